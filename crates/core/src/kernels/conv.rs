@@ -1,0 +1,179 @@
+//! Two-dimensional convolution.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType};
+
+use super::buffer::{by_dtype, elements, slice, tensor};
+use super::convolution::{Geometry, channel_sums, image_to_map, map_to_image, weight_gradient};
+use super::linear::{Gradients, check_bias};
+use super::real::Real;
+use crate::{Error, Result};
+
+/// Cross-correlation, as deep learning has it: x (N, C, H, W), weight (O, C, kh, kw), bias (O) → (N, O, H', W') with
+/// H' = (H + 2·padding − kh) / stride + 1 rounded down, W' alike. Differentiable in x, weight and bias.
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: usize,
+    padding: usize,
+) -> Result<Tensor> {
+    let (samples, channels, height, width) = dims4("input of a convolution", x)?;
+    let (outputs, inputs, kernel_height, kernel_width) = dims4("weight of a convolution", weight)?;
+    check_stride(stride)?;
+    let fits = inputs == channels
+        && kernel_height > 0
+        && kernel_width > 0
+        && height + 2 * padding >= kernel_height
+        && width + 2 * padding >= kernel_width;
+    if !fits {
+        return Err(Error::Input {
+            what: "input of a convolution",
+            expected: format!(
+                "(N, {inputs}, H, W) at least as large as the kernel {:?} with padding {padding}",
+                weight.shape()
+            ),
+            found: x.shape().clone(),
+        });
+    }
+    check_bias(bias, outputs)?;
+    if !x.device().is_cpu() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "on other devices candle's convolution is the fast one"
+        )]
+        let y = x.conv2d(weight, padding, stride, 1, 1)?;
+        return add_bias(&y, bias);
+    }
+    let map_height = (height + 2 * padding - kernel_height) / stride + 1;
+    let map_width = (width + 2 * padding - kernel_width) / stride + 1;
+    let op = Conv2d(Geometry {
+        samples,
+        image: [channels, height, width],
+        map: [outputs, map_height, map_width],
+        kernel: [kernel_height, kernel_width],
+        stride,
+        padding,
+    });
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    Ok(match bias {
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op)?,
+        None => x.apply_op2(&weight, op)?,
+    })
+}
+
+pub(super) fn dims4(what: &'static str, tensor: &Tensor) -> Result<(usize, usize, usize, usize)> {
+    tensor.dims4().map_err(|_| Error::Input {
+        what,
+        expected: "four dimensions".into(),
+        found: tensor.shape().clone(),
+    })
+}
+
+pub(super) fn check_stride(stride: usize) -> Result<()> {
+    if stride == 0 {
+        return Err(Error::Config { key: "stride".into(), reason: "must be at least 1".into() });
+    }
+    Ok(())
+}
+
+/// Adds a bias (C) to (N, C, H, W) by candle's operations.
+pub(super) fn add_bias(y: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    Ok(match bias {
+        Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?,
+        None => y.clone(),
+    })
+}
+
+struct Conv2d(Geometry);
+
+impl Conv2d {
+    fn forward(
+        &self,
+        (s1, l1): (&CpuStorage, &Layout),
+        (s2, l2): (&CpuStorage, &Layout),
+        bias: Option<(&CpuStorage, &Layout)>,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let out = by_dtype!(s1.dtype(), T => {
+            let bias = bias.map(|(s, l)| slice(s, l)).transpose()?;
+            T::to_cpu_storage_owned(image_to_map::<T>(&self.0, slice(s1, l1)?, slice(s2, l2)?, bias))
+        });
+        let [channels, height, width] = self.0.map;
+        Ok((out, Shape::from((self.0.samples, channels, height, width))))
+    }
+
+    fn backward<T: Real>(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: bool,
+        grad: &Tensor,
+    ) -> candle_core::Result<Gradients> {
+        let g = &self.0;
+        let (x_shape, weight_shape) = (x.shape(), weight.shape());
+        let (for_x, for_weight) = (x.track_op(), weight.track_op());
+        elements!(T; x, weight, grad);
+        Ok(Gradients {
+            x: for_x.then(|| tensor(map_to_image(g, grad, weight, None), x_shape)).transpose()?,
+            weight: for_weight.then(|| tensor(weight_gradient(g, x, grad), weight_shape)).transpose()?,
+            bias: bias.then(|| tensor(channel_sums(grad, g.samples, g.map[0]), g.map[0])).transpose()?,
+        })
+    }
+}
+
+impl CustomOp2 for Conv2d {
+    fn name(&self) -> &'static str {
+        "waxwork-conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.forward((s1, l1), (s2, l2), None)
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradients = by_dtype!(x.dtype(), T => self.backward::<T>(x, weight, false, grad))?;
+        Ok((gradients.x, gradients.weight))
+    }
+}
+
+impl CustomOp3 for Conv2d {
+    fn name(&self) -> &'static str {
+        "waxwork-conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.forward((s1, l1), (s2, l2), Some((s3, l3)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradients = by_dtype!(x.dtype(), T => self.backward::<T>(x, weight, bias.track_op(), grad))?;
+        Ok((gradients.x, gradients.weight, gradients.bias))
+    }
+}

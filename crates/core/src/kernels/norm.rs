@@ -1,0 +1,370 @@
+//! Batch normalisation fused with the activation that follows it.
+//!
+//! One task handles one channel, whose elements stay in the cache between the passes for mean, variance and result.
+#![expect(unsafe_code, reason = "each task writes the planes of its own channel, which are not one slice")]
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
+use rayon::prelude::*;
+
+use super::activation::{self, Activation, activate, by_activation};
+use super::buffer::{Out, build_raw, by_dtype, elements, simd, slice, sum1, sums3, tensor};
+use super::real::Real;
+use crate::{Error, Result};
+
+/// f(γ · (x − mean) / √(var + eps) + β) with the batch's own statistics over all dimensions but the second.
+///
+/// x (N, C, …), gamma and beta (C) → (y like x, mean (C), biased variance (C)). Differentiable in x, gamma and beta;
+/// mean and variance come without a graph, for running averages.
+pub fn batch_norm(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f64,
+    activation: Activation,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let channels = check(x, &[("gamma", gamma), ("beta", beta)], activation)?;
+    if x.elem_count() == 0 {
+        return Err(Error::Input {
+            what: "batch norm input",
+            expected: "elements".into(),
+            found: x.shape().clone(),
+        });
+    }
+    if !x.device().is_cpu() {
+        let flat = x.transpose(0, 1)?.reshape((channels, ()))?;
+        let mean = flat.mean(1)?;
+        let centred = flat.broadcast_sub(&mean.reshape((channels, 1))?)?;
+        let var = centred.sqr()?.mean(1)?;
+        let y = normalise(x, gamma, beta, &mean, &var, eps)?;
+        return Ok((activation::on_device(&y, activation)?, mean.detach(), var.detach()));
+    }
+    let (fused, after) = activation.split();
+    let statistics = Arc::new(OnceLock::new());
+    let op = BatchNorm { eps, activation: fused, fixed: false, statistics: Arc::clone(&statistics) };
+    let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op)?;
+    let statistics = statistics.get().cloned().unwrap_or_default();
+    let vector = |values: Vec<f64>| -> Result<Tensor> {
+        Ok(Tensor::from_vec(values, channels, x.device())?.to_dtype(x.dtype())?)
+    };
+    Ok((activate(&y, after)?, vector(statistics.mean)?, vector(statistics.var)?))
+}
+
+/// The same with given statistics, for evaluation: mean and var (C) are constants.
+pub fn batch_norm_with(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    mean: &Tensor,
+    var: &Tensor,
+    eps: f64,
+    activation: Activation,
+) -> Result<Tensor> {
+    check(x, &[("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var)], activation)?;
+    if !x.device().is_cpu() {
+        let y = normalise(x, gamma, beta, &mean.detach(), &var.detach(), eps)?;
+        return activation::on_device(&y, activation);
+    }
+    let (fused, after) = activation.split();
+    let values = |t: &Tensor| t.to_dtype(DType::F64)?.to_vec1::<f64>();
+    let statistics = Arc::new(OnceLock::from(Statistics { mean: values(mean)?, var: values(var)? }));
+    let op = BatchNorm { eps, activation: fused, fixed: true, statistics };
+    let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op)?;
+    activate(&y, after)
+}
+
+/// The affine form from candle's operations.
+fn normalise(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    mean: &Tensor,
+    var: &Tensor,
+    eps: f64,
+) -> Result<Tensor> {
+    let mut shape = vec![1; x.rank()];
+    shape[1] = mean.elem_count();
+    let along = |t: &Tensor| t.reshape(shape.as_slice());
+    let scale = (gamma / (var + eps)?.sqrt()?)?;
+    Ok(x.broadcast_sub(&along(mean)?)?.broadcast_mul(&along(&scale)?)?.broadcast_add(&along(beta)?)?)
+}
+
+fn check(x: &Tensor, vectors: &[(&'static str, &Tensor)], activation: Activation) -> Result<usize> {
+    activation.check()?;
+    if x.rank() < 2 {
+        return Err(Error::Input {
+            what: "batch norm input",
+            expected: "(N, C, …)".into(),
+            found: x.shape().clone(),
+        });
+    }
+    let channels = x.dims()[1];
+    for (what, vector) in vectors {
+        if vector.dims() != [channels] {
+            return Err(Error::Input {
+                what,
+                expected: format!("({channels})"),
+                found: vector.shape().clone(),
+            });
+        }
+    }
+    Ok(channels)
+}
+
+#[derive(Clone, Debug, Default)]
+struct Statistics {
+    mean: Vec<f64>,
+    /// Biased: divided by the number of elements.
+    var: Vec<f64>,
+}
+
+struct BatchNorm {
+    eps: f64,
+    activation: Activation,
+    /// True if the statistics are constants and not those of the batch.
+    fixed: bool,
+    statistics: Arc<OnceLock<Statistics>>,
+}
+
+/// Samples, channels and elements of one channel of one sample.
+#[derive(Clone, Copy)]
+struct Planes {
+    samples: usize,
+    channels: usize,
+    len: usize,
+}
+
+impl Planes {
+    fn of(dims: &[usize]) -> Self {
+        Self { samples: dims[0], channels: dims[1], len: dims[2..].iter().product() }
+    }
+
+    /// Where the plane of each sample starts.
+    #[inline(always)]
+    fn starts(self, channel: usize) -> impl Iterator<Item = usize> {
+        (0..self.samples).map(move |sample| (sample * self.channels + channel) * self.len)
+    }
+
+    fn all(self) -> usize {
+        self.samples * self.channels * self.len
+    }
+}
+
+impl BatchNorm {
+    fn forward<T: Real>(&self, x: &[T], gamma: &[T], beta: &[T], planes: Planes) -> Vec<T> {
+        let given = if self.fixed { self.statistics.get() } else { None };
+        let count = (planes.samples * planes.len) as f64;
+        let mut found = vec![(0.0, 0.0); planes.channels];
+        // SAFETY: the tasks write each plane of each channel once, which is the whole of the output.
+        let y = unsafe {
+            build_raw(planes.all(), |out: Out<T>| {
+                found.par_iter_mut().enumerate().for_each(|(channel, found)| {
+                    by_activation!(self.activation, f = value(x) => simd(
+                        #[inline(always)]
+                        || {
+                            let (mean, var) = match given {
+                                Some(given) => (given.mean[channel], given.var[channel]),
+                                None => statistics(x, planes, channel, count),
+                            };
+                            *found = (mean, var);
+                            let scale = gamma[channel].to_f64() / (var + self.eps).sqrt();
+                            let (scale, mean, beta) = (T::from_f64(scale), T::from_f64(mean), beta[channel]);
+                            for start in planes.starts(channel) {
+                                // The planes of one channel belong to one task.
+                                let y = out.slice(start, planes.len);
+                                for (y, &x) in y.iter_mut().zip(&x[start..start + planes.len]) {
+                                    y.write(f((x - mean).fma(scale, beta)));
+                                }
+                            }
+                        },
+                    ));
+                });
+            })
+        };
+        if !self.fixed {
+            let (mean, var) = found.into_iter().unzip();
+            // An op runs forward once; a second time would find the same values.
+            let _ = self.statistics.set(Statistics { mean, var });
+        }
+        y
+    }
+
+    fn backward<T: Real>(
+        &self,
+        args: [&Tensor; 3],
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<[Option<Tensor>; 3]> {
+        let Some(statistics) = self.statistics.get() else {
+            candle_core::bail!("batch norm went backward before it went forward")
+        };
+        let [x, gamma, _] = args;
+        let [for_x, for_gamma, for_beta] = args.map(Tensor::track_op);
+        let (shape, planes) = (x.shape(), Planes::of(x.dims()));
+        elements!(T; x, gamma, y, grad);
+        let mut sums = vec![(0.0, 0.0); planes.channels];
+        let each = |dx: Option<Out<T>>, sums: &mut Vec<(f64, f64)>| {
+            sums.par_iter_mut().enumerate().for_each(|(channel, sums)| {
+                let channel = Channel {
+                    planes,
+                    channel,
+                    mean: statistics.mean[channel],
+                    inverse: 1.0 / (statistics.var[channel] + self.eps).sqrt(),
+                    gamma: gamma[channel].to_f64(),
+                    fixed: self.fixed,
+                };
+                by_activation!(self.activation, f = gradient(y, g) => simd(
+                    #[inline(always)]
+                    || {
+                        // SAFETY: the planes of one channel belong to one task, and `dx` has all planes.
+                        unsafe {
+                            channel.backward(x, y, grad, dx, sums, f);
+                        }
+                    },
+                ));
+            });
+        };
+        let dx = if for_x {
+            // SAFETY: the tasks write each plane of each channel once, which is the whole of the output.
+            let dx = unsafe { build_raw(planes.all(), |out| each(Some(out), &mut sums)) };
+            Some(tensor(dx, shape)?)
+        } else {
+            each(None, &mut sums);
+            None
+        };
+        let vector = |pick: fn(&(f64, f64)) -> f64| {
+            tensor(sums.iter().map(|s| T::from_f64(pick(s))).collect(), planes.channels)
+        };
+        Ok([
+            dx,
+            for_gamma.then(|| vector(|s| s.1)).transpose()?,
+            for_beta.then(|| vector(|s| s.0)).transpose()?,
+        ])
+    }
+}
+
+/// What the backward pass of one channel needs.
+struct Channel {
+    planes: Planes,
+    channel: usize,
+    mean: f64,
+    /// 1 / √(var + eps).
+    inverse: f64,
+    gamma: f64,
+    fixed: bool,
+}
+
+impl Channel {
+    /// Adds to `sums` the gradients of β and γ, then writes the gradient of x where it is wanted.
+    ///
+    /// # Safety
+    /// `dx` has the elements of all planes, and those of this channel are written by nobody else.
+    #[inline(always)]
+    unsafe fn backward<T: Real>(
+        &self,
+        x: &[T],
+        y: &[T],
+        grad: &[T],
+        dx: Option<Out<T>>,
+        (sum, sum_hat): &mut (f64, f64),
+        through: impl Fn(T, T) -> T + Copy,
+    ) {
+        let mean = T::from_f64(self.mean);
+        for start in self.planes.starts(self.channel) {
+            let range = start..start + self.planes.len;
+            let (x, y, g) = (&x[range.clone()], &y[range.clone()], &grad[range]);
+            let (plain, hat) = sums3(
+                x,
+                y,
+                g,
+                #[inline(always)]
+                |x, y, g| {
+                    let g = through(y, g);
+                    (g, (x - mean) * g)
+                },
+            );
+            *sum += plain;
+            *sum_hat += hat;
+        }
+        *sum_hat *= self.inverse;
+        let Some(dx) = dx else { return };
+        let scale = T::from_f64(self.gamma * self.inverse);
+        let count = (self.planes.samples * self.planes.len) as f64;
+        let (shift, slope) =
+            if self.fixed { (0.0, 0.0) } else { (-*sum / count, -*sum_hat * self.inverse / count) };
+        let (shift, slope) = (T::from_f64(shift), T::from_f64(slope));
+        for start in self.planes.starts(self.channel) {
+            let range = start..start + self.planes.len;
+            let (x, y, g) = (&x[range.clone()], &y[range.clone()], &grad[range]);
+            // SAFETY: promised by the caller.
+            let dx = unsafe { dx.slice(start, self.planes.len) };
+            for (((dx, &x), &y), &g) in dx.iter_mut().zip(x).zip(y).zip(g) {
+                dx.write(scale * (x - mean).fma(slope, through(y, g) + shift));
+            }
+        }
+    }
+}
+
+/// Mean and biased variance of one channel, in two passes.
+#[inline(always)]
+fn statistics<T: Real>(x: &[T], planes: Planes, channel: usize, count: f64) -> (f64, f64) {
+    let sum: f64 = planes
+        .starts(channel)
+        .map(|s| {
+            sum1(
+                &x[s..s + planes.len],
+                #[inline(always)]
+                |x| x,
+            )
+        })
+        .sum();
+    let mean = sum / count;
+    let centre = T::from_f64(mean);
+    let squares: f64 = planes
+        .starts(channel)
+        .map(|s| {
+            sum1(
+                &x[s..s + planes.len],
+                #[inline(always)]
+                |x| (x - centre) * (x - centre),
+            )
+        })
+        .sum();
+    (mean, squares / count)
+}
+
+impl CustomOp3 for BatchNorm {
+    fn name(&self) -> &'static str {
+        "waxwork-batch-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let planes = Planes::of(l1.dims());
+        let out = by_dtype!(s1.dtype(), T => T::to_cpu_storage_owned(
+            self.forward::<T>(slice(s1, l1)?, slice(s2, l2)?, slice(s3, l3)?, planes)
+        ));
+        Ok((out, l1.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [x, gamma, beta] = by_dtype!(x.dtype(), T => self.backward::<T>([x, gamma, beta], y, grad))?;
+        Ok((x, gamma, beta))
+    }
+}

@@ -1,0 +1,141 @@
+//! Tests of the kernels: what they share, and one file a kind of kernel.
+//!
+//! Every kernel goes through [`check`]: gradients against central finite differences in f64, the f32 path against the
+//! f64 one, inputs that are not contiguous, and the same bits from pools of 1, 2, 3 and 8 threads. Values come from
+//! plain f64 references in the files of the kernels.
+
+mod convolutions;
+mod losses;
+mod norms;
+mod optimiser;
+mod products;
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use crate::Result;
+
+/// Numbers in [−1, 1) that look random: a fixed function of the seed.
+pub(super) fn numbers(seed: u64, len: usize) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            // Exactly an f32, so that both paths see the same number.
+            f64::from((state >> 40) as f32 / (1u32 << 23) as f32 - 1.0)
+        })
+        .collect()
+}
+
+/// A f64 tensor of [`numbers`].
+pub(super) fn random(seed: u64, shape: &[usize]) -> Tensor {
+    Tensor::from_vec(numbers(seed, shape.iter().product()), shape, &Device::Cpu).unwrap()
+}
+
+pub(super) fn flat(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The same values with the first two dimensions swapped in memory, if there are two.
+fn strided(tensor: &Tensor) -> Tensor {
+    if tensor.rank() < 2 {
+        return tensor.clone();
+    }
+    tensor.transpose(0, 1).unwrap().contiguous().unwrap().transpose(0, 1).unwrap()
+}
+
+#[track_caller]
+pub(super) fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let scale = want.iter().fold(1.0f64, |scale, x| scale.max(x.abs()));
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!((got - want).abs() <= tolerance * scale, "{what}: element {i} is {got}, not {want}");
+    }
+}
+
+type Kernel<'a> = &'a (dyn Fn(&[Tensor]) -> Result<Tensor> + Sync);
+
+/// The output and the gradient of Σ output · weights for every input.
+fn run(f: Kernel<'_>, inputs: &[Tensor], layout: fn(&Tensor) -> Tensor) -> (Tensor, Vec<Tensor>) {
+    let vars: Vec<Var> = inputs.iter().map(|x| Var::from_tensor(x).unwrap()).collect();
+    let tensors: Vec<Tensor> = vars.iter().map(|v| layout(v.as_tensor())).collect();
+    let y = f(&tensors).unwrap();
+    let weights = random(99, y.dims()).to_dtype(y.dtype()).unwrap();
+    let grads = (&y * weights).unwrap().sum_all().unwrap().backward().unwrap();
+    let grads = vars.iter().map(|v| grads.get(v.as_tensor()).unwrap().clone()).collect();
+    (y, grads)
+}
+
+fn bits(tensors: &[Tensor]) -> Vec<Vec<u32>> {
+    let bits = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    tensors.iter().map(|t| bits(t).into_iter().map(f32::to_bits).collect()).collect()
+}
+
+/// Everything that holds for every differentiable kernel. `inputs` are f64.
+pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
+    let (y, grads) = run(f, inputs, Tensor::clone);
+
+    // Central differences of Σ y · weights in f64, at up to ten elements of each input.
+    let weights = flat(&random(99, y.dims()));
+    let value = |inputs: &[Tensor]| -> f64 {
+        flat(&f(inputs).unwrap()).iter().zip(&weights).map(|(y, w)| y * w).sum()
+    };
+    const STEP: f64 = 1e-5;
+    for (which, grad) in grads.iter().enumerate() {
+        let (values, grad) = (flat(&inputs[which]), flat(grad));
+        let stride = values.len().div_ceil(10).max(1);
+        for element in (0..values.len()).step_by(stride) {
+            let moved = |by: f64| {
+                let mut values = values.clone();
+                values[element] += by;
+                let mut inputs = inputs.to_vec();
+                inputs[which] = Tensor::from_vec(values, inputs[which].shape(), &Device::Cpu).unwrap();
+                value(&inputs)
+            };
+            let slope = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+            let error = (slope - grad[element]).abs();
+            assert!(
+                error < 1e-6 * (1.0 + slope.abs()) * (1.0 + weights.len() as f64).sqrt(),
+                "input {which}, element {element}: gradient {} but finite difference {slope}",
+                grad[element]
+            );
+        }
+    }
+
+    // An argument that is not on the tape changes nothing and has no gradient.
+    for lone in 0..inputs.len() {
+        let var = Var::from_tensor(&inputs[lone]).unwrap();
+        let mut tensors = inputs.to_vec();
+        tensors[lone] = var.as_tensor().clone();
+        let y = f(&tensors).unwrap();
+        let store = (&y * random(99, y.dims())).unwrap().sum_all().unwrap().backward().unwrap();
+        assert_close(
+            "gradient of a lone argument",
+            &flat(store.get(&var).unwrap()),
+            &flat(&grads[lone]),
+            1e-12,
+        );
+        assert!(tensors.iter().enumerate().all(|(i, t)| i == lone || store.get(t).is_none()));
+    }
+
+    // f32 against f64, and any layout and number of threads against the first f32 result.
+    let single: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(DType::F32).unwrap()).collect();
+    let (y32, grads32) = run(f, &single, Tensor::clone);
+    assert_close("f32 output", &flat(&y32), &flat(&y), 2e-5);
+    for (got, want) in grads32.iter().zip(&grads) {
+        assert_close("f32 gradient", &flat(got), &flat(want), 5e-5);
+    }
+    let all = |(y, grads): (Tensor, Vec<Tensor>)| bits(&[&[y], grads.as_slice()].concat());
+    let want = all((y32, grads32));
+    let (y, grads) = run(f, &single, strided);
+    assert_eq!(bits(&[y])[0], want[0], "a strided input changes the output");
+    for (got, want) in bits(&grads).iter().zip(&want[1..]) {
+        assert_eq!(got, want, "a strided input changes a gradient");
+    }
+    for threads in [1, 2, 3, 8] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let got = pool.install(|| all(run(f, &single, Tensor::clone)));
+        assert!(got == want, "{threads} threads give other bits");
+    }
+}

@@ -1,0 +1,290 @@
+//! Products of packed panels: the innermost loop of the convolutions.
+//!
+//! The right matrix comes in panels of 64 columns, row after row, as the packing of patches makes them; the left one in
+//! panels of six rows, column after column. A tile of the product then stays in registers over the whole inner
+//! dimension: each of its elements is a chain of fused multiply-adds in the order of the inner dimension, whatever the
+//! width of the registers, and equal to what [`product`] computes.
+#![expect(
+    unsafe_code,
+    reason = "the tile reads packed panels and writes rows of the result through pointers"
+)]
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use gemm::Parallelism;
+
+use super::buffer::{Out, build_raw};
+use super::matmul::{INNER_BLOCK, Matrix, Size, product};
+use super::real::Real;
+
+/// Columns of a panel of the right matrix: four AVX-512 registers.
+pub(super) const COLUMNS: usize = 64;
+
+/// Rows of a panel of the left matrix: 6 · 4 sums leave registers for what is being read.
+const ROWS: usize = 6;
+
+/// A left matrix, packed in blocks of the inner dimension, and each block in panels of rows.
+pub(super) struct Left<T> {
+    data: Vec<T>,
+    rows: usize,
+    inner: usize,
+}
+
+impl<T: Real> Left<T> {
+    /// Packs a (rows, inner) matrix.
+    ///
+    /// # Safety
+    /// `matrix` must be readable over this shape.
+    pub(super) unsafe fn pack(matrix: Matrix<T>, rows: usize, inner: usize) -> Self {
+        let panels = rows.div_ceil(ROWS);
+        // SAFETY: the panels of the blocks cover the matrix, each written by one task.
+        let data = unsafe {
+            build_raw(rows * inner, |out: Out<T>| {
+                (0..inner.div_ceil(INNER_BLOCK) * panels).into_par_iter().for_each(|index| {
+                    let (start, row) = (index / panels * INNER_BLOCK, index % panels * ROWS);
+                    let (depth, height) = (INNER_BLOCK.min(inner - start), ROWS.min(rows - row));
+                    let out = out.slice(rows * start + row * depth, height * depth);
+                    for (k, out) in out.chunks_exact_mut(height).enumerate() {
+                        for (r, out) in out.iter_mut().enumerate() {
+                            out.write(matrix.at(row + r, start + k));
+                        }
+                    }
+                });
+            })
+        };
+        Self { data, rows, inner }
+    }
+
+    /// Packs maps (samples, channels, positions) as a matrix of a row a channel and a column a position of a sample.
+    pub(super) fn pack_maps(maps: &[T], channels: usize, positions: usize, samples: usize) -> Self {
+        let (rows, inner) = (channels, samples * positions);
+        assert_eq!(maps.len(), rows * inner);
+        let panels = rows.div_ceil(ROWS);
+        // SAFETY: the panels of the blocks cover the matrix, each written by one task.
+        let data = unsafe {
+            build_raw(rows * inner, |out: Out<T>| {
+                (0..inner.div_ceil(INNER_BLOCK) * panels).into_par_iter().for_each(|index| {
+                    let (start, row) = (index / panels * INNER_BLOCK, index % panels * ROWS);
+                    let (depth, height) = (INNER_BLOCK.min(inner - start), ROWS.min(rows - row));
+                    let out = out.slice(rows * start + row * depth, height * depth);
+                    let mut done = 0;
+                    while done < depth {
+                        let (sample, position) = ((start + done) / positions, (start + done) % positions);
+                        let len = (positions - position).min(depth - done);
+                        let out = &mut out[done * height..(done + len) * height];
+                        for r in 0..height {
+                            let from = (sample * channels + row + r) * positions + position;
+                            for (out, &x) in out[r..].iter_mut().step_by(height).zip(&maps[from..from + len])
+                            {
+                                out.write(x);
+                            }
+                        }
+                        done += len;
+                    }
+                });
+            })
+        };
+        Self { data, rows, inner }
+    }
+
+    /// `out` = this · right for the block of the inner dimension that starts at `start`, plus `out` for all but the
+    /// first block.
+    ///
+    /// # Safety
+    /// `panel` holds the block's rows of 64 elements, of which the first `columns` count; `out` must be writable by
+    /// this caller alone for `rows` rows of `columns` elements, `stride` apart, and initialised unless `start` is 0.
+    pub(super) unsafe fn times(&self, start: usize, panel: &[T], columns: usize, out: *mut T, stride: usize) {
+        let inner = INNER_BLOCK.min(self.inner - start);
+        // SAFETY: the same promises.
+        unsafe {
+            self.times_rows(start, 0..self.rows, &panel[..inner * COLUMNS], columns, out, stride, start > 0);
+        }
+    }
+
+    /// The same for some rows, which begin at a multiple of six, and adding to `out` where asked.
+    ///
+    /// # Safety
+    /// As for [`Left::times`].
+    pub(super) unsafe fn times_rows(
+        &self,
+        start: usize,
+        rows: std::ops::Range<usize>,
+        right: &[T],
+        columns: usize,
+        out: *mut T,
+        stride: usize,
+        accumulate: bool,
+    ) {
+        let inner = INNER_BLOCK.min(self.inner - start);
+        debug_assert!(rows.start.is_multiple_of(ROWS) && right.len() == inner * COLUMNS);
+        let left = &self.data[self.rows * start + rows.start * inner..self.rows * start + rows.end * inner];
+        // SAFETY: the caller's promises.
+        unsafe { T::multiply(Panel { left, right, columns, out, stride, accumulate }) };
+    }
+}
+
+/// One block of a left matrix times one panel of a right one.
+pub(super) struct Panel<'a, T> {
+    /// (rows, inner) in panels of six rows.
+    left: &'a [T],
+    /// (inner, 64).
+    right: &'a [T],
+    columns: usize,
+    out: *mut T,
+    stride: usize,
+    accumulate: bool,
+}
+
+impl<T: Real> Panel<'_, T> {
+    fn inner(&self) -> usize {
+        self.right.len() / COLUMNS
+    }
+
+    fn rows(&self) -> usize {
+        self.left.len() / self.inner().max(1)
+    }
+
+    /// By `gemm`: for f64, and where there are no fused vector instructions.
+    ///
+    /// # Safety
+    /// As for [`Left::times`].
+    pub(super) unsafe fn by_gemm(&self) {
+        let inner = self.inner();
+        for row in (0..self.rows()).step_by(ROWS) {
+            let height = ROWS.min(self.rows() - row);
+            let left = Matrix::rows(&self.left[row * inner..][..height * inner], height).t();
+            let size = Size { m: height, n: self.columns, k: inner };
+            // SAFETY: the caller's promises.
+            unsafe {
+                let out = self.out.add(row * self.stride);
+                product(
+                    size,
+                    left,
+                    Matrix::rows(self.right, COLUMNS),
+                    out,
+                    self.stride,
+                    self.accumulate,
+                    Parallelism::None,
+                );
+            }
+        }
+    }
+}
+
+impl Panel<'_, f32> {
+    /// By the best vector instructions at hand.
+    ///
+    /// # Safety
+    /// As for [`Left::times`].
+    pub(super) unsafe fn by_tiles(self) {
+        pulp::Arch::new().dispatch(self);
+    }
+
+    /// All rows against `COUNT` registers of columns from `column` on.
+    ///
+    /// # Safety
+    /// As for [`Left::times`].
+    #[inline(always)]
+    unsafe fn columns<S: Simd, const COUNT: usize>(&self, simd: S, column: usize) {
+        let inner = self.inner();
+        let rows = self.rows();
+        let mut row = 0;
+        while row < rows {
+            let left = &self.left[row * inner..];
+            // SAFETY: `left` has the panel of the rows from `row` on, and the rest is the caller's promise.
+            unsafe {
+                match rows - row {
+                    1 => self.tile::<S, 1, COUNT>(simd, left, row, column),
+                    2 => self.tile::<S, 2, COUNT>(simd, left, row, column),
+                    3 => self.tile::<S, 3, COUNT>(simd, left, row, column),
+                    4 => self.tile::<S, 4, COUNT>(simd, left, row, column),
+                    5 => self.tile::<S, 5, COUNT>(simd, left, row, column),
+                    _ => self.tile::<S, 6, COUNT>(simd, left, row, column),
+                }
+            }
+            row += ROWS;
+        }
+    }
+
+    /// `HEIGHT` rows by `COUNT` registers of columns.
+    ///
+    /// # Safety
+    /// As for [`Left::times`]; `left` holds a panel of `HEIGHT` rows.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const HEIGHT: usize, const COUNT: usize>(
+        &self,
+        simd: S,
+        left: &[f32],
+        row: usize,
+        column: usize,
+    ) {
+        let lanes = S::F32_LANES;
+        let mut sums = [[simd.splat_f32s(0.0); COUNT]; HEIGHT];
+        let mut right = self.right.as_ptr().wrapping_add(column);
+        let mut at = left.as_ptr();
+        assert!(left.len() >= HEIGHT * self.inner() && column + COUNT * lanes <= COLUMNS);
+        for _ in 0..self.inner() {
+            // SAFETY: within the panels by the assertion, since each step takes one row of either.
+            unsafe {
+                let mut across = [simd.splat_f32s(0.0); COUNT];
+                for (v, across) in across.iter_mut().enumerate() {
+                    *across = right.add(v * lanes).cast::<S::f32s>().read_unaligned();
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let down = simd.splat_f32s(*at.add(r));
+                    for (sum, across) in sums.iter_mut().zip(across) {
+                        *sum = simd.mul_add_f32s(down, across, *sum);
+                    }
+                }
+                at = at.add(HEIGHT);
+            }
+            right = right.wrapping_add(COLUMNS);
+        }
+        let width = self.columns.saturating_sub(column).min(COUNT * lanes);
+        for (r, sums) in sums.iter().enumerate() {
+            let out = self.out.wrapping_add((row + r) * self.stride + column);
+            if width == COUNT * lanes {
+                for (v, sum) in sums.iter().enumerate() {
+                    // SAFETY: the columns are within the result.
+                    unsafe {
+                        let out = out.add(v * lanes).cast::<S::f32s>();
+                        let sum =
+                            if self.accumulate { simd.add_f32s(*sum, out.read_unaligned()) } else { *sum };
+                        out.write_unaligned(sum);
+                    }
+                }
+            } else {
+                let sums: &[f32] = pulp::bytemuck::cast_slice(sums);
+                for (i, sum) in sums.iter().enumerate().take(width) {
+                    // SAFETY: `width` columns are within the result.
+                    unsafe {
+                        let out = out.add(i);
+                        *out = if self.accumulate { *sum + *out } else { *sum };
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl WithSimd for Panel<'_, f32> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        // SAFETY: whoever asked for the product made the promises.
+        unsafe {
+            match S::F32_LANES {
+                16 => self.columns::<S, 4>(simd, 0),
+                4 | 8 => {
+                    let width = 2 * S::F32_LANES;
+                    for column in (0..self.columns).step_by(width) {
+                        self.columns::<S, 2>(simd, column);
+                    }
+                }
+                _ => self.by_gemm(),
+            }
+        }
+    }
+}
