@@ -1,5 +1,7 @@
 //! The error type of `waxwork-core`, shared by the model crates.
 
+use std::path::PathBuf;
+
 use candle_core::Shape;
 
 /// What can go wrong in a model, its parameters or its training step.
@@ -72,6 +74,26 @@ pub enum Error {
         expected: String,
         /// The shape given.
         found: Shape,
+    },
+
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+
+    /// A file is there, but is not what it should be.
+    #[error("`{}` is damaged: {reason}", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
 
     /// The request is well formed, but this model cannot serve it.

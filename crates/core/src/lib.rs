@@ -1,9 +1,24 @@
 //! The ground that every Waxwork crate stands on: shapes, randomness, parameters, losses, layers, the optimiser,
 //! CPU kernels, and the contract between a model and whatever trains, samples or evaluates it.
 
+pub mod device;
 pub mod error;
+pub mod grid;
+pub mod kernels;
+pub mod layers;
+pub mod likelihood;
+pub mod loss;
 pub mod model;
+pub mod nets;
+pub mod optim;
+pub mod params;
 pub mod rng;
+pub mod schedule;
+pub mod step;
+pub mod store;
 
 pub use candle_core::{DType, Device, Tensor};
 pub use error::{Error, Result};
+pub use model::{Batch, GenerativeModel, ImageShape, LatentModel, ModelInfo, SampleRequest, Trainable};
+pub use params::{ParamGroup, ParamSet};
+pub use step::{Loss, StepContext, TrainingState};

@@ -3,6 +3,11 @@
 use candle_core::{Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::params::{ParamGroup, ParamSet};
+use crate::rng::Stream;
+use crate::step::StepContext;
+use crate::{Error, Result};
+
 /// Channels, height and width of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ImageShape {
@@ -63,4 +68,125 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
     }
+}
+
+/// Something with parameters that a training loop can improve: a GAN, a VAE, a classifier.
+pub trait Trainable: Send + Sync {
+    /// Every tensor that a checkpoint holds, buffers too, by stable name.
+    fn params(&self) -> &ParamSet;
+
+    /// What one optimiser updates together.
+    fn groups(&self) -> &[ParamGroup];
+
+    /// Trains on one batch, written as the paper writes it; every update goes through [`StepContext::update`].
+    fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()>;
+}
+
+/// What a generative model is, for run folders, reports and bounds checks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// The family's name: `vae`, `gan`, …
+    pub family: String,
+    /// Shape of its images.
+    pub image: ImageShape,
+    /// Length of a latent vector.
+    pub latent_dim: usize,
+    /// Number of classes it can be asked for; 0 if it knows no labels.
+    pub classes: usize,
+}
+
+/// Which images to sample. Image `first + i` is a function of the seed and that number alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SampleRequest {
+    /// Seed of the latents.
+    pub seed: u64,
+    /// Number of the first image.
+    pub first: u64,
+    /// How many images.
+    pub count: usize,
+    /// One label per image, for a conditional model.
+    pub labels: Option<Vec<u32>>,
+}
+
+impl SampleRequest {
+    /// `count` images of `seed`.
+    pub fn new(seed: u64, count: usize) -> Self {
+        Self { seed, count, ..Self::default() }
+    }
+}
+
+/// Images per forward pass in sampling and evaluation.
+pub const EVALUATION_BATCH: usize = 100;
+
+/// A model that makes images.
+pub trait GenerativeModel: Trainable {
+    /// What it is.
+    fn info(&self) -> &ModelInfo;
+
+    /// `(count, C, H, W)` f32 in [0, 1], with no graph attached.
+    fn sample(&self, request: &SampleRequest) -> Result<Tensor>;
+
+    /// Access by latent vectors, where the model has an encoder.
+    fn latent(&self) -> Option<&dyn LatentModel> {
+        None
+    }
+}
+
+/// The approximate posterior q(z | x) of a batch: a diagonal Gaussian.
+#[derive(Clone, Debug)]
+pub struct Posterior {
+    /// `(N, latent_dim)`.
+    pub mean: Tensor,
+    /// Log of the variance, `(N, latent_dim)`.
+    pub log_var: Tensor,
+}
+
+/// The two parts of the evidence lower bound, per image and in nats: elbo = reconstruction − kl.
+#[derive(Clone, Debug)]
+pub struct Elbo {
+    /// E_q log p(x | z) from one draw, `(N)`.
+    pub reconstruction: Tensor,
+    /// KL(q(z | x) ‖ p(z)), `(N)`.
+    pub kl: Tensor,
+}
+
+/// A model with an encoder and a likelihood. Draws for an image depend on its index in the data set, not on its batch.
+pub trait LatentModel: Send + Sync {
+    /// Images `(N, C, H, W)` in [0, 1] → the posterior.
+    fn encode(&self, images: &Tensor, labels: Option<&Tensor>) -> Result<Posterior>;
+
+    /// Latents `(N, latent_dim)` → images `(N, C, H, W)` in [0, 1].
+    fn decode(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor>;
+
+    /// The evidence lower bound of each image, from one draw per image.
+    fn elbo(&self, batch: &Batch, stream: &Stream) -> Result<Elbo>;
+
+    /// log p(x) of each image by importance sampling with `samples` draws (Burda et al. 2016), `(N)` in nats.
+    fn log_likelihood(&self, batch: &Batch, samples: usize, stream: &Stream) -> Result<Tensor>;
+
+    /// What a likelihood under this model means: `bernoulli on grey values`, …
+    fn protocol(&self) -> String;
+}
+
+/// Makes images `first..first + count` in passes of [`EVALUATION_BATCH`]: `pass` is given the numbers of its images.
+/// Returns the passes' results one below the other, with no graph attached.
+pub fn in_passes(first: u64, count: usize, mut pass: impl FnMut(&[u64]) -> Result<Tensor>) -> Result<Tensor> {
+    let numbers: Vec<u64> = (first..first + count as u64).collect();
+    let parts = numbers.chunks(EVALUATION_BATCH).map(|numbers| Ok(pass(numbers)?.detach()));
+    let parts: Vec<Tensor> = parts.collect::<Result<_>>()?;
+    if parts.is_empty() {
+        return Err(Error::Unsupported("a request for no images".into()));
+    }
+    Ok(Tensor::cat(&parts, 0)?)
+}
+
+/// Checks that an input has the shape that the model needs.
+///
+/// # Errors
+/// [`Error::Input`] with both shapes.
+pub fn check_input(what: &'static str, input: &Tensor, expected: &Shape) -> Result<()> {
+    if input.shape() == expected {
+        return Ok(());
+    }
+    Err(Error::Input { what, expected: format!("{:?}", expected.dims()), found: input.shape().clone() })
 }

@@ -42,12 +42,12 @@ impl Stream {
 
     /// Standard normal values, shape `(indices.len(), ..sample)`; row `r` is a function of `indices[r]` alone.
     pub fn normal(&self, indices: &[u64], sample: impl Into<Shape>, device: &Device) -> Result<Tensor> {
-        self.tensor(indices, sample.into(), device, Draws::normal)
+        self.tensor(indices, &sample.into(), device, Draws::normal)
     }
 
     /// Uniform values in [0, 1), shape `(indices.len(), ..sample)`; row `r` is a function of `indices[r]` alone.
     pub fn uniform(&self, indices: &[u64], sample: impl Into<Shape>, device: &Device) -> Result<Tensor> {
-        self.tensor(indices, sample.into(), device, Draws::uniform)
+        self.tensor(indices, &sample.into(), device, Draws::uniform)
     }
 
     /// A permutation of `0..n` (Fisher–Yates).
@@ -67,7 +67,7 @@ impl Stream {
     fn tensor(
         &self,
         indices: &[u64],
-        sample: Shape,
+        sample: &Shape,
         device: &Device,
         draw: impl Fn(&mut Draws) -> f32 + Sync,
     ) -> Result<Tensor> {

@@ -1,0 +1,54 @@
+//! Devices by name, without silent fall-backs.
+
+use candle_core::Device;
+
+use crate::{Error, Result};
+
+/// The device called `cpu`, `cuda`, `cuda:N` or `metal`.
+///
+/// # Errors
+/// If the name is unknown, the build lacks the feature, or the hardware is not there. Never falls back to the CPU.
+pub fn open(name: &str) -> Result<Device> {
+    let fail = |reason: String| Error::Device { name: name.to_owned(), reason };
+    let (kind, ordinal) = match name.split_once(':') {
+        Some((kind, ordinal)) => {
+            let ordinal = ordinal.parse().map_err(|_| fail(format!("`{ordinal}` is not a device number")))?;
+            (kind, ordinal)
+        }
+        None => (name, 0),
+    };
+    match kind {
+        "cpu" if ordinal == 0 => Ok(Device::Cpu),
+        "cuda" if !cfg!(feature = "cuda") => {
+            Err(fail("this build has no CUDA support; build with `--features cuda`".into()))
+        }
+        "metal" if !cfg!(feature = "metal") => {
+            Err(fail("this build has no Metal support; build with `--features metal`".into()))
+        }
+        "cuda" => Device::new_cuda(ordinal).map_err(|error| fail(error.to_string())),
+        "metal" => Device::new_metal(ordinal).map_err(|error| fail(error.to_string())),
+        _ => Err(fail("choose one of cpu, cuda, cuda:N, metal".into())),
+    }
+}
+
+/// The name that [`open`] takes for this device.
+pub fn name(device: &Device) -> String {
+    match device.location() {
+        candle_core::DeviceLocation::Cpu => "cpu".into(),
+        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        candle_core::DeviceLocation::Metal { .. } => "metal".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_explicit() {
+        assert_eq!(name(&open("cpu").unwrap()), "cpu");
+        for wrong in ["gpu", "cuda:x", "cpu:3", ""] {
+            assert!(matches!(open(wrong), Err(Error::Device { .. })), "{wrong}");
+        }
+    }
+}

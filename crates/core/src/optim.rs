@@ -1,0 +1,255 @@
+//! Adam (Kingma & Ba 2015) with AdamW's decoupled decay (Loshchilov & Hutter 2019), its settings and its named moments.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var};
+use serde::{Deserialize, Serialize};
+
+use crate::kernels::{self, AdamStep};
+use crate::params::{ParamGroup, ParamSet};
+use crate::schedule::{self, Schedule};
+use crate::{Error, Result};
+
+/// The optimiser's settings; `groups` may differ from the rest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// Base learning rate.
+    pub lr: f64,
+    /// Decay of the first and second moment.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay; 0 is plain Adam.
+    pub weight_decay: f64,
+    /// Largest Euclidean norm of a group's gradient; larger ones are scaled down to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Decay of the exponential moving average of the weights; absent: none is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// Steps over which the learning rate rises from zero.
+    pub warmup_steps: u64,
+    /// What follows the warm-up.
+    pub schedule: Schedule,
+    /// Settings that differ for one group of parameters.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, GroupConfig>,
+}
+
+/// What may differ for one group of parameters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupConfig {
+    /// Base learning rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// Decay of the first and second moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub betas: Option<[f64; 2]>,
+    /// Decoupled weight decay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self {
+            lr: 2e-4,
+            betas: [0.5, 0.999],
+            eps: 1e-8,
+            weight_decay: 0.0,
+            clip_norm: None,
+            ema: None,
+            warmup_steps: 0,
+            schedule: Schedule::Constant,
+            groups: BTreeMap::new(),
+        }
+    }
+}
+
+impl OptimizerConfig {
+    /// Checks the values, and that every group named in `groups` is one of `known`.
+    pub fn validate(&self, known: &[&str]) -> Result<()> {
+        let fail = |key: &str, reason: String| Err(Error::Config { key: format!("optimizer.{key}"), reason });
+        if let Some(name) = self.groups.keys().find(|name| !known.contains(&name.as_str())) {
+            return fail(&format!("groups.{name}"), format!("this model's groups are {}", known.join(", ")));
+        }
+        if let Some(problem) = self.schedule.problem() {
+            return fail("schedule", problem.into());
+        }
+        if self.clip_norm.is_some_and(|norm| norm.is_nan() || norm <= 0.0) {
+            return fail("clip_norm", "must be positive".into());
+        }
+        if self.ema.is_some_and(|decay| !(0.0..1.0).contains(&decay)) {
+            return fail("ema", "must lie in [0, 1)".into());
+        }
+        for name in known {
+            let group = self.of_group(name);
+            if !(group.lr > 0.0 && group.lr.is_finite()) {
+                return fail("lr", format!("must be positive, got {}", group.lr));
+            }
+            if group.betas.iter().any(|beta| !(0.0..1.0).contains(beta)) {
+                return fail("betas", format!("must lie in [0, 1), got {:?}", group.betas));
+            }
+            if !(group.eps > 0.0 && group.weight_decay >= 0.0) {
+                return fail("eps", "eps must be positive and weight_decay not negative".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The settings of one group: its own where given, else the common ones.
+    fn of_group(&self, name: &str) -> GroupSettings {
+        let own = self.groups.get(name);
+        GroupSettings {
+            lr: own.and_then(|group| group.lr).unwrap_or(self.lr),
+            betas: own.and_then(|group| group.betas).unwrap_or(self.betas),
+            weight_decay: own.and_then(|group| group.weight_decay).unwrap_or(self.weight_decay),
+            eps: self.eps,
+        }
+    }
+
+    /// The factor on every group's base rate at `step` of `total`.
+    fn lr_factor(&self, step: u64, total: u64) -> f64 {
+        schedule::warmup(step, self.warmup_steps) * self.schedule.factor(step, total)
+    }
+}
+
+struct GroupSettings {
+    lr: f64,
+    betas: [f64; 2],
+    weight_decay: f64,
+    eps: f64,
+}
+
+/// The moments of every weight, by name, and the number of updates of every group.
+#[derive(Debug)]
+pub struct Adam {
+    config: OptimizerConfig,
+    moments: BTreeMap<String, Moments>,
+    updates: BTreeMap<String, u64>,
+}
+
+#[derive(Debug)]
+struct Moments {
+    first: Var,
+    second: Var,
+}
+
+impl Adam {
+    /// Zero moments for every weight of every group.
+    pub(crate) fn new(params: &ParamSet, groups: &[ParamGroup], config: OptimizerConfig) -> Result<Self> {
+        let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
+        config.validate(&names)?;
+        let mut moments = BTreeMap::new();
+        for name in groups.iter().flat_map(|group| &group.params) {
+            let var = variable(params, name)?;
+            let zeros = || Var::zeros(var.shape(), var.dtype(), params.device());
+            moments.insert(name.clone(), Moments { first: zeros()?, second: zeros()? });
+        }
+        let updates = groups.iter().map(|group| (group.name.clone(), 0)).collect();
+        Ok(Self { config, moments, updates })
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &OptimizerConfig {
+        &self.config
+    }
+
+    /// Updates one group in place, and the moving average with it. `gradients` are in the order of the group's
+    /// parameters, `norm` is their Euclidean norm.
+    pub(crate) fn update(
+        &mut self,
+        params: &ParamSet,
+        group: &ParamGroup,
+        gradients: &[Tensor],
+        norm: f64,
+        clock: Clock,
+        ema: Option<&ParamSet>,
+    ) -> Result<()> {
+        let settings = self.config.of_group(&group.name);
+        let updates = self.updates.entry(group.name.clone()).or_default();
+        *updates += 1;
+        let [beta1, beta2] = settings.betas;
+        let step = AdamStep {
+            lr: settings.lr * self.config.lr_factor(clock.step, clock.total),
+            beta1,
+            beta2,
+            eps: settings.eps,
+            weight_decay: settings.weight_decay,
+            step: *updates,
+            grad_scale: self.config.clip_norm.map_or(1.0, |limit| (limit / norm).min(1.0)),
+        };
+        // A young average would remember the random start for long: its decay rises with its age (as in TensorFlow).
+        let decay =
+            self.config.ema.map(|decay| decay.min((1.0 + *updates as f64) / (10.0 + *updates as f64)));
+        for (name, gradient) in group.params.iter().zip(gradients) {
+            let moments = self.moments.get(name).ok_or_else(|| unknown(name))?;
+            let average = match (ema, decay) {
+                (Some(ema), Some(decay)) => Some((variable(ema, name)?.as_tensor(), decay)),
+                _ => None,
+            };
+            kernels::adam_step(
+                variable(params, name)?,
+                gradient,
+                &moments.first,
+                &moments.second,
+                &step,
+                average,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The moments as `first/NAME` and `second/NAME`, sharing storage.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        let named = self.moments.iter().flat_map(|(name, moments)| {
+            [("first", &moments.first), ("second", &moments.second)]
+                .map(|(kind, var)| (format!("{kind}/{name}"), var.as_detached_tensor()))
+        });
+        named.collect()
+    }
+
+    /// How often each group was updated.
+    pub fn updates(&self) -> &BTreeMap<String, u64> {
+        &self.updates
+    }
+
+    /// Puts back what [`Adam::tensors`] and [`Adam::updates`] gave.
+    pub(crate) fn restore(
+        &mut self,
+        tensors: &BTreeMap<String, Tensor>,
+        updates: &BTreeMap<String, u64>,
+    ) -> Result<()> {
+        for (name, moments) in &self.moments {
+            for (kind, var) in [("first", &moments.first), ("second", &moments.second)] {
+                let full = format!("{kind}/{name}");
+                let expected = || Error::MissingTensor { name: full.clone(), expected: var.shape().clone() };
+                let stored = tensors.get(&full).ok_or_else(expected)?;
+                if stored.shape() != var.shape() {
+                    let (expected, found) = (var.shape().clone(), stored.shape().clone());
+                    return Err(Error::TensorShape { name: full, expected, found });
+                }
+                var.set(&stored.to_device(var.device())?.to_dtype(var.dtype())?)?;
+            }
+        }
+        self.updates.clone_from(updates);
+        Ok(())
+    }
+}
+
+/// Where in the run an update happens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) step: u64,
+    pub(crate) total: u64,
+}
+
+fn variable<'a>(params: &'a ParamSet, name: &str) -> Result<&'a Var> {
+    params.get(name).ok_or_else(|| unknown(name))
+}
+
+fn unknown(name: &str) -> Error {
+    Error::UnexpectedTensors { names: vec![name.to_owned()] }
+}

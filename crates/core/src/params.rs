@@ -1,0 +1,340 @@
+//! A model's tensors by stable name: weights that an optimiser updates, and buffers that it does not.
+//!
+//! A network is built from (config, [`ParamSet`]). A fresh set draws initial values as they are asked for; a set made
+//! from stored tensors is strict; [`ParamSet::frozen`] shares storage but tracks no gradient. So an EMA twin, a frozen
+//! discriminator and a loaded run are all the same constructor on another set.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Shape, Tensor, Var};
+
+use crate::rng::Stream;
+use crate::{Error, Result};
+
+/// How a weight starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// Every value the same.
+    Constant(f64),
+    /// Uniform in [−bound, bound).
+    Uniform {
+        /// Largest magnitude.
+        bound: f64,
+    },
+    /// Normal with mean zero.
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+}
+
+/// Whether an optimiser may touch a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Updated by an optimiser.
+    Weight,
+    /// State such as running statistics: saved, but never differentiated.
+    Buffer,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    var: Var,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Origin {
+    /// Initial values are drawn when a tensor is first asked for.
+    Fresh { seed: u64 },
+    /// Tensors must be here; what nobody asks for is an error.
+    Stored(BTreeMap<String, Var>),
+}
+
+/// Every tensor of a model, in name order. Cloning is shallow: clones share storage.
+#[derive(Clone, Debug)]
+pub struct ParamSet {
+    entries: BTreeMap<String, Entry>,
+    origin: Origin,
+    tracked: bool,
+    device: Device,
+    dtype: DType,
+}
+
+impl ParamSet {
+    /// An empty f32 set whose tensors are initialised from `seed` as a network asks for them.
+    pub fn fresh(seed: u64, device: &Device) -> Self {
+        Self::fresh_with(seed, device, DType::F32)
+    }
+
+    /// As [`ParamSet::fresh`] with another floating-point type: f64 for finite differences.
+    pub fn fresh_with(seed: u64, device: &Device, dtype: DType) -> Self {
+        let origin = Origin::Fresh { seed };
+        Self { entries: BTreeMap::new(), origin, tracked: true, device: device.clone(), dtype }
+    }
+
+    /// A strict set from stored tensors; their values are copied to `device` as f32.
+    pub fn stored(tensors: BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
+        let mut vars = BTreeMap::new();
+        for (name, tensor) in tensors {
+            vars.insert(name, own(&tensor.to_device(device)?.to_dtype(DType::F32)?)?);
+        }
+        let origin = Origin::Stored(vars);
+        Ok(Self {
+            entries: BTreeMap::new(),
+            origin,
+            tracked: true,
+            device: device.clone(),
+            dtype: DType::F32,
+        })
+    }
+
+    /// A strict set that shares this set's storage and tracks no gradient: for frozen twins and for sampling.
+    pub fn frozen(&self) -> Self {
+        let vars = self.entries.iter().map(|(name, entry)| (name.clone(), entry.var.clone())).collect();
+        Self {
+            entries: BTreeMap::new(),
+            origin: Origin::Stored(vars),
+            tracked: false,
+            device: self.device.clone(),
+            dtype: self.dtype,
+        }
+    }
+
+    /// The same tensors with storage of their own: the start of an exponential moving average.
+    pub fn deep_copy(&self) -> Result<Self> {
+        let mut copy = self.clone();
+        for entry in copy.entries.values_mut() {
+            entry.var = own(&entry.var)?;
+        }
+        Ok(copy)
+    }
+
+    /// Where a network's constructor asks for its tensors.
+    pub fn root(&mut self) -> Scope<'_> {
+        Scope { set: self, prefix: String::new() }
+    }
+
+    /// Ends construction.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedTensors`] if a stored set holds tensors that the network never asked for.
+    pub fn finish(self) -> Result<Self> {
+        match &self.origin {
+            Origin::Stored(rest) if !rest.is_empty() => {
+                Err(Error::UnexpectedTensors { names: rest.keys().cloned().collect() })
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// The device that holds the tensors.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The floating-point type of the tensors.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Every tensor, weights and buffers, detached but sharing storage.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.entries.iter().map(|(name, entry)| (name.clone(), entry.var.as_detached_tensor())).collect()
+    }
+
+    /// Names, kinds and variables in name order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Kind, &Var)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry.kind, &entry.var))
+    }
+
+    /// The variable called `name`.
+    pub fn get(&self, name: &str) -> Option<&Var> {
+        self.entries.get(name).map(|entry| &entry.var)
+    }
+
+    /// Number of values in all weights, buffers not counted.
+    pub fn weight_count(&self) -> usize {
+        let weights = self.entries.values().filter(|entry| entry.kind == Kind::Weight);
+        weights.map(|entry| entry.var.elem_count()).sum()
+    }
+
+    /// Everything that starts with `prefix` and is a weight, as the group `name`.
+    pub fn group(&self, name: &str, prefix: &str) -> ParamGroup {
+        let weights = self.iter().filter(|(full, kind, _)| *kind == Kind::Weight && full.starts_with(prefix));
+        ParamGroup { name: name.to_owned(), params: weights.map(|(full, _, _)| full.to_owned()).collect() }
+    }
+
+    /// Overwrites every value in place from stored tensors of the same names and shapes.
+    pub fn assign(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        if let Some(name) = tensors.keys().find(|name| !self.entries.contains_key(*name)) {
+            return Err(Error::UnexpectedTensors { names: vec![name.clone()] });
+        }
+        for (name, entry) in &self.entries {
+            let expected = entry.var.shape();
+            let tensor = tensors
+                .get(name)
+                .ok_or_else(|| Error::MissingTensor { name: name.clone(), expected: expected.clone() })?;
+            check_shape(name, expected, tensor.shape())?;
+            entry.var.set(&tensor.to_device(&self.device)?.to_dtype(self.dtype)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// What one optimiser updates together: a generator, a discriminator, an encoder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamGroup {
+    /// The group's name in recipes and logs.
+    pub name: String,
+    /// Full parameter names, in name order.
+    pub params: Vec<String>,
+}
+
+/// A place in the tree of names, such as `encoder.hidden.0`.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    set: &'a mut ParamSet,
+    prefix: String,
+}
+
+impl Scope<'_> {
+    /// The scope `name` below this one.
+    pub fn enter(&mut self, name: impl std::fmt::Display) -> Scope<'_> {
+        Scope { prefix: self.full(&name.to_string()), set: self.set }
+    }
+
+    /// A trainable tensor; untracked when the set is frozen.
+    pub fn weight(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
+        let var = self.var(name, &shape.into(), init, Kind::Weight)?;
+        Ok(if self.set.tracked { var.as_tensor().clone() } else { var.as_detached_tensor() })
+    }
+
+    /// A buffer that starts with every value at `start`.
+    pub fn buffer(&mut self, name: &str, shape: impl Into<Shape>, start: f64) -> Result<Var> {
+        self.var(name, &shape.into(), Init::Constant(start), Kind::Buffer)
+    }
+
+    /// True if weights from here record gradients.
+    pub fn is_tracked(&self) -> bool {
+        self.set.tracked
+    }
+
+    fn full(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    fn var(&mut self, name: &str, shape: &Shape, init: Init, kind: Kind) -> Result<Var> {
+        let name = self.full(name);
+        if self.set.entries.contains_key(&name) {
+            return Err(Error::DuplicateParameter { name });
+        }
+        let var = match &mut self.set.origin {
+            Origin::Fresh { seed } => initial(*seed, &name, shape, init, &self.set.device, self.set.dtype)?,
+            Origin::Stored(vars) => {
+                let missing = || Error::MissingTensor { name: name.clone(), expected: shape.clone() };
+                let var = vars.remove(&name).ok_or_else(missing)?;
+                check_shape(&name, shape, var.shape())?;
+                var
+            }
+        };
+        self.set.entries.insert(name, Entry { var: var.clone(), kind });
+        Ok(var)
+    }
+}
+
+/// Initial values are a function of (seed, name), so they do not depend on the order of construction.
+fn initial(seed: u64, name: &str, shape: &Shape, init: Init, device: &Device, dtype: DType) -> Result<Var> {
+    let stream = Stream::new(seed, &format!("init/{name}"), 0);
+    let rows: Vec<u64> = (0..shape.dims().first().copied().unwrap_or(1) as u64).collect();
+    let row = Shape::from(shape.dims().get(1..).unwrap_or_default());
+    let values = match init {
+        Init::Constant(value) => Tensor::full(value as f32, shape.clone(), device)?,
+        Init::Uniform { bound } => stream.uniform(&rows, row, device)?.affine(2.0 * bound, -bound)?,
+        Init::Normal { std } => stream.normal(&rows, row, device)?.affine(std, 0.0)?,
+    };
+    Ok(Var::from_tensor(&values.reshape(shape)?.to_dtype(dtype)?)?)
+}
+
+/// A variable with a copy of the tensor's values.
+fn own(tensor: &Tensor) -> Result<Var> {
+    Ok(Var::from_tensor(&tensor.detach().force_contiguous()?)?)
+}
+
+fn check_shape(name: &str, expected: &Shape, found: &Shape) -> Result<()> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(Error::TensorShape { name: name.to_owned(), expected: expected.clone(), found: found.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(set: &mut ParamSet, reversed: bool) -> Result<()> {
+        let mut names = vec!["a", "b"];
+        if reversed {
+            names.reverse();
+        }
+        for name in names {
+            set.root().enter(name).weight("weight", (3, 4), Init::Uniform { bound: 0.5 })?;
+        }
+        set.root().buffer("mean", 4, 0.0)?;
+        Ok(())
+    }
+
+    fn values(set: &ParamSet, name: &str) -> Vec<f32> {
+        set.get(name).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn initial_values_do_not_depend_on_order() {
+        let (mut one, mut two) = (ParamSet::fresh(3, &Device::Cpu), ParamSet::fresh(3, &Device::Cpu));
+        build(&mut one, false).unwrap();
+        build(&mut two, true).unwrap();
+        assert_eq!(values(&one, "a.weight"), values(&two, "a.weight"));
+        assert_ne!(values(&one, "a.weight"), values(&one, "b.weight"));
+        assert!(values(&one, "a.weight").iter().all(|v| v.abs() <= 0.5));
+        assert_eq!(one.weight_count(), 24);
+        assert_eq!(one.group("all", "").params, ["a.weight", "b.weight"]);
+    }
+
+    #[test]
+    fn stored_sets_are_strict() {
+        let mut fresh = ParamSet::fresh(3, &Device::Cpu);
+        build(&mut fresh, false).unwrap();
+        let mut tensors = fresh.tensors();
+
+        let mut same = ParamSet::stored(tensors.clone(), &Device::Cpu).unwrap();
+        build(&mut same, false).unwrap();
+        let same = same.finish().unwrap();
+        assert_eq!(values(&same, "b.weight"), values(&fresh, "b.weight"));
+
+        tensors.insert("stray".into(), Tensor::zeros(1, DType::F32, &Device::Cpu).unwrap());
+        let mut more = ParamSet::stored(tensors.clone(), &Device::Cpu).unwrap();
+        build(&mut more, false).unwrap();
+        assert!(matches!(more.finish(), Err(Error::UnexpectedTensors { names }) if names == ["stray"]));
+
+        tensors.remove("a.weight");
+        let mut fewer = ParamSet::stored(tensors, &Device::Cpu).unwrap();
+        assert!(
+            matches!(build(&mut fewer, false), Err(Error::MissingTensor { name, .. }) if name == "a.weight")
+        );
+    }
+
+    #[test]
+    fn frozen_twins_share_storage_and_copies_do_not() {
+        let mut set = ParamSet::fresh(3, &Device::Cpu);
+        build(&mut set, false).unwrap();
+        let mut twin = set.frozen();
+        let weight = twin.root().enter("a").weight("weight", (3, 4), Init::Constant(0.0)).unwrap();
+        let copy = set.deep_copy().unwrap();
+
+        let before = values(&set, "a.weight");
+        set.get("a.weight").unwrap().set(&Tensor::ones((3, 4), DType::F32, &Device::Cpu).unwrap()).unwrap();
+        assert_eq!(weight.flatten_all().unwrap().to_vec1::<f32>().unwrap(), vec![1.0; 12]);
+        assert_eq!(values(&copy, "a.weight"), before);
+        assert!(!weight.track_op());
+    }
+}
