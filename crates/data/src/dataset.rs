@@ -1,0 +1,241 @@
+//! A data set as models see it: three splits over sources of u8 images, and the batches that are made of them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use waxwork_core::model::{Batch, ImageShape};
+
+use crate::loader::Batches;
+use crate::selection;
+use crate::source::Source;
+use crate::{Error, Result};
+
+/// Images that one thread writes before it is worth waking another.
+const IMAGES_PER_TASK: usize = 16;
+
+/// What a data set is, in a form that a run folder keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetInfo {
+    /// Name by which it is asked for, e.g. `mnist`.
+    pub name: String,
+    /// Shape of every image.
+    pub shape: ImageShape,
+    /// Names of the classes; label `k` is `classes[k]`. Empty if there are no labels.
+    pub classes: Vec<String>,
+    /// SHA-256 in hex of what the data is: its decoded pixels and labels, or the generator's version and seed. It does
+    /// not depend on how the files were compressed or where they came from.
+    pub identity: String,
+    /// Files of an image folder that could not be read and were left out.
+    #[serde(default)]
+    pub skipped: usize,
+}
+
+/// Train, validation and test images of one kind.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// What the data is.
+    pub info: DatasetInfo,
+    /// What models are trained on.
+    pub train: Split,
+    /// A fixed part of the original training set, on which "best" is chosen.
+    pub validation: Split,
+    /// What final numbers are measured on.
+    pub test: Split,
+}
+
+impl Dataset {
+    /// Cuts the fixed validation part out of `train` and keeps at most `limit` of the remaining images.
+    ///
+    /// The choice depends on nothing but the labels and the number of images, and keeps the proportions of the classes:
+    /// `validation` images (default: a twelfth, so 5,000 of 60,000), and of the rest a prefix of one fixed order, so that
+    /// a smaller limit selects a part of what a larger one does.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if nothing is left to train on.
+    pub fn new(
+        info: DatasetInfo,
+        train: Arc<dyn Source>,
+        test: Arc<dyn Source>,
+        validation: Option<usize>,
+        limit: Option<usize>,
+    ) -> Result<Self> {
+        let count = train.len();
+        let held_out = validation.unwrap_or(count / 12);
+        if held_out >= count {
+            let reason = format!("{held_out} of {count} training images would leave none to train on");
+            return Err(Error::Config { key: "data.validation", reason });
+        }
+        if limit == Some(0) {
+            let reason = "must be at least 1; leave it out for all images".to_owned();
+            return Err(Error::Config { key: "data.limit", reason });
+        }
+        let order = selection::fixed_order(count, |index| train.label(index));
+        let (validation, rest) = order.split_at(held_out);
+        let rest = &rest[..limit.map_or(rest.len(), |limit| limit.min(rest.len()))];
+        let ascending = |indices: &[u32]| {
+            let mut indices = indices.to_vec();
+            indices.sort_unstable();
+            indices
+        };
+        Ok(Self {
+            info,
+            train: Split::select(train.clone(), ascending(rest))?,
+            validation: Split::select(train, ascending(validation))?,
+            test: Split::all(test)?,
+        })
+    }
+}
+
+/// Some images of a source, in a fixed order. Clones share the images.
+#[derive(Clone)]
+pub struct Split {
+    source: Arc<dyn Source>,
+    indices: Arc<[u32]>,
+}
+
+impl fmt::Debug for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Split({} of {} images, {})", self.len(), self.source.len(), self.shape())
+    }
+}
+
+impl Split {
+    /// All images of `source`, in its order.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there are more images than a u32 counts.
+    pub fn all(source: Arc<dyn Source>) -> Result<Self> {
+        let count = u32::try_from(source.len())
+            .map_err(|_| Error::Config { key: "data", reason: "more than 2³² images".to_owned() })?;
+        Ok(Self { source, indices: (0..count).collect() })
+    }
+
+    /// The images of `source` with these indices, in this order.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for an index that the source does not have.
+    pub fn select(source: Arc<dyn Source>, indices: Vec<u32>) -> Result<Self> {
+        if let Some(&index) = indices.iter().find(|&&index| index as usize >= source.len()) {
+            return Err(Error::OutOfRange { index: index as usize, len: source.len() });
+        }
+        Ok(Self { source, indices: indices.into() })
+    }
+
+    /// The first `n` images of this split, or all if there are fewer.
+    #[must_use]
+    pub fn first(&self, n: usize) -> Self {
+        Self { source: self.source.clone(), indices: self.indices.iter().take(n).copied().collect() }
+    }
+
+    /// Shape of every image.
+    pub fn shape(&self) -> ImageShape {
+        self.source.shape()
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// True if there are no images.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// Position in the original data set of each image, in the order of this split.
+    pub fn indices(&self) -> &[u32] {
+        &self.indices
+    }
+
+    /// The class of the image at `position`; None if there are no labels or no such image.
+    pub fn label(&self, position: usize) -> Option<u32> {
+        self.source.label(*self.indices.get(position)? as usize)
+    }
+
+    /// The classes of all images; None if any image has none.
+    pub fn labels(&self) -> Option<Vec<u32>> {
+        self.indices.iter().map(|&index| self.source.label(index as usize)).collect()
+    }
+
+    /// The pixels of the images at `positions`, one after the other: `positions.len() · shape().len()` bytes, channel
+    /// first.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`], or what the source gives.
+    pub fn images_u8(&self, positions: &[usize]) -> Result<Vec<u8>> {
+        let indices = self.originals(positions)?;
+        let size = self.shape().len();
+        let mut pixels = vec![0; positions.len() * size];
+        pixels
+            .par_chunks_exact_mut(size)
+            .zip(&indices)
+            .with_min_len(IMAGES_PER_TASK)
+            .try_for_each(|(image, &index)| self.source.write_image(index as usize, image))?;
+        Ok(pixels)
+    }
+
+    /// The images at `positions` (0 is the first of this split) on `device`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`], what the source gives, or [`Error::Tensor`].
+    pub fn batch(&self, positions: &[usize], device: &Device) -> Result<Batch> {
+        self.host_batch(positions)?.into_batch(device)
+    }
+
+    /// All images in order, in batches of `batch_size`; the last may be smaller.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `batch_size` is zero.
+    pub fn batches(&self, batch_size: usize, device: &Device) -> Result<Batches> {
+        Batches::new(self.clone(), batch_size, device.clone())
+    }
+
+    /// A batch before it goes to its device.
+    pub(crate) fn host_batch(&self, positions: &[usize]) -> Result<HostBatch> {
+        let indices = self.originals(positions)?;
+        let labels = indices.iter().map(|&index| self.source.label(index as usize)).collect();
+        let images = self.images_u8(positions)?.into_iter().map(unit_interval).collect();
+        let indices = indices.into_iter().map(u64::from).collect();
+        Ok(HostBatch { shape: self.shape(), images, labels, indices })
+    }
+
+    fn originals(&self, positions: &[usize]) -> Result<Vec<u32>> {
+        let out_of_range = |index| Error::OutOfRange { index, len: self.len() };
+        positions.iter().map(|&p| self.indices.get(p).copied().ok_or_else(|| out_of_range(p))).collect()
+    }
+}
+
+/// 0 to 255 as 0 to 1. A true division: a product with 1/255 has other bits on some values.
+fn unit_interval(value: u8) -> f32 {
+    f32::from(value) / 255.0
+}
+
+/// The contents of a batch in host memory, so that another thread can prepare it without touching the device.
+pub(crate) struct HostBatch {
+    shape: ImageShape,
+    images: Vec<f32>,
+    labels: Option<Vec<u32>>,
+    indices: Vec<u64>,
+}
+
+impl HostBatch {
+    /// Turns the images whose index `chosen` picks left to right.
+    pub(crate) fn mirror(&mut self, chosen: impl Fn(u64) -> bool) {
+        let images = self.images.chunks_exact_mut(self.shape.len());
+        for (image, _) in images.zip(&self.indices).filter(|(_, index)| chosen(**index)) {
+            image.chunks_exact_mut(self.shape.width).for_each(<[f32]>::reverse);
+        }
+    }
+
+    pub(crate) fn into_batch(self, device: &Device) -> Result<Batch> {
+        let count = self.indices.len();
+        Ok(Batch {
+            images: Tensor::from_vec(self.images, self.shape.batch(count), device)?,
+            labels: self.labels.map(|labels| Tensor::from_vec(labels, count, device)).transpose()?,
+            indices: self.indices,
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! `shapes`: 32×32 RGB images of one shape, with colours, size, position, rotation and texture varying.
+
+use serde::Serialize;
+use waxwork_core::model::ImageShape;
+use waxwork_core::rng::{Draws, Stream};
+
+use super::outline::distance;
+use super::{CLASSES, Part, angle, to_byte};
+use crate::{Error, Result, Source};
+
+const SHAPE: ImageShape = ImageShape::new(3, 32, 32);
+/// Least distance of the shape's colour from the background's, in RGB with channels in [0, 1].
+const CONTRAST: f32 = 0.5;
+
+/// How a shape is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Texture {
+    /// One colour.
+    Plain,
+    /// Stripes of two colours.
+    Stripes,
+    /// A checker-board of two colours.
+    Checker,
+    /// From one colour to the other.
+    Gradient,
+    /// Grains from one colour half-way to the other.
+    Noise,
+}
+
+/// What made a shape look as it does. Colours are RGB with channels in [0, 1].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ShapeFactors {
+    /// The shape: circle, square, triangle, star, cross, ring, heart, crescent, hexagon or arrow.
+    pub class: u32,
+    /// Main colour of the shape.
+    pub colour: [f32; 3],
+    /// Second colour of its texture.
+    pub accent: [f32; 3],
+    /// Colour of the background.
+    pub background: [f32; 3],
+    /// Radius of the circle around the shape, pixels, 8 to 13.
+    pub radius: f32,
+    /// Centre, pixels from the left; the shape lies wholly inside.
+    pub x: f32,
+    /// Centre, pixels from the top.
+    pub y: f32,
+    /// Rotation clockwise, radians, −0.6 to 0.6.
+    pub rotation: f32,
+    /// How it is filled.
+    pub texture: Texture,
+}
+
+/// The generator `shapes`, [`Part::len`] images of shape 3×32×32.
+#[derive(Clone, Debug)]
+pub struct Shapes {
+    stream: Stream,
+    part: Part,
+}
+
+impl Shapes {
+    /// Raised by any change to what is drawn.
+    pub(crate) const VERSION: u32 = 1;
+
+    /// The images of `part` that belong to `seed`.
+    pub fn new(seed: u64, part: Part) -> Self {
+        Self { stream: Stream::new(seed, &part.stream("shapes"), 0), part }
+    }
+
+    /// What image `index` was drawn from; None if there is no such image.
+    pub fn factors(&self, index: usize) -> Option<ShapeFactors> {
+        (index < self.part.len()).then(|| draw_factors(index, &mut self.stream.at(index as u64)))
+    }
+}
+
+impl Source for Shapes {
+    fn shape(&self) -> ImageShape {
+        SHAPE
+    }
+
+    fn len(&self) -> usize {
+        self.part.len()
+    }
+
+    fn write_image(&self, index: usize, out: &mut [u8]) -> Result<()> {
+        if index >= self.len() {
+            return Err(Error::OutOfRange { index, len: self.len() });
+        }
+        let mut draws = self.stream.at(index as u64);
+        let factors = draw_factors(index, &mut draws);
+        paint(&factors, &mut draws, out);
+        Ok(())
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        (index < self.len()).then_some((index % CLASSES) as u32)
+    }
+}
+
+fn draw_factors(index: usize, draws: &mut Draws) -> ShapeFactors {
+    let background = background_colour(draws);
+    let colour = shape_colour(background, draws);
+    let accent = shape_colour(background, draws);
+    let radius = draws.between(8.0, 13.0);
+    let room = (16.0 - radius - 0.5).min(5.0);
+    let texture = match draws.below(5) {
+        0 => Texture::Plain,
+        1 => Texture::Stripes,
+        2 => Texture::Checker,
+        3 => Texture::Gradient,
+        _ => Texture::Noise,
+    };
+    ShapeFactors {
+        class: (index % CLASSES) as u32,
+        colour,
+        accent,
+        background,
+        radius,
+        x: 16.0 + draws.between(-room, room),
+        y: 16.0 + draws.between(-room, room),
+        rotation: draws.between(-0.6, 0.6),
+        texture,
+    }
+}
+
+/// Dull, so that shapes stand out.
+fn background_colour(draws: &mut Draws) -> [f32; 3] {
+    let (hue, saturation, value) = (draws.uniform(), draws.between(0.0, 0.45), draws.between(0.05, 0.95));
+    rgb(hue, saturation, value)
+}
+
+/// Vivid and far from `background`.
+fn shape_colour(background: [f32; 3], draws: &mut Draws) -> [f32; 3] {
+    // Every background leaves more than half of the colours, so the loop is short; white or black end it in any case.
+    for _ in 0..16 {
+        let colour = rgb(draws.uniform(), draws.between(0.55, 1.0), draws.between(0.55, 1.0));
+        let squares: f32 = (0..3).map(|c| (colour[c] - background[c]) * (colour[c] - background[c])).sum();
+        if squares > CONTRAST * CONTRAST {
+            return colour;
+        }
+    }
+    if background[1] > 0.5 { [0.0; 3] } else { [1.0; 3] }
+}
+
+/// Hue, saturation and value, all in [0, 1], as RGB.
+fn rgb(hue: f32, saturation: f32, value: f32) -> [f32; 3] {
+    let channel = |offset: f32| {
+        let sector = (offset + hue * 6.0) % 6.0;
+        value - value * saturation * sector.min(4.0 - sector).clamp(0.0, 1.0)
+    };
+    [channel(5.0), channel(3.0), channel(1.0)]
+}
+
+fn paint(factors: &ShapeFactors, draws: &mut Draws, out: &mut [u8]) {
+    let plane = SHAPE.height * SHAPE.width;
+    for (channel, value) in factors.background.iter().enumerate() {
+        out[channel * plane..(channel + 1) * plane].fill(to_byte(*value));
+    }
+    let (sin, cos) = libm::sincosf(factors.rotation);
+    let (grain_sin, grain_cos) = libm::sincosf(angle(draws));
+    let period = draws.between(3.0, 5.5);
+    let reach = factors.radius * 1.05 + 1.0;
+    for row in 0..SHAPE.height {
+        for column in 0..SHAPE.width {
+            // Pixel centres lie at half-integers.
+            let (dx, dy) = (column as f32 + 0.5 - factors.x, row as f32 + 0.5 - factors.y);
+            if dx * dx + dy * dy > reach * reach {
+                continue;
+            }
+            let (x, y) = ((dx * cos + dy * sin) / factors.radius, (dy * cos - dx * sin) / factors.radius);
+            let cover = (0.5 - factors.radius * distance(factors.class, x, y)).clamp(0.0, 1.0);
+            if cover == 0.0 {
+                continue;
+            }
+            let (u, v) = (dx * grain_cos + dy * grain_sin, dy * grain_cos - dx * grain_sin);
+            let mix = match factors.texture {
+                Texture::Plain => 0.0,
+                Texture::Stripes => band(u, period),
+                Texture::Checker => {
+                    let (a, b) = (band(u, period), band(v, period));
+                    a + b - 2.0 * a * b
+                }
+                Texture::Gradient => (0.5 + 0.5 * u / factors.radius).clamp(0.0, 1.0),
+                // Half of the range: full contrast from pixel to pixel would drown everything else in a likelihood.
+                Texture::Noise => 0.5 * draws.uniform(),
+            };
+            for channel in 0..3 {
+                let fill =
+                    factors.colour[channel] + mix * (factors.accent[channel] - factors.colour[channel]);
+                let background = factors.background[channel];
+                out[channel * plane + row * SHAPE.width + column] =
+                    to_byte(background + cover * (fill - background));
+            }
+        }
+    }
+}
+
+/// 0 and 1 in turn, each `period` pixels wide, with edges one pixel soft.
+fn band(position: f32, period: f32) -> f32 {
+    let phase = position / (2.0 * period);
+    // A triangle wave: its height above the middle, in pixels.
+    let triangle = (phase - phase.floor() - 0.5).abs() - 0.25;
+    (0.5 + triangle * 2.0 * period).clamp(0.0, 1.0)
+}

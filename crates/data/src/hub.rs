@@ -1,0 +1,378 @@
+//! Data sets from the Hub: fetched once through candle-datasets and hf-hub, decoded, and kept as a packed file.
+//!
+//! `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_CACHE` mean what they mean to hf-hub. With `HF_HUB_OFFLINE` set, which
+//! hf-hub does not know, only files that are in its cache already are used.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use candle_datasets::hub::{FileReader, from_hub};
+use hf_hub::{HFClient, HFClientSync};
+use parquet::file::reader::SerializedFileReader;
+use parquet::record::{Field, Row};
+use rayon::prelude::*;
+use waxwork_core::model::ImageShape;
+
+use crate::folder::channel_first;
+use crate::manifest::{HubSource, Manifest};
+use crate::{Error, Result, files, packed};
+
+/// The branch on which the Hub keeps every data set as parquet files, and which candle-datasets reads.
+const REVISION: &str = "refs/convert/parquet";
+/// Images that are decoded before they are written.
+const CHUNK: usize = 1024;
+
+/// Fetches the data set `name` from the Hub and leaves it, packed, below `dir` (default: the cache), where
+/// [`load`](crate::load()) finds it. Files that hf-hub's own cache holds are not fetched again.
+///
+/// # Errors
+/// [`Error::UnknownDataset`], [`Error::Config`] if the data set is not on the Hub, [`Error::Hub`], [`Error::Format`],
+/// [`Error::Picture`], [`Error::Label`], [`Error::Io`].
+pub fn fetch(name: &str, dir: Option<&Path>) -> Result<PathBuf> {
+    let manifest = Manifest::find(name)?;
+    let hub = hub_source(&manifest)?;
+    let dir = match dir {
+        Some(dir) => dir.to_path_buf(),
+        None => files::cache_dir()?,
+    };
+    let client = HFClient::new().map_err(|error| hub_error(hub, &error))?;
+    fetch_with(&client, is_offline(), &manifest, &dir)
+}
+
+fn hub_source(manifest: &Manifest) -> Result<&HubSource> {
+    manifest.hub.as_ref().ok_or_else(|| Error::Config {
+        key: "data.name",
+        reason: format!("`{}` needs no files: there is nothing to fetch", manifest.name),
+    })
+}
+
+/// As huggingface_hub reads it.
+fn is_offline() -> bool {
+    let value = std::env::var("HF_HUB_OFFLINE").unwrap_or_default().to_uppercase();
+    ["1", "ON", "YES", "TRUE"].contains(&value.as_str())
+}
+
+fn fetch_with(client: &HFClient, offline: bool, manifest: &Manifest, dir: &Path) -> Result<PathBuf> {
+    let hub = hub_source(manifest)?;
+    if !offline {
+        // Opens every parquet file of the repository, which leaves it in hf-hub's cache; a reader does not know its
+        // file's name, and so not its split, hence the walk through the cache below.
+        let blocking = HFClientSync::from_inner(client.clone()).map_err(|error| hub_error(hub, &error))?;
+        from_hub(&blocking, hub.repository.clone()).map_err(|error| hub_error(hub, &error))?;
+    }
+    let snapshot = cached_snapshot(client, hub, offline)?;
+    let path = files::packed(dir, manifest);
+    let mut writer = packed::Writer::create(&path, manifest.image_shape(), &manifest.classes)?;
+    write_part(&mut writer, manifest, &snapshot, "train", manifest.train)?;
+    writer.end_train();
+    write_part(&mut writer, manifest, &snapshot, "test", manifest.test)?;
+    writer.finish(0)?;
+    Ok(path)
+}
+
+/// Where hf-hub keeps the newest fetched state of the repository.
+fn cached_snapshot(client: &HFClient, hub: &HubSource, offline: bool) -> Result<PathBuf> {
+    let folder = client.cache_dir().join(format!("datasets--{}", hub.repository.replace('/', "--")));
+    let commit = fs::read_to_string(folder.join("refs").join(REVISION)).map_err(|_| {
+        let why = if offline { "HF_HUB_OFFLINE is set, and " } else { "" };
+        hub_error(hub, &format!("{why}there is nothing of it in {}", folder.display()))
+    })?;
+    Ok(folder.join("snapshots").join(commit.trim()))
+}
+
+/// Writes the images of all parquet files in a folder called `split`, in the order of their names.
+fn write_part(
+    writer: &mut packed::Writer,
+    manifest: &Manifest,
+    snapshot: &Path,
+    split: &str,
+    expected: usize,
+) -> Result<()> {
+    let mut written = 0;
+    for path in parquet_files(snapshot, split)? {
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        let damaged = |error: parquet::errors::ParquetError| {
+            Error::format(&path, "a parquet file of images", error.to_string())
+        };
+        let reader = SerializedFileReader::new(file).map_err(damaged)?;
+        let mut rows = reader.get_row_iter(None).map_err(damaged)?;
+        loop {
+            let chunk: Vec<Row> = rows.by_ref().take(CHUNK).collect::<Result<_, _>>().map_err(damaged)?;
+            if chunk.is_empty() {
+                break;
+            }
+            let first = written;
+            let images: Vec<(Vec<u8>, u32)> = chunk
+                .par_iter()
+                .enumerate()
+                .map(|(i, row)| read_row(&path, first + i, row, manifest))
+                .collect::<Result<_>>()?;
+            for (pixels, label) in &images {
+                writer.image(pixels, Some(*label))?;
+            }
+            written += images.len();
+        }
+    }
+    if written != expected {
+        return Err(Error::format(snapshot, format!("{expected} {split} images"), written.to_string()));
+    }
+    Ok(())
+}
+
+fn parquet_files(snapshot: &Path, split: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![snapshot.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(Error::io("open", &folder))? {
+            let path = entry.map_err(Error::io("read", &folder))?.path();
+            let of_split = folder.file_name().is_some_and(|name| name == split);
+            if path.is_dir() {
+                folders.push(path);
+            } else if of_split && path.extension().is_some_and(|extension| extension == "parquet") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The picture and the label of a row: a group with the encoded bytes, and an integer called `label`.
+fn read_row(path: &Path, index: usize, row: &Row, manifest: &Manifest) -> Result<(Vec<u8>, u32)> {
+    let mut picture = None;
+    let mut label = None;
+    for (name, field) in row.get_column_iter() {
+        match field {
+            Field::Group(group) => {
+                let bytes = group.get_column_iter().find_map(|(_, field)| match field {
+                    Field::Bytes(bytes) => Some(bytes.data()),
+                    _ => None,
+                });
+                picture = picture.or(bytes);
+            }
+            Field::Long(value) if name == "label" => label = u32::try_from(*value).ok(),
+            Field::Int(value) if name == "label" => label = u32::try_from(*value).ok(),
+            _ => (),
+        }
+    }
+    let (Some(picture), Some(label)) = (picture, label) else {
+        let found = format!("neither in row {index}: {row}");
+        return Err(Error::format(path, "the bytes of a picture and a label in every row", found));
+    };
+    let classes = manifest.classes.len();
+    if label as usize >= classes {
+        return Err(Error::Label { path: path.to_path_buf(), index, label, classes });
+    }
+    Ok((decode(path, index, picture, manifest.image_shape())?, label))
+}
+
+fn decode(path: &Path, index: usize, bytes: &[u8], shape: ImageShape) -> Result<Vec<u8>> {
+    let picture = image::load_from_memory(bytes).map_err(|error| {
+        Error::format(path, "a png or jpeg in every row", format!("in row {index}: {error}"))
+    })?;
+    if (picture.height() as usize, picture.width() as usize) != (shape.height, shape.width) {
+        let found = format!("{}×{} in row {index}", picture.height(), picture.width());
+        return Err(Error::format(path, format!("pictures of {}×{}", shape.height, shape.width), found));
+    }
+    Ok(channel_first(&picture, shape.channels))
+}
+
+fn hub_error(hub: &HubSource, reason: &dyn std::fmt::Display) -> Error {
+    Error::Hub { repository: hub.repository.clone(), reason: reason.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::{BufRead, BufReader, Cursor, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+
+    use image::{DynamicImage, ImageFormat, RgbImage};
+    use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::*;
+    use crate::{DataConfig, Dataset};
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    /// A parquet file as the Hub makes it: `img: {bytes, path}` and `label`.
+    fn parquet_file(images: &[(Vec<u8>, i64)]) -> Vec<u8> {
+        let schema = "message schema {
+            optional group img { optional binary bytes; optional binary path (UTF8); }
+            optional int64 label;
+        }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut out = Vec::new();
+        let mut writer =
+            SerializedFileWriter::new(&mut out, schema, Arc::new(WriterProperties::default())).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let pictures: Vec<ByteArray> =
+            images.iter().map(|(bytes, _)| ByteArray::from(bytes.clone())).collect();
+        let labels: Vec<i64> = images.iter().map(|(_, label)| *label).collect();
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&pictures, Some(&vec![2; images.len()]), None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&[], Some(&vec![1; images.len()]), None).unwrap();
+        column.close().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<Int64Type>().write_batch(&labels, Some(&vec![1; images.len()]), None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        out
+    }
+
+    /// Every pixel tells where it is: red its row, green its column, blue the image.
+    fn picture(index: usize) -> Vec<u8> {
+        let picture = RgbImage::from_fn(4, 4, |x, y| image::Rgb([y as u8 * 60, x as u8 * 60, index as u8]));
+        let mut bytes = Cursor::new(Vec::new());
+        DynamicImage::from(picture).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    }
+
+    /// The part of the Hub that fetching needs: the list of files, and the files.
+    fn serve(files: BTreeMap<String, Vec<u8>>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let files = files.clone();
+                std::thread::spawn(move || answer(&stream.unwrap(), &files));
+            }
+        });
+        address
+    }
+
+    fn answer(mut stream: &TcpStream, files: &BTreeMap<String, Vec<u8>>) {
+        let mut lines = BufReader::new(stream).lines().map_while(std::result::Result::ok);
+        let request = lines.next().unwrap_or_default();
+        for _ in lines.by_ref().take_while(|line| !line.is_empty()) {}
+        let mut words = request.split(' ');
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let resolve = "/datasets/some/pictures/resolve/refs%2Fconvert%2Fparquet/";
+        let (status, body) = if path
+            .starts_with("/api/datasets/some/pictures/revision/refs%2Fconvert%2Fparquet")
+        {
+            let siblings: Vec<String> = files.keys().map(|f| format!("{{\"rfilename\": \"{f}\"}}")).collect();
+            let json = format!(
+                "{{\"id\": \"some/pictures\", \"sha\": \"{COMMIT}\", \"siblings\": [{}]}}",
+                siblings.join(", ")
+            );
+            ("200 OK", json.into_bytes())
+        } else {
+            match path.strip_prefix(resolve).and_then(|file| files.get(file)) {
+                Some(body) => ("200 OK", body.clone()),
+                None => ("404 Not Found", Vec::new()),
+            }
+        };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nETag: \"etag-{}\"\r\nX-Repo-Commit: {COMMIT}\r\n\
+             Connection: close\r\n\r\n",
+            body.len(),
+            path.replace('/', "-"),
+        );
+        let _ = stream.write_all(head.as_bytes());
+        if method != "HEAD" {
+            let _ = stream.write_all(&body);
+        }
+    }
+
+    fn manifest() -> Manifest {
+        let mut manifest = Manifest::find("cifar10").unwrap();
+        manifest.shape = [3, 4, 4];
+        (manifest.train, manifest.test) = (5, 3);
+        manifest.hub = Some(HubSource { repository: "some/pictures".into() });
+        manifest
+    }
+
+    fn files_of(labels: i64) -> BTreeMap<String, Vec<u8>> {
+        let part = |range: std::ops::Range<usize>| -> Vec<u8> {
+            parquet_file(&range.map(|i| (picture(i), labels + i as i64)).collect::<Vec<_>>())
+        };
+        [
+            ("plain_text/train/0000.parquet", 0..3),
+            ("plain_text/train/0001.parquet", 3..5),
+            ("plain_text/test/0000.parquet", 5..8),
+        ]
+        .map(|(name, range)| (name.to_owned(), part(range)))
+        .into()
+    }
+
+    fn client(endpoint: &str, cache: &Path) -> HFClient {
+        HFClient::builder().endpoint(endpoint).cache_dir(cache).retry_max_attempts(0).build().unwrap()
+    }
+
+    #[test]
+    fn pictures_from_the_hub_are_upright_and_cached() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("hf");
+        let online = client(&serve(files_of(0)), &cache);
+        let path = fetch_with(&online, false, &manifest(), dir.path()).unwrap();
+        let (parts, header) = packed::open(&path).unwrap();
+        assert_eq!((header.train, header.test, header.labelled), (5, 3, true));
+        let info = crate::DatasetInfo {
+            name: DataConfig::named("x").name,
+            shape: parts.train.shape(),
+            classes: header.classes,
+            identity: parts.identity.clone(),
+            skipped: 0,
+        };
+        let data = Dataset::new(info, parts.train, parts.test, Some(0), None).unwrap();
+        for (split, first) in [(&data.train, 0), (&data.test, 5)] {
+            for position in 0..split.len() {
+                assert_eq!(split.label(position), Some((first + position) as u32));
+                let image = split.images_u8(&[position]).unwrap();
+                for (row, column) in (0..16).map(|i| (i / 4, i % 4)) {
+                    let value = |channel: usize| image[channel * 16 + row * 4 + column];
+                    let wanted = [row as u8 * 60, column as u8 * 60, (first + position) as u8];
+                    assert_eq!([value(0), value(1), value(2)], wanted, "row {row}, column {column}");
+                }
+            }
+        }
+
+        // Without a network, what was fetched still serves.
+        let nowhere = client("http://127.0.0.1:1", &cache);
+        fs::remove_file(&path).unwrap();
+        fetch_with(&nowhere, true, &manifest(), dir.path()).unwrap();
+        assert_eq!(packed::open(&path).unwrap().0.identity, parts.identity);
+        assert!(matches!(fetch_with(&nowhere, false, &manifest(), dir.path()), Err(Error::Hub { .. })));
+        let empty = client("http://127.0.0.1:1", &dir.path().join("empty"));
+        let error = fetch_with(&empty, true, &manifest(), dir.path()).unwrap_err().to_string();
+        assert!(error.contains("HF_HUB_OFFLINE") && error.contains("some/pictures"), "{error}");
+    }
+
+    #[test]
+    fn what_the_hub_sends_is_checked_and_nothing_half_written_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let attempt = |files: BTreeMap<String, Vec<u8>>, cache: &str| {
+            let client = client(&serve(files), &dir.path().join(cache));
+            fetch_with(&client, false, &manifest(), &dir.path().join("out")).unwrap_err()
+        };
+        let error = attempt(files_of(8), "labels");
+        assert!(matches!(error, Error::Label { label: 10, index: 2, .. }), "{error}");
+        let mut files = files_of(0);
+        files.remove("plain_text/train/0001.parquet");
+        let error = attempt(files, "few");
+        assert!(error.to_string().contains("expected 5 train images, found 3"), "{error}");
+        let mut files = files_of(0);
+        files.insert("plain_text/test/0000.parquet".into(), parquet_file(&[(b"no picture".to_vec(), 0)]));
+        let error = attempt(files, "picture");
+        assert!(error.to_string().contains("row 0"), "{error}");
+        let mut files = files_of(0);
+        files.insert("plain_text/test/0000.parquet".into(), b"no parquet".to_vec());
+        assert!(matches!(attempt(files, "parquet"), Error::Hub { .. }));
+        assert!(matches!(attempt(BTreeMap::new(), "nothing"), Error::Hub { .. }));
+        assert_eq!(fs::read_dir(dir.path().join("out")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_embedded_set_is_not_on_the_hub() {
+        assert!(matches!(fetch("digits", None), Err(Error::Config { .. })));
+        assert!(matches!(fetch("mnits", None), Err(Error::UnknownDataset { .. })));
+    }
+}

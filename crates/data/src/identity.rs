@@ -1,0 +1,66 @@
+//! What a data set is, as a SHA-256: the same for raw and gzipped files, a packed file and the Hub.
+
+use sha2::{Digest, Sha256};
+use waxwork_core::model::ImageShape;
+
+use crate::{Result, Source};
+
+/// Takes in the class names, then the images of each part in order, and gives the identity of the whole.
+pub(crate) struct Identity {
+    hash: Sha256,
+    in_part: u64,
+}
+
+impl Identity {
+    pub(crate) fn new(shape: ImageShape, classes: &[String]) -> Self {
+        let mut hash = Sha256::new_with_prefix(b"waxwork-data content 1\n");
+        for value in [shape.channels, shape.height, shape.width, classes.len()] {
+            hash.update((value as u64).to_le_bytes());
+        }
+        for class in classes {
+            hash.update((class.len() as u64).to_le_bytes());
+            hash.update(class.as_bytes());
+        }
+        Self { hash, in_part: 0 }
+    }
+
+    pub(crate) fn image(&mut self, pixels: &[u8], label: Option<u32>) {
+        self.hash.update(pixels);
+        self.hash.update(label.unwrap_or(u32::MAX).to_le_bytes());
+        self.in_part += 1;
+    }
+
+    /// Ends the training or the test part.
+    pub(crate) fn end_part(&mut self) {
+        self.hash.update(self.in_part.to_le_bytes());
+        self.in_part = 0;
+    }
+
+    pub(crate) fn finish(self) -> String {
+        hex(&self.hash.finalize())
+    }
+}
+
+/// The identity of two sources in memory or on disk.
+pub(crate) fn of_content(classes: &[String], train: &dyn Source, test: &dyn Source) -> Result<String> {
+    let mut identity = Identity::new(train.shape(), classes);
+    for source in [train, test] {
+        let mut image = vec![0; source.shape().len()];
+        for index in 0..source.len() {
+            source.write_image(index, &mut image)?;
+            identity.image(&image, source.label(index));
+        }
+        identity.end_part();
+    }
+    Ok(identity.finish())
+}
+
+/// The identity of an embedded generator.
+pub(crate) fn of_generator(name: &str, version: u32, seed: u64) -> String {
+    hex(&Sha256::digest(format!("waxwork-data generator {name} version {version} seed {seed}")))
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,49 @@
+//! Data sets for Waxwork: files in the formats of MNIST and CIFAR-10, image folders, the Hub (feature `hub`), and
+//! two embedded generators that need no files at all.
+//!
+//! ```
+//! use candle_core::Device;
+//! use waxwork_data::{DataConfig, Loader, load};
+//!
+//! # fn main() -> Result<(), waxwork_data::Error> {
+//! let data = load(&DataConfig::named("digits"))?;
+//! let mut batches = Loader::new(&data.train, 128, 42, &Device::Cpu, 0)?;
+//! let batch = batches.next().expect("a loader has no end")?;
+//! assert_eq!(batch.images.dims(), [128, 1, 28, 28]); // f32 in [0, 1]
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Images are u8 at rest and f32 in [0, 1] in a [`Batch`](waxwork_core::model::Batch), channel first. Batches use rayon's
+//! global pool; their contents do not depend on its size.
+
+pub mod cifar;
+pub mod dataset;
+pub mod embedded;
+pub mod error;
+pub mod files;
+pub mod folder;
+#[cfg(feature = "hub")]
+pub mod hub;
+mod identity;
+pub mod idx;
+pub mod load;
+pub mod loader;
+pub mod manifest;
+pub mod mnist;
+mod packed;
+mod parts;
+mod selection;
+pub mod source;
+pub mod verify;
+
+pub use dataset::{Dataset, DatasetInfo, Split};
+pub use error::{Error, Result};
+pub use folder::FolderConfig;
+#[cfg(feature = "hub")]
+pub use hub::fetch;
+pub use load::{DataConfig, load, load_with_progress};
+pub use loader::{Batches, Loader};
+pub use manifest::Manifest;
+pub use source::{Cached, InMemory, Source};
+pub use verify::{FileReport, FileStatus, verify};

@@ -1,0 +1,135 @@
+//! The one way from a configuration to a data set.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use waxwork_core::model::ImageShape;
+
+use crate::embedded::{Digits, Part, Shapes};
+use crate::folder::{self, FolderConfig};
+use crate::manifest::{FOLDER, Kind, Manifest};
+use crate::parts::Parts;
+use crate::{Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, identity, mnist, packed};
+
+/// Which data, and how much of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// A known data set (`digits`, `shapes`, `mnist`, `fashion-mnist`, `cifar10`), or `folder`.
+    pub name: String,
+    /// The folder that holds the files; default: `WAXWORK_DATA_DIR` or the user's cache folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// Train on so many images only; default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Training images that are held out for validation; default: a twelfth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<usize>,
+    /// Seed of an embedded generator: not the run's, so that runs of different seeds see one data set.
+    #[serde(default)]
+    pub seed: u64,
+    /// How the pictures of an image folder are made into images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FolderConfig>,
+}
+
+impl DataConfig {
+    /// All of the data set `name`, from its default place.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), dir: None, limit: None, validation: None, seed: 0, folder: None }
+    }
+}
+
+/// Loads a data set. Embedded ones cost nothing until images are used.
+///
+/// # Errors
+/// [`Error::UnknownDataset`], [`Error::Missing`], [`Error::Config`], and what reading its files gives.
+pub fn load(config: &DataConfig) -> Result<Dataset> {
+    load_with_progress(config, &|_, _| ())
+}
+
+/// [`load`], which tells `progress` how many of how many pictures of a new image folder are decoded.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_progress(config: &DataConfig, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Dataset> {
+    if config.name == FOLDER {
+        return load_folder(config, progress);
+    }
+    let manifest = Manifest::find(&config.name)?;
+    if config.folder.is_some() {
+        let reason = format!("only a data set `{FOLDER}` has this table, not `{}`", config.name);
+        return Err(Error::Config { key: "data.folder", reason });
+    }
+    let parts = match manifest.kind {
+        Kind::Embedded => generate(&manifest, config.seed)?,
+        Kind::Idx | Kind::CifarBinary => load_files(&manifest, config.dir.as_deref())?,
+    };
+    dataset(config, manifest.image_shape(), manifest.classes, parts, 0)
+}
+
+fn load_folder(config: &DataConfig, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Dataset> {
+    let Some(dir) = &config.dir else {
+        let reason = "an image folder needs its path (`--data-dir DIR`)".to_owned();
+        return Err(Error::Config { key: "data.dir", reason });
+    };
+    let folder = config.folder.clone().unwrap_or_default();
+    let (parts, header) = folder::load(dir, &folder, &files::cache_dir()?, progress)?;
+    dataset(config, parts.train.shape(), header.classes, parts, header.skipped)
+}
+
+fn dataset(
+    config: &DataConfig,
+    shape: ImageShape,
+    classes: Vec<String>,
+    parts: Parts,
+    skipped: usize,
+) -> Result<Dataset> {
+    let info = DatasetInfo { name: config.name.clone(), shape, classes, identity: parts.identity, skipped };
+    Dataset::new(info, parts.train, parts.test, config.validation, config.limit)
+}
+
+fn generate(manifest: &Manifest, seed: u64) -> Result<Parts> {
+    fn sources<S: Source + 'static>(make: impl Fn(Part) -> S) -> [Arc<dyn Source>; 2] {
+        [Part::Train, Part::Test].map(|part| Arc::new(Cached::new(make(part))) as Arc<dyn Source>)
+    }
+    let ([train, test], version) = match manifest.name.as_str() {
+        "digits" => (sources(|part| Digits::new(seed, part)), Digits::VERSION),
+        "shapes" => (sources(|part| Shapes::new(seed, part)), Shapes::VERSION),
+        name => {
+            let reason = "it says embedded, but there is no such generator".to_owned();
+            return Err(Error::Manifest { dataset: name.to_owned(), reason });
+        }
+    };
+    Ok(Parts { train, test, identity: identity::of_generator(&manifest.name, version, seed) })
+}
+
+fn load_files(manifest: &Manifest, named: Option<&Path>) -> Result<Parts> {
+    let dir = match named {
+        Some(dir) => dir.to_path_buf(),
+        None => files::cache_dir()?,
+    };
+    let read = if manifest.kind == Kind::CifarBinary { cifar::load } else { mnist::load };
+    match read(manifest, &dir) {
+        Err(Error::Missing { .. }) if files::packed(&dir, manifest).is_file() => {
+            load_packed(manifest, &files::packed(&dir, manifest))
+        }
+        // A folder that the user names is not filled behind their back.
+        #[cfg(feature = "hub")]
+        Err(Error::Missing { .. }) if named.is_none() => {
+            load_packed(manifest, &crate::hub::fetch(&manifest.name, Some(&dir))?)
+        }
+        result => result,
+    }
+}
+
+fn load_packed(manifest: &Manifest, path: &Path) -> Result<Parts> {
+    let (parts, header) = packed::open(path)?;
+    if header.shape != manifest.shape || header.classes != manifest.classes {
+        let expected = format!("the images and classes of `{}`", manifest.name);
+        return Err(Error::format(path, expected, format!("{:?}, {:?}", header.shape, header.classes)));
+    }
+    Ok(parts)
+}

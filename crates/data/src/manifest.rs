@@ -1,0 +1,139 @@
+//! The manifests of `datasets/*.toml` as types: what a data set is, where it comes from and what its files must hash to.
+
+use serde::{Deserialize, Serialize};
+use waxwork_core::model::ImageShape;
+
+use crate::{Error, Result};
+
+/// The name under which an image folder is asked for; it has no manifest.
+pub const FOLDER: &str = "folder";
+
+/// What is known about a data set before any file is opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Name by which it is asked for.
+    pub name: String,
+    /// Name by which people know it.
+    pub title: String,
+    /// What it shows, in a line.
+    pub description: String,
+    /// How it is stored.
+    pub kind: Kind,
+    /// Channels, rows, columns.
+    pub shape: [usize; 3],
+    /// Names of the classes; label `k` is `classes[k]`.
+    pub classes: Vec<String>,
+    /// Number of training images, the validation part included.
+    pub train: usize,
+    /// Number of test images.
+    pub test: usize,
+    /// Terms of use.
+    pub licence: String,
+    /// Where its authors describe it.
+    pub homepage: Option<String>,
+    /// What to cite.
+    pub citation: Option<String>,
+    /// Where below the data folder the files are looked for, beside the folder itself.
+    #[serde(default)]
+    pub folders: Vec<String>,
+    /// Where on the Hub it is.
+    pub hub: Option<HubSource>,
+    /// Its files, in the order in which they are read.
+    #[serde(default)]
+    pub files: Vec<ManifestFile>,
+}
+
+/// How a data set is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Drawn by a generator, no files.
+    Embedded,
+    /// Four IDX files, as MNIST's.
+    Idx,
+    /// The binary version of CIFAR-10.
+    CifarBinary,
+}
+
+/// A data set on the Hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubSource {
+    /// `owner/name`.
+    pub repository: String,
+}
+
+/// One file of a data set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestFile {
+    /// What it holds.
+    pub role: Role,
+    /// Its name, uncompressed.
+    pub name: String,
+    /// Its size uncompressed.
+    pub bytes: u64,
+    /// SHA-256 in hex of the uncompressed bytes, where it is known.
+    pub sha256: Option<String>,
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Training images.
+    TrainImages,
+    /// Training labels.
+    TrainLabels,
+    /// Test images.
+    TestImages,
+    /// Test labels.
+    TestLabels,
+    /// Training images with their labels.
+    Train,
+    /// Test images with their labels.
+    Test,
+}
+
+impl Manifest {
+    /// Shape of every image.
+    pub fn image_shape(&self) -> ImageShape {
+        ImageShape::new(self.shape[0], self.shape[1], self.shape[2])
+    }
+
+    /// The manifest of the data set `name`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDataset`] with the nearest name.
+    pub fn find(name: &str) -> Result<Self> {
+        let known = waxwork_datasets::manifests();
+        match known.iter().find(|(other, _)| *other == name) {
+            Some((name, text)) => Self::parse(name, text),
+            None => Err(unknown(name)),
+        }
+    }
+
+    /// All manifests, in the order in which lists show them.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`], which the tests of this crate rule out.
+    pub fn all() -> Result<Vec<Self>> {
+        waxwork_datasets::manifests().iter().map(|(name, text)| Self::parse(name, text)).collect()
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Self> {
+        toml::from_str(text)
+            .map_err(|error| Error::Manifest { dataset: name.to_owned(), reason: error.to_string() })
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    let known: Vec<&str> =
+        waxwork_datasets::manifests().iter().map(|(name, _)| *name).chain([FOLDER]).collect();
+    let likeness = |other: &str| strsim::jaro_winkler(&name.to_lowercase(), other);
+    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    // Below this, a suggestion would be a guess.
+    let nearest = nearest.filter(|other| likeness(other) > 0.7).map(|other| (*other).to_owned());
+    Error::UnknownDataset { name: name.to_owned(), nearest, known: known.join(", ") }
+}

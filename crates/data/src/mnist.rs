@@ -1,0 +1,62 @@
+//! MNIST and what is stored like it: four IDX files.
+
+use std::path::Path;
+
+use waxwork_core::model::ImageShape;
+
+use crate::idx::{self, Idx};
+use crate::manifest::{Manifest, Role};
+use crate::parts::{Parts, check_file, locate};
+use crate::{Error, InMemory, Result};
+
+/// Reads the four files of `manifest` below `dir` and checks their hashes.
+///
+/// # Errors
+/// [`Error::Missing`], and what [`idx::read`] and [`read_pair`] give, [`Error::Hash`].
+pub(crate) fn load(manifest: &Manifest, dir: &Path) -> Result<Parts> {
+    let shape = manifest.image_shape();
+    let part = |images: Role, labels: Role| -> Result<InMemory> {
+        let (images_file, images_path) = locate(manifest, dir, images)?;
+        let (labels_file, labels_path) = locate(manifest, dir, labels)?;
+        let (images, labels) = read_pair(&images_path, &labels_path, shape, manifest.classes.len())?;
+        check_file(manifest, images_file, &images_path, &images.sha256, images.file_size())?;
+        check_file(manifest, labels_file, &labels_path, &labels.sha256, labels.file_size())?;
+        InMemory::new(shape, images.bytes, Some(labels.bytes.into_iter().map(u32::from).collect()))
+    };
+    Parts::new(
+        part(Role::TrainImages, Role::TrainLabels)?,
+        part(Role::TestImages, Role::TestLabels)?,
+        &manifest.classes,
+    )
+}
+
+/// Reads images of `shape` (one channel) and as many labels below `classes`.
+///
+/// # Errors
+/// What [`idx::read`] gives, [`Error::Count`], [`Error::Label`], and [`Error::Format`] if there are no images.
+pub fn read_pair(
+    images_path: &Path,
+    labels_path: &Path,
+    shape: ImageShape,
+    classes: usize,
+) -> Result<(Idx, Idx)> {
+    let images = idx::read(images_path, &[shape.height, shape.width])?;
+    let labels = idx::read(labels_path, &[])?;
+    if images.dims[0] != labels.dims[0] {
+        let (images_path, labels_path) = (images_path.to_path_buf(), labels_path.to_path_buf());
+        return Err(Error::Count {
+            images_path,
+            labels_path,
+            images: images.dims[0],
+            labels: labels.dims[0],
+        });
+    }
+    if images.dims[0] == 0 {
+        return Err(Error::format(images_path, "at least one image", "none"));
+    }
+    if let Some(index) = labels.bytes.iter().position(|&label| usize::from(label) >= classes) {
+        let label = u32::from(labels.bytes[index]);
+        return Err(Error::Label { path: labels_path.to_path_buf(), index, label, classes });
+    }
+    Ok((images, labels))
+}

@@ -1,0 +1,357 @@
+//! A packed file: the images of a data set, decoded, one after the other, so that it opens at once, and may be larger
+//! than memory because images are read by position.
+//!
+//! ```text
+//! "WAXPACK1"  pixels of all training, then all test images  labels, u32 little-endian, in the same order
+//! header (TOML)  length of the header, u64 little-endian  "WAXPACK1"
+//! ```
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use waxwork_core::model::ImageShape;
+
+use crate::identity::Identity;
+use crate::parts::Parts;
+use crate::{Error, InMemory, Result, Source};
+
+const MAGIC: &[u8; 8] = b"WAXPACK1";
+/// Bytes after the header: its length and the magic.
+const TAIL: u64 = 16;
+/// A header lists class names; a longer one is a lie.
+const LONGEST_HEADER: u64 = 64 << 20;
+/// Pixels up to this many bytes are read into memory (and their hash is checked), more stay on disk.
+const IN_MEMORY: u64 = 1 << 30;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Header {
+    /// Channels, rows, columns.
+    pub(crate) shape: [usize; 3],
+    pub(crate) classes: Vec<String>,
+    pub(crate) train: usize,
+    pub(crate) test: usize,
+    pub(crate) labelled: bool,
+    /// What [`Identity`] gives.
+    pub(crate) identity: String,
+    /// Files that were left out when it was written.
+    pub(crate) skipped: usize,
+}
+
+/// Writes a packed file beside its final name, image by image.
+pub(crate) struct Writer {
+    path: PathBuf,
+    beside: PathBuf,
+    file: BufWriter<File>,
+    shape: ImageShape,
+    classes: Vec<String>,
+    identity: Identity,
+    labels: Vec<u32>,
+    labelled: bool,
+    images: usize,
+    train: Option<usize>,
+}
+
+impl Writer {
+    pub(crate) fn create(path: &Path, shape: ImageShape, classes: &[String]) -> Result<Self> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        }
+        // The process id keeps two processes that pack the same folder apart.
+        let beside = path.with_extension(format!("{}.partial", std::process::id()));
+        let file = File::create(&beside).map_err(Error::io("create", &beside))?;
+        let mut writer = Self {
+            path: path.to_path_buf(),
+            beside,
+            file: BufWriter::with_capacity(1 << 20, file),
+            shape,
+            classes: classes.to_vec(),
+            identity: Identity::new(shape, classes),
+            labels: Vec::new(),
+            labelled: true,
+            images: 0,
+            train: None,
+        };
+        writer.write(MAGIC)?;
+        Ok(writer)
+    }
+
+    pub(crate) fn image(&mut self, pixels: &[u8], label: Option<u32>) -> Result<()> {
+        self.identity.image(pixels, label);
+        self.labelled &= label.is_some();
+        self.labels.push(label.unwrap_or(u32::MAX));
+        self.images += 1;
+        self.write(pixels)
+    }
+
+    /// All training images are written; test images follow.
+    pub(crate) fn end_train(&mut self) {
+        self.identity.end_part();
+        self.train = Some(self.images);
+    }
+
+    /// Completes the file, makes sure that it is on disk, and gives it its name.
+    pub(crate) fn finish(mut self, skipped: usize) -> Result<()> {
+        self.identity.end_part();
+        let train = self.train.unwrap_or(self.images);
+        let identity = std::mem::replace(&mut self.identity, Identity::new(self.shape, &[]));
+        let header = Header {
+            shape: [self.shape.channels, self.shape.height, self.shape.width],
+            classes: std::mem::take(&mut self.classes),
+            train,
+            test: self.images - train,
+            labelled: self.labelled,
+            identity: identity.finish(),
+            skipped,
+        };
+        let header = toml::to_string(&header).map_err(|error| {
+            Error::format(&self.beside, "a header that can be written", error.to_string())
+        })?;
+        let labels: Vec<u8> = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        self.write(&labels)?;
+        self.write(header.as_bytes())?;
+        self.write(&(header.len() as u64).to_le_bytes())?;
+        self.write(MAGIC)?;
+        self.file.flush().map_err(Error::io("write", &self.beside))?;
+        self.file.get_ref().sync_all().map_err(Error::io("sync", &self.beside))?;
+        fs::rename(&self.beside, &self.path).map_err(Error::io("rename", &self.beside))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(Error::io("write", &self.beside))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // After `finish` the file has another name and this finds nothing.
+        let _ = fs::remove_file(&self.beside);
+    }
+}
+
+/// Opens a packed file: small ones are read and checked against their hash, large ones are read image by image later.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Format`].
+pub(crate) fn open(path: &Path) -> Result<(Parts, Header)> {
+    open_with_limit(path, IN_MEMORY)
+}
+
+fn open_with_limit(path: &Path, in_memory: u64) -> Result<(Parts, Header)> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    let header = read_header(path, &mut file, length)?;
+    let shape = ImageShape::new(header.shape[0], header.shape[1], header.shape[2]);
+    let images = header.train + header.test;
+    let pixels = (images * shape.len()) as u64;
+
+    let mut labels = vec![0; images * 4];
+    seek(path, &mut file, SeekFrom::Start(MAGIC.len() as u64 + pixels))?;
+    file.read_exact(&mut labels).map_err(Error::io("read", path))?;
+    let labels: Vec<u32> =
+        labels.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    if header.labelled
+        && let Some(index) = labels.iter().position(|&label| label as usize >= header.classes.len())
+    {
+        let (path, label, classes) = (path.to_path_buf(), labels[index], header.classes.len());
+        return Err(Error::Label { path, index, label, classes });
+    }
+    let (train_labels, test_labels) = labels.split_at(header.train);
+    let [train_labels, test_labels] =
+        [train_labels, test_labels].map(|labels| header.labelled.then(|| labels.to_vec()));
+
+    if pixels <= in_memory {
+        seek(path, &mut file, SeekFrom::Start(MAGIC.len() as u64))?;
+        let mut read = |count: usize| -> Result<Vec<u8>> {
+            let mut bytes = vec![0; count * shape.len()];
+            file.read_exact(&mut bytes).map_err(Error::io("read", path))?;
+            Ok(bytes)
+        };
+        let train = InMemory::new(shape, read(header.train)?, train_labels)?;
+        let test = InMemory::new(shape, read(header.test)?, test_labels)?;
+        let parts = Parts::new(train, test, &header.classes)?;
+        if parts.identity != header.identity {
+            let (expected, found) = (header.identity, parts.identity);
+            return Err(Error::format(path, format!("contents of SHA-256 {expected}"), found));
+        }
+        return Ok((parts, header));
+    }
+    let file = Arc::new(file);
+    let part = |first: usize, count: usize, labels| {
+        let (path, file) = (path.to_path_buf(), file.clone());
+        Arc::new(OnDisk { path, file, shape, first, count, labels })
+    };
+    let parts = Parts {
+        train: part(0, header.train, train_labels),
+        test: part(header.train, header.test, test_labels),
+        identity: header.identity.clone(),
+    };
+    Ok((parts, header))
+}
+
+fn read_header(path: &Path, file: &mut File, length: u64) -> Result<Header> {
+    let not_packed = |found: &str| Error::format(path, "a complete packed file", found);
+    if length < MAGIC.len() as u64 + TAIL {
+        return Err(not_packed(&format!("{length} bytes")));
+    }
+    let mut start = [0; 8];
+    let mut tail = [0; TAIL as usize];
+    seek(path, file, SeekFrom::Start(0))?;
+    file.read_exact(&mut start).map_err(Error::io("read", path))?;
+    seek(path, file, SeekFrom::Start(length - TAIL))?;
+    file.read_exact(&mut tail).map_err(Error::io("read", path))?;
+    let (header_length, magic) = tail.split_at(8);
+    if &start != MAGIC || magic != MAGIC {
+        return Err(not_packed("other bytes at its start or end"));
+    }
+    let header_length = header_length.iter().rev().fold(0u64, |n, &byte| (n << 8) | u64::from(byte));
+    if header_length > LONGEST_HEADER || header_length > length - TAIL - MAGIC.len() as u64 {
+        return Err(not_packed(&format!("a header of {header_length} bytes")));
+    }
+    let mut header = vec![0; header_length as usize];
+    seek(path, file, SeekFrom::Start(length - TAIL - header_length))?;
+    file.read_exact(&mut header).map_err(Error::io("read", path))?;
+    let header = String::from_utf8(header).map_err(|error| not_packed(&error.to_string()))?;
+    let header: Header = toml::from_str(&header).map_err(|error| not_packed(&error.to_string()))?;
+
+    // Only a header whose sizes add up to the size of the file is used to allocate anything.
+    let image = header.shape.iter().try_fold(4u64, |n, &d| n.checked_mul(d as u64)).map(|n| n / 4 + 4);
+    let images = (header.train as u64).checked_add(header.test as u64);
+    let contents = image.zip(images).and_then(|(image, images)| image.checked_mul(images));
+    let expected = contents.and_then(|n| n.checked_add(MAGIC.len() as u64 + header_length + TAIL));
+    if expected != Some(length) || header.shape.contains(&0) {
+        let (train, test, shape) = (header.train, header.test, header.shape);
+        return Err(not_packed(&format!("{length} bytes for {train} + {test} images of {shape:?}")));
+    }
+    Ok(header)
+}
+
+fn seek(path: &Path, file: &mut File, to: SeekFrom) -> Result<()> {
+    file.seek(to).map(|_| ()).map_err(Error::io("read", path))
+}
+
+/// One part of a packed file that stays on disk.
+#[derive(Debug)]
+struct OnDisk {
+    path: PathBuf,
+    file: Arc<File>,
+    shape: ImageShape,
+    first: usize,
+    count: usize,
+    labels: Option<Vec<u32>>,
+}
+
+impl Source for OnDisk {
+    fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn write_image(&self, index: usize, out: &mut [u8]) -> Result<()> {
+        if index >= self.count {
+            return Err(Error::OutOfRange { index, len: self.count });
+        }
+        let position = MAGIC.len() as u64 + (self.first + index) as u64 * self.shape.len() as u64;
+        read_exact_at(&self.file, out, position).map_err(Error::io("read", &self.path))
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        self.labels.as_ref()?.get(index).copied()
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, out: &mut [u8], position: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, position)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut out: &mut [u8], mut position: u64) -> std::io::Result<()> {
+    while !out.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, out, position)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                out = &mut out[read..];
+                position += read as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: ImageShape = ImageShape::new(3, 2, 2);
+
+    fn write(path: &Path) {
+        let mut writer = Writer::create(path, SHAPE, &["a".into(), "b".into()]).unwrap();
+        for i in 0..7u8 {
+            writer.image(&[i; 12], Some(u32::from(i % 2))).unwrap();
+            if i == 4 {
+                writer.end_train();
+            }
+        }
+        writer.finish(3).unwrap();
+    }
+
+    fn image(source: &dyn Source, index: usize) -> Vec<u8> {
+        let mut image = vec![0; 12];
+        source.write_image(index, &mut image).unwrap();
+        image
+    }
+
+    #[test]
+    fn memory_and_disk_give_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/x.waxpack");
+        write(&path);
+        for limit in [0, IN_MEMORY] {
+            let (parts, header) = open_with_limit(&path, limit).unwrap();
+            assert_eq!((parts.train.len(), parts.test.len(), header.skipped), (5, 2, 3));
+            assert_eq!(image(&*parts.train, 4), [4; 12]);
+            assert_eq!(image(&*parts.test, 1), [6; 12]);
+            assert_eq!((parts.test.label(0), parts.test.label(1)), (Some(1), Some(0)));
+            assert!(parts.test.write_image(2, &mut [0; 12]).is_err());
+            let found = crate::identity::of_content(&header.classes, &*parts.train, &*parts.test).unwrap();
+            assert_eq!(found, parts.identity);
+        }
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_byte_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.waxpack");
+        write(&path);
+        let good = fs::read(&path).unwrap();
+        for end in 0..good.len() {
+            fs::write(&path, &good[..end]).unwrap();
+            assert!(open(&path).is_err(), "cut at {end}");
+        }
+        // The number of skipped files is the one thing that no hash covers.
+        let skipped = good.windows(9).position(|w| w == b"skipped =").unwrap();
+        for place in (0..good.len()).filter(|&place| place < skipped || place >= good.len() - 16) {
+            let mut bad = good.clone();
+            bad[place] ^= 1;
+            fs::write(&path, &bad).unwrap();
+            assert!(open(&path).is_err(), "byte {place}");
+        }
+    }
+
+    #[test]
+    fn an_abandoned_writer_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(&dir.path().join("x.waxpack"), SHAPE, &[]).unwrap();
+        writer.image(&[0; 12], None).unwrap();
+        drop(writer);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

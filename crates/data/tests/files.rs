@@ -1,0 +1,226 @@
+//! Data sets from files and manifests: what is found, what is refused, and the real MNIST where it is at hand.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic as a test may")]
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use waxwork_core::model::ImageShape;
+use waxwork_data::embedded::{TEST_IMAGES, TRAIN_IMAGES};
+use waxwork_data::manifest::{Kind, Role};
+use waxwork_data::{DataConfig, Error, FileStatus, Manifest, cifar, load, mnist, verify};
+
+fn from_dir(name: &str, dir: &Path) -> DataConfig {
+    DataConfig { dir: Some(dir.to_path_buf()), ..DataConfig::named(name) }
+}
+
+fn idx(dims: &[u32], body: &[u8]) -> Vec<u8> {
+    let header = dims.iter().flat_map(|d| d.to_be_bytes());
+    [0, 0, 8, dims.len() as u8].into_iter().chain(header).chain(body.iter().copied()).collect()
+}
+
+/// Four files of the layout of MNIST, `train` + `test` images.
+fn write_idx(dir: &Path, train: u32, test: u32) {
+    fs::create_dir_all(dir).unwrap();
+    for (stem, count) in [("train", train), ("t10k", test)] {
+        let pixels = vec![9; count as usize * 784];
+        let labels: Vec<u8> = (0..count).map(|i| (i % 10) as u8).collect();
+        fs::write(dir.join(format!("{stem}-images-idx3-ubyte")), idx(&[count, 28, 28], &pixels)).unwrap();
+        fs::write(dir.join(format!("{stem}-labels-idx1-ubyte")), idx(&[count], &labels)).unwrap();
+    }
+}
+
+#[test]
+fn manifests_are_complete_and_consistent() {
+    let all = Manifest::all().unwrap();
+    assert_eq!(all.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), KNOWN);
+    for manifest in all {
+        assert_eq!(manifest.classes.len(), 10, "{}", manifest.name);
+        let image = manifest.image_shape().len();
+        for file in &manifest.files {
+            let size = match file.role {
+                Role::TrainImages => 16 + manifest.train * image,
+                Role::TestImages => 16 + manifest.test * image,
+                Role::TrainLabels => 8 + manifest.train,
+                Role::TestLabels => 8 + manifest.test,
+                Role::Train => manifest.train / 5 * (image + 1),
+                Role::Test => manifest.test * (image + 1),
+            };
+            assert_eq!(file.bytes, size as u64, "{}", file.name);
+            assert!(file.sha256.as_ref().is_none_or(|hash| hash.len() == 64));
+        }
+        match manifest.kind {
+            Kind::Embedded => {
+                assert!(manifest.files.is_empty() && manifest.hub.is_none());
+                assert_eq!((manifest.train, manifest.test), (TRAIN_IMAGES, TEST_IMAGES));
+            }
+            Kind::Idx => assert_eq!(manifest.files.len(), 4),
+            Kind::CifarBinary => assert_eq!(manifest.files.len(), 6),
+        }
+    }
+}
+const KNOWN: [&str; 5] = ["digits", "shapes", "mnist", "fashion-mnist", "cifar10"];
+
+#[test]
+fn an_unknown_name_is_answered_with_the_nearest() {
+    for (given, nearest) in [("minst", Some("mnist")), ("cifar", Some("cifar10")), ("Digit", Some("digits"))]
+    {
+        let error = load(&DataConfig::named(given)).unwrap_err();
+        assert!(
+            matches!(&error, Error::UnknownDataset { nearest: n, .. } if n.as_deref() == nearest),
+            "{error}"
+        );
+    }
+    let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "unknown data set `zzzzz`; known are digits, shapes, mnist, fashion-mnist, cifar10, folder"
+    );
+}
+
+#[test]
+fn embedded_sets_load_by_name_and_their_identity_follows_the_seed() {
+    let digits = load(&DataConfig::named("digits")).unwrap();
+    assert_eq!((digits.train.len(), digits.validation.len(), digits.test.len()), (55_000, 5_000, 10_000));
+    assert_eq!(digits.info.shape, ImageShape::new(1, 28, 28));
+    let other = load(&DataConfig { seed: 1, ..DataConfig::named("digits") }).unwrap();
+    assert_ne!(digits.info.identity, other.info.identity);
+    let shapes = load(&DataConfig { limit: Some(1000), ..DataConfig::named("shapes") }).unwrap();
+    assert_eq!((shapes.train.len(), shapes.validation.len()), (1000, 5000));
+    assert_eq!(shapes.info.classes[6], "heart");
+}
+
+#[test]
+fn impossible_settings_are_refused() {
+    for config in [
+        DataConfig { limit: Some(0), ..DataConfig::named("digits") },
+        DataConfig { validation: Some(60_000), ..DataConfig::named("digits") },
+        DataConfig { folder: Some(Default::default()), ..DataConfig::named("digits") },
+        DataConfig::named("folder"),
+    ] {
+        assert!(matches!(load(&config), Err(Error::Config { .. })), "{config:?}");
+    }
+    assert!(toml::from_str::<DataConfig>("name = 'digits'\nlimt = 3").is_err());
+    let config: DataConfig = toml::from_str("name = 'folder'\ndir = 'x'\n[folder]\nsize = 32").unwrap();
+    assert_eq!(config, toml::from_str(&toml::to_string(&config).unwrap()).unwrap());
+}
+
+#[test]
+fn missing_wrong_and_foreign_files_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = load(&from_dir("mnist", dir.path())).unwrap_err();
+    assert!(matches!(&error, Error::Missing { file, .. } if file == "train-images-idx3-ubyte"), "{error}");
+    assert!(verify("mnist", Some(dir.path())).unwrap().iter().all(|r| r.status == FileStatus::Missing));
+
+    write_idx(&dir.path().join("mnist"), 20, 10);
+    let error = load(&from_dir("mnist", dir.path())).unwrap_err();
+    let Error::Hash { expected, found, .. } = &error else { panic!("{error}") };
+    assert!(error.to_string().contains(expected) && error.to_string().contains(found));
+    let report = verify("mnist", Some(dir.path())).unwrap();
+    assert!(report.iter().all(|r| matches!(r.status, FileStatus::WrongSize { .. }) && !r.status.is_good()));
+
+    write_idx(&dir.path().join("fashion-mnist"), 20, 10);
+    let error = load(&from_dir("fashion-mnist", dir.path())).unwrap_err();
+    assert!(error.to_string().contains("47040016"), "{error}");
+
+    fs::write(dir.path().join("mnist/train-labels-idx1-ubyte"), idx(&[3], &[1, 2, 3])).unwrap();
+    assert!(matches!(load(&from_dir("mnist", dir.path())), Err(Error::Count { images: 20, labels: 3, .. })));
+    fs::write(dir.path().join("mnist/train-labels-idx1-ubyte"), idx(&[20], &[10; 20])).unwrap();
+    let error = load(&from_dir("mnist", dir.path())).unwrap_err();
+    assert!(matches!(error, Error::Label { index: 0, label: 10, .. }), "{error}");
+    fs::write(dir.path().join("mnist/train-images-idx3-ubyte"), idx(&[0, 28, 28], &[])).unwrap();
+    fs::write(dir.path().join("mnist/train-labels-idx1-ubyte"), idx(&[0], &[])).unwrap();
+    assert!(matches!(load(&from_dir("mnist", dir.path())), Err(Error::Format { .. })));
+}
+
+#[test]
+fn files_without_a_known_hash_load_and_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    write_idx(&dir.path().join("FashionMNIST/raw"), 60_000, 10_000);
+    let data = load(&from_dir("fashion-mnist", dir.path())).unwrap();
+    assert_eq!((data.train.len(), data.validation.len(), data.test.len()), (55_000, 5_000, 10_000));
+    let report = verify("fashion-mnist", Some(dir.path())).unwrap();
+    assert!(report.iter().all(|r| matches!(r.status, FileStatus::Unknown { .. })), "{report:?}");
+}
+
+#[test]
+fn cifar_records_are_upright_and_checked() {
+    let shape = ImageShape::new(3, 32, 32);
+    let path = Path::new("some/batch.bin");
+    let image: Vec<u8> = (0..3072).map(|i| (i % 251) as u8).collect();
+    let file = [vec![7], image.clone(), vec![0], vec![1; 3072]].concat();
+    let (pixels, labels) = cifar::records(path, &file, shape, 10).unwrap();
+    assert_eq!((&pixels[..3072], labels), (&image[..], vec![7, 0]));
+    for bad in [&file[..0], &file[..1], &file[..4000]] {
+        let error = cifar::records(path, bad, shape, 10).unwrap_err();
+        assert!(matches!(error, Error::Format { .. }) && error.to_string().contains("some/batch.bin"));
+    }
+    let error = cifar::records(path, &file, shape, 7).unwrap_err();
+    assert!(matches!(error, Error::Label { index: 0, label: 7, classes: 7, .. }), "{error}");
+}
+
+#[test]
+fn cifar_loads_from_its_own_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("cifar-10-batches-bin");
+    fs::create_dir(&folder).unwrap();
+    let records = |value: u8| -> Vec<u8> {
+        (0..10_000u32).flat_map(|i| [vec![(i % 10) as u8], vec![value; 3072]].concat()).collect()
+    };
+    for batch in 1..=5 {
+        fs::write(folder.join(format!("data_batch_{batch}.bin")), records(batch)).unwrap();
+    }
+    let error = load(&from_dir("cifar10", dir.path())).unwrap_err();
+    assert!(matches!(&error, Error::Missing { file, .. } if file == "test_batch.bin"), "{error}");
+    fs::write(folder.join("test_batch.bin"), records(9)).unwrap();
+    let data = load(&from_dir("cifar10", dir.path())).unwrap();
+    assert_eq!(data.train.len() + data.validation.len(), 50_000);
+    let first_of_third = data.train.indices().iter().position(|&i| i >= 20_000).unwrap();
+    assert!(data.train.images_u8(&[first_of_third]).unwrap().iter().all(|&v| v == 3));
+    fs::write(folder.join("test_batch.bin"), &records(9)[..30_000_000]).unwrap();
+    let error = load(&from_dir("cifar10", dir.path())).unwrap_err().to_string();
+    assert!(error.contains("30730000") && error.contains("30000000"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn random_cifar_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        if let Ok((pixels, labels)) = cifar::records(Path::new("x"), &bytes, ImageShape::new(3, 2, 2), 10) {
+            prop_assert_eq!(pixels.len() + labels.len(), bytes.len());
+        }
+    }
+}
+
+#[test]
+fn the_real_mnist() {
+    let Some(dir) = std::env::var_os("WAXWORK_TEST_DATA") else {
+        println!("skipped: set WAXWORK_TEST_DATA to a folder that holds mnist/");
+        return;
+    };
+    let dir = Path::new(&dir);
+    assert!(verify("mnist", Some(dir)).unwrap().iter().all(|r| r.status == FileStatus::Verified));
+    let data = load(&from_dir("mnist", dir)).unwrap();
+    assert_eq!((data.train.len(), data.validation.len(), data.test.len()), (55_000, 5_000, 10_000));
+    // The first test image is a 7, and the mean of the test pixels is known.
+    assert_eq!(data.test.label(0), Some(7));
+    let pixels = data.test.images_u8(&(0..10_000).collect::<Vec<_>>()).unwrap();
+    let mean = pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / pixels.len() as f64 / 255.0;
+    assert!((mean - 0.1325).abs() < 1e-4, "{mean}");
+
+    // MNIST under another name is noticed although that name has no hashes of its own.
+    let images = dir.join("mnist/t10k-images-idx3-ubyte.gz");
+    let labels = dir.join("mnist/t10k-labels-idx1-ubyte.gz");
+    assert!(mnist::read_pair(&images, &labels, data.info.shape, 10).is_ok());
+    assert!(matches!(load(&from_dir("fashion-mnist", &dir.join("mnist"))), Err(Error::OtherDataset { .. })));
+    // One flipped byte, re-compressed: only the hash can tell.
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(dir.join("mnist")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let mut file = idx(&[10_000, 28, 28], &pixels);
+    file[5000] ^= 1;
+    fs::remove_file(copy.path().join("t10k-images-idx3-ubyte.gz")).unwrap();
+    fs::write(copy.path().join("t10k-images-idx3-ubyte"), file).unwrap();
+    assert!(matches!(load(&from_dir("mnist", copy.path())), Err(Error::Hash { .. })));
+}

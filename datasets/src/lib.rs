@@ -1,0 +1,12 @@
+//! The manifests of the data sets that Waxwork knows, embedded as text. `waxwork-data` gives them a type.
+
+/// The name of every data set with the TOML text of its manifest, in the order in which lists show them.
+pub fn manifests() -> &'static [(&'static str, &'static str)] {
+    &[
+        ("digits", include_str!("../digits.toml")),
+        ("shapes", include_str!("../shapes.toml")),
+        ("mnist", include_str!("../mnist.toml")),
+        ("fashion-mnist", include_str!("../fashion-mnist.toml")),
+        ("cifar10", include_str!("../cifar10.toml")),
+    ]
+}
