@@ -1,0 +1,204 @@
+//! The VAE's objective, bounds and samples, against closed forms and finite differences.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
+
+use std::collections::BTreeMap;
+
+use waxwork_core::likelihood::{Binarisation, LikelihoodConfig};
+use waxwork_core::optim::OptimizerConfig;
+use waxwork_core::rng::Stream;
+use waxwork_core::{
+    Batch, DType, Device, GenerativeModel, ImageShape, ParamSet, SampleRequest, Tensor, Trainable,
+    TrainingState,
+};
+use waxwork_vae::{Network, Vae, VaeConfig};
+
+const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
+
+fn small() -> VaeConfig {
+    VaeConfig { latent_dim: 2, network: Network::Mlp { hidden: vec![5] }, ..VaeConfig::default() }
+}
+
+fn convolutional() -> VaeConfig {
+    let network = Network::Conv { channels: vec![2, 3], hidden: 4, batch_norm: true };
+    VaeConfig { network, activation: waxwork_core::kernels::Activation::Silu, ..small() }
+}
+
+fn batch(n: usize, image: ImageShape) -> Batch {
+    let indices: Vec<u64> = (0..n as u64).collect();
+    let shape = (image.channels, image.height, image.width);
+    let images = Stream::new(1, "test images", 0).uniform(&indices, shape, &Device::Cpu).unwrap();
+    Batch { images: images.to_dtype(DType::F64).unwrap(), labels: None, indices }
+}
+
+fn build(config: &VaeConfig, image: ImageShape) -> Vae {
+    Vae::new(config.clone(), image, ParamSet::fresh_with(9, &Device::Cpu, DType::F64)).unwrap()
+}
+
+/// One step whose update is θ − ∇θ, very nearly: Adam's first step with an eps that dwarfs every gradient.
+fn plain_gradient_descent() -> OptimizerConfig {
+    OptimizerConfig { lr: 1e9, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() }
+}
+
+fn loss_after(vae: &Vae, batch: &Batch, steps_before: u64) -> f64 {
+    let mut state = TrainingState::new(vae, plain_gradient_descent(), 4, 10).unwrap();
+    let mut counters = state.counters();
+    counters.step = steps_before;
+    let moments = state.tensors().into_iter().map(|(name, tensor)| (name, tensor.copy().unwrap()));
+    state.restore(&moments.collect(), &counters).unwrap();
+    let before = vae.params().deep_copy().unwrap().tensors();
+    let report = state.step(vae, batch).unwrap();
+    vae.params().assign(&before).unwrap();
+    report.scalars.iter().find(|(name, _)| name == "loss").unwrap().1
+}
+
+/// The gradient that a training step applies, through the tape, the kernels and the door, against central differences
+/// of the loss that it reports.
+fn check_gradients(config: &VaeConfig, image: ImageShape) {
+    let (vae, batch) = (build(config, image), batch(3, image));
+    let before = vae.params().deep_copy().unwrap().tensors();
+    let mut state = TrainingState::new(&vae, plain_gradient_descent(), 4, 10).unwrap();
+    state.step(&vae, &batch).unwrap();
+    let after = vae.params().deep_copy().unwrap().tensors();
+    vae.params().assign(&before).unwrap();
+
+    let values = |tensors: &BTreeMap<String, Tensor>, name: &str| -> Vec<f64> {
+        tensors[name].flatten_all().unwrap().to_vec1().unwrap()
+    };
+    for group in vae.groups() {
+        for name in &group.params {
+            let start = values(&before, name);
+            let gradient: Vec<f64> =
+                start.iter().zip(values(&after, name)).map(|(before, after)| before - after).collect();
+            // Every element of a small tensor, some of a large one.
+            for i in (0..start.len()).step_by((start.len() / 5).max(1)) {
+                let h = 1e-5;
+                let loss = |delta: f64| {
+                    let mut moved = start.clone();
+                    moved[i] += delta;
+                    let mut tensors = before.clone();
+                    let shape = before[name].shape().clone();
+                    tensors.insert(name.clone(), Tensor::from_vec(moved, shape, &Device::Cpu).unwrap());
+                    vae.params().assign(&tensors).unwrap();
+                    loss_after(&vae, &batch, 0)
+                };
+                let numeric = (loss(h) - loss(-h)) / (2.0 * h);
+                vae.params().assign(&before).unwrap();
+                let error = (gradient[i] - numeric).abs() / (1.0 + numeric.abs());
+                assert!(error < 1e-6, "{name}[{i}]: {} against {numeric}", gradient[i]);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_of_every_objective_agree_with_finite_differences() {
+    check_gradients(&small(), IMAGE);
+    check_gradients(&convolutional(), IMAGE);
+    check_gradients(&convolutional(), ImageShape::new(3, 8, 8));
+    check_gradients(&VaeConfig { beta: 2.5, free_bits: 0.05, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { importance_samples: 3, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { likelihood: LikelihoodConfig::ContinuousBernoulli, ..small() }, IMAGE);
+    let gaussian = LikelihoodConfig::Gaussian { scale: 0.3, learned: true };
+    check_gradients(&VaeConfig { likelihood: gaussian, ..small() }, IMAGE);
+    let binary = LikelihoodConfig::Bernoulli { binarisation: Binarisation::Stochastic };
+    check_gradients(&VaeConfig { likelihood: binary, ..small() }, IMAGE);
+}
+
+/// Every weight zero: q(z|x) is the prior and every pixel's probability is one half.
+fn zeroed(config: &VaeConfig) -> Vae {
+    let vae = build(config, IMAGE);
+    let zeros = vae.params().tensors().into_iter().map(|(name, tensor)| (name, tensor.zeros_like().unwrap()));
+    vae.params().assign(&zeros.collect()).unwrap();
+    vae
+}
+
+#[test]
+fn a_model_that_ignores_its_latent_has_the_closed_form_likelihood() {
+    let vae = zeroed(&small());
+    let batch = batch(4, IMAGE);
+    let expected = -16.0 * 2f64.ln();
+    let stream = Stream::new(0, "x", 0);
+    let latent = vae.latent().unwrap();
+    let elbo = latent.elbo(&batch, &stream).unwrap();
+    for k in [1, 7] {
+        for value in latent.log_likelihood(&batch, k, &stream).unwrap().to_vec1::<f64>().unwrap() {
+            assert!((value - expected).abs() < 1e-9, "{value} against {expected}");
+        }
+    }
+    assert!(elbo.kl.to_vec1::<f64>().unwrap().iter().all(|kl| kl.abs() < 1e-12));
+    assert!(
+        elbo.reconstruction.to_vec1::<f64>().unwrap().iter().all(|value| (value - expected).abs() < 1e-9)
+    );
+}
+
+#[test]
+fn free_bits_and_warm_up_price_the_kl_as_their_papers_say() {
+    let reconstruction = 16.0 * 2f64.ln();
+    let batch = batch(4, IMAGE);
+    // No KL is spent, but each of two dimensions is charged its free bits.
+    let free = zeroed(&VaeConfig { free_bits: 0.25, beta: 3.0, ..small() });
+    assert!((loss_after(&free, &batch, 0) - (reconstruction + 3.0 * 2.0 * 0.25)).abs() < 1e-6);
+
+    let warm = build(&VaeConfig { kl_warmup_steps: 4, ..small() }, IMAGE);
+    let cold = build(&VaeConfig { beta: 0.0, ..small() }, IMAGE);
+    assert!((loss_after(&warm, &batch, 0) - loss_after(&cold, &batch, 0)).abs() < 1e-9);
+    let full = build(&small(), IMAGE);
+    assert!((loss_after(&warm, &batch, 4) - loss_after(&full, &batch, 4)).abs() < 1e-9);
+    assert!(loss_after(&warm, &batch, 2) < loss_after(&full, &batch, 2));
+}
+
+#[test]
+fn more_importance_samples_tighten_the_bound() {
+    let vae = build(&convolutional(), IMAGE);
+    let batch = batch(64, IMAGE);
+    let latent = vae.latent().unwrap();
+    let bound = |k| {
+        let values = latent.log_likelihood(&batch, k, &Stream::new(2, "y", 0)).unwrap();
+        values.mean_all().unwrap().to_scalar::<f64>().unwrap()
+    };
+    assert!(bound(1) < bound(10) && bound(10) < bound(200));
+}
+
+#[test]
+fn bounds_of_an_image_do_not_depend_on_its_batch() {
+    let vae = build(&convolutional(), IMAGE);
+    let all = batch(6, IMAGE);
+    let some = Batch {
+        images: all.images.narrow(0, 4, 2).unwrap(),
+        labels: None,
+        indices: all.indices[4..].to_vec(),
+    };
+    let (latent, stream) = (vae.latent().unwrap(), Stream::new(3, "z", 0));
+    let of = |batch: &Batch| latent.log_likelihood(batch, 5, &stream).unwrap().to_vec1::<f64>().unwrap();
+    assert_eq!(of(&all)[4..], of(&some));
+}
+
+#[test]
+fn samples_are_images_and_image_i_is_a_function_of_the_seed_and_i() {
+    let vae = Vae::new(convolutional(), IMAGE, ParamSet::fresh(9, &Device::Cpu)).unwrap();
+    let sample = |first, count| {
+        let request = SampleRequest { first, ..SampleRequest::new(1, count) };
+        vae.sample(&request).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    let all = sample(0, 130);
+    assert!(all.iter().all(|value| (0.0..=1.0).contains(value)));
+    assert_eq!(all[16 * 120..], sample(120, 10));
+    let labelled = SampleRequest { labels: Some(vec![1]), ..SampleRequest::new(0, 1) };
+    assert!(vae.sample(&labelled).unwrap_err().to_string().contains("unconditional"));
+}
+
+#[test]
+fn impossible_configurations_are_refused_by_key() {
+    let refused = |config: VaeConfig, key: &str| {
+        let error = Vae::new(config, IMAGE, ParamSet::fresh(0, &Device::Cpu)).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    };
+    refused(VaeConfig { latent_dim: 0, ..small() }, "model.latent_dim");
+    refused(VaeConfig { beta: f64::NAN, ..small() }, "model.beta");
+    refused(VaeConfig { importance_samples: 5, beta: 2.0, ..small() }, "model.importance_samples");
+    let deep = Network::Conv { channels: vec![2, 2, 2], hidden: 4, batch_norm: false };
+    refused(VaeConfig { network: deep, ..small() }, "model.network.channels");
+    let gaussian = LikelihoodConfig::Gaussian { scale: 0.0, learned: false };
+    refused(VaeConfig { likelihood: gaussian, ..small() }, "model.likelihood.scale");
+}
