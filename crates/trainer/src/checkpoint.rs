@@ -1,0 +1,214 @@
+//! Checkpoints: folders that are whole, or recognised as damaged by their hashes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use waxwork_core::step::Counters;
+use waxwork_core::{Device, Tensor, Trainable, TrainingState, store};
+
+use crate::{Error, Result};
+
+const PARAMS: &str = "params.safetensors";
+const OPTIMIZERS: &str = "optimizers.safetensors";
+const STATE: &str = "state.json";
+
+/// The best validation result so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Steps done when it was measured.
+    pub step: u64,
+    /// Name of the metric; lower is better.
+    pub metric: String,
+    /// Its value.
+    pub value: f64,
+}
+
+/// state.json: counters and hashes. `sha256` of itself is taken with that field empty.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    version: String,
+    counters: Counters,
+    best: Option<Best>,
+    files: BTreeMap<String, String>,
+    sha256: String,
+}
+
+/// A checkpoint whose hashes were found right, in memory.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Steps and updates done.
+    pub counters: Counters,
+    /// The best validation result up to then.
+    pub best: Option<Best>,
+    params: BTreeMap<String, Tensor>,
+    optimizers: BTreeMap<String, Tensor>,
+}
+
+/// The checkpoints of one run.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    folder: PathBuf,
+}
+
+impl Checkpoints {
+    /// The checkpoints below `folder`, which need not exist yet.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Writes a checkpoint beside its place, syncs it and renames it. One of the same step is replaced.
+    pub fn save(&self, model: &dyn Trainable, state: &TrainingState, best: Option<&Best>) -> Result<PathBuf> {
+        fs::create_dir_all(&self.folder).map_err(store::failed("create", &self.folder))?;
+        let path = self.path(state.steps_done());
+        let beside = path.with_extension("tmp");
+        remove(&beside)?;
+        let written = write_folder(&beside, model, state, best).and_then(|()| {
+            remove(&path)?;
+            fs::rename(&beside, &path).map_err(store::failed("rename", &beside))?;
+            Ok(store::sync_folder(&self.folder)?)
+        });
+        if written.is_err() {
+            // The first error is the one to report; what is left is removed by the next save.
+            let _ = fs::remove_dir_all(&beside);
+        }
+        written.map(|()| path)
+    }
+
+    /// Steps of the checkpoints that are there, whole or not, in order.
+    pub fn steps(&self) -> Result<Vec<u64>> {
+        if !self.folder.exists() {
+            return Ok(Vec::new());
+        }
+        let mut steps = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(store::failed("read", &self.folder))? {
+            let entry = entry.map_err(store::failed("read", &self.folder))?;
+            let name = entry.file_name();
+            let digits = name.to_str().and_then(|name| name.strip_prefix("step-"));
+            steps.extend(digits.and_then(|digits| digits.parse::<u64>().ok()));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// The newest whole checkpoint, and what is wrong with newer ones.
+    ///
+    /// # Errors
+    /// [`Error::NoCheckpoint`] names every damaged one.
+    pub fn newest(&self) -> Result<(Checkpoint, Vec<String>)> {
+        let mut damaged = Vec::new();
+        for step in self.steps()?.into_iter().rev() {
+            match self.load(step) {
+                Ok(checkpoint) => return Ok((checkpoint, damaged)),
+                Err(error) => damaged.push(error.to_string()),
+            }
+        }
+        let path = self.folder.parent().unwrap_or(&self.folder).to_owned();
+        Err(Error::NoCheckpoint { path, damaged })
+    }
+
+    /// Reads the checkpoint of `step` and checks every hash.
+    pub fn load(&self, step: u64) -> Result<Checkpoint> {
+        let path = self.path(step);
+        let state_path = path.join(STATE);
+        let damaged = |path: &Path, reason: String| Error::Damaged { path: path.to_owned(), reason };
+        let state: State = serde_json::from_slice(&store::read(&state_path)?)
+            .map_err(|error| damaged(&state_path, error.to_string()))?;
+        if state.sha256 != own_hash(&state)? {
+            return Err(damaged(&state_path, "its SHA-256 is not the one it was written with".into()));
+        }
+        let tensors = |name: &str| {
+            let file = path.join(name);
+            let bytes = store::read(&file)?;
+            let (expected, found) = (state.files.get(name).cloned().unwrap_or_default(), hash(&bytes));
+            if expected != found {
+                return Err(damaged(&file, format!("its SHA-256 is {found}, not {expected}")));
+            }
+            Ok(store::decode(&bytes, &file, &Device::Cpu)?)
+        };
+        let (params, optimizers) = (tensors(PARAMS)?, tensors(OPTIMIZERS)?);
+        Ok(Checkpoint { path, counters: state.counters, best: state.best, params, optimizers })
+    }
+
+    /// Removes all but the `keep` newest checkpoints and the one of step `best`.
+    pub fn prune(&self, keep: usize, best: Option<u64>) -> Result<()> {
+        let steps = self.steps()?;
+        for &step in &steps[..steps.len().saturating_sub(keep)] {
+            if Some(step) != best {
+                remove(&self.path(step))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the checkpoint of `step` is or would be.
+    pub fn path(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("step-{step:06}"))
+    }
+}
+
+impl Checkpoint {
+    /// Puts everything back into a model and a training state of the same recipe.
+    pub fn restore(&self, model: &dyn Trainable, state: &mut TrainingState) -> Result<()> {
+        model.params().assign(&self.params)?;
+        Ok(state.restore(&self.optimizers, &self.counters)?)
+    }
+
+    /// The weights to sample from: the moving average where one was kept, else the parameters.
+    pub fn into_sampling_weights(self) -> BTreeMap<String, Tensor> {
+        let averages = self.optimizers.into_iter();
+        let averages: BTreeMap<String, Tensor> = averages
+            .filter_map(|(name, tensor)| {
+                name.strip_prefix("ema/").map(|name| (name.to_owned(), tensor.clone()))
+            })
+            .collect();
+        if averages.is_empty() { self.params } else { averages }
+    }
+}
+
+/// SHA-256 in hexadecimal.
+pub fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn write_folder(
+    folder: &Path,
+    model: &dyn Trainable,
+    state: &TrainingState,
+    best: Option<&Best>,
+) -> Result<()> {
+    fs::create_dir(folder).map_err(store::failed("create", folder))?;
+    let mut files = BTreeMap::new();
+    for (name, tensors) in [(PARAMS, model.params().tensors()), (OPTIMIZERS, state.tensors())] {
+        let bytes = store::encode(&tensors)?;
+        store::write_synced(&folder.join(name), &bytes)?;
+        files.insert(name.to_owned(), hash(&bytes));
+    }
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let mut state =
+        State { version, counters: state.counters(), best: best.cloned(), files, sha256: String::new() };
+    state.sha256 = own_hash(&state)?;
+    store::write_synced(&folder.join(STATE), &to_json(&state)?)?;
+    Ok(store::sync_folder(folder)?)
+}
+
+fn own_hash(state: &State) -> Result<String> {
+    Ok(hash(&to_json(&State { sha256: String::new(), ..state.clone() })?))
+}
+
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
+    let json = serde_json::to_vec_pretty(value);
+    json.map_err(|error| waxwork_core::Error::Unsupported(format!("cannot write JSON: {error}")).into())
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(store::failed("remove", folder))?;
+    }
+    Ok(())
+}

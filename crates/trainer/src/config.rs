@@ -1,0 +1,102 @@
+//! What the training loop can be told.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The `[train]` part of a recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Images per step.
+    pub batch_size: usize,
+    /// Passes over the training split; the last partial batch of each is dropped. Give this or `steps`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u64>,
+    /// Steps. Give this or `epochs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Seed of everything random in the run.
+    pub seed: u64,
+    /// Steps between lines of metrics.jsonl.
+    pub log_every: u64,
+    /// Steps between sample grids; 0: one at the end.
+    pub sample_every: u64,
+    /// Steps between checkpoints; 0: one at the end.
+    pub checkpoint_every: u64,
+    /// Steps between measurements on the validation split; 0: at the end of each epoch.
+    pub validate_every: u64,
+    /// Newest checkpoints to keep, besides the best on validation.
+    pub keep: usize,
+}
+
+/// How long a run is, in steps and in steps per epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Length {
+    /// Steps in all.
+    pub steps: u64,
+    /// Whole batches in one pass over the training split.
+    pub steps_per_epoch: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 128,
+            epochs: None,
+            steps: None,
+            seed: 0,
+            log_every: 50,
+            sample_every: 500,
+            checkpoint_every: 500,
+            validate_every: 0,
+            keep: 2,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The run's length on a training split of `images` images.
+    ///
+    /// # Errors
+    /// If neither or both of `epochs` and `steps` are given, a value is zero that must not be, or the batch is larger
+    /// than the split.
+    pub fn length(&self, images: usize) -> Result<Length> {
+        let fail = |key, reason: String| Err(Error::Config { key, reason });
+        if self.batch_size == 0 || self.batch_size > images {
+            let reason = format!("a batch of {} from {images} training images", self.batch_size);
+            return fail("train.batch_size", reason);
+        }
+        if self.log_every == 0 {
+            return fail("train.log_every", "must be at least 1".into());
+        }
+        if self.keep == 0 {
+            return fail("train.keep", "at least one checkpoint must be kept".into());
+        }
+        let steps_per_epoch = (images / self.batch_size) as u64;
+        let steps = match (self.epochs, self.steps) {
+            (Some(epochs), None) => epochs.checked_mul(steps_per_epoch),
+            (None, Some(steps)) => Some(steps),
+            _ => return fail("train.epochs", "give either `train.epochs` or `train.steps`".into()),
+        };
+        match steps {
+            Some(steps @ 1..) => Ok(Length { steps, steps_per_epoch }),
+            _ => fail("train.steps", "a run needs at least one step, and fewer than 2^64".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths() {
+        let epochs = |epochs| TrainConfig { epochs: Some(epochs), ..TrainConfig::default() };
+        assert_eq!(epochs(2).length(1000).unwrap(), Length { steps: 14, steps_per_epoch: 7 });
+        assert!(epochs(2).length(100).is_err(), "the batch is larger than the data");
+        assert!(epochs(u64::MAX).length(1000).is_err());
+        assert!(TrainConfig::default().length(1000).is_err(), "neither epochs nor steps");
+        assert!(TrainConfig { steps: Some(3), ..epochs(1) }.length(1000).is_err(), "both");
+    }
+}

@@ -1,0 +1,96 @@
+//! What can go wrong in a run.
+
+use std::path::PathBuf;
+
+/// An error of the training loop or of the run folder.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The model, its tensors or a file.
+    #[error(transparent)]
+    Core(#[from] waxwork_core::Error),
+
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] waxwork_data::Error),
+
+    /// A loss or gradient was not finite.
+    #[error("training diverged: {source}; {}", last_good(.checkpoint.as_ref()))]
+    Diverged {
+        /// The step and the term.
+        source: waxwork_core::Error,
+        /// The newest whole checkpoint, if one was written.
+        checkpoint: Option<PathBuf>,
+    },
+
+    /// A new run was to be written where something is already.
+    #[error("`{}` exists already; choose another folder, or continue it with `--resume`", .0.display())]
+    RunExists(PathBuf),
+
+    /// A folder that is not a run.
+    #[error("`{}` is not a run folder: it has no {missing}", path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+        /// The file that a run folder would have.
+        missing: &'static str,
+    },
+
+    /// Another process trains in this folder.
+    #[error("`{}` is in use by another process", .0.display())]
+    Locked(PathBuf),
+
+    /// There is no checkpoint to go on from.
+    #[error("`{}` holds no whole checkpoint{}", path.display(), damage(.damaged))]
+    NoCheckpoint {
+        /// The run folder.
+        path: PathBuf,
+        /// Checkpoints that were found damaged, and why.
+        damaged: Vec<String>,
+    },
+
+    /// A file of the run folder does not say what it should.
+    #[error("`{}` is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The disk has not the room that the run will need.
+    #[error(
+        "the run needs about {} MiB in `{}`, but only {} MiB are free",
+        needed >> 20, path.display(), available >> 20
+    )]
+    DiskSpace {
+        /// Where the run was to be written.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        available: u64,
+    },
+
+    /// A training setting makes no sense.
+    #[error("invalid `{key}`: {reason}")]
+    Config {
+        /// The key in the recipe.
+        key: &'static str,
+        /// What would be right.
+        reason: String,
+    },
+}
+
+/// Result with [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn last_good(checkpoint: Option<&PathBuf>) -> String {
+    match checkpoint {
+        Some(path) => format!("the last good checkpoint is `{}`", path.display()),
+        None => "no checkpoint was written yet".into(),
+    }
+}
+
+fn damage(damaged: &[String]) -> String {
+    if damaged.is_empty() { String::new() } else { format!(" ({})", damaged.join("; ")) }
+}

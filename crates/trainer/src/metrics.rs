@@ -1,0 +1,111 @@
+//! metrics.jsonl and timing.jsonl: one line a logged step, in order of steps, cut back to the checkpoint on resume.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use waxwork_core::store;
+
+use crate::{Error, Result};
+
+/// A growing file of JSON objects that each have a `step`.
+#[derive(Debug)]
+pub struct MetricsFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsFile {
+    /// Opens `path` for appending, after dropping every line beyond `step` and a torn last line.
+    pub fn open(path: &Path, step: u64) -> Result<Self> {
+        if path.exists() {
+            let kept = lines_up_to(path, step)?;
+            store::write(path, kept.as_bytes())?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        Ok(Self { path: path.to_owned(), file: file.map_err(store::failed("open", path))? })
+    }
+
+    /// Appends one line: the step, then the values in the order given. What is not finite becomes `null`.
+    pub fn append<'a>(&mut self, step: u64, values: impl IntoIterator<Item = (&'a str, f64)>) -> Result<()> {
+        let mut line = Map::new();
+        line.insert("step".into(), step.into());
+        line.extend(values.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))));
+        let mut bytes = Value::Object(line).to_string();
+        bytes.push('\n');
+        Ok(self.file.write_all(bytes.as_bytes()).map_err(store::failed("write", &self.path))?)
+    }
+
+    /// Waits until everything appended is on the disk.
+    pub fn sync(&self) -> Result<()> {
+        Ok(self.file.sync_data().map_err(store::failed("sync", &self.path))?)
+    }
+}
+
+/// Reads a metrics file back: steps with their named values.
+pub fn read(path: &Path) -> Result<Vec<(u64, Map<String, Value>)>> {
+    let text = String::from_utf8_lossy(&store::read(path)?).into_owned();
+    let parse = |(number, line): (usize, &str)| {
+        let damaged = |reason: String| Error::Damaged { path: path.to_owned(), reason };
+        let mut values: Map<String, Value> =
+            serde_json::from_str(line).map_err(|error| damaged(format!("line {}: {error}", number + 1)))?;
+        let step = values.remove("step").and_then(|step| step.as_u64());
+        Ok((step.ok_or_else(|| damaged(format!("line {} has no step", number + 1)))?, values))
+    };
+    text.lines().enumerate().map(parse).collect()
+}
+
+fn lines_up_to(path: &Path, step: u64) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Step {
+        step: u64,
+    }
+    let file = File::open(path).map_err(store::failed("read", path))?;
+    let mut kept = String::new();
+    for line in BufReader::new(file).split(b'\n') {
+        let line = line.map_err(store::failed("read", path))?;
+        match serde_json::from_slice::<Step>(&line) {
+            Ok(found) if found.step <= step => kept.push_str(&String::from_utf8_lossy(&line)),
+            // The first line beyond the checkpoint, or one torn by a crash: nothing after it counts.
+            _ => break,
+        }
+        kept.push('\n');
+    }
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resumed_file_is_cut_back_and_goes_on_as_if_nothing_had_happened() {
+        let folder = tempfile::tempdir().unwrap();
+        let (whole, resumed) = (folder.path().join("whole.jsonl"), folder.path().join("resumed.jsonl"));
+        let write = |path: &Path, from: u64, to: u64| {
+            let mut file = MetricsFile::open(path, from).unwrap();
+            (from + 1..=to).for_each(|step| file.append(step, [("loss", 1.0 / step as f64)]).unwrap());
+        };
+        write(&whole, 0, 6);
+        write(&resumed, 0, 5);
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(&resumed)
+            .unwrap()
+            .write_all(b"{\"step\":6,\"lo")
+            .unwrap();
+        write(&resumed, 3, 6);
+        assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&resumed).unwrap());
+        assert_eq!(read(&whole).unwrap().len(), 6);
+    }
+
+    #[test]
+    fn names_keep_their_order_and_nan_is_null() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.jsonl");
+        MetricsFile::open(&path, 0).unwrap().append(1, [("z", f64::NAN), ("a", 0.5)]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"step\":1,\"z\":null,\"a\":0.5}\n");
+    }
+}

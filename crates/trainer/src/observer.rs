@@ -1,0 +1,39 @@
+//! Who wants to know what happens in a run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use waxwork_core::step::StepReport;
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// The run starts or goes on at `done` of `total` steps.
+    Started {
+        /// Steps done before.
+        done: u64,
+        /// Steps in all.
+        total: u64,
+        /// Images per step.
+        batch_size: usize,
+    },
+    /// A step was done.
+    Step(&'a StepReport),
+    /// Metrics on the validation split after `step` steps.
+    Validated {
+        /// Steps done.
+        step: u64,
+        /// Metrics by name.
+        metrics: &'a BTreeMap<String, f64>,
+    },
+    /// A checkpoint is on the disk.
+    Checkpoint(&'a Path),
+    /// The loop ends, for whatever reason.
+    Finished,
+}
+
+/// Watches a run. Nothing that it does can change the run's result.
+pub trait Observer {
+    /// Called in order for everything that happens.
+    fn on(&mut self, event: Event<'_>);
+}

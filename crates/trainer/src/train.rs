@@ -1,0 +1,199 @@
+//! The training loop, from the first step to the last.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use waxwork_core::{Device, Tensor, Trainable, TrainingState, grid, store};
+use waxwork_data::{Loader, Split};
+
+use crate::checkpoint::{Best, Checkpoints};
+use crate::config::TrainConfig;
+use crate::metrics::MetricsFile;
+use crate::observer::{Event, Observer};
+use crate::run_folder::{self, RunFolder, Status};
+use crate::stop::{Reason, Stop};
+use crate::{Error, Result};
+
+/// Measures the model on the validation split: metrics by name.
+pub type Validate<'a> = dyn Fn() -> Result<BTreeMap<String, f64>> + 'a;
+/// Makes the pictures of a sample grid from fixed latents: `(N, C, H, W)` in [0, 1].
+pub type Pictures<'a> = dyn Fn() -> waxwork_core::Result<Tensor> + 'a;
+
+/// Images per row of a sample grid.
+const GRID_COLUMNS: usize = 10;
+
+/// One run: everything that the loop needs, and nothing that it decides by itself.
+pub struct Training<'a> {
+    /// What is trained.
+    pub model: &'a dyn Trainable,
+    /// Optimiser and step; may come from a checkpoint.
+    pub state: &'a mut TrainingState,
+    /// Training images.
+    pub data: &'a Split,
+    /// Where batches go.
+    pub device: &'a Device,
+    /// Intervals and sizes.
+    pub config: &'a TrainConfig,
+    /// Where everything is written.
+    pub folder: &'a RunFolder,
+    /// The best validation result so far, when a run goes on.
+    pub best: Option<Best>,
+    /// Metrics on the validation split, and the one of them (lower is better) that chooses the best checkpoint.
+    pub validate: Option<(&'a Validate<'a>, &'a str)>,
+    /// Pictures of the model's progress.
+    pub pictures: Option<&'a Pictures<'a>>,
+    /// When to stop before the end.
+    pub stop: Stop,
+    /// Who watches.
+    pub observers: Vec<&'a mut dyn Observer>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Steps done in all.
+    pub steps: u64,
+    /// Why it stopped before its end, if it did.
+    pub stopped: Option<Reason>,
+    /// The best validation result.
+    pub best: Option<Best>,
+    /// The newest checkpoint.
+    pub checkpoint: Option<PathBuf>,
+}
+
+impl Training<'_> {
+    /// Trains to the end, or until told to stop; either way the last thing done is a checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] names the term and the last good checkpoint; others name the file.
+    pub fn run(mut self) -> Result<Outcome> {
+        let length = self.config.length(self.data.len())?;
+        let checkpoints = self.folder.checkpoints();
+        let needed = space_needed(self.model, self.state, self.config, self.data)?;
+        run_folder::check_space(self.folder.path(), needed)?;
+        let start = self.state.steps_done();
+        let mut metrics = MetricsFile::open(&self.folder.metrics(), start)?;
+        let mut timing = MetricsFile::open(&self.folder.timing(), start)?;
+        let mut loader =
+            Loader::new(self.data, self.config.batch_size, self.config.seed, self.device, start)?;
+        let mut info = self.folder.info()?;
+        info.status = Status::Running;
+        self.folder.write_info(&info)?;
+        self.tell(Event::Started { done: start, total: length.steps, batch_size: self.config.batch_size });
+
+        let (began, seconds_before) = (Instant::now(), info.seconds);
+        let mut checkpoint = None;
+        let mut stopped = None;
+        for done in start + 1..=length.steps {
+            stopped = self.stop.reason();
+            if stopped.is_some() {
+                break;
+            }
+            let Some(batch) = loader.next() else { break };
+            let report =
+                self.state.step(self.model, &batch?).map_err(|source| diverged(source, &checkpoints))?;
+            let last = done == length.steps;
+            if done.is_multiple_of(self.config.log_every) || last {
+                metrics.append(done, report.scalars.iter().map(|(name, value)| (name.as_str(), *value)))?;
+                let seconds = began.elapsed().as_secs_f64();
+                let rate = ((done - start) as usize * self.config.batch_size) as f64 / seconds.max(1e-9);
+                timing.append(done, [("seconds", seconds_before + seconds), ("images_per_second", rate)])?;
+            }
+            self.tell(Event::Step(&report));
+            if due(done, self.config.validate_every, length.steps_per_epoch) || last {
+                self.validate(done, &mut metrics)?;
+            }
+            if due(done, self.config.sample_every, length.steps) || last {
+                self.draw(done)?;
+            }
+            if due(done, self.config.checkpoint_every, length.steps) || last {
+                checkpoint = Some(self.checkpoint(&checkpoints, &metrics)?);
+            }
+        }
+        if stopped.is_some() && self.state.steps_done() > start {
+            checkpoint = Some(self.checkpoint(&checkpoints, &metrics)?);
+        }
+        if stopped.is_none() {
+            let averages = self.state.ema_tensors();
+            store::save(&self.folder.model(), &averages.unwrap_or_else(|| self.model.params().tensors()))?;
+        }
+
+        info.status = if stopped.is_some() { Status::Interrupted } else { Status::Finished };
+        info.steps = self.state.steps_done();
+        info.seconds = seconds_before + began.elapsed().as_secs_f64();
+        self.folder.write_info(&info)?;
+        self.tell(Event::Finished);
+        Ok(Outcome { steps: info.steps, stopped, best: self.best, checkpoint })
+    }
+
+    fn validate(&mut self, done: u64, metrics: &mut MetricsFile) -> Result<()> {
+        let Some((validate, chooses)) = self.validate else { return Ok(()) };
+        let values = validate()?;
+        metrics.append(done, values.iter().map(|(name, value)| (name.as_str(), *value)))?;
+        if let Some(&value) = values.get(chooses)
+            && self.best.as_ref().is_none_or(|best| value < best.value)
+        {
+            self.best = Some(Best { step: done, metric: chooses.to_owned(), value });
+        }
+        self.tell(Event::Validated { step: done, metrics: &values });
+        Ok(())
+    }
+
+    fn draw(&self, done: u64) -> Result<()> {
+        let Some(pictures) = self.pictures else { return Ok(()) };
+        let path = self.folder.sample_grid(done);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(store::failed("create", folder))?;
+        }
+        Ok(store::write(&path, &grid::grid(&pictures()?, GRID_COLUMNS)?.png()?)?)
+    }
+
+    fn checkpoint(&mut self, checkpoints: &Checkpoints, metrics: &MetricsFile) -> Result<PathBuf> {
+        metrics.sync()?;
+        let path = checkpoints.save(self.model, self.state, self.best.as_ref())?;
+        checkpoints.prune(self.config.keep, self.best.as_ref().map(|best| best.step))?;
+        self.tell(Event::Checkpoint(&path));
+        Ok(path)
+    }
+
+    fn tell(&mut self, event: Event<'_>) {
+        self.observers.iter_mut().for_each(|observer| observer.on(event));
+    }
+}
+
+/// Bytes that a run will need, roughly: all checkpoints that exist at once, the finished model, pictures and logs.
+///
+/// # Errors
+/// As [`TrainConfig::length`].
+pub fn space_needed(
+    model: &dyn Trainable,
+    state: &TrainingState,
+    config: &TrainConfig,
+    data: &Split,
+) -> Result<u64> {
+    let steps = config.length(data.len())?.steps;
+    let bytes = |tensors: &BTreeMap<String, Tensor>| -> u64 {
+        tensors.values().map(|tensor| (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64).sum()
+    };
+    let params = bytes(&model.params().tensors());
+    let checkpoint = params + bytes(&state.tensors());
+    // The ones kept, the best one, and the one being written.
+    let at_once = config.keep as u64 + 2;
+    let grids = steps.checked_div(config.sample_every).unwrap_or(0) + 1;
+    let grid = data.shape().len() as u64 * 100;
+    Ok(checkpoint * at_once + params + grids * grid + steps / config.log_every * 400 + (1 << 20))
+}
+
+/// True at every multiple of `every`, or of `otherwise` where `every` is 0.
+fn due(done: u64, every: u64, otherwise: u64) -> bool {
+    done.is_multiple_of(if every == 0 { otherwise } else { every })
+}
+
+fn diverged(source: waxwork_core::Error, checkpoints: &Checkpoints) -> Error {
+    if !matches!(source, waxwork_core::Error::NonFinite { .. }) {
+        return source.into();
+    }
+    let newest = checkpoints.newest().ok().map(|(checkpoint, _)| checkpoint.path);
+    Error::Diverged { source, checkpoint: newest }
+}
