@@ -1,0 +1,5 @@
+//! Evaluation: a model in, numbers out, each with its error and with what it means.
+
+pub mod likelihood;
+
+pub use likelihood::{Estimate, Likelihood, likelihood};

@@ -1,0 +1,110 @@
+//! Test −ELBO and −log p(x) of a model with an encoder.
+
+use serde::{Deserialize, Serialize};
+use waxwork_core::rng::Stream;
+use waxwork_core::{Batch, DType, LatentModel, Result, Tensor};
+
+/// Seed of the draws of an evaluation: part of its protocol, so that two models are judged alike.
+const SEED: u64 = 0;
+
+/// A mean over images with its standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Mean over the images.
+    pub mean: f64,
+    /// Standard deviation over the images, divided by the root of their number.
+    pub standard_error: f64,
+}
+
+/// Likelihoods on some images, in nats per image. Lower is better, except where the observation models differ: those
+/// cannot be compared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Likelihood {
+    /// The observation model and what was done to the pixels.
+    pub observation: String,
+    /// How many images.
+    pub images: usize,
+    /// −ELBO from one draw per image.
+    pub neg_elbo: Estimate,
+    /// Its first part, −log p(x | z).
+    pub reconstruction: Estimate,
+    /// Its second part, KL(q(z | x) ‖ p(z)).
+    pub kl: Estimate,
+    /// −log p(x) by importance sampling, where it was asked for.
+    pub neg_log_likelihood: Option<Estimate>,
+    /// Draws per image of that.
+    pub importance_samples: Option<usize>,
+}
+
+/// Measures `model` on `batches`; `importance_samples` of 0 leaves log p(x) out. `progress` is told the images done.
+///
+/// # Errors
+/// If a batch cannot be read or does not fit the model, or there are no images.
+pub fn likelihood<E: From<waxwork_core::Error>>(
+    model: &dyn LatentModel,
+    batches: impl IntoIterator<Item = Result<Batch, E>>,
+    importance_samples: usize,
+    mut progress: impl FnMut(usize),
+) -> Result<Likelihood, E> {
+    let mut reconstruction = Vec::new();
+    let mut kl = Vec::new();
+    let mut log_likelihood = Vec::new();
+    for batch in batches {
+        let batch = batch?;
+        let elbo = model.elbo(&batch, &Stream::new(SEED, "evaluation/elbo", 0))?;
+        reconstruction.extend(values(&elbo.reconstruction)?);
+        kl.extend(values(&elbo.kl)?);
+        if importance_samples > 0 {
+            let stream = Stream::new(SEED, "evaluation/importance", 0);
+            log_likelihood.extend(values(&model.log_likelihood(&batch, importance_samples, &stream)?)?);
+        }
+        progress(kl.len());
+    }
+    if kl.is_empty() {
+        return Err(waxwork_core::Error::Unsupported("an evaluation needs images".into()).into());
+    }
+    let neg_elbo = kl.iter().zip(&reconstruction).map(|(kl, reconstruction)| kl - reconstruction);
+    Ok(Likelihood {
+        observation: model.protocol(),
+        images: kl.len(),
+        neg_elbo: Estimate::of(&neg_elbo.collect::<Vec<_>>()),
+        reconstruction: Estimate::of(&reconstruction.iter().map(|value| -value).collect::<Vec<_>>()),
+        kl: Estimate::of(&kl),
+        neg_log_likelihood: (importance_samples > 0)
+            .then(|| Estimate::of(&log_likelihood.iter().map(|value| -value).collect::<Vec<_>>())),
+        importance_samples: (importance_samples > 0).then_some(importance_samples),
+    })
+}
+
+impl Estimate {
+    /// Mean and standard error of some values.
+    pub fn of(values: &[f64]) -> Self {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Self { mean, standard_error: (squares / (n - 1.0).max(1.0) / n).sqrt() }
+    }
+}
+
+impl std::fmt::Display for Estimate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2} ± {:.2}", self.mean, self.standard_error)
+    }
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(tensor.to_dtype(DType::F64)?.to_vec1::<f64>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn estimates_are_the_textbook_ones() {
+        let estimate = Estimate::of(&[1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(estimate.mean, 2.5);
+        assert!((estimate.standard_error - (5.0f64 / 3.0 / 4.0).sqrt()).abs() < 1e-12);
+        assert_eq!(Estimate::of(&[7.0]).standard_error, 0.0);
+    }
+}
