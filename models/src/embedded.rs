@@ -1,0 +1,25 @@
+//! The recipes that come with Waxwork, as text.
+
+use crate::error::nearest;
+use crate::{Error, Result};
+
+macro_rules! recipes {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../", $name, ".toml")))),*]
+    };
+}
+
+/// Name and text of every recipe, in the order in which lists show them.
+pub const RECIPES: &[(&str, &str)] = recipes!["vae-digits", "vae-shapes", "vae-mlp-mnist", "vae-mnist"];
+
+/// The text of the recipe called `name`.
+///
+/// # Errors
+/// [`Error::UnknownRecipe`] with the nearest name.
+pub fn text(name: &str) -> Result<&'static str> {
+    let found = RECIPES.iter().find(|(known, _)| *known == name);
+    found.map(|(_, text)| *text).ok_or_else(|| Error::UnknownRecipe {
+        name: name.to_owned(),
+        nearest: nearest(name, RECIPES.iter().map(|(known, _)| *known)),
+    })
+}

@@ -1,0 +1,80 @@
+//! What can go wrong between a recipe or a run folder and a model.
+
+use std::path::PathBuf;
+
+/// An error of a recipe or of a run folder.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No recipe has this name.
+    #[error("no recipe is called `{name}`{}; `waxwork recipes list` shows all", did_you_mean(.nearest.as_ref()))]
+    UnknownRecipe {
+        /// What was asked for.
+        name: String,
+        /// The nearest name, if one is near.
+        nearest: Option<String>,
+    },
+
+    /// A recipe is not well formed.
+    #[error("recipe `{origin}`: {reason}{}", did_you_mean(.nearest.as_ref()))]
+    Recipe {
+        /// Name or path of the recipe.
+        origin: String,
+        /// What is wrong, and at which key.
+        reason: String,
+        /// The nearest key, where an unknown one was given.
+        nearest: Option<String>,
+    },
+
+    /// A `key=value` setting is not well formed.
+    #[error("setting `{setting}`: {reason}")]
+    Setting {
+        /// The setting as given.
+        setting: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A run has no weights to load yet.
+    #[error("run `{}` has no weights yet: {reason}", path.display())]
+    NoWeights {
+        /// The run folder.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+
+    /// The model or its tensors.
+    #[error(transparent)]
+    Core(#[from] waxwork_core::Error),
+
+    /// The weights of a run do not fit its recipe.
+    #[error("the weights of run `{}` do not fit its recipe: {source}", path.display())]
+    Weights {
+        /// The run folder.
+        path: PathBuf,
+        /// Which tensor.
+        source: waxwork_core::Error,
+    },
+
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] waxwork_data::Error),
+
+    /// The run folder.
+    #[error(transparent)]
+    Trainer(#[from] waxwork_trainer::Error),
+}
+
+/// Result with [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The candidate nearest to `name`, if it is near enough to be a slip.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let scored = candidates.into_iter().map(|candidate| (strsim::jaro_winkler(name, candidate), candidate));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 > 0.75).then(|| best.1.to_owned())
+}
+
+fn did_you_mean(nearest: Option<&String>) -> String {
+    nearest.map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"))
+}

@@ -1,0 +1,205 @@
+//! A recipe: everything that a run is made of, as one TOML document.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+use waxwork_core::optim::OptimizerConfig;
+use waxwork_core::{GenerativeModel, ImageShape, ParamSet};
+use waxwork_data::DataConfig;
+use waxwork_trainer::TrainConfig;
+use waxwork_vae::{Vae, VaeConfig};
+
+use crate::error::nearest;
+use crate::{Error, Result};
+
+/// Everything that a run is made of. Unknown keys are errors; missing ones have defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// What it is good for, in a line.
+    pub description: String,
+    /// `quickstart` marks what `cargo xtask train` runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Metrics that the recipe must reproduce, and their values when they were last measured.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub results: BTreeMap<String, f64>,
+    /// Which images.
+    pub data: DataConfig,
+    /// Which networks and which objective.
+    pub model: ModelConfig,
+    /// How weights are updated.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// How long, how often, where from.
+    #[serde(default)]
+    pub train: TrainConfig,
+}
+
+/// A family and its configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "family", rename_all = "lowercase")]
+pub enum ModelConfig {
+    /// Variational autoencoder.
+    Vae(VaeConfig),
+}
+
+impl ModelConfig {
+    /// The model of this configuration for images of shape `image`, with its tensors from `params`. The only place in
+    /// the workspace that asks which family a model is of.
+    pub fn build(
+        &self,
+        image: ImageShape,
+        params: ParamSet,
+    ) -> waxwork_core::Result<Box<dyn GenerativeModel>> {
+        Ok(match self {
+            Self::Vae(config) => Box::new(Vae::new(config.clone(), image, params)?),
+        })
+    }
+}
+
+impl Recipe {
+    /// Parses the text of a recipe and applies `settings`, each `key=value` with a dotted key and a TOML value (a bare
+    /// word is a string). `origin` is the name or path to show in an error.
+    ///
+    /// # Errors
+    /// If the text is no TOML, a key is unknown (with the nearest one), or a value has the wrong type.
+    pub fn parse(text: &str, origin: &str, settings: &[String]) -> Result<Self> {
+        let fail = |reason: String| Error::Recipe { origin: origin.to_owned(), reason, nearest: None };
+        let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error
+                .span()
+                .map(|span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
+            let place = line.map_or_else(String::new, |line| format!("line {line}: "));
+            fail(format!("{place}{}", error.message()))
+        })?;
+        for setting in settings {
+            apply(&mut table, setting)?;
+        }
+        deserialize(Value::Table(table), origin)
+    }
+
+    /// The embedded recipe called `name`, with `settings` applied.
+    pub fn named(name: &str, settings: &[String]) -> Result<Self> {
+        Self::parse(crate::embedded::text(name)?, name, settings)
+    }
+
+    /// The complete recipe as TOML.
+    ///
+    /// # Errors
+    /// If a value has no TOML form, such as an integer beyond 2⁶³.
+    pub fn to_toml(&self) -> Result<String> {
+        let failed = |error: toml::ser::Error| Error::Recipe {
+            origin: self.description.clone(),
+            reason: error.to_string(),
+            nearest: None,
+        };
+        toml::to_string(self).map_err(failed)
+    }
+
+    /// The family's name.
+    pub fn family(&self) -> String {
+        let value = Value::try_from(&self.model).ok();
+        let family = value.as_ref().and_then(|value| value.get("family")).and_then(Value::as_str);
+        family.unwrap_or_default().to_owned()
+    }
+}
+
+/// Sets one `key=value` in a table; tables on the way are made where they are missing.
+fn apply(table: &mut Table, setting: &str) -> Result<()> {
+    let fail = |reason: &str| Error::Setting { setting: setting.to_owned(), reason: reason.to_owned() };
+    let (key, value) = setting.split_once('=').ok_or_else(|| fail("expected key=value"))?;
+    let parts: Vec<&str> = key.trim().split('.').map(str::trim).collect();
+    let Some((last, path)) = parts.split_last() else { return Err(fail("expected key=value")) };
+    if parts.iter().any(|part| part.is_empty()) {
+        return Err(fail("a key has no empty parts, e.g. train.batch_size=64"));
+    }
+    let mut place = table;
+    for part in path {
+        let entry = place.entry(*part).or_insert_with(|| Value::Table(Table::new()));
+        place = entry.as_table_mut().ok_or_else(|| fail(&format!("`{part}` is a value, not a table")))?;
+    }
+    place.insert((*last).to_owned(), parse_value(value.trim()));
+    // A run has one length: the newest word on it counts.
+    match key.trim() {
+        "train.steps" => place.remove("epochs"),
+        "train.epochs" => place.remove("steps"),
+        _ => None,
+    };
+    Ok(())
+}
+
+/// A TOML value; what is not one is taken for a string, so that names need no quotes in a shell.
+fn parse_value(text: &str) -> Value {
+    let parsed = format!("value = {text}").parse::<Table>().ok();
+    parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+fn deserialize<T: DeserializeOwned>(value: Value, origin: &str) -> Result<T> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let error: toml::de::Error = error.into_inner();
+        let message = error.message();
+        Error::Recipe {
+            origin: origin.to_owned(),
+            nearest: nearest_of_expected(message),
+            reason: if path == "." { message.to_owned() } else { format!("at `{path}`: {message}") },
+        }
+    })
+}
+
+/// Serde says "unknown field `x`, expected one of `a`, `b`": the nearest of what was expected to what was found.
+fn nearest_of_expected(message: &str) -> Option<String> {
+    let mut names = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown").then(|| names.next())??;
+    nearest(unknown, names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_embedded_recipe_is_complete_and_survives_its_own_toml() {
+        for (name, text) in crate::embedded::RECIPES {
+            let recipe = Recipe::parse(text, name, &[]).unwrap_or_else(|error| panic!("{error}"));
+            assert!(name.starts_with(&recipe.family()), "{name}");
+            let again = Recipe::parse(&recipe.to_toml().unwrap(), name, &[]).unwrap();
+            assert_eq!(again, recipe, "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_reach_every_key() {
+        let settings =
+            ["train.steps=7", "train.seed = 3", "data.name=shapes", "optimizer.groups.encoder.lr=1e-2"];
+        let recipe = Recipe::named("vae-digits", &settings.map(String::from)).unwrap();
+        assert_eq!((recipe.train.steps, recipe.train.seed), (Some(7), 3));
+        assert_eq!(recipe.data.name, "shapes");
+        let longer = Recipe::named("vae-digits", &["train.epochs=2".into()]).unwrap();
+        assert_eq!((longer.train.epochs, longer.train.steps), (Some(2), None));
+        assert_eq!(recipe.optimizer.groups["encoder"].lr, Some(1e-2));
+    }
+
+    #[test]
+    fn slips_are_named_with_what_was_meant() {
+        let message = |settings: &[&str]| {
+            let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+            Recipe::named("vae-digits", &settings).unwrap_err().to_string()
+        };
+        let unknown = message(&["train.batchsize=3"]);
+        assert!(
+            unknown.contains("train.batchsize") && unknown.contains("did you mean `batch_size`"),
+            "{unknown}"
+        );
+        let unknown = message(&["model.latent_dims=3"]);
+        assert!(unknown.contains("did you mean `latent_dim`"), "{unknown}");
+        assert!(message(&["train.steps=many"]).contains("train.steps"));
+        assert!(message(&["train.steps"]).contains("key=value"));
+        assert!(message(&["description.x=1"]).contains("not a table"));
+        let unknown = Recipe::named("vae-digit", &[]).unwrap_err().to_string();
+        assert!(unknown.contains("did you mean `vae-digits`"), "{unknown}");
+    }
+}

@@ -1,0 +1,68 @@
+//! A run folder as a model that samples.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use waxwork_core::{Device, GenerativeModel, ParamSet, Tensor, store};
+use waxwork_trainer::{RunFolder, RunInfo};
+
+use crate::{Error, Recipe, Result};
+
+/// A run with its model.
+pub struct Run {
+    /// Where it is.
+    pub folder: RunFolder,
+    /// What it was made of.
+    pub recipe: Recipe,
+    /// What ran, where and when.
+    pub info: RunInfo,
+    /// The trained model; its tensors track no gradient.
+    pub model: Box<dyn GenerativeModel>,
+    /// Where its weights came from.
+    pub weights: Weights,
+}
+
+/// Where a run's weights came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// model.safetensors of a finished run.
+    Finished,
+    /// The newest whole checkpoint of a run that is not finished.
+    Checkpoint {
+        /// Steps done.
+        step: u64,
+        /// Newer checkpoints that were passed over, and why.
+        damaged: Vec<String>,
+    },
+}
+
+impl Run {
+    /// Opens a run folder and loads its model: the result if the run is finished, else its newest whole checkpoint.
+    ///
+    /// # Errors
+    /// If the folder is no run, has no weights yet, or the weights do not fit the recipe.
+    pub fn open(path: &Path, device: &Device) -> Result<Self> {
+        let folder = RunFolder::open(path)?;
+        let recipe = Recipe::parse(&folder.recipe()?, &path.join("recipe.toml").display().to_string(), &[])?;
+        let info = folder.info()?;
+        let (tensors, weights) = load_weights(&folder)?;
+        let stored = ParamSet::stored(tensors, device)?;
+        let fit = |source| Error::Weights { path: path.to_owned(), source };
+        let tracked = recipe.model.build(info.model.image, stored).map_err(fit)?;
+        let model = recipe.model.build(info.model.image, tracked.params().frozen()).map_err(fit)?;
+        Ok(Self { folder, recipe, info, model, weights })
+    }
+}
+
+fn load_weights(folder: &RunFolder) -> Result<(BTreeMap<String, Tensor>, Weights)> {
+    let finished = folder.model();
+    if finished.exists() {
+        return Ok((store::load(&finished, &Device::Cpu)?, Weights::Finished));
+    }
+    let (checkpoint, damaged) = folder
+        .checkpoints()
+        .newest()
+        .map_err(|error| Error::NoWeights { path: folder.path().to_owned(), reason: error.to_string() })?;
+    let step = checkpoint.counters.step;
+    Ok((checkpoint.into_sampling_weights(), Weights::Checkpoint { step, damaged }))
+}
