@@ -1,0 +1,354 @@
+//! The command line as it was typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+/// Train, sample and evaluate generative image models.
+#[derive(Debug, Parser)]
+#[command(name = "waxwork", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Examples:
+  waxwork train vae-digits                      train on embedded data, no files needed
+  waxwork train vae-mnist --data-dir ~/data     train on MNIST files
+  waxwork sample runs/RUN -n 100 --out grid.png
+  waxwork evaluate runs/RUN
+
+Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted (a checkpoint was written).
+`RUST_LOG=info` shows what happens inside.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Threads to use [default: the processors that this process may use]. Results do not depend on it.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl Arguments {
+    /// What was asked for, or what affinity and control groups let this process use.
+    pub(crate) fn threads(&self) -> usize {
+        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(available, usize::from)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model, or go on with a run
+    Train(TrainArguments),
+    /// Make new images with a trained model
+    Sample(SampleArguments),
+    /// Show test images beside what encoder and decoder make of them
+    Reconstruct(ReconstructArguments),
+    /// Turn images into latent vectors
+    Encode(EncodeArguments),
+    /// Turn latent vectors into images
+    Decode(DecodeArguments),
+    /// Measure a trained model on the test images
+    Evaluate(EvaluateArguments),
+    /// List runs
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// List and show recipes
+    #[command(subcommand)]
+    Recipes(RecipesCommand),
+    /// List, check and look at data sets
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Say what this machine and this build can do
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  waxwork completions bash > ~/.local/share/bash-completion/completions/waxwork"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  waxwork train vae-digits --steps 200
+  waxwork train vae-mlp-mnist --data-dir ~/data --epochs 10 --out runs/plain
+  waxwork train my-recipe.toml --set model.latent_dim=8 --set train.checkpoint_every=100
+  waxwork train --resume runs/plain")]
+pub(crate) struct TrainArguments {
+    /// A recipe's name (`waxwork recipes list`) or a TOML file [default: vae-digits]
+    #[arg(value_name = "RECIPE|FILE.toml", conflicts_with = "resume")]
+    pub(crate) recipe: Option<String>,
+
+    /// Train on another data set (`waxwork data list`)
+    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
+    pub(crate) data: Option<String>,
+
+    /// Where the data set's files are
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "resume")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// The run folder to make [default: runs/RECIPE-TIME]
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath, conflicts_with = "resume")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Change a key of the recipe, e.g. train.batch_size=64; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", conflicts_with = "resume")]
+    pub(crate) set: Vec<String>,
+
+    /// Passes over the training images, instead of what the recipe says
+    #[arg(long, value_name = "N", conflicts_with_all = ["steps", "resume"])]
+    pub(crate) epochs: Option<u64>,
+
+    /// Training steps, instead of what the recipe says
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    pub(crate) steps: Option<u64>,
+
+    /// Seed of everything random
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    pub(crate) seed: Option<u64>,
+
+    /// cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+
+    /// Write a checkpoint and stop after this time, e.g. 90s, 15m, 2h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) max_time: Option<Duration>,
+
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Go on with a run that was interrupted; it finishes what its own recipe asked for
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub(crate) resume: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  waxwork sample runs/RUN                              a grid of 100 images in runs/RUN/sample.png
+  waxwork sample runs/RUN -n 10000 --out images.npy    (N,C,H,W) f32 in [0,1]
+  waxwork sample runs/RUN -n 1000 --out folder         one PNG per image")]
+pub(crate) struct SampleArguments {
+    /// Run folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// Number of images
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub(crate) count: usize,
+    /// Seed of the latent vectors; image i depends on it and on i alone
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Where to write: FILE.png (a grid), FILE.npy, FILE.safetensors, or a folder [default: RUN/sample.png]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: Option<PathBuf>,
+    /// cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Rows alternate: images, then their reconstructions.\n\nExample:\n  waxwork reconstruct runs/RUN --out pairs.png"
+)]
+pub(crate) struct ReconstructArguments {
+    /// Run folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// Number of test images
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    pub(crate) count: usize,
+    /// Where the data set's files are, if not where the run found them
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// PNG file to write [default: RUN/reconstructions.png]
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: Option<PathBuf>,
+    /// cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  waxwork encode runs/RUN --out latents.npy                       the test images of the run's data
+  waxwork encode runs/RUN --images images.npy --out latents.npy   your own: (N,C,H,W) f32 in [0,1]
+
+Writes the posterior means, (N, latent_dim) f32.")]
+pub(crate) struct EncodeArguments {
+    /// Run folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// Images to encode, (N,C,H,W) f32 from 0 to 1 [default: the test images of the run's data]
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) images: Option<PathBuf>,
+    /// Where the data set's files are, if not where the run found them
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// File to write
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) out: PathBuf,
+    /// cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  waxwork decode runs/RUN latents.npy --out images.png")]
+pub(crate) struct DecodeArguments {
+    /// Run folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// Latent vectors, (N, latent_dim) f32
+    #[arg(value_name = "FILE.npy")]
+    pub(crate) latents: PathBuf,
+    /// Where to write: FILE.png (a grid), FILE.npy, FILE.safetensors, or a folder
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: PathBuf,
+    /// cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  waxwork evaluate runs/RUN
+  waxwork evaluate runs/RUN --importance-samples 500 -n 1000 --json
+
+Writes RUN/metrics.json.")]
+pub(crate) struct EvaluateArguments {
+    /// Run folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// Use only the first N test images [default: all]
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) count: Option<usize>,
+    /// Draws per image for log p(x) by importance sampling; 0 leaves it out
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub(crate) importance_samples: usize,
+    /// Where the data set's files are, if not where the run found them
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List the runs in a folder
+    List {
+        /// Folder that holds runs
+        #[arg(default_value = "runs", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecipesCommand {
+    /// List the recipes with what each is good for
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a recipe, complete with defaults
+    Show {
+        /// Name of the recipe
+        name: String,
+        /// Change a key, e.g. train.batch_size=64; may be repeated
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// List the known data sets
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what a data set is and where its files are looked for
+    Info {
+        /// Name of the data set
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Download a data set from the Hub into the cache
+    Fetch {
+        /// Name of the data set
+        name: String,
+    },
+    /// Check a data set's files against the hashes of its manifest
+    Verify {
+        /// Name of the data set
+        name: String,
+        /// Where the files are
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        data_dir: Option<PathBuf>,
+    },
+    /// Write a grid of a data set's images
+    #[command(after_help = "Example:\n  waxwork data show digits --out digits.png")]
+    Show {
+        /// Name of the data set
+        name: String,
+        /// Number of training images
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+        count: usize,
+        /// Where the files are
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        data_dir: Option<PathBuf>,
+        /// Where to write: FILE.png (a grid), FILE.npy, FILE.safetensors, or a folder
+        #[arg(long, value_name = "PATH")]
+        out: PathBuf,
+    },
+}
+
+/// A time such as `90s`, `15m`, `2h`, or a bare number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let seconds = match unit {
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("`{unit}` is not a unit of time; use s, m or h")),
+    };
+    let number: f64 = number.parse().map_err(|_| format!("`{number}` is not a number"))?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
+        assert!(duration("2d").is_err() && duration("x").is_err() && duration("-1s").is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! `waxwork data`: which data sets there are, whether their files are good, and what they look like.
+
+use std::path::Path;
+
+use waxwork_core::{Device, Tensor};
+use waxwork_data::{DataConfig, FileStatus, Manifest, files, load, verify};
+
+use crate::args::DataCommand;
+use crate::failure::Failure;
+use crate::output;
+
+pub(crate) fn run(command: &DataCommand) -> Result<String, Failure> {
+    match command {
+        DataCommand::List { json } => list(*json),
+        DataCommand::Info { name, json } => info(name, *json),
+        DataCommand::Fetch { name } => fetch(name),
+        DataCommand::Verify { name, data_dir } => check(name, data_dir.as_deref()),
+        DataCommand::Show { name, count, data_dir, out } => show(name, *count, data_dir.as_deref(), out),
+    }
+}
+
+fn list(json: bool) -> Result<String, Failure> {
+    let manifests = Manifest::all()?;
+    if json {
+        return output::json(&manifests);
+    }
+    let row = |manifest: &Manifest| {
+        let images = format!("{} + {}", manifest.train, manifest.test);
+        vec![manifest.name.clone(), manifest.image_shape().to_string(), images, manifest.description.clone()]
+    };
+    Ok(output::table(&manifests.iter().map(row).collect::<Vec<_>>()))
+}
+
+fn info(name: &str, json: bool) -> Result<String, Failure> {
+    let manifest = Manifest::find(name)?;
+    if json {
+        return output::json(&manifest);
+    }
+    let mut rows = vec![
+        ("name", format!("{} ({})", manifest.name, manifest.title)),
+        ("shows", manifest.description.clone()),
+        (
+            "images",
+            format!(
+                "{} for training, {} for testing, {}",
+                manifest.train,
+                manifest.test,
+                manifest.image_shape()
+            ),
+        ),
+        ("classes", manifest.classes.join(", ")),
+        ("licence", manifest.licence.clone()),
+    ];
+    rows.extend(manifest.homepage.clone().map(|homepage| ("homepage", homepage)));
+    rows.extend(manifest.hub.as_ref().map(|hub| ("on the Hub", hub.repository.clone())));
+    if manifest.files.is_empty() {
+        rows.push(("files", "none needed".into()));
+    } else {
+        rows.push(("looked for in", files::cache_dir()?.display().to_string()));
+    }
+    for file in &manifest.files {
+        let hash = file.sha256.as_deref().unwrap_or("not known");
+        rows.push(("file", format!("{}, {}, SHA-256 {hash}", file.name, output::bytes(file.bytes))));
+    }
+    Ok(output::table(&rows.into_iter().map(|(key, value)| vec![key.to_owned(), value]).collect::<Vec<_>>()))
+}
+
+#[cfg(feature = "hub")]
+fn fetch(name: &str) -> Result<String, Failure> {
+    let path = waxwork_data::fetch(name, None)?;
+    Ok(format!("`{name}` is in {}\n", path.display()))
+}
+
+#[cfg(not(feature = "hub"))]
+fn fetch(name: &str) -> Result<String, Failure> {
+    Manifest::find(name)?;
+    Err(Failure::new(
+        "this build cannot download: build it with `--features hub`, or point `--data-dir` at the files",
+    ))
+}
+
+fn status(status: &FileStatus) -> String {
+    match status {
+        FileStatus::Verified => "good".into(),
+        FileStatus::Unknown { sha256 } => {
+            format!("right size; no known hash to compare with, SHA-256 {sha256}")
+        }
+        FileStatus::WrongHash { expected, found } => format!("wrong: SHA-256 is {found}, not {expected}"),
+        FileStatus::WrongSize { expected, found } => format!("wrong: {found} bytes, not {expected}"),
+        FileStatus::Missing => "missing".into(),
+        FileStatus::Unreadable { reason } => format!("unreadable: {reason}"),
+    }
+}
+
+fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
+    let reports = verify(name, folder)?;
+    let bad = reports.iter().filter(|report| !report.status.is_good()).count();
+    let row = |report: &waxwork_data::FileReport| {
+        let path =
+            report.path.as_ref().map_or_else(|| report.name.clone(), |path| path.display().to_string());
+        vec![path, status(&report.status)]
+    };
+    let table = output::table(&reports.iter().map(row).collect::<Vec<_>>());
+    match bad {
+        0 if reports.is_empty() => Ok(format!("`{name}` is embedded: it has no files to check\n")),
+        0 => Ok(table),
+        _ => Err(Failure::new(format!("{bad} of {} files of `{name}` are not good\n{table}", reports.len()))),
+    }
+}
+
+fn show(name: &str, count: usize, folder: Option<&Path>, out: &Path) -> Result<String, Failure> {
+    let data = load(&DataConfig { dir: folder.map(Path::to_owned), ..DataConfig::named(name) })?;
+    let images = data.train.first(count);
+    let positions: Vec<usize> = (0..images.len()).collect();
+    if positions.is_empty() {
+        return Err(Failure::new("nothing to do: -n is 0"));
+    }
+    let batch = images.batch(&positions, &Device::Cpu)?;
+    let labels = batch.labels.as_ref().map(Tensor::to_vec1::<u32>).transpose()?;
+    output::write_images(out, &batch.images, labels.as_deref(), 0)?;
+    Ok(format!("{} training images of {name} in {}\n", images.len(), out.display()))
+}

@@ -1,0 +1,83 @@
+//! `waxwork doctor`: what this machine and this build can do.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::output;
+
+#[derive(Serialize)]
+struct Report {
+    version: &'static str,
+    revision: Option<&'static str>,
+    features: Vec<&'static str>,
+    system: String,
+    processor: String,
+    vector_instructions: Vec<&'static str>,
+    processors: usize,
+    threads: usize,
+    data_cache: String,
+    free_space: Option<u64>,
+}
+
+pub(crate) fn run(json: bool, threads: usize) -> Result<String, Failure> {
+    let features = [
+        ("hub", cfg!(feature = "hub")),
+        ("cuda", cfg!(feature = "cuda")),
+        ("cudnn", cfg!(feature = "cudnn")),
+        ("metal", cfg!(feature = "metal")),
+    ];
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        revision: option_env!("WAXWORK_REVISION"),
+        features: features.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect(),
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        processor: processor().unwrap_or_else(|| "unknown".into()),
+        vector_instructions: vector_instructions(),
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        threads,
+        data_cache: waxwork_data::files::cache_dir()
+            .map_or_else(|error| error.to_string(), |path| path.display().to_string()),
+        free_space: fs4::available_space(Path::new(".")).ok(),
+    };
+    if json {
+        return output::json(&report);
+    }
+    let or_none = |list: &[&str]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+    let rows = [
+        ("version", format!("{} ({})", report.version, report.revision.unwrap_or("no git revision"))),
+        ("features", or_none(&report.features)),
+        ("system", report.system.clone()),
+        ("processor", report.processor.clone()),
+        ("vector instructions", or_none(&report.vector_instructions)),
+        ("processors this process may use", report.processors.to_string()),
+        ("threads", report.threads.to_string()),
+        ("data cache", report.data_cache.clone()),
+        ("free space here", report.free_space.map_or_else(|| "unknown".into(), output::bytes)),
+    ];
+    Ok(output::table(&rows.map(|(name, value)| vec![name.to_owned(), value])))
+}
+
+/// The processor's own name, where the system tells it in a file.
+fn processor() -> Option<String> {
+    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = info.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// What the processor has of what fast code is chosen by, at run time.
+fn vector_instructions() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let found = [
+        ("sse4.2", is_x86_feature_detected!("sse4.2")),
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let found = [("neon", true)];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let found: [(&str, bool); 0] = [];
+    found.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+}

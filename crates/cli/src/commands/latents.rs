@@ -1,0 +1,68 @@
+//! `waxwork encode` and `waxwork decode`: images to latent vectors and back, through NumPy files.
+
+use waxwork_core::model::EVALUATION_BATCH;
+use waxwork_core::{Device, Tensor, device};
+
+use crate::args::{DecodeArguments, EncodeArguments};
+use crate::commands::sample::{data, encoder, open};
+use crate::failure::Failure;
+use crate::output;
+
+pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
+    let device = device::open(&arguments.device)?;
+    let run = open(&arguments.run, &device)?;
+    let latent = encoder(&run)?;
+    let mut means = Vec::new();
+    let mut encode = |images: &Tensor, labels: Option<&Tensor>| -> Result<(), Failure> {
+        means.push(latent.encode(images, labels)?.mean.to_device(&Device::Cpu)?);
+        Ok(())
+    };
+    match &arguments.images {
+        Some(path) => {
+            let images = output::read_npy(path)?;
+            for first in (0..images.dim(0)?).step_by(EVALUATION_BATCH) {
+                let count = EVALUATION_BATCH.min(images.dim(0)? - first);
+                encode(&images.narrow(0, first, count)?.to_device(&device)?, None)?;
+            }
+        }
+        None => {
+            let test = data(&run, arguments.data_dir.as_ref())?.test;
+            let bar = output::bar(test.len(), "encoding");
+            for batch in test.batches(EVALUATION_BATCH, &device)? {
+                let batch = batch?;
+                encode(&batch.images, batch.labels.as_ref())?;
+                bar.inc(batch.len() as u64);
+            }
+            bar.finish_and_clear();
+        }
+    }
+    if means.is_empty() {
+        return Err(Failure::new("there are no images to encode"));
+    }
+    let means = Tensor::cat(&means, 0)?;
+    output::write_npy(&arguments.out, &means)?;
+    Ok(format!(
+        "{} latent vectors of length {} in {}\n",
+        means.dim(0)?,
+        means.dim(1)?,
+        arguments.out.display()
+    ))
+}
+
+pub(crate) fn decode(arguments: &DecodeArguments) -> Result<String, Failure> {
+    let device = device::open(&arguments.device)?;
+    let run = open(&arguments.run, &device)?;
+    let latent = encoder(&run)?;
+    let latents = output::read_npy(&arguments.latents)?.to_device(&device)?;
+    let mut images = Vec::new();
+    for first in (0..latents.dim(0)?).step_by(EVALUATION_BATCH) {
+        let count = EVALUATION_BATCH.min(latents.dim(0)? - first);
+        images.push(latent.decode(&latents.narrow(0, first, count)?, None)?.to_device(&Device::Cpu)?);
+    }
+    if images.is_empty() {
+        return Err(Failure::new(format!("`{}` holds no latent vectors", arguments.latents.display())));
+    }
+    let images = Tensor::cat(&images, 0)?;
+    output::write_images(&arguments.out, &images, None, 0)?;
+    Ok(format!("{} images in {}\n", images.dim(0)?, arguments.out.display()))
+}

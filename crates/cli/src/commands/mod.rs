@@ -1,0 +1,37 @@
+//! One file a command.
+
+mod card;
+mod data;
+mod doctor;
+mod evaluate;
+mod latents;
+mod recipes;
+mod runs;
+mod sample;
+mod train;
+
+use clap::CommandFactory;
+
+use crate::args::{Arguments, Command};
+use crate::failure::Failure;
+
+/// Runs a command and returns what it has to say on standard output.
+pub(crate) fn run(command: &Command, threads: usize) -> Result<String, Failure> {
+    match command {
+        Command::Train(arguments) => train::run(arguments, threads),
+        Command::Sample(arguments) => sample::sample(arguments),
+        Command::Reconstruct(arguments) => sample::reconstruct(arguments),
+        Command::Encode(arguments) => latents::encode(arguments),
+        Command::Decode(arguments) => latents::decode(arguments),
+        Command::Evaluate(arguments) => evaluate::run(arguments),
+        Command::Runs(command) => runs::run(command),
+        Command::Recipes(command) => recipes::run(command),
+        Command::Data(command) => data::run(command),
+        Command::Doctor { json } => doctor::run(*json, threads),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "waxwork", &mut script);
+            Ok(String::from_utf8_lossy(&script).into_owned())
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `waxwork runs`: what was trained, and how far it came.
+
+use std::path::Path;
+
+use serde::Serialize;
+use waxwork_core::store;
+use waxwork_trainer::{RunFolder, RunInfo};
+
+use crate::args::RunsCommand;
+use crate::failure::Failure;
+use crate::output;
+
+#[derive(Serialize)]
+struct Row {
+    run: String,
+    #[serde(flatten)]
+    info: RunInfo,
+}
+
+pub(crate) fn run(command: &RunsCommand) -> Result<String, Failure> {
+    let RunsCommand::List { folder, json } = command;
+    let rows = list(folder)?;
+    if *json {
+        return output::json(&rows);
+    }
+    if rows.is_empty() {
+        return Ok(format!("no runs in `{}`; make one with `waxwork train`\n", folder.display()));
+    }
+    let header = ["RUN", "MODEL", "DATA", "STEPS", "STATUS", "TIME"].map(String::from).to_vec();
+    let line = |Row { run, info }: &Row| {
+        let status = format!("{:?}", info.status).to_lowercase();
+        let time = output::seconds(info.seconds);
+        vec![run.clone(), info.model.family.clone(), info.data.clone(), info.steps.to_string(), status, time]
+    };
+    Ok(output::table(&std::iter::once(header).chain(rows.iter().map(line)).collect::<Vec<_>>()))
+}
+
+/// Every readable run in a folder, the oldest first. What is no run is passed over.
+fn list(folder: &Path) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    if folder.exists() {
+        for entry in std::fs::read_dir(folder).map_err(store::failed("read", folder))? {
+            let path = entry.map_err(store::failed("read", folder))?.path();
+            let info = RunFolder::open(&path).and_then(|run| run.info());
+            rows.extend(info.map(|info| Row { run: path.display().to_string(), info }));
+        }
+    }
+    rows.sort_by(|a, b| (a.info.started, &a.run).cmp(&(b.info.started, &b.run)));
+    Ok(rows)
+}

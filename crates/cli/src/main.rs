@@ -1,0 +1,51 @@
+//! The binary `waxwork`: arguments in, one call to a library, a report out.
+
+mod args;
+mod commands;
+mod failure;
+mod output;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Arguments;
+use crate::failure::Failure;
+
+/// Training allocates and frees the same large tensors at every step, which glibc's allocator gives back to the system
+/// each time: with mimalloc a step takes less than half as long.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(report) => {
+            // A reader that has gone away, such as `head`, is no failure.
+            _ = std::io::stdout().write_all(report.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            _ = writeln!(std::io::stderr(), "error: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<String, Failure> {
+    let threads = arguments.threads();
+    leave_the_processors_to_rayon();
+    output::start_logging();
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    commands::run(&arguments.command, threads)
+}
+
+/// Candle adds gradients up on a pool of its own whose workers spin after every operation, against rayon's, which does
+/// all heavy work here: with that pool at one thread, a training step takes two thirds of the time. The variable is all
+/// that candle lets us set.
+#[expect(unsafe_code, reason = "no safe function sets a variable of the environment")]
+fn leave_the_processors_to_rayon() {
+    // SAFETY: called at the start of main, before any other thread exists that could read the environment.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+}

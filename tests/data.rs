@@ -1,0 +1,76 @@
+//! `waxwork data`, and what broken files get.
+
+use std::fs;
+use std::path::Path;
+
+use crate::util::{real_data, waxwork};
+
+const FILES: [&str; 4] = [
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+];
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn data_sets_are_listed_and_shown() {
+    let list = waxwork(&["data", "list"]).good().stdout;
+    for name in ["digits", "shapes", "mnist", "fashion-mnist", "cifar10"] {
+        assert!(list.contains(name), "{list}");
+    }
+    let listed: serde_json::Value =
+        serde_json::from_str(&waxwork(&["data", "list", "--json"]).good().stdout).unwrap();
+    assert!(listed.as_array().unwrap().len() >= 5);
+    assert!(waxwork(&["data", "info", "mnist"]).good().stdout.contains("train-images-idx3-ubyte"));
+    waxwork(&["data", "info", "mnits"]).refused(&["mnits", "mnist"]);
+
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["digits", "shapes"] {
+        let out = folder.path().join(format!("{name}.png"));
+        waxwork(&["data", "show", name, "-n", "20", "--out", text(&out)]).good();
+        assert!(out.is_file());
+        assert!(waxwork(&["data", "verify", name]).good().stdout.contains("embedded"));
+    }
+}
+
+#[test]
+fn broken_files_are_named_with_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let files = folder.path().join("mnist");
+    let train =
+        || waxwork(&["train", "vae-mlp-mnist", "--data-dir", text(folder.path()), "--out", text(&run), "-q"]);
+    fs::create_dir(&files).unwrap();
+    for name in FILES {
+        fs::write(files.join(name), []).unwrap();
+    }
+    train().refused(&["train-images-idx3-ubyte"]);
+    fs::write(files.join(FILES[0]), [0, 0, 8, 3, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 28, 0, 0, 0, 28]).unwrap();
+    train().refused(&["train-images-idx3-ubyte"]);
+    fs::write(files.join(FILES[0]), [0x1f, 0x8b, 8, 0, 1, 2, 3]).unwrap();
+    train().refused(&["train-images-idx3-ubyte"]);
+    assert!(!run.exists());
+}
+
+#[test]
+fn a_file_of_another_data_set_is_refused_with_both_hashes() {
+    let Some(data) = real_data("hashes of MNIST files") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for name in FILES {
+        let name = format!("{name}.gz");
+        fs::copy(data.join("mnist").join(&name), folder.path().join(&name)).unwrap();
+    }
+    waxwork(&["data", "verify", "mnist", "--data-dir", text(folder.path())]).good();
+    // Training labels as test labels: a good IDX file, but not this one.
+    let (train, test) = (format!("{}.gz", FILES[1]), format!("{}.gz", FILES[3]));
+    fs::remove_file(folder.path().join(&test)).unwrap();
+    fs::copy(data.join("mnist").join(train), folder.path().join(test)).unwrap();
+    let out = folder.path().join("run");
+    waxwork(&["train", "vae-mlp-mnist", "--data-dir", text(folder.path()), "--out", text(&out), "-q"])
+        .refused(&["t10k-labels-idx1-ubyte"]);
+    waxwork(&["data", "verify", "mnist", "--data-dir", text(folder.path())]).refused(&["1 of 4"]);
+}

@@ -1,0 +1,15 @@
+//! End-to-end tests of the binary `waxwork`: one test binary, a module per command.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should fail where it stands"
+)]
+
+mod data;
+mod doctor;
+mod faults;
+mod resume;
+mod sample;
+mod train;
+mod util;

@@ -1,0 +1,115 @@
+//! Running the binary, and looking at what it left.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use waxwork_core::{Device, Tensor, store};
+
+/// What one call of the binary did.
+pub(crate) struct Call {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// The binary with these arguments, not yet started.
+pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waxwork"));
+    command.args(arguments).stdin(Stdio::null()).env_remove("WAXWORK_DATA_DIR").env_remove("RUST_LOG");
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) fn waxwork<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Call {
+    finished(&command(arguments).output().expect("the binary starts"))
+}
+
+pub(crate) fn finished(output: &Output) -> Call {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Call { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+impl Call {
+    /// It worked.
+    #[track_caller]
+    pub(crate) fn good(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// It failed with one clear line that contains every one of `words`, and did not panic.
+    #[track_caller]
+    pub(crate) fn refused(self, words: &[&str]) {
+        assert!(matches!(self.code, Some(1 | 2)), "code {:?}: {}{}", self.code, self.stdout, self.stderr);
+        let errors: Vec<&str> = self.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!(errors.len(), 1, "{}", self.stderr);
+        for word in words {
+            assert!(errors[0].contains(word), "`{word}` is not in: {}", errors[0]);
+        }
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+    }
+}
+
+/// A small run on embedded digits, with `more` arguments, in `folder`.
+pub(crate) fn small(folder: &Path, more: &[&str]) -> Vec<String> {
+    let out = folder.to_str().expect("a readable path");
+    let base = [
+        "train",
+        "vae-digits",
+        "--out",
+        out,
+        "-q",
+        "--steps",
+        "4",
+        "--set",
+        "train.seed=3",
+        "--set",
+        "train.batch_size=16",
+        "--set",
+        "train.log_every=1",
+        "--set",
+        "data.limit=200",
+        "--set",
+        "data.validation=64",
+        "--set",
+        "optimizer.ema=0.9",
+    ];
+    base.iter().chain(more).map(ToString::to_string).collect()
+}
+
+/// Every file of a finished run that must not depend on anything but recipe and seed, and its bytes.
+pub(crate) fn deterministic_files(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for name in ["recipe.toml", "metrics.jsonl", "model.safetensors"] {
+        files.insert(PathBuf::from(name), std::fs::read(run.join(name)).expect(name));
+    }
+    let last = last_checkpoint(run);
+    for name in ["params.safetensors", "optimizers.safetensors", "state.json"] {
+        files.insert(PathBuf::from(name), std::fs::read(last.join(name)).expect(name));
+    }
+    for entry in std::fs::read_dir(run.join("samples")).expect("samples") {
+        let path = entry.expect("an entry").path();
+        files.insert(path.file_name().expect("a name").into(), std::fs::read(&path).expect("a picture"));
+    }
+    files
+}
+
+pub(crate) fn last_checkpoint(run: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(run.join("checkpoints")).expect("checkpoints");
+    entries.map(|entry| entry.expect("an entry").path()).max().expect("a checkpoint")
+}
+
+/// The named tensor of a safetensors file.
+pub(crate) fn tensor(path: &Path, name: &str) -> Tensor {
+    store::load(path, &Device::Cpu).expect("a tensor file").remove(name).expect(name)
+}
+
+/// The folder with real data, if there is one; says so if there is not.
+pub(crate) fn real_data(test: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("WAXWORK_TEST_DATA").map(PathBuf::from);
+    if folder.is_none() {
+        println!("skipped: {test} needs real data; set WAXWORK_TEST_DATA");
+    }
+    folder
+}
