@@ -1,0 +1,108 @@
+//! `cargo xtask ci`: everything that CI checks, cheapest first. CI calls this and has nothing of its own.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+use crate::workspace::Workspace;
+use crate::{repro, test, tidy};
+
+pub(crate) const HELP: &str = "\
+Checks everything that CI checks, cheapest first, and stops at the first failure
+
+Usage: cargo xtask ci [--quick]
+
+Options:
+  --quick   format, tidy, clippy and tests only
+
+Steps: format, tidy, clippy, every library crate by itself, documentation, the Hub's code,
+reproducibility, tests. All use the dev profile, so that they share what they build.
+
+Examples:
+  cargo xtask ci --quick    before a commit
+  cargo xtask ci            before a pull request";
+
+/// A check, and whether `--quick` includes it.
+struct Step {
+    name: &'static str,
+    quick: bool,
+    run: fn(&Workspace) -> Result<()>,
+}
+
+/// Steps that need only metadata of dependencies come first, since they share it; then what runs code. The tests come
+/// after all of these, so that the output ends with their summary.
+const STEPS: [Step; 7] = [
+    Step { name: "format", quick: true, run: format },
+    Step { name: "tidy", quick: true, run: |workspace| tidy::check(&workspace.root) },
+    Step { name: "clippy", quick: true, run: clippy },
+    Step { name: "crates", quick: false, run: each_library },
+    Step { name: "docs", quick: false, run: docs },
+    Step { name: "hub", quick: false, run: hub },
+    Step { name: "repro", quick: false, run: repro::quick },
+];
+
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let quick = match args {
+        [] => false,
+        [arg] if arg == "--quick" => true,
+        _ => bail!("`cargo xtask ci` takes `--quick` or nothing"),
+    };
+    let workspace = Workspace::load()?;
+    let started = Instant::now();
+    let mut times = Vec::new();
+    for step in STEPS.iter().filter(|step| step.quick || !quick) {
+        eprintln!("\n== {}", step.name);
+        let start = Instant::now();
+        (step.run)(&workspace)
+            .with_context(|| format!("step `{}` after {}", step.name, seconds(start.elapsed())))?;
+        eprintln!("== {}: {}", step.name, seconds(start.elapsed()));
+        times.push(format!("{} {}", step.name, seconds(start.elapsed())));
+    }
+    eprintln!("\n== so far {} ({}); last step: test", seconds(started.elapsed()), times.join(", "));
+    test::run(&[]).context("step `test`")
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
+
+fn format(workspace: &Workspace) -> Result<()> {
+    process::run(process::cargo(&workspace.root).args(["fmt", "--all", "--check"]))
+}
+
+fn clippy(workspace: &Workspace) -> Result<()> {
+    let arguments =
+        ["clippy", "--workspace", "--all-targets", "--no-default-features", "--", "-D", "warnings"];
+    process::run(process::cargo(&workspace.root).args(arguments))
+}
+
+/// A build of the whole workspace unites features and hides one that a crate forgot to ask for.
+fn each_library(workspace: &Workspace) -> Result<()> {
+    for package in workspace.libraries() {
+        let arguments = ["check", "--quiet", "--no-default-features", "--package", &package.name];
+        process::run(process::cargo(&workspace.root).args(arguments))?;
+    }
+    Ok(())
+}
+
+fn docs(workspace: &Workspace) -> Result<()> {
+    let mut doc = process::cargo(&workspace.root);
+    doc.args(["doc", "--workspace", "--no-deps", "--no-default-features"]).env("RUSTDOCFLAGS", "-D warnings");
+    process::run(&mut doc)
+}
+
+/// Downloads from the Hub are a feature that all other steps leave out, for what it costs to compile. Here it is
+/// checked, not built.
+fn hub(workspace: &Workspace) -> Result<()> {
+    let with_hub =
+        workspace.packages.iter().filter(|package| package.features.iter().any(|name| name == "hub"));
+    let selected: Vec<&str> = with_hub.flat_map(|package| ["--package", &package.name]).collect();
+    if selected.is_empty() {
+        return Ok(());
+    }
+    let mut clippy = process::cargo(&workspace.root);
+    clippy.arg("clippy").args(selected).args(["--all-targets", "--features", "hub", "--", "-D", "warnings"]);
+    process::run(&mut clippy)
+}

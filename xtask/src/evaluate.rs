@@ -1,0 +1,64 @@
+//! `cargo xtask evaluate`: builds the program and evaluates runs with it.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::process;
+use crate::waxwork::{self, DataAsked, Hub, Profile};
+use crate::workspace::Workspace;
+
+pub(crate) const HELP: &str = "\
+Builds the program `waxwork`, optimised, and evaluates runs on the test part of their data set
+
+Usage: cargo xtask evaluate RUN ... [options]
+
+Run folders come first; options go to `waxwork evaluate` as they are.
+
+Examples:
+  cargo xtask evaluate runs/vae-digits-1
+  cargo xtask evaluate runs/a runs/b --data-dir path/to/data";
+
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let split = args.iter().position(|arg| arg.starts_with('-')).unwrap_or(args.len());
+    let (runs, options) = args.split_at(split);
+    if runs.is_empty() {
+        bail!("which run? e.g. `cargo xtask evaluate runs/vae-digits-1`");
+    }
+    let workspace = Workspace::load()?;
+    let program = waxwork::build(&workspace, Profile::Release, Hub::Off)?;
+    let recipes = runs.iter().map(|run| Path::new(run).join("recipe.toml"));
+    let asked = recipes.filter_map(|recipe| DataAsked::of_recipe_file(&recipe));
+    let asked =
+        asked.map(|data| DataAsked { dir: data_dir(options).map(str::to_owned).or(data.dir), ..data });
+    waxwork::add_hub_if_needed(&workspace, &program, &asked.collect::<Vec<_>>())?;
+    for run in runs {
+        let code = process::forward(Command::new(&program).arg("evaluate").arg(run).args(options))?;
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The value of `--data-dir` among options.
+fn data_dir(options: &[String]) -> Option<&str> {
+    let of_next = options.windows(2).find(|pair| pair[0] == "--data-dir").map(|pair| pair[1].as_str());
+    of_next.or_else(|| options.iter().find_map(|option| option.strip_prefix("--data-dir=")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_folder_in_both_spellings() {
+        let of = |options: &[&str]| {
+            data_dir(&options.iter().map(ToString::to_string).collect::<Vec<_>>()).map(str::to_owned)
+        };
+        assert_eq!(of(&["-q", "--data-dir", "d"]).as_deref(), Some("d"));
+        assert_eq!(of(&["--data-dir=d"]).as_deref(), Some("d"));
+        assert_eq!(of(&["--data-dir"]), None);
+    }
+}

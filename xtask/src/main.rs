@@ -1,0 +1,154 @@
+//! Waxwork's developer commands: `cargo xtask <command>`. This file only dispatches; each command has a file of its own.
+
+mod build;
+mod ci;
+mod datasets;
+mod evaluate;
+mod nearest;
+mod process;
+mod repro;
+mod test;
+mod tidy;
+mod train;
+mod waxwork;
+mod workspace;
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow, bail};
+
+/// A command as `main` knows it.
+struct Command {
+    name: &'static str,
+    summary: &'static str,
+    help: &'static str,
+    run: fn(&[String]) -> Result<ExitCode>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command { name: "build", summary: "build the program `waxwork`", help: build::HELP, run: build::run },
+    Command { name: "train", summary: "build, then train and evaluate", help: train::HELP, run: train::run },
+    Command {
+        name: "evaluate",
+        summary: "build, then evaluate runs",
+        help: evaluate::HELP,
+        run: evaluate::run,
+    },
+    Command {
+        name: "datasets",
+        summary: "build, then list, fetch or verify data sets",
+        help: datasets::HELP,
+        run: datasets::run,
+    },
+    Command { name: "test", summary: "run the whole test suite", help: test::HELP, run: test::run },
+    Command {
+        name: "tidy",
+        summary: "check the sources for what no compiler checks",
+        help: tidy::HELP,
+        run: tidy::run,
+    },
+    Command { name: "repro", summary: "train twice and compare bytes", help: repro::HELP, run: repro::run },
+    Command { name: "ci", summary: "everything that CI checks", help: ci::HELP, run: ci::run },
+];
+
+fn main() -> ExitCode {
+    arguments().and_then(|args| dispatch(&args)).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn arguments() -> Result<Vec<String>> {
+    let text =
+        |arg: std::ffi::OsString| arg.into_string().map_err(|arg| anyhow!("argument {arg:?} is not UTF-8"));
+    env::args_os().skip(1).map(text).collect()
+}
+
+fn dispatch(args: &[String]) -> Result<ExitCode> {
+    match args.split_first() {
+        None => print(&overview()),
+        Some((help, rest)) if is_help(help) => match rest.first() {
+            Some(name) => print(find(name)?.help),
+            None => print(&overview()),
+        },
+        Some((name, rest)) => {
+            let command = find(name)?;
+            // What follows `--` belongs to the program that the command runs, and so does a `--help` there.
+            let own = rest.iter().take_while(|arg| *arg != "--");
+            if own.into_iter().any(|arg| arg == "--help" || arg == "-h") {
+                return print(command.help);
+            }
+            (command.run)(rest)
+        }
+    }
+}
+
+fn is_help(arg: &str) -> bool {
+    matches!(arg, "help" | "--help" | "-h")
+}
+
+fn print(text: &str) -> Result<ExitCode> {
+    println!("{}", text.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn find(name: &str) -> Result<&'static Command> {
+    if let Some(command) = COMMANDS.iter().find(|command| command.name == name) {
+        return Ok(command);
+    }
+    match nearest::nearest(name, COMMANDS.iter().map(|command| command.name)) {
+        Some(near) => bail!("unknown command `{name}`; did you mean `{near}`?"),
+        None => bail!("unknown command `{name}`; `cargo xtask help` lists them"),
+    }
+}
+
+fn overview() -> String {
+    let line = |command: &Command| format!("  {:<10} {}\n", command.name, command.summary);
+    let commands: String = COMMANDS.iter().map(line).collect();
+    format!(
+        "Waxwork's developer commands
+
+Usage: cargo xtask <command> [arguments]
+
+Commands:
+{commands}  help       this text, or `help <command>`
+
+Examples:
+  cargo xtask train                    train every family on embedded digits: no data, no network
+  cargo xtask train vae-mnist --data-dir path/to/data
+  cargo xtask test                     what must pass before a change is proposed
+  cargo xtask ci                       what CI runs
+
+`cargo xtask <command> --help` says more about one."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_command_names_the_nearest() {
+        let error = |name| find(name).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error("trian").contains("did you mean `train`"));
+        assert!(error("xyzzyplugh").contains("cargo xtask help"));
+    }
+
+    #[test]
+    fn every_help_text_shows_usage_and_an_example() {
+        for Command { name, help, .. } in COMMANDS {
+            assert!(help.contains(&format!("Usage: cargo xtask {name}")), "{name}");
+            assert!(help.contains("Examples:"), "{name}");
+            assert!(
+                help.lines().all(|line| line.chars().count() <= 100),
+                "{name}: a line is too long for a terminal"
+            );
+        }
+    }
+
+    #[test]
+    fn overview_lists_every_command() {
+        assert!(COMMANDS.iter().all(|command| overview().contains(command.summary)));
+    }
+}

@@ -1,0 +1,292 @@
+//! `cargo xtask tidy`: what the compiler does not check in the sources. Each rule is one function of a file's path and
+//! text; the rules are textual and simple, so that what they miss and what they say is plain.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+pub(crate) const HELP: &str = "\
+Checks the sources for what no compiler checks
+
+Usage: cargo xtask tidy
+
+  - every .rs file opens with `//!`, which says its one job
+  - no path of somebody's machine, nothing left to do
+  - `unsafe` only in the core's kernels and in the main of the program
+  - no family's name in trainer and eval, and one `match` over families in the workspace
+  - every package takes the workspace's lints
+
+Examples:
+  cargo xtask tidy";
+
+/// The files whose text is read.
+const TEXT: [&str; 8] = ["rs", "toml", "md", "yml", "sh", "py", "html", "txt"];
+
+/// Names of the model families.
+const FAMILIES: [&str; 4] = ["vae", "gan", "cvae", "cgan"];
+
+/// Where `unsafe` may stand.
+const UNSAFE: [&str; 2] = ["crates/core/src/kernels/", "crates/cli/src/main.rs"];
+
+/// What must work for any family.
+const ANY_FAMILY: [&str; 2] = ["crates/trainer/src/", "crates/eval/src/"];
+
+/// This file names everything that it forbids.
+const SELF: &str = "xtask/src/tidy.rs";
+
+/// A file: its path from the root, with forward slashes, and its text.
+struct File {
+    path: String,
+    text: String,
+}
+
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    if let Some(arg) = args.first() {
+        bail!("unknown argument `{arg}`; `cargo xtask tidy` takes none");
+    }
+    check(&crate::workspace::Workspace::load()?.root)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks all files under `root`.
+pub(crate) fn check(root: &Path) -> Result<()> {
+    let mut files = Vec::new();
+    collect(root, "", &mut files)?;
+    let complaints = complaints(&files);
+    if !complaints.is_empty() {
+        bail!("untidy:\n  {}", complaints.join("\n  "));
+    }
+    println!("{} files are tidy", files.len());
+    Ok(())
+}
+
+/// Reads the text files under `root`/`folder`, in order of their names; not what builds and runs leave.
+fn collect(root: &Path, folder: &str, files: &mut Vec<File>) -> Result<()> {
+    let here = root.join(folder);
+    let entries = fs::read_dir(&here).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut entries = entries.with_context(|| format!("failed to list {}", here.display()))?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = format!("{folder}{name}");
+        let kind = entry.file_type().with_context(|| format!("failed to look at {path}"))?;
+        let skipped =
+            ["target", "runs"].contains(&name.as_str()) || name.starts_with('.') && name != ".github";
+        if kind.is_dir() && !skipped {
+            collect(root, &format!("{path}/"), files)?;
+        } else if kind.is_file()
+            && Path::new(&name).extension().is_some_and(|e| TEXT.iter().any(|text| e == *text))
+        {
+            let text =
+                fs::read_to_string(root.join(&path)).with_context(|| format!("failed to read {path}"))?;
+            files.push(File { path, text });
+        }
+    }
+    Ok(())
+}
+
+fn complaints(files: &[File]) -> Vec<String> {
+    let each = [opening, machine_paths, left_to_do, unsafe_code, families_where_any_will_do, lints];
+    let mut found: Vec<String> = each.iter().flat_map(|rule| files.iter().flat_map(rule)).collect();
+    found.extend(matches_over_families(files));
+    found
+}
+
+/// Every .rs file says what it is for.
+fn opening(file: &File) -> Vec<String> {
+    let fine = !file.is_rust() || file.text.starts_with("//!");
+    if fine { Vec::new() } else { vec![format!("{}: does not open with `//!`", file.path)] }
+}
+
+/// A path that starts at the root of somebody's machine works there only.
+fn machine_paths(file: &File) -> Vec<String> {
+    const PLACES: [&str; 4] = ["/work/", "/root/", "/home/", "/Users/"];
+    let starts = |line: &str, place: &str| {
+        let before = |at| line[..at].chars().next_back();
+        let inside = |c: char| c.is_alphanumeric() || "_-.~}/".contains(c);
+        line.match_indices(place).any(|(at, _)| !before(at).is_some_and(inside))
+    };
+    file.lines_where("a path of somebody's machine", |line| PLACES.iter().any(|place| starts(line, place)))
+}
+
+/// Work that is left is an issue, not a comment.
+fn left_to_do(file: &File) -> Vec<String> {
+    let marks = |line: &str| words(line).any(|word| ["TODO", "FIXME", "XXX"].contains(&word));
+    file.lines_where("something left to do", |line| file.is_rust() && (line.contains("todo!") || marks(line)))
+}
+
+/// `unsafe` has its places.
+fn unsafe_code(file: &File) -> Vec<String> {
+    let allowed = !file.is_rust() || UNSAFE.iter().any(|place| file.path.starts_with(place));
+    file.lines_where("`unsafe` outside of its places", |line| {
+        !allowed && words(code(line)).any(|word| word == "unsafe")
+    })
+}
+
+/// Trainer and eval work for any model, so they cannot name one. Comments may, to explain.
+fn families_where_any_will_do(file: &File) -> Vec<String> {
+    let applies = file.is_rust() && ANY_FAMILY.iter().any(|place| file.path.starts_with(place));
+    let named = |line: &str| words(code(line)).flat_map(parts).any(|part| FAMILIES.contains(&part.as_str()));
+    file.lines_where("a family's name where any family will do", |line| applies && named(line))
+}
+
+/// Every package takes the lints of the workspace.
+fn lints(file: &File) -> Vec<String> {
+    let is_package = file.path.ends_with("Cargo.toml") && file.text.contains("[package]");
+    let fine = !is_package || file.text.contains("[lints]\nworkspace = true");
+    if fine { Vec::new() } else { vec![format!("{}: lacks `[lints] workspace = true`", file.path)] }
+}
+
+/// To add a family is to add one arm to one `match`: two arms for one family, or arms in two files, are two of them.
+fn matches_over_families(files: &[File]) -> Vec<String> {
+    let mut arms: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.is_rust()) {
+        for (number, line) in file.lines() {
+            for family in FAMILIES.iter().filter(|family| is_arm(code(line), family)) {
+                arms.entry(family).or_default().push(format!("{}:{number}", file.path));
+            }
+        }
+    }
+    let file_of = |place: &String| place.split(':').next().unwrap_or_default().to_owned();
+    let mut homes: Vec<String> = arms.values().flatten().map(file_of).collect();
+    homes.sort();
+    homes.dedup();
+    let twice = arms.iter().filter(|(_, places)| places.len() > 1);
+    let mut found: Vec<String> = twice
+        .map(|(family, places)| format!("{}: a second `match` over families ({family})", places.join(", ")))
+        .collect();
+    if homes.len() > 1 && found.is_empty() {
+        found.push(format!("{}: `match` over families in more than one file", homes.join(", ")));
+    }
+    found
+}
+
+/// Whether this line is an arm such as `Family::Vae(config) => …` or `"vae" => …`.
+fn is_arm(line: &str, family: &str) -> bool {
+    let Some((pattern, _)) = line.split_once("=>") else { return false };
+    let variant = |(at, _): (usize, &str)| {
+        words(&pattern[at + 2..]).next().is_some_and(|w| w.eq_ignore_ascii_case(family))
+    };
+    pattern.contains(&format!("\"{family}\"")) || pattern.match_indices("::").any(variant)
+}
+
+/// A line without its comment. A `//` inside of a string cuts it short, which forgives rather than accuses.
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or_default()
+}
+
+/// The identifiers and numbers of a line.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// The parts of an identifier, in lower case: `MlpVae` and `mlp_vae` are `mlp` and `vae`.
+fn parts(word: &str) -> Vec<String> {
+    let mut spaced = String::new();
+    let mut previous_is_lower = false;
+    for c in word.chars() {
+        if c.is_uppercase() && previous_is_lower {
+            spaced.push('_');
+        }
+        previous_is_lower = c.is_lowercase();
+        spaced.extend(c.to_lowercase());
+    }
+    spaced.split('_').map(str::to_owned).collect()
+}
+
+impl File {
+    fn is_rust(&self) -> bool {
+        self.path.ends_with(".rs")
+    }
+
+    /// Lines with their numbers.
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = if self.path == SELF { "" } else { &self.text };
+        lines.lines().enumerate().map(|(index, line)| (index + 1, line))
+    }
+
+    /// A complaint for every line that is `bad`.
+    fn lines_where(&self, complaint: &str, bad: impl Fn(&str) -> bool) -> Vec<String> {
+        let bad = self.lines().filter(|(_, line)| bad(line));
+        bad.map(|(number, line)| format!("{}:{number}: {complaint}: {}", self.path, line.trim())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &str, text: &str) -> Vec<String> {
+        complaints(&[File { path: path.into(), text: text.into() }])
+    }
+
+    #[test]
+    fn rust_files_open_with_their_job() {
+        assert!(of("crates/core/src/a.rs", "//! Sums.\n").is_empty());
+        assert_eq!(of("a.rs", "use std::fs;\n"), ["a.rs: does not open with `//!`"]);
+        assert_eq!(of("a.rs", "").len(), 1);
+        assert!(of("README.md", "# Title").is_empty());
+    }
+
+    #[test]
+    fn machine_paths_are_found_and_others_are_not() {
+        for bad in ["see /home/me/x", "\"/root/.cargo\"", "path=/work/data", "/Users/me"] {
+            assert_eq!(of("a.md", &format!("{bad}/\n")).len(), 1, "{bad}");
+        }
+        for fine in ["https://example.org/work/x", "a/home/b", "~/work/x", "${HOME}/work/x", "../root/x"] {
+            assert!(of("a.md", fine).is_empty(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_to_do() {
+        assert_eq!(of("a.rs", "//! A.\nfn f() { todo!() }\n// FIXME later\n").len(), 2);
+        assert!(of("a.rs", "//! A.\n// what to do\n").is_empty());
+    }
+
+    #[test]
+    fn unsafe_has_its_places() {
+        let text = "//! A.\nunsafe { f() }\n";
+        assert!(of("crates/core/src/kernels/adam.rs", text).is_empty());
+        assert!(of("crates/cli/src/main.rs", text).is_empty());
+        assert_eq!(of("crates/core/src/loss.rs", text).len(), 1);
+        assert!(of("a.rs", "//! A.\n#![deny(unsafe_code)] // no unsafe\n").is_empty());
+    }
+
+    #[test]
+    fn trainer_and_eval_name_no_family() {
+        for bad in [
+            "use waxwork_vae::Vae;",
+            "struct VaeState;",
+            "if family == \"cgan\" {",
+            "fn gan_step() {}",
+            "GAN",
+        ] {
+            assert_eq!(of("crates/trainer/src/a.rs", &format!("//! A.\n{bad}\n")).len(), 1, "{bad}");
+        }
+        for fine in ["let organ = elegant;", "// a GAN has none", "/// Unlike a VAE"] {
+            assert!(of("crates/eval/src/a.rs", &format!("//! A.\n{fine}\n")).is_empty(), "{fine}");
+        }
+        assert!(of("crates/vae/src/a.rs", "//! A.\nstruct Vae;\n").is_empty());
+    }
+
+    #[test]
+    fn one_match_over_families() {
+        let file = |path: &str, text: &str| File { path: path.into(), text: format!("//! A.\n{text}\n") };
+        let home = "match self {\n Self::Vae(c) => 1,\n Self::Cvae(c) => 2,\n}";
+        assert!(complaints(&[file("models/src/a.rs", home)]).is_empty());
+        assert_eq!(complaints(&[file("models/src/a.rs", home), file("b.rs", "Family::Vae => 3,")]).len(), 1);
+        assert_eq!(complaints(&[file("models/src/a.rs", home), file("b.rs", "\"gan\" => 3,")]).len(), 1);
+        assert!(!is_arm("let f = |x| Vae::new(x);", "vae") && !is_arm("Self::VaeLike => 1", "vae"));
+    }
+
+    #[test]
+    fn packages_take_the_lints() {
+        assert_eq!(of("a/Cargo.toml", "[package]\nname = \"a\"\n").len(), 1);
+        assert!(of("a/Cargo.toml", "[package]\n\n[lints]\nworkspace = true\n").is_empty());
+        assert!(of("Cargo.toml", "[workspace]\n").is_empty());
+    }
+}

@@ -1,0 +1,270 @@
+//! `cargo xtask train`: builds the program and trains with it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::process;
+use crate::waxwork::{self, DataAsked, Hub, Profile, Recipe};
+use crate::workspace::Workspace;
+
+pub(crate) const HELP: &str = "\
+Builds the program `waxwork`, optimised, and trains with it
+
+Usage: cargo xtask train [RECIPE|FILE.toml ...] [options] [-- arguments for `waxwork train`]
+
+Without a recipe it trains every family on digits that the program draws itself, with no data and no
+network, evaluates each run and says where the pictures are. A second run goes to a new folder.
+
+Options go to `waxwork train` as they are, which explains them all:
+  --data NAME       another data set than the recipe's
+  --data-dir DIR    folder with the files of data sets (default: WAXWORK_DATA_DIR)
+  --set KEY=VALUE   change any key of the recipe, as often as needed
+  --steps N, --epochs N, --seed N, --threads N, --device cpu|cuda[:N]|metal, --max-time TIME
+  --out RUN         the run folder, for one recipe
+  --resume RUN      finish an interrupted run; takes no recipe
+
+Downloading is compiled in, which takes minutes, only if the data set is not found on this machine.
+
+Examples:
+  cargo xtask train
+  cargo xtask train --data mnist --data-dir path/to/data
+  cargo xtask train vae-mnist --epochs 2 --seed 1
+  cargo xtask train vae-digits --set optimizer.lr=5e-4 --out runs/slow
+  cargo xtask train vae-digits -- --help";
+
+/// Options of `waxwork train` that take a value, which is no recipe.
+const WITH_VALUE: [&str; 10] = [
+    "--data",
+    "--data-dir",
+    "--set",
+    "--steps",
+    "--epochs",
+    "--seed",
+    "--threads",
+    "--device",
+    "--max-time",
+    "--out",
+];
+
+/// The command line: recipes, and what is handed on.
+#[derive(Debug, Default, PartialEq)]
+struct Args {
+    recipes: Vec<String>,
+    resume: Option<String>,
+    out: Option<String>,
+    data: Option<String>,
+    data_dir: Option<String>,
+    /// Everything but recipes, `--out` and `--resume`.
+    options: Vec<String>,
+}
+
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let args = Args::parse(args)?;
+    let workspace = Workspace::load()?;
+    let program = waxwork::build(&workspace, Profile::Release, Hub::Off)?;
+    let known = waxwork::recipes(&program)?;
+    waxwork::add_hub_if_needed(&workspace, &program, &args.data_asked(&known))?;
+    if args.is_quickstart() { args.train_and_evaluate(&program, &known) } else { args.train(&program) }
+}
+
+impl Args {
+    fn parse(args: &[String]) -> Result<Self> {
+        let mut parsed = Self::default();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            if arg == "--" {
+                parsed.options.extend(args.cloned());
+                break;
+            }
+            if !arg.starts_with('-') {
+                parsed.recipes.push(arg.clone());
+                continue;
+            }
+            let (name, value) = match arg.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None if WITH_VALUE.contains(&arg.as_str()) || arg == "--resume" => {
+                    (arg.as_str(), args.next().cloned())
+                }
+                None => {
+                    parsed.options.push(arg.clone());
+                    continue;
+                }
+            };
+            let Some(value) = value else { bail!("`{name}` needs a value") };
+            match name {
+                "--out" => parsed.out = Some(value),
+                "--resume" => parsed.resume = Some(value),
+                _ => {
+                    parsed.options.push(format!("{name}={value}"));
+                    match name {
+                        "--data" => parsed.data = Some(value),
+                        "--data-dir" => parsed.data_dir = Some(value),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        if parsed.resume.is_some() && (!parsed.recipes.is_empty() || parsed.out.is_some()) {
+            bail!("`--resume` goes on with a run's own recipe in its own folder: give neither with it");
+        }
+        if parsed.out.is_some() && parsed.recipes.len() != 1 {
+            bail!("`--out` names one run folder: give exactly one recipe with it");
+        }
+        Ok(parsed)
+    }
+
+    fn is_quickstart(&self) -> bool {
+        self.recipes.is_empty() && self.resume.is_none()
+    }
+
+    /// Every data set that training will ask for. What is not known here, the program will complain about.
+    fn data_asked(&self, known: &[Recipe]) -> Vec<DataAsked> {
+        if let Some(run) = &self.resume {
+            return DataAsked::of_recipe_file(&Path::new(run).join("recipe.toml")).into_iter().collect();
+        }
+        let of_recipe = |name: &String| match known.iter().find(|recipe| recipe.name == *name) {
+            Some(recipe) => Some(DataAsked { name: recipe.data.clone(), dir: None }),
+            None => DataAsked::of_recipe_file(Path::new(name)),
+        };
+        let with_options = |asked: DataAsked| DataAsked {
+            name: self.data.clone().unwrap_or(asked.name),
+            dir: self.data_dir.clone().or(asked.dir),
+        };
+        let recipes = if self.is_quickstart() { waxwork::quickstart(known) } else { self.recipes.clone() };
+        recipes.iter().filter_map(of_recipe).map(with_options).collect()
+    }
+
+    /// Finishes a run, or makes one for each recipe named.
+    fn train(&self, program: &Path) -> Result<ExitCode> {
+        if let Some(run) = &self.resume {
+            return process::hand_over(
+                Command::new(program).args(["train", "--resume", run]).args(&self.options),
+            );
+        }
+        let Some((last, before)) = self.recipes.split_last() else { bail!("no recipe") };
+        for recipe in before {
+            let code = process::forward(Command::new(program).args(["train", recipe]).args(&self.options))?;
+            if code != ExitCode::SUCCESS {
+                return Ok(code);
+            }
+        }
+        let mut train = Command::new(program);
+        train.args(["train", last]).args(&self.options);
+        if let Some(out) = &self.out {
+            train.args(["--out", out]);
+        }
+        process::hand_over(&mut train)
+    }
+
+    fn train_and_evaluate(&self, program: &Path, known: &[Recipe]) -> Result<ExitCode> {
+        let recipes = waxwork::quickstart(known);
+        if recipes.is_empty() {
+            bail!("no recipe has the tag `quickstart`");
+        }
+        let mut runs = Vec::new();
+        for recipe in &recipes {
+            let run = free_folder(Path::new("runs"), recipe);
+            let mut train = Command::new(program);
+            train.args(["train", recipe]).arg("--out").arg(&run).args(&self.options);
+            for command in [&mut train, Command::new(program).arg("evaluate").arg(&run)] {
+                let code = process::forward(command)?;
+                if code != ExitCode::SUCCESS {
+                    return Ok(code);
+                }
+            }
+            // Fails for a model that has nothing to reconstruct with, and then there is no picture to show.
+            process::succeeds(Command::new(program).arg("reconstruct").arg(&run));
+            runs.push(run);
+        }
+        print!("{}", summary(&runs));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The first of `<recipe>-1`, `<recipe>-2`, … that is not there yet.
+fn free_folder(parent: &Path, recipe: &str) -> PathBuf {
+    let mut number = 1_u32;
+    loop {
+        let folder = parent.join(format!("{recipe}-{number}"));
+        if !folder.exists() {
+            return folder;
+        }
+        number += 1;
+    }
+}
+
+/// What there is to look at in each run.
+fn summary(runs: &[PathBuf]) -> String {
+    const SHOWN: [(&str, &str); 4] = [
+        ("samples", "pictures through training"),
+        ("reconstructions.png", "images and their reconstructions"),
+        ("report.html", "curves and pictures"),
+        ("README.md", "model card"),
+    ];
+    let mut text = String::from("\nTrained and evaluated:\n");
+    for run in runs {
+        text += &format!("  {}\n", run.display());
+        for (name, what) in SHOWN {
+            let path = run.join(name);
+            if path.exists() {
+                text += &format!("    {:<40} {what}\n", path.display().to_string());
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args> {
+        Args::parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>())
+    }
+
+    fn known() -> Vec<Recipe> {
+        let recipe = |name: &str, data: &str, tags: &[&str]| Recipe {
+            name: name.into(),
+            data: data.into(),
+            tags: tags.iter().map(ToString::to_string).collect(),
+        };
+        vec![recipe("vae-digits", "digits", &["quickstart"]), recipe("vae-mnist", "mnist", &[])]
+    }
+
+    #[test]
+    fn recipes_are_told_from_values_of_options() {
+        let args = parse("--data-dir d vae-mnist --set a.b=c=d -q --seed=3 vae-digits -- --more x").unwrap();
+        assert_eq!(args.recipes, ["vae-mnist", "vae-digits"]);
+        assert_eq!(args.data_dir.as_deref(), Some("d"));
+        assert_eq!(args.options, ["--data-dir=d", "--set=a.b=c=d", "-q", "--seed=3", "--more", "x"]);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        assert!(parse("--out a").is_err());
+        assert!(parse("vae-digits vae-mnist --out a").is_err());
+        assert!(parse("vae-digits --resume a").is_err());
+        assert!(parse("vae-digits --seed").is_err());
+        assert!(parse("vae-digits --out a").is_ok() && parse("--resume a").is_ok());
+    }
+
+    #[test]
+    fn data_sets_asked_for() {
+        let asked = |line| parse(line).unwrap().data_asked(&known());
+        let names = |line| asked(line).into_iter().map(|data| data.name).collect::<Vec<_>>();
+        assert_eq!(names(""), ["digits"]);
+        assert_eq!(names("--data fashion-mnist"), ["fashion-mnist"]);
+        assert_eq!(names("vae-mnist vae-digits"), ["mnist", "digits"]);
+        assert_eq!(names("vae-mnist --data digits"), ["digits"]);
+        assert!(names("no-such-recipe").is_empty() && names("--resume no-such-run").is_empty());
+        assert_eq!(asked("vae-mnist --data-dir d")[0].dir.as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn a_free_folder_is_not_there() {
+        let folder = free_folder(Path::new(env!("CARGO_MANIFEST_DIR")), "src");
+        assert!(folder.ends_with("src-1") && !folder.exists());
+    }
+}

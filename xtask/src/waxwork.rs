@@ -1,0 +1,180 @@
+//! The program `waxwork`: building it, and asking it what it knows.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::process;
+use crate::workspace::Workspace;
+
+const PACKAGE: &str = "waxwork-cli";
+const PROGRAM: &str = "waxwork";
+
+/// The tag of the recipes that `cargo xtask train` runs when it is given none.
+const QUICKSTART: &str = "quickstart";
+
+/// Data sets that are drawn by the program itself.
+const EMBEDDED: [&str; 2] = ["digits", "shapes"];
+
+/// How it is optimised.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    Dev,
+    Release,
+}
+
+/// Whether it can download. Off is the default of these commands: the Hub brings an HTTP stack, parquet and
+/// tokenizers, which take longer to compile than all the rest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hub {
+    Off,
+    On,
+}
+
+/// Builds the program without any flag that ties it to this machine, and says where it is.
+pub(crate) fn build(workspace: &Workspace, profile: Profile, hub: Hub) -> Result<PathBuf> {
+    let mut cargo = process::cargo(&workspace.root);
+    cargo.args(["build", "--no-default-features"]);
+    match profile {
+        // The same packages and kinds of targets as for the tests: with others cargo unites the features of third
+        // parties in another way, and compiles candle twice.
+        Profile::Dev => _ = cargo.args(["--workspace", "--bin", PROGRAM, "--examples"]),
+        Profile::Release => _ = cargo.args(["--release", "--package", PACKAGE]),
+    }
+    if hub == Hub::On {
+        cargo.args(["--features", "hub"]);
+    }
+    process::run(&mut cargo)?;
+    Ok(program(workspace, profile))
+}
+
+/// Where cargo puts the program.
+pub(crate) fn program(workspace: &Workspace, profile: Profile) -> PathBuf {
+    let folder = match profile {
+        Profile::Dev => "debug",
+        Profile::Release => "release",
+    };
+    workspace.target.join(folder).join(format!("{PROGRAM}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// A recipe as `waxwork recipes list --json` shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Recipe {
+    pub(crate) name: String,
+    pub(crate) data: String,
+    pub(crate) tags: Vec<String>,
+}
+
+/// All recipes that the program has.
+pub(crate) fn recipes(program: &Path) -> Result<Vec<Recipe>> {
+    let text = process::output(Command::new(program).args(["recipes", "list", "--json"]))?;
+    parse_recipes(&text).context("`waxwork recipes list --json` has another form than expected")
+}
+
+fn parse_recipes(text: &str) -> Option<Vec<Recipe>> {
+    let recipe = |value: &Value| {
+        let text = |key: &str| value.get(key)?.as_str().map(str::to_owned);
+        let tags = value.get("tags")?.as_array()?.iter().filter_map(Value::as_str);
+        Some(Recipe { name: text("name")?, data: text("data")?, tags: tags.map(str::to_owned).collect() })
+    };
+    serde_json::from_str::<Value>(text).ok()?.as_array()?.iter().map(recipe).collect()
+}
+
+/// The recipes for someone who has just cloned the repository: one a family, small, on embedded data.
+pub(crate) fn quickstart(recipes: &[Recipe]) -> Vec<String> {
+    let tagged = recipes.iter().filter(|recipe| recipe.tags.iter().any(|tag| tag == QUICKSTART));
+    tagged.map(|recipe| recipe.name.clone()).collect()
+}
+
+/// A data set as a recipe or a command line asks for it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct DataAsked {
+    pub(crate) name: String,
+    /// The folder with its files; where the program looks by itself (`WAXWORK_DATA_DIR`) if None.
+    pub(crate) dir: Option<String>,
+}
+
+impl DataAsked {
+    /// What the `[data]` table of a recipe file asks for, if the file can be read. A recipe that cannot be read is left
+    /// for the program to complain about.
+    pub(crate) fn of_recipe_file(path: &Path) -> Option<Self> {
+        Self::of_recipe(&fs::read_to_string(path).ok()?)
+    }
+
+    fn of_recipe(text: &str) -> Option<Self> {
+        let lines = text.lines().map(str::trim);
+        let table =
+            lines.skip_while(|line| *line != "[data]").skip(1).take_while(|line| !line.starts_with('['));
+        let pairs: Vec<(&str, &str)> = table.filter_map(|line| line.split_once('=')).collect();
+        let value = |key: &str| {
+            let (_, value) = pairs.iter().find(|(found, _)| found.trim() == key)?;
+            value.trim().strip_prefix('"')?.split('"').next().map(str::to_owned)
+        };
+        Some(Self { name: value("name")?, dir: value("dir") })
+    }
+
+    /// Whether it has to be downloaded: it is not embedded, and the program itself says that files of it are missing.
+    /// What is unknown or damaged is left for the program to complain about.
+    pub(crate) fn needs_download(&self, program: &Path) -> Result<bool> {
+        if EMBEDDED.contains(&self.name.as_str()) {
+            return Ok(false);
+        }
+        let mut verify = Command::new(program);
+        verify.args(["data", "verify", &self.name]);
+        if let Some(dir) = &self.dir {
+            verify.args(["--data-dir", dir]);
+        }
+        Ok(process::everything_printed(&mut verify)?.contains("missing"))
+    }
+}
+
+/// Builds the program once more, with downloads, if it has to download any of `asked`.
+pub(crate) fn add_hub_if_needed(workspace: &Workspace, program: &Path, asked: &[DataAsked]) -> Result<()> {
+    for data in asked {
+        if data.needs_download(program)? {
+            eprintln!("files of data set `{}` are not on this machine: compiling downloads in", data.name);
+            return build(workspace, Profile::Release, Hub::On).map(drop);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = r#"[
+        {"name": "vae-digits", "family": "vae", "data": "digits", "description": "…", "tags": ["quickstart"]},
+        {"name": "vae-mnist", "family": "vae", "data": "mnist", "description": "…", "tags": []}]"#;
+
+    #[test]
+    fn reads_the_list_of_recipes() {
+        let recipes = parse_recipes(LIST).unwrap();
+        assert_eq!((recipes.len(), recipes[1].data.as_str()), (2, "mnist"));
+        assert_eq!(quickstart(&recipes), ["vae-digits"]);
+        assert!(
+            parse_recipes("{}").is_none() && parse_recipes("[{}]").is_none() && parse_recipes("").is_none()
+        );
+    }
+
+    #[test]
+    fn embedded_data_is_never_downloaded() {
+        let asked = |name: &str| DataAsked { name: name.into(), dir: None };
+        let program = Path::new("no-such-program-anywhere");
+        assert!(!asked("digits").needs_download(program).unwrap());
+        assert!(asked("mnist").needs_download(program).is_err());
+    }
+
+    #[test]
+    fn finds_the_data_set_of_a_recipe_file() {
+        let text =
+            "name = \"no\"\n[data]\nlimit = 3\nname = \"mnist\" # real\ndir=\"d\"\n[model]\nname = \"no\"";
+        let asked = DataAsked::of_recipe(text).unwrap();
+        assert_eq!((asked.name.as_str(), asked.dir.as_deref()), ("mnist", Some("d")));
+        assert_eq!(DataAsked::of_recipe("[data]\n[model]\nname = \"no\""), None);
+        assert_eq!(DataAsked::of_recipe(""), None);
+    }
+}
