@@ -1,12 +1,11 @@
 //! Two-dimensional convolution.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType};
+use candle_core::{Shape, Tensor};
 
-use super::buffer::{by_dtype, elements, slice, tensor};
+use super::buffer::{elements, tensor};
 use super::convolution::{Geometry, channel_sums, image_to_map, map_to_image, weight_gradient};
-use super::linear::{Gradients, check_bias};
 use super::real::Real;
+use super::weighted::{self, Gradients, Weighted, check_bias};
 use crate::{Error, Result};
 
 /// Cross-correlation, as deep learning has it: x (N, C, H, W), weight (O, C, kh, kw), bias (O) → (N, O, H', W') with
@@ -55,11 +54,7 @@ pub fn conv2d(
         stride,
         padding,
     });
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    Ok(match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op)?,
-        None => x.apply_op2(&weight, op)?,
-    })
+    weighted::apply(op, x, weight, bias)
 }
 
 pub(super) fn dims4(what: &'static str, tensor: &Tensor) -> Result<(usize, usize, usize, usize)> {
@@ -87,19 +82,16 @@ pub(super) fn add_bias(y: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
 
 struct Conv2d(Geometry);
 
-impl Conv2d {
-    fn forward(
-        &self,
-        (s1, l1): (&CpuStorage, &Layout),
-        (s2, l2): (&CpuStorage, &Layout),
-        bias: Option<(&CpuStorage, &Layout)>,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let out = by_dtype!(s1.dtype(), T => {
-            let bias = bias.map(|(s, l)| slice(s, l)).transpose()?;
-            T::to_cpu_storage_owned(image_to_map::<T>(&self.0, slice(s1, l1)?, slice(s2, l2)?, bias))
-        });
+impl Weighted for Conv2d {
+    const NAME: &'static str = "waxwork-conv2d";
+
+    fn shape(&self) -> Shape {
         let [channels, height, width] = self.0.map;
-        Ok((out, Shape::from((self.0.samples, channels, height, width))))
+        Shape::from((self.0.samples, channels, height, width))
+    }
+
+    fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+        image_to_map(&self.0, x, weight, bias)
     }
 
     fn backward<T: Real>(
@@ -107,6 +99,7 @@ impl Conv2d {
         x: &Tensor,
         weight: &Tensor,
         bias: bool,
+        _: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<Gradients> {
         let g = &self.0;
@@ -118,62 +111,5 @@ impl Conv2d {
             weight: for_weight.then(|| tensor(weight_gradient(g, x, grad), weight_shape)).transpose()?,
             bias: bias.then(|| tensor(channel_sums(grad, g.samples, g.map[0]), g.map[0])).transpose()?,
         })
-    }
-}
-
-impl CustomOp2 for Conv2d {
-    fn name(&self) -> &'static str {
-        "waxwork-conv2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.forward((s1, l1), (s2, l2), None)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradients = by_dtype!(x.dtype(), T => self.backward::<T>(x, weight, false, grad))?;
-        Ok((gradients.x, gradients.weight))
-    }
-}
-
-impl CustomOp3 for Conv2d {
-    fn name(&self) -> &'static str {
-        "waxwork-conv2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.forward((s1, l1), (s2, l2), Some((s3, l3)))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradients = by_dtype!(x.dtype(), T => self.backward::<T>(x, weight, bias.track_op(), grad))?;
-        Ok((gradients.x, gradients.weight, gradients.bias))
     }
 }

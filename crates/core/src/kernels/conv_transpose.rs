@@ -1,13 +1,12 @@
 //! Two-dimensional transposed convolution: the adjoint of a convolution, which makes images larger.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType};
+use candle_core::{Shape, Tensor};
 
-use super::buffer::{by_dtype, elements, slice, tensor};
+use super::buffer::{elements, tensor};
 use super::conv::{add_bias, check_stride, dims4};
 use super::convolution::{Geometry, channel_sums, image_to_map, map_to_image, weight_gradient};
-use super::linear::{Gradients, check_bias};
 use super::real::Real;
+use super::weighted::{self, Gradients, Weighted, check_bias};
 use crate::{Error, Result};
 
 /// x (N, C, H, W), weight (C, O, kh, kw) as in PyTorch, bias (O) → (N, O, H', W') with
@@ -60,28 +59,21 @@ pub fn conv_transpose2d(
         stride,
         padding,
     });
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    Ok(match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op)?,
-        None => x.apply_op2(&weight, op)?,
-    })
+    weighted::apply(op, x, weight, bias)
 }
 
 struct ConvTranspose2d(Geometry);
 
-impl ConvTranspose2d {
-    fn forward(
-        &self,
-        (s1, l1): (&CpuStorage, &Layout),
-        (s2, l2): (&CpuStorage, &Layout),
-        bias: Option<(&CpuStorage, &Layout)>,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let out = by_dtype!(s1.dtype(), T => {
-            let bias = bias.map(|(s, l)| slice(s, l)).transpose()?;
-            T::to_cpu_storage_owned(map_to_image::<T>(&self.0, slice(s1, l1)?, slice(s2, l2)?, bias))
-        });
+impl Weighted for ConvTranspose2d {
+    const NAME: &'static str = "waxwork-conv-transpose2d";
+
+    fn shape(&self) -> Shape {
         let [channels, height, width] = self.0.image;
-        Ok((out, Shape::from((self.0.samples, channels, height, width))))
+        Shape::from((self.0.samples, channels, height, width))
+    }
+
+    fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+        map_to_image(&self.0, x, weight, bias)
     }
 
     fn backward<T: Real>(
@@ -89,6 +81,7 @@ impl ConvTranspose2d {
         x: &Tensor,
         weight: &Tensor,
         bias: bool,
+        _: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<Gradients> {
         let g = &self.0;
@@ -100,62 +93,5 @@ impl ConvTranspose2d {
             weight: for_weight.then(|| tensor(weight_gradient(g, grad, x), weight_shape)).transpose()?,
             bias: bias.then(|| tensor(channel_sums(grad, g.samples, g.image[0]), g.image[0])).transpose()?,
         })
-    }
-}
-
-impl CustomOp2 for ConvTranspose2d {
-    fn name(&self) -> &'static str {
-        "waxwork-conv-transpose2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.forward((s1, l1), (s2, l2), None)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradients = by_dtype!(x.dtype(), T => self.backward::<T>(x, weight, false, grad))?;
-        Ok((gradients.x, gradients.weight))
-    }
-}
-
-impl CustomOp3 for ConvTranspose2d {
-    fn name(&self) -> &'static str {
-        "waxwork-conv-transpose2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.forward((s1, l1), (s2, l2), Some((s3, l3)))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradients = by_dtype!(x.dtype(), T => self.backward::<T>(x, weight, bias.track_op(), grad))?;
-        Ok((gradients.x, gradients.weight, gradients.bias))
     }
 }

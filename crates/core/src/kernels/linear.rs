@@ -1,20 +1,20 @@
 //! The fully connected layer with bias and activation in one kernel.
 #![expect(unsafe_code, reason = "matrix products take raw pointers and strides")]
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType};
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
 use super::activation::{self, Activation, activate};
-use super::buffer::{by_dtype, elements, simd, slice, tensor};
+use super::buffer::{elements, simd, tensor};
 use super::matmul::{Matrix, Size, column_sums, dims2, product_vec};
 use super::real::Real;
+use super::weighted::{self, Gradients, Weighted, check_bias};
 use crate::{Error, Result};
 
 /// f(x · wᵀ + b): x (N, I), weight (O, I) as in PyTorch, bias (O) → (N, O), differentiable in all three.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
     activation.check()?;
-    let (_, inputs) = dims2("input of a linear layer", x)?;
+    let (rows, inputs) = dims2("input of a linear layer", x)?;
     let (outputs, columns) = dims2("weight of a linear layer", weight)?;
     if inputs != columns {
         return Err(Error::Input {
@@ -34,59 +34,30 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Ac
         return activation::on_device(&y, activation);
     }
     let (fused, after) = activation.split();
-    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    let op = Linear { activation: fused };
-    let y = match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op)?,
-        None => x.apply_op2(&weight, op)?,
-    };
-    activate(&y, after)
-}
-
-/// A bias has one element an output channel.
-pub(super) fn check_bias(bias: Option<&Tensor>, outputs: usize) -> Result<()> {
-    match bias {
-        Some(bias) if bias.dims() != [outputs] => {
-            Err(Error::Input { what: "bias", expected: format!("({outputs})"), found: bias.shape().clone() })
-        }
-        _ => Ok(()),
-    }
+    let op = Linear { size: Size { m: rows, n: outputs, k: inputs }, activation: fused };
+    activate(&weighted::apply(op, x, weight, bias)?, after)
 }
 
 struct Linear {
+    size: Size,
     activation: Activation,
 }
 
-/// The gradients of an op's arguments, where they are wanted.
-pub(super) struct Gradients {
-    pub(super) x: Option<Tensor>,
-    pub(super) weight: Option<Tensor>,
-    pub(super) bias: Option<Tensor>,
-}
+impl Weighted for Linear {
+    const NAME: &'static str = "waxwork-linear";
 
-impl Linear {
-    fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>, size: Size) -> Vec<T> {
+    fn shape(&self) -> Shape {
+        Shape::from((self.size.m, self.size.n))
+    }
+
+    fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+        let size = self.size;
         // SAFETY: the slices have the lengths that `size` says, checked in `linear`.
         let mut y = unsafe { product_vec(size, Matrix::rows(x, size.k), Matrix::rows(weight, size.k).t()) };
         if bias.is_some() || !self.activation.is_identity() {
             finish(&mut y, bias, size.n, self.activation);
         }
         y
-    }
-
-    fn dispatch(
-        &self,
-        (s1, l1): (&CpuStorage, &Layout),
-        (s2, l2): (&CpuStorage, &Layout),
-        bias: Option<(&CpuStorage, &Layout)>,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let ((m, k), (n, _)) = (l1.shape().dims2()?, l2.shape().dims2()?);
-        let size = Size { m, n, k };
-        let out = by_dtype!(s1.dtype(), T => {
-            let bias = bias.map(|(s, l)| slice(s, l)).transpose()?;
-            T::to_cpu_storage_owned(self.forward::<T>(slice(s1, l1)?, slice(s2, l2)?, bias, size))
-        });
-        Ok((out, Shape::from((m, n))))
     }
 
     fn backward<T: Real>(
@@ -97,7 +68,7 @@ impl Linear {
         y: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<Gradients> {
-        let ((m, k), n) = (x.dims2()?, weight.dim(0)?);
+        let Size { m, n, k } = self.size;
         elements!(T; grad);
         let through;
         let grad = if self.activation.is_identity() {
@@ -126,17 +97,6 @@ impl Linear {
         }
         Ok(gradients)
     }
-
-    fn gradients(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: bool,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
-        by_dtype!(y.dtype(), T => self.backward::<T>(x, weight, bias, y, grad))
-    }
 }
 
 /// y = f(y + b) in place, row by row.
@@ -157,61 +117,4 @@ fn finish<T: Real>(y: &mut [T], bias: Option<&[T]>, columns: usize, activation: 
             );
         }
     });
-}
-
-impl CustomOp2 for Linear {
-    fn name(&self) -> &'static str {
-        "waxwork-linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.dispatch((s1, l1), (s2, l2), None)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradients = self.gradients(x, weight, false, y, grad)?;
-        Ok((gradients.x, gradients.weight))
-    }
-}
-
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "waxwork-linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.dispatch((s1, l1), (s2, l2), Some((s3, l3)))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let gradients = self.gradients(x, weight, bias.track_op(), y, grad)?;
-        Ok((gradients.x, gradients.weight, gradients.bias))
-    }
 }

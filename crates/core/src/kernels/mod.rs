@@ -28,6 +28,7 @@ mod matmul;
 mod norm;
 mod real;
 mod tile;
+mod weighted;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,129 @@
+//! Operations of an input, a weight and perhaps a bias, put on candle's tape once for all of them.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType};
+
+use super::buffer::{by_dtype, slice};
+use super::real::Real;
+use crate::{Error, Result};
+
+/// A layer's arithmetic on contiguous slices. The sizes are in `self`.
+pub(super) trait Weighted: Send + Sync + 'static {
+    /// Name of the operation in candle's errors.
+    const NAME: &'static str;
+
+    /// Shape of the result.
+    fn shape(&self) -> Shape;
+
+    fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T>;
+
+    /// The gradients of x and weight, where they are tracked, and of the bias, where `bias` says so.
+    fn backward<T: Real>(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: bool,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<Gradients>;
+}
+
+/// The gradients of an operation's arguments, where they are wanted.
+pub(super) struct Gradients {
+    pub(super) x: Option<Tensor>,
+    pub(super) weight: Option<Tensor>,
+    pub(super) bias: Option<Tensor>,
+}
+
+/// Applies an operation, differentiable in x, weight and bias.
+pub(super) fn apply(op: impl Weighted, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (x, weight, op) = (x.contiguous()?, weight.contiguous()?, Op(op));
+    Ok(match bias {
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op)?,
+        None => x.apply_op2(&weight, op)?,
+    })
+}
+
+/// A bias has one element an output channel.
+pub(super) fn check_bias(bias: Option<&Tensor>, outputs: usize) -> Result<()> {
+    match bias {
+        Some(bias) if bias.dims() != [outputs] => {
+            Err(Error::Input { what: "bias", expected: format!("({outputs})"), found: bias.shape().clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+struct Op<W>(W);
+
+impl<W: Weighted> Op<W> {
+    fn forward(
+        &self,
+        (s1, l1): (&CpuStorage, &Layout),
+        (s2, l2): (&CpuStorage, &Layout),
+        bias: Option<(&CpuStorage, &Layout)>,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let out = by_dtype!(s1.dtype(), T => {
+            let bias = bias.map(|(s, l)| slice(s, l)).transpose()?;
+            T::to_cpu_storage_owned(self.0.forward::<T>(slice(s1, l1)?, slice(s2, l2)?, bias))
+        });
+        Ok((out, self.0.shape()))
+    }
+}
+
+impl<W: Weighted> CustomOp2 for Op<W> {
+    fn name(&self) -> &'static str {
+        W::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.forward((s1, l1), (s2, l2), None)
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradients = by_dtype!(x.dtype(), T => self.0.backward::<T>(x, weight, false, y, grad))?;
+        Ok((gradients.x, gradients.weight))
+    }
+}
+
+impl<W: Weighted> CustomOp3 for Op<W> {
+    fn name(&self) -> &'static str {
+        W::NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.forward((s1, l1), (s2, l2), Some((s3, l3)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let gradients = by_dtype!(x.dtype(), T => self.0.backward::<T>(x, weight, bias.track_op(), y, grad))?;
+        Ok((gradients.x, gradients.weight, gradients.bias))
+    }
+}
