@@ -4,12 +4,11 @@ use std::f32::consts::TAU;
 
 use serde::Serialize;
 use waxwork_core::model::ImageShape;
-use waxwork_core::rng::{Draws, Stream};
+use waxwork_core::rng::Draws;
 
 use super::glyphs::GLYPHS;
 use super::stroke::{Point, flatten, ink};
-use super::{CLASSES, Part, angle, bounded_normal};
-use crate::{Error, Result, Source};
+use super::{Artist, CLASSES, angle, bounded_normal};
 
 const SHAPE: ImageShape = ImageShape::new(1, 28, 28);
 /// The longer side of a digit of scale 1, in pixels; MNIST's digits are fitted to the same box.
@@ -34,53 +33,26 @@ pub struct DigitFactors {
     pub thickness: f32,
 }
 
-/// The generator `digits`, [`Part::len`] images of shape 1×28×28.
-#[derive(Clone, Debug)]
-pub struct Digits {
-    stream: Stream,
-    part: Part,
-}
+/// Writes the digits.
+#[derive(Clone, Copy, Debug)]
+pub struct DigitArtist;
 
-impl Digits {
-    /// Raised by any change to what is drawn.
-    pub(crate) const VERSION: u32 = 1;
+impl Artist for DigitArtist {
+    const NAME: &'static str = "digits";
+    const VERSION: u32 = 1;
+    const SHAPE: ImageShape = SHAPE;
+    type Factors = DigitFactors;
 
-    /// The images of `part` that belong to `seed`.
-    pub fn new(seed: u64, part: Part) -> Self {
-        Self { stream: Stream::new(seed, &part.stream("digits"), 0), part }
+    fn factors(index: usize, draws: &mut Draws) -> DigitFactors {
+        draw_factors(index, draws)
     }
 
-    /// What image `index` was drawn from; None if there is no such image.
-    pub fn factors(&self, index: usize) -> Option<DigitFactors> {
-        (index < self.part.len()).then(|| draw_factors(index, &mut self.stream.at(index as u64)))
-    }
-}
-
-impl Source for Digits {
-    fn shape(&self) -> ImageShape {
-        SHAPE
-    }
-
-    fn len(&self) -> usize {
-        self.part.len()
-    }
-
-    fn write_image(&self, index: usize, out: &mut [u8]) -> Result<()> {
-        if index >= self.len() {
-            return Err(Error::OutOfRange { index, len: self.len() });
-        }
-        let mut draws = self.stream.at(index as u64);
-        let factors = draw_factors(index, &mut draws);
-        let mut lines = write(&factors, &mut draws);
-        place(&mut lines, &factors);
-        press(&mut lines, &factors, &mut draws);
+    fn paint(factors: &DigitFactors, draws: &mut Draws, out: &mut [u8]) {
+        let mut lines = write(factors, draws);
+        place(&mut lines, factors);
+        press(&mut lines, factors, draws);
         out.fill(0);
         lines.iter().for_each(|line| ink(line, SHAPE, out));
-        Ok(())
-    }
-
-    fn label(&self, index: usize) -> Option<u32> {
-        (index < self.len()).then_some((index % CLASSES) as u32)
     }
 }
 

@@ -10,11 +10,15 @@ mod shapes;
 mod stroke;
 
 use std::f32::consts::PI;
+use std::marker::PhantomData;
 
-use waxwork_core::rng::Draws;
+use waxwork_core::model::ImageShape;
+use waxwork_core::rng::{Draws, Stream};
 
-pub use digits::{DigitFactors, Digits};
-pub use shapes::{ShapeFactors, Shapes, Texture};
+use crate::{Error, Result, Source};
+
+pub use digits::{DigitArtist, DigitFactors};
+pub use shapes::{ShapeArtist, ShapeFactors, Texture};
 
 /// Number of training images of a generator.
 pub const TRAIN_IMAGES: usize = 60_000;
@@ -51,6 +55,76 @@ impl Part {
             Self::Train => format!("data/{generator}/train"),
             Self::Test => format!("data/{generator}/test"),
         }
+    }
+}
+
+/// Draws the images of one generator from factors of variation.
+pub trait Artist: Send + Sync {
+    /// The generator's name.
+    const NAME: &'static str;
+    /// Raised by any change to what is drawn.
+    const VERSION: u32;
+    /// Shape of every image.
+    const SHAPE: ImageShape;
+    /// What makes an image look as it does.
+    type Factors;
+
+    /// Draws the factors of image `index`.
+    fn factors(index: usize, draws: &mut Draws) -> Self::Factors;
+
+    /// Paints an image, channel first, with the draws that follow its factors'.
+    fn paint(factors: &Self::Factors, draws: &mut Draws, out: &mut [u8]);
+}
+
+/// The generator `digits`, [`Part::len`] images of shape 1×28×28.
+pub type Digits = Generator<DigitArtist>;
+/// The generator `shapes`, [`Part::len`] images of shape 3×32×32.
+pub type Shapes = Generator<ShapeArtist>;
+
+/// The images of one part that belong to one seed.
+#[derive(Clone, Debug)]
+pub struct Generator<A> {
+    stream: Stream,
+    part: Part,
+    artist: PhantomData<A>,
+}
+
+impl<A: Artist> Generator<A> {
+    /// Raised by any change to what is drawn.
+    pub(crate) const VERSION: u32 = A::VERSION;
+
+    /// The images of `part` that belong to `seed`.
+    pub fn new(seed: u64, part: Part) -> Self {
+        Self { stream: Stream::new(seed, &part.stream(A::NAME), 0), part, artist: PhantomData }
+    }
+
+    /// What image `index` was drawn from; None if there is no such image.
+    pub fn factors(&self, index: usize) -> Option<A::Factors> {
+        (index < self.part.len()).then(|| A::factors(index, &mut self.stream.at(index as u64)))
+    }
+}
+
+impl<A: Artist> Source for Generator<A> {
+    fn shape(&self) -> ImageShape {
+        A::SHAPE
+    }
+
+    fn len(&self) -> usize {
+        self.part.len()
+    }
+
+    fn write_image(&self, index: usize, out: &mut [u8]) -> Result<()> {
+        if index >= self.len() {
+            return Err(Error::OutOfRange { index, len: self.len() });
+        }
+        let mut draws = self.stream.at(index as u64);
+        let factors = A::factors(index, &mut draws);
+        A::paint(&factors, &mut draws, out);
+        Ok(())
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        (index < self.len()).then_some((index % CLASSES) as u32)
     }
 }
 

@@ -2,11 +2,10 @@
 
 use serde::Serialize;
 use waxwork_core::model::ImageShape;
-use waxwork_core::rng::{Draws, Stream};
+use waxwork_core::rng::Draws;
 
 use super::outline::distance;
-use super::{CLASSES, Part, angle, to_byte};
-use crate::{Error, Result, Source};
+use super::{Artist, CLASSES, angle, to_byte};
 
 const SHAPE: ImageShape = ImageShape::new(3, 32, 32);
 /// Least distance of the shape's colour from the background's, in RGB with channels in [0, 1].
@@ -51,49 +50,22 @@ pub struct ShapeFactors {
     pub texture: Texture,
 }
 
-/// The generator `shapes`, [`Part::len`] images of shape 3×32×32.
-#[derive(Clone, Debug)]
-pub struct Shapes {
-    stream: Stream,
-    part: Part,
-}
+/// Paints the shapes.
+#[derive(Clone, Copy, Debug)]
+pub struct ShapeArtist;
 
-impl Shapes {
-    /// Raised by any change to what is drawn.
-    pub(crate) const VERSION: u32 = 1;
+impl Artist for ShapeArtist {
+    const NAME: &'static str = "shapes";
+    const VERSION: u32 = 1;
+    const SHAPE: ImageShape = SHAPE;
+    type Factors = ShapeFactors;
 
-    /// The images of `part` that belong to `seed`.
-    pub fn new(seed: u64, part: Part) -> Self {
-        Self { stream: Stream::new(seed, &part.stream("shapes"), 0), part }
+    fn factors(index: usize, draws: &mut Draws) -> ShapeFactors {
+        draw_factors(index, draws)
     }
 
-    /// What image `index` was drawn from; None if there is no such image.
-    pub fn factors(&self, index: usize) -> Option<ShapeFactors> {
-        (index < self.part.len()).then(|| draw_factors(index, &mut self.stream.at(index as u64)))
-    }
-}
-
-impl Source for Shapes {
-    fn shape(&self) -> ImageShape {
-        SHAPE
-    }
-
-    fn len(&self) -> usize {
-        self.part.len()
-    }
-
-    fn write_image(&self, index: usize, out: &mut [u8]) -> Result<()> {
-        if index >= self.len() {
-            return Err(Error::OutOfRange { index, len: self.len() });
-        }
-        let mut draws = self.stream.at(index as u64);
-        let factors = draw_factors(index, &mut draws);
-        paint(&factors, &mut draws, out);
-        Ok(())
-    }
-
-    fn label(&self, index: usize) -> Option<u32> {
-        (index < self.len()).then_some((index % CLASSES) as u32)
+    fn paint(factors: &ShapeFactors, draws: &mut Draws, out: &mut [u8]) {
+        paint(factors, draws, out);
     }
 }
 
