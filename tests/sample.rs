@@ -97,3 +97,37 @@ fn an_evaluation_says_what_it_measured() {
     // Importance sampling tightens the bound (Burda et al. 2016).
     assert!(of("neg_log_likelihood") < of("neg_elbo"));
 }
+
+#[test]
+fn weights_that_are_damaged_or_of_another_network_are_refused() {
+    let (_folder, run) = trained();
+    let model = run.join("model.safetensors");
+    let whole = std::fs::read(&model).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    std::fs::write(&model, flipped).unwrap();
+    waxwork(&["sample", text(&run), "-n", "1"]).refused(&["model.safetensors", "SHA-256"]);
+    std::fs::write(&model, &whole[..whole.len() / 2]).unwrap();
+    waxwork(&["sample", text(&run), "-n", "1"]).refused(&["model.safetensors"]);
+    std::fs::write(&model, &whole).unwrap();
+
+    let recipe = std::fs::read_to_string(run.join("recipe.toml")).unwrap();
+    std::fs::write(run.join("recipe.toml"), recipe.replace("latent_dim = 10", "latent_dim = 11")).unwrap();
+    waxwork(&["sample", text(&run), "-n", "1"]).refused(&["do not fit its recipe", "[11", "[10"]);
+}
+
+#[test]
+fn a_missing_tensor_is_named() {
+    let (_folder, run) = trained();
+    let model = run.join("model.safetensors");
+    let mut tensors = waxwork_core::store::load(&model, &waxwork_core::Device::Cpu).unwrap();
+    tensors.remove("decoder.output.bias").unwrap();
+    waxwork_core::store::save(&model, &tensors).unwrap();
+    // As a hand-made run would have it: no hash to compare with.
+    let info: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let hash = info["model_sha256"].to_string();
+    let text_of_info = std::fs::read_to_string(run.join("run.json")).unwrap();
+    std::fs::write(run.join("run.json"), text_of_info.replace(&hash, "null")).unwrap();
+    waxwork(&["sample", text(&run), "-n", "1"]).refused(&["missing tensor", "decoder.output.bias"]);
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use waxwork_core::{Device, GenerativeModel, ParamSet, Tensor, store};
+use waxwork_core::{Device, GenerativeModel, ParamSet, Tensor};
 use waxwork_trainer::{RunFolder, RunInfo};
 
 use crate::{Error, Recipe, Result};
@@ -55,9 +55,8 @@ impl Run {
 }
 
 fn load_weights(folder: &RunFolder) -> Result<(BTreeMap<String, Tensor>, Weights)> {
-    let finished = folder.model();
-    if finished.exists() {
-        return Ok((store::load(&finished, &Device::Cpu)?, Weights::Finished));
+    if let Some(tensors) = folder.load_model()? {
+        return Ok((tensors, Weights::Finished));
     }
     let (checkpoint, damaged) = folder
         .checkpoints()

@@ -1,12 +1,13 @@
 //! The run folder: what is where, who may write to it, and run.json.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use waxwork_core::{ModelInfo, store};
+use waxwork_core::{Device, ModelInfo, Tensor, store};
 
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{self, Checkpoints};
 use crate::{Error, Result};
 
 const RECIPE: &str = "recipe.toml";
@@ -42,6 +43,8 @@ pub struct RunInfo {
     pub seconds: f64,
     /// Seconds since 1970 when the run was started.
     pub started: u64,
+    /// SHA-256 of model.safetensors, once the run is finished.
+    pub model_sha256: Option<String>,
 }
 
 /// How far a run has come.
@@ -153,9 +156,28 @@ impl RunFolder {
         Checkpoints::new(self.path.join("checkpoints"))
     }
 
-    /// The weights to sample from, once the run is finished.
+    /// Where the weights to sample from are, once the run is finished.
     pub fn model(&self) -> PathBuf {
         self.path.join("model.safetensors")
+    }
+
+    /// The weights to sample from, if the run is finished.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if they do not have the hash that run.json gives.
+    pub fn load_model(&self) -> Result<Option<BTreeMap<String, Tensor>>> {
+        let path = self.model();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let (bytes, expected) = (store::read(&path)?, self.info()?.model_sha256);
+        let found = checkpoint::hash(&bytes);
+        match expected {
+            Some(expected) if expected != found => {
+                Err(Error::Damaged { path, reason: format!("its SHA-256 is {found}, not {expected}") })
+            }
+            _ => Ok(Some(store::decode(&bytes, &path, &Device::Cpu)?)),
+        }
     }
 
     /// Losses and metrics by step; deterministic.

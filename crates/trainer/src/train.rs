@@ -7,7 +7,7 @@ use std::time::Instant;
 use waxwork_core::{Device, Tensor, Trainable, TrainingState, grid, store};
 use waxwork_data::{Loader, Split};
 
-use crate::checkpoint::{Best, Checkpoints};
+use crate::checkpoint::{self, Best, Checkpoints};
 use crate::config::TrainConfig;
 use crate::metrics::MetricsFile;
 use crate::observer::{Event, Observer};
@@ -83,7 +83,7 @@ impl Training<'_> {
         self.tell(Event::Started { done: start, total: length.steps, batch_size: self.config.batch_size });
 
         let (began, seconds_before) = (Instant::now(), info.seconds);
-        let mut checkpoint = None;
+        let mut newest = None;
         let mut stopped = None;
         for done in start + 1..=length.steps {
             stopped = self.stop.reason();
@@ -108,15 +108,17 @@ impl Training<'_> {
                 self.draw(done)?;
             }
             if due(done, self.config.checkpoint_every, length.steps) || last {
-                checkpoint = Some(self.checkpoint(&checkpoints, &metrics)?);
+                newest = Some(self.checkpoint(&checkpoints, &metrics)?);
             }
         }
         if stopped.is_some() && self.state.steps_done() > start {
-            checkpoint = Some(self.checkpoint(&checkpoints, &metrics)?);
+            newest = Some(self.checkpoint(&checkpoints, &metrics)?);
         }
         if stopped.is_none() {
             let averages = self.state.ema_tensors();
-            store::save(&self.folder.model(), &averages.unwrap_or_else(|| self.model.params().tensors()))?;
+            let bytes = store::encode(&averages.unwrap_or_else(|| self.model.params().tensors()))?;
+            store::write(&self.folder.model(), &bytes)?;
+            info.model_sha256 = Some(checkpoint::hash(&bytes));
         }
 
         info.status = if stopped.is_some() { Status::Interrupted } else { Status::Finished };
@@ -124,7 +126,7 @@ impl Training<'_> {
         info.seconds = seconds_before + began.elapsed().as_secs_f64();
         self.folder.write_info(&info)?;
         self.tell(Event::Finished);
-        Ok(Outcome { steps: info.steps, stopped, best: self.best, checkpoint })
+        Ok(Outcome { steps: info.steps, stopped, best: self.best, checkpoint: newest })
     }
 
     fn validate(&mut self, done: u64, metrics: &mut MetricsFile) -> Result<()> {

@@ -115,6 +115,7 @@ fn start(arguments: &TrainArguments, device: &Device, threads: usize) -> Result<
         steps: 0,
         seconds: 0.0,
         started: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs()),
+        model_sha256: None,
     };
     let folder = RunFolder::create(&path, &run.recipe.to_toml()?, &info)?;
     run.train(&folder, arguments, device)
