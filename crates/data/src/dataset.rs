@@ -182,7 +182,7 @@ impl Split {
     /// # Errors
     /// [`Error::OutOfRange`], what the source gives, or [`Error::Tensor`].
     pub fn batch(&self, positions: &[usize], device: &Device) -> Result<Batch> {
-        self.host_batch(positions)?.into_batch(device)
+        self.with_pixels(positions, self.images_u8(positions)?)?.into_batch(device)
     }
 
     /// All images in order, in batches of `batch_size`; the last may be smaller.
@@ -193,11 +193,21 @@ impl Split {
         Batches::new(self.clone(), batch_size, device.clone())
     }
 
-    /// A batch before it goes to its device.
+    /// A batch before it goes to its device, made on this thread alone: the loader's thread must neither wait for rayon's
+    /// pool, whose one thread may be the training loop that waits for the loader, nor take it from that loop.
     pub(crate) fn host_batch(&self, positions: &[usize]) -> Result<HostBatch> {
+        let size = self.shape().len();
+        let mut pixels = vec![0; positions.len() * size];
+        for (image, index) in pixels.chunks_exact_mut(size.max(1)).zip(self.originals(positions)?) {
+            self.source.write_image(index as usize, image)?;
+        }
+        self.with_pixels(positions, pixels)
+    }
+
+    fn with_pixels(&self, positions: &[usize], pixels: Vec<u8>) -> Result<HostBatch> {
         let indices = self.originals(positions)?;
         let labels = indices.iter().map(|&index| self.source.label(index as usize)).collect();
-        let images = self.images_u8(positions)?.into_iter().map(unit_interval).collect();
+        let images = pixels.into_iter().map(unit_interval).collect();
         let indices = indices.into_iter().map(u64::from).collect();
         Ok(HostBatch { shape: self.shape(), images, labels, indices })
     }
