@@ -38,7 +38,9 @@ fn run(arguments: &Arguments) -> Result<String, Failure> {
     leave_the_processors_to_rayon();
     output::start_logging();
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    commands::run(&arguments.command, threads)
+    // On a thread of the pool a kernel starts at once; from outside, each of the hundreds in a step would wake a worker
+    // and wait for it.
+    rayon::scope(|_| commands::run(&arguments.command, threads))
 }
 
 /// Candle adds gradients up on a pool of its own whose workers spin after every operation, against rayon's, which does
