@@ -53,9 +53,10 @@ fn a_signal_stops_with_a_checkpoint_at_whatever_step() {
         arguments
     };
     waxwork(&arguments(&whole)).good();
-    let child = command(&arguments(&stopped)).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = command(&arguments(&stopped)).stderr(std::process::Stdio::piped()).spawn().unwrap();
     // The first line of the log says that the loop runs.
     while std::fs::read_to_string(stopped.join("metrics.jsonl")).unwrap_or_default().lines().count() < 5 {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be stopped");
         std::thread::yield_now();
     }
     let kill = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
