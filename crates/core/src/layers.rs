@@ -113,8 +113,6 @@ pub struct ConvGeometry {
 impl ConvGeometry {
     /// Kernel 4, stride 2, padding 1: halves (or, transposed, doubles) height and width (Radford et al. 2016).
     pub const HALVE: Self = Self { kernel: 4, stride: 2, padding: 1 };
-    /// Kernel 3, stride 1, padding 1: keeps height and width.
-    pub const KEEP: Self = Self { kernel: 3, stride: 1, padding: 1 };
 }
 
 /// 2-D cross-correlation: `(N, inputs, H, W)` → `(N, outputs, H', W')`.

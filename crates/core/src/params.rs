@@ -215,11 +215,6 @@ impl Scope<'_> {
         self.var(name, &shape.into(), Init::Constant(start), Kind::Buffer)
     }
 
-    /// True if weights from here record gradients.
-    pub fn is_tracked(&self) -> bool {
-        self.set.tracked
-    }
-
     fn full(&self, name: &str) -> String {
         if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
     }

@@ -182,7 +182,9 @@ impl Split {
     /// # Errors
     /// [`Error::OutOfRange`], what the source gives, or [`Error::Tensor`].
     pub fn batch(&self, positions: &[usize], device: &Device) -> Result<Batch> {
-        self.with_pixels(positions, self.images_u8(positions)?)?.into_batch(device)
+        let indices = self.originals(positions)?;
+        let pixels = self.images_u8(positions)?;
+        self.assemble(indices, pixels).into_batch(device)
     }
 
     /// All images in order, in batches of `batch_size`; the last may be smaller.
@@ -196,20 +198,20 @@ impl Split {
     /// A batch before it goes to its device, made on this thread alone: the loader's thread must neither wait for rayon's
     /// pool, whose one thread may be the training loop that waits for the loader, nor take it from that loop.
     pub(crate) fn host_batch(&self, positions: &[usize]) -> Result<HostBatch> {
+        let indices = self.originals(positions)?;
         let size = self.shape().len();
-        let mut pixels = vec![0; positions.len() * size];
-        for (image, index) in pixels.chunks_exact_mut(size.max(1)).zip(self.originals(positions)?) {
+        let mut pixels = vec![0; indices.len() * size];
+        for (image, &index) in pixels.chunks_exact_mut(size.max(1)).zip(&indices) {
             self.source.write_image(index as usize, image)?;
         }
-        self.with_pixels(positions, pixels)
+        Ok(self.assemble(indices, pixels))
     }
 
-    fn with_pixels(&self, positions: &[usize], pixels: Vec<u8>) -> Result<HostBatch> {
-        let indices = self.originals(positions)?;
+    fn assemble(&self, indices: Vec<u32>, pixels: Vec<u8>) -> HostBatch {
         let labels = indices.iter().map(|&index| self.source.label(index as usize)).collect();
         let images = pixels.into_iter().map(unit_interval).collect();
         let indices = indices.into_iter().map(u64::from).collect();
-        Ok(HostBatch { shape: self.shape(), images, labels, indices })
+        HostBatch { shape: self.shape(), images, labels, indices }
     }
 
     fn originals(&self, positions: &[usize]) -> Result<Vec<u32>> {
