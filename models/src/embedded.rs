@@ -10,7 +10,30 @@ macro_rules! recipes {
 }
 
 /// Name and text of every recipe, in the order in which lists show them.
-pub const RECIPES: &[(&str, &str)] = recipes!["vae-digits", "vae-shapes", "vae-mlp-mnist", "vae-mnist"];
+pub const RECIPES: &[(&str, &str)] = recipes![
+    "vae-digits",
+    "cvae-digits",
+    "gan-digits",
+    "cgan-digits",
+    "vae-shapes",
+    "cvae-shapes",
+    "gan-shapes",
+    "cgan-shapes",
+    "vae-mnist",
+    "cvae-mnist",
+    "gan-mnist",
+    "cgan-mnist",
+    "vae-cifar10",
+    "cvae-cifar10",
+    "gan-cifar10",
+    "cgan-cifar10",
+    "vae-mlp-mnist",
+    "cvae-mlp-mnist",
+    "gan-dcgan-mnist",
+    "cgan-dcgan-mnist",
+    "gan-dcgan-cifar10",
+    "gan-little-mnist",
+];
 
 /// The text of the recipe called `name`.
 ///

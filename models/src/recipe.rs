@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
+use waxwork_cgan::{Cgan, CganConfig};
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::{GenerativeModel, ImageShape, ParamSet};
+use waxwork_cvae::{Cvae, CvaeConfig};
 use waxwork_data::DataConfig;
+use waxwork_gan::{Gan, GanConfig};
 use waxwork_trainer::TrainConfig;
 use waxwork_vae::{Vae, VaeConfig};
 
@@ -44,18 +47,28 @@ pub struct Recipe {
 pub enum ModelConfig {
     /// Variational autoencoder.
     Vae(VaeConfig),
+    /// Conditional variational autoencoder.
+    Cvae(CvaeConfig),
+    /// Generative adversarial network.
+    Gan(GanConfig),
+    /// Conditional generative adversarial network.
+    Cgan(CganConfig),
 }
 
 impl ModelConfig {
-    /// The model of this configuration for images of shape `image`, with its tensors from `params`. The only place in
-    /// the workspace that asks which family a model is of.
+    /// The model of this configuration for images of shape `image` in `classes` classes (which only conditional families
+    /// mind), with its tensors from `params`. The only place in the workspace that asks which family a model is of.
     pub fn build(
         &self,
         image: ImageShape,
+        classes: usize,
         params: ParamSet,
     ) -> waxwork_core::Result<Box<dyn GenerativeModel>> {
         Ok(match self {
             Self::Vae(config) => Box::new(Vae::new(config.clone(), image, params)?),
+            Self::Cvae(config) => Box::new(Cvae::new(config.clone(), image, classes, params)?),
+            Self::Gan(config) => Box::new(Gan::new(config.clone(), image, params)?),
+            Self::Cgan(config) => Box::new(Cgan::new(config.clone(), image, classes, params)?),
         })
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use waxwork_core::model::ModelInfo;
 use waxwork_core::{Device, GenerativeModel, ParamSet, Tensor};
-use waxwork_trainer::{RunFolder, RunInfo};
+use waxwork_trainer::{Checkpoint, RunFolder, RunInfo};
 
 use crate::{Error, Recipe, Result};
 
@@ -42,14 +43,35 @@ impl Run {
     /// # Errors
     /// If the folder is no run, has no weights yet, or the weights do not fit the recipe.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
+        Self::with_weights(path, device, load_weights)
+    }
+
+    /// The same with the weights of the newest whole checkpoint as training left them, not their moving average.
+    ///
+    /// # Errors
+    /// As [`Run::open`].
+    pub fn open_raw(path: &Path, device: &Device) -> Result<Self> {
+        Self::with_weights(path, device, |folder| {
+            let (checkpoint, damaged) = newest_checkpoint(folder)?;
+            let weights = Weights::Checkpoint { step: checkpoint.counters.step, damaged };
+            Ok((checkpoint.into_params(), weights))
+        })
+    }
+
+    fn with_weights(
+        path: &Path,
+        device: &Device,
+        load: impl FnOnce(&RunFolder) -> Result<(BTreeMap<String, Tensor>, Weights)>,
+    ) -> Result<Self> {
         let folder = RunFolder::open(path)?;
         let recipe = Recipe::parse(&folder.recipe()?, &path.join("recipe.toml").display().to_string(), &[])?;
         let info = folder.info()?;
-        let (tensors, weights) = load_weights(&folder)?;
+        let (tensors, weights) = load(&folder)?;
         let stored = ParamSet::stored(tensors, device)?;
         let fit = |source| Error::Weights { path: path.to_owned(), source };
-        let tracked = recipe.model.build(info.model.image, stored).map_err(fit)?;
-        let model = recipe.model.build(info.model.image, tracked.params().frozen()).map_err(fit)?;
+        let ModelInfo { image, classes, .. } = info.model;
+        let tracked = recipe.model.build(image, classes, stored).map_err(fit)?;
+        let model = recipe.model.build(image, classes, tracked.params().frozen()).map_err(fit)?;
         Ok(Self { folder, recipe, info, model, weights })
     }
 }
@@ -58,10 +80,12 @@ fn load_weights(folder: &RunFolder) -> Result<(BTreeMap<String, Tensor>, Weights
     if let Some(tensors) = folder.load_model()? {
         return Ok((tensors, Weights::Finished));
     }
-    let (checkpoint, damaged) = folder
-        .checkpoints()
-        .newest()
-        .map_err(|error| Error::NoWeights { path: folder.path().to_owned(), reason: error.to_string() })?;
+    let (checkpoint, damaged) = newest_checkpoint(folder)?;
     let step = checkpoint.counters.step;
     Ok((checkpoint.into_sampling_weights(), Weights::Checkpoint { step, damaged }))
+}
+
+fn newest_checkpoint(folder: &RunFolder) -> Result<(Checkpoint, Vec<String>)> {
+    let newest = folder.checkpoints().newest();
+    newest.map_err(|error| Error::NoWeights { path: folder.path().to_owned(), reason: error.to_string() })
 }

@@ -39,6 +39,10 @@ pub(crate) enum Command {
     Train(TrainArguments),
     /// Make new images with a trained model
     Sample(SampleArguments),
+    /// Walk from one latent vector to another, and from label to label
+    Interpolate(InterpolateArguments),
+    /// Change one latent value at a time
+    Traverse(TraverseArguments),
     /// Show test images beside what encoder and decoder make of them
     Reconstruct(ReconstructArguments),
     /// Turn images into latent vectors
@@ -131,6 +135,9 @@ pub(crate) struct TrainArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   waxwork sample runs/RUN                              a grid of 100 images in runs/RUN/sample.png
+  waxwork sample runs/RUN --labels 7                   sevens only
+  waxwork sample runs/RUN --labels 0..9                a column for each of ten classes
+  waxwork sample runs/RUN --neighbours                 each image above the training image that is nearest
   waxwork sample runs/RUN -n 10000 --out images.npy    (N,C,H,W) f32 in [0,1]
   waxwork sample runs/RUN -n 1000 --out folder         one PNG per image")]
 pub(crate) struct SampleArguments {
@@ -143,8 +150,78 @@ pub(crate) struct SampleArguments {
     /// Seed of the latent vectors; image i depends on it and on i alone
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Labels to ask for, in turn: 7, 0..9 (the last included) or 1,3,5 [default: all in turn]
+    #[arg(long, value_name = "LABELS", value_parser = labels)]
+    pub(crate) labels: Option<Labels>,
+    /// Draw latent values anew until their magnitude is at most this: less odd, less different
+    #[arg(long, value_name = "MAGNITUDE")]
+    pub(crate) truncation: Option<f32>,
+    /// Use the weights of the newest checkpoint as they are, not their moving average
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Show below each image the nearest training image, so that copying would be seen
+    #[arg(long)]
+    pub(crate) neighbours: bool,
+    /// Where the data set's files are, if not where the run found them; for --neighbours
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, requires = "neighbours")]
+    pub(crate) data_dir: Option<PathBuf>,
     /// Where to write: FILE.png (a grid), FILE.npy, FILE.safetensors, or a folder [default: RUN/sample.png]
     #[arg(long, value_name = "PATH")]
+    pub(crate) out: Option<PathBuf>,
+    /// cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  waxwork interpolate runs/RUN                       ten rows, each from one random latent vector to another
+  waxwork interpolate runs/RUN --labels 3,8          from threes to eights
+
+Latent vectors are interpolated on the sphere (White 2016), mixtures of labels in a line.")]
+pub(crate) struct InterpolateArguments {
+    /// Run folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// Number of rows
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    pub(crate) rows: usize,
+    /// The label, or two labels to go between: 7 or 3,8
+    #[arg(long, value_name = "LABELS", value_parser = labels)]
+    pub(crate) labels: Option<Labels>,
+    /// Keep the latent vector and change the label only
+    #[arg(long, requires = "labels")]
+    pub(crate) fixed_latent: bool,
+    /// Seed of the latent vectors
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// PNG file to write [default: RUN/interpolation.png]
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: Option<PathBuf>,
+    /// cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "One row per latent value, which goes from −3 to 3 while the others stay.\n\nExample:\n  waxwork traverse runs/RUN --dims 0..9"
+)]
+pub(crate) struct TraverseArguments {
+    /// Run folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// Latent values to change: 7, 0..9 or 1,3,5 [default: the first ten]
+    #[arg(long, value_name = "DIMS", value_parser = labels)]
+    pub(crate) dims: Option<Labels>,
+    /// The label of all images
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) label: Option<u32>,
+    /// Seed of the latent vector to start from [default: all zero, the centre]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// PNG file to write [default: RUN/traversal.png]
+    #[arg(long, value_name = "FILE.png")]
     pub(crate) out: Option<PathBuf>,
     /// cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
@@ -206,6 +283,9 @@ pub(crate) struct DecodeArguments {
     /// Latent vectors, (N, latent_dim) f32
     #[arg(value_name = "FILE.npy")]
     pub(crate) latents: PathBuf,
+    /// Labels, in turn, for a conditional model: 7, 0..9 or 1,3,5
+    #[arg(long, value_name = "LABELS", value_parser = labels)]
+    pub(crate) labels: Option<Labels>,
     /// Where to write: FILE.png (a grid), FILE.npy, FILE.safetensors, or a folder
     #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
@@ -321,6 +401,34 @@ pub(crate) enum DataCommand {
     },
 }
 
+/// Numbers to be taken in turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Labels(pub(crate) Vec<u32>);
+
+impl Labels {
+    /// `count` of them, in turn from the first.
+    pub(crate) fn in_turn(&self, count: usize) -> Vec<u32> {
+        self.0.iter().copied().cycle().take(count).collect()
+    }
+}
+
+/// Labels such as `7`, `0..9` (the last included) or `1,3,5`.
+fn labels(text: &str) -> Result<Labels, String> {
+    const MOST: u32 = 100_000;
+    let number = |text: &str| {
+        let number = text.trim().parse::<u32>();
+        number.map_err(|_| format!("`{text}` is not a number; use 7, 0..9 or 1,3,5"))
+    };
+    if let Some((first, last)) = text.split_once("..") {
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last || last > MOST {
+            return Err(format!("`{text}` must go up, and not beyond {MOST}"));
+        }
+        return Ok(Labels((first..=last).collect()));
+    }
+    Ok(Labels(text.split(',').map(number).collect::<Result<_, _>>()?))
+}
+
 /// A time such as `90s`, `15m`, `2h`, or a bare number of seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
@@ -342,6 +450,15 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn lists_of_labels() {
+        assert_eq!(labels("7").unwrap().in_turn(3), [7, 7, 7]);
+        assert_eq!(labels("0..2").unwrap().in_turn(4), [0, 1, 2, 0]);
+        assert_eq!(labels("5,1").unwrap().0, [5, 1]);
+        assert!(labels("3..1").is_err() && labels("a").is_err() && labels("").is_err());
+        assert!(labels("0..4000000000").is_err());
     }
 
     #[test]

@@ -63,6 +63,11 @@ pub fn log_mean_exp(x: &Tensor) -> Result<Tensor> {
     Ok(log_sum_exp(x)?.affine(1.0, -(k as f64).ln())?)
 }
 
+/// −log softmax(logits) at the label: logits `(N, K)` and one-hot labels `(N, K)` → `(N)`.
+pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
+    Ok((log_sum_exp(logits)? - logits.mul(labels)?.sum(1)?)?)
+}
+
 /// A scalar tensor as f64.
 pub fn scalar(x: &Tensor) -> Result<f64> {
     Ok(x.to_dtype(DType::F64)?.to_scalar::<f64>()?)

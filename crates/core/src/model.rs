@@ -1,6 +1,6 @@
 //! The contract between a model and whatever trains, samples or evaluates it.
 
-use candle_core::{Shape, Tensor};
+use candle_core::{DType, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::params::{ParamGroup, ParamSet};
@@ -95,8 +95,38 @@ pub struct ModelInfo {
     pub classes: usize,
 }
 
+impl ModelInfo {
+    /// Labels `(N)` u32 as this model takes them: one-hot, `(N, classes)`; None if it knows no labels. Mixtures of classes,
+    /// floats `(N, classes)`, are taken as they are.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the model is conditional and there are no labels, or one is outside the classes.
+    pub fn one_hot(&self, labels: Option<&Tensor>, dtype: DType) -> Result<Option<Tensor>> {
+        if self.classes == 0 {
+            return Ok(None);
+        }
+        let missing = || Error::Unsupported(format!("a {} needs labels, and here are none", self.family));
+        let labels = labels.ok_or_else(missing)?;
+        if labels.dtype().is_float() {
+            check_input("the mixtures of labels", labels, &(labels.dim(0)?, self.classes).into())?;
+            return Ok(Some(labels.to_dtype(dtype)?));
+        }
+        let numbers = labels.to_vec1::<u32>()?;
+        let mut values = vec![0f32; numbers.len() * self.classes];
+        for (row, &label) in values.chunks_exact_mut(self.classes).zip(&numbers) {
+            let last = self.classes - 1;
+            let place = row.get_mut(label as usize);
+            *place.ok_or_else(|| {
+                Error::Unsupported(format!("there is no class {label}: labels are 0 to {last}"))
+            })? = 1.0;
+        }
+        let shape = (numbers.len(), self.classes);
+        Ok(Some(Tensor::from_vec(values, shape, labels.device())?.to_dtype(dtype)?))
+    }
+}
+
 /// Which images to sample. Image `first + i` is a function of the seed and that number alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SampleRequest {
     /// Seed of the latents.
     pub seed: u64,
@@ -104,14 +134,36 @@ pub struct SampleRequest {
     pub first: u64,
     /// How many images.
     pub count: usize,
-    /// One label per image, for a conditional model.
+    /// One label per image, for a conditional model; without them image i is of class i modulo their number.
     pub labels: Option<Vec<u32>>,
+    /// Draws latent values anew until their magnitude is at most this (Brock et al. 2019): fewer odd images, and fewer
+    /// different ones.
+    pub truncation: Option<f32>,
 }
 
 impl SampleRequest {
     /// `count` images of `seed`.
     pub fn new(seed: u64, count: usize) -> Self {
         Self { seed, count, ..Self::default() }
+    }
+
+    /// One label per image where the model is conditional.
+    fn labels_for(&self, info: &ModelInfo) -> Result<Option<Vec<u32>>> {
+        match &self.labels {
+            Some(_) if info.classes == 0 => Err(Error::Unsupported(format!(
+                "this model knows no labels: a {} is unconditional",
+                info.family
+            ))),
+            Some(labels) if labels.len() != self.count => {
+                Err(Error::Unsupported(format!("{} labels for {} images", labels.len(), self.count)))
+            }
+            Some(labels) => Ok(Some(labels.clone())),
+            None if info.classes == 0 => Ok(None),
+            None => {
+                let numbers = self.first..self.first + self.count as u64;
+                Ok(Some(numbers.map(|number| (number % info.classes as u64) as u32).collect()))
+            }
+        }
     }
 }
 
@@ -123,8 +175,33 @@ pub trait GenerativeModel: Trainable {
     /// What it is.
     fn info(&self) -> &ModelInfo;
 
+    /// Latents `(N, latent_dim)`, and labels `(N)` u32 where the model is conditional → images `(N, C, H, W)` in [0, 1],
+    /// with no graph attached.
+    fn generate(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor>;
+
+    /// Standard normal noise `(N, latent_dim)` → latents as the model's prior has them.
+    fn latents(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+        _ = labels;
+        Ok(noise.clone())
+    }
+
     /// `(count, C, H, W)` f32 in [0, 1], with no graph attached.
-    fn sample(&self, request: &SampleRequest) -> Result<Tensor>;
+    fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
+        let (info, device) = (self.info(), self.params().device());
+        let labels = request.labels_for(info)?;
+        let stream = Stream::new(request.seed, "sample", 0);
+        in_passes(request.first, request.count, |numbers| {
+            let noise = match request.truncation {
+                None => stream.normal(numbers, info.latent_dim, device)?,
+                Some(most) => stream.truncated_normal(numbers, info.latent_dim, most, device)?,
+            };
+            let start = (numbers[0] - request.first) as usize;
+            let labels = labels.as_ref().map(|labels| &labels[start..start + numbers.len()]);
+            let labels = labels.map(|labels| Tensor::new(labels, device)).transpose()?;
+            let latents = self.latents(&noise.to_dtype(self.params().dtype())?, labels.as_ref())?;
+            self.generate(&latents, labels.as_ref())
+        })
+    }
 
     /// Access by latent vectors, where the model has an encoder.
     fn latent(&self) -> Option<&dyn LatentModel> {
@@ -154,9 +231,6 @@ pub struct Elbo {
 pub trait LatentModel: Send + Sync {
     /// Images `(N, C, H, W)` in [0, 1] → the posterior.
     fn encode(&self, images: &Tensor, labels: Option<&Tensor>) -> Result<Posterior>;
-
-    /// Latents `(N, latent_dim)` → images `(N, C, H, W)` in [0, 1].
-    fn decode(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor>;
 
     /// The evidence lower bound of each image, from one draw per image.
     fn elbo(&self, batch: &Batch, stream: &Stream) -> Result<Elbo>;

@@ -210,9 +210,9 @@ impl Scope<'_> {
         Ok(if self.set.tracked { var.as_tensor().clone() } else { var.as_detached_tensor() })
     }
 
-    /// A buffer that starts with every value at `start`.
-    pub fn buffer(&mut self, name: &str, shape: impl Into<Shape>, start: f64) -> Result<Var> {
-        self.var(name, &shape.into(), Init::Constant(start), Kind::Buffer)
+    /// A buffer: state that no optimiser touches.
+    pub fn buffer(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Var> {
+        self.var(name, &shape.into(), init, Kind::Buffer)
     }
 
     fn full(&self, name: &str) -> String {
@@ -275,7 +275,7 @@ mod tests {
         for name in names {
             set.root().enter(name).weight("weight", (3, 4), Init::Uniform { bound: 0.5 })?;
         }
-        set.root().buffer("mean", 4, 0.0)?;
+        set.root().buffer("mean", 4, Init::Constant(0.0))?;
         Ok(())
     }
 

@@ -45,6 +45,32 @@ impl Stream {
         self.tensor(indices, &sample.into(), device, Draws::normal)
     }
 
+    /// Standard normal values of magnitude at most `most`, drawn anew until they are; shape `(indices.len(), ..sample)`.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) if `most` is so small that this would take long.
+    pub fn truncated_normal(
+        &self,
+        indices: &[u64],
+        sample: impl Into<Shape>,
+        most: f32,
+        device: &Device,
+    ) -> Result<Tensor> {
+        const LEAST: f32 = 0.02;
+        if most.is_nan() || most < LEAST {
+            let reason = format!("the largest magnitude must be at least {LEAST}, got {most}");
+            return Err(crate::Error::Config { key: "truncation".into(), reason });
+        }
+        self.tensor(indices, &sample.into(), device, |draws| {
+            loop {
+                let value = draws.normal();
+                if value.abs() <= most {
+                    return value;
+                }
+            }
+        })
+    }
+
     /// Uniform values in [0, 1), shape `(indices.len(), ..sample)`; row `r` is a function of `indices[r]` alone.
     pub fn uniform(&self, indices: &[u64], sample: impl Into<Shape>, device: &Device) -> Result<Tensor> {
         self.tensor(indices, &sample.into(), device, Draws::uniform)

@@ -159,6 +159,11 @@ impl Checkpoint {
         Ok(state.restore(&self.optimizers, &self.counters)?)
     }
 
+    /// The parameters as training left them.
+    pub fn into_params(self) -> BTreeMap<String, Tensor> {
+        self.params
+    }
+
     /// The weights to sample from: the moving average where one was kept, else the parameters.
     pub fn into_sampling_weights(self) -> BTreeMap<String, Tensor> {
         let averages = self.optimizers.into_iter();

@@ -16,6 +16,9 @@ pub struct TrainConfig {
     /// Steps. Give this or `epochs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
+    /// Mirror every other image left to right, drawn anew each epoch.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub flip: bool,
     /// Seed of everything random in the run.
     pub seed: u64,
     /// Steps between lines of metrics.jsonl.
@@ -45,6 +48,7 @@ impl Default for TrainConfig {
             batch_size: 128,
             epochs: None,
             steps: None,
+            flip: false,
             seed: 0,
             log_every: 50,
             sample_every: 500,

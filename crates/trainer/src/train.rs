@@ -75,8 +75,8 @@ impl Training<'_> {
         let start = self.state.steps_done();
         let mut metrics = MetricsFile::open(&self.folder.metrics(), start)?;
         let mut timing = MetricsFile::open(&self.folder.timing(), start)?;
-        let mut loader =
-            Loader::new(self.data, self.config.batch_size, self.config.seed, self.device, start)?;
+        let new_loader = if self.config.flip { Loader::with_flips } else { Loader::new };
+        let mut loader = new_loader(self.data, self.config.batch_size, self.config.seed, self.device, start)?;
         let mut info = self.folder.info()?;
         info.status = Status::Running;
         self.folder.write_info(&info)?;

@@ -12,9 +12,54 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 
-mod config;
-mod model;
-mod networks;
+use waxwork_core::model::ModelInfo;
+use waxwork_core::variational::Variational;
+use waxwork_core::{
+    Batch, GenerativeModel, ImageShape, LatentModel, ParamGroup, ParamSet, Result, StepContext, Tensor,
+    Trainable,
+};
 
-pub use config::{Network, VaeConfig};
-pub use model::{DECODER, ENCODER, Vae};
+pub use waxwork_core::variational::{DECODER, ENCODER, Network, VaeConfig};
+
+/// A variational autoencoder.
+#[derive(Clone, Debug)]
+pub struct Vae(Variational);
+
+impl Vae {
+    /// The model of `config` for images of shape `image`, with its tensors from `params`.
+    ///
+    /// # Errors
+    /// If the configuration makes no sense, or a stored set does not fit it.
+    pub fn new(config: VaeConfig, image: ImageShape, params: ParamSet) -> Result<Self> {
+        Ok(Self(Variational::new("vae", config, image, 0, params)?))
+    }
+}
+
+impl Trainable for Vae {
+    fn params(&self) -> &ParamSet {
+        self.0.params()
+    }
+
+    fn groups(&self) -> &[ParamGroup] {
+        self.0.groups()
+    }
+
+    fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
+        let loss = self.0.objective(batch, ctx)?;
+        ctx.update(&[ENCODER, DECODER], loss)
+    }
+}
+
+impl GenerativeModel for Vae {
+    fn info(&self) -> &ModelInfo {
+        self.0.info()
+    }
+
+    fn generate(&self, latents: &Tensor, _labels: Option<&Tensor>) -> Result<Tensor> {
+        self.0.generate(latents, None)
+    }
+
+    fn latent(&self) -> Option<&dyn LatentModel> {
+        Some(&self.0)
+    }
+}

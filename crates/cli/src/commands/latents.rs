@@ -2,6 +2,7 @@
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Tensor, device};
+use waxwork_models::Run;
 
 use crate::args::{DecodeArguments, EncodeArguments};
 use crate::commands::sample::{data, encoder, open};
@@ -52,17 +53,25 @@ pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
 pub(crate) fn decode(arguments: &DecodeArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
-    let latent = encoder(&run)?;
     let latents = output::read_npy(&arguments.latents)?.to_device(&device)?;
-    let mut images = Vec::new();
-    for first in (0..latents.dim(0)?).step_by(EVALUATION_BATCH) {
-        let count = EVALUATION_BATCH.min(latents.dim(0)? - first);
-        images.push(latent.decode(&latents.narrow(0, first, count)?, None)?.to_device(&Device::Cpu)?);
-    }
-    if images.is_empty() {
-        return Err(Failure::new(format!("`{}` holds no latent vectors", arguments.latents.display())));
-    }
-    let images = Tensor::cat(&images, 0)?;
+    let count = latents.dims().first().copied().unwrap_or(0);
+    let labels = arguments.labels.as_ref().map(|labels| Tensor::new(labels.in_turn(count), &device));
+    let images = generate(&run, &latents, labels.transpose()?.as_ref())?;
     output::write_images(&arguments.out, &images, None, 0)?;
     Ok(format!("{} images in {}\n", images.dim(0)?, arguments.out.display()))
+}
+
+/// The images of latents `(N, latent_dim)`, and labels where there are any, in passes; on the CPU.
+pub(crate) fn generate(run: &Run, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor, Failure> {
+    let count = latents.dims().first().copied().unwrap_or(0);
+    let mut images = Vec::new();
+    for first in (0..count).step_by(EVALUATION_BATCH) {
+        let rows = |tensor: &Tensor| tensor.narrow(0, first, EVALUATION_BATCH.min(count - first));
+        let labels = labels.map(rows).transpose()?;
+        images.push(run.model.generate(&rows(latents)?, labels.as_ref())?.to_device(&Device::Cpu)?);
+    }
+    if images.is_empty() {
+        return Err(Failure::new("there are no latent vectors to turn into images"));
+    }
+    Ok(Tensor::cat(&images, 0)?)
 }

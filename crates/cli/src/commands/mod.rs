@@ -9,6 +9,7 @@ mod recipes;
 mod runs;
 mod sample;
 mod train;
+mod walk;
 
 use clap::CommandFactory;
 
@@ -20,6 +21,8 @@ pub(crate) fn run(command: &Command, threads: usize) -> Result<String, Failure> 
     match command {
         Command::Train(arguments) => train::run(arguments, threads),
         Command::Sample(arguments) => sample::sample(arguments),
+        Command::Interpolate(arguments) => walk::interpolate(arguments),
+        Command::Traverse(arguments) => walk::traverse(arguments),
         Command::Reconstruct(arguments) => sample::reconstruct(arguments),
         Command::Encode(arguments) => latents::encode(arguments),
         Command::Decode(arguments) => latents::decode(arguments),

@@ -5,32 +5,78 @@ use std::path::{Path, PathBuf};
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, LatentModel, SampleRequest, Tensor, device};
 use waxwork_data::Dataset;
+use waxwork_eval::nearest;
 use waxwork_models::{Run, Weights};
 
 use crate::args::{ReconstructArguments, SampleArguments};
 use crate::failure::Failure;
 use crate::output;
 
-/// Reconstructions per row.
+/// Pairs per row.
 const COLUMNS: usize = 10;
+/// Training images that are compared at once.
+const NEIGHBOUR_BATCH: usize = 1000;
 
 pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
-    let run = open(&arguments.run, &device::open(&arguments.device)?)?;
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sample.png"));
-    let bar = output::bar(arguments.count, "sampling");
-    let mut parts = Vec::new();
-    for first in (0..arguments.count).step_by(EVALUATION_BATCH) {
-        let count = EVALUATION_BATCH.min(arguments.count - first);
-        let request = SampleRequest { first: first as u64, ..SampleRequest::new(arguments.seed, count) };
-        parts.push(run.model.sample(&request)?.to_device(&Device::Cpu)?);
-        bar.inc(count as u64);
-    }
-    bar.finish_and_clear();
-    if parts.is_empty() {
+    let device = device::open(&arguments.device)?;
+    let run =
+        if arguments.raw { Run::open_raw(&arguments.run, &device)? } else { open(&arguments.run, &device)? };
+    let count = arguments.count;
+    if count == 0 {
         return Err(Failure::new("nothing to do: -n is 0"));
     }
-    output::write_images(&out, &Tensor::cat(&parts, 0)?, None, 0)?;
-    Ok(format!("{} images in {}\n", arguments.count, out.display()))
+    let labels = arguments.labels.as_ref().map(|labels| labels.in_turn(count));
+    let bar = output::bar(count, "sampling");
+    let mut parts = Vec::new();
+    for first in (0..count).step_by(EVALUATION_BATCH) {
+        let rows = first..count.min(first + EVALUATION_BATCH);
+        let request = SampleRequest {
+            first: first as u64,
+            labels: labels.as_ref().map(|labels| labels[rows.clone()].to_vec()),
+            truncation: arguments.truncation,
+            ..SampleRequest::new(arguments.seed, rows.len())
+        };
+        parts.push(run.model.sample(&request)?.to_device(&Device::Cpu)?);
+        bar.inc(rows.len() as u64);
+    }
+    bar.finish_and_clear();
+    let images = Tensor::cat(&parts, 0)?;
+    if arguments.neighbours {
+        return neighbours(&run, &images, arguments);
+    }
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sample.png"));
+    output::write_images(&out, &images, labels.as_deref(), 0)?;
+    Ok(format!("{count} images in {}\n", out.display()))
+}
+
+/// Writes each image above the training image that is nearest to it.
+fn neighbours(run: &Run, images: &Tensor, arguments: &SampleArguments) -> Result<String, Failure> {
+    let training = data(run, arguments.data_dir.as_ref())?.train;
+    let bar = output::bar(training.len(), "searching the training images");
+    let batches = training.batches(NEIGHBOUR_BATCH, &Device::Cpu)?.map(|batch| batch.map_err(Failure::from));
+    let nearest = nearest(images, batches, |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    let found: Vec<Tensor> = nearest.iter().map(|neighbour| neighbour.image.clone()).collect();
+    let found = Tensor::stack(&found, 0)?;
+    let mut rows = Vec::new();
+    for first in (0..images.dim(0)?).step_by(COLUMNS) {
+        let count = COLUMNS.min(images.dim(0)? - first);
+        for part in [images, &found] {
+            rows.push(part.narrow(0, first, count)?.pad_with_zeros(0, 0, COLUMNS - count)?);
+        }
+    }
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("neighbours.png"));
+    output::write_images(&out, &Tensor::cat(&rows, 0)?, None, 0)?;
+    let mut distances: Vec<f64> = nearest.iter().map(|neighbour| neighbour.distance).collect();
+    distances.sort_by(f64::total_cmp);
+    Ok(format!(
+        "{} images, each above the nearest of {} training images, in {}\ndistance (root mean square of pixel differences): least {:.3}, median {:.3}\n",
+        images.dim(0)?,
+        training.len(),
+        out.display(),
+        distances[0],
+        distances[distances.len() / 2]
+    ))
 }
 
 pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Failure> {
@@ -43,7 +89,7 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
         let batch = batch?;
         let means = latent.encode(&batch.images, batch.labels.as_ref())?.mean;
         rows.push(batch.images.clone());
-        rows.push(latent.decode(&means, batch.labels.as_ref())?);
+        rows.push(run.model.generate(&means, batch.labels.as_ref())?);
         // A short last row is filled up, so that every reconstruction stands below its image.
         if batch.len() < COLUMNS && rows.len() > 2 {
             for row in rows.iter_mut().rev().take(2) {

@@ -50,11 +50,12 @@ impl Run {
     fn new(recipe: Recipe, device: &Device) -> Result<Self, Failure> {
         let data = waxwork_data::load(&recipe.data)?;
         let length = recipe.train.length(data.train.len())?;
-        let image = data.info.shape;
-        let model = recipe.model.build(image, ParamSet::fresh(recipe.train.seed, device))?;
+        let (image, classes) = (data.info.shape, data.info.classes.len());
+        let model = recipe.model.build(image, classes, ParamSet::fresh(recipe.train.seed, device))?;
         let state =
             TrainingState::new(model.as_ref(), recipe.optimizer.clone(), recipe.train.seed, length.steps)?;
-        let shown = recipe.model.build(image, state.ema().unwrap_or_else(|| model.params().frozen()))?;
+        let shown =
+            recipe.model.build(image, classes, state.ema().unwrap_or_else(|| model.params().frozen()))?;
         Ok(Self { recipe, data, model, state, shown, best: None })
     }
 

@@ -27,6 +27,7 @@ mod loss;
 mod matmul;
 mod norm;
 mod real;
+mod resample;
 mod tile;
 mod weighted;
 
@@ -41,3 +42,4 @@ pub use linear::linear;
 pub use loss::{bce_with_logits_sum, gaussian_kl, reparameterize, softplus};
 pub use matmul::matmul;
 pub use norm::{batch_norm, batch_norm_with};
+pub use resample::{avg_pool2, translate, upsample2};

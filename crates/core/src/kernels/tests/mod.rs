@@ -9,6 +9,7 @@ mod losses;
 mod norms;
 mod optimiser;
 mod products;
+mod resamplings;
 
 use candle_core::{DType, Device, Tensor, Var};
 

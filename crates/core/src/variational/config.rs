@@ -1,11 +1,12 @@
 //! What a VAE can be told.
 
 use serde::{Deserialize, Serialize};
-use waxwork_core::kernels::Activation;
-use waxwork_core::layers::WeightInit;
-use waxwork_core::likelihood::LikelihoodConfig;
-use waxwork_core::nets::Style;
-use waxwork_core::{Error, Result};
+
+use crate::kernels::Activation;
+use crate::layers::WeightInit;
+use crate::likelihood::LikelihoodConfig;
+use crate::nets::Style;
+use crate::{Error, Result};
 
 /// A VAE's networks, its observation model and its objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct VaeConfig {
     pub init: WeightInit,
     /// p(x | z).
     pub likelihood: LikelihoodConfig,
+    /// p(z).
+    #[serde(skip_serializing_if = "Prior::is_standard")]
+    pub prior: Prior,
     /// Weight of the KL term (β-VAE, Higgins et al. 2017); 1 is the evidence lower bound.
     pub beta: f64,
     /// Steps over which that weight rises from zero in a line.
@@ -29,6 +33,23 @@ pub struct VaeConfig {
     pub free_bits: f64,
     /// Draws per image in the importance-weighted bound (Burda et al. 2016); 1 is the VAE.
     pub importance_samples: usize,
+}
+
+/// The distribution of latents before an image is seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prior {
+    /// Standard normal.
+    #[default]
+    Standard,
+    /// A diagonal Gaussian of the label's own, learned (Sohn et al. 2015); for the conditional family.
+    Label,
+}
+
+impl Prior {
+    fn is_standard(&self) -> bool {
+        *self == Self::Standard
+    }
 }
 
 /// The shape of encoder and decoder; the decoder mirrors the encoder.
@@ -60,6 +81,7 @@ impl Default for VaeConfig {
             activation: Activation::Relu,
             init: WeightInit::Pytorch,
             likelihood: LikelihoodConfig::default(),
+            prior: Prior::Standard,
             beta: 1.0,
             kl_warmup_steps: 0,
             free_bits: 0.0,
@@ -69,20 +91,23 @@ impl Default for VaeConfig {
 }
 
 impl VaeConfig {
-    pub(crate) fn style(&self) -> Style {
-        Style { init: self.init, activation: self.activation }
+    pub(super) fn style(&self) -> Style {
+        Style { weights: self.init.into(), activation: self.activation }
     }
 
-    /// Checks every value.
+    /// Checks every value, for a model of so many classes; 0 if it knows no labels.
     ///
     /// # Errors
     /// [`Error::Config`] names the key and what would be right.
-    pub fn validate(&self) -> Result<()> {
+    pub fn validate(&self, classes: usize) -> Result<()> {
         let fail = |key: &str, reason: &str| {
             Err(Error::Config { key: format!("model.{key}"), reason: reason.into() })
         };
         if self.latent_dim == 0 {
             return fail("latent_dim", "must be at least 1");
+        }
+        if self.prior == Prior::Label && classes == 0 {
+            return fail("prior", "a prior that depends on the label needs the conditional family, cvae");
         }
         let widths = match &self.network {
             Network::Mlp { hidden } => hidden.clone(),

@@ -1,0 +1,126 @@
+//! The conditional generative adversarial network: the label by concatenation (Mirza & Osindero 2014), by projection
+//! (Miyato & Koyama 2018), or with an auxiliary classifier (Odena et al. 2017).
+//!
+//! ```
+//! use waxwork_cgan::{Cgan, CganConfig};
+//! use waxwork_core::{Device, GenerativeModel, ImageShape, ParamSet, SampleRequest};
+//!
+//! let params = ParamSet::fresh(0, &Device::Cpu);
+//! let cgan = Cgan::new(CganConfig::default(), ImageShape::new(1, 28, 28), 10, params)?;
+//! let sevens = SampleRequest { labels: Some(vec![7; 16]), ..SampleRequest::new(0, 16) };
+//! assert_eq!(cgan.sample(&sevens)?.dims(), [16, 1, 28, 28]);
+//! # Ok::<(), waxwork_core::Error>(())
+//! ```
+
+use waxwork_core::adversarial::{Players, augment, to_signed};
+use waxwork_core::layers::Mode;
+use waxwork_core::loss::cross_entropy;
+use waxwork_core::model::ModelInfo;
+use waxwork_core::{
+    Batch, Error, GenerativeModel, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext, Tensor,
+    Trainable,
+};
+
+pub use waxwork_core::adversarial::{
+    AdversarialLoss, Augmentation, Conditioning, DISCRIMINATOR, DiscriminatorNetwork, DiscriminatorNorm,
+    GENERATOR, GanConfig as CganConfig, GeneratorNetwork, Penalty,
+};
+
+/// A conditional generative adversarial network.
+#[derive(Clone, Debug)]
+pub struct Cgan {
+    config: CganConfig,
+    conditioning: Conditioning,
+    players: Players,
+}
+
+impl Cgan {
+    /// The model of `config` for images of shape `image` in `classes` classes, with its tensors from `params`. Without
+    /// [`CganConfig::conditioning`] the label is given by concatenation.
+    ///
+    /// # Errors
+    /// If the configuration makes no sense, there are no classes, or a stored set does not fit.
+    pub fn new(mut config: CganConfig, image: ImageShape, classes: usize, params: ParamSet) -> Result<Self> {
+        if classes == 0 {
+            return Err(Error::Unsupported("a cgan needs data with labels, and these have none".into()));
+        }
+        let conditioning = *config.conditioning.get_or_insert(Conditioning::Concatenation);
+        let players = Players::new("cgan", &config, image, classes, params)?;
+        Ok(Self { config, conditioning, players })
+    }
+
+    /// The auxiliary classifier's share of a player's loss: how badly it names the labels, weighted.
+    fn naming(&self, classes: Option<&Tensor>, labels: Option<&Tensor>) -> Result<Option<Tensor>> {
+        match (self.conditioning, classes, labels) {
+            (Conditioning::AuxiliaryClassifier { weight }, Some(logits), Some(labels)) => {
+                Ok(Some(cross_entropy(logits, labels)?.mean_all()?.affine(weight, 0.0)?))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Trainable for Cgan {
+    fn params(&self) -> &ParamSet {
+        &self.players.params
+    }
+
+    fn groups(&self) -> &[ParamGroup] {
+        &self.players.groups
+    }
+
+    fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
+        let (config, Players { generator, discriminator, frozen, info, params, .. }) =
+            (&self.config, &self.players);
+        let one_hot = info.one_hot(batch.labels.as_ref(), params.dtype())?;
+        let labels = one_hot.as_ref();
+        let latents = ctx.normal("latent", batch.len(), config.latent_dim)?;
+        let generated = generator.forward(&latents, labels, ctx.train())?;
+        let generated = augment(&generated, &config.augment, &ctx.stream("augment/generated"))?;
+        let real = augment(&to_signed(&batch.images)?, &config.augment, &ctx.stream("augment/real"))?;
+
+        let on_real = discriminator.forward(&real, labels, ctx.train())?;
+        let on_generated = discriminator.forward(&generated.detach(), labels, ctx.train())?.logits;
+        ctx.log("logits/real", &on_real.logits.mean_all()?)?;
+        ctx.log("logits/generated", &on_generated.mean_all()?)?;
+        let game = config.loss.discriminator(&on_real.logits, &on_generated, config.label_smoothing)?;
+        // Only real images teach the classifier: what the generator makes early on belongs to no class.
+        let naming = self.naming(on_real.classes.as_ref(), labels)?;
+        let game = naming.as_ref().map_or(Ok(game.clone()), |naming| &game + naming)?;
+        let loss = match config.penalty {
+            None => Loss::new("discriminator", game),
+            Some(penalty) => {
+                let both = (discriminator, frozen);
+                penalty.add_to(game, both, &real, &generated.detach(), labels, ctx)?
+            }
+        };
+        ctx.update(&[DISCRIMINATOR], named(loss, "naming/real", naming.as_ref()))?;
+
+        if !(ctx.step() + 1).is_multiple_of(config.n_critic) {
+            return Ok(());
+        }
+        let on_generated = frozen.forward(&generated, labels, Mode::Frozen)?;
+        let game = config.loss.generator(&on_generated.logits)?;
+        let naming = self.naming(on_generated.classes.as_ref(), labels)?;
+        let total = naming.as_ref().map_or(Ok(game.clone()), |naming| &game + naming)?;
+        ctx.update(&[GENERATOR], named(Loss::new("generator", total), "naming/generated", naming.as_ref()))
+    }
+}
+
+/// The loss with a term of its own name, where there is one.
+fn named(loss: Loss, name: &'static str, term: Option<&Tensor>) -> Loss {
+    match term {
+        Some(term) => loss.term(name, term),
+        None => loss,
+    }
+}
+
+impl GenerativeModel for Cgan {
+    fn info(&self) -> &ModelInfo {
+        &self.players.info
+    }
+
+    fn generate(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+        self.players.generate(latents, labels)
+    }
+}

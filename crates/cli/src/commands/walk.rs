@@ -1,0 +1,102 @@
+//! `waxwork interpolate` and `waxwork traverse`: ways through latent space as pictures.
+
+use waxwork_core::rng::Stream;
+use waxwork_core::{DType, Device, Tensor, device, kernels, latent};
+use waxwork_models::Run;
+
+use crate::args::{InterpolateArguments, TraverseArguments};
+use crate::commands::latents::generate;
+use crate::commands::sample::open;
+use crate::failure::Failure;
+use crate::output;
+
+/// Images per row.
+const STEPS: usize = 10;
+/// How far a traversal goes to either side, in standard deviations.
+const REACH: f64 = 3.0;
+/// Rows of a traversal if none are named.
+const DIMS: u32 = 10;
+
+pub(crate) fn interpolate(arguments: &InterpolateArguments) -> Result<String, Failure> {
+    let device = device::open(&arguments.device)?;
+    let run = open(&arguments.run, &device)?;
+    let info = run.model.info();
+    let labels = arguments.labels.as_ref().map(|labels| labels.0.clone());
+    let ends = match (labels.as_deref(), info.classes) {
+        (None, 0) => None,
+        (Some(_), 0) => return Err(no_labels(&run)),
+        (None, _) => Some((0, 0)),
+        (Some(&[label]), _) => Some((label, label)),
+        (Some(&[from, to]), _) => Some((from, to)),
+        (Some(_), _) => return Err(Failure::new("--labels takes one label, or two to go between")),
+    };
+    let stream = Stream::new(arguments.seed, "sample", 0);
+    let numbers: Vec<u64> = (0..2 * arguments.rows as u64).collect();
+    let noise = stream.normal(&numbers, info.latent_dim, &device)?;
+    let mut latents = Vec::new();
+    for row in 0..arguments.rows {
+        let from = noise.get(2 * row)?;
+        let to = if arguments.fixed_latent { from.clone() } else { noise.get(2 * row + 1)? };
+        for step in 0..STEPS {
+            latents.push(latent::slerp(&from, &to, step as f64 / (STEPS - 1) as f64)?);
+        }
+    }
+    if latents.is_empty() {
+        return Err(Failure::new("nothing to do: -n is 0"));
+    }
+    let mixtures = match ends {
+        None => None,
+        Some((from, to)) => {
+            let ends = info.one_hot(Some(&Tensor::new(&[from, to], &device)?), DType::F32)?;
+            let Some(ends) = ends else { return Err(no_labels(&run)) };
+            let shares = (0..latents.len()).map(|i| (i % STEPS) as f32 / (STEPS - 1) as f32);
+            let shares: Vec<f32> = shares.flat_map(|share| [1.0 - share, share]).collect();
+            Some(kernels::matmul(&Tensor::from_vec(shares, (latents.len(), 2), &device)?, &ends)?)
+        }
+    };
+    let latents = run.model.latents(&Tensor::stack(&latents, 0)?, mixtures.as_ref())?;
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("interpolation.png"));
+    output::write_images(&out, &generate(&run, &latents, mixtures.as_ref())?, None, 0)?;
+    Ok(format!("{} rows of {STEPS} images in {}\n", arguments.rows, out.display()))
+}
+
+pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure> {
+    let device = device::open(&arguments.device)?;
+    let run = open(&arguments.run, &device)?;
+    let info = run.model.info();
+    let size = info.latent_dim;
+    let dims =
+        arguments.dims.as_ref().map_or_else(|| (0..DIMS.min(size as u32)).collect(), |dims| dims.0.clone());
+    if let Some(dim) = dims.iter().find(|&&dim| dim as usize >= size) {
+        return Err(Failure::new(format!("there is no latent value {dim}: they are 0 to {}", size - 1)));
+    }
+    let start = match arguments.seed {
+        Some(seed) => Stream::new(seed, "sample", 0).normal(&[0], size, &Device::Cpu)?.get(0)?,
+        None => Tensor::zeros(size, DType::F32, &Device::Cpu)?,
+    };
+    let start: Vec<f32> = start.to_vec1()?;
+    let mut values = Vec::new();
+    for &dim in &dims {
+        for step in 0..STEPS {
+            let mut row = start.clone();
+            row[dim as usize] = (REACH * (2.0 * step as f64 / (STEPS - 1) as f64 - 1.0)) as f32;
+            values.extend(row);
+        }
+    }
+    let count = dims.len() * STEPS;
+    let labels = match (arguments.label, info.classes) {
+        (None, 0) => None,
+        (Some(_), 0) => return Err(no_labels(&run)),
+        (label, _) => Some(Tensor::new(vec![label.unwrap_or(0); count], &device)?),
+    };
+    let noise = Tensor::from_vec(values, (count, size), &device)?;
+    let latents = run.model.latents(&noise, labels.as_ref())?;
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("traversal.png"));
+    output::write_images(&out, &generate(&run, &latents, labels.as_ref())?, None, 0)?;
+    let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
+    Ok(format!("rows: latent values {}, from −3 to 3, in {}\n", dims.join(", "), out.display()))
+}
+
+fn no_labels(run: &Run) -> Failure {
+    Failure::new(format!("this model knows no labels: a {} is unconditional", run.info.model.family))
+}

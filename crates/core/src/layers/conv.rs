@@ -1,0 +1,106 @@
+//! Convolutional layers.
+
+use candle_core::Tensor;
+
+use super::{Mode, Weight, WeightStyle};
+use crate::Result;
+use crate::dual::Dual;
+use crate::kernels;
+use crate::params::Scope;
+
+/// The geometry of a square convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvGeometry {
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Zeros added on every side.
+    pub padding: usize,
+}
+
+impl ConvGeometry {
+    /// Kernel 4, stride 2, padding 1: halves (or, transposed, doubles) height and width (Radford et al. 2016).
+    pub const HALVE: Self = Self { kernel: 4, stride: 2, padding: 1 };
+    /// Kernel 3, stride 1, padding 1: keeps height and width.
+    pub const SAME: Self = Self { kernel: 3, stride: 1, padding: 1 };
+    /// Kernel 1: mixes channels only.
+    pub const POINT: Self = Self { kernel: 1, stride: 1, padding: 0 };
+}
+
+/// 2-D cross-correlation: `(N, inputs, H, W)` → `(N, outputs, H', W')`.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    weight: Weight,
+    bias: Option<Tensor>,
+    geometry: ConvGeometry,
+}
+
+impl Conv2d {
+    /// `weight` is `(outputs, inputs, kernel, kernel)`. Leave the bias out before a batch norm.
+    pub fn new(
+        mut scope: Scope<'_>,
+        inputs: usize,
+        outputs: usize,
+        geometry: ConvGeometry,
+        bias: bool,
+        style: impl Into<WeightStyle>,
+    ) -> Result<Self> {
+        let WeightStyle { init, spectral_norm } = style.into();
+        let ConvGeometry { kernel, .. } = geometry;
+        let (fan_in, fan_out) = (inputs * kernel * kernel, outputs * kernel * kernel);
+        let shape = [outputs, inputs, kernel, kernel];
+        let weight = Weight::new(&mut scope, &shape, init.weight(fan_in, fan_out), spectral_norm)?;
+        let bias = bias.then(|| scope.weight("bias", outputs, init.bias(fan_in))).transpose()?;
+        Ok(Self { weight, bias, geometry })
+    }
+
+    /// `(N, inputs, H, W)` → `(N, outputs, H', W')`.
+    pub fn forward(&self, x: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+        Ok(self.propagate(&Dual::constant(x.clone()), mode)?.value)
+    }
+
+    /// The same for a value with its directional derivative.
+    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+        let ConvGeometry { stride, padding, .. } = self.geometry;
+        let weight = self.weight.in_mode(mode)?;
+        x.affine(|x, bias| {
+            let bias = self.bias.as_ref().filter(|_| bias);
+            kernels::conv2d(x, &weight, bias, stride, padding)
+        })
+    }
+}
+
+/// Transposed 2-D convolution: `(N, inputs, H, W)` → `(N, outputs, H', W')`.
+#[derive(Clone, Debug)]
+pub struct ConvTranspose2d {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    geometry: ConvGeometry,
+}
+
+impl ConvTranspose2d {
+    /// `weight` is `(inputs, outputs, kernel, kernel)`. Leave the bias out before a batch norm.
+    pub fn new(
+        mut scope: Scope<'_>,
+        inputs: usize,
+        outputs: usize,
+        geometry: ConvGeometry,
+        bias: bool,
+        init: super::WeightInit,
+    ) -> Result<Self> {
+        let ConvGeometry { kernel, .. } = geometry;
+        // PyTorch takes dimension 1 of the weight for the fan-in, which is the output here.
+        let (fan_in, fan_out) = (outputs * kernel * kernel, inputs * kernel * kernel);
+        let weight =
+            scope.weight("weight", (inputs, outputs, kernel, kernel), init.weight(fan_in, fan_out))?;
+        let bias = bias.then(|| scope.weight("bias", outputs, init.bias(fan_in))).transpose()?;
+        Ok(Self { weight, bias, geometry })
+    }
+
+    /// `(N, inputs, H, W)` → `(N, outputs, H', W')`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let ConvGeometry { stride, padding, .. } = self.geometry;
+        kernels::conv_transpose2d(x, &self.weight, self.bias.as_ref(), stride, padding, 0)
+    }
+}

@@ -1,0 +1,43 @@
+//! The linear layer.
+
+use candle_core::Tensor;
+
+use super::{Mode, Weight, WeightStyle};
+use crate::Result;
+use crate::dual::Dual;
+use crate::kernels::{self, Activation};
+use crate::params::Scope;
+
+/// `y = x Wᵀ + b`: `(N, inputs)` → `(N, outputs)`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Weight,
+    bias: Tensor,
+}
+
+impl Linear {
+    /// `weight` is `(outputs, inputs)`, `bias` is `(outputs)`.
+    pub fn new(
+        mut scope: Scope<'_>,
+        inputs: usize,
+        outputs: usize,
+        style: impl Into<WeightStyle>,
+    ) -> Result<Self> {
+        let WeightStyle { init, spectral_norm } = style.into();
+        let start = init.weight(inputs, outputs);
+        let weight = Weight::new(&mut scope, &[outputs, inputs], start, spectral_norm)?;
+        let bias = scope.weight("bias", outputs, init.bias(inputs))?;
+        Ok(Self { weight, bias })
+    }
+
+    /// `(N, inputs)` → `(N, outputs)`, activated.
+    pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode<'_>) -> Result<Tensor> {
+        kernels::linear(x, &self.weight.in_mode(mode)?, Some(&self.bias), activation)
+    }
+
+    /// The same without an activation, for a value with its directional derivative.
+    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+        let weight = self.weight.in_mode(mode)?;
+        x.affine(|x, bias| kernels::linear(x, &weight, bias.then_some(&self.bias), Activation::Identity))
+    }
+}

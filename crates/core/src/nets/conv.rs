@@ -1,0 +1,112 @@
+//! Stacks of strided convolutions that halve or double height and width at each layer (DCGAN, Radford et al. 2016).
+
+use candle_core::Tensor;
+
+use super::Style;
+use crate::dual::Dual;
+use crate::kernels::Activation;
+use crate::layers::{BatchNorm, Conv2d, ConvGeometry, ConvTranspose2d, Mode, Norm, NormKind};
+use crate::params::Scope;
+use crate::{Error, Result};
+
+/// Convolutions that each halve height and width (4×4, stride 2), activated; the discriminator's half of DCGAN,
+/// so batch norm, where asked for, is on every layer but the first.
+#[derive(Clone, Debug)]
+pub struct ConvDown {
+    layers: Vec<(Conv2d, Option<BatchNorm>)>,
+    activation: Activation,
+}
+
+impl ConvDown {
+    /// One layer per entry of `channels`, named `0.conv`, `0.norm`, … below `scope`.
+    pub fn new(
+        mut scope: Scope<'_>,
+        inputs: usize,
+        channels: &[usize],
+        batch_norm: bool,
+        style: Style,
+    ) -> Result<Self> {
+        let mut layers = Vec::with_capacity(channels.len());
+        let mut inputs = inputs;
+        for (i, &outputs) in channels.iter().enumerate() {
+            let mut scope = scope.enter(i);
+            let normed = batch_norm && i > 0;
+            let (geometry, weights) = (ConvGeometry::HALVE, style.weights);
+            let conv = Conv2d::new(scope.enter("conv"), inputs, outputs, geometry, !normed, weights)?;
+            let norm = normed.then(|| BatchNorm::new(scope.enter("norm"), outputs)).transpose()?;
+            layers.push((conv, norm));
+            inputs = outputs;
+        }
+        Ok(Self { layers, activation: style.activation })
+    }
+
+    /// `(N, inputs, H, W)` → `(N, channels, H / 2^layers, W / 2^layers)`.
+    pub fn forward(&self, x: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+        Ok(self.propagate(&Dual::constant(x.clone()), mode)?.value)
+    }
+
+    /// The same for a value with its directional derivative, which batch norm does not let through.
+    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+        let mut x = x.clone();
+        for (conv, norm) in &self.layers {
+            x = conv.propagate(&x, mode)?;
+            x = match (norm, &x.tangent) {
+                (None, _) => x.activate(self.activation)?,
+                (Some(norm), None) => Dual::constant(norm.forward(&x.value, self.activation, mode)?),
+                (Some(_), Some(_)) => {
+                    return Err(Error::Unsupported("a gradient penalty through batch norm".into()));
+                }
+            };
+        }
+        Ok(x)
+    }
+}
+
+/// Transposed convolutions that each double height and width; all but the last are normalised where asked for and
+/// activated. The generator's half of DCGAN; the output is linear.
+#[derive(Clone, Debug)]
+pub struct ConvUp {
+    layers: Vec<(ConvTranspose2d, Norm)>,
+    activation: Activation,
+}
+
+impl ConvUp {
+    /// `inputs` → `channels[0]` → … → `channels.last()`, named `0.conv`, `0.norm`, … below `scope`.
+    pub fn new(
+        mut scope: Scope<'_>,
+        inputs: usize,
+        channels: &[usize],
+        norm: NormKind,
+        style: Style,
+    ) -> Result<Self> {
+        let mut layers = Vec::with_capacity(channels.len());
+        let mut inputs = inputs;
+        for (i, &outputs) in channels.iter().enumerate() {
+            let mut scope = scope.enter(i);
+            let norm = if i + 1 < channels.len() { norm } else { NormKind::None };
+            let (geometry, bias) = (ConvGeometry::HALVE, norm == NormKind::None);
+            let conv = ConvTranspose2d::new(
+                scope.enter("conv"),
+                inputs,
+                outputs,
+                geometry,
+                bias,
+                style.weights.init,
+            )?;
+            layers.push((conv, Norm::new(scope.enter("norm"), norm, outputs)?));
+            inputs = outputs;
+        }
+        Ok(Self { layers, activation: style.activation })
+    }
+
+    /// `(N, inputs, h, w)` → `(N, outputs, h · 2^layers, w · 2^layers)`. `labels` is one-hot, where the norm needs it.
+    pub fn forward(&self, x: &Tensor, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Tensor> {
+        let last = self.layers.len().saturating_sub(1);
+        let mut x = x.clone();
+        for (i, (conv, norm)) in self.layers.iter().enumerate() {
+            let activation = if i < last { self.activation } else { Activation::Identity };
+            x = norm.forward(&conv.forward(&x)?, labels, activation, mode)?;
+        }
+        Ok(x)
+    }
+}

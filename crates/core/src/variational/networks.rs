@@ -1,0 +1,161 @@
+//! Encoder, decoder and prior.
+
+use candle_core::Tensor;
+
+use super::config::{Network, VaeConfig};
+use crate::Result;
+use crate::kernels::{self, Activation};
+use crate::layers::{Linear, Mode, NormKind};
+use crate::model::{ImageShape, Posterior};
+use crate::nets::{ConvDown, ConvUp, Mlp, halved};
+use crate::params::{Init, Scope};
+
+const KEY: &str = "model.network.channels";
+
+/// q(z | x): images to the mean and log-variance of a diagonal Gaussian. A label stands beside what the linear layers see.
+#[derive(Clone, Debug)]
+pub(super) struct Encoder {
+    down: Option<ConvDown>,
+    hidden: Mlp,
+    mean: Linear,
+    log_var: Linear,
+}
+
+impl Encoder {
+    pub(super) fn new(
+        mut scope: Scope<'_>,
+        config: &VaeConfig,
+        image: ImageShape,
+        classes: usize,
+    ) -> Result<Self> {
+        let style = config.style();
+        let (down, inputs, widths) = match &config.network {
+            Network::Mlp { hidden } => (None, image.len(), hidden.clone()),
+            Network::Conv { channels, hidden, batch_norm } => {
+                let (height, width) = halved(image, channels.len(), KEY)?;
+                let down = ConvDown::new(scope.enter("down"), image.channels, channels, *batch_norm, style)?;
+                (Some(down), last(channels) * height * width, vec![*hidden])
+            }
+        };
+        let hidden = Mlp::new(scope.enter("hidden"), inputs + classes, &widths, style)?;
+        let mean = Linear::new(scope.enter("mean"), hidden.outputs(), config.latent_dim, config.init)?;
+        let log_var = Linear::new(scope.enter("log_var"), hidden.outputs(), config.latent_dim, config.init)?;
+        Ok(Self { down, hidden, mean, log_var })
+    }
+
+    /// `(N, C, H, W)` and one-hot labels `(N, classes)` → mean and log-variance, `(N, latent_dim)` each.
+    pub(super) fn forward(
+        &self,
+        images: &Tensor,
+        labels: Option<&Tensor>,
+        mode: Mode<'_>,
+    ) -> Result<Posterior> {
+        let features = match &self.down {
+            Some(down) => down.forward(images, mode)?.flatten_from(1)?,
+            None => images.flatten_from(1)?,
+        };
+        let hidden = self.hidden.forward(&beside(&features, labels)?, mode)?;
+        Ok(Posterior {
+            mean: self.mean.forward(&hidden, Activation::Identity, mode)?,
+            log_var: self.log_var.forward(&hidden, Activation::Identity, mode)?,
+        })
+    }
+}
+
+/// The network of p(x | z): latents to the parameters of the observation model. A label stands beside the latent.
+#[derive(Clone, Debug)]
+pub(super) struct Decoder {
+    hidden: Mlp,
+    output: Linear,
+    up: Option<Up>,
+    image: ImageShape,
+}
+
+/// The convolutional half of a decoder, and the shape `(channels, height, width)` that it starts from.
+#[derive(Clone, Debug)]
+struct Up {
+    convs: ConvUp,
+    start: (usize, usize, usize),
+    activation: Activation,
+}
+
+impl Decoder {
+    pub(super) fn new(
+        mut scope: Scope<'_>,
+        config: &VaeConfig,
+        image: ImageShape,
+        classes: usize,
+    ) -> Result<Self> {
+        let style = config.style();
+        let (widths, outputs, up) = match &config.network {
+            Network::Mlp { hidden } => (hidden.iter().rev().copied().collect(), image.len(), None),
+            Network::Conv { channels, hidden, batch_norm } => {
+                let (height, width) = halved(image, channels.len(), KEY)?;
+                let start = (last(channels), height, width);
+                let mut outputs: Vec<usize> = channels.iter().rev().skip(1).copied().collect();
+                outputs.push(image.channels);
+                let norm = if *batch_norm { NormKind::Batch } else { NormKind::None };
+                let convs = ConvUp::new(scope.enter("up"), start.0, &outputs, norm, style)?;
+                let up = Up { convs, start, activation: style.activation };
+                (vec![*hidden], start.0 * height * width, Some(up))
+            }
+        };
+        let hidden = Mlp::new(scope.enter("hidden"), config.latent_dim + classes, &widths, style)?;
+        let output = Linear::new(scope.enter("output"), hidden.outputs(), outputs, config.init)?;
+        Ok(Self { hidden, output, up, image })
+    }
+
+    /// `(N, latent_dim)` and one-hot labels `(N, classes)` → `(N, C, H, W)`, unbounded.
+    pub(super) fn forward(
+        &self,
+        latents: &Tensor,
+        labels: Option<&Tensor>,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        let hidden = self.hidden.forward(&beside(latents, labels)?, mode)?;
+        let output = self.output.forward(&hidden, Activation::Identity, mode)?;
+        let n = output.dim(0)?;
+        match &self.up {
+            None => Ok(output.reshape(self.image.batch(n))?),
+            Some(Up { convs, start: (channels, height, width), activation }) => {
+                let start = kernels::activate(&output, *activation)?;
+                convs.forward(&start.reshape((n, *channels, *height, *width))?, None, mode)
+            }
+        }
+    }
+}
+
+/// p(z | y): a diagonal Gaussian a class, the standard one to begin with.
+#[derive(Clone, Debug)]
+pub(super) struct LabelPrior {
+    mean: Tensor,
+    log_var: Tensor,
+}
+
+impl LabelPrior {
+    pub(super) fn new(mut scope: Scope<'_>, classes: usize, latent_dim: usize) -> Result<Self> {
+        Ok(Self {
+            mean: scope.weight("mean", (classes, latent_dim), Init::Constant(0.0))?,
+            log_var: scope.weight("log_var", (classes, latent_dim), Init::Constant(0.0))?,
+        })
+    }
+
+    /// One-hot labels `(N, classes)` → mean and log-variance, `(N, latent_dim)` each.
+    pub(super) fn forward(&self, labels: &Tensor) -> Result<Posterior> {
+        Ok(Posterior {
+            mean: kernels::matmul(labels, &self.mean)?,
+            log_var: kernels::matmul(labels, &self.log_var)?,
+        })
+    }
+}
+
+fn beside(features: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+    Ok(match labels {
+        Some(labels) => Tensor::cat(&[features, labels], 1)?,
+        None => features.clone(),
+    })
+}
+
+fn last(channels: &[usize]) -> usize {
+    channels.last().copied().unwrap_or_default()
+}

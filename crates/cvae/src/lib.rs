@@ -1,0 +1,72 @@
+//! The conditional variational autoencoder (Sohn et al. 2015): the label is given to encoder and decoder, and the prior is
+//! standard normal or depends on the label.
+//!
+//! ```
+//! use waxwork_core::{Device, GenerativeModel, ImageShape, ParamSet, SampleRequest};
+//! use waxwork_cvae::{Cvae, CvaeConfig};
+//!
+//! let params = ParamSet::fresh(0, &Device::Cpu);
+//! let cvae = Cvae::new(CvaeConfig::default(), ImageShape::new(1, 28, 28), 10, params)?;
+//! let sevens = SampleRequest { labels: Some(vec![7; 16]), ..SampleRequest::new(0, 16) };
+//! assert_eq!(cvae.sample(&sevens)?.dims(), [16, 1, 28, 28]);
+//! # Ok::<(), waxwork_core::Error>(())
+//! ```
+
+use waxwork_core::model::ModelInfo;
+use waxwork_core::variational::Variational;
+use waxwork_core::{
+    Batch, Error, GenerativeModel, ImageShape, LatentModel, ParamGroup, ParamSet, Result, StepContext,
+    Tensor, Trainable,
+};
+
+pub use waxwork_core::variational::{DECODER, ENCODER, Network, Prior, VaeConfig as CvaeConfig};
+
+/// A conditional variational autoencoder.
+#[derive(Clone, Debug)]
+pub struct Cvae(Variational);
+
+impl Cvae {
+    /// The model of `config` for images of shape `image` in `classes` classes, with its tensors from `params`.
+    ///
+    /// # Errors
+    /// If the configuration makes no sense, there are no classes, or a stored set does not fit.
+    pub fn new(config: CvaeConfig, image: ImageShape, classes: usize, params: ParamSet) -> Result<Self> {
+        if classes == 0 {
+            return Err(Error::Unsupported("a cvae needs data with labels, and these have none".into()));
+        }
+        Ok(Self(Variational::new("cvae", config, image, classes, params)?))
+    }
+}
+
+impl Trainable for Cvae {
+    fn params(&self) -> &ParamSet {
+        self.0.params()
+    }
+
+    fn groups(&self) -> &[ParamGroup] {
+        self.0.groups()
+    }
+
+    fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
+        let loss = self.0.objective(batch, ctx)?;
+        ctx.update(&[ENCODER, DECODER], loss)
+    }
+}
+
+impl GenerativeModel for Cvae {
+    fn info(&self) -> &ModelInfo {
+        self.0.info()
+    }
+
+    fn generate(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+        self.0.generate(latents, labels)
+    }
+
+    fn latents(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+        self.0.latents(noise, labels)
+    }
+
+    fn latent(&self) -> Option<&dyn LatentModel> {
+        Some(&self.0)
+    }
+}

@@ -1,0 +1,86 @@
+//! The training image that is nearest to a generated one: what a model that copies would be caught by.
+
+use waxwork_core::{Batch, Result, Tensor, kernels};
+
+/// A training image near a generated one.
+#[derive(Clone, Debug)]
+pub struct Neighbour {
+    /// Its number in the training split.
+    pub index: u64,
+    /// Root mean square of the differences of pixel values in [0, 1].
+    pub distance: f64,
+    /// `(C, H, W)` in [0, 1].
+    pub image: Tensor,
+}
+
+/// The nearest real image to each generated one, `(N, C, H, W)`; of several at the same distance the first. `progress` is
+/// told the real images done.
+///
+/// # Errors
+/// If a batch cannot be read or is of another shape, or there are no images.
+pub fn nearest<E: From<waxwork_core::Error>>(
+    generated: &Tensor,
+    real: impl IntoIterator<Item = Result<Batch, E>>,
+    mut progress: impl FnMut(usize),
+) -> Result<Vec<Neighbour>, E> {
+    let flat = generated.flatten_from(1).map_err(waxwork_core::Error::from)?;
+    let mut found: Vec<Neighbour> = Vec::new();
+    let mut done = 0;
+    for batch in real {
+        let batch = batch?;
+        let squares = squared_distances(&flat, &batch.images)?;
+        for (i, squares) in squares.iter().enumerate() {
+            let least = squares.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
+            let Some((place, &square)) = least else { continue };
+            let pixels = batch.images.elem_count() / batch.len();
+            let distance = (f64::from(square.max(0.0)) / pixels as f64).sqrt();
+            if found.get(i).is_some_and(|best| best.distance <= distance) {
+                continue;
+            }
+            let image = batch.images.get(place).map_err(waxwork_core::Error::from)?;
+            let neighbour = Neighbour { index: batch.indices[place], distance, image };
+            match found.get_mut(i) {
+                Some(best) => *best = neighbour,
+                None => found.push(neighbour),
+            }
+        }
+        done += batch.len();
+        progress(done);
+    }
+    if found.is_empty() {
+        return Err(waxwork_core::Error::Unsupported("there are no images to compare with".into()).into());
+    }
+    Ok(found)
+}
+
+/// ‖a − b‖² of every pair, as ‖a‖² − 2 a·b + ‖b‖².
+fn squared_distances(generated: &Tensor, real: &Tensor) -> Result<Vec<Vec<f32>>> {
+    let real = real.flatten_from(1)?;
+    let products = kernels::matmul(generated, &real.t()?)?.affine(-2.0, 0.0)?;
+    let a = generated.sqr()?.sum_keepdim(1)?;
+    let b = real.sqr()?.sum_keepdim(1)?.t()?;
+    Ok(products.broadcast_add(&a)?.broadcast_add(&b)?.to_vec2::<f32>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waxwork_core::Device;
+
+    #[test]
+    fn a_copy_is_found_and_its_distance_is_nought() {
+        let images =
+            |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap().reshape(((), 1, 1, 2)).unwrap();
+        let batch = |values: &[f32], first: u64| {
+            let images = images(values);
+            let indices = (first..first + images.dim(0).unwrap() as u64).collect();
+            Ok::<_, waxwork_core::Error>(Batch { images, labels: None, indices })
+        };
+        let real = [batch(&[0.0, 0.0, 1.0, 0.5], 0), batch(&[0.25, 0.75, 1.0, 0.5], 2)];
+        let found = nearest(&images(&[1.0, 0.5, 0.25, 0.25]), real, |_| {}).unwrap();
+        assert_eq!((found[0].index, found[0].distance), (1, 0.0));
+        assert_eq!(found[1].index, 0);
+        assert!((found[1].distance - 0.25).abs() < 1e-6);
+        assert_eq!(found[1].image.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [0.0, 0.0]);
+    }
+}

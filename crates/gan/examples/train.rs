@@ -1,0 +1,27 @@
+//! Trains a GAN on embedded digits with a loop of our own, and writes 100 samples: `samples.png`.
+
+use waxwork_core::optim::OptimizerConfig;
+use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, TrainingState, grid, store};
+use waxwork_data::{DataConfig, Loader, load};
+use waxwork_gan::{Gan, GanConfig};
+
+const SEED: u64 = 0;
+const STEPS: u64 = 1000;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let data = load(&DataConfig::named("digits"))?;
+    let gan = Gan::new(GanConfig::default(), data.info.shape, ParamSet::fresh(SEED, &Device::Cpu))?;
+    let mut state = TrainingState::new(&gan, OptimizerConfig::default(), SEED, STEPS)?;
+
+    let batches = Loader::new(&data.train, 64, SEED, &Device::Cpu, 0)?;
+    for batch in batches.take(STEPS as usize) {
+        let report = state.step(&gan, &batch?)?;
+        if report.step % 100 == 0 {
+            println!("step {}: {:?}", report.step, report.scalars);
+        }
+    }
+
+    let images = gan.sample(&SampleRequest::new(SEED, 100))?; // (100, 1, 28, 28) in [0, 1]
+    store::write("samples.png".as_ref(), &grid::grid(&images, 10)?.png()?)?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! The generative adversarial network (Goodfellow et al. 2014), from the MLP to DCGAN and residual networks.
+//!
+//! ```
+//! use waxwork_core::{Device, GenerativeModel, ImageShape, ParamSet, SampleRequest};
+//! use waxwork_gan::{Gan, GanConfig};
+//!
+//! let params = ParamSet::fresh(0, &Device::Cpu);
+//! let gan = Gan::new(GanConfig::default(), ImageShape::new(1, 28, 28), params)?;
+//! let images = gan.sample(&SampleRequest::new(7, 16))?;
+//! assert_eq!(images.dims(), [16, 1, 28, 28]);
+//! # Ok::<(), waxwork_core::Error>(())
+//! ```
+
+use waxwork_core::adversarial::{Players, augment, to_signed};
+use waxwork_core::layers::Mode;
+use waxwork_core::model::ModelInfo;
+use waxwork_core::{
+    Batch, Error, GenerativeModel, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext, Tensor,
+    Trainable,
+};
+
+pub use waxwork_core::adversarial::{
+    AdversarialLoss, Augmentation, DISCRIMINATOR, DiscriminatorNetwork, DiscriminatorNorm, GENERATOR,
+    GanConfig, GeneratorNetwork, Penalty,
+};
+
+/// A generative adversarial network.
+#[derive(Clone, Debug)]
+pub struct Gan {
+    config: GanConfig,
+    players: Players,
+}
+
+impl Gan {
+    /// The model of `config` for images of shape `image`, with its tensors from `params`.
+    ///
+    /// # Errors
+    /// If the configuration makes no sense, or a stored set does not fit it.
+    pub fn new(config: GanConfig, image: ImageShape, params: ParamSet) -> Result<Self> {
+        if config.conditioning.is_some() {
+            return Err(Error::Config {
+                key: "model.conditioning".into(),
+                reason: "a gan knows no labels; the conditional family is cgan".into(),
+            });
+        }
+        let players = Players::new("gan", &config, image, 0, params)?;
+        Ok(Self { config, players })
+    }
+}
+
+impl Trainable for Gan {
+    fn params(&self) -> &ParamSet {
+        &self.players.params
+    }
+
+    fn groups(&self) -> &[ParamGroup] {
+        &self.players.groups
+    }
+
+    fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
+        let (config, Players { generator, discriminator, frozen, .. }) = (&self.config, &self.players);
+        let latents = ctx.normal("latent", batch.len(), config.latent_dim)?;
+        let generated = generator.forward(&latents, None, ctx.train())?;
+        let generated = augment(&generated, &config.augment, &ctx.stream("augment/generated"))?;
+        let real = augment(&to_signed(&batch.images)?, &config.augment, &ctx.stream("augment/real"))?;
+
+        let on_real = discriminator.forward(&real, None, ctx.train())?.logits;
+        let on_generated = discriminator.forward(&generated.detach(), None, ctx.train())?.logits;
+        ctx.log("logits/real", &on_real.mean_all()?)?;
+        ctx.log("logits/generated", &on_generated.mean_all()?)?;
+        let game = config.loss.discriminator(&on_real, &on_generated, config.label_smoothing)?;
+        let loss = match config.penalty {
+            None => Loss::new("discriminator", game),
+            Some(penalty) => {
+                let both = (discriminator, frozen);
+                penalty.add_to(game, both, &real, &generated.detach(), None, ctx)?
+            }
+        };
+        ctx.update(&[DISCRIMINATOR], loss)?;
+
+        if !(ctx.step() + 1).is_multiple_of(config.n_critic) {
+            return Ok(());
+        }
+        let on_generated = frozen.forward(&generated, None, Mode::Frozen)?.logits;
+        ctx.update(&[GENERATOR], Loss::new("generator", config.loss.generator(&on_generated)?))
+    }
+}
+
+impl GenerativeModel for Gan {
+    fn info(&self) -> &ModelInfo {
+        &self.players.info
+    }
+
+    fn generate(&self, latents: &Tensor, _labels: Option<&Tensor>) -> Result<Tensor> {
+        self.players.generate(latents, None)
+    }
+}
