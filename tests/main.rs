@@ -8,6 +8,7 @@
 
 mod data;
 mod doctor;
+mod families;
 mod faults;
 mod resume;
 mod sample;

@@ -17,6 +17,8 @@ pub(crate) struct Call {
 pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waxwork"));
     command.args(arguments).stdin(Stdio::null()).env_remove("WAXWORK_DATA_DIR").env_remove("RUST_LOG");
+    // What the binary caches is kept between tests, but not among the user's own files.
+    command.env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
     command
 }
 
@@ -51,12 +53,17 @@ impl Call {
     }
 }
 
-/// A small run on embedded digits, with `more` arguments, in `folder`.
+/// A small VAE on embedded digits, with `more` arguments, in `folder`.
 pub(crate) fn small(folder: &Path, more: &[&str]) -> Vec<String> {
+    small_of("vae-digits", folder, more)
+}
+
+/// A small run of a recipe, with `more` arguments, in `folder`.
+pub(crate) fn small_of(recipe: &str, folder: &Path, more: &[&str]) -> Vec<String> {
     let out = folder.to_str().expect("a readable path");
     let base = [
         "train",
-        "vae-digits",
+        recipe,
         "--out",
         out,
         "-q",

@@ -297,6 +297,7 @@ pub(crate) struct DecodeArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   waxwork evaluate runs/RUN
+  waxwork evaluate runs/RUN --samples 10000
   waxwork evaluate runs/RUN --importance-samples 500 -n 1000 --json
 
 Writes RUN/metrics.json.")]
@@ -307,6 +308,12 @@ pub(crate) struct EvaluateArguments {
     /// Use only the first N test images [default: all]
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) count: Option<usize>,
+    /// Samples for the judge, a classifier that is trained on the real images once; 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    pub(crate) samples: usize,
+    /// Seed of the samples
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
     /// Draws per image for log p(x) by importance sampling; 0 leaves it out
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub(crate) importance_samples: usize,

@@ -2,11 +2,13 @@
 
 use serde::Serialize;
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{device, store};
-use waxwork_eval::{Likelihood, likelihood};
+use waxwork_core::{Device, LatentModel, SampleRequest, device, store};
+use waxwork_data::{Dataset, Split};
+use waxwork_eval::{Judge, JudgeInfo, Judged, Likelihood, judged, likelihood};
+use waxwork_models::Run;
 
 use crate::args::EvaluateArguments;
-use crate::commands::sample::{data, encoder, open};
+use crate::commands::sample::{data, open};
 use crate::failure::Failure;
 use crate::output;
 
@@ -14,30 +16,49 @@ use crate::output;
 #[derive(Serialize)]
 struct Metrics {
     version: String,
+    family: String,
+    seed: u64,
     data: String,
     data_identity: String,
     split: &'static str,
-    likelihood: Likelihood,
+    /// Of the model itself, where it has an encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    likelihood: Option<Likelihood>,
+    /// Of its samples, by a judge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples: Option<Samples>,
+}
+
+#[derive(Serialize)]
+struct Samples {
+    seed: u64,
+    judge: JudgeInfo,
+    #[serde(flatten)]
+    judged: Judged,
 }
 
 pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
-    let latent = encoder(&run)?;
     let data = data(&run, arguments.data_dir.as_ref())?;
     let test = arguments.count.map_or_else(|| data.test.clone(), |count| data.test.first(count));
-    let bar = output::bar(test.len(), "evaluating");
-    let batches = test.batches(EVALUATION_BATCH, &device)?.map(|batch| batch.map_err(Failure::from));
-    let likelihood =
-        likelihood(latent, batches, arguments.importance_samples, |done| bar.set_position(done as u64))?;
-    bar.finish_and_clear();
-
+    let latent = run.model.latent();
+    let judging = arguments.samples > 0 && !data.info.classes.is_empty();
+    if latent.is_none() && !judging {
+        return Err(Failure::new(format!(
+            "nothing to measure: a {} has no likelihood, and its samples need --samples and data with labels to judge them",
+            run.info.model.family
+        )));
+    }
     let metrics = Metrics {
         version: env!("CARGO_PKG_VERSION").into(),
-        data: data.info.name,
-        data_identity: data.info.identity,
+        family: run.info.model.family.clone(),
+        seed: run.info.seed,
+        data: data.info.name.clone(),
+        data_identity: data.info.identity.clone(),
         split: "test",
-        likelihood,
+        likelihood: latent.map(|latent| likelihood_of(latent, &test, arguments, &device)).transpose()?,
+        samples: judging.then(|| samples_of(&run, &data, arguments)).transpose()?,
     };
     let path = run.folder.path().join("metrics.json");
     let json = output::json(&metrics)?;
@@ -45,22 +66,93 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
     if arguments.json {
         return Ok(json);
     }
-    let measured = &metrics.likelihood;
-    let mut rows = vec![
-        ("test −ELBO", measured.neg_elbo),
-        ("  reconstruction", measured.reconstruction),
-        ("  KL", measured.kl),
-    ];
-    rows.extend(measured.neg_log_likelihood.map(|estimate| ("test −log p(x)", estimate)));
-    let rows: Vec<Vec<String>> =
-        rows.iter().map(|(name, estimate)| vec![(*name).to_owned(), format!("{estimate} nats")]).collect();
-    let draws = measured.importance_samples.map_or_else(String::new, |k| format!(", {k} importance samples"));
-    Ok(format!(
-        "{}({} on {} test images of {}{draws}; ± is one standard error)\nwritten to {}\n",
-        output::table(&rows),
-        measured.observation,
-        measured.images,
-        metrics.data,
-        path.display()
-    ))
+    Ok(format!("{}written to {}\n", describe(&metrics), path.display()))
+}
+
+fn likelihood_of(
+    latent: &dyn LatentModel,
+    test: &Split,
+    arguments: &EvaluateArguments,
+    device: &Device,
+) -> Result<Likelihood, Failure> {
+    let bar = output::bar(test.len(), "evaluating");
+    let batches = test.batches(EVALUATION_BATCH, device)?.map(|batch| batch.map_err(Failure::from));
+    let measured =
+        likelihood(latent, batches, arguments.importance_samples, |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    Ok(measured)
+}
+
+fn samples_of(run: &Run, limited: &Dataset, arguments: &EvaluateArguments) -> Result<Samples, Failure> {
+    // The judge learns from all the data, whatever the model was allowed to see.
+    let mut config = run.recipe.data.clone();
+    config.limit = None;
+    config.dir = arguments.data_dir.clone().or(config.dir);
+    let whole = if run.recipe.data.limit.is_some() { waxwork_data::load(&config)? } else { limited.clone() };
+    let bar = output::bar(0, "training the judge");
+    let judge = Judge::of(&whole, &waxwork_data::files::cache_dir()?, |done, most| {
+        bar.set_length(most);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+
+    let bar = output::bar(arguments.samples, "judging samples");
+    let (mut probabilities, mut asked) = (Vec::new(), Vec::new());
+    let classes = run.model.info().classes;
+    for first in (0..arguments.samples).step_by(EVALUATION_BATCH) {
+        let count = EVALUATION_BATCH.min(arguments.samples - first);
+        let request = SampleRequest { first: first as u64, ..SampleRequest::new(arguments.seed, count) };
+        let images = run.model.sample(&request)?.to_device(&Device::Cpu)?;
+        probabilities.extend(judge.probabilities(&judge.features(&images)?)?);
+        asked.extend((first..first + count).map(|number| (number % classes.max(1)) as u32));
+        bar.inc(count as u64);
+    }
+    bar.finish_and_clear();
+    let judged = judged(&probabilities, (classes > 0).then_some(asked.as_slice()));
+    Ok(Samples { seed: arguments.seed, judge: judge.info, judged })
+}
+
+fn describe(metrics: &Metrics) -> String {
+    let mut text = String::new();
+    let mut table = |rows: Vec<(&str, String)>, note: String| {
+        let rows: Vec<Vec<String>> =
+            rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+        text += &format!("{}({note})\n", output::table(&rows));
+    };
+    if let Some(measured) = &metrics.likelihood {
+        let mut rows = vec![
+            ("test −ELBO", measured.neg_elbo),
+            ("  reconstruction", measured.reconstruction),
+            ("  KL", measured.kl),
+        ];
+        rows.extend(measured.neg_log_likelihood.map(|estimate| ("test −log p(x)", estimate)));
+        let draws =
+            measured.importance_samples.map_or_else(String::new, |k| format!(", {k} importance samples"));
+        table(
+            rows.into_iter().map(|(name, estimate)| (name, format!("{estimate} nats"))).collect(),
+            format!(
+                "{} on {} test images of {}{draws}; ± is one standard error",
+                measured.observation, measured.images, metrics.data
+            ),
+        );
+    }
+    if let Some(Samples { judge, judged, .. }) = &metrics.samples {
+        let mut rows = Vec::new();
+        rows.extend(
+            judged.agreement.map(|share| ("agreement with the label", format!("{:.2} %", 100.0 * share))),
+        );
+        rows.push(("class entropy", format!("{:.3} nats", judged.class_entropy)));
+        rows.push(("judge score", format!("{:.2}", judged.judge_score)));
+        table(
+            rows,
+            format!(
+                "{} samples; judge {}, {:.2} % right on real test images of {}",
+                judged.images,
+                &judge.sha256[..8],
+                100.0 * judge.test_accuracy,
+                metrics.data
+            ),
+        );
+    }
+    text
 }

@@ -1,0 +1,276 @@
+//! The judge: a small convolutional classifier that is trained on a data set's real images, to say what a model's samples
+//! show. It is the same bits on every run, and is named by the hash of its weights.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use waxwork_core::adversarial::{Augmentation, augment};
+use waxwork_core::kernels::Activation;
+use waxwork_core::layers::{Linear, Mode, WeightInit};
+use waxwork_core::loss::cross_entropy;
+use waxwork_core::model::{EVALUATION_BATCH, ModelInfo};
+use waxwork_core::nets::{ConvDown, Style};
+use waxwork_core::optim::OptimizerConfig;
+use waxwork_core::{
+    Batch, Device, ImageShape, Loss, ParamGroup, ParamSet, StepContext, Tensor, Trainable, TrainingState,
+    store,
+};
+use waxwork_data::{Dataset, Loader, Split};
+
+use crate::{Error, Result};
+
+/// Counted up whenever another judge comes of the same data: part of its identity.
+const VERSION: u32 = 1;
+const SEED: u64 = 0;
+const BATCH: usize = 100;
+/// Training ends here at the latest.
+const STEPS: u64 = 3000;
+/// Steps between looks at the validation images.
+const LOOK_EVERY: u64 = 250;
+/// Validation images of a look.
+const LOOK_AT: usize = 2000;
+/// Training ends once so many of them are right.
+const ENOUGH: f64 = 0.995;
+/// Length of the vector of features.
+const FEATURES: usize = 128;
+
+/// Convolutions of stride 2 with batch norm, one hidden layer of features, a linear layer to the classes.
+#[derive(Clone, Debug)]
+struct Classifier {
+    info: ModelInfo,
+    params: ParamSet,
+    groups: Vec<ParamGroup>,
+    down: ConvDown,
+    hidden: Linear,
+    output: Linear,
+}
+
+impl Classifier {
+    fn new(image: ImageShape, classes: usize, mut params: ParamSet) -> waxwork_core::Result<Self> {
+        // As often as the size halves evenly down to at least 4×4: 7×7 of MNIST, 4×4 of CIFAR-10.
+        let halvings = (1..=4)
+            .take_while(|halvings| {
+                let size = 1 << halvings;
+                image.height.is_multiple_of(size)
+                    && image.width.is_multiple_of(size)
+                    && image.height.min(image.width) / size >= 4
+            })
+            .count();
+        let channels: Vec<usize> = (0..halvings).map(|i| (32 << i).min(128)).collect();
+        let style = Style { weights: WeightInit::Pytorch.into(), activation: Activation::Relu };
+        let down = ConvDown::new(params.root().enter("down"), image.channels, &channels, true, style)?;
+        let size = image.height / (1 << halvings) * (image.width / (1 << halvings));
+        let flat = channels.last().copied().unwrap_or(image.channels) * size;
+        let hidden = Linear::new(params.root().enter("hidden"), flat, FEATURES, style.weights)?;
+        let output = Linear::new(params.root().enter("output"), FEATURES, classes, style.weights)?;
+        let params = params.finish()?;
+        let groups = vec![params.group("classifier", "")];
+        let info = ModelInfo { family: "classifier".into(), image, latent_dim: 0, classes };
+        Ok(Self { info, params, groups, down, hidden, output })
+    }
+
+    /// `(N, C, H, W)` → features `(N, 128)`.
+    fn features(&self, images: &Tensor, mode: Mode<'_>) -> waxwork_core::Result<Tensor> {
+        self.hidden.forward(&self.down.forward(images, mode)?.flatten_from(1)?, Activation::Relu, mode)
+    }
+
+    fn logits(&self, features: &Tensor, mode: Mode<'_>) -> waxwork_core::Result<Tensor> {
+        self.output.forward(features, Activation::Identity, mode)
+    }
+}
+
+impl Trainable for Classifier {
+    fn params(&self) -> &ParamSet {
+        &self.params
+    }
+
+    fn groups(&self) -> &[ParamGroup] {
+        &self.groups
+    }
+
+    fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> waxwork_core::Result<()> {
+        let labels = self.info.one_hot(batch.labels.as_ref(), self.params.dtype())?;
+        let images = augment(&batch.images, &[Augmentation::Translation], &ctx.stream("augment"))?;
+        let logits = self.logits(&self.features(&images, ctx.train())?, ctx.train())?;
+        if let Some(labels) = labels {
+            ctx.update(&["classifier"], Loss::new("loss", cross_entropy(&logits, &labels)?.mean_all()?))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a judge is and how good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JudgeInfo {
+    /// SHA-256 of its weights' file.
+    pub sha256: String,
+    /// Identity of the data that it was trained on.
+    pub data_identity: String,
+    /// Steps of training.
+    pub steps: u64,
+    /// Share of the test images that it names rightly.
+    pub test_accuracy: f64,
+}
+
+/// A trained judge.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    /// What it is.
+    pub info: JudgeInfo,
+    classifier: Classifier,
+}
+
+impl Judge {
+    /// The judge of a data set: from `cache` if it is there, else trained (deterministically, on the CPU) and put there.
+    /// `progress` is told steps done and steps at most. A damaged file in the cache is replaced.
+    ///
+    /// # Errors
+    /// If the data has no labels, cannot be read, or the cache cannot be written.
+    pub fn of(data: &Dataset, cache: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
+        let classes = data.info.classes.len();
+        if classes == 0 {
+            return Err(Error::NoLabels { data: data.info.name.clone() });
+        }
+        let key = Sha256::digest(format!("judge {VERSION} of {}", data.info.identity).as_bytes());
+        let key: String = key.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let weights = cache.join(format!("judge-{key}.safetensors"));
+        let notes = cache.join(format!("judge-{key}.json"));
+        if weights.is_file() {
+            match Self::load(&weights, &notes, data) {
+                Ok(judge) => return Ok(judge),
+                Err(error) => tracing::warn!("training the judge again: {error}"),
+            }
+        }
+
+        let (classifier, steps) = train(data, classes, &mut progress)?;
+        let bytes = store::encode(&classifier.params.tensors())?;
+        let mut judge = Self {
+            info: JudgeInfo {
+                sha256: hash(&bytes),
+                data_identity: data.info.identity.clone(),
+                steps,
+                test_accuracy: 0.0,
+            },
+            classifier,
+        };
+        judge.info.test_accuracy = judge.accuracy(&data.test)?;
+        std::fs::create_dir_all(cache).map_err(store::failed("create", cache))?;
+        store::write(&weights, &bytes)?;
+        let json = serde_json::to_vec_pretty(&judge.info).map_err(|error| damaged(&notes, &error))?;
+        store::write(&notes, &json)?;
+        Ok(judge)
+    }
+
+    fn load(weights: &Path, notes: &Path, data: &Dataset) -> Result<Self> {
+        let bytes = store::read(weights)?;
+        let info: JudgeInfo =
+            serde_json::from_slice(&store::read(notes)?).map_err(|error| damaged(notes, &error))?;
+        if info.sha256 != hash(&bytes) || info.data_identity != data.info.identity {
+            return Err(damaged(weights, &"its hash is not that of its notes"));
+        }
+        let tensors = store::decode(&bytes, weights, &Device::Cpu)?;
+        let classes = data.info.classes.len();
+        let stored = Classifier::new(data.info.shape, classes, ParamSet::stored(tensors, &Device::Cpu)?)?;
+        let classifier = Classifier::new(data.info.shape, classes, stored.params.frozen())?;
+        Ok(Self { info, classifier })
+    }
+
+    /// Images `(N, C, H, W)` in [0, 1] → features `(N, 128)`. A row does not depend on its batch.
+    pub fn features(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.in_passes(images, |images| self.classifier.features(images, Mode::Eval))?)
+    }
+
+    /// Features `(N, 128)` → probabilities of the classes, `(N, classes)`, f64.
+    pub fn probabilities(&self, features: &Tensor) -> Result<Vec<Vec<f64>>> {
+        let logits = self.in_passes(features, |features| self.classifier.logits(features, Mode::Eval))?;
+        let rows = logits.to_vec2::<f32>().map_err(waxwork_core::Error::from)?;
+        Ok(rows.iter().map(|row| softmax(row)).collect())
+    }
+
+    /// Share of the images of a split that it names rightly.
+    pub fn accuracy(&self, split: &Split) -> Result<f64> {
+        let (mut right, mut all) = (0, 0);
+        for batch in split.batches(EVALUATION_BATCH, &Device::Cpu)? {
+            let batch = batch?;
+            let Some(labels) = &batch.labels else { continue };
+            let labels = labels.to_vec1::<u32>().map_err(waxwork_core::Error::from)?;
+            let named = named(&self.probabilities(&self.features(&batch.images)?)?);
+            right += named.iter().zip(&labels).filter(|(a, b)| a == b).count();
+            all += labels.len();
+        }
+        Ok(right as f64 / all.max(1) as f64)
+    }
+
+    /// Rows in passes of [`EVALUATION_BATCH`], so that the bits do not depend on how many there are: a last pass that is
+    /// short is filled up.
+    fn in_passes(
+        &self,
+        rows: &Tensor,
+        pass: impl Fn(&Tensor) -> waxwork_core::Result<Tensor>,
+    ) -> waxwork_core::Result<Tensor> {
+        let n = rows.dim(0)?;
+        let mut parts = Vec::new();
+        for first in (0..n).step_by(EVALUATION_BATCH) {
+            let count = EVALUATION_BATCH.min(n - first);
+            let part = rows.narrow(0, first, count)?.pad_with_zeros(0, 0, EVALUATION_BATCH - count)?;
+            parts.push(pass(&part.contiguous()?)?.narrow(0, 0, count)?.detach());
+        }
+        if parts.is_empty() {
+            return Err(waxwork_core::Error::Unsupported("there are no images to judge".into()));
+        }
+        Ok(Tensor::cat(&parts, 0)?)
+    }
+}
+
+/// The most probable class of each row.
+pub fn named(probabilities: &[Vec<f64>]) -> Vec<u32> {
+    let most =
+        |row: &Vec<f64>| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i);
+    probabilities.iter().map(|row| most(row) as u32).collect()
+}
+
+fn train(data: &Dataset, classes: usize, progress: &mut impl FnMut(u64, u64)) -> Result<(Classifier, u64)> {
+    let device = Device::Cpu;
+    let classifier = Classifier::new(data.info.shape, classes, ParamSet::fresh(SEED, &device))?;
+    // The moving average does what a falling rate would, at whatever step the training ends.
+    let adam =
+        OptimizerConfig { lr: 1e-3, betas: [0.9, 0.999], ema: Some(0.99), ..OptimizerConfig::default() };
+    let mut state = TrainingState::new(&classifier, adam, SEED, STEPS)?;
+    let average = state.ema().ok_or_else(|| waxwork_core::Error::Unsupported("no average".into()))?;
+    let average = Classifier::new(data.info.shape, classes, average)?;
+    let judged = |steps: u64| Judge {
+        info: JudgeInfo { sha256: String::new(), data_identity: String::new(), steps, test_accuracy: 0.0 },
+        classifier: average.clone(),
+    };
+    let validation = if data.validation.is_empty() { &data.train } else { &data.validation };
+    let validation = validation.first(LOOK_AT);
+    let batch = BATCH.min(data.train.len());
+    let mut loader = Loader::new(&data.train, batch, SEED, &device, 0)?;
+    let mut done = 0;
+    while done < STEPS {
+        let Some(batch) = loader.next() else { break };
+        state.step(&classifier, &batch?)?;
+        done += 1;
+        progress(done, STEPS);
+        if done.is_multiple_of(LOOK_EVERY) && judged(done).accuracy(&validation)? >= ENOUGH {
+            break;
+        }
+    }
+    Ok((average, done))
+}
+
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(logit - peak))).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.into_iter().map(|value| value / sum).collect()
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> Error {
+    Error::Core(waxwork_core::Error::Damaged { path: path.to_owned(), reason: reason.to_string() })
+}

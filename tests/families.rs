@@ -1,0 +1,131 @@
+//! What every family must do alike, and what only some can: training, resuming, sampling by label, ways through latent
+//! space, neighbours, evaluation.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::util::{deterministic_files, small_of, tensor, waxwork};
+
+const RECIPES: [&str; 4] = ["vae-digits", "gan-digits", "cvae-digits", "cgan-digits"];
+const LITTLE: [&str; 4] = ["--set", "train.checkpoint_every=2", "--set", "train.sample_every=2"];
+
+fn trained(recipe: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    waxwork(&small_of(recipe, &run, &[])).good();
+    (folder, run)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn every_family_gives_the_same_bytes_with_other_threads_and_after_a_break() {
+    for recipe in RECIPES {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        waxwork(&small_of(recipe, &path("whole"), &LITTLE)).good();
+        waxwork(
+            &[&small_of(recipe, &path("threads"), &LITTLE)[..], &["--threads".into(), "1".into()]].concat(),
+        )
+        .good();
+        let broken = path("broken");
+        waxwork(&small_of(recipe, &broken, &LITTLE)).good();
+        std::fs::remove_file(broken.join("model.safetensors")).unwrap();
+        std::fs::remove_dir_all(broken.join("checkpoints/step-000004")).unwrap();
+        let info = std::fs::read_to_string(broken.join("run.json")).unwrap();
+        std::fs::write(broken.join("run.json"), info.replace("\"finished\"", "\"running\"")).unwrap();
+        waxwork(&["train", "--resume", text(&broken), "-q"]).good();
+        let whole = deterministic_files(&path("whole"));
+        assert_eq!(whole, deterministic_files(&path("threads")), "{recipe}");
+        assert_eq!(whole, deterministic_files(&broken), "{recipe}");
+    }
+}
+
+#[test]
+fn labels_are_asked_for_in_turn_and_mistakes_are_told() {
+    for recipe in ["cvae-digits", "cgan-digits"] {
+        let (folder, run) = trained(recipe);
+        let images = |labels: &str| {
+            let out = folder.path().join("images.safetensors");
+            waxwork(&["sample", text(&run), "-n", "20", "--labels", labels, "--out", text(&out)]).good();
+            (tensor(&out, "images").flatten_all().unwrap().to_vec1::<f32>().unwrap(), tensor(&out, "labels"))
+        };
+        let (all, labels) = images("0..9");
+        assert_eq!(labels.to_vec1::<u32>().unwrap()[8..12], [8, 9, 0, 1]);
+        let (sevens, _) = images("7");
+        // The same latent under the same label is the same image, under another one it is another.
+        assert_eq!(all[7 * 784..8 * 784], sevens[7 * 784..8 * 784]);
+        assert_ne!(all[..784], sevens[..784]);
+        waxwork(&["sample", text(&run), "--labels", "3..12"]).refused(&["no class 10", "0 to 9"]);
+        waxwork(&["sample", text(&run), "--labels", "9..3"]).refused(&["9..3"]);
+        let far = folder.path().join("between.png");
+        waxwork(&["interpolate", text(&run), "-n", "2", "--labels", "3,8", "--out", text(&far)]).good();
+        waxwork(&["interpolate", text(&run), "--labels", "1,2,3"]).refused(&["two"]);
+        waxwork(&["traverse", text(&run), "--dims", "0,1", "--label", "5"]).good();
+        waxwork(&["traverse", text(&run), "--dims", "1000"]).refused(&["no latent value 1000"]);
+    }
+}
+
+#[test]
+fn an_unconditional_model_refuses_labels() {
+    let (_folder, run) = trained("gan-digits");
+    waxwork(&["sample", text(&run), "--labels", "7"]).refused(&["unconditional"]);
+    waxwork(&["interpolate", text(&run), "--labels", "7"]).refused(&["unconditional"]);
+    waxwork(&["traverse", text(&run), "--label", "7"]).refused(&["unconditional"]);
+    waxwork(&["reconstruct", text(&run)]).refused(&["no encoder"]);
+    waxwork(&["interpolate", text(&run)]).good();
+    assert!(run.join("interpolation.png").is_file());
+}
+
+#[test]
+fn raw_weights_and_truncation_change_the_samples() {
+    let (folder, run) = trained("gan-digits");
+    let images = |more: &[&str]| {
+        let out = folder.path().join("images.safetensors");
+        waxwork(&[&["sample", text(&run), "-n", "4", "--out", text(&out)], more].concat()).good();
+        tensor(&out, "images").flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    let plain = images(&[]);
+    assert_ne!(plain, images(&["--raw"]));
+    assert_ne!(plain, images(&["--truncation", "0.5"]));
+    // No draw is larger than this, so nothing is drawn anew.
+    assert_eq!(plain, images(&["--truncation", "9"]));
+    waxwork(&["sample", text(&run), "--truncation", "0"]).refused(&["truncation"]);
+}
+
+#[test]
+fn neighbours_and_evaluation_need_no_encoder() {
+    let (_folder, run) = trained("cgan-digits");
+    let call = waxwork(&["sample", text(&run), "-n", "12", "--neighbours"]).good();
+    assert!(call.stdout.contains("nearest of 200 training images"), "{}", call.stdout);
+    assert!(run.join("neighbours.png").is_file());
+    let call = waxwork(&["evaluate", text(&run), "--samples", "100"]).good();
+    assert!(call.stdout.contains("agreement with the label"), "{}", call.stdout);
+    let metrics = std::fs::read_to_string(run.join("metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&metrics).unwrap();
+    assert_eq!(metrics["samples"]["images"], 100);
+    assert!(metrics["samples"]["judge"]["test_accuracy"].as_f64().unwrap() > 0.98, "{metrics}");
+    assert!(metrics.get("likelihood").is_none());
+    waxwork(&["evaluate", text(&run), "--samples", "0"]).refused(&["--samples"]);
+}
+
+#[test]
+fn configurations_that_cannot_be_are_refused_by_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let refused = |recipe: &str, setting: &str, words: &[&str]| {
+        waxwork(&small_of(recipe, &run, &["--set", setting])).refused(words);
+        assert!(!run.exists(), "{setting}");
+    };
+    refused("gan-digits", "model.penalty={kind=\"gradient\",weight=-1}", &["model.penalty"]);
+    let batch_norm = "model.discriminator={kind=\"mlp\",hidden=[8],norm=\"batch\"}";
+    refused("gan-digits", batch_norm, &["model.discriminator.norm"]);
+    refused("gan-digits", "model.conditioning={kind=\"projection\"}", &["cgan"]);
+    refused("gan-digits", "model.n_critic=0", &["model.n_critic"]);
+    refused("gan-digits", "model.generator={kind=\"dcgan\",channels=[8,8,8]}", &["multiples of 8"]);
+    refused("vae-digits", "model.prior=label", &["model.prior", "cvae"]);
+    refused("cgan-digits", "train.batch_size=4000", &["train.batch_size"]);
+}
