@@ -8,7 +8,7 @@ use waxwork_eval::{Judge, JudgeInfo, Judged, Likelihood, judged, likelihood};
 use waxwork_models::Run;
 
 use crate::args::EvaluateArguments;
-use crate::commands::sample::{data, open};
+use crate::commands::sample::{data, load, open};
 use crate::failure::Failure;
 use crate::output;
 
@@ -88,7 +88,7 @@ fn samples_of(run: &Run, limited: &Dataset, arguments: &EvaluateArguments) -> Re
     let mut config = run.recipe.data.clone();
     config.limit = None;
     config.dir = arguments.data_dir.clone().or(config.dir);
-    let whole = if run.recipe.data.limit.is_some() { waxwork_data::load(&config)? } else { limited.clone() };
+    let whole = if run.recipe.data.limit.is_some() { load(&config)? } else { limited.clone() };
     let bar = output::bar(0, "training the judge");
     let judge = Judge::of(&whole, &waxwork_data::files::cache_dir()?, |done, most| {
         bar.set_length(most);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, LatentModel, SampleRequest, Tensor, device};
-use waxwork_data::Dataset;
+use waxwork_data::{DataConfig, Dataset};
 use waxwork_eval::nearest;
 use waxwork_models::{Run, Weights};
 
@@ -123,7 +123,18 @@ pub(crate) fn data(run: &Run, folder: Option<&PathBuf>) -> Result<Dataset, Failu
     if let Some(folder) = folder {
         config.dir = Some(folder.clone());
     }
-    Ok(waxwork_data::load(&config)?)
+    load(&config)
+}
+
+/// Loads a data set; shows how far a new folder of pictures is decoded.
+pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
+    let bar = output::bar(0, "decoding pictures");
+    let data = waxwork_data::load_with_progress(config, &|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    Ok(data?)
 }
 
 /// The model's access by latent vectors.

@@ -17,6 +17,7 @@ use waxwork_trainer::train;
 use waxwork_trainer::{Best, Outcome, Progress, RunFolder, RunInfo, Stop, Training};
 
 use crate::args::TrainArguments;
+use crate::commands::sample::load;
 use crate::failure::Failure;
 use crate::output;
 
@@ -48,7 +49,7 @@ struct Run {
 
 impl Run {
     fn new(recipe: Recipe, device: &Device) -> Result<Self, Failure> {
-        let data = waxwork_data::load(&recipe.data)?;
+        let data = load(&recipe.data)?;
         let length = recipe.train.length(data.train.len())?;
         let (image, classes) = (data.info.shape, data.info.classes.len());
         let model = recipe.model.build(image, classes, ParamSet::fresh(recipe.train.seed, device))?;

@@ -131,7 +131,7 @@ mod tests {
         // The largest singular value of the result is one: W v = u with both of length one.
         let normed = weight.in_mode(Mode::Eval).unwrap();
         let v = params.get("weight_v").unwrap().as_detached_tensor();
-        let image = normed.flatten_from(1).unwrap().matmul(&v.unsqueeze(1).unwrap()).unwrap();
+        let image = kernels::matmul(&normed.flatten_from(1).unwrap(), &v.unsqueeze(1).unwrap()).unwrap();
         let u = params.get("weight_u").unwrap().as_detached_tensor();
         let error = (image.squeeze(1).unwrap() - u).unwrap().sqr().unwrap().sum_all().unwrap();
         assert!(error.to_scalar::<f64>().unwrap() < 1e-20);
