@@ -1,5 +1,6 @@
 //! Waxwork's developer commands: `cargo xtask <command>`. This file only dispatches; each command has a file of its own.
 
+mod bench;
 mod build;
 mod ci;
 mod datasets;
@@ -49,6 +50,7 @@ const COMMANDS: &[Command] = &[
         run: tidy::run,
     },
     Command { name: "repro", summary: "train twice and compare bytes", help: repro::HELP, run: repro::run },
+    Command { name: "bench", summary: "time training against PyTorch", help: bench::HELP, run: bench::run },
     Command { name: "ci", summary: "everything that CI checks", help: ci::HELP, run: ci::run },
 ];
 

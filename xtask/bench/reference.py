@@ -1,0 +1,143 @@
+"""The networks of the plain reference recipes in PyTorch, eager: the time of each training step.
+
+Usage: reference.py RECIPE BATCH STEPS THREADS
+
+Prints one JSON object: "steps", the seconds of each step; "first", seconds from the start of the process to the end of the
+first step; "peak", peak memory in bytes; "sampling", seconds for 10,000 images; "version". Images are random numbers, made
+before the clock starts: neither side is timed on reading files.
+"""
+
+import time
+
+START = time.perf_counter()
+
+import json
+import resource
+import sys
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Vae(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.hidden = nn.Linear(784 + classes, 400)
+        self.mean, self.log_var = nn.Linear(400, 20), nn.Linear(400, 20)
+        self.up, self.output = nn.Linear(20 + classes, 400), nn.Linear(400, 784)
+
+    def decode(self, z, y):
+        return self.output(F.relu(self.up(torch.cat([z, y], 1))))
+
+    def loss(self, x, y):
+        x = x.flatten(1)
+        h = F.relu(self.hidden(torch.cat([x, y], 1)))
+        mean, log_var = self.mean(h), self.log_var(h)
+        z = mean + torch.randn_like(mean) * (0.5 * log_var).exp()
+        reconstruction = F.binary_cross_entropy_with_logits(self.decode(z, y), x, reduction="sum")
+        kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum()
+        return (reconstruction + kl) / len(x)
+
+
+def generator(latent, channels, size, out):
+    layers = [nn.Linear(latent, channels[0] * size * size), nn.Unflatten(1, (channels[0], size, size))]
+    layers += [nn.BatchNorm2d(channels[0]), nn.ReLU(True)]
+    for inputs, outputs in zip(channels, channels[1:]):
+        layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(True)]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(channels[-1], out, 4, 2, 1), nn.Tanh())
+
+
+def discriminator(inputs, channels, size):
+    layers = [nn.Conv2d(inputs, channels[0], 4, 2, 1), nn.LeakyReLU(0.2, True)]
+    for before, after in zip(channels, channels[1:]):
+        layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2, True)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * size * size, 1), nn.Flatten(0))
+
+
+class VaeTrainer:
+    def __init__(self, classes):
+        self.classes, self.model = classes, Vae(classes)
+        self.adam = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+
+    def step(self, x, labels):
+        y = F.one_hot(labels, 10).float()[:, : self.classes]
+        loss = self.model.loss(x, y)
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        self.adam.step()
+        return loss.item()
+
+    def sample(self, n):
+        y = F.one_hot(torch.arange(n) % 10, 10).float()[:, : self.classes]
+        return torch.sigmoid(self.model.decode(torch.randn(n, 20), y))
+
+
+class GanTrainer:
+    def __init__(self, latent, channels, size, planes, classes):
+        self.latent, self.classes = latent, classes
+        self.g = generator(latent + classes, channels, size, planes)
+        self.d = discriminator(planes + classes, channels[::-1], size)
+        self.adam = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in (self.g, self.d)]
+
+    def judge(self, x, y):
+        planes = y[..., None, None].expand(-1, -1, *x.shape[2:])
+        return self.d(torch.cat([x, planes], 1) if self.classes else x)
+
+    def step(self, x, labels):
+        x = 2 * x - 1
+        y = F.one_hot(labels, 10).float()[:, : self.classes]
+        fake = self.g(torch.cat([torch.randn(len(x), self.latent), y], 1))
+        loss_d = F.softplus(-self.judge(x, y)).mean() + F.softplus(self.judge(fake.detach(), y)).mean()
+        self.adam[1].zero_grad(set_to_none=True)
+        loss_d.backward()
+        self.adam[1].step()
+        for p in self.d.parameters():
+            p.requires_grad_(False)
+        loss_g = F.softplus(-self.judge(fake, y)).mean()
+        self.adam[0].zero_grad(set_to_none=True)
+        loss_g.backward()
+        self.adam[0].step()
+        for p in self.d.parameters():
+            p.requires_grad_(True)
+        return loss_d.item() + loss_g.item()
+
+    def sample(self, n):
+        self.g.eval()
+        y = F.one_hot(torch.arange(n) % 10, 10).float()[:, : self.classes]
+        return 0.5 + 0.5 * self.g(torch.cat([torch.randn(n, self.latent), y], 1))
+
+
+TRAINERS = {
+    "vae-mlp-mnist": lambda: VaeTrainer(0),
+    "cvae-mlp-mnist": lambda: VaeTrainer(10),
+    "gan-dcgan-mnist": lambda: GanTrainer(100, [128, 64], 7, 1, 0),
+    "cgan-dcgan-mnist": lambda: GanTrainer(100, [128, 64], 7, 1, 10),
+    "gan-dcgan-cifar10": lambda: GanTrainer(128, [256, 128, 64], 4, 3, 0),
+}
+
+
+def main():
+    recipe, batch, steps, threads = sys.argv[1], *map(int, sys.argv[2:5])
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    shape = (3, 32, 32) if recipe.endswith("cifar10") else (1, 28, 28)
+    trainer = TRAINERS[recipe]()
+    images, labels = torch.rand(16, batch, *shape), torch.randint(10, (16, batch))
+    times = []
+    for i in range(steps):
+        begun = time.perf_counter()
+        trainer.step(images[i % 16], labels[i % 16])
+        times.append(time.perf_counter() - begun)
+        if i == 0:
+            first = time.perf_counter() - START
+    begun = time.perf_counter()
+    with torch.no_grad():
+        for _ in range(100):
+            trainer.sample(100)
+    sampling = time.perf_counter() - begun
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"steps": times, "first": first, "peak": peak, "sampling": sampling, "version": torch.__version__}))
+
+
+main()
