@@ -1,0 +1,148 @@
+//! The conditional VAE's objective and bounds given the label, against closed forms and finite differences.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
+
+use std::collections::BTreeMap;
+
+use waxwork_core::optim::OptimizerConfig;
+use waxwork_core::rng::Stream;
+use waxwork_core::{
+    Batch, DType, Device, GenerativeModel, ImageShape, LatentModel, ParamSet, SampleRequest, Tensor,
+    Trainable, TrainingState,
+};
+use waxwork_cvae::{Cvae, CvaeConfig, Network, Prior};
+
+const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
+const CLASSES: usize = 3;
+
+fn config(network: Network, prior: Prior) -> CvaeConfig {
+    CvaeConfig { latent_dim: 2, network, prior, ..CvaeConfig::default() }
+}
+
+fn mlp() -> Network {
+    Network::Mlp { hidden: vec![5] }
+}
+
+fn conv() -> Network {
+    Network::Conv { channels: vec![2, 3], hidden: 4, batch_norm: true }
+}
+
+fn build(config: &CvaeConfig) -> Cvae {
+    let model = Cvae::new(config.clone(), IMAGE, CLASSES, ParamSet::fresh_with(9, &Device::Cpu, DType::F64));
+    let model = model.unwrap();
+    // A learned prior starts as the standard one, where its gradient would hide a sign: move it away.
+    let moved = model.params().tensors().into_iter().map(|(name, tensor)| {
+        let bias = Stream::new(7, &name, 0).normal(&[0], tensor.elem_count(), &Device::Cpu).unwrap();
+        let bias = bias.to_dtype(DType::F64).unwrap().affine(0.3, 0.0).unwrap();
+        let moved = tensor + bias.reshape(model.params().get(&name).unwrap().shape()).unwrap();
+        let moved = if name.contains("running") { model.params().tensors()[&name].copy() } else { moved };
+        (name, moved.unwrap())
+    });
+    model.params().assign(&moved.collect()).unwrap();
+    model
+}
+
+fn batch(n: usize) -> Batch {
+    let indices: Vec<u64> = (0..n as u64).collect();
+    let images = Stream::new(1, "test images", 0).uniform(&indices, (1, 4, 4), &Device::Cpu).unwrap();
+    let labels: Vec<u32> = (0..n as u32).map(|i| i % CLASSES as u32).collect();
+    let labels = Some(Tensor::new(labels, &Device::Cpu).unwrap());
+    Batch { images: images.to_dtype(DType::F64).unwrap(), labels, indices }
+}
+
+/// The loss of a step, and the parameters after θ − lr ∇θ, very nearly: Adam with an eps that dwarfs every gradient.
+fn step(model: &Cvae, lr: f64) -> (f64, BTreeMap<String, Tensor>) {
+    let adam = OptimizerConfig { lr: 1e9 * lr, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() };
+    let report = TrainingState::new(model, adam, 4, 10).unwrap().step(model, &batch(4)).unwrap();
+    let loss = report.scalars.iter().find(|(name, _)| name == "loss").unwrap().1;
+    (loss, model.params().deep_copy().unwrap().tensors())
+}
+
+#[test]
+fn gradients_agree_with_finite_differences() {
+    for (network, prior) in [(mlp(), Prior::Standard), (mlp(), Prior::Label), (conv(), Prior::Label)] {
+        for importance_samples in [1, 3] {
+            let model = build(&CvaeConfig { importance_samples, ..config(network.clone(), prior) });
+            let before = model.params().deep_copy().unwrap().tensors();
+            let (_, after) = step(&model, 1.0);
+            let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            for name in model.groups().iter().flat_map(|group| &group.params) {
+                let start = values(&before[name]);
+                let end = values(&after[name]);
+                for i in (0..start.len()).step_by((start.len() / 4).max(1)) {
+                    let loss = |delta: f64| {
+                        let mut moved = start.clone();
+                        moved[i] += delta;
+                        let mut tensors = before.clone();
+                        let moved = Tensor::from_vec(moved, before[name].shape(), &Device::Cpu).unwrap();
+                        tensors.insert(name.clone(), moved);
+                        model.params().assign(&tensors).unwrap();
+                        step(&model, 1e-30).0
+                    };
+                    let numeric = (loss(1e-5) - loss(-1e-5)) / 2e-5;
+                    let error = (start[i] - end[i] - numeric).abs() / (1.0 + numeric.abs());
+                    assert!(error < 1e-6, "{name}[{i}]: {} against {numeric}", start[i] - end[i]);
+                }
+            }
+        }
+    }
+}
+
+/// Every weight zero but the learned prior's: the decoder says one half, and log p(x | y) is known.
+#[test]
+fn the_likelihood_given_the_label_has_its_closed_form() {
+    let model = build(&config(mlp(), Prior::Label));
+    let set = |prior: f64| {
+        let tensors = model.params().tensors().into_iter().map(|(name, tensor)| {
+            let value = if name.contains("prior.mean") { prior } else { 0.0 };
+            (name, tensor.affine(0.0, value).unwrap())
+        });
+        model.params().assign(&tensors.collect()).unwrap();
+    };
+    let batch = batch(5);
+    let latent: &dyn LatentModel = model.latent().unwrap();
+    let values = |tensor: Tensor| tensor.to_vec1::<f64>().unwrap();
+    set(0.0);
+    let stream = Stream::new(0, "x", 0);
+    for value in values(latent.log_likelihood(&batch, 7, &stream).unwrap()) {
+        assert!((value + 16.0 * 2f64.ln()).abs() < 1e-9, "{value}");
+    }
+    // q(z | x) = N(0, 1) in two dimensions, p(z | y) = N(0.5, 1): KL = 2 · 0.5² / 2.
+    set(0.5);
+    let elbo = latent.elbo(&batch, &stream).unwrap();
+    assert!(values(elbo.kl).iter().all(|kl| (kl - 0.25).abs() < 1e-12));
+    let mean = latent.log_likelihood(&batch, 20_000, &stream).unwrap().mean_all().unwrap();
+    assert!((mean.to_scalar::<f64>().unwrap() + 16.0 * 2f64.ln()).abs() < 0.02);
+    assert!(latent.protocol().contains("given the label"));
+}
+
+#[test]
+fn a_learned_prior_moves_the_samples_of_its_label_alone() {
+    let model = build(&config(mlp(), Prior::Label));
+    let of = |label: u32| {
+        let request = SampleRequest { labels: Some(vec![label; 3]), ..SampleRequest::new(0, 3) };
+        model.sample(&request).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
+    };
+    let (first, second) = (of(0), of(1));
+    let mut tensors = model.params().deep_copy().unwrap().tensors();
+    let mean = tensors["decoder.prior.mean"].to_vec2::<f64>().unwrap();
+    let moved = [vec![mean[0][0] + 1.0, mean[0][1]], mean[1].clone(), mean[2].clone()];
+    tensors.insert(
+        "decoder.prior.mean".into(),
+        Tensor::new(&moved.concat()[..], &Device::Cpu).unwrap().reshape((3, 2)).unwrap(),
+    );
+    model.params().assign(&tensors).unwrap();
+    assert_ne!(of(0), first);
+    assert_eq!(of(1), second);
+}
+
+#[test]
+fn labels_are_needed_and_must_be_classes() {
+    let model = build(&config(mlp(), Prior::Standard));
+    let latents = Tensor::zeros((1, 2), DType::F64, &Device::Cpu).unwrap();
+    assert!(model.generate(&latents, None).unwrap_err().to_string().contains("needs labels"));
+    let far = Tensor::new(&[3u32], &Device::Cpu).unwrap();
+    assert!(model.generate(&latents, Some(&far)).unwrap_err().to_string().contains("no class 3"));
+    let params = ParamSet::fresh(0, &Device::Cpu);
+    assert!(Cvae::new(CvaeConfig::default(), IMAGE, 0, params).unwrap_err().to_string().contains("labels"));
+}
