@@ -95,17 +95,21 @@ pub(crate) fn write_images(
     Ok(())
 }
 
-/// Writes a tensor as a NumPy array, whole or not at all.
+/// Writes an f32 tensor as a NumPy array (format 1.0), whole or not at all. Candle's writer makes a system call a number.
 pub(crate) fn write_npy(path: &Path, tensor: &Tensor) -> Result<(), Failure> {
-    let beside = path.with_extension("npy.tmp");
-    let written = tensor.contiguous()?.write_npy(&beside).map_err(|error| Failure::from(error).at(path));
-    let renamed =
-        written.and_then(|()| Ok(std::fs::rename(&beside, path).map_err(store::failed("write", path))?));
-    if renamed.is_err() {
-        // The error that matters is the first one.
-        _ = std::fs::remove_file(&beside);
-    }
-    renamed
+    let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+    let sides: String = tensor.dims().iter().map(|side| format!("{side}, ")).collect();
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sides}), }}");
+    // Magic, version and length take ten bytes; the numbers begin at a multiple of 64.
+    let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
+    header += &" ".repeat(length - 1 - header.len());
+    let mut bytes = Vec::with_capacity(10 + length + 4 * values.len());
+    bytes.extend_from_slice(b"\x93NUMPY\x01\x00");
+    bytes.extend_from_slice(&(length as u16).to_le_bytes());
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.push(b'\n');
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    Ok(store::write(path, &bytes)?)
 }
 
 /// Reads a NumPy array of f32.
@@ -124,6 +128,24 @@ pub(crate) fn extension(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arrays_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        for shape in [vec![7], vec![3, 1, 2, 2], vec![0, 4]] {
+            let len: usize = shape.iter().product();
+            let values: Vec<f32> = (0..len).map(|i| i as f32 / 3.0 - 1.0).collect();
+            write_npy(
+                &path,
+                &Tensor::from_vec(values.clone(), shape.clone(), &waxwork_core::Device::Cpu).unwrap(),
+            )
+            .unwrap();
+            let read = read_npy(&path).unwrap();
+            assert_eq!(read.dims(), shape);
+            assert_eq!(read.flatten_all().unwrap().to_vec1::<f32>().unwrap(), values);
+        }
+    }
 
     #[test]
     fn columns_are_aligned() {
