@@ -44,13 +44,14 @@ fn backward(y: &Tensor) {
     black_box(y.sum_all().unwrap().backward().unwrap());
 }
 
-/// Convolutions of one DCGAN step on 32×32 images at batch 64: discriminator and generator.
+/// Convolutions of one DCGAN step on 32×32 images and one on 28×28 at batch 64: discriminator and generator.
 fn products() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut case =
         |name: String, operations: f64, run: Box<dyn Fn()>| cases.push(Case { name, operations, run });
     let batch = 64;
-    for (channels, side, outputs) in [(3, 32, 64), (64, 16, 128), (128, 8, 256)] {
+    for (channels, side, outputs) in [(3, 32, 64), (64, 16, 128), (128, 8, 256), (11, 28, 64), (64, 14, 128)]
+    {
         let operations = 2.0 * (batch * outputs * (side / 2) * (side / 2) * channels * 16) as f64;
         let (x, w) = (var(&[batch, channels, side, side]), var(&[outputs, channels, 4, 4]));
         let (still_x, still_w) = (x.as_detached_tensor(), w.as_detached_tensor());
@@ -74,7 +75,7 @@ fn products() -> Vec<Case> {
             Box::new(move || backward(&conv2d(&a, &b, None, 2, 1).unwrap())),
         );
     }
-    for (channels, side, outputs) in [(256, 4, 128), (128, 8, 64), (64, 16, 3)] {
+    for (channels, side, outputs) in [(256, 4, 128), (128, 8, 64), (64, 16, 3), (128, 7, 64), (64, 14, 1)] {
         let operations = 2.0 * (batch * outputs * side * side * channels * 16) as f64;
         let (x, w) = (var(&[batch, channels, side, side]), var(&[channels, outputs, 4, 4]));
         let (still_x, still_w) = (x.as_detached_tensor(), w.as_detached_tensor());

@@ -11,9 +11,8 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::buffer::{Out, build_raw, simd, sum1};
-use super::matmul::{INNER_BLOCK, Matrix};
 use super::real::Real;
-use super::tile::{COLUMNS, Left};
+use super::tile::{COLUMNS, DEPTH, Left};
 
 /// Sizes of a convolution, seen from the image to the map.
 #[derive(Clone, Copy, Debug)]
@@ -52,76 +51,105 @@ impl Geometry {
         self.map[1] * self.map[2]
     }
 
-    /// Samples whose patches go into one product: enough columns to fill the vector registers.
+    /// Samples whose patches go into one product: enough columns that a last panel which is not full hardly counts. A
+    /// power of two, so that the usual batches are shared out evenly.
     fn group(&self) -> usize {
-        (256 / self.positions().max(1)).clamp(1, self.samples.max(1))
+        256usize.div_ceil(self.positions().max(1)).next_power_of_two().min(self.samples.max(1))
     }
 
-    /// Height and width of one phase of the padded image.
-    fn phase(&self) -> [usize; 2] {
-        [self.image[1], self.image[2]].map(|side| (side + 2 * self.padding).div_ceil(self.stride))
+    /// The image with its padding, split so that a row of the patch matrix is a plain rectangle.
+    fn image_canvas(&self) -> Canvas {
+        let size = [self.image[1], self.image[2]].map(|side| (side + 2 * self.padding).div_ceil(self.stride));
+        Canvas { source: self.image, before: [self.padding; 2], stride: self.stride, size }
     }
 
-    /// Elements of all phases of all channels of one padded image.
-    fn phases_len(&self) -> usize {
-        let [height, width] = self.phase();
-        self.image[0] * self.stride * self.stride * height * width
+    /// The image with its padding, in which a line of the kernel is one run.
+    fn plain_canvas(&self) -> Canvas {
+        Self { stride: 1, ..*self }.image_canvas()
     }
 
-    /// Where, in the phases of an image, the map's position (0, 0) finds each row of the patch matrix. The other
-    /// positions follow as rows and columns of that phase.
-    fn starts(&self) -> Vec<usize> {
-        let [height, width] = self.phase();
-        let mut starts = Vec::with_capacity(self.patch());
-        for channel in 0..self.image[0] {
-            for i in 0..self.kernel[0] {
-                for j in 0..self.kernel[1] {
-                    let phase = (channel * self.stride + i % self.stride) * self.stride + j % self.stride;
-                    starts.push((phase * height + i / self.stride) * width + j / self.stride);
-                }
+    /// The map with as many zeros around it as the pixels of the image reach over its edge.
+    fn map_canvas(&self) -> Canvas {
+        let before = self.kernel.map(|side| (side - 1) / self.stride);
+        let side = |i: usize| {
+            let reach = (self.image[i + 1] + self.padding).div_ceil(self.stride);
+            before[i] + reach.max(self.map[i + 1])
+        };
+        Canvas { source: self.map, before, stride: 1, size: [side(0), side(1)] }
+    }
+}
+
+/// An image (channels, H, W) with zeros around it, split into phases: the pixels (y, x) of equal remainders by the stride
+/// become one small image each, stride² of them a channel.
+#[derive(Clone, Copy)]
+struct Canvas {
+    source: [usize; 3],
+    /// Zeros above and to the left.
+    before: [usize; 2],
+    stride: usize,
+    /// Height and width of a phase.
+    size: [usize; 2],
+}
+
+impl Canvas {
+    fn len(&self) -> usize {
+        self.source[0] * self.stride * self.stride * self.size[0] * self.size[1]
+    }
+
+    /// Where pixel (y, x) of the padded image is; the pixels a stride further are its neighbours.
+    #[inline(always)]
+    fn place(&self, channel: usize, y: usize, x: usize) -> usize {
+        let phase = (channel * self.stride + y % self.stride) * self.stride + x % self.stride;
+        (phase * self.size[0] + y / self.stride) * self.size[1] + x / self.stride
+    }
+
+    /// Where the map's position (0, 0) finds each row of the patch matrix. Other positions lie as far from there as
+    /// lines and columns of a phase do.
+    fn starts(&self, kernel: [usize; 2]) -> Vec<usize> {
+        let mut starts = Vec::with_capacity(self.source[0] * kernel[0] * kernel[1]);
+        for channel in 0..self.source[0] {
+            for i in 0..kernel[0] {
+                starts.extend((0..kernel[1]).map(|j| self.place(channel, i, j)));
             }
         }
         starts
     }
-}
 
-/// Where one line of an image lies in the phases: every `stride`-th pixel from `x` on, at `at` and after.
-#[derive(Clone, Copy)]
-struct Comb {
-    x: usize,
-    at: usize,
-}
-
-impl Geometry {
-    /// The comb of line `y` of a channel that starts at pixel `x`, less than the stride.
+    /// Paints an image.
     #[inline(always)]
-    fn comb(&self, channel: usize, y: usize, x: usize) -> Comb {
-        let [height, width] = self.phase();
-        let (y, padded) = (y + self.padding, x + self.padding);
-        let phase = (channel * self.stride + y % self.stride) * self.stride + padded % self.stride;
-        Comb { x, at: (phase * height + y / self.stride) * width + padded / self.stride }
-    }
-}
-
-/// Splits an image (channels, H, W) into phases: with zeros around it, the pixels (y, x) of equal remainders by the
-/// stride become one small image each. A row of the patch matrix is then a plain rectangle of one phase.
-#[inline(always)]
-fn split<T: Real>(g: &Geometry, image: &[T], phases: &mut [T]) {
-    let [channels, height, width] = g.image;
-    phases.fill(T::ZERO);
-    let mut lines = image.chunks_exact(width.max(1));
-    for channel in 0..channels {
-        for (y, line) in (0..height).zip(&mut lines) {
-            for x in 0..g.stride.min(width) {
-                let Comb { x, at } = g.comb(channel, y, x);
-                let to = &mut phases[at..at + (width - x).div_ceil(g.stride)];
-                match g.stride {
-                    1 => to.copy_from_slice(line),
-                    2 => take_every(to, &line[x..], 2),
-                    stride => take_every(to, &line[x..], stride),
+    fn paint<T: Real>(&self, image: &[T], canvas: &mut [T]) {
+        let [channels, height, width] = self.source;
+        canvas.fill(T::ZERO);
+        let mut lines = image.chunks_exact(width.max(1));
+        for channel in 0..channels {
+            for (y, line) in (0..height).zip(&mut lines) {
+                for x in 0..self.stride.min(width) {
+                    let at = self.place(channel, y + self.before[0], x + self.before[1]);
+                    let to = &mut canvas[at..at + (width - x).div_ceil(self.stride)];
+                    match self.stride {
+                        1 => to.copy_from_slice(line),
+                        2 => take_every(to, &line[x..], 2),
+                        stride => take_every(to, &line[x..], stride),
+                    }
                 }
             }
         }
+    }
+
+    /// Paints `count` images one after another, with [`SLACK`] after the last.
+    #[inline(always)]
+    fn paint_all<'a, T: Real>(&self, images: &[T], count: usize, canvases: &'a mut Vec<T>) -> &'a [T] {
+        let (from, to) = (self.source.iter().product::<usize>(), self.len());
+        let canvases = scratch(canvases, count * to + SLACK);
+        simd(
+            #[inline(always)]
+            || {
+                for sample in 0..count {
+                    self.paint(&images[sample * from..][..from], &mut canvases[sample * to..][..to]);
+                }
+            },
+        );
+        canvases
     }
 }
 
@@ -132,141 +160,99 @@ fn take_every<T: Copy>(to: &mut [T], from: &[T], stride: usize) {
     }
 }
 
-/// The inverse of [`split`], plus a value per channel: padding is dropped.
-#[inline(always)]
-fn join<T: Real>(g: &Geometry, phases: &[T], bias: Option<&[T]>, image: &mut [MaybeUninit<T>]) {
-    let [channels, height, width] = g.image;
-    let mut lines = image.chunks_exact_mut(width.max(1));
-    for channel in 0..channels {
-        let add = bias.map_or(T::ZERO, |bias| bias[channel]);
-        for (y, line) in (0..height).zip(&mut lines) {
-            let mut combs = [&phases[..0]; 2];
-            if g.stride == 2 && width.is_multiple_of(2) {
-                // Both combs at once, so that the line is written in whole registers.
-                for (x, comb) in combs.iter_mut().enumerate() {
-                    let at = g.comb(channel, y, x).at;
-                    *comb = &phases[at..at + width / 2];
-                }
-                for ((to, &even), &odd) in line.as_chunks_mut::<2>().0.iter_mut().zip(combs[0]).zip(combs[1])
-                {
-                    to[0].write(even + add);
-                    to[1].write(odd + add);
-                }
-                continue;
-            }
-            for x in 0..g.stride.min(width) {
-                let Comb { x, at } = g.comb(channel, y, x);
-                let from = &phases[at..at + (width - x).div_ceil(g.stride)];
-                for (to, &from) in line[x..].chunks_mut(g.stride).zip(from) {
-                    to[0].write(from + add);
-                }
-            }
-        }
-    }
-}
-
 /// A run of columns of a panel whose elements lie side by side.
 #[derive(Clone, Copy, Default)]
 struct Segment {
     /// Where in the panel.
     column: usize,
+    /// At most [`SLACK`].
     len: usize,
     /// Where in memory, counted from where a row of the panel begins.
     from: usize,
 }
 
-/// The segments of the panel that starts at column `first` of a group's patch matrix.
-fn segments(g: &Geometry, first: usize, width: usize) -> Vec<Segment> {
-    let (positions, phase_width) = (g.positions(), g.phase()[1]);
-    let mut segments = Vec::with_capacity(COLUMNS);
-    let mut column = first;
-    while column < width.min(first + COLUMNS) {
-        let (sample, position) = (column / positions, column % positions);
-        let (line, x) = (position / g.map[2], position % g.map[2]);
-        let len = (g.map[2] - x).min(width.min(first + COLUMNS) - column);
-        let from = sample * g.phases_len() + line * phase_width + x;
-        segments.push(Segment { column: column - first, len, from });
-        column += len;
-    }
-    segments
-}
+/// Elements that a copy may go over the end of a segment: it copies a whole register, and what is over is written again
+/// by the segment after it, or lies in columns that nobody reads. So buffers of both sides are longer by as much.
+const SLACK: usize = 16;
 
-/// Fills the rows of a panel: each begins at its element of `starts` and is made of the segments.
-#[inline(always)]
-fn patches<T: Real>(phases: &[T], starts: &[usize], segments: &[Segment], panel: &mut [T]) {
-    match segments.first().map_or(0, |segment| segment.len) {
-        4 if even(segments, 4) => patch_lines::<T, 4>(phases, starts, segments, panel),
-        8 if even(segments, 8) => patch_lines::<T, 8>(phases, starts, segments, panel),
-        16 if even(segments, 16) => patch_lines::<T, 16>(phases, starts, segments, panel),
-        _ => {
-            for (row, &start) in panel.chunks_exact_mut(COLUMNS).zip(starts) {
-                for &Segment { column, len, from } in segments {
-                    let from = &phases[start + from..start + from + len];
-                    for (to, &from) in row[column..column + len].iter_mut().zip(from) {
-                        *to = from;
-                    }
-                }
-            }
+/// The segments of each panel of a group's patch matrix of `width` columns: rectangles of `rows` × `columns` positions, one
+/// a sample.
+fn segments(canvas: &Canvas, [rows, columns]: [usize; 2], width: usize) -> Vec<Vec<Segment>> {
+    let mut panels = Vec::with_capacity(width.div_ceil(COLUMNS));
+    for first in (0..width).step_by(COLUMNS) {
+        let end = width.min(first + COLUMNS);
+        let mut panel = Vec::with_capacity(COLUMNS);
+        let mut column = first;
+        while column < end {
+            let (sample, position) = (column / (rows * columns), column % (rows * columns));
+            let (line, x) = (position / columns, position % columns);
+            let len = (columns - x).min(end - column).min(SLACK);
+            let from = sample * canvas.len() + line * canvas.size[1] + x;
+            panel.push(Segment { column: column - first, len, from });
+            column += len;
         }
+        panels.push(panel);
+    }
+    panels
+}
+
+/// Fills the rows of a panel: each begins at its element of `starts` and is made of the segments, in their order.
+#[inline(always)]
+fn patches<T: Real>(canvases: &[T], starts: &[usize], segments: &[Segment], panel: &mut [T]) {
+    match segments.iter().map(|segment| segment.len).max().unwrap_or(0) {
+        0..=4 => patch_lines::<T, 4>(canvases, starts, segments, panel),
+        5..=8 => patch_lines::<T, 8>(canvases, starts, segments, panel),
+        _ => patch_lines::<T, SLACK>(canvases, starts, segments, panel),
     }
 }
 
-/// True if all segments have this length.
-fn even(segments: &[Segment], len: usize) -> bool {
-    segments.iter().all(|segment| segment.len == len)
-}
-
-/// The same for segments of a length that the compiler knows, so that a line is a register and not a call.
 #[inline(always)]
 fn patch_lines<T: Real, const LEN: usize>(
-    phases: &[T],
+    canvases: &[T],
     starts: &[usize],
     segments: &[Segment],
     panel: &mut [T],
 ) {
-    for (row, &start) in panel.as_chunks_mut::<COLUMNS>().0.iter_mut().zip(starts) {
-        let phases = &phases[start..];
-        for (to, segment) in row.as_chunks_mut::<LEN>().0.iter_mut().zip(segments) {
-            if let Some(from) = phases[segment.from..].first_chunk::<LEN>() {
+    assert!(panel.len() >= starts.len() * COLUMNS + SLACK);
+    for (row, &start) in starts.iter().enumerate() {
+        let (from, to) = (&canvases[start..], &mut panel[row * COLUMNS..][..COLUMNS + SLACK]);
+        for segment in segments {
+            if let (Some(from), Some(to)) =
+                (from[segment.from..].first_chunk::<LEN>(), to[segment.column..].first_chunk_mut::<LEN>())
+            {
                 *to = *from;
             }
         }
     }
 }
 
-/// Adds rows of the patch matrix back to the phases they came from: the adjoint of [`patches`].
-#[inline(always)]
-fn add_patches<T: Real>(g: &Geometry, patches: &[T], starts: &[usize], stride: usize, phases: &mut [T]) {
-    let [_, map_height, map_width] = g.map;
-    let phase_width = g.phase()[1];
-    // Tap by tap over the channels: neighbouring taps of one channel overlap in memory, and reading what was just
-    // written at another offset would wait for the store.
-    let taps = g.taps();
-    for index in (0..taps).flat_map(|tap| (tap..starts.len()).step_by(taps)) {
-        let to = &mut phases[starts[index]..];
-        let from = &patches[index * stride..index * stride + map_height * map_width];
-        match map_width {
-            4 => add_lines::<T, 4>(from, to, phase_width),
-            8 => add_lines::<T, 8>(from, to, phase_width),
-            16 => add_lines::<T, 16>(from, to, phase_width),
-            _ => {
-                for (line, from) in from.chunks_exact(map_width).enumerate() {
-                    for (to, &from) in to[line * phase_width..].iter_mut().zip(from) {
-                        *to += from;
-                    }
-                }
-            }
-        }
+/// `out` (rows of `width` elements) = `weight` · the patch matrix whose rows begin at `starts`; zeros if it has none.
+///
+/// # Safety
+/// `out` must be writable by this caller alone for the weight's rows of `width` elements.
+unsafe fn times_patches<T: Real>(
+    weight: &Left<T>,
+    canvases: &[T],
+    starts: &[usize],
+    panels: &[Vec<Segment>],
+    panel: &mut Vec<T>,
+    (out, width): (*mut T, usize),
+) {
+    if starts.is_empty() {
+        // SAFETY: promised by the caller; zeros are numbers.
+        unsafe { out.write_bytes(0, weight.rows() * width) };
     }
-}
-
-#[inline(always)]
-fn add_lines<T: Real, const WIDTH: usize>(from: &[T], to: &mut [T], stride: usize) {
-    for (line, from) in from.as_chunks::<WIDTH>().0.iter().enumerate() {
-        if let Some(to) = to[line * stride..].first_chunk_mut::<WIDTH>() {
-            for (to, &from) in to.iter_mut().zip(from) {
-                *to += from;
-            }
+    let panel = scratch(panel, DEPTH * COLUMNS + SLACK);
+    for start in (0..starts.len()).step_by(DEPTH) {
+        let starts = &starts[start..starts.len().min(start + DEPTH)];
+        for (index, segments) in panels.iter().enumerate() {
+            simd(
+                #[inline(always)]
+                || patches(canvases, starts, segments, panel),
+            );
+            let column = index * COLUMNS;
+            // SAFETY: these columns lie within `out`, and the blocks before this one have written them.
+            unsafe { weight.times(start, panel, COLUMNS.min(width - column), out.add(column), width) };
         }
     }
 }
@@ -274,46 +260,24 @@ fn add_lines<T: Real, const WIDTH: usize>(from: &[T], to: &mut [T], stride: usiz
 /// Image (N, C, H, W), weight (O, C, kh, kw) and bias (O) → map (N, O, H', W').
 pub(super) fn image_to_map<T: Real>(g: &Geometry, image: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
     let (outputs, positions, patch, group) = (g.map[0], g.positions(), g.patch(), g.group());
-    let starts = g.starts();
-    // SAFETY: the weight is (O, C·kh·kw).
-    let weight = unsafe { Left::pack(Matrix::rows(weight, patch), outputs, patch) };
+    let canvas = g.image_canvas();
+    let starts = canvas.starts(g.kernel);
+    let weight = Left::pack(weight, (outputs, patch), &(0..patch).collect::<Vec<_>>());
     // SAFETY: the groups cover all samples, and each writes the maps of its samples completely.
     unsafe {
         build_raw(g.samples * g.map_len(), |out: Out<T>| {
             (0..g.samples.div_ceil(group)).into_par_iter().for_each(|index| {
-                T::with_scratch(|[phases, columns, product_out]| {
+                T::with_scratch(|[canvases, panel, product]| {
                     let first = index * group;
                     let count = group.min(g.samples - first);
                     let width = count * positions;
-                    let phases = scratch(phases, count * g.phases_len());
-                    let columns = scratch(columns, INNER_BLOCK * COLUMNS);
-                    let segments: Vec<_> =
-                        (0..width).step_by(COLUMNS).map(|first| segments(g, first, width)).collect();
+                    let canvases = canvas.paint_all(&image[first * g.image_len()..], count, canvases);
+                    let panels = segments(&canvas, [g.map[1], g.map[2]], width);
                     // One sample's map is the product itself; several are sorted out afterwards.
                     let direct = count == 1;
-                    let product_out = scratch(product_out, if direct { 0 } else { outputs * width });
-                    simd(
-                        #[inline(always)]
-                        || {
-                            for sample in 0..count {
-                                let image = &image[(first + sample) * g.image_len()..][..g.image_len()];
-                                split(g, image, &mut phases[sample * g.phases_len()..][..g.phases_len()]);
-                            }
-                        },
-                    );
-                    let target = if direct { out.at(first * g.map_len()) } else { product_out.as_mut_ptr() };
-                    for start in (0..patch).step_by(INNER_BLOCK) {
-                        let starts = &starts[start..patch.min(start + INNER_BLOCK)];
-                        for (panel, segments) in segments.iter().enumerate() {
-                            simd(
-                                #[inline(always)]
-                                || patches(phases, starts, segments, columns),
-                            );
-                            let column = panel * COLUMNS;
-                            let target = target.add(column);
-                            weight.times(start, columns, COLUMNS.min(width - column), target, width);
-                        }
-                    }
+                    let product = scratch(product, if direct { 0 } else { outputs * width });
+                    let target = if direct { out.at(first * g.map_len()) } else { product.as_mut_ptr() };
+                    times_patches(&weight, canvases, &starts, &panels, panel, (target, width));
                     for sample in 0..count {
                         for channel in 0..outputs {
                             let at = (first + sample) * g.map_len() + channel * positions;
@@ -325,7 +289,7 @@ pub(super) fn image_to_map<T: Real>(g: &Geometry, image: &[T], weight: &[T], bia
                                     }
                                 }
                             } else {
-                                let from = &product_out[channel * width + sample * positions..][..positions];
+                                let from = &product[channel * width + sample * positions..][..positions];
                                 for (map, &from) in out.slice(at, positions).iter_mut().zip(from) {
                                     map.write(from + add);
                                 }
@@ -338,81 +302,130 @@ pub(super) fn image_to_map<T: Real>(g: &Geometry, image: &[T], weight: &[T], bia
     }
 }
 
+/// The pixels of an image whose places in the padded image leave one remainder by the stride, along one side. They meet
+/// every stride-th tap of the kernel, and a plain run of positions of the map.
+struct Phase {
+    /// The first pixel.
+    first: usize,
+    /// How many pixels there are, a stride apart.
+    count: usize,
+    /// The first tap; the others are a stride apart.
+    tap: usize,
+    /// The position of the map where the first pixel meets the first tap; it meets each further tap one before that.
+    position: usize,
+}
+
+impl Geometry {
+    /// The phases along side `i`, 0 for the height and 1 for the width, in the order of their first pixels.
+    fn phases(&self, i: usize) -> Vec<Phase> {
+        let side = self.image[i + 1];
+        let phase = |first: usize| {
+            let tap = (first + self.padding) % self.stride;
+            let count = side.saturating_sub(first).div_ceil(self.stride);
+            Phase { first, count, tap, position: (first + self.padding) / self.stride }
+        };
+        (0..self.stride.min(side)).map(phase).collect()
+    }
+}
+
 /// Map (N, O, H', W') and weight (O, C, kh, kw) and a bias of the image (C) → image (N, C, H, W).
+///
+/// Pixels of one phase are a convolution of stride 1 of the map, with the taps of that phase as its kernel. So each
+/// pixel is computed at once, and nothing is added up in memory.
 pub(super) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
-    let (outputs, positions, patch, group) = (g.map[0], g.positions(), g.patch(), g.group());
-    let starts = g.starts();
-    // SAFETY: the weight is (O, C·kh·kw).
-    let weight = unsafe { Left::pack(Matrix::rows(weight, patch).t(), patch, outputs) };
+    let ([channels, height, width], group) = (g.image, g.group());
+    let canvas = g.map_canvas();
+    let (rows, columns) = (g.phases(0), g.phases(1));
+    let kernel = |vertical: &Phase, horizontal: &Phase| {
+        let (mut starts, mut places) = (Vec::new(), Vec::new());
+        for output in 0..g.map[0] {
+            for (back_y, i) in (vertical.tap..g.kernel[0]).step_by(g.stride).enumerate() {
+                for (back_x, j) in (horizontal.tap..g.kernel[1]).step_by(g.stride).enumerate() {
+                    let y = canvas.before[0] + vertical.position - back_y;
+                    let x = canvas.before[1] + horizontal.position - back_x;
+                    starts.push(canvas.place(output, y, x));
+                    places.push(output * g.patch() + i * g.kernel[1] + j);
+                }
+            }
+        }
+        (Left::pack(weight, (channels, g.taps()), &places), starts)
+    };
+    let kernels: Vec<Vec<_>> =
+        rows.iter().map(|row| columns.iter().map(|column| kernel(row, column)).collect()).collect();
     // SAFETY: the groups cover all samples, and each writes the images of its samples completely.
     unsafe {
         build_raw(g.samples * g.image_len(), |out: Out<T>| {
             (0..g.samples.div_ceil(group)).into_par_iter().for_each(|index| {
-                T::with_scratch(|[phases, columns, maps]| {
+                T::with_scratch(|[canvases, panel, products]| {
                     let first = index * group;
                     let count = group.min(g.samples - first);
-                    let width = count * positions;
-                    // Some rows at a time, so that they stay in the cache: a multiple of the panels' six.
-                    let block = 384.min(patch);
-                    let columns = scratch(columns, block * width);
-                    let phases = scratch(phases, count * g.phases_len());
-                    phases.fill(T::ZERO);
-                    let panels = scratch(maps, width.div_ceil(COLUMNS) * COLUMNS * outputs);
-                    for sample in 0..count {
-                        let map = &map[(first + sample) * g.map_len()..][..g.map_len()];
-                        map_panels(map, positions, outputs, sample * positions, panels);
-                    }
-                    for start in (0..patch).step_by(block.max(1)) {
-                        let rows = start..patch.min(start + block);
-                        for (panel, panels) in panels.chunks_exact((outputs * COLUMNS).max(1)).enumerate() {
-                            let column = panel * COLUMNS;
-                            for inner in (0..outputs).step_by(INNER_BLOCK) {
-                                let right =
-                                    &panels[inner * COLUMNS..outputs.min(inner + INNER_BLOCK) * COLUMNS];
-                                let (len, out) =
-                                    (COLUMNS.min(width - column), columns.as_mut_ptr().add(column));
-                                weight.times_rows(inner, rows.clone(), right, len, out, width, inner > 0);
+                    let canvases = canvas.paint_all(&map[first * g.map_len()..], count, canvases);
+                    for (row, kernels) in rows.iter().zip(&kernels) {
+                        // Side by side, the phases of a row of phases make whole lines.
+                        let len = channels * count * row.count * width;
+                        let mut rest = scratch(products, len);
+                        let mut parts = Vec::with_capacity(columns.len());
+                        for (column, (weight, starts)) in columns.iter().zip(kernels) {
+                            let width = count * row.count * column.count;
+                            let (part, after) = rest.split_at_mut(channels * width);
+                            rest = after;
+                            let panels = segments(&canvas, [row.count, column.count], width);
+                            let target = (part.as_mut_ptr(), width);
+                            times_patches(weight, canvases, starts, &panels, panel, target);
+                            parts.push(&*part);
+                        }
+                        for sample in 0..count {
+                            for channel in 0..channels {
+                                let image = ((first + sample) * channels + channel) * height * width;
+                                let add = bias.map_or(T::ZERO, |bias| bias[channel]);
+                                let line = (channel * count + sample) * row.count;
+                                simd(
+                                    #[inline(always)]
+                                    || {
+                                        for y in 0..row.count {
+                                            let at = image + (row.first + y * g.stride) * width;
+                                            join(&parts, line + y, add, out.slice(at, width));
+                                        }
+                                    },
+                                );
                             }
                         }
-                        simd(
-                            #[inline(always)]
-                            || {
-                                for sample in 0..count {
-                                    let phases = &mut phases[sample * g.phases_len()..][..g.phases_len()];
-                                    let columns = &columns[sample * positions..];
-                                    add_patches(g, columns, &starts[rows.clone()], width, phases);
-                                }
-                            },
-                        );
                     }
-                    // The images of a group belong to one task.
-                    let images = out.slice(first * g.image_len(), count * g.image_len());
-                    simd(
-                        #[inline(always)]
-                        || {
-                            for (sample, image) in images.chunks_exact_mut(g.image_len().max(1)).enumerate() {
-                                let phases = &phases[sample * g.phases_len()..][..g.phases_len()];
-                                join(g, phases, bias, image);
-                            }
-                        },
-                    );
                 });
             });
         })
     }
 }
 
-/// Copies the map of one sample (channels, positions) into panels of 64 columns, from column `first` on.
-fn map_panels<T: Real>(map: &[T], positions: usize, channels: usize, first: usize, panels: &mut [T]) {
-    let mut done = 0;
-    while done < positions {
-        let column = first + done;
-        let len = (COLUMNS - column % COLUMNS).min(positions - done);
-        let panel = &mut panels[column / COLUMNS * COLUMNS * channels..][..COLUMNS * channels];
-        for (row, map) in panel.chunks_exact_mut(COLUMNS).zip(map.chunks_exact(positions)) {
-            row[column % COLUMNS..column % COLUMNS + len].copy_from_slice(&map[done..done + len]);
+/// Writes a line of an image from line `index` of each of its phases, plus a value.
+#[inline(always)]
+fn join<T: Real>(parts: &[&[T]], index: usize, add: T, line: &mut [MaybeUninit<T>]) {
+    let (stride, width) = (parts.len(), line.len());
+    let part = |x: usize| {
+        let len = (width - x).div_ceil(stride);
+        &parts[x][index * len..][..len]
+    };
+    match stride {
+        1 => {
+            for (to, &from) in line.iter_mut().zip(part(0)) {
+                to.write(from + add);
+            }
         }
-        done += len;
+        2 if width.is_multiple_of(2) => {
+            let (even, odd) = (part(0), part(1));
+            for ((to, &even), &odd) in line.as_chunks_mut::<2>().0.iter_mut().zip(even).zip(odd) {
+                to[0].write(even + add);
+                to[1].write(odd + add);
+            }
+        }
+        _ => {
+            for x in 0..stride {
+                let from = part(x);
+                for (to, &from) in line[x..].iter_mut().step_by(stride).zip(from) {
+                    to.write(from + add);
+                }
+            }
+        }
     }
 }
 
@@ -432,34 +445,31 @@ fn scratch<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
 pub(super) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> Vec<T> {
     let (outputs, positions, patch) = (g.map[0], g.positions(), g.patch());
     let inner = g.samples * positions;
-    let blocks = inner.div_ceil(INNER_BLOCK);
+    let blocks = inner.div_ceil(DEPTH);
     let panels = patch.div_ceil(COLUMNS);
     let parts = 16usize.div_ceil(panels.max(1)).min(blocks).max(1);
     let blocks_in_part = blocks.div_ceil(parts);
 
     let left = Left::pack_maps(map, outputs, positions, g.samples);
-    // One phase of stride 1 is the image with its padding, in which a line of the kernel is one run.
-    let padded = Geometry { stride: 1, ..*g };
-    let (padded_len, padded_width) = (padded.phases_len(), padded.phase()[1]);
-    let mut images = vec![T::ZERO; g.samples * padded_len];
-    if padded_len > 0 && g.image_len() > 0 {
-        images.par_chunks_exact_mut(padded_len).zip(image.par_chunks_exact(g.image_len())).for_each(
-            |(to, image)| {
-                simd(
-                    #[inline(always)]
-                    || split(&padded, image, to),
-                );
-            },
-        );
+    let canvas = g.plain_canvas();
+    let mut canvases = vec![T::ZERO; g.samples * canvas.len() + SLACK];
+    if g.image_len() > 0 {
+        let images = image.par_chunks_exact(g.image_len());
+        canvases.par_chunks_exact_mut(canvas.len()).zip(images).for_each(|(to, image)| {
+            simd(
+                #[inline(always)]
+                || canvas.paint(image, to),
+            );
+        });
     }
     let mut starts = Vec::with_capacity(inner);
     for sample in 0..g.samples {
         for y in 0..g.map[1] {
-            let line = sample * padded_len + y * g.stride * padded_width;
+            let line = sample * canvas.len() + y * g.stride * canvas.size[1];
             starts.extend((0..g.map[2]).map(|x| line + x * g.stride));
         }
     }
-    let taps = padded.starts();
+    let taps = canvas.starts(g.kernel);
     let mut sums = vec![T::ZERO; parts * outputs * patch];
     let out = Out::of(&mut sums);
     (0..parts * panels).into_par_iter().for_each(|index| {
@@ -469,13 +479,14 @@ pub(super) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> 
         let columns = COLUMNS.min(patch - column);
         T::with_scratch(|[rows, _, _]| {
             for block in part * blocks_in_part..blocks.min((part + 1) * blocks_in_part) {
-                let start = block * INNER_BLOCK;
-                let starts = &starts[start..inner.min(start + INNER_BLOCK)];
-                let rows = scratch(rows, starts.len() * COLUMNS);
+                let start = block * DEPTH;
+                let starts = &starts[start..inner.min(start + DEPTH)];
+                let rows = scratch(rows, starts.len() * COLUMNS + SLACK);
                 simd(
                     #[inline(always)]
-                    || patches(&images, starts, &segments, rows),
+                    || patches(&canvases, starts, &segments, rows),
                 );
+                let rows = &rows[..starts.len() * COLUMNS];
                 let to = out.at(part * outputs * patch + column);
                 // SAFETY: these columns of this part are one task's, and the zeros that it adds to are initialised.
                 unsafe { left.times_rows(start, 0..outputs, rows, columns, to, patch, true) };
@@ -501,7 +512,7 @@ fn runs(taps: &[usize]) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
     for (column, &from) in taps.iter().enumerate() {
         match segments.last_mut() {
-            Some(last) if last.from + last.len == from => last.len += 1,
+            Some(last) if last.from + last.len == from && last.len < SLACK => last.len += 1,
             _ => segments.push(Segment { column, len: 1, from }),
         }
     }

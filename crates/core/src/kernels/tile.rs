@@ -15,11 +15,15 @@ use rayon::prelude::*;
 use gemm::Parallelism;
 
 use super::buffer::{Out, build_raw};
-use super::matmul::{INNER_BLOCK, Matrix, Size, product};
+use super::matmul::{Matrix, Size, product};
 use super::real::Real;
 
 /// Columns of a panel of the right matrix: four AVX-512 registers.
 pub(super) const COLUMNS: usize = 64;
+
+/// The part of the inner dimension that is multiplied at once: a panel of the right matrix so deep stays in the nearest
+/// cache, from its packing on. Parts are added in order.
+pub(super) const DEPTH: usize = 256;
 
 /// Rows of a panel of the left matrix: 6 · 4 sums leave registers for what is being read.
 const ROWS: usize = 6;
@@ -32,22 +36,19 @@ pub(super) struct Left<T> {
 }
 
 impl<T: Real> Left<T> {
-    /// Packs a (rows, inner) matrix.
-    ///
-    /// # Safety
-    /// `matrix` must be readable over this shape.
-    pub(super) unsafe fn pack(matrix: Matrix<T>, rows: usize, inner: usize) -> Self {
-        let panels = rows.div_ceil(ROWS);
+    /// Packs a matrix of `rows` rows that begin `stride` apart in `data`; column k is at `places[k]` from there.
+    pub(super) fn pack(data: &[T], (rows, stride): (usize, usize), places: &[usize]) -> Self {
+        let (inner, panels) = (places.len(), rows.div_ceil(ROWS));
         // SAFETY: the panels of the blocks cover the matrix, each written by one task.
         let data = unsafe {
             build_raw(rows * inner, |out: Out<T>| {
-                (0..inner.div_ceil(INNER_BLOCK) * panels).into_par_iter().for_each(|index| {
-                    let (start, row) = (index / panels * INNER_BLOCK, index % panels * ROWS);
-                    let (depth, height) = (INNER_BLOCK.min(inner - start), ROWS.min(rows - row));
+                (0..inner.div_ceil(DEPTH) * panels).into_par_iter().for_each(|index| {
+                    let (start, row) = (index / panels * DEPTH, index % panels * ROWS);
+                    let (depth, height) = (DEPTH.min(inner - start), ROWS.min(rows - row));
                     let out = out.slice(rows * start + row * depth, height * depth);
-                    for (k, out) in out.chunks_exact_mut(height).enumerate() {
+                    for (&place, out) in places[start..].iter().zip(out.chunks_exact_mut(height)) {
                         for (r, out) in out.iter_mut().enumerate() {
-                            out.write(matrix.at(row + r, start + k));
+                            out.write(data[place + (row + r) * stride]);
                         }
                     }
                 });
@@ -64,9 +65,9 @@ impl<T: Real> Left<T> {
         // SAFETY: the panels of the blocks cover the matrix, each written by one task.
         let data = unsafe {
             build_raw(rows * inner, |out: Out<T>| {
-                (0..inner.div_ceil(INNER_BLOCK) * panels).into_par_iter().for_each(|index| {
-                    let (start, row) = (index / panels * INNER_BLOCK, index % panels * ROWS);
-                    let (depth, height) = (INNER_BLOCK.min(inner - start), ROWS.min(rows - row));
+                (0..inner.div_ceil(DEPTH) * panels).into_par_iter().for_each(|index| {
+                    let (start, row) = (index / panels * DEPTH, index % panels * ROWS);
+                    let (depth, height) = (DEPTH.min(inner - start), ROWS.min(rows - row));
                     let out = out.slice(rows * start + row * depth, height * depth);
                     let mut done = 0;
                     while done < depth {
@@ -88,6 +89,10 @@ impl<T: Real> Left<T> {
         Self { data, rows, inner }
     }
 
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// `out` = this · right for the block of the inner dimension that starts at `start`, plus `out` for all but the
     /// first block.
     ///
@@ -95,7 +100,7 @@ impl<T: Real> Left<T> {
     /// `panel` holds the block's rows of 64 elements, of which the first `columns` count; `out` must be writable by
     /// this caller alone for `rows` rows of `columns` elements, `stride` apart, and initialised unless `start` is 0.
     pub(super) unsafe fn times(&self, start: usize, panel: &[T], columns: usize, out: *mut T, stride: usize) {
-        let inner = INNER_BLOCK.min(self.inner - start);
+        let inner = DEPTH.min(self.inner - start);
         // SAFETY: the same promises.
         unsafe {
             self.times_rows(start, 0..self.rows, &panel[..inner * COLUMNS], columns, out, stride, start > 0);
@@ -116,7 +121,7 @@ impl<T: Real> Left<T> {
         stride: usize,
         accumulate: bool,
     ) {
-        let inner = INNER_BLOCK.min(self.inner - start);
+        let inner = DEPTH.min(self.inner - start);
         debug_assert!(rows.start.is_multiple_of(ROWS) && right.len() == inner * COLUMNS);
         let left = &self.data[self.rows * start + rows.start * inner..self.rows * start + rows.end * inner];
         // SAFETY: the caller's promises.
@@ -276,7 +281,13 @@ impl WithSimd for Panel<'_, f32> {
         // SAFETY: whoever asked for the product made the promises.
         unsafe {
             match S::F32_LANES {
-                16 => self.columns::<S, 4>(simd, 0),
+                // A last panel may have few columns: no register is multiplied for nothing.
+                16 => match self.columns.div_ceil(16) {
+                    0 | 1 => self.columns::<S, 1>(simd, 0),
+                    2 => self.columns::<S, 2>(simd, 0),
+                    3 => self.columns::<S, 3>(simd, 0),
+                    _ => self.columns::<S, 4>(simd, 0),
+                },
                 4 | 8 => {
                     let width = 2 * S::F32_LANES;
                     for column in (0..self.columns).step_by(width) {
