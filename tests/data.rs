@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::util::{real_data, waxwork};
+use crate::util::{real_data, small, waxwork};
 
 const FILES: [&str; 4] = [
     "train-images-idx3-ubyte",
@@ -73,4 +73,36 @@ fn a_file_of_another_data_set_is_refused_with_both_hashes() {
     waxwork(&["train", "vae-mlp-mnist", "--data-dir", text(folder.path()), "--out", text(&out), "-q"])
         .refused(&["t10k-labels-idx1-ubyte"]);
     waxwork(&["data", "verify", "mnist", "--data-dir", text(folder.path())]).refused(&["1 of 4"]);
+}
+
+#[test]
+fn a_folder_of_pictures_is_trained_on_and_its_broken_files_are_named_or_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    waxwork(&small(folder.path().join("source").as_path(), &[])).good();
+    for (class, seed) in [("cats", "1"), ("dogs", "2")] {
+        let out = path(&format!("pictures/{class}"));
+        waxwork(&["sample", &path("source"), "-n", "24", "--seed", seed, "--out", &out]).good();
+    }
+    let train = |run: &str, more: &[&str]| {
+        let (run, pictures) = (path(run), path("pictures"));
+        let mut arguments = vec!["train", "cgan-digits", "-q", "--data", "folder", "--data-dir", &pictures];
+        arguments.extend(["--steps", "2", "--out", &run, "--set", "train.batch_size=8"]);
+        arguments.extend(["--set", "data.folder.size=28", "--set", "data.folder.grey=true"]);
+        arguments.extend(more);
+        waxwork(&arguments)
+    };
+    train("good", &[]).good();
+    waxwork(&["sample", &path("good"), "--labels", "0,1", "-n", "4"]).good();
+    waxwork(&["sample", &path("good"), "--labels", "2"]).refused(&["class 2", "0 to 1"]);
+
+    fs::write(folder.path().join("pictures/cats/torn.png"), "no picture").unwrap();
+    train("torn", &[]).refused(&["torn.png", "--skip-unreadable"]);
+    let counted = train("counted", &["--skip-unreadable"]).good();
+    assert!(counted.stderr.contains("1 pictures cannot be decoded"), "{}", counted.stderr);
+    fs::create_dir(folder.path().join("pictures/empty")).unwrap();
+    train("empty", &["--skip-unreadable"]).refused(&["empty", "holds no"]);
+    fs::remove_dir(folder.path().join("pictures/empty")).unwrap();
+    train("large", &["--skip-unreadable", "--set", "train.batch_size=400"]).refused(&["batch of 400"]);
+    train("small", &["--skip-unreadable", "--set", "data.folder.size=32"]).refused(&["28×28", "32×32"]);
 }

@@ -95,6 +95,10 @@ pub(crate) struct TrainArguments {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "resume")]
     pub(crate) data_dir: Option<PathBuf>,
 
+    /// Leave out the pictures of a folder that cannot be decoded, and say how many
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) skip_unreadable: bool,
+
     /// The run folder to make [default: runs/RECIPE-TIME]
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath, conflicts_with = "resume")]
     pub(crate) out: Option<PathBuf>,

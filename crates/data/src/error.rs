@@ -95,7 +95,7 @@ pub enum Error {
     },
 
     /// A picture of an image folder cannot be decoded.
-    #[error("cannot decode {}: {reason}; remove it or skip unreadable files", path.display())]
+    #[error("cannot decode {}: {reason}; remove it, or leave such pictures out (`--skip-unreadable`)", path.display())]
     Picture {
         /// The file.
         path: PathBuf,

@@ -134,7 +134,11 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
-    Ok(data?)
+    let data = data?;
+    if data.info.skipped > 0 {
+        tracing::warn!("{} pictures cannot be decoded and were left out", data.info.skipped);
+    }
+    Ok(data)
 }
 
 /// The model's access by latent vectors.

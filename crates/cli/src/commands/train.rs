@@ -172,6 +172,9 @@ fn resolve(arguments: &TrainArguments) -> Result<(String, Recipe), Failure> {
         // The run may be resumed from another working directory.
         recipe.data.dir = Some(std::path::absolute(folder)?);
     }
+    if arguments.skip_unreadable {
+        recipe.data.folder.get_or_insert_default().skip_unreadable = true;
+    }
     if let Some(seed) = arguments.seed {
         recipe.train.seed = seed;
     }
