@@ -60,19 +60,19 @@ fn products() -> Vec<Case> {
         case(
             format!("{label} forward"),
             operations,
-            Box::new(move || drop(black_box(conv2d(&a, &b, None, 2, 1).unwrap()))),
+            Box::new(move || drop(black_box(conv2d(&a, &b, None, 2, 1, Activation::Identity).unwrap()))),
         );
         let (a, b) = (still_x, w.clone());
         case(
             format!("{label} forward, weight"),
             2.0 * operations,
-            Box::new(move || backward(&conv2d(&a, &b, None, 2, 1).unwrap())),
+            Box::new(move || backward(&conv2d(&a, &b, None, 2, 1, Activation::Identity).unwrap())),
         );
         let (a, b) = (x, still_w);
         case(
             format!("{label} forward, input"),
             2.0 * operations,
-            Box::new(move || backward(&conv2d(&a, &b, None, 2, 1).unwrap())),
+            Box::new(move || backward(&conv2d(&a, &b, None, 2, 1, Activation::Identity).unwrap())),
         );
     }
     for (channels, side, outputs) in [(256, 4, 128), (128, 8, 64), (64, 16, 3), (128, 7, 64), (64, 14, 1)] {

@@ -114,7 +114,7 @@ impl Generator {
             Body::Residual { start, up, norm, output } => {
                 let maps = up.forward(&start.forward(&input, mode)?, labels, mode)?;
                 let maps = norm.forward(&maps, labels, Activation::Relu, mode)?;
-                kernels::activate(&output.forward(&maps, mode)?, Activation::Tanh)
+                output.forward(&maps, Activation::Tanh, mode)
             }
         }
     }

@@ -2,21 +2,24 @@
 
 use candle_core::{Shape, Tensor};
 
+use super::activation::{self, Activation, activate};
 use super::buffer::{elements, tensor};
 use super::convolution::{Geometry, channel_sums, image_to_map, map_to_image, weight_gradient};
 use super::real::Real;
 use super::weighted::{self, Gradients, Weighted, check_bias};
 use crate::{Error, Result};
 
-/// Cross-correlation, as deep learning has it: x (N, C, H, W), weight (O, C, kh, kw), bias (O) → (N, O, H', W') with
-/// H' = (H + 2·padding − kh) / stride + 1 rounded down, W' alike. Differentiable in x, weight and bias.
+/// f of a cross-correlation, as deep learning has it: x (N, C, H, W), weight (O, C, kh, kw), bias (O) → (N, O, H', W')
+/// with H' = (H + 2·padding − kh) / stride + 1 rounded down, W' alike. Differentiable in x, weight and bias.
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
     stride: usize,
     padding: usize,
+    activation: Activation,
 ) -> Result<Tensor> {
+    activation.check()?;
     let (samples, channels, height, width) = dims4("input of a convolution", x)?;
     let (outputs, inputs, kernel_height, kernel_width) = dims4("weight of a convolution", weight)?;
     check_stride(stride)?;
@@ -42,19 +45,20 @@ pub fn conv2d(
             reason = "on other devices candle's convolution is the fast one"
         )]
         let y = x.conv2d(weight, padding, stride, 1, 1)?;
-        return add_bias(&y, bias);
+        return activation::on_device(&add_bias(&y, bias)?, activation);
     }
     let map_height = (height + 2 * padding - kernel_height) / stride + 1;
     let map_width = (width + 2 * padding - kernel_width) / stride + 1;
-    let op = Conv2d(Geometry {
+    let geometry = Geometry {
         samples,
         image: [channels, height, width],
         map: [outputs, map_height, map_width],
         kernel: [kernel_height, kernel_width],
         stride,
         padding,
-    });
-    weighted::apply(op, x, weight, bias)
+    };
+    let (fused, after) = activation.split();
+    activate(&weighted::apply(Conv2d(geometry, fused), x, weight, bias)?, after)
 }
 
 pub(super) fn dims4(what: &'static str, tensor: &Tensor) -> Result<(usize, usize, usize, usize)> {
@@ -80,7 +84,7 @@ pub(super) fn add_bias(y: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     })
 }
 
-struct Conv2d(Geometry);
+struct Conv2d(Geometry, Activation);
 
 impl Weighted for Conv2d {
     const NAME: &'static str = "waxwork-conv2d";
@@ -91,7 +95,7 @@ impl Weighted for Conv2d {
     }
 
     fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
-        image_to_map(&self.0, x, weight, bias)
+        image_to_map(&self.0, x, weight, bias, self.1)
     }
 
     fn backward<T: Real>(
@@ -99,13 +103,20 @@ impl Weighted for Conv2d {
         x: &Tensor,
         weight: &Tensor,
         bias: bool,
-        _: &Tensor,
+        y: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<Gradients> {
         let g = &self.0;
         let (x_shape, weight_shape) = (x.shape(), weight.shape());
         let (for_x, for_weight) = (x.track_op(), weight.track_op());
-        elements!(T; x, weight, grad);
+        elements!(T; x, weight, y, grad);
+        let through;
+        let grad = if self.1.is_identity() {
+            grad
+        } else {
+            through = self.1.backward(y, grad);
+            &through
+        };
         Ok(Gradients {
             x: for_x.then(|| tensor(map_to_image(g, grad, weight, None), x_shape)).transpose()?,
             weight: for_weight.then(|| tensor(weight_gradient(g, x, grad), weight_shape)).transpose()?,

@@ -2,6 +2,7 @@
 
 use candle_core::{Shape, Tensor};
 
+use super::activation::Activation;
 use super::buffer::{elements, tensor};
 use super::conv::{add_bias, check_stride, dims4};
 use super::convolution::{Geometry, channel_sums, image_to_map, map_to_image, weight_gradient};
@@ -89,7 +90,9 @@ impl Weighted for ConvTranspose2d {
         let (for_x, for_weight) = (x.track_op(), weight.track_op());
         elements!(T; x, weight, grad);
         Ok(Gradients {
-            x: for_x.then(|| tensor(image_to_map(g, grad, weight, None), x_shape)).transpose()?,
+            x: for_x
+                .then(|| tensor(image_to_map(g, grad, weight, None, Activation::Identity), x_shape))
+                .transpose()?,
             weight: for_weight.then(|| tensor(weight_gradient(g, grad, x), weight_shape)).transpose()?,
             bias: bias.then(|| tensor(channel_sums(grad, g.samples, g.image[0]), g.image[0])).transpose()?,
         })

@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+use super::activation::Activation;
 use super::buffer::{Out, build_raw, simd, sum1};
 use super::real::Real;
 use super::tile::{COLUMNS, DEPTH, Left};
@@ -257,8 +258,14 @@ unsafe fn times_patches<T: Real>(
     }
 }
 
-/// Image (N, C, H, W), weight (O, C, kh, kw) and bias (O) → map (N, O, H', W').
-pub(super) fn image_to_map<T: Real>(g: &Geometry, image: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+/// Image (N, C, H, W), weight (O, C, kh, kw) and bias (O) → map (N, O, H', W'), through an activation.
+pub(super) fn image_to_map<T: Real>(
+    g: &Geometry,
+    image: &[T],
+    weight: &[T],
+    bias: Option<&[T]>,
+    activation: Activation,
+) -> Vec<T> {
     let (outputs, positions, patch, group) = (g.map[0], g.positions(), g.patch(), g.group());
     let canvas = g.image_canvas();
     let starts = canvas.starts(g.kernel);
@@ -282,17 +289,23 @@ pub(super) fn image_to_map<T: Real>(g: &Geometry, image: &[T], weight: &[T], bia
                         for channel in 0..outputs {
                             let at = (first + sample) * g.map_len() + channel * positions;
                             let add = bias.map_or(T::ZERO, |bias| bias[channel]);
-                            if direct {
-                                if bias.is_some() {
-                                    for map in out.filled(at, positions) {
-                                        *map += add;
-                                    }
-                                }
-                            } else {
+                            if !direct {
                                 let from = &product[channel * width + sample * positions..][..positions];
                                 for (map, &from) in out.slice(at, positions).iter_mut().zip(from) {
-                                    map.write(from + add);
+                                    map.write(from);
                                 }
+                            }
+                            if bias.is_some() || !activation.is_identity() {
+                                let map = out.filled(at, positions);
+                                simd(
+                                    #[inline(always)]
+                                    || {
+                                        for map in &mut *map {
+                                            *map += add;
+                                        }
+                                        activation.apply(map);
+                                    },
+                                );
                             }
                         }
                     }

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::{Mode, Weight, WeightStyle};
 use crate::Result;
 use crate::dual::Dual;
-use crate::kernels;
+use crate::kernels::{self, Activation};
 use crate::params::Scope;
 
 /// The geometry of a square convolution.
@@ -55,18 +55,20 @@ impl Conv2d {
         Ok(Self { weight, bias, geometry })
     }
 
-    /// `(N, inputs, H, W)` → `(N, outputs, H', W')`.
-    pub fn forward(&self, x: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
-        Ok(self.propagate(&Dual::constant(x.clone()), mode)?.value)
+    /// `(N, inputs, H, W)` → `(N, outputs, H', W')`, through an activation.
+    pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode<'_>) -> Result<Tensor> {
+        let ConvGeometry { stride, padding, .. } = self.geometry;
+        let weight = self.weight.in_mode(mode)?;
+        kernels::conv2d(x, &weight, self.bias.as_ref(), stride, padding, activation)
     }
 
-    /// The same for a value with its directional derivative.
+    /// The same without an activation, for a value with its directional derivative.
     pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
         let ConvGeometry { stride, padding, .. } = self.geometry;
         let weight = self.weight.in_mode(mode)?;
         x.affine(|x, bias| {
             let bias = self.bias.as_ref().filter(|_| bias);
-            kernels::conv2d(x, &weight, bias, stride, padding)
+            kernels::conv2d(x, &weight, bias, stride, padding, Activation::Identity)
         })
     }
 }

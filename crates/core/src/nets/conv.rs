@@ -49,10 +49,13 @@ impl ConvDown {
     pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
         let mut x = x.clone();
         for (conv, norm) in &self.layers {
-            x = conv.propagate(&x, mode)?;
             x = match (norm, &x.tangent) {
-                (None, _) => x.activate(self.activation)?,
-                (Some(norm), None) => Dual::constant(norm.forward(&x.value, self.activation, mode)?),
+                (None, None) => Dual::constant(conv.forward(&x.value, self.activation, mode)?),
+                (None, Some(_)) => conv.propagate(&x, mode)?.activate(self.activation)?,
+                (Some(norm), None) => {
+                    let x = conv.forward(&x.value, Activation::Identity, mode)?;
+                    Dual::constant(norm.forward(&x, self.activation, mode)?)
+                }
                 (Some(_), Some(_)) => {
                     return Err(Error::Unsupported("a gradient penalty through batch norm".into()));
                 }

@@ -57,11 +57,11 @@ impl ResidualUp {
         let mut x = x.clone();
         for block in &self.blocks {
             let h = block.norm1.forward(&x, labels, Activation::Relu, mode)?;
-            let h = block.conv1.forward(&kernels::upsample2(&h)?, mode)?;
+            let h = block.conv1.forward(&kernels::upsample2(&h)?, Activation::Identity, mode)?;
             let h = block.norm2.forward(&h, labels, Activation::Relu, mode)?;
-            let h = block.conv2.forward(&h, mode)?;
+            let h = block.conv2.forward(&h, Activation::Identity, mode)?;
             // A 1×1 convolution commutes with doubling, and costs a quarter before it.
-            x = (h + kernels::upsample2(&block.shortcut.forward(&x, mode)?)?)?;
+            x = (h + kernels::upsample2(&block.shortcut.forward(&x, Activation::Identity, mode)?)?)?;
         }
         Ok(x)
     }

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
 use super::{assert_close, bits, check, flat, random};
-use crate::kernels::{conv_transpose2d, conv2d};
+use crate::kernels::{Activation, conv_transpose2d, conv2d};
 
 /// A tensor's elements by index.
 struct Array {
@@ -70,11 +70,16 @@ proptest! {
         });
         let bias = flat(&b);
         let want: Vec<f64> = want.data.iter().enumerate().map(|(i, y)| y + bias[i / (oh * ow) % o]).collect();
-        let y = conv2d(&x, &k, Some(&b), stride, padding).unwrap();
+        let y = conv2d(&x, &k, Some(&b), stride, padding, Activation::Identity).unwrap();
         assert_eq!(y.dims(), [n, o, oh, ow]);
         assert_close("convolution", &flat(&y), &want, 1e-12);
-        check(&|t| conv2d(&t[0], &t[1], Some(&t[2]), stride, padding), &[x.clone(), k.clone(), b]);
-        check(&|t| conv2d(&t[0], &t[1], None, stride, padding), &[x, k]);
+        check(&|t| conv2d(&t[0], &t[1], Some(&t[2]), stride, padding, Activation::Identity), &[x.clone(), k.clone(), b.clone()]);
+        check(&|t| conv2d(&t[0], &t[1], None, stride, padding, Activation::Identity), &[x.clone(), k.clone()]);
+        let fused = conv2d(&x, &k, Some(&b), stride, padding, Activation::Tanh).unwrap();
+        let apart: Vec<f64> = want.iter().map(|y| y.tanh()).collect();
+        assert_close("fused activation", &flat(&fused), &apart, 1e-12);
+        check(&|t| conv2d(&t[0], &t[1], Some(&t[2]), stride, padding, Activation::Silu), &[x.clone(), k.clone(), b.clone()]);
+        check(&|t| conv2d(&t[0], &t[1], Some(&t[2]), stride, padding, Activation::Tanh), &[x, k, b]);
     }
 
     #[test]
@@ -111,7 +116,12 @@ fn layers_of_a_dcgan_match_candle() {
         let (x, k) = (random(1, &[n, c, h, h]), random(2, &[o, c, 4, 4]));
         let want = x.conv2d(&k, 1, 2, 1, 1).unwrap();
         let (x, k) = (x.to_dtype(DType::F32).unwrap(), k.to_dtype(DType::F32).unwrap());
-        assert_close("convolution", &flat(&conv2d(&x, &k, None, 2, 1).unwrap()), &flat(&want), 1e-5);
+        assert_close(
+            "convolution",
+            &flat(&conv2d(&x, &k, None, 2, 1, Activation::Identity).unwrap()),
+            &flat(&want),
+            1e-5,
+        );
         let y = random(3, &[n, o, h / 2, h / 2]);
         let want = y.conv_transpose2d(&k.to_dtype(DType::F64).unwrap(), 1, 0, 2, 1).unwrap();
         let y = y.to_dtype(DType::F32).unwrap();
@@ -121,7 +131,7 @@ fn layers_of_a_dcgan_match_candle() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let k = candle_core::Var::from_tensor(&k).unwrap();
-                let y = conv2d(&x, &k, None, 2, 1).unwrap();
+                let y = conv2d(&x, &k, None, 2, 1, Activation::Identity).unwrap();
                 let store = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
                 (bits(&[y, store.get(&k).unwrap().clone()]), flat(store.get(&k).unwrap()))
             })
@@ -139,18 +149,20 @@ fn layers_of_a_dcgan_match_candle() {
 fn an_empty_batch_gives_an_empty_result() {
     let x = Tensor::zeros((0, 3, 8, 8), DType::F32, &Device::Cpu).unwrap();
     let k = Tensor::zeros((5, 3, 4, 4), DType::F32, &Device::Cpu).unwrap();
-    assert_eq!(conv2d(&x, &k, None, 2, 1).unwrap().dims(), [0, 5, 4, 4]);
+    assert_eq!(conv2d(&x, &k, None, 2, 1, Activation::Identity).unwrap().dims(), [0, 5, 4, 4]);
     // A kernel that sees nothing but padding.
     let x = Tensor::zeros((2, 3, 8, 0), DType::F32, &Device::Cpu).unwrap();
-    assert_eq!(flat(&conv2d(&x, &k, None, 2, 2).unwrap()), [0.0; 2 * 5 * 5]);
+    assert_eq!(flat(&conv2d(&x, &k, None, 2, 2, Activation::Identity).unwrap()), [0.0; 2 * 5 * 5]);
 }
 
 #[test]
 fn what_does_not_fit_is_named() {
     let (x, k) = (random(1, &[1, 3, 4, 4]), random(2, &[2, 4, 3, 3]));
-    assert!(conv2d(&x, &k, None, 1, 0).unwrap_err().to_string().contains("[1, 3, 4, 4]"));
-    assert!(conv2d(&x, &random(2, &[2, 3, 7, 7]), None, 1, 1).is_err());
-    assert!(conv2d(&x, &random(2, &[2, 3, 3, 3]), None, 0, 1).is_err());
+    assert!(
+        conv2d(&x, &k, None, 1, 0, Activation::Identity).unwrap_err().to_string().contains("[1, 3, 4, 4]")
+    );
+    assert!(conv2d(&x, &random(2, &[2, 3, 7, 7]), None, 1, 1, Activation::Identity).is_err());
+    assert!(conv2d(&x, &random(2, &[2, 3, 3, 3]), None, 0, 1, Activation::Identity).is_err());
     assert!(conv_transpose2d(&x, &k, None, 2, 1, 0).is_err());
     assert!(conv_transpose2d(&x, &random(2, &[3, 2, 4, 4]), None, 2, 1, 2).is_err());
 }
