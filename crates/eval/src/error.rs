@@ -10,6 +10,39 @@ pub enum Error {
         data: String,
     },
 
+    /// A measure needs more images.
+    #[error("at least {needed} {whose} images are needed, and there are {found}")]
+    TooFew {
+        /// Real or generated.
+        whose: &'static str,
+        /// How many are needed.
+        needed: usize,
+        /// How many there are.
+        found: usize,
+    },
+
+    /// Features that are no numbers.
+    #[error("the features of {whose} image {row} are not finite: the image may have NaN in it")]
+    NotFinite {
+        /// Real or generated.
+        whose: &'static str,
+        /// Which image, counted from 0.
+        row: usize,
+    },
+
+    /// Features of two extractors.
+    #[error("{real} features of a real image cannot be compared with {generated} of a generated one")]
+    Widths {
+        /// Of a real image.
+        real: usize,
+        /// Of a generated one.
+        generated: usize,
+    },
+
+    /// A symmetric matrix defeated the solver.
+    #[error("the eigenvalues of a covariance matrix cannot be found")]
+    Eigenvalues,
+
     /// The model or its tensors.
     #[error(transparent)]
     Core(#[from] waxwork_core::Error),

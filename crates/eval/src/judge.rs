@@ -181,6 +181,25 @@ impl Judge {
         Ok(self.in_passes(images, |images| self.classifier.features(images, Mode::Eval))?)
     }
 
+    /// Features of the first `most` images of a split, `(N, 128)`. `progress` is told the images done.
+    ///
+    /// # Errors
+    /// If the images cannot be read, or there are none.
+    pub fn features_of(&self, split: &Split, most: usize, mut progress: impl FnMut(usize)) -> Result<Tensor> {
+        let mut parts = Vec::new();
+        let mut done = 0;
+        for batch in split.first(most).batches(EVALUATION_BATCH, &Device::Cpu)? {
+            let batch = batch?;
+            parts.push(self.features(&batch.images)?);
+            done += batch.len();
+            progress(done);
+        }
+        if parts.is_empty() {
+            return Err(Error::TooFew { whose: "real", needed: 1, found: 0 });
+        }
+        Ok(Tensor::cat(&parts, 0).map_err(waxwork_core::Error::from)?)
+    }
+
     /// Features `(N, 128)` → probabilities of the classes, `(N, classes)`, f64.
     pub fn probabilities(&self, features: &Tensor) -> Result<Vec<Vec<f64>>> {
         let logits = self.in_passes(features, |features| self.classifier.logits(features, Mode::Eval))?;

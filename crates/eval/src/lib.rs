@@ -1,13 +1,23 @@
 //! Evaluation: a model in, numbers out, each with its error and with what it means.
 
+pub mod distances;
 mod error;
+pub mod features;
+pub mod frechet;
 pub mod judge;
+pub mod kernel_distance;
 pub mod likelihood;
+pub mod manifold;
 pub mod neighbours;
 pub mod samples;
 
+pub use distances::Distances;
 pub use error::{Error, Result};
+pub use features::Features;
+pub use frechet::{Moments, frechet, frechet_distance};
 pub use judge::{Judge, JudgeInfo};
+pub use kernel_distance::{KernelDistance, kernel_distance};
 pub use likelihood::{Estimate, Likelihood, likelihood};
+pub use manifold::{Cover, cover};
 pub use neighbours::{Neighbour, nearest};
 pub use samples::{Judged, judged};

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, LatentModel, SampleRequest, device, store};
+use waxwork_core::{Device, LatentModel, SampleRequest, Tensor, device, store};
 use waxwork_data::{Dataset, Split};
-use waxwork_eval::{Judge, JudgeInfo, Judged, Likelihood, judged, likelihood};
+use waxwork_eval::{Distances, Features, Judge, JudgeInfo, Judged, Likelihood, judged, likelihood};
 use waxwork_models::Run;
 
 use crate::args::EvaluateArguments;
@@ -35,6 +35,10 @@ struct Samples {
     judge: JudgeInfo,
     #[serde(flatten)]
     judged: Judged,
+    /// Between the judge's features of the samples and of as many test images.
+    distances: Distances,
+    /// The same between as many training images and the test images: what a perfect model would get.
+    floor: Distances,
 }
 
 pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
@@ -97,20 +101,46 @@ fn samples_of(run: &Run, limited: &Dataset, arguments: &EvaluateArguments) -> Re
     bar.finish_and_clear();
 
     let bar = output::bar(arguments.samples, "judging samples");
-    let (mut probabilities, mut asked) = (Vec::new(), Vec::new());
+    let (mut features, mut asked) = (Vec::new(), Vec::new());
     let classes = run.model.info().classes;
     for first in (0..arguments.samples).step_by(EVALUATION_BATCH) {
         let count = EVALUATION_BATCH.min(arguments.samples - first);
         let request = SampleRequest { first: first as u64, ..SampleRequest::new(arguments.seed, count) };
         let images = run.model.sample(&request)?.to_device(&Device::Cpu)?;
-        probabilities.extend(judge.probabilities(&judge.features(&images)?)?);
+        features.push(judge.features(&images)?);
         asked.extend((first..first + count).map(|number| (number % classes.max(1)) as u32));
         bar.inc(count as u64);
     }
     bar.finish_and_clear();
-    let judged = judged(&probabilities, (classes > 0).then_some(asked.as_slice()));
-    Ok(Samples { seed: arguments.seed, judge: judge.info, judged })
+    let features = Tensor::cat(&features, 0)?;
+    let judged = judged(&judge.probabilities(&features)?, (classes > 0).then_some(asked.as_slice()));
+
+    let bar = output::bar(2 * arguments.samples, "looking at real images");
+    let real = |split: &Split, done: usize| -> Result<Features, Failure> {
+        let features =
+            judge.features_of(split, arguments.samples, |n| bar.set_position((done + n) as u64))?;
+        Ok(Features::new("real", &features)?)
+    };
+    let (test, train) = (real(&whole.test, 0)?, real(&whole.train, arguments.samples)?);
+    bar.finish_and_clear();
+    let spinner = output::bar(0, "comparing");
+    let distances = Distances::between(&test, &Features::new("generated", &features)?)?;
+    let floor = Distances::between(&test, &train)?;
+    spinner.finish_and_clear();
+    Ok(Samples { seed: arguments.seed, judge: judge.info, judged, distances, floor })
 }
+
+/// A distance's name and how it is written.
+type Line = (&'static str, fn(&Distances) -> String);
+
+const DISTANCES: [Line; 6] = [
+    ("judge Fréchet distance", |d| format!("{:.2}", d.frechet)),
+    ("judge kernel distance", |d| format!("{:.4} ± {:.4}", d.kernel.mean, d.kernel.standard_deviation)),
+    ("precision", |d| format!("{:.3}", d.precision)),
+    ("recall", |d| format!("{:.3}", d.recall)),
+    ("density", |d| format!("{:.3}", d.density)),
+    ("coverage", |d| format!("{:.3}", d.coverage)),
+];
 
 fn describe(metrics: &Metrics) -> String {
     let mut text = String::new();
@@ -136,18 +166,23 @@ fn describe(metrics: &Metrics) -> String {
             ),
         );
     }
-    if let Some(Samples { judge, judged, .. }) = &metrics.samples {
+    if let Some(Samples { judge, judged, distances, floor, .. }) = &metrics.samples {
         let mut rows = Vec::new();
         rows.extend(
             judged.agreement.map(|share| ("agreement with the label", format!("{:.2} %", 100.0 * share))),
         );
         rows.push(("class entropy", format!("{:.3} nats", judged.class_entropy)));
         rows.push(("judge score", format!("{:.2}", judged.judge_score)));
+        for (name, of) in DISTANCES {
+            rows.push((name, format!("{} (floor {})", of(distances), of(floor))));
+        }
         table(
             rows,
             format!(
-                "{} samples; judge {}, {:.2} % right on real test images of {}",
+                "{} samples against {} test images, the floor is {} training images against them; judge {}, {:.2} % right on the test images of {}",
                 judged.images,
+                distances.n_real,
+                floor.n_generated,
                 &judge.sha256[..8],
                 100.0 * judge.test_accuracy,
                 metrics.data

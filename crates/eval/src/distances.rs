@@ -1,0 +1,57 @@
+//! All that compares two sets of features at once: what `waxwork evaluate` says of samples against real images, and of
+//! real images against others, which is the floor of what a perfect model could reach.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Features, KernelDistance, Result, cover, frechet, kernel_distance};
+
+/// Subsets of the kernel distance and the size of each, as in the paper's code.
+const SUBSETS: usize = 100;
+const SUBSET_SIZE: usize = 1000;
+/// Neighbours of precision and recall (Kynkäänniemi et al. 2019).
+const PRECISION_NEIGHBOURS: usize = 3;
+/// Neighbours of density and coverage (Naeem et al. 2020).
+const DENSITY_NEIGHBOURS: usize = 5;
+
+/// Distances between two sets of features. They depend on the extractor and, most of them, on how many images there are:
+/// numbers of another extractor or other counts cannot be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Distances {
+    /// Images of the real set.
+    pub n_real: usize,
+    /// Images of the set that is compared with it.
+    pub n_generated: usize,
+    /// Fréchet distance.
+    pub frechet: f64,
+    /// Kernel distance.
+    pub kernel: KernelDistance,
+    /// Share of generated images within the real manifold, k = 3.
+    pub precision: f64,
+    /// Share of real images within the generated manifold, k = 3.
+    pub recall: f64,
+    /// Density, k = 5.
+    pub density: f64,
+    /// Coverage, k = 5.
+    pub coverage: f64,
+}
+
+impl Distances {
+    /// Measures all of them.
+    ///
+    /// # Errors
+    /// If the widths differ or there are fewer than six images of either kind.
+    pub fn between(real: &Features, generated: &Features) -> Result<Self> {
+        let narrow = cover(real, generated, PRECISION_NEIGHBOURS)?;
+        let wide = cover(real, generated, DENSITY_NEIGHBOURS)?;
+        Ok(Self {
+            n_real: real.rows(),
+            n_generated: generated.rows(),
+            frechet: frechet(real, generated)?,
+            kernel: kernel_distance(real, generated, SUBSETS, SUBSET_SIZE, 0)?,
+            precision: narrow.precision,
+            recall: narrow.recall,
+            density: wide.density,
+            coverage: wide.coverage,
+        })
+    }
+}

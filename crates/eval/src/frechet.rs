@@ -1,0 +1,102 @@
+//! The Fréchet distance of two Gaussians that have the features' means and covariances (Heusel et al. 2017, where the
+//! features are Inception's).
+
+use faer::{Mat, Side};
+use serde::{Deserialize, Serialize};
+use waxwork_core::{Device, Tensor, kernels};
+
+use crate::features::check_columns;
+use crate::{Error, Features, Result};
+
+/// Mean and covariance of some features.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Moments {
+    /// `(D)`.
+    pub mean: Vec<f64>,
+    /// `(D, D)`, row after row; divided by N − 1.
+    pub covariance: Vec<f64>,
+}
+
+impl Moments {
+    /// Moments of at least two images.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn of(whose: &'static str, features: &Features) -> Result<Self> {
+        if features.rows() < 2 {
+            return Err(Error::TooFew { whose, needed: 2, found: features.rows() });
+        }
+        let mean = features.mean()?;
+        let degrees = (features.rows() - 1) as f64;
+        let covariance = features.scatter(&mean)?.into_iter().map(|sum| sum / degrees).collect();
+        Ok(Self { mean, covariance })
+    }
+
+    fn variance(&self) -> f64 {
+        self.covariance.iter().step_by(self.mean.len() + 1).sum()
+    }
+}
+
+/// ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½), at least 0.
+///
+/// The trace of the root is the sum of the roots of the eigenvalues of Σ₁^½ Σ₂ Σ₁^½, a symmetric matrix; so singular
+/// covariances, of fewer images than features or of constant ones, need no special care.
+///
+/// # Errors
+/// If the widths differ, or the eigenvalues cannot be found.
+pub fn frechet_distance(real: &Moments, generated: &Moments) -> Result<f64> {
+    let d = real.mean.len();
+    if generated.mean.len() != d {
+        return Err(Error::Widths { real: d, generated: generated.mean.len() });
+    }
+    let apart: f64 = real.mean.iter().zip(&generated.mean).map(|(a, b)| (a - b) * (a - b)).sum();
+    let root = square_root(&real.covariance, d)?;
+    let inner = product(&product(&root, &generated.covariance, d)?, &root, d)?;
+    let shared: f64 = eigenvalues(&inner, d)?.iter().map(|value| value.max(0.0).sqrt()).sum();
+    Ok((apart + real.variance() + generated.variance() - 2.0 * shared).max(0.0))
+}
+
+/// The Fréchet distance of two sets of features.
+///
+/// # Errors
+/// As for [`Moments::of`] and [`frechet_distance`].
+pub fn frechet(real: &Features, generated: &Features) -> Result<f64> {
+    check_columns(real, generated)?;
+    frechet_distance(&Moments::of("real", real)?, &Moments::of("generated", generated)?)
+}
+
+/// The symmetric root of a positive semidefinite matrix: U √λ Uᵀ.
+fn square_root(matrix: &[f64], d: usize) -> Result<Vec<f64>> {
+    let eigen = faer_matrix(matrix, d).self_adjoint_eigen(Side::Lower).map_err(|_| Error::Eigenvalues)?;
+    let (vectors, values) = (eigen.U(), eigen.S().column_vector());
+    let scaled = |power: f64| -> Vec<f64> {
+        let at = |i: usize| vectors[(i / d, i % d)] * values[i % d].max(0.0).powf(power);
+        (0..d * d).map(at).collect()
+    };
+    // (U λ^¼)(U λ^¼)ᵀ.
+    let fourth = tensor(&scaled(0.25), d)?;
+    let turned = fourth.t().map_err(waxwork_core::Error::from)?;
+    flat(&kernels::matmul(&fourth, &turned)?)
+}
+
+fn eigenvalues(matrix: &[f64], d: usize) -> Result<Vec<f64>> {
+    faer_matrix(matrix, d).self_adjoint_eigenvalues(Side::Lower).map_err(|_| Error::Eigenvalues)
+}
+
+/// The symmetric part, which rounding may have left.
+fn faer_matrix(matrix: &[f64], d: usize) -> Mat<f64> {
+    Mat::from_fn(d, d, |i, j| f64::midpoint(matrix[i * d + j], matrix[j * d + i]))
+}
+
+fn product(a: &[f64], b: &[f64], d: usize) -> Result<Vec<f64>> {
+    flat(&kernels::matmul(&tensor(a, d)?, &tensor(b, d)?)?)
+}
+
+fn tensor(matrix: &[f64], d: usize) -> Result<Tensor> {
+    Ok(Tensor::from_slice(matrix, (d, d), &Device::Cpu).map_err(waxwork_core::Error::from)?)
+}
+
+fn flat(matrix: &Tensor) -> Result<Vec<f64>> {
+    let flat = matrix.flatten_all().and_then(|flat| flat.to_vec1::<f64>());
+    Ok(flat.map_err(waxwork_core::Error::from)?)
+}

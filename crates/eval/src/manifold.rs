@@ -1,0 +1,97 @@
+//! How far two sets of features cover each other: improved precision and recall (Kynkäänniemi et al. 2019), density and
+//! coverage (Naeem et al. 2020). The manifold of a set is the union of the balls around its images that reach to their
+//! k-th nearest neighbours in the set.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::features::check_columns;
+use crate::{Error, Features, Result};
+
+/// Rows of a block of distances, so that not all pairs are in memory at once.
+const BLOCK: usize = 512;
+
+/// How two sets cover each other.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cover {
+    /// Share of generated images within the real manifold: do they look real?
+    pub precision: f64,
+    /// Share of real images within the generated manifold: is every kind made?
+    pub recall: f64,
+    /// How many real balls a generated image lies in, divided by k; 1 where both sets are of one distribution.
+    pub density: f64,
+    /// Share of real images whose ball has a generated image in it.
+    pub coverage: f64,
+}
+
+/// Measures with the `k` nearest neighbours: 3 for precision and recall, 5 for density and coverage in the papers.
+///
+/// # Errors
+/// If the widths differ, or a set has no more than `k` images, or `k` is 0.
+pub fn cover(real: &Features, generated: &Features, k: usize) -> Result<Cover> {
+    check_columns(real, generated)?;
+    let real_radii = radii("real", real, k)?;
+    let generated_radii = radii("generated", generated, k)?;
+
+    // Of each real image: is it in a generated ball, is a generated image in its ball. Of each generated one: in how many.
+    let (mut recalled, mut covered) = (0usize, 0usize);
+    let mut within = vec![0u32; generated.rows()];
+    for_each_block(real, generated, |first, distances| {
+        let rows: Vec<(bool, bool, Vec<u32>)> = distances
+            .par_chunks_exact(generated.rows())
+            .enumerate()
+            .map(|(row, distances)| {
+                let radius = real_radii[first + row];
+                let recalled = distances.iter().zip(&generated_radii).any(|(d, radius)| d < radius);
+                let near = |(j, d): (usize, &f64)| (*d < radius).then_some(j as u32);
+                let near: Vec<u32> = distances.iter().enumerate().filter_map(near).collect();
+                (recalled, !near.is_empty(), near)
+            })
+            .collect();
+        for (is_recalled, is_covered, near) in rows {
+            recalled += usize::from(is_recalled);
+            covered += usize::from(is_covered);
+            near.iter().for_each(|&j| within[j as usize] += 1);
+        }
+    })?;
+    let (n, m) = (real.rows() as f64, generated.rows() as f64);
+    let balls: f64 = within.iter().map(|&count| f64::from(count)).sum();
+    Ok(Cover {
+        precision: within.iter().filter(|&&count| count > 0).count() as f64 / m,
+        recall: recalled as f64 / n,
+        density: balls / (k as f64 * m),
+        coverage: covered as f64 / n,
+    })
+}
+
+/// The squared distance of each image to its k-th nearest other one.
+fn radii(whose: &'static str, features: &Features, k: usize) -> Result<Vec<f64>> {
+    if k == 0 || features.rows() <= k {
+        return Err(Error::TooFew { whose, needed: k.max(1) + 1, found: features.rows() });
+    }
+    let mut radii = Vec::with_capacity(features.rows());
+    for_each_block(features, features, |first, distances| {
+        let kth = |(row, distances): (usize, &[f64])| {
+            let mut others = distances.to_vec();
+            others.swap_remove(first + row);
+            *others.select_nth_unstable_by(k - 1, f64::total_cmp).1
+        };
+        radii.par_extend(distances.par_chunks_exact(features.rows()).enumerate().map(kth));
+    })?;
+    Ok(radii)
+}
+
+/// Squared distances of every row of `x` to every row of `y`, some rows of `x` at a time, the first of which is told.
+fn for_each_block(x: &Features, y: &Features, mut f: impl FnMut(usize, &[f64])) -> Result<()> {
+    let (x_squares, y_squares) = (x.squares()?, y.squares()?);
+    for first in (0..x.rows()).step_by(BLOCK) {
+        let mut distances = x.part(first, BLOCK.min(x.rows() - first))?.products(y)?;
+        distances.par_chunks_exact_mut(y.rows()).zip(&x_squares[first..]).for_each(|(row, x_square)| {
+            for (distance, y_square) in row.iter_mut().zip(&y_squares) {
+                *distance = (x_square + y_square - 2.0 * *distance).max(0.0);
+            }
+        });
+        f(first, &distances);
+    }
+    Ok(())
+}
