@@ -98,8 +98,9 @@ pub(crate) fn write_images(
 /// Writes an f32 tensor as a NumPy array (format 1.0), whole or not at all. Candle's writer makes a system call a number.
 pub(crate) fn write_npy(path: &Path, tensor: &Tensor) -> Result<(), Failure> {
     let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-    let sides: String = tensor.dims().iter().map(|side| format!("{side}, ")).collect();
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sides}), }}");
+    let sides = tensor.dims().iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let comma = if tensor.rank() == 1 { "," } else { "" };
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sides}{comma}), }}");
     // Magic, version and length take ten bytes; the numbers begin at a multiple of 64.
     let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
     header += &" ".repeat(length - 1 - header.len());
