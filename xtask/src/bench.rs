@@ -62,7 +62,7 @@ struct Measured {
     first: f64,
     /// Peak memory in bytes.
     peak: f64,
-    /// Seconds for 10,000 images; ours with the start of the process and the writing of the file.
+    /// Seconds for 10,000 images, with the writing of the file; ours with the start of the process too.
     sampling: f64,
 }
 
@@ -263,7 +263,7 @@ fn document(table: &str, options: &Options, torch: &str) -> Result<String> {
         date.trim()
     )?;
     text += table;
-    text += "\nEach pair is ours / PyTorch's. A step is the median of a round without its first fifth; ours has the making of the\nbatch and a line of log in it, PyTorch's neither. The first step counts from the start of the process. Ours of the\nsampling time has the start of the process and the writing of the file in it.\n";
+    text += "\nEach pair is ours / PyTorch's. A step is the median of a round without its first fifth; ours has the making of the\nbatch and a line of log in it, PyTorch's neither. The first step counts from the start of the process. Sampling\nends with a NumPy file that is synced to disk; ours has the start of the process in it.\n";
     Ok(text)
 }
 
