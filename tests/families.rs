@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::util::{deterministic_files, small_of, tensor, waxwork};
+use crate::util::{deterministic_files, metric, small_of, tensor, waxwork};
 
 const RECIPES: [&str; 4] = ["vae-digits", "gan-digits", "cvae-digits", "cgan-digits"];
 const LITTLE: [&str; 4] = ["--set", "train.checkpoint_every=2", "--set", "train.sample_every=2"];
@@ -103,13 +103,38 @@ fn neighbours_and_evaluation_need_no_encoder() {
     assert!(call.stdout.contains("nearest of 200 training images"), "{}", call.stdout);
     assert!(run.join("neighbours.png").is_file());
     let call = waxwork(&["evaluate", text(&run), "--samples", "100"]).good();
-    assert!(call.stdout.contains("agreement with the label"), "{}", call.stdout);
+    assert!(call.stdout.contains("judge_agreement"), "{}", call.stdout);
     let metrics = std::fs::read_to_string(run.join("metrics.json")).unwrap();
     let metrics: serde_json::Value = serde_json::from_str(&metrics).unwrap();
-    assert_eq!(metrics["samples"]["images"], 100);
-    assert!(metrics["samples"]["judge"]["test_accuracy"].as_f64().unwrap() > 0.98, "{metrics}");
-    assert!(metrics.get("likelihood").is_none());
+    let of = |name: &str| metric(&metrics, name);
+    let frechet = of("judge_frechet");
+    assert_eq!(frechet["protocol"]["n_generated"], "100");
+    assert!(frechet["value"].as_f64().unwrap() > frechet["floor"].as_f64().unwrap());
+    assert!(of("neg_elbo").is_null() && of("fid").is_null());
     waxwork(&["evaluate", text(&run), "--samples", "0"]).refused(&["--samples"]);
+}
+
+#[test]
+fn runs_are_compared_where_their_numbers_are_of_one_protocol() {
+    let (_one, a) = trained("gan-digits");
+    let (folder, b) = trained("cgan-digits");
+    waxwork(&["compare", text(&a)]).refused(&["has not been evaluated", "waxwork evaluate"]);
+    for run in [&a, &b] {
+        waxwork(&["evaluate", text(run), "--samples", "100"]).good();
+    }
+    let call = waxwork(&["compare", text(&a), text(&b)]).good();
+    for word in ["judge_frechet", "values stored", "ms for 100 samples"] {
+        assert!(call.stdout.contains(word), "{}", call.stdout);
+    }
+    // Another seed of the same recipe stands in the same column, as mean and spread.
+    let seed = folder.path().join("other-seed");
+    waxwork(&small_of("gan-digits", &seed, &["--seed", "9"])).good();
+    waxwork(&["evaluate", text(&seed), "--samples", "100"]).good();
+    let call = waxwork(&["compare", text(&a), text(&seed)]).good();
+    assert!(call.stdout.contains("and 1 seeds more") && call.stdout.contains('±'), "{}", call.stdout);
+
+    waxwork(&["evaluate", text(&b), "--samples", "50"]).good();
+    waxwork(&["compare", text(&a), text(&b)]).refused(&["n_generated: 100 against 50"]);
 }
 
 #[test]

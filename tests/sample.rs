@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use waxwork_core::Tensor;
 
-use crate::util::{small, tensor, waxwork};
+use crate::util::{metric, small, tensor, waxwork};
 
 fn trained() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -90,9 +90,10 @@ fn an_evaluation_says_what_it_measured() {
     assert_eq!(one, evaluate("2"));
     assert_eq!(one, std::fs::read_to_string(run.join("metrics.json")).unwrap());
     let report: serde_json::Value = serde_json::from_str(&one).unwrap();
-    let of = |name: &str| report["likelihood"][name]["mean"].as_f64().unwrap();
-    assert_eq!(report["likelihood"]["images"], 250);
-    assert_eq!(report["likelihood"]["observation"], "bernoulli on grey values");
+    let metric = |name: &str| metric(&report, name);
+    let of = |name: &str| metric(name)["value"].as_f64().unwrap();
+    assert_eq!(metric("neg_elbo")["protocol"]["n_real"], "250");
+    assert_eq!(metric("neg_elbo")["protocol"]["observation"], "bernoulli on grey values");
     assert!((of("neg_elbo") - of("reconstruction") - of("kl")).abs() < 1e-6);
     // Importance sampling tightens the bound (Burda et al. 2016).
     assert!(of("neg_log_likelihood") < of("neg_elbo"));

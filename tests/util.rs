@@ -53,6 +53,12 @@ impl Call {
     }
 }
 
+/// A number of metrics.json, with all that it carries; null if it is not there.
+pub(crate) fn metric<'a>(report: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
+    let metrics = report["metrics"].as_array().expect("a list of metrics");
+    metrics.iter().find(|metric| metric["name"] == name).unwrap_or(&serde_json::Value::Null)
+}
+
 /// A small VAE on embedded digits, with `more` arguments, in `folder`.
 pub(crate) fn small(folder: &Path, more: &[&str]) -> Vec<String> {
     small_of("vae-digits", folder, more)

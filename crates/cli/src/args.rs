@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Decode(DecodeArguments),
     /// Measure a trained model on the test images
     Evaluate(EvaluateArguments),
+    /// Put the numbers of evaluated runs beside each other
+    Compare(CompareArguments),
     /// List runs
     #[command(subcommand)]
     Runs(RunsCommand),
@@ -330,6 +332,22 @@ pub(crate) struct EvaluateArguments {
     /// cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  waxwork compare runs/a runs/b
+
+Runs must have been evaluated (`waxwork evaluate RUN`). Runs of one recipe that differ by their seed alone are one
+column, with mean and standard deviation. Numbers of different protocols are not put beside each other: it says what
+differs, and fails.")]
+pub(crate) struct CompareArguments {
+    /// Run folders
+    #[arg(required = true, num_args = 1.., value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

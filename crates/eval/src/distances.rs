@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::{Metric, Protocol};
 use crate::{Features, KernelDistance, Result, cover, frechet, kernel_distance};
 
 /// Subsets of the kernel distance and the size of each, as in the paper's code.
@@ -53,5 +54,40 @@ impl Distances {
             density: wide.density,
             coverage: wide.coverage,
         })
+    }
+
+    /// Its numbers beside those of real images, under the protocol of extractor and data. Only Inception's distances are
+    /// called fid and kid.
+    pub fn metrics(&self, floor: &Self, extractor: &str, protocol: &Protocol) -> Vec<Metric> {
+        let name = |measure: &str| match (extractor, measure) {
+            ("inception", "frechet") => "fid".to_owned(),
+            ("inception", "kernel") => "kid".to_owned(),
+            _ => format!("{extractor}_{measure}"),
+        };
+        let counts = |more: &[(&str, String)]| {
+            let mut protocol = protocol.clone();
+            protocol.insert("n_real".into(), self.n_real.to_string());
+            protocol.insert("n_generated".into(), self.n_generated.to_string());
+            protocol.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+            protocol
+        };
+        let neighbours = |k: usize| counts(&[("neighbours", k.to_string())]);
+        let subsets = counts(&[
+            ("subsets", format!("{SUBSETS} of {SUBSET_SIZE} at most")),
+            ("interval", "one standard deviation over the subsets".to_owned()),
+        ]);
+        let KernelDistance { mean, standard_deviation } = self.kernel;
+        let (three, five) = (neighbours(PRECISION_NEIGHBOURS), neighbours(DENSITY_NEIGHBOURS));
+        vec![
+            Metric::new(name("frechet"), self.frechet, &counts(&[])).floor(floor.frechet).lower(),
+            Metric::new(name("kernel"), mean, &subsets)
+                .within([mean - standard_deviation, mean + standard_deviation])
+                .floor(floor.kernel.mean)
+                .lower(),
+            Metric::new(name("precision"), self.precision, &three).floor(floor.precision).higher(),
+            Metric::new(name("recall"), self.recall, &three).floor(floor.recall).higher(),
+            Metric::new(name("density"), self.density, &five).floor(floor.density).higher(),
+            Metric::new(name("coverage"), self.coverage, &five).floor(floor.coverage).higher(),
+        ]
     }
 }

@@ -18,10 +18,11 @@ use waxwork_core::{
 };
 use waxwork_data::{Dataset, Loader, Split};
 
+use crate::extractor::{Extractor, in_passes, softmax};
 use crate::{Error, Result};
 
 /// Counted up whenever another judge comes of the same data: part of its identity.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SEED: u64 = 0;
 const BATCH: usize = 100;
 /// Training ends here at the latest.
@@ -176,37 +177,6 @@ impl Judge {
         Ok(Self { info, classifier })
     }
 
-    /// Images `(N, C, H, W)` in [0, 1] → features `(N, 128)`. A row does not depend on its batch.
-    pub fn features(&self, images: &Tensor) -> Result<Tensor> {
-        Ok(self.in_passes(images, |images| self.classifier.features(images, Mode::Eval))?)
-    }
-
-    /// Features of the first `most` images of a split, `(N, 128)`. `progress` is told the images done.
-    ///
-    /// # Errors
-    /// If the images cannot be read, or there are none.
-    pub fn features_of(&self, split: &Split, most: usize, mut progress: impl FnMut(usize)) -> Result<Tensor> {
-        let mut parts = Vec::new();
-        let mut done = 0;
-        for batch in split.first(most).batches(EVALUATION_BATCH, &Device::Cpu)? {
-            let batch = batch?;
-            parts.push(self.features(&batch.images)?);
-            done += batch.len();
-            progress(done);
-        }
-        if parts.is_empty() {
-            return Err(Error::TooFew { whose: "real", needed: 1, found: 0 });
-        }
-        Ok(Tensor::cat(&parts, 0).map_err(waxwork_core::Error::from)?)
-    }
-
-    /// Features `(N, 128)` → probabilities of the classes, `(N, classes)`, f64.
-    pub fn probabilities(&self, features: &Tensor) -> Result<Vec<Vec<f64>>> {
-        let logits = self.in_passes(features, |features| self.classifier.logits(features, Mode::Eval))?;
-        let rows = logits.to_vec2::<f32>().map_err(waxwork_core::Error::from)?;
-        Ok(rows.iter().map(|row| softmax(row)).collect())
-    }
-
     /// Share of the images of a split that it names rightly.
     pub fn accuracy(&self, split: &Split) -> Result<f64> {
         let (mut right, mut all) = (0, 0);
@@ -220,25 +190,31 @@ impl Judge {
         }
         Ok(right as f64 / all.max(1) as f64)
     }
+}
 
-    /// Rows in passes of [`EVALUATION_BATCH`], so that the bits do not depend on how many there are: a last pass that is
-    /// short is filled up.
-    fn in_passes(
-        &self,
-        rows: &Tensor,
-        pass: impl Fn(&Tensor) -> waxwork_core::Result<Tensor>,
-    ) -> waxwork_core::Result<Tensor> {
-        let n = rows.dim(0)?;
-        let mut parts = Vec::new();
-        for first in (0..n).step_by(EVALUATION_BATCH) {
-            let count = EVALUATION_BATCH.min(n - first);
-            let part = rows.narrow(0, first, count)?.pad_with_zeros(0, 0, EVALUATION_BATCH - count)?;
-            parts.push(pass(&part.contiguous()?)?.narrow(0, 0, count)?.detach());
-        }
-        if parts.is_empty() {
-            return Err(waxwork_core::Error::Unsupported("there are no images to judge".into()));
-        }
-        Ok(Tensor::cat(&parts, 0)?)
+impl Extractor for Judge {
+    fn name(&self) -> &'static str {
+        "judge"
+    }
+
+    fn sha256(&self) -> &str {
+        &self.info.sha256
+    }
+
+    fn resize(&self) -> &'static str {
+        "none"
+    }
+
+    /// Images `(N, C, H, W)` in [0, 1] → features `(N, 128)`.
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(in_passes(images, EVALUATION_BATCH, |images| self.classifier.features(images, Mode::Eval))?)
+    }
+
+    fn probabilities(&self, features: &Tensor) -> Result<Vec<Vec<f64>>> {
+        let logits =
+            in_passes(features, EVALUATION_BATCH, |features| self.classifier.logits(features, Mode::Eval))?;
+        let rows = logits.to_vec2::<f32>().map_err(waxwork_core::Error::from)?;
+        Ok(rows.iter().map(|row| softmax(row)).collect())
     }
 }
 
@@ -277,13 +253,6 @@ fn train(data: &Dataset, classes: usize, progress: &mut impl FnMut(u64, u64)) ->
         }
     }
     Ok((average, done))
-}
-
-fn softmax(logits: &[f32]) -> Vec<f64> {
-    let peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(logit - peak))).collect();
-    let sum: f64 = exponentials.iter().sum();
-    exponentials.into_iter().map(|value| value / sum).collect()
 }
 
 fn hash(bytes: &[u8]) -> String {

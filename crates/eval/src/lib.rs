@@ -1,7 +1,9 @@
 //! Evaluation: a model in, numbers out, each with its error and with what it means.
 
+pub mod bootstrap;
 pub mod distances;
 mod error;
+pub mod extractor;
 pub mod features;
 pub mod frechet;
 pub mod judge;
@@ -9,10 +11,12 @@ pub mod kernel_distance;
 pub mod likelihood;
 pub mod manifold;
 pub mod neighbours;
+pub mod report;
 pub mod samples;
 
 pub use distances::Distances;
 pub use error::{Error, Result};
+pub use extractor::{Extractor, features_of};
 pub use features::Features;
 pub use frechet::{Moments, frechet, frechet_distance};
 pub use judge::{Judge, JudgeInfo};
@@ -20,4 +24,5 @@ pub use kernel_distance::{KernelDistance, kernel_distance};
 pub use likelihood::{Estimate, Likelihood, likelihood};
 pub use manifold::{Cover, cover};
 pub use neighbours::{Neighbour, nearest};
-pub use samples::{Judged, judged};
+pub use report::{Metric, Protocol, Report, differences};
+pub use samples::{Judged, diversity, judged};

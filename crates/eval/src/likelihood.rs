@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use waxwork_core::rng::Stream;
 use waxwork_core::{Batch, DType, LatentModel, Result, Tensor};
 
+use crate::bootstrap::interval_of_mean;
+use crate::report::{Metric, Protocol};
+
 /// Seed of the draws of an evaluation: part of its protocol, so that two models are judged alike.
 const SEED: u64 = 0;
 
@@ -32,8 +35,41 @@ pub struct Likelihood {
     pub kl: Estimate,
     /// −log p(x) by importance sampling, where it was asked for.
     pub neg_log_likelihood: Option<Estimate>,
+    /// Its 95 % interval by the bootstrap.
+    pub neg_log_likelihood_interval: Option<[f64; 2]>,
     /// Draws per image of that.
     pub importance_samples: Option<usize>,
+}
+
+impl Likelihood {
+    /// Its numbers under a protocol, to which it adds the observation model and how many images and draws there were.
+    pub fn metrics(&self, protocol: &Protocol) -> Vec<Metric> {
+        let mut protocol = protocol.clone();
+        protocol.insert("observation".into(), self.observation.clone());
+        protocol.insert("n_real".into(), self.images.to_string());
+        let bound =
+            [("neg_elbo", &self.neg_elbo), ("reconstruction", &self.reconstruction), ("kl", &self.kl)];
+        let mut one_draw = protocol.clone();
+        one_draw.insert("draws".into(), "1 an image".into());
+        one_draw.insert("interval".into(), "95 %, of 1.96 standard errors".into());
+        let mut metrics: Vec<Metric> = bound
+            .into_iter()
+            .map(|(name, estimate)| {
+                let metric = Metric::new(name, estimate.mean, &one_draw).nats().within(estimate.interval());
+                if name == "kl" { metric } else { metric.lower() }
+            })
+            .collect();
+        if let (Some(estimate), Some(interval), Some(draws)) =
+            (self.neg_log_likelihood, self.neg_log_likelihood_interval, self.importance_samples)
+        {
+            protocol.insert("draws".into(), format!("{draws} an image, importance sampling"));
+            protocol.insert("interval".into(), "95 %, bootstrap over the images".into());
+            metrics.push(
+                Metric::new("neg_log_likelihood", estimate.mean, &protocol).nats().within(interval).lower(),
+            );
+        }
+        metrics
+    }
 }
 
 /// Measures `model` on `batches`; `importance_samples` of 0 leaves log p(x) out. `progress` is told the images done.
@@ -64,15 +100,17 @@ pub fn likelihood<E: From<waxwork_core::Error>>(
         return Err(waxwork_core::Error::Unsupported("an evaluation needs images".into()).into());
     }
     let neg_elbo = kl.iter().zip(&reconstruction).map(|(kl, reconstruction)| kl - reconstruction);
+    log_likelihood.iter_mut().for_each(|value| *value = -*value);
+    let estimated = importance_samples > 0;
     Ok(Likelihood {
         observation: model.protocol(),
         images: kl.len(),
         neg_elbo: Estimate::of(&neg_elbo.collect::<Vec<_>>()),
         reconstruction: Estimate::of(&reconstruction.iter().map(|value| -value).collect::<Vec<_>>()),
         kl: Estimate::of(&kl),
-        neg_log_likelihood: (importance_samples > 0)
-            .then(|| Estimate::of(&log_likelihood.iter().map(|value| -value).collect::<Vec<_>>())),
-        importance_samples: (importance_samples > 0).then_some(importance_samples),
+        neg_log_likelihood: estimated.then(|| Estimate::of(&log_likelihood)),
+        neg_log_likelihood_interval: estimated.then(|| interval_of_mean(&log_likelihood)),
+        importance_samples: estimated.then_some(importance_samples),
     })
 }
 
@@ -83,6 +121,14 @@ impl Estimate {
         let mean = values.iter().sum::<f64>() / n;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         Self { mean, standard_error: (squares / (n - 1.0).max(1.0) / n).sqrt() }
+    }
+}
+
+impl Estimate {
+    /// The 95 % interval of a normal distribution.
+    pub fn interval(&self) -> [f64; 2] {
+        let half = 1.96 * self.standard_error;
+        [self.mean - half, self.mean + half]
     }
 }
 

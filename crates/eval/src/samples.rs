@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::judge::named;
+use crate::report::{Metric, Protocol};
+use crate::{Error, Features, Result};
 
 /// Numbers about samples, from a judge's probabilities of the classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +18,51 @@ pub struct Judged {
     /// exp E KL(p(y | x) ‖ p(y)), from 1 to the number of classes: the Inception Score's formula (Salimans et al. 2016)
     /// with this judge for Inception, so not comparable with it.
     pub judge_score: f64,
+}
+
+impl Judged {
+    /// Its numbers, under the protocol of extractor and data.
+    pub fn metrics(&self, extractor: &str, protocol: &Protocol) -> Vec<Metric> {
+        let mut protocol = protocol.clone();
+        protocol.insert("n_generated".into(), self.images.to_string());
+        let named = |name: &str, value: f64| Metric::new(format!("{extractor}_{name}"), value, &protocol);
+        let agreement = self.agreement.map(|share| named("agreement", share).higher());
+        let of_all = [
+            named("class_entropy", self.class_entropy).nats().higher(),
+            named("score", self.judge_score).higher(),
+        ];
+        agreement.into_iter().chain(of_all).collect()
+    }
+}
+
+/// The features' spread within a class: the root mean square distance of two samples that are named alike, averaged over
+/// the classes that have two. Low beside that of real images, the model shows few of the ways to look like a class.
+pub fn diversity(features: &Features, probabilities: &[Vec<f64>]) -> Result<f64> {
+    let (width, values, names) = (features.columns(), features.values()?, named(probabilities));
+    let classes = probabilities.first().map_or(0, Vec::len) as u32;
+    let spread = |class: u32| -> Option<f64> {
+        let rows: Vec<&[f64]> = values
+            .chunks_exact(width)
+            .zip(&names)
+            .filter(|(_, name)| **name == class)
+            .map(|(row, _)| row)
+            .collect();
+        let n = rows.len() as f64;
+        if rows.len() < 2 {
+            return None;
+        }
+        // Twice the unbiased variance is the mean squared distance of two.
+        let variance = |column: usize| {
+            let mean = rows.iter().map(|row| row[column]).sum::<f64>() / n;
+            rows.iter().map(|row| (row[column] - mean).powi(2)).sum::<f64>() / (n - 1.0)
+        };
+        Some((2.0 * (0..width).map(variance).sum::<f64>()).sqrt())
+    };
+    let spreads: Vec<f64> = (0..classes).filter_map(spread).collect();
+    if spreads.is_empty() {
+        return Err(Error::TooFew { whose: "generated", needed: 2, found: probabilities.len() });
+    }
+    Ok(spreads.iter().sum::<f64>() / spreads.len() as f64)
 }
 
 /// Judges samples by their probabilities `(N, classes)`, and the labels that were asked for.
@@ -48,6 +95,18 @@ fn term(p: f64, q: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn diversity_is_the_distance_of_two_of_a_class() {
+        use waxwork_core::{Device, Tensor};
+        // Two classes: points at 0 and 3, points at 10 and 14; distances 3 and 4.
+        let features = Tensor::new(&[[0.0f64], [3.0], [10.0], [14.0]], &Device::Cpu).unwrap();
+        let features = Features::new("generated", &features).unwrap();
+        let probabilities = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]].map(|row| row.to_vec());
+        assert!((diversity(&features, &probabilities).unwrap() - 3.5).abs() < 1e-12);
+        let alone = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+        assert!(diversity(&features, &alone.map(|row| row.to_vec())).is_err());
+    }
 
     #[test]
     fn sure_and_even_is_best_and_collapse_is_worst() {

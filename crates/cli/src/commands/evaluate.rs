@@ -1,45 +1,18 @@
-//! `waxwork evaluate`: numbers about a trained model, each with what it means, in metrics.json.
+//! `waxwork evaluate`: numbers about a trained model, each with its protocol, in metrics.json.
 
-use serde::Serialize;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, LatentModel, SampleRequest, Tensor, device, store};
 use waxwork_data::{Dataset, Split};
-use waxwork_eval::{Distances, Features, Judge, JudgeInfo, Judged, Likelihood, judged, likelihood};
+use waxwork_eval::{
+    Distances, Extractor, Features, Judge, Likelihood, Metric, Protocol, Report, diversity, features_of,
+    judged, likelihood,
+};
 use waxwork_models::Run;
 
 use crate::args::EvaluateArguments;
 use crate::commands::sample::{data, load, open};
 use crate::failure::Failure;
 use crate::output;
-
-/// metrics.json.
-#[derive(Serialize)]
-struct Metrics {
-    version: String,
-    family: String,
-    seed: u64,
-    data: String,
-    data_identity: String,
-    split: &'static str,
-    /// Of the model itself, where it has an encoder.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    likelihood: Option<Likelihood>,
-    /// Of its samples, by a judge.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    samples: Option<Samples>,
-}
-
-#[derive(Serialize)]
-struct Samples {
-    seed: u64,
-    judge: JudgeInfo,
-    #[serde(flatten)]
-    judged: Judged,
-    /// Between the judge's features of the samples and of as many test images.
-    distances: Distances,
-    /// The same between as many training images and the test images: what a perfect model would get.
-    floor: Distances,
-}
 
 pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
@@ -54,23 +27,36 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
             run.info.model.family
         )));
     }
-    let metrics = Metrics {
+    let protocol = Protocol::from([
+        ("data".to_owned(), format!("{} {}", data.info.name, short(&data.info.identity))),
+        ("split".to_owned(), "test".to_owned()),
+    ]);
+    let mut metrics = Vec::new();
+    if let Some(latent) = latent {
+        metrics.extend(likelihood_of(latent, &test, arguments, &device)?.metrics(&protocol));
+    }
+    if judging {
+        metrics.extend(samples_of(&run, &data, arguments, &protocol)?);
+    }
+    let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
-        family: run.info.model.family.clone(),
-        seed: run.info.seed,
-        data: data.info.name.clone(),
-        data_identity: data.info.identity.clone(),
-        split: "test",
-        likelihood: latent.map(|latent| likelihood_of(latent, &test, arguments, &device)).transpose()?,
-        samples: judging.then(|| samples_of(&run, &data, arguments)).transpose()?,
+        subject: run.folder.name(),
+        training_seed: Some(run.info.seed),
+        sample_seed: judging.then_some(arguments.seed),
+        metrics,
     };
     let path = run.folder.path().join("metrics.json");
-    let json = output::json(&metrics)?;
+    let json = output::json(&report)?;
     store::write(&path, json.as_bytes())?;
     if arguments.json {
         return Ok(json);
     }
-    Ok(format!("{}written to {}\n", describe(&metrics), path.display()))
+    Ok(format!("{}written to {}\n", describe(&report), path.display()))
+}
+
+/// Enough of a hash to tell data sets apart.
+fn short(hash: &str) -> &str {
+    &hash[..hash.len().min(16)]
 }
 
 fn likelihood_of(
@@ -87,14 +73,20 @@ fn likelihood_of(
     Ok(measured)
 }
 
-fn samples_of(run: &Run, limited: &Dataset, arguments: &EvaluateArguments) -> Result<Samples, Failure> {
+fn samples_of(
+    run: &Run,
+    limited: &Dataset,
+    arguments: &EvaluateArguments,
+    protocol: &Protocol,
+) -> Result<Vec<Metric>, Failure> {
     // The judge learns from all the data, whatever the model was allowed to see.
     let mut config = run.recipe.data.clone();
     config.limit = None;
     config.dir = arguments.data_dir.clone().or(config.dir);
     let whole = if run.recipe.data.limit.is_some() { load(&config)? } else { limited.clone() };
     let bar = output::bar(0, "training the judge");
-    let judge = Judge::of(&whole, &waxwork_data::files::cache_dir()?, |done, most| {
+    let cache = waxwork_data::files::cache_dir()?;
+    let judge = Judge::of(&whole, &cache, |done, most| {
         bar.set_length(most);
         bar.set_position(done);
     })?;
@@ -113,81 +105,75 @@ fn samples_of(run: &Run, limited: &Dataset, arguments: &EvaluateArguments) -> Re
     }
     bar.finish_and_clear();
     let features = Tensor::cat(&features, 0)?;
-    let judged = judged(&judge.probabilities(&features)?, (classes > 0).then_some(asked.as_slice()));
+    let probabilities = judge.probabilities(&features)?;
+    let judged = judged(&probabilities, (classes > 0).then_some(asked.as_slice()));
 
     let bar = output::bar(2 * arguments.samples, "looking at real images");
-    let real = |split: &Split, done: usize| -> Result<Features, Failure> {
-        let features =
-            judge.features_of(split, arguments.samples, |n| bar.set_position((done + n) as u64))?;
-        Ok(Features::new("real", &features)?)
+    let real = |split: &Split, name: &str, done: usize| -> Result<Tensor, Failure> {
+        let identity = format!("{} {name}", whole.info.identity);
+        let progress = |n| bar.set_position((done + n) as u64);
+        Ok(features_of(&judge, split, &identity, arguments.samples, &cache, progress)?)
     };
-    let (test, train) = (real(&whole.test, 0)?, real(&whole.train, arguments.samples)?);
+    let test = real(&whole.test, "test", 0)?;
+    let train = Features::new("real", &real(&whole.train, "train", arguments.samples)?)?;
     bar.finish_and_clear();
     let spinner = output::bar(0, "comparing");
-    let distances = Distances::between(&test, &Features::new("generated", &features)?)?;
-    let floor = Distances::between(&test, &train)?;
+    let (real, generated) = (Features::new("real", &test)?, Features::new("generated", &features)?);
+    let distances = Distances::between(&real, &generated)?;
+    let floor = Distances::between(&real, &train)?;
+    let mut protocol = protocol.clone();
+    protocol.extend(judge.protocol());
+    protocol.insert(
+        "judge".into(),
+        format!("{:.2} % right on the test images", 100.0 * judge.info.test_accuracy),
+    );
+    let mut metrics = judged.metrics(judge.name(), &protocol);
+    metrics.extend(distances.metrics(&floor, judge.name(), &protocol));
+    protocol.insert("n_real".into(), real.rows().to_string());
+    protocol.insert("n_generated".into(), generated.rows().to_string());
+    let spread = diversity(&generated, &probabilities)?;
+    let of_real = diversity(&real, &judge.probabilities(&test)?)?;
+    metrics.push(Metric::new("judge_class_diversity", spread, &protocol).floor(of_real).higher());
     spinner.finish_and_clear();
-    Ok(Samples { seed: arguments.seed, judge: judge.info, judged, distances, floor })
+    Ok(metrics)
 }
 
-/// A distance's name and how it is written.
-type Line = (&'static str, fn(&Distances) -> String);
-
-const DISTANCES: [Line; 6] = [
-    ("judge Fréchet distance", |d| format!("{:.2}", d.frechet)),
-    ("judge kernel distance", |d| format!("{:.4} ± {:.4}", d.kernel.mean, d.kernel.standard_deviation)),
-    ("precision", |d| format!("{:.3}", d.precision)),
-    ("recall", |d| format!("{:.3}", d.recall)),
-    ("density", |d| format!("{:.3}", d.density)),
-    ("coverage", |d| format!("{:.3}", d.coverage)),
-];
-
-fn describe(metrics: &Metrics) -> String {
-    let mut text = String::new();
-    let mut table = |rows: Vec<(&str, String)>, note: String| {
-        let rows: Vec<Vec<String>> =
-            rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-        text += &format!("{}({note})\n", output::table(&rows));
+/// A line a number, then what the numbers are, said once.
+fn describe(report: &Report) -> String {
+    let header = ["METRIC", "VALUE", "INTERVAL", "REAL IMAGES"].map(String::from).to_vec();
+    let row = |metric: &Metric| {
+        let interval = metric
+            .interval
+            .map_or_else(String::new, |[low, high]| format!("{} to {}", number(low), number(high)));
+        let unit = if metric.unit.is_empty() { String::new() } else { format!(" {}", metric.unit) };
+        let floor = metric.floor.map_or_else(String::new, number);
+        vec![metric.name.clone(), number(metric.value) + &unit, interval, floor]
     };
-    if let Some(measured) = &metrics.likelihood {
-        let mut rows = vec![
-            ("test −ELBO", measured.neg_elbo),
-            ("  reconstruction", measured.reconstruction),
-            ("  KL", measured.kl),
-        ];
-        rows.extend(measured.neg_log_likelihood.map(|estimate| ("test −log p(x)", estimate)));
-        let draws =
-            measured.importance_samples.map_or_else(String::new, |k| format!(", {k} importance samples"));
-        table(
-            rows.into_iter().map(|(name, estimate)| (name, format!("{estimate} nats"))).collect(),
-            format!(
-                "{} on {} test images of {}{draws}; ± is one standard error",
-                measured.observation, measured.images, metrics.data
-            ),
-        );
-    }
-    if let Some(Samples { judge, judged, distances, floor, .. }) = &metrics.samples {
-        let mut rows = Vec::new();
-        rows.extend(
-            judged.agreement.map(|share| ("agreement with the label", format!("{:.2} %", 100.0 * share))),
-        );
-        rows.push(("class entropy", format!("{:.3} nats", judged.class_entropy)));
-        rows.push(("judge score", format!("{:.2}", judged.judge_score)));
-        for (name, of) in DISTANCES {
-            rows.push((name, format!("{} (floor {})", of(distances), of(floor))));
+    let rows: Vec<Vec<String>> = std::iter::once(header).chain(report.metrics.iter().map(row)).collect();
+    let mut text = output::table(&rows) + "\n";
+    let mut said: Vec<(String, Vec<&str>)> = Vec::new();
+    for metric in &report.metrics {
+        for (key, value) in &metric.protocol {
+            let line = format!("{key}: {value}");
+            match said.iter_mut().find(|(known, _)| *known == line) {
+                Some((_, names)) => names.push(&metric.name),
+                None => said.push((line, vec![&metric.name])),
+            }
         }
-        table(
-            rows,
-            format!(
-                "{} samples against {} test images, the floor is {} training images against them; judge {}, {:.2} % right on the test images of {}",
-                judged.images,
-                distances.n_real,
-                floor.n_generated,
-                &judge.sha256[..8],
-                100.0 * judge.test_accuracy,
-                metrics.data
-            ),
-        );
+    }
+    for (line, names) in said {
+        let whose = if names.len() == report.metrics.len() {
+            String::new()
+        } else {
+            format!("  ({})", names.join(", "))
+        };
+        text += &format!("{line}{whose}\n");
     }
     text
+}
+
+/// Four digits, or as many as an integer has.
+pub(crate) fn number(value: f64) -> String {
+    let digits = if value == 0.0 || !value.is_finite() { 0 } else { value.abs().log10().floor() as i32 };
+    format!("{value:.*}", (3 - digits).clamp(0, 4) as usize)
 }

@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod card;
+mod compare;
 mod data;
 mod doctor;
 mod evaluate;
@@ -27,6 +28,7 @@ pub(crate) fn run(command: &Command, threads: usize) -> Result<String, Failure> 
         Command::Encode(arguments) => latents::encode(arguments),
         Command::Decode(arguments) => latents::decode(arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
         Command::Runs(command) => runs::run(command),
         Command::Recipes(command) => recipes::run(command),
         Command::Data(command) => data::run(command),

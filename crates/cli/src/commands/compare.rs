@@ -1,0 +1,159 @@
+//! `waxwork compare`: runs beside each other, number by number, and only where the numbers are of one protocol.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+use waxwork_core::{Device, SampleRequest, Tensor, store};
+use waxwork_eval::{Metric, Report, differences};
+use waxwork_models::{Recipe, Run};
+use waxwork_trainer::metrics;
+
+use crate::args::CompareArguments;
+use crate::commands::evaluate::number;
+use crate::commands::sample::open;
+use crate::failure::Failure;
+use crate::output;
+
+/// Images whose sampling is timed, and how often.
+const SAMPLED: usize = 100;
+const ROUNDS: usize = 5;
+
+/// Runs that differ by their seed alone.
+#[derive(Serialize)]
+struct Column {
+    runs: Vec<String>,
+    /// Values of the model and of this machine, by name.
+    costs: BTreeMap<&'static str, f64>,
+    /// Every run's value of a metric.
+    values: BTreeMap<String, Vec<f64>>,
+    #[serde(skip)]
+    recipe: Recipe,
+    #[serde(skip)]
+    metrics: Vec<Metric>,
+}
+
+pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
+    let mut columns: Vec<Column> = Vec::new();
+    let mut refused = Vec::new();
+    for path in &arguments.runs {
+        let run = open(path, &Device::Cpu)?;
+        let report = report(path)?;
+        for (name, known) in
+            columns.iter().flat_map(|column| column.metrics.iter().map(|known| (&column.runs[0], known)))
+        {
+            let same = report.metrics.iter().find(|metric| metric.name == known.name);
+            let differ = same.map_or_else(Vec::new, |metric| differences(&known.protocol, &metric.protocol));
+            refused.extend(differ.into_iter().map(|difference| {
+                format!("{} of {name} against {}: {difference}", known.name, path.display())
+            }));
+        }
+        let mut recipe = run.recipe.clone();
+        recipe.train.seed = 0;
+        let place = columns.iter().position(|column| column.recipe == recipe);
+        if place.is_none() {
+            let costs = costs(&run)?;
+            columns.push(Column {
+                runs: vec![],
+                costs,
+                values: BTreeMap::new(),
+                recipe,
+                metrics: report.metrics.clone(),
+            });
+        }
+        let last = columns.len() - 1;
+        let column = &mut columns[place.unwrap_or(last)];
+        column.runs.push(path.display().to_string());
+        for metric in report.metrics {
+            column.values.entry(metric.name).or_default().push(metric.value);
+        }
+    }
+    if let Some(first) = refused.first() {
+        let more = if refused.len() > 1 {
+            format!(", and {} more differences", refused.len() - 1)
+        } else {
+            String::new()
+        };
+        return Err(Failure::new(format!(
+            "these numbers cannot be compared: {first}{more}; evaluate the runs alike"
+        )));
+    }
+    if arguments.json { output::json(&columns) } else { Ok(describe(&columns)) }
+}
+
+fn report(run: &Path) -> Result<Report, Failure> {
+    let path = run.join("metrics.json");
+    if !path.is_file() {
+        let run = run.display();
+        return Err(Failure::new(format!(
+            "`{run}` has not been evaluated: run `waxwork evaluate {run}` first"
+        )));
+    }
+    serde_json::from_slice(&store::read(&path)?).map_err(|error| Failure::from(error).at(&path))
+}
+
+/// What the model costs: its size, how long its training took, how fast it samples here and now.
+fn costs(run: &Run) -> Result<BTreeMap<&'static str, f64>, Failure> {
+    let tensors = run.model.params().tensors();
+    let values: usize = tensors.values().map(Tensor::elem_count).sum();
+    let mut costs =
+        BTreeMap::from([("values stored", values as f64), ("training steps", run.info.steps as f64)]);
+    let timing = metrics::read(&run.folder.timing())?;
+    let last = timing.last().and_then(|(step, values)| Some((*step, values.get("seconds")?.as_f64()?)));
+    if let Some((step, seconds)) = last.filter(|(step, _)| *step > 0) {
+        costs.insert("ms a step, in training", 1000.0 * seconds / step as f64);
+    }
+    let mut times = Vec::new();
+    for round in 0..=ROUNDS {
+        let began = Instant::now();
+        run.model
+            .sample(&SampleRequest { first: (round * SAMPLED) as u64, ..SampleRequest::new(0, SAMPLED) })?;
+        // The first fills caches.
+        if round > 0 {
+            times.push(began.elapsed().as_secs_f64());
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    costs.insert("ms for 100 samples, here", 1000.0 * times[ROUNDS / 2]);
+    Ok(costs)
+}
+
+fn describe(columns: &[Column]) -> String {
+    let mut rows = vec![vec![String::new()]];
+    rows[0].extend(columns.iter().map(|column| match column.runs.as_slice() {
+        [run] => run.clone(),
+        [first, others @ ..] => format!("{first} and {} seeds more", others.len()),
+        [] => String::new(),
+    }));
+    let costs: std::collections::BTreeSet<_> =
+        columns.iter().flat_map(|column| column.costs.keys()).collect();
+    for name in costs {
+        let cell =
+            |column: &Column| column.costs.get(name).map_or_else(|| "-".to_owned(), |value| number(*value));
+        rows.push(std::iter::once((*name).to_owned()).chain(columns.iter().map(cell)).collect());
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for metric in columns.iter().flat_map(|column| &column.metrics) {
+        if !names.contains(&metric.name.as_str()) {
+            names.push(&metric.name);
+        }
+    }
+    for name in names {
+        let cell =
+            |column: &Column| column.values.get(name).map_or_else(|| "-".to_owned(), |values| spread(values));
+        rows.push(std::iter::once(name.to_owned()).chain(columns.iter().map(cell)).collect());
+    }
+    output::table(&rows)
+}
+
+/// A value, or mean and standard deviation of several.
+fn spread(values: &[f64]) -> String {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    if values.len() < 2 {
+        return number(mean);
+    }
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    format!("{} ± {}", number(mean), number(variance.sqrt()))
+}

@@ -1,0 +1,107 @@
+//! What turns images into features, and the features of real images, which are computed once and kept.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use waxwork_core::model::EVALUATION_BATCH;
+use waxwork_core::{Device, Tensor, store};
+use waxwork_data::Split;
+
+use crate::report::Protocol;
+use crate::{Error, Result};
+
+/// A network that sees images as vectors and as probabilities of classes. A row never depends on the rest of its batch.
+pub trait Extractor {
+    /// `judge` or `inception`: no metric of one has the name of a metric of the other.
+    fn name(&self) -> &'static str;
+
+    /// SHA-256 of its weights.
+    fn sha256(&self) -> &str;
+
+    /// How images reach the size that it needs.
+    fn resize(&self) -> &'static str;
+
+    /// Images `(N, C, H, W)` in [0, 1] → features `(N, D)`.
+    fn features(&self, images: &Tensor) -> Result<Tensor>;
+
+    /// Features → probabilities of its classes, a row an image.
+    fn probabilities(&self, features: &Tensor) -> Result<Vec<Vec<f64>>>;
+
+    /// Its part of a number's protocol.
+    fn protocol(&self) -> Protocol {
+        let hash = &self.sha256()[..16.min(self.sha256().len())];
+        Protocol::from([
+            ("extractor".to_owned(), format!("{} {hash}", self.name())),
+            ("resize".to_owned(), self.resize().to_owned()),
+        ])
+    }
+}
+
+/// Features of the first `most` images of a split, `(N, D)`: from `cache` if they are there, else computed and put there.
+/// `identity` is that of the split, its data set's included. `progress` is told the images done.
+///
+/// # Errors
+/// If the images cannot be read, there are none, or the cache cannot be written.
+pub fn features_of(
+    extractor: &dyn Extractor,
+    split: &Split,
+    identity: &str,
+    most: usize,
+    cache: &Path,
+    mut progress: impl FnMut(usize),
+) -> Result<Tensor> {
+    let split = split.first(most);
+    if split.is_empty() {
+        return Err(Error::TooFew { whose: "real", needed: 1, found: 0 });
+    }
+    let of = format!("{} {} of {} {identity}", extractor.name(), extractor.sha256(), split.len());
+    let key: String = Sha256::digest(of).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let path = cache.join(format!("features-{key}.safetensors"));
+    if path.is_file() {
+        let kept = store::load(&path, &Device::Cpu).ok().and_then(|mut kept| kept.remove("features"));
+        match kept.filter(|kept| kept.dims().first() == Some(&split.len())) {
+            Some(features) => return Ok(features),
+            None => tracing::warn!("`{}` is damaged: computing it again", path.display()),
+        }
+    }
+    let mut parts = Vec::new();
+    let mut done = 0;
+    for batch in split.batches(EVALUATION_BATCH, &Device::Cpu)? {
+        let batch = batch?;
+        parts.push(extractor.features(&batch.images)?);
+        done += batch.len();
+        progress(done);
+    }
+    let features = Tensor::cat(&parts, 0).map_err(waxwork_core::Error::from)?;
+    std::fs::create_dir_all(cache).map_err(store::failed("create", cache))?;
+    store::save(&path, &BTreeMap::from([("features".to_owned(), features.clone())]))?;
+    Ok(features)
+}
+
+/// Rows in passes of `size`, so that the bits do not depend on how many there are: a last pass that is short is filled up.
+pub(crate) fn in_passes(
+    rows: &Tensor,
+    size: usize,
+    pass: impl Fn(&Tensor) -> waxwork_core::Result<Tensor>,
+) -> waxwork_core::Result<Tensor> {
+    let n = rows.dim(0)?;
+    let mut parts = Vec::new();
+    for first in (0..n).step_by(size) {
+        let count = size.min(n - first);
+        let part = rows.narrow(0, first, count)?.pad_with_zeros(0, 0, size - count)?;
+        parts.push(pass(&part.contiguous()?)?.narrow(0, 0, count)?.detach());
+    }
+    if parts.is_empty() {
+        return Err(waxwork_core::Error::Unsupported("there are no images to look at".into()));
+    }
+    Ok(Tensor::cat(&parts, 0)?)
+}
+
+/// Logits as probabilities.
+pub(crate) fn softmax(logits: &[f32]) -> Vec<f64> {
+    let peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(logit - peak))).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.into_iter().map(|value| value / sum).collect()
+}

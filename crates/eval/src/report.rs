@@ -1,0 +1,143 @@
+//! Numbers that say what they are: every one carries its protocol, and only numbers of equal protocols are compared.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What was measured and how, by name: the extractor and its hash, the data, how many images … All of it must be equal
+/// for two numbers to be comparable; the seed is no part of it.
+pub type Protocol = BTreeMap<String, String>;
+
+/// One number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// `neg_elbo`, `fid`, `judge_frechet`, …
+    pub name: String,
+    /// Its value, in `unit`.
+    pub value: f64,
+    /// `nats`, or nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unit: String,
+    /// From and to: its error, as `protocol` says of which kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
+    /// The same number of real images: what a perfect model would reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<f64>,
+    /// Whether more is better; nothing where neither is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub higher_is_better: Option<bool>,
+    /// What it is.
+    pub protocol: Protocol,
+}
+
+impl Metric {
+    /// A plain number under a protocol.
+    pub fn new(name: impl Into<String>, value: f64, protocol: &Protocol) -> Self {
+        Self {
+            name: name.into(),
+            value,
+            unit: String::new(),
+            interval: None,
+            floor: None,
+            higher_is_better: None,
+            protocol: protocol.clone(),
+        }
+    }
+
+    /// The same in nats.
+    #[must_use]
+    pub fn nats(mut self) -> Self {
+        self.unit = "nats".into();
+        self
+    }
+
+    /// The same with an interval.
+    #[must_use]
+    pub fn within(mut self, interval: [f64; 2]) -> Self {
+        self.interval = Some(interval);
+        self
+    }
+
+    /// The same with what real images get.
+    #[must_use]
+    pub fn floor(mut self, floor: f64) -> Self {
+        self.floor = Some(floor);
+        self
+    }
+
+    /// The same, the higher the better.
+    #[must_use]
+    pub fn higher(mut self) -> Self {
+        self.higher_is_better = Some(true);
+        self
+    }
+
+    /// The same, the lower the better.
+    #[must_use]
+    pub fn lower(mut self) -> Self {
+        self.higher_is_better = Some(false);
+        self
+    }
+}
+
+/// metrics.json: everything that is known of a model or of some images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Version of the program that measured.
+    pub version: String,
+    /// The run, or the file of images.
+    pub subject: String,
+    /// Seed of the training, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_seed: Option<u64>,
+    /// Seed of the samples, where the model made them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_seed: Option<u64>,
+    /// The numbers.
+    pub metrics: Vec<Metric>,
+}
+
+/// What differs between two protocols, an entry a difference: `n_generated: 2000 against 10000`.
+pub fn differences(one: &Protocol, other: &Protocol) -> Vec<String> {
+    let of = |protocol: &Protocol, key: &str| protocol.get(key).cloned().unwrap_or_else(|| "nothing".into());
+    let keys: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    keys.into_iter()
+        .filter(|key| one.get(*key) != other.get(*key))
+        .map(|key| format!("{key}: {} against {}", of(one, key), of(other, key)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocols_differ_by_value_and_by_key() {
+        let protocol = |pairs: &[(&str, &str)]| -> Protocol {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let one = protocol(&[("n_real", "100"), ("split", "test")]);
+        assert!(differences(&one, &one).is_empty());
+        let other = protocol(&[("n_real", "200"), ("split", "test"), ("resize", "none")]);
+        assert_eq!(differences(&one, &other), ["n_real: 100 against 200", "resize: nothing against none"]);
+    }
+
+    #[test]
+    fn a_report_comes_back_from_its_json() {
+        let protocol = Protocol::from([("split".to_owned(), "test".to_owned())]);
+        let metrics = vec![
+            Metric::new("neg_elbo", 105.5, &protocol).nats().within([105.0, 106.0]).lower(),
+            Metric::new("judge_precision", 0.5, &protocol).floor(0.9).higher(),
+        ];
+        let report = Report {
+            version: "1".into(),
+            subject: "runs/a".into(),
+            training_seed: Some(3),
+            sample_seed: None,
+            metrics,
+        };
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+    }
+}
