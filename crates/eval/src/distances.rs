@@ -77,13 +77,17 @@ impl Distances {
             ("interval", "one standard deviation over the subsets".to_owned()),
         ]);
         let KernelDistance { mean, standard_deviation } = self.kernel;
+        let kernel = Metric::new(name("kernel"), mean, &subsets).floor(floor.kernel.mean).lower();
+        // Subsets that are the whole set, every time, say nothing of the error.
+        let kernel = if standard_deviation > 0.0 {
+            kernel.within([mean - standard_deviation, mean + standard_deviation])
+        } else {
+            kernel
+        };
         let (three, five) = (neighbours(PRECISION_NEIGHBOURS), neighbours(DENSITY_NEIGHBOURS));
         vec![
             Metric::new(name("frechet"), self.frechet, &counts(&[])).floor(floor.frechet).lower(),
-            Metric::new(name("kernel"), mean, &subsets)
-                .within([mean - standard_deviation, mean + standard_deviation])
-                .floor(floor.kernel.mean)
-                .lower(),
+            kernel,
             Metric::new(name("precision"), self.precision, &three).floor(floor.precision).higher(),
             Metric::new(name("recall"), self.recall, &three).floor(floor.recall).higher(),
             Metric::new(name("density"), self.density, &five).floor(floor.density).higher(),

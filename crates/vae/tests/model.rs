@@ -202,3 +202,64 @@ fn impossible_configurations_are_refused_by_key() {
     let gaussian = LikelihoodConfig::Gaussian { scale: 0.0, learned: false };
     refused(VaeConfig { likelihood: gaussian, ..small() }, "model.likelihood.scale");
 }
+
+/// With a linear decoder and Gaussian noise, p(x) is Gaussian: N(½, A Aᵀ + σ²). The decoder's sigmoid is ½ + x / 4 where
+/// x is small. The encoder is the exact posterior, made wider, so that the weights of the draws have work to do.
+#[test]
+fn importance_sampling_finds_the_likelihood_of_a_linear_gaussian_model() {
+    let scale = 0.02;
+    let config = VaeConfig {
+        latent_dim: 2,
+        network: Network::Mlp { hidden: vec![] },
+        likelihood: LikelihoodConfig::Gaussian { scale, learned: false },
+        ..VaeConfig::default()
+    };
+    let vae = build(&config, ImageShape::new(1, 2, 2));
+    let signs = [[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]];
+    // A has entries of ±0.01, so its columns have the length σ, and the posterior's variance is ½.
+    let decoder: Vec<f64> = (0..8).map(|i| 0.04 * signs[i % 2][i / 2]).collect();
+    let encoder: Vec<f64> = signs.concat().iter().map(|sign| 0.5 * 0.01 / (scale * scale) * sign).collect();
+    let weights: BTreeMap<String, Tensor> = (vae.params().tensors().into_iter())
+        .map(|(name, tensor)| {
+            let values = match name.as_str() {
+                "decoder.output.weight" => decoder.clone(),
+                "encoder.mean.weight" => encoder.clone(),
+                "encoder.log_var.bias" => vec![0.5f64.ln() + 0.3; 2],
+                _ => vec![0.0; tensor.elem_count()],
+            };
+            let tensor = Tensor::from_vec(values, tensor.shape(), &Device::Cpu).unwrap();
+            (name, tensor)
+        })
+        .collect();
+    vae.params().assign(&weights).unwrap();
+
+    let indices: Vec<u64> = (0..50).collect();
+    let noise = Stream::new(3, "images", 0).normal(&indices, (1, 2, 2), &Device::Cpu).unwrap();
+    let images = noise.to_dtype(DType::F64).unwrap().affine(0.03, 0.5).unwrap();
+    let batch = Batch { images: images.clone(), labels: None, indices };
+    let latent = vae.latent().unwrap();
+    let found = latent.log_likelihood(&batch, 2000, &Stream::new(0, "draws", 0)).unwrap();
+    let found = found.to_vec1::<f64>().unwrap();
+    let exact: Vec<f64> = (images.flatten_from(1).unwrap().to_vec2::<f64>().unwrap().iter())
+        .map(|image| {
+            let d: Vec<f64> = image.iter().map(|x| x - 0.5).collect();
+            let along = |sign: &[f64; 4]| (0..4).map(|i| 0.5 * sign[i] * d[i]).sum::<f64>().powi(2);
+            let within = along(&signs[0]) + along(&signs[1]);
+            let outside = d.iter().map(|d| d * d).sum::<f64>() - within;
+            let (wide, narrow) = (2.0 * scale * scale, scale * scale);
+            let logs = 4.0 * std::f64::consts::TAU.ln() + 2.0 * wide.ln() + 2.0 * narrow.ln();
+            -0.5 * (logs + within / wide + outside / narrow)
+        })
+        .collect();
+    let errors: Vec<f64> = found.iter().zip(&exact).map(|(found, exact)| found - exact).collect();
+    assert!(errors.iter().all(|error| error.abs() < 0.1), "{errors:?}");
+    assert!((errors.iter().sum::<f64>() / 50.0).abs() < 0.01, "{errors:?}");
+    // The bound is loose by KL(q ‖ p(z | x)), here of two Gaussians whose log-variances differ by 0.3, twice.
+    let bound = |draw: u64| {
+        let elbo = latent.elbo(&batch, &Stream::new(0, "draws", draw)).unwrap();
+        (elbo.reconstruction - elbo.kl).unwrap().mean_all().unwrap().to_scalar::<f64>().unwrap()
+    };
+    let elbo = (0..400).map(bound).sum::<f64>() / 400.0;
+    let gap = exact.iter().sum::<f64>() / 50.0 - elbo;
+    assert!((gap - (0.3f64.exp() - 1.3)).abs() < 0.03, "{gap}");
+}

@@ -162,10 +162,10 @@ fn describe(report: &Report) -> String {
         }
     }
     for (line, names) in said {
-        let whose = if names.len() == report.metrics.len() {
-            String::new()
-        } else {
-            format!("  ({})", names.join(", "))
+        let whose = match names.as_slice() {
+            names if names.len() == report.metrics.len() => String::new(),
+            [first, .., last] if names.len() > 3 => format!("  ({first} … {last})"),
+            names => format!("  ({})", names.join(", ")),
         };
         text += &format!("{line}{whose}\n");
     }
