@@ -56,8 +56,7 @@ pub fn features_of(
         return Err(Error::TooFew { whose: "real", needed: 1, found: 0 });
     }
     let of = format!("{} {} of {} {identity}", extractor.name(), extractor.sha256(), split.len());
-    let key: String = Sha256::digest(of).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let path = cache.join(format!("features-{key}.safetensors"));
+    let path = cache.join(format!("features-{}.safetensors", &sha256(of.as_bytes())[..32]));
     if path.is_file() {
         let kept = store::load(&path, &Device::Cpu).ok().and_then(|mut kept| kept.remove("features"));
         match kept.filter(|kept| kept.dims().first() == Some(&split.len())) {
@@ -77,6 +76,11 @@ pub fn features_of(
     std::fs::create_dir_all(cache).map_err(store::failed("create", cache))?;
     store::save(&path, &BTreeMap::from([("features".to_owned(), features.clone())]))?;
     Ok(features)
+}
+
+/// In hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Rows in passes of `size`, so that the bits do not depend on how many there are: a last pass that is short is filled up.

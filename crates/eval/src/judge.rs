@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use waxwork_core::adversarial::{Augmentation, augment};
 use waxwork_core::kernels::Activation;
 use waxwork_core::layers::{Linear, Mode, WeightInit};
@@ -18,7 +17,7 @@ use waxwork_core::{
 };
 use waxwork_data::{Dataset, Loader, Split};
 
-use crate::extractor::{Extractor, in_passes, softmax};
+use crate::extractor::{Extractor, in_passes, sha256, softmax};
 use crate::{Error, Result};
 
 /// Counted up whenever another judge comes of the same data: part of its identity.
@@ -133,8 +132,7 @@ impl Judge {
         if classes == 0 {
             return Err(Error::NoLabels { data: data.info.name.clone() });
         }
-        let key = Sha256::digest(format!("judge {VERSION} of {}", data.info.identity).as_bytes());
-        let key: String = key.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let key = &sha256(format!("judge {VERSION} of {}", data.info.identity).as_bytes())[..32];
         let weights = cache.join(format!("judge-{key}.safetensors"));
         let notes = cache.join(format!("judge-{key}.json"));
         if weights.is_file() {
@@ -148,7 +146,7 @@ impl Judge {
         let bytes = store::encode(&classifier.params.tensors())?;
         let mut judge = Self {
             info: JudgeInfo {
-                sha256: hash(&bytes),
+                sha256: sha256(&bytes),
                 data_identity: data.info.identity.clone(),
                 steps,
                 test_accuracy: 0.0,
@@ -167,7 +165,7 @@ impl Judge {
         let bytes = store::read(weights)?;
         let info: JudgeInfo =
             serde_json::from_slice(&store::read(notes)?).map_err(|error| damaged(notes, &error))?;
-        if info.sha256 != hash(&bytes) || info.data_identity != data.info.identity {
+        if info.sha256 != sha256(&bytes) || info.data_identity != data.info.identity {
             return Err(damaged(weights, &"its hash is not that of its notes"));
         }
         let tensors = store::decode(&bytes, weights, &Device::Cpu)?;
@@ -253,10 +251,6 @@ fn train(data: &Dataset, classes: usize, progress: &mut impl FnMut(u64, u64)) ->
         }
     }
     Ok((average, done))
-}
-
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> Error {
