@@ -305,18 +305,28 @@ pub(crate) struct DecodeArguments {
   waxwork evaluate runs/RUN
   waxwork evaluate runs/RUN --samples 10000
   waxwork evaluate runs/RUN --importance-samples 500 -n 1000 --json
+  waxwork evaluate --samples their-images.npy --data mnist
 
-Writes RUN/metrics.json.")]
+Writes RUN/metrics.json, or metrics.json beside the images.")]
 pub(crate) struct EvaluateArguments {
-    /// Run folder
+    /// Run folder; leave it out to measure the images of a file
     #[arg(value_hint = ValueHint::DirPath)]
-    pub(crate) run: PathBuf,
-    /// Use only the first N test images [default: all]
+    pub(crate) run: Option<PathBuf>,
+    /// Use only the first N test images for likelihoods [default: all]
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) count: Option<usize>,
-    /// Samples for the judge, a classifier that is trained on the real images once; 0 leaves it out
-    #[arg(long, value_name = "N", default_value_t = 2000)]
-    pub(crate) samples: usize,
+    /// How many samples to compare with real images, 0 for none; or any program's images: .npy, .safetensors, a folder
+    #[arg(long, value_name = "N|PATH", default_value = "2000", value_hint = ValueHint::AnyPath)]
+    pub(crate) samples: Samples,
+    /// Data set that images of a file are compared with (`waxwork data list`)
+    #[arg(long, value_name = "NAME", conflicts_with = "run")]
+    pub(crate) data: Option<String>,
+    /// Weights of Inception-v3, for fid, kid and inception_score (docs/evaluation.md says where from)
+    #[arg(long, value_name = "FILE.safetensors", value_hint = ValueHint::FilePath)]
+    pub(crate) inception: Option<PathBuf>,
+    /// Also train a classifier on the labelled samples, and say how well it knows real images
+    #[arg(long)]
+    pub(crate) accuracy_score: bool,
     /// Seed of the samples
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -342,8 +352,8 @@ Runs must have been evaluated (`waxwork evaluate RUN`). Runs of one recipe that 
 column, with mean and standard deviation. Numbers of different protocols are not put beside each other: it says what
 differs, and fails.")]
 pub(crate) struct CompareArguments {
-    /// Run folders
-    #[arg(required = true, num_args = 1.., value_name = "RUN", value_hint = ValueHint::DirPath)]
+    /// Run folders, or the metrics.json of images
+    #[arg(required = true, num_args = 1.., value_name = "RUN", value_hint = ValueHint::AnyPath)]
     pub(crate) runs: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
@@ -456,6 +466,23 @@ fn labels(text: &str) -> Result<Labels, String> {
         return Ok(Labels((first..=last).collect()));
     }
     Ok(Labels(text.split(',').map(number).collect::<Result<_, _>>()?))
+}
+
+/// What `evaluate` compares with real images.
+#[derive(Clone, Debug)]
+pub(crate) enum Samples {
+    /// So many of a model.
+    Count(usize),
+    /// Those of a file or folder.
+    Of(PathBuf),
+}
+
+impl std::str::FromStr for Samples {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(text.parse().map_or_else(|_| Self::Of(text.into()), Self::Count))
+    }
 }
 
 /// A time such as `90s`, `15m`, `2h`, or a bare number of seconds.

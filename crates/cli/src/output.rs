@@ -113,12 +113,16 @@ pub(crate) fn write_npy(path: &Path, tensor: &Tensor) -> Result<(), Failure> {
     Ok(store::write(path, &bytes)?)
 }
 
-/// Reads a NumPy array of f32.
+/// Reads a NumPy array as f32.
 pub(crate) fn read_npy(path: &Path) -> Result<Tensor, Failure> {
+    Ok(read_npy_as_stored(path)?.to_dtype(waxwork_core::DType::F32)?)
+}
+
+/// Reads a NumPy array of any numbers.
+pub(crate) fn read_npy_as_stored(path: &Path) -> Result<Tensor, Failure> {
     // Asked first, because candle's own message does not name the file.
     store::read(path)?;
-    let tensor = Tensor::read_npy(path).map_err(|error| Failure::from(error).at(path))?;
-    Ok(tensor.to_dtype(waxwork_core::DType::F32)?)
+    Tensor::read_npy(path).map_err(|error| Failure::from(error).at(path))
 }
 
 /// The path's ending in lower case.

@@ -20,6 +20,7 @@ use waxwork_core::model::ImageShape;
 use crate::identity::hex;
 use crate::packed::{self, Header};
 use crate::parts::Parts;
+use crate::source::InMemory;
 use crate::{Error, Result, selection};
 
 /// Pictures that are decoded before they are written; bounds the memory that packing takes.
@@ -83,6 +84,29 @@ pub(crate) fn load(
     }
     pack(&path, config, &listing, progress)?;
     packed::open(&path)
+}
+
+/// Pictures that are exactly of `shape`, in the order of their names: of one directory a class, whose place is the label,
+/// or of a directory without directories, without labels.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::EmptyFolder`], and [`Error::Picture`] for the first that is broken or of another size.
+pub fn read(dir: &Path, shape: ImageShape) -> Result<InMemory> {
+    let (_, pictures) = list_part(dir)?;
+    let pixels: Result<Vec<Vec<u8>>> = pictures
+        .par_iter()
+        .map(|picture| {
+            let unreadable = |reason: String| Error::Picture { path: picture.path.clone(), reason };
+            let size =
+                image::image_dimensions(&picture.path).map_err(|error| unreadable(error.to_string()))?;
+            if size != (shape.width as u32, shape.height as u32) {
+                return Err(unreadable(format!("it is {} by {}, and not {shape}", size.0, size.1)));
+            }
+            decode(&picture.path, shape)
+        })
+        .collect();
+    let labels = pictures.iter().map(|picture| picture.label).collect();
+    InMemory::new(shape, pixels?.concat(), labels)
 }
 
 fn list(dir: &Path) -> Result<Listing> {

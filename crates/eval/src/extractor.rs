@@ -38,6 +38,25 @@ pub trait Extractor {
     }
 }
 
+/// Features of all images of a split, `(N, D)`. `progress` is told the images done.
+///
+/// # Errors
+/// If the images cannot be read or do not fit, or there are none.
+pub fn features(extractor: &dyn Extractor, split: &Split, mut progress: impl FnMut(usize)) -> Result<Tensor> {
+    if split.is_empty() {
+        return Err(Error::TooFew { whose: "real or generated", needed: 1, found: 0 });
+    }
+    let mut parts = Vec::new();
+    let mut done = 0;
+    for batch in split.batches(EVALUATION_BATCH, &Device::Cpu)? {
+        let batch = batch?;
+        parts.push(extractor.features(&batch.images)?);
+        done += batch.len();
+        progress(done);
+    }
+    Ok(Tensor::cat(&parts, 0).map_err(waxwork_core::Error::from)?)
+}
+
 /// Features of the first `most` images of a split, `(N, D)`: from `cache` if they are there, else computed and put there.
 /// `identity` is that of the split, its data set's included. `progress` is told the images done.
 ///
@@ -49,12 +68,9 @@ pub fn features_of(
     identity: &str,
     most: usize,
     cache: &Path,
-    mut progress: impl FnMut(usize),
+    progress: impl FnMut(usize),
 ) -> Result<Tensor> {
     let split = split.first(most);
-    if split.is_empty() {
-        return Err(Error::TooFew { whose: "real", needed: 1, found: 0 });
-    }
     let of = format!("{} {} of {} {identity}", extractor.name(), extractor.sha256(), split.len());
     let path = cache.join(format!("features-{}.safetensors", &sha256(of.as_bytes())[..32]));
     if path.is_file() {
@@ -64,15 +80,7 @@ pub fn features_of(
             None => tracing::warn!("`{}` is damaged: computing it again", path.display()),
         }
     }
-    let mut parts = Vec::new();
-    let mut done = 0;
-    for batch in split.batches(EVALUATION_BATCH, &Device::Cpu)? {
-        let batch = batch?;
-        parts.push(extractor.features(&batch.images)?);
-        done += batch.len();
-        progress(done);
-    }
-    let features = Tensor::cat(&parts, 0).map_err(waxwork_core::Error::from)?;
+    let features = features(extractor, &split, progress)?;
     std::fs::create_dir_all(cache).map_err(store::failed("create", cache))?;
     store::save(&path, &BTreeMap::from([("features".to_owned(), features.clone())]))?;
     Ok(features)

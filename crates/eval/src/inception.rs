@@ -9,7 +9,9 @@ use waxwork_core::kernels::{self, Activation};
 use waxwork_core::{Device, Tensor, store};
 
 use crate::extractor::{Extractor, in_passes, sha256, softmax};
+use crate::report::{Metric, Protocol};
 use crate::resize::bilinear;
+use crate::samples::judged;
 use crate::{Error, Result};
 
 /// Height and width that the network was trained with.
@@ -18,6 +20,8 @@ const FEATURES: usize = 2048;
 const CLASSES: usize = 1008;
 /// Added to variances by every batch norm.
 const EPSILON: f64 = 1e-3;
+/// Parts of the images whose Inception Scores are averaged.
+const PARTS: usize = 10;
 /// Images of a pass.
 const PASS: usize = 8;
 
@@ -227,6 +231,47 @@ impl Extractor for Inception {
         let rows = self.logits(features)?.to_vec2::<f32>().map_err(waxwork_core::Error::from)?;
         Ok(rows.iter().map(|row| softmax(row)).collect())
     }
+}
+
+/// The Inception Score (Salimans et al. 2016) of ten parts of the images, as it is published.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InceptionScore {
+    /// Mean over the parts.
+    pub mean: f64,
+    /// Standard deviation over them.
+    pub standard_deviation: f64,
+}
+
+impl InceptionScore {
+    /// Beside that of real images.
+    pub fn metric(self, of_real: f64, n_generated: usize, protocol: &Protocol) -> Metric {
+        let mut protocol = protocol.clone();
+        protocol.insert("n_generated".into(), n_generated.to_string());
+        protocol.insert("parts".into(), PARTS.to_string());
+        protocol.insert("interval".into(), "one standard deviation over the parts".into());
+        let Self { mean, standard_deviation } = self;
+        let interval = [mean - standard_deviation, mean + standard_deviation];
+        Metric::new("inception_score", mean, &protocol).within(interval).floor(of_real).higher()
+    }
+}
+
+/// Mean and deviation of the score of ten parts of the images, in their order: a model's samples are of all its classes
+/// in turn.
+///
+/// # Errors
+/// If there are fewer than ten images.
+pub fn inception_score(probabilities: &[Vec<f64>]) -> Result<InceptionScore> {
+    if probabilities.len() < PARTS {
+        return Err(Error::TooFew { whose: "generated", needed: PARTS, found: probabilities.len() });
+    }
+    let scores: Vec<f64> = probabilities
+        .chunks(probabilities.len().div_ceil(PARTS))
+        .map(|part| judged(part, None).score)
+        .collect();
+    let n = scores.len() as f64;
+    let mean = scores.iter().sum::<f64>() / n;
+    let variance = scores.iter().map(|score| (score - mean).powi(2)).sum::<f64>() / n;
+    Ok(InceptionScore { mean, standard_deviation: variance.sqrt() })
 }
 
 /// One convolution for a convolution and its batch norm: γ / √(σ² + ε) of the weight, β − μ·γ / √(σ² + ε) for a bias.

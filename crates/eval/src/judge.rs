@@ -216,6 +216,32 @@ impl Extractor for Judge {
     }
 }
 
+/// Classification accuracy score (Ravuri & Vinyals 2019): the share of the test images that a classifier names rightly
+/// which is trained as a judge is, but on samples and their labels alone. `progress` is told steps done and steps at most.
+///
+/// # Errors
+/// If the samples have no labels or other ones than the data, or images cannot be read.
+pub fn classification_accuracy(
+    data: &Dataset,
+    samples: &Split,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<f64> {
+    let classes = data.info.classes.len();
+    let known = |labels: Vec<u32>| labels.iter().all(|&label| (label as usize) < classes);
+    if !samples.labels().is_some_and(known) {
+        return Err(Error::NoLabels { data: "samples".into() });
+    }
+    let learned = Dataset {
+        train: samples.clone(),
+        validation: samples.clone(),
+        test: data.test.clone(),
+        ..data.clone()
+    };
+    let (classifier, steps) = train(&learned, classes, &mut progress)?;
+    let info = JudgeInfo { sha256: String::new(), data_identity: String::new(), steps, test_accuracy: 0.0 };
+    Judge { info, classifier }.accuracy(&data.test)
+}
+
 /// The most probable class of each row.
 pub fn named(probabilities: &[Vec<f64>]) -> Vec<u32> {
     let most =

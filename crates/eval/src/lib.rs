@@ -18,11 +18,11 @@ pub mod samples;
 
 pub use distances::Distances;
 pub use error::{Error, Result};
-pub use extractor::{Extractor, features_of};
+pub use extractor::{Extractor, features, features_of};
 pub use features::Features;
 pub use frechet::{Moments, frechet, frechet_distance};
-pub use inception::Inception;
-pub use judge::{Judge, JudgeInfo};
+pub use inception::{Inception, InceptionScore, inception_score};
+pub use judge::{Judge, JudgeInfo, classification_accuracy};
 pub use kernel_distance::{KernelDistance, kernel_distance};
 pub use likelihood::{Estimate, Likelihood, likelihood};
 pub use manifold::{Cover, cover};

@@ -17,7 +17,7 @@ pub struct Judged {
     pub class_entropy: f64,
     /// exp E KL(p(y | x) ‖ p(y)), from 1 to the number of classes: the Inception Score's formula (Salimans et al. 2016)
     /// with this judge for Inception, so not comparable with it.
-    pub judge_score: f64,
+    pub score: f64,
 }
 
 impl Judged {
@@ -27,10 +27,8 @@ impl Judged {
         protocol.insert("n_generated".into(), self.images.to_string());
         let named = |name: &str, value: f64| Metric::new(format!("{extractor}_{name}"), value, &protocol);
         let agreement = self.agreement.map(|share| named("agreement", share).higher());
-        let of_all = [
-            named("class_entropy", self.class_entropy).nats().higher(),
-            named("score", self.judge_score).higher(),
-        ];
+        let of_all =
+            [named("class_entropy", self.class_entropy).nats().higher(), named("score", self.score).higher()];
         agreement.into_iter().chain(of_all).collect()
     }
 }
@@ -83,7 +81,7 @@ pub fn judged(probabilities: &[Vec<f64>], asked: Option<&[u32]>) -> Judged {
             names.iter().zip(asked).filter(|(name, asked)| name == asked).count() as f64 / n.max(1) as f64
         }),
         class_entropy: counts.iter().map(|&count| term(count as f64 / n as f64, 1.0)).sum::<f64>().abs(),
-        judge_score: libm::exp(score),
+        score: libm::exp(score),
     }
 }
 
@@ -115,13 +113,13 @@ mod tests {
         let asked: Vec<u32> = (0..100).map(|i| i % 4).collect();
         let best = judged(&even, Some(&asked));
         assert_eq!(best.agreement, Some(1.0));
-        assert!((best.class_entropy - 4f64.ln()).abs() < 1e-12 && (best.judge_score - 4.0).abs() < 1e-9);
+        assert!((best.class_entropy - 4f64.ln()).abs() < 1e-12 && (best.score - 4.0).abs() < 1e-9);
 
         let collapsed = judged(&vec![sure(2); 100], Some(&asked));
         assert_eq!((collapsed.agreement, collapsed.class_entropy), (Some(0.25), 0.0));
-        assert!((collapsed.judge_score - 1.0).abs() < 1e-12);
+        assert!((collapsed.score - 1.0).abs() < 1e-12);
 
         let unsure = judged(&vec![vec![0.25; 4]; 100], None);
-        assert!((unsure.judge_score - 1.0).abs() < 1e-12 && unsure.agreement.is_none());
+        assert!((unsure.score - 1.0).abs() < 1e-12 && unsure.agreement.is_none());
     }
 }

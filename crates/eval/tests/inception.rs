@@ -58,7 +58,7 @@ const SHAPES: &str = "
     Mixed_7c: branch1x1 320x2048x1x1, branch3x3_1 384x2048x1x1, branch3x3_2a 384x384x1x3, branch3x3_2b 384x384x3x1, branch3x3dbl_1 448x2048x1x1, branch3x3dbl_2 384x448x3x3, branch3x3dbl_3a 384x384x1x3, branch3x3dbl_3b 384x384x3x1, branch_pool 192x2048x1x1";
 
 /// Features 0, 293, 586 … of either image.
-const FEATURES: [[f32; 7]; 2] = [
+const FEATURES: [[f64; 7]; 2] = [
     [1.93891048e-01, 1.60421600e+01, 5.07573843e-01, 2.32035830e-03, 1.10117083e+01, 7.62544811e-01, 0.0],
     [1.76405817e-01, 1.53908339e+01, 6.02800012e-01, 0.0, 1.04045925e+01, 6.50611341e-01, 0.0],
 ];
@@ -139,7 +139,7 @@ fn features_and_logits_are_those_of_torch_fidelity() {
         close(values().sum(), FEATURE_SUMS[image], 0.0);
         close(values().map(|value| value * value).sum::<f64>().sqrt(), FEATURE_NORMS[image], 0.0);
         for (ours, theirs) in row.iter().step_by(293).zip(FEATURES[image]) {
-            close(f64::from(*ours), f64::from(theirs), 1.0);
+            close(f64::from(*ours), theirs, 1.0);
         }
         for (ours, theirs) in logits[image].iter().step_by(167).zip(LOGITS[image]) {
             close(f64::from(*ours), theirs, 1.0);

@@ -29,7 +29,7 @@ struct Column {
     /// Every run's value of a metric.
     values: BTreeMap<String, Vec<f64>>,
     #[serde(skip)]
-    recipe: Recipe,
+    recipe: Option<Recipe>,
     #[serde(skip)]
     metrics: Vec<Metric>,
 }
@@ -38,8 +38,9 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
     let mut columns: Vec<Column> = Vec::new();
     let mut refused = Vec::new();
     for path in &arguments.runs {
-        let run = open(path, &Device::Cpu)?;
         let report = report(path)?;
+        // Images of another program have numbers, and nothing else.
+        let run = if path.join("run.json").is_file() { Some(open(path, &Device::Cpu)?) } else { None };
         for (name, known) in
             columns.iter().flat_map(|column| column.metrics.iter().map(|known| (&column.runs[0], known)))
         {
@@ -49,11 +50,13 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
                 format!("{} of {name} against {}: {difference}", known.name, path.display())
             }));
         }
-        let mut recipe = run.recipe.clone();
-        recipe.train.seed = 0;
-        let place = columns.iter().position(|column| column.recipe == recipe);
+        let mut recipe = run.as_ref().map(|run| run.recipe.clone());
+        if let Some(recipe) = &mut recipe {
+            recipe.train.seed = 0;
+        }
+        let place = columns.iter().position(|column| recipe.is_some() && column.recipe == recipe);
         if place.is_none() {
-            let costs = costs(&run)?;
+            let costs = run.as_ref().map_or_else(|| Ok(BTreeMap::new()), costs)?;
             columns.push(Column {
                 runs: vec![],
                 costs,
@@ -83,7 +86,7 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
 }
 
 fn report(run: &Path) -> Result<Report, Failure> {
-    let path = run.join("metrics.json");
+    let path = if run.is_dir() { run.join("metrics.json") } else { run.to_owned() };
     if !path.is_file() {
         let run = run.display();
         return Err(Failure::new(format!(

@@ -1,57 +1,112 @@
-//! `waxwork evaluate`: numbers about a trained model, each with its protocol, in metrics.json.
+//! `waxwork evaluate`: numbers about a trained model or about images, each with its protocol, in metrics.json.
+
+use std::path::Path;
 
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, LatentModel, SampleRequest, Tensor, device, store};
-use waxwork_data::{Dataset, Split};
-use waxwork_eval::{
-    Distances, Extractor, Features, Judge, Likelihood, Metric, Protocol, Report, diversity, features_of,
-    judged, likelihood,
-};
-use waxwork_models::Run;
+use waxwork_core::{Device, LatentModel, device, store};
+use waxwork_data::{DataConfig, Dataset, Split};
+use waxwork_eval::{Likelihood, Metric, Protocol, Report, likelihood};
 
-use crate::args::EvaluateArguments;
+use crate::args::{EvaluateArguments, Samples};
+use crate::commands::generated;
+use crate::commands::judging::{Judging, report_of, samples_of};
 use crate::commands::sample::{data, load, open};
 use crate::failure::Failure;
 use crate::output;
 
 pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
+    match (&arguments.run, &arguments.samples) {
+        (Some(run), Samples::Count(count)) => of_run(run, *count, arguments),
+        (None, Samples::Of(path)) => of_images(path, arguments),
+        (Some(_), Samples::Of(_)) => {
+            Err(Failure::new("either a run is measured or the images of a file: leave the run out"))
+        }
+        (None, Samples::Count(_)) => {
+            Err(Failure::new("which run? Or which images: --samples FILE --data NAME"))
+        }
+    }
+}
+
+fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
-    let run = open(&arguments.run, &device)?;
+    let run = open(path, &device)?;
     let data = data(&run, arguments.data_dir.as_ref())?;
     let test = arguments.count.map_or_else(|| data.test.clone(), |count| data.test.first(count));
     let latent = run.model.latent();
-    let judging = arguments.samples > 0 && !data.info.classes.is_empty();
-    if latent.is_none() && !judging {
+    if latent.is_none() && samples == 0 {
+        let family = &run.info.model.family;
         return Err(Failure::new(format!(
-            "nothing to measure: a {} has no likelihood, and its samples need --samples and data with labels to judge them",
-            run.info.model.family
+            "nothing to measure: a {family} has no likelihood, and --samples is 0"
         )));
     }
-    let protocol = Protocol::from([
-        ("data".to_owned(), format!("{} {}", data.info.name, short(&data.info.identity))),
-        ("split".to_owned(), "test".to_owned()),
-    ]);
+    let protocol = protocol(&data);
     let mut metrics = Vec::new();
     if let Some(latent) = latent {
         metrics.extend(likelihood_of(latent, &test, arguments, &device)?.metrics(&protocol));
     }
-    if judging {
-        metrics.extend(samples_of(&run, &data, arguments, &protocol)?);
+    if samples > 0 {
+        // The judge learns from all the data, whatever the model was allowed to see.
+        let mut config = run.recipe.data.clone();
+        config.dir = arguments.data_dir.clone().or(config.dir);
+        let whole = match config.limit.take() {
+            Some(_) => &load(&config)?,
+            None => &data,
+        };
+        let judging = Judging {
+            data: whole,
+            generated: samples_of(&run, samples, arguments.seed)?,
+            conditional: run.model.info().classes > 0,
+            inception: arguments.inception.as_deref(),
+            accuracy: arguments.accuracy_score,
+        };
+        metrics.extend(judging.metrics(&protocol)?);
     }
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
         subject: run.folder.name(),
         training_seed: Some(run.info.seed),
-        sample_seed: judging.then_some(arguments.seed),
+        sample_seed: (samples > 0).then_some(arguments.seed),
         metrics,
     };
-    let path = run.folder.path().join("metrics.json");
-    let json = output::json(&report)?;
-    store::write(&path, json.as_bytes())?;
-    if arguments.json {
-        return Ok(json);
+    finish(&report, &report_of(run.folder.path()), arguments.json)
+}
+
+fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failure> {
+    let name = arguments.data.as_ref();
+    let name = name.ok_or_else(|| Failure::new("compared with what? Name a data set: --data NAME"))?;
+    let data = load(&DataConfig { dir: arguments.data_dir.clone(), ..DataConfig::named(name) })?;
+    let generated = generated::read(path, data.info.shape)?;
+    let judging = Judging {
+        conditional: generated.labels().is_some(),
+        data: &data,
+        generated,
+        inception: arguments.inception.as_deref(),
+        accuracy: arguments.accuracy_score,
+    };
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION").into(),
+        subject: path.display().to_string(),
+        training_seed: None,
+        sample_seed: None,
+        metrics: judging.metrics(&protocol(&data))?,
+    };
+    finish(&report, &report_of(path), arguments.json)
+}
+
+fn protocol(data: &Dataset) -> Protocol {
+    Protocol::from([
+        ("data".to_owned(), format!("{} {}", data.info.name, short(&data.info.identity))),
+        ("split".to_owned(), "test".to_owned()),
+    ])
+}
+
+fn finish(report: &Report, path: &Path, json: bool) -> Result<String, Failure> {
+    let text = output::json(report)?;
+    store::write(path, text.as_bytes())?;
+    if json {
+        return Ok(text);
     }
-    Ok(format!("{}written to {}\n", describe(&report), path.display()))
+    Ok(format!("{}written to {}\n", describe(report), path.display()))
 }
 
 /// Enough of a hash to tell data sets apart.
@@ -71,71 +126,6 @@ fn likelihood_of(
         likelihood(latent, batches, arguments.importance_samples, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     Ok(measured)
-}
-
-fn samples_of(
-    run: &Run,
-    limited: &Dataset,
-    arguments: &EvaluateArguments,
-    protocol: &Protocol,
-) -> Result<Vec<Metric>, Failure> {
-    // The judge learns from all the data, whatever the model was allowed to see.
-    let mut config = run.recipe.data.clone();
-    config.limit = None;
-    config.dir = arguments.data_dir.clone().or(config.dir);
-    let whole = if run.recipe.data.limit.is_some() { load(&config)? } else { limited.clone() };
-    let bar = output::bar(0, "training the judge");
-    let cache = waxwork_data::files::cache_dir()?;
-    let judge = Judge::of(&whole, &cache, |done, most| {
-        bar.set_length(most);
-        bar.set_position(done);
-    })?;
-    bar.finish_and_clear();
-
-    let bar = output::bar(arguments.samples, "judging samples");
-    let (mut features, mut asked) = (Vec::new(), Vec::new());
-    let classes = run.model.info().classes;
-    for first in (0..arguments.samples).step_by(EVALUATION_BATCH) {
-        let count = EVALUATION_BATCH.min(arguments.samples - first);
-        let request = SampleRequest { first: first as u64, ..SampleRequest::new(arguments.seed, count) };
-        let images = run.model.sample(&request)?.to_device(&Device::Cpu)?;
-        features.push(judge.features(&images)?);
-        asked.extend((first..first + count).map(|number| (number % classes.max(1)) as u32));
-        bar.inc(count as u64);
-    }
-    bar.finish_and_clear();
-    let features = Tensor::cat(&features, 0)?;
-    let probabilities = judge.probabilities(&features)?;
-    let judged = judged(&probabilities, (classes > 0).then_some(asked.as_slice()));
-
-    let bar = output::bar(2 * arguments.samples, "looking at real images");
-    let real = |split: &Split, name: &str, done: usize| -> Result<Tensor, Failure> {
-        let identity = format!("{} {name}", whole.info.identity);
-        let progress = |n| bar.set_position((done + n) as u64);
-        Ok(features_of(&judge, split, &identity, arguments.samples, &cache, progress)?)
-    };
-    let test = real(&whole.test, "test", 0)?;
-    let train = Features::new("real", &real(&whole.train, "train", arguments.samples)?)?;
-    bar.finish_and_clear();
-    let spinner = output::bar(0, "comparing");
-    let (real, generated) = (Features::new("real", &test)?, Features::new("generated", &features)?);
-    let distances = Distances::between(&real, &generated)?;
-    let floor = Distances::between(&real, &train)?;
-    let mut protocol = protocol.clone();
-    protocol.extend(judge.protocol());
-    protocol.insert(
-        "judge".into(),
-        format!("{:.2} % right on the test images", 100.0 * judge.info.test_accuracy),
-    );
-    let mut metrics = judged.metrics(judge.name(), &protocol);
-    metrics.extend(distances.metrics(&floor, judge.name(), &protocol));
-    protocol.insert("n_real".into(), real.rows().to_string());
-    protocol.insert("n_generated".into(), generated.rows().to_string());
-    let spread = diversity(&generated, &probabilities)?;
-    let of_real = diversity(&real, &judge.probabilities(&test)?)?;
-    metrics.push(Metric::new("judge_class_diversity", spread, &protocol).floor(of_real).higher());
-    spinner.finish_and_clear();
-    Ok(metrics)
 }
 
 /// A line a number, then what the numbers are, said once.

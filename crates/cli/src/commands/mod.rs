@@ -5,6 +5,8 @@ mod compare;
 mod data;
 mod doctor;
 mod evaluate;
+mod generated;
+mod judging;
 mod latents;
 mod recipes;
 mod runs;
