@@ -154,3 +154,78 @@ fn configurations_that_cannot_be_are_refused_by_key() {
     refused("vae-digits", "model.prior=label", &["model.prior", "cvae"]);
     refused("cgan-digits", "train.batch_size=4000", &["train.batch_size"]);
 }
+
+#[test]
+fn images_of_a_file_get_the_numbers_of_the_run_that_made_them() {
+    let (folder, run) = trained("cgan-digits");
+    waxwork(&["evaluate", text(&run), "--samples", "60"]).good();
+    let file = folder.path().join("theirs.safetensors");
+    waxwork(&["sample", text(&run), "-n", "60", "--labels", "0..9", "--out", text(&file)]).good();
+    waxwork(&["evaluate", "--samples", text(&file), "--data", "digits"]).good();
+    let report = |path: &Path| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    };
+    let (ours, theirs) =
+        (report(&run.join("metrics.json")), report(&folder.path().join("theirs.metrics.json")));
+    for name in ["judge_agreement", "judge_frechet", "judge_recall", "distance_to_training"] {
+        assert_eq!(metric(&ours, name), metric(&theirs, name), "{name}");
+        assert!(metric(&ours, name)["value"].is_number(), "{name}");
+    }
+    let compared = waxwork(&["compare", text(&run), text(&folder.path().join("theirs.metrics.json"))]).good();
+    assert!(compared.stdout.contains("judge_frechet"), "{}", compared.stdout);
+
+    // As pictures they are the same, but nobody knows which label was asked for.
+    let pictures = folder.path().join("pictures");
+    waxwork(&["sample", text(&run), "-n", "60", "--labels", "0..9", "--out", text(&pictures)]).good();
+    waxwork(&["evaluate", "--samples", text(&pictures), "--data", "digits"]).good();
+    let theirs = report(&pictures.join("metrics.json"));
+    assert_eq!(metric(&ours, "judge_frechet"), metric(&theirs, "judge_frechet"));
+    assert!(metric(&theirs, "judge_agreement").is_null());
+    assert!(metric(&theirs, "distance_to_training")["floor"].as_f64().unwrap() > 0.0);
+
+    waxwork(&["evaluate", "--samples", text(&file)]).refused(&["--data"]);
+    waxwork(&["evaluate", "--samples", text(&file), "--data", "shapes"])
+        .refused(&["theirs.safetensors", "32"]);
+    waxwork(&["evaluate", "--samples", "no-such.npy", "--data", "digits"]).refused(&["no-such.npy"]);
+    waxwork(&["evaluate"]).refused(&["--samples"]);
+    waxwork(&["evaluate", text(&run), "--inception", "weights.pth"]).refused(&["to_safetensors.py"]);
+}
+
+#[test]
+fn a_page_asks_which_image_is_real() {
+    let (_folder, run) = trained("gan-digits");
+    waxwork(&["rate", text(&run), "-n", "20"]).good();
+    let page = std::fs::read_to_string(run.join("rate.html")).unwrap();
+    let field = |name: &str| -> serde_json::Value {
+        let line = page.lines().find_map(|line| line.strip_prefix(&format!("const {name} = "))).unwrap();
+        serde_json::from_str(line.trim_end_matches(';')).unwrap()
+    };
+    let (questions, intervals) = (field("questions"), field("intervals"));
+    assert_eq!((questions.as_array().unwrap().len(), intervals.as_array().unwrap().len()), (20, 21));
+    let on_the_left = questions.as_array().unwrap().iter().filter(|question| question[2] == "left").count();
+    assert!((3..=17).contains(&on_the_left), "{on_the_left}");
+    assert!(questions[0][0].as_str().unwrap().starts_with("data:image/png;base64,iVBOR"));
+    assert!(!page.contains("http") && !page.contains("{{"), "the page needs nothing else");
+    waxwork(&["rate", text(&run), "-n", "0"]).refused(&["-n 0"]);
+}
+
+#[test]
+fn several_seeds_are_several_runs_that_compare_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("runs");
+    waxwork(&small_of("vae-digits", &out, &["--seeds", "2", "--seed", "5"])).good();
+    let runs = [5, 6].map(|seed| folder.path().join(format!("runs-seed-{seed}")));
+    let alone = folder.path().join("alone");
+    waxwork(&small_of("vae-digits", &alone, &["--seed", "6"])).good();
+    assert_eq!(deterministic_files(&runs[1]), deterministic_files(&alone));
+    for run in &runs {
+        let call = waxwork(&["evaluate", text(run), "--samples", "0"]).good();
+        assert!(call.stdout.contains("active_units") && call.stdout.contains("reconstruction_rms"));
+    }
+    let compared = waxwork(&["compare", text(&runs[0]), text(&runs[1])]).good();
+    assert!(
+        compared.stdout.contains("1 seeds more") && compared.stdout.contains(" ± "),
+        "{}",
+        compared.stdout
+    );
+}

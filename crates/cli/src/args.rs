@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Evaluate(EvaluateArguments),
     /// Put the numbers of evaluated runs beside each other
     Compare(CompareArguments),
+    /// Write a page that asks people which of two images is real
+    Rate(RateArguments),
     /// List runs
     #[command(subcommand)]
     Runs(RunsCommand),
@@ -82,6 +84,7 @@ pub(crate) enum Command {
 #[command(after_help = "Examples:
   waxwork train vae-digits --steps 200
   waxwork train vae-mlp-mnist --data-dir ~/data --epochs 10 --out runs/plain
+  waxwork train vae-digits --seeds 3 --out runs/three
   waxwork train my-recipe.toml --set model.latent_dim=8 --set train.checkpoint_every=100
   waxwork train --resume runs/plain")]
 pub(crate) struct TrainArguments {
@@ -120,6 +123,10 @@ pub(crate) struct TrainArguments {
     /// Seed of everything random
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     pub(crate) seed: Option<u64>,
+
+    /// Train so many runs, of this seed and those after it, one after the other: RUN-seed-0, RUN-seed-1 …
+    #[arg(long, value_name = "N", conflicts_with_all = ["resume", "max_time"], value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: Option<u64>,
 
     /// cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
@@ -358,6 +365,33 @@ pub(crate) struct CompareArguments {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  waxwork rate runs/RUN -n 30
+
+The page holds its images and needs no network. It shows a real and a generated image side by side, and at the end the
+share of errors with its 95 % interval.")]
+pub(crate) struct RateArguments {
+    /// Run folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// How many questions
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    pub(crate) count: usize,
+    /// Seed of the samples and of the order
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Where the data set's files are, if not where the run found them
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The page to write [default: RUN/rate.html]
+    #[arg(long, value_name = "FILE.html", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+    /// cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
 }
 
 #[derive(Debug, Subcommand)]

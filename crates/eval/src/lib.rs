@@ -1,6 +1,7 @@
 //! Evaluation: a model in, numbers out, each with its error and with what it means.
 
 pub mod bootstrap;
+pub mod codes;
 pub mod distances;
 mod error;
 pub mod extractor;
@@ -12,10 +13,12 @@ pub mod kernel_distance;
 pub mod likelihood;
 pub mod manifold;
 pub mod neighbours;
+pub mod proportion;
 pub mod report;
 pub mod resize;
 pub mod samples;
 
+pub use codes::{Codes, codes};
 pub use distances::Distances;
 pub use error::{Error, Result};
 pub use extractor::{Extractor, features, features_of};
@@ -27,5 +30,6 @@ pub use kernel_distance::{KernelDistance, kernel_distance};
 pub use likelihood::{Estimate, Likelihood, likelihood};
 pub use manifold::{Cover, cover};
 pub use neighbours::{Neighbour, nearest};
+pub use proportion::wilson;
 pub use report::{Metric, Protocol, Report, differences};
 pub use samples::{Judged, diversity, judged};

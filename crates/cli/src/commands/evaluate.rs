@@ -5,7 +5,7 @@ use std::path::Path;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, LatentModel, device, store};
 use waxwork_data::{DataConfig, Dataset, Split};
-use waxwork_eval::{Likelihood, Metric, Protocol, Report, likelihood};
+use waxwork_eval::{Likelihood, Metric, Protocol, Report, codes, likelihood};
 
 use crate::args::{EvaluateArguments, Samples};
 use crate::commands::generated;
@@ -43,15 +43,18 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
     let mut metrics = Vec::new();
     if let Some(latent) = latent {
         metrics.extend(likelihood_of(latent, &test, arguments, &device)?.metrics(&protocol));
+        let bar = output::bar(test.len(), "looking at codes");
+        let batches = test.batches(EVALUATION_BATCH, &device)?.map(|batch| batch.map_err(Failure::from));
+        let codes = codes(run.model.as_ref(), latent, batches, |done| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        metrics.extend(codes.metrics(&protocol));
     }
     if samples > 0 {
-        // The judge learns from all the data, whatever the model was allowed to see.
+        // The judge learns from all the data, whatever the model was allowed to see: one judge, and one floor, a data set.
         let mut config = run.recipe.data.clone();
         config.dir = arguments.data_dir.clone().or(config.dir);
-        let whole = match config.limit.take() {
-            Some(_) => &load(&config)?,
-            None => &data,
-        };
+        let cut = config.limit.take().is_some() | config.validation.take().is_some();
+        let whole = if cut { &load(&config)? } else { &data };
         let judging = Judging {
             data: whole,
             generated: samples_of(&run, samples, arguments.seed)?,

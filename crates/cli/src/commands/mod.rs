@@ -8,6 +8,7 @@ mod evaluate;
 mod generated;
 mod judging;
 mod latents;
+mod rate;
 mod recipes;
 mod runs;
 mod sample;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: &Command, threads: usize) -> Result<String, Failure> 
         Command::Decode(arguments) => latents::decode(arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
+        Command::Rate(arguments) => rate::run(arguments),
         Command::Runs(command) => runs::run(command),
         Command::Recipes(command) => recipes::run(command),
         Command::Data(command) => data::run(command),

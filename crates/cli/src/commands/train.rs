@@ -30,10 +30,26 @@ const CHOOSES: &str = "validation/neg_elbo";
 
 pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
-    match &arguments.resume {
-        Some(path) => resume(path, arguments, &device),
-        None => start(arguments, &device, threads),
+    let stop = Stop::new(arguments.max_time);
+    let handler = stop.clone();
+    ctrlc::set_handler(move || handler.request())?;
+    if let Some(path) = &arguments.resume {
+        return resume(path, arguments, &device, stop);
     }
+    let (name, recipe) = resolve(arguments)?;
+    let path = arguments.out.clone().unwrap_or_else(|| default_path(&name));
+    let Some(seeds) = arguments.seeds else {
+        return start(recipe, &path, arguments, &device, threads, stop);
+    };
+    let (mut said, mut paths) = (String::new(), Vec::new());
+    for number in 0..seeds {
+        let mut recipe = recipe.clone();
+        recipe.train.seed = recipe.train.seed.wrapping_add(number);
+        let path = format!("{}-seed-{}", path.display(), recipe.train.seed);
+        said += &start(recipe, Path::new(&path), arguments, &device, threads, stop.clone())?;
+        paths.push(path);
+    }
+    Ok(format!("{said}then, evaluated: waxwork compare {}\n", paths.join(" ")))
 }
 
 /// Everything of a run that is in memory.
@@ -65,10 +81,8 @@ impl Run {
         folder: &RunFolder,
         arguments: &TrainArguments,
         device: &Device,
+        stop: Stop,
     ) -> Result<String, Failure> {
-        let stop = Stop::new(arguments.max_time);
-        let handler = stop.clone();
-        ctrlc::set_handler(move || handler.request())?;
         let mut progress = Progress::new();
         let pictures = || self.shown.sample(&SampleRequest::new(self.recipe.train.seed, PICTURES));
         let validation = self.data.validation.first(VALIDATION_IMAGES);
@@ -97,12 +111,17 @@ impl Run {
     }
 }
 
-fn start(arguments: &TrainArguments, device: &Device, threads: usize) -> Result<String, Failure> {
-    let (name, recipe) = resolve(arguments)?;
+fn start(
+    recipe: Recipe,
+    path: &Path,
+    arguments: &TrainArguments,
+    device: &Device,
+    threads: usize,
+    stop: Stop,
+) -> Result<String, Failure> {
     let run = Run::new(recipe, device)?;
-    let path = arguments.out.clone().unwrap_or_else(|| default_path(&name));
     let needed = train::space_needed(run.model.as_ref(), &run.state, &run.recipe.train, &run.data.train)?;
-    run_folder::check_space(&path, needed)?;
+    run_folder::check_space(path, needed)?;
     let info = RunInfo {
         version: env!("CARGO_PKG_VERSION").into(),
         revision: option_env!("WAXWORK_REVISION").map(str::to_owned),
@@ -119,11 +138,11 @@ fn start(arguments: &TrainArguments, device: &Device, threads: usize) -> Result<
         started: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs()),
         model_sha256: None,
     };
-    let folder = RunFolder::create(&path, &run.recipe.to_toml()?, &info)?;
-    run.train(&folder, arguments, device)
+    let folder = RunFolder::create(path, &run.recipe.to_toml()?, &info)?;
+    run.train(&folder, arguments, device, stop)
 }
 
-fn resume(path: &Path, arguments: &TrainArguments, device: &Device) -> Result<String, Failure> {
+fn resume(path: &Path, arguments: &TrainArguments, device: &Device, stop: Stop) -> Result<String, Failure> {
     let mut folder = RunFolder::open(path)?;
     folder.lock()?;
     let info = folder.info()?;
@@ -150,7 +169,7 @@ fn resume(path: &Path, arguments: &TrainArguments, device: &Device) -> Result<St
         checkpoint.restore(run.model.as_ref(), &mut run.state)?;
         run.best = checkpoint.best;
     }
-    run.train(&folder, arguments, device)
+    run.train(&folder, arguments, device, stop)
 }
 
 /// The recipe with everything that the command line changes in it, and the name to call the run by.

@@ -1,0 +1,78 @@
+//! `waxwork rate`: a page that asks a person which of two images is real.
+
+use std::fmt::Write;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use waxwork_core::rng::Stream;
+use waxwork_core::{Device, Tensor, device, grid, store};
+use waxwork_data::Split;
+use waxwork_eval::wilson;
+
+use crate::args::RateArguments;
+use crate::commands::judging::samples_of;
+use crate::commands::sample::{data, open};
+use crate::failure::Failure;
+
+/// The page, whose places in double braces are filled in.
+const PAGE: &str = include_str!("rate.html");
+
+pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
+    let device = device::open(&arguments.device)?;
+    let run = open(&arguments.run, &device)?;
+    let test = data(&run, arguments.data_dir.as_ref())?.test;
+    let pairs = arguments.count;
+    if pairs == 0 || pairs > test.len() {
+        return Err(Failure::new(format!("-n {pairs}: there are 1 to {} real images to show", test.len())));
+    }
+    // Which real images, and on which side they stand, are drawn: nobody could learn them from an earlier page.
+    let mut order: Vec<usize> = (0..test.len()).collect();
+    let stream = Stream::new(arguments.seed, "rate", 0);
+    let mut draws = stream.at(0);
+    for place in 0..pairs {
+        let other = place + draws.below((test.len() - place) as u32) as usize;
+        order.swap(place, other);
+    }
+    let generated = samples_of(&run, pairs, arguments.seed)?;
+    let mut questions = Vec::new();
+    for (place, &chosen) in order.iter().take(pairs).enumerate() {
+        let (real, made) = (picture(&test, chosen)?, picture(&generated, place)?);
+        let left = draws.below(2) == 0;
+        questions.push(if left { (real, made, "left") } else { (made, real, "right") });
+    }
+    let intervals: Vec<[f64; 2]> = (0..=pairs).map(|wrong| wilson(wrong, pairs)).collect();
+    let page = PAGE
+        .replace("{{run}}", &escaped(&run.folder.name()))
+        .replace("{{questions}}", &serde_json::to_string(&questions)?)
+        .replace("{{intervals}}", &serde_json::to_string(&intervals)?);
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("rate.html"));
+    store::write(&out, page.as_bytes())?;
+    Ok(format!("{pairs} questions in {}: open it in a browser\n", out.display()))
+}
+
+/// An image as a page shows it.
+fn picture(split: &Split, place: usize) -> Result<String, Failure> {
+    let image: Tensor = split.batch(&[place], &Device::Cpu)?.images.get(0)?;
+    Ok(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(grid::single(&image)?.png()?)))
+}
+
+/// Text for a page.
+fn escaped(text: &str) -> String {
+    text.chars().fold(String::new(), |mut page, character| {
+        // Writing to a string cannot fail.
+        let _ = match character {
+            '<' | '>' | '&' | '"' => write!(page, "&#{};", u32::from(character)),
+            _ => write!(page, "{character}"),
+        };
+        page
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_become_markup() {
+        assert_eq!(escaped("a<b>&\"c"), "a&#60;b&#62;&#38;&#34;c");
+    }
+}
