@@ -123,7 +123,7 @@ fn runs_are_compared_where_their_numbers_are_of_one_protocol() {
         waxwork(&["evaluate", text(run), "--samples", "100"]).good();
     }
     let call = waxwork(&["compare", text(&a), text(&b)]).good();
-    for word in ["judge_frechet", "values stored", "ms for 100 samples"] {
+    for word in ["judge_frechet", "values stored", "ms for 100 samples", "MFLOP a sample", "MiB at most"] {
         assert!(call.stdout.contains(word), "{}", call.stdout);
     }
     // Another seed of the same recipe stands in the same column, as mean and spread.

@@ -79,7 +79,7 @@ impl Distances {
         let KernelDistance { mean, standard_deviation } = self.kernel;
         let kernel = Metric::new(name("kernel"), mean, &subsets).floor(floor.kernel.mean).lower();
         // Subsets that are the whole set, every time, say nothing of the error.
-        let kernel = if standard_deviation > 0.0 {
+        let kernel = if self.n_real.max(self.n_generated) > SUBSET_SIZE {
             kernel.within([mean - standard_deviation, mean + standard_deviation])
         } else {
             kernel

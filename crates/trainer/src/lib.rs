@@ -4,6 +4,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod error;
+pub mod memory;
 pub mod metrics;
 pub mod observer;
 pub mod progress;

@@ -9,6 +9,7 @@ use waxwork_data::{Loader, Split};
 
 use crate::checkpoint::{self, Best, Checkpoints};
 use crate::config::TrainConfig;
+use crate::memory;
 use crate::metrics::MetricsFile;
 use crate::observer::{Event, Observer};
 use crate::run_folder::{self, RunFolder, Status};
@@ -98,7 +99,9 @@ impl Training<'_> {
                 metrics.append(done, report.scalars.iter().map(|(name, value)| (name.as_str(), *value)))?;
                 let seconds = began.elapsed().as_secs_f64();
                 let rate = ((done - start) as usize * self.config.batch_size) as f64 / seconds.max(1e-9);
-                timing.append(done, [("seconds", seconds_before + seconds), ("images_per_second", rate)])?;
+                let mut costs = vec![("seconds", seconds_before + seconds), ("images_per_second", rate)];
+                costs.extend(memory::peak().map(|bytes| ("peak_memory_bytes", bytes as f64)));
+                timing.append(done, costs)?;
             }
             self.tell(Event::Step(&report));
             if due(done, self.config.validate_every, length.steps_per_epoch) || last {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
-use waxwork_core::{Device, SampleRequest, Tensor, store};
+use waxwork_core::{Device, SampleRequest, Tensor, kernels, store};
 use waxwork_eval::{Metric, Report, differences};
 use waxwork_models::{Recipe, Run};
 use waxwork_trainer::metrics;
@@ -107,14 +107,20 @@ fn costs(run: &Run) -> Result<BTreeMap<&'static str, f64>, Failure> {
     if let Some((step, seconds)) = last.filter(|(step, _)| *step > 0) {
         costs.insert("ms a step, in training", 1000.0 * seconds / step as f64);
     }
+    let memory = timing.iter().filter_map(|(_, values)| values.get("peak_memory_bytes")?.as_f64());
+    if let Some(most) = memory.reduce(f64::max) {
+        costs.insert("MiB at most, in training", most / f64::from(1 << 20));
+    }
     let mut times = Vec::new();
     for round in 0..=ROUNDS {
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), kernels::multiply_adds());
         run.model
             .sample(&SampleRequest { first: (round * SAMPLED) as u64, ..SampleRequest::new(0, SAMPLED) })?;
         // The first fills caches.
         if round > 0 {
             times.push(began.elapsed().as_secs_f64());
+            let flops = 2 * (kernels::multiply_adds() - before);
+            costs.insert("MFLOP a sample, in products", flops as f64 / SAMPLED as f64 / 1e6);
         }
     }
     times.sort_by(f64::total_cmp);

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::activation::Activation;
 use super::buffer::{Out, build_raw, simd, sum1};
+use super::count::count;
 use super::real::Real;
 use super::tile::{COLUMNS, DEPTH, Left};
 
@@ -30,6 +31,11 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
+    /// Every entry of the map meets every weight of its output channel: in each of the three products.
+    fn count(&self) {
+        count(&[self.samples, self.map_len(), self.patch()]);
+    }
+
     /// Elements of one kernel over all image channels: the rows of the patch matrix.
     fn patch(&self) -> usize {
         self.image[0] * self.taps()
@@ -266,6 +272,7 @@ pub(super) fn image_to_map<T: Real>(
     bias: Option<&[T]>,
     activation: Activation,
 ) -> Vec<T> {
+    g.count();
     let (outputs, positions, patch, group) = (g.map[0], g.positions(), g.patch(), g.group());
     let canvas = g.image_canvas();
     let starts = canvas.starts(g.kernel);
@@ -346,6 +353,7 @@ impl Geometry {
 /// Pixels of one phase are a convolution of stride 1 of the map, with the taps of that phase as its kernel. So each
 /// pixel is computed at once, and nothing is added up in memory.
 pub(super) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+    g.count();
     let ([channels, height, width], group) = (g.image, g.group());
     let canvas = g.map_canvas();
     let (rows, columns) = (g.phases(0), g.phases(1));
@@ -456,6 +464,7 @@ fn scratch<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
 /// and, where that makes too few tasks, the positions, whose parts are then added in order. How many there are depends
 /// on shapes only.
 pub(super) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> Vec<T> {
+    g.count();
     let (outputs, positions, patch) = (g.map[0], g.positions(), g.patch());
     let inner = g.samples * positions;
     let blocks = inner.div_ceil(DEPTH);

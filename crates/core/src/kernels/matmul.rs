@@ -13,6 +13,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
 use gemm::Parallelism;
 
 use super::buffer::{Out, build, build_raw, by_dtype, simd};
+use super::count::count;
 use super::real::Real;
 use crate::{Error, Result};
 
@@ -116,6 +117,7 @@ pub(super) unsafe fn product<T: Real>(
     if m == 0 || n == 0 {
         return;
     }
+    count(&[m, n, k]);
     let short = k > 0 && k < 3;
     let horizontal = b.row == 1 && a.column == 1 && m * n <= 256;
     if m == 1 || n == 1 || short || horizontal {
