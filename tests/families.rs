@@ -220,7 +220,9 @@ fn several_seeds_are_several_runs_that_compare_as_one() {
     assert_eq!(deterministic_files(&runs[1]), deterministic_files(&alone));
     for run in &runs {
         let call = waxwork(&["evaluate", text(run), "--samples", "0"]).good();
-        assert!(call.stdout.contains("active_units") && call.stdout.contains("reconstruction_rms"));
+        for name in ["active_units", "reconstruction_rms", "probe_r2_slant", "mutual_information_gap"] {
+            assert!(call.stdout.contains(name), "{}", call.stdout);
+        }
     }
     let compared = waxwork(&["compare", text(&runs[0]), text(&runs[1])]).good();
     assert!(

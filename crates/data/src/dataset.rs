@@ -10,7 +10,7 @@ use waxwork_core::model::{Batch, ImageShape};
 
 use crate::loader::Batches;
 use crate::selection;
-use crate::source::Source;
+use crate::source::{Factor, Source};
 use crate::{Error, Result};
 
 /// Images that one thread writes before it is worth waking another.
@@ -158,6 +158,12 @@ impl Split {
     /// The classes of all images; None if any image has none.
     pub fn labels(&self) -> Option<Vec<u32>> {
         self.indices.iter().map(|&index| self.source.label(index as usize)).collect()
+    }
+
+    /// What each image was drawn from; nothing where the source does not know.
+    pub fn factors(&self) -> Vec<Vec<Factor>> {
+        let all = self.indices.iter().map(|&index| self.source.factors(index as usize));
+        all.filter(|factors| !factors.is_empty()).collect()
     }
 
     /// The pixels of the images at `positions`, one after the other: `positions.len() · shape().len()` bytes, channel

@@ -45,5 +45,5 @@ pub use hub::fetch;
 pub use load::{DataConfig, load, load_with_progress};
 pub use loader::{Batches, Loader};
 pub use manifest::Manifest;
-pub use source::{Cached, InMemory, Source};
+pub use source::{Cached, Factor, InMemory, Source};
 pub use verify::{FileReport, FileStatus, verify};

@@ -30,6 +30,34 @@ pub trait Source: Send + Sync {
 
     /// The class of image `index`; None if the source has no labels or no such image.
     fn label(&self, index: usize) -> Option<u32>;
+
+    /// What image `index` was drawn from, the same factors in the same order for every image; nothing if that is unknown.
+    fn factors(&self, _index: usize) -> Vec<Factor> {
+        Vec::new()
+    }
+}
+
+/// Something that makes an image look as it does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Factor {
+    /// E.g. `rotation`.
+    pub name: &'static str,
+    /// Its value.
+    pub value: f32,
+    /// If it is one of several kinds, 0, 1, 2 …, how many there are; a quantity has none.
+    pub kinds: Option<u32>,
+}
+
+impl Factor {
+    /// How much of something.
+    pub fn quantity(name: &'static str, value: f32) -> Self {
+        Self { name, value, kinds: None }
+    }
+
+    /// Which of `kinds`.
+    pub fn kind(name: &'static str, which: u32, kinds: u32) -> Self {
+        Self { name, value: which as f32, kinds: Some(kinds) }
+    }
 }
 
 /// Images in memory, one after the other.
@@ -120,5 +148,9 @@ impl<S: Source> Source for Cached<S> {
 
     fn label(&self, index: usize) -> Option<u32> {
         self.inner.label(index)
+    }
+
+    fn factors(&self, index: usize) -> Vec<Factor> {
+        self.inner.factors(index)
     }
 }

@@ -83,6 +83,18 @@ impl Features {
         Ok(mean)
     }
 
+    /// Of each column; divided by N.
+    pub(crate) fn variances(&self) -> Result<Vec<f64>> {
+        let mean = self.mean()?;
+        let mut variances = vec![0.0; self.columns()];
+        for row in self.values()?.chunks_exact(self.columns()) {
+            for ((variance, x), mean) in variances.iter_mut().zip(row).zip(&mean) {
+                *variance += (x - mean).powi(2) / self.rows() as f64;
+            }
+        }
+        Ok(variances)
+    }
+
     /// Σ (x − mean)(x − mean)ᵀ over the rows, row after row.
     pub(crate) fn scatter(&self, mean: &[f64]) -> Result<Vec<f64>> {
         let mean = Tensor::new(mean, &Device::Cpu).map_err(waxwork_core::Error::from)?;

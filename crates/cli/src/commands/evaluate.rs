@@ -5,7 +5,7 @@ use std::path::Path;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, LatentModel, device, store};
 use waxwork_data::{DataConfig, Dataset, Split};
-use waxwork_eval::{Likelihood, Metric, Protocol, Report, codes, likelihood};
+use waxwork_eval::{Exposure, Likelihood, Metric, Protocol, Report, codes, likelihood};
 
 use crate::args::{EvaluateArguments, Samples};
 use crate::commands::generated;
@@ -48,6 +48,10 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
         let codes = codes(run.model.as_ref(), latent, batches, |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         metrics.extend(codes.metrics(&protocol));
+        let factors = test.factors();
+        if factors.len() >= 4 {
+            metrics.extend(Exposure::of(&codes.means, &factors)?.metrics(&protocol));
+        }
     }
     if samples > 0 {
         // The judge learns from all the data, whatever the model was allowed to see: one judge, and one floor, a data set.

@@ -9,6 +9,7 @@ use waxwork_core::rng::Draws;
 use super::glyphs::GLYPHS;
 use super::stroke::{Point, flatten, ink};
 use super::{Artist, CLASSES, angle, bounded_normal};
+use crate::Factor;
 
 const SHAPE: ImageShape = ImageShape::new(1, 28, 28);
 /// The longer side of a digit of scale 1, in pixels; MNIST's digits are fitted to the same box.
@@ -45,6 +46,17 @@ impl Artist for DigitArtist {
 
     fn factors(index: usize, draws: &mut Draws) -> DigitFactors {
         draw_factors(index, draws)
+    }
+
+    fn named(factors: &DigitFactors) -> Vec<Factor> {
+        vec![
+            Factor::kind("class", factors.class, CLASSES as u32),
+            Factor::quantity("slant", factors.slant),
+            Factor::quantity("rotation", factors.rotation),
+            Factor::quantity("width", factors.width),
+            Factor::quantity("scale", factors.scale),
+            Factor::quantity("thickness", factors.thickness),
+        ]
     }
 
     fn paint(factors: &DigitFactors, draws: &mut Draws, out: &mut [u8]) {

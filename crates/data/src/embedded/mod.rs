@@ -15,7 +15,7 @@ use std::marker::PhantomData;
 use waxwork_core::model::ImageShape;
 use waxwork_core::rng::{Draws, Stream};
 
-use crate::{Error, Result, Source};
+use crate::{Error, Factor, Result, Source};
 
 pub use digits::{DigitArtist, DigitFactors};
 pub use shapes::{ShapeArtist, ShapeFactors, Texture};
@@ -72,6 +72,9 @@ pub trait Artist: Send + Sync {
     /// Draws the factors of image `index`.
     fn factors(index: usize, draws: &mut Draws) -> Self::Factors;
 
+    /// The factors that a model could find, by name: not those of an image that looks the same with several values.
+    fn named(factors: &Self::Factors) -> Vec<Factor>;
+
     /// Paints an image, channel first, with the draws that follow its factors'.
     fn paint(factors: &Self::Factors, draws: &mut Draws, out: &mut [u8]);
 }
@@ -125,6 +128,10 @@ impl<A: Artist> Source for Generator<A> {
 
     fn label(&self, index: usize) -> Option<u32> {
         (index < self.len()).then_some((index % CLASSES) as u32)
+    }
+
+    fn factors(&self, index: usize) -> Vec<Factor> {
+        self.factors(index).map_or_else(Vec::new, |factors| A::named(&factors))
     }
 }
 

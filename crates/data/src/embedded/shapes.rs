@@ -6,6 +6,7 @@ use waxwork_core::rng::Draws;
 
 use super::outline::distance;
 use super::{Artist, CLASSES, angle, to_byte};
+use crate::Factor;
 
 const SHAPE: ImageShape = ImageShape::new(3, 32, 32);
 /// Least distance of the shape's colour from the background's, in RGB with channels in [0, 1].
@@ -62,6 +63,24 @@ impl Artist for ShapeArtist {
 
     fn factors(index: usize, draws: &mut Draws) -> ShapeFactors {
         draw_factors(index, draws)
+    }
+
+    /// A circle has no rotation, and a triangle has three; a plain shape has no accent.
+    fn named(factors: &ShapeFactors) -> Vec<Factor> {
+        let ([red, green, blue], [back_red, back_green, back_blue]) = (factors.colour, factors.background);
+        vec![
+            Factor::kind("class", factors.class, CLASSES as u32),
+            Factor::quantity("x", factors.x),
+            Factor::quantity("y", factors.y),
+            Factor::quantity("radius", factors.radius),
+            Factor::quantity("red", red),
+            Factor::quantity("green", green),
+            Factor::quantity("blue", blue),
+            Factor::quantity("background_red", back_red),
+            Factor::quantity("background_green", back_green),
+            Factor::quantity("background_blue", back_blue),
+            Factor::kind("texture", factors.texture as u32, 5),
+        ]
     }
 
     fn paint(factors: &ShapeFactors, draws: &mut Draws, out: &mut [u8]) {

@@ -1,0 +1,239 @@
+//! How well latents expose the factors that images were drawn from: what a linear map reads off all of them, and whether
+//! one unit alone says it.
+
+use faer::linalg::solvers::Solve;
+use faer::{Mat, Side};
+use waxwork_data::Factor;
+
+use crate::report::{Metric, Protocol};
+use crate::{Error, Features, Result};
+
+/// Added to the diagonal of the standardised units' products, a share of the number of images.
+const RIDGE: f64 = 1e-6;
+/// Bins of a unit and of a quantity, of equal width from the least to the largest value.
+const BINS: usize = 20;
+
+/// What is known of one factor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// The factor's name.
+    pub name: &'static str,
+    /// Whether it is one of several kinds.
+    pub is_kind: bool,
+    /// On images that the linear map was not fitted to: the share of right kinds, or R² of a quantity, 1 at best.
+    pub score: f64,
+}
+
+/// Linear probes and the gap, of codes and what their images were drawn from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exposure {
+    /// How many images.
+    pub images: usize,
+    /// A probe a factor.
+    pub probes: Vec<Probe>,
+    /// Mutual information gap (Chen et al. 2018): by how much the unit that says most of a factor says more than the
+    /// second, over the factor's entropy; averaged over the factors. From 0 to 1.
+    pub gap: f64,
+}
+
+impl Exposure {
+    /// Measures `codes`, a row an image, against the factors of the same images.
+    ///
+    /// # Errors
+    /// If there are fewer than four images, or not as many codes as factors.
+    pub fn of(codes: &Features, factors: &[Vec<Factor>]) -> Result<Self> {
+        let n = codes.rows();
+        if n < 4 || factors.len() != n {
+            return Err(Error::TooFew { whose: "real", needed: n.max(4), found: factors.len() });
+        }
+        let (width, values) = (codes.columns(), standardised(codes)?);
+        let (mut probes, mut gaps) = (Vec::new(), Vec::new());
+        for (place, factor) in factors[0].iter().enumerate() {
+            let truth: Vec<f64> = factors.iter().map(|factors| f64::from(factors[place].value)).collect();
+            let score = match factor.kinds {
+                Some(kinds) => accuracy(&values, width, &truth, kinds as usize)?,
+                None => determination(&values, width, &truth)?,
+            };
+            probes.push(Probe { name: factor.name, is_kind: factor.kinds.is_some(), score });
+            gaps.extend(gap(&values, width, &truth, factor.kinds.map(|kinds| kinds as usize)));
+        }
+        Ok(Self { images: n, probes, gap: gaps.iter().sum::<f64>() / gaps.len().max(1) as f64 })
+    }
+
+    /// Its numbers under a protocol.
+    pub fn metrics(&self, protocol: &Protocol) -> Vec<Metric> {
+        let mut protocol = protocol.clone();
+        protocol.insert("n_real".into(), self.images.to_string());
+        let mut probed = protocol.clone();
+        probed.insert(
+            "probe".into(),
+            "linear, of posterior means, fitted to every second image, tested on the others".into(),
+        );
+        let probe = |probe: &Probe| {
+            let measure = if probe.is_kind { "accuracy" } else { "r2" };
+            Metric::new(format!("probe_{measure}_{}", probe.name), probe.score, &probed).higher()
+        };
+        let mut metrics: Vec<Metric> = self.probes.iter().map(probe).collect();
+        protocol.insert("bins".into(), format!("{BINS} of equal width"));
+        metrics.push(Metric::new("mutual_information_gap", self.gap, &protocol).higher());
+        metrics
+    }
+}
+
+/// Every unit with mean 0 and variance 1, or 0 where it never changes; row after row.
+fn standardised(codes: &Features) -> Result<Vec<f64>> {
+    let (means, variances, mut values) = (codes.mean()?, codes.variances()?, codes.values()?);
+    for row in values.chunks_exact_mut(codes.columns()) {
+        for ((value, mean), variance) in row.iter_mut().zip(&means).zip(&variances) {
+            *value = if *variance > 0.0 { (*value - mean) / variance.sqrt() } else { 0.0 };
+        }
+    }
+    Ok(values)
+}
+
+/// Least squares with a little ridge from every second row, the first included, to `targets` of those rows; what it
+/// says of the other rows.
+fn predicted(values: &[f64], width: usize, targets: &Mat<f64>) -> Result<Mat<f64>> {
+    let n = values.len() / width;
+    let rows = |first: usize| {
+        // A last column of ones is the intercept.
+        let entry = |row: usize, column: usize| {
+            if column == width { 1.0 } else { values[(first + 2 * row) * width + column] }
+        };
+        Mat::from_fn((n - first).div_ceil(2), width + 1, entry)
+    };
+    let fitted = rows(0);
+    let mut normal = fitted.transpose() * &fitted;
+    (0..=width).for_each(|i| normal[(i, i)] += RIDGE * n as f64);
+    let solver = normal.llt(Side::Lower).map_err(|_| Error::Eigenvalues)?;
+    Ok(rows(1) * solver.solve(fitted.transpose() * targets))
+}
+
+/// R² of a quantity on the rows that were not fitted: the share of its variance that is explained.
+fn determination(values: &[f64], width: usize, truth: &[f64]) -> Result<f64> {
+    let said = predicted(values, width, &Mat::from_fn(truth.len().div_ceil(2), 1, |row, _| truth[2 * row]))?;
+    let other = || truth.iter().skip(1).step_by(2);
+    let mean = other().sum::<f64>() / (truth.len() / 2) as f64;
+    let total: f64 = other().map(|value| (value - mean).powi(2)).sum();
+    let left: f64 = other().enumerate().map(|(row, value)| (value - said[(row, 0)]).powi(2)).sum();
+    Ok(if total > 0.0 { 1.0 - left / total } else { 0.0 })
+}
+
+/// Share of the rows that were not fitted whose kind has the largest value.
+fn accuracy(values: &[f64], width: usize, truth: &[f64], kinds: usize) -> Result<f64> {
+    let is = |row: usize, kind: usize| f64::from(u8::from(truth[2 * row] as usize == kind));
+    let said = predicted(values, width, &Mat::from_fn(truth.len().div_ceil(2), kinds, is))?;
+    let named =
+        |row: usize| (0..kinds).max_by(|&a, &b| said[(row, a)].total_cmp(&said[(row, b)])).unwrap_or(0);
+    let right =
+        truth.iter().skip(1).step_by(2).enumerate().filter(|(row, kind)| named(*row) == **kind as usize);
+    Ok(right.count() as f64 / (truth.len() / 2) as f64)
+}
+
+/// The gap of one factor; None if the factor never changes.
+fn gap(values: &[f64], width: usize, truth: &[f64], kinds: Option<usize>) -> Option<f64> {
+    let (truth, kinds) = match kinds {
+        Some(kinds) => (truth.iter().map(|&kind| kind as usize).collect(), kinds),
+        None => (binned(truth), BINS),
+    };
+    let entropy = entropy(&counts(&truth, kinds), truth.len());
+    let mut informations: Vec<f64> = (0..width)
+        .map(|unit| {
+            let column: Vec<f64> = values.iter().skip(unit).step_by(width).copied().collect();
+            information(&binned(&column), &truth, kinds)
+        })
+        .collect();
+    informations.sort_by(|a, b| b.total_cmp(a));
+    let second = informations.get(1).copied().unwrap_or(0.0);
+    (entropy > 0.0).then(|| (informations[0] - second) / entropy)
+}
+
+/// The bin of each value.
+fn binned(values: &[f64]) -> Vec<usize> {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let width = (largest - least) / BINS as f64;
+    let bin = |value: &f64| if width > 0.0 { (((value - least) / width) as usize).min(BINS - 1) } else { 0 };
+    values.iter().map(bin).collect()
+}
+
+fn counts(places: &[usize], kinds: usize) -> Vec<usize> {
+    let mut counts = vec![0; kinds];
+    places.iter().for_each(|&place| counts[place.min(kinds - 1)] += 1);
+    counts
+}
+
+/// In nats.
+fn entropy(counts: &[usize], n: usize) -> f64 {
+    let term = |&count: &usize| {
+        let share = count as f64 / n as f64;
+        if count > 0 { -share * libm::log(share) } else { 0.0 }
+    };
+    counts.iter().map(term).sum()
+}
+
+/// I(a; b) = H(a) + H(b) − H(a, b), in nats.
+fn information(a: &[usize], b: &[usize], kinds: usize) -> f64 {
+    let joint: Vec<usize> = a.iter().zip(b).map(|(a, b)| a * kinds + b).collect();
+    let of = |places: &[usize], kinds: usize| entropy(&counts(places, kinds), a.len());
+    of(a, BINS) + of(b, kinds) - of(&joint, BINS * kinds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waxwork_core::rng::Stream;
+    use waxwork_core::{Device, Tensor};
+
+    fn exposure(code: impl Fn(f32, u32, f32) -> Vec<f32>) -> Exposure {
+        let mut draws = Stream::new(3, "exposure", 0).at(0);
+        let (mut codes, mut factors) = (Vec::new(), Vec::new());
+        for _ in 0..4000 {
+            let (size, kind, noise) = (draws.between(-1.0, 1.0), draws.below(4), draws.normal());
+            codes.push(code(size, kind, noise));
+            factors.push(vec![Factor::quantity("size", size), Factor::kind("kind", kind, 4)]);
+        }
+        let width = codes[0].len();
+        let codes = Tensor::from_vec(codes.concat(), (4000, width), &Device::Cpu).unwrap();
+        Exposure::of(&Features::new("codes", &codes).unwrap(), &factors).unwrap()
+    }
+
+    fn one_hot(kind: u32) -> Vec<f32> {
+        (0..4).map(|other| f32::from(u8::from(other == kind))).collect()
+    }
+
+    #[test]
+    fn what_a_unit_holds_is_found() {
+        let found = exposure(|size, kind, noise| vec![3.0 * size + 7.0, kind as f32, noise]);
+        assert!(found.probes[0].score > 0.9999, "{found:?}");
+        // A unit each: nothing else knows anything but by chance, of 20 · 20 bins and 4,000 images.
+        assert!(found.gap > 0.95, "{found:?}");
+
+        // Turned by an eighth, both still are linear, but no unit has one of them for itself.
+        let turned = exposure(|size, kind, _| {
+            let kind = kind as f32 / 1.5 - 1.0;
+            vec![size + kind, size - kind]
+        });
+        assert!(turned.probes[0].score > 0.9999 && turned.gap < 0.05, "{turned:?}");
+
+        let spread = exposure(|size, kind, _| [one_hot(kind), vec![size]].concat());
+        assert!((spread.probes[1].score - 1.0).abs() < 1e-12, "{spread:?}");
+    }
+
+    #[test]
+    fn noise_and_constants_hold_nothing() {
+        let noise = exposure(|_, _, noise| vec![noise, 0.0]);
+        assert!(noise.probes[0].score.abs() < 0.01 && noise.probes[1].score < 0.32, "{noise:?}");
+        assert!(noise.gap < 0.05, "{noise:?}");
+        let constant = exposure(|_, _, _| vec![1.0]);
+        assert!(constant.probes[0].score.abs() < 0.01 && constant.gap == 0.0, "{constant:?}");
+    }
+
+    #[test]
+    fn information_is_entropy_for_the_same_and_nothing_for_the_independent() {
+        let a: Vec<usize> = (0..400).map(|i| i % 4).collect();
+        assert!((information(&a, &a, 4) - 4f64.ln()).abs() < 1e-12);
+        let b: Vec<usize> = (0..400).map(|i| i / 4 % 5).collect();
+        assert!(information(&a, &b, 5).abs() < 1e-12);
+    }
+}
