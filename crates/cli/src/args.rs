@@ -328,7 +328,8 @@ pub(crate) struct EvaluateArguments {
     /// Data set that images of a file are compared with (`waxwork data list`)
     #[arg(long, value_name = "NAME", conflicts_with = "run")]
     pub(crate) data: Option<String>,
-    /// Weights of Inception-v3, for fid, kid and inception_score (docs/evaluation.md says where from)
+    /// Weights of Inception-v3, for fid, kid and inception_score: a file, or hf:OWNER/NAME/FILE (docs/evaluation.md says
+    /// where from)
     #[arg(long, value_name = "FILE.safetensors", value_hint = ValueHint::FilePath)]
     pub(crate) inception: Option<PathBuf>,
     /// Also train a classifier on the labelled samples, and say how well it knows real images

@@ -39,6 +39,35 @@ pub fn fetch(name: &str, dir: Option<&Path>) -> Result<PathBuf> {
     fetch_with(&client, is_offline(), &manifest, &dir)
 }
 
+/// Fetches one file of a model's repository, `owner/name/path/of/file`, and returns where hf-hub's cache keeps it; a file that
+/// is there already is asked for, but not fetched again.
+///
+/// # Errors
+/// [`Error::Hub`] if the address is none, or what the Hub says.
+pub fn fetch_file(address: &str) -> Result<PathBuf> {
+    let failed = |reason: &dyn std::fmt::Display| Error::Hub {
+        repository: address.to_owned(),
+        reason: reason.to_string(),
+    };
+    let client = HFClient::new().map_err(|error| failed(&error))?;
+    fetch_file_with(client, is_offline(), address)
+}
+
+fn fetch_file_with(client: HFClient, offline: bool, address: &str) -> Result<PathBuf> {
+    let failed = |reason: &dyn std::fmt::Display| Error::Hub {
+        repository: address.to_owned(),
+        reason: reason.to_string(),
+    };
+    let mut parts = address.splitn(3, '/').filter(|part| !part.is_empty());
+    let (Some(owner), Some(name), Some(file)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(failed(&"a file's address is owner/name/path/of/file"));
+    };
+    let client = HFClientSync::from_inner(client).map_err(|error| failed(&error))?;
+    let repository = client.model(owner, name);
+    let request = repository.download_file().filename(file).local_files_only(offline);
+    request.send().map_err(|error| failed(&error))
+}
+
 fn hub_source(manifest: &Manifest) -> Result<&HubSource> {
     manifest.hub.as_ref().ok_or_else(|| Error::Config {
         key: "data.name",
@@ -255,6 +284,7 @@ mod tests {
         let mut words = request.split(' ');
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let resolve = "/datasets/some/pictures/resolve/refs%2Fconvert%2Fparquet/";
+        let model = "/some/model/resolve/main/";
         let (status, body) = if path
             .starts_with("/api/datasets/some/pictures/revision/refs%2Fconvert%2Fparquet")
         {
@@ -265,7 +295,8 @@ mod tests {
             );
             ("200 OK", json.into_bytes())
         } else {
-            match path.strip_prefix(resolve).and_then(|file| files.get(file)) {
+            let file = path.strip_prefix(resolve).or_else(|| path.strip_prefix(model));
+            match file.and_then(|file| files.get(file)) {
                 Some(body) => ("200 OK", body.clone()),
                 None => ("404 Not Found", Vec::new()),
             }
@@ -368,6 +399,24 @@ mod tests {
         assert!(matches!(attempt(files, "parquet"), Error::Hub { .. }));
         assert!(matches!(attempt(BTreeMap::new(), "nothing"), Error::Hub { .. }));
         assert_eq!(fs::read_dir(dir.path().join("out")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_of_a_model_is_fetched_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let served = serve(BTreeMap::from([("deep/weights.safetensors".into(), b"numbers".to_vec())]));
+        let online = client(&served, dir.path());
+        let address = "some/model/deep/weights.safetensors";
+        let path = fetch_file_with(online.clone(), false, address).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"numbers");
+        let nowhere = client("http://127.0.0.1:1", dir.path());
+        assert_eq!(fetch_file_with(nowhere.clone(), true, address).unwrap(), path);
+        for (client, address) in
+            [(&online, "some/model/none"), (&nowhere, "some/other/file"), (&online, "some/model")]
+        {
+            let error = fetch_file_with(client.clone(), false, address).unwrap_err().to_string();
+            assert!(error.contains(address), "{error}");
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub use dataset::{Dataset, DatasetInfo, Split};
 pub use error::{Error, Result};
 pub use folder::FolderConfig;
 #[cfg(feature = "hub")]
-pub use hub::fetch;
+pub use hub::{fetch, fetch_file};
 pub use load::{DataConfig, load, load_with_progress};
 pub use loader::{Batches, Loader};
 pub use manifest::Manifest;

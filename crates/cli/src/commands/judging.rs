@@ -113,7 +113,7 @@ impl Judging<'_> {
         cache: &Path,
         protocol: &Protocol,
     ) -> Result<Vec<Metric>, Failure> {
-        let inception = Inception::open(weights)?;
+        let inception = Inception::open(&fetched(weights)?)?;
         let mut protocol = protocol.clone();
         protocol.extend(inception.protocol());
         let seen = self.features(&inception, cache)?;
@@ -167,6 +167,24 @@ impl Judging<'_> {
         let (generated, real) = found.split_at(count);
         Ok(Metric::new("distance_to_training", median(generated), &protocol).floor(median(real)))
     }
+}
+
+/// Where a file is, which may be `hf:owner/name/path` on the Hub.
+fn fetched(path: &Path) -> Result<PathBuf, Failure> {
+    match path.to_str().and_then(|path| path.strip_prefix("hf:")) {
+        Some(address) => from_hub(address),
+        None => Ok(path.to_owned()),
+    }
+}
+
+#[cfg(feature = "hub")]
+fn from_hub(address: &str) -> Result<PathBuf, Failure> {
+    Ok(waxwork_data::fetch_file(address)?)
+}
+
+#[cfg(not(feature = "hub"))]
+fn from_hub(address: &str) -> Result<PathBuf, Failure> {
+    Err(Failure::new(format!("this build cannot download `{address}`: build it with `--features hub`")))
 }
 
 /// Features of one extractor.
