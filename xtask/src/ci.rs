@@ -17,8 +17,8 @@ Usage: cargo xtask ci [--quick]
 Options:
   --quick   format, tidy, clippy and tests only
 
-Steps: format, tidy, clippy, every library crate by itself, documentation, the Hub's code,
-reproducibility, tests. All use the dev profile, so that they share what they build.
+Steps: format, tidy, dependencies (with cargo-deny), clippy, every library crate by itself,
+documentation, the Hub's code, reproducibility, tests. All use the dev profile, so that they share what they build.
 
 Examples:
   cargo xtask ci --quick    before a commit
@@ -33,9 +33,10 @@ struct Step {
 
 /// Steps that need only metadata of dependencies come first, since they share it; then what runs code. The tests come
 /// after all of these, so that the output ends with their summary.
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "format", quick: true, run: format },
     Step { name: "tidy", quick: true, run: |workspace| tidy::check(&workspace.root) },
+    Step { name: "dependencies", quick: false, run: dependencies },
     Step { name: "clippy", quick: true, run: clippy },
     Step { name: "crates", quick: false, run: each_library },
     Step { name: "docs", quick: false, run: docs },
@@ -70,6 +71,27 @@ fn seconds(time: Duration) -> String {
 
 fn format(workspace: &Workspace) -> Result<()> {
     process::run(process::cargo(&workspace.root).args(["fmt", "--all", "--check"]))
+}
+
+/// Licences, sources and advisories of everything in Cargo.lock, by `deny.toml`.
+fn dependencies(workspace: &Workspace) -> Result<()> {
+    let deny = |arguments: &[&str]| {
+        let mut command = process::cargo(&workspace.root);
+        command.arg("deny").args(arguments);
+        command
+    };
+    if !process::succeeds(&mut deny(&["--version"])) {
+        eprintln!("skipped: cargo-deny is not installed (`cargo install cargo-deny --locked`)");
+        return Ok(());
+    }
+    let check = ["--locked", "check", "--hide-inclusion-graph"];
+    process::run(deny(&check).args(["bans", "licenses", "sources"]))?;
+    // Advisories are a git repository on another host than the crates.
+    if !process::succeeds(&mut deny(&["fetch", "db"])) {
+        eprintln!("skipped: the database of advisories cannot be fetched from here");
+        return Ok(());
+    }
+    process::run(deny(&check).arg("advisories"))
 }
 
 fn clippy(workspace: &Workspace) -> Result<()> {
