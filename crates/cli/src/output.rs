@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
-use waxwork_core::{Tensor, grid, store};
+use waxwork_core::{Tensor, grid, npy, store};
 
 use crate::failure::Failure;
 
@@ -70,7 +70,7 @@ pub(crate) fn write_images(
 ) -> Result<(), Failure> {
     match extension(path).as_deref() {
         Some("png") => store::write(path, &grid::grid(images, GRID_COLUMNS)?.png()?)?,
-        Some("npy") => write_npy(path, images)?,
+        Some("npy") => npy::save(path, images)?,
         Some("safetensors") => {
             let mut tensors = BTreeMap::from([("images".to_owned(), images.clone())]);
             if let Some(labels) = labels {
@@ -95,36 +95,6 @@ pub(crate) fn write_images(
     Ok(())
 }
 
-/// Writes an f32 tensor as a NumPy array (format 1.0), whole or not at all. Candle's writer makes a system call a number.
-pub(crate) fn write_npy(path: &Path, tensor: &Tensor) -> Result<(), Failure> {
-    let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-    let sides = tensor.dims().iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-    let comma = if tensor.rank() == 1 { "," } else { "" };
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sides}{comma}), }}");
-    // Magic, version and length take ten bytes; the numbers begin at a multiple of 64.
-    let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
-    header += &" ".repeat(length - 1 - header.len());
-    let mut bytes = Vec::with_capacity(10 + length + 4 * values.len());
-    bytes.extend_from_slice(b"\x93NUMPY\x01\x00");
-    bytes.extend_from_slice(&(length as u16).to_le_bytes());
-    bytes.extend_from_slice(header.as_bytes());
-    bytes.push(b'\n');
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-    Ok(store::write(path, &bytes)?)
-}
-
-/// Reads a NumPy array as f32.
-pub(crate) fn read_npy(path: &Path) -> Result<Tensor, Failure> {
-    Ok(read_npy_as_stored(path)?.to_dtype(waxwork_core::DType::F32)?)
-}
-
-/// Reads a NumPy array of any numbers.
-pub(crate) fn read_npy_as_stored(path: &Path) -> Result<Tensor, Failure> {
-    // Asked first, because candle's own message does not name the file.
-    store::read(path)?;
-    Tensor::read_npy(path).map_err(|error| Failure::from(error).at(path))
-}
-
 /// The path's ending in lower case.
 pub(crate) fn extension(path: &Path) -> Option<String> {
     path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
@@ -133,24 +103,6 @@ pub(crate) fn extension(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn arrays_come_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.npy");
-        for shape in [vec![7], vec![3, 1, 2, 2], vec![0, 4]] {
-            let len: usize = shape.iter().product();
-            let values: Vec<f32> = (0..len).map(|i| i as f32 / 3.0 - 1.0).collect();
-            write_npy(
-                &path,
-                &Tensor::from_vec(values.clone(), shape.clone(), &waxwork_core::Device::Cpu).unwrap(),
-            )
-            .unwrap();
-            let read = read_npy(&path).unwrap();
-            assert_eq!(read.dims(), shape);
-            assert_eq!(read.flatten_all().unwrap().to_vec1::<f32>().unwrap(), values);
-        }
-    }
 
     #[test]
     fn columns_are_aligned() {

@@ -13,6 +13,7 @@ pub mod likelihood;
 pub mod loss;
 pub mod model;
 pub mod nets;
+pub mod npy;
 pub mod optim;
 pub mod params;
 pub mod rng;

@@ -5,7 +5,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use candle_core::safetensors::Load;
 use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
 
 use crate::{Error, Result};
 
@@ -20,9 +22,24 @@ pub fn encode(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
 
 /// The tensors in the bytes of a safetensors file. `origin` is the path to name in an error.
 pub fn decode(bytes: &[u8], origin: &Path, device: &Device) -> Result<BTreeMap<String, Tensor>> {
-    let tensors = candle_core::safetensors::load_buffer(bytes, device)
-        .map_err(|error| Error::Damaged { path: origin.to_owned(), reason: error.to_string() })?;
-    Ok(tensors.into_iter().collect())
+    let damaged = |reason: String| Error::Damaged { path: origin.to_owned(), reason };
+    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        if checked_len(view.shape()).is_none() {
+            return Err(damaged(format!("its tensor `{name}` has the shape {:?}", view.shape())));
+        }
+        let tensor = view.load(device).map_err(|error| damaged(format!("its tensor `{name}`: {error}")))?;
+        tensors.insert(name, tensor);
+    }
+    Ok(tensors)
+}
+
+/// Numbers in a tensor of this shape; None if the product of its sides, those of length 0 left out, does not fit: candle
+/// multiplies them without looking.
+pub(crate) fn checked_len(shape: &[usize]) -> Option<usize> {
+    let product = shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side.max(1)))?;
+    Some(if shape.contains(&0) { 0 } else { product })
 }
 
 /// Reads a safetensors file.
@@ -88,6 +105,8 @@ fn beside(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -111,5 +130,43 @@ mod tests {
         fs::write(&path, [0xff; 64]).unwrap();
         assert!(matches!(load(&path, &Device::Cpu), Err(Error::Damaged { .. })));
         assert!(matches!(write(&folder.path().join("no/such/file"), b"x"), Err(Error::File { .. })));
+    }
+
+    /// A tensor file from its header and its numbers, as the format has it.
+    fn file(header: &str, numbers: &[u8]) -> Vec<u8> {
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), numbers].concat()
+    }
+
+    #[test]
+    fn headers_that_lie_are_damage() {
+        let decode = |bytes: &[u8]| decode(bytes, Path::new("x"), &Device::Cpu);
+        let good = r#"{"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}"#;
+        assert_eq!(decode(&file(good, &[0; 8])).unwrap()["a"].dims(), [1, 2]);
+        let large = "4611686018427387904";
+        for (shape, end) in [("3", "8"), ("2", "9"), (large, "8"), (&format!("{large},{large},0"), "0")] {
+            let header = format!(r#"{{"a":{{"dtype":"F32","shape":[{shape}],"data_offsets":[0,{end}]}}}}"#);
+            assert!(matches!(decode(&file(&header, &[0; 8])), Err(Error::Damaged { .. })), "{header}");
+        }
+        let mut long = file(good, &[0; 8]);
+        long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(matches!(decode(&long), Err(Error::Damaged { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_are_errors_and_never_panic(
+            sides in proptest::collection::vec(0usize..4, 0..4), cut: prop::sample::Index, bit: prop::sample::Index,
+        ) {
+            let values: Vec<f32> = (0..sides.iter().product()).map(|i| i as f32).collect();
+            let tensor = Tensor::from_vec(values, sides, &Device::Cpu).unwrap();
+            let tensors = BTreeMap::from([("a".to_owned(), tensor.clone()), ("b".to_owned(), tensor)]);
+            let whole = encode(&tensors).unwrap();
+            let origin = Path::new("x");
+            prop_assert_eq!(&encode(&decode(&whole, origin, &Device::Cpu).unwrap()).unwrap(), &whole);
+            prop_assert!(decode(&whole[..cut.index(whole.len())], origin, &Device::Cpu).is_err());
+            let (mut flipped, bit) = (whole.clone(), bit.index(8 * whole.len()));
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            _ = decode(&flipped, origin, &Device::Cpu);
+        }
     }
 }

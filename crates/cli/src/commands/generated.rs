@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use waxwork_core::{DType, Device, ImageShape, Tensor, store};
+use waxwork_core::{DType, Device, ImageShape, Tensor, npy, store};
 use waxwork_data::{InMemory, Split};
 
 use crate::failure::Failure;
@@ -16,7 +16,7 @@ pub(crate) fn read(path: &Path, shape: ImageShape) -> Result<Split, Failure> {
         return Ok(Split::all(Arc::new(waxwork_data::folder::read(path, shape)?))?);
     }
     let (images, labels) = match output::extension(path).as_deref() {
-        Some("npy") => (output::read_npy_as_stored(path)?, None),
+        Some("npy") => (npy::load(path)?, None),
         Some("safetensors") => {
             let mut tensors = store::load(path, &Device::Cpu)?;
             let images = tensors
@@ -84,7 +84,7 @@ mod tests {
         let images = Tensor::arange(0u8, 48, &Device::Cpu).unwrap().reshape((2, 3, 2, 4)).unwrap();
         let unit = (images.to_dtype(DType::F32).unwrap() / 255.0).unwrap();
         let first = folder.path().join("a.npy");
-        output::write_npy(&first, &unit).unwrap();
+        npy::save(&first, &unit).unwrap();
         let last = folder.path().join("b.npy");
         images.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap().write_npy(&last).unwrap();
         let tensors = folder.path().join("c.safetensors");

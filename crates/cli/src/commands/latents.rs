@@ -1,7 +1,7 @@
 //! `waxwork encode` and `waxwork decode`: images to latent vectors and back, through NumPy files.
 
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, Tensor, device};
+use waxwork_core::{DType, Device, Tensor, device, npy};
 use waxwork_models::Run;
 
 use crate::args::{DecodeArguments, EncodeArguments};
@@ -20,7 +20,7 @@ pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
     };
     match &arguments.images {
         Some(path) => {
-            let images = output::read_npy(path)?;
+            let images = npy::load(path)?.to_dtype(DType::F32)?;
             for first in (0..images.dim(0)?).step_by(EVALUATION_BATCH) {
                 let count = EVALUATION_BATCH.min(images.dim(0)? - first);
                 encode(&images.narrow(0, first, count)?.to_device(&device)?, None)?;
@@ -41,7 +41,7 @@ pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
         return Err(Failure::new("there are no images to encode"));
     }
     let means = Tensor::cat(&means, 0)?;
-    output::write_npy(&arguments.out, &means)?;
+    npy::save(&arguments.out, &means)?;
     Ok(format!(
         "{} latent vectors of length {} in {}\n",
         means.dim(0)?,
@@ -53,7 +53,7 @@ pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
 pub(crate) fn decode(arguments: &DecodeArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
-    let latents = output::read_npy(&arguments.latents)?.to_device(&device)?;
+    let latents = npy::load(&arguments.latents)?.to_dtype(DType::F32)?.to_device(&device)?;
     let count = latents.dims().first().copied().unwrap_or(0);
     let labels = arguments.labels.as_ref().map(|labels| Tensor::new(labels.in_turn(count), &device));
     let images = generate(&run, &latents, labels.transpose()?.as_ref())?;
