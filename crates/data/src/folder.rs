@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageDecoder, ImageReader};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -27,6 +27,9 @@ use crate::{Error, Result, selection};
 const CHUNK: usize = 256;
 /// Without a test part of its own, one picture in this many is for testing.
 const TEST_SHARE: usize = 10;
+/// A picture whose one side is so many times the other is not decoded: on its way to a square, such a strip would take many
+/// times the memory that it has itself.
+const LONGEST_STRIP: u32 = 100;
 /// Raised by any change to which pictures are taken and how they are made into images.
 const VERSION: u32 = 1;
 
@@ -102,7 +105,7 @@ pub fn read(dir: &Path, shape: ImageShape) -> Result<InMemory> {
             if size != (shape.width as u32, shape.height as u32) {
                 return Err(unreadable(format!("it is {} by {}, and not {shape}", size.0, size.1)));
             }
-            decode(&picture.path, shape)
+            self::picture(&picture.path, shape)
         })
         .collect();
     let labels = pictures.iter().map(|picture| picture.label).collect();
@@ -209,7 +212,7 @@ fn pack(
         let mut kept = 0;
         for chunk in pictures.chunks(CHUNK) {
             let images: Vec<Result<Vec<u8>>> =
-                chunk.par_iter().map(|picture| decode(&picture.path, shape)).collect();
+                chunk.par_iter().map(|entry| picture(&entry.path, shape)).collect();
             for (picture, image) in chunk.iter().zip(images) {
                 match image {
                     Ok(image) => {
@@ -234,15 +237,29 @@ fn pack(
     writer.finish(skipped)
 }
 
-/// The middle of a picture as `shape` has it, channel first.
-fn decode(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
-    let unreadable = |reason: String| Error::Picture { path: path.to_path_buf(), reason };
+/// The middle of the picture in a file, scaled to `shape`, channel first. Reading one takes at most half a gibibyte for the
+/// picture itself, however large its header says that it is.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Picture`] if it is no whole picture, too large, or a hundred times as long as wide or the other
+/// way round; [`Error::TooSmall`].
+pub fn picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
+    let unreadable = |reason: &dyn std::fmt::Display| Error::Picture {
+        path: path.to_path_buf(),
+        reason: reason.to_string(),
+    };
     let reader = ImageReader::open(path).map_err(Error::io("open", path))?;
     let reader = reader.with_guessed_format().map_err(Error::io("read", path))?;
-    let mut decoder = reader.into_decoder().map_err(|error| unreadable(error.to_string()))?;
+    let mut decoder = reader.into_decoder().map_err(|error| unreadable(&error))?;
+    // What the decoder itself allocates is limited by default; what it is decoded into is not, but by this.
+    Limits::default().reserve(decoder.total_bytes()).map_err(|error| unreadable(&error))?;
+    let (width, height) = decoder.dimensions();
+    if width.max(height) / width.min(height).max(1) > LONGEST_STRIP {
+        return Err(unreadable(&format!("{width} by {height} is a strip and no picture")));
+    }
     // Photographs from telephones lie on their side and say so.
-    let orientation = decoder.orientation().map_err(|error| unreadable(error.to_string()))?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| unreadable(error.to_string()))?;
+    let orientation = decoder.orientation().map_err(|error| unreadable(&error))?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| unreadable(&error))?;
     picture.apply_orientation(orientation);
     let (width, height) = (picture.width(), picture.height());
     if width.min(height) < shape.height as u32 {
@@ -268,6 +285,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use image::{Rgb, RgbImage};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::Source;
@@ -398,5 +416,50 @@ mod tests {
         assert!(matches!(quiet(&root, &config(4), dir.path()), Err(Error::Format { .. })));
         assert!(matches!(quiet(&root, &config(3), dir.path()), Err(Error::Config { .. })));
         assert!(matches!(quiet(&root.join("none"), &config(4), dir.path()), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn a_picture_that_says_it_is_huge_or_is_a_strip_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.png");
+        save(path.clone(), 8, 8);
+        let shape = ImageShape::new(3, 4, 4);
+        assert_eq!(super::picture(&path, shape).unwrap().len(), 48);
+
+        // The header's chunk: length, name, width, height, five bytes, checksum.
+        let mut huge = fs::read(&path).unwrap();
+        huge[16..20].copy_from_slice(&60_000u32.to_be_bytes());
+        huge[20..24].copy_from_slice(&60_000u32.to_be_bytes());
+        let mut checksum = flate2::Crc::new();
+        checksum.update(&huge[12..29]);
+        huge[29..33].copy_from_slice(&checksum.sum().to_be_bytes());
+        fs::write(&path, huge).unwrap();
+        let error = super::picture(&path, shape).unwrap_err().to_string();
+        assert!(error.contains("a.png") && error.to_lowercase().contains("limit"), "{error}");
+
+        save(path.clone(), 808, 8);
+        let error = super::picture(&path, shape).unwrap_err().to_string();
+        assert!(error.contains("808 by 8 is a strip"), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn damaged_pictures_never_panic(jpeg: bool, cut: prop::sample::Index, bit: prop::sample::Index) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(if jpeg { "a.jpg" } else { "a.png" });
+            save(path.clone(), 9, 7);
+            let whole = fs::read(&path).unwrap();
+            let shape = ImageShape::new(3, 4, 4);
+            let mut flipped = whole.clone();
+            flipped[bit.index(whole.len())] ^= 1 << (bit.index(8 * whole.len()) % 8);
+            for bytes in [&whole[..cut.index(whole.len())], &flipped] {
+                fs::write(&path, bytes).unwrap();
+                if let Ok(pixels) = super::picture(&path, shape) {
+                    prop_assert_eq!(pixels.len(), shape.len());
+                }
+            }
+        }
     }
 }

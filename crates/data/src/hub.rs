@@ -3,24 +3,17 @@
 //! `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_CACHE` mean what they mean to hf-hub. With `HF_HUB_OFFLINE` set, which
 //! hf-hub does not know, only files that are in its cache already are used.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
 
-use candle_datasets::hub::{FileReader, from_hub};
+use candle_datasets::hub::from_hub;
 use hf_hub::{HFClient, HFClientSync};
-use parquet::file::reader::SerializedFileReader;
-use parquet::record::{Field, Row};
-use rayon::prelude::*;
-use waxwork_core::model::ImageShape;
 
-use crate::folder::channel_first;
 use crate::manifest::{HubSource, Manifest};
-use crate::{Error, Result, files, packed};
+use crate::{Error, Result, files, packed, parquet};
 
 /// The branch on which the Hub keeps every data set as parquet files, and which candle-datasets reads.
 const REVISION: &str = "refs/convert/parquet";
-/// Images that are decoded before they are written.
-const CHUNK: usize = 1024;
 
 /// Fetches the data set `name` from the Hub and leaves it, packed, below `dir` (default: the cache), where
 /// [`load`](crate::load()) finds it. Files that hf-hub's own cache holds are not fetched again.
@@ -62,6 +55,9 @@ fn fetch_file_with(client: HFClient, offline: bool, address: &str) -> Result<Pat
     let (Some(owner), Some(name), Some(file)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(failed(&"a file's address is owner/name/path/of/file"));
     };
+    if !is_below(address) {
+        return Err(failed(&"its parts are names, not `..`"));
+    }
     let client = HFClientSync::from_inner(client).map_err(|error| failed(&error))?;
     let repository = client.model(owner, name);
     let request = repository.download_file().filename(file).local_files_only(offline);
@@ -87,6 +83,7 @@ fn fetch_with(client: &HFClient, offline: bool, manifest: &Manifest, dir: &Path)
         // Opens every parquet file of the repository, which leaves it in hf-hub's cache; a reader does not know its
         // file's name, and so not its split, hence the walk through the cache below.
         let blocking = HFClientSync::from_inner(client.clone()).map_err(|error| hub_error(hub, &error))?;
+        check_names(&blocking, hub)?;
         from_hub(&blocking, hub.repository.clone()).map_err(|error| hub_error(hub, &error))?;
     }
     let snapshot = cached_snapshot(client, hub, offline)?;
@@ -99,6 +96,17 @@ fn fetch_with(client: &HFClient, offline: bool, manifest: &Manifest, dir: &Path)
     Ok(path)
 }
 
+/// Refuses a repository with a file whose name would lead out of the cache.
+fn check_names(client: &HFClientSync, hub: &HubSource) -> Result<()> {
+    let (owner, name) = hf_hub::split_id(&hub.repository);
+    let info = client.dataset(owner, name).info().revision(REVISION).send();
+    let files = info.map_err(|error| hub_error(hub, &error))?.siblings.unwrap_or_default();
+    match files.iter().find(|file| !is_below(&file.rfilename)) {
+        Some(file) => Err(hub_error(hub, &format!("it has a file called `{}`", file.rfilename))),
+        None => Ok(()),
+    }
+}
+
 /// Where hf-hub keeps the newest fetched state of the repository.
 fn cached_snapshot(client: &HFClient, hub: &HubSource, offline: bool) -> Result<PathBuf> {
     let folder = client.cache_dir().join(format!("datasets--{}", hub.repository.replace('/', "--")));
@@ -106,7 +114,17 @@ fn cached_snapshot(client: &HFClient, hub: &HubSource, offline: bool) -> Result<
         let why = if offline { "HF_HUB_OFFLINE is set, and " } else { "" };
         hub_error(hub, &format!("{why}there is nothing of it in {}", folder.display()))
     })?;
-    Ok(folder.join("snapshots").join(commit.trim()))
+    let commit = commit.trim();
+    if !is_below(commit) {
+        return Err(hub_error(hub, &format!("its newest state is called `{commit}`")));
+    }
+    Ok(folder.join("snapshots").join(commit))
+}
+
+/// Whether a name from the Hub stays below the folder that it is joined to: hf-hub takes names as they come.
+fn is_below(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    !name.is_empty() && !name.contains('\\') && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Writes the images of all parquet files in a folder called `split`, in the order of their names.
@@ -117,33 +135,19 @@ fn write_part(
     split: &str,
     expected: usize,
 ) -> Result<()> {
+    let count = |found: &str| Error::format(snapshot, format!("{expected} {split} images"), found);
     let mut written = 0;
     for path in parquet_files(snapshot, split)? {
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        let damaged = |error: parquet::errors::ParquetError| {
-            Error::format(&path, "a parquet file of images", error.to_string())
-        };
-        let reader = SerializedFileReader::new(file).map_err(damaged)?;
-        let mut rows = reader.get_row_iter(None).map_err(damaged)?;
-        loop {
-            let chunk: Vec<Row> = rows.by_ref().take(CHUNK).collect::<Result<_, _>>().map_err(damaged)?;
-            if chunk.is_empty() {
-                break;
+        parquet::pictures(&path, manifest.image_shape(), manifest.classes.len(), |pixels, label| {
+            if written == expected {
+                return Err(count("more"));
             }
-            let first = written;
-            let images: Vec<(Vec<u8>, u32)> = chunk
-                .par_iter()
-                .enumerate()
-                .map(|(i, row)| read_row(&path, first + i, row, manifest))
-                .collect::<Result<_>>()?;
-            for (pixels, label) in &images {
-                writer.image(pixels, Some(*label))?;
-            }
-            written += images.len();
-        }
+            written += 1;
+            writer.image(pixels, Some(label))
+        })?;
     }
     if written != expected {
-        return Err(Error::format(snapshot, format!("{expected} {split} images"), written.to_string()));
+        return Err(count(&written.to_string()));
     }
     Ok(())
 }
@@ -153,9 +157,11 @@ fn parquet_files(snapshot: &Path, split: &str) -> Result<Vec<PathBuf>> {
     let mut folders = vec![snapshot.to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).map_err(Error::io("open", &folder))? {
-            let path = entry.map_err(Error::io("read", &folder))?.path();
+            let entry = entry.map_err(Error::io("read", &folder))?;
+            let path = entry.path();
             let of_split = folder.file_name().is_some_and(|name| name == split);
-            if path.is_dir() {
+            // Files are links to where hf-hub keeps them; a folder that is a link is none of its making.
+            if entry.file_type().map_err(Error::io("read", &path))?.is_dir() {
                 folders.push(path);
             } else if of_split && path.extension().is_some_and(|extension| extension == "parquet") {
                 found.push(path);
@@ -164,46 +170,6 @@ fn parquet_files(snapshot: &Path, split: &str) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
-}
-
-/// The picture and the label of a row: a group with the encoded bytes, and an integer called `label`.
-fn read_row(path: &Path, index: usize, row: &Row, manifest: &Manifest) -> Result<(Vec<u8>, u32)> {
-    let mut picture = None;
-    let mut label = None;
-    for (name, field) in row.get_column_iter() {
-        match field {
-            Field::Group(group) => {
-                let bytes = group.get_column_iter().find_map(|(_, field)| match field {
-                    Field::Bytes(bytes) => Some(bytes.data()),
-                    _ => None,
-                });
-                picture = picture.or(bytes);
-            }
-            Field::Long(value) if name == "label" => label = u32::try_from(*value).ok(),
-            Field::Int(value) if name == "label" => label = u32::try_from(*value).ok(),
-            _ => (),
-        }
-    }
-    let (Some(picture), Some(label)) = (picture, label) else {
-        let found = format!("neither in row {index}: {row}");
-        return Err(Error::format(path, "the bytes of a picture and a label in every row", found));
-    };
-    let classes = manifest.classes.len();
-    if label as usize >= classes {
-        return Err(Error::Label { path: path.to_path_buf(), index, label, classes });
-    }
-    Ok((decode(path, index, picture, manifest.image_shape())?, label))
-}
-
-fn decode(path: &Path, index: usize, bytes: &[u8], shape: ImageShape) -> Result<Vec<u8>> {
-    let picture = image::load_from_memory(bytes).map_err(|error| {
-        Error::format(path, "a png or jpeg in every row", format!("in row {index}: {error}"))
-    })?;
-    if (picture.height() as usize, picture.width() as usize) != (shape.height, shape.width) {
-        let found = format!("{}×{} in row {index}", picture.height(), picture.width());
-        return Err(Error::format(path, format!("pictures of {}×{}", shape.height, shape.width), found));
-    }
-    Ok(channel_first(&picture, shape.channels))
 }
 
 fn hub_error(hub: &HubSource, reason: &dyn std::fmt::Display) -> Error {
@@ -217,11 +183,11 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::sync::Arc;
 
+    use ::parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+    use ::parquet::file::properties::WriterProperties;
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
     use image::{DynamicImage, ImageFormat, RgbImage};
-    use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
-    use parquet::file::properties::WriterProperties;
-    use parquet::file::writer::SerializedFileWriter;
-    use parquet::schema::parser::parse_message_type;
 
     use super::*;
     use crate::{DataConfig, Dataset};
@@ -402,6 +368,33 @@ mod tests {
     }
 
     #[test]
+    fn names_that_lead_out_of_the_cache_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for (number, name) in
+            ["../../../out.parquet", "/out.parquet", "a/../../../out.parquet"].iter().enumerate()
+        {
+            let mut files = files_of(0);
+            files.insert((*name).into(), parquet_file(&[]));
+            let cache = dir.path().join(number.to_string()).join("deep/cache");
+            let client = client(&serve(files), &cache);
+            let error =
+                fetch_with(&client, false, &manifest(), &dir.path().join("out")).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+            assert!(!cache.exists(), "{name} was asked for");
+        }
+        for (fine, name) in [
+            (true, "a/b.parquet"),
+            (true, "..a"),
+            (false, ""),
+            (false, "a/.."),
+            (false, "..\\a"),
+            (false, "/a"),
+        ] {
+            assert_eq!(is_below(name), fine, "{name}");
+        }
+    }
+
+    #[test]
     fn a_file_of_a_model_is_fetched_once() {
         let dir = tempfile::tempdir().unwrap();
         let served = serve(BTreeMap::from([("deep/weights.safetensors".into(), b"numbers".to_vec())]));
@@ -417,6 +410,17 @@ mod tests {
             let error = fetch_file_with(client.clone(), false, address).unwrap_err().to_string();
             assert!(error.contains(address), "{error}");
         }
+    }
+
+    #[test]
+    fn a_file_that_does_not_end_is_left_at_the_first_picture_too_many() {
+        let dir = tempfile::tempdir().unwrap();
+        let many: Vec<(Vec<u8>, i64)> = vec![(picture(0), 0); 6];
+        let mut files = files_of(0);
+        files.insert("plain_text/train/0000.parquet".into(), parquet_file(&many));
+        let client = client(&serve(files), &dir.path().join("cache"));
+        let error = fetch_with(&client, false, &manifest(), dir.path()).unwrap_err().to_string();
+        assert!(error.contains("expected 5 train images, found more"), "{error}");
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A header is not believed further than the file supports it: memory grows with the bytes that are really there, and
-//! decompression stops one byte after what the header promised.
+//! decompression stops one byte after what the header promised. Since a small gzip file may really hold very much, a
+//! caller who knows how many items there can be says so.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, ErrorKind, Read};
@@ -43,8 +44,16 @@ impl Idx {
 /// [`Error::Io`] if the file cannot be read or decompressed, [`Error::Format`] if it is empty, truncated, has another
 /// magic number or other item sizes, or goes on after its end.
 pub fn read(path: &Path, item: &[usize]) -> Result<Idx> {
+    read_at_most(path, item, usize::MAX)
+}
+
+/// [`read`] of a file that has at most `most` items, and is damaged if it has more.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_at_most(path: &Path, item: &[usize], most: usize) -> Result<Idx> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    parse(path, BufReader::new(file), item)
+    parse(path, BufReader::new(file), item, most)
 }
 
 /// [`read`] from memory; `path` is only named in errors.
@@ -52,10 +61,10 @@ pub fn read(path: &Path, item: &[usize]) -> Result<Idx> {
 /// # Errors
 /// As [`read`].
 pub fn from_bytes(path: &Path, bytes: &[u8], item: &[usize]) -> Result<Idx> {
-    parse(path, Cursor::new(bytes), item)
+    parse(path, Cursor::new(bytes), item, usize::MAX)
 }
 
-fn parse(path: &Path, mut reader: impl Read, item: &[usize]) -> Result<Idx> {
+fn parse(path: &Path, mut reader: impl Read, item: &[usize], most: usize) -> Result<Idx> {
     let mut start = Vec::new();
     (&mut reader).take(2).read_to_end(&mut start).map_err(Error::io("read", path))?;
     if start.is_empty() {
@@ -63,10 +72,14 @@ fn parse(path: &Path, mut reader: impl Read, item: &[usize]) -> Result<Idx> {
     }
     let gzipped = start == [0x1f, 0x8b];
     let whole = Cursor::new(start).chain(reader);
-    if gzipped { parse_raw(path, MultiGzDecoder::new(whole), item) } else { parse_raw(path, whole, item) }
+    if gzipped {
+        parse_raw(path, MultiGzDecoder::new(whole), item, most)
+    } else {
+        parse_raw(path, whole, item, most)
+    }
 }
 
-fn parse_raw(path: &Path, mut reader: impl Read, item: &[usize]) -> Result<Idx> {
+fn parse_raw(path: &Path, mut reader: impl Read, item: &[usize], most: usize) -> Result<Idx> {
     let dims_wanted = item.len() + 1;
     let mut header = vec![0; 4 + 4 * dims_wanted];
     reader.read_exact(&mut header[..4]).map_err(|error| read_error(path, "a whole IDX header", error))?;
@@ -80,6 +93,9 @@ fn parse_raw(path: &Path, mut reader: impl Read, item: &[usize]) -> Result<Idx> 
         header[4..].chunks_exact(4).map(|d| u32::from_be_bytes([d[0], d[1], d[2], d[3]]) as usize).collect();
     if dims[1..] != *item {
         return Err(Error::format(path, format!("items of size {item:?}"), format!("{:?}", &dims[1..])));
+    }
+    if dims[0] > most {
+        return Err(Error::format(path, format!("at most {most} items"), dims[0].to_string()));
     }
     let promised = dims.iter().try_fold(1u64, |product, &d| product.checked_mul(d as u64));
     let Some(promised) = promised.filter(|&p| p < u64::MAX) else {

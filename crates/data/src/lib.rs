@@ -32,6 +32,8 @@ pub mod loader;
 pub mod manifest;
 pub mod mnist;
 mod packed;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 mod parts;
 mod selection;
 pub mod source;

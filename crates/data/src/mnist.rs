@@ -12,36 +12,37 @@ use crate::{Error, InMemory, Result};
 /// Reads the four files of `manifest` below `dir` and checks their hashes.
 ///
 /// # Errors
-/// [`Error::Missing`], and what [`idx::read`] and [`read_pair`] give, [`Error::Hash`].
+/// [`Error::Missing`], and what [`read_pair`] gives, [`Error::Hash`].
 pub(crate) fn load(manifest: &Manifest, dir: &Path) -> Result<Parts> {
     let shape = manifest.image_shape();
-    let part = |images: Role, labels: Role| -> Result<InMemory> {
+    let part = |images: Role, labels: Role, count: usize| -> Result<InMemory> {
         let (images_file, images_path) = locate(manifest, dir, images)?;
         let (labels_file, labels_path) = locate(manifest, dir, labels)?;
-        let (images, labels) = read_pair(&images_path, &labels_path, shape, manifest.classes.len())?;
+        let (images, labels) = read_pair(&images_path, &labels_path, shape, manifest.classes.len(), count)?;
         check_file(manifest, images_file, &images_path, &images.sha256, images.file_size())?;
         check_file(manifest, labels_file, &labels_path, &labels.sha256, labels.file_size())?;
         InMemory::new(shape, images.bytes, Some(labels.bytes.into_iter().map(u32::from).collect()))
     };
     Parts::new(
-        part(Role::TrainImages, Role::TrainLabels)?,
-        part(Role::TestImages, Role::TestLabels)?,
+        part(Role::TrainImages, Role::TrainLabels, manifest.train)?,
+        part(Role::TestImages, Role::TestLabels, manifest.test)?,
         &manifest.classes,
     )
 }
 
-/// Reads images of `shape` (one channel) and as many labels below `classes`.
+/// Reads images of `shape` (one channel), at most `most` of them, and as many labels below `classes`.
 ///
 /// # Errors
-/// What [`idx::read`] gives, [`Error::Count`], [`Error::Label`], and [`Error::Format`] if there are no images.
+/// What [`idx::read_at_most`] gives, [`Error::Count`], [`Error::Label`], and [`Error::Format`] if there are no images.
 pub fn read_pair(
     images_path: &Path,
     labels_path: &Path,
     shape: ImageShape,
     classes: usize,
+    most: usize,
 ) -> Result<(Idx, Idx)> {
-    let images = idx::read(images_path, &[shape.height, shape.width])?;
-    let labels = idx::read(labels_path, &[])?;
+    let images = idx::read_at_most(images_path, &[shape.height, shape.width], most)?;
+    let labels = idx::read_at_most(labels_path, &[], most)?;
     if images.dims[0] != labels.dims[0] {
         let (images_path, labels_path) = (images_path.to_path_buf(), labels_path.to_path_buf());
         return Err(Error::Count {

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use waxwork_data::Error;
-use waxwork_data::idx::{from_bytes, read};
+use waxwork_data::idx::{from_bytes, read, read_at_most};
 
 fn file(dims: &[u32], body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0, 0, 8, dims.len() as u8];
@@ -85,6 +85,12 @@ fn lying_headers_cost_no_memory() {
     // A gzip bomb: the header promises four bytes, sixty-four megabytes follow; reading stops after one.
     let bomb = gzip(&file(&[4], &vec![0; 64 << 20]));
     assert!(message(&bomb, &[]).contains("found more"));
+    // An honest one: it is all there, but not what was asked for.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("labels.gz");
+    fs::write(&path, gzip(&file(&[64 << 20], &vec![0; 64 << 20]))).unwrap();
+    let error = read_at_most(&path, &[], 60_000).unwrap_err().to_string();
+    assert!(error.contains("at most 60000 items, found 67108864"), "{error}");
 }
 
 proptest! {
