@@ -71,7 +71,7 @@ impl Likelihood {
                 });
             }
             LikelihoodConfig::Gaussian { scale, learned: true } => {
-                Some(scope.weight("log_scale", 1, Init::Constant(scale.ln()))?)
+                Some(scope.weight("log_scale", 1, Init::Constant(libm::log(scale)))?)
             }
             _ => None,
         };
@@ -107,7 +107,7 @@ impl Likelihood {
                 Ok((constant - kernels::bce_with_logits_sum(output, targets)?)?)
             }
             LikelihoodConfig::Gaussian { scale, .. } => {
-                let fixed = || Tensor::new(&[scale.ln()], output.device())?.to_dtype(output.dtype());
+                let fixed = || Tensor::new(&[libm::log(scale)], output.device())?.to_dtype(output.dtype());
                 let log_scale = self.log_scale.clone().map_or_else(fixed, Ok)?.reshape((1, 1, 1, 1))?;
                 Ok(loss::gaussian_nll_sum(targets, &self.mean(output)?, &log_scale)?.neg()?)
             }

@@ -5,6 +5,7 @@ use candle_core::{D, DType, Tensor};
 
 use crate::Result;
 pub use crate::kernels::{bce_with_logits_sum, gaussian_kl, softplus};
+use crate::kernels::{exp, log};
 
 /// ln(2π).
 pub const LN_TWO_PI: f64 = 1.837_877_066_409_345_5;
@@ -16,14 +17,14 @@ pub fn sum_per_sample(x: &Tensor) -> Result<Tensor> {
 
 /// −log N(x; mean, exp(log_scale)²) summed over each sample. `log_scale` broadcasts against `x`.
 pub fn gaussian_nll_sum(x: &Tensor, mean: &Tensor, log_scale: &Tensor) -> Result<Tensor> {
-    let standardised = (x - mean)?.broadcast_mul(&log_scale.neg()?.exp()?)?;
+    let standardised = (x - mean)?.broadcast_mul(&exp(&log_scale.neg()?)?)?;
     let nll = standardised.sqr()?.affine(0.5, 0.5 * LN_TWO_PI)?.broadcast_add(log_scale)?;
     sum_per_sample(&nll)
 }
 
 /// log N(x; mean, exp(log_var)) summed over each sample.
 pub fn gaussian_log_density(x: &Tensor, mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
-    let squares = (x - mean)?.sqr()?.mul(&log_var.neg()?.exp()?)?;
+    let squares = (x - mean)?.sqr()?.mul(&exp(&log_var.neg()?)?)?;
     sum_per_sample(&(squares + log_var)?.affine(-0.5, -0.5 * LN_TWO_PI)?)
 }
 
@@ -42,8 +43,8 @@ pub fn continuous_bernoulli_log_constant(logits: &Tensor) -> Result<Tensor> {
     // Each branch sees only values of its own side, so that the other side's cannot spoil the gradient.
     let edge = magnitude.ones_like()?.affine(NEAR, 0.0)?;
     let far = near.where_cond(&edge, &magnitude)?;
-    let decay = far.neg()?.exp()?;
-    let closed = ((far.log()? - decay.affine(-1.0, 1.0)?.log()?)? + decay.affine(1.0, 1.0)?.log()?)?;
+    let decay = exp(&far.neg()?)?;
+    let closed = ((log(&far)? - log(&decay.affine(-1.0, 1.0)?)?)? + log(&decay.affine(1.0, 1.0)?)?)?;
     let square = near.where_cond(&magnitude, &edge)?.sqr()?;
     let series = square.affine(31.0 / 90720.0, -7.0 / 1440.0)?.mul(&square)?.affine(1.0, 1.0 / 12.0)?;
     let series = series.mul(&square)?.affine(1.0, std::f64::consts::LN_2)?;
@@ -53,14 +54,14 @@ pub fn continuous_bernoulli_log_constant(logits: &Tensor) -> Result<Tensor> {
 /// log Σ exp over the last dimension, safe for large magnitudes: `(…, K)` → `(…)`.
 pub fn log_sum_exp(x: &Tensor) -> Result<Tensor> {
     let peak = x.max_keepdim(D::Minus1)?.detach();
-    let sum = x.broadcast_sub(&peak)?.exp()?.sum(D::Minus1)?;
-    Ok((sum.log()? + peak.squeeze(D::Minus1)?)?)
+    let sum = exp(&x.broadcast_sub(&peak)?)?.sum(D::Minus1)?;
+    Ok((log(&sum)? + peak.squeeze(D::Minus1)?)?)
 }
 
 /// log of the mean of exp over the last dimension: `(…, K)` → `(…)`.
 pub fn log_mean_exp(x: &Tensor) -> Result<Tensor> {
     let k = x.dim(D::Minus1)?;
-    Ok(log_sum_exp(x)?.affine(1.0, -(k as f64).ln())?)
+    Ok(log_sum_exp(x)?.affine(1.0, -libm::log(k as f64))?)
 }
 
 /// −log softmax(logits) at the label: logits `(N, K)` and one-hot labels `(N, K)` → `(N)`.

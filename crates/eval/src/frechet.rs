@@ -70,7 +70,7 @@ fn square_root(matrix: &[f64], d: usize) -> Result<Vec<f64>> {
     let eigen = faer_matrix(matrix, d).self_adjoint_eigen(Side::Lower).map_err(|_| Error::Eigenvalues)?;
     let (vectors, values) = (eigen.U(), eigen.S().column_vector());
     let scaled = |power: f64| -> Vec<f64> {
-        let at = |i: usize| vectors[(i / d, i % d)] * values[i % d].max(0.0).powf(power);
+        let at = |i: usize| vectors[(i / d, i % d)] * libm::pow(values[i % d].max(0.0), power);
         (0..d * d).map(at).collect()
     };
     // (U λ^¼)(U λ^¼)ᵀ.

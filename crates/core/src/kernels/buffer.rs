@@ -173,8 +173,18 @@ fn part<T>(x: &[T], index: usize, len: usize) -> &[T] {
 /// Runs `f` compiled for the best instruction set of this CPU. `f` must inline: `#[inline(always)]`.
 #[inline(always)]
 pub(super) fn simd<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+    arch().dispatch(f)
 }
+
+/// The best instruction set of this CPU.
+#[cfg(not(test))]
+#[inline(always)]
+pub(super) fn arch() -> pulp::Arch {
+    pulp::Arch::new()
+}
+
+#[cfg(test)]
+pub(super) use super::tests::arch;
 
 /// Elements that a sum adds up side by side, so that it vectorises without changing its order between CPUs.
 const LANES: usize = 16;

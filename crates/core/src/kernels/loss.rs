@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Shape, Te
 use rayon::prelude::*;
 
 use super::buffer::{CHUNK, by_dtype, elements, map1, map2, map2_rows, map3, simd, slice, sum2, tensor};
+use super::exponential::{exp, log};
 use super::real::Real;
 use crate::{Error, Result};
 
@@ -34,7 +35,7 @@ pub fn gaussian_kl(mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
     if mean.device().is_cpu() {
         return Ok(mean.contiguous()?.apply_op2(&log_var.contiguous()?, GaussianKl)?);
     }
-    Ok((((mean.sqr()? + log_var.exp()?)? - log_var)?.affine(0.5, -0.5))?)
+    Ok((((mean.sqr()? + exp(log_var)?)? - log_var)?.affine(0.5, -0.5))?)
 }
 
 /// z = μ + exp(½ log σ²) · ε: mean, log_var and noise of one shape → that shape. Differentiable in all three.
@@ -45,7 +46,7 @@ pub fn reparameterize(mean: &Tensor, log_var: &Tensor, noise: &Tensor) -> Result
         let (log_var, noise) = (log_var.contiguous()?, noise.contiguous()?);
         return Ok(mean.contiguous()?.apply_op3(&log_var, &noise, Reparameterize)?);
     }
-    Ok((mean + ((log_var * 0.5)?.exp()? * noise)?)?)
+    Ok((mean + (exp(&(log_var * 0.5)?)? * noise)?)?)
 }
 
 /// log(1 + exp(x)) per element, without overflow.
@@ -58,7 +59,7 @@ pub fn softplus(x: &Tensor) -> Result<Tensor> {
 
 /// log(1 + exp(−|x|)) from candle's operations.
 fn log1p_exp_neg_abs(x: &Tensor) -> Result<Tensor> {
-    Ok((x.abs()?.neg()?.exp()? + 1.0)?.log()?)
+    log(&(exp(&x.abs()?.neg()?)? + 1.0)?)
 }
 
 fn same_shape(what: &'static str, reference: &Tensor, other: &Tensor) -> Result<()> {

@@ -30,6 +30,8 @@ pub(super) trait Real: WithDType + std::iter::Sum + std::ops::Neg<Output = Self>
     /// `self · a + b`, rounded once.
     fn fma(self, a: Self, b: Self) -> Self;
     fn exp(self) -> Self;
+    /// −∞ at 0, NaN below.
+    fn log(self) -> Self;
     fn tanh(self) -> Self;
     fn sqrt(self) -> Self;
     fn abs(self) -> Self;
@@ -112,6 +114,36 @@ impl Real for f32 {
         let half = n >> 1;
         let rest = n.wrapping_sub(half);
         p * power_of_two(half) * power_of_two(rest)
+    }
+
+    /// log, within 1 unit in the last place (coefficients of Cephes' `logf`).
+    #[inline(always)]
+    fn log(self) -> Self {
+        // x = 2ⁿ m with m in [√½, √2); subnormals are scaled into reach of that first.
+        let subnormal = self < f32::MIN_POSITIVE;
+        let x = if subnormal { self * 8_388_608.0 } else { self };
+        let bits = x.to_bits();
+        let n = (bits.wrapping_sub(std::f32::consts::FRAC_1_SQRT_2.to_bits()) as i32) >> 23;
+        let m = f32::from_bits(bits.wrapping_sub((n << 23) as u32));
+        let n = n as f32 - if subnormal { 23.0 } else { 0.0 };
+        let r = m - 1.0;
+        let z = r * r;
+        let p = 7.037_683_6e-2_f32;
+        let p = p.mul_add(r, -1.151_461e-1);
+        let p = p.mul_add(r, 1.167_699_9e-1);
+        let p = p.mul_add(r, -1.242_014_1e-1);
+        let p = p.mul_add(r, 1.424_932_3e-1);
+        let p = p.mul_add(r, -1.666_805_8e-1);
+        let p = p.mul_add(r, 2.000_071_5e-1);
+        let p = p.mul_add(r, -2.499_999_4e-1);
+        let p = p.mul_add(r, 3.333_333e-1);
+        let y = n.mul_add(-2.121_944_4e-4, p * r * z);
+        let y = z.mul_add(-0.5, y);
+        let y = n.mul_add(0.693_359_4, r + y);
+        // Comparisons with NaN are false.
+        let y = if self < f32::INFINITY { y } else { self };
+        let y = if self > 0.0 { y } else { f32::NAN };
+        if self == 0.0 { f32::NEG_INFINITY } else { y }
     }
 
     /// tanh (Cephes' `tanhf`): a polynomial near 0, where 1 − tanh would cancel, and exp elsewhere.
@@ -198,6 +230,11 @@ impl Real for f64 {
     }
 
     #[inline(always)]
+    fn log(self) -> Self {
+        libm::log(self)
+    }
+
+    #[inline(always)]
     fn tanh(self) -> Self {
         libm::tanh(self)
     }
@@ -255,6 +292,7 @@ mod tests {
     #[test]
     fn functions_are_accurate_over_all_of_f32() {
         assert!(worst_ulp(Real::exp, libm::exp, |_| true) < 1.5);
+        assert!(worst_ulp(Real::log, libm::log, |_| true) < 1.5);
         assert!(worst_ulp(Real::tanh, libm::tanh, |_| true) < 2.0);
         assert!(
             worst_ulp(Real::sigmoid, |x| 1.0 / (1.0 + libm::exp(-x)), |x| x.is_nan() || x >= -87.0) < 3.0
@@ -271,8 +309,8 @@ mod tests {
 
     #[test]
     fn nan_stays_nan() {
-        for f in
-            [Real::exp, Real::tanh, Real::sigmoid, Real::softplus, Real::log1p_unit] as [fn(f32) -> f32; 5]
+        for f in [Real::exp, Real::log, Real::tanh, Real::sigmoid, Real::softplus, Real::log1p_unit]
+            as [fn(f32) -> f32; 6]
         {
             assert!(f(f32::NAN).is_nan());
         }
@@ -286,7 +324,9 @@ mod tests {
         fn all(inputs: &[f32]) -> Vec<u32> {
             inputs
                 .iter()
-                .flat_map(|&x| [Real::exp(x), Real::tanh(x), Real::sigmoid(x), Real::softplus(x)])
+                .flat_map(|&x| {
+                    [Real::exp(x), Real::log(x), Real::tanh(x), Real::sigmoid(x), Real::softplus(x)]
+                })
                 .map(|y: f32| if y.is_nan() { f32::NAN.to_bits() } else { y.to_bits() })
                 .collect()
         }

@@ -137,7 +137,8 @@ impl Variational {
             return kernels::gaussian_kl(mean, log_var);
         };
         let prior = prior.forward(labels)?;
-        let distance = ((mean - &prior.mean)?.sqr()? + log_var.exp()?)?.mul(&prior.log_var.neg()?.exp()?)?;
+        let distance = ((mean - &prior.mean)?.sqr()? + kernels::exp(log_var)?)?
+            .mul(&kernels::exp(&prior.log_var.neg()?)?)?;
         Ok(((distance + &prior.log_var)? - log_var)?.affine(0.5, -0.5)?)
     }
 

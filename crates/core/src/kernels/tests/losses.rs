@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 
 use super::{assert_close, check, flat, random};
-use crate::kernels::{bce_with_logits_sum, gaussian_kl, reparameterize, softplus};
+use crate::kernels::{bce_with_logits_sum, exp, gaussian_kl, log, reparameterize, softplus};
 
 fn shape(dims: usize, n: usize, a: usize, b: usize) -> Vec<usize> {
     [n, a, b][..dims].to_vec()
@@ -42,7 +42,15 @@ proptest! {
 
         let want: Vec<f64> = m.iter().map(|x| (1.0 + (6.0 * x).exp()).ln()).collect();
         assert_close("softplus", &flat(&softplus(&(&x * 6.0).unwrap()).unwrap()), &want, 1e-12);
-        check(&|t| softplus(&t[0]), &[x]);
+        check(&|t| softplus(&t[0]), std::slice::from_ref(&x));
+
+        let want: Vec<f64> = m.iter().map(|x| (4.0 * x).exp()).collect();
+        assert_close("exp", &flat(&exp(&(&x * 4.0).unwrap()).unwrap()), &want, 1e-12);
+        let positive = x.affine(0.4, 0.5).unwrap();
+        let want: Vec<f64> = flat(&positive).iter().map(|x| x.ln()).collect();
+        assert_close("log", &flat(&log(&positive).unwrap()), &want, 1e-12);
+        check(&|t| exp(&t[0]), &[x]);
+        check(&|t| log(&t[0]), &[positive]);
     }
 }
 

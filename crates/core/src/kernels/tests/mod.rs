@@ -1,7 +1,8 @@
 //! Tests of the kernels: what they share, and one file a kind of kernel.
 //!
 //! Every kernel goes through [`check`]: gradients against central finite differences in f64, the f32 path against the
-//! f64 one, inputs that are not contiguous, and the same bits from pools of 1, 2, 3 and 8 threads. Values come from
+//! f64 one, inputs that are not contiguous, and the same bits from pools of 1, 2, 3 and 8 threads and from every instruction
+//! set that this machine has. Values come from
 //! plain f64 references in the files of the kernels.
 
 mod convolutions;
@@ -10,6 +11,8 @@ mod norms;
 mod optimiser;
 mod products;
 mod resamplings;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -52,6 +55,41 @@ pub(super) fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64
     let scale = want.iter().fold(1.0f64, |scale, x| scale.max(x.abs()));
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         assert!((got - want).abs() <= tolerance * scale, "{what}: element {i} is {got}, not {want}");
+    }
+}
+
+/// Which of [`instruction_sets`] the kernels use, counted from 1; 0: the best. A static, since they run on other threads
+/// too; a test beside this one that sees the change gets the same bits, or should fail.
+static FORCED: AtomicUsize = AtomicUsize::new(0);
+
+/// What stands for `pulp::Arch::new` in tests.
+pub(super) fn arch() -> pulp::Arch {
+    match FORCED.load(Ordering::Relaxed) {
+        0 => pulp::Arch::new(),
+        place => instruction_sets()[place - 1],
+    }
+}
+
+/// The instruction sets that this machine has and kernels are compiled for.
+fn instruction_sets() -> Vec<pulp::Arch> {
+    let mut all = vec![pulp::Arch::Scalar];
+    #[cfg(target_arch = "x86_64")]
+    {
+        all.extend(pulp::x86::V3::try_new().map(pulp::Arch::V3));
+        all.extend(pulp::x86::V4::try_new().map(pulp::Arch::V4));
+    }
+    all.push(pulp::Arch::new());
+    all
+}
+
+/// Asserts that `run` gives the same with every instruction set.
+pub(super) fn on_every_instruction_set<R: PartialEq>(run: impl Fn() -> R) {
+    let want = run();
+    for (place, name) in instruction_sets().iter().enumerate() {
+        FORCED.store(place + 1, Ordering::Relaxed);
+        let same = run() == want;
+        FORCED.store(0, Ordering::Relaxed);
+        assert!(same, "{name:?} gives other bits");
     }
 }
 
@@ -139,4 +177,5 @@ pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
         let got = pool.install(|| all(run(f, &single, Tensor::clone)));
         assert!(got == want, "{threads} threads give other bits");
     }
+    on_every_instruction_set(|| all(run(f, &single, Tensor::clone)));
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{assert_close, bits, flat, random};
+use super::{assert_close, bits, flat, on_every_instruction_set, random};
 use crate::kernels::{AdamStep, adam_step, sum_squares};
 
 const STEP: AdamStep =
@@ -39,7 +39,7 @@ fn steps_follow_the_formula_in_f32_and_f64() {
 }
 
 #[test]
-fn threads_and_ema_do_not_change_the_bits() {
+fn threads_instruction_sets_and_ema_do_not_change_the_bits() {
     let cast = |seed| random(seed, &[3, 50_000]).to_dtype(DType::F32).unwrap();
     let run = |threads, with_ema| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -53,6 +53,7 @@ fn threads_and_ema_do_not_change_the_bits() {
     };
     let want = run(1, false);
     assert!([2, 3, 8].into_iter().all(|threads| run(threads, true) == want));
+    on_every_instruction_set(|| run(2, true));
 }
 
 #[test]
