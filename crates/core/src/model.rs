@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 use crate::params::{ParamGroup, ParamSet};
 use crate::rng::Stream;
 use crate::step::StepContext;
+use crate::store::checked_len;
 use crate::{Error, Result};
 
 /// Channels, height and width of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Sides")]
 pub struct ImageShape {
     /// 1 for grey, 3 for RGB.
     pub channels: usize,
@@ -18,6 +20,29 @@ pub struct ImageShape {
     /// Columns.
     pub width: usize,
 }
+
+/// [`ImageShape`] as it is written, before anything is known of it.
+#[derive(Deserialize)]
+struct Sides {
+    channels: usize,
+    height: usize,
+    width: usize,
+}
+
+impl TryFrom<Sides> for ImageShape {
+    type Error = String;
+
+    /// Nothing multiplies the sides of an image and looks whether that overflows: here is where they come in.
+    fn try_from(Sides { channels, height, width }: Sides) -> Result<Self, String> {
+        match checked_len(&[channels, height, width]) {
+            Some(1..=MOST_PIXELS) => Ok(Self { channels, height, width }),
+            _ => Err(format!("there are no images of {channels}×{height}×{width}")),
+        }
+    }
+}
+
+/// Values of an image that is read from a file, at most.
+const MOST_PIXELS: usize = 1 << 30;
 
 impl ImageShape {
     /// `channels` × `height` × `width`.

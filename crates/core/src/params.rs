@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Shape, Tensor, Var};
 
 use crate::rng::Stream;
+use crate::store::checked_len;
 use crate::{Error, Result};
 
 /// How a weight starts.
@@ -50,6 +51,10 @@ enum Origin {
     /// Tensors must be here; what nobody asks for is an error.
     Stored(BTreeMap<String, Var>),
 }
+
+/// Values of a whole fresh network at most: 4 GiB of f32, and the optimiser's moments are twice that again. A slip in a recipe
+/// should not end with the system killing whatever is the largest.
+const MOST_VALUES: usize = 1 << 30;
 
 /// Every tensor of a model, in name order. Cloning is shallow: clones share storage.
 #[derive(Clone, Debug)]
@@ -148,6 +153,11 @@ impl ParamSet {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry.kind, &entry.var))
     }
 
+    fn has_room_for(&self, shape: &Shape) -> bool {
+        let there: usize = self.entries.values().map(|entry| entry.var.elem_count()).sum();
+        checked_len(shape.dims()).is_some_and(|more| more <= MOST_VALUES.saturating_sub(there))
+    }
+
     /// The variable called `name`.
     pub fn get(&self, name: &str) -> Option<&Var> {
         self.entries.get(name).map(|entry| &entry.var)
@@ -224,6 +234,11 @@ impl Scope<'_> {
         if self.set.entries.contains_key(&name) {
             return Err(Error::DuplicateParameter { name });
         }
+        if matches!(self.set.origin, Origin::Fresh { .. }) && !self.set.has_room_for(shape) {
+            let reason =
+                format!("with `{name}` of shape {shape:?} it would have over 2^30 values; make it smaller");
+            return Err(Error::Config { key: "model".into(), reason });
+        }
         let var = match &mut self.set.origin {
             Origin::Fresh { seed } => initial(*seed, &name, shape, init, &self.set.device, self.set.dtype)?,
             Origin::Stored(vars) => {
@@ -293,6 +308,16 @@ mod tests {
         assert!(values(&one, "a.weight").iter().all(|v| v.abs() <= 0.5));
         assert_eq!(one.weight_count(), 24);
         assert_eq!(one.group("all", "").params, ["a.weight", "b.weight"]);
+    }
+
+    #[test]
+    fn a_network_that_fits_no_memory_is_refused_before_it_is_made() {
+        for side in [1 << 16, 1 << 32, usize::MAX / 2] {
+            let mut set = ParamSet::fresh(3, &Device::Cpu);
+            build(&mut set, false).unwrap();
+            let error = set.root().weight("large", (side, side), Init::Constant(0.0)).unwrap_err();
+            assert!(matches!(&error, Error::Config { reason, .. } if reason.contains("large")), "{error}");
+        }
     }
 
     #[test]

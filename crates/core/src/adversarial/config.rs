@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AdversarialLoss, Augmentation, Penalty};
 use crate::layers::WeightInit;
+use crate::nets::{TOO_WIDE, WIDEST};
 use crate::{Error, Result};
 
 /// A GAN's networks and its game.
@@ -162,15 +163,15 @@ impl GanConfig {
         if self.latent_dim == 0 {
             return fail("latent_dim", "must be at least 1");
         }
-        let widths = match &self.generator {
+        let generator = match &self.generator {
             GeneratorNetwork::Mlp { hidden } => hidden.clone(),
             GeneratorNetwork::Dcgan { channels } => channels.clone(),
             GeneratorNetwork::Residual { channels, blocks } => vec![*channels, *blocks],
         };
-        if widths.is_empty() || widths.contains(&0) {
+        if generator.is_empty() || generator.contains(&0) {
             return fail("generator", "needs at least one layer, and none of width 0");
         }
-        let widths = match &self.discriminator {
+        let discriminator = match &self.discriminator {
             DiscriminatorNetwork::Mlp { hidden, .. } => hidden.clone(),
             DiscriminatorNetwork::Dcgan { channels, .. } => channels.clone(),
             DiscriminatorNetwork::Residual { channels, blocks, .. } if *blocks >= RESIDUAL_HALVINGS => {
@@ -180,8 +181,11 @@ impl GanConfig {
                 return fail("discriminator.blocks", "needs at least the two that halve");
             }
         };
-        if widths.is_empty() || widths.contains(&0) {
+        if discriminator.is_empty() || discriminator.contains(&0) {
             return fail("discriminator", "needs at least one layer, and none of width 0");
+        }
+        if generator.iter().chain(&discriminator).chain([&self.latent_dim]).any(|width| *width > WIDEST) {
+            return fail("generator", TOO_WIDE);
         }
         let batch_norm = self.discriminator.norm() == DiscriminatorNorm::Batch;
         if batch_norm && !matches!(self.discriminator, DiscriminatorNetwork::Dcgan { .. }) {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernels::Activation;
 use crate::layers::WeightInit;
 use crate::likelihood::LikelihoodConfig;
-use crate::nets::Style;
+use crate::nets::{Style, TOO_WIDE, WIDEST};
 use crate::{Error, Result};
 
 /// A VAE's networks, its observation model and its objective.
@@ -118,6 +118,10 @@ impl VaeConfig {
         };
         if widths.contains(&0) {
             return fail("network", "a layer of width 0 carries nothing");
+        }
+        let hidden = if let Network::Conv { hidden, .. } = &self.network { *hidden } else { 0 };
+        if widths.iter().chain([&hidden, &self.latent_dim]).any(|width| *width > WIDEST) {
+            return fail("network", TOO_WIDE);
         }
         if !(self.beta >= 0.0 && self.beta.is_finite()) {
             return fail("beta", "must be a finite number, not negative");
