@@ -172,6 +172,8 @@ fn nearest_of_expected(message: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -214,5 +216,19 @@ mod tests {
         assert!(message(&["description.x=1"]).contains("not a table"));
         let unknown = Recipe::named("vae-digit", &[]).unwrap_err().to_string();
         assert!(unknown.contains("did you mean `vae-digits`"), "{unknown}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_and_no_setting_panics(text: String, key in "[a-z._]{0,20}", value: String, place: prop::sample::Index) {
+            _ = Recipe::parse(&text, "x", &[]);
+            let (_, good) = crate::embedded::RECIPES[place.index(crate::embedded::RECIPES.len())];
+            for settings in [vec![format!("{key}={value}")], vec![value.clone()], vec![format!("train.{key}={value}")]] {
+                _ = Recipe::parse(good, "x", &settings);
+            }
+            let cut = (0..=place.index(good.len())).rev().find(|&at| good.is_char_boundary(at)).unwrap_or(0);
+            _ = Recipe::parse(&good[..cut], "x", &[]);
+            _ = Recipe::parse(&format!("{}{text}{}", &good[..cut], &good[cut..]), "x", &[]);
+        }
     }
 }
