@@ -5,6 +5,7 @@ mod build;
 mod ci;
 mod datasets;
 mod evaluate;
+mod fuzz;
 mod nearest;
 mod process;
 mod repro;
@@ -50,6 +51,7 @@ const COMMANDS: &[Command] = &[
         run: tidy::run,
     },
     Command { name: "repro", summary: "train twice and compare bytes", help: repro::HELP, run: repro::run },
+    Command { name: "fuzz", summary: "fuzz the readers of files", help: fuzz::HELP, run: fuzz::run },
     Command { name: "bench", summary: "time training against PyTorch", help: bench::HELP, run: bench::run },
     Command { name: "ci", summary: "everything that CI checks", help: ci::HELP, run: ci::run },
 ];

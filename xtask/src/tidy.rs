@@ -73,8 +73,8 @@ fn collect(root: &Path, folder: &str, files: &mut Vec<File>) -> Result<()> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = format!("{folder}{name}");
         let kind = entry.file_type().with_context(|| format!("failed to look at {path}"))?;
-        let skipped =
-            ["target", "runs"].contains(&name.as_str()) || name.starts_with('.') && name != ".github";
+        let skipped = ["target", "runs", "corpus", "artifacts"].contains(&name.as_str())
+            || name.starts_with('.') && name != ".github";
         if kind.is_dir() && !skipped {
             collect(root, &format!("{path}/"), files)?;
         } else if kind.is_file()
