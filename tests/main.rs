@@ -10,6 +10,8 @@ mod data;
 mod doctor;
 mod families;
 mod faults;
+mod hostile;
+mod machines;
 mod resume;
 mod sample;
 mod train;

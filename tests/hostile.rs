@@ -1,0 +1,98 @@
+//! Files that were cut, flipped or forged: one clear line, whatever they are read for.
+
+use std::fs;
+use std::path::Path;
+
+use crate::util::{small, waxwork};
+
+/// It worked, or failed with one clear line; it did not panic, and nothing killed it.
+#[track_caller]
+fn stays_calm(what: &str, arguments: &[&str]) {
+    let call = waxwork(arguments);
+    if call.code == Some(0) {
+        return;
+    }
+    assert!(matches!(call.code, Some(1 | 2)), "{what}: {:?}: {}", call.code, call.stderr);
+    call.refused(&[]);
+}
+
+/// Cut and flipped at places all over it.
+fn damaged(whole: &[u8]) -> Vec<Vec<u8>> {
+    let place = |part: usize| part * whole.len() / 7;
+    let cut = (0..7).map(|part| whole[..place(part)].to_vec());
+    let flip = |part: usize| {
+        let mut bytes = whole.to_vec();
+        bytes[place(part)] ^= 1 << (part % 8);
+        bytes
+    };
+    cut.chain((0..7).map(flip)).collect()
+}
+
+#[test]
+fn damaged_run_folders_are_one_line_or_still_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    waxwork(&small(&run, &["--set", "model.network={kind=\"mlp\",hidden=[4]}"])).good();
+    let (run, out) = (run.to_str().unwrap(), folder.path().join("out.npy"));
+    let out = out.to_str().unwrap();
+    waxwork(&["evaluate", run, "-n", "8", "--samples", "0"]).good();
+    let sample = ["sample", run, "-n", "2", "--out", out];
+    let compare = ["compare", run];
+    let list = ["runs", "list", folder.path().to_str().unwrap()];
+    for (name, readers) in [
+        ("recipe.toml", &[&sample[..], &list]),
+        ("run.json", &[&sample[..], &list]),
+        ("model.safetensors", &[&sample[..], &compare]),
+        ("timing.jsonl", &[&compare[..], &list]),
+        ("metrics.json", &[&compare[..], &list]),
+    ] {
+        let path = Path::new(run).join(name);
+        let whole = fs::read(&path).unwrap();
+        for bytes in damaged(&whole) {
+            fs::write(&path, bytes).unwrap();
+            for reader in readers {
+                stays_calm(name, reader);
+            }
+        }
+        fs::write(&path, whole).unwrap();
+    }
+    // Forged rather than damaged: well-formed, and of absurd size.
+    let info = Path::new(run).join("run.json");
+    let whole = fs::read_to_string(&info).unwrap();
+    for (from, to) in [
+        ("\"height\": 28", "\"height\": 4611686018427387904"),
+        ("\"channels\": 1", "\"channels\": 0"),
+        ("\"latent_dim\": 10", "\"latent_dim\": 18446744073709551615"),
+        ("\"classes\": 0", "\"classes\": 18446744073709551615"),
+    ] {
+        assert!(whole.contains(from), "{from} is not in {whole}");
+        fs::write(&info, whole.replace(from, to)).unwrap();
+        stays_calm(to, &sample);
+    }
+    fs::write(&info, whole).unwrap();
+    waxwork(&sample).good();
+    waxwork(&compare).good();
+}
+
+#[test]
+fn recipes_that_ask_for_more_than_there_is_are_refused_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    for (recipe, setting) in [
+        ("vae-digits", "model.latent_dim=9000000000000000000"),
+        ("vae-digits", "model.latent_dim=1000000000000"),
+        ("vae-digits", "model.network={kind=\"mlp\",hidden=[16000000,16000000]}"),
+        ("gan-digits", "model.latent_dim=4000000000"),
+        ("gan-digits", "model.generator={kind=\"mlp\",hidden=[4000000000]}"),
+        ("cgan-digits", "model.discriminator={kind=\"dcgan\",channels=[10000000,10000000]}"),
+        ("gan-digits", "model.generator={kind=\"residual\",channels=8,blocks=9000000000000000000}"),
+        ("vae-digits", "train.batch_size=9000000000000000000"),
+        ("vae-digits", "data.limit=0"),
+        ("vae-digits", "data.validation=9000000000000000000"),
+    ] {
+        let out = run.to_str().unwrap();
+        waxwork(&["train", recipe, "-q", "--steps", "1", "--set", setting, "--out", out])
+            .refused(&["invalid"]);
+        assert!(!run.exists(), "{setting}");
+    }
+}

@@ -1,0 +1,36 @@
+//! The same bytes on another machine: one with AVX2 and nothing newer, with the caches of another maker, as QEMU's
+//! user-mode emulation plays it. Skipped where `qemu-x86_64` (Debian's `qemu-user`) is not installed.
+
+use std::process::Command;
+
+use crate::util::{command, deterministic_files, finished, small_of};
+
+/// Emulation takes some ten times the processor's own time.
+const TINY: [&str; 4] = ["--set", "train.batch_size=4", "--set", "data.limit=16"];
+
+#[test]
+fn a_machine_with_avx2_alone_gives_the_same_bytes() {
+    let emulator = Command::new("qemu-x86_64").arg("--version").output();
+    if !cfg!(target_arch = "x86_64") || emulator.is_err() {
+        println!("skipped: there is no qemu-x86_64 here, or this is no x86-64 machine");
+        return;
+    }
+    for recipe in ["vae-digits", "cgan-digits"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+        let train = command(&small_of(recipe, &here, &TINY));
+        finished(&{ train }.output().unwrap()).good();
+
+        let train = command(&small_of(recipe, &there, &TINY));
+        let mut emulated = Command::new("qemu-x86_64");
+        emulated.args(["-cpu", "Haswell"]).arg(train.get_program()).args(train.get_args());
+        for (name, value) in train.get_envs() {
+            match value {
+                Some(value) => emulated.env(name, value),
+                None => emulated.env_remove(name),
+            };
+        }
+        finished(&emulated.output().unwrap()).good();
+        assert_eq!(deterministic_files(&here), deterministic_files(&there), "{recipe}");
+    }
+}
