@@ -1,11 +1,16 @@
-//! Disks that are full or cannot be written: one clear line, and nothing half-written.
+//! Disks that are full, cannot be written or lose what they held, and clocks that jump: one clear line, nothing half-written,
+//! and a run that goes on to the same bytes.
 
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
 use std::process::Command;
 
-use crate::util::{small, waxwork};
+use crate::faulty::{counts, under};
+use crate::kills::{arguments, assert_nothing_lost, assert_same, start_or_resume};
+use crate::util::{
+    command, deterministic_files, finished, last_checkpoint, resume, small, small_of_steps, unfinish, waxwork,
+};
 
 /// A small file system of its own, if this process may mount one.
 struct Tmpfs<'a>(&'a Path);
@@ -55,4 +60,213 @@ fn a_read_only_folder_is_named() {
     let Some(_disk) = Tmpfs::mount(folder.path(), "ro") else { return };
     let run = folder.path().join("run");
     waxwork(&small(&run, &[])).refused(&["run"]);
+}
+
+#[test]
+fn a_disk_that_fills_up_while_a_run_trains_costs_no_more_than_an_interval() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    let whole = whole.path().join("run");
+    let arguments = |run: &Path| small_of_steps(run, 60, &["--set", "train.checkpoint_every=3"]);
+    let Some(_disk) = Tmpfs::mount(folder.path(), "size=64m") else { return };
+    waxwork(&arguments(&whole)).good();
+    let (run, ballast) = (folder.path().join("run"), folder.path().join("ballast"));
+    let child = command(&arguments(&run)).stderr(std::process::Stdio::piped()).spawn();
+    let mut child = child.unwrap();
+    while std::fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default().lines().count() < 7 {
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before the disk was full");
+        std::thread::yield_now();
+    }
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    // Until the run ends: what it frees itself, it must not get back.
+    while child.try_wait().unwrap().is_none() {
+        _ = std::io::Write::write_all(&mut file, &[0; 1 << 16]);
+    }
+    finished(&child.wait_with_output().unwrap()).refused(&["run/", "No space left"]);
+    assert_nothing_lost(&run);
+    resume(&run).refused(&["/run"]);
+    // Its room is free once it is closed too.
+    drop(file);
+    std::fs::remove_file(ballast).unwrap();
+    resume(&run).good();
+    assert_same(&run, &whole);
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_told_and_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
+    waxwork(&arguments(&whole)).good();
+    // The signal is ignored, so that writing fails as it does on a full disk.
+    let script = "trap '' XFSZ; ulimit -f 200; exec \"$0\" \"$@\"";
+    let mut limited = Command::new("sh");
+    limited.args(["-c", script, env!("CARGO_BIN_EXE_waxwork")]).args(arguments(&run));
+    let call = finished(&limited.output().unwrap());
+    call.refused(&["params.safetensors", "too large"]);
+    assert!(!run.join("checkpoints/step-000003.tmp").exists());
+    resume(&run).good();
+    assert_same(&run, &whole);
+}
+
+#[test]
+fn a_run_on_a_disk_that_became_read_only_is_refused_and_goes_on_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    let whole = whole.path().join("run");
+    waxwork(&arguments(&whole)).good();
+    let Some(_disk) = Tmpfs::mount(folder.path(), "size=64m") else { return };
+    let run = folder.path().join("run");
+    waxwork(&[&arguments(&run)[..], &["--max-time".into(), "0".into()]].concat()).good();
+    let remount = |options: &str| {
+        let status = Command::new("mount").args(["-o", options]).arg(folder.path()).status();
+        assert!(status.unwrap().success(), "{options}");
+    };
+    remount("remount,ro");
+    resume(&run).refused(&["run.lock", "ead-only"]);
+    remount("remount,rw");
+    resume(&run).good();
+    assert_same(&run, &whole);
+}
+
+/// Every so many of a number of faults, or all where `WAXWORK_TEST_KILLS` asks for much.
+fn some_of(faults: u64, stride: usize) -> impl Iterator<Item = u64> {
+    (1..=faults).step_by(if std::env::var_os("WAXWORK_TEST_KILLS").is_some() { 1 } else { stride })
+}
+
+#[test]
+fn no_space_at_any_moment_is_one_clear_line_and_the_run_goes_on_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let Some(call) = under("none:0", command(&arguments(&whole))) else { return };
+    let (changes, _) = counts(&call.good());
+    for change in some_of(changes, 29) {
+        let run = folder.path().join(format!("run-{change}"));
+        let call = under(&format!("full:{change}"), command(&arguments(&run))).unwrap();
+        // Towards the end nothing that needs space may be left to do.
+        if call.code != Some(0) {
+            call.refused(&[folder.path().to_str().unwrap(), "No space left"]);
+        }
+        if run.exists() {
+            assert_nothing_lost(&run);
+        }
+        finished(&start_or_resume(&run).output().unwrap()).good();
+        assert_same(&run, &whole);
+        std::fs::remove_dir_all(&run).unwrap();
+    }
+}
+
+#[test]
+fn a_sync_that_fails_is_told_and_the_run_goes_on_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let Some(call) = under("none:0", command(&arguments(&whole))) else { return };
+    let (_, syncs) = counts(&call.good());
+    assert!(syncs > 20, "{syncs}");
+    for sync in some_of(syncs, 13) {
+        let run = folder.path().join(format!("run-{sync}"));
+        under(&format!("sync:{sync}"), command(&arguments(&run)))
+            .unwrap()
+            .refused(&[folder.path().to_str().unwrap(), "Input/output error"]);
+        if run.exists() {
+            assert_nothing_lost(&run);
+        }
+        finished(&start_or_resume(&run).output().unwrap()).good();
+        assert_same(&run, &whole);
+        std::fs::remove_dir_all(&run).unwrap();
+    }
+}
+
+#[test]
+fn clocks_that_jump_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
+    waxwork(&arguments(&whole)).good();
+    let mut noisy = arguments(&run);
+    noisy.retain(|argument| argument != "-q");
+    let Some(call) = under("clock:0", command(&noisy)) else { return };
+    let call = call.good();
+    assert!(call.stderr.contains("step 12/12"), "{}", call.stderr);
+    assert_same(&run, &whole);
+}
+
+#[test]
+fn every_file_of_a_checkpoint_can_be_torn_or_flipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
+    waxwork(&arguments(&whole)).good();
+    waxwork(&arguments(&run)).good();
+    let newest = last_checkpoint(&run);
+    let mut flips = waxwork_core::rng::Stream::new(0, "flip", 0).at(0);
+    for name in ["params.safetensors", "optimizers.safetensors", "state.json"] {
+        let file = newest.join(name);
+        let bytes = std::fs::read(&file).unwrap();
+        let mut damages = vec![None, Some(vec![]), Some(bytes[..bytes.len() / 2].to_vec())];
+        for _ in 0..2 {
+            let mut flipped = bytes.clone();
+            flipped[flips.below(bytes.len() as u32) as usize] ^= 1 << flips.below(8);
+            damages.push(Some(flipped));
+        }
+        damages.push(Some([&bytes[..], b"x"].concat()));
+        for damage in damages {
+            unfinish(&run);
+            match &damage {
+                None => std::fs::remove_file(&file).unwrap(),
+                Some(bytes) => std::fs::write(&file, bytes).unwrap(),
+            }
+            let call = resume(&run).good();
+            assert!(call.stderr.contains("passed over") && call.stderr.contains(name), "{}", call.stderr);
+            assert_same(&run, &whole);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_log_is_written_again_from_the_last_checkpoint_that_it_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
+    waxwork(&arguments(&whole)).good();
+    waxwork(&arguments(&run)).good();
+    let log = run.join("metrics.jsonl");
+    let text = std::fs::read_to_string(&log).unwrap();
+    // The newest checkpoints are those of steps 9 and 12.
+    let eleven = text.find("{\"step\":11,").unwrap();
+    let five = text.find("{\"step\":5,").unwrap();
+    for torn in [text[..eleven + 9].to_owned(), text.replacen("{\"step\":11,", "{\"step\":91,", 1)] {
+        unfinish(&run);
+        std::fs::write(&log, torn).unwrap();
+        let call = resume(&run).good();
+        assert!(call.stderr.contains("metrics.jsonl"), "{}", call.stderr);
+        assert_same(&run, &whole);
+    }
+    // Before the oldest checkpoint there is nothing to write it again from: the weights go on, and that is said.
+    unfinish(&run);
+    std::fs::write(&log, [&text[..five], &text[five + 1..]].concat()).unwrap();
+    let call = resume(&run).good();
+    assert!(call.stderr.contains("what is left of the log"), "{}", call.stderr);
+    let weights = |run: &Path| deterministic_files(run).remove(Path::new("params.safetensors"));
+    assert_eq!(weights(&run), weights(&whole));
+}
+
+#[test]
+fn damaged_results_are_made_again_and_damaged_settings_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
+    waxwork(&arguments(&whole)).good();
+    waxwork(&arguments(&run)).good();
+    let model = run.join("model.safetensors");
+    let bytes = std::fs::read(&model).unwrap();
+    std::fs::write(&model, &bytes[..bytes.len() - 1]).unwrap();
+    waxwork(&["sample", run.to_str().unwrap()]).refused(&["model.safetensors", "SHA-256"]);
+    let call = resume(&run).good();
+    assert!(call.stderr.contains("model.safetensors"), "{}", call.stderr);
+    std::fs::remove_file(run.join("README.md")).unwrap();
+    resume(&run).good();
+    assert_same(&run, &whole);
+    for (name, told) in [("run.json", "run.json"), ("recipe.toml", "run")] {
+        let file = run.join(name);
+        let text = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &text[..text.len() / 2]).unwrap();
+        resume(&run).refused(&[told]);
+        std::fs::write(&file, text).unwrap();
+    }
 }

@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use crate::util::{command, deterministic_files, finished, last_checkpoint, small, waxwork};
+use crate::util::{
+    command, deterministic_files, finished, last_checkpoint, resume, small, small_of_steps, unfinish, waxwork,
+};
 
 const OFTEN: [&str; 4] = ["--set", "train.checkpoint_every=2", "--set", "train.sample_every=2"];
-
-fn resume(run: &Path) -> crate::util::Call {
-    waxwork(&["train", "--resume", run.to_str().unwrap(), "-q"])
-}
 
 #[test]
 fn two_and_two_steps_are_four_to_the_bit() {
@@ -17,10 +15,8 @@ fn two_and_two_steps_are_four_to_the_bit() {
     waxwork(&small(&whole, &OFTEN)).good();
     waxwork(&small(&halves, &OFTEN)).good();
     // As a kill between the two checkpoints would leave it: no result, a torn log, status running.
-    std::fs::remove_file(halves.join("model.safetensors")).unwrap();
+    unfinish(&halves);
     std::fs::remove_dir_all(halves.join("checkpoints/step-000004")).unwrap();
-    let info = std::fs::read_to_string(halves.join("run.json")).unwrap();
-    std::fs::write(halves.join("run.json"), info.replace("\"finished\"", "\"running\"")).unwrap();
     let metrics = std::fs::read_to_string(halves.join("metrics.jsonl")).unwrap();
     std::fs::write(halves.join("metrics.jsonl"), &metrics[..metrics.len() - 7]).unwrap();
     resume(&halves).good();
@@ -45,13 +41,7 @@ fn a_time_limit_stops_with_a_checkpoint_and_the_rest_can_be_done_later() {
 fn a_signal_stops_with_a_checkpoint_at_whatever_step() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
-    let steps = ["--steps", "400", "--set", "train.checkpoint_every=400"];
-    let arguments = |run: &Path| {
-        let mut arguments = small(run, &steps[2..]);
-        let at = arguments.iter().position(|argument| argument == "--steps").unwrap();
-        arguments[at + 1] = steps[1].into();
-        arguments
-    };
+    let arguments = |run: &Path| small_of_steps(run, 400, &["--set", "train.checkpoint_every=400"]);
     waxwork(&arguments(&whole)).good();
     let mut child = command(&arguments(&stopped)).stderr(std::process::Stdio::piped()).spawn().unwrap();
     // The first line of the log says that the loop runs.
@@ -77,9 +67,7 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     let (whole, damaged) = (folder.path().join("whole"), folder.path().join("damaged"));
     waxwork(&small(&whole, &OFTEN)).good();
     waxwork(&small(&damaged, &[&OFTEN[..], &["--max-time", "1h"]].concat())).good();
-    std::fs::remove_file(damaged.join("model.safetensors")).unwrap();
-    let info = std::fs::read_to_string(damaged.join("run.json")).unwrap();
-    std::fs::write(damaged.join("run.json"), info.replace("\"finished\"", "\"running\"")).unwrap();
+    unfinish(&damaged);
     let params = last_checkpoint(&damaged).join("params.safetensors");
     let mut bytes = std::fs::read(&params).unwrap();
     let middle = bytes.len() / 2;
@@ -102,10 +90,106 @@ fn when_every_checkpoint_is_damaged_nothing_is_trained() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     waxwork(&small(&run, &["--max-time", "1h"])).good();
-    let info = std::fs::read_to_string(run.join("run.json")).unwrap();
-    std::fs::write(run.join("run.json"), info.replace("\"finished\"", "\"running\"")).unwrap();
+    unfinish(&run);
     let state = last_checkpoint(&run).join("state.json");
     let text = std::fs::read_to_string(&state).unwrap();
     std::fs::write(&state, text.replace("\"step\": 4", "\"step\": 3")).unwrap();
     resume(&run).refused(&["no whole checkpoint", "SHA-256"]);
+}
+
+/// A run that was stopped before its first step.
+fn stopped(run: &Path, more: &[&str]) {
+    waxwork(&small(run, &[&["--max-time", "0"], more].concat())).good();
+}
+
+#[test]
+fn another_recipe_or_data_set_is_refused_with_every_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    stopped(&run, &[]);
+    let resume =
+        |more: &[&str]| waxwork(&[&["train", "--resume", run.to_str().unwrap(), "-q"], more].concat());
+    let before = std::fs::read(run.join("run.json")).unwrap();
+    resume(&["--set", "model.latent_dim=7", "--steps", "9"]).refused(&[
+        "model.latent_dim is 7 and was 10",
+        "train.steps is 9 and was 4",
+        "--fork",
+    ]);
+    resume(&["vae-shapes"])
+        .refused(&["data.name is \"shapes\" and was \"digits\"", "train.batch_size is 64 and was 16"]);
+    // The generator's seed makes other images of the same number and shape.
+    resume(&["--set", "data.seed=1"]).refused(&["data.seed is 1 and was 0"]);
+    assert_eq!(std::fs::read(run.join("run.json")).unwrap(), before, "a refusal changes nothing");
+
+    let recipe = run.join("recipe.toml");
+    let text = std::fs::read_to_string(&recipe).unwrap();
+    std::fs::write(&recipe, text.replace("batch_size = 16", "batch_size = 8")).unwrap();
+    resume(&[]).refused(&["train.batch_size is 8 and was 16"]);
+    // Words about the recipe are no part of what is trained.
+    std::fs::write(&recipe, text.replace("description = \"", "description = \"My ")).unwrap();
+    resume(&[]).good();
+}
+
+#[test]
+fn a_data_set_whose_files_have_changed_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = folder.path().join("pictures");
+    waxwork(&["data", "show", "digits", "-n", "40", "--out", pictures.to_str().unwrap()]).good();
+    let run = folder.path().join("run");
+    let data = ["--data", "folder", "--data-dir", pictures.to_str().unwrap()];
+    let sizes =
+        ["--set", "data.validation=8", "--set", "data.limit=20", "--set", "data.folder={size=28, grey=true}"];
+    stopped(&run, &[&data[..], &sizes].concat());
+    let gone = pictures.join("000003.png");
+    std::fs::copy(pictures.join("000004.png"), &gone).unwrap();
+    resume(&run).refused(&["`folder`", "identity", "--fork"]);
+    // Where the files lie is no part of it.
+    let moved = folder.path().join("moved");
+    waxwork(&["data", "show", "digits", "-n", "40", "--out", moved.to_str().unwrap()]).good();
+    let arguments = ["train", "-q", "--resume", run.to_str().unwrap(), "--data-dir", moved.to_str().unwrap()];
+    waxwork(&arguments).good();
+}
+
+#[test]
+fn a_fork_begins_with_the_weights_of_another_run_and_is_a_run_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (source, fork) = (path("source"), path("fork"));
+    waxwork(&small(&source, &[])).good();
+    let arguments = |out: &Path, more: &[&str]| {
+        let base = ["train", "--fork", source.to_str().unwrap(), "-q", "--out", out.to_str().unwrap()];
+        waxwork(&[&base, more].concat())
+    };
+    let changed = ["--steps", "6", "--set", "optimizer.lr=1e-4", "--set", "train.checkpoint_every=3"];
+    arguments(&fork, &changed).good();
+    let weights = last_checkpoint(&source).join("params.safetensors");
+    assert_eq!(std::fs::read(fork.join("initial.safetensors")).unwrap(), std::fs::read(weights).unwrap());
+    let info: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(fork.join("run.json")).unwrap()).unwrap();
+    assert_eq!((&info["forked_from"]["step"], &info["steps"]), (&4.into(), &6.into()));
+
+    // Killed before its first checkpoint, it begins with the same weights again; the other run may be gone.
+    let broken = path("broken");
+    arguments(&broken, &[&changed[..], &["--max-time", "0"]].concat()).good();
+    std::fs::remove_dir_all(&source).unwrap();
+    resume(&broken).good();
+    assert_eq!(deterministic_files(&fork), deterministic_files(&broken));
+    let repeated = waxwork(&["repeat", fork.to_str().unwrap(), "-q"]).good();
+    assert!(repeated.stdout.contains("agree"), "{}", repeated.stdout);
+
+    // From other weights other results.
+    let plain = path("plain");
+    let recipe = fork.join("recipe.toml");
+    waxwork(&["train", recipe.to_str().unwrap(), "-q", "--out", plain.to_str().unwrap()]).good();
+    assert_ne!(deterministic_files(&fork), deterministic_files(&plain));
+    // Weights that do not fit are refused by name.
+    let other = path("other");
+    let call = ["train", "--fork", fork.to_str().unwrap(), "--set", "model.latent_dim=3", "--out"];
+    waxwork(&[&call[..], &[other.to_str().unwrap()]].concat())
+        .refused(&["fork`: tensor `decoder.hidden.0.weight`"]);
+    assert!(!other.exists());
+    let mut damaged = std::fs::read(broken.join("initial.safetensors")).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    std::fs::write(broken.join("initial.safetensors"), damaged).unwrap();
+    waxwork(&["repeat", broken.to_str().unwrap(), "-q"]).refused(&["initial.safetensors", "SHA-256"]);
 }

@@ -83,8 +83,12 @@ fn slips_are_refused_with_what_was_meant_and_leave_nothing() {
     assert!(!run.exists());
 
     std::fs::create_dir(&run).unwrap();
+    std::fs::write(run.join("mine.txt"), "mine").unwrap();
     train(&["vae-digits"]).refused(&["exists already"]);
-    assert_eq!(std::fs::read_dir(&run).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(&run).unwrap().count(), 1);
+    // In an empty folder nothing can be lost.
+    std::fs::remove_file(run.join("mine.txt")).unwrap();
+    waxwork(&small(&run, &[])).good();
 }
 
 #[test]

@@ -91,6 +91,31 @@ pub(crate) fn small_of(recipe: &str, folder: &Path, more: &[&str]) -> Vec<String
     base.iter().chain(more).map(ToString::to_string).collect()
 }
 
+/// [`small`] with another number of steps.
+pub(crate) fn small_of_steps(folder: &Path, steps: u64, more: &[&str]) -> Vec<String> {
+    let mut arguments = small(folder, more);
+    let at = arguments.iter().position(|argument| argument == "--steps").expect("steps");
+    arguments[at + 1] = steps.to_string();
+    arguments
+}
+
+/// Goes on with a run.
+pub(crate) fn resume(run: &Path) -> Call {
+    finished(&resumption(run).output().expect("the binary starts"))
+}
+
+/// The command that goes on with a run.
+pub(crate) fn resumption(run: &Path) -> Command {
+    command(&["train", "--resume", run.to_str().expect("a readable path"), "-q"])
+}
+
+/// Makes a finished run what it was between its last checkpoint and its end.
+pub(crate) fn unfinish(run: &Path) {
+    std::fs::remove_file(run.join("model.safetensors")).expect("a result");
+    let info = std::fs::read_to_string(run.join("run.json")).expect("run.json");
+    std::fs::write(run.join("run.json"), info.replace("\"finished\"", "\"running\"")).expect("run.json");
+}
+
 /// Every file of a finished run that must not depend on anything but recipe and seed, and its bytes.
 pub(crate) fn deterministic_files(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();

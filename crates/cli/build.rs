@@ -1,18 +1,45 @@
-//! Records the git revision of the build, where there is one, for run.json and `waxwork doctor`.
+//! Records what the program is built from and by, for run.json and `waxwork doctor`: the git revision, where there is one,
+//! the compiler, the target and the profile.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
-    let git = |arguments: &[&str]| {
-        let output =
-            Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
-        String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
-    };
-    if let Some(revision) = git(&["rev-parse", "--short=12", "HEAD"]) {
-        println!("cargo::rustc-env=WAXWORK_REVISION={revision}");
+    println!("cargo::rerun-if-changed=build.rs");
+    for (name, cargo_calls_it) in [("WAXWORK_TARGET", "TARGET"), ("WAXWORK_PROFILE", "PROFILE")] {
+        println!("cargo::rustc-env={name}={}", std::env::var(cargo_calls_it).unwrap_or_default());
     }
-    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
+    let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    println!("cargo::rustc-env=WAXWORK_TOOLCHAIN={}", output(&compiler, &["--version"]).unwrap_or_default());
+    let Some(revision) = output("git", &["rev-parse", "--short=12", "HEAD"]) else { return };
+    // Sources that no commit has: the revision alone does not say what was built.
+    let sources = sources();
+    let status = Command::new("git")
+        .args(["status", "--porcelain", "--untracked-files=no", "--"])
+        .args(&sources)
+        .output();
+    let dirty = if status.is_ok_and(|status| !status.stdout.is_empty()) { "-dirty" } else { "" };
+    println!("cargo::rustc-env=WAXWORK_REVISION={revision}{dirty}");
+    for path in &sources {
+        println!("cargo::rerun-if-changed={}", path.display());
+    }
+    if let Some(log) = output("git", &["rev-parse", "--git-path", "logs/HEAD"]) {
         println!("cargo::rerun-if-changed={log}");
     }
-    println!("cargo::rerun-if-changed=build.rs");
+}
+
+/// What of the repository goes into the program.
+fn sources() -> Vec<PathBuf> {
+    let root = Path::new("../..");
+    let entries = |folder: &str| std::fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+    let crates = entries("crates").map(|package| package.path().join("src"));
+    let recipes = entries("models").map(|entry| entry.path());
+    let recipes = recipes.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    let others = ["Cargo.lock", "datasets", "models/src"].map(|path| root.join(path));
+    crates.chain(recipes).chain(others).filter(|path| path.exists()).collect()
+}
+
+fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -9,5 +9,5 @@ mod recipe;
 mod run;
 
 pub use error::{Error, Result};
-pub use recipe::{ModelConfig, Recipe};
+pub use recipe::{Difference, ModelConfig, Recipe};
 pub use run::{Run, Weights};

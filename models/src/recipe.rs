@@ -1,6 +1,6 @@
 //! A recipe: everything that a run is made of, as one TOML document.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,27 @@ pub struct Recipe {
     /// How long, how often, where from.
     #[serde(default)]
     pub train: TrainConfig,
+}
+
+/// Keys that say nothing about what is trained: words about the recipe, and where files lie.
+const NOT_TRAINED: [&str; 4] = ["description", "tags", "results", "data.dir"];
+
+/// A key that two recipes have different values for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The dotted key.
+    pub key: String,
+    /// Its value in the first recipe, as TOML, if it has one.
+    pub was: Option<String>,
+    /// Its value in the second.
+    pub is: Option<String>,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".into());
+        write!(f, "{} is {} and was {}", self.key, text(&self.is), text(&self.was))
+    }
 }
 
 /// A family and its configuration.
@@ -104,12 +125,33 @@ impl Recipe {
     /// # Errors
     /// If a value has no TOML form, such as an integer beyond 2⁶³.
     pub fn to_toml(&self) -> Result<String> {
-        let failed = |error: toml::ser::Error| Error::Recipe {
-            origin: self.description.clone(),
-            reason: error.to_string(),
-            nearest: None,
+        toml::to_string(self).map_err(|error| self.unwritable(&error))
+    }
+
+    fn unwritable(&self, error: &toml::ser::Error) -> Error {
+        Error::Recipe { origin: self.description.clone(), reason: error.to_string(), nearest: None }
+    }
+
+    /// Every key whose value is another in `newer`, in order of keys, but for what says nothing about what is trained: the
+    /// description, tags, results, and where the data's files lie.
+    ///
+    /// # Errors
+    /// As [`Recipe::to_toml`].
+    pub fn differences(&self, newer: &Self) -> Result<Vec<Difference>> {
+        let keys = |recipe: &Self| {
+            let mut keys = BTreeMap::new();
+            flatten(&Value::try_from(recipe).map_err(|error| recipe.unwritable(&error))?, "", &mut keys);
+            Ok::<_, Error>(keys)
         };
-        toml::to_string(self).map_err(failed)
+        let (was, is) = (keys(self)?, keys(newer)?);
+        let all: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+        let trained = |key: &str| {
+            !NOT_TRAINED.iter().any(|prefix| key == *prefix || key.starts_with(&format!("{prefix}.")))
+        };
+        let differ = all.into_iter().filter(|key| trained(key) && was.get(*key) != is.get(*key));
+        Ok(differ
+            .map(|key| Difference { key: key.clone(), was: was.get(key).cloned(), is: is.get(key).cloned() })
+            .collect())
     }
 
     /// The family's name.
@@ -117,6 +159,18 @@ impl Recipe {
         let value = Value::try_from(&self.model).ok();
         let family = value.as_ref().and_then(|value| value.get("family")).and_then(Value::as_str);
         family.unwrap_or_default().to_owned()
+    }
+}
+
+/// Every value of a tree of tables as TOML, by its dotted key.
+fn flatten(value: &Value, key: &str, into: &mut BTreeMap<String, String>) {
+    let Value::Table(table) = value else {
+        into.insert(key.to_owned(), value.to_string());
+        return;
+    };
+    for (name, value) in table {
+        let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+        flatten(value, &key, into);
     }
 }
 
@@ -184,6 +238,30 @@ mod tests {
             let again = Recipe::parse(&recipe.to_toml().unwrap(), name, &[]).unwrap();
             assert_eq!(again, recipe, "{name}");
         }
+    }
+
+    #[test]
+    fn every_difference_has_its_dotted_key() {
+        let was = Recipe::named("vae-digits", &[]).unwrap();
+        let settings = [
+            "train.steps=7",
+            "optimizer.ema=0.9",
+            "model.network.channels=[8, 16]",
+            "data.dir=elsewhere",
+            "description=other words",
+            "results.neg_elbo=1.0",
+        ];
+        let is = Recipe::named("vae-digits", &settings.map(String::from)).unwrap();
+        let said: Vec<String> = was.differences(&is).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "model.network.channels is [8, 16] and was [16, 32]",
+                "optimizer.ema is 0.9 and was not set",
+                "train.steps is 7 and was 3000",
+            ]
+        );
+        assert_eq!(was.differences(&was).unwrap(), []);
     }
 
     #[test]

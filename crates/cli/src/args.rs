@@ -14,7 +14,8 @@ use clap::{Args, Parser, Subcommand, ValueHint};
   waxwork sample runs/RUN -n 100 --out grid.png
   waxwork evaluate runs/RUN
 
-Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted (a checkpoint was written).
+Exit codes: 0 done, 1 failed, 2 wrong command line, 3 bytes differ (repeat, runs diff), 130 interrupted (a
+checkpoint was written).
 `RUST_LOG=info` shows what happens inside.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -37,6 +38,8 @@ impl Arguments {
 pub(crate) enum Command {
     /// Train a model, or go on with a run
     Train(TrainArguments),
+    /// Train a run once more, and say whether the bytes agree
+    Repeat(RepeatArguments),
     /// Make new images with a trained model
     Sample(SampleArguments),
     /// Walk from one latent vector to another, and from label to label
@@ -55,7 +58,7 @@ pub(crate) enum Command {
     Compare(CompareArguments),
     /// Write a page that asks people which of two images is real
     Rate(RateArguments),
-    /// List runs
+    /// List runs, and compare their bytes
     #[command(subcommand)]
     Runs(RunsCommand),
     /// List and show recipes
@@ -86,22 +89,23 @@ pub(crate) enum Command {
   waxwork train vae-mlp-mnist --data-dir ~/data --epochs 10 --out runs/plain
   waxwork train vae-digits --seeds 3 --out runs/three
   waxwork train my-recipe.toml --set model.latent_dim=8 --set train.checkpoint_every=100
-  waxwork train --resume runs/plain")]
+  waxwork train --resume runs/plain
+  waxwork train --fork runs/plain --set optimizer.lr=1e-4 --steps 1000")]
 pub(crate) struct TrainArguments {
-    /// A recipe's name (`waxwork recipes list`) or a TOML file [default: vae-digits]
-    #[arg(value_name = "RECIPE|FILE.toml", conflicts_with = "resume")]
+    /// A recipe's name (`waxwork recipes list`) or a TOML file [default: vae-digits, or the recipe of the run]
+    #[arg(value_name = "RECIPE|FILE.toml")]
     pub(crate) recipe: Option<String>,
 
     /// Train on another data set (`waxwork data list`)
-    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) data: Option<String>,
 
     /// Where the data set's files are
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "resume")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data_dir: Option<PathBuf>,
 
     /// Leave out the pictures of a folder that cannot be decoded, and say how many
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long)]
     pub(crate) skip_unreadable: bool,
 
     /// The run folder to make [default: runs/RECIPE-TIME]
@@ -109,19 +113,19 @@ pub(crate) struct TrainArguments {
     pub(crate) out: Option<PathBuf>,
 
     /// Change a key of the recipe, e.g. train.batch_size=64; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", conflicts_with = "resume")]
+    #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 
     /// Passes over the training images, instead of what the recipe says
-    #[arg(long, value_name = "N", conflicts_with_all = ["steps", "resume"])]
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
     pub(crate) epochs: Option<u64>,
 
     /// Training steps, instead of what the recipe says
-    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    #[arg(long, value_name = "N")]
     pub(crate) steps: Option<u64>,
 
     /// Seed of everything random
-    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 
     /// Train so many runs, of this seed and those after it, one after the other: RUN-seed-0, RUN-seed-1 …
@@ -140,9 +144,37 @@ pub(crate) struct TrainArguments {
     #[arg(short, long)]
     pub(crate) quiet: bool,
 
-    /// Go on with a run that was interrupted; it finishes what its own recipe asked for
+    /// Go on with a run that was interrupted; it finishes what its own recipe asked for, and refuses another one
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) resume: Option<PathBuf>,
+
+    /// Start a new run from the weights of this one, with its recipe and whatever is changed in it
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath, conflicts_with = "resume")]
+    pub(crate) fork: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  waxwork repeat runs/RUN
+
+Trains once more what RUN's folder says, and compares metrics.jsonl, every tensor of the last checkpoint and of the
+result, and the sample grids. Exit codes: 0 the bytes agree, 3 they differ, 1 it could not be tried.")]
+pub(crate) struct RepeatArguments {
+    /// A finished run
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// The run folder to make [default: RUN-repeated]
+    #[arg(long, value_name = "NEW", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Where the data set's files are, if not where the run found them
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]
@@ -405,6 +437,25 @@ pub(crate) enum RunsCommand {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Print the SHA-256 of everything in a run that recipe, seed and version decide
+    Hash {
+        /// Run folder
+        #[arg(value_hint = ValueHint::DirPath)]
+        run: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say whether the bytes of two runs agree, and where they first differ
+    #[command(after_help = "Exit codes: 0 the bytes agree, 3 they differ, 1 they could not be read.")]
+    Diff {
+        /// Run folder
+        #[arg(value_hint = ValueHint::DirPath)]
+        run: PathBuf,
+        /// Another one
+        #[arg(value_hint = ValueHint::DirPath)]
+        other: PathBuf,
     },
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct Failure {
 
 /// The code of any failure but a wrong command line, for which clap returns 2.
 const FAILED: u8 = 1;
+/// The code of bytes that were compared and differ.
+const DIFFERENT: u8 = 3;
 /// The code of a run that was stopped by a signal, as shells have it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
@@ -23,6 +25,10 @@ impl Failure {
     pub(crate) fn at(mut self, path: &Path) -> Self {
         self.message = format!("`{}`: {}", path.display(), self.message);
         self
+    }
+
+    pub(crate) fn different(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: DIFFERENT }
     }
 
     pub(crate) fn interrupted(message: impl Into<String>) -> Self {

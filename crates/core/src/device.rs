@@ -40,6 +40,15 @@ pub fn name(device: &Device) -> String {
     }
 }
 
+/// The class of this processor: machines of one class give the same bits. `x86-64-v3` has AVX2 and FMA, and newer instructions
+/// or not; `x86-64` lacks FMA; other architectures are called by their names.
+pub fn cpu_class() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    return if pulp::x86::V3::try_new().is_some() { "x86-64-v3" } else { "x86-64" };
+    #[cfg(not(target_arch = "x86_64"))]
+    std::env::consts::ARCH
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

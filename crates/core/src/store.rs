@@ -11,6 +11,9 @@ use safetensors::SafeTensors;
 
 use crate::{Error, Result};
 
+/// The ending of what is being written beside its place; what has it after a crash can be removed.
+pub const UNFINISHED: &str = "tmp";
+
 /// The tensors as the bytes of a safetensors file; equal tensors give equal bytes.
 pub fn encode(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     let mut contiguous = BTreeMap::new();
@@ -100,7 +103,7 @@ pub fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) 
 
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.tmp"))
+    path.with_file_name(format!(".{name}.{UNFINISHED}"))
 }
 
 #[cfg(test)]

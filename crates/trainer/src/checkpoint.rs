@@ -9,11 +9,14 @@ use sha2::{Digest, Sha256};
 use waxwork_core::step::Counters;
 use waxwork_core::{Device, Tensor, Trainable, TrainingState, store};
 
+use crate::metrics::Mark;
 use crate::{Error, Result};
 
 const PARAMS: &str = "params.safetensors";
 const OPTIMIZERS: &str = "optimizers.safetensors";
 const STATE: &str = "state.json";
+/// What the names of the moving average's tensors begin with among those of the optimiser.
+const AVERAGE: &str = "ema/";
 
 /// The best validation result so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,7 +26,22 @@ pub struct Best {
     /// Name of the metric; lower is better.
     pub metric: String,
     /// Its value.
+    #[serde(with = "exact")]
     pub value: f64,
+}
+
+/// A number as text: read from a JSON number it could come back as its neighbour, and a resumed run would then write other
+/// bytes than an unbroken one.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
 }
 
 /// state.json: counters and hashes. `sha256` of itself is taken with that field empty.
@@ -33,6 +51,7 @@ struct State {
     version: String,
     counters: Counters,
     best: Option<Best>,
+    metrics: Mark,
     files: BTreeMap<String, String>,
     sha256: String,
 }
@@ -46,6 +65,8 @@ pub struct Checkpoint {
     pub counters: Counters,
     /// The best validation result up to then.
     pub best: Option<Best>,
+    /// What metrics.jsonl held.
+    metrics: Mark,
     params: BTreeMap<String, Tensor>,
     optimizers: BTreeMap<String, Tensor>,
 }
@@ -62,13 +83,28 @@ impl Checkpoints {
         Self { folder }
     }
 
-    /// Writes a checkpoint beside its place, syncs it and renames it. One of the same step is replaced.
-    pub fn save(&self, model: &dyn Trainable, state: &TrainingState, best: Option<&Best>) -> Result<PathBuf> {
-        fs::create_dir_all(&self.folder).map_err(store::failed("create", &self.folder))?;
+    /// Writes a checkpoint beside its place, syncs it and renames it. `metrics` is what metrics.jsonl holds, synced.
+    ///
+    /// A whole one of the same step stays as it is, since a step has one result; a damaged one is replaced.
+    pub fn save(
+        &self,
+        model: &dyn Trainable,
+        state: &TrainingState,
+        best: Option<&Best>,
+        metrics: &Mark,
+    ) -> Result<PathBuf> {
+        if !self.folder.exists() {
+            fs::create_dir_all(&self.folder).map_err(store::failed("create", &self.folder))?;
+            store::sync_folder(self.folder.parent().unwrap_or(Path::new(".")))?;
+        }
         let path = self.path(state.steps_done());
-        let beside = path.with_extension("tmp");
+        if path.exists() && self.load(state.steps_done()).is_ok_and(|whole| whole.metrics == *metrics) {
+            return Ok(path);
+        }
+        let beside = path.with_extension(store::UNFINISHED);
         remove(&beside)?;
-        let written = write_folder(&beside, model, state, best).and_then(|()| {
+        let written = write_folder(&beside, model, state, best, metrics).and_then(|()| {
+            // What is removed here is damaged, or of another log: between the two operations nothing whole is missing.
             remove(&path)?;
             fs::rename(&beside, &path).map_err(store::failed("rename", &beside))?;
             Ok(store::sync_folder(&self.folder)?)
@@ -112,6 +148,34 @@ impl Checkpoints {
         Err(Error::NoCheckpoint { path, damaged })
     }
 
+    /// The newest whole checkpoint to go on from with the log `metrics`, and what is wrong with newer ones. The log as
+    /// it was then belongs to a checkpoint: one that it has lost lines of is passed over for an older one, from which
+    /// they are written again. Where it fits none, the weights count more, and that is said.
+    ///
+    /// # Errors
+    /// [`Error::NoCheckpoint`] names every damaged one.
+    pub fn newest_with_log(&self, metrics: &Path) -> Result<(Checkpoint, Vec<String>)> {
+        let log = if metrics.exists() { store::read(metrics)? } else { Vec::new() };
+        let (newest, mut damaged) = self.newest()?;
+        if newest.metrics.fits(&log) {
+            return Ok((newest, damaged));
+        }
+        let complain = |of: &Checkpoint| {
+            format!("`{}` is not what it was when `{}` was written", metrics.display(), of.path.display())
+        };
+        damaged.push(complain(&newest));
+        let step = newest.counters.step;
+        for step in self.steps()?.into_iter().rev().filter(|older| *older < step) {
+            match self.load(step) {
+                Ok(checkpoint) if checkpoint.metrics.fits(&log) => return Ok((checkpoint, damaged)),
+                Ok(checkpoint) => damaged.push(complain(&checkpoint)),
+                Err(error) => damaged.push(error.to_string()),
+            }
+        }
+        damaged.push(format!("goes on from step {step} all the same, with what is left of the log"));
+        Ok((newest, damaged))
+    }
+
     /// Reads the checkpoint of `step` and checks every hash.
     pub fn load(&self, step: u64) -> Result<Checkpoint> {
         let path = self.path(step);
@@ -132,12 +196,21 @@ impl Checkpoints {
             Ok(store::decode(&bytes, &file, &Device::Cpu)?)
         };
         let (params, optimizers) = (tensors(PARAMS)?, tensors(OPTIMIZERS)?);
-        Ok(Checkpoint { path, counters: state.counters, best: state.best, params, optimizers })
+        Ok(Checkpoint {
+            path,
+            counters: state.counters,
+            best: state.best,
+            metrics: state.metrics,
+            params,
+            optimizers,
+        })
     }
 
-    /// Removes all but the `keep` newest checkpoints and the one of step `best`.
-    pub fn prune(&self, keep: usize, best: Option<u64>) -> Result<()> {
-        let steps = self.steps()?;
+    /// Of the checkpoints up to step `done`, removes all but the `keep` newest and the one of step `best`. Later ones are
+    /// damaged, or the run would have gone on from them: they must not push whole ones out, and are replaced in time.
+    pub fn prune(&self, done: u64, keep: usize, best: Option<u64>) -> Result<()> {
+        let mut steps = self.steps()?;
+        steps.retain(|step| *step <= done);
         for &step in &steps[..steps.len().saturating_sub(keep)] {
             if Some(step) != best {
                 remove(&self.path(step))?;
@@ -159,6 +232,16 @@ impl Checkpoint {
         Ok(state.restore(&self.optimizers, &self.counters)?)
     }
 
+    /// Every tensor by a name that says what it is: `weights/NAME`, `average/NAME`, `optimizer/first/NAME` …
+    pub fn named_tensors(&self) -> BTreeMap<String, &Tensor> {
+        let weights = self.params.iter().map(|(name, tensor)| (format!("weights/{name}"), tensor));
+        let others = self.optimizers.iter().map(|(name, tensor)| match name.strip_prefix(AVERAGE) {
+            Some(name) => (format!("average/{name}"), tensor),
+            None => (format!("optimizer/{name}"), tensor),
+        });
+        weights.chain(others).collect()
+    }
+
     /// The parameters as training left them.
     pub fn into_params(self) -> BTreeMap<String, Tensor> {
         self.params
@@ -169,7 +252,7 @@ impl Checkpoint {
         let averages = self.optimizers.into_iter();
         let averages: BTreeMap<String, Tensor> = averages
             .filter_map(|(name, tensor)| {
-                name.strip_prefix("ema/").map(|name| (name.to_owned(), tensor.clone()))
+                name.strip_prefix(AVERAGE).map(|name| (name.to_owned(), tensor.clone()))
             })
             .collect();
         if averages.is_empty() { self.params } else { averages }
@@ -178,7 +261,12 @@ impl Checkpoint {
 
 /// SHA-256 in hexadecimal.
 pub fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn write_folder(
@@ -186,6 +274,7 @@ fn write_folder(
     model: &dyn Trainable,
     state: &TrainingState,
     best: Option<&Best>,
+    metrics: &Mark,
 ) -> Result<()> {
     fs::create_dir(folder).map_err(store::failed("create", folder))?;
     let mut files = BTreeMap::new();
@@ -195,8 +284,8 @@ fn write_folder(
         files.insert(name.to_owned(), hash(&bytes));
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let mut state =
-        State { version, counters: state.counters(), best: best.cloned(), files, sha256: String::new() };
+    let (counters, best, metrics) = (state.counters(), best.cloned(), metrics.clone());
+    let mut state = State { version, counters, best, metrics, files, sha256: String::new() };
     state.sha256 = own_hash(&state)?;
     store::write_synced(&folder.join(STATE), &to_json(&state)?)?;
     Ok(store::sync_folder(folder)?)
@@ -216,4 +305,20 @@ fn remove(folder: &Path) -> Result<()> {
         fs::remove_dir_all(folder).map_err(store::failed("remove", folder))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_value_comes_back_to_the_bit() {
+        let mut draws = waxwork_core::rng::Stream::new(0, "best", 0).at(0);
+        for _ in 0..10_000 {
+            let bits = u64::from(draws.bits()) << 32 | u64::from(draws.bits());
+            let best = Best { step: 1, metric: "m".into(), value: f64::from_bits(bits) };
+            let back: Best = serde_json::from_str(&serde_json::to_string(&best).unwrap()).unwrap();
+            assert!(back.value.to_bits() == bits || best.value.is_nan(), "{bits:x}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod contents;
 pub mod error;
 pub mod memory;
 pub mod metrics;
@@ -14,9 +15,10 @@ pub mod train;
 
 pub use checkpoint::{Best, Checkpoint};
 pub use config::{Length, TrainConfig};
+pub use contents::Contents;
 pub use error::{Error, Result};
 pub use observer::{Event, Observer};
 pub use progress::Progress;
-pub use run_folder::{RunFolder, RunInfo};
+pub use run_folder::{Environment, RunFolder, RunInfo};
 pub use stop::Stop;
 pub use train::{Outcome, Training};

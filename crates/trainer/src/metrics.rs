@@ -4,28 +4,49 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use waxwork_core::store;
 
-use crate::{Error, Result};
+use crate::{Error, Result, checkpoint};
 
 /// A growing file of JSON objects that each have a `step`.
 #[derive(Debug)]
 pub struct MetricsFile {
     path: PathBuf,
     file: File,
+    bytes: u64,
+    hash: Sha256,
+}
+
+/// What a file held at some time: its first `bytes` bytes have this hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    bytes: u64,
+    sha256: String,
+}
+
+impl Mark {
+    /// Whether `contents` still begin with what was marked.
+    pub fn fits(&self, contents: &[u8]) -> bool {
+        let marked = usize::try_from(self.bytes).ok().and_then(|bytes| contents.get(..bytes));
+        marked.is_some_and(|marked| checkpoint::hash(marked) == self.sha256)
+    }
 }
 
 impl MetricsFile {
     /// Opens `path` for appending, after dropping every line beyond `step` and a torn last line.
     pub fn open(path: &Path, step: u64) -> Result<Self> {
+        let mut kept = String::new();
         if path.exists() {
-            let kept = lines_up_to(path, step)?;
+            kept = lines_up_to(path, step)?;
             store::write(path, kept.as_bytes())?;
         }
         let file = OpenOptions::new().create(true).append(true).open(path);
-        Ok(Self { path: path.to_owned(), file: file.map_err(store::failed("open", path))? })
+        let file = file.map_err(store::failed("open", path))?;
+        let (bytes, hash) = (kept.len() as u64, Sha256::new_with_prefix(&kept));
+        Ok(Self { path: path.to_owned(), file, bytes, hash })
     }
 
     /// Appends one line: the step, then the values in the order given. What is not finite becomes `null`.
@@ -35,12 +56,16 @@ impl MetricsFile {
         line.extend(values.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))));
         let mut bytes = Value::Object(line).to_string();
         bytes.push('\n');
-        Ok(self.file.write_all(bytes.as_bytes()).map_err(store::failed("write", &self.path))?)
+        self.file.write_all(bytes.as_bytes()).map_err(store::failed("write", &self.path))?;
+        self.bytes += bytes.len() as u64;
+        self.hash.update(&bytes);
+        Ok(())
     }
 
-    /// Waits until everything appended is on the disk.
-    pub fn sync(&self) -> Result<()> {
-        Ok(self.file.sync_data().map_err(store::failed("sync", &self.path))?)
+    /// Waits until everything appended is on the disk, and says what that is.
+    pub fn sync(&self) -> Result<Mark> {
+        self.file.sync_data().map_err(store::failed("sync", &self.path))?;
+        Ok(Mark { bytes: self.bytes, sha256: checkpoint::hex(&self.hash.clone().finalize()) })
     }
 }
 
@@ -55,6 +80,12 @@ pub fn read(path: &Path) -> Result<Vec<(u64, Map<String, Value>)>> {
         Ok((step.ok_or_else(|| damaged(format!("line {} has no step", number + 1)))?, values))
     };
     text.lines().enumerate().map(parse).collect()
+}
+
+/// The newest value called `name`, if there is one.
+pub fn last(path: &Path, name: &str) -> Result<Option<f64>> {
+    let lines = read(path)?;
+    Ok(lines.iter().rev().find_map(|(_, values)| values.get(name)?.as_f64()))
 }
 
 fn lines_up_to(path: &Path, step: u64) -> Result<String> {

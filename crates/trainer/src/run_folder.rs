@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -13,28 +14,42 @@ use crate::{Error, Result};
 const RECIPE: &str = "recipe.toml";
 const RUN: &str = "run.json";
 const LOCK: &str = "run.lock";
+const INITIAL: &str = "initial.safetensors";
+const CHECKPOINTS: &str = "checkpoints";
+const SAMPLES: &str = "samples";
+/// All that there can be in the folder when its creation ends, or is cut short.
+const BEFORE_THE_FIRST_STEP: [&str; 7] =
+    [RECIPE, RUN, LOCK, INITIAL, ".recipe.toml.tmp", ".run.json.tmp", ".initial.safetensors.tmp"];
 
-/// run.json: what ran, where and when.
+/// run.json: what ran, where and when, and all that is needed to repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
-    /// Waxwork's version.
-    pub version: String,
-    /// Git revision of the build, where it was known.
-    pub revision: Option<String>,
-    /// Operating system and processor.
-    pub machine: String,
-    /// `cpu`, `cuda:0`, `metal`.
-    pub device: String,
-    /// Size of the thread pool.
-    pub threads: usize,
+    /// What the run was started by and on.
+    #[serde(flatten)]
+    pub environment: Environment,
+    /// The command line that started it.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// The text of the recipe.toml that it was started with.
+    #[serde(default)]
+    pub recipe: String,
     /// What the model is.
     pub model: ModelInfo,
     /// Name of the data set.
     pub data: String,
     /// Hash of what the data set is.
     pub data_identity: String,
+    /// Images of each of its parts.
+    #[serde(default)]
+    pub data_images: BTreeMap<String, usize>,
     /// Seed of the run.
     pub seed: u64,
+    /// Where its first weights came from, if it did not draw them itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<Origin>,
+    /// Every time that it was gone on with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed: Vec<Resumption>,
     /// `running`, `interrupted` or `finished`.
     pub status: Status,
     /// Steps done.
@@ -45,6 +60,75 @@ pub struct RunInfo {
     pub started: u64,
     /// SHA-256 of model.safetensors, once the run is finished.
     pub model_sha256: Option<String>,
+}
+
+/// What a result could depend on besides recipe and data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Waxwork's version.
+    pub version: String,
+    /// Git revision of the build, where it was known; ends in `-dirty` if the sources had changed since.
+    pub revision: Option<String>,
+    /// The compiler of the build.
+    #[serde(default)]
+    pub toolchain: String,
+    /// The target of the build, such as `x86_64-unknown-linux-gnu`.
+    #[serde(default)]
+    pub target: String,
+    /// `debug` or `release`.
+    #[serde(default)]
+    pub profile: String,
+    /// Operating system and processor.
+    pub machine: String,
+    /// Class of the processor, by the instructions that kernels choose their code by.
+    #[serde(default)]
+    pub cpu_class: String,
+    /// `cpu`, `cuda:0`, `metal`.
+    pub device: String,
+    /// Size of the thread pool; results do not depend on it.
+    pub threads: usize,
+}
+
+impl Environment {
+    /// Every difference that may change bytes, in words: all but the number of threads, the profile and the machine's name.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let revision = |of: &Self| of.revision.clone().unwrap_or_else(|| "unknown".into());
+        let pairs = [
+            ("version", self.version.clone(), other.version.clone()),
+            ("revision", revision(self), revision(other)),
+            ("toolchain", self.toolchain.clone(), other.toolchain.clone()),
+            ("target", self.target.clone(), other.target.clone()),
+            ("class of processor", self.cpu_class.clone(), other.cpu_class.clone()),
+            ("device", self.device.clone(), other.device.clone()),
+        ];
+        let differ = pairs.into_iter().filter(|(_, ours, theirs)| ours != theirs);
+        differ.map(|(what, ours, theirs)| format!("{what} {ours} instead of {theirs}")).collect()
+    }
+}
+
+/// One time that a run was gone on with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumption {
+    /// Steps that were done then.
+    pub step: u64,
+    /// Seconds since 1970.
+    pub started: u64,
+    /// The command line.
+    pub command: Vec<String>,
+    /// What went on with it.
+    #[serde(flatten)]
+    pub environment: Environment,
+}
+
+/// The weights that a run began with: those of another run, kept in its own initial.safetensors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The other run's folder.
+    pub run: PathBuf,
+    /// Steps that it had done.
+    pub step: u64,
+    /// SHA-256 of initial.safetensors.
+    pub sha256: String,
 }
 
 /// How far a run has come.
@@ -68,30 +152,66 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes a new run folder and writes what is known before the first step. All or nothing: if anything fails, the
-    /// folder is not left behind.
+    /// Makes a new run folder and writes what is known before the first step, with the weights to begin with unless the
+    /// run draws them itself. `path` may be empty, or what a process left that was killed in here; if anything fails,
+    /// nothing is left behind.
     ///
     /// # Errors
-    /// [`Error::RunExists`] if there is anything at `path`.
-    pub fn create(path: &Path, recipe: &str, info: &RunInfo) -> Result<Self> {
+    /// [`Error::RunExists`] if there is anything else at `path`, [`Error::Locked`] if another process is at it.
+    pub fn create(path: &Path, info: &RunInfo, initial: Option<&[u8]>) -> Result<Self> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(store::failed("create", parent))?;
         }
-        fs::create_dir(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::RunExists(path.to_owned()),
-            _ => store::failed("create", path)(error).into(),
-        })?;
-        let fill = || {
-            let mut run = Self { path: path.to_owned(), lock: None };
-            run.lock()?;
-            store::write(&path.join(RECIPE), recipe.as_bytes())?;
-            run.write_info(info)?;
-            Ok(run)
+        let made = match fs::create_dir(path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(store::failed("create", path)(error).into()),
         };
-        fill().inspect_err(|_| {
+        let mut run = Self { path: path.to_owned(), lock: None };
+        run.refuse_unless_unborn()?;
+        run.lock().inspect_err(|_| {
+            if made {
+                let _ = fs::remove_dir(path);
+            }
+        })?;
+        // Another process may have filled it before we had the lock.
+        run.refuse_unless_unborn()?;
+        let fill = || {
+            store::sync_folder(path.parent().unwrap_or(Path::new(".")))?;
+            if let Some(weights) = initial {
+                store::write(&path.join(INITIAL), weights)?;
+            }
+            run.write_info(info)?;
+            // The last: a folder is a run once this is there.
+            store::write(&path.join(RECIPE), info.recipe.as_bytes()).map_err(Error::from)
+        };
+        if let Err(error) = fill() {
             // The first error is the one to report.
-            let _ = fs::remove_dir_all(path);
-        })
+            for name in BEFORE_THE_FIRST_STEP {
+                let _ = fs::remove_file(path.join(name));
+            }
+            if made {
+                let _ = fs::remove_dir(path);
+            }
+            return Err(error);
+        }
+        Ok(run)
+    }
+
+    /// Nothing is lost if a run is made in a folder that holds no more than a process that was killed while it made one.
+    fn refuse_unless_unborn(&self) -> Result<()> {
+        let exists = || Error::RunExists(self.path.clone());
+        if !self.path.is_dir() {
+            return Err(exists());
+        }
+        for entry in fs::read_dir(&self.path).map_err(store::failed("read", &self.path))? {
+            let name = entry.map_err(store::failed("read", &self.path))?.file_name();
+            let ours = name.to_str().is_some_and(|name| BEFORE_THE_FIRST_STEP.contains(&name));
+            if !ours || name == RECIPE {
+                return Err(exists());
+            }
+        }
+        Ok(())
     }
 
     /// Opens an existing run for reading.
@@ -105,7 +225,7 @@ impl RunFolder {
         Ok(Self { path: path.to_owned(), lock: None })
     }
 
-    /// Makes this process the only writer.
+    /// Makes this process the only writer, and removes what an earlier one was writing when it was killed.
     ///
     /// # Errors
     /// [`Error::Locked`] if another process is.
@@ -116,6 +236,9 @@ impl RunFolder {
             Ok(()) => self.lock = Some(file),
             Err(TryLockError::WouldBlock) => return Err(Error::Locked(self.path.clone())),
             Err(TryLockError::Error(error)) => return Err(store::failed("lock", &path)(error).into()),
+        }
+        for folder in [self.path.clone(), self.samples(), self.path.join(CHECKPOINTS)] {
+            remove_unfinished(&folder)?;
         }
         Ok(())
     }
@@ -151,9 +274,18 @@ impl RunFolder {
         Ok(store::write(&self.path.join(RUN), &json)?)
     }
 
+    /// The weights that the run began with, if it did not draw them itself.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if they do not have the hash that run.json gives.
+    pub fn initial(&self) -> Result<Option<BTreeMap<String, Tensor>>> {
+        let Some(origin) = self.info()?.forked_from else { return Ok(None) };
+        load_with_hash(&self.path.join(INITIAL), Some(&origin.sha256)).map(Some)
+    }
+
     /// The run's checkpoints.
     pub fn checkpoints(&self) -> Checkpoints {
-        Checkpoints::new(self.path.join("checkpoints"))
+        Checkpoints::new(self.path.join(CHECKPOINTS))
     }
 
     /// Where the weights to sample from are, once the run is finished.
@@ -170,14 +302,7 @@ impl RunFolder {
         if !path.exists() {
             return Ok(None);
         }
-        let (bytes, expected) = (store::read(&path)?, self.info()?.model_sha256);
-        let found = checkpoint::hash(&bytes);
-        match expected {
-            Some(expected) if expected != found => {
-                Err(Error::Damaged { path, reason: format!("its SHA-256 is {found}, not {expected}") })
-            }
-            _ => Ok(Some(store::decode(&bytes, &path, &Device::Cpu)?)),
-        }
+        load_with_hash(&path, self.info()?.model_sha256.as_deref()).map(Some)
     }
 
     /// Losses and metrics by step; deterministic.
@@ -190,15 +315,64 @@ impl RunFolder {
         self.path.join("timing.jsonl")
     }
 
+    /// The folder of the sample grids.
+    pub fn samples(&self) -> PathBuf {
+        self.path.join(SAMPLES)
+    }
+
     /// The sample grid after `step` steps.
     pub fn sample_grid(&self, step: u64) -> PathBuf {
-        self.path.join("samples").join(format!("step-{step:06}.png"))
+        self.samples().join(format!("step-{step:06}.png"))
     }
 
     /// The model card.
     pub fn card(&self) -> PathBuf {
         self.path.join("README.md")
     }
+}
+
+fn load_with_hash(path: &Path, expected: Option<&str>) -> Result<BTreeMap<String, Tensor>> {
+    let bytes = store::read(path)?;
+    let found = checkpoint::hash(&bytes);
+    match expected {
+        Some(expected) if expected != found => {
+            let reason = format!("its SHA-256 is {found}, not {expected}");
+            Err(Error::Damaged { path: path.to_owned(), reason })
+        }
+        _ => Ok(store::decode(&bytes, path, &Device::Cpu)?),
+    }
+}
+
+/// Removes files and folders that were being written beside their places when their writer died.
+fn remove_unfinished(folder: &Path) -> Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder).map_err(store::failed("read", folder))? {
+        let entry = entry.map_err(store::failed("read", folder))?;
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != store::UNFINISHED) {
+            continue;
+        }
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(store::failed("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// Bytes of all files below a folder.
+///
+/// # Errors
+/// If a folder cannot be read.
+pub fn bytes_in(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder).map_err(store::failed("read", folder))? {
+        let entry = entry.map_err(store::failed("read", folder))?;
+        let found = entry.metadata().map_err(store::failed("look at", folder))?;
+        bytes += if found.is_dir() { bytes_in(&entry.path())? } else { found.len() };
+    }
+    Ok(bytes)
 }
 
 /// Checks that `needed` bytes can be written below `path`, which need not exist yet.

@@ -10,7 +10,7 @@ use waxwork_data::{Loader, Split};
 use crate::checkpoint::{self, Best, Checkpoints};
 use crate::config::TrainConfig;
 use crate::memory;
-use crate::metrics::MetricsFile;
+use crate::metrics::{self, MetricsFile};
 use crate::observer::{Event, Observer};
 use crate::run_folder::{self, RunFolder, Status};
 use crate::stop::{Reason, Stop};
@@ -71,10 +71,12 @@ impl Training<'_> {
     pub fn run(mut self) -> Result<Outcome> {
         let length = self.config.length(self.data.len())?;
         let checkpoints = self.folder.checkpoints();
+        // A run that goes on has some of it already.
         let needed = space_needed(self.model, self.state, self.config, self.data)?;
+        let needed = needed.saturating_sub(run_folder::bytes_in(self.folder.path())?);
         run_folder::check_space(self.folder.path(), needed)?;
         let start = self.state.steps_done();
-        let mut metrics = MetricsFile::open(&self.folder.metrics(), start)?;
+        let mut log = MetricsFile::open(&self.folder.metrics(), start)?;
         let mut timing = MetricsFile::open(&self.folder.timing(), start)?;
         let new_loader = if self.config.flip { Loader::with_flips } else { Loader::new };
         let mut loader = new_loader(self.data, self.config.batch_size, self.config.seed, self.device, start)?;
@@ -83,7 +85,9 @@ impl Training<'_> {
         self.folder.write_info(&info)?;
         self.tell(Event::Started { done: start, total: length.steps, batch_size: self.config.batch_size });
 
-        let (began, seconds_before) = (Instant::now(), info.seconds);
+        // What a killed process spent is known from the last line that it left.
+        let spent = metrics::last(&self.folder.timing(), "seconds")?.unwrap_or(0.0);
+        let (began, seconds_before) = (Instant::now(), info.seconds.max(spent));
         let mut newest = None;
         let mut stopped = None;
         for done in start + 1..=length.steps {
@@ -96,7 +100,7 @@ impl Training<'_> {
                 self.state.step(self.model, &batch?).map_err(|source| diverged(source, &checkpoints))?;
             let last = done == length.steps;
             if done.is_multiple_of(self.config.log_every) || last {
-                metrics.append(done, report.scalars.iter().map(|(name, value)| (name.as_str(), *value)))?;
+                log.append(done, report.scalars.iter().map(|(name, value)| (name.as_str(), *value)))?;
                 let seconds = began.elapsed().as_secs_f64();
                 let rate = ((done - start) as usize * self.config.batch_size) as f64 / seconds.max(1e-9);
                 let mut costs = vec![("seconds", seconds_before + seconds), ("images_per_second", rate)];
@@ -105,17 +109,17 @@ impl Training<'_> {
             }
             self.tell(Event::Step(&report));
             if due(done, self.config.validate_every, length.steps_per_epoch) || last {
-                self.validate(done, &mut metrics)?;
+                self.validate(done, &mut log)?;
             }
             if due(done, self.config.sample_every, length.steps) || last {
                 self.draw(done)?;
             }
             if due(done, self.config.checkpoint_every, length.steps) || last {
-                newest = Some(self.checkpoint(&checkpoints, &metrics)?);
+                newest = Some(self.checkpoint(&checkpoints, &log)?);
             }
         }
         if stopped.is_some() && self.state.steps_done() > start {
-            newest = Some(self.checkpoint(&checkpoints, &metrics)?);
+            newest = Some(self.checkpoint(&checkpoints, &log)?);
         }
         if stopped.is_none() {
             let averages = self.state.ema_tensors();
@@ -132,10 +136,10 @@ impl Training<'_> {
         Ok(Outcome { steps: info.steps, stopped, best: self.best, checkpoint: newest })
     }
 
-    fn validate(&mut self, done: u64, metrics: &mut MetricsFile) -> Result<()> {
+    fn validate(&mut self, done: u64, log: &mut MetricsFile) -> Result<()> {
         let Some((validate, chooses)) = self.validate else { return Ok(()) };
         let values = validate()?;
-        metrics.append(done, values.iter().map(|(name, value)| (name.as_str(), *value)))?;
+        log.append(done, values.iter().map(|(name, value)| (name.as_str(), *value)))?;
         if let Some(&value) = values.get(chooses)
             && self.best.as_ref().is_none_or(|best| value < best.value)
         {
@@ -154,10 +158,11 @@ impl Training<'_> {
         Ok(store::write(&path, &grid::grid(&pictures()?, GRID_COLUMNS)?.png()?)?)
     }
 
-    fn checkpoint(&mut self, checkpoints: &Checkpoints, metrics: &MetricsFile) -> Result<PathBuf> {
-        metrics.sync()?;
-        let path = checkpoints.save(self.model, self.state, self.best.as_ref())?;
-        checkpoints.prune(self.config.keep, self.best.as_ref().map(|best| best.step))?;
+    fn checkpoint(&mut self, checkpoints: &Checkpoints, log: &MetricsFile) -> Result<PathBuf> {
+        let metrics = log.sync()?;
+        let path = checkpoints.save(self.model, self.state, self.best.as_ref(), &metrics)?;
+        let best = self.best.as_ref().map(|best| best.step);
+        checkpoints.prune(self.state.steps_done(), self.config.keep, best)?;
         self.tell(Event::Checkpoint(&path));
         Ok(path)
     }

@@ -26,7 +26,7 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     writeln!(card, "| | |\n|---|---|\n| model | {family}, latent dimension {} |", model.latent_dim)?;
     writeln!(card, "| images | {}, values in [0, 1] |\n| data | {} |", model.image, info.data)?;
     writeln!(card, "| training | {} steps in {} |", info.steps, output::seconds(info.seconds))?;
-    writeln!(card, "| made by | waxwork {}, seed {} |", info.version, info.seed)?;
+    writeln!(card, "| made by | waxwork {}, seed {} |", info.environment.version, info.seed)?;
     if let Some((step, values)) = metrics::read(&folder.metrics())?.last() {
         for (name, value) in values.iter().filter(|(name, _)| !name.starts_with("grad_norm")) {
             writeln!(card, "| {name} at step {step} | {:.4} |", value.as_f64().unwrap_or(f64::NAN))?;
@@ -34,7 +34,7 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     }
     writeln!(
         card,
-        "\nSample from it with `waxwork sample {0}`; repeat it with `waxwork train {0}/recipe.toml`.",
+        "\nSample from it with `waxwork sample {0}`; repeat it with `waxwork repeat {0}`.",
         folder.name()
     )?;
     store::write(&folder.card(), card.as_bytes())?;

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use serde::Serialize;
+use waxwork_core::device;
 
+use crate::environment::{TOOLCHAIN, machine, revision};
 use crate::failure::Failure;
 use crate::output;
 
@@ -11,9 +13,11 @@ use crate::output;
 struct Report {
     version: &'static str,
     revision: Option<&'static str>,
+    toolchain: &'static str,
     features: Vec<&'static str>,
     system: String,
     processor: String,
+    cpu_class: &'static str,
     vector_instructions: Vec<&'static str>,
     processors: usize,
     threads: usize,
@@ -30,10 +34,12 @@ pub(crate) fn run(json: bool, threads: usize) -> Result<String, Failure> {
     ];
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
-        revision: option_env!("WAXWORK_REVISION"),
+        revision: revision(),
+        toolchain: TOOLCHAIN,
         features: features.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect(),
-        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        system: machine(),
         processor: processor().unwrap_or_else(|| "unknown".into()),
+        cpu_class: device::cpu_class(),
         vector_instructions: vector_instructions(),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         threads,
@@ -47,9 +53,11 @@ pub(crate) fn run(json: bool, threads: usize) -> Result<String, Failure> {
     let or_none = |list: &[&str]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
     let rows = [
         ("version", format!("{} ({})", report.version, report.revision.unwrap_or("no git revision"))),
+        ("toolchain", report.toolchain.to_owned()),
         ("features", or_none(&report.features)),
         ("system", report.system.clone()),
         ("processor", report.processor.clone()),
+        ("class of processor", report.cpu_class.to_owned()),
         ("vector instructions", or_none(&report.vector_instructions)),
         ("processors this process may use", report.processors.to_string()),
         ("threads", report.threads.to_string()),

@@ -10,6 +10,7 @@ mod judging;
 mod latents;
 mod rate;
 mod recipes;
+mod repeat;
 mod runs;
 mod sample;
 mod train;
@@ -24,6 +25,7 @@ use crate::failure::Failure;
 pub(crate) fn run(command: &Command, threads: usize) -> Result<String, Failure> {
     match command {
         Command::Train(arguments) => train::run(arguments, threads),
+        Command::Repeat(arguments) => repeat::run(arguments, threads),
         Command::Sample(arguments) => sample::sample(arguments),
         Command::Interpolate(arguments) => walk::interpolate(arguments),
         Command::Traverse(arguments) => walk::traverse(arguments),

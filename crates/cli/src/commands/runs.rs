@@ -1,10 +1,10 @@
-//! `waxwork runs`: what was trained, and how far it came.
+//! `waxwork runs`: what was trained, how far it came, and whether two runs came to the same bytes.
 
 use std::path::Path;
 
 use serde::Serialize;
 use waxwork_core::store;
-use waxwork_trainer::{RunFolder, RunInfo};
+use waxwork_trainer::{Contents, RunFolder, RunInfo};
 
 use crate::args::RunsCommand;
 use crate::failure::Failure;
@@ -18,9 +18,27 @@ struct Row {
 }
 
 pub(crate) fn run(command: &RunsCommand) -> Result<String, Failure> {
-    let RunsCommand::List { folder, json } = command;
+    match command {
+        RunsCommand::List { folder, json } => list_runs(folder, *json),
+        RunsCommand::Hash { run, json } => {
+            let hashes = Contents::of(&RunFolder::open(run)?)?.hashes()?;
+            if *json {
+                return output::json(&hashes);
+            }
+            Ok(output::table(&hashes.into_iter().map(|(name, hash)| vec![hash, name]).collect::<Vec<_>>()))
+        }
+        RunsCommand::Diff { run, other } => {
+            let (run, other) = (RunFolder::open(run)?, RunFolder::open(other)?);
+            let expected = Contents::of(&run)?;
+            let others = other.info()?.environment.differences(&run.info()?.environment);
+            super::repeat::verdict(&run, &other, &expected, &others)
+        }
+    }
+}
+
+fn list_runs(folder: &Path, json: bool) -> Result<String, Failure> {
     let rows = list(folder)?;
-    if *json {
+    if json {
         return output::json(&rows);
     }
     if rows.is_empty() {

@@ -2,22 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use time::OffsetDateTime;
 use time::macros::format_description;
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, TrainingState, device, store};
+use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, Tensor, TrainingState, device, store};
 use waxwork_data::Dataset;
 use waxwork_eval::likelihood;
 use waxwork_models::Recipe;
-use waxwork_trainer::run_folder::{self, Status};
+use waxwork_trainer::run_folder::{self, Origin, Resumption, Status};
 use waxwork_trainer::stop::Reason;
-use waxwork_trainer::train;
-use waxwork_trainer::{Best, Outcome, Progress, RunFolder, RunInfo, Stop, Training};
+use waxwork_trainer::{Best, Outcome, Progress, RunFolder, RunInfo, Stop, Training, checkpoint, train};
 
 use crate::args::TrainArguments;
 use crate::commands::sample::load;
+use crate::environment::{command_line, environment, now};
 use crate::failure::Failure;
 use crate::output;
 
@@ -29,27 +28,71 @@ const VALIDATION_IMAGES: usize = 2000;
 const CHOOSES: &str = "validation/neg_elbo";
 
 pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, Failure> {
-    let device = device::open(&arguments.device)?;
-    let stop = Stop::new(arguments.max_time);
-    let handler = stop.clone();
-    ctrlc::set_handler(move || handler.request())?;
+    let session = Session::new(&arguments.device, threads, Stop::new(arguments.max_time), arguments.quiet)?;
     if let Some(path) = &arguments.resume {
-        return resume(path, arguments, &device, stop);
+        return resume(path, arguments, &session);
     }
-    let (name, recipe) = resolve(arguments)?;
+    let source = arguments.fork.as_deref().map(RunFolder::open).transpose()?;
+    let weights = source.as_ref().map(Weights::of).transpose()?;
+    let (name, recipe) = resolve(arguments, source.as_ref())?;
     let path = arguments.out.clone().unwrap_or_else(|| default_path(&name));
     let Some(seeds) = arguments.seeds else {
-        return start(recipe, &path, arguments, &device, threads, stop);
+        let data = load(&recipe.data)?;
+        return start(recipe, data, &path, weights.as_ref(), &session);
     };
     let (mut said, mut paths) = (String::new(), Vec::new());
     for number in 0..seeds {
         let mut recipe = recipe.clone();
         recipe.train.seed = recipe.train.seed.wrapping_add(number);
         let path = format!("{}-seed-{}", path.display(), recipe.train.seed);
-        said += &start(recipe, Path::new(&path), arguments, &device, threads, stop.clone())?;
+        let data = load(&recipe.data)?;
+        said += &start(recipe, data, Path::new(&path), weights.as_ref(), &session)?;
         paths.push(path);
     }
     Ok(format!("{said}then, evaluated: waxwork compare {}\n", paths.join(" ")))
+}
+
+/// What this process trains with, whatever it trains.
+pub(crate) struct Session {
+    device: Device,
+    threads: usize,
+    stop: Stop,
+    quiet: bool,
+}
+
+impl Session {
+    /// Opens the device, and stops on a signal.
+    pub(crate) fn new(device: &str, threads: usize, stop: Stop, quiet: bool) -> Result<Self, Failure> {
+        let device = device::open(device)?;
+        let handler = stop.clone();
+        ctrlc::set_handler(move || handler.request())?;
+        Ok(Self { device, threads, stop, quiet })
+    }
+}
+
+/// The weights that a run begins with instead of drawing them.
+pub(crate) struct Weights {
+    pub(crate) tensors: BTreeMap<String, Tensor>,
+    pub(crate) run: PathBuf,
+    pub(crate) step: u64,
+}
+
+impl Weights {
+    /// Those of a run's newest whole checkpoint as training left them, else its result.
+    fn of(folder: &RunFolder) -> Result<Self, Failure> {
+        let run = folder.path().to_owned();
+        match folder.checkpoints().newest() {
+            Ok((checkpoint, damaged)) => {
+                passed_over(&damaged);
+                let step = checkpoint.counters.step;
+                Ok(Self { tensors: checkpoint.into_params(), run, step })
+            }
+            Err(error) => match folder.load_model()? {
+                Some(tensors) => Ok(Self { tensors, run, step: folder.info()?.steps }),
+                None => Err(error.into()),
+            },
+        }
+    }
 }
 
 /// Everything of a run that is in memory.
@@ -64,11 +107,18 @@ struct Run {
 }
 
 impl Run {
-    fn new(recipe: Recipe, device: &Device) -> Result<Self, Failure> {
-        let data = load(&recipe.data)?;
+    fn new(
+        recipe: Recipe,
+        data: Dataset,
+        device: &Device,
+        weights: Option<&BTreeMap<String, Tensor>>,
+    ) -> Result<Self, Failure> {
         let length = recipe.train.length(data.train.len())?;
         let (image, classes) = (data.info.shape, data.info.classes.len());
         let model = recipe.model.build(image, classes, ParamSet::fresh(recipe.train.seed, device))?;
+        if let Some(weights) = weights {
+            model.params().assign(weights)?;
+        }
         let state =
             TrainingState::new(model.as_ref(), recipe.optimizer.clone(), recipe.train.seed, length.steps)?;
         let shown =
@@ -76,13 +126,8 @@ impl Run {
         Ok(Self { recipe, data, model, state, shown, best: None })
     }
 
-    fn train(
-        mut self,
-        folder: &RunFolder,
-        arguments: &TrainArguments,
-        device: &Device,
-        stop: Stop,
-    ) -> Result<String, Failure> {
+    fn train(mut self, folder: &RunFolder, session: &Session) -> Result<String, Failure> {
+        let Session { device, stop, quiet, .. } = session;
         let mut progress = Progress::new();
         let pictures = || self.shown.sample(&SampleRequest::new(self.recipe.train.seed, PICTURES));
         let validation = self.data.validation.first(VALIDATION_IMAGES);
@@ -104,79 +149,164 @@ impl Run {
             best: self.best,
             validate: self.shown.latent().is_some().then_some((&validate, CHOOSES)),
             pictures: Some(&pictures),
-            stop,
-            observers: if arguments.quiet { vec![] } else { vec![&mut progress] },
+            stop: stop.clone(),
+            observers: if *quiet { vec![] } else { vec![&mut progress] },
         };
         report(folder, &training.run()?, &self.recipe)
     }
 }
 
-fn start(
+/// Trains a new run in a new folder `path`, from `weights` if there are any.
+pub(crate) fn start(
     recipe: Recipe,
+    data: Dataset,
     path: &Path,
-    arguments: &TrainArguments,
-    device: &Device,
-    threads: usize,
-    stop: Stop,
+    weights: Option<&Weights>,
+    session: &Session,
 ) -> Result<String, Failure> {
-    let run = Run::new(recipe, device)?;
+    let run = Run::new(recipe, data, &session.device, weights.map(|weights| &weights.tensors));
+    let run = run.map_err(|failure| match weights {
+        Some(weights) => failure.at(&weights.run),
+        None => failure,
+    })?;
     let needed = train::space_needed(run.model.as_ref(), &run.state, &run.recipe.train, &run.data.train)?;
     run_folder::check_space(path, needed)?;
+    let initial = weights.map(|weights| store::encode(&weights.tensors)).transpose()?;
+    let forked_from = weights.zip(initial.as_ref()).map(|(weights, bytes)| Origin {
+        run: weights.run.clone(),
+        step: weights.step,
+        sha256: checkpoint::hash(bytes),
+    });
     let info = RunInfo {
-        version: env!("CARGO_PKG_VERSION").into(),
-        revision: option_env!("WAXWORK_REVISION").map(str::to_owned),
-        machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        device: device::name(device),
-        threads,
+        environment: environment(&session.device, session.threads),
+        command: command_line(),
+        recipe: run.recipe.to_toml()?,
         model: run.model.info().clone(),
         data: run.data.info.name.clone(),
         data_identity: run.data.info.identity.clone(),
+        data_images: images(&run.data),
         seed: run.recipe.train.seed,
+        forked_from,
+        resumed: Vec::new(),
         status: Status::Running,
         steps: 0,
         seconds: 0.0,
-        started: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs()),
+        started: now(),
         model_sha256: None,
     };
-    let folder = RunFolder::create(path, &run.recipe.to_toml()?, &info)?;
-    run.train(&folder, arguments, device, stop)
+    let folder = RunFolder::create(path, &info, initial.as_deref())?;
+    run.train(&folder, session)
 }
 
-fn resume(path: &Path, arguments: &TrainArguments, device: &Device, stop: Stop) -> Result<String, Failure> {
+fn resume(path: &Path, arguments: &TrainArguments, session: &Session) -> Result<String, Failure> {
     let mut folder = RunFolder::open(path)?;
     folder.lock()?;
-    let info = folder.info()?;
-    if info.status == Status::Finished {
-        return Ok(format!("`{}` is finished already, after {} steps\n", path.display(), info.steps));
+    let mut info = folder.info()?;
+    let (_, recipe) = resolve(arguments, Some(&folder))?;
+    let mut differences = recipe_differences(&info, &recipe)?;
+    if differences.is_empty() && info.status == Status::Finished {
+        match folder.load_model() {
+            Ok(Some(_)) => return finished_already(&folder, &info, &recipe),
+            Ok(None) => tracing::warn!("`{}` is missing: it is made again", folder.model().display()),
+            Err(error) => tracing::warn!("the result is made again: {error}"),
+        }
     }
-    let origin = path.join("recipe.toml").display().to_string();
-    let mut run = Run::new(Recipe::parse(&folder.recipe()?, &origin, &[])?, device)?;
-    if run.data.info.identity != info.data_identity {
-        return Err(Failure::new(format!(
-            "the data set `{}` is not the one that `{}` was started with: its identity is {}, not {}",
-            info.data,
-            path.display(),
-            run.data.info.identity,
-            info.data_identity
-        )));
+    // Another data set is named by its keys, if they differ; it need not even be there.
+    if differences.iter().all(|difference| !difference.starts_with("data.")) {
+        let data = load(&recipe.data)?;
+        differences.extend(data_differences(&info, &data));
+        if differences.is_empty() {
+            return go_on(&folder, &mut info, recipe, data, session);
+        }
     }
+    Err(Failure::new(format!(
+        "`{0}` was started with something else: {1}; put that back, or start a new run from its weights with `waxwork train --fork {0}`",
+        path.display(),
+        differences.join(", ")
+    )))
+}
+
+fn go_on(
+    folder: &RunFolder,
+    info: &mut RunInfo,
+    recipe: Recipe,
+    data: Dataset,
+    session: &Session,
+) -> Result<String, Failure> {
+    let mut run = Run::new(recipe, data, &session.device, folder.initial()?.as_ref())?;
     // A run that was killed before its first checkpoint starts again, which comes to the same thing.
     if !folder.checkpoints().steps()?.is_empty() {
-        let (checkpoint, damaged) = folder.checkpoints().newest()?;
-        for reason in damaged {
-            tracing::warn!("passed over a checkpoint: {reason}");
-        }
+        let (checkpoint, damaged) = folder.checkpoints().newest_with_log(&folder.metrics())?;
+        passed_over(&damaged);
         checkpoint.restore(run.model.as_ref(), &mut run.state)?;
         run.best = checkpoint.best;
     }
-    run.train(&folder, arguments, device, stop)
+    let environment = environment(&session.device, session.threads);
+    let other = environment.differences(&info.environment);
+    if !other.is_empty() {
+        tracing::warn!("bytes may differ from those of an unbroken run: {}", other.join(", "));
+    }
+    let step = run.state.steps_done();
+    info.resumed.push(Resumption { step, started: now(), command: command_line(), environment });
+    folder.write_info(info)?;
+    run.train(folder, session)
 }
 
-/// The recipe with everything that the command line changes in it, and the name to call the run by.
-fn resolve(arguments: &TrainArguments) -> Result<(String, Recipe), Failure> {
+/// Nothing is left to do, but for the card if the process was killed before it wrote one.
+fn finished_already(folder: &RunFolder, info: &RunInfo, recipe: &Recipe) -> Result<String, Failure> {
+    if !folder.card().exists() {
+        let outcome = Outcome { steps: info.steps, stopped: None, best: None, checkpoint: None };
+        crate::commands::card::write(folder, recipe, &outcome)?;
+    }
+    Ok(format!("`{}` is finished already, after {} steps\n", folder.path().display(), info.steps))
+}
+
+/// Everything in which `recipe` differs from the one that a run was started with, in words that begin with the key.
+pub(crate) fn recipe_differences(info: &RunInfo, recipe: &Recipe) -> Result<Vec<String>, Failure> {
+    if info.recipe.is_empty() {
+        return Ok(Vec::new());
+    }
+    let started = Recipe::parse(&info.recipe, "run.json", &[])?;
+    Ok(started.differences(recipe)?.iter().map(ToString::to_string).collect())
+}
+
+/// Everything in which a data set differs from the one that a run was started with, in words.
+pub(crate) fn data_differences(info: &RunInfo, data: &Dataset) -> Vec<String> {
+    if data.info.identity == info.data_identity {
+        return Vec::new();
+    }
+    let found = images(data);
+    let counts = info.data_images.iter().filter(|(part, count)| found.get(*part) != Some(count));
+    let counts = counts.map(|(part, count)| {
+        let found = found.get(part).map_or_else(|| "none".to_owned(), ToString::to_string);
+        format!("the data set `{}` has {found} {part} images and had {count}", info.data)
+    });
+    let identity = format!(
+        "the contents of the data set `{}` are another: their identity is {} and was {}",
+        info.data, data.info.identity, info.data_identity
+    );
+    counts.chain([identity]).collect()
+}
+
+fn images(data: &Dataset) -> BTreeMap<String, usize> {
+    let parts = [("training", &data.train), ("validation", &data.validation), ("test", &data.test)];
+    parts.into_iter().map(|(part, split)| (part.to_owned(), split.len())).collect()
+}
+
+fn passed_over(damaged: &[String]) {
+    for reason in damaged {
+        tracing::warn!("passed over a checkpoint: {reason}");
+    }
+}
+
+/// The recipe with everything that the command line changes in it, and the name to call the run by. Without a recipe on
+/// the command line it is that of the run `source`, if there is one.
+fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(String, Recipe), Failure> {
     let asked = arguments.recipe.as_deref().unwrap_or("vae-digits");
     let is_file = output::extension(Path::new(asked)).is_some_and(|extension| extension == "toml");
-    let (name, mut recipe) = if is_file {
+    let (name, mut recipe) = if let (None, Some(source)) = (&arguments.recipe, source) {
+        (format!("{}-fork", source.name()), recipe_of(source, &arguments.set)?)
+    } else if is_file {
         let path = Path::new(asked);
         let text = String::from_utf8_lossy(&store::read(path)?).into_owned();
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -201,6 +331,12 @@ fn resolve(arguments: &TrainArguments) -> Result<(String, Recipe), Failure> {
         (recipe.train.epochs, recipe.train.steps) = (arguments.epochs, arguments.steps);
     }
     Ok((name, recipe))
+}
+
+/// The recipe in a run's folder, with `settings` applied.
+pub(crate) fn recipe_of(folder: &RunFolder, settings: &[String]) -> Result<Recipe, Failure> {
+    let origin = folder.path().join("recipe.toml").display().to_string();
+    Ok(Recipe::parse(&folder.recipe()?, &origin, settings)?)
 }
 
 fn default_path(name: &str) -> PathBuf {

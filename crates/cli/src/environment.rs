@@ -1,0 +1,45 @@
+//! What this process is, for run.json: build, machine, command line.
+
+use std::time::SystemTime;
+
+use waxwork_core::{Device, device};
+use waxwork_trainer::Environment;
+
+/// What a run's result could depend on besides recipe and data.
+pub(crate) fn environment(device: &Device, threads: usize) -> Environment {
+    Environment {
+        version: env!("CARGO_PKG_VERSION").into(),
+        revision: revision().map(str::to_owned),
+        toolchain: TOOLCHAIN.into(),
+        target: env!("WAXWORK_TARGET").into(),
+        profile: env!("WAXWORK_PROFILE").into(),
+        machine: machine(),
+        cpu_class: device::cpu_class().into(),
+        device: device::name(device),
+        threads,
+    }
+}
+
+/// The compiler of this build.
+pub(crate) const TOOLCHAIN: &str = env!("WAXWORK_TOOLCHAIN");
+
+/// The git revision of this build, where it was built in a repository.
+pub(crate) fn revision() -> Option<&'static str> {
+    option_env!("WAXWORK_REVISION")
+}
+
+/// Operating system and processor.
+pub(crate) fn machine() -> String {
+    format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+/// The command line of this process; the program without its folder.
+pub(crate) fn command_line() -> Vec<String> {
+    let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once("waxwork".to_owned()).chain(arguments).collect()
+}
+
+/// Seconds since 1970; zero before.
+pub(crate) fn now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs())
+}

@@ -1,0 +1,82 @@
+//! `waxwork repeat`, `runs hash` and `runs diff`: whether two runs came to the same bytes, and where they part.
+
+use std::path::Path;
+
+use crate::util::{last_checkpoint, small, waxwork};
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_run_repeats_itself_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    waxwork(&small(&run, &["--threads", "1"])).good();
+    let call = waxwork(&["repeat", text(&run), "-q", "--threads", "2"]).good();
+    assert!(call.stdout.contains("agree"), "{}", call.stdout);
+    let new = folder.path().join("run-repeated");
+    let info: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(new.join("run.json")).unwrap()).unwrap();
+    let all = [
+        "version",
+        "revision",
+        "toolchain",
+        "target",
+        "profile",
+        "machine",
+        "cpu_class",
+        "device",
+        "threads",
+    ];
+    let more = ["command", "recipe", "data", "data_identity", "data_images", "seed", "model_sha256"];
+    for key in all.iter().chain(&more) {
+        assert!(!info[key].is_null() && info[key] != "", "{key}: {info}");
+    }
+    assert_eq!(info["command"][1], "repeat");
+    // It does not write over what is there.
+    waxwork(&["repeat", text(&run), "-q"]).refused(&["exists already"]);
+    let call = waxwork(&["runs", "diff", text(&run), text(&new)]).good();
+    assert!(call.stdout.contains("agree"), "{}", call.stdout);
+    let hash = |run: &Path| waxwork(&["runs", "hash", text(run)]).good().stdout;
+    assert_eq!(hash(&run), hash(&new));
+    assert!(hash(&run).contains("  optimizer/first/") && hash(&run).contains("  samples/step-000004.png"));
+}
+
+#[test]
+fn what_differs_first_is_named_with_its_own_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, other) = (folder.path().join("run"), folder.path().join("other"));
+    waxwork(&small(&run, &[])).good();
+    waxwork(&small(&other, &["--seed", "4"])).good();
+    let call = waxwork(&["runs", "diff", text(&run), text(&other)]);
+    assert_eq!(call.code, Some(3), "{}", call.stderr);
+    assert!(call.stderr.contains("metrics.jsonl at step 1: loss is"), "{}", call.stderr);
+
+    // A log that says something else than what training gives: as if another program had trained it.
+    let log = run.join("metrics.jsonl");
+    let mut lines: Vec<String> = std::fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect();
+    lines[2] = lines[2].replacen(":3,", ":3,\"more\":1,", 1);
+    std::fs::write(&log, lines.join("\n") + "\n").unwrap();
+    let call = waxwork(&["repeat", text(&run), "-q"]);
+    assert_eq!(call.code, Some(3), "{}{}", call.stdout, call.stderr);
+    assert!(call.stderr.contains("metrics.jsonl line 3"), "{}", call.stderr);
+}
+
+#[test]
+fn what_cannot_be_repeated_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    waxwork(&small(&run, &["--max-time", "0"])).good();
+    waxwork(&["repeat", text(&run)]).refused(&["not finished", "--resume"]);
+    waxwork(&["train", "-q", "--resume", text(&run)]).good();
+    let recipe = run.join("recipe.toml");
+    let before = std::fs::read_to_string(&recipe).unwrap();
+    std::fs::write(&recipe, before.replace("steps = 4", "steps = 5")).unwrap();
+    waxwork(&["repeat", text(&run)]).refused(&["train.steps is 5 and was 4"]);
+    std::fs::write(&recipe, before).unwrap();
+    let params = last_checkpoint(&run).join("params.safetensors");
+    std::fs::write(&params, "short").unwrap();
+    waxwork(&["repeat", text(&run)]).refused(&["params.safetensors", "SHA-256"]);
+    assert!(!folder.path().join("run-repeated").exists());
+}
