@@ -6,6 +6,7 @@ mod ci;
 mod datasets;
 mod evaluate;
 mod fuzz;
+mod lock;
 mod nearest;
 mod process;
 mod repro;
@@ -52,6 +53,12 @@ const COMMANDS: &[Command] = &[
     },
     Command { name: "repro", summary: "train twice and compare bytes", help: repro::HELP, run: repro::run },
     Command { name: "fuzz", summary: "fuzz the readers of files", help: fuzz::HELP, run: fuzz::run },
+    Command {
+        name: "repro",
+        summary: "train again in every way and compare bytes",
+        help: repro::HELP,
+        run: repro::run,
+    },
     Command { name: "bench", summary: "time training against PyTorch", help: bench::HELP, run: bench::run },
     Command { name: "ci", summary: "everything that CI checks", help: ci::HELP, run: ci::run },
 ];

@@ -1,160 +1,462 @@
-//! `cargo xtask repro`: trains recipes several times and compares the bytes of what comes out.
+//! `cargo xtask repro`: trains recipes again and again, in every way that must not matter, and compares the bytes of what
+//! comes out with each other and with those in `models/*.lock`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::lock::{self, Lock, Machine};
 use crate::process;
-use crate::waxwork::{self, Hub, Profile};
+use crate::waxwork::{self, DataAsked, Hub, Profile};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Trains recipes for a few steps several times, with several numbers of threads, and compares bytes
+Trains recipes for a few steps in every way that must not matter, and compares bytes
 
-Usage: cargo xtask repro [--quick] [RECIPE ...]
+Usage: cargo xtask repro [RECIPE ...] [options]
 
-Without recipes it takes those that `cargo xtask train` runs. It compares the weights and the
-metrics of all runs; the run folders stay in target/repro.
+Each recipe is trained, trained again, with 1, 2 and 8 threads, killed at random steps and resumed,
+and with more and with fewer pictures, measurements, checkpoints and messages. SHA-256 of every
+tensor (weights, moving average, optimiser, result), of the metrics and of the pictures must agree.
+Without recipes it takes those that `cargo xtask train` runs, and their like on MNIST where its
+files are. The run folders stay in target/repro.
 
 Options:
-  --quick   fewer and shorter runs, with the dev profile: what `cargo xtask ci` does
+  --quick          fewer runs, with the dev profile, embedded data only: what `cargo xtask ci` does
+  --check          compare with models/RECIPE.lock too: equal bits on the same class of processor
+                   with the same compiler; else the first losses tightly, and the last ones within
+                   the spread over seeds
+  --write-locks    write models/RECIPE.lock, after a change that is meant to change bits
+  --data-dir DIR   folder with the files of data sets (default: WAXWORK_DATA_DIR)
+  --seed N         seed of the steps at which runs are killed (default: another each time; printed)
 
 Examples:
-  cargo xtask repro
-  cargo xtask repro --quick vae-digits";
+  cargo xtask repro --check
+  cargo xtask repro vae-digits --quick
+  cargo xtask repro --write-locks --data-dir path/to/data";
 
-/// The files of a run that must not depend on anything but recipe, seed and version.
-const COMPARED: [&str; 2] = ["model.safetensors", "metrics.jsonl"];
+/// What all runs have in common. They are short, because bits that part do so in the first steps or at a boundary: a
+/// checkpoint, a picture, a measurement.
+const STEPS: u64 = 24;
+const SETTINGS: [&str; 5] = [
+    "train.steps=24",
+    "train.log_every=1",
+    "train.checkpoint_every=8",
+    "train.sample_every=12",
+    "train.validate_every=12",
+];
+/// Settings under which more happens along the way, and fewer.
+const BUSY: [&str; 3] = ["train.checkpoint_every=1", "train.sample_every=1", "train.validate_every=1"];
+const CALM: [&str; 4] =
+    ["train.checkpoint_every=0", "train.sample_every=0", "train.validate_every=0", "train.log_every=1000"];
 
-/// How thoroughly to look.
-struct Plan {
-    profile: Profile,
-    steps: u32,
-    /// Threads of each run; all are compared with the first.
-    threads: &'static [u32],
+/// What must agree, as `waxwork runs hash` names it up to the first slash; and what of it does not depend on what happens
+/// along the way.
+pub(crate) const GROUPS: [&str; 7] =
+    ["metrics.jsonl", "weights", "average", "optimizer", "result", "samples", "state"];
+const TRAINED: [&str; 4] = ["weights", "average", "optimizer", "result"];
+
+/// Seeds whose spread a lock keeps.
+const SEEDS: u64 = 5;
+
+/// A way to train that must come to the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    /// So many threads.
+    Threads(u32),
+    /// Killed so often, and resumed with other numbers of threads.
+    Killed(u64),
+    /// With more to do and to say along the way.
+    Busy,
+    /// With as little as there can be.
+    Calm,
 }
 
-const QUICK: Plan = Plan { profile: Profile::Dev, steps: 6, threads: &[1, 2] };
-const FULL: Plan = Plan { profile: Profile::Release, steps: 40, threads: &[1, 1, 2, 8] };
+/// The first of each is what the others are compared with.
+const QUICK: [Way; 4] = [Way::Threads(1), Way::Threads(3), Way::Killed(1), Way::Busy];
+const FULL: [Way; 8] = [
+    Way::Threads(1),
+    Way::Threads(1),
+    Way::Threads(2),
+    Way::Threads(8),
+    Way::Killed(1),
+    Way::Killed(3),
+    Way::Busy,
+    Way::Calm,
+];
+
+/// What to do about locks.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Locks {
+    #[default]
+    Leave,
+    Check,
+    Write,
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Args {
+    recipes: Vec<String>,
+    quick: bool,
+    locks: Locks,
+    data_dir: Option<String>,
+    seed: Option<u64>,
+}
+
+impl Args {
+    fn parse(args: &[String]) -> Result<Self> {
+        let mut parsed = Self::default();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().cloned().with_context(|| format!("`{arg}` needs a value"));
+            match arg.as_str() {
+                "--quick" => parsed.quick = true,
+                "--check" | "--write-locks" => {
+                    if parsed.locks != Locks::Leave {
+                        bail!("`--check` and `--write-locks` exclude each other");
+                    }
+                    parsed.locks = if arg == "--check" { Locks::Check } else { Locks::Write };
+                }
+                "--data-dir" => parsed.data_dir = Some(value()?),
+                "--seed" => {
+                    parsed.seed = Some(value()?.parse().context("`--seed` needs a whole number")?);
+                }
+                _ if arg.starts_with('-') => {
+                    bail!("unknown option `{arg}`; `cargo xtask repro --help` lists them")
+                }
+                _ => parsed.recipes.push(arg.clone()),
+            }
+        }
+        Ok(parsed)
+    }
+}
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
-    let mut plan = &FULL;
-    let mut recipes = Vec::new();
-    for arg in args {
-        match arg.as_str() {
-            "--quick" => plan = &QUICK,
-            _ if arg.starts_with('-') => {
-                bail!("unknown option `{arg}`; `cargo xtask repro --help` lists them")
-            }
-            _ => recipes.push(arg.clone()),
-        }
-    }
-    check(&Workspace::load()?, plan, recipes)?;
+    repro(&Workspace::load()?, Args::parse(args)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The short form, as a step of CI.
 pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
-    check(workspace, &QUICK, Vec::new())
+    repro(workspace, Args { quick: true, locks: Locks::Check, ..Args::default() })
 }
 
-fn check(workspace: &Workspace, plan: &Plan, mut recipes: Vec<String>) -> Result<()> {
-    let program = waxwork::build(workspace, plan.profile, Hub::Off)?;
-    if recipes.is_empty() {
-        recipes = waxwork::quickstart(&waxwork::recipes(&program)?);
-    }
-    let mut differences = Vec::new();
+fn repro(workspace: &Workspace, args: Args) -> Result<()> {
+    let profile = if args.quick { Profile::Dev } else { Profile::Release };
+    let program = waxwork::build(workspace, profile, Hub::Off)?;
+    let random = Sha256::digest(format!("{:?} {}", SystemTime::now(), std::process::id()));
+    let seed = args
+        .seed
+        .unwrap_or_else(|| u64::from(u32::from_le_bytes([random[0], random[1], random[2], random[3]])));
+    let trainer = Trainer {
+        data_dir: args.data_dir.clone(),
+        folder: workspace.target.join("repro"),
+        machine: Machine::of(&program)?,
+        program,
+        seed,
+    };
+    println!(
+        "{} on {}, {}; runs are killed by seed {seed}",
+        trainer.machine.version, trainer.machine.cpu_class, trainer.machine.toolchain
+    );
+    let recipes = if args.recipes.is_empty() { trainer.recipes(args.quick)? } else { args.recipes };
+    let ways: &[Way] = if args.quick { &QUICK } else { &FULL };
+    let mut problems = Vec::new();
     for recipe in &recipes {
-        let folder = workspace.target.join("repro").join(recipe);
-        let runs = train(&program, recipe, plan, &folder)?;
-        differences.extend(compare(recipe, &runs)?);
+        let (first, differences) = trainer.compare(recipe, ways)?;
+        problems.extend(differences);
+        let path = workspace.root.join("models").join(format!("{recipe}.lock"));
+        match args.locks {
+            Locks::Leave => {}
+            Locks::Check => problems.extend(check_lock(recipe, &path, &trainer.machine, &first)?),
+            Locks::Write => trainer.write_lock(recipe, &path, &first)?,
+        }
     }
-    if !differences.is_empty() {
-        bail!("not the same bytes:\n  {}", differences.join("\n  "));
+    if !problems.is_empty() {
+        bail!("not reproduced:\n  {}", problems.join("\n  "));
     }
+    println!("reproduced: {}", recipes.join(", "));
     Ok(())
 }
 
-/// One run for each entry of the plan's threads, in a fresh `folder`.
-fn train(program: &Path, recipe: &str, plan: &Plan, folder: &Path) -> Result<Vec<PathBuf>> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("failed to clear {}", folder.display()))?;
-    }
-    let mut runs = Vec::new();
-    for (number, threads) in plan.threads.iter().enumerate() {
-        let run = folder.join(format!("{number}-threads-{threads}"));
-        let mut train = Command::new(program);
-        train.args([
-            "train",
-            recipe,
-            "-q",
-            "--steps",
-            &plan.steps.to_string(),
-            "--threads",
-            &threads.to_string(),
-        ]);
-        train.args([
-            "--set",
-            &format!("train.checkpoint_every={}", plan.steps / 2),
-            "--set",
-            "train.log_every=1",
-        ]);
-        train.arg("--out").arg(&run);
-        process::run(&mut train)?;
-        runs.push(run);
-    }
-    Ok(runs)
+/// What came out of a run.
+pub(crate) struct Outcome {
+    /// SHA-256 of each group, over the names and hashes of all that is in it.
+    pub(crate) groups: BTreeMap<String, String>,
+    /// Steps and their named values.
+    pub(crate) metrics: Vec<(u64, BTreeMap<String, f64>)>,
 }
 
-/// Prints the hashes and says where a run differs from the first.
-fn compare(recipe: &str, runs: &[PathBuf]) -> Result<Vec<String>> {
-    let Some((first, others)) = runs.split_first() else { return Ok(Vec::new()) };
-    let mut differences = Vec::new();
-    for name in COMPARED {
-        let expected = read(&first.join(name))?;
-        println!("{recipe:<20} {name:<18} {}  {} runs", &hash(&expected)[..16], runs.len());
-        for run in others {
-            let found = read(&run.join(name))?;
-            if found != expected {
-                let place = first_difference(&expected, &found);
-                differences.push(format!(
-                    "{} against {}: {place}",
-                    run.join(name).display(),
-                    first.display()
-                ));
+struct Trainer {
+    program: PathBuf,
+    data_dir: Option<String>,
+    /// Where runs go.
+    folder: PathBuf,
+    machine: Machine,
+    seed: u64,
+}
+
+impl Trainer {
+    /// The recipes to look at when none is given: a small one of each family, on MNIST too where its files are.
+    fn recipes(&self, quick: bool) -> Result<Vec<String>> {
+        let known = waxwork::recipes(&self.program)?;
+        let mut recipes = waxwork::quickstart(&known);
+        let mnist = DataAsked { name: "mnist".into(), dir: self.data_dir.clone() };
+        if quick {
+            return Ok(recipes);
+        }
+        if mnist.needs_download(&self.program)? {
+            println!("the files of MNIST are not here (`--data-dir`): its recipes are left out");
+        } else {
+            let like = recipes.iter().map(|name| name.replace("digits", "mnist"));
+            let like: Vec<String> =
+                like.filter(|name| known.iter().any(|recipe| recipe.name == *name)).collect();
+            recipes.extend(like);
+        }
+        Ok(recipes)
+    }
+
+    /// Trains in every way, prints a table, and returns the first way's outcome with everything that differs from it.
+    fn compare(&self, recipe: &str, ways: &[Way]) -> Result<(Outcome, Vec<String>)> {
+        let folder = self.folder.join(recipe);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("failed to clear {}", folder.display()))?;
+        }
+        let mut first: Option<(PathBuf, Outcome)> = None;
+        let mut differences = Vec::new();
+        for (number, way) in ways.iter().enumerate() {
+            let run = folder.join(format!("{number}-{}", way.name()));
+            let said = self.train(recipe, *way, &run)?;
+            let outcome = self.outcome(&run)?;
+            let Some((first_run, expected)) = &first else {
+                print_header(recipe);
+                print_row(&said, |group| outcome.groups.get(group).map(|hash| hash[..8].to_owned()));
+                first = Some((run, outcome));
+                continue;
+            };
+            let different = different_groups(way.compared(), expected, &outcome);
+            print_row(&said, |group| {
+                let compared = way.compared().contains(&group) && expected.groups.contains_key(group);
+                compared.then(|| if different.contains(&group) { "DIFFERS" } else { "same" }.to_owned())
+            });
+            if !different.is_empty() {
+                let place = self.first_difference(first_run, &run)?;
+                differences.push(format!("{recipe}, {said}: {} differ; {place}", different.join(", ")));
+            }
+        }
+        let (_, first) = first.context("no way to train was given")?;
+        Ok((first, differences))
+    }
+
+    /// Trains in one way and says which.
+    fn train(&self, recipe: &str, way: Way, run: &Path) -> Result<String> {
+        match way {
+            Way::Threads(threads) => {
+                self.finish(
+                    self.start(recipe, run, &[]).arg("-q").args(["--threads", &threads.to_string()]),
+                )?;
+                Ok(format!("{threads} thread{}", if threads == 1 { "" } else { "s" }))
+            }
+            Way::Busy => {
+                self.finish(self.start(recipe, run, &BUSY).env("RUST_LOG", "trace"))?;
+                Ok("watched closely".into())
+            }
+            Way::Calm => {
+                self.finish(self.start(recipe, run, &CALM).arg("-q"))?;
+                Ok("not watched".into())
+            }
+            Way::Killed(times) => {
+                let mut steps: Vec<u64> =
+                    (0..times).map(|time| random_step(self.seed, recipe, times, time)).collect();
+                steps.sort_unstable();
+                let mut killed = Vec::new();
+                for (number, &step) in steps.iter().enumerate() {
+                    let mut command =
+                        if number == 0 { self.start(recipe, run, &[]) } else { self.resume(run, number + 1) };
+                    let child = command.arg("-q").stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+                    let child = child.context("failed to start `waxwork`")?;
+                    if kill_at(child, &run.join("metrics.jsonl"), step)? {
+                        killed.push(step.to_string());
+                    }
+                }
+                if killed.is_empty() {
+                    bail!(
+                        "{recipe}: every run ended before it could be killed; the machine is too busy to tell"
+                    );
+                }
+                self.finish(self.resume(run, 3).arg("-q"))?;
+                Ok(format!("killed at step {}", killed.join(", ")))
             }
         }
     }
-    Ok(differences)
-}
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let bytes = fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
-    if bytes.is_empty() {
-        bail!("{} is empty: nothing was compared", path.display());
+    fn start(&self, recipe: &str, run: &Path, settings: &[&str]) -> Command {
+        self.start_seed(recipe, run, settings, 0)
     }
-    Ok(bytes)
-}
 
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Where two files part: a line of a text, a byte of anything else.
-fn first_difference(expected: &[u8], found: &[u8]) -> String {
-    let same = expected.iter().zip(found).take_while(|(a, b)| a == b).count();
-    match std::str::from_utf8(expected) {
-        Ok(text) if !text.contains('\0') => {
-            let line = expected[..same].iter().filter(|byte| **byte == b'\n').count();
-            let line_of =
-                |bytes| String::from_utf8_lossy(bytes).lines().nth(line).unwrap_or("nothing").to_owned();
-            format!("line {}: {} instead of {}", line + 1, line_of(found), line_of(expected))
+    fn start_seed(&self, recipe: &str, run: &Path, settings: &[&str], seed: u64) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["train", recipe, "--seed", &seed.to_string(), "--out"]).arg(run);
+        if let Some(dir) = &self.data_dir {
+            command.args(["--data-dir", dir]);
         }
-        _ => format!("byte {same} of {} and {}", found.len(), expected.len()),
+        for setting in SETTINGS.iter().chain(settings) {
+            command.args(["--set", setting]);
+        }
+        command
     }
+
+    fn resume(&self, run: &Path, threads: usize) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["train", "--threads", &threads.to_string(), "--resume"]).arg(run);
+        command
+    }
+
+    /// Runs to the end without a word unless it fails.
+    fn finish(&self, command: &mut Command) -> Result<()> {
+        let output = command.output().context("failed to start `waxwork`")?;
+        if !output.status.success() {
+            bail!("`waxwork` failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, run: &Path) -> Result<Outcome> {
+        let text = process::output(Command::new(&self.program).args(["runs", "hash", "--json"]).arg(run))?;
+        let hashes: BTreeMap<String, String> =
+            serde_json::from_str(&text).context("output of `runs hash`")?;
+        let log = run.join("metrics.jsonl");
+        let log = fs::read_to_string(&log).with_context(|| format!("failed to read {}", log.display()))?;
+        Ok(Outcome { groups: groups(&hashes), metrics: parse_metrics(&log)? })
+    }
+
+    fn first_difference(&self, first: &Path, run: &Path) -> Result<String> {
+        let mut diff = Command::new(&self.program);
+        let said = process::everything_printed(diff.args(["runs", "diff"]).args([first, run]))?;
+        Ok(said.trim().trim_start_matches("error: ").to_owned())
+    }
+
+    fn write_lock(&self, recipe: &str, path: &Path, first: &Outcome) -> Result<()> {
+        let mut finals = vec![lock::last_values(&first.metrics)];
+        for seed in 1..SEEDS {
+            let run = self.folder.join(recipe).join(format!("seed-{seed}"));
+            self.finish(self.start_seed(recipe, &run, &[], seed).arg("-q"))?;
+            finals.push(lock::last_values(&self.outcome(&run)?.metrics));
+        }
+        let before = Lock::read(path).ok().flatten();
+        let text = lock::text(&self.machine, &SETTINGS, first, &finals, before.as_ref());
+        fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))?;
+        println!("wrote {}\n", path.display());
+        Ok(())
+    }
+}
+
+impl Way {
+    fn name(self) -> String {
+        match self {
+            Self::Threads(threads) => format!("threads-{threads}"),
+            Self::Killed(times) => format!("killed-{times}"),
+            Self::Busy => "busy".into(),
+            Self::Calm => "calm".into(),
+        }
+    }
+
+    /// What must agree: the log and the pictures are others where other ones were asked for.
+    fn compared(self) -> &'static [&'static str] {
+        match self {
+            Self::Threads(_) | Self::Killed(_) => &GROUPS,
+            Self::Busy | Self::Calm => &TRAINED,
+        }
+    }
+}
+
+/// A step from 1 to the last but one.
+fn random_step(seed: u64, recipe: &str, times: u64, time: u64) -> u64 {
+    1 + u64::from(Sha256::digest(format!("{seed} {recipe} {times} {time}"))[0]) % (STEPS - 1)
+}
+
+/// Kills a process once its log has `step` lines; false if it ended before.
+fn kill_at(mut child: Child, log: &Path, step: u64) -> Result<bool> {
+    loop {
+        if child.try_wait()?.is_some() {
+            return Ok(false);
+        }
+        let lines = fs::read_to_string(log).unwrap_or_default().lines().count() as u64;
+        if lines >= step {
+            child.kill()?;
+            // Without a code it died of the signal.
+            return Ok(child.wait()?.code().is_none());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Complaints about an outcome that is not what the recipe's lock says.
+fn check_lock(recipe: &str, path: &Path, machine: &Machine, outcome: &Outcome) -> Result<Vec<String>> {
+    let write = format!("write it with `cargo xtask repro {recipe} --write-locks`");
+    let Some(lock) = Lock::read(path)? else {
+        return Ok(vec![format!("models/{recipe}.lock is missing: {write}")]);
+    };
+    if let Some(reason) = lock.outdated(machine, &SETTINGS) {
+        return Ok(vec![format!("models/{recipe}.lock is outdated, {reason}: {write}")]);
+    }
+    let verdict = lock.check(machine, outcome);
+    println!("  models/{recipe}.lock: {}\n", verdict.said);
+    let complain = |complaint: &String| {
+        format!("models/{recipe}.lock: {complaint} (if bits were meant to change: {write})")
+    };
+    Ok(verdict.complaints.iter().map(complain).collect())
+}
+
+fn groups(hashes: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut texts: BTreeMap<String, String> = BTreeMap::new();
+    for (name, hash) in hashes {
+        let group = name.split('/').next().unwrap_or_default();
+        *texts.entry(group.to_owned()).or_default() += &format!("{name} {hash}\n");
+    }
+    texts.into_iter().map(|(group, text)| (group, hex(&text))).collect()
+}
+
+fn hex(text: &str) -> String {
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The groups that an outcome lacks, has beyond what is expected, or has otherwise.
+pub(crate) fn different_groups<'a>(
+    compared: &[&'a str],
+    expected: &Outcome,
+    found: &Outcome,
+) -> Vec<&'a str> {
+    let differs = |group: &&&str| expected.groups.get(**group) != found.groups.get(**group);
+    compared.iter().filter(differs).copied().collect()
+}
+
+fn parse_metrics(log: &str) -> Result<Vec<(u64, BTreeMap<String, f64>)>> {
+    let parse = |line: &str| {
+        let values: BTreeMap<String, Value> = serde_json::from_str(line).ok()?;
+        let step = values.get("step")?.as_u64()?;
+        let numbers = values.iter().filter(|(name, _)| *name != "step");
+        Some((step, numbers.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect()))
+    };
+    let lines =
+        log.lines().map(|line| parse(line).with_context(|| format!("a line of metrics.jsonl: {line}")));
+    lines.collect()
+}
+
+fn print_header(recipe: &str) {
+    let columns: Vec<String> = GROUPS.iter().map(|group| format!("{group:<14}")).collect();
+    println!("{recipe:<26}{}", columns.concat().trim_end());
+}
+
+fn print_row(said: &str, cell: impl Fn(&'static str) -> Option<String>) {
+    let cells = GROUPS.iter().map(|group| format!("{:<14}", cell(group).unwrap_or_else(|| "-".into())));
+    println!("  {said:<24}{}", cells.collect::<String>().trim_end());
 }
 
 #[cfg(test)]
@@ -162,34 +464,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hashes_as_sha256sum_does() {
-        assert_eq!(hash(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    }
-
-    #[test]
-    fn says_where_files_part() {
-        assert_eq!(first_difference(b"a\nb\nc\n", b"a\nx\nc\n"), "line 2: x instead of b");
-        assert_eq!(first_difference(b"a\nb\n", b"a\n"), "line 2: nothing instead of b");
-        assert_eq!(first_difference(b"\0\xff\x01", b"\0\xff\x02"), "byte 2 of 3 and 3");
-    }
-
-    #[test]
-    fn runs_that_differ_are_named() {
-        let folder = std::env::temp_dir().join(format!("xtask-repro-{}", std::process::id()));
-        let runs = ["same", "first", "other"].map(|name| folder.join(name));
-        for (run, metrics) in runs.iter().zip(["1\n2\n", "1\n2\n", "1\n3\n"]) {
-            fs::create_dir_all(run).unwrap();
-            fs::write(run.join("model.safetensors"), "weights").unwrap();
-            fs::write(run.join("metrics.jsonl"), metrics).unwrap();
-        }
-        let differences = compare("recipe", &runs).unwrap();
-        assert_eq!(differences.len(), 1, "{differences:?}");
+    fn arguments() {
+        let parse = |text: &str| Args::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        let args = parse("vae-digits --quick --check --data-dir d --seed 7").unwrap();
+        assert_eq!((args.recipes.len(), args.quick, args.locks), (1, true, Locks::Check));
+        assert_eq!((args.data_dir.as_deref(), args.seed), (Some("d"), Some(7)));
         assert!(
-            differences[0].contains("other") && differences[0].contains("line 2: 3 instead of 2"),
-            "{differences:?}"
+            parse("--check --write-locks").is_err() && parse("--seed").is_err() && parse("--seed x").is_err()
         );
-        fs::write(runs[0].join("metrics.jsonl"), "").unwrap();
-        assert!(compare("recipe", &runs).is_err(), "an empty file proves nothing");
-        fs::remove_dir_all(folder).unwrap();
+        assert!(parse("--chekc").unwrap_err().to_string().contains("--chekc"));
+    }
+
+    #[test]
+    fn groups_take_in_names_and_hashes() {
+        let of = |pairs: &[(&str, &str)]| {
+            groups(&pairs.iter().map(|(name, hash)| ((*name).to_owned(), (*hash).to_owned())).collect())
+        };
+        let both = of(&[("weights/a", "1"), ("weights/b", "2"), ("metrics.jsonl", "3")]);
+        assert_eq!(both.keys().collect::<Vec<_>>(), ["metrics.jsonl", "weights"]);
+        assert_ne!(both["weights"], of(&[("weights/a", "2"), ("weights/b", "1")])["weights"]);
+        assert_ne!(both["weights"], of(&[("weights/a", "1")])["weights"]);
+    }
+
+    #[test]
+    fn what_differs_is_named_and_what_is_missing_too() {
+        let outcome = |pairs: &[(&str, &str)]| Outcome {
+            groups: pairs.iter().map(|(name, hash)| ((*name).to_owned(), (*hash).to_owned())).collect(),
+            metrics: Vec::new(),
+        };
+        let expected = outcome(&[("weights", "1"), ("samples", "2"), ("result", "3")]);
+        let found = outcome(&[("weights", "1"), ("samples", "9")]);
+        assert_eq!(different_groups(&GROUPS, &expected, &found), ["result", "samples"]);
+        assert_eq!(different_groups(&TRAINED, &expected, &found), ["result"]);
+        assert!(different_groups(&GROUPS, &expected, &expected).is_empty());
+    }
+
+    #[test]
+    fn reads_logs() {
+        let log = "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":null,\"more\":2}\n";
+        let metrics = parse_metrics(log).unwrap();
+        assert_eq!((metrics.len(), metrics[0].1["loss"], metrics[1].1.len()), (2, 0.5, 1));
+        assert!(parse_metrics("torn").is_err());
+    }
+
+    #[test]
+    fn kills_are_between_the_first_step_and_the_last() {
+        assert!((0..500).all(|seed| (1..STEPS).contains(&random_step(seed, "vae-digits", 3, 1))));
     }
 }
