@@ -51,7 +51,6 @@ const COMMANDS: &[Command] = &[
         help: tidy::HELP,
         run: tidy::run,
     },
-    Command { name: "repro", summary: "train twice and compare bytes", help: repro::HELP, run: repro::run },
     Command { name: "fuzz", summary: "fuzz the readers of files", help: fuzz::HELP, run: fuzz::run },
     Command {
         name: "repro",
