@@ -12,6 +12,7 @@ use waxwork_core::{Device, GenerativeModel, ImageShape, ParamSet, TrainingState}
 use waxwork_fuzz::{RECIPE, scratch, seed};
 use waxwork_models::Recipe;
 use waxwork_trainer::checkpoint::{Checkpoints, hash};
+use waxwork_trainer::metrics::MetricsFile;
 
 const FILES: [&str; 3] = ["state.json", "params.safetensors", "optimizers.safetensors"];
 
@@ -27,7 +28,8 @@ fn model() -> (Box<dyn GenerativeModel>, TrainingState) {
 /// The files of a whole checkpoint.
 fn whole() -> BTreeMap<&'static str, Vec<u8>> {
     let (model, state) = model();
-    let path = Checkpoints::new(scratch().join("whole")).save(&*model, &state, None).unwrap();
+    let metrics = MetricsFile::open(&scratch().join("metrics.jsonl"), 0).unwrap().sync().unwrap();
+    let path = Checkpoints::new(scratch().join("whole")).save(&*model, &state, None, &metrics).unwrap();
     FILES.map(|name| (name, fs::read(path.join(name)).unwrap())).into()
 }
 
@@ -62,7 +64,7 @@ fuzz_target!(
         if let Some(state) = signed(&files["state.json"], &path) {
             fs::write(path.join("state.json"), state).unwrap();
         }
-        if let Ok((checkpoint, _)) = Checkpoints::new(folder).newest() {
+        if let Ok((checkpoint, _)) = Checkpoints::new(folder).newest_with_log(&scratch().join("metrics.jsonl")) {
             let (model, mut state) = model();
             _ = checkpoint.restore(&*model, &mut state);
             _ = checkpoint.into_sampling_weights();
