@@ -16,6 +16,7 @@ use waxwork_core::adversarial::{Players, augment, to_signed};
 use waxwork_core::layers::Mode;
 use waxwork_core::loss::cross_entropy;
 use waxwork_core::model::ModelInfo;
+use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
     Batch, Error, GenerativeModel, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext, Tensor,
     Trainable,
@@ -122,5 +123,13 @@ impl GenerativeModel for Cgan {
 
     fn generate(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
         self.players.generate(latents, labels)
+    }
+
+    fn parts(&self) -> &'static [Part] {
+        &Players::PARTS
+    }
+
+    fn graph(&self, part: Part) -> Result<Graph> {
+        self.players.graph(part)
     }
 }

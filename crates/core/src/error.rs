@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use candle_core::Shape;
 
+use crate::model::ModelInfo;
+use crate::onnx::Part;
+
 /// What can go wrong in a model, its parameters or its training step.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -108,6 +111,14 @@ pub enum Error {
         /// Why it cannot be used, and what to do.
         reason: String,
     },
+}
+
+impl Error {
+    /// [`Error::Unsupported`]: a model has other parts than the one asked for.
+    pub(crate) fn no_part(info: &ModelInfo, part: Part, parts: &[Part]) -> Self {
+        let names: Vec<&str> = parts.iter().map(|part| part.name()).collect();
+        Self::Unsupported(format!("a {} has no {}; it has: {}", info.family, part.name(), names.join(", ")))
+    }
 }
 
 /// Result with [`enum@Error`].

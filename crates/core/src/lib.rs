@@ -14,6 +14,7 @@ pub mod loss;
 pub mod model;
 pub mod nets;
 pub mod npy;
+pub mod onnx;
 pub mod optim;
 pub mod params;
 pub mod rng;

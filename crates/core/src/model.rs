@@ -3,6 +3,7 @@
 use candle_core::{DType, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::onnx::{Graph, Part};
 use crate::params::{ParamGroup, ParamSet};
 use crate::rng::Stream;
 use crate::step::StepContext;
@@ -226,6 +227,19 @@ pub trait GenerativeModel: Trainable {
             let latents = self.latents(&noise.to_dtype(self.params().dtype())?, labels.as_ref())?;
             self.generate(&latents, labels.as_ref())
         })
+    }
+
+    /// The parts that [`GenerativeModel::graph`] exports; the first is the one that makes images.
+    fn parts(&self) -> &'static [Part] {
+        &[]
+    }
+
+    /// A part as an ONNX graph, in the mode of evaluation.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the model has no such part.
+    fn graph(&self, part: Part) -> Result<Graph> {
+        Err(Error::no_part(self.info(), part, self.parts()))
     }
 
     /// Access by latent vectors, where the model has an encoder.

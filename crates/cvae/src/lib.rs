@@ -13,6 +13,7 @@
 //! ```
 
 use waxwork_core::model::ModelInfo;
+use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::variational::Variational;
 use waxwork_core::{
     Batch, Error, GenerativeModel, ImageShape, LatentModel, ParamGroup, ParamSet, Result, StepContext,
@@ -64,6 +65,14 @@ impl GenerativeModel for Cvae {
 
     fn latents(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
         self.0.latents(noise, labels)
+    }
+
+    fn parts(&self) -> &'static [Part] {
+        self.0.parts()
+    }
+
+    fn graph(&self, part: Part) -> Result<Graph> {
+        self.0.graph(part)
     }
 
     fn latent(&self) -> Option<&dyn LatentModel> {

@@ -14,6 +14,7 @@
 use waxwork_core::adversarial::{Players, augment, to_signed};
 use waxwork_core::layers::Mode;
 use waxwork_core::model::ModelInfo;
+use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
     Batch, Error, GenerativeModel, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext, Tensor,
     Trainable,
@@ -93,5 +94,13 @@ impl GenerativeModel for Gan {
 
     fn generate(&self, latents: &Tensor, _labels: Option<&Tensor>) -> Result<Tensor> {
         self.players.generate(latents, None)
+    }
+
+    fn parts(&self) -> &'static [Part] {
+        &Players::PARTS
+    }
+
+    fn graph(&self, part: Part) -> Result<Graph> {
+        self.players.graph(part)
     }
 }

@@ -13,6 +13,7 @@
 //! ```
 
 use waxwork_core::model::ModelInfo;
+use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::variational::Variational;
 use waxwork_core::{
     Batch, GenerativeModel, ImageShape, LatentModel, ParamGroup, ParamSet, Result, StepContext, Tensor,
@@ -57,6 +58,14 @@ impl GenerativeModel for Vae {
 
     fn generate(&self, latents: &Tensor, _labels: Option<&Tensor>) -> Result<Tensor> {
         self.0.generate(latents, None)
+    }
+
+    fn parts(&self) -> &'static [Part] {
+        self.0.parts()
+    }
+
+    fn graph(&self, part: Part) -> Result<Graph> {
+        self.0.graph(part)
     }
 
     fn latent(&self) -> Option<&dyn LatentModel> {

@@ -8,6 +8,7 @@ use crate::kernels::{self, Activation};
 use crate::layers::{Conv2d, ConvGeometry, Linear, Mode, Norm, NormKind};
 use crate::model::ImageShape;
 use crate::nets::{ConvUp, Mlp, ResidualUp, Style, halved};
+use crate::onnx::{Place, Value};
 use crate::params::Scope;
 
 /// A generator.
@@ -38,6 +39,12 @@ impl Start {
         let (channels, height, width) = self.shape;
         let maps = self.linear.forward(latents, Activation::Identity, mode)?;
         Ok(maps.reshape((latents.dim(0)?, channels, height, width))?)
+    }
+
+    fn export(&self, place: &mut Place<'_>, latents: &Value) -> Result<Value> {
+        let (channels, height, width) = self.shape;
+        let maps = self.linear.export(place.enter("project"), latents, Activation::Identity)?;
+        Ok(place.reshape(&maps, &[channels, height, width]))
     }
 }
 
@@ -115,6 +122,31 @@ impl Generator {
                 let maps = up.forward(&start.forward(&input, mode)?, labels, mode)?;
                 let maps = norm.forward(&maps, labels, Activation::Relu, mode)?;
                 output.forward(&maps, Activation::Tanh, mode)
+            }
+        }
+    }
+
+    /// [`Generator::forward`] as nodes of a graph.
+    pub fn export(&self, mut place: Place<'_>, latents: &Value, labels: Option<&Value>) -> Result<Value> {
+        let input = place.beside(latents, labels.filter(|_| self.concatenates));
+        match &self.body {
+            Body::Mlp { hidden, output } => {
+                let hidden = hidden.export(place.enter("hidden"), &input)?;
+                let pixels = output.export(place.enter("output"), &hidden, Activation::Tanh)?;
+                let ImageShape { channels, height, width } = self.image;
+                Ok(place.reshape(&pixels, &[channels, height, width]))
+            }
+            Body::Dcgan { start, norm, up } => {
+                let maps = start.export(&mut place, &input)?;
+                let maps = norm.export(place.enter("norm"), &maps, labels, Activation::Relu)?;
+                let pixels = up.export(place.enter("up"), &maps, labels)?;
+                Ok(place.activate(pixels, Activation::Tanh))
+            }
+            Body::Residual { start, up, norm, output } => {
+                let maps = start.export(&mut place, &input)?;
+                let maps = up.export(place.enter("up"), &maps, labels)?;
+                let maps = norm.export(place.enter("norm"), &maps, labels, Activation::Relu)?;
+                output.export(place.enter("output"), &maps, Activation::Tanh)
             }
         }
     }

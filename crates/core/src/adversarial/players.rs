@@ -5,7 +5,8 @@ use candle_core::Tensor;
 use super::{DISCRIMINATOR, Discriminator, GENERATOR, GanConfig, Generator, to_unit};
 use crate::layers::Mode;
 use crate::model::{self, ImageShape, ModelInfo};
-use crate::{ParamGroup, ParamSet, Result};
+use crate::onnx::{Graph, Part};
+use crate::{Error, ParamGroup, ParamSet, Result};
 
 /// The two players of a game, and what a model has to say about them.
 #[derive(Clone, Debug)]
@@ -53,5 +54,26 @@ impl Players {
         model::check_input("the latents", latents, &(n, self.info.latent_dim).into())?;
         let labels = self.info.one_hot(labels, self.params.dtype())?;
         Ok(to_unit(&self.generator.forward(latents, labels.as_ref(), Mode::Eval)?)?.detach())
+    }
+
+    /// The parts that can be exported by themselves.
+    pub const PARTS: [Part; 1] = [Part::Generator];
+
+    /// [`Players::generate`] as a graph.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for any part but the generator.
+    pub fn graph(&self, part: Part) -> Result<Graph> {
+        let ModelInfo { image, latent_dim, classes, .. } = self.info;
+        if part != Part::Generator {
+            return Err(Error::no_part(&self.info, part, &Self::PARTS));
+        }
+        let mut graph = Graph::new(part.name());
+        let latents = graph.input("latents", &[latent_dim]);
+        let labels = graph.labels(classes)?;
+        let pixels = self.generator.export(graph.root().enter(GENERATOR), &latents, labels.as_ref())?;
+        let images = graph.root().affine(&pixels, 0.5, 0.5)?;
+        graph.output("images", &images, &[image.channels, image.height, image.width]);
+        Ok(graph)
     }
 }

@@ -6,6 +6,7 @@ use super::{Mode, Weight, WeightStyle};
 use crate::Result;
 use crate::dual::Dual;
 use crate::kernels::{self, Activation};
+use crate::onnx::{Attribute, Place, Value};
 use crate::params::Scope;
 
 /// The geometry of a square convolution.
@@ -26,6 +27,27 @@ impl ConvGeometry {
     pub const SAME: Self = Self { kernel: 3, stride: 1, padding: 1 };
     /// Kernel 1: mixes channels only.
     pub const POINT: Self = Self { kernel: 1, stride: 1, padding: 0 };
+
+    /// A (transposed) convolution of this geometry as a node of a graph.
+    fn export(
+        self,
+        place: &mut Place<'_>,
+        operator: &str,
+        x: &Value,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Value> {
+        let [kernel, stride, padding] = [self.kernel, self.stride, self.padding].map(|side| side as i64);
+        let weight = place.tensor("weight", weight)?;
+        let bias = bias.map(|bias| place.tensor("bias", bias)).transpose()?;
+        let inputs: Vec<&Value> = [x, &weight].into_iter().chain(&bias).collect();
+        let attributes = [
+            ("kernel_shape", Attribute::Ints(&[kernel; 2])),
+            ("strides", Attribute::Ints(&[stride; 2])),
+            ("pads", Attribute::Ints(&[padding; 4])),
+        ];
+        Ok(place.node(operator, &inputs, &attributes))
+    }
 }
 
 /// 2-D cross-correlation: `(N, inputs, H, W)` → `(N, outputs, H', W')`.
@@ -71,6 +93,13 @@ impl Conv2d {
             kernels::conv2d(x, &weight, bias, stride, padding, Activation::Identity)
         })
     }
+
+    /// [`Conv2d::forward`] as nodes of a graph.
+    pub fn export(&self, mut place: Place<'_>, x: &Value, activation: Activation) -> Result<Value> {
+        let weight = self.weight.in_mode(Mode::Eval)?;
+        let y = self.geometry.export(&mut place, "Conv", x, &weight, self.bias.as_ref())?;
+        Ok(place.activate(y, activation))
+    }
 }
 
 /// Transposed 2-D convolution: `(N, inputs, H, W)` → `(N, outputs, H', W')`.
@@ -104,5 +133,10 @@ impl ConvTranspose2d {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let ConvGeometry { stride, padding, .. } = self.geometry;
         kernels::conv_transpose2d(x, &self.weight, self.bias.as_ref(), stride, padding, 0)
+    }
+
+    /// [`ConvTranspose2d::forward`] as nodes of a graph.
+    pub fn export(&self, mut place: Place<'_>, x: &Value) -> Result<Value> {
+        self.geometry.export(&mut place, "ConvTranspose", x, &self.weight, self.bias.as_ref())
     }
 }

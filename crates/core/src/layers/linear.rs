@@ -6,6 +6,7 @@ use super::{Mode, Weight, WeightStyle};
 use crate::Result;
 use crate::dual::Dual;
 use crate::kernels::{self, Activation};
+use crate::onnx::{Attribute, Place, Value};
 use crate::params::Scope;
 
 /// `y = x Wᵀ + b`: `(N, inputs)` → `(N, outputs)`.
@@ -39,5 +40,13 @@ impl Linear {
     pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
         let weight = self.weight.in_mode(mode)?;
         x.affine(|x, bias| kernels::linear(x, &weight, bias.then_some(&self.bias), Activation::Identity))
+    }
+
+    /// [`Linear::forward`] as nodes of a graph.
+    pub fn export(&self, mut place: Place<'_>, x: &Value, activation: Activation) -> Result<Value> {
+        let weight = place.tensor("weight", &self.weight.in_mode(Mode::Eval)?)?;
+        let bias = place.tensor("bias", &self.bias)?;
+        let y = place.node("Gemm", &[x, &weight, &bias], &[("transB", Attribute::Int(1))]);
+        Ok(place.activate(y, activation))
     }
 }

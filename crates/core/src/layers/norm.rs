@@ -4,6 +4,7 @@ use candle_core::{Tensor, Var};
 
 use super::Mode;
 use crate::kernels::{self, Activation};
+use crate::onnx::{Attribute, Place, Value};
 use crate::params::{Init, Scope};
 use crate::{Error, Result};
 
@@ -56,11 +57,29 @@ impl Norm {
             (Self::None, _) => kernels::activate(x, activation),
             (Self::Batch(norm), _) => norm.forward(x, activation, mode),
             (Self::Conditional(norm), Some(labels)) => norm.forward(x, labels, activation, mode),
-            (Self::Conditional(_), None) => {
-                Err(Error::Unsupported("conditional batch norm needs labels".into()))
-            }
+            (Self::Conditional(_), None) => Err(no_labels()),
         }
     }
+
+    /// [`Norm::forward`] as nodes of a graph.
+    pub fn export(
+        &self,
+        mut place: Place<'_>,
+        x: &Value,
+        labels: Option<&Value>,
+        activation: Activation,
+    ) -> Result<Value> {
+        match (self, labels) {
+            (Self::None, _) => Ok(place.activate(x.clone(), activation)),
+            (Self::Batch(norm), _) => norm.export(place, x, activation),
+            (Self::Conditional(norm), Some(labels)) => norm.export(place, x, labels, activation),
+            (Self::Conditional(_), None) => Err(no_labels()),
+        }
+    }
+}
+
+fn no_labels() -> Error {
+    Error::Unsupported("conditional batch norm needs labels".into())
 }
 
 /// Batch normalisation over every dimension but the second (Ioffe & Szegedy 2015), with PyTorch's constants.
@@ -86,6 +105,13 @@ impl BatchNorm {
     /// `(N, C, …)` → the same shape, normalised and then activated.
     pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode<'_>) -> Result<Tensor> {
         self.statistics.normalise(x, &self.weight, &self.bias, activation, mode)
+    }
+
+    /// [`BatchNorm::forward`] as nodes of a graph.
+    pub fn export(&self, mut place: Place<'_>, x: &Value, activation: Activation) -> Result<Value> {
+        let (weight, bias) = (place.tensor("weight", &self.weight)?, place.tensor("bias", &self.bias)?);
+        let y = self.statistics.export(&mut place, x, &weight, &bias)?;
+        Ok(place.activate(y, activation))
     }
 }
 
@@ -125,6 +151,29 @@ impl ConditionalBatchNorm {
         let shift = kernels::matmul(labels, &self.bias)?.reshape(shape)?;
         kernels::activate(&normal.broadcast_mul(&scale)?.broadcast_add(&shift)?, activation)
     }
+
+    /// [`ConditionalBatchNorm::forward`] of `(N, C, H, W)` as nodes of a graph.
+    pub fn export(
+        &self,
+        mut place: Place<'_>,
+        x: &Value,
+        labels: &Value,
+        activation: Activation,
+    ) -> Result<Value> {
+        let channels = self.weight.dim(1)?;
+        let plain = Tensor::ones(channels, self.weight.dtype(), self.weight.device())?;
+        let (ones, zeros) = (place.tensor("ones", &plain)?, place.tensor("zeros", &plain.zeros_like()?)?);
+        let normal = self.statistics.export(&mut place, x, &ones, &zeros)?;
+        let mut row = |name: &str, table: &Tensor| -> Result<Value> {
+            let table = place.tensor(name, table)?;
+            let rows = place.node("MatMul", &[labels, &table], &[]);
+            Ok(place.reshape(&rows, &[channels, 1, 1]))
+        };
+        let (scale, shift) = (row("weight", &self.weight)?, row("bias", &self.bias)?);
+        let scaled = place.node("Mul", &[&normal, &scale], &[]);
+        let y = place.node("Add", &[&scaled, &shift], &[]);
+        Ok(place.activate(y, activation))
+    }
 }
 
 /// Moving averages of a channel's mean and variance.
@@ -143,6 +192,14 @@ impl RunningStatistics {
             mean: scope.buffer("running_mean", channels, Init::Constant(0.0))?,
             var: scope.buffer("running_var", channels, Init::Constant(1.0))?,
         })
+    }
+
+    /// Normalisation by the running statistics, as a node of a graph.
+    fn export(&self, place: &mut Place<'_>, x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
+        let mean = place.tensor("running_mean", &self.mean.as_detached_tensor())?;
+        let var = place.tensor("running_var", &self.var.as_detached_tensor())?;
+        let epsilon = [("epsilon", Attribute::Float(Self::EPS as f32))];
+        Ok(place.node("BatchNormalization", &[x, weight, bias, &mean, &var], &epsilon))
     }
 
     fn normalise(

@@ -6,6 +6,7 @@ use super::Style;
 use crate::dual::Dual;
 use crate::kernels::Activation;
 use crate::layers::{BatchNorm, Conv2d, ConvGeometry, ConvTranspose2d, Mode, Norm, NormKind};
+use crate::onnx::{Place, Value};
 use crate::params::Scope;
 use crate::{Error, Result};
 
@@ -63,6 +64,22 @@ impl ConvDown {
         }
         Ok(x)
     }
+
+    /// [`ConvDown::forward`] as nodes of a graph.
+    pub fn export(&self, mut place: Place<'_>, x: &Value) -> Result<Value> {
+        let mut x = x.clone();
+        for (i, (conv, norm)) in self.layers.iter().enumerate() {
+            let mut place = place.enter(i);
+            x = match norm {
+                None => conv.export(place.enter("conv"), &x, self.activation)?,
+                Some(norm) => {
+                    let x = conv.export(place.enter("conv"), &x, Activation::Identity)?;
+                    norm.export(place.enter("norm"), &x, self.activation)?
+                }
+            };
+        }
+        Ok(x)
+    }
 }
 
 /// Transposed convolutions that each double height and width; all but the last are normalised where asked for and
@@ -104,12 +121,25 @@ impl ConvUp {
 
     /// `(N, inputs, h, w)` → `(N, outputs, h · 2^layers, w · 2^layers)`. `labels` is one-hot, where the norm needs it.
     pub fn forward(&self, x: &Tensor, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Tensor> {
-        let last = self.layers.len().saturating_sub(1);
         let mut x = x.clone();
         for (i, (conv, norm)) in self.layers.iter().enumerate() {
-            let activation = if i < last { self.activation } else { Activation::Identity };
-            x = norm.forward(&conv.forward(&x)?, labels, activation, mode)?;
+            x = norm.forward(&conv.forward(&x)?, labels, self.activation_of(i), mode)?;
         }
         Ok(x)
+    }
+
+    /// [`ConvUp::forward`] as nodes of a graph.
+    pub fn export(&self, mut place: Place<'_>, x: &Value, labels: Option<&Value>) -> Result<Value> {
+        let mut x = x.clone();
+        for (i, (conv, norm)) in self.layers.iter().enumerate() {
+            let mut place = place.enter(i);
+            x = conv.export(place.enter("conv"), &x)?;
+            x = norm.export(place.enter("norm"), &x, labels, self.activation_of(i))?;
+        }
+        Ok(x)
+    }
+
+    fn activation_of(&self, layer: usize) -> Activation {
+        if layer + 1 < self.layers.len() { self.activation } else { Activation::Identity }
     }
 }

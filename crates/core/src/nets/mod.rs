@@ -9,6 +9,7 @@ use crate::dual::Dual;
 use crate::kernels::Activation;
 use crate::layers::{Linear, Mode, WeightStyle};
 use crate::model::ImageShape;
+use crate::onnx::{Place, Value};
 use crate::params::Scope;
 use crate::{Error, Result};
 
@@ -61,6 +62,12 @@ impl Mlp {
         }
         let layer = |x: Dual, layer: &Linear| layer.propagate(&x, mode)?.activate(self.activation);
         self.layers.iter().try_fold(x.clone(), layer)
+    }
+
+    /// [`Mlp::forward`] as nodes of a graph.
+    pub fn export(&self, mut place: Place<'_>, x: &Value) -> Result<Value> {
+        let mut layers = self.layers.iter().enumerate();
+        layers.try_fold(x.clone(), |x, (i, layer)| layer.export(place.enter(i), &x, self.activation))
     }
 
     /// Width of the last layer.

@@ -7,6 +7,7 @@ use crate::Result;
 use crate::dual::Dual;
 use crate::kernels::{self, Activation};
 use crate::layers::{Conv2d, ConvGeometry, Mode, Norm, NormKind};
+use crate::onnx::{Place, Value};
 use crate::params::Scope;
 
 /// Residual blocks that each double height and width; pre-activated, so the output is not.
@@ -62,6 +63,23 @@ impl ResidualUp {
             let h = block.conv2.forward(&h, Activation::Identity, mode)?;
             // A 1×1 convolution commutes with doubling, and costs a quarter before it.
             x = (h + kernels::upsample2(&block.shortcut.forward(&x, Activation::Identity, mode)?)?)?;
+        }
+        Ok(x)
+    }
+
+    /// [`ResidualUp::forward`] as nodes of a graph.
+    pub fn export(&self, mut place: Place<'_>, x: &Value, labels: Option<&Value>) -> Result<Value> {
+        let mut x = x.clone();
+        for (i, block) in self.blocks.iter().enumerate() {
+            let mut place = place.enter(i);
+            let h = block.norm1.export(place.enter("norm1"), &x, labels, Activation::Relu)?;
+            let h = place.upsample2(&h)?;
+            let h = block.conv1.export(place.enter("conv1"), &h, Activation::Identity)?;
+            let h = block.norm2.export(place.enter("norm2"), &h, labels, Activation::Relu)?;
+            let h = block.conv2.export(place.enter("conv2"), &h, Activation::Identity)?;
+            let beside = block.shortcut.export(place.enter("shortcut"), &x, Activation::Identity)?;
+            let beside = place.upsample2(&beside)?;
+            x = place.node("Add", &[&h, &beside], &[]);
         }
         Ok(x)
     }

@@ -7,11 +7,12 @@ mod networks;
 
 use candle_core::Tensor;
 
-use crate::kernels;
+use crate::kernels::{self, Activation};
 use crate::layers::Mode;
 use crate::likelihood::Likelihood;
 use crate::loss;
 use crate::model::{self, Elbo, LatentModel, ModelInfo, Posterior};
+use crate::onnx::{Graph, Part};
 use crate::rng::Stream;
 use crate::{Batch, Error, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext};
 
@@ -116,6 +117,50 @@ impl Variational {
         model::check_input("the latents", latents, &(n, self.config.latent_dim).into())?;
         let output = self.decoder.forward(latents, self.one_hot(labels)?.as_ref(), Mode::Eval)?;
         Ok(self.likelihood.mean(&output)?.detach())
+    }
+
+    /// The parts that can be exported by themselves.
+    pub fn parts(&self) -> &'static [Part] {
+        match self.prior {
+            None => &[Part::Decoder, Part::Encoder],
+            Some(_) => &[Part::Decoder, Part::Encoder, Part::Prior],
+        }
+    }
+
+    /// [`Variational::generate`], the encoder, or the way from noise to latents as a graph.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a part that is none of [`Variational::parts`].
+    pub fn graph(&self, part: Part) -> Result<Graph> {
+        let ModelInfo { image, latent_dim, classes, .. } = self.info;
+        let image = [image.channels, image.height, image.width];
+        let mut graph = Graph::new(part.name());
+        match (part, &self.prior) {
+            (Part::Decoder, _) => {
+                let latents = graph.input("latents", &[latent_dim]);
+                let labels = graph.labels(classes)?;
+                let output = self.decoder.export(graph.root().enter(DECODER), &latents, labels.as_ref())?;
+                // As `Likelihood::mean`, for every observation model.
+                let images = graph.root().activate(output, Activation::Sigmoid);
+                graph.output("images", &images, &image);
+            }
+            (Part::Encoder, _) => {
+                let images = graph.input("images", &image);
+                let labels = graph.labels(classes)?;
+                let posterior = self.encoder.export(graph.root().enter(ENCODER), &images, labels.as_ref())?;
+                graph.output("mean", &posterior.0, &[latent_dim]);
+                graph.output("log_var", &posterior.1, &[latent_dim]);
+            }
+            (Part::Prior, Some(prior)) => {
+                let noise = graph.input("noise", &[latent_dim]);
+                let labels =
+                    graph.labels(classes)?.ok_or_else(|| Error::no_part(&self.info, part, self.parts()))?;
+                let latents = prior.export(graph.root().enter(DECODER).enter("prior"), &noise, &labels)?;
+                graph.output("latents", &latents, &[latent_dim]);
+            }
+            (Part::Generator | Part::Prior, _) => return Err(Error::no_part(&self.info, part, self.parts())),
+        }
+        Ok(graph)
     }
 
     /// Standard normal noise `(N, latent_dim)` → latents under the prior.

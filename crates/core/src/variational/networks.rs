@@ -8,6 +8,7 @@ use crate::kernels::{self, Activation};
 use crate::layers::{Linear, Mode, NormKind};
 use crate::model::{ImageShape, Posterior};
 use crate::nets::{ConvDown, ConvUp, Mlp, halved};
+use crate::onnx::{Place, Value};
 use crate::params::{Init, Scope};
 
 const KEY: &str = "model.network.channels";
@@ -59,6 +60,25 @@ impl Encoder {
             mean: self.mean.forward(&hidden, Activation::Identity, mode)?,
             log_var: self.log_var.forward(&hidden, Activation::Identity, mode)?,
         })
+    }
+
+    /// [`Encoder::forward`] as nodes of a graph: mean and log-variance.
+    pub(super) fn export(
+        &self,
+        mut place: Place<'_>,
+        images: &Value,
+        labels: Option<&Value>,
+    ) -> Result<(Value, Value)> {
+        let features = match &self.down {
+            Some(down) => down.export(place.enter("down"), images)?,
+            None => images.clone(),
+        };
+        let features = place.flatten(&features);
+        let input = place.beside(&features, labels);
+        let hidden = self.hidden.export(place.enter("hidden"), &input)?;
+        let mut linear =
+            |name: &str, layer: &Linear| layer.export(place.enter(name), &hidden, Activation::Identity);
+        Ok((linear("mean", &self.mean)?, linear("log_var", &self.log_var)?))
     }
 }
 
@@ -123,6 +143,29 @@ impl Decoder {
             }
         }
     }
+
+    /// [`Decoder::forward`] as nodes of a graph.
+    pub(super) fn export(
+        &self,
+        mut place: Place<'_>,
+        latents: &Value,
+        labels: Option<&Value>,
+    ) -> Result<Value> {
+        let input = place.beside(latents, labels);
+        let hidden = self.hidden.export(place.enter("hidden"), &input)?;
+        let output = self.output.export(place.enter("output"), &hidden, Activation::Identity)?;
+        match &self.up {
+            None => {
+                let ImageShape { channels, height, width } = self.image;
+                Ok(place.reshape(&output, &[channels, height, width]))
+            }
+            Some(Up { convs, start: (channels, height, width), activation }) => {
+                let start = place.activate(output, *activation);
+                let maps = place.reshape(&start, &[*channels, *height, *width]);
+                convs.export(place.enter("up"), &maps, None)
+            }
+        }
+    }
 }
 
 /// p(z | y): a diagonal Gaussian a class, the standard one to begin with.
@@ -146,6 +189,19 @@ impl LabelPrior {
             mean: kernels::matmul(labels, &self.mean)?,
             log_var: kernels::matmul(labels, &self.log_var)?,
         })
+    }
+
+    /// Noise `(N, latent_dim)` → latents of the labels, as nodes of a graph.
+    pub(super) fn export(&self, mut place: Place<'_>, noise: &Value, labels: &Value) -> Result<Value> {
+        let mut row = |name: &str, table: &Tensor| -> Result<Value> {
+            let table = place.tensor(name, table)?;
+            Ok(place.node("MatMul", &[labels, &table], &[]))
+        };
+        let (mean, log_var) = (row("mean", &self.mean)?, row("log_var", &self.log_var)?);
+        let half = place.affine(&log_var, 0.5, 0.0)?;
+        let scale = place.node("Exp", &[&half], &[]);
+        let scaled = place.node("Mul", &[noise, &scale], &[]);
+        Ok(place.node("Add", &[&mean, &scaled], &[]))
     }
 }
 

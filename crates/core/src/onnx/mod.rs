@@ -1,0 +1,288 @@
+//! A network as an ONNX graph (opset 17), which other programs run: layers write themselves into a [`Graph`].
+//!
+//! A layer's `export` is its forward pass in [`Mode::Eval`](crate::layers::Mode::Eval), with values instead of tensors and, as in
+//! construction, a [`Place`] that gives every stored tensor the name that it has in a [`ParamSet`](crate::params::ParamSet). The
+//! batch dimension stays open.
+
+mod proto;
+
+use std::fmt::Display;
+
+use candle_core::{DType, Device, Tensor};
+use prost::Message;
+
+use crate::kernels::Activation;
+use crate::{Error, Result};
+
+/// The version of the operators' definitions.
+const OPSET: i64 = 17;
+/// The version of the file format that belongs to it.
+const IR_VERSION: i64 = 8;
+/// The name of the open dimension.
+const BATCH: &str = "batch";
+/// What a protobuf message may hold at most.
+const LARGEST: usize = i32::MAX as usize;
+
+/// A part of a model that can be exported by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Latents, and labels where the model is conditional → images in [0, 1]: a GAN's.
+    Generator,
+    /// The same of a VAE.
+    Decoder,
+    /// Images in [0, 1], and labels where the model is conditional → mean and log-variance of the latents.
+    Encoder,
+    /// Standard normal noise and labels → latents, where a model's prior depends on the label.
+    Prior,
+}
+
+impl Part {
+    /// The part's name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generator => "generator",
+            Self::Decoder => "decoder",
+            Self::Encoder => "encoder",
+            Self::Prior => "prior",
+        }
+    }
+}
+
+/// The name of a value that flows through a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value(String);
+
+impl Value {
+    /// In the place of an input that an operator can do without.
+    fn absent() -> Self {
+        Self(String::new())
+    }
+}
+
+/// What a node is told beside its inputs.
+#[derive(Clone, Copy, Debug)]
+pub enum Attribute<'a> {
+    /// A whole number.
+    Int(i64),
+    /// Several whole numbers.
+    Ints(&'a [i64]),
+    /// A number.
+    Float(f32),
+    /// A word.
+    Word(&'a str),
+}
+
+/// A graph under construction.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    proto: proto::Graph,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(name: &str) -> Self {
+        Self { proto: proto::Graph { name: name.to_owned(), ..proto::Graph::default() } }
+    }
+
+    /// An input of floats, `(batch, …dims)`.
+    pub fn input(&mut self, name: &str, dims: &[usize]) -> Value {
+        self.proto.input.push(value_info(name, proto::FLOAT, dims));
+        Value(name.to_owned())
+    }
+
+    /// An input `labels` of int64, `(batch)`, as one-hot rows `(batch, classes)`; none for a model without classes.
+    pub fn labels(&mut self, classes: usize) -> Result<Option<Value>> {
+        if classes == 0 {
+            return Ok(None);
+        }
+        self.proto.input.push(value_info("labels", proto::INT64, &[]));
+        let mut root = self.root();
+        let depth = root.integers("classes", &[], &[classes as i64]);
+        let off_on = root.tensor("off_on", &Tensor::new(&[0f32, 1.0], &Device::Cpu)?)?;
+        Ok(Some(root.node("OneHot", &[&Value("labels".into()), &depth, &off_on], &[])))
+    }
+
+    /// Gives a value the name `name` and makes it an output of shape `(batch, …dims)`.
+    pub fn output(&mut self, name: &str, value: &Value, dims: &[usize]) {
+        self.push("Identity", &[value], &[], name.to_owned());
+        self.proto.output.push(value_info(name, proto::FLOAT, dims));
+    }
+
+    /// Where names begin.
+    pub fn root(&mut self) -> Place<'_> {
+        Place { graph: self, prefix: String::new() }
+    }
+
+    /// The contents of an `.onnx` file.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if they are more than a protobuf message can hold.
+    pub fn encode(self) -> Result<Vec<u8>> {
+        let model = proto::Model {
+            ir_version: IR_VERSION,
+            producer_name: "waxwork".into(),
+            producer_version: env!("CARGO_PKG_VERSION").into(),
+            graph: Some(self.proto),
+            opset_import: vec![proto::OperatorSet { domain: String::new(), version: OPSET }],
+        };
+        if model.encoded_len() > LARGEST {
+            return Err(Error::Unsupported(
+                "this network is larger than 2 GiB, which an .onnx file cannot hold".into(),
+            ));
+        }
+        Ok(model.encode_to_vec())
+    }
+
+    fn push(
+        &mut self,
+        operator: &str,
+        inputs: &[&Value],
+        attributes: &[(&str, Attribute<'_>)],
+        output: String,
+    ) {
+        self.proto.node.push(proto::Node {
+            input: inputs.iter().map(|value| value.0.clone()).collect(),
+            name: output.clone(),
+            output: vec![output],
+            op_type: operator.to_owned(),
+            attribute: attributes.iter().map(|(name, value)| attribute(name, *value)).collect(),
+        });
+    }
+}
+
+/// A place in the tree of names, such as `generator.up.0`.
+#[derive(Debug)]
+pub struct Place<'a> {
+    graph: &'a mut Graph,
+    prefix: String,
+}
+
+impl Place<'_> {
+    /// The scope `name` below this one.
+    pub fn enter(&mut self, name: impl Display) -> Place<'_> {
+        Place { prefix: self.full(&name.to_string()), graph: self.graph }
+    }
+
+    /// A stored tensor, as f32.
+    pub fn tensor(&mut self, name: &str, tensor: &Tensor) -> Result<Value> {
+        let values = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let dims = tensor.dims().iter().map(|&side| side as i64).collect();
+        Ok(self.initializer(name, dims, proto::FLOAT, bytes))
+    }
+
+    /// Stored whole numbers.
+    fn integers(&mut self, name: &str, dims: &[i64], values: &[i64]) -> Value {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.initializer(name, dims.to_vec(), proto::INT64, bytes)
+    }
+
+    fn initializer(&mut self, name: &str, dims: Vec<i64>, data_type: i32, raw_data: Vec<u8>) -> Value {
+        let name = self.full(name);
+        self.graph.proto.initializer.push(proto::Tensor { dims, data_type, name: name.clone(), raw_data });
+        Value(name)
+    }
+
+    /// The result of an operator of ONNX.
+    pub fn node(&mut self, operator: &str, inputs: &[&Value], attributes: &[(&str, Attribute<'_>)]) -> Value {
+        let name = self.full(&format!("{operator}_{}", self.graph.proto.node.len()));
+        self.graph.push(operator, inputs, attributes, name.clone());
+        Value(name)
+    }
+
+    /// The activation of every element.
+    pub fn activate(&mut self, x: Value, activation: Activation) -> Value {
+        match activation {
+            Activation::Identity => x,
+            Activation::Relu => self.node("Relu", &[&x], &[]),
+            Activation::LeakyRelu(slope) => {
+                self.node("LeakyRelu", &[&x], &[("alpha", Attribute::Float(slope))])
+            }
+            Activation::Tanh => self.node("Tanh", &[&x], &[]),
+            Activation::Sigmoid => self.node("Sigmoid", &[&x], &[]),
+            Activation::Silu => {
+                let gate = self.node("Sigmoid", &[&x], &[]);
+                self.node("Mul", &[&x, &gate], &[])
+            }
+        }
+    }
+
+    /// `scale · x + shift`, elementwise.
+    pub fn affine(&mut self, x: &Value, scale: f64, shift: f64) -> Result<Value> {
+        let n = self.graph.proto.node.len();
+        let scale = self.tensor(&format!("scale_{n}"), &Tensor::new(scale as f32, &Device::Cpu)?)?;
+        let shift = self.tensor(&format!("shift_{n}"), &Tensor::new(shift as f32, &Device::Cpu)?)?;
+        let scaled = self.node("Mul", &[x, &scale], &[]);
+        Ok(self.node("Add", &[&scaled, &shift], &[]))
+    }
+
+    /// `(batch, …)` with all but the batch in the shape `dims`.
+    pub fn reshape(&mut self, x: &Value, dims: &[usize]) -> Value {
+        // Zero takes the size from the input.
+        let sizes: Vec<i64> = std::iter::once(0).chain(dims.iter().map(|&side| side as i64)).collect();
+        let name = format!("shape_{}", self.graph.proto.node.len());
+        let shape = self.integers(&name, &[sizes.len() as i64], &sizes);
+        self.node("Reshape", &[x, &shape], &[])
+    }
+
+    /// `(batch, …)` as rows.
+    pub fn flatten(&mut self, x: &Value) -> Value {
+        self.node("Flatten", &[x], &[("axis", Attribute::Int(1))])
+    }
+
+    /// Rows side by side; the left ones alone where there is nothing beside them.
+    pub fn beside(&mut self, left: &Value, right: Option<&Value>) -> Value {
+        match right {
+            Some(right) => self.node("Concat", &[left, right], &[("axis", Attribute::Int(1))]),
+            None => left.clone(),
+        }
+    }
+
+    /// Height and width doubled, every pixel four times.
+    pub fn upsample2(&mut self, x: &Value) -> Result<Value> {
+        let name = format!("scales_{}", self.graph.proto.node.len());
+        let scales = self.tensor(&name, &Tensor::new(&[1f32, 1.0, 2.0, 2.0], &Device::Cpu)?)?;
+        let nearest = [
+            ("mode", Attribute::Word("nearest")),
+            ("coordinate_transformation_mode", Attribute::Word("asymmetric")),
+            ("nearest_mode", Attribute::Word("floor")),
+        ];
+        Ok(self.node("Resize", &[x, &Value::absent(), &scales], &nearest))
+    }
+
+    fn full(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
+    }
+}
+
+fn value_info(name: &str, elem_type: i32, dims: &[usize]) -> proto::ValueInfo {
+    let open = proto::Dimension { value: None, param: Some(BATCH.into()) };
+    let known = dims.iter().map(|&side| proto::Dimension { value: Some(side as i64), param: None });
+    let shape = Some(proto::Shape { dim: std::iter::once(open).chain(known).collect() });
+    let of = Some(proto::Type { tensor: Some(proto::TensorType { elem_type, shape }) });
+    proto::ValueInfo { name: name.to_owned(), of }
+}
+
+/// The numbers are `AttributeProto.AttributeType`'s.
+fn attribute(name: &str, value: Attribute<'_>) -> proto::Attribute {
+    let mut attribute = proto::Attribute { name: name.to_owned(), ..proto::Attribute::default() };
+    attribute.kind = match value {
+        Attribute::Float(value) => {
+            attribute.f = Some(value);
+            1
+        }
+        Attribute::Int(value) => {
+            attribute.i = Some(value);
+            2
+        }
+        Attribute::Word(value) => {
+            attribute.s = Some(value.as_bytes().to_vec());
+            3
+        }
+        Attribute::Ints(values) => {
+            attribute.ints = values.to_vec();
+            7
+        }
+    };
+    attribute
+}
