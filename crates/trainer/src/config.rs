@@ -29,6 +29,9 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Steps between measurements on the validation split; 0: at the end of each epoch.
     pub validate_every: u64,
+    /// Steps between histograms of all weights for TensorBoard; 0: none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub histogram_every: u64,
     /// Newest checkpoints to keep, besides the best on validation.
     pub keep: usize,
 }
@@ -40,6 +43,10 @@ pub struct Length {
     pub steps: u64,
     /// Whole batches in one pass over the training split.
     pub steps_per_epoch: u64,
+}
+
+fn is_zero(steps: &u64) -> bool {
+    *steps == 0
 }
 
 impl Default for TrainConfig {
@@ -54,6 +61,7 @@ impl Default for TrainConfig {
             sample_every: 500,
             checkpoint_every: 500,
             validate_every: 0,
+            histogram_every: 0,
             keep: 2,
         }
     }

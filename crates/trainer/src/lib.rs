@@ -11,6 +11,7 @@ pub mod observer;
 pub mod progress;
 pub mod run_folder;
 pub mod stop;
+pub mod tensorboard;
 pub mod train;
 
 pub use checkpoint::{Best, Checkpoint};
@@ -21,4 +22,5 @@ pub use observer::{Event, Observer};
 pub use progress::Progress;
 pub use run_folder::{Environment, RunFolder, RunInfo};
 pub use stop::Stop;
+pub use tensorboard::TensorBoard;
 pub use train::{Outcome, Training};

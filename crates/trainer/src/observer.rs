@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use waxwork_core::grid::Picture;
 use waxwork_core::step::StepReport;
 
 /// Something that happened.
@@ -19,6 +20,24 @@ pub enum Event<'a> {
     },
     /// A step was done.
     Step(&'a StepReport),
+    /// A line of metrics.jsonl and one of timing.jsonl were written.
+    Logged {
+        /// Steps done.
+        step: u64,
+        /// Losses and what else the step logged, by name.
+        values: &'a [(String, f64)],
+        /// Times, rates and memory by name.
+        costs: &'a [(&'static str, f64)],
+    },
+    /// A sample grid was written.
+    Drawn {
+        /// Steps done.
+        step: u64,
+        /// The grid.
+        picture: &'a Picture,
+        /// The same as a PNG file's contents.
+        png: &'a [u8],
+    },
     /// Metrics on the validation split after `step` steps.
     Validated {
         /// Steps done.

@@ -114,7 +114,7 @@ impl Observer for Progress {
                     metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
                 self.line(&format!("step {step}/{}: {}", self.total, metrics.join(", ")));
             }
-            Event::Checkpoint(_) => {}
+            Event::Logged { .. } | Event::Drawn { .. } | Event::Checkpoint(_) => {}
             Event::Finished => {
                 if let Some(bar) = &self.bar {
                     bar.finish();

@@ -105,7 +105,8 @@ impl Training<'_> {
                 let rate = ((done - start) as usize * self.config.batch_size) as f64 / seconds.max(1e-9);
                 let mut costs = vec![("seconds", seconds_before + seconds), ("images_per_second", rate)];
                 costs.extend(memory::peak().map(|bytes| ("peak_memory_bytes", bytes as f64)));
-                timing.append(done, costs)?;
+                timing.append(done, costs.iter().copied())?;
+                self.tell(Event::Logged { step: done, values: &report.scalars, costs: &costs });
             }
             self.tell(Event::Step(&report));
             if due(done, self.config.validate_every, length.steps_per_epoch) || last {
@@ -149,13 +150,17 @@ impl Training<'_> {
         Ok(())
     }
 
-    fn draw(&self, done: u64) -> Result<()> {
+    fn draw(&mut self, done: u64) -> Result<()> {
         let Some(pictures) = self.pictures else { return Ok(()) };
         let path = self.folder.sample_grid(done);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(store::failed("create", folder))?;
         }
-        Ok(store::write(&path, &grid::grid(&pictures()?, GRID_COLUMNS)?.png()?)?)
+        let picture = grid::grid(&pictures()?, GRID_COLUMNS)?;
+        let png = picture.png()?;
+        store::write(&path, &png)?;
+        self.tell(Event::Drawn { step: done, picture: &picture, png: &png });
+        Ok(())
     }
 
     fn checkpoint(&mut self, checkpoints: &Checkpoints, log: &MetricsFile) -> Result<PathBuf> {
@@ -192,7 +197,11 @@ pub fn space_needed(
     let at_once = config.keep as u64 + 2;
     let grids = steps.checked_div(config.sample_every).unwrap_or(0) + 1;
     let grid = data.shape().len() as u64 * 100;
-    Ok(checkpoint * at_once + params + grids * grid + steps / config.log_every * 400 + (1 << 20))
+    // Pictures and numbers are in the event file once more.
+    let logs = 2 * (grids * grid + steps / config.log_every * 400);
+    let histograms =
+        steps.checked_div(config.histogram_every).unwrap_or(0) * 1024 * model.params().iter().count() as u64;
+    Ok(checkpoint * at_once + params + logs + histograms + (1 << 20))
 }
 
 /// True at every multiple of `every`, or of `otherwise` where `every` is 0.

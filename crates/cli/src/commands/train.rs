@@ -12,7 +12,9 @@ use waxwork_eval::likelihood;
 use waxwork_models::Recipe;
 use waxwork_trainer::run_folder::{self, Origin, Resumption, Status};
 use waxwork_trainer::stop::Reason;
-use waxwork_trainer::{Best, Outcome, Progress, RunFolder, RunInfo, Stop, Training, checkpoint, train};
+use waxwork_trainer::{
+    Best, Observer, Outcome, Progress, RunFolder, RunInfo, Stop, TensorBoard, Training, checkpoint, train,
+};
 
 use crate::args::TrainArguments;
 use crate::commands::sample::load;
@@ -21,7 +23,7 @@ use crate::failure::Failure;
 use crate::output;
 
 /// Images in a sample grid, from the same latents every time.
-const PICTURES: usize = 100;
+pub(crate) const PICTURES: usize = 100;
 /// Validation images that choose the best checkpoint: enough for a tenth of a nat.
 const VALIDATION_IMAGES: usize = 2000;
 /// The metric that chooses the best checkpoint.
@@ -139,6 +141,12 @@ impl Run {
             let named = [(CHOOSES, measured.neg_elbo), ("validation/kl", measured.kl)];
             Ok(named.map(|(name, estimate)| (name.to_owned(), estimate.mean)).into())
         };
+        let (params, every) = (self.model.params(), self.recipe.train.histogram_every);
+        let mut board = TensorBoard::new(folder.path(), &serde_json::to_value(&self.recipe)?, params, every);
+        let mut observers: Vec<&mut dyn Observer> = vec![&mut board];
+        if !*quiet {
+            observers.push(&mut progress);
+        }
         let training = Training {
             model: self.model.as_ref(),
             state: &mut self.state,
@@ -150,7 +158,7 @@ impl Run {
             validate: self.shown.latent().is_some().then_some((&validate, CHOOSES)),
             pictures: Some(&pictures),
             stop: stop.clone(),
-            observers: if *quiet { vec![] } else { vec![&mut progress] },
+            observers,
         };
         report(folder, &training.run()?, &self.recipe)
     }
@@ -302,17 +310,10 @@ fn passed_over(damaged: &[String]) {
 /// The recipe with everything that the command line changes in it, and the name to call the run by. Without a recipe on
 /// the command line it is that of the run `source`, if there is one.
 fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(String, Recipe), Failure> {
-    let asked = arguments.recipe.as_deref().unwrap_or("vae-digits");
-    let is_file = output::extension(Path::new(asked)).is_some_and(|extension| extension == "toml");
     let (name, mut recipe) = if let (None, Some(source)) = (&arguments.recipe, source) {
         (format!("{}-fork", source.name()), recipe_of(source, &arguments.set)?)
-    } else if is_file {
-        let path = Path::new(asked);
-        let text = String::from_utf8_lossy(&store::read(path)?).into_owned();
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        (stem, Recipe::parse(&text, asked, &arguments.set)?)
     } else {
-        (asked.to_owned(), Recipe::named(asked, &arguments.set)?)
+        named(arguments.recipe.as_deref().unwrap_or("vae-digits"), &arguments.set)?
     };
     if let Some(data) = &arguments.data {
         recipe.data.name.clone_from(data);
@@ -333,13 +334,24 @@ fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(St
     Ok((name, recipe))
 }
 
+/// The recipe of this name or in this TOML file, with `settings` applied, and the name to call it by.
+pub(crate) fn named(asked: &str, settings: &[String]) -> Result<(String, Recipe), Failure> {
+    let path = Path::new(asked);
+    if output::extension(path).is_none_or(|extension| extension != "toml") {
+        return Ok((asked.to_owned(), Recipe::named(asked, settings)?));
+    }
+    let text = String::from_utf8_lossy(&store::read(path)?).into_owned();
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok((stem, Recipe::parse(&text, asked, settings)?))
+}
+
 /// The recipe in a run's folder, with `settings` applied.
 pub(crate) fn recipe_of(folder: &RunFolder, settings: &[String]) -> Result<Recipe, Failure> {
     let origin = folder.path().join("recipe.toml").display().to_string();
     Ok(Recipe::parse(&folder.recipe()?, &origin, settings)?)
 }
 
-fn default_path(name: &str) -> PathBuf {
+pub(crate) fn default_path(name: &str) -> PathBuf {
     let format = format_description!("[year][month][day]-[hour][minute][second]");
     let now = OffsetDateTime::now_utc().format(&format).unwrap_or_default();
     Path::new("runs").join(format!("{name}-{now}"))
