@@ -56,6 +56,13 @@ pub enum Error {
         source: waxwork_core::Error,
     },
 
+    /// Tensors of another program do not fit a recipe's model.
+    #[error("these tensors do not fit the recipe: {reason}")]
+    Misfit {
+        /// What is missing, unknown or of another shape.
+        reason: String,
+    },
+
     /// The data.
     #[error(transparent)]
     Data(#[from] waxwork_data::Error),

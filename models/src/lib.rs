@@ -5,6 +5,7 @@
 
 pub mod embedded;
 mod error;
+pub mod import;
 mod recipe;
 mod run;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 /// Train, sample and evaluate generative image models.
 #[derive(Debug, Parser)]
@@ -52,6 +52,10 @@ pub(crate) enum Command {
     Encode(EncodeArguments),
     /// Turn latent vectors into images
     Decode(DecodeArguments),
+    /// Write a part of a model as a file that other programs run
+    Export(ExportArguments),
+    /// Make a run of tensors that PyTorch trained
+    Import(ImportArguments),
     /// Measure a trained model on the test images
     Evaluate(EvaluateArguments),
     /// Put the numbers of evaluated runs beside each other
@@ -96,7 +100,7 @@ pub(crate) struct TrainArguments {
     #[arg(value_name = "RECIPE|FILE.toml")]
     pub(crate) recipe: Option<String>,
 
-    /// Train on another data set (`waxwork data list`)
+    /// Train on another data set (`waxwork data list`), or on one of the Hub: hf:OWNER/NAME
     #[arg(long, value_name = "NAME")]
     pub(crate) data: Option<String>,
 
@@ -341,6 +345,70 @@ pub(crate) struct DecodeArguments {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  waxwork export runs/RUN                            the generator or decoder, in runs/RUN/generator.onnx
+  waxwork export runs/RUN --part encoder --out encoder.onnx
+
+Inputs and outputs have names: latents (N, latent_dim) and, for a conditional model, labels (N) int64 → images (N,C,H,W) from 0
+to 1; images → mean and log_var; noise → latents. N is open.")]
+pub(crate) struct ExportArguments {
+    /// Run folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = ExportFormat::Onnx)]
+    pub(crate) format: ExportFormat,
+    /// Which part of the model [default: the one that makes images]
+    #[arg(long, value_enum)]
+    pub(crate) part: Option<ExportPart>,
+    /// File to write [default: RUN/PART.onnx]
+    #[arg(long, value_name = "FILE.onnx", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// A form in which other programs take models.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// ONNX, opset 17
+    Onnx,
+}
+
+/// A part of a model.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ExportPart {
+    /// Latents to images, of a GAN
+    Generator,
+    /// Latents to images, of a VAE
+    Decoder,
+    /// Images to latents, of a VAE
+    Encoder,
+    /// Noise to latents, where the prior depends on the label
+    Prior,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  waxwork import state.safetensors --recipe vae-mnist
+  waxwork import state.safetensors --recipe my-recipe.toml --out runs/theirs
+
+The file is a state dict as safetensors writes it: save_file(model.state_dict(), path). Its names and shapes are those of the
+recipe's model; python/README.md shows modules that have them.")]
+pub(crate) struct ImportArguments {
+    /// The tensors
+    #[arg(value_name = "FILE.safetensors", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// The recipe that the tensors belong to: a name (`waxwork recipes list`) or a TOML file
+    #[arg(long, value_name = "RECIPE|FILE.toml")]
+    pub(crate) recipe: String,
+    /// Change a key of the recipe, e.g. model.latent_dim=8; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The run folder to make [default: runs/FILE-TIME]
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
   waxwork evaluate runs/RUN
   waxwork evaluate runs/RUN --samples 10000
   waxwork evaluate runs/RUN --importance-samples 500 -n 1000 --json
@@ -498,7 +566,7 @@ pub(crate) enum DataCommand {
     },
     /// Download a data set from the Hub into the cache
     Fetch {
-        /// Name of the data set
+        /// Name of the data set, or hf:OWNER/NAME
         name: String,
     },
     /// Check a data set's files against the hashes of its manifest

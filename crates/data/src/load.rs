@@ -8,7 +8,7 @@ use waxwork_core::model::ImageShape;
 
 use crate::embedded::{Digits, Part, Shapes};
 use crate::folder::{self, FolderConfig};
-use crate::manifest::{FOLDER, Kind, Manifest};
+use crate::manifest::{FOLDER, HUB, Kind, Manifest};
 use crate::parts::Parts;
 use crate::{Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, identity, mnist, packed};
 
@@ -16,7 +16,8 @@ use crate::{Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, i
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A known data set (`digits`, `shapes`, `mnist`, `fashion-mnist`, `cifar10`), or `folder`.
+    /// A known data set (`digits`, `shapes`, `mnist`, `fashion-mnist`, `cifar10`), `folder`, or `hf:OWNER/NAME` (or
+    /// `hf:OWNER/NAME/SUBSET`) of the Hub.
     pub name: String,
     /// The folder that holds the files; default: `WAXWORK_DATA_DIR` or the user's cache folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,7 +31,7 @@ pub struct DataConfig {
     /// Seed of an embedded generator: not the run's, so that runs of different seeds see one data set.
     #[serde(default)]
     pub seed: u64,
-    /// How the pictures of an image folder are made into images.
+    /// How the pictures of an image folder, or of the Hub where they differ in size, are made into images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<FolderConfig>,
 }
@@ -58,6 +59,9 @@ pub fn load_with_progress(config: &DataConfig, progress: &(dyn Fn(usize, usize) 
     if config.name == FOLDER {
         return load_folder(config, progress);
     }
+    if config.name.starts_with(HUB) {
+        return load_hub(config, progress);
+    }
     let manifest = Manifest::find(&config.name)?;
     if config.folder.is_some() {
         let reason = format!("only a data set `{FOLDER}` has this table, not `{}`", config.name);
@@ -70,6 +74,19 @@ pub fn load_with_progress(config: &DataConfig, progress: &(dyn Fn(usize, usize) 
     dataset(config, manifest.image_shape(), manifest.classes, parts, 0)
 }
 
+/// Shape and classes of a data set's images; its files are opened only where no manifest tells them.
+///
+/// # Errors
+/// As [`load`].
+pub fn describe(config: &DataConfig) -> Result<(ImageShape, Vec<String>)> {
+    if config.name == FOLDER || config.name.starts_with(HUB) {
+        let info = load(config)?.info;
+        return Ok((info.shape, info.classes));
+    }
+    let manifest = Manifest::find(&config.name)?;
+    Ok((manifest.image_shape(), manifest.classes))
+}
+
 fn load_folder(config: &DataConfig, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Dataset> {
     let Some(dir) = &config.dir else {
         let reason = "an image folder needs its path (`--data-dir DIR`)".to_owned();
@@ -78,6 +95,22 @@ fn load_folder(config: &DataConfig, progress: &(dyn Fn(usize, usize) + Sync)) ->
     let folder = config.folder.clone().unwrap_or_default();
     let (parts, header) = folder::load(dir, &folder, &files::cache_dir()?, progress)?;
     dataset(config, parts.train.shape(), header.classes, parts, header.skipped)
+}
+
+#[cfg(feature = "hub")]
+fn load_hub(config: &DataConfig, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Dataset> {
+    let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
+    let (parts, header) = packed::open(&crate::hub::cached_or_fetched(config, &dir, progress)?)?;
+    dataset(config, parts.train.shape(), header.classes, parts, header.skipped)
+}
+
+#[cfg(not(feature = "hub"))]
+fn load_hub(config: &DataConfig, _: &(dyn Fn(usize, usize) + Sync)) -> Result<Dataset> {
+    let reason = format!(
+        "this build cannot reach the Hub, where `{}` is: build it with `--features hub`",
+        config.name
+    );
+    Err(Error::Config { key: "data.name", reason })
 }
 
 fn dataset(

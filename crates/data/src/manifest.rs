@@ -8,6 +8,9 @@ use crate::{Error, Result};
 /// The name under which an image folder is asked for; it has no manifest.
 pub const FOLDER: &str = "folder";
 
+/// What the name of a data set on the Hub begins with; such a set has no manifest.
+pub const HUB: &str = "hf:";
+
 /// What is known about a data set before any file is opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,32 +1,35 @@
-//! The model card: README.md of a finished run.
+//! The model card: README.md of a finished run, in the form that the Hub reads.
 
 use std::fmt::Write;
 use std::path::PathBuf;
 
 use waxwork_core::store;
+use waxwork_data::{Manifest, manifest};
+use waxwork_eval::Report;
 use waxwork_models::Recipe;
-use waxwork_trainer::{Outcome, RunFolder, metrics};
+use waxwork_trainer::{Outcome, RunFolder, RunInfo, metrics};
 
 use crate::failure::Failure;
 use crate::output;
 
+/// What stands before and after the part of a card that programs read.
+pub(crate) const FENCE: &str = "---\n";
 /// Writes the card and returns its path. Every number in it is read from the run.
 pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> Result<PathBuf, Failure> {
     let info = folder.info()?;
     let model = &info.model;
-    let mut card = String::new();
+    let mut card = front(folder, &info, None)?;
     let family = model.family.to_uppercase();
-    writeln!(
-        card,
-        "---\nlibrary_name: waxwork\npipeline_tag: unconditional-image-generation\ntags: [{}]\n---",
-        model.family
-    )?;
     writeln!(card, "# {}\n\n{}\n", folder.name(), recipe.description)?;
     writeln!(card, "![samples](samples/step-{:06}.png)\n", outcome.steps)?;
     writeln!(card, "| | |\n|---|---|\n| model | {family}, latent dimension {} |", model.latent_dim)?;
     writeln!(card, "| images | {}, values in [0, 1] |\n| data | {} |", model.image, info.data)?;
-    writeln!(card, "| training | {} steps in {} |", info.steps, output::seconds(info.seconds))?;
-    writeln!(card, "| made by | waxwork {}, seed {} |", info.environment.version, info.seed)?;
+    if info.steps > 0 {
+        writeln!(card, "| training | {} steps in {} |", info.steps, output::seconds(info.seconds))?;
+        writeln!(card, "| made by | waxwork {}, seed {} |", info.environment.version, info.seed)?;
+    } else {
+        writeln!(card, "| training | by another program |\n| imported by | waxwork {} |", info.environment.version)?;
+    }
     if let Some((step, values)) = metrics::read(&folder.metrics())?.last() {
         for (name, value) in values.iter().filter(|(name, _)| !name.starts_with("grad_norm")) {
             writeln!(card, "| {name} at step {step} | {:.4} |", value.as_f64().unwrap_or(f64::NAN))?;
@@ -39,4 +42,39 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     )?;
     store::write(&folder.card(), card.as_bytes())?;
     Ok(folder.card())
+}
+
+/// The part of a card that programs read: YAML, in the Hub's own words. A string in JSON is one in YAML.
+pub(crate) fn front(folder: &RunFolder, info: &RunInfo, report: Option<&Report>) -> Result<String, Failure> {
+    let quoted = |text: &str| serde_json::to_string(text);
+    let known = Manifest::find(&info.data).ok();
+    let title = known.as_ref().map_or(info.data.as_str(), |manifest| manifest.title.as_str());
+    let on_hub = match info.data.strip_prefix(manifest::HUB) {
+        Some(address) => Some(address.splitn(3, '/').take(2).collect::<Vec<_>>().join("/")),
+        None => known.as_ref().and_then(|known| known.hub.as_ref()).map(|hub| hub.repository.clone()),
+    };
+    let task = "unconditional-image-generation";
+    let mut front = FENCE.to_owned();
+    writeln!(front, "library_name: waxwork\npipeline_tag: {task}\ntags:\n- {}", info.model.family)?;
+    if let Some(repository) = &on_hub {
+        writeln!(front, "datasets:\n- {}", quoted(repository)?)?;
+    }
+    if let Some(report) = report.filter(|report| !report.metrics.is_empty()) {
+        writeln!(front, "model-index:\n- name: {}\n  results:", quoted(&folder.name())?)?;
+        writeln!(front, "  - task:\n      type: {task}")?;
+        writeln!(front, "    dataset:\n      name: {}", quoted(title)?)?;
+        writeln!(
+            front,
+            "      type: {}\n      split: test\n    metrics:",
+            quoted(on_hub.as_deref().unwrap_or(&info.data))?
+        )?;
+        for metric in report.metrics.iter().filter(|metric| metric.value.is_finite()) {
+            writeln!(front, "    - type: {}\n      value: {}", quoted(&metric.name)?, metric.value)?;
+            if !metric.unit.is_empty() {
+                writeln!(front, "      name: {}", quoted(&format!("{} ({})", metric.name, metric.unit))?)?;
+            }
+            writeln!(front, "      args: {}", serde_json::to_string(&metric.protocol)?)?;
+        }
+    }
+    Ok(front + FENCE)
 }

@@ -5,7 +5,9 @@ mod compare;
 mod data;
 mod doctor;
 mod evaluate;
+mod export;
 mod generated;
+mod import;
 mod judging;
 mod latents;
 mod rate;
@@ -32,6 +34,8 @@ pub(crate) fn run(command: &Command, threads: usize) -> Result<String, Failure> 
         Command::Reconstruct(arguments) => sample::reconstruct(arguments),
         Command::Encode(arguments) => latents::encode(arguments),
         Command::Decode(arguments) => latents::decode(arguments),
+        Command::Export(arguments) => export::run(arguments),
+        Command::Import(arguments) => import::run(arguments, threads),
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Rate(arguments) => rate::run(arguments),

@@ -1,0 +1,252 @@
+//! What other programs make of our files, and we of theirs: PyTorch, onnxruntime. Runs where `WAXWORK_PYTHON` names an
+//! interpreter that has them.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use waxwork_core::rng::Stream;
+use waxwork_core::{DType, Device, Tensor};
+
+use crate::util::{Call, finished, small_of, waxwork};
+
+/// Vectors that go through both programs.
+const COUNT: usize = 20;
+
+/// A small run, its latents in latents.npy, and the images that we make of them for the labels 0 to 9 in turn.
+struct Trained {
+    folder: TempDir,
+    run: PathBuf,
+    conditional: bool,
+    images: Tensor,
+}
+
+impl Trained {
+    fn new(recipe: &str, settings: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
+        waxwork(&small_of(recipe, &run, &settings)).good();
+        let info: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+        let numbers: Vec<u64> = (0..COUNT as u64).collect();
+        let length = info["model"]["latent_dim"].as_u64().unwrap() as usize;
+        let latents = Stream::new(1, "test", 0).normal(&numbers, length, &Device::Cpu).unwrap();
+        latents.write_npy(folder.path().join("latents.npy")).unwrap();
+        let conditional = info["model"]["classes"] != 0;
+        let mut trained = Self { folder, run, conditional, images: latents };
+        trained.images = trained.decoded(&trained.run);
+        trained
+    }
+
+    /// The images that `run` makes of the latents.
+    fn decoded(&self, run: &Path) -> Tensor {
+        let out = self.folder.path().join("ours.npy");
+        let latents = self.folder.path().join("latents.npy");
+        let labels = if self.conditional { vec!["--labels", "0..9"] } else { vec![] };
+        waxwork(&[&["decode", text(run), text(&latents), "--out", text(&out)], &labels[..]].concat()).good();
+        Tensor::read_npy(&out).unwrap()
+    }
+
+    /// Runs a script in the folder, which finds `latents` and `labels` there, as NumPy arrays.
+    fn python(&self, python: &Path, script: &str) -> Call {
+        let start = format!(
+            "import numpy as np\nlatents = np.load('latents.npy')\nlabels = np.arange({COUNT}, dtype=np.int64) % 10\n"
+        );
+        let mut command = std::process::Command::new(python);
+        let output = command.arg("-c").arg(start + script).current_dir(self.folder.path()).output();
+        finished(&output.unwrap())
+    }
+
+    /// The array that a script wrote.
+    fn array(&self, name: &str) -> Tensor {
+        Tensor::read_npy(self.folder.path().join(name)).unwrap().to_dtype(DType::F32).unwrap()
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The interpreter, if there is one that has these modules; says so if there is not.
+pub(crate) fn python(test: &str, modules: &[&str]) -> Option<PathBuf> {
+    let Some(python) = std::env::var_os("WAXWORK_PYTHON").map(PathBuf::from) else {
+        println!("skipped: {test} needs Python with {}; set WAXWORK_PYTHON", modules.join(", "));
+        return None;
+    };
+    let mut command = std::process::Command::new(&python);
+    let output = command.arg("-c").arg(format!("import {}", modules.join(", "))).output();
+    let call = finished(&output.expect("WAXWORK_PYTHON names an interpreter"));
+    if call.code != Some(0) {
+        println!("skipped: {test} needs {}: {}", modules.join(", "), call.stderr);
+        return None;
+    }
+    Some(python)
+}
+
+#[track_caller]
+fn close(ours: &Tensor, theirs: &Tensor, what: &str) {
+    assert_eq!(ours.dims(), theirs.dims(), "{what}");
+    let difference = (ours - theirs).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+    let difference = difference.to_scalar::<f32>().unwrap();
+    assert!(difference < 1e-5, "{what}: {difference}");
+}
+
+/// The code of python/README.md: what every example begins with, and the blocks below the heading that names `recipe`.
+fn readme(recipe: &str) -> (String, Vec<String>) {
+    let readme = include_str!("../python/README.md");
+    let blocks = |section: &str| -> Vec<String> {
+        let blocks = section.split("```python\n").skip(1);
+        blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+    };
+    let mut sections = readme.split("\n## ");
+    let start = blocks(sections.next().unwrap()).concat().replace("runs/RUN", "run");
+    let section = sections.find(|section| section.lines().next().unwrap().contains(&format!("`{recipe}`")));
+    (start, blocks(section.unwrap()))
+}
+
+#[test]
+fn what_the_readme_shows_gives_our_images_in_pytorch() {
+    let Some(python) = python("the modules of python/README.md", &["numpy", "torch", "safetensors"]) else {
+        return;
+    };
+    for recipe in ["vae-digits", "cvae-digits", "gan-digits", "cgan-digits"] {
+        let trained = Trained::new(recipe, &[]);
+        let (start, blocks) = readme(recipe);
+        let mut script = start + "latents, labels = torch.from_numpy(latents), torch.from_numpy(labels)\n";
+        script += "torch.set_grad_enabled(False)\n";
+        script += &blocks[0];
+        script += "np.save('images.npy', images.numpy())\n";
+        if let Some(encoder) = blocks.get(1) {
+            script += encoder;
+            script += "np.save('mean.npy', mean.numpy())\n";
+        }
+        trained.python(&python, &script).good();
+        close(&trained.images, &trained.array("images.npy"), recipe);
+        if blocks.len() > 1 {
+            let (images, mean) =
+                (trained.folder.path().join("images.npy"), trained.folder.path().join("ours.npy"));
+            let run = text(&trained.run);
+            waxwork(&["encode", run, "--images", text(&images), "--out", text(&mean)]).good();
+            close(&trained.array("ours.npy"), &trained.array("mean.npy"), "the encoder");
+        }
+    }
+}
+
+#[test]
+fn a_state_dict_becomes_a_run_that_makes_pytorchs_images() {
+    let Some(python) = python("waxwork import", &["numpy", "torch", "safetensors"]) else { return };
+    let trained = Trained::new("gan-digits", &[]);
+    let (start, blocks) = readme("gan-digits");
+    // The generator of PyTorch's own random values, and the discriminator as it was.
+    let fresh = blocks[0].replace("generator.load_state_dict(part(\"generator\"))", "torch.manual_seed(3)");
+    let script = start
+        + "latents = torch.from_numpy(latents)\ntorch.set_grad_enabled(False)\n"
+        + &fresh
+        + "from safetensors.torch import save_file
+np.save('images.npy', images.numpy())
+state = {k: v for k, v in weights.items() if k.startswith('discriminator.')}
+state |= {'generator.' + k: v for k, v in generator.state_dict().items()}
+assert 'generator.norm.num_batches_tracked' in state
+save_file(state, 'state.safetensors')
+del state['generator.project.bias']
+state['generator.stray'] = torch.zeros(3)
+save_file(state, 'wrong.safetensors')
+";
+    trained.python(&python, &script).good();
+    let path = |name: &str| trained.folder.path().join(name);
+    let imported = path("imported");
+    let import = |file: &str| {
+        waxwork(&["import", text(&path(file)), "--recipe", "gan-digits", "--out", text(&imported)])
+    };
+    import("wrong.safetensors").refused(&["wrong.safetensors", "generator.project.bias", "generator.stray"]);
+    assert!(!imported.exists());
+    import("state.safetensors").good();
+    close(&trained.decoded(&imported), &trained.array("images.npy"), "the imported run");
+    import("state.safetensors").refused(&["exists already"]);
+    waxwork(&["evaluate", text(&imported), "--samples", "50"]).good();
+    waxwork(&["train", "--resume", text(&imported)]).good();
+}
+
+#[test]
+fn onnxruntime_makes_our_images_of_every_network() {
+    let Some(python) = python("waxwork export", &["numpy", "onnx", "onnxruntime", "safetensors"]) else {
+        return;
+    };
+    let mlp = "model.generator={kind=\"mlp\",hidden=[16,16]}";
+    let residual = "model.generator={kind=\"residual\",channels=8,blocks=2}";
+    let projection = "model.conditioning={kind=\"projection\"}";
+    let plain = "model.network={kind=\"mlp\",hidden=[32,16]}";
+    let normed = "model.network={kind=\"conv\",channels=[4,8],hidden=16,batch_norm=true}";
+    let gaussian = "model.likelihood={kind=\"gaussian\",scale=0.1,learned=true}";
+    let cases: [(&str, &[&str]); 9] = [
+        ("gan-digits", &[mlp]),
+        ("gan-digits", &[]),
+        ("gan-digits", &[residual]),
+        ("cgan-digits", &[]),
+        ("cgan-digits", &[projection]),
+        ("cgan-digits", &[residual, projection]),
+        ("vae-digits", &[plain]),
+        ("vae-digits", &[normed, "model.activation=relu", gaussian]),
+        ("cvae-digits", &["model.prior=label"]),
+    ];
+    for (recipe, settings) in cases {
+        let what = format!("{recipe} {settings:?}");
+        let trained = Trained::new(recipe, settings);
+        let run = text(&trained.run);
+        let made =
+            waxwork(&["export", run, "--out", text(&trained.folder.path().join("images.onnx"))]).good();
+        let mut script = "import onnx, onnxruntime\n".to_owned();
+        script += "def run(part, **inputs):
+    onnx.checker.check_model(part + '.onnx', full_check=True)
+    session = onnxruntime.InferenceSession(part + '.onnx')
+    names = [value.name for value in session.get_inputs()]
+    inputs = {'labels': labels[:len(next(iter(inputs.values())))], **inputs}
+    return session.run(None, {name: inputs[name] for name in names})
+images, = run('images', latents=latents)
+np.save('images.npy', images)
+alone, = run('images', latents=latents[:1])
+assert abs(alone[0] - images[0]).max() < 1e-5
+";
+        if recipe.starts_with("gan") || recipe.starts_with("cgan") {
+            assert!(made.stdout.starts_with("the generator"), "{}", made.stdout);
+            waxwork(&["export", run, "--part", "encoder"]).refused(&["encoder", "generator"]);
+        } else {
+            assert!(made.stdout.starts_with("the decoder"), "{}", made.stdout);
+            waxwork(&[
+                "export",
+                run,
+                "--part",
+                "encoder",
+                "--out",
+                text(&trained.folder.path().join("encoder.onnx")),
+            ])
+            .good();
+            script += "mean, log_var = run('encoder', images=images)\nnp.save('mean.npy', mean)\n";
+            script += "assert log_var.shape == mean.shape == latents.shape\n";
+        }
+        if recipe == "cvae-digits" {
+            waxwork(&[
+                "export",
+                run,
+                "--part",
+                "prior",
+                "--out",
+                text(&trained.folder.path().join("prior.onnx")),
+            ])
+            .good();
+            script += "from safetensors.numpy import load_file
+moved, = run('prior', noise=latents)
+mean, log_var = [load_file('run/model.safetensors')['decoder.prior.' + name][labels] for name in ('mean', 'log_var')]
+assert abs(moved - (mean + np.exp(log_var / 2) * latents)).max() < 1e-5 < abs(moved - latents).max()
+";
+        }
+        trained.python(&python, &script).good();
+        close(&trained.images, &trained.array("images.npy"), &what);
+        if recipe == "vae-digits" {
+            let (images, mean) =
+                (trained.folder.path().join("images.npy"), trained.folder.path().join("ours.npy"));
+            waxwork(&["encode", run, "--images", text(&images), "--out", text(&mean)]).good();
+            close(&trained.array("ours.npy"), &trained.array("mean.npy"), &what);
+        }
+    }
+}
