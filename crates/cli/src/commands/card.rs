@@ -28,7 +28,11 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
         writeln!(card, "| training | {} steps in {} |", info.steps, output::seconds(info.seconds))?;
         writeln!(card, "| made by | waxwork {}, seed {} |", info.environment.version, info.seed)?;
     } else {
-        writeln!(card, "| training | by another program |\n| imported by | waxwork {} |", info.environment.version)?;
+        writeln!(
+            card,
+            "| training | by another program |\n| imported by | waxwork {} |",
+            info.environment.version
+        )?;
     }
     if let Some((step, values)) = metrics::read(&folder.metrics())?.last() {
         for (name, value) in values.iter().filter(|(name, _)| !name.starts_with("grad_norm")) {
