@@ -8,6 +8,7 @@
 )]
 
 use std::mem::MaybeUninit;
+use std::sync::PoisonError;
 
 use candle_core::{CpuStorage, Layout, Storage};
 use rayon::prelude::*;
@@ -67,6 +68,22 @@ pub(super) unsafe fn build_raw<T: Real>(len: usize, write: impl FnOnce(Out<T>)) 
     // SAFETY: the capacity is there, and the caller promises that `write` initialised the elements.
     unsafe { out.set_len(len) };
     out
+}
+
+/// Lends buffers that keep their memory from one call to the next, since fresh pages cost more than what is written to
+/// them. What is in them is left from before.
+pub(super) fn lend<T: Real, R, const N: usize>(lengths: [usize; N], f: impl FnOnce([&mut [T]; N]) -> R) -> R {
+    let pool = || T::pool().lock().unwrap_or_else(PoisonError::into_inner);
+    let mut buffers: [Vec<T>; N] = std::array::from_fn(|_| pool().pop().unwrap_or_default());
+    for (buffer, len) in buffers.iter_mut().zip(lengths) {
+        if buffer.len() < len {
+            buffer.resize(len, T::ZERO);
+        }
+    }
+    let mut lengths = lengths.into_iter();
+    let result = f(buffers.each_mut().map(|buffer| &mut buffer[..lengths.next().unwrap_or(0)]));
+    pool().extend(buffers);
+    result
 }
 
 /// A pointer to an output that several tasks fill, each its own part.

@@ -15,6 +15,7 @@ use super::buffer::{Out, build_raw, simd, sum1};
 use super::count::count;
 use super::real::Real;
 use super::tile::{COLUMNS, DEPTH, Left};
+use super::winograd::Winograd;
 
 /// Sizes of a convolution, seen from the image to the map.
 #[derive(Clone, Copy, Debug)]
@@ -45,11 +46,11 @@ impl Geometry {
         self.kernel[0] * self.kernel[1]
     }
 
-    fn image_len(&self) -> usize {
+    pub(super) fn image_len(&self) -> usize {
         self.image.iter().product()
     }
 
-    fn map_len(&self) -> usize {
+    pub(super) fn map_len(&self) -> usize {
         self.map.iter().product()
     }
 
@@ -273,6 +274,9 @@ pub(super) fn image_to_map<T: Real>(
     activation: Activation,
 ) -> Vec<T> {
     g.count();
+    if let Some(winograd) = Winograd::of(g) {
+        return winograd.image_to_map(image, weight, bias, activation);
+    }
     let (outputs, positions, patch, group) = (g.map[0], g.positions(), g.patch(), g.group());
     let canvas = g.image_canvas();
     let starts = canvas.starts(g.kernel);
@@ -354,6 +358,9 @@ impl Geometry {
 /// pixel is computed at once, and nothing is added up in memory.
 pub(super) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
     g.count();
+    if let Some(winograd) = Winograd::of(g) {
+        return winograd.map_to_image(map, weight, bias);
+    }
     let ([channels, height, width], group) = (g.image, g.group());
     let canvas = g.map_canvas();
     let (rows, columns) = (g.phases(0), g.phases(1));
@@ -451,7 +458,7 @@ fn join<T: Real>(parts: &[&[T]], index: usize, add: T, line: &mut [MaybeUninit<T
 }
 
 /// The first `len` elements of a buffer, grown if it is too short. What is in them is left from before.
-fn scratch<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+pub(super) fn scratch<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     if buffer.len() < len {
         buffer.resize(len, T::ZERO);
     }
@@ -465,6 +472,9 @@ fn scratch<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
 /// on shapes only.
 pub(super) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> Vec<T> {
     g.count();
+    if let Some(winograd) = Winograd::of(g) {
+        return winograd.weight_gradient(image, map);
+    }
     let (outputs, positions, patch) = (g.map[0], g.positions(), g.patch());
     let inner = g.samples * positions;
     let blocks = inner.div_ceil(DEPTH);
@@ -511,7 +521,7 @@ pub(super) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> 
                 let rows = &rows[..starts.len() * COLUMNS];
                 let to = out.at(part * outputs * patch + column);
                 // SAFETY: these columns of this part are one task's, and the zeros that it adds to are initialised.
-                unsafe { left.times_rows(start, 0..outputs, rows, columns, to, patch, true) };
+                unsafe { left.times_rows(start, rows, columns, to, patch, true) };
             }
         });
     });

@@ -70,6 +70,11 @@ impl<T: Real> Matrix<T> {
         Self { start: data.as_ptr(), row: columns, column: 1 }
     }
 
+    /// Rows and columns these distances apart.
+    pub(super) fn strided(data: &[T], row: usize, column: usize) -> Self {
+        Self { start: data.as_ptr(), row, column }
+    }
+
     /// The transpose: rows become columns.
     pub(super) fn t(self) -> Self {
         Self { row: self.column, column: self.row, ..self }

@@ -24,6 +24,7 @@ mod conv_transpose;
 mod convolution;
 mod count;
 mod exponential;
+mod filtering;
 mod linear;
 mod loss;
 mod matmul;
@@ -32,6 +33,7 @@ mod real;
 mod resample;
 mod tile;
 mod weighted;
+mod winograd;
 
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,12 @@
 //! scalar code of it. The C library's functions differ between systems and do not vectorise.
 
 use std::cell::RefCell;
+use std::sync::Mutex;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Error, Result, WithDType};
 
+use super::filtering::{self, Tiles, Transform};
 use super::tile::Panel;
 
 /// The element types that kernels compute in: f32 for speed, f64 as the reference.
@@ -21,12 +23,20 @@ pub(super) trait Real: WithDType + std::iter::Sum + std::ops::Neg<Output = Self>
     fn mut_slice(storage: &mut CpuStorage) -> Result<&mut [Self]>;
     /// Lends this thread's buffers, which keep their memory from one task to the next. Calls must not nest.
     fn with_scratch<R>(f: impl FnOnce(&mut [Vec<Self>; 3]) -> R) -> R;
+    /// Buffers that [`super::buffer::lend`] lends.
+    fn pool() -> &'static Mutex<Vec<Vec<Self>>>;
     /// The product of packed panels, by the fastest way for this type.
     ///
     /// # Safety
     /// As for [`super::tile::Left::times`].
     #[expect(unsafe_code, reason = "the tiles write through pointers")]
     unsafe fn multiply(panel: Panel<'_, Self>);
+    /// The transform of tiles, by the fastest way for this type.
+    ///
+    /// # Safety
+    /// As for [`super::filtering::by_registers`].
+    #[expect(unsafe_code, reason = "tiles are written through pointers")]
+    unsafe fn filter<F: Transform<A, B>, const A: usize, const B: usize>(tiles: Tiles<'_, Self>);
     /// `self · a + b`, rounded once.
     fn fma(self, a: Self, b: Self) -> Self;
     fn exp(self) -> Self;
@@ -78,6 +88,17 @@ impl Real for f32 {
     unsafe fn multiply(panel: Panel<'_, Self>) {
         // SAFETY: the caller's promises.
         unsafe { panel.by_tiles() }
+    }
+
+    #[expect(unsafe_code, reason = "tiles are written through pointers")]
+    unsafe fn filter<F: Transform<A, B>, const A: usize, const B: usize>(tiles: Tiles<'_, Self>) {
+        // SAFETY: the caller's promises.
+        unsafe { filtering::by_registers::<F, A, B>(tiles) }
+    }
+
+    fn pool() -> &'static Mutex<Vec<Vec<Self>>> {
+        static POOL: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+        &POOL
     }
 
     fn with_scratch<R>(f: impl FnOnce(&mut [Vec<Self>; 3]) -> R) -> R {
@@ -210,6 +231,17 @@ impl Real for f64 {
     unsafe fn multiply(panel: Panel<'_, Self>) {
         // SAFETY: the caller's promises.
         unsafe { panel.by_gemm() }
+    }
+
+    #[expect(unsafe_code, reason = "tiles are written through pointers")]
+    unsafe fn filter<F: Transform<A, B>, const A: usize, const B: usize>(tiles: Tiles<'_, Self>) {
+        // SAFETY: the caller's promises.
+        unsafe { filtering::one_by_one::<F, A, B>(tiles) }
+    }
+
+    fn pool() -> &'static Mutex<Vec<Vec<Self>>> {
+        static POOL: Mutex<Vec<Vec<f64>>> = Mutex::new(Vec::new());
+        &POOL
     }
 
     fn with_scratch<R>(f: impl FnOnce(&mut [Vec<Self>; 3]) -> R) -> R {

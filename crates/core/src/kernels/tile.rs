@@ -102,19 +102,16 @@ impl<T: Real> Left<T> {
     pub(super) unsafe fn times(&self, start: usize, panel: &[T], columns: usize, out: *mut T, stride: usize) {
         let inner = DEPTH.min(self.inner - start);
         // SAFETY: the same promises.
-        unsafe {
-            self.times_rows(start, 0..self.rows, &panel[..inner * COLUMNS], columns, out, stride, start > 0);
-        }
+        unsafe { self.times_rows(start, &panel[..inner * COLUMNS], columns, out, stride, start > 0) };
     }
 
-    /// The same for some rows, which begin at a multiple of six, and adding to `out` where asked.
+    /// The same for a block of a right matrix of rows of 64 elements, adding to `out` where asked.
     ///
     /// # Safety
     /// As for [`Left::times`].
     pub(super) unsafe fn times_rows(
         &self,
         start: usize,
-        rows: std::ops::Range<usize>,
         right: &[T],
         columns: usize,
         out: *mut T,
@@ -122,32 +119,58 @@ impl<T: Real> Left<T> {
         accumulate: bool,
     ) {
         let inner = DEPTH.min(self.inner - start);
-        debug_assert!(rows.start.is_multiple_of(ROWS) && right.len() == inner * COLUMNS);
-        let left = &self.data[self.rows * start + rows.start * inner..self.rows * start + rows.end * inner];
+        let left = &self.data[self.rows * start..][..self.rows * inner];
+        let (rows, left) = (self.rows, Rows::Packed(left));
+        let right = Columns { data: right, inner: COLUMNS, chunk: CHUNK };
         // SAFETY: the caller's promises.
-        unsafe { T::multiply(Panel { left, right, columns, out, stride, accumulate }) };
+        unsafe { T::multiply(Panel { rows, inner, columns, left, right, out, stride, accumulate }) };
     }
 }
 
-/// One block of a left matrix times one panel of a right one.
+/// The left side of a product of panels.
+#[derive(Clone, Copy)]
+pub(super) enum Rows<'a, T> {
+    /// Panels of six rows (the last may have fewer), each column after column.
+    Packed(&'a [T]),
+    /// Rows and columns these distances apart.
+    Strided { data: &'a [T], row: usize, inner: usize },
+}
+
+/// Columns of the right side that lie side by side.
+pub(super) const CHUNK: usize = 16;
+
+/// The right side of a product of panels: each row is made of chunks of 16 elements.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a, T> {
+    pub(super) data: &'a [T],
+    /// From a row to the next.
+    pub(super) inner: usize,
+    /// From a chunk to the next of the same row.
+    pub(super) chunk: usize,
+}
+
+/// A product of a left side of any number of rows and a right side of at most 64 columns, read up to a multiple of 16.
 pub(super) struct Panel<'a, T> {
-    /// (rows, inner) in panels of six rows.
-    left: &'a [T],
-    /// (inner, 64).
-    right: &'a [T],
-    columns: usize,
-    out: *mut T,
-    stride: usize,
-    accumulate: bool,
+    pub(super) rows: usize,
+    pub(super) inner: usize,
+    pub(super) columns: usize,
+    pub(super) left: Rows<'a, T>,
+    pub(super) right: Columns<'a, T>,
+    pub(super) out: *mut T,
+    /// From a row of `out` to the next.
+    pub(super) stride: usize,
+    pub(super) accumulate: bool,
 }
 
-impl<T: Real> Panel<'_, T> {
-    fn inner(&self) -> usize {
-        self.right.len() / COLUMNS
-    }
-
-    fn rows(&self) -> usize {
-        self.left.len() / self.inner().max(1)
+impl<'a, T: Real> Panel<'a, T> {
+    /// The left side from a row on that begins a panel of `height` rows: where it starts, and the distances between rows
+    /// and between columns.
+    #[inline(always)]
+    fn rows_from(&self, row: usize, height: usize) -> (&'a [T], usize, usize) {
+        match self.left {
+            Rows::Packed(data) => (&data[row * self.inner..], 1, height),
+            Rows::Strided { data, row: step, inner } => (&data[row * step..], step, inner),
+        }
     }
 
     /// By `gemm`: for f64, and where there are no fused vector instructions.
@@ -155,23 +178,19 @@ impl<T: Real> Panel<'_, T> {
     /// # Safety
     /// As for [`Left::times`].
     pub(super) unsafe fn by_gemm(&self) {
-        let inner = self.inner();
-        for row in (0..self.rows()).step_by(ROWS) {
-            let height = ROWS.min(self.rows() - row);
-            let left = Matrix::rows(&self.left[row * inner..][..height * inner], height).t();
-            let size = Size { m: height, n: self.columns, k: inner };
-            // SAFETY: the caller's promises.
-            unsafe {
-                let out = self.out.add(row * self.stride);
-                product(
-                    size,
-                    left,
-                    Matrix::rows(self.right, COLUMNS),
-                    out,
-                    self.stride,
-                    self.accumulate,
-                    Parallelism::None,
-                );
+        for row in (0..self.rows).step_by(ROWS) {
+            let height = ROWS.min(self.rows - row);
+            let (left, row_step, inner_step) = self.rows_from(row, height);
+            let left = Matrix::strided(left, row_step, inner_step);
+            for column in (0..self.columns).step_by(CHUNK) {
+                let right = &self.right.data[column / CHUNK * self.right.chunk..];
+                let right = Matrix::strided(right, self.right.inner, 1);
+                let size = Size { m: height, n: CHUNK.min(self.columns - column), k: self.inner };
+                let out = self.out.wrapping_add(row * self.stride + column);
+                // SAFETY: the caller's promises.
+                unsafe {
+                    product(size, left, right, out, self.stride, self.accumulate, Parallelism::None);
+                }
             }
         }
     }
@@ -192,59 +211,62 @@ impl Panel<'_, f32> {
     /// As for [`Left::times`].
     #[inline(always)]
     unsafe fn columns<S: Simd, const COUNT: usize>(&self, simd: S, column: usize) {
-        let inner = self.inner();
-        let rows = self.rows();
-        let mut row = 0;
-        while row < rows {
-            let left = &self.left[row * inner..];
-            // SAFETY: `left` has the panel of the rows from `row` on, and the rest is the caller's promise.
+        for row in (0..self.rows).step_by(ROWS) {
+            // SAFETY: the caller's promises.
             unsafe {
-                match rows - row {
-                    1 => self.tile::<S, 1, COUNT>(simd, left, row, column),
-                    2 => self.tile::<S, 2, COUNT>(simd, left, row, column),
-                    3 => self.tile::<S, 3, COUNT>(simd, left, row, column),
-                    4 => self.tile::<S, 4, COUNT>(simd, left, row, column),
-                    5 => self.tile::<S, 5, COUNT>(simd, left, row, column),
-                    _ => self.tile::<S, 6, COUNT>(simd, left, row, column),
+                match self.rows - row {
+                    1 => self.tile::<S, 1, COUNT>(simd, row, column),
+                    2 => self.tile::<S, 2, COUNT>(simd, row, column),
+                    3 => self.tile::<S, 3, COUNT>(simd, row, column),
+                    4 => self.tile::<S, 4, COUNT>(simd, row, column),
+                    5 => self.tile::<S, 5, COUNT>(simd, row, column),
+                    _ => self.tile::<S, 6, COUNT>(simd, row, column),
                 }
             }
-            row += ROWS;
         }
     }
 
     /// `HEIGHT` rows by `COUNT` registers of columns.
     ///
     /// # Safety
-    /// As for [`Left::times`]; `left` holds a panel of `HEIGHT` rows.
+    /// As for [`Left::times`].
     #[inline(always)]
     unsafe fn tile<S: Simd, const HEIGHT: usize, const COUNT: usize>(
         &self,
         simd: S,
-        left: &[f32],
         row: usize,
         column: usize,
     ) {
         let lanes = S::F32_LANES;
+        let (left, row_step, inner_step) = self.rows_from(row, HEIGHT);
+        let right = &self.right.data[column / CHUNK * self.right.chunk + column % CHUNK..];
+        if self.inner > 0 {
+            let last = self.inner - 1;
+            assert!(left.len() > (HEIGHT - 1) * row_step + last * inner_step);
+            let register = (COUNT - 1) * lanes;
+            let last_register = register / CHUNK * self.right.chunk + register % CHUNK;
+            assert!(right.len() >= last * self.right.inner + last_register + lanes);
+        }
         let mut sums = [[simd.splat_f32s(0.0); COUNT]; HEIGHT];
-        let mut right = self.right.as_ptr().wrapping_add(column);
-        let mut at = left.as_ptr();
-        assert!(left.len() >= HEIGHT * self.inner() && column + COUNT * lanes <= COLUMNS);
-        for _ in 0..self.inner() {
-            // SAFETY: within the panels by the assertion, since each step takes one row of either.
+        let (mut left, mut right) = (left.as_ptr(), right.as_ptr());
+        for _ in 0..self.inner {
+            // SAFETY: within both sides by the assertions, since each step takes one column of the left side and one row
+            // of the right one.
             unsafe {
                 let mut across = [simd.splat_f32s(0.0); COUNT];
                 for (v, across) in across.iter_mut().enumerate() {
-                    *across = right.add(v * lanes).cast::<S::f32s>().read_unaligned();
+                    let at = v * lanes / CHUNK * self.right.chunk + v * lanes % CHUNK;
+                    *across = right.add(at).cast::<S::f32s>().read_unaligned();
                 }
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let down = simd.splat_f32s(*at.add(r));
+                    let down = simd.splat_f32s(*left.add(r * row_step));
                     for (sum, across) in sums.iter_mut().zip(across) {
                         *sum = simd.mul_add_f32s(down, across, *sum);
                     }
                 }
-                at = at.add(HEIGHT);
             }
-            right = right.wrapping_add(COLUMNS);
+            left = left.wrapping_add(inner_step);
+            right = right.wrapping_add(self.right.inner);
         }
         let width = self.columns.saturating_sub(column).min(COUNT * lanes);
         for (r, sums) in sums.iter().enumerate() {

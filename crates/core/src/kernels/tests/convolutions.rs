@@ -166,3 +166,50 @@ fn what_does_not_fit_is_named() {
     assert!(conv_transpose2d(&x, &k, None, 2, 1, 0).is_err());
     assert!(conv_transpose2d(&x, &random(2, &[3, 2, 4, 4]), None, 2, 1, 2).is_err());
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// Channels in whole registers and a kernel of two or three strides: the way of minimal filtering.
+    #[test]
+    fn filtered_convolutions_match_the_reference(
+        n in 1usize..4, c in 1usize..3, o in 1usize..3, h in 1usize..8, w in 1usize..8,
+        taps in 2usize..4, stride in 1usize..3, padding in 0usize..3, extra in 0usize..2, seed: u64,
+    ) {
+        let (c, o, side) = (16 * c, 16 * o, taps * stride);
+        prop_assume!(extra < stride && h + 2 * padding >= side && w + 2 * padding >= side);
+        let out = |length: usize| (length + 2 * padding - side) / stride + 1;
+        let (x, k, b) = (random(seed, &[n, c, h, w]), random(seed ^ 1, &[o, c, side, side]), random(seed ^ 2, &[o]));
+        let (mut image, mut weight) = (Array::of(&x), Array::of(&k));
+        let shape = [n, o, out(h), out(w)];
+        let mut want = Array { dims: shape, data: vec![0.0; shape.iter().product()] };
+        for_each_product([n, c, h, w], shape, [side, side], (stride, padding), |i, m, k| {
+            *want.at(m) += *image.at(i) * *weight.at(k);
+        });
+        let bias = flat(&b);
+        let plane = out(h) * out(w);
+        let want: Vec<f64> = want.data.iter().enumerate().map(|(i, y)| (y + bias[i / plane % o]).tanh()).collect();
+        let y = conv2d(&x, &k, Some(&b), stride, padding, Activation::Tanh).unwrap();
+        assert_close("convolution", &flat(&y), &want, 1e-12);
+        check(&|t| conv2d(&t[0], &t[1], Some(&t[2]), stride, padding, Activation::Tanh), &[x, k, b]);
+
+        let side_of = |length: usize| ((length - 1) * stride + side + extra).checked_sub(2 * padding).filter(|s| *s > 0);
+        if let (Some(oh), Some(ow)) = (side_of(h), side_of(w)) {
+            let (x, k, b) = (random(seed, &[n, c, h, w]), random(seed ^ 1, &[c, o, side, side]), random(seed ^ 2, &[o]));
+            let (mut map, mut weight) = (Array::of(&x), Array::of(&k));
+            let mut want = Array { dims: [n, o, oh, ow], data: vec![0.0; n * o * oh * ow] };
+            for_each_product([n, o, oh, ow], [n, c, h, w], [side, side], (stride, padding), |i, m, k| {
+                *want.at(i) += *map.at(m) * *weight.at(k);
+            });
+            let want: Vec<f64> =
+                want.data.iter().enumerate().map(|(i, y)| y + bias_of(&b, i / (oh * ow) % o)).collect();
+            let y = conv_transpose2d(&x, &k, Some(&b), stride, padding, extra).unwrap();
+            assert_close("transposed convolution", &flat(&y), &want, 1e-12);
+            check(&|t| conv_transpose2d(&t[0], &t[1], Some(&t[2]), stride, padding, extra), &[x, k, b]);
+        }
+    }
+}
+
+fn bias_of(bias: &Tensor, channel: usize) -> f64 {
+    flat(bias)[channel]
+}
