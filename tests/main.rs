@@ -6,6 +6,7 @@
     reason = "a test that cannot go on should fail where it stands"
 )]
 
+mod browser;
 mod data;
 mod doctor;
 mod families;
@@ -16,6 +17,7 @@ mod kills;
 mod machines;
 mod python;
 mod repeat;
+mod report;
 mod resume;
 mod sample;
 mod tensorboard;

@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Compare(CompareArguments),
     /// Write a page that asks people which of two images is real
     Rate(RateArguments),
+    /// Write a page with all that is known of a run
+    Report(ReportArguments),
     /// List runs, and compare their bytes
     #[command(subcommand)]
     Runs(RunsCommand),
@@ -453,19 +455,23 @@ pub(crate) struct EvaluateArguments {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   waxwork compare runs/a runs/b
+  waxwork compare runs/a runs/b --html both.html
 
 Runs must have been evaluated (`waxwork evaluate RUN`). Runs of one recipe that differ by their seed alone are one
 column, with mean and standard deviation. Numbers of different protocols are not put beside each other: it says what
-differs, and fails.")]
+differs, and fails. A page shows runs that were not evaluated too, and in the place of such numbers what differs.")]
 pub(crate) struct CompareArguments {
     /// Run folders, or the metrics.json of images
     #[arg(required = true, num_args = 1.., value_name = "RUN", value_hint = ValueHint::AnyPath)]
     pub(crate) runs: Vec<PathBuf>,
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "html")]
     pub(crate) json: bool,
+    /// Write a page with the runs' samples, curves and numbers side by side
+    #[arg(long, value_name = "FILE.html", value_hint = ValueHint::FilePath)]
+    pub(crate) html: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -488,6 +494,27 @@ pub(crate) struct RateArguments {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data_dir: Option<PathBuf>,
     /// The page to write [default: RUN/rate.html]
+    #[arg(long, value_name = "FILE.html", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+    /// cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  waxwork evaluate runs/RUN && waxwork report runs/RUN
+
+Training writes the page at its end; do it again once there is a metrics.json. The page holds its images and needs no
+network.")]
+pub(crate) struct ReportArguments {
+    /// Run folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// Where the data set's files are, if not where the run found them
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The page to write [default: RUN/report.html]
     #[arg(long, value_name = "FILE.html", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
     /// cpu, cuda, cuda:N or metal

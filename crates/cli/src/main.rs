@@ -5,6 +5,7 @@ mod commands;
 mod environment;
 mod failure;
 mod output;
+mod pages;
 
 use std::io::Write;
 use std::process::ExitCode;

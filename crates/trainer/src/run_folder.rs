@@ -325,6 +325,24 @@ impl RunFolder {
         self.samples().join(format!("step-{step:06}.png"))
     }
 
+    /// The steps after which there is a sample grid, ascending.
+    ///
+    /// # Errors
+    /// If the folder with the grids is there and cannot be read.
+    pub fn sample_steps(&self) -> Result<Vec<u64>> {
+        let folder = self.path.join("samples");
+        let mut steps = Vec::new();
+        if folder.is_dir() {
+            for entry in fs::read_dir(&folder).map_err(store::failed("read", &folder))? {
+                let name = entry.map_err(store::failed("read", &folder))?.file_name();
+                let step = name.to_str().and_then(|name| name.strip_prefix("step-")?.strip_suffix(".png"));
+                steps.extend(step.and_then(|step| step.parse::<u64>().ok()));
+            }
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
     /// The model card.
     pub fn card(&self) -> PathBuf {
         self.path.join("README.md")

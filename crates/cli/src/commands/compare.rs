@@ -1,7 +1,7 @@
 //! `waxwork compare`: runs beside each other, number by number, and only where the numbers are of one protocol.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -11,10 +11,10 @@ use waxwork_models::{Recipe, Run};
 use waxwork_trainer::metrics;
 
 use crate::args::CompareArguments;
-use crate::commands::evaluate::number;
+use crate::commands::compare_page;
 use crate::commands::sample::open;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, number};
 
 /// Images whose sampling is timed, and how often.
 const SAMPLED: usize = 100;
@@ -34,20 +34,47 @@ struct Column {
     metrics: Vec<Metric>,
 }
 
+/// A difference between the protocols of two runs' numbers.
+pub(crate) struct Refused {
+    pub(crate) metric: String,
+    pub(crate) difference: String,
+}
+
 pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
+    let (columns, refused) = columns(&arguments.runs, arguments.html.is_some())?;
+    if let Some(path) = &arguments.html {
+        return compare_page::write(path, &arguments.runs, &rows(&columns), &refused);
+    }
+    if let Some(Refused { metric, difference }) = refused.first() {
+        let more = if refused.len() > 1 {
+            format!(", and {} more differences", refused.len() - 1)
+        } else {
+            String::new()
+        };
+        return Err(Failure::new(format!(
+            "these numbers cannot be compared: {metric} {difference}{more}; evaluate the runs alike"
+        )));
+    }
+    if arguments.json { output::json(&columns) } else { Ok(output::table(&rows(&columns))) }
+}
+
+/// The runs as columns, those that differ by their seed alone in one, and what of them cannot be compared.
+fn columns(runs: &[PathBuf], with_unmeasured: bool) -> Result<(Vec<Column>, Vec<Refused>), Failure> {
     let mut columns: Vec<Column> = Vec::new();
     let mut refused = Vec::new();
-    for path in &arguments.runs {
-        let report = report(path)?;
+    for path in runs {
+        let measured = if with_unmeasured { evaluation_of(path)? } else { Some(evaluated(path)?) };
+        let measured = measured.map_or_else(Vec::new, |report| report.metrics);
         // Images of another program have numbers, and nothing else.
         let run = if path.join("run.json").is_file() { Some(open(path, &Device::Cpu)?) } else { None };
         for (name, known) in
             columns.iter().flat_map(|column| column.metrics.iter().map(|known| (&column.runs[0], known)))
         {
-            let same = report.metrics.iter().find(|metric| metric.name == known.name);
+            let same = measured.iter().find(|metric| metric.name == known.name);
             let differ = same.map_or_else(Vec::new, |metric| differences(&known.protocol, &metric.protocol));
-            refused.extend(differ.into_iter().map(|difference| {
-                format!("{} of {name} against {}: {difference}", known.name, path.display())
+            refused.extend(differ.into_iter().map(|difference| Refused {
+                metric: known.name.clone(),
+                difference: format!("of {name} against {}: {difference}", path.display()),
             }));
         }
         let mut recipe = run.as_ref().map(|run| run.recipe.clone());
@@ -57,43 +84,34 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
         let place = columns.iter().position(|column| recipe.is_some() && column.recipe == recipe);
         if place.is_none() {
             let costs = run.as_ref().map_or_else(|| Ok(BTreeMap::new()), costs)?;
-            columns.push(Column {
-                runs: vec![],
-                costs,
-                values: BTreeMap::new(),
-                recipe,
-                metrics: report.metrics.clone(),
-            });
+            let (runs, values, metrics) = (vec![], BTreeMap::new(), measured.clone());
+            columns.push(Column { runs, costs, values, recipe, metrics });
         }
         let last = columns.len() - 1;
         let column = &mut columns[place.unwrap_or(last)];
         column.runs.push(path.display().to_string());
-        for metric in report.metrics {
+        for metric in measured {
             column.values.entry(metric.name).or_default().push(metric.value);
         }
     }
-    if let Some(first) = refused.first() {
-        let more = if refused.len() > 1 {
-            format!(", and {} more differences", refused.len() - 1)
-        } else {
-            String::new()
-        };
-        return Err(Failure::new(format!(
-            "these numbers cannot be compared: {first}{more}; evaluate the runs alike"
-        )));
-    }
-    if arguments.json { output::json(&columns) } else { Ok(describe(&columns)) }
+    Ok((columns, refused))
 }
 
-fn report(run: &Path) -> Result<Report, Failure> {
+fn evaluated(run: &Path) -> Result<Report, Failure> {
+    evaluation_of(run)?.ok_or_else(|| {
+        let run = run.display();
+        Failure::new(format!("`{run}` has not been evaluated: run `waxwork evaluate {run}` first"))
+    })
+}
+
+/// The metrics.json of a run, or one that is named itself; None if it is not there.
+pub(crate) fn evaluation_of(run: &Path) -> Result<Option<Report>, Failure> {
     let path = if run.is_dir() { run.join("metrics.json") } else { run.to_owned() };
     if !path.is_file() {
-        let run = run.display();
-        return Err(Failure::new(format!(
-            "`{run}` has not been evaluated: run `waxwork evaluate {run}` first"
-        )));
+        return Ok(None);
     }
-    serde_json::from_slice(&store::read(&path)?).map_err(|error| Failure::from(error).at(&path))
+    let report = serde_json::from_slice(&store::read(&path)?);
+    report.map(Some).map_err(|error| Failure::from(error).at(&path))
 }
 
 /// What the model costs: its size, how long its training took, how fast it samples here and now.
@@ -128,7 +146,8 @@ fn costs(run: &Run) -> Result<BTreeMap<&'static str, f64>, Failure> {
     Ok(costs)
 }
 
-fn describe(columns: &[Column]) -> String {
+/// A header, then a line a number.
+fn rows(columns: &[Column]) -> Vec<Vec<String>> {
     let mut rows = vec![vec![String::new()]];
     rows[0].extend(columns.iter().map(|column| match column.runs.as_slice() {
         [run] => run.clone(),
@@ -153,7 +172,7 @@ fn describe(columns: &[Column]) -> String {
             |column: &Column| column.values.get(name).map_or_else(|| "-".to_owned(), |values| spread(values));
         rows.push(std::iter::once(name.to_owned()).chain(columns.iter().map(cell)).collect());
     }
-    output::table(&rows)
+    rows
 }
 
 /// A value, or mean and standard deviation of several.

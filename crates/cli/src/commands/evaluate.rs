@@ -139,15 +139,24 @@ fn likelihood_of(
 fn describe(report: &Report) -> String {
     let header = ["METRIC", "VALUE", "INTERVAL", "REAL IMAGES"].map(String::from).to_vec();
     let row = |metric: &Metric| {
-        let interval = metric
-            .interval
-            .map_or_else(String::new, |[low, high]| format!("{} to {}", number(low), number(high)));
+        let interval = metric.interval.map_or_else(String::new, |[low, high]| {
+            format!("{} to {}", output::number(low), output::number(high))
+        });
         let unit = if metric.unit.is_empty() { String::new() } else { format!(" {}", metric.unit) };
-        let floor = metric.floor.map_or_else(String::new, number);
-        vec![metric.name.clone(), number(metric.value) + &unit, interval, floor]
+        let floor = metric.floor.map_or_else(String::new, output::number);
+        vec![metric.name.clone(), output::number(metric.value) + &unit, interval, floor]
     };
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(report.metrics.iter().map(row)).collect();
     let mut text = output::table(&rows) + "\n";
+    for (line, whose) in said_once(report) {
+        let whose = if whose.is_empty() { whose } else { format!("  ({whose})") };
+        text += &format!("{line}{whose}\n");
+    }
+    text
+}
+
+/// What the numbers are, each thing once, and of which numbers it is true; nothing there if it is true of all.
+pub(crate) fn said_once(report: &Report) -> Vec<(String, String)> {
     let mut said: Vec<(String, Vec<&str>)> = Vec::new();
     for metric in &report.metrics {
         for (key, value) in &metric.protocol {
@@ -158,19 +167,10 @@ fn describe(report: &Report) -> String {
             }
         }
     }
-    for (line, names) in said {
-        let whose = match names.as_slice() {
-            names if names.len() == report.metrics.len() => String::new(),
-            [first, .., last] if names.len() > 3 => format!("  ({first} … {last})"),
-            names => format!("  ({})", names.join(", ")),
-        };
-        text += &format!("{line}{whose}\n");
-    }
-    text
-}
-
-/// Four digits, or as many as an integer has.
-pub(crate) fn number(value: f64) -> String {
-    let digits = if value == 0.0 || !value.is_finite() { 0 } else { value.abs().log10().floor() as i32 };
-    format!("{value:.*}", (3 - digits).clamp(0, 4) as usize)
+    let whose = |names: Vec<&str>| match names.as_slice() {
+        names if names.len() == report.metrics.len() => String::new(),
+        [first, .., last] if names.len() > 3 => format!("{first} … {last}"),
+        names => names.join(", "),
+    };
+    said.into_iter().map(|(line, names)| (line, whose(names))).collect()
 }

@@ -2,6 +2,7 @@
 
 mod card;
 mod compare;
+mod compare_page;
 mod data;
 mod doctor;
 mod evaluate;
@@ -13,6 +14,7 @@ mod latents;
 mod rate;
 mod recipes;
 mod repeat;
+mod report;
 mod runs;
 mod sample;
 mod train;
@@ -39,6 +41,7 @@ pub(crate) fn run(command: &Command, threads: usize) -> Result<String, Failure> 
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Rate(arguments) => rate::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
         Command::Runs(command) => runs::run(command),
         Command::Recipes(command) => recipes::run(command),
         Command::Data(command) => data::run(command),

@@ -1,8 +1,6 @@
 //! `waxwork rate`: a page that asks a person which of two images is real.
 
-use std::fmt::Write;
-
-use base64::prelude::{BASE64_STANDARD, Engine};
+use serde_json::json;
 use waxwork_core::rng::Stream;
 use waxwork_core::{Device, Tensor, device, grid, store};
 use waxwork_data::Split;
@@ -12,9 +10,7 @@ use crate::args::RateArguments;
 use crate::commands::judging::samples_of;
 use crate::commands::sample::{data, open};
 use crate::failure::Failure;
-
-/// The page, whose places in double braces are filled in.
-const PAGE: &str = include_str!("rate.html");
+use crate::pages;
 
 pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
@@ -40,10 +36,8 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
         questions.push(if left { (real, made, "left") } else { (made, real, "right") });
     }
     let intervals: Vec<[f64; 2]> = (0..=pairs).map(|wrong| wilson(wrong, pairs)).collect();
-    let page = PAGE
-        .replace("{{run}}", &escaped(&run.folder.name()))
-        .replace("{{questions}}", &serde_json::to_string(&questions)?)
-        .replace("{{intervals}}", &serde_json::to_string(&intervals)?);
+    let shown = json!({"run": run.folder.name(), "questions": questions, "intervals": intervals});
+    let page = pages::page("rate.html", &shown)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("rate.html"));
     store::write(&out, page.as_bytes())?;
     Ok(format!("{pairs} questions in {}: open it in a browser\n", out.display()))
@@ -52,27 +46,5 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
 /// An image as a page shows it.
 fn picture(split: &Split, place: usize) -> Result<String, Failure> {
     let image: Tensor = split.batch(&[place], &Device::Cpu)?.images.get(0)?;
-    Ok(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(grid::single(&image)?.png()?)))
-}
-
-/// Text for a page.
-fn escaped(text: &str) -> String {
-    text.chars().fold(String::new(), |mut page, character| {
-        // Writing to a string cannot fail.
-        let _ = match character {
-            '<' | '>' | '&' | '"' => write!(page, "&#{};", u32::from(character)),
-            _ => write!(page, "{character}"),
-        };
-        page
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_cannot_become_markup() {
-        assert_eq!(escaped("a<b>&\"c"), "a&#60;b&#62;&#38;&#34;c");
-    }
+    Ok(pages::address(&grid::single(&image)?.png()?))
 }

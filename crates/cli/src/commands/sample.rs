@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, LatentModel, SampleRequest, Tensor, device};
-use waxwork_data::{DataConfig, Dataset};
+use waxwork_data::{DataConfig, Dataset, Split};
 use waxwork_eval::nearest;
 use waxwork_models::{Run, Weights};
 
@@ -52,6 +52,21 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
 /// Writes each image above the training image that is nearest to it.
 fn neighbours(run: &Run, images: &Tensor, arguments: &SampleArguments) -> Result<String, Failure> {
     let training = data(run, arguments.data_dir.as_ref())?.train;
+    let (pairs, distances) = beside_neighbours(images, &training)?;
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("neighbours.png"));
+    output::write_images(&out, &pairs, None, 0)?;
+    Ok(format!(
+        "{} images, each above the nearest of {} training images, in {}\ndistance (root mean square of pixel differences): least {:.3}, median {:.3}\n",
+        images.dim(0)?,
+        training.len(),
+        out.display(),
+        distances[0],
+        distances[distances.len() / 2]
+    ))
+}
+
+/// Rows of ten images and, below each, the training image that is nearest to it; and the distances, the least first.
+pub(crate) fn beside_neighbours(images: &Tensor, training: &Split) -> Result<(Tensor, Vec<f64>), Failure> {
     let bar = output::bar(training.len(), "searching the training images");
     let batches = training.batches(NEIGHBOUR_BATCH, &Device::Cpu)?.map(|batch| batch.map_err(Failure::from));
     let nearest = nearest(images, batches, |done| bar.set_position(done as u64))?;
@@ -65,27 +80,30 @@ fn neighbours(run: &Run, images: &Tensor, arguments: &SampleArguments) -> Result
             rows.push(part.narrow(0, first, count)?.pad_with_zeros(0, 0, COLUMNS - count)?);
         }
     }
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("neighbours.png"));
-    output::write_images(&out, &Tensor::cat(&rows, 0)?, None, 0)?;
     let mut distances: Vec<f64> = nearest.iter().map(|neighbour| neighbour.distance).collect();
     distances.sort_by(f64::total_cmp);
-    Ok(format!(
-        "{} images, each above the nearest of {} training images, in {}\ndistance (root mean square of pixel differences): least {:.3}, median {:.3}\n",
-        images.dim(0)?,
-        training.len(),
-        out.display(),
-        distances[0],
-        distances[distances.len() / 2]
-    ))
+    Ok((Tensor::cat(&rows, 0)?, distances))
 }
 
 pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
-    let latent = encoder(&run)?;
+    encoder(&run)?;
     let split = data(&run, arguments.data_dir.as_ref())?.test.first(arguments.count);
+    if split.is_empty() {
+        return Err(Failure::new("nothing to do: -n is 0"));
+    }
+    let pairs = reconstructions(&run, &split)?;
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("reconstructions.png"));
+    output::write_images(&out, &pairs, None, 0)?;
+    Ok(format!("{} test images, each above its reconstruction, in {}\n", split.len(), out.display()))
+}
+
+/// Rows of ten images and, below each, what encoder and decoder make of it; on the CPU.
+pub(crate) fn reconstructions(run: &Run, images: &Split) -> Result<Tensor, Failure> {
+    let latent = encoder(run)?;
     let mut rows = Vec::new();
-    for batch in split.batches(COLUMNS, &device)? {
+    for batch in images.batches(COLUMNS, run.model.params().device())? {
         let batch = batch?;
         let means = latent.encode(&batch.images, batch.labels.as_ref())?.mean;
         rows.push(batch.images.clone());
@@ -97,12 +115,7 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
             }
         }
     }
-    if rows.is_empty() {
-        return Err(Failure::new("nothing to do: -n is 0"));
-    }
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("reconstructions.png"));
-    output::write_images(&out, &Tensor::cat(&rows, 0)?.to_device(&Device::Cpu)?, None, 0)?;
-    Ok(format!("{} test images, each above its reconstruction, in {}\n", split.len(), out.display()))
+    Ok(Tensor::cat(&rows, 0)?.to_device(&Device::Cpu)?)
 }
 
 /// Opens a run and warns if its weights are not the final ones.

@@ -160,7 +160,9 @@ impl Run {
             stop: stop.clone(),
             observers,
         };
-        report(folder, &training.run()?, &self.recipe)
+        let outcome = training.run()?;
+        let page = outcome.stopped.is_none().then(|| page(folder, &self.data, device));
+        report(folder, &outcome, &self.recipe, page.flatten())
     }
 }
 
@@ -357,7 +359,18 @@ pub(crate) fn default_path(name: &str) -> PathBuf {
     Path::new("runs").join(format!("{name}-{now}"))
 }
 
-fn report(folder: &RunFolder, outcome: &Outcome, recipe: &Recipe) -> Result<String, Failure> {
+/// Writes the run's page. It can be written again at any time, so that it fails is no failure of the training.
+fn page(folder: &RunFolder, data: &Dataset, device: &Device) -> Option<PathBuf> {
+    let page = crate::commands::report::write(folder.path(), None, |_| Ok(data.clone()), device);
+    page.inspect_err(|failure| tracing::warn!("no report.html: {}", failure.message)).ok()
+}
+
+fn report(
+    folder: &RunFolder,
+    outcome: &Outcome,
+    recipe: &Recipe,
+    page: Option<PathBuf>,
+) -> Result<String, Failure> {
     let path = folder.path().display();
     match outcome.stopped {
         Some(Reason::Requested) => Err(Failure::interrupted(format!(
@@ -375,8 +388,9 @@ fn report(folder: &RunFolder, outcome: &Outcome, recipe: &Recipe) -> Result<Stri
                 format!("best {} {:.2} at step {}\n", best.metric, best.value, best.step)
             });
             let grid = folder.sample_grid(outcome.steps);
+            let page = page.map_or_else(String::new, |page| format!("report: {}\n", page.display()));
             Ok(format!(
-                "trained {} steps into {path}\n{best}pictures: {}\nmodel card: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
+                "trained {} steps into {path}\n{best}pictures: {}\n{page}model card: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
                 outcome.steps,
                 grid.display(),
                 card.display()

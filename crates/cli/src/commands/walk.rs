@@ -11,11 +11,11 @@ use crate::failure::Failure;
 use crate::output;
 
 /// Images per row.
-const STEPS: usize = 10;
+pub(crate) const STEPS: usize = 10;
 /// How far a traversal goes to either side, in standard deviations.
 const REACH: f64 = 3.0;
 /// Rows of a traversal if none are named.
-const DIMS: u32 = 10;
+pub(crate) const DIMS: u32 = 10;
 
 pub(crate) fn interpolate(arguments: &InterpolateArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
@@ -30,13 +30,31 @@ pub(crate) fn interpolate(arguments: &InterpolateArguments) -> Result<String, Fa
         (Some(&[from, to]), _) => Some((from, to)),
         (Some(_), _) => return Err(Failure::new("--labels takes one label, or two to go between")),
     };
-    let stream = Stream::new(arguments.seed, "sample", 0);
-    let numbers: Vec<u64> = (0..2 * arguments.rows as u64).collect();
-    let noise = stream.normal(&numbers, info.latent_dim, &device)?;
+    let ends: Vec<(u32, u32)> = ends.into_iter().collect();
+    let images = interpolation(&run, arguments.rows, &ends, arguments.fixed_latent, arguments.seed)?;
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("interpolation.png"));
+    output::write_images(&out, &images, None, 0)?;
+    Ok(format!("{} rows of {STEPS} images in {}\n", arguments.rows, out.display()))
+}
+
+/// Rows of images `(rows · 10, C, H, W)`, each from one random latent vector to another, or with one latent vector
+/// throughout; and from one label to another, `ends` in turn, if the model knows labels.
+pub(crate) fn interpolation(
+    run: &Run,
+    rows: usize,
+    ends: &[(u32, u32)],
+    fixed_latent: bool,
+    seed: u64,
+) -> Result<Tensor, Failure> {
+    let info = run.model.info();
+    let device = run.model.params().device();
+    let stream = Stream::new(seed, "sample", 0);
+    let numbers: Vec<u64> = (0..2 * rows as u64).collect();
+    let noise = stream.normal(&numbers, info.latent_dim, device)?;
     let mut latents = Vec::new();
-    for row in 0..arguments.rows {
+    for row in 0..rows {
         let from = noise.get(2 * row)?;
-        let to = if arguments.fixed_latent { from.clone() } else { noise.get(2 * row + 1)? };
+        let to = if fixed_latent { from.clone() } else { noise.get(2 * row + 1)? };
         for step in 0..STEPS {
             latents.push(latent::slerp(&from, &to, step as f64 / (STEPS - 1) as f64)?);
         }
@@ -44,20 +62,17 @@ pub(crate) fn interpolate(arguments: &InterpolateArguments) -> Result<String, Fa
     if latents.is_empty() {
         return Err(Failure::new("nothing to do: -n is 0"));
     }
-    let mixtures = match ends {
-        None => None,
-        Some((from, to)) => {
-            let ends = info.one_hot(Some(&Tensor::new(&[from, to], &device)?), DType::F32)?;
-            let Some(ends) = ends else { return Err(no_labels(&run)) };
-            let shares = (0..latents.len()).map(|i| (i % STEPS) as f32 / (STEPS - 1) as f32);
-            let shares: Vec<f32> = shares.flat_map(|share| [1.0 - share, share]).collect();
-            Some(kernels::matmul(&Tensor::from_vec(shares, (latents.len(), 2), &device)?, &ends)?)
-        }
-    };
+    let mut mixtures = Vec::new();
+    for &(from, to) in ends.iter().cycle().take(if ends.is_empty() { 0 } else { rows }) {
+        let ends = info.one_hot(Some(&Tensor::new(&[from, to], device)?), DType::F32)?;
+        let Some(ends) = ends else { return Err(no_labels(run)) };
+        let shares = (0..STEPS).map(|step| step as f32 / (STEPS - 1) as f32);
+        let shares: Vec<f32> = shares.flat_map(|share| [1.0 - share, share]).collect();
+        mixtures.push(kernels::matmul(&Tensor::from_vec(shares, (STEPS, 2), device)?, &ends)?);
+    }
+    let mixtures = if mixtures.is_empty() { None } else { Some(Tensor::cat(&mixtures, 0)?) };
     let latents = run.model.latents(&Tensor::stack(&latents, 0)?, mixtures.as_ref())?;
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("interpolation.png"));
-    output::write_images(&out, &generate(&run, &latents, mixtures.as_ref())?, None, 0)?;
-    Ok(format!("{} rows of {STEPS} images in {}\n", arguments.rows, out.display()))
+    generate(run, &latents, mixtures.as_ref())
 }
 
 pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure> {
@@ -70,13 +85,28 @@ pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure>
     if let Some(dim) = dims.iter().find(|&&dim| dim as usize >= size) {
         return Err(Failure::new(format!("there is no latent value {dim}: they are 0 to {}", size - 1)));
     }
-    let start = match arguments.seed {
+    if arguments.label.is_some() && info.classes == 0 {
+        return Err(no_labels(&run));
+    }
+    let images = traversal(&run, &dims, arguments.label.unwrap_or(0), arguments.seed)?;
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("traversal.png"));
+    output::write_images(&out, &images, None, 0)?;
+    let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
+    Ok(format!("rows: latent values {}, from −3 to 3, in {}\n", dims.join(", "), out.display()))
+}
+
+/// Rows of images `(dims · 10, C, H, W)`, in each of which one latent value goes from −3 to 3 while the others stay: at
+/// nought, or where `seed` draws them. All are of `label` if the model knows labels.
+pub(crate) fn traversal(run: &Run, dims: &[u32], label: u32, seed: Option<u64>) -> Result<Tensor, Failure> {
+    let info = run.model.info();
+    let (size, device) = (info.latent_dim, run.model.params().device());
+    let start = match seed {
         Some(seed) => Stream::new(seed, "sample", 0).normal(&[0], size, &Device::Cpu)?.get(0)?,
         None => Tensor::zeros(size, DType::F32, &Device::Cpu)?,
     };
     let start: Vec<f32> = start.to_vec1()?;
     let mut values = Vec::new();
-    for &dim in &dims {
+    for &dim in dims {
         for step in 0..STEPS {
             let mut row = start.clone();
             row[dim as usize] = (REACH * (2.0 * step as f64 / (STEPS - 1) as f64 - 1.0)) as f32;
@@ -84,17 +114,9 @@ pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure>
         }
     }
     let count = dims.len() * STEPS;
-    let labels = match (arguments.label, info.classes) {
-        (None, 0) => None,
-        (Some(_), 0) => return Err(no_labels(&run)),
-        (label, _) => Some(Tensor::new(vec![label.unwrap_or(0); count], &device)?),
-    };
-    let noise = Tensor::from_vec(values, (count, size), &device)?;
-    let latents = run.model.latents(&noise, labels.as_ref())?;
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("traversal.png"));
-    output::write_images(&out, &generate(&run, &latents, labels.as_ref())?, None, 0)?;
-    let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
-    Ok(format!("rows: latent values {}, from −3 to 3, in {}\n", dims.join(", "), out.display()))
+    let labels = (info.classes > 0).then(|| Tensor::new(vec![label; count], device)).transpose()?;
+    let latents = run.model.latents(&Tensor::from_vec(values, (count, size), device)?, labels.as_ref())?;
+    generate(run, &latents, labels.as_ref())
 }
 
 fn no_labels(run: &Run) -> Failure {

@@ -1,0 +1,364 @@
+//! `waxwork report`: all that is known of a run on one page, which training writes at its end too.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::macros::format_description;
+use waxwork_core::{Device, SampleRequest, Tensor, device, grid, store};
+use waxwork_data::Dataset;
+use waxwork_eval::{Metric, Report};
+use waxwork_models::{Recipe, Run};
+use waxwork_trainer::run_folder::Status;
+use waxwork_trainer::{RunFolder, RunInfo, metrics};
+
+use crate::args::ReportArguments;
+use crate::commands::compare::evaluation_of;
+use crate::commands::evaluate::said_once;
+use crate::commands::{sample, walk};
+use crate::failure::Failure;
+use crate::output::{self, number};
+use crate::pages::curves::{Chart, Line, charts};
+use crate::pages::{self, Image, quoted};
+
+/// Images per row, and in a row of one class.
+const COLUMNS: usize = 10;
+/// Sample grids that the slider goes through; of more, some are passed over.
+const MOST_GRIDS: usize = 24;
+/// Classes that get a row of their own.
+const MOST_CLASSES: usize = 20;
+/// Rows of interpolations.
+const WAYS: usize = 6;
+/// Test images that are shown beside their reconstructions.
+const RECONSTRUCTED: usize = 30;
+/// Samples that are shown beside the nearest training image.
+const NEIGHBOURS: usize = 20;
+
+/// All that the page shows. What a run does not have is left out.
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    description: String,
+    facts: Vec<[String; 2]>,
+    grids: Vec<Grid>,
+    charts: Vec<Chart>,
+    classes: Vec<Class>,
+    panels: Vec<Panel>,
+    evaluation: Option<Evaluation>,
+    recipe: String,
+    environment: Vec<[String; 2]>,
+    repeat: String,
+    left_out: Vec<[String; 2]>,
+    version: &'static str,
+    repository: &'static str,
+}
+
+/// Samples after so many steps.
+#[derive(Serialize)]
+pub(crate) struct Grid {
+    step: u64,
+    pub(crate) image: Image,
+}
+
+/// Samples of one class.
+#[derive(Serialize)]
+struct Class {
+    name: String,
+    image: Image,
+}
+
+/// A picture with a heading and what there is to see.
+#[derive(Serialize)]
+struct Panel {
+    title: &'static str,
+    text: String,
+    image: Image,
+}
+
+/// metrics.json.
+#[derive(Serialize)]
+struct Evaluation {
+    rows: Vec<Row>,
+    /// What the numbers are, and of which numbers it is true.
+    protocol: Vec<(String, String)>,
+    any_floor: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    value: String,
+    interval: String,
+    floor: String,
+    better: &'static str,
+}
+
+pub(crate) fn run(arguments: &ReportArguments) -> Result<String, Failure> {
+    let device = device::open(&arguments.device)?;
+    let load = |run: &Run| sample::data(run, arguments.data_dir.as_ref());
+    let page = write(&arguments.run, arguments.out.as_deref(), load, &device)?;
+    Ok(format!("{}: open it in a browser\n", page.display()))
+}
+
+/// Writes the page of a run and says where; `data` is asked for the run's data set.
+pub(crate) fn write(
+    path: &Path,
+    out: Option<&Path>,
+    data: impl FnOnce(&Run) -> Result<Dataset, Failure>,
+    device: &Device,
+) -> Result<PathBuf, Failure> {
+    let folder = RunFolder::open(path)?;
+    let text = folder.recipe()?;
+    let recipe = Recipe::parse(&text, &path.join("recipe.toml").display().to_string(), &[])?;
+    let info = folder.info()?;
+    let mut shown = Shown {
+        name: folder.name(),
+        description: recipe.description.clone(),
+        facts: facts(&info),
+        grids: grids(&folder, &info)?,
+        charts: Vec::new(),
+        classes: Vec::new(),
+        panels: Vec::new(),
+        evaluation: None,
+        repeat: repeat(&folder, &info),
+        environment: environment(&info),
+        recipe: text,
+        left_out: Vec::new(),
+        version: env!("CARGO_PKG_VERSION"),
+        repository: env!("CARGO_PKG_REPOSITORY"),
+    };
+    shown.add("Losses", |shown| {
+        shown.charts = charts(&logged(&folder.metrics())?);
+        shown.environment.extend(costs(&logged(&folder.timing())?));
+        Ok(())
+    });
+    shown.add("Evaluation", |shown| {
+        shown.evaluation = evaluation_of(path)?.map(|report| Evaluation::new(&report));
+        Ok(())
+    });
+    shown.add("Images of the model", |shown| {
+        let run = sample::open(path, device)?;
+        let values: usize = run.model.params().tensors().values().map(Tensor::elem_count).sum();
+        shown.facts.push(["Values stored".into(), values.to_string()]);
+        let data = data(&run);
+        let classes = data.as_ref().map_or(&[][..], |data| &data.info.classes);
+        shown.add("Samples of each class", |shown| shown.classes(&run, classes));
+        shown.add("Interpolations", |shown| shown.interpolations(&run));
+        shown.add("Latent values", |shown| shown.latent_values(&run, classes));
+        shown.add("Reconstructions and nearest training images", |shown| {
+            let data = data?;
+            shown.reconstructions(&run, &data)?;
+            shown.neighbours(&run, &data)
+        });
+        Ok(())
+    });
+    let out = out.map_or_else(|| folder.path().join("report.html"), Path::to_owned);
+    store::write(&out, pages::page("report.html", &shown)?.as_bytes())?;
+    Ok(out)
+}
+
+impl Shown {
+    /// Adds a part, or says why it is left out.
+    fn add(&mut self, part: &str, add: impl FnOnce(&mut Self) -> Result<(), Failure>) {
+        if let Err(failure) = add(self) {
+            self.left_out.push([part.to_owned(), failure.message]);
+        }
+    }
+
+    fn classes(&mut self, run: &Run, names: &[String]) -> Result<(), Failure> {
+        for label in 0..run.model.info().classes.min(MOST_CLASSES) {
+            let name = names.get(label).cloned().unwrap_or_else(|| label.to_string());
+            let labels = Some(vec![label as u32; COLUMNS]);
+            let images = run.model.sample(&SampleRequest { labels, ..SampleRequest::new(0, COLUMNS) })?;
+            let image = picture(&images, format!("{COLUMNS} samples of the class {name}"))?;
+            self.classes.push(Class { name, image });
+        }
+        Ok(())
+    }
+
+    fn interpolations(&mut self, run: &Run) -> Result<(), Failure> {
+        let classes = run.model.info().classes as u32;
+        let ends: Vec<(u32, u32)> = (0..classes).map(|label| (label, (label + 1) % classes)).collect();
+        let images = walk::interpolation(run, WAYS, &ends, false, 0)?;
+        let also = if classes > 0 { " and from one class to the next" } else { "" };
+        self.panels.push(Panel {
+            title: "Interpolations",
+            text: format!("In each row from one random latent vector to another{also}: no jumps, and no blur half-way, are good signs."),
+            image: picture(&images, format!("{WAYS} rows of images, each changing from the first to the last in {COLUMNS} steps"))?,
+        });
+        Ok(())
+    }
+
+    fn latent_values(&mut self, run: &Run, classes: &[String]) -> Result<(), Failure> {
+        let info = run.model.info();
+        let dims: Vec<u32> = (0..walk::DIMS.min(info.latent_dim as u32)).collect();
+        let images = walk::traversal(run, &dims, 0, None)?;
+        let of_class = if info.classes > 0 {
+            format!(" All are of the class {}.", classes.first().map_or("0", String::as_str))
+        } else {
+            String::new()
+        };
+        self.panels.push(Panel {
+            title: "Latent values",
+            text: format!("In each row one of the first {} of {} latent values goes from −3 to 3 while the others stay at 0.{of_class} A row that does not change is a value that the model does not use.", dims.len(), info.latent_dim),
+            image: picture(&images, format!("{} rows of images, in each of which one latent value changes", dims.len()))?,
+        });
+        Ok(())
+    }
+
+    fn reconstructions(&mut self, run: &Run, data: &Dataset) -> Result<(), Failure> {
+        if run.model.latent().is_none() {
+            return Ok(());
+        }
+        let images = data.test.first(RECONSTRUCTED);
+        self.panels.push(Panel {
+            title: "Reconstructions",
+            text: "Test images, and below each what encoder and decoder make of it.".into(),
+            image: picture(
+                &sample::reconstructions(run, &images)?,
+                format!("{} test images, each above its reconstruction", images.len()),
+            )?,
+        });
+        Ok(())
+    }
+
+    fn neighbours(&mut self, run: &Run, data: &Dataset) -> Result<(), Failure> {
+        let samples = run.model.sample(&SampleRequest::new(0, NEIGHBOURS))?.to_device(&Device::Cpu)?;
+        let (images, distances) = sample::beside_neighbours(&samples, &data.train)?;
+        self.panels.push(Panel {
+            title: "Nearest training images",
+            text: format!(
+                "Samples, and below each the nearest of {} training images: a model that copies would be seen. Distance, as root mean square of pixel differences: {} at least, {} in the median.",
+                data.train.len(),
+                number(distances[0]),
+                number(distances[distances.len() / 2])
+            ),
+            image: picture(&images, format!("{NEIGHBOURS} samples, each above the nearest training image"))?,
+        });
+        Ok(())
+    }
+}
+
+impl Evaluation {
+    fn new(report: &Report) -> Self {
+        let row = |metric: &Metric| Row {
+            name: metric.name.clone(),
+            value: format!("{} {}", number(metric.value), metric.unit).trim_end().to_owned(),
+            interval: metric
+                .interval
+                .map_or_else(String::new, |[low, high]| format!("{} to {}", number(low), number(high))),
+            floor: metric.floor.map_or_else(String::new, number),
+            better: match metric.higher_is_better {
+                Some(true) => "higher",
+                Some(false) => "lower",
+                None => "",
+            },
+        };
+        Self {
+            rows: report.metrics.iter().map(row).collect(),
+            protocol: said_once(report),
+            any_floor: report.metrics.iter().any(|metric| metric.floor.is_some()),
+        }
+    }
+}
+
+/// What was logged, nothing if there is no log yet.
+pub(crate) fn logged(path: &Path) -> Result<Vec<Line>, Failure> {
+    if path.is_file() { Ok(metrics::read(path)?) } else { Ok(Vec::new()) }
+}
+
+/// Images as a grid in a page.
+fn picture(images: &Tensor, alt: String) -> Result<Image, Failure> {
+    Image::new(&grid::grid(images, COLUMNS)?, alt)
+}
+
+/// What to know of a run first.
+pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
+    let model = &info.model;
+    let status = match info.status {
+        Status::Finished => "finished",
+        Status::Interrupted => "interrupted",
+        Status::Running => "running, or killed",
+    };
+    let facts = [
+        ("Model", format!("{}, {} latent values", model.family, model.latent_dim)),
+        ("Data", info.data.clone()),
+        (
+            "Images",
+            format!(
+                "{} of {}×{}",
+                if model.image.channels == 1 { "grey" } else { "RGB" },
+                model.image.height,
+                model.image.width
+            ),
+        ),
+        ("Steps", info.steps.to_string()),
+        ("Training time", output::seconds(info.seconds)),
+        ("Seed", info.seed.to_string()),
+        ("Status", status.into()),
+    ];
+    facts.map(|(name, value)| [name.to_owned(), value]).into()
+}
+
+fn environment(info: &RunInfo) -> Vec<[String; 2]> {
+    let form = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
+    let started = OffsetDateTime::from_unix_timestamp(info.started as i64).ok();
+    let started = started.and_then(|time| time.format(form).ok());
+    let on = &info.environment;
+    let told = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let typed = info.command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    let forked = info.forked_from.as_ref();
+    let rows = [
+        ("Waxwork", told(&on.version)),
+        ("Git revision", on.revision.clone()),
+        ("Started by", told(&typed)),
+        ("Weights to start from", forked.map(|from| format!("{}, step {}", from.run.display(), from.step))),
+        ("Started", started),
+        ("Compiler", told(&on.toolchain)),
+        ("Build", told(format!("{} {}", on.profile, on.target).trim())),
+        ("Machine", told(&on.machine)),
+        ("Class of the processor", told(&on.cpu_class)),
+        ("Device", told(&on.device)),
+        ("Threads", Some(on.threads.to_string())),
+        ("Hash of the data", told(&info.data_identity)),
+        ("SHA-256 of the weights", info.model_sha256.clone()),
+    ];
+    rows.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).collect()
+}
+
+/// Rate and memory, as the last line of timing.jsonl has them.
+fn costs(timing: &[Line]) -> Vec<[String; 2]> {
+    let last = |key: &str| timing.last()?.1.get(key)?.as_f64();
+    let rate = last("images_per_second")
+        .map(|rate| ["Images a second, in training".to_owned(), format!("{rate:.0}")]);
+    let memory =
+        timing.iter().filter_map(|(_, values)| values.get("peak_memory_bytes")?.as_f64()).reduce(f64::max);
+    let memory = memory.map(|bytes| ["Memory at most, in training".to_owned(), output::bytes(bytes as u64)]);
+    rate.into_iter().chain(memory).collect()
+}
+
+/// The command that makes the same run again and compares the bytes.
+fn repeat(folder: &RunFolder, info: &RunInfo) -> String {
+    let run = quoted(&folder.path().display().to_string());
+    let device = &info.environment.device;
+    let device = if device == "cpu" { String::new() } else { format!(" --device {}", quoted(device)) };
+    format!("waxwork repeat {run}{device}")
+}
+
+/// The sample grids of a run, some if there are many, always the first and the last.
+pub(crate) fn grids(folder: &RunFolder, info: &RunInfo) -> Result<Vec<Grid>, Failure> {
+    let mut steps = folder.sample_steps()?;
+    if steps.len() > MOST_GRIDS {
+        let last = steps.len() - 1;
+        steps = (0..MOST_GRIDS).map(|place| steps[place * last / (MOST_GRIDS - 1)]).collect();
+    }
+    let order = if info.model.classes > 0 { ", of the classes in turn" } else { "" };
+    let mut grids = Vec::new();
+    for step in steps {
+        let bytes = store::read(&folder.sample_grid(step))?;
+        // A file that is no picture is passed over.
+        let image = Image::of_png(&bytes, format!("samples after {step} steps{order}"));
+        grids.extend(image.map(|image| Grid { step, image }));
+    }
+    Ok(grids)
+}

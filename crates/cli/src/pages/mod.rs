@@ -1,0 +1,119 @@
+//! Pages for a browser: one file each, with its pictures inside, that asks nothing of any network.
+
+pub(crate) mod curves;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+use waxwork_core::grid;
+
+use crate::failure::Failure;
+
+/// What pages are made of. Those that end in `.html` escape whatever is put into them.
+const TEMPLATES: [(&str, &str); 7] = [
+    ("page.html", include_str!("page.html")),
+    ("page.css", include_str!("page.css")),
+    ("page.js", include_str!("page.js")),
+    ("parts.html", include_str!("parts.html")),
+    ("report.html", include_str!("report.html")),
+    ("compare.html", include_str!("compare.html")),
+    ("rate.html", include_str!("rate.html")),
+];
+
+/// The template called `name` with everything that it shows.
+pub(crate) fn page(name: &str, shown: &impl Serialize) -> Result<String, Failure> {
+    let mut templates = Environment::new();
+    // A misspelt name is an error, not an empty place.
+    templates.set_undefined_behavior(UndefinedBehavior::Strict);
+    for (name, text) in TEMPLATES {
+        templates.add_template(name, text)?;
+    }
+    Ok(templates.get_template(name)?.render(Serde(shown))?)
+}
+
+/// A picture inside of a page.
+#[derive(Debug, Serialize)]
+pub(crate) struct Image {
+    /// A `data:` address.
+    source: String,
+    width: u32,
+    height: u32,
+    /// What it shows, for those who do not see it.
+    alt: String,
+}
+
+impl Image {
+    /// A picture that was laid out just now.
+    pub(crate) fn new(picture: &grid::Picture, alt: impl Into<String>) -> Result<Self, Failure> {
+        let (width, height) = (picture.width as u32, picture.height as u32);
+        Ok(Self { source: address(&picture.png()?), width, height, alt: alt.into() })
+    }
+
+    /// The bytes of a PNG file; None if they are not one.
+    pub(crate) fn of_png(bytes: &[u8], alt: impl Into<String>) -> Option<Self> {
+        // Signature, then the header chunk: length, name, width, height.
+        let side = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        if !bytes.starts_with(b"\x89PNG\r\n\x1a\n") || bytes.get(12..16)? != b"IHDR" {
+            return None;
+        }
+        Some(Self { source: address(bytes), width: side(16)?, height: side(20)?, alt: alt.into() })
+    }
+}
+
+/// A PNG file as an address.
+pub(crate) fn address(png: &[u8]) -> String {
+    format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png))
+}
+
+/// A word of a command line as one would type it.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_=./:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_cannot_become_markup() {
+        let name = "a<b>&\"c</script>'";
+        let shown = json!({"run": name, "questions": [[name, "x", "left"]], "intervals": [[0.0, 1.0]]});
+        let page = page("rate.html", &shown).unwrap();
+        assert!(page.contains("a&lt;b&gt;&amp;&quot;c&lt;"), "{page}");
+        assert!(
+            page.contains(r#"["a\u003cb\u003e\u0026\"c\u003c/script\u003e\u0027", "x", "left"]"#),
+            "{page}"
+        );
+        assert_eq!(page.matches("</script>").count(), 1);
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error() {
+        let failure = page("rate.html", &json!({"questions": [], "intervals": []})).unwrap_err();
+        assert!(failure.message.contains("undefined"), "{}", failure.message);
+    }
+
+    #[test]
+    fn a_picture_knows_its_size() {
+        let picture = grid::Picture { width: 3, height: 2, channels: 1, pixels: vec![0; 6] };
+        let png = picture.png().unwrap();
+        let image = Image::of_png(&png, "nothing").unwrap();
+        assert_eq!((image.width, image.height), (3, 2));
+        assert_eq!(image.source, Image::new(&picture, "").unwrap().source);
+        assert!(Image::of_png(&png[..20], "").is_none() && Image::of_png(b"GIF89a", "").is_none());
+    }
+
+    #[test]
+    fn words_of_a_command_line() {
+        assert_eq!(quoted("runs/a-1"), "runs/a-1");
+        assert_eq!(quoted("my runs/it's"), r"'my runs/it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}
