@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 use crate::workspace::Workspace;
-use crate::{repro, test, tidy};
+use crate::{book, repro, test, tidy};
 
 pub(crate) const HELP: &str = "\
 Checks everything that CI checks, cheapest first, and stops at the first failure
@@ -17,8 +17,9 @@ Usage: cargo xtask ci [--quick]
 Options:
   --quick   format, tidy, clippy and tests only
 
-Steps: format, tidy, dependencies (with cargo-deny), clippy, every library crate by itself,
-documentation, the Hub's code, reproducibility, tests. All use the dev profile, so that they share what they build.
+Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), clippy, every library
+crate by itself, documentation, the Hub's code, reproducibility, tests. All use the dev profile, so
+that they share what they build.
 
 Examples:
   cargo xtask ci --quick    before a commit
@@ -33,9 +34,10 @@ struct Step {
 
 /// Steps that need only metadata of dependencies come first, since they share it; then what runs code. The tests come
 /// after all of these, so that the output ends with their summary.
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step { name: "format", quick: true, run: format },
     Step { name: "tidy", quick: true, run: |workspace| tidy::check(&workspace.root) },
+    Step { name: "book", quick: false, run: book },
     Step { name: "dependencies", quick: false, run: dependencies },
     Step { name: "clippy", quick: true, run: clippy },
     Step { name: "crates", quick: false, run: each_library },
@@ -92,6 +94,13 @@ fn dependencies(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     process::run(deny(&check).arg("advisories"))
+}
+
+fn book(workspace: &Workspace) -> Result<()> {
+    if !book::build_if_possible(workspace)? {
+        eprintln!("skipped: mdBook is not installed");
+    }
+    Ok(())
 }
 
 fn clippy(workspace: &Workspace) -> Result<()> {

@@ -16,8 +16,8 @@ Usage: cargo xtask fuzz [TARGET ...] [--seconds N]
 
 Targets are the files of fuzz/targets; without any named, all run. It needs cargo-fuzz
 (`cargo install cargo-fuzz --locked`) and a C++ compiler; the first build takes some minutes.
-An input that panics, takes more than 600 MiB at once or 20 seconds is kept in fuzz/artifacts; inputs
-that reached new code are kept in fuzz/corpus, and the next run starts from them.
+An input that panics, takes more than 600 MiB at once or 20 seconds is kept in fuzz/artifacts;
+inputs that reached new code are kept in fuzz/corpus, and the next run starts from them.
 
 Options:
   --seconds N   for each target [default: 60]

@@ -1,10 +1,12 @@
 //! Waxwork's developer commands: `cargo xtask <command>`. This file only dispatches; each command has a file of its own.
 
 mod bench;
+mod book;
 mod build;
 mod ci;
 mod datasets;
 mod evaluate;
+mod figures;
 mod fuzz;
 mod lock;
 mod nearest;
@@ -59,6 +61,13 @@ const COMMANDS: &[Command] = &[
         run: repro::run,
     },
     Command { name: "bench", summary: "time training against PyTorch", help: bench::HELP, run: bench::run },
+    Command {
+        name: "figures",
+        summary: "make the figures of the documentation from runs",
+        help: figures::HELP,
+        run: figures::run,
+    },
+    Command { name: "book", summary: "build the book with mdBook", help: book::HELP, run: book::run },
     Command { name: "ci", summary: "everything that CI checks", help: ci::HELP, run: ci::run },
 ];
 

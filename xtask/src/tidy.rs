@@ -1,7 +1,7 @@
 //! `cargo xtask tidy`: what the compiler does not check in the sources. Each rule is one function of a file's path and
 //! text; the rules are textual and simple, so that what they miss and what they say is plain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,6 +18,8 @@ Usage: cargo xtask tidy
   - `unsafe` only in the core's kernels and in the main of the program
   - no family's name in trainer and eval, and one `match` over families in the workspace
   - every package takes the workspace's lints
+  - links and inclusions in documents lead somewhere, and every document in docs is in the table of
+    contents, docs/SUMMARY.md
 
 Examples:
   cargo xtask tidy";
@@ -33,6 +35,9 @@ const UNSAFE: [&str; 2] = ["crates/core/src/kernels/", "crates/cli/src/main.rs"]
 
 /// What must work for any family.
 const ANY_FAMILY: [&str; 2] = ["crates/trainer/src/", "crates/eval/src/"];
+
+/// The table of contents of the book.
+const CONTENTS: &str = "docs/SUMMARY.md";
 
 /// This file names everything that it forbids.
 const SELF: &str = "xtask/src/tidy.rs";
@@ -55,7 +60,8 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
 pub(crate) fn check(root: &Path) -> Result<()> {
     let mut files = Vec::new();
     collect(root, "", &mut files)?;
-    let complaints = complaints(&files);
+    let mut complaints = complaints(&files);
+    complaints.extend(dead_links(&files, |path| root.join(path).exists()));
     if !complaints.is_empty() {
         bail!("untidy:\n  {}", complaints.join("\n  "));
     }
@@ -162,6 +168,73 @@ fn matches_over_families(files: &[File]) -> Vec<String> {
         found.push(format!("{}: `match` over families in more than one file", homes.join(", ")));
     }
     found
+}
+
+/// Links, pictures and inclusions of documents lead to a file, and to a heading where they name one; every document of
+/// docs stands in the table of contents.
+fn dead_links(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut listed = BTreeSet::from([CONTENTS.to_owned()]);
+    for file in files.iter().filter(|file| file.path.ends_with(".md")) {
+        for (number, target) in targets(&file.text) {
+            let (path, heading) = target.split_once('#').unwrap_or((&target, ""));
+            let path = if path.is_empty() { file.path.clone() } else { beside(&file.path, path) };
+            if !exists(&path) {
+                found.push(format!("{}:{number}: leads nowhere: {target}", file.path));
+            }
+            let document = files.iter().find(|file| file.path == path);
+            if !heading.is_empty()
+                && document.is_some_and(|document| headings(&document.text).all(|known| known != heading))
+            {
+                found.push(format!("{}:{number}: no such heading: {target}", file.path));
+            }
+            if file.path == CONTENTS {
+                listed.insert(path);
+            }
+        }
+    }
+    let documents = files.iter().filter(|file| file.path.starts_with("docs/") && file.path.ends_with(".md"));
+    let unlisted = documents.filter(|file| !listed.contains(&file.path));
+    found.extend(unlisted.map(|file| format!("{}: is not in {CONTENTS}", file.path)));
+    found
+}
+
+/// Where a document leads inside of the repository, by line: links, but not those in examples, and inclusions.
+fn targets(text: &str) -> Vec<(usize, String)> {
+    let mut targets = Vec::new();
+    let mut example = false;
+    for (index, line) in text.lines().enumerate() {
+        example ^= line.trim_start().starts_with("```");
+        let (start, end) = if example { ("{{#include ", "}}") } else { ("](", ")") };
+        let found = line.split(start).skip(1).filter_map(|rest| rest.split(end).next());
+        let inside = found.filter(|target| !target.contains("://") && !target.starts_with("mailto:"));
+        targets.extend(inside.map(|target| (index + 1, target.to_owned())));
+    }
+    targets
+}
+
+/// The path of `target` as seen from `file`, from the root.
+fn beside(file: &str, target: &str) -> String {
+    let mut parts: Vec<&str> = file.split('/').collect();
+    parts.pop();
+    for part in target.split('/') {
+        match part {
+            "." => {}
+            ".." => _ = parts.pop(),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// The headings of a document as links name them.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    let titles =
+        text.lines().filter_map(|line| line.strip_prefix('#')).map(|title| title.trim_start_matches('#'));
+    titles.map(|title| {
+        let letters = title.trim().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        letters.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
 }
 
 /// Whether this line is an arm such as `Family::Vae(config) => …` or `"vae" => …`.
@@ -281,6 +354,33 @@ mod tests {
         assert_eq!(complaints(&[file("models/src/a.rs", home), file("b.rs", "Family::Vae => 3,")]).len(), 1);
         assert_eq!(complaints(&[file("models/src/a.rs", home), file("b.rs", "\"gan\" => 3,")]).len(), 1);
         assert!(!is_arm("let f = |x| Vae::new(x);", "vae") && !is_arm("Self::VaeLike => 1", "vae"));
+    }
+
+    #[test]
+    fn links_lead_somewhere() {
+        let of = |path: &str, text: &str| {
+            let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
+            let contents = file(CONTENTS, "- [A](book/a.md)");
+            let files = [contents, file(path, text), file("README.md", "# The Title: it's\n## Part two")];
+            let there = |path: &str| ["README.md", "docs/book/a.md", "docs/images/a.png"].contains(&path);
+            dead_links(&files, there)
+        };
+        for fine in [
+            "[a](../../README.md) ![b](../images/a.png) [c](https://example.org/x) [d](#here)\n# Here",
+            "[a](../../README.md#the-title-its)",
+            "```text\n[a](nowhere.md)\n{{#include ../../README.md}}\n```",
+        ] {
+            assert_eq!(of("docs/book/a.md", fine), Vec::<String>::new(), "{fine}");
+        }
+        for bad in [
+            "[a](b.md)",
+            "![a](images/a.png)",
+            "[a](../../README.md#part-three)",
+            "```\n{{#include b.rs}}\n```",
+        ] {
+            assert_eq!(of("docs/book/a.md", bad).len(), 1, "{bad}");
+        }
+        assert_eq!(of("docs/b.md", ""), ["docs/b.md: is not in docs/SUMMARY.md"]);
     }
 
     #[test]

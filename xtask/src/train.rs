@@ -15,7 +15,8 @@ Builds the program `waxwork`, optimised, and trains with it
 Usage: cargo xtask train [RECIPE|FILE.toml ...] [options] [-- arguments for `waxwork train`]
 
 Without a recipe it trains every family on digits that the program draws itself, with no data and no
-network, evaluates each run and says where the pictures are. A second run goes to a new folder.
+network, evaluates each run and says where the pictures are; runs/index.html shows all side by side.
+A second run goes to a new folder.
 
 Options go to `waxwork train` as they are, which explains them all:
   --data NAME       another data set than the recipe's
@@ -176,9 +177,13 @@ impl Args {
             }
             // Fails for a model that has nothing to reconstruct with, and then there is no picture to show.
             process::succeeds(Command::new(program).arg("reconstruct").arg(&run));
+            // Once more, with the evaluation on it.
+            process::run(Command::new(program).arg("report").arg(&run))?;
             runs.push(run);
         }
-        print!("{}", summary(&runs));
+        let index = Path::new("runs").join("index.html");
+        process::run(Command::new(program).arg("compare").args(&runs).arg("--html").arg(&index))?;
+        print!("{}\nAll side by side, with links to each: {}\n", summary(&runs), index.display());
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -228,6 +233,7 @@ mod tests {
         let recipe = |name: &str, data: &str, tags: &[&str]| Recipe {
             name: name.into(),
             data: data.into(),
+            description: String::new(),
             tags: tags.iter().map(ToString::to_string).collect(),
         };
         vec![recipe("vae-digits", "digits", &["quickstart"]), recipe("vae-mnist", "mnist", &[])]

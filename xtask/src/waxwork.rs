@@ -65,6 +65,7 @@ pub(crate) fn program(workspace: &Workspace, profile: Profile) -> PathBuf {
 pub(crate) struct Recipe {
     pub(crate) name: String,
     pub(crate) data: String,
+    pub(crate) description: String,
     pub(crate) tags: Vec<String>,
 }
 
@@ -78,7 +79,8 @@ fn parse_recipes(text: &str) -> Option<Vec<Recipe>> {
     let recipe = |value: &Value| {
         let text = |key: &str| value.get(key)?.as_str().map(str::to_owned);
         let tags = value.get("tags")?.as_array()?.iter().filter_map(Value::as_str);
-        Some(Recipe { name: text("name")?, data: text("data")?, tags: tags.map(str::to_owned).collect() })
+        let (name, data, description) = (text("name")?, text("data")?, text("description")?);
+        Some(Recipe { name, data, description, tags: tags.map(str::to_owned).collect() })
     };
     serde_json::from_str::<Value>(text).ok()?.as_array()?.iter().map(recipe).collect()
 }

@@ -1,0 +1,40 @@
+//! `cargo xtask book`: builds the book of docs/book with mdBook.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+
+use crate::process;
+use crate::workspace::Workspace;
+
+pub(crate) const HELP: &str = "\
+Builds the book, docs/book, as a web site in target/book
+
+Usage: cargo xtask book
+
+Needs mdBook (`cargo install mdbook`). That its links and inclusions lead somewhere is checked by
+`cargo xtask tidy`, which needs nothing.
+
+Examples:
+  cargo xtask book";
+
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    if let Some(arg) = args.first() {
+        bail!("unknown argument `{arg}`; `cargo xtask book` takes none");
+    }
+    let workspace = Workspace::load()?;
+    if !build_if_possible(&workspace)? {
+        bail!("mdBook is not installed: `cargo install mdbook`");
+    }
+    println!("{}", workspace.root.join("target").join("book").join("index.html").display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the book where mdBook is installed, and says whether it is.
+pub(crate) fn build_if_possible(workspace: &Workspace) -> Result<bool> {
+    if !process::succeeds(Command::new("mdbook").arg("--version")) {
+        return Ok(false);
+    }
+    process::run(Command::new("mdbook").arg("build").arg(workspace.root.join("docs").join("book")))?;
+    Ok(true)
+}
