@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
@@ -31,11 +32,13 @@ pub fn pictures(
     let damaged = |error: ::parquet::errors::ParquetError| {
         Error::format(path, "a parquet file of images", error.to_string())
     };
-    let reader = SerializedFileReader::new(file).map_err(damaged)?;
-    let mut rows = reader.get_row_iter(None).map_err(damaged)?;
+    let panicked = |reason: String| Error::format(path, "a parquet file of images", reason);
+    let reader = guarded(|| SerializedFileReader::new(file)).map_err(panicked)?.map_err(damaged)?;
+    let mut rows = guarded(|| reader.get_row_iter(None)).map_err(panicked)?.map_err(damaged)?;
     let mut taken = 0;
     loop {
-        let chunk: Vec<Row> = rows.by_ref().take(CHUNK).collect::<Result<_, _>>().map_err(damaged)?;
+        let chunk = guarded(|| rows.by_ref().take(CHUNK).collect::<Result<Vec<Row>, _>>());
+        let chunk = chunk.map_err(panicked)?.map_err(damaged)?;
         if chunk.is_empty() {
             return Ok(taken);
         }
@@ -49,6 +52,15 @@ pub fn pictures(
         }
         taken += images.len();
     }
+}
+
+/// Runs what reads a parquet file. The parquet crate asserts much that a damaged file breaks; such a panic, too, is only an error.
+pub(crate) fn guarded<T>(read: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(read)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        format!("what the reader could not cope with ({})", text.unwrap_or("no reason given"))
+    })
 }
 
 /// The picture and the label of a row: a group with the encoded bytes, and an integer called `label`.
@@ -100,4 +112,17 @@ fn decode(path: &Path, index: usize, bytes: &[u8], shape: ImageShape) -> Result<
     }
     let picture = image::load_from_memory(bytes).map_err(|error| unreadable(&error))?;
     Ok(channel_first(&picture, shape.channels))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_reader_is_an_error_with_its_words() {
+        assert_eq!(guarded(|| 7), Ok(7));
+        let given: Vec<Option<u8>> = vec![None];
+        let reason = guarded(|| given[0].expect("a group")).unwrap_err();
+        assert!(reason.contains("a group"), "{reason}");
+    }
 }
