@@ -1,7 +1,8 @@
 //! Batch normalisation fused with the activation that follows it.
 //!
-//! One task handles one channel, whose elements stay in the cache between the passes for mean, variance and result.
-#![expect(unsafe_code, reason = "each task writes the planes of its own channel, which are not one slice")]
+//! One task handles a few neighbouring channels, whose elements stay in the cache between the passes for mean, variance and
+//! result, and lie together in runs long enough for the processor to fetch ahead.
+#![expect(unsafe_code, reason = "each task writes the planes of its own channels, which are not one slice")]
 
 use std::sync::{Arc, OnceLock};
 
@@ -141,10 +142,23 @@ impl Planes {
         Self { samples: dims[0], channels: dims[1], len: dims[2..].iter().product() }
     }
 
-    /// Where the plane of each sample starts.
+    /// Channels of a task.
+    fn group(self) -> usize {
+        (1024 / self.len.max(1)).clamp(1, 8)
+    }
+
+    /// The planes of `count` channels from `first` on in the order of memory: which of these channels, and where it starts.
     #[inline(always)]
-    fn starts(self, channel: usize) -> impl Iterator<Item = usize> {
-        (0..self.samples).map(move |sample| (sample * self.channels + channel) * self.len)
+    fn starts(self, first: usize, count: usize) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.samples).flat_map(
+            #[inline(always)]
+            move |sample| {
+                (0..count).map(
+                    #[inline(always)]
+                    move |i| (i, (sample * self.channels + first + i) * self.len),
+                )
+            },
+        )
     }
 
     fn all(self) -> usize {
@@ -160,18 +174,24 @@ impl BatchNorm {
         // SAFETY: the tasks write each plane of each channel once, which is the whole of the output.
         let y = unsafe {
             build_raw(planes.all(), |out: Out<T>| {
-                found.par_iter_mut().enumerate().for_each(|(channel, found)| {
+                found.par_chunks_mut(planes.group()).enumerate().for_each(|(index, found)| {
+                    let first = index * planes.group();
                     by_activation!(self.activation, f = value(x) => simd(
                         #[inline(always)]
                         || {
-                            let (mean, var) = match given {
-                                Some(given) => (given.mean[channel], given.var[channel]),
-                                None => statistics(x, planes, channel, count),
-                            };
-                            *found = (mean, var);
-                            let scale = gamma[channel].to_f64() / (var + self.eps).sqrt();
-                            let (scale, mean, beta) = (T::from_f64(scale), T::from_f64(mean), beta[channel]);
-                            for start in planes.starts(channel) {
+                            match given {
+                                Some(given) => {
+                                    for (i, found) in found.iter_mut().enumerate() {
+                                        *found = (given.mean[first + i], given.var[first + i]);
+                                    }
+                                }
+                                None => statistics(x, planes, first, count, found),
+                            }
+                            for (i, start) in planes.starts(first, found.len()) {
+                                let (mean, var) = found[i];
+                                let scale = gamma[first + i].to_f64() / (var + self.eps).sqrt();
+                                let (scale, mean) = (T::from_f64(scale), T::from_f64(mean));
+                                let beta = beta[first + i];
                                 // The planes of one channel belong to one task.
                                 let y = out.slice(start, planes.len);
                                 for (y, &x) in y.iter_mut().zip(&x[start..start + planes.len]) {
@@ -206,21 +226,21 @@ impl BatchNorm {
         elements!(T; x, gamma, y, grad);
         let mut sums = vec![(0.0, 0.0); planes.channels];
         let each = |dx: Option<Out<T>>, sums: &mut Vec<(f64, f64)>| {
-            sums.par_iter_mut().enumerate().for_each(|(channel, sums)| {
-                let channel = Channel {
-                    planes,
-                    channel,
-                    mean: statistics.mean[channel],
-                    inverse: 1.0 / (statistics.var[channel] + self.eps).sqrt(),
-                    gamma: gamma[channel].to_f64(),
-                    fixed: self.fixed,
+            sums.par_chunks_mut(planes.group()).enumerate().for_each(|(index, sums)| {
+                let first = index * planes.group();
+                let channels = Channels { planes, first, fixed: self.fixed };
+                let channel = |i: usize| Channel {
+                    mean: statistics.mean[first + i],
+                    inverse: 1.0 / (statistics.var[first + i] + self.eps).sqrt(),
+                    gamma: gamma[first + i].to_f64(),
                 };
+                let each: Vec<Channel> = (0..sums.len()).map(channel).collect();
                 by_activation!(self.activation, f = gradient(y, g) => simd(
                     #[inline(always)]
                     || {
                         // SAFETY: the planes of one channel belong to one task, and `dx` has all planes.
                         unsafe {
-                            channel.backward(x, y, grad, dx, sums, f);
+                            channels.backward(&each, [x, y, grad], dx, sums, f);
                         }
                     },
                 ));
@@ -247,32 +267,36 @@ impl BatchNorm {
 
 /// What the backward pass of one channel needs.
 struct Channel {
-    planes: Planes,
-    channel: usize,
     mean: f64,
     /// 1 / √(var + eps).
     inverse: f64,
     gamma: f64,
+}
+
+/// The channels of one task.
+struct Channels {
+    planes: Planes,
+    first: usize,
     fixed: bool,
 }
 
-impl Channel {
+impl Channels {
     /// Adds to `sums` the gradients of β and γ, then writes the gradient of x where it is wanted.
     ///
     /// # Safety
-    /// `dx` has the elements of all planes, and those of this channel are written by nobody else.
+    /// `dx` has the elements of all planes, and those of these channels are written by nobody else.
     #[inline(always)]
     unsafe fn backward<T: Real>(
         &self,
-        x: &[T],
-        y: &[T],
-        grad: &[T],
+        channels: &[Channel],
+        [x, y, grad]: [&[T]; 3],
         dx: Option<Out<T>>,
-        (sum, sum_hat): &mut (f64, f64),
+        sums: &mut [(f64, f64)],
         through: impl Fn(T, T) -> T + Copy,
     ) {
-        let mean = T::from_f64(self.mean);
-        for start in self.planes.starts(self.channel) {
+        let starts = self.planes.starts(self.first, channels.len());
+        for (i, start) in starts {
+            let mean = T::from_f64(channels[i].mean);
             let range = start..start + self.planes.len;
             let (x, y, g) = (&x[range.clone()], &y[range.clone()], &grad[range]);
             let (plain, hat) = sums3(
@@ -285,17 +309,20 @@ impl Channel {
                     (g, (x - mean) * g)
                 },
             );
-            *sum += plain;
-            *sum_hat += hat;
+            sums[i].0 += plain;
+            sums[i].1 += hat;
         }
-        *sum_hat *= self.inverse;
+        for (channel, (_, sum_hat)) in channels.iter().zip(&mut *sums) {
+            *sum_hat *= channel.inverse;
+        }
         let Some(dx) = dx else { return };
-        let scale = T::from_f64(self.gamma * self.inverse);
         let count = (self.planes.samples * self.planes.len) as f64;
-        let (shift, slope) =
-            if self.fixed { (0.0, 0.0) } else { (-*sum / count, -*sum_hat * self.inverse / count) };
-        let (shift, slope) = (T::from_f64(shift), T::from_f64(slope));
-        for start in self.planes.starts(self.channel) {
+        for (i, start) in self.planes.starts(self.first, channels.len()) {
+            let (channel, (sum, sum_hat)) = (&channels[i], sums[i]);
+            let scale = T::from_f64(channel.gamma * channel.inverse);
+            let (shift, slope) =
+                if self.fixed { (0.0, 0.0) } else { (-sum / count, -sum_hat * channel.inverse / count) };
+            let (mean, shift, slope) = (T::from_f64(channel.mean), T::from_f64(shift), T::from_f64(slope));
             let range = start..start + self.planes.len;
             let (x, y, g) = (&x[range.clone()], &y[range.clone()], &grad[range]);
             // SAFETY: promised by the caller.
@@ -307,32 +334,31 @@ impl Channel {
     }
 }
 
-/// Mean and biased variance of one channel, in two passes.
+/// Mean and biased variance of each of a few channels from `first` on, in two passes.
 #[inline(always)]
-fn statistics<T: Real>(x: &[T], planes: Planes, channel: usize, count: f64) -> (f64, f64) {
-    let sum: f64 = planes
-        .starts(channel)
-        .map(|s| {
-            sum1(
-                &x[s..s + planes.len],
-                #[inline(always)]
-                |x| x,
-            )
-        })
-        .sum();
-    let mean = sum / count;
-    let centre = T::from_f64(mean);
-    let squares: f64 = planes
-        .starts(channel)
-        .map(|s| {
-            sum1(
-                &x[s..s + planes.len],
-                #[inline(always)]
-                |x| (x - centre) * (x - centre),
-            )
-        })
-        .sum();
-    (mean, squares / count)
+fn statistics<T: Real>(x: &[T], planes: Planes, first: usize, count: f64, found: &mut [(f64, f64)]) {
+    found.fill((0.0, 0.0));
+    for (i, start) in planes.starts(first, found.len()) {
+        found[i].0 += sum1(
+            &x[start..start + planes.len],
+            #[inline(always)]
+            |x| x,
+        );
+    }
+    for (mean, _) in &mut *found {
+        *mean /= count;
+    }
+    for (i, start) in planes.starts(first, found.len()) {
+        let centre = T::from_f64(found[i].0);
+        found[i].1 += sum1(
+            &x[start..start + planes.len],
+            #[inline(always)]
+            |x| (x - centre) * (x - centre),
+        );
+    }
+    for (_, var) in found {
+        *var /= count;
+    }
 }
 
 impl CustomOp3 for BatchNorm {
