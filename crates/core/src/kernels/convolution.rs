@@ -13,8 +13,9 @@ use rayon::prelude::*;
 use super::activation::Activation;
 use super::buffer::{Out, build_raw, simd, sum1};
 use super::count::count;
+use super::dots::{Dots, LANES};
 use super::real::Real;
-use super::tile::{COLUMNS, DEPTH, Left};
+use super::tile::{CHUNK, COLUMNS, Columns, DEPTH, Left};
 use super::winograd::Winograd;
 
 /// Sizes of a convolution, seen from the image to the map.
@@ -62,7 +63,7 @@ impl Geometry {
     /// Samples whose patches go into one product: enough columns that a last panel which is not full hardly counts. A
     /// power of two, so that the usual batches are shared out evenly.
     fn group(&self) -> usize {
-        256usize.div_ceil(self.positions().max(1)).next_power_of_two().min(self.samples.max(1))
+        128usize.div_ceil(self.positions().max(1)).next_power_of_two().min(self.samples.max(1))
     }
 
     /// The image with its padding, split so that a row of the patch matrix is a plain rectangle.
@@ -138,6 +139,39 @@ impl Canvas {
                         1 => to.copy_from_slice(line),
                         2 => take_every(to, &line[x..], 2),
                         stride => take_every(to, &line[x..], stride),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes a line of an image, plus a value, from the canvas.
+    #[inline(always)]
+    fn read_line<T: Real>(
+        &self,
+        canvas: &[T],
+        [channel, y]: [usize; 2],
+        add: T,
+        line: &mut [MaybeUninit<T>],
+    ) {
+        let part = |x: usize| &canvas[self.place(channel, y + self.before[0], x + self.before[1])..];
+        match self.stride {
+            1 => {
+                for (to, &from) in line.iter_mut().zip(part(0)) {
+                    to.write(from + add);
+                }
+            }
+            2 if line.len().is_multiple_of(2) => {
+                let pairs = line.as_chunks_mut::<2>().0.iter_mut();
+                for ((to, &even), &odd) in pairs.zip(part(0)).zip(part(1)) {
+                    to[0].write(even + add);
+                    to[1].write(odd + add);
+                }
+            }
+            stride => {
+                for x in 0..stride.min(line.len()) {
+                    for (to, &from) in line[x..].iter_mut().step_by(stride).zip(part(x)) {
+                        to.write(from + add);
                     }
                 }
             }
@@ -361,6 +395,9 @@ pub(super) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias:
     if let Some(winograd) = Winograd::of(g) {
         return winograd.map_to_image(map, weight, bias);
     }
+    if g.patch() <= NARROW {
+        return map_to_narrow_image(g, map, weight, bias);
+    }
     let ([channels, height, width], group) = (g.image, g.group());
     let canvas = g.map_canvas();
     let (rows, columns) = (g.phases(0), g.phases(1));
@@ -425,6 +462,74 @@ pub(super) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias:
     }
 }
 
+/// The longest patch that [`map_to_narrow_image`] takes.
+const NARROW: usize = 192;
+
+/// [`map_to_image`] where an image has few channels: all patches by one product for each sample, which reads the map where
+/// it lies, and then added up. The sums run in the order of the patch's rows.
+fn map_to_narrow_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+    let ([channels, height, width], outputs, positions, patch) =
+        (g.image, g.map[0], g.positions(), g.patch());
+    let canvas = g.image_canvas();
+    let starts = canvas.starts(g.kernel);
+    let weight = Left::pack(weight, (patch, 1), &(0..outputs).map(|o| o * patch).collect::<Vec<_>>());
+    // Columns after the last whole chunk are copied, since a chunk is read whole.
+    let (whole, rest) = (positions / CHUNK * CHUNK, positions % CHUNK);
+    // SAFETY: each sample's task writes all lines of its image.
+    unsafe {
+        build_raw(g.samples * g.image_len(), |out: Out<T>| {
+            (0..g.samples).into_par_iter().for_each(|sample| {
+                T::with_scratch(|[sums, patches, last]| {
+                    let map = &map[sample * g.map_len()..][..g.map_len()];
+                    let sums = scratch(sums, canvas.len());
+                    let patches = scratch(patches, patch * positions);
+                    let last = scratch(last, outputs * CHUNK);
+                    if rest > 0 {
+                        for (to, from) in last.chunks_exact_mut(CHUNK).zip(map.chunks_exact(positions)) {
+                            to[..rest].copy_from_slice(&from[whole..]);
+                        }
+                    }
+                    for start in (0..outputs).step_by(DEPTH) {
+                        for column in (0..whole).step_by(COLUMNS) {
+                            let data = &map[start * positions + column..];
+                            let right = Columns { data, inner: positions, chunk: CHUNK };
+                            let columns = COLUMNS.min(whole - column);
+                            let to = patches[column..].as_mut_ptr();
+                            weight.times_columns(start, right, columns, to, positions, start > 0);
+                        }
+                        if rest > 0 {
+                            let right = Columns { data: &last[start * CHUNK..], inner: CHUNK, chunk: CHUNK };
+                            let to = patches[whole..].as_mut_ptr();
+                            weight.times_columns(start, right, rest, to, positions, start > 0);
+                        }
+                    }
+                    simd(
+                        #[inline(always)]
+                        || {
+                            sums.fill(T::ZERO);
+                            for (patch, &start) in patches.chunks_exact(positions).zip(&starts) {
+                                for (y, line) in patch.chunks_exact(g.map[2]).enumerate() {
+                                    let sums = &mut sums[start + y * canvas.size[1]..][..line.len()];
+                                    for (sum, &x) in sums.iter_mut().zip(line) {
+                                        *sum += x;
+                                    }
+                                }
+                            }
+                            for channel in 0..channels {
+                                let add = bias.map_or(T::ZERO, |bias| bias[channel]);
+                                for y in 0..height {
+                                    let at = ((sample * channels + channel) * height + y) * width;
+                                    canvas.read_line(sums, [channel, y], add, out.slice(at, width));
+                                }
+                            }
+                        },
+                    );
+                });
+            });
+        })
+    }
+}
+
 /// Writes a line of an image from line `index` of each of its phases, plus a value.
 #[inline(always)]
 fn join<T: Real>(parts: &[&[T]], index: usize, add: T, line: &mut [MaybeUninit<T>]) {
@@ -474,6 +579,9 @@ pub(super) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> 
     g.count();
     if let Some(winograd) = Winograd::of(g) {
         return winograd.weight_gradient(image, map);
+    }
+    if g.patch() <= FEW_TAPS {
+        return narrow_weight_gradient(g, image, map);
     }
     let (outputs, positions, patch) = (g.map[0], g.positions(), g.patch());
     let inner = g.samples * positions;
@@ -537,6 +645,46 @@ pub(super) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> 
         });
     }
     sums
+}
+
+/// The longest patch that [`narrow_weight_gradient`] takes.
+const FEW_TAPS: usize = 64;
+
+/// Samples whose sums run on in one task of [`narrow_weight_gradient`].
+const SAMPLES: usize = 4;
+
+/// [`weight_gradient`] where an image has few channels: rows of the map with rows of the patch matrix, as both lie in memory. Parts
+/// of a few samples are added in order.
+fn narrow_weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> Vec<T> {
+    let (outputs, positions, patch) = (g.map[0], g.positions(), g.patch());
+    let canvas = g.image_canvas();
+    let starts = canvas.starts(g.kernel);
+    let part = |first: usize| {
+        let mut sums = vec![[T::ZERO; LANES]; outputs * patch];
+        T::with_scratch(|[canvases, patches, _]| {
+            let patches = scratch(patches, patch * positions);
+            for sample in first..g.samples.min(first + SAMPLES) {
+                let image = &image[sample * g.image_len()..];
+                let canvases = canvas.paint_all(image, 1, canvases);
+                for (patch, &start) in patches.chunks_exact_mut(positions).zip(&starts) {
+                    for (y, line) in patch.chunks_exact_mut(g.map[2]).enumerate() {
+                        line.copy_from_slice(&canvases[start + y * canvas.size[1]..][..line.len()]);
+                    }
+                }
+                let left = &map[sample * g.map_len()..][..g.map_len()];
+                T::dots(Dots { left, right: patches, len: positions, sums: &mut sums });
+            }
+        });
+        sums.iter().map(|lanes| lanes.iter().copied().sum()).collect::<Vec<T>>()
+    };
+    let parts: Vec<Vec<T>> = (0..g.samples).into_par_iter().step_by(SAMPLES).map(part).collect();
+    let mut total = vec![T::ZERO; outputs * patch];
+    for part in parts {
+        for (total, x) in total.iter_mut().zip(part) {
+            *total += x;
+        }
+    }
+    total
 }
 
 /// The runs of consecutive elements among the taps of a panel.

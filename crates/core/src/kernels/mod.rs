@@ -23,6 +23,7 @@ mod conv;
 mod conv_transpose;
 mod convolution;
 mod count;
+mod dots;
 mod exponential;
 mod filtering;
 mod linear;

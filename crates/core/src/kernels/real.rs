@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Error, Result, WithDType};
 
+use super::dots::{self, Dots};
 use super::filtering::{self, Tiles, Transform};
 use super::tile::Panel;
 
@@ -31,6 +32,8 @@ pub(super) trait Real: WithDType + std::iter::Sum + std::ops::Neg<Output = Self>
     /// As for [`super::tile::Left::times`].
     #[expect(unsafe_code, reason = "the tiles write through pointers")]
     unsafe fn multiply(panel: Panel<'_, Self>);
+    /// Products of rows with rows, by the fastest way for this type.
+    fn dots(dots: Dots<'_, Self>);
     /// The transform of tiles, by the fastest way for this type.
     ///
     /// # Safety
@@ -88,6 +91,10 @@ impl Real for f32 {
     unsafe fn multiply(panel: Panel<'_, Self>) {
         // SAFETY: the caller's promises.
         unsafe { panel.by_tiles() }
+    }
+
+    fn dots(dots: Dots<'_, Self>) {
+        dots::by_registers(dots);
     }
 
     #[expect(unsafe_code, reason = "tiles are written through pointers")]
@@ -231,6 +238,10 @@ impl Real for f64 {
     unsafe fn multiply(panel: Panel<'_, Self>) {
         // SAFETY: the caller's promises.
         unsafe { panel.by_gemm() }
+    }
+
+    fn dots(dots: Dots<'_, Self>) {
+        dots::one_by_one(dots);
     }
 
     #[expect(unsafe_code, reason = "tiles are written through pointers")]

@@ -118,10 +118,27 @@ impl<T: Real> Left<T> {
         stride: usize,
         accumulate: bool,
     ) {
+        let right = Columns { data: right, inner: COLUMNS, chunk: CHUNK };
+        // SAFETY: the caller's promises.
+        unsafe { self.times_columns(start, right, columns, out, stride, accumulate) };
+    }
+
+    /// The same for a block of a right matrix that lies as it likes.
+    ///
+    /// # Safety
+    /// As for [`Left::times`].
+    pub(super) unsafe fn times_columns(
+        &self,
+        start: usize,
+        right: Columns<'_, T>,
+        columns: usize,
+        out: *mut T,
+        stride: usize,
+        accumulate: bool,
+    ) {
         let inner = DEPTH.min(self.inner - start);
         let left = &self.data[self.rows * start..][..self.rows * inner];
         let (rows, left) = (self.rows, Rows::Packed(left));
-        let right = Columns { data: right, inner: COLUMNS, chunk: CHUNK };
         // SAFETY: the caller's promises.
         unsafe { T::multiply(Panel { rows, inner, columns, left, right, out, stride, accumulate }) };
     }

@@ -1,0 +1,129 @@
+//! Products of the rows of one matrix with the rows of another, for results so small that neither is worth turning.
+#![expect(unsafe_code, reason = "rows are read through pointers, a register at a time")]
+
+use pulp::{Simd, WithSimd};
+
+use super::real::Real;
+
+/// Running sums of a product, side by side: element k of the rows goes to sum k mod 16, whatever the width of the registers.
+pub(super) const LANES: usize = 16;
+
+/// `sums`[i, j] += Σₖ `left`[i, k] · `right`[j, k], in [`LANES`] parts.
+pub(super) struct Dots<'a, T> {
+    /// Rows of `len` elements.
+    pub(super) left: &'a [T],
+    /// Rows of `len` elements.
+    pub(super) right: &'a [T],
+    pub(super) len: usize,
+    /// A row for each of `left`, with an entry for each of `right`.
+    pub(super) sums: &'a mut [[T; LANES]],
+}
+
+impl<T: Real> Dots<'_, T> {
+    fn size(&self) -> (usize, usize) {
+        let len = self.len.max(1);
+        (self.left.len() / len, self.right.len() / len)
+    }
+
+    /// What is left over after whole registers, or everything where `from` is 0.
+    #[inline(always)]
+    fn plain(&mut self, from: usize) {
+        let (rows, columns) = self.size();
+        for i in 0..rows {
+            let left = &self.left[i * self.len..][from..self.len];
+            for j in 0..columns {
+                let right = &self.right[j * self.len..][from..self.len];
+                let sums = &mut self.sums[i * columns + j];
+                for (left, right) in left.chunks(LANES).zip(right.chunks(LANES)) {
+                    for ((sum, &a), &b) in sums.iter_mut().zip(left).zip(right) {
+                        *sum = a.fma(b, *sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An element at a time: for f64.
+pub(super) fn one_by_one<T: Real>(mut dots: Dots<'_, T>) {
+    dots.plain(0);
+}
+
+/// By the best vector instructions at hand.
+pub(super) fn by_registers(dots: Dots<'_, f32>) {
+    let (rows, columns) = dots.size();
+    assert_eq!(dots.sums.len(), rows * columns);
+    pulp::Arch::new().dispatch(dots);
+}
+
+impl Dots<'_, f32> {
+    /// `H` rows of the left matrix from `i` on with `W` of the right one from `j` on.
+    #[inline(always)]
+    fn block<S: Simd, const H: usize, const W: usize>(
+        &mut self,
+        simd: S,
+        i: usize,
+        j: usize,
+        columns: usize,
+    ) {
+        assert!(self.left.len() >= (i + H) * self.len && self.right.len() >= (j + W) * self.len);
+        assert!(self.sums.len() >= (i + H - 1) * columns + j + W);
+        let lanes = S::F32_LANES;
+        for lane in (0..LANES).step_by(lanes) {
+            let mut sums = [[simd.splat_f32s(0.0); W]; H];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                for (c, sum) in sums.iter_mut().enumerate() {
+                    let from = self.sums[(i + r) * columns + j + c][lane..].as_ptr();
+                    // SAFETY: the lanes from `lane` on are a register at least.
+                    *sum = unsafe { from.cast::<S::f32s>().read_unaligned() };
+                }
+            }
+            for k in (0..self.len / LANES * LANES).step_by(LANES) {
+                let mut right = [simd.splat_f32s(0.0); W];
+                for (c, right) in right.iter_mut().enumerate() {
+                    let from = self.right.as_ptr().wrapping_add((j + c) * self.len + k + lane);
+                    // SAFETY: k and the lanes after it are within a row, by the first assertion.
+                    *right = unsafe { from.cast::<S::f32s>().read_unaligned() };
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let from = self.left.as_ptr().wrapping_add((i + r) * self.len + k + lane);
+                    // SAFETY: as above.
+                    let left = unsafe { from.cast::<S::f32s>().read_unaligned() };
+                    for (sum, right) in sums.iter_mut().zip(right) {
+                        *sum = simd.mul_add_f32s(left, right, *sum);
+                    }
+                }
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                for (c, sum) in sums.iter().enumerate() {
+                    let to = self.sums[(i + r) * columns + j + c][lane..].as_mut_ptr();
+                    // SAFETY: as where the sums were read.
+                    unsafe { to.cast::<S::f32s>().write_unaligned(*sum) };
+                }
+            }
+        }
+    }
+}
+
+impl WithSimd for Dots<'_, f32> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (rows, columns) = self.size();
+        for i in (0..rows).step_by(4) {
+            for j in (0..columns).step_by(4) {
+                if rows - i >= 4 && columns - j >= 4 {
+                    self.block::<S, 4, 4>(simd, i, j, columns);
+                    continue;
+                }
+                for i in i..rows.min(i + 4) {
+                    for j in j..columns.min(j + 4) {
+                        self.block::<S, 1, 1>(simd, i, j, columns);
+                    }
+                }
+            }
+        }
+        self.plain(self.len / LANES * LANES);
+    }
+}
