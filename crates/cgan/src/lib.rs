@@ -43,7 +43,8 @@ impl Cgan {
     /// If the configuration makes no sense, there are no classes, or a stored set does not fit.
     pub fn new(mut config: CganConfig, image: ImageShape, classes: usize, params: ParamSet) -> Result<Self> {
         if classes == 0 {
-            return Err(Error::Unsupported("a cgan needs data with labels, and these have none".into()));
+            let reason = "a cgan needs labels, which this data has not: take a gan, or a folder with one directory a class";
+            return Err(Error::Unsupported(reason.into()));
         }
         let conditioning = *config.conditioning.get_or_insert(Conditioning::Concatenation);
         let players = Players::new("cgan", &config, image, classes, params)?;

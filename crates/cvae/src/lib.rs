@@ -33,7 +33,8 @@ impl Cvae {
     /// If the configuration makes no sense, there are no classes, or a stored set does not fit.
     pub fn new(config: CvaeConfig, image: ImageShape, classes: usize, params: ParamSet) -> Result<Self> {
         if classes == 0 {
-            return Err(Error::Unsupported("a cvae needs data with labels, and these have none".into()));
+            let reason = "a cvae needs labels, which this data has not: take a vae, or a folder with one directory a class";
+            return Err(Error::Unsupported(reason.into()));
         }
         Ok(Self(Variational::new("cvae", config, image, classes, params)?))
     }

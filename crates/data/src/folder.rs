@@ -100,8 +100,8 @@ pub fn read(dir: &Path, shape: ImageShape) -> Result<InMemory> {
         .par_iter()
         .map(|picture| {
             let unreadable = |reason: String| Error::Picture { path: picture.path.clone(), reason };
-            let size =
-                image::image_dimensions(&picture.path).map_err(|error| unreadable(error.to_string()))?;
+            let size = image::image_dimensions(&picture.path)
+                .map_err(|error| unreadable(first_line(&error.to_string())))?;
             if size != (shape.width as u32, shape.height as u32) {
                 return Err(unreadable(format!("it is {} by {}, and not {shape}", size.0, size.1)));
             }
@@ -246,7 +246,7 @@ fn pack(
 pub fn picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
     let unreadable = |reason: &dyn std::fmt::Display| Error::Picture {
         path: path.to_path_buf(),
-        reason: reason.to_string(),
+        reason: first_line(&reason.to_string()),
     };
     let reader = ImageReader::open(path).map_err(Error::io("open", path))?;
     let reader = reader.with_guessed_format().map_err(Error::io("read", path))?;
@@ -269,6 +269,11 @@ pub fn picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
         picture = picture.resize_to_fill(shape.width as u32, shape.height as u32, FilterType::CatmullRom);
     }
     Ok(channel_first(&picture, shape.channels))
+}
+
+/// What a decoder says: some say it in several lines, of which the first is the cause.
+fn first_line(said: &str) -> String {
+    said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("unknown error").to_owned()
 }
 
 /// Rows from the top and columns from the left, one plane a channel: grey for one channel, red, green, blue for three.
@@ -390,6 +395,12 @@ mod tests {
         fs::write(root.join("5.png"), "no picture").unwrap();
         let error = quiet(&root, &config(6), dir.path()).err().unwrap().to_string();
         assert!(error.contains("5.png"), "{error}");
+        // An empty jpeg is told in one line too, though its decoder says two.
+        let empty = dir.path().join("0.jpg");
+        fs::write(&empty, "").unwrap();
+        let error = super::picture(&empty, ImageShape::new(3, 6, 6)).unwrap_err().to_string();
+        assert!(error.contains("0.jpg") && error.contains("--skip-unreadable"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
         // Nothing half-written stays behind.
         assert_eq!(fs::read_dir(dir.path().join("folders")).unwrap().count(), 0);
         let skipping = FolderConfig { skip_unreadable: true, ..config(6) };

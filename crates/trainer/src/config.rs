@@ -76,7 +76,10 @@ impl TrainConfig {
     pub fn length(&self, images: usize) -> Result<Length> {
         let fail = |key, reason: String| Err(Error::Config { key, reason });
         if self.batch_size == 0 || self.batch_size > images {
-            let reason = format!("a batch of {} from {images} training images", self.batch_size);
+            let reason = format!(
+                "a batch of {} cannot be taken from {images} training images: give 1 to {images}",
+                self.batch_size
+            );
             return fail("train.batch_size", reason);
         }
         if self.log_every == 0 {
