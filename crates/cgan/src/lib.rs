@@ -74,7 +74,7 @@ impl Trainable for Cgan {
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let (config, Players { generator, discriminator, frozen, info, params, .. }) =
             (&self.config, &self.players);
-        let one_hot = info.one_hot(batch.labels.as_ref(), params.dtype())?;
+        let one_hot = info.one_hot(batch.labels.as_ref(), params)?;
         let labels = one_hot.as_ref();
         let latents = ctx.normal("latent", batch.len(), config.latent_dim)?;
         let generated = generator.forward(&latents, labels, ctx.train())?;

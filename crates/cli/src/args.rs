@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use waxwork_core::Precision;
 
 /// Train, sample and evaluate generative image models.
 #[derive(Debug, Parser)]
@@ -141,6 +142,10 @@ pub(crate) struct TrainArguments {
     /// cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: String,
+
+    /// The type in which layers multiply: f32, or on a GPU bf16 or f16
+    #[arg(long, value_name = "TYPE", value_parser = precision, conflicts_with = "resume")]
+    pub(crate) dtype: Option<Precision>,
 
     /// Write a checkpoint and stop after this time, e.g. 90s, 15m, 2h
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -667,6 +672,15 @@ impl std::str::FromStr for Samples {
 }
 
 /// A time such as `90s`, `15m`, `2h`, or a bare number of seconds.
+fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "bf16" => Ok(Precision::Bf16),
+        "f16" => Ok(Precision::F16),
+        _ => Err("choose one of f32, bf16, f16".to_owned()),
+    }
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
     let seconds = match unit {

@@ -1,8 +1,34 @@
 //! Devices by name, without silent fall-backs.
 
+use std::cell::Cell;
+
 use candle_core::Device;
 
 use crate::{Error, Result};
+
+thread_local! {
+    static COMPOSED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// True if our own kernels compute for this device, which they do on the CPU. For any other device every operation is
+/// composed of candle's own (`kernels::composed`), and the training step does not wait for its results.
+pub fn has_kernels(device: &Device) -> bool {
+    device.is_cpu() && !COMPOSED.get()
+}
+
+/// Runs `f` with this thread's CPU tensors treated as those of another device, so that a machine without one can test
+/// what would run there. Slow, and for tests alone.
+#[doc(hidden)]
+pub fn without_kernels<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            COMPOSED.set(self.0);
+        }
+    }
+    let _restore = Restore(COMPOSED.replace(true));
+    f()
+}
 
 /// The device called `cpu`, `cuda`, `cuda:N` or `metal`.
 ///

@@ -1,6 +1,6 @@
 //! Observation models p(x | z): how likely an image is under a decoder's output.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::{self, Activation};
@@ -107,7 +107,11 @@ impl Likelihood {
                 Ok((constant - kernels::bce_with_logits_sum(output, targets)?)?)
             }
             LikelihoodConfig::Gaussian { scale, .. } => {
-                let fixed = || Tensor::new(&[libm::log(scale)], output.device())?.to_dtype(output.dtype());
+                // Made on the CPU: not every device has f64.
+                let fixed = || -> candle_core::Result<Tensor> {
+                    let scale = Tensor::new(&[libm::log(scale)], &Device::Cpu)?.to_dtype(output.dtype())?;
+                    scale.to_device(output.device())
+                };
                 let log_scale = self.log_scale.clone().map_or_else(fixed, Ok)?.reshape((1, 1, 1, 1))?;
                 Ok(loss::gaussian_nll_sum(targets, &self.mean(output)?, &log_scale)?.neg()?)
             }

@@ -1,6 +1,6 @@
 //! The contract between a model and whatever trains, samples or evaluates it.
 
-use candle_core::{DType, Shape, Tensor};
+use candle_core::{Device, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::onnx::{Graph, Part};
@@ -78,7 +78,7 @@ impl std::fmt::Display for ImageShape {
 pub struct Batch {
     /// `(N, C, H, W)` f32 in [0, 1].
     pub images: Tensor,
-    /// `(N)` u32 class labels, where the data has them.
+    /// `(N)` u32 class labels, where the data has them; on the CPU, whatever the device, since models look at them there.
     pub labels: Option<Tensor>,
     /// The position of each image in its data set, for what must be fixed per image (binarisation, augmentation).
     pub indices: Vec<u64>,
@@ -122,12 +122,12 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
-    /// Labels `(N)` u32 as this model takes them: one-hot, `(N, classes)`; None if it knows no labels. Mixtures of classes,
-    /// floats `(N, classes)`, are taken as they are.
+    /// Labels `(N)` u32 as this model takes them: one-hot, `(N, classes)`, in the type and on the device of its parameters;
+    /// None if it knows no labels. Mixtures of classes, floats `(N, classes)`, are taken as they are.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the model is conditional and there are no labels, or one is outside the classes.
-    pub fn one_hot(&self, labels: Option<&Tensor>, dtype: DType) -> Result<Option<Tensor>> {
+    pub fn one_hot(&self, labels: Option<&Tensor>, params: &ParamSet) -> Result<Option<Tensor>> {
         if self.classes == 0 {
             return Ok(None);
         }
@@ -135,7 +135,7 @@ impl ModelInfo {
         let labels = labels.ok_or_else(missing)?;
         if labels.dtype().is_float() {
             check_input("the mixtures of labels", labels, &(labels.dim(0)?, self.classes).into())?;
-            return Ok(Some(labels.to_dtype(dtype)?));
+            return Ok(Some(labels.to_device(params.device())?.to_dtype(params.dtype())?));
         }
         let numbers = labels.to_vec1::<u32>()?;
         let mut values = vec![0f32; numbers.len() * self.classes];
@@ -147,7 +147,7 @@ impl ModelInfo {
             })? = 1.0;
         }
         let shape = (numbers.len(), self.classes);
-        Ok(Some(Tensor::from_vec(values, shape, labels.device())?.to_dtype(dtype)?))
+        Ok(Some(Tensor::from_vec(values, shape, params.device())?.to_dtype(params.dtype())?))
     }
 }
 
@@ -223,7 +223,7 @@ pub trait GenerativeModel: Trainable {
             };
             let start = (numbers[0] - request.first) as usize;
             let labels = labels.as_ref().map(|labels| &labels[start..start + numbers.len()]);
-            let labels = labels.map(|labels| Tensor::new(labels, device)).transpose()?;
+            let labels = labels.map(|labels| Tensor::new(labels, &Device::Cpu)).transpose()?;
             let latents = self.latents(&noise.to_dtype(self.params().dtype())?, labels.as_ref())?;
             self.generate(&latents, labels.as_ref())
         })

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Shape, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
+use crate::device::has_kernels;
 use crate::kernels::{self, AdamStep};
 use crate::params::{ParamGroup, ParamSet};
 use crate::schedule::{self, Schedule};
+use crate::step::Scalar;
 use crate::{Error, Result};
 
 /// The optimiser's settings; `groups` may differ from the rest.
@@ -128,13 +130,48 @@ struct GroupSettings {
 pub struct Adam {
     config: OptimizerConfig,
     moments: BTreeMap<String, Moments>,
+    /// On a device, the moments of each group once more, all of its weights in one row that shares their storage: a device
+    /// has to be told every operation of an update, and so is told once for a group.
+    rows: BTreeMap<String, Moments>,
     updates: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
 struct Moments {
-    first: Var,
-    second: Var,
+    first: Tensor,
+    second: Tensor,
+}
+
+/// The gradient of a group, in the order of its parameters, and its Euclidean norm.
+#[derive(Debug)]
+pub(crate) struct GroupGradient {
+    /// One tensor a weight, or a single row on a device.
+    tensors: Vec<Tensor>,
+    pub(crate) norm: Scalar,
+}
+
+impl GroupGradient {
+    /// From the gradients of the group's weights, which are `factor` times too large.
+    pub(crate) fn new(tensors: Vec<Tensor>, factor: f64) -> Result<Self> {
+        if tensors.first().is_some_and(|tensor| !has_kernels(tensor.device())) {
+            let row = in_a_row(&tensors)?;
+            let row = if factor == 1.0 { row } else { row.affine(factor.recip(), 0.0)? };
+            let norm = Scalar::Unread(kernels::row_norm(&row)?);
+            return Ok(Self { tensors: vec![row], norm });
+        }
+        let mut squares = 0.0;
+        for tensor in &tensors {
+            squares += kernels::sum_squares(tensor)?;
+        }
+        Ok(Self { tensors, norm: Scalar::Known(squares.sqrt()) })
+    }
+}
+
+/// All elements, one tensor after the other.
+fn in_a_row(tensors: &[Tensor]) -> Result<Tensor> {
+    let flat: Vec<Tensor> =
+        tensors.iter().map(|tensor| tensor.detach().flatten_all()).collect::<Result<_, _>>()?;
+    Ok(Tensor::cat(&flat, 0)?)
 }
 
 impl Adam {
@@ -142,14 +179,29 @@ impl Adam {
     pub(crate) fn new(params: &ParamSet, groups: &[ParamGroup], config: OptimizerConfig) -> Result<Self> {
         let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
         config.validate(&names)?;
-        let mut moments = BTreeMap::new();
-        for name in groups.iter().flat_map(|group| &group.params) {
-            let var = variable(params, name)?;
-            let zeros = || Var::zeros(var.shape(), var.dtype(), params.device());
-            moments.insert(name.clone(), Moments { first: zeros()?, second: zeros()? });
+        let (mut moments, mut rows) = (BTreeMap::new(), BTreeMap::new());
+        for group in groups {
+            let zeros = |shape: &Shape| -> Result<Moments> {
+                let zeros = || Tensor::zeros(shape, params.dtype(), params.device());
+                Ok(Moments { first: zeros()?, second: zeros()? })
+            };
+            let shapes = group.params.iter().map(|name| Ok(variable(params, name)?.shape().clone()));
+            let shapes: Vec<Shape> = shapes.collect::<Result<_>>()?;
+            if has_kernels(params.device()) {
+                for (name, shape) in group.params.iter().zip(&shapes) {
+                    moments.insert(name.clone(), zeros(shape)?);
+                }
+                continue;
+            }
+            let row = zeros(&shapes.iter().map(Shape::elem_count).sum::<usize>().into())?;
+            let views = views(&row.first, &shapes)?.into_iter().zip(views(&row.second, &shapes)?);
+            for (name, (first, second)) in group.params.iter().zip(views) {
+                moments.insert(name.clone(), Moments { first, second });
+            }
+            rows.insert(group.name.clone(), row);
         }
         let updates = groups.iter().map(|group| (group.name.clone(), 0)).collect();
-        Ok(Self { config, moments, updates })
+        Ok(Self { config, moments, rows, updates })
     }
 
     /// The settings.
@@ -157,14 +209,12 @@ impl Adam {
         &self.config
     }
 
-    /// Updates one group in place, and the moving average with it. `gradients` are in the order of the group's
-    /// parameters, `norm` is their Euclidean norm.
+    /// Updates one group in place, and the moving average with it.
     pub(crate) fn update(
         &mut self,
         params: &ParamSet,
         group: &ParamGroup,
-        gradients: &[Tensor],
-        norm: f64,
+        gradient: GroupGradient,
         clock: Clock,
         ema: Option<&ParamSet>,
     ) -> Result<()> {
@@ -172,6 +222,18 @@ impl Adam {
         let updates = self.updates.entry(group.name.clone()).or_default();
         *updates += 1;
         let [beta1, beta2] = settings.betas;
+        let GroupGradient { mut tensors, norm } = gradient;
+        let grad_scale = match (self.config.clip_norm, norm) {
+            (None, _) => 1.0,
+            (Some(limit), Scalar::Known(norm)) => (limit / norm).min(1.0),
+            (Some(limit), Scalar::Unread(norm)) => {
+                let scale = norm.maximum(limit)?.recip()?.affine(limit, 0.0)?;
+                for tensor in &mut tensors {
+                    *tensor = tensor.broadcast_mul(&scale)?;
+                }
+                1.0
+            }
+        };
         let step = AdamStep {
             lr: settings.lr * self.config.lr_factor(clock.step, clock.total),
             beta1,
@@ -179,25 +241,22 @@ impl Adam {
             eps: settings.eps,
             weight_decay: settings.weight_decay,
             step: *updates,
-            grad_scale: self.config.clip_norm.map_or(1.0, |limit| (limit / norm).min(1.0)),
+            grad_scale,
         };
         // A young average would remember the random start for long: its decay rises with its age (as in TensorFlow).
         let decay =
             self.config.ema.map(|decay| decay.min((1.0 + *updates as f64) / (10.0 + *updates as f64)));
-        for (name, gradient) in group.params.iter().zip(gradients) {
-            let moments = self.moments.get(name).ok_or_else(|| unknown(name))?;
-            let average = match (ema, decay) {
-                (Some(ema), Some(decay)) => Some((variable(ema, name)?.as_tensor(), decay)),
-                _ => None,
+        let average = ema.zip(decay);
+        if let (Some(row), [gradient]) = (self.rows.get(&group.name), tensors.as_slice()) {
+            return update_row(params, group, row, gradient, &step, average);
+        }
+        for (name, gradient) in group.params.iter().zip(&tensors) {
+            let Moments { first, second } = self.moments.get(name).ok_or_else(|| unknown(name))?;
+            let average = match average {
+                Some((ema, decay)) => Some((variable(ema, name)?.as_tensor(), decay)),
+                None => None,
             };
-            kernels::adam_step(
-                variable(params, name)?,
-                gradient,
-                &moments.first,
-                &moments.second,
-                &step,
-                average,
-            )?;
+            kernels::adam_step(variable(params, name)?, gradient, first, second, &step, average)?;
         }
         Ok(())
     }
@@ -206,7 +265,7 @@ impl Adam {
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let named = self.moments.iter().flat_map(|(name, moments)| {
             [("first", &moments.first), ("second", &moments.second)]
-                .map(|(kind, var)| (format!("{kind}/{name}"), var.as_detached_tensor()))
+                .map(|(kind, tensor)| (format!("{kind}/{name}"), tensor.clone()))
         });
         named.collect()
     }
@@ -223,20 +282,66 @@ impl Adam {
         updates: &BTreeMap<String, u64>,
     ) -> Result<()> {
         for (name, moments) in &self.moments {
-            for (kind, var) in [("first", &moments.first), ("second", &moments.second)] {
+            for (kind, own) in [("first", &moments.first), ("second", &moments.second)] {
                 let full = format!("{kind}/{name}");
-                let expected = || Error::MissingTensor { name: full.clone(), expected: var.shape().clone() };
+                let expected = || Error::MissingTensor { name: full.clone(), expected: own.shape().clone() };
                 let stored = tensors.get(&full).ok_or_else(expected)?;
-                if stored.shape() != var.shape() {
-                    let (expected, found) = (var.shape().clone(), stored.shape().clone());
+                if stored.shape() != own.shape() {
+                    let (expected, found) = (own.shape().clone(), stored.shape().clone());
                     return Err(Error::TensorShape { name: full, expected, found });
                 }
-                var.set(&stored.to_device(var.device())?.to_dtype(var.dtype())?)?;
+                let stored = stored.to_device(own.device())?.to_dtype(own.dtype())?.force_contiguous()?;
+                own.slice_set(&stored, 0, 0)?;
             }
         }
         self.updates.clone_from(updates);
         Ok(())
     }
+}
+
+/// One update of a group on a device, of all its weights in a row. `gradient` is the row of their gradients.
+fn update_row(
+    params: &ParamSet,
+    group: &ParamGroup,
+    moments: &Moments,
+    gradient: &Tensor,
+    step: &AdamStep,
+    average: Option<(&ParamSet, f64)>,
+) -> Result<()> {
+    let of_set = |set: &ParamSet| -> Result<Vec<Tensor>> {
+        group.params.iter().map(|name| Ok(variable(set, name)?.as_detached_tensor())).collect()
+    };
+    let weights = of_set(params)?;
+    let shapes: Vec<Shape> = weights.iter().map(|weight| weight.shape().clone()).collect();
+    let row = in_a_row(&weights)?;
+    let put_back = |row: &Tensor, weights: &[Tensor]| -> Result<()> {
+        for (view, weight) in views(row, &shapes)?.iter().zip(weights) {
+            weight.slice_set(view, 0, 0)?;
+        }
+        Ok(())
+    };
+    let Moments { first, second } = moments;
+    match average {
+        None => kernels::adam_step(&row, gradient, first, second, step, None)?,
+        Some((set, decay)) => {
+            let averages = of_set(set)?;
+            let average = in_a_row(&averages)?;
+            kernels::adam_step(&row, gradient, first, second, step, Some((&average, decay)))?;
+            put_back(&average, &averages)?;
+        }
+    }
+    put_back(&row, &weights)
+}
+
+/// The tensors that stand one after the other in a row, sharing its storage.
+fn views(row: &Tensor, shapes: &[Shape]) -> Result<Vec<Tensor>> {
+    let mut start = 0;
+    let mut view = |shape: &Shape| {
+        let part = row.narrow(0, start, shape.elem_count())?;
+        start += shape.elem_count();
+        Ok(part.reshape(shape)?)
+    };
+    shapes.iter().map(&mut view).collect()
 }
 
 /// Where in the run an update happens.

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
+use serde::{Deserialize, Serialize};
 
+use crate::device::has_kernels;
 use crate::rng::Stream;
 use crate::store::checked_len;
 use crate::{Error, Result};
@@ -27,6 +29,19 @@ pub enum Init {
         /// Standard deviation.
         std: f64,
     },
+}
+
+/// The type in which linear layers and convolutions multiply. Parameters, sums, normalisation and losses are f32 with all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// As parameters are stored.
+    #[default]
+    F32,
+    /// Eight bits of significance, the range of f32.
+    Bf16,
+    /// Eleven bits of significance, up to 65,504: gradients are scaled to fit.
+    F16,
 }
 
 /// Whether an optimiser may touch a tensor.
@@ -64,6 +79,7 @@ pub struct ParamSet {
     tracked: bool,
     device: Device,
     dtype: DType,
+    precision: Precision,
 }
 
 impl ParamSet {
@@ -75,7 +91,8 @@ impl ParamSet {
     /// As [`ParamSet::fresh`] with another floating-point type: f64 for finite differences.
     pub fn fresh_with(seed: u64, device: &Device, dtype: DType) -> Self {
         let origin = Origin::Fresh { seed };
-        Self { entries: BTreeMap::new(), origin, tracked: true, device: device.clone(), dtype }
+        let precision = Precision::F32;
+        Self { entries: BTreeMap::new(), origin, tracked: true, device: device.clone(), dtype, precision }
     }
 
     /// A strict set from stored tensors; their values are copied to `device` as f32.
@@ -91,6 +108,7 @@ impl ParamSet {
             tracked: true,
             device: device.clone(),
             dtype: DType::F32,
+            precision: Precision::F32,
         })
     }
 
@@ -103,6 +121,7 @@ impl ParamSet {
             tracked: false,
             device: self.device.clone(),
             dtype: self.dtype,
+            precision: self.precision,
         }
     }
 
@@ -141,6 +160,25 @@ impl ParamSet {
     /// The floating-point type of the tensors.
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// The set for a network whose layers multiply in another type. What is built from it, and from its frozen twins, does.
+    ///
+    /// # Errors
+    /// [`Error::Config`] on the CPU, whose kernels compute in f32.
+    pub fn multiplying_in(mut self, precision: Precision) -> Result<Self> {
+        if precision != Precision::F32 && has_kernels(&self.device) {
+            let reason =
+                "on the CPU everything is computed in f32; bf16 and f16 need a GPU, e.g. `--device cuda`";
+            return Err(Error::Config { key: "train.dtype".into(), reason: reason.into() });
+        }
+        self.precision = precision;
+        Ok(self)
+    }
+
+    /// The type in which layers multiply.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Every tensor, weights and buffers, detached but sharing storage.
@@ -214,6 +252,15 @@ impl Scope<'_> {
         Scope { prefix: self.full(&name.to_string()), set: self.set }
     }
 
+    /// The type in which layers multiply.
+    pub fn product_type(&self) -> DType {
+        match self.set.precision {
+            Precision::F32 => self.set.dtype,
+            Precision::Bf16 => DType::BF16,
+            Precision::F16 => DType::F16,
+        }
+    }
+
     /// A trainable tensor; untracked when the set is frozen.
     pub fn weight(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
         let var = self.var(name, &shape.into(), init, Kind::Weight)?;
@@ -253,17 +300,19 @@ impl Scope<'_> {
     }
 }
 
-/// Initial values are a function of (seed, name), so they do not depend on the order of construction.
+/// Initial values are a function of (seed, name), so they depend neither on the order of construction nor on the device.
 fn initial(seed: u64, name: &str, shape: &Shape, init: Init, device: &Device, dtype: DType) -> Result<Var> {
     let stream = Stream::new(seed, &format!("init/{name}"), 0);
     let rows: Vec<u64> = (0..shape.dims().first().copied().unwrap_or(1) as u64).collect();
     let row = Shape::from(shape.dims().get(1..).unwrap_or_default());
+    // On the CPU first: another device may round the scaling in another way.
+    let cpu = &Device::Cpu;
     let values = match init {
-        Init::Constant(value) => Tensor::full(value as f32, shape.clone(), device)?,
-        Init::Uniform { bound } => stream.uniform(&rows, row, device)?.affine(2.0 * bound, -bound)?,
-        Init::Normal { std } => stream.normal(&rows, row, device)?.affine(std, 0.0)?,
+        Init::Constant(value) => Tensor::full(value as f32, shape.clone(), cpu)?,
+        Init::Uniform { bound } => stream.uniform(&rows, row, cpu)?.affine(2.0 * bound, -bound)?,
+        Init::Normal { std } => stream.normal(&rows, row, cpu)?.affine(std, 0.0)?,
     };
-    Ok(Var::from_tensor(&values.reshape(shape)?.to_dtype(dtype)?)?)
+    Ok(Var::from_tensor(&values.reshape(shape)?.to_dtype(dtype)?.to_device(device)?)?)
 }
 
 /// A variable with a copy of the tensor's values.

@@ -90,6 +90,19 @@ impl Stream {
         order
     }
 
+    /// [`Stream::normal`] on the CPU by this thread alone, which may be no thread of rayon's pool.
+    pub(crate) fn normal_here(&self, indices: &[u64], sample: impl Into<Shape>) -> Result<Tensor> {
+        let sample = sample.into();
+        let mut values = Vec::with_capacity(indices.len() * sample.elem_count());
+        for &index in indices {
+            let mut draws = self.at(index);
+            values.extend((0..sample.elem_count()).map(|_| draws.normal()));
+        }
+        let mut dims = vec![indices.len()];
+        dims.extend_from_slice(sample.dims());
+        Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
+    }
+
     fn tensor(
         &self,
         indices: &[u64],

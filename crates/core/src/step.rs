@@ -1,17 +1,19 @@
 //! One training step: the context that a family's `step` sees, and [`StepContext::update`], the single door to the optimiser.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::kernels;
+use crate::device::has_kernels;
 use crate::layers::{Mode, StatisticsLog};
 use crate::loss;
 use crate::model::{Batch, Trainable};
-use crate::optim::{Adam, Clock, OptimizerConfig};
-use crate::params::{Kind, ParamGroup, ParamSet};
+use crate::optim::{Adam, Clock, GroupGradient, OptimizerConfig};
+use crate::params::{Kind, ParamGroup, ParamSet, Precision};
+use crate::prefetch::Prefetch;
 use crate::rng::Stream;
 use crate::{Error, Result};
 
@@ -35,13 +37,74 @@ impl Loss {
     }
 }
 
+/// A scalar of a step: at once where our kernels compute, and on a device as a tensor, because to read it is to wait.
+#[derive(Clone, Debug)]
+pub(crate) enum Scalar {
+    /// Its value.
+    Known(f64),
+    /// Where its value will be.
+    Unread(Tensor),
+}
+
+impl Scalar {
+    fn of(tensor: &Tensor) -> Result<Self> {
+        if has_kernels(tensor.device()) {
+            return Ok(Self::Known(loss::scalar(tensor)?));
+        }
+        Ok(Self::Unread(tensor.detach()))
+    }
+}
+
+/// A value that has to be finite, still on its device.
+#[derive(Debug)]
+struct Check {
+    step: u64,
+    term: String,
+    value: Tensor,
+}
+
+/// Checks that may wait before somebody reads them.
+const MOST_UNREAD: usize = 4096;
+
 /// What one step reported: scalars by name, in the order in which the step logged them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
     /// The step, counted from 0.
     pub step: u64,
-    /// Losses, their terms, gradient norms and whatever the model logged.
+    /// Losses, their terms, gradient norms and whatever the model logged; nothing after [`TrainingState::step_unread`].
     pub scalars: Vec<(String, f64)>,
+}
+
+/// Dynamic loss scaling (Micikevicius et al. 2018): losses are multiplied by a power of two before they are differentiated,
+/// so that small gradients survive f16. An update that overflows is left out and halves the factor; many that do not
+/// double it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossScale {
+    /// The factor is 2 to this power.
+    exponent: i32,
+    /// Updates since the factor last changed.
+    updates: u32,
+}
+
+impl LossScale {
+    const FIRST: Self = Self { exponent: 16, updates: 0 };
+    /// Updates without an overflow that double the factor.
+    const PATIENCE: u32 = 2000;
+    const LARGEST: i32 = 24;
+
+    fn factor(self) -> f64 {
+        f64::from(2f32.powi(self.exponent))
+    }
+
+    /// After an update whose values were all finite, or were not. None if the factor is 1 already: then it was no overflow.
+    fn after(self, finite: bool) -> Option<Self> {
+        match finite {
+            true if self.updates + 1 < Self::PATIENCE => Some(Self { updates: self.updates + 1, ..self }),
+            true => Some(Self { exponent: (self.exponent + 1).min(Self::LARGEST), updates: 0 }),
+            false if self.exponent > 0 => Some(Self { exponent: self.exponent - 1, updates: 0 }),
+            false => None,
+        }
+    }
 }
 
 /// Counters that a checkpoint holds beside the tensors.
@@ -51,6 +114,9 @@ pub struct Counters {
     pub step: u64,
     /// Updates of each group.
     pub updates: BTreeMap<String, u64>,
+    /// The factor on losses, where layers multiply in f16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 /// Everything that training changes besides the model's own parameters: optimiser, moving average, step.
@@ -62,6 +128,12 @@ pub struct TrainingState {
     adam: Adam,
     /// Exponential moving average of the weights under the same names; buffers are copied.
     ema: Option<ParamSet>,
+    /// Where layers multiply in f16.
+    loss_scale: Option<LossScale>,
+    /// What was not read yet of the steps since the last reading, in order.
+    unread: Vec<Check>,
+    /// Draws noise ahead where a device computes.
+    prefetch: Option<RefCell<Prefetch>>,
 }
 
 impl TrainingState {
@@ -74,14 +146,74 @@ impl TrainingState {
     ) -> Result<Self> {
         let ema = config.ema.map(|_| model.params().deep_copy()).transpose()?;
         let adam = Adam::new(model.params(), model.groups(), config)?;
-        Ok(Self { seed, step: 0, total_steps, adam, ema })
+        let device = model.params().device();
+        let prefetch = (!has_kernels(device)).then(|| Prefetch::new(seed).map(RefCell::new)).transpose()?;
+        let loss_scale = (model.params().precision() == Precision::F16).then_some(LossScale::FIRST);
+        Ok(Self { seed, step: 0, total_steps, adam, ema, loss_scale, unread: vec![], prefetch })
     }
 
-    /// Trains `model` on one batch.
+    /// Trains `model` on one batch and reads what the step reports, which waits for a device.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] names the loss term or gradient; parameters are then as the last whole update left them.
+    /// [`Error::NonFinite`] names the step and the loss term or gradient. On the CPU that is this step, and parameters are
+    /// as the last whole update left them; a device may have gone on from an earlier step.
     pub fn step(&mut self, model: &(impl Trainable + ?Sized), batch: &Batch) -> Result<StepReport> {
+        let step = self.step;
+        let scalars = self.advance(model, batch)?;
+        Ok(StepReport { step, scalars: self.read(scalars)? })
+    }
+
+    /// Trains `model` on one batch without waiting for a device: what it reports is empty, and whether everything was
+    /// finite is found out at the next [`TrainingState::step`] or [`TrainingState::settle`]. On the CPU nothing waits, and
+    /// nothing differs from [`TrainingState::step`] but the report.
+    ///
+    /// # Errors
+    /// As [`TrainingState::step`].
+    pub fn step_unread(&mut self, model: &(impl Trainable + ?Sized), batch: &Batch) -> Result<StepReport> {
+        let step = self.step;
+        self.advance(model, batch)?;
+        if self.unread.len() > MOST_UNREAD {
+            self.settle()?;
+        }
+        Ok(StepReport { step, scalars: vec![] })
+    }
+
+    /// Waits for the device and checks all steps that were not read: before anything is kept of them.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] for the first value that is not.
+    pub fn settle(&mut self) -> Result<()> {
+        self.read(vec![]).map(drop)
+    }
+
+    /// Reads scalars, and all that was not read before, at once.
+    fn read(&mut self, scalars: Vec<(String, Scalar)>) -> Result<Vec<(String, f64)>> {
+        let checks = std::mem::take(&mut self.unread);
+        let of_scalars = scalars.iter().filter_map(|(_, scalar)| match scalar {
+            Scalar::Unread(tensor) => Some(tensor),
+            Scalar::Known(_) => None,
+        });
+        // Most scalars are checks too.
+        let (mut places, mut tensors) = (HashMap::new(), Vec::new());
+        for tensor in checks.iter().map(|check| &check.value).chain(of_scalars) {
+            places.entry(tensor.id()).or_insert_with(|| {
+                tensors.push(tensor.clone());
+                tensors.len() - 1
+            });
+        }
+        let values = loss::scalars(&tensors)?;
+        let value = |tensor: &Tensor| places.get(&tensor.id()).map_or(f64::NAN, |&place| values[place]);
+        for Check { step, term, value: tensor } in &checks {
+            check_finite(*step, || term.clone(), value(tensor))?;
+        }
+        let known = |(name, scalar)| match scalar {
+            Scalar::Known(value) => (name, value),
+            Scalar::Unread(tensor) => (name, value(&tensor)),
+        };
+        Ok(scalars.into_iter().map(known).collect())
+    }
+
+    fn advance(&mut self, model: &(impl Trainable + ?Sized), batch: &Batch) -> Result<Vec<(String, Scalar)>> {
         let mut ctx = StepContext {
             params: model.params(),
             groups: model.groups(),
@@ -90,9 +222,12 @@ impl TrainingState {
             scalars: Vec::new(),
         };
         model.step(batch, &mut ctx)?;
-        let report = StepReport { step: ctx.state.step, scalars: ctx.scalars };
+        let scalars = ctx.scalars;
+        if let Some(prefetch) = &self.prefetch {
+            prefetch.borrow_mut().go_on(self.step);
+        }
         self.step += 1;
-        Ok(report)
+        Ok(scalars)
     }
 
     /// Steps done.
@@ -126,7 +261,8 @@ impl TrainingState {
 
     /// The counters to save beside [`TrainingState::tensors`].
     pub fn counters(&self) -> Counters {
-        Counters { step: self.step, updates: self.adam.updates().clone() }
+        let updates = self.adam.updates().clone();
+        Counters { step: self.step, updates, loss_scale: self.loss_scale }
     }
 
     /// Puts back what [`TrainingState::tensors`] and [`TrainingState::counters`] gave.
@@ -140,6 +276,9 @@ impl TrainingState {
             ema.assign(&stored.collect())?;
         }
         self.step = counters.step;
+        if self.loss_scale.is_some() {
+            self.loss_scale = counters.loss_scale.or(self.loss_scale);
+        }
         Ok(())
     }
 }
@@ -151,7 +290,7 @@ pub struct StepContext<'a> {
     groups: &'a [ParamGroup],
     state: &'a mut TrainingState,
     statistics: StatisticsLog,
-    scalars: Vec<(String, f64)>,
+    scalars: Vec<(String, Scalar)>,
 }
 
 impl StepContext<'_> {
@@ -172,8 +311,16 @@ impl StepContext<'_> {
 
     /// Standard normal noise called `name`: `(n, ..sample)` in the model's type.
     pub fn normal(&self, name: &str, n: usize, sample: impl Into<candle_core::Shape>) -> Result<Tensor> {
-        let rows: Vec<u64> = (0..n as u64).collect();
-        Ok(self.stream(name).normal(&rows, sample, self.device())?.to_dtype(self.params.dtype())?)
+        let noise = match &self.state.prefetch {
+            Some(prefetch) => {
+                prefetch.borrow_mut().normal(name, n, &sample.into(), self.state.step, self.device())?
+            }
+            None => {
+                let rows: Vec<u64> = (0..n as u64).collect();
+                self.stream(name).normal(&rows, sample, self.device())?
+            }
+        };
+        Ok(noise.to_dtype(self.params.dtype())?)
     }
 
     /// The mode of a training pass: batch statistics that count once [`StepContext::update`] succeeds.
@@ -183,41 +330,85 @@ impl StepContext<'_> {
 
     /// Reports a scalar that is not part of a loss, such as D(real).
     pub fn log(&mut self, name: &str, value: &Tensor) -> Result<()> {
-        self.scalars.push((name.to_owned(), loss::scalar(value)?));
+        self.scalars.push((name.to_owned(), Scalar::of(value)?));
         Ok(())
+    }
+
+    /// Whether an update may go on that depends on values which are not known. They are taken for finite, and looked at
+    /// when they are read; under loss scaling, where overflows are expected, they are read now.
+    fn all_finite(&mut self, checks: Vec<(String, Scalar)>) -> Result<bool> {
+        let step = self.state.step;
+        let unread = checks.into_iter().filter_map(|(term, value)| match value {
+            Scalar::Unread(value) => Some(Check { step, term, value }),
+            Scalar::Known(_) => None,
+        });
+        let Some(scale) = self.state.loss_scale else {
+            self.state.unread.extend(unread);
+            return Ok(true);
+        };
+        let unread: Vec<Check> = unread.collect();
+        let values: Vec<Tensor> = unread.iter().map(|check| check.value.clone()).collect();
+        let values = loss::scalars(&values)?;
+        let wrong = values.iter().position(|value| !value.is_finite());
+        self.scalars.push(("scale/loss".to_owned(), Scalar::Known(scale.factor())));
+        match (scale.after(wrong.is_none()), wrong) {
+            (Some(next), wrong) => {
+                self.state.loss_scale = Some(next);
+                Ok(wrong.is_none())
+            }
+            (None, wrong) => {
+                let place = wrong.unwrap_or_default();
+                Err(Error::NonFinite { step, term: unread[place].term.clone(), value: values[place] })
+            }
+        }
     }
 
     /// Minimises `loss` over the named groups: backward, finite check, clipping, schedule, Adam, moving average,
     /// statistics, logging. Takes the loss by value, because its graph must not outlive an update of what it was made of.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] before anything changes; [`Error::Unsupported`] if a weight of a group got no gradient.
+    /// [`Error::NonFinite`] before anything changes, if our kernels compute (a device is not waited for: see
+    /// [`TrainingState::step_unread`]); [`Error::Unsupported`] if a weight of a group got no gradient.
     pub fn update(&mut self, groups: &[&str], loss: Loss) -> Result<()> {
         let clock = Clock { step: self.state.step, total: self.state.total_steps };
+        let Loss { total, terms } = loss;
+        let mut values = Vec::with_capacity(terms.len());
+        for (name, value) in &terms {
+            values.push((*name, Scalar::of(value)?));
+        }
         // The parts come before the total, so that the message names the part that broke it.
-        for (name, value) in loss.terms[1..].iter().chain(&loss.terms[..1]) {
-            check_finite(clock, || format!("`{name}`"), loss::scalar(value)?)?;
-        }
-        for (name, value) in &loss.terms {
-            self.scalars.push(((*name).to_owned(), loss::scalar(value)?));
-        }
+        let mut checks: Vec<(String, Scalar)> = values[1..]
+            .iter()
+            .chain(&values[..1])
+            .map(|(name, value)| (format!("`{name}`"), value.clone()))
+            .collect();
+        self.scalars.extend(values.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        // A known value that is not finite ends the step before anything is differentiated.
+        checks.iter().try_for_each(|(term, value)| check_known(clock, term, value))?;
 
-        let mut gradients = loss.total.backward()?;
-        drop(loss);
+        let factor = self.state.loss_scale.map_or(1.0, LossScale::factor);
+        let mut gradients =
+            if factor == 1.0 { total.backward()? } else { total.affine(factor, 0.0)?.backward()? };
+        drop((total, terms));
         let mut updates = Vec::with_capacity(groups.len());
         for name in groups {
             let group = self.groups.iter().find(|group| group.name == *name).ok_or_else(|| {
                 Error::Unsupported(format!("the model has no group of parameters called `{name}`"))
             })?;
-            let own = self.take_gradients(group, &mut gradients)?;
-            let norm = norm(&own)?;
-            check_finite(clock, || format!("the gradient of `{}`", group.name), norm)?;
-            self.scalars.push((format!("grad_norm/{}", group.name), norm));
-            updates.push((group, own, norm));
+            let gradient = GroupGradient::new(self.take_gradients(group, &mut gradients)?, factor)?;
+            let term = format!("the gradient of `{}`", group.name);
+            check_known(clock, &term, &gradient.norm)?;
+            checks.push((term, gradient.norm.clone()));
+            self.scalars.push((format!("grad_norm/{}", group.name), gradient.norm.clone()));
+            updates.push((group, gradient));
         }
-        for (group, gradients, norm) in updates {
+        if !self.all_finite(checks)? {
+            self.statistics.forget();
+            return Ok(());
+        }
+        for (group, gradient) in updates {
             let TrainingState { adam, ema, .. } = &mut *self.state;
-            adam.update(self.params, group, &gradients, norm, clock, ema.as_ref())?;
+            adam.update(self.params, group, gradient, clock, ema.as_ref())?;
         }
         self.statistics.commit()?;
         if let Some(ema) = &self.state.ema {
@@ -235,17 +426,15 @@ impl StepContext<'_> {
     }
 }
 
-/// The Euclidean norm of all gradients together.
-fn norm(gradients: &[Tensor]) -> Result<f64> {
-    let mut squares = 0.0;
-    for gradient in gradients {
-        squares += kernels::sum_squares(gradient)?;
+fn check_known(clock: Clock, term: &str, value: &Scalar) -> Result<()> {
+    match value {
+        Scalar::Known(value) => check_finite(clock.step, || term.to_owned(), *value),
+        Scalar::Unread(_) => Ok(()),
     }
-    Ok(squares.sqrt())
 }
 
-fn check_finite(clock: Clock, term: impl FnOnce() -> String, value: f64) -> Result<()> {
-    if value.is_finite() { Ok(()) } else { Err(Error::NonFinite { step: clock.step, term: term(), value }) }
+fn check_finite(step: u64, term: impl FnOnce() -> String, value: f64) -> Result<()> {
+    if value.is_finite() { Ok(()) } else { Err(Error::NonFinite { step, term: term(), value }) }
 }
 
 fn copy_buffers(from: &ParamSet, to: &ParamSet) -> Result<()> {

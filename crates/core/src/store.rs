@@ -18,7 +18,10 @@ pub const UNFINISHED: &str = "tmp";
 pub fn encode(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     let mut contiguous = BTreeMap::new();
     for (name, tensor) in tensors {
-        contiguous.insert(name, tensor.detach().to_device(&Device::Cpu)?.contiguous()?);
+        // From a device a whole storage would come, of which the tensor may be a small part.
+        let tensor = tensor.detach();
+        let tensor = if tensor.device().is_cpu() { tensor } else { tensor.force_contiguous()? };
+        contiguous.insert(name, tensor.to_device(&Device::Cpu)?.contiguous()?);
     }
     Ok(safetensors::serialize(contiguous, None).map_err(candle_core::Error::from)?)
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use waxwork_core::device::has_kernels;
 use waxwork_core::model::{Batch, ImageShape};
 
 use crate::loader::Batches;
@@ -190,7 +191,7 @@ impl Split {
     pub fn batch(&self, positions: &[usize], device: &Device) -> Result<Batch> {
         let indices = self.originals(positions)?;
         let pixels = self.images_u8(positions)?;
-        self.assemble(indices, pixels).into_batch(device)
+        self.assemble(indices, pixels, device).into_batch(device)
     }
 
     /// All images in order, in batches of `batch_size`; the last may be smaller.
@@ -203,19 +204,23 @@ impl Split {
 
     /// A batch before it goes to its device, made on this thread alone: the loader's thread must neither wait for rayon's
     /// pool, whose one thread may be the training loop that waits for the loader, nor take it from that loop.
-    pub(crate) fn host_batch(&self, positions: &[usize]) -> Result<HostBatch> {
+    pub(crate) fn host_batch(&self, positions: &[usize], device: &Device) -> Result<HostBatch> {
         let indices = self.originals(positions)?;
         let size = self.shape().len();
         let mut pixels = vec![0; indices.len() * size];
         for (image, &index) in pixels.chunks_exact_mut(size.max(1)).zip(&indices) {
             self.source.write_image(index as usize, image)?;
         }
-        Ok(self.assemble(indices, pixels))
+        Ok(self.assemble(indices, pixels, device))
     }
 
-    fn assemble(&self, indices: Vec<u32>, pixels: Vec<u8>) -> HostBatch {
+    fn assemble(&self, indices: Vec<u32>, pixels: Vec<u8>, device: &Device) -> HostBatch {
         let labels = indices.iter().map(|&index| self.source.label(index as usize)).collect();
-        let images = pixels.into_iter().map(unit_interval).collect();
+        let images = if has_kernels(device) {
+            Pixels::Unit(pixels.into_iter().map(unit_interval).collect())
+        } else {
+            Pixels::Bytes(pixels)
+        };
         let indices = indices.into_iter().map(u64::from).collect();
         HostBatch { shape: self.shape(), images, labels, indices }
     }
@@ -231,10 +236,18 @@ fn unit_interval(value: u8) -> f32 {
     f32::from(value) / 255.0
 }
 
+/// Values of images.
+enum Pixels {
+    /// 0 to 1, for the CPU.
+    Unit(Vec<f32>),
+    /// 0 to 255, a quarter of the bytes on the way to a device, which divides.
+    Bytes(Vec<u8>),
+}
+
 /// The contents of a batch in host memory, so that another thread can prepare it without touching the device.
 pub(crate) struct HostBatch {
     shape: ImageShape,
-    images: Vec<f32>,
+    images: Pixels,
     labels: Option<Vec<u32>>,
     indices: Vec<u64>,
 }
@@ -242,17 +255,31 @@ pub(crate) struct HostBatch {
 impl HostBatch {
     /// Turns the images whose index `chosen` picks left to right.
     pub(crate) fn mirror(&mut self, chosen: impl Fn(u64) -> bool) {
-        let images = self.images.chunks_exact_mut(self.shape.len());
-        for (image, _) in images.zip(&self.indices).filter(|(_, index)| chosen(**index)) {
-            image.chunks_exact_mut(self.shape.width).for_each(<[f32]>::reverse);
+        fn mirror<T>(images: &mut [T], shape: ImageShape, chosen: impl Iterator<Item = bool>) {
+            for (image, _) in images.chunks_exact_mut(shape.len()).zip(chosen).filter(|(_, chosen)| *chosen) {
+                image.chunks_exact_mut(shape.width).for_each(<[T]>::reverse);
+            }
+        }
+        let chosen = self.indices.iter().map(|&index| chosen(index));
+        match &mut self.images {
+            Pixels::Unit(images) => mirror(images, self.shape, chosen),
+            Pixels::Bytes(images) => mirror(images, self.shape, chosen),
         }
     }
 
     pub(crate) fn into_batch(self, device: &Device) -> Result<Batch> {
         let count = self.indices.len();
+        let shape = self.shape.batch(count);
+        let images = match self.images {
+            Pixels::Unit(images) => Tensor::from_vec(images, shape, device)?,
+            Pixels::Bytes(images) => {
+                let values = Tensor::from_vec(images, shape, device)?.to_dtype(DType::F32)?;
+                values.broadcast_div(&Tensor::new(255f32, device)?)?
+            }
+        };
         Ok(Batch {
-            images: Tensor::from_vec(self.images, self.shape.batch(count), device)?,
-            labels: self.labels.map(|labels| Tensor::from_vec(labels, count, device)).transpose()?,
+            images,
+            labels: self.labels.map(|labels| Tensor::from_vec(labels, count, &Device::Cpu)).transpose()?,
             indices: self.indices,
         })
     }

@@ -71,7 +71,7 @@ impl Loader {
             return Err(Error::BatchTooLarge { batch_size, images: split.len() });
         }
         let (sender, receiver) = sync_channel(PREFETCHED);
-        let split = split.clone();
+        let (split, target) = (split.clone(), device.clone());
         let work = move || {
             let mut order = Vec::new();
             let mut ordered_epoch = None;
@@ -82,7 +82,7 @@ impl Loader {
                     ordered_epoch = Some(epoch);
                 }
                 let start = (step % batches_per_epoch) as usize * batch_size;
-                let mut batch = split.host_batch(&order[start..start + batch_size]);
+                let mut batch = split.host_batch(&order[start..start + batch_size], &target);
                 if let (true, Ok(batch)) = (flips, &mut batch) {
                     let coins = Stream::new(seed, "data/flip", epoch);
                     batch.mirror(|index| coins.at(index).below(2) == 1);

@@ -225,3 +225,12 @@ proptest! {
         prop_assert_eq!(seen.len(), batch * per_epoch as usize);
     }
 }
+
+/// Other devices get bytes and divide there: the same numbers, to the bit.
+#[test]
+fn a_device_gets_the_same_numbers_from_bytes() {
+    let split = dataset(40, None).train;
+    let positions: Vec<usize> = (0..20).collect();
+    let batch = || contents(split.batch(&positions, &Device::Cpu).unwrap());
+    assert_eq!(waxwork_core::device::without_kernels(batch), batch());
+}

@@ -1,6 +1,6 @@
 //! What an encoder's means say: how many of the latent's units carry something, and what comes back of an image.
 
-use waxwork_core::{Batch, DType, GenerativeModel, LatentModel, Result, Tensor};
+use waxwork_core::{Batch, DType, Device, GenerativeModel, LatentModel, Result, Tensor};
 
 use crate::Features;
 use crate::report::{Metric, Protocol};
@@ -68,5 +68,7 @@ pub fn codes<E: From<waxwork_core::Error> + From<crate::Error>>(
 }
 
 fn squared_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
-    Ok((a.to_dtype(DType::F64)? - b.to_dtype(DType::F64)?)?.sqr()?.sum_all()?.to_scalar::<f64>()?)
+    // In f64, which not every device has.
+    let wide = |x: &Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F64);
+    Ok((wide(a)? - wide(b)?)?.sqr()?.sum_all()?.to_scalar::<f64>()?)
 }

@@ -90,7 +90,7 @@ impl Trainable for Classifier {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> waxwork_core::Result<()> {
-        let labels = self.info.one_hot(batch.labels.as_ref(), self.params.dtype())?;
+        let labels = self.info.one_hot(batch.labels.as_ref(), &self.params)?;
         let images = augment(&batch.images, &[Augmentation::Translation], &ctx.stream("augment"))?;
         let logits = self.logits(&self.features(&images, ctx.train())?, ctx.train())?;
         if let Some(labels) = labels {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use waxwork_core::rng::Stream;
-use waxwork_core::{Batch, DType, LatentModel, Result, Tensor};
+use waxwork_core::{Batch, DType, Device, LatentModel, Result, Tensor};
 
 use crate::bootstrap::interval_of_mean;
 use crate::report::{Metric, Protocol};
@@ -139,7 +139,8 @@ impl std::fmt::Display for Estimate {
 }
 
 fn values(tensor: &Tensor) -> Result<Vec<f64>> {
-    Ok(tensor.to_dtype(DType::F64)?.to_vec1::<f64>()?)
+    // Not every device has f64.
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?)
 }
 
 #[cfg(test)]

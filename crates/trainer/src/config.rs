@@ -1,6 +1,7 @@
 //! What the training loop can be told.
 
 use serde::{Deserialize, Serialize};
+use waxwork_core::Precision;
 
 use crate::{Error, Result};
 
@@ -19,6 +20,9 @@ pub struct TrainConfig {
     /// Mirror every other image left to right, drawn anew each epoch.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub flip: bool,
+    /// The type in which layers multiply: f32, or on a GPU bf16 or f16.
+    #[serde(skip_serializing_if = "is_default")]
+    pub dtype: Precision,
     /// Seed of everything random in the run.
     pub seed: u64,
     /// Steps between lines of metrics.jsonl.
@@ -34,6 +38,10 @@ pub struct TrainConfig {
     pub histogram_every: u64,
     /// Newest checkpoints to keep, besides the best on validation.
     pub keep: usize,
+}
+
+fn is_default(precision: &Precision) -> bool {
+    *precision == Precision::default()
 }
 
 /// How long a run is, in steps and in steps per epoch.
@@ -56,6 +64,7 @@ impl Default for TrainConfig {
             epochs: None,
             steps: None,
             flip: false,
+            dtype: Precision::F32,
             seed: 0,
             log_every: 50,
             sample_every: 500,

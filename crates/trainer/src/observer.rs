@@ -18,7 +18,7 @@ pub enum Event<'a> {
         /// Images per step.
         batch_size: usize,
     },
-    /// A step was done.
+    /// A step was done. On a GPU only the reports of logged steps hold scalars.
     Step(&'a StepReport),
     /// A line of metrics.jsonl and one of timing.jsonl were written.
     Logged {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use waxwork_core::device::has_kernels;
 use waxwork_core::{Device, Tensor, Trainable, TrainingState, grid, store};
 use waxwork_data::{Loader, Split};
 
@@ -96,10 +97,16 @@ impl Training<'_> {
                 break;
             }
             let Some(batch) = loader.next() else { break };
-            let report =
-                self.state.step(self.model, &batch?).map_err(|source| diverged(source, &checkpoints))?;
             let last = done == length.steps;
-            if done.is_multiple_of(self.config.log_every) || last {
+            let logged = done.is_multiple_of(self.config.log_every) || last;
+            // To read a device's losses is to wait for it, so only what is logged is read.
+            let report = if logged || has_kernels(self.device) {
+                self.state.step(self.model, &batch?)
+            } else {
+                self.state.step_unread(self.model, &batch?)
+            };
+            let report = report.map_err(|source| diverged(source, &checkpoints))?;
+            if logged {
                 log.append(done, report.scalars.iter().map(|(name, value)| (name.as_str(), *value)))?;
                 let seconds = began.elapsed().as_secs_f64();
                 let rate = ((done - start) as usize * self.config.batch_size) as f64 / seconds.max(1e-9);
@@ -164,6 +171,7 @@ impl Training<'_> {
     }
 
     fn checkpoint(&mut self, checkpoints: &Checkpoints, log: &MetricsFile) -> Result<PathBuf> {
+        self.state.settle().map_err(|source| diverged(source, checkpoints))?;
         let metrics = log.sync()?;
         let path = checkpoints.save(self.model, self.state, self.best.as_ref(), &metrics)?;
         let best = self.best.as_ref().map(|best| best.step);

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::macros::format_description;
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, Tensor, TrainingState, device, store};
+use waxwork_core::{
+    Device, GenerativeModel, ParamSet, Precision, SampleRequest, Tensor, TrainingState, device, store,
+};
 use waxwork_data::Dataset;
 use waxwork_eval::likelihood;
 use waxwork_models::Recipe;
@@ -117,14 +119,15 @@ impl Run {
     ) -> Result<Self, Failure> {
         let length = recipe.train.length(data.train.len())?;
         let (image, classes) = (data.info.shape, data.info.classes.len());
-        let model = recipe.model.build(image, classes, ParamSet::fresh(recipe.train.seed, device))?;
+        let params = ParamSet::fresh(recipe.train.seed, device).multiplying_in(recipe.train.dtype)?;
+        let model = recipe.model.build(image, classes, params)?;
         if let Some(weights) = weights {
             model.params().assign(weights)?;
         }
         let state =
             TrainingState::new(model.as_ref(), recipe.optimizer.clone(), recipe.train.seed, length.steps)?;
-        let shown =
-            recipe.model.build(image, classes, state.ema().unwrap_or_else(|| model.params().frozen()))?;
+        let shown = state.ema().unwrap_or_else(|| model.params().frozen()).multiplying_in(Precision::F32)?;
+        let shown = recipe.model.build(image, classes, shown)?;
         Ok(Self { recipe, data, model, state, shown, best: None })
     }
 
@@ -329,6 +332,9 @@ fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(St
     }
     if let Some(seed) = arguments.seed {
         recipe.train.seed = seed;
+    }
+    if let Some(dtype) = arguments.dtype {
+        recipe.train.dtype = dtype;
     }
     if arguments.epochs.is_some() || arguments.steps.is_some() {
         (recipe.train.epochs, recipe.train.steps) = (arguments.epochs, arguments.steps);

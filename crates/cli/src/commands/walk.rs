@@ -64,7 +64,7 @@ pub(crate) fn interpolation(
     }
     let mut mixtures = Vec::new();
     for &(from, to) in ends.iter().cycle().take(if ends.is_empty() { 0 } else { rows }) {
-        let ends = info.one_hot(Some(&Tensor::new(&[from, to], device)?), DType::F32)?;
+        let ends = info.one_hot(Some(&Tensor::new(&[from, to], &Device::Cpu)?), run.model.params())?;
         let Some(ends) = ends else { return Err(no_labels(run)) };
         let shares = (0..STEPS).map(|step| step as f32 / (STEPS - 1) as f32);
         let shares: Vec<f32> = shares.flat_map(|share| [1.0 - share, share]).collect();

@@ -52,7 +52,7 @@ impl Players {
     pub fn generate(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
         let n = latents.dims().first().copied().unwrap_or(0);
         model::check_input("the latents", latents, &(n, self.info.latent_dim).into())?;
-        let labels = self.info.one_hot(labels, self.params.dtype())?;
+        let labels = self.info.one_hot(labels, &self.params)?;
         Ok(to_unit(&self.generator.forward(latents, labels.as_ref(), Mode::Eval)?)?.detach())
     }
 

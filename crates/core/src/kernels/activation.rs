@@ -5,7 +5,9 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 use serde::{Deserialize, Serialize};
 
 use super::buffer::{by_dtype, elements, map1, map2, slice, tensor};
+use super::composed;
 use super::real::Real;
+use crate::device::has_kernels;
 use crate::{Error, Result};
 
 /// What follows a linear map, elementwise.
@@ -162,22 +164,10 @@ pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     if activation.is_identity() {
         return Ok(x.clone());
     }
-    if x.device().is_cpu() {
-        return Ok(x.contiguous()?.apply_op1(Activate(activation))?);
+    if !has_kernels(x.device()) {
+        return composed::activate(x, activation);
     }
-    on_device(x, activation)
-}
-
-/// The same from candle's own operations.
-pub(super) fn on_device(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    Ok(match activation {
-        Activation::Identity => x.clone(),
-        Activation::Relu => x.relu()?,
-        Activation::LeakyRelu(slope) => (x.relu()? - (x.neg()?.relu()? * f64::from(slope))?)?,
-        Activation::Tanh => x.tanh()?,
-        Activation::Sigmoid => candle_nn::ops::sigmoid(x)?,
-        Activation::Silu => x.silu()?,
-    })
+    Ok(x.contiguous()?.apply_op1(Activate(activation))?)
 }
 
 struct Activate(Activation);

@@ -2,11 +2,14 @@
 
 use std::cell::RefCell;
 
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Tensor};
+use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor};
 use rayon::prelude::*;
 
 use super::buffer::{CHUNK, by_dtype, elements, simd, sum1};
+use super::composed;
 use super::real::Real;
+use crate::device::has_kernels;
+use crate::loss::scalar;
 use crate::{Error, Result};
 
 /// What one Adam step does, with decoupled weight decay (AdamW).
@@ -54,8 +57,8 @@ pub fn adam_step(
             });
         }
     }
-    if !param.device().is_cpu() {
-        return on_device(param, grad, m, v, step, ema, decay);
+    if !has_kernels(param.device()) {
+        return composed::adam_step(param, grad, m, v, step, ema.map(|ema| (ema, decay)));
     }
     by_dtype!(param.dtype(), T => on_cpu::<T>(param, grad, m, v, step, ema, decay))
 }
@@ -217,42 +220,10 @@ fn distinct(tensors: &[&Tensor], grad: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// The same from candle's own operations.
-fn on_device(
-    param: &Tensor,
-    grad: &Tensor,
-    m: &Tensor,
-    v: &Tensor,
-    step: &AdamStep,
-    ema: Option<&Tensor>,
-    decay: f64,
-) -> Result<()> {
-    let factors = Factors::<f64>::new(step, decay);
-    let (old, grad) = (param.detach(), (grad.detach() * step.grad_scale)?);
-    let new_m = ((m * step.beta1)? + (&grad * (1.0 - step.beta1))?)?;
-    let new_v = ((v * step.beta2)? + (grad.sqr()? * (1.0 - step.beta2))?)?;
-    let root = new_v.sqrt()?.affine(factors.inverse_root_correction2, step.eps)?;
-    let new = ((old * factors.shrink)? + ((&new_m / root)? * factors.rate)?)?;
-    if let Some(ema) = ema {
-        store(ema, &((ema.detach() * decay)? + (&new * (1.0 - decay))?)?)?;
-    }
-    store(m, &new_m)?;
-    store(v, &new_v)?;
-    store(param, &new)
-}
-
-/// Overwrites the elements of a contiguous tensor.
-fn store(to: &Tensor, from: &Tensor) -> Result<()> {
-    if to.rank() == 0 {
-        return Ok(to.reshape(1)?.slice_set(&from.reshape(1)?, 0, 0)?);
-    }
-    Ok(to.slice_set(from, 0, 0)?)
-}
-
 /// Σ x² over all elements, in f64 and in a fixed order.
 pub fn sum_squares(x: &Tensor) -> Result<f64> {
-    if !x.device().is_cpu() {
-        return Ok(x.detach().to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?.into());
+    if !has_kernels(x.device()) {
+        return Ok(scalar(&composed::norm(&x.flatten_all()?)?)?.powi(2));
     }
     by_dtype!(x.dtype(), T => {
         elements!(T; x);

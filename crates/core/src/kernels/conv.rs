@@ -2,11 +2,13 @@
 
 use candle_core::{Shape, Tensor};
 
-use super::activation::{self, Activation, activate};
+use super::activation::{Activation, activate};
 use super::buffer::{elements, tensor};
+use super::composed;
 use super::convolution::{Geometry, channel_sums, image_to_map, map_to_image, weight_gradient};
 use super::real::Real;
 use super::weighted::{self, Gradients, Weighted, check_bias};
+use crate::device::has_kernels;
 use crate::{Error, Result};
 
 /// f of a cross-correlation, as deep learning has it: x (N, C, H, W), weight (O, C, kh, kw), bias (O) → (N, O, H', W')
@@ -39,13 +41,9 @@ pub fn conv2d(
         });
     }
     check_bias(bias, outputs)?;
-    if !x.device().is_cpu() {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "on other devices candle's convolution is the fast one"
-        )]
-        let y = x.conv2d(weight, padding, stride, 1, 1)?;
-        return activation::on_device(&add_bias(&y, bias)?, activation);
+    if !has_kernels(x.device()) {
+        let sizes = composed::Sizes { stride, padding, image: [height, width] };
+        return composed::conv2d(x, weight, bias, sizes, activation);
     }
     let map_height = (height + 2 * padding - kernel_height) / stride + 1;
     let map_width = (width + 2 * padding - kernel_width) / stride + 1;
@@ -74,14 +72,6 @@ pub(super) fn check_stride(stride: usize) -> Result<()> {
         return Err(Error::Config { key: "stride".into(), reason: "must be at least 1".into() });
     }
     Ok(())
-}
-
-/// Adds a bias (C) to (N, C, H, W) by candle's operations.
-pub(super) fn add_bias(y: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    Ok(match bias {
-        Some(bias) => y.broadcast_add(&bias.reshape((1, (), 1, 1))?)?,
-        None => y.clone(),
-    })
 }
 
 struct Conv2d(Geometry, Activation);

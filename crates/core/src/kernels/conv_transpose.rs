@@ -4,10 +4,12 @@ use candle_core::{Shape, Tensor};
 
 use super::activation::Activation;
 use super::buffer::{elements, tensor};
-use super::conv::{add_bias, check_stride, dims4};
+use super::composed;
+use super::conv::{check_stride, dims4};
 use super::convolution::{Geometry, channel_sums, image_to_map, map_to_image, weight_gradient};
 use super::real::Real;
 use super::weighted::{self, Gradients, Weighted, check_bias};
+use crate::device::has_kernels;
 use crate::{Error, Result};
 
 /// x (N, C, H, W), weight (C, O, kh, kw) as in PyTorch, bias (O) → (N, O, H', W') with
@@ -44,13 +46,9 @@ pub fn conv_transpose2d(
         });
     };
     check_bias(bias, outputs)?;
-    if !x.device().is_cpu() {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "on other devices candle's convolution is the fast one"
-        )]
-        let y = x.conv_transpose2d(weight, padding, output_padding, stride, 1)?;
-        return add_bias(&y, bias);
+    if !has_kernels(x.device()) {
+        let sizes = composed::Sizes { stride, padding, image: [image_height, image_width] };
+        return composed::conv_transpose2d(x, weight, bias, sizes);
     }
     let op = ConvTranspose2d(Geometry {
         samples,

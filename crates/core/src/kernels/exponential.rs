@@ -4,25 +4,25 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 
 use super::buffer::{by_dtype, elements, map1, map2, slice, tensor};
+use super::composed;
 use super::real::Real;
 use crate::Result;
+use crate::device::has_kernels;
 
 /// exp(x) for every element of a tensor of any shape, differentiable.
 pub fn exp(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        return Ok(x.contiguous()?.apply_op1(Exponential::Exp)?);
+    if !has_kernels(x.device()) {
+        return Ok(composed::exp(x)?);
     }
-    #[expect(clippy::disallowed_methods, reason = "other devices have no kernels of ours")]
-    Ok(x.exp()?)
+    Ok(x.contiguous()?.apply_op1(Exponential::Exp)?)
 }
 
 /// log(x), −∞ at 0 and NaN below, for every element of a tensor of any shape, differentiable.
 pub fn log(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        return Ok(x.contiguous()?.apply_op1(Exponential::Log)?);
+    if !has_kernels(x.device()) {
+        return Ok(composed::log(x)?);
     }
-    #[expect(clippy::disallowed_methods, reason = "other devices have no kernels of ours")]
-    Ok(x.log()?)
+    Ok(x.contiguous()?.apply_op1(Exponential::Log)?)
 }
 
 #[derive(Clone, Copy)]

@@ -4,11 +4,13 @@
 use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
-use super::activation::{self, Activation, activate};
+use super::activation::{Activation, activate};
 use super::buffer::{elements, simd, tensor};
+use super::composed;
 use super::matmul::{Matrix, Size, column_sums, dims2, product_vec};
 use super::real::Real;
 use super::weighted::{self, Gradients, Weighted, check_bias};
+use crate::device::has_kernels;
 use crate::{Error, Result};
 
 /// f(x · wᵀ + b): x (N, I), weight (O, I) as in PyTorch, bias (O) → (N, O), differentiable in all three.
@@ -24,14 +26,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Ac
         });
     }
     check_bias(bias, outputs)?;
-    if !x.device().is_cpu() {
-        #[expect(clippy::disallowed_methods, reason = "on other devices candle's product is the fast one")]
-        let y = x.matmul(&weight.t()?)?;
-        let y = match bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        };
-        return activation::on_device(&y, activation);
+    if !has_kernels(x.device()) {
+        return composed::linear(x, weight, bias, activation);
     }
     let (fused, after) = activation.split();
     let op = Linear { size: Size { m: rows, n: outputs, k: inputs }, activation: fused };

@@ -5,8 +5,9 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Shape, Te
 use rayon::prelude::*;
 
 use super::buffer::{CHUNK, by_dtype, elements, map1, map2, map2_rows, map3, simd, slice, sum2, tensor};
-use super::exponential::{exp, log};
+use super::composed;
 use super::real::Real;
+use crate::device::has_kernels;
 use crate::{Error, Result};
 
 /// Binary cross-entropy of logits against targets in [0, 1], in nats, summed over all but the first dimension:
@@ -22,44 +23,38 @@ pub fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> 
             found: logits.shape().clone(),
         });
     }
-    if logits.device().is_cpu() {
-        return Ok(logits.contiguous()?.apply_op2(&targets.contiguous()?, Bce)?);
+    if !has_kernels(logits.device()) {
+        return composed::bce_with_logits_sum(logits, targets);
     }
-    let elements = ((logits.relu()? - (logits * targets)?)? + log1p_exp_neg_abs(logits)?)?;
-    Ok(elements.reshape((logits.dim(0)?, ()))?.sum(1)?)
+    Ok(logits.contiguous()?.apply_op2(&targets.contiguous()?, Bce)?)
 }
 
 /// KL(N(μ, σ²) ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) per element, in nats: mean and log_var of one shape → that shape.
 pub fn gaussian_kl(mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
     same_shape("log_var", mean, log_var)?;
-    if mean.device().is_cpu() {
-        return Ok(mean.contiguous()?.apply_op2(&log_var.contiguous()?, GaussianKl)?);
+    if !has_kernels(mean.device()) {
+        return composed::gaussian_kl(mean, log_var);
     }
-    Ok((((mean.sqr()? + exp(log_var)?)? - log_var)?.affine(0.5, -0.5))?)
+    Ok(mean.contiguous()?.apply_op2(&log_var.contiguous()?, GaussianKl)?)
 }
 
 /// z = μ + exp(½ log σ²) · ε: mean, log_var and noise of one shape → that shape. Differentiable in all three.
 pub fn reparameterize(mean: &Tensor, log_var: &Tensor, noise: &Tensor) -> Result<Tensor> {
     same_shape("log_var", mean, log_var)?;
     same_shape("noise", mean, noise)?;
-    if mean.device().is_cpu() {
-        let (log_var, noise) = (log_var.contiguous()?, noise.contiguous()?);
-        return Ok(mean.contiguous()?.apply_op3(&log_var, &noise, Reparameterize)?);
+    if !has_kernels(mean.device()) {
+        return composed::reparameterize(mean, log_var, noise);
     }
-    Ok((mean + (exp(&(log_var * 0.5)?)? * noise)?)?)
+    let (log_var, noise) = (log_var.contiguous()?, noise.contiguous()?);
+    Ok(mean.contiguous()?.apply_op3(&log_var, &noise, Reparameterize)?)
 }
 
 /// log(1 + exp(x)) per element, without overflow.
 pub fn softplus(x: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        return Ok(x.contiguous()?.apply_op1(Softplus)?);
+    if !has_kernels(x.device()) {
+        return composed::softplus(x);
     }
-    Ok((x.relu()? + log1p_exp_neg_abs(x)?)?)
-}
-
-/// log(1 + exp(−|x|)) from candle's operations.
-fn log1p_exp_neg_abs(x: &Tensor) -> Result<Tensor> {
-    log(&(exp(&x.abs()?.neg()?)? + 1.0)?)
+    Ok(x.contiguous()?.apply_op1(Softplus)?)
 }
 
 fn same_shape(what: &'static str, reference: &Tensor, other: &Tensor) -> Result<()> {

@@ -13,8 +13,10 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
 use gemm::Parallelism;
 
 use super::buffer::{Out, build, build_raw, by_dtype, simd};
+use super::composed;
 use super::count::count;
 use super::real::Real;
+use crate::device::has_kernels;
 use crate::{Error, Result};
 
 /// The longest part of the inner dimension that `gemm` sees at once.
@@ -33,12 +35,10 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
             found: b.shape().clone(),
         });
     }
-    if a.device().is_cpu() {
-        Ok(a.apply_op2(b, MatMul)?)
-    } else {
-        #[expect(clippy::disallowed_methods, reason = "on other devices candle's product is the fast one")]
-        Ok(a.matmul(b)?)
+    if !has_kernels(a.device()) {
+        return composed::matmul(a, b);
     }
+    Ok(a.apply_op2(b, MatMul)?)
 }
 
 pub(super) fn dims2(what: &'static str, tensor: &Tensor) -> Result<(usize, usize)> {

@@ -1,7 +1,8 @@
 //! Fast kernels for the CPU, as operations on candle's tape.
 //!
 //! Every function takes tensors and returns tensors. On the CPU it runs a kernel of this module, in f32 (fast) or f64
-//! (the same code, slower; for tests and finite differences); on other devices it composes candle's own operations.
+//! (the same code, slower; for tests and finite differences); for other devices `composed` has it in candle's own
+//! operations, and the tests compare the two.
 //! Gradients come from custom operations, and only for arguments that are on the tape. First order only: a gradient of
 //! a gradient is not there.
 //!
@@ -19,6 +20,7 @@
 mod activation;
 mod adam;
 mod buffer;
+mod composed;
 mod conv;
 mod conv_transpose;
 mod convolution;
@@ -41,6 +43,7 @@ mod tests;
 
 pub use activation::{Activation, activate};
 pub use adam::{AdamStep, adam_step, sum_squares};
+pub(crate) use composed::norm as row_norm;
 pub use conv::conv2d;
 pub use conv_transpose::conv_transpose2d;
 pub use count::multiply_adds;

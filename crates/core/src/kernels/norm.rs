@@ -10,9 +10,11 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::activation::{self, Activation, activate, by_activation};
+use super::activation::{Activation, activate, by_activation};
 use super::buffer::{Out, build_raw, by_dtype, elements, simd, slice, sum1, sums3, tensor};
+use super::composed;
 use super::real::Real;
+use crate::device::has_kernels;
 use crate::{Error, Result};
 
 /// f(γ · (x − mean) / √(var + eps) + β) with the batch's own statistics over all dimensions but the second.
@@ -34,13 +36,8 @@ pub fn batch_norm(
             found: x.shape().clone(),
         });
     }
-    if !x.device().is_cpu() {
-        let flat = x.transpose(0, 1)?.reshape((channels, ()))?;
-        let mean = flat.mean(1)?;
-        let centred = flat.broadcast_sub(&mean.reshape((channels, 1))?)?;
-        let var = centred.sqr()?.mean(1)?;
-        let y = normalise(x, gamma, beta, &mean, &var, eps)?;
-        return Ok((activation::on_device(&y, activation)?, mean.detach(), var.detach()));
+    if !has_kernels(x.device()) {
+        return composed::batch_norm(x, gamma, beta, eps, activation);
     }
     let (fused, after) = activation.split();
     let statistics = Arc::new(OnceLock::new());
@@ -64,9 +61,8 @@ pub fn batch_norm_with(
     activation: Activation,
 ) -> Result<Tensor> {
     check(x, &[("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var)], activation)?;
-    if !x.device().is_cpu() {
-        let y = normalise(x, gamma, beta, &mean.detach(), &var.detach(), eps)?;
-        return activation::on_device(&y, activation);
+    if !has_kernels(x.device()) {
+        return composed::batch_norm_with(x, gamma, beta, [mean, var], eps, activation);
     }
     let (fused, after) = activation.split();
     let values = |t: &Tensor| t.to_dtype(DType::F64)?.to_vec1::<f64>();
@@ -74,22 +70,6 @@ pub fn batch_norm_with(
     let op = BatchNorm { eps, activation: fused, fixed: true, statistics };
     let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op)?;
     activate(&y, after)
-}
-
-/// The affine form from candle's operations.
-fn normalise(
-    x: &Tensor,
-    gamma: &Tensor,
-    beta: &Tensor,
-    mean: &Tensor,
-    var: &Tensor,
-    eps: f64,
-) -> Result<Tensor> {
-    let mut shape = vec![1; x.rank()];
-    shape[1] = mean.elem_count();
-    let along = |t: &Tensor| t.reshape(shape.as_slice());
-    let scale = (gamma / (var + eps)?.sqrt()?)?;
-    Ok(x.broadcast_sub(&along(mean)?)?.broadcast_mul(&along(&scale)?)?.broadcast_add(&along(beta)?)?)
 }
 
 fn check(x: &Tensor, vectors: &[(&'static str, &Tensor)], activation: Activation) -> Result<usize> {

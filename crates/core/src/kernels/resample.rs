@@ -5,7 +5,9 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
 use super::buffer::{by_dtype, slice};
+use super::composed;
 use super::real::Real;
+use crate::device::has_kernels;
 use crate::{Error, Result};
 
 /// The mean of every 2×2 pixels: `(N, C, H, W)` → `(N, C, H / 2, W / 2)`. Differentiable.
@@ -18,22 +20,19 @@ pub fn avg_pool2(x: &Tensor) -> Result<Tensor> {
         let expected = "(N, C, H, W) of even height and width".into();
         return Err(Error::Input { what: "input of a halving", expected, found: x.shape().clone() });
     }
-    if x.device().is_cpu() {
-        return Ok(x.contiguous()?.apply_op1(Resample::Halve { scale: 0.25 })?);
+    if !has_kernels(x.device()) {
+        return composed::avg_pool2(x);
     }
-    Ok(x.avg_pool2d(2)?)
+    Ok(x.contiguous()?.apply_op1(Resample::Halve { scale: 0.25 })?)
 }
 
 /// Every pixel four times: `(N, C, H, W)` → `(N, C, 2 H, 2 W)`. Differentiable.
 pub fn upsample2(x: &Tensor) -> Result<Tensor> {
-    let (n, channels, height, width) = dims4(x)?;
-    if x.device().is_cpu() {
-        return Ok(x.contiguous()?.apply_op1(Resample::Double { scale: 1.0 })?);
+    dims4(x)?;
+    if !has_kernels(x.device()) {
+        return composed::upsample2(x);
     }
-    // Candle's own upsampling overwrites the gradient of an input that has another use.
-    let wide =
-        x.reshape((n, channels, height, 1, width, 1))?.broadcast_as((n, channels, height, 2, width, 2))?;
-    Ok(wide.reshape((n, channels, 2 * height, 2 * width))?)
+    Ok(x.contiguous()?.apply_op1(Resample::Double { scale: 1.0 })?)
 }
 
 /// Image `i` of `(N, C, H, W)` moved by `down[i]` rows and `right[i]` columns; what enters is 0. Differentiable.
@@ -41,30 +40,16 @@ pub fn upsample2(x: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Input`] if there are not as many shifts as images.
 pub fn translate(x: &Tensor, down: &[isize], right: &[isize]) -> Result<Tensor> {
-    let (n, _, height, width) = dims4(x)?;
+    let (n, _, _, _) = dims4(x)?;
     if down.len() != n || right.len() != n {
         let expected = format!("({}, C, H, W), one image a shift", down.len());
         return Err(Error::Input { what: "input of a translation", expected, found: x.shape().clone() });
     }
-    if x.device().is_cpu() {
-        let op = Resample::Shift { down: down.to_vec(), right: right.to_vec() };
-        return Ok(x.contiguous()?.apply_op1(op)?);
+    if !has_kernels(x.device()) {
+        return composed::translate(x, down, right);
     }
-    let moved = down.iter().zip(right).enumerate().map(|(i, (&down, &right))| {
-        let image = moved(&x.narrow(0, i, 1)?, 2, down, height)?;
-        moved(&image, 3, right, width)
-    });
-    Ok(Tensor::cat(&moved.collect::<Result<Vec<_>>>()?, 0)?)
-}
-
-/// A tensor moved along one dimension by candle's operations.
-fn moved(x: &Tensor, dim: usize, by: isize, size: usize) -> Result<Tensor> {
-    let distance = by.unsigned_abs().min(size);
-    Ok(if by >= 0 {
-        x.narrow(dim, 0, size - distance)?.pad_with_zeros(dim, distance, 0)?
-    } else {
-        x.narrow(dim, distance, size - distance)?.pad_with_zeros(dim, 0, distance)?
-    })
+    let op = Resample::Shift { down: down.to_vec(), right: right.to_vec() };
+    Ok(x.contiguous()?.apply_op1(op)?)
 }
 
 fn dims4(x: &Tensor) -> Result<(usize, usize, usize, usize)> {

@@ -1,8 +1,8 @@
 //! Convolutional layers.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
-use super::{Mode, Weight, WeightStyle};
+use super::{Mode, Weight, WeightStyle, in_type};
 use crate::Result;
 use crate::dual::Dual;
 use crate::kernels::{self, Activation};
@@ -56,6 +56,7 @@ pub struct Conv2d {
     weight: Weight,
     bias: Option<Tensor>,
     geometry: ConvGeometry,
+    product_type: DType,
 }
 
 impl Conv2d {
@@ -74,20 +75,20 @@ impl Conv2d {
         let shape = [outputs, inputs, kernel, kernel];
         let weight = Weight::new(&mut scope, &shape, init.weight(fan_in, fan_out), spectral_norm)?;
         let bias = bias.then(|| scope.weight("bias", outputs, init.bias(fan_in))).transpose()?;
-        Ok(Self { weight, bias, geometry })
+        Ok(Self { weight, bias, geometry, product_type: scope.product_type() })
     }
 
     /// `(N, inputs, H, W)` → `(N, outputs, H', W')`, through an activation.
     pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode<'_>) -> Result<Tensor> {
         let ConvGeometry { stride, padding, .. } = self.geometry;
-        let weight = self.weight.in_mode(mode)?;
+        let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
         kernels::conv2d(x, &weight, self.bias.as_ref(), stride, padding, activation)
     }
 
     /// The same without an activation, for a value with its directional derivative.
     pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
         let ConvGeometry { stride, padding, .. } = self.geometry;
-        let weight = self.weight.in_mode(mode)?;
+        let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
         x.affine(|x, bias| {
             let bias = self.bias.as_ref().filter(|_| bias);
             kernels::conv2d(x, &weight, bias, stride, padding, Activation::Identity)
@@ -108,6 +109,7 @@ pub struct ConvTranspose2d {
     weight: Tensor,
     bias: Option<Tensor>,
     geometry: ConvGeometry,
+    product_type: DType,
 }
 
 impl ConvTranspose2d {
@@ -126,13 +128,14 @@ impl ConvTranspose2d {
         let weight =
             scope.weight("weight", (inputs, outputs, kernel, kernel), init.weight(fan_in, fan_out))?;
         let bias = bias.then(|| scope.weight("bias", outputs, init.bias(fan_in))).transpose()?;
-        Ok(Self { weight, bias, geometry })
+        Ok(Self { weight, bias, geometry, product_type: scope.product_type() })
     }
 
     /// `(N, inputs, H, W)` → `(N, outputs, H', W')`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let ConvGeometry { stride, padding, .. } = self.geometry;
-        kernels::conv_transpose2d(x, &self.weight, self.bias.as_ref(), stride, padding, 0)
+        let weight = in_type(&self.weight, self.product_type)?;
+        kernels::conv_transpose2d(x, &weight, self.bias.as_ref(), stride, padding, 0)
     }
 
     /// [`ConvTranspose2d::forward`] as nodes of a graph.

@@ -1,8 +1,8 @@
 //! The linear layer.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
-use super::{Mode, Weight, WeightStyle};
+use super::{Mode, Weight, WeightStyle, in_type};
 use crate::Result;
 use crate::dual::Dual;
 use crate::kernels::{self, Activation};
@@ -14,6 +14,7 @@ use crate::params::Scope;
 pub struct Linear {
     weight: Weight,
     bias: Tensor,
+    product_type: DType,
 }
 
 impl Linear {
@@ -28,17 +29,18 @@ impl Linear {
         let start = init.weight(inputs, outputs);
         let weight = Weight::new(&mut scope, &[outputs, inputs], start, spectral_norm)?;
         let bias = scope.weight("bias", outputs, init.bias(inputs))?;
-        Ok(Self { weight, bias })
+        Ok(Self { weight, bias, product_type: scope.product_type() })
     }
 
     /// `(N, inputs)` → `(N, outputs)`, activated.
     pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode<'_>) -> Result<Tensor> {
-        kernels::linear(x, &self.weight.in_mode(mode)?, Some(&self.bias), activation)
+        let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
+        kernels::linear(x, &weight, Some(&self.bias), activation)
     }
 
     /// The same without an activation, for a value with its directional derivative.
     pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
-        let weight = self.weight.in_mode(mode)?;
+        let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
         x.affine(|x, bias| kernels::linear(x, &weight, bias.then_some(&self.bias), Activation::Identity))
     }
 

@@ -9,7 +9,7 @@ mod weight;
 
 use std::cell::RefCell;
 
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 use crate::Result;
 
@@ -17,6 +17,11 @@ pub use conv::{Conv2d, ConvGeometry, ConvTranspose2d};
 pub use linear::Linear;
 pub use norm::{BatchNorm, ConditionalBatchNorm, Norm, NormKind};
 pub use weight::{Weight, WeightInit, WeightStyle};
+
+/// A weight in the type in which layers multiply.
+fn in_type(weight: &Tensor, dtype: DType) -> Result<Tensor> {
+    if weight.dtype() == dtype { Ok(weight.clone()) } else { Ok(weight.to_dtype(dtype)?) }
+}
 
 /// Where a forward pass takes its batch statistics from, and whether they count.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +48,11 @@ struct PendingStatistics {
 impl StatisticsLog {
     fn record(&self, running: &Var, batch: Tensor, momentum: f64) {
         self.0.borrow_mut().push(PendingStatistics { running: running.clone(), batch, momentum });
+    }
+
+    /// Forgets the record: the step does not count.
+    pub fn forget(&self) {
+        self.0.borrow_mut().clear();
     }
 
     /// Moves every running statistic towards what was recorded, in order, and forgets the record.

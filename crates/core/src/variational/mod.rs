@@ -172,7 +172,7 @@ impl Variational {
     }
 
     fn one_hot(&self, labels: Option<&Tensor>) -> Result<Option<Tensor>> {
-        self.info.one_hot(labels, self.params.dtype())
+        self.info.one_hot(labels, &self.params)
     }
 
     /// KL(q(z | x) ‖ p(z)) by dimension, `(N, latent_dim)`.

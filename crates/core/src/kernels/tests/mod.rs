@@ -1,10 +1,11 @@
 //! Tests of the kernels: what they share, and one file a kind of kernel.
 //!
 //! Every kernel goes through [`check`]: gradients against central finite differences in f64, the f32 path against the
-//! f64 one, inputs that are not contiguous, and the same bits from pools of 1, 2, 3 and 8 threads and from every instruction
-//! set that this machine has. Values come from
-//! plain f64 references in the files of the kernels.
+//! f64 one, inputs that are not contiguous, the same bits from pools of 1, 2, 3 and 8 threads and from every instruction set
+//! that this machine has, and what other devices compute in its place. Values come from plain f64 references in the files
+//! of the kernels.
 
+mod composed;
 mod convolutions;
 mod losses;
 mod norms;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::Result;
+use crate::device::without_kernels;
 
 /// Numbers in [−1, 1) that look random: a fixed function of the seed.
 pub(super) fn numbers(seed: u64, len: usize) -> Vec<f64> {
@@ -156,6 +158,16 @@ pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
             1e-12,
         );
         assert!(tensors.iter().enumerate().all(|(i, t)| i == lone || store.get(t).is_none()));
+    }
+
+    // What other devices compute in its place, in candle's operations.
+    for layout in [Tensor::clone, strided] {
+        let (composed, composed_grads) = without_kernels(|| run(f, inputs, layout));
+        assert_eq!(composed.dims(), y.dims());
+        assert_close("composed output", &flat(&composed), &flat(&y), 1e-11);
+        for (got, want) in composed_grads.iter().zip(&grads) {
+            assert_close("composed gradient", &flat(got), &flat(want), 1e-11);
+        }
     }
 
     // f32 against f64, and any layout and number of threads against the first f32 result.

@@ -1,0 +1,134 @@
+//! Noise of the next step, drawn by another thread while a device is kept busy with this one.
+//!
+//! A draw is a function of its coordinates alone, so what was drawn ahead is what would be drawn now; what nobody asks for
+//! is forgotten.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use candle_core::{Device, Shape, Tensor};
+
+use crate::Result;
+use crate::rng::Stream;
+
+/// What one step asked for, and may ask for again: a stream's name, the number of samples and the shape of one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Noise {
+    name: String,
+    samples: usize,
+    shape: Vec<usize>,
+}
+
+impl Noise {
+    fn draw(&self, seed: u64, step: u64) -> Result<Tensor> {
+        let rows: Vec<u64> = (0..self.samples as u64).collect();
+        Stream::new(seed, &self.name, step).normal_here(&rows, Shape::from(self.shape.clone()))
+    }
+}
+
+/// Draws ahead.
+#[derive(Debug)]
+pub(crate) struct Prefetch {
+    seed: u64,
+    /// What is being drawn for a step.
+    ahead: HashMap<(u64, Noise), Receiver<Result<Tensor>>>,
+    /// What this step asked for.
+    asked: Vec<Noise>,
+    // An Option only so that drop can hang up before it waits for the thread.
+    work: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Job {
+    noise: Noise,
+    step: u64,
+    done: Sender<Result<Tensor>>,
+}
+
+impl Prefetch {
+    /// A thread that waits for work.
+    pub(crate) fn new(seed: u64) -> Result<Self> {
+        let (work, jobs) = channel::<Job>();
+        let draw = move || {
+            for Job { noise, step, done } in jobs {
+                // Nobody waits any more: the run has ended, or asks for other noise.
+                let _ = done.send(noise.draw(seed, step));
+            }
+        };
+        let thread = std::thread::Builder::new().name("waxwork-noise".to_owned()).spawn(draw);
+        let thread = thread.map_err(|error| {
+            crate::Error::Unsupported(format!("the thread that draws noise could not be started: {error}"))
+        })?;
+        Ok(Self { seed, ahead: HashMap::new(), asked: vec![], work: Some(work), thread: Some(thread) })
+    }
+
+    /// Standard normal values as [`Stream::normal`] has them.
+    pub(crate) fn normal(
+        &mut self,
+        name: &str,
+        samples: usize,
+        shape: &Shape,
+        step: u64,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let noise = Noise { name: name.to_owned(), samples, shape: shape.dims().to_vec() };
+        self.asked.push(noise.clone());
+        let ahead = self.ahead.remove(&(step, noise.clone())).and_then(|ready| ready.recv().ok());
+        let drawn = ahead.unwrap_or_else(|| noise.draw(self.seed, step))?;
+        Ok(drawn.to_device(device)?)
+    }
+
+    /// Has drawn for the step after `step` what `step` asked for.
+    pub(crate) fn go_on(&mut self, step: u64) {
+        self.ahead.clear();
+        for noise in self.asked.drain(..) {
+            let (done, ready) = channel();
+            let job = Job { noise: noise.clone(), step: step + 1, done };
+            // Without the thread everything is drawn when it is asked for.
+            if self.work.as_ref().is_some_and(|work| work.send(job).is_ok()) {
+                self.ahead.insert((step + 1, noise), ready);
+            }
+        }
+    }
+}
+
+impl Drop for Prefetch {
+    fn drop(&mut self) {
+        self.work = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic in the thread is nobody's result.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_drawn_ahead_is_what_would_be_drawn() {
+        let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let mut prefetch = Prefetch::new(7).unwrap();
+        let shape = Shape::from((1, 5));
+        for step in 3..6 {
+            // The second stream is asked for at every other step, and not always with one shape.
+            let drawn = prefetch.normal("latent", 4, &shape, step, &Device::Cpu).unwrap();
+            let plain =
+                Stream::new(7, "latent", step).normal(&[0, 1, 2, 3], shape.clone(), &Device::Cpu).unwrap();
+            assert_eq!(values(&drawn), values(&plain));
+            if step % 2 == 1 {
+                let samples = step as usize;
+                let drawn = prefetch.normal("other", samples, &Shape::from(2), step, &Device::Cpu).unwrap();
+                assert_eq!(drawn.dims(), [samples, 2]);
+            }
+            prefetch.go_on(step);
+        }
+        // Resumed elsewhere: nothing is ready for this step.
+        let drawn = prefetch.normal("latent", 4, &shape, 100, &Device::Cpu).unwrap();
+        let plain = Stream::new(7, "latent", 100).normal(&[0, 1, 2, 3], shape, &Device::Cpu).unwrap();
+        assert_eq!(values(&drawn), values(&plain));
+    }
+}
