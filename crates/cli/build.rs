@@ -1,11 +1,16 @@
 //! Records what the program is built from and by, for run.json and `waxwork doctor`: the git revision, where there is one,
-//! the compiler, the target and the profile.
+//! the compiler, the target and the profile. Also where a program built for CUDA looks for its libraries.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    let on_linux = std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux");
+    if on_linux && std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        // Beside the program, or where NVIDIA's installer puts them.
+        println!("cargo::rustc-link-arg-bins=-Wl,-rpath,$ORIGIN:/usr/local/cuda/lib64");
+    }
     for (name, cargo_calls_it) in [("WAXWORK_TARGET", "TARGET"), ("WAXWORK_PROFILE", "PROFILE")] {
         println!("cargo::rustc-env={name}={}", std::env::var(cargo_calls_it).unwrap_or_default());
     }

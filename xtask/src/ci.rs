@@ -18,8 +18,8 @@ Options:
   --quick   format, tidy, clippy and tests only
 
 Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), clippy, every library
-crate by itself, documentation, the Hub's code, reproducibility, tests. All use the dev profile, so
-that they share what they build.
+crate by itself, documentation, the Hub's code, Metal (on macOS), reproducibility, tests. All use the
+dev profile, so that they share what they build.
 
 Examples:
   cargo xtask ci --quick    before a commit
@@ -34,7 +34,7 @@ struct Step {
 
 /// Steps that need only metadata of dependencies come first, since they share it; then what runs code. The tests come
 /// after all of these, so that the output ends with their summary.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "format", quick: true, run: format },
     Step { name: "tidy", quick: true, run: |workspace| tidy::check(&workspace.root) },
     Step { name: "book", quick: false, run: book },
@@ -43,6 +43,7 @@ const STEPS: [Step; 9] = [
     Step { name: "crates", quick: false, run: each_library },
     Step { name: "docs", quick: false, run: docs },
     Step { name: "hub", quick: false, run: hub },
+    Step { name: "metal", quick: false, run: metal },
     Step { name: "repro", quick: false, run: repro::quick },
 ];
 
@@ -136,4 +137,14 @@ fn hub(workspace: &Workspace) -> Result<()> {
     let mut clippy = process::cargo(&workspace.root);
     clippy.arg("clippy").args(selected).args(["--all-targets", "--features", "hub", "--", "-D", "warnings"]);
     process::run(&mut clippy)
+}
+
+/// Everything with Metal, of which other systems cannot even check the types.
+fn metal(workspace: &Workspace) -> Result<()> {
+    if !cfg!(target_os = "macos") {
+        eprintln!("skipped: Metal is on macOS only");
+        return Ok(());
+    }
+    let arguments = ["check", "--workspace", "--no-default-features", "--features", "metal"];
+    process::run(process::cargo(&workspace.root).args(arguments))
 }

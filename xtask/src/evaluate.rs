@@ -27,12 +27,15 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         bail!("which run? e.g. `cargo xtask evaluate runs/vae-digits-1`");
     }
     let workspace = Workspace::load()?;
-    let program = waxwork::build(&workspace, Profile::Release, Hub::Off)?;
+    let device = value_of(options, "--device").unwrap_or("cpu");
+    let program = waxwork::build_for(&workspace, Profile::Release, Hub::Off, device)?;
     let recipes = runs.iter().map(|run| Path::new(run).join("recipe.toml"));
     let asked = recipes.filter_map(|recipe| DataAsked::of_recipe_file(&recipe));
-    let asked =
-        asked.map(|data| DataAsked { dir: data_dir(options).map(str::to_owned).or(data.dir), ..data });
-    waxwork::add_hub_if_needed(&workspace, &program, &asked.collect::<Vec<_>>())?;
+    let asked = asked.map(|data| DataAsked {
+        dir: value_of(options, "--data-dir").map(str::to_owned).or(data.dir),
+        ..data
+    });
+    waxwork::add_hub_if_needed(&workspace, &program, &asked.collect::<Vec<_>>(), device)?;
     for run in runs {
         let code = process::forward(Command::new(&program).arg("evaluate").arg(run).args(options))?;
         if code != ExitCode::SUCCESS {
@@ -42,10 +45,10 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The value of `--data-dir` among options.
-fn data_dir(options: &[String]) -> Option<&str> {
-    let of_next = options.windows(2).find(|pair| pair[0] == "--data-dir").map(|pair| pair[1].as_str());
-    of_next.or_else(|| options.iter().find_map(|option| option.strip_prefix("--data-dir=")))
+/// The value of an option, which stands behind it or after an equals sign.
+fn value_of<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
+    let of_next = options.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_str());
+    of_next.or_else(|| options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('=')))
 }
 
 #[cfg(test)]
@@ -53,9 +56,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_data_folder_in_both_spellings() {
+    fn a_value_in_both_spellings() {
         let of = |options: &[&str]| {
-            data_dir(&options.iter().map(ToString::to_string).collect::<Vec<_>>()).map(str::to_owned)
+            let options = options.iter().map(ToString::to_string).collect::<Vec<_>>();
+            value_of(&options, "--data-dir").map(str::to_owned)
         };
         assert_eq!(of(&["-q", "--data-dir", "d"]).as_deref(), Some("d"));
         assert_eq!(of(&["--data-dir=d"]).as_deref(), Some("d"));

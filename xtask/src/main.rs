@@ -4,14 +4,17 @@ mod bench;
 mod book;
 mod build;
 mod ci;
+mod cuda_check;
 mod datasets;
 mod evaluate;
 mod figures;
 mod fuzz;
+mod gpu_test;
 mod lock;
 mod nearest;
 mod process;
 mod repro;
+mod stand_in;
 mod test;
 mod tidy;
 mod train;
@@ -68,11 +71,24 @@ const COMMANDS: &[Command] = &[
         run: figures::run,
     },
     Command { name: "book", summary: "build the book with mdBook", help: book::HELP, run: book::run },
+    Command {
+        name: "cuda-check",
+        summary: "check that everything compiles for CUDA, without a GPU",
+        help: cuda_check::HELP,
+        run: cuda_check::run,
+    },
+    Command {
+        name: "gpu-test",
+        summary: "compare what a GPU trains with what the CPU does",
+        help: gpu_test::HELP,
+        run: gpu_test::run,
+    },
     Command { name: "ci", summary: "everything that CI checks", help: ci::HELP, run: ci::run },
 ];
 
 fn main() -> ExitCode {
-    arguments().and_then(|args| dispatch(&args)).unwrap_or_else(|error| {
+    let done = stand_in::instead(arguments).unwrap_or_else(|| arguments().and_then(|args| dispatch(&args)));
+    done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })

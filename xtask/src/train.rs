@@ -64,9 +64,9 @@ struct Args {
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let args = Args::parse(args)?;
     let workspace = Workspace::load()?;
-    let program = waxwork::build(&workspace, Profile::Release, Hub::Off)?;
+    let program = waxwork::build_for(&workspace, Profile::Release, Hub::Off, args.device())?;
     let known = waxwork::recipes(&program)?;
-    waxwork::add_hub_if_needed(&workspace, &program, &args.data_asked(&known))?;
+    waxwork::add_hub_if_needed(&workspace, &program, &args.data_asked(&known), args.device())?;
     if args.is_quickstart() { args.train_and_evaluate(&program, &known) } else { args.train(&program) }
 }
 
@@ -114,6 +114,11 @@ impl Args {
             bail!("`--out` names one run folder: give exactly one recipe with it");
         }
         Ok(parsed)
+    }
+
+    /// The device that the program must be built for.
+    fn device(&self) -> &str {
+        self.options.iter().rev().find_map(|option| option.strip_prefix("--device=")).unwrap_or("cpu")
     }
 
     fn is_quickstart(&self) -> bool {
@@ -244,6 +249,7 @@ mod tests {
         let args = parse("--data-dir d vae-mnist --set a.b=c=d -q --seed=3 vae-digits -- --more x").unwrap();
         assert_eq!(args.recipes, ["vae-mnist", "vae-digits"]);
         assert_eq!(args.data_dir.as_deref(), Some("d"));
+        assert_eq!((args.device(), parse("--device cuda:1").unwrap().device()), ("cpu", "cuda:1"));
         assert_eq!(args.options, ["--data-dir=d", "--set=a.b=c=d", "-q", "--seed=3", "--more", "x"]);
     }
 

@@ -36,6 +36,11 @@ pub(crate) enum Hub {
 
 /// Builds the program without any flag that ties it to this machine, and says where it is.
 pub(crate) fn build(workspace: &Workspace, profile: Profile, hub: Hub) -> Result<PathBuf> {
+    build_for(workspace, profile, hub, "cpu")
+}
+
+/// The same with what a device needs: `cpu`, `cuda`, `cuda:N` or `metal`.
+pub(crate) fn build_for(workspace: &Workspace, profile: Profile, hub: Hub, device: &str) -> Result<PathBuf> {
     let mut cargo = process::cargo(&workspace.root);
     cargo.args(["build", "--no-default-features"]);
     match profile {
@@ -46,6 +51,10 @@ pub(crate) fn build(workspace: &Workspace, profile: Profile, hub: Hub) -> Result
     }
     if hub == Hub::On {
         cargo.args(["--features", "hub"]);
+    }
+    // What is no device, the program will refuse.
+    if let Some(feature @ ("cuda" | "metal")) = device.split(':').next() {
+        cargo.args(["--features", feature]);
     }
     process::run(&mut cargo)?;
     Ok(program(workspace, profile))
@@ -134,11 +143,16 @@ impl DataAsked {
 }
 
 /// Builds the program once more, with downloads, if it has to download any of `asked`.
-pub(crate) fn add_hub_if_needed(workspace: &Workspace, program: &Path, asked: &[DataAsked]) -> Result<()> {
+pub(crate) fn add_hub_if_needed(
+    workspace: &Workspace,
+    program: &Path,
+    asked: &[DataAsked],
+    device: &str,
+) -> Result<()> {
     for data in asked {
         if data.needs_download(program)? {
             eprintln!("files of data set `{}` are not on this machine: compiling downloads in", data.name);
-            return build(workspace, Profile::Release, Hub::On).map(drop);
+            return build_for(workspace, Profile::Release, Hub::On, device).map(drop);
         }
     }
     Ok(())

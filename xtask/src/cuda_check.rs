@@ -1,0 +1,347 @@
+//! `cargo xtask cuda-check`: whether everything compiles for CUDA, on a machine that may have neither GPU nor toolkit.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+use crate::stand_in;
+use crate::workspace::Workspace;
+
+pub(crate) const HELP: &str = "\
+Checks that everything compiles for CUDA; needs no GPU
+
+Usage: cargo xtask cuda-check [--features cuda|cudnn] [--build [--toolkit DIR] [--python PYTHON]]
+
+Without --build it type-checks all packages and needs no toolkit either: a stand-in answers as nvcc
+and compiles nothing. With --build it makes the optimised program and looks at the libraries that it
+asks for. The toolkit is then the one of --toolkit or CUDA_HOME, or that of the nvcc on PATH, or else
+NVIDIA's packages from PyPI, which are installed into target/cuda-toolkit (2 GB, 2.8 with cuDNN).
+
+Options:
+  --features LIST   cuda or cudnn (default: cudnn to type-check, which includes cuda; cuda to build)
+  --build           build the program; CUDA_COMPUTE_CAP says for which GPUs (default: 90)
+  --toolkit DIR     the toolkit: DIR/bin/nvcc, DIR/include, DIR/lib
+  --python PYTHON   a Python with pip, for the packages (default: python3)
+
+Examples:
+  cargo xtask cuda-check
+  CUDA_COMPUTE_CAP=80 cargo xtask cuda-check --build --features cudnn";
+
+/// The toolkit's parts as Python packages. A newer compiler writes code that an older driver refuses.
+const PACKAGES: [&str; 8] = [
+    "nvidia-cuda-nvcc==13.0.88",
+    "nvidia-cuda-crt==13.0.88",
+    "nvidia-nvvm==13.0.88",
+    "nvidia-cuda-cccl==13.0.85",
+    "nvidia-cuda-runtime==13.0.96",
+    "nvidia-cuda-nvrtc==13.0.88",
+    "nvidia-cublas==13.0.2.14",
+    "nvidia-curand==10.4.0.35",
+];
+const CUDNN: &str = "nvidia-cudnn-cu13==9.21.1.3";
+
+/// The driver's library: part of the machine with the GPU, not of the toolkit.
+const DRIVER: &str = "libcuda.so.1";
+
+/// Compute capability 9.0, of H100 and H200, unless the environment says another.
+const COMPUTE_CAP: &str = "90";
+
+struct Options {
+    build: bool,
+    cudnn: Option<bool>,
+    toolkit: Option<PathBuf>,
+    python: OsString,
+}
+
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let options = parse(args)?;
+    let workspace = Workspace::load()?;
+    let started = Instant::now();
+    if options.build {
+        build(&workspace, &options)?;
+    } else {
+        type_check(&workspace, &options)?;
+    }
+    eprintln!("== {:.0} s", started.elapsed().as_secs_f64());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn parse(args: &[String]) -> Result<Options> {
+    let mut options = Options { build: false, cudnn: None, toolkit: None, python: "python3".into() };
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().with_context(|| format!("`{arg}` needs a value"));
+        match arg.as_str() {
+            "--build" => options.build = true,
+            "--features" => match value()?.as_str() {
+                "cuda" => options.cudnn = Some(false),
+                "cudnn" => options.cudnn = Some(true),
+                other => bail!("`--features` takes cuda or cudnn, not `{other}`"),
+            },
+            "--toolkit" => options.toolkit = Some(PathBuf::from(value()?)),
+            "--python" => options.python = value()?.into(),
+            other => bail!("unknown argument `{other}`; `cargo xtask cuda-check --help` lists them"),
+        }
+    }
+    if options.toolkit.is_some() && !options.build {
+        bail!("`--toolkit` goes with `--build`: a type check needs no toolkit");
+    }
+    Ok(options)
+}
+
+fn feature(cudnn: bool) -> &'static str {
+    if cudnn { "cudnn" } else { "cuda" }
+}
+
+/// Type-checks every package. In a target folder of its own: what a stand-in compiled must never be linked.
+fn type_check(workspace: &Workspace, options: &Options) -> Result<()> {
+    let folder = workspace.target.join("cuda-check");
+    let bin = folder.join("stand-in");
+    stand_in::install(&bin)?;
+    let mut cargo = process::cargo(&workspace.root);
+    cargo.args(["check", "--workspace", "--lib", "--bins", "--examples", "--no-default-features"]);
+    cargo.args(["--features", feature(options.cudnn.unwrap_or(true)), "--target-dir"]).arg(&folder);
+    for name in ["NVCC", "CUDA_HOME", "CUDA_PATH"] {
+        cargo.env_remove(name);
+    }
+    cargo.env("PATH", with_path(&bin)?).env("CUDA_COMPUTE_CAP", COMPUTE_CAP);
+    process::run(&mut cargo)?;
+    eprintln!("type-checked with a stand-in for nvcc; `--build` compiles candle's kernels and links");
+    Ok(())
+}
+
+fn build(workspace: &Workspace, options: &Options) -> Result<()> {
+    let cudnn = options.cudnn.unwrap_or(false);
+    let found = options.toolkit.clone().or_else(toolkit_of_the_machine);
+    let toolkit = match found {
+        Some(toolkit) if toolkit.join("bin/nvcc").is_file() => toolkit,
+        Some(toolkit) => bail!("`{}` is no CUDA toolkit: it has no bin/nvcc", toolkit.display()),
+        None => from_pypi(&workspace.target.join("cuda-toolkit"), &options.python, cudnn)?,
+    };
+    let folder = workspace.target.join("cuda-build");
+    let mut cargo = process::cargo(&workspace.root);
+    cargo.args(["build", "--release", "--package", "waxwork-cli", "--no-default-features"]);
+    cargo.args(["--features", feature(cudnn), "--target-dir"]).arg(&folder);
+    cargo.env("CUDA_HOME", &toolkit).env_remove("NVCC").env("PATH", with_path(&toolkit.join("bin"))?);
+    if env::var_os("CUDA_COMPUTE_CAP").is_none() {
+        cargo.env("CUDA_COMPUTE_CAP", COMPUTE_CAP);
+    }
+    process::run(&mut cargo)?;
+    let program = folder.join("release/waxwork");
+    let libraries = libraries_of(&program)?;
+    check_libraries(&libraries, &toolkit)?;
+    check_start(&program, &toolkit)?;
+    println!("{}", program.display());
+    println!("asks for: {}", libraries.join(" "));
+    Ok(())
+}
+
+/// Where `CUDA_HOME` or the nvcc on PATH says that a toolkit is.
+fn toolkit_of_the_machine() -> Option<PathBuf> {
+    if let Some(home) = env::var_os("CUDA_HOME") {
+        return Some(home.into());
+    }
+    let path = env::var_os("PATH")?;
+    let nvcc = env::split_paths(&path).map(|folder| folder.join("nvcc")).find(|nvcc| nvcc.is_file())?;
+    Some(fs::canonicalize(nvcc).ok()?.parent()?.parent()?.to_owned())
+}
+
+fn with_path(first: &Path) -> Result<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(first.to_owned()).chain(env::split_paths(&path));
+    env::join_paths(folders).with_context(|| format!("`{}` cannot be on PATH", first.display()))
+}
+
+/// NVIDIA's packages as the folder of a toolkit.
+fn from_pypi(folder: &Path, python: &OsString, cudnn: bool) -> Result<PathBuf> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        bail!("there is no nvcc, and NVIDIA's Python packages are for Linux on x86-64: install a toolkit");
+    }
+    let root = folder.join("nvidia/cu13");
+    let complete = folder.join(if cudnn { ".complete-cudnn" } else { ".complete" });
+    if complete.is_file() {
+        return Ok(root);
+    }
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--upgrade", "--target"]);
+    pip.arg(folder).args(PACKAGES).args(cudnn.then_some(CUDNN));
+    process::run(&mut pip).context(
+        "there is no CUDA toolkit on this machine, and NVIDIA's packages could not be installed from PyPI \
+         (docs/accelerators.md says how to install one)",
+    )?;
+    finish(folder, &root).with_context(|| format!("failed to arrange {}", folder.display()))?;
+    fs::write(&complete, "")?;
+    Ok(root)
+}
+
+/// What the packages leave out of a toolkit: run bits, names without versions, and a driver's library to link with.
+#[cfg(unix)]
+fn finish(folder: &Path, root: &Path) -> Result<()> {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let link = |to: &Path, from: &Path| match symlink(to, from) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    };
+    for bin in [root.join("bin"), root.join("nvvm/bin")] {
+        for entry in fs::read_dir(&bin)? {
+            let path = entry?.path();
+            if path.is_file() {
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+            }
+        }
+    }
+    let lib = root.join("lib");
+    link(Path::new("lib"), &root.join("lib64"))?;
+    let cudnn = folder.join("nvidia/cudnn");
+    if cudnn.is_dir() {
+        for (from, to) in [("lib", &lib), ("include", &root.join("include"))] {
+            for entry in fs::read_dir(cudnn.join(from))? {
+                let entry = entry?;
+                link(&entry.path(), &to.join(entry.file_name()))?;
+            }
+        }
+    }
+    for entry in fs::read_dir(&lib)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if let Some((plain, _)) = name.split_once(".so.") {
+            link(Path::new(&name), &lib.join(format!("{plain}.so")))?;
+        }
+    }
+    stub_of_driver(&fs::read_to_string(root.join("include/cuda.h"))?, &lib.join("stubs"))
+}
+
+#[cfg(not(unix))]
+fn finish(_: &Path, _: &Path) -> Result<()> {
+    bail!("NVIDIA's Python packages are used on Linux only")
+}
+
+/// A libcuda that has every function of the header, for the linker: called, each says that there is no device.
+#[cfg(unix)]
+fn stub_of_driver(header: &str, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let source = folder.join("libcuda.c");
+    let no_device = 100;
+    let function = |name: &&str| format!("int {name}(void) {{ return {no_device}; }}\n");
+    fs::write(&source, driver_functions(header).iter().map(function).collect::<String>())?;
+    let library = folder.join(DRIVER);
+    let mut cc = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    cc.args(["-shared", "-fPIC", "-w", &format!("-Wl,-soname,{DRIVER}"), "-o"]).arg(&library).arg(&source);
+    process::run(&mut cc).context("a C compiler is needed")?;
+    fs::copy(&library, folder.join("libcuda.so"))?;
+    Ok(())
+}
+
+/// Every name in the driver's header that can be a function: `cu` and a capital.
+fn driver_functions(header: &str) -> BTreeSet<&str> {
+    let words = header.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words
+        .filter(|word| word.strip_prefix("cu").is_some_and(|rest| rest.starts_with(char::is_uppercase)))
+        .collect()
+}
+
+/// The names of the libraries that a program is linked against.
+fn libraries_of(program: &Path) -> Result<Vec<String>> {
+    let text = process::output(Command::new("readelf").arg("-d").arg(program))
+        .context("readelf, of the package binutils, is needed to look at the program")?;
+    Ok(needed(&text))
+}
+
+fn needed(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| line.contains("(NEEDED)"));
+    lines.filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0.to_owned())).collect()
+}
+
+/// Every library must come with the toolkit, the driver or the system.
+fn check_libraries(libraries: &[String], toolkit: &Path) -> Result<()> {
+    const SYSTEM: [&str; 6] = ["libc.so", "libm.so", "libgcc_s.so", "libstdc++.so", "libdl.so", "ld-linux"];
+    let comes_with_toolkit = |name: &str| {
+        ["lib", "lib64", "targets/x86_64-linux/lib"].iter().any(|lib| toolkit.join(lib).join(name).exists())
+    };
+    let known = |name: &&String| {
+        name.as_str() == DRIVER
+            || SYSTEM.iter().any(|system| name.starts_with(system))
+            || comes_with_toolkit(name)
+    };
+    let unknown: Vec<&String> = libraries.iter().filter(|name| !known(name)).collect();
+    if !unknown.is_empty() {
+        bail!("the program asks for {unknown:?}, which neither the toolkit nor the driver has");
+    }
+    for expected in ["libcublas.so", DRIVER] {
+        if !libraries.iter().any(|name| name.starts_with(expected)) {
+            bail!("the program does not ask for {expected}: it was not built for CUDA");
+        }
+    }
+    Ok(())
+}
+
+/// Starts the program with every symbol bound at once. Where there is no driver a stub stands for it, with which asking
+/// for a GPU must fail in a clear line.
+fn check_start(program: &Path, toolkit: &Path) -> Result<()> {
+    let stubs = toolkit.join("lib/stubs");
+    if !stubs.join(DRIVER).is_file() {
+        eprintln!("this toolkit has no stub of {DRIVER}: the program was not started");
+        return Ok(());
+    }
+    let start = |arguments: &[&str]| {
+        let mut command = Command::new(program);
+        let path = env::join_paths([toolkit.join("lib"), stubs.clone()])?;
+        command.args(arguments).env("LD_LIBRARY_PATH", path).env("LD_BIND_NOW", "1");
+        process::everything_printed(&mut command)
+    };
+    let said = start(&["doctor"])?;
+    if !said.contains("cuda") {
+        bail!("the program does not start: {}", said.trim());
+    }
+    let said = start(&["train", "vae-digits", "--device", "cuda"])?;
+    if !said.starts_with("error: ") || said.trim().lines().count() != 1 {
+        bail!("without a GPU `--device cuda` should fail with one line, but: {}", said.trim());
+    }
+    eprintln!("without a GPU it says: {}", said.trim());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options() {
+        let args = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let options = parse(&args("--build --features cudnn --toolkit /t --python p")).unwrap();
+        assert!(options.build && options.cudnn == Some(true) && options.toolkit == Some("/t".into()));
+        for wrong in ["--features metal", "--features", "--toolkit /t", "build"] {
+            assert!(parse(&args(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_drivers_functions_are_found_with_their_versions() {
+        let header =
+            "#define cuMemAlloc cuMemAlloc_v2\nCUresult CUDAAPI cuInit(unsigned int f); // cuda curious";
+        assert_eq!(
+            driver_functions(header).into_iter().collect::<Vec<_>>(),
+            ["cuInit", "cuMemAlloc", "cuMemAlloc_v2"]
+        );
+    }
+
+    #[test]
+    fn libraries_must_come_from_somewhere() {
+        let text = " 0x1 (NEEDED)  Shared library: [libcuda.so.1]\n 0x1 (NEEDED)  Shared library: [libcublas.so.13]\n 0x2 (RUNPATH) [x]\n";
+        let libraries = needed(text);
+        assert_eq!(libraries, ["libcuda.so.1", "libcublas.so.13"]);
+        let folder = env::temp_dir().join(format!("xtask-cuda-{}", std::process::id()));
+        fs::create_dir_all(folder.join("lib")).unwrap();
+        assert!(check_libraries(&libraries, &folder).unwrap_err().to_string().contains("libcublas"));
+        fs::write(folder.join("lib/libcublas.so.13"), "").unwrap();
+        check_libraries(&libraries, &folder).unwrap();
+        assert!(check_libraries(&["libc.so.6".into()], &folder).is_err(), "a program without CUDA");
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

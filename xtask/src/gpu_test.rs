@@ -1,0 +1,421 @@
+//! `cargo xtask gpu-test`: what a device trains, beside what the CPU does from the same seed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::process;
+use crate::waxwork::{self, Hub, Profile};
+use crate::workspace::Workspace;
+
+pub(crate) const HELP: &str = "\
+Trains, resumes, samples and evaluates every family on a device, and compares it with the CPU
+
+Usage: cargo xtask gpu-test [--device DEVICE] [--steps N] [--program FILE] [RECIPE ...]
+
+Each recipe (default: those of `cargo xtask train`, one a family) is trained twice from the same seed,
+on the CPU and on the device. Both see the same numbers, but the device rounds in another way, and what
+rounding begins a training run makes larger. So losses are compared by these bounds:
+  the first logged step     within 0.5 %: forward pass, gradients and optimiser are the same
+  mean of the second half   within 3 % for what has a likelihood, 30 % where two networks play
+Of a trained model, samples on device and CPU differ by at most 0.01 (of 1), and its numbers on
+test images by at most 1 %. A run that is cut back to its middle and resumed ends as the whole one did.
+
+Options:
+  --device DEVICE   cuda, cuda:N, metal, or cpu, which is compared with itself at another number of
+                    threads and must give the same bits (default: cuda)
+  --steps N         training steps (default: 300)
+  --program FILE    a program that is built already, instead of building one
+
+The run folders stay in target/gpu-test.
+
+Examples:
+  cargo xtask gpu-test
+  cargo xtask gpu-test --device cpu --steps 40 vae-digits";
+
+/// Steps between lines of the log: of the steps in between a device is never asked for a number.
+const LOG_EVERY: usize = 10;
+/// How far the first logged losses may be apart.
+const EARLY: f64 = 0.005;
+/// How far the means of the second half may be apart: without and with an adversary.
+const LATE: [f64; 2] = [0.03, 0.30];
+/// How far pixels of samples may be apart.
+const PIXELS: f64 = 0.01;
+/// How far numbers about a trained model may be apart.
+const NUMBERS: f64 = 0.01;
+/// Samples that are compared.
+const SAMPLES: &str = "64";
+
+struct Options {
+    device: String,
+    steps: usize,
+    program: Option<PathBuf>,
+    recipes: Vec<String>,
+}
+
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let options = parse(args)?;
+    let workspace = Workspace::load()?;
+    let program = match &options.program {
+        Some(program) => program.clone(),
+        None => waxwork::build_for(&workspace, Profile::Release, Hub::Off, &options.device)?,
+    };
+    let recipes = match options.recipes.as_slice() {
+        [] => waxwork::quickstart(&waxwork::recipes(&program)?),
+        recipes => recipes.to_vec(),
+    };
+    let mut text = String::new();
+    let mut problems = Vec::new();
+    for recipe in &recipes {
+        let test = Test {
+            program: &program,
+            recipe,
+            options: &options,
+            folder: workspace.target.join("gpu-test").join(recipe),
+        };
+        let found = test.run().with_context(|| format!("`{recipe}`"))?;
+        problems.extend(found.problems.iter().map(|problem| format!("{recipe}: {problem}")));
+        writeln!(text, "{recipe}: {}", found.measured.join(", "))?;
+    }
+    print!("{text}");
+    ensure!(problems.is_empty(), "not what the CPU computes:\n  {}", problems.join("\n  "));
+    println!("{} agrees with the CPU", options.device);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn parse(args: &[String]) -> Result<Options> {
+    let mut options = Options { device: "cuda".into(), steps: 300, program: None, recipes: vec![] };
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().with_context(|| format!("`{arg}` needs a value"));
+        match arg.as_str() {
+            "--device" => options.device.clone_from(value()?),
+            "--steps" => options.steps = value()?.parse().context("--steps takes a number")?,
+            "--program" => options.program = Some(value()?.into()),
+            other if other.starts_with('-') => {
+                bail!("unknown option `{other}`; `cargo xtask gpu-test --help` lists them")
+            }
+            recipe => options.recipes.push(recipe.to_owned()),
+        }
+    }
+    // Two halves of whole lines, of which the second has some.
+    let unit = 2 * LOG_EVERY;
+    ensure!(
+        options.steps >= 2 * unit && options.steps.is_multiple_of(unit),
+        "--steps must be a multiple of {unit} from {} on",
+        2 * unit
+    );
+    Ok(options)
+}
+
+/// One recipe.
+struct Test<'a> {
+    program: &'a Path,
+    recipe: &'a str,
+    options: &'a Options,
+    folder: PathBuf,
+}
+
+/// What is worth telling, and what is out of bounds.
+#[derive(Default)]
+struct Found {
+    measured: Vec<String>,
+    problems: Vec<String>,
+}
+
+impl Found {
+    /// A difference that must not exceed its bound.
+    fn compare(&mut self, what: &str, difference: f64, bound: f64) {
+        self.measured.push(format!("{what} {difference:.2e}"));
+        // Not a number is no agreement.
+        if difference.is_nan() || difference > bound {
+            self.problems.push(format!("{what} differ by {difference:.3e}, more than {bound}"));
+        }
+    }
+}
+
+impl Test<'_> {
+    fn run(&self) -> Result<Found> {
+        if self.folder.exists() {
+            fs::remove_dir_all(&self.folder)
+                .with_context(|| format!("failed to clear {}", self.folder.display()))?;
+        }
+        fs::create_dir_all(&self.folder)?;
+        let itself = self.options.device == "cpu";
+        let [reference, run, resumed] = ["cpu", "device", "resumed"].map(|name| self.folder.join(name));
+        self.train(&reference, "cpu", "2")?;
+        self.train(&run, &self.options.device, "1")?;
+
+        let mut found = Found::default();
+        let (expected, log) = (losses(&reference)?, losses(&run)?);
+        let late = LATE[usize::from(log.contains_key("generator"))];
+        found.compare("early losses", early(&expected, &log)?, if itself { 0.0 } else { EARLY });
+        found.compare("late losses", second_half(&expected, &log)?, if itself { 0.0 } else { late });
+        found.measured.push(format!("{:.0} images/s (CPU {:.0})", rate(&run)?, rate(&reference)?));
+
+        cut_back(&run, &resumed, self.options.steps / 2)?;
+        self.call(&["train", "-q", "--resume", text(&resumed)?, "--device", &self.options.device])?;
+        let whole = losses(&run)?;
+        found.compare(
+            "losses after resuming",
+            second_half(&whole, &losses(&resumed)?)?,
+            if itself { 0.0 } else { late },
+        );
+        let bytes = |run: &Path| fs::read(run.join("model.safetensors"));
+        let same = bytes(&run)? == bytes(&resumed)?;
+        found.measured.push(if same { "resumed to the bit" } else { "resumed to other bits" }.into());
+        if itself && !same {
+            found.problems.push("the resumed run ends in other bits".into());
+        }
+
+        let samples = |device: &str| -> Result<Vec<f32>> {
+            let path = self.folder.join(format!("{}.npy", device.replace(':', "-")));
+            self.call(&["sample", text(&run)?, "-n", SAMPLES, "--device", device, "--out", text(&path)?])?;
+            npy(&fs::read(&path)?).with_context(|| format!("{} is no array of f32", path.display()))
+        };
+        let (ours, theirs) = (samples("cpu")?, samples(&self.options.device)?);
+        let pairs = ours.iter().zip(&theirs).map(|(a, b)| f64::from((a - b).abs()));
+        ensure!(ours.len() == theirs.len() && !ours.is_empty(), "there are not as many samples");
+        found.compare("samples", largest(pairs), if itself { 0.0 } else { PIXELS });
+
+        let numbers = |device: &str| -> Result<BTreeMap<String, f64>> {
+            let count = if log.contains_key("generator") { "100" } else { "0" };
+            let arguments =
+                ["evaluate", text(&run)?, "-n", "500", "--samples", count, "--json", "--device", device];
+            metrics(&self.call(&arguments)?)
+        };
+        let (ours, theirs) = (numbers("cpu")?, numbers(&self.options.device)?);
+        ensure!(ours.keys().eq(theirs.keys()) && !ours.is_empty(), "other numbers: {ours:?}, {theirs:?}");
+        // A judge counts, and one image that falls to another class is no error: what is continuous is compared.
+        let continuous = |name: &str| !name.starts_with("judge_") && name != "active_units";
+        let pairs = ours
+            .iter()
+            .filter(|(name, _)| continuous(name))
+            .map(|(name, value)| relative(*value, theirs[name]));
+        found.compare("evaluations", largest(pairs), if itself { 0.0 } else { NUMBERS });
+        Ok(found)
+    }
+
+    fn train(&self, run: &Path, device: &str, threads: &str) -> Result<()> {
+        let steps = self.options.steps.to_string();
+        let half = format!("train.checkpoint_every={}", self.options.steps / 2);
+        let log = format!("train.log_every={LOG_EVERY}");
+        let mut arguments =
+            vec!["train", self.recipe, "-q", "--seed", "0", "--steps", &steps, "--out", text(run)?];
+        arguments.extend(["--set", &log, "--set", &half, "--set", "train.keep=9"]);
+        arguments.extend(["--device", device, "--threads", threads]);
+        self.call(&arguments).map(drop)
+    }
+
+    fn call(&self, arguments: &[&str]) -> Result<String> {
+        eprintln!("$ waxwork {}", arguments.join(" "));
+        process::output(Command::new(self.program).args(arguments).stdin(Stdio::null()))
+    }
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+/// The losses of a run by name, one a logged step; what depends on nothing but training.
+fn losses(run: &Path) -> Result<BTreeMap<String, Vec<f64>>> {
+    let path = run.join("metrics.jsonl");
+    let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    parse_losses(&text).with_context(|| format!("{} has another form than expected", path.display()))
+}
+
+fn parse_losses(text: &str) -> Result<BTreeMap<String, Vec<f64>>> {
+    let mut losses: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line)?;
+        let values = line.as_object().context("a line that is no object")?;
+        // Losses have names without a path; `logits/real`, `grad_norm/…` and `validation/…` are no losses.
+        for (name, value) in values.iter().filter(|(name, _)| !name.contains('/') && *name != "step") {
+            losses.entry(name.clone()).or_default().push(value.as_f64().unwrap_or(f64::NAN));
+        }
+    }
+    ensure!(losses.values().any(|values| values.len() > 1), "no losses");
+    Ok(losses)
+}
+
+type Losses = BTreeMap<String, Vec<f64>>;
+
+/// The largest relative difference of the first logged losses.
+fn early(expected: &Losses, found: &Losses) -> Result<f64> {
+    differences(expected, found, |values| values.first().copied().unwrap_or(f64::NAN))
+}
+
+/// The largest relative difference of the means of the second half.
+fn second_half(expected: &Losses, found: &Losses) -> Result<f64> {
+    differences(expected, found, |values| {
+        let half = &values[values.len() / 2..];
+        half.iter().sum::<f64>() / half.len() as f64
+    })
+}
+
+fn differences(expected: &Losses, found: &Losses, of: impl Fn(&[f64]) -> f64) -> Result<f64> {
+    ensure!(
+        expected.len() == found.len()
+            && expected
+                .iter()
+                .all(|(name, values)| found.get(name).is_some_and(|found| found.len() == values.len())),
+        "the runs did not log the same losses"
+    );
+    Ok(largest(expected.iter().map(|(name, values)| relative(of(values), of(&found[name])))))
+}
+
+/// A difference beside the larger of both and 0.1, below which nobody cares for digits.
+fn relative(a: f64, b: f64) -> f64 {
+    (a - b).abs() / a.abs().max(b.abs()).max(0.1)
+}
+
+/// NaN if any is.
+fn largest(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, |most, value| if value.is_nan() || value > most { value } else { most })
+}
+
+/// Images per second at the end of a run.
+fn rate(run: &Path) -> Result<f64> {
+    let text = fs::read_to_string(run.join("timing.jsonl"))?;
+    let last: Value = serde_json::from_str(text.lines().last().context("timing.jsonl is empty")?)?;
+    last["images_per_second"].as_f64().context("timing.jsonl has no images_per_second")
+}
+
+/// A finished run as it was when it had come to `step`, at which it has a checkpoint.
+fn cut_back(run: &Path, to: &Path, step: usize) -> Result<()> {
+    let kept = format!("step-{step:06}");
+    ensure!(run.join("checkpoints").join(&kept).is_dir(), "there is no checkpoint {kept} to go on from");
+    copy(run, to, &|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name != "model.safetensors" && name != "run.lock" && (!name.starts_with("step-") || name == *kept)
+    })?;
+    let path = to.join("run.json");
+    let mut info: Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
+    info["status"] = "interrupted".into();
+    fs::write(&path, info.to_string())?;
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path, wanted: &dyn Fn(&Path) -> bool) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let to = to.join(path.file_name().unwrap_or_default());
+        if !wanted(&path) {
+            continue;
+        }
+        if path.is_dir() { copy(&path, &to, wanted)? } else { _ = fs::copy(&path, &to)? }
+    }
+    Ok(())
+}
+
+/// The numbers of `waxwork evaluate --json` by name.
+fn metrics(json: &str) -> Result<BTreeMap<String, f64>> {
+    let report: Value = serde_json::from_str(json)?;
+    let metrics = report["metrics"].as_array().context("a report without metrics")?;
+    let one = |metric: &Value| Some((metric["name"].as_str()?.to_owned(), metric["value"].as_f64()?));
+    metrics.iter().map(|metric| one(metric).context("a metric without name or value")).collect()
+}
+
+/// The values of a NumPy file of f32.
+fn npy(bytes: &[u8]) -> Option<Vec<f32>> {
+    let length = u16::from_le_bytes(bytes.get(8..10)?.try_into().ok()?) as usize;
+    let header = std::str::from_utf8(bytes.get(10..10 + length)?).ok()?;
+    if !bytes.starts_with(b"\x93NUMPY\x01")
+        || !header.contains("'<f4'")
+        || header.contains("'fortran_order': True")
+    {
+        return None;
+    }
+    let values = bytes.get(10 + length..)?.chunks_exact(4);
+    Some(values.map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]])).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(scale: f64) -> Losses {
+        let line = |step: usize| {
+            let loss = scale * 100.0 / step as f64;
+            format!(
+                "{{\"step\":{step},\"loss\":{loss},\"grad_norm/a\":{step}}}\n{{\"step\":{step},\"validation/x\":1}}\n"
+            )
+        };
+        parse_losses(&(1..=4).map(line).collect::<String>()).unwrap()
+    }
+
+    #[test]
+    fn losses_are_compared_by_name_and_place() {
+        let (a, b) = (log(1.0), log(1.1));
+        assert_eq!(a.keys().collect::<Vec<_>>(), ["loss"]);
+        assert_eq!((early(&a, &a).unwrap(), second_half(&a, &a).unwrap()), (0.0, 0.0));
+        for difference in [early(&a, &b).unwrap(), second_half(&a, &b).unwrap()] {
+            assert!((difference - 0.1 / 1.1).abs() < 1e-12, "{difference}");
+        }
+        let shorter = Losses::from([("loss".into(), a["loss"][1..].to_vec())]);
+        assert!(early(&a, &shorter).is_err() && parse_losses("{\"step\":1}").is_err());
+    }
+
+    #[test]
+    fn what_is_no_number_never_agrees() {
+        let mut found = Found::default();
+        found.compare("x", largest([0.0, f64::NAN, 0.0].into_iter()), 1.0);
+        found.compare("y", 0.5, 0.4);
+        found.compare("z", 0.0, 0.0);
+        assert_eq!(found.problems.len(), 2, "{:?}", found.problems);
+        assert!(
+            parse_losses("{\"step\":1,\"loss\":null}\n{\"step\":2,\"loss\":1}").unwrap()["loss"][0].is_nan()
+        );
+    }
+
+    #[test]
+    fn arrays_are_read() {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n";
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend([0.5f32, -2.0].iter().flat_map(|value| value.to_le_bytes()));
+        assert_eq!(npy(&bytes), Some(vec![0.5, -2.0]));
+        assert_eq!(npy(b"\x93NUMPY"), None);
+        assert_eq!(metrics(r#"{"metrics": [{"name": "a", "value": 2}]}"#).unwrap()["a"], 2.0);
+    }
+
+    #[test]
+    fn a_run_is_cut_back_to_its_middle() {
+        let folder = std::env::temp_dir().join(format!("xtask-gpu-{}", std::process::id()));
+        let (run, to) = (folder.join("run"), folder.join("to"));
+        for path in [
+            "checkpoints/step-000010/a",
+            "checkpoints/step-000020/a",
+            "samples/step-000020.png",
+            "model.safetensors",
+            "run.lock",
+        ] {
+            fs::create_dir_all(run.join(path).parent().unwrap()).unwrap();
+            fs::write(run.join(path), "x").unwrap();
+        }
+        fs::write(run.join("run.json"), r#"{"status":"finished","steps":20}"#).unwrap();
+        assert!(cut_back(&run, &to, 15).is_err());
+        cut_back(&run, &to, 10).unwrap();
+        assert!(
+            to.join("checkpoints/step-000010/a").is_file() && !to.join("checkpoints/step-000020").exists()
+        );
+        assert!(!to.join("model.safetensors").exists() && !to.join("run.lock").exists());
+        assert!(fs::read_to_string(to.join("run.json")).unwrap().contains("\"interrupted\""));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn steps_make_whole_halves() {
+        let args = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(parse(&args("--device cpu --steps 40 vae-digits")).unwrap().recipes, ["vae-digits"]);
+        assert!(parse(&args("--steps 30")).is_err() && parse(&args("--steps 0")).is_err());
+        assert!(parse(&args("--devise cpu")).is_err());
+    }
+}
