@@ -120,3 +120,21 @@ fn real_mnist_trains() {
     // One epoch of the plain VAE comes to about 127 nats; an untrained one stands at 545.
     assert!((100.0..140.0).contains(&neg_elbo), "{neg_elbo}");
 }
+
+#[test]
+fn a_device_that_is_not_there_and_a_type_that_the_cpu_lacks_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let built = [
+        ("cuda", cfg!(feature = "cuda")),
+        ("cuda:1", cfg!(feature = "cuda")),
+        ("metal", cfg!(feature = "metal")),
+    ];
+    for (device, _) in built.into_iter().filter(|(_, built)| !built) {
+        waxwork(&small(&run, &["--device", device])).refused(&[device, "build with `--features"]);
+    }
+    waxwork(&small(&run, &["--device", "gpu"])).refused(&["gpu", "cuda:N"]);
+    waxwork(&small(&run, &["--dtype", "bf16"])).refused(&["train.dtype", "f32", "--device cuda"]);
+    waxwork(&small(&run, &["--dtype", "f64"])).refused(&["bf16"]);
+    assert!(!run.exists());
+}

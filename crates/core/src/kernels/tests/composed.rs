@@ -61,8 +61,8 @@ fn saturated_logits_have_finite_gradients() {
 fn resampling_agrees_with_the_kernels() {
     let x = random(1, &[3, 2, 6, 4]);
     let shifted = |t: &Tensor| translate(t, &[1, -2, 7], &[0, 3, -1]);
-    let kernels: [&dyn Fn(&Tensor) -> Result<Tensor>; 3] = [&|t| avg_pool2(t), &|t| upsample2(t), &shifted];
-    for kernel in kernels {
+    type Kernel<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
+    for kernel in [&avg_pool2 as Kernel<'_>, &upsample2, &shifted] {
         let both = || {
             let x = Var::from_tensor(&x).unwrap();
             let y = kernel(&x).unwrap();
