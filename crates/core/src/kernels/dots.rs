@@ -3,6 +3,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::buffer::arch;
 use super::real::Real;
 
 /// Running sums of a product, side by side: element k of the rows goes to sum k mod 16, whatever the width of the registers.
@@ -53,7 +54,7 @@ pub(super) fn one_by_one<T: Real>(mut dots: Dots<'_, T>) {
 pub(super) fn by_registers(dots: Dots<'_, f32>) {
     let (rows, columns) = dots.size();
     assert_eq!(dots.sums.len(), rows * columns);
-    pulp::Arch::new().dispatch(dots);
+    arch().dispatch(dots);
 }
 
 impl Dots<'_, f32> {

@@ -8,6 +8,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::buffer::arch;
 use super::real::Real;
 use super::tile::CHUNK;
 
@@ -390,7 +391,7 @@ impl<F: Transform<A, B>, const A: usize, const B: usize> WithSimd for Dispatch<'
 /// # Safety
 /// As for [`Tiles::transform`], checks of the source included.
 pub(super) unsafe fn by_registers<F: Transform<A, B>, const A: usize, const B: usize>(tiles: Tiles<'_, f32>) {
-    pulp::Arch::new().dispatch(Dispatch::<F, A, B>(tiles, std::marker::PhantomData));
+    arch().dispatch(Dispatch::<F, A, B>(tiles, std::marker::PhantomData));
 }
 
 /// [`Tiles::transform`], a number at a time.

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use gemm::Parallelism;
 
-use super::buffer::{Out, build_raw};
+use super::buffer::{Out, arch, build_raw};
 use super::matmul::{Matrix, Size, product};
 use super::real::Real;
 
@@ -219,7 +219,7 @@ impl Panel<'_, f32> {
     /// # Safety
     /// As for [`Left::times`].
     pub(super) unsafe fn by_tiles(self) {
-        pulp::Arch::new().dispatch(self);
+        arch().dispatch(self);
     }
 
     /// All rows against `COUNT` registers of columns from `column` on.
