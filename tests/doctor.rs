@@ -1,4 +1,4 @@
-//! `waxwork doctor`, `recipes` and `completions`.
+//! `waxwork doctor` and `waxwork man`.
 
 use crate::util::waxwork;
 
@@ -12,25 +12,11 @@ fn the_doctor_says_what_there_is() {
 }
 
 #[test]
-fn a_shown_recipe_is_complete_and_can_be_trained() {
-    let list = waxwork(&["recipes", "list", "--json"]).good().stdout;
-    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
-    assert!(
-        list.as_array().unwrap().iter().any(|row| row["tags"][0] == "quickstart" && row["data"] == "digits")
-    );
+fn every_command_has_a_manual_page() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("mine.toml");
-    let shown = waxwork(&["recipes", "show", "vae-digits", "--set", "train.batch_size=8"]).good().stdout;
-    assert!(shown.contains("batch_size = 8") && shown.contains("free_bits"), "{shown}");
-    std::fs::write(&file, shown).unwrap();
-    let run = folder.path().join("run");
-    let more = ["--out", run.to_str().unwrap(), "--steps", "1", "-q"];
-    waxwork(&[&["train", file.to_str().unwrap()], &more[..]].concat()).good();
-    std::fs::write(&file, "description = \"x\"\nmodel = 3").unwrap();
-    waxwork(&["train", file.to_str().unwrap()]).refused(&["mine.toml"]);
-}
-
-#[test]
-fn completions_are_printed() {
-    assert!(waxwork(&["completions", "bash"]).good().stdout.contains("waxwork"));
+    let pages = folder.path().join("man1");
+    waxwork(&["man", pages.to_str().unwrap()]).good();
+    let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
+    assert!(page("waxwork.1").contains("Exit codes") && page("waxwork-train.1").contains("dry\\-run"));
+    assert!(page("waxwork-recipes-diff.1").contains("Examples"));
 }

@@ -49,7 +49,7 @@ fn every_form_of_output_is_written() {
     waxwork(&["sample", text(&run), "-n", "12", "--out", text(&many)]).good();
     assert_eq!(std::fs::read_dir(&many).unwrap().count(), 12);
     waxwork(&["sample", text(&run), "--out", "x.gif"]).refused(&[".gif", ".png"]);
-    waxwork(&["sample", text(&run), "-n", "0"]).refused(&["-n"]);
+    waxwork(&["sample", text(&run), "-n", "0"]).refused(&["--count", "at least 1"]);
     waxwork(&["sample", text(folder.path())]).refused(&["not a run folder"]);
 }
 

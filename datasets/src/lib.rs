@@ -1,4 +1,9 @@
 //! The manifests of the data sets that Waxwork knows, embedded as text. `waxwork-data` gives them a type.
+//!
+//! ```
+//! let (_, mnist) = waxwork_datasets::manifests().iter().find(|(name, _)| *name == "mnist").unwrap();
+//! assert!(mnist.contains("train-images-idx3-ubyte"));
+//! ```
 
 /// The name of every data set with the TOML text of its manifest, in the order in which lists show them.
 pub fn manifests() -> &'static [(&'static str, &'static str)] {

@@ -2,12 +2,28 @@
 //!
 //! A recipe is a TOML file beside this package's `Cargo.toml`: data, model, optimiser, training. To add a family, add
 //! its variant to [`ModelConfig`]; nothing else in the workspace asks which family a model is of.
+//!
+//! ```
+//! use waxwork_core::{Device, ParamSet, SampleRequest};
+//! use waxwork_models::Recipe;
+//!
+//! let recipe = Recipe::named("cvae-digits", &["model.latent_dim=4".to_owned()])?;
+//! let data = waxwork_data::load(&recipe.data)?;
+//! let params = ParamSet::fresh(recipe.train.seed, &Device::Cpu);
+//! let model = recipe.model.build(data.info.shape, data.info.classes.len(), params)?;
+//! let sevens = SampleRequest { labels: Some(vec![7; 5]), ..SampleRequest::new(0, 5) };
+//! assert_eq!(model.sample(&sevens)?.dims(), [5, 1, 28, 28]); // not trained: no sevens yet
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A finished run is opened with [`Run::open`], and its `model` samples, encodes and decodes.
 
 pub mod embedded;
 mod error;
 pub mod import;
 mod recipe;
 mod run;
+pub mod schema;
 
 pub use error::{Error, Result};
 pub use recipe::{Difference, ModelConfig, Recipe};

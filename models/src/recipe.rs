@@ -1,24 +1,26 @@
 //! A recipe: everything that a run is made of, as one TOML document.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use waxwork_cgan::{Cgan, CganConfig};
 use waxwork_core::optim::OptimizerConfig;
-use waxwork_core::{GenerativeModel, ImageShape, ParamSet};
+use waxwork_core::{GenerativeModel, ImageShape, ParamSet, store};
 use waxwork_cvae::{Cvae, CvaeConfig};
 use waxwork_data::DataConfig;
 use waxwork_gan::{Gan, GanConfig};
-use waxwork_trainer::TrainConfig;
+use waxwork_trainer::{RunFolder, TrainConfig};
 use waxwork_vae::{Vae, VaeConfig};
 
 use crate::error::nearest;
 use crate::{Error, Result};
 
 /// Everything that a run is made of. Unknown keys are errors; missing ones have defaults.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// What it is good for, in a line.
@@ -63,7 +65,7 @@ impl std::fmt::Display for Difference {
 }
 
 /// A family and its configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "family", rename_all = "lowercase")]
 pub enum ModelConfig {
     /// Variational autoencoder.
@@ -79,6 +81,9 @@ pub enum ModelConfig {
 impl ModelConfig {
     /// The model of this configuration for images of shape `image` in `classes` classes (which only conditional families
     /// mind), with its tensors from `params`. The only place in the workspace that asks which family a model is of.
+    ///
+    /// # Errors
+    /// If the configuration makes no sense for such images, or a stored set does not fit it.
     pub fn build(
         &self,
         image: ImageShape,
@@ -112,12 +117,38 @@ impl Recipe {
         for setting in settings {
             apply(&mut table, setting)?;
         }
-        deserialize(Value::Table(table), origin)
+        let given = Value::Table(table);
+        let recipe: Self = deserialize(given.clone(), origin)?;
+        let complete = Value::try_from(&recipe).map_err(|error| recipe.unwritable(&error))?;
+        match surplus(&given, &complete, "") {
+            Some(key) => Err(fail(format!("at `{key}`: a table of this kind has no such key"))),
+            None => Ok(recipe),
+        }
     }
 
     /// The embedded recipe called `name`, with `settings` applied.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRecipe`] with the nearest name, and as [`Recipe::parse`].
     pub fn named(name: &str, settings: &[String]) -> Result<Self> {
         Self::parse(crate::embedded::text(name)?, name, settings)
+    }
+
+    /// The recipe that `asked` means, with `settings` applied: the name of an embedded one, a TOML file, or a run folder.
+    ///
+    /// # Errors
+    /// If there is no such recipe or file, and as [`Recipe::parse`].
+    pub fn find(asked: &str, settings: &[String]) -> Result<Self> {
+        let path = Path::new(asked);
+        let known = crate::embedded::text(asked).is_ok();
+        if !known && path.is_dir() {
+            let origin = path.join("recipe.toml").display().to_string();
+            return Self::parse(&RunFolder::open(path)?.recipe()?, &origin, settings);
+        }
+        if !known && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml")) {
+            return Self::parse(&String::from_utf8_lossy(&store::read(path)?), asked, settings);
+        }
+        Self::named(asked, settings)
     }
 
     /// The complete recipe as TOML.
@@ -160,6 +191,20 @@ impl Recipe {
         let family = value.as_ref().and_then(|value| value.get("family")).and_then(Value::as_str);
         family.unwrap_or_default().to_owned()
     }
+}
+
+/// The first key of a table with a `kind` that came to nothing. Serde refuses unknown keys, but not those of a kind that
+/// has none of its own.
+fn surplus(given: &Value, complete: &Value, at: &str) -> Option<String> {
+    let (Value::Table(given), Value::Table(complete)) = (given, complete) else { return None };
+    let of_a_kind = given.contains_key("kind");
+    given.iter().find_map(|(key, value)| {
+        let key_there = format!("{at}{key}");
+        match complete.get(key) {
+            None => of_a_kind.then_some(key_there),
+            Some(complete) => surplus(value, complete, &format!("{key_there}.")),
+        }
+    })
 }
 
 /// Every value of a tree of tables as TOML, by its dotted key.

@@ -17,9 +17,9 @@ Usage: cargo xtask ci [--quick]
 Options:
   --quick   format, tidy, clippy and tests only
 
-Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), clippy, every library
-crate by itself, documentation, the Hub's code, Metal (on macOS), reproducibility, tests. All use the
-dev profile, so that they share what they build.
+Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), packages, clippy, every
+library crate by itself, documentation, the Hub's code, Metal (on macOS), reproducibility, tests. All
+use the dev profile, so that they share what they build.
 
 Examples:
   cargo xtask ci --quick    before a commit
@@ -34,11 +34,12 @@ struct Step {
 
 /// Steps that need only metadata of dependencies come first, since they share it; then what runs code. The tests come
 /// after all of these, so that the output ends with their summary.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { name: "format", quick: true, run: format },
     Step { name: "tidy", quick: true, run: |workspace| tidy::check(&workspace.root) },
     Step { name: "book", quick: false, run: book },
     Step { name: "dependencies", quick: false, run: dependencies },
+    Step { name: "packages", quick: false, run: packages },
     Step { name: "clippy", quick: true, run: clippy },
     Step { name: "crates", quick: false, run: each_library },
     Step { name: "docs", quick: false, run: docs },
@@ -108,6 +109,13 @@ fn clippy(workspace: &Workspace) -> Result<()> {
     let arguments =
         ["clippy", "--workspace", "--all-targets", "--no-default-features", "--", "-D", "warnings"];
     process::run(process::cargo(&workspace.root).args(arguments))
+}
+
+/// Every crate packs for crates.io. To build each from its archive as well would compile everything once more.
+fn packages(workspace: &Workspace) -> Result<()> {
+    let mut package = process::cargo(&workspace.root);
+    package.args(["package", "--quiet", "--workspace", "--exclude", "xtask", "--no-verify", "--allow-dirty"]);
+    process::run(&mut package)
 }
 
 /// A build of the whole workspace unites features and hides one that a crate forgot to ask for.

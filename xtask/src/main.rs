@@ -6,6 +6,7 @@ mod build;
 mod ci;
 mod cuda_check;
 mod datasets;
+mod dist;
 mod evaluate;
 mod figures;
 mod fuzz;
@@ -83,6 +84,7 @@ const COMMANDS: &[Command] = &[
         help: gpu_test::HELP,
         run: gpu_test::run,
     },
+    Command { name: "dist", summary: "pack the program to hand out", help: dist::HELP, run: dist::run },
     Command { name: "ci", summary: "everything that CI checks", help: ci::HELP, run: ci::run },
 ];
 

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use waxwork_core::Precision;
+
+use crate::completion;
 
 /// Train, sample and evaluate generative image models.
 #[derive(Debug, Parser)]
@@ -15,16 +18,49 @@ use waxwork_core::Precision;
   waxwork sample runs/RUN -n 100 --out grid.png
   waxwork evaluate runs/RUN
 
-Exit codes: 0 done, 1 failed, 2 wrong command line, 3 bytes differ (repeat, runs diff), 130 interrupted (a
-checkpoint was written).
-`RUST_LOG=info` shows what happens inside.")]
+Results go to standard output, progress and messages to standard error.
+
+Exit codes: 0 done; 1 failed, and one line says why; 2 the command line is not understood; 3 bytes differ
+(repeat, runs diff); 130 training was interrupted, and a checkpoint was written.
+
+Environment: RUST_LOG chooses messages more finely than -v, e.g. RUST_LOG=waxwork_trainer=debug; NO_COLOR takes
+colours away, which only a terminal gets; WAXWORK_DATA_DIR is where data sets are.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// Threads to use [default: the processors that this process may use]. Results do not depend on it.
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Threads to use [default: the processors that this process may use]. Results do not depend on it
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Global options")]
     threads: Option<u16>,
+
+    #[command(flatten)]
+    pub(crate) messages: Messages,
+}
+
+/// What is written to standard error.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Messages {
+    /// Show no progress, only warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Say what happens; -vv in detail, -vvv inside other libraries too
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// How messages and progress are written: text, or one JSON object a line
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// For whom messages are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// People.
+    Text,
+    /// Programs.
+    Json,
 }
 
 impl Arguments {
@@ -66,24 +102,39 @@ pub(crate) enum Command {
     /// Write a page with all that is known of a run
     Report(ReportArguments),
     /// List runs, and compare their bytes
-    #[command(subcommand)]
-    Runs(RunsCommand),
+    Runs {
+        #[command(subcommand)]
+        command: Option<RunsCommand>,
+    },
     /// List and show recipes
-    #[command(subcommand)]
-    Recipes(RecipesCommand),
+    Recipes {
+        #[command(subcommand)]
+        command: Option<RecipesCommand>,
+    },
     /// List, check and look at data sets
-    #[command(subcommand)]
-    Data(DataCommand),
+    Data {
+        #[command(subcommand)]
+        command: Option<DataCommand>,
+    },
     /// Say what this machine and this build can do
     Doctor {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+    /// Write manual pages into a folder
+    #[command(after_help = "Example:\n  waxwork man ~/.local/share/man/man1")]
+    Man {
+        /// Folder to write to
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
     /// Print a completion script for a shell
-    #[command(
-        after_help = "Example:\n  waxwork completions bash > ~/.local/share/bash-completion/completions/waxwork"
-    )]
+    #[command(after_help = "Examples:
+  waxwork completions bash > ~/.local/share/bash-completion/completions/waxwork
+  waxwork completions zsh > ~/.zfunc/_waxwork    where ~/.zfunc is in fpath, before compinit
+
+The script asks the program itself, so that it knows recipes, data sets and the keys of --set too.")]
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
@@ -95,16 +146,18 @@ pub(crate) enum Command {
   waxwork train vae-digits --steps 200
   waxwork train vae-mlp-mnist --data-dir ~/data --epochs 10 --out runs/plain
   waxwork train vae-digits --seeds 3 --out runs/three
+  waxwork train gan-mnist --data-dir ~/data --dry-run
   waxwork train my-recipe.toml --set model.latent_dim=8 --set train.checkpoint_every=100
   waxwork train --resume runs/plain
   waxwork train --fork runs/plain --set optimizer.lr=1e-4 --steps 1000")]
 pub(crate) struct TrainArguments {
-    /// A recipe's name (`waxwork recipes list`) or a TOML file [default: vae-digits, or the recipe of the run]
-    #[arg(value_name = "RECIPE|FILE.toml")]
+    /// A recipe's name (`waxwork recipes list`), a TOML file, or another run to take it from [default: vae-digits, or the
+    /// recipe of the run]
+    #[arg(value_name = "RECIPE|FILE.toml|RUN", add = ArgValueCompleter::new(completion::recipes))]
     pub(crate) recipe: Option<String>,
 
     /// Train on another data set (`waxwork data list`), or on one of the Hub: hf:OWNER/NAME
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::data_sets))]
     pub(crate) data: Option<String>,
 
     /// Where the data set's files are
@@ -120,7 +173,7 @@ pub(crate) struct TrainArguments {
     pub(crate) out: Option<PathBuf>,
 
     /// Change a key of the recipe, e.g. train.batch_size=64; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", add = ArgValueCompleter::new(completion::settings))]
     pub(crate) set: Vec<String>,
 
     /// Passes over the training images, instead of what the recipe says
@@ -151,9 +204,10 @@ pub(crate) struct TrainArguments {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) max_time: Option<Duration>,
 
-    /// Show no progress
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
+    /// Train nothing and write no run: print the recipe as it would be trained, its parameters, and what time, memory and
+    /// disk it would take, by a few steps that are measured
+    #[arg(long, conflicts_with_all = ["resume", "max_time"])]
+    pub(crate) dry_run: bool,
 
     /// Go on with a run that was interrupted; it finishes what its own recipe asked for, and refuses another one
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
@@ -183,9 +237,6 @@ pub(crate) struct RepeatArguments {
     /// cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub(crate) device: String,
-    /// Show no progress
-    #[arg(short, long)]
-    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]
@@ -201,7 +252,7 @@ pub(crate) struct SampleArguments {
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
     /// Number of images
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = at_least_one)]
     pub(crate) count: usize,
     /// Seed of the latent vectors; image i depends on it and on i alone
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -240,7 +291,7 @@ pub(crate) struct InterpolateArguments {
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
     /// Number of rows
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = at_least_one)]
     pub(crate) rows: usize,
     /// The label, or two labels to go between: 7 or 3,8
     #[arg(long, value_name = "LABELS", value_parser = labels)]
@@ -293,7 +344,7 @@ pub(crate) struct ReconstructArguments {
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
     /// Number of test images
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    #[arg(short = 'n', long, value_name = "N", default_value = "50", value_parser = at_least_one)]
     pub(crate) count: usize,
     /// Where the data set's files are, if not where the run found them
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -427,13 +478,13 @@ pub(crate) struct EvaluateArguments {
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: Option<PathBuf>,
     /// Use only the first N test images for likelihoods [default: all]
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<usize>,
     /// How many samples to compare with real images, 0 for none; or any program's images: .npy, .safetensors, a folder
     #[arg(long, value_name = "N|PATH", default_value = "2000", value_hint = ValueHint::AnyPath)]
     pub(crate) samples: Samples,
     /// Data set that images of a file are compared with (`waxwork data list`)
-    #[arg(long, value_name = "NAME", conflicts_with = "run")]
+    #[arg(long, value_name = "NAME", conflicts_with = "run", add = ArgValueCandidates::new(completion::data_sets))]
     pub(crate) data: Option<String>,
     /// Weights of Inception-v3, for fid, kid and inception_score: a file, or hf:OWNER/NAME/FILE (docs/evaluation.md says
     /// where from)
@@ -490,7 +541,7 @@ pub(crate) struct RateArguments {
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
     /// How many questions
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    #[arg(short = 'n', long, value_name = "N", default_value = "50", value_parser = at_least_one)]
     pub(crate) count: usize,
     /// Seed of the samples and of the order
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -527,12 +578,15 @@ pub(crate) struct ReportArguments {
     pub(crate) device: String,
 }
 
+/// The folder that new runs are in.
+pub(crate) const RUNS: &str = "runs";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunsCommand {
     /// List the runs in a folder
     List {
         /// Folder that holds runs
-        #[arg(default_value = "runs", value_hint = ValueHint::DirPath)]
+        #[arg(default_value = RUNS, value_hint = ValueHint::DirPath)]
         folder: PathBuf,
         /// Print JSON
         #[arg(long)]
@@ -569,15 +623,38 @@ pub(crate) enum RecipesCommand {
     },
     /// Print a recipe, complete with defaults
     Show {
-        /// Name of the recipe
-        name: String,
+        /// A recipe's name, a TOML file or a run folder
+        #[arg(value_name = "RECIPE|FILE.toml|RUN", add = ArgValueCompleter::new(completion::recipes))]
+        recipe: String,
         /// Change a key, e.g. train.batch_size=64; may be repeated
-        #[arg(long, value_name = "KEY=VALUE")]
+        #[arg(long, value_name = "KEY=VALUE", add = ArgValueCompleter::new(completion::settings))]
         set: Vec<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+    /// Say what differs between two recipes in data, model, optimiser and training
+    #[command(after_help = "Examples:
+  waxwork recipes diff vae-digits vae-mnist
+  waxwork recipes diff runs/RUN my-recipe.toml")]
+    Diff {
+        /// A recipe's name, a TOML file or a run folder
+        #[arg(value_name = "A", add = ArgValueCompleter::new(completion::recipes))]
+        first: String,
+        /// Another
+        #[arg(value_name = "B", add = ArgValueCompleter::new(completion::recipes))]
+        second: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of recipes, by which editors complete and check them
+    #[command(after_help = "Example:
+  waxwork recipes schema > recipe.schema.json
+
+With `#:schema recipe.schema.json` as the first line of a recipe, editors that use Taplo (such as Visual Studio Code with
+Even Better TOML) know its keys.")]
+    Schema,
 }
 
 #[derive(Debug, Subcommand)]
@@ -591,6 +668,7 @@ pub(crate) enum DataCommand {
     /// Say what a data set is and where its files are looked for
     Info {
         /// Name of the data set
+        #[arg(add = ArgValueCandidates::new(completion::data_sets))]
         name: String,
         /// Print JSON
         #[arg(long)]
@@ -599,11 +677,13 @@ pub(crate) enum DataCommand {
     /// Download a data set from the Hub into the cache
     Fetch {
         /// Name of the data set, or hf:OWNER/NAME
+        #[arg(add = ArgValueCandidates::new(completion::data_sets))]
         name: String,
     },
     /// Check a data set's files against the hashes of its manifest
     Verify {
         /// Name of the data set
+        #[arg(add = ArgValueCandidates::new(completion::data_sets))]
         name: String,
         /// Where the files are
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -613,9 +693,10 @@ pub(crate) enum DataCommand {
     #[command(after_help = "Example:\n  waxwork data show digits --out digits.png")]
     Show {
         /// Name of the data set
+        #[arg(add = ArgValueCandidates::new(completion::data_sets))]
         name: String,
         /// Number of training images
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+        #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = at_least_one)]
         count: usize,
         /// Where the files are
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -634,6 +715,15 @@ impl Labels {
     /// `count` of them, in turn from the first.
     pub(crate) fn in_turn(&self, count: usize) -> Vec<u32> {
         self.0.iter().copied().cycle().take(count).collect()
+    }
+}
+
+/// How many there are to be.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("must be a whole number, at least 1".into()),
     }
 }
 

@@ -9,16 +9,23 @@ pub(crate) struct Failure {
     pub(crate) code: u8,
 }
 
-/// The code of any failure but a wrong command line, for which clap returns 2.
+/// The code of any failure that has no other.
 const FAILED: u8 = 1;
+/// The code of a command line that is not understood, as clap has it.
+const USAGE: u8 = 2;
 /// The code of bytes that were compared and differ.
 const DIFFERENT: u8 = 3;
 /// The code of a run that was stopped by a signal, as shells have it: 128 + SIGINT.
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: FAILED }
+    }
+
+    /// Arguments that do not fit each other.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: USAGE }
     }
 
     /// The same failure with the file named that it happened to.

@@ -2,12 +2,12 @@
 
 mod args;
 mod commands;
+mod completion;
 mod environment;
 mod failure;
 mod output;
 mod pages;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -21,15 +21,12 @@ use crate::failure::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    completion::answer();
     let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(report) => {
-            // A reader that has gone away, such as `head`, is no failure.
-            _ = std::io::stdout().write_all(report.as_bytes());
-            ExitCode::SUCCESS
-        }
+    match run(&arguments).and_then(|report| output::report(&report)) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            _ = writeln!(std::io::stderr(), "error: {}", failure.message);
+            output::failed(&failure);
             ExitCode::from(failure.code)
         }
     }
@@ -38,7 +35,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<String, Failure> {
     let threads = arguments.threads();
     leave_the_processors_to_rayon();
-    output::start_logging();
+    output::start_messages(&arguments.messages);
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     // On a thread of the pool a kernel starts at once; from outside, each of the hundreds in a step would wake a worker
     // and wait for it.

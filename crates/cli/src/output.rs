@@ -1,34 +1,120 @@
 //! What commands print and the files that they write: tables, progress, pictures, tensors.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use anstream::{AutoStream, ColorChoice};
+use clap::builder::Styles;
+use clap::builder::styling::Style;
 use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
 use waxwork_core::{Tensor, grid, npy, store};
+use waxwork_trainer::progress::above_bars;
+use waxwork_trainer::{Display, Meter};
 
+use crate::args::{LogFormat, Messages};
 use crate::failure::Failure;
 
 /// Images per row of a grid that a command writes.
 const GRID_COLUMNS: usize = 10;
 
-/// Sends warnings, or what `RUST_LOG` asks for, to standard error.
-pub(crate) fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time();
-    // A second initialisation, as in tests, changes nothing.
-    _ = log.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init();
+/// How progress is shown, and how errors are written; set once, from the command line.
+static MESSAGES: OnceLock<(Display, LogFormat)> = OnceLock::new();
+
+/// Sends to standard error what the command line and `RUST_LOG` ask for.
+pub(crate) fn start_messages(asked: &Messages) {
+    let display = match (asked.quiet, asked.log_format) {
+        (true, _) => Display::Nothing,
+        (false, LogFormat::Json) => Display::Events,
+        (false, LogFormat::Text) => Display::fitting(),
+    };
+    // A second start, as in tests, changes nothing.
+    _ = MESSAGES.set((display, asked.log_format));
+    let usual = match (asked.quiet, asked.verbose) {
+        (true, _) => "warn",
+        (false, 0) => "warn,waxwork::progress=info",
+        (false, 1) => "warn,waxwork=info",
+        (false, 2) => "warn,waxwork=debug",
+        (false, _) => "trace",
+    };
+    let named = std::env::var("RUST_LOG").ok().filter(|named| !named.is_empty());
+    let filter = EnvFilter::try_new(named.as_deref().unwrap_or(usual));
+    let wrong = filter.as_ref().err().map(ToString::to_string);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new(usual)))
+        .with_writer(|| AboveBars);
+    _ = match asked.log_format {
+        LogFormat::Text => log.without_time().with_target(false).with_ansi(colours()).try_init(),
+        LogFormat::Json => {
+            log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        }
+    };
+    if let Some(wrong) = wrong {
+        tracing::warn!("RUST_LOG is not understood, and changes nothing: {wrong}");
+    }
 }
 
-/// A progress bar that appears once something takes two seconds, on a terminal only.
-pub(crate) fn bar(length: usize, what: &'static str) -> ProgressBar {
-    let bar =
-        if std::io::stderr().is_terminal() { ProgressBar::new(length as u64) } else { ProgressBar::hidden() };
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}, {eta} left");
-    bar.with_style(style.unwrap_or(ProgressStyle::default_bar())).with_message(what)
+/// Whether standard error gets colours: it is a terminal that has them, and neither `NO_COLOR` nor the like forbids it.
+fn colours() -> bool {
+    AutoStream::choice(&std::io::stderr()) != ColorChoice::Never
+}
+
+/// Standard error, above any progress bars.
+struct AboveBars;
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // A standard error that is closed is nobody who could be told, and no reason to stop.
+        _ = above_bars(|| std::io::stderr().write_all(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes the one line of a failure to standard error.
+pub(crate) fn failed(failure: &Failure) {
+    let Failure { message, code } = failure;
+    let json = MESSAGES.get().is_some_and(|(_, format)| *format == LogFormat::Json);
+    let line = if json {
+        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        serde_json::json!({"timestamp": now, "level": "ERROR", "message": message, "exit_code": code})
+            .to_string()
+    } else {
+        let styles = Styles::styled();
+        let style = if colours() { *styles.get_error() } else { Style::new() };
+        format!("{style}error:{style:#} {message}")
+    };
+    // There is nobody left to tell if this fails.
+    _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Writes what a command has to say to standard output. A reader that has gone away, such as `head`, is no failure.
+pub(crate) fn report(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How this process shows progress.
+pub(crate) fn display() -> Display {
+    MESSAGES.get().map_or(Display::Nothing, |(display, _)| *display)
+}
+
+/// Shows how much is done of something that may take seconds; 0 if its length is not known.
+pub(crate) fn bar(length: usize, what: &'static str) -> Meter {
+    Meter::new(display(), what, length as u64)
 }
 
 /// Pretty JSON with a newline.
@@ -60,6 +146,11 @@ pub(crate) fn bytes(n: u64) -> String {
     indicatif::HumanBytes(n).to_string()
 }
 
+/// A number with commas between its thousands.
+pub(crate) fn count(n: usize) -> String {
+    indicatif::HumanCount(n as u64).to_string()
+}
+
 /// Seconds in the unit that a person would choose.
 pub(crate) fn seconds(seconds: f64) -> String {
     indicatif::HumanDuration(Duration::from_secs_f64(seconds.max(0.0))).to_string()
@@ -86,9 +177,11 @@ pub(crate) fn write_images(
         }
         None => {
             std::fs::create_dir_all(path).map_err(store::failed("create", path))?;
+            let bar = bar(images.dim(0)?, "writing pictures");
             for i in 0..images.dim(0)? {
                 let file = path.join(format!("{:06}.png", first + i as u64));
                 store::write(&file, &grid::single(&images.get(i)?)?.png()?)?;
+                bar.inc(1);
             }
         }
         Some(other) => {

@@ -52,6 +52,9 @@ pub fn grid(images: &Tensor, columns: usize) -> Result<Picture> {
 }
 
 /// One image `(C, H, W)` in [0, 1] as a picture without a frame.
+///
+/// # Errors
+/// If it is no `(C, H, W)` with one or three channels.
 pub fn single(image: &Tensor) -> Result<Picture> {
     let wrong =
         || Error::Input { what: "an image", expected: "(1 or 3, H, W)".into(), found: image.shape().clone() };
@@ -70,6 +73,9 @@ pub fn to_u8(images: &Tensor) -> Result<Vec<u8>> {
 
 impl Picture {
     /// The picture as a PNG file.
+    ///
+    /// # Errors
+    /// If the sides do not fit a PNG file.
     pub fn png(&self) -> Result<Vec<u8>> {
         let failed = |error: png::EncodingError| Error::Unsupported(format!("cannot encode a PNG: {error}"));
         let mut bytes = Vec::new();

@@ -1,5 +1,47 @@
 //! The ground that every Waxwork crate stands on: shapes, randomness, parameters, losses, layers, the optimiser,
 //! CPU kernels, and the contract between a model and whatever trains, samples or evaluates it.
+//!
+//! A model is what has tensors with names, says which of them are updated together, and can do a step. Here is one that
+//! learns the mean image of its data:
+//!
+//! ```
+//! use waxwork_core::optim::OptimizerConfig;
+//! use waxwork_core::params::Init;
+//! use waxwork_core::{
+//!     Batch, Device, Loss, ParamGroup, ParamSet, Result, StepContext, Tensor, Trainable, TrainingState,
+//! };
+//!
+//! struct MeanImage { params: ParamSet, groups: Vec<ParamGroup>, image: Tensor }
+//!
+//! impl MeanImage {
+//!     fn new(mut params: ParamSet) -> Result<Self> {
+//!         let image = params.root().weight("image", (1, 28, 28), Init::Constant(0.5))?;
+//!         let params = params.finish()?;
+//!         Ok(Self { groups: vec![params.group("all", "")], params, image })
+//!     }
+//! }
+//!
+//! impl Trainable for MeanImage {
+//!     fn params(&self) -> &ParamSet { &self.params }
+//!     fn groups(&self) -> &[ParamGroup] { &self.groups }
+//!     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
+//!         let error = batch.images.broadcast_sub(&self.image)?.sqr()?.mean_all()?;
+//!         ctx.update(&["all"], Loss::new("error", error))
+//!     }
+//! }
+//!
+//! let model = MeanImage::new(ParamSet::fresh(0, &Device::Cpu))?;
+//! let mut state = TrainingState::new(&model, OptimizerConfig::default(), 0, 2)?;
+//! let images = Tensor::zeros((4, 1, 28, 28), waxwork_core::DType::F32, &Device::Cpu)?; // all black
+//! let batch = Batch { images, labels: None, indices: vec![0, 1, 2, 3] };
+//! let errors = [state.step(&model, &batch)?, state.step(&model, &batch)?].map(|report| report.scalars[0].1);
+//! assert!(errors[0] == 0.25 && errors[1] < 0.25);
+//! # Ok::<(), waxwork_core::Error>(())
+//! ```
+//!
+//! Conventions: images are `(N, C, H, W)`, f32, in [0, 1] wherever a user meets them and in [−1, 1] inside of a GAN;
+//! likelihoods and divergences are in nats. What takes tensors returns an error, and does not panic, where shapes or types are
+//! not those that its documentation names.
 
 pub mod adversarial;
 pub mod device;

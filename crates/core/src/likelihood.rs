@@ -1,6 +1,7 @@
 //! Observation models p(x | z): how likely an image is under a decoder's output.
 
 use candle_core::{Device, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::{self, Activation};
@@ -10,7 +11,7 @@ use crate::rng::Stream;
 use crate::{Batch, Error, Result};
 
 /// The family of distributions over a pixel value in [0, 1].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LikelihoodConfig {
     /// Bernoulli; on grey values the cross-entropy that the literature calls a likelihood, though it is none.
@@ -38,7 +39,7 @@ impl Default for LikelihoodConfig {
 }
 
 /// How grey values in [0, 1] become the targets of a Bernoulli likelihood.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Binarisation {
     /// Scored as they are.
@@ -62,6 +63,9 @@ const DATA_SEED: u64 = 0;
 
 impl Likelihood {
     /// The observation model of `config`; a learned scale becomes the weight `log_scale` of `scope`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the scale is not positive; if the set is stored and lacks a tensor.
     pub fn new(mut scope: Scope<'_>, config: LikelihoodConfig) -> Result<Self> {
         let log_scale = match config {
             LikelihoodConfig::Gaussian { scale, .. } if !(scale > 0.0 && scale.is_finite()) => {

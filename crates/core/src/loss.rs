@@ -70,6 +70,9 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
 }
 
 /// A scalar tensor as f64. Waits for its device.
+///
+/// # Errors
+/// If it has more values than one.
 pub fn scalar(x: &Tensor) -> Result<f64> {
     // Not every device has f64.
     Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?)

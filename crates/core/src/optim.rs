@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Shape, Tensor, Var};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::device::has_kernels;
@@ -13,7 +14,7 @@ use crate::step::Scalar;
 use crate::{Error, Result};
 
 /// The optimiser's settings; `groups` may differ from the rest.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
     /// Base learning rate.
@@ -40,7 +41,7 @@ pub struct OptimizerConfig {
 }
 
 /// What may differ for one group of parameters.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupConfig {
     /// Base learning rate.
@@ -72,6 +73,9 @@ impl Default for OptimizerConfig {
 
 impl OptimizerConfig {
     /// Checks the values, and that every group named in `groups` is one of `known`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the key and what would be right.
     pub fn validate(&self, known: &[&str]) -> Result<()> {
         let fail = |key: &str, reason: String| Err(Error::Config { key: format!("optimizer.{key}"), reason });
         if let Some(name) = self.groups.keys().find(|name| !known.contains(&name.as_str())) {

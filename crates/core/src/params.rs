@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Shape, Tensor, Var};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::device::has_kernels;
@@ -32,7 +33,7 @@ pub enum Init {
 }
 
 /// The type in which linear layers and convolutions multiply. Parameters, sums, normalisation and losses are f32 with all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// As parameters are stored.
@@ -96,6 +97,9 @@ impl ParamSet {
     }
 
     /// A strict set from stored tensors; their values are copied to `device` as f32.
+    ///
+    /// # Errors
+    /// If a tensor cannot be copied to the device.
     pub fn stored(tensors: BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
         let mut vars = BTreeMap::new();
         for (name, tensor) in tensors {
@@ -126,6 +130,9 @@ impl ParamSet {
     }
 
     /// The same tensors with storage of their own: the start of an exponential moving average.
+    ///
+    /// # Errors
+    /// If there is no memory on the device.
     pub fn deep_copy(&self) -> Result<Self> {
         let mut copy = self.clone();
         for entry in copy.entries.values_mut() {
@@ -214,6 +221,10 @@ impl ParamSet {
     }
 
     /// Overwrites every value in place from stored tensors of the same names and shapes.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedTensors`], [`Error::MissingTensor`] or [`Error::TensorShape`] names the tensor. Values before it, in
+    /// name order, are overwritten then.
     pub fn assign(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         if let Some(name) = tensors.keys().find(|name| !self.entries.contains_key(*name)) {
             return Err(Error::UnexpectedTensors { names: vec![name.clone()] });
@@ -262,12 +273,18 @@ impl Scope<'_> {
     }
 
     /// A trainable tensor; untracked when the set is frozen.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateParameter`]; of a stored set, [`Error::MissingTensor`] or [`Error::TensorShape`].
     pub fn weight(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
         let var = self.var(name, &shape.into(), init, Kind::Weight)?;
         Ok(if self.set.tracked { var.as_tensor().clone() } else { var.as_detached_tensor() })
     }
 
     /// A buffer: state that no optimiser touches.
+    ///
+    /// # Errors
+    /// As [`Scope::weight`].
     pub fn buffer(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Var> {
         self.var(name, &shape.into(), init, Kind::Buffer)
     }

@@ -138,6 +138,9 @@ pub struct TrainingState {
 
 impl TrainingState {
     /// The state before the first step. `total_steps` is the run's length, for schedules.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a setting makes no sense or names a group that the model does not have.
     pub fn new(
         model: &(impl Trainable + ?Sized),
         config: OptimizerConfig,
@@ -266,6 +269,9 @@ impl TrainingState {
     }
 
     /// Puts back what [`TrainingState::tensors`] and [`TrainingState::counters`] gave.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] or [`Error::TensorShape`] names the tensor.
     pub fn restore(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Counters) -> Result<()> {
         self.adam.restore(tensors, &counters.updates)?;
         if let Some(ema) = &self.ema {
@@ -329,6 +335,9 @@ impl StepContext<'_> {
     }
 
     /// Reports a scalar that is not part of a loss, such as D(real).
+    ///
+    /// # Errors
+    /// If it has more values than one.
     pub fn log(&mut self, name: &str, value: &Tensor) -> Result<()> {
         self.scalars.push((name.to_owned(), Scalar::of(value)?));
         Ok(())

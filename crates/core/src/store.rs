@@ -15,6 +15,9 @@ use crate::{Error, Result};
 pub const UNFINISHED: &str = "tmp";
 
 /// The tensors as the bytes of a safetensors file; equal tensors give equal bytes.
+///
+/// # Errors
+/// If a tensor is of a type that the format does not know.
 pub fn encode(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     let mut contiguous = BTreeMap::new();
     for (name, tensor) in tensors {
@@ -27,6 +30,9 @@ pub fn encode(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
 }
 
 /// The tensors in the bytes of a safetensors file. `origin` is the path to name in an error.
+///
+/// # Errors
+/// [`Error::Damaged`] names `origin` if the bytes are no whole safetensors file.
 pub fn decode(bytes: &[u8], origin: &Path, device: &Device) -> Result<BTreeMap<String, Tensor>> {
     let damaged = |reason: String| Error::Damaged { path: origin.to_owned(), reason };
     let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
@@ -57,16 +63,25 @@ pub fn load(path: &Path, device: &Device) -> Result<BTreeMap<String, Tensor>> {
 }
 
 /// Writes a safetensors file, whole or not at all.
+///
+/// # Errors
+/// [`Error::File`] names the path and the operation.
 pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     write(path, &encode(tensors)?)
 }
 
 /// Reads a file.
+///
+/// # Errors
+/// [`Error::File`] names the path.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(failed("read", path))
 }
 
 /// Writes a file beside its place, syncs it, and renames it: whatever happens, `path` is the old file or the new one.
+///
+/// # Errors
+/// [`Error::File`] names the path and the operation.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = beside(path);
     let result = write_synced(&beside, bytes)
@@ -80,6 +95,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Writes a file in place and waits until it is on the disk.
+///
+/// # Errors
+/// [`Error::File`] names the path and the operation.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {
         let mut file = File::create(path)?;
@@ -90,6 +108,9 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Waits until a folder's entries are on the disk. Platforms that cannot sync a folder are passed over.
+///
+/// # Errors
+/// [`Error::File`] names the folder.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     if cfg!(unix) {

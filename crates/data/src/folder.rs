@@ -13,6 +13,7 @@ use std::time::UNIX_EPOCH;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits};
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use waxwork_core::model::ImageShape;
@@ -34,7 +35,7 @@ const LONGEST_STRIP: u32 = 100;
 const VERSION: u32 = 1;
 
 /// How the pictures of a folder are made into images of one shape.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FolderConfig {
     /// Rows and columns, at least 4. A picture's shorter side is scaled to it, and the middle is cut out.

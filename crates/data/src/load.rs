@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use waxwork_core::model::ImageShape;
 
@@ -13,7 +14,7 @@ use crate::parts::Parts;
 use crate::{Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, identity, mnist, packed};
 
 /// Which data, and how much of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// A known data set (`digits`, `shapes`, `mnist`, `fashion-mnist`, `cifar10`), `folder`, or `hf:OWNER/NAME` (or

@@ -176,6 +176,9 @@ impl Judge {
     }
 
     /// Share of the images of a split that it names rightly.
+    ///
+    /// # Errors
+    /// If the split has no labels, or its images cannot be read.
     pub fn accuracy(&self, split: &Split) -> Result<f64> {
         let (mut right, mut all) = (0, 0);
         for batch in split.batches(EVALUATION_BATCH, &Device::Cpu)? {

@@ -1,4 +1,20 @@
 //! Evaluation: a model in, numbers out, each with its error and with what it means.
+//!
+//! Distances compare features, a row an image, whatever made them:
+//!
+//! ```
+//! use waxwork_core::{Device, Tensor, rng::Stream};
+//! use waxwork_eval::{Distances, Features};
+//!
+//! let draw = |seed| Stream::new(seed, "features", 0).normal(&(0..200).collect::<Vec<_>>(), 4, &Device::Cpu);
+//! let real = Features::new("real", &draw(0)?)?; // (200, 4)
+//! let alike = Features::new("generated", &draw(1)?)?;
+//! let shifted = Features::new("generated", &(draw(1)? + 3.0)?)?;
+//! let (near, far) = (Distances::between(&real, &alike)?, Distances::between(&real, &shifted)?);
+//! assert!(near.frechet < 1.0 && far.frechet > 30.0); // ‖shift‖² = 36
+//! assert!(near.precision > 0.5 && far.precision < 0.2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod bootstrap;
 pub mod codes;

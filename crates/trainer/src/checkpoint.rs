@@ -86,6 +86,9 @@ impl Checkpoints {
     /// Writes a checkpoint beside its place, syncs it and renames it. `metrics` is what metrics.jsonl holds, synced.
     ///
     /// A whole one of the same step stays as it is, since a step has one result; a damaged one is replaced.
+    ///
+    /// # Errors
+    /// Names the file that cannot be written; what was there before is left as it was.
     pub fn save(
         &self,
         model: &dyn Trainable,
@@ -117,6 +120,9 @@ impl Checkpoints {
     }
 
     /// Steps of the checkpoints that are there, whole or not, in order.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
     pub fn steps(&self) -> Result<Vec<u64>> {
         if !self.folder.exists() {
             return Ok(Vec::new());
@@ -177,13 +183,17 @@ impl Checkpoints {
     }
 
     /// Reads the checkpoint of `step` and checks every hash.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the file and what is wrong with it.
     pub fn load(&self, step: u64) -> Result<Checkpoint> {
         let path = self.path(step);
         let state_path = path.join(STATE);
         let damaged = |path: &Path, reason: String| Error::Damaged { path: path.to_owned(), reason };
-        let state: State = serde_json::from_slice(&store::read(&state_path)?)
-            .map_err(|error| damaged(&state_path, error.to_string()))?;
-        if state.sha256 != own_hash(&state)? {
+        let json = store::read(&state_path)?;
+        let state: State =
+            serde_json::from_slice(&json).map_err(|error| damaged(&state_path, error.to_string()))?;
+        if state.sha256 != own_hash(&json, &state.sha256) {
             return Err(damaged(&state_path, "its SHA-256 is not the one it was written with".into()));
         }
         let tensors = |name: &str| {
@@ -208,6 +218,9 @@ impl Checkpoints {
 
     /// Of the checkpoints up to step `done`, removes all but the `keep` newest and the one of step `best`. Later ones are
     /// damaged, or the run would have gone on from them: they must not push whole ones out, and are replaced in time.
+    ///
+    /// # Errors
+    /// If a folder cannot be removed.
     pub fn prune(&self, done: u64, keep: usize, best: Option<u64>) -> Result<()> {
         let mut steps = self.steps()?;
         steps.retain(|step| *step <= done);
@@ -227,6 +240,9 @@ impl Checkpoints {
 
 impl Checkpoint {
     /// Puts everything back into a model and a training state of the same recipe.
+    ///
+    /// # Errors
+    /// If a tensor is missing or of another shape: the checkpoint is of another recipe.
     pub fn restore(&self, model: &dyn Trainable, state: &mut TrainingState) -> Result<()> {
         model.params().assign(&self.params)?;
         Ok(state.restore(&self.optimizers, &self.counters)?)
@@ -286,13 +302,20 @@ fn write_folder(
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let (counters, best, metrics) = (state.counters(), best.cloned(), metrics.clone());
     let mut state = State { version, counters, best, metrics, files, sha256: String::new() };
-    state.sha256 = own_hash(&state)?;
+    state.sha256 = own_hash(&to_json(&state)?, "");
     store::write_synced(&folder.join(STATE), &to_json(&state)?)?;
     Ok(store::sync_folder(folder)?)
 }
 
-fn own_hash(state: &State) -> Result<String> {
-    Ok(hash(&to_json(&State { sha256: String::new(), ..state.clone() })?))
+/// SHA-256 of state.json as it was before it held `written`, this hash. The bytes are hashed, not what is read from them:
+/// a number that is read and written again may have another last digit.
+fn own_hash(json: &[u8], written: &str) -> String {
+    let json = String::from_utf8_lossy(json);
+    hash(
+        json.rsplit_once(written)
+            .map_or_else(|| json.to_string(), |(before, after)| [before, after].concat())
+            .as_bytes(),
+    )
 }
 
 fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {

@@ -1,12 +1,13 @@
 //! What the training loop can be told.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use waxwork_core::Precision;
 
 use crate::{Error, Result};
 
 /// The `[train]` part of a recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     /// Images per step.

@@ -1,5 +1,15 @@
 //! The training loop: it takes any [`Trainable`](waxwork_core::Trainable) and a split of a data set, and leaves a run
 //! folder with metrics, pictures, checkpoints and the finished weights. It knows no family.
+//!
+//! ```
+//! use waxwork_trainer::{Length, TrainConfig};
+//!
+//! let config = TrainConfig { batch_size: 64, epochs: Some(2), ..TrainConfig::default() };
+//! assert_eq!(config.length(50_000)?, Length { steps: 1562, steps_per_epoch: 781 });
+//! # Ok::<(), waxwork_trainer::Error>(())
+//! ```
+//!
+//! [`Training`] holds everything that a run needs, and [`Training::run`] is the loop.
 
 pub mod checkpoint;
 pub mod config;
@@ -19,7 +29,7 @@ pub use config::{Length, TrainConfig};
 pub use contents::Contents;
 pub use error::{Error, Result};
 pub use observer::{Event, Observer};
-pub use progress::Progress;
+pub use progress::{Display, Meter, Progress};
 pub use run_folder::{Environment, RunFolder, RunInfo};
 pub use stop::Stop;
 pub use tensorboard::TensorBoard;

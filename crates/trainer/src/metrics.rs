@@ -37,6 +37,9 @@ impl Mark {
 
 impl MetricsFile {
     /// Opens `path` for appending, after dropping every line beyond `step` and a torn last line.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
     pub fn open(path: &Path, step: u64) -> Result<Self> {
         let mut kept = String::new();
         if path.exists() {
@@ -50,6 +53,9 @@ impl MetricsFile {
     }
 
     /// Appends one line: the step, then the values in the order given. What is not finite becomes `null`.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn append<'a>(&mut self, step: u64, values: impl IntoIterator<Item = (&'a str, f64)>) -> Result<()> {
         let mut line = Map::new();
         line.insert("step".into(), step.into());
@@ -63,6 +69,9 @@ impl MetricsFile {
     }
 
     /// Waits until everything appended is on the disk, and says what that is.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn sync(&self) -> Result<Mark> {
         self.file.sync_data().map_err(store::failed("sync", &self.path))?;
         Ok(Mark { bytes: self.bytes, sha256: checkpoint::hex(&self.hash.clone().finalize()) })
@@ -70,6 +79,9 @@ impl MetricsFile {
 }
 
 /// Reads a metrics file back: steps with their named values.
+///
+/// # Errors
+/// [`Error::Damaged`] names the line.
 pub fn read(path: &Path) -> Result<Vec<(u64, Map<String, Value>)>> {
     let text = String::from_utf8_lossy(&store::read(path)?).into_owned();
     let parse = |(number, line): (usize, &str)| {

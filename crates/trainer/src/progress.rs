@@ -1,94 +1,235 @@
-//! What a person sees of a run: a bar on a terminal, plain lines elsewhere.
+//! What a person sees of work that takes a while: a bar on a terminal, plain lines elsewhere, events of the log for a
+//! program that reads them. Always on standard error, and never a reason to fail.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use waxwork_core::step::StepReport;
 
 use crate::observer::{Event, Observer};
 
-/// Time between plain lines.
+/// Work that is done by then shows no line.
+const FIRST_LINE_AFTER: Duration = Duration::from_secs(2);
+/// Time between plain lines, and between events.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Time between two pictures of a bar whose length is not known.
+const TICK: Duration = Duration::from_millis(100);
 /// Weight of the newest step in the losses shown; what is logged is not smoothed.
 const SMOOTHING: f64 = 0.05;
 
-/// Shows steps, images per second, losses and the time left, on standard error.
+/// All bars of this process, so that lines can be written above them.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+/// When the next line is due. Standard error is one, and so is the clock of all that is written there.
+static NEXT_LINE: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// The target of progress in the log.
+const TARGET: &str = "waxwork::progress";
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Display {
+    /// A bar, for a terminal.
+    Bar,
+    /// A line every five seconds, the first after two.
+    Lines,
+    /// As many events of the log, at level info, with the target `waxwork::progress`.
+    Events,
+    /// Nothing.
+    Nothing,
+}
+
+impl Display {
+    /// A bar if standard error is a terminal, else lines.
+    pub fn fitting() -> Self {
+        if std::io::stderr().is_terminal() { Self::Bar } else { Self::Lines }
+    }
+}
+
+/// Writes to standard error with `write`, above any bars.
+pub fn above_bars<T>(write: impl FnOnce() -> T) -> T {
+    BARS.suspend(write)
+}
+
+/// How much of some work is done. It can be told from any thread, and is gone from the terminal when it is dropped.
+#[derive(Debug)]
+pub struct Meter {
+    display: Display,
+    what: &'static str,
+    /// Counts in any case, and is seen where a bar is asked for.
+    bar: ProgressBar,
+    started: Instant,
+    before: u64,
+}
+
+impl Meter {
+    /// Nothing of `length` parts is done of `what`; 0 if the length is not known.
+    pub fn new(display: Display, what: &'static str, length: u64) -> Self {
+        Self::begun(display, what, length, 0)
+    }
+
+    /// The same where `done` parts were done before, by another process.
+    fn begun(display: Display, what: &'static str, length: u64, done: u64) -> Self {
+        let bar = match display {
+            Display::Bar => BARS.add(ProgressBar::new(length)),
+            _ => ProgressBar::with_draw_target(Some(length), indicatif::ProgressDrawTarget::hidden()),
+        };
+        let meter = Self { display, what, bar, started: Instant::now(), before: done };
+        meter.bar.set_position(done);
+        meter.bar.reset_eta();
+        if display == Display::Bar {
+            meter.bar.set_prefix(what);
+            meter.style(length);
+        }
+        is_due();
+        meter
+    }
+
+    fn style(&self, length: u64) {
+        let template = match length {
+            0 => "{prefix} {spinner} {elapsed}",
+            _ => "{prefix} {wide_bar} {human_pos}/{human_len}, {eta} left",
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
+        self.bar.set_style(style);
+        if length == 0 {
+            self.bar.enable_steady_tick(TICK);
+        } else {
+            self.bar.disable_steady_tick();
+        }
+    }
+
+    /// Says of how many parts the work is, once that is known.
+    pub fn set_length(&self, length: u64) {
+        if self.bar.length() != Some(length) {
+            self.bar.set_length(length);
+            if self.display == Display::Bar {
+                self.style(length);
+            }
+        }
+    }
+
+    /// So many parts are done.
+    pub fn set_position(&self, done: u64) {
+        self.bar.set_position(done);
+        self.tell(false, || self.rate());
+    }
+
+    /// So many parts more are done.
+    pub fn inc(&self, more: u64) {
+        self.bar.inc(more);
+        self.tell(false, || self.rate());
+    }
+
+    /// The work is done: a bar goes away.
+    pub fn finish_and_clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Writes a line or an event if one is due, or `now`.
+    fn tell(&self, now: bool, detail: impl Fn() -> String) {
+        let wanted = matches!(self.display, Display::Lines | Display::Events);
+        if !wanted || !(is_due() || now) {
+            return;
+        }
+        let (done, total, detail) = (self.bar.position(), self.bar.length().unwrap_or(0), detail());
+        let left = left(total.saturating_sub(done), self.per_second());
+        if self.display == Display::Lines {
+            let left = left.map_or_else(String::new, |left| format!(", {} left", HumanDuration(left)));
+            return self.line(&format!("{} {done}/{total}, {detail}{left}", self.what));
+        }
+        let (task, seconds_left) = (self.what, left.map(|left| left.as_secs_f64()));
+        tracing::info!(target: TARGET, task, done, total, seconds_left, detail, "progress");
+    }
+
+    /// Parts a second that this process did.
+    fn per_second(&self) -> f64 {
+        let done = self.bar.position().saturating_sub(self.before);
+        done as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    fn rate(&self) -> String {
+        let rate = self.per_second();
+        if rate < 10.0 { format!("{rate:.1}/s") } else { format!("{rate:.0}/s") }
+    }
+
+    /// Something worth a line of its own.
+    fn line(&self, text: &str) {
+        match self.display {
+            // A closed standard error must not end the work.
+            Display::Bar | Display::Lines => _ = above_bars(|| writeln!(std::io::stderr(), "{text}")),
+            Display::Events => tracing::info!(target: TARGET, "{text}"),
+            Display::Nothing => {}
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if !self.bar.is_finished() {
+            self.bar.finish_and_clear();
+        }
+    }
+}
+
+/// The time that so many parts take at this rate; None while there is no rate to go by.
+fn left(parts: u64, per_second: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(parts as f64 / per_second).ok()
+}
+
+/// Whether a line is due now; the next one is then due later.
+fn is_due() -> bool {
+    let now = Instant::now();
+    let mut next = NEXT_LINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let due = next.is_some_and(|next| now >= next);
+    if due || next.is_none() {
+        *next = Some(now + if due { LINE_EVERY } else { FIRST_LINE_AFTER });
+    }
+    due
+}
+
+/// Shows a run: steps, images per second, losses and the time left.
 #[derive(Debug)]
 pub struct Progress {
-    bar: Option<ProgressBar>,
-    started: Instant,
-    last_line: Instant,
-    done: u64,
-    done_before: u64,
-    total: u64,
+    display: Display,
+    /// From the start of the run on, which says how long it is.
+    meter: Option<Meter>,
     batch_size: usize,
     losses: BTreeMap<String, f64>,
 }
 
 impl Progress {
-    /// A bar if standard error is a terminal, else lines.
-    pub fn new() -> Self {
-        let now = Instant::now();
-        let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(0));
-        let (done, done_before, total, batch_size) = (0, 0, 0, 0);
-        Self {
-            bar,
-            started: now,
-            last_line: now,
-            done,
-            done_before,
-            total,
-            batch_size,
-            losses: BTreeMap::new(),
-        }
+    /// Shows a run as `display` says.
+    pub fn new(display: Display) -> Self {
+        Self { display, meter: None, batch_size: 0, losses: BTreeMap::new() }
     }
 
     fn step(&mut self, report: &StepReport) {
-        self.done = report.step + 1;
         for (name, value) in report.scalars.iter().filter(|(name, _)| !name.contains('/')) {
             let smooth = self.losses.entry(name.clone()).or_insert(*value);
             *smooth += SMOOTHING * (value - *smooth);
         }
-        match &self.bar {
-            Some(bar) => {
-                bar.set_message(self.summary());
-                bar.set_position(self.done);
-            }
-            None if self.last_line.elapsed() >= LINE_EVERY || self.done == self.total => {
-                self.last_line = Instant::now();
-                let left = HumanDuration(self.time_left());
-                self.line(&format!("step {}/{}, {}, {left} left", self.done, self.total, self.summary()));
-            }
-            None => {}
+        let Some(meter) = &self.meter else { return };
+        let done = report.step + 1;
+        meter.bar.set_position(done);
+        if self.display == Display::Bar {
+            meter.bar.set_message(self.summary(meter));
         }
+        meter.tell(Some(done) == meter.bar.length(), || self.summary(meter));
     }
 
-    fn summary(&self) -> String {
-        let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
-        let rate = ((self.done - self.done_before) as usize * self.batch_size) as f64 / seconds;
+    fn summary(&self, meter: &Meter) -> String {
+        let rate = meter.per_second() * self.batch_size as f64;
         let losses = self.losses.iter().map(|(name, value)| format!("{name} {value:.4}"));
         format!("{rate:.0} images/s, {}", losses.collect::<Vec<_>>().join(", "))
-    }
-
-    fn time_left(&self) -> Duration {
-        let done = (self.done - self.done_before).max(1) as f64;
-        self.started.elapsed().mul_f64((self.total - self.done) as f64 / done)
-    }
-
-    fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            // A closed standard error must not end the run.
-            None => _ = writeln!(std::io::stderr(), "{text}"),
-        }
     }
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self::new()
+        Self::new(Display::fitting())
     }
 }
 
@@ -96,30 +237,56 @@ impl Observer for Progress {
     fn on(&mut self, event: Event<'_>) {
         match event {
             Event::Started { done, total, batch_size } => {
-                (self.started, self.last_line) = (Instant::now(), Instant::now());
-                (self.done, self.done_before, self.total, self.batch_size) = (done, done, total, batch_size);
-                if let Some(bar) = &self.bar {
-                    let template = "{wide_bar} {pos}/{len} steps, {eta} left\n{msg}";
-                    bar.set_style(
-                        ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()),
-                    );
-                    bar.set_length(total);
-                    bar.set_position(done);
-                    bar.reset_eta();
+                self.batch_size = batch_size;
+                let meter = Meter::begun(self.display, "step", total, done);
+                let template = "{wide_bar} {human_pos}/{human_len} steps, {eta} left\n{msg}";
+                if let Ok(style) = ProgressStyle::with_template(template) {
+                    meter.bar.set_style(style);
                 }
+                self.meter = Some(meter);
             }
             Event::Step(report) => self.step(report),
             Event::Validated { step, metrics } => {
+                let Some(meter) = &self.meter else { return };
                 let metrics: Vec<String> =
                     metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-                self.line(&format!("step {step}/{}: {}", self.total, metrics.join(", ")));
+                let total = meter.bar.length().unwrap_or(0);
+                meter.line(&format!("step {step}/{total}: {}", metrics.join(", ")));
             }
             Event::Logged { .. } | Event::Drawn { .. } | Event::Checkpoint(_) => {}
             Event::Finished => {
-                if let Some(bar) = &self.bar {
-                    bar.finish();
+                // What the run came to stays to be seen.
+                if let Some(meter) = &self.meter {
+                    meter.bar.finish();
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meter_counts_from_any_thread_and_what_was_done_before_is_no_work() {
+        let meter = Meter::begun(Display::Nothing, "work", 0, 60);
+        assert_eq!(meter.per_second(), 0.0);
+        meter.set_length(400);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..50).for_each(|_| meter.inc(1)));
+            }
+        });
+        assert_eq!((meter.bar.position(), meter.bar.length()), (260, Some(400)));
+        assert!(meter.per_second() > 0.0);
+    }
+
+    #[test]
+    fn what_is_left_follows_from_the_rate() {
+        assert_eq!(left(30, 10.0), Some(Duration::from_secs(3)));
+        assert_eq!(left(0, 10.0), Some(Duration::ZERO));
+        assert_eq!(left(30, 0.0), None);
+        assert_eq!(left(0, 0.0), None);
     }
 }

@@ -254,6 +254,9 @@ impl RunFolder {
     }
 
     /// The complete recipe, as TOML.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is not UTF-8.
     pub fn recipe(&self) -> Result<String> {
         let path = self.path.join(RECIPE);
         let damaged = |_| Error::Damaged { path: path.clone(), reason: "it is not UTF-8".into() };
@@ -261,6 +264,9 @@ impl RunFolder {
     }
 
     /// Reads run.json.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is no run.json of this version.
     pub fn info(&self) -> Result<RunInfo> {
         let path = self.path.join(RUN);
         let bytes = store::read(&path)?;
@@ -268,6 +274,9 @@ impl RunFolder {
     }
 
     /// Writes run.json.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn write_info(&self, info: &RunInfo) -> Result<()> {
         let json = serde_json::to_vec_pretty(info)
             .map_err(|error| waxwork_core::Error::Unsupported(format!("cannot write JSON: {error}")))?;

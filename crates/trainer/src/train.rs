@@ -84,6 +84,7 @@ impl Training<'_> {
         let mut info = self.folder.info()?;
         info.status = Status::Running;
         self.folder.write_info(&info)?;
+        tracing::info!(done = start, steps = length.steps, images = self.data.len(), "training");
         self.tell(Event::Started { done: start, total: length.steps, batch_size: self.config.batch_size });
 
         // What a killed process spent is known from the last line that it left.
@@ -140,6 +141,7 @@ impl Training<'_> {
         info.steps = self.state.steps_done();
         info.seconds = seconds_before + began.elapsed().as_secs_f64();
         self.folder.write_info(&info)?;
+        tracing::info!(steps = info.steps, seconds = info.seconds, status = ?info.status, "training ended");
         self.tell(Event::Finished);
         Ok(Outcome { steps: info.steps, stopped, best: self.best, checkpoint: newest })
     }
@@ -176,6 +178,7 @@ impl Training<'_> {
         let path = checkpoints.save(self.model, self.state, self.best.as_ref(), &metrics)?;
         let best = self.best.as_ref().map(|best| best.step);
         checkpoints.prune(self.state.steps_done(), self.config.keep, best)?;
+        tracing::info!(step = self.state.steps_done(), path = %path.display(), "checkpoint written");
         self.tell(Event::Checkpoint(&path));
         Ok(path)
     }

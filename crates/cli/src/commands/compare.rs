@@ -62,6 +62,7 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
 fn columns(runs: &[PathBuf], with_unmeasured: bool) -> Result<(Vec<Column>, Vec<Refused>), Failure> {
     let mut columns: Vec<Column> = Vec::new();
     let mut refused = Vec::new();
+    let bar = output::bar(runs.len(), "timing the models");
     for path in runs {
         let measured = if with_unmeasured { evaluation_of(path)? } else { Some(evaluated(path)?) };
         let measured = measured.map_or_else(Vec::new, |report| report.metrics);
@@ -93,7 +94,9 @@ fn columns(runs: &[PathBuf], with_unmeasured: bool) -> Result<(Vec<Column>, Vec<
         for metric in measured {
             column.values.entry(metric.name).or_default().push(metric.value);
         }
+        bar.inc(1);
     }
+    bar.finish_and_clear();
     Ok((columns, refused))
 }
 

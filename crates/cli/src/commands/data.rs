@@ -2,20 +2,25 @@
 
 use std::path::Path;
 
+use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Tensor};
-use waxwork_data::{DataConfig, FileStatus, Manifest, files, load, verify};
+use waxwork_data::{DataConfig, FileStatus, Manifest, files, verify};
 
 use crate::args::DataCommand;
 use crate::failure::Failure;
 use crate::output;
 
-pub(crate) fn run(command: &DataCommand) -> Result<String, Failure> {
+/// Lists where nothing else is asked for.
+pub(crate) fn run(command: Option<&DataCommand>) -> Result<String, Failure> {
     match command {
-        DataCommand::List { json } => list(*json),
-        DataCommand::Info { name, json } => info(name, *json),
-        DataCommand::Fetch { name } => fetch(name),
-        DataCommand::Verify { name, data_dir } => check(name, data_dir.as_deref()),
-        DataCommand::Show { name, count, data_dir, out } => show(name, *count, data_dir.as_deref(), out),
+        None => list(false),
+        Some(DataCommand::List { json }) => list(*json),
+        Some(DataCommand::Info { name, json }) => info(name, *json),
+        Some(DataCommand::Fetch { name }) => fetch(name),
+        Some(DataCommand::Verify { name, data_dir }) => check(name, data_dir.as_deref()),
+        Some(DataCommand::Show { name, count, data_dir, out }) => {
+            show(name, *count, data_dir.as_deref(), out)
+        }
     }
 }
 
@@ -67,7 +72,9 @@ fn info(name: &str, json: bool) -> Result<String, Failure> {
 
 #[cfg(feature = "hub")]
 fn fetch(name: &str) -> Result<String, Failure> {
+    let bar = output::bar(0, "downloading");
     let path = waxwork_data::fetch(name, None)?;
+    bar.finish_and_clear();
     Ok(format!("`{name}` is in {}\n", path.display()))
 }
 
@@ -93,7 +100,9 @@ fn status(status: &FileStatus) -> String {
 }
 
 fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
+    let bar = output::bar(0, "checking files");
     let reports = verify(name, folder)?;
+    bar.finish_and_clear();
     let bad = reports.iter().filter(|report| !report.status.is_good()).count();
     let row = |report: &waxwork_data::FileReport| {
         let path =
@@ -109,14 +118,16 @@ fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
 }
 
 fn show(name: &str, count: usize, folder: Option<&Path>, out: &Path) -> Result<String, Failure> {
-    let data = load(&DataConfig { dir: folder.map(Path::to_owned), ..DataConfig::named(name) })?;
+    let data =
+        super::sample::load(&DataConfig { dir: folder.map(Path::to_owned), ..DataConfig::named(name) })?;
     let images = data.train.first(count);
-    let positions: Vec<usize> = (0..images.len()).collect();
-    if positions.is_empty() {
-        return Err(Failure::new("nothing to do: -n is 0"));
+    let bar = output::bar(images.len(), "reading images");
+    let mut parts = Vec::new();
+    for batch in images.batches(EVALUATION_BATCH, &Device::Cpu)? {
+        parts.push(batch?.images);
+        bar.inc(parts.last().map_or(0, |part| part.dim(0).unwrap_or(0)) as u64);
     }
-    let batch = images.batch(&positions, &Device::Cpu)?;
-    let labels = batch.labels.as_ref().map(Tensor::to_vec1::<u32>).transpose()?;
-    output::write_images(out, &batch.images, labels.as_deref(), 0)?;
+    bar.finish_and_clear();
+    output::write_images(out, &Tensor::cat(&parts, 0)?, images.labels().as_deref(), 0)?;
     Ok(format!("{} training images of {name} in {}\n", images.len(), out.display()))
 }

@@ -19,10 +19,10 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
         (Some(run), Samples::Count(count)) => of_run(run, *count, arguments),
         (None, Samples::Of(path)) => of_images(path, arguments),
         (Some(_), Samples::Of(_)) => {
-            Err(Failure::new("either a run is measured or the images of a file: leave the run out"))
+            Err(Failure::usage("either a run is measured or the images of a file: leave the run out"))
         }
         (None, Samples::Count(_)) => {
-            Err(Failure::new("which run? Or which images: --samples FILE --data NAME"))
+            Err(Failure::usage("which run? Or which images: --samples FILE --data NAME"))
         }
     }
 }
@@ -50,6 +50,7 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
         metrics.extend(codes.metrics(&protocol));
         let factors = test.factors();
         if factors.len() >= 4 {
+            let _bar = output::bar(0, "probing codes");
             metrics.extend(Exposure::of(&codes.means, &factors)?.metrics(&protocol));
         }
     }
@@ -80,7 +81,7 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
 
 fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failure> {
     let name = arguments.data.as_ref();
-    let name = name.ok_or_else(|| Failure::new("compared with what? Name a data set: --data NAME"))?;
+    let name = name.ok_or_else(|| Failure::usage("compared with what? Name a data set: --data NAME"))?;
     let data = load(&DataConfig { dir: arguments.data_dir.clone(), ..DataConfig::named(name) })?;
     let generated = generated::read(path, data.info.shape)?;
     let judging = Judging {

@@ -21,9 +21,11 @@ pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
     match &arguments.images {
         Some(path) => {
             let images = npy::load(path)?.to_dtype(DType::F32)?;
+            let bar = output::bar(images.dim(0)?, "encoding");
             for first in (0..images.dim(0)?).step_by(EVALUATION_BATCH) {
                 let count = EVALUATION_BATCH.min(images.dim(0)? - first);
                 encode(&images.narrow(0, first, count)?.to_device(&device)?, None)?;
+                bar.inc(count as u64);
             }
         }
         None => {
@@ -64,11 +66,14 @@ pub(crate) fn decode(arguments: &DecodeArguments) -> Result<String, Failure> {
 /// The images of latents `(N, latent_dim)`, and labels where there are any, in passes; on the CPU.
 pub(crate) fn generate(run: &Run, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor, Failure> {
     let count = latents.dims().first().copied().unwrap_or(0);
+    let bar = output::bar(count, "generating");
     let mut images = Vec::new();
     for first in (0..count).step_by(EVALUATION_BATCH) {
-        let rows = |tensor: &Tensor| tensor.narrow(0, first, EVALUATION_BATCH.min(count - first));
+        let many = EVALUATION_BATCH.min(count - first);
+        let rows = |tensor: &Tensor| tensor.narrow(0, first, many);
         let labels = labels.map(rows).transpose()?;
         images.push(run.model.generate(&rows(latents)?, labels.as_ref())?.to_device(&Device::Cpu)?);
+        bar.inc(many as u64);
     }
     if images.is_empty() {
         return Err(Failure::new("there are no latent vectors to turn into images"));

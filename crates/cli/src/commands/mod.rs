@@ -7,10 +7,12 @@ mod data;
 mod doctor;
 mod evaluate;
 mod export;
+mod forecast;
 mod generated;
 mod import;
 mod judging;
 mod latents;
+mod manual;
 mod rate;
 mod recipes;
 mod repeat;
@@ -20,9 +22,8 @@ mod sample;
 mod train;
 mod walk;
 
-use clap::CommandFactory;
-
-use crate::args::{Arguments, Command};
+use crate::args::Command;
+use crate::completion;
 use crate::failure::Failure;
 
 /// Runs a command and returns what it has to say on standard output.
@@ -42,14 +43,11 @@ pub(crate) fn run(command: &Command, threads: usize) -> Result<String, Failure> 
         Command::Compare(arguments) => compare::run(arguments),
         Command::Rate(arguments) => rate::run(arguments),
         Command::Report(arguments) => report::run(arguments),
-        Command::Runs(command) => runs::run(command),
-        Command::Recipes(command) => recipes::run(command),
-        Command::Data(command) => data::run(command),
+        Command::Runs { command } => runs::run(command.as_ref()),
+        Command::Recipes { command } => recipes::run(command.as_ref()),
+        Command::Data { command } => data::run(command.as_ref()),
         Command::Doctor { json } => doctor::run(*json, threads),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Arguments::command(), "waxwork", &mut script);
-            Ok(String::from_utf8_lossy(&script).into_owned())
-        }
+        Command::Man { folder } => manual::run(folder),
+        Command::Completions { shell } => completion::script(*shell),
     }
 }

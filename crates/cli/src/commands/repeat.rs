@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &RepeatArguments, threads: usize) -> Result<String,
     }
     let initial = folder.initial()?.zip(info.forked_from.clone());
     let weights = initial.map(|(tensors, from)| Weights { tensors, run: from.run, step: from.step });
-    let session = Session::new(&arguments.device, threads, Stop::new(None), arguments.quiet)?;
+    let session = Session::new(&arguments.device, threads, Stop::new(None))?;
     let out = arguments.out.clone().unwrap_or_else(|| {
         PathBuf::from(format!("{}-repeated", path.to_string().trim_end_matches(std::path::is_separator)))
     });

@@ -6,7 +6,7 @@ use serde::Serialize;
 use waxwork_core::store;
 use waxwork_trainer::{Contents, RunFolder, RunInfo};
 
-use crate::args::RunsCommand;
+use crate::args::{RUNS, RunsCommand};
 use crate::failure::Failure;
 use crate::output;
 
@@ -17,17 +17,19 @@ struct Row {
     info: RunInfo,
 }
 
-pub(crate) fn run(command: &RunsCommand) -> Result<String, Failure> {
+/// Lists where nothing else is asked for.
+pub(crate) fn run(command: Option<&RunsCommand>) -> Result<String, Failure> {
     match command {
-        RunsCommand::List { folder, json } => list_runs(folder, *json),
-        RunsCommand::Hash { run, json } => {
+        None => list_runs(Path::new(RUNS), false),
+        Some(RunsCommand::List { folder, json }) => list_runs(folder, *json),
+        Some(RunsCommand::Hash { run, json }) => {
             let hashes = Contents::of(&RunFolder::open(run)?)?.hashes()?;
             if *json {
                 return output::json(&hashes);
             }
             Ok(output::table(&hashes.into_iter().map(|(name, hash)| vec![hash, name]).collect::<Vec<_>>()))
         }
-        RunsCommand::Diff { run, other } => {
+        Some(RunsCommand::Diff { run, other }) => {
             let (run, other) = (RunFolder::open(run)?, RunFolder::open(other)?);
             let expected = Contents::of(&run)?;
             let others = other.info()?.environment.differences(&run.info()?.environment);

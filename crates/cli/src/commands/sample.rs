@@ -22,9 +22,6 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     let run =
         if arguments.raw { Run::open_raw(&arguments.run, &device)? } else { open(&arguments.run, &device)? };
     let count = arguments.count;
-    if count == 0 {
-        return Err(Failure::new("nothing to do: -n is 0"));
-    }
     let labels = arguments.labels.as_ref().map(|labels| labels.in_turn(count));
     let bar = output::bar(count, "sampling");
     let mut parts = Vec::new();
@@ -91,7 +88,7 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
     encoder(&run)?;
     let split = data(&run, arguments.data_dir.as_ref())?.test.first(arguments.count);
     if split.is_empty() {
-        return Err(Failure::new("nothing to do: -n is 0"));
+        return Err(Failure::new("there are no test images to reconstruct"));
     }
     let pairs = reconstructions(&run, &split)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("reconstructions.png"));
@@ -102,6 +99,7 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
 /// Rows of ten images and, below each, what encoder and decoder make of it; on the CPU.
 pub(crate) fn reconstructions(run: &Run, images: &Split) -> Result<Tensor, Failure> {
     let latent = encoder(run)?;
+    let bar = output::bar(images.len(), "reconstructing");
     let mut rows = Vec::new();
     for batch in images.batches(COLUMNS, run.model.params().device())? {
         let batch = batch?;
@@ -114,6 +112,7 @@ pub(crate) fn reconstructions(run: &Run, images: &Split) -> Result<Tensor, Failu
                 *row = row.pad_with_zeros(0, 0, COLUMNS - batch.len())?;
             }
         }
+        bar.inc(batch.len() as u64);
     }
     Ok(Tensor::cat(&rows, 0)?.to_device(&Device::Cpu)?)
 }
@@ -121,6 +120,7 @@ pub(crate) fn reconstructions(run: &Run, images: &Split) -> Result<Tensor, Failu
 /// Opens a run and warns if its weights are not the final ones.
 pub(crate) fn open(path: &Path, device: &Device) -> Result<Run, Failure> {
     let run = Run::open(path, device)?;
+    tracing::info!(run = %path.display(), family = run.info.model.family, weights = ?run.weights, "run opened");
     if let Weights::Checkpoint { step, damaged } = &run.weights {
         for reason in damaged {
             tracing::warn!("passed over a checkpoint: {reason}");
@@ -141,13 +141,21 @@ pub(crate) fn data(run: &Run, folder: Option<&PathBuf>) -> Result<Dataset, Failu
 
 /// Loads a data set; shows how far a new folder of pictures is decoded.
 pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
-    let bar = output::bar(0, "decoding pictures");
+    let bar = output::bar(0, "loading data");
     let data = waxwork_data::load_with_progress(config, &|done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     });
     bar.finish_and_clear();
     let data = data?;
+    tracing::info!(
+        name = data.info.name,
+        identity = data.info.identity,
+        train = data.train.len(),
+        validation = data.validation.len(),
+        test = data.test.len(),
+        "data loaded"
+    );
     if data.info.skipped > 0 {
         tracing::warn!("{} pictures cannot be decoded and were left out", data.info.skipped);
     }

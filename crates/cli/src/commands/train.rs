@@ -18,27 +18,32 @@ use waxwork_trainer::{
     Best, Observer, Outcome, Progress, RunFolder, RunInfo, Stop, TensorBoard, Training, checkpoint, train,
 };
 
-use crate::args::TrainArguments;
+use crate::args::{RUNS, TrainArguments};
 use crate::commands::sample::load;
 use crate::environment::{command_line, environment, now};
-use crate::failure::Failure;
+use crate::failure::{Failure, INTERRUPTED};
 use crate::output;
 
 /// Images in a sample grid, from the same latents every time.
 pub(crate) const PICTURES: usize = 100;
 /// Validation images that choose the best checkpoint: enough for a tenth of a nat.
-const VALIDATION_IMAGES: usize = 2000;
+pub(super) const VALIDATION_IMAGES: usize = 2000;
 /// The metric that chooses the best checkpoint.
 const CHOOSES: &str = "validation/neg_elbo";
 
 pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, Failure> {
-    let session = Session::new(&arguments.device, threads, Stop::new(arguments.max_time), arguments.quiet)?;
+    let session = Session::new(&arguments.device, threads, Stop::new(arguments.max_time))?;
     if let Some(path) = &arguments.resume {
         return resume(path, arguments, &session);
     }
     let source = arguments.fork.as_deref().map(RunFolder::open).transpose()?;
     let weights = source.as_ref().map(Weights::of).transpose()?;
     let (name, recipe) = resolve(arguments, source.as_ref())?;
+    if arguments.dry_run {
+        let data = load(&recipe.data)?;
+        let run = Run::new(recipe, data, &session.device, weights.as_ref().map(|weights| &weights.tensors))?;
+        return run.forecast(&session.device, arguments.seeds.unwrap_or(1), &session.stop);
+    }
     let path = arguments.out.clone().unwrap_or_else(|| default_path(&name));
     let Some(seeds) = arguments.seeds else {
         let data = load(&recipe.data)?;
@@ -61,16 +66,15 @@ pub(crate) struct Session {
     device: Device,
     threads: usize,
     stop: Stop,
-    quiet: bool,
 }
 
 impl Session {
     /// Opens the device, and stops on a signal.
-    pub(crate) fn new(device: &str, threads: usize, stop: Stop, quiet: bool) -> Result<Self, Failure> {
+    pub(crate) fn new(device: &str, threads: usize, stop: Stop) -> Result<Self, Failure> {
         let device = device::open(device)?;
         let handler = stop.clone();
-        ctrlc::set_handler(move || handler.request())?;
-        Ok(Self { device, threads, stop, quiet })
+        ctrlc::set_handler(move || interrupt(&handler))?;
+        Ok(Self { device, threads, stop })
     }
 }
 
@@ -99,14 +103,24 @@ impl Weights {
     }
 }
 
+/// What a signal does: the first asks for a checkpoint, the second does not wait for it. A checkpoint is written beside
+/// its place and renamed, so that none is ever torn.
+fn interrupt(stop: &Stop) {
+    if stop.reason() == Some(Reason::Requested) {
+        std::process::exit(i32::from(INTERRUPTED));
+    }
+    stop.request();
+    tracing::warn!("stopping after this step, with a checkpoint; once more stops at once, without");
+}
+
 /// Everything of a run that is in memory.
-struct Run {
-    recipe: Recipe,
-    data: Dataset,
-    model: Box<dyn GenerativeModel>,
-    state: TrainingState,
+pub(super) struct Run {
+    pub(super) recipe: Recipe,
+    pub(super) data: Dataset,
+    pub(super) model: Box<dyn GenerativeModel>,
+    pub(super) state: TrainingState,
     /// The model that is shown and validated: the moving average where there is one. Tracks no gradient.
-    shown: Box<dyn GenerativeModel>,
+    pub(super) shown: Box<dyn GenerativeModel>,
     best: Option<Best>,
 }
 
@@ -126,14 +140,17 @@ impl Run {
         }
         let state =
             TrainingState::new(model.as_ref(), recipe.optimizer.clone(), recipe.train.seed, length.steps)?;
+        for group in model.groups() {
+            tracing::info!(group = group.name, tensors = group.params.len(), "model built");
+        }
         let shown = state.ema().unwrap_or_else(|| model.params().frozen()).multiplying_in(Precision::F32)?;
         let shown = recipe.model.build(image, classes, shown)?;
         Ok(Self { recipe, data, model, state, shown, best: None })
     }
 
     fn train(mut self, folder: &RunFolder, session: &Session) -> Result<String, Failure> {
-        let Session { device, stop, quiet, .. } = session;
-        let mut progress = Progress::new();
+        let Session { device, stop, .. } = session;
+        let mut progress = Progress::new(output::display());
         let pictures = || self.shown.sample(&SampleRequest::new(self.recipe.train.seed, PICTURES));
         let validation = self.data.validation.first(VALIDATION_IMAGES);
         let validate = || {
@@ -146,10 +163,7 @@ impl Run {
         };
         let (params, every) = (self.model.params(), self.recipe.train.histogram_every);
         let mut board = TensorBoard::new(folder.path(), &serde_json::to_value(&self.recipe)?, params, every);
-        let mut observers: Vec<&mut dyn Observer> = vec![&mut board];
-        if !*quiet {
-            observers.push(&mut progress);
-        }
+        let observers: Vec<&mut dyn Observer> = vec![&mut board, &mut progress];
         let training = Training {
             model: self.model.as_ref(),
             state: &mut self.state,
@@ -342,15 +356,12 @@ fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(St
     Ok((name, recipe))
 }
 
-/// The recipe of this name or in this TOML file, with `settings` applied, and the name to call it by.
+/// The recipe that is asked for, with `settings` applied, and the name to call it by.
 pub(crate) fn named(asked: &str, settings: &[String]) -> Result<(String, Recipe), Failure> {
     let path = Path::new(asked);
-    if output::extension(path).is_none_or(|extension| extension != "toml") {
-        return Ok((asked.to_owned(), Recipe::named(asked, settings)?));
-    }
-    let text = String::from_utf8_lossy(&store::read(path)?).into_owned();
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok((stem, Recipe::parse(&text, asked, settings)?))
+    let is_file = output::extension(path).is_some_and(|extension| extension == "toml");
+    let name = if is_file { path.file_stem() } else { path.file_name() };
+    Ok((name.unwrap_or_default().to_string_lossy().into_owned(), Recipe::find(asked, settings)?))
 }
 
 /// The recipe in a run's folder, with `settings` applied.
@@ -362,7 +373,7 @@ pub(crate) fn recipe_of(folder: &RunFolder, settings: &[String]) -> Result<Recip
 pub(crate) fn default_path(name: &str) -> PathBuf {
     let format = format_description!("[year][month][day]-[hour][minute][second]");
     let now = OffsetDateTime::now_utc().format(&format).unwrap_or_default();
-    Path::new("runs").join(format!("{name}-{now}"))
+    Path::new(RUNS).join(format!("{name}-{now}"))
 }
 
 /// Writes the run's page. It can be written again at any time, so that it fails is no failure of the training.

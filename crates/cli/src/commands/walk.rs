@@ -59,9 +59,6 @@ pub(crate) fn interpolation(
             latents.push(latent::slerp(&from, &to, step as f64 / (STEPS - 1) as f64)?);
         }
     }
-    if latents.is_empty() {
-        return Err(Failure::new("nothing to do: -n is 0"));
-    }
     let mut mixtures = Vec::new();
     for &(from, to) in ends.iter().cycle().take(if ends.is_empty() { 0 } else { rows }) {
         let ends = info.one_hot(Some(&Tensor::new(&[from, to], &Device::Cpu)?), run.model.params())?;

@@ -2,6 +2,7 @@
 //! gets its gradient (Zhao et al. 2020).
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -9,7 +10,7 @@ use crate::kernels;
 use crate::rng::Stream;
 
 /// One kind of change, drawn anew for each image and step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Augmentation {
     /// Brightness moved by up to ±0.5, saturation scaled by 0–2, contrast scaled by 0.5–1.5.

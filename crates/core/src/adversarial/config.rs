@@ -1,5 +1,6 @@
 //! What a GAN can be told.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AdversarialLoss, Augmentation, Penalty};
@@ -8,7 +9,7 @@ use crate::nets::{TOO_WIDE, WIDEST};
 use crate::{Error, Result};
 
 /// A GAN's networks and its game.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GanConfig {
     /// Length of the latent vector z.
@@ -37,7 +38,7 @@ pub struct GanConfig {
 }
 
 /// The generator.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum GeneratorNetwork {
     /// Linear layers of these widths, each with a ReLU.
@@ -60,7 +61,7 @@ pub enum GeneratorNetwork {
 }
 
 /// The discriminator.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum DiscriminatorNetwork {
     /// Linear layers of these widths, each with a leaky ReLU of slope 0.2.
@@ -92,7 +93,7 @@ pub enum DiscriminatorNetwork {
 }
 
 /// What is normalised in a discriminator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiscriminatorNorm {
     /// Nothing.
@@ -105,7 +106,7 @@ pub enum DiscriminatorNorm {
 }
 
 /// How the label reaches generator and discriminator.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Conditioning {
     /// Beside the latent, and as planes beside the image (Mirza & Osindero 2014).

@@ -47,6 +47,9 @@ pub struct Judgement {
 
 impl Discriminator {
     /// The discriminator of `config` for images of shape `image` and, if it is conditional, so many classes.
+    ///
+    /// # Errors
+    /// If the configuration does not fit the image, or the set is stored and lacks a tensor.
     pub fn new(mut scope: Scope<'_>, config: &GanConfig, image: ImageShape, classes: usize) -> Result<Self> {
         let norm = config.discriminator.norm();
         let weights = WeightStyle { init: config.init, spectral_norm: norm == DiscriminatorNorm::Spectral };

@@ -50,6 +50,9 @@ impl Start {
 
 impl Generator {
     /// The generator of `config` for images of shape `image` and, if it is conditional, so many classes.
+    ///
+    /// # Errors
+    /// If the configuration does not fit the image, or the set is stored and lacks a tensor.
     pub fn new(mut scope: Scope<'_>, config: &GanConfig, image: ImageShape, classes: usize) -> Result<Self> {
         let style = Style { weights: config.init.into(), activation: Activation::Relu };
         let norm = match config.conditioning {

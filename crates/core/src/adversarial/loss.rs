@@ -1,6 +1,7 @@
 //! The losses of generator and discriminator, as pure functions of the discriminator's logits.
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -8,7 +9,7 @@ use crate::loss::softplus;
 
 /// What generator and discriminator minimise. Logits are `(N)`; results are scalars, in nats where the loss is a
 /// cross-entropy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdversarialLoss {
     /// The game of Goodfellow et al. 2014, eq. 1: the generator minimises log(1 − D(G(z))).

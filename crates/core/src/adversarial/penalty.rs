@@ -1,6 +1,7 @@
 //! Penalties on the discriminator's gradient in its input.
 
 use candle_core::{Tensor, Var};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Discriminator;
@@ -10,7 +11,7 @@ use crate::loss;
 use crate::{Loss, Result, StepContext};
 
 /// What keeps the discriminator's slope in bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Penalty {
     /// weight · E (‖∇D(x̂)‖ − 1)², x̂ uniform between a real and a generated image (Gulrajani et al. 2017).

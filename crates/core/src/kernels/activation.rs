@@ -2,6 +2,7 @@
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::buffer::{by_dtype, elements, map1, map2, slice, tensor};
@@ -11,7 +12,7 @@ use crate::device::has_kernels;
 use crate::{Error, Result};
 
 /// What follows a linear map, elementwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// x.

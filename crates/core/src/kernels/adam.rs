@@ -38,6 +38,9 @@ pub struct AdamStep {
 /// Updates param, m and v in place from grad, and if asked ema ← decay · ema + (1 − decay) · param, all in one pass.
 ///
 /// All tensors have one shape and type and are contiguous; none shares its storage with another.
+///
+/// # Errors
+/// If shapes or types differ, or a tensor is not contiguous.
 pub fn adam_step(
     param: &Tensor,
     grad: &Tensor,

@@ -61,6 +61,9 @@ pub struct Conv2d {
 
 impl Conv2d {
     /// `weight` is `(outputs, inputs, kernel, kernel)`. Leave the bias out before a batch norm.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(
         mut scope: Scope<'_>,
         inputs: usize,
@@ -114,6 +117,9 @@ pub struct ConvTranspose2d {
 
 impl ConvTranspose2d {
     /// `weight` is `(inputs, outputs, kernel, kernel)`. Leave the bias out before a batch norm.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(
         mut scope: Scope<'_>,
         inputs: usize,

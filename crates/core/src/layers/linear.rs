@@ -19,6 +19,9 @@ pub struct Linear {
 
 impl Linear {
     /// `weight` is `(outputs, inputs)`, `bias` is `(outputs)`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(
         mut scope: Scope<'_>,
         inputs: usize,

@@ -35,6 +35,9 @@ pub enum Norm {
 
 impl Norm {
     /// The normalisation `kind` of `channels` channels.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(scope: Scope<'_>, kind: NormKind, channels: usize) -> Result<Self> {
         Ok(match kind {
             NormKind::None => Self::None,
@@ -94,6 +97,9 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// Normalises `channels` channels.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(mut scope: Scope<'_>, channels: usize) -> Result<Self> {
         Ok(Self {
             weight: scope.weight("weight", channels, Init::Constant(1.0))?,
@@ -125,6 +131,9 @@ pub struct ConditionalBatchNorm {
 
 impl ConditionalBatchNorm {
     /// Normalises `channels` channels; `weight` and `bias` are `(classes, channels)`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(mut scope: Scope<'_>, channels: usize, classes: usize) -> Result<Self> {
         Ok(Self {
             weight: scope.weight("weight", (classes, channels), Init::Constant(1.0))?,

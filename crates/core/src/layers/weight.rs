@@ -1,6 +1,7 @@
 //! The weight of a linear or convolutional layer: how it starts, and spectral normalisation.
 
 use candle_core::{Tensor, Var};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
@@ -9,7 +10,7 @@ use crate::kernels;
 use crate::params::{Init, Scope};
 
 /// How the weights of linear and convolutional layers start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WeightInit {
     /// PyTorch's default: weights and biases uniform within 1/√fan_in (Kaiming uniform with a = √5).
@@ -69,6 +70,9 @@ struct SpectralNorm {
 
 impl Weight {
     /// A weight of shape `(rows, …)` in `scope`: `weight`, or as PyTorch has it `weight_orig`, `weight_u` and `weight_v`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(scope: &mut Scope<'_>, shape: &[usize], init: Init, spectral_norm: bool) -> Result<Self> {
         if !spectral_norm {
             return Ok(Self { stored: scope.weight("weight", shape, init)?, spectral: None });

@@ -20,6 +20,9 @@ pub struct ConvDown {
 
 impl ConvDown {
     /// One layer per entry of `channels`, named `0.conv`, `0.norm`, … below `scope`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(
         mut scope: Scope<'_>,
         inputs: usize,
@@ -92,6 +95,9 @@ pub struct ConvUp {
 
 impl ConvUp {
     /// `inputs` → `channels[0]` → … → `channels.last()`, named `0.conv`, `0.norm`, … below `scope`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(
         mut scope: Scope<'_>,
         inputs: usize,

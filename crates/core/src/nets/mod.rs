@@ -40,6 +40,9 @@ pub struct Mlp {
 
 impl Mlp {
     /// Layers of the given widths, named `0`, `1`, … below `scope`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(mut scope: Scope<'_>, inputs: usize, widths: &[usize], style: Style) -> Result<Self> {
         let mut layers = Vec::with_capacity(widths.len());
         let mut outputs = inputs;

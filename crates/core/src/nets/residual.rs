@@ -28,6 +28,9 @@ struct UpBlock {
 
 impl ResidualUp {
     /// `blocks` blocks of `channels` channels, named `0`, `1`, … below `scope`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(
         mut scope: Scope<'_>,
         channels: usize,
@@ -105,6 +108,9 @@ struct DownBlock {
 
 impl ResidualDown {
     /// `blocks` blocks of `channels` channels, named `0`, `1`, … below `scope`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(
         mut scope: Scope<'_>,
         inputs: usize,

@@ -1,5 +1,6 @@
 //! What a VAE can be told.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::Activation;
@@ -9,7 +10,7 @@ use crate::nets::{Style, TOO_WIDE, WIDEST};
 use crate::{Error, Result};
 
 /// A VAE's networks, its observation model and its objective.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct VaeConfig {
     /// Length of the latent vector z.
@@ -36,7 +37,7 @@ pub struct VaeConfig {
 }
 
 /// The distribution of latents before an image is seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Prior {
     /// Standard normal.
@@ -53,7 +54,7 @@ impl Prior {
 }
 
 /// The shape of encoder and decoder; the decoder mirrors the encoder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Network {
     /// Linear layers of these widths.

@@ -112,6 +112,9 @@ impl Variational {
     }
 
     /// Latents `(N, latent_dim)`, and labels `(N)` where the model is conditional → images `(N, C, H, W)` in [0, 1].
+    ///
+    /// # Errors
+    /// If the latents have another length, or labels are missing or outside of the classes.
     pub fn generate(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
         let n = latents.dims().first().copied().unwrap_or(0);
         model::check_input("the latents", latents, &(n, self.config.latent_dim).into())?;
