@@ -128,52 +128,42 @@ fn a_run_on_a_disk_that_became_read_only_is_refused_and_goes_on_later() {
     assert_same(&run, &whole);
 }
 
-/// Every so many of a number of faults, or all where `WAXWORK_TEST_KILLS` asks for much.
-fn some_of(faults: u64, stride: usize) -> impl Iterator<Item = u64> {
-    (1..=faults).step_by(if std::env::var_os("WAXWORK_TEST_KILLS").is_some() { 1 } else { stride })
+/// Under each of the faults of a kind (one of every `stride`, or all where `WAXWORK_TEST_KILLS` asks for much) a run ends
+/// with one line that says so, or has nothing to do any more that could fail; it loses nothing and goes on to the same bytes.
+fn hold_to(kind: &str, stride: usize, said: &str, how_many: impl Fn((u64, u64)) -> u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let Some(call) = under("none:0", command(&arguments(&whole))) else { return };
+    let faults = how_many(counts(&call.good()));
+    assert!(faults > 20, "{faults}");
+    let stride = if std::env::var_os("WAXWORK_TEST_KILLS").is_some() { 1 } else { stride };
+    let mut failed = 0;
+    for fault in (1..=faults).step_by(stride) {
+        let run = folder.path().join(format!("run-{fault}"));
+        let call = under(&format!("{kind}:{fault}"), command(&arguments(&run))).unwrap();
+        if call.code != Some(0) {
+            call.refused(&[folder.path().to_str().unwrap(), said]);
+            failed += 1;
+        }
+        if run.exists() {
+            assert_nothing_lost(&run);
+        }
+        finished(&start_or_resume(&run).output().unwrap()).good();
+        assert_same(&run, &whole);
+        std::fs::remove_dir_all(&run).unwrap();
+    }
+    assert!(failed > 0);
+    println!("{failed} runs failed of {} under {kind}", faults.div_ceil(stride as u64));
 }
 
 #[test]
 fn no_space_at_any_moment_is_one_clear_line_and_the_run_goes_on_later() {
-    let folder = tempfile::tempdir().unwrap();
-    let whole = folder.path().join("whole");
-    let Some(call) = under("none:0", command(&arguments(&whole))) else { return };
-    let (changes, _) = counts(&call.good());
-    for change in some_of(changes, 29) {
-        let run = folder.path().join(format!("run-{change}"));
-        let call = under(&format!("full:{change}"), command(&arguments(&run))).unwrap();
-        // Towards the end nothing that needs space may be left to do.
-        if call.code != Some(0) {
-            call.refused(&[folder.path().to_str().unwrap(), "No space left"]);
-        }
-        if run.exists() {
-            assert_nothing_lost(&run);
-        }
-        finished(&start_or_resume(&run).output().unwrap()).good();
-        assert_same(&run, &whole);
-        std::fs::remove_dir_all(&run).unwrap();
-    }
+    hold_to("full", 29, "No space left", |(changes, _)| changes);
 }
 
 #[test]
 fn a_sync_that_fails_is_told_and_the_run_goes_on_later() {
-    let folder = tempfile::tempdir().unwrap();
-    let whole = folder.path().join("whole");
-    let Some(call) = under("none:0", command(&arguments(&whole))) else { return };
-    let (_, syncs) = counts(&call.good());
-    assert!(syncs > 20, "{syncs}");
-    for sync in some_of(syncs, 13) {
-        let run = folder.path().join(format!("run-{sync}"));
-        under(&format!("sync:{sync}"), command(&arguments(&run)))
-            .unwrap()
-            .refused(&[folder.path().to_str().unwrap(), "Input/output error"]);
-        if run.exists() {
-            assert_nothing_lost(&run);
-        }
-        finished(&start_or_resume(&run).output().unwrap()).good();
-        assert_same(&run, &whole);
-        std::fs::remove_dir_all(&run).unwrap();
-    }
+    hold_to("sync", 13, "Input/output error", |(_, syncs)| syncs);
 }
 
 #[test]
