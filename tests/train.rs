@@ -52,6 +52,31 @@ fn the_same_bytes_for_any_number_of_threads_and_whatever_is_watched() {
 }
 
 #[test]
+fn a_profile_says_where_the_time_went_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, profiled) = (folder.path().join("plain"), folder.path().join("profiled"));
+    let said = waxwork(&small(&plain, &[])).good().stdout;
+    assert!(!said.contains("optimiser"), "{said}");
+    let said = waxwork(&small(&profiled, &["--profile"])).good().stdout;
+    assert_eq!(deterministic_files(&plain), deterministic_files(&profiled));
+
+    let seconds = |name: &str| -> f64 {
+        let row = said.lines().find(|line| line.split_whitespace().next() == Some(name));
+        row.and_then(|row| row.split_whitespace().nth(1)).expect(name).parse().expect(name)
+    };
+    let phases = ["data", "forward", "backward", "optimiser", "other"];
+    assert!((phases.map(seconds).iter().sum::<f64>() - seconds("all")).abs() < 0.004, "{said}");
+    // The same times, so far, stand in every line of timing.jsonl, where they only grow.
+    let timing = std::fs::read_to_string(profiled.join("timing.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> =
+        timing.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for phase in phases {
+        let times: Vec<f64> = lines.iter().map(|line| line[phase].as_f64().expect(phase)).collect();
+        assert!(times.len() == 4 && times.is_sorted() && times[3] <= seconds(phase) + 0.001, "{timing}");
+    }
+}
+
+#[test]
 fn the_recipe_in_the_run_folder_alone_repeats_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));

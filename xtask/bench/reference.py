@@ -1,10 +1,11 @@
 """The networks of the plain reference recipes in PyTorch, eager: the time of each training step.
 
-Usage: reference.py RECIPE BATCH STEPS THREADS
+Usage: reference.py RECIPE BATCH STEPS THREADS SAMPLES FOLDER
 
 Prints one JSON object: "steps", the seconds of each step; "first", seconds from the start of the process to the end of the
-first step; "peak", peak memory of training in bytes; "sampling", seconds for 10,000 images, written to a file and synced as
-ours are; "version". Images are random numbers, made before the clock starts: neither side is timed on reading files.
+first step; "peak", peak memory of training in bytes; "sampling", seconds for so many images (a multiple of 100), written to a
+file in FOLDER and synced as ours are; "version". Images are random numbers, made before the clock starts: neither side is timed
+on reading files.
 """
 
 import time
@@ -120,8 +121,18 @@ TRAINERS = {
 }
 
 
+def sample(trainer, count, folder):
+    begun = time.perf_counter()
+    with torch.no_grad(), tempfile.NamedTemporaryFile(suffix=".npy", dir=folder) as file:
+        samples = torch.cat([trainer.sample(100) for _ in range(count // 100)])
+        numpy.save(file, samples.numpy())
+        file.flush()
+        os.fsync(file.fileno())
+        return time.perf_counter() - begun
+
+
 def main():
-    recipe, batch, steps, threads = sys.argv[1], *map(int, sys.argv[2:5])
+    recipe, batch, steps, threads, count, folder = sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6]
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     shape = (3, 32, 32) if recipe.endswith("cifar10") else (1, 28, 28)
@@ -135,13 +146,7 @@ def main():
         if i == 0:
             first = time.perf_counter() - START
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    begun = time.perf_counter()
-    with torch.no_grad(), tempfile.NamedTemporaryFile(suffix=".npy") as file:
-        samples = torch.cat([trainer.sample(100) for _ in range(100)])
-        numpy.save(file, samples.numpy())
-        file.flush()
-        os.fsync(file.fileno())
-    sampling = time.perf_counter() - begun
+    sampling = sample(trainer, count, folder) if count else 0.0
     print(json.dumps({"steps": times, "first": first, "peak": peak, "sampling": sampling, "version": torch.__version__}))
 
 

@@ -209,6 +209,10 @@ pub(crate) struct TrainArguments {
     #[arg(long, conflicts_with_all = ["resume", "max_time"])]
     pub(crate) dry_run: bool,
 
+    /// At the end, say how much time went into data, forward, backward, optimiser and the rest
+    #[arg(long)]
+    pub(crate) profile: bool,
+
     /// Go on with a run that was interrupted; it finishes what its own recipe asked for, and refuses another one
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) resume: Option<PathBuf>,

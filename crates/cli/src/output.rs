@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
@@ -13,7 +14,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
-use waxwork_core::{Tensor, grid, npy, store};
+use waxwork_core::npy::{self, NpyWriter};
+use waxwork_core::{Error, Tensor, grid, store};
 use waxwork_trainer::progress::above_bars;
 use waxwork_trainer::{Display, Meter};
 
@@ -194,6 +196,36 @@ pub(crate) fn write_images(
     Ok(())
 }
 
+/// Writes a NumPy array of shape `dims` from the parts that `make` hands over, in their order: on a thread of its own, so
+/// that the disk works while the next part is computed.
+pub(crate) fn stream_npy(
+    path: &Path,
+    dims: &[usize],
+    make: impl FnOnce(&mut dyn FnMut(Tensor) -> Result<(), Failure>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    /// Parts that may wait for the disk.
+    const WAITING: usize = 4;
+    let mut array = NpyWriter::create(path, dims)?;
+    std::thread::scope(|scope| {
+        let (sender, parts) = sync_channel::<Tensor>(WAITING);
+        let writer = scope.spawn(move || {
+            for part in parts {
+                array.append(&part)?;
+            }
+            array.finish()
+        });
+        // If the writer has given up, it says why below.
+        let made = make(&mut |part| sender.send(part).map_err(Failure::from));
+        drop(sender);
+        let written =
+            writer.join().map_err(|_| Failure::new("the thread that writes the images ended early"))?;
+        match (made, written) {
+            (Err(failure), Ok(()) | Err(Error::Unsupported(_))) => Err(failure),
+            (_, written) => Ok(written?),
+        }
+    })
+}
+
 /// The path's ending in lower case.
 pub(crate) fn extension(path: &Path) -> Option<String> {
     path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
@@ -202,6 +234,25 @@ pub(crate) fn extension(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_between_two_parts_is_told_and_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        let part = Tensor::zeros((1, 2), waxwork_core::DType::F32, &waxwork_core::Device::Cpu).unwrap();
+        let failed = stream_npy(&path, &[2, 2], |hand_over| {
+            hand_over(part.clone())?;
+            Err(Failure::new("no more"))
+        });
+        assert_eq!(failed.unwrap_err().message, "no more");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        stream_npy(&path, &[2, 2], |hand_over| {
+            hand_over(part.clone())?;
+            hand_over(part.clone())
+        })
+        .unwrap();
+        assert_eq!(npy::load(&path).unwrap().dims(), [2, 2]);
+    }
 
     #[test]
     fn columns_are_aligned() {

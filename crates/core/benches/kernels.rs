@@ -1,8 +1,10 @@
 //! Single kernels at the sizes of the reference networks, forward and backward.
 //!
-//! Throughput is in floating-point operations ("elements") for products and in bytes touched at least once for
-//! elementwise passes. Before criterion starts, a table gives each product's rate as a fraction of the machine's peak,
-//! measured as a 1024³ product in the same process. Run it as
+//! Before criterion starts, a table gives each kernel's rate. Products and convolutions: floating-point operations a second,
+//! and the fraction of the machine's peak, measured as a 1024³ product in the same process. Passes over memory (losses,
+//! activations, batch norm, Adam, resampling): bytes touched at least once a second, and the fraction of what a plain copy
+//! of large arrays reaches; where candle's tape stands between, its own passes count as time but not as bytes. Criterion
+//! reports the same numbers as throughput, operations as "elements". Run it as
 //! `RAYON_NUM_THREADS=2 CANDLE_NUM_THREADS=1 cargo bench -p waxwork-core`: candle's own pool, which backward uses for its
 //! sums, spins between operations and takes the cores from rayon's.
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
@@ -13,9 +15,11 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor, Var};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use rayon::prelude::*;
 use waxwork_core::kernels::{
-    Activation, AdamStep, activate, adam_step, batch_norm, bce_with_logits_sum, conv_transpose2d, conv2d,
-    linear, matmul,
+    Activation, AdamStep, activate, adam_step, avg_pool2, batch_norm, batch_norm_with, bce_with_logits_sum,
+    conv_transpose2d, conv2d, gaussian_kl, linear, matmul, reparameterize, softplus, sum_squares, translate,
+    upsample2,
 };
 
 /// The allocator of the binary: with the C library's, each large tensor's pages go back to the system and return.
@@ -32,10 +36,10 @@ fn var(shape: &[usize]) -> Var {
     Var::from_tensor(&tensor(shape)).unwrap()
 }
 
-/// One kernel: what it is called, its floating-point operations, and itself.
+/// One kernel: what it is called, its work (floating-point operations of a product, bytes of a pass), and itself.
 struct Case {
     name: String,
-    operations: f64,
+    work: f64,
     run: Box<dyn Fn()>,
 }
 
@@ -44,11 +48,19 @@ fn backward(y: &Tensor) {
     black_box(y.sum_all().unwrap().backward().unwrap());
 }
 
-/// Convolutions of one DCGAN step on 32×32 images and one on 28×28 at batch 64: discriminator and generator.
+/// Plain products, convolutions of one DCGAN step on 32×32 images and one on 28×28 at batch 64 (discriminator and
+/// generator), and linear layers.
 fn products() -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut case =
-        |name: String, operations: f64, run: Box<dyn Fn()>| cases.push(Case { name, operations, run });
+    let mut case = |name: String, work: f64, run: Box<dyn Fn()>| cases.push(Case { name, work, run });
+    for (rows, inner, columns) in [(1024, 1024, 1024), (128, 784, 400), (400, 128, 784), (64, 4096, 1)] {
+        let (a, b) = (tensor(&[rows, inner]), tensor(&[inner, columns]));
+        case(
+            format!("matmul {rows}x{inner}x{columns}"),
+            2.0 * (rows * inner * columns) as f64,
+            Box::new(move || drop(black_box(matmul(&a, &b).unwrap()))),
+        );
+    }
     let batch = 64;
     for (channels, side, outputs) in [(3, 32, 64), (64, 16, 128), (128, 8, 256), (11, 28, 64), (64, 14, 128)]
     {
@@ -111,66 +123,89 @@ fn products() -> Vec<Case> {
     cases
 }
 
-/// Median time of one call.
-fn median(run: &dyn Fn()) -> Duration {
-    let mut times = Vec::new();
-    let start = Instant::now();
-    while times.len() < 5 || (start.elapsed() < Duration::from_millis(300) && times.len() < 200) {
-        let start = Instant::now();
-        run();
-        times.push(start.elapsed());
-    }
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn table() {
-    let (a, b) = (tensor(&[1024, 1024]), tensor(&[1024, 1024]));
-    let peak_time = median(&|| drop(black_box(matmul(&a, &b).unwrap())));
-    let peak = 2.0 * 1024f64.powi(3) / peak_time.as_secs_f64();
-    println!("{:<40} {:>9} {:>9} {:>6}", "product", "ms", "GFLOP/s", "peak");
-    println!(
-        "{:<40} {:>9.3} {:>9.1} {:>6.2}",
-        "1024 x 1024 x 1024",
-        peak_time.as_secs_f64() * 1e3,
-        peak * 1e-9,
-        1.0
-    );
-    for case in products() {
-        let time = median(&*case.run).as_secs_f64();
-        let rate = case.operations / time;
-        println!("{:<40} {:>9.3} {:>9.1} {:>6.2}", case.name, time * 1e3, rate * 1e-9, rate / peak);
-    }
-}
-
-fn benches(criterion: &mut Criterion) {
-    table();
-    let mut group = criterion.benchmark_group("products");
-    group.sample_size(20);
-    for case in products() {
-        group.throughput(Throughput::Elements(case.operations as u64));
-        group.bench_function(&case.name, |bencher| bencher.iter(|| (case.run)()));
-    }
-    group.finish();
-
-    let mut group = criterion.benchmark_group("passes");
+/// Passes over the elements of the maps of a DCGAN, the images and latents of a VAE, and a large weight.
+fn passes() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut case = |name: &str, floats: usize, run: Box<dyn Fn()>| {
+        cases.push(Case { name: name.to_owned(), work: 4.0 * floats as f64, run });
+    };
     let shape = [64, 64, 16, 16];
-    let (x, t) = (tensor(&shape), activate(&tensor(&shape), Activation::Sigmoid).unwrap());
-    let bytes = 4 * x.elem_count() as u64;
-    for activation in [Activation::LeakyRelu(0.2), Activation::Tanh, Activation::Sigmoid] {
-        group.throughput(Throughput::Bytes(2 * bytes));
-        group.bench_function(format!("{activation:?}"), |b| b.iter(|| activate(&x, activation).unwrap()));
+    let maps = tensor(&shape);
+    let len = maps.elem_count();
+    for activation in [
+        Activation::Relu,
+        Activation::LeakyRelu(0.2),
+        Activation::Tanh,
+        Activation::Sigmoid,
+        Activation::Silu,
+    ] {
+        let (x, tracked) = (maps.clone(), Var::from_tensor(&maps).unwrap());
+        case(
+            &format!("{activation:?} forward"),
+            2 * len,
+            Box::new(move || drop(black_box(activate(&x, activation).unwrap()))),
+        );
+        case(
+            &format!("{activation:?} forward, backward"),
+            5 * len,
+            Box::new(move || backward(&activate(&tracked, activation).unwrap())),
+        );
     }
-    group.throughput(Throughput::Bytes(2 * bytes));
-    group.bench_function("bce", |b| b.iter(|| bce_with_logits_sum(&x, &t).unwrap()));
-    let (gamma, beta, x_var) = (var(&[64]), var(&[64]), Var::from_tensor(&x).unwrap());
-    group.bench_function("batch norm, relu forward", |b| {
-        b.iter(|| batch_norm(&x, &gamma, &beta, 1e-5, Activation::Relu).unwrap());
+
+    let (gamma, beta, x) = (var(&[64]), var(&[64]), Var::from_tensor(&maps).unwrap());
+    let (mean, variance) = (tensor(&[64]), tensor(&[64]).abs().unwrap());
+    let [a, b, c] = [maps.clone(), gamma.as_detached_tensor(), beta.as_detached_tensor()];
+    case("batch norm, relu forward", 2 * len, {
+        let (a, b, c) = (a.clone(), b.clone(), c.clone());
+        Box::new(move || drop(black_box(batch_norm(&a, &b, &c, 1e-5, Activation::Relu).unwrap())))
     });
-    group.bench_function("batch norm, relu forward, all", |b| {
-        b.iter(|| backward(&batch_norm(&x_var, &gamma, &beta, 1e-5, Activation::Relu).unwrap().0));
-    });
-    let [p, g, m, v] = [1, 2, 3, 4].map(|_| tensor(&[1 << 20]).abs().unwrap());
+    case(
+        "batch norm, relu forward, fixed",
+        2 * len,
+        Box::new(move || {
+            let y = batch_norm_with(&a, &b, &c, &mean, &variance, 1e-5, Activation::Relu);
+            drop(black_box(y.unwrap()));
+        }),
+    );
+    case(
+        "batch norm, relu forward, all",
+        6 * len,
+        Box::new(move || backward(&batch_norm(&x, &gamma, &beta, 1e-5, Activation::Relu).unwrap().0)),
+    );
+
+    let (logits, targets) =
+        (tensor(&[128, 784]), activate(&tensor(&[128, 784]), Activation::Sigmoid).unwrap());
+    let tracked = Var::from_tensor(&logits).unwrap();
+    let len = logits.elem_count();
+    let (x, t) = (logits, targets.clone());
+    case("bce forward", 2 * len, Box::new(move || drop(black_box(bce_with_logits_sum(&x, &t).unwrap()))));
+    case(
+        "bce forward, backward",
+        5 * len,
+        Box::new(move || backward(&bce_with_logits_sum(&tracked, &targets).unwrap())),
+    );
+    let [mean, log_var] = [1, 2].map(|_| var(&[128, 20]));
+    let noise = tensor(&[128, 20]);
+    let len = noise.elem_count();
+    let (m, v) = (mean.clone(), log_var.clone());
+    case("gaussian kl forward, backward", 8 * len, Box::new(move || backward(&gaussian_kl(&m, &v).unwrap())));
+    case(
+        "reparameterise forward, backward",
+        8 * len,
+        Box::new(move || backward(&reparameterize(&mean, &log_var, &noise).unwrap())),
+    );
+    let x = var(&[64]);
+    case("softplus forward, backward", 5 * 64, Box::new(move || backward(&softplus(&x).unwrap())));
+
+    let len = maps.elem_count();
+    let (a, b, c) = (maps.clone(), maps.clone(), maps);
+    case("halve", len * 5 / 4, Box::new(move || drop(black_box(avg_pool2(&a).unwrap()))));
+    case("double", len * 5, Box::new(move || drop(black_box(upsample2(&b).unwrap()))));
+    let (down, right): (Vec<isize>, Vec<isize>) = (0..64).map(|i| (i % 5 - 2, i % 3 - 1)).unzip();
+    case("translate", 2 * len, Box::new(move || drop(black_box(translate(&c, &down, &right).unwrap()))));
+
+    let len = 1 << 20;
+    let [p, g, m, v, average] = [1, 2, 3, 4, 5].map(|_| tensor(&[len]).abs().unwrap());
     let step = AdamStep {
         lr: 1e-3,
         beta1: 0.9,
@@ -180,9 +215,81 @@ fn benches(criterion: &mut Criterion) {
         step: 9,
         grad_scale: 1.0,
     };
-    group.throughput(Throughput::Bytes(28 << 20));
-    group.bench_function("adam", |b| b.iter(|| adam_step(&p, &g, &m, &v, &step, None).unwrap()));
-    group.finish();
+    let gradient = g.clone();
+    case("sum of squares", len, Box::new(move || _ = black_box(sum_squares(&gradient).unwrap())));
+    let tensors = [p.clone(), g.clone(), m.clone(), v.clone()];
+    case(
+        "adam",
+        7 * len,
+        Box::new(move || {
+            let [p, g, m, v] = &tensors;
+            adam_step(p, g, m, v, &step, None).unwrap();
+        }),
+    );
+    case(
+        "adam with moving average",
+        9 * len,
+        Box::new(move || adam_step(&p, &g, &m, &v, &step, Some((&average, 0.999))).unwrap()),
+    );
+    cases
+}
+
+/// Median time of one call in seconds.
+fn median(run: &dyn Fn()) -> f64 {
+    let mut times = Vec::new();
+    let start = Instant::now();
+    while times.len() < 5 || (start.elapsed() < Duration::from_millis(300) && times.len() < 200) {
+        let start = Instant::now();
+        run();
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    times[times.len() / 2].as_secs_f64()
+}
+
+/// Bytes a second that a copy of 64 MiB reads and writes.
+fn copied_bytes() -> f64 {
+    let len = 1 << 24;
+    let (from, to) = (vec![1f32; len], std::cell::RefCell::new(vec![0f32; len]));
+    let copy = || {
+        let mut to = to.borrow_mut();
+        to.par_chunks_mut(1 << 16)
+            .zip(from.par_chunks(1 << 16))
+            .for_each(|(to, from)| to.copy_from_slice(from));
+        black_box(&to);
+    };
+    8.0 * len as f64 / median(&copy)
+}
+
+fn table(products: &[Case], passes: &[Case]) {
+    let (a, b) = (tensor(&[1024, 1024]), tensor(&[1024, 1024]));
+    let operations = 2.0 * 1024f64.powi(3) / median(&|| drop(black_box(matmul(&a, &b).unwrap())));
+    for (cases, unit, peak) in [(products, "GFLOP/s", operations), (passes, "GB/s", copied_bytes())] {
+        println!("{:<44} {:>9} {:>9} {:>6}", "kernel", "ms", unit, "peak");
+        println!("{:<44} {:>9} {:>9.1} {:>6.2}", "peak", "", peak * 1e-9, 1.0);
+        for case in cases {
+            let time = median(&*case.run);
+            let rate = case.work / time;
+            println!("{:<44} {:>9.3} {:>9.1} {:>6.2}", case.name, time * 1e3, rate * 1e-9, rate / peak);
+        }
+        println!();
+    }
+}
+
+fn benches(criterion: &mut Criterion) {
+    let (products, passes) = (products(), passes());
+    table(&products, &passes);
+    for (name, cases) in [("products", &products), ("passes", &passes)] {
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(20);
+        for case in cases {
+            let work = case.work as u64;
+            let elements = name == "products";
+            group.throughput(if elements { Throughput::Elements(work) } else { Throughput::Bytes(work) });
+            group.bench_function(&case.name, |bencher| bencher.iter(|| (case.run)()));
+        }
+        group.finish();
+    }
 }
 
 criterion_group!(all, benches);

@@ -11,12 +11,14 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Storage, Tensor};
 
-use crate::store::{self, checked_len};
+use crate::store::{self, GrowingFile, checked_len};
 use crate::{Error, Result};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
+/// Values that a [`NpyWriter`] turns into bytes at once: few enough to stay in the nearest cache.
+const AT_ONCE: usize = 1 << 12;
 
 /// Reads an array of any numbers that a tensor can hold.
 ///
@@ -28,26 +30,87 @@ pub fn load(path: &Path) -> Result<Tensor> {
 
 /// Writes a tensor as f32, whole or not at all.
 pub fn save(path: &Path, tensor: &Tensor) -> Result<()> {
-    store::write(path, &encode(tensor)?)
+    let mut array = NpyWriter::create(path, tensor.dims())?;
+    array.append(tensor)?;
+    array.finish()
+}
+
+/// A file (format 1.0) of f32 whose numbers come part by part: at the end it is whole, or not there.
+#[derive(Debug)]
+pub struct NpyWriter {
+    file: GrowingFile,
+    /// Values that are still to come.
+    left: usize,
+    bytes: Vec<u8>,
+}
+
+impl NpyWriter {
+    /// Starts an array of this shape that is to be at `path`.
+    ///
+    /// # Errors
+    /// If the file cannot be made.
+    pub fn create(path: &Path, dims: &[usize]) -> Result<Self> {
+        let mut file = GrowingFile::create(path)?;
+        file.append(&head(dims))?;
+        Ok(Self { file, left: dims.iter().product(), bytes: vec![0; 4 * AT_ONCE] })
+    }
+
+    /// Writes the next values: all of `part`, of any shape and type.
+    ///
+    /// # Errors
+    /// If there are more than the array has, or they cannot be written.
+    pub fn append(&mut self, part: &Tensor) -> Result<()> {
+        let part = part.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
+        let (storage, layout) = part.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else { return Err(wrong_length()) };
+        let values = &storage.as_slice::<f32>()?[layout.start_offset()..][..part.elem_count()];
+        self.left = self.left.checked_sub(values.len()).ok_or_else(wrong_length)?;
+        for values in values.chunks(AT_ONCE) {
+            let bytes = &mut self.bytes[..4 * values.len()];
+            for (bytes, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+                *bytes = value.to_le_bytes();
+            }
+            self.file.append(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Syncs the array and puts it in its place.
+    ///
+    /// # Errors
+    /// If values are missing, or the file cannot be synced or renamed; its place is then as it was.
+    pub fn finish(self) -> Result<()> {
+        if self.left > 0 { Err(wrong_length()) } else { self.file.finish() }
+    }
+}
+
+fn wrong_length() -> Error {
+    Error::Unsupported("an array is written with other values than its shape has".into())
 }
 
 /// The bytes of a file (format 1.0) with the tensor's numbers as f32.
 pub fn encode(tensor: &Tensor) -> Result<Vec<u8>> {
     let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-    let sides = tensor.dims().iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-    let comma = if tensor.rank() == 1 { "," } else { "" };
+    let mut bytes = head(tensor.dims());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    Ok(bytes)
+}
+
+/// All that stands before the numbers of f32.
+fn head(dims: &[usize]) -> Vec<u8> {
+    let sides = dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let comma = if dims.len() == 1 { "," } else { "" };
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sides}{comma}), }}");
     // Magic, version and length take ten bytes; the numbers begin at a multiple of 64.
     let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
     header += &" ".repeat(length - 1 - header.len());
-    let mut bytes = Vec::with_capacity(10 + length + 4 * values.len());
+    let mut bytes = Vec::with_capacity(10 + length);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&[1, 0]);
     bytes.extend_from_slice(&(length as u16).to_le_bytes());
     bytes.extend_from_slice(header.as_bytes());
     bytes.push(b'\n');
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-    Ok(bytes)
+    bytes
 }
 
 /// The array in the bytes of a file. `origin` is the path to name in an error.
@@ -142,7 +205,30 @@ mod tests {
             let read = load(&path).unwrap();
             assert_eq!(read.dims(), shape);
             assert_eq!(read.flatten_all().unwrap().to_vec1::<f32>().unwrap(), values);
+            assert_eq!(store::read(&path).unwrap(), encode(&read).unwrap());
         }
+    }
+
+    #[test]
+    fn arrays_are_the_same_in_parts_and_too_few_and_too_many_values_leave_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        let tensor = Tensor::arange(0f32, 9.0 * 1240.0, &Device::Cpu).unwrap().reshape((9, 40, 31)).unwrap();
+        let mut array = NpyWriter::create(&path, tensor.dims()).unwrap();
+        for row in 0..9 {
+            array.append(&tensor.get(row).unwrap()).unwrap();
+        }
+        assert!(array.append(&tensor).is_err());
+        drop(array);
+        let mut array = NpyWriter::create(&path, tensor.dims()).unwrap();
+        array.append(&tensor.narrow(0, 0, 4).unwrap()).unwrap();
+        assert!(array.finish().is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let mut array = NpyWriter::create(&path, tensor.dims()).unwrap();
+        array.append(&tensor.narrow(0, 0, 4).unwrap()).unwrap();
+        array.append(&tensor.narrow(0, 4, 5).unwrap()).unwrap();
+        array.finish().unwrap();
+        assert_eq!(store::read(&path).unwrap(), encode(&tensor).unwrap());
     }
 
     /// python3 -c "import numpy, io; f = io.BytesIO(); numpy.save(f, numpy.array([[1, 2], [3, 300]], 'i2')); print(f.getvalue())"

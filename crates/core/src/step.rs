@@ -3,17 +3,18 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::device::has_kernels;
+use crate::kernels::{self, Gradients};
 use crate::layers::{Mode, StatisticsLog};
 use crate::loss;
 use crate::model::{Batch, Trainable};
 use crate::optim::{Adam, Clock, GroupGradient, OptimizerConfig};
 use crate::params::{Kind, ParamGroup, ParamSet, Precision};
 use crate::prefetch::Prefetch;
+use crate::profile::{Phase, Profile};
 use crate::rng::Stream;
 use crate::{Error, Result};
 
@@ -134,6 +135,8 @@ pub struct TrainingState {
     unread: Vec<Check>,
     /// Draws noise ahead where a device computes.
     prefetch: Option<RefCell<Prefetch>>,
+    /// Where the time goes, where somebody asked.
+    profile: Option<Profile>,
 }
 
 impl TrainingState {
@@ -152,7 +155,17 @@ impl TrainingState {
         let device = model.params().device();
         let prefetch = (!has_kernels(device)).then(|| Prefetch::new(seed).map(RefCell::new)).transpose()?;
         let loss_scale = (model.params().precision() == Precision::F16).then_some(LossScale::FIRST);
-        Ok(Self { seed, step: 0, total_steps, adam, ema, loss_scale, unread: vec![], prefetch })
+        Ok(Self {
+            seed,
+            step: 0,
+            total_steps,
+            adam,
+            ema,
+            loss_scale,
+            unread: vec![],
+            prefetch,
+            profile: None,
+        })
     }
 
     /// Trains `model` on one batch and reads what the step reports, which waits for a device.
@@ -217,6 +230,7 @@ impl TrainingState {
     }
 
     fn advance(&mut self, model: &(impl Trainable + ?Sized), batch: &Batch) -> Result<Vec<(String, Scalar)>> {
+        self.enter(Phase::Forward)?;
         let mut ctx = StepContext {
             params: model.params(),
             groups: model.groups(),
@@ -230,7 +244,28 @@ impl TrainingState {
             prefetch.borrow_mut().go_on(self.step);
         }
         self.step += 1;
+        self.profile.iter_mut().for_each(Profile::count_step);
+        self.enter(Phase::Other)?;
         Ok(scalars)
+    }
+
+    /// Watches from now on where the time goes, on the device that the model is on.
+    pub fn start_profile(&mut self, device: &Device) {
+        self.profile = Some(Profile::start(device));
+    }
+
+    /// Where the time went since [`TrainingState::start_profile`], if that was called.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
+    }
+
+    /// Tells the profile, if there is one, what the training loop does from here on; [`TrainingState::step`] tells it of
+    /// what it does itself, and leaves it at [`Phase::Other`].
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn enter(&mut self, phase: Phase) -> Result<()> {
+        self.profile.as_mut().map_or(Ok(()), |profile| profile.enter(phase))
     }
 
     /// Steps done.
@@ -395,10 +430,12 @@ impl StepContext<'_> {
         // A known value that is not finite ends the step before anything is differentiated.
         checks.iter().try_for_each(|(term, value)| check_known(clock, term, value))?;
 
+        self.state.enter(Phase::Backward)?;
         let factor = self.state.loss_scale.map_or(1.0, LossScale::factor);
-        let mut gradients =
-            if factor == 1.0 { total.backward()? } else { total.affine(factor, 0.0)?.backward()? };
-        drop((total, terms));
+        let scaled = if factor == 1.0 { total } else { total.affine(factor, 0.0)? };
+        let mut gradients = kernels::backward(&scaled)?;
+        drop((scaled, terms));
+        self.state.enter(Phase::Optimiser)?;
         let mut updates = Vec::with_capacity(groups.len());
         for name in groups {
             let group = self.groups.iter().find(|group| group.name == *name).ok_or_else(|| {
@@ -423,12 +460,12 @@ impl StepContext<'_> {
         if let Some(ema) = &self.state.ema {
             copy_buffers(self.params, ema)?;
         }
-        Ok(())
+        self.state.enter(Phase::Forward)
     }
 
-    fn take_gradients(&self, group: &ParamGroup, gradients: &mut GradStore) -> Result<Vec<Tensor>> {
+    fn take_gradients(&self, group: &ParamGroup, gradients: &mut Gradients) -> Result<Vec<Tensor>> {
         let take = |name: &String| {
-            let gradient = self.params.get(name).and_then(|var| gradients.remove(var));
+            let gradient = self.params.get(name).map_or(Ok(None), |var| gradients.take(var))?;
             gradient.ok_or_else(|| Error::Unsupported(format!("`{name}` got no gradient from the loss")))
         };
         group.params.iter().map(take).collect()
@@ -557,6 +594,20 @@ mod tests {
             state(&model, OptimizerConfig::default()).step(&model, &batch([0.0, 0.0], 1)).unwrap_err();
         assert!(error.to_string().contains("`unused` got no gradient"), "{error}");
         assert_eq!(model.value(), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn a_step_tells_its_profile_what_it_does() {
+        let model = Quadratic::new();
+        let mut state = state(&model, OptimizerConfig::default());
+        state.step(&model, &batch([-2.0, -3.0], 0)).unwrap();
+        assert!(state.profile().is_none());
+        state.start_profile(&Device::Cpu);
+        state.step(&model, &batch([-2.0, -3.0], 0)).unwrap();
+        let profile = state.profile().unwrap();
+        let busy = |phase| profile.spent().iter().any(|(of, time)| *of == phase && !time.is_zero());
+        assert!([Phase::Forward, Phase::Backward, Phase::Optimiser].into_iter().all(busy), "{profile:?}");
+        assert!(!busy(Phase::Data) && profile.steps() == 1);
     }
 
     #[test]

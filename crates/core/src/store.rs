@@ -83,15 +83,59 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::File`] names the path and the operation.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = beside(path);
-    let result = write_synced(&beside, bytes)
-        .and_then(|()| fs::rename(&beside, path).map_err(failed("rename", &beside)))
-        .and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("."))));
-    if result.is_err() {
-        // The error that matters is the first one; a file that cannot be removed either is overwritten next time.
-        let _ = fs::remove_file(&beside);
+    let mut file = GrowingFile::create(path)?;
+    file.append(bytes)?;
+    file.finish()
+}
+
+/// A file that is written part by part beside its place, and put there when it is whole: until then, and for good if it
+/// never is, `path` is what it was.
+#[derive(Debug)]
+pub struct GrowingFile {
+    path: PathBuf,
+    beside: PathBuf,
+    file: File,
+    finished: bool,
+}
+
+impl GrowingFile {
+    /// Starts a file that is to be at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn create(path: &Path) -> Result<Self> {
+        let beside = beside(path);
+        let file = File::create(&beside).map_err(failed("write", &beside))?;
+        Ok(Self { path: path.to_owned(), beside, file, finished: false })
     }
-    result
+
+    /// Writes at its end.
+    ///
+    /// # Errors
+    /// If the bytes cannot be written.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(failed("write", &self.beside))
+    }
+
+    /// Syncs it and puts it in its place.
+    ///
+    /// # Errors
+    /// If it cannot be synced or renamed; its place is as it was.
+    pub fn finish(mut self) -> Result<()> {
+        self.file.sync_all().map_err(failed("write", &self.beside))?;
+        fs::rename(&self.beside, &self.path).map_err(failed("rename", &self.beside))?;
+        self.finished = true;
+        sync_folder(self.path.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+impl Drop for GrowingFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What went wrong has been said; a file that cannot be removed either is overwritten next time.
+            let _ = fs::remove_file(&self.beside);
+        }
+    }
 }
 
 /// Writes a file in place and waits until it is on the disk.
@@ -147,6 +191,24 @@ mod tests {
         assert_eq!(loaded["x.t"].to_vec2::<f32>().unwrap(), tensor.t().unwrap().to_vec2::<f32>().unwrap());
         assert_eq!(encode(&loaded).unwrap(), encode(&tensors).unwrap());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing may be left beside the file");
+    }
+
+    #[test]
+    fn a_file_that_never_becomes_whole_leaves_its_place_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write(&path, b"old").unwrap();
+        let mut file = GrowingFile::create(&path).unwrap();
+        file.append(b"new").unwrap();
+        drop(file);
+        assert_eq!(read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let mut file = GrowingFile::create(&path).unwrap();
+        file.append(b"ne").unwrap();
+        file.append(b"w").unwrap();
+        file.finish().unwrap();
+        assert_eq!(read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

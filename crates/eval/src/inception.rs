@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use waxwork_core::kernels::{self, Activation};
+use waxwork_core::kernels::{self, Activation, Pool, Windows};
 use waxwork_core::{Device, Tensor, store};
 
 use crate::extractor::{Extractor, in_passes, sha256, softmax};
@@ -178,7 +178,11 @@ impl Inception {
 
     /// A convolution that keeps height and width.
     fn same(&self, name: &str, x: &Tensor) -> waxwork_core::Result<Tensor> {
-        let (_, _, height, width) = self.convolution(name)?.0.dims4()?;
+        let (weight, bias) = self.convolution(name)?;
+        let (_, _, height, width) = weight.dims4()?;
+        if height == width {
+            return kernels::conv2d(x, weight, Some(bias), 1, height / 2, Activation::Relu);
+        }
         let x = x.pad_with_zeros(2, height / 2, height / 2)?.pad_with_zeros(3, width / 2, width / 2)?;
         self.valid(name, &x, 1)
     }
@@ -294,24 +298,17 @@ fn fold(
 
 /// The maximum of 3×3, stride 2, no padding.
 fn max_pool(x: &Tensor) -> waxwork_core::Result<Tensor> {
-    Ok(x.max_pool2d_with_stride(3, 2)?)
+    kernels::pool2d(x, Pool::Max, Windows { size: 3, stride: 2, padding: 0 })
 }
 
-/// The maximum of 3×3, stride 1; what it is given is never negative, so that zeros beside it change nothing.
+/// The maximum of 3×3, stride 1.
 fn max_pool_same(x: &Tensor) -> waxwork_core::Result<Tensor> {
-    Ok(x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?.max_pool2d_with_stride(3, 1)?)
+    kernels::pool2d(x, Pool::Max, Windows { size: 3, stride: 1, padding: 1 })
 }
 
 /// The mean of 3×3, stride 1, of as many pixels as there are.
 fn average_pool(x: &Tensor) -> waxwork_core::Result<Tensor> {
-    let (_, _, height, width) = x.dims4()?;
-    let present = |i: usize, size: usize| 3 - usize::from(i == 0) - usize::from(i + 1 == size);
-    let share: Vec<f32> = (0..height * width)
-        .map(|i| 9.0 / (present(i / width, height) * present(i % width, width)) as f32)
-        .collect();
-    let share = Tensor::from_vec(share, (height, width), x.device())?;
-    let padded = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
-    Ok(padded.avg_pool2d_with_stride(3, 1)?.broadcast_mul(&share)?)
+    kernels::pool2d(x, Pool::Mean, Windows { size: 3, stride: 1, padding: 1 })
 }
 
 fn join(branches: &[Tensor]) -> waxwork_core::Result<Tensor> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use waxwork_core::device::has_kernels;
-use waxwork_core::{Device, Tensor, Trainable, TrainingState, grid, store};
+use waxwork_core::{Device, Phase, Profile, Tensor, Trainable, TrainingState, grid, store};
 use waxwork_data::{Loader, Split};
 
 use crate::checkpoint::{self, Best, Checkpoints};
@@ -97,6 +97,7 @@ impl Training<'_> {
             if stopped.is_some() {
                 break;
             }
+            self.state.enter(Phase::Data)?;
             let Some(batch) = loader.next() else { break };
             let last = done == length.steps;
             let logged = done.is_multiple_of(self.config.log_every) || last;
@@ -113,6 +114,8 @@ impl Training<'_> {
                 let rate = ((done - start) as usize * self.config.batch_size) as f64 / seconds.max(1e-9);
                 let mut costs = vec![("seconds", seconds_before + seconds), ("images_per_second", rate)];
                 costs.extend(memory::peak().map(|bytes| ("peak_memory_bytes", bytes as f64)));
+                let spent = self.state.profile().map(Profile::spent).into_iter().flatten();
+                costs.extend(spent.map(|(phase, time)| (phase.name(), time.as_secs_f64())));
                 timing.append(done, costs.iter().copied())?;
                 self.tell(Event::Logged { step: done, values: &report.scalars, costs: &costs });
             }
@@ -143,6 +146,7 @@ impl Training<'_> {
         self.folder.write_info(&info)?;
         tracing::info!(steps = info.steps, seconds = info.seconds, status = ?info.status, "training ended");
         self.tell(Event::Finished);
+        self.state.enter(Phase::Other)?;
         Ok(Outcome { steps: info.steps, stopped, best: self.best, checkpoint: newest })
     }
 

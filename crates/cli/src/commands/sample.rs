@@ -24,24 +24,36 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     let count = arguments.count;
     let labels = arguments.labels.as_ref().map(|labels| labels.in_turn(count));
     let bar = output::bar(count, "sampling");
-    let mut parts = Vec::new();
-    for first in (0..count).step_by(EVALUATION_BATCH) {
-        let rows = first..count.min(first + EVALUATION_BATCH);
-        let request = SampleRequest {
-            first: first as u64,
-            labels: labels.as_ref().map(|labels| labels[rows.clone()].to_vec()),
-            truncation: arguments.truncation,
-            ..SampleRequest::new(arguments.seed, rows.len())
-        };
-        parts.push(run.model.sample(&request)?.to_device(&Device::Cpu)?);
-        bar.inc(rows.len() as u64);
+    let make = |hand_over: &mut dyn FnMut(Tensor) -> Result<(), Failure>| {
+        for first in (0..count).step_by(EVALUATION_BATCH) {
+            let rows = first..count.min(first + EVALUATION_BATCH);
+            let request = SampleRequest {
+                first: first as u64,
+                labels: labels.as_ref().map(|labels| labels[rows.clone()].to_vec()),
+                truncation: arguments.truncation,
+                ..SampleRequest::new(arguments.seed, rows.len())
+            };
+            hand_over(run.model.sample(&request)?.to_device(&Device::Cpu)?)?;
+            bar.inc(rows.len() as u64);
+        }
+        bar.finish_and_clear();
+        Ok(())
+    };
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sample.png"));
+    if !arguments.neighbours && output::extension(&out).as_deref() == Some("npy") {
+        let shape = run.info.model.image.batch(count);
+        output::stream_npy(&out, shape.dims(), make)?;
+        return Ok(format!("{count} images in {}\n", out.display()));
     }
-    bar.finish_and_clear();
+    let mut parts = Vec::new();
+    make(&mut |part| {
+        parts.push(part);
+        Ok(())
+    })?;
     let images = Tensor::cat(&parts, 0)?;
     if arguments.neighbours {
         return neighbours(&run, &images, arguments);
     }
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sample.png"));
     output::write_images(&out, &images, labels.as_deref(), 0)?;
     Ok(format!("{count} images in {}\n", out.display()))
 }

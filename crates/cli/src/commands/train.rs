@@ -7,7 +7,8 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{
-    Device, GenerativeModel, ParamSet, Precision, SampleRequest, Tensor, TrainingState, device, store,
+    Device, GenerativeModel, ParamSet, Precision, Profile, SampleRequest, Tensor, TrainingState, device,
+    store,
 };
 use waxwork_data::Dataset;
 use waxwork_eval::likelihood;
@@ -33,6 +34,7 @@ const CHOOSES: &str = "validation/neg_elbo";
 
 pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, Failure> {
     let session = Session::new(&arguments.device, threads, Stop::new(arguments.max_time))?;
+    let session = Session { profile: arguments.profile, ..session };
     if let Some(path) = &arguments.resume {
         return resume(path, arguments, &session);
     }
@@ -66,6 +68,8 @@ pub(crate) struct Session {
     device: Device,
     threads: usize,
     stop: Stop,
+    /// Whether to say at the end where the time went.
+    profile: bool,
 }
 
 impl Session {
@@ -74,7 +78,7 @@ impl Session {
         let device = device::open(device)?;
         let handler = stop.clone();
         ctrlc::set_handler(move || interrupt(&handler))?;
-        Ok(Self { device, threads, stop })
+        Ok(Self { device, threads, stop, profile: false })
     }
 }
 
@@ -149,7 +153,10 @@ impl Run {
     }
 
     fn train(mut self, folder: &RunFolder, session: &Session) -> Result<String, Failure> {
-        let Session { device, stop, .. } = session;
+        let Session { device, stop, profile, .. } = session;
+        if *profile {
+            self.state.start_profile(device);
+        }
         let mut progress = Progress::new(output::display());
         let pictures = || self.shown.sample(&SampleRequest::new(self.recipe.train.seed, PICTURES));
         let validation = self.data.validation.first(VALIDATION_IMAGES);
@@ -179,7 +186,8 @@ impl Run {
         };
         let outcome = training.run()?;
         let page = outcome.stopped.is_none().then(|| page(folder, &self.data, device));
-        report(folder, &outcome, &self.recipe, page.flatten())
+        let said = report(folder, &outcome, &self.recipe, page.flatten())?;
+        Ok(said + &self.state.profile().map_or_else(String::new, profile_table))
     }
 }
 
@@ -374,6 +382,21 @@ pub(crate) fn default_path(name: &str) -> PathBuf {
     let format = format_description!("[year][month][day]-[hour][minute][second]");
     let now = OffsetDateTime::now_utc().format(&format).unwrap_or_default();
     Path::new(RUNS).join(format!("{name}-{now}"))
+}
+
+/// Where the time of a run went. The parts sum to the whole, up to the last figure.
+fn profile_table(profile: &Profile) -> String {
+    let spent = profile.spent().map(|(phase, time)| (phase.name(), time.as_secs_f64()));
+    let whole: f64 = spent.iter().map(|(_, seconds)| seconds).sum();
+    let row = |(name, seconds): (&str, f64)| {
+        let of_a_step = 1e3 * seconds / profile.steps().max(1) as f64;
+        let share = 100.0 * seconds / whole.max(f64::MIN_POSITIVE);
+        [name.to_owned(), format!("{seconds:.3}"), format!("{of_a_step:.3}"), format!("{share:.1} %")]
+    };
+    let head = ["time in", "seconds", "ms a step", "share"].map(str::to_owned);
+    let rows = spent.into_iter().chain([("all", whole)]).map(row);
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).map(|row| row.to_vec()).collect();
+    output::table(&rows)
 }
 
 /// Writes the run's page. It can be written again at any time, so that it fails is no failure of the training.

@@ -121,7 +121,7 @@ impl Discriminator {
         self.logits(&self.features(images, labels, mode)?, labels, mode)
     }
 
-    /// `(N, C, H, W)` → `(N, features)`.
+    /// `(N, C, H, W)` → `(N, …)`, so many features in whatever shape they come.
     fn features(&self, images: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
         let input = match (&self.labels, labels) {
             (Labels::Planes, Some(labels)) => {
@@ -131,17 +131,17 @@ impl Discriminator {
             _ => images.clone(),
         };
         match &self.body {
-            Body::Mlp(hidden) => hidden.propagate(&input.linear(|x| Ok(x.flatten_from(1)?))?, mode),
-            Body::Dcgan(down) => down.propagate(&input, mode)?.linear(|x| Ok(x.flatten_from(1)?)),
+            Body::Mlp(hidden) => hidden.propagate(&input, mode),
+            Body::Dcgan(down) => down.propagate(&input, mode),
             Body::Residual(down) => down.propagate(&input, mode)?.linear(|x| Ok(x.sum((2, 3))?)),
         }
     }
 
-    /// `(N, features)` → `(N)`.
+    /// Features `(N, …)` → `(N)`.
     fn logits(&self, features: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
         let logits = self.output.propagate(features, mode)?.linear(|x| Ok(x.squeeze(1)?))?;
         let (Labels::Embedding(embedding), Some(labels)) = (&self.labels, labels) else { return Ok(logits) };
         let rows = crate::kernels::matmul(labels, &embedding.in_mode(mode)?)?;
-        logits.add(&features.linear(|x| Ok(x.mul(&rows)?.sum(1)?))?)
+        logits.add(&features.linear(|x| Ok(x.flatten_from(1)?.mul(&rows)?.sum(1)?))?)
     }
 }

@@ -37,8 +37,7 @@ struct Start {
 impl Start {
     fn forward(&self, latents: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
         let (channels, height, width) = self.shape;
-        let maps = self.linear.forward(latents, Activation::Identity, mode)?;
-        Ok(maps.reshape((latents.dim(0)?, channels, height, width))?)
+        self.linear.forward_to(latents, &[channels, height, width], Activation::Identity, mode)
     }
 
     fn export(&self, place: &mut Place<'_>, latents: &Value) -> Result<Value> {
@@ -114,8 +113,9 @@ impl Generator {
         };
         match &self.body {
             Body::Mlp { hidden, output } => {
-                let pixels = output.forward(&hidden.forward(&input, mode)?, Activation::Tanh, mode)?;
-                Ok(pixels.reshape(self.image.batch(latents.dim(0)?))?)
+                let ImageShape { channels, height, width } = self.image;
+                let hidden = hidden.forward(&input, mode)?;
+                output.forward_to(&hidden, &[channels, height, width], Activation::Tanh, mode)
             }
             Body::Dcgan { start, norm, up } => {
                 let maps = norm.forward(&start.forward(&input, mode)?, labels, Activation::Relu, mode)?;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::buffer::{by_dtype, elements, map1, map2, slice, tensor};
 use super::composed;
 use super::real::Real;
+use super::tape;
 use crate::device::has_kernels;
 use crate::{Error, Result};
 
@@ -168,7 +169,7 @@ pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     if !has_kernels(x.device()) {
         return composed::activate(x, activation);
     }
-    Ok(x.contiguous()?.apply_op1(Activate(activation))?)
+    Ok(tape::apply1(&x.contiguous()?, Activate(activation))?)
 }
 
 struct Activate(Activation);

@@ -64,7 +64,7 @@ pub(super) unsafe fn build<T: Real>(
 /// `write` must initialise all `len` elements.
 pub(super) unsafe fn build_raw<T: Real>(len: usize, write: impl FnOnce(Out<T>)) -> Vec<T> {
     let mut out: Vec<T> = Vec::with_capacity(len);
-    write(Out(out.as_mut_ptr()));
+    write(Out { start: out.as_mut_ptr(), len });
     // SAFETY: the capacity is there, and the caller promises that `write` initialised the elements.
     unsafe { out.set_len(len) };
     out
@@ -88,7 +88,11 @@ pub(super) fn lend<T: Real, R, const N: usize>(lengths: [usize; N], f: impl FnOn
 
 /// A pointer to an output that several tasks fill, each its own part.
 #[derive(Clone, Copy)]
-pub(super) struct Out<T>(*mut T);
+pub(super) struct Out<T> {
+    start: *mut T,
+    /// For debug assertions, which the tests run with.
+    len: usize,
+}
 
 // SAFETY: the pointer is only handed out; every place that writes through it says why its part is nobody else's.
 unsafe impl<T> Send for Out<T> {}
@@ -98,12 +102,13 @@ unsafe impl<T> Sync for Out<T> {}
 impl<T> Out<T> {
     /// The start of a mutable slice, whose borrow the caller keeps alive while it uses the pointer.
     pub(super) fn of(slice: &mut [T]) -> Self {
-        Self(slice.as_mut_ptr())
+        Self { start: slice.as_mut_ptr(), len: slice.len() }
     }
 
     /// The address of element `offset`.
     pub(super) fn at(self, offset: usize) -> *mut T {
-        self.0.wrapping_add(offset)
+        debug_assert!(offset <= self.len, "element {offset} of {}", self.len);
+        self.start.wrapping_add(offset)
     }
 
     /// `len` elements from `offset` on that have been written before.
@@ -111,6 +116,7 @@ impl<T> Out<T> {
     /// # Safety
     /// As for [`Out::slice`], and all of them must be initialised.
     pub(super) unsafe fn filled<'a>(self, offset: usize, len: usize) -> &'a mut [T] {
+        debug_assert!(offset + len <= self.len, "{len} elements from {offset} on, of {}", self.len);
         // SAFETY: promised by the caller.
         unsafe { std::slice::from_raw_parts_mut(self.at(offset), len) }
     }
@@ -120,6 +126,7 @@ impl<T> Out<T> {
     /// # Safety
     /// They must lie within the allocation, and no other slice of them may live at the same time.
     pub(super) unsafe fn slice<'a>(self, offset: usize, len: usize) -> &'a mut [MaybeUninit<T>] {
+        debug_assert!(offset + len <= self.len, "{len} elements from {offset} on, of {}", self.len);
         // SAFETY: promised by the caller; `MaybeUninit` asks nothing of the contents.
         unsafe { std::slice::from_raw_parts_mut(self.at(offset).cast(), len) }
     }

@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 use super::buffer::{by_dtype, elements, map1, map2, slice, tensor};
 use super::composed;
 use super::real::Real;
+use super::tape;
 use crate::Result;
 use crate::device::has_kernels;
 
@@ -14,7 +15,7 @@ pub fn exp(x: &Tensor) -> Result<Tensor> {
     if !has_kernels(x.device()) {
         return Ok(composed::exp(x)?);
     }
-    Ok(x.contiguous()?.apply_op1(Exponential::Exp)?)
+    Ok(tape::apply1(&x.contiguous()?, Exponential::Exp)?)
 }
 
 /// log(x), −∞ at 0 and NaN below, for every element of a tensor of any shape, differentiable.
@@ -22,7 +23,7 @@ pub fn log(x: &Tensor) -> Result<Tensor> {
     if !has_kernels(x.device()) {
         return Ok(composed::log(x)?);
     }
-    Ok(x.contiguous()?.apply_op1(Exponential::Log)?)
+    Ok(tape::apply1(&x.contiguous()?, Exponential::Log)?)
 }
 
 #[derive(Clone, Copy)]

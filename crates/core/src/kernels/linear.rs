@@ -13,29 +13,54 @@ use super::weighted::{self, Gradients, Weighted, check_bias};
 use crate::device::has_kernels;
 use crate::{Error, Result};
 
-/// f(x · wᵀ + b): x (N, I), weight (O, I) as in PyTorch, bias (O) → (N, O), differentiable in all three.
+/// f(x · wᵀ + b): x (N, I), weight (O, I) as in PyTorch, bias (O) → (N, O), differentiable in all three. Any shape (N, …) of
+/// I elements a row will do for x.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
+    let (outputs, _) = dims2("weight of a linear layer", weight)?;
+    linear_to(x, weight, bias, activation, &[outputs])
+}
+
+/// The same with a result of shape (N, `row`), `row` having O elements: a view of the result would cost a pass over its
+/// gradient.
+pub fn linear_to(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+    row: &[usize],
+) -> Result<Tensor> {
     activation.check()?;
-    let (rows, inputs) = dims2("input of a linear layer", x)?;
-    let (outputs, columns) = dims2("weight of a linear layer", weight)?;
-    if inputs != columns {
+    let (outputs, inputs) = dims2("weight of a linear layer", weight)?;
+    let rows = x.dims().first().copied().unwrap_or(0);
+    if x.rank() < 2 || x.dims()[1..].iter().product::<usize>() != inputs {
         return Err(Error::Input {
             what: "input of a linear layer",
-            expected: format!("({columns}) columns, for a weight of shape {:?}", weight.shape()),
+            expected: format!("(N, {inputs}), for a weight of shape {:?}", weight.shape()),
             found: x.shape().clone(),
         });
     }
+    if row.iter().product::<usize>() != outputs {
+        return Err(Error::Input {
+            what: "weight of a linear layer",
+            expected: format!("rows for results of shape {row:?}"),
+            found: weight.shape().clone(),
+        });
+    }
     check_bias(bias, outputs)?;
+    let shape = Shape::from([&[rows], row].concat());
     if !has_kernels(x.device()) {
-        return composed::linear(x, weight, bias, activation);
+        let y = composed::linear(&x.reshape((rows, inputs))?, weight, bias, activation)?;
+        return Ok(y.reshape(shape)?);
     }
     let (fused, after) = activation.split();
-    let op = Linear { size: Size { m: rows, n: outputs, k: inputs }, activation: fused };
+    let op = Linear { size: Size { m: rows, n: outputs, k: inputs }, shape, activation: fused };
     activate(&weighted::apply(op, x, weight, bias)?, after)
 }
 
 struct Linear {
     size: Size,
+    /// Of the result.
+    shape: Shape,
     activation: Activation,
 }
 
@@ -43,7 +68,7 @@ impl Weighted for Linear {
     const NAME: &'static str = "waxwork-linear";
 
     fn shape(&self) -> Shape {
-        Shape::from((self.size.m, self.size.n))
+        self.shape.clone()
     }
 
     fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
@@ -80,7 +105,7 @@ impl Weighted for Linear {
             elements!(T; weight);
             // SAFETY: grad is (m, n) and weight (n, k).
             let out = unsafe { product_vec(Size { m, n: k, k: n }, rows, Matrix::rows(weight, k)) };
-            gradients.x = Some(tensor(out, (m, k))?);
+            gradients.x = Some(tensor(out, x.shape())?);
         }
         if weight.track_op() {
             elements!(T; x);

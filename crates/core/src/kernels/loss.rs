@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::buffer::{CHUNK, by_dtype, elements, map1, map2, map2_rows, map3, simd, slice, sum2, tensor};
 use super::composed;
 use super::real::Real;
+use super::tape;
 use crate::device::has_kernels;
 use crate::{Error, Result};
 
@@ -26,7 +27,7 @@ pub fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> 
     if !has_kernels(logits.device()) {
         return composed::bce_with_logits_sum(logits, targets);
     }
-    Ok(logits.contiguous()?.apply_op2(&targets.contiguous()?, Bce)?)
+    Ok(tape::apply2(&logits.contiguous()?, &targets.contiguous()?, Bce)?)
 }
 
 /// KL(N(μ, σ²) ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) per element, in nats: mean and log_var of one shape → that shape.
@@ -35,7 +36,7 @@ pub fn gaussian_kl(mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
     if !has_kernels(mean.device()) {
         return composed::gaussian_kl(mean, log_var);
     }
-    Ok(mean.contiguous()?.apply_op2(&log_var.contiguous()?, GaussianKl)?)
+    Ok(tape::apply2(&mean.contiguous()?, &log_var.contiguous()?, GaussianKl)?)
 }
 
 /// z = μ + exp(½ log σ²) · ε: mean, log_var and noise of one shape → that shape. Differentiable in all three.
@@ -46,7 +47,7 @@ pub fn reparameterize(mean: &Tensor, log_var: &Tensor, noise: &Tensor) -> Result
         return composed::reparameterize(mean, log_var, noise);
     }
     let (log_var, noise) = (log_var.contiguous()?, noise.contiguous()?);
-    Ok(mean.contiguous()?.apply_op3(&log_var, &noise, Reparameterize)?)
+    Ok(tape::apply3(&mean.contiguous()?, &log_var, &noise, Reparameterize)?)
 }
 
 /// log(1 + exp(x)) per element, without overflow.
@@ -54,7 +55,7 @@ pub fn softplus(x: &Tensor) -> Result<Tensor> {
     if !has_kernels(x.device()) {
         return composed::softplus(x);
     }
-    Ok(x.contiguous()?.apply_op1(Softplus)?)
+    Ok(tape::apply1(&x.contiguous()?, Softplus)?)
 }
 
 fn same_shape(what: &'static str, reference: &Tensor, other: &Tensor) -> Result<()> {

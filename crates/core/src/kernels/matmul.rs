@@ -16,6 +16,7 @@ use super::buffer::{Out, build, build_raw, by_dtype, simd};
 use super::composed;
 use super::count::count;
 use super::real::Real;
+use super::tape;
 use crate::device::has_kernels;
 use crate::{Error, Result};
 
@@ -38,7 +39,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !has_kernels(a.device()) {
         return composed::matmul(a, b);
     }
-    Ok(a.apply_op2(b, MatMul)?)
+    Ok(tape::apply2(a, b, MatMul)?)
 }
 
 pub(super) fn dims2(what: &'static str, tensor: &Tensor) -> Result<(usize, usize)> {
@@ -53,6 +54,8 @@ pub(super) fn dims2(what: &'static str, tensor: &Tensor) -> Result<(usize, usize
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<T> {
     start: *const T,
+    /// Elements from there to the end of the memory, for debug assertions, which the tests run with.
+    len: usize,
     /// Distance between an element and the one in the next row.
     row: usize,
     /// Distance between an element and the one in the next column.
@@ -67,12 +70,18 @@ unsafe impl<T: Sync> Sync for Matrix<T> {}
 impl<T: Real> Matrix<T> {
     /// Rows of `columns` elements, one after another.
     pub(super) fn rows(data: &[T], columns: usize) -> Self {
-        Self { start: data.as_ptr(), row: columns, column: 1 }
+        Self { start: data.as_ptr(), len: data.len(), row: columns, column: 1 }
+    }
+
+    /// Whether the memory has all elements of so many rows and columns.
+    #[inline(always)]
+    fn covers(self, rows: usize, columns: usize) -> bool {
+        rows == 0 || columns == 0 || (rows - 1) * self.row + (columns - 1) * self.column < self.len
     }
 
     /// Rows and columns these distances apart.
     pub(super) fn strided(data: &[T], row: usize, column: usize) -> Self {
-        Self { start: data.as_ptr(), row, column }
+        Self { start: data.as_ptr(), len: data.len(), row, column }
     }
 
     /// The transpose: rows become columns.
@@ -86,13 +95,15 @@ impl<T: Real> Matrix<T> {
     /// It must lie within the matrix, which must be alive.
     #[inline(always)]
     pub(super) unsafe fn at(self, row: usize, column: usize) -> T {
+        debug_assert!(self.covers(row + 1, column + 1), "({row}, {column}) of {} elements", self.len);
         // SAFETY: promised by the caller.
         unsafe { *self.from(row, column).start }
     }
 
     /// The part that starts at (row, column).
     pub(super) fn from(self, row: usize, column: usize) -> Self {
-        Self { start: self.start.wrapping_add(row * self.row + column * self.column), ..self }
+        let offset = row * self.row + column * self.column;
+        Self { start: self.start.wrapping_add(offset), len: self.len.saturating_sub(offset), ..self }
     }
 }
 
@@ -122,6 +133,7 @@ pub(super) unsafe fn product<T: Real>(
     if m == 0 || n == 0 {
         return;
     }
+    debug_assert!(a.covers(m, k) && b.covers(k, n) && stride >= n, "{size:?} in rows of {stride}");
     count(&[m, n, k]);
     let short = k > 0 && k < 3;
     let horizontal = b.row == 1 && a.column == 1 && m * n <= 256;
@@ -196,7 +208,8 @@ unsafe fn padded<T: Real>(
     };
     let inner = if k == 0 { 0 } else { wide.k };
     let mut c = if accumulate {
-        copy(Matrix { start: out, row: stride, column: 1 }, (m, n), (wide.m, wide.n))
+        let len = (m - 1) * stride + n;
+        copy(Matrix { start: out, len, row: stride, column: 1 }, (m, n), (wide.m, wide.n))
     } else {
         vec![T::ZERO; wide.m * wide.n]
     };
@@ -260,11 +273,8 @@ pub(super) unsafe fn transpose<T: Real>(matrix: Matrix<T>, rows: usize, columns:
 pub(super) fn matrix<T: Real>(storage: &CpuStorage, layout: &Layout) -> candle_core::Result<Matrix<T>> {
     let data = storage.as_slice::<T>()?;
     let strides = layout.stride();
-    Ok(Matrix {
-        start: data[layout.start_offset().min(data.len())..].as_ptr(),
-        row: strides[0],
-        column: strides[1],
-    })
+    let data = &data[layout.start_offset().min(data.len())..];
+    Ok(Matrix { start: data.as_ptr(), len: data.len(), row: strides[0], column: strides[1] })
 }
 
 struct MatMul;

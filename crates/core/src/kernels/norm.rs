@@ -14,6 +14,7 @@ use super::activation::{Activation, activate, by_activation};
 use super::buffer::{Out, build_raw, by_dtype, elements, simd, slice, sum1, sums3, tensor};
 use super::composed;
 use super::real::Real;
+use super::tape;
 use crate::device::has_kernels;
 use crate::{Error, Result};
 
@@ -42,7 +43,7 @@ pub fn batch_norm(
     let (fused, after) = activation.split();
     let statistics = Arc::new(OnceLock::new());
     let op = BatchNorm { eps, activation: fused, fixed: false, statistics: Arc::clone(&statistics) };
-    let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op)?;
+    let y = tape::apply3(&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?, op)?;
     let statistics = statistics.get().cloned().unwrap_or_default();
     let vector = |values: Vec<f64>| -> Result<Tensor> {
         Ok(Tensor::from_vec(values, channels, x.device())?.to_dtype(x.dtype())?)
@@ -68,7 +69,7 @@ pub fn batch_norm_with(
     let values = |t: &Tensor| t.to_dtype(DType::F64)?.to_vec1::<f64>();
     let statistics = Arc::new(OnceLock::from(Statistics { mean: values(mean)?, var: values(var)? }));
     let op = BatchNorm { eps, activation: fused, fixed: true, statistics };
-    let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, op)?;
+    let y = tape::apply3(&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?, op)?;
     activate(&y, after)
 }
 

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::buffer::{by_dtype, slice};
 use super::composed;
 use super::real::Real;
+use super::tape;
 use crate::device::has_kernels;
 use crate::{Error, Result};
 
@@ -23,7 +24,7 @@ pub fn avg_pool2(x: &Tensor) -> Result<Tensor> {
     if !has_kernels(x.device()) {
         return composed::avg_pool2(x);
     }
-    Ok(x.contiguous()?.apply_op1(Resample::Halve { scale: 0.25 })?)
+    Ok(tape::apply1(&x.contiguous()?, Resample::Halve { scale: 0.25 })?)
 }
 
 /// Every pixel four times: `(N, C, H, W)` → `(N, C, 2 H, 2 W)`. Differentiable.
@@ -32,7 +33,7 @@ pub fn upsample2(x: &Tensor) -> Result<Tensor> {
     if !has_kernels(x.device()) {
         return composed::upsample2(x);
     }
-    Ok(x.contiguous()?.apply_op1(Resample::Double { scale: 1.0 })?)
+    Ok(tape::apply1(&x.contiguous()?, Resample::Double { scale: 1.0 })?)
 }
 
 /// Image `i` of `(N, C, H, W)` moved by `down[i]` rows and `right[i]` columns; what enters is 0. Differentiable.
@@ -49,7 +50,7 @@ pub fn translate(x: &Tensor, down: &[isize], right: &[isize]) -> Result<Tensor> 
         return composed::translate(x, down, right);
     }
     let op = Resample::Shift { down: down.to_vec(), right: right.to_vec() };
-    Ok(x.contiguous()?.apply_op1(op)?)
+    Ok(tape::apply1(&x.contiguous()?, op)?)
 }
 
 fn dims4(x: &Tensor) -> Result<(usize, usize, usize, usize)> {

@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithD
 
 use super::buffer::{by_dtype, slice};
 use super::real::Real;
+use super::tape;
 use crate::{Error, Result};
 
 /// A layer's arithmetic on contiguous slices. The sizes are in `self`.
@@ -39,8 +40,8 @@ pub(super) struct Gradients {
 pub(super) fn apply(op: impl Weighted, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (x, weight, op) = (x.contiguous()?, weight.contiguous()?, Op(op));
     Ok(match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op)?,
-        None => x.apply_op2(&weight, op)?,
+        Some(bias) => tape::apply3(&x, &weight, &bias.contiguous()?, op)?,
+        None => tape::apply2(&x, &weight, op)?,
     })
 }
 

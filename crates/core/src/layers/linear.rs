@@ -35,13 +35,24 @@ impl Linear {
         Ok(Self { weight, bias, product_type: scope.product_type() })
     }
 
-    /// `(N, inputs)` → `(N, outputs)`, activated.
+    /// `(N, …)` of so many inputs → `(N, outputs)`, activated.
     pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode<'_>) -> Result<Tensor> {
         let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
         kernels::linear(x, &weight, Some(&self.bias), activation)
     }
 
-    /// The same without an activation, for a value with its directional derivative.
+    /// The same with results of shape `(N, row)`, `row` having as many elements as there are outputs.
+    pub fn forward_to(
+        &self,
+        x: &Tensor,
+        row: &[usize],
+        activation: Activation,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        kernels::linear_to(x, &self.weight.in_mode(mode)?, Some(&self.bias), activation, row)
+    }
+
+    /// As [`Linear::forward`], without an activation, for a value with its directional derivative.
     pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
         let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
         x.affine(|x, bias| kernels::linear(x, &weight, bias.then_some(&self.bias), Activation::Identity))

@@ -52,8 +52,8 @@ impl Encoder {
         mode: Mode<'_>,
     ) -> Result<Posterior> {
         let features = match &self.down {
-            Some(down) => down.forward(images, mode)?.flatten_from(1)?,
-            None => images.flatten_from(1)?,
+            Some(down) => down.forward(images, mode)?,
+            None => images.clone(),
         };
         let hidden = self.hidden.forward(&beside(&features, labels)?, mode)?;
         Ok(Posterior {
@@ -133,13 +133,14 @@ impl Decoder {
         mode: Mode<'_>,
     ) -> Result<Tensor> {
         let hidden = self.hidden.forward(&beside(latents, labels)?, mode)?;
-        let output = self.output.forward(&hidden, Activation::Identity, mode)?;
-        let n = output.dim(0)?;
         match &self.up {
-            None => Ok(output.reshape(self.image.batch(n))?),
+            None => {
+                let ImageShape { channels, height, width } = self.image;
+                self.output.forward_to(&hidden, &[channels, height, width], Activation::Identity, mode)
+            }
             Some(Up { convs, start: (channels, height, width), activation }) => {
-                let start = kernels::activate(&output, *activation)?;
-                convs.forward(&start.reshape((n, *channels, *height, *width))?, None, mode)
+                let start = [*channels, *height, *width];
+                convs.forward(&self.output.forward_to(&hidden, &start, *activation, mode)?, None, mode)
             }
         }
     }
@@ -205,9 +206,10 @@ impl LabelPrior {
     }
 }
 
+/// Features `(N, …)`, with labels as more of them, `(N, features + classes)`.
 fn beside(features: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
     Ok(match labels {
-        Some(labels) => Tensor::cat(&[features, labels], 1)?,
+        Some(labels) => Tensor::cat(&[&features.flatten_from(1)?, labels], 1)?,
         None => features.clone(),
     })
 }

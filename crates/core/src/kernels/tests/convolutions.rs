@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{assert_close, bits, check, flat, random};
+use super::{assert_close, bits, check, check_nan, flat, random};
 use crate::kernels::{Activation, conv_transpose2d, conv2d};
 
 /// A tensor's elements by index.
@@ -79,7 +79,8 @@ proptest! {
         let apart: Vec<f64> = want.iter().map(|y| y.tanh()).collect();
         assert_close("fused activation", &flat(&fused), &apart, 1e-12);
         check(&|t| conv2d(&t[0], &t[1], Some(&t[2]), stride, padding, Activation::Silu), &[x.clone(), k.clone(), b.clone()]);
-        check(&|t| conv2d(&t[0], &t[1], Some(&t[2]), stride, padding, Activation::Tanh), &[x, k, b]);
+        check(&|t| conv2d(&t[0], &t[1], Some(&t[2]), stride, padding, Activation::Tanh), &[x.clone(), k.clone(), b.clone()]);
+        check_nan(&|t| conv2d(&t[0], &t[1], Some(&t[2]), stride, padding, Activation::Identity), &[x, k, b]);
     }
 
     #[test]
@@ -103,8 +104,9 @@ proptest! {
         let y = conv_transpose2d(&x, &k, Some(&b), stride, padding, extra).unwrap();
         assert_eq!(y.dims(), [n, o, oh, ow]);
         assert_close("transposed convolution", &flat(&y), &want, 1e-12);
-        check(&|t| conv_transpose2d(&t[0], &t[1], Some(&t[2]), stride, padding, extra), &[x.clone(), k.clone(), b]);
-        check(&|t| conv_transpose2d(&t[0], &t[1], None, stride, padding, extra), &[x, k]);
+        check(&|t| conv_transpose2d(&t[0], &t[1], Some(&t[2]), stride, padding, extra), &[x.clone(), k.clone(), b.clone()]);
+        check(&|t| conv_transpose2d(&t[0], &t[1], None, stride, padding, extra), &[x.clone(), k.clone()]);
+        check_nan(&|t| conv_transpose2d(&t[0], &t[1], Some(&t[2]), stride, padding, extra), &[x, k, b]);
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 
-use super::{assert_close, check, flat, random};
+use super::{assert_close, check, check_nan, flat, random};
 use crate::kernels::{bce_with_logits_sum, exp, gaussian_kl, log, reparameterize, softplus};
 
 fn shape(dims: usize, n: usize, a: usize, b: usize) -> Vec<usize> {
@@ -29,28 +29,34 @@ proptest! {
         let got = bce_with_logits_sum(&logits, &targets).unwrap();
         assert_eq!(got.dims(), [n]);
         assert_close("bce", &flat(&got), &want, 1e-12);
-        check(&|t| bce_with_logits_sum(&t[0], &t[1]), &[logits, targets]);
+        check(&|t| bce_with_logits_sum(&t[0], &t[1]), &[logits.clone(), targets.clone()]);
+        check_nan(&|t| bce_with_logits_sum(&t[0], &t[1]), &[logits, targets]);
 
         let (m, v, e) = (flat(&x), flat(&y), flat(&z));
         let kl: Vec<f64> = m.iter().zip(&v).map(|(m, v)| 0.5 * (m * m + v.exp() - 1.0 - v)).collect();
         assert_close("kl", &flat(&gaussian_kl(&x, &y).unwrap()), &kl, 1e-12);
         check(&|t| gaussian_kl(&t[0], &t[1]), &[x.clone(), y.clone()]);
+        check_nan(&|t| gaussian_kl(&t[0], &t[1]), &[x.clone(), y.clone()]);
 
         let sample: Vec<f64> = m.iter().zip(&v).zip(&e).map(|((m, v), e)| m + (0.5 * v).exp() * e).collect();
         assert_close("sample", &flat(&reparameterize(&x, &y, &z).unwrap()), &sample, 1e-12);
-        check(&|t| reparameterize(&t[0], &t[1], &t[2]), &[x.clone(), y, z]);
+        check(&|t| reparameterize(&t[0], &t[1], &t[2]), &[x.clone(), y.clone(), z.clone()]);
+        check_nan(&|t| reparameterize(&t[0], &t[1], &t[2]), &[x.clone(), y, z]);
 
         let want: Vec<f64> = m.iter().map(|x| (1.0 + (6.0 * x).exp()).ln()).collect();
         assert_close("softplus", &flat(&softplus(&(&x * 6.0).unwrap()).unwrap()), &want, 1e-12);
         check(&|t| softplus(&t[0]), std::slice::from_ref(&x));
+        check_nan(&|t| softplus(&t[0]), std::slice::from_ref(&x));
 
         let want: Vec<f64> = m.iter().map(|x| (4.0 * x).exp()).collect();
         assert_close("exp", &flat(&exp(&(&x * 4.0).unwrap()).unwrap()), &want, 1e-12);
         let positive = x.affine(0.4, 0.5).unwrap();
         let want: Vec<f64> = flat(&positive).iter().map(|x| x.ln()).collect();
         assert_close("log", &flat(&log(&positive).unwrap()), &want, 1e-12);
-        check(&|t| exp(&t[0]), &[x]);
-        check(&|t| log(&t[0]), &[positive]);
+        check(&|t| exp(&t[0]), std::slice::from_ref(&x));
+        check(&|t| log(&t[0]), std::slice::from_ref(&positive));
+        check_nan(&|t| exp(&t[0]), &[x]);
+        check_nan(&|t| log(&t[0]), &[positive]);
     }
 }
 

@@ -1,15 +1,17 @@
 //! Tests of the kernels: what they share, and one file a kind of kernel.
 //!
 //! Every kernel goes through [`check`]: gradients against central finite differences in f64, the f32 path against the
-//! f64 one, inputs that are not contiguous, the same bits from pools of 1, 2, 3 and 8 threads and from every instruction set
-//! that this machine has, and what other devices compute in its place. Values come from plain f64 references in the files
-//! of the kernels.
+//! f64 one, inputs that are not contiguous or begin inside their storage, the same bits from pools of 1, 2, 3 and 8
+//! threads and from every instruction set that this machine has, and what other devices compute in its place.
+//! [`check_nan`] follows a NaN from the input to the output. Values come from plain f64 references in the files of the
+//! kernels. The tests' profile has debug assertions on, which check every index that unsafe code uses.
 
 mod composed;
 mod convolutions;
 mod losses;
 mod norms;
 mod optimiser;
+mod pools;
 mod products;
 mod resamplings;
 
@@ -49,6 +51,22 @@ fn strided(tensor: &Tensor) -> Tensor {
         return tensor.clone();
     }
     tensor.transpose(0, 1).unwrap().contiguous().unwrap().transpose(0, 1).unwrap()
+}
+
+/// The same values in the middle of longer rows.
+fn inset(tensor: &Tensor) -> Tensor {
+    let Some(last) = tensor.rank().checked_sub(1) else { return tensor.clone() };
+    let len = tensor.dims()[last];
+    tensor.pad_with_zeros(last, 2, 1).unwrap().narrow(last, 2, len).unwrap()
+}
+
+/// The same values after others in one storage: contiguous, but not from its start.
+fn shifted(tensor: &Tensor) -> Tensor {
+    if tensor.rank() == 0 {
+        return tensor.clone();
+    }
+    let len = tensor.dims()[0];
+    Tensor::cat(&[&tensor.zeros_like().unwrap(), tensor], 0).unwrap().narrow(0, len, len).unwrap()
 }
 
 #[track_caller]
@@ -179,10 +197,14 @@ pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
     }
     let all = |(y, grads): (Tensor, Vec<Tensor>)| bits(&[&[y], grads.as_slice()].concat());
     let want = all((y32, grads32));
-    let (y, grads) = run(f, &single, strided);
-    assert_eq!(bits(&[y])[0], want[0], "a strided input changes the output");
-    for (got, want) in bits(&grads).iter().zip(&want[1..]) {
-        assert_eq!(got, want, "a strided input changes a gradient");
+    for (name, layout) in
+        [("strided", strided as fn(&Tensor) -> Tensor), ("inset", inset), ("shifted", shifted)]
+    {
+        let (y, grads) = run(f, &single, layout);
+        assert_eq!(bits(&[y])[0], want[0], "a {name} input changes the output");
+        for (got, want) in bits(&grads).iter().zip(&want[1..]) {
+            assert_eq!(got, want, "a {name} input changes a gradient");
+        }
     }
     for threads in [1, 2, 3, 8] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -190,4 +212,32 @@ pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
         assert!(got == want, "{threads} threads give other bits");
     }
     on_every_instruction_set(|| all(run(f, &single, Tensor::clone)));
+}
+
+/// A NaN in an input is a NaN in every element of the output that depends on that input's element, and, unless it is the
+/// second input, in no other: a weight also meets the zeros beside an image. `inputs` are f64, and `f` is nowhere flat.
+pub(super) fn check_nan(f: Kernel<'_>, inputs: &[Tensor]) {
+    for dtype in [DType::F32, DType::F64] {
+        let inputs: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();
+        let still = flat(&f(&inputs).unwrap());
+        for (which, input) in inputs.iter().enumerate() {
+            let values = flat(input);
+            for element in [0, values.len() / 2, values.len() - 1] {
+                let with = |value: f64| {
+                    let mut values = values.clone();
+                    values[element] = value;
+                    let mut inputs = inputs.clone();
+                    let moved = Tensor::from_vec(values, input.shape(), &Device::Cpu).unwrap();
+                    inputs[which] = moved.to_dtype(dtype).unwrap();
+                    flat(&f(&inputs).unwrap())
+                };
+                let moved = with(values[element] + 4.0);
+                for (i, nan) in with(f64::NAN).into_iter().enumerate() {
+                    let (depends, found) = (moved[i] != still[i], nan.is_nan());
+                    let right = found == depends || (which == 1 && found);
+                    assert!(right, "input {which}, element {element}, output {i}, {dtype:?}: {nan} for NaN");
+                }
+            }
+        }
+    }
 }

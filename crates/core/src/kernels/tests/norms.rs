@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use proptest::prelude::*;
 
-use super::{assert_close, check, flat, random};
+use super::{assert_close, check, check_nan, flat, random};
 use crate::kernels::{Activation, activate, batch_norm, batch_norm_with};
 
 const EPS: f64 = 1e-5;
@@ -49,14 +49,24 @@ proptest! {
 
         // Two elements a channel make the gradient vanish up to eps, so finite differences say nothing there.
         if n * plane > 4 {
-            check(&|t| Ok(batch_norm(&t[0], &t[1], &t[2], 0.1, activation)?.0), &[x.clone(), gamma.clone(), beta.clone()]);
+            let inputs = [x.clone(), gamma.clone(), beta.clone()];
+            check(&|t| Ok(batch_norm(&t[0], &t[1], &t[2], 0.1, activation)?.0), &inputs);
+            check_nan(&|t| Ok(batch_norm(&t[0], &t[1], &t[2], 0.1, Activation::Identity)?.0), &inputs);
         }
         let cast = |t: &Tensor, like: &Tensor| t.to_dtype(like.dtype()).unwrap();
-        check(
-            &|t| batch_norm_with(&t[0], &t[1], &t[2], &cast(&mean, &t[0]), &cast(&var, &t[0]), 0.1, activation),
-            &[x, gamma, beta],
-        );
+        let fixed = |t: &[Tensor], activation| {
+            batch_norm_with(&t[0], &t[1], &t[2], &cast(&mean, &t[0]), &cast(&var, &t[0]), 0.1, activation)
+        };
+        check(&|t| fixed(t, activation), &[x.clone(), gamma.clone(), beta.clone()]);
+        check_nan(&|t| fixed(t, Activation::Identity), &[x, gamma, beta]);
     }
+}
+
+/// Planes longer than a block of the sums, and as odd as they come.
+#[test]
+fn long_planes_are_normalised_alike() {
+    let (x, gamma, beta) = (random(1, &[2, 3, 41, 53]), random(2, &[3]), random(3, &[3]));
+    check(&|t| Ok(batch_norm(&t[0], &t[1], &t[2], EPS, Activation::Tanh)?.0), &[x, gamma, beta]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The Adam step and the sum of squares.
 
 use candle_core::{DType, Device, Tensor};
+use proptest::prelude::*;
 
 use super::{assert_close, bits, flat, on_every_instruction_set, random};
 use crate::kernels::{AdamStep, adam_step, sum_squares};
@@ -8,33 +9,59 @@ use crate::kernels::{AdamStep, adam_step, sum_squares};
 const STEP: AdamStep =
     AdamStep { lr: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.1, step: 1, grad_scale: 0.5 };
 
-#[test]
-fn steps_follow_the_formula_in_f32_and_f64() {
-    for dtype in [DType::F32, DType::F64] {
-        let tensor = |seed| random(seed, &[7, 11]).to_dtype(dtype).unwrap();
-        let (param, ema) = (tensor(1), tensor(2));
-        let (m, v) = (param.zeros_like().unwrap(), param.zeros_like().unwrap());
-        let (mut p, mut e) = (flat(&param), flat(&ema));
-        let (mut first, mut second) = (vec![0.0; p.len()], vec![0.0; p.len()]);
-        for t in 1..=5u64 {
-            let grad = tensor(10 + t);
-            adam_step(&param, &grad, &m, &v, &AdamStep { step: t, ..STEP }, Some((&ema, 0.9))).unwrap();
-            for (i, g) in flat(&grad).into_iter().enumerate() {
-                let g = g * STEP.grad_scale;
-                p[i] *= 1.0 - STEP.lr * STEP.weight_decay;
-                first[i] = STEP.beta1 * first[i] + (1.0 - STEP.beta1) * g;
-                second[i] = STEP.beta2 * second[i] + (1.0 - STEP.beta2) * g * g;
-                let unbiased = first[i] / (1.0 - STEP.beta1.powi(t as i32));
-                let root = (second[i] / (1.0 - STEP.beta2.powi(t as i32))).sqrt();
-                p[i] -= STEP.lr * unbiased / (root + STEP.eps);
-                e[i] = 0.9 * e[i] + 0.1 * p[i];
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn steps_follow_the_formula_in_f32_and_f64(
+        rows in 1usize..5, columns in prop_oneof![1usize..60, 9_000usize..17_000], lr in 1e-4f64..0.1,
+        beta1 in 0f64..0.95, beta2 in 0.9f64..0.9999, weight_decay in 0f64..0.5, grad_scale in 0.01f64..1.0,
+        averaged: bool, seed in 0u64..1 << 40,
+    ) {
+        let settings = AdamStep { lr, beta1, beta2, eps: 1e-8, weight_decay, step: 1, grad_scale };
+        for dtype in [DType::F32, DType::F64] {
+            let tensor = |seed, shape: &[usize]| random(seed, shape).to_dtype(dtype).unwrap();
+            let (param, ema) = (tensor(seed, &[rows, columns]), tensor(seed + 1, &[rows, columns]));
+            let (m, v) = (param.zeros_like().unwrap(), param.zeros_like().unwrap());
+            let (mut p, mut e) = (flat(&param), flat(&ema));
+            let (mut first, mut second) = (vec![0.0; p.len()], vec![0.0; p.len()]);
+            for t in 1..=3u64 {
+                // Not contiguous, as a gradient of a transpose may be.
+                let grad = tensor(seed + 1 + t, &[columns, rows]).t().unwrap();
+                let ema = averaged.then_some((&ema, 0.9));
+                adam_step(&param, &grad, &m, &v, &AdamStep { step: t, ..settings }, ema).unwrap();
+                for (i, g) in flat(&grad).into_iter().enumerate() {
+                    let g = g * grad_scale;
+                    p[i] *= 1.0 - lr * weight_decay;
+                    first[i] = beta1 * first[i] + (1.0 - beta1) * g;
+                    second[i] = beta2 * second[i] + (1.0 - beta2) * g * g;
+                    let unbiased = first[i] / (1.0 - beta1.powi(t as i32));
+                    let root = (second[i] / (1.0 - beta2.powi(t as i32))).sqrt();
+                    p[i] -= lr * unbiased / (root + settings.eps);
+                    if averaged {
+                        e[i] = 0.9 * e[i] + 0.1 * p[i];
+                    }
+                }
             }
+            let tolerance = if dtype == DType::F32 { 4e-6 } else { 1e-13 };
+            assert_close("parameter", &flat(&param), &p, tolerance);
+            assert_close("ema", &flat(&ema), &e, tolerance);
+            assert_close("m", &flat(&m), &first, tolerance);
+            assert_close("v", &flat(&v), &second, tolerance);
         }
-        let tolerance = if dtype == DType::F32 { 1e-6 } else { 1e-14 };
-        assert_close("parameter", &flat(&param), &p, tolerance);
-        assert_close("ema", &flat(&ema), &e, tolerance);
-        assert_close("m", &flat(&m), &first, tolerance);
-        assert_close("v", &flat(&v), &second, tolerance);
+    }
+}
+
+#[test]
+fn a_nan_in_the_gradient_spoils_its_own_element_and_no_other() {
+    let cast = |seed| random(seed, &[20]).to_dtype(DType::F32).unwrap();
+    let (param, ema, m, v) = (cast(1), cast(2), cast(3), cast(4).abs().unwrap());
+    let mut grad = flat(&cast(5));
+    grad[17] = f64::NAN;
+    let grad = Tensor::from_vec(grad, 20, &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap();
+    adam_step(&param, &grad, &m, &v, &STEP, Some((&ema, 0.9))).unwrap();
+    for tensor in [param, ema, m, v] {
+        assert!(flat(&tensor).iter().enumerate().all(|(i, x)| x.is_nan() == (i == 17)));
     }
 }
 

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 
-use super::{assert_close, bits, check, flat, numbers, random, strided};
-use crate::kernels::{Activation, activate, linear, matmul};
+use super::{assert_close, bits, check, check_nan, flat, numbers, random, strided};
+use crate::kernels::{Activation, activate, linear, linear_to, matmul};
 
 const ACTIVATIONS: [Activation; 6] = [
     Activation::Identity,
@@ -34,7 +34,8 @@ proptest! {
         let want = reference(&flat(&a), &flat(&b), (m, k, n));
         assert_close("product", &flat(&matmul(&a, &b).unwrap()), &want, 1e-12);
         if k > 0 {
-            check(&|x| matmul(&x[0], &x[1]), &[a, b]);
+            check(&|x| matmul(&x[0], &x[1]), &[a.clone(), b.clone()]);
+            check_nan(&|x| matmul(&x[0], &x[1]), &[a, b]);
         }
     }
 
@@ -48,8 +49,18 @@ proptest! {
         let sums = Tensor::from_vec(sums, (n, o), &Device::Cpu).unwrap();
         let want = flat(&activate(&sums, activation).unwrap());
         assert_close("linear", &flat(&linear(&x, &w, Some(&b), activation).unwrap()), &want, 1e-12);
-        check(&|x| linear(&x[0], &x[1], Some(&x[2]), activation), &[x.clone(), w.clone(), b]);
-        check(&|x| linear(&x[0], &x[1], None, activation), &[x, w]);
+        check(&|x| linear(&x[0], &x[1], Some(&x[2]), activation), &[x.clone(), w.clone(), b.clone()]);
+        check_nan(&|x| linear(&x[0], &x[1], Some(&x[2]), Activation::Identity), &[x.clone(), w.clone(), b]);
+        check(&|x| linear(&x[0], &x[1], None, activation), &[x.clone(), w.clone()]);
+
+        // Rows of any shape in, rows of any shape out.
+        let (deep, twice) = (x.reshape((n, i, 1)).unwrap(), Tensor::cat(&[&w, &w], 0).unwrap());
+        let to = |x: &[Tensor]| linear_to(&x[0], &x[1], None, activation, &[2, o]);
+        let got = to(&[deep.clone(), twice.clone()]).unwrap();
+        assert_eq!(got.dims(), [n, 2, o]);
+        let plain = linear(&x, &w, None, activation).unwrap();
+        assert_eq!(flat(&got.narrow(1, 1, 1).unwrap()), flat(&plain));
+        check(&to, &[deep, twice]);
     }
 }
 
@@ -184,5 +195,7 @@ fn shapes_that_do_not_fit_are_named() {
             .to_string()
             .contains("bias")
     );
+    let misfit = linear_to(&a, &random(4, &[4, 3]), None, Activation::Relu, &[3, 2]);
+    assert!(misfit.unwrap_err().to_string().contains("[3, 2]"));
     assert!(activate(&a, Activation::LeakyRelu(-0.1)).is_err());
 }

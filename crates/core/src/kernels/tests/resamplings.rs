@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor, Var};
 use proptest::prelude::*;
 
+use super::{check, check_nan};
 use crate::kernels::{avg_pool2, translate, upsample2};
 use crate::rng::Stream;
 
@@ -49,6 +50,10 @@ proptest! {
         check_adjoint(&x, |x| avg_pool2(x).unwrap());
         check_adjoint(&x, |x| upsample2(x).unwrap());
         check_adjoint(&x.t().unwrap(), |x| upsample2(x).unwrap());
+        check(&|t| avg_pool2(&t[0]), std::slice::from_ref(&x));
+        check(&|t| upsample2(&t[0]), std::slice::from_ref(&x));
+        check_nan(&|t| avg_pool2(&t[0]), std::slice::from_ref(&x));
+        check_nan(&|t| upsample2(&t[0]), &[x]);
     }
 
     #[test]
@@ -68,6 +73,8 @@ proptest! {
             }
         }
         check_adjoint(&x, |x| translate(x, &[down, 0], &[right, -right]).unwrap());
+        check(&|t| translate(&t[0], &[down, 0], &[right, -right]), std::slice::from_ref(&x));
+        check_nan(&|t| translate(&t[0], &[down, 0], &[right, -right]), &[x]);
     }
 }
 

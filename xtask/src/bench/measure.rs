@@ -1,0 +1,155 @@
+//! One run of either side: what it took.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::Setting;
+use crate::process;
+
+/// Images that are trained on: so few that they are all made soon.
+const IMAGES: usize = 2048;
+/// Images of the sampling time.
+const SAMPLES: usize = 10_000;
+
+/// What a step's time is made of, as timing.jsonl names it.
+pub(super) const PHASES: [&str; 5] = ["data", "forward", "backward", "optimiser", "other"];
+
+/// What one run of one side took.
+#[derive(Clone, Debug)]
+pub(super) struct Measured {
+    /// Seconds of a training step.
+    pub(super) step: f64,
+    /// Seconds from the start of the process to the end of the first step.
+    pub(super) first: f64,
+    /// Peak memory in bytes.
+    pub(super) peak: f64,
+    /// Seconds for 10,000 images in a file, where they were asked for.
+    pub(super) sampling: f64,
+    /// Seconds of a step in each of [`PHASES`]; ours only.
+    pub(super) phases: [f64; PHASES.len()],
+}
+
+/// Trains with the program; a line of timing.jsonl a step tells how long each took, batches and log included.
+pub(super) fn ours(program: &Path, setting: &Setting, folder: &Path) -> Result<Measured> {
+    let (recipe, threads) = (setting.bench.recipe, setting.threads.to_string());
+    let run = folder.join(recipe);
+    if run.exists() {
+        fs::remove_dir_all(&run)?;
+    }
+    let steps = setting.steps().to_string();
+    let mut train = Command::new(program);
+    train.args(["train", recipe, "-q", "--profile", "--data", setting.bench.data, "--threads", &threads]);
+    train.args(["--steps", &steps, "--set", &format!("train.batch_size={}", setting.batch)]);
+    train.args(["--set", "train.log_every=1", "--set", &format!("train.sample_every={steps}")]);
+    train.args(["--set", &format!("train.checkpoint_every={steps}")]);
+    train.args(["--set", &format!("data.limit={IMAGES}"), "--set", "data.validation=100"]);
+    train.arg("--out").arg(&run).stdout(Stdio::null());
+    let timing = run.join("timing.jsonl");
+    let started = Instant::now();
+    let mut child = train.spawn().context("failed to start the program")?;
+    let (mut first, mut peak) = (None, 0.0_f64);
+    let status = loop {
+        if first.is_none() && fs::metadata(&timing).is_ok_and(|file| file.len() > 0) {
+            first = Some(started.elapsed().as_secs_f64());
+        }
+        peak = peak.max(peak_memory(child.id()).unwrap_or(0.0));
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        // Rarely enough not to disturb, once the first step is seen.
+        std::thread::sleep(Duration::from_millis(if first.is_none() { 1 } else { 50 }));
+    };
+    if !status.success() {
+        bail!("training {recipe} failed ({status})");
+    }
+    let text = fs::read_to_string(&timing).with_context(|| format!("failed to read {}", timing.display()))?;
+    let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let steps = |key: &str| differences(&lines, key);
+    let times = steps("seconds")?;
+    let mut phases = [0.0; PHASES.len()];
+    for (mean, name) in phases.iter_mut().zip(PHASES) {
+        let times = settled(&steps(name)?).to_vec();
+        *mean = times.iter().sum::<f64>() / times.len().max(1) as f64;
+    }
+
+    let sampling = if setting.sampling { sample(program, &run, &threads)? } else { f64::NAN };
+    let step = median(settled(&times).to_vec());
+    Ok(Measured { step, first: first.unwrap_or(f64::NAN), peak, sampling, phases })
+}
+
+/// What each line of a log of growing numbers adds to the line before it.
+fn differences(lines: &[Value], key: &str) -> Result<Vec<f64>> {
+    let number =
+        |line: &Value| line[key].as_f64().with_context(|| format!("a line of timing.jsonl without {key}"));
+    let ends: Vec<f64> = lines.iter().map(number).collect::<Result<_>>()?;
+    Ok(ends.windows(2).map(|pair| pair[1] - pair[0]).collect())
+}
+
+fn sample(program: &Path, run: &Path, threads: &str) -> Result<f64> {
+    let started = Instant::now();
+    let mut sample = Command::new(program);
+    sample.arg("sample").arg(run).args(["-n", &SAMPLES.to_string(), "--threads", threads, "--out"]);
+    let sampled = sample.arg(run.join("samples.npy")).stdout(Stdio::null()).status()?;
+    if !sampled.success() {
+        bail!("sampling from {} failed ({sampled})", run.display());
+    }
+    Ok(started.elapsed().as_secs_f64())
+}
+
+/// Trains and samples with the same networks in PyTorch.
+pub(super) fn theirs(python: &Path, root: &Path, setting: &Setting, folder: &Path) -> Result<Measured> {
+    let mut command = Command::new(python);
+    command.arg(root.join("xtask/bench/reference.py")).arg(setting.bench.recipe);
+    command.args([setting.batch, setting.steps(), setting.threads].map(|number| number.to_string()));
+    command.arg(if setting.sampling { SAMPLES.to_string() } else { "0".into() }).arg(folder);
+    let report: Value = serde_json::from_str(&process::output(&mut command)?)?;
+    let number = |key: &str| report[key].as_f64().with_context(|| format!("the reference gave no `{key}`"));
+    let times: Vec<f64> =
+        report["steps"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+    let (first, peak, sampling) = (number("first")?, number("peak")?, number("sampling")?);
+    let (step, phases) = (median(settled(&times).to_vec()), [f64::NAN; PHASES.len()]);
+    Ok(Measured { step, first, peak, sampling, phases })
+}
+
+/// All but the first fifth.
+fn settled(times: &[f64]) -> &[f64] {
+    &times[times.len() / 5..]
+}
+
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Peak resident memory of a process that still runs, in bytes; where the system tells.
+fn peak_memory(process: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: f64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_steps_do_not_count() {
+        let times = [9.0, 9.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 2.0, 2.0];
+        assert_eq!(median(settled(&times).to_vec()), 2.0);
+        assert!(median(settled(&[]).to_vec()).is_nan());
+    }
+
+    #[test]
+    fn a_step_is_what_a_line_adds() {
+        let lines: Vec<Value> =
+            [1.0, 3.0, 4.5].map(|seconds| serde_json::json!({ "seconds": seconds })).to_vec();
+        assert_eq!(differences(&lines, "seconds").unwrap(), [2.0, 1.5]);
+        assert!(differences(&lines, "data").unwrap_err().to_string().contains("data"));
+    }
+}

@@ -1,0 +1,153 @@
+//! The tables of docs/benchmarks.md.
+
+use std::fmt::Write;
+use std::fs;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::measure::{Measured, PHASES, median};
+use super::{BATCHES, Bench, Options};
+use crate::process;
+
+/// Ours and PyTorch's, a pair a round.
+pub(super) type Rounds = Vec<(Measured, Measured)>;
+
+/// The medians of both sides over the rounds.
+fn medians(rounds: &Rounds, f: fn(&Measured) -> f64) -> (f64, f64) {
+    let ours = median(rounds.iter().map(|(ours, _)| f(ours)).collect());
+    (ours, median(rounds.iter().map(|(_, theirs)| f(theirs)).collect()))
+}
+
+/// Ours / PyTorch's step: the median of the rounds, with the least and the largest.
+fn ratio(rounds: &Rounds) -> String {
+    let mut ratios: Vec<f64> = rounds.iter().map(|(ours, theirs)| ours.step / theirs.step).collect();
+    ratios.sort_by(f64::total_cmp);
+    let [least, most] = [ratios.first(), ratios.last()].map(|end| end.copied().unwrap_or(f64::NAN));
+    format!("**{:.2}** ({least:.2}–{most:.2})", median(ratios))
+}
+
+pub(super) const HEAD: &str = "\
+| recipe, batch | step: ours | PyTorch | ratio (least–largest) | first step | peak memory | 10,000 samples |
+|---|---|---|---|---|---|---|
+";
+
+/// All that is measured of a recipe at its own batch.
+pub(super) fn row(bench: &Bench, rounds: &Rounds) -> String {
+    let (ours, theirs) = medians(rounds, |m| m.step);
+    let first = medians(rounds, |m| m.first);
+    let (peak, their_peak) = medians(rounds, |m| m.peak);
+    let sampling = medians(rounds, |m| m.sampling);
+    format!(
+        "| {}, {} | {:.2} ms | {:.2} ms | {} | {:.2} s / {:.2} s = {:.3} | {:.0} / {:.0} MB = {:.2} | {:.2} s / {:.2} s = {:.2} |\n",
+        bench.recipe,
+        bench.batch,
+        1e3 * ours,
+        1e3 * theirs,
+        ratio(rounds),
+        first.0,
+        first.1,
+        first.0 / first.1,
+        peak / 1e6,
+        their_peak / 1e6,
+        peak / their_peak,
+        sampling.0,
+        sampling.1,
+        sampling.0 / sampling.1,
+    )
+}
+
+/// What a step's time is made of: ms and share of each phase, means over the settled steps of all rounds.
+pub(super) fn phases(recipes: &[(&Bench, &Rounds)]) -> String {
+    let mut table = format!(
+        "| recipe, batch | {} | sum |\n|---|{}---|\n",
+        PHASES.join(" | "),
+        "---|".repeat(PHASES.len())
+    );
+    for (bench, rounds) in recipes {
+        let mean = |phase: usize| {
+            rounds.iter().map(|(ours, _)| ours.phases[phase]).sum::<f64>() / rounds.len().max(1) as f64
+        };
+        let means: Vec<f64> = (0..PHASES.len()).map(mean).collect();
+        let all: f64 = means.iter().sum();
+        let cells = means.iter().map(|mean| format!("{:.2} ms, {:.0} %", 1e3 * mean, 100.0 * mean / all));
+        let cells = cells.collect::<Vec<_>>().join(" | ");
+        _ = writeln!(table, "| {}, {} | {cells} | {:.2} ms |", bench.recipe, bench.batch, 1e3 * all);
+    }
+    table
+}
+
+/// One thread beside several: a row a recipe of (rounds with one thread, rounds with `threads`).
+pub(super) fn threads(threads: usize, recipes: &[(&Bench, &Rounds, &Rounds)]) -> String {
+    let mut table = format!(
+        "| recipe, batch | 1 thread: ours | PyTorch | ratio (least–largest) | {threads} threads: ours | PyTorch | times as fast: ours | PyTorch |\n|---|---|---|---|---|---|---|---|\n"
+    );
+    for (bench, one, several) in recipes {
+        let (one_ours, one_theirs) = medians(one, |m| m.step);
+        let (ours, theirs) = medians(several, |m| m.step);
+        _ = writeln!(
+            table,
+            "| {}, {} | {:.2} ms | {:.2} ms | {} | {:.2} ms | {:.2} ms | {:.2} | {:.2} |",
+            bench.recipe,
+            bench.batch,
+            1e3 * one_ours,
+            1e3 * one_theirs,
+            ratio(one),
+            1e3 * ours,
+            1e3 * theirs,
+            one_ours / ours,
+            one_theirs / theirs,
+        );
+    }
+    table
+}
+
+/// Steps of several batch sizes: a row a recipe of the rounds of each of [`BATCHES`].
+pub(super) fn batches(recipes: &[(&Bench, Vec<&Rounds>)]) -> String {
+    let mut table = String::from(
+        "| recipe, batch | step: ours | PyTorch | ratio (least–largest) | images/s: ours | PyTorch |\n|---|---|---|---|---|---|\n",
+    );
+    for (bench, sizes) in recipes {
+        for (batch, rounds) in BATCHES.into_iter().zip(sizes) {
+            let (ours, theirs) = medians(rounds, |m| m.step);
+            _ = writeln!(
+                table,
+                "| {}, {batch} | {:.2} ms | {:.2} ms | {} | {:.0} | {:.0} |",
+                bench.recipe,
+                1e3 * ours,
+                1e3 * theirs,
+                ratio(rounds),
+                batch as f64 / ours,
+                batch as f64 / theirs,
+            );
+        }
+    }
+    table
+}
+
+/// The page around the tables.
+pub(super) fn document(tables: &str, options: &Options, torch: &str) -> Result<String> {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
+    let date = process::output(Command::new("date").args(["-u", "+%F"]))?;
+    let rust = process::output(Command::new("rustc").arg("--version"))?;
+    Ok(format!(
+        "# Benchmarks
+
+Written by `cargo xtask bench --write`; run it again rather than edit this.
+
+{}, {} threads a side, {} rounds, PyTorch {torch} (eager), {}, {}.
+
+{tables}
+Each pair is ours / PyTorch's. A step is the median of a round without its first fifth; ours has the making of the
+batch and a line of log in it, PyTorch's neither. The first step counts from the start of the process. Sampling ends
+on both sides with a NumPy file that is synced to the same disk; ours has the start of the process and the reading of
+the weights in it, PyTorch's neither.
+",
+        cpu.trim_start_matches([' ', '\t', ':']),
+        options.threads,
+        options.rounds,
+        rust.trim(),
+        date.trim(),
+    ))
+}
