@@ -13,6 +13,8 @@ mod families;
 mod faults;
 mod faulty;
 mod hostile;
+#[cfg(feature = "hub")]
+mod hub;
 mod kills;
 mod machines;
 mod python;
@@ -22,6 +24,9 @@ mod report;
 mod resume;
 mod sample;
 mod shell;
+#[cfg(feature = "hub")]
+#[path = "../crates/data/src/hub/server.rs"]
+mod server;
 mod tensorboard;
 mod train;
 mod util;

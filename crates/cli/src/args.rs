@@ -93,6 +93,10 @@ pub(crate) enum Command {
     Export(ExportArguments),
     /// Make a run of tensors that PyTorch trained
     Import(ImportArguments),
+    /// Get a run from the Hub
+    Pull(PullArguments),
+    /// Put a run on the Hub, with a model card
+    Push(PushArguments),
     /// Measure a trained model on the test images
     Evaluate(EvaluateArguments),
     /// Put the numbers of evaluated runs beside each other
@@ -467,6 +471,43 @@ pub(crate) struct ImportArguments {
     /// The run folder to make [default: runs/FILE-TIME]
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  waxwork pull OWNER/NAME --out runs/theirs
+
+Only the files of a run are fetched, checked against the Hub's hashes, and kept in the Hub's cache (HF_HOME); a download that broke
+off goes on. HF_TOKEN, or the token of `hf auth login`, opens private repositories; HF_ENDPOINT names another server;
+HF_HUB_OFFLINE=1 uses the cache alone.")]
+pub(crate) struct PullArguments {
+    /// The repository
+    #[arg(value_name = "OWNER/NAME")]
+    pub(crate) repository: String,
+    /// Branch, tag or commit
+    #[arg(long, value_name = "REVISION", default_value = "main")]
+    pub(crate) revision: String,
+    /// The run folder to make [default: runs/NAME]
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  waxwork evaluate runs/RUN && waxwork push runs/RUN OWNER/NAME
+
+Pushes weights, recipe, run.json, metrics, the last sample grid and README.md as the model card, with the numbers of `waxwork evaluate`
+in the Hub's own form. HF_TOKEN, or the token of `hf auth login`, must have the right to write.")]
+pub(crate) struct PushArguments {
+    /// Run folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// The repository, which is made if there is none
+    #[arg(value_name = "OWNER/NAME")]
+    pub(crate) repository: String,
+    /// Make a new repository private
+    #[arg(long)]
+    pub(crate) private: bool,
 }
 
 #[derive(Debug, Args)]

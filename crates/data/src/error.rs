@@ -126,12 +126,12 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The Hub, or hf-hub's cache in its place, does not give a data set.
-    #[error("cannot fetch `{repository}` from the Hub: {reason}")]
+    /// The Hub, or hf-hub's cache in its place, does not give or take what it was asked for.
+    #[error("`{repository}` on the Hub: {reason}")]
     Hub {
         /// `owner/name`.
         repository: String,
-        /// What the client says.
+        /// What is wrong, and what to do about it.
         reason: String,
     },
 

@@ -27,7 +27,7 @@ use crate::{Error, Result, selection};
 /// Pictures that are decoded before they are written; bounds the memory that packing takes.
 const CHUNK: usize = 256;
 /// Without a test part of its own, one picture in this many is for testing.
-const TEST_SHARE: usize = 10;
+pub(crate) const TEST_SHARE: usize = 10;
 /// A picture whose one side is so many times the other is not decoded: on its way to a square, such a strip would take many
 /// times the memory that it has itself.
 const LONGEST_STRIP: u32 = 100;
@@ -49,6 +49,17 @@ pub struct FolderConfig {
 impl Default for FolderConfig {
     fn default() -> Self {
         Self { size: 64, grey: false, skip_unreadable: false }
+    }
+}
+
+impl FolderConfig {
+    /// The shape of the images.
+    pub(crate) fn shape(&self) -> Result<ImageShape> {
+        if self.size < 4 {
+            let reason = format!("{} is too small, at least 4", self.size);
+            return Err(Error::Config { key: "data.folder.size", reason });
+        }
+        Ok(ImageShape::new(if self.grey { 1 } else { 3 }, self.size, self.size))
     }
 }
 
@@ -75,10 +86,7 @@ pub(crate) fn load(
     cache: &Path,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<(Parts, Header)> {
-    if config.size < 4 {
-        let reason = format!("{} is too small, at least 4", config.size);
-        return Err(Error::Config { key: "data.folder.size", reason });
-    }
+    config.shape()?;
     let listing = list(dir)?;
     let key = fingerprint(dir, config, &listing)?;
     let path = cache.join("folders").join(format!("{key}.waxpack"));
@@ -205,7 +213,7 @@ fn pack(
     listing: &Listing,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<()> {
-    let shape = ImageShape::new(if config.grey { 1 } else { 3 }, config.size, config.size);
+    let shape = config.shape()?;
     let total = listing.train.len() + listing.test.len();
     let mut writer = packed::Writer::create(path, shape, &listing.classes)?;
     let (mut done, mut skipped) = (0, 0);
@@ -251,6 +259,14 @@ pub fn picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
     };
     let reader = ImageReader::open(path).map_err(Error::io("open", path))?;
     let reader = reader.with_guessed_format().map_err(Error::io("read", path))?;
+    fit(path, decoded(reader, unreadable)?, shape)
+}
+
+/// A picture as it is, upright; what is wrong with it as `unreadable` puts it. It takes at most half a gibibyte.
+pub(crate) fn decoded<R: std::io::BufRead + std::io::Seek>(
+    reader: ImageReader<R>,
+    unreadable: impl Fn(&dyn std::fmt::Display) -> Error,
+) -> Result<DynamicImage> {
     let mut decoder = reader.into_decoder().map_err(|error| unreadable(&error))?;
     // What the decoder itself allocates is limited by default; what it is decoded into is not, but by this.
     Limits::default().reserve(decoder.total_bytes()).map_err(|error| unreadable(&error))?;
@@ -262,6 +278,11 @@ pub fn picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
     let orientation = decoder.orientation().map_err(|error| unreadable(&error))?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| unreadable(&error))?;
     picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+/// The middle of a picture as `shape` has it, channel first. `path` is the file that it came from.
+pub(crate) fn fit(path: &Path, mut picture: DynamicImage, shape: ImageShape) -> Result<Vec<u8>> {
     let (width, height) = (picture.width(), picture.height());
     if width.min(height) < shape.height as u32 {
         return Err(Error::TooSmall { path: path.to_path_buf(), width, height, size: shape.height });

@@ -9,6 +9,8 @@ mod evaluate;
 mod export;
 mod forecast;
 mod generated;
+#[cfg(feature = "hub")]
+mod hub;
 mod import;
 mod judging;
 mod latents;
@@ -39,6 +41,14 @@ pub(crate) fn run(command: &Command, threads: usize) -> Result<String, Failure> 
         Command::Decode(arguments) => latents::decode(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Import(arguments) => import::run(arguments, threads),
+        #[cfg(feature = "hub")]
+        Command::Pull(arguments) => hub::pull(arguments),
+        #[cfg(feature = "hub")]
+        Command::Push(arguments) => hub::push(arguments),
+        #[cfg(not(feature = "hub"))]
+        Command::Pull(_) | Command::Push(_) => {
+            Err(Failure::new("this build cannot reach the Hub: build it with `--features hub`"))
+        }
         Command::Evaluate(arguments) => evaluate::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Rate(arguments) => rate::run(arguments),

@@ -1,0 +1,603 @@
+//! The Hub's client: files of a repository fetched into hf-hub's cache, resumed where a fetch broke off and checked against the Hub's
+//! hashes, and files pushed.
+//!
+//! hf-hub speaks the protocol; its own way to the cache begins a broken download anew, checks no hash and waits for ever, so that
+//! part is here. `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE` and
+//! `HF_HUB_DOWNLOAD_TIMEOUT` mean what they mean to Python's huggingface_hub.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::StreamExt;
+use hf_hub::repository::{CommitOperation, HFRepository, RepoTreeEntry};
+use hf_hub::{HFClient, HFError, RepoType, RepoTypeDataset, RepoTypeModel};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use crate::identity::hex;
+use crate::{Error, Result};
+
+/// Seconds without a byte after which a server counts as gone.
+const TIMEOUT: u64 = 10;
+/// Further attempts at a request that the Hub refuses for the moment.
+const RETRIES: usize = 3;
+/// The wait before the first of them, doubled each time.
+const DELAY: Duration = Duration::from_millis(200);
+/// Breaks of one download without a new byte before it is given up.
+const BREAKS: usize = 3;
+
+/// What a repository holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A model.
+    Model,
+    /// A data set.
+    Dataset,
+}
+
+/// A connection to the Hub, or to its cache alone.
+pub struct Hub {
+    client: HFClient,
+    runtime: tokio::runtime::Runtime,
+    offline: bool,
+}
+
+/// Some files of a repository at one commit, in hf-hub's cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The commit.
+    pub commit: String,
+    /// Where the files are, by their path in the repository.
+    pub files: BTreeMap<String, PathBuf>,
+}
+
+/// How much of what is fetched: the file, bytes there, bytes in all.
+pub type FetchProgress<'a> = dyn Fn(&str, u64, u64) + 'a;
+
+/// Which files are wanted.
+#[derive(Clone, Copy)]
+pub enum Wanted<'a> {
+    /// All that the function picks out of the repository's listing.
+    All(&'a dyn Fn(&str) -> bool),
+    /// This one.
+    One(&'a str),
+}
+
+/// A file as the Hub describes it.
+struct Remote {
+    path: String,
+    size: u64,
+    hash: Hash,
+}
+
+/// What the contents must hash to; also the name under which the cache keeps them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Hash {
+    /// SHA-256 of the contents, for large files.
+    Sha256(String),
+    /// SHA-1 of git's blob.
+    Git(String),
+}
+
+impl Hub {
+    /// The Hub as the environment names it.
+    ///
+    /// # Errors
+    /// [`Error::Hub`] if the environment makes no sense.
+    pub fn from_environment() -> Result<Self> {
+        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+        let timeout = Duration::from_secs(number("HF_HUB_DOWNLOAD_TIMEOUT").unwrap_or(TIMEOUT).max(1));
+        let value = std::env::var("HF_HUB_OFFLINE").unwrap_or_default().to_uppercase();
+        let offline = ["1", "ON", "YES", "TRUE"].contains(&value.as_str());
+        Self::new(HFClient::builder().retry_max_attempts(RETRIES).retry_base_delay(DELAY), timeout, offline)
+    }
+
+    pub(super) fn new(builder: hf_hub::HFClientBuilder, timeout: Duration, offline: bool) -> Result<Self> {
+        let failed = |reason: &dyn std::fmt::Display| Error::Hub {
+            repository: "anything".into(),
+            reason: reason.to_string(),
+        };
+        let agent = concat!("waxwork/", env!("CARGO_PKG_VERSION"));
+        let http =
+            reqwest::Client::builder().connect_timeout(timeout).read_timeout(timeout).user_agent(agent);
+        let http = http.build().map_err(|error| failed(&error))?;
+        let client = builder.client(http).build().map_err(|error| failed(&error))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Ok(Self { client, runtime: runtime.map_err(|error| failed(&error))?, offline })
+    }
+
+    /// The paths of all files of `repository` on `revision`; offline those that the cache holds.
+    ///
+    /// # Errors
+    /// As [`Hub::fetch`].
+    pub fn list(&self, kind: Kind, repository: &str, revision: &str) -> Result<Vec<String>> {
+        let all = Wanted::All(&|_| true);
+        if self.offline {
+            let cached = self.cached(&self.folder(kind, repository), repository, revision, all)?;
+            return Ok(cached.files.into_keys().collect());
+        }
+        let (owner, name) = address(repository)?;
+        let listed = self.runtime.block_on(async {
+            match kind {
+                Kind::Model => listing(&self.client.model(owner, name), revision, all).await,
+                Kind::Dataset => listing(&self.client.dataset(owner, name), revision, all).await,
+            }
+        });
+        let listed = listed.map_err(|error| self.error(repository, &error))?;
+        Ok(listed.into_iter().map(|remote| remote.path).collect())
+    }
+
+    /// Fetches files of `repository` (`owner/name`) as they are on `revision`, a branch, tag or commit. What the cache holds is not
+    /// fetched again; offline it is all there is.
+    ///
+    /// # Errors
+    /// [`Error::Hub`] with what to do about it, [`Error::Io`].
+    pub fn fetch(
+        &self,
+        kind: Kind,
+        repository: &str,
+        revision: &str,
+        wanted: Wanted<'_>,
+        progress: &FetchProgress<'_>,
+    ) -> Result<Snapshot> {
+        let (owner, name) = address(repository)?;
+        if !is_below(revision) {
+            let reason = format!("`{revision}` is no name of a revision");
+            return Err(Error::Hub { repository: repository.to_owned(), reason });
+        }
+        let folder = self.folder(kind, repository);
+        if self.offline {
+            return self.cached(&folder, repository, revision, wanted);
+        }
+        let failed = |error: HFError| self.error(repository, &error);
+        self.runtime.block_on(async {
+            match kind {
+                Kind::Model => {
+                    let repo = self.client.model(owner, name);
+                    let info = repo.info().revision(revision).send().await.map_err(failed)?;
+                    self.fetch_from(&repo, info.sha, &folder, repository, revision, wanted, progress).await
+                }
+                Kind::Dataset => {
+                    let repo = self.client.dataset(owner, name);
+                    let info = repo.info().revision(revision).send().await.map_err(failed)?;
+                    self.fetch_from(&repo, info.sha, &folder, repository, revision, wanted, progress).await
+                }
+            }
+        })
+    }
+
+    /// Puts files into the model's repository `repository` in one commit, and makes the repository first if there is none. Returns
+    /// where it is.
+    ///
+    /// # Errors
+    /// [`Error::Hub`] with what to do about it.
+    pub fn push(
+        &self,
+        repository: &str,
+        private: bool,
+        message: &str,
+        files: Vec<(String, Vec<u8>)>,
+    ) -> Result<String> {
+        let (owner, name) = address(repository)?;
+        if self.offline {
+            let reason = "HF_HUB_OFFLINE is set: unset it to push".to_owned();
+            return Err(Error::Hub { repository: repository.to_owned(), reason });
+        }
+        let failed = |error: HFError| self.error(repository, &error);
+        self.runtime.block_on(async {
+            let create = self.client.create_repository().repo_id(repository).repo_type(RepoTypeModel);
+            create.private(private).exist_ok(true).send().await.map_err(failed)?;
+            let files = files.into_iter().map(|(path, bytes)| CommitOperation::add_bytes(path, bytes));
+            let repo = self.client.model(owner, name);
+            let commit = repo.create_commit().operations(files.collect()).commit_message(message);
+            commit.send().await.map_err(failed)?;
+            Ok(format!("{}/{repository}", self.client.endpoint()))
+        })
+    }
+
+    async fn fetch_from<T: RepoType>(
+        &self,
+        repo: &HFRepository<T>,
+        commit: Option<String>,
+        folder: &Path,
+        repository: &str,
+        revision: &str,
+        wanted: Wanted<'_>,
+        progress: &FetchProgress<'_>,
+    ) -> Result<Snapshot> {
+        let hub = |reason: String| Error::Hub { repository: repository.to_owned(), reason };
+        let commit = commit.ok_or_else(|| hub("the server does not say which commit it serves".into()))?;
+        if !is_below(&commit) {
+            return Err(hub(format!("its newest state is called `{commit}`")));
+        }
+        let failed = |error: HFError| self.error(repository, &error);
+        let remotes = listing(repo, &commit, wanted).await.map_err(failed)?;
+        if let (Wanted::One(path), true) = (wanted, remotes.is_empty()) {
+            return Err(hub(format!("there is no file `{path}` in it; look at {}", self.page(repository))));
+        }
+        let mut files = BTreeMap::new();
+        for remote in remotes {
+            let blob = folder.join("blobs").join(remote.hash.hex());
+            self.download(repo, repository, &commit, &remote, &blob, progress).await?;
+            let pointer = folder.join("snapshots").join(&commit).join(&remote.path);
+            point(&pointer, &blob)?;
+            files.insert(remote.path, pointer);
+        }
+        if revision != commit {
+            let refs = folder.join("refs").join(revision);
+            create_parent(&refs)?;
+            fs::write(&refs, &commit).map_err(Error::io("write", &refs))?;
+        }
+        Ok(Snapshot { commit, files })
+    }
+
+    /// Makes `blob` the contents of `remote`, from where an earlier attempt broke off.
+    async fn download<T: RepoType>(
+        &self,
+        repo: &HFRepository<T>,
+        repository: &str,
+        commit: &str,
+        remote: &Remote,
+        blob: &Path,
+        progress: &FetchProgress<'_>,
+    ) -> Result<()> {
+        if blob.is_file() {
+            progress(&remote.path, remote.size, remote.size);
+            return Ok(());
+        }
+        create_parent(blob)?;
+        let partial = blob.with_extension("incomplete");
+        let file = OpenOptions::new().create(true).append(true).open(&partial);
+        let mut file = file.map_err(Error::io("open", &partial))?;
+        // Another process may fetch the same, and be done with it now.
+        file.lock().map_err(Error::io("lock", &partial))?;
+        if blob.is_file() {
+            return Ok(());
+        }
+        let length =
+            |file: &File| file.metadata().map(|data| data.len()).map_err(Error::io("read", &partial));
+        let resumed = length(&file)? > 0;
+        let (mut breaks, mut most) = (0, 0);
+        loop {
+            let have = length(&file)?;
+            if have >= remote.size {
+                break;
+            }
+            (breaks, most) = if have > most { (0, have) } else { (breaks, most) };
+            let broken = self.stream(repo, commit, remote, have, &mut file, &partial, progress).await?;
+            if let Some(error) = broken {
+                breaks += 1;
+                if breaks > BREAKS || !is_break(&error) {
+                    let kept = length(&file)?;
+                    let kept = if kept == 0 {
+                        String::new()
+                    } else {
+                        format!(
+                            "; {kept} of {} bytes of `{}` are kept: the same command goes on from there",
+                            remote.size, remote.path
+                        )
+                    };
+                    let reason = self.reason(&error) + &kept;
+                    return Err(Error::Hub { repository: repository.to_owned(), reason });
+                }
+            }
+        }
+        file.sync_all().map_err(Error::io("sync", &partial))?;
+        if !remote.hash.fits(&partial)? || length(&file)? != remote.size {
+            file.set_len(0).map_err(Error::io("write", &partial))?;
+            if resumed {
+                // What was there before may have been of no use; the whole is fetched once more.
+                drop(file);
+                return Box::pin(self.download(repo, repository, commit, remote, blob, progress)).await;
+            }
+            let (repository, path) = (repository.to_owned(), &remote.path);
+            let reason = format!(
+                "`{path}` arrived with other contents than the Hub's {} promises; nothing of it was kept: try again, and if it \
+                 happens again look for a proxy on the way that changes downloads",
+                remote.hash.describe()
+            );
+            return Err(Error::Hub { repository, reason });
+        }
+        fs::rename(&partial, blob).map_err(Error::io("rename", &partial))
+    }
+
+    /// Appends what is missing to a partial file; what broke off, if something did.
+    async fn stream<T: RepoType>(
+        &self,
+        repo: &HFRepository<T>,
+        commit: &str,
+        remote: &Remote,
+        have: u64,
+        file: &mut File,
+        partial: &Path,
+        progress: &FetchProgress<'_>,
+    ) -> Result<Option<HFError>> {
+        let request = repo.download_file_stream().filename(&remote.path).revision(commit);
+        let (length, mut stream) = match request.range(have..remote.size).send().await {
+            Ok(found) => found,
+            Err(error) => return Ok(Some(error)),
+        };
+        let mut there = have;
+        if length == Some(remote.size) && have > 0 {
+            // The server knows no ranges, and sends all of it again.
+            file.set_len(0).map_err(Error::io("write", partial))?;
+            there = 0;
+        }
+        while let Some(chunk) = stream.next().await {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => return Ok(Some(error)),
+            };
+            file.write_all(&chunk).map_err(Error::io("write", partial))?;
+            there += chunk.len() as u64;
+            progress(&remote.path, there, remote.size);
+            if there > remote.size {
+                return Ok(None);
+            }
+        }
+        let short = || HFError::Other(format!("the server sent {there} of {} bytes", remote.size));
+        Ok((there < remote.size).then(short))
+    }
+
+    /// What the cache holds of a repository.
+    fn cached(
+        &self,
+        folder: &Path,
+        repository: &str,
+        revision: &str,
+        wanted: Wanted<'_>,
+    ) -> Result<Snapshot> {
+        let missing = |what: &str| Error::Hub {
+            repository: repository.to_owned(),
+            reason: format!(
+                "HF_HUB_OFFLINE is set, and {what} is not in {}; fetch it once with HF_HUB_OFFLINE unset",
+                folder.display()
+            ),
+        };
+        let refs = folder.join("refs").join(revision);
+        let commit =
+            fs::read_to_string(refs).map_or_else(|_| revision.to_owned(), |text| text.trim().to_owned());
+        if !is_below(&commit) {
+            return Err(missing(&format!("a state called `{commit}`")));
+        }
+        let root = folder.join("snapshots").join(&commit);
+        let mut files = BTreeMap::new();
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            let Ok(entries) = fs::read_dir(&folder) else { continue };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                let name = path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+                // Files are links to where the cache keeps them; a folder that is a link is none of its making.
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(path);
+                } else if wanted.includes(&name) && path.is_file() {
+                    files.insert(name, path);
+                }
+            }
+        }
+        match wanted {
+            _ if !files.is_empty() => Ok(Snapshot { commit, files }),
+            Wanted::One(path) => Err(missing(&format!("`{path}`"))),
+            Wanted::All(_) => Err(missing("it")),
+        }
+    }
+
+    fn folder(&self, kind: Kind, repository: &str) -> PathBuf {
+        let plural = match kind {
+            Kind::Model => RepoTypeModel.plural(),
+            Kind::Dataset => RepoTypeDataset.plural(),
+        };
+        self.client.cache_dir().join(format!("{plural}--{}", repository.replace('/', "--")))
+    }
+
+    fn page(&self, repository: &str) -> String {
+        format!("{}/{repository}", self.client.endpoint())
+    }
+
+    /// What went wrong with a repository, and what to do about it.
+    fn error(&self, repository: &str, error: &HFError) -> Error {
+        Error::Hub { repository: repository.to_owned(), reason: self.reason(error) }
+    }
+
+    fn reason(&self, error: &HFError) -> String {
+        let endpoint = self.client.endpoint();
+        match error {
+            HFError::EntryNotFound { path, .. } => format!("there is no file `{path}` in it (404)"),
+            HFError::RevisionNotFound { revision, context: Some(context), .. }
+                if context.error_code.as_deref() == Some("RevisionNotFound") =>
+            {
+                format!("it has no revision `{revision}` (404)")
+            }
+            HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. } => self.refusal(404, "", ""),
+            HFError::RateLimited { retry_after, .. } => {
+                let wait =
+                    retry_after.map_or_else(|| "some minutes".into(), |time| format!("{} s", time.as_secs()));
+                format!(
+                    "the server takes no more requests for now (429); try again in {wait}, with HF_TOKEN set for a higher limit"
+                )
+            }
+            HFError::AuthRequired { context }
+            | HFError::Forbidden { context }
+            | HFError::Conflict { context }
+            | HFError::Http { context } => {
+                let message = context.server_message.as_deref().unwrap_or_default();
+                self.refusal(context.status.as_u16(), message, &context.url)
+            }
+            HFError::Request { source, .. } if source.is_timeout() => format!(
+                "{endpoint} does not answer in time; try again, or allow more seconds with HF_HUB_DOWNLOAD_TIMEOUT"
+            ),
+            HFError::Request { source, .. } if source.is_connect() => format!(
+                "{endpoint} cannot be reached; check the network and HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use what was fetched \
+                 before"
+            ),
+            HFError::Request { .. } => format!("the connection to {endpoint} broke off; try again"),
+            other => other.to_string(),
+        }
+    }
+
+    /// What a status means, and what to do about it.
+    fn refusal(&self, status: u16, message: &str, url: &str) -> String {
+        let endpoint = self.client.endpoint();
+        let said = if message.is_empty() { String::new() } else { format!("; it says: {message}") };
+        match status {
+            401 => format!(
+                "it is private, or is not there, and the server takes no token of yours for it (401); put one that may see it into \
+                 HF_TOKEN, or log in with `hf auth login` ({endpoint}/settings/tokens has them)"
+            ),
+            403 => format!(
+                "your token may not do this (403); one with the right to read, or to write for a push, is made at \
+                 {endpoint}/settings/tokens, and a gated repository wants its terms accepted on its page{said}"
+            ),
+            404 => format!(
+                "there is no such repository (404); check its name at {endpoint}, and if it is private set HF_TOKEN{said}"
+            ),
+            429 => {
+                format!("the server takes no more requests for now (429); try again in some minutes{said}")
+            }
+            _ => format!("the server answers {status} to {url}; try again later{said}"),
+        }
+    }
+}
+
+impl Wanted<'_> {
+    fn includes(&self, path: &str) -> bool {
+        match self {
+            Self::All(picks) => picks(path),
+            Self::One(wanted) => *wanted == path,
+        }
+    }
+}
+
+impl Hash {
+    fn hex(&self) -> &str {
+        match self {
+            Self::Sha256(hex) | Self::Git(hex) => hex,
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Self::Sha256(hex) => format!("SHA-256 {hex}"),
+            Self::Git(hex) => format!("git hash {hex}"),
+        }
+    }
+
+    /// Whether a file has this hash.
+    fn fits(&self, path: &Path) -> Result<bool> {
+        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        let size = file.metadata().map_err(Error::io("read", path))?.len();
+        let (mut sha256, mut git) = (Sha256::new(), Sha1::new_with_prefix(format!("blob {size}\0")));
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let read = file.read(&mut buffer).map_err(Error::io("read", path))?;
+            match self {
+                _ if read == 0 => break,
+                Self::Sha256(_) => sha256.update(&buffer[..read]),
+                Self::Git(_) => git.update(&buffer[..read]),
+            }
+        }
+        Ok(match self {
+            Self::Sha256(expected) => *expected == hex(&sha256.finalize()),
+            Self::Git(expected) => *expected == hex(&git.finalize()),
+        })
+    }
+}
+
+/// The wanted files of a repository.
+async fn listing<T: RepoType>(
+    repo: &HFRepository<T>,
+    revision: &str,
+    wanted: Wanted<'_>,
+) -> Result<Vec<Remote>, HFError> {
+    let mut entries = Vec::new();
+    match wanted {
+        Wanted::One(path) => {
+            entries = repo.get_paths_info().paths(vec![path.to_owned()]).revision(revision).send().await?;
+        }
+        Wanted::All(_) => {
+            let listing = repo.list_tree().revision(revision).recursive(true).send()?;
+            futures::pin_mut!(listing);
+            while let Some(entry) = listing.next().await {
+                entries.push(entry?);
+            }
+        }
+    }
+    let remotes = entries.into_iter().filter_map(|entry| remote(entry).transpose());
+    let remotes: Vec<Remote> = remotes.collect::<Result<_, _>>()?;
+    Ok(remotes.into_iter().filter(|remote| wanted.includes(&remote.path)).collect())
+}
+
+/// A file of a listing; None for a directory, an error for a name that would lead out of the cache.
+fn remote(entry: RepoTreeEntry) -> Result<Option<Remote>, HFError> {
+    let RepoTreeEntry::File { oid, size, path, lfs, .. } = entry else { return Ok(None) };
+    let hash = match lfs.and_then(|lfs| lfs.sha256) {
+        Some(sha256) => Hash::Sha256(sha256),
+        None => Hash::Git(oid),
+    };
+    let is_hash = !hash.hex().is_empty() && hash.hex().bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_below(&path) || !is_hash {
+        return Err(HFError::InvalidParameter(format!(
+            "it has a file called `{path}` of hash `{}`",
+            hash.hex()
+        )));
+    }
+    Ok(Some(Remote { path, size, hash }))
+}
+
+/// Whether a name from the Hub stays below the folder that it is joined to.
+pub(super) fn is_below(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    !name.is_empty()
+        && !name.contains('\\')
+        && parts.all(|part| matches!(part, std::path::Component::Normal(_)))
+}
+
+/// `owner` and `name`.
+fn address(repository: &str) -> Result<(&str, &str)> {
+    let plain = |part: &str| {
+        let letters = part.chars().all(|c| c.is_alphanumeric() || ['-', '_', '.'].contains(&c));
+        letters && !part.is_empty() && !part.starts_with('.')
+    };
+    match repository.split_once('/') {
+        Some((owner, name)) if plain(owner) && plain(name) => Ok((owner, name)),
+        _ => Err(Error::Hub {
+            repository: repository.to_owned(),
+            reason: "a repository is called owner/name".into(),
+        }),
+    }
+}
+
+/// A download that may succeed if it is asked for again.
+fn is_break(error: &HFError) -> bool {
+    matches!(error, HFError::Request { .. } | HFError::Other(_) | HFError::Io(_))
+}
+
+/// Lets the file `pointer` of a snapshot be the contents `blob`.
+fn point(pointer: &Path, blob: &Path) -> Result<()> {
+    create_parent(pointer)?;
+    if pointer.is_file() {
+        return Ok(());
+    }
+    // A link whose contents were deleted is in the way.
+    let _ = fs::remove_file(pointer);
+    #[cfg(unix)]
+    {
+        let depth = pointer
+            .strip_prefix(blob.ancestors().nth(2).unwrap_or(blob))
+            .map_or(0, |rest| rest.iter().count());
+        let mut relative: PathBuf = std::iter::repeat_n("..", depth.saturating_sub(1)).collect();
+        relative.extend(blob.iter().skip(blob.iter().count() - 2));
+        std::os::unix::fs::symlink(relative, pointer).map_err(Error::io("link", pointer))
+    }
+    #[cfg(not(unix))]
+    fs::copy(blob, pointer).map(|_| ()).map_err(Error::io("write", pointer))
+}
+
+fn create_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(Error::io("create", parent))
+}

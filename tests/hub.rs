@@ -1,0 +1,140 @@
+//! `waxwork pull`, `push` and `--data hf:` against a server on loopback that speaks the Hub's API.
+
+use std::path::Path;
+
+use crate::server::{Server, Trouble};
+use crate::util::{Call, command, finished, small};
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Runs the binary against the server, with a cache below `folder`.
+fn waxwork(server: &Server, folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Call {
+    let mut command = command(arguments);
+    command.env("HF_ENDPOINT", &server.address).env("HF_HOME", folder.join("hf"));
+    command.env("HF_HUB_DOWNLOAD_TIMEOUT", "1");
+    for name in ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HUGGINGFACE_HUB_CACHE"] {
+        command.env_remove(name);
+    }
+    finished(&command.envs(variables.iter().copied()).output().unwrap())
+}
+
+#[test]
+fn a_run_that_is_pushed_comes_back_with_its_card() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let server = Server::start();
+    server.state().token = Some("secret".into());
+    let token = [("HF_TOKEN", "secret")];
+    let call = |arguments: &[&str], variables: &[(&str, &str)]| {
+        waxwork(&server, folder.path(), arguments, variables)
+    };
+    let run = path("run");
+    crate::util::waxwork(&small(&run, &[])).good();
+    crate::util::waxwork(&["evaluate", text(&run), "-n", "100", "--samples", "0"]).good();
+    let card = std::fs::read_to_string(run.join("README.md")).unwrap();
+    std::fs::write(
+        run.join("README.md"),
+        card.replace("---\nlibrary_name", "---\nlicense: mit\nlibrary_name") + "\nMy words.\n",
+    )
+    .unwrap();
+
+    call(&["push", text(&run), "me/run", "--private"], &[]).refused(&["me/run", "401", "HF_TOKEN"]);
+    let pushed = call(&["push", text(&run), "me/run", "--private"], &token).good();
+    assert!(
+        pushed.stdout.contains("/me/run") && pushed.stdout.contains("waxwork pull me/run"),
+        "{}",
+        pushed.stdout
+    );
+    // The token may also be in the file that `hf auth login` writes.
+    std::fs::create_dir_all(path("hf")).unwrap();
+    std::fs::write(path("hf/token"), "secret\n").unwrap();
+    call(&["push", text(&run), "me/run"], &[]).good();
+    let files = server.state().repositories["models/me/run"].clone();
+    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    let expected = [
+        "README.md",
+        "metrics.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "recipe.toml",
+        "run.json",
+        "samples/step-000004.png",
+    ];
+    assert_eq!(names, expected);
+    let card = String::from_utf8(files["README.md"].clone()).unwrap();
+    for line in [
+        "license: mit\n",
+        "library_name: waxwork\n",
+        "model-index:\n- name: \"run\"\n  results:\n  - task:\n      type: unconditional-image-generation\n",
+        "      name: \"Digits\"\n      type: \"digits\"\n      split: test\n    metrics:\n",
+        "    - type: \"neg_elbo\"\n      value: ",
+        "![samples](samples/step-000004.png)",
+        "My words.\n",
+        "waxwork pull me/run",
+    ] {
+        assert!(card.contains(line), "{line}\nis not in\n{card}");
+    }
+
+    let back = path("back");
+    call(&["pull", "me/run", "--out", text(&back)], &[]).good();
+    let sample = |run: &Path| {
+        let out = path("images.npy");
+        crate::util::waxwork(&["sample", text(run), "-n", "3", "--out", text(&out)]).good();
+        std::fs::read(out).unwrap()
+    };
+    assert_eq!(sample(&run), sample(&back));
+    assert_eq!(std::fs::read_to_string(back.join("README.md")).unwrap(), card);
+    call(&["pull", "me/run", "--out", text(&back)], &[]).refused(&["exists already"]);
+
+    // Without a network the cache serves; what was never fetched is missed with words.
+    let offline = [("HF_HUB_OFFLINE", "1"), ("HF_ENDPOINT", "http://127.0.0.1:1")];
+    call(&["pull", "me/run", "--out", text(&path("again"))], &offline).good();
+    call(&["pull", "me/other", "--out", text(&path("other"))], &offline)
+        .refused(&["HF_HUB_OFFLINE", "me/other"]);
+
+    server.put("models/me/weights", "model.safetensors", "x");
+    call(&["pull", "me/weights"], &[]).refused(&["recipe.toml", "waxwork import"]);
+    call(&["pull", "me/nothing"], &[]).refused(&["me/nothing", "no such repository"]);
+    call(&["pull", "run"], &[]).refused(&["owner/name"]);
+}
+
+#[test]
+fn a_pull_that_fails_leaves_no_run_and_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start();
+    let run = folder.path().join("run");
+    crate::util::waxwork(&small(&run, &[])).good();
+    waxwork(&server, folder.path(), &["push", text(&run), "me/run"], &[]).good();
+    let out = folder.path().join("out");
+    let pull = |variables: &[(&str, &str)]| {
+        let arguments = ["pull", "me/run", "--out", text(&out)];
+        waxwork(&server, folder.path(), &arguments, variables)
+    };
+    for (trouble, words) in [
+        (Trouble::Hangs, ["does not answer in time", "HF_HUB_DOWNLOAD_TIMEOUT"]),
+        (Trouble::Refuses("429 Too Many Requests"), ["429", "try again in 7 s"]),
+        (Trouble::Corrupts, ["other contents", "nothing of it was kept"]),
+        (Trouble::BreaksAfter(0), ["bytes", "try again"]),
+    ] {
+        server.state().trouble = Some(trouble);
+        let call = pull(&[]);
+        if trouble == Trouble::BreaksAfter(0) {
+            assert_eq!(call.code, Some(1), "{}", call.stderr);
+        } else {
+            call.refused(&words);
+        }
+        assert!(!out.exists());
+    }
+    // The connection breaks again and again, and every time a little more has come.
+    server.state().trouble = Some(Trouble::BreaksAfter(100_000));
+    pull(&[]).good();
+
+    // Weights that are not those of the run, though the Hub's hash is right.
+    server.state().trouble = None;
+    server.put("models/me/run", "model.safetensors", vec![0; 3000]);
+    std::fs::remove_dir_all(&out).unwrap();
+    pull(&[]).refused(&["model.safetensors", "SHA-256"]);
+    assert!(!out.exists() && !folder.path().join("out.pulling").exists());
+}
