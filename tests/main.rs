@@ -23,10 +23,10 @@ mod repeat;
 mod report;
 mod resume;
 mod sample;
-mod shell;
 #[cfg(feature = "hub")]
 #[path = "../crates/data/src/hub/server.rs"]
 mod server;
+mod shell;
 mod tensorboard;
 mod train;
 mod util;

@@ -19,7 +19,8 @@ use crate::workspace::Workspace;
 pub(crate) const HELP: &str = "\
 Times training steps of the plain reference recipes against the same networks in PyTorch
 
-Usage: cargo xtask bench [--python PYTHON] [--threads N] [--rounds N] [--plain] [--write] [RECIPE ...]
+Usage: cargo xtask bench [--python PYTHON] [--threads N] [--rounds N] [--plain] [--write]
+                         [RECIPE ...]
 
 Both sides run alternately, never at once, on images of the recipe's shape that are in memory before
 the clock starts. The time of a step is the median of a round, without the first fifth of its steps;

@@ -20,7 +20,8 @@ Usage: cargo xtask dist [--features LIST] [--no-default-features]
 
 Writes target/dist/waxwork-VERSION-TARGET.tar.gz with the program, completions of five shells,
 manual pages, the schema of recipes, README, changelog and licences, and a .sha256 beside it for
-`sha256sum -c`. One program always gives the same archive: names are in order, times are those of the commit.
+`sha256sum -c`. One program always gives the same archive: names are in order, times are those of
+the commit.
 
 Examples:
   cargo xtask dist

@@ -15,9 +15,9 @@ Makes the figures of the documentation, docs/images/*.png, from runs
 
 Usage: cargo xtask figures [RUN ...]
 
-A run makes the figures of its recipe, which its recipe.toml tells; what has no figure is passed over.
-Without runs it takes the newest of `cargo xtask train`: runs/vae-digits-1 and so on. Equal runs make
-equal figures.
+A run makes the figures of its recipe, which its recipe.toml tells; what has no figure is passed
+over. Without runs it takes the newest of `cargo xtask train`: runs/vae-digits-1 and so on. Equal
+runs make equal figures.
 
 Examples:
   cargo xtask train && cargo xtask figures
@@ -26,7 +26,7 @@ Examples:
 /// A figure: its file, the recipe that it shows, and what makes it of a run of that recipe.
 type Figure = (&'static str, &'static str, &'static [&'static str]);
 
-const FIGURES: [Figure; 13] = [
+const FIGURES: [Figure; 14] = [
     ("vae-digits", "vae-digits", &["sample", "-n", "40"]),
     ("gan-digits", "gan-digits", &["sample", "-n", "40"]),
     ("cvae-digits", "cvae-digits", &["sample", "-n", "40"]),
@@ -40,7 +40,12 @@ const FIGURES: [Figure; 13] = [
     ("cvae-mnist", "cvae-mnist", &["sample", "-n", "40"]),
     ("cgan-mnist", "cgan-mnist", &["sample", "-n", "40"]),
     ("gan-cifar10", "gan-cifar10", &["sample", "-n", "50"]),
+    ("gan-little-mnist", "gan-little-mnist", &["sample", "-n", "40"]),
 ];
+
+/// A figure of a run that is of no recipe as it stands: its caption says what was changed.
+#[cfg(test)]
+const OF_A_CHANGED_RECIPE: &str = "gan-little-mnist-not-augmented";
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if let Some(option) = args.iter().find(|arg| arg.starts_with('-')) {
@@ -109,6 +114,7 @@ mod tests {
         for entry in fs::read_dir(docs.join("images")).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let made = FIGURES.iter().any(|(figure, _, _)| name == format!("{figure}.png"));
+            let made = made || name == format!("{OF_A_CHANGED_RECIPE}.png");
             assert!(made, "nobody knows how to make {name}");
         }
     }

@@ -152,9 +152,14 @@ pub(crate) fn write(
         });
         Ok(())
     });
-    let out = out.map_or_else(|| folder.path().join("report.html"), Path::to_owned);
+    let out = out.map_or_else(|| default_page(&folder), Path::to_owned);
     store::write(&out, pages::page("report.html", &shown)?.as_bytes())?;
     Ok(out)
+}
+
+/// Where a run's page is unless somebody wants it elsewhere.
+pub(crate) fn default_page(folder: &RunFolder) -> PathBuf {
+    folder.path().join("report.html")
 }
 
 impl Shown {

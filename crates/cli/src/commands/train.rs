@@ -20,6 +20,7 @@ use waxwork_trainer::{
 };
 
 use crate::args::{RUNS, TrainArguments};
+use crate::commands::report;
 use crate::commands::sample::load;
 use crate::environment::{command_line, environment, now};
 use crate::failure::{Failure, INTERRUPTED};
@@ -186,7 +187,7 @@ impl Run {
         };
         let outcome = training.run()?;
         let page = outcome.stopped.is_none().then(|| page(folder, &self.data, device));
-        let said = report(folder, &outcome, &self.recipe, page.flatten())?;
+        let said = finished(folder, &outcome, &self.recipe, page.flatten())?;
         Ok(said + &self.state.profile().map_or_else(String::new, profile_table))
     }
 }
@@ -241,7 +242,7 @@ fn resume(path: &Path, arguments: &TrainArguments, session: &Session) -> Result<
     let mut differences = recipe_differences(&info, &recipe)?;
     if differences.is_empty() && info.status == Status::Finished {
         match folder.load_model() {
-            Ok(Some(_)) => return finished_already(&folder, &info, &recipe),
+            Ok(Some(_)) => return finished_already(&folder, &info, &recipe, &session.device),
             Ok(None) => tracing::warn!("`{}` is missing: it is made again", folder.model().display()),
             Err(error) => tracing::warn!("the result is made again: {error}"),
         }
@@ -287,8 +288,16 @@ fn go_on(
     run.train(folder, session)
 }
 
-/// Nothing is left to do, but for the card if the process was killed before it wrote one.
-fn finished_already(folder: &RunFolder, info: &RunInfo, recipe: &Recipe) -> Result<String, Failure> {
+/// Nothing is left to do, but for the page and the card if the process was killed before it wrote them.
+fn finished_already(
+    folder: &RunFolder,
+    info: &RunInfo,
+    recipe: &Recipe,
+    device: &Device,
+) -> Result<String, Failure> {
+    if !report::default_page(folder).exists() {
+        page(folder, &load(&recipe.data)?, device);
+    }
     if !folder.card().exists() {
         let outcome = Outcome { steps: info.steps, stopped: None, best: None, checkpoint: None };
         crate::commands::card::write(folder, recipe, &outcome)?;
@@ -401,11 +410,11 @@ fn profile_table(profile: &Profile) -> String {
 
 /// Writes the run's page. It can be written again at any time, so that it fails is no failure of the training.
 fn page(folder: &RunFolder, data: &Dataset, device: &Device) -> Option<PathBuf> {
-    let page = crate::commands::report::write(folder.path(), None, |_| Ok(data.clone()), device);
+    let page = report::write(folder.path(), None, |_| Ok(data.clone()), device);
     page.inspect_err(|failure| tracing::warn!("no report.html: {}", failure.message)).ok()
 }
 
-fn report(
+fn finished(
     folder: &RunFolder,
     outcome: &Outcome,
     recipe: &Recipe,
