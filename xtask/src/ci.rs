@@ -17,9 +17,9 @@ Usage: cargo xtask ci [--quick]
 Options:
   --quick   format, tidy, clippy and tests only
 
-Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), packages, clippy, every
-library crate by itself, documentation, the Hub's code, Metal (on macOS), reproducibility, tests. All
-use the dev profile, so that they share what they build.
+Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), packages, clippy,
+every library crate by itself, documentation, the Hub's code, Metal (on macOS), reproducibility,
+tests. All use the dev profile, so that they share what they build.
 
 Examples:
   cargo xtask ci --quick    before a commit

@@ -19,10 +19,11 @@ Checks that everything compiles for CUDA; needs no GPU
 
 Usage: cargo xtask cuda-check [--features cuda|cudnn] [--build [--toolkit DIR] [--python PYTHON]]
 
-Without --build it type-checks all packages and needs no toolkit either: a stand-in answers as nvcc
-and compiles nothing. With --build it makes the optimised program and looks at the libraries that it
-asks for. The toolkit is then the one of --toolkit or CUDA_HOME, or that of the nvcc on PATH, or else
-NVIDIA's packages from PyPI, which are installed into target/cuda-toolkit (2 GB, 2.8 with cuDNN).
+Without --build it type-checks all packages and needs no toolkit either: a stand-in answers as
+nvcc and compiles nothing. With --build it makes the optimised program and looks at the libraries
+that it asks for. The toolkit is then the one of --toolkit or CUDA_HOME, or that of the nvcc on
+PATH, or else NVIDIA's packages from PyPI, which are installed into target/cuda-toolkit (2 GB, 2.8
+with cuDNN).
 
 Options:
   --features LIST   cuda or cudnn (default: cudnn to type-check, which includes cuda; cuda to build)

@@ -18,13 +18,13 @@ Trains, resumes, samples and evaluates every family on a device, and compares it
 
 Usage: cargo xtask gpu-test [--device DEVICE] [--steps N] [--program FILE] [RECIPE ...]
 
-Each recipe (default: those of `cargo xtask train`, one a family) is trained twice from the same seed,
-on the CPU and on the device. Both see the same numbers, but the device rounds in another way, and what
-rounding begins a training run makes larger. So losses are compared by these bounds:
-  the first logged step     within 0.5 %: forward pass, gradients and optimiser are the same
-  mean of the second half   within 3 % for what has a likelihood, 30 % where two networks play
-Of a trained model, samples on device and CPU differ by at most 0.01 (of 1), and its numbers on
-test images by at most 1 %. A run that is cut back to its middle and resumed ends as the whole one did.
+Each recipe (default: those of `cargo xtask train`, one a family) is trained twice from the same
+seed, on the CPU and on the device. Both see the same numbers, but the device rounds in another
+way, and what rounding begins a training run makes larger. So losses are compared by these bounds:
+the first logged step     within 0.5 %: forward pass, gradients and optimiser are the same   mean
+of the second half   within 3 % for what has a likelihood, 30 % where two networks play Of a
+trained model, samples on device and CPU differ by at most 0.01 (of 1), and its numbers on test
+images by at most 1 %. A run that is cut back to its middle and resumed ends as the whole one did.
 
 Options:
   --device DEVICE   cuda, cuda:N, metal, or cpu, which is compared with itself at another number of
