@@ -19,6 +19,7 @@
 
 mod activation;
 mod adam;
+mod attach;
 mod buffer;
 mod composed;
 mod conv;

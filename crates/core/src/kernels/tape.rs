@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use candle_core::backprop::GradStore;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, TensorId,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Result, Shape, Storage, Tensor, TensorId,
 };
 
+use super::attach::{Attached, attach};
 use super::buffer::{by_dtype, elements, map2, tensor};
 
 /// A kernel of one argument on the tape.
@@ -125,15 +126,9 @@ fn record(operation: Operation, inputs: &[&Tensor]) -> Result<Tensor> {
         output: OnceLock::new(),
         gradient: Mutex::new(None),
     });
-    let step = Step(Arc::clone(&node));
-    let stub = match arguments.as_slice() {
-        [x] => x.apply_op1(step)?,
-        [x, y] => x.apply_op2(y, step)?,
-        [x, y, z] => x.apply_op3(y, z, step)?,
-        _ => candle_core::bail!("a kernel takes one to three tensors"),
-    };
+    let stub = attach(&arguments.iter().collect::<Vec<_>>(), Step(Arc::clone(&node)))?;
     let link = Arc::new(Link { node, stub });
-    let result = link.stub.apply_op1(Arrival(Arc::clone(&link)))?;
+    let result = attach(&[&link.stub], Arrival(Arc::clone(&link)))?;
     // Nobody else has seen the node yet.
     _ = link.node.output.set(result.detach());
     RESULTS.with_borrow_mut(|results| {
@@ -241,74 +236,17 @@ fn sum(one: &Tensor, other: &Tensor) -> Result<Tensor> {
 /// The operation of a stub: backward, it runs the kernel's gradient.
 struct Step(Arc<Node>);
 
-impl Step {
-    fn forward() -> (CpuStorage, Shape) {
-        (CpuStorage::F32(vec![0.0]), Shape::from(1))
-    }
-}
-
-impl CustomOp1 for Step {
+impl Attached for Step {
     fn name(&self) -> &'static str {
         "waxwork-kernel"
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok(Self::forward())
+    fn on_cpu(&self) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
-        Ok(self.0.backward()?.pop().flatten())
-    }
-}
-
-impl CustomOp2 for Step {
-    fn name(&self) -> &'static str {
-        "waxwork-kernel"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok(Self::forward())
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let mut gradients = self.0.backward()?.into_iter();
-        Ok((gradients.next().flatten(), gradients.next().flatten()))
-    }
-}
-
-impl CustomOp3 for Step {
-    fn name(&self) -> &'static str {
-        "waxwork-kernel"
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        Ok(Self::forward())
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let mut gradients = self.0.backward()?.into_iter();
-        Ok((gradients.next().flatten(), gradients.next().flatten(), gradients.next().flatten()))
+    fn backward(&self, _: &[&Tensor], _: &Tensor, _: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        self.0.backward()
     }
 }
 
@@ -316,18 +254,18 @@ impl CustomOp3 for Step {
 /// that came together on candle's own tape.
 struct Arrival(Arc<Link>);
 
-impl CustomOp1 for Arrival {
+impl Attached for Arrival {
     fn name(&self) -> &'static str {
         "waxwork-result"
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn on_cpu(&self) -> Result<(CpuStorage, Shape)> {
         self.0.node.forward()
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, _: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
         self.0.node.hand_over(gradient.clone())?;
-        token().map(Some)
+        Ok(vec![Some(token()?)])
     }
 }
 

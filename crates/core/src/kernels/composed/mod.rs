@@ -17,18 +17,16 @@ mod products;
 use std::sync::Mutex;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, MetalStorage, Shape, Storage,
-    Tensor,
-};
+use candle_core::{CpuStorage, CudaStorage, DType, MetalStorage, Shape, Storage, Tensor};
 
-use crate::{Error, Result};
+use super::attach::Attached;
+use crate::Result;
 
 pub(super) use adam::adam_step;
 pub(crate) use adam::norm;
 pub(super) use norm::{batch_norm, batch_norm_with};
 pub(super) use pointwise::{activate, bce_with_logits_sum, gaussian_kl, reparameterize, softplus};
-pub(super) use pointwise::{avg_pool2, exp, log, translate, upsample2};
+pub(super) use pointwise::{avg_pool2, exp, log, pool2d, translate, upsample2};
 pub(super) use products::{Sizes, conv_transpose2d, conv2d, linear, matmul};
 
 /// Gradients of an operation's arguments, in their order.
@@ -56,26 +54,24 @@ fn attach(y: Tensor, arguments: &[&Tensor], backward: impl Backward) -> Result<T
     if !arguments.iter().any(|argument| argument.track_op()) {
         return Ok(y);
     }
-    let whole = y.is_contiguous() && y.layout().start_offset() == 0;
-    let y = if whole { y } else { y.force_contiguous()? };
-    let node = Node { y: Mutex::new(Some(y)), backward };
-    Ok(match *arguments {
-        [a] => a.apply_op1(node)?,
-        [a, b] => a.apply_op2(b, node)?,
-        [a, b, c] => a.apply_op3(b, c, node)?,
-        _ => return Err(Error::Unsupported(format!("an operation of {} arguments", arguments.len()))),
-    })
+    let y = from_the_start(&y)?;
+    Ok(super::attach::attach(arguments, Composed { y: Mutex::new(Some(y)), backward })?)
 }
 
-/// A result that is there already, as an operation.
-struct Node<B> {
+/// The same values in their order from the first element of a storage on: what is not is copied.
+fn from_the_start(x: &Tensor) -> candle_core::Result<Tensor> {
+    if x.is_contiguous() && x.layout().start_offset() == 0 { Ok(x.clone()) } else { x.force_contiguous() }
+}
+
+/// What was computed, as an operation.
+struct Composed<B> {
     /// Taken by the forward pass, so that the elements are not kept twice.
     y: Mutex<Option<Tensor>>,
     backward: B,
 }
 
-impl<B: Backward> Node<B> {
-    /// What the forward pass gives: the elements of the result, in a storage of their own.
+impl<B: Backward> Composed<B> {
+    /// The elements of the result, in a storage of their own.
     fn forward<S>(&self, of: impl FnOnce(&Storage) -> Option<&S>) -> candle_core::Result<(S, Shape)>
     where
         S: BackendStorage,
@@ -85,6 +81,12 @@ impl<B: Backward> Node<B> {
         let (storage, layout) = y.storage_and_layout();
         let Some(storage) = of(&storage) else { candle_core::bail!("{} changed its device", B::NAME) };
         Ok((storage.try_clone(layout)?, layout.shape().clone()))
+    }
+}
+
+impl<B: Backward> Attached for Composed<B> {
+    fn name(&self) -> &'static str {
+        B::NAME
     }
 
     fn on_cpu(&self) -> candle_core::Result<(CpuStorage, Shape)> {
@@ -99,143 +101,15 @@ impl<B: Backward> Node<B> {
         self.forward(|storage| if let Storage::Metal(storage) = storage { Some(storage) } else { None })
     }
 
-    fn gradients<const N: usize>(
+    fn backward(
         &self,
-        arguments: [&Tensor; N],
+        arguments: &[&Tensor],
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<[Option<Tensor>; N]> {
-        let wanted = arguments.map(Tensor::track_op);
-        let plain = arguments.map(Tensor::detach);
-        let gradients = self.backward.backward(&plain, &wanted, &y.detach(), &grad.contiguous()?)?;
-        match <[Option<Tensor>; N]>::try_from(gradients) {
-            Ok(gradients) => Ok(gradients),
-            Err(found) => candle_core::bail!("{} gave {} gradients of {N}", B::NAME, found.len()),
-        }
-    }
-}
-
-impl<B: Backward> CustomOp1 for Node<B> {
-    fn name(&self) -> &'static str {
-        B::NAME
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.on_cpu()
-    }
-
-    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> candle_core::Result<(CudaStorage, Shape)> {
-        self.on_cuda()
-    }
-
-    fn metal_fwd(&self, _: &MetalStorage, _: &Layout) -> candle_core::Result<(MetalStorage, Shape)> {
-        self.on_metal()
-    }
-
-    fn bwd(&self, a: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let [a] = self.gradients([a], y, grad)?;
-        Ok(a)
-    }
-}
-
-impl<B: Backward> CustomOp2 for Node<B> {
-    fn name(&self) -> &'static str {
-        B::NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.on_cpu()
-    }
-
-    fn cuda_fwd(
-        &self,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-    ) -> candle_core::Result<(CudaStorage, Shape)> {
-        self.on_cuda()
-    }
-
-    fn metal_fwd(
-        &self,
-        _: &MetalStorage,
-        _: &Layout,
-        _: &MetalStorage,
-        _: &Layout,
-    ) -> candle_core::Result<(MetalStorage, Shape)> {
-        self.on_metal()
-    }
-
-    fn bwd(
-        &self,
-        a: &Tensor,
-        b: &Tensor,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let [a, b] = self.gradients([a, b], y, grad)?;
-        Ok((a, b))
-    }
-}
-
-impl<B: Backward> CustomOp3 for Node<B> {
-    fn name(&self) -> &'static str {
-        B::NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.on_cpu()
-    }
-
-    fn cuda_fwd(
-        &self,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-    ) -> candle_core::Result<(CudaStorage, Shape)> {
-        self.on_cuda()
-    }
-
-    fn metal_fwd(
-        &self,
-        _: &MetalStorage,
-        _: &Layout,
-        _: &MetalStorage,
-        _: &Layout,
-        _: &MetalStorage,
-        _: &Layout,
-    ) -> candle_core::Result<(MetalStorage, Shape)> {
-        self.on_metal()
-    }
-
-    fn bwd(
-        &self,
-        a: &Tensor,
-        b: &Tensor,
-        c: &Tensor,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [a, b, c] = self.gradients([a, b, c], y, grad)?;
-        Ok((a, b, c))
+    ) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let wanted: Vec<bool> = arguments.iter().map(|argument| argument.track_op()).collect();
+        let plain: Vec<Tensor> = arguments.iter().map(|argument| argument.detach()).collect();
+        self.backward.backward(&plain, &wanted, &y.detach(), &grad.contiguous()?)
     }
 }
 

@@ -1,0 +1,171 @@
+//! A result that needs nothing more of its arguments, put on candle's tape as what became of them. Candle has a trait for
+//! each number of arguments; here they become one.
+
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, MetalStorage};
+use candle_core::{Result, Shape, Tensor, bail};
+
+/// Such a result, and its gradient.
+pub(super) trait Attached: Send + Sync + 'static {
+    /// Name of the operation in candle's errors.
+    fn name(&self) -> &'static str;
+
+    /// The result, in a storage that nobody else has.
+    fn on_cpu(&self) -> Result<(CpuStorage, Shape)>;
+
+    fn on_cuda(&self) -> Result<(CudaStorage, Shape)> {
+        bail!("{} is an operation for the CPU", self.name())
+    }
+
+    fn on_metal(&self) -> Result<(MetalStorage, Shape)> {
+        bail!("{} is an operation for the CPU", self.name())
+    }
+
+    /// The gradients of the arguments, in their order, from arguments, result and its gradient.
+    fn backward(&self, arguments: &[&Tensor], y: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>>;
+}
+
+/// The result of one to three arguments.
+pub(super) fn attach(arguments: &[&Tensor], attached: impl Attached) -> Result<Tensor> {
+    let node = Node(attached);
+    match *arguments {
+        [a] => a.apply_op1(node),
+        [a, b] => a.apply_op2(b, node),
+        [a, b, c] => a.apply_op3(b, c, node),
+        _ => bail!("{} takes one to three tensors, not {}", node.0.name(), arguments.len()),
+    }
+}
+
+struct Node<A>(A);
+
+impl<A: Attached> Node<A> {
+    fn gradients<const N: usize>(
+        &self,
+        arguments: [&Tensor; N],
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; N]> {
+        let gradients = self.0.backward(&arguments, y, grad)?;
+        match <[Option<Tensor>; N]>::try_from(gradients) {
+            Ok(gradients) => Ok(gradients),
+            Err(found) => bail!("{} gave {} gradients of {N}", self.0.name(), found.len()),
+        }
+    }
+}
+
+impl<A: Attached> CustomOp1 for Node<A> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.0.on_cpu()
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.0.on_cuda()
+    }
+
+    fn metal_fwd(&self, _: &MetalStorage, _: &Layout) -> Result<(MetalStorage, Shape)> {
+        self.0.on_metal()
+    }
+
+    fn bwd(&self, a: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let [a] = self.gradients([a], y, grad)?;
+        Ok(a)
+    }
+}
+
+impl<A: Attached> CustomOp2 for Node<A> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.0.on_cpu()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.0.on_cuda()
+    }
+
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        self.0.on_metal()
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [a, b] = self.gradients([a, b], y, grad)?;
+        Ok((a, b))
+    }
+}
+
+impl<A: Attached> CustomOp3 for Node<A> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.0.on_cpu()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.0.on_cuda()
+    }
+
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        self.0.on_metal()
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        c: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [a, b, c] = self.gradients([a, b, c], y, grad)?;
+        Ok((a, b, c))
+    }
+}
