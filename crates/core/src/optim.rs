@@ -171,11 +171,12 @@ impl GroupGradient {
     }
 }
 
-/// All elements, one tensor after the other.
+/// All elements, one tensor after the other, in a storage of their own.
 fn in_a_row(tensors: &[Tensor]) -> Result<Tensor> {
     let flat: Vec<Tensor> =
         tensors.iter().map(|tensor| tensor.detach().flatten_all()).collect::<Result<_, _>>()?;
-    Ok(Tensor::cat(&flat, 0)?)
+    // Of a single tensor candle makes no copy.
+    Ok(if let [one] = flat.as_slice() { one.force_contiguous()? } else { Tensor::cat(&flat, 0)? })
 }
 
 impl Adam {

@@ -495,6 +495,7 @@ fn copy_buffers(from: &ParamSet, to: &ParamSet) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::without_kernels;
     use crate::params::Init;
     use candle_core::DType;
 
@@ -575,6 +576,24 @@ mod tests {
         let average: Vec<f64> = state.ema_tensors().unwrap()["w"].to_vec1().unwrap();
         assert!((average[0] - expected).abs() < 1e-12, "{} against {expected}", average[0]);
         assert_ne!(average, model.value());
+    }
+
+    /// A group of one weight, whose row is no other tensor than the weight's own.
+    #[test]
+    fn a_device_updates_a_single_weight_as_the_kernels_do() {
+        let trained = || {
+            let model = Quadratic::new();
+            let config =
+                OptimizerConfig { lr: 0.1, clip_norm: Some(0.5), ema: Some(0.9), ..Default::default() };
+            let mut state = state(&model, config);
+            (0..4).for_each(|i| _ = state.step_unread(&model, &batch([f64::from(i), -1.0], 0)).unwrap());
+            state.settle().unwrap();
+            (model.value(), state.ema_tensors().unwrap()["w"].to_vec1::<f64>().unwrap())
+        };
+        let ((kernels, average), (composed, other)) = (trained(), without_kernels(trained));
+        for (a, b) in kernels.iter().zip(&composed).chain(average.iter().zip(&other)) {
+            assert!((a - b).abs() < 1e-12, "{a}, {b}");
+        }
     }
 
     #[test]

@@ -24,7 +24,9 @@ pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
             let bar = output::bar(images.dim(0)?, "encoding");
             for first in (0..images.dim(0)?).step_by(EVALUATION_BATCH) {
                 let count = EVALUATION_BATCH.min(images.dim(0)? - first);
-                encode(&images.narrow(0, first, count)?.to_device(&device)?, None)?;
+                // A part by itself: on the way to a device candle copies all of what a tensor is a part of.
+                let part = images.narrow(0, first, count)?.force_contiguous()?;
+                encode(&part.to_device(&device)?, None)?;
                 bar.inc(count as u64);
             }
         }

@@ -50,12 +50,13 @@ pub fn augment(images: &Tensor, augmentations: &[Augmentation], stream: &Stream)
                 kernels::translate(&images, &down, &right)?
             }
             Augmentation::Cutout => {
-                let mut mask = vec![1f32; n * height * width];
+                // Bytes, for the way to a device.
+                let mut mask = vec![1u8; n * height * width];
                 for (draws, mask) in draws.iter_mut().zip(mask.chunks_exact_mut(height * width)) {
                     let (top, bottom) = span(draws.below(height as u32 + 1) as usize, height);
                     let (left, right) = span(draws.below(width as u32 + 1) as usize, width);
                     for row in mask.chunks_exact_mut(width).take(bottom).skip(top) {
-                        row[left..right].fill(0.0);
+                        row[left..right].fill(0);
                     }
                 }
                 let mask = Tensor::from_vec(mask, (n, 1, height, width), images.device())?;

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::kernels::{self, Activation};
 use crate::loss::softplus;
 
 /// What generator and discriminator minimise. Logits are `(N)`; results are scalars, in nats where the loss is a
@@ -43,7 +44,7 @@ impl AdversarialLoss {
                 real.affine(1.0, label_smoothing - 1.0)?.sqr()?.affine(0.5, 0.0)?,
                 generated.sqr()?.affine(0.5, 0.0)?,
             ),
-            Self::Hinge => (real.affine(-1.0, 1.0)?.relu()?, generated.affine(1.0, 1.0)?.relu()?),
+            Self::Hinge => (relu(&real.affine(-1.0, 1.0)?)?, relu(&generated.affine(1.0, 1.0)?)?),
             Self::Wasserstein => (real.neg()?, generated.clone()),
         };
         Ok((on_real.mean_all()? + on_generated.mean_all()?)?)
@@ -59,6 +60,11 @@ impl AdversarialLoss {
         };
         Ok(loss.mean_all()?)
     }
+}
+
+/// Our own, since on a GPU candle's makes 0 of NaN.
+fn relu(x: &Tensor) -> Result<Tensor> {
+    kernels::activate(x, Activation::Relu)
 }
 
 #[cfg(test)]

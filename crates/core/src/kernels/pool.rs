@@ -5,7 +5,9 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
 use super::buffer::{by_dtype, simd, slice};
+use super::composed;
 use super::real::Real;
+use crate::device::has_kernels;
 use crate::{Error, Result};
 
 /// What a window becomes.
@@ -34,7 +36,7 @@ pub struct Windows {
 /// # Errors
 /// [`Error::Input`] if not even one window fits, [`Error::Config`] if the windows make no sense.
 pub fn pool2d(x: &Tensor, pool: Pool, windows: Windows) -> Result<Tensor> {
-    let (n, channels, height, width) = super::conv::dims4("input of a pooling", x)?;
+    let (_, _, height, width) = super::conv::dims4("input of a pooling", x)?;
     let Windows { size, stride, padding } = windows;
     if stride == 0 || padding >= size {
         let reason = format!("{windows:?} have no stride, or a window that sees nothing but padding");
@@ -44,25 +46,10 @@ pub fn pool2d(x: &Tensor, pool: Pool, windows: Windows) -> Result<Tensor> {
         let expected = format!("(N, C, H, W) at least as large as {windows:?}");
         return Err(Error::Input { what: "input of a pooling", expected, found: x.shape().clone() });
     }
-    if x.device().is_cpu() {
-        return Ok(x.detach().contiguous()?.apply_op1_no_bwd(&Pooling { pool, windows })?);
+    if !has_kernels(x.device()) {
+        return Ok(composed::pool2d(&x.detach(), pool, windows)?);
     }
-    let pad = |x: &Tensor, value: f32| -> Result<Tensor> {
-        let beside =
-            |shape: (usize, usize, usize, usize)| Tensor::full(value, shape, x.device())?.to_dtype(x.dtype());
-        let rows = beside((n, channels, padding, width))?;
-        let tall = Tensor::cat(&[&rows, x, &rows], 2)?;
-        let columns = beside((n, channels, height + 2 * padding, padding))?;
-        Ok(Tensor::cat(&[&columns, &tall, &columns], 3)?)
-    };
-    let x = x.detach();
-    Ok(match pool {
-        Pool::Max => pad(&x, f32::NEG_INFINITY)?.max_pool2d_with_stride(size, stride)?,
-        Pool::Mean => {
-            let share = pad(&x.ones_like()?, 0.0)?.avg_pool2d_with_stride(size, stride)?;
-            (pad(&x, 0.0)?.avg_pool2d_with_stride(size, stride)? / share)?
-        }
-    })
+    Ok(x.detach().contiguous()?.apply_op1_no_bwd(&Pooling { pool, windows })?)
 }
 
 struct Pooling {

@@ -182,10 +182,16 @@ impl Products for ConvTranspose {
 
 #[expect(clippy::disallowed_methods, reason = "on other devices candle's product is the fast one")]
 fn product(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
+    let (a, b) = (&rows_or_columns(a)?, &rows_or_columns(b)?);
     if lacks_type(a) {
         return a.to_dtype(DType::F32)?.matmul(&b.to_dtype(DType::F32)?)?.to_dtype(a.dtype());
     }
     a.matmul(b)
+}
+
+/// A matrix whose rows or columns follow each other without gaps: of others cuBLAS makes an error.
+fn rows_or_columns(x: &Tensor) -> candle_core::Result<Tensor> {
+    if x.is_contiguous() || x.t()?.is_contiguous() { Ok(x.clone()) } else { x.contiguous() }
 }
 
 /// On the CPU candle has no products of bf16. In f32 they are what a device makes of them: it adds up in f32 too.

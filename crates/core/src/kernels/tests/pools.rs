@@ -4,6 +4,7 @@ use candle_core::DType;
 use proptest::prelude::*;
 
 use super::{assert_close, bits, check_nan, flat, random, strided};
+use crate::device::without_kernels;
 use crate::kernels::{Pool, Windows, pool2d};
 
 proptest! {
@@ -42,6 +43,9 @@ proptest! {
             assert_close("pooling in f32", &flat(&got), want, 1e-6);
             let turned = pool2d(&strided(&single), pool, windows).unwrap();
             assert_eq!(bits(&[turned]), bits(&[got]));
+            let composed = without_kernels(|| pool2d(&strided(&x), pool, windows)).unwrap();
+            prop_assert_eq!(composed.dims(), &[n, c, rows, columns]);
+            assert_close("composed pooling", &flat(&composed), want, 1e-12);
         }
         check_nan(&|t| pool2d(&t[0], Pool::Mean, windows), std::slice::from_ref(&x));
     }
@@ -55,7 +59,8 @@ fn a_maximum_with_nan_is_nan_wherever_it_stands() {
         values[at] = f32::NAN;
         let x = candle_core::Tensor::from_vec(values, (1, 1, 3, 3), &candle_core::Device::Cpu).unwrap();
         let windows = Windows { size: 3, stride: 1, padding: 0 };
-        assert!(flat(&pool2d(&x, Pool::Max, windows).unwrap())[0].is_nan(), "{at}");
+        let maximum = || flat(&pool2d(&x, Pool::Max, windows).unwrap())[0];
+        assert!(maximum().is_nan() && without_kernels(maximum).is_nan(), "{at}");
     }
 }
 
