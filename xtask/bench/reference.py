@@ -1,8 +1,9 @@
 """The networks of the plain reference recipes in PyTorch, eager: the time of each training step.
 
-Usage: reference.py RECIPE BATCH STEPS THREADS SAMPLES FOLDER
+Usage: reference.py RECIPE BATCH STEPS THREADS SAMPLES FOLDER DEVICE EVERY
 
-Prints one JSON object: "steps", the seconds of each step; "first", seconds from the start of the process to the end of the
+Losses are read at every EVERYth step, which on a GPU is to wait for it. Prints one JSON object: "steps", the seconds of a
+step, one number from each reading to the next; "first", seconds from the start of the process to the end of the
 first step; "peak", peak memory of training in bytes; "sampling", seconds for so many images (a multiple of 100), written to a
 file in FOLDER and synced as ours are; "version". Images are random numbers, made before the clock starts: neither side is timed
 on reading files.
@@ -59,6 +60,53 @@ def discriminator(inputs, channels, size):
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * size * size, 1), nn.Flatten(0))
 
 
+def spectral(layer):
+    return nn.utils.parametrizations.spectral_norm(layer)
+
+
+class Up(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(2))
+        self.convs = nn.ModuleList(nn.Conv2d(channels, channels, 3, 1, 1) for _ in range(2))
+        self.shortcut = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x):
+        h = self.convs[0](F.interpolate(F.relu(self.norms[0](x)), scale_factor=2))
+        h = self.convs[1](F.relu(self.norms[1](h)))
+        return h + F.interpolate(self.shortcut(x), scale_factor=2)
+
+
+class Down(nn.Module):
+    def __init__(self, inputs, channels, first, halves):
+        super().__init__()
+        self.conv1 = spectral(nn.Conv2d(inputs, channels, 3, 1, 1))
+        self.conv2 = spectral(nn.Conv2d(channels, channels, 3, 1, 1))
+        changes = halves or inputs != channels
+        self.shortcut = spectral(nn.Conv2d(inputs, channels, 1)) if changes else nn.Identity()
+        self.first, self.halve = first, nn.AvgPool2d(2) if halves else nn.Identity()
+
+    def forward(self, x):
+        h = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
+        return self.halve(h) + self.shortcut(self.halve(x))
+
+
+class Sum(nn.Module):
+    def forward(self, x):
+        return F.relu(x).sum((2, 3))
+
+
+def residual_generator(latent, channels, blocks, size, out):
+    layers = [nn.Linear(latent, channels * size * size), nn.Unflatten(1, (channels, size, size))]
+    layers += [Up(channels) for _ in range(blocks)]
+    return nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU(True), nn.Conv2d(channels, out, 3, 1, 1), nn.Tanh())
+
+
+def residual_discriminator(inputs, channels, blocks):
+    layers = [Down(inputs if i == 0 else channels, channels, i == 0, i < 2) for i in range(blocks)]
+    return nn.Sequential(*layers, Sum(), spectral(nn.Linear(channels, 1)), nn.Flatten(0))
+
+
 class VaeTrainer:
     def __init__(self, classes):
         self.classes, self.model = classes, Vae(classes)
@@ -70,7 +118,7 @@ class VaeTrainer:
         self.adam.zero_grad(set_to_none=True)
         loss.backward()
         self.adam.step()
-        return loss.item()
+        return loss.detach()
 
     def sample(self, n):
         y = F.one_hot(torch.arange(n) % 10, 10).float()[:, : self.classes]
@@ -78,10 +126,8 @@ class VaeTrainer:
 
 
 class GanTrainer:
-    def __init__(self, latent, channels, size, planes, classes):
-        self.latent, self.classes = latent, classes
-        self.g = generator(latent + classes, channels, size, planes)
-        self.d = discriminator(planes + classes, channels[::-1], size)
+    def __init__(self, latent, classes, g, d, hinge=False):
+        self.latent, self.classes, self.g, self.d, self.hinge = latent, classes, g, d, hinge
         self.adam = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in (self.g, self.d)]
 
     def judge(self, x, y):
@@ -92,19 +138,24 @@ class GanTrainer:
         x = 2 * x - 1
         y = F.one_hot(labels, 10).float()[:, : self.classes]
         fake = self.g(torch.cat([torch.randn(len(x), self.latent), y], 1))
-        loss_d = F.softplus(-self.judge(x, y)).mean() + F.softplus(self.judge(fake.detach(), y)).mean()
+        on_real, on_fake = self.judge(x, y), self.judge(fake.detach(), y)
+        if self.hinge:
+            loss_d = F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
+        else:
+            loss_d = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
         self.adam[1].zero_grad(set_to_none=True)
         loss_d.backward()
         self.adam[1].step()
         for p in self.d.parameters():
             p.requires_grad_(False)
-        loss_g = F.softplus(-self.judge(fake, y)).mean()
+        on_fake = self.judge(fake, y)
+        loss_g = -on_fake.mean() if self.hinge else F.softplus(-on_fake).mean()
         self.adam[0].zero_grad(set_to_none=True)
         loss_g.backward()
         self.adam[0].step()
         for p in self.d.parameters():
             p.requires_grad_(True)
-        return loss_d.item() + loss_g.item()
+        return loss_d.detach() + loss_g.detach()
 
     def sample(self, n):
         self.g.eval()
@@ -112,20 +163,31 @@ class GanTrainer:
         return 0.5 + 0.5 * self.g(torch.cat([torch.randn(n, self.latent), y], 1))
 
 
+def dcgan(latent, channels, size, planes, classes):
+    d = discriminator(planes + classes, channels[::-1], size)
+    return GanTrainer(latent, classes, generator(latent + classes, channels, size, planes), d)
+
+
+def residual():
+    return GanTrainer(128, 0, residual_generator(128, 256, 3, 4, 3), residual_discriminator(3, 128, 4), hinge=True)
+
+
 TRAINERS = {
     "vae-mlp-mnist": lambda: VaeTrainer(0),
     "cvae-mlp-mnist": lambda: VaeTrainer(10),
-    "gan-dcgan-mnist": lambda: GanTrainer(100, [128, 64], 7, 1, 0),
-    "cgan-dcgan-mnist": lambda: GanTrainer(100, [128, 64], 7, 1, 10),
-    "gan-dcgan-cifar10": lambda: GanTrainer(128, [256, 128, 64], 4, 3, 0),
+    "gan-dcgan-mnist": lambda: dcgan(100, [128, 64], 7, 1, 0),
+    "cgan-dcgan-mnist": lambda: dcgan(100, [128, 64], 7, 1, 10),
+    "gan-dcgan-cifar10": lambda: dcgan(128, [256, 128, 64], 4, 3, 0),
+    "gan-residual": residual,
 }
+COLOUR = ["gan-dcgan-cifar10", "gan-residual"]
 
 
 def sample(trainer, count, folder):
     begun = time.perf_counter()
     with torch.no_grad(), tempfile.NamedTemporaryFile(suffix=".npy", dir=folder) as file:
         samples = torch.cat([trainer.sample(100) for _ in range(count // 100)])
-        numpy.save(file, samples.numpy())
+        numpy.save(file, samples.cpu().numpy())
         file.flush()
         os.fsync(file.fileno())
         return time.perf_counter() - begun
@@ -133,17 +195,23 @@ def sample(trainer, count, folder):
 
 def main():
     recipe, batch, steps, threads, count, folder = sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6]
+    device, every = sys.argv[7].replace("metal", "mps"), int(sys.argv[8])
     torch.set_num_threads(threads)
+    torch.set_default_device(device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(0)
-    shape = (3, 32, 32) if recipe.endswith("cifar10") else (1, 28, 28)
+    shape = (3, 32, 32) if recipe in COLOUR else (1, 28, 28)
     trainer = TRAINERS[recipe]()
     images, labels = torch.rand(16, batch, *shape), torch.randint(10, (16, batch))
     times = []
     for i in range(steps):
-        begun = time.perf_counter()
-        trainer.step(images[i % 16], labels[i % 16])
-        times.append(time.perf_counter() - begun)
-        if i == 0:
+        if i % every == 0:
+            begun = time.perf_counter()
+        loss = trainer.step(images[i % 16], labels[i % 16])
+        if (i + 1) % every == 0:
+            loss.item()
+            times.append((time.perf_counter() - begun) / every)
+        if i + 1 == every:
             first = time.perf_counter() - START
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     sampling = sample(trainer, count, folder) if count else 0.0

@@ -1,12 +1,13 @@
 //! `cargo xtask bench`: training steps of the plain reference recipes against the same networks in PyTorch.
 
+mod device;
 mod measure;
 mod report;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -21,6 +22,8 @@ Times training steps of the plain reference recipes against the same networks in
 
 Usage: cargo xtask bench [--python PYTHON] [--threads N] [--rounds N] [--plain] [--write]
                          [RECIPE ...]
+       cargo xtask bench --device DEVICE [--program FILE] [--steps N] [--batches N,N,...]
+                         [--python PYTHON] [--rounds N] [RECIPE ...]
 
 Both sides run alternately, never at once, on images of the recipe's shape that are in memory before
 the clock starts. The time of a step is the median of a round, without the first fifth of its steps;
@@ -29,20 +32,33 @@ what a step's time is made of, the same with one thread, and batches from 32 to 
 machine that does nothing else: PyTorch's threads suffer most from company. It takes about ten
 minutes, and one with --plain and --rounds 1.
 
+With --device both sides train on that device, DCGANs and residual networks with batches from 64
+to 1024, in f32 without TF32. Nobody asks the device for a number but at every tenth step, and the
+time of a step is a tenth of the median between two of those. The tables are printed, not written.
+
 Options:
   --python PYTHON   a Python that has torch (default: python3)
   --threads N       threads of either side (default: 2)
   --rounds N        how often each side runs (default: 3)
   --plain           the recipes as they are: no other threads, no other batches
   --write           write docs/benchmarks.md too
+  --device DEVICE   cuda, cuda:N, metal, or cpu, to try the way there
+  --program FILE    with --device: a program that is built already, instead of building one
+  --steps N         with --device: steps of a round, a multiple of 10 from 40 on (default: 300)
+  --batches N,...   with --device: the batches (default: 64,128,256,512,1024)
 
 Examples:
   cargo xtask bench --python ~/venv/bin/python --write
-  cargo xtask bench --rounds 1 --plain vae-mlp-mnist";
+  cargo xtask bench --rounds 1 --plain vae-mlp-mnist
+  cargo xtask bench --device cuda --python ~/venv/bin/python";
 
-/// A recipe, a data set of the same shape that needs no files, its batch and the steps of a round.
+/// A recipe as the reference has it too, a data set of the same shape that needs no files, its batch and the steps of a
+/// round.
 struct Bench {
     recipe: &'static str,
+    /// The embedded recipe that it is, with these settings.
+    of: &'static str,
+    settings: &'static [&'static str],
     data: &'static str,
     batch: usize,
     steps: usize,
@@ -50,12 +66,24 @@ struct Bench {
     scaled: bool,
 }
 
+impl Bench {
+    const fn plain(
+        recipe: &'static str,
+        data: &'static str,
+        batch: usize,
+        steps: usize,
+        scaled: bool,
+    ) -> Self {
+        Self { recipe, of: recipe, settings: &[], data, batch, steps, scaled }
+    }
+}
+
 const BENCHES: [Bench; 5] = [
-    Bench { recipe: "vae-mlp-mnist", data: "digits", batch: 128, steps: 400, scaled: true },
-    Bench { recipe: "cvae-mlp-mnist", data: "digits", batch: 128, steps: 400, scaled: false },
-    Bench { recipe: "gan-dcgan-mnist", data: "digits", batch: 64, steps: 60, scaled: true },
-    Bench { recipe: "cgan-dcgan-mnist", data: "digits", batch: 64, steps: 60, scaled: false },
-    Bench { recipe: "gan-dcgan-cifar10", data: "shapes", batch: 64, steps: 40, scaled: false },
+    Bench::plain("vae-mlp-mnist", "digits", 128, 400, true),
+    Bench::plain("cvae-mlp-mnist", "digits", 128, 400, false),
+    Bench::plain("gan-dcgan-mnist", "digits", 64, 60, true),
+    Bench::plain("cgan-dcgan-mnist", "digits", 64, 60, false),
+    Bench::plain("gan-dcgan-cifar10", "shapes", 64, 40, false),
 ];
 
 /// The batches of scaled recipes.
@@ -64,18 +92,54 @@ const BATCHES: [usize; 5] = [32, 64, 128, 256, 512];
 const LEAST_STEPS: usize = 15;
 
 /// How a recipe is run.
-struct Setting {
+struct Setting<'a> {
     bench: &'static Bench,
     batch: usize,
     threads: usize,
+    steps: usize,
+    device: &'a str,
+    /// Steps from one reading of the losses to the next.
+    every: usize,
     /// Whether images are sampled after training.
     sampling: bool,
 }
 
-impl Setting {
-    /// About as many images a round for any batch.
-    fn steps(&self) -> usize {
-        (self.bench.steps * self.bench.batch / self.batch).clamp(LEAST_STEPS, self.bench.steps)
+impl Setting<'_> {
+    /// On the CPU, where every step is timed and in its phases.
+    fn on_cpu(bench: &'static Bench, batch: usize, threads: usize, sampling: bool) -> Self {
+        // About as many images a round for any batch.
+        let steps = (bench.steps * bench.batch / batch).clamp(LEAST_STEPS, bench.steps);
+        Self { bench, batch, threads, steps, device: "cpu", every: 1, sampling }
+    }
+
+    /// Whether a step's time is told in its phases: on a device that would be to wait for it at each.
+    fn in_phases(&self) -> bool {
+        self.every == 1
+    }
+
+    /// Both sides alternately, so many times.
+    fn measure(
+        &self,
+        rounds: usize,
+        program: &Path,
+        python: &Path,
+        root: &Path,
+        folder: &Path,
+    ) -> Result<Rounds> {
+        let mut measured = Vec::new();
+        for _ in 0..rounds {
+            let ours = measure::ours(program, self, folder)?;
+            measured.push((ours, measure::theirs(python, root, self, folder)?));
+        }
+        let (ours, theirs) = measured.last().map_or((f64::NAN, f64::NAN), |(a, b)| (a.step, b.step));
+        let Self { bench, batch, threads, device, .. } = self;
+        eprintln!(
+            "{}, batch {batch}, {device}, {threads} threads: {:.2} ms, {:.2} ms",
+            bench.recipe,
+            1e3 * ours,
+            1e3 * theirs
+        );
+        Ok(measured)
     }
 }
 
@@ -85,6 +149,7 @@ struct Options {
     rounds: usize,
     plain: bool,
     write: bool,
+    device: Option<device::Options>,
     recipes: Vec<String>,
 }
 
@@ -94,6 +159,9 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let version =
         process::output(Command::new(&options.python).args(["-c", "import torch; print(torch.__version__)"]))
             .context("a Python with torch is needed: name it with --python")?;
+    if let Some(on) = &options.device {
+        return device::run(&workspace, &options, on, version.trim());
+    }
     let program = waxwork::build(&workspace, Profile::Release, Hub::Off)?;
     let folder = workspace.target.join("bench");
     fs::create_dir_all(&folder)?;
@@ -102,29 +170,14 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         options.recipes.is_empty() || options.recipes.iter().any(|name| name == bench.recipe)
     };
     let chosen: Vec<&'static Bench> = BENCHES.iter().filter(asked).collect();
-    let measure = |setting: &Setting| -> Result<Rounds> {
-        let mut rounds = Vec::new();
-        for _ in 0..options.rounds {
-            let ours = measure::ours(&program, setting, &folder)?;
-            rounds.push((ours, measure::theirs(&options.python, &workspace.root, setting, &folder)?));
-        }
-        let (ours, theirs) = rounds.last().map_or((f64::NAN, f64::NAN), |(a, b)| (a.step, b.step));
-        let Setting { bench, batch, threads, .. } = setting;
-        eprintln!(
-            "{}, batch {batch}, {threads} threads: {:.2} ms, {:.2} ms",
-            bench.recipe,
-            1e3 * ours,
-            1e3 * theirs
-        );
-        Ok(rounds)
-    };
-
     // By recipe, batch and threads: the tables share what they have in common.
     let mut measured: BTreeMap<(&str, usize, usize), Rounds> = BTreeMap::new();
     for setting in settings(&chosen, &options) {
         let key = (setting.bench.recipe, setting.batch, setting.threads);
         if let Entry::Vacant(place) = measured.entry(key) {
-            place.insert(measure(&setting)?);
+            let rounds =
+                setting.measure(options.rounds, &program, &options.python, &workspace.root, &folder)?;
+            place.insert(rounds);
         }
     }
     let rounds = |bench: &Bench, batch: usize, threads: usize| &measured[&(bench.recipe, batch, threads)];
@@ -139,12 +192,12 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         let recipes = chosen.iter().map(|bench| (*bench, rounds(bench, bench.batch, 1), plain(bench)));
         tables += &report::threads(options.threads, &recipes.collect::<Vec<_>>());
         let of_each = |bench: &&'static Bench| {
-            (*bench, BATCHES.map(|batch| rounds(bench, batch, options.threads)).to_vec())
+            BATCHES.map(|batch| (bench.recipe, batch, rounds(bench, batch, options.threads)))
         };
-        let recipes: Vec<_> = chosen.iter().filter(|bench| bench.scaled).map(of_each).collect();
-        if !recipes.is_empty() {
+        let rows: Vec<_> = chosen.iter().filter(|bench| bench.scaled).flat_map(of_each).collect();
+        if !rows.is_empty() {
             tables += "\n## Batches\n\n";
-            tables += &report::batches(&recipes);
+            tables += &report::batches(&rows);
         }
     }
     print!("{tables}");
@@ -157,17 +210,16 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
 }
 
 /// Everything to be measured, the recipes as they are first.
-fn settings(chosen: &[&'static Bench], options: &Options) -> Vec<Setting> {
+fn settings(chosen: &[&'static Bench], options: &Options) -> Vec<Setting<'static>> {
     let threads = options.threads;
-    let mut settings: Vec<Setting> =
-        chosen.iter().map(|bench| Setting { bench, batch: bench.batch, threads, sampling: true }).collect();
+    let plain = chosen.iter().map(|bench| Setting::on_cpu(bench, bench.batch, threads, true));
+    let mut settings: Vec<Setting<'_>> = plain.collect();
     if options.plain {
         return settings;
     }
-    let other = |bench, batch, threads| Setting { bench, batch, threads, sampling: false };
-    settings.extend(chosen.iter().map(|bench| other(bench, bench.batch, 1)));
+    settings.extend(chosen.iter().map(|bench| Setting::on_cpu(bench, bench.batch, 1, false)));
     for bench in chosen.iter().filter(|bench| bench.scaled) {
-        settings.extend(BATCHES.map(|batch| other(bench, batch, threads)));
+        settings.extend(BATCHES.map(|batch| Setting::on_cpu(bench, batch, threads, false)));
     }
     settings
 }
@@ -179,8 +231,10 @@ fn parse(args: &[String]) -> Result<Options> {
         rounds: 3,
         plain: false,
         write: false,
+        device: None,
         recipes: Vec::new(),
     };
+    let (mut device, mut on) = (None, device::Options::default());
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("`{arg}` needs a value"));
@@ -194,9 +248,31 @@ fn parse(args: &[String]) -> Result<Options> {
             "--rounds" => options.rounds = number(value()?)?,
             "--plain" => options.plain = true,
             "--write" => options.write = true,
-            name if BENCHES.iter().any(|bench| bench.recipe == name) => options.recipes.push(name.to_owned()),
-            other => bail!("unknown option or recipe `{other}`; `cargo xtask bench --help` lists them"),
+            "--device" => device = Some(value()?.clone()),
+            "--program" => on.program = Some(value()?.into()),
+            "--steps" => on.steps = number(value()?)?,
+            "--batches" => on.batches = value()?.split(',').map(number).collect::<Result<_>>()?,
+            other if other.starts_with('-') => {
+                bail!("unknown option `{other}`; `cargo xtask bench --help` lists them")
+            }
+            recipe => options.recipes.push(recipe.to_owned()),
         }
+    }
+    let known: &[Bench] = if device.is_some() { &device::BENCHES } else { &BENCHES };
+    let is_known = |name: &&String| known.iter().any(|bench| bench.recipe == *name);
+    if let Some(unknown) = options.recipes.iter().find(|name| !is_known(name)) {
+        let known: Vec<&str> = known.iter().map(|bench| bench.recipe).collect();
+        bail!("`{unknown}` is none of {}", known.join(", "));
+    }
+    match device {
+        Some(device) if options.plain || options.write => {
+            bail!("`--device {device}` prints its own tables: leave `--plain` and `--write` out")
+        }
+        Some(device) => options.device = Some(device::Options { device, ..on }.checked()?),
+        None if on != device::Options::default() => {
+            bail!("`--program`, `--steps` and `--batches` go with `--device`")
+        }
+        None => {}
     }
     Ok(options)
 }
@@ -215,11 +291,23 @@ mod tests {
         assert_eq!((given.rounds, given.recipes.len(), given.python), (2, 1, PathBuf::from("x")));
         assert!(options("vae-digits").is_err() && options("--threads").is_err());
         assert!(options("--rounds 0").is_err_and(|error| error.to_string().contains("--rounds")));
+        assert!(options("--plain").unwrap().device.is_none() && options("--steps 40").is_err());
+    }
+
+    #[test]
+    fn arguments_of_a_device() {
+        let given = options("--device cuda:1 --steps 40 --batches 64,96 gan-residual").unwrap();
+        let on = given.device.unwrap();
+        assert_eq!((on.device.as_str(), on.steps, on.batches), ("cuda:1", 40, vec![64, 96]));
+        assert_eq!(options("--device cuda").unwrap().device.unwrap().batches, [64, 128, 256, 512, 1024]);
+        for wrong in ["--steps 45", "--steps 30", "--batches 0", "--batches x", "--write", "vae-mlp-mnist"] {
+            assert!(options(&format!("--device cuda {wrong}")).is_err(), "{wrong}");
+        }
     }
 
     #[test]
     fn large_batches_take_fewer_steps_but_enough_for_a_median() {
-        let steps = |batch| Setting { bench: &BENCHES[2], batch, threads: 1, sampling: false }.steps();
+        let steps = |batch| Setting::on_cpu(&BENCHES[2], batch, 1, false).steps;
         assert_eq!(BATCHES.map(steps), [60, 60, 30, 15, 15]);
     }
 }

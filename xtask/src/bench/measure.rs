@@ -34,21 +34,26 @@ pub(super) struct Measured {
     pub(super) phases: [f64; PHASES.len()],
 }
 
-/// Trains with the program; a line of timing.jsonl a step tells how long each took, batches and log included.
-pub(super) fn ours(program: &Path, setting: &Setting, folder: &Path) -> Result<Measured> {
-    let (recipe, threads) = (setting.bench.recipe, setting.threads.to_string());
-    let run = folder.join(recipe);
+/// Trains with the program; lines of timing.jsonl tell how long steps took, batches and log included.
+pub(super) fn ours(program: &Path, setting: &Setting<'_>, folder: &Path) -> Result<Measured> {
+    let (bench, threads, every) = (setting.bench, setting.threads.to_string(), setting.every);
+    let run = folder.join(bench.recipe);
     if run.exists() {
         fs::remove_dir_all(&run)?;
     }
-    let steps = setting.steps().to_string();
+    let steps = setting.steps.to_string();
     let mut train = Command::new(program);
-    train.args(["train", recipe, "-q", "--profile", "--data", setting.bench.data, "--threads", &threads]);
-    train.args(["--steps", &steps, "--set", &format!("train.batch_size={}", setting.batch)]);
-    train.args(["--set", "train.log_every=1", "--set", &format!("train.sample_every={steps}")]);
+    train.args(["train", bench.of, "-q", "--data", bench.data, "--threads", &threads, "--steps", &steps]);
+    train.args(bench.settings.iter().flat_map(|setting| ["--set", setting]));
+    train.args(["--set", &format!("train.batch_size={}", setting.batch)]);
+    train.args(["--set", &format!("train.log_every={every}")]);
+    train.args(["--set", &format!("train.sample_every={steps}")]);
     train.args(["--set", &format!("train.checkpoint_every={steps}")]);
     train.args(["--set", &format!("data.limit={IMAGES}"), "--set", "data.validation=100"]);
-    train.arg("--out").arg(&run).stdout(Stdio::null());
+    if setting.in_phases() {
+        train.arg("--profile");
+    }
+    train.args(["--device", setting.device]).arg("--out").arg(&run).stdout(Stdio::null());
     let timing = run.join("timing.jsonl");
     let started = Instant::now();
     let mut child = train.spawn().context("failed to start the program")?;
@@ -65,20 +70,20 @@ pub(super) fn ours(program: &Path, setting: &Setting, folder: &Path) -> Result<M
         std::thread::sleep(Duration::from_millis(if first.is_none() { 1 } else { 50 }));
     };
     if !status.success() {
-        bail!("training {recipe} failed ({status})");
+        bail!("training {} failed ({status})", bench.recipe);
     }
     let text = fs::read_to_string(&timing).with_context(|| format!("failed to read {}", timing.display()))?;
     let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let steps = |key: &str| differences(&lines, key);
     let times = steps("seconds")?;
-    let mut phases = [0.0; PHASES.len()];
-    for (mean, name) in phases.iter_mut().zip(PHASES) {
+    let mut phases = [f64::NAN; PHASES.len()];
+    for (mean, name) in phases.iter_mut().zip(PHASES).filter(|_| setting.in_phases()) {
         let times = settled(&steps(name)?).to_vec();
         *mean = times.iter().sum::<f64>() / times.len().max(1) as f64;
     }
 
     let sampling = if setting.sampling { sample(program, &run, &threads)? } else { f64::NAN };
-    let step = median(settled(&times).to_vec());
+    let step = median(settled(&times).to_vec()) / every as f64;
     Ok(Measured { step, first: first.unwrap_or(f64::NAN), peak, sampling, phases })
 }
 
@@ -102,11 +107,12 @@ fn sample(program: &Path, run: &Path, threads: &str) -> Result<f64> {
 }
 
 /// Trains and samples with the same networks in PyTorch.
-pub(super) fn theirs(python: &Path, root: &Path, setting: &Setting, folder: &Path) -> Result<Measured> {
+pub(super) fn theirs(python: &Path, root: &Path, setting: &Setting<'_>, folder: &Path) -> Result<Measured> {
     let mut command = Command::new(python);
     command.arg(root.join("xtask/bench/reference.py")).arg(setting.bench.recipe);
-    command.args([setting.batch, setting.steps(), setting.threads].map(|number| number.to_string()));
+    command.args([setting.batch, setting.steps, setting.threads].map(|number| number.to_string()));
     command.arg(if setting.sampling { SAMPLES.to_string() } else { "0".into() }).arg(folder);
+    command.args([setting.device, &setting.every.to_string()]);
     let report: Value = serde_json::from_str(&process::output(&mut command)?)?;
     let number = |key: &str| report[key].as_f64().with_context(|| format!("the reference gave no `{key}`"));
     let times: Vec<f64> =

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::measure::{Measured, PHASES, median};
-use super::{BATCHES, Bench, Options};
+use super::{Bench, Options};
 use crate::process;
 
 /// Ours and PyTorch's, a pair a round.
@@ -102,25 +102,22 @@ pub(super) fn threads(threads: usize, recipes: &[(&Bench, &Rounds, &Rounds)]) ->
     table
 }
 
-/// Steps of several batch sizes: a row a recipe of the rounds of each of [`BATCHES`].
-pub(super) fn batches(recipes: &[(&Bench, Vec<&Rounds>)]) -> String {
+/// Steps of several batch sizes: recipe, batch and rounds of each.
+pub(super) fn batches(rows: &[(&str, usize, &Rounds)]) -> String {
     let mut table = String::from(
         "| recipe, batch | step: ours | PyTorch | ratio (least–largest) | images/s: ours | PyTorch |\n|---|---|---|---|---|---|\n",
     );
-    for (bench, sizes) in recipes {
-        for (batch, rounds) in BATCHES.into_iter().zip(sizes) {
-            let (ours, theirs) = medians(rounds, |m| m.step);
-            _ = writeln!(
-                table,
-                "| {}, {batch} | {:.2} ms | {:.2} ms | {} | {:.0} | {:.0} |",
-                bench.recipe,
-                1e3 * ours,
-                1e3 * theirs,
-                ratio(rounds),
-                batch as f64 / ours,
-                batch as f64 / theirs,
-            );
-        }
+    for (recipe, batch, rounds) in rows {
+        let (ours, theirs) = medians(rounds, |m| m.step);
+        _ = writeln!(
+            table,
+            "| {recipe}, {batch} | {:.2} ms | {:.2} ms | {} | {:.0} | {:.0} |",
+            1e3 * ours,
+            1e3 * theirs,
+            ratio(rounds),
+            *batch as f64 / ours,
+            *batch as f64 / theirs,
+        );
     }
     table
 }
