@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::util::{small, waxwork};
+use crate::util::{resume, small, waxwork};
 
 /// It worked, or failed with one clear line; it did not panic, and nothing killed it.
 #[track_caller]
@@ -74,6 +74,43 @@ fn damaged_run_folders_are_one_line_or_still_good() {
     waxwork(&compare).good();
 }
 
+/// Whoever gives a run folder away chooses what lies in it.
+#[cfg(unix)]
+#[test]
+fn links_and_devices_in_a_run_folder_lead_nowhere() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let (run, outside) = (folder.path().join("run"), folder.path().join("outside"));
+    waxwork(&small(&run, &["--max-time", "0"])).good();
+    fs::create_dir(&outside).unwrap();
+    let precious = outside.join("precious.tmp");
+    fs::write(&precious, "precious").unwrap();
+    let replaced = |name: &str, target: &Path, call: &dyn Fn()| {
+        let (path, aside) = (run.join(name), folder.path().join("aside"));
+        let there = fs::rename(&path, &aside).is_ok();
+        symlink(target, &path).unwrap();
+        call();
+        fs::remove_file(&path).unwrap();
+        if there {
+            fs::rename(&aside, &path).unwrap();
+        }
+    };
+    for name in ["run.lock", "metrics.jsonl", "timing.jsonl", "samples", "checkpoints"] {
+        for target in [precious.as_path(), &outside, Path::new("/dev/zero")] {
+            replaced(name, target, &|| resume(&run).refused(&[name, "link"]));
+        }
+    }
+    let zeros = Path::new("/dev/zero");
+    replaced("run.json", zeros, &|| resume(&run).refused(&["run.json", "device"]));
+    replaced("recipe.toml", zeros, &|| resume(&run).refused(&["recipe.toml"]));
+    assert_eq!(fs::read(&precious).unwrap(), b"precious");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    resume(&run).good();
+    replaced("model.safetensors", zeros, &|| {
+        waxwork(&["sample", run.to_str().unwrap()]).refused(&["model.safetensors", "device"]);
+    });
+}
+
 #[test]
 fn recipes_that_ask_for_more_than_there_is_are_refused_before_anything_is_made() {
     let folder = tempfile::tempdir().unwrap();
@@ -95,4 +132,9 @@ fn recipes_that_ask_for_more_than_there_is_are_refused_before_anything_is_made()
             .refused(&["invalid"]);
         assert!(!run.exists(), "{setting}");
     }
+    // More than 64 bits can count is more than a disk has.
+    let (steps, keep) = ("9000000000000000000", "train.keep=9000000000000000000");
+    let out = run.to_str().unwrap();
+    waxwork(&["train", "vae-digits", "-q", "--steps", steps, "--set", keep, "--out", out]).refused(&["MiB"]);
+    assert!(!run.exists());
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::util::{last_checkpoint, small, waxwork};
+use crate::util::{command, finished, last_checkpoint, small, waxwork};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -41,6 +41,26 @@ fn a_run_repeats_itself_and_says_so() {
     let hash = |run: &Path| waxwork(&["runs", "hash", text(run)]).good().stdout;
     assert_eq!(hash(&run), hash(&new));
     assert!(hash(&run).contains("  optimizer/first/") && hash(&run).contains("  samples/step-000004.png"));
+}
+
+/// A run is where it is: under whatever name, moved or not, called from within or not.
+#[cfg(unix)]
+#[test]
+fn a_run_is_repeated_beside_itself_whatever_its_name() {
+    use std::os::unix::ffi::OsStringExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (run, moved) = (folder.path().join("run"), folder.path().join("moved"));
+    waxwork(&small(&run, &[])).good();
+    std::fs::rename(run, &moved).unwrap();
+    let mut within = command(&["repeat", ".", "-q"]);
+    finished(&within.current_dir(&moved).output().unwrap()).good();
+    assert!(folder.path().join("moved-repeated/recipe.toml").is_file() && !moved.join(".-repeated").exists());
+    let name = |ending: &[u8]| {
+        folder.path().join(std::ffi::OsString::from_vec([b"\xff".as_slice(), ending].concat()))
+    };
+    std::fs::rename(moved, name(b"")).unwrap();
+    waxwork(&["repeat".as_ref(), name(b"").as_os_str(), "-q".as_ref()]).good();
+    assert!(name(b"-repeated").join("recipe.toml").is_file());
 }
 
 #[test]

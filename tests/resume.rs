@@ -86,6 +86,18 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
 }
 
 #[test]
+fn a_checkpoint_under_the_name_of_a_later_one_is_not_taken_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    waxwork(&small(&run, &OFTEN)).good();
+    unfinish(&run);
+    let checkpoints = run.join("checkpoints");
+    std::fs::rename(checkpoints.join("step-000002"), checkpoints.join("step-000003")).unwrap();
+    std::fs::remove_dir_all(checkpoints.join("step-000004")).unwrap();
+    resume(&run).refused(&["no whole checkpoint", "it is of step 2"]);
+}
+
+#[test]
 fn when_every_checkpoint_is_damaged_nothing_is_trained() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");

@@ -33,6 +33,14 @@ fn a_run_leaves_everything_that_was_promised() {
 }
 
 #[test]
+fn without_validation_images_nothing_is_validated() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    waxwork(&small(&run, &["--set", "data.validation=0"])).good();
+    assert!(!std::fs::read_to_string(run.join("metrics.jsonl")).unwrap().contains("validation/"));
+}
+
+#[test]
 fn the_same_bytes_for_any_number_of_threads_and_whatever_is_watched() {
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, more: &[&str]| {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -26,12 +27,12 @@ fn model() -> (Box<dyn GenerativeModel>, TrainingState) {
 }
 
 /// The files of a whole checkpoint.
-fn whole() -> BTreeMap<&'static str, Vec<u8>> {
+static WHOLE: LazyLock<BTreeMap<&'static str, Vec<u8>>> = LazyLock::new(|| {
     let (model, state) = model();
     let metrics = MetricsFile::open(&scratch().join("metrics.jsonl"), 0).unwrap().sync().unwrap();
     let path = Checkpoints::new(scratch().join("whole")).save(&*model, &state, None, &metrics).unwrap();
     FILES.map(|name| (name, fs::read(path.join(name)).unwrap())).into()
-}
+});
 
 /// state.json with right hashes, if it is JSON of that form.
 fn signed(state: &[u8], folder: &Path) -> Option<Vec<u8>> {
@@ -48,12 +49,12 @@ fn signed(state: &[u8], folder: &Path) -> Option<Vec<u8>> {
 fuzz_target!(
     init: {
         for (number, name) in FILES.iter().enumerate() {
-            seed("checkpoint", name, &[&[number as u8], whole()[name].as_slice()].concat());
+            seed("checkpoint", name, &[&[number as u8], WHOLE[name].as_slice()].concat());
         }
     },
     |input: &[u8]| {
         let Some((which, bytes)) = input.split_first() else { return };
-        let mut files = whole();
+        let mut files = WHOLE.clone();
         files.insert(FILES[*which as usize % 3], bytes.to_vec());
         let folder = scratch().join("checkpoints");
         let path = folder.join("step-000000");

@@ -2,6 +2,7 @@
 #![no_main]
 
 use std::fs;
+use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use waxwork_core::{Device, ImageShape, ParamSet, SampleRequest, store};
@@ -15,8 +16,9 @@ const RUN: &str = r#"{"version": "0.1.0", "revision": null, "machine": "linux x8
   "model_sha256": null}"#;
 const TIMING: &str =
     "{\"step\":1,\"seconds\":0.5,\"peak_memory_bytes\":1000}\n{\"step\":2,\"seconds\":1.0}\n";
+
 /// The files of a whole run.
-fn whole() -> [(&'static str, Vec<u8>); 4] {
+static WHOLE: LazyLock<[(&str, Vec<u8>); 4]> = LazyLock::new(|| {
     let recipe = Recipe::parse(RECIPE, "x", &[]).unwrap();
     let model = recipe.model.build(ImageShape::new(1, 4, 4), 0, ParamSet::fresh(0, &Device::Cpu)).unwrap();
     [
@@ -25,11 +27,11 @@ fn whole() -> [(&'static str, Vec<u8>); 4] {
         ("model.safetensors", store::encode(&model.params().tensors()).unwrap()),
         ("timing.jsonl", TIMING.into()),
     ]
-}
+});
 
 fuzz_target!(
     init: {
-        for (number, (name, bytes)) in whole().iter().enumerate() {
+        for (number, (name, bytes)) in WHOLE.iter().enumerate() {
             seed("run", name, &[&[number as u8], bytes.as_slice()].concat());
         }
     },
@@ -37,7 +39,7 @@ fuzz_target!(
         let Some((which, bytes)) = input.split_first() else { return };
         let run = scratch().join("run");
         fs::create_dir_all(&run).unwrap();
-        for (number, (name, whole)) in whole().iter().enumerate() {
+        for (number, (name, whole)) in WHOLE.iter().enumerate() {
             let bytes = if number == *which as usize % 4 { bytes } else { whole };
             fs::write(run.join(name), bytes).unwrap();
         }

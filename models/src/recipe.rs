@@ -43,6 +43,8 @@ pub struct Recipe {
     pub train: TrainConfig,
 }
 
+/// Parts of a key on the command line, far more than any has: what is nested without end overflows the stack.
+const DEEPEST: usize = 32;
 /// Keys that say nothing about what is trained: words about the recipe, and where files lie.
 const NOT_TRAINED: [&str; 4] = ["description", "tags", "results", "data.dir"];
 
@@ -228,6 +230,9 @@ fn apply(table: &mut Table, setting: &str) -> Result<()> {
     if parts.iter().any(|part| part.is_empty()) {
         return Err(fail("a key has no empty parts, e.g. train.batch_size=64"));
     }
+    if parts.len() > DEEPEST {
+        return Err(fail("no key has so many parts"));
+    }
     let mut place = table;
     for part in path {
         let entry = place.entry(*part).or_insert_with(|| Value::Table(Table::new()));
@@ -319,6 +324,13 @@ mod tests {
         let longer = Recipe::named("vae-digits", &["train.epochs=2".into()]).unwrap();
         assert_eq!((longer.train.epochs, longer.train.steps), (Some(2), None));
         assert_eq!(recipe.optimizer.groups["encoder"].lr, Some(1e-2));
+    }
+
+    #[test]
+    fn keys_end() {
+        let deep = format!("a{}=1", ".a".repeat(100_000));
+        let error = Recipe::named("vae-digits", &[deep]).unwrap_err().to_string();
+        assert!(error.contains("so many parts"));
     }
 
     #[test]

@@ -92,7 +92,9 @@ fn dependencies(workspace: &Workspace) -> Result<()> {
     process::run(deny(&check).args(["bans", "licenses", "sources"]))?;
     // Advisories are a git repository on another host than the crates.
     if !process::succeeds(&mut deny(&["fetch", "db"])) {
-        eprintln!("skipped: the database of advisories cannot be fetched from here");
+        eprintln!(
+            "advisories are not checked: https://github.com/RustSec/advisory-db cannot be fetched from here"
+        );
         return Ok(());
     }
     process::run(deny(&check).arg("advisories"))

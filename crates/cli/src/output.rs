@@ -155,7 +155,9 @@ pub(crate) fn count(n: usize) -> String {
 
 /// Seconds in the unit that a person would choose.
 pub(crate) fn seconds(seconds: f64) -> String {
-    indicatif::HumanDuration(Duration::from_secs_f64(seconds.max(0.0))).to_string()
+    // A file may say any number.
+    let time = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::from_secs(u64::MAX));
+    indicatif::HumanDuration(time).to_string()
 }
 
 /// Writes images `(N, C, H, W)` in [0, 1] as what the path's ending says: a grid (.png), an array (.npy), a tensor file
@@ -252,6 +254,14 @@ mod tests {
         })
         .unwrap();
         assert_eq!(npy::load(&path).unwrap().dims(), [2, 2]);
+    }
+
+    #[test]
+    fn any_number_is_a_time() {
+        for forged in [f64::MAX, f64::INFINITY, f64::NAN, -1.0, 1e19] {
+            assert!(!seconds(forged).is_empty());
+        }
+        assert_eq!(seconds(80.0), "80 seconds");
     }
 
     #[test]

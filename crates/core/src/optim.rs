@@ -225,7 +225,7 @@ impl Adam {
     ) -> Result<()> {
         let settings = self.config.of_group(&group.name);
         let updates = self.updates.entry(group.name.clone()).or_default();
-        *updates += 1;
+        *updates = updates.saturating_add(1);
         let [beta1, beta2] = settings.betas;
         let GroupGradient { mut tensors, norm } = gradient;
         let grad_scale = match (self.config.clip_norm, norm) {

@@ -75,7 +75,15 @@ pub fn save(path: &Path, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
 /// # Errors
 /// [`Error::File`] names the path.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(failed("read", path))
+    refuse_special(path).and_then(|()| fs::read(path)).map_err(failed("read", path))
+}
+
+/// A pipe may have no end, a device gives as much as there is memory, and no file should take the place of one.
+fn refuse_special(path: &Path) -> std::io::Result<()> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Err(std::io::Error::other("it is a device, a pipe or a socket, and not a file"));
+    }
+    Ok(())
 }
 
 /// Writes a file beside its place, syncs it, and renames it: whatever happens, `path` is the old file or the new one.
@@ -104,8 +112,11 @@ impl GrowingFile {
     /// # Errors
     /// If it cannot be made.
     pub fn create(path: &Path) -> Result<Self> {
+        refuse_special(path).map_err(failed("write", path))?;
         let beside = beside(path);
-        let file = File::create(&beside).map_err(failed("write", &beside))?;
+        // A process of this number that died may have left one. What is new is ours: no link leads out of the folder.
+        _ = fs::remove_file(&beside);
+        let file = File::create_new(&beside).map_err(failed("write", &beside))?;
         Ok(Self { path: path.to_owned(), beside, file, finished: false })
     }
 
@@ -169,9 +180,11 @@ pub fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) 
     move |source| Error::File { action, path, source }
 }
 
+/// Where a file is written before it is put in its place: another path for every process, so that of two that write one
+/// file each leaves a whole one.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{UNFINISHED}"))
+    path.with_file_name(format!(".{name}.{}.{UNFINISHED}", std::process::id()))
 }
 
 #[cfg(test)]
@@ -209,6 +222,37 @@ mod tests {
         file.finish().unwrap();
         assert_eq!(read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_beside_a_file_leads_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, precious) = (folder.path().join("a"), folder.path().join("precious"));
+        fs::write(&precious, "old").unwrap();
+        for link in [beside(&path), path.clone()] {
+            std::os::unix::fs::symlink(&precious, link).unwrap();
+            write(&path, b"new").unwrap();
+            assert_eq!(read(&precious).unwrap(), b"old");
+            assert!(!path.is_symlink() && read(&path).unwrap() == b"new");
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_neither_read_nor_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (socket, zeros) = (folder.path().join("socket"), folder.path().join("zeros"));
+        let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &zeros).unwrap();
+        for path in [&socket, &zeros] {
+            for error in [read(path).unwrap_err(), write(path, b"x").unwrap_err()] {
+                assert!(matches!(&error, Error::File { path: named, .. } if named == path), "{error}");
+            }
+        }
+        assert!(zeros.is_symlink());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

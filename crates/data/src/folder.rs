@@ -7,6 +7,7 @@
 //! ```
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -31,6 +32,8 @@ pub(crate) const TEST_SHARE: usize = 10;
 /// A picture whose one side is so many times the other is not decoded: on its way to a square, such a strip would take many
 /// times the memory that it has itself.
 const LONGEST_STRIP: u32 = 100;
+/// Sides that an image may have. No picture that is decoded is larger.
+const SIZES: RangeInclusive<usize> = 4..=1 << 15;
 /// Raised by any change to which pictures are taken and how they are made into images.
 const VERSION: u32 = 1;
 
@@ -38,7 +41,7 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FolderConfig {
-    /// Rows and columns, at least 4. A picture's shorter side is scaled to it, and the middle is cut out.
+    /// Rows and columns, from 4 to 32,768. A picture's shorter side is scaled to it, and the middle is cut out.
     pub size: usize,
     /// One channel instead of three.
     pub grey: bool,
@@ -55,8 +58,8 @@ impl Default for FolderConfig {
 impl FolderConfig {
     /// The shape of the images.
     pub(crate) fn shape(&self) -> Result<ImageShape> {
-        if self.size < 4 {
-            let reason = format!("{} is too small, at least 4", self.size);
+        if !SIZES.contains(&self.size) {
+            let reason = format!("{} is not from {} to {}", self.size, SIZES.start(), SIZES.end());
             return Err(Error::Config { key: "data.folder.size", reason });
         }
         Ok(ImageShape::new(if self.grey { 1 } else { 3 }, self.size, self.size))
@@ -447,7 +450,9 @@ mod tests {
         save(root.join("train/cat/a.png"), 8, 8);
         save(root.join("test/dog/a.png"), 8, 8);
         assert!(matches!(quiet(&root, &config(4), dir.path()), Err(Error::Format { .. })));
-        assert!(matches!(quiet(&root, &config(3), dir.path()), Err(Error::Config { .. })));
+        for size in [3, (1 << 32) + 4, usize::MAX] {
+            assert!(matches!(quiet(&root, &config(size), dir.path()), Err(Error::Config { .. })), "{size}");
+        }
         assert!(matches!(quiet(&root.join("none"), &config(4), dir.path()), Err(Error::Io { .. })));
     }
 

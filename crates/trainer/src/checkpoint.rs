@@ -196,6 +196,9 @@ impl Checkpoints {
         if state.sha256 != own_hash(&json, &state.sha256) {
             return Err(damaged(&state_path, "its SHA-256 is not the one it was written with".into()));
         }
+        if state.counters.step != step {
+            return Err(damaged(&state_path, format!("it is of step {}", state.counters.step)));
+        }
         let tensors = |name: &str| {
             let file = path.join(name);
             let bytes = store::read(&file)?;

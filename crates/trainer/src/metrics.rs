@@ -1,7 +1,7 @@
 //! metrics.jsonl and timing.jsonl: one line a logged step, in order of steps, cut back to the checkpoint on resume.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -105,12 +105,10 @@ fn lines_up_to(path: &Path, step: u64) -> Result<String> {
     struct Step {
         step: u64,
     }
-    let file = File::open(path).map_err(store::failed("read", path))?;
     let mut kept = String::new();
-    for line in BufReader::new(file).split(b'\n') {
-        let line = line.map_err(store::failed("read", path))?;
-        match serde_json::from_slice::<Step>(&line) {
-            Ok(found) if found.step <= step => kept.push_str(&String::from_utf8_lossy(&line)),
+    for line in store::read(path)?.split(|&byte| byte == b'\n') {
+        match serde_json::from_slice::<Step>(line) {
+            Ok(found) if found.step <= step => kept.push_str(&String::from_utf8_lossy(line)),
             // The first line beyond the checkpoint, or one torn by a crash: nothing after it counts.
             _ => break,
         }

@@ -1,7 +1,7 @@
 //! The run folder: what is where, who may write to it, and run.json.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +18,7 @@ const INITIAL: &str = "initial.safetensors";
 const CHECKPOINTS: &str = "checkpoints";
 const SAMPLES: &str = "samples";
 /// All that there can be in the folder when its creation ends, or is cut short.
-const BEFORE_THE_FIRST_STEP: [&str; 7] =
-    [RECIPE, RUN, LOCK, INITIAL, ".recipe.toml.tmp", ".run.json.tmp", ".initial.safetensors.tmp"];
+const BEFORE_THE_FIRST_STEP: [&str; 4] = [RECIPE, RUN, LOCK, INITIAL];
 
 /// run.json: what ran, where and when, and all that is needed to repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -206,8 +205,11 @@ impl RunFolder {
         }
         for entry in fs::read_dir(&self.path).map_err(store::failed("read", &self.path))? {
             let name = entry.map_err(store::failed("read", &self.path))?.file_name();
-            let ours = name.to_str().is_some_and(|name| BEFORE_THE_FIRST_STEP.contains(&name));
-            if !ours || name == RECIPE {
+            let ours = |name: &str| {
+                let unfinished = name.starts_with('.') && name.ends_with(&format!(".{}", store::UNFINISHED));
+                unfinished || BEFORE_THE_FIRST_STEP.contains(&name)
+            };
+            if name == RECIPE || !name.to_str().is_some_and(ours) {
                 return Err(exists());
             }
         }
@@ -228,10 +230,17 @@ impl RunFolder {
     /// Makes this process the only writer, and removes what an earlier one was writing when it was killed.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another process is.
+    /// [`Error::Locked`] if another process is; [`Error::Damaged`] if a link leads out of the folder.
     pub fn lock(&mut self) -> Result<()> {
         let path = self.path.join(LOCK);
-        let file = File::create(&path).map_err(store::failed("create", &path))?;
+        for file in [&path, &self.metrics(), &self.timing()] {
+            refuse_unless(fs::Metadata::is_file, "a file", file)?;
+        }
+        for folder in [self.samples(), self.path.join(CHECKPOINTS)] {
+            refuse_unless(fs::Metadata::is_dir, "a folder", &folder)?;
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(store::failed("create", &path))?;
         match file.try_lock() {
             Ok(()) => self.lock = Some(file),
             Err(TryLockError::WouldBlock) => return Err(Error::Locked(self.path.clone())),
@@ -250,7 +259,21 @@ impl RunFolder {
 
     /// The folder's name.
     pub fn name(&self) -> String {
-        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        self.named().file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// A path beside the folder, whose name goes on with `ending`.
+    pub fn beside(&self, ending: &str) -> PathBuf {
+        let named = self.named();
+        let mut name = named.file_name().unwrap_or_default().to_owned();
+        name.push(ending);
+        named.with_file_name(name)
+    }
+
+    /// The folder by its name, which `.` does not tell.
+    fn named(&self) -> PathBuf {
+        let nameless = self.path.file_name().is_none();
+        nameless.then(|| fs::canonicalize(&self.path).ok()).flatten().unwrap_or_else(|| self.path.clone())
     }
 
     /// The complete recipe, as TOML.
@@ -367,6 +390,17 @@ fn load_with_hash(path: &Path, expected: Option<&str>) -> Result<BTreeMap<String
             Err(Error::Damaged { path: path.to_owned(), reason })
         }
         _ => Ok(store::decode(&bytes, path, &Device::Cpu)?),
+    }
+}
+
+/// What is written in place must be there itself: a link would lead out of the folder, and a pipe wait for ever.
+fn refuse_unless(is_right: fn(&fs::Metadata) -> bool, what: &str, path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(found) if !is_right(&found) => {
+            let reason = format!("it is not {what}, or is a link to one");
+            Err(Error::Damaged { path: path.to_owned(), reason })
+        }
+        _ => Ok(()),
     }
 }
 

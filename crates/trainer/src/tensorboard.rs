@@ -4,7 +4,7 @@
 //! on. Event files hold times, so they are no part of what a run promises to repeat.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -120,7 +120,9 @@ impl EventFile {
         // TensorBoard reads the files of a folder in the order of their names.
         let name = format!("events.out.tfevents.{:010}.waxwork.{done:09}", now() as u64);
         let path = folder.join(name);
-        let file = File::create(&path).map_err(store::failed("create", &path))?;
+        // One of the same second says no more than this one; a link would lead out of the folder.
+        _ = fs::remove_file(&path);
+        let file = File::create_new(&path).map_err(store::failed("create", &path))?;
         let mut events = Self { path, file: std::io::BufWriter::new(file) };
         events.write(0, proto::What::FileVersion("brain.Event:2".into()))?;
         events.write(done + 1, proto::What::SessionLog(proto::SessionLog { status: START }))?;

@@ -77,6 +77,10 @@ impl Training<'_> {
         let needed = needed.saturating_sub(run_folder::bytes_in(self.folder.path())?);
         run_folder::check_space(self.folder.path(), needed)?;
         let start = self.state.steps_done();
+        if start > length.steps {
+            let reason = format!("it has done {start} steps of {}", length.steps);
+            return Err(Error::Damaged { path: self.folder.path().to_owned(), reason });
+        }
         let mut log = MetricsFile::open(&self.folder.metrics(), start)?;
         let mut timing = MetricsFile::open(&self.folder.timing(), start)?;
         let new_loader = if self.config.flip { Loader::with_flips } else { Loader::new };
@@ -208,15 +212,16 @@ pub fn space_needed(
     };
     let params = bytes(&model.params().tensors());
     let checkpoint = params + bytes(&state.tensors());
-    // The ones kept, the best one, and the one being written.
-    let at_once = config.keep as u64 + 2;
-    let grids = steps.checked_div(config.sample_every).unwrap_or(0) + 1;
+    // The ones kept, the best one, and the one being written. A recipe may ask for more than 64 bits can count.
+    let at_once = (config.keep as u64).saturating_add(2);
+    let grids = steps.checked_div(config.sample_every).unwrap_or(0).saturating_add(1);
     let grid = data.shape().len() as u64 * 100;
     // Pictures and numbers are in the event file once more.
-    let logs = 2 * (grids * grid + steps / config.log_every * 400);
-    let histograms =
-        steps.checked_div(config.histogram_every).unwrap_or(0) * 1024 * model.params().iter().count() as u64;
-    Ok(checkpoint * at_once + params + logs + histograms + (1 << 20))
+    let logs = grids.saturating_mul(grid).saturating_add((steps / config.log_every).saturating_mul(400));
+    let tensors = model.params().iter().count() as u64;
+    let histograms = steps.checked_div(config.histogram_every).unwrap_or(0).saturating_mul(1024 * tensors);
+    let all = [checkpoint.saturating_mul(at_once), params, logs.saturating_mul(2), histograms, 1 << 20];
+    Ok(all.into_iter().fold(0, u64::saturating_add))
 }
 
 /// True at every multiple of `every`, or of `otherwise` where `every` is 0.

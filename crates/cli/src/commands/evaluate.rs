@@ -110,7 +110,11 @@ fn protocol(data: &Dataset) -> Protocol {
 
 fn finish(report: &Report, path: &Path, json: bool) -> Result<String, Failure> {
     let text = output::json(report)?;
-    store::write(path, text.as_bytes())?;
+    if let Err(error) = store::write(path, text.as_bytes()) {
+        // What took long to measure is not lost with it.
+        print!("{}", if json { text } else { describe(report) });
+        return Err(error.into());
+    }
     if json {
         return Ok(text);
     }
@@ -119,7 +123,7 @@ fn finish(report: &Report, path: &Path, json: bool) -> Result<String, Failure> {
 
 /// Enough of a hash to tell data sets apart.
 fn short(hash: &str) -> &str {
-    &hash[..hash.len().min(16)]
+    hash.get(..16).unwrap_or(hash)
 }
 
 fn likelihood_of(

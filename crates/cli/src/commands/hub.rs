@@ -63,7 +63,7 @@ pub(crate) fn pull(arguments: &PullArguments) -> Result<String, Failure> {
     let path = out.display();
     Ok(format!(
         "`{repository}` at {} in {path}: a {} of {} images\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
-        &snapshot.commit[..snapshot.commit.len().min(12)],
+        snapshot.commit.get(..12).unwrap_or(&snapshot.commit),
         run.info.model.family,
         run.info.data
     ))

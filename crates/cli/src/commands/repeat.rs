@@ -1,7 +1,5 @@
 //! `waxwork repeat`: trains what a run's folder says once more, and compares the bytes.
 
-use std::path::PathBuf;
-
 use waxwork_trainer::run_folder::Status;
 use waxwork_trainer::{Contents, RunFolder, Stop};
 
@@ -34,9 +32,7 @@ pub(crate) fn run(arguments: &RepeatArguments, threads: usize) -> Result<String,
     let initial = folder.initial()?.zip(info.forked_from.clone());
     let weights = initial.map(|(tensors, from)| Weights { tensors, run: from.run, step: from.step });
     let session = Session::new(&arguments.device, threads, Stop::new(None))?;
-    let out = arguments.out.clone().unwrap_or_else(|| {
-        PathBuf::from(format!("{}-repeated", path.to_string().trim_end_matches(std::path::is_separator)))
-    });
+    let out = arguments.out.clone().unwrap_or_else(|| folder.beside("-repeated"));
     train::start(recipe, data, &out, weights.as_ref(), &session)?;
 
     let new = RunFolder::open(&out)?;

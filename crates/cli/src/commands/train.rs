@@ -56,10 +56,11 @@ pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, 
     for number in 0..seeds {
         let mut recipe = recipe.clone();
         recipe.train.seed = recipe.train.seed.wrapping_add(number);
-        let path = format!("{}-seed-{}", path.display(), recipe.train.seed);
+        let mut path = path.clone().into_os_string();
+        path.push(format!("-seed-{}", recipe.train.seed));
         let data = load(&recipe.data)?;
         said += &start(recipe, data, Path::new(&path), weights.as_ref(), &session)?;
-        paths.push(path);
+        paths.push(path.display().to_string());
     }
     Ok(format!("{said}then, evaluated: waxwork compare {}\n", paths.join(" ")))
 }
@@ -101,7 +102,10 @@ impl Weights {
                 Ok(Self { tensors: checkpoint.into_params(), run, step })
             }
             Err(error) => match folder.load_model()? {
-                Some(tensors) => Ok(Self { tensors, run, step: folder.info()?.steps }),
+                Some(tensors) => {
+                    tracing::warn!("{error}: begins with `{}`", folder.model().display());
+                    Ok(Self { tensors, run, step: folder.info()?.steps })
+                }
                 None => Err(error.into()),
             },
         }
@@ -180,7 +184,8 @@ impl Run {
             config: &self.recipe.train,
             folder,
             best: self.best,
-            validate: self.shown.latent().is_some().then_some((&validate, CHOOSES)),
+            validate: (self.shown.latent().is_some() && !validation.is_empty())
+                .then_some((&validate, CHOOSES)),
             pictures: Some(&pictures),
             stop: stop.clone(),
             observers,
@@ -209,7 +214,8 @@ pub(crate) fn start(
     run_folder::check_space(path, needed)?;
     let initial = weights.map(|weights| store::encode(&weights.tensors)).transpose()?;
     let forked_from = weights.zip(initial.as_ref()).map(|(weights, bytes)| Origin {
-        run: weights.run.clone(),
+        // For people; JSON has no other names.
+        run: weights.run.to_string_lossy().into_owned().into(),
         step: weights.step,
         sha256: checkpoint::hash(bytes),
     });

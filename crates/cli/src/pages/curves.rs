@@ -187,6 +187,10 @@ fn ticks([low, high]: [f64; 2]) -> Vec<Tick> {
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough);
     let step = step.unwrap_or(10.0 * power);
+    if !step.is_normal() {
+        // The range is next to nothing, or wider than any number.
+        return Vec::new();
+    }
     let digits = (-step.log10().floor()).max(0.0) as usize;
     let count = ((high - low) / step) as usize + 1;
     let values = (0..=count).map(|i| ((low / step).ceil() + i as f64) * step).filter(|value| *value <= high);
@@ -279,6 +283,14 @@ mod tests {
         let chart = Chart::new("x", vec![curve("loss", &[(7, Some(3.0))])]).unwrap();
         assert_eq!(chart.series[0].dots, "M500.000 500.000h0");
         assert_eq!(chart.table.len(), 2);
+    }
+
+    #[test]
+    fn values_that_no_training_logs_are_drawn_too() {
+        for values in [[0.0, 5e-324], [-f64::MAX, f64::MAX], [f64::MAX, f64::MAX], [1e300, 1.000_000_1e300]] {
+            let points = [(1, Some(values[0])), (u64::MAX, Some(values[1]))];
+            assert!(Chart::new("x", vec![curve("loss", &points)]).is_some(), "{values:?}");
+        }
     }
 
     #[test]
