@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::python::python;
 use crate::server::{Server, Trouble};
 use crate::util::{Call, command, finished, small};
 
@@ -75,6 +76,29 @@ fn a_run_that_is_pushed_comes_back_with_its_card() {
         "waxwork pull me/run",
     ] {
         assert!(card.contains(line), "{line}\nis not in\n{card}");
+    }
+
+    if let Some(python) = python("what the Hub reads of a model card", &["yaml", "huggingface_hub"]) {
+        let evaluated: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(run.join("metrics.json")).unwrap()).unwrap();
+        let expected: Vec<serde_json::Value> = evaluated["metrics"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|metric| serde_json::json!([metric["name"], metric["value"], metric["protocol"]]))
+            .collect();
+        std::fs::write(path("card.md"), &card).unwrap();
+        let script = "import json, sys, huggingface_hub
+card = huggingface_hub.ModelCard.load(sys.argv[1])
+for result in card.data.eval_results:
+    assert result.task_type == 'unconditional-image-generation', result
+    assert (result.dataset_type, result.dataset_name, result.dataset_split) == ('digits', 'Digits', 'test'), result
+assert (card.data.license, card.data.tags, card.data.model_name) == ('mit', ['vae'], 'run'), card.data
+print(json.dumps([[r.metric_type, r.metric_value, r.metric_args] for r in card.data.eval_results]))";
+        let mut reader = std::process::Command::new(python);
+        let read = finished(&reader.args(["-c", script]).arg(path("card.md")).output().unwrap()).good();
+        let read: Vec<serde_json::Value> = serde_json::from_str(&read.stdout).unwrap();
+        assert_eq!(read, expected);
     }
 
     let back = path("back");

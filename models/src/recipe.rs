@@ -116,11 +116,13 @@ impl Recipe {
             let place = line.map_or_else(String::new, |line| format!("line {line}: "));
             fail(format!("{place}{}", error.message()))
         })?;
+        let plain = table.clone();
         for setting in settings {
             apply(&mut table, setting)?;
         }
         let given = Value::Table(table);
-        let recipe: Self = deserialize(given.clone(), origin)?;
+        let recipe: Self =
+            deserialize(given.clone(), origin).map_err(|error| blamed(error, &plain, settings))?;
         let complete = Value::try_from(&recipe).map_err(|error| recipe.unwritable(&error))?;
         match surplus(&given, &complete, "") {
             Some(key) => Err(fail(format!("at `{key}`: a table of this kind has no such key"))),
@@ -144,13 +146,21 @@ impl Recipe {
         let path = Path::new(asked);
         let known = crate::embedded::text(asked).is_ok();
         if !known && path.is_dir() {
-            let origin = path.join("recipe.toml").display().to_string();
-            return Self::parse(&RunFolder::open(path)?.recipe()?, &origin, settings);
+            return Self::of_run(&RunFolder::open(path)?, settings);
         }
         if !known && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml")) {
             return Self::parse(&String::from_utf8_lossy(&store::read(path)?), asked, settings);
         }
         Self::named(asked, settings)
+    }
+
+    /// The recipe in a run's folder, with `settings` applied.
+    ///
+    /// # Errors
+    /// If it cannot be read, and as [`Recipe::parse`].
+    pub fn of_run(folder: &RunFolder, settings: &[String]) -> Result<Self> {
+        let origin = folder.path().join("recipe.toml").display().to_string();
+        Self::parse(&folder.recipe()?, &origin, settings)
     }
 
     /// The complete recipe as TOML.
@@ -248,6 +258,23 @@ fn apply(table: &mut Table, setting: &str) -> Result<()> {
     Ok(())
 }
 
+/// The error of a recipe with `settings`, as that of the one setting without which there would be none. Serde loses the
+/// key of a wrong value inside of a table that has a family or a kind.
+fn blamed(error: Error, plain: &Table, settings: &[String]) -> Error {
+    let fine_without = |one: &&String| {
+        let mut table = plain.clone();
+        let others = settings.iter().filter(|setting| !std::ptr::eq(*setting, *one));
+        let applied = others.map(|setting| apply(&mut table, setting)).collect::<Result<Vec<_>>>();
+        applied.is_ok() && deserialize::<Recipe>(Value::Table(table), "").is_ok()
+    };
+    match (error, settings.iter().find(fine_without)) {
+        (Error::Recipe { reason, nearest: None, .. }, Some(setting)) => {
+            Error::Setting { setting: setting.clone(), reason }
+        }
+        (error, _) => error,
+    }
+}
+
 /// A TOML value; what is not one is taken for a string, so that names need no quotes in a shell.
 fn parse_value(text: &str) -> Value {
     let parsed = format!("value = {text}").parse::<Table>().ok();
@@ -258,12 +285,18 @@ fn deserialize<T: DeserializeOwned>(value: Value, origin: &str) -> Result<T> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let error: toml::de::Error = error.into_inner();
-        let message = error.message();
-        Error::Recipe {
-            origin: origin.to_owned(),
-            nearest: nearest_of_expected(message),
-            reason: if path == "." { message.to_owned() } else { format!("at `{path}`: {message}") },
+        let nearest = nearest_of_expected(error.message());
+        // Serde speaks of Rust's types.
+        let mut message = error.message().to_owned();
+        for (theirs, ours) in [
+            ("expected usize", "expected a whole number, not negative"),
+            ("expected u64", "expected a whole number, not negative"),
+            ("expected f64", "expected a number"),
+        ] {
+            message = message.replace(theirs, ours);
         }
+        let reason = if path == "." { message } else { format!("at `{path}`: {message}") };
+        Error::Recipe { origin: origin.to_owned(), nearest, reason }
     })
 }
 
@@ -347,6 +380,9 @@ mod tests {
         let unknown = message(&["model.latent_dims=3"]);
         assert!(unknown.contains("did you mean `latent_dim`"), "{unknown}");
         assert!(message(&["train.steps=many"]).contains("train.steps"));
+        let below_zero = message(&["train.seed=3", "model.latent_dim=-1"]);
+        assert!(below_zero.contains("setting `model.latent_dim=-1`"), "{below_zero}");
+        assert!(below_zero.contains("expected a whole number, not negative"), "{below_zero}");
         assert!(message(&["train.steps"]).contains("key=value"));
         assert!(message(&["description.x=1"]).contains("not a table"));
         let unknown = Recipe::named("vae-digit", &[]).unwrap_err().to_string();

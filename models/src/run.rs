@@ -64,7 +64,7 @@ impl Run {
         load: impl FnOnce(&RunFolder) -> Result<(BTreeMap<String, Tensor>, Weights)>,
     ) -> Result<Self> {
         let folder = RunFolder::open(path)?;
-        let recipe = Recipe::parse(&folder.recipe()?, &path.join("recipe.toml").display().to_string(), &[])?;
+        let recipe = Recipe::of_run(&folder, &[])?;
         let info = folder.info()?;
         let (tensors, weights) = load(&folder)?;
         let stored = ParamSet::stored(tensors, device)?;

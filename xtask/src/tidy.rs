@@ -20,6 +20,7 @@ Usage: cargo xtask tidy
   - every package takes the workspace's lints
   - links and inclusions in documents lead somewhere, and every document in docs is in the table of
     contents, docs/SUMMARY.md
+  - what documents show as a change that was made to the code is still in the code
 
 Examples:
   cargo xtask tidy";
@@ -98,6 +99,7 @@ fn complaints(files: &[File]) -> Vec<String> {
     let each = [opening, machine_paths, left_to_do, unsafe_code, families_where_any_will_do, lints];
     let mut found: Vec<String> = each.iter().flat_map(|rule| files.iter().flat_map(rule)).collect();
     found.extend(matches_over_families(files));
+    found.extend(changes_that_are_gone(files));
     found
 }
 
@@ -196,6 +198,27 @@ fn dead_links(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String> {
     let documents = files.iter().filter(|file| file.path.starts_with("docs/") && file.path.ends_with(".md"));
     let unlisted = documents.filter(|file| !listed.contains(&file.path));
     found.extend(unlisted.map(|file| format!("{}: is not in {CONTENTS}", file.path)));
+    found
+}
+
+/// Lines that a document's `diff` shows, but for those that it takes away, are lines of the code.
+fn changes_that_are_gone(files: &[File]) -> Vec<String> {
+    let code = files.iter().filter(|file| file.is_rust() || file.path.ends_with(".toml"));
+    let code: BTreeSet<&str> = code.flat_map(|file| file.text.lines().map(str::trim)).collect();
+    let mut found = Vec::new();
+    for file in files.iter().filter(|file| file.path.ends_with(".md")) {
+        let mut in_diff = false;
+        for (number, line) in file.lines() {
+            if line.starts_with("```") {
+                in_diff = line == "```diff";
+                continue;
+            }
+            let shown = line.strip_prefix(['+', ' ']).unwrap_or_default().trim();
+            if in_diff && !shown.is_empty() && shown != "…" && !code.contains(shown) {
+                found.push(format!("{}:{number}: is not in the code: {shown}", file.path));
+            }
+        }
+    }
     found
 }
 
@@ -381,6 +404,16 @@ mod tests {
             assert_eq!(of("docs/book/a.md", bad).len(), 1, "{bad}");
         }
         assert_eq!(of("docs/b.md", ""), ["docs/b.md: is not in docs/SUMMARY.md"]);
+    }
+
+    #[test]
+    fn shown_changes_are_in_the_code() {
+        let code = || File { path: "a.rs".into(), text: "//! A.\nenum A {\n    B,\n}\n".into() };
+        let of = |text: &str| complaints(&[code(), File { path: "a.md".into(), text: text.into() }]);
+        let fine = "```diff\n enum A {\n     …\n+    B,\n-    C,\n }\n```\n+ D,\n```rust\n+ D,\n```";
+        assert_eq!(of(fine), Vec::<String>::new());
+        assert_eq!(of("```diff\n enum A {\n+    C,\n```").len(), 1);
+        assert_eq!(of("```diff\n enum B {\n```").len(), 1);
     }
 
     #[test]

@@ -463,10 +463,10 @@ pub(crate) struct ImportArguments {
     #[arg(value_name = "FILE.safetensors", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
     /// The recipe that the tensors belong to: a name (`waxwork recipes list`) or a TOML file
-    #[arg(long, value_name = "RECIPE|FILE.toml")]
+    #[arg(long, value_name = "RECIPE|FILE.toml", add = ArgValueCompleter::new(completion::recipes))]
     pub(crate) recipe: String,
     /// Change a key of the recipe, e.g. model.latent_dim=8; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", add = ArgValueCompleter::new(completion::settings))]
     pub(crate) set: Vec<String>,
     /// The run folder to make [default: runs/FILE-TIME]
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
@@ -735,7 +735,9 @@ pub(crate) enum DataCommand {
         data_dir: Option<PathBuf>,
     },
     /// Write a grid of a data set's images
-    #[command(after_help = "Example:\n  waxwork data show digits --out digits.png")]
+    #[command(after_help = "Examples:
+  waxwork data show digits --out digits.png
+  waxwork data show folder --data-dir pictures --set data.folder.size=32 --out grid.png")]
     Show {
         /// Name of the data set
         #[arg(add = ArgValueCandidates::new(completion::data_sets))]
@@ -746,6 +748,9 @@ pub(crate) enum DataCommand {
         /// Where the files are
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         data_dir: Option<PathBuf>,
+        /// Change a key of a recipe's data, e.g. data.folder.size=32; may be repeated
+        #[arg(long, value_name = "KEY=VALUE", add = ArgValueCompleter::new(completion::settings))]
+        set: Vec<String>,
         /// Where to write: FILE.png (a grid), FILE.npy, FILE.safetensors, or a folder
         #[arg(long, value_name = "PATH")]
         out: PathBuf,
@@ -806,7 +811,6 @@ impl std::str::FromStr for Samples {
     }
 }
 
-/// A time such as `90s`, `15m`, `2h`, or a bare number of seconds.
 fn precision(text: &str) -> Result<Precision, String> {
     match text {
         "f32" => Ok(Precision::F32),
@@ -816,6 +820,7 @@ fn precision(text: &str) -> Result<Precision, String> {
     }
 }
 
+/// A time such as `90s`, `15m`, `2h`, or a bare number of seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
     let seconds = match unit {
@@ -836,6 +841,62 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    /// The commands that a text shows: in documents those of its `sh` blocks, in a help text the lines of its examples.
+    fn shown(text: &str, in_blocks: bool) -> Vec<String> {
+        let mut inside = !in_blocks;
+        let mut commands = Vec::new();
+        for line in text.lines() {
+            if line.starts_with("```") {
+                inside = line == "```sh";
+            }
+            let line = line.split(" #").next().unwrap_or_default();
+            let parts = line.split("&&").flat_map(|part| part.split(" | ")).map(str::trim);
+            // A redirection and a variable that is set for a command are the shell's.
+            let plain = parts.map(|part| part.split(['>', '<']).next().unwrap_or_default().trim());
+            let plain = plain.map(|part| part.split_at(part.find("waxwork ").unwrap_or(0)));
+            let ours = plain.filter(|(before, part)| {
+                part.starts_with("waxwork ") && before.split_whitespace().all(|word| word.contains('='))
+            });
+            if inside {
+                commands.extend(ours.map(|(_, part)| part.trim_end_matches(" 2").to_owned()));
+            }
+        }
+        commands
+    }
+
+    #[test]
+    fn every_command_in_documents_and_help_is_understood() {
+        use clap::CommandFactory;
+        fn examples(command: &clap::Command, into: &mut Vec<String>) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            // Beside an example, three spaces away, stands what it does.
+            let lines = help.lines().filter_map(|line| line.strip_prefix("  waxwork "));
+            into.extend(lines.flat_map(|line| {
+                shown(&format!("waxwork {}", line.split("   ").next().unwrap_or_default()), false)
+            }));
+            command.get_subcommands().for_each(|command| examples(command, into));
+        }
+        let mut commands = Vec::new();
+        examples(&Arguments::command(), &mut commands);
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for folder in ["", "docs", "docs/book", "python"] {
+            for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == "md") {
+                    commands.extend(shown(&std::fs::read_to_string(path).unwrap(), true));
+                }
+            }
+        }
+        assert!(commands.len() > 100, "{}", commands.len());
+        for command in commands {
+            let words = shlex::split(&command).unwrap();
+            if let Err(error) = Arguments::try_parse_from(words) {
+                let is_help = error.kind() == clap::error::ErrorKind::DisplayHelp;
+                assert!(is_help, "`{command}`: {error}");
+            }
+        }
     }
 
     #[test]

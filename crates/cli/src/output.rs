@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 use waxwork_core::npy::{self, NpyWriter};
 use waxwork_core::{Error, Tensor, grid, store};
 use waxwork_trainer::progress::above_bars;
-use waxwork_trainer::{Display, Meter};
+use waxwork_trainer::{Display, Meter, Unit};
 
 use crate::args::{LogFormat, Messages};
 use crate::failure::Failure;
@@ -116,7 +116,12 @@ pub(crate) fn display() -> Display {
 
 /// Shows how much is done of something that may take seconds; 0 if its length is not known.
 pub(crate) fn bar(length: usize, what: &'static str) -> Meter {
-    Meter::new(display(), what, length as u64)
+    Meter::new(display(), what, Unit::Parts, length as u64)
+}
+
+/// The same of bytes, whose number is not yet known.
+pub(crate) fn bar_of_bytes(what: &'static str) -> Meter {
+    Meter::new(display(), what, Unit::Bytes, 0)
 }
 
 /// Pretty JSON with a newline.

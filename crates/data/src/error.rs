@@ -136,7 +136,7 @@ pub enum Error {
     },
 
     /// No data set has this name.
-    #[error("unknown data set `{name}`{}; known are {known}", nearest.as_ref().map_or(String::new(), |n| format!(", did you mean `{n}`?")))]
+    #[error("unknown data set `{name}`{}; known are {known}", nearest.as_ref().map_or(String::new(), |n| format!(" (did you mean `{n}`?)")))]
     UnknownDataset {
         /// The name as it was given.
         name: String,

@@ -23,7 +23,7 @@ use crate::identity::hex;
 use crate::packed::{self, Header};
 use crate::parts::Parts;
 use crate::source::InMemory;
-use crate::{Error, Result, selection};
+use crate::{Error, Progress, Result, selection};
 
 /// Pictures that are decoded before they are written; bounds the memory that packing takes.
 const CHUNK: usize = 256;
@@ -87,7 +87,7 @@ pub(crate) fn load(
     dir: &Path,
     config: &FolderConfig,
     cache: &Path,
-    progress: &(dyn Fn(usize, usize) + Sync),
+    progress: &Progress<'_>,
 ) -> Result<(Parts, Header)> {
     config.shape()?;
     let listing = list(dir)?;
@@ -210,12 +210,7 @@ fn fingerprint(dir: &Path, config: &FolderConfig, listing: &Listing) -> Result<S
     Ok(hex(&hash.finalize()[..16]))
 }
 
-fn pack(
-    path: &Path,
-    config: &FolderConfig,
-    listing: &Listing,
-    progress: &(dyn Fn(usize, usize) + Sync),
-) -> Result<()> {
+fn pack(path: &Path, config: &FolderConfig, listing: &Listing, progress: &Progress<'_>) -> Result<()> {
     let shape = config.shape()?;
     let total = listing.train.len() + listing.test.len();
     let mut writer = packed::Writer::create(path, shape, &listing.classes)?;
@@ -236,7 +231,7 @@ fn pack(
                 }
             }
             done += chunk.len();
-            progress(done, total);
+            progress(done as u64, total as u64);
         }
         if kept == 0 {
             let reason = format!("none of its {} pictures can be decoded", pictures.len());

@@ -44,7 +44,7 @@ pub use error::{Error, Result};
 pub use folder::FolderConfig;
 #[cfg(feature = "hub")]
 pub use hub::{fetch, fetch_file};
-pub use load::{DataConfig, describe, load, load_with_progress};
+pub use load::{DataConfig, Progress, describe, load, load_with_progress};
 pub use loader::{Batches, Loader};
 pub use manifest::Manifest;
 pub use source::{Cached, Factor, InMemory, Source};

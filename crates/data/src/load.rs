@@ -52,11 +52,15 @@ pub fn load(config: &DataConfig) -> Result<Dataset> {
     load_with_progress(config, &|_, _| ())
 }
 
-/// [`load`], which tells `progress` how many of how many pictures of a new image folder are decoded.
+/// Is told how much is done, and of how much.
+pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
+
+/// [`load`], which tells `progress` how many of how many pictures of a new image folder are decoded, or how many of how
+/// many bytes of a data set of the Hub are there.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_with_progress(config: &DataConfig, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Dataset> {
+pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     if config.name == FOLDER {
         return load_folder(config, progress);
     }
@@ -70,7 +74,7 @@ pub fn load_with_progress(config: &DataConfig, progress: &(dyn Fn(usize, usize) 
     }
     let parts = match manifest.kind {
         Kind::Embedded => generate(&manifest, config.seed)?,
-        Kind::Idx | Kind::CifarBinary => load_files(&manifest, config.dir.as_deref())?,
+        Kind::Idx | Kind::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
     };
     dataset(config, manifest.image_shape(), manifest.classes, parts, 0)
 }
@@ -88,7 +92,7 @@ pub fn describe(config: &DataConfig) -> Result<(ImageShape, Vec<String>)> {
     Ok((manifest.image_shape(), manifest.classes))
 }
 
-fn load_folder(config: &DataConfig, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Dataset> {
+fn load_folder(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     let Some(dir) = &config.dir else {
         let reason = "an image folder needs its path (`--data-dir DIR`)".to_owned();
         return Err(Error::Config { key: "data.dir", reason });
@@ -99,14 +103,14 @@ fn load_folder(config: &DataConfig, progress: &(dyn Fn(usize, usize) + Sync)) ->
 }
 
 #[cfg(feature = "hub")]
-fn load_hub(config: &DataConfig, progress: &(dyn Fn(usize, usize) + Sync)) -> Result<Dataset> {
+fn load_hub(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
     let (parts, header) = packed::open(&crate::hub::cached_or_fetched(config, &dir, progress)?)?;
     dataset(config, parts.train.shape(), header.classes, parts, header.skipped)
 }
 
 #[cfg(not(feature = "hub"))]
-fn load_hub(config: &DataConfig, _: &(dyn Fn(usize, usize) + Sync)) -> Result<Dataset> {
+fn load_hub(config: &DataConfig, _: &Progress<'_>) -> Result<Dataset> {
     let reason = format!(
         "this build cannot reach the Hub, where `{}` is: build it with `--features hub`",
         config.name
@@ -140,7 +144,8 @@ fn generate(manifest: &Manifest, seed: u64) -> Result<Parts> {
     Ok(Parts { train, test, identity: identity::of_generator(&manifest.name, version, seed) })
 }
 
-fn load_files(manifest: &Manifest, named: Option<&Path>) -> Result<Parts> {
+#[cfg_attr(not(feature = "hub"), expect(unused_variables, reason = "files that are there are read at once"))]
+fn load_files(manifest: &Manifest, named: Option<&Path>, progress: &Progress<'_>) -> Result<Parts> {
     let dir = match named {
         Some(dir) => dir.to_path_buf(),
         None => files::cache_dir()?,
@@ -153,7 +158,7 @@ fn load_files(manifest: &Manifest, named: Option<&Path>) -> Result<Parts> {
         // A folder that the user names is not filled behind their back.
         #[cfg(feature = "hub")]
         Err(Error::Missing { .. }) if named.is_none() => {
-            load_packed(manifest, &crate::hub::fetch(&manifest.name, Some(&dir))?)
+            load_packed(manifest, &crate::hub::fetch(&manifest.name, Some(&dir), progress)?)
         }
         result => result,
     }

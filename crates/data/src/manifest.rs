@@ -1,5 +1,7 @@
 //! The manifests of `datasets/*.toml` as types: what a data set is, where it comes from and what its files must hash to.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use waxwork_core::model::ImageShape;
 
@@ -108,12 +110,12 @@ impl Manifest {
     /// The manifest of the data set `name`.
     ///
     /// # Errors
-    /// [`Error::UnknownDataset`] with the nearest name.
+    /// [`Error::UnknownDataset`] with the nearest name; [`Error::Config`] if it is a folder or on the Hub.
     pub fn find(name: &str) -> Result<Self> {
         let known = waxwork_datasets::manifests();
         match known.iter().find(|(other, _)| *other == name) {
             Some((name, text)) => Self::parse(name, text),
-            None => Err(unknown(name)),
+            None => Err(without_manifest(name).unwrap_or_else(|| unknown(name))),
         }
     }
 
@@ -129,6 +131,23 @@ impl Manifest {
         toml::from_str(text)
             .map_err(|error| Error::Manifest { dataset: name.to_owned(), reason: error.to_string() })
     }
+}
+
+/// What to say of a name that is understood, but has no manifest.
+fn without_manifest(name: &str) -> Option<Error> {
+    let show = "`waxwork data show` looks at its pictures";
+    let reason = if name == FOLDER {
+        format!(
+            "`{FOLDER}` stands for your own pictures, in `--data-dir DIR`: nothing is known of them before; {show}"
+        )
+    } else if name.starts_with(HUB) {
+        format!("`{name}` is on the Hub: nothing is known of it before; {show}")
+    } else if Path::new(name).is_dir() {
+        format!("`{name}` is a folder: for its pictures write `--data {FOLDER} --data-dir {name}`")
+    } else {
+        return None;
+    };
+    Some(Error::Config { key: "data.name", reason })
 }
 
 fn unknown(name: &str) -> Error {

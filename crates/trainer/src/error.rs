@@ -27,12 +27,12 @@ pub enum Error {
     RunExists(PathBuf),
 
     /// A folder that is not a run.
-    #[error("`{}` is not a run folder: it has no {missing}", path.display())]
+    #[error("`{}` is not a run folder: {reason}", path.display())]
     NotARun {
         /// The folder.
         path: PathBuf,
-        /// The file that a run folder would have.
-        missing: &'static str,
+        /// What a run folder would have.
+        reason: String,
     },
 
     /// Another process trains in this folder.

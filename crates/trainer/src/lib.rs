@@ -29,7 +29,7 @@ pub use config::{Length, TrainConfig};
 pub use contents::Contents;
 pub use error::{Error, Result};
 pub use observer::{Event, Observer};
-pub use progress::{Display, Meter, Progress};
+pub use progress::{Display, Meter, Progress, Unit};
 pub use run_folder::{Environment, RunFolder, RunInfo};
 pub use stop::Stop;
 pub use tensorboard::TensorBoard;

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use waxwork_core::step::StepReport;
 
 use crate::observer::{Event, Observer};
@@ -15,6 +16,8 @@ use crate::observer::{Event, Observer};
 const FIRST_LINE_AFTER: Duration = Duration::from_secs(2);
 /// Time between plain lines, and between events.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Time between two looks of a meter's clock at whether a line is due.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Time between two pictures of a bar whose length is not known.
 const TICK: Duration = Duration::from_millis(100);
 /// Weight of the newest step in the losses shown; what is logged is not smoothed.
@@ -53,30 +56,54 @@ pub fn above_bars<T>(write: impl FnOnce() -> T) -> T {
     BARS.suspend(write)
 }
 
+/// What a meter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Images, steps, files …
+    Parts,
+    /// Bytes, which people are told in MiB or what fits.
+    Bytes,
+}
+
 /// How much of some work is done. It can be told from any thread, and is gone from the terminal when it is dropped.
 #[derive(Debug)]
 pub struct Meter {
     display: Display,
     what: &'static str,
+    unit: Unit,
     /// Counts in any case, and is seen where a bar is asked for.
     bar: ProgressBar,
     started: Instant,
     before: u64,
+    /// Tells, where lines or events are asked for, that the work goes on while nobody counts.
+    clock: Option<Thread>,
 }
 
 impl Meter {
     /// Nothing of `length` parts is done of `what`; 0 if the length is not known.
-    pub fn new(display: Display, what: &'static str, length: u64) -> Self {
-        Self::begun(display, what, length, 0)
+    pub fn new(display: Display, what: &'static str, unit: Unit, length: u64) -> Self {
+        let mut meter = Self::begun(display, what, unit, length, 0);
+        if matches!(display, Display::Lines | Display::Events) {
+            let seen = Self { bar: meter.bar.clone(), clock: None, ..meter };
+            let clock = thread::Builder::new().name("progress".into()).spawn(move || {
+                while !seen.bar.is_finished() {
+                    seen.tell(false, || seen.rate());
+                    thread::park_timeout(LOOK_EVERY);
+                }
+            });
+            // Without it there are fewer lines, and nothing else.
+            meter.clock = clock.ok().map(|clock| clock.thread().clone());
+        }
+        meter
     }
 
-    /// The same where `done` parts were done before, by another process.
-    fn begun(display: Display, what: &'static str, length: u64, done: u64) -> Self {
+    /// The same where `done` parts were done before, by another process, and nothing is told unless it is counted.
+    fn begun(display: Display, what: &'static str, unit: Unit, length: u64, done: u64) -> Self {
         let bar = match display {
             Display::Bar => BARS.add(ProgressBar::new(length)),
             _ => ProgressBar::with_draw_target(Some(length), indicatif::ProgressDrawTarget::hidden()),
         };
-        let meter = Self { display, what, bar, started: Instant::now(), before: done };
+        let meter = Self { display, what, unit, bar, started: Instant::now(), before: done, clock: None };
         meter.bar.set_position(done);
         meter.bar.reset_eta();
         if display == Display::Bar {
@@ -88,9 +115,12 @@ impl Meter {
     }
 
     fn style(&self, length: u64) {
-        let template = match length {
-            0 => "{prefix} {spinner} {elapsed}",
-            _ => "{prefix} {wide_bar} {human_pos}/{human_len}, {eta} left",
+        let template = match (length, self.unit) {
+            (0, _) => "{prefix} {spinner} {elapsed}",
+            (_, Unit::Parts) => "{prefix} {wide_bar} {human_pos}/{human_len}, {eta} left",
+            (_, Unit::Bytes) => {
+                "{prefix} {wide_bar} {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left"
+            }
         };
         let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar());
         self.bar.set_style(style);
@@ -101,14 +131,15 @@ impl Meter {
         }
     }
 
-    /// Says of how many parts the work is, once that is known.
-    pub fn set_length(&self, length: u64) {
+    /// So many parts are done, of so many as are known by now.
+    pub fn set(&self, done: u64, length: u64) {
         if self.bar.length() != Some(length) {
             self.bar.set_length(length);
             if self.display == Display::Bar {
                 self.style(length);
             }
         }
+        self.set_position(done);
     }
 
     /// So many parts are done.
@@ -135,9 +166,13 @@ impl Meter {
             return;
         }
         let (done, total, detail) = (self.bar.position(), self.bar.length().unwrap_or(0), detail());
-        let left = left(total.saturating_sub(done), self.per_second());
+        let left = (done < total).then(|| left(total - done, self.per_second())).flatten();
         if self.display == Display::Lines {
+            if total == 0 {
+                return self.line(&format!("{}, since {}", self.what, HumanDuration(self.started.elapsed())));
+            }
             let left = left.map_or_else(String::new, |left| format!(", {} left", HumanDuration(left)));
+            let (done, total) = (self.amount(done as f64), self.amount(total as f64));
             return self.line(&format!("{} {done}/{total}, {detail}{left}", self.what));
         }
         let (task, seconds_left) = (self.what, left.map(|left| left.as_secs_f64()));
@@ -151,8 +186,16 @@ impl Meter {
     }
 
     fn rate(&self) -> String {
-        let rate = self.per_second();
-        if rate < 10.0 { format!("{rate:.1}/s") } else { format!("{rate:.0}/s") }
+        format!("{}/s", self.amount(self.per_second()))
+    }
+
+    /// So much, for a person.
+    fn amount(&self, n: f64) -> String {
+        match self.unit {
+            Unit::Bytes => HumanBytes(n as u64).to_string(),
+            Unit::Parts if n < 10.0 && n.fract() != 0.0 => format!("{n:.1}"),
+            Unit::Parts => format!("{n:.0}"),
+        }
     }
 
     /// Something worth a line of its own.
@@ -170,6 +213,9 @@ impl Drop for Meter {
     fn drop(&mut self) {
         if !self.bar.is_finished() {
             self.bar.finish_and_clear();
+        }
+        if let Some(clock) = &self.clock {
+            clock.unpark();
         }
     }
 }
@@ -238,7 +284,7 @@ impl Observer for Progress {
         match event {
             Event::Started { done, total, batch_size } => {
                 self.batch_size = batch_size;
-                let meter = Meter::begun(self.display, "step", total, done);
+                let meter = Meter::begun(self.display, "step", Unit::Parts, total, done);
                 let template = "{wide_bar} {human_pos}/{human_len} steps, {eta} left\n{msg}";
                 if let Ok(style) = ProgressStyle::with_template(template) {
                     meter.bar.set_style(style);
@@ -270,9 +316,9 @@ mod tests {
 
     #[test]
     fn a_meter_counts_from_any_thread_and_what_was_done_before_is_no_work() {
-        let meter = Meter::begun(Display::Nothing, "work", 0, 60);
+        let meter = Meter::begun(Display::Nothing, "work", Unit::Parts, 0, 60);
         assert_eq!(meter.per_second(), 0.0);
-        meter.set_length(400);
+        meter.set(60, 400);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..50).for_each(|_| meter.inc(1)));
@@ -280,6 +326,15 @@ mod tests {
         });
         assert_eq!((meter.bar.position(), meter.bar.length()), (260, Some(400)));
         assert!(meter.per_second() > 0.0);
+    }
+
+    #[test]
+    fn amounts_are_told_as_people_say_them() {
+        let told = |unit, n| Meter::begun(Display::Nothing, "work", unit, 0, 0).amount(n);
+        assert_eq!(told(Unit::Parts, 12345.6), "12346");
+        assert_eq!(told(Unit::Parts, 0.25), "0.2");
+        assert_eq!(told(Unit::Parts, 3.0), "3");
+        assert_eq!(told(Unit::Bytes, f64::from(3 << 20)), "3.00 MiB");
     }
 
     #[test]

@@ -222,7 +222,12 @@ impl RunFolder {
     /// [`Error::NotARun`] if there is no recipe in it.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.join(RECIPE).is_file() {
-            return Err(Error::NotARun { path: path.to_owned(), missing: RECIPE });
+            let reason = if path.is_dir() {
+                format!("it has no {RECIPE}")
+            } else {
+                "there is no such folder; `waxwork runs` lists those in runs/".to_owned()
+            };
+            return Err(Error::NotARun { path: path.to_owned(), reason });
         }
         Ok(Self { path: path.to_owned(), lock: None })
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use waxwork_core::{Device, SampleRequest, Tensor, kernels, store};
 use waxwork_eval::{Metric, Report, differences};
 use waxwork_models::{Recipe, Run};
-use waxwork_trainer::metrics;
+use waxwork_trainer::{RunFolder, metrics};
 
 use crate::args::CompareArguments;
 use crate::commands::compare_page;
@@ -64,6 +64,10 @@ fn columns(runs: &[PathBuf], with_unmeasured: bool) -> Result<(Vec<Column>, Vec<
     let mut refused = Vec::new();
     let bar = output::bar(runs.len(), "timing the models");
     for path in runs {
+        // A metrics.json stands for itself, beside images or in a folder.
+        if !path.is_file() && !path.join("metrics.json").is_file() {
+            RunFolder::open(path)?;
+        }
         let measured = if with_unmeasured { evaluation_of(path)? } else { Some(evaluated(path)?) };
         let measured = measured.map_or_else(Vec::new, |report| report.metrics);
         // Images of another program have numbers, and nothing else.

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Tensor};
+use waxwork_data::manifest::FOLDER;
 use waxwork_data::{DataConfig, FileStatus, Manifest, files, verify};
+use waxwork_models::Recipe;
 
 use crate::args::DataCommand;
 use crate::failure::Failure;
@@ -18,8 +20,12 @@ pub(crate) fn run(command: Option<&DataCommand>) -> Result<String, Failure> {
         Some(DataCommand::Info { name, json }) => info(name, *json),
         Some(DataCommand::Fetch { name }) => fetch(name),
         Some(DataCommand::Verify { name, data_dir }) => check(name, data_dir.as_deref()),
-        Some(DataCommand::Show { name, count, data_dir, out }) => {
-            show(name, *count, data_dir.as_deref(), out)
+        Some(DataCommand::Show { name, count, data_dir, set, out }) => {
+            // The rest of a recipe says nothing about images.
+            let mut config = Recipe::named("vae-digits", set)?.data;
+            config.name.clone_from(name);
+            config.dir = data_dir.clone().or(config.dir);
+            show(&config, *count, out)
         }
     }
 }
@@ -33,7 +39,14 @@ fn list(json: bool) -> Result<String, Failure> {
         let images = format!("{} + {}", manifest.train, manifest.test);
         vec![manifest.name.clone(), manifest.image_shape().to_string(), images, manifest.description.clone()]
     };
-    Ok(output::table(&manifests.iter().map(row).collect::<Vec<_>>()))
+    let mut rows: Vec<_> = manifests.iter().map(row).collect();
+    for (name, description) in [
+        (FOLDER, "your own pictures: --data-dir DIR, in it a folder a class"),
+        ("hf:OWNER/NAME", "a data set of pictures on the Hugging Face Hub"),
+    ] {
+        rows.push([name, "", "", description].map(str::to_owned).to_vec());
+    }
+    Ok(output::table(&rows))
 }
 
 fn info(name: &str, json: bool) -> Result<String, Failure> {
@@ -72,8 +85,8 @@ fn info(name: &str, json: bool) -> Result<String, Failure> {
 
 #[cfg(feature = "hub")]
 fn fetch(name: &str) -> Result<String, Failure> {
-    let bar = output::bar(0, "downloading");
-    let path = waxwork_data::fetch(name, None)?;
+    let bar = output::bar_of_bytes("downloading");
+    let path = waxwork_data::fetch(name, None, &|done, all| bar.set(done, all))?;
     bar.finish_and_clear();
     Ok(format!("`{name}` is in {}\n", path.display()))
 }
@@ -113,13 +126,20 @@ fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
     match bad {
         0 if reports.is_empty() => Ok(format!("`{name}` is embedded: it has no files to check\n")),
         0 => Ok(table),
-        _ => Err(Failure::new(format!("{bad} of {} files of `{name}` are not good\n{table}", reports.len()))),
+        _ => {
+            let folder = folder.map_or_else(files::cache_dir, |folder| Ok(folder.to_owned()))?;
+            Err(Failure::new(format!(
+                "{bad} of {} files of `{name}` in {} are not good\n{}",
+                reports.len(),
+                folder.display(),
+                table.trim_end()
+            )))
+        }
     }
 }
 
-fn show(name: &str, count: usize, folder: Option<&Path>, out: &Path) -> Result<String, Failure> {
-    let data =
-        super::sample::load(&DataConfig { dir: folder.map(Path::to_owned), ..DataConfig::named(name) })?;
+fn show(config: &DataConfig, count: usize, out: &Path) -> Result<String, Failure> {
+    let data = super::sample::load(config)?;
     let images = data.train.first(count);
     let bar = output::bar(images.len(), "reading images");
     let mut parts = Vec::new();
@@ -129,5 +149,5 @@ fn show(name: &str, count: usize, folder: Option<&Path>, out: &Path) -> Result<S
     }
     bar.finish_and_clear();
     output::write_images(out, &Tensor::cat(&parts, 0)?, images.labels().as_deref(), 0)?;
-    Ok(format!("{} training images of {name} in {}\n", images.len(), out.display()))
+    Ok(format!("{} training images of {} in {}\n", images.len(), config.name, out.display()))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use waxwork_core::{Device, store};
 use waxwork_data::hub::{Hub, Kind, Wanted};
@@ -32,16 +33,13 @@ pub(crate) fn pull(arguments: &PullArguments) -> Result<String, Failure> {
     }
     let is_grid = |file: &str| file.starts_with("samples/") && file.ends_with(".png");
     let wanted = |file: &str| NEEDED.contains(&file) || MORE.contains(&file) || is_grid(file);
-    let bar = output::bar(0, "fetching");
+    let bar = output::bar_of_bytes("fetching");
     let snapshot = Hub::from_environment()?.fetch(
         Kind::Model,
         repository,
         &arguments.revision,
         Wanted::All(&wanted),
-        &|_, done, all| {
-            bar.set_length(all);
-            bar.set_position(done);
-        },
+        &|done, all| bar.set(done, all),
     )?;
     bar.finish_and_clear();
     if let Some(missing) = NEEDED.iter().find(|file| !snapshot.files.contains_key(**file)) {
@@ -85,7 +83,7 @@ fn fill(path: &Path, files: &std::collections::BTreeMap<String, PathBuf>) -> Res
 
 /// The recipe without the place where one machine keeps its data.
 fn anywhere(folder: &RunFolder) -> Result<String, Failure> {
-    let mut recipe = Recipe::parse(&folder.recipe()?, "recipe.toml", &[])?;
+    let mut recipe = Recipe::of_run(folder, &[])?;
     recipe.data.dir = None;
     Ok(recipe.to_toml()?)
 }
@@ -128,7 +126,11 @@ pub(crate) fn push(arguments: &PushArguments) -> Result<String, Failure> {
     let size: usize = files.iter().map(|(_, contents)| contents.len()).sum();
     let (count, size) = (files.len(), output::bytes(size as u64));
     let message = format!("{} by waxwork {}", run.folder.name(), run.info.environment.version);
-    let address = Hub::from_environment()?.push(repository, arguments.private, &message, files)?;
+    let bar = Arc::new(output::bar_of_bytes("pushing"));
+    let told = bar.clone();
+    let progress = move |done, all| told.set(done, all);
+    let address = Hub::from_environment()?.push(repository, arguments.private, &message, files, progress)?;
+    bar.finish_and_clear();
     Ok(format!("{count} files ({size}) in {address}\nnext: waxwork pull {repository}\n"))
 }
 

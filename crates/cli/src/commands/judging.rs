@@ -67,11 +67,7 @@ impl Judging<'_> {
 
     fn by_judge(&self, cache: &Path, protocol: &Protocol) -> Result<Vec<Metric>, Failure> {
         let bar = output::bar(0, "training the judge");
-        let progress = |done, most| {
-            bar.set_length(most);
-            bar.set_position(done);
-        };
-        let judge = Judge::of(self.data, cache, progress)?;
+        let judge = Judge::of(self.data, cache, |done, most| bar.set(done, most))?;
         bar.finish_and_clear();
         let mut protocol = protocol.clone();
         protocol.extend(judge.protocol());
@@ -90,10 +86,8 @@ impl Judging<'_> {
                 return Err(Failure::new("a classifier cannot be trained on samples without labels"));
             }
             let bar = output::bar(0, "training a classifier on the samples");
-            let accuracy = classification_accuracy(self.data, &self.generated, |done, most| {
-                bar.set_length(most);
-                bar.set_position(done);
-            })?;
+            let accuracy =
+                classification_accuracy(self.data, &self.generated, |done, most| bar.set(done, most))?;
             bar.finish_and_clear();
             let metric = Metric::new("classification_accuracy_score", accuracy, &protocol);
             metrics.push(metric.floor(judge.info.test_accuracy).higher());
@@ -179,7 +173,10 @@ fn fetched(path: &Path) -> Result<PathBuf, Failure> {
 
 #[cfg(feature = "hub")]
 fn from_hub(address: &str) -> Result<PathBuf, Failure> {
-    Ok(waxwork_data::fetch_file(address)?)
+    let bar = output::bar_of_bytes("downloading");
+    let path = waxwork_data::fetch_file(address, &|done, all| bar.set(done, all))?;
+    bar.finish_and_clear();
+    Ok(path)
 }
 
 #[cfg(not(feature = "hub"))]

@@ -1,5 +1,6 @@
 //! `waxwork repeat`: trains what a run's folder says once more, and compares the bytes.
 
+use waxwork_models::Recipe;
 use waxwork_trainer::run_folder::Status;
 use waxwork_trainer::{Contents, RunFolder, Stop};
 
@@ -18,7 +19,7 @@ pub(crate) fn run(arguments: &RepeatArguments, threads: usize) -> Result<String,
         )));
     }
     let expected = Contents::of(&folder)?;
-    let mut recipe = train::recipe_of(&folder, &[])?;
+    let mut recipe = Recipe::of_run(&folder, &[])?;
     let mut differences = train::recipe_differences(&info, &recipe)?;
     if let Some(dir) = &arguments.data_dir {
         recipe.data.dir = Some(std::path::absolute(dir)?);

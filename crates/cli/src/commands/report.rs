@@ -10,7 +10,7 @@ use waxwork_data::Dataset;
 use waxwork_eval::{Metric, Report};
 use waxwork_models::{Recipe, Run};
 use waxwork_trainer::run_folder::Status;
-use waxwork_trainer::{RunFolder, RunInfo, metrics};
+use waxwork_trainer::{Meter, RunFolder, RunInfo, metrics};
 
 use crate::args::ReportArguments;
 use crate::commands::compare::evaluation_of;
@@ -21,6 +21,8 @@ use crate::output::{self, number};
 use crate::pages::curves::{Chart, Line, charts};
 use crate::pages::{self, Image, quoted};
 
+/// Parts of the page that take time, for a bar.
+const PARTS: usize = 7;
 /// Images per row, and in a row of one class.
 const COLUMNS: usize = 10;
 /// Sample grids that the slider goes through; of more, some are passed over.
@@ -51,6 +53,9 @@ struct Shown {
     left_out: Vec<[String; 2]>,
     version: &'static str,
     repository: &'static str,
+    /// How many of [`PARTS`] are done.
+    #[serde(skip)]
+    bar: Meter,
 }
 
 /// Samples after so many steps.
@@ -108,8 +113,7 @@ pub(crate) fn write(
     device: &Device,
 ) -> Result<PathBuf, Failure> {
     let folder = RunFolder::open(path)?;
-    let text = folder.recipe()?;
-    let recipe = Recipe::parse(&text, &path.join("recipe.toml").display().to_string(), &[])?;
+    let recipe = Recipe::of_run(&folder, &[])?;
     let info = folder.info()?;
     let mut shown = Shown {
         name: folder.name(),
@@ -122,10 +126,11 @@ pub(crate) fn write(
         evaluation: None,
         repeat: repeat(&folder, &info),
         environment: environment(&info),
-        recipe: text,
+        recipe: folder.recipe()?,
         left_out: Vec::new(),
         version: env!("CARGO_PKG_VERSION"),
         repository: env!("CARGO_PKG_REPOSITORY"),
+        bar: output::bar(PARTS, "drawing the page"),
     };
     shown.add("Losses", |shown| {
         shown.charts = charts(&logged(&folder.metrics())?);
@@ -139,7 +144,7 @@ pub(crate) fn write(
     shown.add("Images of the model", |shown| {
         let run = sample::open(path, device)?;
         let values: usize = run.model.params().tensors().values().map(Tensor::elem_count).sum();
-        shown.facts.push(["Values stored".into(), values.to_string()]);
+        shown.facts.push(["Values stored".into(), output::count(values)]);
         let data = data(&run);
         let classes = data.as_ref().map_or(&[][..], |data| &data.info.classes);
         shown.add("Samples of each class", |shown| shown.classes(&run, classes));
@@ -168,6 +173,7 @@ impl Shown {
         if let Err(failure) = add(self) {
             self.left_out.push([part.to_owned(), failure.message]);
         }
+        self.bar.inc(1);
     }
 
     fn classes(&mut self, run: &Run, names: &[String]) -> Result<(), Failure> {

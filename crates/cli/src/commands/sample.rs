@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, LatentModel, SampleRequest, Tensor, device};
-use waxwork_data::{DataConfig, Dataset, Split};
+use waxwork_data::manifest::FOLDER;
+use waxwork_data::{DataConfig, Dataset, Manifest, Split};
 use waxwork_eval::nearest;
 use waxwork_models::{Run, Weights};
 
@@ -151,15 +152,24 @@ pub(crate) fn data(run: &Run, folder: Option<&PathBuf>) -> Result<Dataset, Failu
     load(&config)
 }
 
-/// Loads a data set; shows how far a new folder of pictures is decoded.
+/// Loads a data set; shows how far a new folder of pictures is decoded, or a data set of the Hub is downloaded.
 pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
-    let bar = output::bar(0, "loading data");
-    let data = waxwork_data::load_with_progress(config, &|done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    });
+    let bar = if config.name == FOLDER {
+        output::bar(0, "decoding pictures")
+    } else {
+        output::bar_of_bytes("loading data")
+    };
+    let data = waxwork_data::load_with_progress(config, &|done, all| bar.set(done, all));
     bar.finish_and_clear();
     let data = data?;
+    let embedded = Manifest::find(&config.name).is_ok_and(|manifest| manifest.files.is_empty());
+    if let (true, Some(dir)) = (embedded, &config.dir) {
+        tracing::warn!(
+            "`{}` is drawn by this program and not read from `{}`; your own pictures are `--data {FOLDER}`",
+            config.name,
+            dir.display()
+        );
+    }
     tracing::info!(
         name = data.info.name,
         identity = data.info.identity,

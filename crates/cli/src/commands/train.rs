@@ -353,7 +353,7 @@ fn passed_over(damaged: &[String]) {
 /// the command line it is that of the run `source`, if there is one.
 fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(String, Recipe), Failure> {
     let (name, mut recipe) = if let (None, Some(source)) = (&arguments.recipe, source) {
-        (format!("{}-fork", source.name()), recipe_of(source, &arguments.set)?)
+        (format!("{}-fork", source.name()), Recipe::of_run(source, &arguments.set)?)
     } else {
         named(arguments.recipe.as_deref().unwrap_or("vae-digits"), &arguments.set)?
     };
@@ -385,12 +385,6 @@ pub(crate) fn named(asked: &str, settings: &[String]) -> Result<(String, Recipe)
     let is_file = output::extension(path).is_some_and(|extension| extension == "toml");
     let name = if is_file { path.file_stem() } else { path.file_name() };
     Ok((name.unwrap_or_default().to_string_lossy().into_owned(), Recipe::find(asked, settings)?))
-}
-
-/// The recipe in a run's folder, with `settings` applied.
-pub(crate) fn recipe_of(folder: &RunFolder, settings: &[String]) -> Result<Recipe, Failure> {
-    let origin = folder.path().join("recipe.toml").display().to_string();
-    Ok(Recipe::parse(&folder.recipe()?, &origin, settings)?)
 }
 
 pub(crate) fn default_path(name: &str) -> PathBuf {

@@ -12,13 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::StreamExt;
+use hf_hub::progress::{ProgressEvent, ProgressHandler, UploadEvent};
 use hf_hub::repository::{CommitOperation, HFRepository, RepoTreeEntry};
 use hf_hub::{HFClient, HFError, RepoType, RepoTypeDataset, RepoTypeModel};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::identity::hex;
-use crate::{Error, Result};
+use crate::{Error, Progress, Result};
 
 /// Seconds without a byte after which a server counts as gone.
 const TIMEOUT: u64 = 10;
@@ -54,9 +55,6 @@ pub struct Snapshot {
     pub files: BTreeMap<String, PathBuf>,
 }
 
-/// How much of what is fetched: the file, bytes there, bytes in all.
-pub type FetchProgress<'a> = dyn Fn(&str, u64, u64) + 'a;
-
 /// Which files are wanted.
 #[derive(Clone, Copy)]
 pub enum Wanted<'a> {
@@ -64,6 +62,17 @@ pub enum Wanted<'a> {
     All(&'a dyn Fn(&str) -> bool),
     /// This one.
     One(&'a str),
+}
+
+/// Tells a function of hf-hub's events how many bytes are sent, and of how many.
+struct Sent<F>(F);
+
+impl<F: Fn(u64, u64) + Send + Sync> ProgressHandler for Sent<F> {
+    fn on_progress(&self, event: &ProgressEvent) {
+        if let ProgressEvent::Upload(UploadEvent::Progress { bytes_completed, total_bytes, .. }) = event {
+            (self.0)(*bytes_completed, *total_bytes);
+        }
+    }
 }
 
 /// A file as the Hub describes it.
@@ -131,7 +140,7 @@ impl Hub {
     }
 
     /// Fetches files of `repository` (`owner/name`) as they are on `revision`, a branch, tag or commit. What the cache holds is not
-    /// fetched again; offline it is all there is.
+    /// fetched again; offline it is all there is. `progress` is told the bytes that are there.
     ///
     /// # Errors
     /// [`Error::Hub`] with what to do about it, [`Error::Io`].
@@ -141,7 +150,7 @@ impl Hub {
         repository: &str,
         revision: &str,
         wanted: Wanted<'_>,
-        progress: &FetchProgress<'_>,
+        progress: &Progress<'_>,
     ) -> Result<Snapshot> {
         let (owner, name) = address(repository)?;
         if !is_below(revision) {
@@ -170,7 +179,7 @@ impl Hub {
     }
 
     /// Puts files into the model's repository `repository` in one commit, and makes the repository first if there is none. Returns
-    /// where it is.
+    /// where it is. `progress` is told the bytes that are sent.
     ///
     /// # Errors
     /// [`Error::Hub`] with what to do about it.
@@ -180,6 +189,7 @@ impl Hub {
         private: bool,
         message: &str,
         files: Vec<(String, Vec<u8>)>,
+        progress: impl Fn(u64, u64) + Send + Sync + 'static,
     ) -> Result<String> {
         let (owner, name) = address(repository)?;
         if self.offline {
@@ -193,7 +203,7 @@ impl Hub {
             let files = files.into_iter().map(|(path, bytes)| CommitOperation::add_bytes(path, bytes));
             let repo = self.client.model(owner, name);
             let commit = repo.create_commit().operations(files.collect()).commit_message(message);
-            commit.send().await.map_err(failed)?;
+            commit.progress(Sent(progress)).send().await.map_err(failed)?;
             Ok(format!("{}/{repository}", self.client.endpoint()))
         })
     }
@@ -206,7 +216,7 @@ impl Hub {
         repository: &str,
         revision: &str,
         wanted: Wanted<'_>,
-        progress: &FetchProgress<'_>,
+        progress: &Progress<'_>,
     ) -> Result<Snapshot> {
         let hub = |reason: String| Error::Hub { repository: repository.to_owned(), reason };
         let commit = commit.ok_or_else(|| hub("the server does not say which commit it serves".into()))?;
@@ -219,9 +229,13 @@ impl Hub {
             return Err(hub(format!("there is no file `{path}` in it; look at {}", self.page(repository))));
         }
         let mut files = BTreeMap::new();
+        let all = remotes.iter().map(|remote| remote.size).sum();
+        let mut before = 0;
         for remote in remotes {
             let blob = folder.join("blobs").join(remote.hash.hex());
-            self.download(repo, repository, &commit, &remote, &blob, progress).await?;
+            let of_file = |there: u64| progress(before + there.min(remote.size), all);
+            self.download(repo, repository, &commit, &remote, &blob, &of_file).await?;
+            before += remote.size;
             let pointer = folder.join("snapshots").join(&commit).join(&remote.path);
             point(&pointer, &blob)?;
             files.insert(remote.path, pointer);
@@ -242,10 +256,10 @@ impl Hub {
         commit: &str,
         remote: &Remote,
         blob: &Path,
-        progress: &FetchProgress<'_>,
+        progress: &dyn Fn(u64),
     ) -> Result<()> {
         if blob.is_file() {
-            progress(&remote.path, remote.size, remote.size);
+            progress(remote.size);
             return Ok(());
         }
         create_parent(blob)?;
@@ -255,6 +269,7 @@ impl Hub {
         // Another process may fetch the same, and be done with it now.
         file.lock().map_err(Error::io("lock", &partial))?;
         if blob.is_file() {
+            progress(remote.size);
             return Ok(());
         }
         let length =
@@ -313,7 +328,7 @@ impl Hub {
         have: u64,
         file: &mut File,
         partial: &Path,
-        progress: &FetchProgress<'_>,
+        progress: &dyn Fn(u64),
     ) -> Result<Option<HFError>> {
         let request = repo.download_file_stream().filename(&remote.path).revision(commit);
         let (length, mut stream) = match request.range(have..remote.size).send().await {
@@ -333,7 +348,7 @@ impl Hub {
             };
             file.write_all(&chunk).map_err(Error::io("write", partial))?;
             there += chunk.len() as u64;
-            progress(&remote.path, there, remote.size);
+            progress(there);
             if there > remote.size {
                 return Ok(None);
             }

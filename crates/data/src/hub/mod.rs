@@ -15,10 +15,10 @@ use waxwork_core::model::ImageShape;
 
 use crate::folder::{FolderConfig, TEST_SHARE};
 use crate::manifest::{HUB, HubSource, Manifest};
-use crate::{DataConfig, Error, Result, files, packed, parquet, selection};
+use crate::{DataConfig, Error, Progress, Result, files, packed, parquet, selection};
 
 use crate::parquet::{Columns, Table};
-pub use client::{FetchProgress, Hub, Kind, Snapshot, Wanted};
+pub use client::{Hub, Kind, Snapshot, Wanted};
 
 /// The branch on which the Hub keeps every data set as parquet files: `SUBSET/SPLIT/0000.parquet`.
 const REVISION: &str = "refs/convert/parquet";
@@ -28,40 +28,41 @@ const TESTS: [&str; 4] = ["test", "validation", "valid", "val"];
 const MOST_CLASSES: u32 = 10_000;
 
 /// Fetches the data set `name` from the Hub and leaves it, packed, below `dir` (default: the cache), where
-/// [`load`](crate::load()) finds it. Files that hf-hub's own cache holds are not fetched again.
+/// [`load`](crate::load()) finds it. Files that hf-hub's own cache holds are not fetched again. `progress` is told the bytes
+/// that are there.
 ///
 /// # Errors
 /// [`Error::UnknownDataset`], [`Error::Config`] if the data set is not on the Hub, [`Error::Hub`], [`Error::Format`],
 /// [`Error::Picture`], [`Error::Label`], [`Error::Io`].
-pub fn fetch(name: &str, dir: Option<&Path>) -> Result<PathBuf> {
+pub fn fetch(name: &str, dir: Option<&Path>, progress: &Progress<'_>) -> Result<PathBuf> {
     let dir = match dir {
         Some(dir) => dir.to_path_buf(),
         None => files::cache_dir()?,
     };
     if name.starts_with(HUB) {
-        return fetch_any(&Hub::from_environment()?, &DataConfig::named(name), &dir, &|_, _, _| ());
+        return fetch_any(&Hub::from_environment()?, &DataConfig::named(name), &dir, progress);
     }
     let manifest = Manifest::find(name)?;
     let hub = hub_source(&manifest)?;
-    fetch_known(&Hub::from_environment()?, &manifest, hub, &dir)
+    fetch_known(&Hub::from_environment()?, &manifest, hub, &dir, progress)
 }
 
 /// Fetches one file of a model's repository, `owner/name/path/of/file`, and returns where hf-hub's cache keeps it; a file that
-/// is there already is not fetched again.
+/// is there already is not fetched again. `progress` is told the bytes that are there.
 ///
 /// # Errors
 /// [`Error::Hub`] if the address is none, or what the Hub says.
-pub fn fetch_file(address: &str) -> Result<PathBuf> {
-    fetch_file_with(&Hub::from_environment()?, address)
+pub fn fetch_file(address: &str, progress: &Progress<'_>) -> Result<PathBuf> {
+    fetch_file_with(&Hub::from_environment()?, address, progress)
 }
 
-fn fetch_file_with(hub: &Hub, address: &str) -> Result<PathBuf> {
+fn fetch_file_with(hub: &Hub, address: &str, progress: &Progress<'_>) -> Result<PathBuf> {
     let place = address.match_indices('/').nth(1).map(|(place, _)| place);
     let Some((repository, file)) = place.map(|place| (&address[..place], &address[place + 1..])) else {
         let reason = "a file's address is owner/name/path/of/file".to_owned();
         return Err(Error::Hub { repository: address.to_owned(), reason });
     };
-    let snapshot = hub.fetch(Kind::Model, repository, "main", Wanted::One(file), &|_, _, _| ())?;
+    let snapshot = hub.fetch(Kind::Model, repository, "main", Wanted::One(file), progress)?;
     let missing = || Error::Hub {
         repository: repository.to_owned(),
         reason: format!("there is no file `{file}` in it"),
@@ -70,16 +71,12 @@ fn fetch_file_with(hub: &Hub, address: &str) -> Result<PathBuf> {
 }
 
 /// Where the packed form of a data set of the Hub is, which is fetched first if it is not there.
-pub(crate) fn cached_or_fetched(
-    config: &DataConfig,
-    dir: &Path,
-    progress: &(dyn Fn(usize, usize) + Sync),
-) -> Result<PathBuf> {
+pub(crate) fn cached_or_fetched(config: &DataConfig, dir: &Path, progress: &Progress<'_>) -> Result<PathBuf> {
     let path = packed_path(config, dir);
     if path.is_file() {
         return Ok(path);
     }
-    fetch_any(&Hub::from_environment()?, config, dir, &|_, done, all| progress(done as usize, all as usize))
+    fetch_any(&Hub::from_environment()?, config, dir, progress)
 }
 
 /// The file's name tells everything that its contents depend on, but for the commit: what was fetched once stays as it is.
@@ -99,12 +96,17 @@ fn hub_source(manifest: &Manifest) -> Result<&HubSource> {
 }
 
 /// A data set of which the manifest says everything.
-fn fetch_known(hub: &Hub, manifest: &Manifest, source: &HubSource, dir: &Path) -> Result<PathBuf> {
+fn fetch_known(
+    hub: &Hub,
+    manifest: &Manifest,
+    source: &HubSource,
+    dir: &Path,
+    progress: &Progress<'_>,
+) -> Result<PathBuf> {
     let is_part =
         |file: &str, split: &str| file.split('/').rev().nth(1) == Some(split) && file.ends_with(".parquet");
     let wanted = |file: &str| is_part(file, "train") || is_part(file, "test");
-    let snapshot =
-        hub.fetch(Kind::Dataset, &source.repository, REVISION, Wanted::All(&wanted), &|_, _, _| ())?;
+    let snapshot = hub.fetch(Kind::Dataset, &source.repository, REVISION, Wanted::All(&wanted), progress)?;
     let path = files::packed(dir, manifest);
     let (shape, classes) = (manifest.image_shape(), manifest.classes.len());
     let mut writer = packed::Writer::create(&path, shape, &manifest.classes)?;
@@ -135,7 +137,7 @@ fn fetch_known(hub: &Hub, manifest: &Manifest, source: &HubSource, dir: &Path) -
 }
 
 /// A data set of which nothing is known before.
-fn fetch_any(hub: &Hub, config: &DataConfig, dir: &Path, progress: &FetchProgress<'_>) -> Result<PathBuf> {
+fn fetch_any(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progress<'_>) -> Result<PathBuf> {
     let name = config.name.trim_start_matches(HUB);
     let (repository, subset) = match name.match_indices('/').nth(1) {
         Some((place, _)) => (&name[..place], Some(&name[place + 1..])),

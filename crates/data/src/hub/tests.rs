@@ -231,7 +231,7 @@ fn any_data_set_of_pictures_is_read_with_its_classes() {
     server.put(PICTURES, "other/train/0000.parquet", parquet_file(&rows(0..4), &[]));
     server.put(PICTURES, "other/validation/0000.parquet", parquet_file(&rows(4..7), &[]));
     let hub = hub(&server, &dir.path().join("hf"));
-    let fetch = |name: &str| fetch_any(&hub, &DataConfig::named(name), dir.path(), &|_, _, _| ());
+    let fetch = |name: &str| fetch_any(&hub, &DataConfig::named(name), dir.path(), &|_, _| ());
 
     // A tenth of each class is held out for testing.
     let data = opened(&fetch("hf:some/pictures").unwrap());
@@ -252,7 +252,7 @@ fn any_data_set_of_pictures_is_read_with_its_classes() {
 
     let folder = Some(FolderConfig { size: 4, grey: true, ..FolderConfig::default() });
     let grey = DataConfig { folder, ..DataConfig::named("hf:some/pictures") };
-    let data = opened(&fetch_any(&hub, &grey, dir.path(), &|_, _, _| ()).unwrap());
+    let data = opened(&fetch_any(&hub, &grey, dir.path(), &|_, _| ()).unwrap());
     assert_eq!(data.info.shape, ImageShape::new(1, 4, 4));
 
     let error = fetch("hf:some/pictures/third").unwrap_err().to_string();
@@ -411,8 +411,7 @@ fn what_is_pushed_comes_back() {
         let address = hub.push("some/new", true, "a run", files).unwrap();
         assert_eq!(address, format!("{}/some/new", server.address));
         let wanted = |file: &str| file.ends_with(".txt") || file.starts_with("deep/");
-        let snapshot =
-            hub.fetch(Kind::Model, "some/new", "main", Wanted::All(&wanted), &|_, _, _| ()).unwrap();
+        let snapshot = hub.fetch(Kind::Model, "some/new", "main", Wanted::All(&wanted), &|_, _| ()).unwrap();
         assert_eq!(fs::read(&snapshot.files["a.txt"]).unwrap(), text.as_bytes());
         assert_eq!(fs::read(&snapshot.files["deep/b.bin"]).unwrap(), [9; 2000]);
     }
