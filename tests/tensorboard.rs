@@ -47,6 +47,7 @@ fn tensorboard_sees_what_metrics_jsonl_says_also_after_a_break() {
     assert_eq!(whole["histograms"]["decoder/output.bias"][0][2], 1568.0);
     assert_eq!(whole["hparams"]["model.latent_dim"], 10.0);
     assert_eq!(whole["hparams"]["data.name"], "digits");
+    assert!(whole["hparams"].get("description").is_none());
     assert_eq!(steps(&whole, "scalars", "timing/images_per_second"), [1, 2, 3, 4]);
     let logged: Vec<serde_json::Value> = std::fs::read_to_string(run.join("metrics.jsonl"))
         .unwrap()

@@ -17,7 +17,7 @@ Usage: cargo xtask tidy
   - no path of somebody's machine, nothing left to do
   - `unsafe` only in the core's kernels and in the main of the program
   - no family's name in trainer and eval, and one `match` over families in the workspace
-  - every package takes the workspace's lints
+  - every package takes the workspace's lints, and has the licences beside it if it is published
   - links and inclusions in documents lead somewhere, and every document in docs is in the table of
     contents, docs/SUMMARY.md
   - what documents show as a change that was made to the code is still in the code
@@ -62,7 +62,9 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     let mut files = Vec::new();
     collect(root, "", &mut files)?;
     let mut complaints = complaints(&files);
-    complaints.extend(dead_links(&files, |path| root.join(path).exists()));
+    let exists = |path: &str| root.join(path).exists();
+    complaints.extend(dead_links(&files, exists));
+    complaints.extend(without_licences(&files, exists));
     if !complaints.is_empty() {
         bail!("untidy:\n  {}", complaints.join("\n  "));
     }
@@ -170,6 +172,21 @@ fn matches_over_families(files: &[File]) -> Vec<String> {
         found.push(format!("{}: `match` over families in more than one file", homes.join(", ")));
     }
     found
+}
+
+/// A package that is published carries the texts of its licences: cargo takes what lies in its folder alone.
+fn without_licences(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let published = files.iter().filter(|file| {
+        file.path.ends_with("/Cargo.toml")
+            && file.text.contains("[package]")
+            && !file.text.contains("publish = false")
+    });
+    let texts = published
+        .flat_map(|file| ["LICENSE-APACHE", "LICENSE-MIT"].map(|text| (file, beside(&file.path, text))));
+    texts
+        .filter(|(_, text)| !exists(text))
+        .map(|(file, text)| format!("{}: {text} is missing", file.path))
+        .collect()
 }
 
 /// Links, pictures and inclusions of documents lead to a file, and to a heading where they name one; every document of
@@ -421,5 +438,17 @@ mod tests {
         assert_eq!(of("a/Cargo.toml", "[package]\nname = \"a\"\n").len(), 1);
         assert!(of("a/Cargo.toml", "[package]\n\n[lints]\nworkspace = true\n").is_empty());
         assert!(of("Cargo.toml", "[workspace]\n").is_empty());
+    }
+
+    #[test]
+    fn published_packages_carry_their_licences() {
+        let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
+        let files = [
+            file("a/Cargo.toml", "[package]\n"),
+            file("b/Cargo.toml", "[package]\n"),
+            file("c/Cargo.toml", "[package]\npublish = false\n"),
+        ];
+        let missing = without_licences(&files, |path| path.starts_with("a/"));
+        assert_eq!(missing.len(), 2, "{missing:?}");
     }
 }

@@ -174,7 +174,12 @@ impl Run {
             Ok(named.map(|(name, estimate)| (name.to_owned(), estimate.mean)).into())
         };
         let (params, every) = (self.model.params(), self.recipe.train.histogram_every);
-        let mut board = TensorBoard::new(folder.path(), &serde_json::to_value(&self.recipe)?, params, every);
+        let mut hyperparameters = serde_json::to_value(&self.recipe)?;
+        if let Some(keys) = hyperparameters.as_object_mut() {
+            // Words about the recipe would be columns of a table as wide as they are.
+            keys.retain(|key, _| !["description", "tags", "results"].contains(&key.as_str()));
+        }
+        let mut board = TensorBoard::new(folder.path(), &hyperparameters, params, every);
         let observers: Vec<&mut dyn Observer> = vec![&mut board, &mut progress];
         let training = Training {
             model: self.model.as_ref(),
