@@ -109,20 +109,37 @@ fn the_script_of_bash_completes() {
         assert!(waxwork(&["completions", shell]).good().stdout.contains("waxwork"));
     }
     let program = Path::new(env!("CARGO_BIN_EXE_waxwork"));
+    // What bash makes of a line that is typed, and the word that it completes: it ends words at = and : as well.
     let script = "eval \"$(waxwork completions bash)\"
-        COMP_WORDS=(waxwork train --set train.ba) COMP_CWORD=3 COMP_TYPE=9
-        $(complete -p waxwork | sed 's/.*-F \\([^ ]*\\) .*/\\1/') waxwork train.ba --set 2>&1
+        COMP_LINE=$1 COMP_POINT=${#1} COMP_TYPE=9 COMP_WORDS=(\"${@:3}\") COMP_CWORD=$(($# - 3))
+        _waxwork waxwork \"$2\" \"\" 2>&1
         printf '%s\\n' \"${COMPREPLY[@]}\"";
     let path = std::env::join_paths(
         std::iter::once(program.parent().unwrap().to_owned())
             .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
-    );
-    let output = Command::new("bash").args(["-c", script]).env("PATH", path.unwrap()).output();
-    let Ok(output) = output else {
-        println!("skipped: a test of completion in bash needs bash");
-        return;
-    };
-    let call = finished(&output).good();
-    // Outside of a completion bash has no `compopt`, which says so.
-    assert_eq!(call.stdout.lines().last(), Some("train.batch_size="), "{}{}", call.stdout, call.stderr);
+    )
+    .unwrap();
+    for (line, completed, words, expected) in [
+        (
+            "waxwork train --set train.ba",
+            "train.ba",
+            "waxwork train --set train.ba",
+            &["train.batch_size="] as &[&str],
+        ),
+        ("waxwork train --set train.flip=", "", "waxwork train --set train.flip =", &["false", "true"]),
+        ("waxwork train --set train.flip=t", "t", "waxwork train --set train.flip = t", &["true"]),
+        ("waxwork train --data=fash", "fash", "waxwork train --data = fash", &["fashion-mnist"]),
+        ("waxwork  train --set a.b=c vae-d", "vae-d", "waxwork train --set a.b = c vae-d", &["vae-digits"]),
+    ] {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script, "bash", line, completed]).args(words.split(' ')).env("PATH", &path);
+        let Ok(output) = bash.output() else {
+            println!("skipped: a test of completion in bash needs bash");
+            return;
+        };
+        let call = finished(&output).good();
+        // Outside of a completion bash has no `compopt`, which says so.
+        let lines: Vec<&str> = call.stdout.lines().filter(|line| !line.contains("compopt")).collect();
+        assert_eq!(lines, expected, "{line}: {}", call.stderr);
+    }
 }

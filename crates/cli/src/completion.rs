@@ -1,7 +1,6 @@
 //! What a shell is told when it completes a word: recipes, data sets, and keys of recipes with their values.
 
 use std::ffi::OsStr;
-use std::io::Write;
 
 use clap::CommandFactory;
 use clap_complete::engine::{PathCompleter, ValueCompleter};
@@ -29,8 +28,11 @@ pub(crate) fn script(shell: Shell) -> Result<String, Failure> {
     let completer = shells.completer(&shell.to_string());
     let completer = completer.ok_or_else(|| Failure::new(format!("no completions for {shell}")))?;
     completer.write_registration(VARIABLE, PROGRAM, PROGRAM, PROGRAM, &mut script)?;
-    script.flush()?;
-    Ok(String::from_utf8_lossy(&script).into_owned())
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if shell == Shell::Bash {
+        script += include_str!("completion.bash");
+    }
+    Ok(script)
 }
 
 /// Recipes by name, TOML files and folders.
