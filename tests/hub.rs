@@ -81,11 +81,10 @@ fn a_run_that_is_pushed_comes_back_with_its_card() {
     if let Some(python) = python("what the Hub reads of a model card", &["yaml", "huggingface_hub"]) {
         let evaluated: serde_json::Value =
             serde_json::from_slice(&std::fs::read(run.join("metrics.json")).unwrap()).unwrap();
-        let expected: Vec<serde_json::Value> = evaluated["metrics"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|metric| serde_json::json!([metric["name"], metric["value"], metric["protocol"]]))
+        let number = |value: &serde_json::Value| value.as_f64().unwrap();
+        let measured = evaluated["metrics"].as_array().unwrap().iter();
+        let expected: Vec<_> = measured
+            .map(|metric| (metric["name"].clone(), number(&metric["value"]), metric["protocol"].clone()))
             .collect();
         std::fs::write(path("card.md"), &card).unwrap();
         let script = "import json, sys, huggingface_hub
@@ -98,6 +97,7 @@ print(json.dumps([[r.metric_type, r.metric_value, r.metric_args] for r in card.d
         let mut reader = std::process::Command::new(python);
         let read = finished(&reader.args(["-c", script]).arg(path("card.md")).output().unwrap()).good();
         let read: Vec<serde_json::Value> = serde_json::from_str(&read.stdout).unwrap();
+        let read: Vec<_> = read.iter().map(|one| (one[0].clone(), number(&one[1]), one[2].clone())).collect();
         assert_eq!(read, expected);
     }
 

@@ -150,6 +150,7 @@ The script asks the program itself, so that it knows recipes, data sets and the 
   waxwork train vae-digits --steps 200
   waxwork train vae-mlp-mnist --data-dir ~/data --epochs 10 --out runs/plain
   waxwork train vae-digits --seeds 3 --out runs/three
+  waxwork train gan-shapes --data folder --data-dir pictures --set data.folder.size=32
   waxwork train gan-mnist --data-dir ~/data --dry-run
   waxwork train my-recipe.toml --set model.latent_dim=8 --set train.checkpoint_every=100
   waxwork train --resume runs/plain

@@ -169,7 +169,7 @@ impl Meter {
         let left = (done < total).then(|| left(total - done, self.per_second())).flatten();
         if self.display == Display::Lines {
             if total == 0 {
-                return self.line(&format!("{}, since {}", self.what, HumanDuration(self.started.elapsed())));
+                return self.line(&format!("{}, for {}", self.what, HumanDuration(self.started.elapsed())));
             }
             let left = left.map_or_else(String::new, |left| format!(", {} left", HumanDuration(left)));
             let (done, total) = (self.amount(done as f64), self.amount(total as f64));

@@ -5,6 +5,8 @@ use std::path::Path;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Tensor};
 use waxwork_data::manifest::FOLDER;
+#[cfg(not(feature = "hub"))]
+use waxwork_data::manifest::HUB;
 use waxwork_data::{DataConfig, FileStatus, Manifest, files, verify};
 use waxwork_models::Recipe;
 
@@ -93,7 +95,9 @@ fn fetch(name: &str) -> Result<String, Failure> {
 
 #[cfg(not(feature = "hub"))]
 fn fetch(name: &str) -> Result<String, Failure> {
-    Manifest::find(name)?;
+    if !name.starts_with(HUB) {
+        Manifest::find(name)?;
+    }
     Err(Failure::new(
         "this build cannot download: build it with `--features hub`, or point `--data-dir` at the files",
     ))

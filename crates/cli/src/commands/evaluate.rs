@@ -82,6 +82,8 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
 fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failure> {
     let name = arguments.data.as_ref();
     let name = name.ok_or_else(|| Failure::usage("compared with what? Name a data set: --data NAME"))?;
+    // Told before data is loaded, or even downloaded.
+    std::fs::metadata(path).map_err(store::failed("read", path))?;
     let data = load(&DataConfig { dir: arguments.data_dir.clone(), ..DataConfig::named(name) })?;
     let generated = generated::read(path, data.info.shape)?;
     let judging = Judging {
