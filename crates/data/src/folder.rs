@@ -307,7 +307,7 @@ pub(crate) fn channel_first(picture: &DynamicImage, channels: usize) -> Vec<u8> 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use image::{Rgb, RgbImage};
     use proptest::prelude::*;
@@ -378,7 +378,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("pictures");
         (0..20).for_each(|i| save(root.join(format!("{}/{i}.png", ["a", "b"][i % 2])), 6, 6));
-        let decoded = AtomicUsize::new(0);
+        let decoded = AtomicU64::new(0);
         let run = |size| {
             load(&root, &config(size), dir.path(), &|done, total| {
                 assert!(done <= total);
