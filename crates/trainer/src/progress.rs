@@ -166,11 +166,12 @@ impl Meter {
             return;
         }
         let (done, total, detail) = (self.bar.position(), self.bar.length().unwrap_or(0), detail());
-        let left = (done < total).then(|| left(total - done, self.per_second())).flatten();
+        let left = left(total.saturating_sub(done), self.per_second());
         if self.display == Display::Lines {
             if total == 0 {
                 return self.line(&format!("{}, for {}", self.what, HumanDuration(self.started.elapsed())));
             }
+            let left = left.filter(|left| !left.is_zero());
             let left = left.map_or_else(String::new, |left| format!(", {} left", HumanDuration(left)));
             let (done, total) = (self.amount(done as f64), self.amount(total as f64));
             return self.line(&format!("{} {done}/{total}, {detail}{left}", self.what));
