@@ -5,10 +5,10 @@ use candle_core::Tensor;
 use super::config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, RESIDUAL_HALVINGS};
 use crate::Result;
 use crate::dual::Dual;
-use crate::kernels::Activation;
+use crate::kernels::{Activation, with_planes};
 use crate::layers::{Linear, Mode, Weight, WeightInit, WeightStyle};
 use crate::model::ImageShape;
-use crate::nets::{ConvDown, Mlp, ResidualDown, Style, halved, with_label_planes};
+use crate::nets::{ConvDown, Mlp, ResidualDown, Style, halved};
 use crate::params::{Init, Scope};
 
 /// A discriminator, or critic.
@@ -123,17 +123,16 @@ impl Discriminator {
 
     /// `(N, C, H, W)` → `(N, …)`, so many features in whatever shape they come.
     fn features(&self, images: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
-        let input = match (&self.labels, labels) {
-            (Labels::Planes, Some(labels)) => {
-                let still = labels.zeros_like()?;
-                images.affine(|x, constant| with_label_planes(x, if constant { labels } else { &still }))?
-            }
-            _ => images.clone(),
+        let planes = labels.filter(|_| matches!(self.labels, Labels::Planes));
+        let beside = |images: &Dual| {
+            let Some(labels) = planes else { return Ok(images.clone()) };
+            let still = labels.zeros_like()?;
+            images.affine(|x, constant| with_planes(x, if constant { labels } else { &still }))
         };
         match &self.body {
-            Body::Mlp(hidden) => hidden.propagate(&input, mode),
-            Body::Dcgan(down) => down.propagate(&input, mode),
-            Body::Residual(down) => down.propagate(&input, mode)?.linear(|x| Ok(x.sum((2, 3))?)),
+            Body::Mlp(hidden) => hidden.propagate(&beside(images)?, mode),
+            Body::Dcgan(down) => down.propagate(images, planes, mode),
+            Body::Residual(down) => down.propagate(&beside(images)?, mode)?.linear(|x| Ok(x.sum((2, 3))?)),
         }
     }
 

@@ -124,7 +124,7 @@ impl Generator {
             Body::Residual { start, up, norm, output } => {
                 let maps = up.forward(&start.forward(&input, mode)?, labels, mode)?;
                 let maps = norm.forward(&maps, labels, Activation::Relu, mode)?;
-                output.forward(&maps, Activation::Tanh, mode)
+                output.forward(&maps, None, Activation::Tanh, mode)
             }
         }
     }

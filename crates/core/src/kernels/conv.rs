@@ -22,10 +22,28 @@ pub fn conv2d(
     activation: Activation,
 ) -> Result<Tensor> {
     activation.check()?;
+    let geometry = geometry(x, 0, weight, stride, padding)?;
+    check_bias(bias, geometry.map[0])?;
+    if !has_kernels(x.device()) {
+        let sizes = composed::Sizes { stride, padding, image: [geometry.image[1], geometry.image[2]] };
+        return composed::conv2d(x, weight, bias, sizes, activation);
+    }
+    let (fused, after) = activation.split();
+    activate(&weighted::apply(Conv2d(geometry, fused), x, weight, bias)?, after)
+}
+
+/// Sizes of a convolution of x (N, C, H, W), with so many more channels beside its own, by a weight.
+pub(super) fn geometry(
+    x: &Tensor,
+    beside: usize,
+    weight: &Tensor,
+    stride: usize,
+    padding: usize,
+) -> Result<Geometry> {
     let (samples, channels, height, width) = dims4("input of a convolution", x)?;
     let (outputs, inputs, kernel_height, kernel_width) = dims4("weight of a convolution", weight)?;
     check_stride(stride)?;
-    let fits = inputs == channels
+    let fits = inputs == channels + beside
         && kernel_height > 0
         && kernel_width > 0
         && height + 2 * padding >= kernel_height
@@ -34,29 +52,23 @@ pub fn conv2d(
         return Err(Error::Input {
             what: "input of a convolution",
             expected: format!(
-                "(N, {inputs}, H, W) at least as large as the kernel {:?} with padding {padding}",
+                "(N, {}, H, W) at least as large as the kernel {:?} with padding {padding}",
+                inputs.saturating_sub(beside),
                 weight.shape()
             ),
             found: x.shape().clone(),
         });
     }
-    check_bias(bias, outputs)?;
-    if !has_kernels(x.device()) {
-        let sizes = composed::Sizes { stride, padding, image: [height, width] };
-        return composed::conv2d(x, weight, bias, sizes, activation);
-    }
     let map_height = (height + 2 * padding - kernel_height) / stride + 1;
     let map_width = (width + 2 * padding - kernel_width) / stride + 1;
-    let geometry = Geometry {
+    Ok(Geometry {
         samples,
         image: [channels, height, width],
         map: [outputs, map_height, map_width],
         kernel: [kernel_height, kernel_width],
         stride,
         padding,
-    };
-    let (fused, after) = activation.split();
-    activate(&weighted::apply(Conv2d(geometry, fused), x, weight, bias)?, after)
+    })
 }
 
 pub(super) fn dims4(what: &'static str, tensor: &Tensor) -> Result<(usize, usize, usize, usize)> {

@@ -81,21 +81,42 @@ impl Conv2d {
         Ok(Self { weight, bias, geometry, product_type: scope.product_type() })
     }
 
-    /// `(N, inputs, H, W)` → `(N, outputs, H', W')`, through an activation.
-    pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode<'_>) -> Result<Tensor> {
-        let ConvGeometry { stride, padding, .. } = self.geometry;
+    /// `(N, inputs, H, W)` → `(N, outputs, H', W')`, through an activation. With values `(N, K)` for K planes, x has as many
+    /// channels fewer, and the planes count as its last ones, of one value each.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        planes: Option<&Tensor>,
+        activation: Activation,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
         let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
-        kernels::conv2d(x, &weight, self.bias.as_ref(), stride, padding, activation)
+        self.apply(x, planes, &weight, self.bias.as_ref(), activation)
     }
 
     /// The same without an activation, for a value with its directional derivative.
-    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
-        let ConvGeometry { stride, padding, .. } = self.geometry;
+    pub fn propagate(&self, x: &Dual, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
         let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
-        x.affine(|x, bias| {
-            let bias = self.bias.as_ref().filter(|_| bias);
-            kernels::conv2d(x, &weight, bias, stride, padding, Activation::Identity)
+        let still = planes.map(Tensor::zeros_like).transpose()?;
+        x.affine(|x, constant| {
+            let (planes, bias) = if constant { (planes, self.bias.as_ref()) } else { (still.as_ref(), None) };
+            self.apply(x, planes, &weight, bias, Activation::Identity)
         })
+    }
+
+    fn apply(
+        &self,
+        x: &Tensor,
+        planes: Option<&Tensor>,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        activation: Activation,
+    ) -> Result<Tensor> {
+        let ConvGeometry { stride, padding, .. } = self.geometry;
+        match planes {
+            Some(values) => kernels::conv2d_with_planes(x, values, weight, bias, stride, padding, activation),
+            None => kernels::conv2d(x, weight, bias, stride, padding, activation),
+        }
     }
 
     /// [`Conv2d::forward`] as nodes of a graph.

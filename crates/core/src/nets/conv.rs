@@ -46,18 +46,20 @@ impl ConvDown {
 
     /// `(N, inputs, H, W)` → `(N, channels, H / 2^layers, W / 2^layers)`.
     pub fn forward(&self, x: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
-        Ok(self.propagate(&Dual::constant(x.clone()), mode)?.value)
+        Ok(self.propagate(&Dual::constant(x.clone()), None, mode)?.value)
     }
 
-    /// The same for a value with its directional derivative, which batch norm does not let through.
-    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+    /// The same for a value with its directional derivative, which batch norm does not let through. With values `(N, K)` for
+    /// K planes, x has as many channels fewer, and the planes count as its last ones, of one value each.
+    pub fn propagate(&self, x: &Dual, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
         let mut x = x.clone();
-        for (conv, norm) in &self.layers {
+        for (i, (conv, norm)) in self.layers.iter().enumerate() {
+            let planes = planes.filter(|_| i == 0);
             x = match (norm, &x.tangent) {
-                (None, None) => Dual::constant(conv.forward(&x.value, self.activation, mode)?),
-                (None, Some(_)) => conv.propagate(&x, mode)?.activate(self.activation)?,
+                (None, None) => Dual::constant(conv.forward(&x.value, planes, self.activation, mode)?),
+                (None, Some(_)) => conv.propagate(&x, planes, mode)?.activate(self.activation)?,
                 (Some(norm), None) => {
-                    let x = conv.forward(&x.value, Activation::Identity, mode)?;
+                    let x = conv.forward(&x.value, planes, Activation::Identity, mode)?;
                     Dual::constant(norm.forward(&x, self.activation, mode)?)
                 }
                 (Some(_), Some(_)) => {

@@ -95,11 +95,3 @@ pub fn halved(image: ImageShape, halvings: usize, key: &str) -> Result<(usize, u
     }
     Ok((image.height / factor, image.width / factor))
 }
-
-/// Feature maps `(N, C, H, W)` with one-hot labels `(N, K)` as K more planes: `(N, C + K, H, W)`.
-pub fn with_label_planes(x: &Tensor, labels: &Tensor) -> Result<Tensor> {
-    let (n, _, height, width) = x.dims4()?;
-    let classes = labels.dim(1)?;
-    let planes = labels.reshape((n, classes, 1, 1))?.broadcast_as((n, classes, height, width))?;
-    Ok(Tensor::cat(&[x, &planes], 1)?)
-}

@@ -61,11 +61,11 @@ impl ResidualUp {
         let mut x = x.clone();
         for block in &self.blocks {
             let h = block.norm1.forward(&x, labels, Activation::Relu, mode)?;
-            let h = block.conv1.forward(&kernels::upsample2(&h)?, Activation::Identity, mode)?;
+            let h = block.conv1.forward(&kernels::upsample2(&h)?, None, Activation::Identity, mode)?;
             let h = block.norm2.forward(&h, labels, Activation::Relu, mode)?;
-            let h = block.conv2.forward(&h, Activation::Identity, mode)?;
+            let h = block.conv2.forward(&h, None, Activation::Identity, mode)?;
             // A 1×1 convolution commutes with doubling, and costs a quarter before it.
-            x = (h + kernels::upsample2(&block.shortcut.forward(&x, Activation::Identity, mode)?)?)?;
+            x = (h + kernels::upsample2(&block.shortcut.forward(&x, None, Activation::Identity, mode)?)?)?;
         }
         Ok(x)
     }
@@ -144,11 +144,12 @@ impl ResidualDown {
         let mut x = x.clone();
         for block in &self.blocks {
             let h = if block.rectified { x.activate(Activation::Relu)? } else { x.clone() };
-            let h = block.conv1.propagate(&h, mode)?.activate(Activation::Relu)?;
-            let h = halve(&block.conv2.propagate(&h, mode)?, block.halves)?;
+            let h = block.conv1.propagate(&h, None, mode)?.activate(Activation::Relu)?;
+            let h = halve(&block.conv2.propagate(&h, None, mode)?, block.halves)?;
             // Averaging commutes with a 1×1 convolution, and makes it cost a quarter.
             let x0 = halve(&x, block.halves)?;
-            let x0 = block.shortcut.as_ref().map_or(Ok(x0.clone()), |conv| conv.propagate(&x0, mode))?;
+            let x0 =
+                block.shortcut.as_ref().map_or(Ok(x0.clone()), |conv| conv.propagate(&x0, None, mode))?;
             x = h.add(&x0)?;
         }
         x.activate(Activation::Relu)

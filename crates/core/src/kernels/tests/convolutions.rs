@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
 use super::{assert_close, bits, check, check_nan, flat, random};
-use crate::kernels::{Activation, conv_transpose2d, conv2d};
+use crate::kernels::{Activation, conv_transpose2d, conv2d, conv2d_with_planes, with_planes};
 
 /// A tensor's elements by index.
 struct Array {
@@ -108,6 +108,59 @@ proptest! {
         check(&|t| conv_transpose2d(&t[0], &t[1], None, stride, padding, extra), &[x.clone(), k.clone()]);
         check_nan(&|t| conv_transpose2d(&t[0], &t[1], Some(&t[2]), stride, padding, extra), &[x, k, b]);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Planes that were never drawn count as planes that were.
+    #[test]
+    fn a_convolution_with_planes_is_one_over_all_channels(
+        n in 1usize..5, c in 1usize..3, planes in 1usize..4, o in 1usize..4, h in 1usize..10, w in 1usize..10,
+        kh in 1usize..5, kw in 1usize..5, stride in 1usize..4, padding in 0usize..4, seed: u64,
+    ) {
+        prop_assume!(h + 2 * padding >= kh && w + 2 * padding >= kw);
+        let inputs = [
+            random(seed, &[n, c, h, w]), random(seed ^ 1, &[o, c + planes, kh, kw]), random(seed ^ 2, &[o]),
+        ];
+        let values = random(seed ^ 3, &[n, planes]);
+        let run = |bias: bool, activation: Activation| {
+            let values = values.clone();
+            move |t: &[Tensor]| {
+                let values = values.to_dtype(t[0].dtype())?;
+                conv2d_with_planes(&t[0], &values, &t[1], bias.then(|| &t[2]), stride, padding, activation)
+            }
+        };
+        let whole = |t: &[Tensor], bias: bool, activation: Activation| {
+            conv2d(&with_planes(&t[0], &values).unwrap(), &t[1], bias.then(|| &t[2]), stride, padding, activation)
+        };
+        for (bias, activation) in [(true, Activation::Tanh), (true, Activation::Silu), (false, Activation::Identity)] {
+            let inputs = &inputs[..if bias { 3 } else { 2 }];
+            let got = run(bias, activation)(inputs).unwrap();
+            let want = whole(inputs, bias, activation).unwrap();
+            assert_eq!(got.dims(), want.dims());
+            assert_close("with planes", &flat(&got), &flat(&want), 1e-12);
+            check(&run(bias, activation), inputs);
+        }
+        check_nan(&run(true, Activation::Identity), &inputs);
+    }
+}
+
+#[test]
+fn values_of_planes_that_do_not_fit_are_named() {
+    let (x, k) = (random(1, &[2, 1, 4, 4]), random(2, &[2, 3, 3, 3]));
+    let run = |values: &[usize]| {
+        let values = random(3, values);
+        conv2d_with_planes(&x, &values, &k, None, 1, 1, Activation::Identity)
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(run(&[2, 2]).unwrap().dims(), [2, 2, 4, 4]);
+    assert!(run(&[3, 2]).unwrap_err().contains("(2, planes)"));
+    assert!(run(&[2, 1]).unwrap_err().contains("(N, 2, H, W)"));
+    let none = Tensor::zeros((0, 1, 4, 4), DType::F64, &Device::Cpu).unwrap();
+    let no_values = Tensor::zeros((0, 2), DType::F64, &Device::Cpu).unwrap();
+    let none = conv2d_with_planes(&none, &no_values, &k, None, 1, 1, Activation::Identity).unwrap();
+    assert_eq!(none.dims(), [0, 2, 4, 4]);
 }
 
 /// The layers of a DCGAN, where several blocks, groups and parts meet: against candle's own, in f64.
