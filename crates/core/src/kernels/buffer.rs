@@ -213,13 +213,21 @@ pub(super) use super::tests::arch;
 /// Elements that a sum adds up side by side, so that it vectorises without changing its order between CPUs.
 const LANES: usize = 16;
 
-/// Σ f(x) over a slice in a fixed order: 16 running sums of `T` over blocks of 1024, added up in f64.
-#[inline(always)]
-pub(super) fn sum1<T: Real>(x: &[T], f: impl Fn(T) -> T) -> f64 {
-    let mut total = 0.0;
-    for block in x.chunks(64 * LANES) {
-        let mut lanes = [T::ZERO; LANES];
-        let (whole, rest) = block.as_chunks::<LANES>();
+/// Elements that may go into [`Lanes`] before they are added up: more would cost an f32 digits.
+pub(super) const BLOCK: usize = 64 * LANES;
+
+/// A sum as it grows: elements go into running sums in turn.
+#[derive(Clone, Copy)]
+pub(super) struct Lanes<T>([T; LANES]);
+
+impl<T: Real> Lanes<T> {
+    pub(super) const ZERO: Self = Self([T::ZERO; LANES]);
+
+    /// Adds f(x) for all elements of a slice.
+    #[inline(always)]
+    pub(super) fn add(&mut self, x: &[T], f: impl Fn(T) -> T) {
+        let mut lanes = self.0;
+        let (whole, rest) = x.as_chunks::<LANES>();
         for x in whole {
             for lane in 0..LANES {
                 lanes[lane] += f(x[lane]);
@@ -228,7 +236,49 @@ pub(super) fn sum1<T: Real>(x: &[T], f: impl Fn(T) -> T) -> f64 {
         for (lane, &x) in lanes.iter_mut().zip(rest) {
             *lane += f(x);
         }
-        total += fold(lanes);
+        self.0 = lanes;
+    }
+
+    /// The sum, in f64.
+    #[inline(always)]
+    pub(super) fn total(self) -> f64 {
+        self.0.iter().map(|lane| lane.to_f64()).sum()
+    }
+}
+
+/// Adds both of f(x, y, z) for all elements of three slices of the same length, in the order of [`Lanes::add`].
+#[inline(always)]
+pub(super) fn add3<T: Real>(
+    [first, second]: &mut [Lanes<T>; 2],
+    [x, y, z]: [&[T]; 3],
+    f: impl Fn(T, T, T) -> (T, T),
+) {
+    let (mut a, mut b) = (first.0, second.0);
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    let (z, z_rest) = z.as_chunks::<LANES>();
+    for ((x, y), z) in x.iter().zip(y).zip(z) {
+        for lane in 0..LANES {
+            let (one, other) = f(x[lane], y[lane], z[lane]);
+            a[lane] += one;
+            b[lane] += other;
+        }
+    }
+    for (lane, ((&x, &y), &z)) in x_rest.iter().zip(y_rest).zip(z_rest).enumerate() {
+        let (one, other) = f(x, y, z);
+        a[lane] += one;
+        b[lane] += other;
+    }
+    (first.0, second.0) = (a, b);
+}
+
+/// Σ f(x) over a slice in a fixed order: running sums of `T` over blocks, added up in f64.
+#[inline(always)]
+pub(super) fn sum1<T: Real>(x: &[T], f: impl Fn(T) -> T) -> f64 {
+    let mut total = 0.0;
+    for block in x.chunks(BLOCK) {
+        let mut lanes = Lanes::ZERO;
+        lanes.add(block, &f);
+        total += lanes.total();
     }
     total
 }
@@ -237,7 +287,7 @@ pub(super) fn sum1<T: Real>(x: &[T], f: impl Fn(T) -> T) -> f64 {
 #[inline(always)]
 pub(super) fn sum2<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f64 {
     let mut total = 0.0;
-    for (x, y) in x.chunks(64 * LANES).zip(y.chunks(64 * LANES)) {
+    for (x, y) in x.chunks(BLOCK).zip(y.chunks(BLOCK)) {
         let mut lanes = [T::ZERO; LANES];
         let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
         for (x, y) in x.iter().zip(y) {
@@ -248,41 +298,9 @@ pub(super) fn sum2<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f64 {
         for ((lane, &x), &y) in lanes.iter_mut().zip(x_rest).zip(y_rest) {
             *lane += f(x, y);
         }
-        total += fold(lanes);
+        total += Lanes(lanes).total();
     }
     total
-}
-
-/// Both sums of f(x, y, z) over three slices of the same length, each in the order of [`sum1`].
-#[inline(always)]
-pub(super) fn sums3<T: Real>(x: &[T], y: &[T], z: &[T], f: impl Fn(T, T, T) -> (T, T)) -> (f64, f64) {
-    let mut total = (0.0, 0.0);
-    let blocks = x.chunks(64 * LANES).zip(y.chunks(64 * LANES)).zip(z.chunks(64 * LANES));
-    for ((x, y), z) in blocks {
-        let (mut first, mut second) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-        let (z, z_rest) = z.as_chunks::<LANES>();
-        for ((x, y), z) in x.iter().zip(y).zip(z) {
-            for lane in 0..LANES {
-                let (a, b) = f(x[lane], y[lane], z[lane]);
-                first[lane] += a;
-                second[lane] += b;
-            }
-        }
-        for (lane, ((&x, &y), &z)) in x_rest.iter().zip(y_rest).zip(z_rest).enumerate() {
-            let (a, b) = f(x, y, z);
-            first[lane] += a;
-            second[lane] += b;
-        }
-        total.0 += fold(first);
-        total.1 += fold(second);
-    }
-    total
-}
-
-#[inline(always)]
-fn fold<T: Real>(lanes: [T; LANES]) -> f64 {
-    lanes.iter().map(|lane| lane.to_f64()).sum()
 }
 
 /// f(x, y, s) for every pair of elements of two (rows, columns) matrices and the row's element of `s`.

@@ -4,6 +4,7 @@
 //! result, and lie together in runs long enough for the processor to fetch ahead.
 #![expect(unsafe_code, reason = "each task writes the planes of its own channels, which are not one slice")]
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::backend::BackendStorage;
@@ -11,7 +12,7 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType
 use rayon::prelude::*;
 
 use super::activation::{Activation, activate, by_activation};
-use super::buffer::{Out, build_raw, by_dtype, elements, simd, slice, sum1, sums3, tensor};
+use super::buffer::{BLOCK, Lanes, Out, add3, build_raw, by_dtype, elements, simd, slice, tensor};
 use super::composed;
 use super::real::Real;
 use super::tape;
@@ -110,6 +111,9 @@ struct BatchNorm {
     statistics: Arc<OnceLock<Statistics>>,
 }
 
+/// The most channels of a task.
+const GROUP: usize = 8;
+
 /// Samples, channels and elements of one channel of one sample.
 #[derive(Clone, Copy)]
 struct Planes {
@@ -125,13 +129,24 @@ impl Planes {
 
     /// Channels of a task.
     fn group(self) -> usize {
-        (1024 / self.len.max(1)).clamp(1, 8)
+        (1024 / self.len.max(1)).clamp(1, GROUP)
     }
 
     /// The planes of `count` channels from `first` on in the order of memory: which of these channels, and where it starts.
     #[inline(always)]
     fn starts(self, first: usize, count: usize) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.samples).flat_map(
+        self.starts_of(0..self.samples, first, count)
+    }
+
+    /// The same for some of the samples.
+    #[inline(always)]
+    fn starts_of(
+        self,
+        samples: Range<usize>,
+        first: usize,
+        count: usize,
+    ) -> impl Iterator<Item = (usize, usize)> {
+        samples.flat_map(
             #[inline(always)]
             move |sample| {
                 (0..count).map(
@@ -140,6 +155,33 @@ impl Planes {
                 )
             },
         )
+    }
+
+    /// Adds to the totals of each channel from `first` on what `add` adds to its lanes, given the channel and a range of all
+    /// elements. Lanes run on over many small planes, or over a part of a large one.
+    #[inline(always)]
+    fn sums<T: Real, const K: usize>(
+        self,
+        first: usize,
+        totals: &mut [[f64; K]],
+        add: impl Fn(usize, Range<usize>, &mut [Lanes<T>; K]),
+    ) {
+        let samples = (BLOCK / self.len.max(1)).max(1);
+        for sample in (0..self.samples).step_by(samples) {
+            let samples = sample..self.samples.min(sample + samples);
+            for part in (0..self.len).step_by(BLOCK) {
+                let len = BLOCK.min(self.len - part);
+                let mut lanes = [[Lanes::ZERO; K]; GROUP];
+                for (i, start) in self.starts_of(samples.clone(), first, totals.len()) {
+                    add(i, start + part..start + part + len, &mut lanes[i]);
+                }
+                for (totals, lanes) in totals.iter_mut().zip(lanes) {
+                    for (total, lanes) in totals.iter_mut().zip(lanes) {
+                        *total += lanes.total();
+                    }
+                }
+            }
+        }
     }
 
     fn all(self) -> usize {
@@ -205,8 +247,8 @@ impl BatchNorm {
         let [for_x, for_gamma, for_beta] = args.map(Tensor::track_op);
         let (shape, planes) = (x.shape(), Planes::of(x.dims()));
         elements!(T; x, gamma, y, grad);
-        let mut sums = vec![(0.0, 0.0); planes.channels];
-        let each = |dx: Option<Out<T>>, sums: &mut Vec<(f64, f64)>| {
+        let mut sums = vec![[0.0; 2]; planes.channels];
+        let each = |dx: Option<Out<T>>, sums: &mut Vec<[f64; 2]>| {
             sums.par_chunks_mut(planes.group()).enumerate().for_each(|(index, sums)| {
                 let first = index * planes.group();
                 let channels = Channels { planes, first, fixed: self.fixed };
@@ -235,14 +277,9 @@ impl BatchNorm {
             each(None, &mut sums);
             None
         };
-        let vector = |pick: fn(&(f64, f64)) -> f64| {
-            tensor(sums.iter().map(|s| T::from_f64(pick(s))).collect(), planes.channels)
-        };
-        Ok([
-            dx,
-            for_gamma.then(|| vector(|s| s.1)).transpose()?,
-            for_beta.then(|| vector(|s| s.0)).transpose()?,
-        ])
+        let vector =
+            |place: usize| tensor(sums.iter().map(|s| T::from_f64(s[place])).collect(), planes.channels);
+        Ok([dx, for_gamma.then(|| vector(1)).transpose()?, for_beta.then(|| vector(0)).transpose()?])
     }
 }
 
@@ -272,34 +309,37 @@ impl Channels {
         channels: &[Channel],
         [x, y, grad]: [&[T]; 3],
         dx: Option<Out<T>>,
-        sums: &mut [(f64, f64)],
+        sums: &mut [[f64; 2]],
         through: impl Fn(T, T) -> T + Copy,
     ) {
-        let starts = self.planes.starts(self.first, channels.len());
-        for (i, start) in starts {
-            let mean = T::from_f64(channels[i].mean);
-            let range = start..start + self.planes.len;
-            let (x, y, g) = (&x[range.clone()], &y[range.clone()], &grad[range]);
-            let (plain, hat) = sums3(
-                x,
-                y,
-                g,
-                #[inline(always)]
-                |x, y, g| {
-                    let g = through(y, g);
-                    (g, (x - mean) * g)
-                },
-            );
-            sums[i].0 += plain;
-            sums[i].1 += hat;
+        let mut means = [T::ZERO; GROUP];
+        for (mean, channel) in means.iter_mut().zip(channels) {
+            *mean = T::from_f64(channel.mean);
         }
-        for (channel, (_, sum_hat)) in channels.iter().zip(&mut *sums) {
+        self.planes.sums(
+            self.first,
+            sums,
+            #[inline(always)]
+            |i, range, lanes| {
+                let mean = means[i];
+                add3(
+                    lanes,
+                    [x, y, grad].map(|all| &all[range.clone()]),
+                    #[inline(always)]
+                    |x, y, g| {
+                        let g = through(y, g);
+                        (g, (x - mean) * g)
+                    },
+                );
+            },
+        );
+        for (channel, [_, sum_hat]) in channels.iter().zip(&mut *sums) {
             *sum_hat *= channel.inverse;
         }
         let Some(dx) = dx else { return };
         let count = (self.planes.samples * self.planes.len) as f64;
         for (i, start) in self.planes.starts(self.first, channels.len()) {
-            let (channel, (sum, sum_hat)) = (&channels[i], sums[i]);
+            let (channel, [sum, sum_hat]) = (&channels[i], sums[i]);
             let scale = T::from_f64(channel.gamma * channel.inverse);
             let (shift, slope) =
                 if self.fixed { (0.0, 0.0) } else { (-sum / count, -sum_hat * channel.inverse / count) };
@@ -318,27 +358,41 @@ impl Channels {
 /// Mean and biased variance of each of a few channels from `first` on, in two passes.
 #[inline(always)]
 fn statistics<T: Real>(x: &[T], planes: Planes, first: usize, count: f64, found: &mut [(f64, f64)]) {
-    found.fill((0.0, 0.0));
-    for (i, start) in planes.starts(first, found.len()) {
-        found[i].0 += sum1(
-            &x[start..start + planes.len],
-            #[inline(always)]
-            |x| x,
-        );
+    let mut sums = [[0.0]; GROUP];
+    let sums = &mut sums[..found.len()];
+    planes.sums(
+        first,
+        sums,
+        #[inline(always)]
+        |_, range, [lanes]| {
+            lanes.add(
+                &x[range],
+                #[inline(always)]
+                |x| x,
+            );
+        },
+    );
+    let mut centres = [T::ZERO; GROUP];
+    for ((found, centre), [sum]) in found.iter_mut().zip(&mut centres).zip(&mut *sums) {
+        found.0 = *sum / count;
+        *centre = T::from_f64(found.0);
+        *sum = 0.0;
     }
-    for (mean, _) in &mut *found {
-        *mean /= count;
-    }
-    for (i, start) in planes.starts(first, found.len()) {
-        let centre = T::from_f64(found[i].0);
-        found[i].1 += sum1(
-            &x[start..start + planes.len],
-            #[inline(always)]
-            |x| (x - centre) * (x - centre),
-        );
-    }
-    for (_, var) in found {
-        *var /= count;
+    planes.sums(
+        first,
+        sums,
+        #[inline(always)]
+        |i, range, [lanes]| {
+            let centre = centres[i];
+            lanes.add(
+                &x[range],
+                #[inline(always)]
+                |x| (x - centre) * (x - centre),
+            );
+        },
+    );
+    for (found, [sum]) in found.iter_mut().zip(sums) {
+        found.1 = *sum / count;
     }
 }
 
