@@ -156,25 +156,9 @@ impl Canvas {
     ) {
         let part = |x: usize| &canvas[self.place(channel, y + self.before[0], x + self.before[1])..];
         match self.stride {
-            1 => {
-                for (to, &from) in line.iter_mut().zip(part(0)) {
-                    to.write(from + add);
-                }
-            }
-            2 if line.len().is_multiple_of(2) => {
-                let pairs = line.as_chunks_mut::<2>().0.iter_mut();
-                for ((to, &even), &odd) in pairs.zip(part(0)).zip(part(1)) {
-                    to[0].write(even + add);
-                    to[1].write(odd + add);
-                }
-            }
-            stride => {
-                for x in 0..stride.min(line.len()) {
-                    for (to, &from) in line[x..].iter_mut().step_by(stride).zip(part(x)) {
-                        to.write(from + add);
-                    }
-                }
-            }
+            1 => join(&[part(0)], add, line),
+            2 if line.len() > 1 => join(&[part(0), part(1)], add, line),
+            stride => join(&(0..stride.min(line.len())).map(part).collect::<Vec<_>>(), add, line),
         }
     }
 
@@ -439,6 +423,7 @@ pub(super) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias:
                             times_patches(weight, canvases, starts, &panels, panel, target);
                             parts.push(&*part);
                         }
+                        let mut lines = Vec::with_capacity(parts.len());
                         for sample in 0..count {
                             for channel in 0..channels {
                                 let image = ((first + sample) * channels + channel) * height * width;
@@ -449,7 +434,12 @@ pub(super) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias:
                                     || {
                                         for y in 0..row.count {
                                             let at = image + (row.first + y * g.stride) * width;
-                                            join(&parts, line + y, add, out.slice(at, width));
+                                            let phases = parts.iter().zip(&columns);
+                                            let line = phases
+                                                .map(|(part, column)| &part[(line + y) * column.count..]);
+                                            lines.clear();
+                                            lines.extend(line);
+                                            join(&lines, add, out.slice(at, width));
                                         }
                                     },
                                 );
@@ -530,31 +520,24 @@ fn map_to_narrow_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias: Opt
     }
 }
 
-/// Writes a line of an image from line `index` of each of its phases, plus a value.
+/// Writes a line of an image from the lines of its phases, plus a value.
 #[inline(always)]
-fn join<T: Real>(parts: &[&[T]], index: usize, add: T, line: &mut [MaybeUninit<T>]) {
-    let (stride, width) = (parts.len(), line.len());
-    let part = |x: usize| {
-        let len = (width - x).div_ceil(stride);
-        &parts[x][index * len..][..len]
-    };
-    match stride {
-        1 => {
-            for (to, &from) in line.iter_mut().zip(part(0)) {
+fn join<T: Real>(phases: &[&[T]], add: T, line: &mut [MaybeUninit<T>]) {
+    match *phases {
+        [only] => {
+            for (to, &from) in line.iter_mut().zip(only) {
                 to.write(from + add);
             }
         }
-        2 if width.is_multiple_of(2) => {
-            let (even, odd) = (part(0), part(1));
+        [even, odd] if line.len().is_multiple_of(2) => {
             for ((to, &even), &odd) in line.as_chunks_mut::<2>().0.iter_mut().zip(even).zip(odd) {
                 to[0].write(even + add);
                 to[1].write(odd + add);
             }
         }
         _ => {
-            for x in 0..stride {
-                let from = part(x);
-                for (to, &from) in line[x..].iter_mut().step_by(stride).zip(from) {
+            for (x, phase) in phases.iter().enumerate() {
+                for (to, &from) in line[x..].iter_mut().step_by(phases.len()).zip(*phase) {
                     to.write(from + add);
                 }
             }

@@ -15,6 +15,7 @@ use gemm::Parallelism;
 use super::buffer::{Out, build, build_raw, by_dtype, simd};
 use super::composed;
 use super::count::count;
+use super::panels;
 use super::real::Real;
 use super::tape;
 use crate::device::has_kernels;
@@ -100,6 +101,20 @@ impl<T: Real> Matrix<T> {
         unsafe { *self.from(row, column).start }
     }
 
+    /// The memory from its first element on.
+    ///
+    /// # Safety
+    /// The matrix must be alive.
+    pub(super) unsafe fn data<'a>(self) -> &'a [T] {
+        // SAFETY: promised by the caller.
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
+    }
+
+    /// Distances between rows and between columns.
+    pub(super) fn steps(self) -> [usize; 2] {
+        [self.row, self.column]
+    }
+
     /// The part that starts at (row, column).
     pub(super) fn from(self, row: usize, column: usize) -> Self {
         let offset = row * self.row + column * self.column;
@@ -141,16 +156,8 @@ pub(super) unsafe fn product<T: Real>(
         // SAFETY: the same promises.
         return unsafe { padded(size, a, b, out, stride, accumulate) };
     }
-    let mut done = 0;
-    while done < k || (k == 0 && !accumulate) {
-        let rest = k - done;
-        // A last block of one or two would take another path in `gemm`.
-        let block = match rest {
-            0..=INNER_BLOCK => rest,
-            513 | 514 => INNER_BLOCK / 2,
-            _ => INNER_BLOCK,
-        };
-        let (a, b) = (a.from(0, done), b.from(done, 0));
+    for (start, block) in inner_blocks(k) {
+        let (a, b) = (a.from(0, start), b.from(start, 0));
         // SAFETY: the block lies within the matrices that the caller vouches for.
         unsafe {
             gemm::gemm(
@@ -160,7 +167,7 @@ pub(super) unsafe fn product<T: Real>(
                 out,
                 1,
                 stride as isize,
-                accumulate || done > 0,
+                accumulate || start > 0,
                 a.start,
                 a.column as isize,
                 a.row as isize,
@@ -175,11 +182,24 @@ pub(super) unsafe fn product<T: Real>(
                 parallelism,
             );
         }
-        done += block;
-        if k == 0 {
-            break;
-        }
     }
+}
+
+/// The parts of an inner dimension that are multiplied one after another: where each starts, and its length. An inner dimension of
+/// nothing has one empty part, which makes the result zeros.
+pub(super) fn inner_blocks(k: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut next = Some(0);
+    std::iter::from_fn(move || {
+        let start = next?;
+        // A last block of one or two would take another path in `gemm`.
+        let block = match k - start {
+            rest @ 0..=INNER_BLOCK => rest,
+            513 | 514 => INNER_BLOCK / 2,
+            _ => INNER_BLOCK,
+        };
+        next = Some(start + block).filter(|&end| end < k);
+        Some((start, block))
+    })
 }
 
 /// The product of a special shape, as part of a larger one that is not.
@@ -233,6 +253,10 @@ unsafe fn padded<T: Real>(
 /// `a` (m, k) and `b` (k, n) must be readable over the whole of these shapes.
 pub(super) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>) -> Vec<T> {
     let Size { m, n, k } = size;
+    if panels::suit::<T>(size) {
+        // SAFETY: the caller's promises.
+        return unsafe { panels::product_vec(size, a, b) };
+    }
     // With many rows it pays to bring the right matrix into the layout that `gemm` reads fastest. Bits stay the same.
     let turned = (b.row == 1 && n > 1 && m >= 16).then(|| {
         // SAFETY: the caller vouches for all of `b`.

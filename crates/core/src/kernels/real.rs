@@ -12,7 +12,7 @@ use candle_core::{CpuStorage, DType, Error, Result, WithDType};
 
 use super::dots::{self, Dots};
 use super::filtering::{self, Tiles, Transform};
-use super::tile::Panel;
+use super::tile::{self, Panel};
 
 /// The element types that kernels compute in: f32 for speed, f64 as the reference.
 pub(super) trait Real: WithDType + std::iter::Sum + std::ops::Neg<Output = Self> {
@@ -26,6 +26,8 @@ pub(super) trait Real: WithDType + std::iter::Sum + std::ops::Neg<Output = Self>
     fn with_scratch<R>(f: impl FnOnce(&mut [Vec<Self>; 3]) -> R) -> R;
     /// Buffers that [`super::buffer::lend`] lends.
     fn pool() -> &'static Mutex<Vec<Vec<Self>>>;
+    /// Whether [`Real::multiply`] is as fast as `gemm` here.
+    fn multiplies_fast() -> bool;
     /// The product of packed panels, by the fastest way for this type.
     ///
     /// # Safety
@@ -85,6 +87,10 @@ impl Real for f32 {
             CpuStorage::F32(data) => Ok(data),
             other => Err(wrong_type(Self::DTYPE, other)),
         }
+    }
+
+    fn multiplies_fast() -> bool {
+        tile::fast()
     }
 
     #[expect(unsafe_code, reason = "the tiles write through pointers")]
@@ -232,6 +238,10 @@ impl Real for f64 {
             CpuStorage::F64(data) => Ok(data),
             other => Err(wrong_type(Self::DTYPE, other)),
         }
+    }
+
+    fn multiplies_fast() -> bool {
+        false
     }
 
     #[expect(unsafe_code, reason = "the tiles write through pointers")]

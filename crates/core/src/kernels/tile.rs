@@ -312,6 +312,22 @@ impl Panel<'_, f32> {
     }
 }
 
+/// Whether the vector instructions at hand have tiles of their own that keep up with those of `gemm`.
+pub(super) fn fast() -> bool {
+    struct Lanes;
+
+    impl WithSimd for Lanes {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+
+    arch().dispatch(Lanes) >= 8
+}
+
 impl WithSimd for Panel<'_, f32> {
     type Output = ();
 

@@ -20,6 +20,7 @@ use super::filtering::{
     Input42, InputAdjoint22, InputAdjoint23, InputAdjoint42, Output22, Output23, Output42, OutputAdjoint22,
     OutputAdjoint23, OutputAdjoint42, Tiles, Transform, Walk,
 };
+use super::layout::{NOWHERE, channels_first, channels_last};
 use super::real::Real;
 use super::tile::{CHUNK, COLUMNS, Columns, DEPTH, Panel, Rows};
 
@@ -33,38 +34,25 @@ trait Scheme<const M: usize, const R: usize, const N: usize> {
     type OutputAdjoint: Transform<M, N>;
 }
 
-struct F22;
+macro_rules! scheme {
+    ($name:ident, $m:literal, $r:literal, $n:literal:
+     $input:ident, $input_adjoint:ident, $filter:ident, $filter_adjoint:ident, $output:ident, $output_adjoint:ident) => {
+        struct $name;
 
-impl Scheme<2, 2, 3> for F22 {
-    type Input = Input22;
-    type InputAdjoint = InputAdjoint22;
-    type Filter = Filter22;
-    type FilterAdjoint = FilterAdjoint22;
-    type Output = Output22;
-    type OutputAdjoint = OutputAdjoint22;
+        impl Scheme<$m, $r, $n> for $name {
+            type Input = $input;
+            type InputAdjoint = $input_adjoint;
+            type Filter = $filter;
+            type FilterAdjoint = $filter_adjoint;
+            type Output = $output;
+            type OutputAdjoint = $output_adjoint;
+        }
+    };
 }
 
-struct F23;
-
-impl Scheme<2, 3, 4> for F23 {
-    type Input = Input23;
-    type InputAdjoint = InputAdjoint23;
-    type Filter = Filter23;
-    type FilterAdjoint = FilterAdjoint23;
-    type Output = Output23;
-    type OutputAdjoint = OutputAdjoint23;
-}
-
-struct F42;
-
-impl Scheme<4, 2, 5> for F42 {
-    type Input = Input42;
-    type InputAdjoint = InputAdjoint42;
-    type Filter = Filter42;
-    type FilterAdjoint = FilterAdjoint42;
-    type Output = Output42;
-    type OutputAdjoint = OutputAdjoint42;
-}
+scheme!(F22, 2, 2, 3: Input22, InputAdjoint22, Filter22, FilterAdjoint22, Output22, OutputAdjoint22);
+scheme!(F23, 2, 3, 4: Input23, InputAdjoint23, Filter23, FilterAdjoint23, Output23, OutputAdjoint23);
+scheme!(F42, 4, 2, 5: Input42, InputAdjoint42, Filter42, FilterAdjoint42, Output42, OutputAdjoint42);
 
 /// Outputs of a map, all samples together, whose products are made together: enough rows for the weights to be worth
 /// fetching.
@@ -578,91 +566,6 @@ fn multiply_transposed<T: Real, const N: usize>(
 /// From a position's run of channels to the next: rows a power of two apart would meet in few lines of the nearest cache.
 fn apart(channels: usize) -> usize {
     channels + CHUNK
-}
-
-/// A pixel that no tile looks at.
-const NOWHERE: usize = usize::MAX;
-
-/// Copies planes, one a channel and `plane` apart, to runs of channels: pixel i of channel c goes to `places[i] + c`.
-///
-/// Four planes are read side by side from their beginnings to their ends, as the processor's prefetching likes it.
-fn channels_last<T: Real>(planes: &[T], plane: usize, channels: usize, places: &[usize], to: &mut [T]) {
-    simd(
-        #[inline(always)]
-        || {
-            for channel in (0..channels).step_by(4) {
-                let row = |r: usize| &planes[(channel + r) * plane..][..places.len()];
-                let rows = [row(0), row(1), row(2), row(3)];
-                let fours = places.len() / 4;
-                for (i, places) in places.as_chunks::<4>().0.iter().enumerate() {
-                    let block = [
-                        load4(rows[0], 4 * i),
-                        load4(rows[1], 4 * i),
-                        load4(rows[2], 4 * i),
-                        load4(rows[3], 4 * i),
-                    ];
-                    for (run, &place) in transposed(block).into_iter().zip(places) {
-                        if place != NOWHERE {
-                            to[place + channel..][..4].copy_from_slice(&run);
-                        }
-                    }
-                }
-                for i in 4 * fours..places.len() {
-                    if places[i] != NOWHERE {
-                        let run = [rows[0][i], rows[1][i], rows[2][i], rows[3][i]];
-                        to[places[i] + channel..][..4].copy_from_slice(&run);
-                    }
-                }
-            }
-        },
-    );
-}
-
-/// The reverse of [`channels_last`]; a pixel that is nowhere is 0.
-fn channels_first<T: Real>(
-    from: &[T],
-    places: &[usize],
-    channels: usize,
-    plane: usize,
-    planes: &mut [MaybeUninit<T>],
-) {
-    simd(
-        #[inline(always)]
-        || {
-            for channel in (0..channels).step_by(4) {
-                let run = |place: usize| {
-                    if place == NOWHERE { [T::ZERO; 4] } else { load4(from, place + channel) }
-                };
-                let (fours, rest) = places.as_chunks::<4>();
-                let planes = &mut planes[channel * plane..];
-                for (i, places) in fours.iter().enumerate() {
-                    let block = [run(places[0]), run(places[1]), run(places[2]), run(places[3])];
-                    for (r, four) in transposed(block).into_iter().enumerate() {
-                        let to = &mut planes[r * plane + 4 * i..][..4];
-                        for (to, x) in to.iter_mut().zip(four) {
-                            to.write(x);
-                        }
-                    }
-                }
-                for (i, &place) in (4 * fours.len()..).zip(rest) {
-                    for (r, x) in run(place).into_iter().enumerate() {
-                        planes[r * plane + i].write(x);
-                    }
-                }
-            }
-        },
-    );
-}
-
-#[inline(always)]
-fn load4<T: Real>(from: &[T], at: usize) -> [T; 4] {
-    let from = &from[at..at + 4];
-    [from[0], from[1], from[2], from[3]]
-}
-
-#[inline(always)]
-fn transposed<T: Copy>([a, b, c, d]: [[T; 4]; 4]) -> [[T; 4]; 4] {
-    [[a[0], b[0], c[0], d[0]], [a[1], b[1], c[1], d[1]], [a[2], b[2], c[2], d[2]], [a[3], b[3], c[3], d[3]]]
 }
 
 /// Adds a bias to planes, one a channel, and applies an activation.
