@@ -103,7 +103,7 @@ fn products() -> Vec<Case> {
             Box::new(move || backward(&conv_transpose2d(&x, &w, None, 2, 1, 0).unwrap())),
         );
     }
-    for (inputs, outputs) in [(784, 400), (400, 784), (4096, 1)] {
+    for (inputs, outputs) in [(784, 400), (400, 784), (400, 40), (100, 6272), (4096, 1)] {
         let operations = 2.0 * (128 * inputs * outputs) as f64;
         let (x, w, b) = (var(&[128, inputs]), var(&[outputs, inputs]), var(&[outputs]));
         let still = [&x, &w, &b].map(Var::as_detached_tensor);
