@@ -21,9 +21,12 @@ Usage: cargo xtask gpu-test [--device DEVICE] [--steps N] [--program FILE] [RECI
 Each recipe (default: those of `cargo xtask train`, one a family) is trained twice from the same
 seed, on the CPU and on the device. Both see the same numbers, but the device rounds in another
 way, and what rounding begins a training run makes larger. So losses are compared by these bounds:
-the first logged step     within 0.5 %: forward pass, gradients and optimiser are the same   mean
-of the second half   within 3 % for what has a likelihood, 30 % where two networks play Of a
-trained model, samples on device and CPU differ by at most 0.01 (of 1), and its numbers on test
+
+  the first logged step               0.5 %, since gradients and optimiser are the same
+  mean of the second half             3 %, or 30 % where two networks play
+  that of a run in bf16, and in f16   10 %, or 50 %
+
+Of a trained model, samples on device and CPU differ by at most 0.01 (of 1), and its numbers on test
 images by at most 1 %. A run that is cut back to its middle and resumed ends as the whole one did.
 
 Options:
@@ -44,6 +47,8 @@ const LOG_EVERY: usize = 10;
 const EARLY: f64 = 0.005;
 /// How far the means of the second half may be apart: without and with an adversary.
 const LATE: [f64; 2] = [0.03, 0.30];
+/// The same of runs that multiply in half precision.
+const HALF: [f64; 2] = [0.10, 0.50];
 /// How far pixels of samples may be apart.
 const PIXELS: f64 = 0.01;
 /// How far numbers about a trained model may be apart.
@@ -148,15 +153,25 @@ impl Test<'_> {
         fs::create_dir_all(&self.folder)?;
         let itself = self.options.device == "cpu";
         let [reference, run, resumed] = ["cpu", "device", "resumed"].map(|name| self.folder.join(name));
-        self.train(&reference, "cpu", "2")?;
-        self.train(&run, &self.options.device, "1")?;
+        self.train(&reference, "cpu", "2", &[])?;
+        self.train(&run, &self.options.device, "1", &[])?;
 
         let mut found = Found::default();
         let (expected, log) = (losses(&reference)?, losses(&run)?);
-        let late = LATE[usize::from(log.contains_key("generator"))];
+        let adversary = usize::from(log.contains_key("generator"));
+        let late = LATE[adversary];
         found.compare("early losses", early(&expected, &log)?, if itself { 0.0 } else { EARLY });
         found.compare("late losses", second_half(&expected, &log)?, if itself { 0.0 } else { late });
         found.measured.push(format!("{:.0} images/s (CPU {:.0})", rate(&run)?, rate(&reference)?));
+
+        // The CPU refuses to.
+        for dtype in ["bf16", "f16"].iter().filter(|_| !itself) {
+            let half = self.folder.join(dtype);
+            self.train(&half, &self.options.device, "1", &["--dtype", dtype])?;
+            let what = format!("late losses in {dtype}");
+            found.compare(&what, second_half(&expected, &losses(&half)?)?, HALF[adversary]);
+            found.measured.push(format!("{:.0} images/s", rate(&half)?));
+        }
 
         cut_back(&run, &resumed, self.options.steps / 2)?;
         self.call(&["train", "-q", "--resume", text(&resumed)?, "--device", &self.options.device])?;
@@ -201,7 +216,7 @@ impl Test<'_> {
         Ok(found)
     }
 
-    fn train(&self, run: &Path, device: &str, threads: &str) -> Result<()> {
+    fn train(&self, run: &Path, device: &str, threads: &str, more: &[&str]) -> Result<()> {
         let steps = self.options.steps.to_string();
         let half = format!("train.checkpoint_every={}", self.options.steps / 2);
         let log = format!("train.log_every={LOG_EVERY}");
@@ -209,6 +224,7 @@ impl Test<'_> {
             vec!["train", self.recipe, "-q", "--seed", "0", "--steps", &steps, "--out", text(run)?];
         arguments.extend(["--set", &log, "--set", &half, "--set", "train.keep=9"]);
         arguments.extend(["--device", device, "--threads", threads]);
+        arguments.extend(more);
         self.call(&arguments).map(drop)
     }
 
