@@ -67,7 +67,7 @@ impl Exposure {
         let mut probed = protocol.clone();
         probed.insert(
             "probe".into(),
-            "linear, of posterior means, fitted to every second image, tested on the others".into(),
+            "linear, of posterior means, fitted to the first half of the images, tested on the other".into(),
         );
         let probe = |probe: &Probe| {
             let measure = if probe.is_kind { "accuracy" } else { "r2" };
@@ -91,43 +91,50 @@ fn standardised(codes: &Features) -> Result<Vec<f64>> {
     Ok(values)
 }
 
-/// Least squares with a little ridge from every second row, the first included, to `targets` of those rows; what it
-/// says of the other rows.
+/// The number of rows that a map is fitted to: the first half. Every second row would be half of the classes where these
+/// go round in order.
+fn fitted_rows(n: usize) -> usize {
+    n.div_ceil(2)
+}
+
+/// Least squares with a little ridge from the first half of the rows to `targets` of those rows; what it says of the
+/// others.
 fn predicted(values: &[f64], width: usize, targets: &Mat<f64>) -> Result<Mat<f64>> {
     let n = values.len() / width;
-    let rows = |first: usize| {
+    let half = fitted_rows(n);
+    let rows = |first: usize, count: usize| {
         // A last column of ones is the intercept.
         let entry = |row: usize, column: usize| {
-            if column == width { 1.0 } else { values[(first + 2 * row) * width + column] }
+            if column == width { 1.0 } else { values[(first + row) * width + column] }
         };
-        Mat::from_fn((n - first).div_ceil(2), width + 1, entry)
+        Mat::from_fn(count, width + 1, entry)
     };
-    let fitted = rows(0);
+    let fitted = rows(0, half);
     let mut normal = fitted.transpose() * &fitted;
     (0..=width).for_each(|i| normal[(i, i)] += RIDGE * n as f64);
     let solver = normal.llt(Side::Lower).map_err(|_| Error::Eigenvalues)?;
-    Ok(rows(1) * solver.solve(fitted.transpose() * targets))
+    Ok(rows(half, n - half) * solver.solve(fitted.transpose() * targets))
 }
 
 /// R² of a quantity on the rows that were not fitted: the share of its variance that is explained.
 fn determination(values: &[f64], width: usize, truth: &[f64]) -> Result<f64> {
-    let said = predicted(values, width, &Mat::from_fn(truth.len().div_ceil(2), 1, |row, _| truth[2 * row]))?;
-    let other = || truth.iter().skip(1).step_by(2);
-    let mean = other().sum::<f64>() / (truth.len() / 2) as f64;
-    let total: f64 = other().map(|value| (value - mean).powi(2)).sum();
-    let left: f64 = other().enumerate().map(|(row, value)| (value - said[(row, 0)]).powi(2)).sum();
+    let (fitted, others) = truth.split_at(fitted_rows(truth.len()));
+    let said = predicted(values, width, &Mat::from_fn(fitted.len(), 1, |row, _| fitted[row]))?;
+    let mean = others.iter().sum::<f64>() / others.len() as f64;
+    let total: f64 = others.iter().map(|value| (value - mean).powi(2)).sum();
+    let left: f64 = others.iter().enumerate().map(|(row, value)| (value - said[(row, 0)]).powi(2)).sum();
     Ok(if total > 0.0 { 1.0 - left / total } else { 0.0 })
 }
 
 /// Share of the rows that were not fitted whose kind has the largest value.
 fn accuracy(values: &[f64], width: usize, truth: &[f64], kinds: usize) -> Result<f64> {
-    let is = |row: usize, kind: usize| f64::from(u8::from(truth[2 * row] as usize == kind));
-    let said = predicted(values, width, &Mat::from_fn(truth.len().div_ceil(2), kinds, is))?;
+    let (fitted, others) = truth.split_at(fitted_rows(truth.len()));
+    let is = |row: usize, kind: usize| f64::from(u8::from(fitted[row] as usize == kind));
+    let said = predicted(values, width, &Mat::from_fn(fitted.len(), kinds, is))?;
     let named =
         |row: usize| (0..kinds).max_by(|&a, &b| said[(row, a)].total_cmp(&said[(row, b)])).unwrap_or(0);
-    let right =
-        truth.iter().skip(1).step_by(2).enumerate().filter(|(row, kind)| named(*row) == **kind as usize);
-    Ok(right.count() as f64 / (truth.len() / 2) as f64)
+    let right = others.iter().enumerate().filter(|(row, kind)| named(*row) == **kind as usize);
+    Ok(right.count() as f64 / others.len() as f64)
 }
 
 /// The gap of one factor; None if the factor never changes.
@@ -218,6 +225,16 @@ mod tests {
 
         let spread = exposure(|size, kind, _| [one_hot(kind), vec![size]].concat());
         assert!((spread.probes[1].score - 1.0).abs() < 1e-12, "{spread:?}");
+    }
+
+    #[test]
+    fn kinds_that_go_round_in_order_are_found() {
+        let kinds: Vec<u32> = (0..40).map(|row| row % 4).collect();
+        let codes =
+            Tensor::from_vec(kinds.iter().flat_map(|&kind| one_hot(kind)).collect(), (40, 4), &Device::Cpu);
+        let factors: Vec<_> = kinds.iter().map(|&kind| vec![Factor::kind("kind", kind, 4)]).collect();
+        let found = Exposure::of(&Features::new("codes", &codes.unwrap()).unwrap(), &factors).unwrap();
+        assert!((found.probes[0].score - 1.0).abs() < 1e-12, "{found:?}");
     }
 
     #[test]
