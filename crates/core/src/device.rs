@@ -51,10 +51,17 @@ pub fn open(name: &str) -> Result<Device> {
         "metal" if !cfg!(feature = "metal") => {
             Err(fail("this build has no Metal support; build with `--features metal`".into()))
         }
-        "cuda" => Device::new_cuda(ordinal).map_err(|error| fail(error.to_string())),
-        "metal" => Device::new_metal(ordinal).map_err(|error| fail(error.to_string())),
+        "cuda" => Device::new_cuda(ordinal).map_err(|error| {
+            fail(format!("{}; `nvidia-smi` shows which GPUs there are, and their driver", cause(&error)))
+        }),
+        "metal" => Device::new_metal(ordinal).map_err(|error| fail(cause(&error))),
         _ => Err(fail("choose one of cpu, cuda, cuda:N, metal".into())),
     }
+}
+
+/// What candle says of a device, without the trace that it adds where one is asked for.
+fn cause(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().trim().to_owned()
 }
 
 /// The name that [`open`] takes for this device.
@@ -78,6 +85,13 @@ pub fn cpu_class() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_one_line() {
+        let error = candle_core::Error::Msg("no device".into()).bt();
+        assert_eq!(cause(&error), "no device");
+        assert_eq!(cause(&candle_core::Error::Msg("no device\n   0: a::trace".into())), "no device");
+    }
 
     #[test]
     fn names_are_explicit() {
