@@ -18,7 +18,7 @@ use crate::{Error, Result};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// Values that a [`NpyWriter`] turns into bytes at once: few enough to stay in the nearest cache.
-const AT_ONCE: usize = 1 << 12;
+const AT_ONCE: usize = 1 << 14;
 
 /// Reads an array of any numbers that a tensor can hold.
 ///

@@ -103,10 +103,16 @@ pub struct GrowingFile {
     path: PathBuf,
     beside: PathBuf,
     file: File,
+    /// Bytes that may not be on the disk yet.
+    unsynced: usize,
     finished: bool,
 }
 
 impl GrowingFile {
+    /// Bytes after which the disk is waited for: it works while what comes next is computed, and has little left to do at
+    /// the end.
+    const SYNC_EVERY: usize = 8 << 20;
+
     /// Starts a file that is to be at `path`.
     ///
     /// # Errors
@@ -117,7 +123,7 @@ impl GrowingFile {
         // A process of this number that died may have left one. What is new is ours: no link leads out of the folder.
         _ = fs::remove_file(&beside);
         let file = File::create_new(&beside).map_err(failed("write", &beside))?;
-        Ok(Self { path: path.to_owned(), beside, file, finished: false })
+        Ok(Self { path: path.to_owned(), beside, file, unsynced: 0, finished: false })
     }
 
     /// Writes at its end.
@@ -125,7 +131,14 @@ impl GrowingFile {
     /// # Errors
     /// If the bytes cannot be written.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(failed("write", &self.beside))
+        self.unsynced += bytes.len();
+        let full = self.unsynced >= Self::SYNC_EVERY;
+        let sync = || if full { self.file.sync_data() } else { Ok(()) };
+        (&self.file).write_all(bytes).and_then(|()| sync()).map_err(failed("write", &self.beside))?;
+        if full {
+            self.unsynced = 0;
+        }
+        Ok(())
     }
 
     /// Syncs it and puts it in its place.
