@@ -9,7 +9,9 @@ use std::time::Instant;
 use waxwork_core::rng::Stream;
 use waxwork_trainer::RunFolder;
 
-use crate::util::{command, deterministic_files, finished, resume, resumption, small_of_steps, waxwork};
+use crate::util::{
+    command, deterministic_files, finished, resume, resumption, small_of_steps, unfinish, waxwork,
+};
 
 /// How many kills at random moments, and of which share of all system calls; more where the variable is set.
 const KILLS: &str = "WAXWORK_TEST_KILLS";
@@ -145,6 +147,25 @@ fn killed_at_any_change_of_a_file_a_run_ends_with_the_same_bytes() {
         killed += 1;
     }
     println!("{killed} kills at {changes} changes of files");
+}
+
+/// Between its last checkpoint and the removal of the oldest, which the random moments seldom meet.
+#[test]
+fn killed_right_after_its_last_checkpoint_a_run_keeps_no_more_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
+    for run in [&whole, &run] {
+        waxwork(&arguments(run)).good();
+    }
+    unfinish(&run);
+    let checkpoint = |step: u64| run.join(format!("checkpoints/step-{step:06}"));
+    std::fs::create_dir(checkpoint(STEPS - 2 * EVERY)).unwrap();
+    for entry in std::fs::read_dir(checkpoint(STEPS)).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, checkpoint(STEPS - 2 * EVERY).join(path.file_name().unwrap())).unwrap();
+    }
+    resume(&run).good();
+    assert_same(&run, &whole);
 }
 
 #[test]

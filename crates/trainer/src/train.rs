@@ -138,6 +138,12 @@ impl Training<'_> {
             newest = Some(self.checkpoint(&checkpoints, &log)?);
         }
         if stopped.is_none() {
+            // A process that died right after its last checkpoint has left one too many.
+            checkpoints.prune(
+                self.state.steps_done(),
+                self.config.keep,
+                self.best.as_ref().map(|best| best.step),
+            )?;
             let averages = self.state.ema_tensors();
             let bytes = store::encode(&averages.unwrap_or_else(|| self.model.params().tensors()))?;
             store::write(&self.folder.model(), &bytes)?;
