@@ -30,8 +30,7 @@ pub struct Best {
     pub value: f64,
 }
 
-/// A number as text: read from a JSON number it could come back as its neighbour, and a resumed run would then write other
-/// bytes than an unbroken one.
+/// A number as text: JSON has none that is not finite.
 mod exact {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
@@ -310,8 +309,7 @@ fn write_folder(
     Ok(store::sync_folder(folder)?)
 }
 
-/// SHA-256 of state.json as it was before it held `written`, this hash. The bytes are hashed, not what is read from them:
-/// a number that is read and written again may have another last digit.
+/// SHA-256 of state.json as it was before it held `written`, this hash. The bytes are hashed, not what is read from them.
 fn own_hash(json: &[u8], written: &str) -> String {
     let json = String::from_utf8_lossy(json);
     hash(

@@ -143,6 +143,21 @@ mod tests {
     }
 
     #[test]
+    fn values_are_read_back_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.jsonl");
+        let mut draws = waxwork_core::rng::Stream::new(0, "value", 0).at(0);
+        let mut bits = || u64::from(draws.bits()) << 32 | u64::from(draws.bits());
+        let any = std::iter::repeat_with(|| f64::from_bits(bits()));
+        let values: Vec<f64> = any.filter(|value| value.is_finite()).take(10_000).collect();
+        let mut file = MetricsFile::open(&path, 0).unwrap();
+        (1..).zip(&values).for_each(|(step, value)| file.append(step, [("loss", *value)]).unwrap());
+        for ((_, line), value) in read(&path).unwrap().iter().zip(values) {
+            assert_eq!(line["loss"].as_f64().unwrap().to_bits(), value.to_bits(), "{value:e}");
+        }
+    }
+
+    #[test]
     fn names_keep_their_order_and_nan_is_null() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.jsonl");
