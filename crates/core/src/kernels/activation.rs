@@ -1,5 +1,7 @@
 //! Activation functions as single passes, alone or at the end of another kernel.
 
+use std::borrow::Cow;
+
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 use schemars::JsonSchema;
@@ -198,6 +200,11 @@ impl Activation {
     /// The gradient of the input, elementwise, from the output and its gradient.
     pub(super) fn backward<T: Real>(self, y: &[T], grad: &[T]) -> Vec<T> {
         by_activation!(self, f = gradient(y, grad) => map2(y, grad, f))
+    }
+
+    /// The same, or the gradient itself where there is nothing to go through.
+    pub(super) fn through<'a, T: Real>(self, y: &[T], grad: &'a [T]) -> Cow<'a, [T]> {
+        if self.is_identity() { Cow::Borrowed(grad) } else { Cow::Owned(self.backward(y, grad)) }
     }
 
     /// f(y) in place.

@@ -112,13 +112,7 @@ impl Weighted for Conv2d {
         let (x_shape, weight_shape) = (x.shape(), weight.shape());
         let (for_x, for_weight) = (x.track_op(), weight.track_op());
         elements!(T; x, weight, y, grad);
-        let through;
-        let grad = if self.1.is_identity() {
-            grad
-        } else {
-            through = self.1.backward(y, grad);
-            &through
-        };
+        let grad = &*self.1.through(y, grad);
         Ok(Gradients {
             x: for_x.then(|| tensor(map_to_image(g, grad, weight, None), x_shape)).transpose()?,
             weight: for_weight.then(|| tensor(weight_gradient(g, x, grad), weight_shape)).transpose()?,

@@ -90,15 +90,8 @@ impl Weighted for Linear {
         grad: &Tensor,
     ) -> candle_core::Result<Gradients> {
         let Size { m, n, k } = self.size;
-        elements!(T; grad);
-        let through;
-        let grad = if self.activation.is_identity() {
-            grad
-        } else {
-            elements!(T; y);
-            through = self.activation.backward(y, grad);
-            &through
-        };
+        elements!(T; y, grad);
+        let grad = &*self.activation.through(y, grad);
         let rows = Matrix::rows(grad, n);
         let mut gradients = Gradients { x: None, weight: None, bias: None };
         if x.track_op() {

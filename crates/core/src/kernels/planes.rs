@@ -296,13 +296,7 @@ impl Weighted for Conv2dWithPlanes {
         let (x_shape, weight_shape) = (x.shape(), weight.shape());
         let (for_x, for_weight) = (x.track_op(), weight.track_op());
         elements!(T; x, weight, y, grad);
-        let through;
-        let grad = if self.activation.is_identity() {
-            grad
-        } else {
-            through = self.activation.backward(y, grad);
-            &through
-        };
+        let grad = &*self.activation.through(y, grad);
         let mut gradients = Gradients { x: None, weight: None, bias: None };
         if for_x {
             let own_weight = self.own_weight(weight);
