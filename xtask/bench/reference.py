@@ -184,6 +184,7 @@ COLOUR = ["gan-dcgan-cifar10", "gan-residual"]
 
 
 def sample(trainer, count, folder):
+    os.sync()
     begun = time.perf_counter()
     with torch.no_grad(), tempfile.NamedTemporaryFile(suffix=".npy", dir=folder) as file:
         samples = torch.cat([trainer.sample(100) for _ in range(count // 100)])

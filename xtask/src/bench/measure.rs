@@ -96,6 +96,8 @@ fn differences(lines: &[Value], key: &str) -> Result<Vec<f64>> {
 }
 
 fn sample(program: &Path, run: &Path, threads: &str) -> Result<f64> {
+    // What training has written is not to be waited for; where there is no such command, it is.
+    _ = Command::new("sync").status();
     let started = Instant::now();
     let mut sample = Command::new(program);
     sample.arg("sample").arg(run).args(["-n", &SAMPLES.to_string(), "--threads", threads, "--out"]);
