@@ -111,7 +111,7 @@ pub struct GrowingFile {
 impl GrowingFile {
     /// Bytes after which the disk is waited for: it works while what comes next is computed, and has little left to do at
     /// the end.
-    const SYNC_EVERY: usize = 8 << 20;
+    const SYNC_EVERY: usize = 4 << 20;
 
     /// Starts a file that is to be at `path`.
     ///
