@@ -92,7 +92,11 @@ fn manifest() -> Manifest {
 
 fn fetch_manifest(hub: &Hub, dir: &Path) -> Result<PathBuf> {
     let manifest = manifest();
-    fetch_known(hub, &manifest, hub_source(&manifest)?, dir)
+    fetch_known(hub, &manifest, hub_source(&manifest)?, dir, &|_, _| ())
+}
+
+fn fetch_file(hub: &Hub, address: &str) -> Result<PathBuf> {
+    fetch_file_with(hub, address, &|_, _| ())
 }
 
 fn opened(path: &Path) -> Dataset {
@@ -275,10 +279,13 @@ fn a_file_of_a_model_is_fetched_once() {
     server.put(MODEL, "empty", "");
     let online = hub(&server, dir.path());
     let address = "some/model/deep/weights.safetensors";
-    let path = fetch_file_with(&online, address).unwrap();
+    let told = std::sync::Mutex::new(Vec::new());
+    let path =
+        fetch_file_with(&online, address, &|done, all| told.lock().unwrap().push((done, all))).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"numbers");
-    assert_eq!(fs::read(fetch_file_with(&online, "some/model/empty").unwrap()).unwrap(), b"");
-    assert_eq!(fetch_file_with(&offline(dir.path()), address).unwrap(), path);
+    assert_eq!(told.lock().unwrap().last(), Some(&(7, 7)));
+    assert_eq!(fs::read(fetch_file(&online, "some/model/empty").unwrap()).unwrap(), b"");
+    assert_eq!(fetch_file(&offline(dir.path()), address).unwrap(), path);
     for (hub, address, words) in [
         (&online, "some/model/none", "there is no file `none`"),
         (&online, "some/other/file", "no such repository (404)"),
@@ -286,7 +293,7 @@ fn a_file_of_a_model_is_fetched_once() {
         (&online, "some/../file", "owner/name"),
         (&offline(dir.path()), "some/model/none", "HF_HUB_OFFLINE"),
     ] {
-        let error = fetch_file_with(hub, address).unwrap_err().to_string();
+        let error = fetch_file(hub, address).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
 }
@@ -300,7 +307,7 @@ fn a_broken_download_goes_on_where_it_stopped() {
     let online = hub(&server, dir.path());
     // Each answer breaks off after 2000 bytes, and the next request asks for the rest.
     server.state().trouble = Some(Trouble::BreaksAfter(2000));
-    let path = fetch_file_with(&online, "some/model/weights").unwrap();
+    let path = fetch_file(&online, "some/model/weights").unwrap();
     assert_eq!(fs::read(&path).unwrap(), contents);
     let ranges = |server: &Server| -> Vec<String> {
         let state = server.state();
@@ -316,11 +323,11 @@ fn a_broken_download_goes_on_where_it_stopped() {
     fs::remove_file(&blob).unwrap();
     fs::write(blob.with_extension("incomplete"), &contents[..1234]).unwrap();
     server.state().trouble = Some(Trouble::BreaksAfter(0));
-    let error = fetch_file_with(&online, "some/model/weights").unwrap_err().to_string();
+    let error = fetch_file(&online, "some/model/weights").unwrap_err().to_string();
     assert!(error.contains("1234 of 5000 bytes") && error.contains("goes on from there"), "{error}");
     server.state().trouble = None;
     server.state().requests.clear();
-    assert_eq!(fs::read(fetch_file_with(&online, "some/model/weights").unwrap()).unwrap(), contents);
+    assert_eq!(fs::read(fetch_file(&online, "some/model/weights").unwrap()).unwrap(), contents);
     assert_eq!(ranges(&server), ["1234-4999"]);
 
     // A server that knows no ranges sends all of it again, and damaged remains are of no use.
@@ -332,7 +339,7 @@ fn a_broken_download_goes_on_where_it_stopped() {
         fs::remove_file(&blob).unwrap();
         fs::write(blob.with_extension("incomplete"), remains).unwrap();
         server.state().trouble = trouble;
-        assert_eq!(fs::read(fetch_file_with(&online, "some/model/weights").unwrap()).unwrap(), contents);
+        assert_eq!(fs::read(fetch_file(&online, "some/model/weights").unwrap()).unwrap(), contents);
     }
 }
 
@@ -344,9 +351,8 @@ fn contents_with_another_hash_are_refused_and_not_kept() {
     server.put(MODEL, "small", "few bytes");
     server.state().trouble = Some(Trouble::Corrupts);
     for (file, hash) in [("large", "SHA-256"), ("small", "git hash")] {
-        let error = fetch_file_with(&hub(&server, dir.path()), &format!("some/model/{file}"))
-            .unwrap_err()
-            .to_string();
+        let error =
+            fetch_file(&hub(&server, dir.path()), &format!("some/model/{file}")).unwrap_err().to_string();
         assert!(
             error.contains(hash) && error.contains("other contents") && error.contains("try again"),
             "{error}"
@@ -355,7 +361,7 @@ fn contents_with_another_hash_are_refused_and_not_kept() {
     assert!(!dir.path().join("models--some--model/snapshots").exists());
     server.state().trouble = None;
     for file in ["large", "small"] {
-        fetch_file_with(&hub(&server, dir.path()), &format!("some/model/{file}")).unwrap();
+        fetch_file(&hub(&server, dir.path()), &format!("some/model/{file}")).unwrap();
     }
 }
 
@@ -367,7 +373,7 @@ fn every_refusal_says_what_to_do() {
     let online = hub(&server, dir.path());
     let error = |trouble| {
         server.state().trouble = Some(trouble);
-        fetch_file_with(&online, "some/model/weights").unwrap_err().to_string()
+        fetch_file(&online, "some/model/weights").unwrap_err().to_string()
     };
     for (trouble, words) in [
         (Trouble::Refuses("401 Unauthorized"), ["HF_TOKEN", "private"]),
@@ -384,7 +390,7 @@ fn every_refusal_says_what_to_do() {
     let nowhere =
         HFClient::builder().endpoint("http://127.0.0.1:1").cache_dir(dir.path()).retry_max_attempts(0);
     let nowhere = Hub::new(nowhere, Duration::from_secs(1), false).unwrap();
-    let error = fetch_file_with(&nowhere, "some/model/weights").unwrap_err().to_string();
+    let error = fetch_file(&nowhere, "some/model/weights").unwrap_err().to_string();
     assert!(error.contains("cannot be reached") && error.contains("HF_HUB_OFFLINE=1"), "{error}");
 }
 
@@ -394,11 +400,11 @@ fn a_private_repository_takes_the_token() {
     let server = Server::start();
     server.put(MODEL, "weights", "numbers");
     server.state().token = Some("secret".into());
-    let refused = fetch_file_with(&hub(&server, dir.path()), "some/model/weights").unwrap_err().to_string();
+    let refused = fetch_file(&hub(&server, dir.path()), "some/model/weights").unwrap_err().to_string();
     assert!(refused.contains("401"), "{refused}");
     let client = HFClient::builder().endpoint(&server.address).cache_dir(dir.path()).token("secret");
     let known = Hub::new(client, Duration::from_secs(1), false).unwrap();
-    fetch_file_with(&known, "some/model/weights").unwrap();
+    fetch_file(&known, "some/model/weights").unwrap();
 }
 
 #[test]
@@ -408,19 +414,20 @@ fn what_is_pushed_comes_back() {
     let hub = hub(&server, dir.path());
     for text in ["one", "two"] {
         let files = vec![("a.txt".to_owned(), text.into()), ("deep/b.bin".to_owned(), vec![9; 2000])];
-        let address = hub.push("some/new", true, "a run", files).unwrap();
+        let address = hub.push("some/new", true, "a run", files, |_, _| ()).unwrap();
         assert_eq!(address, format!("{}/some/new", server.address));
         let wanted = |file: &str| file.ends_with(".txt") || file.starts_with("deep/");
         let snapshot = hub.fetch(Kind::Model, "some/new", "main", Wanted::All(&wanted), &|_, _| ()).unwrap();
         assert_eq!(fs::read(&snapshot.files["a.txt"]).unwrap(), text.as_bytes());
         assert_eq!(fs::read(&snapshot.files["deep/b.bin"]).unwrap(), [9; 2000]);
     }
-    let error = offline(dir.path()).push("some/new", false, "a run", vec![]).unwrap_err().to_string();
+    let error =
+        offline(dir.path()).push("some/new", false, "a run", vec![], |_, _| ()).unwrap_err().to_string();
     assert!(error.contains("HF_HUB_OFFLINE"), "{error}");
 }
 
 #[test]
 fn an_embedded_set_is_not_on_the_hub() {
-    assert!(matches!(crate::fetch("digits", None), Err(Error::Config { .. })));
-    assert!(matches!(crate::fetch("mnits", None), Err(Error::UnknownDataset { .. })));
+    assert!(matches!(crate::fetch("digits", None, &|_, _| ()), Err(Error::Config { .. })));
+    assert!(matches!(crate::fetch("mnits", None, &|_, _| ()), Err(Error::UnknownDataset { .. })));
 }
