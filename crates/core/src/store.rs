@@ -131,11 +131,10 @@ impl GrowingFile {
     /// # Errors
     /// If the bytes cannot be written.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(failed("write", &self.beside))?;
         self.unsynced += bytes.len();
-        let full = self.unsynced >= Self::SYNC_EVERY;
-        let sync = || if full { self.file.sync_data() } else { Ok(()) };
-        (&self.file).write_all(bytes).and_then(|()| sync()).map_err(failed("write", &self.beside))?;
-        if full {
+        if self.unsynced >= Self::SYNC_EVERY {
+            self.file.sync_data().map_err(failed("write", &self.beside))?;
             self.unsynced = 0;
         }
         Ok(())
