@@ -211,7 +211,7 @@ pub(crate) fn stream_npy(
     make: impl FnOnce(&mut dyn FnMut(Tensor) -> Result<(), Failure>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     /// Parts that may wait for the disk.
-    const WAITING: usize = 4;
+    const WAITING: usize = 16;
     let mut array = NpyWriter::create(path, dims)?;
     std::thread::scope(|scope| {
         let (sender, parts) = sync_channel::<Tensor>(WAITING);
