@@ -4,9 +4,9 @@ Usage: reference.py RECIPE BATCH STEPS THREADS SAMPLES FOLDER DEVICE EVERY
 
 Losses are read at every EVERYth step, which on a GPU is to wait for it. Prints one JSON object: "steps", the seconds of a
 step, one number from each reading to the next; "first", seconds from the start of the process to the end of the
-first step; "peak", peak memory of training in bytes; "sampling", seconds for so many images (a multiple of 100), written to a
-file in FOLDER and synced as ours are; "version". Images are random numbers, made before the clock starts: neither side is timed
-on reading files.
+first step; "peak", peak memory of training in bytes; "sampling", seconds from weights in a file of FOLDER to so many images (a
+multiple of 100) in another, synced as ours are; "version". Training images are random numbers, made before the clock starts:
+neither side is timed on reading them.
 """
 
 import time
@@ -110,6 +110,7 @@ def residual_discriminator(inputs, channels, blocks):
 class VaeTrainer:
     def __init__(self, classes):
         self.classes, self.model = classes, Vae(classes)
+        self.sampled = self.model
         self.adam = torch.optim.Adam(self.model.parameters(), lr=1e-3)
 
     def step(self, x, labels):
@@ -128,6 +129,7 @@ class VaeTrainer:
 class GanTrainer:
     def __init__(self, latent, classes, g, d, hinge=False):
         self.latent, self.classes, self.g, self.d, self.hinge = latent, classes, g, d, hinge
+        self.sampled = g
         self.adam = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in (self.g, self.d)]
 
     def judge(self, x, y):
@@ -184,8 +186,11 @@ COLOUR = ["gan-dcgan-cifar10", "gan-residual"]
 
 
 def sample(trainer, count, folder):
+    weights = os.path.join(folder, "weights.pt")
+    torch.save(trainer.sampled.state_dict(), weights)
     os.sync()
     begun = time.perf_counter()
+    trainer.sampled.load_state_dict(torch.load(weights))
     with torch.no_grad(), tempfile.NamedTemporaryFile(suffix=".npy", dir=folder) as file:
         samples = torch.cat([trainer.sample(100) for _ in range(count // 100)])
         numpy.save(file, samples.cpu().numpy())
