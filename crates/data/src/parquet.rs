@@ -1,12 +1,17 @@
 //! Pictures in parquet files, as the Hub keeps every data set: a column of encoded pictures and, where there is one, a column of labels.
 
+mod bounds;
+
+use std::fmt::Display;
 use std::fs::File;
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use ::parquet::errors::ParquetError;
+use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::record::reader::RowIter;
 use ::parquet::record::{Field, Row};
 use ::parquet::schema::types::Type;
 use image::{DynamicImage, ImageReader};
@@ -67,8 +72,17 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        let size = file.metadata().map_err(Error::io("read", path))?.len();
+        bounds::footer(&mut file).map_err(unbelievable(path))?;
         let reader = guarded(path, || SerializedFileReader::new(file))?;
+        let mut groups = reader.metadata().row_groups().iter();
+        let rows =
+            groups.try_fold(0u64, |rows, group| rows.checked_add(u64::try_from(group.num_rows()).ok()?));
+        // A row has a picture.
+        if rows.is_none_or(|rows| rows > size) {
+            return Err(damaged(path, format!("more rows than the file has bytes, {size}")));
+        }
         Ok(Self { path: path.to_owned(), reader })
     }
 
@@ -106,12 +120,25 @@ impl Table {
         Ok(Columns { image: image.name().to_owned(), label, classes: names.collect() })
     }
 
-    /// Calls `take` with every chunk of rows and the number of its first row.
-    fn chunks(&self, columns: &[&str], mut take: impl FnMut(usize, &[Row]) -> Result<()>) -> Result<()> {
+    /// All rows, with these columns alone, whose pages are found to be of a believable size before.
+    fn rows_of(&self, columns: &[&str]) -> Result<RowIter<'_>> {
+        let mut file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        for column in self.reader.metadata().row_groups().iter().flat_map(RowGroupMetaData::columns) {
+            let path = column.column_path().parts();
+            if path.first().is_some_and(|root| columns.contains(&root.as_str())) {
+                let (start, length) = guarded(&self.path, || Ok(column.byte_range()))?;
+                bounds::pages(&mut file, start, length).map_err(unbelievable(&self.path))?;
+            }
+        }
         let schema = self.reader.metadata().file_metadata().schema();
         let fields = schema.get_fields().iter().filter(|field| columns.contains(&field.name())).cloned();
         let projection = Type::group_type_builder("schema").with_fields(fields.collect());
-        let mut rows = guarded(&self.path, || self.reader.get_row_iter(Some(projection.build()?)))?;
+        guarded(&self.path, || self.reader.get_row_iter(Some(projection.build()?)))
+    }
+
+    /// Calls `take` with every chunk of rows and the number of its first row.
+    fn chunks(&self, columns: &[&str], mut take: impl FnMut(usize, &[Row]) -> Result<()>) -> Result<()> {
+        let mut rows = self.rows_of(columns)?;
         let mut first = 0;
         loop {
             let chunk: Vec<Row> = guarded(&self.path, || rows.by_ref().take(CHUNK).collect())?;
@@ -138,7 +165,8 @@ impl Table {
 
     /// The first picture, as it is.
     pub(crate) fn first(&self, columns: &Columns) -> Result<Option<DynamicImage>> {
-        let row = guarded(&self.path, || self.reader.get_row_iter(None)?.next().transpose())?;
+        let mut rows = self.rows_of(&[&columns.image])?;
+        let row = guarded(&self.path, || rows.next().transpose())?;
         row.map(|row| self.picture(columns, &row, 0, None)).transpose()
     }
 
@@ -233,13 +261,24 @@ impl Table {
 
 /// Runs what reads a parquet file. The parquet crate asserts much that a damaged file breaks; such a panic, too, is only an error.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
-    let damaged = |reason: String| Error::format(path, "a parquet file of images", reason);
     let result = catch_unwind(AssertUnwindSafe(read)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        damaged(format!("what the reader could not cope with ({})", text.unwrap_or("no reason given")))
+        damaged(path, format!("what the reader could not cope with ({})", text.unwrap_or("no reason given")))
     });
-    result?.map_err(|error| damaged(error.to_string()))
+    result?.map_err(|error| damaged(path, error))
+}
+
+/// The error for sizes that a file cannot have.
+fn unbelievable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    move |error| match error.kind() {
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => damaged(path, error),
+        _ => Error::io("read", path)(error),
+    }
+}
+
+fn damaged(path: &Path, reason: impl Display) -> Error {
+    Error::format(path, "a parquet file of images", reason.to_string())
 }
 
 #[cfg(test)]
