@@ -105,7 +105,7 @@ fn feature(cudnn: bool) -> &'static str {
 fn type_check(workspace: &Workspace, options: &Options) -> Result<()> {
     let folder = workspace.target.join("cuda-check");
     let bin = folder.join("stand-in");
-    stand_in::install(&bin)?;
+    stand_in::install(&bin, "nvcc")?;
     let mut cargo = process::cargo(&workspace.root);
     cargo.args(["check", "--workspace", "--lib", "--bins", "--examples", "--no-default-features"]);
     cargo.args(["--features", feature(options.cudnn.unwrap_or(true)), "--target-dir"]).arg(&folder);

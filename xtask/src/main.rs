@@ -12,6 +12,7 @@ mod figures;
 mod fuzz;
 mod gpu_test;
 mod lock;
+mod metal_check;
 mod nearest;
 mod process;
 mod repro;
@@ -77,6 +78,12 @@ const COMMANDS: &[Command] = &[
         summary: "check that everything compiles for CUDA, without a GPU",
         help: cuda_check::HELP,
         run: cuda_check::run,
+    },
+    Command {
+        name: "metal-check",
+        summary: "check that everything compiles for Metal, without a Mac",
+        help: metal_check::HELP,
+        run: metal_check::run,
     },
     Command {
         name: "gpu-test",

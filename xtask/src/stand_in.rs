@@ -1,7 +1,7 @@
-//! A stand-in for NVIDIA's compiler: enough of nvcc for build scripts to go through where only types are checked.
+//! A stand-in for compilers that are not there: enough of them for build scripts to go through where only types are checked.
 //!
-//! It is this very program under the name `nvcc`. It tells a version and one GPU, and writes an empty file for each that
-//! it is asked to make.
+//! It is this very program under the name `nvcc`, `cc` or `ar`. It says what build scripts ask a compiler about itself, and
+//! writes an empty file for each that it is asked to make.
 
 use std::env;
 use std::fs;
@@ -10,28 +10,31 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-/// What it is called.
-const NAME: &str = "nvcc";
+/// NVIDIA's compiler, the C compiler and its archiver.
+const NAMES: [&str; 3] = ["nvcc", "cc", "ar"];
 
-/// The version that it claims: the one that the packages of `cuda-check --build` have. Readers look at the fourth line.
+/// The version that it claims as nvcc: the one that the packages of `cuda-check --build` have. Readers look at the fourth line.
 const VERSION: &str = "a stand-in that compiles nothing\n\n\nCuda compilation tools, release 13.0, V13.0.0\n";
 
-/// Puts it into a folder.
-pub(crate) fn install(folder: &Path) -> Result<()> {
+/// Puts it into a folder under one of its names, and says where it is.
+pub(crate) fn install(folder: &Path, name: &str) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
-    let to = folder.join(format!("{NAME}{}", env::consts::EXE_SUFFIX));
+    let to = folder.join(format!("{name}{}", env::consts::EXE_SUFFIX));
     fs::copy(env::current_exe()?, &to).with_context(|| format!("failed to write {}", to.display()))?;
-    Ok(())
+    Ok(to)
 }
 
-/// Does nvcc's work if this program was called by that name.
+/// Does a compiler's work if this program was called by its name.
 pub(crate) fn instead(arguments: impl Fn() -> Result<Vec<String>>) -> Option<Result<ExitCode>> {
     let called = PathBuf::from(env::args_os().next()?);
-    (called.file_stem()? == NAME).then(|| {
+    let called = called.file_stem()?;
+    NAMES.iter().any(|name| called == *name).then(|| {
         let arguments = arguments()?;
         match arguments.first().map(String::as_str) {
             Some("--version") => print!("{VERSION}"),
             Some("--list-gpu-code") => println!("sm_90"),
+            // What a preprocessor leaves of the question which compiler this is.
+            Some("-E") => println!("#pragma message \"clang\""),
             _ => outputs(&arguments).iter().try_for_each(|path| {
                 fs::write(path, "").with_context(|| format!("failed to write {}", path.display()))
             })?,
@@ -40,7 +43,7 @@ pub(crate) fn instead(arguments: impl Fn() -> Result<Vec<String>>) -> Option<Res
     })
 }
 
-/// The files that a call of nvcc would write: what `-o` names, or one beside `--output-directory` for each source.
+/// The files that a call would write: what `-o` names, an archive, or one beside `--output-directory` for each source.
 fn outputs(arguments: &[String]) -> Vec<PathBuf> {
     let after = |flag: &str| {
         let place = arguments.iter().position(|argument| argument == flag)?;
@@ -49,7 +52,9 @@ fn outputs(arguments: &[String]) -> Vec<PathBuf> {
     if let Some(file) = after("-o") {
         return vec![file.into()];
     }
-    let Some(folder) = after("--output-directory") else { return vec![] };
+    let Some(folder) = after("--output-directory") else {
+        return arguments.iter().filter(|argument| argument.ends_with(".a")).map(PathBuf::from).collect();
+    };
     let sources =
         arguments.iter().map(Path::new).filter(|path| path.extension().is_some_and(|end| end == "cu"));
     let name = |path: &Path| Some(Path::new(folder).join(path.with_extension("ptx").file_name()?));
@@ -61,10 +66,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outputs_are_where_nvcc_would_write_them() {
+    fn outputs_are_where_compilers_would_write_them() {
         let arguments = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(outputs(&arguments("-c -o /o/a.o -O3 src/a.cu")), [Path::new("/o/a.o")]);
         assert_eq!(outputs(&arguments("--ptx --output-directory /o -O3 src/a.cu")), [Path::new("/o/a.ptx")]);
+        assert_eq!(outputs(&arguments("cq /o/lib.a a.o b.o")), [Path::new("/o/lib.a")]);
         assert_eq!(outputs(&arguments("--help")), [] as [&Path; 0]);
     }
 

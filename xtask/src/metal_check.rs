@@ -1,0 +1,40 @@
+//! `cargo xtask metal-check`: whether everything compiles for Metal, on a machine that need not be a Mac.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::process;
+use crate::stand_in;
+use crate::workspace::Workspace;
+
+pub(crate) const HELP: &str = "\
+Type-checks all packages for Metal; needs no Mac
+
+Usage: cargo xtask metal-check
+
+A stand-in answers as the C compiler for Apple's processors and compiles nothing, so nothing is linked
+or run. It needs Rust's standard library for them: `rustup target add aarch64-apple-darwin`.";
+
+const TARGET: &str = "aarch64-apple-darwin";
+
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    if let Some(unknown) = args.first() {
+        bail!("unknown argument `{unknown}`; `cargo xtask metal-check` takes none");
+    }
+    let workspace = Workspace::load()?;
+    // A target folder of its own: what a stand-in compiled must never be linked.
+    let folder = workspace.target.join("metal-check");
+    let bin = folder.join("stand-in");
+    let mut cargo = process::cargo(&workspace.root);
+    cargo.args(["check", "--workspace", "--lib", "--bins", "--examples", "--no-default-features"]);
+    cargo.args(["--features", "metal", "--target", TARGET, "--target-dir"]).arg(&folder);
+    for (variable, tool) in [("CC", "cc"), ("CXX", "cc"), ("AR", "ar")] {
+        let variable = format!("{variable}_{}", TARGET.replace('-', "_"));
+        cargo.env(variable, stand_in::install(&bin, tool)?);
+    }
+    // Where Apple's headers would be.
+    process::run(cargo.env("SDKROOT", &bin))?;
+    eprintln!("type-checked with a stand-in for the C compiler");
+    Ok(ExitCode::SUCCESS)
+}
