@@ -95,17 +95,19 @@ fn differences(lines: &[Value], key: &str) -> Result<Vec<f64>> {
     Ok(ends.windows(2).map(|pair| pair[1] - pair[0]).collect())
 }
 
+/// Seconds from weights in a file to images in another, without the start of the process, as it says itself.
 fn sample(program: &Path, run: &Path, threads: &str) -> Result<f64> {
     // What training has written is not to be waited for; where there is no such command, it is.
     _ = Command::new("sync").status();
-    let started = Instant::now();
     let mut sample = Command::new(program);
     sample.arg("sample").arg(run).args(["-n", &SAMPLES.to_string(), "--threads", threads, "--out"]);
-    let sampled = sample.arg(run.join("samples.npy")).stdout(Stdio::null()).status()?;
-    if !sampled.success() {
-        bail!("sampling from {} failed ({sampled})", run.display());
-    }
-    Ok(started.elapsed().as_secs_f64())
+    sample.arg(run.join("samples.npy")).args(["-v", "--log-format", "json"]);
+    let printed = process::everything_printed(&mut sample)?;
+    let events = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let seconds = events
+        .filter(|event| event["message"] == "images written")
+        .find_map(|event| event["seconds"].as_f64());
+    seconds.with_context(|| format!("sampling from {} failed:\n{printed}", run.display()))
 }
 
 /// Trains and samples with the same networks in PyTorch.

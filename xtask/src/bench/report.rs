@@ -137,9 +137,8 @@ Written by `cargo xtask bench --write`; run it again rather than edit this.
 
 {tables}
 Each pair is ours / PyTorch's. A step is the median of a round without its first fifth; ours has the making of the
-batch and a line of log in it, PyTorch's neither. The first step counts from the start of the process. Sampling begins
-on both sides with weights in a file and ends with a NumPy file that is synced to the same disk; ours has the start of
-the process in it, PyTorch's has not.
+batch and a line of log in it, PyTorch's neither. The first step counts from the start of the process. Sampling goes
+on both sides from weights in a file to a NumPy file that is synced to the same disk, without the start of the process.
 ",
         cpu.trim_start_matches([' ', '\t', ':']),
         options.threads,

@@ -1,6 +1,7 @@
 //! `waxwork sample` and `waxwork reconstruct`.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, LatentModel, SampleRequest, Tensor, device};
@@ -19,6 +20,7 @@ const COLUMNS: usize = 10;
 const NEIGHBOUR_BATCH: usize = 1000;
 
 pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
+    let started = Instant::now();
     let device = device::open(&arguments.device)?;
     let run =
         if arguments.raw { Run::open_raw(&arguments.run, &device)? } else { open(&arguments.run, &device)? };
@@ -44,18 +46,19 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     if !arguments.neighbours && output::extension(&out).as_deref() == Some("npy") {
         let shape = run.info.model.image.batch(count);
         output::stream_npy(&out, shape.dims(), make)?;
-        return Ok(format!("{count} images in {}\n", out.display()));
+    } else {
+        let mut parts = Vec::new();
+        make(&mut |part| {
+            parts.push(part);
+            Ok(())
+        })?;
+        let images = Tensor::cat(&parts, 0)?;
+        if arguments.neighbours {
+            return neighbours(&run, &images, arguments);
+        }
+        output::write_images(&out, &images, labels.as_deref(), 0)?;
     }
-    let mut parts = Vec::new();
-    make(&mut |part| {
-        parts.push(part);
-        Ok(())
-    })?;
-    let images = Tensor::cat(&parts, 0)?;
-    if arguments.neighbours {
-        return neighbours(&run, &images, arguments);
-    }
-    output::write_images(&out, &images, labels.as_deref(), 0)?;
+    tracing::info!(images = count, seconds = started.elapsed().as_secs_f64(), "images written");
     Ok(format!("{count} images in {}\n", out.display()))
 }
 
