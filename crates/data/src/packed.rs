@@ -19,6 +19,8 @@ use crate::parts::Parts;
 use crate::{Error, InMemory, Result, Source};
 
 const MAGIC: &[u8; 8] = b"WAXPACK1";
+/// The ending of a file that is being written.
+const PARTIAL: &str = "partial";
 /// Bytes after the header: its length and the magic.
 const TAIL: u64 = 16;
 /// A header lists class names; a longer one is a lie.
@@ -60,9 +62,8 @@ impl Writer {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
         }
-        // The process id keeps two processes that pack the same folder apart.
-        let beside = path.with_extension(format!("{}.partial", std::process::id()));
-        let file = File::create(&beside).map_err(Error::io("create", &beside))?;
+        remove_abandoned(path);
+        let (beside, file) = partial(path)?;
         let mut writer = Self {
             path: path.to_path_buf(),
             beside,
@@ -122,6 +123,34 @@ impl Writer {
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(Error::io("write", &self.beside))
+    }
+}
+
+/// A new file beside `path` that is locked for as long as it is written. The process id keeps two processes that pack the same
+/// folder apart.
+fn partial(path: &Path) -> Result<(PathBuf, File)> {
+    let beside = path.with_extension(format!("{}.{PARTIAL}", std::process::id()));
+    loop {
+        let file = File::options().write(true).create(true).truncate(false).open(&beside);
+        let file = file.map_err(Error::io("create", &beside))?;
+        file.lock().map_err(Error::io("lock", &beside))?;
+        // Whoever had the lock before has given the file its name or removed it, if it was not left by a dead process.
+        if beside.exists() {
+            file.set_len(0).map_err(Error::io("write", &beside))?;
+            return Ok((beside, file));
+        }
+    }
+}
+
+/// Removes what processes that died left beside `path`, which may be gigabytes: what nobody has locked.
+fn remove_abandoned(path: &Path) {
+    let files = path.parent().into_iter().flat_map(fs::read_dir).flatten().flatten();
+    for file in files.map(|entry| entry.path()) {
+        let ours = file.extension().is_some_and(|end| end == PARTIAL)
+            && file.file_stem().map(Path::new).and_then(Path::file_stem) == path.file_stem();
+        if ours && File::options().write(true).open(&file).is_ok_and(|file| file.try_lock().is_ok()) {
+            _ = fs::remove_file(&file);
+        }
     }
 }
 
@@ -306,6 +335,19 @@ mod tests {
         let mut image = vec![0; 12];
         source.write_image(index, &mut image).unwrap();
         image
+    }
+
+    #[test]
+    fn what_dead_processes_left_is_removed_and_what_others_write_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.y.waxpack");
+        let names = ["x.y.0.partial", "x.y.1.partial", "x.0.partial", "x.y.waxpack.0"];
+        let paths = names.map(|name| dir.path().join(name));
+        let files = paths.each_ref().map(|path| File::create(path).unwrap());
+        files[1].lock().unwrap();
+        write(&path);
+        assert_eq!(paths.map(|path| path.exists()), [false, true, true, true]);
+        assert_eq!(open(&path).unwrap().1.train, 5);
     }
 
     #[test]
