@@ -22,6 +22,9 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if let Some(unknown) = args.first() {
         bail!("unknown argument `{unknown}`; `cargo xtask metal-check` takes none");
     }
+    if cfg!(target_os = "macos") {
+        bail!("a Mac needs no stand-in: `cargo check --workspace --no-default-features --features metal`");
+    }
     let workspace = Workspace::load()?;
     // A target folder of its own: what a stand-in compiled must never be linked.
     let folder = workspace.target.join("metal-check");

@@ -35,6 +35,8 @@ pub(crate) fn instead(arguments: impl Fn() -> Result<Vec<String>>) -> Option<Res
             Some("--list-gpu-code") => println!("sm_90"),
             // What a preprocessor leaves of the question which compiler this is.
             Some("-E") => println!("#pragma message \"clang\""),
+            // What Microsoft's compiler would answer.
+            Some("-?") => return Ok(ExitCode::FAILURE),
             _ => outputs(&arguments).iter().try_for_each(|path| {
                 fs::write(path, "").with_context(|| format!("failed to write {}", path.display()))
             })?,

@@ -101,7 +101,7 @@ fn sample(program: &Path, run: &Path, threads: &str) -> Result<f64> {
     _ = Command::new("sync").status();
     let mut sample = Command::new(program);
     sample.arg("sample").arg(run).args(["-n", &SAMPLES.to_string(), "--threads", threads, "--out"]);
-    sample.arg(run.join("samples.npy")).args(["-v", "--log-format", "json"]);
+    sample.arg(run.join("samples.npy")).args(["-v", "--log-format", "json"]).env_remove("RUST_LOG");
     let printed = process::everything_printed(&mut sample)?;
     let events = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let seconds = events
