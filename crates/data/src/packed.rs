@@ -7,7 +7,7 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,6 +55,7 @@ pub(crate) struct Writer {
     labelled: bool,
     images: usize,
     train: Option<usize>,
+    finished: bool,
 }
 
 impl Writer {
@@ -75,6 +76,7 @@ impl Writer {
             labelled: true,
             images: 0,
             train: None,
+            finished: false,
         };
         writer.write(MAGIC)?;
         Ok(writer)
@@ -118,7 +120,9 @@ impl Writer {
         self.write(MAGIC)?;
         self.file.flush().map_err(Error::io("write", &self.beside))?;
         self.file.get_ref().sync_all().map_err(Error::io("sync", &self.beside))?;
-        fs::rename(&self.beside, &self.path).map_err(Error::io("rename", &self.beside))
+        fs::rename(&self.beside, &self.path).map_err(Error::io("rename", &self.beside))?;
+        self.finished = true;
+        Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -126,18 +130,20 @@ impl Writer {
     }
 }
 
-/// A new file beside `path` that is locked for as long as it is written. The process id keeps two processes that pack the same
-/// folder apart.
+/// A new file beside `path` that is locked for as long as it is written: another for each that packs the same pictures.
 fn partial(path: &Path) -> Result<(PathBuf, File)> {
-    let beside = path.with_extension(format!("{}.{PARTIAL}", std::process::id()));
+    let mut number = 0;
     loop {
-        let file = File::options().write(true).create(true).truncate(false).open(&beside);
-        let file = file.map_err(Error::io("create", &beside))?;
+        let beside = path.with_extension(format!("{}-{number}.{PARTIAL}", std::process::id()));
+        number += 1;
+        let file = match File::create_new(&beside) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+            file => file.map_err(Error::io("create", &beside))?,
+        };
         // On a file system without locks nothing is taken for abandoned.
         _ = file.lock();
-        // Whoever had the lock before has given the file its name or removed it, if it was not left by a dead process.
+        // Before it was locked, somebody may have taken it for that.
         if beside.exists() {
-            file.set_len(0).map_err(Error::io("write", &beside))?;
             return Ok((beside, file));
         }
     }
@@ -149,7 +155,12 @@ fn remove_abandoned(path: &Path) {
     for file in files.map(|entry| entry.path()) {
         let ours = file.extension().is_some_and(|end| end == PARTIAL)
             && file.file_stem().map(Path::new).and_then(Path::file_stem) == path.file_stem();
-        if ours && File::options().write(true).open(&file).is_ok_and(|file| file.try_lock().is_ok()) {
+        if !ours {
+            continue;
+        }
+        // The lock is held until the name is gone, so that nobody begins to write meanwhile.
+        let Ok(opened) = File::options().write(true).open(&file) else { continue };
+        if opened.try_lock().is_ok() {
             _ = fs::remove_file(&file);
         }
     }
@@ -157,8 +168,9 @@ fn remove_abandoned(path: &Path) {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // After `finish` the file has another name and this finds nothing.
-        let _ = fs::remove_file(&self.beside);
+        if !self.finished {
+            _ = fs::remove_file(&self.beside);
+        }
     }
 }
 

@@ -8,12 +8,12 @@ use std::io::{Cursor, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use ::parquet::basic::{ConvertedType, Type as PhysicalType};
+use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use ::parquet::data_type::{ByteArray, DataType};
 use ::parquet::errors::ParquetError;
-use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
-use ::parquet::record::reader::RowIter;
-use ::parquet::record::{Field, Row};
-use ::parquet::schema::types::Type;
+use ::parquet::schema::types::{ColumnDescriptor, Type};
 use image::{DynamicImage, ImageReader};
 use rayon::prelude::*;
 use serde_json::Value;
@@ -67,29 +67,38 @@ pub fn pictures(
 /// One parquet file.
 pub(crate) struct Table {
     path: PathBuf,
+    file: File,
+    /// Bytes of the file.
+    size: u64,
     reader: SerializedFileReader<File>,
+    rows: usize,
+}
+
+/// What some rows hold, of the columns that were asked for.
+struct Chunk {
+    pictures: Vec<Option<ByteArray>>,
+    labels: Vec<Option<i64>>,
 }
 
 impl Table {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        let file = File::open(path).map_err(Error::io("open", path))?;
         let size = file.metadata().map_err(Error::io("read", path))?.len();
-        bounds::footer(&mut file).map_err(unbelievable(path))?;
-        let reader = guarded(path, || SerializedFileReader::new(file))?;
+        bounds::footer(&mut &file).map_err(unbelievable(path))?;
+        let same = file.try_clone().map_err(Error::io("open", path))?;
+        let reader = guarded(path, || SerializedFileReader::new(same))?;
         let mut groups = reader.metadata().row_groups().iter();
         let rows =
             groups.try_fold(0u64, |rows, group| rows.checked_add(u64::try_from(group.num_rows()).ok()?));
         // A row has a picture.
-        if rows.is_none_or(|rows| rows > size) {
-            return Err(damaged(path, format!("more rows than the file has bytes, {size}")));
-        }
-        Ok(Self { path: path.to_owned(), reader })
+        let rows = rows.filter(|rows| *rows <= size).and_then(|rows| usize::try_from(rows).ok());
+        let rows = rows.ok_or_else(|| damaged(path, format!("more rows than the file has bytes, {size}")))?;
+        Ok(Self { path: path.to_owned(), file, size, reader, rows })
     }
 
     /// Rows in the file.
-    pub(crate) fn rows(&self) -> Result<usize> {
-        let rows = self.reader.metadata().file_metadata().num_rows();
-        usize::try_from(rows).map_err(|_| Error::format(&self.path, "a number of rows", rows.to_string()))
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
     }
 
     /// Which columns hold pictures and labels: as the Hub's own description of the columns says or, without one, the first group
@@ -120,54 +129,108 @@ impl Table {
         Ok(Columns { image: image.name().to_owned(), label, classes: names.collect() })
     }
 
-    /// All rows, with these columns alone, whose pages are found to be of a believable size before.
-    fn rows_of(&self, columns: &[&str]) -> Result<RowIter<'_>> {
-        let mut file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-        for column in self.reader.metadata().row_groups().iter().flat_map(RowGroupMetaData::columns) {
-            let path = column.column_path().parts();
-            if path.first().is_some_and(|root| columns.contains(&root.as_str())) {
-                let (start, length) = guarded(&self.path, || Ok(column.byte_range()))?;
-                bounds::pages(&mut file, start, length).map_err(unbelievable(&self.path))?;
-            }
-        }
-        let schema = self.reader.metadata().file_metadata().schema();
-        let fields = schema.get_fields().iter().filter(|field| columns.contains(&field.name())).cloned();
-        let projection = Type::group_type_builder("schema").with_fields(fields.collect());
-        guarded(&self.path, || self.reader.get_row_iter(Some(projection.build()?)))
+    /// The leaf column below `root` that `fits`. One that holds more than a value a row does not.
+    fn leaf(&self, root: &str, what: &str, fits: impl Fn(&ColumnDescriptor) -> bool) -> Result<usize> {
+        let leaves = self.reader.metadata().file_metadata().schema_descr().columns();
+        let below = |leaf: &ColumnDescriptor| leaf.path().parts().first().is_some_and(|first| first == root);
+        let found = leaves.iter().position(|leaf| below(leaf) && leaf.max_rep_level() == 0 && fits(leaf));
+        found.ok_or_else(|| Error::format(&self.path, format!("{what} in the column `{root}`"), "none"))
     }
 
-    /// Calls `take` with every chunk of rows and the number of its first row.
-    fn chunks(&self, columns: &[&str], mut take: impl FnMut(usize, &[Row]) -> Result<()>) -> Result<()> {
-        let mut rows = self.rows_of(columns)?;
+    fn picture_leaf(&self, columns: &Columns) -> Result<usize> {
+        // Text, such as the picture's name, is annotated.
+        self.leaf(&columns.image, "bytes", |leaf| {
+            leaf.physical_type() == PhysicalType::BYTE_ARRAY && leaf.converted_type() == ConvertedType::NONE
+        })
+    }
+
+    fn label_leaf(&self, label: &str) -> Result<usize> {
+        self.leaf(label, "the number of a class", |leaf| {
+            matches!(leaf.physical_type(), PhysicalType::INT32 | PhysicalType::INT64)
+        })
+    }
+
+    /// Calls `take` with every chunk of rows and the number of its first row, until it says that it has enough.
+    fn chunks(
+        &self,
+        picture: Option<usize>,
+        label: Option<usize>,
+        mut take: impl FnMut(usize, &Chunk) -> Result<bool>,
+    ) -> Result<()> {
+        self.check_pages(&[picture, label])?;
+        let schema = self.reader.metadata().file_metadata().schema_descr();
         let mut first = 0;
-        loop {
-            let chunk: Vec<Row> = guarded(&self.path, || rows.by_ref().take(CHUNK).collect())?;
-            if chunk.is_empty() {
-                return Ok(());
+        for group in 0..self.reader.num_row_groups() {
+            let group = guarded(&self.path, || self.reader.get_row_group(group))?;
+            let column = |leaf: usize| -> Result<(ColumnReader, i16)> {
+                let reader = guarded(&self.path, || group.get_column_reader(leaf))?;
+                Ok((reader, schema.column(leaf).max_def_level()))
+            };
+            let mut pictures = picture.map(column).transpose()?;
+            let mut labels = label.map(column).transpose()?;
+            loop {
+                let chunk = guarded(&self.path, || {
+                    let pictures = pictures.as_mut().map(|(reader, defined)| bytes(reader, *defined));
+                    let labels = labels.as_mut().map(|(reader, defined)| numbers(reader, *defined));
+                    Ok(Chunk {
+                        pictures: pictures.transpose()?.unwrap_or_default(),
+                        labels: labels.transpose()?.unwrap_or_default(),
+                    })
+                })?;
+                let rows = chunk.pictures.len().max(chunk.labels.len());
+                let complete = picture.is_none_or(|_| chunk.pictures.len() == rows)
+                    && label.is_none_or(|_| chunk.labels.len() == rows);
+                if !complete || first + rows > self.rows {
+                    return Err(damaged(&self.path, "columns of other lengths than its groups of rows"));
+                }
+                if rows == 0 {
+                    break;
+                }
+                if !take(first, &chunk)? {
+                    return Ok(());
+                }
+                first += rows;
             }
-            take(first, &chunk)?;
-            first += chunk.len();
         }
+        if first < self.rows { Err(damaged(&self.path, "fewer rows than it says")) } else { Ok(()) }
+    }
+
+    /// Holds what the pages of these leaves say of their sizes against the file's.
+    fn check_pages(&self, leaves: &[Option<usize>]) -> Result<()> {
+        let (mut memory, mut bytes) = (0u64, 0u64);
+        for group in self.reader.metadata().row_groups() {
+            for leaf in leaves.iter().flatten() {
+                let (start, length) = guarded(&self.path, || Ok(group.column(*leaf).byte_range()))?;
+                bytes = bytes.saturating_add(length);
+                bounds::memory(memory, bytes, self.size).map_err(unbelievable(&self.path))?;
+                let pages = bounds::pages(&mut &self.file, start, length);
+                memory = memory.saturating_add(pages.map_err(unbelievable(&self.path))?);
+            }
+        }
+        bounds::memory(memory, bytes, self.size).map_err(unbelievable(&self.path))
     }
 
     /// The label of every row; empty where there is no such column.
     pub(crate) fn labels(&self, columns: &Columns) -> Result<Vec<u32>> {
         let Some(label) = columns.label.as_deref() else { return Ok(Vec::new()) };
         let mut labels = Vec::new();
-        self.chunks(&[label], |first, rows| {
-            for (i, row) in rows.iter().enumerate() {
-                labels.push(self.label(label, row, first + i)?);
+        self.chunks(None, Some(self.label_leaf(label)?), |first, chunk| {
+            for (i, number) in chunk.labels.iter().enumerate() {
+                labels.push(self.label(*number, first + i)?);
             }
-            Ok(())
+            Ok(true)
         })?;
         Ok(labels)
     }
 
     /// The first picture, as it is.
     pub(crate) fn first(&self, columns: &Columns) -> Result<Option<DynamicImage>> {
-        let mut rows = self.rows_of(&[&columns.image])?;
-        let row = guarded(&self.path, || rows.next().transpose())?;
-        row.map(|row| self.picture(columns, &row, 0, None)).transpose()
+        let mut first = None;
+        self.chunks(Some(self.picture_leaf(columns)?), None, |_, chunk| {
+            first = Some(self.picture(chunk.pictures[0].as_ref(), 0, None)?);
+            Ok(false)
+        })?;
+        Ok(first)
     }
 
     /// Hands the rows that `chosen` picks by their number to `take`, as images of `shape`. With `folder` pictures are scaled and cut
@@ -181,46 +244,36 @@ impl Table {
         chosen: impl Fn(usize) -> bool + Sync,
         mut take: impl FnMut(&[u8], Option<u32>) -> Result<()>,
     ) -> Result<()> {
-        let names: Vec<&str> =
-            std::iter::once(columns.image.as_str()).chain(columns.label.as_deref()).collect();
-        self.chunks(&names, |first, rows| {
-            let image = |(i, row): (usize, &Row)| -> Result<(Vec<u8>, Option<u32>)> {
+        let label = columns.label.as_deref().map(|label| self.label_leaf(label)).transpose()?;
+        self.chunks(Some(self.picture_leaf(columns)?), label, |first, chunk| {
+            let image = |(i, picture): (usize, &Option<ByteArray>)| -> Result<(Vec<u8>, Option<u32>)> {
                 let index = first + i;
-                let label = columns.label.as_deref().map(|name| self.label(name, row, index)).transpose()?;
+                let label = label.map(|_| self.label(chunk.labels[i], index)).transpose()?;
                 if let Some(label) = label.filter(|label| *label as usize >= classes) {
                     return Err(Error::Label { path: self.path.clone(), index, label, classes });
                 }
-                let picture = self.picture(columns, row, index, folder.is_none().then_some(shape))?;
+                let picture = self.picture(picture.as_ref(), index, folder.is_none().then_some(shape))?;
                 Ok((folder::fit(&self.path, picture, shape)?, label))
             };
-            let numbered = rows.par_iter().enumerate().filter(|(i, _)| chosen(first + i));
+            let numbered = chunk.pictures.par_iter().enumerate().filter(|(i, _)| chosen(first + i));
             let images: Vec<(Vec<u8>, Option<u32>)> = numbered.map(image).collect::<Result<_>>()?;
-            images.iter().try_for_each(|(pixels, label)| take(pixels, *label))
+            images.iter().try_for_each(|(pixels, label)| take(pixels, *label))?;
+            Ok(true)
         })
     }
 
     /// The picture of a row, which has to be of the size of `exactly`, if that is given.
     fn picture(
         &self,
-        columns: &Columns,
-        row: &Row,
+        bytes: Option<&ByteArray>,
         index: usize,
         exactly: Option<ImageShape>,
     ) -> Result<DynamicImage> {
-        let field = row.get_column_iter().find(|(name, _)| **name == columns.image);
-        let bytes = field.and_then(|(_, field)| match field {
-            Field::Group(group) => group.get_column_iter().find_map(|(_, field)| match field {
-                Field::Bytes(bytes) => Some(bytes.data()),
-                _ => None,
-            }),
-            Field::Bytes(bytes) => Some(bytes.data()),
-            _ => None,
-        });
         let none = || {
             Error::format(&self.path, "the bytes of a picture in every row", format!("none in row {index}"))
         };
-        let bytes = bytes.ok_or_else(none)?;
-        let unreadable = |error: &dyn std::fmt::Display| {
+        let bytes = bytes.ok_or_else(none)?.data();
+        let unreadable = |error: &dyn Display| {
             Error::format(&self.path, "a png or jpeg in every row", format!("in row {index}: {error}"))
         };
         let reader =
@@ -239,24 +292,44 @@ impl Table {
         folder::decoded(reader()?, unreadable)
     }
 
-    fn label(&self, name: &str, row: &Row, index: usize) -> Result<u32> {
-        let field = row.get_column_iter().find(|(found, _)| *found == name).map(|(_, field)| field);
-        let number = match field {
-            Some(Field::Long(value)) => u32::try_from(*value).ok(),
-            Some(Field::Int(value)) => u32::try_from(*value).ok(),
-            Some(Field::UByte(value)) => Some(u32::from(*value)),
-            Some(Field::Byte(value)) => u32::try_from(*value).ok(),
-            _ => None,
-        };
-        let found = || field.map_or_else(|| "none".into(), ToString::to_string);
-        number.ok_or_else(|| {
-            Error::format(
-                &self.path,
-                "the number of a class in every row",
-                format!("{} in row {index}", found()),
-            )
+    fn label(&self, number: Option<i64>, index: usize) -> Result<u32> {
+        number.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| {
+            let found = number.map_or_else(|| "none".into(), |number| number.to_string());
+            let expected = "the number of a class in every row";
+            Error::format(&self.path, expected, format!("{found} in row {index}"))
         })
     }
+}
+
+fn bytes(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<ByteArray>>, ParquetError> {
+    match reader {
+        ColumnReader::ByteArrayColumnReader(reader) => cells(reader, defined),
+        _ => Err(ParquetError::General("pictures that are no bytes".into())),
+    }
+}
+
+fn numbers(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<i64>>, ParquetError> {
+    match reader {
+        ColumnReader::Int32ColumnReader(reader) => {
+            Ok(cells(reader, defined)?.into_iter().map(|cell| cell.map(i64::from)).collect())
+        }
+        ColumnReader::Int64ColumnReader(reader) => cells(reader, defined),
+        _ => Err(ParquetError::General("labels that are no whole numbers".into())),
+    }
+}
+
+/// What the next rows hold in a column, at most a chunk of them: nothing in rows whose level is not `defined`, the highest.
+fn cells<T: DataType>(
+    reader: &mut ColumnReaderImpl<T>,
+    defined: i16,
+) -> Result<Vec<Option<T::T>>, ParquetError> {
+    let (mut levels, mut values) = (Vec::new(), Vec::new());
+    let (rows, ..) = reader.read_records(CHUNK, Some(&mut levels), None, &mut values)?;
+    if defined == 0 {
+        levels = vec![0; rows];
+    }
+    let mut values = values.into_iter();
+    Ok(levels.into_iter().map(|level| if level == defined { values.next() } else { None }).collect())
 }
 
 /// Runs what reads a parquet file. The parquet crate asserts much that a damaged file breaks; such a panic, too, is only an error.
@@ -283,7 +356,74 @@ fn damaged(path: &Path, reason: impl Display) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use ::parquet::data_type::{ByteArrayType, Int32Type};
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
+
     use super::*;
+
+    const SHAPE: ImageShape = ImageShape::new(1, 2, 2);
+
+    /// A file of pictures of grey 0, 1, 2 … with these labels and, where a column repeats, where rows begin.
+    fn write(path: &Path, schema: &str, labels: &[i32], begin: Option<&[i16]>) {
+        let pictures: Vec<ByteArray> = (0..labels.len() as u8)
+            .map(|grey| {
+                let mut png = Cursor::new(Vec::new());
+                let picture = DynamicImage::from(image::GrayImage::from_pixel(2, 2, image::Luma([grey])));
+                picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+                ByteArray::from(png.into_inner())
+            })
+            .collect();
+        let pictures =
+            &pictures[..begin.map_or(labels.len(), |begin| begin.iter().filter(|at| **at == 0).count())];
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut writer =
+            SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        for name in ["path", "bytes"] {
+            let cells = if name == "path" {
+                vec![ByteArray::from("x.png"); pictures.len()]
+            } else {
+                pictures.to_vec()
+            };
+            let mut column = group.next_column().unwrap().unwrap();
+            column.typed::<ByteArrayType>().write_batch(&cells, None, None).unwrap();
+            column.close().unwrap();
+        }
+        let levels = begin.map(|begin| vec![1; begin.len()]);
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<Int32Type>().write_batch(labels, levels.as_deref(), begin).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+    }
+
+    #[test]
+    fn bytes_and_numbers_are_found_whatever_the_schema_is_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.parquet");
+        let schema = "message root { required group img { required binary path (UTF8); required binary bytes; } required int32 label; }";
+        write(&path, schema, &[2, 0, 1], None);
+        let mut found = Vec::new();
+        let count = pictures(&path, SHAPE, 3, |pixels, label| {
+            found.push((pixels.to_vec(), label));
+            Ok(())
+        });
+        assert_eq!(count.unwrap(), 3);
+        assert_eq!(found, [(vec![0; 4], 2), (vec![1; 4], 0), (vec![2; 4], 1)]);
+    }
+
+    #[test]
+    fn a_column_of_several_values_a_row_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.parquet");
+        let schema = "message schema { required group img { required binary path (UTF8); required binary bytes; } repeated int32 label; }";
+        write(&path, schema, &[2, 0, 1], Some(&[0, 1, 0]));
+        let error = pictures(&path, SHAPE, 3, |_, _| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("the number of a class in the column `label`"), "{error}");
+    }
 
     #[test]
     fn a_panic_of_the_reader_is_an_error_with_its_words() {

@@ -173,7 +173,7 @@ fn fetch_any(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progress<'_>
     let shape = shape_of(first, &columns, config.folder.as_ref(), repository)?;
 
     // Without a test part a tenth of each class becomes one, the same for ever, as in a folder of pictures.
-    let counts: Vec<usize> = train.iter().map(Table::rows).collect::<Result<_>>()?;
+    let counts: Vec<usize> = train.iter().map(Table::rows).collect();
     let rows: usize = counts.iter().sum();
     let mut is_test = vec![false; rows];
     if test.is_empty() {
@@ -200,7 +200,7 @@ fn fetch_any(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progress<'_>
         }
     }
     for table in &test {
-        let rows = table.rows()?;
+        let rows = table.rows();
         let take = |pixels: &[u8], label| writer.image(pixels, label);
         table.pictures(&columns, shape, folder, classes, |row| row < rows, take)?;
     }

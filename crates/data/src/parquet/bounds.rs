@@ -2,18 +2,25 @@
 //!
 //! The crate takes memory for as many children as a group is said to have, for a page as large as its header says, and for as many
 //! values as a dictionary is said to hold. Footer and headers are structs in Thrift's compact protocol, their fields numbered as in
-//! parquet.thrift (<https://github.com/apache/parquet-format>); all but the few that count are passed over.
+//! parquet.thrift (<https://github.com/apache/parquet-format>). The crate takes every field for what its number means, whatever
+//! type it has, so a field of another type, or of a number that is not known here, is refused: it would be read in two ways.
 
 use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Result, Seek, SeekFrom};
 
 /// The end of a file whose footer is not encrypted.
 const MAGIC: &[u8; 4] = b"PAR1";
-/// Bytes that any page may take up once it is decompressed.
+/// Bytes that the pages of a column may always take up once they are decompressed.
 const SMALL: u64 = 16 << 20;
-/// How many times as much as is in the file a larger page may take up. Pictures are compressed already.
+/// How many times as much as the file has they may take up beyond that. Pictures are compressed already.
 const TIMES: u64 = 100;
-/// Structs within structs. Parquet's are five deep.
+/// What a value of a dictionary takes up.
+const VALUE: u64 = 32;
+/// Groups within groups.
 const DEPTH: usize = 32;
+/// Elements of a schema.
+const ELEMENTS: u64 = 10_000;
+/// Bytes of a column's name.
+const NAME: u64 = 1000;
 
 /// Checks that the schema has a place for every child that its groups are said to have. What else is wrong with a footer is the
 /// parquet crate's to say.
@@ -30,23 +37,41 @@ pub(super) fn footer(file: &mut (impl Read + Seek)) -> Result<()> {
     let length = u64::from(u32::from_le_bytes(*length)).min(end);
     file.seek(SeekFrom::Start(end - length))?;
     let mut footer = Compact::new(BufReader::new(file.take(length)));
-    footer.fields(|footer, id, kind| match id {
-        2 => footer.schema(kind),
-        _ => footer.skip(kind, 0),
+    // The version and the schema come first; of what follows the crate passes over another schema.
+    footer.fields(|footer, id, kind| match (id, kind) {
+        (1, kind::I32) => footer.i32().map(|_| true),
+        (2, kind::LIST) => footer.schema().map(|()| false),
+        _ => Err(refused("a footer that does not begin with a schema".into())),
     })
 }
 
-/// Checks the headers of the pages in `length` bytes from `start` on: a column in a group of rows.
-pub(super) fn pages(file: &mut (impl Read + Seek), start: u64, length: u64) -> Result<()> {
+/// What the pages in `length` bytes from `start` on, a column in a group of rows, take up in memory, from their headers.
+pub(super) fn pages(file: &mut (impl Read + Seek), start: u64, length: u64) -> Result<u64> {
     let size = file.seek(SeekFrom::End(0))?;
     let end = start.checked_add(length).filter(|end| *end <= size);
     let end = end.ok_or_else(|| refused("a column that reaches beyond the file".into()))?;
-    let mut at = start;
+    let (mut at, mut memory) = (start, 0);
     while at < end {
         file.seek(SeekFrom::Start(at))?;
         let mut header = Compact::new(BufReader::new((&mut *file).take(end - at)));
         let page = header.page()?;
-        at += header.read + page.check(end - at - header.read)?;
+        let left = end - at - header.read;
+        if page.compressed > left {
+            return Err(refused(format!("a page of {} bytes where {left} are left", page.compressed)));
+        }
+        at += header.read + page.compressed;
+        memory += page.uncompressed + VALUE * page.values;
+    }
+    Ok(memory)
+}
+
+/// Checks what all pages that are to be read take up, and their bytes in a file of `size`.
+pub(super) fn memory(memory: u64, bytes: u64, size: u64) -> Result<()> {
+    if bytes > size {
+        return Err(refused("columns that lie in each other".into()));
+    }
+    if memory > SMALL.saturating_add(size.saturating_mul(TIMES)) {
+        return Err(refused(format!("pages that make {memory} bytes of {size}")));
     }
     Ok(())
 }
@@ -58,35 +83,10 @@ fn refused(reason: String) -> Error {
 /// What counts of a page's header.
 #[derive(Default)]
 struct Page {
-    uncompressed: i32,
-    compressed: i32,
+    uncompressed: u64,
+    compressed: u64,
     /// Values in a dictionary.
-    values: i32,
-    /// How a data page is encoded.
-    encoding: i32,
-}
-
-impl Page {
-    /// The bytes that it has in the file, of `left`.
-    fn check(&self, left: u64) -> Result<u64> {
-        let size =
-            |size: i32| u64::try_from(size).map_err(|_| refused(format!("a page of {size} bytes or values")));
-        let (uncompressed, compressed) = (size(self.uncompressed)?, size(self.compressed)?);
-        if compressed > left {
-            return Err(refused(format!("a page of {compressed} bytes where {left} are left")));
-        }
-        if uncompressed > SMALL && uncompressed / TIMES > compressed {
-            return Err(refused(format!("a page that makes {uncompressed} bytes of {compressed}")));
-        }
-        if size(self.values)? > uncompressed {
-            return Err(refused(format!("a dictionary of {} values in {uncompressed} bytes", self.values)));
-        }
-        // How many lengths follow is said only within the page, and believed.
-        if let 6 | 7 = self.encoding {
-            return Err(refused("a page in a delta encoding of byte arrays, which is not read".into()));
-        }
-        Ok(compressed)
-    }
+    values: u64,
 }
 
 /// A reader of Thrift's compact protocol.
@@ -96,21 +96,16 @@ struct Compact<R> {
     read: u64,
 }
 
-/// The types of the protocol.
+/// The types of the protocol that are read.
 mod kind {
     pub(super) const TRUE: u8 = 1;
     pub(super) const FALSE: u8 = 2;
     pub(super) const BYTE: u8 = 3;
-    pub(super) const I16: u8 = 4;
     pub(super) const I32: u8 = 5;
     pub(super) const I64: u8 = 6;
-    pub(super) const DOUBLE: u8 = 7;
     pub(super) const BINARY: u8 = 8;
     pub(super) const LIST: u8 = 9;
-    pub(super) const SET: u8 = 10;
-    pub(super) const MAP: u8 = 11;
     pub(super) const STRUCT: u8 = 12;
-    pub(super) const UUID: u8 = 13;
 }
 
 impl<R: BufRead> Compact<R> {
@@ -118,23 +113,17 @@ impl<R: BufRead> Compact<R> {
         Self { reader, read: 0 }
     }
 
-    /// SchemaElements, of which each but the root is one group's child.
-    fn schema(&mut self, kind: u8) -> Result<()> {
-        let (count, element) = match kind {
-            kind::LIST => self.list()?,
-            _ => (0, 0),
-        };
-        if element != kind::STRUCT {
-            return Err(refused("a footer without a schema".into()));
+    /// A list of SchemaElements, of which each but the root is one group's child.
+    fn schema(&mut self) -> Result<()> {
+        let head = self.byte()?;
+        let count = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
+        if head & 15 != kind::STRUCT || count > ELEMENTS {
+            return Err(refused(format!("a schema of {count} elements")));
         }
         // The children that are still to come of each group around an element.
         let mut open: Vec<u64> = Vec::new();
         for index in 0..count {
-            let mut children = 0;
-            self.fields(|this, id, kind| match id {
-                5 => this.i32(kind).map(|number| children = u64::try_from(number).unwrap_or(0)),
-                _ => this.skip(kind, 0),
-            })?;
+            let children = self.schema_element()?;
             while open.pop_if(|left| *left == 0).is_some() {}
             if let Some(left) = open.last_mut() {
                 *left -= 1;
@@ -147,38 +136,104 @@ impl<R: BufRead> Compact<R> {
         Ok(())
     }
 
+    /// How many children it has.
+    fn schema_element(&mut self) -> Result<u64> {
+        let mut children = 0;
+        self.each_field(|this, id, kind| match (id, kind) {
+            (5, kind::I32) => this.i32().map(|number| children = u64::try_from(number).unwrap_or(0)),
+            (1..=9, kind::I32) if id != 4 => this.i32().map(drop),
+            (4, kind::BINARY) => this.binary(NAME),
+            (10, kind::STRUCT) => this.logical_type(),
+            _ => Err(unknown("a schema", id, kind)),
+        })?;
+        Ok(children)
+    }
+
+    /// A union of structs, most of them empty.
+    fn logical_type(&mut self) -> Result<()> {
+        self.each_field(|this, variant, kind| {
+            if kind != kind::STRUCT {
+                return Err(unknown("a logical type", variant, kind));
+            }
+            this.each_field(|this, id, kind| match (variant, id, kind) {
+                // Decimal: scale and precision.
+                (5, 1 | 2, kind::I32) => this.i32().map(drop),
+                // Time and timestamp: whether in UTC, and the unit, a union of empty structs.
+                (7 | 8, 1, kind::TRUE | kind::FALSE) => Ok(()),
+                (7 | 8, 2, kind::STRUCT) => this.each_field(|this, id, kind| match kind {
+                    kind::STRUCT => this.each_field(|_, id, kind| Err(unknown("a unit of time", id, kind))),
+                    _ => Err(unknown("a unit of time", id, kind)),
+                }),
+                // Integer: bits, and whether signed.
+                (10, 1, kind::BYTE) => this.byte().map(drop),
+                (10, 2, kind::TRUE | kind::FALSE) => Ok(()),
+                _ => Err(unknown("a logical type", id, kind)),
+            })
+        })
+    }
+
     /// A PageHeader.
     fn page(&mut self) -> Result<Page> {
         let mut page = Page::default();
-        self.fields(|this, id, kind| {
-            match id {
-                2 => page.uncompressed = this.i32(kind)?,
-                3 => page.compressed = this.i32(kind)?,
-                5 => this.part(kind, 2, &mut page.encoding)?,
-                7 => this.part(kind, 1, &mut page.values)?,
-                8 => this.part(kind, 4, &mut page.encoding)?,
-                _ => this.skip(kind, 0)?,
+        self.each_field(|this, id, kind| match (id, kind) {
+            (2, kind::I32) => this.size().map(|size| page.uncompressed = size),
+            (3, kind::I32) => this.size().map(|size| page.compressed = size),
+            // The kind of page, and its checksum.
+            (1 | 4, kind::I32) => this.i32().map(drop),
+            (5, kind::STRUCT) => this.each_field(|this, id, kind| match (id, kind) {
+                (2, kind::I32) => this.encoding(),
+                (1..=4, kind::I32) => this.i32().map(drop),
+                (5, kind::STRUCT) => this.statistics(),
+                _ => Err(unknown("the header of a data page", id, kind)),
+            }),
+            (6, kind::STRUCT) => {
+                this.each_field(|_, id, kind| Err(unknown("the header of an index", id, kind)))
             }
-            Ok(())
+            (7, kind::STRUCT) => this.each_field(|this, id, kind| match (id, kind) {
+                (1, kind::I32) => this.size().map(|size| page.values = size),
+                (2, kind::I32) => this.encoding(),
+                (3, kind::TRUE | kind::FALSE) => Ok(()),
+                _ => Err(unknown("the header of a dictionary", id, kind)),
+            }),
+            (8, kind::STRUCT) => this.each_field(|this, id, kind| match (id, kind) {
+                (4, kind::I32) => this.encoding(),
+                (1..=6, kind::I32) => this.i32().map(drop),
+                (7, kind::TRUE | kind::FALSE) => Ok(()),
+                (8, kind::STRUCT) => this.statistics(),
+                _ => Err(unknown("the header of a data page", id, kind)),
+            }),
+            _ => Err(unknown("the header of a page", id, kind)),
         })?;
         Ok(page)
     }
 
-    /// A struct in which one number counts.
-    fn part(&mut self, kind: u8, wanted: i16, number: &mut i32) -> Result<()> {
-        if kind != kind::STRUCT {
-            return Err(refused("a page's header of another form".into()));
-        }
-        self.fields(|this, id, kind| {
-            if id != wanted {
-                return this.skip(kind, 0);
-            }
-            this.i32(kind).map(|found| *number = found)
+    /// What the crate passes over, by the types of its fields.
+    fn statistics(&mut self) -> Result<()> {
+        self.each_field(|this, id, kind| match kind {
+            kind::TRUE | kind::FALSE => Ok(()),
+            kind::I32 | kind::I64 => this.varint().map(drop),
+            kind::BINARY => this.binary(u64::MAX),
+            _ => Err(unknown("statistics", id, kind)),
         })
     }
 
+    /// One in which no more is said of sizes than in the header: plain, by dictionary, by runs, or by differences of numbers.
+    fn encoding(&mut self) -> Result<()> {
+        match self.i32()? {
+            0 | 2 | 3 | 5 | 8 => Ok(()),
+            other => Err(refused(format!(
+                "a page in encoding {other} of parquet, which is not read: write it as PLAIN"
+            ))),
+        }
+    }
+
     /// Gives `take` each field of a struct, which it has to read: by number and type.
-    fn fields(&mut self, mut take: impl FnMut(&mut Self, i16, u8) -> Result<()>) -> Result<()> {
+    fn each_field(&mut self, mut take: impl FnMut(&mut Self, i16, u8) -> Result<()>) -> Result<()> {
+        self.fields(|this, id, kind| take(this, id, kind).map(|()| true))
+    }
+
+    /// The same for as long as `take` says so.
+    fn fields(&mut self, mut take: impl FnMut(&mut Self, i16, u8) -> Result<bool>) -> Result<()> {
         let mut id = 0i16;
         loop {
             let head = self.byte()?;
@@ -189,58 +244,19 @@ impl<R: BufRead> Compact<R> {
             let full =
                 if delta == 0 { i16::try_from(self.integer()?).ok() } else { id.checked_add(delta.into()) };
             id = full.ok_or_else(|| refused("a field's number beyond 16 bits".into()))?;
-            take(self, id, kind)?;
+            if !take(self, id, kind)? {
+                return Ok(());
+            }
         }
     }
 
-    fn i32(&mut self, kind: u8) -> Result<i32> {
-        if kind != kind::I32 {
-            return Err(refused(format!("a field of type {kind} in the place of a number")));
-        }
+    fn size(&mut self) -> Result<u64> {
+        let size = self.i32()?;
+        u64::try_from(size).map_err(|_| refused(format!("a page of {size} bytes or values")))
+    }
+
+    fn i32(&mut self) -> Result<i32> {
         i32::try_from(self.integer()?).map_err(|_| refused("a number beyond 32 bits".into()))
-    }
-
-    /// How many elements follow, and their type.
-    fn list(&mut self) -> Result<(u64, u8)> {
-        let head = self.byte()?;
-        let count = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
-        Ok((count, head & 15))
-    }
-
-    fn skip(&mut self, kind: u8, depth: usize) -> Result<()> {
-        if depth > DEPTH {
-            return Err(refused("structs within structs without end".into()));
-        }
-        match kind {
-            kind::TRUE | kind::FALSE => Ok(()),
-            kind::BYTE => self.pass(1),
-            kind::I16 | kind::I32 | kind::I64 => self.varint().map(drop),
-            kind::DOUBLE => self.pass(8),
-            kind::UUID => self.pass(16),
-            kind::BINARY => {
-                let length = self.varint()?;
-                self.pass(length)
-            }
-            kind::LIST | kind::SET => {
-                let (count, element) = self.list()?;
-                (0..count).try_for_each(|_| self.skip_element(element, depth))
-            }
-            kind::MAP => {
-                let count = self.varint()?;
-                let kinds = if count == 0 { 0 } else { self.byte()? };
-                (0..count).try_for_each(|_| {
-                    self.skip_element(kinds >> 4, depth)?;
-                    self.skip_element(kinds & 15, depth)
-                })
-            }
-            kind::STRUCT => self.fields(|this, _, kind| this.skip(kind, depth + 1)),
-            _ => Err(refused(format!("a field of the unknown type {kind}"))),
-        }
-    }
-
-    /// In lists and maps a truth value takes a byte.
-    fn skip_element(&mut self, kind: u8, depth: usize) -> Result<()> {
-        if let kind::TRUE | kind::FALSE = kind { self.pass(1) } else { self.skip(kind, depth + 1) }
     }
 
     fn integer(&mut self) -> Result<i64> {
@@ -267,11 +283,20 @@ impl<R: BufRead> Compact<R> {
         Ok(byte[0])
     }
 
-    fn pass(&mut self, length: u64) -> Result<()> {
+    /// Passes over bytes, of which there may be so many.
+    fn binary(&mut self, most: u64) -> Result<()> {
+        let length = self.varint()?;
+        if length > most {
+            return Err(refused(format!("a name of {length} bytes")));
+        }
         let passed = io::copy(&mut (&mut self.reader).take(length), &mut io::sink())?;
         self.read += passed;
         if passed == length { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
+}
+
+fn unknown(place: &str, id: i16, kind: u8) -> Error {
+    refused(format!("{place} with a field {id} of type {kind}, which is not known"))
 }
 
 #[cfg(test)]
@@ -309,7 +334,7 @@ mod tests {
         Cursor::new([MAGIC, &*footer, &length, MAGIC].concat())
     }
 
-    fn column(headers: &[Vec<u8>]) -> Result<()> {
+    fn column(headers: &[Vec<u8>]) -> Result<u64> {
         let bytes = headers.concat();
         let length = bytes.len() as u64;
         pages(&mut Cursor::new(bytes), 0, length)
@@ -339,19 +364,39 @@ mod tests {
     fn pages_are_of_sizes_that_they_can_have() {
         let part = |field: u8, values: &[i32]| [vec![field << 4 | kind::STRUCT], numbers(values)].concat();
         let (data, dictionary) = (|encoding| part(2, &[9, encoding]), |values| part(4, &[values, 0]));
-        column(&[page(100, 100, &dictionary(100)), page(1 << 24, 7, &data(8))]).unwrap();
+        let found = column(&[page(100, 100, &dictionary(10)), page(1 << 24, 7, &data(8))]).unwrap();
+        assert_eq!(found, 100 + 32 * 10 + (1 << 24));
+        memory(found, 1000, 1000).unwrap();
+        assert!(memory(1 << 25, 1000, 1000).unwrap_err().to_string().contains("33554432 bytes of 1000"));
+        assert!(memory(1, 1001, 1000).unwrap_err().to_string().contains("lie in each other"));
         let refused = |page: Vec<u8>, why: &str| {
             let error = column(&[page]).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         };
-        refused(page(i32::MAX, 1000, &data(0)), "2147483647 bytes of 1000");
         refused(page(-1, 0, &data(0)), "a page of -1");
-        refused(page(100, 100, &dictionary(101)), "101 values");
-        refused(page(100, 100, &data(6)), "delta");
-        refused(page(100, 100, &part(5, &[9, 0, 9, 7])), "delta");
+        refused(page(100, 100, &data(6)), "encoding 6");
+        refused(page(100, 100, &part(5, &[9, 0, 9, 9])), "encoding 9");
         let short = page(100, 100, &data(0));
         refused(short[..short.len() - 1].to_vec(), "where 99 are left");
         assert!(pages(&mut Cursor::new(short), 0, 1000).unwrap_err().to_string().contains("beyond"));
+    }
+
+    /// A field that says that it is another's type would be passed over here and read there.
+    #[test]
+    fn what_the_parquet_crate_reads_otherwise_is_refused() {
+        // A checksum of type BINARY that hides a size.
+        let hidden = [0x18, 2, 0x15, 2];
+        let error = column(&[page(1, 1, &hidden)]).unwrap_err().to_string();
+        assert!(error.contains("field 4 of type 8"), "{error}");
+        let footer_of = |bytes: &[u8]| {
+            let length = (bytes.len() as u32).to_le_bytes();
+            footer(&mut Cursor::new([MAGIC, bytes, &length, MAGIC].concat())).unwrap_err().to_string()
+        };
+        assert!(footer_of(&[0x18, 1, 0, 0]).contains("does not begin with a schema"));
+        assert!(footer_of(&[0x15, 2, 0x19, 0x1c, 0x58, 1, 0, 0, 0]).contains("field 5 of type 8"));
+        assert!(
+            footer_of(&[0x15, 2, 0x19, 0x1c, 0xac, 0x5c, 0x11, 0, 0, 0, 0]).contains("field 1 of type 1")
+        );
     }
 
     proptest! {
