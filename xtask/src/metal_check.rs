@@ -14,7 +14,10 @@ Type-checks all packages for Metal; needs no Mac
 Usage: cargo xtask metal-check
 
 A stand-in answers as the C compiler for Apple's processors and compiles nothing, so nothing is linked
-or run. It needs Rust's standard library for them: `rustup target add aarch64-apple-darwin`.";
+or run. It needs Rust's standard library for them.
+
+Example:
+  rustup target add aarch64-apple-darwin && cargo xtask metal-check";
 
 const TARGET: &str = "aarch64-apple-darwin";
 
