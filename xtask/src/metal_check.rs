@@ -16,7 +16,7 @@ Usage: cargo xtask metal-check
 A stand-in answers as the C compiler for Apple's processors and compiles nothing, so nothing is linked
 or run. It needs Rust's standard library for them.
 
-Example:
+Examples:
   rustup target add aarch64-apple-darwin && cargo xtask metal-check";
 
 const TARGET: &str = "aarch64-apple-darwin";
