@@ -13,8 +13,8 @@ Type-checks all packages for Metal; needs no Mac
 
 Usage: cargo xtask metal-check
 
-A stand-in answers as the C compiler for Apple's processors and compiles nothing, so nothing is linked
-or run. It needs Rust's standard library for them.
+A stand-in answers as the C compiler for Apple's processors and compiles nothing, so nothing is
+linked or run. It needs Rust's standard library for them.
 
 Examples:
   rustup target add aarch64-apple-darwin && cargo xtask metal-check";
