@@ -101,14 +101,11 @@ fn feature(cudnn: bool) -> &'static str {
     if cudnn { "cudnn" } else { "cuda" }
 }
 
-/// Type-checks every package. In a target folder of its own: what a stand-in compiled must never be linked.
 fn type_check(workspace: &Workspace, options: &Options) -> Result<()> {
     let folder = workspace.target.join("cuda-check");
     let bin = folder.join("stand-in");
     stand_in::install(&bin, "nvcc")?;
-    let mut cargo = process::cargo(&workspace.root);
-    cargo.args(["check", "--workspace", "--lib", "--bins", "--examples", "--no-default-features"]);
-    cargo.args(["--features", feature(options.cudnn.unwrap_or(true)), "--target-dir"]).arg(&folder);
+    let mut cargo = stand_in::check(workspace, feature(options.cudnn.unwrap_or(true)), &folder);
     for name in ["NVCC", "CUDA_HOME", "CUDA_PATH"] {
         cargo.env_remove(name);
     }

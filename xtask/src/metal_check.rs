@@ -29,12 +29,10 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         bail!("a Mac needs no stand-in: `cargo check --workspace --no-default-features --features metal`");
     }
     let workspace = Workspace::load()?;
-    // A target folder of its own: what a stand-in compiled must never be linked.
     let folder = workspace.target.join("metal-check");
     let bin = folder.join("stand-in");
-    let mut cargo = process::cargo(&workspace.root);
-    cargo.args(["check", "--workspace", "--lib", "--bins", "--examples", "--no-default-features"]);
-    cargo.args(["--features", "metal", "--target", TARGET, "--target-dir"]).arg(&folder);
+    let mut cargo = stand_in::check(&workspace, "metal", &folder);
+    cargo.args(["--target", TARGET]);
     for (variable, tool) in [("CC", "cc"), ("CXX", "cc"), ("AR", "ar")] {
         let variable = format!("{variable}_{}", TARGET.replace('-', "_"));
         cargo.env(variable, stand_in::install(&bin, tool)?);

@@ -6,9 +6,12 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
+
+use crate::process;
+use crate::workspace::Workspace;
 
 /// NVIDIA's compiler, the C compiler and its archiver.
 const NAMES: [&str; 3] = ["nvcc", "cc", "ar"];
@@ -22,6 +25,14 @@ pub(crate) fn install(folder: &Path, name: &str) -> Result<PathBuf> {
     let to = folder.join(format!("{name}{}", env::consts::EXE_SUFFIX));
     fs::copy(env::current_exe()?, &to).with_context(|| format!("failed to write {}", to.display()))?;
     Ok(to)
+}
+
+/// A type check of every package with a feature. In a target folder of its own: what a stand-in compiled must never be linked.
+pub(crate) fn check(workspace: &Workspace, feature: &str, folder: &Path) -> Command {
+    let mut cargo = process::cargo(&workspace.root);
+    cargo.args(["check", "--workspace", "--lib", "--bins", "--examples", "--no-default-features"]);
+    cargo.args(["--features", feature, "--target-dir"]).arg(folder);
+    cargo
 }
 
 /// Does a compiler's work if this program was called by its name.

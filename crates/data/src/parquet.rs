@@ -68,8 +68,6 @@ pub fn pictures(
 pub(crate) struct Table {
     path: PathBuf,
     file: File,
-    /// Bytes of the file.
-    size: u64,
     reader: SerializedFileReader<File>,
     rows: usize,
 }
@@ -93,10 +91,10 @@ impl Table {
         // A row has a picture.
         let rows = rows.filter(|rows| *rows <= size).and_then(|rows| usize::try_from(rows).ok());
         let rows = rows.ok_or_else(|| damaged(path, format!("more rows than the file has bytes, {size}")))?;
-        Ok(Self { path: path.to_owned(), file, size, reader, rows })
+        Ok(Self { path: path.to_owned(), file, reader, rows })
     }
 
-    /// Rows in the file.
+    /// Rows in the file, of which [`Table::pictures`] gives neither more nor fewer.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
@@ -197,17 +195,13 @@ impl Table {
 
     /// Holds what the pages of these leaves say of their sizes against the file's.
     fn check_pages(&self, leaves: &[Option<usize>]) -> Result<()> {
-        let (mut memory, mut bytes) = (0u64, 0u64);
-        for group in self.reader.metadata().row_groups() {
-            for leaf in leaves.iter().flatten() {
-                let (start, length) = guarded(&self.path, || Ok(group.column(*leaf).byte_range()))?;
-                bytes = bytes.saturating_add(length);
-                bounds::memory(memory, bytes, self.size).map_err(unbelievable(&self.path))?;
-                let pages = bounds::pages(&mut &self.file, start, length);
-                memory = memory.saturating_add(pages.map_err(unbelievable(&self.path))?);
-            }
-        }
-        bounds::memory(memory, bytes, self.size).map_err(unbelievable(&self.path))
+        let groups = self.reader.metadata().row_groups().iter();
+        let columns = guarded(&self.path, || {
+            Ok(groups
+                .flat_map(|group| leaves.iter().flatten().map(|leaf| group.column(*leaf).byte_range()))
+                .collect::<Vec<_>>())
+        })?;
+        bounds::pages(&mut &self.file, &columns).map_err(unbelievable(&self.path))
     }
 
     /// The label of every row; empty where there is no such column.

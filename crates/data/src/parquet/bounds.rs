@@ -45,9 +45,20 @@ pub(super) fn footer(file: &mut (impl Read + Seek)) -> Result<()> {
     })
 }
 
-/// What the pages in `length` bytes from `start` on, a column in a group of rows, take up in memory, from their headers.
-pub(super) fn pages(file: &mut (impl Read + Seek), start: u64, length: u64) -> Result<u64> {
+/// Checks what the pages of columns, each by its first byte and its length, take up in memory.
+pub(super) fn pages(file: &mut (impl Read + Seek), columns: &[(u64, u64)]) -> Result<()> {
     let size = file.seek(SeekFrom::End(0))?;
+    let bytes = columns.iter().fold(0u64, |bytes, (_, length)| bytes.saturating_add(*length));
+    memory(0, bytes, size)?;
+    let mut all = 0u64;
+    for (start, length) in columns {
+        all = all.saturating_add(column(file, size, *start, *length)?);
+    }
+    memory(all, bytes, size)
+}
+
+/// What the pages of a column in a group of rows take up, from their headers.
+fn column(file: &mut (impl Read + Seek), size: u64, start: u64, length: u64) -> Result<u64> {
     let end = start.checked_add(length).filter(|end| *end <= size);
     let end = end.ok_or_else(|| refused("a column that reaches beyond the file".into()))?;
     let (mut at, mut memory) = (start, 0);
@@ -66,7 +77,7 @@ pub(super) fn pages(file: &mut (impl Read + Seek), start: u64, length: u64) -> R
 }
 
 /// Checks what all pages that are to be read take up, and their bytes in a file of `size`.
-pub(super) fn memory(memory: u64, bytes: u64, size: u64) -> Result<()> {
+fn memory(memory: u64, bytes: u64, size: u64) -> Result<()> {
     if bytes > size {
         return Err(refused("columns that lie in each other".into()));
     }
@@ -334,10 +345,10 @@ mod tests {
         Cursor::new([MAGIC, &*footer, &length, MAGIC].concat())
     }
 
-    fn column(headers: &[Vec<u8>]) -> Result<u64> {
+    fn column_of(headers: &[Vec<u8>]) -> Result<u64> {
         let bytes = headers.concat();
         let length = bytes.len() as u64;
-        pages(&mut Cursor::new(bytes), 0, length)
+        column(&mut Cursor::new(bytes), length, 0, length)
     }
 
     /// A page of zeros with what follows the sizes in its header.
@@ -364,13 +375,13 @@ mod tests {
     fn pages_are_of_sizes_that_they_can_have() {
         let part = |field: u8, values: &[i32]| [vec![field << 4 | kind::STRUCT], numbers(values)].concat();
         let (data, dictionary) = (|encoding| part(2, &[9, encoding]), |values| part(4, &[values, 0]));
-        let found = column(&[page(100, 100, &dictionary(10)), page(1 << 24, 7, &data(8))]).unwrap();
+        let found = column_of(&[page(100, 100, &dictionary(10)), page(1 << 24, 7, &data(8))]).unwrap();
         assert_eq!(found, 100 + 32 * 10 + (1 << 24));
         memory(found, 1000, 1000).unwrap();
         assert!(memory(1 << 25, 1000, 1000).unwrap_err().to_string().contains("33554432 bytes of 1000"));
         assert!(memory(1, 1001, 1000).unwrap_err().to_string().contains("lie in each other"));
         let refused = |page: Vec<u8>, why: &str| {
-            let error = column(&[page]).unwrap_err().to_string();
+            let error = column_of(&[page]).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         };
         refused(page(-1, 0, &data(0)), "a page of -1");
@@ -378,7 +389,13 @@ mod tests {
         refused(page(100, 100, &part(5, &[9, 0, 9, 9])), "encoding 9");
         let short = page(100, 100, &data(0));
         refused(short[..short.len() - 1].to_vec(), "where 99 are left");
-        assert!(pages(&mut Cursor::new(short), 0, 1000).unwrap_err().to_string().contains("beyond"));
+        let size = short.len() as u64;
+        let beyond = column(&mut Cursor::new(&short), size, 0, 1000).unwrap_err().to_string();
+        assert!(beyond.contains("beyond"), "{beyond}");
+        let twice = [(0, size); 2];
+        assert!(
+            pages(&mut Cursor::new(&short), &twice).unwrap_err().to_string().contains("lie in each other")
+        );
     }
 
     /// A field that says that it is another's type would be passed over here and read there.
@@ -386,7 +403,7 @@ mod tests {
     fn what_the_parquet_crate_reads_otherwise_is_refused() {
         // A checksum of type BINARY that hides a size.
         let hidden = [0x18, 2, 0x15, 2];
-        let error = column(&[page(1, 1, &hidden)]).unwrap_err().to_string();
+        let error = column_of(&[page(1, 1, &hidden)]).unwrap_err().to_string();
         assert!(error.contains("field 4 of type 8"), "{error}");
         let footer_of = |bytes: &[u8]| {
             let length = (bytes.len() as u32).to_le_bytes();
@@ -402,7 +419,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_to_an_end(bytes: Vec<u8>, start in 0u64..20, length in 0u64..200) {
-            _ = pages(&mut Cursor::new(&bytes), start, length);
+            _ = pages(&mut Cursor::new(&bytes), &[(start, length)]);
             let tail = (bytes.len() as u32).to_le_bytes();
             _ = footer(&mut Cursor::new([&*bytes, &tail, MAGIC].concat()));
         }
