@@ -48,7 +48,6 @@ pub mod device;
 pub mod dual;
 pub mod error;
 pub mod grid;
-pub mod kernels;
 pub mod latent;
 pub mod layers;
 pub mod likelihood;
@@ -66,6 +65,8 @@ pub mod schedule;
 pub mod step;
 pub mod store;
 pub mod variational;
+
+pub(crate) use waxwork_kernels as kernels;
 
 pub use candle_core::{DType, Device, Tensor};
 pub use error::{Error, Result};

@@ -126,7 +126,7 @@ impl Likelihood {
     ///
     /// For the continuous Bernoulli this is its parameter λ rather than its mean, as in the paper's figures.
     pub fn mean(&self, output: &Tensor) -> Result<Tensor> {
-        kernels::activate(output, Activation::Sigmoid)
+        Ok(kernels::activate(output, Activation::Sigmoid)?)
     }
 
     /// What a score under this model means, for reports: `bernoulli on grey values`, …

@@ -1,7 +1,7 @@
 //! Losses as pure, numerically safe functions of logits and targets. Unless said otherwise the result is one value per
 //! sample, `(N)`, in nats.
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, Tensor};
 
 use crate::Result;
 pub use crate::kernels::{bce_with_logits_sum, gaussian_kl, softplus};
@@ -69,29 +69,10 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     Ok((log_sum_exp(logits)? - logits.mul(labels)?.sum(1)?)?)
 }
 
-/// A scalar tensor as f64. Waits for its device.
-///
-/// # Errors
-/// If it has more values than one.
-pub fn scalar(x: &Tensor) -> Result<f64> {
-    // Not every device has f64.
-    Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?)
-}
-
-/// Scalar tensors as f64, all in one go: waits for their device once.
-pub fn scalars(tensors: &[Tensor]) -> Result<Vec<f64>> {
-    if tensors.is_empty() {
-        return Ok(vec![]);
-    }
-    let flat: Vec<Tensor> = tensors.iter().map(|tensor| tensor.reshape(1)).collect::<Result<_, _>>()?;
-    let all = Tensor::cat(&flat, 0)?.to_device(&Device::Cpu)?;
-    Ok(all.to_dtype(DType::F64)?.to_vec1()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Var;
+    use candle_core::{Device, Var};
 
     fn vector(values: &[f64]) -> Tensor {
         Tensor::new(values, &Device::Cpu).unwrap()

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use waxwork_core::adversarial::{Augmentation, augment};
-use waxwork_core::kernels::Activation;
 use waxwork_core::layers::{Linear, Mode, WeightInit};
 use waxwork_core::loss::cross_entropy;
 use waxwork_core::model::{EVALUATION_BATCH, ModelInfo};
@@ -16,6 +15,7 @@ use waxwork_core::{
     store,
 };
 use waxwork_data::{Dataset, Loader, Split};
+use waxwork_kernels::Activation;
 
 use crate::extractor::{Extractor, in_passes, sha256, softmax};
 use crate::{Error, Result};

@@ -21,7 +21,7 @@ fn small() -> VaeConfig {
 
 fn convolutional() -> VaeConfig {
     let network = Network::Conv { channels: vec![2, 3], hidden: 4, batch_norm: true };
-    VaeConfig { network, activation: waxwork_core::kernels::Activation::Silu, ..small() }
+    VaeConfig { network, activation: waxwork_kernels::Activation::Silu, ..small() }
 }
 
 fn batch(n: usize, image: ImageShape) -> Batch {

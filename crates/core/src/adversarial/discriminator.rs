@@ -127,7 +127,7 @@ impl Discriminator {
         let beside = |images: &Dual| {
             let Some(labels) = planes else { return Ok(images.clone()) };
             let still = labels.zeros_like()?;
-            images.affine(|x, constant| with_planes(x, if constant { labels } else { &still }))
+            images.affine(|x, constant| Ok(with_planes(x, if constant { labels } else { &still })?))
         };
         match &self.body {
             Body::Mlp(hidden) => hidden.propagate(&beside(images)?, mode),

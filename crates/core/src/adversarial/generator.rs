@@ -119,7 +119,7 @@ impl Generator {
             }
             Body::Dcgan { start, norm, up } => {
                 let maps = norm.forward(&start.forward(&input, mode)?, labels, Activation::Relu, mode)?;
-                kernels::activate(&up.forward(&maps, labels, mode)?, Activation::Tanh)
+                Ok(kernels::activate(&up.forward(&maps, labels, mode)?, Activation::Tanh)?)
             }
             Body::Residual { start, up, norm, output } => {
                 let maps = up.forward(&start.forward(&input, mode)?, labels, mode)?;

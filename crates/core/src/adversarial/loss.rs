@@ -64,7 +64,7 @@ impl AdversarialLoss {
 
 /// Our own, since on a GPU candle's makes 0 of NaN.
 fn relu(x: &Tensor) -> Result<Tensor> {
-    kernels::activate(x, Activation::Relu)
+    Ok(kernels::activate(x, Activation::Relu)?)
 }
 
 #[cfg(test)]

@@ -113,10 +113,12 @@ impl Conv2d {
         activation: Activation,
     ) -> Result<Tensor> {
         let ConvGeometry { stride, padding, .. } = self.geometry;
-        match planes {
-            Some(values) => kernels::conv2d_with_planes(x, values, weight, bias, stride, padding, activation),
-            None => kernels::conv2d(x, weight, bias, stride, padding, activation),
-        }
+        Ok(match planes {
+            Some(values) => {
+                kernels::conv2d_with_planes(x, values, weight, bias, stride, padding, activation)?
+            }
+            None => kernels::conv2d(x, weight, bias, stride, padding, activation)?,
+        })
     }
 
     /// [`Conv2d::forward`] as nodes of a graph.
@@ -162,7 +164,7 @@ impl ConvTranspose2d {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let ConvGeometry { stride, padding, .. } = self.geometry;
         let weight = in_type(&self.weight, self.product_type)?;
-        kernels::conv_transpose2d(x, &weight, self.bias.as_ref(), stride, padding, 0)
+        Ok(kernels::conv_transpose2d(x, &weight, self.bias.as_ref(), stride, padding, 0)?)
     }
 
     /// [`ConvTranspose2d::forward`] as nodes of a graph.

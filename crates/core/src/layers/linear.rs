@@ -38,7 +38,7 @@ impl Linear {
     /// `(N, …)` of so many inputs → `(N, outputs)`, activated.
     pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode<'_>) -> Result<Tensor> {
         let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
-        kernels::linear(x, &weight, Some(&self.bias), activation)
+        Ok(kernels::linear(x, &weight, Some(&self.bias), activation)?)
     }
 
     /// The same with results of shape `(N, row)`, `row` having as many elements as there are outputs.
@@ -49,13 +49,13 @@ impl Linear {
         activation: Activation,
         mode: Mode<'_>,
     ) -> Result<Tensor> {
-        kernels::linear_to(x, &self.weight.in_mode(mode)?, Some(&self.bias), activation, row)
+        Ok(kernels::linear_to(x, &self.weight.in_mode(mode)?, Some(&self.bias), activation, row)?)
     }
 
     /// As [`Linear::forward`], without an activation, for a value with its directional derivative.
     pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
         let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
-        x.affine(|x, bias| kernels::linear(x, &weight, bias.then_some(&self.bias), Activation::Identity))
+        x.affine(|x, bias| Ok(kernels::linear(x, &weight, bias.then_some(&self.bias), Activation::Identity)?))
     }
 
     /// [`Linear::forward`] as nodes of a graph.

@@ -57,7 +57,7 @@ impl Norm {
         mode: Mode<'_>,
     ) -> Result<Tensor> {
         match (self, labels) {
-            (Self::None, _) => kernels::activate(x, activation),
+            (Self::None, _) => Ok(kernels::activate(x, activation)?),
             (Self::Batch(norm), _) => norm.forward(x, activation, mode),
             (Self::Conditional(norm), Some(labels)) => norm.forward(x, labels, activation, mode),
             (Self::Conditional(_), None) => Err(no_labels()),
@@ -158,7 +158,7 @@ impl ConditionalBatchNorm {
         shape.resize(x.rank(), 1);
         let scale = kernels::matmul(labels, &self.weight)?.reshape(shape.clone())?;
         let shift = kernels::matmul(labels, &self.bias)?.reshape(shape)?;
-        kernels::activate(&normal.broadcast_mul(&scale)?.broadcast_add(&shift)?, activation)
+        Ok(kernels::activate(&normal.broadcast_mul(&scale)?.broadcast_add(&shift)?, activation)?)
     }
 
     /// [`ConditionalBatchNorm::forward`] of `(N, C, H, W)` as nodes of a graph.
@@ -221,7 +221,7 @@ impl RunningStatistics {
     ) -> Result<Tensor> {
         if let Mode::Eval = mode {
             let (mean, var) = (self.mean.as_detached_tensor(), self.var.as_detached_tensor());
-            return kernels::batch_norm_with(x, weight, bias, &mean, &var, Self::EPS, activation);
+            return Ok(kernels::batch_norm_with(x, weight, bias, &mean, &var, Self::EPS, activation)?);
         }
         let (y, mean, var) = kernels::batch_norm(x, weight, bias, Self::EPS, activation)?;
         if let Mode::Train(log) = mode {

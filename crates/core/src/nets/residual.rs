@@ -157,5 +157,5 @@ impl ResidualDown {
 }
 
 fn halve(x: &Dual, halves: bool) -> Result<Dual> {
-    if halves { x.linear(kernels::avg_pool2) } else { Ok(x.clone()) }
+    if halves { x.linear(|x| Ok(kernels::avg_pool2(x)?)) } else { Ok(x.clone()) }
 }

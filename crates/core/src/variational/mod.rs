@@ -182,7 +182,7 @@ impl Variational {
     fn kl(&self, posterior: &Posterior, labels: Option<&Tensor>) -> Result<Tensor> {
         let Posterior { mean, log_var } = posterior;
         let (Some(prior), Some(labels)) = (&self.prior, labels) else {
-            return kernels::gaussian_kl(mean, log_var);
+            return Ok(kernels::gaussian_kl(mean, log_var)?);
         };
         let prior = prior.forward(labels)?;
         let distance = ((mean - &prior.mean)?.sqr()? + kernels::exp(log_var)?)?
