@@ -12,7 +12,7 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 
-use waxwork_core::adversarial::{Players, augment, to_signed};
+use waxwork_core::augment::augment;
 use waxwork_core::layers::Mode;
 use waxwork_core::loss::cross_entropy;
 use waxwork_core::model::ModelInfo;
@@ -22,7 +22,9 @@ use waxwork_core::{
     Trainable,
 };
 
-pub use waxwork_core::adversarial::{
+use waxwork_gan::{Players, to_signed};
+
+pub use waxwork_gan::{
     AdversarialLoss, Augmentation, Conditioning, DISCRIMINATOR, DiscriminatorNetwork, DiscriminatorNorm,
     GENERATOR, GanConfig as CganConfig, GeneratorNetwork, Penalty,
 };

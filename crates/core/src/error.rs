@@ -119,7 +119,7 @@ pub enum Error {
 
 impl Error {
     /// [`Error::Unsupported`]: a model has other parts than the one asked for.
-    pub(crate) fn no_part(info: &ModelInfo, part: Part, parts: &[Part]) -> Self {
+    pub fn no_part(info: &ModelInfo, part: Part, parts: &[Part]) -> Self {
         let names: Vec<&str> = parts.iter().map(|part| part.name()).collect();
         Self::Unsupported(format!("a {} has no {}; it has: {}", info.family, part.name(), names.join(", ")))
     }

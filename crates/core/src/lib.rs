@@ -43,14 +43,13 @@
 //! likelihoods and divergences are in nats. What takes tensors returns an error, and does not panic, where shapes or types are
 //! not those that its documentation names.
 
-pub mod adversarial;
+pub mod augment;
 pub mod device;
 pub mod dual;
 pub mod error;
 pub mod grid;
 pub mod latent;
 pub mod layers;
-pub mod likelihood;
 pub mod loss;
 pub mod model;
 pub mod nets;
@@ -64,7 +63,6 @@ pub mod rng;
 pub mod schedule;
 pub mod step;
 pub mod store;
-pub mod variational;
 
 pub(crate) use waxwork_kernels as kernels;
 

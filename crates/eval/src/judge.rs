@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use waxwork_core::adversarial::{Augmentation, augment};
+use waxwork_core::augment::{Augmentation, augment};
 use waxwork_core::layers::{Linear, Mode, WeightInit};
 use waxwork_core::loss::cross_entropy;
 use waxwork_core::model::{EVALUATION_BATCH, ModelInfo};

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use waxwork_core::likelihood::{Binarisation, LikelihoodConfig};
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::rng::Stream;
 use waxwork_core::{
     Batch, DType, Device, GenerativeModel, ImageShape, ParamSet, SampleRequest, Tensor, Trainable,
     TrainingState,
 };
+use waxwork_vae::{Binarisation, LikelihoodConfig};
 use waxwork_vae::{Network, Vae, VaeConfig};
 
 const IMAGE: ImageShape = ImageShape::new(1, 4, 4);

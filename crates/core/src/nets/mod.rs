@@ -17,9 +17,9 @@ pub use conv::{ConvDown, ConvUp};
 pub use residual::{ResidualDown, ResidualUp};
 
 /// The widest layer that a configuration may ask for: products of widths and an image's sides stay far from overflow.
-pub(crate) const WIDEST: usize = 1 << 24;
+pub const WIDEST: usize = 1 << 24;
 /// Why a wider one is refused.
-pub(crate) const TOO_WIDE: &str = "no layer and no latent vector may be wider than 2^24";
+pub const TOO_WIDE: &str = "no layer and no latent vector may be wider than 2^24";
 
 /// How a network's layers are initialised and activated.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AdversarialLoss, Augmentation, Penalty};
-use crate::layers::WeightInit;
-use crate::nets::{TOO_WIDE, WIDEST};
-use crate::{Error, Result};
+use super::{AdversarialLoss, Penalty};
+use waxwork_core::augment::Augmentation;
+use waxwork_core::layers::WeightInit;
+use waxwork_core::nets::{TOO_WIDE, WIDEST};
+use waxwork_core::{Error, Result};
 
 /// A GAN's networks and its game.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

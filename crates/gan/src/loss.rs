@@ -4,9 +4,9 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
-use crate::kernels::{self, Activation};
-use crate::loss::softplus;
+use waxwork_core::Result;
+use waxwork_core::loss::softplus;
+use waxwork_kernels::{self as kernels, Activation};
 
 /// What generator and discriminator minimise. Logits are `(N)`; results are scalars, in nats where the loss is a
 /// cross-entropy.

@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Discriminator;
-use crate::dual::Dual;
-use crate::layers::Mode;
-use crate::loss;
-use crate::{Loss, Result, StepContext};
+use waxwork_core::dual::Dual;
+use waxwork_core::layers::Mode;
+use waxwork_core::loss;
+use waxwork_core::{Loss, Result, StepContext};
 
 /// What keeps the discriminator's slope in bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

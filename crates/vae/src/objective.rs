@@ -2,22 +2,19 @@
 //! Rezende et al. 2014), with them the conditional VAE (Sohn et al. 2015); with several draws an image their
 //! importance-weighted bound (Burda et al. 2016).
 
-mod config;
-mod networks;
-
 use candle_core::Tensor;
 
-use crate::kernels::{self, Activation};
-use crate::layers::Mode;
-use crate::likelihood::Likelihood;
-use crate::loss;
-use crate::model::{self, Elbo, LatentModel, ModelInfo, Posterior};
-use crate::onnx::{Graph, Part};
-use crate::rng::Stream;
-use crate::{Batch, Error, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext};
+use waxwork_core::layers::Mode;
+use waxwork_core::loss;
+use waxwork_core::model::{self, Elbo, LatentModel, ModelInfo, Posterior};
+use waxwork_core::onnx::{Graph, Part};
+use waxwork_core::rng::Stream;
+use waxwork_core::{Batch, Error, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext};
+use waxwork_kernels::{self as kernels, Activation};
 
-pub use config::{Network, Prior, VaeConfig};
-use networks::{Decoder, Encoder, LabelPrior};
+use crate::config::{Prior, VaeConfig};
+use crate::likelihood::Likelihood;
+use crate::networks::{Decoder, Encoder, LabelPrior};
 
 /// The group of the encoder's weights.
 pub const ENCODER: &str = "encoder";

@@ -3,13 +3,13 @@
 use candle_core::Tensor;
 
 use super::config::{Network, VaeConfig};
-use crate::Result;
-use crate::kernels::{self, Activation};
-use crate::layers::{Linear, Mode, NormKind};
-use crate::model::{ImageShape, Posterior};
-use crate::nets::{ConvDown, ConvUp, Mlp, halved};
-use crate::onnx::{Place, Value};
-use crate::params::{Init, Scope};
+use waxwork_core::Result;
+use waxwork_core::layers::{Linear, Mode, NormKind};
+use waxwork_core::model::{ImageShape, Posterior};
+use waxwork_core::nets::{ConvDown, ConvUp, Mlp, halved};
+use waxwork_core::onnx::{Place, Value};
+use waxwork_core::params::{Init, Scope};
+use waxwork_kernels::{self as kernels, Activation};
 
 const KEY: &str = "model.network.channels";
 

@@ -3,13 +3,13 @@
 use candle_core::Tensor;
 
 use super::config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, RESIDUAL_HALVINGS};
-use crate::Result;
-use crate::dual::Dual;
-use crate::kernels::{Activation, with_planes};
-use crate::layers::{Linear, Mode, Weight, WeightInit, WeightStyle};
-use crate::model::ImageShape;
-use crate::nets::{ConvDown, Mlp, ResidualDown, Style, halved};
-use crate::params::{Init, Scope};
+use waxwork_core::Result;
+use waxwork_core::dual::Dual;
+use waxwork_core::layers::{Linear, Mode, Weight, WeightInit, WeightStyle};
+use waxwork_core::model::ImageShape;
+use waxwork_core::nets::{ConvDown, Mlp, ResidualDown, Style, halved};
+use waxwork_core::params::{Init, Scope};
+use waxwork_kernels::{Activation, with_planes};
 
 /// A discriminator, or critic.
 #[derive(Clone, Debug)]
@@ -140,7 +140,7 @@ impl Discriminator {
     fn logits(&self, features: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
         let logits = self.output.propagate(features, mode)?.linear(|x| Ok(x.squeeze(1)?))?;
         let (Labels::Embedding(embedding), Some(labels)) = (&self.labels, labels) else { return Ok(logits) };
-        let rows = crate::kernels::matmul(labels, &embedding.in_mode(mode)?)?;
+        let rows = waxwork_kernels::matmul(labels, &embedding.in_mode(mode)?)?;
         logits.add(&features.linear(|x| Ok(x.flatten_from(1)?.mul(&rows)?.sum(1)?))?)
     }
 }

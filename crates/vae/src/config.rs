@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::Activation;
-use crate::layers::WeightInit;
 use crate::likelihood::LikelihoodConfig;
-use crate::nets::{Style, TOO_WIDE, WIDEST};
-use crate::{Error, Result};
+use waxwork_core::layers::WeightInit;
+use waxwork_core::nets::{Style, TOO_WIDE, WIDEST};
+use waxwork_core::{Error, Result};
+use waxwork_kernels::Activation;
 
 /// A VAE's networks, its observation model and its objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

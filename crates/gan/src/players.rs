@@ -3,10 +3,10 @@
 use candle_core::Tensor;
 
 use super::{DISCRIMINATOR, Discriminator, GENERATOR, GanConfig, Generator, to_unit};
-use crate::layers::Mode;
-use crate::model::{self, ImageShape, ModelInfo};
-use crate::onnx::{Graph, Part};
-use crate::{Error, ParamGroup, ParamSet, Result};
+use waxwork_core::layers::Mode;
+use waxwork_core::model::{self, ImageShape, ModelInfo};
+use waxwork_core::onnx::{Graph, Part};
+use waxwork_core::{Error, ParamGroup, ParamSet, Result};
 
 /// The two players of a game, and what a model has to say about them.
 #[derive(Clone, Debug)]

@@ -3,13 +3,13 @@
 use candle_core::Tensor;
 
 use super::config::{Conditioning, GanConfig, GeneratorNetwork};
-use crate::Result;
-use crate::kernels::{self, Activation};
-use crate::layers::{Conv2d, ConvGeometry, Linear, Mode, Norm, NormKind};
-use crate::model::ImageShape;
-use crate::nets::{ConvUp, Mlp, ResidualUp, Style, halved};
-use crate::onnx::{Place, Value};
-use crate::params::Scope;
+use waxwork_core::Result;
+use waxwork_core::layers::{Conv2d, ConvGeometry, Linear, Mode, Norm, NormKind};
+use waxwork_core::model::ImageShape;
+use waxwork_core::nets::{ConvUp, Mlp, ResidualUp, Style, halved};
+use waxwork_core::onnx::{Place, Value};
+use waxwork_core::params::Scope;
+use waxwork_kernels::{self as kernels, Activation};
 
 /// A generator.
 #[derive(Clone, Debug)]
