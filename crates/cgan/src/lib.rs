@@ -12,15 +12,15 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 
-use waxwork_core::augment::augment;
-use waxwork_core::layers::Mode;
-use waxwork_core::loss::cross_entropy;
+use waxwork_core::Mode;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
     Batch, Error, GenerativeModel, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext, Tensor,
     Trainable,
 };
+use waxwork_nn::augment::augment;
+use waxwork_nn::loss::cross_entropy;
 
 use waxwork_gan::{Players, to_signed};
 

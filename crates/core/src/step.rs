@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::runs_on_cpu_kernels;
 use crate::kernels::{self, Gradients};
-use crate::layers::{Mode, StatisticsLog};
+use crate::mode::{Mode, StatisticsLog};
 use crate::model::{Batch, Trainable};
 use crate::optim::{Adam, Clock, GroupGradient, OptimizerConfig};
 use crate::params::{Kind, ParamGroup, ParamSet, Precision};

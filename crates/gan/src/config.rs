@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{AdversarialLoss, Penalty};
-use waxwork_core::augment::Augmentation;
-use waxwork_core::layers::WeightInit;
-use waxwork_core::nets::{TOO_WIDE, WIDEST};
 use waxwork_core::{Error, Result};
+use waxwork_nn::augment::Augmentation;
+use waxwork_nn::layers::WeightInit;
+use waxwork_nn::nets::{TOO_WIDE, WIDEST};
 
 /// A GAN's networks and its game.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

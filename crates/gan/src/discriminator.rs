@@ -3,13 +3,14 @@
 use candle_core::Tensor;
 
 use super::config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, RESIDUAL_HALVINGS};
+use waxwork_core::Mode;
 use waxwork_core::Result;
-use waxwork_core::dual::Dual;
-use waxwork_core::layers::{Linear, Mode, Weight, WeightInit, WeightStyle};
 use waxwork_core::model::ImageShape;
-use waxwork_core::nets::{ConvDown, Mlp, ResidualDown, Style, halved};
 use waxwork_core::params::{Init, Scope};
 use waxwork_kernels::{Activation, with_planes};
+use waxwork_nn::dual::Dual;
+use waxwork_nn::layers::{Linear, Weight, WeightInit, WeightStyle};
+use waxwork_nn::nets::{ConvDown, Mlp, ResidualDown, Style, halved};
 
 /// A discriminator, or critic.
 #[derive(Clone, Debug)]

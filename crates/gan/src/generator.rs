@@ -3,13 +3,14 @@
 use candle_core::Tensor;
 
 use super::config::{Conditioning, GanConfig, GeneratorNetwork};
+use waxwork_core::Mode;
 use waxwork_core::Result;
-use waxwork_core::layers::{Conv2d, ConvGeometry, Linear, Mode, Norm, NormKind};
 use waxwork_core::model::ImageShape;
-use waxwork_core::nets::{ConvUp, Mlp, ResidualUp, Style, halved};
 use waxwork_core::onnx::{Place, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
+use waxwork_nn::layers::{Conv2d, ConvGeometry, Linear, Norm, NormKind};
+use waxwork_nn::nets::{ConvUp, Mlp, ResidualUp, Style, halved};
 
 /// A generator.
 #[derive(Clone, Debug)]

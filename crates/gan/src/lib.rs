@@ -18,14 +18,14 @@ mod loss;
 mod penalty;
 mod players;
 
-use waxwork_core::augment::augment;
-use waxwork_core::layers::Mode;
+use waxwork_core::Mode;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
     Batch, Error, GenerativeModel, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext, Tensor,
     Trainable,
 };
+use waxwork_nn::augment::augment;
 
 pub use config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, GeneratorNetwork};
 pub use discriminator::{Discriminator, Judgement};
@@ -33,7 +33,7 @@ pub use generator::Generator;
 pub use loss::AdversarialLoss;
 pub use penalty::Penalty;
 pub use players::Players;
-pub use waxwork_core::augment::Augmentation;
+pub use waxwork_nn::augment::Augmentation;
 
 /// The group of the generator's weights.
 pub const GENERATOR: &str = "generator";

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use waxwork_core::Result;
-use waxwork_core::loss::softplus;
 use waxwork_kernels::{self as kernels, Activation};
+use waxwork_nn::loss::softplus;
 
 /// What generator and discriminator minimise. Logits are `(N)`; results are scalars, in nats where the loss is a
 /// cross-entropy.

@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Discriminator;
-use waxwork_core::dual::Dual;
-use waxwork_core::layers::Mode;
-use waxwork_core::loss;
+use waxwork_core::Mode;
 use waxwork_core::{Loss, Result, StepContext};
+use waxwork_nn::dual::Dual;
+use waxwork_nn::loss;
 
 /// What keeps the discriminator's slope in bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::{DISCRIMINATOR, Discriminator, GENERATOR, GanConfig, Generator, to_unit};
-use waxwork_core::layers::Mode;
+use waxwork_core::Mode;
 use waxwork_core::model::{self, ImageShape, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{Error, ParamGroup, ParamSet, Result};

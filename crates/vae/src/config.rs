@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::likelihood::LikelihoodConfig;
-use waxwork_core::layers::WeightInit;
-use waxwork_core::nets::{Style, TOO_WIDE, WIDEST};
 use waxwork_core::{Error, Result};
 use waxwork_kernels::Activation;
+use waxwork_nn::layers::WeightInit;
+use waxwork_nn::nets::{Style, TOO_WIDE, WIDEST};
 
 /// A VAE's networks, its observation model and its objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

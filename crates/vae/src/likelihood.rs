@@ -4,11 +4,11 @@ use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use waxwork_core::loss;
 use waxwork_core::params::{Init, Scope};
 use waxwork_core::rng::Stream;
 use waxwork_core::{Batch, Error, Result};
 use waxwork_kernels::{self as kernels, Activation};
+use waxwork_nn::loss;
 
 /// The family of distributions over a pixel value in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

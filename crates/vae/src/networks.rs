@@ -3,13 +3,14 @@
 use candle_core::Tensor;
 
 use super::config::{Network, VaeConfig};
+use waxwork_core::Mode;
 use waxwork_core::Result;
-use waxwork_core::layers::{Linear, Mode, NormKind};
 use waxwork_core::model::{ImageShape, Posterior};
-use waxwork_core::nets::{ConvDown, ConvUp, Mlp, halved};
 use waxwork_core::onnx::{Place, Value};
 use waxwork_core::params::{Init, Scope};
 use waxwork_kernels::{self as kernels, Activation};
+use waxwork_nn::layers::{Linear, NormKind};
+use waxwork_nn::nets::{ConvDown, ConvUp, Mlp, halved};
 
 const KEY: &str = "model.network.channels";
 

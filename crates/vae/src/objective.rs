@@ -4,13 +4,13 @@
 
 use candle_core::Tensor;
 
-use waxwork_core::layers::Mode;
-use waxwork_core::loss;
+use waxwork_core::Mode;
 use waxwork_core::model::{self, Elbo, LatentModel, ModelInfo, Posterior};
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::rng::Stream;
 use waxwork_core::{Batch, Error, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext};
 use waxwork_kernels::{self as kernels, Activation};
+use waxwork_nn::loss;
 
 use crate::config::{Prior, VaeConfig};
 use crate::likelihood::Likelihood;

@@ -2,12 +2,13 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Mode, Weight, WeightStyle, in_type};
-use crate::Result;
+use super::{Weight, WeightStyle, in_type};
 use crate::dual::Dual;
-use crate::kernels::{self, Activation};
-use crate::onnx::{Attribute, Place, Value};
-use crate::params::Scope;
+use waxwork_core::Mode;
+use waxwork_core::Result;
+use waxwork_core::onnx::{Attribute, Place, Value};
+use waxwork_core::params::Scope;
+use waxwork_kernels::{self as kernels, Activation};
 
 /// The geometry of a square convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,13 @@
 use candle_core::Tensor;
 
 use super::Style;
-use crate::Result;
 use crate::dual::Dual;
-use crate::kernels::{self, Activation};
-use crate::layers::{Conv2d, ConvGeometry, Mode, Norm, NormKind};
-use crate::onnx::{Place, Value};
-use crate::params::Scope;
+use crate::layers::{Conv2d, ConvGeometry, Norm, NormKind};
+use waxwork_core::Mode;
+use waxwork_core::Result;
+use waxwork_core::onnx::{Place, Value};
+use waxwork_core::params::Scope;
+use waxwork_kernels::{self as kernels, Activation};
 
 /// Residual blocks that each double height and width; pre-activated, so the output is not.
 #[derive(Clone, Debug)]

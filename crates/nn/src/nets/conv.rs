@@ -4,11 +4,12 @@ use candle_core::Tensor;
 
 use super::Style;
 use crate::dual::Dual;
-use crate::kernels::Activation;
-use crate::layers::{BatchNorm, Conv2d, ConvGeometry, ConvTranspose2d, Mode, Norm, NormKind};
-use crate::onnx::{Place, Value};
-use crate::params::Scope;
-use crate::{Error, Result};
+use crate::layers::{BatchNorm, Conv2d, ConvGeometry, ConvTranspose2d, Norm, NormKind};
+use waxwork_core::Mode;
+use waxwork_core::onnx::{Place, Value};
+use waxwork_core::params::Scope;
+use waxwork_core::{Error, Result};
+use waxwork_kernels::Activation;
 
 /// Convolutions that each halve height and width (4×4, stride 2), activated; the discriminator's half of DCGAN,
 /// so batch norm, where asked for, is on every layer but the first.

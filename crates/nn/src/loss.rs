@@ -3,9 +3,9 @@
 
 use candle_core::{D, Tensor};
 
-use crate::Result;
-pub use crate::kernels::{bce_with_logits_sum, gaussian_kl, softplus};
-use crate::kernels::{exp, log};
+use waxwork_core::Result;
+pub use waxwork_kernels::{bce_with_logits_sum, gaussian_kl, softplus};
+use waxwork_kernels::{exp, log};
 
 /// ln(2π).
 pub const LN_TWO_PI: f64 = 1.837_877_066_409_345_5;

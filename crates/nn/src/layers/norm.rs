@@ -2,11 +2,11 @@
 
 use candle_core::{Tensor, Var};
 
-use super::Mode;
-use crate::kernels::{self, Activation};
-use crate::onnx::{Attribute, Place, Value};
-use crate::params::{Init, Scope};
-use crate::{Error, Result};
+use waxwork_core::Mode;
+use waxwork_core::onnx::{Attribute, Place, Value};
+use waxwork_core::params::{Init, Scope};
+use waxwork_core::{Error, Result};
+use waxwork_kernels::{self as kernels, Activation};
 
 /// Which normalisation a network is built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

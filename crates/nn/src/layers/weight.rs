@@ -4,10 +4,10 @@ use candle_core::{Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Mode;
-use crate::Result;
-use crate::kernels;
-use crate::params::{Init, Scope};
+use waxwork_core::Mode;
+use waxwork_core::Result;
+use waxwork_core::params::{Init, Scope};
+use waxwork_kernels as kernels;
 
 /// How the weights of linear and convolutional layers start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -119,9 +119,9 @@ fn unit(x: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::StatisticsLog;
-    use crate::params::ParamSet;
     use candle_core::{DType, Device};
+    use waxwork_core::StatisticsLog;
+    use waxwork_core::params::ParamSet;
 
     #[test]
     fn power_iteration_finds_the_largest_singular_value_and_holds_its_vectors_in_the_gradient() {

@@ -1,27 +1,10 @@
-//! Layers that more than one family needs, over our own kernels and our own initialisation.
-//!
-//! A layer holds plain tensors taken from a [`ParamSet`](crate::params::ParamSet); weights have PyTorch's names and shapes.
-
-mod conv;
-mod linear;
-mod norm;
-mod weight;
+//! The mode of a forward pass, and the state that a training step records until its update succeeds.
 
 use std::cell::RefCell;
 
-use candle_core::{DType, Tensor, Var};
+use candle_core::{Tensor, Var};
 
 use crate::Result;
-
-pub use conv::{Conv2d, ConvGeometry, ConvTranspose2d};
-pub use linear::Linear;
-pub use norm::{BatchNorm, ConditionalBatchNorm, Norm, NormKind};
-pub use weight::{Weight, WeightInit, WeightStyle};
-
-/// A weight in the type in which layers multiply.
-fn in_type(weight: &Tensor, dtype: DType) -> Result<Tensor> {
-    if weight.dtype() == dtype { Ok(weight.clone()) } else { Ok(weight.to_dtype(dtype)?) }
-}
 
 /// Where a forward pass takes its batch statistics from, and whether they count.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +29,9 @@ struct PendingStatistics {
 }
 
 impl StatisticsLog {
-    fn record(&self, running: &Var, batch: Tensor, momentum: f64) {
+    /// Records what a buffer moves towards, and by how much, once the update succeeds: `running` becomes
+    /// (1 − `momentum`) · `running` + `momentum` · `batch`, of one shape.
+    pub fn record(&self, running: &Var, batch: Tensor, momentum: f64) {
         self.0.borrow_mut().push(PendingStatistics { running: running.clone(), batch, momentum });
     }
 

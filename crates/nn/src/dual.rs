@@ -7,8 +7,8 @@
 
 use candle_core::Tensor;
 
-use crate::kernels::{self, Activation};
-use crate::{Error, Result};
+use waxwork_core::{Error, Result};
+use waxwork_kernels::{self as kernels, Activation};
 
 /// A tensor, and its derivative along a direction where one is followed.
 #[derive(Clone, Debug)]

@@ -5,9 +5,9 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
-use crate::kernels;
-use crate::rng::Stream;
+use waxwork_core::Result;
+use waxwork_core::rng::Stream;
+use waxwork_kernels as kernels;
 
 /// One kind of change, drawn anew for each image and step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -6,12 +6,13 @@ mod residual;
 use candle_core::Tensor;
 
 use crate::dual::Dual;
-use crate::kernels::Activation;
-use crate::layers::{Linear, Mode, WeightStyle};
-use crate::model::ImageShape;
-use crate::onnx::{Place, Value};
-use crate::params::Scope;
-use crate::{Error, Result};
+use crate::layers::{Linear, WeightStyle};
+use waxwork_core::Mode;
+use waxwork_core::model::ImageShape;
+use waxwork_core::onnx::{Place, Value};
+use waxwork_core::params::Scope;
+use waxwork_core::{Error, Result};
+use waxwork_kernels::Activation;
 
 pub use conv::{ConvDown, ConvUp};
 pub use residual::{ResidualDown, ResidualUp};
