@@ -45,7 +45,6 @@
 
 pub mod device;
 pub mod error;
-pub mod grid;
 pub mod latent;
 pub mod mode;
 pub mod model;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use waxwork_core::device::runs_on_cpu_kernels;
-use waxwork_core::{Device, Phase, Profile, Tensor, Trainable, TrainingState, grid, store};
+use waxwork_core::{Device, Phase, Profile, Tensor, Trainable, TrainingState, store};
 use waxwork_data::{Loader, Split};
+use waxwork_media::grid;
 
 use crate::checkpoint::{self, Best, Checkpoints};
 use crate::config::TrainConfig;

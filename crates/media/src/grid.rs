@@ -27,9 +27,9 @@ const GAP_VALUE: u8 = 64;
 /// # Errors
 /// If the tensor is not a batch of grey or RGB images, or is empty.
 pub fn grid(images: &Tensor, columns: usize) -> Result<Picture> {
-    let wrong = || Error::Input {
+    let wrong = || Error::Shape {
         what: "a grid of images",
-        expected: "(N, 1 or 3, H, W) with N > 0".into(),
+        expected: "(N, 1 or 3, H, W) with N > 0",
         found: images.shape().clone(),
     };
     let (n, channels, height, width) = images.dims4().map_err(|_| wrong())?;
@@ -57,7 +57,7 @@ pub fn grid(images: &Tensor, columns: usize) -> Result<Picture> {
 /// If it is no `(C, H, W)` with one or three channels.
 pub fn single(image: &Tensor) -> Result<Picture> {
     let wrong =
-        || Error::Input { what: "an image", expected: "(1 or 3, H, W)".into(), found: image.shape().clone() };
+        || Error::Shape { what: "an image", expected: "(1 or 3, H, W)", found: image.shape().clone() };
     let (channels, height, width) = image.dims3().map_err(|_| wrong())?;
     if !(channels == 1 || channels == 3) {
         return Err(wrong());
@@ -77,15 +77,11 @@ impl Picture {
     /// # Errors
     /// If the sides do not fit a PNG file.
     pub fn png(&self) -> Result<Vec<u8>> {
-        let failed = |error: png::EncodingError| Error::Unsupported(format!("cannot encode a PNG: {error}"));
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
         encoder.set_color(if self.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
         encoder.set_depth(png::BitDepth::Eight);
-        encoder
-            .write_header()
-            .and_then(|mut writer| writer.write_image_data(&self.pixels))
-            .map_err(failed)?;
+        encoder.write_header()?.write_image_data(&self.pixels)?;
         Ok(bytes)
     }
 }
