@@ -365,7 +365,7 @@ mod tests {
         let text = "//! A.\nunsafe { f() }\n";
         assert!(of("crates/kernels/src/adam.rs", text).is_empty());
         assert!(of("crates/cli/src/main.rs", text).is_empty());
-        assert_eq!(of("crates/core/src/loss.rs", text).len(), 1);
+        assert_eq!(of("crates/nn/src/loss.rs", text).len(), 1);
         assert!(of("a.rs", "//! A.\n#![deny(unsafe_code)] // no unsafe\n").is_empty());
     }
 
