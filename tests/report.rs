@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use waxwork_core::{Device, Tensor, grid};
+use waxwork_core::{Device, Tensor};
+use waxwork_media::grid;
 
 use crate::util::{small_of, waxwork};
 

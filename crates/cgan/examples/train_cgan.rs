@@ -2,8 +2,9 @@
 
 use waxwork_cgan::{Cgan, CganConfig, Conditioning};
 use waxwork_core::optim::OptimizerConfig;
-use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, TrainingState, grid, store};
+use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, TrainingState, store};
 use waxwork_data::{DataConfig, Loader, load};
+use waxwork_media::grid;
 
 const SEED: u64 = 0;
 const STEPS: u64 = 1000;

@@ -12,17 +12,19 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 
-use waxwork_core::adversarial::{Players, augment, to_signed};
-use waxwork_core::layers::Mode;
-use waxwork_core::loss::cross_entropy;
+use waxwork_core::Mode;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
     Batch, Error, GenerativeModel, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext, Tensor,
     Trainable,
 };
+use waxwork_nn::augment::augment;
+use waxwork_nn::loss::cross_entropy;
 
-pub use waxwork_core::adversarial::{
+use waxwork_gan::{Players, to_signed};
+
+pub use waxwork_gan::{
     AdversarialLoss, Augmentation, Conditioning, DISCRIMINATOR, DiscriminatorNetwork, DiscriminatorNorm,
     GENERATOR, GanConfig as CganConfig, GeneratorNetwork, Penalty,
 };

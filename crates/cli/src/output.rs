@@ -15,7 +15,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
 use waxwork_core::npy::{self, NpyWriter};
-use waxwork_core::{Error, Tensor, grid, store};
+use waxwork_core::{Error, Tensor, store};
+use waxwork_media::grid;
 use waxwork_trainer::progress::above_bars;
 use waxwork_trainer::{Display, Meter, Unit};
 

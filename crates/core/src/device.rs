@@ -1,34 +1,12 @@
 //! Devices by name, without silent fall-backs.
 
-use std::cell::Cell;
-
 use candle_core::Device;
 
-use crate::{Error, Result};
-
-thread_local! {
-    static COMPOSED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// True if our own kernels compute for this device, which they do on the CPU. For any other device every operation is
-/// composed of candle's own (`kernels::composed`), and the training step does not wait for its results.
-pub fn has_kernels(device: &Device) -> bool {
-    device.is_cpu() && !COMPOSED.get()
-}
-
-/// Runs `f` with this thread's CPU tensors treated as those of another device, so that a machine without one can test
-/// what would run there. Slow, and for tests alone.
 #[doc(hidden)]
-pub fn without_kernels<R>(f: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            COMPOSED.set(self.0);
-        }
-    }
-    let _restore = Restore(COMPOSED.replace(true));
-    f()
-}
+pub use waxwork_kernels::device::without_kernels;
+pub use waxwork_kernels::device::{cpu_class, runs_on_cpu_kernels};
+
+use crate::{Error, Result};
 
 /// The device called `cpu`, `cuda`, `cuda:N` or `metal`.
 ///
@@ -71,15 +49,6 @@ pub fn name(device: &Device) -> String {
         candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
         candle_core::DeviceLocation::Metal { .. } => "metal".into(),
     }
-}
-
-/// The class of this processor: machines of one class give the same bits. `x86-64-v3` has AVX2 and FMA, and newer instructions
-/// or not; `x86-64` lacks FMA; other architectures are called by their names.
-pub fn cpu_class() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    return if pulp::x86::V3::try_new().is_some() { "x86-64-v3" } else { "x86-64" };
-    #[cfg(not(target_arch = "x86_64"))]
-    std::env::consts::ARCH
 }
 
 #[cfg(test)]

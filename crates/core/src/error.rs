@@ -103,6 +103,10 @@ pub enum Error {
     #[error("{0}")]
     Unsupported(String),
 
+    /// A kernel was given what it cannot use.
+    #[error(transparent)]
+    Kernel(waxwork_kernels::Error),
+
     /// An explicitly chosen device is not there.
     #[error("device `{name}` is not available: {reason}")]
     Device {
@@ -115,9 +119,19 @@ pub enum Error {
 
 impl Error {
     /// [`Error::Unsupported`]: a model has other parts than the one asked for.
-    pub(crate) fn no_part(info: &ModelInfo, part: Part, parts: &[Part]) -> Self {
+    pub fn no_part(info: &ModelInfo, part: Part, parts: &[Part]) -> Self {
         let names: Vec<&str> = parts.iter().map(|part| part.name()).collect();
         Self::Unsupported(format!("a {} has no {}; it has: {}", info.family, part.name(), names.join(", ")))
+    }
+}
+
+impl From<waxwork_kernels::Error> for Error {
+    fn from(error: waxwork_kernels::Error) -> Self {
+        match error {
+            waxwork_kernels::Error::Tensor(error) => Self::Tensor(error),
+            waxwork_kernels::Error::Input { what, expected, found } => Self::Input { what, expected, found },
+            error => Self::Kernel(error),
+        }
     }
 }
 

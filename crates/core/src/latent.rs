@@ -7,7 +7,7 @@ use crate::Result;
 /// Spherical interpolation of Gaussian latents (Shoemake 1985; White 2016): from `a` at 0 to `b` at 1 along the great
 /// circle, `(latent_dim)` each. Unlike a line it does not pass through vectors that are shorter than any draw.
 pub fn slerp(a: &Tensor, b: &Tensor, fraction: f64) -> Result<Tensor> {
-    let [aa, bb, ab] = [(a, a), (b, b), (a, b)].map(|(x, y)| crate::loss::scalar(&(x * y)?.sum_all()?));
+    let [aa, bb, ab] = [(a, a), (b, b), (a, b)].map(|(x, y)| crate::kernels::scalar(&(x * y)?.sum_all()?));
     let cosine = (ab? / (aa? * bb?).sqrt()).clamp(-1.0, 1.0);
     let angle = libm::acos(cosine);
     let (from, to) = if angle.is_nan() || libm::sin(angle) < 1e-6 {

@@ -43,18 +43,11 @@
 //! likelihoods and divergences are in nats. What takes tensors returns an error, and does not panic, where shapes or types are
 //! not those that its documentation names.
 
-pub mod adversarial;
 pub mod device;
-pub mod dual;
 pub mod error;
-pub mod grid;
-pub mod kernels;
 pub mod latent;
-pub mod layers;
-pub mod likelihood;
-pub mod loss;
+pub mod mode;
 pub mod model;
-pub mod nets;
 pub mod npy;
 pub mod onnx;
 pub mod optim;
@@ -65,10 +58,12 @@ pub mod rng;
 pub mod schedule;
 pub mod step;
 pub mod store;
-pub mod variational;
+
+pub(crate) use waxwork_kernels as kernels;
 
 pub use candle_core::{DType, Device, Tensor};
 pub use error::{Error, Result};
+pub use mode::{Mode, StatisticsLog};
 pub use model::{Batch, GenerativeModel, ImageShape, LatentModel, ModelInfo, SampleRequest, Trainable};
 pub use params::{ParamGroup, ParamSet, Precision};
 pub use profile::{Phase, Profile};

@@ -6,7 +6,7 @@ use candle_core::{Shape, Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::device::has_kernels;
+use crate::device::runs_on_cpu_kernels;
 use crate::kernels::{self, AdamStep};
 use crate::params::{ParamGroup, ParamSet};
 use crate::schedule::{self, Schedule};
@@ -157,7 +157,7 @@ pub(crate) struct GroupGradient {
 impl GroupGradient {
     /// From the gradients of the group's weights, which are `factor` times too large.
     pub(crate) fn new(tensors: Vec<Tensor>, factor: f64) -> Result<Self> {
-        if tensors.first().is_some_and(|tensor| !has_kernels(tensor.device())) {
+        if tensors.first().is_some_and(|tensor| !runs_on_cpu_kernels(tensor.device())) {
             let row = in_a_row(&tensors)?;
             let row = if factor == 1.0 { row } else { row.affine(factor.recip(), 0.0)? };
             let norm = Scalar::Unread(kernels::row_norm(&row)?);
@@ -192,7 +192,7 @@ impl Adam {
             };
             let shapes = group.params.iter().map(|name| Ok(variable(params, name)?.shape().clone()));
             let shapes: Vec<Shape> = shapes.collect::<Result<_>>()?;
-            if has_kernels(params.device()) {
+            if runs_on_cpu_kernels(params.device()) {
                 for (name, shape) in group.params.iter().zip(&shapes) {
                     moments.insert(name.clone(), zeros(shape)?);
                 }

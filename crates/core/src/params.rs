@@ -10,7 +10,7 @@ use candle_core::{DType, Device, Shape, Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::device::has_kernels;
+use crate::device::runs_on_cpu_kernels;
 use crate::rng::Stream;
 use crate::store::checked_len;
 use crate::{Error, Result};
@@ -174,7 +174,7 @@ impl ParamSet {
     /// # Errors
     /// [`Error::Config`] on the CPU, whose kernels compute in f32.
     pub fn multiplying_in(mut self, precision: Precision) -> Result<Self> {
-        if precision != Precision::F32 && has_kernels(&self.device) {
+        if precision != Precision::F32 && runs_on_cpu_kernels(&self.device) {
             let reason =
                 "on the CPU everything is computed in f32; bf16 and f16 need a GPU, e.g. `--device cuda`";
             return Err(Error::Config { key: "train.dtype".into(), reason: reason.into() });

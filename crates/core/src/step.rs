@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::device::has_kernels;
+use crate::device::runs_on_cpu_kernels;
 use crate::kernels::{self, Gradients};
-use crate::layers::{Mode, StatisticsLog};
-use crate::loss;
+use crate::mode::{Mode, StatisticsLog};
 use crate::model::{Batch, Trainable};
 use crate::optim::{Adam, Clock, GroupGradient, OptimizerConfig};
 use crate::params::{Kind, ParamGroup, ParamSet, Precision};
@@ -49,8 +48,8 @@ pub(crate) enum Scalar {
 
 impl Scalar {
     fn of(tensor: &Tensor) -> Result<Self> {
-        if has_kernels(tensor.device()) {
-            return Ok(Self::Known(loss::scalar(tensor)?));
+        if runs_on_cpu_kernels(tensor.device()) {
+            return Ok(Self::Known(kernels::scalar(tensor)?));
         }
         Ok(Self::Unread(tensor.detach()))
     }
@@ -153,7 +152,8 @@ impl TrainingState {
         let ema = config.ema.map(|_| model.params().deep_copy()).transpose()?;
         let adam = Adam::new(model.params(), model.groups(), config)?;
         let device = model.params().device();
-        let prefetch = (!has_kernels(device)).then(|| Prefetch::new(seed).map(RefCell::new)).transpose()?;
+        let prefetch =
+            (!runs_on_cpu_kernels(device)).then(|| Prefetch::new(seed).map(RefCell::new)).transpose()?;
         let loss_scale = (model.params().precision() == Precision::F16).then_some(LossScale::FIRST);
         Ok(Self {
             seed,
@@ -217,7 +217,7 @@ impl TrainingState {
                 tensors.len() - 1
             });
         }
-        let values = loss::scalars(&tensors)?;
+        let values = kernels::scalars(&tensors)?;
         let value = |tensor: &Tensor| places.get(&tensor.id()).map_or(f64::NAN, |&place| values[place]);
         for Check { step, term, value: tensor } in &checks {
             check_finite(*step, || term.clone(), value(tensor))?;
@@ -392,7 +392,7 @@ impl StepContext<'_> {
         };
         let unread: Vec<Check> = unread.collect();
         let values: Vec<Tensor> = unread.iter().map(|check| check.value.clone()).collect();
-        let values = loss::scalars(&values)?;
+        let values = kernels::scalars(&values)?;
         let wrong = values.iter().position(|value| !value.is_finite());
         self.scalars.push(("scale/loss".to_owned(), Scalar::Known(scale.factor())));
         match (scale.after(wrong.is_none()), wrong) {

@@ -1,9 +1,10 @@
 //! Trains a conditional VAE on embedded digits with a loop of our own, and writes sevens: `samples.png`.
 
 use waxwork_core::optim::OptimizerConfig;
-use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, TrainingState, grid, store};
+use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, TrainingState, store};
 use waxwork_cvae::{Cvae, CvaeConfig};
 use waxwork_data::{DataConfig, Loader, load};
+use waxwork_media::grid;
 
 const SEED: u64 = 0;
 const STEPS: u64 = 1000;

@@ -14,13 +14,13 @@
 
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
-use waxwork_core::variational::Variational;
 use waxwork_core::{
     Batch, Error, GenerativeModel, ImageShape, LatentModel, ParamGroup, ParamSet, Result, StepContext,
     Tensor, Trainable,
 };
+use waxwork_vae::Variational;
 
-pub use waxwork_core::variational::{DECODER, ENCODER, Network, Prior, VaeConfig as CvaeConfig};
+pub use waxwork_vae::{DECODER, ENCODER, Network, Prior, VaeConfig as CvaeConfig};
 
 /// A conditional variational autoencoder.
 #[derive(Clone, Debug)]

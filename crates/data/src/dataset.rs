@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use waxwork_core::device::has_kernels;
+use waxwork_core::device::runs_on_cpu_kernels;
 use waxwork_core::model::{Batch, ImageShape};
 
 use crate::loader::Batches;
@@ -216,7 +216,7 @@ impl Split {
 
     fn assemble(&self, indices: Vec<u32>, pixels: Vec<u8>, device: &Device) -> HostBatch {
         let labels = indices.iter().map(|&index| self.source.label(index as usize)).collect();
-        let images = if has_kernels(device) {
+        let images = if runs_on_cpu_kernels(device) {
             Pixels::Unit(pixels.into_iter().map(unit_interval).collect())
         } else {
             Pixels::Bytes(pixels)

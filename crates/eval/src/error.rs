@@ -47,6 +47,10 @@ pub enum Error {
     #[error(transparent)]
     Core(#[from] waxwork_core::Error),
 
+    /// A kernel of an evaluation was given what it cannot use.
+    #[error(transparent)]
+    Kernel(#[from] waxwork_kernels::Error),
+
     /// The data.
     #[error(transparent)]
     Data(#[from] waxwork_data::Error),

@@ -1,6 +1,7 @@
 //! Features: what the distances between real and generated images are computed from, a row an image.
 
-use waxwork_core::{DType, Device, Tensor, kernels};
+use waxwork_core::{DType, Device, Tensor};
+use waxwork_kernels as kernels;
 
 use crate::{Error, Result};
 

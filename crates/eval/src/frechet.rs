@@ -3,7 +3,8 @@
 
 use faer::{Mat, Side};
 use serde::{Deserialize, Serialize};
-use waxwork_core::{Device, Tensor, kernels};
+use waxwork_core::{Device, Tensor};
+use waxwork_kernels as kernels;
 
 use crate::features::check_columns;
 use crate::{Error, Features, Result};

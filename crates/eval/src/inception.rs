@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use waxwork_core::kernels::{self, Activation, Pool, Windows};
 use waxwork_core::{Device, Tensor, store};
+use waxwork_kernels::{self as kernels, Activation, Pool, Windows};
 
 use crate::extractor::{Extractor, in_passes, sha256, softmax};
 use crate::report::{Metric, Protocol};
@@ -86,7 +86,8 @@ impl Inception {
     /// # Errors
     /// If the features are another network's.
     pub fn logits(&self, features: &Tensor) -> Result<Tensor> {
-        let pass = |features: &Tensor| kernels::linear(features, &self.classes, None, Activation::Identity);
+        let pass =
+            |features: &Tensor| Ok(kernels::linear(features, &self.classes, None, Activation::Identity)?);
         Ok(in_passes(features, PASS, pass)?)
     }
 
@@ -181,7 +182,7 @@ impl Inception {
         let (weight, bias) = self.convolution(name)?;
         let (_, _, height, width) = weight.dims4()?;
         if height == width {
-            return kernels::conv2d(x, weight, Some(bias), 1, height / 2, Activation::Relu);
+            return Ok(kernels::conv2d(x, weight, Some(bias), 1, height / 2, Activation::Relu)?);
         }
         let x = x.pad_with_zeros(2, height / 2, height / 2)?.pad_with_zeros(3, width / 2, width / 2)?;
         self.valid(name, &x, 1)
@@ -190,7 +191,7 @@ impl Inception {
     /// A convolution without padding, then a ReLU.
     fn valid(&self, name: &str, x: &Tensor, stride: usize) -> waxwork_core::Result<Tensor> {
         let (weight, bias) = self.convolution(name)?;
-        kernels::conv2d(x, weight, Some(bias), stride, 0, Activation::Relu)
+        Ok(kernels::conv2d(x, weight, Some(bias), stride, 0, Activation::Relu)?)
     }
 
     fn convolution(&self, name: &str) -> waxwork_core::Result<&(Tensor, Tensor)> {
@@ -298,17 +299,17 @@ fn fold(
 
 /// The maximum of 3×3, stride 2, no padding.
 fn max_pool(x: &Tensor) -> waxwork_core::Result<Tensor> {
-    kernels::pool2d(x, Pool::Max, Windows { size: 3, stride: 2, padding: 0 })
+    Ok(kernels::pool2d(x, Pool::Max, Windows { size: 3, stride: 2, padding: 0 })?)
 }
 
 /// The maximum of 3×3, stride 1.
 fn max_pool_same(x: &Tensor) -> waxwork_core::Result<Tensor> {
-    kernels::pool2d(x, Pool::Max, Windows { size: 3, stride: 1, padding: 1 })
+    Ok(kernels::pool2d(x, Pool::Max, Windows { size: 3, stride: 1, padding: 1 })?)
 }
 
 /// The mean of 3×3, stride 1, of as many pixels as there are.
 fn average_pool(x: &Tensor) -> waxwork_core::Result<Tensor> {
-    kernels::pool2d(x, Pool::Mean, Windows { size: 3, stride: 1, padding: 1 })
+    Ok(kernels::pool2d(x, Pool::Mean, Windows { size: 3, stride: 1, padding: 1 })?)
 }
 
 fn join(branches: &[Tensor]) -> waxwork_core::Result<Tensor> {

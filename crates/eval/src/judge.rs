@@ -4,18 +4,19 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use waxwork_core::adversarial::{Augmentation, augment};
-use waxwork_core::kernels::Activation;
-use waxwork_core::layers::{Linear, Mode, WeightInit};
-use waxwork_core::loss::cross_entropy;
+use waxwork_core::Mode;
 use waxwork_core::model::{EVALUATION_BATCH, ModelInfo};
-use waxwork_core::nets::{ConvDown, Style};
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::{
     Batch, Device, ImageShape, Loss, ParamGroup, ParamSet, StepContext, Tensor, Trainable, TrainingState,
     store,
 };
 use waxwork_data::{Dataset, Loader, Split};
+use waxwork_kernels::Activation;
+use waxwork_nn::augment::{Augmentation, augment};
+use waxwork_nn::layers::{Linear, WeightInit};
+use waxwork_nn::loss::cross_entropy;
+use waxwork_nn::nets::{ConvDown, Style};
 
 use crate::extractor::{Extractor, in_passes, sha256, softmax};
 use crate::{Error, Result};

@@ -1,6 +1,7 @@
 //! The training image that is nearest to a generated one: what a model that copies would be caught by.
 
-use waxwork_core::{Batch, Result, Tensor, kernels};
+use waxwork_core::{Batch, Result, Tensor};
+use waxwork_kernels as kernels;
 
 /// A training image near a generated one.
 #[derive(Clone, Debug)]

@@ -11,19 +11,44 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 
-use waxwork_core::adversarial::{Players, augment, to_signed};
-use waxwork_core::layers::Mode;
+mod config;
+mod discriminator;
+mod generator;
+mod loss;
+mod penalty;
+mod players;
+
+use waxwork_core::Mode;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
     Batch, Error, GenerativeModel, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext, Tensor,
     Trainable,
 };
+use waxwork_nn::augment::augment;
 
-pub use waxwork_core::adversarial::{
-    AdversarialLoss, Augmentation, DISCRIMINATOR, DiscriminatorNetwork, DiscriminatorNorm, GENERATOR,
-    GanConfig, GeneratorNetwork, Penalty,
-};
+pub use config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, GeneratorNetwork};
+pub use discriminator::{Discriminator, Judgement};
+pub use generator::Generator;
+pub use loss::AdversarialLoss;
+pub use penalty::Penalty;
+pub use players::Players;
+pub use waxwork_nn::augment::Augmentation;
+
+/// The group of the generator's weights.
+pub const GENERATOR: &str = "generator";
+/// The group of the discriminator's weights.
+pub const DISCRIMINATOR: &str = "discriminator";
+
+/// [0, 1] → [−1, 1], the range of the generator's tanh, in which both networks see images.
+pub fn to_signed(images: &Tensor) -> Result<Tensor> {
+    Ok(images.affine(2.0, -1.0)?)
+}
+
+/// [−1, 1] → [0, 1].
+pub fn to_unit(images: &Tensor) -> Result<Tensor> {
+    Ok(images.affine(0.5, 0.5)?)
+}
 
 /// A generative adversarial network.
 #[derive(Clone, Debug)]

@@ -9,6 +9,10 @@ pub enum Error {
     #[error(transparent)]
     Core(#[from] waxwork_core::Error),
 
+    /// A picture of samples could not be made.
+    #[error(transparent)]
+    Media(#[from] waxwork_media::Error),
+
     /// The data.
     #[error(transparent)]
     Data(#[from] waxwork_data::Error),

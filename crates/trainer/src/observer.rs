@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use waxwork_core::grid::Picture;
 use waxwork_core::step::StepReport;
+use waxwork_media::grid::Picture;
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug)]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use waxwork_core::device::has_kernels;
-use waxwork_core::{Device, Phase, Profile, Tensor, Trainable, TrainingState, grid, store};
+use waxwork_core::device::runs_on_cpu_kernels;
+use waxwork_core::{Device, Phase, Profile, Tensor, Trainable, TrainingState, store};
 use waxwork_data::{Loader, Split};
+use waxwork_media::grid;
 
 use crate::checkpoint::{self, Best, Checkpoints};
 use crate::config::TrainConfig;
@@ -106,7 +107,7 @@ impl Training<'_> {
             let last = done == length.steps;
             let logged = done.is_multiple_of(self.config.log_every) || last;
             // To read a device's losses is to wait for it, so only what is logged is read.
-            let report = if logged || has_kernels(self.device) {
+            let report = if logged || runs_on_cpu_kernels(self.device) {
                 self.state.step(self.model, &batch?)
             } else {
                 self.state.step_unread(self.model, &batch?)

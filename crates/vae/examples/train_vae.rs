@@ -1,8 +1,9 @@
 //! Trains a VAE on embedded digits with a loop of our own, and writes 100 samples: `samples.png`.
 
 use waxwork_core::optim::OptimizerConfig;
-use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, TrainingState, grid, store};
+use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, TrainingState, store};
 use waxwork_data::{DataConfig, Loader, load};
+use waxwork_media::grid;
 use waxwork_vae::{Vae, VaeConfig};
 
 const SEED: u64 = 0;

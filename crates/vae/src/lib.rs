@@ -12,15 +12,21 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 
+mod config;
+mod likelihood;
+mod networks;
+mod objective;
+
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
-use waxwork_core::variational::Variational;
 use waxwork_core::{
     Batch, GenerativeModel, ImageShape, LatentModel, ParamGroup, ParamSet, Result, StepContext, Tensor,
     Trainable,
 };
 
-pub use waxwork_core::variational::{DECODER, ENCODER, Network, VaeConfig};
+pub use config::{Network, Prior, VaeConfig};
+pub use likelihood::{Binarisation, Likelihood, LikelihoodConfig};
+pub use objective::{DECODER, ENCODER, Variational};
 
 /// A variational autoencoder.
 #[derive(Clone, Debug)]

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use waxwork_core::likelihood::{Binarisation, LikelihoodConfig};
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::rng::Stream;
 use waxwork_core::{
     Batch, DType, Device, GenerativeModel, ImageShape, ParamSet, SampleRequest, Tensor, Trainable,
     TrainingState,
 };
+use waxwork_vae::{Binarisation, LikelihoodConfig};
 use waxwork_vae::{Network, Vae, VaeConfig};
 
 const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
@@ -21,7 +21,7 @@ fn small() -> VaeConfig {
 
 fn convolutional() -> VaeConfig {
     let network = Network::Conv { channels: vec![2, 3], hidden: 4, batch_norm: true };
-    VaeConfig { network, activation: waxwork_core::kernels::Activation::Silu, ..small() }
+    VaeConfig { network, activation: waxwork_kernels::Activation::Silu, ..small() }
 }
 
 fn batch(n: usize, image: ImageShape) -> Batch {

@@ -60,9 +60,9 @@
 
 use std::collections::BTreeMap;
 
-use waxwork_core::kernels::Activation;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::{Batch, DType, Device, ImageShape, ParamSet, Tensor, Trainable, TrainingState};
+use waxwork_kernels::Activation;
 use waxwork_vae::{Network, Vae, VaeConfig};
 
 const LOSS: f64 = 45.1707387200;

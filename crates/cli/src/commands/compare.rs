@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
-use waxwork_core::{Device, SampleRequest, Tensor, kernels, store};
+use waxwork_core::{Device, SampleRequest, Tensor, store};
 use waxwork_eval::{Metric, Report, differences};
+use waxwork_kernels as kernels;
 use waxwork_models::{Recipe, Run};
 use waxwork_trainer::{RunFolder, metrics};
 

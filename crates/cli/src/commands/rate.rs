@@ -2,9 +2,10 @@
 
 use serde_json::json;
 use waxwork_core::rng::Stream;
-use waxwork_core::{Device, Tensor, device, grid, store};
+use waxwork_core::{Device, Tensor, device, store};
 use waxwork_data::Split;
 use waxwork_eval::wilson;
+use waxwork_media::grid;
 
 use crate::args::RateArguments;
 use crate::commands::judging::samples_of;

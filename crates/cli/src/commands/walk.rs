@@ -1,7 +1,8 @@
 //! `waxwork interpolate` and `waxwork traverse`: ways through latent space as pictures.
 
 use waxwork_core::rng::Stream;
-use waxwork_core::{DType, Device, Tensor, device, kernels, latent};
+use waxwork_core::{DType, Device, Tensor, device, latent};
+use waxwork_kernels as kernels;
 use waxwork_models::Run;
 
 use crate::args::{InterpolateArguments, TraverseArguments};

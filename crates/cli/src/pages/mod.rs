@@ -6,7 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
-use waxwork_core::grid;
+use waxwork_media::grid;
 
 use crate::failure::Failure;
 

@@ -1,6 +1,6 @@
 //! A network as an ONNX graph (opset 17), which other programs run: layers write themselves into a [`Graph`].
 //!
-//! A layer's `export` is its forward pass in [`Mode::Eval`](crate::layers::Mode::Eval), with values instead of tensors and, as in
+//! A layer's `export` is its forward pass in [`Mode::Eval`](crate::Mode::Eval), with values instead of tensors and, as in
 //! construction, a [`Place`] that gives every stored tensor the name that it has in a [`ParamSet`](crate::params::ParamSet). The
 //! batch dimension stays open.
 

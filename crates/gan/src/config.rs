@@ -1,0 +1,221 @@
+//! What a GAN can be told.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AdversarialLoss, Penalty};
+use waxwork_core::{Error, Result};
+use waxwork_nn::augment::Augmentation;
+use waxwork_nn::layers::WeightInit;
+use waxwork_nn::nets::{TOO_WIDE, WIDEST};
+
+/// A GAN's networks and its game.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GanConfig {
+    /// Length of the latent vector z.
+    pub latent_dim: usize,
+    /// How the label reaches both networks: for the conditional family, which needs it, and for it alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conditioning: Option<Conditioning>,
+    /// From latents to images.
+    pub generator: GeneratorNetwork,
+    /// From images to logits.
+    pub discriminator: DiscriminatorNetwork,
+    /// Start values of the weights.
+    pub init: WeightInit,
+    /// What either player minimises.
+    pub loss: AdversarialLoss,
+    /// Taken off the target of real images, in [0, 0.5] (one-sided; Salimans et al. 2016).
+    pub label_smoothing: f64,
+    /// What keeps the discriminator's slope in bounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub penalty: Option<Penalty>,
+    /// Updates of the discriminator for one of the generator: every step trains the discriminator on a new batch, and
+    /// every so manieth step the generator too.
+    pub n_critic: u64,
+    /// Differentiable augmentation of all that the discriminator sees (Zhao et al. 2020), in this order.
+    pub augment: Vec<Augmentation>,
+}
+
+/// The generator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum GeneratorNetwork {
+    /// Linear layers of these widths, each with a ReLU.
+    Mlp {
+        /// Widths from the latent to the image.
+        hidden: Vec<usize>,
+    },
+    /// A linear layer to the smallest feature maps, then transposed convolutions (Radford et al. 2016).
+    Dcgan {
+        /// Channels from the latent to the image; each entry doubles height and width.
+        channels: Vec<usize>,
+    },
+    /// A linear layer to the smallest feature maps, then residual blocks (Miyato et al. 2018).
+    Residual {
+        /// Channels of every block.
+        channels: usize,
+        /// Blocks, each of which doubles height and width.
+        blocks: usize,
+    },
+}
+
+/// The discriminator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DiscriminatorNetwork {
+    /// Linear layers of these widths, each with a leaky ReLU of slope 0.2.
+    Mlp {
+        /// Widths from the image to the logit.
+        hidden: Vec<usize>,
+        /// What is normalised.
+        #[serde(default)]
+        norm: DiscriminatorNorm,
+    },
+    /// Convolutions of stride 2, each with a leaky ReLU of slope 0.2 (Radford et al. 2016).
+    Dcgan {
+        /// Channels from the image to the logit; each entry halves height and width.
+        channels: Vec<usize>,
+        /// What is normalised.
+        #[serde(default)]
+        norm: DiscriminatorNorm,
+    },
+    /// Residual blocks, of which the first two halve height and width, then a sum over positions (Miyato et al. 2018).
+    Residual {
+        /// Channels of every block.
+        channels: usize,
+        /// Blocks.
+        blocks: usize,
+        /// What is normalised.
+        #[serde(default)]
+        norm: DiscriminatorNorm,
+    },
+}
+
+/// What is normalised in a discriminator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiscriminatorNorm {
+    /// Nothing.
+    #[default]
+    None,
+    /// Batch norm after every convolution but the first (Radford et al. 2016).
+    Batch,
+    /// The spectral norm of every weight (Miyato et al. 2018).
+    Spectral,
+}
+
+/// How the label reaches generator and discriminator.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Conditioning {
+    /// Beside the latent, and as planes beside the image (Mirza & Osindero 2014).
+    Concatenation,
+    /// Conditional batch norm, and the product of an embedding with the features (Miyato & Koyama 2018).
+    Projection,
+    /// Beside the latent; the discriminator also has to name it (Odena et al. 2017).
+    AuxiliaryClassifier {
+        /// Weight of the classification loss of both players.
+        weight: f64,
+    },
+}
+
+/// Halvings of a residual discriminator.
+pub(super) const RESIDUAL_HALVINGS: usize = 2;
+
+impl Default for GanConfig {
+    /// DCGAN for 28×28 images.
+    fn default() -> Self {
+        Self {
+            latent_dim: 100,
+            conditioning: None,
+            generator: GeneratorNetwork::Dcgan { channels: vec![128, 64] },
+            discriminator: DiscriminatorNetwork::Dcgan {
+                channels: vec![64, 128],
+                norm: DiscriminatorNorm::Batch,
+            },
+            init: WeightInit::default(),
+            loss: AdversarialLoss::default(),
+            label_smoothing: 0.0,
+            penalty: None,
+            n_critic: 1,
+            augment: Vec::new(),
+        }
+    }
+}
+
+impl DiscriminatorNetwork {
+    pub(super) fn norm(&self) -> DiscriminatorNorm {
+        match self {
+            Self::Mlp { norm, .. } | Self::Dcgan { norm, .. } | Self::Residual { norm, .. } => *norm,
+        }
+    }
+}
+
+impl GanConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the key and what would be right.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |key: &str, reason: &str| {
+            Err(Error::Config { key: format!("model.{key}"), reason: reason.into() })
+        };
+        if self.latent_dim == 0 {
+            return fail("latent_dim", "must be at least 1");
+        }
+        let generator = match &self.generator {
+            GeneratorNetwork::Mlp { hidden } => hidden.clone(),
+            GeneratorNetwork::Dcgan { channels } => channels.clone(),
+            GeneratorNetwork::Residual { channels, blocks } => vec![*channels, *blocks],
+        };
+        if generator.is_empty() || generator.contains(&0) {
+            return fail("generator", "needs at least one layer, and none of width 0");
+        }
+        let discriminator = match &self.discriminator {
+            DiscriminatorNetwork::Mlp { hidden, .. } => hidden.clone(),
+            DiscriminatorNetwork::Dcgan { channels, .. } => channels.clone(),
+            DiscriminatorNetwork::Residual { channels, blocks, .. } if *blocks >= RESIDUAL_HALVINGS => {
+                vec![*channels]
+            }
+            DiscriminatorNetwork::Residual { .. } => {
+                return fail("discriminator.blocks", "needs at least the two that halve");
+            }
+        };
+        if discriminator.is_empty() || discriminator.contains(&0) {
+            return fail("discriminator", "needs at least one layer, and none of width 0");
+        }
+        if generator.iter().chain(&discriminator).chain([&self.latent_dim]).any(|width| *width > WIDEST) {
+            return fail("generator", TOO_WIDE);
+        }
+        let batch_norm = self.discriminator.norm() == DiscriminatorNorm::Batch;
+        if batch_norm && !matches!(self.discriminator, DiscriminatorNetwork::Dcgan { .. }) {
+            return fail("discriminator.norm", "batch norm is for the discriminator of kind dcgan");
+        }
+        if batch_norm && self.penalty.is_some() {
+            return fail(
+                "penalty",
+                "a penalty is on each image's own gradient, which batch norm mixes with others: use none or spectral",
+            );
+        }
+        if let Some(reason) = self.penalty.and_then(Penalty::problem) {
+            return fail("penalty", reason);
+        }
+        if !(0.0..=0.5).contains(&self.label_smoothing) {
+            return fail("label_smoothing", "must lie in [0, 0.5]");
+        }
+        if self.label_smoothing > 0.0 && !self.loss.has_targets() {
+            return fail("label_smoothing", "only minimax, non-saturating and least-squares have targets");
+        }
+        if let Some(Conditioning::AuxiliaryClassifier { weight }) = self.conditioning
+            && !(weight > 0.0 && weight.is_finite())
+        {
+            return fail("conditioning.weight", "must be positive");
+        }
+        if self.n_critic == 0 {
+            return fail("n_critic", "must be at least 1");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! The discriminator: from images, and labels where it is conditional, to logits.
+
+use candle_core::Tensor;
+
+use super::config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, RESIDUAL_HALVINGS};
+use waxwork_core::Mode;
+use waxwork_core::Result;
+use waxwork_core::model::ImageShape;
+use waxwork_core::params::{Init, Scope};
+use waxwork_kernels::{Activation, with_planes};
+use waxwork_nn::dual::Dual;
+use waxwork_nn::layers::{Linear, Weight, WeightInit, WeightStyle};
+use waxwork_nn::nets::{ConvDown, Mlp, ResidualDown, Style, halved};
+
+/// A discriminator, or critic.
+#[derive(Clone, Debug)]
+pub struct Discriminator {
+    body: Body,
+    output: Linear,
+    labels: Labels,
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    Mlp(Mlp),
+    Dcgan(ConvDown),
+    Residual(ResidualDown),
+}
+
+/// What a discriminator does with labels.
+#[derive(Clone, Debug)]
+enum Labels {
+    Nothing,
+    Planes,
+    /// One row of features a class, `(classes, features)`.
+    Embedding(Weight),
+    Classifier(Linear),
+}
+
+/// What a discriminator says about images.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// How real, `(N)`: the logit of its probability, or a score.
+    pub logits: Tensor,
+    /// Logits of the classes, `(N, classes)`, where there is an auxiliary classifier.
+    pub classes: Option<Tensor>,
+}
+
+impl Discriminator {
+    /// The discriminator of `config` for images of shape `image` and, if it is conditional, so many classes.
+    ///
+    /// # Errors
+    /// If the configuration does not fit the image, or the set is stored and lacks a tensor.
+    pub fn new(mut scope: Scope<'_>, config: &GanConfig, image: ImageShape, classes: usize) -> Result<Self> {
+        let norm = config.discriminator.norm();
+        let weights = WeightStyle { init: config.init, spectral_norm: norm == DiscriminatorNorm::Spectral };
+        let style = Style { weights, activation: Activation::LeakyRelu(0.2) };
+        let planes = if config.conditioning == Some(Conditioning::Concatenation) { classes } else { 0 };
+        let channels = image.channels + planes;
+        let (body, features) = match &config.discriminator {
+            DiscriminatorNetwork::Mlp { hidden, .. } => {
+                let inputs = channels * image.height * image.width;
+                let hidden = Mlp::new(scope.enter("hidden"), inputs, hidden, style)?;
+                let features = hidden.outputs();
+                (Body::Mlp(hidden), features)
+            }
+            DiscriminatorNetwork::Dcgan { channels: widths, .. } => {
+                let (height, width) = halved(image, widths.len(), "model.discriminator.channels")?;
+                let batch_norm = norm == DiscriminatorNorm::Batch;
+                let down = ConvDown::new(scope.enter("down"), channels, widths, batch_norm, style)?;
+                (Body::Dcgan(down), widths.last().copied().unwrap_or_default() * height * width)
+            }
+            DiscriminatorNetwork::Residual { channels: width, blocks, .. } => {
+                halved(image, RESIDUAL_HALVINGS, "model.discriminator")?;
+                let halvings = RESIDUAL_HALVINGS;
+                let down =
+                    ResidualDown::new(scope.enter("down"), channels, *width, *blocks, halvings, style)?;
+                (Body::Residual(down), *width)
+            }
+        };
+        let labels = match config.conditioning {
+            None => Labels::Nothing,
+            Some(Conditioning::Concatenation) => Labels::Planes,
+            Some(Conditioning::Projection) => {
+                let init = match config.init {
+                    WeightInit::Normal => Init::Normal { std: 0.02 },
+                    _ => Init::Uniform { bound: (features.max(1) as f64).sqrt().recip() },
+                };
+                let shape = [classes, features];
+                Labels::Embedding(Weight::new(
+                    &mut scope.enter("embedding"),
+                    &shape,
+                    init,
+                    weights.spectral_norm,
+                )?)
+            }
+            Some(Conditioning::AuxiliaryClassifier { .. }) => {
+                Labels::Classifier(Linear::new(scope.enter("classifier"), features, classes, weights)?)
+            }
+        };
+        let output = Linear::new(scope.enter("output"), features, 1, weights)?;
+        Ok(Self { body, output, labels })
+    }
+
+    /// Images `(N, C, H, W)` in [−1, 1] and one-hot labels `(N, classes)` → what it says about them.
+    pub fn forward(&self, images: &Tensor, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Judgement> {
+        let features = self.features(&Dual::constant(images.clone()), labels, mode)?;
+        let classes = match &self.labels {
+            Labels::Classifier(linear) => {
+                Some(linear.forward(&features.value, Activation::Identity, mode)?)
+            }
+            _ => None,
+        };
+        Ok(Judgement { logits: self.logits(&features, labels, mode)?.value, classes })
+    }
+
+    /// The logits `(N)` of images with their derivative along a direction.
+    ///
+    /// # Errors
+    /// If there is batch norm on the way.
+    pub fn propagate(&self, images: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
+        self.logits(&self.features(images, labels, mode)?, labels, mode)
+    }
+
+    /// `(N, C, H, W)` → `(N, …)`, so many features in whatever shape they come.
+    fn features(&self, images: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
+        let planes = labels.filter(|_| matches!(self.labels, Labels::Planes));
+        let beside = |images: &Dual| {
+            let Some(labels) = planes else { return Ok(images.clone()) };
+            let still = labels.zeros_like()?;
+            images.affine(|x, constant| Ok(with_planes(x, if constant { labels } else { &still })?))
+        };
+        match &self.body {
+            Body::Mlp(hidden) => hidden.propagate(&beside(images)?, mode),
+            Body::Dcgan(down) => down.propagate(images, planes, mode),
+            Body::Residual(down) => down.propagate(&beside(images)?, mode)?.linear(|x| Ok(x.sum((2, 3))?)),
+        }
+    }
+
+    /// Features `(N, …)` → `(N)`.
+    fn logits(&self, features: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
+        let logits = self.output.propagate(features, mode)?.linear(|x| Ok(x.squeeze(1)?))?;
+        let (Labels::Embedding(embedding), Some(labels)) = (&self.labels, labels) else { return Ok(logits) };
+        let rows = waxwork_kernels::matmul(labels, &embedding.in_mode(mode)?)?;
+        logits.add(&features.linear(|x| Ok(x.flatten_from(1)?.mul(&rows)?.sum(1)?))?)
+    }
+}

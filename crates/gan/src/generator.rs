@@ -1,0 +1,157 @@
+//! The generator: from latents, and labels where it is conditional, to images.
+
+use candle_core::Tensor;
+
+use super::config::{Conditioning, GanConfig, GeneratorNetwork};
+use waxwork_core::Mode;
+use waxwork_core::Result;
+use waxwork_core::model::ImageShape;
+use waxwork_core::onnx::{Place, Value};
+use waxwork_core::params::Scope;
+use waxwork_kernels::{self as kernels, Activation};
+use waxwork_nn::layers::{Conv2d, ConvGeometry, Linear, Norm, NormKind};
+use waxwork_nn::nets::{ConvUp, Mlp, ResidualUp, Style, halved};
+
+/// A generator.
+#[derive(Clone, Debug)]
+pub struct Generator {
+    body: Body,
+    /// The one-hot label stands beside the latent.
+    concatenates: bool,
+    image: ImageShape,
+}
+
+#[derive(Clone, Debug)]
+enum Body {
+    Mlp { hidden: Mlp, output: Linear },
+    Dcgan { start: Start, norm: Norm, up: ConvUp },
+    Residual { start: Start, up: ResidualUp, norm: Norm, output: Conv2d },
+}
+
+/// The linear layer from the latent to the smallest feature maps, `(channels, height, width)`.
+#[derive(Clone, Debug)]
+struct Start {
+    linear: Linear,
+    shape: (usize, usize, usize),
+}
+
+impl Start {
+    fn forward(&self, latents: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+        let (channels, height, width) = self.shape;
+        self.linear.forward_to(latents, &[channels, height, width], Activation::Identity, mode)
+    }
+
+    fn export(&self, place: &mut Place<'_>, latents: &Value) -> Result<Value> {
+        let (channels, height, width) = self.shape;
+        let maps = self.linear.export(place.enter("project"), latents, Activation::Identity)?;
+        Ok(place.reshape(&maps, &[channels, height, width]))
+    }
+}
+
+impl Generator {
+    /// The generator of `config` for images of shape `image` and, if it is conditional, so many classes.
+    ///
+    /// # Errors
+    /// If the configuration does not fit the image, or the set is stored and lacks a tensor.
+    pub fn new(mut scope: Scope<'_>, config: &GanConfig, image: ImageShape, classes: usize) -> Result<Self> {
+        let style = Style { weights: config.init.into(), activation: Activation::Relu };
+        let norm = match config.conditioning {
+            Some(Conditioning::Projection) => NormKind::Conditional { classes },
+            _ => NormKind::Batch,
+        };
+        let concatenates = matches!(
+            config.conditioning,
+            Some(Conditioning::Concatenation | Conditioning::AuxiliaryClassifier { .. })
+        );
+        let inputs = config.latent_dim + if concatenates { classes } else { 0 };
+        let start = |scope: &mut Scope<'_>, channels: usize, doublings: usize| -> Result<Start> {
+            let (height, width) = halved(image, doublings, "model.generator")?;
+            let outputs = channels * height * width;
+            let linear = Linear::new(scope.enter("project"), inputs, outputs, config.init)?;
+            Ok(Start { linear, shape: (channels, height, width) })
+        };
+        let body = match &config.generator {
+            GeneratorNetwork::Mlp { hidden } => {
+                let hidden = Mlp::new(scope.enter("hidden"), inputs, hidden, style)?;
+                let output = Linear::new(scope.enter("output"), hidden.outputs(), image.len(), config.init)?;
+                Body::Mlp { hidden, output }
+            }
+            GeneratorNetwork::Dcgan { channels } => {
+                let first = channels.first().copied().unwrap_or_default();
+                let mut outputs = channels.get(1..).unwrap_or_default().to_vec();
+                outputs.push(image.channels);
+                Body::Dcgan {
+                    start: start(&mut scope, first, channels.len())?,
+                    norm: Norm::new(scope.enter("norm"), norm, first)?,
+                    up: ConvUp::new(scope.enter("up"), first, &outputs, norm, style)?,
+                }
+            }
+            GeneratorNetwork::Residual { channels, blocks } => {
+                let geometry = ConvGeometry::SAME;
+                Body::Residual {
+                    start: start(&mut scope, *channels, *blocks)?,
+                    up: ResidualUp::new(scope.enter("up"), *channels, *blocks, norm, style)?,
+                    norm: Norm::new(scope.enter("norm"), norm, *channels)?,
+                    output: Conv2d::new(
+                        scope.enter("output"),
+                        *channels,
+                        image.channels,
+                        geometry,
+                        true,
+                        config.init,
+                    )?,
+                }
+            }
+        };
+        Ok(Self { body, concatenates, image })
+    }
+
+    /// Latents `(N, latent_dim)` and one-hot labels `(N, classes)` → images `(N, C, H, W)` in [−1, 1].
+    pub fn forward(&self, latents: &Tensor, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Tensor> {
+        let input = match labels {
+            Some(labels) if self.concatenates => Tensor::cat(&[latents, labels], 1)?,
+            _ => latents.clone(),
+        };
+        match &self.body {
+            Body::Mlp { hidden, output } => {
+                let ImageShape { channels, height, width } = self.image;
+                let hidden = hidden.forward(&input, mode)?;
+                output.forward_to(&hidden, &[channels, height, width], Activation::Tanh, mode)
+            }
+            Body::Dcgan { start, norm, up } => {
+                let maps = norm.forward(&start.forward(&input, mode)?, labels, Activation::Relu, mode)?;
+                Ok(kernels::activate(&up.forward(&maps, labels, mode)?, Activation::Tanh)?)
+            }
+            Body::Residual { start, up, norm, output } => {
+                let maps = up.forward(&start.forward(&input, mode)?, labels, mode)?;
+                let maps = norm.forward(&maps, labels, Activation::Relu, mode)?;
+                output.forward(&maps, None, Activation::Tanh, mode)
+            }
+        }
+    }
+
+    /// [`Generator::forward`] as nodes of a graph.
+    pub fn export(&self, mut place: Place<'_>, latents: &Value, labels: Option<&Value>) -> Result<Value> {
+        let input = place.beside(latents, labels.filter(|_| self.concatenates));
+        match &self.body {
+            Body::Mlp { hidden, output } => {
+                let hidden = hidden.export(place.enter("hidden"), &input)?;
+                let pixels = output.export(place.enter("output"), &hidden, Activation::Tanh)?;
+                let ImageShape { channels, height, width } = self.image;
+                Ok(place.reshape(&pixels, &[channels, height, width]))
+            }
+            Body::Dcgan { start, norm, up } => {
+                let maps = start.export(&mut place, &input)?;
+                let maps = norm.export(place.enter("norm"), &maps, labels, Activation::Relu)?;
+                let pixels = up.export(place.enter("up"), &maps, labels)?;
+                Ok(place.activate(pixels, Activation::Tanh))
+            }
+            Body::Residual { start, up, norm, output } => {
+                let maps = start.export(&mut place, &input)?;
+                let maps = up.export(place.enter("up"), &maps, labels)?;
+                let maps = norm.export(place.enter("norm"), &maps, labels, Activation::Relu)?;
+                output.export(place.enter("output"), &maps, Activation::Tanh)
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Penalties on the discriminator's gradient in its input.
+
+use candle_core::{Tensor, Var};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Discriminator;
+use waxwork_core::Mode;
+use waxwork_core::{Loss, Result, StepContext};
+use waxwork_nn::dual::Dual;
+use waxwork_nn::loss;
+
+/// What keeps the discriminator's slope in bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Penalty {
+    /// weight · E (‖∇D(x̂)‖ − 1)², x̂ uniform between a real and a generated image (Gulrajani et al. 2017).
+    Gradient {
+        /// Its weight; 10 in the paper.
+        weight: f64,
+    },
+    /// ½ weight · E ‖∇D(x)‖² over real images (R1, Mescheder et al. 2018).
+    R1 {
+        /// Its weight γ.
+        weight: f64,
+        /// Applied at every so manieth step only, and as many times as strong (Karras et al. 2020).
+        #[serde(default = "one")]
+        every: u64,
+    },
+}
+
+fn one() -> u64 {
+    1
+}
+
+impl Penalty {
+    /// What is wrong with the values, if anything is.
+    pub(super) fn problem(self) -> Option<&'static str> {
+        match self {
+            Self::Gradient { weight } | Self::R1 { weight, .. } if !(weight > 0.0 && weight.is_finite()) => {
+                Some("the weight must be positive")
+            }
+            Self::R1 { every: 0, .. } => Some("`every` must be at least 1"),
+            _ => None,
+        }
+    }
+
+    /// The discriminator's loss `game` with the penalty where it is due at this step, named in the log. `frozen` is the
+    /// discriminator on untracked weights; `real` and `generated` are what the discriminator sees.
+    pub fn add_to(
+        self,
+        game: Tensor,
+        (discriminator, frozen): (&Discriminator, &Discriminator),
+        real: &Tensor,
+        generated: &Tensor,
+        labels: Option<&Tensor>,
+        ctx: &StepContext<'_>,
+    ) -> Result<Loss> {
+        let penalty = match self {
+            Self::Gradient { weight } => {
+                let rows: Vec<u64> = (0..real.dim(0)? as u64).collect();
+                let mix = ctx.stream("penalty").uniform(&rows, (1, 1, 1), real.device())?;
+                let step = (real - generated)?.broadcast_mul(&mix.to_dtype(real.dtype())?)?;
+                let slope = slope(discriminator, frozen, &(generated + step)?, labels)?;
+                slope.affine(1.0, -1.0)?.sqr()?.mean_all()?.affine(weight, 0.0)?
+            }
+            Self::R1 { weight, every } if ctx.step().is_multiple_of(every) => {
+                let slope = slope(discriminator, frozen, real, labels)?;
+                slope.sqr()?.mean_all()?.affine(0.5 * weight * every as f64, 0.0)?
+            }
+            Self::R1 { .. } => return Ok(Loss::new("discriminator", game)),
+        };
+        Ok(Loss::new("discriminator", (game + &penalty)?).term("penalty", &penalty))
+    }
+}
+
+/// ‖∇ₓD(x)‖ of each image, `(N)`, with the right gradient in D's weights: the derivative of D along the unit direction of
+/// its own gradient, that direction held constant. (The derivative of a norm is the unit vector's product with the
+/// derivative of what it is the norm of.)
+fn slope(
+    discriminator: &Discriminator,
+    frozen: &Discriminator,
+    images: &Tensor,
+    labels: Option<&Tensor>,
+) -> Result<Tensor> {
+    let images = Var::from_tensor(&images.detach())?;
+    let logits = frozen.forward(&images, labels, Mode::Frozen)?.logits;
+    let gradients = logits.sum_all()?.backward()?;
+    let gradient = match gradients.get(&images) {
+        Some(gradient) => gradient.detach(),
+        None => images.as_detached_tensor().zeros_like()?,
+    };
+    let length = loss::sum_per_sample(&gradient.sqr()?)?.sqrt()?.maximum(1e-12)?;
+    let direction = gradient.broadcast_div(&length.reshape(((), 1, 1, 1))?)?;
+    let along = Dual::along(images.as_detached_tensor(), direction);
+    let Dual { value, tangent } = discriminator.propagate(&along, labels, Mode::Frozen)?;
+    Ok(tangent.map_or_else(|| value.zeros_like(), Ok)?)
+}

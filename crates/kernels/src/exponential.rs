@@ -1,0 +1,90 @@
+//! exp and log as operations of their own: candle's call the C library, whose last bit differs between systems.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
+
+use super::buffer::{by_dtype, elements, map1, map2, slice, tensor};
+use super::composed;
+use super::real::Real;
+use super::tape;
+use crate::Result;
+use crate::device::runs_on_cpu_kernels;
+
+/// exp(x) for every element of a tensor of any shape, differentiable.
+pub fn exp(x: &Tensor) -> Result<Tensor> {
+    if !runs_on_cpu_kernels(x.device()) {
+        return Ok(composed::exp(x)?);
+    }
+    Ok(tape::apply1(&x.contiguous()?, Exponential::Exp)?)
+}
+
+/// log(x), −∞ at 0 and NaN below, for every element of a tensor of any shape, differentiable.
+pub fn log(x: &Tensor) -> Result<Tensor> {
+    if !runs_on_cpu_kernels(x.device()) {
+        return Ok(composed::log(x)?);
+    }
+    Ok(tape::apply1(&x.contiguous()?, Exponential::Log)?)
+}
+
+#[derive(Clone, Copy)]
+enum Exponential {
+    Exp,
+    Log,
+}
+
+impl Exponential {
+    fn forward<T: Real>(self, x: &[T]) -> Vec<T> {
+        match self {
+            Self::Exp => map1(
+                x,
+                #[inline(always)]
+                |x: T| Real::exp(x),
+            ),
+            Self::Log => map1(
+                x,
+                #[inline(always)]
+                |x: T| Real::log(x),
+            ),
+        }
+    }
+
+    fn backward<T: Real>(self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+        let shape = grad.shape();
+        elements!(T; x, y, grad);
+        let out = match self {
+            Self::Exp => map2(
+                y,
+                grad,
+                #[inline(always)]
+                |y: T, g| y * g,
+            ),
+            Self::Log => map2(
+                x,
+                grad,
+                #[inline(always)]
+                |x: T, g| g / x,
+            ),
+        };
+        tensor(out, shape)
+    }
+}
+
+impl CustomOp1 for Exponential {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Exp => "waxwork-exp",
+            Self::Log => "waxwork-log",
+        }
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let out = by_dtype!(storage.dtype(), T => {
+            T::to_cpu_storage_owned(self.forward::<T>(slice(storage, layout)?))
+        });
+        Ok((out, layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        by_dtype!(y.dtype(), T => self.backward::<T>(x, y, grad)).map(Some)
+    }
+}

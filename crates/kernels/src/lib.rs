@@ -1,0 +1,96 @@
+//! Fast CPU kernels for candle, with gradients on candle's tape.
+//!
+//! Every function takes tensors and returns tensors. On the CPU it runs a kernel of this crate, in f32 (fast) or f64
+//! (the same code, slower; for tests and finite differences). For other devices the private module `composed` has the
+//! same operation made of candle's own, and the tests compare the two.
+//! Gradients come from custom operations, and only for arguments that are on the tape. They are of first order only: a
+//! kernel has no gradient of its gradient. [`backward`] is candle's backward pass with fewer copies between kernels;
+//! `Tensor::backward` works as well.
+//!
+//! A network of two layers, and one step of Adam:
+//!
+//! ```
+//! use candle_core::{Device, Tensor, Var};
+//! use waxwork_kernels::{Activation, AdamStep, adam_step, backward, linear};
+//!
+//! let device = Device::Cpu;
+//! let x = Tensor::new(&[[0.5f32, -1.0], [2.0, 0.25]], &device)?;
+//! let hidden = Var::new(&[[0.1f32, 0.4], [-0.3, 0.2], [0.7, -0.1]], &device)?; // (outputs, inputs), as in PyTorch
+//! let output = Var::new(&[[0.2f32, -0.5, 0.3]], &device)?;
+//! let loss = || -> waxwork_kernels::Result<Tensor> {
+//!     let h = linear(&x, &hidden, None, Activation::Relu)?;
+//!     Ok(linear(&h, &output, None, Activation::Identity)?.affine(1.0, -1.0)?.sqr()?.mean_all()?)
+//! };
+//!
+//! let before = loss()?;
+//! let mut gradients = backward(&before)?;
+//! let step = AdamStep { lr: 0.1, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, step: 1, grad_scale: 1.0 };
+//! for weight in [&hidden, &output] {
+//!     let gradient = gradients.take(weight)?.expect("both weights are in the loss");
+//!     adam_step(weight, &gradient, &weight.zeros_like()?, &weight.zeros_like()?, &step, None)?;
+//! }
+//! assert!(loss()?.to_scalar::<f32>()? < before.to_scalar::<f32>()?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Bits
+//! Results are the same bits for any number of threads: work is cut by shapes alone, and sums have one order.
+//! Elementwise functions are built from exactly rounded steps, so they also agree between AVX-512, AVX2, NEON and plain
+//! code; matrix products agree between AVX2 with FMA and AVX-512 (see [`matmul`]). Without FMA, `gemm` rounds twice where
+//! the others round once.
+//!
+//! # Threads
+//! All parallelism is rayon's current pool. Candle's own pools are not used.
+//!
+//! This crate is the only one of the workspace, beside one line in the program's `main`, that may hold `unsafe`.
+
+mod activation;
+mod adam;
+mod attach;
+mod buffer;
+mod composed;
+mod conv;
+mod conv_transpose;
+mod convolution;
+mod count;
+pub mod device;
+mod dots;
+mod error;
+mod exponential;
+mod filtering;
+mod layout;
+mod linear;
+mod loss;
+mod matmul;
+mod norm;
+mod panels;
+mod planes;
+mod pool;
+mod real;
+mod resample;
+mod scalars;
+mod tape;
+mod tile;
+mod weighted;
+mod winograd;
+
+#[cfg(test)]
+mod tests;
+
+pub use activation::{Activation, activate};
+pub use adam::{AdamStep, adam_step, sum_squares};
+pub use composed::row_norm;
+pub use conv::conv2d;
+pub use conv_transpose::conv_transpose2d;
+pub use count::multiply_adds;
+pub use error::{Error, Result};
+pub use exponential::{exp, log};
+pub use linear::{linear, linear_to};
+pub use loss::{bce_with_logits_sum, gaussian_kl, reparameterize, softplus};
+pub use matmul::matmul;
+pub use norm::{batch_norm, batch_norm_with};
+pub use planes::{conv2d_with_planes, with_planes};
+pub use pool::{Pool, Windows, pool2d};
+pub use resample::{avg_pool2, translate, upsample2};
+pub use scalars::{scalar, scalars};
+pub use tape::{Gradients, backward};

@@ -1,0 +1,315 @@
+//! The elementwise chains of the losses, each one pass forward and one backward.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType};
+use rayon::prelude::*;
+
+use super::buffer::{CHUNK, by_dtype, elements, map1, map2, map2_rows, map3, simd, slice, sum2, tensor};
+use super::composed;
+use super::real::Real;
+use super::tape;
+use crate::device::runs_on_cpu_kernels;
+use crate::{Error, Result};
+
+/// Binary cross-entropy of logits against targets in [0, 1], in nats, summed over all but the first dimension:
+/// logits and targets (N, …) → (N).
+///
+/// Per element max(x, 0) − x·t + log(1 + exp(−|x|)), which is finite for any finite logit. Differentiable in both.
+pub fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    same_shape("targets", logits, targets)?;
+    if logits.rank() == 0 {
+        return Err(Error::Input {
+            what: "logits",
+            expected: "a batch".into(),
+            found: logits.shape().clone(),
+        });
+    }
+    if !runs_on_cpu_kernels(logits.device()) {
+        return composed::bce_with_logits_sum(logits, targets);
+    }
+    Ok(tape::apply2(&logits.contiguous()?, &targets.contiguous()?, Bce)?)
+}
+
+/// KL(N(μ, σ²) ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) per element, in nats: mean and log_var of one shape → that shape.
+pub fn gaussian_kl(mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
+    same_shape("log_var", mean, log_var)?;
+    if !runs_on_cpu_kernels(mean.device()) {
+        return composed::gaussian_kl(mean, log_var);
+    }
+    Ok(tape::apply2(&mean.contiguous()?, &log_var.contiguous()?, GaussianKl)?)
+}
+
+/// z = μ + exp(½ log σ²) · ε: mean, log_var and noise of one shape → that shape. Differentiable in all three.
+pub fn reparameterize(mean: &Tensor, log_var: &Tensor, noise: &Tensor) -> Result<Tensor> {
+    same_shape("log_var", mean, log_var)?;
+    same_shape("noise", mean, noise)?;
+    if !runs_on_cpu_kernels(mean.device()) {
+        return composed::reparameterize(mean, log_var, noise);
+    }
+    let (log_var, noise) = (log_var.contiguous()?, noise.contiguous()?);
+    Ok(tape::apply3(&mean.contiguous()?, &log_var, &noise, Reparameterize)?)
+}
+
+/// log(1 + exp(x)) per element, without overflow.
+pub fn softplus(x: &Tensor) -> Result<Tensor> {
+    if !runs_on_cpu_kernels(x.device()) {
+        return composed::softplus(x);
+    }
+    Ok(tape::apply1(&x.contiguous()?, Softplus)?)
+}
+
+fn same_shape(what: &'static str, reference: &Tensor, other: &Tensor) -> Result<()> {
+    if reference.dims() == other.dims() && reference.dtype() == other.dtype() {
+        return Ok(());
+    }
+    Err(Error::Input {
+        what,
+        expected: format!("{:?} of {:?}", reference.shape(), reference.dtype()),
+        found: other.shape().clone(),
+    })
+}
+
+/// Gradients of two arguments.
+type Pair = (Option<Tensor>, Option<Tensor>);
+
+struct Bce;
+
+impl Bce {
+    fn forward<T: Real>(logits: &[T], targets: &[T], samples: usize) -> Vec<T> {
+        let columns = logits.len() / samples.max(1);
+        let rows = (CHUNK / columns.max(1)).max(1);
+        let mut sums = vec![T::ZERO; samples];
+        sums.par_chunks_mut(rows).enumerate().for_each(|(index, sums)| {
+            for (row, sum) in sums.iter_mut().enumerate() {
+                let start = (index * rows + row) * columns;
+                let (x, t) = (&logits[start..start + columns], &targets[start..start + columns]);
+                // softplus(x) − x·t is the stable form: max(x, 0) + log(1 + exp(−|x|)) − x·t.
+                let total = simd(
+                    #[inline(always)]
+                    || {
+                        sum2(
+                            x,
+                            t,
+                            #[inline(always)]
+                            |x, t| (-x).fma(t, x.softplus()),
+                        )
+                    },
+                );
+                *sum = T::from_f64(total);
+            }
+        });
+        sums
+    }
+
+    fn backward<T: Real>(logits: &Tensor, targets: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+        let shape = logits.shape();
+        let (for_logits, for_targets) = (logits.track_op(), targets.track_op());
+        elements!(T; logits, targets, grad);
+        let for_logits = for_logits.then(|| {
+            map2_rows(
+                logits,
+                targets,
+                grad,
+                #[inline(always)]
+                |x: T, t, g| (x.sigmoid() - t) * g,
+            )
+        });
+        let for_targets = for_targets.then(|| {
+            map2_rows(
+                logits,
+                targets,
+                grad,
+                #[inline(always)]
+                |x: T, _, g| -x * g,
+            )
+        });
+        Ok((
+            for_logits.map(|data| tensor(data, shape)).transpose()?,
+            for_targets.map(|data| tensor(data, shape)).transpose()?,
+        ))
+    }
+}
+
+impl CustomOp2 for Bce {
+    fn name(&self) -> &'static str {
+        "waxwork-bce-with-logits-sum"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let samples = l1.dims()[0];
+        let out = by_dtype!(s1.dtype(), T => {
+            T::to_cpu_storage_owned(Self::forward::<T>(slice(s1, l1)?, slice(s2, l2)?, samples))
+        });
+        Ok((out, Shape::from(samples)))
+    }
+
+    fn bwd(&self, logits: &Tensor, targets: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+        by_dtype!(logits.dtype(), T => Self::backward::<T>(logits, targets, grad))
+    }
+}
+
+struct GaussianKl;
+
+impl GaussianKl {
+    fn backward<T: Real>(mean: &Tensor, log_var: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+        let shape = mean.shape();
+        let (for_mean, for_log_var) = (mean.track_op(), log_var.track_op());
+        elements!(T; mean, log_var, grad);
+        let for_mean = for_mean.then(|| {
+            map2(
+                mean,
+                grad,
+                #[inline(always)]
+                |m, g| m * g,
+            )
+        });
+        let for_log_var = for_log_var.then(|| {
+            map2(
+                log_var,
+                grad,
+                #[inline(always)]
+                |v: T, g| T::HALF * (v.exp() - T::ONE) * g,
+            )
+        });
+        Ok((
+            for_mean.map(|data| tensor(data, shape)).transpose()?,
+            for_log_var.map(|data| tensor(data, shape)).transpose()?,
+        ))
+    }
+}
+
+impl CustomOp2 for GaussianKl {
+    fn name(&self) -> &'static str {
+        "waxwork-gaussian-kl"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let out = by_dtype!(s1.dtype(), T => T::to_cpu_storage_owned(map2(
+            slice::<T>(s1, l1)?,
+            slice(s2, l2)?,
+            #[inline(always)]
+            |m, v| T::HALF * (m.fma(m, v.exp() - T::ONE) - v),
+        )));
+        Ok((out, l1.shape().clone()))
+    }
+
+    fn bwd(&self, mean: &Tensor, log_var: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+        by_dtype!(mean.dtype(), T => Self::backward::<T>(mean, log_var, grad))
+    }
+}
+
+struct Reparameterize;
+
+impl Reparameterize {
+    fn backward<T: Real>(log_var: &Tensor, noise: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+        let shape = grad.shape();
+        let (for_log_var, for_noise) = (log_var.track_op(), noise.track_op());
+        elements!(T; log_var, noise, grad);
+        let for_log_var = for_log_var.then(|| {
+            map3(
+                log_var,
+                noise,
+                grad,
+                #[inline(always)]
+                |v: T, e, g| T::HALF * (T::HALF * v).exp() * e * g,
+            )
+        });
+        let for_noise = for_noise.then(|| {
+            map2(
+                log_var,
+                grad,
+                #[inline(always)]
+                |v: T, g| (T::HALF * v).exp() * g,
+            )
+        });
+        Ok((
+            for_log_var.map(|data| tensor(data, shape)).transpose()?,
+            for_noise.map(|data| tensor(data, shape)).transpose()?,
+        ))
+    }
+}
+
+impl CustomOp3 for Reparameterize {
+    fn name(&self) -> &'static str {
+        "waxwork-reparameterize"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let out = by_dtype!(s1.dtype(), T => T::to_cpu_storage_owned(map3(
+            slice::<T>(s1, l1)?,
+            slice(s2, l2)?,
+            slice(s3, l3)?,
+            #[inline(always)]
+            |m, v, e| (T::HALF * v).exp().fma(e, m),
+        )));
+        Ok((out, l1.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        mean: &Tensor,
+        log_var: &Tensor,
+        noise: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (for_log_var, for_noise) =
+            by_dtype!(mean.dtype(), T => Self::backward::<T>(log_var, noise, grad))?;
+        Ok((mean.track_op().then(|| grad.clone()), for_log_var, for_noise))
+    }
+}
+
+struct Softplus;
+
+impl Softplus {
+    fn backward<T: Real>(x: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+        let shape = x.shape();
+        elements!(T; x, grad);
+        let out = map2(
+            x,
+            grad,
+            #[inline(always)]
+            |x: T, g| x.sigmoid() * g,
+        );
+        tensor(out, shape)
+    }
+}
+
+impl CustomOp1 for Softplus {
+    fn name(&self) -> &'static str {
+        "waxwork-softplus"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let out = by_dtype!(storage.dtype(), T => T::to_cpu_storage_owned(map1(
+            slice::<T>(storage, layout)?,
+            #[inline(always)]
+            |x: T| Real::softplus(x),
+        )));
+        Ok((out, layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        by_dtype!(x.dtype(), T => Self::backward::<T>(x, grad)).map(Some)
+    }
+}

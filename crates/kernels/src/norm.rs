@@ -1,0 +1,431 @@
+//! Batch normalisation fused with the activation that follows it.
+//!
+//! One task handles a few neighbouring channels, whose elements stay in the cache between the passes for mean, variance and
+//! result, and lie together in runs long enough for the processor to fetch ahead.
+#![expect(unsafe_code, reason = "each task writes the planes of its own channels, which are not one slice")]
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
+use rayon::prelude::*;
+
+use super::activation::{Activation, activate, by_activation};
+use super::buffer::{BLOCK, Lanes, Out, add3, build_raw, by_dtype, elements, simd, slice, tensor};
+use super::composed;
+use super::real::Real;
+use super::tape;
+use crate::device::runs_on_cpu_kernels;
+use crate::{Error, Result};
+
+/// f(γ · (x − mean) / √(var + eps) + β) with the batch's own statistics over all dimensions but the second.
+///
+/// x (N, C, …), gamma and beta (C) → (y like x, mean (C), biased variance (C)). Differentiable in x, gamma and beta;
+/// mean and variance come without a graph, for running averages.
+pub fn batch_norm(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f64,
+    activation: Activation,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let channels = check(x, &[("gamma", gamma), ("beta", beta)], activation)?;
+    if x.elem_count() == 0 {
+        return Err(Error::Input {
+            what: "batch norm input",
+            expected: "elements".into(),
+            found: x.shape().clone(),
+        });
+    }
+    if !runs_on_cpu_kernels(x.device()) {
+        return composed::batch_norm(x, gamma, beta, eps, activation);
+    }
+    let (fused, after) = activation.split();
+    let statistics = Arc::new(OnceLock::new());
+    let op = BatchNorm { eps, activation: fused, fixed: false, statistics: Arc::clone(&statistics) };
+    let y = tape::apply3(&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?, op)?;
+    let statistics = statistics.get().cloned().unwrap_or_default();
+    let vector = |values: Vec<f64>| -> Result<Tensor> {
+        Ok(Tensor::from_vec(values, channels, x.device())?.to_dtype(x.dtype())?)
+    };
+    Ok((activate(&y, after)?, vector(statistics.mean)?, vector(statistics.var)?))
+}
+
+/// The same with given statistics, for evaluation: mean and var (C) are constants.
+pub fn batch_norm_with(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    mean: &Tensor,
+    var: &Tensor,
+    eps: f64,
+    activation: Activation,
+) -> Result<Tensor> {
+    check(x, &[("gamma", gamma), ("beta", beta), ("mean", mean), ("var", var)], activation)?;
+    if !runs_on_cpu_kernels(x.device()) {
+        return composed::batch_norm_with(x, gamma, beta, [mean, var], eps, activation);
+    }
+    let (fused, after) = activation.split();
+    let values = |t: &Tensor| t.to_dtype(DType::F64)?.to_vec1::<f64>();
+    let statistics = Arc::new(OnceLock::from(Statistics { mean: values(mean)?, var: values(var)? }));
+    let op = BatchNorm { eps, activation: fused, fixed: true, statistics };
+    let y = tape::apply3(&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?, op)?;
+    activate(&y, after)
+}
+
+fn check(x: &Tensor, vectors: &[(&'static str, &Tensor)], activation: Activation) -> Result<usize> {
+    activation.check()?;
+    if x.rank() < 2 {
+        return Err(Error::Input {
+            what: "batch norm input",
+            expected: "(N, C, …)".into(),
+            found: x.shape().clone(),
+        });
+    }
+    let channels = x.dims()[1];
+    for (what, vector) in vectors {
+        if vector.dims() != [channels] {
+            return Err(Error::Input {
+                what,
+                expected: format!("({channels})"),
+                found: vector.shape().clone(),
+            });
+        }
+    }
+    Ok(channels)
+}
+
+#[derive(Clone, Debug, Default)]
+struct Statistics {
+    mean: Vec<f64>,
+    /// Biased: divided by the number of elements.
+    var: Vec<f64>,
+}
+
+struct BatchNorm {
+    eps: f64,
+    activation: Activation,
+    /// True if the statistics are constants and not those of the batch.
+    fixed: bool,
+    statistics: Arc<OnceLock<Statistics>>,
+}
+
+/// The most channels of a task.
+const GROUP: usize = 8;
+
+/// Samples, channels and elements of one channel of one sample.
+#[derive(Clone, Copy)]
+struct Planes {
+    samples: usize,
+    channels: usize,
+    len: usize,
+}
+
+impl Planes {
+    fn of(dims: &[usize]) -> Self {
+        Self { samples: dims[0], channels: dims[1], len: dims[2..].iter().product() }
+    }
+
+    /// Channels of a task.
+    fn group(self) -> usize {
+        (1024 / self.len.max(1)).clamp(1, GROUP)
+    }
+
+    /// The planes of `count` channels from `first` on in the order of memory: which of these channels, and where it starts.
+    #[inline(always)]
+    fn starts(self, first: usize, count: usize) -> impl Iterator<Item = (usize, usize)> {
+        self.starts_of(0..self.samples, first, count)
+    }
+
+    /// The same for some of the samples.
+    #[inline(always)]
+    fn starts_of(
+        self,
+        samples: Range<usize>,
+        first: usize,
+        count: usize,
+    ) -> impl Iterator<Item = (usize, usize)> {
+        samples.flat_map(
+            #[inline(always)]
+            move |sample| {
+                (0..count).map(
+                    #[inline(always)]
+                    move |i| (i, (sample * self.channels + first + i) * self.len),
+                )
+            },
+        )
+    }
+
+    /// Adds to the totals of each channel from `first` on what `add` adds to its lanes, given the channel and a range of all
+    /// elements. Lanes run on over many small planes, or over a part of a large one.
+    #[inline(always)]
+    fn sums<T: Real, const K: usize>(
+        self,
+        first: usize,
+        totals: &mut [[f64; K]],
+        add: impl Fn(usize, Range<usize>, &mut [Lanes<T>; K]),
+    ) {
+        let samples = (BLOCK / self.len.max(1)).max(1);
+        for sample in (0..self.samples).step_by(samples) {
+            let samples = sample..self.samples.min(sample + samples);
+            for part in (0..self.len).step_by(BLOCK) {
+                let len = BLOCK.min(self.len - part);
+                let mut lanes = [[Lanes::ZERO; K]; GROUP];
+                for (i, start) in self.starts_of(samples.clone(), first, totals.len()) {
+                    add(i, start + part..start + part + len, &mut lanes[i]);
+                }
+                for (totals, lanes) in totals.iter_mut().zip(lanes) {
+                    for (total, lanes) in totals.iter_mut().zip(lanes) {
+                        *total += lanes.total();
+                    }
+                }
+            }
+        }
+    }
+
+    fn all(self) -> usize {
+        self.samples * self.channels * self.len
+    }
+}
+
+impl BatchNorm {
+    fn forward<T: Real>(&self, x: &[T], gamma: &[T], beta: &[T], planes: Planes) -> Vec<T> {
+        let given = if self.fixed { self.statistics.get() } else { None };
+        let count = (planes.samples * planes.len) as f64;
+        let mut found = vec![(0.0, 0.0); planes.channels];
+        // SAFETY: the tasks write each plane of each channel once, which is the whole of the output.
+        let y = unsafe {
+            build_raw(planes.all(), |out: Out<T>| {
+                found.par_chunks_mut(planes.group()).enumerate().for_each(|(index, found)| {
+                    let first = index * planes.group();
+                    by_activation!(self.activation, f = value(x) => simd(
+                        #[inline(always)]
+                        || {
+                            match given {
+                                Some(given) => {
+                                    for (i, found) in found.iter_mut().enumerate() {
+                                        *found = (given.mean[first + i], given.var[first + i]);
+                                    }
+                                }
+                                None => statistics(x, planes, first, count, found),
+                            }
+                            for (i, start) in planes.starts(first, found.len()) {
+                                let (mean, var) = found[i];
+                                let scale = gamma[first + i].to_f64() / (var + self.eps).sqrt();
+                                let (scale, mean) = (T::from_f64(scale), T::from_f64(mean));
+                                let beta = beta[first + i];
+                                // The planes of one channel belong to one task.
+                                let y = out.slice(start, planes.len);
+                                for (y, &x) in y.iter_mut().zip(&x[start..start + planes.len]) {
+                                    y.write(f((x - mean).fma(scale, beta)));
+                                }
+                            }
+                        },
+                    ));
+                });
+            })
+        };
+        if !self.fixed {
+            let (mean, var) = found.into_iter().unzip();
+            // An op runs forward once; a second time would find the same values.
+            let _ = self.statistics.set(Statistics { mean, var });
+        }
+        y
+    }
+
+    fn backward<T: Real>(
+        &self,
+        args: [&Tensor; 3],
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<[Option<Tensor>; 3]> {
+        let Some(statistics) = self.statistics.get() else {
+            candle_core::bail!("batch norm went backward before it went forward")
+        };
+        let [x, gamma, _] = args;
+        let [for_x, for_gamma, for_beta] = args.map(Tensor::track_op);
+        let (shape, planes) = (x.shape(), Planes::of(x.dims()));
+        elements!(T; x, gamma, y, grad);
+        let mut sums = vec![[0.0; 2]; planes.channels];
+        let each = |dx: Option<Out<T>>, sums: &mut Vec<[f64; 2]>| {
+            sums.par_chunks_mut(planes.group()).enumerate().for_each(|(index, sums)| {
+                let first = index * planes.group();
+                let channels = Channels { planes, first, fixed: self.fixed };
+                let channel = |i: usize| Channel {
+                    mean: statistics.mean[first + i],
+                    inverse: 1.0 / (statistics.var[first + i] + self.eps).sqrt(),
+                    gamma: gamma[first + i].to_f64(),
+                };
+                let each: Vec<Channel> = (0..sums.len()).map(channel).collect();
+                by_activation!(self.activation, f = gradient(y, g) => simd(
+                    #[inline(always)]
+                    || {
+                        // SAFETY: the planes of one channel belong to one task, and `dx` has all planes.
+                        unsafe {
+                            channels.backward(&each, [x, y, grad], dx, sums, f);
+                        }
+                    },
+                ));
+            });
+        };
+        let dx = if for_x {
+            // SAFETY: the tasks write each plane of each channel once, which is the whole of the output.
+            let dx = unsafe { build_raw(planes.all(), |out| each(Some(out), &mut sums)) };
+            Some(tensor(dx, shape)?)
+        } else {
+            each(None, &mut sums);
+            None
+        };
+        let vector =
+            |place: usize| tensor(sums.iter().map(|s| T::from_f64(s[place])).collect(), planes.channels);
+        Ok([dx, for_gamma.then(|| vector(1)).transpose()?, for_beta.then(|| vector(0)).transpose()?])
+    }
+}
+
+/// What the backward pass of one channel needs.
+struct Channel {
+    mean: f64,
+    /// 1 / √(var + eps).
+    inverse: f64,
+    gamma: f64,
+}
+
+/// The channels of one task.
+struct Channels {
+    planes: Planes,
+    first: usize,
+    fixed: bool,
+}
+
+impl Channels {
+    /// Adds to `sums` the gradients of β and γ, then writes the gradient of x where it is wanted.
+    ///
+    /// # Safety
+    /// `dx` has the elements of all planes, and those of these channels are written by nobody else.
+    #[inline(always)]
+    unsafe fn backward<T: Real>(
+        &self,
+        channels: &[Channel],
+        [x, y, grad]: [&[T]; 3],
+        dx: Option<Out<T>>,
+        sums: &mut [[f64; 2]],
+        through: impl Fn(T, T) -> T + Copy,
+    ) {
+        let mut means = [T::ZERO; GROUP];
+        for (mean, channel) in means.iter_mut().zip(channels) {
+            *mean = T::from_f64(channel.mean);
+        }
+        self.planes.sums(
+            self.first,
+            sums,
+            #[inline(always)]
+            |i, range, lanes| {
+                let mean = means[i];
+                add3(
+                    lanes,
+                    [x, y, grad].map(|all| &all[range.clone()]),
+                    #[inline(always)]
+                    |x, y, g| {
+                        let g = through(y, g);
+                        (g, (x - mean) * g)
+                    },
+                );
+            },
+        );
+        for (channel, [_, sum_hat]) in channels.iter().zip(&mut *sums) {
+            *sum_hat *= channel.inverse;
+        }
+        let Some(dx) = dx else { return };
+        let count = (self.planes.samples * self.planes.len) as f64;
+        for (i, start) in self.planes.starts(self.first, channels.len()) {
+            let (channel, [sum, sum_hat]) = (&channels[i], sums[i]);
+            let scale = T::from_f64(channel.gamma * channel.inverse);
+            let (shift, slope) =
+                if self.fixed { (0.0, 0.0) } else { (-sum / count, -sum_hat * channel.inverse / count) };
+            let (mean, shift, slope) = (T::from_f64(channel.mean), T::from_f64(shift), T::from_f64(slope));
+            let range = start..start + self.planes.len;
+            let (x, y, g) = (&x[range.clone()], &y[range.clone()], &grad[range]);
+            // SAFETY: promised by the caller.
+            let dx = unsafe { dx.slice(start, self.planes.len) };
+            for (((dx, &x), &y), &g) in dx.iter_mut().zip(x).zip(y).zip(g) {
+                dx.write(scale * (x - mean).fma(slope, through(y, g) + shift));
+            }
+        }
+    }
+}
+
+/// Mean and biased variance of each of a few channels from `first` on, in two passes.
+#[inline(always)]
+fn statistics<T: Real>(x: &[T], planes: Planes, first: usize, count: f64, found: &mut [(f64, f64)]) {
+    let mut sums = [[0.0]; GROUP];
+    let sums = &mut sums[..found.len()];
+    planes.sums(
+        first,
+        sums,
+        #[inline(always)]
+        |_, range, [lanes]| {
+            lanes.add(
+                &x[range],
+                #[inline(always)]
+                |x| x,
+            );
+        },
+    );
+    let mut centres = [T::ZERO; GROUP];
+    for ((found, centre), [sum]) in found.iter_mut().zip(&mut centres).zip(&mut *sums) {
+        found.0 = *sum / count;
+        *centre = T::from_f64(found.0);
+        *sum = 0.0;
+    }
+    planes.sums(
+        first,
+        sums,
+        #[inline(always)]
+        |i, range, [lanes]| {
+            let centre = centres[i];
+            lanes.add(
+                &x[range],
+                #[inline(always)]
+                |x| (x - centre) * (x - centre),
+            );
+        },
+    );
+    for (found, [sum]) in found.iter_mut().zip(sums) {
+        found.1 = *sum / count;
+    }
+}
+
+impl CustomOp3 for BatchNorm {
+    fn name(&self) -> &'static str {
+        "waxwork-batch-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let planes = Planes::of(l1.dims());
+        let out = by_dtype!(s1.dtype(), T => T::to_cpu_storage_owned(
+            self.forward::<T>(slice(s1, l1)?, slice(s2, l2)?, slice(s3, l3)?, planes)
+        ));
+        Ok((out, l1.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [x, gamma, beta] = by_dtype!(x.dtype(), T => self.backward::<T>([x, gamma, beta], y, grad))?;
+        Ok((x, gamma, beta))
+    }
+}

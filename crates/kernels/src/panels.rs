@@ -1,0 +1,123 @@
+//! Products of whole matrices by tiles: the left matrix is read where it lies, the right one is packed a panel of columns at
+//! a time by the task that multiplies with it. At the sizes of a training step this beats `gemm`, which packs before its
+//! threads start and lets them meet after each block of the inner dimension. The bits are the same.
+#![expect(unsafe_code, reason = "tasks write parts of one result")]
+
+use rayon::prelude::*;
+
+use super::buffer::{Out, build_raw};
+use super::convolution::scratch;
+use super::count::count;
+use super::layout::channels_last;
+use super::matmul::{INNER_BLOCK, Matrix, Size, inner_blocks};
+use super::real::Real;
+use super::tile::{CHUNK, COLUMNS, Columns, Panel, Rows};
+
+/// Rows of a task where there are few panels, each of which then is packed more than once.
+const ROWS: usize = 96;
+
+/// Whether a product goes this way: not if it is so small that a panel would hardly be used.
+pub(super) fn suit<T: Real>(Size { m, n, k }: Size) -> bool {
+    m >= CHUNK && n >= CHUNK && k > 0 && T::multiplies_fast()
+}
+
+/// `a` · `b` as a new vector of m·n elements, by all threads of rayon's current pool.
+///
+/// # Safety
+/// `a` (m, k) and `b` (k, n) must be readable over the whole of these shapes.
+pub(super) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>) -> Vec<T> {
+    let Size { m, n, k } = size;
+    count(&[m, n, k]);
+    let panels = n.div_ceil(COLUMNS);
+    let rows = if panels < 6 { ROWS.min(m) } else { m };
+    let [row_step, inner_step] = a.steps();
+    // SAFETY: the tasks cover all rows and columns, each its own, and the caller vouches for the matrices.
+    unsafe {
+        build_raw(m * n, |out: Out<T>| {
+            (0..panels * m.div_ceil(rows)).into_par_iter().for_each(|index| {
+                let (column, row) = (index % panels * COLUMNS, index / panels * rows);
+                let (columns, rows) = (COLUMNS.min(n - column), rows.min(m - row));
+                T::with_scratch(|[packed, _, _]| {
+                    let packed = scratch(packed, INNER_BLOCK.min(k) * COLUMNS);
+                    for (start, inner) in inner_blocks(k) {
+                        pack(b.from(start, column), [inner, columns], packed);
+                        let left = a.from(row, start).data();
+                        T::multiply(Panel {
+                            rows,
+                            inner,
+                            columns,
+                            left: Rows::Strided { data: left, row: row_step, inner: inner_step },
+                            right: Columns { data: packed, inner: COLUMNS, chunk: CHUNK },
+                            out: out.at(row * n + column),
+                            stride: n,
+                            accumulate: start > 0,
+                        });
+                    }
+                });
+            });
+        })
+    }
+}
+
+/// Packs a matrix of at most 64 columns as rows of 64 elements. What is beyond its columns stays as it was.
+///
+/// # Safety
+/// `from` must be readable over so many rows and columns.
+unsafe fn pack<T: Real>(from: Matrix<T>, [rows, columns]: [usize; 2], to: &mut [T]) {
+    /// Rows of the result that stay in the nearest cache while their columns come in.
+    const BLOCK: usize = 64;
+    // SAFETY: the caller vouches for the matrix.
+    let (data, [row_step, column_step]) = (unsafe { from.data() }, from.steps());
+    if column_step == 1 {
+        for (row, to) in to.chunks_exact_mut(COLUMNS).take(rows).enumerate() {
+            to[..columns].copy_from_slice(&data[row * row_step..][..columns]);
+        }
+        return;
+    }
+    let whole = if row_step == 1 { columns / 4 * 4 } else { 0 };
+    let places: [usize; BLOCK] = std::array::from_fn(|i| i * COLUMNS);
+    for (block, to) in to[..rows * COLUMNS].chunks_mut(BLOCK * COLUMNS).enumerate() {
+        let data = &data[block * BLOCK * row_step..];
+        channels_last(data, column_step, whole, &places[..to.len() / COLUMNS], to);
+        for (row, to) in to.chunks_exact_mut(COLUMNS).enumerate() {
+            for column in whole..columns {
+                to[column] = data[row * row_step + column * column_step];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gemm::Parallelism;
+
+    use super::*;
+    use crate::matmul::product;
+    use crate::tests::{numbers, on_every_instruction_set};
+
+    /// All layouts of both sides, several blocks of the inner dimension and ends of every kind.
+    #[test]
+    fn products_have_the_bits_of_gemm() {
+        for (m, n, k) in
+            [(16, 16, 3), (17, 65, 1), (98, 30, 2), (40, 79, 512), (19, 131, 513), (23, 400, 1031)]
+        {
+            let of = |seed: u64, len: usize| -> Vec<f32> {
+                numbers(seed, len).into_iter().map(|x| x as f32).collect()
+            };
+            let (left, right) = (of(1, m * k), of(2, k * n));
+            for turned in 0..4 {
+                let a = if turned & 1 == 0 { Matrix::rows(&left, k) } else { Matrix::rows(&left, m).t() };
+                let b = if turned & 2 == 0 { Matrix::rows(&right, n) } else { Matrix::rows(&right, k).t() };
+                let size = Size { m, n, k };
+                let mut want = vec![f32::NAN; m * n];
+                // SAFETY: the slices have these shapes.
+                unsafe { product(size, a, b, want.as_mut_ptr(), n, false, Parallelism::None) };
+                let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                // SAFETY: as above.
+                let got = || unsafe { bits(&product_vec(size, a, b)) };
+                assert!(got() == bits(&want), "{size:?}, sides turned: {turned:02b}");
+                on_every_instruction_set(got);
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Maxima and means of windows, forward only: what networks that see features need, but none that is trained here.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
+use rayon::prelude::*;
+
+use super::buffer::{by_dtype, simd, slice};
+use super::composed;
+use super::real::Real;
+use crate::device::runs_on_cpu_kernels;
+use crate::{Error, Result};
+
+/// What a window becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// Its largest value; NaN where it has one.
+    Max,
+    /// The mean of the pixels that it has: padding does not count.
+    Mean,
+}
+
+/// Square windows, `stride` apart, over an image with `padding` pixels beside it that no window counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// Height and width.
+    pub size: usize,
+    /// Pixels between two windows.
+    pub stride: usize,
+    /// Less than `size`.
+    pub padding: usize,
+}
+
+/// `(N, C, H, W)` → `(N, C, H', W')` with H' = (H + 2·padding − size) / stride + 1 rounded down, W' alike. Not differentiable:
+/// the result is not on the tape.
+///
+/// # Errors
+/// [`Error::Input`] if not even one window fits, [`Error::Argument`] if the windows make no sense.
+pub fn pool2d(x: &Tensor, pool: Pool, windows: Windows) -> Result<Tensor> {
+    let (_, _, height, width) = super::conv::dims4("input of a pooling", x)?;
+    let Windows { size, stride, padding } = windows;
+    if stride == 0 || padding >= size {
+        let reason = format!("{windows:?} have no stride, or a window that sees nothing but padding");
+        return Err(Error::Argument { name: "pooling", reason });
+    }
+    if height.min(width) + 2 * padding < size || height.min(width) == 0 {
+        let expected = format!("(N, C, H, W) at least as large as {windows:?}");
+        return Err(Error::Input { what: "input of a pooling", expected, found: x.shape().clone() });
+    }
+    if !runs_on_cpu_kernels(x.device()) {
+        return Ok(composed::pool2d(&x.detach(), pool, windows)?);
+    }
+    Ok(x.detach().contiguous()?.apply_op1_no_bwd(&Pooling { pool, windows })?)
+}
+
+struct Pooling {
+    pool: Pool,
+    windows: Windows,
+}
+
+impl Pooling {
+    fn side(&self, side: usize) -> usize {
+        (side + 2 * self.windows.padding - self.windows.size) / self.windows.stride + 1
+    }
+
+    /// The pixels of a side that window `index` has.
+    fn present(&self, index: usize, side: usize) -> std::ops::Range<usize> {
+        let Windows { size, stride, padding } = self.windows;
+        let start = index * stride;
+        start.saturating_sub(padding)..(start + size - padding).min(side)
+    }
+
+    fn forward<T: Real>(&self, x: &[T], height: usize, width: usize) -> Vec<T> {
+        let (rows, columns) = (self.side(height), self.side(width));
+        let mut out = vec![T::ZERO; x.len() / (height * width) * rows * columns];
+        let planes = out.par_chunks_exact_mut(rows * columns).zip(x.par_chunks_exact(height * width));
+        planes.for_each(|(out, x)| match self.pool {
+            Pool::Max => {
+                self.plane(x, (height, width), out, T::from_f64(f64::NEG_INFINITY), larger, |max, _| max);
+            }
+            Pool::Mean => {
+                let mean = |sum, count| sum / T::from_f64(count as f64);
+                self.plane(x, (height, width), out, T::ZERO, |a, b| a + b, mean);
+            }
+        });
+        out
+    }
+
+    /// First the rows of a window into one, for all columns at once, then its columns; `last` gets the number of pixels.
+    #[inline(always)]
+    fn plane<T: Real>(
+        &self,
+        x: &[T],
+        (height, width): (usize, usize),
+        out: &mut [T],
+        start: T,
+        join: impl Fn(T, T) -> T,
+        last: impl Fn(T, usize) -> T,
+    ) {
+        let Windows { size, stride, padding } = self.windows;
+        let columns = self.side(width);
+        // A line with its padding, so that all windows are alike.
+        let mut line = vec![start; width + 2 * padding];
+        simd(
+            #[inline(always)]
+            || {
+                for (row, out) in out.chunks_exact_mut(columns).enumerate() {
+                    let lines = self.present(row, height);
+                    let middle = &mut line[padding..padding + width];
+                    middle.copy_from_slice(&x[lines.start * width..][..width]);
+                    for y in lines.start + 1..lines.end {
+                        for (sum, &x) in middle.iter_mut().zip(&x[y * width..][..width]) {
+                            *sum = join(*sum, x);
+                        }
+                    }
+                    for (column, out) in out.iter_mut().enumerate() {
+                        let window = &line[column * stride..][..size];
+                        let joined = window[1..].iter().fold(window[0], |sum, &x| join(sum, x));
+                        *out = last(joined, lines.len() * self.present(column, width).len());
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// The larger of two numbers, or NaN.
+#[inline(always)]
+fn larger<T: Real>(a: T, b: T) -> T {
+    // A comparison with NaN is false, so a NaN in `a` stays, and only itself is not equal to itself.
+    if b > a || b.partial_cmp(&b).is_none() { b } else { a }
+}
+
+impl CustomOp1 for Pooling {
+    fn name(&self) -> &'static str {
+        "waxwork-pooling"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (n, channels, height, width) = layout.shape().dims4()?;
+        let out = by_dtype!(storage.dtype(), T => {
+            T::to_cpu_storage_owned(self.forward::<T>(slice(storage, layout)?, height, width))
+        });
+        Ok((out, Shape::from((n, channels, self.side(height), self.side(width)))))
+    }
+}

@@ -1,0 +1,73 @@
+//! Pooling against its definition.
+
+use candle_core::DType;
+use proptest::prelude::*;
+
+use super::{assert_close, bits, check_nan, flat, random, strided};
+use crate::device::without_kernels;
+use crate::{Pool, Windows, pool2d};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn windows_are_what_they_say(
+        n in 1usize..4, c in 1usize..5, h in 1usize..12, w in 1usize..40,
+        size in 1usize..5, stride in 1usize..4, padding in 0usize..3, seed: u64,
+    ) {
+        prop_assume!(padding < size && h.min(w) + 2 * padding >= size);
+        let windows = Windows { size, stride, padding };
+        let (rows, columns) = ((h + 2 * padding - size) / stride + 1, (w + 2 * padding - size) / stride + 1);
+        let x = random(seed, &[n, c, h, w]);
+        let values = flat(&x);
+        let (mut maxima, mut means) = (Vec::new(), Vec::new());
+        for plane in values.chunks(h * w) {
+            for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+                let mut seen = Vec::new();
+                for (u, v) in (0..size).flat_map(|u| (0..size).map(move |v| (u, v))) {
+                    let (y, x) = ((i * stride + u).wrapping_sub(padding), (j * stride + v).wrapping_sub(padding));
+                    if y < h && x < w {
+                        seen.push(plane[y * w + x]);
+                    }
+                }
+                maxima.push(seen.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+                means.push(seen.iter().sum::<f64>() / seen.len() as f64);
+            }
+        }
+        for (pool, want) in [(Pool::Max, &maxima), (Pool::Mean, &means)] {
+            let got = pool2d(&x, pool, windows).unwrap();
+            prop_assert_eq!(got.dims(), &[n, c, rows, columns]);
+            assert_close("pooling", &flat(&got), want, 1e-12);
+            let single = x.to_dtype(DType::F32).unwrap();
+            let got = pool2d(&single, pool, windows).unwrap();
+            assert_close("pooling in f32", &flat(&got), want, 1e-6);
+            let turned = pool2d(&strided(&single), pool, windows).unwrap();
+            assert_eq!(bits(&[turned]), bits(&[got]));
+            let composed = without_kernels(|| pool2d(&strided(&x), pool, windows)).unwrap();
+            prop_assert_eq!(composed.dims(), &[n, c, rows, columns]);
+            assert_close("composed pooling", &flat(&composed), want, 1e-12);
+        }
+        check_nan(&|t| pool2d(&t[0], Pool::Mean, windows), std::slice::from_ref(&x));
+    }
+}
+
+#[test]
+fn a_maximum_with_nan_is_nan_wherever_it_stands() {
+    let ones = vec![1f32; 9];
+    for at in 0..9 {
+        let mut values = ones.clone();
+        values[at] = f32::NAN;
+        let x = candle_core::Tensor::from_vec(values, (1, 1, 3, 3), &candle_core::Device::Cpu).unwrap();
+        let windows = Windows { size: 3, stride: 1, padding: 0 };
+        let maximum = || flat(&pool2d(&x, Pool::Max, windows).unwrap())[0];
+        assert!(maximum().is_nan() && without_kernels(maximum).is_nan(), "{at}");
+    }
+}
+
+#[test]
+fn windows_that_make_no_sense_are_refused() {
+    let x = random(1, &[1, 1, 4, 4]);
+    let pool = |size, stride, padding| pool2d(&x, Pool::Max, Windows { size, stride, padding });
+    assert!(pool(3, 0, 0).is_err() && pool(2, 1, 2).is_err() && pool(0, 1, 0).is_err());
+    assert!(pool(5, 1, 0).unwrap_err().to_string().contains("[1, 1, 4, 4]"));
+}

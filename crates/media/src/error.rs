@@ -1,0 +1,30 @@
+//! The error type of `waxwork-media`.
+
+use candle_core::Shape;
+
+/// What can go wrong when samples are drawn.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor operation failed; candle's message carries the operation and the shapes.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+
+    /// A tensor does not have the shape of what is to be drawn.
+    #[error("{what} has shape {found:?}, but must be {expected}")]
+    Shape {
+        /// What is drawn.
+        what: &'static str,
+        /// The shape in words.
+        expected: &'static str,
+        /// The shape given.
+        found: Shape,
+    },
+
+    /// The PNG encoder failed.
+    #[error("failed to encode a PNG: {0}")]
+    Png(#[from] png::EncodingError),
+}
+
+/// Result with [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,17 @@
+//! What samples look like to people. This is the only crate of the workspace that writes such formats; the data crate
+//! reads them.
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//!
+//! let images = Tensor::zeros((6, 1, 28, 28), DType::F32, &Device::Cpu)?; // six black images
+//! let picture = waxwork_media::grid::grid(&images, 3)?;
+//! assert_eq!((picture.width, picture.height), (92, 62));
+//! std::fs::write(std::env::temp_dir().join("black.png"), picture.png()?)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod error;
+pub mod grid;
+
+pub use error::{Error, Result};

@@ -1,0 +1,136 @@
+//! Differentiable augmentation: the same random changes to real and generated images, through which the generator still
+//! gets its gradient (Zhao et al. 2020).
+
+use candle_core::Tensor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use waxwork_core::Result;
+use waxwork_core::rng::Stream;
+use waxwork_kernels as kernels;
+
+/// One kind of change, drawn anew for each image and step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Augmentation {
+    /// Brightness moved by up to ±0.5, saturation scaled by 0–2, contrast scaled by 0.5–1.5.
+    Colour,
+    /// Shifted by up to an eighth of the size; what enters is black in [0, 1] and so grey in [−1, 1].
+    Translation,
+    /// A square of half the size set to zero.
+    Cutout,
+}
+
+/// `(N, C, H, W)` in [−1, 1] → the same shape, changed. The draws are those of `stream`, by place in the batch.
+pub fn augment(images: &Tensor, augmentations: &[Augmentation], stream: &Stream) -> Result<Tensor> {
+    let mut images = images.clone();
+    let n = images.dim(0)?;
+    let mut draws: Vec<_> = (0..n as u64).map(|i| stream.at(i)).collect();
+    for augmentation in augmentations {
+        let (_, _, height, width) = images.dims4()?;
+        images = match augmentation {
+            Augmentation::Colour => {
+                let mut column = |low, high| -> Result<Tensor> {
+                    let values: Vec<f32> = draws.iter_mut().map(|draws| draws.between(low, high)).collect();
+                    let column = Tensor::from_vec(values, (n, 1, 1, 1), images.device())?;
+                    Ok(column.to_dtype(images.dtype())?)
+                };
+                let (brightness, saturation) = (column(-0.5, 0.5)?, column(0.0, 2.0)?);
+                let contrast = column(0.5, 1.5)?;
+                let brighter = images.broadcast_add(&brightness)?;
+                let saturated = away_from(&brighter, &brighter.mean_keepdim(1)?, &saturation)?;
+                away_from(&saturated, &saturated.mean_keepdim((1, 2, 3))?, &contrast)?
+            }
+            Augmentation::Translation => {
+                let mut shift = |size: usize| {
+                    let most = (size as f64 / 8.0).round() as u32;
+                    draws.iter_mut().map(|draws| draws.below(2 * most + 1) as isize - most as isize).collect()
+                };
+                let (down, right): (Vec<isize>, Vec<isize>) = (shift(height), shift(width));
+                kernels::translate(&images, &down, &right)?
+            }
+            Augmentation::Cutout => {
+                // Bytes, for the way to a device.
+                let mut mask = vec![1u8; n * height * width];
+                for (draws, mask) in draws.iter_mut().zip(mask.chunks_exact_mut(height * width)) {
+                    let (top, bottom) = span(draws.below(height as u32 + 1) as usize, height);
+                    let (left, right) = span(draws.below(width as u32 + 1) as usize, width);
+                    for row in mask.chunks_exact_mut(width).take(bottom).skip(top) {
+                        row[left..right].fill(0);
+                    }
+                }
+                let mask = Tensor::from_vec(mask, (n, 1, height, width), images.device())?;
+                images.broadcast_mul(&mask.to_dtype(images.dtype())?)?
+            }
+        };
+    }
+    Ok(images)
+}
+
+/// Half of `size` around `centre`, cut to what is inside.
+fn span(centre: usize, size: usize) -> (usize, usize) {
+    let half = size / 4;
+    (centre.saturating_sub(half), (centre + half).min(size))
+}
+
+/// Scales the distance of `x` from `centre`.
+fn away_from(x: &Tensor, centre: &Tensor, factor: &Tensor) -> Result<Tensor> {
+    Ok(x.broadcast_sub(centre)?.broadcast_mul(factor)?.broadcast_add(centre)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device, Var};
+
+    const ALL: [Augmentation; 3] = [Augmentation::Colour, Augmentation::Translation, Augmentation::Cutout];
+
+    fn images(n: u64) -> Tensor {
+        let rows: Vec<u64> = (0..n).collect();
+        let unit = Stream::new(1, "images", 0).uniform(&rows, (3, 8, 8), &Device::Cpu).unwrap();
+        unit.affine(2.0, -1.0).unwrap().to_dtype(DType::F64).unwrap()
+    }
+
+    fn values(x: &Tensor) -> Vec<f64> {
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn an_image_is_changed_by_its_own_draws_alone() {
+        let stream = Stream::new(5, "augment", 3);
+        let all = augment(&images(6), &ALL, &stream).unwrap();
+        let some = augment(&images(2), &ALL, &stream).unwrap();
+        assert_eq!(values(&all.narrow(0, 0, 2).unwrap()), values(&some));
+        let other = augment(&images(6), &ALL, &Stream::new(5, "augment", 4)).unwrap();
+        assert_ne!(values(&all), values(&other));
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_finite_differences() {
+        let stream = Stream::new(5, "augment", 3);
+        let start = images(2);
+        let weights = images(2).sin().unwrap();
+        let value = |x: &Tensor| (augment(x, &ALL, &stream).unwrap() * &weights).unwrap().sum_all().unwrap();
+        let var = Var::from_tensor(&start).unwrap();
+        let gradient = values(value(&var).backward().unwrap().get(&var).unwrap());
+        for i in (0..gradient.len()).step_by(7) {
+            let at = |delta: f64| {
+                let mut moved = values(&start);
+                moved[i] += delta;
+                let moved = Tensor::from_vec(moved, start.shape(), &Device::Cpu).unwrap();
+                value(&moved).to_scalar::<f64>().unwrap()
+            };
+            let numeric = (at(1e-4) - at(-1e-4)) / 2e-4;
+            assert!((gradient[i] - numeric).abs() < 1e-8, "{i}: {} against {numeric}", gradient[i]);
+        }
+    }
+
+    #[test]
+    fn cutout_takes_at_most_a_square_of_half_the_size() {
+        let ones = Tensor::ones((50, 1, 8, 8), DType::F64, &Device::Cpu).unwrap();
+        let cut = augment(&ones, &[Augmentation::Cutout], &Stream::new(1, "cut", 0)).unwrap();
+        let kept = cut.sum((1, 2, 3)).unwrap().to_vec1::<f64>().unwrap();
+        assert!(kept.iter().all(|kept| (48.0..=60.0).contains(kept)), "{kept:?}");
+        assert!(kept.contains(&48.0));
+    }
+}

@@ -1,0 +1,75 @@
+//! A value with its derivative along one direction of the input, carried through a network together: forward-mode
+//! differentiation in operations of the first-order tape.
+//!
+//! A discriminator's gradient penalty needs the gradient, in the weights, of the norm of its gradient in the image. With
+//! the unit direction v of that gradient held constant, the norm is the directional derivative along v, and so is its
+//! gradient in the weights: the ordinary gradient of what is computed here. No second-order tape is needed.
+
+use candle_core::Tensor;
+
+use waxwork_core::{Error, Result};
+use waxwork_kernels::{self as kernels, Activation};
+
+/// A tensor, and its derivative along a direction where one is followed.
+#[derive(Clone, Debug)]
+pub struct Dual {
+    /// The value.
+    pub value: Tensor,
+    /// Its directional derivative, of the same shape.
+    pub tangent: Option<Tensor>,
+}
+
+impl Dual {
+    /// A value of which no derivative is followed.
+    pub fn constant(value: Tensor) -> Self {
+        Self { value, tangent: None }
+    }
+
+    /// An input and the direction in which it moves, of the same shape.
+    pub fn along(value: Tensor, direction: Tensor) -> Self {
+        Self { value, tangent: Some(direction) }
+    }
+
+    /// `f` must be affine in its tensor, and leave its constant part out when told `false`.
+    pub fn affine(&self, f: impl Fn(&Tensor, bool) -> Result<Tensor>) -> Result<Self> {
+        let tangent = self.tangent.as_ref().map(|tangent| f(tangent, false)).transpose()?;
+        Ok(Self { value: f(&self.value, true)?, tangent })
+    }
+
+    /// `f` must be linear in its tensor.
+    pub fn linear(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        self.affine(|x, _| f(x))
+    }
+
+    /// The sum of two.
+    pub fn add(&self, other: &Self) -> Result<Self> {
+        let tangent = match (&self.tangent, &other.tangent) {
+            (Some(a), Some(b)) => Some((a + b)?),
+            (a, b) => a.clone().or_else(|| b.clone()),
+        };
+        Ok(Self { value: (&self.value + &other.value)?, tangent })
+    }
+
+    /// An activation.
+    ///
+    /// # Errors
+    /// If a derivative is followed through an activation that is not piecewise linear.
+    pub fn activate(&self, activation: Activation) -> Result<Self> {
+        let value = kernels::activate(&self.value, activation)?;
+        let Some(tangent) = &self.tangent else { return Ok(Self::constant(value)) };
+        let slope = match activation {
+            Activation::Identity => return Ok(Self { value, tangent: Some(tangent.clone()) }),
+            Activation::Relu => 0.0,
+            Activation::LeakyRelu(slope) => f64::from(slope),
+            other => {
+                return Err(Error::Unsupported(format!(
+                    "a gradient penalty through {other:?}: only piecewise linear activations are supported"
+                )));
+            }
+        };
+        // The slopes are constant around the value, so they need no gradient of their own.
+        let positive = self.value.detach().gt(0.0)?.to_dtype(tangent.dtype())?;
+        let slopes = positive.affine(1.0 - slope, slope)?;
+        Ok(Self { value, tangent: Some(tangent.mul(&slopes)?) })
+    }
+}

@@ -1,0 +1,69 @@
+//! The linear layer.
+
+use candle_core::{DType, Tensor};
+
+use super::{Weight, WeightStyle, in_type};
+use crate::dual::Dual;
+use waxwork_core::Mode;
+use waxwork_core::Result;
+use waxwork_core::onnx::{Attribute, Place, Value};
+use waxwork_core::params::Scope;
+use waxwork_kernels::{self as kernels, Activation};
+
+/// `y = x Wᵀ + b`: `(N, inputs)` → `(N, outputs)`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Weight,
+    bias: Tensor,
+    product_type: DType,
+}
+
+impl Linear {
+    /// `weight` is `(outputs, inputs)`, `bias` is `(outputs)`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
+    pub fn new(
+        mut scope: Scope<'_>,
+        inputs: usize,
+        outputs: usize,
+        style: impl Into<WeightStyle>,
+    ) -> Result<Self> {
+        let WeightStyle { init, spectral_norm } = style.into();
+        let start = init.weight(inputs, outputs);
+        let weight = Weight::new(&mut scope, &[outputs, inputs], start, spectral_norm)?;
+        let bias = scope.weight("bias", outputs, init.bias(inputs))?;
+        Ok(Self { weight, bias, product_type: scope.product_type() })
+    }
+
+    /// `(N, …)` of so many inputs → `(N, outputs)`, activated.
+    pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode<'_>) -> Result<Tensor> {
+        let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
+        Ok(kernels::linear(x, &weight, Some(&self.bias), activation)?)
+    }
+
+    /// The same with results of shape `(N, row)`, `row` having as many elements as there are outputs.
+    pub fn forward_to(
+        &self,
+        x: &Tensor,
+        row: &[usize],
+        activation: Activation,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        Ok(kernels::linear_to(x, &self.weight.in_mode(mode)?, Some(&self.bias), activation, row)?)
+    }
+
+    /// As [`Linear::forward`], without an activation, for a value with its directional derivative.
+    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+        let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
+        x.affine(|x, bias| Ok(kernels::linear(x, &weight, bias.then_some(&self.bias), Activation::Identity)?))
+    }
+
+    /// [`Linear::forward`] as nodes of a graph.
+    pub fn export(&self, mut place: Place<'_>, x: &Value, activation: Activation) -> Result<Value> {
+        let weight = place.tensor("weight", &self.weight.in_mode(Mode::Eval)?)?;
+        let bias = place.tensor("bias", &self.bias)?;
+        let y = place.node("Gemm", &[x, &weight, &bias], &[("transB", Attribute::Int(1))]);
+        Ok(place.activate(y, activation))
+    }
+}

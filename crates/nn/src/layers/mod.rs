@@ -1,0 +1,22 @@
+//! Layers that more than one family needs, over our own kernels and our own initialisation.
+//!
+//! A layer holds plain tensors taken from a [`ParamSet`](waxwork_core::ParamSet); weights have PyTorch's names and shapes.
+
+mod conv;
+mod linear;
+mod norm;
+mod weight;
+
+use candle_core::{DType, Tensor};
+
+use waxwork_core::Result;
+
+pub use conv::{Conv2d, ConvGeometry, ConvTranspose2d};
+pub use linear::Linear;
+pub use norm::{BatchNorm, ConditionalBatchNorm, Norm, NormKind};
+pub use weight::{Weight, WeightInit, WeightStyle};
+
+/// A weight in the type in which layers multiply.
+fn in_type(weight: &Tensor, dtype: DType) -> Result<Tensor> {
+    if weight.dtype() == dtype { Ok(weight.clone()) } else { Ok(weight.to_dtype(dtype)?) }
+}

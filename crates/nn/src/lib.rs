@@ -1,0 +1,28 @@
+//! What networks are made of: layers, stacks of layers, losses and differentiable augmentation, over the kernels of
+//! `waxwork-kernels` and the parameters of `waxwork-core`.
+//!
+//! A layer takes its tensors from a [`ParamSet`](waxwork_core::ParamSet) when it is made, under PyTorch's names and with
+//! PyTorch's shapes. Beside its `forward` it has an `export`, which is the same pass as nodes of an ONNX graph, and where a
+//! gradient penalty needs it a `propagate`, which carries a directional derivative along ([`dual`]).
+//!
+//! ```
+//! use waxwork_core::{Device, Mode, ParamSet, Tensor};
+//! use waxwork_kernels::Activation;
+//! use waxwork_nn::layers::WeightInit;
+//! use waxwork_nn::nets::{Mlp, Style};
+//!
+//! let style = Style { weights: WeightInit::Pytorch.into(), activation: Activation::Relu };
+//! let mut params = ParamSet::fresh(0, &Device::Cpu);
+//! let network = Mlp::new(params.root().enter("encoder"), 784, &[400, 20], style)?;
+//! assert_eq!(params.finish()?.names().next(), Some("encoder.0.bias"));
+//!
+//! let images = Tensor::zeros((8, 784), waxwork_core::DType::F32, &Device::Cpu)?;
+//! assert_eq!(network.forward(&images, Mode::Eval)?.dims(), [8, 20]);
+//! # Ok::<(), waxwork_core::Error>(())
+//! ```
+
+pub mod augment;
+pub mod dual;
+pub mod layers;
+pub mod loss;
+pub mod nets;

@@ -1,0 +1,98 @@
+//! Networks that more than one family is built from: stacks of linear layers, of convolutions, of residual blocks.
+
+mod conv;
+mod residual;
+
+use candle_core::Tensor;
+
+use crate::dual::Dual;
+use crate::layers::{Linear, WeightStyle};
+use waxwork_core::Mode;
+use waxwork_core::model::ImageShape;
+use waxwork_core::onnx::{Place, Value};
+use waxwork_core::params::Scope;
+use waxwork_core::{Error, Result};
+use waxwork_kernels::Activation;
+
+pub use conv::{ConvDown, ConvUp};
+pub use residual::{ResidualDown, ResidualUp};
+
+/// The widest layer that a configuration may ask for: products of widths and an image's sides stay far from overflow.
+pub const WIDEST: usize = 1 << 24;
+/// Why a wider one is refused.
+pub const TOO_WIDE: &str = "no layer and no latent vector may be wider than 2^24";
+
+/// How a network's layers are initialised and activated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Style {
+    /// The weights.
+    pub weights: WeightStyle,
+    /// What follows every hidden layer.
+    pub activation: Activation,
+}
+
+/// Linear layers, each followed by the activation: `(N, inputs)` → `(N, outputs)`.
+#[derive(Clone, Debug)]
+pub struct Mlp {
+    layers: Vec<Linear>,
+    activation: Activation,
+    outputs: usize,
+}
+
+impl Mlp {
+    /// Layers of the given widths, named `0`, `1`, … below `scope`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
+    pub fn new(mut scope: Scope<'_>, inputs: usize, widths: &[usize], style: Style) -> Result<Self> {
+        let mut layers = Vec::with_capacity(widths.len());
+        let mut outputs = inputs;
+        for (i, &width) in widths.iter().enumerate() {
+            layers.push(Linear::new(scope.enter(i), outputs, width, style.weights)?);
+            outputs = width;
+        }
+        Ok(Self { layers, activation: style.activation, outputs })
+    }
+
+    /// `(N, inputs)` → `(N, outputs)`.
+    pub fn forward(&self, x: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+        self.layers.iter().try_fold(x.clone(), |x, layer| layer.forward(&x, self.activation, mode))
+    }
+
+    /// The same for a value with its directional derivative.
+    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+        if x.tangent.is_none() {
+            return Ok(Dual::constant(self.forward(&x.value, mode)?));
+        }
+        let layer = |x: Dual, layer: &Linear| layer.propagate(&x, mode)?.activate(self.activation);
+        self.layers.iter().try_fold(x.clone(), layer)
+    }
+
+    /// [`Mlp::forward`] as nodes of a graph.
+    pub fn export(&self, mut place: Place<'_>, x: &Value) -> Result<Value> {
+        let mut layers = self.layers.iter().enumerate();
+        layers.try_fold(x.clone(), |x, (i, layer)| layer.export(place.enter(i), &x, self.activation))
+    }
+
+    /// Width of the last layer.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+}
+
+/// Height and width after `halvings` halvings. `key` is the configuration key that asks for them.
+///
+/// # Errors
+/// If they are not a multiple of 2 to that power.
+pub fn halved(image: ImageShape, halvings: usize, key: &str) -> Result<(usize, usize)> {
+    let factor = 1usize.checked_shl(halvings as u32).unwrap_or(usize::MAX);
+    if !(image.height.is_multiple_of(factor) && image.width.is_multiple_of(factor)) {
+        return Err(Error::Config {
+            key: key.into(),
+            reason: format!(
+                "{halvings} halvings need a height and width that are multiples of {factor}, not {image}"
+            ),
+        });
+    }
+    Ok((image.height / factor, image.width / factor))
+}

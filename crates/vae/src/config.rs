@@ -1,0 +1,143 @@
+//! What a VAE can be told.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::likelihood::LikelihoodConfig;
+use waxwork_core::{Error, Result};
+use waxwork_kernels::Activation;
+use waxwork_nn::layers::WeightInit;
+use waxwork_nn::nets::{Style, TOO_WIDE, WIDEST};
+
+/// A VAE's networks, its observation model and its objective.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct VaeConfig {
+    /// Length of the latent vector z.
+    pub latent_dim: usize,
+    /// Encoder and decoder.
+    pub network: Network,
+    /// What follows every hidden layer.
+    pub activation: Activation,
+    /// Start values of the weights.
+    pub init: WeightInit,
+    /// p(x | z).
+    pub likelihood: LikelihoodConfig,
+    /// p(z).
+    #[serde(skip_serializing_if = "Prior::is_standard")]
+    pub prior: Prior,
+    /// Weight of the KL term (β-VAE, Higgins et al. 2017); 1 is the evidence lower bound.
+    pub beta: f64,
+    /// Steps over which that weight rises from zero in a line.
+    pub kl_warmup_steps: u64,
+    /// Nats that every latent dimension may use before its KL costs anything (Kingma et al. 2016).
+    pub free_bits: f64,
+    /// Draws per image in the importance-weighted bound (Burda et al. 2016); 1 is the VAE.
+    pub importance_samples: usize,
+}
+
+/// The distribution of latents before an image is seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prior {
+    /// Standard normal.
+    #[default]
+    Standard,
+    /// A diagonal Gaussian of the label's own, learned (Sohn et al. 2015); for the conditional family.
+    Label,
+}
+
+impl Prior {
+    fn is_standard(&self) -> bool {
+        *self == Self::Standard
+    }
+}
+
+/// The shape of encoder and decoder; the decoder mirrors the encoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Network {
+    /// Linear layers of these widths.
+    Mlp {
+        /// Widths from the image to the latent.
+        hidden: Vec<usize>,
+    },
+    /// Convolutions of stride 2 with these channels, then one linear layer.
+    Conv {
+        /// Channels from the image to the latent; each entry halves height and width.
+        channels: Vec<usize>,
+        /// Width of the linear layer between the convolutions and the latent.
+        hidden: usize,
+        /// Batch norm after every convolution but the first and the last.
+        #[serde(default)]
+        batch_norm: bool,
+    },
+}
+
+impl Default for VaeConfig {
+    fn default() -> Self {
+        Self {
+            latent_dim: 20,
+            network: Network::Mlp { hidden: vec![400] },
+            activation: Activation::Relu,
+            init: WeightInit::Pytorch,
+            likelihood: LikelihoodConfig::default(),
+            prior: Prior::Standard,
+            beta: 1.0,
+            kl_warmup_steps: 0,
+            free_bits: 0.0,
+            importance_samples: 1,
+        }
+    }
+}
+
+impl VaeConfig {
+    pub(super) fn style(&self) -> Style {
+        Style { weights: self.init.into(), activation: self.activation }
+    }
+
+    /// Checks every value, for a model of so many classes; 0 if it knows no labels.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the key and what would be right.
+    pub fn validate(&self, classes: usize) -> Result<()> {
+        let fail = |key: &str, reason: &str| {
+            Err(Error::Config { key: format!("model.{key}"), reason: reason.into() })
+        };
+        if self.latent_dim == 0 {
+            return fail("latent_dim", "must be at least 1");
+        }
+        if self.prior == Prior::Label && classes == 0 {
+            return fail("prior", "a prior that depends on the label needs the conditional family, cvae");
+        }
+        let widths = match &self.network {
+            Network::Mlp { hidden } => hidden.clone(),
+            Network::Conv { channels, hidden, .. } if channels.is_empty() || *hidden == 0 => {
+                return fail("network", "needs at least one convolution and a hidden width");
+            }
+            Network::Conv { channels, .. } => channels.clone(),
+        };
+        if widths.contains(&0) {
+            return fail("network", "a layer of width 0 carries nothing");
+        }
+        let hidden = if let Network::Conv { hidden, .. } = &self.network { *hidden } else { 0 };
+        if widths.iter().chain([&hidden, &self.latent_dim]).any(|width| *width > WIDEST) {
+            return fail("network", TOO_WIDE);
+        }
+        if !(self.beta >= 0.0 && self.beta.is_finite()) {
+            return fail("beta", "must be a finite number, not negative");
+        }
+        if !(self.free_bits >= 0.0 && self.free_bits.is_finite()) {
+            return fail("free_bits", "must be a finite number of nats, not negative");
+        }
+        let plain = self.beta == 1.0 && self.free_bits == 0.0 && self.kl_warmup_steps == 0;
+        match self.importance_samples {
+            0 => fail("importance_samples", "must be at least 1"),
+            2.. if !plain => fail(
+                "importance_samples",
+                "the importance-weighted bound has no KL term of its own: leave beta, free_bits and kl_warmup_steps alone",
+            ),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Encoder, decoder and prior.
+
+use candle_core::Tensor;
+
+use super::config::{Network, VaeConfig};
+use waxwork_core::Mode;
+use waxwork_core::Result;
+use waxwork_core::model::{ImageShape, Posterior};
+use waxwork_core::onnx::{Place, Value};
+use waxwork_core::params::{Init, Scope};
+use waxwork_kernels::{self as kernels, Activation};
+use waxwork_nn::layers::{Linear, NormKind};
+use waxwork_nn::nets::{ConvDown, ConvUp, Mlp, halved};
+
+const KEY: &str = "model.network.channels";
+
+/// q(z | x): images to the mean and log-variance of a diagonal Gaussian. A label stands beside what the linear layers see.
+#[derive(Clone, Debug)]
+pub(super) struct Encoder {
+    down: Option<ConvDown>,
+    hidden: Mlp,
+    mean: Linear,
+    log_var: Linear,
+}
+
+impl Encoder {
+    pub(super) fn new(
+        mut scope: Scope<'_>,
+        config: &VaeConfig,
+        image: ImageShape,
+        classes: usize,
+    ) -> Result<Self> {
+        let style = config.style();
+        let (down, inputs, widths) = match &config.network {
+            Network::Mlp { hidden } => (None, image.len(), hidden.clone()),
+            Network::Conv { channels, hidden, batch_norm } => {
+                let (height, width) = halved(image, channels.len(), KEY)?;
+                let down = ConvDown::new(scope.enter("down"), image.channels, channels, *batch_norm, style)?;
+                (Some(down), last(channels) * height * width, vec![*hidden])
+            }
+        };
+        let hidden = Mlp::new(scope.enter("hidden"), inputs + classes, &widths, style)?;
+        let mean = Linear::new(scope.enter("mean"), hidden.outputs(), config.latent_dim, config.init)?;
+        let log_var = Linear::new(scope.enter("log_var"), hidden.outputs(), config.latent_dim, config.init)?;
+        Ok(Self { down, hidden, mean, log_var })
+    }
+
+    /// `(N, C, H, W)` and one-hot labels `(N, classes)` → mean and log-variance, `(N, latent_dim)` each.
+    pub(super) fn forward(
+        &self,
+        images: &Tensor,
+        labels: Option<&Tensor>,
+        mode: Mode<'_>,
+    ) -> Result<Posterior> {
+        let features = match &self.down {
+            Some(down) => down.forward(images, mode)?,
+            None => images.clone(),
+        };
+        let hidden = self.hidden.forward(&beside(&features, labels)?, mode)?;
+        Ok(Posterior {
+            mean: self.mean.forward(&hidden, Activation::Identity, mode)?,
+            log_var: self.log_var.forward(&hidden, Activation::Identity, mode)?,
+        })
+    }
+
+    /// [`Encoder::forward`] as nodes of a graph: mean and log-variance.
+    pub(super) fn export(
+        &self,
+        mut place: Place<'_>,
+        images: &Value,
+        labels: Option<&Value>,
+    ) -> Result<(Value, Value)> {
+        let features = match &self.down {
+            Some(down) => down.export(place.enter("down"), images)?,
+            None => images.clone(),
+        };
+        let features = place.flatten(&features);
+        let input = place.beside(&features, labels);
+        let hidden = self.hidden.export(place.enter("hidden"), &input)?;
+        let mut linear =
+            |name: &str, layer: &Linear| layer.export(place.enter(name), &hidden, Activation::Identity);
+        Ok((linear("mean", &self.mean)?, linear("log_var", &self.log_var)?))
+    }
+}
+
+/// The network of p(x | z): latents to the parameters of the observation model. A label stands beside the latent.
+#[derive(Clone, Debug)]
+pub(super) struct Decoder {
+    hidden: Mlp,
+    output: Linear,
+    up: Option<Up>,
+    image: ImageShape,
+}
+
+/// The convolutional half of a decoder, and the shape `(channels, height, width)` that it starts from.
+#[derive(Clone, Debug)]
+struct Up {
+    convs: ConvUp,
+    start: (usize, usize, usize),
+    activation: Activation,
+}
+
+impl Decoder {
+    pub(super) fn new(
+        mut scope: Scope<'_>,
+        config: &VaeConfig,
+        image: ImageShape,
+        classes: usize,
+    ) -> Result<Self> {
+        let style = config.style();
+        let (widths, outputs, up) = match &config.network {
+            Network::Mlp { hidden } => (hidden.iter().rev().copied().collect(), image.len(), None),
+            Network::Conv { channels, hidden, batch_norm } => {
+                let (height, width) = halved(image, channels.len(), KEY)?;
+                let start = (last(channels), height, width);
+                let mut outputs: Vec<usize> = channels.iter().rev().skip(1).copied().collect();
+                outputs.push(image.channels);
+                let norm = if *batch_norm { NormKind::Batch } else { NormKind::None };
+                let convs = ConvUp::new(scope.enter("up"), start.0, &outputs, norm, style)?;
+                let up = Up { convs, start, activation: style.activation };
+                (vec![*hidden], start.0 * height * width, Some(up))
+            }
+        };
+        let hidden = Mlp::new(scope.enter("hidden"), config.latent_dim + classes, &widths, style)?;
+        let output = Linear::new(scope.enter("output"), hidden.outputs(), outputs, config.init)?;
+        Ok(Self { hidden, output, up, image })
+    }
+
+    /// `(N, latent_dim)` and one-hot labels `(N, classes)` → `(N, C, H, W)`, unbounded.
+    pub(super) fn forward(
+        &self,
+        latents: &Tensor,
+        labels: Option<&Tensor>,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        let hidden = self.hidden.forward(&beside(latents, labels)?, mode)?;
+        match &self.up {
+            None => {
+                let ImageShape { channels, height, width } = self.image;
+                self.output.forward_to(&hidden, &[channels, height, width], Activation::Identity, mode)
+            }
+            Some(Up { convs, start: (channels, height, width), activation }) => {
+                let start = [*channels, *height, *width];
+                convs.forward(&self.output.forward_to(&hidden, &start, *activation, mode)?, None, mode)
+            }
+        }
+    }
+
+    /// [`Decoder::forward`] as nodes of a graph.
+    pub(super) fn export(
+        &self,
+        mut place: Place<'_>,
+        latents: &Value,
+        labels: Option<&Value>,
+    ) -> Result<Value> {
+        let input = place.beside(latents, labels);
+        let hidden = self.hidden.export(place.enter("hidden"), &input)?;
+        let output = self.output.export(place.enter("output"), &hidden, Activation::Identity)?;
+        match &self.up {
+            None => {
+                let ImageShape { channels, height, width } = self.image;
+                Ok(place.reshape(&output, &[channels, height, width]))
+            }
+            Some(Up { convs, start: (channels, height, width), activation }) => {
+                let start = place.activate(output, *activation);
+                let maps = place.reshape(&start, &[*channels, *height, *width]);
+                convs.export(place.enter("up"), &maps, None)
+            }
+        }
+    }
+}
+
+/// p(z | y): a diagonal Gaussian a class, the standard one to begin with.
+#[derive(Clone, Debug)]
+pub(super) struct LabelPrior {
+    mean: Tensor,
+    log_var: Tensor,
+}
+
+impl LabelPrior {
+    pub(super) fn new(mut scope: Scope<'_>, classes: usize, latent_dim: usize) -> Result<Self> {
+        Ok(Self {
+            mean: scope.weight("mean", (classes, latent_dim), Init::Constant(0.0))?,
+            log_var: scope.weight("log_var", (classes, latent_dim), Init::Constant(0.0))?,
+        })
+    }
+
+    /// One-hot labels `(N, classes)` → mean and log-variance, `(N, latent_dim)` each.
+    pub(super) fn forward(&self, labels: &Tensor) -> Result<Posterior> {
+        Ok(Posterior {
+            mean: kernels::matmul(labels, &self.mean)?,
+            log_var: kernels::matmul(labels, &self.log_var)?,
+        })
+    }
+
+    /// Noise `(N, latent_dim)` → latents of the labels, as nodes of a graph.
+    pub(super) fn export(&self, mut place: Place<'_>, noise: &Value, labels: &Value) -> Result<Value> {
+        let mut row = |name: &str, table: &Tensor| -> Result<Value> {
+            let table = place.tensor(name, table)?;
+            Ok(place.node("MatMul", &[labels, &table], &[]))
+        };
+        let (mean, log_var) = (row("mean", &self.mean)?, row("log_var", &self.log_var)?);
+        let half = place.affine(&log_var, 0.5, 0.0)?;
+        let scale = place.node("Exp", &[&half], &[]);
+        let scaled = place.node("Mul", &[noise, &scale], &[]);
+        Ok(place.node("Add", &[&mean, &scaled], &[]))
+    }
+}
+
+/// Features `(N, …)`, with labels as more of them, `(N, features + classes)`.
+fn beside(features: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+    Ok(match labels {
+        Some(labels) => Tensor::cat(&[&features.flatten_from(1)?, labels], 1)?,
+        None => features.clone(),
+    })
+}
+
+fn last(channels: &[usize]) -> usize {
+    channels.last().copied().unwrap_or_default()
+}
