@@ -45,7 +45,8 @@ impl Cgan {
     /// If the configuration makes no sense, there are no classes, or a stored set does not fit.
     pub fn new(mut config: CganConfig, image: ImageShape, classes: usize, params: ParamSet) -> Result<Self> {
         if classes == 0 {
-            let reason = "a cgan needs labels, which this data has not: take a gan, or a folder with one directory a class";
+            let reason = "`cgan` needs class labels, but this data set has none; use `gan`, or an image folder with \
+                          one subdirectory per class";
             return Err(Error::Unsupported(reason.into()));
         }
         let conditioning = *config.conditioning.get_or_insert(Conditioning::Concatenation);
