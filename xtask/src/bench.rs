@@ -185,7 +185,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
 
     let mut tables: String = report::HEAD.to_owned();
     tables.extend(chosen.iter().map(|bench| report::row(bench, plain(bench))));
-    tables += "\n## What a step's time is made of\n\n";
+    tables += "\n## Where the time of a step goes\n\n";
     tables += &report::phases(&chosen.iter().map(|bench| (*bench, plain(bench))).collect::<Vec<_>>());
     if !options.plain {
         tables += "\n## Threads\n\n";

@@ -1,6 +1,8 @@
 //! `cargo xtask tidy`: what the compiler does not check in the sources. Each rule is one function of a file's path and
 //! text; the rules are textual and simple, so that what they miss and what they say is plain.
 
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -20,7 +22,9 @@ Usage: cargo xtask tidy
   - every package takes the workspace's lints, and has the licences beside it if it is published
   - links and inclusions in documents lead somewhere, and every document in docs is in the table of
     contents, docs/SUMMARY.md
-  - what documents show as a change that was made to the code is still in the code
+  - what documents show as a change to the code, or as Rust, is in the code
+  - documents, recipes and manifests use none of the words that docs/style.md rules out, and
+    Markdown wraps at 100 columns
 
 Examples:
   cargo xtask tidy";
@@ -98,10 +102,19 @@ fn collect(root: &Path, folder: &str, files: &mut Vec<File>) -> Result<()> {
 }
 
 fn complaints(files: &[File]) -> Vec<String> {
-    let each = [opening, machine_paths, left_to_do, unsafe_code, families_where_any_will_do, lints];
+    let each = [
+        opening,
+        machine_paths,
+        left_to_do,
+        unsafe_code,
+        families_where_any_will_do,
+        lints,
+        words::words,
+        words::width,
+    ];
     let mut found: Vec<String> = each.iter().flat_map(|rule| files.iter().flat_map(rule)).collect();
     found.extend(matches_over_families(files));
-    found.extend(changes_that_are_gone(files));
+    found.extend(shown_but_gone(files));
     found
 }
 
@@ -218,20 +231,24 @@ fn dead_links(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String> {
     found
 }
 
-/// Lines that a document's `diff` shows, but for those that it takes away, are lines of the code.
-fn changes_that_are_gone(files: &[File]) -> Vec<String> {
+/// Lines that a document shows as `rust` or `diff`, except those that a `diff` removes, are lines of the code.
+fn shown_but_gone(files: &[File]) -> Vec<String> {
     let code = files.iter().filter(|file| file.is_rust() || file.path.ends_with(".toml"));
     let code: BTreeSet<&str> = code.flat_map(|file| file.text.lines().map(str::trim)).collect();
     let mut found = Vec::new();
     for file in files.iter().filter(|file| file.path.ends_with(".md")) {
-        let mut in_diff = false;
+        let mut language = "";
         for (number, line) in file.lines() {
-            if line.starts_with("```") {
-                in_diff = line == "```diff";
+            if let Some(fence) = line.strip_prefix("```") {
+                language = fence;
                 continue;
             }
-            let shown = line.strip_prefix(['+', ' ']).unwrap_or_default().trim();
-            if in_diff && !shown.is_empty() && shown != "…" && !code.contains(shown) {
+            let shown = match language {
+                "diff" => line.strip_prefix(['+', ' ']).unwrap_or_default().trim(),
+                "rust" => line.trim(),
+                _ => continue,
+            };
+            if !shown.is_empty() && shown != "…" && !code.contains(shown) {
                 found.push(format!("{}:{number}: is not in the code: {shown}", file.path));
             }
         }
@@ -427,10 +444,12 @@ mod tests {
     fn shown_changes_are_in_the_code() {
         let code = || File { path: "a.rs".into(), text: "//! A.\nenum A {\n    B,\n}\n".into() };
         let of = |text: &str| complaints(&[code(), File { path: "a.md".into(), text: text.into() }]);
-        let fine = "```diff\n enum A {\n     …\n+    B,\n-    C,\n }\n```\n+ D,\n```rust\n+ D,\n```";
+        let fine = "```diff\n enum A {\n     …\n+    B,\n-    C,\n }\n```\n+ D,\n```rust,ignore\n+ D,\n```";
         assert_eq!(of(fine), Vec::<String>::new());
         assert_eq!(of("```diff\n enum A {\n+    C,\n```").len(), 1);
         assert_eq!(of("```diff\n enum B {\n```").len(), 1);
+        assert_eq!(of("```rust\nenum A {\n    B,\n…\n}\n```\nenum C {"), Vec::<String>::new());
+        assert_eq!(of("```rust\nenum A {\n    C,\n```").len(), 1);
     }
 
     #[test]

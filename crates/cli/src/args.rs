@@ -848,7 +848,8 @@ mod tests {
     fn shown(text: &str, in_blocks: bool) -> Vec<String> {
         let mut inside = !in_blocks;
         let mut commands = Vec::new();
-        for line in text.lines() {
+        // A backslash at its end joins a line with the next.
+        for line in text.replace("\\\n", " ").lines() {
             if line.starts_with("```") {
                 inside = line == "```sh";
             }

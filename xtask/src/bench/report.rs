@@ -28,7 +28,7 @@ fn ratio(rounds: &Rounds) -> String {
 }
 
 pub(super) const HEAD: &str = "\
-| recipe, batch | step: ours | PyTorch | ratio (least–largest) | first step | peak memory | 10,000 samples |
+| recipe, batch | step: Waxwork | PyTorch | ratio (min–max) | first step | peak memory | 10,000 samples |
 |---|---|---|---|---|---|---|
 ";
 
@@ -80,7 +80,7 @@ pub(super) fn phases(recipes: &[(&Bench, &Rounds)]) -> String {
 /// One thread beside several: a row a recipe of (rounds with one thread, rounds with `threads`).
 pub(super) fn threads(threads: usize, recipes: &[(&Bench, &Rounds, &Rounds)]) -> String {
     let mut table = format!(
-        "| recipe, batch | 1 thread: ours | PyTorch | ratio (least–largest) | {threads} threads: ours | PyTorch | times as fast: ours | PyTorch |\n|---|---|---|---|---|---|---|---|\n"
+        "| recipe, batch | 1 thread: Waxwork | PyTorch | ratio (min–max) | {threads} threads: Waxwork | PyTorch | speed-up: Waxwork | PyTorch |\n|---|---|---|---|---|---|---|---|\n"
     );
     for (bench, one, several) in recipes {
         let (one_ours, one_theirs) = medians(one, |m| m.step);
@@ -105,7 +105,7 @@ pub(super) fn threads(threads: usize, recipes: &[(&Bench, &Rounds, &Rounds)]) ->
 /// Steps of several batch sizes: recipe, batch and rounds of each.
 pub(super) fn batches(rows: &[(&str, usize, &Rounds)]) -> String {
     let mut table = String::from(
-        "| recipe, batch | step: ours | PyTorch | ratio (least–largest) | images/s: ours | PyTorch |\n|---|---|---|---|---|---|\n",
+        "| recipe, batch | step: Waxwork | PyTorch | ratio (min–max) | images/s: Waxwork | PyTorch |\n|---|---|---|---|---|---|\n",
     );
     for (recipe, batch, rounds) in rows {
         let (ours, theirs) = medians(rounds, |m| m.step);
@@ -131,14 +131,16 @@ pub(super) fn document(tables: &str, options: &Options, torch: &str) -> Result<S
     Ok(format!(
         "# Benchmarks
 
-Written by `cargo xtask bench --write`; run it again rather than edit this.
+`cargo xtask bench --write` writes this page. Run it again instead of editing the page.
 
-{}, {} threads a side, {} rounds, PyTorch {torch} (eager), {}, {}.
+{}, {} threads per side, {} rounds, PyTorch {torch} (eager),
+{}, {}.
 
 {tables}
-Each pair is ours / PyTorch's. A step is the median of a round without its first fifth; ours has the making of the
-batch and a line of log in it, PyTorch's neither. The first step counts from the start of the process. Sampling goes
-on both sides from weights in a file to a NumPy file that is synced to the same disk, without the start of the process.
+Each pair is Waxwork's number / PyTorch's. A step is the median of a round without its first fifth.
+Waxwork's step includes preparing the batch and writing a log line; PyTorch's includes neither. The
+first step counts from the start of the process. Sampling goes from weights in a file to a NumPy
+file that is synced to the same disk, on both sides, and excludes the start of the process.
 ",
         cpu.trim_start_matches([' ', '\t', ':']),
         options.threads,

@@ -1,0 +1,162 @@
+//! How prose is written: the words that docs/style.md rules out, and the width of Markdown.
+
+use super::File;
+
+/// Files whose words are checked: those of a folder (`""` is any) with an extension.
+const PROSE: [(&str, &str); 3] = [("", "md"), ("models/", "toml"), ("datasets/", "toml")];
+
+/// Files whose words are not checked: docs/style.md and this file name them, and docs/architecture.md is being rewritten.
+const EXEMPT: [&str; 3] = ["docs/style.md", "docs/architecture.md", "xtask/src/tidy/words.rs"];
+
+/// Columns of a Markdown line.
+const COLUMNS: usize = 100;
+
+/// Phrases that have no other use, and what to write instead. `|` separates alternatives for one word.
+const AVOID: [(&str, &str); 23] = [
+    ("so many", "`N` or `the number of`"),
+    ("manieth", "`every N steps`"),
+    ("nought", "`zero`"),
+    ("anew", "`again`"),
+    ("goes|gone|went on", "`resumes` or `continues`"),
+    ("go on with|from", "`resume`"),
+    ("to go on", "`to resume` or `to continue`"),
+    ("told", "`says`, `names` or `given`"),
+    ("all the same", "`anyway` or `identical`"),
+    ("further ado", "`without other changes`"),
+    ("by heart", "`memorise`"),
+    ("be it", "`whether`"),
+    ("goodwill", "what you mean"),
+    ("for want of", "`for lack of`"),
+    ("and the like", "the list, or the rule"),
+    ("go|goes|gone round", "`work around`"),
+    ("mends|mended", "`fixes`"),
+    ("put|puts right", "`fixes`"),
+    ("break|breaks|broke off", "`interrupt`"),
+    ("seldom", "`rarely`"),
+    ("thousand million", "`billion`"),
+    ("next to nothing", "`close to zero`"),
+    ("a|one line|row|column|class|step|image|file|directory|folder a|an", "`one … per …`"),
+];
+
+/// Prose says things in the words that engineers use.
+pub(super) fn words(file: &File) -> Vec<String> {
+    let is_prose = PROSE.iter().any(|(folder, extension)| {
+        file.path.starts_with(folder) && file.path.ends_with(&format!(".{extension}"))
+    });
+    if !is_prose || EXEMPT.contains(&file.path.as_str()) {
+        return Vec::new();
+    }
+    let words = split(&file.text);
+    let found = |(phrase, instead): &(&str, &str)| {
+        let phrase: Vec<Vec<&str>> = phrase.split(' ').map(|word| word.split('|').collect()).collect();
+        let at = |at: &&[(usize, String)]| {
+            phrase.iter().zip(*at).all(|(allowed, (_, word))| allowed.contains(&word.as_str()))
+        };
+        let complaint = |at: &[(usize, String)]| {
+            let said = at.iter().map(|(_, word)| word.as_str()).collect::<Vec<_>>().join(" ");
+            format!("{}:{}: write {instead} instead of `{said}`", file.path, at[0].0)
+        };
+        words.windows(phrase.len()).filter(at).map(complaint).collect::<Vec<_>>()
+    };
+    AVOID.iter().flat_map(found).collect()
+}
+
+/// Markdown wraps at [`COLUMNS`], but for tables, for lines without a space, and for code that is a copy.
+pub(super) fn width(file: &File) -> Vec<String> {
+    let mut copied = false;
+    let mut found = Vec::new();
+    if !file.path.ends_with(".md") || EXEMPT.contains(&file.path.as_str()) {
+        return found;
+    }
+    for (number, line) in file.lines() {
+        if let Some(language) = line.trim_start().strip_prefix("```") {
+            copied = ["rust", "diff"].contains(&language);
+        }
+        let columns = line.chars().count();
+        let breaks = !copied && !line.starts_with('|') && line.trim().contains(' ');
+        if columns > COLUMNS && breaks {
+            found.push(format!("{}:{number}: {columns} columns instead of at most {COLUMNS}", file.path));
+        }
+    }
+    found
+}
+
+/// The words of a text in lower case with the numbers of their lines. An empty word stands for punctuation and for the end
+/// of a paragraph, across which no phrase reaches.
+fn split(text: &str) -> Vec<(usize, String)> {
+    let mut words = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let mut word = String::new();
+        for c in line.chars().chain([' ']) {
+            if c.is_alphanumeric() || c == '\'' {
+                word.extend(c.to_lowercase());
+                continue;
+            }
+            if !word.is_empty() {
+                words.push((index + 1, std::mem::take(&mut word)));
+            }
+            if !c.is_whitespace() {
+                words.push((index + 1, String::new()));
+            }
+        }
+        if line.trim().is_empty() {
+            words.push((index + 1, String::new()));
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, text: &str) -> File {
+        File { path: path.into(), text: text.into() }
+    }
+
+    #[test]
+    fn phrases_are_found_across_lines_and_case_but_not_across_sentences() {
+        let of = |text: &str| words(&file("docs/a.md", text));
+        assert_eq!(
+            of("It\n\nruns so\nmany times."),
+            ["docs/a.md:3: write `N` or `the number of` instead of `so many`"]
+        );
+        for bad in
+            ["Goes on.", "one row a class", "a line\nan image", "at every so manieth step", "# All the same"]
+        {
+            assert_eq!(of(bad).len(), 1, "{bad}");
+        }
+        for fine in [
+            "add a row. A column",
+            "| a row | a class |",
+            "a row\n\na class",
+            "so, many",
+            "untold",
+            "The bytes are the same",
+            "one row per class",
+            "what is on a device",
+        ] {
+            assert_eq!(of(fine), Vec::<String>::new(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn prose_is_documents_recipes_and_manifests() {
+        let found = |path: &str| words(&file(path, "description = \"so many\"")).len();
+        assert_eq!(["README.md", "models/a.toml", "datasets/a.toml"].map(found), [1, 1, 1]);
+        assert_eq!(["Cargo.toml", "docs/style.md", "crates/core/src/a.rs"].map(found), [0, 0, 0]);
+    }
+
+    #[test]
+    fn markdown_wraps() {
+        let long = format!("{} {}", "a".repeat(60), "ä".repeat(40));
+        let of = |path: &str, text: &str| width(&file(path, text));
+        assert_eq!(of("a.md", &format!("x\n{long}\n")), ["a.md:2: 101 columns instead of at most 100"]);
+        assert_eq!(of("a.md", &format!("```sh\n{long}\n```")).len(), 1);
+        assert_eq!(of("a.md", &format!("```rust\n{long}\n```\n{long}")).len(), 1);
+        for fine in [&long[1..], &format!("| {long} |"), &format!("```diff\n{long}\n```"), &"a".repeat(101)] {
+            assert_eq!(of("a.md", fine), Vec::<String>::new(), "{fine}");
+        }
+        assert!(of("a.rs", &long).is_empty());
+    }
+}
