@@ -45,9 +45,7 @@ impl Cgan {
     /// If the configuration makes no sense, there are no classes, or a stored set does not fit.
     pub fn new(mut config: CganConfig, image: ImageShape, classes: usize, params: ParamSet) -> Result<Self> {
         if classes == 0 {
-            let reason = "`cgan` needs class labels, but this data set has none; use `gan`, or an image folder with \
-                          one subdirectory per class";
-            return Err(Error::Unsupported(reason.into()));
+            return Err(Error::NoClasses { family: "cgan", unconditional: "gan" });
         }
         let conditioning = *config.conditioning.get_or_insert(Conditioning::Concatenation);
         let players = Players::new("cgan", &config, image, classes, params)?;

@@ -361,5 +361,5 @@ fn variable<'a>(params: &'a ParamSet, name: &str) -> Result<&'a Var> {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::UnexpectedTensors { names: vec![name.to_owned()] }
+    Error::UnknownParameter { name: name.to_owned() }
 }

@@ -412,7 +412,7 @@ impl StepContext<'_> {
     ///
     /// # Errors
     /// [`Error::NonFinite`] before anything changes, if our kernels compute (a device is not waited for: see
-    /// [`TrainingState::step_unread`]); [`Error::Unsupported`] if a weight of a group got no gradient.
+    /// [`TrainingState::step_unread`]); [`Error::NoGradient`] if a weight of a group got none.
     pub fn update(&mut self, groups: &[&str], loss: Loss) -> Result<()> {
         let clock = Clock { step: self.state.step, total: self.state.total_steps };
         let Loss { total, terms } = loss;
@@ -438,9 +438,11 @@ impl StepContext<'_> {
         self.state.enter(Phase::Optimiser)?;
         let mut updates = Vec::with_capacity(groups.len());
         for name in groups {
-            let group = self.groups.iter().find(|group| group.name == *name).ok_or_else(|| {
-                Error::Unsupported(format!("the model has no group of parameters called `{name}`"))
-            })?;
+            let group = self
+                .groups
+                .iter()
+                .find(|group| group.name == *name)
+                .ok_or_else(|| Error::UnknownGroup { name: (*name).to_owned() })?;
             let gradient = GroupGradient::new(self.take_gradients(group, &mut gradients)?, factor)?;
             let term = format!("the gradient of `{}`", group.name);
             check_known(clock, &term, &gradient.norm)?;
@@ -466,7 +468,7 @@ impl StepContext<'_> {
     fn take_gradients(&self, group: &ParamGroup, gradients: &mut Gradients) -> Result<Vec<Tensor>> {
         let take = |name: &String| {
             let gradient = self.params.get(name).map_or(Ok(None), |var| gradients.take(var))?;
-            gradient.ok_or_else(|| Error::Unsupported(format!("`{name}` got no gradient from the loss")))
+            gradient.ok_or_else(|| Error::NoGradient { name: name.clone() })
         };
         group.params.iter().map(take).collect()
     }

@@ -34,9 +34,7 @@ impl Cvae {
     /// If the configuration makes no sense, there are no classes, or a stored set does not fit.
     pub fn new(config: CvaeConfig, image: ImageShape, classes: usize, params: ParamSet) -> Result<Self> {
         if classes == 0 {
-            let reason = "`cvae` needs class labels, but this data set has none; use `vae`, or an image folder with \
-                          one subdirectory per class";
-            return Err(Error::Unsupported(reason.into()));
+            return Err(Error::NoClasses { family: "cvae", unconditional: "vae" });
         }
         Ok(Self(Vae::conditional("cvae", config, image, classes, params)?))
     }

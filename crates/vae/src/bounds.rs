@@ -59,9 +59,8 @@ impl LatentModel for Vae {
 
     fn log_likelihood(&self, batch: &Batch, samples: usize, stream: &Stream) -> Result<Tensor> {
         if samples == 0 || batch.is_empty() {
-            return Err(Error::Unsupported(
-                "importance sampling needs at least one image and one draw".into(),
-            ));
+            let of = if samples == 0 { "draw" } else { "image" };
+            return Err(Error::Empty { what: "importance sampling", of });
         }
         let labels = self.one_hot(batch.labels.as_ref())?;
         let targets = self.likelihood.evaluation_targets(batch)?;

@@ -10,9 +10,9 @@ use crate::{DECODER, ENCODER, Vae};
 /// The decoder with the mean of its observation model, the encoder, or the way from noise to latents.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a part that the model does not have.
+/// [`Error::NoPart`] for a part that the model does not have.
 pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
-    let no_part = || Error::no_part(&vae.info, part, vae.parts());
+    let no_part = || Error::NoPart { family: vae.info.family.clone(), part, parts: vae.parts() };
     let ModelInfo { image, latent_dim, classes, .. } = vae.info;
     let image = [image.channels, image.height, image.width];
     let mut graph = Graph::new(part.name());

@@ -107,5 +107,5 @@ impl Prior for LabelGaussian {
 }
 
 fn needs_labels() -> Error {
-    Error::Unsupported("a prior per class needs labels".into())
+    Error::MissingLabels { what: "a prior per class".into() }
 }
