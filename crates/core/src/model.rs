@@ -4,9 +4,9 @@ use candle_core::{Device, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::onnx::{Graph, Part};
-use crate::params::{ParamGroup, ParamSet};
+use crate::params::ParamSet;
 use crate::rng::Stream;
-use crate::step::StepContext;
+use crate::step::{Batch, Trainable};
 use crate::store::checked_len;
 use crate::{Error, Result};
 
@@ -71,41 +71,6 @@ impl std::fmt::Display for ImageShape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}×{}×{}", self.channels, self.height, self.width)
     }
-}
-
-/// What a training step or an evaluation gets to see.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// `(N, C, H, W)` f32 in [0, 1].
-    pub images: Tensor,
-    /// `(N)` u32 class labels, where the data has them; on the CPU, whatever the device, since models look at them there.
-    pub labels: Option<Tensor>,
-    /// The position of each image in its data set, for what must be fixed per image (binarisation, augmentation).
-    pub indices: Vec<u64>,
-}
-
-impl Batch {
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.indices.len()
-    }
-
-    /// True if there are no images.
-    pub fn is_empty(&self) -> bool {
-        self.indices.is_empty()
-    }
-}
-
-/// Something with parameters that a training loop can improve: a GAN, a VAE, a classifier.
-pub trait Trainable: Send + Sync {
-    /// Every tensor that a checkpoint holds, buffers too, by stable name.
-    fn params(&self) -> &ParamSet;
-
-    /// What one optimiser updates together.
-    fn groups(&self) -> &[ParamGroup];
-
-    /// Trains on one batch, written as the paper writes it; every update goes through [`StepContext::update`].
-    fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()>;
 }
 
 /// What a generative model is, for run folders, reports and bounds checks.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::device::runs_on_cpu_kernels;
 use crate::kernels::{self, AdamStep};
 use crate::params::{ParamGroup, ParamSet};
+use crate::scalar::Scalar;
 use crate::schedule::{self, Schedule};
-use crate::step::Scalar;
 use crate::{Error, Result};
 
 /// The optimiser's settings; `groups` may differ from the rest.
