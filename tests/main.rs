@@ -12,6 +12,7 @@ mod doctor;
 mod families;
 mod faults;
 mod faulty;
+mod formats;
 mod hostile;
 #[cfg(feature = "hub")]
 mod hub;

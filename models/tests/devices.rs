@@ -132,7 +132,7 @@ impl Case {
         let config: ModelConfig = toml::from_str(self.model).unwrap();
         let optimizer: OptimizerConfig = toml::from_str(self.optimizer).unwrap();
         let image = ImageShape::new(self.channels, SIDE, SIDE);
-        let params = params.multiplying_in(precision).unwrap();
+        let params = params.with_precision(precision).unwrap();
         let model = config.build(image, 3, params).unwrap();
         let state = TrainingState::new(model.as_ref(), optimizer, seed, STEPS).unwrap();
         Training { model, state }

@@ -45,8 +45,7 @@ impl Cgan {
     /// If the configuration makes no sense, there are no classes, or a stored set does not fit.
     pub fn new(mut config: CganConfig, image: ImageShape, classes: usize, params: ParamSet) -> Result<Self> {
         if classes == 0 {
-            let reason = "a cgan needs labels, which this data has not: take a gan, or a folder with one directory a class";
-            return Err(Error::Unsupported(reason.into()));
+            return Err(Error::NoClasses { family: "cgan", unconditional: "gan" });
         }
         let conditioning = *config.conditioning.get_or_insert(Conditioning::Concatenation);
         let players = Players::new("cgan", &config, image, classes, params)?;

@@ -228,7 +228,7 @@ pub(crate) fn stream_npy(
         let written =
             writer.join().map_err(|_| Failure::new("the thread that writes the images ended early"))?;
         match (made, written) {
-            (Err(failure), Ok(()) | Err(Error::Unsupported(_))) => Err(failure),
+            (Err(failure), Ok(()) | Err(Error::ArrayLength)) => Err(failure),
             (_, written) => Ok(written?),
         }
     })

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use candle_core::Shape;
 
-use crate::model::ModelInfo;
 use crate::onnx::Part;
+use crate::params::Precision;
 
 /// What can go wrong in a model, its parameters or its training step.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A tensor operation failed; candle's message carries the operation and the shapes.
     #[error(transparent)]
@@ -99,9 +100,120 @@ pub enum Error {
         reason: String,
     },
 
-    /// The request is well formed, but this model cannot serve it.
-    #[error("{0}")]
-    Unsupported(String),
+    /// A conditional model was given no labels.
+    #[error("{what} needs labels, but none were given")]
+    MissingLabels {
+        /// The model or layer.
+        what: String,
+    },
+
+    /// An unconditional model was given labels.
+    #[error("{family} models are unconditional and take no labels")]
+    UnexpectedLabels {
+        /// The family's name.
+        family: String,
+    },
+
+    /// A label is not one of the model's classes.
+    #[error("there is no class {label}: labels are 0 to {}", classes.saturating_sub(1))]
+    UnknownClass {
+        /// The label.
+        label: u32,
+        /// The number of classes.
+        classes: usize,
+    },
+
+    /// There are more or fewer labels than samples.
+    #[error("{labels} labels were given for {samples} samples")]
+    LabelCount {
+        /// Labels given.
+        labels: usize,
+        /// Samples asked for.
+        samples: usize,
+    },
+
+    /// A conditional family cannot learn from data without labels.
+    #[error(
+        "`{family}` needs class labels, but this data set has none; use `{unconditional}`, or an image folder with \
+         one subdirectory per class"
+    )]
+    NoClasses {
+        /// The conditional family.
+        family: &'static str,
+        /// The family that needs no labels.
+        unconditional: &'static str,
+    },
+
+    /// Nothing was given where at least one of it is needed.
+    #[error("{what} needs at least one {of}")]
+    Empty {
+        /// What was asked for.
+        what: &'static str,
+        /// What there was none of.
+        of: &'static str,
+    },
+
+    /// The model has other parts than the one asked for.
+    #[error("{family} models have no {}; their parts are {}", part.name(), names(parts))]
+    NoPart {
+        /// The family's name.
+        family: String,
+        /// The part asked for.
+        part: Part,
+        /// The parts that there are.
+        parts: &'static [Part],
+    },
+
+    /// A step updates a group that the model does not have.
+    #[error("the model has no parameter group `{name}`")]
+    UnknownGroup {
+        /// The group asked for.
+        name: String,
+    },
+
+    /// The optimiser was asked for a parameter that it does not know.
+    #[error("the model has no parameter `{name}`")]
+    UnknownParameter {
+        /// Full name of the parameter.
+        name: String,
+    },
+
+    /// A weight that is to be updated has no part in the loss.
+    #[error("`{name}` got no gradient from the loss")]
+    NoGradient {
+        /// Full name of the parameter.
+        name: String,
+    },
+
+    /// A gradient penalty needs a directional derivative that a layer does not have.
+    #[error("a gradient penalty cannot pass through {layer}")]
+    NoDirectionalDerivative {
+        /// The layer or activation.
+        layer: String,
+    },
+
+    /// Batch norm saw too few values to estimate a variance.
+    #[error("batch norm needs more than one value per channel in training")]
+    BatchTooSmall,
+
+    /// The device cannot compute in this precision.
+    #[error("on the CPU everything is computed in f32; {precision:?} needs a GPU")]
+    Precision {
+        /// The precision asked for.
+        precision: Precision,
+    },
+
+    /// The network does not fit into one file of a format.
+    #[error("this network is larger than 2 GiB, which an .onnx file cannot hold")]
+    GraphTooLarge,
+
+    /// A thread could not be started.
+    #[error("failed to start the thread that draws noise: {0}")]
+    Thread(std::io::Error),
+
+    /// More or fewer values were written to an array than its shape has.
+    #[error("an array was written with more or fewer values than its shape has")]
+    ArrayLength,
 
     /// A kernel was given what it cannot use.
     #[error(transparent)]
@@ -117,12 +229,9 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// [`Error::Unsupported`]: a model has other parts than the one asked for.
-    pub fn no_part(info: &ModelInfo, part: Part, parts: &[Part]) -> Self {
-        let names: Vec<&str> = parts.iter().map(|part| part.name()).collect();
-        Self::Unsupported(format!("a {} has no {}; it has: {}", info.family, part.name(), names.join(", ")))
-    }
+/// The names of parts, with commas between.
+fn names(parts: &[Part]) -> String {
+    parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(", ")
 }
 
 impl From<waxwork_kernels::Error> for Error {

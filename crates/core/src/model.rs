@@ -4,9 +4,9 @@ use candle_core::{Device, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::onnx::{Graph, Part};
-use crate::params::{ParamGroup, ParamSet};
+use crate::params::ParamSet;
 use crate::rng::Stream;
-use crate::step::StepContext;
+use crate::step::{Batch, Trainable};
 use crate::store::checked_len;
 use crate::{Error, Result};
 
@@ -73,41 +73,6 @@ impl std::fmt::Display for ImageShape {
     }
 }
 
-/// What a training step or an evaluation gets to see.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// `(N, C, H, W)` f32 in [0, 1].
-    pub images: Tensor,
-    /// `(N)` u32 class labels, where the data has them; on the CPU, whatever the device, since models look at them there.
-    pub labels: Option<Tensor>,
-    /// The position of each image in its data set, for what must be fixed per image (binarisation, augmentation).
-    pub indices: Vec<u64>,
-}
-
-impl Batch {
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.indices.len()
-    }
-
-    /// True if there are no images.
-    pub fn is_empty(&self) -> bool {
-        self.indices.is_empty()
-    }
-}
-
-/// Something with parameters that a training loop can improve: a GAN, a VAE, a classifier.
-pub trait Trainable: Send + Sync {
-    /// Every tensor that a checkpoint holds, buffers too, by stable name.
-    fn params(&self) -> &ParamSet;
-
-    /// What one optimiser updates together.
-    fn groups(&self) -> &[ParamGroup];
-
-    /// Trains on one batch, written as the paper writes it; every update goes through [`StepContext::update`].
-    fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()>;
-}
-
 /// What a generative model is, for run folders, reports and bounds checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelInfo {
@@ -126,12 +91,12 @@ impl ModelInfo {
     /// None if it knows no labels. Mixtures of classes, floats `(N, classes)`, are taken as they are.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the model is conditional and there are no labels, or one is outside the classes.
+    /// [`Error::MissingLabels`] if the model is conditional and there are none, [`Error::UnknownClass`] if one is outside.
     pub fn one_hot(&self, labels: Option<&Tensor>, params: &ParamSet) -> Result<Option<Tensor>> {
         if self.classes == 0 {
             return Ok(None);
         }
-        let missing = || Error::Unsupported(format!("a {} needs labels, and here are none", self.family));
+        let missing = || Error::MissingLabels { what: format!("the {} model", self.family) };
         let labels = labels.ok_or_else(missing)?;
         if labels.dtype().is_float() {
             check_input("the mixtures of labels", labels, &(labels.dim(0)?, self.classes).into())?;
@@ -140,11 +105,8 @@ impl ModelInfo {
         let numbers = labels.to_vec1::<u32>()?;
         let mut values = vec![0f32; numbers.len() * self.classes];
         for (row, &label) in values.chunks_exact_mut(self.classes).zip(&numbers) {
-            let last = self.classes - 1;
             let place = row.get_mut(label as usize);
-            *place.ok_or_else(|| {
-                Error::Unsupported(format!("there is no class {label}: labels are 0 to {last}"))
-            })? = 1.0;
+            *place.ok_or(Error::UnknownClass { label, classes: self.classes })? = 1.0;
         }
         let shape = (numbers.len(), self.classes);
         Ok(Some(Tensor::from_vec(values, shape, params.device())?.to_dtype(params.dtype())?))
@@ -176,12 +138,9 @@ impl SampleRequest {
     /// One label per image where the model is conditional.
     fn labels_for(&self, info: &ModelInfo) -> Result<Option<Vec<u32>>> {
         match &self.labels {
-            Some(_) if info.classes == 0 => Err(Error::Unsupported(format!(
-                "this model knows no labels: a {} is unconditional",
-                info.family
-            ))),
+            Some(_) if info.classes == 0 => Err(Error::UnexpectedLabels { family: info.family.clone() }),
             Some(labels) if labels.len() != self.count => {
-                Err(Error::Unsupported(format!("{} labels for {} images", labels.len(), self.count)))
+                Err(Error::LabelCount { labels: labels.len(), samples: self.count })
             }
             Some(labels) => Ok(Some(labels.clone())),
             None if info.classes == 0 => Ok(None),
@@ -237,9 +196,9 @@ pub trait GenerativeModel: Trainable {
     /// A part as an ONNX graph, in the mode of evaluation.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the model has no such part.
+    /// [`Error::NoPart`] if the model has no such part.
     fn graph(&self, part: Part) -> Result<Graph> {
-        Err(Error::no_part(self.info(), part, self.parts()))
+        Err(Error::NoPart { family: self.info().family.clone(), part, parts: self.parts() })
     }
 
     /// Access by latent vectors, where the model has an encoder.
@@ -288,7 +247,7 @@ pub fn in_passes(first: u64, count: usize, mut pass: impl FnMut(&[u64]) -> Resul
     let parts = numbers.chunks(EVALUATION_BATCH).map(|numbers| Ok(pass(numbers)?.detach()));
     let parts: Vec<Tensor> = parts.collect::<Result<_>>()?;
     if parts.is_empty() {
-        return Err(Error::Unsupported("a request for no images".into()));
+        return Err(Error::Empty { what: "a sample request", of: "sample" });
     }
     Ok(Tensor::cat(&parts, 0)?)
 }

@@ -85,7 +85,7 @@ impl NpyWriter {
 }
 
 fn wrong_length() -> Error {
-    Error::Unsupported("an array is written with other values than its shape has".into())
+    Error::ArrayLength
 }
 
 /// The bytes of a file (format 1.0) with the tensor's numbers as f32.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::device::runs_on_cpu_kernels;
 use crate::kernels::{self, AdamStep};
 use crate::params::{ParamGroup, ParamSet};
+use crate::scalar::Scalar;
 use crate::schedule::{self, Schedule};
-use crate::step::Scalar;
 use crate::{Error, Result};
 
 /// The optimiser's settings; `groups` may differ from the rest.
@@ -361,5 +361,5 @@ fn variable<'a>(params: &'a ParamSet, name: &str) -> Result<&'a Var> {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::UnexpectedTensors { names: vec![name.to_owned()] }
+    Error::UnknownParameter { name: name.to_owned() }
 }

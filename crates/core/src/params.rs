@@ -169,15 +169,13 @@ impl ParamSet {
         self.dtype
     }
 
-    /// The set for a network whose layers multiply in another type. What is built from it, and from its frozen twins, does.
+    /// The set for a network whose layers compute in `precision`; so does everything built from it or its frozen twins.
     ///
     /// # Errors
-    /// [`Error::Config`] on the CPU, whose kernels compute in f32.
-    pub fn multiplying_in(mut self, precision: Precision) -> Result<Self> {
+    /// [`Error::Precision`] on the CPU, whose kernels compute in f32.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self> {
         if precision != Precision::F32 && runs_on_cpu_kernels(&self.device) {
-            let reason =
-                "on the CPU everything is computed in f32; bf16 and f16 need a GPU, e.g. `--device cuda`";
-            return Err(Error::Config { key: "train.dtype".into(), reason: reason.into() });
+            return Err(Error::Precision { precision });
         }
         self.precision = precision;
         Ok(self)
@@ -264,7 +262,7 @@ impl Scope<'_> {
     }
 
     /// The type in which layers multiply.
-    pub fn product_type(&self) -> DType {
+    pub fn compute_dtype(&self) -> DType {
         match self.set.precision {
             Precision::F32 => self.set.dtype,
             Precision::Bf16 => DType::BF16,

@@ -58,9 +58,7 @@ impl Prefetch {
             }
         };
         let thread = std::thread::Builder::new().name("waxwork-noise".to_owned()).spawn(draw);
-        let thread = thread.map_err(|error| {
-            crate::Error::Unsupported(format!("the thread that draws noise could not be started: {error}"))
-        })?;
+        let thread = thread.map_err(crate::Error::Thread)?;
         Ok(Self { seed, ahead: HashMap::new(), asked: vec![], work: Some(work), thread: Some(thread) })
     }
 

@@ -18,13 +18,14 @@ use waxwork_core::{
     Batch, Error, GenerativeModel, ImageShape, LatentModel, ParamGroup, ParamSet, Result, StepContext,
     Tensor, Trainable,
 };
-use waxwork_vae::Variational;
+use waxwork_vae::Vae;
 
-pub use waxwork_vae::{DECODER, ENCODER, Network, Prior, VaeConfig as CvaeConfig};
+pub use waxwork_vae::{DECODER, ENCODER, Network, PriorConfig, VaeConfig as CvaeConfig};
 
-/// A conditional variational autoencoder.
+/// A conditional variational autoencoder: a [`Vae`] of which encoder, decoder and, if asked for, the prior see the label.
+/// Its step is the VAE's, with every distribution conditional on the label.
 #[derive(Clone, Debug)]
-pub struct Cvae(Variational);
+pub struct Cvae(Vae);
 
 impl Cvae {
     /// The model of `config` for images of shape `image` in `classes` classes, with its tensors from `params`.
@@ -33,10 +34,9 @@ impl Cvae {
     /// If the configuration makes no sense, there are no classes, or a stored set does not fit.
     pub fn new(config: CvaeConfig, image: ImageShape, classes: usize, params: ParamSet) -> Result<Self> {
         if classes == 0 {
-            let reason = "a cvae needs labels, which this data has not: take a vae, or a folder with one directory a class";
-            return Err(Error::Unsupported(reason.into()));
+            return Err(Error::NoClasses { family: "cvae", unconditional: "vae" });
         }
-        Ok(Self(Variational::new("cvae", config, image, classes, params)?))
+        Ok(Self(Vae::conditional("cvae", config, image, classes, params)?))
     }
 }
 
@@ -50,8 +50,7 @@ impl Trainable for Cvae {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let loss = self.0.objective(batch, ctx)?;
-        ctx.update(&[ENCODER, DECODER], loss)
+        self.0.step(batch, ctx)
     }
 }
 
@@ -77,6 +76,6 @@ impl GenerativeModel for Cvae {
     }
 
     fn latent(&self) -> Option<&dyn LatentModel> {
-        Some(&self.0)
+        self.0.latent()
     }
 }

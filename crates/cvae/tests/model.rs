@@ -10,12 +10,12 @@ use waxwork_core::{
     Batch, DType, Device, GenerativeModel, ImageShape, LatentModel, ParamSet, SampleRequest, Tensor,
     Trainable, TrainingState,
 };
-use waxwork_cvae::{Cvae, CvaeConfig, Network, Prior};
+use waxwork_cvae::{Cvae, CvaeConfig, Network, PriorConfig};
 
 const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
 const CLASSES: usize = 3;
 
-fn config(network: Network, prior: Prior) -> CvaeConfig {
+fn config(network: Network, prior: PriorConfig) -> CvaeConfig {
     CvaeConfig { latent_dim: 2, network, prior, ..CvaeConfig::default() }
 }
 
@@ -60,7 +60,9 @@ fn step(model: &Cvae, lr: f64) -> (f64, BTreeMap<String, Tensor>) {
 
 #[test]
 fn gradients_agree_with_finite_differences() {
-    for (network, prior) in [(mlp(), Prior::Standard), (mlp(), Prior::Label), (conv(), Prior::Label)] {
+    for (network, prior) in
+        [(mlp(), PriorConfig::Standard), (mlp(), PriorConfig::Label), (conv(), PriorConfig::Label)]
+    {
         for importance_samples in [1, 3] {
             let model = build(&CvaeConfig { importance_samples, ..config(network.clone(), prior) });
             let before = model.params().deep_copy().unwrap().tensors();
@@ -91,7 +93,7 @@ fn gradients_agree_with_finite_differences() {
 /// Every weight zero but the learned prior's: the decoder says one half, and log p(x | y) is known.
 #[test]
 fn the_likelihood_given_the_label_has_its_closed_form() {
-    let model = build(&config(mlp(), Prior::Label));
+    let model = build(&config(mlp(), PriorConfig::Label));
     let set = |prior: f64| {
         let tensors = model.params().tensors().into_iter().map(|(name, tensor)| {
             let value = if name.contains("prior.mean") { prior } else { 0.0 };
@@ -118,7 +120,7 @@ fn the_likelihood_given_the_label_has_its_closed_form() {
 
 #[test]
 fn a_learned_prior_moves_the_samples_of_its_label_alone() {
-    let model = build(&config(mlp(), Prior::Label));
+    let model = build(&config(mlp(), PriorConfig::Label));
     let of = |label: u32| {
         let request = SampleRequest { labels: Some(vec![label; 3]), ..SampleRequest::new(0, 3) };
         model.sample(&request).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
@@ -138,7 +140,7 @@ fn a_learned_prior_moves_the_samples_of_its_label_alone() {
 
 #[test]
 fn labels_are_needed_and_must_be_classes() {
-    let model = build(&config(mlp(), Prior::Standard));
+    let model = build(&config(mlp(), PriorConfig::Standard));
     let latents = Tensor::zeros((1, 2), DType::F64, &Device::Cpu).unwrap();
     assert!(model.generate(&latents, None).unwrap_err().to_string().contains("needs labels"));
     let far = Tensor::new(&[3u32], &Device::Cpu).unwrap();

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use waxwork_core::Batch;
 use waxwork_core::device::runs_on_cpu_kernels;
-use waxwork_core::model::{Batch, ImageShape};
+use waxwork_core::model::ImageShape;
 
 use crate::loader::Batches;
 use crate::selection;

@@ -14,7 +14,7 @@
 //! # }
 //! ```
 //!
-//! Images are u8 at rest and f32 in [0, 1] in a [`Batch`](waxwork_core::model::Batch), channel first. Batches use rayon's
+//! Images are u8 at rest and f32 in [0, 1] in a [`Batch`](waxwork_core::Batch), channel first. Batches use rayon's
 //! global pool; their contents do not depend on its size.
 
 pub mod cifar;

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use candle_core::Device;
-use waxwork_core::model::Batch;
+use waxwork_core::Batch;
 use waxwork_core::rng::Stream;
 
 use crate::dataset::{HostBatch, Split};

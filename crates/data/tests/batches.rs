@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use proptest::prelude::*;
-use waxwork_core::model::{Batch, ImageShape};
+use waxwork_core::Batch;
+use waxwork_core::model::ImageShape;
 use waxwork_data::{Dataset, DatasetInfo, Error, InMemory, Loader, Result, Source, Split};
 
 const SHAPE: ImageShape = ImageShape::new(1, 2, 3);

@@ -56,7 +56,7 @@ pub fn codes<E: From<waxwork_core::Error> + From<crate::Error>>(
         progress(images);
     }
     if images == 0 {
-        return Err(waxwork_core::Error::Unsupported("an evaluation needs images".into()).into());
+        return Err(waxwork_core::Error::Empty { what: "an evaluation", of: "image" }.into());
     }
     let means = Features::new("real", &Tensor::cat(&means, 0).map_err(waxwork_core::Error::from)?)?;
     let variances = means.variances()?;

@@ -2,6 +2,7 @@
 
 /// An error of an evaluation.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A judge needs labels.
     #[error("data set `{data}` has no labels, so nothing can be trained to name them")]
@@ -38,6 +39,19 @@ pub enum Error {
         /// Of a generated one.
         generated: usize,
     },
+
+    /// Codes and factors are of different numbers of images.
+    #[error("{codes} codes cannot be matched with the factors of {factors} images")]
+    Lengths {
+        /// Rows of codes.
+        codes: usize,
+        /// Images whose factors are known.
+        factors: usize,
+    },
+
+    /// The normal equations of a linear probe have no solution.
+    #[error("a linear probe of the codes cannot be fitted: their covariance matrix is not positive definite")]
+    Probe,
 
     /// A symmetric matrix defeated the solver.
     #[error("the eigenvalues of a covariance matrix cannot be found")]

@@ -105,7 +105,7 @@ pub(crate) fn in_passes(
         parts.push(pass(&part.contiguous()?)?.narrow(0, 0, count)?.detach());
     }
     if parts.is_empty() {
-        return Err(waxwork_core::Error::Unsupported("there are no images to look at".into()));
+        return Err(waxwork_core::Error::Empty { what: "an extractor", of: "image" });
     }
     Ok(Tensor::cat(&parts, 0)?)
 }

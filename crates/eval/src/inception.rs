@@ -195,7 +195,7 @@ impl Inception {
     }
 
     fn convolution(&self, name: &str) -> waxwork_core::Result<&(Tensor, Tensor)> {
-        let missing = || waxwork_core::Error::Unsupported(format!("it lacks the convolution `{name}`"));
+        let missing = || waxwork_core::Error::UnknownParameter { name: name.to_owned() };
         self.convolutions.get(name).ok_or_else(missing)
     }
 }

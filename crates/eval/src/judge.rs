@@ -260,7 +260,10 @@ fn train(data: &Dataset, classes: usize, progress: &mut impl FnMut(u64, u64)) ->
     let adam =
         OptimizerConfig { lr: 1e-3, betas: [0.9, 0.999], ema: Some(0.99), ..OptimizerConfig::default() };
     let mut state = TrainingState::new(&classifier, adam, SEED, STEPS)?;
-    let average = state.ema().ok_or_else(|| waxwork_core::Error::Unsupported("no average".into()))?;
+    let average = state.ema().ok_or_else(|| waxwork_core::Error::Empty {
+        what: "the judge",
+        of: "moving average of its weights",
+    })?;
     let average = Classifier::new(data.info.shape, classes, average)?;
     let judged = |steps: u64| Judge {
         info: JudgeInfo { sha256: String::new(), data_identity: String::new(), steps, test_accuracy: 0.0 },

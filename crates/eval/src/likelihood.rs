@@ -97,7 +97,7 @@ pub fn likelihood<E: From<waxwork_core::Error>>(
         progress(kl.len());
     }
     if kl.is_empty() {
-        return Err(waxwork_core::Error::Unsupported("an evaluation needs images".into()).into());
+        return Err(waxwork_core::Error::Empty { what: "an evaluation", of: "image" }.into());
     }
     let neg_elbo = kl.iter().zip(&reconstruction).map(|(kl, reconstruction)| kl - reconstruction);
     log_likelihood.iter_mut().for_each(|value| *value = -*value);

@@ -49,7 +49,9 @@ pub fn nearest<E: From<waxwork_core::Error>>(
         progress(done);
     }
     if found.is_empty() {
-        return Err(waxwork_core::Error::Unsupported("there are no images to compare with".into()).into());
+        return Err(
+            waxwork_core::Error::Empty { what: "a search for nearest neighbours", of: "image" }.into()
+        );
     }
     Ok(found)
 }

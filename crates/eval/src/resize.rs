@@ -13,7 +13,7 @@ use waxwork_core::{Device, Result, Tensor};
 pub fn bilinear(images: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let (n, channels, rows, columns) = images.dims4()?;
     if rows == 0 || columns == 0 {
-        return Err(waxwork_core::Error::Unsupported("an image without pixels cannot be resized".into()));
+        return Err(waxwork_core::Error::Empty { what: "resizing an image", of: "pixel" });
     }
     let values = images.flatten_all()?.to_vec1::<f32>()?;
     let (down, across) = (places(rows, height), places(columns, width));

@@ -65,11 +65,11 @@ impl Players {
     /// [`Players::generate`] as a graph.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for any part but the generator.
+    /// [`Error::NoPart`] for any part but the generator.
     pub fn graph(&self, part: Part) -> Result<Graph> {
         let ModelInfo { image, latent_dim, classes, .. } = self.info;
         if part != Part::Generator {
-            return Err(Error::no_part(&self.info, part, &Self::PARTS));
+            return Err(Error::NoPart { family: self.info.family.clone(), part, parts: &Self::PARTS });
         }
         let mut graph = Graph::new(part.name());
         let latents = graph.input("latents", &[latent_dim]);

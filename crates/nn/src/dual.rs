@@ -62,9 +62,8 @@ impl Dual {
             Activation::Relu => 0.0,
             Activation::LeakyRelu(slope) => f64::from(slope),
             other => {
-                return Err(Error::Unsupported(format!(
-                    "a gradient penalty through {other:?}: only piecewise linear activations are supported"
-                )));
+                let layer = format!("{other:?}, which is not piecewise linear");
+                return Err(Error::NoDirectionalDerivative { layer });
             }
         };
         // The slopes are constant around the value, so they need no gradient of their own.

@@ -320,8 +320,7 @@ fn own_hash(json: &[u8], written: &str) -> String {
 }
 
 fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
-    let json = serde_json::to_vec_pretty(value);
-    json.map_err(|error| waxwork_core::Error::Unsupported(format!("cannot write JSON: {error}")).into())
+    serde_json::to_vec_pretty(value).map_err(Error::Json)
 }
 
 fn remove(folder: &Path) -> Result<()> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 /// An error of the training loop or of the run folder.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The model, its tensors or a file.
     #[error(transparent)]
@@ -60,6 +61,10 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+
+    /// A value cannot be written as JSON.
+    #[error("failed to write JSON: {0}")]
+    Json(serde_json::Error),
 
     /// The disk has not the room that the run will need.
     #[error(

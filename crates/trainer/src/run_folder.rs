@@ -306,8 +306,7 @@ impl RunFolder {
     /// # Errors
     /// If the file cannot be written.
     pub fn write_info(&self, info: &RunInfo) -> Result<()> {
-        let json = serde_json::to_vec_pretty(info)
-            .map_err(|error| waxwork_core::Error::Unsupported(format!("cannot write JSON: {error}")))?;
+        let json = serde_json::to_vec_pretty(info).map_err(Error::Json)?;
         Ok(store::write(&self.path.join(RUN), &json)?)
     }
 

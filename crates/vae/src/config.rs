@@ -1,4 +1,4 @@
-//! What a VAE can be told.
+//! VAE configuration.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,8 @@ pub struct VaeConfig {
     /// p(x | z).
     pub likelihood: LikelihoodConfig,
     /// p(z).
-    #[serde(skip_serializing_if = "Prior::is_standard")]
-    pub prior: Prior,
+    #[serde(skip_serializing_if = "PriorConfig::is_standard")]
+    pub prior: PriorConfig,
     /// Weight of the KL term (β-VAE, Higgins et al. 2017); 1 is the evidence lower bound.
     pub beta: f64,
     /// Steps over which that weight rises from zero in a line.
@@ -39,7 +39,7 @@ pub struct VaeConfig {
 /// The distribution of latents before an image is seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Prior {
+pub enum PriorConfig {
     /// Standard normal.
     #[default]
     Standard,
@@ -47,7 +47,7 @@ pub enum Prior {
     Label,
 }
 
-impl Prior {
+impl PriorConfig {
     fn is_standard(&self) -> bool {
         *self == Self::Standard
     }
@@ -82,7 +82,7 @@ impl Default for VaeConfig {
             activation: Activation::Relu,
             init: WeightInit::Pytorch,
             likelihood: LikelihoodConfig::default(),
-            prior: Prior::Standard,
+            prior: PriorConfig::Standard,
             beta: 1.0,
             kl_warmup_steps: 0,
             free_bits: 0.0,
@@ -92,7 +92,7 @@ impl Default for VaeConfig {
 }
 
 impl VaeConfig {
-    pub(super) fn style(&self) -> Style {
+    pub(crate) fn style(&self) -> Style {
         Style { weights: self.init.into(), activation: self.activation }
     }
 
@@ -107,7 +107,7 @@ impl VaeConfig {
         if self.latent_dim == 0 {
             return fail("latent_dim", "must be at least 1");
         }
-        if self.prior == Prior::Label && classes == 0 {
+        if self.prior == PriorConfig::Label && classes == 0 {
             return fail("prior", "a prior that depends on the label needs the conditional family, cvae");
         }
         let widths = match &self.network {

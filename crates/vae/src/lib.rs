@@ -11,26 +11,51 @@
 //! assert_eq!(images.dims(), [16, 1, 28, 28]);
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
+//!
+//! [`Vae::conditional`] is the same model given labels, on which `waxwork-cvae` builds.
 
+mod bounds;
 mod config;
+mod export;
 mod likelihood;
 mod networks;
 mod objective;
+mod posterior;
+pub mod prior;
 
-use waxwork_core::model::ModelInfo;
+use std::sync::Arc;
+
+use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, GenerativeModel, ImageShape, LatentModel, ParamGroup, ParamSet, Result, StepContext, Tensor,
+    Batch, GenerativeModel, ImageShape, LatentModel, Mode, ParamGroup, ParamSet, Result, StepContext, Tensor,
     Trainable,
 };
 
-pub use config::{Network, Prior, VaeConfig};
+pub use config::{Network, PriorConfig, VaeConfig};
 pub use likelihood::{Binarisation, Likelihood, LikelihoodConfig};
-pub use objective::{DECODER, ENCODER, Variational};
+pub use posterior::DiagonalGaussian;
 
-/// A variational autoencoder.
+use networks::{Decoder, Encoder};
+use prior::{LabelGaussian, Prior, StandardNormal};
+
+/// The group of the encoder's weights.
+pub const ENCODER: &str = "encoder";
+/// The group of the decoder's weights, with a learned observation scale and a learned prior.
+pub const DECODER: &str = "decoder";
+
+/// A variational autoencoder: an encoder q(z | x), a decoder with its observation model p(x | z), and a prior p(z).
 #[derive(Clone, Debug)]
-pub struct Vae(Variational);
+pub struct Vae {
+    config: VaeConfig,
+    info: ModelInfo,
+    params: ParamSet,
+    groups: Vec<ParamGroup>,
+    encoder: Encoder,
+    decoder: Decoder,
+    likelihood: Likelihood,
+    prior: Arc<dyn Prior>,
+}
 
 impl Vae {
     /// The model of `config` for images of shape `image`, with its tensors from `params`.
@@ -38,43 +63,103 @@ impl Vae {
     /// # Errors
     /// If the configuration makes no sense, or a stored set does not fit it.
     pub fn new(config: VaeConfig, image: ImageShape, params: ParamSet) -> Result<Self> {
-        Ok(Self(Variational::new("vae", config, image, 0, params)?))
+        Self::conditional("vae", config, image, 0, params)
+    }
+
+    /// The same model of images given their labels, for so many `classes`; 0 for none. `family` is its name in
+    /// [`ModelInfo`].
+    ///
+    /// # Errors
+    /// As [`Vae::new`].
+    pub fn conditional(
+        family: &str,
+        config: VaeConfig,
+        image: ImageShape,
+        classes: usize,
+        mut params: ParamSet,
+    ) -> Result<Self> {
+        config.validate(classes)?;
+        let encoder = Encoder::new(params.root().enter(ENCODER), &config, image, classes)?;
+        let decoder = Decoder::new(params.root().enter(DECODER), &config, image, classes)?;
+        let prior: Arc<dyn Prior> = match config.prior {
+            PriorConfig::Standard => Arc::new(StandardNormal),
+            PriorConfig::Label => {
+                let mut root = params.root();
+                let mut decoder = root.enter(DECODER);
+                Arc::new(LabelGaussian::new(decoder.enter("prior"), classes, config.latent_dim)?)
+            }
+        };
+        let likelihood = Likelihood::new(params.root().enter(DECODER), config.likelihood)?;
+        let params = params.finish()?;
+        let groups = [ENCODER, DECODER].map(|name| params.group(name, &format!("{name}."))).to_vec();
+        let info = ModelInfo { family: family.into(), image, latent_dim: config.latent_dim, classes };
+        Ok(Self { config, info, params, groups, encoder, decoder, likelihood, prior })
+    }
+
+    fn one_hot(&self, labels: Option<&Tensor>) -> Result<Option<Tensor>> {
+        self.info.one_hot(labels, &self.params)
     }
 }
 
 impl Trainable for Vae {
     fn params(&self) -> &ParamSet {
-        self.0.params()
+        &self.params
     }
 
     fn groups(&self) -> &[ParamGroup] {
-        self.0.groups()
+        &self.groups
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let loss = self.0.objective(batch, ctx)?;
+        let VaeConfig { latent_dim, importance_samples, .. } = self.config;
+        let one_hot = self.one_hot(batch.labels.as_ref())?;
+        let labels = one_hot.as_ref();
+        let x = self.likelihood.training_targets(batch, &ctx.stream("binarisation"))?;
+        let q = self.encoder.forward(&x, labels, ctx.train())?;
+        let noise = ctx.normal("latent", batch.len(), (importance_samples, latent_dim))?;
+        if importance_samples > 1 {
+            let log_weights = self.log_weights(&q, &x, labels, &noise, ctx.train())?;
+            let loss = objective::negative_importance_weighted_bound(&log_weights)?;
+            return ctx.update(&[ENCODER, DECODER], loss);
+        }
+
+        let z = q.draw(&noise.squeeze(1)?)?;
+        let output = self.decoder.forward(&z, labels, ctx.train())?;
+        let log_likelihood = self.likelihood.log_likelihood(&output, &x)?;
+        let kl = objective::kl(&q, &*self.prior, &z, labels)?;
+        let loss = objective::negative_elbo(&log_likelihood, &kl, &self.config, ctx.step())?;
         ctx.update(&[ENCODER, DECODER], loss)
     }
 }
 
 impl GenerativeModel for Vae {
     fn info(&self) -> &ModelInfo {
-        self.0.info()
+        &self.info
     }
 
-    fn generate(&self, latents: &Tensor, _labels: Option<&Tensor>) -> Result<Tensor> {
-        self.0.generate(latents, None)
+    fn generate(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+        let n = latents.dims().first().copied().unwrap_or(0);
+        model::check_input("the latents", latents, &(n, self.config.latent_dim).into())?;
+        let output = self.decoder.forward(latents, self.one_hot(labels)?.as_ref(), Mode::Eval)?;
+        Ok(self.likelihood.mean(&output)?.detach())
+    }
+
+    fn latents(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+        Ok(self.prior.draw(noise, self.one_hot(labels)?.as_ref())?.detach())
     }
 
     fn parts(&self) -> &'static [Part] {
-        self.0.parts()
+        match self.config.prior {
+            PriorConfig::Standard => &[Part::Decoder, Part::Encoder],
+            PriorConfig::Label => &[Part::Decoder, Part::Encoder, Part::Prior],
+        }
     }
 
     fn graph(&self, part: Part) -> Result<Graph> {
-        self.0.graph(part)
+        export::graph(self, part)
     }
 
     fn latent(&self) -> Option<&dyn LatentModel> {
-        Some(&self.0)
+        Some(self)
     }
 }

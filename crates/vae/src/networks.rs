@@ -1,22 +1,24 @@
-//! Encoder, decoder and prior.
+//! Encoder and decoder.
 
 use candle_core::Tensor;
 
-use super::config::{Network, VaeConfig};
 use waxwork_core::Mode;
 use waxwork_core::Result;
-use waxwork_core::model::{ImageShape, Posterior};
+use waxwork_core::model::ImageShape;
 use waxwork_core::onnx::{Place, Value};
-use waxwork_core::params::{Init, Scope};
-use waxwork_kernels::{self as kernels, Activation};
+use waxwork_core::params::Scope;
+use waxwork_kernels::Activation;
 use waxwork_nn::layers::{Linear, NormKind};
 use waxwork_nn::nets::{ConvDown, ConvUp, Mlp, halved};
+
+use crate::config::{Network, VaeConfig};
+use crate::posterior::DiagonalGaussian;
 
 const KEY: &str = "model.network.channels";
 
 /// q(z | x): images to the mean and log-variance of a diagonal Gaussian. A label stands beside what the linear layers see.
 #[derive(Clone, Debug)]
-pub(super) struct Encoder {
+pub(crate) struct Encoder {
     down: Option<ConvDown>,
     hidden: Mlp,
     mean: Linear,
@@ -24,7 +26,7 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(
+    pub(crate) fn new(
         mut scope: Scope<'_>,
         config: &VaeConfig,
         image: ImageShape,
@@ -46,25 +48,25 @@ impl Encoder {
     }
 
     /// `(N, C, H, W)` and one-hot labels `(N, classes)` → mean and log-variance, `(N, latent_dim)` each.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &self,
         images: &Tensor,
         labels: Option<&Tensor>,
         mode: Mode<'_>,
-    ) -> Result<Posterior> {
+    ) -> Result<DiagonalGaussian> {
         let features = match &self.down {
             Some(down) => down.forward(images, mode)?,
             None => images.clone(),
         };
         let hidden = self.hidden.forward(&beside(&features, labels)?, mode)?;
-        Ok(Posterior {
+        Ok(DiagonalGaussian {
             mean: self.mean.forward(&hidden, Activation::Identity, mode)?,
             log_var: self.log_var.forward(&hidden, Activation::Identity, mode)?,
         })
     }
 
     /// [`Encoder::forward`] as nodes of a graph: mean and log-variance.
-    pub(super) fn export(
+    pub(crate) fn export(
         &self,
         mut place: Place<'_>,
         images: &Value,
@@ -85,7 +87,7 @@ impl Encoder {
 
 /// The network of p(x | z): latents to the parameters of the observation model. A label stands beside the latent.
 #[derive(Clone, Debug)]
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     hidden: Mlp,
     output: Linear,
     up: Option<Up>,
@@ -101,7 +103,7 @@ struct Up {
 }
 
 impl Decoder {
-    pub(super) fn new(
+    pub(crate) fn new(
         mut scope: Scope<'_>,
         config: &VaeConfig,
         image: ImageShape,
@@ -127,7 +129,7 @@ impl Decoder {
     }
 
     /// `(N, latent_dim)` and one-hot labels `(N, classes)` → `(N, C, H, W)`, unbounded.
-    pub(super) fn forward(
+    pub(crate) fn forward(
         &self,
         latents: &Tensor,
         labels: Option<&Tensor>,
@@ -147,7 +149,7 @@ impl Decoder {
     }
 
     /// [`Decoder::forward`] as nodes of a graph.
-    pub(super) fn export(
+    pub(crate) fn export(
         &self,
         mut place: Place<'_>,
         latents: &Value,
@@ -167,43 +169,6 @@ impl Decoder {
                 convs.export(place.enter("up"), &maps, None)
             }
         }
-    }
-}
-
-/// p(z | y): a diagonal Gaussian a class, the standard one to begin with.
-#[derive(Clone, Debug)]
-pub(super) struct LabelPrior {
-    mean: Tensor,
-    log_var: Tensor,
-}
-
-impl LabelPrior {
-    pub(super) fn new(mut scope: Scope<'_>, classes: usize, latent_dim: usize) -> Result<Self> {
-        Ok(Self {
-            mean: scope.weight("mean", (classes, latent_dim), Init::Constant(0.0))?,
-            log_var: scope.weight("log_var", (classes, latent_dim), Init::Constant(0.0))?,
-        })
-    }
-
-    /// One-hot labels `(N, classes)` → mean and log-variance, `(N, latent_dim)` each.
-    pub(super) fn forward(&self, labels: &Tensor) -> Result<Posterior> {
-        Ok(Posterior {
-            mean: kernels::matmul(labels, &self.mean)?,
-            log_var: kernels::matmul(labels, &self.log_var)?,
-        })
-    }
-
-    /// Noise `(N, latent_dim)` → latents of the labels, as nodes of a graph.
-    pub(super) fn export(&self, mut place: Place<'_>, noise: &Value, labels: &Value) -> Result<Value> {
-        let mut row = |name: &str, table: &Tensor| -> Result<Value> {
-            let table = place.tensor(name, table)?;
-            Ok(place.node("MatMul", &[labels, &table], &[]))
-        };
-        let (mean, log_var) = (row("mean", &self.mean)?, row("log_var", &self.log_var)?);
-        let half = place.affine(&log_var, 0.5, 0.0)?;
-        let scale = place.node("Exp", &[&half], &[]);
-        let scaled = place.node("Mul", &[noise, &scale], &[]);
-        Ok(place.node("Add", &[&mean, &scaled], &[]))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, LatentModel, device, store};
 use waxwork_data::{DataConfig, Dataset, Split};
-use waxwork_eval::{Exposure, Likelihood, Metric, Protocol, Report, codes, likelihood};
+use waxwork_eval::{LatentProbes, Likelihood, Metric, Protocol, Report, codes, likelihood};
 
 use crate::args::{EvaluateArguments, Samples};
 use crate::commands::generated;
@@ -51,7 +51,7 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
         let factors = test.factors();
         if factors.len() >= 4 {
             let _bar = output::bar(0, "probing codes");
-            metrics.extend(Exposure::of(&codes.means, &factors)?.metrics(&protocol));
+            metrics.extend(LatentProbes::of(&codes.means, &factors)?.metrics(&protocol));
         }
     }
     if samples > 0 {

@@ -142,7 +142,9 @@ impl Run {
     ) -> Result<Self, Failure> {
         let length = recipe.train.length(data.train.len())?;
         let (image, classes) = (data.info.shape, data.info.classes.len());
-        let params = ParamSet::fresh(recipe.train.seed, device).multiplying_in(recipe.train.dtype)?;
+        let params = ParamSet::fresh(recipe.train.seed, device).with_precision(recipe.train.dtype).map_err(
+            |error| Failure::new(format!("invalid `train.dtype`: {error}, such as `--device cuda`")),
+        )?;
         let model = recipe.model.build(image, classes, params)?;
         if let Some(weights) = weights {
             model.params().assign(weights)?;
@@ -152,7 +154,7 @@ impl Run {
         for group in model.groups() {
             tracing::info!(group = group.name, tensors = group.params.len(), "model built");
         }
-        let shown = state.ema().unwrap_or_else(|| model.params().frozen()).multiplying_in(Precision::F32)?;
+        let shown = state.ema().unwrap_or_else(|| model.params().frozen()).with_precision(Precision::F32)?;
         let shown = recipe.model.build(image, classes, shown)?;
         Ok(Self { recipe, data, model, state, shown, best: None })
     }

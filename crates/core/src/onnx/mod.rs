@@ -126,9 +126,7 @@ impl Graph {
             opset_import: vec![proto::OperatorSet { domain: String::new(), version: OPSET }],
         };
         if model.encoded_len() > LARGEST {
-            return Err(Error::Unsupported(
-                "this network is larger than 2 GiB, which an .onnx file cannot hold".into(),
-            ));
+            return Err(Error::GraphTooLarge);
         }
         Ok(model.encode_to_vec())
     }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Weight, WeightStyle, in_type};
+use super::{Weight, WeightStyle, cast};
 use crate::dual::Dual;
 use waxwork_core::Mode;
 use waxwork_core::Result;
@@ -57,7 +57,7 @@ pub struct Conv2d {
     weight: Weight,
     bias: Option<Tensor>,
     geometry: ConvGeometry,
-    product_type: DType,
+    compute_dtype: DType,
 }
 
 impl Conv2d {
@@ -79,7 +79,7 @@ impl Conv2d {
         let shape = [outputs, inputs, kernel, kernel];
         let weight = Weight::new(&mut scope, &shape, init.weight(fan_in, fan_out), spectral_norm)?;
         let bias = bias.then(|| scope.weight("bias", outputs, init.bias(fan_in))).transpose()?;
-        Ok(Self { weight, bias, geometry, product_type: scope.product_type() })
+        Ok(Self { weight, bias, geometry, compute_dtype: scope.compute_dtype() })
     }
 
     /// `(N, inputs, H, W)` → `(N, outputs, H', W')`, through an activation. With values `(N, K)` for K planes, x has as many
@@ -91,13 +91,13 @@ impl Conv2d {
         activation: Activation,
         mode: Mode<'_>,
     ) -> Result<Tensor> {
-        let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
+        let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
         self.apply(x, planes, &weight, self.bias.as_ref(), activation)
     }
 
     /// The same without an activation, for a value with its directional derivative.
     pub fn propagate(&self, x: &Dual, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
-        let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
+        let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
         let still = planes.map(Tensor::zeros_like).transpose()?;
         x.affine(|x, constant| {
             let (planes, bias) = if constant { (planes, self.bias.as_ref()) } else { (still.as_ref(), None) };
@@ -136,7 +136,7 @@ pub struct ConvTranspose2d {
     weight: Tensor,
     bias: Option<Tensor>,
     geometry: ConvGeometry,
-    product_type: DType,
+    compute_dtype: DType,
 }
 
 impl ConvTranspose2d {
@@ -158,13 +158,13 @@ impl ConvTranspose2d {
         let weight =
             scope.weight("weight", (inputs, outputs, kernel, kernel), init.weight(fan_in, fan_out))?;
         let bias = bias.then(|| scope.weight("bias", outputs, init.bias(fan_in))).transpose()?;
-        Ok(Self { weight, bias, geometry, product_type: scope.product_type() })
+        Ok(Self { weight, bias, geometry, compute_dtype: scope.compute_dtype() })
     }
 
     /// `(N, inputs, H, W)` → `(N, outputs, H', W')`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let ConvGeometry { stride, padding, .. } = self.geometry;
-        let weight = in_type(&self.weight, self.product_type)?;
+        let weight = cast(&self.weight, self.compute_dtype)?;
         Ok(kernels::conv_transpose2d(x, &weight, self.bias.as_ref(), stride, padding, 0)?)
     }
 

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Weight, WeightStyle, in_type};
+use super::{Weight, WeightStyle, cast};
 use crate::dual::Dual;
 use waxwork_core::Mode;
 use waxwork_core::Result;
@@ -15,7 +15,7 @@ use waxwork_kernels::{self as kernels, Activation};
 pub struct Linear {
     weight: Weight,
     bias: Tensor,
-    product_type: DType,
+    compute_dtype: DType,
 }
 
 impl Linear {
@@ -33,12 +33,12 @@ impl Linear {
         let start = init.weight(inputs, outputs);
         let weight = Weight::new(&mut scope, &[outputs, inputs], start, spectral_norm)?;
         let bias = scope.weight("bias", outputs, init.bias(inputs))?;
-        Ok(Self { weight, bias, product_type: scope.product_type() })
+        Ok(Self { weight, bias, compute_dtype: scope.compute_dtype() })
     }
 
     /// `(N, …)` of so many inputs → `(N, outputs)`, activated.
     pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode<'_>) -> Result<Tensor> {
-        let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
+        let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
         Ok(kernels::linear(x, &weight, Some(&self.bias), activation)?)
     }
 
@@ -50,12 +50,13 @@ impl Linear {
         activation: Activation,
         mode: Mode<'_>,
     ) -> Result<Tensor> {
-        Ok(kernels::linear_to(x, &self.weight.in_mode(mode)?, Some(&self.bias), activation, row)?)
+        let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
+        Ok(kernels::linear_to(x, &weight, Some(&self.bias), activation, row)?)
     }
 
     /// As [`Linear::forward`], without an activation, for a value with its directional derivative.
     pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
-        let weight = in_type(&self.weight.in_mode(mode)?, self.product_type)?;
+        let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
         x.affine(|x, bias| Ok(kernels::linear(x, &weight, bias.then_some(&self.bias), Activation::Identity)?))
     }
 

@@ -17,6 +17,6 @@ pub use norm::{BatchNorm, ConditionalBatchNorm, Norm, NormKind};
 pub use weight::{Weight, WeightInit, WeightStyle};
 
 /// A weight in the type in which layers multiply.
-fn in_type(weight: &Tensor, dtype: DType) -> Result<Tensor> {
+fn cast(weight: &Tensor, dtype: DType) -> Result<Tensor> {
     if weight.dtype() == dtype { Ok(weight.clone()) } else { Ok(weight.to_dtype(dtype)?) }
 }

@@ -82,7 +82,7 @@ impl Norm {
 }
 
 fn no_labels() -> Error {
-    Error::Unsupported("conditional batch norm needs labels".into())
+    Error::MissingLabels { what: "conditional batch norm".into() }
 }
 
 /// Batch normalisation over every dimension but the second (Ioffe & Szegedy 2015), with PyTorch's constants.
@@ -227,9 +227,7 @@ impl RunningStatistics {
         if let Mode::Train(log) = mode {
             let n = x.elem_count() / x.dim(1)?.max(1);
             if n < 2 {
-                return Err(Error::Unsupported(
-                    "batch norm needs more than one value per channel in training".into(),
-                ));
+                return Err(Error::BatchTooSmall);
             }
             let unbiased = var.affine(n as f64 / (n - 1) as f64, 0.0)?;
             log.record(&self.mean, mean, Self::MOMENTUM);

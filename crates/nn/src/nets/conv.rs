@@ -64,7 +64,7 @@ impl ConvDown {
                     Dual::constant(norm.forward(&x, self.activation, mode)?)
                 }
                 (Some(_), Some(_)) => {
-                    return Err(Error::Unsupported("a gradient penalty through batch norm".into()));
+                    return Err(Error::NoDirectionalDerivative { layer: "batch norm".into() });
                 }
             };
         }

@@ -26,7 +26,7 @@ pub struct Probe {
 
 /// Linear probes and the gap, of codes and what their images were drawn from.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Exposure {
+pub struct LatentProbes {
     /// How many images.
     pub images: usize,
     /// A probe a factor.
@@ -36,15 +36,18 @@ pub struct Exposure {
     pub gap: f64,
 }
 
-impl Exposure {
+impl LatentProbes {
     /// Measures `codes`, a row an image, against the factors of the same images.
     ///
     /// # Errors
-    /// If there are fewer than four images, or not as many codes as factors.
+    /// [`Error::Lengths`] if there are not as many codes as factors, [`Error::TooFew`] if there are fewer than four images.
     pub fn of(codes: &Features, factors: &[Vec<Factor>]) -> Result<Self> {
         let n = codes.rows();
-        if n < 4 || factors.len() != n {
-            return Err(Error::TooFew { whose: "real", needed: n.max(4), found: factors.len() });
+        if factors.len() != n {
+            return Err(Error::Lengths { codes: n, factors: factors.len() });
+        }
+        if n < 4 {
+            return Err(Error::TooFew { whose: "real", needed: 4, found: n });
         }
         let (width, values) = (codes.columns(), standardised(codes)?);
         let (mut probes, mut gaps) = (Vec::new(), Vec::new());
@@ -112,7 +115,7 @@ fn predicted(values: &[f64], width: usize, targets: &Mat<f64>) -> Result<Mat<f64
     let fitted = rows(0, half);
     let mut normal = fitted.transpose() * &fitted;
     (0..=width).for_each(|i| normal[(i, i)] += RIDGE * n as f64);
-    let solver = normal.llt(Side::Lower).map_err(|_| Error::Eigenvalues)?;
+    let solver = normal.llt(Side::Lower).map_err(|_| Error::Probe)?;
     Ok(rows(half, n - half) * solver.solve(fitted.transpose() * targets))
 }
 
@@ -192,7 +195,7 @@ mod tests {
     use waxwork_core::rng::Stream;
     use waxwork_core::{Device, Tensor};
 
-    fn exposure(code: impl Fn(f32, u32, f32) -> Vec<f32>) -> Exposure {
+    fn exposure(code: impl Fn(f32, u32, f32) -> Vec<f32>) -> LatentProbes {
         let mut draws = Stream::new(3, "exposure", 0).at(0);
         let (mut codes, mut factors) = (Vec::new(), Vec::new());
         for _ in 0..4000 {
@@ -202,7 +205,7 @@ mod tests {
         }
         let width = codes[0].len();
         let codes = Tensor::from_vec(codes.concat(), (4000, width), &Device::Cpu).unwrap();
-        Exposure::of(&Features::new("codes", &codes).unwrap(), &factors).unwrap()
+        LatentProbes::of(&Features::new("codes", &codes).unwrap(), &factors).unwrap()
     }
 
     fn one_hot(kind: u32) -> Vec<f32> {
@@ -233,7 +236,7 @@ mod tests {
         let codes =
             Tensor::from_vec(kinds.iter().flat_map(|&kind| one_hot(kind)).collect(), (40, 4), &Device::Cpu);
         let factors: Vec<_> = kinds.iter().map(|&kind| vec![Factor::kind("kind", kind, 4)]).collect();
-        let found = Exposure::of(&Features::new("codes", &codes.unwrap()).unwrap(), &factors).unwrap();
+        let found = LatentProbes::of(&Features::new("codes", &codes.unwrap()).unwrap(), &factors).unwrap();
         assert!((found.probes[0].score - 1.0).abs() < 1e-12, "{found:?}");
     }
 

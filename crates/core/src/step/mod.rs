@@ -1,0 +1,16 @@
+//! One training step: what a model's own `step` sees, and [`StepContext::update`], the single door to the optimiser.
+
+mod context;
+mod loss;
+mod loss_scale;
+mod state;
+mod trainable;
+
+#[cfg(test)]
+mod tests;
+
+pub use context::StepContext;
+pub use loss::Loss;
+pub use loss_scale::LossScale;
+pub use state::{Counters, StepReport, TrainingState};
+pub use trainable::{Batch, Trainable};

@@ -1,0 +1,47 @@
+//! The parts of a VAE as ONNX graphs.
+
+use waxwork_core::model::{GenerativeModel, ModelInfo};
+use waxwork_core::onnx::{Graph, Part};
+use waxwork_core::{Error, Result};
+use waxwork_kernels::Activation;
+
+use crate::{DECODER, ENCODER, Vae};
+
+/// The decoder with the mean of its observation model, the encoder, or the way from noise to latents.
+///
+/// # Errors
+/// [`Error::NoPart`] for a part that the model does not have.
+pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
+    let no_part = || Error::NoPart { family: vae.info.family.clone(), part, parts: vae.parts() };
+    let ModelInfo { image, latent_dim, classes, .. } = vae.info;
+    let image = [image.channels, image.height, image.width];
+    let mut graph = Graph::new(part.name());
+    match part {
+        Part::Decoder => {
+            let latents = graph.input("latents", &[latent_dim]);
+            let labels = graph.labels(classes)?;
+            let output = vae.decoder.export(graph.root().enter(DECODER), &latents, labels.as_ref())?;
+            // As `Likelihood::mean`, for every observation model.
+            let images = graph.root().activate(output, Activation::Sigmoid);
+            graph.output("images", &images, &image);
+        }
+        Part::Encoder => {
+            let images = graph.input("images", &image);
+            let labels = graph.labels(classes)?;
+            let (mean, log_var) =
+                vae.encoder.export(graph.root().enter(ENCODER), &images, labels.as_ref())?;
+            graph.output("mean", &mean, &[latent_dim]);
+            graph.output("log_var", &log_var, &[latent_dim]);
+        }
+        Part::Prior => {
+            let noise = graph.input("noise", &[latent_dim]);
+            let labels = graph.labels(classes)?;
+            let mut root = graph.root();
+            let mut decoder = root.enter(DECODER);
+            let latents = vae.prior.export(decoder.enter("prior"), &noise, labels.as_ref())?;
+            graph.output("latents", &latents.ok_or_else(no_part)?, &[latent_dim]);
+        }
+        Part::Generator => return Err(no_part()),
+    }
+    Ok(graph)
+}

@@ -1,0 +1,111 @@
+//! Priors p(z), or p(z | y) where the model is conditional.
+
+use std::fmt::Debug;
+
+use candle_core::Tensor;
+use waxwork_core::onnx::{Place, Value};
+use waxwork_core::params::{Init, Scope};
+use waxwork_core::{Error, Result};
+use waxwork_kernels as kernels;
+use waxwork_nn::loss;
+
+use crate::posterior::DiagonalGaussian;
+
+/// A distribution over latents. Labels are one-hot, `(N, classes)`, where the model is conditional.
+pub trait Prior: Debug + Send + Sync {
+    /// log p(z | y), `(N)` in nats, of `z` `(N, latent_dim)`.
+    fn log_density(&self, z: &Tensor, labels: Option<&Tensor>) -> Result<Tensor>;
+
+    /// Standard normal noise `(N, latent_dim)` → draws of the same shape.
+    fn draw(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor>;
+
+    /// KL(q ‖ p) by dimension, `(N, latent_dim)` in nats; None where there is no closed form.
+    fn kl(&self, q: &DiagonalGaussian, labels: Option<&Tensor>) -> Result<Option<Tensor>>;
+
+    /// [`Prior::draw`] as nodes of a graph; None where noise is a draw as it is.
+    fn export(&self, place: Place<'_>, noise: &Value, labels: Option<&Value>) -> Result<Option<Value>>;
+}
+
+/// N(0, 1) in every dimension.
+#[derive(Clone, Copy, Debug)]
+pub struct StandardNormal;
+
+impl Prior for StandardNormal {
+    fn log_density(&self, z: &Tensor, _labels: Option<&Tensor>) -> Result<Tensor> {
+        loss::standard_normal_log_density(z)
+    }
+
+    fn draw(&self, noise: &Tensor, _labels: Option<&Tensor>) -> Result<Tensor> {
+        Ok(noise.clone())
+    }
+
+    fn kl(&self, q: &DiagonalGaussian, _labels: Option<&Tensor>) -> Result<Option<Tensor>> {
+        Ok(Some(q.kl_to_standard_normal()?))
+    }
+
+    fn export(&self, _place: Place<'_>, _noise: &Value, _labels: Option<&Value>) -> Result<Option<Value>> {
+        Ok(None)
+    }
+}
+
+/// One learned diagonal Gaussian per class (Sohn et al. 2015), each standard normal at the start.
+#[derive(Clone, Debug)]
+pub struct LabelGaussian {
+    /// `(classes, latent_dim)`.
+    mean: Tensor,
+    /// `(classes, latent_dim)`.
+    log_var: Tensor,
+}
+
+impl LabelGaussian {
+    /// The weights `mean` and `log_var` of `scope`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
+    pub fn new(mut scope: Scope<'_>, classes: usize, latent_dim: usize) -> Result<Self> {
+        Ok(Self {
+            mean: scope.weight("mean", (classes, latent_dim), Init::Constant(0.0))?,
+            log_var: scope.weight("log_var", (classes, latent_dim), Init::Constant(0.0))?,
+        })
+    }
+
+    /// The Gaussian of each label, or mixture of labels.
+    fn given(&self, labels: Option<&Tensor>) -> Result<DiagonalGaussian> {
+        let labels = labels.ok_or_else(needs_labels)?;
+        Ok(DiagonalGaussian {
+            mean: kernels::matmul(labels, &self.mean)?,
+            log_var: kernels::matmul(labels, &self.log_var)?,
+        })
+    }
+}
+
+impl Prior for LabelGaussian {
+    fn log_density(&self, z: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+        self.given(labels)?.log_density(z)
+    }
+
+    fn draw(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+        self.given(labels)?.draw(noise)
+    }
+
+    fn kl(&self, q: &DiagonalGaussian, labels: Option<&Tensor>) -> Result<Option<Tensor>> {
+        Ok(Some(q.kl_to(&self.given(labels)?)?))
+    }
+
+    fn export(&self, mut place: Place<'_>, noise: &Value, labels: Option<&Value>) -> Result<Option<Value>> {
+        let labels = labels.ok_or_else(needs_labels)?;
+        let mut row = |name: &str, table: &Tensor| -> Result<Value> {
+            let table = place.tensor(name, table)?;
+            Ok(place.node("MatMul", &[labels, &table], &[]))
+        };
+        let (mean, log_var) = (row("mean", &self.mean)?, row("log_var", &self.log_var)?);
+        let half = place.affine(&log_var, 0.5, 0.0)?;
+        let scale = place.node("Exp", &[&half], &[]);
+        let scaled = place.node("Mul", &[noise, &scale], &[]);
+        Ok(Some(place.node("Add", &[&mean, &scaled], &[])))
+    }
+}
+
+fn needs_labels() -> Error {
+    Error::MissingLabels { what: "a prior per class".into() }
+}
