@@ -40,7 +40,7 @@
 //! the others round once.
 //!
 //! # Threads
-//! All parallelism is rayon's current pool. Candle's own pools are not used.
+//! All parallelism is rayon's current pool; [`threads::init`] sizes it, and keeps candle's own pools out of its way.
 //!
 //! This crate is the only one of the workspace, beside one line in the program's `main`, that may hold `unsafe`.
 
@@ -70,6 +70,7 @@ mod real;
 mod resample;
 mod scalars;
 mod tape;
+pub mod threads;
 mod tile;
 mod weighted;
 mod winograd;
