@@ -250,3 +250,43 @@ assert abs(moved - (mean + np.exp(log_var / 2) * latents)).max() < 1e-5 < abs(mo
         }
     }
 }
+
+#[test]
+fn the_server_answers_with_the_models_images_and_refuses_other_requests() {
+    let Some(python) = python("python/serve.py", &["numpy", "onnxruntime", "PIL"]) else { return };
+    let trained = Trained::new("cgan-digits", &[]);
+    let path = |name: &str| trained.folder.path().join(name);
+    waxwork(&["export", text(&trained.run), "--out", text(&path("generator.onnx"))]).good();
+    let script = "
+import io, sys, threading, urllib.error, urllib.request
+from PIL import Image
+sys.argv = ['serve.py', 'generator.onnx']
+sys.path.insert(0, FOLDER)
+import serve
+server = serve.ThreadingHTTPServer(('127.0.0.1', 0), serve.Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+def get(path):
+    return urllib.request.urlopen(f'http://127.0.0.1:{server.server_port}{path}').read()
+body = get('/sample?label=7&seed=3&n=5')
+assert body == get('/sample?label=7&seed=3&n=5') != get('/sample?label=8&seed=3&n=5')
+pixels = np.asarray(Image.open(io.BytesIO(body)))
+assert pixels.shape == (28, 5 * 28) and pixels.dtype == np.uint8
+np.save('served.npy', pixels.reshape(28, 5, 1, 28).transpose(1, 2, 0, 3).astype(np.float32) / 255)
+np.save('latents.npy', np.random.default_rng(3).standard_normal((5, serve.latent_dim), np.float32))
+for path, code in [('/', 404), ('/sample?label=10', 400), ('/sample?n=0', 400), ('/sample?n=65', 400), ('/sample?seed=x', 400)]:
+    try:
+        get(path)
+        assert False, path
+    except urllib.error.HTTPError as error:
+        assert error.code == code, (path, error.code)
+";
+    let folder = format!("{:?}", concat!(env!("CARGO_MANIFEST_DIR"), "/../../python"));
+    trained.python(&python, &script.replace("FOLDER", &folder)).good();
+    let (latents, ours) = (path("latents.npy"), path("ours.npy"));
+    waxwork(&["decode", text(&trained.run), text(&latents), "--labels", "7", "--out", text(&ours)]).good();
+    let (ours, served) = (Tensor::read_npy(&ours).unwrap(), trained.array("served.npy"));
+    assert_eq!(ours.dims(), served.dims());
+    // The PNG has eight bits.
+    let difference = (ours - served).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+    assert!(difference.to_scalar::<f32>().unwrap() < 0.51 / 255.0);
+}

@@ -43,9 +43,18 @@ const FIGURES: [Figure; 14] = [
     ("gan-little-mnist", "gan-little-mnist", &["sample", "-n", "40"]),
 ];
 
-/// A figure of a run that is of no recipe as it stands: its caption says what was changed.
+/// Figures that no recipe makes as it stands: the page that shows one says how it was made.
 #[cfg(test)]
-const OF_A_CHANGED_RECIPE: &str = "gan-little-mnist-not-augmented";
+const MADE_BY_HAND: [&str; 8] = [
+    "from-rust-discs",
+    "gan-little-mnist-not-augmented",
+    "report-gan-curves",
+    "report-gan-noise",
+    "report-vae-collapse",
+    "report-vae-collapse-traversal",
+    "report-vae-curves",
+    "serve-sevens",
+];
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if let Some(option) = args.iter().find(|arg| arg.starts_with('-')) {
@@ -114,7 +123,7 @@ mod tests {
         for entry in fs::read_dir(docs.join("images")).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let made = FIGURES.iter().any(|(figure, _, _)| name == format!("{figure}.png"));
-            let made = made || name == format!("{OF_A_CHANGED_RECIPE}.png");
+            let made = made || MADE_BY_HAND.iter().any(|figure| name == format!("{figure}.png"));
             assert!(made, "nobody knows how to make {name}");
         }
     }
