@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layo
 use candle_core::{Result, Shape, Tensor, bail};
 
 /// Such a result, and its gradient.
-pub(super) trait Attached: Send + Sync + 'static {
+pub(crate) trait Attached: Send + Sync + 'static {
     /// Name of the operation in candle's errors.
     fn name(&self) -> &'static str;
 
@@ -25,7 +25,7 @@ pub(super) trait Attached: Send + Sync + 'static {
 }
 
 /// The result of one to three arguments.
-pub(super) fn attach(arguments: &[&Tensor], attached: impl Attached) -> Result<Tensor> {
+pub(crate) fn attach(arguments: &[&Tensor], attached: impl Attached) -> Result<Tensor> {
     let node = Node(attached);
     match *arguments {
         [a] => a.apply_op1(node),

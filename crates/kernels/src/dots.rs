@@ -3,24 +3,24 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::buffer::arch;
-use super::real::Real;
+use crate::float::Float;
+use crate::simd::arch;
 
 /// Running sums of a product, side by side: element k of the rows goes to sum k mod 16, whatever the width of the registers.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// `sums`[i, j] += Σₖ `left`[i, k] · `right`[j, k], in [`LANES`] parts.
-pub(super) struct Dots<'a, T> {
+pub(crate) struct Dots<'a, T> {
     /// Rows of `len` elements.
-    pub(super) left: &'a [T],
+    pub(crate) left: &'a [T],
     /// Rows of `len` elements.
-    pub(super) right: &'a [T],
-    pub(super) len: usize,
+    pub(crate) right: &'a [T],
+    pub(crate) len: usize,
     /// A row for each of `left`, with an entry for each of `right`.
-    pub(super) sums: &'a mut [[T; LANES]],
+    pub(crate) sums: &'a mut [[T; LANES]],
 }
 
-impl<T: Real> Dots<'_, T> {
+impl<T: Float> Dots<'_, T> {
     fn size(&self) -> (usize, usize) {
         let len = self.len.max(1);
         (self.left.len() / len, self.right.len() / len)
@@ -46,12 +46,12 @@ impl<T: Real> Dots<'_, T> {
 }
 
 /// An element at a time: for f64.
-pub(super) fn one_by_one<T: Real>(mut dots: Dots<'_, T>) {
+pub(crate) fn one_by_one<T: Float>(mut dots: Dots<'_, T>) {
     dots.plain(0);
 }
 
 /// By the best vector instructions at hand.
-pub(super) fn by_registers(dots: Dots<'_, f32>) {
+pub(crate) fn by_registers(dots: Dots<'_, f32>) {
     let (rows, columns) = dots.size();
     assert_eq!(dots.sums.len(), rows * columns);
     arch().dispatch(dots);

@@ -3,12 +3,13 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 
-use super::buffer::{by_dtype, elements, map1, map2, slice, tensor};
-use super::composed;
-use super::real::Real;
-use super::tape;
-use crate::Result;
+use crate::buffer::{by_dtype, elements, slice, tensor};
+use crate::composed;
 use crate::device::runs_on_cpu_kernels;
+use crate::elementwise::{map1, map2};
+use crate::error::Result;
+use crate::float::Float;
+use crate::tape;
 
 /// exp(x) for every element of a tensor of any shape, differentiable.
 pub fn exp(x: &Tensor) -> Result<Tensor> {
@@ -33,22 +34,22 @@ enum Exponential {
 }
 
 impl Exponential {
-    fn forward<T: Real>(self, x: &[T]) -> Vec<T> {
+    fn forward<T: Float>(self, x: &[T]) -> Vec<T> {
         match self {
             Self::Exp => map1(
                 x,
                 #[inline(always)]
-                |x: T| Real::exp(x),
+                |x: T| Float::exp(x),
             ),
             Self::Log => map1(
                 x,
                 #[inline(always)]
-                |x: T| Real::log(x),
+                |x: T| Float::log(x),
             ),
         }
     }
 
-    fn backward<T: Real>(self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+    fn backward<T: Float>(self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
         let shape = grad.shape();
         elements!(T; x, y, grad);
         let out = match self {

@@ -4,14 +4,20 @@
 use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
-use super::activation::{Activation, activate};
-use super::buffer::{elements, simd, tensor};
-use super::composed;
-use super::matmul::{Matrix, Size, column_sums, dims2, product_vec};
-use super::real::Real;
-use super::weighted::{self, Gradients, Weighted, check_bias};
+use crate::activate::activate;
+use crate::activation::Activation;
+use crate::buffer::{elements, tensor};
+use crate::composed;
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::matmul::product_vec;
+use crate::matrix::{Matrix, Size};
+use crate::real::Real;
+use crate::shapes::{check_bias, dims2};
+use crate::simd::simd;
+use crate::sums::column_sums;
+use crate::weighted::{self, Gradients, Weighted};
 
 /// f(x · wᵀ + b): x (N, I), weight (O, I) as in PyTorch, bias (O) → (N, O), differentiable in all three. Any shape (N, …) of
 /// I elements a row will do for x.
@@ -114,7 +120,7 @@ impl Weighted for Linear {
 }
 
 /// y = f(y + b) in place, row by row.
-fn finish<T: Real>(y: &mut [T], bias: Option<&[T]>, columns: usize, activation: Activation) {
+fn finish<T: Float>(y: &mut [T], bias: Option<&[T]>, columns: usize, activation: Activation) {
     const ROWS: usize = 16;
     y.par_chunks_mut((columns * ROWS).max(1)).for_each(|chunk| {
         for row in chunk.chunks_exact_mut(columns.max(1)) {

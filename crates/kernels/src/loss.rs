@@ -4,12 +4,16 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::buffer::{CHUNK, by_dtype, elements, map1, map2, map2_rows, map3, simd, slice, sum2, tensor};
-use super::composed;
-use super::real::Real;
-use super::tape;
+use crate::buffer::{by_dtype, elements, slice, tensor};
+use crate::composed;
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::elementwise::{TASK_LEN, map1, map2, map2_rows, map3};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::shapes::same_shape;
+use crate::simd::simd;
+use crate::sums::sum2;
+use crate::tape;
 
 /// Binary cross-entropy of logits against targets in [0, 1], in nats, summed over all but the first dimension:
 /// logits and targets (N, …) → (N).
@@ -58,26 +62,15 @@ pub fn softplus(x: &Tensor) -> Result<Tensor> {
     Ok(tape::apply1(&x.contiguous()?, Softplus)?)
 }
 
-fn same_shape(what: &'static str, reference: &Tensor, other: &Tensor) -> Result<()> {
-    if reference.dims() == other.dims() && reference.dtype() == other.dtype() {
-        return Ok(());
-    }
-    Err(Error::Input {
-        what,
-        expected: format!("{:?} of {:?}", reference.shape(), reference.dtype()),
-        found: other.shape().clone(),
-    })
-}
-
 /// Gradients of two arguments.
 type Pair = (Option<Tensor>, Option<Tensor>);
 
 struct Bce;
 
 impl Bce {
-    fn forward<T: Real>(logits: &[T], targets: &[T], samples: usize) -> Vec<T> {
+    fn forward<T: Float>(logits: &[T], targets: &[T], samples: usize) -> Vec<T> {
         let columns = logits.len() / samples.max(1);
-        let rows = (CHUNK / columns.max(1)).max(1);
+        let rows = (TASK_LEN / columns.max(1)).max(1);
         let mut sums = vec![T::ZERO; samples];
         sums.par_chunks_mut(rows).enumerate().for_each(|(index, sums)| {
             for (row, sum) in sums.iter_mut().enumerate() {
@@ -101,7 +94,7 @@ impl Bce {
         sums
     }
 
-    fn backward<T: Real>(logits: &Tensor, targets: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+    fn backward<T: Float>(logits: &Tensor, targets: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
         let shape = logits.shape();
         let (for_logits, for_targets) = (logits.track_op(), targets.track_op());
         elements!(T; logits, targets, grad);
@@ -157,7 +150,7 @@ impl CustomOp2 for Bce {
 struct GaussianKl;
 
 impl GaussianKl {
-    fn backward<T: Real>(mean: &Tensor, log_var: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+    fn backward<T: Float>(mean: &Tensor, log_var: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
         let shape = mean.shape();
         let (for_mean, for_log_var) = (mean.track_op(), log_var.track_op());
         elements!(T; mean, log_var, grad);
@@ -213,7 +206,7 @@ impl CustomOp2 for GaussianKl {
 struct Reparameterize;
 
 impl Reparameterize {
-    fn backward<T: Real>(log_var: &Tensor, noise: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+    fn backward<T: Float>(log_var: &Tensor, noise: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
         let shape = grad.shape();
         let (for_log_var, for_noise) = (log_var.track_op(), noise.track_op());
         elements!(T; log_var, noise, grad);
@@ -282,7 +275,7 @@ impl CustomOp3 for Reparameterize {
 struct Softplus;
 
 impl Softplus {
-    fn backward<T: Real>(x: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+    fn backward<T: Float>(x: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
         let shape = x.shape();
         elements!(T; x, grad);
         let out = map2(
@@ -304,7 +297,7 @@ impl CustomOp1 for Softplus {
         let out = by_dtype!(storage.dtype(), T => T::to_cpu_storage_owned(map1(
             slice::<T>(storage, layout)?,
             #[inline(always)]
-            |x: T| Real::softplus(x),
+            |x: T| Float::softplus(x),
         )));
         Ok((out, layout.shape().clone()))
     }

@@ -11,13 +11,16 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::activation::{Activation, activate, by_activation};
-use super::buffer::{BLOCK, Lanes, Out, add3, build_raw, by_dtype, elements, simd, slice, tensor};
-use super::composed;
-use super::real::Real;
-use super::tape;
+use crate::activate::activate;
+use crate::activation::{Activation, Function, by_activation};
+use crate::buffer::{Out, build_raw, by_dtype, elements, slice, tensor};
+use crate::composed;
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::simd::simd;
+use crate::sums::{BLOCK, Lanes, add3};
+use crate::tape;
 
 /// f(γ · (x − mean) / √(var + eps) + β) with the batch's own statistics over all dimensions but the second.
 ///
@@ -160,7 +163,7 @@ impl Planes {
     /// Adds to the totals of each channel from `first` on what `add` adds to its lanes, given the channel and a range of all
     /// elements. Lanes run on over many small planes, or over a part of a large one.
     #[inline(always)]
-    fn sums<T: Real, const K: usize>(
+    fn sums<T: Float, const K: usize>(
         self,
         first: usize,
         totals: &mut [[f64; K]],
@@ -190,7 +193,7 @@ impl Planes {
 }
 
 impl BatchNorm {
-    fn forward<T: Real>(&self, x: &[T], gamma: &[T], beta: &[T], planes: Planes) -> Vec<T> {
+    fn forward<T: Float>(&self, x: &[T], gamma: &[T], beta: &[T], planes: Planes) -> Vec<T> {
         let given = if self.fixed { self.statistics.get() } else { None };
         let count = (planes.samples * planes.len) as f64;
         let mut found = vec![(0.0, 0.0); planes.channels];
@@ -199,7 +202,7 @@ impl BatchNorm {
             build_raw(planes.all(), |out: Out<T>| {
                 found.par_chunks_mut(planes.group()).enumerate().for_each(|(index, found)| {
                     let first = index * planes.group();
-                    by_activation!(self.activation, f = value(x) => simd(
+                    by_activation!(self.activation, f => simd(
                         #[inline(always)]
                         || {
                             match given {
@@ -218,7 +221,7 @@ impl BatchNorm {
                                 // The planes of one channel belong to one task.
                                 let y = out.slice(start, planes.len);
                                 for (y, &x) in y.iter_mut().zip(&x[start..start + planes.len]) {
-                                    y.write(f((x - mean).fma(scale, beta)));
+                                    y.write(f.value((x - mean).fma(scale, beta)));
                                 }
                             }
                         },
@@ -234,7 +237,7 @@ impl BatchNorm {
         y
     }
 
-    fn backward<T: Real>(
+    fn backward<T: Float>(
         &self,
         args: [&Tensor; 3],
         y: &Tensor,
@@ -258,7 +261,7 @@ impl BatchNorm {
                     gamma: gamma[first + i].to_f64(),
                 };
                 let each: Vec<Channel> = (0..sums.len()).map(channel).collect();
-                by_activation!(self.activation, f = gradient(y, g) => simd(
+                by_activation!(self.activation, f => simd(
                     #[inline(always)]
                     || {
                         // SAFETY: the planes of one channel belong to one task, and `dx` has all planes.
@@ -304,13 +307,13 @@ impl Channels {
     /// # Safety
     /// `dx` has the elements of all planes, and those of these channels are written by nobody else.
     #[inline(always)]
-    unsafe fn backward<T: Real>(
+    unsafe fn backward<T: Float>(
         &self,
         channels: &[Channel],
         [x, y, grad]: [&[T]; 3],
         dx: Option<Out<T>>,
         sums: &mut [[f64; 2]],
-        through: impl Fn(T, T) -> T + Copy,
+        activation: impl Function,
     ) {
         let mut means = [T::ZERO; GROUP];
         for (mean, channel) in means.iter_mut().zip(channels) {
@@ -327,7 +330,7 @@ impl Channels {
                     [x, y, grad].map(|all| &all[range.clone()]),
                     #[inline(always)]
                     |x, y, g| {
-                        let g = through(y, g);
+                        let g = activation.gradient(y, g);
                         (g, (x - mean) * g)
                     },
                 );
@@ -349,7 +352,7 @@ impl Channels {
             // SAFETY: promised by the caller.
             let dx = unsafe { dx.slice(start, self.planes.len) };
             for (((dx, &x), &y), &g) in dx.iter_mut().zip(x).zip(y).zip(g) {
-                dx.write(scale * (x - mean).fma(slope, through(y, g) + shift));
+                dx.write(scale * (x - mean).fma(slope, activation.gradient(y, g) + shift));
             }
         }
     }
@@ -357,7 +360,7 @@ impl Channels {
 
 /// Mean and biased variance of each of a few channels from `first` on, in two passes.
 #[inline(always)]
-fn statistics<T: Real>(x: &[T], planes: Planes, first: usize, count: f64, found: &mut [(f64, f64)]) {
+fn statistics<T: Float>(x: &[T], planes: Planes, first: usize, count: f64, found: &mut [(f64, f64)]) {
     let mut sums = [[0.0]; GROUP];
     let sums = &mut sums[..found.len()];
     planes.sums(

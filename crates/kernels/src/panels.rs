@@ -5,19 +5,19 @@
 
 use rayon::prelude::*;
 
-use super::buffer::{Out, build_raw};
-use super::convolution::scratch;
-use super::count::count;
-use super::layout::channels_last;
-use super::matmul::{INNER_BLOCK, Matrix, Size, inner_blocks};
-use super::real::Real;
-use super::tile::{CHUNK, COLUMNS, Columns, Panel, Rows};
+use crate::buffer::{Out, build_raw};
+use crate::count::count;
+use crate::layout::channels_last;
+use crate::matrix::{INNER_BLOCK, Matrix, Size, inner_blocks};
+use crate::real::Real;
+use crate::scratch::scratch;
+use crate::tile::{CHUNK, COLUMNS, Columns, Panel, Rows};
 
 /// Rows of a task where there are few panels, each of which then is packed more than once.
 const ROWS: usize = 96;
 
 /// Whether a product goes this way: not if it is so small that a panel would hardly be used.
-pub(super) fn suit<T: Real>(Size { m, n, k }: Size) -> bool {
+pub(crate) fn suit<T: Real>(Size { m, n, k }: Size) -> bool {
     m >= CHUNK && n >= CHUNK && k > 0 && T::multiplies_fast()
 }
 
@@ -25,7 +25,7 @@ pub(super) fn suit<T: Real>(Size { m, n, k }: Size) -> bool {
 ///
 /// # Safety
 /// `a` (m, k) and `b` (k, n) must be readable over the whole of these shapes.
-pub(super) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>) -> Vec<T> {
+pub(crate) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>) -> Vec<T> {
     let Size { m, n, k } = size;
     count(&[m, n, k]);
     let panels = n.div_ceil(COLUMNS);
@@ -92,8 +92,9 @@ mod tests {
     use gemm::Parallelism;
 
     use super::*;
-    use crate::matmul::product;
-    use crate::tests::{numbers, on_every_instruction_set};
+    use crate::gemm::product;
+    use crate::simd::on_every_instruction_set;
+    use crate::tests::numbers;
 
     /// All layouts of both sides, several blocks of the inner dimension and ends of every kind.
     #[test]

@@ -10,15 +10,20 @@ use std::ops::Range;
 use candle_core::{DType, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::activation::{Activation, activate};
-use super::buffer::{elements, simd, tensor};
-use super::conv::{conv2d, geometry};
-use super::convolution::{Geometry, image_to_map, map_to_image, weight_gradient};
-use super::count::count;
-use super::real::Real;
-use super::weighted::{self, Gradients, Weighted, check_bias};
+use crate::activate::activate;
+use crate::activation::Activation;
+use crate::buffer::{elements, tensor};
+use crate::conv::conv2d;
+use crate::convolution::{image_to_map, map_to_image, weight_gradient};
+use crate::count::count;
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::geometry::{Geometry, geometry};
+use crate::real::Real;
+use crate::shapes::check_bias;
+use crate::simd::simd;
+use crate::weighted::{self, Gradients, Weighted};
 
 /// Maps (N, C, H, W) with values (N, K) as K more planes: (N, C + K, H, W).
 pub fn with_planes(x: &Tensor, values: &Tensor) -> Result<Tensor> {
@@ -230,7 +235,7 @@ impl Conv2dWithPlanes {
 }
 
 /// `to` += `scale` · `from`.
-fn add_scaled<T: Real>(to: &mut [T], from: &[T], scale: T) {
+fn add_scaled<T: Float>(to: &mut [T], from: &[T], scale: T) {
     simd(
         #[inline(always)]
         || {

@@ -4,12 +4,13 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::buffer::{by_dtype, slice};
-use super::composed;
-use super::real::Real;
-use super::tape;
+use crate::buffer::{by_dtype, slice};
+use crate::composed;
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::shapes;
+use crate::tape;
 
 /// The mean of every 2×2 pixels: `(N, C, H, W)` → `(N, C, H / 2, W / 2)`. Differentiable.
 ///
@@ -54,7 +55,7 @@ pub fn translate(x: &Tensor, down: &[isize], right: &[isize]) -> Result<Tensor> 
 }
 
 fn dims4(x: &Tensor) -> Result<(usize, usize, usize, usize)> {
-    super::conv::dims4("input of a resampling", x)
+    shapes::dims4("input of a resampling", x)
 }
 
 /// A linear map of each plane.
@@ -85,7 +86,7 @@ impl Resample {
         }
     }
 
-    fn forward<T: Real>(&self, x: &[T], channels: usize, height: usize, width: usize) -> Vec<T> {
+    fn forward<T: Float>(&self, x: &[T], channels: usize, height: usize, width: usize) -> Vec<T> {
         let (rows, columns) = self.shape(height, width);
         if x.is_empty() || rows * columns == 0 {
             return Vec::new();

@@ -15,16 +15,17 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Result, Shape, Storage, Tensor, TensorId,
 };
 
-use super::attach::{Attached, attach};
-use super::buffer::{by_dtype, elements, map2, tensor};
+use crate::attach::{Attached, attach};
+use crate::buffer::{by_dtype, elements, tensor};
+use crate::elementwise::map2;
 
 /// A kernel of one argument on the tape.
-pub(super) fn apply1(x: &Tensor, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
+pub(crate) fn apply1(x: &Tensor, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
     if x.track_op() { record(Operation::One(Box::new(op)), &[x]) } else { x.apply_op1_no_bwd(&op) }
 }
 
 /// A kernel of two arguments on the tape.
-pub(super) fn apply2(x: &Tensor, y: &Tensor, op: impl CustomOp2 + Send + Sync + 'static) -> Result<Tensor> {
+pub(crate) fn apply2(x: &Tensor, y: &Tensor, op: impl CustomOp2 + Send + Sync + 'static) -> Result<Tensor> {
     if x.track_op() || y.track_op() {
         return record(Operation::Two(Box::new(op)), &[x, y]);
     }
@@ -32,7 +33,7 @@ pub(super) fn apply2(x: &Tensor, y: &Tensor, op: impl CustomOp2 + Send + Sync + 
 }
 
 /// A kernel of three arguments on the tape.
-pub(super) fn apply3(
+pub(crate) fn apply3(
     x: &Tensor,
     y: &Tensor,
     z: &Tensor,

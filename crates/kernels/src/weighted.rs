@@ -3,13 +3,13 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType};
 
-use super::buffer::{by_dtype, slice};
-use super::real::Real;
-use super::tape;
-use crate::{Error, Result};
+use crate::buffer::{by_dtype, slice};
+use crate::error::Result;
+use crate::real::Real;
+use crate::tape;
 
 /// A layer's arithmetic on contiguous slices. The sizes are in `self`.
-pub(super) trait Weighted: Send + Sync + 'static {
+pub(crate) trait Weighted: Send + Sync + 'static {
     /// Name of the operation in candle's errors.
     const NAME: &'static str;
 
@@ -30,29 +30,19 @@ pub(super) trait Weighted: Send + Sync + 'static {
 }
 
 /// The gradients of an operation's arguments, where they are wanted.
-pub(super) struct Gradients {
-    pub(super) x: Option<Tensor>,
-    pub(super) weight: Option<Tensor>,
-    pub(super) bias: Option<Tensor>,
+pub(crate) struct Gradients {
+    pub(crate) x: Option<Tensor>,
+    pub(crate) weight: Option<Tensor>,
+    pub(crate) bias: Option<Tensor>,
 }
 
 /// Applies an operation, differentiable in x, weight and bias.
-pub(super) fn apply(op: impl Weighted, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn apply(op: impl Weighted, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (x, weight, op) = (x.contiguous()?, weight.contiguous()?, Op(op));
     Ok(match bias {
         Some(bias) => tape::apply3(&x, &weight, &bias.contiguous()?, op)?,
         None => tape::apply2(&x, &weight, op)?,
     })
-}
-
-/// A bias has one element an output channel.
-pub(super) fn check_bias(bias: Option<&Tensor>, outputs: usize) -> Result<()> {
-    match bias {
-        Some(bias) if bias.dims() != [outputs] => {
-            Err(Error::Input { what: "bias", expected: format!("({outputs})"), found: bias.shape().clone() })
-        }
-        _ => Ok(()),
-    }
 }
 
 struct Op<W>(W);

@@ -2,12 +2,13 @@
 
 use candle_core::Tensor;
 
-use super::super::activation::Activation;
-use super::{Backward, Gradients, along_channels, attach, channel_sums, pointwise, want};
-use crate::Result;
+use crate::activation::Activation;
+use crate::composed::backward::{Backward, Gradients, along_channels, attach, channel_sums, want};
+use crate::composed::pointwise;
+use crate::error::Result;
 
 /// With the batch's own statistics: y, and mean and biased variance (C) without a graph.
-pub(in super::super) fn batch_norm(
+pub(crate) fn batch_norm(
     x: &Tensor,
     gamma: &Tensor,
     beta: &Tensor,
@@ -24,7 +25,7 @@ pub(in super::super) fn batch_norm(
 }
 
 /// With given statistics, which are constants.
-pub(in super::super) fn batch_norm_with(
+pub(crate) fn batch_norm_with(
     x: &Tensor,
     gamma: &Tensor,
     beta: &Tensor,
