@@ -21,12 +21,12 @@ pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return composed::activate(x, activation);
     }
-    Ok(tape::apply1(&x.contiguous()?, Activate(activation))?)
+    Ok(tape::apply1(&x.contiguous()?, ActivateOp(activation))?)
 }
 
-struct Activate(Activation);
+struct ActivateOp(Activation);
 
-impl Activate {
+impl ActivateOp {
     fn backward<T: Float>(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
         let source = if self.0 == Activation::Silu { x } else { y };
         elements!(T; source, grad);
@@ -46,7 +46,7 @@ impl Activate {
     }
 }
 
-impl CustomOp1 for Activate {
+impl CustomOp1 for ActivateOp {
     fn name(&self) -> &'static str {
         "waxwork-activation"
     }

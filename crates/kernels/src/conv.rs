@@ -10,10 +10,10 @@ use crate::convolution::{image_to_map, map_to_image, weight_gradient};
 use crate::device::runs_on_cpu_kernels;
 use crate::error::Result;
 use crate::geometry::{Geometry, geometry};
+use crate::parametric_op::{self, ParametricGradients, ParametricOp};
 use crate::real::Real;
 use crate::shapes::check_bias;
 use crate::sums::channel_sums;
-use crate::weighted::{self, Gradients, Weighted};
 
 /// f of a cross-correlation, as deep learning has it: x (N, C, H, W), weight (O, C, kh, kw), bias (O) → (N, O, H', W')
 /// with H' = (H + 2·padding − kh) / stride + 1 rounded down, W' alike. Differentiable in x, weight and bias.
@@ -32,12 +32,12 @@ pub fn conv2d(
         return composed::conv2d(x, weight, bias, geometry, activation);
     }
     let (fused, after) = activation.split();
-    activate(&weighted::apply(Conv2d(geometry, fused), x, weight, bias)?, after)
+    activate(&parametric_op::apply(Conv2dOp(geometry, fused), x, weight, bias)?, after)
 }
 
-struct Conv2d(Geometry, Activation);
+struct Conv2dOp(Geometry, Activation);
 
-impl Weighted for Conv2d {
+impl ParametricOp for Conv2dOp {
     const NAME: &'static str = "waxwork-conv2d";
 
     fn shape(&self) -> Shape {
@@ -56,13 +56,13 @@ impl Weighted for Conv2d {
         bias: bool,
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ParametricGradients> {
         let g = &self.0;
         let (x_shape, weight_shape) = (x.shape(), weight.shape());
         let (for_x, for_weight) = (x.track_op(), weight.track_op());
         elements!(T; x, weight, y, grad);
         let grad = &*self.1.through(y, grad);
-        Ok(Gradients {
+        Ok(ParametricGradients {
             x: for_x.then(|| tensor(map_to_image(g, grad, weight, None), x_shape)).transpose()?,
             weight: for_weight.then(|| tensor(weight_gradient(g, x, grad), weight_shape)).transpose()?,
             bias: bias.then(|| tensor(channel_sums(grad, g.samples, g.map[0]), g.map[0])).transpose()?,

@@ -9,10 +9,10 @@ use crate::convolution::{image_to_map, map_to_image, weight_gradient};
 use crate::device::runs_on_cpu_kernels;
 use crate::error::{Error, Result};
 use crate::geometry::{Geometry, check_stride};
+use crate::parametric_op::{self, ParametricGradients, ParametricOp};
 use crate::real::Real;
 use crate::shapes::{check_bias, dims4};
 use crate::sums::channel_sums;
-use crate::weighted::{self, Gradients, Weighted};
 
 /// x (N, C, H, W), weight (C, O, kh, kw) as in PyTorch, bias (O) → (N, O, H', W') with
 /// H' = (H − 1) · stride − 2·padding + kh + output_padding, W' alike; output_padding is less than stride.
@@ -59,12 +59,12 @@ pub fn conv_transpose2d(
     if !runs_on_cpu_kernels(x.device()) {
         return composed::conv_transpose2d(x, weight, bias, geometry);
     }
-    weighted::apply(ConvTranspose2d(geometry), x, weight, bias)
+    parametric_op::apply(ConvTranspose2dOp(geometry), x, weight, bias)
 }
 
-struct ConvTranspose2d(Geometry);
+struct ConvTranspose2dOp(Geometry);
 
-impl Weighted for ConvTranspose2d {
+impl ParametricOp for ConvTranspose2dOp {
     const NAME: &'static str = "waxwork-conv-transpose2d";
 
     fn shape(&self) -> Shape {
@@ -83,12 +83,12 @@ impl Weighted for ConvTranspose2d {
         bias: bool,
         _: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ParametricGradients> {
         let g = &self.0;
         let (x_shape, weight_shape) = (x.shape(), weight.shape());
         let (for_x, for_weight) = (x.track_op(), weight.track_op());
         elements!(T; x, weight, grad);
-        Ok(Gradients {
+        Ok(ParametricGradients {
             x: for_x
                 .then(|| tensor(image_to_map(g, grad, weight, None, Activation::Identity), x_shape))
                 .transpose()?,

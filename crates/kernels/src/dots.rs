@@ -7,9 +7,9 @@ use crate::float::Float;
 use crate::simd::arch;
 
 /// Running sums of a product, side by side: element k of the rows goes to sum k mod 16, whatever the width of the registers.
-pub(crate) const LANES: usize = 16;
+pub(crate) const PARTIAL_SUMS: usize = 16;
 
-/// `sums`[i, j] += Σₖ `left`[i, k] · `right`[j, k], in [`LANES`] parts.
+/// `sums`[i, j] += Σₖ `left`[i, k] · `right`[j, k], in [`PARTIAL_SUMS`] parts.
 pub(crate) struct Dots<'a, T> {
     /// Rows of `len` elements.
     pub(crate) left: &'a [T],
@@ -17,7 +17,7 @@ pub(crate) struct Dots<'a, T> {
     pub(crate) right: &'a [T],
     pub(crate) len: usize,
     /// A row for each of `left`, with an entry for each of `right`.
-    pub(crate) sums: &'a mut [[T; LANES]],
+    pub(crate) sums: &'a mut [[T; PARTIAL_SUMS]],
 }
 
 impl<T: Float> Dots<'_, T> {
@@ -35,7 +35,7 @@ impl<T: Float> Dots<'_, T> {
             for j in 0..columns {
                 let right = &self.right[j * self.len..][from..self.len];
                 let sums = &mut self.sums[i * columns + j];
-                for (left, right) in left.chunks(LANES).zip(right.chunks(LANES)) {
+                for (left, right) in left.chunks(PARTIAL_SUMS).zip(right.chunks(PARTIAL_SUMS)) {
                     for ((sum, &a), &b) in sums.iter_mut().zip(left).zip(right) {
                         *sum = a.fma(b, *sum);
                     }
@@ -70,7 +70,7 @@ impl Dots<'_, f32> {
         assert!(self.left.len() >= (i + H) * self.len && self.right.len() >= (j + W) * self.len);
         assert!(self.sums.len() >= (i + H - 1) * columns + j + W);
         let lanes = S::F32_LANES;
-        for lane in (0..LANES).step_by(lanes) {
+        for lane in (0..PARTIAL_SUMS).step_by(lanes) {
             let mut sums = [[simd.splat_f32s(0.0); W]; H];
             for (r, sums) in sums.iter_mut().enumerate() {
                 for (c, sum) in sums.iter_mut().enumerate() {
@@ -79,7 +79,7 @@ impl Dots<'_, f32> {
                     *sum = unsafe { from.cast::<S::f32s>().read_unaligned() };
                 }
             }
-            for k in (0..self.len / LANES * LANES).step_by(LANES) {
+            for k in (0..self.len / PARTIAL_SUMS * PARTIAL_SUMS).step_by(PARTIAL_SUMS) {
                 let mut right = [simd.splat_f32s(0.0); W];
                 for (c, right) in right.iter_mut().enumerate() {
                     let from = self.right.as_ptr().wrapping_add((j + c) * self.len + k + lane);
@@ -125,6 +125,6 @@ impl WithSimd for Dots<'_, f32> {
                 }
             }
         }
-        self.plain(self.len / LANES * LANES);
+        self.plain(self.len / PARTIAL_SUMS * PARTIAL_SUMS);
     }
 }

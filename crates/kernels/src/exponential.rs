@@ -16,7 +16,7 @@ pub fn exp(x: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return Ok(composed::exp(x)?);
     }
-    Ok(tape::apply1(&x.contiguous()?, Exponential::Exp)?)
+    Ok(tape::apply1(&x.contiguous()?, ExponentialOp::Exp)?)
 }
 
 /// log(x), −∞ at 0 and NaN below, for every element of a tensor of any shape, differentiable.
@@ -24,16 +24,16 @@ pub fn log(x: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return Ok(composed::log(x)?);
     }
-    Ok(tape::apply1(&x.contiguous()?, Exponential::Log)?)
+    Ok(tape::apply1(&x.contiguous()?, ExponentialOp::Log)?)
 }
 
 #[derive(Clone, Copy)]
-enum Exponential {
+enum ExponentialOp {
     Exp,
     Log,
 }
 
-impl Exponential {
+impl ExponentialOp {
     fn forward<T: Float>(self, x: &[T]) -> Vec<T> {
         match self {
             Self::Exp => map1(
@@ -70,7 +70,7 @@ impl Exponential {
     }
 }
 
-impl CustomOp1 for Exponential {
+impl CustomOp1 for ExponentialOp {
     fn name(&self) -> &'static str {
         match self {
             Self::Exp => "waxwork-exp",

@@ -31,7 +31,7 @@ pub fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> 
     if !runs_on_cpu_kernels(logits.device()) {
         return composed::bce_with_logits_sum(logits, targets);
     }
-    Ok(tape::apply2(&logits.contiguous()?, &targets.contiguous()?, Bce)?)
+    Ok(tape::apply2(&logits.contiguous()?, &targets.contiguous()?, BceOp)?)
 }
 
 /// KL(N(μ, σ²) ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) per element, in nats: mean and log_var of one shape → that shape.
@@ -40,7 +40,7 @@ pub fn gaussian_kl(mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(mean.device()) {
         return composed::gaussian_kl(mean, log_var);
     }
-    Ok(tape::apply2(&mean.contiguous()?, &log_var.contiguous()?, GaussianKl)?)
+    Ok(tape::apply2(&mean.contiguous()?, &log_var.contiguous()?, GaussianKlOp)?)
 }
 
 /// z = μ + exp(½ log σ²) · ε: mean, log_var and noise of one shape → that shape. Differentiable in all three.
@@ -51,7 +51,7 @@ pub fn reparameterize(mean: &Tensor, log_var: &Tensor, noise: &Tensor) -> Result
         return composed::reparameterize(mean, log_var, noise);
     }
     let (log_var, noise) = (log_var.contiguous()?, noise.contiguous()?);
-    Ok(tape::apply3(&mean.contiguous()?, &log_var, &noise, Reparameterize)?)
+    Ok(tape::apply3(&mean.contiguous()?, &log_var, &noise, ReparameterizeOp)?)
 }
 
 /// log(1 + exp(x)) per element, without overflow.
@@ -59,15 +59,15 @@ pub fn softplus(x: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return composed::softplus(x);
     }
-    Ok(tape::apply1(&x.contiguous()?, Softplus)?)
+    Ok(tape::apply1(&x.contiguous()?, SoftplusOp)?)
 }
 
 /// Gradients of two arguments.
 type Pair = (Option<Tensor>, Option<Tensor>);
 
-struct Bce;
+struct BceOp;
 
-impl Bce {
+impl BceOp {
     fn forward<T: Float>(logits: &[T], targets: &[T], samples: usize) -> Vec<T> {
         let columns = logits.len() / samples.max(1);
         let rows = (TASK_LEN / columns.max(1)).max(1);
@@ -123,7 +123,7 @@ impl Bce {
     }
 }
 
-impl CustomOp2 for Bce {
+impl CustomOp2 for BceOp {
     fn name(&self) -> &'static str {
         "waxwork-bce-with-logits-sum"
     }
@@ -147,9 +147,9 @@ impl CustomOp2 for Bce {
     }
 }
 
-struct GaussianKl;
+struct GaussianKlOp;
 
-impl GaussianKl {
+impl GaussianKlOp {
     fn backward<T: Float>(mean: &Tensor, log_var: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
         let shape = mean.shape();
         let (for_mean, for_log_var) = (mean.track_op(), log_var.track_op());
@@ -177,7 +177,7 @@ impl GaussianKl {
     }
 }
 
-impl CustomOp2 for GaussianKl {
+impl CustomOp2 for GaussianKlOp {
     fn name(&self) -> &'static str {
         "waxwork-gaussian-kl"
     }
@@ -203,9 +203,9 @@ impl CustomOp2 for GaussianKl {
     }
 }
 
-struct Reparameterize;
+struct ReparameterizeOp;
 
-impl Reparameterize {
+impl ReparameterizeOp {
     fn backward<T: Float>(log_var: &Tensor, noise: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
         let shape = grad.shape();
         let (for_log_var, for_noise) = (log_var.track_op(), noise.track_op());
@@ -234,7 +234,7 @@ impl Reparameterize {
     }
 }
 
-impl CustomOp3 for Reparameterize {
+impl CustomOp3 for ReparameterizeOp {
     fn name(&self) -> &'static str {
         "waxwork-reparameterize"
     }
@@ -272,9 +272,9 @@ impl CustomOp3 for Reparameterize {
     }
 }
 
-struct Softplus;
+struct SoftplusOp;
 
-impl Softplus {
+impl SoftplusOp {
     fn backward<T: Float>(x: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
         let shape = x.shape();
         elements!(T; x, grad);
@@ -288,7 +288,7 @@ impl Softplus {
     }
 }
 
-impl CustomOp1 for Softplus {
+impl CustomOp1 for SoftplusOp {
     fn name(&self) -> &'static str {
         "waxwork-softplus"
     }

@@ -32,7 +32,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(a.device()) {
         return composed::matmul(a, b);
     }
-    Ok(tape::apply2(a, b, MatMul)?)
+    Ok(tape::apply2(a, b, MatMulOp)?)
 }
 
 /// `a` · `b` as a new vector of m·n elements, by all threads of rayon's current pool.
@@ -55,9 +55,9 @@ pub(crate) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>
     unsafe { build_raw(m * n, |out: Out<T>| product(size, a, b, out.at(0), n, false, Parallelism::Rayon(0))) }
 }
 
-struct MatMul;
+struct MatMulOp;
 
-impl MatMul {
+impl MatMulOp {
     fn run<T: Real>(
         s1: &CpuStorage,
         l1: &Layout,
@@ -71,7 +71,7 @@ impl MatMul {
     }
 }
 
-impl CustomOp2 for MatMul {
+impl CustomOp2 for MatMulOp {
     fn name(&self) -> &'static str {
         "waxwork-matmul"
     }

@@ -19,7 +19,7 @@ use crate::device::runs_on_cpu_kernels;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::simd::simd;
-use crate::sums::{BLOCK, Lanes, add3};
+use crate::sums::{Lanes, SUM_BLOCK, add3};
 use crate::tape;
 
 /// f(γ · (x − mean) / √(var + eps) + β) with the batch's own statistics over all dimensions but the second.
@@ -46,7 +46,7 @@ pub fn batch_norm(
     }
     let (fused, after) = activation.split();
     let statistics = Arc::new(OnceLock::new());
-    let op = BatchNorm { eps, activation: fused, fixed: false, statistics: Arc::clone(&statistics) };
+    let op = BatchNormOp { eps, activation: fused, fixed: false, statistics: Arc::clone(&statistics) };
     let y = tape::apply3(&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?, op)?;
     let statistics = statistics.get().cloned().unwrap_or_default();
     let vector = |values: Vec<f64>| -> Result<Tensor> {
@@ -72,7 +72,7 @@ pub fn batch_norm_with(
     let (fused, after) = activation.split();
     let values = |t: &Tensor| t.to_dtype(DType::F64)?.to_vec1::<f64>();
     let statistics = Arc::new(OnceLock::from(Statistics { mean: values(mean)?, var: values(var)? }));
-    let op = BatchNorm { eps, activation: fused, fixed: true, statistics };
+    let op = BatchNormOp { eps, activation: fused, fixed: true, statistics };
     let y = tape::apply3(&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?, op)?;
     activate(&y, after)
 }
@@ -106,7 +106,7 @@ struct Statistics {
     var: Vec<f64>,
 }
 
-struct BatchNorm {
+struct BatchNormOp {
     eps: f64,
     activation: Activation,
     /// True if the statistics are constants and not those of the batch.
@@ -115,7 +115,7 @@ struct BatchNorm {
 }
 
 /// The most channels of a task.
-const GROUP: usize = 8;
+const MAX_CHANNELS: usize = 8;
 
 /// Samples, channels and elements of one channel of one sample.
 #[derive(Clone, Copy)]
@@ -132,7 +132,7 @@ impl Planes {
 
     /// Channels of a task.
     fn group(self) -> usize {
-        (1024 / self.len.max(1)).clamp(1, GROUP)
+        (1024 / self.len.max(1)).clamp(1, MAX_CHANNELS)
     }
 
     /// The planes of `count` channels from `first` on in the order of memory: which of these channels, and where it starts.
@@ -169,12 +169,12 @@ impl Planes {
         totals: &mut [[f64; K]],
         add: impl Fn(usize, Range<usize>, &mut [Lanes<T>; K]),
     ) {
-        let samples = (BLOCK / self.len.max(1)).max(1);
+        let samples = (SUM_BLOCK / self.len.max(1)).max(1);
         for sample in (0..self.samples).step_by(samples) {
             let samples = sample..self.samples.min(sample + samples);
-            for part in (0..self.len).step_by(BLOCK) {
-                let len = BLOCK.min(self.len - part);
-                let mut lanes = [[Lanes::ZERO; K]; GROUP];
+            for part in (0..self.len).step_by(SUM_BLOCK) {
+                let len = SUM_BLOCK.min(self.len - part);
+                let mut lanes = [[Lanes::ZERO; K]; MAX_CHANNELS];
                 for (i, start) in self.starts_of(samples.clone(), first, totals.len()) {
                     add(i, start + part..start + part + len, &mut lanes[i]);
                 }
@@ -192,7 +192,7 @@ impl Planes {
     }
 }
 
-impl BatchNorm {
+impl BatchNormOp {
     fn forward<T: Float>(&self, x: &[T], gamma: &[T], beta: &[T], planes: Planes) -> Vec<T> {
         let given = if self.fixed { self.statistics.get() } else { None };
         let count = (planes.samples * planes.len) as f64;
@@ -315,7 +315,7 @@ impl Channels {
         sums: &mut [[f64; 2]],
         activation: impl Function,
     ) {
-        let mut means = [T::ZERO; GROUP];
+        let mut means = [T::ZERO; MAX_CHANNELS];
         for (mean, channel) in means.iter_mut().zip(channels) {
             *mean = T::from_f64(channel.mean);
         }
@@ -361,7 +361,7 @@ impl Channels {
 /// Mean and biased variance of each of a few channels from `first` on, in two passes.
 #[inline(always)]
 fn statistics<T: Float>(x: &[T], planes: Planes, first: usize, count: f64, found: &mut [(f64, f64)]) {
-    let mut sums = [[0.0]; GROUP];
+    let mut sums = [[0.0]; MAX_CHANNELS];
     let sums = &mut sums[..found.len()];
     planes.sums(
         first,
@@ -375,7 +375,7 @@ fn statistics<T: Float>(x: &[T], planes: Planes, first: usize, count: f64, found
             );
         },
     );
-    let mut centres = [T::ZERO; GROUP];
+    let mut centres = [T::ZERO; MAX_CHANNELS];
     for ((found, centre), [sum]) in found.iter_mut().zip(&mut centres).zip(&mut *sums) {
         found.0 = *sum / count;
         *centre = T::from_f64(found.0);
@@ -399,7 +399,7 @@ fn statistics<T: Float>(x: &[T], planes: Planes, first: usize, count: f64, found
     }
 }
 
-impl CustomOp3 for BatchNorm {
+impl CustomOp3 for BatchNormOp {
     fn name(&self) -> &'static str {
         "waxwork-batch-norm"
     }

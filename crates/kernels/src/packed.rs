@@ -5,25 +5,25 @@ use rayon::prelude::*;
 
 use crate::buffer::{Out, build_raw};
 use crate::real::Real;
-use crate::tile::{CHUNK, COLUMNS, Columns, DEPTH, Panel, ROWS, Rows};
+use crate::tile::{CHUNK, LeftSide, PANEL_COLUMNS, PANEL_DEPTH, PanelProduct, RightSide, TILE_ROWS};
 
 /// A left matrix, packed in blocks of the inner dimension, and each block in panels of rows.
-pub(crate) struct Left<T> {
+pub(crate) struct PackedLeft<T> {
     data: Vec<T>,
     rows: usize,
     inner: usize,
 }
 
-impl<T: Real> Left<T> {
+impl<T: Real> PackedLeft<T> {
     /// Packs a matrix of `rows` rows that begin `stride` apart in `data`; column k is at `places[k]` from there.
     pub(crate) fn pack(data: &[T], (rows, stride): (usize, usize), places: &[usize]) -> Self {
-        let (inner, panels) = (places.len(), rows.div_ceil(ROWS));
+        let (inner, panels) = (places.len(), rows.div_ceil(TILE_ROWS));
         // SAFETY: the panels of the blocks cover the matrix, each written by one task.
         let data = unsafe {
             build_raw(rows * inner, |out: Out<T>| {
-                (0..inner.div_ceil(DEPTH) * panels).into_par_iter().for_each(|index| {
-                    let (start, row) = (index / panels * DEPTH, index % panels * ROWS);
-                    let (depth, height) = (DEPTH.min(inner - start), ROWS.min(rows - row));
+                (0..inner.div_ceil(PANEL_DEPTH) * panels).into_par_iter().for_each(|index| {
+                    let (start, row) = (index / panels * PANEL_DEPTH, index % panels * TILE_ROWS);
+                    let (depth, height) = (PANEL_DEPTH.min(inner - start), TILE_ROWS.min(rows - row));
                     let out = out.slice(rows * start + row * depth, height * depth);
                     for (&place, out) in places[start..].iter().zip(out.chunks_exact_mut(height)) {
                         for (r, out) in out.iter_mut().enumerate() {
@@ -40,13 +40,13 @@ impl<T: Real> Left<T> {
     pub(crate) fn pack_maps(maps: &[T], channels: usize, positions: usize, samples: usize) -> Self {
         let (rows, inner) = (channels, samples * positions);
         assert_eq!(maps.len(), rows * inner);
-        let panels = rows.div_ceil(ROWS);
+        let panels = rows.div_ceil(TILE_ROWS);
         // SAFETY: the panels of the blocks cover the matrix, each written by one task.
         let data = unsafe {
             build_raw(rows * inner, |out: Out<T>| {
-                (0..inner.div_ceil(DEPTH) * panels).into_par_iter().for_each(|index| {
-                    let (start, row) = (index / panels * DEPTH, index % panels * ROWS);
-                    let (depth, height) = (DEPTH.min(inner - start), ROWS.min(rows - row));
+                (0..inner.div_ceil(PANEL_DEPTH) * panels).into_par_iter().for_each(|index| {
+                    let (start, row) = (index / panels * PANEL_DEPTH, index % panels * TILE_ROWS);
+                    let (depth, height) = (PANEL_DEPTH.min(inner - start), TILE_ROWS.min(rows - row));
                     let out = out.slice(rows * start + row * depth, height * depth);
                     let mut done = 0;
                     while done < depth {
@@ -79,15 +79,15 @@ impl<T: Real> Left<T> {
     /// `panel` holds the block's rows of 64 elements, of which the first `columns` count; `out` must be writable by
     /// this caller alone for `rows` rows of `columns` elements, `stride` apart, and initialised unless `start` is 0.
     pub(crate) unsafe fn times(&self, start: usize, panel: &[T], columns: usize, out: *mut T, stride: usize) {
-        let inner = DEPTH.min(self.inner - start);
+        let inner = PANEL_DEPTH.min(self.inner - start);
         // SAFETY: the same promises.
-        unsafe { self.times_rows(start, &panel[..inner * COLUMNS], columns, out, stride, start > 0) };
+        unsafe { self.times_rows(start, &panel[..inner * PANEL_COLUMNS], columns, out, stride, start > 0) };
     }
 
     /// The same for a block of a right matrix of rows of 64 elements, adding to `out` where asked.
     ///
     /// # Safety
-    /// As for [`Left::times`].
+    /// As for [`PackedLeft::times`].
     pub(crate) unsafe fn times_rows(
         &self,
         start: usize,
@@ -97,7 +97,7 @@ impl<T: Real> Left<T> {
         stride: usize,
         accumulate: bool,
     ) {
-        let right = Columns { data: right, inner: COLUMNS, chunk: CHUNK };
+        let right = RightSide { data: right, inner: PANEL_COLUMNS, chunk: CHUNK };
         // SAFETY: the caller's promises.
         unsafe { self.times_columns(start, right, columns, out, stride, accumulate) };
     }
@@ -105,20 +105,20 @@ impl<T: Real> Left<T> {
     /// The same for a block of a right matrix that lies as it likes.
     ///
     /// # Safety
-    /// As for [`Left::times`].
+    /// As for [`PackedLeft::times`].
     pub(crate) unsafe fn times_columns(
         &self,
         start: usize,
-        right: Columns<'_, T>,
+        right: RightSide<'_, T>,
         columns: usize,
         out: *mut T,
         stride: usize,
         accumulate: bool,
     ) {
-        let inner = DEPTH.min(self.inner - start);
+        let inner = PANEL_DEPTH.min(self.inner - start);
         let left = &self.data[self.rows * start..][..self.rows * inner];
-        let (rows, left) = (self.rows, Rows::Packed(left));
+        let (rows, left) = (self.rows, LeftSide::Packed(left));
         // SAFETY: the caller's promises.
-        unsafe { T::multiply(Panel { rows, inner, columns, left, right, out, stride, accumulate }) };
+        unsafe { T::multiply(PanelProduct { rows, inner, columns, left, right, out, stride, accumulate }) };
     }
 }

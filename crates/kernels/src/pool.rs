@@ -32,15 +32,15 @@ pub fn pool2d(x: &Tensor, pool: Pool, windows: Windows) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return Ok(composed::pool2d(&x.detach(), pool, windows)?);
     }
-    Ok(x.detach().contiguous()?.apply_op1_no_bwd(&Pooling { pool, windows })?)
+    Ok(x.detach().contiguous()?.apply_op1_no_bwd(&PoolOp { pool, windows })?)
 }
 
-struct Pooling {
+struct PoolOp {
     pool: Pool,
     windows: Windows,
 }
 
-impl Pooling {
+impl PoolOp {
     fn side(&self, side: usize) -> usize {
         (side + 2 * self.windows.padding - self.windows.size) / self.windows.stride + 1
     }
@@ -113,7 +113,7 @@ fn larger<T: Float>(a: T, b: T) -> T {
     if b > a || b.partial_cmp(&b).is_none() { b } else { a }
 }
 
-impl CustomOp1 for Pooling {
+impl CustomOp1 for PoolOp {
     fn name(&self) -> &'static str {
         "waxwork-pooling"
     }

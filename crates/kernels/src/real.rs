@@ -3,7 +3,7 @@
 use crate::dots::{self, Dots};
 use crate::float::Float;
 use crate::scratch::Scratch;
-use crate::tile::{self, Panel};
+use crate::tile::{self, PanelProduct};
 use crate::winograd::tiles::{self, Tiles};
 use crate::winograd::transforms::Transform;
 
@@ -15,9 +15,9 @@ pub(crate) trait Real: Float + Scratch {
     /// The product of packed panels.
     ///
     /// # Safety
-    /// As for [`Panel::by_gemm`].
+    /// As for [`PanelProduct::by_gemm`].
     #[expect(unsafe_code, reason = "the tiles write through pointers")]
-    unsafe fn multiply(panel: Panel<'_, Self>);
+    unsafe fn multiply(panel: PanelProduct<'_, Self>);
 
     /// Products of rows with rows.
     fn dots(dots: Dots<'_, Self>);
@@ -36,7 +36,7 @@ impl Real for f32 {
     }
 
     #[expect(unsafe_code, reason = "the tiles write through pointers")]
-    unsafe fn multiply(panel: Panel<'_, Self>) {
+    unsafe fn multiply(panel: PanelProduct<'_, Self>) {
         // SAFETY: the caller's promises.
         unsafe { panel.by_tiles() }
     }
@@ -58,7 +58,7 @@ impl Real for f64 {
     }
 
     #[expect(unsafe_code, reason = "the tiles write through pointers")]
-    unsafe fn multiply(panel: Panel<'_, Self>) {
+    unsafe fn multiply(panel: PanelProduct<'_, Self>) {
         // SAFETY: the caller's promises.
         unsafe { panel.by_gemm() }
     }

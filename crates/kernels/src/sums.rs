@@ -11,7 +11,7 @@ use crate::simd::simd;
 const LANES: usize = 16;
 
 /// Elements that may go into [`Lanes`] before they are added up: more would cost an f32 digits.
-pub(crate) const BLOCK: usize = 64 * LANES;
+pub(crate) const SUM_BLOCK: usize = 64 * LANES;
 
 /// A sum as it grows: elements go into running sums in turn.
 #[derive(Clone, Copy)]
@@ -72,7 +72,7 @@ pub(crate) fn add3<T: Float>(
 #[inline(always)]
 pub(crate) fn sum1<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
     let mut total = 0.0;
-    for block in x.chunks(BLOCK) {
+    for block in x.chunks(SUM_BLOCK) {
         let mut lanes = Lanes::ZERO;
         lanes.add(block, &f);
         total += lanes.total();
@@ -84,7 +84,7 @@ pub(crate) fn sum1<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
 #[inline(always)]
 pub(crate) fn sum2<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f64 {
     let mut total = 0.0;
-    for (x, y) in x.chunks(BLOCK).zip(y.chunks(BLOCK)) {
+    for (x, y) in x.chunks(SUM_BLOCK).zip(y.chunks(SUM_BLOCK)) {
         let mut lanes = [T::ZERO; LANES];
         let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
         for (x, y) in x.iter().zip(y) {
@@ -126,12 +126,12 @@ pub(crate) fn channel_sums<T: Float>(data: &[T], samples: usize, channels: usize
 
 /// Σ over the rows of a (rows, columns) matrix: one sum a column, each in the order of the rows.
 pub(crate) fn column_sums<T: Float>(data: &[T], columns: usize) -> Vec<T> {
-    const BLOCK: usize = 64;
+    const COLUMNS: usize = 64;
     // SAFETY: every column of a chunk is written.
     unsafe {
-        build(columns, BLOCK, |index, out| {
-            let start = index * BLOCK;
-            let mut sums = [0.0f64; BLOCK];
+        build(columns, COLUMNS, |index, out| {
+            let start = index * COLUMNS;
+            let mut sums = [0.0f64; COLUMNS];
             simd(
                 #[inline(always)]
                 || {

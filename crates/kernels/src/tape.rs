@@ -15,9 +15,9 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Result, Shape, Storage, Tensor, TensorId,
 };
 
-use crate::attach::{Attached, attach};
 use crate::buffer::{by_dtype, elements, tensor};
 use crate::elementwise::map2;
+use crate::precomputed::{PrecomputedOp, attach};
 
 /// A kernel of one argument on the tape.
 pub(crate) fn apply1(x: &Tensor, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
@@ -127,9 +127,9 @@ fn record(operation: Operation, inputs: &[&Tensor]) -> Result<Tensor> {
         output: OnceLock::new(),
         gradient: Mutex::new(None),
     });
-    let stub = attach(&arguments.iter().collect::<Vec<_>>(), Step(Arc::clone(&node)))?;
+    let stub = attach(&arguments.iter().collect::<Vec<_>>(), KernelOp(Arc::clone(&node)))?;
     let link = Arc::new(Link { node, stub });
-    let result = attach(&[&link.stub], Arrival(Arc::clone(&link)))?;
+    let result = attach(&[&link.stub], ResultOp(Arc::clone(&link)))?;
     // Nobody else has seen the node yet.
     _ = link.node.output.set(result.detach());
     RESULTS.with_borrow_mut(|results| {
@@ -235,9 +235,9 @@ fn sum(one: &Tensor, other: &Tensor) -> Result<Tensor> {
 }
 
 /// The operation of a stub: backward, it runs the kernel's gradient.
-struct Step(Arc<Node>);
+struct KernelOp(Arc<Node>);
 
-impl Attached for Step {
+impl PrecomputedOp for KernelOp {
     fn name(&self) -> &'static str {
         "waxwork-kernel"
     }
@@ -253,9 +253,9 @@ impl Attached for Step {
 
 /// The operation of a result, whose argument is its stub: forward, it runs the kernel; backward, it hands over the gradient
 /// that came together on candle's own tape.
-struct Arrival(Arc<Link>);
+struct ResultOp(Arc<Link>);
 
-impl Attached for Arrival {
+impl PrecomputedOp for ResultOp {
     fn name(&self) -> &'static str {
         "waxwork-result"
     }

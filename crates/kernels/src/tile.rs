@@ -18,18 +18,18 @@ use crate::matrix::{Matrix, Size};
 use crate::simd::arch;
 
 /// Columns of a panel of the right matrix: four AVX-512 registers.
-pub(crate) const COLUMNS: usize = 64;
+pub(crate) const PANEL_COLUMNS: usize = 64;
 
 /// The part of the inner dimension that is multiplied at once: a panel of the right matrix so deep stays in the nearest
 /// cache, from its packing on. Parts are added in order.
-pub(crate) const DEPTH: usize = 256;
+pub(crate) const PANEL_DEPTH: usize = 256;
 
 /// Rows of a panel of the left matrix: 6 · 4 sums leave registers for what is being read.
-pub(crate) const ROWS: usize = 6;
+pub(crate) const TILE_ROWS: usize = 6;
 
 /// The left side of a product of panels.
 #[derive(Clone, Copy)]
-pub(crate) enum Rows<'a, T> {
+pub(crate) enum LeftSide<'a, T> {
     /// Panels of six rows (the last may have fewer), each column after column.
     Packed(&'a [T]),
     /// Rows and columns these distances apart.
@@ -41,7 +41,7 @@ pub(crate) const CHUNK: usize = 16;
 
 /// The right side of a product of panels: each row is made of chunks of 16 elements.
 #[derive(Clone, Copy)]
-pub(crate) struct Columns<'a, T> {
+pub(crate) struct RightSide<'a, T> {
     pub(crate) data: &'a [T],
     /// From a row to the next.
     pub(crate) inner: usize,
@@ -50,26 +50,26 @@ pub(crate) struct Columns<'a, T> {
 }
 
 /// A product of a left side of any number of rows and a right side of at most 64 columns, read up to a multiple of 16.
-pub(crate) struct Panel<'a, T> {
+pub(crate) struct PanelProduct<'a, T> {
     pub(crate) rows: usize,
     pub(crate) inner: usize,
     pub(crate) columns: usize,
-    pub(crate) left: Rows<'a, T>,
-    pub(crate) right: Columns<'a, T>,
+    pub(crate) left: LeftSide<'a, T>,
+    pub(crate) right: RightSide<'a, T>,
     pub(crate) out: *mut T,
     /// From a row of `out` to the next.
     pub(crate) stride: usize,
     pub(crate) accumulate: bool,
 }
 
-impl<'a, T: Float> Panel<'a, T> {
+impl<'a, T: Float> PanelProduct<'a, T> {
     /// The left side from a row on that begins a panel of `height` rows: where it starts, and the distances between rows
     /// and between columns.
     #[inline(always)]
     fn rows_from(&self, row: usize, height: usize) -> (&'a [T], usize, usize) {
         match self.left {
-            Rows::Packed(data) => (&data[row * self.inner..], 1, height),
-            Rows::Strided { data, row: step, inner } => (&data[row * step..], step, inner),
+            LeftSide::Packed(data) => (&data[row * self.inner..], 1, height),
+            LeftSide::Strided { data, row: step, inner } => (&data[row * step..], step, inner),
         }
     }
 
@@ -79,8 +79,8 @@ impl<'a, T: Float> Panel<'a, T> {
     /// Both sides must have the elements that the sizes name. `out` must be writable by this caller alone for `rows` rows
     /// of `columns` elements, `stride` apart, and initialised if `accumulate`.
     pub(crate) unsafe fn by_gemm(&self) {
-        for row in (0..self.rows).step_by(ROWS) {
-            let height = ROWS.min(self.rows - row);
+        for row in (0..self.rows).step_by(TILE_ROWS) {
+            let height = TILE_ROWS.min(self.rows - row);
             let (left, row_step, inner_step) = self.rows_from(row, height);
             let left = Matrix::strided(left, row_step, inner_step);
             for column in (0..self.columns).step_by(CHUNK) {
@@ -97,11 +97,11 @@ impl<'a, T: Float> Panel<'a, T> {
     }
 }
 
-impl Panel<'_, f32> {
+impl PanelProduct<'_, f32> {
     /// By the best vector instructions at hand.
     ///
     /// # Safety
-    /// As for [`Panel::by_gemm`].
+    /// As for [`PanelProduct::by_gemm`].
     pub(crate) unsafe fn by_tiles(self) {
         arch().dispatch(self);
     }
@@ -109,10 +109,10 @@ impl Panel<'_, f32> {
     /// All rows against `COUNT` registers of columns from `column` on.
     ///
     /// # Safety
-    /// As for [`Panel::by_gemm`].
+    /// As for [`PanelProduct::by_gemm`].
     #[inline(always)]
     unsafe fn columns<S: Simd, const COUNT: usize>(&self, simd: S, column: usize) {
-        for row in (0..self.rows).step_by(ROWS) {
+        for row in (0..self.rows).step_by(TILE_ROWS) {
             // SAFETY: the caller's promises.
             unsafe {
                 match self.rows - row {
@@ -130,7 +130,7 @@ impl Panel<'_, f32> {
     /// `HEIGHT` rows by `COUNT` registers of columns.
     ///
     /// # Safety
-    /// As for [`Panel::by_gemm`].
+    /// As for [`PanelProduct::by_gemm`].
     #[inline(always)]
     unsafe fn tile<S: Simd, const HEIGHT: usize, const COUNT: usize>(
         &self,
@@ -212,7 +212,7 @@ pub(crate) fn fast() -> bool {
     arch().dispatch(Lanes) >= 8
 }
 
-impl WithSimd for Panel<'_, f32> {
+impl WithSimd for PanelProduct<'_, f32> {
     type Output = ();
 
     #[inline(always)]

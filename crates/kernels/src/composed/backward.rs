@@ -5,11 +5,11 @@ use std::sync::Mutex;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, DType, MetalStorage, Shape, Storage, Tensor};
 
-use crate::attach::{self, Attached};
 use crate::error::Result;
+use crate::precomputed::{self, PrecomputedOp};
 
-/// Gradients of an operation's arguments, in their order.
-pub(crate) type Gradients = Vec<Option<Tensor>>;
+/// ArgumentGradients of an operation's arguments, in their order.
+pub(crate) type ArgumentGradients = Vec<Option<Tensor>>;
 
 /// The gradient of an operation, in candle's operations.
 pub(crate) trait Backward: Send + Sync + 'static {
@@ -23,7 +23,7 @@ pub(crate) trait Backward: Send + Sync + 'static {
         wanted: &[bool],
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients>;
+    ) -> candle_core::Result<ArgumentGradients>;
 }
 
 /// `y`, which was made from one to three arguments without a graph, as their result on the tape.
@@ -34,7 +34,7 @@ pub(crate) fn attach(y: Tensor, arguments: &[&Tensor], backward: impl Backward) 
         return Ok(y);
     }
     let y = from_the_start(&y)?;
-    Ok(attach::attach(arguments, Composed { y: Mutex::new(Some(y)), backward })?)
+    Ok(precomputed::attach(arguments, Composed { y: Mutex::new(Some(y)), backward })?)
 }
 
 /// The same values in their order from the first element of a storage on: what is not is copied.
@@ -63,7 +63,7 @@ impl<B: Backward> Composed<B> {
     }
 }
 
-impl<B: Backward> Attached for Composed<B> {
+impl<B: Backward> PrecomputedOp for Composed<B> {
     fn name(&self) -> &'static str {
         B::NAME
     }

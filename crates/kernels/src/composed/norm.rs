@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::activation::Activation;
-use crate::composed::backward::{Backward, Gradients, along_channels, attach, channel_sums, want};
+use crate::composed::backward::{ArgumentGradients, Backward, along_channels, attach, channel_sums, want};
 use crate::composed::pointwise;
 use crate::error::Result;
 
@@ -50,11 +50,11 @@ fn normalise(
     let centred = x.detach().broadcast_sub(&along(mean)?)?;
     let y = centred.broadcast_mul(&along(&gamma.detach().mul(&inverse)?)?)?;
     let y = pointwise::value(&y.broadcast_add(&along(&beta.detach())?)?, fused)?;
-    let backward = BatchNorm { mean: mean.clone(), inverse, count, activation: fused };
+    let backward = BatchNormBackward { mean: mean.clone(), inverse, count, activation: fused };
     pointwise::activate(&attach(y, &[x, gamma, beta], backward)?, after)
 }
 
-struct BatchNorm {
+struct BatchNormBackward {
     mean: Tensor,
     /// 1 / √(var + eps).
     inverse: Tensor,
@@ -63,7 +63,7 @@ struct BatchNorm {
     activation: Activation,
 }
 
-impl Backward for BatchNorm {
+impl Backward for BatchNormBackward {
     const NAME: &'static str = "waxwork-composed-batch-norm";
 
     fn backward(
@@ -72,7 +72,7 @@ impl Backward for BatchNorm {
         wanted: &[bool],
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ArgumentGradients> {
         let [x, gamma] = [&arguments[0], &arguments[1]];
         let along = |vector: &Tensor| along_channels(vector, x.rank());
         let grad = pointwise::gradient(self.activation, y, grad)?;

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::activation::Activation;
-use crate::composed::backward::{Backward, Gradients, attach, want};
+use crate::composed::backward::{ArgumentGradients, Backward, attach, want};
 use crate::error::Result;
 
 /// f(x), differentiable.
@@ -11,7 +11,7 @@ pub(crate) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     if activation.is_identity() {
         return Ok(x.clone());
     }
-    attach(value(&x.detach(), activation)?, &[x], Activate(activation))
+    attach(value(&x.detach(), activation)?, &[x], ActivateBackward(activation))
 }
 
 /// f(x) without a graph.
@@ -44,9 +44,9 @@ pub(crate) fn gradient(activation: Activation, y: &Tensor, grad: &Tensor) -> can
     }
 }
 
-struct Activate(Activation);
+struct ActivateBackward(Activation);
 
-impl Backward for Activate {
+impl Backward for ActivateBackward {
     const NAME: &'static str = "waxwork-composed-activation";
 
     fn backward(
@@ -55,7 +55,7 @@ impl Backward for Activate {
         _: &[bool],
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ArgumentGradients> {
         let gradient = match self.0 {
             // d/dx x·σ(x) = σ + y·(1 − σ).
             Activation::Silu => {
@@ -91,12 +91,12 @@ fn soft(x: &Tensor) -> candle_core::Result<Tensor> {
 
 /// log(1 + exp(x)), differentiable.
 pub(crate) fn softplus(x: &Tensor) -> Result<Tensor> {
-    attach(soft(&x.detach())?, &[x], Softplus)
+    attach(soft(&x.detach())?, &[x], SoftplusBackward)
 }
 
-struct Softplus;
+struct SoftplusBackward;
 
-impl Backward for Softplus {
+impl Backward for SoftplusBackward {
     const NAME: &'static str = "waxwork-composed-softplus";
 
     fn backward(
@@ -105,7 +105,7 @@ impl Backward for Softplus {
         _: &[bool],
         _: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ArgumentGradients> {
         Ok(vec![Some(grad.mul(&sigmoid(&arguments[0])?)?)])
     }
 }
@@ -114,12 +114,12 @@ impl Backward for Softplus {
 pub(crate) fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let (x, t) = (logits.detach(), targets.detach());
     let elements = (soft(&x)? - x.mul(&t)?)?;
-    attach(elements.reshape((x.dim(0)?, ()))?.sum(1)?, &[logits, targets], Bce)
+    attach(elements.reshape((x.dim(0)?, ()))?.sum(1)?, &[logits, targets], BceBackward)
 }
 
-struct Bce;
+struct BceBackward;
 
-impl Backward for Bce {
+impl Backward for BceBackward {
     const NAME: &'static str = "waxwork-composed-bce";
 
     fn backward(
@@ -128,7 +128,7 @@ impl Backward for Bce {
         wanted: &[bool],
         _: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ArgumentGradients> {
         let [logits, targets] = [&arguments[0], &arguments[1]];
         let mut shape = vec![1; logits.rank()];
         shape[0] = grad.elem_count();

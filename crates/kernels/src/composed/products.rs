@@ -8,7 +8,9 @@
 use candle_core::{DType, Tensor};
 
 use crate::activation::Activation;
-use crate::composed::backward::{Backward, Gradients, along_channels, attach, cast, channel_sums, want};
+use crate::composed::backward::{
+    ArgumentGradients, Backward, along_channels, attach, cast, channel_sums, want,
+};
 use crate::composed::pointwise;
 use crate::error::Result;
 use crate::geometry::Geometry;
@@ -16,12 +18,12 @@ use crate::geometry::Geometry;
 /// (M, K) · (K, N) → (M, N).
 pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let y = product(&a.detach(), &b.detach())?;
-    attach(y, &[a, b], MatMul)
+    attach(y, &[a, b], MatMulBackward)
 }
 
-struct MatMul;
+struct MatMulBackward;
 
-impl Backward for MatMul {
+impl Backward for MatMulBackward {
     const NAME: &'static str = "waxwork-composed-matmul";
 
     fn backward(
@@ -30,7 +32,7 @@ impl Backward for MatMul {
         wanted: &[bool],
         _: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ArgumentGradients> {
         let [a, b] = [&arguments[0], &arguments[1]];
         Ok(vec![want(wanted[0], || product(grad, &b.t()?))?, want(wanted[1], || product(&a.t()?, grad))?])
     }
@@ -44,7 +46,7 @@ pub(crate) fn linear(
     activation: Activation,
 ) -> Result<Tensor> {
     let layer = |x: &Tensor, weight: &Tensor| product(x, &weight.t()?);
-    weighted([x, weight], bias, activation, layer, Linear)
+    parametric([x, weight], bias, activation, layer, LinearProducts)
 }
 
 /// f of a cross-correlation.
@@ -56,7 +58,7 @@ pub(crate) fn conv2d(
     activation: Activation,
 ) -> Result<Tensor> {
     let layer = |x: &Tensor, weight: &Tensor| image_to_map(x, weight, g);
-    weighted([x, weight], bias, activation, layer, Conv(g))
+    parametric([x, weight], bias, activation, layer, ConvProducts(g))
 }
 
 /// Its adjoint.
@@ -67,11 +69,11 @@ pub(crate) fn conv_transpose2d(
     g: Geometry,
 ) -> Result<Tensor> {
     let layer = |x: &Tensor, weight: &Tensor| map_to_image(x, weight, g);
-    weighted([x, weight], bias, Activation::Identity, layer, ConvTranspose(g))
+    parametric([x, weight], bias, Activation::Identity, layer, ConvTransposeProducts(g))
 }
 
 /// A layer with bias and activation, computed at once and with one gradient for all of it.
-fn weighted(
+fn parametric(
     [x, weight]: [&Tensor; 2],
     bias: Option<&Tensor>,
     activation: Activation,
@@ -85,7 +87,7 @@ fn weighted(
         y = y.broadcast_add(&along_channels(&bias.detach(), y.rank())?)?;
     }
     let y = pointwise::value(&y, fused)?;
-    let backward = Weighted { products, activation: fused };
+    let backward = ParametricBackward { products, activation: fused };
     let y = match bias {
         Some(bias) => attach(y, &[x, weight, bias], backward)?,
         None => attach(y, &[x, weight], backward)?,
@@ -102,12 +104,12 @@ trait Products: Send + Sync + 'static {
     fn for_weight(&self, x: &Tensor, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor>;
 }
 
-struct Weighted<P> {
+struct ParametricBackward<P> {
     products: P,
     activation: Activation,
 }
 
-impl<P: Products> Backward for Weighted<P> {
+impl<P: Products> Backward for ParametricBackward<P> {
     const NAME: &'static str = P::NAME;
 
     fn backward(
@@ -116,7 +118,7 @@ impl<P: Products> Backward for Weighted<P> {
         wanted: &[bool],
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ArgumentGradients> {
         let (x, weight) = (&arguments[0], &arguments[1]);
         let grad = pointwise::gradient(self.activation, y, grad)?;
         let low = cast(&grad, weight.dtype())?;
@@ -131,9 +133,9 @@ impl<P: Products> Backward for Weighted<P> {
     }
 }
 
-struct Linear;
+struct LinearProducts;
 
-impl Products for Linear {
+impl Products for LinearProducts {
     const NAME: &'static str = "waxwork-composed-linear";
 
     fn for_x(&self, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
@@ -145,9 +147,9 @@ impl Products for Linear {
     }
 }
 
-struct Conv(Geometry);
+struct ConvProducts(Geometry);
 
-impl Products for Conv {
+impl Products for ConvProducts {
     const NAME: &'static str = "waxwork-composed-conv2d";
 
     fn for_x(&self, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
@@ -159,9 +161,9 @@ impl Products for Conv {
     }
 }
 
-struct ConvTranspose(Geometry);
+struct ConvTransposeProducts(Geometry);
 
-impl Products for ConvTranspose {
+impl Products for ConvTransposeProducts {
     const NAME: &'static str = "waxwork-composed-conv-transpose2d";
 
     fn for_x(&self, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {

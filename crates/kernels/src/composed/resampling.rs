@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::composed::backward::{Backward, Gradients, attach, from_the_start};
+use crate::composed::backward::{ArgumentGradients, Backward, attach, from_the_start};
 use crate::error::Result;
 use crate::windows::{Pool, Windows};
 
@@ -21,12 +21,12 @@ pub(crate) fn upsample2(x: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     #[expect(clippy::disallowed_methods, reason = "its gradient is not used")]
     let y = x.detach().upsample_nearest2d(2 * height, 2 * width)?;
-    attach(y, &[x], Upsample)
+    attach(y, &[x], UpsampleBackward)
 }
 
-struct Upsample;
+struct UpsampleBackward;
 
-impl Backward for Upsample {
+impl Backward for UpsampleBackward {
     const NAME: &'static str = "waxwork-composed-upsample";
 
     fn backward(
@@ -35,7 +35,7 @@ impl Backward for Upsample {
         _: &[bool],
         _: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ArgumentGradients> {
         Ok(vec![Some(means(grad, 2, 2)?.affine(4.0, 0.0)?)])
     }
 }

@@ -8,7 +8,7 @@ use crate::buffer::{Out, build_raw};
 use crate::convolution::canvas::Canvas;
 use crate::convolution::patches::{segments, times_patches};
 use crate::geometry::Geometry;
-use crate::packed::Left;
+use crate::packed::PackedLeft;
 use crate::real::Real;
 use crate::scratch::scratch;
 use crate::winograd::Winograd;
@@ -28,7 +28,7 @@ pub(crate) fn image_to_map<T: Real>(
     let (outputs, positions, patch, group) = (g.map[0], g.positions(), g.patch(), g.group());
     let canvas = Canvas::of_image(g);
     let starts = canvas.starts(g.kernel);
-    let weight = Left::pack(weight, (outputs, patch), &(0..patch).collect::<Vec<_>>());
+    let weight = PackedLeft::pack(weight, (outputs, patch), &(0..patch).collect::<Vec<_>>());
     // SAFETY: the groups cover all samples, and each writes the maps of its samples completely.
     unsafe {
         build_raw(g.samples * g.map_len(), |out: Out<T>| {

@@ -7,11 +7,11 @@ use crate::buffer::{Out, build_raw};
 use crate::convolution::canvas::{Canvas, interleave};
 use crate::convolution::patches::{segments, times_patches};
 use crate::geometry::Geometry;
-use crate::packed::Left;
+use crate::packed::PackedLeft;
 use crate::real::Real;
 use crate::scratch::scratch;
 use crate::simd::simd;
-use crate::tile::{CHUNK, COLUMNS, Columns, DEPTH};
+use crate::tile::{CHUNK, PANEL_COLUMNS, PANEL_DEPTH, RightSide};
 use crate::winograd::Winograd;
 
 /// Map (N, O, H', W') and weight (O, C, kh, kw) and a bias of the image (C) → image (N, C, H, W).
@@ -103,7 +103,7 @@ fn phases(g: &Geometry, i: usize) -> Vec<Phase> {
 
 /// The taps that a phase of rows and one of columns meet.
 struct PhaseKernel<T> {
-    weight: Left<T>,
+    weight: PackedLeft<T>,
     /// Where in the map's canvas the phase's first pixel finds each tap.
     starts: Vec<usize>,
 }
@@ -121,7 +121,7 @@ impl<T: Real> PhaseKernel<T> {
                 }
             }
         }
-        Self { weight: Left::pack(weight, (g.image[0], g.taps()), &places), starts }
+        Self { weight: PackedLeft::pack(weight, (g.image[0], g.taps()), &places), starts }
     }
 }
 
@@ -135,7 +135,7 @@ fn map_to_narrow_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias: Opt
         (g.image, g.map[0], g.positions(), g.patch());
     let canvas = Canvas::of_image(g);
     let starts = canvas.starts(g.kernel);
-    let weight = Left::pack(weight, (patch, 1), &(0..outputs).map(|o| o * patch).collect::<Vec<_>>());
+    let weight = PackedLeft::pack(weight, (patch, 1), &(0..outputs).map(|o| o * patch).collect::<Vec<_>>());
     // Columns after the last whole chunk are copied, since a chunk is read whole.
     let (whole, rest) = (positions / CHUNK * CHUNK, positions % CHUNK);
     // SAFETY: each sample's task writes all lines of its image.
@@ -152,16 +152,17 @@ fn map_to_narrow_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias: Opt
                             to[..rest].copy_from_slice(&from[whole..]);
                         }
                     }
-                    for start in (0..outputs).step_by(DEPTH) {
-                        for column in (0..whole).step_by(COLUMNS) {
+                    for start in (0..outputs).step_by(PANEL_DEPTH) {
+                        for column in (0..whole).step_by(PANEL_COLUMNS) {
                             let data = &map[start * positions + column..];
-                            let right = Columns { data, inner: positions, chunk: CHUNK };
-                            let columns = COLUMNS.min(whole - column);
+                            let right = RightSide { data, inner: positions, chunk: CHUNK };
+                            let columns = PANEL_COLUMNS.min(whole - column);
                             let to = patches[column..].as_mut_ptr();
                             weight.times_columns(start, right, columns, to, positions, start > 0);
                         }
                         if rest > 0 {
-                            let right = Columns { data: &last[start * CHUNK..], inner: CHUNK, chunk: CHUNK };
+                            let right =
+                                RightSide { data: &last[start * CHUNK..], inner: CHUNK, chunk: CHUNK };
                             let to = patches[whole..].as_mut_ptr();
                             weight.times_columns(start, right, rest, to, positions, start > 0);
                         }

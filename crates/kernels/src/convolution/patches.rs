@@ -2,11 +2,11 @@
 #![expect(unsafe_code, reason = "products write through pointers")]
 
 use crate::convolution::canvas::{Canvas, SLACK};
-use crate::packed::Left;
+use crate::packed::PackedLeft;
 use crate::real::Real;
 use crate::scratch::scratch;
 use crate::simd::simd;
-use crate::tile::{COLUMNS, DEPTH};
+use crate::tile::{PANEL_COLUMNS, PANEL_DEPTH};
 
 /// A run of columns of a panel whose elements lie side by side.
 #[derive(Clone, Copy, Default)]
@@ -22,10 +22,10 @@ pub(crate) struct Segment {
 /// The segments of each panel of a group's patch matrix of `width` columns: rectangles of `rows` × `columns` positions, one
 /// a sample.
 pub(crate) fn segments(canvas: &Canvas, [rows, columns]: [usize; 2], width: usize) -> Vec<Vec<Segment>> {
-    let mut panels = Vec::with_capacity(width.div_ceil(COLUMNS));
-    for first in (0..width).step_by(COLUMNS) {
-        let end = width.min(first + COLUMNS);
-        let mut panel = Vec::with_capacity(COLUMNS);
+    let mut panels = Vec::with_capacity(width.div_ceil(PANEL_COLUMNS));
+    for first in (0..width).step_by(PANEL_COLUMNS) {
+        let end = width.min(first + PANEL_COLUMNS);
+        let mut panel = Vec::with_capacity(PANEL_COLUMNS);
         let mut column = first;
         while column < end {
             let (sample, position) = (column / (rows * columns), column % (rows * columns));
@@ -57,9 +57,9 @@ pub(crate) fn patch_lines<T: Real, const LEN: usize>(
     segments: &[Segment],
     panel: &mut [T],
 ) {
-    assert!(panel.len() >= starts.len() * COLUMNS + SLACK);
+    assert!(panel.len() >= starts.len() * PANEL_COLUMNS + SLACK);
     for (row, &start) in starts.iter().enumerate() {
-        let (from, to) = (&canvases[start..], &mut panel[row * COLUMNS..][..COLUMNS + SLACK]);
+        let (from, to) = (&canvases[start..], &mut panel[row * PANEL_COLUMNS..][..PANEL_COLUMNS + SLACK]);
         for segment in segments {
             if let (Some(from), Some(to)) =
                 (from[segment.from..].first_chunk::<LEN>(), to[segment.column..].first_chunk_mut::<LEN>())
@@ -75,7 +75,7 @@ pub(crate) fn patch_lines<T: Real, const LEN: usize>(
 /// # Safety
 /// `out` must be writable by this caller alone for the weight's rows of `width` elements.
 pub(crate) unsafe fn times_patches<T: Real>(
-    weight: &Left<T>,
+    weight: &PackedLeft<T>,
     canvases: &[T],
     starts: &[usize],
     panels: &[Vec<Segment>],
@@ -86,17 +86,17 @@ pub(crate) unsafe fn times_patches<T: Real>(
         // SAFETY: promised by the caller; zeros are numbers.
         unsafe { out.write_bytes(0, weight.rows() * width) };
     }
-    let panel = scratch(panel, DEPTH * COLUMNS + SLACK);
-    for start in (0..starts.len()).step_by(DEPTH) {
-        let starts = &starts[start..starts.len().min(start + DEPTH)];
+    let panel = scratch(panel, PANEL_DEPTH * PANEL_COLUMNS + SLACK);
+    for start in (0..starts.len()).step_by(PANEL_DEPTH) {
+        let starts = &starts[start..starts.len().min(start + PANEL_DEPTH)];
         for (index, segments) in panels.iter().enumerate() {
             simd(
                 #[inline(always)]
                 || patches(canvases, starts, segments, panel),
             );
-            let column = index * COLUMNS;
+            let column = index * PANEL_COLUMNS;
             // SAFETY: these columns lie within `out`, and the blocks before this one have written them.
-            unsafe { weight.times(start, panel, COLUMNS.min(width - column), out.add(column), width) };
+            unsafe { weight.times(start, panel, PANEL_COLUMNS.min(width - column), out.add(column), width) };
         }
     }
 }

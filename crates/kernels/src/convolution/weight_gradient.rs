@@ -6,13 +6,13 @@ use rayon::prelude::*;
 use crate::buffer::Out;
 use crate::convolution::canvas::{Canvas, SLACK};
 use crate::convolution::patches::{patches, runs};
-use crate::dots::{Dots, LANES};
+use crate::dots::{Dots, PARTIAL_SUMS};
 use crate::geometry::Geometry;
-use crate::packed::Left;
+use crate::packed::PackedLeft;
 use crate::real::Real;
 use crate::scratch::scratch;
 use crate::simd::simd;
-use crate::tile::{COLUMNS, DEPTH};
+use crate::tile::{PANEL_COLUMNS, PANEL_DEPTH};
 use crate::winograd::Winograd;
 
 /// Image (N, C, H, W) and the gradient of the map (N, O, H', W') → gradient of the weight (O, C, kh, kw).
@@ -30,12 +30,12 @@ pub(crate) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> 
     }
     let (outputs, patch) = (g.map[0], g.patch());
     let inner = g.samples * g.positions();
-    let blocks = inner.div_ceil(DEPTH);
-    let panels = patch.div_ceil(COLUMNS);
+    let blocks = inner.div_ceil(PANEL_DEPTH);
+    let panels = patch.div_ceil(PANEL_COLUMNS);
     let parts = 16usize.div_ceil(panels.max(1)).min(blocks).max(1);
     let blocks_in_part = blocks.div_ceil(parts);
 
-    let left = Left::pack_maps(map, outputs, g.positions(), g.samples);
+    let left = PackedLeft::pack_maps(map, outputs, g.positions(), g.samples);
     let canvas = Canvas::of_whole_image(g);
     let canvases = paint_samples(g, &canvas, image);
     let starts = window_starts(g, &canvas);
@@ -44,19 +44,19 @@ pub(crate) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> 
     let out = Out::of(&mut sums);
     (0..parts * panels).into_par_iter().for_each(|index| {
         let (part, panel) = (index / panels, index % panels);
-        let column = panel * COLUMNS;
-        let segments = runs(&taps[column..patch.min(column + COLUMNS)]);
-        let columns = COLUMNS.min(patch - column);
+        let column = panel * PANEL_COLUMNS;
+        let segments = runs(&taps[column..patch.min(column + PANEL_COLUMNS)]);
+        let columns = PANEL_COLUMNS.min(patch - column);
         T::with_scratch(|[rows, _, _]| {
             for block in part * blocks_in_part..blocks.min((part + 1) * blocks_in_part) {
-                let start = block * DEPTH;
-                let starts = &starts[start..inner.min(start + DEPTH)];
-                let rows = scratch(rows, starts.len() * COLUMNS + SLACK);
+                let start = block * PANEL_DEPTH;
+                let starts = &starts[start..inner.min(start + PANEL_DEPTH)];
+                let rows = scratch(rows, starts.len() * PANEL_COLUMNS + SLACK);
                 simd(
                     #[inline(always)]
                     || patches(&canvases, starts, &segments, rows),
                 );
-                let rows = &rows[..starts.len() * COLUMNS];
+                let rows = &rows[..starts.len() * PANEL_COLUMNS];
                 let to = out.at(part * outputs * patch + column);
                 // SAFETY: these columns of this part are one task's, and the zeros that it adds to are initialised.
                 unsafe { left.times_rows(start, rows, columns, to, patch, true) };
@@ -122,7 +122,7 @@ fn narrow_weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> Vec<
     let canvas = Canvas::of_image(g);
     let starts = canvas.starts(g.kernel);
     let part = |first: usize| {
-        let mut sums = vec![[T::ZERO; LANES]; outputs * patch];
+        let mut sums = vec![[T::ZERO; PARTIAL_SUMS]; outputs * patch];
         T::with_scratch(|[canvases, patches, _]| {
             let patches = scratch(patches, patch * positions);
             for sample in first..g.samples.min(first + SAMPLES) {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::buffer::Out;
 use crate::real::Real;
-use crate::tile::{CHUNK, COLUMNS, Columns, DEPTH, Panel, Rows};
+use crate::tile::{CHUNK, LeftSide, PANEL_COLUMNS, PANEL_DEPTH, PanelProduct, RightSide};
 
 /// `products` (points, rows, columns) = `left` (points, rows, inner) · `right` (points, columns/16, inner, 16).
 pub(crate) fn multiply<T: Real, const N: usize>(
@@ -18,14 +18,14 @@ pub(crate) fn multiply<T: Real, const N: usize>(
         let left = &left[point * rows * inner..][..rows * inner];
         let right = &right[point * inner * columns..][..inner * columns];
         let products = &mut products[point * rows * columns..][..rows * columns];
-        for column in (0..columns).step_by(COLUMNS) {
-            for start in (0..inner).step_by(DEPTH) {
-                let panel = Panel {
+        for column in (0..columns).step_by(PANEL_COLUMNS) {
+            for start in (0..inner).step_by(PANEL_DEPTH) {
+                let panel = PanelProduct {
                     rows,
-                    inner: DEPTH.min(inner - start),
-                    columns: COLUMNS.min(columns - column),
-                    left: Rows::Strided { data: &left[start..], row: inner, inner: 1 },
-                    right: Columns {
+                    inner: PANEL_DEPTH.min(inner - start),
+                    columns: PANEL_COLUMNS.min(columns - column),
+                    left: LeftSide::Strided { data: &left[start..], row: inner, inner: 1 },
+                    right: RightSide {
                         data: &right[column * inner + start * CHUNK..],
                         inner: CHUNK,
                         chunk: inner * CHUNK,
@@ -50,20 +50,20 @@ pub(crate) fn multiply_transposed<T: Real, const N: usize>(
     [rows, inner, columns]: [usize; 3],
     accumulate: bool,
 ) {
-    let panels = columns.div_ceil(COLUMNS);
+    let panels = columns.div_ceil(PANEL_COLUMNS);
     let out = Out::of(products);
     (0..N * N * panels).into_par_iter().for_each(|index| {
-        let (point, column) = (index / panels, index % panels * COLUMNS);
-        for start in (0..inner).step_by(DEPTH) {
+        let (point, column) = (index / panels, index % panels * PANEL_COLUMNS);
+        for start in (0..inner).step_by(PANEL_DEPTH) {
             let right = &right[(point * columns + column) * inner + start * CHUNK..];
             for row in (0..rows).step_by(CHUNK) {
                 let left = &left[(point * rows + row) * inner + start * CHUNK..];
-                let panel = Panel {
+                let panel = PanelProduct {
                     rows: CHUNK,
-                    inner: DEPTH.min(inner - start),
-                    columns: COLUMNS.min(columns - column),
-                    left: Rows::Strided { data: left, row: 1, inner: CHUNK },
-                    right: Columns { data: right, inner: CHUNK, chunk: inner * CHUNK },
+                    inner: PANEL_DEPTH.min(inner - start),
+                    columns: PANEL_COLUMNS.min(columns - column),
+                    left: LeftSide::Strided { data: left, row: 1, inner: CHUNK },
+                    right: RightSide { data: right, inner: CHUNK, chunk: inner * CHUNK },
                     out: out.at((point * rows + row) * columns + column),
                     stride: columns,
                     accumulate: accumulate || start > 0,

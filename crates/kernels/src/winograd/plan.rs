@@ -7,7 +7,7 @@ use crate::winograd::tiles::Walk;
 
 /// Outputs of a map, all samples together, whose products are made together: enough rows for the weights to be worth
 /// fetching.
-const GROUP: usize = 256;
+const GROUP_OUTPUTS: usize = 256;
 
 /// A convolution that can go this way.
 pub(crate) struct Winograd<'a> {
@@ -68,7 +68,7 @@ impl<'a> Winograd<'a> {
 
     /// Samples whose tiles are multiplied together; a power of two, so that the usual batches are shared out evenly.
     pub(crate) fn group(&self) -> usize {
-        GROUP
+        GROUP_OUTPUTS
             .div_ceil((self.tile * self.tile * self.tiles_in_map()).max(1))
             .next_power_of_two()
             .min(self.g.samples.max(1))

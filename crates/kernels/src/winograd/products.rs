@@ -9,7 +9,7 @@ use crate::float::Float;
 use crate::layout::{channels_first, channels_last};
 use crate::real::Real;
 use crate::scratch::{lend, scratch};
-use crate::tile::DEPTH;
+use crate::tile::PANEL_DEPTH;
 use crate::winograd::multiply::{multiply, multiply_transposed};
 use crate::winograd::plan::Winograd;
 use crate::winograd::tiles::{Tiles, Walk};
@@ -210,7 +210,7 @@ impl Winograd<'_> {
     ) -> Vec<T> {
         let (g, depth, outputs) = (self.g, self.depth(), self.outputs());
         let (image_places, map_places) = (self.image_places(), self.map_places());
-        let block = (2 * DEPTH / self.tiles_in_map()).clamp(1, g.samples.max(1));
+        let block = (2 * PANEL_DEPTH / self.tiles_in_map()).clamp(1, g.samples.max(1));
         let most = block * self.tiles_in_map();
         lend(
             [N * N * most * depth, N * N * most * outputs, N * N * depth * outputs],

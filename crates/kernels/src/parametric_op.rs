@@ -9,7 +9,7 @@ use crate::real::Real;
 use crate::tape;
 
 /// A layer's arithmetic on contiguous slices. The sizes are in `self`.
-pub(crate) trait Weighted: Send + Sync + 'static {
+pub(crate) trait ParametricOp: Send + Sync + 'static {
     /// Name of the operation in candle's errors.
     const NAME: &'static str;
 
@@ -26,28 +26,33 @@ pub(crate) trait Weighted: Send + Sync + 'static {
         bias: bool,
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients>;
+    ) -> candle_core::Result<ParametricGradients>;
 }
 
 /// The gradients of an operation's arguments, where they are wanted.
-pub(crate) struct Gradients {
+pub(crate) struct ParametricGradients {
     pub(crate) x: Option<Tensor>,
     pub(crate) weight: Option<Tensor>,
     pub(crate) bias: Option<Tensor>,
 }
 
 /// Applies an operation, differentiable in x, weight and bias.
-pub(crate) fn apply(op: impl Weighted, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (x, weight, op) = (x.contiguous()?, weight.contiguous()?, Op(op));
+pub(crate) fn apply(
+    op: impl ParametricOp,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (x, weight, op) = (x.contiguous()?, weight.contiguous()?, ParametricCustomOp(op));
     Ok(match bias {
         Some(bias) => tape::apply3(&x, &weight, &bias.contiguous()?, op)?,
         None => tape::apply2(&x, &weight, op)?,
     })
 }
 
-struct Op<W>(W);
+struct ParametricCustomOp<W>(W);
 
-impl<W: Weighted> Op<W> {
+impl<W: ParametricOp> ParametricCustomOp<W> {
     fn forward(
         &self,
         (s1, l1): (&CpuStorage, &Layout),
@@ -62,7 +67,7 @@ impl<W: Weighted> Op<W> {
     }
 }
 
-impl<W: Weighted> CustomOp2 for Op<W> {
+impl<W: ParametricOp> CustomOp2 for ParametricCustomOp<W> {
     fn name(&self) -> &'static str {
         W::NAME
     }
@@ -89,7 +94,7 @@ impl<W: Weighted> CustomOp2 for Op<W> {
     }
 }
 
-impl<W: Weighted> CustomOp3 for Op<W> {
+impl<W: ParametricOp> CustomOp3 for ParametricCustomOp<W> {
     fn name(&self) -> &'static str {
         W::NAME
     }
