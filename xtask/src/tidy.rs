@@ -19,6 +19,7 @@ Usage: cargo xtask tidy
   - no path of somebody's machine, nothing left to do
   - `unsafe` only in the kernels and in the main of the program
   - no family's name in trainer and eval, and one `match` over families in the workspace
+  - no file of the kernels imports one that imports it, over any number of steps
   - every package takes the workspace's lints, and has the licences beside it if it is published
   - links and inclusions in documents lead somewhere, and every document in docs is in the table of
     contents, docs/SUMMARY.md
@@ -40,6 +41,9 @@ const UNSAFE: [&str; 2] = ["crates/kernels/src/", "crates/cli/src/main.rs"];
 
 /// What must work for any family.
 const ANY_FAMILY: [&str; 2] = ["crates/trainer/src/", "crates/eval/src/"];
+
+/// Whose files stand in layers.
+const LAYERED: &str = "crates/kernels/src/";
 
 /// The table of contents of the book.
 const CONTENTS: &str = "docs/SUMMARY.md";
@@ -114,6 +118,7 @@ fn complaints(files: &[File]) -> Vec<String> {
     ];
     let mut found: Vec<String> = each.iter().flat_map(|rule| files.iter().flat_map(rule)).collect();
     found.extend(matches_over_families(files));
+    found.extend(circles(files));
     found.extend(shown_but_gone(files));
     found
 }
@@ -184,6 +189,59 @@ fn matches_over_families(files: &[File]) -> Vec<String> {
     if homes.len() > 1 && found.is_empty() {
         found.push(format!("{}: `match` over families in more than one file", homes.join(", ")));
     }
+    found
+}
+
+/// Files of a layered crate import only what is below them. Taking away, again and again, every file that imports none of
+/// the others or that none of them imports leaves the circles.
+fn circles(files: &[File]) -> Vec<String> {
+    let named = files.iter().filter_map(|file| Some((module(file.path.strip_prefix(LAYERED)?)?, file)));
+    let modules: BTreeMap<String, &File> = named.collect();
+    let mut left: BTreeMap<&String, BTreeSet<String>> =
+        modules.iter().map(|(name, file)| (name, imports(name, file, &modules))).collect();
+    loop {
+        let outermost = left.iter().find(|(name, imports)| {
+            let imported = left.values().any(|imports| imports.contains(**name));
+            !imported || imports.iter().all(|import| !left.contains_key(import))
+        });
+        let Some(name) = outermost.map(|(name, _)| *name) else { break };
+        left.remove(name);
+    }
+    let names: Vec<&str> = left.keys().map(|name| if name.is_empty() { "lib" } else { name }).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    vec![format!("{LAYERED}: files that import each other in a circle: {}", names.join(", "))]
+}
+
+/// The name of a file's module, "" for lib.rs; none for tests, which nothing may import.
+fn module(path: &str) -> Option<String> {
+    let name = path.strip_suffix(".rs").filter(|name| !name.starts_with("tests/"))?;
+    let name = name.strip_suffix("/mod").unwrap_or(name);
+    Some(if name == "lib" { String::new() } else { name.replace('/', "::") })
+}
+
+/// The modules that a file declares or names by a path from `crate` or `super`, outside of its tests.
+fn imports(name: &str, file: &File, modules: &BTreeMap<String, &File>) -> BTreeSet<String> {
+    let parent = name.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let text = file.text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let mut found = BTreeSet::new();
+    for line in text.lines().map(code) {
+        let child = line.strip_suffix(';').and_then(|line| line.rsplit_once("mod "));
+        let below = child.map(|(_, child)| (name, child)).into_iter();
+        let from_root = line.split("crate::").skip(1).map(|path| ("", path));
+        let beside = line.split("super::").skip(1).map(|path| (parent, path));
+        for (start, path) in below.chain(from_root).chain(beside) {
+            let inner = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+            let path = path.split(|c| !inner(c)).next().unwrap_or_default();
+            let mut path = format!("{start}::{path}").trim_matches(':').to_owned();
+            while !modules.contains_key(&path) && !path.is_empty() {
+                path = path.rsplit_once("::").map_or(String::new(), |(parent, _)| parent.to_owned());
+            }
+            found.insert(path);
+        }
+    }
+    found.remove(name);
     found
 }
 
@@ -411,6 +469,35 @@ mod tests {
         assert_eq!(complaints(&[file("models/src/a.rs", home), file("b.rs", "Family::Vae => 3,")]).len(), 1);
         assert_eq!(complaints(&[file("models/src/a.rs", home), file("b.rs", "\"gan\" => 3,")]).len(), 1);
         assert!(!is_arm("let f = |x| Vae::new(x);", "vae") && !is_arm("Self::VaeLike => 1", "vae"));
+    }
+
+    #[test]
+    fn files_of_the_kernels_stand_in_layers() {
+        let circles = |files: &[(&str, &str)]| {
+            let file =
+                |(path, text): &(&str, &str)| File { path: format!("{LAYERED}{path}"), text: (*text).into() };
+            circles(&files.iter().map(file).collect::<Vec<_>>())
+        };
+        let lib = ("lib.rs", "mod a;\nmod b;\npub mod c;\npub use a::A;\n");
+        let (a, b) = (("a.rs", "use crate::b::{B, C};\n"), ("b.rs", "use crate::c::inner::D;\n"));
+        let (c, inner) = (("c/mod.rs", "mod inner;\n"), ("c/inner.rs", "//! Not crate::a.\n"));
+        assert_eq!(circles(&[lib, a, b, c, inner]), Vec::<String>::new());
+        let tested = (
+            "c/inner.rs",
+            "fn f() {}\n#[cfg(test)]\nmod tests {\n    use super::*;\n    use crate::a::A;\n}\n",
+        );
+        assert_eq!(circles(&[lib, a, b, c, tested, ("tests/a.rs", "use crate::a;")]), Vec::<String>::new());
+        for (text, circle) in [
+            ("use crate::a::A;", "a, b, c::inner"),
+            ("use crate::b;", "b, c::inner"),
+            ("fn f() { crate::b::f() }", "b, c::inner"),
+            ("use super::D;", "c, c::inner"),
+            ("use crate::A;", "lib, a, b, c, c::inner"),
+        ] {
+            let found = circles(&[lib, a, b, c, ("c/inner.rs", text)]);
+            assert_eq!(found.len(), 1, "{text}");
+            assert!(found[0].ends_with(&format!("circle: {circle}")), "{text}: {found:?}");
+        }
     }
 
     #[test]

@@ -2,15 +2,17 @@
 
 use candle_core::{Shape, Tensor};
 
-use super::activation::Activation;
-use super::buffer::{elements, tensor};
-use super::composed;
-use super::conv::{check_stride, dims4};
-use super::convolution::{Geometry, channel_sums, image_to_map, map_to_image, weight_gradient};
-use super::real::Real;
-use super::weighted::{self, Gradients, Weighted, check_bias};
+use crate::activation::Activation;
+use crate::buffer::{elements, tensor};
+use crate::composed;
+use crate::convolution::{image_to_map, map_to_image, weight_gradient};
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::geometry::{Geometry, check_stride};
+use crate::parametric_op::{self, ParametricGradients, ParametricOp};
+use crate::real::Real;
+use crate::shapes::{check_bias, dims4};
+use crate::sums::channel_sums;
 
 /// x (N, C, H, W), weight (C, O, kh, kw) as in PyTorch, bias (O) → (N, O, H', W') with
 /// H' = (H − 1) · stride − 2·padding + kh + output_padding, W' alike; output_padding is less than stride.
@@ -46,24 +48,23 @@ pub fn conv_transpose2d(
         });
     };
     check_bias(bias, outputs)?;
-    if !runs_on_cpu_kernels(x.device()) {
-        let sizes = composed::Sizes { stride, padding, image: [image_height, image_width] };
-        return composed::conv_transpose2d(x, weight, bias, sizes);
-    }
-    let op = ConvTranspose2d(Geometry {
+    let geometry = Geometry {
         samples,
         image: [outputs, image_height, image_width],
         map: [channels, height, width],
         kernel: [kernel_height, kernel_width],
         stride,
         padding,
-    });
-    weighted::apply(op, x, weight, bias)
+    };
+    if !runs_on_cpu_kernels(x.device()) {
+        return composed::conv_transpose2d(x, weight, bias, geometry);
+    }
+    parametric_op::apply(ConvTranspose2dOp(geometry), x, weight, bias)
 }
 
-struct ConvTranspose2d(Geometry);
+struct ConvTranspose2dOp(Geometry);
 
-impl Weighted for ConvTranspose2d {
+impl ParametricOp for ConvTranspose2dOp {
     const NAME: &'static str = "waxwork-conv-transpose2d";
 
     fn shape(&self) -> Shape {
@@ -82,12 +83,12 @@ impl Weighted for ConvTranspose2d {
         bias: bool,
         _: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ParametricGradients> {
         let g = &self.0;
         let (x_shape, weight_shape) = (x.shape(), weight.shape());
         let (for_x, for_weight) = (x.track_op(), weight.track_op());
         elements!(T; x, weight, grad);
-        Ok(Gradients {
+        Ok(ParametricGradients {
             x: for_x
                 .then(|| tensor(image_to_map(g, grad, weight, None, Activation::Identity), x_shape))
                 .transpose()?,

@@ -7,28 +7,23 @@
 
 use candle_core::{DType, Tensor};
 
-use super::super::activation::Activation;
-use super::{Backward, Gradients, along_channels, attach, cast, channel_sums, pointwise, want};
-use crate::Result;
-
-/// What a convolution's shapes do not tell.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Sizes {
-    pub(in super::super) stride: usize,
-    pub(in super::super) padding: usize,
-    /// Height and width of the image, the larger side.
-    pub(in super::super) image: [usize; 2],
-}
+use crate::activation::Activation;
+use crate::composed::backward::{
+    ArgumentGradients, Backward, along_channels, attach, cast, channel_sums, want,
+};
+use crate::composed::pointwise;
+use crate::error::Result;
+use crate::geometry::Geometry;
 
 /// (M, K) · (K, N) → (M, N).
-pub(in super::super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let y = product(&a.detach(), &b.detach())?;
-    attach(y, &[a, b], MatMul)
+    attach(y, &[a, b], MatMulBackward)
 }
 
-struct MatMul;
+struct MatMulBackward;
 
-impl Backward for MatMul {
+impl Backward for MatMulBackward {
     const NAME: &'static str = "waxwork-composed-matmul";
 
     fn backward(
@@ -37,48 +32,48 @@ impl Backward for MatMul {
         wanted: &[bool],
         _: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ArgumentGradients> {
         let [a, b] = [&arguments[0], &arguments[1]];
         Ok(vec![want(wanted[0], || product(grad, &b.t()?))?, want(wanted[1], || product(&a.t()?, grad))?])
     }
 }
 
 /// f(x · wᵀ + b).
-pub(in super::super) fn linear(
+pub(crate) fn linear(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
     activation: Activation,
 ) -> Result<Tensor> {
     let layer = |x: &Tensor, weight: &Tensor| product(x, &weight.t()?);
-    weighted([x, weight], bias, activation, layer, Linear)
+    parametric([x, weight], bias, activation, layer, LinearProducts)
 }
 
 /// f of a cross-correlation.
-pub(in super::super) fn conv2d(
+pub(crate) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    sizes: Sizes,
+    g: Geometry,
     activation: Activation,
 ) -> Result<Tensor> {
-    let layer = |x: &Tensor, weight: &Tensor| image_to_map(x, weight, sizes);
-    weighted([x, weight], bias, activation, layer, Conv(sizes))
+    let layer = |x: &Tensor, weight: &Tensor| image_to_map(x, weight, g);
+    parametric([x, weight], bias, activation, layer, ConvProducts(g))
 }
 
 /// Its adjoint.
-pub(in super::super) fn conv_transpose2d(
+pub(crate) fn conv_transpose2d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    sizes: Sizes,
+    g: Geometry,
 ) -> Result<Tensor> {
-    let layer = |x: &Tensor, weight: &Tensor| map_to_image(x, weight, sizes);
-    weighted([x, weight], bias, Activation::Identity, layer, ConvTranspose(sizes))
+    let layer = |x: &Tensor, weight: &Tensor| map_to_image(x, weight, g);
+    parametric([x, weight], bias, Activation::Identity, layer, ConvTransposeProducts(g))
 }
 
 /// A layer with bias and activation, computed at once and with one gradient for all of it.
-fn weighted(
+fn parametric(
     [x, weight]: [&Tensor; 2],
     bias: Option<&Tensor>,
     activation: Activation,
@@ -92,7 +87,7 @@ fn weighted(
         y = y.broadcast_add(&along_channels(&bias.detach(), y.rank())?)?;
     }
     let y = pointwise::value(&y, fused)?;
-    let backward = Weighted { products, activation: fused };
+    let backward = ParametricBackward { products, activation: fused };
     let y = match bias {
         Some(bias) => attach(y, &[x, weight, bias], backward)?,
         None => attach(y, &[x, weight], backward)?,
@@ -109,12 +104,12 @@ trait Products: Send + Sync + 'static {
     fn for_weight(&self, x: &Tensor, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor>;
 }
 
-struct Weighted<P> {
+struct ParametricBackward<P> {
     products: P,
     activation: Activation,
 }
 
-impl<P: Products> Backward for Weighted<P> {
+impl<P: Products> Backward for ParametricBackward<P> {
     const NAME: &'static str = P::NAME;
 
     fn backward(
@@ -123,7 +118,7 @@ impl<P: Products> Backward for Weighted<P> {
         wanted: &[bool],
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ArgumentGradients> {
         let (x, weight) = (&arguments[0], &arguments[1]);
         let grad = pointwise::gradient(self.activation, y, grad)?;
         let low = cast(&grad, weight.dtype())?;
@@ -138,9 +133,9 @@ impl<P: Products> Backward for Weighted<P> {
     }
 }
 
-struct Linear;
+struct LinearProducts;
 
-impl Products for Linear {
+impl Products for LinearProducts {
     const NAME: &'static str = "waxwork-composed-linear";
 
     fn for_x(&self, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
@@ -152,9 +147,9 @@ impl Products for Linear {
     }
 }
 
-struct Conv(Sizes);
+struct ConvProducts(Geometry);
 
-impl Products for Conv {
+impl Products for ConvProducts {
     const NAME: &'static str = "waxwork-composed-conv2d";
 
     fn for_x(&self, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
@@ -166,9 +161,9 @@ impl Products for Conv {
     }
 }
 
-struct ConvTranspose(Sizes);
+struct ConvTransposeProducts(Geometry);
 
-impl Products for ConvTranspose {
+impl Products for ConvTransposeProducts {
     const NAME: &'static str = "waxwork-composed-conv-transpose2d";
 
     fn for_x(&self, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
@@ -217,8 +212,8 @@ fn convolution(
 }
 
 /// Image (N, C, H, W) and weight (O, C, kh, kw) → map (N, O, H', W').
-fn image_to_map(image: &Tensor, weight: &Tensor, sizes: Sizes) -> candle_core::Result<Tensor> {
-    convolution(image, weight, sizes.padding, sizes.stride, 1)
+fn image_to_map(image: &Tensor, weight: &Tensor, g: Geometry) -> candle_core::Result<Tensor> {
+    convolution(image, weight, g.padding, g.stride, 1)
 }
 
 /// Image (N, C, H, W) and map (N, O, H', W') → the gradient of the weight (O, C, kh, kw): channels and samples change
@@ -227,11 +222,10 @@ fn weight_gradient(
     image: &Tensor,
     map: &Tensor,
     weight: &Tensor,
-    sizes: Sizes,
+    g: Geometry,
 ) -> candle_core::Result<Tensor> {
     let (_, _, height, width) = weight.dims4()?;
-    let gradient =
-        convolution(&image.transpose(0, 1)?, &map.transpose(0, 1)?, sizes.padding, 1, sizes.stride)?;
+    let gradient = convolution(&image.transpose(0, 1)?, &map.transpose(0, 1)?, g.padding, 1, g.stride)?;
     // What the stride leaves over of the image makes the result too large.
     gradient.narrow(2, 0, height)?.narrow(3, 0, width)?.transpose(0, 1)?.contiguous()
 }
@@ -250,7 +244,7 @@ struct Side {
 }
 
 impl Side {
-    fn new(map: usize, kernel: usize, image: usize, Sizes { stride, padding, .. }: Sizes) -> Self {
+    fn new(map: usize, kernel: usize, image: usize, Geometry { stride, padding, .. }: Geometry) -> Self {
         let taps = kernel.div_ceil(stride);
         // The image wants j from `first` on; with b zeros before the map, the convolution begins at j = taps − 1 − b.
         let first = padding / stride;
@@ -263,12 +257,12 @@ impl Side {
 }
 
 /// Map (N, O, H', W') and weight (O, C, kh, kw) → image (N, C, H, W).
-fn map_to_image(map: &Tensor, weight: &Tensor, sizes: Sizes) -> candle_core::Result<Tensor> {
+fn map_to_image(map: &Tensor, weight: &Tensor, g: Geometry) -> candle_core::Result<Tensor> {
     let (samples, _, map_height, map_width) = map.dims4()?;
     let (outputs, channels, kernel_height, kernel_width) = weight.dims4()?;
-    let (s, [height, width]) = (sizes.stride, sizes.image);
-    let rows = Side::new(map_height, kernel_height, height, sizes);
-    let columns = Side::new(map_width, kernel_width, width, sizes);
+    let (s, [_, height, width]) = (g.stride, g.image);
+    let rows = Side::new(map_height, kernel_height, height, g);
+    let columns = Side::new(map_width, kernel_width, width, g);
 
     // (O, C, kh, kw) → (C · s · s, O, taps, taps), the taps from last to first.
     let kernel =
