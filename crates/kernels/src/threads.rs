@@ -1,6 +1,6 @@
 //! The threads of a process that uses the kernels.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Gives rayon's global pool, on which every kernel runs, `threads` workers, and holds candle's own pools to one thread.
 ///
