@@ -116,7 +116,7 @@ impl Graph {
     /// The contents of an `.onnx` file.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if they are more than a protobuf message can hold.
+    /// [`Error::GraphTooLarge`] if they are more than a protobuf message can hold.
     pub fn encode(self) -> Result<Vec<u8>> {
         let model = proto::Model {
             ir_version: IR_VERSION,

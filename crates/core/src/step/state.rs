@@ -16,6 +16,8 @@ use crate::params::{ParamSet, Precision};
 use crate::prefetch::Prefetch;
 use crate::profile::{Phase, Profile};
 use crate::scalar::{Check, Scalar, check_finite};
+#[cfg(doc)]
+use crate::Error;
 use crate::{Result, kernels};
 
 /// Checks that may wait before somebody reads them.
