@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::context::StepContext;
 use super::loss_scale::LossScale;
 use super::trainable::{Batch, Trainable};
+#[cfg(doc)]
+use crate::Error;
 use crate::device::runs_on_cpu_kernels;
 use crate::mode::StatisticsLog;
 use crate::optim::{Adam, OptimizerConfig};
@@ -16,8 +18,6 @@ use crate::params::{ParamSet, Precision};
 use crate::prefetch::Prefetch;
 use crate::profile::{Phase, Profile};
 use crate::scalar::{Check, Scalar, check_finite};
-#[cfg(doc)]
-use crate::Error;
 use crate::{Result, kernels};
 
 /// Checks that may wait before somebody reads them.
