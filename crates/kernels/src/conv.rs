@@ -9,7 +9,7 @@ use crate::composed;
 use crate::convolution::{image_to_map, map_to_image, weight_gradient};
 use crate::device::runs_on_cpu_kernels;
 use crate::error::Result;
-use crate::geometry::{Geometry, geometry};
+use crate::geometry::Geometry;
 use crate::parametric_op::{self, ParametricGradients, ParametricOp};
 use crate::real::Real;
 use crate::shapes::check_bias;
@@ -21,12 +21,12 @@ pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    stride: usize,
-    padding: usize,
+    stride: [usize; 2],
+    padding: [usize; 2],
     activation: Activation,
 ) -> Result<Tensor> {
     activation.check()?;
-    let geometry = geometry(x, 0, weight, stride, padding)?;
+    let geometry = Geometry::of_convolution(x, 0, weight, stride, padding)?;
     check_bias(bias, geometry.map[0])?;
     if !runs_on_cpu_kernels(x.device()) {
         return composed::conv2d(x, weight, bias, geometry, activation);

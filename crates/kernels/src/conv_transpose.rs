@@ -7,11 +7,11 @@ use crate::buffer::{elements, tensor};
 use crate::composed;
 use crate::convolution::{image_to_map, map_to_image, weight_gradient};
 use crate::device::runs_on_cpu_kernels;
-use crate::error::{Error, Result};
-use crate::geometry::{Geometry, check_stride};
+use crate::error::Result;
+use crate::geometry::Geometry;
 use crate::parametric_op::{self, ParametricGradients, ParametricOp};
 use crate::real::Real;
-use crate::shapes::{check_bias, dims4};
+use crate::shapes::check_bias;
 use crate::sums::channel_sums;
 
 /// x (N, C, H, W), weight (C, O, kh, kw) as in PyTorch, bias (O) → (N, O, H', W') with
@@ -21,41 +21,12 @@ pub fn conv_transpose2d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    stride: usize,
-    padding: usize,
-    output_padding: usize,
+    stride: [usize; 2],
+    padding: [usize; 2],
+    output_padding: [usize; 2],
 ) -> Result<Tensor> {
-    let (samples, channels, height, width) = dims4("input of a transposed convolution", x)?;
-    let (inputs, outputs, kernel_height, kernel_width) = dims4("weight of a transposed convolution", weight)?;
-    check_stride(stride)?;
-    if output_padding >= stride {
-        let reason = format!("is {output_padding}, but must be less than the stride, {stride}");
-        return Err(Error::Argument { name: "output_padding", reason });
-    }
-    let side = |length: usize, kernel: usize| {
-        let full = length.checked_sub(1)? * stride + kernel + output_padding;
-        full.checked_sub(2 * padding).filter(|side| *side > 0 && kernel > 0)
-    };
-    let sides = side(height, kernel_height).zip(side(width, kernel_width)).filter(|_| inputs == channels);
-    let Some((image_height, image_width)) = sides else {
-        return Err(Error::Input {
-            what: "input of a transposed convolution",
-            expected: format!(
-                "(N, {inputs}, H, W) with a result left, for the weight {:?} and padding {padding}",
-                weight.shape()
-            ),
-            found: x.shape().clone(),
-        });
-    };
-    check_bias(bias, outputs)?;
-    let geometry = Geometry {
-        samples,
-        image: [outputs, image_height, image_width],
-        map: [channels, height, width],
-        kernel: [kernel_height, kernel_width],
-        stride,
-        padding,
-    };
+    let geometry = Geometry::of_transposed_convolution(x, weight, stride, padding, output_padding)?;
+    check_bias(bias, geometry.image[0])?;
     if !runs_on_cpu_kernels(x.device()) {
         return composed::conv_transpose2d(x, weight, bias, geometry);
     }

@@ -19,7 +19,7 @@ use crate::count::count;
 use crate::device::runs_on_cpu_kernels;
 use crate::error::{Error, Result};
 use crate::float::Float;
-use crate::geometry::{Geometry, geometry};
+use crate::geometry::Geometry;
 use crate::parametric_op::{self, ParametricGradients, ParametricOp};
 use crate::real::Real;
 use crate::shapes::check_bias;
@@ -40,8 +40,8 @@ pub fn conv2d_with_planes(
     values: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    stride: usize,
-    padding: usize,
+    stride: [usize; 2],
+    padding: [usize; 2],
     activation: Activation,
 ) -> Result<Tensor> {
     let planes = check_values(x, values)?;
@@ -49,7 +49,7 @@ pub fn conv2d_with_planes(
         return conv2d(&with_planes(x, &values.detach())?, weight, bias, stride, padding, activation);
     }
     activation.check()?;
-    let geometry = geometry(x, planes, weight, stride, padding)?;
+    let geometry = Geometry::of_convolution(x, planes, weight, stride, padding)?;
     check_bias(bias, geometry.map[0])?;
     let (fused, activation_after) = activation.split();
     let side = |i: usize| {
@@ -57,8 +57,8 @@ pub fn conv2d_with_planes(
             geometry.image[i + 1],
             geometry.map[i + 1],
             geometry.kernel[i],
-            geometry.stride,
-            geometry.padding,
+            geometry.stride[i],
+            geometry.padding[i],
         )
     };
     let op = Conv2dWithPlanesOp {

@@ -122,3 +122,8 @@ pub(crate) fn along_channels(vector: &Tensor, rank: usize) -> candle_core::Resul
 pub(crate) fn cast(x: &Tensor, dtype: DType) -> candle_core::Result<Tensor> {
     if x.dtype() == dtype { Ok(x.clone()) } else { x.to_dtype(dtype) }
 }
+
+/// On the CPU candle has no products of bf16. In f32 they are what a device makes of them: it adds up in f32 too.
+pub(crate) fn lacks_type(x: &Tensor) -> bool {
+    x.device().is_cpu() && x.dtype() == DType::BF16
+}

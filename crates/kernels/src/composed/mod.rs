@@ -11,6 +11,7 @@
 
 mod adam;
 mod backward;
+mod convolution;
 mod norm;
 mod pointwise;
 mod products;

@@ -11,14 +11,14 @@ use crate::simd::simd;
 /// by the segment after it, or lies in columns that nobody reads. So buffers of both sides are longer by as much.
 pub(crate) const SLACK: usize = 16;
 
-/// An image (channels, H, W) with zeros around it, split into phases: the pixels (y, x) of equal remainders by the stride
-/// become one small image each, stride² of them a channel.
+/// An image (channels, H, W) with zeros around it, split into phases: the pixels (y, x) of equal remainders by the strides
+/// become one small image each, as many a channel as the product of the strides.
 #[derive(Clone, Copy)]
 pub(crate) struct Canvas {
     source: [usize; 3],
     /// Zeros above and to the left.
     pub(crate) before: [usize; 2],
-    stride: usize,
+    stride: [usize; 2],
     /// Height and width of a phase.
     pub(crate) size: [usize; 2],
 }
@@ -31,33 +31,34 @@ impl Canvas {
 
     /// The image with its padding in one piece, in which a line of the kernel is one run.
     pub(crate) fn of_whole_image(g: &Geometry) -> Self {
-        Self::padded_image(g, 1)
+        Self::padded_image(g, [1, 1])
     }
 
-    fn padded_image(g: &Geometry, stride: usize) -> Self {
-        let size = [g.image[1], g.image[2]].map(|side| (side + 2 * g.padding).div_ceil(stride));
-        Self { source: g.image, before: [g.padding; 2], stride, size }
+    fn padded_image(g: &Geometry, stride: [usize; 2]) -> Self {
+        let size = [0, 1].map(|i| (g.image[i + 1] + 2 * g.padding[i]).div_ceil(stride[i]));
+        Self { source: g.image, before: g.padding, stride, size }
     }
 
     /// The map with as many zeros around it as the pixels of the image reach over its edge.
     pub(crate) fn of_map(g: &Geometry) -> Self {
-        let before = g.kernel.map(|side| (side - 1) / g.stride);
-        let side = |i: usize| {
-            let reach = (g.image[i + 1] + g.padding).div_ceil(g.stride);
+        let before = [0, 1].map(|i| (g.kernel[i] - 1) / g.stride[i]);
+        let size = [0, 1].map(|i| {
+            let reach = (g.image[i + 1] + g.padding[i]).div_ceil(g.stride[i]);
             before[i] + reach.max(g.map[i + 1])
-        };
-        Self { source: g.map, before, stride: 1, size: [side(0), side(1)] }
+        });
+        Self { source: g.map, before, stride: [1, 1], size }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.source[0] * self.stride * self.stride * self.size[0] * self.size[1]
+        self.source[0] * self.stride[0] * self.stride[1] * self.size[0] * self.size[1]
     }
 
     /// Where pixel (y, x) of the padded image is; the pixels a stride further are its neighbours.
     #[inline(always)]
     pub(crate) fn place(&self, channel: usize, y: usize, x: usize) -> usize {
-        let phase = (channel * self.stride + y % self.stride) * self.stride + x % self.stride;
-        (phase * self.size[0] + y / self.stride) * self.size[1] + x / self.stride
+        let [down, across] = self.stride;
+        let phase = (channel * down + y % down) * across + x % across;
+        (phase * self.size[0] + y / down) * self.size[1] + x / across
     }
 
     /// Where the map's position (0, 0) finds each row of the patch matrix. Other positions lie as far from there as
@@ -75,18 +76,18 @@ impl Canvas {
     /// Paints an image.
     #[inline(always)]
     pub(crate) fn paint<T: Float>(&self, image: &[T], canvas: &mut [T]) {
-        let [channels, height, width] = self.source;
+        let ([channels, height, width], stride) = (self.source, self.stride[1]);
         canvas.fill(T::ZERO);
         let mut lines = image.chunks_exact(width.max(1));
         for channel in 0..channels {
             for (y, line) in (0..height).zip(&mut lines) {
-                for x in 0..self.stride.min(width) {
+                for x in 0..stride.min(width) {
                     let at = self.place(channel, y + self.before[0], x + self.before[1]);
-                    let to = &mut canvas[at..at + (width - x).div_ceil(self.stride)];
-                    match self.stride {
+                    let to = &mut canvas[at..at + (width - x).div_ceil(stride)];
+                    match stride {
                         1 => to.copy_from_slice(line),
                         2 => take_every(to, &line[x..], 2),
-                        stride => take_every(to, &line[x..], stride),
+                        _ => take_every(to, &line[x..], stride),
                     }
                 }
             }
@@ -124,7 +125,7 @@ impl Canvas {
         line: &mut [MaybeUninit<T>],
     ) {
         let phase = |x: usize| &canvas[self.place(channel, y + self.before[0], x + self.before[1])..];
-        interleave(self.stride.min(line.len()), phase, add, line);
+        interleave(self.stride[1].min(line.len()), phase, add, line);
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias:
                                     #[inline(always)]
                                     || {
                                         for y in 0..row.count {
-                                            let at = image + (row.first + y * g.stride) * width;
+                                            let at = image + (row.first + y * g.stride[0]) * width;
                                             let phase = |x: usize| &parts[x][(line + y) * columns[x].count..];
                                             interleave(parts.len(), phase, add, out.slice(at, width));
                                         }
@@ -92,13 +92,14 @@ struct Phase {
 
 /// The phases along side `i`, 0 for the height and 1 for the width, in the order of their first pixels.
 fn phases(g: &Geometry, i: usize) -> Vec<Phase> {
-    let side = g.image[i + 1];
-    let phase = |first: usize| {
-        let tap = (first + g.padding) % g.stride;
-        let count = side.saturating_sub(first).div_ceil(g.stride);
-        Phase { first, count, tap, position: (first + g.padding) / g.stride }
+    let (side, stride, padding) = (g.image[i + 1], g.stride[i], g.padding[i]);
+    let phase = |first: usize| Phase {
+        first,
+        count: side.saturating_sub(first).div_ceil(stride),
+        tap: (first + padding) % stride,
+        position: (first + padding) / stride,
     };
-    (0..g.stride.min(side)).map(phase).collect()
+    (0..stride.min(side)).map(phase).collect()
 }
 
 /// The taps that a phase of rows and one of columns meet.
@@ -112,8 +113,8 @@ impl<T: Real> PhaseKernel<T> {
     fn new(g: &Geometry, canvas: &Canvas, weight: &[T], [vertical, horizontal]: [&Phase; 2]) -> Self {
         let (mut starts, mut places) = (Vec::new(), Vec::new());
         for output in 0..g.map[0] {
-            for (back_y, i) in (vertical.tap..g.kernel[0]).step_by(g.stride).enumerate() {
-                for (back_x, j) in (horizontal.tap..g.kernel[1]).step_by(g.stride).enumerate() {
+            for (back_y, i) in (vertical.tap..g.kernel[0]).step_by(g.stride[0]).enumerate() {
+                for (back_x, j) in (horizontal.tap..g.kernel[1]).step_by(g.stride[1]).enumerate() {
                     let y = canvas.before[0] + vertical.position - back_y;
                     let x = canvas.before[1] + horizontal.position - back_x;
                     starts.push(canvas.place(output, y, x));

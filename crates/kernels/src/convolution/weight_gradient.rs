@@ -86,8 +86,8 @@ fn window_starts(g: &Geometry, canvas: &Canvas) -> Vec<usize> {
     let mut starts = Vec::with_capacity(g.samples * g.positions());
     for sample in 0..g.samples {
         for y in 0..g.map[1] {
-            let line = sample * canvas.len() + y * g.stride * canvas.size[1];
-            starts.extend((0..g.map[2]).map(|x| line + x * g.stride));
+            let line = sample * canvas.len() + y * g.stride[0] * canvas.size[1];
+            starts.extend((0..g.map[2]).map(|x| line + x * g.stride[1]));
         }
     }
     starts

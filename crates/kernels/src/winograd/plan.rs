@@ -12,6 +12,8 @@ const GROUP_OUTPUTS: usize = 256;
 /// A convolution that can go this way.
 pub(crate) struct Winograd<'a> {
     pub(crate) g: &'a Geometry,
+    /// Along both axes.
+    pub(crate) stride: usize,
     /// Taps of the kernel in a phase, along one side.
     pub(crate) taps: usize,
     /// Outputs of a tile, along one side.
@@ -21,8 +23,9 @@ pub(crate) struct Winograd<'a> {
 impl<'a> Winograd<'a> {
     /// The convolution, if it fits. That does not depend on the number of samples.
     pub(crate) fn of(g: &'a Geometry) -> Option<Self> {
-        let taps = g.kernel[0] / g.stride;
-        let square = g.kernel == [taps * g.stride; 2];
+        let stride = g.stride[0];
+        let taps = g.kernel[0] / stride;
+        let square = g.stride == [stride; 2] && g.kernel == [taps * stride; 2];
         let whole =
             [g.image[0], g.map[0]].iter().all(|channels| *channels > 0 && channels.is_multiple_of(CHUNK));
         // Larger tiles take fewer products an output, but more weights, which small maps would not repay.
@@ -31,12 +34,12 @@ impl<'a> Winograd<'a> {
         };
         let large = taps == 2 && g.map[1..].iter().all(|side| *side > 4) && points(4) < points(2);
         let tile = if large { 4 } else { 2 };
-        (square && whole && matches!(taps, 2 | 3)).then_some(Self { g, taps, tile })
+        (square && whole && matches!(taps, 2 | 3)).then_some(Self { g, stride, taps, tile })
     }
 
     /// Numbers at a position of the canvas.
     pub(crate) fn depth(&self) -> usize {
-        self.g.image[0] * self.g.stride * self.g.stride
+        self.g.image[0] * self.stride * self.stride
     }
 
     pub(crate) fn outputs(&self) -> usize {
@@ -109,23 +112,23 @@ impl<'a> Winograd<'a> {
 
     /// Where the phases of a kernel are in `[taps][16]`, and the taps of a phase.
     pub(crate) fn on_kernel(&self) -> Walk {
-        let (s, row) = (self.g.stride, self.g.kernel[1] * CHUNK);
+        let (s, row) = (self.stride, self.g.kernel[1] * CHUNK);
         Walk { start: 0, tile: [row, CHUNK], entry: [s * row, s * CHUNK], chunk: CHUNK }
     }
 
     /// The phases of the kernel of input channel 0 in matrices of one a point, in which input channels are `step` apart.
     pub(crate) fn on_weights<const N: usize>(&self, start: usize, step: usize) -> Walk {
-        let (s, phase) = (self.g.stride, self.g.image[0] * step);
+        let (s, phase) = (self.stride, self.g.image[0] * step);
         let point = self.depth() * self.outputs();
         Walk { start, tile: [s * phase, phase], entry: [N * point, point], chunk: CHUNK }
     }
 
     /// Where the canvas has each pixel of the image.
     pub(crate) fn image_places(&self) -> Vec<usize> {
-        let (s, [rows, columns]) = (self.g.stride, self.canvas());
+        let (s, [rows, columns]) = (self.stride, self.canvas());
         let [channels, height, width] = self.g.image;
         let place = |y: usize, x: usize| {
-            let (y, x) = (y + self.g.padding, x + self.g.padding);
+            let (y, x) = (y + self.g.padding[0], x + self.g.padding[1]);
             let position = (y / s * columns + x / s) * apart(self.depth());
             let inside = y / s < rows && x / s < columns;
             if inside { position + (y % s * s + x % s) * channels } else { NOWHERE }

@@ -45,7 +45,8 @@ macro_rules! scheme {
         }
 
         mod $module {
-            use super::{Numbers, Transform};
+            use crate::winograd::numbers::Numbers;
+            use crate::winograd::transforms::Transform;
 
             $(
                 pub(crate) struct $transform;

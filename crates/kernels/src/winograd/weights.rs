@@ -42,7 +42,7 @@ impl Winograd<'_> {
                     self.on_weights::<N>((chunk * depth + i) * CHUNK, CHUNK)
                 };
                 let tiles = Tiles {
-                    count: [self.g.stride; 2],
+                    count: [self.stride; 2],
                     channels: CHUNK,
                     source: &kernels,
                     from: self.on_kernel(),
@@ -69,7 +69,7 @@ impl Winograd<'_> {
             let mut kernels = vec![T::ZERO; area * CHUNK];
             for input in 0..inputs {
                 let tiles = Tiles {
-                    count: [self.g.stride; 2],
+                    count: [self.stride; 2],
                     channels: CHUNK,
                     source: points,
                     from: self.on_weights::<N>(input * outputs + chunk * CHUNK, outputs),
