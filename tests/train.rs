@@ -30,6 +30,27 @@ fn a_run_leaves_everything_that_was_promised() {
     let listed = waxwork(&["runs", "list", folder.path().to_str().unwrap(), "--json"]).good().stdout;
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed[0]["steps"], 4);
+    // In a folder of folders, and the run itself.
+    let above = tempfile::tempdir().unwrap();
+    let below = above.path().join("experiments/vae");
+    std::fs::create_dir_all(&below).unwrap();
+    for name in ["a", "b"] {
+        std::fs::create_dir(below.join(name)).unwrap();
+        for file in ["recipe.toml", "run.json"] {
+            std::fs::copy(run.join(file), below.join(name).join(file)).unwrap();
+        }
+    }
+    let names = |folder: &std::path::Path| -> Vec<String> {
+        let listed = waxwork(&["runs", "list", folder.to_str().unwrap()]).good().stdout;
+        listed.lines().skip(1).map(|line| line.split("  ").next().unwrap().to_owned()).collect()
+    };
+    let expected = ["a", "b"].map(|name| below.join(name).to_str().unwrap().to_owned());
+    assert_eq!(names(above.path()), expected);
+    assert_eq!(names(&below.join("a")), expected[..1]);
+    // A run that cannot be read is named, and hides no other.
+    std::fs::write(below.join("a/run.json"), "{").unwrap();
+    let call = waxwork(&["runs", "list", above.path().to_str().unwrap()]).good();
+    assert!(call.stderr.contains("a/run.json") && call.stdout.contains(&expected[1]), "{}", call.stderr);
 }
 
 #[test]

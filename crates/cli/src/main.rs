@@ -20,6 +20,15 @@ use crate::failure::Failure;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Looks at standard output before Rust's runtime opens /dev/null in the place of one that is closed: what is written there would be
+/// lost without an error.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "only the loader calls a function before the runtime starts")]
+#[used]
+// SAFETY: the section holds pointers to functions without arguments. The loader calls them while there is one thread.
+#[unsafe(link_section = ".init_array")]
+static LOOK_AT_STANDARD_OUTPUT: extern "C" fn() = output::look_at_standard_output;
+
 fn main() -> ExitCode {
     completion::answer();
     let arguments = Arguments::parse();

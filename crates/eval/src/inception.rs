@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use waxwork_core::{Device, Tensor, store};
+use waxwork_core::{Device, Tensor, store, values};
 use waxwork_kernels::{self as kernels, Activation, Pool, Windows};
 
 use crate::extractor::{Extractor, in_passes, sha256, softmax};
@@ -49,6 +49,7 @@ impl Inception {
         let mut tensors = store::load(path, &Device::Cpu)?;
         tensors.retain(|name, _| name.contains(".conv.") || name.contains(".bn.") || name == "fc.weight");
         tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
+        values::check_all(&tensors).map_err(|error| damaged(error.to_string()))?;
         let take = |name: &str| {
             tensors.get(name).cloned().ok_or_else(|| damaged(format!("it lacks the tensor `{name}`")))
         };

@@ -18,7 +18,7 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] waxwork_data::Error),
 
-    /// A loss or gradient was not finite.
+    /// A loss, a gradient, or a value that is written was not finite.
     #[error("training diverged: {source}; {}", last_good(.checkpoint.as_ref()))]
     Diverged {
         /// The step and the term.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use waxwork_core::{Device, ModelInfo, Tensor, store};
+use waxwork_core::{Device, ModelInfo, Tensor, device, store};
 
 use crate::checkpoint::{self, Checkpoints};
 use crate::{Error, Result};
@@ -41,6 +42,9 @@ pub struct RunInfo {
     /// Images of each of its parts.
     #[serde(default)]
     pub data_images: BTreeMap<String, usize>,
+    /// Names of its classes; label `k` is name `k`. Empty if there are no labels, and in runs of older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_classes: Vec<String>,
     /// Seed of the run.
     pub seed: u64,
     /// Where its first weights came from, if it did not draw them itself.
@@ -49,6 +53,9 @@ pub struct RunInfo {
     /// Every time that it was gone on with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<Resumption>,
+    /// Groups of parameters that an imported run does not have: random values stand in their place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrained: Vec<String>,
     /// `running`, `interrupted` or `finished`.
     pub status: Status,
     /// Steps done.
@@ -59,6 +66,39 @@ pub struct RunInfo {
     pub started: u64,
     /// SHA-256 of model.safetensors, once the run is finished.
     pub model_sha256: Option<String>,
+}
+
+impl RunInfo {
+    /// What is known before the first step of a run of `seed` that draws its own weights. `recipe` is kept as recipe.toml: whatever
+    /// it takes to know what was trained. Fields that only some runs have can be set afterwards.
+    pub fn new(
+        environment: Environment,
+        recipe: impl Into<String>,
+        model: ModelInfo,
+        data: impl Into<String>,
+        seed: u64,
+    ) -> Self {
+        let started = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());
+        Self {
+            environment,
+            command: Vec::new(),
+            recipe: recipe.into(),
+            model,
+            data: data.into(),
+            data_identity: String::new(),
+            data_images: BTreeMap::new(),
+            data_classes: Vec::new(),
+            seed,
+            forked_from: None,
+            resumed: Vec::new(),
+            untrained: Vec::new(),
+            status: Status::Running,
+            steps: 0,
+            seconds: 0.0,
+            started,
+            model_sha256: None,
+        }
+    }
 }
 
 /// What a result could depend on besides recipe and data.
@@ -89,6 +129,21 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// This process, of a program of this version that computes on `device`; what only its build knows is left empty.
+    pub fn here(version: impl Into<String>, device: &Device) -> Self {
+        Self {
+            version: version.into(),
+            revision: None,
+            toolchain: String::new(),
+            target: String::new(),
+            profile: String::new(),
+            machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            cpu_class: device::cpu_class().into(),
+            device: device::name(device),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
     /// Every difference that may change bytes, in words: all but the number of threads, the profile and the machine's name.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let revision = |of: &Self| of.revision.clone().unwrap_or_else(|| "unknown".into());
