@@ -151,6 +151,20 @@ fn divergence_names_the_step_the_term_and_the_last_checkpoint() {
     let run = folder.path().join("run");
     let wild = ["--set", "optimizer.lr=1e30", "--set", "train.checkpoint_every=1"];
     waxwork(&small(&run, &wild)).refused(&["diverged", "step 1", "checkpoints/step-000001"]);
+
+    let info: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    assert_eq!(info["status"], "failed");
+    assert!(info["failure"].as_str().unwrap().contains("step 1"), "{info}");
+    let run = run.to_str().unwrap();
+    assert!(waxwork(&["runs", "list", folder.path().to_str().unwrap()]).good().stdout.contains("failed"));
+    // The same recipe would diverge again; a fork with another learning rate learns.
+    waxwork(&["train", "--resume", run, "-q"]).refused(&["cannot be resumed", "step 1", "--fork"]);
+    let fork = folder.path().join("fork");
+    let out = fork.to_str().unwrap();
+    let other = ["train", "--fork", run, "--set", "optimizer.lr=1e-3", "--steps", "2", "-q", "--out", out];
+    waxwork(&other).good();
+    assert!(fork.join("model.safetensors").exists());
 }
 
 #[test]

@@ -62,6 +62,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// The loader ended before the run did.
+    #[error("the data ended after {done} of {steps} steps")]
+    NoMoreBatches {
+        /// Steps done.
+        done: u64,
+        /// Steps of the run.
+        steps: u64,
+    },
+
     /// A value cannot be written as JSON.
     #[error("failed to write JSON: {0}")]
     Json(serde_json::Error),

@@ -50,14 +50,17 @@ pub struct RunInfo {
     /// Where its first weights came from, if it did not draw them itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<Origin>,
-    /// Every time that it was gone on with.
+    /// One entry per resume.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<Resumption>,
     /// Groups of parameters that an imported run does not have: random values stand in their place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untrained: Vec<String>,
-    /// `running`, `interrupted` or `finished`.
+    /// `running`, `interrupted`, `finished` or `failed`.
     pub status: Status,
+    /// Why the run ended early, if it did so by an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// Steps done.
     pub steps: u64,
     /// Seconds spent training, over all resumptions.
@@ -93,6 +96,7 @@ impl RunInfo {
             resumed: Vec::new(),
             untrained: Vec::new(),
             status: Status::Running,
+            failure: None,
             steps: 0,
             seconds: 0.0,
             started,
@@ -160,7 +164,7 @@ impl Environment {
     }
 }
 
-/// One time that a run was gone on with.
+/// A record of one resume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resumption {
     /// Steps that were done then.
@@ -188,6 +192,7 @@ pub struct Origin {
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Status {
     /// Training now, or killed.
     Running,
@@ -195,6 +200,8 @@ pub enum Status {
     Interrupted,
     /// Came to its end.
     Finished,
+    /// A loss, gradient or weight was not finite. A resume would repeat it; a fork with other settings need not.
+    Failed,
 }
 
 /// A folder that holds one run.

@@ -69,8 +69,32 @@ impl Training<'_> {
     /// Trains to the end, or until told to stop; either way the last thing done is a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Diverged`] names the term or the tensor that is not finite and the last good checkpoint; others name the file.
+    /// [`Error::Diverged`] names the term and the last good checkpoint; others name the file. run.json then has the reason,
+    /// with the status [`Status::Failed`] for a run that diverged and [`Status::Interrupted`] for one that can be resumed.
     pub fn run(mut self) -> Result<Outcome> {
+        let result = self.train();
+        if let Err(error) = &result {
+            self.record_failure(error);
+        }
+        self.tell(Event::Finished);
+        result
+    }
+
+    /// Writes to run.json why the run ended, as far as the disk lets it.
+    fn record_failure(&self, error: &Error) {
+        let recorded = self.folder.info().and_then(|mut info| {
+            let diverged = matches!(error, Error::Diverged { .. });
+            info.status = if diverged { Status::Failed } else { Status::Interrupted };
+            info.failure = Some(error.to_string());
+            info.steps = self.state.steps_done();
+            self.folder.write_info(&info)
+        });
+        if let Err(error) = recorded {
+            tracing::warn!("the reason could not be written to the run folder: {error}");
+        }
+    }
+
+    fn train(&mut self) -> Result<Outcome> {
         let length = self.config.length(self.data.len())?;
         let checkpoints = self.folder.checkpoints();
         // A run that goes on has some of it already.
@@ -88,6 +112,7 @@ impl Training<'_> {
         let mut loader = new_loader(self.data, self.config.batch_size, self.config.seed, self.device, start)?;
         let mut info = self.folder.info()?;
         info.status = Status::Running;
+        info.failure = None;
         self.folder.write_info(&info)?;
         tracing::info!(done = start, steps = length.steps, images = self.data.len(), "training");
         self.tell(Event::Started { done: start, total: length.steps, batch_size: self.config.batch_size });
@@ -103,7 +128,7 @@ impl Training<'_> {
                 break;
             }
             self.state.enter(Phase::Data)?;
-            let Some(batch) = loader.next() else { break };
+            let batch = loader.next().ok_or(Error::NoMoreBatches { done: done - 1, steps: length.steps })?;
             let last = done == length.steps;
             let logged = done.is_multiple_of(self.config.log_every) || last;
             // To read a device's losses is to wait for it, so only what is logged is read.
@@ -157,9 +182,8 @@ impl Training<'_> {
         info.seconds = seconds_before + began.elapsed().as_secs_f64();
         self.folder.write_info(&info)?;
         tracing::info!(steps = info.steps, seconds = info.seconds, status = ?info.status, "training ended");
-        self.tell(Event::Finished);
         self.state.enter(Phase::Other)?;
-        Ok(Outcome { steps: info.steps, stopped, best: self.best, checkpoint: newest })
+        Ok(Outcome { steps: info.steps, stopped, best: self.best.take(), checkpoint: newest })
     }
 
     fn validate(&mut self, done: u64, log: &mut MetricsFile) -> Result<()> {

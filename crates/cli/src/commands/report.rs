@@ -291,6 +291,8 @@ pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
         Status::Finished => "finished",
         Status::Interrupted => "interrupted",
         Status::Running => "running, or killed",
+        Status::Failed => "diverged",
+        _ => "unknown",
     };
     let mut facts = vec![
         ("Model", format!("{}, {} latent values", model.family, model.latent_dim)),

@@ -276,6 +276,13 @@ fn resume(path: &Path, arguments: &TrainArguments, session: &Session) -> Result<
             Err(error) => tracing::warn!("the result is made again: {error}"),
         }
     }
+    if differences.is_empty() && info.status == Status::Failed {
+        let (path, failure) = (path.display(), info.failure.as_deref().unwrap_or("training diverged"));
+        return Err(Failure::new(format!(
+            "`{path}` cannot be resumed: {failure}; the same recipe would diverge again, so start from its weights with \
+             other settings: `waxwork train --fork {path} --set optimizer.lr=…`"
+        )));
+    }
     // Another data set is named by its keys, if they differ; it need not even be there.
     if differences.iter().all(|difference| !difference.starts_with("data.")) {
         let data = load(&recipe.data)?;
