@@ -101,7 +101,7 @@ fn a_folder_of_pictures_is_trained_on_and_its_broken_files_are_named_or_counted(
         let arguments = ["train", &recipe, "-q", "--data", "folder", "--data-dir", &cats, "--steps", "2"];
         let shape = ["--set", "data.folder.size=28", "--set", "data.folder.grey=true"];
         waxwork(&[&arguments[..], &shape[..], &["--set", "train.batch_size=8"]].concat())
-            .refused(&["one directory a class"]);
+            .refused(&["one subdirectory per class"]);
     }
 
     fs::write(folder.path().join("pictures/cats/torn.png"), "no picture").unwrap();
