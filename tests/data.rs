@@ -94,14 +94,14 @@ fn a_folder_of_pictures_is_trained_on_and_its_broken_files_are_named_or_counted(
     };
     train("good", &[]).good();
     waxwork(&["sample", &path("good"), "--labels", "0,1", "-n", "4"]).good();
-    waxwork(&["sample", &path("good"), "--labels", "2"]).refused(&["class 2", "0 to 1"]);
+    waxwork(&["sample", &path("good"), "--labels", "2"]).refused(&["class `2`", "0 to 1"]);
 
     for family in ["cgan", "cvae"] {
         let (recipe, cats) = (format!("{family}-digits"), path("pictures/cats"));
         let arguments = ["train", &recipe, "-q", "--data", "folder", "--data-dir", &cats, "--steps", "2"];
         let shape = ["--set", "data.folder.size=28", "--set", "data.folder.grey=true"];
         waxwork(&[&arguments[..], &shape[..], &["--set", "train.batch_size=8"]].concat())
-            .refused(&["one directory a class"]);
+            .refused(&["one subdirectory per class"]);
     }
 
     fs::write(folder.path().join("pictures/cats/torn.png"), "no picture").unwrap();

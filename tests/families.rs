@@ -59,7 +59,8 @@ fn labels_are_asked_for_in_turn_and_mistakes_are_told() {
         // The same latent under the same label is the same image, under another one it is another.
         assert_eq!(all[7 * 784..8 * 784], sevens[7 * 784..8 * 784]);
         assert_ne!(all[..784], sevens[..784]);
-        waxwork(&["sample", text(&run), "--labels", "3..12"]).refused(&["no class 10", "0 to 9"]);
+        waxwork(&["sample", text(&run), "--labels", "3..12"])
+            .refused(&["no class `10`", "the classes are 0, 1, 2"]);
         waxwork(&["sample", text(&run), "--labels", "9..3"]).refused(&["9..3"]);
         let far = folder.path().join("between.png");
         waxwork(&["interpolate", text(&run), "-n", "2", "--labels", "3,8", "--out", text(&far)]).good();
@@ -118,7 +119,10 @@ fn neighbours_and_evaluation_need_no_encoder() {
 fn runs_are_compared_where_their_numbers_are_of_one_protocol() {
     let (_one, a) = trained("gan-digits");
     let (folder, b) = trained("cgan-digits");
-    waxwork(&["compare", text(&a)]).refused(&["has not been evaluated", "waxwork evaluate"]);
+    let call = waxwork(&["compare", text(&a)]).good();
+    for word in ["values stored", "has not been evaluated", "waxwork evaluate"] {
+        assert!(call.stdout.contains(word), "{}", call.stdout);
+    }
     for run in [&a, &b] {
         waxwork(&["evaluate", text(run), "--samples", "100"]).good();
     }
@@ -134,7 +138,25 @@ fn runs_are_compared_where_their_numbers_are_of_one_protocol() {
     assert!(call.stdout.contains("and 1 seeds more") && call.stdout.contains('±'), "{}", call.stdout);
 
     waxwork(&["evaluate", text(&b), "--samples", "50"]).good();
-    waxwork(&["compare", text(&a), text(&b)]).refused(&["n_generated: 100 against 50"]);
+    let call = waxwork(&["compare", text(&a), text(&b)]).good();
+    let row = |name: &str| call.stdout.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert_eq!(row("judge_frechet").split_whitespace().skip(1).collect::<Vec<_>>(), ["not", "compared"]);
+    assert!(row("values stored").split_whitespace().count() == 4, "{}", call.stdout);
+    let why = format!("not compared, {} against {}: n_generated: 100 against 50 (judge_", text(&a), text(&b));
+    assert!(call.stdout.contains(&why), "{}", call.stdout);
+    // Text, JSON and page say the same.
+    let json = waxwork(&["compare", text(&a), text(&b), "--json"]).good().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for column in json.as_array().unwrap() {
+        assert!(
+            column["values"].get("judge_frechet").is_none() && column["costs"]["values stored"].is_number()
+        );
+        assert!(column["not_compared"]["judge_frechet"][0].as_str().unwrap().contains("100 against 50"));
+    }
+    let page = folder.path().join("both.html");
+    let said = waxwork(&["compare", text(&a), text(&b), "--html", text(&page)]).good().stdout;
+    assert!(said.contains(&why), "{said}");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("not compared:"));
 }
 
 #[test]
@@ -174,13 +196,19 @@ fn images_of_a_file_get_the_numbers_of_the_run_that_made_them() {
     let compared = waxwork(&["compare", text(&run), text(&folder.path().join("theirs.metrics.json"))]).good();
     assert!(compared.stdout.contains("judge_frechet"), "{}", compared.stdout);
 
-    // As pictures they are the same, but nobody knows which label was asked for.
+    // As pictures in a folder per class they are the same, and each has its label; their order is another.
     let pictures = folder.path().join("pictures");
     waxwork(&["sample", text(&run), "-n", "60", "--labels", "0..9", "--out", text(&pictures)]).good();
     waxwork(&["evaluate", "--samples", text(&pictures), "--data", "digits"]).good();
     let theirs = report(&pictures.join("metrics.json"));
-    assert_eq!(metric(&ours, "judge_frechet"), metric(&theirs, "judge_frechet"));
-    assert!(metric(&theirs, "judge_agreement").is_null());
+    let frechet = |report| metric(report, "judge_frechet")["value"].as_f64().unwrap();
+    assert!(
+        (frechet(&ours) / frechet(&theirs) - 1.0).abs() < 1e-9,
+        "{} {}",
+        frechet(&ours),
+        frechet(&theirs)
+    );
+    assert_eq!(metric(&ours, "judge_agreement"), metric(&theirs, "judge_agreement"));
     assert!(metric(&theirs, "distance_to_training")["floor"].as_f64().unwrap() > 0.0);
 
     waxwork(&["evaluate", "--samples", text(&file)]).refused(&["--data"]);

@@ -162,3 +162,19 @@ fn a_pull_that_fails_leaves_no_run_and_says_what_to_do() {
     pull(&[]).refused(&["model.safetensors", "SHA-256"]);
     assert!(!out.exists() && !folder.path().join("out.pulling").exists());
 }
+
+#[test]
+fn without_a_network_it_says_where_files_of_ones_own_would_go() {
+    let folder = tempfile::tempdir().unwrap();
+    for recipe in ["vae-mnist", "gan-cifar10"] {
+        let mut offline = command(&["train", recipe]);
+        // Nobody listens there.
+        offline.env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_HOME", folder.path().join("hf"));
+        offline.env("WAXWORK_DATA_DIR", folder.path().join("data")).current_dir(folder.path());
+        let call = finished(&offline.output().unwrap());
+        // One line of ours, and none of a library's.
+        let said: Vec<&str> = call.stderr.lines().filter(|line| !line.starts_with("loading data")).collect();
+        assert_eq!(said.len(), 1, "{}", call.stderr);
+        call.refused(&[recipe.rsplit('-').next().unwrap(), "--data-dir DIR"]);
+    }
+}

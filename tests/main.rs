@@ -31,3 +31,4 @@ mod shell;
 mod tensorboard;
 mod train;
 mod util;
+mod values;

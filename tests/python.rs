@@ -206,6 +206,15 @@ images, = run('images', latents=latents)
 np.save('images.npy', images)
 alone, = run('images', latents=latents[:1])
 assert abs(alone[0] - images[0]).max() < 1e-5
+inputs = [value.name for value in onnxruntime.InferenceSession('images.onnx').get_inputs()]
+for wrong in (10, 99, -1, -11, 2**40) if 'labels' in inputs else ():
+    session = onnxruntime.InferenceSession('images.onnx')
+    try:
+        session.run(None, {'latents': latents[:2], 'labels': np.array([0, wrong])})
+    except Exception as error:
+        assert 'labels_from_0_to_9' in str(error), error
+    else:
+        raise AssertionError(f'label {wrong} was taken')
 ";
         if recipe.starts_with("gan") || recipe.starts_with("cgan") {
             assert!(made.stdout.starts_with("the generator"), "{}", made.stdout);

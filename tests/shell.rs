@@ -53,6 +53,19 @@ fn a_reader_that_goes_away_is_no_failure_and_a_full_disk_is_one() {
         let call = finished(&command(&["recipes", "list"]).stdout(full).output().unwrap());
         call.refused(&["standard output"]);
     }
+    #[cfg(target_os = "linux")]
+    {
+        let redirected = |arguments: &str, to: &str| {
+            let script = format!("exec \"$0\" {arguments} {to}");
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &script, env!("CARGO_BIN_EXE_waxwork")]);
+            finished(&shell.output().unwrap())
+        };
+        for arguments in ["recipes list", "data info digits", "doctor"] {
+            redirected(arguments, ">&-").refused(&["cannot write to standard output: it is closed"]);
+            assert_eq!(redirected(arguments, ">/dev/null").code, Some(0), "{arguments}");
+        }
+    }
     // Nor is a standard error that is closed any reason to stop training.
     let folder = tempfile::tempdir().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();

@@ -30,6 +30,27 @@ fn a_run_leaves_everything_that_was_promised() {
     let listed = waxwork(&["runs", "list", folder.path().to_str().unwrap(), "--json"]).good().stdout;
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed[0]["steps"], 4);
+    // In a folder of folders, and the run itself.
+    let above = tempfile::tempdir().unwrap();
+    let below = above.path().join("experiments/vae");
+    std::fs::create_dir_all(&below).unwrap();
+    for name in ["a", "b"] {
+        std::fs::create_dir(below.join(name)).unwrap();
+        for file in ["recipe.toml", "run.json"] {
+            std::fs::copy(run.join(file), below.join(name).join(file)).unwrap();
+        }
+    }
+    let names = |folder: &std::path::Path| -> Vec<String> {
+        let listed = waxwork(&["runs", "list", folder.to_str().unwrap()]).good().stdout;
+        listed.lines().skip(1).map(|line| line.split("  ").next().unwrap().to_owned()).collect()
+    };
+    let expected = ["a", "b"].map(|name| below.join(name).to_str().unwrap().to_owned());
+    assert_eq!(names(above.path()), expected);
+    assert_eq!(names(&below.join("a")), expected[..1]);
+    // A run that cannot be read is named, and hides no other.
+    std::fs::write(below.join("a/run.json"), "{").unwrap();
+    let call = waxwork(&["runs", "list", above.path().to_str().unwrap()]).good();
+    assert!(call.stderr.contains("a/run.json") && call.stdout.contains(&expected[1]), "{}", call.stderr);
 }
 
 #[test]
@@ -128,8 +149,24 @@ fn slips_are_refused_with_what_was_meant_and_leave_nothing() {
 fn divergence_names_the_step_the_term_and_the_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let wild = ["--set", "optimizer.lr=1e30", "--set", "train.checkpoint_every=1"];
-    waxwork(&small(&run, &wild)).refused(&["diverged", "step 1", "checkpoints/step-000001"]);
+    // The third update ruins the weights, after a checkpoint of good ones.
+    let schedule = r#"optimizer.schedule={kind="steps",milestones=[2],factor=1e30}"#;
+    let wild = ["--set", schedule, "--set", "train.checkpoint_every=2"];
+    waxwork(&small(&run, &wild)).refused(&["diverged", "step 3", "checkpoints/step-000002"]);
+
+    let info: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    assert_eq!(info["status"], "failed");
+    assert!(info["failure"].as_str().unwrap().contains("step 3"), "{info}");
+    let run = run.to_str().unwrap();
+    assert!(waxwork(&["runs", "list", folder.path().to_str().unwrap()]).good().stdout.contains("failed"));
+    // The same recipe would diverge again; a fork with another schedule learns.
+    waxwork(&["train", "--resume", run, "-q"]).refused(&["cannot be resumed", "step 3", "--fork"]);
+    let fork = folder.path().join("fork");
+    let constant = r#"optimizer.schedule={kind="constant"}"#;
+    let fork_path = fork.to_str().unwrap();
+    waxwork(&["train", "--fork", run, "--set", constant, "-q", "--out", fork_path]).good();
+    assert!(fork.join("model.safetensors").exists());
 }
 
 #[test]

@@ -21,17 +21,32 @@ pub enum Error {
         origin: String,
         /// What is wrong, and at which key.
         reason: String,
-        /// The nearest key, where an unknown one was given.
+        /// The nearest key or word, where an unknown one was given.
         nearest: Option<String>,
     },
 
     /// A `key=value` setting is not well formed.
-    #[error("setting `{setting}`: {reason}")]
+    #[error("setting `{setting}`: {reason}{}", did_you_mean(.nearest.as_ref()))]
     Setting {
         /// The setting as given.
         setting: String,
         /// What is wrong with it.
         reason: String,
+        /// The nearest key or word, if one is near.
+        nearest: Option<String>,
+    },
+
+    /// A word means no class, or more than one.
+    #[error("there is no class `{word}`{}{}; {}", because(.reason), did_you_mean(.nearest.as_ref()), classes(.known))]
+    Class {
+        /// The word as it was given.
+        word: String,
+        /// What is wrong with it, where more can be said than that no class has the name.
+        reason: String,
+        /// The nearest name, if one is near.
+        nearest: Option<String>,
+        /// The names of the classes.
+        known: String,
     },
 
     /// A run has no weights to load yet.
@@ -53,6 +68,15 @@ pub enum Error {
         /// The run folder.
         path: PathBuf,
         /// Which tensor.
+        source: waxwork_core::Error,
+    },
+
+    /// The weights of a run hold a value that nothing can be computed with.
+    #[error("the weights of run `{}` are damaged: {source}", path.display())]
+    Values {
+        /// The run folder.
+        path: PathBuf,
+        /// Which tensor, and where.
         source: waxwork_core::Error,
     },
 
@@ -80,6 +104,14 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a s
     let scored = candidates.into_iter().map(|candidate| (strsim::jaro_winkler(name, candidate), candidate));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.75).then(|| best.1.to_owned())
+}
+
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
+}
+
+fn classes(known: &str) -> String {
+    if known.is_empty() { "there are no classes".into() } else { format!("the classes are {known}") }
 }
 
 fn did_you_mean(nearest: Option<&String>) -> String {

@@ -6,11 +6,24 @@ use waxwork_core::{Device, ImageShape, ParamSet, Tensor};
 
 use crate::{Error, Recipe, Result};
 
+/// A state dict under the names of a recipe's model.
+#[derive(Clone, Debug)]
+pub struct Fitted {
+    /// Every tensor of the model.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// What was done to all names, in words; nothing if they fitted as they were.
+    pub renamed: Option<String>,
+    /// Groups of parameters that the state dict does not have, such as the discriminator of a generator alone. Random values
+    /// stand in their place.
+    pub untrained: Vec<String>,
+}
+
 /// The tensors of the recipe's model, of images of shape `image` in `classes` classes, out of a PyTorch state dict.
 ///
-/// Names and shapes are the model's own, with three liberties that PyTorch takes: the counter `num_batches_tracked` of a
-/// batch norm is left out, the names of its newer spectral norm are turned into those of the older one, and any floating-point
-/// type will do.
+/// Names and shapes are the model's own, with these liberties: the counter `num_batches_tracked` of a batch norm is left out, the
+/// names of PyTorch's newer spectral norm are turned into those of the older one, and any floating-point type will do. What
+/// wraps a module (`module.`, `_orig_mod.`) and whatever all names begin with is left out where the rest fits better. The part
+/// that makes images, a generator or a decoder, will do alone, with or without its name before all others.
 ///
 /// # Errors
 /// [`Error::Misfit`] names what is missing, what is unknown and what has another shape, all at once; [`Error::Core`] if the recipe
@@ -20,11 +33,24 @@ pub fn fit(
     image: ImageShape,
     classes: usize,
     state: BTreeMap<String, Tensor>,
-) -> Result<BTreeMap<String, Tensor>> {
+) -> Result<Fitted> {
     let model = recipe.model.build(image, classes, ParamSet::fresh(0, &Device::Cpu))?;
     let expected = model.params().tensors();
+    let maker = model.parts().first().map_or("", |part| part.name());
     let state = state.into_iter().filter(|(name, _)| !name.ends_with("num_batches_tracked"));
     let state: BTreeMap<String, Tensor> = state.map(|(name, tensor)| (ours(&name), tensor)).collect();
+    let (mut state, renamed) = best_names(state, &expected, maker);
+
+    let mut untrained = Vec::new();
+    for group in model.groups().iter().map(|group| group.name.as_str()).filter(|name| *name != maker) {
+        let of_group = |name: &&String| name.strip_prefix(group).is_some_and(|rest| rest.starts_with('.'));
+        if !state.keys().any(|name| of_group(&name)) {
+            let fresh = expected.iter().filter(|(name, _)| of_group(name));
+            state.extend(fresh.map(|(name, tensor)| (name.clone(), tensor.clone())));
+            untrained.push(group.to_owned());
+        }
+    }
+
     let mut misfit = Vec::new();
     let missing = expected.iter().filter(|(name, _)| !state.contains_key(*name));
     let missing = missing.map(|(name, tensor)| format!("`{name}` of shape {:?}", tensor.dims()));
@@ -39,7 +65,72 @@ pub fn fit(
     let numbers = |(_, tensor): &(&String, &Tensor)| !tensor.dtype().is_float();
     let whole = state.iter().filter(numbers).map(|(name, tensor)| format!("`{name}` ({:?})", tensor.dtype()));
     misfit.extend(listed("not of floats", &whole.collect::<Vec<_>>()));
-    if misfit.is_empty() { Ok(state) } else { Err(Error::Misfit { reason: misfit.join("; ") }) }
+    if misfit.is_empty() {
+        return Ok(Fitted { tensors: state, renamed, untrained });
+    }
+    misfit.extend(renamed.map(|renamed| format!("where {renamed}")));
+    Err(Error::Misfit { reason: misfit.join("; ") })
+}
+
+/// The state dict with its names changed in the one way, of those that programs wrap and cut models in, in which most of them
+/// are `expected`, and what was done. The names stay as they are where that is no worse.
+fn best_names(
+    state: BTreeMap<String, Tensor>,
+    expected: &BTreeMap<String, Tensor>,
+    maker: &str,
+) -> (BTreeMap<String, Tensor>, Option<String>) {
+    let unwrapped: Vec<String> = state.keys().map(|name| without_wrappers(name)).collect();
+    let plain: Vec<String> = state.keys().cloned().collect();
+    let mut best = (0, plain.clone(), None);
+    for (names, wrapped) in [(&plain, false), (&unwrapped, true)] {
+        for prefix in common_prefixes(names) {
+            for before in [String::new(), format!("{maker}.")] {
+                let renamed: Vec<String> = names
+                    .iter()
+                    .map(|name| before.clone() + name.strip_prefix(&prefix).unwrap_or(name))
+                    .collect();
+                let fitting = renamed.iter().filter(|name| expected.contains_key(*name)).count();
+                if fitting > best.0 {
+                    let mut done = Vec::new();
+                    if wrapped {
+                        done.push("`module.` and `_orig_mod.` are left out of names".to_owned());
+                    }
+                    if !prefix.is_empty() {
+                        done.push(format!("`{prefix}` is left out before all names"));
+                    }
+                    if !before.is_empty() {
+                        done.push(format!("`{before}` is put before all names"));
+                    }
+                    best = (fitting, renamed, Some(done.join(", ")).filter(|done| !done.is_empty()));
+                }
+            }
+        }
+    }
+    let (_, names, done) = best;
+    // Two names that become one would lose a tensor.
+    let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
+    if distinct.len() < names.len() {
+        return (state, None);
+    }
+    (names.into_iter().zip(state.into_values()).collect(), done)
+}
+
+/// A name without the modules that `DataParallel` and `torch.compile` put around others.
+fn without_wrappers(name: &str) -> String {
+    let parts = name.split('.').filter(|part| !["module", "_orig_mod"].contains(part));
+    parts.collect::<Vec<_>>().join(".")
+}
+
+/// Everything up to a dot that all names begin with, the shortest, nothing, first.
+fn common_prefixes(names: &[String]) -> Vec<String> {
+    let mut prefixes = vec![String::new()];
+    if let Some(first) = names.first() {
+        let ends = first.match_indices('.').map(|(at, _)| &first[..=at]);
+        prefixes.extend(
+            ends.take_while(|prefix| names.iter().all(|name| name.starts_with(*prefix))).map(str::to_owned),
+        );
+    }
+    prefixes
 }
 
 /// PyTorch's `parametrizations.spectral_norm` under the names of `nn.utils.spectral_norm`.
@@ -87,7 +178,80 @@ mod tests {
         let counter = Tensor::new(7i64, &Device::Cpu).unwrap();
         state.insert("generator.norm.num_batches_tracked".into(), counter);
         let found = fit(&recipe, IMAGE, 10, state).unwrap();
-        assert!(found.keys().eq(tensors.keys()));
+        assert!(found.tensors.keys().eq(tensors.keys()));
+        assert!(found.renamed.is_none() && found.untrained.is_empty());
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn what_wraps_a_model_is_left_out_and_told() {
+        let recipe = Recipe::named("vae-digits", &[]).unwrap();
+        let model = recipe.model.build(IMAGE, 10, ParamSet::fresh(3, &Device::Cpu)).unwrap();
+        let tensors = model.params().tensors();
+        for (wrapped, told) in [
+            ("module.{}", "`module.` is left out before all names"),
+            ("_orig_mod.module.{}", "`_orig_mod.module.` is left out before all names"),
+            ("model.vae.{}", "`model.vae.` is left out before all names"),
+        ] {
+            let state = tensors.iter().map(|(name, tensor)| (wrapped.replace("{}", name), tensor.clone()));
+            let found = fit(&recipe, IMAGE, 10, state.collect()).unwrap();
+            assert_eq!(found.renamed.as_deref(), Some(told));
+            for (name, tensor) in &tensors {
+                assert_eq!(values(&found.tensors[name]), values(tensor), "{name}");
+            }
+        }
+        // Each half compiled by itself.
+        let inside = |name: &String| name.replacen('.', "._orig_mod.", 1);
+        let state: BTreeMap<String, Tensor> =
+            tensors.iter().map(|(name, tensor)| (inside(name), tensor.clone())).collect();
+        let found = fit(&recipe, IMAGE, 10, state.clone()).unwrap();
+        assert!(found.tensors.keys().eq(tensors.keys()));
+        let mut wrong = state;
+        wrong.remove("decoder._orig_mod.output.bias").unwrap();
+        let said = fit(&recipe, IMAGE, 10, wrong).unwrap_err().to_string();
+        assert!(
+            said.contains("missing: `decoder.output.bias`") && said.contains("where `module.`"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn the_part_that_makes_images_will_do_alone() {
+        for (recipe, maker, other) in
+            [("gan-digits", "generator", "discriminator"), ("vae-digits", "decoder", "encoder")]
+        {
+            let recipe = Recipe::named(recipe, &[]).unwrap();
+            let model = recipe.model.build(IMAGE, 10, ParamSet::fresh(3, &Device::Cpu)).unwrap();
+            let tensors = model.params().tensors();
+            let of = |part: &str, kept: bool| -> BTreeMap<String, Tensor> {
+                let prefix = format!("{part}.");
+                let own =
+                    tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(&prefix)?, tensor)));
+                own.map(|(name, tensor)| {
+                    (format!("{}{name}", if kept { &prefix } else { "" }), tensor.clone())
+                })
+                .collect()
+            };
+            for kept in [true, false] {
+                let found = fit(&recipe, IMAGE, 10, of(maker, kept)).unwrap();
+                assert!(found.tensors.keys().eq(tensors.keys()));
+                assert_eq!(found.untrained, [other]);
+                for (name, tensor) in of(maker, true) {
+                    assert_eq!(values(&found.tensors[&name]), values(&tensor), "{name}");
+                }
+                assert_eq!(found.renamed, (!kept).then(|| format!("`{maker}.` is put before all names")));
+            }
+            let said = fit(&recipe, IMAGE, 10, of(other, true)).unwrap_err().to_string();
+            assert!(said.contains(&format!("missing: `{maker}.")), "{said}");
+            // Half of the other one is a mistake, and not its absence.
+            let mut half = tensors.clone();
+            let dropped = half.keys().find(|name| name.starts_with(other)).unwrap().clone();
+            half.remove(&dropped);
+            assert!(fit(&recipe, IMAGE, 10, half).unwrap_err().to_string().contains(&dropped));
+        }
     }
 
     #[test]

@@ -18,13 +18,17 @@
 //!
 //! A finished run is opened with [`Run::open`], and its `model` samples, encodes and decodes.
 
+mod claims;
+mod classes;
 pub mod embedded;
 mod error;
+mod faults;
 pub mod import;
 mod recipe;
 mod run;
 pub mod schema;
 
+pub use classes::Classes;
 pub use error::{Error, Result};
 pub use recipe::{Difference, ModelConfig, Recipe};
 pub use run::{Run, Weights};

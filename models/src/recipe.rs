@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use waxwork_cgan::{Cgan, CganConfig};
@@ -16,7 +15,7 @@ use waxwork_gan::{Gan, GanConfig};
 use waxwork_trainer::{RunFolder, TrainConfig};
 use waxwork_vae::{Vae, VaeConfig};
 
-use crate::error::nearest;
+use crate::faults::{self, Fault};
 use crate::{Error, Result};
 
 /// Everything that a run is made of. Unknown keys are errors; missing ones have defaults.
@@ -121,9 +120,8 @@ impl Recipe {
             apply(&mut table, setting)?;
         }
         let given = Value::Table(table);
-        let recipe: Self =
-            deserialize(given.clone(), origin).map_err(|error| blamed(error, &plain, settings))?;
-        let complete = Value::try_from(&recipe).map_err(|error| recipe.unwritable(&error))?;
+        let recipe: Self = deserialize(&given, origin).map_err(|error| blamed(error, &plain, settings))?;
+        let complete = recipe.to_value()?;
         match surplus(&given, &complete, "") {
             Some(key) => Err(fail(format!("at `{key}`: a table of this kind has no such key"))),
             None => Ok(recipe),
@@ -171,6 +169,10 @@ impl Recipe {
         toml::to_string(self).map_err(|error| self.unwritable(&error))
     }
 
+    pub(crate) fn to_value(&self) -> Result<Value> {
+        Value::try_from(self).map_err(|error| self.unwritable(&error))
+    }
+
     fn unwritable(&self, error: &toml::ser::Error) -> Error {
         Error::Recipe { origin: self.description.clone(), reason: error.to_string(), nearest: None }
     }
@@ -183,7 +185,7 @@ impl Recipe {
     pub fn differences(&self, newer: &Self) -> Result<Vec<Difference>> {
         let keys = |recipe: &Self| {
             let mut keys = BTreeMap::new();
-            flatten(&Value::try_from(recipe).map_err(|error| recipe.unwritable(&error))?, "", &mut keys);
+            flatten(&recipe.to_value()?, "", &mut keys);
             Ok::<_, Error>(keys)
         };
         let (was, is) = (keys(self)?, keys(newer)?);
@@ -233,7 +235,11 @@ fn flatten(value: &Value, key: &str, into: &mut BTreeMap<String, String>) {
 
 /// Sets one `key=value` in a table; tables on the way are made where they are missing.
 fn apply(table: &mut Table, setting: &str) -> Result<()> {
-    let fail = |reason: &str| Error::Setting { setting: setting.to_owned(), reason: reason.to_owned() };
+    let fail = |reason: &str| Error::Setting {
+        setting: setting.to_owned(),
+        reason: reason.to_owned(),
+        nearest: None,
+    };
     let (key, value) = setting.split_once('=').ok_or_else(|| fail("expected key=value"))?;
     let parts: Vec<&str> = key.trim().split('.').map(str::trim).collect();
     let Some((last, path)) = parts.split_last() else { return Err(fail("expected key=value")) };
@@ -248,7 +254,13 @@ fn apply(table: &mut Table, setting: &str) -> Result<()> {
         let entry = place.entry(*part).or_insert_with(|| Value::Table(Table::new()));
         place = entry.as_table_mut().ok_or_else(|| fail(&format!("`{part}` is a value, not a table")))?;
     }
-    place.insert((*last).to_owned(), parse_value(value.trim()));
+    let parsed = parse_value(value.trim());
+    if parsed.is_str() && value.trim_start().starts_with(['{', '[']) {
+        return Err(fail(
+            "its value is not TOML: words inside of a table or a list need quotes, e.g. {kind=\"mlp\"}",
+        ));
+    }
+    place.insert((*last).to_owned(), parsed);
     // A run has one length: the newest word on it counts.
     match key.trim() {
         "train.steps" => place.remove("epochs"),
@@ -265,11 +277,14 @@ fn blamed(error: Error, plain: &Table, settings: &[String]) -> Error {
         let mut table = plain.clone();
         let others = settings.iter().filter(|setting| !std::ptr::eq(*setting, *one));
         let applied = others.map(|setting| apply(&mut table, setting)).collect::<Result<Vec<_>>>();
-        applied.is_ok() && deserialize::<Recipe>(Value::Table(table), "").is_ok()
+        applied.is_ok() && deserialize(&Value::Table(table), "").is_ok()
     };
     match (error, settings.iter().find(fine_without)) {
-        (Error::Recipe { reason, nearest: None, .. }, Some(setting)) => {
-            Error::Setting { setting: setting.clone(), reason }
+        (Error::Recipe { reason, nearest, .. }, Some(setting)) => {
+            // The setting names its key already.
+            let key = setting.split('=').next().unwrap_or_default().trim();
+            let reason = reason.strip_prefix(&format!("at `{key}`: ")).map_or(reason.clone(), str::to_owned);
+            Error::Setting { setting: setting.clone(), reason, nearest }
         }
         (error, _) => error,
     }
@@ -281,30 +296,20 @@ fn parse_value(text: &str) -> Value {
     parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-fn deserialize<T: DeserializeOwned>(value: Value, origin: &str) -> Result<T> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let error: toml::de::Error = error.into_inner();
-        let nearest = nearest_of_expected(error.message());
-        // Serde speaks of Rust's types.
-        let mut message = error.message().to_owned();
-        for (theirs, ours) in [
-            ("expected usize", "expected a whole number, not negative"),
-            ("expected u64", "expected a whole number, not negative"),
-            ("expected f64", "expected a number"),
-        ] {
-            message = message.replace(theirs, ours);
-        }
-        let reason = if path == "." { message } else { format!("at `{path}`: {message}") };
-        Error::Recipe { origin: origin.to_owned(), nearest, reason }
+/// A recipe out of its values. What serde says of a wrong one speaks of Rust's types and loses keys inside of a table with a
+/// family or a kind; the schema knows better.
+fn deserialize(value: &Value, origin: &str) -> Result<Recipe> {
+    serde_path_to_error::deserialize(value.clone()).map_err(|error| {
+        let fault = value.as_table().and_then(faults::find);
+        let fault = fault.unwrap_or_else(|| {
+            let key = error.path().to_string();
+            let error: &toml::de::Error = error.inner();
+            Fault { key, reason: error.message().to_owned(), nearest: None }
+        });
+        let Fault { key, reason, nearest } = fault;
+        let reason = if key.is_empty() || key == "." { reason } else { format!("at `{key}`: {reason}") };
+        Error::Recipe { origin: origin.to_owned(), reason, nearest }
     })
-}
-
-/// Serde says "unknown field `x`, expected one of `a`, `b`": the nearest of what was expected to what was found.
-fn nearest_of_expected(message: &str) -> Option<String> {
-    let mut names = message.split('`').skip(1).step_by(2);
-    let unknown = message.starts_with("unknown").then(|| names.next())??;
-    nearest(unknown, names)
 }
 
 #[cfg(test)]
@@ -382,11 +387,71 @@ mod tests {
         assert!(message(&["train.steps=many"]).contains("train.steps"));
         let below_zero = message(&["train.seed=3", "model.latent_dim=-1"]);
         assert!(below_zero.contains("setting `model.latent_dim=-1`"), "{below_zero}");
-        assert!(below_zero.contains("expected a whole number, not negative"), "{below_zero}");
+        assert!(below_zero.contains("must be a whole number, not negative, and is -1"), "{below_zero}");
         assert!(message(&["train.steps"]).contains("key=value"));
         assert!(message(&["description.x=1"]).contains("not a table"));
+        assert!(message(&["model.network={kind=mlp}"]).contains("need quotes, e.g. {kind=\"mlp\"}"));
         let unknown = Recipe::named("vae-digit", &[]).unwrap_err().to_string();
         assert!(unknown.contains("did you mean `vae-digits`"), "{unknown}");
+    }
+
+    #[test]
+    fn a_wrong_form_is_told_with_the_right_one() {
+        let said = |recipe: &str, setting: &str| {
+            Recipe::named(recipe, &[setting.to_owned()]).unwrap_err().to_string()
+        };
+        for (recipe, setting, words) in [
+            (
+                "vae-digits",
+                "model.likelihood=gaussian",
+                "setting `model.likelihood=gaussian`: must be a table: { kind = \"gaussian\", scale = … }",
+            ),
+            (
+                "vae-digits",
+                "model.likelihood=gausian",
+                "must be a table with `kind` one of `bernoulli`, `continuous-bernoulli`, `gaussian`, and is the text `gausian` (did you mean `gaussian`?)",
+            ),
+            (
+                "vae-digits",
+                "model.network={kind=\"cnov\"}",
+                "at `model.network.kind`: must be one of `mlp`, `conv`, and is the text `cnov` (did you mean `conv`?)",
+            ),
+            ("vae-digits", "model.network={hidden=[3]}", "needs `kind`: one of `mlp`, `conv`"),
+            (
+                "vae-digits",
+                "model.network={kind=\"conv\"}",
+                "kind `conv` needs `channels`: { kind = \"conv\", channels = …, hidden = … }",
+            ),
+            (
+                "vae-digits",
+                "model.likelihood.scale=0.1",
+                "kind `bernoulli` has no such key; these have: `gaussian`",
+            ),
+            ("gan-digits", "model.beta=2.0", "family `gan` has no such key; these have: `vae`, `cvae`"),
+            ("vae-digits", "latent_dim=8", "there is no such key (did you mean `model.latent_dim`?)"),
+            ("vae-digits", "latentdim=8", "there is no such key (did you mean `model.latent_dim`?)"),
+            ("vae-digits", "train.lr=1e-3", "there is no such key (did you mean `optimizer.lr`?)"),
+            ("vae-digits", "seed=1", "there is no such key (did you mean `data.seed` or `train.seed`?)"),
+            ("vae-digits", "optimizer.betas=[0.9]", "must be a list of 2 numbers, and is a list of 1"),
+            ("vae-digits", "model.activation=slu", "(did you mean `silu`?)"),
+            (
+                "vae-digits",
+                "model.activation={leaky-relu=\"x\"}",
+                "at `model.activation.leaky-relu`: must be a number",
+            ),
+            ("vae-digits", "train.flip=yes", "must be true or false, and is the text `yes`"),
+            ("vae-digits", "train=3", "must be a table, and is 3"),
+            ("vae-digits", "model=vae", "must be a table: { family = \"vae\" }"),
+            ("gan-digits", "model.augment=[\"colr\"]", "(did you mean `colour`?)"),
+            (
+                "gan-digits",
+                "model.generator={kind=\"mlp\",hidden=[1.5]}",
+                "at `model.generator.hidden[0]`: must be a whole number",
+            ),
+        ] {
+            let found = said(recipe, setting);
+            assert!(found.contains(words), "{setting}: {found}");
+        }
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use waxwork_core::model::ModelInfo;
-use waxwork_core::{Device, GenerativeModel, ParamSet, Tensor};
+use waxwork_core::{Device, GenerativeModel, LatentModel, ParamSet, Tensor};
 use waxwork_trainer::{Checkpoint, RunFolder, RunInfo};
 
 use crate::{Error, Recipe, Result};
@@ -58,6 +58,11 @@ impl Run {
         })
     }
 
+    /// Access by latent vectors, where the model has an encoder and that was imported with it.
+    pub fn latent(&self) -> Option<&dyn LatentModel> {
+        self.model.latent().filter(|_| self.info.untrained.is_empty())
+    }
+
     fn with_weights(
         path: &Path,
         device: &Device,
@@ -67,7 +72,8 @@ impl Run {
         let recipe = Recipe::of_run(&folder, &[])?;
         let info = folder.info()?;
         let (tensors, weights) = load(&folder)?;
-        let stored = ParamSet::stored(tensors, device)?;
+        let stored = ParamSet::stored(tensors, device);
+        let stored = stored.map_err(|source| Error::Values { path: path.to_owned(), source })?;
         let fit = |source| Error::Weights { path: path.to_owned(), source };
         let ModelInfo { image, classes, .. } = info.model;
         let tracked = recipe.model.build(image, classes, stored).map_err(fit)?;

@@ -182,3 +182,96 @@ fn keys_are_all_that_a_recipe_says() {
     assert_eq!(known["model.discriminator.norm"].values, ["none", "batch", "spectral"]);
     assert_eq!(known["train.flip"].values, ["false", "true"]);
 }
+
+/// Words of a message that are its own: what stands between backticks was given, or is a name.
+fn plain_words(message: &str) -> Vec<String> {
+    let own = message.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+    own.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_lowercase).collect()
+}
+
+#[test]
+fn no_wrong_form_of_any_key_is_told_in_words_of_rust() {
+    const RUST: [&str; 24] = [
+        "enum",
+        "struct",
+        "variant",
+        "variants",
+        "tuple",
+        "usize",
+        "isize",
+        "u8",
+        "u16",
+        "u32",
+        "u64",
+        "i64",
+        "f32",
+        "f64",
+        "newtype",
+        "untagged",
+        "tagged",
+        "internally",
+        "externally",
+        "borrowed",
+        "sequence",
+        "serde",
+        "option",
+        "invalid",
+    ];
+    let forms = [
+        "true",
+        "-1",
+        "7",
+        "1.5",
+        "nan",
+        "1e300",
+        "9223372036854775807",
+        "word",
+        "\"\"",
+        "[]",
+        "[1, 2, 3]",
+        "[\"word\"]",
+        "{}",
+        "{ kind = 3 }",
+        "{ kind = \"no-such\" }",
+        "{ surplus = 1 }",
+        "1979-05-27",
+        "{ kind = mlp }",
+        "[[1]]",
+    ];
+    let mut keys: Vec<String> = schema::keys().into_keys().collect();
+    let tables: std::collections::BTreeSet<String> =
+        keys.iter().filter_map(|key| Some(key.rsplit_once('.')?.0.to_owned())).collect();
+    keys.extend(tables);
+    keys.extend(
+        [
+            "results",
+            "results.neg_elbo",
+            "optimizer.groups",
+            "optimizer.groups.encoder.lr",
+            "surplus",
+            "train.surplus",
+        ]
+        .map(String::from),
+    );
+    let (mut refused, mut taken) = (0, 0);
+    for recipe in ["vae-digits", "cgan-digits"] {
+        for key in &keys {
+            for form in forms {
+                let setting = format!("{key}={form}");
+                let Err(error) = Recipe::named(recipe, std::slice::from_ref(&setting)) else {
+                    taken += 1;
+                    continue;
+                };
+                refused += 1;
+                let message = error.to_string();
+                assert!(message.contains(key.as_str()), "{setting}: {message}");
+                assert!(!message.contains("Config"), "{setting}: {message}");
+                let words = plain_words(&message);
+                let foreign = words.iter().find(|word| RUST.contains(&word.as_str()));
+                assert!(foreign.is_none(), "{setting}: {message}");
+            }
+        }
+    }
+    // Most forms are wrong for most keys, and some are right.
+    assert!(refused > 5 * taken && taken > 100, "{refused} refused, {taken} taken");
+}

@@ -19,6 +19,7 @@ Usage: cargo xtask tidy
   - no path of somebody's machine, nothing left to do
   - `unsafe` only in the kernels and in the main of the program
   - no family's name in trainer and eval, and one `match` over families in the workspace
+  - no file of the kernels imports one that imports it, over any number of steps
   - every package takes the workspace's lints, and has the licences beside it if it is published
   - links and inclusions in documents lead somewhere, and every document in docs is in the table of
     contents, docs/SUMMARY.md
@@ -41,11 +42,14 @@ const UNSAFE: [&str; 2] = ["crates/kernels/src/", "crates/cli/src/main.rs"];
 /// What must work for any family.
 const ANY_FAMILY: [&str; 2] = ["crates/trainer/src/", "crates/eval/src/"];
 
+/// Whose files stand in layers.
+const LAYERED: &str = "crates/kernels/src/";
+
 /// The table of contents of the book.
 const CONTENTS: &str = "docs/SUMMARY.md";
 
-/// This file names everything that it forbids.
-const SELF: &str = "xtask/src/tidy.rs";
+/// These files name everything that it forbids.
+const SELF: [&str; 2] = ["xtask/src/tidy.rs", "xtask/src/tidy/tests.rs"];
 
 /// A file: its path from the root, with forward slashes, and its text.
 struct File {
@@ -114,6 +118,7 @@ fn complaints(files: &[File]) -> Vec<String> {
     ];
     let mut found: Vec<String> = each.iter().flat_map(|rule| files.iter().flat_map(rule)).collect();
     found.extend(matches_over_families(files));
+    found.extend(circles(files));
     found.extend(shown_but_gone(files));
     found
 }
@@ -184,6 +189,59 @@ fn matches_over_families(files: &[File]) -> Vec<String> {
     if homes.len() > 1 && found.is_empty() {
         found.push(format!("{}: `match` over families in more than one file", homes.join(", ")));
     }
+    found
+}
+
+/// Files of a layered crate import only what is below them. Taking away, again and again, every file that imports none of
+/// the others or that none of them imports leaves the circles.
+fn circles(files: &[File]) -> Vec<String> {
+    let named = files.iter().filter_map(|file| Some((module(file.path.strip_prefix(LAYERED)?)?, file)));
+    let modules: BTreeMap<String, &File> = named.collect();
+    let mut left: BTreeMap<&String, BTreeSet<String>> =
+        modules.iter().map(|(name, file)| (name, imports(name, file, &modules))).collect();
+    loop {
+        let outermost = left.iter().find(|(name, imports)| {
+            let imported = left.values().any(|imports| imports.contains(**name));
+            !imported || imports.iter().all(|import| !left.contains_key(import))
+        });
+        let Some(name) = outermost.map(|(name, _)| *name) else { break };
+        left.remove(name);
+    }
+    let names: Vec<&str> = left.keys().map(|name| if name.is_empty() { "lib" } else { name }).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    vec![format!("{LAYERED}: files that import each other in a circle: {}", names.join(", "))]
+}
+
+/// The name of a file's module, "" for lib.rs; none for tests, which nothing may import.
+fn module(path: &str) -> Option<String> {
+    let name = path.strip_suffix(".rs").filter(|name| !name.starts_with("tests/"))?;
+    let name = name.strip_suffix("/mod").unwrap_or(name);
+    Some(if name == "lib" { String::new() } else { name.replace('/', "::") })
+}
+
+/// The modules that a file declares or names by a path from `crate` or `super`, outside of its tests.
+fn imports(name: &str, file: &File, modules: &BTreeMap<String, &File>) -> BTreeSet<String> {
+    let parent = name.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let text = file.text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let mut found = BTreeSet::new();
+    for line in text.lines().map(code) {
+        let child = line.strip_suffix(';').and_then(|line| line.rsplit_once("mod "));
+        let below = child.map(|(_, child)| (name, child)).into_iter();
+        let from_root = line.split("crate::").skip(1).map(|path| ("", path));
+        let beside = line.split("super::").skip(1).map(|path| (parent, path));
+        for (start, path) in below.chain(from_root).chain(beside) {
+            let inner = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+            let path = path.split(|c| !inner(c)).next().unwrap_or_default();
+            let mut path = format!("{start}::{path}").trim_matches(':').to_owned();
+            while !modules.contains_key(&path) && !path.is_empty() {
+                path = path.rsplit_once("::").map_or(String::new(), |(parent, _)| parent.to_owned());
+            }
+            found.insert(path);
+        }
+    }
+    found.remove(name);
     found
 }
 
@@ -334,7 +392,7 @@ impl File {
 
     /// Lines with their numbers.
     fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        let lines = if self.path == SELF { "" } else { &self.text };
+        let lines = if SELF.contains(&self.path.as_str()) { "" } else { &self.text };
         lines.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
@@ -346,128 +404,4 @@ impl File {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(path: &str, text: &str) -> Vec<String> {
-        complaints(&[File { path: path.into(), text: text.into() }])
-    }
-
-    #[test]
-    fn rust_files_open_with_their_job() {
-        assert!(of("crates/core/src/a.rs", "//! Sums.\n").is_empty());
-        assert_eq!(of("a.rs", "use std::fs;\n"), ["a.rs: does not open with `//!`"]);
-        assert_eq!(of("a.rs", "").len(), 1);
-        assert!(of("README.md", "# Title").is_empty());
-    }
-
-    #[test]
-    fn machine_paths_are_found_and_others_are_not() {
-        for bad in ["see /home/me/x", "\"/root/.cargo\"", "path=/work/data", "/Users/me"] {
-            assert_eq!(of("a.md", &format!("{bad}/\n")).len(), 1, "{bad}");
-        }
-        for fine in ["https://example.org/work/x", "a/home/b", "~/work/x", "${HOME}/work/x", "../root/x"] {
-            assert!(of("a.md", fine).is_empty(), "{fine}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_left_to_do() {
-        assert_eq!(of("a.rs", "//! A.\nfn f() { todo!() }\n// FIXME later\n").len(), 2);
-        assert!(of("a.rs", "//! A.\n// what to do\n").is_empty());
-    }
-
-    #[test]
-    fn unsafe_has_its_places() {
-        let text = "//! A.\nunsafe { f() }\n";
-        assert!(of("crates/kernels/src/adam.rs", text).is_empty());
-        assert!(of("crates/cli/src/main.rs", text).is_empty());
-        assert_eq!(of("crates/nn/src/loss.rs", text).len(), 1);
-        assert!(of("a.rs", "//! A.\n#![deny(unsafe_code)] // no unsafe\n").is_empty());
-    }
-
-    #[test]
-    fn trainer_and_eval_name_no_family() {
-        for bad in [
-            "use waxwork_vae::Vae;",
-            "struct VaeState;",
-            "if family == \"cgan\" {",
-            "fn gan_step() {}",
-            "GAN",
-        ] {
-            assert_eq!(of("crates/trainer/src/a.rs", &format!("//! A.\n{bad}\n")).len(), 1, "{bad}");
-        }
-        for fine in ["let organ = elegant;", "// a GAN has none", "/// Unlike a VAE"] {
-            assert!(of("crates/eval/src/a.rs", &format!("//! A.\n{fine}\n")).is_empty(), "{fine}");
-        }
-        assert!(of("crates/vae/src/a.rs", "//! A.\nstruct Vae;\n").is_empty());
-    }
-
-    #[test]
-    fn one_match_over_families() {
-        let file = |path: &str, text: &str| File { path: path.into(), text: format!("//! A.\n{text}\n") };
-        let home = "match self {\n Self::Vae(c) => 1,\n Self::Cvae(c) => 2,\n}";
-        assert!(complaints(&[file("models/src/a.rs", home)]).is_empty());
-        assert_eq!(complaints(&[file("models/src/a.rs", home), file("b.rs", "Family::Vae => 3,")]).len(), 1);
-        assert_eq!(complaints(&[file("models/src/a.rs", home), file("b.rs", "\"gan\" => 3,")]).len(), 1);
-        assert!(!is_arm("let f = |x| Vae::new(x);", "vae") && !is_arm("Self::VaeLike => 1", "vae"));
-    }
-
-    #[test]
-    fn links_lead_somewhere() {
-        let of = |path: &str, text: &str| {
-            let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
-            let contents = file(CONTENTS, "- [A](book/a.md)");
-            let files = [contents, file(path, text), file("README.md", "# The Title: it's\n## Part two")];
-            let there = |path: &str| ["README.md", "docs/book/a.md", "docs/images/a.png"].contains(&path);
-            dead_links(&files, there)
-        };
-        for fine in [
-            "[a](../../README.md) ![b](../images/a.png) [c](https://example.org/x) [d](#here)\n# Here",
-            "[a](../../README.md#the-title-its)",
-            "```text\n[a](nowhere.md)\n{{#include ../../README.md}}\n```",
-        ] {
-            assert_eq!(of("docs/book/a.md", fine), Vec::<String>::new(), "{fine}");
-        }
-        for bad in [
-            "[a](b.md)",
-            "![a](images/a.png)",
-            "[a](../../README.md#part-three)",
-            "```\n{{#include b.rs}}\n```",
-        ] {
-            assert_eq!(of("docs/book/a.md", bad).len(), 1, "{bad}");
-        }
-        assert_eq!(of("docs/b.md", ""), ["docs/b.md: is not in docs/SUMMARY.md"]);
-    }
-
-    #[test]
-    fn shown_changes_are_in_the_code() {
-        let code = || File { path: "a.rs".into(), text: "//! A.\nenum A {\n    B,\n}\n".into() };
-        let of = |text: &str| complaints(&[code(), File { path: "a.md".into(), text: text.into() }]);
-        let fine = "```diff\n enum A {\n     …\n+    B,\n-    C,\n }\n```\n+ D,\n```rust,ignore\n+ D,\n```";
-        assert_eq!(of(fine), Vec::<String>::new());
-        assert_eq!(of("```diff\n enum A {\n+    C,\n```").len(), 1);
-        assert_eq!(of("```diff\n enum B {\n```").len(), 1);
-        assert_eq!(of("```rust\nenum A {\n    B,\n…\n}\n```\nenum C {"), Vec::<String>::new());
-        assert_eq!(of("```rust\nenum A {\n    C,\n```").len(), 1);
-    }
-
-    #[test]
-    fn packages_take_the_lints() {
-        assert_eq!(of("a/Cargo.toml", "[package]\nname = \"a\"\n").len(), 1);
-        assert!(of("a/Cargo.toml", "[package]\n\n[lints]\nworkspace = true\n").is_empty());
-        assert!(of("Cargo.toml", "[workspace]\n").is_empty());
-    }
-
-    #[test]
-    fn published_packages_carry_their_licences() {
-        let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
-        let files = [
-            file("a/Cargo.toml", "[package]\n"),
-            file("b/Cargo.toml", "[package]\n"),
-            file("c/Cargo.toml", "[package]\npublish = false\n"),
-        ];
-        let missing = without_licences(&files, |path| path.starts_with("a/"));
-        assert_eq!(missing.len(), 2, "{missing:?}");
-    }
-}
+mod tests;

@@ -52,8 +52,8 @@ impl Cgan {
         Ok(Self { config, conditioning, players })
     }
 
-    /// The auxiliary classifier's share of a player's loss: how badly it names the labels, weighted.
-    fn naming(&self, classes: Option<&Tensor>, labels: Option<&Tensor>) -> Result<Option<Tensor>> {
+    /// The weighted cross-entropy of the auxiliary classifier, its share of a player's loss.
+    fn class_loss(&self, classes: Option<&Tensor>, labels: Option<&Tensor>) -> Result<Option<Tensor>> {
         match (self.conditioning, classes, labels) {
             (Conditioning::AuxiliaryClassifier { weight }, Some(logits), Some(labels)) => {
                 Ok(Some(cross_entropy(logits, labels)?.mean_all()?.affine(weight, 0.0)?))
@@ -88,8 +88,8 @@ impl Trainable for Cgan {
         ctx.log("logits/generated", &on_generated.mean_all()?)?;
         let game = config.loss.discriminator(&on_real.logits, &on_generated, config.label_smoothing)?;
         // Only real images teach the classifier: what the generator makes early on belongs to no class.
-        let naming = self.naming(on_real.classes.as_ref(), labels)?;
-        let game = naming.as_ref().map_or(Ok(game.clone()), |naming| &game + naming)?;
+        let class_loss = self.class_loss(on_real.classes.as_ref(), labels)?;
+        let game = class_loss.as_ref().map_or(Ok(game.clone()), |class_loss| &game + class_loss)?;
         let loss = match config.penalty {
             None => Loss::new("discriminator", game),
             Some(penalty) => {
@@ -97,16 +97,19 @@ impl Trainable for Cgan {
                 penalty.add_to(game, both, &real, &generated.detach(), labels, ctx)?
             }
         };
-        ctx.update(&[DISCRIMINATOR], named(loss, "naming/real", naming.as_ref()))?;
+        ctx.update(&[DISCRIMINATOR], named(loss, "naming/real", class_loss.as_ref()))?;
 
         if !(ctx.step() + 1).is_multiple_of(config.n_critic) {
             return Ok(());
         }
         let on_generated = frozen.forward(&generated, labels, Mode::Frozen)?;
         let game = config.loss.generator(&on_generated.logits)?;
-        let naming = self.naming(on_generated.classes.as_ref(), labels)?;
-        let total = naming.as_ref().map_or(Ok(game.clone()), |naming| &game + naming)?;
-        ctx.update(&[GENERATOR], named(Loss::new("generator", total), "naming/generated", naming.as_ref()))
+        let class_loss = self.class_loss(on_generated.classes.as_ref(), labels)?;
+        let total = class_loss.as_ref().map_or(Ok(game.clone()), |class_loss| &game + class_loss)?;
+        ctx.update(
+            &[GENERATOR],
+            named(Loss::new("generator", total), "naming/generated", class_loss.as_ref()),
+        )
     }
 }
 

@@ -154,7 +154,11 @@ The script asks the program itself, so that it knows recipes, data sets and the 
   waxwork train gan-mnist --data-dir ~/data --dry-run
   waxwork train my-recipe.toml --set model.latent_dim=8 --set train.checkpoint_every=100
   waxwork train --resume runs/plain
-  waxwork train --fork runs/plain --set optimizer.lr=1e-4 --steps 1000")]
+  waxwork train --fork runs/plain --set optimizer.lr=1e-4 --steps 1000
+
+Ctrl-C, SIGTERM and the end of --max-time all stop after the current step, write a checkpoint, and say how to resume:
+`waxwork train --resume RUN`. The exit code is 130 after a signal, and 0 after --max-time, which was asked for. A second Ctrl-C
+stops at once, without a checkpoint.")]
 pub(crate) struct TrainArguments {
     /// A recipe's name (`waxwork recipes list`), a TOML file, or another run to take it from [default: vae-digits, or the
     /// recipe of the run]
@@ -205,7 +209,7 @@ pub(crate) struct TrainArguments {
     #[arg(long, value_name = "TYPE", value_parser = precision, conflicts_with = "resume")]
     pub(crate) dtype: Option<Precision>,
 
-    /// Write a checkpoint and stop after this time, e.g. 90s, 15m, 2h
+    /// Stop after this time, e.g. 90s, 15m, 2h, with a checkpoint, as Ctrl-C does
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) max_time: Option<Duration>,
 
@@ -253,9 +257,13 @@ pub(crate) struct RepeatArguments {
   waxwork sample runs/RUN                              a grid of 100 images in runs/RUN/sample.png
   waxwork sample runs/RUN --labels 7                   sevens only
   waxwork sample runs/RUN --labels 0..9                a column for each of ten classes
+  waxwork sample runs/RUN --labels cat,dog             by the names of their classes
   waxwork sample runs/RUN --neighbours                 each image above the training image that is nearest
   waxwork sample runs/RUN -n 10000 --out images.npy    (N,C,H,W) f32 in [0,1]
-  waxwork sample runs/RUN -n 1000 --out folder         one PNG per image")]
+  waxwork sample runs/RUN -n 1000 --out folder         one PNG per image
+
+A conditional model's labels are written too: as `labels` into FILE.safetensors, beside FILE.npy in FILE.labels.npy, and as
+a folder per class. A number is the number of a class, from 0, unless classes are named by numbers: then it is a name.")]
 pub(crate) struct SampleArguments {
     /// Run folder
     #[arg(value_hint = ValueHint::DirPath)]
@@ -266,9 +274,9 @@ pub(crate) struct SampleArguments {
     /// Seed of the latent vectors; image i depends on it and on i alone
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Labels to ask for, in turn: 7, 0..9 (the last included) or 1,3,5 [default: all in turn]
-    #[arg(long, value_name = "LABELS", value_parser = labels)]
-    pub(crate) labels: Option<Labels>,
+    /// Classes to ask for, in turn, by name or number: cat,dog or 7 or 0..9 (the last included) [default: all in turn]
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) labels: Option<String>,
     /// Draw latent values anew until their magnitude is at most this: less odd, less different
     #[arg(long, value_name = "MAGNITUDE")]
     pub(crate) truncation: Option<f32>,
@@ -302,9 +310,9 @@ pub(crate) struct InterpolateArguments {
     /// Number of rows
     #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = at_least_one)]
     pub(crate) rows: usize,
-    /// The label, or two labels to go between: 7 or 3,8
-    #[arg(long, value_name = "LABELS", value_parser = labels)]
-    pub(crate) labels: Option<Labels>,
+    /// The class, or two classes to go between, by name or number: 7 or cat,dog
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) labels: Option<String>,
     /// Keep the latent vector and change the label only
     #[arg(long, requires = "labels")]
     pub(crate) fixed_latent: bool,
@@ -328,11 +336,11 @@ pub(crate) struct TraverseArguments {
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
     /// Latent values to change: 7, 0..9 or 1,3,5 [default: the first ten]
-    #[arg(long, value_name = "DIMS", value_parser = labels)]
-    pub(crate) dims: Option<Labels>,
-    /// The label of all images
+    #[arg(long, value_name = "DIMS", value_parser = dims)]
+    pub(crate) dims: Option<Dims>,
+    /// The class of all images, by name or number [default: the first]
     #[arg(long, value_name = "LABEL")]
-    pub(crate) label: Option<u32>,
+    pub(crate) label: Option<String>,
     /// Seed of the latent vector to start from [default: all zero, the centre]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
@@ -346,15 +354,18 @@ pub(crate) struct TraverseArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Rows alternate: images, then their reconstructions.\n\nExample:\n  waxwork reconstruct runs/RUN --out pairs.png"
+    after_help = "Rows alternate: images, then their reconstructions.\n\nExamples:\n  waxwork reconstruct runs/RUN --out pairs.png\n  waxwork reconstruct runs/RUN --images my-pictures"
 )]
 pub(crate) struct ReconstructArguments {
     /// Run folder
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
-    /// Number of test images
+    /// Number of images
     #[arg(short = 'n', long, value_name = "N", default_value = "50", value_parser = at_least_one)]
     pub(crate) count: usize,
+    /// Images to reconstruct: FILE.npy, FILE.safetensors or a folder [default: the test images of the run's data]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) images: Option<PathBuf>,
     /// Where the data set's files are, if not where the run found them
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data_dir: Option<PathBuf>,
@@ -369,15 +380,17 @@ pub(crate) struct ReconstructArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   waxwork encode runs/RUN --out latents.npy                       the test images of the run's data
-  waxwork encode runs/RUN --images images.npy --out latents.npy   your own: (N,C,H,W) f32 in [0,1]
+  waxwork encode runs/RUN --images images.npy --out latents.npy   your own
 
-Writes the posterior means, (N, latent_dim) f32.")]
+Writes the posterior means, (N, latent_dim) f32. Images are (N,C,H,W) or (N,H,W,C): uint8 from 0 to 255, floats from 0 to 1, or
+booleans; anything else is refused. A conditional model needs labels too: FILE.safetensors with `images` and `labels`, a folder
+per class, or FILE.labels.npy beside FILE.npy.")]
 pub(crate) struct EncodeArguments {
     /// Run folder
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
-    /// Images to encode, (N,C,H,W) f32 from 0 to 1 [default: the test images of the run's data]
-    #[arg(long, value_name = "FILE.npy")]
+    /// Images to encode: FILE.npy, FILE.safetensors or a folder [default: the test images of the run's data]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) images: Option<PathBuf>,
     /// Where the data set's files are, if not where the run found them
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -399,9 +412,9 @@ pub(crate) struct DecodeArguments {
     /// Latent vectors, (N, latent_dim) f32
     #[arg(value_name = "FILE.npy")]
     pub(crate) latents: PathBuf,
-    /// Labels, in turn, for a conditional model: 7, 0..9 or 1,3,5
-    #[arg(long, value_name = "LABELS", value_parser = labels)]
-    pub(crate) labels: Option<Labels>,
+    /// Classes, in turn, for a conditional model, by name or number: cat,dog or 7 or 0..9
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) labels: Option<String>,
     /// Where to write: FILE.png (a grid), FILE.npy, FILE.safetensors, or a folder
     #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
@@ -561,9 +574,9 @@ pub(crate) struct EvaluateArguments {
   waxwork compare runs/a runs/b
   waxwork compare runs/a runs/b --html both.html
 
-Runs must have been evaluated (`waxwork evaluate RUN`). Runs of one recipe that differ by their seed alone are one
-column, with mean and standard deviation. Numbers of different protocols are not put beside each other: it says what
-differs, and fails. A page shows runs that were not evaluated too, and in the place of such numbers what differs.")]
+Runs of one recipe that differ by their seed alone are one column, with mean and standard deviation. A number that was
+measured under different protocols is marked as not compared, with what differs; the others are shown. Of runs that were not
+evaluated (`waxwork evaluate RUN`), it shows what they cost. Text, JSON and page say the same.")]
 pub(crate) struct CompareArguments {
     /// Run folders, or the metrics.json of images
     #[arg(required = true, num_args = 1.., value_name = "RUN", value_hint = ValueHint::AnyPath)]
@@ -629,9 +642,9 @@ pub(crate) const RUNS: &str = "runs";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunsCommand {
-    /// List the runs in a folder
+    /// List the runs in a folder, and in folders below it
     List {
-        /// Folder that holds runs
+        /// Folder that holds runs, or folders of runs
         #[arg(default_value = RUNS, value_hint = ValueHint::DirPath)]
         folder: PathBuf,
         /// Print JSON
@@ -758,16 +771,9 @@ pub(crate) enum DataCommand {
     },
 }
 
-/// Numbers to be taken in turn.
+/// Numbers of latent values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Labels(pub(crate) Vec<u32>);
-
-impl Labels {
-    /// `count` of them, in turn from the first.
-    pub(crate) fn in_turn(&self, count: usize) -> Vec<u32> {
-        self.0.iter().copied().cycle().take(count).collect()
-    }
-}
+pub(crate) struct Dims(pub(crate) Vec<u32>);
 
 /// How many there are to be.
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -778,8 +784,8 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Labels such as `7`, `0..9` (the last included) or `1,3,5`.
-fn labels(text: &str) -> Result<Labels, String> {
+/// Numbers such as `7`, `0..9` (the last included) or `1,3,5`.
+fn dims(text: &str) -> Result<Dims, String> {
     const MOST: u32 = 100_000;
     let number = |text: &str| {
         let number = text.trim().parse::<u32>();
@@ -790,9 +796,9 @@ fn labels(text: &str) -> Result<Labels, String> {
         if first > last || last > MOST {
             return Err(format!("`{text}` must go up, and not beyond {MOST}"));
         }
-        return Ok(Labels((first..=last).collect()));
+        return Ok(Dims((first..=last).collect()));
     }
-    Ok(Labels(text.split(',').map(number).collect::<Result<_, _>>()?))
+    Ok(Dims(text.split(',').map(number).collect::<Result<_, _>>()?))
 }
 
 /// What `evaluate` compares with real images.
@@ -902,12 +908,12 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_labels() {
-        assert_eq!(labels("7").unwrap().in_turn(3), [7, 7, 7]);
-        assert_eq!(labels("0..2").unwrap().in_turn(4), [0, 1, 2, 0]);
-        assert_eq!(labels("5,1").unwrap().0, [5, 1]);
-        assert!(labels("3..1").is_err() && labels("a").is_err() && labels("").is_err());
-        assert!(labels("0..4000000000").is_err());
+    fn lists_of_numbers() {
+        assert_eq!(dims("7").unwrap().0, [7]);
+        assert_eq!(dims("0..2").unwrap().0, [0, 1, 2]);
+        assert_eq!(dims("5,1").unwrap().0, [5, 1]);
+        assert!(dims("3..1").is_err() && dims("a").is_err() && dims("").is_err());
+        assert!(dims("0..4000000000").is_err());
     }
 
     #[test]

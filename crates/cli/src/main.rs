@@ -20,6 +20,15 @@ use crate::failure::Failure;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Looks at standard output before Rust's runtime opens /dev/null in the place of one that is closed: what is written there would be
+/// lost without an error.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "only the loader calls a function before the runtime starts")]
+#[used]
+// SAFETY: the section holds pointers to functions without arguments. The loader calls them while there is one thread.
+#[unsafe(link_section = ".init_array")]
+static LOOK_AT_STANDARD_OUTPUT: extern "C" fn() = output::look_at_standard_output;
+
 fn main() -> ExitCode {
     completion::answer();
     let arguments = Arguments::parse();
@@ -32,21 +41,11 @@ fn main() -> ExitCode {
     }
 }
 
+#[expect(unsafe_code, reason = "the environment is changed, which is safe while there is one thread")]
 fn run(arguments: &Arguments) -> Result<String, Failure> {
     let threads = arguments.threads();
-    leave_the_processors_to_rayon();
-    output::start_messages(&arguments.messages);
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    // On a thread of the pool a kernel starts at once; from outside, each of the hundreds in a step would wake a worker
-    // and wait for it.
-    rayon::scope(|_| commands::run(&arguments.command, threads))
-}
-
-/// Candle adds gradients up on a pool of its own whose workers spin after every operation, against rayon's, which does
-/// all heavy work here: with that pool at one thread, a training step takes two thirds of the time. The variable is all
-/// that candle lets us set.
-#[expect(unsafe_code, reason = "no safe function sets a variable of the environment")]
-fn leave_the_processors_to_rayon() {
     // SAFETY: called at the start of main, before any other thread exists that could read the environment.
-    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    unsafe { waxwork_kernels::threads::init(threads) }?;
+    output::start_messages(&arguments.messages);
+    waxwork_kernels::threads::enter(|| commands::run(&arguments.command, threads))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -15,12 +16,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
 use waxwork_core::npy::{self, NpyWriter};
-use waxwork_core::{Error, Tensor, store};
+use waxwork_core::{Error, Tensor, store, values};
 use waxwork_media::grid;
+use waxwork_models::Classes;
 use waxwork_trainer::progress::above_bars;
 use waxwork_trainer::{Display, Meter, Unit};
 
 use crate::args::{LogFormat, Messages};
+use crate::commands::foreign::labels_beside;
 use crate::failure::Failure;
 
 /// Images per row of a grid that a command writes.
@@ -39,10 +42,11 @@ pub(crate) fn start_messages(asked: &Messages) {
     // A second start, as in tests, changes nothing.
     _ = MESSAGES.set((display, asked.log_format));
     let usual = match (asked.quiet, asked.verbose) {
-        (true, _) => "warn",
-        (false, 0) => "warn,waxwork::progress=info",
-        (false, 1) => "warn,waxwork=info",
-        (false, 2) => "warn,waxwork=debug",
+        // Other libraries log what ends in an error of ours.
+        (true, _) => "waxwork=warn",
+        (false, 0) => "waxwork=warn,waxwork::progress=info",
+        (false, 1) => "waxwork=info",
+        (false, 2) => "waxwork=debug",
         (false, _) => "trace",
     };
     let named = std::env::var("RUST_LOG").ok().filter(|named| !named.is_empty());
@@ -99,8 +103,23 @@ pub(crate) fn failed(failure: &Failure) {
     _ = writeln!(std::io::stderr(), "{line}");
 }
 
+/// Whether the process was started without a standard output.
+static STANDARD_OUTPUT_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Looks whether there is a standard output, as long as nothing has taken the place of one that is closed.
+#[cfg(target_os = "linux")]
+pub(crate) extern "C" fn look_at_standard_output() {
+    let files = Path::new("/dev/fd");
+    // Without the folder nothing is known.
+    let closed = files.is_dir() && files.join("1").symlink_metadata().is_err();
+    STANDARD_OUTPUT_CLOSED.store(closed, Ordering::Relaxed);
+}
+
 /// Writes what a command has to say to standard output. A reader that has gone away, such as `head`, is no failure.
 pub(crate) fn report(text: &str) -> Result<(), Failure> {
+    if !text.is_empty() && STANDARD_OUTPUT_CLOSED.load(Ordering::Relaxed) {
+        return Err(Failure::new("cannot write to standard output: it is closed"));
+    }
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
@@ -166,21 +185,34 @@ pub(crate) fn seconds(seconds: f64) -> String {
     indicatif::HumanDuration(time).to_string()
 }
 
-/// Writes images `(N, C, H, W)` in [0, 1] as what the path's ending says: a grid (.png), an array (.npy), a tensor file
-/// (.safetensors, with `labels` where there are any); a path without an ending is a folder of PNG files, numbered
-/// from `first`.
+/// The labels of images, and what their classes are called.
+#[derive(Clone, Copy)]
+pub(crate) struct Labelled<'a> {
+    /// One label per image.
+    pub(crate) labels: &'a [u32],
+    /// Of which classes.
+    pub(crate) classes: &'a Classes,
+}
+
+/// Writes images `(N, C, H, W)` in [0, 1] as what the path's ending says: a grid (.png), an array (.npy, labels in a file of their
+/// own beside it), a tensor file (.safetensors, with `labels` where there are any); a path without an ending is a new folder of
+/// PNG files, numbered from `first`, in a folder per class where there are labels.
 pub(crate) fn write_images(
     path: &Path,
     images: &Tensor,
-    labels: Option<&[u32]>,
+    labelled: Option<Labelled<'_>>,
     first: u64,
 ) -> Result<(), Failure> {
+    values::check("images", images)?;
     match extension(path).as_deref() {
         Some("png") => store::write(path, &grid::grid(images, GRID_COLUMNS)?.png()?)?,
-        Some("npy") => npy::save(path, images)?,
+        Some("npy") => {
+            npy::save(path, images)?;
+            write_labels_beside(path, labelled)?;
+        }
         Some("safetensors") => {
             let mut tensors = BTreeMap::from([("images".to_owned(), images.clone())]);
-            if let Some(labels) = labels {
+            if let Some(Labelled { labels, .. }) = labelled {
                 tensors.insert("labels".to_owned(), Tensor::new(labels, images.device())?);
             }
             store::save(path, &tensors)?;
@@ -189,19 +221,61 @@ pub(crate) fn write_images(
             std::fs::create_dir_all(path).map_err(store::failed("create", path))?;
             let bar = bar(images.dim(0)?, "writing pictures");
             for i in 0..images.dim(0)? {
-                let file = path.join(format!("{:06}.png", first + i as u64));
+                let label =
+                    labelled.and_then(|Labelled { labels, classes }| Some((*labels.get(i)?, classes)));
+                let folder = match label {
+                    Some((label, classes)) => path.join(folder_name(label, classes)),
+                    None => path.to_owned(),
+                };
+                std::fs::create_dir_all(&folder).map_err(store::failed("create", &folder))?;
+                let file = folder.join(format!("{:06}.png", first + i as u64));
                 store::write(&file, &grid::single(&images.get(i)?)?.png()?)?;
                 bar.inc(1);
             }
         }
-        Some(other) => {
-            let path = path.display();
-            return Err(Failure::new(format!(
-                "`{path}`: cannot write .{other} files; use .png, .npy, .safetensors, or a folder (no ending)"
-            )));
-        }
+        Some(_) => check_target(path)?,
     }
     Ok(())
+}
+
+/// Checks that images can be written to `path`, before anything that takes long: its ending is known, and a folder is new or empty,
+/// since pictures of an earlier call would be taken for these.
+pub(crate) fn check_target(path: &Path) -> Result<(), Failure> {
+    let shown = path.display();
+    match extension(path).as_deref() {
+        Some("png" | "npy" | "safetensors") => Ok(()),
+        Some(other) => Err(Failure::new(format!(
+            "`{shown}`: cannot write .{other} files; use .png, .npy, .safetensors, or a folder (no ending)"
+        ))),
+        None if path.is_dir() => {
+            let mut entries = std::fs::read_dir(path).map_err(store::failed("read", path))?;
+            let empty = entries.next().is_none();
+            if empty {
+                Ok(())
+            } else {
+                Err(Failure::new(format!("`{shown}` is not empty: name a new folder")))
+            }
+        }
+        None => Ok(()),
+    }
+}
+
+/// Writes the labels of a NumPy file of images beside it. Those of images that were there before do not stay.
+pub(crate) fn write_labels_beside(images: &Path, labelled: Option<Labelled<'_>>) -> Result<(), Failure> {
+    let beside = labels_beside(images);
+    if let Some(Labelled { labels, .. }) = labelled {
+        npy::save_labels(&beside, labels)?;
+    } else if beside.is_file() {
+        std::fs::remove_file(&beside).map_err(store::failed("remove", &beside))?;
+    }
+    Ok(())
+}
+
+/// The name of a class, or the number of one that no folder can be called.
+fn folder_name(label: u32, classes: &Classes) -> String {
+    let name = classes.name(label);
+    let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':', '\0']);
+    if plain && classes.label(&name).is_ok_and(|found| found == label) { name } else { label.to_string() }
 }
 
 /// Writes a NumPy array of shape `dims` from the parts that `make` hands over, in their order: on a thread of its own, so
@@ -223,7 +297,12 @@ pub(crate) fn stream_npy(
             array.finish()
         });
         // If the writer has given up, it says why below.
-        let made = make(&mut |part| sender.send(part).map_err(Failure::from));
+        let mut rows = 0;
+        let made = make(&mut |part| {
+            check_part(&part, rows)?;
+            rows += part.dim(0)?;
+            sender.send(part).map_err(Failure::from)
+        });
         drop(sender);
         let written =
             writer.join().map_err(|_| Failure::new("the thread that writes the images ended early"))?;
@@ -232,6 +311,20 @@ pub(crate) fn stream_npy(
             (_, written) => Ok(written?),
         }
     })
+}
+
+/// Checks that the values of a part are numbers, and names the first that is not by its place in the whole.
+pub(crate) fn check_part(part: &Tensor, before: usize) -> Result<(), Failure> {
+    values::check("images", part).map_err(|error| match error {
+        Error::Value { name, mut index, value, reason } => {
+            if let Some(row) = index.first_mut() {
+                *row += before;
+            }
+            Error::Value { name, index, value, reason }
+        }
+        other => other,
+    })?;
+    Ok(())
 }
 
 /// The path's ending in lower case.
@@ -260,6 +353,13 @@ mod tests {
         })
         .unwrap();
         assert_eq!(npy::load(&path).unwrap().dims(), [2, 2]);
+        let nan = Tensor::new(&[[0.0, f32::NAN]], &waxwork_core::Device::Cpu).unwrap();
+        let failed = stream_npy(&path, &[2, 2], |hand_over| {
+            hand_over(part.clone())?;
+            hand_over(nan.clone())
+        });
+        assert_eq!(failed.unwrap_err().message, "`images` is NaN at [1, 1]: every value must be finite");
+        assert_eq!(npy::load(&path).unwrap().to_vec2::<f32>().unwrap(), [[0.0; 2]; 2]);
     }
 
     #[test]

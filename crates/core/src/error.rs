@@ -69,6 +69,19 @@ pub enum Error {
         value: f64,
     },
 
+    /// A tensor holds a value that nothing can be computed with.
+    #[error("`{name}` is {value} at {index:?}: {reason}")]
+    Value {
+        /// Full name of the tensor.
+        name: String,
+        /// Where the value is, one number per dimension.
+        index: Vec<usize>,
+        /// NaN, an infinity, or a negative variance.
+        value: f64,
+        /// What a value must be.
+        reason: &'static str,
+    },
+
     /// Input images, labels or latents do not fit the model.
     #[error("{what} has shape {found:?}, but the model needs {expected}")]
     Input {

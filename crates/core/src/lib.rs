@@ -59,6 +59,7 @@ mod scalar;
 pub mod schedule;
 pub mod step;
 pub mod store;
+pub mod values;
 
 pub(crate) use waxwork_kernels as kernels;
 

@@ -19,8 +19,11 @@ use crate::{Error, Result};
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// Values that a [`NpyWriter`] turns into bytes at once: few enough to stay in the nearest cache.
 const AT_ONCE: usize = 1 << 14;
+/// NumPy's name of f32.
+const FLOATS: &str = "<f4";
 
-/// Reads an array of any numbers that a tensor can hold.
+/// Reads an array of any numbers that a tensor can hold. Booleans become the numbers 0 and 1 as f32, so that they cannot be taken
+/// for values of eight bits.
 ///
 /// # Errors
 /// [`Error::File`], or [`Error::Damaged`] if it is no whole array, or one of other things than such numbers.
@@ -33,6 +36,16 @@ pub fn save(path: &Path, tensor: &Tensor) -> Result<()> {
     let mut array = NpyWriter::create(path, tensor.dims())?;
     array.append(tensor)?;
     array.finish()
+}
+
+/// Writes whole numbers `(N)` as u32, whole or not at all: labels.
+///
+/// # Errors
+/// [`Error::File`] names the path and the operation.
+pub fn save_labels(path: &Path, labels: &[u32]) -> Result<()> {
+    let mut bytes = head("<u4", &[labels.len()]);
+    bytes.extend(labels.iter().flat_map(|label| label.to_le_bytes()));
+    store::write(path, &bytes)
 }
 
 /// A file (format 1.0) of f32 whose numbers come part by part: at the end it is whole, or not there.
@@ -51,7 +64,7 @@ impl NpyWriter {
     /// If the file cannot be made.
     pub fn create(path: &Path, dims: &[usize]) -> Result<Self> {
         let mut file = GrowingFile::create(path)?;
-        file.append(&head(dims))?;
+        file.append(&head(FLOATS, dims))?;
         Ok(Self { file, left: dims.iter().product(), bytes: vec![0; 4 * AT_ONCE] })
     }
 
@@ -91,16 +104,16 @@ fn wrong_length() -> Error {
 /// The bytes of a file (format 1.0) with the tensor's numbers as f32.
 pub fn encode(tensor: &Tensor) -> Result<Vec<u8>> {
     let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-    let mut bytes = head(tensor.dims());
+    let mut bytes = head(FLOATS, tensor.dims());
     bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     Ok(bytes)
 }
 
-/// All that stands before the numbers of f32.
-fn head(dims: &[usize]) -> Vec<u8> {
+/// All that stands before the numbers of type `kind`, in NumPy's name.
+fn head(kind: &str, dims: &[usize]) -> Vec<u8> {
     let sides = dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     let comma = if dims.len() == 1 { "," } else { "" };
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sides}{comma}), }}");
+    let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({sides}{comma}), }}");
     // Magic, version and length take ten bytes; the numbers begin at a multiple of 64.
     let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
     header += &" ".repeat(length - 1 - header.len());
@@ -123,7 +136,8 @@ pub fn decode(bytes: &[u8], origin: &Path) -> Result<Tensor> {
     let unknown = || damaged(format!("its header says {header:?}"));
     let kind = value(header, "descr").and_then(|text| text.strip_prefix('\'')?.split_once('\''));
     let kind = kind.ok_or_else(unknown)?.0;
-    let dtype = dtype(kind).map_err(damaged)?;
+    let boolean = kind.trim_start_matches(['<', '=', '|']) == "b1";
+    let dtype = if boolean { DType::U8 } else { dtype(kind).map_err(damaged)? };
     let order = value(header, "fortran_order").ok_or_else(unknown)?;
     if !order.starts_with("False") {
         return Err(damaged("its columns come first; save it as `numpy.ascontiguousarray` of itself".into()));
@@ -135,7 +149,11 @@ pub fn decode(bytes: &[u8], origin: &Path) -> Result<Tensor> {
     if needed != Some(numbers.len()) {
         return Err(damaged(format!("its {} bytes are not the {kind} of shape {shape:?}", numbers.len())));
     }
-    Ok(Tensor::from_raw_buffer(numbers, dtype, &shape, &Device::Cpu)?)
+    if boolean && numbers.iter().any(|&byte| byte > 1) {
+        return Err(damaged("its booleans are not all 0 or 1".into()));
+    }
+    let array = Tensor::from_raw_buffer(numbers, dtype, &shape, &Device::Cpu)?;
+    Ok(if boolean { array.to_dtype(DType::F32)? } else { array })
 }
 
 /// The header's text, and what follows it.
@@ -165,7 +183,7 @@ fn dtype(kind: &str) -> Result<DType, String> {
         "f2" => DType::F16,
         "f4" => DType::F32,
         "f8" => DType::F64,
-        "u1" | "b1" => DType::U8,
+        "u1" => DType::U8,
         "u4" => DType::U32,
         "i2" => DType::I16,
         "i4" => DType::I32,
@@ -231,6 +249,15 @@ mod tests {
         assert_eq!(store::read(&path).unwrap(), encode(&tensor).unwrap());
     }
 
+    #[test]
+    fn labels_come_back_as_whole_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels.npy");
+        save_labels(&path, &[7, 0, u32::MAX]).unwrap();
+        let read = load(&path).unwrap();
+        assert_eq!((read.dtype(), read.to_vec1::<u32>().unwrap()), (DType::U32, vec![7, 0, u32::MAX]));
+    }
+
     /// python3 -c "import numpy, io; f = io.BytesIO(); numpy.save(f, numpy.array([[1, 2], [3, 300]], 'i2')); print(f.getvalue())"
     #[test]
     fn what_numpy_writes_is_read() {
@@ -246,6 +273,9 @@ mod tests {
             file(&format!("{{'descr': '{kind}', 'fortran_order': {order}, 'shape': {shape}, }}"), numbers)
         };
         assert!(decode(&array("|u1", "False", "(2,)", &[1, 2]), Path::new("x")).is_ok());
+        let truths = decode(&array("|b1", "False", "(2,)", &[0, 1]), Path::new("x")).unwrap();
+        assert_eq!(truths.to_vec1::<f32>().unwrap(), [0.0, 1.0]);
+        assert!(message(&array("|b1", "False", "(2,)", &[0, 2])).contains("booleans"));
         assert!(message(&array("|O", "False", "(2,)", &[1, 2])).contains("Python objects"));
         assert!(message(&array(">f4", "False", "(1,)", &[0; 4])).contains(">f4"));
         assert!(message(&array("<f4", "True", "(1,)", &[0; 4])).contains("ascontiguousarray"));

@@ -98,8 +98,12 @@ impl OptimizerConfig {
             if group.betas.iter().any(|beta| !(0.0..1.0).contains(beta)) {
                 return fail("betas", format!("must lie in [0, 1), got {:?}", group.betas));
             }
-            if !(group.eps > 0.0 && group.weight_decay >= 0.0) {
-                return fail("eps", "eps must be positive and weight_decay not negative".into());
+            let finite = group.eps.is_finite() && group.weight_decay.is_finite();
+            if !(finite && group.eps > 0.0 && group.weight_decay >= 0.0) {
+                return fail(
+                    "eps",
+                    "eps must be positive and weight_decay not negative, and both finite".into(),
+                );
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::runs_on_cpu_kernels;
 use crate::rng::Stream;
 use crate::store::checked_len;
-use crate::{Error, Result};
+use crate::{Error, Result, values};
 
 /// How a weight starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,11 +99,13 @@ impl ParamSet {
     /// A strict set from stored tensors; their values are copied to `device` as f32.
     ///
     /// # Errors
-    /// If a tensor cannot be copied to the device.
+    /// If a tensor cannot be copied to the device; [`Error::Value`] if a value is not finite, or a variance negative.
     pub fn stored(tensors: BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
         let mut vars = BTreeMap::new();
         for (name, tensor) in tensors {
-            vars.insert(name, own(&tensor.to_device(device)?.to_dtype(DType::F32)?)?);
+            let tensor = tensor.to_dtype(DType::F32)?;
+            values::check(&name, &tensor)?;
+            vars.insert(name, own(&tensor.to_device(device)?)?);
         }
         let origin = Origin::Stored(vars);
         Ok(Self {
@@ -221,8 +223,8 @@ impl ParamSet {
     /// Overwrites every value in place from stored tensors of the same names and shapes.
     ///
     /// # Errors
-    /// [`Error::UnexpectedTensors`], [`Error::MissingTensor`] or [`Error::TensorShape`] names the tensor. Values before it, in
-    /// name order, are overwritten then.
+    /// [`Error::UnexpectedTensors`], [`Error::MissingTensor`], [`Error::TensorShape`] or [`Error::Value`] names the tensor. Values
+    /// before it, in name order, are overwritten then.
     pub fn assign(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         if let Some(name) = tensors.keys().find(|name| !self.entries.contains_key(*name)) {
             return Err(Error::UnexpectedTensors { names: vec![name.clone()] });
@@ -233,7 +235,9 @@ impl ParamSet {
                 .get(name)
                 .ok_or_else(|| Error::MissingTensor { name: name.clone(), expected: expected.clone() })?;
             check_shape(name, expected, tensor.shape())?;
-            entry.var.set(&tensor.to_device(&self.device)?.to_dtype(self.dtype)?)?;
+            let tensor = tensor.to_dtype(self.dtype)?;
+            values::check(name, &tensor)?;
+            entry.var.set(&tensor.to_device(&self.device)?)?;
         }
         Ok(())
     }
@@ -399,6 +403,17 @@ mod tests {
         let mut more = ParamSet::stored(tensors.clone(), &Device::Cpu).unwrap();
         build(&mut more, false).unwrap();
         assert!(matches!(more.finish(), Err(Error::UnexpectedTensors { names }) if names == ["stray"]));
+
+        tensors.remove("stray");
+        tensors.insert("mean".into(), Tensor::new(&[0f64, 0.0, 1e300, 0.0], &Device::Cpu).unwrap());
+        let mut other = ParamSet::fresh(4, &Device::Cpu);
+        build(&mut other, false).unwrap();
+        for refused in [ParamSet::stored(tensors.clone(), &Device::Cpu).map(drop), other.assign(&tensors)] {
+            // Finite as it is stored, and not as f32.
+            let said = refused.unwrap_err().to_string();
+            assert_eq!(said, "`mean` is inf at [2]: every value must be finite");
+        }
+        tensors.remove("mean");
 
         tensors.remove("a.weight");
         let mut fewer = ParamSet::stored(tensors, &Device::Cpu).unwrap();

@@ -21,12 +21,20 @@ pub const UNFINISHED: &str = "tmp";
 pub fn encode(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     let mut contiguous = BTreeMap::new();
     for (name, tensor) in tensors {
-        // From a device a whole storage would come, of which the tensor may be a small part.
-        let tensor = tensor.detach();
-        let tensor = if tensor.device().is_cpu() { tensor } else { tensor.force_contiguous()? };
-        contiguous.insert(name, tensor.to_device(&Device::Cpu)?.contiguous()?);
+        contiguous.insert(name, to_host(tensor)?.contiguous()?);
     }
     Ok(safetensors::serialize(contiguous, None).map_err(candle_core::Error::from)?)
+}
+
+/// The tensor in the memory of the host; one that is there already shares its storage.
+///
+/// # Errors
+/// If it cannot be copied.
+pub fn to_host(tensor: &Tensor) -> Result<Tensor> {
+    // From a device a whole storage would come, of which the tensor may be a small part.
+    let tensor = tensor.detach();
+    let tensor = if tensor.device().is_cpu() { tensor } else { tensor.force_contiguous()? };
+    Ok(tensor.to_device(&Device::Cpu)?)
 }
 
 /// The tensors in the bytes of a safetensors file. `origin` is the path to name in an error.
@@ -41,7 +49,14 @@ pub fn decode(bytes: &[u8], origin: &Path, device: &Device) -> Result<BTreeMap<S
         if checked_len(view.shape()).is_none() {
             return Err(damaged(format!("its tensor `{name}` has the shape {:?}", view.shape())));
         }
-        let tensor = view.load(device).map_err(|error| damaged(format!("its tensor `{name}`: {error}")))?;
+        let tensor = if view.dtype() == safetensors::Dtype::BOOL {
+            // As in NumPy's files: numbers 0 and 1, and no values of eight bits.
+            let numbers: Vec<f32> = view.data().iter().map(|&byte| f32::from(u8::from(byte != 0))).collect();
+            Tensor::from_vec(numbers, view.shape(), device)
+        } else {
+            view.load(device)
+        };
+        let tensor = tensor.map_err(|error| damaged(format!("its tensor `{name}`: {error}")))?;
         tensors.insert(name, tensor);
     }
     Ok(tensors)
@@ -292,6 +307,9 @@ mod tests {
             let header = format!(r#"{{"a":{{"dtype":"F32","shape":[{shape}],"data_offsets":[0,{end}]}}}}"#);
             assert!(matches!(decode(&file(&header, &[0; 8])), Err(Error::Damaged { .. })), "{header}");
         }
+        let truths = r#"{"a":{"dtype":"BOOL","shape":[3],"data_offsets":[0,3]}}"#;
+        let truths = decode(&file(truths, &[0, 1, 1])).unwrap().remove("a").unwrap();
+        assert_eq!(truths.to_vec1::<f32>().unwrap(), [0.0, 1.0, 1.0]);
         let mut long = file(good, &[0; 8]);
         long[..8].copy_from_slice(&u64::MAX.to_le_bytes());
         assert!(matches!(decode(&long), Err(Error::Damaged { .. })));

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::manifest::Manifest;
+use crate::manifest::{Kind, Manifest};
 use crate::{Error, Result};
 
 /// The folder in which data sets are kept: `WAXWORK_DATA_DIR`, or `waxwork` in the user's cache folder.
@@ -32,8 +32,41 @@ pub fn cache_dir() -> Result<PathBuf> {
 /// `dir` itself, since the files of MNIST and of Fashion-MNIST have the same names.
 pub(crate) fn find(dir: &Path, manifest: &Manifest, name: &str) -> Option<PathBuf> {
     let folders = manifest.folders.iter().map(|folder| dir.join(folder)).chain([dir.to_path_buf()]);
-    let names = [name.to_owned(), format!("{name}.gz")];
-    folders.flat_map(|folder| names.clone().map(|name| folder.join(name))).find(|path| path.is_file())
+    let names = names(manifest, name);
+    folders
+        .flat_map(|folder| names.iter().map(move |name| folder.join(name)).collect::<Vec<_>>())
+        .find(|path| path.is_file())
+}
+
+/// What the file `name` may be called, with `/` in it where it may be in a folder of its own: archives of MNIST have
+/// `train-images.idx3-ubyte` for `train-images-idx3-ubyte`, and some unpack each file into a folder of its name.
+fn names(manifest: &Manifest, name: &str) -> Vec<String> {
+    let mut plain = vec![name.to_owned()];
+    if manifest.kind == Kind::Idx {
+        plain.push(name.replacen("-idx", ".idx", 1));
+    }
+    let mut names: Vec<String> = plain.iter().flat_map(|name| [name.clone(), format!("{name}.gz")]).collect();
+    if manifest.kind == Kind::Idx {
+        let inside = plain.iter().flat_map(|folder| names.iter().map(move |name| format!("{folder}/{name}")));
+        let inside: Vec<String> = inside.collect();
+        names.extend(inside);
+    }
+    names
+}
+
+/// What is in `dir` that may be the file `name` under another name: an archive, a download with a number.
+pub(crate) fn nearly(dir: &Path, manifest: &Manifest, name: &str) -> Option<PathBuf> {
+    let stem = name.split("-idx").next().unwrap_or(name);
+    let folders = manifest.folders.iter().map(|folder| dir.join(folder)).chain([dir.to_path_buf()]);
+    let mut entries: Vec<PathBuf> = folders
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())))
+        .collect();
+    entries.sort();
+    let near = |path: &PathBuf| {
+        path.file_name().is_some_and(|found| found.to_string_lossy().to_lowercase().starts_with(stem))
+    };
+    entries.into_iter().find(near)
 }
 
 /// The packed form of a data set below `dir`, which `fetch` leaves there.

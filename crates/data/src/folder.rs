@@ -101,13 +101,13 @@ pub(crate) fn load(
     packed::open(&path)
 }
 
-/// Pictures that are exactly of `shape`, in the order of their names: of one directory a class, whose place is the label,
-/// or of a directory without directories, without labels.
+/// Pictures that are exactly of `shape`, in the order of their names: of one directory per class, whose place among the names that
+/// are returned with them is the label, or of a directory without directories, without labels or names.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::EmptyFolder`], and [`Error::Picture`] for the first that is broken or of another size.
-pub fn read(dir: &Path, shape: ImageShape) -> Result<InMemory> {
-    let (_, pictures) = list_part(dir)?;
+pub fn read(dir: &Path, shape: ImageShape) -> Result<(InMemory, Vec<String>)> {
+    let (classes, pictures) = list_part(dir)?;
     let pixels: Result<Vec<Vec<u8>>> = pictures
         .par_iter()
         .map(|picture| {
@@ -121,7 +121,7 @@ pub fn read(dir: &Path, shape: ImageShape) -> Result<InMemory> {
         })
         .collect();
     let labels = pictures.iter().map(|picture| picture.label).collect();
-    InMemory::new(shape, pixels?.concat(), labels)
+    Ok((InMemory::new(shape, pixels?.concat(), labels)?, classes))
 }
 
 fn list(dir: &Path) -> Result<Listing> {

@@ -85,6 +85,15 @@ impl InMemory {
         }
         Ok(Self { shape, pixels, labels })
     }
+
+    /// The same images, label `k` turned into `labels[k]`, or without labels. A label without an entry stays as it is.
+    #[must_use]
+    pub fn relabelled(mut self, labels: Option<&[u32]>) -> Self {
+        let new = |label: &u32, labels: &[u32]| labels.get(*label as usize).copied().unwrap_or(*label);
+        self.labels =
+            self.labels.zip(labels).map(|(own, labels)| own.iter().map(|label| new(label, labels)).collect());
+        self
+    }
 }
 
 impl Source for InMemory {

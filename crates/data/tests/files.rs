@@ -62,6 +62,42 @@ fn manifests_are_complete_and_consistent() {
 const KNOWN: [&str; 5] = ["digits", "shapes", "mnist", "fashion-mnist", "cifar10"];
 
 #[test]
+fn files_of_mnist_are_found_under_the_names_that_archives_give_them() {
+    let plain = "train-images-idx3-ubyte";
+    let dotted = "train-images.idx3-ubyte";
+    for layout in [
+        plain.to_owned(),
+        dotted.to_owned(),
+        format!("{dotted}.gz"),
+        format!("{plain}/{plain}"),
+        format!("{plain}/{dotted}"),
+        format!("{dotted}/{dotted}"),
+        format!("MNIST/raw/{dotted}"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        write_idx(dir.path(), 20, 10);
+        let contents = fs::read(dir.path().join(plain)).unwrap();
+        fs::remove_file(dir.path().join(plain)).unwrap();
+        let place = dir.path().join(&layout);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::write(&place, contents).unwrap();
+        // Read, and known by its hash for what it is: twenty images of one grey.
+        let error = load(&from_dir("mnist", dir.path())).unwrap_err();
+        assert!(matches!(&error, Error::Hash { path, .. } if *path == place), "{layout}: {error}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    write_idx(dir.path(), 20, 10);
+    fs::rename(dir.path().join(plain), dir.path().join("train-images-idx3-ubyte (1).zip")).unwrap();
+    let error = load(&from_dir("mnist", dir.path())).unwrap_err();
+    let Error::Missing { file, advice, .. } = &error else { panic!("{error}") };
+    assert_eq!(file, plain);
+    assert!(
+        advice.contains("train-images-idx3-ubyte (1).zip` may be it: unpack it, or rename it"),
+        "{advice}"
+    );
+}
+
+#[test]
 fn an_unknown_name_is_answered_with_the_nearest() {
     for (given, nearest) in [("minst", Some("mnist")), ("cifar", Some("cifar10")), ("Digit", Some("digits"))]
     {

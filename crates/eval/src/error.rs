@@ -1,5 +1,7 @@
 //! What can go wrong in an evaluation.
 
+use crate::arrays::ArrayError;
+
 /// An error of an evaluation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -30,6 +32,30 @@ pub enum Error {
         /// Which image, counted from 0.
         row: usize,
     },
+
+    /// A likelihood that is no number, or infinite.
+    #[error("{term} of image {image} is {value}, so that no mean of it means anything")]
+    Likelihood {
+        /// `reconstruction`, `kl` or `log_likelihood`.
+        term: &'static str,
+        /// Which image, counted from 0.
+        image: usize,
+        /// NaN or an infinity.
+        value: f64,
+    },
+
+    /// A metric that is no number, or infinite.
+    #[error("{name} is {value}, which is no result")]
+    Metric {
+        /// Its name.
+        name: String,
+        /// NaN or an infinity.
+        value: f64,
+    },
+
+    /// An array of another program.
+    #[error(transparent)]
+    Array(#[from] ArrayError),
 
     /// Features of two extractors.
     #[error("{real} features of a real image cannot be compared with {generated} of a generated one")]

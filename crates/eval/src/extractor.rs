@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, Tensor, store};
+use waxwork_core::{Device, Tensor, store, values};
 use waxwork_data::Split;
 
 use crate::report::Protocol;
@@ -75,7 +75,10 @@ pub fn features_of(
     let path = cache.join(format!("features-{}.safetensors", &sha256(of.as_bytes())[..32]));
     if path.is_file() {
         let kept = store::load(&path, &Device::Cpu).ok().and_then(|mut kept| kept.remove("features"));
-        match kept.filter(|kept| kept.dims().first() == Some(&split.len())) {
+        let whole = |kept: &Tensor| {
+            kept.dims().first() == Some(&split.len()) && values::check("features", kept).is_ok()
+        };
+        match kept.filter(whole) {
             Some(features) => return Ok(features),
             None => tracing::warn!("`{}` is damaged: computing it again", path.display()),
         }

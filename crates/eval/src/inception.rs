@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use waxwork_core::{Device, Tensor, store};
+use waxwork_core::{Device, Tensor, store, values};
 use waxwork_kernels::{self as kernels, Activation, Pool, Windows};
 
 use crate::extractor::{Extractor, in_passes, sha256, softmax};
@@ -49,6 +49,7 @@ impl Inception {
         let mut tensors = store::load(path, &Device::Cpu)?;
         tensors.retain(|name, _| name.contains(".conv.") || name.contains(".bn.") || name == "fc.weight");
         tensors.retain(|name, _| !name.ends_with("num_batches_tracked"));
+        values::check_all(&tensors).map_err(|error| damaged(error.to_string()))?;
         let take = |name: &str| {
             tensors.get(name).cloned().ok_or_else(|| damaged(format!("it lacks the tensor `{name}`")))
         };
@@ -181,17 +182,13 @@ impl Inception {
     fn same(&self, name: &str, x: &Tensor) -> waxwork_core::Result<Tensor> {
         let (weight, bias) = self.convolution(name)?;
         let (_, _, height, width) = weight.dims4()?;
-        if height == width {
-            return Ok(kernels::conv2d(x, weight, Some(bias), 1, height / 2, Activation::Relu)?);
-        }
-        let x = x.pad_with_zeros(2, height / 2, height / 2)?.pad_with_zeros(3, width / 2, width / 2)?;
-        self.valid(name, &x, 1)
+        Ok(kernels::conv2d(x, weight, Some(bias), [1; 2], [height / 2, width / 2], Activation::Relu)?)
     }
 
     /// A convolution without padding, then a ReLU.
     fn valid(&self, name: &str, x: &Tensor, stride: usize) -> waxwork_core::Result<Tensor> {
         let (weight, bias) = self.convolution(name)?;
-        Ok(kernels::conv2d(x, weight, Some(bias), stride, 0, Activation::Relu)?)
+        Ok(kernels::conv2d(x, weight, Some(bias), [stride; 2], [0; 2], Activation::Relu)?)
     }
 
     fn convolution(&self, name: &str) -> waxwork_core::Result<&(Tensor, Tensor)> {

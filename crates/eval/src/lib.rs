@@ -16,6 +16,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod arrays;
 pub mod bootstrap;
 pub mod codes;
 pub mod distances;
@@ -35,6 +36,7 @@ pub mod report;
 pub mod resize;
 pub mod samples;
 
+pub use arrays::ArrayError;
 pub use codes::{Codes, codes};
 pub use distances::Distances;
 pub use error::{Error, Result};

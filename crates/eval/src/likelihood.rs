@@ -39,9 +39,34 @@ pub struct Likelihood {
     pub neg_log_likelihood_interval: Option<[f64; 2]>,
     /// Draws per image of that.
     pub importance_samples: Option<usize>,
+    /// The first value of an image that is not finite: then no mean above means anything.
+    #[serde(skip)]
+    pub not_finite: Option<NotFinite>,
+}
+
+/// A value of one image that is NaN or infinite.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NotFinite {
+    /// `reconstruction`, `kl` or `log_likelihood`.
+    pub term: &'static str,
+    /// Which image, counted from 0.
+    pub image: usize,
+    /// NaN or an infinity.
+    pub value: f64,
 }
 
 impl Likelihood {
+    /// Checks that the numbers mean something.
+    ///
+    /// # Errors
+    /// [`crate::Error::Likelihood`] names the first image with a value that is not finite.
+    pub fn check(&self) -> crate::Result<()> {
+        match self.not_finite {
+            Some(NotFinite { term, image, value }) => Err(crate::Error::Likelihood { term, image, value }),
+            None => Ok(()),
+        }
+    }
+
     /// Its numbers under a protocol, to which it adds the observation model and how many images and draws there were.
     pub fn metrics(&self, protocol: &Protocol) -> Vec<Metric> {
         let mut protocol = protocol.clone();
@@ -99,6 +124,11 @@ pub fn likelihood<E: From<waxwork_core::Error>>(
     if kl.is_empty() {
         return Err(waxwork_core::Error::Empty { what: "an evaluation", of: "image" }.into());
     }
+    let terms = [("reconstruction", &reconstruction), ("kl", &kl), ("log_likelihood", &log_likelihood)];
+    let not_finite = terms.into_iter().find_map(|(term, values)| {
+        let image = values.iter().position(|value| !value.is_finite())?;
+        Some(NotFinite { term, image, value: values[image] })
+    });
     let neg_elbo = kl.iter().zip(&reconstruction).map(|(kl, reconstruction)| kl - reconstruction);
     log_likelihood.iter_mut().for_each(|value| *value = -*value);
     let estimated = importance_samples > 0;
@@ -111,6 +141,7 @@ pub fn likelihood<E: From<waxwork_core::Error>>(
         neg_log_likelihood: estimated.then(|| Estimate::of(&log_likelihood)),
         neg_log_likelihood_interval: estimated.then(|| interval_of_mean(&log_likelihood)),
         importance_samples: estimated.then_some(importance_samples),
+        not_finite,
     })
 }
 
@@ -145,7 +176,46 @@ fn values(tensor: &Tensor) -> Result<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
+    use waxwork_core::model::{Elbo, Posterior};
+
     use super::*;
+
+    /// One image after the other: the second one's KL is infinite, as that of a huge log-variance is.
+    struct Overflowing;
+
+    impl LatentModel for Overflowing {
+        fn encode(&self, _: &Tensor, _: Option<&Tensor>) -> Result<Posterior> {
+            Err(waxwork_core::Error::ArrayLength)
+        }
+
+        fn elbo(&self, batch: &Batch, _: &Stream) -> Result<Elbo> {
+            let kl: Vec<f32> =
+                batch.indices.iter().map(|&index| if index == 1 { f32::INFINITY } else { 1.0 }).collect();
+            let kl = Tensor::new(kl, &Device::Cpu)?;
+            Ok(Elbo { reconstruction: kl.zeros_like()?, kl })
+        }
+
+        fn log_likelihood(&self, _: &Batch, _: usize, _: &Stream) -> Result<Tensor> {
+            Err(waxwork_core::Error::ArrayLength)
+        }
+
+        fn protocol(&self) -> String {
+            "none".into()
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_names_its_image() {
+        let batch = |index: u64| -> Result<Batch> {
+            let images = Tensor::zeros((1, 1, 1, 1), DType::F32, &Device::Cpu)?;
+            Ok(Batch { images, labels: None, indices: vec![index] })
+        };
+        let good = likelihood(&Overflowing, [batch(0), batch(2)], 0, |_| {}).unwrap();
+        assert_eq!((good.check().is_ok(), good.kl.mean), (true, 1.0));
+        let bad = likelihood(&Overflowing, [batch(0), batch(1), batch(2)], 0, |_| {}).unwrap();
+        let said = bad.check().unwrap_err().to_string();
+        assert_eq!(said, "kl of image 1 is inf, so that no mean of it means anything");
+    }
 
     #[test]
     fn estimates_are_the_textbook_ones() {

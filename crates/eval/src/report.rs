@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Error, Result};
+
 /// What was measured and how, by name: the extractor and its hash, the data, how many images … All of it must be equal
 /// for two numbers to be comparable; the seed is no part of it.
 pub type Protocol = BTreeMap<String, String>;
@@ -98,6 +100,17 @@ pub struct Report {
     pub metrics: Vec<Metric>,
 }
 
+impl Report {
+    /// Checks that every number is one: JSON has no others, and nobody could compare them.
+    ///
+    /// # Errors
+    /// [`Error::Metric`] names the first metric that is NaN or infinite.
+    pub fn check(&self) -> Result<()> {
+        let wrong = self.metrics.iter().find(|metric| !metric.value.is_finite());
+        wrong.map_or(Ok(()), |metric| Err(Error::Metric { name: metric.name.clone(), value: metric.value }))
+    }
+}
+
 /// What differs between two protocols, an entry a difference: `n_generated: 2000 against 10000`.
 pub fn differences(one: &Protocol, other: &Protocol) -> Vec<String> {
     let of = |protocol: &Protocol, key: &str| protocol.get(key).cloned().unwrap_or_else(|| "nothing".into());
@@ -137,7 +150,11 @@ mod tests {
             sample_seed: None,
             metrics,
         };
+        report.check().unwrap();
         let json = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
+        let mut wrong = report;
+        wrong.metrics[1].value = f64::NAN;
+        assert_eq!(wrong.check().unwrap_err().to_string(), "judge_precision is NaN, which is no result");
     }
 }

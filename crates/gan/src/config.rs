@@ -1,4 +1,4 @@
-//! What a GAN can be told.
+//! GAN configuration.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,32 +9,32 @@ use waxwork_nn::augment::Augmentation;
 use waxwork_nn::layers::WeightInit;
 use waxwork_nn::nets::{TOO_WIDE, WIDEST};
 
-/// A GAN's networks and its game.
+/// A GAN's networks, losses and regularisation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GanConfig {
     /// Length of the latent vector z.
     pub latent_dim: usize,
-    /// How the label reaches both networks: for the conditional family, which needs it, and for it alone.
+    /// How the label reaches both networks; required by the conditional family and refused by the other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conditioning: Option<Conditioning>,
-    /// From latents to images.
+    /// The network from latents to images.
     pub generator: GeneratorNetwork,
-    /// From images to logits.
+    /// The network from images to logits.
     pub discriminator: DiscriminatorNetwork,
     /// Start values of the weights.
     pub init: WeightInit,
-    /// What either player minimises.
+    /// The losses of both players.
     pub loss: AdversarialLoss,
-    /// Taken off the target of real images, in [0, 0.5] (one-sided; Salimans et al. 2016).
+    /// Lowers the target of real images by this much, in [0, 0.5] (one-sided label smoothing, Salimans et al. 2016).
     pub label_smoothing: f64,
-    /// What keeps the discriminator's slope in bounds.
+    /// A penalty on the norm of the discriminator's gradient.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub penalty: Option<Penalty>,
-    /// Updates of the discriminator for one of the generator: every step trains the discriminator on a new batch, and
-    /// every so manieth step the generator too.
+    /// Discriminator updates per generator update: every step trains the discriminator on a new batch, and every
+    /// `n_critic`-th step trains the generator too.
     pub n_critic: u64,
-    /// Differentiable augmentation of all that the discriminator sees (Zhao et al. 2020), in this order.
+    /// Differentiable augmentation of every image that the discriminator sees, in this order (Zhao et al. 2020).
     pub augment: Vec<Augmentation>,
 }
 
@@ -69,7 +69,7 @@ pub enum DiscriminatorNetwork {
     Mlp {
         /// Widths from the image to the logit.
         hidden: Vec<usize>,
-        /// What is normalised.
+        /// Normalisation.
         #[serde(default)]
         norm: DiscriminatorNorm,
     },
@@ -77,7 +77,7 @@ pub enum DiscriminatorNetwork {
     Dcgan {
         /// Channels from the image to the logit; each entry halves height and width.
         channels: Vec<usize>,
-        /// What is normalised.
+        /// Normalisation.
         #[serde(default)]
         norm: DiscriminatorNorm,
     },
@@ -87,13 +87,13 @@ pub enum DiscriminatorNetwork {
         channels: usize,
         /// Blocks.
         blocks: usize,
-        /// What is normalised.
+        /// Normalisation.
         #[serde(default)]
         norm: DiscriminatorNorm,
     },
 }
 
-/// What is normalised in a discriminator.
+/// Normalisation in a discriminator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiscriminatorNorm {
@@ -110,18 +110,18 @@ pub enum DiscriminatorNorm {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Conditioning {
-    /// Beside the latent, and as planes beside the image (Mirza & Osindero 2014).
+    /// Concatenated with the latent, and as constant planes with the image (Mirza & Osindero 2014).
     Concatenation,
     /// Conditional batch norm, and the product of an embedding with the features (Miyato & Koyama 2018).
     Projection,
-    /// Beside the latent; the discriminator also has to name it (Odena et al. 2017).
+    /// Concatenated with the latent; the discriminator also classifies real and generated images (Odena et al. 2017).
     AuxiliaryClassifier {
         /// Weight of the classification loss of both players.
         weight: f64,
     },
 }
 
-/// Halvings of a residual discriminator.
+/// The number of blocks that halve height and width in a residual discriminator.
 pub(super) const RESIDUAL_HALVINGS: usize = 2;
 
 impl Default for GanConfig {
@@ -180,7 +180,10 @@ impl GanConfig {
                 vec![*channels]
             }
             DiscriminatorNetwork::Residual { .. } => {
-                return fail("discriminator.blocks", "needs at least the two that halve");
+                return fail(
+                    "discriminator.blocks",
+                    "must be at least 2: the first two blocks halve height and width",
+                );
             }
         };
         if discriminator.is_empty() || discriminator.contains(&0) {
@@ -191,12 +194,12 @@ impl GanConfig {
         }
         let batch_norm = self.discriminator.norm() == DiscriminatorNorm::Batch;
         if batch_norm && !matches!(self.discriminator, DiscriminatorNetwork::Dcgan { .. }) {
-            return fail("discriminator.norm", "batch norm is for the discriminator of kind dcgan");
+            return fail("discriminator.norm", "only the discriminator of kind dcgan supports batch norm");
         }
         if batch_norm && self.penalty.is_some() {
             return fail(
                 "penalty",
-                "a penalty is on each image's own gradient, which batch norm mixes with others: use none or spectral",
+                "batch norm mixes the gradients of a batch, but the penalty needs each image's own; set discriminator.norm to none or spectral",
             );
         }
         if let Some(reason) = self.penalty.and_then(Penalty::problem) {
@@ -206,7 +209,10 @@ impl GanConfig {
             return fail("label_smoothing", "must lie in [0, 0.5]");
         }
         if self.label_smoothing > 0.0 && !self.loss.has_targets() {
-            return fail("label_smoothing", "only minimax, non-saturating and least-squares have targets");
+            return fail(
+                "label_smoothing",
+                "only the losses minimax, non-saturating and least-squares support it",
+            );
         }
         if let Some(Conditioning::AuxiliaryClassifier { weight }) = self.conditioning
             && !(weight > 0.0 && weight.is_finite())

@@ -27,27 +27,27 @@ enum Body {
     Residual(ResidualDown),
 }
 
-/// What a discriminator does with labels.
+/// How a discriminator uses labels.
 #[derive(Clone, Debug)]
 enum Labels {
     Nothing,
     Planes,
-    /// One row of features a class, `(classes, features)`.
+    /// One row of features per class, `(classes, features)`.
     Embedding(Weight),
     Classifier(Linear),
 }
 
-/// What a discriminator says about images.
+/// The output of a discriminator.
 #[derive(Clone, Debug)]
-pub struct Judgement {
-    /// How real, `(N)`: the logit of its probability, or a score.
+pub struct DiscriminatorOutput {
+    /// `(N)`: the logit of the probability that an image is real, or a critic's score.
     pub logits: Tensor,
-    /// Logits of the classes, `(N, classes)`, where there is an auxiliary classifier.
+    /// Class logits, `(N, classes)`, of an auxiliary classifier.
     pub classes: Option<Tensor>,
 }
 
 impl Discriminator {
-    /// The discriminator of `config` for images of shape `image` and, if it is conditional, so many classes.
+    /// The discriminator of `config` for images of shape `image` and, if it is conditional, for `classes` classes.
     ///
     /// # Errors
     /// If the configuration does not fit the image, or the set is stored and lacks a tensor.
@@ -102,8 +102,13 @@ impl Discriminator {
         Ok(Self { body, output, labels })
     }
 
-    /// Images `(N, C, H, W)` in [−1, 1] and one-hot labels `(N, classes)` → what it says about them.
-    pub fn forward(&self, images: &Tensor, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Judgement> {
+    /// Images `(N, C, H, W)` in [−1, 1] and one-hot labels `(N, classes)` → logits.
+    pub fn forward(
+        &self,
+        images: &Tensor,
+        labels: Option<&Tensor>,
+        mode: Mode<'_>,
+    ) -> Result<DiscriminatorOutput> {
         let features = self.features(&Dual::constant(images.clone()), labels, mode)?;
         let classes = match &self.labels {
             Labels::Classifier(linear) => {
@@ -111,18 +116,18 @@ impl Discriminator {
             }
             _ => None,
         };
-        Ok(Judgement { logits: self.logits(&features, labels, mode)?.value, classes })
+        Ok(DiscriminatorOutput { logits: self.logits(&features, labels, mode)?.value, classes })
     }
 
     /// The logits `(N)` of images with their derivative along a direction.
     ///
     /// # Errors
-    /// If there is batch norm on the way.
+    /// [`waxwork_core::Error::NoDirectionalDerivative`] if the body has batch norm.
     pub fn propagate(&self, images: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
         self.logits(&self.features(images, labels, mode)?, labels, mode)
     }
 
-    /// `(N, C, H, W)` → `(N, …)`, so many features in whatever shape they come.
+    /// `(N, C, H, W)` → features `(N, …)`, in whatever shape the body gives them.
     fn features(&self, images: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
         let planes = labels.filter(|_| matches!(self.labels, Labels::Planes));
         let beside = |images: &Dual| {

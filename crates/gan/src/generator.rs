@@ -16,7 +16,7 @@ use waxwork_nn::nets::{ConvUp, Mlp, ResidualUp, Style, halved};
 #[derive(Clone, Debug)]
 pub struct Generator {
     body: Body,
-    /// The one-hot label stands beside the latent.
+    /// Whether the one-hot label is concatenated with the latent.
     concatenates: bool,
     image: ImageShape,
 }
@@ -49,7 +49,7 @@ impl Start {
 }
 
 impl Generator {
-    /// The generator of `config` for images of shape `image` and, if it is conditional, so many classes.
+    /// The generator of `config` for images of shape `image` and, if it is conditional, for `classes` classes.
     ///
     /// # Errors
     /// If the configuration does not fit the image, or the set is stored and lacks a tensor.

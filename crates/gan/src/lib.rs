@@ -28,7 +28,7 @@ use waxwork_core::{
 use waxwork_nn::augment::augment;
 
 pub use config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, GeneratorNetwork};
-pub use discriminator::{Discriminator, Judgement};
+pub use discriminator::{Discriminator, DiscriminatorOutput};
 pub use generator::Generator;
 pub use loss::AdversarialLoss;
 pub use penalty::Penalty;
@@ -66,7 +66,7 @@ impl Gan {
         if config.conditioning.is_some() {
             return Err(Error::Config {
                 key: "model.conditioning".into(),
-                reason: "a gan knows no labels; the conditional family is cgan".into(),
+                reason: "`gan` is unconditional; use the family `cgan`".into(),
             });
         }
         let players = Players::new("gan", &config, image, 0, params)?;

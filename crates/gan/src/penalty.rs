@@ -10,7 +10,7 @@ use waxwork_core::{Loss, Result, StepContext};
 use waxwork_nn::dual::Dual;
 use waxwork_nn::loss;
 
-/// What keeps the discriminator's slope in bounds.
+/// A penalty on the norm of the discriminator's gradient in its input.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Penalty {
@@ -23,7 +23,7 @@ pub enum Penalty {
     R1 {
         /// Its weight γ.
         weight: f64,
-        /// Applied at every so manieth step only, and as many times as strong (Karras et al. 2020).
+        /// Apply the penalty every `every` steps, scaled up by the same factor (lazy regularisation, Karras et al. 2020).
         #[serde(default = "one")]
         every: u64,
     },
@@ -34,7 +34,7 @@ fn one() -> u64 {
 }
 
 impl Penalty {
-    /// What is wrong with the values, if anything is.
+    /// The reason why the values are invalid, if they are.
     pub(super) fn problem(self) -> Option<&'static str> {
         match self {
             Self::Gradient { weight } | Self::R1 { weight, .. } if !(weight > 0.0 && weight.is_finite()) => {
@@ -45,7 +45,7 @@ impl Penalty {
         }
     }
 
-    /// The discriminator's loss `game` with the penalty where it is due at this step, named in the log. `frozen` is the
+    /// The discriminator's adversarial loss `game`, plus the penalty at the steps that have one, named in the log. `frozen` is the
     /// discriminator on untracked weights; `real` and `generated` are what the discriminator sees.
     pub fn add_to(
         self,
@@ -61,12 +61,12 @@ impl Penalty {
                 let rows: Vec<u64> = (0..real.dim(0)? as u64).collect();
                 let mix = ctx.stream("penalty").uniform(&rows, (1, 1, 1), real.device())?;
                 let step = (real - generated)?.broadcast_mul(&mix.to_dtype(real.dtype())?)?;
-                let slope = slope(discriminator, frozen, &(generated + step)?, labels)?;
-                slope.affine(1.0, -1.0)?.sqr()?.mean_all()?.affine(weight, 0.0)?
+                let norm = gradient_norm(discriminator, frozen, &(generated + step)?, labels)?;
+                norm.affine(1.0, -1.0)?.sqr()?.mean_all()?.affine(weight, 0.0)?
             }
             Self::R1 { weight, every } if ctx.step().is_multiple_of(every) => {
-                let slope = slope(discriminator, frozen, real, labels)?;
-                slope.sqr()?.mean_all()?.affine(0.5 * weight * every as f64, 0.0)?
+                let norm = gradient_norm(discriminator, frozen, real, labels)?;
+                norm.sqr()?.mean_all()?.affine(0.5 * weight * every as f64, 0.0)?
             }
             Self::R1 { .. } => return Ok(Loss::new("discriminator", game)),
         };
@@ -74,10 +74,9 @@ impl Penalty {
     }
 }
 
-/// ‖∇ₓD(x)‖ of each image, `(N)`, with the right gradient in D's weights: the derivative of D along the unit direction of
-/// its own gradient, that direction held constant. (The derivative of a norm is the unit vector's product with the
-/// derivative of what it is the norm of.)
-fn slope(
+/// ‖∇ₓD(x)‖ of each image, `(N)`, with the exact gradient in D's weights: the derivative of D along the unit vector of its
+/// own gradient, with that vector held constant. (∇‖g‖ = (g / ‖g‖) · ∇g.)
+fn gradient_norm(
     discriminator: &Discriminator,
     frozen: &Discriminator,
     images: &Tensor,

@@ -1,4 +1,4 @@
-//! Generator and discriminator together, with their tensors.
+//! Generator and discriminator with their parameters.
 
 use candle_core::Tensor;
 
@@ -8,7 +8,7 @@ use waxwork_core::model::{self, ImageShape, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{Error, ParamGroup, ParamSet, Result};
 
-/// The two players of a game, and what a model has to say about them.
+/// The two players of the game, with their parameters and what the model reports about itself.
 #[derive(Clone, Debug)]
 pub struct Players {
     /// What the model is.
@@ -17,11 +17,11 @@ pub struct Players {
     pub params: ParamSet,
     /// [`GENERATOR`] and [`DISCRIMINATOR`].
     pub groups: Vec<ParamGroup>,
-    /// Makes images.
+    /// From latents to images.
     pub generator: Generator,
-    /// Judges them.
+    /// From images to logits.
     pub discriminator: Discriminator,
-    /// The same discriminator on untracked weights: for the generator's loss, and for gradients in the image.
+    /// The discriminator on untracked weights, for the generator's loss and for gradients in the image.
     pub frozen: Discriminator,
 }
 

@@ -72,19 +72,21 @@ fn products() -> Vec<Case> {
         case(
             format!("{label} forward"),
             operations,
-            Box::new(move || drop(black_box(conv2d(&a, &b, None, 2, 1, Activation::Identity).unwrap()))),
+            Box::new(move || {
+                drop(black_box(conv2d(&a, &b, None, [2; 2], [1; 2], Activation::Identity).unwrap()))
+            }),
         );
         let (a, b) = (still_x, w.clone());
         case(
             format!("{label} forward, weight"),
             2.0 * operations,
-            Box::new(move || backward(&conv2d(&a, &b, None, 2, 1, Activation::Identity).unwrap())),
+            Box::new(move || backward(&conv2d(&a, &b, None, [2; 2], [1; 2], Activation::Identity).unwrap())),
         );
         let (a, b) = (x, still_w);
         case(
             format!("{label} forward, input"),
             2.0 * operations,
-            Box::new(move || backward(&conv2d(&a, &b, None, 2, 1, Activation::Identity).unwrap())),
+            Box::new(move || backward(&conv2d(&a, &b, None, [2; 2], [1; 2], Activation::Identity).unwrap())),
         );
     }
     for (channels, side, outputs) in [(256, 4, 128), (128, 8, 64), (64, 16, 3), (128, 7, 64), (64, 14, 1)] {
@@ -95,12 +97,14 @@ fn products() -> Vec<Case> {
         case(
             format!("{label} forward"),
             operations,
-            Box::new(move || drop(black_box(conv_transpose2d(&still_x, &still_w, None, 2, 1, 0).unwrap()))),
+            Box::new(move || {
+                drop(black_box(conv_transpose2d(&still_x, &still_w, None, [2; 2], [1; 2], [0; 2]).unwrap()))
+            }),
         );
         case(
             format!("{label} forward, both"),
             3.0 * operations,
-            Box::new(move || backward(&conv_transpose2d(&x, &w, None, 2, 1, 0).unwrap())),
+            Box::new(move || backward(&conv_transpose2d(&x, &w, None, [2; 2], [1; 2], [0; 2]).unwrap())),
         );
     }
     for (inputs, outputs) in [(784, 400), (400, 784), (400, 40), (100, 6272), (4096, 1)] {

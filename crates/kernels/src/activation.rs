@@ -1,16 +1,11 @@
-//! Activation functions as single passes, alone or at the end of another kernel.
+//! Activation functions on slices, alone or at the end of another kernel.
 
 use std::borrow::Cow;
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
-
-use super::buffer::{by_dtype, elements, map1, map2, slice, tensor};
-use super::composed;
-use super::real::Real;
-use super::tape;
-use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::elementwise::{map1, map2};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::simd::simd;
 
 /// What follows a linear map, elementwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -32,61 +27,43 @@ pub enum Activation {
     Silu,
 }
 
-/// Evaluates an expression with `$f` bound to a method of the activation over `T`, one closure a kind, so that no loop
-/// inside has a branch on the kind.
+/// Evaluates an expression with `$f` bound to the activation's function, a type of its own, so that no loop inside has a
+/// branch on the kind.
 macro_rules! by_activation {
-    ($activation:expr, $f:ident = $method:ident($($x:ident),+) => $body:expr) => {
+    ($activation:expr, $f:ident => $body:expr) => {
         match $activation {
-            Activation::Identity => {
-                let $f = {
-#[inline(always)]
-|$($x: T),+| Activation::Identity.$method($($x),+)
-};
+            $crate::activation::Activation::Identity => {
+                let $f = $crate::activation::Identity;
                 $body
             }
-            Activation::Relu => {
-                let $f = {
-#[inline(always)]
-|$($x: T),+| Activation::Relu.$method($($x),+)
-};
+            $crate::activation::Activation::Relu => {
+                let $f = $crate::activation::Relu;
                 $body
             }
-            Activation::Tanh => {
-                let $f = {
-#[inline(always)]
-|$($x: T),+| Activation::Tanh.$method($($x),+)
-};
+            $crate::activation::Activation::LeakyRelu(slope) => {
+                let $f = $crate::activation::LeakyRelu(slope);
                 $body
             }
-            Activation::Sigmoid => {
-                let $f = {
-#[inline(always)]
-|$($x: T),+| Activation::Sigmoid.$method($($x),+)
-};
+            $crate::activation::Activation::Tanh => {
+                let $f = $crate::activation::Tanh;
                 $body
             }
-            Activation::Silu => {
-                let $f = {
-#[inline(always)]
-|$($x: T),+| Activation::Silu.$method($($x),+)
-};
+            $crate::activation::Activation::Sigmoid => {
+                let $f = $crate::activation::Sigmoid;
                 $body
             }
-            Activation::LeakyRelu(slope) => {
-                let $f = {
-#[inline(always)]
-|$($x: T),+| Activation::LeakyRelu(slope).$method($($x),+)
-};
+            $crate::activation::Activation::Silu => {
+                let $f = $crate::activation::Silu;
                 $body
             }
         }
     };
 }
-pub(super) use by_activation;
+pub(crate) use by_activation;
 
 impl Activation {
     /// A slope that would make the sign of the output ambiguous is refused.
-    pub(super) fn check(self) -> Result<()> {
+    pub(crate) fn check(self) -> Result<()> {
         match self {
             Self::LeakyRelu(slope) if !(0.0..f32::INFINITY).contains(&slope) => Err(Error::Argument {
                 name: "leaky_relu",
@@ -96,144 +73,165 @@ impl Activation {
         }
     }
 
-    /// The function itself.
-    #[inline(always)]
-    pub(super) fn value<T: Real>(self, x: T) -> T {
-        match self {
-            Self::Identity => x,
-            // Comparisons with NaN are false, so NaN stays what it is.
-            Self::Relu => {
-                if x < T::ZERO {
-                    T::ZERO
-                } else {
-                    x
-                }
-            }
-            Self::LeakyRelu(slope) => {
-                if x > T::ZERO {
-                    x
-                } else {
-                    x * T::from_f64(f64::from(slope))
-                }
-            }
-            Self::Tanh => x.tanh(),
-            Self::Sigmoid => x.sigmoid(),
-            Self::Silu => x * x.sigmoid(),
-        }
-    }
-
-    /// The gradient of the input from the output `y` and its gradient. Not for [`Activation::Silu`], whose output
-    /// does not tell the input.
-    #[inline(always)]
-    pub(super) fn gradient<T: Real>(self, y: T, grad: T) -> T {
-        match self {
-            Self::Identity | Self::Silu => grad,
-            Self::Relu => {
-                if y <= T::ZERO {
-                    T::ZERO
-                } else {
-                    grad
-                }
-            }
-            Self::LeakyRelu(slope) => {
-                if y > T::ZERO {
-                    grad
-                } else {
-                    grad * T::from_f64(f64::from(slope))
-                }
-            }
-            Self::Tanh => grad * (T::ONE - y * y),
-            Self::Sigmoid => grad * (y * (T::ONE - y)),
-        }
-    }
-
     /// True if nothing follows.
-    pub(super) fn is_identity(self) -> bool {
+    pub(crate) fn is_identity(self) -> bool {
         self == Self::Identity
     }
 
     /// The part that can be fused into a kernel whose gradient is taken from its output, and what must follow it.
-    pub(super) fn split(self) -> (Self, Self) {
+    pub(crate) fn split(self) -> (Self, Self) {
         match self {
             Self::Silu => (Self::Identity, Self::Silu),
             fused => (fused, Self::Identity),
         }
     }
-}
 
-/// f(x) for every element of a tensor of any shape, differentiable.
-pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
-    activation.check()?;
-    if activation.is_identity() {
-        return Ok(x.clone());
-    }
-    if !runs_on_cpu_kernels(x.device()) {
-        return composed::activate(x, activation);
-    }
-    Ok(tape::apply1(&x.contiguous()?, Activate(activation))?)
-}
-
-struct Activate(Activation);
-
-impl Activate {
-    fn backward<T: Real>(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
-        let source = if self.0 == Activation::Silu { x } else { y };
-        elements!(T; source, grad);
-        let out = match self.0 {
-            Activation::Silu => map2(
-                source,
-                grad,
-                #[inline(always)]
-                |x: T, grad| {
-                    let s = x.sigmoid();
-                    grad * (s * (T::ONE + x * (T::ONE - s)))
-                },
-            ),
-            activation => activation.backward(source, grad),
-        };
-        tensor(out, y.shape())
-    }
-}
-
-impl Activation {
     /// The gradient of the input, elementwise, from the output and its gradient.
-    pub(super) fn backward<T: Real>(self, y: &[T], grad: &[T]) -> Vec<T> {
-        by_activation!(self, f = gradient(y, grad) => map2(y, grad, f))
+    pub(crate) fn backward<T: Float>(self, y: &[T], grad: &[T]) -> Vec<T> {
+        by_activation!(self, f => map2(
+            y,
+            grad,
+            #[inline(always)]
+            |y, grad| f.gradient(y, grad),
+        ))
     }
 
     /// The same, or the gradient itself where there is nothing to go through.
-    pub(super) fn through<'a, T: Real>(self, y: &[T], grad: &'a [T]) -> Cow<'a, [T]> {
+    pub(crate) fn through<'a, T: Float>(self, y: &[T], grad: &'a [T]) -> Cow<'a, [T]> {
         if self.is_identity() { Cow::Borrowed(grad) } else { Cow::Owned(self.backward(y, grad)) }
+    }
+
+    /// f(x) for every element.
+    pub(crate) fn forward<T: Float>(self, x: &[T]) -> Vec<T> {
+        by_activation!(self, f => map1(
+            x,
+            #[inline(always)]
+            |x| f.value(x),
+        ))
     }
 
     /// f(y) in place.
     #[inline(always)]
-    pub(super) fn apply<T: Real>(self, y: &mut [T]) {
-        by_activation!(self, f = value(x) => {
+    pub(crate) fn apply<T: Float>(self, y: &mut [T]) {
+        by_activation!(self, f => {
             for y in y {
-                *y = f(*y);
+                *y = f.value(*y);
             }
         });
     }
 
-    fn forward<T: Real>(self, x: &[T]) -> Vec<T> {
-        by_activation!(self, f = value(x) => map1(x, f))
+    /// f(y + add) in place.
+    pub(crate) fn apply_plus<T: Float>(self, y: &mut [T], add: T) {
+        simd(
+            #[inline(always)]
+            || {
+                for y in &mut *y {
+                    *y += add;
+                }
+                self.apply(y);
+            },
+        );
     }
 }
 
-impl CustomOp1 for Activate {
-    fn name(&self) -> &'static str {
-        "waxwork-activation"
+/// An activation as a type of its own.
+pub(crate) trait Function: Copy + Send + Sync {
+    /// The function itself.
+    fn value<T: Float>(self, x: T) -> T;
+
+    /// The gradient of the input from the output `y` and its gradient.
+    fn gradient<T: Float>(self, y: T, grad: T) -> T;
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Identity;
+
+impl Function for Identity {
+    #[inline(always)]
+    fn value<T: Float>(self, x: T) -> T {
+        x
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let out = by_dtype!(storage.dtype(), T => {
-            T::to_cpu_storage_owned(self.0.forward::<T>(slice(storage, layout)?))
-        });
-        Ok((out, layout.shape().clone()))
+    #[inline(always)]
+    fn gradient<T: Float>(self, _: T, grad: T) -> T {
+        grad
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Relu;
+
+impl Function for Relu {
+    #[inline(always)]
+    fn value<T: Float>(self, x: T) -> T {
+        // A comparison with NaN is false, so NaN stays what it is.
+        if x < T::ZERO { T::ZERO } else { x }
     }
 
-    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        by_dtype!(y.dtype(), T => self.backward::<T>(x, y, grad)).map(Some)
+    #[inline(always)]
+    fn gradient<T: Float>(self, y: T, grad: T) -> T {
+        if y <= T::ZERO { T::ZERO } else { grad }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct LeakyRelu(pub(crate) f32);
+
+impl Function for LeakyRelu {
+    #[inline(always)]
+    fn value<T: Float>(self, x: T) -> T {
+        if x > T::ZERO { x } else { x * T::from_f64(f64::from(self.0)) }
+    }
+
+    #[inline(always)]
+    fn gradient<T: Float>(self, y: T, grad: T) -> T {
+        if y > T::ZERO { grad } else { grad * T::from_f64(f64::from(self.0)) }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Tanh;
+
+impl Function for Tanh {
+    #[inline(always)]
+    fn value<T: Float>(self, x: T) -> T {
+        x.tanh()
+    }
+
+    #[inline(always)]
+    fn gradient<T: Float>(self, y: T, grad: T) -> T {
+        grad * (T::ONE - y * y)
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Sigmoid;
+
+impl Function for Sigmoid {
+    #[inline(always)]
+    fn value<T: Float>(self, x: T) -> T {
+        x.sigmoid()
+    }
+
+    #[inline(always)]
+    fn gradient<T: Float>(self, y: T, grad: T) -> T {
+        grad * (y * (T::ONE - y))
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Silu;
+
+impl Function for Silu {
+    #[inline(always)]
+    fn value<T: Float>(self, x: T) -> T {
+        x * x.sigmoid()
+    }
+
+    /// The gradient unchanged: the output of this function does not tell its input. [`Activation::split`] keeps it from
+    /// being fused.
+    #[inline(always)]
+    fn gradient<T: Float>(self, _: T, grad: T) -> T {
+        grad
     }
 }

@@ -2,15 +2,17 @@
 
 use candle_core::{Shape, Tensor};
 
-use super::activation::Activation;
-use super::buffer::{elements, tensor};
-use super::composed;
-use super::conv::{check_stride, dims4};
-use super::convolution::{Geometry, channel_sums, image_to_map, map_to_image, weight_gradient};
-use super::real::Real;
-use super::weighted::{self, Gradients, Weighted, check_bias};
+use crate::activation::Activation;
+use crate::buffer::{elements, tensor};
+use crate::composed;
+use crate::convolution::{image_to_map, map_to_image, weight_gradient};
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::error::Result;
+use crate::geometry::Geometry;
+use crate::parametric_op::{self, ParametricGradients, ParametricOp};
+use crate::real::Real;
+use crate::shapes::check_bias;
+use crate::sums::channel_sums;
 
 /// x (N, C, H, W), weight (C, O, kh, kw) as in PyTorch, bias (O) → (N, O, H', W') with
 /// H' = (H − 1) · stride − 2·padding + kh + output_padding, W' alike; output_padding is less than stride.
@@ -19,51 +21,21 @@ pub fn conv_transpose2d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    stride: usize,
-    padding: usize,
-    output_padding: usize,
+    stride: [usize; 2],
+    padding: [usize; 2],
+    output_padding: [usize; 2],
 ) -> Result<Tensor> {
-    let (samples, channels, height, width) = dims4("input of a transposed convolution", x)?;
-    let (inputs, outputs, kernel_height, kernel_width) = dims4("weight of a transposed convolution", weight)?;
-    check_stride(stride)?;
-    if output_padding >= stride {
-        let reason = format!("is {output_padding}, but must be less than the stride, {stride}");
-        return Err(Error::Argument { name: "output_padding", reason });
-    }
-    let side = |length: usize, kernel: usize| {
-        let full = length.checked_sub(1)? * stride + kernel + output_padding;
-        full.checked_sub(2 * padding).filter(|side| *side > 0 && kernel > 0)
-    };
-    let sides = side(height, kernel_height).zip(side(width, kernel_width)).filter(|_| inputs == channels);
-    let Some((image_height, image_width)) = sides else {
-        return Err(Error::Input {
-            what: "input of a transposed convolution",
-            expected: format!(
-                "(N, {inputs}, H, W) with a result left, for the weight {:?} and padding {padding}",
-                weight.shape()
-            ),
-            found: x.shape().clone(),
-        });
-    };
-    check_bias(bias, outputs)?;
+    let geometry = Geometry::of_transposed_convolution(x, weight, stride, padding, output_padding)?;
+    check_bias(bias, geometry.image[0])?;
     if !runs_on_cpu_kernels(x.device()) {
-        let sizes = composed::Sizes { stride, padding, image: [image_height, image_width] };
-        return composed::conv_transpose2d(x, weight, bias, sizes);
+        return composed::conv_transpose2d(x, weight, bias, geometry);
     }
-    let op = ConvTranspose2d(Geometry {
-        samples,
-        image: [outputs, image_height, image_width],
-        map: [channels, height, width],
-        kernel: [kernel_height, kernel_width],
-        stride,
-        padding,
-    });
-    weighted::apply(op, x, weight, bias)
+    parametric_op::apply(ConvTranspose2dOp(geometry), x, weight, bias)
 }
 
-struct ConvTranspose2d(Geometry);
+struct ConvTranspose2dOp(Geometry);
 
-impl Weighted for ConvTranspose2d {
+impl ParametricOp for ConvTranspose2dOp {
     const NAME: &'static str = "waxwork-conv-transpose2d";
 
     fn shape(&self) -> Shape {
@@ -82,12 +54,12 @@ impl Weighted for ConvTranspose2d {
         bias: bool,
         _: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ParametricGradients> {
         let g = &self.0;
         let (x_shape, weight_shape) = (x.shape(), weight.shape());
         let (for_x, for_weight) = (x.track_op(), weight.track_op());
         elements!(T; x, weight, grad);
-        Ok(Gradients {
+        Ok(ParametricGradients {
             x: for_x
                 .then(|| tensor(image_to_map(g, grad, weight, None, Activation::Identity), x_shape))
                 .transpose()?,

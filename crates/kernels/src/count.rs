@@ -10,6 +10,6 @@ pub fn multiply_adds() -> u64 {
     MULTIPLY_ADDS.load(Ordering::Relaxed)
 }
 
-pub(super) fn count(factors: &[usize]) {
+pub(crate) fn count(factors: &[usize]) {
     MULTIPLY_ADDS.fetch_add(factors.iter().map(|&factor| factor as u64).product(), Ordering::Relaxed);
 }

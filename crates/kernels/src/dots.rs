@@ -3,24 +3,24 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::buffer::arch;
-use super::real::Real;
+use crate::float::Float;
+use crate::simd::arch;
 
 /// Running sums of a product, side by side: element k of the rows goes to sum k mod 16, whatever the width of the registers.
-pub(super) const LANES: usize = 16;
+pub(crate) const PARTIAL_SUMS: usize = 16;
 
-/// `sums`[i, j] += Σₖ `left`[i, k] · `right`[j, k], in [`LANES`] parts.
-pub(super) struct Dots<'a, T> {
+/// `sums`[i, j] += Σₖ `left`[i, k] · `right`[j, k], in [`PARTIAL_SUMS`] parts.
+pub(crate) struct Dots<'a, T> {
     /// Rows of `len` elements.
-    pub(super) left: &'a [T],
+    pub(crate) left: &'a [T],
     /// Rows of `len` elements.
-    pub(super) right: &'a [T],
-    pub(super) len: usize,
+    pub(crate) right: &'a [T],
+    pub(crate) len: usize,
     /// A row for each of `left`, with an entry for each of `right`.
-    pub(super) sums: &'a mut [[T; LANES]],
+    pub(crate) sums: &'a mut [[T; PARTIAL_SUMS]],
 }
 
-impl<T: Real> Dots<'_, T> {
+impl<T: Float> Dots<'_, T> {
     fn size(&self) -> (usize, usize) {
         let len = self.len.max(1);
         (self.left.len() / len, self.right.len() / len)
@@ -35,7 +35,7 @@ impl<T: Real> Dots<'_, T> {
             for j in 0..columns {
                 let right = &self.right[j * self.len..][from..self.len];
                 let sums = &mut self.sums[i * columns + j];
-                for (left, right) in left.chunks(LANES).zip(right.chunks(LANES)) {
+                for (left, right) in left.chunks(PARTIAL_SUMS).zip(right.chunks(PARTIAL_SUMS)) {
                     for ((sum, &a), &b) in sums.iter_mut().zip(left).zip(right) {
                         *sum = a.fma(b, *sum);
                     }
@@ -46,12 +46,12 @@ impl<T: Real> Dots<'_, T> {
 }
 
 /// An element at a time: for f64.
-pub(super) fn one_by_one<T: Real>(mut dots: Dots<'_, T>) {
+pub(crate) fn one_by_one<T: Float>(mut dots: Dots<'_, T>) {
     dots.plain(0);
 }
 
 /// By the best vector instructions at hand.
-pub(super) fn by_registers(dots: Dots<'_, f32>) {
+pub(crate) fn by_registers(dots: Dots<'_, f32>) {
     let (rows, columns) = dots.size();
     assert_eq!(dots.sums.len(), rows * columns);
     arch().dispatch(dots);
@@ -70,7 +70,7 @@ impl Dots<'_, f32> {
         assert!(self.left.len() >= (i + H) * self.len && self.right.len() >= (j + W) * self.len);
         assert!(self.sums.len() >= (i + H - 1) * columns + j + W);
         let lanes = S::F32_LANES;
-        for lane in (0..LANES).step_by(lanes) {
+        for lane in (0..PARTIAL_SUMS).step_by(lanes) {
             let mut sums = [[simd.splat_f32s(0.0); W]; H];
             for (r, sums) in sums.iter_mut().enumerate() {
                 for (c, sum) in sums.iter_mut().enumerate() {
@@ -79,7 +79,7 @@ impl Dots<'_, f32> {
                     *sum = unsafe { from.cast::<S::f32s>().read_unaligned() };
                 }
             }
-            for k in (0..self.len / LANES * LANES).step_by(LANES) {
+            for k in (0..self.len / PARTIAL_SUMS * PARTIAL_SUMS).step_by(PARTIAL_SUMS) {
                 let mut right = [simd.splat_f32s(0.0); W];
                 for (c, right) in right.iter_mut().enumerate() {
                     let from = self.right.as_ptr().wrapping_add((j + c) * self.len + k + lane);
@@ -125,6 +125,6 @@ impl WithSimd for Dots<'_, f32> {
                 }
             }
         }
-        self.plain(self.len / LANES * LANES);
+        self.plain(self.len / PARTIAL_SUMS * PARTIAL_SUMS);
     }
 }

@@ -30,6 +30,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// The threads of the process were set up before.
+    #[error("failed to set up the threads: {reason}")]
+    Threads {
+        /// What rayon said.
+        reason: String,
+    },
+
     /// Tensors that an operation writes in place share their storage.
     #[error("two tensors of {operation} share their storage")]
     SharedStorage {

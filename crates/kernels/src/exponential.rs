@@ -3,19 +3,20 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 
-use super::buffer::{by_dtype, elements, map1, map2, slice, tensor};
-use super::composed;
-use super::real::Real;
-use super::tape;
-use crate::Result;
+use crate::buffer::{by_dtype, elements, slice, tensor};
+use crate::composed;
 use crate::device::runs_on_cpu_kernels;
+use crate::elementwise::{map1, map2};
+use crate::error::Result;
+use crate::float::Float;
+use crate::tape;
 
 /// exp(x) for every element of a tensor of any shape, differentiable.
 pub fn exp(x: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return Ok(composed::exp(x)?);
     }
-    Ok(tape::apply1(&x.contiguous()?, Exponential::Exp)?)
+    Ok(tape::apply1(&x.contiguous()?, ExponentialOp::Exp)?)
 }
 
 /// log(x), −∞ at 0 and NaN below, for every element of a tensor of any shape, differentiable.
@@ -23,32 +24,32 @@ pub fn log(x: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return Ok(composed::log(x)?);
     }
-    Ok(tape::apply1(&x.contiguous()?, Exponential::Log)?)
+    Ok(tape::apply1(&x.contiguous()?, ExponentialOp::Log)?)
 }
 
 #[derive(Clone, Copy)]
-enum Exponential {
+enum ExponentialOp {
     Exp,
     Log,
 }
 
-impl Exponential {
-    fn forward<T: Real>(self, x: &[T]) -> Vec<T> {
+impl ExponentialOp {
+    fn forward<T: Float>(self, x: &[T]) -> Vec<T> {
         match self {
             Self::Exp => map1(
                 x,
                 #[inline(always)]
-                |x: T| Real::exp(x),
+                |x: T| Float::exp(x),
             ),
             Self::Log => map1(
                 x,
                 #[inline(always)]
-                |x: T| Real::log(x),
+                |x: T| Float::log(x),
             ),
         }
     }
 
-    fn backward<T: Real>(self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+    fn backward<T: Float>(self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
         let shape = grad.shape();
         elements!(T; x, y, grad);
         let out = match self {
@@ -69,7 +70,7 @@ impl Exponential {
     }
 }
 
-impl CustomOp1 for Exponential {
+impl CustomOp1 for ExponentialOp {
     fn name(&self) -> &'static str {
         match self {
             Self::Exp => "waxwork-exp",

@@ -2,16 +2,16 @@
 
 use std::mem::MaybeUninit;
 
-use super::buffer::simd;
-use super::real::Real;
+use crate::float::Float;
+use crate::simd::simd;
 
 /// The place of a pixel that nobody looks at.
-pub(super) const NOWHERE: usize = usize::MAX;
+pub(crate) const NOWHERE: usize = usize::MAX;
 
 /// Copies planes, one a channel and `plane` apart, to runs of channels: pixel i of channel c goes to `places[i] + c`.
 ///
 /// Four planes are read side by side from their beginnings to their ends, as the processor's prefetching likes it.
-pub(super) fn channels_last<T: Real>(
+pub(crate) fn channels_last<T: Float>(
     planes: &[T],
     plane: usize,
     channels: usize,
@@ -50,7 +50,7 @@ pub(super) fn channels_last<T: Real>(
 }
 
 /// The reverse of [`channels_last`]; a pixel that is nowhere is 0.
-pub(super) fn channels_first<T: Real>(
+pub(crate) fn channels_first<T: Float>(
     from: &[T],
     places: &[usize],
     channels: usize,
@@ -86,7 +86,7 @@ pub(super) fn channels_first<T: Real>(
 }
 
 #[inline(always)]
-fn load4<T: Real>(from: &[T], at: usize) -> [T; 4] {
+fn load4<T: Float>(from: &[T], at: usize) -> [T; 4] {
     let from = &from[at..at + 4];
     [from[0], from[1], from[2], from[3]]
 }

@@ -40,13 +40,14 @@
 //! the others round once.
 //!
 //! # Threads
-//! All parallelism is rayon's current pool. Candle's own pools are not used.
+//! All parallelism is rayon's current pool; [`threads::init`] sizes it, and keeps candle's own pools out of its way.
 //!
 //! This crate is the only one of the workspace, beside one line in the program's `main`, that may hold `unsafe`.
 
+mod activate;
 mod activation;
 mod adam;
-mod attach;
+mod adam_step;
 mod buffer;
 mod composed;
 mod conv;
@@ -55,30 +56,44 @@ mod convolution;
 mod count;
 pub mod device;
 mod dots;
+mod elementwise;
 mod error;
 mod exponential;
-mod filtering;
+mod float;
+mod gemm;
+mod geometry;
 mod layout;
 mod linear;
 mod loss;
 mod matmul;
+mod matrix;
 mod norm;
+mod packed;
 mod panels;
+mod parametric_op;
 mod planes;
 mod pool;
+mod precomputed;
 mod real;
 mod resample;
 mod scalars;
+mod scratch;
+mod shapes;
+mod simd;
+mod sums;
 mod tape;
+pub mod threads;
 mod tile;
-mod weighted;
+mod windows;
 mod winograd;
 
 #[cfg(test)]
 mod tests;
 
-pub use activation::{Activation, activate};
-pub use adam::{AdamStep, adam_step, sum_squares};
+pub use activate::activate;
+pub use activation::Activation;
+pub use adam::AdamStep;
+pub use adam_step::{adam_step, sum_squares};
 pub use composed::row_norm;
 pub use conv::conv2d;
 pub use conv_transpose::conv_transpose2d;
@@ -90,7 +105,8 @@ pub use loss::{bce_with_logits_sum, gaussian_kl, reparameterize, softplus};
 pub use matmul::matmul;
 pub use norm::{batch_norm, batch_norm_with};
 pub use planes::{conv2d_with_planes, with_planes};
-pub use pool::{Pool, Windows, pool2d};
+pub use pool::pool2d;
 pub use resample::{avg_pool2, translate, upsample2};
 pub use scalars::{scalar, scalars};
 pub use tape::{Gradients, backward};
+pub use windows::{Pool, Windows};

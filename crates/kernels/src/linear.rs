@@ -4,14 +4,20 @@
 use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
-use super::activation::{Activation, activate};
-use super::buffer::{elements, simd, tensor};
-use super::composed;
-use super::matmul::{Matrix, Size, column_sums, dims2, product_vec};
-use super::real::Real;
-use super::weighted::{self, Gradients, Weighted, check_bias};
+use crate::activate::activate;
+use crate::activation::Activation;
+use crate::buffer::{elements, tensor};
+use crate::composed;
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::matmul::product_vec;
+use crate::matrix::{Matrix, Size};
+use crate::parametric_op::{self, ParametricGradients, ParametricOp};
+use crate::real::Real;
+use crate::shapes::{check_bias, dims2};
+use crate::simd::simd;
+use crate::sums::column_sums;
 
 /// f(x · wᵀ + b): x (N, I), weight (O, I) as in PyTorch, bias (O) → (N, O), differentiable in all three. Any shape (N, …) of
 /// I elements a row will do for x.
@@ -53,18 +59,18 @@ pub fn linear_to(
         return Ok(y.reshape(shape)?);
     }
     let (fused, after) = activation.split();
-    let op = Linear { size: Size { m: rows, n: outputs, k: inputs }, shape, activation: fused };
-    activate(&weighted::apply(op, x, weight, bias)?, after)
+    let op = LinearOp { size: Size { m: rows, n: outputs, k: inputs }, shape, activation: fused };
+    activate(&parametric_op::apply(op, x, weight, bias)?, after)
 }
 
-struct Linear {
+struct LinearOp {
     size: Size,
     /// Of the result.
     shape: Shape,
     activation: Activation,
 }
 
-impl Weighted for Linear {
+impl ParametricOp for LinearOp {
     const NAME: &'static str = "waxwork-linear";
 
     fn shape(&self) -> Shape {
@@ -88,12 +94,12 @@ impl Weighted for Linear {
         bias: bool,
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ParametricGradients> {
         let Size { m, n, k } = self.size;
         elements!(T; y, grad);
         let grad = &*self.activation.through(y, grad);
         let rows = Matrix::rows(grad, n);
-        let mut gradients = Gradients { x: None, weight: None, bias: None };
+        let mut gradients = ParametricGradients { x: None, weight: None, bias: None };
         if x.track_op() {
             elements!(T; weight);
             // SAFETY: grad is (m, n) and weight (n, k).
@@ -114,9 +120,9 @@ impl Weighted for Linear {
 }
 
 /// y = f(y + b) in place, row by row.
-fn finish<T: Real>(y: &mut [T], bias: Option<&[T]>, columns: usize, activation: Activation) {
-    const ROWS: usize = 16;
-    y.par_chunks_mut((columns * ROWS).max(1)).for_each(|chunk| {
+fn finish<T: Float>(y: &mut [T], bias: Option<&[T]>, columns: usize, activation: Activation) {
+    const ROWS_PER_CHUNK: usize = 16;
+    y.par_chunks_mut((columns * ROWS_PER_CHUNK).max(1)).for_each(|chunk| {
         for row in chunk.chunks_exact_mut(columns.max(1)) {
             simd(
                 #[inline(always)]

@@ -4,12 +4,16 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::buffer::{CHUNK, by_dtype, elements, map1, map2, map2_rows, map3, simd, slice, sum2, tensor};
-use super::composed;
-use super::real::Real;
-use super::tape;
+use crate::buffer::{by_dtype, elements, slice, tensor};
+use crate::composed;
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::elementwise::{TASK_LEN, map1, map2, map2_rows, map3};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::shapes::same_shape;
+use crate::simd::simd;
+use crate::sums::sum2;
+use crate::tape;
 
 /// Binary cross-entropy of logits against targets in [0, 1], in nats, summed over all but the first dimension:
 /// logits and targets (N, …) → (N).
@@ -27,7 +31,7 @@ pub fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> 
     if !runs_on_cpu_kernels(logits.device()) {
         return composed::bce_with_logits_sum(logits, targets);
     }
-    Ok(tape::apply2(&logits.contiguous()?, &targets.contiguous()?, Bce)?)
+    Ok(tape::apply2(&logits.contiguous()?, &targets.contiguous()?, BceOp)?)
 }
 
 /// KL(N(μ, σ²) ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) per element, in nats: mean and log_var of one shape → that shape.
@@ -36,7 +40,7 @@ pub fn gaussian_kl(mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(mean.device()) {
         return composed::gaussian_kl(mean, log_var);
     }
-    Ok(tape::apply2(&mean.contiguous()?, &log_var.contiguous()?, GaussianKl)?)
+    Ok(tape::apply2(&mean.contiguous()?, &log_var.contiguous()?, GaussianKlOp)?)
 }
 
 /// z = μ + exp(½ log σ²) · ε: mean, log_var and noise of one shape → that shape. Differentiable in all three.
@@ -47,7 +51,7 @@ pub fn reparameterize(mean: &Tensor, log_var: &Tensor, noise: &Tensor) -> Result
         return composed::reparameterize(mean, log_var, noise);
     }
     let (log_var, noise) = (log_var.contiguous()?, noise.contiguous()?);
-    Ok(tape::apply3(&mean.contiguous()?, &log_var, &noise, Reparameterize)?)
+    Ok(tape::apply3(&mean.contiguous()?, &log_var, &noise, ReparameterizeOp)?)
 }
 
 /// log(1 + exp(x)) per element, without overflow.
@@ -55,29 +59,18 @@ pub fn softplus(x: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return composed::softplus(x);
     }
-    Ok(tape::apply1(&x.contiguous()?, Softplus)?)
-}
-
-fn same_shape(what: &'static str, reference: &Tensor, other: &Tensor) -> Result<()> {
-    if reference.dims() == other.dims() && reference.dtype() == other.dtype() {
-        return Ok(());
-    }
-    Err(Error::Input {
-        what,
-        expected: format!("{:?} of {:?}", reference.shape(), reference.dtype()),
-        found: other.shape().clone(),
-    })
+    Ok(tape::apply1(&x.contiguous()?, SoftplusOp)?)
 }
 
 /// Gradients of two arguments.
 type Pair = (Option<Tensor>, Option<Tensor>);
 
-struct Bce;
+struct BceOp;
 
-impl Bce {
-    fn forward<T: Real>(logits: &[T], targets: &[T], samples: usize) -> Vec<T> {
+impl BceOp {
+    fn forward<T: Float>(logits: &[T], targets: &[T], samples: usize) -> Vec<T> {
         let columns = logits.len() / samples.max(1);
-        let rows = (CHUNK / columns.max(1)).max(1);
+        let rows = (TASK_LEN / columns.max(1)).max(1);
         let mut sums = vec![T::ZERO; samples];
         sums.par_chunks_mut(rows).enumerate().for_each(|(index, sums)| {
             for (row, sum) in sums.iter_mut().enumerate() {
@@ -101,7 +94,7 @@ impl Bce {
         sums
     }
 
-    fn backward<T: Real>(logits: &Tensor, targets: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+    fn backward<T: Float>(logits: &Tensor, targets: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
         let shape = logits.shape();
         let (for_logits, for_targets) = (logits.track_op(), targets.track_op());
         elements!(T; logits, targets, grad);
@@ -130,7 +123,7 @@ impl Bce {
     }
 }
 
-impl CustomOp2 for Bce {
+impl CustomOp2 for BceOp {
     fn name(&self) -> &'static str {
         "waxwork-bce-with-logits-sum"
     }
@@ -154,10 +147,10 @@ impl CustomOp2 for Bce {
     }
 }
 
-struct GaussianKl;
+struct GaussianKlOp;
 
-impl GaussianKl {
-    fn backward<T: Real>(mean: &Tensor, log_var: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+impl GaussianKlOp {
+    fn backward<T: Float>(mean: &Tensor, log_var: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
         let shape = mean.shape();
         let (for_mean, for_log_var) = (mean.track_op(), log_var.track_op());
         elements!(T; mean, log_var, grad);
@@ -184,7 +177,7 @@ impl GaussianKl {
     }
 }
 
-impl CustomOp2 for GaussianKl {
+impl CustomOp2 for GaussianKlOp {
     fn name(&self) -> &'static str {
         "waxwork-gaussian-kl"
     }
@@ -210,10 +203,10 @@ impl CustomOp2 for GaussianKl {
     }
 }
 
-struct Reparameterize;
+struct ReparameterizeOp;
 
-impl Reparameterize {
-    fn backward<T: Real>(log_var: &Tensor, noise: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+impl ReparameterizeOp {
+    fn backward<T: Float>(log_var: &Tensor, noise: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
         let shape = grad.shape();
         let (for_log_var, for_noise) = (log_var.track_op(), noise.track_op());
         elements!(T; log_var, noise, grad);
@@ -241,7 +234,7 @@ impl Reparameterize {
     }
 }
 
-impl CustomOp3 for Reparameterize {
+impl CustomOp3 for ReparameterizeOp {
     fn name(&self) -> &'static str {
         "waxwork-reparameterize"
     }
@@ -279,10 +272,10 @@ impl CustomOp3 for Reparameterize {
     }
 }
 
-struct Softplus;
+struct SoftplusOp;
 
-impl Softplus {
-    fn backward<T: Real>(x: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+impl SoftplusOp {
+    fn backward<T: Float>(x: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
         let shape = x.shape();
         elements!(T; x, grad);
         let out = map2(
@@ -295,7 +288,7 @@ impl Softplus {
     }
 }
 
-impl CustomOp1 for Softplus {
+impl CustomOp1 for SoftplusOp {
     fn name(&self) -> &'static str {
         "waxwork-softplus"
     }
@@ -304,7 +297,7 @@ impl CustomOp1 for Softplus {
         let out = by_dtype!(storage.dtype(), T => T::to_cpu_storage_owned(map1(
             slice::<T>(storage, layout)?,
             #[inline(always)]
-            |x: T| Real::softplus(x),
+            |x: T| Float::softplus(x),
         )));
         Ok((out, layout.shape().clone()))
     }

@@ -11,13 +11,16 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::activation::{Activation, activate, by_activation};
-use super::buffer::{BLOCK, Lanes, Out, add3, build_raw, by_dtype, elements, simd, slice, tensor};
-use super::composed;
-use super::real::Real;
-use super::tape;
+use crate::activate::activate;
+use crate::activation::{Activation, Function, by_activation};
+use crate::buffer::{Out, build_raw, by_dtype, elements, slice, tensor};
+use crate::composed;
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::simd::simd;
+use crate::sums::{Lanes, SUM_BLOCK, add3};
+use crate::tape;
 
 /// f(γ · (x − mean) / √(var + eps) + β) with the batch's own statistics over all dimensions but the second.
 ///
@@ -43,7 +46,7 @@ pub fn batch_norm(
     }
     let (fused, after) = activation.split();
     let statistics = Arc::new(OnceLock::new());
-    let op = BatchNorm { eps, activation: fused, fixed: false, statistics: Arc::clone(&statistics) };
+    let op = BatchNormOp { eps, activation: fused, fixed: false, statistics: Arc::clone(&statistics) };
     let y = tape::apply3(&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?, op)?;
     let statistics = statistics.get().cloned().unwrap_or_default();
     let vector = |values: Vec<f64>| -> Result<Tensor> {
@@ -69,7 +72,7 @@ pub fn batch_norm_with(
     let (fused, after) = activation.split();
     let values = |t: &Tensor| t.to_dtype(DType::F64)?.to_vec1::<f64>();
     let statistics = Arc::new(OnceLock::from(Statistics { mean: values(mean)?, var: values(var)? }));
-    let op = BatchNorm { eps, activation: fused, fixed: true, statistics };
+    let op = BatchNormOp { eps, activation: fused, fixed: true, statistics };
     let y = tape::apply3(&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?, op)?;
     activate(&y, after)
 }
@@ -103,7 +106,7 @@ struct Statistics {
     var: Vec<f64>,
 }
 
-struct BatchNorm {
+struct BatchNormOp {
     eps: f64,
     activation: Activation,
     /// True if the statistics are constants and not those of the batch.
@@ -112,7 +115,7 @@ struct BatchNorm {
 }
 
 /// The most channels of a task.
-const GROUP: usize = 8;
+const MAX_CHANNELS: usize = 8;
 
 /// Samples, channels and elements of one channel of one sample.
 #[derive(Clone, Copy)]
@@ -129,7 +132,7 @@ impl Planes {
 
     /// Channels of a task.
     fn group(self) -> usize {
-        (1024 / self.len.max(1)).clamp(1, GROUP)
+        (1024 / self.len.max(1)).clamp(1, MAX_CHANNELS)
     }
 
     /// The planes of `count` channels from `first` on in the order of memory: which of these channels, and where it starts.
@@ -160,18 +163,18 @@ impl Planes {
     /// Adds to the totals of each channel from `first` on what `add` adds to its lanes, given the channel and a range of all
     /// elements. Lanes run on over many small planes, or over a part of a large one.
     #[inline(always)]
-    fn sums<T: Real, const K: usize>(
+    fn sums<T: Float, const K: usize>(
         self,
         first: usize,
         totals: &mut [[f64; K]],
         add: impl Fn(usize, Range<usize>, &mut [Lanes<T>; K]),
     ) {
-        let samples = (BLOCK / self.len.max(1)).max(1);
+        let samples = (SUM_BLOCK / self.len.max(1)).max(1);
         for sample in (0..self.samples).step_by(samples) {
             let samples = sample..self.samples.min(sample + samples);
-            for part in (0..self.len).step_by(BLOCK) {
-                let len = BLOCK.min(self.len - part);
-                let mut lanes = [[Lanes::ZERO; K]; GROUP];
+            for part in (0..self.len).step_by(SUM_BLOCK) {
+                let len = SUM_BLOCK.min(self.len - part);
+                let mut lanes = [[Lanes::ZERO; K]; MAX_CHANNELS];
                 for (i, start) in self.starts_of(samples.clone(), first, totals.len()) {
                     add(i, start + part..start + part + len, &mut lanes[i]);
                 }
@@ -189,8 +192,8 @@ impl Planes {
     }
 }
 
-impl BatchNorm {
-    fn forward<T: Real>(&self, x: &[T], gamma: &[T], beta: &[T], planes: Planes) -> Vec<T> {
+impl BatchNormOp {
+    fn forward<T: Float>(&self, x: &[T], gamma: &[T], beta: &[T], planes: Planes) -> Vec<T> {
         let given = if self.fixed { self.statistics.get() } else { None };
         let count = (planes.samples * planes.len) as f64;
         let mut found = vec![(0.0, 0.0); planes.channels];
@@ -199,7 +202,7 @@ impl BatchNorm {
             build_raw(planes.all(), |out: Out<T>| {
                 found.par_chunks_mut(planes.group()).enumerate().for_each(|(index, found)| {
                     let first = index * planes.group();
-                    by_activation!(self.activation, f = value(x) => simd(
+                    by_activation!(self.activation, f => simd(
                         #[inline(always)]
                         || {
                             match given {
@@ -218,7 +221,7 @@ impl BatchNorm {
                                 // The planes of one channel belong to one task.
                                 let y = out.slice(start, planes.len);
                                 for (y, &x) in y.iter_mut().zip(&x[start..start + planes.len]) {
-                                    y.write(f((x - mean).fma(scale, beta)));
+                                    y.write(f.value((x - mean).fma(scale, beta)));
                                 }
                             }
                         },
@@ -234,7 +237,7 @@ impl BatchNorm {
         y
     }
 
-    fn backward<T: Real>(
+    fn backward<T: Float>(
         &self,
         args: [&Tensor; 3],
         y: &Tensor,
@@ -258,7 +261,7 @@ impl BatchNorm {
                     gamma: gamma[first + i].to_f64(),
                 };
                 let each: Vec<Channel> = (0..sums.len()).map(channel).collect();
-                by_activation!(self.activation, f = gradient(y, g) => simd(
+                by_activation!(self.activation, f => simd(
                     #[inline(always)]
                     || {
                         // SAFETY: the planes of one channel belong to one task, and `dx` has all planes.
@@ -304,15 +307,15 @@ impl Channels {
     /// # Safety
     /// `dx` has the elements of all planes, and those of these channels are written by nobody else.
     #[inline(always)]
-    unsafe fn backward<T: Real>(
+    unsafe fn backward<T: Float>(
         &self,
         channels: &[Channel],
         [x, y, grad]: [&[T]; 3],
         dx: Option<Out<T>>,
         sums: &mut [[f64; 2]],
-        through: impl Fn(T, T) -> T + Copy,
+        activation: impl Function,
     ) {
-        let mut means = [T::ZERO; GROUP];
+        let mut means = [T::ZERO; MAX_CHANNELS];
         for (mean, channel) in means.iter_mut().zip(channels) {
             *mean = T::from_f64(channel.mean);
         }
@@ -327,7 +330,7 @@ impl Channels {
                     [x, y, grad].map(|all| &all[range.clone()]),
                     #[inline(always)]
                     |x, y, g| {
-                        let g = through(y, g);
+                        let g = activation.gradient(y, g);
                         (g, (x - mean) * g)
                     },
                 );
@@ -349,7 +352,7 @@ impl Channels {
             // SAFETY: promised by the caller.
             let dx = unsafe { dx.slice(start, self.planes.len) };
             for (((dx, &x), &y), &g) in dx.iter_mut().zip(x).zip(y).zip(g) {
-                dx.write(scale * (x - mean).fma(slope, through(y, g) + shift));
+                dx.write(scale * (x - mean).fma(slope, activation.gradient(y, g) + shift));
             }
         }
     }
@@ -357,8 +360,8 @@ impl Channels {
 
 /// Mean and biased variance of each of a few channels from `first` on, in two passes.
 #[inline(always)]
-fn statistics<T: Real>(x: &[T], planes: Planes, first: usize, count: f64, found: &mut [(f64, f64)]) {
-    let mut sums = [[0.0]; GROUP];
+fn statistics<T: Float>(x: &[T], planes: Planes, first: usize, count: f64, found: &mut [(f64, f64)]) {
+    let mut sums = [[0.0]; MAX_CHANNELS];
     let sums = &mut sums[..found.len()];
     planes.sums(
         first,
@@ -372,7 +375,7 @@ fn statistics<T: Real>(x: &[T], planes: Planes, first: usize, count: f64, found:
             );
         },
     );
-    let mut centres = [T::ZERO; GROUP];
+    let mut centres = [T::ZERO; MAX_CHANNELS];
     for ((found, centre), [sum]) in found.iter_mut().zip(&mut centres).zip(&mut *sums) {
         found.0 = *sum / count;
         *centre = T::from_f64(found.0);
@@ -396,7 +399,7 @@ fn statistics<T: Real>(x: &[T], planes: Planes, first: usize, count: f64, found:
     }
 }
 
-impl CustomOp3 for BatchNorm {
+impl CustomOp3 for BatchNormOp {
     fn name(&self) -> &'static str {
         "waxwork-batch-norm"
     }

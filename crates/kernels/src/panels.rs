@@ -5,19 +5,19 @@
 
 use rayon::prelude::*;
 
-use super::buffer::{Out, build_raw};
-use super::convolution::scratch;
-use super::count::count;
-use super::layout::channels_last;
-use super::matmul::{INNER_BLOCK, Matrix, Size, inner_blocks};
-use super::real::Real;
-use super::tile::{CHUNK, COLUMNS, Columns, Panel, Rows};
+use crate::buffer::{Out, build_raw};
+use crate::count::count;
+use crate::layout::channels_last;
+use crate::matrix::{INNER_BLOCK, Matrix, Size, inner_blocks};
+use crate::real::Real;
+use crate::scratch::scratch;
+use crate::tile::{CHUNK, LeftSide, PANEL_COLUMNS, PanelProduct, RightSide};
 
 /// Rows of a task where there are few panels, each of which then is packed more than once.
-const ROWS: usize = 96;
+const ROWS_PER_TASK: usize = 96;
 
 /// Whether a product goes this way: not if it is so small that a panel would hardly be used.
-pub(super) fn suit<T: Real>(Size { m, n, k }: Size) -> bool {
+pub(crate) fn suit<T: Real>(Size { m, n, k }: Size) -> bool {
     m >= CHUNK && n >= CHUNK && k > 0 && T::multiplies_fast()
 }
 
@@ -25,29 +25,29 @@ pub(super) fn suit<T: Real>(Size { m, n, k }: Size) -> bool {
 ///
 /// # Safety
 /// `a` (m, k) and `b` (k, n) must be readable over the whole of these shapes.
-pub(super) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>) -> Vec<T> {
+pub(crate) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>) -> Vec<T> {
     let Size { m, n, k } = size;
     count(&[m, n, k]);
-    let panels = n.div_ceil(COLUMNS);
-    let rows = if panels < 6 { ROWS.min(m) } else { m };
+    let panels = n.div_ceil(PANEL_COLUMNS);
+    let rows = if panels < 6 { ROWS_PER_TASK.min(m) } else { m };
     let [row_step, inner_step] = a.steps();
     // SAFETY: the tasks cover all rows and columns, each its own, and the caller vouches for the matrices.
     unsafe {
         build_raw(m * n, |out: Out<T>| {
             (0..panels * m.div_ceil(rows)).into_par_iter().for_each(|index| {
-                let (column, row) = (index % panels * COLUMNS, index / panels * rows);
-                let (columns, rows) = (COLUMNS.min(n - column), rows.min(m - row));
+                let (column, row) = (index % panels * PANEL_COLUMNS, index / panels * rows);
+                let (columns, rows) = (PANEL_COLUMNS.min(n - column), rows.min(m - row));
                 T::with_scratch(|[packed, _, _]| {
-                    let packed = scratch(packed, INNER_BLOCK.min(k) * COLUMNS);
+                    let packed = scratch(packed, INNER_BLOCK.min(k) * PANEL_COLUMNS);
                     for (start, inner) in inner_blocks(k) {
                         pack(b.from(start, column), [inner, columns], packed);
                         let left = a.from(row, start).data();
-                        T::multiply(Panel {
+                        T::multiply(PanelProduct {
                             rows,
                             inner,
                             columns,
-                            left: Rows::Strided { data: left, row: row_step, inner: inner_step },
-                            right: Columns { data: packed, inner: COLUMNS, chunk: CHUNK },
+                            left: LeftSide::Strided { data: left, row: row_step, inner: inner_step },
+                            right: RightSide { data: packed, inner: PANEL_COLUMNS, chunk: CHUNK },
                             out: out.at(row * n + column),
                             stride: n,
                             accumulate: start > 0,
@@ -69,17 +69,17 @@ unsafe fn pack<T: Real>(from: Matrix<T>, [rows, columns]: [usize; 2], to: &mut [
     // SAFETY: the caller vouches for the matrix.
     let (data, [row_step, column_step]) = (unsafe { from.data() }, from.steps());
     if column_step == 1 {
-        for (row, to) in to.chunks_exact_mut(COLUMNS).take(rows).enumerate() {
+        for (row, to) in to.chunks_exact_mut(PANEL_COLUMNS).take(rows).enumerate() {
             to[..columns].copy_from_slice(&data[row * row_step..][..columns]);
         }
         return;
     }
     let whole = if row_step == 1 { columns / 4 * 4 } else { 0 };
-    let places: [usize; BLOCK] = std::array::from_fn(|i| i * COLUMNS);
-    for (block, to) in to[..rows * COLUMNS].chunks_mut(BLOCK * COLUMNS).enumerate() {
+    let places: [usize; BLOCK] = std::array::from_fn(|i| i * PANEL_COLUMNS);
+    for (block, to) in to[..rows * PANEL_COLUMNS].chunks_mut(BLOCK * PANEL_COLUMNS).enumerate() {
         let data = &data[block * BLOCK * row_step..];
-        channels_last(data, column_step, whole, &places[..to.len() / COLUMNS], to);
-        for (row, to) in to.chunks_exact_mut(COLUMNS).enumerate() {
+        channels_last(data, column_step, whole, &places[..to.len() / PANEL_COLUMNS], to);
+        for (row, to) in to.chunks_exact_mut(PANEL_COLUMNS).enumerate() {
             for column in whole..columns {
                 to[column] = data[row * row_step + column * column_step];
             }
@@ -92,8 +92,9 @@ mod tests {
     use gemm::Parallelism;
 
     use super::*;
-    use crate::matmul::product;
-    use crate::tests::{numbers, on_every_instruction_set};
+    use crate::gemm::product;
+    use crate::simd::on_every_instruction_set;
+    use crate::tests::numbers;
 
     /// All layouts of both sides, several blocks of the inner dimension and ends of every kind.
     #[test]

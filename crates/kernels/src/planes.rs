@@ -10,15 +10,20 @@ use std::ops::Range;
 use candle_core::{DType, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::activation::{Activation, activate};
-use super::buffer::{elements, simd, tensor};
-use super::conv::{conv2d, geometry};
-use super::convolution::{Geometry, image_to_map, map_to_image, weight_gradient};
-use super::count::count;
-use super::real::Real;
-use super::weighted::{self, Gradients, Weighted, check_bias};
+use crate::activate::activate;
+use crate::activation::Activation;
+use crate::buffer::{elements, tensor};
+use crate::conv::conv2d;
+use crate::convolution::{image_to_map, map_to_image, weight_gradient};
+use crate::count::count;
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::geometry::Geometry;
+use crate::parametric_op::{self, ParametricGradients, ParametricOp};
+use crate::real::Real;
+use crate::shapes::check_bias;
+use crate::simd::simd;
 
 /// Maps (N, C, H, W) with values (N, K) as K more planes: (N, C + K, H, W).
 pub fn with_planes(x: &Tensor, values: &Tensor) -> Result<Tensor> {
@@ -35,8 +40,8 @@ pub fn conv2d_with_planes(
     values: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    stride: usize,
-    padding: usize,
+    stride: [usize; 2],
+    padding: [usize; 2],
     activation: Activation,
 ) -> Result<Tensor> {
     let planes = check_values(x, values)?;
@@ -44,7 +49,7 @@ pub fn conv2d_with_planes(
         return conv2d(&with_planes(x, &values.detach())?, weight, bias, stride, padding, activation);
     }
     activation.check()?;
-    let geometry = geometry(x, planes, weight, stride, padding)?;
+    let geometry = Geometry::of_convolution(x, planes, weight, stride, padding)?;
     check_bias(bias, geometry.map[0])?;
     let (fused, activation_after) = activation.split();
     let side = |i: usize| {
@@ -52,18 +57,18 @@ pub fn conv2d_with_planes(
             geometry.image[i + 1],
             geometry.map[i + 1],
             geometry.kernel[i],
-            geometry.stride,
-            geometry.padding,
+            geometry.stride[i],
+            geometry.padding[i],
         )
     };
-    let op = Conv2dWithPlanes {
+    let op = Conv2dWithPlanesOp {
         geometry,
         planes,
         values: values.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?,
         bands: [side(0), side(1)],
         activation: fused,
     };
-    activate(&weighted::apply(op, x, weight, bias)?, activation_after)
+    activate(&parametric_op::apply(op, x, weight, bias)?, activation_after)
 }
 
 /// The number of planes: one value of each for every sample.
@@ -99,7 +104,7 @@ fn bands(image: usize, map: usize, kernel: usize, stride: usize, padding: usize)
     bands
 }
 
-struct Conv2dWithPlanes {
+struct Conv2dWithPlanesOp {
     /// Of the image alone.
     geometry: Geometry,
     planes: usize,
@@ -110,7 +115,7 @@ struct Conv2dWithPlanes {
     activation: Activation,
 }
 
-impl Conv2dWithPlanes {
+impl Conv2dWithPlanesOp {
     /// Pairs of a band of rows and a band of columns.
     fn pairs(&self) -> impl Iterator<Item = (&Band, &Band)> {
         let [rows, columns] = &self.bands;
@@ -230,7 +235,7 @@ impl Conv2dWithPlanes {
 }
 
 /// `to` += `scale` · `from`.
-fn add_scaled<T: Real>(to: &mut [T], from: &[T], scale: T) {
+fn add_scaled<T: Float>(to: &mut [T], from: &[T], scale: T) {
     simd(
         #[inline(always)]
         || {
@@ -241,7 +246,7 @@ fn add_scaled<T: Real>(to: &mut [T], from: &[T], scale: T) {
     );
 }
 
-impl Weighted for Conv2dWithPlanes {
+impl ParametricOp for Conv2dWithPlanesOp {
     const NAME: &'static str = "waxwork-conv2d-with-planes";
 
     fn shape(&self) -> Shape {
@@ -291,13 +296,13 @@ impl Weighted for Conv2dWithPlanes {
         bias: bool,
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ParametricGradients> {
         let g = &self.geometry;
         let (x_shape, weight_shape) = (x.shape(), weight.shape());
         let (for_x, for_weight) = (x.track_op(), weight.track_op());
         elements!(T; x, weight, y, grad);
         let grad = &*self.activation.through(y, grad);
-        let mut gradients = Gradients { x: None, weight: None, bias: None };
+        let mut gradients = ParametricGradients { x: None, weight: None, bias: None };
         if for_x {
             let own_weight = self.own_weight(weight);
             gradients.x = Some(tensor(map_to_image(g, grad, &own_weight, None), x_shape)?);

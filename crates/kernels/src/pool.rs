@@ -4,31 +4,14 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::buffer::{by_dtype, simd, slice};
-use super::composed;
-use super::real::Real;
+use crate::buffer::{by_dtype, slice};
+use crate::composed;
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
-
-/// What a window becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pool {
-    /// Its largest value; NaN where it has one.
-    Max,
-    /// The mean of the pixels that it has: padding does not count.
-    Mean,
-}
-
-/// Square windows, `stride` apart, over an image with `padding` pixels beside it that no window counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Windows {
-    /// Height and width.
-    pub size: usize,
-    /// Pixels between two windows.
-    pub stride: usize,
-    /// Less than `size`.
-    pub padding: usize,
-}
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::shapes::dims4;
+use crate::simd::simd;
+use crate::windows::{Pool, Windows};
 
 /// `(N, C, H, W)` → `(N, C, H', W')` with H' = (H + 2·padding − size) / stride + 1 rounded down, W' alike. Not differentiable:
 /// the result is not on the tape.
@@ -36,7 +19,7 @@ pub struct Windows {
 /// # Errors
 /// [`Error::Input`] if not even one window fits, [`Error::Argument`] if the windows make no sense.
 pub fn pool2d(x: &Tensor, pool: Pool, windows: Windows) -> Result<Tensor> {
-    let (_, _, height, width) = super::conv::dims4("input of a pooling", x)?;
+    let (_, _, height, width) = dims4("input of a pooling", x)?;
     let Windows { size, stride, padding } = windows;
     if stride == 0 || padding >= size {
         let reason = format!("{windows:?} have no stride, or a window that sees nothing but padding");
@@ -49,15 +32,15 @@ pub fn pool2d(x: &Tensor, pool: Pool, windows: Windows) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return Ok(composed::pool2d(&x.detach(), pool, windows)?);
     }
-    Ok(x.detach().contiguous()?.apply_op1_no_bwd(&Pooling { pool, windows })?)
+    Ok(x.detach().contiguous()?.apply_op1_no_bwd(&PoolOp { pool, windows })?)
 }
 
-struct Pooling {
+struct PoolOp {
     pool: Pool,
     windows: Windows,
 }
 
-impl Pooling {
+impl PoolOp {
     fn side(&self, side: usize) -> usize {
         (side + 2 * self.windows.padding - self.windows.size) / self.windows.stride + 1
     }
@@ -69,7 +52,7 @@ impl Pooling {
         start.saturating_sub(padding)..(start + size - padding).min(side)
     }
 
-    fn forward<T: Real>(&self, x: &[T], height: usize, width: usize) -> Vec<T> {
+    fn forward<T: Float>(&self, x: &[T], height: usize, width: usize) -> Vec<T> {
         let (rows, columns) = (self.side(height), self.side(width));
         let mut out = vec![T::ZERO; x.len() / (height * width) * rows * columns];
         let planes = out.par_chunks_exact_mut(rows * columns).zip(x.par_chunks_exact(height * width));
@@ -87,7 +70,7 @@ impl Pooling {
 
     /// First the rows of a window into one, for all columns at once, then its columns; `last` gets the number of pixels.
     #[inline(always)]
-    fn plane<T: Real>(
+    fn plane<T: Float>(
         &self,
         x: &[T],
         (height, width): (usize, usize),
@@ -125,12 +108,12 @@ impl Pooling {
 
 /// The larger of two numbers, or NaN.
 #[inline(always)]
-fn larger<T: Real>(a: T, b: T) -> T {
+fn larger<T: Float>(a: T, b: T) -> T {
     // A comparison with NaN is false, so a NaN in `a` stays, and only itself is not equal to itself.
     if b > a || b.partial_cmp(&b).is_none() { b } else { a }
 }
 
-impl CustomOp1 for Pooling {
+impl CustomOp1 for PoolOp {
     fn name(&self) -> &'static str {
         "waxwork-pooling"
     }

@@ -4,12 +4,13 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
 
-use super::buffer::{by_dtype, slice};
-use super::composed;
-use super::real::Real;
-use super::tape;
+use crate::buffer::{by_dtype, slice};
+use crate::composed;
 use crate::device::runs_on_cpu_kernels;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::shapes;
+use crate::tape;
 
 /// The mean of every 2×2 pixels: `(N, C, H, W)` → `(N, C, H / 2, W / 2)`. Differentiable.
 ///
@@ -24,7 +25,7 @@ pub fn avg_pool2(x: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return composed::avg_pool2(x);
     }
-    Ok(tape::apply1(&x.contiguous()?, Resample::Halve { scale: 0.25 })?)
+    Ok(tape::apply1(&x.contiguous()?, ResampleOp::Halve { scale: 0.25 })?)
 }
 
 /// Every pixel four times: `(N, C, H, W)` → `(N, C, 2 H, 2 W)`. Differentiable.
@@ -33,7 +34,7 @@ pub fn upsample2(x: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return composed::upsample2(x);
     }
-    Ok(tape::apply1(&x.contiguous()?, Resample::Double { scale: 1.0 })?)
+    Ok(tape::apply1(&x.contiguous()?, ResampleOp::Double { scale: 1.0 })?)
 }
 
 /// Image `i` of `(N, C, H, W)` moved by `down[i]` rows and `right[i]` columns; what enters is 0. Differentiable.
@@ -49,16 +50,16 @@ pub fn translate(x: &Tensor, down: &[isize], right: &[isize]) -> Result<Tensor> 
     if !runs_on_cpu_kernels(x.device()) {
         return composed::translate(x, down, right);
     }
-    let op = Resample::Shift { down: down.to_vec(), right: right.to_vec() };
+    let op = ResampleOp::Shift { down: down.to_vec(), right: right.to_vec() };
     Ok(tape::apply1(&x.contiguous()?, op)?)
 }
 
 fn dims4(x: &Tensor) -> Result<(usize, usize, usize, usize)> {
-    super::conv::dims4("input of a resampling", x)
+    shapes::dims4("input of a resampling", x)
 }
 
 /// A linear map of each plane.
-enum Resample {
+enum ResampleOp {
     /// Sums of 2×2 pixels, times `scale`.
     Halve { scale: f64 },
     /// Every pixel four times, times `scale`.
@@ -67,7 +68,7 @@ enum Resample {
     Shift { down: Vec<isize>, right: Vec<isize> },
 }
 
-impl Resample {
+impl ResampleOp {
     fn adjoint(&self) -> Self {
         let negated = |shifts: &[isize]| shifts.iter().map(|shift| -shift).collect();
         match self {
@@ -85,7 +86,7 @@ impl Resample {
         }
     }
 
-    fn forward<T: Real>(&self, x: &[T], channels: usize, height: usize, width: usize) -> Vec<T> {
+    fn forward<T: Float>(&self, x: &[T], channels: usize, height: usize, width: usize) -> Vec<T> {
         let (rows, columns) = self.shape(height, width);
         if x.is_empty() || rows * columns == 0 {
             return Vec::new();
@@ -136,7 +137,7 @@ fn overlap(by: isize, size: usize) -> (usize, usize, usize) {
     if by >= 0 { (0, distance, size - distance) } else { (distance, 0, size - distance) }
 }
 
-impl CustomOp1 for Resample {
+impl CustomOp1 for ResampleOp {
     fn name(&self) -> &'static str {
         "waxwork-resample"
     }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::Result;
+use crate::error::Result;
 
 /// A scalar tensor as f64. Waits for its device.
 ///

@@ -15,16 +15,17 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Result, Shape, Storage, Tensor, TensorId,
 };
 
-use super::attach::{Attached, attach};
-use super::buffer::{by_dtype, elements, map2, tensor};
+use crate::buffer::{by_dtype, elements, tensor};
+use crate::elementwise::map2;
+use crate::precomputed::{PrecomputedOp, attach};
 
 /// A kernel of one argument on the tape.
-pub(super) fn apply1(x: &Tensor, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
+pub(crate) fn apply1(x: &Tensor, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
     if x.track_op() { record(Operation::One(Box::new(op)), &[x]) } else { x.apply_op1_no_bwd(&op) }
 }
 
 /// A kernel of two arguments on the tape.
-pub(super) fn apply2(x: &Tensor, y: &Tensor, op: impl CustomOp2 + Send + Sync + 'static) -> Result<Tensor> {
+pub(crate) fn apply2(x: &Tensor, y: &Tensor, op: impl CustomOp2 + Send + Sync + 'static) -> Result<Tensor> {
     if x.track_op() || y.track_op() {
         return record(Operation::Two(Box::new(op)), &[x, y]);
     }
@@ -32,7 +33,7 @@ pub(super) fn apply2(x: &Tensor, y: &Tensor, op: impl CustomOp2 + Send + Sync + 
 }
 
 /// A kernel of three arguments on the tape.
-pub(super) fn apply3(
+pub(crate) fn apply3(
     x: &Tensor,
     y: &Tensor,
     z: &Tensor,
@@ -126,9 +127,9 @@ fn record(operation: Operation, inputs: &[&Tensor]) -> Result<Tensor> {
         output: OnceLock::new(),
         gradient: Mutex::new(None),
     });
-    let stub = attach(&arguments.iter().collect::<Vec<_>>(), Step(Arc::clone(&node)))?;
+    let stub = attach(&arguments.iter().collect::<Vec<_>>(), KernelOp(Arc::clone(&node)))?;
     let link = Arc::new(Link { node, stub });
-    let result = attach(&[&link.stub], Arrival(Arc::clone(&link)))?;
+    let result = attach(&[&link.stub], ResultOp(Arc::clone(&link)))?;
     // Nobody else has seen the node yet.
     _ = link.node.output.set(result.detach());
     RESULTS.with_borrow_mut(|results| {
@@ -234,9 +235,9 @@ fn sum(one: &Tensor, other: &Tensor) -> Result<Tensor> {
 }
 
 /// The operation of a stub: backward, it runs the kernel's gradient.
-struct Step(Arc<Node>);
+struct KernelOp(Arc<Node>);
 
-impl Attached for Step {
+impl PrecomputedOp for KernelOp {
     fn name(&self) -> &'static str {
         "waxwork-kernel"
     }
@@ -252,9 +253,9 @@ impl Attached for Step {
 
 /// The operation of a result, whose argument is its stub: forward, it runs the kernel; backward, it hands over the gradient
 /// that came together on candle's own tape.
-struct Arrival(Arc<Link>);
+struct ResultOp(Arc<Link>);
 
-impl Attached for Arrival {
+impl PrecomputedOp for ResultOp {
     fn name(&self) -> &'static str {
         "waxwork-result"
     }

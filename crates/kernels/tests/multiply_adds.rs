@@ -18,9 +18,9 @@ fn products_and_convolutions_are_counted_by_their_shapes() {
         || drop(kernels::linear(&ones(&[64, 784]), &ones(&[400, 784]), None, Activation::Relu).unwrap());
     assert_eq!(counted(&linear), 64 * 784 * 400);
     let (x, weight) = (ones(&[5, 3, 28, 28]), ones(&[8, 3, 4, 4]));
-    let conv = || drop(kernels::conv2d(&x, &weight, None, 2, 1, Activation::Identity).unwrap());
+    let conv = || drop(kernels::conv2d(&x, &weight, None, [2; 2], [1; 2], Activation::Identity).unwrap());
     assert_eq!(counted(&conv), 5 * 8 * 14 * 14 * 3 * 4 * 4);
     let map = ones(&[5, 8, 14, 14]);
-    let transposed = || drop(kernels::conv_transpose2d(&map, &weight, None, 2, 1, 0).unwrap());
+    let transposed = || drop(kernels::conv_transpose2d(&map, &weight, None, [2; 2], [1; 2], [0; 2]).unwrap());
     assert_eq!(counted(&transposed), 5 * 8 * 14 * 14 * 3 * 4 * 4);
 }

@@ -21,6 +21,15 @@ pub enum Error {
         found: Shape,
     },
 
+    /// A value that has no shade.
+    #[error("value {place} of the images is {value}, which has no shade")]
+    NotFinite {
+        /// Which value, counted from 0 over all images.
+        place: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
+
     /// The PNG encoder failed.
     #[error("failed to encode a PNG: {0}")]
     Png(#[from] png::EncodingError),

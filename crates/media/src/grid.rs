@@ -65,9 +65,15 @@ pub fn single(image: &Tensor) -> Result<Picture> {
     Ok(Picture { width, height, channels, pixels: to_u8(&image.permute((1, 2, 0))?)? })
 }
 
-/// Values in [0, 1] to the nearest of 0..=255; anything outside, NaN included, is clamped.
+/// Values in [0, 1] to the nearest of 0..=255; finite values outside are clamped.
+///
+/// # Errors
+/// [`Error::NotFinite`] if a value is NaN or infinite.
 pub fn to_u8(images: &Tensor) -> Result<Vec<u8>> {
     let values = images.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    if let Some(place) = values.iter().position(|value| !value.is_finite()) {
+        return Err(Error::NotFinite { place, value: values[place] });
+    }
     Ok(values.into_iter().map(|value| (value * 255.0).round().clamp(0.0, 255.0) as u8).collect())
 }
 
@@ -113,5 +119,8 @@ mod tests {
         let two = Tensor::zeros((2, 2, 4, 4), DType::F32, &Device::Cpu).unwrap();
         assert!(grid(&two, 4).is_err());
         assert!(grid(&two.narrow(0, 0, 0).unwrap(), 4).is_err());
+        let nan = Tensor::new(&[[[[0.5f32, f32::NAN]]]], &Device::Cpu).unwrap();
+        let error = grid(&nan, 4).unwrap_err().to_string();
+        assert_eq!(error, "value 1 of the images is NaN, which has no shade");
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use waxwork_core::step::Counters;
-use waxwork_core::{Device, Tensor, Trainable, TrainingState, store};
+use waxwork_core::{Device, Tensor, Trainable, TrainingState, store, values};
 
 use crate::metrics::Mark;
 use crate::{Error, Result};
@@ -87,7 +87,7 @@ impl Checkpoints {
     /// A whole one of the same step stays as it is, since a step has one result; a damaged one is replaced.
     ///
     /// # Errors
-    /// Names the file that cannot be written; what was there before is left as it was.
+    /// Names the file that cannot be written, or a tensor with a value that is not finite; what was there before is left as it was.
     pub fn save(
         &self,
         model: &dyn Trainable,
@@ -205,7 +205,9 @@ impl Checkpoints {
             if expected != found {
                 return Err(damaged(&file, format!("its SHA-256 is {found}, not {expected}")));
             }
-            Ok(store::decode(&bytes, &file, &Device::Cpu)?)
+            let tensors = store::decode(&bytes, &file, &Device::Cpu)?;
+            values::check_all(&tensors).map_err(|error| damaged(&file, error.to_string()))?;
+            Ok(tensors)
         };
         let (params, optimizers) = (tensors(PARAMS)?, tensors(OPTIMIZERS)?);
         Ok(Checkpoint {
@@ -297,6 +299,10 @@ fn write_folder(
     fs::create_dir(folder).map_err(store::failed("create", folder))?;
     let mut files = BTreeMap::new();
     for (name, tensors) in [(PARAMS, model.params().tensors()), (OPTIMIZERS, state.tensors())] {
+        // Once to the host, for the check and for the file.
+        let tensors = tensors.into_iter().map(|(name, tensor)| Ok((name, store::to_host(&tensor)?)));
+        let tensors: BTreeMap<String, Tensor> = tensors.collect::<waxwork_core::Result<_>>()?;
+        values::check_all(&tensors)?;
         let bytes = store::encode(&tensors)?;
         store::write_synced(&folder.join(name), &bytes)?;
         files.insert(name.to_owned(), hash(&bytes));

@@ -18,7 +18,7 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] waxwork_data::Error),
 
-    /// A loss or gradient was not finite.
+    /// A loss, a gradient, or a value that is written was not finite.
     #[error("training diverged: {source}; {}", last_good(.checkpoint.as_ref()))]
     Diverged {
         /// The step and the term.
@@ -60,6 +60,15 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+
+    /// The loader ended before the run did.
+    #[error("the data ended after {done} of {steps} steps")]
+    NoMoreBatches {
+        /// Steps done.
+        done: u64,
+        /// Steps of the run.
+        steps: u64,
     },
 
     /// A value cannot be written as JSON.

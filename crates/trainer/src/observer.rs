@@ -1,4 +1,4 @@
-//! Who wants to know what happens in a run.
+//! Observers of a training run.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,6 +8,7 @@ use waxwork_media::grid::Picture;
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// The run starts or goes on at `done` of `total` steps.
     Started {
@@ -47,7 +48,7 @@ pub enum Event<'a> {
     },
     /// A checkpoint is on the disk.
     Checkpoint(&'a Path),
-    /// The loop ends, for whatever reason.
+    /// The loop ended: at its end, early, or by an error.
     Finished,
 }
 

@@ -20,8 +20,6 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Time between two pictures of a bar whose length is not known.
 const TICK: Duration = Duration::from_millis(100);
-/// Weight of the newest step in the losses shown; what is logged is not smoothed.
-const SMOOTHING: f64 = 0.05;
 
 /// All bars of this process, so that lines can be written above them.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -244,6 +242,7 @@ pub struct Progress {
     /// From the start of the run on, which says how long it is.
     meter: Option<Meter>,
     batch_size: usize,
+    /// The values of the newest step that had any, as they are: what is shown is what is logged.
     losses: BTreeMap<String, f64>,
 }
 
@@ -255,8 +254,7 @@ impl Progress {
 
     fn step(&mut self, report: &StepReport) {
         for (name, value) in report.scalars.iter().filter(|(name, _)| !name.contains('/')) {
-            let smooth = self.losses.entry(name.clone()).or_insert(*value);
-            *smooth += SMOOTHING * (value - *smooth);
+            self.losses.insert(name.clone(), *value);
         }
         let Some(meter) = &self.meter else { return };
         let done = report.step + 1;
@@ -269,7 +267,9 @@ impl Progress {
 
     fn summary(&self, meter: &Meter) -> String {
         let rate = meter.per_second() * self.batch_size as f64;
-        let losses = self.losses.iter().map(|(name, value)| format!("{name} {value:.4}"));
+        let shown =
+            |value: f64| if value.abs() < 1e7 { format!("{value:.4}") } else { format!("{value:.4e}") };
+        let losses = self.losses.iter().map(|(name, value)| format!("{name} {}", shown(*value)));
         format!("{rate:.0} images/s, {}", losses.collect::<Vec<_>>().join(", "))
     }
 }
@@ -327,6 +327,31 @@ mod tests {
         });
         assert_eq!((meter.bar.position(), meter.bar.length()), (260, Some(400)));
         assert!(meter.per_second() > 0.0);
+    }
+
+    #[test]
+    fn the_losses_shown_are_those_of_the_step() {
+        let mut progress = Progress::new(Display::Nothing);
+        progress.on(Event::Started { done: 0, total: 4, batch_size: 8 });
+        let mut shown = |step, kl| {
+            let scalars = vec![("kl".to_owned(), kl), ("grad_norm/encoder".to_owned(), 7.0)];
+            progress.on(Event::Step(&StepReport { step, scalars }));
+            let summary = progress.summary(progress.meter.as_ref().unwrap());
+            summary.split_once("images/s, ").unwrap().1.to_owned()
+        };
+        assert_eq!(shown(0, 12.5), "kl 12.5000");
+        // A spike is seen, and is gone with its step.
+        assert_eq!(shown(1, 1.3e11), "kl 1.3000e11");
+        assert_eq!(shown(2, 113.66), "kl 113.6600");
+    }
+
+    #[test]
+    fn a_step_that_was_not_read_leaves_the_last_values() {
+        let mut progress = Progress::new(Display::Nothing);
+        progress.on(Event::Started { done: 0, total: 2, batch_size: 1 });
+        progress.on(Event::Step(&StepReport { step: 0, scalars: vec![("loss".to_owned(), 2.0)] }));
+        progress.on(Event::Step(&StepReport { step: 1, scalars: Vec::new() }));
+        assert!(progress.summary(progress.meter.as_ref().unwrap()).ends_with("loss 2.0000"));
     }
 
     #[test]

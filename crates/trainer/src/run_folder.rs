@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use waxwork_core::{Device, ModelInfo, Tensor, store};
+use waxwork_core::{Device, ModelInfo, Tensor, device, store};
 
 use crate::checkpoint::{self, Checkpoints};
 use crate::{Error, Result};
@@ -41,16 +42,25 @@ pub struct RunInfo {
     /// Images of each of its parts.
     #[serde(default)]
     pub data_images: BTreeMap<String, usize>,
+    /// Names of its classes; label `k` is name `k`. Empty if there are no labels, and in runs of older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data_classes: Vec<String>,
     /// Seed of the run.
     pub seed: u64,
     /// Where its first weights came from, if it did not draw them itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<Origin>,
-    /// Every time that it was gone on with.
+    /// One entry per resume.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<Resumption>,
-    /// `running`, `interrupted` or `finished`.
+    /// Groups of parameters that an imported run does not have: random values stand in their place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untrained: Vec<String>,
+    /// `running`, `interrupted`, `finished` or `failed`.
     pub status: Status,
+    /// Why the run ended early, if it did so by an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// Steps done.
     pub steps: u64,
     /// Seconds spent training, over all resumptions.
@@ -59,6 +69,40 @@ pub struct RunInfo {
     pub started: u64,
     /// SHA-256 of model.safetensors, once the run is finished.
     pub model_sha256: Option<String>,
+}
+
+impl RunInfo {
+    /// What is known before the first step of a run of `seed` that draws its own weights. `recipe` is kept as recipe.toml: whatever
+    /// it takes to know what was trained. Fields that only some runs have can be set afterwards.
+    pub fn new(
+        environment: Environment,
+        recipe: impl Into<String>,
+        model: ModelInfo,
+        data: impl Into<String>,
+        seed: u64,
+    ) -> Self {
+        let started = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());
+        Self {
+            environment,
+            command: Vec::new(),
+            recipe: recipe.into(),
+            model,
+            data: data.into(),
+            data_identity: String::new(),
+            data_images: BTreeMap::new(),
+            data_classes: Vec::new(),
+            seed,
+            forked_from: None,
+            resumed: Vec::new(),
+            untrained: Vec::new(),
+            status: Status::Running,
+            failure: None,
+            steps: 0,
+            seconds: 0.0,
+            started,
+            model_sha256: None,
+        }
+    }
 }
 
 /// What a result could depend on besides recipe and data.
@@ -89,6 +133,21 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// This process, of a program of this version that computes on `device`; what only its build knows is left empty.
+    pub fn here(version: impl Into<String>, device: &Device) -> Self {
+        Self {
+            version: version.into(),
+            revision: None,
+            toolchain: String::new(),
+            target: String::new(),
+            profile: String::new(),
+            machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            cpu_class: device::cpu_class().into(),
+            device: device::name(device),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+
     /// Every difference that may change bytes, in words: all but the number of threads, the profile and the machine's name.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let revision = |of: &Self| of.revision.clone().unwrap_or_else(|| "unknown".into());
@@ -105,7 +164,7 @@ impl Environment {
     }
 }
 
-/// One time that a run was gone on with.
+/// A record of one resume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resumption {
     /// Steps that were done then.
@@ -133,6 +192,7 @@ pub struct Origin {
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Status {
     /// Training now, or killed.
     Running,
@@ -140,6 +200,8 @@ pub enum Status {
     Interrupted,
     /// Came to its end.
     Finished,
+    /// A loss, gradient or weight was not finite. A resume would repeat it; a fork with other settings need not.
+    Failed,
 }
 
 /// A folder that holds one run.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use waxwork_core::device::runs_on_cpu_kernels;
-use waxwork_core::{Device, Phase, Profile, Tensor, Trainable, TrainingState, store};
+use waxwork_core::{Device, Phase, Profile, Tensor, Trainable, TrainingState, store, values};
 use waxwork_data::{Loader, Split};
 use waxwork_media::grid;
 
@@ -69,8 +69,32 @@ impl Training<'_> {
     /// Trains to the end, or until told to stop; either way the last thing done is a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Diverged`] names the term and the last good checkpoint; others name the file.
+    /// [`Error::Diverged`] names the term and the last good checkpoint; others name the file. run.json then has the reason,
+    /// with the status [`Status::Failed`] for a run that diverged and [`Status::Interrupted`] for one that can be resumed.
     pub fn run(mut self) -> Result<Outcome> {
+        let result = self.train();
+        if let Err(error) = &result {
+            self.record_failure(error);
+        }
+        self.tell(Event::Finished);
+        result
+    }
+
+    /// Writes to run.json why the run ended, as far as the disk lets it.
+    fn record_failure(&self, error: &Error) {
+        let recorded = self.folder.info().and_then(|mut info| {
+            let diverged = matches!(error, Error::Diverged { .. });
+            info.status = if diverged { Status::Failed } else { Status::Interrupted };
+            info.failure = Some(error.to_string());
+            info.steps = self.state.steps_done();
+            self.folder.write_info(&info)
+        });
+        if let Err(error) = recorded {
+            tracing::warn!("the reason could not be written to the run folder: {error}");
+        }
+    }
+
+    fn train(&mut self) -> Result<Outcome> {
         let length = self.config.length(self.data.len())?;
         let checkpoints = self.folder.checkpoints();
         // A run that goes on has some of it already.
@@ -88,6 +112,7 @@ impl Training<'_> {
         let mut loader = new_loader(self.data, self.config.batch_size, self.config.seed, self.device, start)?;
         let mut info = self.folder.info()?;
         info.status = Status::Running;
+        info.failure = None;
         self.folder.write_info(&info)?;
         tracing::info!(done = start, steps = length.steps, images = self.data.len(), "training");
         self.tell(Event::Started { done: start, total: length.steps, batch_size: self.config.batch_size });
@@ -103,7 +128,7 @@ impl Training<'_> {
                 break;
             }
             self.state.enter(Phase::Data)?;
-            let Some(batch) = loader.next() else { break };
+            let batch = loader.next().ok_or(Error::NoMoreBatches { done: done - 1, steps: length.steps })?;
             let last = done == length.steps;
             let logged = done.is_multiple_of(self.config.log_every) || last;
             // To read a device's losses is to wait for it, so only what is logged is read.
@@ -129,7 +154,7 @@ impl Training<'_> {
                 self.validate(done, &mut log)?;
             }
             if due(done, self.config.sample_every, length.steps) || last {
-                self.draw(done)?;
+                self.draw(done, &checkpoints)?;
             }
             if due(done, self.config.checkpoint_every, length.steps) || last {
                 newest = Some(self.checkpoint(&checkpoints, &log)?);
@@ -145,8 +170,9 @@ impl Training<'_> {
                 self.config.keep,
                 self.best.as_ref().map(|best| best.step),
             )?;
-            let averages = self.state.ema_tensors();
-            let bytes = store::encode(&averages.unwrap_or_else(|| self.model.params().tensors()))?;
+            let tensors = self.state.ema_tensors().unwrap_or_else(|| self.model.params().tensors());
+            values::check_all(&tensors).map_err(|source| diverged(source, &checkpoints))?;
+            let bytes = store::encode(&tensors)?;
             store::write(&self.folder.model(), &bytes)?;
             info.model_sha256 = Some(checkpoint::hash(&bytes));
         }
@@ -156,9 +182,8 @@ impl Training<'_> {
         info.seconds = seconds_before + began.elapsed().as_secs_f64();
         self.folder.write_info(&info)?;
         tracing::info!(steps = info.steps, seconds = info.seconds, status = ?info.status, "training ended");
-        self.tell(Event::Finished);
         self.state.enter(Phase::Other)?;
-        Ok(Outcome { steps: info.steps, stopped, best: self.best, checkpoint: newest })
+        Ok(Outcome { steps: info.steps, stopped, best: self.best.take(), checkpoint: newest })
     }
 
     fn validate(&mut self, done: u64, log: &mut MetricsFile) -> Result<()> {
@@ -174,13 +199,15 @@ impl Training<'_> {
         Ok(())
     }
 
-    fn draw(&mut self, done: u64) -> Result<()> {
+    fn draw(&mut self, done: u64, checkpoints: &Checkpoints) -> Result<()> {
         let Some(pictures) = self.pictures else { return Ok(()) };
         let path = self.folder.sample_grid(done);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(store::failed("create", folder))?;
         }
-        let picture = grid::grid(&pictures()?, GRID_COLUMNS)?;
+        let images = pictures()?;
+        values::check("samples", &images).map_err(|source| diverged(source, checkpoints))?;
+        let picture = grid::grid(&images, GRID_COLUMNS)?;
         let png = picture.png()?;
         store::write(&path, &png)?;
         self.tell(Event::Drawn { step: done, picture: &picture, png: &png });
@@ -190,7 +217,11 @@ impl Training<'_> {
     fn checkpoint(&mut self, checkpoints: &Checkpoints, log: &MetricsFile) -> Result<PathBuf> {
         self.state.settle().map_err(|source| diverged(source, checkpoints))?;
         let metrics = log.sync()?;
-        let path = checkpoints.save(self.model, self.state, self.best.as_ref(), &metrics)?;
+        let path = checkpoints.save(self.model, self.state, self.best.as_ref(), &metrics);
+        let path = path.map_err(|error| match error {
+            Error::Core(source) => diverged(source, checkpoints),
+            other => other,
+        })?;
         let best = self.best.as_ref().map(|best| best.step);
         checkpoints.prune(self.state.steps_done(), self.config.keep, best)?;
         tracing::info!(step = self.state.steps_done(), path = %path.display(), "checkpoint written");
@@ -237,7 +268,7 @@ fn due(done: u64, every: u64, otherwise: u64) -> bool {
 }
 
 fn diverged(source: waxwork_core::Error, checkpoints: &Checkpoints) -> Error {
-    if !matches!(source, waxwork_core::Error::NonFinite { .. }) {
+    if !matches!(source, waxwork_core::Error::NonFinite { .. } | waxwork_core::Error::Value { .. }) {
         return source.into();
     }
     let newest = checkpoints.newest().ok().map(|(checkpoint, _)| checkpoint.path);

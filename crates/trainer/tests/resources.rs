@@ -13,8 +13,7 @@ use waxwork_core::{
     TrainingState,
 };
 use waxwork_data::{DataConfig, Dataset};
-use waxwork_trainer::run_folder::{RunFolder, Status};
-use waxwork_trainer::{Environment, RunInfo, Stop, TrainConfig, Training};
+use waxwork_trainer::{Environment, RunFolder, RunInfo, Stop, TrainConfig, Training};
 
 /// Learns the mean image.
 struct Mean {
@@ -48,35 +47,9 @@ impl Trainable for Mean {
 }
 
 fn info() -> RunInfo {
-    let environment = Environment {
-        version: "test".into(),
-        revision: None,
-        toolchain: String::new(),
-        target: String::new(),
-        profile: String::new(),
-        machine: "test".into(),
-        cpu_class: String::new(),
-        device: "cpu".into(),
-        threads: 1,
-    };
-    let image = ImageShape::new(1, 28, 28);
-    RunInfo {
-        environment,
-        command: Vec::new(),
-        recipe: "description = \"the mean\"".into(),
-        model: ModelInfo { family: "mean".into(), image, latent_dim: 0, classes: 0 },
-        data: "digits".into(),
-        data_identity: String::new(),
-        data_images: [].into(),
-        seed: 0,
-        forked_from: None,
-        resumed: Vec::new(),
-        status: Status::Running,
-        steps: 0,
-        seconds: 0.0,
-        started: 0,
-        model_sha256: None,
-    }
+    let model =
+        ModelInfo { family: "mean".into(), image: ImageShape::new(1, 28, 28), latent_dim: 0, classes: 0 };
+    RunInfo::new(Environment::here("test", &Device::Cpu), "description = \"the mean\"", model, "digits", 0)
 }
 
 fn train(path: &Path, data: &Dataset, steps: u64) {

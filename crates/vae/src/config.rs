@@ -17,33 +17,33 @@ pub struct VaeConfig {
     pub latent_dim: usize,
     /// Encoder and decoder.
     pub network: Network,
-    /// What follows every hidden layer.
+    /// The activation of every hidden layer.
     pub activation: Activation,
-    /// Start values of the weights.
+    /// Initial values of the weights.
     pub init: WeightInit,
-    /// p(x | z).
+    /// The observation model p(x | z).
     pub likelihood: LikelihoodConfig,
-    /// p(z).
+    /// The prior p(z).
     #[serde(skip_serializing_if = "PriorConfig::is_standard")]
     pub prior: PriorConfig,
     /// Weight of the KL term (β-VAE, Higgins et al. 2017); 1 is the evidence lower bound.
     pub beta: f64,
-    /// Steps over which that weight rises from zero in a line.
+    /// Steps over which the weight of the KL term rises linearly from zero to `beta`.
     pub kl_warmup_steps: u64,
-    /// Nats that every latent dimension may use before its KL costs anything (Kingma et al. 2016).
+    /// Nats per latent dimension below which the KL term costs nothing (free bits, Kingma et al. 2016).
     pub free_bits: f64,
-    /// Draws per image in the importance-weighted bound (Burda et al. 2016); 1 is the VAE.
+    /// Draws per sample in the importance-weighted bound (Burda et al. 2016); 1 is the VAE.
     pub importance_samples: usize,
 }
 
-/// The distribution of latents before an image is seen.
+/// The distribution of latents before any image is seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PriorConfig {
     /// Standard normal.
     #[default]
     Standard,
-    /// A diagonal Gaussian of the label's own, learned (Sohn et al. 2015); for the conditional family.
+    /// One learned diagonal Gaussian per class (Sohn et al. 2015); for the conditional family only.
     Label,
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use waxwork_core::store;
 use waxwork_data::{Manifest, manifest};
 use waxwork_eval::Report;
-use waxwork_models::Recipe;
+use waxwork_models::{Classes, Recipe};
 use waxwork_trainer::{Outcome, RunFolder, RunInfo, metrics};
 
 use crate::failure::Failure;
@@ -24,6 +24,9 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     writeln!(card, "![samples](samples/step-{:06}.png)\n", outcome.steps)?;
     writeln!(card, "| | |\n|---|---|\n| model | {family}, latent dimension {} |", model.latent_dim)?;
     writeln!(card, "| images | {}, values in [0, 1] |\n| data | {} |", model.image, info.data)?;
+    if !info.data_classes.is_empty() {
+        writeln!(card, "| classes | {} |", in_a_cell(&class_names(&info.data_classes)))?;
+    }
     if info.steps > 0 {
         writeln!(card, "| training | {} steps in {} |", info.steps, output::seconds(info.seconds))?;
         writeln!(card, "| made by | waxwork {}, seed {} |", info.environment.version, info.seed)?;
@@ -33,6 +36,9 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
             "| training | by another program |\n| imported by | waxwork {} |",
             info.environment.version
         )?;
+        for part in &info.untrained {
+            writeln!(card, "| {part} | not imported: random values |")?;
+        }
     }
     if let Some((step, values)) = metrics::read(&folder.metrics())?.last() {
         for (name, value) in values.iter().filter(|(name, _)| !name.starts_with("grad_norm")) {
@@ -46,6 +52,20 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     )?;
     store::write(&folder.card(), card.as_bytes())?;
     Ok(folder.card())
+}
+
+/// How many classes there are and what they are called; nothing of none.
+pub(crate) fn class_names(names: &[String]) -> String {
+    let classes = Classes::named(names);
+    match classes.len() {
+        0 => String::new(),
+        count => format!("{count}: {}", classes.list(0..count as u32)),
+    }
+}
+
+/// Text that ends no cell and no row of a table in Markdown.
+fn in_a_cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
 /// The part of a card that programs read: YAML, in the Hub's own words. A string in JSON is one in YAML.

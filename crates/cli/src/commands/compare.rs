@@ -1,4 +1,4 @@
-//! `waxwork compare`: runs beside each other, number by number, and only where the numbers are of one protocol.
+//! `waxwork compare`: runs beside each other, number by number. Numbers of different protocols are marked, with what differs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,11 @@ struct Column {
     runs: Vec<String>,
     /// Values of the model and of this machine, by name.
     costs: BTreeMap<&'static str, f64>,
-    /// Every run's value of a metric.
+    /// Every run's value of a metric that can be compared.
     values: BTreeMap<String, Vec<f64>>,
+    /// Metrics that cannot be, and what differs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    not_compared: BTreeMap<String, Vec<String>>,
     #[serde(skip)]
     recipe: Option<Recipe>,
     #[serde(skip)]
@@ -42,25 +45,70 @@ pub(crate) struct Refused {
 }
 
 pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
-    let (columns, refused) = columns(&arguments.runs, arguments.html.is_some())?;
+    let Compared { mut columns, refused, unmeasured } = compared(&arguments.runs)?;
+    let notes = notes(&refused, &unmeasured);
     if let Some(path) = &arguments.html {
-        return compare_page::write(path, &arguments.runs, &rows(&columns), &refused);
+        return Ok(compare_page::write(path, &arguments.runs, &rows(&columns), &refused)? + &notes);
     }
-    if let Some(Refused { metric, difference }) = refused.first() {
-        let more = if refused.len() > 1 {
-            format!(", and {} more differences", refused.len() - 1)
-        } else {
-            String::new()
-        };
-        return Err(Failure::new(format!(
-            "these numbers cannot be compared: {metric} {difference}{more}; evaluate the runs alike"
-        )));
+    if arguments.json {
+        for column in &mut columns {
+            column.mark(&refused);
+        }
+        return output::json(&columns);
     }
-    if arguments.json { output::json(&columns) } else { Ok(output::table(&rows(&columns))) }
+    let is_refused = |name: &str| refused.iter().any(|refused| refused.metric == name);
+    let mut rows = rows(&columns);
+    for row in rows.iter_mut().filter(|row| row.first().is_some_and(|name| is_refused(name))) {
+        row.truncate(1);
+        row.push("not compared".into());
+    }
+    let space = if notes.is_empty() { "" } else { "\n" };
+    Ok(format!("{}{space}{notes}", output::table(&rows)))
 }
 
-/// The runs as columns, those that differ by their seed alone in one, and what of them cannot be compared.
-fn columns(runs: &[PathBuf], with_unmeasured: bool) -> Result<(Vec<Column>, Vec<Refused>), Failure> {
+impl Column {
+    /// Takes out the values that cannot be compared, and keeps what differs.
+    fn mark(&mut self, refused: &[Refused]) {
+        for Refused { metric, difference } in refused {
+            self.values.remove(metric);
+            self.not_compared.entry(metric.clone()).or_default().push(difference.clone());
+        }
+    }
+}
+
+/// Why there are numbers that are not there, a line for each reason.
+fn notes(refused: &[Refused], unmeasured: &[PathBuf]) -> String {
+    let mut differences: Vec<(&str, Vec<&str>)> = Vec::new();
+    for Refused { metric, difference } in refused {
+        match differences.iter_mut().find(|(known, _)| known == difference) {
+            Some((_, metrics)) if metrics.contains(&metric.as_str()) => {}
+            Some((_, metrics)) => metrics.push(metric),
+            None => differences.push((difference, vec![metric])),
+        }
+    }
+    let mut lines = String::new();
+    for (difference, metrics) in differences {
+        lines += &format!("not compared, {difference} ({})\n", metrics.join(", "));
+    }
+    for run in unmeasured {
+        let run = run.display();
+        lines += &format!("`{run}` has not been evaluated: `waxwork evaluate {run}` does that\n");
+    }
+    lines
+}
+
+/// Runs beside each other.
+struct Compared {
+    /// Those that differ by their seed alone in one.
+    columns: Vec<Column>,
+    /// What cannot be compared.
+    refused: Vec<Refused>,
+    /// Runs without a metrics.json.
+    unmeasured: Vec<PathBuf>,
+}
+
+fn compared(runs: &[PathBuf]) -> Result<Compared, Failure> {
+    let mut unmeasured = Vec::new();
     let mut columns: Vec<Column> = Vec::new();
     let mut refused = Vec::new();
     let bar = output::bar(runs.len(), "timing the models");
@@ -69,8 +117,10 @@ fn columns(runs: &[PathBuf], with_unmeasured: bool) -> Result<(Vec<Column>, Vec<
         if !path.is_file() && !path.join("metrics.json").is_file() {
             RunFolder::open(path)?;
         }
-        let measured = if with_unmeasured { evaluation_of(path)? } else { Some(evaluated(path)?) };
-        let measured = measured.map_or_else(Vec::new, |report| report.metrics);
+        let measured = evaluation_of(path)?.map_or_else(Vec::new, |report| report.metrics);
+        if measured.is_empty() {
+            unmeasured.push(path.clone());
+        }
         // Images of another program have numbers, and nothing else.
         let run = if path.join("run.json").is_file() { Some(open(path, &Device::Cpu)?) } else { None };
         for (name, known) in
@@ -80,7 +130,7 @@ fn columns(runs: &[PathBuf], with_unmeasured: bool) -> Result<(Vec<Column>, Vec<
             let differ = same.map_or_else(Vec::new, |metric| differences(&known.protocol, &metric.protocol));
             refused.extend(differ.into_iter().map(|difference| Refused {
                 metric: known.name.clone(),
-                difference: format!("of {name} against {}: {difference}", path.display()),
+                difference: format!("{name} against {}: {difference}", path.display()),
             }));
         }
         let mut recipe = run.as_ref().map(|run| run.recipe.clone());
@@ -91,7 +141,7 @@ fn columns(runs: &[PathBuf], with_unmeasured: bool) -> Result<(Vec<Column>, Vec<
         if place.is_none() {
             let costs = run.as_ref().map_or_else(|| Ok(BTreeMap::new()), costs)?;
             let (runs, values, metrics) = (vec![], BTreeMap::new(), measured.clone());
-            columns.push(Column { runs, costs, values, recipe, metrics });
+            columns.push(Column { runs, costs, values, not_compared: BTreeMap::new(), recipe, metrics });
         }
         let last = columns.len() - 1;
         let column = &mut columns[place.unwrap_or(last)];
@@ -102,14 +152,7 @@ fn columns(runs: &[PathBuf], with_unmeasured: bool) -> Result<(Vec<Column>, Vec<
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok((columns, refused))
-}
-
-fn evaluated(run: &Path) -> Result<Report, Failure> {
-    evaluation_of(run)?.ok_or_else(|| {
-        let run = run.display();
-        Failure::new(format!("`{run}` has not been evaluated: run `waxwork evaluate {run}` first"))
-    })
+    Ok(Compared { columns, refused, unmeasured })
 }
 
 /// The metrics.json of a run, or one that is named itself; None if it is not there.

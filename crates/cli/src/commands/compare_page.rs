@@ -10,7 +10,7 @@ use crate::commands::compare::Refused;
 use crate::commands::report;
 use crate::commands::sample::open;
 use crate::failure::Failure;
-use crate::pages::curves::{Chart, Curve, curves};
+use crate::pages::curves::{Chart, Curve, curves, heading};
 use crate::pages::{self, Image};
 
 /// A run as the page shows it beside others.
@@ -56,7 +56,7 @@ pub(crate) fn write(
     // Losses first, then what belongs to a group.
     named.sort_by_key(|(name, _)| name.contains('/'));
     let charts: Vec<Chart> =
-        named.into_iter().filter_map(|(name, curves)| Chart::new(name, curves)).collect();
+        named.into_iter().filter_map(|(name, curves)| Chart::new(heading(&name), curves)).collect();
     let mut differences: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for Refused { metric, difference } in refused {
         differences.entry(metric).or_default().push(difference);
@@ -70,11 +70,7 @@ pub(crate) fn write(
         "repository": env!("CARGO_PKG_REPOSITORY"),
     });
     store::write(out, pages::page("compare.html", &shown)?.as_bytes())?;
-    let left = match differences.len() {
-        0 => String::new(),
-        n => format!("{n} metrics are not compared: their protocols differ, as the page says\n"),
-    };
-    Ok(format!("{}: open it in a browser\n{left}", out.display()))
+    Ok(format!("{}: open it in a browser\n", out.display()))
 }
 
 /// The way from one page to another; None if there is none, as between two drives.

@@ -8,7 +8,7 @@ use waxwork_data::manifest::FOLDER;
 #[cfg(not(feature = "hub"))]
 use waxwork_data::manifest::HUB;
 use waxwork_data::{DataConfig, FileStatus, Manifest, files, verify};
-use waxwork_models::Recipe;
+use waxwork_models::{Classes, Recipe};
 
 use crate::args::DataCommand;
 use crate::failure::Failure;
@@ -143,6 +143,7 @@ fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
 }
 
 fn show(config: &DataConfig, count: usize, out: &Path) -> Result<String, Failure> {
+    output::check_target(out)?;
     let data = super::sample::load(config)?;
     let images = data.train.first(count);
     let bar = output::bar(images.len(), "reading images");
@@ -152,6 +153,8 @@ fn show(config: &DataConfig, count: usize, out: &Path) -> Result<String, Failure
         bar.inc(parts.last().map_or(0, |part| part.dim(0).unwrap_or(0)) as u64);
     }
     bar.finish_and_clear();
-    output::write_images(out, &Tensor::cat(&parts, 0)?, images.labels().as_deref(), 0)?;
+    let (labels, classes) = (images.labels(), Classes::named(&data.info.classes));
+    let labelled = labels.as_ref().map(|labels| output::Labelled { labels, classes: &classes });
+    output::write_images(out, &Tensor::cat(&parts, 0)?, labelled, 0)?;
     Ok(format!("{} training images of {} in {}\n", images.len(), config.name, out.display()))
 }

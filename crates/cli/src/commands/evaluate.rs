@@ -6,9 +6,10 @@ use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, LatentModel, device, store};
 use waxwork_data::{DataConfig, Dataset, Split};
 use waxwork_eval::{LatentProbes, Likelihood, Metric, Protocol, Report, codes, likelihood};
+use waxwork_models::Classes;
 
 use crate::args::{EvaluateArguments, Samples};
-use crate::commands::generated;
+use crate::commands::foreign;
 use crate::commands::judging::{Judging, report_of, samples_of};
 use crate::commands::sample::{data, load, open};
 use crate::failure::Failure;
@@ -32,7 +33,7 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
     let run = open(path, &device)?;
     let data = data(&run, arguments.data_dir.as_ref())?;
     let test = arguments.count.map_or_else(|| data.test.clone(), |count| data.test.first(count));
-    let latent = run.model.latent();
+    let latent = run.latent();
     if latent.is_none() && samples == 0 {
         let family = &run.info.model.family;
         return Err(Failure::new(format!(
@@ -85,7 +86,7 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
     // Told before data is loaded, or even downloaded.
     std::fs::metadata(path).map_err(store::failed("read", path))?;
     let data = load(&DataConfig { dir: arguments.data_dir.clone(), ..DataConfig::named(name) })?;
-    let generated = generated::read(path, data.info.shape)?;
+    let generated = foreign::read_split(path, data.info.shape, &Classes::named(&data.info.classes))?;
     let judging = Judging {
         conditional: generated.labels().is_some(),
         data: &data,
@@ -111,10 +112,11 @@ fn protocol(data: &Dataset) -> Protocol {
 }
 
 fn finish(report: &Report, path: &Path, json: bool) -> Result<String, Failure> {
+    report.check()?;
     let text = output::json(report)?;
     if let Err(error) = store::write(path, text.as_bytes()) {
         // What took long to measure is not lost with it.
-        print!("{}", if json { text } else { describe(report) });
+        output::report(&if json { text } else { describe(report) })?;
         return Err(error.into());
     }
     if json {
@@ -139,6 +141,7 @@ fn likelihood_of(
     let measured =
         likelihood(latent, batches, arguments.importance_samples, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
+    measured.check()?;
     Ok(measured)
 }
 

@@ -20,6 +20,9 @@ pub(crate) fn run(arguments: &ExportArguments) -> Result<String, Failure> {
             *run.model.parts().first().ok_or_else(nothing)?
         }
     };
+    if run.info.untrained.iter().any(|untrained| untrained == part.name()) {
+        return Err(Failure::new(format!("this run was imported without its {}", part.name())));
+    }
     let ExportFormat::Onnx = arguments.format;
     let bytes = run.model.graph(part)?.encode()?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join(format!("{}.onnx", part.name())));

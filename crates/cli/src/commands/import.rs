@@ -1,45 +1,43 @@
 //! `waxwork import`: a run out of tensors that another program trained.
 
-use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 
 use waxwork_core::{Device, ParamSet, SampleRequest, store};
-use waxwork_models::import;
+use waxwork_models::import::{self, Fitted};
 use waxwork_trainer::run_folder::Status;
 use waxwork_trainer::{Outcome, RunFolder, RunInfo, checkpoint};
 
 use crate::args::ImportArguments;
 use crate::commands::card;
 use crate::commands::train::{PICTURES, default_path, named};
-use crate::environment::{command_line, environment, now};
+use crate::environment::{command_line, environment};
 use crate::failure::Failure;
 use crate::output;
 
 pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String, Failure> {
-    let (_, recipe) = named(&arguments.recipe, &arguments.set)?;
+    let (_, mut recipe) = named(&arguments.recipe, &arguments.set)?;
+    // Another program's weights come to results of their own.
+    recipe.results.clear();
+    recipe.tags.clear();
     let (image, classes) = waxwork_data::describe(&recipe.data)?;
     let state = store::load(&arguments.file, &Device::Cpu)?;
-    let tensors = import::fit(&recipe, image, classes.len(), state)
+    let count = state.len();
+    let Fitted { tensors, renamed, untrained } = import::fit(&recipe, image, classes.len(), state)
         .map_err(|error| Failure::from(error).at(&arguments.file))?;
-    let model = recipe.model.build(image, classes.len(), ParamSet::stored(tensors, &Device::Cpu)?)?;
+    let stored = ParamSet::stored(tensors, &Device::Cpu);
+    let stored = stored.map_err(|error| Failure::from(error).at(&arguments.file))?;
+    let model = recipe.model.build(image, classes.len(), stored)?;
     let bytes = store::encode(&model.params().tensors())?;
+    let (environment, data) = (environment(&Device::Cpu, threads), &recipe.data.name);
+    // What it was trained on, only the other program knows: there is no identity of the data.
     let info = RunInfo {
-        environment: environment(&Device::Cpu, threads),
         command: command_line(),
-        recipe: recipe.to_toml()?,
-        model: model.info().clone(),
-        data: recipe.data.name.clone(),
-        // What it was trained on, only the other program knows.
-        data_identity: String::new(),
-        data_images: BTreeMap::new(),
-        seed: recipe.train.seed,
-        forked_from: None,
-        resumed: Vec::new(),
+        data_classes: classes.clone(),
+        untrained: untrained.clone(),
         status: Status::Finished,
-        steps: 0,
-        seconds: 0.0,
-        started: now(),
         model_sha256: Some(checkpoint::hash(&bytes)),
+        ..RunInfo::new(environment, recipe.to_toml()?, model.info().clone(), data, recipe.train.seed)
     };
     // Made before the folder, so that weights that make no images leave nothing behind.
     let pictures = model.sample(&SampleRequest::new(recipe.train.seed, PICTURES))?;
@@ -53,10 +51,16 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
     output::write_images(&grid, &pictures, None, 0)?;
     card::write(&folder, &recipe, &Outcome { steps: 0, stopped: None, best: None, checkpoint: None })?;
     let path = path.display();
-    Ok(format!(
-        "{} tensors of `{}` in {path}\npictures: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
-        model.params().tensors().len(),
-        arguments.file.display(),
-        grid.display()
-    ))
+    let mut said = format!("{count} tensors of `{}` in {path}\n", arguments.file.display());
+    if let Some(renamed) = renamed {
+        writeln!(said, "names: {renamed}")?;
+    }
+    for part in untrained {
+        writeln!(
+            said,
+            "the {part} is not in the file: it has random values, and nothing but training uses it here"
+        )?;
+    }
+    writeln!(said, "pictures: {}\nnext: waxwork sample {path} · waxwork evaluate {path}", grid.display())?;
+    Ok(said)
 }

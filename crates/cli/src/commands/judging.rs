@@ -6,12 +6,12 @@ use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, SampleRequest, Tensor};
 use waxwork_data::{Dataset, Split};
 use waxwork_eval::{
-    Distances, Extractor, Features, Inception, Judge, Metric, Protocol, classification_accuracy, diversity,
-    features, features_of, inception_score, judged, nearest,
+    Distances, Extractor, Features, Inception, Judge, Metric, Protocol, arrays, classification_accuracy,
+    diversity, features, features_of, inception_score, judged, nearest,
 };
 use waxwork_models::Run;
 
-use crate::commands::generated;
+use crate::commands::foreign;
 use crate::failure::Failure;
 use crate::output;
 
@@ -42,12 +42,14 @@ pub(crate) fn samples_of(run: &Run, count: usize, seed: u64) -> Result<Split, Fa
     for first in (0..count).step_by(EVALUATION_BATCH) {
         let many = EVALUATION_BATCH.min(count - first);
         let request = SampleRequest { first: first as u64, ..SampleRequest::new(seed, many) };
-        pixels.extend(generated::bytes(&run.model.sample(&request)?.to_device(&Device::Cpu)?, first)?);
+        let images = run.model.sample(&request)?.to_device(&Device::Cpu)?;
+        output::check_part(&images, first)?;
+        pixels.extend(arrays::pixels(&images, run.model.info().image)?);
         bar.inc(many as u64);
     }
     bar.finish_and_clear();
     let labels = (classes > 0).then(|| (0..count).map(|number| (number % classes) as u32).collect());
-    generated::split(run.model.info().image, pixels, labels)
+    foreign::split(run.model.info().image, pixels, labels)
 }
 
 impl Judging<'_> {

@@ -1,13 +1,15 @@
 //! `waxwork encode` and `waxwork decode`: images to latent vectors and back, through NumPy files.
 
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{DType, Device, Tensor, device, npy};
-use waxwork_models::Run;
+use waxwork_core::{Device, Tensor, device, npy, values};
+use waxwork_eval::arrays;
+use waxwork_models::{Classes, Run};
 
 use crate::args::{DecodeArguments, EncodeArguments};
-use crate::commands::sample::{data, encoder, open};
+use crate::commands::foreign;
+use crate::commands::sample::{data, encoder, in_turn, labels_for, open};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Labelled};
 
 pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
@@ -20,13 +22,17 @@ pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
     };
     match &arguments.images {
         Some(path) => {
-            let images = npy::load(path)?.to_dtype(DType::F32)?;
+            let classes = Classes::of(&run);
+            let (images, labels) = foreign::read_tensor(path, run.model.info().image, &classes)?;
+            foreign::check_labelled(path, labels.is_some(), &classes)?;
             let bar = output::bar(images.dim(0)?, "encoding");
             for first in (0..images.dim(0)?).step_by(EVALUATION_BATCH) {
                 let count = EVALUATION_BATCH.min(images.dim(0)? - first);
                 // A part by itself: on the way to a device candle copies all of what a tensor is a part of.
                 let part = images.narrow(0, first, count)?.force_contiguous()?;
-                encode(&part.to_device(&device)?, None)?;
+                let labels =
+                    labels.as_ref().map(|labels| Tensor::new(&labels[first..first + count], &Device::Cpu));
+                encode(&part.to_device(&device)?, labels.transpose()?.as_ref())?;
                 bar.inc(count as u64);
             }
         }
@@ -45,6 +51,7 @@ pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
         return Err(Failure::new("there are no images to encode"));
     }
     let means = Tensor::cat(&means, 0)?;
+    values::check("latents", &means)?;
     npy::save(&arguments.out, &means)?;
     Ok(format!(
         "{} latent vectors of length {} in {}\n",
@@ -56,12 +63,19 @@ pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
 
 pub(crate) fn decode(arguments: &DecodeArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
+    output::check_target(&arguments.out)?;
     let run = open(&arguments.run, &device)?;
-    let latents = npy::load(&arguments.latents)?.to_dtype(DType::F32)?.to_device(&device)?;
-    let count = latents.dims().first().copied().unwrap_or(0);
-    let labels = arguments.labels.as_ref().map(|labels| Tensor::new(labels.in_turn(count), &device));
-    let images = generate(&run, &latents, labels.transpose()?.as_ref())?;
-    output::write_images(&arguments.out, &images, None, 0)?;
+    let latents = npy::load(&arguments.latents)?;
+    let latents = arrays::latents(&latents, run.model.info().latent_dim)
+        .map_err(|error| Failure::from(error).at(&arguments.latents))?
+        .to_device(&device)?;
+    let (count, classes) = (latents.dim(0)?, Classes::of(&run));
+    let labels = arguments.labels.as_ref().map(|labels| labels_for(&run, &classes, labels));
+    let labels = labels.transpose()?.map(|labels| in_turn(&labels, count));
+    let asked = labels.as_ref().map(|labels| Tensor::new(labels.as_slice(), &device));
+    let images = generate(&run, &latents, asked.transpose()?.as_ref())?;
+    let labelled = labels.as_ref().map(|labels| Labelled { labels, classes: &classes });
+    output::write_images(&arguments.out, &images, labelled, 0)?;
     Ok(format!("{} images in {}\n", images.dim(0)?, arguments.out.display()))
 }
 

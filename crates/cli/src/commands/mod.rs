@@ -8,7 +8,7 @@ mod doctor;
 mod evaluate;
 mod export;
 mod forecast;
-mod generated;
+pub(crate) mod foreign;
 #[cfg(feature = "hub")]
 mod hub;
 mod import;

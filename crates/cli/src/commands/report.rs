@@ -9,14 +9,14 @@ use waxwork_core::{Device, SampleRequest, Tensor, device, store};
 use waxwork_data::Dataset;
 use waxwork_eval::{Metric, Report};
 use waxwork_media::grid;
-use waxwork_models::{Recipe, Run};
+use waxwork_models::{Classes, Recipe, Run};
 use waxwork_trainer::run_folder::Status;
 use waxwork_trainer::{Meter, RunFolder, RunInfo, metrics};
 
 use crate::args::ReportArguments;
 use crate::commands::compare::evaluation_of;
 use crate::commands::evaluate::said_once;
-use crate::commands::{sample, walk};
+use crate::commands::{card, sample, walk};
 use crate::failure::Failure;
 use crate::output::{self, number};
 use crate::pages::curves::{Chart, Line, charts};
@@ -147,10 +147,9 @@ pub(crate) fn write(
         let values: usize = run.model.params().tensors().values().map(Tensor::elem_count).sum();
         shown.facts.push(["Values stored".into(), output::count(values)]);
         let data = data(&run);
-        let classes = data.as_ref().map_or(&[][..], |data| &data.info.classes);
-        shown.add("Samples of each class", |shown| shown.classes(&run, classes));
+        shown.add("Samples of each class", |shown| shown.classes(&run));
         shown.add("Interpolations", |shown| shown.interpolations(&run));
-        shown.add("Latent values", |shown| shown.latent_values(&run, classes));
+        shown.add("Latent values", |shown| shown.latent_values(&run));
         shown.add("Reconstructions and nearest training images", |shown| {
             let data = data?;
             shown.reconstructions(&run, &data)?;
@@ -177,9 +176,10 @@ impl Shown {
         self.bar.inc(1);
     }
 
-    fn classes(&mut self, run: &Run, names: &[String]) -> Result<(), Failure> {
-        for label in 0..run.model.info().classes.min(MOST_CLASSES) {
-            let name = names.get(label).cloned().unwrap_or_else(|| label.to_string());
+    fn classes(&mut self, run: &Run) -> Result<(), Failure> {
+        let classes = Classes::of(run);
+        for label in 0..classes.len().min(MOST_CLASSES) {
+            let name = classes.name(label as u32);
             let labels = Some(vec![label as u32; COLUMNS]);
             let images = run.model.sample(&SampleRequest { labels, ..SampleRequest::new(0, COLUMNS) })?;
             let image = picture(&images, format!("{COLUMNS} samples of the class {name}"))?;
@@ -201,12 +201,12 @@ impl Shown {
         Ok(())
     }
 
-    fn latent_values(&mut self, run: &Run, classes: &[String]) -> Result<(), Failure> {
+    fn latent_values(&mut self, run: &Run) -> Result<(), Failure> {
         let info = run.model.info();
         let dims: Vec<u32> = (0..walk::DIMS.min(info.latent_dim as u32)).collect();
         let images = walk::traversal(run, &dims, 0, None)?;
         let of_class = if info.classes > 0 {
-            format!(" All are of the class {}.", classes.first().map_or("0", String::as_str))
+            format!(" All are of the class {}.", Classes::of(run).name(0))
         } else {
             String::new()
         };
@@ -219,7 +219,7 @@ impl Shown {
     }
 
     fn reconstructions(&mut self, run: &Run, data: &Dataset) -> Result<(), Failure> {
-        if run.model.latent().is_none() {
+        if run.latent().is_none() {
             return Ok(());
         }
         let images = data.test.first(RECONSTRUCTED);
@@ -291,8 +291,10 @@ pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
         Status::Finished => "finished",
         Status::Interrupted => "interrupted",
         Status::Running => "running, or killed",
+        Status::Failed => "diverged",
+        _ => "unknown",
     };
-    let facts = [
+    let mut facts = vec![
         ("Model", format!("{}, {} latent values", model.family, model.latent_dim)),
         ("Data", info.data.clone()),
         (
@@ -304,12 +306,14 @@ pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
                 model.image.width
             ),
         ),
+        ("Classes", card::class_names(&info.data_classes)),
         ("Steps", info.steps.to_string()),
         ("Training time", output::seconds(info.seconds)),
         ("Seed", info.seed.to_string()),
         ("Status", status.into()),
     ];
-    facts.map(|(name, value)| [name.to_owned(), value]).into()
+    facts.retain(|(_, value)| !value.is_empty());
+    facts.into_iter().map(|(name, value)| [name.to_owned(), value]).collect()
 }
 
 fn environment(info: &RunInfo) -> Vec<[String; 2]> {

@@ -10,6 +10,9 @@ use crate::args::{RUNS, RunsCommand};
 use crate::failure::Failure;
 use crate::output;
 
+/// Folders that may be between the one that is listed and a run in it.
+const DEEPEST: usize = 3;
+
 #[derive(Serialize)]
 struct Row {
     run: String,
@@ -55,16 +58,39 @@ fn list_runs(folder: &Path, json: bool) -> Result<String, Failure> {
     Ok(output::table(&std::iter::once(header).chain(rows.iter().map(line)).collect::<Vec<_>>()))
 }
 
-/// Every readable run in a folder, the oldest first. What is no run is passed over.
+/// Every readable run in a folder, the oldest first: the folder itself, or those in it and in folders of runs below it.
 fn list(folder: &Path) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     if folder.exists() {
-        for entry in std::fs::read_dir(folder).map_err(store::failed("read", folder))? {
-            let path = entry.map_err(store::failed("read", folder))?.path();
-            let info = RunFolder::open(&path).and_then(|run| run.info());
-            rows.extend(info.map(|info| Row { run: path.display().to_string(), info }));
-        }
+        collect(folder, 0, &mut rows)?;
     }
     rows.sort_by(|a, b| (a.info.started, &a.run).cmp(&(b.info.started, &b.run)));
     Ok(rows)
+}
+
+/// Adds the run at `path`, or the runs below it. A run that cannot be read is named; what is no run is passed over.
+fn collect(path: &Path, depth: usize, rows: &mut Vec<Row>) -> Result<(), Failure> {
+    if let Ok(run) = RunFolder::open(path) {
+        match run.info() {
+            Ok(info) => rows.push(Row { run: path.display().to_string(), info }),
+            Err(error) => tracing::warn!("left out: {error}"),
+        }
+        return Ok(());
+    }
+    if depth > DEEPEST {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(path).map_err(store::failed("read", path))? {
+        let entry = entry.map_err(store::failed("read", path))?;
+        let (below, hidden) = (entry.path(), entry.file_name().to_string_lossy().starts_with('.'));
+        // A link may be to a run; to follow one further could go round in a circle.
+        let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        if below.is_dir() && !hidden {
+            let depth = if link { DEEPEST + 1 } else { depth + 1 };
+            if let Err(failure) = collect(&below, depth, rows) {
+                tracing::warn!("left out: {}", failure.message);
+            }
+        }
+    }
+    Ok(())
 }

@@ -8,11 +8,12 @@ use waxwork_core::{Device, LatentModel, SampleRequest, Tensor, device};
 use waxwork_data::manifest::FOLDER;
 use waxwork_data::{DataConfig, Dataset, Manifest, Split};
 use waxwork_eval::nearest;
-use waxwork_models::{Run, Weights};
+use waxwork_models::{Classes, Run, Weights};
 
 use crate::args::{ReconstructArguments, SampleArguments};
+use crate::commands::foreign;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Labelled};
 
 /// Pairs per row.
 const COLUMNS: usize = 10;
@@ -25,7 +26,15 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     let run =
         if arguments.raw { Run::open_raw(&arguments.run, &device)? } else { open(&arguments.run, &device)? };
     let count = arguments.count;
-    let labels = arguments.labels.as_ref().map(|labels| labels.in_turn(count));
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sample.png"));
+    output::check_target(&out)?;
+    let classes = Classes::of(&run);
+    let asked = match &arguments.labels {
+        Some(labels) => labels_for(&run, &classes, labels)?,
+        None => (0..classes.len() as u32).collect(),
+    };
+    let labels = Some(in_turn(&asked, count)).filter(|labels| !labels.is_empty());
+    let labelled = labels.as_ref().map(|labels| Labelled { labels, classes: &classes });
     let bar = output::bar(count, "sampling");
     let make = |hand_over: &mut dyn FnMut(Tensor) -> Result<(), Failure>| {
         for first in (0..count).step_by(EVALUATION_BATCH) {
@@ -42,10 +51,10 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         bar.finish_and_clear();
         Ok(())
     };
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sample.png"));
     if !arguments.neighbours && output::extension(&out).as_deref() == Some("npy") {
         let shape = run.info.model.image.batch(count);
         output::stream_npy(&out, shape.dims(), make)?;
+        output::write_labels_beside(&out, labelled)?;
     } else {
         let mut parts = Vec::new();
         make(&mut |part| {
@@ -56,10 +65,25 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         if arguments.neighbours {
             return neighbours(&run, &images, arguments);
         }
-        output::write_images(&out, &images, labels.as_deref(), 0)?;
+        output::write_images(&out, &images, labelled, 0)?;
     }
     tracing::info!(images = count, seconds = started.elapsed().as_secs_f64(), "images written");
-    Ok(format!("{count} images in {}\n", out.display()))
+    let of = if asked.is_empty() { String::new() } else { format!(", of {} in turn", classes.list(asked)) };
+    Ok(format!("{count} images in {}{of}\n", out.display()))
+}
+
+/// The labels that a list of names and numbers means to a run's model.
+pub(crate) fn labels_for(run: &Run, classes: &Classes, list: &str) -> Result<Vec<u32>, Failure> {
+    if classes.is_empty() {
+        let family = &run.info.model.family;
+        return Err(Failure::new(format!("this model knows no labels: a {family} is unconditional")));
+    }
+    Ok(classes.labels(list)?)
+}
+
+/// `count` labels, those of `labels` in turn; none of none.
+pub(crate) fn in_turn(labels: &[u32], count: usize) -> Vec<u32> {
+    labels.iter().copied().cycle().take(count).collect()
 }
 
 /// Writes each image above the training image that is nearest to it.
@@ -102,14 +126,23 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
     encoder(&run)?;
-    let split = data(&run, arguments.data_dir.as_ref())?.test.first(arguments.count);
+    let (images, what) = match &arguments.images {
+        Some(path) => {
+            let classes = Classes::of(&run);
+            let images = foreign::read_split(path, run.model.info().image, &classes)?;
+            foreign::check_labelled(path, images.labels().is_some(), &classes)?;
+            (images, "images")
+        }
+        None => (data(&run, arguments.data_dir.as_ref())?.test, "test images"),
+    };
+    let split = images.first(arguments.count);
     if split.is_empty() {
-        return Err(Failure::new("there are no test images to reconstruct"));
+        return Err(Failure::new(format!("there are no {what} to reconstruct")));
     }
     let pairs = reconstructions(&run, &split)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("reconstructions.png"));
     output::write_images(&out, &pairs, None, 0)?;
-    Ok(format!("{} test images, each above its reconstruction, in {}\n", split.len(), out.display()))
+    Ok(format!("{} {what}, each above its reconstruction, in {}\n", split.len(), out.display()))
 }
 
 /// Rows of ten images and, below each, what encoder and decoder make of it; on the CPU.
@@ -164,7 +197,7 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
     };
     let data = waxwork_data::load_with_progress(config, &|done, all| bar.set(done, all));
     bar.finish_and_clear();
-    let data = data?;
+    let data = data.map_err(|error| with_advice(error, config))?;
     let embedded = Manifest::find(&config.name).is_ok_and(|manifest| manifest.files.is_empty());
     if let (true, Some(dir)) = (embedded, &config.dir) {
         tracing::warn!(
@@ -187,8 +220,25 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
     Ok(data)
 }
 
+/// The failure of a data set that is not here and cannot be fetched, with what can be done about it.
+fn with_advice(error: waxwork_data::Error, config: &DataConfig) -> Failure {
+    use waxwork_data::Error::{Hub, Missing};
+    let absent = matches!(error, Hub { .. } | Missing { .. }) && config.dir.is_none();
+    let mut failure = Failure::from(error);
+    if absent && Manifest::find(&config.name).is_ok() && !failure.message.contains("--data-dir") {
+        failure.message += &format!("; or name a folder with the files of `{}`: --data-dir DIR", config.name);
+    }
+    failure
+}
+
 /// The model's access by latent vectors.
 pub(crate) fn encoder(run: &Run) -> Result<&dyn LatentModel, Failure> {
-    let missing = || Failure::new(format!("a {} has no encoder", run.info.model.family));
-    run.model.latent().ok_or_else(missing)
+    let missing = || {
+        let family = &run.info.model.family;
+        Failure::new(match run.info.untrained.as_slice() {
+            [] => format!("a {family} has no encoder"),
+            parts => format!("this run was imported without its {}", parts.join(" and ")),
+        })
+    };
+    run.latent().ok_or_else(missing)
 }

@@ -42,7 +42,20 @@ pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, 
     let source = arguments.fork.as_deref().map(RunFolder::open).transpose()?;
     let weights = source.as_ref().map(Weights::of).transpose()?;
     let (name, recipe) = resolve(arguments, source.as_ref())?;
+    // A file may need a setting to be a recipe at all.
+    let original = asked(arguments, source.as_ref(), &[]).map(|(_, original)| original).ok();
+    let own = |mut recipe: Recipe| -> Result<Recipe, Failure> {
+        if let Some(original) = &original {
+            recipe.disclaim(original, &name)?;
+        }
+        if weights.is_some() || original.is_none() {
+            // No recipe alone comes to what a run does that does not begin at the beginning.
+            recipe.results.clear();
+        }
+        Ok(recipe)
+    };
     if arguments.dry_run {
+        let recipe = own(recipe)?;
         let data = load(&recipe.data)?;
         let run = Run::new(recipe, data, &session.device, weights.as_ref().map(|weights| &weights.tensors))?;
         return run.forecast(&session.device, arguments.seeds.unwrap_or(1), &session.stop);
@@ -50,7 +63,7 @@ pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, 
     let path = arguments.out.clone().unwrap_or_else(|| default_path(&name));
     let Some(seeds) = arguments.seeds else {
         let data = load(&recipe.data)?;
-        return start(recipe, data, &path, weights.as_ref(), &session);
+        return start(own(recipe)?, data, &path, weights.as_ref(), &session);
     };
     let (mut said, mut paths) = (String::new(), Vec::new());
     for number in 0..seeds {
@@ -59,7 +72,7 @@ pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, 
         let mut path = path.clone().into_os_string();
         path.push(format!("-seed-{}", recipe.train.seed));
         let data = load(&recipe.data)?;
-        said += &start(recipe, data, Path::new(&path), weights.as_ref(), &session)?;
+        said += &start(own(recipe)?, data, Path::new(&path), weights.as_ref(), &session)?;
         paths.push(path.display().to_string());
     }
     Ok(format!("{said}then, evaluated: waxwork compare {}\n", paths.join(" ")))
@@ -103,8 +116,12 @@ impl Weights {
             }
             Err(error) => match folder.load_model()? {
                 Some(tensors) => {
+                    let info = folder.info()?;
+                    for part in &info.untrained {
+                        tracing::warn!("the {part} was not imported, and begins with random values");
+                    }
                     tracing::warn!("{error}: begins with `{}`", folder.model().display());
-                    Ok(Self { tensors, run, step: folder.info()?.steps })
+                    Ok(Self { tensors, run, step: info.steps })
                 }
                 None => Err(error.into()),
             },
@@ -141,6 +158,9 @@ impl Run {
         weights: Option<&BTreeMap<String, Tensor>>,
     ) -> Result<Self, Failure> {
         let length = recipe.train.length(data.train.len())?;
+        for line in recipe.beyond(length.steps)? {
+            tracing::warn!("{line}");
+        }
         let (image, classes) = (data.info.shape, data.info.classes.len());
         let params = ParamSet::fresh(recipe.train.seed, device).with_precision(recipe.train.dtype).map_err(
             |error| Failure::new(format!("invalid `train.dtype`: {error}, such as `--device cuda`")),
@@ -172,6 +192,9 @@ impl Run {
             let batches = validation.batches(EVALUATION_BATCH, device)?;
             let batches = batches.map(|batch| batch.map_err(waxwork_trainer::Error::from));
             let measured = likelihood(latent, batches, 0, |_| {})?;
+            if let Err(error) = measured.check() {
+                tracing::warn!("on the validation images, {error}");
+            }
             let named = [(CHOOSES, measured.neg_elbo), ("validation/kl", measured.kl)];
             Ok(named.map(|(name, estimate)| (name.to_owned(), estimate.mean)).into())
         };
@@ -226,22 +249,15 @@ pub(crate) fn start(
         step: weights.step,
         sha256: checkpoint::hash(bytes),
     });
+    let (recipe, data) = (run.recipe.to_toml()?, &run.data.info);
+    let environment = environment(&session.device, session.threads);
     let info = RunInfo {
-        environment: environment(&session.device, session.threads),
         command: command_line(),
-        recipe: run.recipe.to_toml()?,
-        model: run.model.info().clone(),
-        data: run.data.info.name.clone(),
-        data_identity: run.data.info.identity.clone(),
+        data_identity: data.identity.clone(),
         data_images: images(&run.data),
-        seed: run.recipe.train.seed,
+        data_classes: data.classes.clone(),
         forked_from,
-        resumed: Vec::new(),
-        status: Status::Running,
-        steps: 0,
-        seconds: 0.0,
-        started: now(),
-        model_sha256: None,
+        ..RunInfo::new(environment, recipe, run.model.info().clone(), &data.name, run.recipe.train.seed)
     };
     let folder = RunFolder::create(path, &info, initial.as_deref())?;
     run.train(&folder, session)
@@ -259,6 +275,13 @@ fn resume(path: &Path, arguments: &TrainArguments, session: &Session) -> Result<
             Ok(None) => tracing::warn!("`{}` is missing: it is made again", folder.model().display()),
             Err(error) => tracing::warn!("the result is made again: {error}"),
         }
+    }
+    if differences.is_empty() && info.status == Status::Failed {
+        let (path, failure) = (path.display(), info.failure.as_deref().unwrap_or("training diverged"));
+        return Err(Failure::new(format!(
+            "`{path}` cannot be resumed: {failure}; the same recipe would diverge again, so start from its weights with \
+             other settings: `waxwork train --fork {path} --set optimizer.lr=…`"
+        )));
     }
     // Another data set is named by its keys, if they differ; it need not even be there.
     if differences.iter().all(|difference| !difference.starts_with("data.")) {
@@ -296,6 +319,8 @@ fn go_on(
         tracing::warn!("bytes may differ from those of an unbroken run: {}", other.join(", "));
     }
     let step = run.state.steps_done();
+    // Runs of older versions do not have them.
+    info.data_classes.clone_from(&run.data.info.classes);
     info.resumed.push(Resumption { step, started: now(), command: command_line(), environment });
     folder.write_info(info)?;
     run.train(folder, session)
@@ -359,11 +384,7 @@ fn passed_over(damaged: &[String]) {
 /// The recipe with everything that the command line changes in it, and the name to call the run by. Without a recipe on
 /// the command line it is that of the run `source`, if there is one.
 fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(String, Recipe), Failure> {
-    let (name, mut recipe) = if let (None, Some(source)) = (&arguments.recipe, source) {
-        (format!("{}-fork", source.name()), Recipe::of_run(source, &arguments.set)?)
-    } else {
-        named(arguments.recipe.as_deref().unwrap_or("vae-digits"), &arguments.set)?
-    };
+    let (name, mut recipe) = asked(arguments, source, &arguments.set)?;
     if let Some(data) = &arguments.data {
         recipe.data.name.clone_from(data);
     }
@@ -384,6 +405,18 @@ fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(St
         (recipe.train.epochs, recipe.train.steps) = (arguments.epochs, arguments.steps);
     }
     Ok((name, recipe))
+}
+
+/// The recipe on the command line, or that of the run `source`, with `settings` applied, and the name to call a run by.
+fn asked(
+    arguments: &TrainArguments,
+    source: Option<&RunFolder>,
+    settings: &[String],
+) -> Result<(String, Recipe), Failure> {
+    if let (None, Some(source)) = (&arguments.recipe, source) {
+        return Ok((format!("{}-fork", source.name()), Recipe::of_run(source, settings)?));
+    }
+    named(arguments.recipe.as_deref().unwrap_or("vae-digits"), settings)
 }
 
 /// The recipe that is asked for, with `settings` applied, and the name to call it by.

@@ -3,11 +3,11 @@
 use waxwork_core::rng::Stream;
 use waxwork_core::{DType, Device, Tensor, device, latent};
 use waxwork_kernels as kernels;
-use waxwork_models::Run;
+use waxwork_models::{Classes, Run};
 
 use crate::args::{InterpolateArguments, TraverseArguments};
 use crate::commands::latents::generate;
-use crate::commands::sample::open;
+use crate::commands::sample::{labels_for, open};
 use crate::failure::Failure;
 use crate::output;
 
@@ -22,14 +22,13 @@ pub(crate) fn interpolate(arguments: &InterpolateArguments) -> Result<String, Fa
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
     let info = run.model.info();
-    let labels = arguments.labels.as_ref().map(|labels| labels.0.clone());
-    let ends = match (labels.as_deref(), info.classes) {
-        (None, 0) => None,
-        (Some(_), 0) => return Err(no_labels(&run)),
-        (None, _) => Some((0, 0)),
-        (Some(&[label]), _) => Some((label, label)),
-        (Some(&[from, to]), _) => Some((from, to)),
-        (Some(_), _) => return Err(Failure::new("--labels takes one label, or two to go between")),
+    let labels = arguments.labels.as_ref().map(|labels| labels_for(&run, &Classes::of(&run), labels));
+    let ends = match labels.transpose()?.as_deref() {
+        None if info.classes == 0 => None,
+        None => Some((0, 0)),
+        Some(&[label]) => Some((label, label)),
+        Some(&[from, to]) => Some((from, to)),
+        Some(_) => return Err(Failure::new("--labels takes one label, or two to go between")),
     };
     let ends: Vec<(u32, u32)> = ends.into_iter().collect();
     let images = interpolation(&run, arguments.rows, &ends, arguments.fixed_latent, arguments.seed)?;
@@ -83,10 +82,12 @@ pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure>
     if let Some(dim) = dims.iter().find(|&&dim| dim as usize >= size) {
         return Err(Failure::new(format!("there is no latent value {dim}: they are 0 to {}", size - 1)));
     }
-    if arguments.label.is_some() && info.classes == 0 {
-        return Err(no_labels(&run));
-    }
-    let images = traversal(&run, &dims, arguments.label.unwrap_or(0), arguments.seed)?;
+    let label = match &arguments.label {
+        None => 0,
+        Some(word) if info.classes > 0 => Classes::of(&run).label(word)?,
+        Some(_) => return Err(no_labels(&run)),
+    };
+    let images = traversal(&run, &dims, label, arguments.seed)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("traversal.png"));
     output::write_images(&out, &images, None, 0)?;
     let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();

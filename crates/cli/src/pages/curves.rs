@@ -18,6 +18,8 @@ const ENOUGH: usize = 50;
 
 /// The group of what has no other.
 const LOSSES: &str = "Losses";
+/// What is logged with another sign than losses, so that it needs a chart and a heading of its own.
+const GAINS: [(&str, &str); 1] = [("reconstruction", "Reconstruction, log p(x | z): higher is better")];
 
 /// A logged line: a step with its named values.
 pub(crate) type Line = (u64, Map<String, Value>);
@@ -81,11 +83,14 @@ pub(crate) fn curves(lines: &[Line]) -> Vec<Curve> {
     curves
 }
 
-/// A chart for each group of names, that of the losses first: what stands before `/` names the group, and losses have none.
+/// A chart for each group of names, that of the losses first: what stands before `/` names the group, and losses have none. What
+/// rises where losses fall is no loss: on one axis the two would look like one.
 pub(crate) fn charts(lines: &[Line]) -> Vec<Chart> {
     let mut groups: Vec<(String, Vec<Curve>)> = Vec::new();
     for mut curve in curves(lines) {
-        let (group, name) = curve.name.split_once('/').unwrap_or((LOSSES, &curve.name));
+        let gain = GAINS.iter().find(|(name, _)| *name == curve.name).map(|(_, heading)| *heading);
+        let alone = (gain.unwrap_or(LOSSES), curve.name.as_str());
+        let (group, name) = curve.name.split_once('/').unwrap_or(alone);
         let (group, name) = (titled(group), name.to_owned());
         curve.name = name;
         match groups.iter_mut().find(|(known, _)| *known == group) {
@@ -98,6 +103,11 @@ pub(crate) fn charts(lines: &[Line]) -> Vec<Chart> {
     }
     groups.sort_by_key(|(title, _)| title != LOSSES);
     groups.into_iter().filter_map(|(title, curves)| Chart::new(title, curves)).collect()
+}
+
+/// What stands above the curves of one name.
+pub(crate) fn heading(name: &str) -> &str {
+    GAINS.iter().find(|(gain, _)| *gain == name).map_or(name, |(_, heading)| *heading)
 }
 
 /// `grad_norm` as a heading.
@@ -323,5 +333,21 @@ mod tests {
         let charts = charts(&lines);
         let titles: Vec<_> = charts.iter().map(|chart| (chart.title.as_str(), chart.series.len())).collect();
         assert_eq!(titles, [("Losses", 2), ("Grad norm", 1)]);
+        let line = serde_json::json!({"loss": 120.0, "reconstruction": -100.0, "kl": 20.0});
+        let charts = super::charts(&[(1, line.as_object().unwrap().clone())]);
+        let shown: Vec<(&str, Vec<&str>)> = charts
+            .iter()
+            .map(|chart| {
+                (chart.title.as_str(), chart.series.iter().map(|series| series.name.as_str()).collect())
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("Losses", vec!["loss", "kl"]),
+                ("Reconstruction, log p(x | z): higher is better", vec!["reconstruction"]),
+            ]
+        );
+        assert_eq!((heading("reconstruction"), heading("kl")), (GAINS[0].1, "kl"));
     }
 }

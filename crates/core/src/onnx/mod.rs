@@ -91,6 +91,10 @@ impl Graph {
     }
 
     /// An input `labels` of int64, `(batch)`, as one-hot rows `(batch, classes)`; none for a model without classes.
+    ///
+    /// A label outside of the classes ends the run of the graph with an error, where the runtime checks the bounds of `Gather` (as
+    /// onnxruntime does on the CPU): `OneHot` alone would give no class for a label that is too large, and count negative ones from
+    /// the end.
     pub fn labels(&mut self, classes: usize) -> Result<Option<Value>> {
         if classes == 0 {
             return Ok(None);
@@ -99,7 +103,16 @@ impl Graph {
         let mut root = self.root();
         let depth = root.integers("classes", &[], &[classes as i64]);
         let off_on = root.tensor("off_on", &Tensor::new(&[0f32, 1.0], &Device::Cpu)?)?;
-        Ok(Some(root.node("OneHot", &[&Value("labels".into()), &depth, &off_on], &[])))
+        // An error names the node, and so what is right. Negative ones, which `Gather` takes too, become one too many.
+        let mut within = root.enter(format!("labels_from_0_to_{}", classes - 1));
+        let numbers: Vec<i64> = (0..classes as i64).collect();
+        let (zero, known) =
+            (within.integers("zero", &[], &[0]), within.integers("known", &[classes as i64], &numbers));
+        let labels = Value("labels".into());
+        let negative = within.node("Less", &[&labels, &zero], &[]);
+        let outside = within.node("Where", &[&negative, &depth, &labels], &[]);
+        let labels = within.node("Gather", &[&known, &outside], &[("axis", Attribute::Int(0))]);
+        Ok(Some(root.node("OneHot", &[&labels, &depth, &off_on], &[])))
     }
 
     /// Gives a value the name `name` and makes it an output of shape `(batch, …dims)`.
@@ -116,7 +129,7 @@ impl Graph {
     /// The contents of an `.onnx` file.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if they are more than a protobuf message can hold.
+    /// [`Error::GraphTooLarge`] if they are more than a protobuf message can hold.
     pub fn encode(self) -> Result<Vec<u8>> {
         let model = proto::Model {
             ir_version: IR_VERSION,

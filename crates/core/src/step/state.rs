@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::context::StepContext;
 use super::loss_scale::LossScale;
 use super::trainable::{Batch, Trainable};
+#[cfg(doc)]
+use crate::Error;
 use crate::device::runs_on_cpu_kernels;
 use crate::mode::StatisticsLog;
 use crate::optim::{Adam, OptimizerConfig};

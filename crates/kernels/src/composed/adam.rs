@@ -2,11 +2,11 @@
 
 use candle_core::Tensor;
 
-use super::super::adam::AdamStep;
-use crate::Result;
+use crate::adam::AdamStep;
+use crate::error::Result;
 
 /// Updates param, m and v in place from grad, and ema where there is one.
-pub(in super::super) fn adam_step(
+pub(crate) fn adam_step(
     param: &Tensor,
     grad: &Tensor,
     m: &Tensor,

@@ -2,12 +2,13 @@
 
 use candle_core::Tensor;
 
-use super::super::activation::Activation;
-use super::{Backward, Gradients, along_channels, attach, channel_sums, pointwise, want};
-use crate::Result;
+use crate::activation::Activation;
+use crate::composed::backward::{ArgumentGradients, Backward, along_channels, attach, channel_sums, want};
+use crate::composed::pointwise;
+use crate::error::Result;
 
 /// With the batch's own statistics: y, and mean and biased variance (C) without a graph.
-pub(in super::super) fn batch_norm(
+pub(crate) fn batch_norm(
     x: &Tensor,
     gamma: &Tensor,
     beta: &Tensor,
@@ -24,7 +25,7 @@ pub(in super::super) fn batch_norm(
 }
 
 /// With given statistics, which are constants.
-pub(in super::super) fn batch_norm_with(
+pub(crate) fn batch_norm_with(
     x: &Tensor,
     gamma: &Tensor,
     beta: &Tensor,
@@ -49,11 +50,11 @@ fn normalise(
     let centred = x.detach().broadcast_sub(&along(mean)?)?;
     let y = centred.broadcast_mul(&along(&gamma.detach().mul(&inverse)?)?)?;
     let y = pointwise::value(&y.broadcast_add(&along(&beta.detach())?)?, fused)?;
-    let backward = BatchNorm { mean: mean.clone(), inverse, count, activation: fused };
+    let backward = BatchNormBackward { mean: mean.clone(), inverse, count, activation: fused };
     pointwise::activate(&attach(y, &[x, gamma, beta], backward)?, after)
 }
 
-struct BatchNorm {
+struct BatchNormBackward {
     mean: Tensor,
     /// 1 / √(var + eps).
     inverse: Tensor,
@@ -62,7 +63,7 @@ struct BatchNorm {
     activation: Activation,
 }
 
-impl Backward for BatchNorm {
+impl Backward for BatchNormBackward {
     const NAME: &'static str = "waxwork-composed-batch-norm";
 
     fn backward(
@@ -71,7 +72,7 @@ impl Backward for BatchNorm {
         wanted: &[bool],
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ArgumentGradients> {
         let [x, gamma] = [&arguments[0], &arguments[1]];
         let along = |vector: &Tensor| along_channels(vector, x.rank());
         let grad = pointwise::gradient(self.activation, y, grad)?;

@@ -1,34 +1,25 @@
 //! Linear layers and convolutions, by candle's matrix product and convolution.
-//!
-//! As in the kernels for the CPU there are three products: image to map, map to image, and the weight's gradient from
-//! both. Candle's own map to image, its transposed convolution, is a naive loop on CUDA; here it is a plain convolution
-//! of stride 1 that computes all phases of the image at once, as channels, which are then put in their places (a
-//! sub-pixel convolution, Shi et al. 2016). So every product is cuBLAS's or cuDNN's.
 
 use candle_core::{DType, Tensor};
 
-use super::super::activation::Activation;
-use super::{Backward, Gradients, along_channels, attach, cast, channel_sums, pointwise, want};
-use crate::Result;
-
-/// What a convolution's shapes do not tell.
-#[derive(Clone, Copy, Debug)]
-pub(in super::super) struct Sizes {
-    pub(in super::super) stride: usize,
-    pub(in super::super) padding: usize,
-    /// Height and width of the image, the larger side.
-    pub(in super::super) image: [usize; 2],
-}
+use crate::activation::Activation;
+use crate::composed::backward::{
+    ArgumentGradients, Backward, along_channels, attach, cast, channel_sums, lacks_type, want,
+};
+use crate::composed::convolution::{image_to_map, map_to_image, weight_gradient};
+use crate::composed::pointwise;
+use crate::error::Result;
+use crate::geometry::Geometry;
 
 /// (M, K) · (K, N) → (M, N).
-pub(in super::super) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+pub(crate) fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let y = product(&a.detach(), &b.detach())?;
-    attach(y, &[a, b], MatMul)
+    attach(y, &[a, b], MatMulBackward)
 }
 
-struct MatMul;
+struct MatMulBackward;
 
-impl Backward for MatMul {
+impl Backward for MatMulBackward {
     const NAME: &'static str = "waxwork-composed-matmul";
 
     fn backward(
@@ -37,48 +28,48 @@ impl Backward for MatMul {
         wanted: &[bool],
         _: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ArgumentGradients> {
         let [a, b] = [&arguments[0], &arguments[1]];
         Ok(vec![want(wanted[0], || product(grad, &b.t()?))?, want(wanted[1], || product(&a.t()?, grad))?])
     }
 }
 
 /// f(x · wᵀ + b).
-pub(in super::super) fn linear(
+pub(crate) fn linear(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
     activation: Activation,
 ) -> Result<Tensor> {
     let layer = |x: &Tensor, weight: &Tensor| product(x, &weight.t()?);
-    weighted([x, weight], bias, activation, layer, Linear)
+    parametric([x, weight], bias, activation, layer, LinearProducts)
 }
 
 /// f of a cross-correlation.
-pub(in super::super) fn conv2d(
+pub(crate) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    sizes: Sizes,
+    g: Geometry,
     activation: Activation,
 ) -> Result<Tensor> {
-    let layer = |x: &Tensor, weight: &Tensor| image_to_map(x, weight, sizes);
-    weighted([x, weight], bias, activation, layer, Conv(sizes))
+    let layer = |x: &Tensor, weight: &Tensor| image_to_map(x, weight, &g);
+    parametric([x, weight], bias, activation, layer, ConvProducts(g))
 }
 
 /// Its adjoint.
-pub(in super::super) fn conv_transpose2d(
+pub(crate) fn conv_transpose2d(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
-    sizes: Sizes,
+    g: Geometry,
 ) -> Result<Tensor> {
-    let layer = |x: &Tensor, weight: &Tensor| map_to_image(x, weight, sizes);
-    weighted([x, weight], bias, Activation::Identity, layer, ConvTranspose(sizes))
+    let layer = |x: &Tensor, weight: &Tensor| map_to_image(x, weight, &g);
+    parametric([x, weight], bias, Activation::Identity, layer, ConvTransposeProducts(g))
 }
 
 /// A layer with bias and activation, computed at once and with one gradient for all of it.
-fn weighted(
+fn parametric(
     [x, weight]: [&Tensor; 2],
     bias: Option<&Tensor>,
     activation: Activation,
@@ -92,7 +83,7 @@ fn weighted(
         y = y.broadcast_add(&along_channels(&bias.detach(), y.rank())?)?;
     }
     let y = pointwise::value(&y, fused)?;
-    let backward = Weighted { products, activation: fused };
+    let backward = ParametricBackward { products, activation: fused };
     let y = match bias {
         Some(bias) => attach(y, &[x, weight, bias], backward)?,
         None => attach(y, &[x, weight], backward)?,
@@ -106,15 +97,15 @@ trait Products: Send + Sync + 'static {
 
     fn for_x(&self, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor>;
 
-    fn for_weight(&self, x: &Tensor, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor>;
+    fn for_weight(&self, x: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor>;
 }
 
-struct Weighted<P> {
+struct ParametricBackward<P> {
     products: P,
     activation: Activation,
 }
 
-impl<P: Products> Backward for Weighted<P> {
+impl<P: Products> Backward for ParametricBackward<P> {
     const NAME: &'static str = P::NAME;
 
     fn backward(
@@ -123,13 +114,13 @@ impl<P: Products> Backward for Weighted<P> {
         wanted: &[bool],
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
+    ) -> candle_core::Result<ArgumentGradients> {
         let (x, weight) = (&arguments[0], &arguments[1]);
         let grad = pointwise::gradient(self.activation, y, grad)?;
         let low = cast(&grad, weight.dtype())?;
         let mut gradients = vec![
             want(wanted[0], || cast(&self.products.for_x(weight, &low)?, x.dtype()))?,
-            want(wanted[1], || self.products.for_weight(&cast(x, weight.dtype())?, weight, &low))?,
+            want(wanted[1], || self.products.for_weight(&cast(x, weight.dtype())?, &low))?,
         ];
         if let Some(&wanted) = wanted.get(2) {
             gradients.push(want(wanted, || channel_sums(&grad))?);
@@ -138,45 +129,45 @@ impl<P: Products> Backward for Weighted<P> {
     }
 }
 
-struct Linear;
+struct LinearProducts;
 
-impl Products for Linear {
+impl Products for LinearProducts {
     const NAME: &'static str = "waxwork-composed-linear";
 
     fn for_x(&self, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
         product(grad, weight)
     }
 
-    fn for_weight(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+    fn for_weight(&self, x: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
         product(&grad.t()?, x)
     }
 }
 
-struct Conv(Sizes);
+struct ConvProducts(Geometry);
 
-impl Products for Conv {
+impl Products for ConvProducts {
     const NAME: &'static str = "waxwork-composed-conv2d";
 
     fn for_x(&self, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
-        map_to_image(grad, weight, self.0)
+        map_to_image(grad, weight, &self.0)
     }
 
-    fn for_weight(&self, x: &Tensor, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
-        weight_gradient(x, grad, weight, self.0)
+    fn for_weight(&self, x: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+        weight_gradient(x, grad, &self.0)
     }
 }
 
-struct ConvTranspose(Sizes);
+struct ConvTransposeProducts(Geometry);
 
-impl Products for ConvTranspose {
+impl Products for ConvTransposeProducts {
     const NAME: &'static str = "waxwork-composed-conv-transpose2d";
 
     fn for_x(&self, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
-        image_to_map(grad, weight, self.0)
+        image_to_map(grad, weight, &self.0)
     }
 
-    fn for_weight(&self, x: &Tensor, weight: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
-        weight_gradient(grad, x, weight, self.0)
+    fn for_weight(&self, x: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+        weight_gradient(grad, x, &self.0)
     }
 }
 
@@ -192,119 +183,4 @@ fn product(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
 /// A matrix whose rows or columns follow each other without gaps: of others cuBLAS makes an error.
 fn rows_or_columns(x: &Tensor) -> candle_core::Result<Tensor> {
     if x.is_contiguous() || x.t()?.is_contiguous() { Ok(x.clone()) } else { x.contiguous() }
-}
-
-/// On the CPU candle has no products of bf16. In f32 they are what a device makes of them: it adds up in f32 too.
-fn lacks_type(x: &Tensor) -> bool {
-    x.device().is_cpu() && x.dtype() == DType::BF16
-}
-
-/// Candle's convolution, of contiguous operands: of others cuDNN makes a naive loop.
-#[expect(clippy::disallowed_methods, reason = "on other devices candle's convolution is the fast one")]
-fn convolution(
-    x: &Tensor,
-    kernel: &Tensor,
-    padding: usize,
-    stride: usize,
-    dilation: usize,
-) -> candle_core::Result<Tensor> {
-    let (x, kernel) = (x.contiguous()?, kernel.contiguous()?);
-    if lacks_type(&x) {
-        let (wide, kernel) = (x.to_dtype(DType::F32)?, kernel.to_dtype(DType::F32)?);
-        return wide.conv2d(&kernel, padding, stride, dilation, 1)?.to_dtype(x.dtype());
-    }
-    x.conv2d(&kernel, padding, stride, dilation, 1)
-}
-
-/// Image (N, C, H, W) and weight (O, C, kh, kw) → map (N, O, H', W').
-fn image_to_map(image: &Tensor, weight: &Tensor, sizes: Sizes) -> candle_core::Result<Tensor> {
-    convolution(image, weight, sizes.padding, sizes.stride, 1)
-}
-
-/// Image (N, C, H, W) and map (N, O, H', W') → the gradient of the weight (O, C, kh, kw): channels and samples change
-/// places, and the map is the kernel.
-fn weight_gradient(
-    image: &Tensor,
-    map: &Tensor,
-    weight: &Tensor,
-    sizes: Sizes,
-) -> candle_core::Result<Tensor> {
-    let (_, _, height, width) = weight.dims4()?;
-    let gradient =
-        convolution(&image.transpose(0, 1)?, &map.transpose(0, 1)?, sizes.padding, 1, sizes.stride)?;
-    // What the stride leaves over of the image makes the result too large.
-    gradient.narrow(2, 0, height)?.narrow(3, 0, width)?.transpose(0, 1)?.contiguous()
-}
-
-/// One side of [`map_to_image`]. Pixel s · j + r of the padded image gets, from map position j − a, tap s · a + r: so j
-/// counts the pixels of a phase r, and a the taps of its kernel.
-#[derive(Clone, Copy)]
-struct Side {
-    /// Taps of a phase.
-    taps: usize,
-    /// Zeros before and after the map.
-    before: usize,
-    after: usize,
-    /// Where in the result the image begins.
-    start: usize,
-}
-
-impl Side {
-    fn new(map: usize, kernel: usize, image: usize, Sizes { stride, padding, .. }: Sizes) -> Self {
-        let taps = kernel.div_ceil(stride);
-        // The image wants j from `first` on; with b zeros before the map, the convolution begins at j = taps − 1 − b.
-        let first = padding / stride;
-        let before = (taps - 1).saturating_sub(first);
-        let begin = taps - 1 - before;
-        let last = (padding + image - 1) / stride;
-        let after = (last + taps - begin).saturating_sub(map + before);
-        Self { taps, before, after, start: padding - stride * begin }
-    }
-}
-
-/// Map (N, O, H', W') and weight (O, C, kh, kw) → image (N, C, H, W).
-fn map_to_image(map: &Tensor, weight: &Tensor, sizes: Sizes) -> candle_core::Result<Tensor> {
-    let (samples, _, map_height, map_width) = map.dims4()?;
-    let (outputs, channels, kernel_height, kernel_width) = weight.dims4()?;
-    let (s, [height, width]) = (sizes.stride, sizes.image);
-    let rows = Side::new(map_height, kernel_height, height, sizes);
-    let columns = Side::new(map_width, kernel_width, width, sizes);
-
-    // (O, C, kh, kw) → (C · s · s, O, taps, taps), the taps from last to first.
-    let kernel =
-        pad(&pad(weight, 2, 0, rows.taps * s - kernel_height)?, 3, 0, columns.taps * s - kernel_width)?;
-    let kernel = kernel.reshape(vec![outputs, channels, rows.taps, s, columns.taps, s])?;
-    let kernel = kernel.permute(vec![1, 3, 5, 0, 2, 4])?.contiguous()?;
-    let kernel = reversed(&reversed(&kernel, 4)?, 5)?;
-    let kernel = kernel.reshape((channels * s * s, outputs, rows.taps, columns.taps))?;
-
-    let even = rows.before == rows.after && columns.before == columns.after && rows.before == columns.before;
-    let phases = if even {
-        convolution(map, &kernel, rows.before, 1, 1)?
-    } else {
-        let map = pad(&pad(map, 2, rows.before, rows.after)?, 3, columns.before, columns.after)?;
-        convolution(&map, &kernel, 0, 1, 1)?
-    };
-    let (_, _, j, k) = phases.dims4()?;
-    let image = if s == 1 {
-        phases
-    } else {
-        let apart = phases.reshape(vec![samples, channels, s, s, j, k])?;
-        apart.permute(vec![0, 1, 4, 2, 5, 3])?.reshape((samples, channels, j * s, k * s))?
-    };
-    image.narrow(2, rows.start, height)?.narrow(3, columns.start, width)?.contiguous()
-}
-
-fn pad(x: &Tensor, dim: usize, before: usize, after: usize) -> candle_core::Result<Tensor> {
-    if before + after == 0 { Ok(x.clone()) } else { x.pad_with_zeros(dim, before, after) }
-}
-
-/// From last to first along a dimension.
-fn reversed(x: &Tensor, dim: usize) -> candle_core::Result<Tensor> {
-    let size = x.dim(dim)?;
-    if size == 1 {
-        return Ok(x.clone());
-    }
-    let places: Vec<u32> = (0..size as u32).rev().collect();
-    x.index_select(&Tensor::new(places, x.device())?, dim)
 }

@@ -110,10 +110,13 @@ fn products_in_half_precision_are_near_those_in_full() {
     let layers: [(Layer, [&[usize]; 3]); 3] = [
         (|t| linear(&t[0], &t[1], Some(&t[2]), Activation::LeakyRelu(0.2)), [&[5, 12], &[7, 12], &[7]]),
         (
-            |t| conv2d(&t[0], &t[1], Some(&t[2]), 2, 1, Activation::LeakyRelu(0.2)),
+            |t| conv2d(&t[0], &t[1], Some(&t[2]), [2; 2], [1; 2], Activation::LeakyRelu(0.2)),
             [&[3, 4, 8, 8], &[6, 4, 4, 4], &[6]],
         ),
-        (|t| conv_transpose2d(&t[0], &t[1], Some(&t[2]), 2, 1, 0), [&[3, 4, 5, 5], &[4, 6, 4, 4], &[6]]),
+        (
+            |t| conv_transpose2d(&t[0], &t[1], Some(&t[2]), [2; 2], [1; 2], [0; 2]),
+            [&[3, 4, 5, 5], &[4, 6, 4, 4], &[6]],
+        ),
     ];
     for (precision, tolerance) in [(DType::BF16, 0.02), (DType::F16, 0.003)] {
         for (layer, shapes) in layers {

@@ -15,12 +15,11 @@ mod pools;
 mod products;
 mod resamplings;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::Result;
 use crate::device::without_kernels;
+use crate::simd::on_every_instruction_set;
 
 /// Numbers in [−1, 1) that look random: a fixed function of the seed.
 pub(super) fn numbers(seed: u64, len: usize) -> Vec<f64> {
@@ -75,41 +74,6 @@ pub(super) fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64
     let scale = want.iter().fold(1.0f64, |scale, x| scale.max(x.abs()));
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         assert!((got - want).abs() <= tolerance * scale, "{what}: element {i} is {got}, not {want}");
-    }
-}
-
-/// Which of [`instruction_sets`] the kernels use, counted from 1; 0: the best. A static, since they run on other threads
-/// too; a test beside this one that sees the change gets the same bits, or should fail.
-static FORCED: AtomicUsize = AtomicUsize::new(0);
-
-/// What stands for `pulp::Arch::new` in tests.
-pub(super) fn arch() -> pulp::Arch {
-    match FORCED.load(Ordering::Relaxed) {
-        0 => pulp::Arch::new(),
-        place => instruction_sets()[place - 1],
-    }
-}
-
-/// The instruction sets that this machine has and kernels are compiled for.
-fn instruction_sets() -> Vec<pulp::Arch> {
-    let mut all = vec![pulp::Arch::Scalar];
-    #[cfg(target_arch = "x86_64")]
-    {
-        all.extend(pulp::x86::V3::try_new().map(pulp::Arch::V3));
-        all.extend(pulp::x86::V4::try_new().map(pulp::Arch::V4));
-    }
-    all.push(pulp::Arch::new());
-    all
-}
-
-/// Asserts that `run` gives the same with every instruction set.
-pub(super) fn on_every_instruction_set<R: PartialEq>(run: impl Fn() -> R) {
-    let want = run();
-    for (place, name) in instruction_sets().iter().enumerate() {
-        FORCED.store(place + 1, Ordering::Relaxed);
-        let same = run() == want;
-        FORCED.store(0, Ordering::Relaxed);
-        assert!(same, "{name:?} gives other bits");
     }
 }
 

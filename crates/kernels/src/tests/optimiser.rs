@@ -3,7 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{assert_close, bits, flat, on_every_instruction_set, random};
+use super::{assert_close, bits, flat, random};
+use crate::simd::on_every_instruction_set;
 use crate::{AdamStep, adam_step, sum_squares};
 
 const STEP: AdamStep =

@@ -116,9 +116,9 @@ impl Conv2d {
         let ConvGeometry { stride, padding, .. } = self.geometry;
         Ok(match planes {
             Some(values) => {
-                kernels::conv2d_with_planes(x, values, weight, bias, stride, padding, activation)?
+                kernels::conv2d_with_planes(x, values, weight, bias, [stride; 2], [padding; 2], activation)?
             }
-            None => kernels::conv2d(x, weight, bias, stride, padding, activation)?,
+            None => kernels::conv2d(x, weight, bias, [stride; 2], [padding; 2], activation)?,
         })
     }
 
@@ -165,7 +165,7 @@ impl ConvTranspose2d {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let ConvGeometry { stride, padding, .. } = self.geometry;
         let weight = cast(&self.weight, self.compute_dtype)?;
-        Ok(kernels::conv_transpose2d(x, &weight, self.bias.as_ref(), stride, padding, 0)?)
+        Ok(kernels::conv_transpose2d(x, &weight, self.bias.as_ref(), [stride; 2], [padding; 2], [0; 2])?)
     }
 
     /// [`ConvTranspose2d::forward`] as nodes of a graph.

@@ -47,7 +47,18 @@ impl ConvDown {
 
     /// `(N, inputs, H, W)` → `(N, channels, H / 2^layers, W / 2^layers)`.
     pub fn forward(&self, x: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
-        Ok(self.propagate(&Dual::constant(x.clone()), None, mode)?.value)
+        (0..self.layers.len()).try_fold(x.clone(), |x, i| self.layer(i, &x, None, mode))
+    }
+
+    /// One convolution with its norm and activation.
+    fn layer(&self, i: usize, x: &Tensor, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Tensor> {
+        let (conv, norm) = &self.layers[i];
+        match norm {
+            None => conv.forward(x, planes, self.activation, mode),
+            Some(norm) => {
+                norm.forward(&conv.forward(x, planes, Activation::Identity, mode)?, self.activation, mode)
+            }
+        }
     }
 
     /// The same for a value with its directional derivative, which batch norm does not let through. With values `(N, K)` for
@@ -57,12 +68,8 @@ impl ConvDown {
         for (i, (conv, norm)) in self.layers.iter().enumerate() {
             let planes = planes.filter(|_| i == 0);
             x = match (norm, &x.tangent) {
-                (None, None) => Dual::constant(conv.forward(&x.value, planes, self.activation, mode)?),
+                (_, None) => Dual::constant(self.layer(i, &x.value, planes, mode)?),
                 (None, Some(_)) => conv.propagate(&x, planes, mode)?.activate(self.activation)?,
-                (Some(norm), None) => {
-                    let x = conv.forward(&x.value, planes, Activation::Identity, mode)?;
-                    Dual::constant(norm.forward(&x, self.activation, mode)?)
-                }
                 (Some(_), Some(_)) => {
                     return Err(Error::NoDirectionalDerivative { layer: "batch norm".into() });
                 }

@@ -3,13 +3,13 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType};
 
-use super::buffer::{by_dtype, slice};
-use super::real::Real;
-use super::tape;
-use crate::{Error, Result};
+use crate::buffer::{by_dtype, slice};
+use crate::error::Result;
+use crate::real::Real;
+use crate::tape;
 
 /// A layer's arithmetic on contiguous slices. The sizes are in `self`.
-pub(super) trait Weighted: Send + Sync + 'static {
+pub(crate) trait ParametricOp: Send + Sync + 'static {
     /// Name of the operation in candle's errors.
     const NAME: &'static str;
 
@@ -26,38 +26,33 @@ pub(super) trait Weighted: Send + Sync + 'static {
         bias: bool,
         y: &Tensor,
         grad: &Tensor,
-    ) -> candle_core::Result<Gradients>;
+    ) -> candle_core::Result<ParametricGradients>;
 }
 
 /// The gradients of an operation's arguments, where they are wanted.
-pub(super) struct Gradients {
-    pub(super) x: Option<Tensor>,
-    pub(super) weight: Option<Tensor>,
-    pub(super) bias: Option<Tensor>,
+pub(crate) struct ParametricGradients {
+    pub(crate) x: Option<Tensor>,
+    pub(crate) weight: Option<Tensor>,
+    pub(crate) bias: Option<Tensor>,
 }
 
 /// Applies an operation, differentiable in x, weight and bias.
-pub(super) fn apply(op: impl Weighted, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let (x, weight, op) = (x.contiguous()?, weight.contiguous()?, Op(op));
+pub(crate) fn apply(
+    op: impl ParametricOp,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (x, weight, op) = (x.contiguous()?, weight.contiguous()?, ParametricCustomOp(op));
     Ok(match bias {
         Some(bias) => tape::apply3(&x, &weight, &bias.contiguous()?, op)?,
         None => tape::apply2(&x, &weight, op)?,
     })
 }
 
-/// A bias has one element an output channel.
-pub(super) fn check_bias(bias: Option<&Tensor>, outputs: usize) -> Result<()> {
-    match bias {
-        Some(bias) if bias.dims() != [outputs] => {
-            Err(Error::Input { what: "bias", expected: format!("({outputs})"), found: bias.shape().clone() })
-        }
-        _ => Ok(()),
-    }
-}
+struct ParametricCustomOp<W>(W);
 
-struct Op<W>(W);
-
-impl<W: Weighted> Op<W> {
+impl<W: ParametricOp> ParametricCustomOp<W> {
     fn forward(
         &self,
         (s1, l1): (&CpuStorage, &Layout),
@@ -72,7 +67,7 @@ impl<W: Weighted> Op<W> {
     }
 }
 
-impl<W: Weighted> CustomOp2 for Op<W> {
+impl<W: ParametricOp> CustomOp2 for ParametricCustomOp<W> {
     fn name(&self) -> &'static str {
         W::NAME
     }
@@ -99,7 +94,7 @@ impl<W: Weighted> CustomOp2 for Op<W> {
     }
 }
 
-impl<W: Weighted> CustomOp3 for Op<W> {
+impl<W: ParametricOp> CustomOp3 for ParametricCustomOp<W> {
     fn name(&self) -> &'static str {
         W::NAME
     }

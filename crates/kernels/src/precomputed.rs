@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layo
 use candle_core::{Result, Shape, Tensor, bail};
 
 /// Such a result, and its gradient.
-pub(super) trait Attached: Send + Sync + 'static {
+pub(crate) trait PrecomputedOp: Send + Sync + 'static {
     /// Name of the operation in candle's errors.
     fn name(&self) -> &'static str;
 
@@ -25,19 +25,19 @@ pub(super) trait Attached: Send + Sync + 'static {
 }
 
 /// The result of one to three arguments.
-pub(super) fn attach(arguments: &[&Tensor], attached: impl Attached) -> Result<Tensor> {
-    let node = Node(attached);
+pub(crate) fn attach(arguments: &[&Tensor], op: impl PrecomputedOp) -> Result<Tensor> {
+    let op = PrecomputedCustomOp(op);
     match *arguments {
-        [a] => a.apply_op1(node),
-        [a, b] => a.apply_op2(b, node),
-        [a, b, c] => a.apply_op3(b, c, node),
-        _ => bail!("{} takes one to three tensors, not {}", node.0.name(), arguments.len()),
+        [a] => a.apply_op1(op),
+        [a, b] => a.apply_op2(b, op),
+        [a, b, c] => a.apply_op3(b, c, op),
+        _ => bail!("{} takes one to three tensors, not {}", op.0.name(), arguments.len()),
     }
 }
 
-struct Node<A>(A);
+struct PrecomputedCustomOp<A>(A);
 
-impl<A: Attached> Node<A> {
+impl<A: PrecomputedOp> PrecomputedCustomOp<A> {
     fn gradients<const N: usize>(
         &self,
         arguments: [&Tensor; N],
@@ -52,7 +52,7 @@ impl<A: Attached> Node<A> {
     }
 }
 
-impl<A: Attached> CustomOp1 for Node<A> {
+impl<A: PrecomputedOp> CustomOp1 for PrecomputedCustomOp<A> {
     fn name(&self) -> &'static str {
         self.0.name()
     }
@@ -75,7 +75,7 @@ impl<A: Attached> CustomOp1 for Node<A> {
     }
 }
 
-impl<A: Attached> CustomOp2 for Node<A> {
+impl<A: PrecomputedOp> CustomOp2 for PrecomputedCustomOp<A> {
     fn name(&self) -> &'static str {
         self.0.name()
     }
@@ -116,7 +116,7 @@ impl<A: Attached> CustomOp2 for Node<A> {
     }
 }
 
-impl<A: Attached> CustomOp3 for Node<A> {
+impl<A: PrecomputedOp> CustomOp3 for PrecomputedCustomOp<A> {
     fn name(&self) -> &'static str {
         self.0.name()
     }

@@ -1,0 +1,199 @@
+//! Images that any program made, with their labels: NumPy arrays, tensor files and folders of pictures.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use waxwork_core::{Device, ImageShape, Tensor, npy, store};
+use waxwork_data::{InMemory, Split};
+use waxwork_eval::arrays;
+use waxwork_models::Classes;
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Images as another program wrote them.
+enum Images {
+    /// Pictures of eight bits.
+    Pictures(Split),
+    /// An array of any type and range.
+    Array(Tensor),
+}
+
+/// Images of `shape` as a split of eight bits, which is what every sample is measured at: from a `.npy` or `.safetensors` file
+/// (`images`, and `labels` where there are any) or a folder of pictures, in the order of their names, with one directory per class
+/// or none. Labels are those of `classes`; of a folder by the names of its directories.
+pub(crate) fn read_split(path: &Path, shape: ImageShape, classes: &Classes) -> Result<Split, Failure> {
+    let at = |failure: Failure| failure.at(path);
+    match read(path, shape, classes)? {
+        (Images::Pictures(split), _) => Ok(split),
+        (Images::Array(array), labels) => {
+            let pixels = arrays::pixels(&array, shape).map_err(Failure::from).map_err(at)?;
+            split(shape, pixels, labels)
+        }
+    }
+}
+
+/// The same images as they are, `(N, C, H, W)` f32 in [0, 1] on the CPU, and their labels.
+pub(crate) fn read_tensor(
+    path: &Path,
+    shape: ImageShape,
+    classes: &Classes,
+) -> Result<(Tensor, Option<Vec<u32>>), Failure> {
+    match read(path, shape, classes)? {
+        (Images::Pictures(split), labels) => {
+            let all: Vec<usize> = (0..split.len()).collect();
+            Ok((split.batch(&all, &Device::Cpu)?.images, labels))
+        }
+        (Images::Array(array), labels) => {
+            let images = arrays::images(&array, shape).map_err(|error| Failure::from(error).at(path))?;
+            Ok((images, labels))
+        }
+    }
+}
+
+/// Images in memory as a split.
+pub(crate) fn split(shape: ImageShape, pixels: Vec<u8>, labels: Option<Vec<u32>>) -> Result<Split, Failure> {
+    Ok(Split::all(Arc::new(InMemory::new(shape, pixels, labels)?))?)
+}
+
+/// Refuses images without labels for a model that needs them.
+pub(crate) fn check_labelled(path: &Path, labelled: bool, classes: &Classes) -> Result<(), Failure> {
+    if labelled || classes.is_empty() {
+        return Ok(());
+    }
+    let beside = labels_beside(path);
+    Err(Failure::new(format!(
+        "`{}` has no labels, which a conditional model needs: give a .safetensors file with `images` and `labels`, a folder with \
+         one directory per class, or `{}` beside an array",
+        path.display(),
+        beside.file_name().unwrap_or_default().to_string_lossy()
+    )))
+}
+
+/// Where the labels of a NumPy file of images are: beside it.
+pub(crate) fn labels_beside(images: &Path) -> PathBuf {
+    images.with_extension("labels.npy")
+}
+
+fn read(path: &Path, shape: ImageShape, classes: &Classes) -> Result<(Images, Option<Vec<u32>>), Failure> {
+    if path.is_dir() {
+        let pictures = of_folder(path, shape, classes)?;
+        let labels = pictures.labels();
+        return Ok((Images::Pictures(pictures), labels));
+    }
+    let (array, labels, labels_path) = match output::extension(path).as_deref() {
+        Some("npy") => {
+            let beside = labels_beside(path);
+            let labels = if beside.is_file() { Some(npy::load(&beside)?) } else { None };
+            (npy::load(path)?, labels, beside)
+        }
+        Some("safetensors") => {
+            let mut tensors = store::load(path, &Device::Cpu)?;
+            let images = tensors
+                .remove("images")
+                .ok_or_else(|| Failure::new(format!("`{}` has no tensor `images`", path.display())))?;
+            (images, tensors.remove("labels"), path.to_owned())
+        }
+        _ => {
+            let path = path.display();
+            return Err(Failure::new(format!(
+                "`{path}`: images come from a folder, a .npy file or a .safetensors file"
+            )));
+        }
+    };
+    // Without classes to compare them with, labels mean nothing.
+    let labels = labels.filter(|_| !classes.is_empty()).map(|labels| {
+        let count = array.dims().first().copied().unwrap_or(0);
+        arrays::labels(&labels, count, classes.len()).map_err(|error| Failure::from(error).at(&labels_path))
+    });
+    Ok((Images::Array(array), labels.transpose()?))
+}
+
+/// The pictures of a folder. The name of a directory is that of a class, whatever other directories there are.
+fn of_folder(path: &Path, shape: ImageShape, classes: &Classes) -> Result<Split, Failure> {
+    let (pictures, directories) = waxwork_data::folder::read(path, shape)?;
+    if directories.is_empty() {
+        return Ok(Split::all(Arc::new(pictures))?);
+    }
+    if classes.is_empty() {
+        return Ok(Split::all(Arc::new(pictures.relabelled(None)))?);
+    }
+    let label = |name: &String| {
+        classes.label(name).map_err(|error| {
+            let failure = Failure::from(error).at(&path.join(name));
+            Failure {
+                message: failure.message + "; a folder of samples without labels has no directories",
+                ..failure
+            }
+        })
+    };
+    let labels: Vec<u32> = directories.iter().map(label).collect::<Result<_, _>>()?;
+    Ok(Split::all(Arc::new(pictures.relabelled(Some(&labels))))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Labelled;
+
+    fn digits() -> Classes {
+        Classes::named(&(0..10).map(|digit| digit.to_string()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn arrays_of_any_order_become_the_same_images() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shape, classes) = (ImageShape::new(3, 2, 4), digits());
+        let images = Tensor::arange(0u8, 48, &Device::Cpu).unwrap().reshape((2, 3, 2, 4)).unwrap();
+        // A true division: candle's own by a number is a product with its inverse.
+        let unit: Vec<f32> = (0..48).map(|value| value as f32 / 255.0).collect();
+        let unit = Tensor::from_vec(unit, (2, 3, 2, 4), &Device::Cpu).unwrap();
+        let labelled = Some(Labelled { labels: &[7, 3], classes: &classes });
+        let path = |name: &str| folder.path().join(name);
+        output::write_images(&path("a.npy"), &unit, None, 0).unwrap();
+        images.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap().write_npy(path("b.npy")).unwrap();
+        output::write_images(&path("pictures"), &unit, None, 0).unwrap();
+        for name in ["a.npy", "b.npy", "pictures"] {
+            let split = read_split(&path(name), shape, &classes).unwrap();
+            assert_eq!(split.images_u8(&[0, 1]).unwrap(), (0..48).collect::<Vec<u8>>(), "{name}");
+            assert_eq!(split.labels(), None);
+            let (tensor, _) = read_tensor(&path(name), shape, &classes).unwrap();
+            let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(values(&tensor), values(&unit), "{name}");
+        }
+        for name in ["c.safetensors", "d.npy", "classes"] {
+            output::write_images(&path(name), &unit, labelled, 0).unwrap();
+            let split = read_split(&path(name), shape, &classes).unwrap();
+            // Of a folder, class after class.
+            let order = if name == "classes" { [1, 0] } else { [0, 1] };
+            assert_eq!(split.images_u8(&order).unwrap(), (0..48).collect::<Vec<u8>>(), "{name}");
+            assert_eq!(order.map(|place| split.label(place).unwrap()), [7, 3], "{name}");
+        }
+        assert!(path("d.labels.npy").is_file() && path("classes/7/000000.png").is_file());
+        let other = read_split(&path("a.npy"), ImageShape::new(3, 4, 2), &classes).unwrap_err().message;
+        assert!(other.contains("a.npy") && other.contains("(N, 3, 4, 2)"), "{other}");
+    }
+
+    #[test]
+    fn labels_outside_the_classes_name_their_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shape, classes) = (ImageShape::new(1, 2, 2), digits());
+        let path = |name: &str| folder.path().join(name);
+        let images = Tensor::zeros((2, 1, 2, 2), waxwork_core::DType::F32, &Device::Cpu).unwrap();
+        npy::save(&path("x.npy"), &images).unwrap();
+        npy::save_labels(&path("x.labels.npy"), &[9, 10]).unwrap();
+        let said = |name: &str| read_split(&path(name), shape, &classes).unwrap_err().message;
+        let found = said("x.npy");
+        assert!(
+            found.contains("x.labels.npy`: image 1 has the label 10, but the labels are 0 to 9"),
+            "{found}"
+        );
+        let labelled = Labelled { labels: &[0, 1], classes: &Classes::named(&["3".into(), "cat".into()]) };
+        output::write_images(&path("pictures"), &images, Some(labelled), 0).unwrap();
+        let found = said("pictures");
+        assert!(found.contains("pictures/cat`: there is no class `cat`; the classes are 0, 1, 2"), "{found}");
+        // Who knows no classes asks for no labels.
+        assert_eq!(read_split(&path("pictures"), shape, &Classes::default()).unwrap().labels(), None);
+        assert_eq!(read_split(&path("x.npy"), shape, &Classes::default()).unwrap().labels(), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! The check of a model's values: every tensor that is loaded or written holds finite numbers, and no negative variance.
+
+use candle_core::{DType, Tensor};
+
+use crate::{Error, Result, store};
+
+/// Checks one tensor of any type and on any device. Whole numbers pass.
+///
+/// What `name` says is a variance (a batch norm's `running_var`, an optimiser's second moment `second/…`) must not be
+/// negative either: its root would be NaN in every value that comes after.
+///
+/// # Errors
+/// [`Error::Value`] with the name and the index of the first value that is wrong.
+pub fn check(name: &str, tensor: &Tensor) -> Result<()> {
+    if !tensor.dtype().is_float() {
+        return Ok(());
+    }
+    let variance = name.ends_with("running_var") || name.starts_with("second/");
+    let wrong = |value: f64| {
+        if !value.is_finite() {
+            Some("every value must be finite")
+        } else if variance && value < 0.0 {
+            Some("a variance cannot be negative")
+        } else {
+            None
+        }
+    };
+    let host = store::to_host(tensor)?.flatten_all()?;
+    let found = if host.dtype() == DType::F64 {
+        host.to_vec1::<f64>()?.into_iter().enumerate().find_map(|(at, x)| Some((at, x, wrong(x)?)))
+    } else {
+        let values = host.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        values.into_iter().map(f64::from).enumerate().find_map(|(at, x)| Some((at, x, wrong(x)?)))
+    };
+    match found {
+        None => Ok(()),
+        Some((at, value, reason)) => {
+            Err(Error::Value { name: name.to_owned(), index: index(at, tensor.dims()), value, reason })
+        }
+    }
+}
+
+/// [`check`] of every tensor, in the order given.
+///
+/// # Errors
+/// As [`check`], for the first tensor that is wrong.
+pub fn check_all<'a>(tensors: impl IntoIterator<Item = (&'a String, &'a Tensor)>) -> Result<()> {
+    tensors.into_iter().try_for_each(|(name, tensor)| check(name, tensor))
+}
+
+/// Where the value number `flat` of a tensor of this shape is, one number per dimension.
+pub fn index(flat: usize, dims: &[usize]) -> Vec<usize> {
+    let mut rest = flat;
+    let mut index: Vec<usize> = dims
+        .iter()
+        .rev()
+        .map(|&side| {
+            let at = rest % side.max(1);
+            rest /= side.max(1);
+            at
+        })
+        .collect();
+    index.reverse();
+    index
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn the_first_wrong_value_is_named_with_its_index() {
+        let mut values = vec![0.5f32; 12];
+        (values[7], values[9]) = (f32::NAN, f32::INFINITY);
+        let tensor = Tensor::from_vec(values, (2, 3, 2), &Device::Cpu).unwrap();
+        for tensor in [&tensor, &tensor.to_dtype(DType::F64).unwrap(), &tensor.to_dtype(DType::BF16).unwrap()]
+        {
+            let error = check("decoder.weight", tensor).unwrap_err();
+            assert_eq!(error.to_string(), "`decoder.weight` is NaN at [1, 0, 1]: every value must be finite");
+        }
+        let infinite = check("bias", &Tensor::new(f64::NEG_INFINITY, &Device::Cpu).unwrap()).unwrap_err();
+        assert_eq!(infinite.to_string(), "`bias` is -inf at []: every value must be finite");
+    }
+
+    #[test]
+    fn only_variances_must_not_be_negative() {
+        let tensor = Tensor::new(&[0f32, 1.0, -0.25], &Device::Cpu).unwrap();
+        for name in ["generator.norm.running_var", "second/encoder.weight"] {
+            let error = check(name, &tensor).unwrap_err().to_string();
+            assert_eq!(error, format!("`{name}` is -0.25 at [2]: a variance cannot be negative"));
+        }
+        for name in ["generator.norm.running_mean", "first/encoder.weight", "weight"] {
+            check(name, &tensor).unwrap();
+        }
+        check("counter", &Tensor::new(&[-1i64], &Device::Cpu).unwrap()).unwrap();
+    }
+}

@@ -1,0 +1,364 @@
+//! Arrays that another program made: what their types, ranges and shapes mean, decided in this one place.
+//!
+//! | images of | mean |
+//! |---|---|
+//! | booleans (read as the floats 0 and 1) | 0 black, 1 full intensity |
+//! | u8 | divided by 255; refused if the largest value is 1, since that may be black and white or two shades of black |
+//! | floats from 0 to 1 | as they are |
+//! | anything else | an error that says what was found and what to save instead |
+//!
+//! Nothing here guesses: NaN, values in [−1, 1] or floats from 0 to 255 are errors, never other images.
+
+use waxwork_core::{DType, Device, ImageShape, Tensor, values};
+
+use crate::Result;
+
+/// Floats so far beyond 0 and 1 are rounding of the program that made them, and are clamped.
+const ROUNDING: f32 = 1e-3;
+
+/// Why an array is refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ArrayError {
+    /// An array of another shape.
+    #[error("{what} are {expected}, and it holds {found:?}")]
+    Shape {
+        /// What the array should hold.
+        what: &'static str,
+        /// The shapes that are understood, in words.
+        expected: String,
+        /// Its shape.
+        found: Vec<usize>,
+    },
+
+    /// Numbers of a type that has no meaning here.
+    #[error("its {what} are of type {found:?}: {advice}")]
+    Type {
+        /// What the array should hold.
+        what: &'static str,
+        /// The type of its numbers.
+        found: DType,
+        /// What to save instead.
+        advice: &'static str,
+    },
+
+    /// Floats that are no intensities.
+    #[error("its values go from {least} to {most}, and images are in [0, 1]: {advice}")]
+    Range {
+        /// The smallest value.
+        least: f32,
+        /// The largest value.
+        most: f32,
+        /// What the values may be, and how to bring them into [0, 1].
+        advice: &'static str,
+    },
+
+    /// Values of eight bits that are all 0 or 1.
+    #[error(
+        "its 8-bit values are all 0 or 1, which may be black and white or two shades of black: save black and white as \
+         booleans or as floats"
+    )]
+    ZeroOrOne,
+
+    /// A label that is no class.
+    #[error("image {image} has the label {label}, but the labels are 0 to {}", classes.saturating_sub(1))]
+    Label {
+        /// The image, counted from 0.
+        image: usize,
+        /// Its label.
+        label: f64,
+        /// Number of classes.
+        classes: usize,
+    },
+
+    /// A row of several values that are not 0 but for a single 1.
+    #[error(
+        "the labels of image {image} are not one-hot: give one class number per image, or rows with a single 1"
+    )]
+    OneHot {
+        /// The image, counted from 0.
+        image: usize,
+    },
+
+    /// Other labels than images.
+    #[error("{labels} labels for {images} images")]
+    Count {
+        /// How many labels there are.
+        labels: usize,
+        /// How many images there are.
+        images: usize,
+    },
+}
+
+/// Images of `shape` as f32 in [0, 1], `(N, C, H, W)`, on the CPU. `array` is `(N, C, H, W)`, `(N, H, W, C)` or, of grey images,
+/// `(N, H, W)`, with at least one image.
+///
+/// # Errors
+/// [`crate::Error::Array`] with what was found and what to save instead; [`waxwork_core::Error::Value`] with the index of a NaN.
+pub fn images(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
+    let images = checked(array, shape)?;
+    if images.dtype() != DType::U8 {
+        return Ok(images);
+    }
+    let bytes = flat(&images, |x| Ok(x.to_vec1::<u8>()?))?;
+    // A true division, as of the images of a data set.
+    let unit: Vec<f32> = bytes.into_iter().map(|value| f32::from(value) / 255.0).collect();
+    Ok(Tensor::from_vec(unit, images.dims(), &Device::Cpu).map_err(waxwork_core::Error::from)?)
+}
+
+/// The same images as values of eight bits, one after the other, channel first: what samples are measured at.
+///
+/// # Errors
+/// As [`images`].
+pub fn pixels(array: &Tensor, shape: ImageShape) -> Result<Vec<u8>> {
+    let images = checked(array, shape)?;
+    if images.dtype() == DType::U8 {
+        return flat(&images, |x| Ok(x.to_vec1::<u8>()?));
+    }
+    Ok(flat(&images, |x| Ok(x.to_vec1::<f32>()?))?
+        .into_iter()
+        .map(|value| (value * 255.0).round() as u8)
+        .collect())
+}
+
+/// Latent vectors `(N, latent_dim)` as f32, on the CPU; any type of numbers will do, as long as they are finite.
+///
+/// # Errors
+/// [`crate::Error::Array`] for another shape, [`waxwork_core::Error::Value`] for NaN or an infinity.
+pub fn latents(array: &Tensor, latent_dim: usize) -> Result<Tensor> {
+    match *array.dims() {
+        [rows, width] if rows > 0 && width == latent_dim => {}
+        _ => {
+            let expected = format!("(N, {latent_dim}) with N > 0");
+            return Err(ArrayError::Shape { what: "latents", expected, found: array.dims().to_vec() }.into());
+        }
+    }
+    let latents = to_f32(array)?;
+    values::check("latents", &latents)?;
+    Ok(latents)
+}
+
+/// The labels of `count` images: `(N)` or `(N, 1)` whole numbers from 0 to `classes` − 1, of any type, or one-hot rows
+/// `(N, classes)`.
+///
+/// # Errors
+/// [`crate::Error::Array`] names the first image whose label is none of the classes, or says that there are other labels than images.
+pub fn labels(array: &Tensor, count: usize, classes: usize) -> Result<Vec<u32>> {
+    let (rows, width) = match *array.dims() {
+        [rows] => (rows, 1),
+        [rows, 1] => (rows, 1),
+        [rows, width] if width == classes => (rows, width),
+        _ => {
+            let expected = format!("(N), (N, 1), or one-hot (N, {classes})");
+            return Err(ArrayError::Shape { what: "labels", expected, found: array.dims().to_vec() }.into());
+        }
+    };
+    if rows != count {
+        return Err(ArrayError::Count { labels: rows, images: count }.into());
+    }
+    let numbers = flat(&cast(array, DType::F64)?, |x| Ok(x.to_vec1::<f64>()?))?;
+    if width == 1 {
+        let label = |(image, &label): (usize, &f64)| {
+            let known = label >= 0.0 && label < classes as f64 && label.fract() == 0.0;
+            if known { Ok(label as u32) } else { Err(ArrayError::Label { image, label, classes }.into()) }
+        };
+        return numbers.iter().enumerate().map(label).collect();
+    }
+    let hot = |(image, row): (usize, &[f64])| {
+        let one = row.iter().position(|&value| value == 1.0);
+        let only = row.iter().filter(|&&value| value != 0.0).count() == 1;
+        one.filter(|_| only).map(|class| class as u32).ok_or_else(|| ArrayError::OneHot { image }.into())
+    };
+    numbers.chunks_exact(width).enumerate().map(hot).collect()
+}
+
+/// Images in the order `(N, C, H, W)`, as u8 or as f32 in [0, 1].
+fn checked(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
+    let array = array.to_device(&Device::Cpu).map_err(waxwork_core::Error::from)?;
+    let images = channel_first(&array, shape)?;
+    if images.dtype() == DType::U8 {
+        // Nothing but 0 is black, whatever the scale.
+        return match flat(&images, |x| Ok(x.to_vec1::<u8>()?))?.into_iter().max() {
+            Some(1) => Err(ArrayError::ZeroOrOne.into()),
+            _ => Ok(images),
+        };
+    }
+    if !images.dtype().is_float() {
+        let advice = "save values of eight bits as uint8, or floats from 0 to 1";
+        return Err(ArrayError::Type { what: "images", found: images.dtype(), advice }.into());
+    }
+    // With the index that the other program knows.
+    values::check("images", &array)?;
+    let images = to_f32(&images)?;
+    let values = flat(&images, |x| Ok(x.to_vec1::<f32>()?))?;
+    let (least, most) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), &value| {
+        (least.min(value), most.max(value))
+    });
+    if let Some(advice) = advice(least, most) {
+        return Err(ArrayError::Range { least, most, advice }.into());
+    }
+    if least >= 0.0 && most <= 1.0 {
+        return Ok(images);
+    }
+    let clamped: Vec<f32> = values.into_iter().map(|value| value.clamp(0.0, 1.0)).collect();
+    Ok(Tensor::from_vec(clamped, images.dims(), &Device::Cpu).map_err(waxwork_core::Error::from)?)
+}
+
+/// What to do with floats that go from `least` to `most`; None if they are in [0, 1].
+fn advice(least: f32, most: f32) -> Option<&'static str> {
+    let (low, high) = (-ROUNDING, 1.0 + ROUNDING);
+    if least >= low && most <= high {
+        None
+    } else if least >= -1.0 - ROUNDING && most <= high {
+        Some("if −1 is black, save (x + 1) / 2")
+    } else if least >= low && most <= 255.0 {
+        Some("if 255 is full intensity, divide by 255 or save them as uint8")
+    } else {
+        Some("scale them, so that 0 is black and 1 full intensity")
+    }
+}
+
+fn channel_first(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
+    let ImageShape { channels, height, width } = shape;
+    let turned = match *array.dims() {
+        [n, c, h, w] if n > 0 && (c, h, w) == (channels, height, width) => Ok(array.clone()),
+        [n, h, w, c] if n > 0 && (c, h, w) == (channels, height, width) => array.permute((0, 3, 1, 2)),
+        [n, h, w] if n > 0 && (1, h, w) == (channels, height, width) => array.unsqueeze(1),
+        _ => {
+            let grey = if channels == 1 { format!(" or (N, {height}, {width})") } else { String::new() };
+            let expected = format!(
+                "(N, {channels}, {height}, {width}), (N, {height}, {width}, {channels}){grey} with N > 0"
+            );
+            return Err(ArrayError::Shape { what: "images", expected, found: array.dims().to_vec() }.into());
+        }
+    };
+    Ok(turned.and_then(|turned| turned.contiguous()).map_err(waxwork_core::Error::from)?)
+}
+
+fn cast(array: &Tensor, dtype: DType) -> Result<Tensor> {
+    let array = array.to_device(&Device::Cpu).map_err(waxwork_core::Error::from)?;
+    Ok(array.to_dtype(dtype).map_err(waxwork_core::Error::from)?)
+}
+
+fn to_f32(array: &Tensor) -> Result<Tensor> {
+    cast(array, DType::F32)
+}
+
+fn flat<T>(array: &Tensor, read: fn(&Tensor) -> waxwork_core::Result<Vec<T>>) -> Result<Vec<T>> {
+    let flat = array.flatten_all().map_err(waxwork_core::Error::from)?;
+    Ok(read(&flat)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GREY: ImageShape = ImageShape::new(1, 1, 2);
+
+    fn grey(values: &[f32]) -> Tensor {
+        Tensor::from_vec(values.to_vec(), (values.len() / 2, 1, 1, 2), &Device::Cpu).unwrap()
+    }
+
+    fn taken(array: &Tensor) -> Vec<f32> {
+        images(array, GREY).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn said(array: &Tensor) -> String {
+        let error = images(array, GREY).unwrap_err().to_string();
+        assert_eq!(pixels(array, GREY).unwrap_err().to_string(), error);
+        error
+    }
+
+    #[test]
+    fn every_type_has_one_meaning() {
+        let eighths = grey(&[0.0, 0.2, 1.0, 0.4]);
+        for dtype in [DType::F32, DType::F64] {
+            assert_eq!(taken(&eighths.to_dtype(dtype).unwrap()), [0.0, 0.2, 1.0, 0.4]);
+        }
+        let bytes = grey(&[0.0, 51.0, 255.0, 102.0]).to_dtype(DType::U8).unwrap();
+        assert_eq!(taken(&bytes), [0.0, 0.2, 1.0, 0.4]);
+        assert_eq!(pixels(&bytes, GREY).unwrap(), [0, 51, 255, 102]);
+        assert_eq!(pixels(&eighths, GREY).unwrap(), [0, 51, 255, 102]);
+        // A hair beyond is rounding.
+        assert_eq!(taken(&grey(&[-0.0005, 1.0005])), [0.0, 1.0]);
+        // All black has no scale.
+        assert_eq!(taken(&grey(&[0.0, 0.0]).to_dtype(DType::U8).unwrap()), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_has_two_meanings_is_refused_with_what_to_do() {
+        for (values, words) in [
+            (&[-1.0, 0.5][..], "from -1 to 0.5, and images are in [0, 1]: if −1 is black, save (x + 1) / 2"),
+            (
+                &[0.0, 254.0],
+                "from 0 to 254, and images are in [0, 1]: if 255 is full intensity, divide by 255",
+            ),
+            (&[0.0, 1000.0], "from 0 to 1000, and images are in [0, 1]: scale them"),
+            (&[-3.0, 1.0], "from -3 to 1, and images are in [0, 1]: scale them"),
+            (&[0.5, 0.5, 0.5, f32::NAN], "`images` is NaN at [1, 0, 0, 1]: every value must be finite"),
+        ] {
+            let said = said(&grey(values));
+            assert!(said.contains(words), "{said}");
+        }
+        let binary = grey(&[0.0, 1.0]).to_dtype(DType::U8).unwrap();
+        assert!(said(&binary).contains("black and white or two shades of black"), "{}", said(&binary));
+        let whole = said(&grey(&[0.0, 255.0]).to_dtype(DType::I64).unwrap());
+        assert!(whole.contains("I64") && whole.contains("uint8"), "{whole}");
+    }
+
+    #[test]
+    fn channels_may_come_last_or_be_left_out() {
+        let shape = ImageShape::new(3, 1, 2);
+        let first = Tensor::arange(0u8, 6, &Device::Cpu).unwrap().reshape((1, 3, 1, 2)).unwrap();
+        let last = first.permute((0, 2, 3, 1)).unwrap();
+        assert_eq!(pixels(&first, shape).unwrap(), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(pixels(&last, shape).unwrap(), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(taken(&grey(&[0.25, 0.5]).squeeze(1).unwrap()), [0.25, 0.5]);
+        for wrong in
+            [grey(&[0.0; 2]).narrow(0, 0, 0).unwrap(), grey(&[0.0; 4]).reshape((1, 1, 2, 2)).unwrap()]
+        {
+            let said = said(&wrong);
+            assert!(said.contains("(N, 1, 1, 2), (N, 1, 2, 1) or (N, 1, 2) with N > 0"), "{said}");
+        }
+        assert!(!images(&grey(&[0.0; 2]), shape).unwrap_err().to_string().contains(" or (N"));
+    }
+
+    #[test]
+    fn latents_are_any_finite_numbers_of_the_right_length() {
+        let given = Tensor::new(&[[-3i64, 100], [0, 7]], &Device::Cpu).unwrap();
+        let found = latents(&given, 2).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(found, [[-3.0, 100.0], [0.0, 7.0]]);
+        let wide = latents(&given, 3).unwrap_err().to_string();
+        assert_eq!(wide, "latents are (N, 3) with N > 0, and it holds [2, 2]");
+        let infinite = Tensor::new(&[[0f32, f32::INFINITY]], &Device::Cpu).unwrap();
+        let infinite = latents(&infinite, 2).unwrap_err().to_string();
+        assert_eq!(infinite, "`latents` is inf at [0, 1]: every value must be finite");
+    }
+
+    #[test]
+    fn labels_are_numbers_in_a_row_or_a_column_or_one_hot() {
+        let cpu = &Device::Cpu;
+        let row = Tensor::new(&[2i64, 0, 1], cpu).unwrap();
+        let hot = Tensor::new(&[[0u8, 0, 1], [1, 0, 0], [0, 1, 0]], cpu).unwrap();
+        for array in [
+            row.clone(),
+            row.unsqueeze(1).unwrap(),
+            row.to_dtype(DType::F32).unwrap(),
+            hot.clone(),
+            hot.to_dtype(DType::F64).unwrap(),
+        ] {
+            assert_eq!(labels(&array, 3, 3).unwrap(), [2, 0, 1], "{array:?}");
+        }
+        let said = |array: &Tensor| labels(array, 3, 3).unwrap_err().to_string();
+        let outside = said(&Tensor::new(&[0i64, 3, 1], cpu).unwrap());
+        assert_eq!(outside, "image 1 has the label 3, but the labels are 0 to 2");
+        for (wrong, label) in [(-1.0, "-1"), (0.5, "0.5"), (f64::NAN, "NaN")] {
+            let said = said(&Tensor::new(&[0.0, 0.0, wrong], cpu).unwrap());
+            assert!(said.starts_with(&format!("image 2 has the label {label},")), "{said}");
+        }
+        let two = said(&Tensor::new(&[[0f32, 0.0, 1.0], [0.0, 1.0, 1.0], [0.0, 1.0, 0.0]], cpu).unwrap());
+        assert!(two.contains("image 1 are not one-hot"), "{two}");
+        assert_eq!(said(&Tensor::new(&[0i64, 1], cpu).unwrap()), "2 labels for 3 images");
+        let wide = said(&Tensor::new(&[[0i64, 1]], cpu).unwrap());
+        assert_eq!(wide, "labels are (N), (N, 1), or one-hot (N, 3), and it holds [1, 2]");
+    }
+}

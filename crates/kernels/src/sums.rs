@@ -1,0 +1,150 @@
+//! Sums in a fixed order: the same bits for any number of threads and any instruction set.
+#![expect(unsafe_code, reason = "results are written before they are ever read")]
+
+use rayon::prelude::*;
+
+use crate::buffer::build;
+use crate::float::Float;
+use crate::simd::simd;
+
+/// Elements that a sum adds up side by side, so that it vectorises without changing its order between CPUs.
+const LANES: usize = 16;
+
+/// Elements that may go into [`Lanes`] before they are added up: more would cost an f32 digits.
+pub(crate) const SUM_BLOCK: usize = 64 * LANES;
+
+/// A sum as it grows: elements go into running sums in turn.
+#[derive(Clone, Copy)]
+pub(crate) struct Lanes<T>([T; LANES]);
+
+impl<T: Float> Lanes<T> {
+    pub(crate) const ZERO: Self = Self([T::ZERO; LANES]);
+
+    /// Adds f(x) for all elements of a slice.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, x: &[T], f: impl Fn(T) -> T) {
+        let mut lanes = self.0;
+        let (whole, rest) = x.as_chunks::<LANES>();
+        for x in whole {
+            for lane in 0..LANES {
+                lanes[lane] += f(x[lane]);
+            }
+        }
+        for (lane, &x) in lanes.iter_mut().zip(rest) {
+            *lane += f(x);
+        }
+        self.0 = lanes;
+    }
+
+    /// The sum, in f64.
+    #[inline(always)]
+    pub(crate) fn total(self) -> f64 {
+        self.0.iter().map(|lane| lane.to_f64()).sum()
+    }
+}
+
+/// Adds both of f(x, y, z) for all elements of three slices of the same length, in the order of [`Lanes::add`].
+#[inline(always)]
+pub(crate) fn add3<T: Float>(
+    [first, second]: &mut [Lanes<T>; 2],
+    [x, y, z]: [&[T]; 3],
+    f: impl Fn(T, T, T) -> (T, T),
+) {
+    let (mut a, mut b) = (first.0, second.0);
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    let (z, z_rest) = z.as_chunks::<LANES>();
+    for ((x, y), z) in x.iter().zip(y).zip(z) {
+        for lane in 0..LANES {
+            let (one, other) = f(x[lane], y[lane], z[lane]);
+            a[lane] += one;
+            b[lane] += other;
+        }
+    }
+    for (lane, ((&x, &y), &z)) in x_rest.iter().zip(y_rest).zip(z_rest).enumerate() {
+        let (one, other) = f(x, y, z);
+        a[lane] += one;
+        b[lane] += other;
+    }
+    (first.0, second.0) = (a, b);
+}
+
+/// Σ f(x) over a slice in a fixed order: running sums of `T` over blocks, added up in f64.
+#[inline(always)]
+pub(crate) fn sum1<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
+    let mut total = 0.0;
+    for block in x.chunks(SUM_BLOCK) {
+        let mut lanes = Lanes::ZERO;
+        lanes.add(block, &f);
+        total += lanes.total();
+    }
+    total
+}
+
+/// Σ f(x, y) over two slices of the same length, in the order of [`sum1`].
+#[inline(always)]
+pub(crate) fn sum2<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f64 {
+    let mut total = 0.0;
+    for (x, y) in x.chunks(SUM_BLOCK).zip(y.chunks(SUM_BLOCK)) {
+        let mut lanes = [T::ZERO; LANES];
+        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+        for (x, y) in x.iter().zip(y) {
+            for lane in 0..LANES {
+                lanes[lane] += f(x[lane], y[lane]);
+            }
+        }
+        for ((lane, &x), &y) in lanes.iter_mut().zip(x_rest).zip(y_rest) {
+            *lane += f(x, y);
+        }
+        total += Lanes(lanes).total();
+    }
+    total
+}
+
+/// Σ over all but the channels of (N, channels, plane): the gradient of a bias.
+pub(crate) fn channel_sums<T: Float>(data: &[T], samples: usize, channels: usize) -> Vec<T> {
+    let plane = data.len() / (samples * channels).max(1);
+    let mut sums = vec![T::ZERO; channels];
+    sums.par_iter_mut().enumerate().for_each(|(channel, sum)| {
+        let total: f64 = simd(
+            #[inline(always)]
+            || {
+                (0..samples)
+                    .map(|sample| {
+                        sum1(
+                            &data[(sample * channels + channel) * plane..][..plane],
+                            #[inline(always)]
+                            |x| x,
+                        )
+                    })
+                    .sum()
+            },
+        );
+        *sum = T::from_f64(total);
+    });
+    sums
+}
+
+/// Σ over the rows of a (rows, columns) matrix: one sum a column, each in the order of the rows.
+pub(crate) fn column_sums<T: Float>(data: &[T], columns: usize) -> Vec<T> {
+    const COLUMNS: usize = 64;
+    // SAFETY: every column of a chunk is written.
+    unsafe {
+        build(columns, COLUMNS, |index, out| {
+            let start = index * COLUMNS;
+            let mut sums = [0.0f64; COLUMNS];
+            simd(
+                #[inline(always)]
+                || {
+                    for row in data.chunks_exact(columns) {
+                        for (sum, x) in sums.iter_mut().zip(&row[start..start + out.len()]) {
+                            *sum += x.to_f64();
+                        }
+                    }
+                },
+            );
+            for (out, sum) in out.iter_mut().zip(sums) {
+                out.write(T::from_f64(sum));
+            }
+        })
+    }
+}

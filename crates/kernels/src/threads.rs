@@ -1,0 +1,38 @@
+//! The threads of a process that uses the kernels.
+
+use crate::error::{Error, Result};
+
+/// Gives rayon's global pool, on which every kernel runs, `threads` workers, and holds candle's own pools to one thread.
+///
+/// Without it the kernels still give the same bits, but slower: the workers of candle's pool, which `Tensor::backward`
+/// uses for its sums, spin after every operation and take the processors from rayon's. The only way to size that pool is
+/// the variable `CANDLE_NUM_THREADS`, which is read when the pool is first used, so call this first thing in `main`.
+///
+/// # Safety
+/// No other thread may read or write the environment during the call, which is what [`std::env::set_var`] asks for.
+///
+/// # Errors
+/// [`Error::Threads`] if rayon's global pool exists already; candle's pools are set all the same.
+#[expect(unsafe_code, reason = "no safe function sets a variable of the environment")]
+pub unsafe fn init(threads: usize) -> Result<()> {
+    // SAFETY: the caller's promise.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    pool.map_err(|error| Error::Threads { reason: error.to_string() })
+}
+
+/// Runs `f` on a thread of rayon's pool. There a kernel starts at once; called from outside, each of the hundreds in a
+/// training step would wake a worker and wait for it.
+pub fn enter<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_entered_runs_on_a_worker_and_gives_back_its_result() {
+        assert!(enter(|| rayon::current_thread_index().is_some()));
+    }
+}

@@ -1,0 +1,76 @@
+//! The products of all points.
+#![expect(unsafe_code, reason = "products write through pointers")]
+
+use rayon::prelude::*;
+
+use crate::buffer::Out;
+use crate::real::Real;
+use crate::tile::{CHUNK, LeftSide, PANEL_COLUMNS, PANEL_DEPTH, PanelProduct, RightSide};
+
+/// `products` (points, rows, columns) = `left` (points, rows, inner) · `right` (points, columns/16, inner, 16).
+pub(crate) fn multiply<T: Real, const N: usize>(
+    left: &[T],
+    right: &[T],
+    products: &mut [T],
+    [rows, inner, columns]: [usize; 3],
+) {
+    for point in 0..N * N {
+        let left = &left[point * rows * inner..][..rows * inner];
+        let right = &right[point * inner * columns..][..inner * columns];
+        let products = &mut products[point * rows * columns..][..rows * columns];
+        for column in (0..columns).step_by(PANEL_COLUMNS) {
+            for start in (0..inner).step_by(PANEL_DEPTH) {
+                let panel = PanelProduct {
+                    rows,
+                    inner: PANEL_DEPTH.min(inner - start),
+                    columns: PANEL_COLUMNS.min(columns - column),
+                    left: LeftSide::Strided { data: &left[start..], row: inner, inner: 1 },
+                    right: RightSide {
+                        data: &right[column * inner + start * CHUNK..],
+                        inner: CHUNK,
+                        chunk: inner * CHUNK,
+                    },
+                    out: products[column..].as_mut_ptr(),
+                    stride: columns,
+                    accumulate: start > 0,
+                };
+                // SAFETY: the panel's rows and columns lie within `products`, which is this function's alone.
+                unsafe { T::multiply(panel) };
+            }
+        }
+    }
+}
+
+/// `products` (points, rows, columns) = `left` (points, rows/16, inner, 16)ᵀ · `right` (points, columns/16, inner, 16), plus
+/// `products` if `accumulate`.
+pub(crate) fn multiply_transposed<T: Real, const N: usize>(
+    left: &[T],
+    right: &[T],
+    products: &mut [T],
+    [rows, inner, columns]: [usize; 3],
+    accumulate: bool,
+) {
+    let panels = columns.div_ceil(PANEL_COLUMNS);
+    let out = Out::of(products);
+    (0..N * N * panels).into_par_iter().for_each(|index| {
+        let (point, column) = (index / panels, index % panels * PANEL_COLUMNS);
+        for start in (0..inner).step_by(PANEL_DEPTH) {
+            let right = &right[(point * columns + column) * inner + start * CHUNK..];
+            for row in (0..rows).step_by(CHUNK) {
+                let left = &left[(point * rows + row) * inner + start * CHUNK..];
+                let panel = PanelProduct {
+                    rows: CHUNK,
+                    inner: PANEL_DEPTH.min(inner - start),
+                    columns: PANEL_COLUMNS.min(columns - column),
+                    left: LeftSide::Strided { data: left, row: 1, inner: CHUNK },
+                    right: RightSide { data: right, inner: CHUNK, chunk: inner * CHUNK },
+                    out: out.at((point * rows + row) * columns + column),
+                    stride: columns,
+                    accumulate: accumulate || start > 0,
+                };
+                // SAFETY: these columns of this point are one task's, and they are initialised.
+                unsafe { T::multiply(panel) };
+            }
+        }
+    });
+}

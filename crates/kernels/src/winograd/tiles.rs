@@ -1,0 +1,158 @@
+//! The walk that applies a transform to many tiles.
+#![expect(unsafe_code, reason = "tiles are read and written through pointers, many at a time")]
+
+use pulp::{Simd, WithSimd};
+
+use crate::float::Float;
+use crate::simd::arch;
+use crate::tile::CHUNK;
+use crate::winograd::numbers::{Numbers, Registers, Single};
+use crate::winograd::transforms::Transform;
+
+/// Where tiles are: entry (i, j) of tile (y, x) begins at `start + y · tile[0] + x · tile[1] + i · entry[0] + j · entry[1]`, and is
+/// made of chunks of 16 channels, `chunk` apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Walk {
+    pub(crate) start: usize,
+    pub(crate) tile: [usize; 2],
+    pub(crate) entry: [usize; 2],
+    pub(crate) chunk: usize,
+}
+
+impl Walk {
+    /// The offset of a tile's first entry.
+    #[inline(always)]
+    fn tile(&self, y: usize, x: usize) -> usize {
+        self.start + y * self.tile[0] + x * self.tile[1]
+    }
+
+    /// One past the last element of `count` tiles of `side`² entries of `channels`.
+    fn end(&self, count: [usize; 2], side: usize, channels: usize) -> usize {
+        let last = |i: usize| (count[i] - 1) * self.tile[i] + (side - 1) * self.entry[i];
+        self.start + last(0) + last(1) + (channels / CHUNK - 1) * self.chunk + CHUNK
+    }
+
+    /// The offset of a channel from the first of an entry.
+    #[inline(always)]
+    fn channel(&self, channel: usize) -> usize {
+        channel / CHUNK * self.chunk + channel % CHUNK
+    }
+}
+
+/// Tiles to be transformed along both of their sides, `channels` numbers (a multiple of 16) an entry.
+#[derive(Clone, Copy)]
+pub(crate) struct Tiles<'a, T> {
+    pub(crate) count: [usize; 2],
+    pub(crate) channels: usize,
+    pub(crate) source: &'a [T],
+    pub(crate) from: Walk,
+    pub(crate) target: *mut T,
+    pub(crate) to: Walk,
+    /// Whether to add to what is there.
+    pub(crate) add: bool,
+}
+
+impl<T: Float> Tiles<'_, T> {
+    /// Whether there is a tile, all of whose `side`² entries the source then has.
+    fn check(&self, side: usize) -> bool {
+        if self.count.contains(&0) {
+            return false;
+        }
+        assert!(self.channels > 0 && self.channels.is_multiple_of(CHUNK));
+        assert!(self.from.end(self.count, side, self.channels) <= self.source.len());
+        true
+    }
+
+    /// # Safety
+    /// As for [`by_registers`], and the source must have all places that `from` names.
+    #[inline(always)]
+    unsafe fn run<N: Numbers<Number = T>, F: Transform<A, B>, const A: usize, const B: usize>(self, n: N) {
+        // Where chunks are far apart, all tiles of one come before the next, so that few places are written in turn.
+        let block = if self.to.chunk == CHUNK { self.channels } else { CHUNK };
+        for first in (0..self.channels).step_by(block) {
+            for y in 0..self.count[0] {
+                for x in 0..self.count[1] {
+                    let from = self.source.as_ptr().wrapping_add(self.from.tile(y, x));
+                    let to = self.target.wrapping_add(self.to.tile(y, x));
+                    for channel in (first..first + block).step_by(N::LANES) {
+                        let from = from.wrapping_add(self.from.channel(channel));
+                        let to = to.wrapping_add(self.to.channel(channel));
+                        // SAFETY: the same promises.
+                        unsafe { self.vector::<_, F, A, B>(n, from, to) };
+                    }
+                }
+            }
+        }
+    }
+
+    /// One tile, and as many channels as a vector has numbers.
+    ///
+    /// # Safety
+    /// As for [`Tiles::run`].
+    #[inline(always)]
+    unsafe fn vector<N: Numbers<Number = T>, F: Transform<A, B>, const A: usize, const B: usize>(
+        &self,
+        n: N,
+        from: *const T,
+        to: *mut T,
+    ) {
+        let mut rows = [[n.zero(); B]; A];
+        for (i, row) in rows.iter_mut().enumerate() {
+            let mut line = [n.zero(); A];
+            for (j, x) in line.iter_mut().enumerate() {
+                let at = i * self.from.entry[0] + j * self.from.entry[1];
+                // SAFETY: promised by the caller.
+                *x = unsafe { n.load(from.add(at)) };
+            }
+            *row = F::line(n, line);
+        }
+        for j in 0..B {
+            let mut line = [n.zero(); A];
+            for (x, row) in line.iter_mut().zip(&rows) {
+                *x = row[j];
+            }
+            for (i, y) in F::line(n, line).into_iter().enumerate() {
+                let to = to.wrapping_add(i * self.to.entry[0] + j * self.to.entry[1]);
+                // SAFETY: promised by the caller.
+                unsafe {
+                    let y = if self.add { n.add(n.load(to), y) } else { y };
+                    n.store(to, y);
+                }
+            }
+        }
+    }
+}
+
+/// [`Tiles`] of f32 and their transform, for pulp's choice of instructions.
+struct Dispatch<'a, F, const A: usize, const B: usize>(Tiles<'a, f32>, std::marker::PhantomData<F>);
+
+impl<F: Transform<A, B>, const A: usize, const B: usize> WithSimd for Dispatch<'_, F, A, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        // SAFETY: whoever made this made the promises.
+        unsafe { self.0.run::<_, F, A, B>(Registers(simd)) }
+    }
+}
+
+/// Transforms all tiles by the best vector instructions at hand.
+///
+/// # Safety
+/// The target must be writable by this caller alone at all places that `to` names, which must be initialised if `add`.
+pub(crate) unsafe fn by_registers<F: Transform<A, B>, const A: usize, const B: usize>(tiles: Tiles<'_, f32>) {
+    if tiles.check(A) {
+        arch().dispatch(Dispatch::<F, A, B>(tiles, std::marker::PhantomData));
+    }
+}
+
+/// Transforms all tiles, a number at a time.
+///
+/// # Safety
+/// As for [`by_registers`].
+pub(crate) unsafe fn one_by_one<F: Transform<A, B>, const A: usize, const B: usize>(tiles: Tiles<'_, f64>) {
+    if tiles.check(A) {
+        // SAFETY: the source was checked, and the rest is the caller's promise.
+        unsafe { tiles.run::<_, F, A, B>(Single) }
+    }
+}

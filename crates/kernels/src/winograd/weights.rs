@@ -1,0 +1,89 @@
+//! Weights to their values at all points and back.
+#![expect(unsafe_code, reason = "tasks write parts of one buffer, which is not zeroed first")]
+
+use std::mem::MaybeUninit;
+
+use rayon::prelude::*;
+
+use crate::buffer::{Out, build};
+use crate::layout::{channels_first, channels_last};
+use crate::real::Real;
+use crate::tile::CHUNK;
+use crate::winograd::plan::Winograd;
+use crate::winograd::tiles::Tiles;
+use crate::winograd::transforms::Scheme;
+
+impl Winograd<'_> {
+    /// The weight (O, C, kh, kw) at all points, as right sides of products: by chunks of 16 outputs (points, O/16, depth, 16), or,
+    /// `transposed`, by chunks of the depth (points, depth/16, O, 16).
+    pub(crate) fn points<T: Real, S: Scheme<M, R, N>, const M: usize, const R: usize, const N: usize>(
+        &self,
+        weight: &[T],
+        transposed: bool,
+        points: &mut [T],
+    ) {
+        let (inputs, outputs, depth) = (self.g.image[0], self.outputs(), self.depth());
+        let area = self.g.kernel[0] * self.g.kernel[1];
+        // The channels that are chunked, and those that each chunk runs through.
+        let (chunked, inner) = if transposed { (inputs, outputs) } else { (outputs, inputs) };
+        let places: Vec<usize> = (0..area).map(|tap| tap * CHUNK).collect();
+        let out = Out::of(points);
+        (0..chunked / CHUNK).into_par_iter().for_each(|chunk| {
+            let mut kernels = vec![T::ZERO; area * CHUNK];
+            for i in 0..inner {
+                let c = chunk * CHUNK;
+                let (output, input) = if transposed { (i, c) } else { (c, i) };
+                let step = if transposed { area } else { inputs * area };
+                let from = &weight[(output * inputs + input) * area..];
+                channels_last(from, step, CHUNK, &places, &mut kernels);
+                let to = if transposed {
+                    self.on_weights::<N>((chunk * outputs + i) * CHUNK, outputs)
+                } else {
+                    self.on_weights::<N>((chunk * depth + i) * CHUNK, CHUNK)
+                };
+                let tiles = Tiles {
+                    count: [self.stride; 2],
+                    channels: CHUNK,
+                    source: &kernels,
+                    from: self.on_kernel(),
+                    target: out.at(0),
+                    to,
+                    add: false,
+                };
+                // SAFETY: each chunk has rows of its own in the matrices of all points.
+                unsafe { T::transform::<S::Filter, R, N>(tiles) };
+            }
+        });
+    }
+
+    /// The gradient of the weight (O, C, kh, kw) from that at all points, (points, depth, O).
+    pub(crate) fn kernels<T: Real, S: Scheme<M, R, N>, const M: usize, const R: usize, const N: usize>(
+        &self,
+        points: &[T],
+    ) -> Vec<T> {
+        let (inputs, outputs) = (self.g.image[0], self.outputs());
+        let area = self.g.kernel[0] * self.g.kernel[1];
+        let places: Vec<usize> = (0..area).map(|tap| tap * CHUNK).collect();
+        let len = CHUNK * inputs * area;
+        let write = |chunk: usize, weight: &mut [MaybeUninit<T>]| {
+            let mut kernels = vec![T::ZERO; area * CHUNK];
+            for input in 0..inputs {
+                let tiles = Tiles {
+                    count: [self.stride; 2],
+                    channels: CHUNK,
+                    source: points,
+                    from: self.on_weights::<N>(input * outputs + chunk * CHUNK, outputs),
+                    target: kernels.as_mut_ptr(),
+                    to: self.on_kernel(),
+                    add: false,
+                };
+                // SAFETY: the phases of a kernel fill it.
+                unsafe { T::transform::<S::FilterAdjoint, N, R>(tiles) };
+                let to = &mut weight[input * area..];
+                channels_first(&kernels, &places, CHUNK, inputs * area, to);
+            }
+        };
+        // SAFETY: each chunk of outputs gets the kernels of all inputs.
+        unsafe { build(outputs * inputs * area, len, write) }
+    }
+}

@@ -1,0 +1,145 @@
+//! What a recipe says of itself, kept true when the recipe is changed or does not come to its end.
+
+use toml::Value;
+
+use crate::{Difference, Recipe, Result};
+
+/// Changes that a description tells in full.
+const TOLD: usize = 4;
+
+/// Settings in steps, and what never happens in a run that is shorter.
+const STEPS: [(&str, &str); 3] = [
+    ("model.kl_warmup_steps", "the KL term never has its full weight"),
+    ("optimizer.warmup_steps", "the learning rate never reaches its base"),
+    ("model.n_critic", "the generator is never trained"),
+];
+
+impl Recipe {
+    /// Makes this recipe, which was made of `original` called `name`, claim nothing that was only found for `original`: results
+    /// and tags go where anything about the training differs, and the description says what was changed. One of another data set
+    /// or model is described anew, unless it already has a description of its own.
+    ///
+    /// # Errors
+    /// As [`Recipe::to_toml`].
+    pub fn disclaim(&mut self, original: &Self, name: &str) -> Result<()> {
+        let differences = original.differences(self)?;
+        if differences.is_empty() {
+            return Ok(());
+        }
+        self.results.clear();
+        self.tags.clear();
+        if self.description != original.description {
+            return Ok(());
+        }
+        let elsewhere =
+            |difference: &Difference| ["data.", "model."].iter().any(|of| difference.key.starts_with(of));
+        if differences.iter().any(elsewhere) {
+            let family = self.family().to_uppercase();
+            self.description = format!("{family} on `{}`, from the recipe `{name}`", self.data.name);
+        }
+        // What is off now and was not there before is no change to speak of.
+        let worth =
+            |difference: &&Difference| difference.was.is_some() || difference.is.as_deref() != Some("false");
+        let changes: Vec<&Difference> = differences.iter().filter(worth).collect();
+        let change = |difference: &&Difference| match &difference.is {
+            Some(value) => format!("{} = {value}", difference.key),
+            None => format!("no {}", difference.key),
+        };
+        let mut told: Vec<String> = changes.iter().take(TOLD).map(change).collect();
+        if changes.len() > TOLD {
+            told.push(format!("{} more", changes.len() - TOLD));
+        }
+        self.description += &format!(" (changed: {})", told.join(", "));
+        Ok(())
+    }
+
+    /// What a run of `steps` steps never comes to, a line each: settings in steps that reach beyond its end.
+    ///
+    /// # Errors
+    /// As [`Recipe::to_toml`].
+    pub fn beyond(&self, steps: u64) -> Result<Vec<String>> {
+        let recipe = self.to_value()?;
+        let number = |key: &str| {
+            let value = key.split('.').try_fold(&recipe, |value, part| value.get(part))?;
+            u64::try_from(value.as_integer()?).ok()
+        };
+        let mut lines = Vec::new();
+        for (key, never) in STEPS {
+            if let Some(set) = number(key).filter(|&set| set > steps) {
+                lines.push(format!("`{key}` is {set} and the run has {steps} steps: {never}"));
+            }
+        }
+        let schedule = recipe.get("optimizer").and_then(|optimizer| optimizer.get("schedule"));
+        let milestones = schedule.and_then(|schedule| schedule.get("milestones")?.as_array());
+        let last = milestones.and_then(|steps| steps.iter().filter_map(Value::as_integer).max());
+        if let Some(last) = last.filter(|&last| u64::try_from(last).is_ok_and(|last| last >= steps)) {
+            lines.push(format!(
+                "`optimizer.schedule.milestones` go to {last} and the run has {steps} steps: the learning rate never falls to its last value"
+            ));
+        }
+        Ok(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(name: &str, settings: &[&str]) -> Recipe {
+        let original = Recipe::named(name, &[]).unwrap();
+        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        let mut recipe = Recipe::named(name, &settings).unwrap();
+        recipe.disclaim(&original, name).unwrap();
+        recipe
+    }
+
+    #[test]
+    fn a_changed_recipe_claims_nothing_that_it_was_not_measured_for() {
+        let original = Recipe::named("vae-shapes", &[]).unwrap();
+        assert!(
+            original.results.contains_key("neg_elbo") && original.description.contains("coloured shapes")
+        );
+        assert_eq!(changed("vae-shapes", &[]), original);
+        assert_eq!(changed("vae-shapes", &["data.dir=elsewhere"]).results, original.results);
+
+        let shorter = changed("vae-shapes", &["train.steps=200"]);
+        assert!(shorter.results.is_empty());
+        assert_eq!(shorter.description, format!("{} (changed: train.steps = 200)", original.description));
+        let cats = changed("vae-shapes", &["data.name=folder"]);
+        assert!(cats.results.is_empty() && !cats.description.contains("shapes, 32"), "{}", cats.description);
+        assert_eq!(
+            cats.description,
+            "VAE on `folder`, from the recipe `vae-shapes` (changed: data.name = \"folder\")"
+        );
+        let own = changed("vae-shapes", &["data.name=folder", "description=my cats"]);
+        assert_eq!((own.description.as_str(), own.results.len()), ("my cats", 0));
+        let tagged = changed("vae-digits", &["train.seed=1"]);
+        assert!(tagged.tags.is_empty() && tagged.results.is_empty());
+        let many = changed(
+            "vae-digits",
+            &["train.seed=1", "train.steps=5", "train.keep=1", "train.log_every=1", "train.sample_every=1"],
+        );
+        assert!(many.description.ends_with(", 1 more)"), "{}", many.description);
+    }
+
+    #[test]
+    fn what_a_run_never_comes_to_is_told() {
+        let recipe = changed("vae-shapes", &["optimizer.warmup_steps=300"]);
+        assert_eq!(
+            recipe.beyond(200).unwrap(),
+            [
+                "`model.kl_warmup_steps` is 1000 and the run has 200 steps: the KL term never has its full weight",
+                "`optimizer.warmup_steps` is 300 and the run has 200 steps: the learning rate never reaches its base",
+            ]
+        );
+        assert_eq!(recipe.beyond(1000).unwrap(), [] as [&str; 0]);
+        let stepped = "optimizer.schedule={kind=\"steps\",milestones=[10,90],factor=0.1}";
+        let recipe = changed("gan-digits", &["model.n_critic=5", stepped]);
+        assert_eq!(recipe.beyond(100).unwrap().len(), 0);
+        let lines = recipe.beyond(4).unwrap();
+        assert!(
+            lines[0].contains("the generator is never trained") && lines[1].contains("go to 90"),
+            "{lines:?}"
+        );
+    }
+}

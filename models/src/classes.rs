@@ -1,0 +1,201 @@
+//! The classes that a model can be asked for: by name or by number, and by which name each is shown.
+
+use crate::error::nearest;
+use crate::{Error, Result, Run};
+
+/// Names that a list in a message shows.
+const SHOWN: usize = 20;
+/// Classes that a range may span: more than any data set has.
+const MOST: u32 = 100_000;
+
+/// The classes of a data set or of a conditional model. Label `k` is the class number `k`, counted from 0.
+///
+/// A word means the class of that name; upper and lower case may differ if only one class fits then. A number that is no name means
+/// the class of that number, unless some class is named by a number: then numbers are names only, so that no number means two
+/// things.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Classes {
+    count: u32,
+    /// As many as there are classes, or none where they are not known.
+    names: Vec<String>,
+}
+
+impl Classes {
+    /// The classes with these names, label `k` the name `k`.
+    pub fn named(names: &[String]) -> Self {
+        Self { count: names.len() as u32, names: names.to_vec() }
+    }
+
+    /// Those that a run's model can be asked for; none if it is unconditional. Runs of older versions know no names.
+    pub fn of(run: &Run) -> Self {
+        let count = run.model.info().classes;
+        let names = &run.info.data_classes;
+        let known = if names.len() == count { names.clone() } else { Vec::new() };
+        Self { count: count as u32, names: known }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The name of a label, or its number where names are not known.
+    pub fn name(&self, label: u32) -> String {
+        self.names.get(label as usize).cloned().unwrap_or_else(|| label.to_string())
+    }
+
+    /// The names of labels, the first of them if there are many: `cat, dog`.
+    pub fn list(&self, labels: impl IntoIterator<Item = u32>) -> String {
+        let mut labels = labels.into_iter();
+        let mut names: Vec<String> = labels.by_ref().take(SHOWN).map(|label| self.name(label)).collect();
+        match labels.count() {
+            0 => {}
+            more => names.push(format!("and {more} more")),
+        }
+        names.join(", ")
+    }
+
+    /// The label that a word means.
+    ///
+    /// # Errors
+    /// [`Error::Class`] with the names that there are, and the nearest.
+    pub fn label(&self, word: &str) -> Result<u32> {
+        let word = word.trim();
+        let fail = |reason: String, near: Option<String>| Error::Class {
+            word: word.to_owned(),
+            reason,
+            nearest: near,
+            known: self.list(0..self.count),
+        };
+        let places = |fits: &dyn Fn(&str) -> bool| -> Vec<u32> {
+            (0..).zip(&self.names).filter(|(_, name)| fits(name)).map(|(label, _)| label).collect()
+        };
+        for found in
+            [places(&|name| name == word), places(&|name| name.to_lowercase() == word.to_lowercase())]
+        {
+            match found.as_slice() {
+                [] => {}
+                [label] => return Ok(*label),
+                several if self.numbers_are_names() => {
+                    return Err(fail(format!("{} classes have this name", several.len()), None));
+                }
+                several => {
+                    let numbers: Vec<String> = several.iter().map(u32::to_string).collect();
+                    let numbers = numbers.join(" or ");
+                    return Err(fail(
+                        format!("{} classes have this name: say {numbers}", several.len()),
+                        None,
+                    ));
+                }
+            }
+        }
+        match word.parse::<u32>() {
+            Ok(number) if number < self.count && !self.numbers_are_names() => Ok(number),
+            Ok(_) if self.count > 0 && !self.numbers_are_names() => {
+                Err(fail(format!("numbers go from 0 to {}", self.count - 1), None))
+            }
+            // No number is a slip of another.
+            Ok(_) => Err(fail(String::new(), None)),
+            Err(_) => Err(fail(String::new(), nearest(word, self.names.iter().map(String::as_str)))),
+        }
+    }
+
+    /// The labels that a list means: names or numbers with commas between them, ranges of numbers such as `0..9`, the last
+    /// included. A name that holds a comma can only be given by its number.
+    ///
+    /// # Errors
+    /// As [`Classes::label`], and if a range does not go up.
+    pub fn labels(&self, list: &str) -> Result<Vec<u32>> {
+        let mut labels = Vec::new();
+        for word in list.split(',') {
+            let ends = word.split_once("..").filter(|_| self.label(word).is_err());
+            let ends = ends.and_then(|(first, last)| {
+                Some((first.trim().parse::<u32>().ok()?, last.trim().parse::<u32>().ok()?))
+            });
+            match ends {
+                None => labels.push(self.label(word)?),
+                Some((first, last)) if first <= last && last - first <= MOST => {
+                    for number in first..=last {
+                        labels.push(self.label(&number.to_string())?);
+                    }
+                }
+                Some(_) => {
+                    let reason = format!("a range goes up, and spans at most {MOST} classes");
+                    let (word, known) = (word.to_owned(), self.list(0..self.count));
+                    return Err(Error::Class { word, reason, nearest: None, known });
+                }
+            }
+        }
+        Ok(labels)
+    }
+
+    fn numbers_are_names(&self) -> bool {
+        self.names.iter().any(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn classes(names: &[&str]) -> Classes {
+        Classes::named(&names.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn names_and_numbers_mean_classes() {
+        let animals = classes(&["cat", "Dog", "hot dog"]);
+        assert_eq!(animals.labels("cat,dog").unwrap(), [0, 1]);
+        assert_eq!(animals.labels("hot dog, CAT,1").unwrap(), [2, 0, 1]);
+        assert_eq!(animals.labels("0..2").unwrap(), [0, 1, 2]);
+        assert_eq!((animals.name(2), animals.list([1, 0])), ("hot dog".to_owned(), "Dog, cat".to_owned()));
+        let said = |list: &str| animals.labels(list).unwrap_err().to_string();
+        assert_eq!(
+            said("catt"),
+            "there is no class `catt` (did you mean `cat`?); the classes are cat, Dog, hot dog"
+        );
+        assert_eq!(
+            said("3"),
+            "there is no class `3`: numbers go from 0 to 2; the classes are cat, Dog, hot dog"
+        );
+        assert!(said("2..0").contains("`2..0`: a range goes up"), "{}", said("2..0"));
+        assert!(said("").contains("there is no class ``") && said("-1").contains("`-1`"));
+    }
+
+    #[test]
+    fn a_number_that_is_a_name_means_nothing_else() {
+        let numbered = classes(&["1", "2", "10"]);
+        assert_eq!(numbered.labels("10,1").unwrap(), [2, 0]);
+        assert_eq!(numbered.labels("1..2").unwrap(), [0, 1]);
+        // The class number 0 is called 1: to take 0 for it would give 1 two meanings.
+        assert!(numbered.label("0").unwrap_err().to_string().contains("the classes are 1, 2, 10"));
+        let digits: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
+        let digits = Classes::named(&digits);
+        assert_eq!(digits.labels("0..9").unwrap(), (0..10).collect::<Vec<_>>());
+        assert!(digits.labels("3..12").unwrap_err().to_string().contains("no class `10`"));
+    }
+
+    #[test]
+    fn names_that_two_classes_share_are_refused() {
+        let cranes = classes(&["crane", "heron", "crane", "HERON"]);
+        assert_eq!(cranes.label("heron").unwrap(), 1);
+        let said = cranes.label("crane").unwrap_err().to_string();
+        assert!(said.contains("2 classes have this name: say 0 or 2"), "{said}");
+        assert!(cranes.label("Heron").is_err() && cranes.label("2").is_ok());
+    }
+
+    #[test]
+    fn classes_without_names_have_numbers() {
+        let unnamed = Classes { count: 30, names: Vec::new() };
+        assert_eq!(unnamed.labels("7,0..1").unwrap(), [7, 0, 1]);
+        assert_eq!(unnamed.name(7), "7");
+        let said = unnamed.label("cat").unwrap_err().to_string();
+        assert!(said.ends_with("17, 18, 19, and 10 more"), "{said}");
+        assert!(Classes::default().label("0").unwrap_err().to_string().contains("there are no classes"));
+    }
+}
