@@ -107,7 +107,7 @@ fn a_folder_of_pictures_is_trained_on_and_its_broken_files_are_named_or_counted(
     fs::write(folder.path().join("pictures/cats/torn.png"), "no picture").unwrap();
     train("torn", &[]).refused(&["torn.png", "--skip-unreadable"]);
     let counted = train("counted", &["--skip-unreadable"]).good();
-    assert!(counted.stderr.contains("1 pictures cannot be decoded"), "{}", counted.stderr);
+    assert!(counted.stderr.contains("1 picture cannot be decoded"), "{}", counted.stderr);
     fs::create_dir(folder.path().join("pictures/empty")).unwrap();
     train("empty", &["--skip-unreadable"]).refused(&["empty", "holds no"]);
     fs::remove_dir(folder.path().join("pictures/empty")).unwrap();

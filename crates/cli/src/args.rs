@@ -530,6 +530,7 @@ pub(crate) struct PushArguments {
   waxwork evaluate runs/RUN --samples 10000
   waxwork evaluate runs/RUN --importance-samples 500 -n 1000 --json
   waxwork evaluate --samples their-images.npy --data mnist
+  waxwork evaluate --samples theirs --data folder --data-dir pictures --set data.folder.size=32
 
 Writes RUN/metrics.json, or metrics.json beside the images.")]
 pub(crate) struct EvaluateArguments {
@@ -545,6 +546,9 @@ pub(crate) struct EvaluateArguments {
     /// Data set that images of a file are compared with (`waxwork data list`)
     #[arg(long, value_name = "NAME", conflicts_with = "run", add = ArgValueCandidates::new(completion::data_sets))]
     pub(crate) data: Option<String>,
+    /// Change a key of a recipe's data for images of a file, e.g. data.folder.size=32; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", conflicts_with = "run", add = ArgValueCompleter::new(completion::settings))]
+    pub(crate) set: Vec<String>,
     /// Weights of Inception-v3, for fid, kid and inception_score: a file, or hf:OWNER/NAME/FILE (docs/evaluation.md says
     /// where from)
     #[arg(long, value_name = "FILE.safetensors", value_hint = ValueHint::FilePath)]

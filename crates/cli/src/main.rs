@@ -5,6 +5,7 @@ mod commands;
 mod completion;
 mod environment;
 mod failure;
+mod notes;
 mod output;
 mod pages;
 

@@ -44,7 +44,7 @@ pub(crate) fn start_messages(asked: &Messages) {
     let usual = match (asked.quiet, asked.verbose) {
         // Other libraries log what ends in an error of ours.
         (true, _) => "waxwork=warn",
-        (false, 0) => "waxwork=warn,waxwork::progress=info",
+        (false, 0) => "waxwork=warn,waxwork::progress=info,waxwork::notes=info",
         (false, 1) => "waxwork=info",
         (false, 2) => "waxwork=debug",
         (false, _) => "trace",

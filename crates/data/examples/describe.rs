@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let name = arguments.next().ok_or("usage: describe NAME [DIR [SIZE]]")?;
     let mut config = DataConfig { dir: arguments.next().map(Into::into), ..DataConfig::named(name) };
     if let Some(size) = arguments.next() {
-        config.folder = Some(FolderConfig { size: size.parse()?, ..FolderConfig::default() });
+        config.folder = Some(FolderConfig { size: Some(size.parse()?), ..FolderConfig::default() });
     }
 
     let start = Instant::now();

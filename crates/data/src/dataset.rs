@@ -10,7 +10,9 @@ use waxwork_core::Batch;
 use waxwork_core::device::runs_on_cpu_kernels;
 use waxwork_core::model::ImageShape;
 
+use crate::identity;
 use crate::loader::Batches;
+use crate::notes::Note;
 use crate::selection;
 use crate::source::{Factor, Source};
 use crate::{Error, Result};
@@ -35,6 +37,48 @@ pub struct DatasetInfo {
     pub skipped: usize,
 }
 
+impl DatasetInfo {
+    /// What a data set of one's own is. Its identity is the SHA-256 of the class names, and of every image and label of both parts:
+    /// all are read once.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use waxwork_core::model::ImageShape;
+    /// use waxwork_data::{Dataset, DatasetInfo, InMemory};
+    ///
+    /// # fn main() -> Result<(), waxwork_data::Error> {
+    /// let shape = ImageShape::new(1, 8, 8);
+    /// let images = |count: usize| InMemory::new(shape, vec![0; count * shape.len()], Some(vec![0; count]));
+    /// let (train, test) = (images(24)?, images(6)?);
+    /// let info = DatasetInfo::of("mine", &["black".to_owned()], &train, &test)?;
+    /// let data = Dataset::new(info, Arc::new(train), Arc::new(test), None, None)?;
+    /// assert_eq!((data.train.len(), data.validation.len(), data.test.len()), (22, 2, 6));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the parts have other shapes, or a label has no class; what the sources give.
+    pub fn of(name: &str, classes: &[String], train: &dyn Source, test: &dyn Source) -> Result<Self> {
+        let shape = train.shape();
+        if test.shape() != shape {
+            let reason = format!("training images are {shape}, test images {}", test.shape());
+            return Err(Error::Config { key: "data", reason });
+        }
+        for (part, source) in [("training", train), ("test", test)] {
+            let label = |index| source.label(index).filter(|&label| label as usize >= classes.len());
+            if let Some((index, label)) = (0..source.len()).find_map(|index| Some((index, label(index)?))) {
+                let classes = classes.len();
+                let reason =
+                    format!("{part} image {index} has label {label}, but there are {classes} classes");
+                return Err(Error::Config { key: "data", reason });
+            }
+        }
+        let identity = identity::of_content(classes, train, test)?;
+        Ok(Self { name: name.to_owned(), shape, classes: classes.to_vec(), identity, skipped: 0 })
+    }
+}
+
 /// Train, validation and test images of one kind.
 #[derive(Clone, Debug)]
 pub struct Dataset {
@@ -46,6 +90,8 @@ pub struct Dataset {
     pub validation: Split,
     /// What final numbers are measured on.
     pub test: Split,
+    /// What was taken for what when it was read, and what was left out.
+    pub notes: Vec<Note>,
 }
 
 impl Dataset {
@@ -87,6 +133,7 @@ impl Dataset {
             train: Split::select(train.clone(), ascending(rest))?,
             validation: Split::select(train, ascending(validation))?,
             test: Split::all(test)?,
+            notes: Vec::new(),
         })
     }
 }

@@ -94,8 +94,8 @@ pub enum Error {
         advice: String,
     },
 
-    /// A picture of an image folder cannot be decoded.
-    #[error("cannot decode {}: {reason}; remove it, or leave such pictures out (`--skip-unreadable`)", path.display())]
+    /// A picture cannot be decoded, or not all of it is there.
+    #[error("cannot decode {}: {reason}", path.display())]
     Picture {
         /// The file.
         path: PathBuf,
@@ -103,10 +103,21 @@ pub enum Error {
         reason: String,
     },
 
-    /// A picture of an image folder is smaller than the images asked for.
+    /// The picture in a row of a table cannot be decoded, or not all of it is there.
+    #[error("cannot decode the picture in row {row} of {}: {reason}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The row, counted from 0.
+        row: usize,
+        /// What the decoder says.
+        reason: String,
+    },
+
+    /// A picture is smaller than the images that are to be made.
     #[error(
-        "{} is {width}×{height}, smaller than the {size}×{size} asked for; lower `data.folder.size` or remove it",
-        path.display()
+        "{} is {width}×{height}{}, smaller than images of {size}×{size}: `data.folder.size` may be at most {largest}",
+        path.display(), match others { 0 => String::new(), 1 => " (and 1 more)".into(), n => format!(" (and {n} more)") }
     )]
     TooSmall {
         /// The file.
@@ -115,14 +126,56 @@ pub enum Error {
         width: u32,
         /// Its rows.
         height: u32,
-        /// Rows and columns asked for.
+        /// Rows and columns of the images.
         size: usize,
+        /// Other pictures that are too small.
+        others: usize,
+        /// Rows and columns that no picture is too small for.
+        largest: usize,
     },
 
-    /// A folder holds no pictures.
-    #[error("{} holds no jpeg or png file", path.display())]
+    /// Nobody said what size images are to have, and pictures differ in theirs.
+    #[error(
+        "the pictures of `{name}` differ in size, from {}×{} to {}×{}: `data.folder.size` scales and cuts all of them to one, of at most {largest}",
+        smallest.0, smallest.1, greatest.0, greatest.1
+    )]
+    Sizes {
+        /// The data set.
+        name: String,
+        /// Columns and rows of the smallest.
+        smallest: (u32, u32),
+        /// Columns and rows of the greatest.
+        greatest: (u32, u32),
+        /// Rows and columns that no picture is too small for.
+        largest: usize,
+    },
+
+    /// Pictures of one's own are asked for, and nobody said where they are.
+    #[error("`folder` stands for pictures of your own, but `data.dir` does not say where they are")]
+    NoFolder,
+
+    /// A folder, or one that is to be a class, holds no pictures.
+    #[error("{} holds no pictures{}", path.display(), if found.is_empty() { String::new() } else { format!(", but {found}") })]
     EmptyFolder {
         /// The folder of a class, or the whole.
+        path: PathBuf,
+        /// What it holds instead; empty if nothing.
+        found: String,
+    },
+
+    /// What is in a folder of pictures may mean several things, or nothing that is known.
+    #[error("{}: {reason}", path.display())]
+    Layout {
+        /// The folder.
+        path: PathBuf,
+        /// What is there, and how it would be clear.
+        reason: String,
+    },
+
+    /// A file was changed by somebody while a data set was made of it.
+    #[error("{} changed while it was read: try again", path.display())]
+    Changed {
+        /// The file.
         path: PathBuf,
     },
 

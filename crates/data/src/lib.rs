@@ -31,12 +31,16 @@ pub mod load;
 pub mod loader;
 pub mod manifest;
 pub mod mnist;
+mod natural;
+pub mod notes;
 mod packed;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 mod parts;
+mod picture;
 mod selection;
 pub mod source;
+mod splits;
 pub mod verify;
 
 pub use dataset::{Dataset, DatasetInfo, Split};
@@ -47,5 +51,6 @@ pub use hub::{fetch, fetch_file};
 pub use load::{DataConfig, Progress, describe, load, load_with_progress};
 pub use loader::{Batches, Loader};
 pub use manifest::Manifest;
+pub use notes::Note;
 pub use source::{Cached, Factor, InMemory, Source};
 pub use verify::{FileReport, FileStatus, verify};

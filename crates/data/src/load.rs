@@ -10,6 +10,7 @@ use waxwork_core::model::ImageShape;
 use crate::embedded::{Digits, Part, Shapes};
 use crate::folder::{self, FolderConfig};
 use crate::manifest::{FOLDER, HUB, Kind, Manifest};
+use crate::notes::Note;
 use crate::parts::Parts;
 use crate::{Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, identity, mnist, packed};
 
@@ -76,7 +77,7 @@ pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Resul
         Kind::Embedded => generate(&manifest, config.seed)?,
         Kind::Idx | Kind::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
     };
-    dataset(config, manifest.image_shape(), manifest.classes, parts, 0)
+    dataset(config, manifest.classes, parts, 0, Vec::new())
 }
 
 /// Shape and classes of a data set's images; its files are opened only where no manifest tells them.
@@ -94,19 +95,20 @@ pub fn describe(config: &DataConfig) -> Result<(ImageShape, Vec<String>)> {
 
 fn load_folder(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     let Some(dir) = &config.dir else {
-        let reason = "an image folder needs its path (`--data-dir DIR`)".to_owned();
-        return Err(Error::Config { key: "data.dir", reason });
+        return Err(Error::NoFolder);
     };
     let folder = config.folder.clone().unwrap_or_default();
     let (parts, header) = folder::load(dir, &folder, &files::cache_dir()?, progress)?;
-    dataset(config, parts.train.shape(), header.classes, parts, header.skipped)
+    dataset(config, header.classes, parts, header.skipped, header.notes)
 }
 
 #[cfg(feature = "hub")]
 fn load_hub(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
-    let (parts, header) = packed::open(&crate::hub::cached_or_fetched(config, &dir, progress)?)?;
-    dataset(config, parts.train.shape(), header.classes, parts, header.skipped)
+    let (path, note) = crate::hub::cached_or_fetched(config, &dir, progress)?;
+    let (parts, mut header) = packed::open(&path)?;
+    header.notes.extend(note);
+    dataset(config, header.classes, parts, header.skipped, header.notes)
 }
 
 #[cfg(not(feature = "hub"))]
@@ -120,13 +122,15 @@ fn load_hub(config: &DataConfig, _: &Progress<'_>) -> Result<Dataset> {
 
 fn dataset(
     config: &DataConfig,
-    shape: ImageShape,
     classes: Vec<String>,
     parts: Parts,
     skipped: usize,
+    notes: Vec<Note>,
 ) -> Result<Dataset> {
-    let info = DatasetInfo { name: config.name.clone(), shape, classes, identity: parts.identity, skipped };
-    Dataset::new(info, parts.train, parts.test, config.validation, config.limit)
+    let (name, shape) = (config.name.clone(), parts.train.shape());
+    let info = DatasetInfo { name, shape, classes, identity: parts.identity, skipped };
+    let data = Dataset::new(info, parts.train, parts.test, config.validation, config.limit)?;
+    Ok(Dataset { notes, ..data })
 }
 
 fn generate(manifest: &Manifest, seed: u64) -> Result<Parts> {

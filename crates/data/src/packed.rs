@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use waxwork_core::model::ImageShape;
 
 use crate::identity::Identity;
+use crate::notes::Note;
 use crate::parts::Parts;
 use crate::{Error, InMemory, Result, Source};
 
@@ -41,6 +42,9 @@ pub(crate) struct Header {
     pub(crate) identity: String,
     /// Files that were left out when it was written.
     pub(crate) skipped: usize,
+    /// What was taken for what when it was written. Packed files of older versions have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<Note>,
 }
 
 /// Writes a packed file beside its final name, image by image.
@@ -97,7 +101,7 @@ impl Writer {
     }
 
     /// Completes the file, makes sure that it is on disk, and gives it its name.
-    pub(crate) fn finish(mut self, skipped: usize) -> Result<()> {
+    pub(crate) fn finish(mut self, skipped: usize, notes: Vec<Note>) -> Result<()> {
         self.identity.end_part();
         let train = self.train.unwrap_or(self.images);
         let identity = std::mem::replace(&mut self.identity, Identity::new(self.shape, &[]));
@@ -109,6 +113,7 @@ impl Writer {
             labelled: self.labelled,
             identity: identity.finish(),
             skipped,
+            notes,
         };
         let header = toml::to_string(&header).map_err(|error| {
             Error::format(&self.beside, "a header that can be written", error.to_string())
@@ -341,7 +346,7 @@ mod tests {
                 writer.end_train();
             }
         }
-        writer.finish(3).unwrap();
+        writer.finish(3, Vec::new()).unwrap();
     }
 
     fn image(source: &dyn Source, index: usize) -> Vec<u8> {

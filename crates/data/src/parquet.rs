@@ -1,10 +1,11 @@
 //! Pictures in parquet files, as the Hub keeps every data set: a column of encoded pictures and, where there is one, a column of labels.
 
 mod bounds;
+mod columns;
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{Cursor, ErrorKind};
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -13,34 +14,22 @@ use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use ::parquet::data_type::{ByteArray, DataType};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
-use ::parquet::schema::types::{ColumnDescriptor, Type};
-use image::{DynamicImage, ImageReader};
+use ::parquet::schema::types::ColumnDescriptor;
 use rayon::prelude::*;
-use serde_json::Value;
 use waxwork_core::model::ImageShape;
 
-use crate::folder::{self, FolderConfig};
+use crate::picture::{self, Header};
 use crate::{Error, Result};
+pub(crate) use columns::{Columns, Labels};
 
 /// Rows that are decoded before they are written.
 const CHUNK: usize = 1024;
-/// The key under which the Hub keeps the kinds of columns in a parquet file.
-const FEATURES: &str = "huggingface";
-
-/// The columns that count, and the names of the classes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Columns {
-    image: String,
-    label: Option<String>,
-    /// In the order of their numbers; empty if nobody named them.
-    pub(crate) classes: Vec<String>,
-}
 
 /// Hands every picture of a file, as bytes channel first, and its label to `take`, in order; returns how many there are.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Format`] if it is no parquet file, a row has no picture or label, or a picture is not of
-/// `shape`; [`Error::Label`] if a label is not below `classes`; and what `take` gives.
+/// [`Error::Io`]; [`Error::Format`] if it is no parquet file, a row has no label, or a picture is not of `shape`; [`Error::Row`] if a
+/// row has no picture that can be decoded; [`Error::Label`] if a label is not below `classes`; and what `take` gives.
 pub fn pictures(
     path: &Path,
     shape: ImageShape,
@@ -48,17 +37,29 @@ pub fn pictures(
     mut take: impl FnMut(&[u8], u32) -> Result<()>,
 ) -> Result<usize> {
     let table = Table::open(path)?;
+    let (columns, _) = table.columns()?;
+    let missing = |what: &str, found: String| Error::format(path, what, found);
+    let numbers =
+        table.numbers(&columns)?.ok_or_else(|| missing("a column of numbers of classes", "none".into()))?;
     let mut taken = 0;
     table.pictures(
-        &table.columns()?,
-        shape,
-        None,
-        classes,
+        &columns,
         |_| true,
-        |pixels, label| {
-            let missing = || Error::format(path, "a column of labels", "none");
+        |row, picture| {
+            let number = numbers.get(row).copied().flatten();
+            let label = number.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| {
+                let found = number.map_or_else(|| "none".into(), |number| number.to_string());
+                missing("the number of a class in every row", format!("{found} in row {row}"))
+            })?;
+            if label as usize >= classes {
+                return Err(Error::Label { path: path.to_path_buf(), index: row, label, classes });
+            }
+            let image = table.image(row, picture, shape, true)?;
+            Ok((image, label))
+        },
+        |(pixels, label)| {
             taken += 1;
-            take(pixels, label.ok_or_else(missing)?)
+            take(&pixels, label)
         },
     )?;
     Ok(taken)
@@ -72,10 +73,36 @@ pub(crate) struct Table {
     rows: usize,
 }
 
-/// What some rows hold, of the columns that were asked for.
-struct Chunk {
-    pictures: Vec<Option<ByteArray>>,
-    labels: Vec<Option<i64>>,
+/// What the headers of pictures say together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Survey {
+    /// Whether any picture is in colour.
+    pub(crate) colour: bool,
+    /// Columns and rows of the pictures with the least and the greatest shorter side; none if there is no picture.
+    pub(crate) sizes: Option<[(u32, u32); 2]>,
+    /// Whether all have the same size.
+    pub(crate) uniform: bool,
+    /// The file that the smallest picture is in.
+    pub(crate) smallest_in: PathBuf,
+}
+
+impl Survey {
+    fn add(&mut self, header: Header, path: &Path) {
+        let size = (header.width, header.height);
+        let side = |(width, height): (u32, u32)| (width.min(height), width.max(height));
+        self.colour |= header.colour;
+        let Some([least, greatest]) = &mut self.sizes else {
+            (self.sizes, self.uniform, self.smallest_in) = (Some([size; 2]), true, path.to_path_buf());
+            return;
+        };
+        self.uniform &= *least == size;
+        if side(size) < side(*least) {
+            (*least, self.smallest_in) = (size, path.to_path_buf());
+        }
+        if side(size) > side(*greatest) {
+            *greatest = size;
+        }
+    }
 }
 
 impl Table {
@@ -94,211 +121,167 @@ impl Table {
         Ok(Self { path: path.to_owned(), file, reader, rows })
     }
 
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Rows in the file, of which [`Table::pictures`] gives neither more nor fewer.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Which columns hold pictures and labels: as the Hub's own description of the columns says or, without one, the first group
-    /// with bytes in it and the integers called `label`.
-    pub(crate) fn columns(&self) -> Result<Columns> {
-        let metadata = self.reader.metadata().file_metadata();
-        let described = metadata.key_value_metadata().into_iter().flatten();
-        let described = described.filter(|pair| pair.key == FEATURES).find_map(|pair| pair.value.as_deref());
-        let described: Value = described.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let features = &described["info"]["features"];
-        let fields = metadata.schema().get_fields();
-        let kind = |field: &Type| features[field.name()]["_type"].as_str().map(str::to_owned);
-        let is_picture = |field: &Type| match kind(field) {
-            Some(kind) => kind == "Image",
-            None => field.is_group() && field.get_fields().iter().any(|part| part.name() == "bytes"),
-        };
-        let image = fields.iter().find(|field| is_picture(field)).ok_or_else(|| {
-            let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
-            Error::format(&self.path, "a column of pictures", format!("the columns {}", names.join(", ")))
-        })?;
-        let is_label = |field: &Type| match kind(field) {
-            Some(kind) => kind == "ClassLabel",
-            None => field.name() == "label",
-        };
-        let label = fields.iter().find(|field| is_label(field)).map(|field| field.name().to_owned());
-        let names = label.as_ref().and_then(|label| features[label]["names"].as_array());
-        let names = names.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
-        Ok(Columns { image: image.name().to_owned(), label, classes: names.collect() })
-    }
-
-    /// The leaf column below `root` that `fits`. One that holds more than a value a row does not.
-    fn leaf(&self, root: &str, what: &str, fits: impl Fn(&ColumnDescriptor) -> bool) -> Result<usize> {
-        let leaves = self.reader.metadata().file_metadata().schema_descr().columns();
-        let below = |leaf: &ColumnDescriptor| leaf.path().parts().first().is_some_and(|first| first == root);
-        let found = leaves.iter().position(|leaf| below(leaf) && leaf.max_rep_level() == 0 && fits(leaf));
-        found.ok_or_else(|| Error::format(&self.path, format!("{what} in the column `{root}`"), "none"))
-    }
-
     fn picture_leaf(&self, columns: &Columns) -> Result<usize> {
-        // Text, such as the picture's name, is annotated.
-        self.leaf(&columns.image, "bytes", |leaf| {
-            leaf.physical_type() == PhysicalType::BYTE_ARRAY && leaf.converted_type() == ConvertedType::NONE
-        })
+        self.leaf(&columns.image, "bytes", is_bytes)
     }
 
-    fn label_leaf(&self, label: &str) -> Result<usize> {
-        self.leaf(label, "the number of a class", |leaf| {
-            matches!(leaf.physical_type(), PhysicalType::INT32 | PhysicalType::INT64)
-        })
-    }
-
-    /// Calls `take` with every chunk of rows and the number of its first row, until it says that it has enough.
-    fn chunks(
+    /// Calls `take` with the cells of a column, chunk by chunk, and the number of the first row of each.
+    fn chunks<T>(
         &self,
-        picture: Option<usize>,
-        label: Option<usize>,
-        mut take: impl FnMut(usize, &Chunk) -> Result<bool>,
+        leaf: usize,
+        read: fn(&mut ColumnReader, i16) -> Result<Vec<T>, ParquetError>,
+        mut take: impl FnMut(usize, Vec<T>) -> Result<()>,
     ) -> Result<()> {
-        self.check_pages(&[picture, label])?;
-        let schema = self.reader.metadata().file_metadata().schema_descr();
+        self.check_pages(leaf)?;
+        let defined = self.reader.metadata().file_metadata().schema_descr().column(leaf).max_def_level();
         let mut first = 0;
         for group in 0..self.reader.num_row_groups() {
             let group = guarded(&self.path, || self.reader.get_row_group(group))?;
-            let column = |leaf: usize| -> Result<(ColumnReader, i16)> {
-                let reader = guarded(&self.path, || group.get_column_reader(leaf))?;
-                Ok((reader, schema.column(leaf).max_def_level()))
-            };
-            let mut pictures = picture.map(column).transpose()?;
-            let mut labels = label.map(column).transpose()?;
+            let mut reader = guarded(&self.path, || group.get_column_reader(leaf))?;
             loop {
-                let chunk = guarded(&self.path, || {
-                    let pictures = pictures.as_mut().map(|(reader, defined)| bytes(reader, *defined));
-                    let labels = labels.as_mut().map(|(reader, defined)| numbers(reader, *defined));
-                    Ok(Chunk {
-                        pictures: pictures.transpose()?.unwrap_or_default(),
-                        labels: labels.transpose()?.unwrap_or_default(),
-                    })
-                })?;
-                let rows = chunk.pictures.len().max(chunk.labels.len());
-                let complete = picture.is_none_or(|_| chunk.pictures.len() == rows)
-                    && label.is_none_or(|_| chunk.labels.len() == rows);
-                if !complete || first + rows > self.rows {
+                let cells = guarded(&self.path, || read(&mut reader, defined))?;
+                let rows = cells.len();
+                if first + rows > self.rows {
                     return Err(damaged(&self.path, "columns of other lengths than its groups of rows"));
                 }
                 if rows == 0 {
                     break;
                 }
-                if !take(first, &chunk)? {
-                    return Ok(());
-                }
+                take(first, cells)?;
                 first += rows;
             }
         }
         if first < self.rows { Err(damaged(&self.path, "fewer rows than it says")) } else { Ok(()) }
     }
 
-    /// Holds what the pages of these leaves say of their sizes against the file's.
-    fn check_pages(&self, leaves: &[Option<usize>]) -> Result<()> {
+    /// Holds what the pages of a column say of their sizes against the file's.
+    fn check_pages(&self, leaf: usize) -> Result<()> {
         let groups = self.reader.metadata().row_groups().iter();
         let columns = guarded(&self.path, || {
-            Ok(groups
-                .flat_map(|group| leaves.iter().flatten().map(|leaf| group.column(*leaf).byte_range()))
-                .collect::<Vec<_>>())
+            Ok(groups.map(|group| group.column(leaf).byte_range()).collect::<Vec<_>>())
         })?;
         bounds::pages(&mut &self.file, &columns).map_err(unbelievable(&self.path))
     }
 
-    /// The label of every row; empty where there is no such column.
-    pub(crate) fn labels(&self, columns: &Columns) -> Result<Vec<u32>> {
-        let Some(label) = columns.label.as_deref() else { return Ok(Vec::new()) };
-        let mut labels = Vec::new();
-        self.chunks(None, Some(self.label_leaf(label)?), |first, chunk| {
-            for (i, number) in chunk.labels.iter().enumerate() {
-                labels.push(self.label(*number, first + i)?);
-            }
-            Ok(true)
+    /// The number in every row of the column of labels; None if there is no such column, or it holds none.
+    pub(crate) fn numbers(&self, columns: &Columns) -> Result<Option<Vec<Option<i64>>>> {
+        let Labels::Numbers { column, .. } = &columns.labels else { return Ok(None) };
+        let mut all = Vec::new();
+        self.chunks(self.leaf(column, "the number of a class", is_number)?, numbers, |_, cells| {
+            all.extend(cells);
+            Ok(())
         })?;
-        Ok(labels)
+        Ok(Some(all))
     }
 
-    /// The first picture, as it is.
-    pub(crate) fn first(&self, columns: &Columns) -> Result<Option<DynamicImage>> {
-        let mut first = None;
-        self.chunks(Some(self.picture_leaf(columns)?), None, |_, chunk| {
-            first = Some(self.picture(chunk.pictures[0].as_ref(), 0, None)?);
-            Ok(false)
+    /// The word in every row of the column of labels; None if there is no such column, or it holds none.
+    pub(crate) fn words(&self, columns: &Columns) -> Result<Option<Vec<Option<String>>>> {
+        let Labels::Words { column } = &columns.labels else { return Ok(None) };
+        let mut all = Vec::new();
+        self.chunks(self.leaf(column, "the name of a class", is_text)?, bytes, |_, cells| {
+            let text = |cell: ByteArray| String::from_utf8_lossy(cell.data()).into_owned();
+            all.extend(cells.into_iter().map(|cell| cell.map(text)));
+            Ok(())
         })?;
-        Ok(first)
+        Ok(Some(all))
     }
 
-    /// Hands the rows that `chosen` picks by their number to `take`, as images of `shape`. With `folder` pictures are scaled and cut
-    /// to it; without, they have to be of that shape.
-    pub(crate) fn pictures(
+    /// Adds what the headers of the rows that `chosen` picks by their number say. A row without a header that can be read is an error, or
+    /// with `skip` passed over.
+    pub(crate) fn survey(
         &self,
         columns: &Columns,
-        shape: ImageShape,
-        folder: Option<&FolderConfig>,
-        classes: usize,
         chosen: impl Fn(usize) -> bool + Sync,
-        mut take: impl FnMut(&[u8], Option<u32>) -> Result<()>,
+        skip: bool,
+        survey: &mut Survey,
     ) -> Result<()> {
-        let label = columns.label.as_deref().map(|label| self.label_leaf(label)).transpose()?;
-        self.chunks(Some(self.picture_leaf(columns)?), label, |first, chunk| {
-            let image = |(i, picture): (usize, &Option<ByteArray>)| -> Result<(Vec<u8>, Option<u32>)> {
-                let index = first + i;
-                let label = label.map(|_| self.label(chunk.labels[i], index)).transpose()?;
-                if let Some(label) = label.filter(|label| *label as usize >= classes) {
-                    return Err(Error::Label { path: self.path.clone(), index, label, classes });
-                }
-                let picture = self.picture(picture.as_ref(), index, folder.is_none().then_some(shape))?;
-                Ok((folder::fit(&self.path, picture, shape)?, label))
-            };
-            let numbered = chunk.pictures.par_iter().enumerate().filter(|(i, _)| chosen(first + i));
-            let images: Vec<(Vec<u8>, Option<u32>)> = numbered.map(image).collect::<Result<_>>()?;
-            images.iter().try_for_each(|(pixels, label)| take(pixels, *label))?;
-            Ok(true)
+        let header = |row: usize, bytes: Option<&[u8]>| match self.picture(row, bytes, picture::header) {
+            Err(Error::Row { .. }) if skip => Ok(None),
+            other => other.map(Some),
+        };
+        self.pictures(columns, chosen, header, |header| {
+            header.into_iter().for_each(|header| survey.add(header, &self.path));
+            Ok(())
         })
     }
 
-    /// The picture of a row, which has to be of the size of `exactly`, if that is given.
-    fn picture(
+    /// Makes something with `make`, on all threads, of the bytes of every row that `chosen` picks by its number, and hands it to `take`, in
+    /// the order of rows.
+    pub(crate) fn pictures<T: Send>(
         &self,
-        bytes: Option<&ByteArray>,
-        index: usize,
-        exactly: Option<ImageShape>,
-    ) -> Result<DynamicImage> {
-        let none = || {
-            Error::format(&self.path, "the bytes of a picture in every row", format!("none in row {index}"))
-        };
-        let bytes = bytes.ok_or_else(none)?.data();
-        let unreadable = |error: &dyn Display| {
-            Error::format(&self.path, "a png or jpeg in every row", format!("in row {index}: {error}"))
-        };
-        let reader =
-            || ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| unreadable(&error));
-        if let Some(shape) = exactly {
+        columns: &Columns,
+        chosen: impl Fn(usize) -> bool + Sync,
+        make: impl Fn(usize, Option<&[u8]>) -> Result<T> + Sync,
+        mut take: impl FnMut(T) -> Result<()>,
+    ) -> Result<()> {
+        self.chunks(self.picture_leaf(columns)?, bytes, |first, cells| {
+            let numbered = cells.par_iter().enumerate().map(|(i, cell)| (first + i, cell));
+            let made = numbered
+                .filter(|(row, _)| chosen(*row))
+                .map(|(row, cell)| make(row, cell.as_ref().map(ByteArray::data)));
+            made.collect::<Result<Vec<T>>>()?.into_iter().try_for_each(&mut take)
+        })
+    }
+
+    /// The image of a row: of `shape` `exactly`, or scaled and cut to it.
+    pub(crate) fn image(
+        &self,
+        row: usize,
+        bytes: Option<&[u8]>,
+        shape: ImageShape,
+        exactly: bool,
+    ) -> Result<Vec<u8>> {
+        if exactly {
             // Asked first: a picture of another size is not worth the memory that it would take.
-            let (width, height) = reader()?.into_dimensions().map_err(|error| unreadable(&error))?;
+            let Header { width, height, .. } = self.picture(row, bytes, picture::header)?;
             if (height as usize, width as usize) != (shape.height, shape.width) {
-                let expected = format!("pictures of {}×{}", shape.height, shape.width);
-                let found = format!(
-                    "{height}×{width} in row {index} (`--set data.folder.size=64` scales and cuts pictures)"
-                );
-                return Err(Error::format(&self.path, expected, found));
+                let expected = format!("pictures of {}×{}", shape.width, shape.height);
+                return Err(Error::format(&self.path, expected, format!("{width}×{height} in row {row}")));
             }
         }
-        folder::decoded(reader()?, unreadable)
+        picture::fit(&self.path, self.picture(row, bytes, picture::decode)?, shape)
     }
 
-    fn label(&self, number: Option<i64>, index: usize) -> Result<u32> {
-        number.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| {
-            let found = number.map_or_else(|| "none".into(), |number| number.to_string());
-            let expected = "the number of a class in every row";
-            Error::format(&self.path, expected, format!("{found} in row {index}"))
-        })
+    /// What `read` makes of the picture in a row.
+    fn picture<T>(
+        &self,
+        row: usize,
+        bytes: Option<&[u8]>,
+        read: impl Fn(&[u8]) -> Result<T, picture::Unreadable>,
+    ) -> Result<T> {
+        let none = || picture::Unreadable("there is none".into());
+        let read = bytes.ok_or_else(none).and_then(read);
+        read.map_err(|why| Error::Row { path: self.path.clone(), row, reason: why.0 })
     }
+}
+
+/// Text, such as the picture's name, is annotated; a picture is not.
+fn is_bytes(leaf: &ColumnDescriptor) -> bool {
+    leaf.physical_type() == PhysicalType::BYTE_ARRAY && leaf.converted_type() == ConvertedType::NONE
+}
+
+fn is_text(leaf: &ColumnDescriptor) -> bool {
+    leaf.physical_type() == PhysicalType::BYTE_ARRAY && leaf.converted_type() == ConvertedType::UTF8
+}
+
+fn is_number(leaf: &ColumnDescriptor) -> bool {
+    matches!(leaf.physical_type(), PhysicalType::INT32 | PhysicalType::INT64)
 }
 
 fn bytes(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<ByteArray>>, ParquetError> {
     match reader {
         ColumnReader::ByteArrayColumnReader(reader) => cells(reader, defined),
-        _ => Err(ParquetError::General("pictures that are no bytes".into())),
+        _ => Err(ParquetError::General("pictures or names that are no bytes".into())),
     }
 }
 
@@ -355,6 +338,8 @@ mod tests {
     use ::parquet::data_type::{ByteArrayType, Int32Type};
     use ::parquet::file::writer::SerializedFileWriter;
     use ::parquet::schema::parser::parse_message_type;
+    use image::DynamicImage;
+    use std::io::Cursor;
 
     use super::*;
 
@@ -416,7 +401,7 @@ mod tests {
         let schema = "message schema { required group img { required binary path (UTF8); required binary bytes; } repeated int32 label; }";
         write(&path, schema, &[2, 0, 1], Some(&[0, 1, 0]));
         let error = pictures(&path, SHAPE, 3, |_, _| Ok(())).unwrap_err().to_string();
-        assert!(error.contains("the number of a class in the column `label`"), "{error}");
+        assert!(error.contains("a column of numbers of classes"), "{error}");
     }
 
     #[test]

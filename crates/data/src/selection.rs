@@ -1,6 +1,18 @@
-//! The one fixed order of a training set, from which the validation part and a limited training set are cut.
+//! The one fixed order of a training set, from which the validation part, a limited training set, and a test part where there is none
+//! are cut.
 
 use waxwork_core::rng::Stream;
+
+/// Without a test part of its own, one image in this many is for testing.
+const TEST_SHARE: usize = 10;
+
+/// Which images of a data set without a test part are for testing: a tenth of each class, the same for ever.
+pub(crate) fn test_part(count: usize, label: impl Fn(usize) -> Option<u32>) -> Vec<bool> {
+    let order = fixed_order(count, label);
+    let mut is_test = vec![false; count];
+    order[..count.div_ceil(TEST_SHARE)].iter().for_each(|&index| is_test[index as usize] = true);
+    is_test
+}
 
 /// All of `0..count` in a fixed random order, every prefix of which has the proportions of the classes of the whole
 /// (to within one image a class). It depends on no seed of a run, so a data set has one validation part for ever.

@@ -132,10 +132,10 @@ fn impossible_settings_are_refused() {
         DataConfig { limit: Some(0), ..DataConfig::named("digits") },
         DataConfig { validation: Some(60_000), ..DataConfig::named("digits") },
         DataConfig { folder: Some(Default::default()), ..DataConfig::named("digits") },
-        DataConfig::named("folder"),
     ] {
         assert!(matches!(load(&config), Err(Error::Config { .. })), "{config:?}");
     }
+    assert!(matches!(load(&DataConfig::named("folder")), Err(Error::NoFolder)));
     assert!(toml::from_str::<DataConfig>("name = 'digits'\nlimt = 3").is_err());
     let config: DataConfig = toml::from_str("name = 'folder'\ndir = 'x'\n[folder]\nsize = 32").unwrap();
     assert_eq!(config, toml::from_str(&toml::to_string(&config).unwrap()).unwrap());

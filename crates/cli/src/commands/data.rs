@@ -23,13 +23,18 @@ pub(crate) fn run(command: Option<&DataCommand>) -> Result<String, Failure> {
         Some(DataCommand::Fetch { name }) => fetch(name),
         Some(DataCommand::Verify { name, data_dir }) => check(name, data_dir.as_deref()),
         Some(DataCommand::Show { name, count, data_dir, set, out }) => {
-            // The rest of a recipe says nothing about images.
-            let mut config = Recipe::named("vae-digits", set)?.data;
-            config.name.clone_from(name);
-            config.dir = data_dir.clone().or(config.dir);
-            show(&config, *count, out)
+            show(&config(name, data_dir.as_deref(), set)?, *count, out)
         }
     }
+}
+
+/// The data set `name` with `settings` of a recipe's keys about data.
+pub(crate) fn config(name: &str, dir: Option<&Path>, settings: &[String]) -> Result<DataConfig, Failure> {
+    // The rest of a recipe says nothing about images.
+    let mut config = Recipe::named("vae-digits", settings)?.data;
+    name.clone_into(&mut config.name);
+    config.dir = dir.map(Path::to_path_buf).or(config.dir);
+    Ok(config)
 }
 
 fn list(json: bool) -> Result<String, Failure> {

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, LatentModel, device, store};
-use waxwork_data::{DataConfig, Dataset, Split};
+use waxwork_data::{Dataset, Split};
 use waxwork_eval::{LatentProbes, Likelihood, Metric, Protocol, Report, codes, likelihood};
 use waxwork_models::Classes;
 
 use crate::args::{EvaluateArguments, Samples};
+use crate::commands::data::config;
 use crate::commands::foreign;
 use crate::commands::judging::{Judging, report_of, samples_of};
 use crate::commands::sample::{data, load, open};
@@ -85,7 +86,7 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
     let name = name.ok_or_else(|| Failure::usage("compared with what? Name a data set: --data NAME"))?;
     // Told before data is loaded, or even downloaded.
     std::fs::metadata(path).map_err(store::failed("read", path))?;
-    let data = load(&DataConfig { dir: arguments.data_dir.clone(), ..DataConfig::named(name) })?;
+    let data = load(&config(name, arguments.data_dir.as_deref(), &arguments.set)?)?;
     let generated = foreign::read_split(path, data.info.shape, &Classes::named(&data.info.classes))?;
     let judging = Judging {
         conditional: generated.labels().is_some(),

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use waxwork_core::{Device, ImageShape, Tensor, npy, store};
+use waxwork_data::folder::Pictures;
 use waxwork_data::{InMemory, Split};
 use waxwork_eval::arrays;
 use waxwork_models::Classes;
 
 use crate::failure::Failure;
-use crate::output;
+use crate::{notes, output};
 
 /// Images as another program wrote them.
 enum Images {
@@ -111,7 +112,8 @@ fn read(path: &Path, shape: ImageShape, classes: &Classes) -> Result<(Images, Op
 
 /// The pictures of a folder. The name of a directory is that of a class, whatever other directories there are.
 fn of_folder(path: &Path, shape: ImageShape, classes: &Classes) -> Result<Split, Failure> {
-    let (pictures, directories) = waxwork_data::folder::read(path, shape)?;
+    let Pictures { images: pictures, classes: directories, notes } = waxwork_data::folder::read(path, shape)?;
+    notes::say(&notes);
     if directories.is_empty() {
         return Ok(Split::all(Arc::new(pictures))?);
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, LatentModel, SampleRequest, Tensor, device};
-use waxwork_data::manifest::FOLDER;
+use waxwork_data::manifest::{FOLDER, HUB};
 use waxwork_data::{DataConfig, Dataset, Manifest, Split};
 use waxwork_eval::nearest;
 use waxwork_models::{Classes, Run, Weights};
@@ -13,6 +13,7 @@ use waxwork_models::{Classes, Run, Weights};
 use crate::args::{ReconstructArguments, SampleArguments};
 use crate::commands::foreign;
 use crate::failure::Failure;
+use crate::notes;
 use crate::output::{self, Labelled};
 
 /// Pairs per row.
@@ -191,7 +192,7 @@ pub(crate) fn data(run: &Run, folder: Option<&PathBuf>) -> Result<Dataset, Failu
 /// Loads a data set; shows how far a new folder of pictures is decoded, or a data set of the Hub is downloaded.
 pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
     let bar = if config.name == FOLDER {
-        output::bar(0, "decoding pictures")
+        output::bar(0, "reading pictures")
     } else {
         output::bar_of_bytes("loading data")
     };
@@ -214,9 +215,10 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
         test = data.test.len(),
         "data loaded"
     );
-    if data.info.skipped > 0 {
-        tracing::warn!("{} pictures cannot be decoded and were left out", data.info.skipped);
+    if config.name == FOLDER || config.name.starts_with(HUB) {
+        notes::taken(&data);
     }
+    notes::say(&data.notes);
     Ok(data)
 }
 
@@ -224,7 +226,7 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
 fn with_advice(error: waxwork_data::Error, config: &DataConfig) -> Failure {
     use waxwork_data::Error::{Hub, Missing};
     let absent = matches!(error, Hub { .. } | Missing { .. }) && config.dir.is_none();
-    let mut failure = Failure::from(error);
+    let mut failure = notes::advise(error);
     if absent && Manifest::find(&config.name).is_ok() && !failure.message.contains("--data-dir") {
         failure.message += &format!("; or name a folder with the files of `{}`: --data-dir DIR", config.name);
     }

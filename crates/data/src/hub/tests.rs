@@ -13,9 +13,11 @@ use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
 use hf_hub::HFClient;
 use image::{DynamicImage, ImageFormat, RgbImage};
+use waxwork_core::model::ImageShape;
 
 use super::server::{Server, Trouble};
 use super::*;
+use crate::folder::FolderConfig;
 use crate::{Dataset, DatasetInfo};
 
 const PICTURES: &str = "datasets/some/pictures";
@@ -170,7 +172,7 @@ fn what_the_hub_sends_is_checked_and_nothing_half_written_stays() {
     assert!(error.to_string().contains("row 0"), "{error}");
     let larger = png(RgbImage::new(5, 4));
     let error = attempt("size", &bad(parquet_file(&[(larger, 0)], &[])));
-    assert!(error.to_string().contains("4×5 in row 0"), "{error}");
+    assert!(error.to_string().contains("5×4 in row 0"), "{error}");
     let error = attempt("parquet", &bad(b"no parquet".to_vec()));
     assert!(error.to_string().contains("a parquet file of images"), "{error}");
     assert_eq!(fs::read_dir(dir.path().join("out")).unwrap().count(), 0);
@@ -235,7 +237,7 @@ fn any_data_set_of_pictures_is_read_with_its_classes() {
     server.put(PICTURES, "other/train/0000.parquet", parquet_file(&rows(0..4), &[]));
     server.put(PICTURES, "other/validation/0000.parquet", parquet_file(&rows(4..7), &[]));
     let hub = hub(&server, &dir.path().join("hf"));
-    let fetch = |name: &str| fetch_any(&hub, &DataConfig::named(name), dir.path(), &|_, _| ());
+    let fetch = |name: &str| any::fetch(&hub, &DataConfig::named(name), dir.path(), &|_, _| ());
 
     // A tenth of each class is held out for testing.
     let data = opened(&fetch("hf:some/pictures").unwrap());
@@ -254,9 +256,9 @@ fn any_data_set_of_pictures_is_read_with_its_classes() {
     assert_eq!((data.train.len(), data.test.len()), (4, 3));
     assert_eq!(data.info.classes, ["0", "1"]);
 
-    let folder = Some(FolderConfig { size: 4, grey: true, ..FolderConfig::default() });
+    let folder = Some(FolderConfig { size: Some(4), grey: true, ..FolderConfig::default() });
     let grey = DataConfig { folder, ..DataConfig::named("hf:some/pictures") };
-    let data = opened(&fetch_any(&hub, &grey, dir.path(), &|_, _| ()).unwrap());
+    let data = opened(&any::fetch(&hub, &grey, dir.path(), &|_, _| ()).unwrap());
     assert_eq!(data.info.shape, ImageShape::new(1, 4, 4));
 
     let error = fetch("hf:some/pictures/third").unwrap_err().to_string();

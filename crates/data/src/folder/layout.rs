@@ -1,0 +1,431 @@
+//! What the directories of a folder of pictures mean: which are parts, which are classes, and what is left out.
+//!
+//! One rule for every folder. Nothing is guessed that could put held-out pictures into training: what may mean several things is
+//! refused, with what would make it clear, and what is left out is counted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::notes::{LISTED, Note};
+use crate::picture::{ENDINGS, OTHER_ENDINGS};
+use crate::splits;
+use crate::{Error, Result, natural, selection};
+
+/// Directories that systems leave behind, with copies of names and thumbnails in them.
+const OF_SYSTEMS: [&str; 5] =
+    ["__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"];
+
+/// A picture file and its class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Picture {
+    pub(super) path: PathBuf,
+    pub(super) label: Option<u32>,
+}
+
+/// The pictures of a folder; label `k` is `classes[k]`.
+#[derive(Debug)]
+pub(super) struct Listing {
+    pub(super) classes: Vec<String>,
+    pub(super) train: Vec<Picture>,
+    pub(super) test: Vec<Picture>,
+    pub(super) notes: Vec<Note>,
+}
+
+/// The pictures of one part.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) classes: Vec<String>,
+    pub(super) pictures: Vec<Picture>,
+}
+
+/// Lists a folder with its parts.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::EmptyFolder`], [`Error::Layout`], [`Error::Config`].
+pub(super) fn list(dir: &Path) -> Result<Listing> {
+    let mut left_out = LeftOut::new(dir);
+    let here = Directory::read(dir, &[], &mut left_out)?;
+    let names = || here.directories.iter().map(|(name, _)| name.as_str());
+    let at = |name: &str| dir.join(name);
+    match splits::parts(names()) {
+        // What is left out of this directory is counted there.
+        (train, held_out) if train.is_empty() && held_out.is_empty() => divided(dir, LeftOut::new(dir)),
+        (train, held_out) if train.is_empty() => {
+            let held_out = quoted(&held_out);
+            Err(layout(
+                dir,
+                format!(
+                    "{held_out} would be held out of training, and there is no `train` beside it: call the training pictures so, or \
+                 rename what is a class"
+                ),
+            ))
+        }
+        (train, _) if train.len() > 1 => {
+            Err(layout(dir, format!("both {} are the training part: leave one", quoted(&train))))
+        }
+        (train, held_out) => {
+            let train = train[0].to_owned();
+            let others: Vec<&str> = names().filter(|name| splits::role(name).is_none()).collect();
+            let mut unused = Vec::new();
+            for name in others {
+                let pictures = left_out.count(&at(name))?;
+                if held_out.is_empty() && pictures > 0 {
+                    return Err(layout(
+                        dir,
+                        format!(
+                            "`{train}` may be the training part or a class beside `{name}`: move the other directories away, or rename `{train}`"
+                        ),
+                    ));
+                }
+                let reason = format!("it is no part beside `{train}`");
+                unused.push(Note::Unused { name: name.to_owned(), pictures: Some(pictures), reason });
+            }
+            if !here.pictures.is_empty() {
+                let reason = format!("they lie beside `{train}`, not in it");
+                let (name, pictures) = (".".to_owned(), Some(here.pictures.len()));
+                unused.push(Note::Unused { name, pictures, reason });
+            }
+            for name in held_out.iter().skip(1) {
+                let pictures = left_out.count(&at(name))?;
+                let reason = format!("it is held out, and the test part is `{}`", held_out[0]);
+                unused.push(Note::Unused { name: (*name).to_owned(), pictures: Some(pictures), reason });
+            }
+            let Some(test) = held_out.first() else {
+                let mut listing = divided(&at(&train), left_out)?;
+                listing.notes.insert(0, Note::Parts { train, test: None });
+                listing.notes.extend(unused);
+                return Ok(listing);
+            };
+            let mut listing = two_parts(&at(&train), &at(test), left_out)?;
+            listing.notes.insert(0, Note::Parts { train, test: Some((*test).to_owned()) });
+            listing.notes.extend(unused);
+            Ok(listing)
+        }
+    }
+}
+
+/// Lists one part without looking for others: in a directory a class, or, if there are no directories, all without a class.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::EmptyFolder`], [`Error::Layout`].
+pub(super) fn list_part(dir: &Path) -> Result<(Part, Vec<Note>)> {
+    let mut left_out = LeftOut::new(dir);
+    let part = left_out.part(dir)?;
+    Ok((part, left_out.into_notes()))
+}
+
+/// A folder without parts: a tenth of each class is the test part.
+fn divided(dir: &Path, mut left_out: LeftOut) -> Result<Listing> {
+    let Part { classes, pictures: mut train } = left_out.part(dir)?;
+    if train.len() < 2 {
+        let reason = format!("{} holds one picture, training and testing need two", dir.display());
+        return Err(Error::Config { key: "data.dir", reason });
+    }
+    let mut flags = selection::test_part(train.len(), |index| train[index].label).into_iter();
+    let test = train.extract_if(.., |_| flags.next().unwrap_or(false)).collect();
+    Ok(Listing { classes, train, test, notes: left_out.into_notes() })
+}
+
+fn two_parts(train_dir: &Path, test_dir: &Path, mut left_out: LeftOut) -> Result<Listing> {
+    if real(train_dir)? == real(test_dir)? {
+        let reason = format!("it is the same directory as {}", train_dir.display());
+        return Err(layout(test_dir, reason));
+    }
+    let Part { classes, pictures: train } = left_out.part(train_dir)?;
+    let test = left_out.part(test_dir)?;
+    if classes.is_empty() != test.classes.is_empty() {
+        let (with, without) = if classes.is_empty() { (test_dir, train_dir) } else { (train_dir, test_dir) };
+        let reason = format!("it has no directory per class, as {} has", with.display());
+        return Err(layout(without, reason));
+    }
+    // By name, whatever the order: the test part need not have pictures of every class.
+    let mut label_of = Vec::new();
+    for name in &test.classes {
+        let label = classes.iter().position(|class| class == name);
+        let unknown = || layout(test_dir, format!("there is no class `{name}` in {}", train_dir.display()));
+        label_of.push(label.ok_or_else(unknown)? as u32);
+    }
+    let label = |label: Option<u32>| label.map(|label| label_of[label as usize]);
+    let pictures = test.pictures.into_iter();
+    let mut test: Vec<Picture> = pictures.map(|p| Picture { label: label(p.label), ..p }).collect();
+    test.sort_by(|a, b| (a.label, &a.path).cmp(&(b.label, &b.path)));
+    let mut notes = left_out.into_notes();
+    let missing = (0..classes.len() as u32).filter(|label| !label_of.contains(label));
+    let missing: Vec<String> = missing.map(|label| classes[label as usize].clone()).collect();
+    if !missing.is_empty() {
+        let count = missing.len();
+        notes.push(Note::Untested { count, classes: missing.into_iter().take(LISTED).collect() });
+    }
+    Ok(Listing { classes, train, test, notes })
+}
+
+/// The path without links.
+fn real(path: &Path) -> Result<PathBuf> {
+    fs::canonicalize(path).map_err(Error::io("read", path))
+}
+
+/// Whether a link in `dir` leads to a directory that it is in, by its place or by the links that have led here.
+fn leads_back(dir: &Path, link: &Path, above: &[PathBuf]) -> bool {
+    if !fs::symlink_metadata(link).is_ok_and(|metadata| metadata.is_symlink()) {
+        return false;
+    }
+    let (Ok(dir), Ok(target)) = (real(dir), real(link)) else { return true };
+    dir.starts_with(&target) || above.contains(&target)
+}
+
+fn layout(dir: &Path, reason: String) -> Error {
+    Error::Layout { path: dir.to_path_buf(), reason }
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
+}
+
+/// What a directory holds, in the order of names.
+struct Directory {
+    pictures: Vec<PathBuf>,
+    /// Names and paths.
+    directories: Vec<(String, PathBuf)>,
+}
+
+/// What is in a class.
+#[derive(Default)]
+struct Class {
+    pictures: Vec<PathBuf>,
+    /// Directories with pictures below that of the class, and the pictures in them.
+    nested: (usize, usize),
+    /// One of those directories.
+    below: Option<PathBuf>,
+}
+
+/// Counts what is left out on the way.
+struct LeftOut {
+    root: PathBuf,
+    hidden: Vec<String>,
+    no_file: Vec<String>,
+    other_pictures: BTreeMap<String, usize>,
+    other_files: BTreeMap<String, usize>,
+    notes: Vec<Note>,
+}
+
+impl Directory {
+    /// `above` are the directories, by their real paths, that have led here.
+    fn read(dir: &Path, above: &[PathBuf], left_out: &mut LeftOut) -> Result<Self> {
+        let read = fs::read_dir(dir).map_err(Error::io("open", dir))?;
+        let entries: std::io::Result<Vec<_>> = read.collect();
+        let mut paths: Vec<PathBuf> =
+            entries.map_err(Error::io("read", dir))?.iter().map(fs::DirEntry::path).collect();
+        paths.sort();
+        let mut here = Self { pictures: Vec::new(), directories: Vec::new() };
+        for path in paths {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+            let is_picture = ENDINGS.contains(&ending.as_str());
+            match fs::metadata(&path) {
+                _ if name.starts_with('.') => left_out.hidden.push(left_out.below(&path)),
+                Ok(metadata) if metadata.is_dir() && OF_SYSTEMS.contains(&name.to_lowercase().as_str()) => {
+                    left_out.hidden.push(left_out.below(&path));
+                }
+                Ok(metadata) if metadata.is_dir() && !leads_back(dir, &path, above) => {
+                    here.directories.push((name, path));
+                }
+                Ok(metadata) if metadata.is_file() && is_picture => here.pictures.push(path),
+                Ok(metadata) if metadata.is_file() => left_out.file(ending),
+                // A link to a picture that is not there is a picture that cannot be read.
+                Err(_) if is_picture => here.pictures.push(path),
+                _ => left_out.no_file.push(left_out.below(&path)),
+            }
+        }
+        Ok(here)
+    }
+}
+
+impl LeftOut {
+    fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_path_buf(),
+            hidden: Vec::new(),
+            no_file: Vec::new(),
+            other_pictures: BTreeMap::new(),
+            other_files: BTreeMap::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// A path as people see it from the folder.
+    fn below(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    }
+
+    fn file(&mut self, ending: String) {
+        let known = OTHER_ENDINGS.contains(&ending.as_str());
+        let kind = if known { &mut self.other_pictures } else { &mut self.other_files };
+        *kind.entry(ending).or_default() += 1;
+    }
+
+    fn part(&mut self, dir: &Path) -> Result<Part> {
+        let mut here = Directory::read(dir, &[], self)?;
+        if let Some((name, _)) = here.directories.iter().find(|(name, _)| splits::role(name).is_some()) {
+            return Err(layout(
+                dir,
+                format!("`{name}` is called as a part, but would be a class: rename it, or move it away"),
+            ));
+        }
+        here.directories.sort_by(|(a, _), (b, _)| natural::compare(a, b));
+        if here.directories.is_empty() {
+            if here.pictures.is_empty() {
+                return Err(self.empty(dir));
+            }
+            let pictures = here.pictures.into_iter().map(|path| Picture { path, label: None }).collect();
+            return Ok(Part { classes: Vec::new(), pictures });
+        }
+        if !here.pictures.is_empty() {
+            return self.without_classes(dir, here);
+        }
+        let (mut classes, mut pictures) = (Vec::new(), Vec::new());
+        let alone = here.directories.len() == 1;
+        for (label, (name, path)) in (0u32..).zip(here.directories) {
+            let mut class = Class::default();
+            self.collect(&path, &mut vec![real(dir)?], &mut class)?;
+            class.pictures.sort();
+            if class.pictures.is_empty() {
+                return Err(self.empty(&path));
+            }
+            // Two names that are no text may look alike.
+            if classes.contains(&name) {
+                return Err(layout(dir, format!("two classes are called `{name}`")));
+            }
+            let (directories, nested) = class.nested;
+            if let (true, true, Some(below)) = (alone, nested == class.pictures.len(), class.below) {
+                let (path, below) = (path.display(), self.below(&below));
+                return Err(layout(
+                    dir,
+                    format!(
+                        "its pictures lie in directories below `{name}`, such as `{below}`: name {path} instead"
+                    ),
+                ));
+            }
+            if nested > 0 {
+                self.notes.push(Note::Nested { class: name.clone(), directories, pictures: nested });
+            }
+            classes.push(name);
+            pictures.extend(class.pictures.into_iter().map(|path| Picture { path, label: Some(label) }));
+        }
+        Ok(Part { classes, pictures })
+    }
+
+    /// A directory of pictures that has directories too: these must not be classes.
+    fn without_classes(&mut self, dir: &Path, here: Directory) -> Result<Part> {
+        for (name, path) in here.directories {
+            let pictures = self.count(&path)?;
+            if pictures > 0 {
+                return Err(layout(
+                    dir,
+                    format!(
+                        "{} pictures lie beside the directory `{name}`, which holds {pictures}: put all into one directory per class, or \
+                     move `{name}` away",
+                        here.pictures.len()
+                    ),
+                ));
+            }
+            let reason = "it lies beside the pictures".to_owned();
+            self.notes.push(Note::Unused { name, pictures: Some(pictures), reason });
+        }
+        let pictures = here.pictures.into_iter().map(|path| Picture { path, label: None }).collect();
+        Ok(Part { classes: Vec::new(), pictures })
+    }
+
+    /// Takes all pictures of a class, also those in directories below its own. `above` is where `dir` is in.
+    fn collect(&mut self, dir: &Path, above: &mut Vec<PathBuf>, class: &mut Class) -> Result<()> {
+        let here = Directory::read(dir, above, self)?;
+        // The first is the part, and the second the class itself.
+        if above.len() > 1 && !here.pictures.is_empty() {
+            class.nested.0 += 1;
+            class.nested.1 += here.pictures.len();
+            class.below.get_or_insert_with(|| dir.to_path_buf());
+        }
+        class.pictures.extend(here.pictures);
+        above.push(real(dir)?);
+        for (name, path) in here.directories {
+            let before = class.pictures.len();
+            self.collect(&path, above, class)?;
+            if class.pictures.len() > before && splits::role(&name).is_some() {
+                let (path, dir) = (path.display(), dir.display());
+                return Err(layout(
+                    &self.root,
+                    format!(
+                        "{path} is called as a part, but lies in {dir}, which would be a class: name the directory that holds the parts, or \
+                     rename it"
+                    ),
+                ));
+            }
+        }
+        above.pop();
+        Ok(())
+    }
+
+    /// Pictures anywhere below a directory that is not used.
+    fn count(&self, dir: &Path) -> Result<usize> {
+        // What else is in there is nobody's concern.
+        let mut nothing = Self::new(&self.root);
+        let mut above = Vec::new();
+        let mut count = 0;
+        let mut waiting = vec![(0, dir.to_path_buf())];
+        while let Some((depth, dir)) = waiting.pop() {
+            above.truncate(depth);
+            let here = Directory::read(&dir, &above, &mut nothing)?;
+            count += here.pictures.len();
+            above.push(real(&dir)?);
+            waiting.extend(here.directories.into_iter().map(|(_, path)| (depth + 1, path)));
+        }
+        Ok(count)
+    }
+
+    /// The error of a directory without pictures, with what it holds instead.
+    fn empty(&self, dir: &Path) -> Error {
+        let mut there = Self::new(&self.root);
+        let found = match Directory::read(dir, &[], &mut there) {
+            Ok(_) => there.into_notes().iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            Err(_) => String::new(),
+        };
+        Error::EmptyFolder { path: dir.to_path_buf(), found }
+    }
+
+    fn into_notes(self) -> Vec<Note> {
+        let mut notes = self.notes;
+        let some = |names: &[String]| names.iter().take(LISTED).cloned().collect();
+        let (count, endings) = by_ending(&self.other_pictures);
+        if count > 0 {
+            notes.push(Note::OtherPictures { count, endings });
+        }
+        if !self.no_file.is_empty() {
+            notes.push(Note::NoFile { count: self.no_file.len(), paths: some(&self.no_file) });
+        }
+        let (count, endings) = by_ending(&self.other_files);
+        if count > 0 {
+            notes.push(Note::OtherFiles { count, endings });
+        }
+        if !self.hidden.is_empty() {
+            notes.push(Note::Hidden { count: self.hidden.len(), names: some(&self.hidden) });
+        }
+        notes
+    }
+}
+
+/// How many files there are, and how many of each ending, the most first.
+fn by_ending(endings: &BTreeMap<String, usize>) -> (usize, String) {
+    let mut most: Vec<(&String, &usize)> = endings.iter().collect();
+    most.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let text = |(ending, count): (&String, &usize)| match ending.as_str() {
+        "" => format!("{count} without an ending"),
+        ending => format!("{count} .{ending}"),
+    };
+    let more = if most.len() > LISTED { ", …" } else { "" };
+    let listed: Vec<String> = most.into_iter().take(LISTED).map(text).collect();
+    (endings.values().sum(), listed.join(", ") + more)
+}
+
+#[cfg(test)]
+#[path = "trees.rs"]
+mod tests;

@@ -1,0 +1,279 @@
+//! What is made of data sets of the Hub as people put them there: columns, labels, parts and pictures of any kind.
+
+use std::io::Cursor;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use ::parquet::file::metadata::KeyValue;
+use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::writer::SerializedFileWriter;
+use ::parquet::schema::parser::parse_message_type;
+use hf_hub::HFClient;
+use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
+use serde_json::{Value, json};
+
+use super::super::server::Server;
+use super::*;
+use crate::{Dataset, DatasetInfo};
+
+const SET: &str = "datasets/some/pictures";
+
+/// What is in the column of labels.
+enum Cells<'a> {
+    Numbers(&'a [i64]),
+    Words(&'a [&'a str]),
+}
+
+/// A parquet file of these pictures, with a column of labels of that name, described as the Hub does.
+fn table(pictures: &[Vec<u8>], column: &str, cells: &Cells<'_>, described: &Value) -> Vec<u8> {
+    let kind = match cells {
+        Cells::Numbers(_) => format!("required int64 {column};"),
+        Cells::Words(_) => format!("required binary {column} (UTF8);"),
+    };
+    let schema = format!("message schema {{ required group image {{ required binary bytes; }} {kind} }}");
+    let schema = Arc::new(parse_message_type(&schema).unwrap());
+    let features = json!({"info": {"features": {"image": {"_type": "Image"}, column: described}}});
+    let pairs = vec![KeyValue { key: "huggingface".into(), value: Some(features.to_string()) }];
+    let described = (!described.is_null()).then_some(pairs);
+    let properties = WriterProperties::builder().set_key_value_metadata(described).build();
+    let mut out = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut out, schema, Arc::new(properties)).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let bytes: Vec<ByteArray> = pictures.iter().map(|bytes| ByteArray::from(bytes.clone())).collect();
+    let mut next = group.next_column().unwrap().unwrap();
+    next.typed::<ByteArrayType>().write_batch(&bytes, None, None).unwrap();
+    next.close().unwrap();
+    let mut next = group.next_column().unwrap().unwrap();
+    match cells {
+        Cells::Numbers(numbers) => next.typed::<Int64Type>().write_batch(numbers, None, None).unwrap(),
+        Cells::Words(words) => {
+            let words: Vec<ByteArray> = words.iter().map(|word| ByteArray::from(*word)).collect();
+            next.typed::<ByteArrayType>().write_batch(&words, None, None).unwrap()
+        }
+    };
+    next.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    out
+}
+
+fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.into().write_to(&mut bytes, ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+/// Pictures whose blue is their number.
+fn blue(numbers: std::ops::Range<u8>) -> Vec<Vec<u8>> {
+    numbers.map(|i| png(RgbImage::from_pixel(4, 6, Rgb([200, 0, i])))).collect()
+}
+
+fn named(names: &[&str]) -> Value {
+    json!({"_type": "ClassLabel", "names": names})
+}
+
+fn plain() -> Value {
+    json!({"_type": "Value", "dtype": "int64"})
+}
+
+/// What comes of files by their parts, and what is said of it.
+fn fetched(files: &[(&str, Vec<u8>)], folder: Option<FolderConfig>) -> Result<(Dataset, Vec<String>)> {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start();
+    for (part, bytes) in files {
+        server.put(SET, &format!("default/{part}.parquet"), bytes.clone());
+    }
+    let client =
+        HFClient::builder().endpoint(&server.address).cache_dir(dir.path().join("hf")).retry_max_attempts(0);
+    let hub = Hub::new(client, Duration::from_secs(1), false).unwrap();
+    let config = DataConfig { folder, ..DataConfig::named("hf:some/pictures") };
+    let path = fetch(&hub, &config, dir.path(), &|_, _| ())?;
+    let (parts, header) = packed::open(&path)?;
+    let info = DatasetInfo::of("x", &header.classes, &*parts.train, &*parts.test)?;
+    assert_eq!(info.identity, header.identity);
+    let data = Dataset::new(
+        DatasetInfo { skipped: header.skipped, ..info },
+        parts.train,
+        parts.test,
+        Some(0),
+        None,
+    )?;
+    Ok((data, header.notes.iter().map(ToString::to_string).collect()))
+}
+
+/// The blue and the label of every image.
+fn seen(split: &crate::Split) -> Vec<(u8, Option<u32>)> {
+    let value = |position| {
+        let image = split.images_u8(&[position]).unwrap();
+        (image[image.len() - 1], split.label(position))
+    };
+    (0..split.len()).map(value).collect()
+}
+
+const PARTS: &str = "the training part is `train`, the test part is `test`";
+
+#[test]
+fn one_picture_in_colour_makes_all_images_coloured() {
+    let grey = |i| png(GrayImage::from_pixel(4, 6, Luma([i])));
+    let numbers = Cells::Numbers(&[0, 0, 0]);
+    let train = table(
+        &[grey(1), grey(2), png(RgbImage::from_pixel(4, 6, Rgb([9, 8, 7])))],
+        "label",
+        &numbers,
+        &named(&["a"]),
+    );
+    let test = table(&[grey(3), grey(3), grey(3)], "label", &numbers, &named(&["a"]));
+    let (data, _) = fetched(&[("train/0", train), ("test/0", test.clone())], None).unwrap();
+    // Taller than wide, as they are.
+    assert_eq!(data.info.shape, ImageShape::new(3, 6, 4));
+    assert_eq!(data.train.images_u8(&[2]).unwrap()[..24], [9; 24]);
+    assert_eq!(data.train.images_u8(&[1]).unwrap(), [2; 72]);
+    let (data, _) = fetched(&[("train/0", test.clone()), ("test/0", test)], None).unwrap();
+    assert_eq!(data.info.shape, ImageShape::new(1, 6, 4));
+}
+
+#[test]
+fn labels_are_found_whatever_their_column_is_called_and_described_as() {
+    for (column, described) in [
+        ("label", plain()),
+        ("labels", plain()),
+        ("Label", Value::Null),
+        ("y", Value::Null),
+        ("kind", named(&["a", "b", "c"])),
+    ] {
+        let train = table(&blue(0..4), column, &Cells::Numbers(&[2, 0, 1, 0]), &described);
+        let test = table(&blue(4..5), column, &Cells::Numbers(&[1]), &described);
+        let (data, notes) = fetched(&[("train/0", train), ("test/0", test)], None).unwrap();
+        assert_eq!(seen(&data.train), [(0, Some(2)), (1, Some(0)), (2, Some(1)), (3, Some(0))], "{column}");
+        assert_eq!(seen(&data.test), [(4, Some(1))], "{column}");
+        let names = if column == "kind" { ["a", "b", "c"] } else { ["0", "1", "2"] };
+        assert_eq!(data.info.classes, names);
+        assert_eq!(notes, [PARTS]);
+    }
+    let train = table(&blue(0..3), "label", &Cells::Words(&["dog", "cat", "dog"]), &Value::Null);
+    let test = table(&blue(3..4), "label", &Cells::Words(&["cat"]), &Value::Null);
+    let (data, _) = fetched(&[("train/0", train.clone()), ("test/0", test)], None).unwrap();
+    assert_eq!(data.info.classes, ["cat", "dog"]);
+    assert_eq!(seen(&data.train), [(0, Some(1)), (1, Some(0)), (2, Some(1))]);
+    let test = table(&blue(3..4), "label", &Cells::Words(&["bird"]), &Value::Null);
+    let error = fetched(&[("train/0", train), ("test/0", test)], None).unwrap_err().to_string();
+    assert!(error.contains("row 0 is of class `bird`"), "{error}");
+}
+
+#[test]
+fn images_without_labels_are_said_to_be_without() {
+    let train = table(&blue(0..4), "caption", &Cells::Words(&["a", "b", "c", "d"]), &Value::Null);
+    let (data, notes) = fetched(&[("train/0", train)], None).unwrap();
+    assert_eq!((data.info.classes.len(), data.train.len(), data.test.len()), (0, 3, 1));
+    assert_eq!(notes[0], "the training part is `train`; a tenth of it is held out as the test part");
+    assert_eq!(notes[1], "the images have no labels: none of the columns image, caption is one of labels");
+    let train = table(&blue(0..2), "label", &Cells::Numbers(&[5, 1_000_000]), &plain());
+    let (data, notes) = fetched(&[("train/0", train)], None).unwrap();
+    assert_eq!((data.info.classes.len(), data.train.label(0)), (0, None));
+    assert!(notes[1].contains("up to 1000000, which are no classes"), "{notes:?}");
+    let train = table(&blue(0..2), "label", &Cells::Numbers(&[-1, -1]), &named(&["a"]));
+    let (data, notes) = fetched(&[("train/0", train)], None).unwrap();
+    assert_eq!((data.info.classes.len(), data.train.len() + data.test.len()), (0, 2));
+    assert_eq!(notes[1], "the images have no labels: no row of the training part has one");
+}
+
+#[test]
+fn classes_go_by_name_in_every_file() {
+    let train = table(&blue(0..2), "label", &Cells::Numbers(&[0, 1]), &named(&["cat", "dog"]));
+    let more = table(&blue(2..4), "label", &Cells::Numbers(&[0, 1]), &named(&["dog", "cat"]));
+    let test = table(&blue(4..6), "label", &Cells::Numbers(&[1, 2]), &named(&["bird", "dog", "cat"]));
+    let (data, _) =
+        fetched(&[("train/0", train.clone()), ("train/1", more), ("test/0", test)], None).unwrap();
+    assert_eq!(data.info.classes, ["cat", "dog"]);
+    assert_eq!(seen(&data.train), [(0, Some(0)), (1, Some(1)), (2, Some(1)), (3, Some(0))]);
+    assert_eq!(seen(&data.test), [(4, Some(1)), (5, Some(0))]);
+    for (names, number, class) in [(&["bird", "dog"][..], 0, "bird"), (&["cat", "dog"], 7, "7")] {
+        let test = table(&blue(4..5), "label", &Cells::Numbers(&[number]), &named(names));
+        let error = fetched(&[("train/0", train.clone()), ("test/0", test)], None).unwrap_err().to_string();
+        assert!(error.contains(&format!("row 0 is of class `{class}`")), "{error}");
+    }
+}
+
+#[test]
+fn rows_and_parts_without_labels_are_left_out_and_said() {
+    let names = named(&["cat", "dog"]);
+    let train = table(&blue(0..4), "label", &Cells::Numbers(&[0, -1, 1, 0]), &names);
+    let hidden = table(&blue(4..6), "label", &Cells::Numbers(&[-1, -1]), &names);
+    let shown = table(&blue(6..8), "label", &Cells::Numbers(&[1, -1]), &names);
+    let files = [("train/0", train), ("test/0", hidden), ("validation/0", shown)];
+    let (data, notes) = fetched(&files, None).unwrap();
+    assert_eq!(seen(&data.train), [(0, Some(0)), (2, Some(1)), (3, Some(0))]);
+    assert_eq!(seen(&data.test), [(6, Some(1))]);
+    assert_eq!(
+        notes,
+        [
+            "the training part is `train`, the test part is `validation`",
+            "`test` is not used (2 pictures): it has no labels",
+            "1 row is left out, as without a label in `train`",
+            "1 row is left out, as without a label in `validation`",
+        ]
+    );
+    // With no other part a tenth of the training part is held out.
+    let (data, notes) = fetched(&files[..2], None).unwrap();
+    assert_eq!((data.train.len(), data.test.len()), (2, 1));
+    assert!(notes[0].contains("a tenth of it"), "{notes:?}");
+}
+
+#[test]
+fn parts_go_by_the_names_that_directories_go_by() {
+    let of = |range| table(&blue(range), "label", &Cells::Numbers(&[0, 0]), &named(&["a"]));
+    let (data, notes) = fetched(
+        &[("training/0", of(0..2)), ("dev/0", of(2..4)), ("extra/0", of(4..6)), ("Test/0", of(6..8))],
+        None,
+    )
+    .unwrap();
+    assert_eq!((seen(&data.train)[0].0, seen(&data.test)[0].0), (0, 6));
+    assert_eq!(notes[0], "the training part is `training`, the test part is `Test`");
+    assert!(
+        notes[1].starts_with("`dev` is not used: ") && notes[2].starts_with("`extra` is not used: "),
+        "{notes:?}"
+    );
+    let error = fetched(&[("dev/0", of(0..2)), ("extra/0", of(2..4))], None).unwrap_err().to_string();
+    assert!(error.contains("no part to train on") && error.contains("dev, extra"), "{error}");
+}
+
+#[test]
+fn damaged_pictures_are_named_or_left_out_and_counted() {
+    let mut pictures = blue(0..4);
+    let length = pictures[1].len();
+    pictures[1].truncate(length / 2);
+    let cells = Cells::Numbers(&[0, 1, 0, 1]);
+    let train = table(&pictures, "label", &cells, &named(&["a", "b"]));
+    let test = table(&blue(4..8), "label", &cells, &named(&["a", "b"]));
+    let files = [("train/0", train), ("test/0", test)];
+    let error = fetched(&files, None).unwrap_err();
+    assert!(matches!(error, Error::Row { row: 1, .. }), "{error}");
+    let skip = FolderConfig { skip_unreadable: true, ..FolderConfig::default() };
+    let (data, notes) = fetched(&files, Some(skip)).unwrap();
+    assert_eq!(seen(&data.train), [(0, Some(0)), (2, Some(0)), (3, Some(1))]);
+    // Its own size, though there is a table that could say another.
+    assert_eq!((data.info.skipped, data.info.shape), (1, ImageShape::new(3, 6, 4)));
+    assert!(
+        notes[1].starts_with("1 picture cannot be decoded and was left out: row 1 of `train` ("),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn advice_about_sizes_leads_to_no_second_error() {
+    let pictures: Vec<Vec<u8>> =
+        [(40, 30), (50, 20), (25, 28)].iter().map(|&(w, h)| png(RgbImage::new(w, h))).collect();
+    let cells = Cells::Numbers(&[0, 0, 0]);
+    let train = table(&pictures, "label", &cells, &named(&["a"]));
+    let sized = |size| FolderConfig { size, ..FolderConfig::default() };
+    let error = fetched(&[("train/0", train.clone())], None).unwrap_err();
+    assert!(
+        matches!(error, Error::Sizes { smallest: (50, 20), greatest: (40, 30), largest: 20, .. }),
+        "{error}"
+    );
+    let error = fetched(&[("train/0", train.clone())], Some(sized(Some(64)))).unwrap_err();
+    assert!(matches!(error, Error::TooSmall { width: 50, height: 20, size: 64, largest: 20, .. }), "{error}");
+    let (data, _) = fetched(&[("train/0", train)], Some(sized(Some(20)))).unwrap();
+    assert_eq!(data.info.shape, ImageShape::new(3, 20, 20));
+}

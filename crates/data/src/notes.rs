@@ -1,0 +1,194 @@
+//! What a reader took for what, and what it left out: nothing of a data set is passed over without a word.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Names that a note lists before it only counts.
+pub(crate) const LISTED: usize = 5;
+
+/// One thing that was taken for something, or left out, when a data set was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Note {
+    /// Which directories or splits are the parts.
+    Parts {
+        /// What models are trained on.
+        train: String,
+        /// What numbers are measured on; None if a part of the training images is held out for that.
+        test: Option<String>,
+    },
+    /// A part, or a directory beside the parts, is not used.
+    Unused {
+        /// Its name.
+        name: String,
+        /// Pictures in it; None if nobody looked.
+        pictures: Option<usize>,
+        /// Why.
+        reason: String,
+    },
+    /// Pictures of a class lie in directories below its own.
+    Nested {
+        /// The class.
+        class: String,
+        /// Directories below that of the class.
+        directories: usize,
+        /// Pictures in them.
+        pictures: usize,
+    },
+    /// Pictures of a kind that is not read.
+    OtherPictures {
+        /// How many.
+        count: usize,
+        /// How many by ending, e.g. `3 .heic, 1 .psd`.
+        endings: String,
+    },
+    /// Files that are no pictures, by their ending.
+    OtherFiles {
+        /// How many.
+        count: usize,
+        /// How many by ending, e.g. `20 .txt`.
+        endings: String,
+    },
+    /// Files and directories whose names begin with a dot, and those that systems make for themselves.
+    Hidden {
+        /// How many.
+        count: usize,
+        /// Some of their names.
+        names: Vec<String>,
+    },
+    /// Links that lead back to a directory that they are in, or nowhere; pipes, sockets and devices.
+    NoFile {
+        /// How many.
+        count: usize,
+        /// Some of their paths.
+        paths: Vec<String>,
+    },
+    /// Pictures that cannot be decoded.
+    Unreadable {
+        /// How many.
+        count: usize,
+        /// Some of them, each with its reason.
+        examples: Vec<String>,
+    },
+    /// Classes of the training part of which the test part has no picture.
+    Untested {
+        /// How many.
+        count: usize,
+        /// Some of their names.
+        classes: Vec<String>,
+    },
+    /// Rows without a label (none, or a negative number) of a part that has labels.
+    Unlabelled {
+        /// The part.
+        part: String,
+        /// How many rows.
+        rows: usize,
+    },
+    /// No column of labels was found, so that the images have none.
+    NoLabels {
+        /// What there is, or why it is none.
+        reason: String,
+    },
+    /// One of several columns that would do was taken.
+    Column {
+        /// What for: `pictures` or `labels`.
+        purpose: String,
+        /// The column that was taken.
+        taken: String,
+        /// The others.
+        others: Vec<String>,
+    },
+    /// A packed file of an older version was made again.
+    Remade {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Note {
+    /// True if images are left out or mean something else than one might expect; false if it only says what was found.
+    pub fn is_warning(&self) -> bool {
+        match self {
+            Self::Parts { .. } | Self::OtherFiles { .. } | Self::Hidden { .. } | Self::Remade { .. } => false,
+            Self::Unused { pictures, .. } => pictures.is_some_and(|pictures| pictures > 0),
+            Self::Nested { .. }
+            | Self::OtherPictures { .. }
+            | Self::NoFile { .. }
+            | Self::Unreadable { .. }
+            | Self::Untested { .. }
+            | Self::Unlabelled { .. }
+            | Self::NoLabels { .. }
+            | Self::Column { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parts { train, test: Some(test) } => {
+                write!(f, "the training part is `{train}`, the test part is `{test}`")
+            }
+            Self::Parts { train, test: None } => {
+                write!(f, "the training part is `{train}`; a tenth of it is held out as the test part")
+            }
+            Self::Unused { name, pictures, reason } => {
+                let pictures = pictures.map(|count| format!(" ({})", some(count, "picture", "pictures")));
+                write!(f, "`{name}` is not used{}: {reason}", pictures.unwrap_or_default())
+            }
+            Self::Nested { class, directories, pictures } => {
+                let pictures = some(*pictures, "picture", "pictures");
+                let directories = some(*directories, "directory", "directories");
+                write!(f, "class `{class}` takes in {pictures} of {directories} below its own")
+            }
+            Self::OtherPictures { count, endings } => {
+                let pictures = some(*count, "picture is", "pictures are");
+                write!(f, "{pictures} left out, of formats that are not read: {endings}")
+            }
+            Self::OtherFiles { count, endings } => {
+                write!(f, "{} left out: {endings}", some(*count, "other file is", "other files are"))
+            }
+            Self::Hidden { count, names } => {
+                let entries = some(*count, "hidden entry is", "hidden entries are");
+                write!(f, "{entries} left out: {}", listed(names, *count))
+            }
+            Self::NoFile { count, paths } => {
+                let entries = some(*count, "entry is", "entries are");
+                write!(
+                    f,
+                    "{entries} left out, as a link to nowhere or back, or no file: {}",
+                    listed(paths, *count)
+                )
+            }
+            Self::Unreadable { count, examples } => {
+                let pictures = some(*count, "picture", "pictures");
+                let were = if *count == 1 { "was" } else { "were" };
+                write!(f, "{pictures} cannot be decoded and {were} left out: {}", listed(examples, *count))
+            }
+            Self::Untested { count, classes } => {
+                let of = some(*count, "class", "classes");
+                write!(f, "the test part has no picture of {of}: {}", listed(classes, *count))
+            }
+            Self::Unlabelled { part, rows } => {
+                write!(f, "{} left out, as without a label in `{part}`", some(*rows, "row is", "rows are"))
+            }
+            Self::NoLabels { reason } => write!(f, "the images have no labels: {reason}"),
+            Self::Column { purpose, taken, others } => {
+                write!(f, "the {purpose} are those of column `{taken}`; not used: {}", others.join(", "))
+            }
+            Self::Remade { reason } => write!(f, "the packed images were made again: {reason}"),
+        }
+    }
+}
+
+/// `1 picture`, `2 pictures`.
+fn some(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The names that are known of `count` things.
+fn listed(names: &[String], count: usize) -> String {
+    let more = if count > names.len() { ", …" } else { "" };
+    names.join(", ") + more
+}

@@ -1,0 +1,137 @@
+//! Which columns of a parquet file hold pictures and labels: as the Hub's own description of the columns says, and where it says
+//! nothing, by their names and types.
+
+use ::parquet::file::reader::FileReader;
+use ::parquet::schema::types::{ColumnDescriptor, Type};
+use serde_json::Value;
+
+use super::{Table, is_number, is_text};
+use crate::notes::Note;
+use crate::{Error, Result};
+
+/// The key under which the Hub keeps the kinds of columns in a parquet file.
+const FEATURES: &str = "huggingface";
+/// Names that columns of labels go by, the best first.
+const LABELS: [&str; 7] = ["label", "labels", "class", "category", "target", "targets", "y"];
+
+/// The columns that count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Columns {
+    pub(super) image: String,
+    pub(crate) labels: Labels,
+}
+
+/// The column that says of which class a picture is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Labels {
+    /// There is none.
+    None,
+    /// One of numbers of classes.
+    Numbers {
+        column: String,
+        /// The names of the classes, in the order of their numbers; empty if nobody named them.
+        names: Vec<String>,
+    },
+    /// One of names of classes.
+    Words { column: String },
+}
+
+impl Table {
+    /// Which columns hold pictures and labels, and what there is to say about that.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if no column holds pictures.
+    pub(crate) fn columns(&self) -> Result<(Columns, Vec<Note>)> {
+        let metadata = self.reader.metadata().file_metadata();
+        let described = metadata.key_value_metadata().into_iter().flatten();
+        let described = described.filter(|pair| pair.key == FEATURES).find_map(|pair| pair.value.as_deref());
+        let described: Value = described.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let features = &described["info"]["features"];
+        let fields = metadata.schema().get_fields();
+        let all: Vec<&str> = fields.iter().map(|field| field.name()).collect();
+        let kind = |name: &str| features[name]["_type"].as_str();
+        let mut notes = Vec::new();
+
+        let is_picture = |field: &Type| match kind(field.name()) {
+            Some(kind) => kind == "Image",
+            None => field.is_group() && field.get_fields().iter().any(|part| part.name() == "bytes"),
+        };
+        let pictures: Vec<&str> =
+            fields.iter().filter(|field| is_picture(field)).map(|field| field.name()).collect();
+        let Some((image, others)) = pictures.split_first() else {
+            return Err(Error::format(
+                &self.path,
+                "a column of pictures",
+                format!("the columns {}", all.join(", ")),
+            ));
+        };
+        notes.extend(taken("pictures", image, others));
+
+        let by_name =
+            || LABELS.iter().flat_map(|known| all.iter().filter(|name| name.eq_ignore_ascii_case(known)));
+        let classes: Vec<&str> =
+            all.iter().copied().filter(|name| kind(name) == Some("ClassLabel")).collect();
+        // What is described as a class counts more than what is only called so.
+        let likely = by_name().copied().filter(|name| classes.is_empty() || classes.contains(name));
+        let mut candidates: Vec<&str> = likely.chain(classes.iter().copied()).collect();
+        let mut seen = Vec::new();
+        candidates.retain(|name| {
+            !seen.contains(name) && {
+                seen.push(*name);
+                true
+            }
+        });
+        let numbers =
+            |name: &str| Labels::Numbers { column: name.to_owned(), names: names_of(&features[name]) };
+        let usable = |name: &str| {
+            if self.leaf(name, "", is_number).is_ok() {
+                Some(numbers(name))
+            } else if self.leaf(name, "", is_text).is_ok() {
+                Some(Labels::Words { column: name.to_owned() })
+            } else {
+                None
+            }
+        };
+        let found = candidates.iter().find_map(|name| Some((*name, usable(name)?)));
+        let labels = match found {
+            Some((name, labels)) => {
+                let others: Vec<&str> = candidates.iter().copied().filter(|other| *other != name).collect();
+                notes.extend(taken("labels", name, &others));
+                labels
+            }
+            None => {
+                let reason = match candidates.first() {
+                    Some(name) => format!("the column `{name}` holds neither a number nor a word per row"),
+                    None => format!("none of the columns {} is one of labels", all.join(", ")),
+                };
+                notes.push(Note::NoLabels { reason });
+                Labels::None
+            }
+        };
+        Ok((Columns { image: (*image).to_owned(), labels }, notes))
+    }
+
+    /// The leaf column below `root` that `fits`. One that holds more than a value a row does not.
+    pub(super) fn leaf(&self, root: &str, what: &str, fits: fn(&ColumnDescriptor) -> bool) -> Result<usize> {
+        let leaves = self.reader.metadata().file_metadata().schema_descr().columns();
+        let below = |leaf: &ColumnDescriptor| leaf.path().parts().first().is_some_and(|first| first == root);
+        let found = leaves.iter().position(|leaf| below(leaf) && leaf.max_rep_level() == 0 && fits(leaf));
+        found.ok_or_else(|| Error::format(&self.path, format!("{what} in the column `{root}`"), "none"))
+    }
+}
+
+/// What to say where others would have done too.
+fn taken(purpose: &str, taken: &str, others: &[&str]) -> Option<Note> {
+    let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+    (!others.is_empty()).then(|| Note::Column {
+        purpose: purpose.to_owned(),
+        taken: taken.to_owned(),
+        others,
+    })
+}
+
+/// The names of classes in the description of a column.
+fn names_of(feature: &Value) -> Vec<String> {
+    let names = feature["names"].as_array().into_iter().flatten();
+    names.filter_map(Value::as_str).map(str::to_owned).collect()
+}

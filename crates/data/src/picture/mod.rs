@@ -1,0 +1,164 @@
+//! From the bytes of a picture file to an image of one shape: within bounds of memory, and only if the picture is whole.
+
+mod bits;
+mod container;
+mod jpeg;
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use image::imageops::FilterType;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use waxwork_core::model::ImageShape;
+
+use crate::{Error, Result};
+
+/// The endings of files that are read as pictures. What is in them is told by their first bytes.
+pub(crate) const ENDINGS: [&str; 10] =
+    ["bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
+/// Endings of pictures that are not read.
+pub(crate) const OTHER_ENDINGS: [&str; 34] = [
+    "ai", "apng", "arw", "avif", "cr2", "cr3", "dds", "dib", "dng", "eps", "exr", "hdr", "heic", "heif",
+    "ico", "j2k", "jp2", "jpf", "jpx", "jxl", "nef", "orf", "pbm", "pcx", "pgm", "pnm", "ppm", "psd", "qoi",
+    "raf", "raw", "rw2", "svg", "tga",
+];
+/// Bytes that a file may have, and a decoded picture.
+const MOST_BYTES: u64 = 512 << 20;
+/// A picture whose one side is so many times the other is not decoded: on its way to a square, such a strip would take many
+/// times the memory that it has itself.
+const LONGEST_STRIP: u32 = 100;
+
+/// Why a picture cannot be used, in words that follow its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable(pub(crate) String);
+
+impl Unreadable {
+    /// What a decoder says: some say it in several lines, of which the first is the cause.
+    fn from(said: &dyn std::fmt::Display) -> Self {
+        let said = said.to_string();
+        let line = said.lines().map(str::trim).find(|line| !line.is_empty());
+        Self(line.unwrap_or("unknown error").to_owned())
+    }
+
+    pub(crate) fn at(self, path: &Path) -> Error {
+        Error::Picture { path: path.to_path_buf(), reason: self.0 }
+    }
+}
+
+/// What a picture's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// Columns and rows, upright.
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// False for shades of grey.
+    pub(crate) colour: bool,
+}
+
+impl Header {
+    pub(crate) fn shorter_side(&self) -> usize {
+        self.width.min(self.height) as usize
+    }
+}
+
+/// The picture in a file, the middle of it scaled to `shape`, channel first. Reading one takes at most half a gibibyte for the picture
+/// itself, however large its header says that it is.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Picture`] if it is no whole picture, too large, or a hundred times as long as wide or the other
+/// way round; [`Error::TooSmall`].
+pub fn picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
+    fit(path, decode(&read(path)?).map_err(|why| why.at(path))?, shape)
+}
+
+/// The bytes of a file.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Picture`] if it is too large.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    let mut bytes = Vec::with_capacity(length.min(MOST_BYTES) as usize);
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(Unreadable(format!("it is larger than {} MiB", MOST_BYTES >> 20)).at(path));
+    }
+    Ok(bytes)
+}
+
+/// What the header of a picture says; nothing else of it is looked at.
+pub(crate) fn header(bytes: &[u8]) -> Result<Header, Unreadable> {
+    let (mut decoder, _) = opened(bytes)?;
+    let (mut width, mut height) = decoder.dimensions();
+    let colour = decoder.color_type().has_color();
+    if turned(decoder.orientation().map_err(|error| Unreadable::from(&error))?) {
+        std::mem::swap(&mut width, &mut height);
+    }
+    Ok(Header { width, height, colour })
+}
+
+/// A picture as it is, upright. Of an animation it is the first frame. It takes at most half a gibibyte.
+pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, Unreadable> {
+    let (mut decoder, format) = opened(bytes)?;
+    match format {
+        ImageFormat::Jpeg => jpeg::check(bytes),
+        ImageFormat::Png => container::png(bytes),
+        ImageFormat::Gif => container::gif(bytes),
+        ImageFormat::WebP => container::webp(bytes),
+        _ => Ok(()),
+    }
+    .map_err(Unreadable)?;
+    // Photographs from telephones lie on their side and say so.
+    let orientation = decoder.orientation().map_err(|error| Unreadable::from(&error))?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| Unreadable::from(&error))?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+/// The decoder of a picture whose size is within bounds.
+fn opened(bytes: &[u8]) -> Result<(impl ImageDecoder + '_, ImageFormat), Unreadable> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let reader = reader.map_err(|error| Unreadable::from(&error))?;
+    let format = reader.format().ok_or_else(|| Unreadable("it is no picture of a known format".into()))?;
+    let decoder = reader.into_decoder().map_err(|error| Unreadable::from(&error))?;
+    // What the decoder itself allocates is limited by default; what it is decoded into is not, but by this.
+    Limits::default().reserve(decoder.total_bytes()).map_err(|error| Unreadable::from(&error))?;
+    let (width, height) = decoder.dimensions();
+    if width.max(height) / width.min(height).max(1) > LONGEST_STRIP {
+        return Err(Unreadable(format!("{width} by {height} is a strip and no picture")));
+    }
+    Ok((decoder, format))
+}
+
+/// Whether rows become columns.
+fn turned(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+}
+
+/// The middle of a picture as `shape` has it, channel first. `path` is the file that it came from.
+pub(crate) fn fit(path: &Path, mut picture: DynamicImage, shape: ImageShape) -> Result<Vec<u8>> {
+    let (width, height) = (picture.width(), picture.height());
+    if (width as usize) < shape.width || (height as usize) < shape.height {
+        let (path, largest) = (path.to_path_buf(), width.min(height) as usize);
+        return Err(Error::TooSmall { path, width, height, size: shape.height, others: 0, largest });
+    }
+    if (width as usize, height as usize) != (shape.width, shape.height) {
+        picture = picture.resize_to_fill(shape.width as u32, shape.height as u32, FilterType::CatmullRom);
+    }
+    Ok(channel_first(&picture, shape.channels))
+}
+
+/// Rows from the top and columns from the left, one plane a channel: grey for one channel, red, green, blue for three.
+pub(crate) fn channel_first(picture: &DynamicImage, channels: usize) -> Vec<u8> {
+    if channels == 1 {
+        return picture.to_luma8().into_raw();
+    }
+    let interleaved = picture.to_rgb8().into_raw();
+    (0..channels).flat_map(|channel| interleaved.iter().skip(channel).step_by(3).copied()).collect()
+}
+
+#[cfg(test)]
+mod tests;
