@@ -23,6 +23,7 @@ mod recipes;
 mod repeat;
 mod report;
 mod resume;
+mod robustness;
 mod sample;
 #[cfg(feature = "hub")]
 #[path = "../crates/data/src/hub/server.rs"]

@@ -73,7 +73,7 @@ fn products() -> Vec<Case> {
             format!("{label} forward"),
             operations,
             Box::new(move || {
-                drop(black_box(conv2d(&a, &b, None, [2; 2], [1; 2], Activation::Identity).unwrap()))
+                drop(black_box(conv2d(&a, &b, None, [2; 2], [1; 2], Activation::Identity).unwrap()));
             }),
         );
         let (a, b) = (still_x, w.clone());
@@ -98,7 +98,7 @@ fn products() -> Vec<Case> {
             format!("{label} forward"),
             operations,
             Box::new(move || {
-                drop(black_box(conv_transpose2d(&still_x, &still_w, None, [2; 2], [1; 2], [0; 2]).unwrap()))
+                drop(black_box(conv_transpose2d(&still_x, &still_w, None, [2; 2], [1; 2], [0; 2]).unwrap()));
             }),
         );
         case(

@@ -111,9 +111,66 @@ fn seen(split: &crate::Split) -> Vec<(u8, Option<u32>)> {
     (0..split.len()).map(value).collect()
 }
 
-const PARTS: &str = "the training part is `train`, the test part is `test`";
+/// The lines of docs/robustness.md about the Hub, and what looks at each.
+const CASES: [(&str, &str, fn()); 8] = [
+    (
+        "a grey picture first, or any mixture of grey and colour",
+        "images in colour if any picture is in colour, else grey",
+        one_picture_in_colour_makes_all_images_coloured,
+    ),
+    (
+        "a column of labels that is called `label`, `labels`, `class`, `category`, `target`, `targets` or `y`, in any case, or described as one of classes; numbers or words",
+        "labels, with the names that the description or the words give",
+        labels_are_found_whatever_their_column_is_called_and_described_as,
+    ),
+    (
+        "no such column, labels up to a million, or none in any row",
+        "images without labels, with a warning that says why",
+        images_without_labels_are_said_to_be_without,
+    ),
+    (
+        "files or parts that list the classes in another order",
+        "the same label for the same name; refused if the training part does not have the name",
+        classes_go_by_name_in_every_file,
+    ),
+    (
+        "rows with the label −1 or none, or a part of such rows only",
+        "the rows, or the part, are left out, with a warning; the next held-out part is the test part, or a tenth of each class",
+        rows_and_parts_without_labels_are_left_out_and_said,
+    ),
+    (
+        "parts of any of the names above",
+        "as in a folder; parts that are not used are said",
+        parts_go_by_the_names_that_directories_go_by,
+    ),
+    (
+        "a damaged picture in a row",
+        "refused, with the row; `data.folder.skip_unreadable` leaves it out and counts it",
+        damaged_pictures_are_named_or_left_out_and_counted,
+    ),
+    (
+        "pictures of several sizes, or smaller than `data.folder.size`",
+        "refused, with the largest size that no picture is too small for",
+        advice_about_sizes_leads_to_no_second_error,
+    ),
+];
 
 #[test]
+fn every_case_gets_what_the_document_says() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/robustness.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let table = page.split("\n## ").find(|section| section.starts_with("Data sets of the Hub\n")).unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let expected: Vec<String> = CASES.iter().map(|(case, gets, _)| format!("| {case} | {gets} |")).collect();
+    assert_eq!(rows, expected);
+    for (case, _, look) in CASES {
+        println!("{case}");
+        look();
+    }
+}
+
+const PARTS: &str = "the training part is `train`, the test part is `test`";
+
 fn one_picture_in_colour_makes_all_images_coloured() {
     let grey = |i| png(GrayImage::from_pixel(4, 6, Luma([i])));
     let numbers = Cells::Numbers(&[0, 0, 0]);
@@ -133,7 +190,6 @@ fn one_picture_in_colour_makes_all_images_coloured() {
     assert_eq!(data.info.shape, ImageShape::new(1, 6, 4));
 }
 
-#[test]
 fn labels_are_found_whatever_their_column_is_called_and_described_as() {
     for (column, described) in [
         ("label", plain()),
@@ -161,7 +217,6 @@ fn labels_are_found_whatever_their_column_is_called_and_described_as() {
     assert!(error.contains("row 0 is of class `bird`"), "{error}");
 }
 
-#[test]
 fn images_without_labels_are_said_to_be_without() {
     let train = table(&blue(0..4), "caption", &Cells::Words(&["a", "b", "c", "d"]), &Value::Null);
     let (data, notes) = fetched(&[("train/0", train)], None).unwrap();
@@ -178,7 +233,6 @@ fn images_without_labels_are_said_to_be_without() {
     assert_eq!(notes[1], "the images have no labels: no row of the training part has one");
 }
 
-#[test]
 fn classes_go_by_name_in_every_file() {
     let train = table(&blue(0..2), "label", &Cells::Numbers(&[0, 1]), &named(&["cat", "dog"]));
     let more = table(&blue(2..4), "label", &Cells::Numbers(&[0, 1]), &named(&["dog", "cat"]));
@@ -195,7 +249,6 @@ fn classes_go_by_name_in_every_file() {
     }
 }
 
-#[test]
 fn rows_and_parts_without_labels_are_left_out_and_said() {
     let names = named(&["cat", "dog"]);
     let train = table(&blue(0..4), "label", &Cells::Numbers(&[0, -1, 1, 0]), &names);
@@ -220,7 +273,6 @@ fn rows_and_parts_without_labels_are_left_out_and_said() {
     assert!(notes[0].contains("a tenth of it"), "{notes:?}");
 }
 
-#[test]
 fn parts_go_by_the_names_that_directories_go_by() {
     let of = |range| table(&blue(range), "label", &Cells::Numbers(&[0, 0]), &named(&["a"]));
     let (data, notes) = fetched(
@@ -238,7 +290,6 @@ fn parts_go_by_the_names_that_directories_go_by() {
     assert!(error.contains("no part to train on") && error.contains("dev, extra"), "{error}");
 }
 
-#[test]
 fn damaged_pictures_are_named_or_left_out_and_counted() {
     let mut pictures = blue(0..4);
     let length = pictures[1].len();
@@ -260,7 +311,6 @@ fn damaged_pictures_are_named_or_left_out_and_counted() {
     );
 }
 
-#[test]
 fn advice_about_sizes_leads_to_no_second_error() {
     let pictures: Vec<Vec<u8>> =
         [(40, 30), (50, 20), (25, 28)].iter().map(|&(w, h)| png(RgbImage::new(w, h))).collect();

@@ -1,7 +1,5 @@
 //! Every format that is read, whole and cut, and what a damaged file gets.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use proptest::prelude::*;
 
@@ -16,27 +14,9 @@ use super::*;
 /// im.save("restarts.jpg", quality=60, optimize=True, restart_marker_blocks=1)
 /// im.save("lossy.webp", quality=60)
 /// ```
-const PROGRESSIVE: &str = "\
-/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZGNywtQFdBRkxOUlNSMj5aYVpQYEpRUk//2wBD\
-AQ4ODhMREyYVFSZPNS01T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT0//wgARCAAMABQDASIAAhEBAxEB/8QAFgAB\
-AQEAAAAAAAAAAAAAAAAABQAE/8QAFgEBAQEAAAAAAAAAAAAAAAAABQED/9oADAMBAAIQAxAAAAEzShpuJ0pHqf/EABkQAAMBAQEAAAAAAAAAAAAAAAABAxICFP/a\
-AAgBAQABBQJSyKWTzk+UT5RlH//EABgRAAMBAQAAAAAAAAAAAAAAAAABBAID/9oACAEDAQE/AeFDFRo//8QAHxEAAQQABwAAAAAAAAAAAAAAEQABAxIUIVFSYXGh\
-/9oACAECAQE/AWnd61yJHGvZWLi2er//xAAUEAEAAAAAAAAAAAAAAAAAAAAg/9oACAEBAAY/Al//xAAaEAADAAMBAAAAAAAAAAAAAAAAESEBMVHh/9oACAEBAAE/\
-IeVs5WzEeFkLIYRo/9oADAMBAAIAAwAAABDAP//EABcRAQADAAAAAAAAAAAAAAAAAAARMUH/2gAIAQMBAT8Q3oNv/8QAHBEAAQMFAAAAAAAAAAAAAAAAAAERITFB\
-sfDx/9oACAECAQE/EMjBHQ9LC9o//8QAGhAAAQUBAAAAAAAAAAAAAAAAABARIZHBUf/aAAgBAQABPxCNgYjYGOwVwric/9k=";
-const RESTARTS: &str = "\
-/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZGNywtQFdBRkxOUlNSMj5aYVpQYEpRUk//2wBD\
-AQ4ODhMREyYVFSZPNS01T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT0//wAARCAAMABQDASIAAhEBAxEB/8QAFwAA\
-AwEAAAAAAAAAAAAAAAAAAAUGA//EACIQAAAFAwQDAAAAAAAAAAAAAAADBRIiAgQRBhRRgTEyov/EABYBAQEBAAAAAAAAAAAAAAAAAAUCBP/EACQRAAADBwQDAAAA\
-AAAAAAAAAAACEgEEBRETMUEDIjJTYXKi/90ABAAB/9oADAMBAAIRAxEAPwCaIStriLndYDIhK2uIud1gP0y2KlHgMky2KlHgUV+MelT2qUnKJcvZXm2BjcIifI//\
-0M6NPx8/IBUUWxTfUACbF3Xo+mh0sQ1ZXH//2Q==";
-const LOSSY: &str = "\
-UklGRqgAAABXRUJQVlA4IJwAAACwBQCdASoUAAwAPrVMn0onJCKhsAgA4BaJbACdMoLUDpANEBz492q/4D+AMcCr/R7RxXQuVQgA/vatP/q7KArGiYi5QqOSN8E6\
-GpblvilOzALYKT+80UYWwUnj/UP/obH/8h/9DfkJV0PpV194FvzO5ZHbKdDHYAP+4+e37j+4+e4J/6pzB/1iifPf/DRoPHelksTqfZjT3I7AAAA=";
-
-fn fixture(text: &str) -> Vec<u8> {
-    STANDARD.decode(text).unwrap()
-}
+const PROGRESSIVE: &[u8] = include_bytes!("../../tests/pictures/progressive.jpg");
+const RESTARTS: &[u8] = include_bytes!("../../tests/pictures/restarts.jpg");
+const LOSSY: &[u8] = include_bytes!("../../tests/pictures/lossy.webp");
 
 /// The picture of the fixtures.
 fn picture() -> RgbImage {
@@ -66,8 +46,8 @@ fn files() -> Vec<(&'static str, Vec<u8>, u8)> {
     }
     files.push(("grey jpeg", encoded(grey.clone(), Jpeg), 255));
     files.push(("grey png", encoded(grey, Png), 255));
-    for (name, text) in [("progressive", PROGRESSIVE), ("restarts", RESTARTS), ("lossy webp", LOSSY)] {
-        files.push((name, fixture(text), 120));
+    for (name, bytes) in [("progressive", PROGRESSIVE), ("restarts", RESTARTS), ("lossy webp", LOSSY)] {
+        files.push((name, bytes.to_vec(), 120));
     }
     files
 }
@@ -122,14 +102,13 @@ fn a_jpeg_is_refused_if_its_end_is_not_that_of_its_picture() {
 
 #[test]
 fn what_cameras_and_editors_leave_in_a_jpeg_is_passed_over() {
-    for text in [PROGRESSIVE, RESTARTS] {
-        let bytes = fixture(text);
-        let whole = pixels(&bytes);
-        let after = |tail: &[u8]| [&bytes, tail].concat();
+    for bytes in [PROGRESSIVE, RESTARTS] {
+        let whole = pixels(bytes);
+        let after = |tail: &[u8]| [bytes, tail].concat();
         let before_end = |filling: &[u8]| [&bytes[..bytes.len() - 2], filling, &[0xff, 0xd9]].concat();
         for changed in [
             after(&[0; 100]),
-            after(&bytes),
+            after(bytes),
             before_end(&[0xff; 5]),
             before_end(&[0; 7]),
             before_end(&[1, 2, 3, 0xff, 0, 5]),
@@ -143,7 +122,7 @@ fn what_cameras_and_editors_leave_in_a_jpeg_is_passed_over() {
 
 #[test]
 fn a_progressive_jpeg_lacks_no_scan() {
-    let bytes = fixture(PROGRESSIVE);
+    let bytes = PROGRESSIVE.to_vec();
     let scans: Vec<usize> = (0..bytes.len() - 1).filter(|&at| bytes[at..at + 2] == [0xff, 0xda]).collect();
     assert_eq!(scans.len(), 10);
     for &scan in &scans[1..] {
@@ -156,7 +135,7 @@ fn a_progressive_jpeg_lacks_no_scan() {
 
 #[test]
 fn a_lost_restart_interval_is_noticed() {
-    let bytes = fixture(RESTARTS);
+    let bytes = RESTARTS.to_vec();
     let markers: Vec<usize> = (0..bytes.len() - 1)
         .filter(|&at| bytes[at] == 0xff && (0xd0..=0xd7).contains(&bytes[at + 1]))
         .collect();
@@ -217,7 +196,7 @@ fn a_picture_that_says_it_is_huge_or_is_a_strip_is_refused() {
     let mut checksum = flate2::Crc::new();
     checksum.update(&huge[12..29]);
     huge[29..33].copy_from_slice(&checksum.sum().to_be_bytes());
-    let mut huge_jpeg = fixture(PROGRESSIVE);
+    let mut huge_jpeg = PROGRESSIVE.to_vec();
     let frame = huge_jpeg.windows(2).position(|pair| pair == [0xff, 0xc2]).unwrap();
     huge_jpeg[frame + 5..frame + 9].fill(0xff);
     let mut huge_gif = encoded(RgbImage::new(8, 8), ImageFormat::Gif);
