@@ -90,7 +90,19 @@ fn text(path: &Path) -> String {
 /// `waxwork data show` of the pictures in `folder`/data, all of them, as a tensor file beside.
 fn show(folder: &Path, more: &[&str]) -> Call {
     let (data, out) = (text(&folder.join("data")), text(&folder.join("out.safetensors")));
-    let arguments = ["data", "show", "folder", "-n", "1000", "--data-dir", &data, "--out", &out];
+    let arguments = [
+        "data",
+        "show",
+        "folder",
+        "-n",
+        "1000",
+        "--data-dir",
+        &data,
+        "--out",
+        &out,
+        "--set",
+        "data.validation=0",
+    ];
     waxwork(&[&arguments[..], more].concat())
 }
 

@@ -192,8 +192,8 @@ fn matches_over_families(files: &[File]) -> Vec<String> {
     found
 }
 
-/// Files of a layered crate import only what is below them. Taking away, again and again, every file that imports none of
-/// the others or that none of them imports leaves the circles.
+/// Files of a layered crate import only what is below them. Taking away, again and again, every file that imports none
+/// of the others or that none of them imports leaves the circles.
 fn circles(files: &[File]) -> Vec<String> {
     let named = files.iter().filter_map(|file| Some((module(file.path.strip_prefix(LAYERED)?)?, file)));
     let modules: BTreeMap<String, &File> = named.collect();

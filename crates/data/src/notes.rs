@@ -78,6 +78,13 @@ pub enum Note {
         /// Some of their names.
         classes: Vec<String>,
     },
+    /// Classes whose only pictures are in the test part, where that was divided off.
+    Untrained {
+        /// How many.
+        count: usize,
+        /// Some of their names.
+        classes: Vec<String>,
+    },
     /// Rows without a label (none, or a negative number) of a part that has labels.
     Unlabelled {
         /// The part.
@@ -117,6 +124,7 @@ impl Note {
             | Self::NoFile { .. }
             | Self::Unreadable { .. }
             | Self::Untested { .. }
+            | Self::Untrained { .. }
             | Self::Unlabelled { .. }
             | Self::NoLabels { .. }
             | Self::Column { .. } => true,
@@ -169,6 +177,10 @@ impl fmt::Display for Note {
             Self::Untested { count, classes } => {
                 let of = some(*count, "class", "classes");
                 write!(f, "the test part has no picture of {of}: {}", listed(classes, *count))
+            }
+            Self::Untrained { count, classes } => {
+                let of = some(*count, "class", "classes");
+                write!(f, "no picture is left for training of {of}: {}", listed(classes, *count))
             }
             Self::Unlabelled { part, rows } => {
                 write!(f, "{} left out, as without a label in `{part}`", some(*rows, "row is", "rows are"))

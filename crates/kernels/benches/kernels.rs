@@ -1,14 +1,15 @@
 //! Single kernels at the sizes of the reference networks, forward and backward.
 //!
-//! Before criterion starts, a table gives each kernel's rate. Products and convolutions: floating-point operations a second,
-//! and the fraction of the machine's peak, measured as a 1024³ product in the same process. Passes over memory (losses,
-//! activations, batch norm, Adam, resampling): bytes touched at least once a second, and the fraction of what a plain copy
-//! of large arrays reaches; where candle's tape stands between, its own passes count as time but not as bytes. Criterion
-//! reports the same numbers as throughput, operations as "elements". Run it as
-//! `RAYON_NUM_THREADS=2 CANDLE_NUM_THREADS=1 cargo bench -p waxwork-kernels`: candle's own pool, which backward uses for its
-//! sums, spins between operations and takes the cores from rayon's.
+//! Before criterion starts, a table shows the rate of each kernel. For products and convolutions these are
+//! floating-point operations per second, and the fraction of the machine's peak, measured as a 1024³ product in the
+//! same process. For passes over memory (losses, activations, batch norm, Adam, resampling) these are bytes per second,
+//! where every byte counts once, and the fraction of the rate of a plain copy of large arrays; the passes of candle's
+//! tape count as time but not as bytes. Criterion reports the same numbers as throughput, with operations as
+//! "elements". Run it as `RAYON_NUM_THREADS=2 CANDLE_NUM_THREADS=1 cargo bench -p waxwork-kernels`, because candle's
+//! pool, which computes sums in the backward pass, spins between operations and takes the cores from rayon's pool.
+//! `TABLE=1` stops after the table.
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
-#![expect(clippy::unwrap_used, reason = "a benchmark has nobody to report an error to")]
+#![expect(clippy::unwrap_used, reason = "a benchmark cannot recover from an error")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -22,11 +23,11 @@ use waxwork_kernels::{
     upsample2,
 };
 
-/// The allocator of the binary: with the C library's, each large tensor's pages go back to the system and return.
+/// The allocator of the program. The C library's would return the pages of every large tensor to the system.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Any numbers of about unit size; a fixed function of the position.
+/// Numbers of about unit size, a fixed function of the position.
 fn tensor(shape: &[usize]) -> Tensor {
     let numbers = (0..shape.iter().product()).map(|i: usize| ((i * 7919) % 2003) as f32 / 1001.5 - 1.0);
     Tensor::from_vec(numbers.collect::<Vec<f32>>(), shape, &Device::Cpu).unwrap()
@@ -36,7 +37,7 @@ fn var(shape: &[usize]) -> Var {
     Var::from_tensor(&tensor(shape)).unwrap()
 }
 
-/// One kernel: what it is called, its work (floating-point operations of a product, bytes of a pass), and itself.
+/// One kernel: its name, its work (floating-point operations of a product, bytes of a pass), and one call of it.
 struct Case {
     name: String,
     work: f64,
@@ -48,7 +49,7 @@ fn backward(y: &Tensor) {
     black_box(y.sum_all().unwrap().backward().unwrap());
 }
 
-/// Plain products, convolutions of one DCGAN step on 32×32 images and one on 28×28 at batch 64 (discriminator and
+/// Matrix products, the convolutions of a DCGAN step on 32×32 and on 28×28 images at batch size 64 (discriminator and
 /// generator), and linear layers.
 fn products() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -127,7 +128,7 @@ fn products() -> Vec<Case> {
     cases
 }
 
-/// Passes over the elements of the maps of a DCGAN, the images and latents of a VAE, and a large weight.
+/// Elementwise passes over the maps of a DCGAN, the images and latents of a VAE, and a large weight.
 fn passes() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut case = |name: &str, floats: usize, run: Box<dyn Fn()>| {
@@ -251,7 +252,7 @@ fn median(run: &dyn Fn()) -> f64 {
     times[times.len() / 2].as_secs_f64()
 }
 
-/// Bytes a second that a copy of 64 MiB reads and writes.
+/// Bytes per second that a copy of 64 MiB reads and writes.
 fn copied_bytes() -> f64 {
     let len = 1 << 24;
     let (from, to) = (vec![1f32; len], std::cell::RefCell::new(vec![0f32; len]));

@@ -1,4 +1,4 @@
-//! Activation functions as differentiable passes of their own.
+//! Activation functions as differentiable operations on tensors.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::tape;
 
-/// f(x) for every element of a tensor of any shape, differentiable.
+/// f(x) for every element of a tensor of any shape. Differentiable.
 pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     activation.check()?;
     if activation.is_identity() {

@@ -1,4 +1,4 @@
-//! Activation functions on slices, alone or at the end of another kernel.
+//! Activation functions: their values and gradients on slices, alone or fused into another kernel.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::simd::simd;
 
-/// What follows a linear map, elementwise.
+/// An elementwise function that follows a linear map.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "schema", derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", serde(rename_all = "kebab-case"))]
@@ -27,8 +27,8 @@ pub enum Activation {
     Silu,
 }
 
-/// Evaluates an expression with `$f` bound to the activation's function, a type of its own, so that no loop inside has a
-/// branch on the kind.
+/// Evaluates an expression with `$f` bound to the [`Function`] of an activation. Each activation is a separate type, so
+/// loops inside the expression do not branch on it.
 macro_rules! by_activation {
     ($activation:expr, $f:ident => $body:expr) => {
         match $activation {
@@ -62,7 +62,7 @@ macro_rules! by_activation {
 pub(crate) use by_activation;
 
 impl Activation {
-    /// A slope that would make the sign of the output ambiguous is refused.
+    /// Refuses a slope with which the output would not tell the sign of the input.
     pub(crate) fn check(self) -> Result<()> {
         match self {
             Self::LeakyRelu(slope) if !(0.0..f32::INFINITY).contains(&slope) => Err(Error::Argument {
@@ -73,12 +73,13 @@ impl Activation {
         }
     }
 
-    /// True if nothing follows.
+    /// Whether the activation changes nothing.
     pub(crate) fn is_identity(self) -> bool {
         self == Self::Identity
     }
 
-    /// The part that can be fused into a kernel whose gradient is taken from its output, and what must follow it.
+    /// Splits the activation into the part that a kernel can fuse, whose gradient follows from its output, and the part
+    /// that must be applied after the kernel.
     pub(crate) fn split(self) -> (Self, Self) {
         match self {
             Self::Silu => (Self::Identity, Self::Silu),
@@ -86,7 +87,7 @@ impl Activation {
         }
     }
 
-    /// The gradient of the input, elementwise, from the output and its gradient.
+    /// The gradient of the input from the output `y` and its gradient, elementwise.
     pub(crate) fn backward<T: Float>(self, y: &[T], grad: &[T]) -> Vec<T> {
         by_activation!(self, f => map2(
             y,
@@ -96,7 +97,7 @@ impl Activation {
         ))
     }
 
-    /// The same, or the gradient itself where there is nothing to go through.
+    /// [`Activation::backward`], without a copy if the activation is the identity.
     pub(crate) fn through<'a, T: Float>(self, y: &[T], grad: &'a [T]) -> Cow<'a, [T]> {
         if self.is_identity() { Cow::Borrowed(grad) } else { Cow::Owned(self.backward(y, grad)) }
     }
@@ -134,9 +135,9 @@ impl Activation {
     }
 }
 
-/// An activation as a type of its own.
+/// An activation function as a type.
 pub(crate) trait Function: Copy + Send + Sync {
-    /// The function itself.
+    /// f(x).
     fn value<T: Float>(self, x: T) -> T;
 
     /// The gradient of the input from the output `y` and its gradient.
@@ -164,7 +165,7 @@ pub(crate) struct Relu;
 impl Function for Relu {
     #[inline(always)]
     fn value<T: Float>(self, x: T) -> T {
-        // A comparison with NaN is false, so NaN stays what it is.
+        // A comparison with NaN is false, so NaN gives NaN.
         if x < T::ZERO { T::ZERO } else { x }
     }
 
@@ -228,8 +229,8 @@ impl Function for Silu {
         x * x.sigmoid()
     }
 
-    /// The gradient unchanged: the output of this function does not tell its input. [`Activation::split`] keeps it from
-    /// being fused.
+    /// Returns the gradient unchanged, because the output does not determine the input. [`Activation::split`] makes sure
+    /// that this function is never fused.
     #[inline(always)]
     fn gradient<T: Float>(self, _: T, grad: T) -> T {
         grad

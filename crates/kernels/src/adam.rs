@@ -1,31 +1,31 @@
-//! What one Adam step does to one element.
+//! The arithmetic of one Adam step.
 
 use crate::float::Float;
 
-/// What one Adam step does, with decoupled weight decay (AdamW).
+/// The settings of one Adam step, with decoupled weight decay (AdamW).
 ///
 /// With g = `grad_scale` · gradient and t = `step`:
 /// p ← p · (1 − lr · weight_decay), m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g²,
-/// p ← p − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + eps), as PyTorch has it.
+/// p ← p − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + eps), as in PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamStep {
     /// The learning rate of this step.
     pub lr: f64,
-    /// Decay of the mean of gradients, in [0, 1).
+    /// Decay rate of the mean gradient m, in [0, 1).
     pub beta1: f64,
-    /// Decay of the mean of squared gradients, in [0, 1).
+    /// Decay rate of the mean squared gradient v, in [0, 1).
     pub beta2: f64,
-    /// Added to the root of the bias-corrected v.
+    /// Added to the square root of the bias-corrected v.
     pub eps: f64,
-    /// Decoupled: the parameter shrinks by lr · weight_decay, whatever the gradient.
+    /// Decoupled weight decay: the parameter shrinks by the factor 1 − lr · weight_decay, independent of the gradient.
     pub weight_decay: f64,
-    /// Number of this step, from 1.
+    /// The number of this step, counted from 1.
     pub step: u64,
-    /// The gradient is multiplied by this first, 1 where nothing is clipped.
+    /// Factor that multiplies the gradient first; 1 if it is not clipped.
     pub grad_scale: f64,
 }
 
-/// The factors of one step, rounded once.
+/// The constant factors of one step, rounded to the element type once.
 #[derive(Clone, Copy)]
 pub(crate) struct Factors<T> {
     shrink: T,
@@ -61,7 +61,7 @@ impl<T: Float> Factors<T> {
         }
     }
 
-    /// One element of param, m and v.
+    /// Updates one element of param, m and v.
     #[inline(always)]
     pub(crate) fn update(self, p: &mut T, m: &mut T, v: &mut T, g: T) {
         let g = g * self.grad_scale;

@@ -1,4 +1,4 @@
-//! The Adam update, one pass over each parameter, and the sum of squares that gradient clipping needs.
+//! The Adam update in one pass over each parameter, and the sum of squares that gradient clipping needs.
 
 use std::cell::RefCell;
 
@@ -16,12 +16,13 @@ use crate::scalars::scalar;
 use crate::simd::simd;
 use crate::sums::sum1;
 
-/// Updates param, m and v in place from grad, and if asked ema ← decay · ema + (1 − decay) · param, all in one pass.
+/// Updates param, m and v in place from grad, and ema ← decay · ema + (1 − decay) · param if it is given, in one pass.
 ///
-/// All tensors have one shape and type and are contiguous; none shares its storage with another.
+/// All tensors have the same shape and type. All but the gradient must be contiguous. No two may share their storage.
 ///
 /// # Errors
-/// If shapes or types differ, or a tensor is not contiguous.
+/// [`Error::Input`] if shapes or types differ, [`Error::SharedStorage`] if two tensors share their storage, and
+/// [`Error::Tensor`] if a tensor that is updated is not contiguous.
 pub fn adam_step(
     param: &Tensor,
     grad: &Tensor,
@@ -47,10 +48,10 @@ pub fn adam_step(
     by_dtype!(param.dtype(), T => on_cpu::<T>(param, grad, m, v, step, ema, decay))
 }
 
-/// Gives `f` the elements of the tensors, all mutable at once.
+/// Calls `f` with the elements of all tensors, mutable at the same time.
 ///
-/// Candle hands out mutable storage one tensor at a time, so the calls nest: each op holds the slices of the tensors
-/// before it and asks for the next.
+/// Candle gives access to the mutable storage of one tensor at a time, so the calls nest: each operation holds the
+/// slices of the previous tensors and requests the next one.
 struct Nested<'a, 'b, T, F> {
     held: RefCell<Vec<&'b mut [T]>>,
     rest: &'a [&'a Tensor],
@@ -150,7 +151,7 @@ fn on_cpu<T: Float>(
     Ok(())
 }
 
-/// Shared storage would lock for ever, so it is an error before any lock is taken for writing.
+/// Shared storage would deadlock, so it is reported before any lock is taken for writing.
 fn distinct(tensors: &[&Tensor], grad: &Tensor) -> Result<()> {
     let address = |t: &Tensor| std::ptr::from_ref(&*t.storage_and_layout().0).addr();
     let mut addresses: Vec<usize> = tensors.iter().copied().chain([grad]).map(address).collect();
@@ -161,7 +162,7 @@ fn distinct(tensors: &[&Tensor], grad: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// Σ x² over all elements, in f64 and in a fixed order.
+/// Σ x² over all elements, accumulated in a fixed order and returned as f64. Waits for the device.
 pub fn sum_squares(x: &Tensor) -> Result<f64> {
     if !runs_on_cpu_kernels(x.device()) {
         return Ok(scalar(&composed::row_norm(&x.flatten_all()?)?)?.powi(2));

@@ -1,10 +1,10 @@
-//! Memory of the kernels: slices of candle's storages, new buffers that are written once, and fixed chunks.
+//! Access to the memory of tensors, and new buffers that are written once.
 //!
-//! Work is always cut into chunks whose size depends on shapes only. Rayon's current pool decides who computes a chunk
-//! and when, never what is in it, so that results are the same bits for any number of threads.
+//! Work is split into chunks whose sizes depend on shapes only. Rayon's pool decides which thread computes a chunk and
+//! when, but not what is in it, so results have the same bits for any number of threads.
 #![expect(
     unsafe_code,
-    reason = "buffers are written before they are ever read, so zeroing them first would be a wasted pass"
+    reason = "every element of a new buffer is written before it is read, so zeroing it first would waste a pass"
 )]
 
 use std::mem::MaybeUninit;
@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use crate::float::Float;
 
-/// The elements of a contiguous tensor, from what a custom op is given.
+/// The elements of a contiguous tensor, from the arguments of a custom operation.
 pub(crate) fn slice<'a, T: Float>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<&'a [T]> {
     let data = storage.as_slice::<T>()?;
     match layout.contiguous_offsets() {
@@ -23,7 +23,7 @@ pub(crate) fn slice<'a, T: Float>(storage: &'a CpuStorage, layout: &Layout) -> c
     }
 }
 
-/// The elements of a contiguous tensor on the CPU, from its storage guard.
+/// The elements of a contiguous tensor on the CPU, from its locked storage.
 pub(crate) fn guarded<'a, T: Float>(storage: &'a Storage, layout: &Layout) -> candle_core::Result<&'a [T]> {
     match storage {
         Storage::Cpu(storage) => slice(storage, layout),
@@ -31,10 +31,10 @@ pub(crate) fn guarded<'a, T: Float>(storage: &'a Storage, layout: &Layout) -> ca
     }
 }
 
-/// A vector of `len` elements in chunks of `chunk` (the last may be shorter), each written by `write(index, chunk)`.
+/// A vector of `len` elements. `write(index, chunk)` writes each chunk of `chunk` elements (the last may be shorter).
 ///
 /// # Safety
-/// `write` must initialise every element of the chunk that it is given.
+/// `write` must initialise every element of its chunk.
 pub(crate) unsafe fn build<T: Float>(
     len: usize,
     chunk: usize,
@@ -49,38 +49,38 @@ pub(crate) unsafe fn build<T: Float>(
     } else {
         spare.par_chunks_mut(chunk).enumerate().for_each(|(index, part)| write(index, part));
     }
-    // SAFETY: the chunks cover the first `len` elements, and the caller promises that `write` initialises its chunk.
+    // SAFETY: the chunks cover the first `len` elements, and the caller guarantees that `write` initialises each.
     unsafe { out.set_len(len) };
     out
 }
 
-/// A vector of `len` elements, all written by `write` through a pointer to the first.
+/// A vector of `len` elements that `write` writes through a pointer.
 ///
 /// # Safety
 /// `write` must initialise all `len` elements.
 pub(crate) unsafe fn build_raw<T: Float>(len: usize, write: impl FnOnce(Out<T>)) -> Vec<T> {
     let mut out: Vec<T> = Vec::with_capacity(len);
     write(Out { start: out.as_mut_ptr(), len });
-    // SAFETY: the capacity is there, and the caller promises that `write` initialised the elements.
+    // SAFETY: the capacity suffices, and the caller guarantees that `write` initialised the elements.
     unsafe { out.set_len(len) };
     out
 }
 
-/// A pointer to an output that several tasks fill, each its own part.
+/// A pointer to an output that several tasks write, each its own part.
 #[derive(Clone, Copy)]
 pub(crate) struct Out<T> {
     start: *mut T,
-    /// For debug assertions, which the tests run with.
+    /// Number of elements, for debug assertions. The tests enable these.
     len: usize,
 }
 
-// SAFETY: the pointer is only handed out; every place that writes through it says why its part is nobody else's.
+// SAFETY: this only passes the pointer on. Every write through it states why no other task writes the same part.
 unsafe impl<T> Send for Out<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Out<T> {}
 
 impl<T> Out<T> {
-    /// The start of a mutable slice, whose borrow the caller keeps alive while it uses the pointer.
+    /// The start of a mutable slice. The caller keeps the borrow alive while it uses the pointer.
     pub(crate) fn of(slice: &mut [T]) -> Self {
         Self { start: slice.as_mut_ptr(), len: slice.len() }
     }
@@ -91,29 +91,29 @@ impl<T> Out<T> {
         self.start.wrapping_add(offset)
     }
 
-    /// `len` elements from `offset` on that have been written before.
+    /// `len` elements from `offset` on, already initialised.
     ///
     /// # Safety
-    /// As for [`Out::slice`], and all of them must be initialised.
+    /// As for [`Out::slice`], and all elements must be initialised.
     pub(crate) unsafe fn filled<'a>(self, offset: usize, len: usize) -> &'a mut [T] {
         debug_assert!(offset + len <= self.len, "{len} elements from {offset} on, of {}", self.len);
-        // SAFETY: promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { std::slice::from_raw_parts_mut(self.at(offset), len) }
     }
 
     /// `len` elements from `offset` on.
     ///
     /// # Safety
-    /// They must lie within the allocation, and no other slice of them may live at the same time.
+    /// The elements must lie within the allocation, and no other slice of them may exist at the same time.
     pub(crate) unsafe fn slice<'a>(self, offset: usize, len: usize) -> &'a mut [MaybeUninit<T>] {
         debug_assert!(offset + len <= self.len, "{len} elements from {offset} on, of {}", self.len);
-        // SAFETY: promised by the caller; `MaybeUninit` asks nothing of the contents.
+        // SAFETY: guaranteed by the caller; `MaybeUninit` requires nothing of the contents.
         unsafe { std::slice::from_raw_parts_mut(self.at(offset).cast(), len) }
     }
 }
 
-/// Evaluates an expression with `$T` standing for the element type of `$dtype`: f64, or f32 for everything else, whose
-/// storage then refuses to be read as f32 with candle's own message.
+/// Evaluates an expression with `$T` as the element type of `$dtype`: f64, or f32 for any other type. Reading the
+/// storage of another type as f32 then fails with candle's error.
 macro_rules! by_dtype {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {
@@ -130,7 +130,7 @@ macro_rules! by_dtype {
 }
 pub(crate) use by_dtype;
 
-/// Turns names of tensors into names of their elements as slices, in the tensors' order.
+/// Rebinds each named tensor to a slice of its elements in row-major order.
 macro_rules! elements {
     ($T:ty; $($name:ident),+) => {
         $(

@@ -1,4 +1,4 @@
-//! Two-dimensional transposed convolution: the adjoint of a convolution, which makes images larger.
+//! Two-dimensional transposed convolution: the adjoint of a convolution, which enlarges images.
 
 use candle_core::{Shape, Tensor};
 
@@ -14,9 +14,13 @@ use crate::real::Real;
 use crate::shapes::check_bias;
 use crate::sums::channel_sums;
 
-/// x (N, C, H, W), weight (C, O, kh, kw) as in PyTorch, bias (O) → (N, O, H', W') with
-/// H' = (H − 1) · stride − 2·padding + kh + output_padding, W' alike; output_padding is less than stride.
-/// Differentiable in x, weight and bias.
+/// Transposed convolution: x (N, C, H, W), weight (C, O, kh, kw) as in PyTorch, bias (O) → (N, O, H', W') with
+/// H' = (H − 1) · stride[0] − 2·padding[0] + kh + output_padding[0], and W' likewise. Differentiable in x, weight and
+/// bias.
+///
+/// # Errors
+/// [`Error::Argument`](crate::Error::Argument) if a stride is 0 or an output padding is not less than its stride,
+/// [`Error::Input`](crate::Error::Input) if the shapes do not fit or the padding leaves no result.
 pub fn conv_transpose2d(
     x: &Tensor,
     weight: &Tensor,

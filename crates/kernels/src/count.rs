@@ -1,15 +1,16 @@
-//! How much the products and convolutions of this process have computed.
+//! A count of the multiplications in products and convolutions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static MULTIPLY_ADDS: AtomicU64 = AtomicU64::new(0);
 
-/// Multiplications with their additions in all products and convolutions of the CPU kernels so far, in this process, with
-/// the taps that fall on padding. Twice the difference of two calls is the FLOPs between them.
+/// Number of multiply-adds in all products and convolutions that the CPU kernels of this process have computed so far,
+/// including those with padding. Twice the difference between two calls is the number of FLOPs between them.
 pub fn multiply_adds() -> u64 {
     MULTIPLY_ADDS.load(Ordering::Relaxed)
 }
 
+/// Adds the product of the factors to the count.
 pub(crate) fn count(factors: &[usize]) {
     MULTIPLY_ADDS.fetch_add(factors.iter().map(|&factor| factor as u64).product(), Ordering::Relaxed);
 }

@@ -1,4 +1,4 @@
-//! Products of the rows of one matrix with the rows of another, for results so small that neither is worth turning.
+//! Dot products of the rows of two matrices, for results so small that it does not pay to transpose either matrix.
 #![expect(unsafe_code, reason = "rows are read through pointers, a register at a time")]
 
 use pulp::{Simd, WithSimd};
@@ -6,17 +6,17 @@ use pulp::{Simd, WithSimd};
 use crate::float::Float;
 use crate::simd::arch;
 
-/// Running sums of a product, side by side: element k of the rows goes to sum k mod 16, whatever the width of the registers.
+/// Number of partial sums per dot product. Element k is added to partial sum k mod 16, for any register width.
 pub(crate) const PARTIAL_SUMS: usize = 16;
 
-/// `sums`[i, j] += Σₖ `left`[i, k] · `right`[j, k], in [`PARTIAL_SUMS`] parts.
+/// `sums`[i, j] += Σₖ `left`[i, k] · `right`[j, k], as [`PARTIAL_SUMS`] partial sums.
 pub(crate) struct Dots<'a, T> {
     /// Rows of `len` elements.
     pub(crate) left: &'a [T],
     /// Rows of `len` elements.
     pub(crate) right: &'a [T],
     pub(crate) len: usize,
-    /// A row for each of `left`, with an entry for each of `right`.
+    /// One row per row of `left`, with one entry per row of `right`.
     pub(crate) sums: &'a mut [[T; PARTIAL_SUMS]],
 }
 
@@ -26,7 +26,7 @@ impl<T: Float> Dots<'_, T> {
         (self.left.len() / len, self.right.len() / len)
     }
 
-    /// What is left over after whole registers, or everything where `from` is 0.
+    /// Adds the products of the elements from `from` on: the rest after whole registers, or all elements.
     #[inline(always)]
     fn plain(&mut self, from: usize) {
         let (rows, columns) = self.size();
@@ -45,12 +45,12 @@ impl<T: Float> Dots<'_, T> {
     }
 }
 
-/// An element at a time: for f64.
+/// Computes one element at a time, for f64.
 pub(crate) fn one_by_one<T: Float>(mut dots: Dots<'_, T>) {
     dots.plain(0);
 }
 
-/// By the best vector instructions at hand.
+/// Computes with the best instruction set of this CPU.
 pub(crate) fn by_registers(dots: Dots<'_, f32>) {
     let (rows, columns) = dots.size();
     assert_eq!(dots.sums.len(), rows * columns);
@@ -58,7 +58,7 @@ pub(crate) fn by_registers(dots: Dots<'_, f32>) {
 }
 
 impl Dots<'_, f32> {
-    /// `H` rows of the left matrix from `i` on with `W` of the right one from `j` on.
+    /// Multiplies `H` rows of the left matrix from `i` on by `W` rows of the right matrix from `j` on.
     #[inline(always)]
     fn block<S: Simd, const H: usize, const W: usize>(
         &mut self,
@@ -75,7 +75,7 @@ impl Dots<'_, f32> {
             for (r, sums) in sums.iter_mut().enumerate() {
                 for (c, sum) in sums.iter_mut().enumerate() {
                     let from = self.sums[(i + r) * columns + j + c][lane..].as_ptr();
-                    // SAFETY: the lanes from `lane` on are a register at least.
+                    // SAFETY: there is at least one register of partial sums from `lane` on.
                     *sum = unsafe { from.cast::<S::f32s>().read_unaligned() };
                 }
             }
@@ -83,7 +83,7 @@ impl Dots<'_, f32> {
                 let mut right = [simd.splat_f32s(0.0); W];
                 for (c, right) in right.iter_mut().enumerate() {
                     let from = self.right.as_ptr().wrapping_add((j + c) * self.len + k + lane);
-                    // SAFETY: k and the lanes after it are within a row, by the first assertion.
+                    // SAFETY: the first assertion keeps k and the lanes after it within a row.
                     *right = unsafe { from.cast::<S::f32s>().read_unaligned() };
                 }
                 for (r, sums) in sums.iter_mut().enumerate() {
@@ -98,7 +98,7 @@ impl Dots<'_, f32> {
             for (r, sums) in sums.iter().enumerate() {
                 for (c, sum) in sums.iter().enumerate() {
                     let to = self.sums[(i + r) * columns + j + c][lane..].as_mut_ptr();
-                    // SAFETY: as where the sums were read.
+                    // SAFETY: as for reading the sums.
                     unsafe { to.cast::<S::f32s>().write_unaligned(*sum) };
                 }
             }

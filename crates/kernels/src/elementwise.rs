@@ -1,14 +1,14 @@
-//! Elementwise passes over slices, by all threads, vectorised for the CPU at hand.
-#![expect(unsafe_code, reason = "results are written before they are ever read")]
+//! Parallel, vectorised elementwise operations on slices.
+#![expect(unsafe_code, reason = "every element of a result is written before it is read")]
 
 use crate::buffer::build;
 use crate::float::Float;
 use crate::simd::simd;
 
-/// Elements of an elementwise pass that one task handles: 128 KiB of f32, well above the cost of handing out a task.
+/// Elements per task: 128 KiB of f32, enough to outweigh the cost of scheduling a task.
 pub(crate) const TASK_LEN: usize = 1 << 15;
 
-/// f(x) for every element, vectorised for the CPU at hand.
+/// f(x) for every element.
 pub(crate) fn map1<T: Float>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
     // SAFETY: `out` and the part of `x` have the same length, so every element is written.
     unsafe {
@@ -65,13 +65,13 @@ pub(crate) fn map3<T: Float>(x: &[T], y: &[T], z: &[T], f: impl Fn(T, T, T) -> T
     }
 }
 
-/// f(x, y, s) for every pair of elements of two (rows, columns) matrices and the row's element of `s`.
+/// f(x, y, s) for every pair of elements of two (rows, columns) matrices, with the row's element of `s`.
 pub(crate) fn map2_rows<T: Float>(x: &[T], y: &[T], s: &[T], f: impl Fn(T, T, T) -> T + Sync) -> Vec<T> {
     assert_eq!(x.len(), y.len());
     let columns = x.len() / s.len().max(1);
     assert_eq!(columns * s.len(), x.len());
     let rows = (TASK_LEN / columns.max(1)).max(1);
-    // SAFETY: the zips below cover the whole chunk, which is a number of whole rows.
+    // SAFETY: a chunk consists of whole rows, and the loops below write all of them.
     unsafe {
         build(x.len(), rows * columns, |index, out| {
             let first = index * rows;
@@ -92,7 +92,7 @@ pub(crate) fn map2_rows<T: Float>(x: &[T], y: &[T], s: &[T], f: impl Fn(T, T, T)
     }
 }
 
-/// The part of an input that belongs to chunk `index`.
+/// The part of an input that corresponds to chunk `index`.
 fn part<T>(x: &[T], index: usize, len: usize) -> &[T] {
     &x[index * TASK_LEN..index * TASK_LEN + len]
 }

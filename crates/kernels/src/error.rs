@@ -2,7 +2,7 @@
 
 use candle_core::Shape;
 
-/// What can go wrong in a kernel. Nothing was changed where one is returned.
+/// An error of a kernel. A kernel that returns one has changed nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -13,20 +13,20 @@ pub enum Error {
     /// A tensor does not have the shape or the type that the kernel needs.
     #[error("{what} has shape {found:?}, but the kernel needs {expected}")]
     Input {
-        /// Which tensor.
+        /// What the tensor is.
         what: &'static str,
         /// What the kernel expects, in words or as a shape.
         expected: String,
-        /// The shape given.
+        /// The actual shape.
         found: Shape,
     },
 
-    /// A number that is no tensor, such as a stride, makes no sense.
+    /// An argument that is not a tensor, such as a stride, is invalid.
     #[error("invalid `{name}`: {reason}")]
     Argument {
-        /// Which argument.
+        /// Name of the argument.
         name: &'static str,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what is valid.
         reason: String,
     },
 
@@ -37,7 +37,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// Tensors that an operation writes in place share their storage.
+    /// Two tensors that an operation updates in place share their storage.
     #[error("two tensors of {operation} share their storage")]
     SharedStorage {
         /// The operation.

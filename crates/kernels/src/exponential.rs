@@ -1,4 +1,4 @@
-//! exp and log as operations of their own: candle's call the C library, whose last bit differs between systems.
+//! exp and log as operations. Candle's call the C library, whose last bit differs between systems.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::tape;
 
-/// exp(x) for every element of a tensor of any shape, differentiable.
+/// exp(x) for every element of a tensor of any shape. Differentiable.
 pub fn exp(x: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return Ok(composed::exp(x)?);
@@ -19,7 +19,7 @@ pub fn exp(x: &Tensor) -> Result<Tensor> {
     Ok(tape::apply1(&x.contiguous()?, ExponentialOp::Exp)?)
 }
 
-/// log(x), −∞ at 0 and NaN below, for every element of a tensor of any shape, differentiable.
+/// log(x) for every element of a tensor of any shape: −∞ at 0, NaN below 0. Differentiable.
 pub fn log(x: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return Ok(composed::log(x)?);

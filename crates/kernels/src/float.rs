@@ -1,8 +1,8 @@
-//! Scalar mathematics of the kernels: `Float`, implemented for f32 (polynomials of our own) and f64 (the libm crate).
+//! Scalar arithmetic: `Float`, implemented for f32 (our own polynomials) and f64 (the `libm` crate).
 //!
-//! The f32 functions are straight-line code of additions, products, fused multiply-adds and selections. Each of these
-//! is exactly rounded, so that a loop over them gives the same bits whether the compiler makes AVX-512, AVX2, NEON or
-//! scalar code of it. The C library's functions differ between systems and do not vectorise.
+//! The f32 functions are straight-line code: additions, products, fused multiply-adds and selections. Each of these is
+//! exactly rounded, so a loop over them gives the same bits whether the compiler emits AVX-512, AVX2, NEON or scalar
+//! code. The C library's functions differ between systems and do not vectorise.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Error, Result, WithDType};
@@ -13,12 +13,12 @@ pub(crate) trait Float: WithDType + std::iter::Sum + std::ops::Neg<Output = Self
     const ONE: Self;
     const HALF: Self;
 
-    /// The elements of a storage of this type, to be changed.
+    /// The elements of a storage of this type, for writing.
     fn mut_slice(storage: &mut CpuStorage) -> Result<&mut [Self]>;
     /// `self · a + b`, rounded once.
     fn fma(self, a: Self, b: Self) -> Self;
     fn exp(self) -> Self;
-    /// −∞ at 0, NaN below.
+    /// The natural logarithm: −∞ at 0, NaN below 0.
     fn log(self) -> Self;
     fn tanh(self) -> Self;
     fn sqrt(self) -> Self;
@@ -26,12 +26,12 @@ pub(crate) trait Float: WithDType + std::iter::Sum + std::ops::Neg<Output = Self
     /// log(1 + e) for e in [0, 1].
     fn log1p_unit(self) -> Self;
 
-    /// 1 / (1 + exp(−x)), exact in relative terms on both tails.
+    /// 1 / (1 + exp(−x)), with a small relative error in both tails.
     #[inline(always)]
     fn sigmoid(self) -> Self {
         let t = (-self.abs()).exp();
         let upper = Self::ONE / (Self::ONE + t);
-        // `t` is NaN for NaN, so that either branch keeps it.
+        // `t` is NaN if `self` is, so either branch returns NaN.
         if self >= Self::ZERO { upper } else { t * upper }
     }
 
@@ -70,7 +70,7 @@ impl Float for f32 {
     /// exp, within 1.1 units in the last place, subnormal results included (coefficients of Cephes' `expf`).
     #[inline(always)]
     fn exp(self) -> Self {
-        // Beyond these bounds the result is 0 or infinity anyway. Written as selections that keep NaN.
+        // Beyond these bounds the result is 0 or infinity anyway. These selections preserve NaN.
         let x = if self < -104.0 { -104.0 } else { self };
         let x = if x > 89.0 { 89.0 } else { x };
         let t = x.mul_add(std::f32::consts::LOG2_E, ROUND);
@@ -84,7 +84,7 @@ impl Float for f32 {
         let p = p.mul_add(r, 1.666_666_5e-1);
         let p = p.mul_add(r, 0.5);
         let p = p.mul_add(r * r, r) + 1.0;
-        // 2ⁿ in two factors: n reaches −150 and 128, which no single f32 exponent does.
+        // 2ⁿ as two factors: n ranges from −150 to 128, which exceeds the exponent range of one f32.
         let n = t.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
         let half = n >> 1;
         let rest = n.wrapping_sub(half);
@@ -94,7 +94,7 @@ impl Float for f32 {
     /// log, within 1 unit in the last place (coefficients of Cephes' `logf`).
     #[inline(always)]
     fn log(self) -> Self {
-        // x = 2ⁿ m with m in [√½, √2); subnormals are scaled into reach of that first.
+        // x = 2ⁿ m with m in [√½, √2). Subnormal numbers are scaled up first.
         let subnormal = self < f32::MIN_POSITIVE;
         let x = if subnormal { self * 8_388_608.0 } else { self };
         let bits = x.to_bits();
@@ -115,7 +115,7 @@ impl Float for f32 {
         let y = n.mul_add(-2.121_944_4e-4, p * r * z);
         let y = z.mul_add(-0.5, y);
         let y = n.mul_add(0.693_359_4, r + y);
-        // Comparisons with NaN are false.
+        // A comparison with NaN is false, so NaN gives NaN.
         let y = if self < f32::INFINITY { y } else { self };
         let y = if self > 0.0 { y } else { f32::NAN };
         if self == 0.0 { f32::NEG_INFINITY } else { y }
@@ -146,7 +146,7 @@ impl Float for f32 {
         f32::abs(self)
     }
 
-    /// 2 artanh(e / (2 + e)) by its series; the argument is at most 1/3, so the first term left out is below 2⁻²⁹.
+    /// The series of 2 artanh(e / (2 + e)). Its argument is at most 1/3, so the first omitted term is below 2⁻²⁹.
     #[inline(always)]
     fn log1p_unit(self) -> Self {
         let s = self / (2.0 + self);
@@ -221,14 +221,14 @@ impl Float for f64 {
 mod tests {
     use super::*;
 
-    /// Every 2¹¹-th f32 bit pattern, NaNs and infinities among them, and what is near 0.
+    /// Every 2¹¹-th f32 bit pattern, including NaNs and infinities, and a dense grid around 0.
     fn inputs() -> Vec<f32> {
         let sweep = (0..1u32 << 21).map(|i| f32::from_bits(i << 11));
         let dense = (-20_000..20_000).map(|i| i as f32 * 0.005);
         sweep.chain(dense).chain([f32::NAN, f32::INFINITY, f32::NEG_INFINITY]).collect()
     }
 
-    /// Distance to the f64 result in units in the last place of the f32 result.
+    /// The largest distance to the f64 result, in units in the last place of the f32 result.
     fn worst_ulp(ours: fn(f32) -> f32, exact: fn(f64) -> f64, domain: impl Fn(f32) -> bool) -> f64 {
         let mut worst = 0.0f64;
         for x in inputs().into_iter().filter(|x| domain(*x)) {
@@ -278,7 +278,7 @@ mod tests {
         }
     }
 
-    /// The same loop compiled for each instruction set that this machine has gives the same bits.
+    /// The same loop, compiled for each instruction set of this machine, gives the same bits.
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn instruction_sets_agree_to_the_bit() {

@@ -1,11 +1,11 @@
-//! The one door to `gemm`.
+//! Matrix products by the `gemm` crate, which is called from here only.
 //!
-//! What makes the bits the same on every x86-64 machine with FMA, for any number of rows and threads: `gemm`'s tiles
-//! sum each element of the product in the order of the inner dimension with fused multiply-adds, on AVX2 and AVX-512
-//! alike. What would differ is where it cuts the inner dimension (a function of cache sizes, but never below 512) and
-//! its special paths for vectors, for inner dimensions of 1 and 2, and for small products of two long-row operands.
-//! So the inner dimension is cut here, into blocks of at most 512 that are added in order, and special shapes are
-//! padded until they are none.
+//! The bits are the same on every x86-64 machine with FMA, for any number of rows and threads. `gemm`'s tiles compute
+//! each element as a chain of fused multiply-adds in the order of the inner dimension, with AVX2 as with AVX-512. Two
+//! things would differ between machines and shapes: where `gemm` splits the inner dimension (this depends on cache
+//! sizes, but blocks are never shorter than 512), and its special paths for vectors, for inner dimensions of 1 and 2,
+//! and for small products of two operands with long rows. Therefore the inner dimension is split here into blocks of at
+//! most 512, which are added in order, and the special shapes are padded so that they take the general path.
 #![expect(unsafe_code, reason = "gemm takes raw pointers and strides")]
 
 use gemm::Parallelism;
@@ -17,8 +17,8 @@ use crate::matrix::{Matrix, Size, inner_blocks};
 /// `out` (rows of `stride` elements, of which the first n are written) = `a` · `b`, plus `out` if `accumulate`.
 ///
 /// # Safety
-/// `a` (m, k) and `b` (k, n) must be readable and `out` writable over the whole of these shapes, `out` by nobody else,
-/// and initialised if `accumulate`. `stride` ≥ n.
+/// All of `a` (m, k) and `b` (k, n) must be readable. `out` must be writable by this caller alone over (m, n), and
+/// initialised if `accumulate`. `stride` ≥ n.
 pub(crate) unsafe fn product<T: Float>(
     size: Size,
     a: Matrix<T>,
@@ -37,12 +37,12 @@ pub(crate) unsafe fn product<T: Float>(
     let short = k > 0 && k < 3;
     let horizontal = b.row == 1 && a.column == 1 && m * n <= 256;
     if m == 1 || n == 1 || short || horizontal {
-        // SAFETY: the same promises.
+        // SAFETY: guaranteed by the caller.
         return unsafe { padded(size, a, b, out, stride, accumulate) };
     }
     for (start, block) in inner_blocks(k) {
         let (a, b) = (a.from(0, start), b.from(start, 0));
-        // SAFETY: the block lies within the matrices that the caller vouches for.
+        // SAFETY: the block lies within the matrices, which the caller guarantees to be readable.
         unsafe {
             gemm::gemm(
                 m,
@@ -69,7 +69,7 @@ pub(crate) unsafe fn product<T: Float>(
     }
 }
 
-/// The product of a special shape, as part of a larger one that is not.
+/// The product of a special shape, as part of a larger product of a general shape.
 ///
 /// # Safety
 /// As for [`product`].
@@ -87,7 +87,7 @@ unsafe fn padded<T: Float>(
         let mut to = vec![T::ZERO; all_rows * all_columns];
         for row in 0..rows {
             for column in 0..columns {
-                // SAFETY: the caller vouches for the matrix.
+                // SAFETY: the caller guarantees that the matrix is readable.
                 to[row * all_columns + column] = unsafe { from.at(row, column) };
             }
         }
@@ -100,12 +100,12 @@ unsafe fn padded<T: Float>(
     } else {
         vec![T::ZERO; wide.m * wide.n]
     };
-    // A matrix that needs no padding stays where it is.
+    // A matrix that needs no padding is not copied.
     let a_copy = if (m, k) == (wide.m, inner) { None } else { Some(copy(a, (m, k), (wide.m, inner))) };
     let b_copy = copy(b, (k, n), (inner, wide.n));
     let a = a_copy.as_ref().map_or(a, |a| Matrix::rows(a, inner));
     let b = Matrix::rows(&b_copy, wide.n);
-    // SAFETY: the copies have the padded shape, and it is no special shape, so this does not recur.
+    // SAFETY: the copies have the padded shape. It is not a special shape, so this does not recurse further.
     unsafe {
         product(Size { k: inner, ..wide }, a, b, c.as_mut_ptr(), wide.n, accumulate, Parallelism::None);
         for row in 0..m {

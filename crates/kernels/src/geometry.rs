@@ -1,4 +1,4 @@
-//! Sizes of a convolution.
+//! Sizes of a convolution, and whether they fit together.
 
 use candle_core::Tensor;
 
@@ -6,7 +6,7 @@ use crate::count::count;
 use crate::error::{Error, Result};
 use crate::shapes::dims4;
 
-/// Sizes of a convolution, seen from the image to the map.
+/// Sizes of a convolution from an image to a map. A transposed convolution has the sizes of its adjoint.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Geometry {
     pub(crate) samples: usize,
@@ -16,13 +16,15 @@ pub(crate) struct Geometry {
     pub(crate) map: [usize; 3],
     /// Height and width of the kernel.
     pub(crate) kernel: [usize; 2],
-    /// Along the height and along the width, as all pairs here. At most the side of the padded image.
+    /// Along the height and along the width; not greater than the side of the padded image.
     pub(crate) stride: [usize; 2],
+    /// Along the height and along the width, on either side.
     pub(crate) padding: [usize; 2],
 }
 
 impl Geometry {
-    /// The convolution of x (N, C, H, W), with `more` channels beside its own, by a weight (O, C + more, kh, kw).
+    /// The convolution of x (N, C, H, W) by a weight (O, C + more, kh, kw), of which `more` channels belong to another
+    /// input.
     pub(crate) fn of_convolution(
         x: &Tensor,
         more: usize,
@@ -52,7 +54,7 @@ impl Geometry {
         Ok(Self { samples, image, map: [outputs, map_height, map_width], kernel, stride, padding }.clamped())
     }
 
-    /// The convolution whose adjoint maps x (N, C, H, W) by a weight (C, O, kh, kw).
+    /// The convolution whose adjoint is the transposed convolution of x (N, C, H, W) by a weight (C, O, kh, kw).
     pub(crate) fn of_transposed_convolution(
         x: &Tensor,
         weight: &Tensor,
@@ -86,22 +88,25 @@ impl Geometry {
         Ok(Self { samples, image, map, kernel, stride, padding }.clamped())
     }
 
-    /// A stride beyond the padded image leaves one position, as one of that side does, and would make absurdly many phases.
+    /// Limits the stride to the side of the padded image. A greater one leaves one position all the same, but would
+    /// need a huge number of phases.
     fn clamped(self) -> Self {
         let stride = [0, 1].map(|i| self.stride[i].min(self.image[i + 1] + 2 * self.padding[i]));
         Self { stride, ..self }
     }
 
-    /// Every entry of the map meets every weight of its output channel: in each of the three products.
+    /// Counts the multiply-adds of one of the three products: every element of the map meets every weight of its
+    /// channel.
     pub(crate) fn count(&self) {
         count(&[self.samples, self.map_len(), self.patch()]);
     }
 
-    /// Elements of one kernel over all image channels: the rows of the patch matrix.
+    /// Elements of one kernel over all channels of the image, which is the number of rows of the patch matrix.
     pub(crate) fn patch(&self) -> usize {
         self.image[0] * self.taps()
     }
 
+    /// Elements of one kernel of one channel.
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
@@ -114,25 +119,25 @@ impl Geometry {
         self.map.iter().product()
     }
 
-    /// Positions of the map: the columns of the patch matrix of one sample.
+    /// Positions of the map, which is the number of columns of the patch matrix per sample.
     pub(crate) fn positions(&self) -> usize {
         self.map[1] * self.map[2]
     }
 
-    /// Samples whose patches go into one product: enough columns that a last panel which is not full hardly counts. A
-    /// power of two, so that the usual batches are shared out evenly.
+    /// Number of samples whose patches form one product: enough columns to make the cost of an incomplete last panel
+    /// negligible. A power of two, so that common batch sizes are divided evenly.
     pub(crate) fn group(&self) -> usize {
         128usize.div_ceil(self.positions().max(1)).next_power_of_two().min(self.samples.max(1))
     }
 }
 
-/// Positions of a map along one side, if there is a kernel and it fits.
+/// The side of the map, if the kernel is not empty and fits.
 fn map_side(image: usize, kernel: usize, stride: usize, padding: usize) -> Option<usize> {
     let padded = padding.checked_mul(2)?.checked_add(image)?;
     Some(padded.checked_sub(kernel)? / stride + 1).filter(|_| kernel > 0)
 }
 
-/// Pixels of an image along one side of a transposed convolution, if there are any.
+/// The side of the result of a transposed convolution, if it is not empty.
 fn image_side(
     map: usize,
     kernel: usize,

@@ -1,16 +1,17 @@
-//! Planes of channels to runs of channels and back.
+//! Conversion between channels-first and channels-last layout.
 
 use std::mem::MaybeUninit;
 
 use crate::float::Float;
 use crate::simd::simd;
 
-/// The place of a pixel that nobody looks at.
+/// The place of a pixel that is not used.
 pub(crate) const NOWHERE: usize = usize::MAX;
 
-/// Copies planes, one a channel and `plane` apart, to runs of channels: pixel i of channel c goes to `places[i] + c`.
+/// Copies planes to channels-last layout: one plane per channel, `plane` elements apart; pixel i of channel c goes to
+/// `places[i] + c`.
 ///
-/// Four planes are read side by side from their beginnings to their ends, as the processor's prefetching likes it.
+/// Four planes are read side by side from start to end, which suits hardware prefetching.
 pub(crate) fn channels_last<T: Float>(
     planes: &[T],
     plane: usize,
@@ -49,7 +50,7 @@ pub(crate) fn channels_last<T: Float>(
     );
 }
 
-/// The reverse of [`channels_last`]; a pixel that is nowhere is 0.
+/// The inverse of [`channels_last`]. A pixel whose place is [`NOWHERE`] becomes 0.
 pub(crate) fn channels_first<T: Float>(
     from: &[T],
     places: &[usize],

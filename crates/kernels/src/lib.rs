@@ -1,13 +1,13 @@
 //! Fast CPU kernels for candle, with gradients on candle's tape.
 //!
 //! Every function takes tensors and returns tensors. On the CPU it runs a kernel of this crate, in f32 (fast) or f64
-//! (the same code, slower; for tests and finite differences). For other devices the private module `composed` has the
-//! same operation made of candle's own, and the tests compare the two.
-//! Gradients come from custom operations, and only for arguments that are on the tape. They are of first order only: a
+//! (the same code, slower, for tests and finite differences). On other devices it runs the same operation composed of
+//! candle's operations (the private module `composed`); the tests compare the two.
+//! Gradients come from custom operations, and only arguments that are on the tape get one. They are first-order: a
 //! kernel has no gradient of its gradient. [`backward`] is candle's backward pass with fewer copies between kernels;
 //! `Tensor::backward` works as well.
 //!
-//! A network of two layers, and one step of Adam:
+//! A two-layer network and one step of Adam:
 //!
 //! ```
 //! use candle_core::{Device, Tensor, Var};
@@ -34,15 +34,15 @@
 //! ```
 //!
 //! # Bits
-//! Results are the same bits for any number of threads: work is cut by shapes alone, and sums have one order.
-//! Elementwise functions are built from exactly rounded steps, so they also agree between AVX-512, AVX2, NEON and plain
-//! code; matrix products agree between AVX2 with FMA and AVX-512 (see [`matmul`]). Without FMA, `gemm` rounds twice where
-//! the others round once.
+//! Results have the same bits for any number of threads: only shapes decide how work is split, and every sum has a fixed
+//! order. Elementwise functions are built from exactly rounded steps, so they also agree between AVX-512, AVX2, NEON and
+//! scalar code. Matrix products agree between AVX-512 and AVX2 with FMA (see [`matmul`]); without FMA, `gemm` rounds
+//! twice where the others round once.
 //!
 //! # Threads
-//! All parallelism is rayon's current pool; [`threads::init`] sizes it, and keeps candle's own pools out of its way.
+//! All parallel work runs in rayon's current pool. [`threads::init`] sizes it, and keeps candle's own pools idle.
 //!
-//! This crate is the only one of the workspace, beside one line in the program's `main`, that may hold `unsafe`.
+//! Apart from one line in the binary's `main`, this is the only crate of the workspace that may contain `unsafe`.
 
 mod activate;
 mod activation;

@@ -1,4 +1,4 @@
-//! The fully connected layer with bias and activation in one kernel.
+//! The fully connected layer with bias and activation as one kernel.
 #![expect(unsafe_code, reason = "matrix products take raw pointers and strides")]
 
 use candle_core::{Shape, Tensor};
@@ -19,15 +19,21 @@ use crate::shapes::{check_bias, dims2};
 use crate::simd::simd;
 use crate::sums::column_sums;
 
-/// f(x · wᵀ + b): x (N, I), weight (O, I) as in PyTorch, bias (O) → (N, O), differentiable in all three. Any shape (N, …) of
-/// I elements a row will do for x.
+/// f(x · wᵀ + b): x (N, I), weight (O, I) as in PyTorch, bias (O) → (N, O). Differentiable in all three. x may have any
+/// shape (N, …) with I elements per sample.
+///
+/// # Errors
+/// [`Error::Input`] if the shapes do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
     let (outputs, _) = dims2("weight of a linear layer", weight)?;
     linear_to(x, weight, bias, activation, &[outputs])
 }
 
-/// The same with a result of shape (N, `row`), `row` having O elements: a view of the result would cost a pass over its
-/// gradient.
+/// [`linear`] with a result of shape (N, `row`), where `row` has O elements. This saves the pass over the gradient that
+/// a reshape of the result would cost.
+///
+/// # Errors
+/// [`Error::Input`] if the shapes do not fit.
 pub fn linear_to(
     x: &Tensor,
     weight: &Tensor,
@@ -65,7 +71,7 @@ pub fn linear_to(
 
 struct LinearOp {
     size: Size,
-    /// Of the result.
+    /// Shape of the result.
     shape: Shape,
     activation: Activation,
 }
@@ -79,7 +85,7 @@ impl ParametricOp for LinearOp {
 
     fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
         let size = self.size;
-        // SAFETY: the slices have the lengths that `size` says, checked in `linear`.
+        // SAFETY: `linear_to` has checked that the slices have the lengths of `size`.
         let mut y = unsafe { product_vec(size, Matrix::rows(x, size.k), Matrix::rows(weight, size.k).t()) };
         if bias.is_some() || !self.activation.is_identity() {
             finish(&mut y, bias, size.n, self.activation);

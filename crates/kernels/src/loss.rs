@@ -1,4 +1,4 @@
-//! The elementwise chains of the losses, each one pass forward and one backward.
+//! The elementwise operations of losses, fused into one pass forward and one backward.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType};
@@ -18,7 +18,10 @@ use crate::tape;
 /// Binary cross-entropy of logits against targets in [0, 1], in nats, summed over all but the first dimension:
 /// logits and targets (N, …) → (N).
 ///
-/// Per element max(x, 0) − x·t + log(1 + exp(−|x|)), which is finite for any finite logit. Differentiable in both.
+/// Each element is max(x, 0) − x·t + log(1 + exp(−|x|)), which is finite for any finite logit. Differentiable in both.
+///
+/// # Errors
+/// [`Error::Input`] if shapes or types differ, or the logits have no dimension.
 pub fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     same_shape("targets", logits, targets)?;
     if logits.rank() == 0 {
@@ -34,7 +37,11 @@ pub fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> 
     Ok(tape::apply2(&logits.contiguous()?, &targets.contiguous()?, BceOp)?)
 }
 
-/// KL(N(μ, σ²) ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) per element, in nats: mean and log_var of one shape → that shape.
+/// KL(N(μ, σ²) ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) per element, in nats, for mean and log_var of equal shape.
+/// Differentiable in both.
+///
+/// # Errors
+/// [`Error::Input`] if shapes or types differ.
 pub fn gaussian_kl(mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
     same_shape("log_var", mean, log_var)?;
     if !runs_on_cpu_kernels(mean.device()) {
@@ -43,7 +50,10 @@ pub fn gaussian_kl(mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
     Ok(tape::apply2(&mean.contiguous()?, &log_var.contiguous()?, GaussianKlOp)?)
 }
 
-/// z = μ + exp(½ log σ²) · ε: mean, log_var and noise of one shape → that shape. Differentiable in all three.
+/// z = μ + exp(½ log σ²) · ε, for mean, log_var and noise of equal shape. Differentiable in all three.
+///
+/// # Errors
+/// [`Error::Input`] if shapes or types differ.
 pub fn reparameterize(mean: &Tensor, log_var: &Tensor, noise: &Tensor) -> Result<Tensor> {
     same_shape("log_var", mean, log_var)?;
     same_shape("noise", mean, noise)?;
@@ -54,7 +64,7 @@ pub fn reparameterize(mean: &Tensor, log_var: &Tensor, noise: &Tensor) -> Result
     Ok(tape::apply3(&mean.contiguous()?, &log_var, &noise, ReparameterizeOp)?)
 }
 
-/// log(1 + exp(x)) per element, without overflow.
+/// log(1 + exp(x)) per element, without overflow. Differentiable.
 pub fn softplus(x: &Tensor) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return composed::softplus(x);
@@ -76,7 +86,7 @@ impl BceOp {
             for (row, sum) in sums.iter_mut().enumerate() {
                 let start = (index * rows + row) * columns;
                 let (x, t) = (&logits[start..start + columns], &targets[start..start + columns]);
-                // softplus(x) − x·t is the stable form: max(x, 0) + log(1 + exp(−|x|)) − x·t.
+                // softplus(x) − x·t is the stable form max(x, 0) + log(1 + exp(−|x|)) − x·t.
                 let total = simd(
                     #[inline(always)]
                     || {

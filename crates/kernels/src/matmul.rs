@@ -1,5 +1,6 @@
-//! Matrix products: which way a size goes, and the differentiable product of two tensors.
-#![expect(unsafe_code, reason = "gemm takes raw pointers and strides")]
+//! Matrix products: the differentiable product of two tensors, and which implementation computes a product of which
+//! size.
+#![expect(unsafe_code, reason = "matrix products take raw pointers and strides")]
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
@@ -10,15 +11,18 @@ use crate::composed;
 use crate::device::runs_on_cpu_kernels;
 use crate::error::{Error, Result};
 use crate::gemm::product;
-use crate::matrix::{Matrix, Size, matrix, transpose};
+use crate::matrix::{Matrix, Size, transpose};
 use crate::panels;
 use crate::real::Real;
 use crate::shapes::dims2;
 use crate::tape;
 
-/// (M, K) · (K, N) → (M, N), in f32 or f64, differentiable in both.
+/// (M, K) · (K, N) → (M, N), in f32 or f64. Differentiable in both arguments.
 ///
-/// Row i of the result does not depend on how many rows there are.
+/// The bits of a row of the result do not depend on the number of rows.
+///
+/// # Errors
+/// [`Error::Input`] if an argument is not a matrix or the inner dimensions differ.
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (_, inner) = dims2("left matrix", a)?;
     let (rows, _) = dims2("right matrix", b)?;
@@ -35,23 +39,24 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(tape::apply2(a, b, MatMulOp)?)
 }
 
-/// `a` · `b` as a new vector of m·n elements, by all threads of rayon's current pool.
+/// `a` · `b` as a new vector of m·n elements, computed by all threads of rayon's current pool.
 ///
 /// # Safety
-/// `a` (m, k) and `b` (k, n) must be readable over the whole of these shapes.
+/// All of `a` (m, k) and `b` (k, n) must be readable.
 pub(crate) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>) -> Vec<T> {
     let Size { m, n, k } = size;
     if panels::suit::<T>(size) {
-        // SAFETY: the caller's promises.
+        // SAFETY: guaranteed by the caller.
         return unsafe { panels::product_vec(size, a, b) };
     }
-    // With many rows it pays to bring the right matrix into the layout that `gemm` reads fastest. Bits stay the same.
-    let turned = (b.row == 1 && n > 1 && m >= 16).then(|| {
-        // SAFETY: the caller vouches for all of `b`.
+    // With many rows it pays to transpose the right matrix to the layout that `gemm` reads fastest. The bits stay the
+    // same.
+    let transposed = (b.row == 1 && n > 1 && m >= 16).then(|| {
+        // SAFETY: the caller guarantees that all of `b` is readable.
         unsafe { transpose(b.t(), n, k) }
     });
-    let b = turned.as_ref().map_or(b, |turned| Matrix::rows(turned, n));
-    // SAFETY: `product` writes all m·n elements, and the caller vouches for the matrices.
+    let b = transposed.as_ref().map_or(b, |transposed| Matrix::rows(transposed, n));
+    // SAFETY: `product` writes all m·n elements, and the caller guarantees that the matrices are readable.
     unsafe { build_raw(m * n, |out: Out<T>| product(size, a, b, out.at(0), n, false, Parallelism::Rayon(0))) }
 }
 
@@ -65,8 +70,8 @@ impl MatMulOp {
         l2: &Layout,
     ) -> candle_core::Result<CpuStorage> {
         let ((m, k), (_, n)) = (l1.shape().dims2()?, l2.shape().dims2()?);
-        let (a, b) = (matrix::<T>(s1, l1)?, matrix::<T>(s2, l2)?);
-        // SAFETY: candle's layouts lie within their storages, which are borrowed here.
+        let (a, b) = (Matrix::<T>::of_tensor(s1, l1)?, Matrix::of_tensor(s2, l2)?);
+        // SAFETY: candle's layouts lie within their storages, which this function borrows.
         Ok(T::to_cpu_storage_owned(unsafe { product_vec(Size { m, n, k }, a, b) }))
     }
 }

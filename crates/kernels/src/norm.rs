@@ -1,8 +1,8 @@
 //! Batch normalisation fused with the activation that follows it.
 //!
-//! One task handles a few neighbouring channels, whose elements stay in the cache between the passes for mean, variance and
-//! result, and lie together in runs long enough for the processor to fetch ahead.
-#![expect(unsafe_code, reason = "each task writes the planes of its own channels, which are not one slice")]
+//! One task handles a few neighbouring channels. Their elements stay in the cache between the passes for mean, variance
+//! and result, and form runs that are long enough for hardware prefetching.
+#![expect(unsafe_code, reason = "each task writes the planes of its channels, which are not one slice")]
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -24,8 +24,11 @@ use crate::tape;
 
 /// f(γ · (x − mean) / √(var + eps) + β) with the batch's own statistics over all dimensions but the second.
 ///
-/// x (N, C, …), gamma and beta (C) → (y like x, mean (C), biased variance (C)). Differentiable in x, gamma and beta;
-/// mean and variance come without a graph, for running averages.
+/// x (N, C, …), gamma and beta (C) → (y like x, mean (C), biased variance (C)). y is differentiable in x, gamma and
+/// beta; mean and variance are not on the tape and serve running averages.
+///
+/// # Errors
+/// [`Error::Input`] if the shapes do not fit or x is empty.
 pub fn batch_norm(
     x: &Tensor,
     gamma: &Tensor,
@@ -55,7 +58,10 @@ pub fn batch_norm(
     Ok((activate(&y, after)?, vector(statistics.mean)?, vector(statistics.var)?))
 }
 
-/// The same with given statistics, for evaluation: mean and var (C) are constants.
+/// [`batch_norm`] with given statistics, for evaluation: mean and var (C) are constants.
+///
+/// # Errors
+/// [`Error::Input`] if the shapes do not fit.
 pub fn batch_norm_with(
     x: &Tensor,
     gamma: &Tensor,
@@ -102,22 +108,22 @@ fn check(x: &Tensor, vectors: &[(&'static str, &Tensor)], activation: Activation
 #[derive(Clone, Debug, Default)]
 struct Statistics {
     mean: Vec<f64>,
-    /// Biased: divided by the number of elements.
+    /// The biased variance, divided by the number of elements.
     var: Vec<f64>,
 }
 
 struct BatchNormOp {
     eps: f64,
     activation: Activation,
-    /// True if the statistics are constants and not those of the batch.
+    /// Whether the statistics are constants instead of those of the batch.
     fixed: bool,
     statistics: Arc<OnceLock<Statistics>>,
 }
 
-/// The most channels of a task.
+/// The largest number of channels per task.
 const MAX_CHANNELS: usize = 8;
 
-/// Samples, channels and elements of one channel of one sample.
+/// Number of samples, of channels, and of elements per channel of a sample.
 #[derive(Clone, Copy)]
 struct Planes {
     samples: usize,
@@ -130,18 +136,19 @@ impl Planes {
         Self { samples: dims[0], channels: dims[1], len: dims[2..].iter().product() }
     }
 
-    /// Channels of a task.
+    /// Number of channels per task.
     fn group(self) -> usize {
         (1024 / self.len.max(1)).clamp(1, MAX_CHANNELS)
     }
 
-    /// The planes of `count` channels from `first` on in the order of memory: which of these channels, and where it starts.
+    /// The planes of `count` channels from `first` on, in memory order: index of the channel among these, and the
+    /// offset of the plane.
     #[inline(always)]
     fn starts(self, first: usize, count: usize) -> impl Iterator<Item = (usize, usize)> {
         self.starts_of(0..self.samples, first, count)
     }
 
-    /// The same for some of the samples.
+    /// [`Planes::starts`] for some of the samples.
     #[inline(always)]
     fn starts_of(
         self,
@@ -160,8 +167,8 @@ impl Planes {
         )
     }
 
-    /// Adds to the totals of each channel from `first` on what `add` adds to its lanes, given the channel and a range of all
-    /// elements. Lanes run on over many small planes, or over a part of a large one.
+    /// Sums over each channel from `first` on and adds the sums to `totals`. `add` adds a range of elements of a
+    /// channel to its lanes. The lanes of one partial sum cover several small planes or a part of a large plane.
     #[inline(always)]
     fn sums<T: Float, const K: usize>(
         self,
@@ -197,7 +204,7 @@ impl BatchNormOp {
         let given = if self.fixed { self.statistics.get() } else { None };
         let count = (planes.samples * planes.len) as f64;
         let mut found = vec![(0.0, 0.0); planes.channels];
-        // SAFETY: the tasks write each plane of each channel once, which is the whole of the output.
+        // SAFETY: the tasks write each plane of each channel once, and these make up the output.
         let y = unsafe {
             build_raw(planes.all(), |out: Out<T>| {
                 found.par_chunks_mut(planes.group()).enumerate().for_each(|(index, found)| {
@@ -218,7 +225,7 @@ impl BatchNormOp {
                                 let scale = gamma[first + i].to_f64() / (var + self.eps).sqrt();
                                 let (scale, mean) = (T::from_f64(scale), T::from_f64(mean));
                                 let beta = beta[first + i];
-                                // The planes of one channel belong to one task.
+                                // One task writes all planes of a channel.
                                 let y = out.slice(start, planes.len);
                                 for (y, &x) in y.iter_mut().zip(&x[start..start + planes.len]) {
                                     y.write(f.value((x - mean).fma(scale, beta)));
@@ -231,7 +238,7 @@ impl BatchNormOp {
         };
         if !self.fixed {
             let (mean, var) = found.into_iter().unzip();
-            // An op runs forward once; a second time would find the same values.
+            // The forward pass runs once. A second one would compute the same values.
             let _ = self.statistics.set(Statistics { mean, var });
         }
         y
@@ -264,7 +271,7 @@ impl BatchNormOp {
                 by_activation!(self.activation, f => simd(
                     #[inline(always)]
                     || {
-                        // SAFETY: the planes of one channel belong to one task, and `dx` has all planes.
+                        // SAFETY: one task writes all planes of a channel, and `dx` contains all planes.
                         unsafe {
                             channels.backward(&each, [x, y, grad], dx, sums, f);
                         }
@@ -273,7 +280,7 @@ impl BatchNormOp {
             });
         };
         let dx = if for_x {
-            // SAFETY: the tasks write each plane of each channel once, which is the whole of the output.
+            // SAFETY: the tasks write each plane of each channel once, and these make up the output.
             let dx = unsafe { build_raw(planes.all(), |out| each(Some(out), &mut sums)) };
             Some(tensor(dx, shape)?)
         } else {
@@ -286,7 +293,7 @@ impl BatchNormOp {
     }
 }
 
-/// What the backward pass of one channel needs.
+/// The constants of one channel in the backward pass.
 struct Channel {
     mean: f64,
     /// 1 / √(var + eps).
@@ -302,10 +309,10 @@ struct Channels {
 }
 
 impl Channels {
-    /// Adds to `sums` the gradients of β and γ, then writes the gradient of x where it is wanted.
+    /// Adds the gradients of β and γ to `sums`, then writes the gradient of x if it is requested.
     ///
     /// # Safety
-    /// `dx` has the elements of all planes, and those of these channels are written by nobody else.
+    /// `dx` must contain all planes, and no other task may write those of these channels.
     #[inline(always)]
     unsafe fn backward<T: Float>(
         &self,
@@ -349,7 +356,7 @@ impl Channels {
             let (mean, shift, slope) = (T::from_f64(channel.mean), T::from_f64(shift), T::from_f64(slope));
             let range = start..start + self.planes.len;
             let (x, y, g) = (&x[range.clone()], &y[range.clone()], &grad[range]);
-            // SAFETY: promised by the caller.
+            // SAFETY: guaranteed by the caller.
             let dx = unsafe { dx.slice(start, self.planes.len) };
             for (((dx, &x), &y), &g) in dx.iter_mut().zip(x).zip(y).zip(g) {
                 dx.write(scale * (x - mean).fma(slope, activation.gradient(y, g) + shift));
@@ -358,7 +365,7 @@ impl Channels {
     }
 }
 
-/// Mean and biased variance of each of a few channels from `first` on, in two passes.
+/// Mean and biased variance of each channel from `first` on, in two passes.
 #[inline(always)]
 fn statistics<T: Float>(x: &[T], planes: Planes, first: usize, count: f64, found: &mut [(f64, f64)]) {
     let mut sums = [[0.0]; MAX_CHANNELS];

@@ -1,4 +1,4 @@
-//! Left matrices packed for the tiles: products of one left matrix with many panels of right ones.
+//! Left matrices packed for the tiles, to be multiplied with many panels of right matrices.
 #![expect(unsafe_code, reason = "tasks write parts of one buffer, and products write through pointers")]
 
 use rayon::prelude::*;
@@ -7,7 +7,7 @@ use crate::buffer::{Out, build_raw};
 use crate::real::Real;
 use crate::tile::{CHUNK, LeftSide, PANEL_COLUMNS, PANEL_DEPTH, PanelProduct, RightSide, TILE_ROWS};
 
-/// A left matrix, packed in blocks of the inner dimension, and each block in panels of rows.
+/// A left matrix, packed in blocks of the inner dimension, each of which consists of panels of rows.
 pub(crate) struct PackedLeft<T> {
     data: Vec<T>,
     rows: usize,
@@ -15,10 +15,11 @@ pub(crate) struct PackedLeft<T> {
 }
 
 impl<T: Real> PackedLeft<T> {
-    /// Packs a matrix of `rows` rows that begin `stride` apart in `data`; column k is at `places[k]` from there.
+    /// Packs a matrix of `rows` rows, which start `stride` apart in `data`. Column k has the offset `places[k]` in a
+    /// row.
     pub(crate) fn pack(data: &[T], (rows, stride): (usize, usize), places: &[usize]) -> Self {
         let (inner, panels) = (places.len(), rows.div_ceil(TILE_ROWS));
-        // SAFETY: the panels of the blocks cover the matrix, each written by one task.
+        // SAFETY: the panels of all blocks cover the matrix, and each panel is written by one task.
         let data = unsafe {
             build_raw(rows * inner, |out: Out<T>| {
                 (0..inner.div_ceil(PANEL_DEPTH) * panels).into_par_iter().for_each(|index| {
@@ -36,12 +37,13 @@ impl<T: Real> PackedLeft<T> {
         Self { data, rows, inner }
     }
 
-    /// Packs maps (samples, channels, positions) as a matrix of a row a channel and a column a position of a sample.
+    /// Packs maps (samples, channels, positions) as a matrix with one row per channel and one column per position of
+    /// every sample.
     pub(crate) fn pack_maps(maps: &[T], channels: usize, positions: usize, samples: usize) -> Self {
         let (rows, inner) = (channels, samples * positions);
         assert_eq!(maps.len(), rows * inner);
         let panels = rows.div_ceil(TILE_ROWS);
-        // SAFETY: the panels of the blocks cover the matrix, each written by one task.
+        // SAFETY: the panels of all blocks cover the matrix, and each panel is written by one task.
         let data = unsafe {
             build_raw(rows * inner, |out: Out<T>| {
                 (0..inner.div_ceil(PANEL_DEPTH) * panels).into_par_iter().for_each(|index| {
@@ -72,22 +74,23 @@ impl<T: Real> PackedLeft<T> {
         self.rows
     }
 
-    /// `out` = this · right for the block of the inner dimension that starts at `start`, plus `out` for all but the
-    /// first block.
+    /// `out` = self · panel for the block of the inner dimension that starts at `start`. All blocks but the first add to
+    /// `out`.
     ///
     /// # Safety
-    /// `panel` holds the block's rows of 64 elements, of which the first `columns` count; `out` must be writable by
-    /// this caller alone for `rows` rows of `columns` elements, `stride` apart, and initialised unless `start` is 0.
+    /// `panel` contains the rows of the block, of 64 elements each, of which the first `columns` are used. `out` must
+    /// be writable by this caller alone for `rows` rows of `columns` elements, `stride` apart, and initialised unless
+    /// `start` is 0.
     pub(crate) unsafe fn times(&self, start: usize, panel: &[T], columns: usize, out: *mut T, stride: usize) {
         let inner = PANEL_DEPTH.min(self.inner - start);
-        // SAFETY: the same promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.times_rows(start, &panel[..inner * PANEL_COLUMNS], columns, out, stride, start > 0) };
     }
 
-    /// The same for a block of a right matrix of rows of 64 elements, adding to `out` where asked.
+    /// [`PackedLeft::times`] for a right side with rows of 64 elements, which adds to `out` if `accumulate`.
     ///
     /// # Safety
-    /// As for [`PackedLeft::times`].
+    /// As for [`PackedLeft::times`], but `out` must be initialised if `accumulate`.
     pub(crate) unsafe fn times_rows(
         &self,
         start: usize,
@@ -98,14 +101,14 @@ impl<T: Real> PackedLeft<T> {
         accumulate: bool,
     ) {
         let right = RightSide { data: right, inner: PANEL_COLUMNS, chunk: CHUNK };
-        // SAFETY: the caller's promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { self.times_columns(start, right, columns, out, stride, accumulate) };
     }
 
-    /// The same for a block of a right matrix that lies as it likes.
+    /// [`PackedLeft::times_rows`] for a right side of any layout.
     ///
     /// # Safety
-    /// As for [`PackedLeft::times`].
+    /// As for [`PackedLeft::times`], but `out` must be initialised if `accumulate`.
     pub(crate) unsafe fn times_columns(
         &self,
         start: usize,
@@ -118,7 +121,7 @@ impl<T: Real> PackedLeft<T> {
         let inner = PANEL_DEPTH.min(self.inner - start);
         let left = &self.data[self.rows * start..][..self.rows * inner];
         let (rows, left) = (self.rows, LeftSide::Packed(left));
-        // SAFETY: the caller's promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { T::multiply(PanelProduct { rows, inner, columns, left, right, out, stride, accumulate }) };
     }
 }

@@ -1,6 +1,6 @@
-//! Products of whole matrices by tiles: the left matrix is read where it lies, the right one is packed a panel of columns at
-//! a time by the task that multiplies with it. At the sizes of a training step this beats `gemm`, which packs before its
-//! threads start and lets them meet after each block of the inner dimension. The bits are the same.
+//! Products of whole matrices by tiles. The left matrix is read in place; each task packs the panel of columns of the
+//! right matrix that it multiplies by. At the sizes of a training step this is faster than `gemm`, which packs before
+//! its threads start and synchronises them after each block of the inner dimension. The bits are the same.
 #![expect(unsafe_code, reason = "tasks write parts of one result")]
 
 use rayon::prelude::*;
@@ -13,25 +13,26 @@ use crate::real::Real;
 use crate::scratch::scratch;
 use crate::tile::{CHUNK, LeftSide, PANEL_COLUMNS, PanelProduct, RightSide};
 
-/// Rows of a task where there are few panels, each of which then is packed more than once.
+/// Rows per task if there are few panels. Each panel is then packed more than once.
 const ROWS_PER_TASK: usize = 96;
 
-/// Whether a product goes this way: not if it is so small that a panel would hardly be used.
+/// Whether this module computes a product of this size. Small products would use only a fraction of a panel.
 pub(crate) fn suit<T: Real>(Size { m, n, k }: Size) -> bool {
     m >= CHUNK && n >= CHUNK && k > 0 && T::multiplies_fast()
 }
 
-/// `a` · `b` as a new vector of m·n elements, by all threads of rayon's current pool.
+/// `a` · `b` as a new vector of m·n elements, computed by all threads of rayon's current pool.
 ///
 /// # Safety
-/// `a` (m, k) and `b` (k, n) must be readable over the whole of these shapes.
+/// All of `a` (m, k) and `b` (k, n) must be readable.
 pub(crate) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>) -> Vec<T> {
     let Size { m, n, k } = size;
     count(&[m, n, k]);
     let panels = n.div_ceil(PANEL_COLUMNS);
     let rows = if panels < 6 { ROWS_PER_TASK.min(m) } else { m };
     let [row_step, inner_step] = a.steps();
-    // SAFETY: the tasks cover all rows and columns, each its own, and the caller vouches for the matrices.
+    // SAFETY: the tasks cover all rows and columns without overlap, and the caller guarantees that the matrices are
+    // readable.
     unsafe {
         build_raw(m * n, |out: Out<T>| {
             (0..panels * m.div_ceil(rows)).into_par_iter().for_each(|index| {
@@ -59,14 +60,14 @@ pub(crate) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>
     }
 }
 
-/// Packs a matrix of at most 64 columns as rows of 64 elements. What is beyond its columns stays as it was.
+/// Packs a matrix of at most 64 columns as rows of 64 elements. The elements beyond its columns are left unchanged.
 ///
 /// # Safety
-/// `from` must be readable over so many rows and columns.
+/// All of `from` (rows, columns) must be readable.
 unsafe fn pack<T: Real>(from: Matrix<T>, [rows, columns]: [usize; 2], to: &mut [T]) {
-    /// Rows of the result that stay in the nearest cache while their columns come in.
+    /// Rows of the result that stay in the L1 cache while their columns are copied.
     const BLOCK: usize = 64;
-    // SAFETY: the caller vouches for the matrix.
+    // SAFETY: the caller guarantees that the matrix is readable.
     let (data, [row_step, column_step]) = (unsafe { from.data() }, from.steps());
     if column_step == 1 {
         for (row, to) in to.chunks_exact_mut(PANEL_COLUMNS).take(rows).enumerate() {
@@ -96,7 +97,7 @@ mod tests {
     use crate::simd::on_every_instruction_set;
     use crate::tests::numbers;
 
-    /// All layouts of both sides, several blocks of the inner dimension and ends of every kind.
+    /// All layouts of both sides, several blocks of the inner dimension, and incomplete panels and tiles of every kind.
     #[test]
     fn products_have_the_bits_of_gemm() {
         for (m, n, k) in
@@ -106,9 +107,10 @@ mod tests {
                 numbers(seed, len).into_iter().map(|x| x as f32).collect()
             };
             let (left, right) = (of(1, m * k), of(2, k * n));
-            for turned in 0..4 {
-                let a = if turned & 1 == 0 { Matrix::rows(&left, k) } else { Matrix::rows(&left, m).t() };
-                let b = if turned & 2 == 0 { Matrix::rows(&right, n) } else { Matrix::rows(&right, k).t() };
+            for transposed in 0..4 {
+                let a = if transposed & 1 == 0 { Matrix::rows(&left, k) } else { Matrix::rows(&left, m).t() };
+                let b =
+                    if transposed & 2 == 0 { Matrix::rows(&right, n) } else { Matrix::rows(&right, k).t() };
                 let size = Size { m, n, k };
                 let mut want = vec![f32::NAN; m * n];
                 // SAFETY: the slices have these shapes.
@@ -116,7 +118,7 @@ mod tests {
                 let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
                 // SAFETY: as above.
                 let got = || unsafe { bits(&product_vec(size, a, b)) };
-                assert!(got() == bits(&want), "{size:?}, sides turned: {turned:02b}");
+                assert!(got() == bits(&want), "{size:?}, transposed sides: {transposed:02b}");
                 on_every_instruction_set(got);
             }
         }

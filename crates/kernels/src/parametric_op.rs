@@ -1,4 +1,4 @@
-//! Operations of an input, a weight and perhaps a bias, put on candle's tape once for all of them.
+//! Operations with an input, a weight and an optional bias: the adapter that puts them on candle's tape.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType};
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::real::Real;
 use crate::tape;
 
-/// A layer's arithmetic on contiguous slices. The sizes are in `self`.
+/// The arithmetic of a layer on contiguous slices. `self` contains the sizes.
 pub(crate) trait ParametricOp: Send + Sync + 'static {
     /// Name of the operation in candle's errors.
     const NAME: &'static str;
@@ -18,7 +18,7 @@ pub(crate) trait ParametricOp: Send + Sync + 'static {
 
     fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T>;
 
-    /// The gradients of x and weight, where they are tracked, and of the bias, where `bias` says so.
+    /// The gradients of x and weight if they are tracked, and of the bias if `bias` is true.
     fn backward<T: Real>(
         &self,
         x: &Tensor,
@@ -29,7 +29,7 @@ pub(crate) trait ParametricOp: Send + Sync + 'static {
     ) -> candle_core::Result<ParametricGradients>;
 }
 
-/// The gradients of an operation's arguments, where they are wanted.
+/// The gradients of an operation's arguments, if they are requested.
 pub(crate) struct ParametricGradients {
     pub(crate) x: Option<Tensor>,
     pub(crate) weight: Option<Tensor>,

@@ -1,9 +1,9 @@
-//! Convolution of an image with planes beside it that have one value each: labels beside what a conditional discriminator
-//! sees (Mirza & Osindero 2014).
+//! Convolution of an image with additional channels that are constant planes, such as the labels of a conditional
+//! discriminator (Mirza & Osindero 2014).
 //!
-//! Such a plane adds to a place of the map its value times the sum of the taps that meet the plane there: all of them, but
-//! for windows that reach over the edge. So there is one number to compute for each *band*, the positions whose windows
-//! reach over the edge alike, and not one for each position and tap.
+//! At each position of the map, a plane adds its value times the sum of the taps that lie within the image. These are
+//! all taps, unless the window extends beyond the edge. So there is one number to compute for each *band*, the
+//! positions whose windows extend beyond the edge by the same amount, instead of one for each position and tap.
 
 use std::ops::Range;
 
@@ -25,7 +25,10 @@ use crate::real::Real;
 use crate::shapes::check_bias;
 use crate::simd::simd;
 
-/// Maps (N, C, H, W) with values (N, K) as K more planes: (N, C + K, H, W).
+/// Maps (N, C, H, W) with values (N, K) as K additional constant planes: (N, C + K, H, W).
+///
+/// # Errors
+/// [`Error::Input`] if `values` does not have one row per sample.
 pub fn with_planes(x: &Tensor, values: &Tensor) -> Result<Tensor> {
     let planes = check_values(x, values)?;
     let (n, _, height, width) = x.dims4()?;
@@ -34,7 +37,10 @@ pub fn with_planes(x: &Tensor, values: &Tensor) -> Result<Tensor> {
 }
 
 /// [`conv2d`] of [`with_planes`]: x (N, C, H, W), values (N, K), weight (O, C + K, kh, kw), bias (O) → (N, O, H', W').
-/// Differentiable in x, weight and bias; values are constants.
+/// Differentiable in x, weight and bias; values are constants. Stride and padding are those of [`conv2d`].
+///
+/// # Errors
+/// Those of [`conv2d`], and [`Error::Input`] if `values` does not have one row per sample.
 pub fn conv2d_with_planes(
     x: &Tensor,
     values: &Tensor,
@@ -71,7 +77,7 @@ pub fn conv2d_with_planes(
     activate(&parametric_op::apply(op, x, weight, bias)?, activation_after)
 }
 
-/// The number of planes: one value of each for every sample.
+/// The number of planes, of which every sample has one value each.
 fn check_values(x: &Tensor, values: &Tensor) -> Result<usize> {
     match (x.dims(), values.dims()) {
         (&[n, ..], &[rows, planes]) if n == rows => Ok(planes),
@@ -83,7 +89,7 @@ fn check_values(x: &Tensor, values: &Tensor) -> Result<usize> {
     }
 }
 
-/// Positions of the map along one side that meet the same taps within the image.
+/// Positions of the map along one side whose windows have the same taps within the image.
 #[derive(Clone, Debug)]
 struct Band {
     positions: Range<usize>,
@@ -105,12 +111,12 @@ fn bands(image: usize, map: usize, kernel: usize, stride: usize, padding: usize)
 }
 
 struct Conv2dWithPlanesOp {
-    /// Of the image alone.
+    /// The sizes without the planes.
     geometry: Geometry,
     planes: usize,
     /// Values of the planes, (N, K).
     values: Vec<f64>,
-    /// Of rows and of columns.
+    /// Bands of rows, and bands of columns.
     bands: [Vec<Band>; 2],
     activation: Activation,
 }
@@ -127,19 +133,19 @@ impl Conv2dWithPlanesOp {
         self.geometry.kernel.iter().product()
     }
 
-    /// Elements of the weight of an output: of the image's own channels, and of all.
+    /// Elements of the weight per output: of the image's channels, and of all channels.
     fn patch(&self) -> [usize; 2] {
         [0, self.planes].map(|planes| (self.geometry.image[0] + planes) * self.taps())
     }
 
-    /// The weight of the image's own channels.
+    /// The weight of the image's channels.
     fn own_weight<T: Real>(&self, weight: &[T]) -> Vec<T> {
         let [own, all] = self.patch();
         weight.chunks_exact(all.max(1)).flat_map(|weight| &weight[..own]).copied().collect()
     }
 
-    /// `f` for every plane, output and pair of bands, in this order, with the places of the taps that meet there in a weight of
-    /// all channels.
+    /// Calls `f` for every plane, output and pair of bands, in this order, with the offsets of their taps in the weight
+    /// of all channels.
     fn for_each_pair(&self, mut f: impl FnMut(usize, &mut dyn Iterator<Item = usize>)) {
         let [own, all] = self.patch();
         let (outputs, width) = (self.geometry.map[0], self.geometry.kernel[1]);
@@ -156,7 +162,7 @@ impl Conv2dWithPlanesOp {
         }
     }
 
-    /// What the planes and the bias add to the map in each pair of bands: (N, O, pairs).
+    /// The sum that the planes and the bias add to the map in each pair of bands: (N, O, pairs).
     fn added<T: Real>(&self, weight: &[T], bias: Option<&[T]>) -> Vec<T> {
         let pairs = self.pairs().count();
         let len = self.geometry.map[0] * pairs;
@@ -181,7 +187,7 @@ impl Conv2dWithPlanesOp {
         T::from_f64(self.values[sample * self.planes + plane])
     }
 
-    /// Σ of a map's gradient over each pair of bands: (N, O, pairs).
+    /// Sums of the map's gradient over each pair of bands: (N, O, pairs).
     fn band_sums<T: Real>(&self, grad: &[T]) -> Vec<T> {
         let [outputs, height, width] = self.geometry.map;
         let [rows, columns] = &self.bands;
@@ -213,7 +219,7 @@ impl Conv2dWithPlanesOp {
         sums
     }
 
-    /// The gradient of the whole weight, from that of the image's own channels and the sums of the map's gradient.
+    /// The gradient of the whole weight, from that of the image's channels and the sums of the map's gradient.
     fn whole_gradient<T: Real>(&self, own_gradient: &[T], band_sums: &[T]) -> Vec<T> {
         let [own, all] = self.patch();
         let mut gradient = vec![T::ZERO; self.geometry.map[0] * all];

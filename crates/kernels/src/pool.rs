@@ -1,4 +1,4 @@
-//! Maxima and means of windows, forward only: what networks that see features need, but none that is trained here.
+//! Max and mean pooling, forward only: feature extractors need it, but no network that is trained here.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
@@ -13,19 +13,24 @@ use crate::shapes::dims4;
 use crate::simd::simd;
 use crate::windows::{Pool, Windows};
 
-/// `(N, C, H, W)` → `(N, C, H', W')` with H' = (H + 2·padding − size) / stride + 1 rounded down, W' alike. Not differentiable:
-/// the result is not on the tape.
+/// `(N, C, H, W)` → `(N, C, H', W')` with H' = (H + 2·padding − size) / stride + 1, rounded down, and W' likewise. Not
+/// differentiable: the result is not on the tape.
 ///
 /// # Errors
-/// [`Error::Input`] if not even one window fits, [`Error::Argument`] if the windows make no sense.
+/// [`Error::Input`] if no window fits, [`Error::Argument`] if the windows are invalid.
 pub fn pool2d(x: &Tensor, pool: Pool, windows: Windows) -> Result<Tensor> {
     let (_, _, height, width) = dims4("input of a pooling", x)?;
     let Windows { size, stride, padding } = windows;
     if stride == 0 || padding >= size {
-        let reason = format!("{windows:?} have no stride, or a window that sees nothing but padding");
+        let reason =
+            format!("{windows:?}: the stride must be at least 1, and the padding less than the size");
         return Err(Error::Argument { name: "pooling", reason });
     }
-    if height.min(width) + 2 * padding < size || height.min(width) == 0 {
+    let fits = |side: usize| {
+        let padded = padding.checked_mul(2).and_then(|padding| padding.checked_add(side));
+        side > 0 && padded.is_some_and(|padded| padded >= size)
+    };
+    if !(fits(height) && fits(width)) {
         let expected = format!("(N, C, H, W) at least as large as {windows:?}");
         return Err(Error::Input { what: "input of a pooling", expected, found: x.shape().clone() });
     }
@@ -45,7 +50,7 @@ impl PoolOp {
         (side + 2 * self.windows.padding - self.windows.size) / self.windows.stride + 1
     }
 
-    /// The pixels of a side that window `index` has.
+    /// The pixels along one side that belong to window `index`.
     fn present(&self, index: usize, side: usize) -> std::ops::Range<usize> {
         let Windows { size, stride, padding } = self.windows;
         let start = index * stride;
@@ -68,7 +73,8 @@ impl PoolOp {
         out
     }
 
-    /// First the rows of a window into one, for all columns at once, then its columns; `last` gets the number of pixels.
+    /// Joins the rows of each window for all columns at once, then the columns of each window. `last` gets the joined
+    /// value and the number of pixels.
     #[inline(always)]
     fn plane<T: Float>(
         &self,
@@ -81,7 +87,7 @@ impl PoolOp {
     ) {
         let Windows { size, stride, padding } = self.windows;
         let columns = self.side(width);
-        // A line with its padding, so that all windows are alike.
+        // A line with its padding, so that all windows have the same size.
         let mut line = vec![start; width + 2 * padding];
         simd(
             #[inline(always)]
@@ -106,10 +112,10 @@ impl PoolOp {
     }
 }
 
-/// The larger of two numbers, or NaN.
+/// The larger of two numbers; NaN if either is.
 #[inline(always)]
 fn larger<T: Float>(a: T, b: T) -> T {
-    // A comparison with NaN is false, so a NaN in `a` stays, and only itself is not equal to itself.
+    // A comparison with NaN is false, so a NaN in `a` stays. The second condition is true for a NaN in `b`.
     if b > a || b.partial_cmp(&b).is_none() { b } else { a }
 }
 

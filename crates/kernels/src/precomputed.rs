@@ -1,15 +1,15 @@
-//! A result that needs nothing more of its arguments, put on candle's tape as what became of them. Candle has a trait for
-//! each number of arguments; here they become one.
+//! Attaches an already computed result to candle's autograd tape, with a custom gradient. Candle has one trait per
+//! number of arguments; here one trait serves them all.
 
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, MetalStorage};
 use candle_core::{Result, Shape, Tensor, bail};
 
-/// Such a result, and its gradient.
+/// A result whose computation needs nothing further from its arguments, and its gradient.
 pub(crate) trait PrecomputedOp: Send + Sync + 'static {
     /// Name of the operation in candle's errors.
     fn name(&self) -> &'static str;
 
-    /// The result, in a storage that nobody else has.
+    /// The result, in a storage that is not shared.
     fn on_cpu(&self) -> Result<(CpuStorage, Shape)>;
 
     fn on_cuda(&self) -> Result<(CudaStorage, Shape)> {
@@ -24,7 +24,7 @@ pub(crate) trait PrecomputedOp: Send + Sync + 'static {
     fn backward(&self, arguments: &[&Tensor], y: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>>;
 }
 
-/// The result of one to three arguments.
+/// Puts the result on the tape as a function of one to three arguments.
 pub(crate) fn attach(arguments: &[&Tensor], op: impl PrecomputedOp) -> Result<Tensor> {
     let op = PrecomputedCustomOp(op);
     match *arguments {

@@ -1,4 +1,4 @@
-//! `Real`: the products and transforms of the kernels, by the fastest way for each element type.
+//! Dispatch: the innermost loops of products and convolutions, in the fastest form for each element type.
 
 use crate::dots::{self, Dots};
 use crate::float::Float;
@@ -7,22 +7,22 @@ use crate::tile::{self, PanelProduct};
 use crate::winograd::tiles::{self, Tiles};
 use crate::winograd::transforms::Transform;
 
-/// An element type with the innermost loops of products and convolutions.
+/// An element type that has the innermost loops of products and convolutions.
 pub(crate) trait Real: Float + Scratch {
-    /// Whether [`Real::multiply`] is as fast as `gemm` here.
+    /// Whether [`Real::multiply`] is as fast as `gemm` on this CPU.
     fn multiplies_fast() -> bool;
 
-    /// The product of packed panels.
+    /// Multiplies packed panels.
     ///
     /// # Safety
     /// As for [`PanelProduct::by_gemm`].
-    #[expect(unsafe_code, reason = "the tiles write through pointers")]
+    #[expect(unsafe_code, reason = "products write through pointers")]
     unsafe fn multiply(panel: PanelProduct<'_, Self>);
 
-    /// Products of rows with rows.
+    /// Computes the dot products of rows with rows.
     fn dots(dots: Dots<'_, Self>);
 
-    /// The transform of tiles.
+    /// Transforms tiles.
     ///
     /// # Safety
     /// As for [`tiles::by_registers`].
@@ -35,9 +35,9 @@ impl Real for f32 {
         tile::fast()
     }
 
-    #[expect(unsafe_code, reason = "the tiles write through pointers")]
+    #[expect(unsafe_code, reason = "products write through pointers")]
     unsafe fn multiply(panel: PanelProduct<'_, Self>) {
-        // SAFETY: the caller's promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { panel.by_tiles() }
     }
 
@@ -47,7 +47,7 @@ impl Real for f32 {
 
     #[expect(unsafe_code, reason = "tiles are written through pointers")]
     unsafe fn transform<F: Transform<A, B>, const A: usize, const B: usize>(tiles: Tiles<'_, Self>) {
-        // SAFETY: the caller's promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { tiles::by_registers::<F, A, B>(tiles) }
     }
 }
@@ -57,9 +57,9 @@ impl Real for f64 {
         false
     }
 
-    #[expect(unsafe_code, reason = "the tiles write through pointers")]
+    #[expect(unsafe_code, reason = "products write through pointers")]
     unsafe fn multiply(panel: PanelProduct<'_, Self>) {
-        // SAFETY: the caller's promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { panel.by_gemm() }
     }
 
@@ -69,7 +69,7 @@ impl Real for f64 {
 
     #[expect(unsafe_code, reason = "tiles are written through pointers")]
     unsafe fn transform<F: Transform<A, B>, const A: usize, const B: usize>(tiles: Tiles<'_, Self>) {
-        // SAFETY: the caller's promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { tiles::one_by_one::<F, A, B>(tiles) }
     }
 }

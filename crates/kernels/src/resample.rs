@@ -1,4 +1,4 @@
-//! Halving, doubling and shifting of feature maps: linear maps, each of which is another one's gradient.
+//! Downsampling, upsampling and translation of feature maps: linear maps, each of which is the gradient of another.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
@@ -12,7 +12,7 @@ use crate::float::Float;
 use crate::shapes;
 use crate::tape;
 
-/// The mean of every 2×2 pixels: `(N, C, H, W)` → `(N, C, H / 2, W / 2)`. Differentiable.
+/// The mean of every block of 2×2 pixels: `(N, C, H, W)` → `(N, C, H / 2, W / 2)`. Differentiable.
 ///
 /// # Errors
 /// [`Error::Input`] if height or width is odd.
@@ -20,7 +20,7 @@ pub fn avg_pool2(x: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = dims4(x)?;
     if !(height.is_multiple_of(2) && width.is_multiple_of(2)) {
         let expected = "(N, C, H, W) of even height and width".into();
-        return Err(Error::Input { what: "input of a halving", expected, found: x.shape().clone() });
+        return Err(Error::Input { what: "input of a 2×2 mean", expected, found: x.shape().clone() });
     }
     if !runs_on_cpu_kernels(x.device()) {
         return composed::avg_pool2(x);
@@ -28,7 +28,10 @@ pub fn avg_pool2(x: &Tensor) -> Result<Tensor> {
     Ok(tape::apply1(&x.contiguous()?, ResampleOp::Halve { scale: 0.25 })?)
 }
 
-/// Every pixel four times: `(N, C, H, W)` → `(N, C, 2 H, 2 W)`. Differentiable.
+/// Repeats every pixel 2×2 times: `(N, C, H, W)` → `(N, C, 2 H, 2 W)`. Differentiable.
+///
+/// # Errors
+/// [`Error::Input`] if x does not have four dimensions.
 pub fn upsample2(x: &Tensor) -> Result<Tensor> {
     dims4(x)?;
     if !runs_on_cpu_kernels(x.device()) {
@@ -37,14 +40,15 @@ pub fn upsample2(x: &Tensor) -> Result<Tensor> {
     Ok(tape::apply1(&x.contiguous()?, ResampleOp::Double { scale: 1.0 })?)
 }
 
-/// Image `i` of `(N, C, H, W)` moved by `down[i]` rows and `right[i]` columns; what enters is 0. Differentiable.
+/// Moves image `i` of `(N, C, H, W)` by `down[i]` rows and `right[i]` columns, and fills the rest with 0.
+/// Differentiable.
 ///
 /// # Errors
-/// [`Error::Input`] if there are not as many shifts as images.
+/// [`Error::Input`] if the number of shifts differs from the number of images.
 pub fn translate(x: &Tensor, down: &[isize], right: &[isize]) -> Result<Tensor> {
     let (n, _, _, _) = dims4(x)?;
     if down.len() != n || right.len() != n {
-        let expected = format!("({}, C, H, W), one image a shift", down.len());
+        let expected = format!("({}, C, H, W), one image per shift", down.len());
         return Err(Error::Input { what: "input of a translation", expected, found: x.shape().clone() });
     }
     if !runs_on_cpu_kernels(x.device()) {
@@ -62,7 +66,7 @@ fn dims4(x: &Tensor) -> Result<(usize, usize, usize, usize)> {
 enum ResampleOp {
     /// Sums of 2×2 pixels, times `scale`.
     Halve { scale: f64 },
-    /// Every pixel four times, times `scale`.
+    /// Every pixel 2×2 times, times `scale`.
     Double { scale: f64 },
     /// Each image moved by its own number of rows and columns.
     Shift { down: Vec<isize>, right: Vec<isize> },
@@ -70,7 +74,7 @@ enum ResampleOp {
 
 impl ResampleOp {
     fn adjoint(&self) -> Self {
-        let negated = |shifts: &[isize]| shifts.iter().map(|shift| -shift).collect();
+        let negated = |shifts: &[isize]| shifts.iter().map(|shift| shift.wrapping_neg()).collect();
         match self {
             Self::Halve { scale } => Self::Double { scale: *scale },
             Self::Double { scale } => Self::Halve { scale: *scale },
@@ -118,7 +122,8 @@ impl ResampleOp {
                 let image = plane / channels;
                 let (from, to, count) = overlap(right[image], width);
                 for row in 0..height {
-                    let Some(source) = row.checked_add_signed(-down[image]).filter(|&row| row < height)
+                    let Some(source) =
+                        row.checked_add_signed(down[image].wrapping_neg()).filter(|&row| row < height)
                     else {
                         continue;
                     };
@@ -131,7 +136,7 @@ impl ResampleOp {
     }
 }
 
-/// Where a line of `size` that is moved by `by` is read from, written to, and how much of it is left.
+/// Where a line of `size` pixels that is moved by `by` is read from and written to, and how many pixels remain.
 fn overlap(by: isize, size: usize) -> (usize, usize, usize) {
     let distance = by.unsigned_abs().min(size);
     if by >= 0 { (0, distance, size - distance) } else { (distance, 0, size - distance) }

@@ -4,16 +4,19 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::error::Result;
 
-/// A scalar tensor as f64. Waits for its device.
+/// The value of a scalar tensor. Waits for its device.
 ///
 /// # Errors
-/// If it has more values than one.
+/// If the tensor is not a scalar.
 pub fn scalar(x: &Tensor) -> Result<f64> {
     // Not every device has f64.
     Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?)
 }
 
-/// Scalar tensors as f64, all in one go: waits for their device once.
+/// The values of scalar tensors of the same type on the same device, for which it waits once.
+///
+/// # Errors
+/// If a tensor has more than one value, or types or devices differ.
 pub fn scalars(tensors: &[Tensor]) -> Result<Vec<f64>> {
     if tensors.is_empty() {
         return Ok(vec![]);

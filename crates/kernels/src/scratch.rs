@@ -1,16 +1,16 @@
-//! Scratch memory that is kept from one task and one call to the next: fresh pages cost more than what is written to them.
+//! Scratch memory that is reused between tasks and calls: fresh pages cost more than the writes to them.
 
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
 use crate::float::Float;
 
-/// An element type with buffers that are kept.
+/// An element type with reusable buffers.
 pub(crate) trait Scratch: Float {
-    /// Lends this thread's buffers, which keep their memory from one task to the next. Calls must not nest.
+    /// Calls `f` with this thread's buffers, which keep their memory between tasks. Calls must not nest.
     fn with_scratch<R>(f: impl FnOnce(&mut [Vec<Self>; 3]) -> R) -> R;
 
-    /// The buffers that [`lend`] lends.
+    /// The buffers of [`lend`] that are not in use.
     fn pool() -> &'static Mutex<Vec<Vec<Self>>>;
 }
 
@@ -35,7 +35,7 @@ macro_rules! scratch {
 scratch!(f32);
 scratch!(f64);
 
-/// Lends buffers of these lengths. What is in them is left from before.
+/// Calls `f` with buffers of these lengths. Their contents are unspecified.
 pub(crate) fn lend<T: Scratch, R, const N: usize>(
     lengths: [usize; N],
     f: impl FnOnce([&mut [T]; N]) -> R,
@@ -51,7 +51,7 @@ pub(crate) fn lend<T: Scratch, R, const N: usize>(
     result
 }
 
-/// The first `len` elements of a buffer, grown if it is too short. What is in them is left from before.
+/// The first `len` elements of a buffer, which grows if it is too short. Their contents are unspecified.
 pub(crate) fn scratch<T: Float>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     if buffer.len() < len {
         buffer.resize(len, T::ZERO);

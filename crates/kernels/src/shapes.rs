@@ -1,9 +1,10 @@
-//! Checks of the shapes that kernels are given.
+//! Checks of the shapes of arguments.
 
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
 
+/// The sides of a matrix.
 pub(crate) fn dims2(what: &'static str, tensor: &Tensor) -> Result<(usize, usize)> {
     tensor.dims2().map_err(|_| Error::Input {
         what,
@@ -12,6 +13,7 @@ pub(crate) fn dims2(what: &'static str, tensor: &Tensor) -> Result<(usize, usize
     })
 }
 
+/// The sides of a tensor with four dimensions.
 pub(crate) fn dims4(what: &'static str, tensor: &Tensor) -> Result<(usize, usize, usize, usize)> {
     tensor.dims4().map_err(|_| Error::Input {
         what,
@@ -20,6 +22,7 @@ pub(crate) fn dims4(what: &'static str, tensor: &Tensor) -> Result<(usize, usize
     })
 }
 
+/// Checks that two tensors have the same shape and type.
 pub(crate) fn same_shape(what: &'static str, reference: &Tensor, other: &Tensor) -> Result<()> {
     if reference.dims() == other.dims() && reference.dtype() == other.dtype() {
         return Ok(());
@@ -31,7 +34,7 @@ pub(crate) fn same_shape(what: &'static str, reference: &Tensor, other: &Tensor)
     })
 }
 
-/// A bias has one element an output channel.
+/// Checks that a bias has one element per output.
 pub(crate) fn check_bias(bias: Option<&Tensor>, outputs: usize) -> Result<()> {
     match bias {
         Some(bias) if bias.dims() != [outputs] => {

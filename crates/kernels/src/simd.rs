@@ -1,6 +1,6 @@
-//! The instruction set that kernels run with: the best of this CPU, and in tests each that it has.
+//! The instruction set that kernels use: the best that this CPU has. Tests can select any other.
 
-/// Runs `f` compiled for the best instruction set of this CPU. `f` must inline: `#[inline(always)]`.
+/// Runs `f`, compiled for the best instruction set of this CPU. `f` must be `#[inline(always)]`.
 #[inline(always)]
 pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
     arch().dispatch(f)
@@ -20,11 +20,11 @@ pub(crate) use forced::{arch, on_every_instruction_set};
 mod forced {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Which of [`instruction_sets`] the kernels use, counted from 1; 0: the best. A static, since they run on other threads
-    /// too; a test beside this one that sees the change gets the same bits, or should fail.
+    /// The one of [`instruction_sets`] that the kernels use, counted from 1; 0 selects the best. This is a static
+    /// because kernels run on other threads too. A concurrent test that sees the change must get the same bits anyway.
     static FORCED: AtomicUsize = AtomicUsize::new(0);
 
-    /// What stands for `pulp::Arch::new` in tests.
+    /// Replaces `pulp::Arch::new` in tests.
     pub(crate) fn arch() -> pulp::Arch {
         match FORCED.load(Ordering::Relaxed) {
             0 => pulp::Arch::new(),
@@ -32,7 +32,7 @@ mod forced {
         }
     }
 
-    /// The instruction sets that this machine has and kernels are compiled for.
+    /// The instruction sets that kernels are compiled for and that this machine has.
     fn instruction_sets() -> Vec<pulp::Arch> {
         let mut all = vec![pulp::Arch::Scalar];
         #[cfg(target_arch = "x86_64")]
@@ -44,14 +44,14 @@ mod forced {
         all
     }
 
-    /// Asserts that `run` gives the same with every instruction set.
+    /// Asserts that `run` gives the same result with every instruction set.
     pub(crate) fn on_every_instruction_set<R: PartialEq>(run: impl Fn() -> R) {
         let want = run();
         for (place, name) in instruction_sets().iter().enumerate() {
             FORCED.store(place + 1, Ordering::Relaxed);
             let same = run() == want;
             FORCED.store(0, Ordering::Relaxed);
-            assert!(same, "{name:?} gives other bits");
+            assert!(same, "{name:?} gives different bits");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Sums in a fixed order: the same bits for any number of threads and any instruction set.
-#![expect(unsafe_code, reason = "results are written before they are ever read")]
+//! Sums in a fixed order, which have the same bits for any number of threads and any instruction set.
+#![expect(unsafe_code, reason = "every element of a result is written before it is read")]
 
 use rayon::prelude::*;
 
@@ -7,13 +7,13 @@ use crate::buffer::build;
 use crate::float::Float;
 use crate::simd::simd;
 
-/// Elements that a sum adds up side by side, so that it vectorises without changing its order between CPUs.
+/// Number of running sums side by side, so that a sum vectorises but has the same order on every CPU.
 const LANES: usize = 16;
 
-/// Elements that may go into [`Lanes`] before they are added up: more would cost an f32 digits.
+/// Most elements that are added to [`Lanes`] before their total is taken; more would lose precision in f32.
 pub(crate) const SUM_BLOCK: usize = 64 * LANES;
 
-/// A sum as it grows: elements go into running sums in turn.
+/// A partial sum: successive elements are added to successive running sums.
 #[derive(Clone, Copy)]
 pub(crate) struct Lanes<T>([T; LANES]);
 
@@ -43,7 +43,7 @@ impl<T: Float> Lanes<T> {
     }
 }
 
-/// Adds both of f(x, y, z) for all elements of three slices of the same length, in the order of [`Lanes::add`].
+/// Adds both results of f(x, y, z) for all elements of three slices of equal length, in the order of [`Lanes::add`].
 #[inline(always)]
 pub(crate) fn add3<T: Float>(
     [first, second]: &mut [Lanes<T>; 2],
@@ -68,7 +68,7 @@ pub(crate) fn add3<T: Float>(
     (first.0, second.0) = (a, b);
 }
 
-/// Σ f(x) over a slice in a fixed order: running sums of `T` over blocks, added up in f64.
+/// Σ f(x) over a slice in a fixed order: running sums in `T` over blocks, whose totals are added in f64.
 #[inline(always)]
 pub(crate) fn sum1<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
     let mut total = 0.0;
@@ -80,7 +80,7 @@ pub(crate) fn sum1<T: Float>(x: &[T], f: impl Fn(T) -> T) -> f64 {
     total
 }
 
-/// Σ f(x, y) over two slices of the same length, in the order of [`sum1`].
+/// Σ f(x, y) over two slices of equal length, in the order of [`sum1`].
 #[inline(always)]
 pub(crate) fn sum2<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f64 {
     let mut total = 0.0;
@@ -100,7 +100,7 @@ pub(crate) fn sum2<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f64 {
     total
 }
 
-/// Σ over all but the channels of (N, channels, plane): the gradient of a bias.
+/// Sums (N, channels, plane) over samples and planes: the gradient of a bias per channel.
 pub(crate) fn channel_sums<T: Float>(data: &[T], samples: usize, channels: usize) -> Vec<T> {
     let plane = data.len() / (samples * channels).max(1);
     let mut sums = vec![T::ZERO; channels];
@@ -124,7 +124,7 @@ pub(crate) fn channel_sums<T: Float>(data: &[T], samples: usize, channels: usize
     sums
 }
 
-/// Σ over the rows of a (rows, columns) matrix: one sum a column, each in the order of the rows.
+/// Sums a (rows, columns) matrix over its rows, in their order: one sum per column.
 pub(crate) fn column_sums<T: Float>(data: &[T], columns: usize) -> Vec<T> {
     const COLUMNS: usize = 64;
     // SAFETY: every column of a chunk is written.

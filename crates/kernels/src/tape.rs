@@ -1,10 +1,11 @@
-//! The kernels' place on candle's tape, without what the tape would cost: candle adds every gradient to a tensor of zeros,
-//! which between two kernels is more memory traffic than many a kernel has itself.
+//! Puts kernels on candle's tape without the cost of candle's gradient accumulation: candle adds every gradient to a
+//! tensor of zeros, which between two kernels is more memory traffic than many kernels need themselves.
 //!
-//! So a kernel's result stands on the tape by a *stub*, a tensor of one element. Another kernel that takes the result is
-//! entered with the stub for its argument, and going backward it hands the real gradient over in the result's [`Node`];
-//! candle adds up the gradients of stubs only. An operation of candle's that takes the result sees an ordinary tensor,
-//! whose gradient goes to the node as well. Either way the order in which candle walks its tape is what it would have been.
+//! On the tape, a kernel's result is represented by a *stub*, a tensor of one element. A kernel that takes the result
+//! as its argument is recorded with the stub instead, and its backward pass hands the real gradient to the result's
+//! [`Node`]; candle accumulates only the gradients of stubs. One of candle's operations that takes the result sees an
+//! ordinary tensor, whose gradient goes to the node as well. In both cases candle visits its tape in the same order as
+//! without stubs.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,12 +20,12 @@ use crate::buffer::{by_dtype, elements, tensor};
 use crate::elementwise::map2;
 use crate::precomputed::{PrecomputedOp, attach};
 
-/// A kernel of one argument on the tape.
+/// Applies a kernel of one argument and puts it on the tape if its argument is.
 pub(crate) fn apply1(x: &Tensor, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
     if x.track_op() { record(Operation::One(Box::new(op)), &[x]) } else { x.apply_op1_no_bwd(&op) }
 }
 
-/// A kernel of two arguments on the tape.
+/// Applies a kernel of two arguments and puts it on the tape if one of them is.
 pub(crate) fn apply2(x: &Tensor, y: &Tensor, op: impl CustomOp2 + Send + Sync + 'static) -> Result<Tensor> {
     if x.track_op() || y.track_op() {
         return record(Operation::Two(Box::new(op)), &[x, y]);
@@ -32,7 +33,7 @@ pub(crate) fn apply2(x: &Tensor, y: &Tensor, op: impl CustomOp2 + Send + Sync + 
     x.apply_op2_no_bwd(y, &op)
 }
 
-/// A kernel of three arguments on the tape.
+/// Applies a kernel of three arguments and puts it on the tape if one of them is.
 pub(crate) fn apply3(
     x: &Tensor,
     y: &Tensor,
@@ -45,17 +46,17 @@ pub(crate) fn apply3(
     x.apply_op3_no_bwd(y, z, &op)
 }
 
-/// The gradients of what a scalar was computed from.
+/// The gradients of a scalar with respect to the variables that it was computed from.
 #[derive(Debug)]
 pub struct Gradients {
-    /// Of what candle's own operations used.
+    /// Gradients that candle's operations and its tape accumulated.
     by_candle: GradStore,
-    /// Of the variables that kernels used.
+    /// Gradients of variables that kernels used.
     by_kernels: HashMap<TensorId, Tensor>,
 }
 
 impl Gradients {
-    /// The gradient of a variable, where it has one; it is there once.
+    /// Removes and returns the gradient of a variable, if it has one.
     ///
     /// # Errors
     /// If the two parts of a gradient cannot be added.
@@ -67,13 +68,13 @@ impl Gradients {
     }
 }
 
-/// Goes backward from a scalar: as [`Tensor::backward`], but the gradients of variables that only kernels used are not added
-/// to zeros either.
+/// The backward pass from a scalar. It differs from [`Tensor::backward`] in that gradients of variables that only
+/// kernels used are not added to zeros either.
 ///
 /// # Errors
 /// If a gradient cannot be computed.
 pub fn backward(scalar: &Tensor) -> Result<Gradients> {
-    // A task of rayon's that this thread takes up meanwhile may go backward too: each has a store of its own.
+    // While this thread waits, rayon may give it another task that runs a backward pass: each pass has its own store.
     let outer = VARIABLES.replace(Some(HashMap::new()));
     let by_candle = scalar.backward();
     let by_kernels = VARIABLES.replace(outer).unwrap_or_default();
@@ -81,14 +82,14 @@ pub fn backward(scalar: &Tensor) -> Result<Gradients> {
 }
 
 thread_local! {
-    /// The results of kernels that are on the tape, as far as this thread made them.
+    /// The results of kernels that this thread put on the tape.
     static RESULTS: RefCell<HashMap<TensorId, Weak<Link>>> = RefCell::new(HashMap::new());
     /// Where [`backward`] collects the gradients of variables.
     static VARIABLES: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
 }
 
-/// Results that may be forgotten about before the next look for those that are gone.
-const FORGOTTEN: usize = 1024;
+/// Number of results from which on entries of dropped results are removed.
+const SWEEP_FROM: usize = 1024;
 
 enum Operation {
     One(Box<dyn CustomOp1 + Send + Sync>),
@@ -96,19 +97,19 @@ enum Operation {
     Three(Box<dyn CustomOp3 + Send + Sync>),
 }
 
-/// A kernel that ran, with all that its gradient needs.
+/// A kernel that ran, with everything that its gradient needs.
 struct Node {
     operation: Operation,
     inputs: Vec<Tensor>,
-    /// Of each input that was entered with its stub.
+    /// The link of each input that was recorded with its stub.
     links: Vec<Option<Arc<Link>>>,
-    /// The result, off the tape.
+    /// The result, detached from the tape.
     output: OnceLock<Tensor>,
-    /// The gradient of the result, as far as it has come together.
+    /// The gradient of the result, as far as it has been accumulated.
     gradient: Mutex<Option<Tensor>>,
 }
 
-/// A node and its stub; the result on the tape keeps it alive.
+/// A node and its stub. The result on the tape keeps the link alive.
 struct Link {
     node: Arc<Node>,
     stub: Tensor,
@@ -130,10 +131,10 @@ fn record(operation: Operation, inputs: &[&Tensor]) -> Result<Tensor> {
     let stub = attach(&arguments.iter().collect::<Vec<_>>(), KernelOp(Arc::clone(&node)))?;
     let link = Arc::new(Link { node, stub });
     let result = attach(&[&link.stub], ResultOp(Arc::clone(&link)))?;
-    // Nobody else has seen the node yet.
+    // No other code has access to the node yet, so this is the first value.
     _ = link.node.output.set(result.detach());
     RESULTS.with_borrow_mut(|results| {
-        if results.len() >= FORGOTTEN && results.len().is_power_of_two() {
+        if results.len() >= SWEEP_FROM && results.len().is_power_of_two() {
             results.retain(|_, link| link.strong_count() > 0);
         }
         results.insert(result.id(), Arc::downgrade(&link));
@@ -141,7 +142,7 @@ fn record(operation: Operation, inputs: &[&Tensor]) -> Result<Tensor> {
     Ok(result)
 }
 
-/// The link of a tensor that is a kernel's result, if this thread made it.
+/// The link of a tensor that is the result of a kernel on this thread.
 fn link(x: &Tensor) -> Option<Arc<Link>> {
     RESULTS.with_borrow(|results| results.get(&x.id()).and_then(Weak::upgrade))
 }
@@ -160,7 +161,7 @@ impl Node {
             (Operation::One(op), [(s, l)]) => op.cpu_fwd(s, l),
             (Operation::Two(op), [(s1, l1), (s2, l2)]) => op.cpu_fwd(s1, l1, s2, l2),
             (Operation::Three(op), [(s1, l1), (s2, l2), (s3, l3)]) => op.cpu_fwd(s1, l1, s2, l2, s3, l3),
-            _ => candle_core::bail!("a kernel was given another number of tensors than it takes"),
+            _ => candle_core::bail!("a kernel was given the wrong number of tensors"),
         }
     }
 
@@ -168,7 +169,7 @@ impl Node {
         self.gradient.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Adds to the gradient of the result.
+    /// Adds `gradient` to the gradient of the result.
     fn hand_over(&self, gradient: Tensor) -> Result<()> {
         let gradient = match self.take_gradient() {
             Some(before) => sum(&before, &gradient)?,
@@ -178,8 +179,8 @@ impl Node {
         Ok(())
     }
 
-    /// What candle is to add to each argument's gradient: the token of a stub, and nothing for a variable whose gradient is
-    /// collected elsewhere.
+    /// What candle should add to the gradient of each argument: a token for a stub, and nothing for a variable whose
+    /// gradient [`backward`] collects.
     fn backward(&self) -> Result<Vec<Option<Tensor>>> {
         let Some(output) = self.output.get() else {
             candle_core::bail!("a kernel went backward before it went forward")
@@ -195,7 +196,7 @@ impl Node {
                 let (x, y, z) = op.bwd(x, y, z, output, &gradient)?;
                 vec![x, y, z]
             }
-            _ => candle_core::bail!("a kernel was given another number of tensors than it takes"),
+            _ => candle_core::bail!("a kernel was given the wrong number of tensors"),
         };
         let all = self.inputs.iter().zip(&self.links).zip(gradients);
         all.map(|((input, link), gradient)| pass_on(input, link.as_deref(), gradient)).collect()
@@ -214,14 +215,14 @@ fn pass_on(input: &Tensor, link: Option<&Link>, gradient: Option<Tensor>) -> Res
     if !(collected && input.is_variable()) {
         return Ok(Some(gradient));
     }
-    // The sum is made while nothing is borrowed: this thread may take up another task meanwhile.
+    // The sum is computed while nothing is borrowed, because rayon may run another task on this thread meanwhile.
     let before = VARIABLES.with_borrow_mut(|all| all.as_mut().and_then(|all| all.remove(&input.id())));
     let gradient = before.map_or(Ok(gradient.clone()), |before| sum(&before, &gradient))?;
     VARIABLES.with_borrow_mut(|all| all.as_mut().map(|all| all.insert(input.id(), gradient)));
     Ok(None)
 }
 
-/// What stands for a gradient on the tape of stubs.
+/// The gradient of a stub, which carries no information.
 fn token() -> Result<Tensor> {
     Tensor::zeros(1, DType::F32, &candle_core::Device::Cpu)
 }
@@ -234,7 +235,7 @@ fn sum(one: &Tensor, other: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// The operation of a stub: backward, it runs the kernel's gradient.
+/// The operation behind a stub. Its backward pass runs that of the kernel.
 struct KernelOp(Arc<Node>);
 
 impl PrecomputedOp for KernelOp {
@@ -251,8 +252,8 @@ impl PrecomputedOp for KernelOp {
     }
 }
 
-/// The operation of a result, whose argument is its stub: forward, it runs the kernel; backward, it hands over the gradient
-/// that came together on candle's own tape.
+/// The operation behind a result, whose argument is the stub. Its forward pass runs the kernel; its backward pass hands
+/// the gradient that candle accumulated to the node.
 struct ResultOp(Arc<Link>);
 
 impl PrecomputedOp for ResultOp {
@@ -285,7 +286,7 @@ mod tests {
         Var::from_tensor(&Tensor::from_slice(values, (1, values.len()), &Device::Cpu).unwrap()).unwrap()
     }
 
-    /// tanh x into two kernels, into an operation of candle's, and into a kernel twice.
+    /// tanh x as the argument of two kernels, of one of candle's operations, and of a kernel that takes it twice.
     fn fan(x: &Tensor) -> Tensor {
         let y = activate(x, Activation::Tanh).unwrap();
         let one = softplus(&y).unwrap();
@@ -296,7 +297,7 @@ mod tests {
         (sum + four).unwrap()
     }
 
-    /// d/dx of all that, y being tanh x: (sigmoid y + s (1 − s) + 2 y + 2 y) (1 − y²), with s the sigmoid of y.
+    /// The derivative of [`fan`]: (s + s (1 − s) + 2 y + 2 y) (1 − y²) with y = tanh x and s = sigmoid y.
     fn slopes(x: &[f64]) -> Vec<f64> {
         let slope = |x: &f64| {
             let y = x.tanh();
@@ -313,11 +314,11 @@ mod tests {
     }
 
     #[test]
-    fn gradients_of_all_uses_are_added_up_on_either_way_back() {
+    fn gradients_of_all_uses_are_added_in_either_backward_pass() {
         let at = [0.3, -1.2, 2.0];
         let x = variable(&at);
         let y = fan(&x);
-        // Candle's own way back, which leaves variables in its store, twice over the same graph; then ours.
+        // Candle's backward pass, which leaves variables in its store, twice over the same graph; then ours.
         for _ in 0..2 {
             assert_slopes(y.backward().unwrap().get(&x).unwrap(), &at);
         }
@@ -335,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_may_change_between_a_kernel_its_user_and_the_way_back() {
+    fn threads_may_change_between_a_kernel_its_user_and_the_backward_pass() {
         let at = [0.7, 0.1];
         let x = variable(&at);
         let elsewhere = |f: &(dyn Fn() -> Tensor + Sync)| std::thread::scope(|s| s.spawn(f).join().unwrap());
@@ -349,13 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_on_the_tape_leaves_nothing_and_graphs_are_forgotten() {
+    fn only_results_on_the_tape_are_kept_and_only_while_they_live() {
         let x = Tensor::new(&[[1.0f64]], &Device::Cpu).unwrap();
         assert!(!softplus(&x).unwrap().track_op());
         let x = variable(&[0.3]);
-        for _ in 0..3 * FORGOTTEN {
+        for _ in 0..3 * SWEEP_FROM {
             drop(softplus(&x).unwrap());
         }
-        assert!(RESULTS.with_borrow(HashMap::len) <= 2 * FORGOTTEN);
+        assert!(RESULTS.with_borrow(HashMap::len) <= 2 * SWEEP_FROM);
     }
 }

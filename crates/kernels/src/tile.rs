@@ -1,13 +1,10 @@
-//! Products of packed panels: the innermost loop of the convolutions.
+//! Products of packed panels: the innermost loop of matrix products and convolutions.
 //!
-//! The right matrix comes in panels of 64 columns, row after row, as the packing of patches makes them; the left one in
-//! panels of six rows, column after column. A tile of the product then stays in registers over the whole inner
-//! dimension: each of its elements is a chain of fused multiply-adds in the order of the inner dimension, whatever the
-//! width of the registers, and equal to what [`product`] computes.
-#![expect(
-    unsafe_code,
-    reason = "the tile reads packed panels and writes rows of the result through pointers"
-)]
+//! The right matrix comes in panels of 64 columns, stored by rows; the left matrix in panels of six rows, stored by
+//! columns, or unpacked. A tile of the product stays in registers over the whole inner dimension. Each of its elements
+//! is a chain of fused multiply-adds in the order of the inner dimension, for any register width, and has the same bits
+//! as the result of [`product`].
+#![expect(unsafe_code, reason = "tiles read panels and write rows of the result through pointers")]
 
 use gemm::Parallelism;
 use pulp::{Simd, WithSimd};
@@ -20,36 +17,37 @@ use crate::simd::arch;
 /// Columns of a panel of the right matrix: four AVX-512 registers.
 pub(crate) const PANEL_COLUMNS: usize = 64;
 
-/// The part of the inner dimension that is multiplied at once: a panel of the right matrix so deep stays in the nearest
-/// cache, from its packing on. Parts are added in order.
+/// Length of the blocks of the inner dimension: a panel of this depth of the right matrix stays in the L1 cache after it
+/// is packed. Blocks are added in order.
 pub(crate) const PANEL_DEPTH: usize = 256;
 
-/// Rows of a panel of the left matrix: 6 · 4 sums leave registers for what is being read.
+/// Rows of a panel of the left matrix: 6 · 4 sums leave enough registers for the operands.
 pub(crate) const TILE_ROWS: usize = 6;
 
 /// The left side of a product of panels.
 #[derive(Clone, Copy)]
 pub(crate) enum LeftSide<'a, T> {
-    /// Panels of six rows (the last may have fewer), each column after column.
+    /// Panels of six rows (the last may have fewer), each stored by columns.
     Packed(&'a [T]),
-    /// Rows and columns these distances apart.
+    /// A strided matrix: the distances from one row to the next, and from one column to the next.
     Strided { data: &'a [T], row: usize, inner: usize },
 }
 
-/// Columns of the right side that lie side by side.
+/// Length of the contiguous runs of columns in the right side.
 pub(crate) const CHUNK: usize = 16;
 
-/// The right side of a product of panels: each row is made of chunks of 16 elements.
+/// The right side of a product of panels: each row consists of chunks of 16 elements.
 #[derive(Clone, Copy)]
 pub(crate) struct RightSide<'a, T> {
     pub(crate) data: &'a [T],
-    /// From a row to the next.
+    /// Distance from one row to the next.
     pub(crate) inner: usize,
-    /// From a chunk to the next of the same row.
+    /// Distance from one chunk to the next in the same row.
     pub(crate) chunk: usize,
 }
 
-/// A product of a left side of any number of rows and a right side of at most 64 columns, read up to a multiple of 16.
+/// A product of a left side with any number of rows and a right side with at most 64 columns, of which whole chunks of
+/// 16 are read.
 pub(crate) struct PanelProduct<'a, T> {
     pub(crate) rows: usize,
     pub(crate) inner: usize,
@@ -57,14 +55,14 @@ pub(crate) struct PanelProduct<'a, T> {
     pub(crate) left: LeftSide<'a, T>,
     pub(crate) right: RightSide<'a, T>,
     pub(crate) out: *mut T,
-    /// From a row of `out` to the next.
+    /// Distance from one row of `out` to the next.
     pub(crate) stride: usize,
     pub(crate) accumulate: bool,
 }
 
 impl<'a, T: Float> PanelProduct<'a, T> {
-    /// The left side from a row on that begins a panel of `height` rows: where it starts, and the distances between rows
-    /// and between columns.
+    /// The left side from the first row of a panel of `height` rows on, and the distances between its rows and between
+    /// its columns.
     #[inline(always)]
     fn rows_from(&self, row: usize, height: usize) -> (&'a [T], usize, usize) {
         match self.left {
@@ -73,11 +71,11 @@ impl<'a, T: Float> PanelProduct<'a, T> {
         }
     }
 
-    /// By `gemm`: for f64, and where there are no fused vector instructions.
+    /// Computes the product with `gemm`: for f64, and without fused vector instructions.
     ///
     /// # Safety
-    /// Both sides must have the elements that the sizes name. `out` must be writable by this caller alone for `rows` rows
-    /// of `columns` elements, `stride` apart, and initialised if `accumulate`.
+    /// Both sides must contain all elements of the given sizes. `out` must be writable by this caller alone for `rows`
+    /// rows of `columns` elements, `stride` apart, and initialised if `accumulate`.
     pub(crate) unsafe fn by_gemm(&self) {
         for row in (0..self.rows).step_by(TILE_ROWS) {
             let height = TILE_ROWS.min(self.rows - row);
@@ -88,7 +86,7 @@ impl<'a, T: Float> PanelProduct<'a, T> {
                 let right = Matrix::strided(right, self.right.inner, 1);
                 let size = Size { m: height, n: CHUNK.min(self.columns - column), k: self.inner };
                 let out = self.out.wrapping_add(row * self.stride + column);
-                // SAFETY: the caller's promises.
+                // SAFETY: guaranteed by the caller.
                 unsafe {
                     product(size, left, right, out, self.stride, self.accumulate, Parallelism::None);
                 }
@@ -98,7 +96,7 @@ impl<'a, T: Float> PanelProduct<'a, T> {
 }
 
 impl PanelProduct<'_, f32> {
-    /// By the best vector instructions at hand.
+    /// Computes the product with the best instruction set of this CPU.
     ///
     /// # Safety
     /// As for [`PanelProduct::by_gemm`].
@@ -106,14 +104,14 @@ impl PanelProduct<'_, f32> {
         arch().dispatch(self);
     }
 
-    /// All rows against `COUNT` registers of columns from `column` on.
+    /// Multiplies all rows by `COUNT` registers of columns, from `column` on.
     ///
     /// # Safety
     /// As for [`PanelProduct::by_gemm`].
     #[inline(always)]
     unsafe fn columns<S: Simd, const COUNT: usize>(&self, simd: S, column: usize) {
         for row in (0..self.rows).step_by(TILE_ROWS) {
-            // SAFETY: the caller's promises.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 match self.rows - row {
                     1 => self.tile::<S, 1, COUNT>(simd, row, column),
@@ -127,7 +125,7 @@ impl PanelProduct<'_, f32> {
         }
     }
 
-    /// `HEIGHT` rows by `COUNT` registers of columns.
+    /// Multiplies `HEIGHT` rows by `COUNT` registers of columns.
     ///
     /// # Safety
     /// As for [`PanelProduct::by_gemm`].
@@ -151,8 +149,8 @@ impl PanelProduct<'_, f32> {
         let mut sums = [[simd.splat_f32s(0.0); COUNT]; HEIGHT];
         let (mut left, mut right) = (left.as_ptr(), right.as_ptr());
         for _ in 0..self.inner {
-            // SAFETY: within both sides by the assertions, since each step takes one column of the left side and one row
-            // of the right one.
+            // SAFETY: the assertions keep the reads within both sides: each step reads one column of the left side and
+            // one row of the right side.
             unsafe {
                 let mut across = [simd.splat_f32s(0.0); COUNT];
                 for (v, across) in across.iter_mut().enumerate() {
@@ -174,7 +172,7 @@ impl PanelProduct<'_, f32> {
             let out = self.out.wrapping_add((row + r) * self.stride + column);
             if width == COUNT * lanes {
                 for (v, sum) in sums.iter().enumerate() {
-                    // SAFETY: the columns are within the result.
+                    // SAFETY: the columns lie within the result.
                     unsafe {
                         let out = out.add(v * lanes).cast::<S::f32s>();
                         let sum =
@@ -185,7 +183,7 @@ impl PanelProduct<'_, f32> {
             } else {
                 let sums: &[f32] = pulp::bytemuck::cast_slice(sums);
                 for (i, sum) in sums.iter().enumerate().take(width) {
-                    // SAFETY: `width` columns are within the result.
+                    // SAFETY: `width` columns lie within the result.
                     unsafe {
                         let out = out.add(i);
                         *out = if self.accumulate { *sum + *out } else { *sum };
@@ -196,7 +194,7 @@ impl PanelProduct<'_, f32> {
     }
 }
 
-/// Whether the vector instructions at hand have tiles of their own that keep up with those of `gemm`.
+/// Whether the tiles are as fast as `gemm` with the instruction set of this CPU.
 pub(crate) fn fast() -> bool {
     struct Lanes;
 
@@ -217,10 +215,10 @@ impl WithSimd for PanelProduct<'_, f32> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // SAFETY: whoever asked for the product made the promises.
+        // SAFETY: guaranteed by the caller of `by_tiles`.
         unsafe {
             match S::F32_LANES {
-                // A last panel may have few columns: no register is multiplied for nothing.
+                // The last panel may have few columns: use only as many registers as it needs.
                 16 => match self.columns.div_ceil(16) {
                     0 | 1 => self.columns::<S, 1>(simd, 0),
                     2 => self.columns::<S, 2>(simd, 0),

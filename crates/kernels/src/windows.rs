@@ -1,21 +1,22 @@
-//! The windows of a pooling.
+//! The windows of a pooling operation.
 
-/// What a window becomes.
+/// How the pixels of a window are reduced to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pool {
-    /// Its largest value; NaN where it has one.
+    /// The largest value; NaN if the window contains one.
     Max,
-    /// The mean of the pixels that it has: padding does not count.
+    /// The mean of the pixels within the image; padding does not count.
     Mean,
 }
 
-/// Square windows, `stride` apart, over an image with `padding` pixels beside it that no window counts.
+/// Square windows, `stride` pixels apart, on an image with `padding` pixels on each side, which no window counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {
-    /// Height and width.
+    /// Height and width of a window, in pixels.
     pub size: usize,
-    /// Pixels between two windows.
+    /// Distance between the starts of neighbouring windows, in pixels.
     pub stride: usize,
-    /// Less than `size`.
+    /// Pixels on each side; less than `size`.
     pub padding: usize,
 }

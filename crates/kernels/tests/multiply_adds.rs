@@ -1,4 +1,4 @@
-//! The count of multiplications, alone in its process because it counts the process.
+//! The count of multiply-adds. It is one per process, so this test has a process of its own.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use candle_core::{DType, Device, Tensor};

@@ -3,7 +3,7 @@
 //! One rule for every folder. Nothing is guessed that could put held-out pictures into training: what may mean several things is
 //! refused, with what would make it clear, and what is left out is counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -124,7 +124,20 @@ fn divided(dir: &Path, mut left_out: LeftOut) -> Result<Listing> {
     }
     let mut flags = selection::test_part(train.len(), |index| train[index].label).into_iter();
     let test = train.extract_if(.., |_| flags.next().unwrap_or(false)).collect();
-    Ok(Listing { classes, train, test, notes: left_out.into_notes() })
+    let mut notes = left_out.into_notes();
+    let missing = without(&classes, train.iter().filter_map(|picture| picture.label).collect());
+    if !missing.is_empty() {
+        notes.push(Note::Untrained {
+            count: missing.len(),
+            classes: missing.into_iter().take(LISTED).collect(),
+        });
+    }
+    Ok(Listing { classes, train, test, notes })
+}
+
+/// The names of classes whose label is not among these.
+fn without(classes: &[String], labels: BTreeSet<u32>) -> Vec<String> {
+    (0..).zip(classes).filter(|(label, _)| !labels.contains(label)).map(|(_, name)| name.clone()).collect()
 }
 
 fn two_parts(train_dir: &Path, test_dir: &Path, mut left_out: LeftOut) -> Result<Listing> {
@@ -151,11 +164,12 @@ fn two_parts(train_dir: &Path, test_dir: &Path, mut left_out: LeftOut) -> Result
     let mut test: Vec<Picture> = pictures.map(|p| Picture { label: label(p.label), ..p }).collect();
     test.sort_by(|a, b| (a.label, &a.path).cmp(&(b.label, &b.path)));
     let mut notes = left_out.into_notes();
-    let missing = (0..classes.len() as u32).filter(|label| !label_of.contains(label));
-    let missing: Vec<String> = missing.map(|label| classes[label as usize].clone()).collect();
+    let missing = without(&classes, label_of.into_iter().collect());
     if !missing.is_empty() {
-        let count = missing.len();
-        notes.push(Note::Untested { count, classes: missing.into_iter().take(LISTED).collect() });
+        notes.push(Note::Untested {
+            count: missing.len(),
+            classes: missing.into_iter().take(LISTED).collect(),
+        });
     }
     Ok(Listing { classes, train, test, notes })
 }

@@ -181,11 +181,14 @@ fn pack(
     let (train, test) = looked.split_at(listing.train.len());
     for (pictures, looked) in [(&listing.train, train), (&listing.test, test)] {
         let is_train = done == 0;
+        // Of each class, or of all pictures without classes.
         let mut kept = vec![0usize; listing.classes.len().max(1)];
+        let mut listed = kept.clone();
         for (chunk, looked) in pictures.chunks(CHUNK).zip(looked.chunks(CHUNK)) {
             let decode = |(picture, looked): (&Picture, &Looked)| image(&picture.path, looked, shape);
             let images: Vec<Result<Vec<u8>>> = chunk.par_iter().zip(looked).map(decode).collect();
             for (picture, image) in chunk.iter().zip(images) {
+                listed[picture.label.unwrap_or(0) as usize] += 1;
                 match image {
                     Ok(image) => {
                         writer.image(&image, picture.label)?;
@@ -213,7 +216,7 @@ fn pack(
             return Err(Error::Config { key: "data.dir", reason });
         }
         if is_train {
-            if let Some(class) = kept.iter().position(|&kept| kept == 0) {
+            if let Some(class) = (0..kept.len()).find(|&class| listed[class] > 0 && kept[class] == 0) {
                 let reason = format!(
                     "no picture of class `{}` can be decoded that is to be trained on",
                     listing.classes[class]

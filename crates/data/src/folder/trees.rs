@@ -90,6 +90,9 @@ fn labels_of_the_test_part_are_those_of_the_names_in_training() {
         test.iter().map(|p| (p.label, p.path.ends_with("2/e.png"))).collect();
     assert_eq!(labels, [(Some(0), true), (Some(2), false)]);
     assert!(notes.contains(&Note::Untested { count: 1, classes: vec!["9".into()] }));
+    // With two pictures of two classes, the one for testing is the only one of its class.
+    let (_, _, _, notes) = listed(tree(&["cat/1.png", "dog/2.png"]).path());
+    assert_eq!(notes, ["no picture is left for training of 1 class: cat"]);
     let said = refused(&["train/cat/1.png", "test/bird/2.png"]);
     assert!(said.contains("no class `bird`"), "{said}");
     let said = refused(&["train/cat/1.png", "test/2.png"]);

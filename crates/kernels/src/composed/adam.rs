@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::adam::AdamStep;
 use crate::error::Result;
 
-/// Updates param, m and v in place from grad, and ema where there is one.
+/// Updates param, m and v in place from grad, and ema if it is given.
 pub(crate) fn adam_step(
     param: &Tensor,
     grad: &Tensor,
@@ -39,8 +39,11 @@ fn store(to: &Tensor, from: &Tensor) -> Result<()> {
     Ok(to.slice_set(from, 0, 0)?)
 }
 
-/// √Σ x² of a row (N), as a scalar that is not read: () in the type of x. In two stages, because a device gives each sum
-/// one block of threads.
+/// √Σ x² of a row (N): a scalar tensor of the same type, which is not read back from the device. The sum has two stages,
+/// because a device computes each sum with one block of threads.
+///
+/// # Errors
+/// If x is not one-dimensional.
 pub fn row_norm(row: &Tensor) -> Result<Tensor> {
     const COLUMNS: usize = 1024;
     let squares = row.detach().sqr()?;

@@ -1,4 +1,4 @@
-//! A result without a graph and a gradient that is written out, as one operation; and what such gradients share.
+//! Operations with an explicit gradient, and what these gradients share.
 
 use std::sync::Mutex;
 
@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, CudaStorage, DType, MetalStorage, Shape, Storage, 
 use crate::error::Result;
 use crate::precomputed::{self, PrecomputedOp};
 
-/// ArgumentGradients of an operation's arguments, in their order.
+/// The gradients of an operation's arguments, in their order.
 pub(crate) type ArgumentGradients = Vec<Option<Tensor>>;
 
 /// The gradient of an operation, in candle's operations.
@@ -16,7 +16,8 @@ pub(crate) trait Backward: Send + Sync + 'static {
     /// Name of the operation in candle's errors.
     const NAME: &'static str;
 
-    /// The gradients of the arguments that are `wanted`, from arguments, result and its gradient, none with a graph.
+    /// The gradients of the arguments that are `wanted`, from the arguments, the result and its gradient, all of them
+    /// off the tape.
     fn backward(
         &self,
         arguments: &[Tensor],
@@ -26,9 +27,10 @@ pub(crate) trait Backward: Send + Sync + 'static {
     ) -> candle_core::Result<ArgumentGradients>;
 }
 
-/// `y`, which was made from one to three arguments without a graph, as their result on the tape.
+/// Puts `y`, which was computed from one to three arguments without a graph, on the tape as their result.
 ///
-/// Candle wants a storage that is the operation's own, so the elements are copied once where a gradient is followed.
+/// Candle requires that an operation owns the storage of its result, so the elements are copied once if a gradient is
+/// tracked.
 pub(crate) fn attach(y: Tensor, arguments: &[&Tensor], backward: impl Backward) -> Result<Tensor> {
     if !arguments.iter().any(|argument| argument.track_op()) {
         return Ok(y);
@@ -37,20 +39,20 @@ pub(crate) fn attach(y: Tensor, arguments: &[&Tensor], backward: impl Backward) 
     Ok(precomputed::attach(arguments, Composed { y: Mutex::new(Some(y)), backward })?)
 }
 
-/// The same values in their order from the first element of a storage on: what is not is copied.
+/// x as a contiguous tensor that starts at the first element of its storage; copied if it is not one.
 pub(crate) fn from_the_start(x: &Tensor) -> candle_core::Result<Tensor> {
     if x.is_contiguous() && x.layout().start_offset() == 0 { Ok(x.clone()) } else { x.force_contiguous() }
 }
 
-/// What was computed, as an operation.
+/// A computed result as an operation.
 struct Composed<B> {
-    /// Taken by the forward pass, so that the elements are not kept twice.
+    /// The forward pass takes it, so that the elements are not stored twice.
     y: Mutex<Option<Tensor>>,
     backward: B,
 }
 
 impl<B: Backward> Composed<B> {
-    /// The elements of the result, in a storage of their own.
+    /// A copy of the storage of the result.
     fn forward<S>(&self, of: impl FnOnce(&Storage) -> Option<&S>) -> candle_core::Result<(S, Shape)>
     where
         S: BackendStorage,
@@ -92,7 +94,7 @@ impl<B: Backward> PrecomputedOp for Composed<B> {
     }
 }
 
-/// A gradient where it is wanted.
+/// Computes a gradient if it is wanted.
 pub(crate) fn want(
     wanted: bool,
     gradient: impl FnOnce() -> candle_core::Result<Tensor>,
@@ -105,25 +107,26 @@ pub(crate) fn planes(x: &Tensor) -> candle_core::Result<Tensor> {
     x.reshape((x.dim(0)?, x.dim(1)?, ()))
 }
 
-/// Σ over all but the second dimension: (N, C, …) → (C). In two stages, because a device gives each sum one block of
-/// threads.
+/// The sum over all dimensions but the second: (N, C, …) → (C). In two stages, because a device computes each sum with
+/// one block of threads.
 pub(crate) fn channel_sums(x: &Tensor) -> candle_core::Result<Tensor> {
     if x.rank() == 2 { x.sum(0) } else { planes(x)?.sum(2)?.sum(0) }
 }
 
-/// A vector (C) beside (N, C, …): (1, C, 1, …).
+/// A vector (C) in the shape (1, C, 1, …), to broadcast over (N, C, …).
 pub(crate) fn along_channels(vector: &Tensor, rank: usize) -> candle_core::Result<Tensor> {
     let mut shape = vec![1; rank];
     shape[1] = vector.elem_count();
     vector.reshape(shape)
 }
 
-/// The same values in another type, if it is another.
+/// x in the given type.
 pub(crate) fn cast(x: &Tensor, dtype: DType) -> candle_core::Result<Tensor> {
     if x.dtype() == dtype { Ok(x.clone()) } else { x.to_dtype(dtype) }
 }
 
-/// On the CPU candle has no products of bf16. In f32 they are what a device makes of them: it adds up in f32 too.
+/// Whether candle has no products of this type on this device: bf16 on the CPU. Products in f32 stand in for them,
+/// because devices accumulate in f32 too.
 pub(crate) fn lacks_type(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::BF16
 }

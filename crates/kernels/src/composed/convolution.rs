@@ -1,13 +1,13 @@
 //! The three products of convolutions, by candle's convolution.
 //!
-//! As in the kernels for the CPU there are three products: image to map, map to image, and the weight's gradient from
-//! both. Candle's own map to image, its transposed convolution, is a naive loop on CUDA; here it is a plain convolution
-//! of stride 1 that computes all phases of the image at once, as channels, which are then put in their places (a
-//! sub-pixel convolution, Shi et al. 2016). So every product is cuBLAS's or cuDNN's.
+//! As in the CPU kernels there are three products: image to map, map to image, and the gradient of the weight from
+//! both. Candle's transposed convolution is a naive loop on CUDA. Here, map to image is a convolution of stride 1 that
+//! computes all phases of the image at once as channels, which are then interleaved (a sub-pixel convolution, Shi et
+//! al. 2016). So cuBLAS or cuDNN computes every product.
 //!
-//! Candle's convolution has one stride, padding and dilation for both axes. Paddings that differ are zeros added before.
-//! Where strides differ, the convolution runs with a stride that both are multiples of, and what lies between their
-//! positions is left out of the map, or is zero in the gradient of the weight.
+//! Candle's convolution has the same stride, padding and dilation for both axes. If the paddings differ, the zeros are
+//! added explicitly. If the strides differ, the convolution runs with their greatest common divisor; the positions in
+//! between are dropped from the map, or count as zeros in the gradient of the weight.
 
 use candle_core::{DType, Tensor};
 
@@ -21,13 +21,13 @@ pub(super) fn image_to_map(image: &Tensor, weight: &Tensor, g: &Geometry) -> can
     thinned(&thinned(&map, 2, steps[0], g.map[1])?, 3, steps[1], g.map[2])?.contiguous()
 }
 
-/// Image (N, C, H, W) and map (N, O, H', W') → the gradient of the weight (O, C, kh, kw): channels and samples change
-/// places, and the map is the kernel.
+/// Image (N, C, H, W) and gradient of the map (N, O, H', W') → gradient of the weight (O, C, kh, kw): a convolution in
+/// which channels and samples are swapped, and the map is the kernel.
 pub(super) fn weight_gradient(image: &Tensor, map: &Tensor, g: &Geometry) -> candle_core::Result<Tensor> {
     let (stride, steps) = common_stride(g);
     let map = spread(&spread(&map.transpose(0, 1)?, 2, steps[0])?, 3, steps[1])?;
     let gradient = convolution(&image.transpose(0, 1)?, &map, g.padding, 1, stride)?;
-    // Pixels at the end of the image that no window reaches make the result too large.
+    // The result is too large if no window covers the last pixels of the image.
     gradient.narrow(2, 0, g.kernel[0])?.narrow(3, 0, g.kernel[1])?.transpose(0, 1)?.contiguous()
 }
 
@@ -36,7 +36,7 @@ pub(super) fn map_to_image(map: &Tensor, weight: &Tensor, g: &Geometry) -> candl
     let ([channels, height, width], outputs, [down, across]) = (g.image, g.map[0], g.stride);
     let (rows, columns) = (Side::new(g, 0), Side::new(g, 1));
 
-    // (O, C, kh, kw) → (C · down · across, O, taps, taps), the taps from last to first.
+    // (O, C, kh, kw) → (C · down · across, O, taps, taps), with the taps in reverse order.
     let kernel = pad(weight, 2, 0, rows.taps * down - g.kernel[0])?;
     let kernel = pad(&kernel, 3, 0, columns.taps * across - g.kernel[1])?;
     let kernel = kernel.reshape(vec![outputs, channels, rows.taps, down, columns.taps, across])?;
@@ -61,16 +61,16 @@ pub(super) fn map_to_image(map: &Tensor, weight: &Tensor, g: &Geometry) -> candl
     image.narrow(2, rows.start, height)?.narrow(3, columns.start, width)?.contiguous()
 }
 
-/// One axis of [`map_to_image`]. Pixel s · j + r of the padded image gets, from map position j − a, tap s · a + r: so j
-/// counts the pixels of a phase r, and a the taps of its kernel.
+/// One axis of [`map_to_image`]. Map position j − a contributes to pixel s · j + r of the padded image through tap s ·
+/// a + r, where s is the stride. So j counts the pixels of phase r, and a counts the taps of its kernel.
 #[derive(Clone, Copy)]
 struct Side {
     /// Taps of a phase.
     taps: usize,
-    /// Zeros before and after the map.
+    /// Zeros that are added before and after the map.
     before: usize,
     after: usize,
-    /// Where in the result the image begins.
+    /// The first pixel of the image in the result.
     start: usize,
 }
 
@@ -78,7 +78,7 @@ impl Side {
     fn new(g: &Geometry, axis: usize) -> Self {
         let (stride, padding) = (g.stride[axis], g.padding[axis]);
         let taps = g.kernel[axis].div_ceil(stride);
-        // The image wants j from `first` on; with b zeros before the map, the convolution begins at j = taps − 1 − b.
+        // The image needs j from `first` on. With b zeros before the map, the convolution starts at j = taps − 1 − b.
         let first = padding / stride;
         let before = (taps - 1).saturating_sub(first);
         let begin = taps - 1 - before;
@@ -88,7 +88,7 @@ impl Side {
     }
 }
 
-/// Candle's convolution, of contiguous operands: of others cuDNN makes a naive loop.
+/// Candle's convolution of contiguous operands. With others, cuDNN falls back to a naive loop.
 #[expect(clippy::disallowed_methods, reason = "on other devices candle's convolution is the fast one")]
 fn convolution(
     x: &Tensor,
@@ -111,8 +111,8 @@ fn convolution(
     x.conv2d(&kernel, padding, stride, dilation, 1)
 }
 
-/// A stride for both axes, and how many such strides the real one of each axis is. Along an axis with one position any
-/// stride will do.
+/// The greatest common divisor of the strides, and the ratio of the stride of each axis to it. Along an axis with one
+/// position, any stride gives the same result.
 fn common_stride(g: &Geometry) -> (usize, [usize; 2]) {
     let [down, across] = g.stride;
     if g.map[1] == 1 {
@@ -128,7 +128,7 @@ fn common_stride(g: &Geometry) -> (usize, [usize; 2]) {
     (common, [down / common, across / common])
 }
 
-/// The first `count` of every `step`-th entry along a dimension.
+/// Every `step`-th entry along a dimension, `count` in total.
 fn thinned(x: &Tensor, dim: usize, step: usize, count: usize) -> candle_core::Result<Tensor> {
     if step == 1 {
         return x.narrow(dim, 0, count);
@@ -137,7 +137,7 @@ fn thinned(x: &Tensor, dim: usize, step: usize, count: usize) -> candle_core::Re
     x.contiguous()?.index_select(&Tensor::new(places, x.device())?, dim)
 }
 
-/// Puts `step` − 1 zeros between the entries along a dimension.
+/// Inserts `step` − 1 zeros between the entries along a dimension.
 fn spread(x: &Tensor, dim: usize, step: usize) -> candle_core::Result<Tensor> {
     let size = x.dim(dim)?;
     if step == 1 || size == 1 {
@@ -151,7 +151,7 @@ fn pad(x: &Tensor, dim: usize, before: usize, after: usize) -> candle_core::Resu
     if before + after == 0 { Ok(x.clone()) } else { x.pad_with_zeros(dim, before, after) }
 }
 
-/// From last to first along a dimension.
+/// Reverses a dimension.
 fn reversed(x: &Tensor, dim: usize) -> candle_core::Result<Tensor> {
     let size = x.dim(dim)?;
     if size == 1 {

@@ -1,13 +1,14 @@
-//! The same operations composed of candle's own, for devices that our kernels do not run on.
+//! The same operations composed of candle's, for devices on which the kernels of this crate do not run.
 //!
-//! Candle's tape would differentiate each of them, but on a GPU that is wrong in places and slow in others: every node
-//! costs several launches, the gradient of a convolution goes through a naive kernel, and a leaky ReLU has a slope of
-//! its own at 0. So an operation is computed without a graph, and [`attach`] gives the result a gradient that is
-//! written out, again in candle's operations. All of it runs on CPU tensors too, where tests compare it with our kernels.
+//! Candle's tape could differentiate them, but on a GPU the gradients are partly wrong and partly slow: every node
+//! costs several launches, the gradient of a convolution runs a naive kernel, and a leaky ReLU has a different slope at
+//! 0. So each operation is computed without a graph, and [`backward::attach`] gives its result an explicit gradient,
+//! again in candle's operations. All of this runs on CPU tensors too, where tests compare it with the kernels.
 //!
 //! # Precision
-//! Where the weight of a layer has another type than its input (bf16 or f16 against f32), the products are made in the
-//! weight's type, forward and backward, and everything else (biases, sums, activations, normalisation) in the input's.
+//! If the weight of a layer has a different type than its input (bf16 or f16 instead of f32), products are computed in
+//! the type of the weight, forward and backward, and everything else (biases, sums, activations, normalisation) in that
+//! of the input.
 
 mod adam;
 mod backward;

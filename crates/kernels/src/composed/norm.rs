@@ -1,4 +1,4 @@
-//! Batch normalisation with the activation that follows it.
+//! Batch normalisation followed by an activation.
 
 use candle_core::Tensor;
 
@@ -7,7 +7,7 @@ use crate::composed::backward::{ArgumentGradients, Backward, along_channels, att
 use crate::composed::pointwise;
 use crate::error::Result;
 
-/// With the batch's own statistics: y, and mean and biased variance (C) without a graph.
+/// Normalises by the statistics of the batch: y, and mean and biased variance (C) without a graph.
 pub(crate) fn batch_norm(
     x: &Tensor,
     gamma: &Tensor,
@@ -24,7 +24,7 @@ pub(crate) fn batch_norm(
     Ok((y, mean, var))
 }
 
-/// With given statistics, which are constants.
+/// Normalises by given statistics, which are constants.
 pub(crate) fn batch_norm_with(
     x: &Tensor,
     gamma: &Tensor,
@@ -58,7 +58,7 @@ struct BatchNormBackward {
     mean: Tensor,
     /// 1 / √(var + eps).
     inverse: Tensor,
-    /// Elements of a channel, where the statistics are those of the batch and not constants.
+    /// Number of elements per channel if the statistics are those of the batch, `None` if they are constants.
     count: Option<f64>,
     activation: Activation,
 }

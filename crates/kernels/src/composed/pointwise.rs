@@ -1,4 +1,4 @@
-//! Activations, losses, resampling and pooling.
+//! Activations, losses, exp and log.
 
 use candle_core::Tensor;
 
@@ -6,7 +6,7 @@ use crate::activation::Activation;
 use crate::composed::backward::{ArgumentGradients, Backward, attach, want};
 use crate::error::Result;
 
-/// f(x), differentiable.
+/// f(x). Differentiable.
 pub(crate) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     if activation.is_identity() {
         return Ok(x.clone());
@@ -18,7 +18,7 @@ pub(crate) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
 pub(crate) fn value(x: &Tensor, activation: Activation) -> candle_core::Result<Tensor> {
     match activation {
         Activation::Identity => Ok(x.clone()),
-        // Candle's ReLU would make 0 of NaN on a GPU, and hide that a run has diverged.
+        // On a GPU, candle's ReLU turns NaN into 0, which would hide that a run has diverged.
         Activation::Relu => x.maximum(&x.affine(0.0, 0.0)?),
         Activation::LeakyRelu(slope) if slope <= 1.0 => x.maximum(&x.affine(f64::from(slope), 0.0)?),
         Activation::LeakyRelu(slope) => x.minimum(&x.affine(f64::from(slope), 0.0)?),
@@ -28,12 +28,12 @@ pub(crate) fn value(x: &Tensor, activation: Activation) -> candle_core::Result<T
     }
 }
 
-/// The gradient of the input from the output `y` and its gradient; not for [`Activation::Silu`], whose output does not
-/// tell the input. At 0 a ReLU has the slope 0 and a leaky one its slope, as in the kernels.
+/// The gradient of the input from the output `y` and its gradient. Not for [`Activation::Silu`], whose output does not
+/// determine its input. At 0, a ReLU has slope 0 and a leaky ReLU its negative slope, as in the kernels.
 pub(crate) fn gradient(activation: Activation, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
     match activation {
         Activation::Identity | Activation::Silu => Ok(grad.clone()),
-        // The sign of the output is the slope, and takes one launch where a comparison with a number takes three.
+        // The sign of the output is the slope. It takes one launch; a comparison with a number would take three.
         Activation::Relu => grad.mul(&y.sign()?),
         Activation::LeakyRelu(slope) => {
             let slope = f64::from(slope);
@@ -72,14 +72,14 @@ fn sigmoid(x: &Tensor) -> candle_core::Result<Tensor> {
     candle_nn::ops::sigmoid(x)
 }
 
-/// exp(x), on candle's tape.
-#[expect(clippy::disallowed_methods, reason = "other devices have no kernels of ours")]
+/// exp(x), with candle's gradient.
+#[expect(clippy::disallowed_methods, reason = "the kernels of this crate do not run on other devices")]
 pub(crate) fn exp(x: &Tensor) -> candle_core::Result<Tensor> {
     x.exp()
 }
 
-/// log(x), on candle's tape.
-#[expect(clippy::disallowed_methods, reason = "other devices have no kernels of ours")]
+/// log(x), with candle's gradient.
+#[expect(clippy::disallowed_methods, reason = "the kernels of this crate do not run on other devices")]
 pub(crate) fn log(x: &Tensor) -> candle_core::Result<Tensor> {
     x.log()
 }
@@ -89,7 +89,7 @@ fn soft(x: &Tensor) -> candle_core::Result<Tensor> {
     x.relu()? + log(&(exp(&x.abs()?.neg()?)? + 1.0)?)?
 }
 
-/// log(1 + exp(x)), differentiable.
+/// log(1 + exp(x)). Differentiable.
 pub(crate) fn softplus(x: &Tensor) -> Result<Tensor> {
     attach(soft(&x.detach())?, &[x], SoftplusBackward)
 }
@@ -110,7 +110,7 @@ impl Backward for SoftplusBackward {
     }
 }
 
-/// Cross-entropy of logits, summed over each sample, differentiable in both.
+/// Binary cross-entropy of logits, summed over each sample. Differentiable in both.
 pub(crate) fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let (x, t) = (logits.detach(), targets.detach());
     let elements = (soft(&x)? - x.mul(&t)?)?;
@@ -140,12 +140,12 @@ impl Backward for BceBackward {
     }
 }
 
-/// KL(N(μ, σ²) ‖ N(0, 1)) per element, on candle's tape: of these operations the gradient is right.
+/// KL(N(μ, σ²) ‖ N(0, 1)) per element, with candle's gradient, which is correct for these operations.
 pub(crate) fn gaussian_kl(mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
     Ok(((mean.sqr()? + exp(log_var)?)? - log_var)?.affine(0.5, -0.5)?)
 }
 
-/// μ + exp(½ log σ²) · ε, on candle's tape.
+/// μ + exp(½ log σ²) · ε, with candle's gradient.
 pub(crate) fn reparameterize(mean: &Tensor, log_var: &Tensor, noise: &Tensor) -> Result<Tensor> {
     Ok((mean + exp(&log_var.affine(0.5, 0.0)?)?.mul(noise)?)?)
 }

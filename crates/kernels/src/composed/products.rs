@@ -1,4 +1,4 @@
-//! Linear layers and convolutions, by candle's matrix product and convolution.
+//! Matrix products, and layers with a weight and a bias: linear layers and convolutions.
 
 use candle_core::{DType, Tensor};
 
@@ -45,7 +45,7 @@ pub(crate) fn linear(
     parametric([x, weight], bias, activation, layer, LinearProducts)
 }
 
-/// f of a cross-correlation.
+/// Convolution followed by an activation.
 pub(crate) fn conv2d(
     x: &Tensor,
     weight: &Tensor,
@@ -57,7 +57,7 @@ pub(crate) fn conv2d(
     parametric([x, weight], bias, activation, layer, ConvProducts(g))
 }
 
-/// Its adjoint.
+/// Transposed convolution.
 pub(crate) fn conv_transpose2d(
     x: &Tensor,
     weight: &Tensor,
@@ -68,7 +68,7 @@ pub(crate) fn conv_transpose2d(
     parametric([x, weight], bias, Activation::Identity, layer, ConvTransposeProducts(g))
 }
 
-/// A layer with bias and activation, computed at once and with one gradient for all of it.
+/// A layer with bias and activation, as one operation with one gradient.
 fn parametric(
     [x, weight]: [&Tensor; 2],
     bias: Option<&Tensor>,
@@ -91,7 +91,7 @@ fn parametric(
     pointwise::activate(&y, after)
 }
 
-/// The gradients of a layer without bias and activation, all tensors in the weight's type.
+/// The gradients of a layer without bias and activation. All tensors have the type of the weight.
 trait Products: Send + Sync + 'static {
     const NAME: &'static str;
 
@@ -180,7 +180,7 @@ fn product(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
     a.matmul(b)
 }
 
-/// A matrix whose rows or columns follow each other without gaps: of others cuBLAS makes an error.
+/// The matrix with contiguous rows or columns, which cuBLAS requires.
 fn rows_or_columns(x: &Tensor) -> candle_core::Result<Tensor> {
     if x.is_contiguous() || x.t()?.is_contiguous() { Ok(x.clone()) } else { x.contiguous() }
 }

@@ -6,17 +6,18 @@ use crate::composed::backward::{ArgumentGradients, Backward, attach, from_the_st
 use crate::error::Result;
 use crate::windows::{Pool, Windows};
 
-/// The mean of every 2×2 pixels. Its gradient is a doubling, which candle's tape adds up rightly.
+/// The mean of every block of 2×2 pixels, with candle's gradient.
 pub(crate) fn avg_pool2(x: &Tensor) -> Result<Tensor> {
     Ok(means(x, 2, 2)?)
 }
 
-/// The mean of each window, on candle's tape. On Metal candle reads from the start of the storage, wherever x begins.
+/// The mean of each window, with candle's gradient. On Metal, candle reads from the start of the storage even if x
+/// starts elsewhere.
 fn means(x: &Tensor, size: usize, stride: usize) -> candle_core::Result<Tensor> {
     from_the_start(x)?.avg_pool2d_with_stride(size, stride)
 }
 
-/// Every pixel four times. Candle's own gradient of it overwrites that of an input that has another use.
+/// Repeats every pixel 2×2 times. Candle's gradient of this operation would overwrite that of another use of the input.
 pub(crate) fn upsample2(x: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     #[expect(clippy::disallowed_methods, reason = "its gradient is not used")]
@@ -40,17 +41,17 @@ impl Backward for UpsampleBackward {
     }
 }
 
-/// Image i moved by `down[i]` rows and `right[i]` columns, as a product with matrices of zeros and ones on either side:
-/// exact, differentiable, and two products instead of some operations an image.
+/// Moves image i by `down[i]` rows and `right[i]` columns: a product with matrices of zeros and ones on both sides,
+/// which is exact and differentiable, and takes two products instead of several operations per image.
 pub(crate) fn translate(x: &Tensor, down: &[isize], right: &[isize]) -> Result<Tensor> {
     let (n, channels, height, width) = x.dims4()?;
-    // Row (or column) `to` is read from `to − shift`.
+    // Row (or column) `to` of the result is row `to − shift` of x.
     let moves = |shifts: &[isize], size: usize| -> candle_core::Result<Tensor> {
-        // Bytes, for the way to the device.
+        // Bytes, to copy less to the device.
         let mut ones = vec![0u8; n * size * size];
         for (matrix, &shift) in ones.chunks_exact_mut(size * size).zip(shifts) {
             for to in 0..size {
-                if let Some(from) = to.checked_add_signed(-shift).filter(|&from| from < size) {
+                if let Some(from) = to.checked_add_signed(shift.wrapping_neg()).filter(|&from| from < size) {
                     matrix[to * size + from] = 1;
                 }
             }
@@ -70,7 +71,7 @@ pub(crate) fn translate(x: &Tensor, down: &[isize], right: &[isize]) -> Result<T
     Ok(moved.transpose(1, 2)?.contiguous()?)
 }
 
-/// The maximum or the mean of each window, without a graph.
+/// The maximum or mean of each window, without a graph.
 pub(crate) fn pool2d(x: &Tensor, pool: Pool, windows: Windows) -> candle_core::Result<Tensor> {
     let Windows { size, stride, padding } = windows;
     let maxima = |x: &Tensor, beside: f64| {
@@ -78,7 +79,7 @@ pub(crate) fn pool2d(x: &Tensor, pool: Pool, windows: Windows) -> candle_core::R
     };
     let mean = |x: &Tensor| means(&framed(x, padding, 0.0)?, size, stride);
     match pool {
-        // A maximum of candle's loses NaN, so where one was is found out apart.
+        // Candle's maximum loses NaN, so a second one finds the windows that contain NaN.
         Pool::Max => {
             let nan = maxima(&x.ne(x)?.to_dtype(x.dtype())?, 0.0)?.gt(0.5)?;
             let y = maxima(x, f64::NEG_INFINITY)?;
@@ -88,7 +89,7 @@ pub(crate) fn pool2d(x: &Tensor, pool: Pool, windows: Windows) -> candle_core::R
     }
 }
 
-/// (N, C, H, W) with so many pixels of `value` on each side.
+/// (N, C, H, W) with `padding` pixels of `value` on each side.
 fn framed(x: &Tensor, padding: usize, value: f64) -> candle_core::Result<Tensor> {
     if padding == 0 {
         return Ok(x.clone());

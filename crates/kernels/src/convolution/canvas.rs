@@ -1,4 +1,4 @@
-//! Images with zeros around them, laid out so that the rows of the patch matrix are plain rectangles in memory.
+//! Padded images, laid out so that each row of the patch matrix is a rectangle in memory.
 
 use std::mem::MaybeUninit;
 
@@ -7,16 +7,16 @@ use crate::geometry::Geometry;
 use crate::scratch::scratch;
 use crate::simd::simd;
 
-/// Elements that a copy may go over the end of a segment: it copies a whole register, and what is over is written again
-/// by the segment after it, or lies in columns that nobody reads. So buffers of both sides are longer by as much.
+/// Elements by which a copy may exceed its segment: it copies a whole register, and the excess is overwritten by the
+/// next segment, or lies in columns that are not read. The buffers on both sides are longer by this number.
 pub(crate) const SLACK: usize = 16;
 
-/// An image (channels, H, W) with zeros around it, split into phases: the pixels (y, x) of equal remainders by the strides
-/// become one small image each, as many a channel as the product of the strides.
+/// The layout of an image (channels, H, W) with zeros around it, split into phases: the pixels (y, x) with equal
+/// remainders modulo the strides form one small image each. Every channel has stride[0] · stride[1] phases.
 #[derive(Clone, Copy)]
 pub(crate) struct Canvas {
     source: [usize; 3],
-    /// Zeros above and to the left.
+    /// Number of zeros above and to the left.
     pub(crate) before: [usize; 2],
     stride: [usize; 2],
     /// Height and width of a phase.
@@ -24,12 +24,12 @@ pub(crate) struct Canvas {
 }
 
 impl Canvas {
-    /// The image with its padding, split so that a row of the patch matrix is a plain rectangle.
+    /// The padded image, split by the strides: each row of the patch matrix is a rectangle.
     pub(crate) fn of_image(g: &Geometry) -> Self {
         Self::padded_image(g, g.stride)
     }
 
-    /// The image with its padding in one piece, in which a line of the kernel is one run.
+    /// The padded image in one piece: each row of the kernel meets a contiguous run.
     pub(crate) fn of_whole_image(g: &Geometry) -> Self {
         Self::padded_image(g, [1, 1])
     }
@@ -39,7 +39,7 @@ impl Canvas {
         Self { source: g.image, before: g.padding, stride, size }
     }
 
-    /// The map with as many zeros around it as the pixels of the image reach over its edge.
+    /// The map, with as many zeros around it as the pixels of the image need beyond its edges.
     pub(crate) fn of_map(g: &Geometry) -> Self {
         let before = [0, 1].map(|i| (g.kernel[i] - 1) / g.stride[i]);
         let size = [0, 1].map(|i| {
@@ -53,7 +53,7 @@ impl Canvas {
         self.source[0] * self.stride[0] * self.stride[1] * self.size[0] * self.size[1]
     }
 
-    /// Where pixel (y, x) of the padded image is; the pixels a stride further are its neighbours.
+    /// The offset of pixel (y, x) of the padded image. The pixels one stride further are its neighbours.
     #[inline(always)]
     pub(crate) fn place(&self, channel: usize, y: usize, x: usize) -> usize {
         let [down, across] = self.stride;
@@ -61,8 +61,8 @@ impl Canvas {
         (phase * self.size[0] + y / down) * self.size[1] + x / across
     }
 
-    /// Where the map's position (0, 0) finds each row of the patch matrix. Other positions lie as far from there as
-    /// lines and columns of a phase do.
+    /// The offset of each row of the patch matrix for position (0, 0) of the map. Other positions are as far from there
+    /// as the rows and columns of a phase.
     pub(crate) fn starts(&self, kernel: [usize; 2]) -> Vec<usize> {
         let mut starts = Vec::with_capacity(self.source[0] * kernel[0] * kernel[1]);
         for channel in 0..self.source[0] {
@@ -73,9 +73,9 @@ impl Canvas {
         starts
     }
 
-    /// Paints an image.
+    /// Writes an image to its canvas.
     #[inline(always)]
-    pub(crate) fn paint<T: Float>(&self, image: &[T], canvas: &mut [T]) {
+    pub(crate) fn write<T: Float>(&self, image: &[T], canvas: &mut [T]) {
         let ([channels, height, width], stride) = (self.source, self.stride[1]);
         canvas.fill(T::ZERO);
         let mut lines = image.chunks_exact(width.max(1));
@@ -94,9 +94,9 @@ impl Canvas {
         }
     }
 
-    /// Paints `count` images one after another, with [`SLACK`] after the last.
+    /// Writes `count` images to consecutive canvases, followed by [`SLACK`].
     #[inline(always)]
-    pub(crate) fn paint_all<'a, T: Float>(
+    pub(crate) fn write_all<'a, T: Float>(
         &self,
         images: &[T],
         count: usize,
@@ -108,14 +108,14 @@ impl Canvas {
             #[inline(always)]
             || {
                 for sample in 0..count {
-                    self.paint(&images[sample * from..][..from], &mut canvases[sample * to..][..to]);
+                    self.write(&images[sample * from..][..from], &mut canvases[sample * to..][..to]);
                 }
             },
         );
         canvases
     }
 
-    /// Writes a line of an image, plus a value, from the canvas.
+    /// Copies a row of an image from the canvas and adds a value.
     #[inline(always)]
     pub(crate) fn read_line<T: Float>(
         &self,
@@ -136,7 +136,7 @@ fn take_every<T: Copy>(to: &mut [T], from: &[T], stride: usize) {
     }
 }
 
-/// Writes a line of an image from the lines of its `count` phases, plus a value.
+/// Interleaves the rows of `count` phases to a row of an image and adds a value.
 #[inline(always)]
 pub(crate) fn interleave<'a, T: Float>(
     count: usize,

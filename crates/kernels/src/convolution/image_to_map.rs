@@ -13,7 +13,7 @@ use crate::real::Real;
 use crate::scratch::scratch;
 use crate::winograd::Winograd;
 
-/// Image (N, C, H, W), weight (O, C, kh, kw) and bias (O) → map (N, O, H', W'), through an activation.
+/// Image (N, C, H, W), weight (O, C, kh, kw) and bias (O) → map (N, O, H', W'), followed by an activation.
 pub(crate) fn image_to_map<T: Real>(
     g: &Geometry,
     image: &[T],
@@ -29,7 +29,7 @@ pub(crate) fn image_to_map<T: Real>(
     let canvas = Canvas::of_image(g);
     let starts = canvas.starts(g.kernel);
     let weight = PackedLeft::pack(weight, (outputs, patch), &(0..patch).collect::<Vec<_>>());
-    // SAFETY: the groups cover all samples, and each writes the maps of its samples completely.
+    // SAFETY: the groups cover all samples, and each group writes all maps of its samples.
     unsafe {
         build_raw(g.samples * g.map_len(), |out: Out<T>| {
             (0..g.samples.div_ceil(group)).into_par_iter().for_each(|index| {
@@ -37,9 +37,9 @@ pub(crate) fn image_to_map<T: Real>(
                     let first = index * group;
                     let count = group.min(g.samples - first);
                     let width = count * positions;
-                    let canvases = canvas.paint_all(&image[first * g.image_len()..], count, canvases);
+                    let canvases = canvas.write_all(&image[first * g.image_len()..], count, canvases);
                     let panels = segments(&canvas, [g.map[1], g.map[2]], width);
-                    // One sample's map is the product itself; several are sorted out afterwards.
+                    // The product of one sample is its map; that of several samples has to be copied to their maps.
                     let direct = count == 1;
                     let product = scratch(product, if direct { 0 } else { outputs * width });
                     let target = if direct { out.at(first * g.map_len()) } else { product.as_mut_ptr() };

@@ -14,10 +14,10 @@ use crate::simd::simd;
 use crate::tile::{CHUNK, PANEL_COLUMNS, PANEL_DEPTH, RightSide};
 use crate::winograd::Winograd;
 
-/// Map (N, O, H', W') and weight (O, C, kh, kw) and a bias of the image (C) → image (N, C, H, W).
+/// Map (N, O, H', W'), weight (O, C, kh, kw) and a bias of the image (C) → image (N, C, H, W).
 ///
-/// Pixels of one phase are a convolution of stride 1 of the map, with the taps of that phase as its kernel. So each
-/// pixel is computed at once, and nothing is added up in memory.
+/// The pixels of one phase are a convolution of the map with stride 1, whose kernel consists of the taps of that phase.
+/// So each pixel is computed at once, and no partial sums go through memory.
 pub(crate) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
     g.count();
     if let Some(winograd) = Winograd::of(g) {
@@ -32,16 +32,16 @@ pub(crate) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias:
     let of_row =
         |row| columns.iter().map(|column| PhaseKernel::new(g, &canvas, weight, [row, column])).collect();
     let kernels: Vec<Vec<PhaseKernel<T>>> = rows.iter().map(of_row).collect();
-    // SAFETY: the groups cover all samples, and each writes the images of its samples completely.
+    // SAFETY: the groups cover all samples, and each group writes all images of its samples.
     unsafe {
         build_raw(g.samples * g.image_len(), |out: Out<T>| {
             (0..g.samples.div_ceil(group)).into_par_iter().for_each(|index| {
                 T::with_scratch(|[canvases, panel, products]| {
                     let first = index * group;
                     let count = group.min(g.samples - first);
-                    let canvases = canvas.paint_all(&map[first * g.map_len()..], count, canvases);
+                    let canvases = canvas.write_all(&map[first * g.map_len()..], count, canvases);
                     for (row, kernels) in rows.iter().zip(&kernels) {
-                        // Side by side, the phases of a row of phases make whole lines.
+                        // The phases of one row phase make up whole rows of the image.
                         let mut rest = scratch(products, channels * count * row.count * width);
                         let mut parts = Vec::with_capacity(columns.len());
                         for (column, kernel) in columns.iter().zip(kernels) {
@@ -77,20 +77,21 @@ pub(crate) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias:
     }
 }
 
-/// The pixels of an image whose places in the padded image leave one remainder by the stride, along one side. They meet
-/// every stride-th tap of the kernel, and a plain run of positions of the map.
+/// The pixels along one side whose places in the padded image have the same remainder modulo the stride. They meet every
+/// stride-th tap of the kernel, and a contiguous run of positions of the map.
 struct Phase {
     /// The first pixel.
     first: usize,
-    /// How many pixels there are, a stride apart.
+    /// Number of pixels, which are one stride apart.
     count: usize,
-    /// The first tap; the others are a stride apart.
+    /// The first tap. The others are one stride apart.
     tap: usize,
-    /// The position of the map where the first pixel meets the first tap; it meets each further tap one before that.
+    /// The position of the map where the first pixel meets the first tap. It meets each further tap one position
+    /// earlier.
     position: usize,
 }
 
-/// The phases along side `i`, 0 for the height and 1 for the width, in the order of their first pixels.
+/// The phases along axis `i` (0 for the height, 1 for the width), in the order of their first pixels.
 fn phases(g: &Geometry, i: usize) -> Vec<Phase> {
     let (side, stride, padding) = (g.image[i + 1], g.stride[i], g.padding[i]);
     let phase = |first: usize| Phase {
@@ -102,10 +103,10 @@ fn phases(g: &Geometry, i: usize) -> Vec<Phase> {
     (0..stride.min(side)).map(phase).collect()
 }
 
-/// The taps that a phase of rows and one of columns meet.
+/// The taps that the pixels of a row phase and a column phase meet.
 struct PhaseKernel<T> {
     weight: PackedLeft<T>,
-    /// Where in the map's canvas the phase's first pixel finds each tap.
+    /// For each tap, the offset in the map's canvas of the element that the first pixel of the phase meets.
     starts: Vec<usize>,
 }
 
@@ -129,17 +130,17 @@ impl<T: Real> PhaseKernel<T> {
 /// The longest patch that [`map_to_narrow_image`] takes.
 const NARROW: usize = 192;
 
-/// [`map_to_image`] where an image has few channels: all patches by one product for each sample, which reads the map where
-/// it lies, and then added up. The sums run in the order of the patch's rows.
+/// [`map_to_image`] for images with few channels: one product per sample, which reads the map in place, computes all
+/// patches, which are then added to the image in the order of the rows of the patch matrix.
 fn map_to_narrow_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
     let ([channels, height, width], outputs, positions, patch) =
         (g.image, g.map[0], g.positions(), g.patch());
     let canvas = Canvas::of_image(g);
     let starts = canvas.starts(g.kernel);
     let weight = PackedLeft::pack(weight, (patch, 1), &(0..outputs).map(|o| o * patch).collect::<Vec<_>>());
-    // Columns after the last whole chunk are copied, since a chunk is read whole.
+    // The columns after the last whole chunk are copied, because chunks are read as a whole.
     let (whole, rest) = (positions / CHUNK * CHUNK, positions % CHUNK);
-    // SAFETY: each sample's task writes all lines of its image.
+    // SAFETY: the task of each sample writes all rows of its image.
     unsafe {
         build_raw(g.samples * g.image_len(), |out: Out<T>| {
             (0..g.samples).into_par_iter().for_each(|sample| {

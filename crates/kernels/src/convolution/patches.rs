@@ -1,4 +1,4 @@
-//! Panels of the patch matrix (im2col), and products with them.
+//! Panels of the patch matrix (im2col), and products with these.
 #![expect(unsafe_code, reason = "products write through pointers")]
 
 use crate::convolution::canvas::{Canvas, SLACK};
@@ -8,19 +8,19 @@ use crate::scratch::scratch;
 use crate::simd::simd;
 use crate::tile::{PANEL_COLUMNS, PANEL_DEPTH};
 
-/// A run of columns of a panel whose elements lie side by side.
+/// Columns of a panel whose elements are contiguous in memory.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Segment {
-    /// Where in the panel.
+    /// The first column in the panel.
     column: usize,
-    /// At most [`SLACK`].
+    /// Number of columns, at most [`SLACK`].
     len: usize,
-    /// Where in memory, counted from where a row of the panel begins.
+    /// The offset in memory from the start of a row of the panel.
     from: usize,
 }
 
-/// The segments of each panel of a group's patch matrix of `width` columns: rectangles of `rows` × `columns` positions, one
-/// a sample.
+/// The segments of each panel of a patch matrix with `width` columns, which are the `rows` × `columns` positions of each
+/// sample of a group.
 pub(crate) fn segments(canvas: &Canvas, [rows, columns]: [usize; 2], width: usize) -> Vec<Vec<Segment>> {
     let mut panels = Vec::with_capacity(width.div_ceil(PANEL_COLUMNS));
     for first in (0..width).step_by(PANEL_COLUMNS) {
@@ -40,7 +40,7 @@ pub(crate) fn segments(canvas: &Canvas, [rows, columns]: [usize; 2], width: usiz
     panels
 }
 
-/// Fills the rows of a panel: each begins at its element of `starts` and is made of the segments, in their order.
+/// Fills the rows of a panel. Each row starts at its entry of `starts` and consists of the segments in their order.
 #[inline(always)]
 pub(crate) fn patches<T: Real>(canvases: &[T], starts: &[usize], segments: &[Segment], panel: &mut [T]) {
     match segments.iter().map(|segment| segment.len).max().unwrap_or(0) {
@@ -70,10 +70,10 @@ pub(crate) fn patch_lines<T: Real, const LEN: usize>(
     }
 }
 
-/// `out` (rows of `width` elements) = `weight` · the patch matrix whose rows begin at `starts`; zeros if it has none.
+/// `out` (rows of `width` elements) = `weight` · the patch matrix whose rows start at `starts`; zeros if there are none.
 ///
 /// # Safety
-/// `out` must be writable by this caller alone for the weight's rows of `width` elements.
+/// `out` must be writable by this caller alone, for as many rows of `width` elements as the weight has.
 pub(crate) unsafe fn times_patches<T: Real>(
     weight: &PackedLeft<T>,
     canvases: &[T],
@@ -83,7 +83,7 @@ pub(crate) unsafe fn times_patches<T: Real>(
     (out, width): (*mut T, usize),
 ) {
     if starts.is_empty() {
-        // SAFETY: promised by the caller; zeros are numbers.
+        // SAFETY: guaranteed by the caller; zero bytes are valid numbers.
         unsafe { out.write_bytes(0, weight.rows() * width) };
     }
     let panel = scratch(panel, PANEL_DEPTH * PANEL_COLUMNS + SLACK);
@@ -95,13 +95,13 @@ pub(crate) unsafe fn times_patches<T: Real>(
                 || patches(canvases, starts, segments, panel),
             );
             let column = index * PANEL_COLUMNS;
-            // SAFETY: these columns lie within `out`, and the blocks before this one have written them.
+            // SAFETY: these columns lie within `out`, and the previous blocks have initialised them.
             unsafe { weight.times(start, panel, PANEL_COLUMNS.min(width - column), out.add(column), width) };
         }
     }
 }
 
-/// The runs of consecutive elements among the taps of a panel.
+/// The segments of consecutive elements among the taps of a panel.
 pub(crate) fn runs(taps: &[usize]) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
     for (column, &from) in taps.iter().enumerate() {

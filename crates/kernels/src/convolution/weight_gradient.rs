@@ -15,11 +15,11 @@ use crate::simd::simd;
 use crate::tile::{PANEL_COLUMNS, PANEL_DEPTH};
 use crate::winograd::Winograd;
 
-/// Image (N, C, H, W) and the gradient of the map (N, O, H', W') → gradient of the weight (O, C, kh, kw).
+/// Image (N, C, H, W) and gradient of the map (N, O, H', W') → gradient of the weight (O, C, kh, kw).
 ///
-/// The inner dimension of this product runs over the positions of all samples. Tasks split the columns of the result
-/// and, where that makes too few tasks, the positions, whose parts are then added in order. How many there are depends
-/// on shapes only.
+/// The inner dimension of this product runs over the positions of all samples. The columns of the result are divided
+/// between tasks. If that gives too few tasks, the positions are divided into parts too, whose results are then added in
+/// order. The number of parts depends on shapes only.
 pub(crate) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> Vec<T> {
     g.count();
     if let Some(winograd) = Winograd::of(g) {
@@ -37,7 +37,7 @@ pub(crate) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> 
 
     let left = PackedLeft::pack_maps(map, outputs, g.positions(), g.samples);
     let canvas = Canvas::of_whole_image(g);
-    let canvases = paint_samples(g, &canvas, image);
+    let canvases = canvases_of(g, &canvas, image);
     let starts = window_starts(g, &canvas);
     let taps = canvas.starts(g.kernel);
     let mut sums = vec![T::ZERO; parts * outputs * patch];
@@ -58,7 +58,7 @@ pub(crate) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> 
                 );
                 let rows = &rows[..starts.len() * PANEL_COLUMNS];
                 let to = out.at(part * outputs * patch + column);
-                // SAFETY: these columns of this part are one task's, and the zeros that it adds to are initialised.
+                // SAFETY: only this task writes these columns of this part, which are initialised with zeros.
                 unsafe { left.times_rows(start, rows, columns, to, patch, true) };
             }
         });
@@ -67,21 +67,21 @@ pub(crate) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> 
 }
 
 /// The canvases of all samples, one after another.
-fn paint_samples<T: Real>(g: &Geometry, canvas: &Canvas, image: &[T]) -> Vec<T> {
+fn canvases_of<T: Real>(g: &Geometry, canvas: &Canvas, image: &[T]) -> Vec<T> {
     let mut canvases = vec![T::ZERO; g.samples * canvas.len() + SLACK];
     if g.image_len() > 0 {
         let images = image.par_chunks_exact(g.image_len());
         canvases.par_chunks_exact_mut(canvas.len()).zip(images).for_each(|(to, image)| {
             simd(
                 #[inline(always)]
-                || canvas.paint(image, to),
+                || canvas.write(image, to),
             );
         });
     }
     canvases
 }
 
-/// Where among the canvases the window of each position of each sample begins.
+/// The offset in the canvases of the window of each position of each sample.
 fn window_starts(g: &Geometry, canvas: &Canvas) -> Vec<usize> {
     let mut starts = Vec::with_capacity(g.samples * g.positions());
     for sample in 0..g.samples {
@@ -93,7 +93,7 @@ fn window_starts(g: &Geometry, canvas: &Canvas) -> Vec<usize> {
     starts
 }
 
-/// Adds parts of `len` elements in their order.
+/// Adds the parts, of `len` elements each, in order.
 fn add_parts<T: Real>(mut parts: Vec<T>, len: usize) -> Vec<T> {
     let rest = parts.split_off(len);
     let mut sums = parts;
@@ -112,11 +112,11 @@ fn add_parts<T: Real>(mut parts: Vec<T>, len: usize) -> Vec<T> {
 /// The longest patch that [`narrow_weight_gradient`] takes.
 const FEW_TAPS: usize = 64;
 
-/// Samples whose sums run on in one task of [`narrow_weight_gradient`].
+/// Number of samples that one task of [`narrow_weight_gradient`] sums over.
 const SAMPLES: usize = 4;
 
-/// [`weight_gradient`] where an image has few channels: rows of the map with rows of the patch matrix, as both lie in memory. Parts
-/// of a few samples are added in order.
+/// [`weight_gradient`] for images with few channels: dot products of the rows of the map with those of the patch matrix.
+/// Parts of a few samples are added in order.
 fn narrow_weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> Vec<T> {
     let (outputs, positions, patch) = (g.map[0], g.positions(), g.patch());
     let canvas = Canvas::of_image(g);
@@ -127,7 +127,7 @@ fn narrow_weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> Vec<
             let patches = scratch(patches, patch * positions);
             for sample in first..g.samples.min(first + SAMPLES) {
                 let image = &image[sample * g.image_len()..];
-                let canvases = canvas.paint_all(image, 1, canvases);
+                let canvases = canvas.write_all(image, 1, canvases);
                 for (patch, &start) in patches.chunks_exact_mut(positions).zip(&starts) {
                     for (y, line) in patch.chunks_exact_mut(g.map[2]).enumerate() {
                         line.copy_from_slice(&canvases[start + y * canvas.size[1]..][..line.len()]);

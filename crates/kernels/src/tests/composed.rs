@@ -1,4 +1,5 @@
-//! What only the composed operations have: products in half precision, and the edges where candle's own would differ.
+//! Properties of composed operations alone: products in half precision, and edge cases in which candle's operations
+//! differ.
 
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -66,7 +67,7 @@ fn resampling_agrees_with_the_kernels() {
         let both = || {
             let x = Var::from_tensor(&x).unwrap();
             let y = kernel(&x).unwrap();
-            // The input has another use, which must not be lost.
+            // The gradient of a second use of the input must be added.
             let loss = (&y * random(2, y.dims())).unwrap().sum_all().unwrap();
             let loss = (loss + x.sqr().unwrap().sum_all().unwrap()).unwrap();
             (flat(&y), flat(loss.backward().unwrap().get(&x).unwrap()))
@@ -102,8 +103,9 @@ fn adam_and_norms_agree_with_the_kernels() {
     assert!((norm - other).abs() < 1e-5 * norm);
 }
 
-/// A weight in bf16 or f16 makes the layer multiply in that type, forward and backward; what comes out is f32, and differs
-/// from the product in f32 by the rounding of the operands: 2⁻⁸ and 2⁻¹¹ in relative terms, before it averages out.
+/// With a weight in bf16 or f16, a layer multiplies in that type, forward and backward. Its results are f32 and differ
+/// from those of f32 products by the rounding of the operands: a relative error of 2⁻⁸ or 2⁻¹¹, which partly averages
+/// out.
 #[test]
 fn products_in_half_precision_are_near_those_in_full() {
     type Layer = fn(&[Tensor]) -> Result<Tensor>;
@@ -136,7 +138,7 @@ fn products_in_half_precision_are_near_those_in_full() {
     }
 }
 
-/// The kernels for the CPU have no half precision, and say so instead of computing something else.
+/// The CPU kernels do not support half precision, and return an error.
 #[test]
 fn kernels_refuse_half_precision() {
     let x = Tensor::from_vec(numbers(1, 6), (2, 3), &Device::Cpu).unwrap().to_dtype(DType::F32).unwrap();

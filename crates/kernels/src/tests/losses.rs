@@ -1,4 +1,4 @@
-//! The chains of the losses.
+//! The elementwise operations of losses.
 
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;

@@ -1,10 +1,10 @@
-//! Tests of the kernels: what they share, and one file a kind of kernel.
+//! Tests of the kernels: shared helpers, and one file per kind of kernel.
 //!
-//! Every kernel goes through [`check`]: gradients against central finite differences in f64, the f32 path against the
-//! f64 one, inputs that are not contiguous or begin inside their storage, the same bits from pools of 1, 2, 3 and 8
-//! threads and from every instruction set that this machine has, and what other devices compute in its place.
-//! [`check_nan`] follows a NaN from the input to the output. Values come from plain f64 references in the files of the
-//! kernels. The tests' profile has debug assertions on, which check every index that unsafe code uses.
+//! [`check`] tests every differentiable kernel: gradients against central finite differences in f64, f32 against f64,
+//! inputs that are not contiguous or start inside their storage, equal bits with pools of 1, 2, 3 and 8 threads and with
+//! every instruction set of this machine, and the operation that other devices run instead. [`check_nan`] follows a NaN
+//! from the input to the output. Expected values come from plain f64 references in the file of each kind of kernel. The
+//! test profile enables debug assertions, which check every index that unsafe code uses.
 
 mod composed;
 mod convolutions;
@@ -21,7 +21,7 @@ use crate::Result;
 use crate::device::without_kernels;
 use crate::simd::on_every_instruction_set;
 
-/// Numbers in [−1, 1) that look random: a fixed function of the seed.
+/// Pseudorandom numbers in [−1, 1), a fixed function of the seed.
 pub(super) fn numbers(seed: u64, len: usize) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03;
     (0..len)
@@ -29,13 +29,13 @@ pub(super) fn numbers(seed: u64, len: usize) -> Vec<f64> {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            // Exactly an f32, so that both paths see the same number.
+            // The number is exact in f32, so that f32 and f64 get the same inputs.
             f64::from((state >> 40) as f32 / (1u32 << 23) as f32 - 1.0)
         })
         .collect()
 }
 
-/// A f64 tensor of [`numbers`].
+/// An f64 tensor of [`numbers`].
 pub(super) fn random(seed: u64, shape: &[usize]) -> Tensor {
     Tensor::from_vec(numbers(seed, shape.iter().product()), shape, &Device::Cpu).unwrap()
 }
@@ -44,7 +44,7 @@ pub(super) fn flat(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The same values with the first two dimensions swapped in memory, if there are two.
+/// The same values with the first two dimensions swapped in memory, if there are two dimensions.
 fn strided(tensor: &Tensor) -> Tensor {
     if tensor.rank() < 2 {
         return tensor.clone();
@@ -52,14 +52,14 @@ fn strided(tensor: &Tensor) -> Tensor {
     tensor.transpose(0, 1).unwrap().contiguous().unwrap().transpose(0, 1).unwrap()
 }
 
-/// The same values in the middle of longer rows.
+/// The same values as part of longer rows.
 fn inset(tensor: &Tensor) -> Tensor {
     let Some(last) = tensor.rank().checked_sub(1) else { return tensor.clone() };
     let len = tensor.dims()[last];
     tensor.pad_with_zeros(last, 2, 1).unwrap().narrow(last, 2, len).unwrap()
 }
 
-/// The same values after others in one storage: contiguous, but not from its start.
+/// The same values in a storage with other values before them: contiguous, but not from its start.
 fn shifted(tensor: &Tensor) -> Tensor {
     if tensor.rank() == 0 {
         return tensor.clone();
@@ -95,7 +95,7 @@ fn bits(tensors: &[Tensor]) -> Vec<Vec<u32>> {
     tensors.iter().map(|t| bits(t).into_iter().map(f32::to_bits).collect()).collect()
 }
 
-/// Everything that holds for every differentiable kernel. `inputs` are f64.
+/// Tests all properties that every differentiable kernel has. `inputs` are f64.
 pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
     let (y, grads) = run(f, inputs, Tensor::clone);
 
@@ -126,7 +126,7 @@ pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
         }
     }
 
-    // An argument that is not on the tape changes nothing and has no gradient.
+    // If only one argument is on the tape, its gradient is the same, and the others have none.
     for lone in 0..inputs.len() {
         let var = Var::from_tensor(&inputs[lone]).unwrap();
         let mut tensors = inputs.to_vec();
@@ -142,7 +142,7 @@ pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
         assert!(tensors.iter().enumerate().all(|(i, t)| i == lone || store.get(t).is_none()));
     }
 
-    // What other devices compute in its place, in candle's operations.
+    // The operation that other devices run instead, composed of candle's.
     for layout in [Tensor::clone, strided] {
         let (composed, composed_grads) = without_kernels(|| run(f, inputs, layout));
         assert_eq!(composed.dims(), y.dims());
@@ -152,7 +152,7 @@ pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
         }
     }
 
-    // f32 against f64, and any layout and number of threads against the first f32 result.
+    // f32 against f64; any layout, number of threads and instruction set against the first f32 result.
     let single: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(DType::F32).unwrap()).collect();
     let (y32, grads32) = run(f, &single, Tensor::clone);
     assert_close("f32 output", &flat(&y32), &flat(&y), 2e-5);
@@ -173,13 +173,14 @@ pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
     for threads in [1, 2, 3, 8] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let got = pool.install(|| all(run(f, &single, Tensor::clone)));
-        assert!(got == want, "{threads} threads give other bits");
+        assert!(got == want, "{threads} threads give different bits");
     }
     on_every_instruction_set(|| all(run(f, &single, Tensor::clone)));
 }
 
-/// A NaN in an input is a NaN in every element of the output that depends on that input's element, and, unless it is the
-/// second input, in no other: a weight also meets the zeros beside an image. `inputs` are f64, and `f` is nowhere flat.
+/// Tests that a NaN in an input element makes every output element NaN that depends on it, and no other. A NaN in the
+/// second input may make others NaN too, because a weight also meets the zeros around an image. `inputs` are f64, and
+/// `f` must nowhere be constant.
 pub(super) fn check_nan(f: Kernel<'_>, inputs: &[Tensor]) {
     for dtype in [DType::F32, DType::F64] {
         let inputs: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();

@@ -43,11 +43,11 @@ proptest! {
         assert_close("batch norm", &flat(&y), &want, 1e-12);
         prop_assert!(!mean.track_op() && !var.track_op());
 
-        // With the batch's own statistics as constants the values are the same, and the gradients others.
+        // With the statistics of the batch as constants, the values are the same, but the gradients differ.
         let same = batch_norm_with(&x, &gamma, &beta, &mean, &var, EPS, activation).unwrap();
         assert_close("batch norm with", &flat(&same), &want, 1e-12);
 
-        // Two elements a channel make the gradient vanish up to eps, so finite differences say nothing there.
+        // With two elements per channel the gradient vanishes up to eps, so finite differences are not meaningful.
         if n * plane > 4 {
             let inputs = [x.clone(), gamma.clone(), beta.clone()];
             check(&|t| Ok(batch_norm(&t[0], &t[1], &t[2], 0.1, activation)?.0), &inputs);
@@ -62,9 +62,9 @@ proptest! {
     }
 }
 
-/// Planes longer than a block of the sums, and as odd as they come.
+/// Planes longer than a block of the sums, with an odd number of elements.
 #[test]
-fn long_planes_are_normalised_alike() {
+fn long_planes_are_normalised_like_short_ones() {
     let (x, gamma, beta) = (random(1, &[2, 3, 41, 53]), random(2, &[3]), random(3, &[3]));
     check(&|t| Ok(batch_norm(&t[0], &t[1], &t[2], EPS, Activation::Tanh)?.0), &[x, gamma, beta]);
 }

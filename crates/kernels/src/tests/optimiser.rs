@@ -27,7 +27,7 @@ proptest! {
             let (mut p, mut e) = (flat(&param), flat(&ema));
             let (mut first, mut second) = (vec![0.0; p.len()], vec![0.0; p.len()]);
             for t in 1..=3u64 {
-                // Not contiguous, as a gradient of a transpose may be.
+                // A gradient need not be contiguous, for example that of a transpose.
                 let grad = tensor(seed + 1 + t, &[columns, rows]).t().unwrap();
                 let ema = averaged.then_some((&ema, 0.9));
                 adam_step(&param, &grad, &m, &v, &AdamStep { step: t, ..settings }, ema).unwrap();

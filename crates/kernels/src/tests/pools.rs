@@ -70,4 +70,6 @@ fn windows_that_make_no_sense_are_refused() {
     let pool = |size, stride, padding| pool2d(&x, Pool::Max, Windows { size, stride, padding });
     assert!(pool(3, 0, 0).is_err() && pool(2, 1, 2).is_err() && pool(0, 1, 0).is_err());
     assert!(pool(5, 1, 0).unwrap_err().to_string().contains("[1, 1, 4, 4]"));
+    assert!(pool(usize::MAX, 1, usize::MAX - 1).is_err());
+    assert_eq!(pool(4, usize::MAX, 0).unwrap().dims(), [1, 1, 1, 1]);
 }

@@ -53,7 +53,7 @@ proptest! {
         check_nan(&|x| linear(&x[0], &x[1], Some(&x[2]), Activation::Identity), &[x.clone(), w.clone(), b]);
         check(&|x| linear(&x[0], &x[1], None, activation), &[x.clone(), w.clone()]);
 
-        // Rows of any shape in, rows of any shape out.
+        // Samples and results of any shape.
         let (deep, twice) = (x.reshape((n, i, 1)).unwrap(), Tensor::cat(&[&w, &w], 0).unwrap());
         let to = |x: &[Tensor]| linear_to(&x[0], &x[1], None, activation, &[2, o]);
         let got = to(&[deep.clone(), twice.clone()]).unwrap();
@@ -64,7 +64,7 @@ proptest! {
     }
 }
 
-/// Sizes at which the parts of gemm, of our inner blocks and of rayon's tiles meet.
+/// Sizes at the boundaries of gemm's blocks, of the blocks of the inner dimension, and of panels and tiles.
 #[test]
 fn large_products_match_the_reference_and_do_not_depend_on_the_number_of_rows() {
     for (m, k, n) in
@@ -110,7 +110,7 @@ fn threads_do_not_change_the_bits_of_large_products() {
     assert!([2, 3, 8].into_iter().all(|threads| run(threads) == want));
 }
 
-/// Gemm's AVX2 and AVX-512 tiles sum in the same order, so the same product has the same bits on both.
+/// Gemm's AVX2 and AVX-512 tiles sum in the same order, so they give the same bits.
 #[cfg(target_arch = "x86_64")]
 #[test]
 #[expect(unsafe_code, reason = "gemm's AVX2 path has no safe door")]

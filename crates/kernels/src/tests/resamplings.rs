@@ -1,4 +1,4 @@
-//! Halving, doubling and shifting against their definitions, and their gradients as adjoints.
+//! Downsampling, upsampling and translation against their definitions, and their gradients as adjoints.
 
 use candle_core::{Tensor, Var};
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ fn values(x: &Tensor) -> Vec<f64> {
     x.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// ⟨y, f(x)⟩ = ⟨fᵀ(y), x⟩ for a linear f: the gradient of the left side in x is fᵀ(y).
+/// Tests that ⟨y, f(x)⟩ = ⟨fᵀ(y), x⟩ for a linear f, where fᵀ(y) is the gradient of the left side with respect to x.
 fn check_adjoint(x: &Tensor, f: impl Fn(&Tensor) -> Tensor) {
     let var = Var::from_tensor(x).unwrap();
     let out = f(&var);
@@ -76,6 +76,21 @@ fn an_input_with_another_use_gets_both_gradients() {
     let x = Var::from_tensor(&random(1, &[1, 1, 2, 2])).unwrap();
     let y = (upsample2(&x).unwrap().sum_all().unwrap() + x.sum_all().unwrap()).unwrap();
     assert_eq!(values(y.backward().unwrap().get(&x).unwrap()), vec![5.0; 4]);
+}
+
+/// Shifts of any size beyond the image leave only zeros, forward and backward.
+#[test]
+fn shifts_beyond_the_image_leave_zeros() {
+    let x = Var::from_tensor(&random(1, &[2, 1, 3, 3])).unwrap();
+    for shifts in [[isize::MIN, isize::MAX], [3, -3]] {
+        let run = || {
+            let y = translate(&x, &shifts, &[0, 0]).unwrap();
+            let gradient = y.sqr().unwrap().sum_all().unwrap().backward().unwrap().get(&x).unwrap().clone();
+            [values(&y), values(&gradient)]
+        };
+        assert_eq!(run(), [[0.0; 18]; 2]);
+        assert_eq!(crate::device::without_kernels(run), [[0.0; 18]; 2]);
+    }
 }
 
 #[test]

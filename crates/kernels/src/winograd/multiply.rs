@@ -1,4 +1,4 @@
-//! The products of all points.
+//! The matrix products over the channels, one for each point of a transformed tile.
 #![expect(unsafe_code, reason = "products write through pointers")]
 
 use rayon::prelude::*;
@@ -34,15 +34,15 @@ pub(crate) fn multiply<T: Real, const N: usize>(
                     stride: columns,
                     accumulate: start > 0,
                 };
-                // SAFETY: the panel's rows and columns lie within `products`, which is this function's alone.
+                // SAFETY: the rows and columns of the panel lie within `products`, which only this function accesses.
                 unsafe { T::multiply(panel) };
             }
         }
     }
 }
 
-/// `products` (points, rows, columns) = `left` (points, rows/16, inner, 16)ᵀ · `right` (points, columns/16, inner, 16), plus
-/// `products` if `accumulate`.
+/// `products` (points, rows, columns) = `left` (points, rows/16, inner, 16)ᵀ · `right` (points, columns/16, inner, 16),
+/// plus `products` if `accumulate`.
 pub(crate) fn multiply_transposed<T: Real, const N: usize>(
     left: &[T],
     right: &[T],
@@ -68,7 +68,7 @@ pub(crate) fn multiply_transposed<T: Real, const N: usize>(
                     stride: columns,
                     accumulate: accumulate || start > 0,
                 };
-                // SAFETY: these columns of this point are one task's, and they are initialised.
+                // SAFETY: only this task writes these columns of this point, and they are initialised.
                 unsafe { T::multiply(panel) };
             }
         }

@@ -1,4 +1,4 @@
-//! Vectors of numbers that a transform computes with: registers of f32, or a single f64.
+//! The vectors that transforms compute with: registers of f32, or a single f64.
 #![expect(unsafe_code, reason = "vectors are read and written through pointers")]
 
 use pulp::Simd;
@@ -7,7 +7,7 @@ use pulp::Simd;
 pub(crate) trait Numbers: Copy {
     type Number;
     type Vector: Copy;
-    /// Numbers in a vector; a divisor of 16.
+    /// Length of a vector; a divisor of 16.
     const LANES: usize;
 
     /// # Safety
@@ -36,13 +36,13 @@ impl<S: Simd> Numbers for Registers<S> {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> S::f32s {
-        // SAFETY: promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { from.cast::<S::f32s>().read_unaligned() }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, x: S::f32s) {
-        // SAFETY: promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { to.cast::<S::f32s>().write_unaligned(x) }
     }
 
@@ -83,13 +83,13 @@ impl Numbers for Single {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f64) -> f64 {
-        // SAFETY: promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { *from }
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f64, x: f64) {
-        // SAFETY: promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { *to = x }
     }
 

@@ -1,34 +1,34 @@
-//! Which convolutions go by minimal filtering, with which tiles, and where everything lies.
+//! Which convolutions use minimal filtering, with which tiles, and the layout of their operands.
 
 use crate::geometry::Geometry;
 use crate::layout::NOWHERE;
 use crate::tile::CHUNK;
 use crate::winograd::tiles::Walk;
 
-/// Outputs of a map, all samples together, whose products are made together: enough rows for the weights to be worth
-/// fetching.
+/// Number of outputs, over several samples, that are computed by one product per point: enough rows to outweigh loading
+/// the weights.
 const GROUP_OUTPUTS: usize = 256;
 
-/// A convolution that can go this way.
+/// A convolution that can be computed by minimal filtering.
 pub(crate) struct Winograd<'a> {
     pub(crate) g: &'a Geometry,
     /// Along both axes.
     pub(crate) stride: usize,
-    /// Taps of the kernel in a phase, along one side.
+    /// Taps of a phase of the kernel, along both axes.
     pub(crate) taps: usize,
-    /// Outputs of a tile, along one side.
+    /// Outputs of a tile, along both axes.
     pub(crate) tile: usize,
 }
 
 impl<'a> Winograd<'a> {
-    /// The convolution, if it fits. That does not depend on the number of samples.
+    /// The convolution, if it is suitable. This does not depend on the number of samples.
     pub(crate) fn of(g: &'a Geometry) -> Option<Self> {
         let stride = g.stride[0];
         let taps = g.kernel[0] / stride;
         let square = g.stride == [stride; 2] && g.kernel == [taps * stride; 2];
         let whole =
             [g.image[0], g.map[0]].iter().all(|channels| *channels > 0 && channels.is_multiple_of(CHUNK));
-        // Larger tiles take fewer products an output, but more weights, which small maps would not repay.
+        // Larger tiles need fewer products per output, but more weights, which does not pay for small maps.
         let points = |tile: usize| -> usize {
             g.map[1..].iter().map(|side| side.div_ceil(tile) * (tile + taps - 1)).product()
         };
@@ -37,7 +37,7 @@ impl<'a> Winograd<'a> {
         (square && whole && matches!(taps, 2 | 3)).then_some(Self { g, stride, taps, tile })
     }
 
-    /// Numbers at a position of the canvas.
+    /// Number of values per position of the canvas.
     pub(crate) fn depth(&self) -> usize {
         self.g.image[0] * self.stride * self.stride
     }
@@ -55,7 +55,7 @@ impl<'a> Winograd<'a> {
         self.tiles().iter().product()
     }
 
-    /// Height and width of the canvas, a sample's image by phases with all that its tiles look at.
+    /// Height and width of the canvas: the phases of a sample's image, with the zeros that its tiles read.
     pub(crate) fn canvas(&self) -> [usize; 2] {
         self.tiles().map(|tiles| self.tile * tiles + self.taps - 1)
     }
@@ -64,12 +64,13 @@ impl<'a> Winograd<'a> {
         self.canvas().iter().product::<usize>() * apart(self.depth())
     }
 
-    /// Elements of a sample's map, channel last, with its last tiles whole.
+    /// Elements of a sample's map, channels-last and extended to whole tiles.
     pub(crate) fn whole_map_len(&self) -> usize {
         self.tile * self.tile * self.tiles_in_map() * apart(self.outputs())
     }
 
-    /// Samples whose tiles are multiplied together; a power of two, so that the usual batches are shared out evenly.
+    /// Number of samples whose tiles are multiplied together. A power of two, so that common batch sizes are divided
+    /// evenly.
     pub(crate) fn group(&self) -> usize {
         GROUP_OUTPUTS
             .div_ceil((self.tile * self.tile * self.tiles_in_map()).max(1))
@@ -83,13 +84,14 @@ impl<'a> Winograd<'a> {
         Walk { start: 0, tile: [self.tile * row, self.tile * position], entry: [row, position], chunk: CHUNK }
     }
 
-    /// The tiles of a map, channel last.
+    /// The tiles of a map, channels-last.
     pub(crate) fn on_map(&self) -> Walk {
         let (row, position) = (self.tile * self.tiles()[1] * apart(self.outputs()), apart(self.outputs()));
         Walk { start: 0, tile: [self.tile * row, self.tile * position], entry: [row, position], chunk: CHUNK }
     }
 
-    /// The tiles of one sample, from tile `first` on, among matrices of `count` tiles and rows of `step`, one a point.
+    /// The tiles of one sample, from tile `first` on, in one matrix per point with `count` rows, one per tile, of `step`
+    /// elements.
     pub(crate) fn on_points<const N: usize>(&self, first: usize, count: usize, step: usize) -> Walk {
         Walk {
             start: first * step,
@@ -99,7 +101,8 @@ impl<'a> Winograd<'a> {
         }
     }
 
-    /// The same among matrices of chunks of 16 columns of `count` rows (points, columns/16, tiles, 16).
+    /// The tiles of one sample, from tile `first` on, in one matrix per point with `count` rows, stored by chunks of 16
+    /// columns: (points, columns/16, tiles, 16).
     pub(crate) fn on_chunks<const N: usize>(&self, first: usize, count: usize, columns: usize) -> Walk {
         let point = count * columns;
         Walk {
@@ -110,20 +113,20 @@ impl<'a> Winograd<'a> {
         }
     }
 
-    /// Where the phases of a kernel are in `[taps][16]`, and the taps of a phase.
+    /// The phases of a kernel in `[taps][16]`. Their entries are the taps.
     pub(crate) fn on_kernel(&self) -> Walk {
         let (s, row) = (self.stride, self.g.kernel[1] * CHUNK);
         Walk { start: 0, tile: [row, CHUNK], entry: [s * row, s * CHUNK], chunk: CHUNK }
     }
 
-    /// The phases of the kernel of input channel 0 in matrices of one a point, in which input channels are `step` apart.
+    /// The phases of a kernel that starts at `start`, in one matrix per point in which input channels are `step` apart.
     pub(crate) fn on_weights<const N: usize>(&self, start: usize, step: usize) -> Walk {
         let (s, phase) = (self.stride, self.g.image[0] * step);
         let point = self.depth() * self.outputs();
         Walk { start, tile: [s * phase, phase], entry: [N * point, point], chunk: CHUNK }
     }
 
-    /// Where the canvas has each pixel of the image.
+    /// The offset of each pixel of the image in the canvas.
     pub(crate) fn image_places(&self) -> Vec<usize> {
         let (s, [rows, columns]) = (self.stride, self.canvas());
         let [channels, height, width] = self.g.image;
@@ -136,7 +139,7 @@ impl<'a> Winograd<'a> {
         (0..height * width).map(|i| place(i / width, i % width)).collect()
     }
 
-    /// Where each position of the map is among whole tiles, channel last.
+    /// The offset of each position of the map in whole tiles, channels-last.
     pub(crate) fn map_places(&self) -> Vec<usize> {
         let [_, height, width] = self.g.map;
         let columns = self.tile * self.tiles()[1];
@@ -144,7 +147,8 @@ impl<'a> Winograd<'a> {
     }
 }
 
-/// From a position's run of channels to the next: rows a power of two apart would meet in few lines of the nearest cache.
+/// The distance between the runs of channels of neighbouring positions. Runs a power of two apart would compete for few
+/// lines of the L1 cache.
 pub(crate) fn apart(channels: usize) -> usize {
     channels + CHUNK
 }

@@ -16,7 +16,7 @@ use crate::winograd::tiles::{Tiles, Walk};
 use crate::winograd::transforms::{F22, F23, F42, Scheme};
 
 impl Winograd<'_> {
-    /// Image (N, C, H, W), weight (O, C, kh, kw) and bias (O) → map (N, O, H', W'), through an activation.
+    /// Image (N, C, H, W), weight (O, C, kh, kw) and bias (O) → map (N, O, H', W'), followed by an activation.
     pub(crate) fn image_to_map<T: Real>(
         &self,
         image: &[T],
@@ -40,7 +40,7 @@ impl Winograd<'_> {
         }
     }
 
-    /// Image (N, C, H, W) and the gradient of the map (N, O, H', W') → gradient of the weight (O, C, kh, kw).
+    /// Image (N, C, H, W) and gradient of the map (N, O, H', W') → gradient of the weight (O, C, kh, kw).
     pub(crate) fn weight_gradient<T: Real>(&self, image: &[T], map: &[T]) -> Vec<T> {
         match (self.tile, self.taps) {
             (4, _) => self.to_weight::<T, F42, 4, 2, 5>(image, map),
@@ -59,9 +59,9 @@ impl Winograd<'_> {
         let (g, group, depth, outputs) = (self.g, self.group(), self.depth(), self.outputs());
         let (image_places, map_places) = (self.image_places(), self.map_places());
         lend([N * N * depth * outputs], |[weights]| {
-            self.points::<T, S, M, R, N>(weight, false, weights);
+            self.transform_weights::<T, S, M, R, N>(weight, false, weights);
             let weights = &*weights;
-            // SAFETY: the groups cover all samples, and each writes the maps of its samples completely.
+            // SAFETY: the groups cover all samples, and each group writes all maps of its samples.
             unsafe {
                 build_raw(g.samples * g.map_len(), |out: Out<T>| {
                     (0..g.samples.div_ceil(group)).into_par_iter().for_each(|index| {
@@ -74,7 +74,7 @@ impl Winograd<'_> {
                             for (i, sample) in samples.clone().enumerate() {
                                 let image = &image[sample * g.image_len()..][..g.image_len()];
                                 let to = self.on_points::<N>(i * self.tiles_in_map(), count, depth);
-                                self.look::<T, S, M, R, N>(
+                                self.transform_image::<T, S, M, R, N>(
                                     image,
                                     &image_places,
                                     work,
@@ -105,11 +105,11 @@ impl Winograd<'_> {
         })
     }
 
-    /// The tiles of one image at all points.
+    /// Transforms the tiles of one image to all points.
     ///
     /// # Safety
-    /// `target` must be writable by this caller alone where `to` says.
-    unsafe fn look<T: Real, S: Scheme<M, R, N>, const M: usize, const R: usize, const N: usize>(
+    /// `target` must be writable by this caller alone at all offsets of `to`.
+    unsafe fn transform_image<T: Real, S: Scheme<M, R, N>, const M: usize, const R: usize, const N: usize>(
         &self,
         image: &[T],
         places: &[usize],
@@ -122,15 +122,15 @@ impl Winograd<'_> {
         channels_last(image, places.len(), self.g.image[0], places, canvas);
         let (count, channels, from) = (self.tiles(), self.depth(), self.on_canvas());
         let tiles = Tiles { count, channels, source: canvas, from, target, to, add: false };
-        // SAFETY: promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { T::transform::<S::Input, N, N>(tiles) };
     }
 
-    /// The tiles of one map's gradient at all points.
+    /// Transforms the tiles of one map, or of its gradient, to all points.
     ///
     /// # Safety
-    /// As for [`Winograd::look`].
-    unsafe fn spread<T: Real, S: Scheme<M, R, N>, const M: usize, const R: usize, const N: usize>(
+    /// As for [`Winograd::transform_image`].
+    unsafe fn transform_map<T: Real, S: Scheme<M, R, N>, const M: usize, const R: usize, const N: usize>(
         &self,
         map: &[T],
         places: &[usize],
@@ -145,7 +145,7 @@ impl Winograd<'_> {
         channels_last(map, places.len(), self.outputs(), places, whole);
         let (count, channels, from) = (self.tiles(), self.outputs(), self.on_map());
         let tiles = Tiles { count, channels, source: whole, from, target, to, add: false };
-        // SAFETY: promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe { T::transform::<S::OutputAdjoint, M, N>(tiles) };
     }
 
@@ -158,9 +158,9 @@ impl Winograd<'_> {
         let (g, group, depth, outputs) = (self.g, self.group(), self.depth(), self.outputs());
         let (image_places, map_places) = (self.image_places(), self.map_places());
         lend([N * N * depth * outputs], |[weights]| {
-            self.points::<T, S, M, R, N>(weight, true, weights);
+            self.transform_weights::<T, S, M, R, N>(weight, true, weights);
             let weights = &*weights;
-            // SAFETY: the groups cover all samples, and each writes the images of its samples completely.
+            // SAFETY: the groups cover all samples, and each group writes all images of its samples.
             unsafe {
                 build_raw(g.samples * g.image_len(), |out: Out<T>| {
                     (0..g.samples.div_ceil(group)).into_par_iter().for_each(|index| {
@@ -173,7 +173,13 @@ impl Winograd<'_> {
                             for (i, sample) in samples.clone().enumerate() {
                                 let map = &map[sample * g.map_len()..][..g.map_len()];
                                 let to = self.on_points::<N>(i * self.tiles_in_map(), count, outputs);
-                                self.spread::<T, S, M, R, N>(map, &map_places, work, inputs.as_mut_ptr(), to);
+                                self.transform_map::<T, S, M, R, N>(
+                                    map,
+                                    &map_places,
+                                    work,
+                                    inputs.as_mut_ptr(),
+                                    to,
+                                );
                             }
                             multiply::<T, N>(inputs, weights, products, [count, outputs, depth]);
                             for (i, sample) in samples.enumerate() {
@@ -201,8 +207,9 @@ impl Winograd<'_> {
         })
     }
 
-    /// The inner dimension of these products runs over the tiles of all samples. It is cut into blocks of samples, which are
-    /// transformed and then multiplied, so that what is between these stays in the caches. Blocks are added in order.
+    /// The inner dimension of these products runs over the tiles of all samples. It is divided into blocks of samples,
+    /// which are transformed and then multiplied, so that the transformed tiles stay in the caches. Blocks are added in
+    /// order.
     fn to_weight<T: Real, S: Scheme<M, R, N>, const M: usize, const R: usize, const N: usize>(
         &self,
         image: &[T],
@@ -211,45 +218,63 @@ impl Winograd<'_> {
         let (g, depth, outputs) = (self.g, self.depth(), self.outputs());
         let (image_places, map_places) = (self.image_places(), self.map_places());
         let block = (2 * PANEL_DEPTH / self.tiles_in_map()).clamp(1, g.samples.max(1));
-        let most = block * self.tiles_in_map();
+        let max_tiles = block * self.tiles_in_map();
         lend(
-            [N * N * most * depth, N * N * most * outputs, N * N * depth * outputs],
-            |[seen, spread, sums]| {
+            [N * N * max_tiles * depth, N * N * max_tiles * outputs, N * N * depth * outputs],
+            |[image_points, map_points, sums]| {
                 if g.samples == 0 {
                     sums.fill(T::ZERO);
                 }
                 for start in (0..g.samples).step_by(block) {
                     let samples = block.min(g.samples - start);
                     let count = samples * self.tiles_in_map();
-                    let (to_seen, to_spread) = (Out::of(seen), Out::of(spread));
+                    let (to_image, to_map) = (Out::of(image_points), Out::of(map_points));
                     (0..2 * samples).into_par_iter().for_each(|task| {
                         T::with_scratch(|[work, _, _]| {
                             let (i, sample) = (task / 2, start + task / 2);
                             let work = scratch(work, self.canvas_len().max(self.whole_map_len()));
                             let first = i * self.tiles_in_map();
-                            // SAFETY: each sample's tiles are rows of their own in the matrices of all points.
+                            // SAFETY: in the matrices of all points, the tiles of each sample are separate rows.
                             unsafe {
                                 if task % 2 == 0 {
                                     let image = &image[sample * g.image_len()..][..g.image_len()];
                                     let to = self.on_chunks::<N>(first, count, depth);
-                                    self.look::<T, S, M, R, N>(image, &image_places, work, to_seen.at(0), to);
+                                    self.transform_image::<T, S, M, R, N>(
+                                        image,
+                                        &image_places,
+                                        work,
+                                        to_image.at(0),
+                                        to,
+                                    );
                                 } else {
                                     let map = &map[sample * g.map_len()..][..g.map_len()];
                                     let to = self.on_chunks::<N>(first, count, outputs);
-                                    self.spread::<T, S, M, R, N>(map, &map_places, work, to_spread.at(0), to);
+                                    self.transform_map::<T, S, M, R, N>(
+                                        map,
+                                        &map_places,
+                                        work,
+                                        to_map.at(0),
+                                        to,
+                                    );
                                 }
                             }
                         });
                     });
-                    multiply_transposed::<T, N>(seen, spread, sums, [depth, count, outputs], start > 0);
+                    multiply_transposed::<T, N>(
+                        image_points,
+                        map_points,
+                        sums,
+                        [depth, count, outputs],
+                        start > 0,
+                    );
                 }
-                self.kernels::<T, S, M, R, N>(sums)
+                self.weights_from_points::<T, S, M, R, N>(sums)
             },
         )
     }
 }
 
-/// Adds a bias to planes, one a channel, and applies an activation.
+/// Adds a bias to the planes, one per channel, and applies an activation.
 fn finish<T: Float>(planes: &mut [T], channels: usize, bias: Option<&[T]>, activation: Activation) {
     if bias.is_none() && activation.is_identity() {
         return;

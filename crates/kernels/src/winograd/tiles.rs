@@ -1,4 +1,4 @@
-//! The walk that applies a transform to many tiles.
+//! Applies a transform to many tiles.
 #![expect(unsafe_code, reason = "tiles are read and written through pointers, many at a time")]
 
 use pulp::{Simd, WithSimd};
@@ -9,8 +9,8 @@ use crate::tile::CHUNK;
 use crate::winograd::numbers::{Numbers, Registers, Single};
 use crate::winograd::transforms::Transform;
 
-/// Where tiles are: entry (i, j) of tile (y, x) begins at `start + y · tile[0] + x · tile[1] + i · entry[0] + j · entry[1]`, and is
-/// made of chunks of 16 channels, `chunk` apart.
+/// The layout of tiles: entry (i, j) of tile (y, x) starts at `start + y · tile[0] + x · tile[1] + i · entry[0] + j ·
+/// entry[1]` and consists of chunks of 16 channels, `chunk` apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Walk {
     pub(crate) start: usize,
@@ -26,20 +26,20 @@ impl Walk {
         self.start + y * self.tile[0] + x * self.tile[1]
     }
 
-    /// One past the last element of `count` tiles of `side`² entries of `channels`.
+    /// The end of `count` tiles with `side`² entries of `channels` numbers.
     fn end(&self, count: [usize; 2], side: usize, channels: usize) -> usize {
         let last = |i: usize| (count[i] - 1) * self.tile[i] + (side - 1) * self.entry[i];
         self.start + last(0) + last(1) + (channels / CHUNK - 1) * self.chunk + CHUNK
     }
 
-    /// The offset of a channel from the first of an entry.
+    /// The offset of a channel from the start of an entry.
     #[inline(always)]
     fn channel(&self, channel: usize) -> usize {
         channel / CHUNK * self.chunk + channel % CHUNK
     }
 }
 
-/// Tiles to be transformed along both of their sides, `channels` numbers (a multiple of 16) an entry.
+/// Tiles to be transformed along both axes. Each entry has `channels` numbers, a multiple of 16.
 #[derive(Clone, Copy)]
 pub(crate) struct Tiles<'a, T> {
     pub(crate) count: [usize; 2],
@@ -48,12 +48,12 @@ pub(crate) struct Tiles<'a, T> {
     pub(crate) from: Walk,
     pub(crate) target: *mut T,
     pub(crate) to: Walk,
-    /// Whether to add to what is there.
+    /// Whether to add the result to the target.
     pub(crate) add: bool,
 }
 
 impl<T: Float> Tiles<'_, T> {
-    /// Whether there is a tile, all of whose `side`² entries the source then has.
+    /// Whether there are tiles. Asserts that the source contains them, with `side`² entries each.
     fn check(&self, side: usize) -> bool {
         if self.count.contains(&0) {
             return false;
@@ -64,10 +64,10 @@ impl<T: Float> Tiles<'_, T> {
     }
 
     /// # Safety
-    /// As for [`by_registers`], and the source must have all places that `from` names.
+    /// As for [`by_registers`], and the source must contain all offsets of `from`.
     #[inline(always)]
     unsafe fn run<N: Numbers<Number = T>, F: Transform<A, B>, const A: usize, const B: usize>(self, n: N) {
-        // Where chunks are far apart, all tiles of one come before the next, so that few places are written in turn.
+        // If chunks are far apart, all tiles of one chunk precede the next, so that writes alternate between few places.
         let block = if self.to.chunk == CHUNK { self.channels } else { CHUNK };
         for first in (0..self.channels).step_by(block) {
             for y in 0..self.count[0] {
@@ -77,7 +77,7 @@ impl<T: Float> Tiles<'_, T> {
                     for channel in (first..first + block).step_by(N::LANES) {
                         let from = from.wrapping_add(self.from.channel(channel));
                         let to = to.wrapping_add(self.to.channel(channel));
-                        // SAFETY: the same promises.
+                        // SAFETY: guaranteed by the caller.
                         unsafe { self.vector::<_, F, A, B>(n, from, to) };
                     }
                 }
@@ -85,7 +85,7 @@ impl<T: Float> Tiles<'_, T> {
         }
     }
 
-    /// One tile, and as many channels as a vector has numbers.
+    /// Transforms one vector of channels of one tile.
     ///
     /// # Safety
     /// As for [`Tiles::run`].
@@ -101,7 +101,7 @@ impl<T: Float> Tiles<'_, T> {
             let mut line = [n.zero(); A];
             for (j, x) in line.iter_mut().enumerate() {
                 let at = i * self.from.entry[0] + j * self.from.entry[1];
-                // SAFETY: promised by the caller.
+                // SAFETY: guaranteed by the caller.
                 *x = unsafe { n.load(from.add(at)) };
             }
             *row = F::line(n, line);
@@ -113,7 +113,7 @@ impl<T: Float> Tiles<'_, T> {
             }
             for (i, y) in F::line(n, line).into_iter().enumerate() {
                 let to = to.wrapping_add(i * self.to.entry[0] + j * self.to.entry[1]);
-                // SAFETY: promised by the caller.
+                // SAFETY: guaranteed by the caller.
                 unsafe {
                     let y = if self.add { n.add(n.load(to), y) } else { y };
                     n.store(to, y);
@@ -123,7 +123,7 @@ impl<T: Float> Tiles<'_, T> {
     }
 }
 
-/// [`Tiles`] of f32 and their transform, for pulp's choice of instructions.
+/// [`Tiles`] of f32 and their transform, for pulp's dispatch.
 struct Dispatch<'a, F, const A: usize, const B: usize>(Tiles<'a, f32>, std::marker::PhantomData<F>);
 
 impl<F: Transform<A, B>, const A: usize, const B: usize> WithSimd for Dispatch<'_, F, A, B> {
@@ -131,28 +131,28 @@ impl<F: Transform<A, B>, const A: usize, const B: usize> WithSimd for Dispatch<'
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        // SAFETY: whoever made this made the promises.
+        // SAFETY: guaranteed by the caller of `by_registers`, which checked the source.
         unsafe { self.0.run::<_, F, A, B>(Registers(simd)) }
     }
 }
 
-/// Transforms all tiles by the best vector instructions at hand.
+/// Transforms all tiles with the best instruction set of this CPU.
 ///
 /// # Safety
-/// The target must be writable by this caller alone at all places that `to` names, which must be initialised if `add`.
+/// The target must be writable by this caller alone at all offsets of `to`, and initialised there if `add`.
 pub(crate) unsafe fn by_registers<F: Transform<A, B>, const A: usize, const B: usize>(tiles: Tiles<'_, f32>) {
     if tiles.check(A) {
         arch().dispatch(Dispatch::<F, A, B>(tiles, std::marker::PhantomData));
     }
 }
 
-/// Transforms all tiles, a number at a time.
+/// Transforms all tiles, one number at a time.
 ///
 /// # Safety
 /// As for [`by_registers`].
 pub(crate) unsafe fn one_by_one<F: Transform<A, B>, const A: usize, const B: usize>(tiles: Tiles<'_, f64>) {
     if tiles.check(A) {
-        // SAFETY: the source was checked, and the rest is the caller's promise.
+        // SAFETY: the source was checked, and the caller guarantees the rest.
         unsafe { tiles.run::<_, F, A, B>(Single) }
     }
 }

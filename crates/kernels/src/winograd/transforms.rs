@@ -2,9 +2,9 @@
 //!
 //! Winograd's F(m, r) (*Arithmetic Complexity of Computations*, 1980; for convolutions Lavin & Gray 2015,
 //! arXiv:1509.09308) computes m neighbouring outputs of a filter of r taps from m + r − 1 products:
-//! y = Aᵀ((G g) ⊙ (Bᵀ d)), and in two dimensions along both axes. The points of evaluation are 0, 1, ∞, then −1, then 2,
-//! so that the matrices hold small numbers and lose little precision. Each transform has its adjoint here, which the
-//! gradients need.
+//! y = Aᵀ((G g) ⊙ (Bᵀ d)); in two dimensions, the transforms apply along both axes. The evaluation points are 0, 1, ∞,
+//! then −1, then 2, so that the matrices have small entries and lose little precision. The gradients need the adjoint of
+//! each transform.
 
 use crate::winograd::numbers::Numbers;
 
@@ -29,7 +29,7 @@ pub(crate) trait Scheme<const M: usize, const R: usize, const N: usize> {
     type OutputAdjoint: Transform<M, N>;
 }
 
-/// Defines a scheme by what each of its transforms does to a line.
+/// Defines a scheme by the effect of each of its transforms on a line.
 macro_rules! scheme {
     (
         $(#[$doc:meta])*

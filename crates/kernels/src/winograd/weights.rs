@@ -1,4 +1,4 @@
-//! Weights to their values at all points and back.
+//! The transform of weights to all points, and its adjoint.
 #![expect(unsafe_code, reason = "tasks write parts of one buffer, which is not zeroed first")]
 
 use std::mem::MaybeUninit;
@@ -14,9 +14,15 @@ use crate::winograd::tiles::Tiles;
 use crate::winograd::transforms::Scheme;
 
 impl Winograd<'_> {
-    /// The weight (O, C, kh, kw) at all points, as right sides of products: by chunks of 16 outputs (points, O/16, depth, 16), or,
-    /// `transposed`, by chunks of the depth (points, depth/16, O, 16).
-    pub(crate) fn points<T: Real, S: Scheme<M, R, N>, const M: usize, const R: usize, const N: usize>(
+    /// Transforms the weight (O, C, kh, kw) to all points, as right sides of products: by chunks of 16 outputs
+    /// (points, O/16, depth, 16), or, if `transposed`, by chunks of the depth (points, depth/16, O, 16).
+    pub(crate) fn transform_weights<
+        T: Real,
+        S: Scheme<M, R, N>,
+        const M: usize,
+        const R: usize,
+        const N: usize,
+    >(
         &self,
         weight: &[T],
         transposed: bool,
@@ -24,7 +30,7 @@ impl Winograd<'_> {
     ) {
         let (inputs, outputs, depth) = (self.g.image[0], self.outputs(), self.depth());
         let area = self.g.kernel[0] * self.g.kernel[1];
-        // The channels that are chunked, and those that each chunk runs through.
+        // The channels that are divided into chunks, and the channels that each chunk contains.
         let (chunked, inner) = if transposed { (inputs, outputs) } else { (outputs, inputs) };
         let places: Vec<usize> = (0..area).map(|tap| tap * CHUNK).collect();
         let out = Out::of(points);
@@ -50,14 +56,20 @@ impl Winograd<'_> {
                     to,
                     add: false,
                 };
-                // SAFETY: each chunk has rows of its own in the matrices of all points.
+                // SAFETY: in the matrices of all points, each chunk has separate rows.
                 unsafe { T::transform::<S::Filter, R, N>(tiles) };
             }
         });
     }
 
-    /// The gradient of the weight (O, C, kh, kw) from that at all points, (points, depth, O).
-    pub(crate) fn kernels<T: Real, S: Scheme<M, R, N>, const M: usize, const R: usize, const N: usize>(
+    /// The gradient of the weight (O, C, kh, kw) from its gradient at all points, (points, depth, O).
+    pub(crate) fn weights_from_points<
+        T: Real,
+        S: Scheme<M, R, N>,
+        const M: usize,
+        const R: usize,
+        const N: usize,
+    >(
         &self,
         points: &[T],
     ) -> Vec<T> {
@@ -77,13 +89,13 @@ impl Winograd<'_> {
                     to: self.on_kernel(),
                     add: false,
                 };
-                // SAFETY: the phases of a kernel fill it.
+                // SAFETY: the target has all phases of a kernel.
                 unsafe { T::transform::<S::FilterAdjoint, N, R>(tiles) };
                 let to = &mut weight[input * area..];
                 channels_first(&kernels, &places, CHUNK, inputs * area, to);
             }
         };
-        // SAFETY: each chunk of outputs gets the kernels of all inputs.
+        // SAFETY: for each chunk of outputs, the kernels of all inputs are written.
         unsafe { build(outputs * inputs * area, len, write) }
     }
 }
