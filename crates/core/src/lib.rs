@@ -45,6 +45,7 @@
 
 pub mod device;
 pub mod error;
+pub mod hash;
 pub mod latent;
 pub mod mode;
 pub mod model;

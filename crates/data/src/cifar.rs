@@ -7,10 +7,10 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use waxwork_core::model::ImageShape;
 
-use crate::identity::hex;
 use crate::manifest::{Manifest, Role};
 use crate::parts::{Parts, check_file, locate_all};
 use crate::{Error, InMemory, Result};
+use waxwork_core::hash::hex;
 
 /// Reads the six files of `manifest` below `dir`, and checks hashes where they are known.
 ///

@@ -1,6 +1,7 @@
 //! What a data set is, as a SHA-256: the same for raw and gzipped files, a packed file and the Hub.
 
 use sha2::{Digest, Sha256};
+use waxwork_core::hash::{hex, sha256};
 use waxwork_core::model::ImageShape;
 
 use crate::{Result, Source};
@@ -57,10 +58,5 @@ pub(crate) fn of_content(classes: &[String], train: &dyn Source, test: &dyn Sour
 
 /// The identity of an embedded generator.
 pub(crate) fn of_generator(name: &str, version: u32, seed: u64) -> String {
-    hex(&Sha256::digest(format!("waxwork-data generator {name} version {version} seed {seed}")))
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(format!("waxwork-data generator {name} version {version} seed {seed}").as_bytes())
 }

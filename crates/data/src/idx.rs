@@ -17,8 +17,8 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
-use crate::identity::hex;
 use crate::{Error, Result};
+use waxwork_core::hash::hex;
 
 /// The contents of an IDX file of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::identity::hex;
 use crate::manifest::Manifest;
 use crate::{Error, Result, files, packed};
+use waxwork_core::hash::hex;
 
 /// What was found about one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use waxwork_core::hash::sha256;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Tensor, store, values};
 use waxwork_data::Split;
@@ -87,11 +87,6 @@ pub fn features_of(
     std::fs::create_dir_all(cache).map_err(store::failed("create", cache))?;
     store::save(&path, &BTreeMap::from([("features".to_owned(), features.clone())]))?;
     Ok(features)
-}
-
-/// In hexadecimal.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Rows in passes of `size`, so that the bits do not depend on how many there are: a last pass that is short is filled up.

@@ -8,11 +8,12 @@ use std::path::Path;
 use waxwork_core::{Device, Tensor, store, values};
 use waxwork_kernels::{self as kernels, Activation, Pool, Windows};
 
-use crate::extractor::{Extractor, in_passes, sha256, softmax};
+use crate::extractor::{Extractor, in_passes, softmax};
 use crate::report::{Metric, Protocol};
 use crate::resize::bilinear;
 use crate::samples::judged;
 use crate::{Error, Result};
+use waxwork_core::hash::sha256;
 
 /// Height and width that the network was trained with.
 const SIZE: usize = 299;

@@ -18,8 +18,9 @@ use waxwork_nn::layers::{Linear, WeightInit};
 use waxwork_nn::loss::cross_entropy;
 use waxwork_nn::nets::{ConvDown, Style};
 
-use crate::extractor::{Extractor, in_passes, sha256, softmax};
+use crate::extractor::{Extractor, in_passes, softmax};
 use crate::{Error, Result};
+use waxwork_core::hash::sha256;
 
 /// Counted up whenever another judge comes of the same data: part of its identity.
 const VERSION: u32 = 2;

@@ -14,7 +14,8 @@
 //! let style = Style { weights: WeightInit::Pytorch.into(), activation: Activation::Relu };
 //! let mut params = ParamSet::fresh(0, &Device::Cpu);
 //! let network = Mlp::new(params.root().enter("encoder"), 784, &[400, 20], style)?;
-//! assert_eq!(params.finish()?.names().next(), Some("encoder.0.bias"));
+//! let params = params.finish()?;
+//! assert_eq!(params.iter().next().map(|(name, ..)| name), Some("encoder.0.bias"));
 //!
 //! let images = Tensor::zeros((8, 784), waxwork_core::DType::F32, &Device::Cpu)?;
 //! assert_eq!(network.forward(&images, Mode::Eval)?.dims(), [8, 20]);

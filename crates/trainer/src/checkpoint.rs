@@ -5,9 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use waxwork_core::step::Counters;
-use waxwork_core::{Device, Tensor, Trainable, TrainingState, store, values};
+use waxwork_core::{Device, Tensor, Trainable, TrainingState, hash, store, values};
 
 use crate::metrics::Mark;
 use crate::{Error, Result};
@@ -201,7 +200,8 @@ impl Checkpoints {
         let tensors = |name: &str| {
             let file = path.join(name);
             let bytes = store::read(&file)?;
-            let (expected, found) = (state.files.get(name).cloned().unwrap_or_default(), hash(&bytes));
+            let (expected, found) =
+                (state.files.get(name).cloned().unwrap_or_default(), hash::sha256(&bytes));
             if expected != found {
                 return Err(damaged(&file, format!("its SHA-256 is {found}, not {expected}")));
             }
@@ -279,16 +279,6 @@ impl Checkpoint {
     }
 }
 
-/// SHA-256 in hexadecimal.
-pub fn hash(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn write_folder(
     folder: &Path,
     model: &dyn Trainable,
@@ -305,7 +295,7 @@ fn write_folder(
         values::check_all(&tensors)?;
         let bytes = store::encode(&tensors)?;
         store::write_synced(&folder.join(name), &bytes)?;
-        files.insert(name.to_owned(), hash(&bytes));
+        files.insert(name.to_owned(), hash::sha256(&bytes));
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let (counters, best, metrics) = (state.counters(), best.cloned(), metrics.clone());
@@ -318,7 +308,7 @@ fn write_folder(
 /// SHA-256 of state.json as it was before it held `written`, this hash. The bytes are hashed, not what is read from them.
 fn own_hash(json: &[u8], written: &str) -> String {
     let json = String::from_utf8_lossy(json);
-    hash(
+    hash::sha256(
         json.rsplit_once(written)
             .map_or_else(|| json.to_string(), |(before, after)| [before, after].concat())
             .as_bytes(),

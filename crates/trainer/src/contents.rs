@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use serde_json::{Map, Value};
-use waxwork_core::{DType, Tensor, store};
+use waxwork_core::{DType, Tensor, hash, store};
 
 use crate::Result;
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::Checkpoint;
 use crate::run_folder::RunFolder;
 
 const METRICS: &str = "metrics.jsonl";
@@ -53,14 +53,14 @@ impl Contents {
     /// If a tensor cannot be brought to the CPU.
     pub fn hashes(&self) -> Result<BTreeMap<String, String>> {
         let mut hashes = BTreeMap::from([
-            (METRICS.to_owned(), checkpoint::hash(&self.metrics)),
-            (STATE.to_owned(), checkpoint::hash(self.state.as_bytes())),
+            (METRICS.to_owned(), hash::sha256(&self.metrics)),
+            (STATE.to_owned(), hash::sha256(self.state.as_bytes())),
         ]);
         for (name, tensor) in &self.tensors {
             let alone = BTreeMap::from([("tensor".to_owned(), tensor.clone())]);
-            hashes.insert(name.clone(), checkpoint::hash(&store::encode(&alone)?));
+            hashes.insert(name.clone(), hash::sha256(&store::encode(&alone)?));
         }
-        hashes.extend(self.samples.iter().map(|(name, bytes)| (name.clone(), checkpoint::hash(bytes))));
+        hashes.extend(self.samples.iter().map(|(name, bytes)| (name.clone(), hash::sha256(bytes))));
         Ok(hashes)
     }
 

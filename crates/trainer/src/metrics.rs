@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use waxwork_core::store;
+use waxwork_core::{hash, store};
 
-use crate::{Error, Result, checkpoint};
+use crate::{Error, Result};
 
 /// A growing file of JSON objects that each have a `step`.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Mark {
     /// Whether `contents` still begin with what was marked.
     pub fn fits(&self, contents: &[u8]) -> bool {
         let marked = usize::try_from(self.bytes).ok().and_then(|bytes| contents.get(..bytes));
-        marked.is_some_and(|marked| checkpoint::hash(marked) == self.sha256)
+        marked.is_some_and(|marked| hash::sha256(marked) == self.sha256)
     }
 }
 
@@ -74,7 +74,7 @@ impl MetricsFile {
     /// If the file cannot be written.
     pub fn sync(&self) -> Result<Mark> {
         self.file.sync_data().map_err(store::failed("sync", &self.path))?;
-        Ok(Mark { bytes: self.bytes, sha256: checkpoint::hex(&self.hash.clone().finalize()) })
+        Ok(Mark { bytes: self.bytes, sha256: hash::hex(&self.hash.clone().finalize()) })
     }
 }
 

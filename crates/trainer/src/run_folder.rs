@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use waxwork_core::{Device, ModelInfo, Tensor, device, store};
+use waxwork_core::{Device, ModelInfo, Tensor, device, hash, store};
 
-use crate::checkpoint::{self, Checkpoints};
+use crate::checkpoint::Checkpoints;
 use crate::{Error, Result};
 
 const RECIPE: &str = "recipe.toml";
@@ -449,7 +449,7 @@ impl RunFolder {
 
 fn load_with_hash(path: &Path, expected: Option<&str>) -> Result<BTreeMap<String, Tensor>> {
     let bytes = store::read(path)?;
-    let found = checkpoint::hash(&bytes);
+    let found = hash::sha256(&bytes);
     match expected {
         Some(expected) if expected != found => {
             let reason = format!("its SHA-256 is {found}, not {expected}");

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use waxwork_core::device::runs_on_cpu_kernels;
-use waxwork_core::{Device, Phase, Profile, Tensor, Trainable, TrainingState, store, values};
+use waxwork_core::{Device, Phase, Profile, Tensor, Trainable, TrainingState, hash, store, values};
 use waxwork_data::{Loader, Split};
 use waxwork_media::grid;
 
-use crate::checkpoint::{self, Best, Checkpoints};
+use crate::checkpoint::{Best, Checkpoints};
 use crate::config::TrainConfig;
 use crate::memory;
 use crate::metrics::{self, MetricsFile};
@@ -174,7 +174,7 @@ impl Training<'_> {
             values::check_all(&tensors).map_err(|source| diverged(source, &checkpoints))?;
             let bytes = store::encode(&tensors)?;
             store::write(&self.folder.model(), &bytes)?;
-            info.model_sha256 = Some(checkpoint::hash(&bytes));
+            info.model_sha256 = Some(hash::sha256(&bytes));
         }
 
         info.status = if stopped.is_some() { Status::Interrupted } else { Status::Finished };

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use waxwork_core::{Device, ParamSet, SampleRequest, store};
+use waxwork_core::{Device, ParamSet, SampleRequest, hash, store};
 use waxwork_models::import::{self, Fitted};
 use waxwork_trainer::run_folder::Status;
-use waxwork_trainer::{Outcome, RunFolder, RunInfo, checkpoint};
+use waxwork_trainer::{Outcome, RunFolder, RunInfo};
 
 use crate::args::ImportArguments;
 use crate::commands::card;
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
         data_classes: classes.clone(),
         untrained: untrained.clone(),
         status: Status::Finished,
-        model_sha256: Some(checkpoint::hash(&bytes)),
+        model_sha256: Some(hash::sha256(&bytes)),
         ..RunInfo::new(environment, recipe.to_toml()?, model.info().clone(), data, recipe.train.seed)
     };
     // Made before the folder, so that weights that make no images leave nothing behind.

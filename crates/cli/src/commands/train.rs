@@ -16,7 +16,7 @@ use waxwork_models::Recipe;
 use waxwork_trainer::run_folder::{self, Origin, Resumption, Status};
 use waxwork_trainer::stop::Reason;
 use waxwork_trainer::{
-    Best, Observer, Outcome, Progress, RunFolder, RunInfo, Stop, TensorBoard, Training, checkpoint, train,
+    Best, Observer, Outcome, Progress, RunFolder, RunInfo, Stop, TensorBoard, Training, train,
 };
 
 use crate::args::{RUNS, TrainArguments};
@@ -247,7 +247,7 @@ pub(crate) fn start(
         // For people; JSON has no other names.
         run: weights.run.to_string_lossy().into_owned().into(),
         step: weights.step,
-        sha256: checkpoint::hash(bytes),
+        sha256: waxwork_core::hash::sha256(bytes),
     });
     let (recipe, data) = (run.recipe.to_toml()?, &run.data.info);
     let environment = environment(&session.device, session.threads);

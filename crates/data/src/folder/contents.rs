@@ -17,9 +17,9 @@ use waxwork_core::model::ImageShape;
 
 use super::FolderConfig;
 use super::layout::{Listing, Picture};
-use crate::identity::hex;
 use crate::picture::{self, Header};
 use crate::{Error, Progress, Result};
+use waxwork_core::hash::hex;
 
 /// Raised by any change to which pictures are taken and how they are made into images.
 const VERSION: u32 = 2;

@@ -18,8 +18,8 @@ use hf_hub::{HFClient, HFError, RepoType, RepoTypeDataset, RepoTypeModel};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use crate::identity::hex;
 use crate::{Error, Progress, Result};
+use waxwork_core::hash::hex;
 
 /// Seconds without a byte after which a server counts as gone.
 const TIMEOUT: u64 = 10;
