@@ -15,11 +15,12 @@ use crate::real::Real;
 use crate::shapes::check_bias;
 use crate::sums::channel_sums;
 
-/// Convolution (cross-correlation) followed by an activation: x (N, C, H, W), weight (O, C, kh, kw), bias (O) → (N, O,
-/// H', W') with H' = (H + 2·padding[0] − kh) / stride[0] + 1, rounded down, and W' likewise from kw, stride[1] and
-/// padding[1]. Differentiable in x, weight and bias.
+/// Convolution (cross-correlation) followed by an activation. Differentiable in x, weight and bias.
 ///
-/// A one-dimensional convolution is the case of H = kh = 1 and padding[0] = 0.
+/// x (N, C, H, W), weight (O, C, kh, kw), bias (O) → (N, O, H', W'), with
+/// H' = ⌊(H + 2·`padding[0]` − kh) / `stride[0]`⌋ + 1 and W' = ⌊(W + 2·`padding[1]` − kw) / `stride[1]`⌋ + 1.
+///
+/// A one-dimensional convolution is the case of H = kh = 1 and `padding[0]` = 0.
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) if a stride is 0, [`Error::Input`](crate::Error::Input) if the shapes do

@@ -14,9 +14,10 @@ use crate::real::Real;
 use crate::shapes::check_bias;
 use crate::sums::channel_sums;
 
-/// Transposed convolution: x (N, C, H, W), weight (C, O, kh, kw) as in PyTorch, bias (O) → (N, O, H', W') with
-/// H' = (H − 1) · stride[0] − 2·padding[0] + kh + output_padding[0], and W' likewise. Differentiable in x, weight and
-/// bias.
+/// Transposed convolution. Differentiable in x, weight and bias.
+///
+/// x (N, C, H, W), weight (C, O, kh, kw) as in PyTorch, bias (O) → (N, O, H', W'), with
+/// H' = (H − 1) · `stride[0]` − 2·`padding[0]` + kh + `output_padding[0]`, and W' likewise from index 1.
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) if a stride is 0 or an output padding is not less than its stride,

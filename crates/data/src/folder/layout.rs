@@ -125,7 +125,7 @@ fn divided(dir: &Path, mut left_out: LeftOut) -> Result<Listing> {
     let mut flags = selection::test_part(train.len(), |index| train[index].label).into_iter();
     let test = train.extract_if(.., |_| flags.next().unwrap_or(false)).collect();
     let mut notes = left_out.into_notes();
-    let missing = without(&classes, train.iter().filter_map(|picture| picture.label).collect());
+    let missing = without(&classes, &train.iter().filter_map(|picture| picture.label).collect());
     if !missing.is_empty() {
         notes.push(Note::Untrained {
             count: missing.len(),
@@ -136,7 +136,7 @@ fn divided(dir: &Path, mut left_out: LeftOut) -> Result<Listing> {
 }
 
 /// The names of classes whose label is not among these.
-fn without(classes: &[String], labels: BTreeSet<u32>) -> Vec<String> {
+fn without(classes: &[String], labels: &BTreeSet<u32>) -> Vec<String> {
     (0..).zip(classes).filter(|(label, _)| !labels.contains(label)).map(|(_, name)| name.clone()).collect()
 }
 
@@ -164,7 +164,7 @@ fn two_parts(train_dir: &Path, test_dir: &Path, mut left_out: LeftOut) -> Result
     let mut test: Vec<Picture> = pictures.map(|p| Picture { label: label(p.label), ..p }).collect();
     test.sort_by(|a, b| (a.label, &a.path).cmp(&(b.label, &b.path)));
     let mut notes = left_out.into_notes();
-    let missing = without(&classes, label_of.into_iter().collect());
+    let missing = without(&classes, &label_of.into_iter().collect());
     if !missing.is_empty() {
         notes.push(Note::Untested {
             count: missing.len(),

@@ -1,0 +1,170 @@
+//! Folders that change, sizes of pictures, and samples of other programs.
+
+use std::fs;
+use std::path::Path;
+
+use image::{ImageFormat, Rgb, RgbImage};
+
+use super::*;
+
+#[test]
+fn folders_that_change() {
+    let cases = [
+        Case {
+            case: "two folders with files of equal names, sizes and times",
+            gets: "each its own images",
+            run: |folder| {
+                for (data, shade) in [("one", 10), ("two", 20)] {
+                    shades(&folder.join(data).join("data/cat"), shade);
+                    read(&folder.join(data), 9, &[]);
+                    assert_eq!(shown(&folder.join(data)), [(0, shade)]);
+                }
+            },
+        },
+        Case {
+            case: "two class directories change places",
+            gets: "labels of their new names",
+            run: |folder| {
+                let at = |name: &str| folder.join("data").join(name);
+                shades(&at("cat"), 10);
+                shades(&at("dog"), 20);
+                read(folder, 18, &[]);
+                assert_eq!(shown(folder), [(0, 10), (1, 20)]);
+                for (from, to) in [("cat", "../away"), ("dog", "cat"), ("../away", "dog")] {
+                    fs::rename(at(from), at(to)).unwrap();
+                }
+                read(folder, 18, &[]);
+                assert_eq!(shown(folder), [(0, 20), (1, 10)]);
+            },
+        },
+        Case {
+            case: "files are written over with others of the same size, and their times set back",
+            gets: "the new images",
+            run: |folder| {
+                shades(&folder.join("data/cat"), 10);
+                read(folder, 9, &[]);
+                shades(&folder.join("data/cat"), 20);
+                read(folder, 9, &[]);
+                assert_eq!(shown(folder), [(0, 20)]);
+            },
+        },
+        Case {
+            case: "a class gets another name",
+            gets: "another identity: a run of the old one is not resumed on it",
+            run: |folder| {
+                shades(&folder.join("data/cat"), 10);
+                shades(&folder.join("data/dog"), 20);
+                let (data, run) = (text(&folder.join("data")), text(&folder.join("run")));
+                let small = [
+                    "--steps",
+                    "1",
+                    "--set",
+                    "train.batch_size=4",
+                    "--set",
+                    "data.folder={size=28, grey=true}",
+                ];
+                let train =
+                    ["train", "vae-digits", "-q", "--data", "folder", "--data-dir", &data, "--out", &run];
+                waxwork(&[&train[..], &small[..]].concat()).good();
+                crate::util::unfinish(&folder.join("run"));
+                fs::rename(folder.join("data/cat"), folder.join("data/bird")).unwrap();
+                waxwork(&["train", "--resume", &run, "-q"]).refused(&["their identity is"]);
+            },
+        },
+    ];
+    section("Folders that change", &cases);
+}
+
+#[test]
+fn sizes() {
+    let cases = [
+        Case {
+            case: "pictures of one size below 64, and no size is asked for",
+            gets: "images of their shorter side",
+            run: |folder| {
+                for (size, width) in [(32, 32), (28, 40)] {
+                    write(folder, "data/a.png", &encoded(photo(width, size), ImageFormat::Png));
+                    write(folder, "data/b.png", &encoded(photo(width, size), ImageFormat::Png));
+                    read(folder, 1, &[&format!("{size}×{size}")]);
+                }
+            },
+        },
+        Case {
+            case: "larger pictures, and no size is asked for",
+            gets: "images of 64×64",
+            run: |folder| {
+                write(folder, "data/a.png", &encoded(photo(90, 70), ImageFormat::Png));
+                write(folder, "data/b.png", &encoded(photo(64, 100), ImageFormat::Png));
+                read(folder, 1, &["64×64"]);
+            },
+        },
+        Case {
+            case: "pictures that are smaller than the images",
+            gets: "refused, with the key and the largest size that no picture is too small for",
+            run: |folder| {
+                write(folder, "data/a.png", &encoded(photo(90, 70), ImageFormat::Png));
+                write(folder, "data/b.png", &encoded(photo(20, 100), ImageFormat::Png));
+                write(folder, "data/c.png", &encoded(photo(40, 30), ImageFormat::Png));
+                refused(
+                    folder,
+                    &["(and 1 more), smaller than images of 64×64", "`--set data.folder.size=20`"],
+                );
+                said(&show(folder, &["--set", "data.folder.size=20"]).good(), 2, &["20×20"]);
+            },
+        },
+    ];
+    section("Sizes", &cases);
+}
+
+/// `waxwork evaluate` of the pictures in `folder`/samples beside those in `folder`/data.
+fn evaluate(folder: &Path) -> Call {
+    let [samples, data] = ["samples", "data"].map(|name| text(&folder.join(name)));
+    let size = ["--set", "data.folder.size=32", "--set", "data.validation=0"];
+    waxwork(
+        &[&["evaluate", "--samples", &samples, "--data", "folder", "--data-dir", &data][..], &size].concat(),
+    )
+}
+
+#[test]
+fn samples() {
+    let cases = [
+        Case {
+            case: "`evaluate --samples DIR --data folder`, in any format that is read",
+            gets: "all of them are measured, at the size that `--set data.folder.size` says",
+            run: |folder| {
+                for number in 0..12u8 {
+                    let picture = RgbImage::from_pixel(80, 64, Rgb([20 * number, 7, 9]));
+                    write(folder, &format!("data/{number}.png"), &encoded(picture.clone(), ImageFormat::Png));
+                    let small = image::imageops::thumbnail(&picture, 32, 32);
+                    write(folder, &format!("samples/{number}.webp"), &encoded(small, ImageFormat::WebP));
+                }
+                evaluate(folder).good();
+                let report = fs::read_to_string(folder.join("samples/metrics.json")).unwrap();
+                let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+                let distance = crate::util::metric(&report, "distance_to_training");
+                // Of 120 real images 12 are for testing: all samples have one to be compared with.
+                assert_eq!(distance["protocol"]["n_generated"], "12", "{report}");
+            },
+        },
+        Case {
+            case: "a damaged sample",
+            gets: "refused, with the file",
+            run: |folder| {
+                pictures(&folder.join("data"), &["1.png", "2.png", "3.png"]);
+                let jpeg = encoded(photo(32, 32), ImageFormat::Jpeg);
+                write(folder, "samples/1.jpg", &jpeg[..jpeg.len() - 30]);
+                evaluate(folder).refused(&["1.jpg", "too early"]);
+            },
+        },
+        Case {
+            case: "samples beside a directory of samples",
+            gets: "refused",
+            run: |folder| {
+                pictures(&folder.join("data"), &["1.png", "2.png", "3.png"]);
+                pictures(&folder.join("samples"), &["1.png", "2.png", "more/3.png"]);
+                evaluate(folder).refused(&["2 pictures lie beside the directory `more`"]);
+            },
+        },
+    ];
+    section("Samples of other programs", &cases);
+}

@@ -1,0 +1,265 @@
+//! What is in a folder of pictures, and which directories are parts.
+
+use std::fs;
+
+use image::ImageFormat;
+
+use super::*;
+
+#[test]
+fn what_is_in_a_folder() {
+    let cases = [
+        Case {
+            case: "jpg, jpeg, jpe, jfif, png, webp, bmp, tif, tiff and gif, in capitals too",
+            gets: "read, of an animation the first frame",
+            run: |folder| {
+                for (name, format) in [
+                    ("a.jpg", ImageFormat::Jpeg),
+                    ("b.jpeg", ImageFormat::Jpeg),
+                    ("c.JPE", ImageFormat::Jpeg),
+                    ("d.jfif", ImageFormat::Jpeg),
+                    ("e.PNG", ImageFormat::Png),
+                    ("f.webp", ImageFormat::WebP),
+                    ("g.bmp", ImageFormat::Bmp),
+                    ("h.tif", ImageFormat::Tiff),
+                    ("i.tiff", ImageFormat::Tiff),
+                    ("j.gif", ImageFormat::Gif),
+                ] {
+                    write(folder, &format!("data/{name}"), &encoded(photo(32, 32), format));
+                }
+                read(folder, 9, &["9 training, 0 validation and 1 test images"]);
+            },
+        },
+        Case {
+            case: "a picture whose ending is that of another format",
+            gets: "read: its first bytes tell what it is",
+            run: |folder| {
+                pictures(&folder.join("data"), &["a.png", "b.jpg", "c.gif"]);
+                read(folder, 2, &[]);
+            },
+        },
+        Case {
+            case: "heic, avif, svg, psd and other formats that are not read",
+            gets: "left out, counted by ending, with a warning",
+            run: |folder| {
+                pictures(&folder.join("data"), &["a.png", "b.png", "c.heic", "d.HEIC", "e.avif"]);
+                read(
+                    folder,
+                    1,
+                    &["WARN", "3 pictures are left out, of formats that are not read: 2 .heic, 1 .avif"],
+                );
+            },
+        },
+        Case {
+            case: "text, tables, files without an ending, and hidden files",
+            gets: "left out, counted",
+            run: |folder| {
+                pictures(&folder.join("data"), &["a.png", "b.png", "notes.txt", "labels.csv", "c", ".d.png"]);
+                read(
+                    folder,
+                    1,
+                    &["3 other files are left out", "1 .csv", "1 hidden entry is left out: .d.png"],
+                );
+            },
+        },
+        Case {
+            case: "`__MACOSX`, `@eaDir` and other directories that systems make",
+            gets: "left out, said",
+            run: |folder| {
+                pictures(
+                    &folder.join("data"),
+                    &["cat/1.png", "dog/2.png", "__MACOSX/cat/3.png", "dog/@eaDir/4.png"],
+                );
+                read(
+                    folder,
+                    1,
+                    &["2 hidden entries are left out: __MACOSX, dog/@eaDir", "2 classes: cat, dog"],
+                );
+            },
+        },
+        Case {
+            case: "pictures beside a directory with pictures",
+            gets: "refused, with both numbers: is it a class?",
+            run: |folder| {
+                pictures(&folder.join("data"), &["1.png", "2.png", "thumbs/1.png"]);
+                refused(folder, &["2 pictures lie beside the directory `thumbs`, which holds 1"]);
+            },
+        },
+        Case {
+            case: "pictures beside a directory without any",
+            gets: "read without classes; the directory is said to be unused",
+            run: |folder| {
+                pictures(&folder.join("data"), &["1.png", "2.png", "notes/x.txt"]);
+                read(folder, 1, &["without classes", "`notes` is not used"]);
+            },
+        },
+        Case {
+            case: "directories in the directory of a class",
+            gets: "their pictures are of that class, with a warning",
+            run: |folder| {
+                pictures(
+                    &folder.join("data"),
+                    &["cat/1.png", "cat/2019/2.png", "cat/2020/3.png", "dog/4.png"],
+                );
+                read(folder, 3, &["WARN", "class `cat` takes in 2 pictures of 2 directories below its own"]);
+            },
+        },
+        Case {
+            case: "one directory around those of the classes",
+            gets: "refused, with the directory to name instead",
+            run: |folder| {
+                pictures(&folder.join("data"), &["pictures/cat/1.png", "pictures/dog/2.png"]);
+                refused(
+                    folder,
+                    &["its pictures lie in directories below `pictures`", "data/pictures instead"],
+                );
+            },
+        },
+        Case {
+            case: "a class without a picture",
+            gets: "refused, with what its directory holds",
+            run: |folder| {
+                pictures(&folder.join("data"), &["cat/1.png", "cat/2.png", "dog/1.heic"]);
+                refused(folder, &["dog holds no pictures", "1 .heic"]);
+            },
+        },
+        Case {
+            case: "links in a circle, or to nowhere",
+            gets: "left out, said; a picture that a link does not lead to is one that cannot be decoded",
+            run: |folder| {
+                pictures(&folder.join("data"), &["cat/1.png", "dog/2.png"]);
+                #[cfg(unix)]
+                {
+                    std::os::unix::fs::symlink("..", folder.join("data/cat/up")).unwrap();
+                    std::os::unix::fs::symlink("nowhere", folder.join("data/away")).unwrap();
+                    read(
+                        folder,
+                        1,
+                        &["2 entries are left out, as a link to nowhere or back", "away, cat/up"],
+                    );
+                    std::os::unix::fs::symlink("nowhere.png", folder.join("data/cat/x.png")).unwrap();
+                    refused(folder, &["x.png"]);
+                }
+            },
+        },
+        Case {
+            case: "class directories `2`, `10` and `1`",
+            gets: "labels in the order 1, 2, 10; names of words keep the order of their letters",
+            run: |folder| {
+                for (class, shade) in [("10", 100), ("2", 20), ("1", 10)] {
+                    shades(&folder.join("data").join(class), shade);
+                }
+                read(folder, 27, &["3 classes: 1, 2, 10"]);
+                assert_eq!(shown(folder), [(0, 10), (1, 20), (2, 100)]);
+            },
+        },
+    ];
+    section("What is in a folder", &cases);
+}
+
+#[test]
+fn parts() {
+    let cases = [
+        Case {
+            case: "`train` or `training`, with `test`, `testing`, `eval`, `evaluation`, `val`, `valid`, `validation`, `dev` or `development`, in any case",
+            gets: "trained on the one, tested on the other, said",
+            run: |folder| {
+                for (train, test) in
+                    [("train", "Valid"), ("Training", "DEV"), ("TRAIN", "testing"), ("training", "eval")]
+                {
+                    _ = fs::remove_dir_all(folder.join("data"));
+                    shades(&folder.join("data").join(train).join("cat"), 10);
+                    shades(&folder.join("data").join(test).join("cat"), 20);
+                    let words = format!("the training part is `{train}`, the test part is `{test}`");
+                    read(folder, 10, &[&words, "one class: cat"]);
+                    assert_eq!(shown(folder), [(0, 10)]);
+                }
+            },
+        },
+        Case {
+            case: "several held-out parts",
+            gets: "the first of the list above is the test part; the others are not used, said",
+            run: |folder| {
+                pictures(&folder.join("data"), &["train/1.png", "val/2.png", "dev/3.png", "test/4.png"]);
+                read(
+                    folder,
+                    1,
+                    &["the test part is `test`", "`val` is not used (1 picture)", "`dev` is not used"],
+                );
+            },
+        },
+        Case {
+            case: "`train` alone",
+            gets: "a tenth of each class is held out as the test part, said",
+            run: |folder| {
+                shades(&folder.join("data/train/cat"), 10);
+                read(
+                    folder,
+                    9,
+                    &["the training part is `train`; a tenth of it is held out", "one class: cat"],
+                );
+            },
+        },
+        Case {
+            case: "a held-out part without `train`, alone or beside classes",
+            gets: "refused",
+            run: |folder| {
+                pictures(&folder.join("data"), &["test/1.png", "test/2.png"]);
+                refused(folder, &["`test` would be held out of training, and there is no `train`"]);
+                pictures(&folder.join("data"), &["cat/1.png", "dog/2.png"]);
+                refused(folder, &["`test` would be held out"]);
+            },
+        },
+        Case {
+            case: "`train` beside classes, as among vehicles",
+            gets: "refused: it may be a part or a class",
+            run: |folder| {
+                pictures(&folder.join("data"), &["bus/1.png", "train/2.png"]);
+                refused(folder, &["`train` may be the training part or a class beside `bus`"]);
+            },
+        },
+        Case {
+            case: "parts in the directory of a class, or below a directory around all",
+            gets: "refused: held-out pictures are never trained on",
+            run: |folder| {
+                pictures(&folder.join("data"), &["cat/train/1.png", "cat/val/2.png"]);
+                refused(folder, &["is called as a part, but lies in"]);
+                fs::remove_dir_all(folder.join("data")).unwrap();
+                pictures(&folder.join("data"), &["all/train/cat/1.png", "all/test/cat/2.png"]);
+                refused(folder, &["is called as a part, but lies in"]);
+            },
+        },
+        Case {
+            case: "`test` is a link to `train`",
+            gets: "refused",
+            run: |folder| {
+                pictures(&folder.join("data"), &["train/1.png", "train/2.png"]);
+                #[cfg(unix)]
+                {
+                    std::os::unix::fs::symlink("train", folder.join("data/test")).unwrap();
+                    refused(folder, &["the same directory"]);
+                }
+            },
+        },
+        Case {
+            case: "a class that only the training part has",
+            gets: "read by name, with a warning that it is not tested",
+            run: |folder| {
+                pictures(&folder.join("data"), &["train/cat/1.png", "train/dog/2.png", "test/dog/3.png"]);
+                read(folder, 2, &["WARN", "the test part has no picture of 1 class: cat"]);
+            },
+        },
+        Case {
+            case: "a class that only the test part has, or classes in one part only",
+            gets: "refused",
+            run: |folder| {
+                pictures(&folder.join("data"), &["train/cat/1.png", "test/bird/3.png"]);
+                refused(folder, &["there is no class `bird`"]);
+                fs::remove_dir_all(folder.join("data")).unwrap();
+                pictures(&folder.join("data"), &["train/cat/1.png", "test/3.png"]);
+                refused(folder, &["no directory per class"]);
+            },
+        },
+    ];
+    section("Parts", &cases);
+}
