@@ -132,9 +132,12 @@ fn samples() {
             case: "`evaluate --samples DIR --data folder`, in any format that is read",
             gets: "all of them are measured, at the size that `--set data.folder.size` says",
             run: |folder| {
-                for number in 0..12u8 {
-                    let picture = RgbImage::from_pixel(80, 64, Rgb([20 * number, 7, 9]));
+                for number in 0..120u8 {
+                    let picture = RgbImage::from_pixel(80, 64, Rgb([2 * number, 7, 9]));
                     write(folder, &format!("data/{number}.png"), &encoded(picture.clone(), ImageFormat::Png));
+                    if number >= 12 {
+                        continue;
+                    }
                     let small = image::imageops::thumbnail(&picture, 32, 32);
                     write(folder, &format!("samples/{number}.webp"), &encoded(small, ImageFormat::WebP));
                 }
