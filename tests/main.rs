@@ -18,6 +18,7 @@ mod hostile;
 mod hub;
 mod kills;
 mod machines;
+mod points;
 mod python;
 mod recipes;
 mod repeat;

@@ -10,6 +10,8 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
     &[
         ("digits", include_str!("../digits.toml")),
         ("shapes", include_str!("../shapes.toml")),
+        ("ring", include_str!("../ring.toml")),
+        ("grid", include_str!("../grid.toml")),
         ("mnist", include_str!("../mnist.toml")),
         ("fashion-mnist", include_str!("../fashion-mnist.toml")),
         ("cifar10", include_str!("../cifar10.toml")),

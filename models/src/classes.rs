@@ -28,7 +28,7 @@ impl Classes {
 
     /// Those that a run's model can be asked for; none if it is unconditional. Runs of older versions know no names.
     pub fn of(run: &Run) -> Self {
-        let count = run.model.info().classes;
+        let count = run.model.info().classes();
         let names = &run.info.data_classes;
         let known = if names.len() == count { names.clone() } else { Vec::new() };
         Self { count: count as u32, names: known }

@@ -33,6 +33,8 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cgan-dcgan-mnist",
     "gan-dcgan-cifar10",
     "gan-little-mnist",
+    "vae-ring",
+    "gan-ring",
 ];
 
 /// The text of the recipe called `name`.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 /// An error of a recipe or of a run folder.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// No recipe has this name.
     #[error("no recipe is called `{name}`{}; `waxwork recipes list` shows all", did_you_mean(.nearest.as_ref()))]
@@ -90,6 +91,17 @@ pub enum Error {
     /// The data.
     #[error(transparent)]
     Data(#[from] waxwork_data::Error),
+
+    /// The evaluation.
+    #[error(transparent)]
+    Eval(#[from] waxwork_eval::Error),
+
+    /// An evaluation of nothing was asked for.
+    #[error("nothing to measure: a {family} has no likelihood, and no samples are asked for")]
+    NothingToMeasure {
+        /// The family's name.
+        family: String,
+    },
 
     /// The run folder.
     #[error(transparent)]

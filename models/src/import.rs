@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use waxwork_core::{Device, ImageShape, ParamSet, Tensor};
+use waxwork_core::{ConditionSpec, Device, ParamSet, SampleSpec, Tensor};
 
 use crate::{Error, Recipe, Result};
 
@@ -18,23 +18,23 @@ pub struct Fitted {
     pub untrained: Vec<String>,
 }
 
-/// The tensors of the recipe's model, of images of shape `image` in `classes` classes, out of a PyTorch state dict.
+/// The tensors of the recipe's model, for samples like `sample` under `condition`, out of a PyTorch state dict.
 ///
 /// Names and shapes are the model's own, with these liberties: the counter `num_batches_tracked` of a batch norm is left out, the
 /// names of PyTorch's newer spectral norm are turned into those of the older one, and any floating-point type will do. What
 /// wraps a module (`module.`, `_orig_mod.`) and whatever all names begin with is left out where the rest fits better. The part
-/// that makes images, a generator or a decoder, will do alone, with or without its name before all others.
+/// that makes samples, a generator or a decoder, will do alone, with or without its name before all others.
 ///
 /// # Errors
 /// [`Error::Misfit`] names what is missing, what is unknown and what has another shape, all at once; [`Error::Core`] if the recipe
 /// makes no model.
 pub fn fit(
     recipe: &Recipe,
-    image: ImageShape,
-    classes: usize,
+    sample: impl Into<SampleSpec>,
+    condition: impl Into<ConditionSpec>,
     state: BTreeMap<String, Tensor>,
 ) -> Result<Fitted> {
-    let model = recipe.model.build(image, classes, ParamSet::fresh(0, &Device::Cpu))?;
+    let model = recipe.model.build(sample, condition, ParamSet::fresh(0, &Device::Cpu))?;
     let expected = model.params().tensors();
     let maker = model.parts().first().map_or("", |part| part.name());
     let state = state.into_iter().filter(|(name, _)| !name.ends_with("num_batches_tracked"));
@@ -156,7 +156,7 @@ fn listed(kind: &str, problems: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use waxwork_core::DType;
+    use waxwork_core::{DType, ImageShape};
 
     use super::*;
 

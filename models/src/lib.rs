@@ -10,25 +10,33 @@
 //! let recipe = Recipe::named("cvae-digits", &["model.latent_dim=4".to_owned()])?;
 //! let data = waxwork_data::load(&recipe.data)?;
 //! let params = ParamSet::fresh(recipe.train.seed, &Device::Cpu);
-//! let model = recipe.model.build(data.info.shape, data.info.classes.len(), params)?;
-//! let sevens = SampleRequest { labels: Some(vec![7; 5]), ..SampleRequest::new(0, 5) };
+//! let model = recipe.model.build(data.info.sample(), data.info.condition(), params)?;
+//! let sevens = SampleRequest::of_classes(0, &[7; 5])?;
 //! assert_eq!(model.sample(&sevens)?.dims(), [5, 1, 28, 28]); // not trained: no sevens yet
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A finished run is opened with [`Run::open`], and its `model` samples, encodes and decodes.
+//! [`train`] makes a run folder of a recipe, [`evaluate`] measures it, and [`Run::open`] opens it: its `model` samples, encodes and
+//! decodes.
 
 mod claims;
 mod classes;
 pub mod embedded;
 mod error;
+pub mod evaluation;
 mod faults;
+pub mod forecast;
 pub mod import;
 mod recipe;
 mod run;
 pub mod schema;
+pub mod training;
+mod validation;
 
 pub use classes::Classes;
 pub use error::{Error, Result};
+pub use evaluation::{EvaluationConfig, evaluate, evaluate_on};
+pub use forecast::{Forecast, ForecastPart};
 pub use recipe::{Difference, ModelConfig, Recipe};
 pub use run::{Run, Weights};
+pub use training::{TrainingRun, train};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use waxwork_cgan::{Cgan, CganConfig};
 use waxwork_core::optim::OptimizerConfig;
-use waxwork_core::{GenerativeModel, ImageShape, ParamSet, store};
+use waxwork_core::{ConditionSpec, GenerativeModel, ParamSet, SampleSpec, store};
 use waxwork_cvae::{Cvae, CvaeConfig};
 use waxwork_data::DataConfig;
 use waxwork_gan::{Gan, GanConfig};
@@ -30,7 +30,7 @@ pub struct Recipe {
     /// Metrics that the recipe must reproduce, and their values when they were last measured.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub results: BTreeMap<String, f64>,
-    /// Which images.
+    /// Which samples.
     pub data: DataConfig,
     /// Which networks and which objective.
     pub model: ModelConfig,
@@ -80,22 +80,23 @@ pub enum ModelConfig {
 }
 
 impl ModelConfig {
-    /// The model of this configuration for images of shape `image` in `classes` classes (which only conditional families
-    /// mind), with its tensors from `params`. The only place in the workspace that asks which family a model is of.
+    /// The model of this configuration for samples like `sample`, with its tensors from `params`. A conditional family can be asked
+    /// for `condition`, such as a number of classes; others take no notice of it. This is the only place in the workspace that asks
+    /// which family a model is of.
     ///
     /// # Errors
-    /// If the configuration makes no sense for such images, or a stored set does not fit it.
+    /// If the configuration makes no sense for such samples, or a stored set does not fit it.
     pub fn build(
         &self,
-        image: ImageShape,
-        classes: usize,
+        sample: impl Into<SampleSpec>,
+        condition: impl Into<ConditionSpec>,
         params: ParamSet,
     ) -> waxwork_core::Result<Box<dyn GenerativeModel>> {
         Ok(match self {
-            Self::Vae(config) => Box::new(Vae::new(config.clone(), image, params)?),
-            Self::Cvae(config) => Box::new(Cvae::new(config.clone(), image, classes, params)?),
-            Self::Gan(config) => Box::new(Gan::new(config.clone(), image, params)?),
-            Self::Cgan(config) => Box::new(Cgan::new(config.clone(), image, classes, params)?),
+            Self::Vae(config) => Box::new(Vae::new(config.clone(), sample, params)?),
+            Self::Cvae(config) => Box::new(Cvae::new(config.clone(), sample, condition, params)?),
+            Self::Gan(config) => Box::new(Gan::new(config.clone(), sample, params)?),
+            Self::Cgan(config) => Box::new(Cgan::new(config.clone(), sample, condition, params)?),
         })
     }
 }

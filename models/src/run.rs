@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use waxwork_core::model::ModelInfo;
-use waxwork_core::{Device, GenerativeModel, LatentModel, ParamSet, Tensor};
+use waxwork_core::{Bound, Density, Device, Encode, GenerativeModel, ParamSet, Reconstruct, Tensor};
+use waxwork_data::DataConfig;
 use waxwork_trainer::{Checkpoint, RunFolder, RunInfo};
 
 use crate::{Error, Recipe, Result};
@@ -58,9 +59,36 @@ impl Run {
         })
     }
 
-    /// Access by latent vectors, where the model has an encoder and that was imported with it.
-    pub fn latent(&self) -> Option<&dyn LatentModel> {
-        self.model.latent().filter(|_| self.info.untrained.is_empty())
+    /// The encoder, where the model has one and it was imported with the rest.
+    pub fn encoder(&self) -> Option<&dyn Encode> {
+        self.model.encoder().filter(|_| self.is_whole())
+    }
+
+    /// What makes a sample again, where the model can and all that takes was imported.
+    pub fn reconstructor(&self) -> Option<&dyn Reconstruct> {
+        self.model.reconstructor().filter(|_| self.is_whole())
+    }
+
+    /// The evidence lower bound, where the model has one and all that takes was imported.
+    pub fn bound(&self) -> Option<&dyn Bound> {
+        self.model.bound().filter(|_| self.is_whole())
+    }
+
+    /// log p(x), where the model can estimate it and all that takes was imported.
+    pub fn density(&self) -> Option<&dyn Density> {
+        self.model.density().filter(|_| self.is_whole())
+    }
+
+    /// All of the data set, from `dir` or else from where the run found it, if the run was only allowed to see a part of it.
+    pub fn whole_data(&self, dir: Option<&Path>) -> Option<DataConfig> {
+        let mut config = self.recipe.data.clone();
+        config.dir = dir.map(Path::to_owned).or(config.dir);
+        let cut = config.limit.take().is_some() | config.validation.take().is_some();
+        cut.then_some(config)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.info.untrained.is_empty()
     }
 
     fn with_weights(
@@ -75,9 +103,10 @@ impl Run {
         let stored = ParamSet::stored(tensors, device);
         let stored = stored.map_err(|source| Error::Values { path: path.to_owned(), source })?;
         let fit = |source| Error::Weights { path: path.to_owned(), source };
-        let ModelInfo { image, classes, .. } = info.model;
-        let tracked = recipe.model.build(image, classes, stored).map_err(fit)?;
-        let model = recipe.model.build(image, classes, tracked.params().frozen()).map_err(fit)?;
+        let ModelInfo { sample, condition, .. } = &info.model;
+        let build = |params| recipe.model.build(sample.clone(), condition.clone(), params).map_err(fit);
+        let tracked = build(stored)?;
+        let model = build(tracked.params().frozen())?;
         Ok(Self { folder, recipe, info, model, weights })
     }
 }

@@ -156,7 +156,9 @@ use std::collections::BTreeMap;
 
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::params::Kind;
-use waxwork_core::{Batch, DType, Device, GenerativeModel, ImageShape, ParamSet, Tensor, TrainingState};
+use waxwork_core::{
+    Batch, Condition, DType, Device, GenerativeModel, ImageShape, ParamSet, Tensor, TrainingState,
+};
 use waxwork_models::ModelConfig;
 
 /// A network and a game, and what PyTorch says about its first step.
@@ -474,8 +476,8 @@ fn build(case: &Case) -> Box<dyn GenerativeModel> {
 fn batch(channels: usize) -> Batch {
     let pixels: Vec<f64> = (0..3 * 64 * channels).map(|i| 0.5 + 0.5 * (i as f64 * 1.3).sin()).collect();
     let images = Tensor::from_vec(pixels, (3, channels, 8, 8), &Device::Cpu).unwrap();
-    let labels = Some(Tensor::new(&[1u32, 0, 2], &Device::Cpu).unwrap());
-    Batch { images, labels, indices: vec![0, 1, 2] }
+    let condition = Condition::classes(&[1, 0, 2]).unwrap();
+    Batch { condition, ..Batch::unlabelled(images, vec![0, 1, 2]) }
 }
 
 /// Adam whose first step is θ − lr ∇θ, very nearly: its eps dwarfs every gradient.

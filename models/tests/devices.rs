@@ -10,7 +10,9 @@ use waxwork_core::device::without_kernels;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::rng::Stream;
 use waxwork_core::step::{Counters, StepReport};
-use waxwork_core::{Batch, DType, Device, Error, GenerativeModel, ImageShape, SampleRequest, Tensor};
+use waxwork_core::{
+    Batch, Condition, DType, Device, Error, GenerativeModel, ImageShape, SampleRequest, Tensor,
+};
 use waxwork_core::{ParamSet, Precision, TrainingState, store};
 use waxwork_models::ModelConfig;
 
@@ -155,7 +157,7 @@ impl Case {
         }
         let images = Tensor::from_vec(values, (BATCH, self.channels, SIDE, SIDE), &Device::Cpu).unwrap();
         let labels: Vec<u32> = indices.iter().map(|index| (index % 3) as u32).collect();
-        Batch { images, labels: Some(Tensor::new(labels, &Device::Cpu).unwrap()), indices }
+        Batch { condition: Condition::classes(&labels).unwrap(), ..Batch::unlabelled(images, indices) }
     }
 
     /// What every step reports, of those that are read.
@@ -312,7 +314,7 @@ fn what_is_not_finite_is_found_when_the_device_is_read() {
         let broken = |step| {
             let mut batch = case.batch(step);
             if step == 2 {
-                batch.images = batch.images.affine(f64::NAN, 0.0).unwrap();
+                batch.inputs = batch.inputs.affine(f64::NAN, 0.0).unwrap();
             }
             batch
         };

@@ -7,7 +7,7 @@
 //!
 //! let params = ParamSet::fresh(0, &Device::Cpu);
 //! let cgan = Cgan::new(CganConfig::default(), ImageShape::new(1, 28, 28), 10, params)?;
-//! let sevens = SampleRequest { labels: Some(vec![7; 16]), ..SampleRequest::new(0, 16) };
+//! let sevens = SampleRequest::of_classes(0, &[7; 16])?;
 //! assert_eq!(cgan.sample(&sevens)?.dims(), [16, 1, 28, 28]);
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
@@ -16,13 +16,13 @@ use waxwork_core::Mode;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, Error, GenerativeModel, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext, Tensor,
-    Trainable,
+    Batch, Condition, ConditionSpec, Drawing, Error, GenerativeModel, Loss, ParamGroup, ParamSet, Result,
+    SampleSpec, StepContext, Tensor, Trainable,
 };
 use waxwork_nn::augment::augment;
 use waxwork_nn::loss::cross_entropy;
 
-use waxwork_gan::{Players, to_signed};
+use waxwork_gan::Players;
 
 pub use waxwork_gan::{
     AdversarialLoss, Augmentation, Conditioning, DISCRIMINATOR, DiscriminatorNetwork, DiscriminatorNorm,
@@ -38,17 +38,29 @@ pub struct Cgan {
 }
 
 impl Cgan {
-    /// The model of `config` for images of shape `image` in `classes` classes, with its tensors from `params`. Without
-    /// [`CganConfig::conditioning`] the label is given by concatenation.
+    /// The model of `config` for samples like `sample`, with its tensors from `params`. `condition` is what it can be asked for: a
+    /// number of classes, or any other [`ConditionSpec`]. Without [`CganConfig::conditioning`] it is given by concatenation.
     ///
     /// # Errors
-    /// If the configuration makes no sense, there are no classes, or a stored set does not fit.
-    pub fn new(mut config: CganConfig, image: ImageShape, classes: usize, params: ParamSet) -> Result<Self> {
-        if classes == 0 {
+    /// If the configuration makes no sense, there is no condition, or a stored set does not fit.
+    pub fn new(
+        mut config: CganConfig,
+        sample: impl Into<SampleSpec>,
+        condition: impl Into<ConditionSpec>,
+        params: ParamSet,
+    ) -> Result<Self> {
+        let condition = condition.into();
+        if condition.is_none() {
             return Err(Error::NoClasses { family: "cgan", unconditional: "gan" });
         }
         let conditioning = *config.conditioning.get_or_insert(Conditioning::Concatenation);
-        let players = Players::new("cgan", &config, image, classes, params)?;
+        if matches!(conditioning, Conditioning::AuxiliaryClassifier { .. }) && condition.class_count() == 0 {
+            return Err(Error::Config {
+                key: "model.conditioning".into(),
+                reason: "an auxiliary classifier needs classes, but the condition is something else".into(),
+            });
+        }
+        let players = Players::new("cgan", &config, sample.into(), condition, params)?;
         Ok(Self { config, conditioning, players })
     }
 
@@ -73,14 +85,16 @@ impl Trainable for Cgan {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let (config, Players { generator, discriminator, frozen, info, params, .. }) =
+        let (config, Players { generator, discriminator, frozen, head, info, params, .. }) =
             (&self.config, &self.players);
-        let one_hot = info.one_hot(batch.labels.as_ref(), params)?;
-        let labels = one_hot.as_ref();
+        let condition = info.encode_condition(&batch.condition, params)?;
+        let labels = condition.as_ref();
+        let rows = ctx.rows(batch.len());
         let latents = ctx.normal("latent", batch.len(), config.latent_dim)?;
         let generated = generator.forward(&latents, labels, ctx.train())?;
-        let generated = augment(&generated, &config.augment, &ctx.stream("augment/generated"))?;
-        let real = augment(&to_signed(&batch.images)?, &config.augment, &ctx.stream("augment/real"))?;
+        let real = head.to_network(&batch.inputs)?;
+        let generated = augment(&generated, &config.augment, &ctx.stream("augment/generated"), &rows)?;
+        let real = augment(&real, &config.augment, &ctx.stream("augment/real"), &rows)?;
 
         let on_real = discriminator.forward(&real, labels, ctx.train())?;
         let on_generated = discriminator.forward(&generated.detach(), labels, ctx.train())?.logits;
@@ -126,8 +140,8 @@ impl GenerativeModel for Cgan {
         &self.players.info
     }
 
-    fn generate(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
-        self.players.generate(latents, labels)
+    fn generate(&self, latents: &Tensor, condition: &Condition, _drawing: &Drawing<'_>) -> Result<Tensor> {
+        self.players.generate(latents, condition)
     }
 
     fn parts(&self) -> &'static [Part] {

@@ -280,6 +280,9 @@ pub(crate) struct SampleArguments {
     /// Draw latent values anew until their magnitude is at most this: less odd, less different
     #[arg(long, value_name = "MAGNITUDE")]
     pub(crate) truncation: Option<f32>,
+    /// Temperature of outputs that a model draws (points): 1 is the model's own distribution, 0 its mean
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = not_negative)]
+    pub(crate) temperature: f64,
     /// Use the weights of the newest checkpoint as they are, not their moving average
     #[arg(long)]
     pub(crate) raw: bool,
@@ -785,6 +788,14 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) => Err("must be at least 1".into()),
         Ok(count) => Ok(count),
         Err(_) => Err("must be a whole number, at least 1".into()),
+    }
+}
+
+/// A finite number, zero or more.
+fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if f64::is_finite(number) && number >= 0.0 => Ok(number),
+        _ => Err("must be a number, zero or more".into()),
     }
 }
 

@@ -20,10 +20,11 @@ pub(crate) fn taken(data: &Dataset) {
         count => format!("of {count} classes: {names}{more}"),
     };
     let (train, validation, test) = (data.train.len(), data.validation.len(), data.test.len());
-    let shape = data.info.shape;
+    let what = data.info.kind.plural();
+    let shape = data.info.kind.image().map_or_else(|| data.info.kind.to_string(), |shape| shape.to_string());
     tracing::info!(
         target: TARGET,
-        "{train} training, {validation} validation and {test} test images, {shape}, {of}"
+        "{train} training, {validation} validation and {test} test {what}, {shape}, {of}"
     );
 }
 

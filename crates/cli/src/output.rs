@@ -16,8 +16,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
 use waxwork_core::npy::{self, NpyWriter};
-use waxwork_core::{Error, Tensor, store, values};
-use waxwork_media::grid;
+use waxwork_core::{Error, Kind, Tensor, store, values};
+use waxwork_media::{grid, preview};
 use waxwork_models::Classes;
 use waxwork_trainer::progress::above_bars;
 use waxwork_trainer::{Display, Meter, Unit};
@@ -149,6 +149,30 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String, Failure> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
+/// One bar after another, for work that says what it is doing.
+#[derive(Default)]
+pub(crate) struct Stages(Option<(&'static str, Meter)>);
+
+impl Stages {
+    /// Shows that `done` of `all` is done of `what`; 0 of 0 where that is not known.
+    pub(crate) fn set(&mut self, what: &'static str, done: usize, all: usize) {
+        if self.0.as_ref().is_none_or(|(shown, _)| *shown != what) {
+            self.finish();
+            self.0 = Some((what, bar(all, what)));
+        }
+        if let Some((_, bar)) = &self.0 {
+            bar.set(done as u64, all as u64);
+        }
+    }
+
+    /// Clears the bar.
+    pub(crate) fn finish(&mut self) {
+        if let Some((_, bar)) = self.0.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// Rows as aligned columns, two spaces apart.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -194,28 +218,35 @@ pub(crate) struct Labelled<'a> {
     pub(crate) classes: &'a Classes,
 }
 
-/// Writes images `(N, C, H, W)` in [0, 1] as what the path's ending says: a grid (.png), an array (.npy, labels in a file of their
-/// own beside it), a tensor file (.safetensors, with `labels` where there are any); a path without an ending is a new folder of
-/// PNG files, numbered from `first`, in a folder per class where there are labels.
-pub(crate) fn write_images(
+/// Writes samples `(N, ..)` as networks see them as what the path's ending says: a picture (.png), an array (.npy, labels in a file
+/// of their own beside it), a tensor file (.safetensors, with `labels` where there are any); a path without an ending is a new
+/// folder of PNG files of images, numbered from `first`, in a folder per class where there are labels.
+pub(crate) fn write_samples(
     path: &Path,
+    kind: &Kind,
     images: &Tensor,
     labelled: Option<Labelled<'_>>,
     first: u64,
 ) -> Result<(), Failure> {
     values::check("images", images)?;
     match extension(path).as_deref() {
-        Some("png") => store::write(path, &grid::grid(images, GRID_COLUMNS)?.png()?)?,
+        Some("png") => store::write(path, &preview::picture(kind, images, GRID_COLUMNS)?.png()?)?,
         Some("npy") => {
             npy::save(path, images)?;
             write_labels_beside(path, labelled)?;
         }
         Some("safetensors") => {
-            let mut tensors = BTreeMap::from([("images".to_owned(), images.clone())]);
+            let mut tensors = BTreeMap::from([(kind.plural().to_owned(), images.clone())]);
             if let Some(Labelled { labels, .. }) = labelled {
                 tensors.insert("labels".to_owned(), Tensor::new(labels, images.device())?);
             }
             store::save(path, &tensors)?;
+        }
+        None if kind.image().is_none() => {
+            let (shown, what) = (path.display(), kind.plural());
+            return Err(Failure::new(format!(
+                "`{shown}`: {what} cannot be written as a folder of pictures; use .npy, .safetensors or .png"
+            )));
         }
         None => {
             std::fs::create_dir_all(path).map_err(store::failed("create", path))?;
@@ -236,6 +267,17 @@ pub(crate) fn write_images(
         Some(_) => check_target(path)?,
     }
     Ok(())
+}
+
+/// Writes each sample with another that belongs to it, such as its reconstruction, in the formats of [`write_samples`]. Images stand
+/// one above the other, in rows of ten.
+pub(crate) fn write_pairs(path: &Path, kind: &Kind, above: &Tensor, below: &Tensor) -> Result<(), Failure> {
+    if extension(path).as_deref() == Some("png") {
+        values::check("images", above)?;
+        values::check("images", below)?;
+        return Ok(store::write(path, &preview::pairs(kind, above, below, GRID_COLUMNS)?.png()?)?);
+    }
+    write_samples(path, kind, &grid::interleaved(above, below, GRID_COLUMNS)?, None, 0)
 }
 
 /// Checks that images can be written to `path`, before anything that takes long: its ending is known, and a folder is new or empty,
@@ -299,7 +341,7 @@ pub(crate) fn stream_npy(
         // If the writer has given up, it says why below.
         let mut rows = 0;
         let made = make(&mut |part| {
-            check_part(&part, rows)?;
+            values::check_rows("images", &part, rows)?;
             rows += part.dim(0)?;
             sender.send(part).map_err(Failure::from)
         });
@@ -311,20 +353,6 @@ pub(crate) fn stream_npy(
             (_, written) => Ok(written?),
         }
     })
-}
-
-/// Checks that the values of a part are numbers, and names the first that is not by its place in the whole.
-pub(crate) fn check_part(part: &Tensor, before: usize) -> Result<(), Failure> {
-    values::check("images", part).map_err(|error| match error {
-        Error::Value { name, mut index, value, reason } => {
-            if let Some(row) = index.first_mut() {
-                *row += before;
-            }
-            Error::Value { name, index, value, reason }
-        }
-        other => other,
-    })?;
-    Ok(())
 }
 
 /// The path's ending in lower case.

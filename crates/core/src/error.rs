@@ -127,6 +127,24 @@ pub enum Error {
         family: String,
     },
 
+    /// A model was asked for something of another kind than it knows.
+    #[error("the {family} model takes {takes}, but was given {given}")]
+    Condition {
+        /// The family's name.
+        family: String,
+        /// What it was asked for.
+        given: &'static str,
+        /// What it can be asked for.
+        takes: &'static str,
+    },
+
+    /// A step asked for more batches than there are.
+    #[error("step {step} needs another batch, but there is none")]
+    NoBatch {
+        /// The step, counted from 0.
+        step: u64,
+    },
+
     /// A label is not one of the model's classes.
     #[error("there is no class {label}: labels are 0 to {}", classes.saturating_sub(1))]
     UnknownClass {

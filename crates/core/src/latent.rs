@@ -1,8 +1,124 @@
-//! Ways through latent space.
+//! Latents: the parts that they have, how each is drawn, and ways through latent space.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::rng::Stream;
+use crate::{Error, Result};
+
+/// Values of a latent vector at most, where its length is read from a file.
+const MOST_VALUES: usize = 1 << 30;
+
+/// The parts of a latent vector, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<LatentPart>", into = "Vec<LatentPart>")]
+pub struct LatentLayout(Vec<LatentPart>);
+
+/// One part of a latent vector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatentPart {
+    /// E.g. `z`.
+    pub name: String,
+    /// How many values.
+    pub len: usize,
+    /// The noise that they are drawn as.
+    pub noise: Noise,
+}
+
+/// How the values of a part are drawn, independently of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Noise {
+    /// Standard normal.
+    Normal,
+    /// Standard Gumbel, −ln(−ln u) of a uniform u: added to log probabilities, the largest is a draw (Gumbel 1954).
+    Gumbel,
+}
+
+impl TryFrom<Vec<LatentPart>> for LatentLayout {
+    type Error = String;
+
+    fn try_from(parts: Vec<LatentPart>) -> Result<Self, String> {
+        let sum = parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.len));
+        if !matches!(sum, Some(1..=MOST_VALUES)) {
+            return Err("there are no latents of this length".to_owned());
+        }
+        match parts
+            .iter()
+            .enumerate()
+            .find(|(i, part)| parts[..*i].iter().any(|other| other.name == part.name))
+        {
+            Some((_, part)) => Err(format!("two parts of the latent are called `{}`", part.name)),
+            None => Ok(Self(parts)),
+        }
+    }
+}
+
+impl From<LatentLayout> for Vec<LatentPart> {
+    fn from(layout: LatentLayout) -> Self {
+        layout.0
+    }
+}
+
+impl LatentLayout {
+    /// One Gaussian vector, called `z`.
+    pub fn normal(len: usize) -> Self {
+        Self(vec![LatentPart { name: "z".to_owned(), len, noise: Noise::Normal }])
+    }
+
+    /// These parts, in this order.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there are no values or two parts have one name.
+    pub fn new(parts: Vec<LatentPart>) -> Result<Self> {
+        Self::try_from(parts).map_err(|reason| Error::Config { key: "model.latent_dim".to_owned(), reason })
+    }
+
+    /// The parts in order.
+    pub fn parts(&self) -> &[LatentPart] {
+        &self.0
+    }
+
+    /// Values of all parts.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|part| part.len).sum()
+    }
+
+    /// True if there are no values, which no layout allows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Noise for the samples of these numbers, `(N, len)`: row `i` is a function of the seed and of `numbers[i]`. Normal values
+    /// whose magnitude is above `truncation` are drawn again (Brock et al. 2019).
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the truncation is so small that this would take long.
+    pub fn draw(
+        &self,
+        seed: u64,
+        numbers: &[u64],
+        truncation: Option<f32>,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let mut drawn = Vec::with_capacity(self.0.len());
+        for (i, LatentPart { name, len, noise }) in self.0.iter().enumerate() {
+            // The first has the name that it had when there was only one.
+            let name = if i == 0 { "sample".to_owned() } else { format!("sample/{name}") };
+            let stream = Stream::new(seed, &name, 0);
+            drawn.push(match (noise, truncation) {
+                (Noise::Normal, None) => stream.normal(numbers, *len, device)?,
+                (Noise::Normal, Some(most)) => stream.truncated_normal(numbers, *len, most, device)?,
+                (Noise::Gumbel, _) => stream.gumbel(numbers, *len, device)?,
+            });
+        }
+        match drawn.len() {
+            1 => Ok(drawn.swap_remove(0)),
+            _ => Ok(Tensor::cat(&drawn, 1)?),
+        }
+    }
+}
 
 /// Spherical interpolation of Gaussian latents (Shoemake 1985; White 2016): from `a` at 0 to `b` at 1 along the great
 /// circle, `(latent_dim)` each. Unlike a line it does not pass through vectors that are shorter than any draw.
@@ -23,7 +139,28 @@ pub fn slerp(a: &Tensor, b: &Tensor, fraction: f64) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn a_latent_depends_on_its_number_alone_and_one_part_draws_what_it_always_drew() {
+        let layout = LatentLayout::normal(3);
+        let all = layout.draw(7, &[0, 1, 2], None, &Device::Cpu).unwrap();
+        let plain = Stream::new(7, "sample", 0).normal(&[0, 1, 2], 3, &Device::Cpu).unwrap();
+        assert_eq!(values(&all), values(&plain));
+        let part = |name: &str, len, noise| LatentPart { name: name.to_owned(), len, noise };
+        let two = vec![part("z", 3, Noise::Normal), part("noise", 2, Noise::Gumbel)];
+        let both = LatentLayout::new(two.clone()).unwrap();
+        let drawn = both.draw(7, &[2], None, &Device::Cpu).unwrap();
+        assert_eq!(drawn.dims(), [1, 5]);
+        assert_eq!(values(&drawn)[..3], values(&all)[6..], "another part changes nothing in the first");
+        assert!(LatentLayout::new(vec![two[0].clone(), two[0].clone()]).is_err());
+        assert!(LatentLayout::new(vec![]).is_err());
+        let text = serde_json::to_string(&both).unwrap();
+        assert_eq!(serde_json::from_str::<LatentLayout>(&text).unwrap(), both);
+    }
 
     #[test]
     fn the_way_keeps_to_the_sphere_and_ends_where_it_should() {

@@ -25,7 +25,7 @@
 //!     fn params(&self) -> &ParamSet { &self.params }
 //!     fn groups(&self) -> &[ParamGroup] { &self.groups }
 //!     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-//!         let error = batch.images.broadcast_sub(&self.image)?.sqr()?.mean_all()?;
+//!         let error = batch.inputs.broadcast_sub(&self.image)?.sqr()?.mean_all()?;
 //!         ctx.update(&["all"], Loss::new("error", error))
 //!     }
 //! }
@@ -33,16 +33,18 @@
 //! let model = MeanImage::new(ParamSet::fresh(0, &Device::Cpu))?;
 //! let mut state = TrainingState::new(&model, OptimizerConfig::default(), 0, 2)?;
 //! let images = Tensor::zeros((4, 1, 28, 28), waxwork_core::DType::F32, &Device::Cpu)?; // all black
-//! let batch = Batch { images, labels: None, indices: vec![0, 1, 2, 3] };
+//! let batch = Batch::unlabelled(images, vec![0, 1, 2, 3]);
 //! let errors = [state.step(&model, &batch)?, state.step(&model, &batch)?].map(|report| report.scalars[0].1);
 //! assert!(errors[0] == 0.25 && errors[1] < 0.25);
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 //!
-//! Conventions: images are `(N, C, H, W)`, f32, in [0, 1] wherever a user meets them and in [−1, 1] inside of a GAN;
+//! Conventions: samples are `(N, ..)` as a [`SampleSpec`] describes them; images are `(N, C, H, W)`, f32, in [0, 1] wherever a user meets them and in [−1, 1] inside of a GAN;
 //! likelihoods and divergences are in nats. What takes tensors returns an error, and does not panic, where shapes or types are
 //! not those that its documentation names.
 
+pub mod collective;
+pub mod condition;
 pub mod device;
 pub mod error;
 pub mod hash;
@@ -56,18 +58,23 @@ pub mod params;
 mod prefetch;
 pub mod profile;
 pub mod rng;
+pub mod sample;
 mod scalar;
 pub mod schedule;
 pub mod step;
 pub mod store;
 pub mod values;
+pub mod walk;
 
 pub(crate) use waxwork_kernels as kernels;
 
 pub use candle_core::{DType, Device, Tensor};
+pub use condition::{Condition, ConditionSpec};
 pub use error::{Error, Result};
+pub use latent::LatentLayout;
 pub use mode::{Mode, StatisticsLog};
-pub use model::{GenerativeModel, ImageShape, LatentModel, ModelInfo, SampleRequest};
+pub use model::{Bound, Density, Drawing, Encode, GenerativeModel, ModelInfo, Reconstruct, SampleRequest};
 pub use params::{ParamGroup, ParamSet, Precision};
 pub use profile::{Phase, Profile};
+pub use sample::{ImageShape, Kind, SampleSpec};
 pub use step::{Batch, Loss, StepContext, Trainable, TrainingState};

@@ -1,10 +1,11 @@
 //! The mode of a forward pass, and the state that a training step records until its update succeeds.
 
-use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Tensor, Var};
 
 use crate::Result;
+use crate::collective::{Collective, Reduction};
 
 /// Where a forward pass takes its batch statistics from, and whether they count.
 #[derive(Clone, Copy, Debug)]
@@ -17,35 +18,50 @@ pub enum Mode<'a> {
     Eval,
 }
 
-/// Batch statistics seen in a training step, waiting for the update that makes them count.
+/// What a training step saw, waiting for the update that makes it count: batch statistics, and any other state that is saved but not
+/// optimised.
 #[derive(Debug, Default)]
-pub struct StatisticsLog(RefCell<Vec<PendingStatistics>>);
+pub struct StatisticsLog(Mutex<Vec<PendingStatistics>>);
 
 #[derive(Debug)]
 struct PendingStatistics {
     running: Var,
     batch: Tensor,
     momentum: f64,
+    reduction: Reduction,
 }
 
 impl StatisticsLog {
     /// Records what a buffer moves towards, and by how much, once the update succeeds: `running` becomes
-    /// (1 − `momentum`) · `running` + `momentum` · `batch`, of one shape.
-    pub fn record(&self, running: &Var, batch: Tensor, momentum: f64) {
-        self.0.borrow_mut().push(PendingStatistics { running: running.clone(), batch, momentum });
+    /// (1 − `momentum`) · `running` + `momentum` · `batch`, of one shape. `reduction` says how the values of processes that share the
+    /// batch become one.
+    pub fn record(&self, running: &Var, batch: Tensor, momentum: f64, reduction: Reduction) {
+        let entry = PendingStatistics { running: running.clone(), batch, momentum, reduction };
+        self.pending().push(entry);
     }
 
     /// Forgets the record: the step does not count.
     pub fn forget(&self) {
-        self.0.borrow_mut().clear();
+        self.pending().clear();
     }
 
-    /// Moves every running statistic towards what was recorded, in order, and forgets the record.
-    pub fn commit(&self) -> Result<()> {
-        for PendingStatistics { running, batch, momentum } in self.0.borrow_mut().drain(..) {
+    /// Moves every running statistic towards what was recorded by all processes, in order, and forgets the record.
+    ///
+    /// # Errors
+    /// If another process is gone, or a shape does not fit.
+    pub fn commit(&self, collective: &dyn Collective) -> Result<()> {
+        let pending: Vec<PendingStatistics> = self.pending().drain(..).collect();
+        let values = pending.iter().map(|entry| (entry.reduction, entry.batch.detach())).collect();
+        for (entry, batch) in pending.iter().zip(collective.reduce(values)?) {
+            let PendingStatistics { running, momentum, .. } = entry;
             let kept = running.as_detached_tensor().affine(1.0 - momentum, 0.0)?;
-            running.set(&(kept + batch.detach().affine(momentum, 0.0)?)?)?;
+            running.set(&(kept + batch.affine(*momentum, 0.0)?)?)?;
         }
         Ok(())
+    }
+
+    fn pending(&self) -> std::sync::MutexGuard<'_, Vec<PendingStatistics>> {
+        // A list of tensors is whole whoever panicked with it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,194 +1,202 @@
 //! The contract between a model and whatever trains, samples or evaluates it.
 
-use candle_core::{Device, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Condition, ConditionSpec};
+use crate::latent::LatentLayout;
 use crate::onnx::{Graph, Part};
 use crate::params::ParamSet;
 use crate::rng::Stream;
+use crate::sample::{ImageShape, SampleSpec};
 use crate::step::{Batch, Trainable};
-use crate::store::checked_len;
 use crate::{Error, Result};
-
-/// Channels, height and width of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Sides")]
-pub struct ImageShape {
-    /// 1 for grey, 3 for RGB.
-    pub channels: usize,
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-}
-
-/// [`ImageShape`] as it is written, before anything is known of it.
-#[derive(Deserialize)]
-struct Sides {
-    channels: usize,
-    height: usize,
-    width: usize,
-}
-
-impl TryFrom<Sides> for ImageShape {
-    type Error = String;
-
-    /// Nothing multiplies the sides of an image and looks whether that overflows: here is where they come in.
-    fn try_from(Sides { channels, height, width }: Sides) -> Result<Self, String> {
-        match checked_len(&[channels, height, width]) {
-            Some(1..=MOST_PIXELS) => Ok(Self { channels, height, width }),
-            _ => Err(format!("there are no images of {channels}×{height}×{width}")),
-        }
-    }
-}
-
-/// Values of an image that is read from a file, at most.
-const MOST_PIXELS: usize = 1 << 30;
-
-impl ImageShape {
-    /// `channels` × `height` × `width`.
-    pub const fn new(channels: usize, height: usize, width: usize) -> Self {
-        Self { channels, height, width }
-    }
-
-    /// Values in one image.
-    pub const fn len(&self) -> usize {
-        self.channels * self.height * self.width
-    }
-
-    /// True if an image has no values.
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The shape of a batch of `n` images.
-    pub fn batch(&self, n: usize) -> Shape {
-        Shape::from((n, self.channels, self.height, self.width))
-    }
-}
-
-impl std::fmt::Display for ImageShape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}×{}×{}", self.channels, self.height, self.width)
-    }
-}
 
 /// What a generative model is, for run folders, reports and bounds checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StoredInfo", into = "StoredInfo")]
 pub struct ModelInfo {
     /// The family's name: `vae`, `gan`, …
     pub family: String,
-    /// Shape of its images.
-    pub image: ImageShape,
-    /// Length of a latent vector.
-    pub latent_dim: usize,
-    /// Number of classes it can be asked for; 0 if it knows no labels.
-    pub classes: usize,
+    /// What networks see of a sample.
+    pub sample: SampleSpec,
+    /// The parts of a latent vector.
+    pub latent: LatentLayout,
+    /// What it can be asked for.
+    pub condition: ConditionSpec,
+}
+
+/// [`ModelInfo`] as it is written. Models of images with one Gaussian latent and classes have the keys that they had when there were
+/// no others.
+#[derive(Clone, Serialize, Deserialize)]
+struct StoredInfo {
+    family: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<ImageShape>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sample: Option<SampleSpec>,
+    latent_dim: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    latent: Option<LatentLayout>,
+    classes: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    condition: Option<ConditionSpec>,
+}
+
+impl From<ModelInfo> for StoredInfo {
+    fn from(ModelInfo { family, sample, latent, condition }: ModelInfo) -> Self {
+        let image = sample.image().filter(|&image| sample == image.into());
+        let (latent_dim, classes) = (latent.len(), condition.class_count());
+        Self {
+            family,
+            image,
+            sample: image.is_none().then_some(sample),
+            latent_dim,
+            latent: (latent != LatentLayout::normal(latent_dim)).then_some(latent),
+            classes,
+            condition: (condition != ConditionSpec::classes(classes)).then_some(condition),
+        }
+    }
+}
+
+impl TryFrom<StoredInfo> for ModelInfo {
+    type Error = &'static str;
+
+    fn try_from(stored: StoredInfo) -> Result<Self, Self::Error> {
+        Ok(Self {
+            family: stored.family,
+            sample: stored
+                .sample
+                .or_else(|| stored.image.map(SampleSpec::from))
+                .ok_or("a model has either `image` or `sample`")?,
+            latent: stored.latent.unwrap_or_else(|| LatentLayout::normal(stored.latent_dim)),
+            condition: stored.condition.unwrap_or_else(|| ConditionSpec::classes(stored.classes)),
+        })
+    }
 }
 
 impl ModelInfo {
-    /// Labels `(N)` u32 as this model takes them: one-hot, `(N, classes)`, in the type and on the device of its parameters;
-    /// None if it knows no labels. Mixtures of classes, floats `(N, classes)`, are taken as they are.
+    /// Values of a latent vector.
+    pub fn latent_dim(&self) -> usize {
+        self.latent.len()
+    }
+
+    /// Number of classes that it can be asked for; 0 if its condition is not a class.
+    pub fn classes(&self) -> usize {
+        self.condition.class_count()
+    }
+
+    /// A condition as this model's networks see it, `(N, width)` in the type and on the device of its parameters; None if it is
+    /// unconditional.
     ///
     /// # Errors
-    /// [`Error::MissingLabels`] if the model is conditional and there are none, [`Error::UnknownClass`] if one is outside.
-    pub fn one_hot(&self, labels: Option<&Tensor>, params: &ParamSet) -> Result<Option<Tensor>> {
-        if self.classes == 0 {
-            return Ok(None);
-        }
-        let missing = || Error::MissingLabels { what: format!("the {} model", self.family) };
-        let labels = labels.ok_or_else(missing)?;
-        if labels.dtype().is_float() {
-            check_input("the mixtures of labels", labels, &(labels.dim(0)?, self.classes).into())?;
-            return Ok(Some(labels.to_device(params.device())?.to_dtype(params.dtype())?));
-        }
-        let numbers = labels.to_vec1::<u32>()?;
-        let mut values = vec![0f32; numbers.len() * self.classes];
-        for (row, &label) in values.chunks_exact_mut(self.classes).zip(&numbers) {
-            let place = row.get_mut(label as usize);
-            *place.ok_or(Error::UnknownClass { label, classes: self.classes })? = 1.0;
-        }
-        let shape = (numbers.len(), self.classes);
-        Ok(Some(Tensor::from_vec(values, shape, params.device())?.to_dtype(params.dtype())?))
+    /// As [`ConditionSpec::encode`].
+    pub fn encode_condition(&self, condition: &Condition, params: &ParamSet) -> Result<Option<Tensor>> {
+        self.condition.encode(condition, &self.family, params)
     }
 }
 
-/// Which images to sample. Image `first + i` is a function of the seed and that number alone.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Which samples to make. Sample `first + i` is a function of the seed and that number alone.
+#[derive(Clone, Debug)]
 pub struct SampleRequest {
-    /// Seed of the latents.
+    /// Seed of latents and outputs.
     pub seed: u64,
-    /// Number of the first image.
+    /// Number of the first sample.
     pub first: u64,
-    /// How many images.
+    /// How many samples.
     pub count: usize,
-    /// One label per image, for a conditional model; without them image i is of class i modulo their number.
-    pub labels: Option<Vec<u32>>,
-    /// Draws latent values anew until their magnitude is at most this (Brock et al. 2019): fewer odd images, and fewer
+    /// What each sample is to be; [`Condition::None`] leaves that to the model ([`ConditionSpec::unasked`]).
+    pub condition: Condition,
+    /// Draws latent values again until their magnitude is at most this (Brock et al. 2019): fewer odd samples, and fewer
     /// different ones.
     pub truncation: Option<f32>,
+    /// The temperature at which outputs are drawn, where a model draws them; 1 is the model's own distribution.
+    pub temperature: f64,
 }
 
 impl SampleRequest {
-    /// `count` images of `seed`.
+    /// `count` samples of `seed`.
     pub fn new(seed: u64, count: usize) -> Self {
-        Self { seed, count, ..Self::default() }
+        Self { seed, first: 0, count, condition: Condition::None, truncation: None, temperature: 1.0 }
     }
 
-    /// One label per image where the model is conditional.
-    fn labels_for(&self, info: &ModelInfo) -> Result<Option<Vec<u32>>> {
-        match &self.labels {
-            Some(_) if info.classes == 0 => Err(Error::UnexpectedLabels { family: info.family.clone() }),
-            Some(labels) if labels.len() != self.count => {
-                Err(Error::LabelCount { labels: labels.len(), samples: self.count })
+    /// One sample of `seed` per class.
+    ///
+    /// # Errors
+    /// If the tensor cannot be made.
+    pub fn of_classes(seed: u64, classes: &[u32]) -> Result<Self> {
+        Ok(Self { condition: Condition::classes(classes)?, ..Self::new(seed, classes.len()) })
+    }
+
+    fn check(&self, info: &ModelInfo) -> Result<()> {
+        match self.condition.len() {
+            Some(_) if info.condition.is_none() => {
+                Err(Error::UnexpectedLabels { family: info.family.clone() })
             }
-            Some(labels) => Ok(Some(labels.clone())),
-            None if info.classes == 0 => Ok(None),
-            None => {
-                let numbers = self.first..self.first + self.count as u64;
-                Ok(Some(numbers.map(|number| (number % info.classes as u64) as u32).collect()))
-            }
+            Some(labels) if labels != self.count => Err(Error::LabelCount { labels, samples: self.count }),
+            _ => Ok(()),
         }
     }
 }
 
-/// Images per forward pass in sampling and evaluation.
+/// How outputs are drawn, where a model draws them rather than computes them from latents: categories, tokens, values with noise.
+#[derive(Clone, Debug)]
+pub struct Drawing<'a> {
+    /// The number of each sample.
+    pub numbers: &'a [u64],
+    /// Row `i` uses the draws of `numbers[i]`.
+    pub stream: Stream,
+    /// 1 draws from the model's distribution; 0 takes its mean or its most likely value.
+    pub temperature: f64,
+}
+
+impl<'a> Drawing<'a> {
+    /// Draws for the samples of these numbers under a seed.
+    pub fn new(seed: u64, numbers: &'a [u64], temperature: f64) -> Self {
+        Self { numbers, stream: Stream::new(seed, "sample/output", 0), temperature }
+    }
+
+    /// No draws: means and most likely values.
+    pub fn none() -> Self {
+        Self::new(0, &[], 0.0)
+    }
+}
+
+/// Samples per forward pass in sampling and evaluation.
 pub const EVALUATION_BATCH: usize = 100;
 
-/// A model that makes images.
+/// A model that makes samples.
 pub trait GenerativeModel: Trainable {
     /// What it is.
     fn info(&self) -> &ModelInfo;
 
-    /// Latents `(N, latent_dim)`, and labels `(N)` u32 where the model is conditional → images `(N, C, H, W)` in [0, 1],
-    /// with no graph attached.
-    fn generate(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor>;
+    /// Latents `(N, latent_dim)`, and what each sample is to be → samples `(N, ..)` as networks see them, for images
+    /// `(N, C, H, W)` in [0, 1], with no graph attached.
+    fn generate(&self, latents: &Tensor, condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor>;
 
-    /// Standard normal noise `(N, latent_dim)` → latents as the model's prior has them.
-    fn latents(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
-        _ = labels;
+    /// Noise `(N, latent_dim)` as its latent layout draws it → latents as the model's prior has them.
+    fn latents(&self, noise: &Tensor, _condition: &Condition) -> Result<Tensor> {
         Ok(noise.clone())
     }
 
-    /// `(count, C, H, W)` f32 in [0, 1], with no graph attached.
+    /// `(count, ..)` as networks see samples, for images `(count, C, H, W)` f32 in [0, 1], with no graph attached.
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
         let (info, device) = (self.info(), self.params().device());
-        let labels = request.labels_for(info)?;
-        let stream = Stream::new(request.seed, "sample", 0);
+        request.check(info)?;
         in_passes(request.first, request.count, |numbers| {
-            let noise = match request.truncation {
-                None => stream.normal(numbers, info.latent_dim, device)?,
-                Some(most) => stream.truncated_normal(numbers, info.latent_dim, most, device)?,
-            };
+            let noise = info.latent.draw(request.seed, numbers, request.truncation, device)?;
             let start = (numbers[0] - request.first) as usize;
-            let labels = labels.as_ref().map(|labels| &labels[start..start + numbers.len()]);
-            let labels = labels.map(|labels| Tensor::new(labels, &Device::Cpu)).transpose()?;
-            let latents = self.latents(&noise.to_dtype(self.params().dtype())?, labels.as_ref())?;
-            self.generate(&latents, labels.as_ref())
+            let condition = match &request.condition {
+                Condition::None => info.condition.unasked(numbers)?,
+                condition => condition.narrow(start, numbers.len())?,
+            };
+            let latents = self.latents(&noise.to_dtype(self.params().dtype())?, &condition)?;
+            let drawing = Drawing::new(request.seed, numbers, request.temperature);
+            self.generate(&latents, &condition, &drawing)
         })
     }
 
-    /// The parts that [`GenerativeModel::graph`] exports; the first is the one that makes images.
+    /// The parts that [`GenerativeModel::graph`] exports; the first is the one that makes samples.
     fn parts(&self) -> &'static [Part] {
         &[]
     }
@@ -201,8 +209,23 @@ pub trait GenerativeModel: Trainable {
         Err(Error::NoPart { family: self.info().family.clone(), part, parts: self.parts() })
     }
 
-    /// Access by latent vectors, where the model has an encoder.
-    fn latent(&self) -> Option<&dyn LatentModel> {
+    /// From samples to latents, where the model has an encoder.
+    fn encoder(&self) -> Option<&dyn Encode> {
+        None
+    }
+
+    /// Samples and what the model makes of them, where it can.
+    fn reconstructor(&self) -> Option<&dyn Reconstruct> {
+        None
+    }
+
+    /// The evidence lower bound, where the model has one. Its mean on the validation part chooses the best checkpoint.
+    fn bound(&self) -> Option<&dyn Bound> {
+        None
+    }
+
+    /// log p(x), where the model can estimate it.
+    fn density(&self) -> Option<&dyn Density> {
         None
     }
 }
@@ -216,7 +239,7 @@ pub struct Posterior {
     pub log_var: Tensor,
 }
 
-/// The two parts of the evidence lower bound, per image and in nats: elbo = reconstruction − kl.
+/// The two parts of the evidence lower bound, per sample and in nats: elbo = reconstruction − kl.
 #[derive(Clone, Debug)]
 pub struct Elbo {
     /// E_q log p(x | z) from one draw, `(N)`.
@@ -225,22 +248,34 @@ pub struct Elbo {
     pub kl: Tensor,
 }
 
-/// A model with an encoder and a likelihood. Draws for an image depend on its index in the data set, not on its batch.
-pub trait LatentModel: Send + Sync {
-    /// Images `(N, C, H, W)` in [0, 1] → the posterior.
-    fn encode(&self, images: &Tensor, labels: Option<&Tensor>) -> Result<Posterior>;
+/// A model that knows which latents a sample may have come from.
+pub trait Encode: Send + Sync {
+    /// Samples `(N, ..)` as networks see them → the posterior.
+    fn encode(&self, inputs: &Tensor, condition: &Condition) -> Result<Posterior>;
+}
 
-    /// The evidence lower bound of each image, from one draw per image.
+/// A model that can make a sample again from what it keeps of it.
+pub trait Reconstruct: Send + Sync {
+    /// Samples `(N, ..)` as networks see them → the same shape, with no draws.
+    fn reconstruct(&self, inputs: &Tensor, condition: &Condition) -> Result<Tensor>;
+}
+
+/// A model with a lower bound on log p(x). Draws for a sample depend on its index in the data set, not on its batch.
+pub trait Bound: Send + Sync {
+    /// The evidence lower bound of each sample, from one draw per sample.
     fn elbo(&self, batch: &Batch, stream: &Stream) -> Result<Elbo>;
-
-    /// log p(x) of each image by importance sampling with `samples` draws (Burda et al. 2016), `(N)` in nats.
-    fn log_likelihood(&self, batch: &Batch, samples: usize, stream: &Stream) -> Result<Tensor>;
 
     /// What a likelihood under this model means: `bernoulli on grey values`, …
     fn protocol(&self) -> String;
 }
 
-/// Makes images `first..first + count` in passes of [`EVALUATION_BATCH`]: `pass` is given the numbers of its images.
+/// A model that can estimate log p(x). Draws for a sample depend on its index in the data set, not on its batch.
+pub trait Density: Send + Sync {
+    /// log p(x) of each sample by importance sampling with `samples` draws (Burda et al. 2016), `(N)` in nats.
+    fn log_likelihood(&self, batch: &Batch, samples: usize, stream: &Stream) -> Result<Tensor>;
+}
+
+/// Makes samples `first..first + count` in passes of [`EVALUATION_BATCH`]: `pass` is given the numbers of its samples.
 /// Returns the passes' results one below the other, with no graph attached.
 pub fn in_passes(first: u64, count: usize, mut pass: impl FnMut(&[u64]) -> Result<Tensor>) -> Result<Tensor> {
     let numbers: Vec<u64> = (first..first + count as u64).collect();
@@ -261,4 +296,35 @@ pub fn check_input(what: &'static str, input: &Tensor, expected: &Shape) -> Resu
         return Ok(());
     }
     Err(Error::Input { what, expected: format!("{:?}", expected.dims()), found: input.shape().clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::latent::{LatentPart, Noise};
+
+    #[test]
+    fn models_of_images_are_written_as_they_always_were() {
+        let old = r#"{"family":"cgan","image":{"channels":1,"height":28,"width":28},"latent_dim":100,"classes":10}"#;
+        let info: ModelInfo = serde_json::from_str(old).unwrap();
+        assert_eq!((info.latent_dim(), info.classes()), (100, 10));
+        assert_eq!(info.sample, ImageShape::new(1, 28, 28).into());
+        assert_eq!(serde_json::to_string(&info).unwrap(), old);
+    }
+
+    #[test]
+    fn other_models_survive_being_written() {
+        let part = |name: &str, noise| LatentPart { name: name.to_owned(), len: 4, noise };
+        let info = ModelInfo {
+            family: "toy".to_owned(),
+            sample: SampleSpec::real(2),
+            latent: LatentLayout::new(vec![part("z", Noise::Normal), part("tokens", Noise::Gumbel)]).unwrap(),
+            condition: ConditionSpec::Columns { widths: vec![2, 3] },
+        };
+        let text = serde_json::to_string(&info).unwrap();
+        assert_eq!(serde_json::from_str::<ModelInfo>(&text).unwrap(), info);
+        let neither = r#"{"family":"toy","latent_dim":4,"classes":0}"#;
+        let error = serde_json::from_str::<ModelInfo>(neither).unwrap_err().to_string();
+        assert!(error.contains("`image` or `sample`"), "{error}");
+    }
 }

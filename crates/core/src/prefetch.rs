@@ -12,17 +12,18 @@ use candle_core::{Device, Shape, Tensor};
 use crate::Result;
 use crate::rng::Stream;
 
-/// What one step asked for, and may ask for again: a stream's name, the number of samples and the shape of one.
+/// What one step asked for, and may ask for again: a stream's name, the first row, the number of samples and the shape of one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Noise {
     name: String,
+    first: u64,
     samples: usize,
     shape: Vec<usize>,
 }
 
 impl Noise {
     fn draw(&self, seed: u64, step: u64) -> Result<Tensor> {
-        let rows: Vec<u64> = (0..self.samples as u64).collect();
+        let rows: Vec<u64> = (self.first..self.first + self.samples as u64).collect();
         Stream::new(seed, &self.name, step).normal_here(&rows, Shape::from(self.shape.clone()))
     }
 }
@@ -62,16 +63,16 @@ impl Prefetch {
         Ok(Self { seed, ahead: HashMap::new(), asked: vec![], work: Some(work), thread: Some(thread) })
     }
 
-    /// Standard normal values as [`Stream::normal`] has them.
+    /// Standard normal values as [`Stream::normal`] has them, for so many `samples` from row `first` on.
     pub(crate) fn normal(
         &mut self,
         name: &str,
-        samples: usize,
+        (first, samples): (u64, usize),
         shape: &Shape,
         step: u64,
         device: &Device,
     ) -> Result<Tensor> {
-        let noise = Noise { name: name.to_owned(), samples, shape: shape.dims().to_vec() };
+        let noise = Noise { name: name.to_owned(), first, samples, shape: shape.dims().to_vec() };
         self.asked.push(noise.clone());
         let ahead = self.ahead.remove(&(step, noise.clone())).and_then(|ready| ready.recv().ok());
         let drawn = ahead.unwrap_or_else(|| noise.draw(self.seed, step))?;
@@ -79,7 +80,7 @@ impl Prefetch {
     }
 
     /// Has drawn for the step after `step` what `step` asked for.
-    pub(crate) fn go_on(&mut self, step: u64) {
+    pub(crate) fn draw_ahead(&mut self, step: u64) {
         self.ahead.clear();
         for noise in self.asked.drain(..) {
             let (done, ready) = channel();
@@ -113,19 +114,20 @@ mod tests {
         let shape = Shape::from((1, 5));
         for step in 3..6 {
             // The second stream is asked for at every other step, and not always with one shape.
-            let drawn = prefetch.normal("latent", 4, &shape, step, &Device::Cpu).unwrap();
+            let drawn = prefetch.normal("latent", (0, 4), &shape, step, &Device::Cpu).unwrap();
             let plain =
                 Stream::new(7, "latent", step).normal(&[0, 1, 2, 3], shape.clone(), &Device::Cpu).unwrap();
             assert_eq!(values(&drawn), values(&plain));
             if step % 2 == 1 {
                 let samples = step as usize;
-                let drawn = prefetch.normal("other", samples, &Shape::from(2), step, &Device::Cpu).unwrap();
+                let drawn =
+                    prefetch.normal("other", (0, samples), &Shape::from(2), step, &Device::Cpu).unwrap();
                 assert_eq!(drawn.dims(), [samples, 2]);
             }
-            prefetch.go_on(step);
+            prefetch.draw_ahead(step);
         }
         // Resumed elsewhere: nothing is ready for this step.
-        let drawn = prefetch.normal("latent", 4, &shape, 100, &Device::Cpu).unwrap();
+        let drawn = prefetch.normal("latent", (0, 4), &shape, 100, &Device::Cpu).unwrap();
         let plain = Stream::new(7, "latent", 100).normal(&[0, 1, 2, 3], shape, &Device::Cpu).unwrap();
         assert_eq!(values(&drawn), values(&plain));
     }

@@ -76,6 +76,12 @@ impl Stream {
         self.tensor(indices, &sample.into(), device, Draws::uniform)
     }
 
+    /// Standard Gumbel values, −ln(−ln u) of a uniform u in (0, 1), shape `(indices.len(), ..sample)`; row `r` is a function of
+    /// `indices[r]` alone.
+    pub fn gumbel(&self, indices: &[u64], sample: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+        self.tensor(indices, &sample.into(), device, Draws::gumbel)
+    }
+
     /// A permutation of `0..n` (Fisher–Yates).
     ///
     /// # Panics
@@ -166,6 +172,12 @@ impl Draws {
         (radius * cos) as f32
     }
 
+    /// Standard Gumbel: −ln(−ln u) of a uniform u in (0, 1).
+    pub fn gumbel(&mut self) -> f32 {
+        let u = (f64::from(self.bits()) + 0.5) * (1.0 / 4_294_967_296.0);
+        -libm::log(-libm::log(u)) as f32
+    }
+
     /// Uniform in `0..n` without bias (Lemire 2019).
     ///
     /// # Panics
@@ -236,6 +248,18 @@ mod tests {
         assert!((moment(4) - 3.0).abs() < 4.0 * (96.0 / n).sqrt(), "kurtosis {}", moment(4));
         let beyond_two = v.iter().filter(|x| x.abs() > 2.0).count() as f64 / n;
         assert!((beyond_two - 0.0455).abs() < 0.001, "tail {beyond_two}");
+    }
+
+    #[test]
+    fn gumbel_moments() {
+        let indices: Vec<u64> = (0..100).collect();
+        let v = values(&Stream::new(0, "moments", 0).gumbel(&indices, 1000, &Device::Cpu).unwrap());
+        let n = v.len() as f64;
+        let mean = v.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+        let variance = v.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n;
+        // Euler's constant and π²/6; the standard error of the mean is 0.004.
+        assert!((mean - 0.577_215_7).abs() < 0.016, "mean {mean}");
+        assert!((variance - 1.644_934_1).abs() < 0.05, "variance {variance}");
     }
 
     #[test]

@@ -40,6 +40,22 @@ pub fn check(name: &str, tensor: &Tensor) -> Result<()> {
     }
 }
 
+/// [`check`] of rows of a larger tensor, `before` of which come before them: the index of a value that is wrong is that in the whole.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_rows(name: &str, rows: &Tensor, before: usize) -> Result<()> {
+    check(name, rows).map_err(|error| match error {
+        Error::Value { name, mut index, value, reason } => {
+            if let Some(row) = index.first_mut() {
+                *row += before;
+            }
+            Error::Value { name, index, value, reason }
+        }
+        other => other,
+    })
+}
+
 /// [`check`] of every tensor, in the order given.
 ///
 /// # Errors

@@ -7,7 +7,7 @@
 //!
 //! let params = ParamSet::fresh(0, &Device::Cpu);
 //! let cvae = Cvae::new(CvaeConfig::default(), ImageShape::new(1, 28, 28), 10, params)?;
-//! let sevens = SampleRequest { labels: Some(vec![7; 16]), ..SampleRequest::new(0, 16) };
+//! let sevens = SampleRequest::of_classes(0, &[7; 16])?;
 //! assert_eq!(cvae.sample(&sevens)?.dims(), [16, 1, 28, 28]);
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
@@ -15,8 +15,8 @@
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, Error, GenerativeModel, ImageShape, LatentModel, ParamGroup, ParamSet, Result, StepContext,
-    Tensor, Trainable,
+    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, Error, GenerativeModel, ParamGroup,
+    ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 use waxwork_vae::Vae;
 
@@ -28,15 +28,22 @@ pub use waxwork_vae::{DECODER, ENCODER, Network, PriorConfig, VaeConfig as CvaeC
 pub struct Cvae(Vae);
 
 impl Cvae {
-    /// The model of `config` for images of shape `image` in `classes` classes, with its tensors from `params`.
+    /// The model of `config` for samples like `sample`, with its tensors from `params`. `condition` is what it can be asked for: a
+    /// number of classes, or any other [`ConditionSpec`].
     ///
     /// # Errors
-    /// If the configuration makes no sense, there are no classes, or a stored set does not fit.
-    pub fn new(config: CvaeConfig, image: ImageShape, classes: usize, params: ParamSet) -> Result<Self> {
-        if classes == 0 {
+    /// If the configuration makes no sense, there is no condition, or a stored set does not fit.
+    pub fn new(
+        config: CvaeConfig,
+        sample: impl Into<SampleSpec>,
+        condition: impl Into<ConditionSpec>,
+        params: ParamSet,
+    ) -> Result<Self> {
+        let condition = condition.into();
+        if condition.is_none() {
             return Err(Error::NoClasses { family: "cvae", unconditional: "vae" });
         }
-        Ok(Self(Vae::conditional("cvae", config, image, classes, params)?))
+        Ok(Self(Vae::conditional("cvae", config, sample, condition, params)?))
     }
 }
 
@@ -59,12 +66,12 @@ impl GenerativeModel for Cvae {
         self.0.info()
     }
 
-    fn generate(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
-        self.0.generate(latents, labels)
+    fn generate(&self, latents: &Tensor, condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor> {
+        self.0.generate(latents, condition, drawing)
     }
 
-    fn latents(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
-        self.0.latents(noise, labels)
+    fn latents(&self, noise: &Tensor, condition: &Condition) -> Result<Tensor> {
+        self.0.latents(noise, condition)
     }
 
     fn parts(&self) -> &'static [Part] {
@@ -75,7 +82,19 @@ impl GenerativeModel for Cvae {
         self.0.graph(part)
     }
 
-    fn latent(&self) -> Option<&dyn LatentModel> {
-        self.0.latent()
+    fn encoder(&self) -> Option<&dyn Encode> {
+        self.0.encoder()
+    }
+
+    fn reconstructor(&self) -> Option<&dyn Reconstruct> {
+        self.0.reconstructor()
+    }
+
+    fn bound(&self) -> Option<&dyn Bound> {
+        self.0.bound()
+    }
+
+    fn density(&self) -> Option<&dyn Density> {
+        self.0.density()
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::rng::Stream;
 use waxwork_core::{
-    Batch, DType, Device, GenerativeModel, ImageShape, LatentModel, ParamSet, SampleRequest, Tensor,
+    Batch, Condition, DType, Device, Drawing, GenerativeModel, ImageShape, ParamSet, SampleRequest, Tensor,
     Trainable, TrainingState,
 };
 use waxwork_cvae::{Cvae, CvaeConfig, Network, PriorConfig};
@@ -46,8 +46,8 @@ fn batch(n: usize) -> Batch {
     let indices: Vec<u64> = (0..n as u64).collect();
     let images = Stream::new(1, "test images", 0).uniform(&indices, (1, 4, 4), &Device::Cpu).unwrap();
     let labels: Vec<u32> = (0..n as u32).map(|i| i % CLASSES as u32).collect();
-    let labels = Some(Tensor::new(labels, &Device::Cpu).unwrap());
-    Batch { images: images.to_dtype(DType::F64).unwrap(), labels, indices }
+    let condition = Condition::classes(&labels).unwrap();
+    Batch { condition, ..Batch::unlabelled(images.to_dtype(DType::F64).unwrap(), indices) }
 }
 
 /// The loss of a step, and the parameters after θ − lr ∇θ, very nearly: Adam with an eps that dwarfs every gradient.
@@ -102,27 +102,27 @@ fn the_likelihood_given_the_label_has_its_closed_form() {
         model.params().assign(&tensors.collect()).unwrap();
     };
     let batch = batch(5);
-    let latent: &dyn LatentModel = model.latent().unwrap();
     let values = |tensor: Tensor| tensor.to_vec1::<f64>().unwrap();
     set(0.0);
+    let (bound, density) = (model.bound().unwrap(), model.density().unwrap());
     let stream = Stream::new(0, "x", 0);
-    for value in values(latent.log_likelihood(&batch, 7, &stream).unwrap()) {
+    for value in values(density.log_likelihood(&batch, 7, &stream).unwrap()) {
         assert!((value + 16.0 * 2f64.ln()).abs() < 1e-9, "{value}");
     }
     // q(z | x) = N(0, 1) in two dimensions, p(z | y) = N(0.5, 1): KL = 2 · 0.5² / 2.
     set(0.5);
-    let elbo = latent.elbo(&batch, &stream).unwrap();
+    let elbo = bound.elbo(&batch, &stream).unwrap();
     assert!(values(elbo.kl).iter().all(|kl| (kl - 0.25).abs() < 1e-12));
-    let mean = latent.log_likelihood(&batch, 20_000, &stream).unwrap().mean_all().unwrap();
+    let mean = density.log_likelihood(&batch, 20_000, &stream).unwrap().mean_all().unwrap();
     assert!((mean.to_scalar::<f64>().unwrap() + 16.0 * 2f64.ln()).abs() < 0.02);
-    assert!(latent.protocol().contains("given the label"));
+    assert!(bound.protocol().contains("given the label"));
 }
 
 #[test]
 fn a_learned_prior_moves_the_samples_of_its_label_alone() {
     let model = build(&config(mlp(), PriorConfig::Label));
     let of = |label: u32| {
-        let request = SampleRequest { labels: Some(vec![label; 3]), ..SampleRequest::new(0, 3) };
+        let request = SampleRequest::of_classes(0, &[label; 3]).unwrap();
         model.sample(&request).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
     };
     let (first, second) = (of(0), of(1));
@@ -142,9 +142,11 @@ fn a_learned_prior_moves_the_samples_of_its_label_alone() {
 fn labels_are_needed_and_must_be_classes() {
     let model = build(&config(mlp(), PriorConfig::Standard));
     let latents = Tensor::zeros((1, 2), DType::F64, &Device::Cpu).unwrap();
-    assert!(model.generate(&latents, None).unwrap_err().to_string().contains("needs labels"));
-    let far = Tensor::new(&[3u32], &Device::Cpu).unwrap();
-    assert!(model.generate(&latents, Some(&far)).unwrap_err().to_string().contains("no class 3"));
+    let error = |condition: &Condition| {
+        model.generate(&latents, condition, &Drawing::none()).unwrap_err().to_string()
+    };
+    assert!(error(&Condition::None).contains("needs labels"));
+    assert!(error(&Condition::classes(&[3]).unwrap()).contains("no class 3"));
     let params = ParamSet::fresh(0, &Device::Cpu);
     assert!(Cvae::new(CvaeConfig::default(), IMAGE, 0, params).unwrap_err().to_string().contains("labels"));
 }

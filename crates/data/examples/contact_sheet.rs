@@ -25,15 +25,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     for part in [Part::Train, Part::Test] {
         let split = Split::all(source(part)?)?;
-        let pixels = split.images_u8(&(0..split.len()).collect::<Vec<_>>())?;
+        let pixels = split.bytes(&(0..split.len()).collect::<Vec<_>>())?;
         let mean = pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / pixels.len() as f64 / 255.0;
         println!("{part:?}: {} images, mean intensity {mean:.4}", split.len());
     }
     println!("drawn in {:.2} s with {} threads", start.elapsed().as_secs_f64(), rayon::current_num_threads());
 
     let split = Split::all(source(Part::Train)?)?;
-    let shape = split.shape();
-    let pixels = split.images_u8(&(0..COLUMNS * ROWS).collect::<Vec<_>>())?;
+    let shape = split.kind().image().ok_or("only images can be drawn")?;
+    let pixels = split.bytes(&(0..COLUMNS * ROWS).collect::<Vec<_>>())?;
     let (width, height) = (COLUMNS * shape.width * ZOOM, ROWS * shape.height * ZOOM);
     let sheet = image::RgbImage::from_fn(width as u32, height as u32, |x, y| {
         let (x, y) = (x as usize / ZOOM, y as usize / ZOOM);

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use candle_core::Device;
-use waxwork_data::{DataConfig, FolderConfig, Loader, load};
+use waxwork_data::{DataConfig, FolderConfig, Loader, LoaderConfig, load};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -18,11 +18,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let data = load(&config)?;
     let loaded = start.elapsed();
-    println!("{}: {}, classes {:?}", data.info.name, data.info.shape, data.info.classes);
+    println!("{}: {}, classes {:?}", data.info.name, data.info.kind, data.info.classes);
     println!("train {:?}, validation {:?}, test {:?}", data.train, data.validation, data.test);
     println!("identity {}, {} files skipped", data.info.identity, data.info.skipped);
 
-    let mut loader = Loader::new(&data.train, 128, 0, &Device::Cpu, 0)?;
+    let mut loader = Loader::new(&data.train, &LoaderConfig::new(128, 0), &Device::Cpu)?;
     let first = loader.next().ok_or("no batch")??;
     println!("loaded in {loaded:.2?}, first batch of {} after {:.2?}", first.len(), start.elapsed());
     for epoch in 0..2 {

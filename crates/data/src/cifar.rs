@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use waxwork_core::model::ImageShape;
+use waxwork_core::ImageShape;
 
 use crate::manifest::{Manifest, Role};
 use crate::parts::{Parts, check_file, locate_all};
@@ -17,7 +17,7 @@ use waxwork_core::hash::hex;
 /// # Errors
 /// [`Error::Missing`], [`Error::Io`], [`Error::Format`], [`Error::Label`], [`Error::Hash`].
 pub(crate) fn load(manifest: &Manifest, dir: &Path) -> Result<Parts> {
-    let shape = manifest.image_shape();
+    let shape = manifest.image_shape()?;
     let part = |role: Role| -> Result<InMemory> {
         let count = if role == Role::Train { manifest.train } else { manifest.test };
         let mut pixels = Vec::with_capacity(count * shape.len());

@@ -1,36 +1,38 @@
-//! A data set as models see it: three splits over sources of u8 images, and the batches that are made of them.
+//! A data set as models see it: three splits over sources of samples, and the batches that are made of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use waxwork_core::Batch;
-use waxwork_core::device::runs_on_cpu_kernels;
-use waxwork_core::model::ImageShape;
+use waxwork_core::{Batch, Condition, ConditionSpec, ImageShape, Kind, SampleSpec};
 
 use crate::identity;
 use crate::loader::Batches;
 use crate::notes::Note;
 use crate::selection;
 use crate::source::{Factor, Source};
+use crate::view::{HostValues, View};
 use crate::{Error, Result};
 
-/// Images that one thread writes before it is worth waking another.
-const IMAGES_PER_TASK: usize = 16;
+/// Samples that one thread writes before it is worth waking another.
+const SAMPLES_PER_TASK: usize = 16;
 
 /// What a data set is, in a form that a run folder keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatasetInfo {
     /// Name by which it is asked for, e.g. `mnist`.
     pub name: String,
-    /// Shape of every image.
-    pub shape: ImageShape,
+    /// What every sample is.
+    pub kind: Kind,
+    /// How samples become what networks see.
+    pub view: View,
     /// Names of the classes; label `k` is `classes[k]`. Empty if there are no labels.
     pub classes: Vec<String>,
-    /// SHA-256 in hex of what the data is: its decoded pixels and labels, or the generator's version and seed. It does
-    /// not depend on how the files were compressed or where they came from.
+    /// SHA-256 in hex of what the data is: its decoded values and labels, or the generator's version and seed. It does
+    /// not depend on how the files were compressed or where they came from, nor on the view.
     pub identity: String,
     /// Files of an image folder that could not be read and were left out.
     #[serde(default)]
@@ -38,13 +40,19 @@ pub struct DatasetInfo {
 }
 
 impl DatasetInfo {
+    /// A data set of this identity: a name for its contents that changes whenever they do.
+    pub fn new(name: &str, kind: impl Into<Kind>, classes: &[String], identity: impl Into<String>) -> Self {
+        let kind = kind.into();
+        let (name, view, identity) = (name.to_owned(), View::of(&kind), identity.into());
+        Self { name, kind, view, classes: classes.to_vec(), identity, skipped: 0 }
+    }
+
     /// What a data set of one's own is. Its identity is the SHA-256 of the class names, and of every image and label of both parts:
     /// all are read once.
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use waxwork_core::model::ImageShape;
-    /// use waxwork_data::{Dataset, DatasetInfo, InMemory};
+    ///     /// use waxwork_data::{Dataset, DatasetInfo, InMemory};
     ///
     /// # fn main() -> Result<(), waxwork_data::Error> {
     /// let shape = ImageShape::new(1, 8, 8);
@@ -60,26 +68,52 @@ impl DatasetInfo {
     /// # Errors
     /// [`Error::Config`] if the parts have other shapes, or a label has no class; what the sources give.
     pub fn of(name: &str, classes: &[String], train: &dyn Source, test: &dyn Source) -> Result<Self> {
-        let shape = train.shape();
-        if test.shape() != shape {
-            let reason = format!("training images are {shape}, test images {}", test.shape());
+        let kind = train.kind();
+        if test.kind() != kind {
+            let reason = format!("the training part has {kind}, the test part {}", test.kind());
             return Err(Error::Config { key: "data", reason });
         }
         for (part, source) in [("training", train), ("test", test)] {
             let label = |index| source.label(index).filter(|&label| label as usize >= classes.len());
             if let Some((index, label)) = (0..source.len()).find_map(|index| Some((index, label(index)?))) {
                 let classes = classes.len();
-                let reason =
-                    format!("{part} image {index} has label {label}, but there are {classes} classes");
+                let reason = format!(
+                    "{part} {} {index} has label {label}, but there are {classes} classes",
+                    kind.noun()
+                );
                 return Err(Error::Config { key: "data", reason });
             }
         }
         let identity = identity::of_content(classes, train, test)?;
-        Ok(Self { name: name.to_owned(), shape, classes: classes.to_vec(), identity, skipped: 0 })
+        Ok(Self::new(name, kind, classes, identity))
+    }
+
+    /// What networks see of a sample.
+    pub fn sample(&self) -> SampleSpec {
+        self.view.spec(&self.kind)
+    }
+
+    /// The shape of its images.
+    ///
+    /// # Errors
+    /// [`Error::NotImages`] if its samples are something else.
+    pub fn image(&self) -> Result<ImageShape> {
+        let not_images = || Error::NotImages { dataset: self.name.clone(), kind: self.kind.clone() };
+        self.kind.image().ok_or_else(not_images)
+    }
+
+    /// What a model of this data can be asked for.
+    pub fn condition(&self) -> ConditionSpec {
+        ConditionSpec::classes(self.classes.len())
+    }
+
+    /// SHA-256 in hex of what networks see of a sample.
+    pub fn view_hash(&self) -> String {
+        self.view.hash(&self.kind)
     }
 }
 
-/// Train, validation and test images of one kind.
+/// Train, validation and test samples of one kind.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// What the data is.
@@ -95,6 +129,12 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// How many samples each part has, by its name.
+    pub fn sizes(&self) -> BTreeMap<String, usize> {
+        let parts = [("training", &self.train), ("validation", &self.validation), ("test", &self.test)];
+        parts.into_iter().map(|(part, split)| (part.to_owned(), split.len())).collect()
+    }
+
     /// Cuts the fixed validation part out of `train` and keeps at most `limit` of the remaining images.
     ///
     /// The choice depends on nothing but the labels and the number of images, and keeps the proportions of the classes:
@@ -138,31 +178,38 @@ impl Dataset {
     }
 }
 
-/// Some images of a source, in a fixed order. Clones share the images.
+/// Some samples of a source, in a fixed order. Clones share the samples.
 #[derive(Clone)]
 pub struct Split {
     source: Arc<dyn Source>,
+    kind: Kind,
+    view: View,
     indices: Arc<[u32]>,
 }
 
 impl fmt::Debug for Split {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Split({} of {} images, {})", self.len(), self.source.len(), self.shape())
+        write!(f, "Split({} of {}, {})", self.len(), self.source.len(), self.kind)
     }
 }
 
 impl Split {
-    /// All images of `source`, in its order.
+    /// All samples of `source`, in its order.
     ///
     /// # Errors
-    /// [`Error::Config`] if there are more images than a u32 counts.
+    /// [`Error::Config`] if there are more samples than a u32 counts.
     pub fn all(source: Arc<dyn Source>) -> Result<Self> {
         let count = u32::try_from(source.len())
-            .map_err(|_| Error::Config { key: "data", reason: "more than 2³² images".to_owned() })?;
-        Ok(Self { source, indices: (0..count).collect() })
+            .map_err(|_| Error::Config { key: "data", reason: "more than 2³² samples".to_owned() })?;
+        Ok(Self::over(source, (0..count).collect()))
     }
 
-    /// The images of `source` with these indices, in this order.
+    fn over(source: Arc<dyn Source>, indices: Arc<[u32]>) -> Self {
+        let kind = source.kind();
+        Self { source, view: View::of(&kind), kind, indices }
+    }
+
+    /// The samples of `source` with these indices, in this order.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] for an index that the source does not have.
@@ -170,79 +217,78 @@ impl Split {
         if let Some(&index) = indices.iter().find(|&&index| index as usize >= source.len()) {
             return Err(Error::OutOfRange { index: index as usize, len: source.len() });
         }
-        Ok(Self { source, indices: indices.into() })
+        Ok(Self::over(source, indices.into()))
     }
 
-    /// The first `n` images of this split, or all if there are fewer.
+    /// The first `n` samples of this split, or all if there are fewer.
     #[must_use]
     pub fn first(&self, n: usize) -> Self {
-        Self { source: self.source.clone(), indices: self.indices.iter().take(n).copied().collect() }
+        Self { indices: self.indices.iter().take(n).copied().collect(), ..self.clone() }
     }
 
-    /// Shape of every image.
-    pub fn shape(&self) -> ImageShape {
-        self.source.shape()
+    /// What every sample is.
+    pub fn kind(&self) -> &Kind {
+        &self.kind
     }
 
-    /// Number of images.
+    /// Number of samples.
     pub fn len(&self) -> usize {
         self.indices.len()
     }
 
-    /// True if there are no images.
+    /// True if there are no samples.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
     }
 
-    /// Position in the original data set of each image, in the order of this split.
+    /// Position in the original data set of each sample, in the order of this split.
     pub fn indices(&self) -> &[u32] {
         &self.indices
     }
 
-    /// The class of the image at `position`; None if there are no labels or no such image.
+    /// The class of the sample at `position`; None if there are no labels or no such sample.
     pub fn label(&self, position: usize) -> Option<u32> {
         self.source.label(*self.indices.get(position)? as usize)
     }
 
-    /// The classes of all images; None if any image has none.
+    /// The classes of all samples; None if any has none.
     pub fn labels(&self) -> Option<Vec<u32>> {
         self.indices.iter().map(|&index| self.source.label(index as usize)).collect()
     }
 
-    /// What each image was drawn from; nothing where the source does not know.
+    /// What each sample was drawn from; nothing where the source does not know.
     pub fn factors(&self) -> Vec<Vec<Factor>> {
         let all = self.indices.iter().map(|&index| self.source.factors(index as usize));
         all.filter(|factors| !factors.is_empty()).collect()
     }
 
-    /// The pixels of the images at `positions`, one after the other: `positions.len() · shape().len()` bytes, channel
-    /// first.
+    /// The samples at `positions` as they are at rest, one after the other, [`Kind::bytes`] each.
     ///
     /// # Errors
     /// [`Error::OutOfRange`], or what the source gives.
-    pub fn images_u8(&self, positions: &[usize]) -> Result<Vec<u8>> {
+    pub fn bytes(&self, positions: &[usize]) -> Result<Vec<u8>> {
         let indices = self.originals(positions)?;
-        let size = self.shape().len();
-        let mut pixels = vec![0; positions.len() * size];
-        pixels
+        let size = self.kind.bytes();
+        let mut bytes = vec![0; positions.len() * size];
+        bytes
             .par_chunks_exact_mut(size)
             .zip(&indices)
-            .with_min_len(IMAGES_PER_TASK)
-            .try_for_each(|(image, &index)| self.source.write_image(index as usize, image))?;
-        Ok(pixels)
+            .with_min_len(SAMPLES_PER_TASK)
+            .try_for_each(|(sample, &index)| self.source.write_sample(index as usize, sample))?;
+        Ok(bytes)
     }
 
-    /// The images at `positions` (0 is the first of this split) on `device`.
+    /// The samples at `positions` (0 is the first of this split) on `device`.
     ///
     /// # Errors
     /// [`Error::OutOfRange`], what the source gives, or [`Error::Tensor`].
     pub fn batch(&self, positions: &[usize], device: &Device) -> Result<Batch> {
         let indices = self.originals(positions)?;
-        let pixels = self.images_u8(positions)?;
-        self.assemble(indices, pixels, device).into_batch(device)
+        let bytes = self.bytes(positions)?;
+        self.assemble(indices, bytes, device).into_batch(device)
     }
 
-    /// All images in order, in batches of `batch_size`; the last may be smaller.
+    /// All samples in order, in batches of `batch_size`; the last may be smaller.
     ///
     /// # Errors
     /// [`Error::Config`] if `batch_size` is zero.
@@ -254,23 +300,19 @@ impl Split {
     /// pool, whose one thread may be the training loop that waits for the loader, nor take it from that loop.
     pub(crate) fn host_batch(&self, positions: &[usize], device: &Device) -> Result<HostBatch> {
         let indices = self.originals(positions)?;
-        let size = self.shape().len();
-        let mut pixels = vec![0; indices.len() * size];
-        for (image, &index) in pixels.chunks_exact_mut(size.max(1)).zip(&indices) {
-            self.source.write_image(index as usize, image)?;
+        let size = self.kind.bytes();
+        let mut bytes = vec![0; indices.len() * size];
+        for (sample, &index) in bytes.chunks_exact_mut(size.max(1)).zip(&indices) {
+            self.source.write_sample(index as usize, sample)?;
         }
-        Ok(self.assemble(indices, pixels, device))
+        Ok(self.assemble(indices, bytes, device))
     }
 
-    fn assemble(&self, indices: Vec<u32>, pixels: Vec<u8>, device: &Device) -> HostBatch {
+    fn assemble(&self, indices: Vec<u32>, bytes: Vec<u8>, device: &Device) -> HostBatch {
         let labels = indices.iter().map(|&index| self.source.label(index as usize)).collect();
-        let images = if runs_on_cpu_kernels(device) {
-            Pixels::Unit(pixels.into_iter().map(unit_interval).collect())
-        } else {
-            Pixels::Bytes(pixels)
-        };
+        let values = self.view.values(bytes, device);
         let indices = indices.into_iter().map(u64::from).collect();
-        HostBatch { shape: self.shape(), images, labels, indices }
+        HostBatch { kind: self.kind.clone(), view: self.view.clone(), values, labels, indices }
     }
 
     fn originals(&self, positions: &[usize]) -> Result<Vec<u32>> {
@@ -279,56 +321,28 @@ impl Split {
     }
 }
 
-/// 0 to 255 as 0 to 1. A true division: a product with 1/255 has other bits on some values.
-fn unit_interval(value: u8) -> f32 {
-    f32::from(value) / 255.0
-}
-
-/// Values of images.
-enum Pixels {
-    /// 0 to 1, for the CPU.
-    Unit(Vec<f32>),
-    /// 0 to 255, a quarter of the bytes on the way to a device, which divides.
-    Bytes(Vec<u8>),
-}
-
 /// The contents of a batch in host memory, so that another thread can prepare it without touching the device.
 pub(crate) struct HostBatch {
-    shape: ImageShape,
-    images: Pixels,
+    kind: Kind,
+    view: View,
+    values: HostValues,
     labels: Option<Vec<u32>>,
     indices: Vec<u64>,
 }
 
 impl HostBatch {
     /// Turns the images whose index `chosen` picks left to right.
-    pub(crate) fn mirror(&mut self, chosen: impl Fn(u64) -> bool) {
-        fn mirror<T>(images: &mut [T], shape: ImageShape, chosen: impl Iterator<Item = bool>) {
-            for (image, _) in images.chunks_exact_mut(shape.len()).zip(chosen).filter(|(_, chosen)| *chosen) {
-                image.chunks_exact_mut(shape.width).for_each(<[T]>::reverse);
-            }
-        }
-        let chosen = self.indices.iter().map(|&index| chosen(index));
-        match &mut self.images {
-            Pixels::Unit(images) => mirror(images, self.shape, chosen),
-            Pixels::Bytes(images) => mirror(images, self.shape, chosen),
-        }
+    pub(crate) fn mirror(&mut self, shape: ImageShape, chosen: impl Fn(u64) -> bool) {
+        self.values.mirror(shape, self.indices.iter().map(|&index| chosen(index)));
     }
 
     pub(crate) fn into_batch(self, device: &Device) -> Result<Batch> {
         let count = self.indices.len();
-        let shape = self.shape.batch(count);
-        let images = match self.images {
-            Pixels::Unit(images) => Tensor::from_vec(images, shape, device)?,
-            Pixels::Bytes(images) => {
-                let values = Tensor::from_vec(images, shape, device)?.to_dtype(DType::F32)?;
-                values.broadcast_div(&Tensor::new(255f32, device)?)?
-            }
+        let condition = match self.labels {
+            Some(labels) => Condition::Class(Tensor::from_vec(labels, count, &Device::Cpu)?),
+            None => Condition::None,
         };
-        Ok(Batch {
-            images,
-            labels: self.labels.map(|labels| Tensor::from_vec(labels, count, &Device::Cpu)).transpose()?,
-            indices: self.indices,
-        })
+        let inputs = self.values.into_tensor(&self.view.spec(&self.kind), count, device)?;
+        Ok(Batch { inputs, lengths: None, condition, indices: self.indices })
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use waxwork_core::Kind;
+
 /// What can go wrong between a file and a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -209,12 +211,21 @@ pub enum Error {
     },
 
     /// An epoch would have no batch at all.
-    #[error("a batch of {batch_size} is larger than the data, which has {images} images")]
+    #[error("a batch of {batch_size} is larger than the data, which has {samples} samples")]
     BatchTooLarge {
-        /// Images asked for in a batch.
+        /// Samples asked for in a batch.
         batch_size: usize,
-        /// Images in the split.
-        images: usize,
+        /// Samples in the split.
+        samples: usize,
+    },
+
+    /// Something needs images, and the data is something else.
+    #[error("this needs images, but `{dataset}` has {kind}")]
+    NotImages {
+        /// The data set's name.
+        dataset: String,
+        /// What it has.
+        kind: Kind,
     },
 
     /// An image was asked for that does not exist.

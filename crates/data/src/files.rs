@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::{Manifest, Storage};
 use crate::{Error, Result};
 
 /// The folder in which data sets are kept: `WAXWORK_DATA_DIR`, or `waxwork` in the user's cache folder.
@@ -42,11 +42,11 @@ pub(crate) fn find(dir: &Path, manifest: &Manifest, name: &str) -> Option<PathBu
 /// `train-images.idx3-ubyte` for `train-images-idx3-ubyte`, and some unpack each file into a folder of its name.
 fn names(manifest: &Manifest, name: &str) -> Vec<String> {
     let mut plain = vec![name.to_owned()];
-    if manifest.kind == Kind::Idx {
+    if manifest.storage == Storage::Idx {
         plain.push(name.replacen("-idx", ".idx", 1));
     }
     let mut names: Vec<String> = plain.iter().flat_map(|name| [name.clone(), format!("{name}.gz")]).collect();
-    if manifest.kind == Kind::Idx {
+    if manifest.storage == Storage::Idx {
         let inside = plain.iter().flat_map(|folder| names.iter().map(move |name| format!("{folder}/{name}")));
         let inside: Vec<String> = inside.collect();
         names.extend(inside);

@@ -2,11 +2,11 @@
 
 use sha2::{Digest, Sha256};
 use waxwork_core::hash::{hex, sha256};
-use waxwork_core::model::ImageShape;
+use waxwork_core::{ImageShape, Kind};
 
 use crate::{Result, Source};
 
-/// Takes in the class names, then the images of each part in order, and gives the identity of the whole.
+/// Takes in the class names, then the samples of each part in order, and gives the identity of the whole.
 pub(crate) struct Identity {
     hash: Sha256,
     in_part: u64,
@@ -14,10 +14,22 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new(shape: ImageShape, classes: &[String]) -> Self {
-        let mut hash = Sha256::new_with_prefix(b"waxwork-data content 1\n");
-        for value in [shape.channels, shape.height, shape.width, classes.len()] {
-            hash.update((value as u64).to_le_bytes());
-        }
+        Self::of_kind(&shape.into(), classes)
+    }
+
+    /// Images are taken in as they were when there was no other kind.
+    fn of_kind(kind: &Kind, classes: &[String]) -> Self {
+        let mut hash = match kind.image() {
+            Some(shape) => {
+                let mut hash = Sha256::new_with_prefix(b"waxwork-data content 1\n");
+                for value in [shape.channels, shape.height, shape.width] {
+                    hash.update((value as u64).to_le_bytes());
+                }
+                hash
+            }
+            None => Sha256::new_with_prefix(format!("waxwork-data content 1 of {kind}\n")),
+        };
+        hash.update((classes.len() as u64).to_le_bytes());
         for class in classes {
             hash.update((class.len() as u64).to_le_bytes());
             hash.update(class.as_bytes());
@@ -25,8 +37,8 @@ impl Identity {
         Self { hash, in_part: 0 }
     }
 
-    pub(crate) fn image(&mut self, pixels: &[u8], label: Option<u32>) {
-        self.hash.update(pixels);
+    pub(crate) fn sample(&mut self, bytes: &[u8], label: Option<u32>) {
+        self.hash.update(bytes);
         self.hash.update(label.unwrap_or(u32::MAX).to_le_bytes());
         self.in_part += 1;
     }
@@ -44,12 +56,12 @@ impl Identity {
 
 /// The identity of two sources in memory or on disk.
 pub(crate) fn of_content(classes: &[String], train: &dyn Source, test: &dyn Source) -> Result<String> {
-    let mut identity = Identity::new(train.shape(), classes);
+    let mut identity = Identity::of_kind(&train.kind(), classes);
     for source in [train, test] {
-        let mut image = vec![0; source.shape().len()];
+        let mut sample = vec![0; source.kind().bytes()];
         for index in 0..source.len() {
-            source.write_image(index, &mut image)?;
-            identity.image(&image, source.label(index));
+            source.write_sample(index, &mut sample)?;
+            identity.sample(&sample, source.label(index));
         }
         identity.end_part();
     }

@@ -1,20 +1,21 @@
 //! Data sets for Waxwork: files in the formats of MNIST and CIFAR-10, image folders, the Hub (feature `hub`), and
-//! two embedded generators that need no files at all.
+//! embedded generators that need no files at all.
 //!
 //! ```
 //! use candle_core::Device;
-//! use waxwork_data::{DataConfig, Loader, load};
+//! use waxwork_data::{DataConfig, Loader, LoaderConfig, load};
 //!
 //! # fn main() -> Result<(), waxwork_data::Error> {
 //! let data = load(&DataConfig::named("digits"))?;
-//! let mut batches = Loader::new(&data.train, 128, 42, &Device::Cpu, 0)?;
+//! let mut batches = Loader::new(&data.train, &LoaderConfig::new(128, 42), &Device::Cpu)?;
 //! let batch = batches.next().expect("a loader has no end")?;
-//! assert_eq!(batch.images.dims(), [128, 1, 28, 28]); // f32 in [0, 1]
+//! assert_eq!(batch.inputs.dims(), [128, 1, 28, 28]); // f32 in [0, 1]
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Images are u8 at rest and f32 in [0, 1] in a [`Batch`](waxwork_core::Batch), channel first. Batches use rayon's
+//! Images are u8 at rest and f32 in [0, 1] in a [`Batch`](waxwork_core::Batch), channel first; a [`View`] says so for each kind of
+//! sample. Batches use rayon's
 //! global pool; their contents do not depend on its size.
 
 pub mod cifar;
@@ -42,15 +43,17 @@ mod selection;
 pub mod source;
 mod splits;
 pub mod verify;
+pub mod view;
 
 pub use dataset::{Dataset, DatasetInfo, Split};
 pub use error::{Error, Result};
 pub use folder::FolderConfig;
 #[cfg(feature = "hub")]
 pub use hub::{fetch, fetch_file};
-pub use load::{DataConfig, Progress, describe, load, load_with_progress};
-pub use loader::{Batches, Loader};
+pub use load::{DataConfig, PointsConfig, Progress, describe, load, load_with_progress};
+pub use loader::{Batches, Loader, LoaderConfig};
 pub use manifest::Manifest;
 pub use notes::Note;
 pub use source::{Cached, Factor, InMemory, Source};
 pub use verify::{FileReport, FileStatus, verify};
+pub use view::View;

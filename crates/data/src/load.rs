@@ -5,20 +5,22 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use waxwork_core::model::ImageShape;
+use waxwork_core::Kind;
 
-use crate::embedded::{Digits, Part, Shapes};
+use crate::embedded::points::{self, STANDARD_DEVIATION};
+use crate::embedded::{Digits, Part, PlaneMixture, PlanePoints, Shapes};
 use crate::folder::{self, FolderConfig};
-use crate::manifest::{FOLDER, HUB, Kind, Manifest};
+use crate::manifest::{FOLDER, HUB, Manifest, Storage};
 use crate::notes::Note;
 use crate::parts::Parts;
+use crate::view::View;
 use crate::{Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, identity, mnist, packed};
 
 /// Which data, and how much of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A known data set (`digits`, `shapes`, `mnist`, `fashion-mnist`, `cifar10`), `folder`, or `hf:OWNER/NAME` (or
+    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `mnist`, `fashion-mnist`, `cifar10`), `folder`, or `hf:OWNER/NAME` (or
     /// `hf:OWNER/NAME/SUBSET`) of the Hub.
     pub name: String,
     /// The folder that holds the files; default: `WAXWORK_DATA_DIR` or the user's cache folder.
@@ -36,12 +38,50 @@ pub struct DataConfig {
     /// How the pictures of an image folder, or of the Hub where they differ in size, are made into images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<FolderConfig>,
+    /// How wide the modes of `ring` and `grid` are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub points: Option<PointsConfig>,
+}
+
+/// The modes of `ring` and `grid`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PointsConfig {
+    /// The standard deviation of every mode in both directions; papers differ between 0.01 and 0.22.
+    pub std: f64,
+}
+
+impl Default for PointsConfig {
+    fn default() -> Self {
+        Self { std: STANDARD_DEVIATION }
+    }
 }
 
 impl DataConfig {
+    /// The mixture that `ring` and `grid` are drawn from; None for other data.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if its standard deviation is not a positive number.
+    pub fn mixture(&self) -> Result<Option<PlaneMixture>> {
+        let std = self.points.unwrap_or_default().std;
+        if !(std > 0.0 && std.is_finite()) {
+            let reason = format!("a standard deviation must be a positive number, got {std}");
+            return Err(Error::Config { key: "data.points.std", reason });
+        }
+        Ok(PlaneMixture::named(&self.name, std))
+    }
+
     /// All of the data set `name`, from its default place.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), dir: None, limit: None, validation: None, seed: 0, folder: None }
+        Self {
+            name: name.into(),
+            dir: None,
+            limit: None,
+            validation: None,
+            seed: 0,
+            folder: None,
+            points: None,
+        }
     }
 }
 
@@ -73,24 +113,29 @@ pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Resul
         let reason = format!("only a data set `{FOLDER}` has this table, not `{}`", config.name);
         return Err(Error::Config { key: "data.folder", reason });
     }
-    let parts = match manifest.kind {
-        Kind::Embedded => generate(&manifest, config.seed)?,
-        Kind::Idx | Kind::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
+    let mixture = config.mixture()?;
+    if config.points.is_some() && mixture.is_none() {
+        let reason = format!("only the data sets `ring` and `grid` have this table, not `{}`", config.name);
+        return Err(Error::Config { key: "data.points", reason });
+    }
+    let parts = match manifest.storage {
+        Storage::Embedded => generate(&manifest, config.seed, mixture)?,
+        Storage::Idx | Storage::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
     };
     dataset(config, manifest.classes, parts, 0, Vec::new())
 }
 
-/// Shape and classes of a data set's images; its files are opened only where no manifest tells them.
+/// Kind and classes of a data set's samples; its files are opened only where no manifest says them.
 ///
 /// # Errors
 /// As [`load`].
-pub fn describe(config: &DataConfig) -> Result<(ImageShape, Vec<String>)> {
+pub fn describe(config: &DataConfig) -> Result<(Kind, Vec<String>)> {
     if config.name == FOLDER || config.name.starts_with(HUB) {
         let info = load(config)?.info;
-        return Ok((info.shape, info.classes));
+        return Ok((info.kind, info.classes));
     }
     let manifest = Manifest::find(&config.name)?;
-    Ok((manifest.image_shape(), manifest.classes))
+    Ok((manifest.kind()?, manifest.classes))
 }
 
 fn load_folder(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
@@ -127,13 +172,22 @@ fn dataset(
     skipped: usize,
     notes: Vec<Note>,
 ) -> Result<Dataset> {
-    let (name, shape) = (config.name.clone(), parts.train.shape());
-    let info = DatasetInfo { name, shape, classes, identity: parts.identity, skipped };
+    let (name, kind) = (config.name.clone(), parts.train.kind());
+    let view = View::of(&kind);
+    let info = DatasetInfo { name, kind, view, classes, identity: parts.identity, skipped };
     let data = Dataset::new(info, parts.train, parts.test, config.validation, config.limit)?;
     Ok(Dataset { notes, ..data })
 }
 
-fn generate(manifest: &Manifest, seed: u64) -> Result<Parts> {
+fn generate(manifest: &Manifest, seed: u64, mixture: Option<PlaneMixture>) -> Result<Parts> {
+    if let Some(mixture) = mixture {
+        let name = &manifest.name;
+        let identity =
+            identity::of_generator(&format!("{name} of std {}", mixture.std), points::VERSION, seed);
+        let [train, test] = [Part::Train, Part::Test]
+            .map(|part| Arc::new(PlanePoints::new(name, mixture.clone(), seed, part)) as Arc<dyn Source>);
+        return Ok(Parts { train, test, identity });
+    }
     fn sources<S: Source + 'static>(make: impl Fn(Part) -> S) -> [Arc<dyn Source>; 2] {
         [Part::Train, Part::Test].map(|part| Arc::new(Cached::new(make(part))) as Arc<dyn Source>)
     }
@@ -154,7 +208,7 @@ fn load_files(manifest: &Manifest, named: Option<&Path>, progress: &Progress<'_>
         Some(dir) => dir.to_path_buf(),
         None => files::cache_dir()?,
     };
-    let read = if manifest.kind == Kind::CifarBinary { cifar::load } else { mnist::load };
+    let read = if manifest.storage == Storage::CifarBinary { cifar::load } else { mnist::load };
     match read(manifest, &dir) {
         Err(Error::Missing { .. }) if files::packed(&dir, manifest).is_file() => {
             load_packed(manifest, &files::packed(&dir, manifest))
@@ -170,7 +224,7 @@ fn load_files(manifest: &Manifest, named: Option<&Path>, progress: &Progress<'_>
 
 fn load_packed(manifest: &Manifest, path: &Path) -> Result<Parts> {
     let (parts, header) = packed::open(path)?;
-    if header.shape != manifest.shape || header.classes != manifest.classes {
+    if header.shape[..] != manifest.shape || header.classes != manifest.classes {
         let expected = format!("the images and classes of `{}`", manifest.name);
         return Err(Error::format(path, expected, format!("{:?}, {:?}", header.shape, header.classes)));
     }

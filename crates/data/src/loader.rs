@@ -4,8 +4,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use candle_core::Device;
-use waxwork_core::Batch;
 use waxwork_core::rng::Stream;
+use waxwork_core::{Batch, ImageShape, Kind};
 
 use crate::dataset::{HostBatch, Split};
 use crate::{Error, Result};
@@ -13,10 +13,10 @@ use crate::{Error, Result};
 /// Batches that wait, ready, for the training step.
 const PREFETCHED: usize = 2;
 
-/// Shuffled batches without end, from a given step on.
+/// Shuffled batches without end, from a given one on.
 ///
-/// The order of epoch `e` is a pure function of (seed, e), and step `s` is batch `s mod batches_per_epoch` of epoch
-/// `s / batches_per_epoch`; a resumed run sees what an unbroken one would have seen. The last partial batch of an epoch
+/// The order of epoch `e` is a pure function of (seed, e), and batch `b` is number `b mod batches_per_epoch` of epoch
+/// `b / batches_per_epoch`; a resumed run sees what an unbroken one would have seen. The last partial batch of an epoch
 /// is left out. A thread prepares batches ahead and ends when the loader is dropped. After an error comes None.
 #[derive(Debug)]
 pub struct Loader {
@@ -27,65 +27,71 @@ pub struct Loader {
     batches_per_epoch: u64,
 }
 
-impl Loader {
-    /// Starts at global step `start_step`, counted from 0.
-    ///
-    /// # Errors
-    /// [`Error::BatchTooLarge`] if the split has no whole batch, [`Error::Config`] if `batch_size` is zero.
-    pub fn new(
-        split: &Split,
-        batch_size: usize,
-        seed: u64,
-        device: &Device,
-        start_step: u64,
-    ) -> Result<Self> {
-        Self::start(split, batch_size, seed, device, start_step, false)
+/// Which batches a [`Loader`] gives.
+#[derive(Clone, Copy, Debug)]
+pub struct LoaderConfig {
+    /// Samples per batch.
+    pub batch_size: usize,
+    /// Seed of the order.
+    pub seed: u64,
+    /// The first batch, counted from 0 over all epochs.
+    pub first_batch: u64,
+    /// Mirrors every other image left to right: which ones is a pure function of (seed, epoch, index of the image).
+    pub flip: bool,
+}
+
+impl LoaderConfig {
+    /// Batches from the first on, without flips.
+    pub fn new(batch_size: usize, seed: u64) -> Self {
+        Self { batch_size, seed, first_batch: 0, flip: false }
     }
 
-    /// [`Loader::new`], with every other image mirrored left to right: which ones is a pure function of (seed, epoch,
-    /// index of the image).
+    /// Checks that a split can give such batches, and returns the shape of the images that are mirrored.
     ///
     /// # Errors
-    /// As [`Loader::new`].
-    pub fn with_flips(
-        split: &Split,
-        batch_size: usize,
-        seed: u64,
-        device: &Device,
-        start_step: u64,
-    ) -> Result<Self> {
-        Self::start(split, batch_size, seed, device, start_step, true)
-    }
-
-    fn start(
-        split: &Split,
-        batch_size: usize,
-        seed: u64,
-        device: &Device,
-        start_step: u64,
-        flips: bool,
-    ) -> Result<Self> {
-        check_batch_size(batch_size)?;
-        let batches_per_epoch = (split.len() / batch_size) as u64;
-        if batches_per_epoch == 0 {
-            return Err(Error::BatchTooLarge { batch_size, images: split.len() });
+    /// [`Error::BatchTooLarge`] if the split has no whole batch, [`Error::Config`] if the batch size is zero or what is no image is
+    /// to be mirrored.
+    pub fn check(&self, split: &Split) -> Result<Option<ImageShape>> {
+        check_batch_size(self.batch_size)?;
+        if split.len() < self.batch_size {
+            return Err(Error::BatchTooLarge { batch_size: self.batch_size, samples: split.len() });
         }
+        match (self.flip, split.kind()) {
+            (false, _) => Ok(None),
+            (true, Kind::Image(shape)) => Ok(Some(*shape)),
+            (true, kind) => {
+                let reason = format!("only images can be mirrored, and these are {kind}");
+                Err(Error::Config { key: "train.flip", reason })
+            }
+        }
+    }
+}
+
+impl Loader {
+    /// Starts to prepare batches of `split`.
+    ///
+    /// # Errors
+    /// As [`LoaderConfig::check`].
+    pub fn new(split: &Split, config: &LoaderConfig, device: &Device) -> Result<Self> {
+        let LoaderConfig { batch_size, seed, first_batch, flip } = *config;
+        let flipped = config.check(split)?;
+        let batches_per_epoch = (split.len() / batch_size) as u64;
         let (sender, receiver) = sync_channel(PREFETCHED);
         let (split, target) = (split.clone(), device.clone());
         let work = move || {
             let mut order = Vec::new();
             let mut ordered_epoch = None;
-            for step in start_step.. {
-                let epoch = step / batches_per_epoch;
+            for number in first_batch.. {
+                let epoch = number / batches_per_epoch;
                 if ordered_epoch != Some(epoch) {
                     order = epoch_order(seed, epoch, split.len());
                     ordered_epoch = Some(epoch);
                 }
-                let start = (step % batches_per_epoch) as usize * batch_size;
+                let start = (number % batches_per_epoch) as usize * batch_size;
                 let mut batch = split.host_batch(&order[start..start + batch_size], &target);
-                if let (true, Ok(batch)) = (flips, &mut batch) {
+                if let (Some(shape), Ok(batch)) = (flipped, &mut batch) {
                     let coins = Stream::new(seed, "data/flip", epoch);
-                    batch.mirror(|index| coins.at(index).below(2) == 1);
+                    batch.mirror(shape, |index| coins.at(index).below(2) == 1);
                 }
                 let failed = batch.is_err();
                 // Sending fails when the loader was dropped.
@@ -135,13 +141,13 @@ impl Drop for Loader {
     }
 }
 
-/// Positions in a split of `count` images in the order of `epoch`.
+/// Positions in a split of `count` samples in the order of `epoch`.
 fn epoch_order(seed: u64, epoch: u64, count: usize) -> Vec<usize> {
     let order = Stream::new(seed, "data/shuffle", epoch).permutation(count);
     order.into_iter().map(|position| position as usize).collect()
 }
 
-/// All images of a split in order, once; the last batch may be smaller.
+/// All samples of a split in order, once; the last batch may be smaller.
 #[derive(Debug)]
 pub struct Batches {
     split: Split,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use waxwork_core::model::ImageShape;
+use waxwork_core::{ImageShape, Kind};
 
 use crate::{Error, Result};
 
@@ -24,9 +24,10 @@ pub struct Manifest {
     /// What it shows, in a line.
     pub description: String,
     /// How it is stored.
-    pub kind: Kind,
-    /// Channels, rows, columns.
-    pub shape: [usize; 3],
+    #[serde(rename = "kind")]
+    pub storage: Storage,
+    /// Channels, rows, columns of an image; the number of dimensions of a point.
+    pub shape: Vec<usize>,
     /// Names of the classes; label `k` is `classes[k]`.
     pub classes: Vec<String>,
     /// Number of training images, the validation part included.
@@ -52,7 +53,7 @@ pub struct Manifest {
 /// How a data set is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum Storage {
     /// Drawn by a generator, no files.
     Embedded,
     /// Four IDX files, as MNIST's.
@@ -102,9 +103,28 @@ pub enum Role {
 }
 
 impl Manifest {
-    /// Shape of every image.
-    pub fn image_shape(&self) -> ImageShape {
-        ImageShape::new(self.shape[0], self.shape[1], self.shape[2])
+    /// What every sample is.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] if `shape` is that of no kind of sample.
+    pub fn kind(&self) -> Result<Kind> {
+        match self.shape[..] {
+            [channels, height, width] => Ok(Kind::Image(ImageShape::new(channels, height, width))),
+            [dimensions] => Ok(Kind::Points { dimensions }),
+            _ => {
+                let reason = "`shape` is [channels, rows, columns] or [dimensions]".to_owned();
+                Err(Error::Manifest { dataset: self.name.clone(), reason })
+            }
+        }
+    }
+
+    /// The shape of its images.
+    ///
+    /// # Errors
+    /// [`Error::NotImages`] if its samples are something else.
+    pub fn image_shape(&self) -> Result<ImageShape> {
+        let kind = self.kind()?;
+        kind.image().ok_or_else(|| Error::NotImages { dataset: self.name.clone(), kind })
     }
 
     /// The manifest of the data set `name`.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use waxwork_core::model::ImageShape;
+use waxwork_core::ImageShape;
 
 use crate::idx::{self, Idx};
 use crate::manifest::{Manifest, Role};
@@ -14,7 +14,7 @@ use crate::{Error, InMemory, Result};
 /// # Errors
 /// [`Error::Missing`], and what [`read_pair`] gives, [`Error::Hash`].
 pub(crate) fn load(manifest: &Manifest, dir: &Path) -> Result<Parts> {
-    let shape = manifest.image_shape();
+    let shape = manifest.image_shape()?;
     let part = |images: Role, labels: Role, count: usize| -> Result<InMemory> {
         let (images_file, images_path) = locate(manifest, dir, images)?;
         let (labels_file, labels_path) = locate(manifest, dir, labels)?;

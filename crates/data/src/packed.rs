@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use waxwork_core::model::ImageShape;
+use waxwork_core::{ImageShape, Kind};
 
 use crate::identity::Identity;
 use crate::notes::Note;
@@ -87,7 +87,7 @@ impl Writer {
     }
 
     pub(crate) fn image(&mut self, pixels: &[u8], label: Option<u32>) -> Result<()> {
-        self.identity.image(pixels, label);
+        self.identity.sample(pixels, label);
         self.labelled &= label.is_some();
         self.labels.push(label.unwrap_or(u32::MAX));
         self.images += 1;
@@ -292,15 +292,15 @@ struct OnDisk {
 }
 
 impl Source for OnDisk {
-    fn shape(&self) -> ImageShape {
-        self.shape
+    fn kind(&self) -> Kind {
+        self.shape.into()
     }
 
     fn len(&self) -> usize {
         self.count
     }
 
-    fn write_image(&self, index: usize, out: &mut [u8]) -> Result<()> {
+    fn write_sample(&self, index: usize, out: &mut [u8]) -> Result<()> {
         if index >= self.count {
             return Err(Error::OutOfRange { index, len: self.count });
         }
@@ -351,7 +351,7 @@ mod tests {
 
     fn image(source: &dyn Source, index: usize) -> Vec<u8> {
         let mut image = vec![0; 12];
-        source.write_image(index, &mut image).unwrap();
+        source.write_sample(index, &mut image).unwrap();
         image
     }
 
@@ -379,7 +379,7 @@ mod tests {
             assert_eq!(image(&*parts.train, 4), [4; 12]);
             assert_eq!(image(&*parts.test, 1), [6; 12]);
             assert_eq!((parts.test.label(0), parts.test.label(1)), (Some(1), Some(0)));
-            assert!(parts.test.write_image(2, &mut [0; 12]).is_err());
+            assert!(parts.test.write_sample(2, &mut [0; 12]).is_err());
             let found = crate::identity::of_content(&header.classes, &*parts.train, &*parts.test).unwrap();
             assert_eq!(found, parts.identity);
         }

@@ -16,7 +16,7 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::schema::types::ColumnDescriptor;
 use rayon::prelude::*;
-use waxwork_core::model::ImageShape;
+use waxwork_core::ImageShape;
 
 use crate::picture::{self, Header};
 use crate::{Error, Result};

@@ -1,43 +1,44 @@
-//! Where the pixels of one split come from: the [`Source`] trait, images in memory, and a cache over a slow source.
+//! Where the samples of one split come from: the [`Source`] trait, samples in memory, and a cache over a slow source.
 
 use std::sync::OnceLock;
 
-use waxwork_core::model::ImageShape;
+use waxwork_core::Kind;
 
 use crate::{Error, Result};
 
-/// Images that can be read by index in any order, from any thread.
+/// Samples that can be read by index in any order, from any thread.
 pub trait Source: Send + Sync {
-    /// Shape of every image.
-    fn shape(&self) -> ImageShape;
+    /// What every sample is.
+    fn kind(&self) -> Kind;
 
-    /// Number of images.
+    /// Number of samples.
     fn len(&self) -> usize;
 
-    /// True if there are no images.
+    /// True if there are no samples.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Writes image `index` to `out`: `shape().len()` bytes, channel first, 0 is black and 255 is full intensity.
+    /// Writes sample `index` to `out`, which has [`Kind::bytes`] bytes: an image channel first, where 0 is black and 255 is full
+    /// intensity; a point as f32 coordinates, little-endian.
     ///
     /// # Errors
     /// [`Error::OutOfRange`], or what reading from disk may give.
     ///
     /// # Panics
     /// May panic if `out` has another length.
-    fn write_image(&self, index: usize, out: &mut [u8]) -> Result<()>;
+    fn write_sample(&self, index: usize, out: &mut [u8]) -> Result<()>;
 
-    /// The class of image `index`; None if the source has no labels or no such image.
+    /// The class of sample `index`; None if the source has no labels or no such sample.
     fn label(&self, index: usize) -> Option<u32>;
 
-    /// What image `index` was drawn from, the same factors in the same order for every image; nothing if that is unknown.
+    /// What sample `index` was drawn from, the same factors in the same order for every sample; nothing if that is unknown.
     fn factors(&self, _index: usize) -> Vec<Factor> {
         Vec::new()
     }
 }
 
-/// Something that makes an image look as it does.
+/// Something that makes a sample what it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Factor {
     /// E.g. `rotation`.
@@ -60,33 +61,34 @@ impl Factor {
     }
 }
 
-/// Images in memory, one after the other.
+/// Samples in memory, one after the other.
 #[derive(Debug)]
 pub struct InMemory {
-    shape: ImageShape,
-    pixels: Vec<u8>,
+    kind: Kind,
+    bytes: Vec<u8>,
     labels: Option<Vec<u32>>,
 }
 
 impl InMemory {
-    /// `pixels` holds `n · shape.len()` bytes, channel first; `labels`, if given, holds n classes.
+    /// `bytes` holds `n` samples as [`Source::write_sample`] writes them; `labels`, if given, holds n classes.
     ///
     /// # Errors
     /// [`Error::Config`] if the lengths do not fit each other.
-    pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Option<Vec<u32>>) -> Result<Self> {
-        if shape.is_empty() || !pixels.len().is_multiple_of(shape.len()) {
-            let reason = format!("{} bytes are not a whole number of {shape} images", pixels.len());
+    pub fn new(kind: impl Into<Kind>, bytes: Vec<u8>, labels: Option<Vec<u32>>) -> Result<Self> {
+        let kind = kind.into();
+        if kind.bytes() == 0 || !bytes.len().is_multiple_of(kind.bytes()) {
+            let reason = format!("{} bytes are not a whole number of {kind}", bytes.len());
             return Err(Error::Config { key: "pixels", reason });
         }
-        let count = pixels.len() / shape.len();
+        let count = bytes.len() / kind.bytes();
         if let Some(labels) = labels.as_ref().filter(|labels| labels.len() != count) {
-            let reason = format!("{} labels for {count} images", labels.len());
+            let reason = format!("{} labels for {count} {}", labels.len(), kind.plural());
             return Err(Error::Config { key: "labels", reason });
         }
-        Ok(Self { shape, pixels, labels })
+        Ok(Self { kind, bytes, labels })
     }
 
-    /// The same images, label `k` turned into `labels[k]`, or without labels. A label without an entry stays as it is.
+    /// The same samples, label `k` turned into `labels[k]`, or without labels. A label without an entry stays as it is.
     #[must_use]
     pub fn relabelled(mut self, labels: Option<&[u32]>) -> Self {
         let new = |label: &u32, labels: &[u32]| labels.get(*label as usize).copied().unwrap_or(*label);
@@ -97,19 +99,19 @@ impl InMemory {
 }
 
 impl Source for InMemory {
-    fn shape(&self) -> ImageShape {
-        self.shape
+    fn kind(&self) -> Kind {
+        self.kind.clone()
     }
 
     fn len(&self) -> usize {
-        self.pixels.len() / self.shape.len()
+        self.bytes.len() / self.kind.bytes()
     }
 
-    fn write_image(&self, index: usize, out: &mut [u8]) -> Result<()> {
-        let size = self.shape.len();
+    fn write_sample(&self, index: usize, out: &mut [u8]) -> Result<()> {
+        let size = self.kind.bytes();
         let out_of_range = Error::OutOfRange { index, len: self.len() };
         let start = index.checked_mul(size).ok_or(Error::OutOfRange { index, len: self.len() })?;
-        out.copy_from_slice(self.pixels.get(start..start + size).ok_or(out_of_range)?);
+        out.copy_from_slice(self.bytes.get(start..start + size).ok_or(out_of_range)?);
         Ok(())
     }
 
@@ -118,39 +120,39 @@ impl Source for InMemory {
     }
 }
 
-/// Keeps every image of a slow source in memory from its first use on.
+/// Keeps every sample of a slow source in memory from its first use on.
 #[derive(Debug)]
 pub struct Cached<S> {
     inner: S,
-    images: Vec<OnceLock<Box<[u8]>>>,
+    samples: Vec<OnceLock<Box<[u8]>>>,
 }
 
 impl<S: Source> Cached<S> {
-    /// An empty cache over `inner`; it grows to `inner.len() · inner.shape().len()` bytes as images are used.
+    /// An empty cache over `inner`; it grows to `inner.len() · inner.kind().bytes()` bytes as samples are used.
     pub fn new(inner: S) -> Self {
-        let mut images = Vec::new();
-        images.resize_with(inner.len(), OnceLock::new);
-        Self { inner, images }
+        let mut samples = Vec::new();
+        samples.resize_with(inner.len(), OnceLock::new);
+        Self { inner, samples }
     }
 }
 
 impl<S: Source> Source for Cached<S> {
-    fn shape(&self) -> ImageShape {
-        self.inner.shape()
+    fn kind(&self) -> Kind {
+        self.inner.kind()
     }
 
     fn len(&self) -> usize {
-        self.images.len()
+        self.samples.len()
     }
 
-    fn write_image(&self, index: usize, out: &mut [u8]) -> Result<()> {
-        let slot = self.images.get(index).ok_or(Error::OutOfRange { index, len: self.images.len() })?;
-        if let Some(image) = slot.get() {
-            out.copy_from_slice(image);
+    fn write_sample(&self, index: usize, out: &mut [u8]) -> Result<()> {
+        let slot = self.samples.get(index).ok_or(Error::OutOfRange { index, len: self.samples.len() })?;
+        if let Some(sample) = slot.get() {
+            out.copy_from_slice(sample);
             return Ok(());
         }
-        self.inner.write_image(index, out)?;
-        // Another thread may have been faster; its image has the same bytes.
+        self.inner.write_sample(index, out)?;
+        // Another thread may have been faster; its sample has the same bytes.
         slot.get_or_init(|| Box::from(&*out));
         Ok(())
     }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use proptest::prelude::*;
-use waxwork_core::Batch;
-use waxwork_core::model::ImageShape;
-use waxwork_data::{Dataset, DatasetInfo, Error, InMemory, Loader, Result, Source, Split};
+use waxwork_core::{Batch, ImageShape, Kind};
+use waxwork_data::{Dataset, DatasetInfo, Error, InMemory, Loader, LoaderConfig, Result, Source, Split};
 
 const SHAPE: ImageShape = ImageShape::new(1, 2, 3);
 
@@ -19,23 +18,21 @@ fn source(count: usize) -> Arc<dyn Source> {
 }
 
 fn dataset(count: usize, limit: Option<usize>) -> Dataset {
-    let info = DatasetInfo {
-        name: "test".into(),
-        shape: SHAPE,
-        classes: Vec::new(),
-        identity: String::new(),
-        skipped: 0,
-    };
+    let info = DatasetInfo::new("test", SHAPE, &[], "test 1");
     Dataset::new(info, source(count), source(50), None, limit).unwrap()
 }
 
+fn from_batch(batch_size: usize, first_batch: u64) -> LoaderConfig {
+    LoaderConfig { first_batch, ..LoaderConfig::new(batch_size, 7) }
+}
+
 fn contents(batch: Batch) -> (Vec<u64>, Vec<f32>, Vec<u32>) {
-    let images = batch.images.flatten_all().unwrap().to_vec1().unwrap();
-    (batch.indices, images, batch.labels.unwrap().to_vec1().unwrap())
+    let images = batch.inputs.flatten_all().unwrap().to_vec1().unwrap();
+    (batch.indices, images, batch.condition.class().unwrap().to_vec1().unwrap())
 }
 
 fn steps(split: &Split, from: u64, count: usize) -> Vec<(Vec<u64>, Vec<f32>, Vec<u32>)> {
-    let loader = Loader::new(split, 16, 7, &Device::Cpu, from).unwrap();
+    let loader = Loader::new(split, &from_batch(16, from), &Device::Cpu).unwrap();
     loader.take(count).map(|batch| contents(batch.unwrap())).collect()
 }
 
@@ -80,7 +77,7 @@ fn a_batch_holds_what_its_indices_say() {
 #[test]
 fn an_epoch_visits_every_image_at_most_once_and_epochs_differ() {
     let data = dataset(1200, None);
-    let per_epoch = Loader::new(&data.train, 16, 7, &Device::Cpu, 0).unwrap().batches_per_epoch();
+    let per_epoch = Loader::new(&data.train, &from_batch(16, 0), &Device::Cpu).unwrap().batches_per_epoch();
     assert_eq!(per_epoch, 68);
     let batches = steps(&data.train, 0, 136);
     let epoch = |n: usize| -> Vec<u64> {
@@ -111,8 +108,9 @@ fn flips_mirror_half_of_the_images_and_resume() {
     let pixels = (0..200u8).flat_map(|i| [i, i + 1, i + 2, i, i + 1, i + 2]).collect();
     let split = Split::all(Arc::new(InMemory::new(SHAPE, pixels, None).unwrap())).unwrap();
     let take = |from: u64, count| -> Vec<(Vec<u64>, Vec<f32>)> {
-        let loader = Loader::with_flips(&split, 50, 7, &Device::Cpu, from).unwrap();
-        let flat = |batch: Batch| (batch.indices, batch.images.flatten_all().unwrap().to_vec1().unwrap());
+        let loader =
+            Loader::new(&split, &LoaderConfig { flip: true, ..from_batch(50, from) }, &Device::Cpu).unwrap();
+        let flat = |batch: Batch| (batch.indices, batch.inputs.flatten_all().unwrap().to_vec1().unwrap());
         loader.take(count).map(|batch| flat(batch.unwrap())).collect()
     };
     let all = take(0, 8);
@@ -136,7 +134,7 @@ fn prefetching_and_threads_do_not_change_a_bit() {
     let data = dataset(1200, None);
     let expected = steps(&data.train, 0, 10);
     // A slow reader finds the queue full, a fast one finds it empty.
-    let mut slow = Loader::new(&data.train, 16, 7, &Device::Cpu, 0).unwrap();
+    let mut slow = Loader::new(&data.train, &from_batch(16, 0), &Device::Cpu).unwrap();
     for batch in &expected {
         std::thread::sleep(std::time::Duration::from_millis(3));
         assert_eq!(contents(slow.next().unwrap().unwrap()), *batch);
@@ -144,7 +142,7 @@ fn prefetching_and_threads_do_not_change_a_bit() {
     let positions: Vec<usize> = (0..1100).rev().collect();
     let with = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| data.train.images_u8(&positions).unwrap())
+        pool.install(|| data.train.bytes(&positions).unwrap())
     };
     assert_eq!(with(1), with(4));
 }
@@ -156,7 +154,7 @@ fn evaluation_batches_are_in_order_and_keep_the_rest() {
     assert_eq!(batches.len(), 4);
     let batches: Vec<_> = batches.map(|batch| batch.unwrap()).collect();
     assert_eq!(batches.iter().map(Batch::len).collect::<Vec<_>>(), [16, 16, 16, 2]);
-    assert_eq!(batches[3].images.dims(), [2, 1, 2, 3]);
+    assert_eq!(batches[3].inputs.dims(), [2, 1, 2, 3]);
     let indices: Vec<u64> = batches.into_iter().flat_map(|batch| batch.indices).collect();
     assert_eq!(indices, (0..50).collect::<Vec<u64>>());
 }
@@ -166,7 +164,7 @@ fn a_loader_that_is_dropped_early_ends_its_thread() {
     let counted = source(1000);
     let split = Split::all(counted.clone()).unwrap();
     for _ in 0..20 {
-        let mut loader = Loader::new(&split, 10, 0, &Device::Cpu, 0).unwrap();
+        let mut loader = Loader::new(&split, &from_batch(10, 0), &Device::Cpu).unwrap();
         loader.next().unwrap().unwrap();
     }
     drop(split);
@@ -177,24 +175,34 @@ fn a_loader_that_is_dropped_early_ends_its_thread() {
 #[test]
 fn impossible_batch_sizes_are_errors() {
     let split = Split::all(source(10)).unwrap();
-    let error = Loader::new(&split, 11, 0, &Device::Cpu, 0).unwrap_err();
-    assert!(matches!(error, Error::BatchTooLarge { batch_size: 11, images: 10 }), "{error}");
-    assert!(matches!(Loader::new(&split, 0, 0, &Device::Cpu, 0), Err(Error::Config { .. })));
+    let error = Loader::new(&split, &from_batch(11, 0), &Device::Cpu).unwrap_err();
+    assert!(matches!(error, Error::BatchTooLarge { batch_size: 11, samples: 10 }), "{error}");
+    assert!(matches!(Loader::new(&split, &from_batch(0, 0), &Device::Cpu), Err(Error::Config { .. })));
     assert!(matches!(split.batches(0, &Device::Cpu), Err(Error::Config { .. })));
     assert!(matches!(split.batch(&[10], &Device::Cpu), Err(Error::OutOfRange { index: 10, len: 10 })));
+}
+
+#[test]
+fn only_images_can_be_mirrored() {
+    let points = InMemory::new(Kind::Points { dimensions: 2 }, vec![0; 80], None).unwrap();
+    let split = Split::all(Arc::new(points)).unwrap();
+    let error =
+        Loader::new(&split, &LoaderConfig { flip: true, ..from_batch(5, 0) }, &Device::Cpu).unwrap_err();
+    assert!(error.to_string().contains("points in 2 dimensions"), "{error}");
+    assert_eq!(Loader::new(&split, &from_batch(5, 0), &Device::Cpu).unwrap().batches_per_epoch(), 2);
 }
 
 /// Fails on its third image.
 struct Broken;
 
 impl Source for Broken {
-    fn shape(&self) -> ImageShape {
-        SHAPE
+    fn kind(&self) -> Kind {
+        SHAPE.into()
     }
     fn len(&self) -> usize {
         8
     }
-    fn write_image(&self, index: usize, out: &mut [u8]) -> Result<()> {
+    fn write_sample(&self, index: usize, out: &mut [u8]) -> Result<()> {
         out.fill(0);
         if index == 3 { Err(Error::OutOfRange { index, len: 3 }) } else { Ok(()) }
     }
@@ -206,7 +214,7 @@ impl Source for Broken {
 #[test]
 fn an_error_of_the_source_reaches_the_step_and_ends_the_loader() {
     let split = Split::all(Arc::new(Broken)).unwrap();
-    let mut loader = Loader::new(&split, 8, 0, &Device::Cpu, 0).unwrap();
+    let mut loader = Loader::new(&split, &from_batch(8, 0), &Device::Cpu).unwrap();
     assert!(matches!(loader.next(), Some(Err(Error::OutOfRange { .. }))));
     assert!(loader.next().is_none());
 }
@@ -219,7 +227,7 @@ proptest! {
         prop_assume!(batch <= count);
         let split = Split::all(source(count)).unwrap();
         let per_epoch = (count / batch) as u64;
-        let loader = Loader::new(&split, batch, seed, &Device::Cpu, epoch * per_epoch).unwrap();
+        let loader = Loader::new(&split, &LoaderConfig { seed, ..from_batch(batch, epoch * per_epoch) }, &Device::Cpu).unwrap();
         let mut seen: Vec<u64> = loader.take(per_epoch as usize).flat_map(|b| b.unwrap().indices).collect();
         seen.sort_unstable();
         seen.dedup();

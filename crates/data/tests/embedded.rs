@@ -7,9 +7,9 @@ use waxwork_data::{Cached, Source};
 
 fn sha256(source: &dyn Source, indices: impl Iterator<Item = usize>) -> String {
     let mut hash = Sha256::new();
-    let mut image = vec![0; source.shape().len()];
+    let mut image = vec![0; source.kind().bytes()];
     for index in indices {
-        source.write_image(index, &mut image).unwrap();
+        source.write_sample(index, &mut image).unwrap();
         hash.update(&image);
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -41,8 +41,8 @@ fn an_image_depends_on_seed_part_and_index_alone() {
     let cached = Cached::new(digits.clone());
     assert_eq!(image(&cached, 59_999), late);
     assert_eq!(image(&cached, 59_999), late);
-    assert!(digits.write_image(60_000, &mut [0; 784]).is_err());
-    assert!(Cached::new(digits).write_image(60_000, &mut [0; 784]).is_err());
+    assert!(digits.write_sample(60_000, &mut [0; 784]).is_err());
+    assert!(Cached::new(digits).write_sample(60_000, &mut [0; 784]).is_err());
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_thicker_pen_leaves_more_ink_and_digits_stay_off_the_edge() {
     let (mut thin, mut thick) = ((0.0, 0.0), (0.0, 0.0));
     let mut mean = 0.0;
     for index in 0..2000 {
-        digits.write_image(index, &mut image).unwrap();
+        digits.write_sample(index, &mut image).unwrap();
         let ink = image.iter().map(|&p| f64::from(p)).sum::<f64>() / 255.0 / 784.0;
         let side = if digits.factors(index).unwrap().thickness < 2.7 { &mut thin } else { &mut thick };
         side.0 += ink;

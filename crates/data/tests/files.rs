@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use waxwork_core::model::ImageShape;
+use waxwork_core::ImageShape;
 use waxwork_data::embedded::{TEST_IMAGES, TRAIN_IMAGES};
-use waxwork_data::manifest::{Kind, Role};
+use waxwork_data::manifest::{Role, Storage};
 use waxwork_data::{DataConfig, Error, FileStatus, Manifest, cifar, load, mnist, verify};
 
 fn from_dir(name: &str, dir: &Path) -> DataConfig {
@@ -35,8 +35,15 @@ fn manifests_are_complete_and_consistent() {
     let all = Manifest::all().unwrap();
     assert_eq!(all.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), KNOWN);
     for manifest in all {
-        assert_eq!(manifest.classes.len(), 10, "{}", manifest.name);
-        let image = manifest.image_shape().len();
+        let classes = if manifest.name == "grid" {
+            25
+        } else if manifest.name == "ring" {
+            8
+        } else {
+            10
+        };
+        assert_eq!(manifest.classes.len(), classes, "{}", manifest.name);
+        let image = manifest.kind().unwrap().bytes();
         for file in &manifest.files {
             let size = match file.role {
                 Role::TrainImages => 16 + manifest.train * image,
@@ -49,17 +56,17 @@ fn manifests_are_complete_and_consistent() {
             assert_eq!(file.bytes, size as u64, "{}", file.name);
             assert!(file.sha256.as_ref().is_none_or(|hash| hash.len() == 64));
         }
-        match manifest.kind {
-            Kind::Embedded => {
+        match manifest.storage {
+            Storage::Embedded => {
                 assert!(manifest.files.is_empty() && manifest.hub.is_none());
                 assert_eq!((manifest.train, manifest.test), (TRAIN_IMAGES, TEST_IMAGES));
             }
-            Kind::Idx => assert_eq!(manifest.files.len(), 4),
-            Kind::CifarBinary => assert_eq!(manifest.files.len(), 6),
+            Storage::Idx => assert_eq!(manifest.files.len(), 4),
+            Storage::CifarBinary => assert_eq!(manifest.files.len(), 6),
         }
     }
 }
-const KNOWN: [&str; 5] = ["digits", "shapes", "mnist", "fashion-mnist", "cifar10"];
+const KNOWN: [&str; 7] = ["digits", "shapes", "ring", "grid", "mnist", "fashion-mnist", "cifar10"];
 
 #[test]
 fn files_of_mnist_are_found_under_the_names_that_archives_give_them() {
@@ -110,7 +117,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; known are digits, shapes, mnist, fashion-mnist, cifar10, folder"
+        "unknown data set `zzzzz`; known are digits, shapes, ring, grid, mnist, fashion-mnist, cifar10, folder"
     );
 }
 
@@ -118,7 +125,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
 fn embedded_sets_load_by_name_and_their_identity_follows_the_seed() {
     let digits = load(&DataConfig::named("digits")).unwrap();
     assert_eq!((digits.train.len(), digits.validation.len(), digits.test.len()), (55_000, 5_000, 10_000));
-    assert_eq!(digits.info.shape, ImageShape::new(1, 28, 28));
+    assert_eq!(digits.info.image().unwrap(), ImageShape::new(1, 28, 28));
     let other = load(&DataConfig { seed: 1, ..DataConfig::named("digits") }).unwrap();
     assert_ne!(digits.info.identity, other.info.identity);
     let shapes = load(&DataConfig { limit: Some(1000), ..DataConfig::named("shapes") }).unwrap();
@@ -212,7 +219,7 @@ fn cifar_loads_from_its_own_folder() {
     let data = load(&from_dir("cifar10", dir.path())).unwrap();
     assert_eq!(data.train.len() + data.validation.len(), 50_000);
     let first_of_third = data.train.indices().iter().position(|&i| i >= 20_000).unwrap();
-    assert!(data.train.images_u8(&[first_of_third]).unwrap().iter().all(|&v| v == 3));
+    assert!(data.train.bytes(&[first_of_third]).unwrap().iter().all(|&v| v == 3));
     fs::write(folder.join("test_batch.bin"), &records(9)[..30_000_000]).unwrap();
     let error = load(&from_dir("cifar10", dir.path())).unwrap_err().to_string();
     assert!(error.contains("30730000") && error.contains("30000000"), "{error}");
@@ -239,14 +246,14 @@ fn the_real_mnist() {
     assert_eq!((data.train.len(), data.validation.len(), data.test.len()), (55_000, 5_000, 10_000));
     // The first test image is a 7, and the mean of the test pixels is known.
     assert_eq!(data.test.label(0), Some(7));
-    let pixels = data.test.images_u8(&(0..10_000).collect::<Vec<_>>()).unwrap();
+    let pixels = data.test.bytes(&(0..10_000).collect::<Vec<_>>()).unwrap();
     let mean = pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / pixels.len() as f64 / 255.0;
     assert!((mean - 0.1325).abs() < 1e-4, "{mean}");
 
     // MNIST under another name is noticed although that name has no hashes of its own.
     let images = dir.join("mnist/t10k-images-idx3-ubyte.gz");
     let labels = dir.join("mnist/t10k-labels-idx1-ubyte.gz");
-    assert!(mnist::read_pair(&images, &labels, data.info.shape, 10, 60_000).is_ok());
+    assert!(mnist::read_pair(&images, &labels, data.info.image().unwrap(), 10, 60_000).is_ok());
     assert!(matches!(load(&from_dir("fashion-mnist", &dir.join("mnist"))), Err(Error::OtherDataset { .. })));
     // One flipped byte, re-compressed: only the hash can tell.
     let copy = tempfile::tempdir().unwrap();

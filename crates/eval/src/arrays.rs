@@ -9,7 +9,7 @@
 //!
 //! Nothing here guesses: NaN, values in [−1, 1] or floats from 0 to 255 are errors, never other images.
 
-use waxwork_core::{DType, Device, ImageShape, Tensor, values};
+use waxwork_core::{DType, Device, ImageShape, Kind, Tensor, values};
 
 use crate::Result;
 
@@ -120,21 +120,58 @@ pub fn pixels(array: &Tensor, shape: ImageShape) -> Result<Vec<u8>> {
         .collect())
 }
 
+/// Points `(N, dimensions)` as f32, on the CPU; any type of numbers will do, as long as they are finite.
+///
+/// # Errors
+/// [`crate::Error::Array`] for another shape, [`waxwork_core::Error::Value`] for NaN or an infinity.
+pub fn points(array: &Tensor, dimensions: usize) -> Result<Tensor> {
+    rows_of("points", array, dimensions)
+}
+
+/// Samples of `kind` as they are at rest, one after the other ([`Kind::bytes`] each).
+///
+/// # Errors
+/// As [`images`] and [`points`].
+pub fn at_rest(array: &Tensor, kind: &Kind) -> Result<Vec<u8>> {
+    match kind {
+        Kind::Image(shape) => pixels(array, *shape),
+        Kind::Points { dimensions } => {
+            let values = flat(&points(array, *dimensions)?, |x| Ok(x.to_vec1::<f32>()?))?;
+            Ok(values.into_iter().flat_map(f32::to_le_bytes).collect())
+        }
+    }
+}
+
+/// Samples of `kind` as networks see them, `(N, ..)` f32 on the CPU.
+///
+/// # Errors
+/// As [`images`] and [`points`].
+pub fn samples(array: &Tensor, kind: &Kind) -> Result<Tensor> {
+    match kind {
+        Kind::Image(shape) => images(array, *shape),
+        Kind::Points { dimensions } => points(array, *dimensions),
+    }
+}
+
 /// Latent vectors `(N, latent_dim)` as f32, on the CPU; any type of numbers will do, as long as they are finite.
 ///
 /// # Errors
 /// [`crate::Error::Array`] for another shape, [`waxwork_core::Error::Value`] for NaN or an infinity.
 pub fn latents(array: &Tensor, latent_dim: usize) -> Result<Tensor> {
+    rows_of("latents", array, latent_dim)
+}
+
+fn rows_of(what: &'static str, array: &Tensor, width: usize) -> Result<Tensor> {
     match *array.dims() {
-        [rows, width] if rows > 0 && width == latent_dim => {}
+        [rows, found] if rows > 0 && found == width => {}
         _ => {
-            let expected = format!("(N, {latent_dim}) with N > 0");
-            return Err(ArrayError::Shape { what: "latents", expected, found: array.dims().to_vec() }.into());
+            let expected = format!("(N, {width}) with N > 0");
+            return Err(ArrayError::Shape { what, expected, found: array.dims().to_vec() }.into());
         }
     }
-    let latents = to_f32(array)?;
-    values::check("latents", &latents)?;
-    Ok(latents)
+    let rows = to_f32(array)?;
+    values::check(what, &rows)?;
+    Ok(rows)
 }
 
 /// The labels of `count` images: `(N)` or `(N, 1)` whole numbers from 0 to `classes` − 1, of any type, or one-hot rows

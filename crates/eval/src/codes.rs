@@ -1,6 +1,6 @@
-//! What an encoder's means say: how many of the latent's units carry something, and what comes back of an image.
+//! What an encoder's means say: how many of the latent's units carry something, and what comes back of a sample.
 
-use waxwork_core::{Batch, DType, Device, GenerativeModel, LatentModel, Result, Tensor};
+use waxwork_core::{Batch, DType, Device, Encode, Reconstruct, Result, Tensor};
 
 use crate::Features;
 use crate::report::{Metric, Protocol};
@@ -11,11 +11,11 @@ const ACTIVE: f64 = 0.01;
 /// Numbers about an encoder's means.
 #[derive(Clone, Debug)]
 pub struct Codes {
-    /// `(N, latent_dim)`, the posterior mean of every image.
+    /// `(N, latent_dim)`, the posterior mean of every sample.
     pub means: Features,
     /// Units whose posterior mean has a variance of more than 0.01 over the images.
     pub active_units: usize,
-    /// Root mean square of the differences between an image and the decoded mean of its code, of pixels in [0, 1].
+    /// Root mean square of the differences between a sample and its reconstruction, of values as networks see them.
     pub reconstruction_rms: f64,
 }
 
@@ -34,36 +34,37 @@ impl Codes {
     }
 }
 
-/// Looks at the codes of `batches`. `latent` is the encoder of `model`; `progress` is told the images done.
+/// Looks at the codes of `batches`. `progress` is told the samples done.
 ///
 /// # Errors
 /// If a batch cannot be read or does not fit the model, or there are no images.
 pub fn codes<E: From<waxwork_core::Error> + From<crate::Error>>(
-    model: &dyn GenerativeModel,
-    latent: &dyn LatentModel,
+    encoder: &dyn Encode,
+    reconstructor: &dyn Reconstruct,
     batches: impl IntoIterator<Item = Result<Batch, E>>,
     mut progress: impl FnMut(usize),
 ) -> Result<Codes, E> {
-    let (mut images, mut squares, mut pixels) = (0, 0.0, 0);
+    let (mut samples, mut squares, mut values) = (0, 0.0, 0);
     let mut means = Vec::new();
     for batch in batches {
         let batch = batch?;
-        let mean = latent.encode(&batch.images, batch.labels.as_ref())?.mean;
-        squares += squared_difference(&batch.images, &model.generate(&mean, batch.labels.as_ref())?)?;
-        pixels += batch.images.elem_count();
+        let Batch { inputs, condition, .. } = &batch;
+        let mean = encoder.encode(inputs, condition)?.mean;
+        squares += squared_difference(inputs, &reconstructor.reconstruct(inputs, condition)?)?;
+        values += inputs.elem_count();
         means.push(mean);
-        images += batch.len();
-        progress(images);
+        samples += batch.len();
+        progress(samples);
     }
-    if images == 0 {
-        return Err(waxwork_core::Error::Empty { what: "an evaluation", of: "image" }.into());
+    if samples == 0 {
+        return Err(waxwork_core::Error::Empty { what: "an evaluation", of: "sample" }.into());
     }
     let means = Features::new("real", &Tensor::cat(&means, 0).map_err(waxwork_core::Error::from)?)?;
     let variances = means.variances()?;
     Ok(Codes {
         means,
         active_units: variances.iter().filter(|&&variance| variance > ACTIVE).count(),
-        reconstruction_rms: (squares / pixels as f64).sqrt(),
+        reconstruction_rms: (squares / values as f64).sqrt(),
     })
 }
 

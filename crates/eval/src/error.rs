@@ -13,8 +13,17 @@ pub enum Error {
         data: String,
     },
 
-    /// A measure needs more images.
-    #[error("at least {needed} {whose} images are needed, and there are {found}")]
+    /// Points of another number of dimensions.
+    #[error("points of {needed} coordinates are needed, and these have {found}")]
+    Dimensions {
+        /// Coordinates needed.
+        needed: usize,
+        /// Coordinates that they have.
+        found: usize,
+    },
+
+    /// A measure needs more samples.
+    #[error("at least {needed} {whose} samples are needed, and there are {found}")]
     TooFew {
         /// Real or generated.
         whose: &'static str,

@@ -50,7 +50,7 @@ pub fn features(extractor: &dyn Extractor, split: &Split, mut progress: impl FnM
     let mut done = 0;
     for batch in split.batches(EVALUATION_BATCH, &Device::Cpu)? {
         let batch = batch?;
-        parts.push(extractor.features(&batch.images)?);
+        parts.push(extractor.features(&batch.inputs)?);
         done += batch.len();
         progress(done);
     }

@@ -1,22 +1,21 @@
-//! The judge: a small convolutional classifier that is trained on a data set's real images, to say what a model's samples
-//! show. It is the same bits on every run, and is named by the hash of its weights.
+//! The judge: a small classifier that is trained on a data set's real samples, to say what those of a model show. It is the same bits on every run, and is named by the hash of its weights.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use waxwork_core::Mode;
-use waxwork_core::model::{EVALUATION_BATCH, ModelInfo};
+use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::{
-    Batch, Device, ImageShape, Loss, ParamGroup, ParamSet, StepContext, Tensor, Trainable, TrainingState,
-    store,
+    Batch, ConditionSpec, Device, Kind, Loss, ParamGroup, ParamSet, StepContext, Tensor, Trainable,
+    TrainingState, store,
 };
-use waxwork_data::{Dataset, Loader, Split};
+use waxwork_data::{Dataset, Loader, LoaderConfig, Split};
 use waxwork_kernels::Activation;
 use waxwork_nn::augment::{Augmentation, augment};
 use waxwork_nn::layers::{Linear, WeightInit};
 use waxwork_nn::loss::cross_entropy;
-use waxwork_nn::nets::{ConvDown, Style};
+use waxwork_nn::nets::{ConvDown, Mlp, Style};
 
 use crate::extractor::{Extractor, in_passes, softmax};
 use crate::{Error, Result};
@@ -37,19 +36,37 @@ const ENOUGH: f64 = 0.995;
 /// Length of the vector of features.
 const FEATURES: usize = 128;
 
-/// Convolutions of stride 2 with batch norm, one hidden layer of features, a linear layer to the classes.
+/// A body for the kind of sample, one hidden layer of features, a linear layer to the classes.
 #[derive(Clone, Debug)]
 struct Classifier {
-    info: ModelInfo,
+    condition: ConditionSpec,
     params: ParamSet,
     groups: Vec<ParamGroup>,
-    down: ConvDown,
+    body: Body,
     hidden: Linear,
     output: Linear,
 }
 
-impl Classifier {
-    fn new(image: ImageShape, classes: usize, mut params: ParamSet) -> waxwork_core::Result<Self> {
+/// What sees the samples.
+#[derive(Clone, Debug)]
+enum Body {
+    /// Convolutions of stride 2 with batch norm, of images that are shifted a little in training.
+    Images(ConvDown),
+    /// One linear layer.
+    Points(Mlp),
+}
+
+impl Body {
+    /// The body for samples of this kind, and the values that it gives per sample.
+    fn new(kind: &Kind, params: &mut ParamSet) -> waxwork_core::Result<(Self, usize)> {
+        let style = Style { weights: WeightInit::Pytorch.into(), activation: Activation::Relu };
+        let image = match kind {
+            Kind::Image(image) => image,
+            Kind::Points { dimensions } => {
+                let mlp = Mlp::new(params.root().enter("points"), *dimensions, &[FEATURES], style)?;
+                return Ok((Self::Points(mlp), FEATURES));
+            }
+        };
         // As often as the size halves evenly down to at least 4×4: 7×7 of MNIST, 4×4 of CIFAR-10.
         let halvings = (1..=4)
             .take_while(|halvings| {
@@ -60,21 +77,30 @@ impl Classifier {
             })
             .count();
         let channels: Vec<usize> = (0..halvings).map(|i| (32 << i).min(128)).collect();
-        let style = Style { weights: WeightInit::Pytorch.into(), activation: Activation::Relu };
         let down = ConvDown::new(params.root().enter("down"), image.channels, &channels, true, style)?;
         let size = image.height / (1 << halvings) * (image.width / (1 << halvings));
-        let flat = channels.last().copied().unwrap_or(image.channels) * size;
-        let hidden = Linear::new(params.root().enter("hidden"), flat, FEATURES, style.weights)?;
-        let output = Linear::new(params.root().enter("output"), FEATURES, classes, style.weights)?;
+        Ok((Self::Images(down), channels.last().copied().unwrap_or(image.channels) * size))
+    }
+}
+
+impl Classifier {
+    fn new(kind: &Kind, classes: usize, mut params: ParamSet) -> waxwork_core::Result<Self> {
+        let (body, values) = Body::new(kind, &mut params)?;
+        let hidden = Linear::new(params.root().enter("hidden"), values, FEATURES, WeightInit::Pytorch)?;
+        let output = Linear::new(params.root().enter("output"), FEATURES, classes, WeightInit::Pytorch)?;
         let params = params.finish()?;
         let groups = vec![params.group("classifier", "")];
-        let info = ModelInfo { family: "classifier".into(), image, latent_dim: 0, classes };
-        Ok(Self { info, params, groups, down, hidden, output })
+        let condition = ConditionSpec::classes(classes);
+        Ok(Self { condition, params, groups, body, hidden, output })
     }
 
-    /// `(N, C, H, W)` → features `(N, 128)`.
-    fn features(&self, images: &Tensor, mode: Mode<'_>) -> waxwork_core::Result<Tensor> {
-        self.hidden.forward(&self.down.forward(images, mode)?.flatten_from(1)?, Activation::Relu, mode)
+    /// `(N, ..)` → features `(N, 128)`.
+    fn features(&self, inputs: &Tensor, mode: Mode<'_>) -> waxwork_core::Result<Tensor> {
+        let values = match &self.body {
+            Body::Images(down) => down.forward(inputs, mode)?.flatten_from(1)?,
+            Body::Points(mlp) => mlp.forward(inputs, mode)?,
+        };
+        self.hidden.forward(&values, Activation::Relu, mode)
     }
 
     fn logits(&self, features: &Tensor, mode: Mode<'_>) -> waxwork_core::Result<Tensor> {
@@ -92,9 +118,15 @@ impl Trainable for Classifier {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> waxwork_core::Result<()> {
-        let labels = self.info.one_hot(batch.labels.as_ref(), &self.params)?;
-        let images = augment(&batch.images, &[Augmentation::Translation], &ctx.stream("augment"))?;
-        let logits = self.logits(&self.features(&images, ctx.train())?, ctx.train())?;
+        let labels = self.condition.encode(&batch.condition, "classifier", &self.params)?;
+        let inputs = match &self.body {
+            Body::Images(_) => {
+                let rows = ctx.rows(batch.len());
+                augment(&batch.inputs, &[Augmentation::Translation], &ctx.stream("augment"), &rows)?
+            }
+            Body::Points(_) => batch.inputs.clone(),
+        };
+        let logits = self.logits(&self.features(&inputs, ctx.train())?, ctx.train())?;
         if let Some(labels) = labels {
             ctx.update(&["classifier"], Loss::new("loss", cross_entropy(&logits, &labels)?.mean_all()?))?;
         }
@@ -172,8 +204,8 @@ impl Judge {
         }
         let tensors = store::decode(&bytes, weights, &Device::Cpu)?;
         let classes = data.info.classes.len();
-        let stored = Classifier::new(data.info.shape, classes, ParamSet::stored(tensors, &Device::Cpu)?)?;
-        let classifier = Classifier::new(data.info.shape, classes, stored.params.frozen())?;
+        let stored = Classifier::new(&data.info.kind, classes, ParamSet::stored(tensors, &Device::Cpu)?)?;
+        let classifier = Classifier::new(&data.info.kind, classes, stored.params.frozen())?;
         Ok(Self { info, classifier })
     }
 
@@ -185,9 +217,9 @@ impl Judge {
         let (mut right, mut all) = (0, 0);
         for batch in split.batches(EVALUATION_BATCH, &Device::Cpu)? {
             let batch = batch?;
-            let Some(labels) = &batch.labels else { continue };
+            let Some(labels) = batch.condition.class() else { continue };
             let labels = labels.to_vec1::<u32>().map_err(waxwork_core::Error::from)?;
-            let named = named(&self.probabilities(&self.features(&batch.images)?)?);
+            let named = named(&self.probabilities(&self.features(&batch.inputs)?)?);
             right += named.iter().zip(&labels).filter(|(a, b)| a == b).count();
             all += labels.len();
         }
@@ -208,7 +240,7 @@ impl Extractor for Judge {
         "none"
     }
 
-    /// Images `(N, C, H, W)` in [0, 1] → features `(N, 128)`.
+    /// Samples `(N, ..)` as networks see them → features `(N, 128)`.
     fn features(&self, images: &Tensor) -> Result<Tensor> {
         Ok(in_passes(images, EVALUATION_BATCH, |images| self.classifier.features(images, Mode::Eval))?)
     }
@@ -256,7 +288,7 @@ pub fn named(probabilities: &[Vec<f64>]) -> Vec<u32> {
 
 fn train(data: &Dataset, classes: usize, progress: &mut impl FnMut(u64, u64)) -> Result<(Classifier, u64)> {
     let device = Device::Cpu;
-    let classifier = Classifier::new(data.info.shape, classes, ParamSet::fresh(SEED, &device))?;
+    let classifier = Classifier::new(&data.info.kind, classes, ParamSet::fresh(SEED, &device))?;
     // The moving average does what a falling rate would, at whatever step the training ends.
     let adam =
         OptimizerConfig { lr: 1e-3, betas: [0.9, 0.999], ema: Some(0.99), ..OptimizerConfig::default() };
@@ -265,7 +297,7 @@ fn train(data: &Dataset, classes: usize, progress: &mut impl FnMut(u64, u64)) ->
         what: "the judge",
         of: "moving average of its weights",
     })?;
-    let average = Classifier::new(data.info.shape, classes, average)?;
+    let average = Classifier::new(&data.info.kind, classes, average)?;
     let judged = |steps: u64| Judge {
         info: JudgeInfo { sha256: String::new(), data_identity: String::new(), steps, test_accuracy: 0.0 },
         classifier: average.clone(),
@@ -273,7 +305,7 @@ fn train(data: &Dataset, classes: usize, progress: &mut impl FnMut(u64, u64)) ->
     let validation = if data.validation.is_empty() { &data.train } else { &data.validation };
     let validation = validation.first(LOOK_AT);
     let batch = BATCH.min(data.train.len());
-    let mut loader = Loader::new(&data.train, batch, SEED, &device, 0)?;
+    let mut loader = Loader::new(&data.train, &LoaderConfig::new(batch, SEED), &device)?;
     let mut done = 0;
     while done < STEPS {
         let Some(batch) = loader.next() else { break };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use waxwork_core::rng::Stream;
-use waxwork_core::{Batch, DType, Device, LatentModel, Result, Tensor};
+use waxwork_core::{Batch, Bound, DType, Density, Device, Result, Tensor};
 
 use crate::bootstrap::interval_of_mean;
 use crate::report::{Metric, Protocol};
@@ -97,14 +97,15 @@ impl Likelihood {
     }
 }
 
-/// Measures `model` on `batches`; `importance_samples` of 0 leaves log p(x) out. `progress` is told the images done.
+/// Measures the bound of a model on `batches`, and log p(x) with so many draws of importance sampling, where `density` gives them.
+/// `progress` is told the samples done.
 ///
 /// # Errors
 /// If a batch cannot be read or does not fit the model, or there are no images.
 pub fn likelihood<E: From<waxwork_core::Error>>(
-    model: &dyn LatentModel,
+    bound: &dyn Bound,
+    density: Option<(&dyn Density, usize)>,
     batches: impl IntoIterator<Item = Result<Batch, E>>,
-    importance_samples: usize,
     mut progress: impl FnMut(usize),
 ) -> Result<Likelihood, E> {
     let mut reconstruction = Vec::new();
@@ -112,17 +113,17 @@ pub fn likelihood<E: From<waxwork_core::Error>>(
     let mut log_likelihood = Vec::new();
     for batch in batches {
         let batch = batch?;
-        let elbo = model.elbo(&batch, &Stream::new(SEED, "evaluation/elbo", 0))?;
+        let elbo = bound.elbo(&batch, &Stream::new(SEED, "evaluation/elbo", 0))?;
         reconstruction.extend(values(&elbo.reconstruction)?);
         kl.extend(values(&elbo.kl)?);
-        if importance_samples > 0 {
+        if let Some((density, draws)) = density {
             let stream = Stream::new(SEED, "evaluation/importance", 0);
-            log_likelihood.extend(values(&model.log_likelihood(&batch, importance_samples, &stream)?)?);
+            log_likelihood.extend(values(&density.log_likelihood(&batch, draws, &stream)?)?);
         }
         progress(kl.len());
     }
     if kl.is_empty() {
-        return Err(waxwork_core::Error::Empty { what: "an evaluation", of: "image" }.into());
+        return Err(waxwork_core::Error::Empty { what: "an evaluation", of: "sample" }.into());
     }
     let terms = [("reconstruction", &reconstruction), ("kl", &kl), ("log_likelihood", &log_likelihood)];
     let not_finite = terms.into_iter().find_map(|(term, values)| {
@@ -131,16 +132,16 @@ pub fn likelihood<E: From<waxwork_core::Error>>(
     });
     let neg_elbo = kl.iter().zip(&reconstruction).map(|(kl, reconstruction)| kl - reconstruction);
     log_likelihood.iter_mut().for_each(|value| *value = -*value);
-    let estimated = importance_samples > 0;
+    let estimated = density.is_some();
     Ok(Likelihood {
-        observation: model.protocol(),
+        observation: bound.protocol(),
         images: kl.len(),
         neg_elbo: Estimate::of(&neg_elbo.collect::<Vec<_>>()),
         reconstruction: Estimate::of(&reconstruction.iter().map(|value| -value).collect::<Vec<_>>()),
         kl: Estimate::of(&kl),
         neg_log_likelihood: estimated.then(|| Estimate::of(&log_likelihood)),
         neg_log_likelihood_interval: estimated.then(|| interval_of_mean(&log_likelihood)),
-        importance_samples: estimated.then_some(importance_samples),
+        importance_samples: density.map(|(_, draws)| draws),
         not_finite,
     })
 }
@@ -176,27 +177,19 @@ fn values(tensor: &Tensor) -> Result<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
-    use waxwork_core::model::{Elbo, Posterior};
+    use waxwork_core::model::Elbo;
 
     use super::*;
 
     /// One image after the other: the second one's KL is infinite, as that of a huge log-variance is.
     struct Overflowing;
 
-    impl LatentModel for Overflowing {
-        fn encode(&self, _: &Tensor, _: Option<&Tensor>) -> Result<Posterior> {
-            Err(waxwork_core::Error::ArrayLength)
-        }
-
+    impl Bound for Overflowing {
         fn elbo(&self, batch: &Batch, _: &Stream) -> Result<Elbo> {
             let kl: Vec<f32> =
                 batch.indices.iter().map(|&index| if index == 1 { f32::INFINITY } else { 1.0 }).collect();
             let kl = Tensor::new(kl, &Device::Cpu)?;
             Ok(Elbo { reconstruction: kl.zeros_like()?, kl })
-        }
-
-        fn log_likelihood(&self, _: &Batch, _: usize, _: &Stream) -> Result<Tensor> {
-            Err(waxwork_core::Error::ArrayLength)
         }
 
         fn protocol(&self) -> String {
@@ -208,11 +201,11 @@ mod tests {
     fn a_value_that_is_not_finite_names_its_image() {
         let batch = |index: u64| -> Result<Batch> {
             let images = Tensor::zeros((1, 1, 1, 1), DType::F32, &Device::Cpu)?;
-            Ok(Batch { images, labels: None, indices: vec![index] })
+            Ok(Batch::unlabelled(images, vec![index]))
         };
-        let good = likelihood(&Overflowing, [batch(0), batch(2)], 0, |_| {}).unwrap();
+        let good = likelihood(&Overflowing, None, [batch(0), batch(2)], |_| {}).unwrap();
         assert_eq!((good.check().is_ok(), good.kl.mean), (true, 1.0));
-        let bad = likelihood(&Overflowing, [batch(0), batch(1), batch(2)], 0, |_| {}).unwrap();
+        let bad = likelihood(&Overflowing, None, [batch(0), batch(1), batch(2)], |_| {}).unwrap();
         let said = bad.check().unwrap_err().to_string();
         assert_eq!(said, "kl of image 1 is inf, so that no mean of it means anything");
     }

@@ -1,21 +1,21 @@
-//! The training image that is nearest to a generated one: what a model that copies would be caught by.
+//! The training sample that is nearest to a generated one: what a model that copies would be caught by.
 
 use waxwork_core::{Batch, Result, Tensor};
 use waxwork_kernels as kernels;
 
-/// A training image near a generated one.
+/// A training sample near a generated one.
 #[derive(Clone, Debug)]
 pub struct Neighbour {
     /// Its number in the training split.
     pub index: u64,
-    /// Root mean square of the differences of pixel values in [0, 1].
+    /// Root mean square of the differences of values as networks see them.
     pub distance: f64,
-    /// `(C, H, W)` in [0, 1].
-    pub image: Tensor,
+    /// As networks see it; `(C, H, W)` in [0, 1] for images.
+    pub sample: Tensor,
 }
 
-/// The nearest real image to each generated one, `(N, C, H, W)`; of several at the same distance the first. `progress` is
-/// told the real images done.
+/// The nearest real sample to each generated one, `(N, ..)`; of several at the same distance the first. `progress` is
+/// told the real samples done.
 ///
 /// # Errors
 /// If a batch cannot be read or is of another shape, or there are no images.
@@ -29,17 +29,17 @@ pub fn nearest<E: From<waxwork_core::Error>>(
     let mut done = 0;
     for batch in real {
         let batch = batch?;
-        let squares = squared_distances(&flat, &batch.images)?;
+        let squares = squared_distances(&flat, &batch.inputs)?;
         for (i, squares) in squares.iter().enumerate() {
             let least = squares.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
             let Some((place, &square)) = least else { continue };
-            let pixels = batch.images.elem_count() / batch.len();
-            let distance = (f64::from(square.max(0.0)) / pixels as f64).sqrt();
+            let values = batch.inputs.elem_count() / batch.len();
+            let distance = (f64::from(square.max(0.0)) / values as f64).sqrt();
             if found.get(i).is_some_and(|best| best.distance <= distance) {
                 continue;
             }
-            let image = batch.images.get(place).map_err(waxwork_core::Error::from)?;
-            let neighbour = Neighbour { index: batch.indices[place], distance, image };
+            let sample = batch.inputs.get(place).map_err(waxwork_core::Error::from)?;
+            let neighbour = Neighbour { index: batch.indices[place], distance, sample };
             match found.get_mut(i) {
                 Some(best) => *best = neighbour,
                 None => found.push(neighbour),
@@ -50,7 +50,7 @@ pub fn nearest<E: From<waxwork_core::Error>>(
     }
     if found.is_empty() {
         return Err(
-            waxwork_core::Error::Empty { what: "a search for nearest neighbours", of: "image" }.into()
+            waxwork_core::Error::Empty { what: "a search for nearest neighbours", of: "sample" }.into()
         );
     }
     Ok(found)
@@ -77,13 +77,13 @@ mod tests {
         let batch = |values: &[f32], first: u64| {
             let images = images(values);
             let indices = (first..first + images.dim(0).unwrap() as u64).collect();
-            Ok::<_, waxwork_core::Error>(Batch { images, labels: None, indices })
+            Ok::<_, waxwork_core::Error>(Batch::unlabelled(images, indices))
         };
         let real = [batch(&[0.0, 0.0, 1.0, 0.5], 0), batch(&[0.25, 0.75, 1.0, 0.5], 2)];
         let found = nearest(&images(&[1.0, 0.5, 0.25, 0.25]), real, |_| {}).unwrap();
         assert_eq!((found[0].index, found[0].distance), (1, 0.0));
         assert_eq!(found[1].index, 0);
         assert!((found[1].distance - 0.25).abs() < 1e-6);
-        assert_eq!(found[1].image.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [0.0, 0.0]);
+        assert_eq!(found[1].sample.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [0.0, 0.0]);
     }
 }

@@ -2,7 +2,7 @@
 
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, TrainingState, store};
-use waxwork_data::{DataConfig, Loader, load};
+use waxwork_data::{DataConfig, Loader, LoaderConfig, load};
 use waxwork_gan::{Gan, GanConfig};
 use waxwork_media::grid;
 
@@ -11,10 +11,10 @@ const STEPS: u64 = 1000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = load(&DataConfig::named("digits"))?;
-    let gan = Gan::new(GanConfig::default(), data.info.shape, ParamSet::fresh(SEED, &Device::Cpu))?;
+    let gan = Gan::new(GanConfig::default(), data.info.image()?, ParamSet::fresh(SEED, &Device::Cpu))?;
     let mut state = TrainingState::new(&gan, OptimizerConfig::default(), SEED, STEPS)?;
 
-    let batches = Loader::new(&data.train, 64, SEED, &Device::Cpu, 0)?;
+    let batches = Loader::new(&data.train, &LoaderConfig::new(64, SEED), &Device::Cpu)?;
     for batch in batches.take(STEPS as usize) {
         let report = state.step(&gan, &batch?)?;
         if report.step % 100 == 0 {

@@ -1,11 +1,11 @@
-//! The discriminator: from images, and labels where it is conditional, to logits.
+//! The discriminator: from samples, and a condition where it takes one, to logits.
 
 use candle_core::Tensor;
 
 use super::config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, RESIDUAL_HALVINGS};
 use waxwork_core::Mode;
 use waxwork_core::Result;
-use waxwork_core::model::ImageShape;
+use waxwork_core::SampleSpec;
 use waxwork_core::params::{Init, Scope};
 use waxwork_kernels::{Activation, with_planes};
 use waxwork_nn::dual::Dual;
@@ -31,7 +31,10 @@ enum Body {
 #[derive(Clone, Debug)]
 enum Labels {
     Nothing,
+    /// Constant planes beside the channels of an image.
     Planes,
+    /// More values beside those of a sample that is no image.
+    Beside,
     /// One row of features per class, `(classes, features)`.
     Embedding(Weight),
     Classifier(Linear),
@@ -40,39 +43,45 @@ enum Labels {
 /// The output of a discriminator.
 #[derive(Clone, Debug)]
 pub struct DiscriminatorOutput {
-    /// `(N)`: the logit of the probability that an image is real, or a critic's score.
+    /// `(N)`: the logit of the probability that a sample is real, or a critic's score.
     pub logits: Tensor,
     /// Class logits, `(N, classes)`, of an auxiliary classifier.
     pub classes: Option<Tensor>,
 }
 
 impl Discriminator {
-    /// The discriminator of `config` for images of shape `image` and, if it is conditional, for `classes` classes.
+    /// The discriminator of `config` for samples like `sample` and, if it is conditional, for conditions of `width` values.
     ///
     /// # Errors
-    /// If the configuration does not fit the image, or the set is stored and lacks a tensor.
-    pub fn new(mut scope: Scope<'_>, config: &GanConfig, image: ImageShape, classes: usize) -> Result<Self> {
+    /// If the configuration does not fit the samples, or the set is stored and lacks a tensor.
+    pub fn new(mut scope: Scope<'_>, config: &GanConfig, sample: &SampleSpec, width: usize) -> Result<Self> {
+        const KEY: &str = "model.discriminator";
         let norm = config.discriminator.norm();
         let weights = WeightStyle { init: config.init, spectral_norm: norm == DiscriminatorNorm::Spectral };
         let style = Style { weights, activation: Activation::LeakyRelu(0.2) };
-        let planes = if config.conditioning == Some(Conditioning::Concatenation) { classes } else { 0 };
-        let channels = image.channels + planes;
+        let beside = if config.conditioning == Some(Conditioning::Concatenation) { width } else { 0 };
         let (body, features) = match &config.discriminator {
             DiscriminatorNetwork::Mlp { hidden, .. } => {
-                let inputs = channels * image.height * image.width;
+                let inputs = match sample.image() {
+                    Some(image) => (image.channels + beside) * image.height * image.width,
+                    None => sample.len() + beside,
+                };
                 let hidden = Mlp::new(scope.enter("hidden"), inputs, hidden, style)?;
                 let features = hidden.outputs();
                 (Body::Mlp(hidden), features)
             }
             DiscriminatorNetwork::Dcgan { channels: widths, .. } => {
+                let image = sample.needs_image(KEY)?;
                 let (height, width) = halved(image, widths.len(), "model.discriminator.channels")?;
+                let channels = image.channels + beside;
                 let batch_norm = norm == DiscriminatorNorm::Batch;
                 let down = ConvDown::new(scope.enter("down"), channels, widths, batch_norm, style)?;
                 (Body::Dcgan(down), widths.last().copied().unwrap_or_default() * height * width)
             }
             DiscriminatorNetwork::Residual { channels: width, blocks, .. } => {
-                halved(image, RESIDUAL_HALVINGS, "model.discriminator")?;
-                let halvings = RESIDUAL_HALVINGS;
+                let image = sample.needs_image(KEY)?;
+                halved(image, RESIDUAL_HALVINGS, KEY)?;
+                let (channels, halvings) = (image.channels + beside, RESIDUAL_HALVINGS);
                 let down =
                     ResidualDown::new(scope.enter("down"), channels, *width, *blocks, halvings, style)?;
                 (Body::Residual(down), *width)
@@ -80,13 +89,14 @@ impl Discriminator {
         };
         let labels = match config.conditioning {
             None => Labels::Nothing,
-            Some(Conditioning::Concatenation) => Labels::Planes,
+            Some(Conditioning::Concatenation) if sample.image().is_some() => Labels::Planes,
+            Some(Conditioning::Concatenation) => Labels::Beside,
             Some(Conditioning::Projection) => {
                 let init = match config.init {
                     WeightInit::Normal => Init::Normal { std: 0.02 },
                     _ => Init::Uniform { bound: (features.max(1) as f64).sqrt().recip() },
                 };
-                let shape = [classes, features];
+                let shape = [width, features];
                 Labels::Embedding(Weight::new(
                     &mut scope.enter("embedding"),
                     &shape,
@@ -95,14 +105,14 @@ impl Discriminator {
                 )?)
             }
             Some(Conditioning::AuxiliaryClassifier { .. }) => {
-                Labels::Classifier(Linear::new(scope.enter("classifier"), features, classes, weights)?)
+                Labels::Classifier(Linear::new(scope.enter("classifier"), features, width, weights)?)
             }
         };
         let output = Linear::new(scope.enter("output"), features, 1, weights)?;
         Ok(Self { body, output, labels })
     }
 
-    /// Images `(N, C, H, W)` in [−1, 1] and one-hot labels `(N, classes)` → logits.
+    /// Samples `(N, ..)` as the networks see them, images in [−1, 1], and conditions `(N, width)` → logits.
     pub fn forward(
         &self,
         images: &Tensor,
@@ -119,7 +129,7 @@ impl Discriminator {
         Ok(DiscriminatorOutput { logits: self.logits(&features, labels, mode)?.value, classes })
     }
 
-    /// The logits `(N)` of images with their derivative along a direction.
+    /// The logits `(N)` of samples with their derivative along a direction.
     ///
     /// # Errors
     /// [`waxwork_core::Error::NoDirectionalDerivative`] if the body has batch norm.
@@ -127,13 +137,20 @@ impl Discriminator {
         self.logits(&self.features(images, labels, mode)?, labels, mode)
     }
 
-    /// `(N, C, H, W)` → features `(N, …)`, in whatever shape the body gives them.
+    /// `(N, ..)` → features `(N, ..)`, in whatever shape the body gives them.
     fn features(&self, images: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
         let planes = labels.filter(|_| matches!(self.labels, Labels::Planes));
-        let beside = |images: &Dual| {
-            let Some(labels) = planes else { return Ok(images.clone()) };
+        let beside = |images: &Dual| -> Result<Dual> {
+            let Some(labels) = labels else { return Ok(images.clone()) };
             let still = labels.zeros_like()?;
-            images.affine(|x, constant| Ok(with_planes(x, if constant { labels } else { &still })?))
+            let of = |constant: bool| if constant { labels } else { &still };
+            match self.labels {
+                Labels::Planes => images.affine(|x, constant| Ok(with_planes(x, of(constant))?)),
+                Labels::Beside => {
+                    images.affine(|x, constant| Ok(Tensor::cat(&[&x.flatten_from(1)?, of(constant)], 1)?))
+                }
+                _ => Ok(images.clone()),
+            }
         };
         match &self.body {
             Body::Mlp(hidden) => hidden.propagate(&beside(images)?, mode),

@@ -1,14 +1,15 @@
-//! The generator: from latents, and labels where it is conditional, to images.
+//! The generator: from latents, and a condition where it takes one, to samples.
 
 use candle_core::Tensor;
 
 use super::config::{Conditioning, GanConfig, GeneratorNetwork};
 use waxwork_core::Mode;
 use waxwork_core::Result;
-use waxwork_core::model::ImageShape;
+use waxwork_core::SampleSpec;
 use waxwork_core::onnx::{Place, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
+use waxwork_nn::head::Head;
 use waxwork_nn::layers::{Conv2d, ConvGeometry, Linear, Norm, NormKind};
 use waxwork_nn::nets::{ConvUp, Mlp, ResidualUp, Style, halved};
 
@@ -18,7 +19,9 @@ pub struct Generator {
     body: Body,
     /// Whether the one-hot label is concatenated with the latent.
     concatenates: bool,
-    image: ImageShape,
+    dims: Vec<usize>,
+    /// What follows the last layer.
+    activation: Activation,
 }
 
 #[derive(Clone, Debug)]
@@ -49,23 +52,25 @@ impl Start {
 }
 
 impl Generator {
-    /// The generator of `config` for images of shape `image` and, if it is conditional, for `classes` classes.
+    /// The generator of `config` for samples like `sample` and, if it is conditional, for conditions of `width` values.
     ///
     /// # Errors
-    /// If the configuration does not fit the image, or the set is stored and lacks a tensor.
-    pub fn new(mut scope: Scope<'_>, config: &GanConfig, image: ImageShape, classes: usize) -> Result<Self> {
+    /// If the configuration does not fit the samples, or the set is stored and lacks a tensor.
+    pub fn new(mut scope: Scope<'_>, config: &GanConfig, sample: &SampleSpec, width: usize) -> Result<Self> {
+        let activation = Head::new(sample, "model.generator")?.activation();
         let style = Style { weights: config.init.into(), activation: Activation::Relu };
         let norm = match config.conditioning {
-            Some(Conditioning::Projection) => NormKind::Conditional { classes },
+            Some(Conditioning::Projection) => NormKind::Conditional { classes: width },
             _ => NormKind::Batch,
         };
         let concatenates = matches!(
             config.conditioning,
             Some(Conditioning::Concatenation | Conditioning::AuxiliaryClassifier { .. })
         );
-        let inputs = config.latent_dim + if concatenates { classes } else { 0 };
+        let inputs = config.latent_dim + if concatenates { width } else { 0 };
         let start = |scope: &mut Scope<'_>, channels: usize, doublings: usize| -> Result<Start> {
-            let (height, width) = halved(image, doublings, "model.generator")?;
+            let (height, width) =
+                halved(sample.needs_image("model.generator")?, doublings, "model.generator")?;
             let outputs = channels * height * width;
             let linear = Linear::new(scope.enter("project"), inputs, outputs, config.init)?;
             Ok(Start { linear, shape: (channels, height, width) })
@@ -73,13 +78,13 @@ impl Generator {
         let body = match &config.generator {
             GeneratorNetwork::Mlp { hidden } => {
                 let hidden = Mlp::new(scope.enter("hidden"), inputs, hidden, style)?;
-                let output = Linear::new(scope.enter("output"), hidden.outputs(), image.len(), config.init)?;
+                let output = Linear::new(scope.enter("output"), hidden.outputs(), sample.len(), config.init)?;
                 Body::Mlp { hidden, output }
             }
             GeneratorNetwork::Dcgan { channels } => {
                 let first = channels.first().copied().unwrap_or_default();
                 let mut outputs = channels.get(1..).unwrap_or_default().to_vec();
-                outputs.push(image.channels);
+                outputs.push(sample.needs_image("model.generator")?.channels);
                 Body::Dcgan {
                     start: start(&mut scope, first, channels.len())?,
                     norm: Norm::new(scope.enter("norm"), norm, first)?,
@@ -95,7 +100,7 @@ impl Generator {
                     output: Conv2d::new(
                         scope.enter("output"),
                         *channels,
-                        image.channels,
+                        sample.needs_image("model.generator")?.channels,
                         geometry,
                         true,
                         config.init,
@@ -103,10 +108,10 @@ impl Generator {
                 }
             }
         };
-        Ok(Self { body, concatenates, image })
+        Ok(Self { body, concatenates, dims: sample.dims().to_vec(), activation })
     }
 
-    /// Latents `(N, latent_dim)` and one-hot labels `(N, classes)` → images `(N, C, H, W)` in [−1, 1].
+    /// Latents `(N, latent_dim)` and a condition `(N, width)` → samples `(N, ..)` as the networks see them, images in [−1, 1].
     pub fn forward(&self, latents: &Tensor, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Tensor> {
         let input = match labels {
             Some(labels) if self.concatenates => Tensor::cat(&[latents, labels], 1)?,
@@ -114,18 +119,17 @@ impl Generator {
         };
         match &self.body {
             Body::Mlp { hidden, output } => {
-                let ImageShape { channels, height, width } = self.image;
                 let hidden = hidden.forward(&input, mode)?;
-                output.forward_to(&hidden, &[channels, height, width], Activation::Tanh, mode)
+                output.forward_to(&hidden, &self.dims, self.activation, mode)
             }
             Body::Dcgan { start, norm, up } => {
                 let maps = norm.forward(&start.forward(&input, mode)?, labels, Activation::Relu, mode)?;
-                Ok(kernels::activate(&up.forward(&maps, labels, mode)?, Activation::Tanh)?)
+                Ok(kernels::activate(&up.forward(&maps, labels, mode)?, self.activation)?)
             }
             Body::Residual { start, up, norm, output } => {
                 let maps = up.forward(&start.forward(&input, mode)?, labels, mode)?;
                 let maps = norm.forward(&maps, labels, Activation::Relu, mode)?;
-                output.forward(&maps, None, Activation::Tanh, mode)
+                output.forward(&maps, None, self.activation, mode)
             }
         }
     }
@@ -136,21 +140,20 @@ impl Generator {
         match &self.body {
             Body::Mlp { hidden, output } => {
                 let hidden = hidden.export(place.enter("hidden"), &input)?;
-                let pixels = output.export(place.enter("output"), &hidden, Activation::Tanh)?;
-                let ImageShape { channels, height, width } = self.image;
-                Ok(place.reshape(&pixels, &[channels, height, width]))
+                let values = output.export(place.enter("output"), &hidden, self.activation)?;
+                Ok(place.reshape(&values, &self.dims))
             }
             Body::Dcgan { start, norm, up } => {
                 let maps = start.export(&mut place, &input)?;
                 let maps = norm.export(place.enter("norm"), &maps, labels, Activation::Relu)?;
                 let pixels = up.export(place.enter("up"), &maps, labels)?;
-                Ok(place.activate(pixels, Activation::Tanh))
+                Ok(place.activate(pixels, self.activation))
             }
             Body::Residual { start, up, norm, output } => {
                 let maps = start.export(&mut place, &input)?;
                 let maps = up.export(place.enter("up"), &maps, labels)?;
                 let maps = norm.export(place.enter("norm"), &maps, labels, Activation::Relu)?;
-                output.export(place.enter("output"), &maps, Activation::Tanh)
+                output.export(place.enter("output"), &maps, self.activation)
             }
         }
     }

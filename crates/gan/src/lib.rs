@@ -22,8 +22,8 @@ use waxwork_core::Mode;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, Error, GenerativeModel, ImageShape, Loss, ParamGroup, ParamSet, Result, StepContext, Tensor,
-    Trainable,
+    Batch, Condition, ConditionSpec, Drawing, Error, GenerativeModel, Loss, ParamGroup, ParamSet, Result,
+    SampleSpec, StepContext, Tensor, Trainable,
 };
 use waxwork_nn::augment::augment;
 
@@ -40,16 +40,6 @@ pub const GENERATOR: &str = "generator";
 /// The group of the discriminator's weights.
 pub const DISCRIMINATOR: &str = "discriminator";
 
-/// [0, 1] → [−1, 1], the range of the generator's tanh, in which both networks see images.
-pub fn to_signed(images: &Tensor) -> Result<Tensor> {
-    Ok(images.affine(2.0, -1.0)?)
-}
-
-/// [−1, 1] → [0, 1].
-pub fn to_unit(images: &Tensor) -> Result<Tensor> {
-    Ok(images.affine(0.5, 0.5)?)
-}
-
 /// A generative adversarial network.
 #[derive(Clone, Debug)]
 pub struct Gan {
@@ -58,18 +48,18 @@ pub struct Gan {
 }
 
 impl Gan {
-    /// The model of `config` for images of shape `image`, with its tensors from `params`.
+    /// The model of `config` for samples like `sample`, with its tensors from `params`.
     ///
     /// # Errors
     /// If the configuration makes no sense, or a stored set does not fit it.
-    pub fn new(config: GanConfig, image: ImageShape, params: ParamSet) -> Result<Self> {
+    pub fn new(config: GanConfig, sample: impl Into<SampleSpec>, params: ParamSet) -> Result<Self> {
         if config.conditioning.is_some() {
             return Err(Error::Config {
                 key: "model.conditioning".into(),
                 reason: "`gan` is unconditional; use the family `cgan`".into(),
             });
         }
-        let players = Players::new("gan", &config, image, 0, params)?;
+        let players = Players::new("gan", &config, sample.into(), ConditionSpec::None, params)?;
         Ok(Self { config, players })
     }
 }
@@ -84,11 +74,13 @@ impl Trainable for Gan {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let (config, Players { generator, discriminator, frozen, .. }) = (&self.config, &self.players);
+        let (config, Players { generator, discriminator, frozen, head, .. }) = (&self.config, &self.players);
+        let rows = ctx.rows(batch.len());
         let latents = ctx.normal("latent", batch.len(), config.latent_dim)?;
         let generated = generator.forward(&latents, None, ctx.train())?;
-        let generated = augment(&generated, &config.augment, &ctx.stream("augment/generated"))?;
-        let real = augment(&to_signed(&batch.images)?, &config.augment, &ctx.stream("augment/real"))?;
+        let real = head.to_network(&batch.inputs)?;
+        let generated = augment(&generated, &config.augment, &ctx.stream("augment/generated"), &rows)?;
+        let real = augment(&real, &config.augment, &ctx.stream("augment/real"), &rows)?;
 
         let on_real = discriminator.forward(&real, None, ctx.train())?.logits;
         let on_generated = discriminator.forward(&generated.detach(), None, ctx.train())?.logits;
@@ -117,8 +109,8 @@ impl GenerativeModel for Gan {
         &self.players.info
     }
 
-    fn generate(&self, latents: &Tensor, _labels: Option<&Tensor>) -> Result<Tensor> {
-        self.players.generate(latents, None)
+    fn generate(&self, latents: &Tensor, _condition: &Condition, _drawing: &Drawing<'_>) -> Result<Tensor> {
+        self.players.generate(latents, &Condition::None)
     }
 
     fn parts(&self) -> &'static [Part] {

@@ -58,8 +58,9 @@ impl Penalty {
     ) -> Result<Loss> {
         let penalty = match self {
             Self::Gradient { weight } => {
-                let rows: Vec<u64> = (0..real.dim(0)? as u64).collect();
-                let mix = ctx.stream("penalty").uniform(&rows, (1, 1, 1), real.device())?;
+                let rows = ctx.rows(real.dim(0)?);
+                // One share per sample, in as many dimensions.
+                let mix = ctx.stream("penalty").uniform(&rows, vec![1; real.rank() - 1], real.device())?;
                 let step = (real - generated)?.broadcast_mul(&mix.to_dtype(real.dtype())?)?;
                 let norm = gradient_norm(discriminator, frozen, &(generated + step)?, labels)?;
                 norm.affine(1.0, -1.0)?.sqr()?.mean_all()?.affine(weight, 0.0)?
@@ -74,7 +75,7 @@ impl Penalty {
     }
 }
 
-/// ‖∇ₓD(x)‖ of each image, `(N)`, with the exact gradient in D's weights: the derivative of D along the unit vector of its
+/// ‖∇ₓD(x)‖ of each sample, `(N)`, with the exact gradient in D's weights: the derivative of D along the unit vector of its
 /// own gradient, with that vector held constant. (∇‖g‖ = (g / ‖g‖) · ∇g.)
 fn gradient_norm(
     discriminator: &Discriminator,
@@ -90,7 +91,9 @@ fn gradient_norm(
         None => images.as_detached_tensor().zeros_like()?,
     };
     let length = loss::sum_per_sample(&gradient.sqr()?)?.sqrt()?.maximum(1e-12)?;
-    let direction = gradient.broadcast_div(&length.reshape(((), 1, 1, 1))?)?;
+    let mut per_sample = vec![1; images.rank()];
+    per_sample[0] = length.elem_count();
+    let direction = gradient.broadcast_div(&length.reshape(per_sample)?)?;
     let along = Dual::along(images.as_detached_tensor(), direction);
     let Dual { value, tangent } = discriminator.propagate(&along, labels, Mode::Frozen)?;
     Ok(tangent.map_or_else(|| value.zeros_like(), Ok)?)

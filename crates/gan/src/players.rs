@@ -2,11 +2,12 @@
 
 use candle_core::Tensor;
 
-use super::{DISCRIMINATOR, Discriminator, GENERATOR, GanConfig, Generator, to_unit};
-use waxwork_core::Mode;
-use waxwork_core::model::{self, ImageShape, ModelInfo};
+use super::{DISCRIMINATOR, Discriminator, GENERATOR, GanConfig, Generator};
+use waxwork_core::latent::LatentLayout;
+use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
-use waxwork_core::{Error, ParamGroup, ParamSet, Result};
+use waxwork_core::{Condition, ConditionSpec, Error, Mode, ParamGroup, ParamSet, Result, SampleSpec};
+use waxwork_nn::head::Head;
 
 /// The two players of the game, with their parameters and what the model reports about itself.
 #[derive(Clone, Debug)]
@@ -17,46 +18,54 @@ pub struct Players {
     pub params: ParamSet,
     /// [`GENERATOR`] and [`DISCRIMINATOR`].
     pub groups: Vec<ParamGroup>,
-    /// From latents to images.
+    /// From latents to samples as the networks see them.
     pub generator: Generator,
-    /// From images to logits.
+    /// From samples as the networks see them to logits.
     pub discriminator: Discriminator,
-    /// The discriminator on untracked weights, for the generator's loss and for gradients in the image.
+    /// The discriminator on untracked weights, for the generator's loss and for gradients in the sample.
     pub frozen: Discriminator,
+    /// Between samples and what the networks see of them.
+    pub head: Head,
 }
 
 impl Players {
-    /// The players of `config` for images of shape `image`, with their tensors from `params`; conditional if there are
-    /// `classes`.
+    /// The players of `config` for samples like `sample`, with their tensors from `params`, on which `condition` can be asked.
     ///
     /// # Errors
-    /// If the configuration makes no sense, or a stored set does not fit it.
+    /// If the configuration makes no sense, networks of its kinds cannot make such samples, or a stored set does not fit it.
     pub fn new(
         family: &str,
         config: &GanConfig,
-        image: ImageShape,
-        classes: usize,
+        sample: SampleSpec,
+        condition: ConditionSpec,
         mut params: ParamSet,
     ) -> Result<Self> {
         config.validate()?;
-        let generator = Generator::new(params.root().enter(GENERATOR), config, image, classes)?;
-        let discriminator = Discriminator::new(params.root().enter(DISCRIMINATOR), config, image, classes)?;
+        if !config.augment.is_empty() {
+            sample.needs_image("model.augment")?;
+        }
+        let head = Head::new(&sample, "model.generator")?;
+        let width = condition.width();
+        let generator = Generator::new(params.root().enter(GENERATOR), config, &sample, width)?;
+        let discriminator = Discriminator::new(params.root().enter(DISCRIMINATOR), config, &sample, width)?;
         let params = params.finish()?;
-        let frozen = Discriminator::new(params.frozen().root().enter(DISCRIMINATOR), config, image, classes)?;
+        let frozen = Discriminator::new(params.frozen().root().enter(DISCRIMINATOR), config, &sample, width)?;
         let groups = [GENERATOR, DISCRIMINATOR].map(|name| params.group(name, &format!("{name}."))).to_vec();
-        let info = ModelInfo { family: family.into(), image, latent_dim: config.latent_dim, classes };
-        Ok(Self { info, params, groups, generator, discriminator, frozen })
+        let latent = LatentLayout::normal(config.latent_dim);
+        let info = ModelInfo { family: family.into(), sample, latent, condition };
+        Ok(Self { info, params, groups, generator, discriminator, frozen, head })
     }
 
-    /// Latents `(N, latent_dim)`, and labels `(N)` where the model is conditional → images `(N, C, H, W)` in [0, 1].
+    /// Latents `(N, latent_dim)`, and a condition where the model takes one → samples `(N, ..)`.
     ///
     /// # Errors
-    /// If the latents have another length, or labels are missing or outside of the classes.
-    pub fn generate(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+    /// If the latents have another length, or the condition does not fit.
+    pub fn generate(&self, latents: &Tensor, condition: &Condition) -> Result<Tensor> {
         let n = latents.dims().first().copied().unwrap_or(0);
-        model::check_input("the latents", latents, &(n, self.info.latent_dim).into())?;
-        let labels = self.info.one_hot(labels, &self.params)?;
-        Ok(to_unit(&self.generator.forward(latents, labels.as_ref(), Mode::Eval)?)?.detach())
+        model::check_input("the latents", latents, &(n, self.info.latent_dim()).into())?;
+        let condition = self.info.encode_condition(condition, &self.params)?;
+        let outputs = self.generator.forward(latents, condition.as_ref(), Mode::Eval)?;
+        Ok(self.head.to_sample(&outputs)?.detach())
     }
 
     /// The parts that can be exported by themselves.
@@ -67,16 +76,16 @@ impl Players {
     /// # Errors
     /// [`Error::NoPart`] for any part but the generator.
     pub fn graph(&self, part: Part) -> Result<Graph> {
-        let ModelInfo { image, latent_dim, classes, .. } = self.info;
+        let ModelInfo { sample, latent, condition, .. } = &self.info;
         if part != Part::Generator {
             return Err(Error::NoPart { family: self.info.family.clone(), part, parts: &Self::PARTS });
         }
         let mut graph = Graph::new(part.name());
-        let latents = graph.input("latents", &[latent_dim]);
-        let labels = graph.labels(classes)?;
-        let pixels = self.generator.export(graph.root().enter(GENERATOR), &latents, labels.as_ref())?;
-        let images = graph.root().affine(&pixels, 0.5, 0.5)?;
-        graph.output("images", &images, &[image.channels, image.height, image.width]);
+        let latents = graph.input("latents", &[latent.len()]);
+        let condition = graph.condition(condition)?;
+        let outputs = self.generator.export(graph.root().enter(GENERATOR), &latents, condition.as_ref())?;
+        let samples = self.head.export(graph.root(), &outputs)?;
+        graph.output(sample.name(), &samples, sample.dims());
         Ok(graph)
     }
 }

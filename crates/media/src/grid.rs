@@ -51,6 +51,32 @@ pub fn grid(images: &Tensor, columns: usize) -> Result<Picture> {
     Ok(Picture { width: full_width, height: full_height, channels, pixels })
 }
 
+/// Rows of `columns` samples `(N, ..)` of `above`, each followed by the row of those of `below` that belong to them. A short last row
+/// is filled up with zeros where there is another above it, so that the pairs stand one above the other.
+///
+/// # Errors
+/// If the tensors have other shapes.
+pub fn interleaved(above: &Tensor, below: &Tensor, columns: usize) -> Result<Tensor> {
+    let n = above.dims().first().copied().unwrap_or_default();
+    if above.dims() != below.dims() || n == 0 || columns == 0 {
+        let found = below.shape().clone();
+        return Err(Error::Shape {
+            what: "the second of two batches",
+            expected: "the shape of the first",
+            found,
+        });
+    }
+    let mut rows = Vec::new();
+    for first in (0..n).step_by(columns) {
+        let count = columns.min(n - first);
+        let filled = if first == 0 { 0 } else { columns - count };
+        for part in [above, below] {
+            rows.push(part.narrow(0, first, count)?.pad_with_zeros(0, 0, filled)?);
+        }
+    }
+    Ok(Tensor::cat(&rows, 0)?)
+}
+
 /// One image `(C, H, W)` in [0, 1] as a picture without a frame.
 ///
 /// # Errors

@@ -13,5 +13,8 @@
 
 mod error;
 pub mod grid;
+pub mod preview;
+pub mod scatter;
 
 pub use error::{Error, Result};
+pub use preview::{Artifact, preview, preview_bytes, preview_count};

@@ -21,11 +21,16 @@ pub enum Augmentation {
     Cutout,
 }
 
-/// `(N, C, H, W)` in [−1, 1] → the same shape, changed. The draws are those of `stream`, by place in the batch.
-pub fn augment(images: &Tensor, augmentations: &[Augmentation], stream: &Stream) -> Result<Tensor> {
+/// `(N, C, H, W)` in [−1, 1] → the same shape, changed. Image `i` uses the draws of `rows[i]` of `stream`.
+pub fn augment(
+    images: &Tensor,
+    augmentations: &[Augmentation],
+    stream: &Stream,
+    rows: &[u64],
+) -> Result<Tensor> {
     let mut images = images.clone();
     let n = images.dim(0)?;
-    let mut draws: Vec<_> = (0..n as u64).map(|i| stream.at(i)).collect();
+    let mut draws: Vec<_> = rows.iter().map(|&row| stream.at(row)).collect();
     for augmentation in augmentations {
         let (_, _, height, width) = images.dims4()?;
         images = match augmentation {
@@ -85,6 +90,8 @@ mod tests {
 
     const ALL: [Augmentation; 3] = [Augmentation::Colour, Augmentation::Translation, Augmentation::Cutout];
 
+    const ROWS: [u64; 6] = [0, 1, 2, 3, 4, 5];
+
     fn images(n: u64) -> Tensor {
         let rows: Vec<u64> = (0..n).collect();
         let unit = Stream::new(1, "images", 0).uniform(&rows, (3, 8, 8), &Device::Cpu).unwrap();
@@ -98,10 +105,10 @@ mod tests {
     #[test]
     fn an_image_is_changed_by_its_own_draws_alone() {
         let stream = Stream::new(5, "augment", 3);
-        let all = augment(&images(6), &ALL, &stream).unwrap();
-        let some = augment(&images(2), &ALL, &stream).unwrap();
+        let all = augment(&images(6), &ALL, &stream, &ROWS).unwrap();
+        let some = augment(&images(2), &ALL, &stream, &ROWS[..2]).unwrap();
         assert_eq!(values(&all.narrow(0, 0, 2).unwrap()), values(&some));
-        let other = augment(&images(6), &ALL, &Stream::new(5, "augment", 4)).unwrap();
+        let other = augment(&images(6), &ALL, &Stream::new(5, "augment", 4), &ROWS).unwrap();
         assert_ne!(values(&all), values(&other));
     }
 
@@ -110,7 +117,9 @@ mod tests {
         let stream = Stream::new(5, "augment", 3);
         let start = images(2);
         let weights = images(2).sin().unwrap();
-        let value = |x: &Tensor| (augment(x, &ALL, &stream).unwrap() * &weights).unwrap().sum_all().unwrap();
+        let value = |x: &Tensor| {
+            (augment(x, &ALL, &stream, &ROWS[..2]).unwrap() * &weights).unwrap().sum_all().unwrap()
+        };
         let var = Var::from_tensor(&start).unwrap();
         let gradient = values(value(&var).backward().unwrap().get(&var).unwrap());
         for i in (0..gradient.len()).step_by(7) {
@@ -128,7 +137,8 @@ mod tests {
     #[test]
     fn cutout_takes_at_most_a_square_of_half_the_size() {
         let ones = Tensor::ones((50, 1, 8, 8), DType::F64, &Device::Cpu).unwrap();
-        let cut = augment(&ones, &[Augmentation::Cutout], &Stream::new(1, "cut", 0)).unwrap();
+        let rows: Vec<u64> = (0..50).collect();
+        let cut = augment(&ones, &[Augmentation::Cutout], &Stream::new(1, "cut", 0), &rows).unwrap();
         let kept = cut.sum((1, 2, 3)).unwrap().to_vec1::<f64>().unwrap();
         assert!(kept.iter().all(|kept| (48.0..=60.0).contains(kept)), "{kept:?}");
         assert!(kept.contains(&48.0));

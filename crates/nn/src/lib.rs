@@ -24,6 +24,7 @@
 
 pub mod augment;
 pub mod dual;
+pub mod head;
 pub mod layers;
 pub mod loss;
 pub mod nets;

@@ -10,8 +10,11 @@ use std::sync::Arc;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::rng::Stream;
-use waxwork_core::{Device, GenerativeModel, ImageShape, ParamSet, SampleRequest, Trainable, TrainingState};
+use waxwork_core::{
+    Bound, Device, GenerativeModel, ImageShape, ParamSet, SampleRequest, Trainable, TrainingState,
+};
 use waxwork_data::{InMemory, Split};
+use waxwork_media::preview;
 use waxwork_trainer::{Environment, Progress, RunFolder, RunInfo, Stop, TrainConfig, Training};
 use waxwork_vae::{Vae, VaeConfig};
 
@@ -78,12 +81,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The moving average is what is validated, shown and kept.
     let average = state.ema().unwrap_or_else(|| vae.params().frozen());
     let average = Vae::new(model, SHAPE, average)?;
-    let latent = average.latent().ok_or("a VAE has an encoder")?;
-    let pictures = || average.sample(&SampleRequest::new(SEED, 50));
+    let kind = train.kind();
+    let show = || Ok(preview(kind, &average.sample(&SampleRequest::new(SEED, 50))?)?);
     let validate = || {
         let mut neg_elbo = 0.0;
         for batch in validation.batches(EVALUATION_BATCH, &device)? {
-            let elbo = latent.elbo(&batch?, &Stream::new(SEED, "validation", 0))?;
+            let elbo = average.elbo(&batch?, &Stream::new(SEED, "validation", 0))?;
             let sum = (elbo.kl - elbo.reconstruction).and_then(|nats| nats.sum_all()?.to_scalar::<f32>());
             neg_elbo += f64::from(sum.map_err(waxwork_core::Error::from)?) / validation.len() as f64;
         }
@@ -99,7 +102,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         folder: &folder,
         best,
         validate: Some((&validate, "validation/neg_elbo")),
-        pictures: Some(&pictures),
+        preview: Some(&show),
         stop: Stop::default(), // `Stop::request` from a signal handler, or a time limit
         observers: vec![&mut progress],
     }

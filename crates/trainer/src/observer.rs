@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use waxwork_core::step::StepReport;
-use waxwork_media::grid::Picture;
+use waxwork_media::Artifact;
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub enum Event<'a> {
         done: u64,
         /// Steps in all.
         total: u64,
-        /// Images per step.
+        /// Samples per step.
         batch_size: usize,
     },
     /// A step was done. On a GPU only the reports of logged steps hold scalars.
@@ -30,14 +30,12 @@ pub enum Event<'a> {
         /// Times, rates and memory by name.
         costs: &'a [(&'static str, f64)],
     },
-    /// A sample grid was written.
+    /// Files that show samples were written.
     Drawn {
         /// Steps done.
         step: u64,
-        /// The grid.
-        picture: &'a Picture,
-        /// The same as a PNG file's contents.
-        png: &'a [u8],
+        /// Their contents.
+        artifacts: &'a [Artifact],
     },
     /// Metrics on the validation split after `step` steps.
     Validated {

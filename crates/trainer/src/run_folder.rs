@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use waxwork_core::{Device, ModelInfo, Tensor, device, hash, store};
+use waxwork_core::{Device, Kind, ModelInfo, Tensor, device, hash, store};
+use waxwork_data::View;
 
 use crate::checkpoint::Checkpoints;
 use crate::{Error, Result};
@@ -39,7 +40,13 @@ pub struct RunInfo {
     pub data: String,
     /// Hash of what the data set is.
     pub data_identity: String,
-    /// Images of each of its parts.
+    /// What its samples are; images in runs of older versions, which do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_kind: Option<Kind>,
+    /// How its samples become what networks see; runs of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_view: Option<View>,
+    /// Samples of each of its parts.
     #[serde(default)]
     pub data_images: BTreeMap<String, usize>,
     /// Names of its classes; label `k` is name `k`. Empty if there are no labels, and in runs of older versions.
@@ -89,6 +96,8 @@ impl RunInfo {
             model,
             data: data.into(),
             data_identity: String::new(),
+            data_kind: None,
+            data_view: None,
             data_images: BTreeMap::new(),
             data_classes: Vec::new(),
             seed,
@@ -102,6 +111,23 @@ impl RunInfo {
             started,
             model_sha256: None,
         }
+    }
+}
+
+impl RunInfo {
+    /// What the samples are. Runs of older versions have images of the model's shape.
+    pub fn kind(&self) -> Kind {
+        let by_model = || match (self.model.sample.image(), self.model.sample.len()) {
+            (Some(image), _) => Kind::Image(image),
+            (None, dimensions) => Kind::Points { dimensions },
+        };
+        self.data_kind.clone().unwrap_or_else(by_model)
+    }
+
+    /// SHA-256 in hex of what networks see of a sample.
+    pub fn view_hash(&self) -> String {
+        let kind = self.kind();
+        self.data_view.clone().unwrap_or_else(|| View::of(&kind)).hash(&kind)
     }
 }
 
@@ -413,20 +439,25 @@ impl RunFolder {
         self.path.join("timing.jsonl")
     }
 
-    /// The folder of the sample grids.
+    /// The folder of the files that show samples.
     pub fn samples(&self) -> PathBuf {
         self.path.join(SAMPLES)
     }
 
-    /// The sample grid after `step` steps.
-    pub fn sample_grid(&self, step: u64) -> PathBuf {
-        self.samples().join(format!("step-{step:06}.png"))
+    /// The file of this ending that shows samples after `step` steps.
+    pub fn sample(&self, step: u64, extension: &str) -> PathBuf {
+        self.samples().join(format!("step-{step:06}.{extension}"))
     }
 
-    /// The steps after which there is a sample grid, ascending.
+    /// The picture of samples after `step` steps.
+    pub fn sample_picture(&self, step: u64) -> PathBuf {
+        self.sample(step, "png")
+    }
+
+    /// The steps after which there is a picture of samples, ascending.
     ///
     /// # Errors
-    /// If the folder with the grids is there and cannot be read.
+    /// If the folder with the pictures is there and cannot be read.
     pub fn sample_steps(&self) -> Result<Vec<u64>> {
         let folder = self.path.join("samples");
         let mut steps = Vec::new();

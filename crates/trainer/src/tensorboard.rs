@@ -69,14 +69,18 @@ impl TensorBoard {
             Event::Validated { step, metrics } => {
                 file.summary(step, metrics.iter().map(|(name, value)| scalar(name, *value)).collect())
             }
-            Event::Drawn { step, picture, png } => {
-                let image = proto::Image {
+            Event::Drawn { step, artifacts } => {
+                let pictures =
+                    artifacts.iter().filter_map(|artifact| Some((artifact, artifact.picture.as_ref()?)));
+                let images = pictures.map(|(artifact, picture)| proto::Image {
                     height: picture.height as i32,
                     width: picture.width as i32,
                     colorspace: picture.channels as i32,
-                    encoded_image_string: png.to_vec(),
-                };
-                file.summary(step, vec![summary_value("samples", |value| value.image = Some(image))])
+                    encoded_image_string: artifact.bytes.clone(),
+                });
+                let values =
+                    images.map(|image| summary_value("samples", |value| value.image = Some(image))).collect();
+                file.summary(step, values)
             }
             Event::Step(report) if (report.step + 1).is_multiple_of(self.histogram_every.max(1)) => {
                 if self.histogram_every == 0 {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use waxwork_core::device::runs_on_cpu_kernels;
-use waxwork_core::{Device, Phase, Profile, Tensor, Trainable, TrainingState, hash, store, values};
-use waxwork_data::{Loader, Split};
-use waxwork_media::grid;
+use waxwork_core::{Batch, Device, Phase, Profile, Tensor, Trainable, TrainingState, hash, store, values};
+use waxwork_data::{Loader, LoaderConfig, Split};
+use waxwork_media::{Artifact, preview_bytes};
 
 use crate::checkpoint::{Best, Checkpoints};
 use crate::config::TrainConfig;
@@ -20,11 +20,8 @@ use crate::{Error, Result};
 
 /// Measures the model on the validation split: metrics by name.
 pub type Validate<'a> = dyn Fn() -> Result<BTreeMap<String, f64>> + 'a;
-/// Makes the pictures of a sample grid from fixed latents: `(N, C, H, W)` in [0, 1].
-pub type Pictures<'a> = dyn Fn() -> waxwork_core::Result<Tensor> + 'a;
-
-/// Images per row of a sample grid.
-const GRID_COLUMNS: usize = 10;
+/// Makes the files that show the model's progress, from the same latents every time.
+pub type Preview<'a> = dyn Fn() -> Result<Vec<Artifact>> + 'a;
 
 /// One run: everything that the loop needs, and nothing that it decides by itself.
 pub struct Training<'a> {
@@ -32,7 +29,7 @@ pub struct Training<'a> {
     pub model: &'a dyn Trainable,
     /// Optimiser and step; may come from a checkpoint.
     pub state: &'a mut TrainingState,
-    /// Training images.
+    /// Training samples.
     pub data: &'a Split,
     /// Where batches go.
     pub device: &'a Device,
@@ -44,8 +41,8 @@ pub struct Training<'a> {
     pub best: Option<Best>,
     /// Metrics on the validation split, and the one of them (lower is better) that chooses the best checkpoint.
     pub validate: Option<(&'a Validate<'a>, &'a str)>,
-    /// Pictures of the model's progress.
-    pub pictures: Option<&'a Pictures<'a>>,
+    /// What people see of the model's progress.
+    pub preview: Option<&'a Preview<'a>>,
     /// When to stop before the end.
     pub stop: Stop,
     /// Who watches.
@@ -108,13 +105,14 @@ impl Training<'_> {
         }
         let mut log = MetricsFile::open(&self.folder.metrics(), start)?;
         let mut timing = MetricsFile::open(&self.folder.timing(), start)?;
-        let new_loader = if self.config.flip { Loader::with_flips } else { Loader::new };
-        let mut loader = new_loader(self.data, self.config.batch_size, self.config.seed, self.device, start)?;
+        let TrainConfig { batch_size, seed, flip, .. } = *self.config;
+        let batches = LoaderConfig { batch_size, seed, first_batch: self.state.batches_taken(), flip };
+        let mut loader = Loader::new(self.data, &batches, self.device)?;
         let mut info = self.folder.info()?;
         info.status = Status::Running;
         info.failure = None;
         self.folder.write_info(&info)?;
-        tracing::info!(done = start, steps = length.steps, images = self.data.len(), "training");
+        tracing::info!(done = start, steps = length.steps, samples = self.data.len(), "training");
         self.tell(Event::Started { done: start, total: length.steps, batch_size: self.config.batch_size });
 
         // What a killed process spent is known from the last line that it left.
@@ -128,15 +126,21 @@ impl Training<'_> {
                 break;
             }
             self.state.enter(Phase::Data)?;
-            let batch = loader.next().ok_or(Error::NoMoreBatches { done: done - 1, steps: length.steps })?;
+            let no_more = || Error::NoMoreBatches { done: done - 1, steps: length.steps };
+            let batch = loader.next().ok_or_else(no_more)??;
+            let mut failed = None;
+            let mut more = || further(&mut loader, &mut failed);
             let last = done == length.steps;
             let logged = done.is_multiple_of(self.config.log_every) || last;
             // To read a device's losses is to wait for it, so only what is logged is read.
             let report = if logged || runs_on_cpu_kernels(self.device) {
-                self.state.step(self.model, &batch?)
+                self.state.step_with(self.model, &batch, &mut more)
             } else {
-                self.state.step_unread(self.model, &batch?)
+                self.state.step_unread_with(self.model, &batch, &mut more)
             };
+            if let Some(error) = failed {
+                return Err(error.into());
+            }
             let report = report.map_err(|source| diverged(source, &checkpoints))?;
             if logged {
                 log.append(done, report.scalars.iter().map(|(name, value)| (name.as_str(), *value)))?;
@@ -144,7 +148,8 @@ impl Training<'_> {
                 let rate = ((done - start) as usize * self.config.batch_size) as f64 / seconds.max(1e-9);
                 let mut costs = vec![("seconds", seconds_before + seconds), ("images_per_second", rate)];
                 costs.extend(memory::peak().map(|bytes| ("peak_memory_bytes", bytes as f64)));
-                let spent = self.state.profile().map(Profile::spent).into_iter().flatten();
+                let profile = self.state.profile();
+                let spent = profile.as_ref().map(Profile::spent).into_iter().flatten();
                 costs.extend(spent.map(|(phase, time)| (phase.name(), time.as_secs_f64())));
                 timing.append(done, costs.iter().copied())?;
                 self.tell(Event::Logged { step: done, values: &report.scalars, costs: &costs });
@@ -200,17 +205,17 @@ impl Training<'_> {
     }
 
     fn draw(&mut self, done: u64, checkpoints: &Checkpoints) -> Result<()> {
-        let Some(pictures) = self.pictures else { return Ok(()) };
-        let path = self.folder.sample_grid(done);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(store::failed("create", folder))?;
+        let Some(preview) = self.preview else { return Ok(()) };
+        let folder = self.folder.samples();
+        std::fs::create_dir_all(&folder).map_err(store::failed("create", &folder))?;
+        let artifacts = preview().map_err(|error| match error {
+            Error::Core(source) => diverged(source, checkpoints),
+            other => other,
+        })?;
+        for artifact in &artifacts {
+            store::write(&self.folder.sample(done, artifact.extension), &artifact.bytes)?;
         }
-        let images = pictures()?;
-        values::check("samples", &images).map_err(|source| diverged(source, checkpoints))?;
-        let picture = grid::grid(&images, GRID_COLUMNS)?;
-        let png = picture.png()?;
-        store::write(&path, &png)?;
-        self.tell(Event::Drawn { step: done, picture: &picture, png: &png });
+        self.tell(Event::Drawn { step: done, artifacts: &artifacts });
         Ok(())
     }
 
@@ -253,13 +258,24 @@ pub fn space_needed(
     // The ones kept, the best one, and the one being written. A recipe may ask for more than 64 bits can count.
     let at_once = (config.keep as u64).saturating_add(2);
     let grids = steps.checked_div(config.sample_every).unwrap_or(0).saturating_add(1);
-    let grid = data.shape().len() as u64 * 100;
+    let grid = preview_bytes(data.kind()) as u64;
     // Pictures and numbers are in the event file once more.
     let logs = grids.saturating_mul(grid).saturating_add((steps / config.log_every).saturating_mul(400));
     let tensors = model.params().iter().count() as u64;
     let histograms = steps.checked_div(config.histogram_every).unwrap_or(0).saturating_mul(1024 * tensors);
     let all = [checkpoint.saturating_mul(at_once), params, logs.saturating_mul(2), histograms, 1 << 20];
     Ok(all.into_iter().fold(0, u64::saturating_add))
+}
+
+/// Another batch of the same step; an error is kept aside.
+fn further(loader: &mut Loader, failed: &mut Option<waxwork_data::Error>) -> Option<Batch> {
+    match loader.next()? {
+        Ok(batch) => Some(batch),
+        Err(error) => {
+            *failed = Some(error);
+            None
+        }
+    }
 }
 
 /// True at every multiple of `every`, or of `otherwise` where `every` is 0.

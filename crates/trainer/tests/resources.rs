@@ -9,10 +9,11 @@ use std::path::Path;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::params::Init;
 use waxwork_core::{
-    Batch, Device, ImageShape, Loss, ModelInfo, ParamGroup, ParamSet, Result, StepContext, Tensor, Trainable,
-    TrainingState,
+    Batch, ConditionSpec, Device, ImageShape, LatentLayout, Loss, ModelInfo, ParamGroup, ParamSet, Result,
+    StepContext, Tensor, Trainable, TrainingState,
 };
 use waxwork_data::{DataConfig, Dataset};
+use waxwork_media::preview;
 use waxwork_trainer::{Environment, RunFolder, RunInfo, Stop, TrainConfig, Training};
 
 /// Learns the mean image.
@@ -41,14 +42,14 @@ impl Trainable for Mean {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let error = batch.images.broadcast_sub(&self.mean)?.sqr()?.mean_all()?;
+        let error = batch.inputs.broadcast_sub(&self.mean)?.sqr()?.mean_all()?;
         ctx.update(&["mean"], Loss::new("loss", error))
     }
 }
 
 fn info() -> RunInfo {
-    let model =
-        ModelInfo { family: "mean".into(), image: ImageShape::new(1, 28, 28), latent_dim: 0, classes: 0 };
+    let (sample, latent) = (ImageShape::new(1, 28, 28).into(), LatentLayout::normal(1));
+    let model = ModelInfo { family: "mean".into(), sample, latent, condition: ConditionSpec::None };
     RunInfo::new(Environment::here("test", &Device::Cpu), "description = \"the mean\"", model, "digits", 0)
 }
 
@@ -65,7 +66,14 @@ fn train(path: &Path, data: &Dataset, steps: u64) {
         ..TrainConfig::default()
     };
     let folder = RunFolder::create(path, &info(), None).unwrap();
-    let pictures = || model.mean.clamp(0.0, 1.0)?.unsqueeze(0);
+    let show = || {
+        let image = model
+            .mean
+            .clamp(0.0, 1.0)
+            .and_then(|mean| mean.unsqueeze(0))
+            .map_err(waxwork_core::Error::from)?;
+        Ok(preview(data.train.kind(), &image)?)
+    };
     let training = Training {
         model: &model,
         state: &mut state,
@@ -75,7 +83,7 @@ fn train(path: &Path, data: &Dataset, steps: u64) {
         folder: &folder,
         best: None,
         validate: None,
-        pictures: Some(&|| Ok(pictures()?)),
+        preview: Some(&show),
         stop: Stop::default(),
         observers: vec![],
     };

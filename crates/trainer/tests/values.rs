@@ -13,6 +13,7 @@ use waxwork_core::{
     Device, GenerativeModel, ParamSet, SampleRequest, Tensor, Trainable, TrainingState, store,
 };
 use waxwork_data::DataConfig;
+use waxwork_media::preview;
 use waxwork_trainer::{
     Environment, Error, Event, Observer, Outcome, RunFolder, RunInfo, Stop, TrainConfig, Training,
 };
@@ -44,7 +45,7 @@ fn train(path: &Path, name: &'static str, value: f32) -> Result<Outcome, Error> 
     let data = waxwork_data::load(&DataConfig { limit: Some(64), ..DataConfig::named("digits") }).unwrap();
     let network = Network::Conv { channels: vec![2, 4], hidden: 8, batch_norm: true };
     let config = VaeConfig { latent_dim: 2, network, ..VaeConfig::default() };
-    let vae = Vae::new(config, data.info.shape, ParamSet::fresh(0, &Device::Cpu)).unwrap();
+    let vae = Vae::new(config, data.info.sample(), ParamSet::fresh(0, &Device::Cpu)).unwrap();
     let mut state = TrainingState::new(&vae, OptimizerConfig::default(), 0, 10).unwrap();
     let config = TrainConfig {
         batch_size: 8,
@@ -58,7 +59,12 @@ fn train(path: &Path, name: &'static str, value: f32) -> Result<Outcome, Error> 
     let info = RunInfo::new(environment, "description = \"x\"", vae.info().clone(), "digits", 0);
     let folder = RunFolder::create(path, &info, None).unwrap();
     let mut spoiler = Spoiler { params: vae.params().clone(), name, value, after: 5 };
-    let pictures = || vae.sample(&SampleRequest::new(0, 4));
+    let kind = data.info.kind.clone();
+    let show = || {
+        let samples = vae.sample(&SampleRequest::new(0, 4))?;
+        waxwork_core::values::check("samples", &samples)?;
+        Ok(preview(&kind, &samples)?)
+    };
     Training {
         model: &vae,
         state: &mut state,
@@ -68,7 +74,7 @@ fn train(path: &Path, name: &'static str, value: f32) -> Result<Outcome, Error> 
         folder: &folder,
         best: None,
         validate: None,
-        pictures: Some(&pictures),
+        preview: Some(&show),
         stop: Stop::default(),
         observers: vec![&mut spoiler],
     }

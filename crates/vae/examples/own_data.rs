@@ -7,10 +7,10 @@ use std::sync::Arc;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::rng::Stream;
 use waxwork_core::{
-    Device, GenerativeModel, ImageShape, LatentModel, ParamSet, SampleRequest, Trainable, TrainingState,
+    Bound, Device, GenerativeModel, ImageShape, Kind, ParamSet, SampleRequest, Trainable, TrainingState,
     store,
 };
-use waxwork_data::{Dataset, DatasetInfo, Loader, Source};
+use waxwork_data::{Dataset, DatasetInfo, Loader, LoaderConfig, Source};
 use waxwork_media::grid;
 use waxwork_vae::{Vae, VaeConfig};
 
@@ -25,15 +25,15 @@ struct Discs {
 }
 
 impl Source for Discs {
-    fn shape(&self) -> ImageShape {
-        SHAPE
+    fn kind(&self) -> Kind {
+        SHAPE.into()
     }
 
     fn len(&self) -> usize {
         self.count
     }
 
-    fn write_image(&self, index: usize, out: &mut [u8]) -> waxwork_data::Result<()> {
+    fn write_sample(&self, index: usize, out: &mut [u8]) -> waxwork_data::Result<()> {
         let mut draws = self.stream.at(index as u64);
         let radius = draws.between(3.0, 9.0);
         let [x, y] = [SHAPE.width, SHAPE.height].map(|side| draws.between(radius, side as f32 - radius));
@@ -52,18 +52,12 @@ impl Source for Discs {
 
 fn discs() -> waxwork_data::Result<Dataset> {
     let part = |name, count| Arc::new(Discs { stream: Stream::new(SEED, name, 0), count });
-    let info = DatasetInfo {
-        name: "discs".to_owned(),
-        shape: SHAPE,
-        classes: Vec::new(),
-        identity: "discs 1".to_owned(),
-        skipped: 0,
-    };
+    let info = DatasetInfo::new("discs", SHAPE, &[], "discs 1");
     Dataset::new(info, part("discs/train", 6000), part("discs/test", 1000), None, None)
 }
 
 /// Mean −ELBO in nats of the first hundred validation images.
-fn validate(vae: &dyn LatentModel, data: &Dataset) -> Result<f32, Box<dyn std::error::Error>> {
+fn validate(vae: &dyn Bound, data: &Dataset) -> Result<f32, Box<dyn std::error::Error>> {
     let batch = data.validation.batch(&(0..100).collect::<Vec<_>>(), &Device::Cpu)?;
     let elbo = vae.elbo(&batch, &Stream::new(SEED, "validation", 0))?;
     Ok((elbo.kl - elbo.reconstruction)?.mean_all()?.to_scalar()?)
@@ -76,12 +70,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let adam = OptimizerConfig { lr: 1e-3, betas: [0.9, 0.999], ..OptimizerConfig::default() };
     let mut state = TrainingState::new(&vae, adam, SEED, STEPS)?;
 
-    let batches = Loader::new(&data.train, 64, SEED, &Device::Cpu, 0)?;
+    let batches = Loader::new(&data.train, &LoaderConfig::new(64, SEED), &Device::Cpu)?;
     for batch in batches.take(STEPS as usize) {
         let report = state.step(&vae, &batch?)?;
         if report.step % 100 == 0 {
-            let latent = vae.latent().ok_or("a VAE has latents")?;
-            let (loss, held_out) = (report.scalars[0].1, validate(latent, &data)?);
+            let (loss, held_out) = (report.scalars[0].1, validate(&vae, &data)?);
             println!("step {}: −ELBO {loss:.2} nats, validation {held_out:.2}", report.step);
         }
     }

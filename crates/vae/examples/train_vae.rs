@@ -2,7 +2,7 @@
 
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, TrainingState, store};
-use waxwork_data::{DataConfig, Loader, load};
+use waxwork_data::{DataConfig, Loader, LoaderConfig, load};
 use waxwork_media::grid;
 use waxwork_vae::{Vae, VaeConfig};
 
@@ -11,11 +11,11 @@ const STEPS: u64 = 1000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data = load(&DataConfig::named("digits"))?;
-    let vae = Vae::new(VaeConfig::default(), data.info.shape, ParamSet::fresh(SEED, &Device::Cpu))?;
+    let vae = Vae::new(VaeConfig::default(), data.info.image()?, ParamSet::fresh(SEED, &Device::Cpu))?;
     let adam = OptimizerConfig { lr: 1e-3, betas: [0.9, 0.999], ..OptimizerConfig::default() };
     let mut state = TrainingState::new(&vae, adam, SEED, STEPS)?;
 
-    let batches = Loader::new(&data.train, 128, SEED, &Device::Cpu, 0)?;
+    let batches = Loader::new(&data.train, &LoaderConfig::new(128, SEED), &Device::Cpu)?;
     for batch in batches.take(STEPS as usize) {
         let report = state.step(&vae, &batch?)?;
         if report.step % 100 == 0 {

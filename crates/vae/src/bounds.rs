@@ -1,15 +1,17 @@
-//! What a VAE can say of given images: codes, the evidence lower bound, and log p(x) by importance sampling.
+//! What a VAE can say of given samples: codes, reconstructions, the evidence lower bound, and log p(x) by importance sampling.
 
 use candle_core::Tensor;
-use waxwork_core::model::{self, Elbo, LatentModel, Posterior};
+use waxwork_core::model::{self, Elbo, Posterior};
 use waxwork_core::rng::Stream;
-use waxwork_core::{Batch, Error, Mode, Result};
+use waxwork_core::{
+    Batch, Bound, Condition, Density, Drawing, Encode, Error, GenerativeModel, Mode, Reconstruct, Result,
+};
 use waxwork_nn::loss;
 
 use crate::posterior::{DiagonalGaussian, repeat_rows};
 use crate::{Vae, objective};
 
-/// Rows that one decoder pass of [`LatentModel::log_likelihood`] sees at most.
+/// Rows that one decoder pass of [`Density::log_likelihood`] sees at most.
 const IMPORTANCE_ROWS: usize = 2000;
 
 impl Vae {
@@ -32,20 +34,31 @@ impl Vae {
         Ok((log_joint - q.log_density(&z)?)?.reshape((n, k))?)
     }
 
-    fn posterior(&self, images: &Tensor, labels: Option<&Tensor>) -> Result<DiagonalGaussian> {
-        let n = images.dims().first().copied().unwrap_or(0);
-        model::check_input("the images", images, &self.info.image.batch(n))?;
-        Ok(self.encoder.forward(images, labels, Mode::Eval)?.detach())
+    fn posterior(&self, inputs: &Tensor, labels: Option<&Tensor>) -> Result<DiagonalGaussian> {
+        let n = inputs.dims().first().copied().unwrap_or(0);
+        let what = if self.info.sample.image().is_some() { "the images" } else { "the samples" };
+        model::check_input(what, inputs, &self.info.sample.batch(n))?;
+        Ok(self.encoder.forward(inputs, labels, Mode::Eval)?.detach())
     }
 }
 
-impl LatentModel for Vae {
-    fn encode(&self, images: &Tensor, labels: Option<&Tensor>) -> Result<Posterior> {
-        Ok(self.posterior(images, self.one_hot(labels)?.as_ref())?.into())
+impl Encode for Vae {
+    fn encode(&self, inputs: &Tensor, condition: &Condition) -> Result<Posterior> {
+        Ok(self.posterior(inputs, self.condition(condition)?.as_ref())?.into())
     }
+}
 
+impl Reconstruct for Vae {
+    /// The mean of p(x | z) at the mean of q(z | x).
+    fn reconstruct(&self, inputs: &Tensor, condition: &Condition) -> Result<Tensor> {
+        let codes = self.encode(inputs, condition)?.mean;
+        self.generate(&codes, condition, &Drawing::none())
+    }
+}
+
+impl Bound for Vae {
     fn elbo(&self, batch: &Batch, stream: &Stream) -> Result<Elbo> {
-        let labels = self.one_hot(batch.labels.as_ref())?;
+        let labels = self.condition(&batch.condition)?;
         let targets = self.likelihood.evaluation_targets(batch)?;
         let q = self.posterior(&targets, labels.as_ref())?;
         let noise = stream.normal(&batch.indices, self.config.latent_dim, self.params.device())?;
@@ -57,12 +70,19 @@ impl LatentModel for Vae {
         })
     }
 
+    fn protocol(&self) -> String {
+        let given = if self.info.condition.is_none() { "" } else { ", given the label" };
+        self.likelihood.protocol() + given
+    }
+}
+
+impl Density for Vae {
     fn log_likelihood(&self, batch: &Batch, samples: usize, stream: &Stream) -> Result<Tensor> {
         if samples == 0 || batch.is_empty() {
-            let of = if samples == 0 { "draw" } else { "image" };
+            let of = if samples == 0 { "draw" } else { "sample" };
             return Err(Error::Empty { what: "importance sampling", of });
         }
-        let labels = self.one_hot(batch.labels.as_ref())?;
+        let labels = self.condition(&batch.condition)?;
         let targets = self.likelihood.evaluation_targets(batch)?;
         let q = self.posterior(&targets, labels.as_ref())?;
         let noise = stream.normal(&batch.indices, (samples, self.config.latent_dim), self.params.device())?;
@@ -75,10 +95,5 @@ impl LatentModel for Vae {
             weights.push(part.detach());
         }
         loss::log_mean_exp(&Tensor::cat(&weights, 1)?)
-    }
-
-    fn protocol(&self) -> String {
-        let given = if self.info.classes > 0 { ", given the label" } else { "" };
-        self.likelihood.protocol() + given
     }
 }

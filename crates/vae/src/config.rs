@@ -96,18 +96,18 @@ impl VaeConfig {
         Style { weights: self.init.into(), activation: self.activation }
     }
 
-    /// Checks every value, for a model of so many classes; 0 if it knows no labels.
+    /// Checks every value, for a model whose condition has `width` values; 0 if it is unconditional.
     ///
     /// # Errors
     /// [`Error::Config`] names the key and what would be right.
-    pub fn validate(&self, classes: usize) -> Result<()> {
+    pub fn validate(&self, width: usize) -> Result<()> {
         let fail = |key: &str, reason: &str| {
             Err(Error::Config { key: format!("model.{key}"), reason: reason.into() })
         };
         if self.latent_dim == 0 {
             return fail("latent_dim", "must be at least 1");
         }
-        if self.prior == PriorConfig::Label && classes == 0 {
+        if self.prior == PriorConfig::Label && width == 0 {
             return fail("prior", "a prior that depends on the label needs the conditional family, cvae");
         }
         let widths = match &self.network {

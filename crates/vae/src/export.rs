@@ -3,7 +3,6 @@
 use waxwork_core::model::{GenerativeModel, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{Error, Result};
-use waxwork_kernels::Activation;
 
 use crate::{DECODER, ENCODER, Vae};
 
@@ -13,21 +12,20 @@ use crate::{DECODER, ENCODER, Vae};
 /// [`Error::NoPart`] for a part that the model does not have.
 pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
     let no_part = || Error::NoPart { family: vae.info.family.clone(), part, parts: vae.parts() };
-    let ModelInfo { image, latent_dim, classes, .. } = vae.info;
-    let image = [image.channels, image.height, image.width];
+    let ModelInfo { sample, latent, condition, .. } = &vae.info;
+    let latent_dim = latent.len();
     let mut graph = Graph::new(part.name());
     match part {
         Part::Decoder => {
             let latents = graph.input("latents", &[latent_dim]);
-            let labels = graph.labels(classes)?;
+            let labels = graph.condition(condition)?;
             let output = vae.decoder.export(graph.root().enter(DECODER), &latents, labels.as_ref())?;
-            // As `Likelihood::mean`, for every observation model.
-            let images = graph.root().activate(output, Activation::Sigmoid);
-            graph.output("images", &images, &image);
+            let samples = vae.likelihood.export(graph.root(), output);
+            graph.output(sample.name(), &samples, sample.dims());
         }
         Part::Encoder => {
-            let images = graph.input("images", &image);
-            let labels = graph.labels(classes)?;
+            let images = graph.input(sample.name(), sample.dims());
+            let labels = graph.condition(condition)?;
             let (mean, log_var) =
                 vae.encoder.export(graph.root().enter(ENCODER), &images, labels.as_ref())?;
             graph.output("mean", &mean, &[latent_dim]);
@@ -35,7 +33,7 @@ pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
         }
         Part::Prior => {
             let noise = graph.input("noise", &[latent_dim]);
-            let labels = graph.labels(classes)?;
+            let labels = graph.condition(condition)?;
             let mut root = graph.root();
             let mut decoder = root.enter(DECODER);
             let latents = vae.prior.export(decoder.enter("prior"), &noise, labels.as_ref())?;

@@ -25,11 +25,12 @@ pub mod prior;
 
 use std::sync::Arc;
 
+use waxwork_core::latent::LatentLayout;
 use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, GenerativeModel, ImageShape, LatentModel, Mode, ParamGroup, ParamSet, Result, StepContext, Tensor,
-    Trainable,
+    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, GenerativeModel, Mode, ParamGroup,
+    ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 
 pub use config::{Network, PriorConfig, VaeConfig};
@@ -58,46 +59,47 @@ pub struct Vae {
 }
 
 impl Vae {
-    /// The model of `config` for images of shape `image`, with its tensors from `params`.
+    /// The model of `config` for samples like `sample`, with its tensors from `params`.
     ///
     /// # Errors
     /// If the configuration makes no sense, or a stored set does not fit it.
-    pub fn new(config: VaeConfig, image: ImageShape, params: ParamSet) -> Result<Self> {
-        Self::conditional("vae", config, image, 0, params)
+    pub fn new(config: VaeConfig, sample: impl Into<SampleSpec>, params: ParamSet) -> Result<Self> {
+        Self::conditional("vae", config, sample, ConditionSpec::None, params)
     }
 
-    /// The same model of images given their labels, for so many `classes`; 0 for none. `family` is its name in
-    /// [`ModelInfo`].
+    /// The same model of samples given a condition. `family` is its name in [`ModelInfo`].
     ///
     /// # Errors
     /// As [`Vae::new`].
     pub fn conditional(
         family: &str,
         config: VaeConfig,
-        image: ImageShape,
-        classes: usize,
+        sample: impl Into<SampleSpec>,
+        condition: ConditionSpec,
         mut params: ParamSet,
     ) -> Result<Self> {
-        config.validate(classes)?;
-        let encoder = Encoder::new(params.root().enter(ENCODER), &config, image, classes)?;
-        let decoder = Decoder::new(params.root().enter(DECODER), &config, image, classes)?;
+        let (sample, width) = (sample.into(), condition.width());
+        config.validate(width)?;
+        let encoder = Encoder::new(params.root().enter(ENCODER), &config, &sample, width)?;
+        let decoder = Decoder::new(params.root().enter(DECODER), &config, &sample, width)?;
         let prior: Arc<dyn Prior> = match config.prior {
             PriorConfig::Standard => Arc::new(StandardNormal),
             PriorConfig::Label => {
                 let mut root = params.root();
                 let mut decoder = root.enter(DECODER);
-                Arc::new(LabelGaussian::new(decoder.enter("prior"), classes, config.latent_dim)?)
+                Arc::new(LabelGaussian::new(decoder.enter("prior"), width, config.latent_dim)?)
             }
         };
-        let likelihood = Likelihood::new(params.root().enter(DECODER), config.likelihood)?;
+        let likelihood = Likelihood::new(params.root().enter(DECODER), config.likelihood, &sample)?;
         let params = params.finish()?;
         let groups = [ENCODER, DECODER].map(|name| params.group(name, &format!("{name}."))).to_vec();
-        let info = ModelInfo { family: family.into(), image, latent_dim: config.latent_dim, classes };
+        let latent = LatentLayout::normal(config.latent_dim);
+        let info = ModelInfo { family: family.into(), sample, latent, condition };
         Ok(Self { config, info, params, groups, encoder, decoder, likelihood, prior })
     }
 
-    fn one_hot(&self, labels: Option<&Tensor>) -> Result<Option<Tensor>> {
-        self.info.one_hot(labels, &self.params)
+    fn condition(&self, condition: &Condition) -> Result<Option<Tensor>> {
+        self.info.encode_condition(condition, &self.params)
     }
 }
 
@@ -112,9 +114,10 @@ impl Trainable for Vae {
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let VaeConfig { latent_dim, importance_samples, .. } = self.config;
-        let one_hot = self.one_hot(batch.labels.as_ref())?;
-        let labels = one_hot.as_ref();
-        let x = self.likelihood.training_targets(batch, &ctx.stream("binarisation"))?;
+        let condition = self.condition(&batch.condition)?;
+        let labels = condition.as_ref();
+        let rows = ctx.rows(batch.len());
+        let x = self.likelihood.training_targets(batch, &ctx.stream("binarisation"), &rows)?;
         let q = self.encoder.forward(&x, labels, ctx.train())?;
         let noise = ctx.normal("latent", batch.len(), (importance_samples, latent_dim))?;
         if importance_samples > 1 {
@@ -137,15 +140,15 @@ impl GenerativeModel for Vae {
         &self.info
     }
 
-    fn generate(&self, latents: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+    fn generate(&self, latents: &Tensor, condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor> {
         let n = latents.dims().first().copied().unwrap_or(0);
         model::check_input("the latents", latents, &(n, self.config.latent_dim).into())?;
-        let output = self.decoder.forward(latents, self.one_hot(labels)?.as_ref(), Mode::Eval)?;
-        Ok(self.likelihood.mean(&output)?.detach())
+        let output = self.decoder.forward(latents, self.condition(condition)?.as_ref(), Mode::Eval)?;
+        Ok(self.likelihood.draw(&output, drawing)?.detach())
     }
 
-    fn latents(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
-        Ok(self.prior.draw(noise, self.one_hot(labels)?.as_ref())?.detach())
+    fn latents(&self, noise: &Tensor, condition: &Condition) -> Result<Tensor> {
+        Ok(self.prior.draw(noise, self.condition(condition)?.as_ref())?.detach())
     }
 
     fn parts(&self) -> &'static [Part] {
@@ -159,7 +162,19 @@ impl GenerativeModel for Vae {
         export::graph(self, part)
     }
 
-    fn latent(&self) -> Option<&dyn LatentModel> {
+    fn encoder(&self) -> Option<&dyn Encode> {
+        Some(self)
+    }
+
+    fn reconstructor(&self) -> Option<&dyn Reconstruct> {
+        Some(self)
+    }
+
+    fn bound(&self) -> Option<&dyn Bound> {
+        Some(self)
+    }
+
+    fn density(&self) -> Option<&dyn Density> {
         Some(self)
     }
 }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use waxwork_core::Mode;
 use waxwork_core::Result;
-use waxwork_core::model::ImageShape;
+use waxwork_core::SampleSpec;
 use waxwork_core::onnx::{Place, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::Activation;
@@ -14,9 +14,10 @@ use waxwork_nn::nets::{ConvDown, ConvUp, Mlp, halved};
 use crate::config::{Network, VaeConfig};
 use crate::posterior::DiagonalGaussian;
 
-const KEY: &str = "model.network.channels";
+const KEY: &str = "model.network";
+const CHANNELS: &str = "model.network.channels";
 
-/// q(z | x): images to the mean and log-variance of a diagonal Gaussian. A label stands beside what the linear layers see.
+/// q(z | x): samples to the mean and log-variance of a diagonal Gaussian. A label stands beside what the linear layers see.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoder {
     down: Option<ConvDown>,
@@ -29,34 +30,35 @@ impl Encoder {
     pub(crate) fn new(
         mut scope: Scope<'_>,
         config: &VaeConfig,
-        image: ImageShape,
-        classes: usize,
+        sample: &SampleSpec,
+        width: usize,
     ) -> Result<Self> {
         let style = config.style();
         let (down, inputs, widths) = match &config.network {
-            Network::Mlp { hidden } => (None, image.len(), hidden.clone()),
+            Network::Mlp { hidden } => (None, sample.len(), hidden.clone()),
             Network::Conv { channels, hidden, batch_norm } => {
-                let (height, width) = halved(image, channels.len(), KEY)?;
+                let image = sample.needs_image(KEY)?;
+                let (height, width) = halved(image, channels.len(), CHANNELS)?;
                 let down = ConvDown::new(scope.enter("down"), image.channels, channels, *batch_norm, style)?;
                 (Some(down), last(channels) * height * width, vec![*hidden])
             }
         };
-        let hidden = Mlp::new(scope.enter("hidden"), inputs + classes, &widths, style)?;
+        let hidden = Mlp::new(scope.enter("hidden"), inputs + width, &widths, style)?;
         let mean = Linear::new(scope.enter("mean"), hidden.outputs(), config.latent_dim, config.init)?;
         let log_var = Linear::new(scope.enter("log_var"), hidden.outputs(), config.latent_dim, config.init)?;
         Ok(Self { down, hidden, mean, log_var })
     }
 
-    /// `(N, C, H, W)` and one-hot labels `(N, classes)` → mean and log-variance, `(N, latent_dim)` each.
+    /// `(N, ..)` and conditions `(N, width)` → mean and log-variance, `(N, latent_dim)` each.
     pub(crate) fn forward(
         &self,
-        images: &Tensor,
+        inputs: &Tensor,
         labels: Option<&Tensor>,
         mode: Mode<'_>,
     ) -> Result<DiagonalGaussian> {
         let features = match &self.down {
-            Some(down) => down.forward(images, mode)?,
-            None => images.clone(),
+            Some(down) => down.forward(inputs, mode)?,
+            None => inputs.clone(),
         };
         let hidden = self.hidden.forward(&beside(&features, labels)?, mode)?;
         Ok(DiagonalGaussian {
@@ -91,7 +93,7 @@ pub(crate) struct Decoder {
     hidden: Mlp,
     output: Linear,
     up: Option<Up>,
-    image: ImageShape,
+    dims: Vec<usize>,
 }
 
 /// The convolutional half of a decoder, and the shape `(channels, height, width)` that it starts from.
@@ -106,14 +108,15 @@ impl Decoder {
     pub(crate) fn new(
         mut scope: Scope<'_>,
         config: &VaeConfig,
-        image: ImageShape,
-        classes: usize,
+        sample: &SampleSpec,
+        width: usize,
     ) -> Result<Self> {
         let style = config.style();
         let (widths, outputs, up) = match &config.network {
-            Network::Mlp { hidden } => (hidden.iter().rev().copied().collect(), image.len(), None),
+            Network::Mlp { hidden } => (hidden.iter().rev().copied().collect(), sample.len(), None),
             Network::Conv { channels, hidden, batch_norm } => {
-                let (height, width) = halved(image, channels.len(), KEY)?;
+                let image = sample.needs_image(KEY)?;
+                let (height, width) = halved(image, channels.len(), CHANNELS)?;
                 let start = (last(channels), height, width);
                 let mut outputs: Vec<usize> = channels.iter().rev().skip(1).copied().collect();
                 outputs.push(image.channels);
@@ -123,12 +126,12 @@ impl Decoder {
                 (vec![*hidden], start.0 * height * width, Some(up))
             }
         };
-        let hidden = Mlp::new(scope.enter("hidden"), config.latent_dim + classes, &widths, style)?;
+        let hidden = Mlp::new(scope.enter("hidden"), config.latent_dim + width, &widths, style)?;
         let output = Linear::new(scope.enter("output"), hidden.outputs(), outputs, config.init)?;
-        Ok(Self { hidden, output, up, image })
+        Ok(Self { hidden, output, up, dims: sample.dims().to_vec() })
     }
 
-    /// `(N, latent_dim)` and one-hot labels `(N, classes)` → `(N, C, H, W)`, unbounded.
+    /// `(N, latent_dim)` and conditions `(N, width)` → `(N, ..)`, unbounded.
     pub(crate) fn forward(
         &self,
         latents: &Tensor,
@@ -137,10 +140,7 @@ impl Decoder {
     ) -> Result<Tensor> {
         let hidden = self.hidden.forward(&beside(latents, labels)?, mode)?;
         match &self.up {
-            None => {
-                let ImageShape { channels, height, width } = self.image;
-                self.output.forward_to(&hidden, &[channels, height, width], Activation::Identity, mode)
-            }
+            None => self.output.forward_to(&hidden, &self.dims, Activation::Identity, mode),
             Some(Up { convs, start: (channels, height, width), activation }) => {
                 let start = [*channels, *height, *width];
                 convs.forward(&self.output.forward_to(&hidden, &start, *activation, mode)?, None, mode)
@@ -159,10 +159,7 @@ impl Decoder {
         let hidden = self.hidden.export(place.enter("hidden"), &input)?;
         let output = self.output.export(place.enter("output"), &hidden, Activation::Identity)?;
         match &self.up {
-            None => {
-                let ImageShape { channels, height, width } = self.image;
-                Ok(place.reshape(&output, &[channels, height, width]))
-            }
+            None => Ok(place.reshape(&output, &self.dims)),
             Some(Up { convs, start: (channels, height, width), activation }) => {
                 let start = place.activate(output, *activation);
                 let maps = place.reshape(&start, &[*channels, *height, *width]);

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::rng::Stream;
 use waxwork_core::{
-    Batch, DType, Device, GenerativeModel, ImageShape, ParamSet, SampleRequest, Tensor, Trainable,
-    TrainingState,
+    Batch, Bound, DType, Density, Device, GenerativeModel, ImageShape, ParamSet, SampleRequest, SampleSpec,
+    Tensor, Trainable, TrainingState,
 };
 use waxwork_vae::{Binarisation, LikelihoodConfig};
 use waxwork_vae::{Network, Vae, VaeConfig};
@@ -28,7 +28,7 @@ fn batch(n: usize, image: ImageShape) -> Batch {
     let indices: Vec<u64> = (0..n as u64).collect();
     let shape = (image.channels, image.height, image.width);
     let images = Stream::new(1, "test images", 0).uniform(&indices, shape, &Device::Cpu).unwrap();
-    Batch { images: images.to_dtype(DType::F64).unwrap(), labels: None, indices }
+    Batch::unlabelled(images.to_dtype(DType::F64).unwrap(), indices)
 }
 
 fn build(config: &VaeConfig, image: ImageShape) -> Vae {
@@ -119,10 +119,9 @@ fn a_model_that_ignores_its_latent_has_the_closed_form_likelihood() {
     let batch = batch(4, IMAGE);
     let expected = -16.0 * 2f64.ln();
     let stream = Stream::new(0, "x", 0);
-    let latent = vae.latent().unwrap();
-    let elbo = latent.elbo(&batch, &stream).unwrap();
+    let elbo = vae.elbo(&batch, &stream).unwrap();
     for k in [1, 7] {
-        for value in latent.log_likelihood(&batch, k, &stream).unwrap().to_vec1::<f64>().unwrap() {
+        for value in vae.log_likelihood(&batch, k, &stream).unwrap().to_vec1::<f64>().unwrap() {
             assert!((value - expected).abs() < 1e-9, "{value} against {expected}");
         }
     }
@@ -152,9 +151,8 @@ fn free_bits_and_warm_up_price_the_kl_as_their_papers_say() {
 fn more_importance_samples_tighten_the_bound() {
     let vae = build(&convolutional(), IMAGE);
     let batch = batch(64, IMAGE);
-    let latent = vae.latent().unwrap();
     let bound = |k| {
-        let values = latent.log_likelihood(&batch, k, &Stream::new(2, "y", 0)).unwrap();
+        let values = vae.log_likelihood(&batch, k, &Stream::new(2, "y", 0)).unwrap();
         values.mean_all().unwrap().to_scalar::<f64>().unwrap()
     };
     assert!(bound(1) < bound(10) && bound(10) < bound(200));
@@ -164,13 +162,9 @@ fn more_importance_samples_tighten_the_bound() {
 fn bounds_of_an_image_do_not_depend_on_its_batch() {
     let vae = build(&convolutional(), IMAGE);
     let all = batch(6, IMAGE);
-    let some = Batch {
-        images: all.images.narrow(0, 4, 2).unwrap(),
-        labels: None,
-        indices: all.indices[4..].to_vec(),
-    };
-    let (latent, stream) = (vae.latent().unwrap(), Stream::new(3, "z", 0));
-    let of = |batch: &Batch| latent.log_likelihood(batch, 5, &stream).unwrap().to_vec1::<f64>().unwrap();
+    let some = Batch::unlabelled(all.inputs.narrow(0, 4, 2).unwrap(), all.indices[4..].to_vec());
+    let stream = Stream::new(3, "z", 0);
+    let of = |batch: &Batch| vae.log_likelihood(batch, 5, &stream).unwrap().to_vec1::<f64>().unwrap();
     assert_eq!(of(&all)[4..], of(&some));
 }
 
@@ -184,7 +178,7 @@ fn samples_are_images_and_image_i_is_a_function_of_the_seed_and_i() {
     let all = sample(0, 130);
     assert!(all.iter().all(|value| (0.0..=1.0).contains(value)));
     assert_eq!(all[16 * 120..], sample(120, 10));
-    let labelled = SampleRequest { labels: Some(vec![1]), ..SampleRequest::new(0, 1) };
+    let labelled = SampleRequest::of_classes(0, &[1]).unwrap();
     assert!(vae.sample(&labelled).unwrap_err().to_string().contains("unconditional"));
 }
 
@@ -236,9 +230,8 @@ fn importance_sampling_finds_the_likelihood_of_a_linear_gaussian_model() {
     let indices: Vec<u64> = (0..50).collect();
     let noise = Stream::new(3, "images", 0).normal(&indices, (1, 2, 2), &Device::Cpu).unwrap();
     let images = noise.to_dtype(DType::F64).unwrap().affine(0.03, 0.5).unwrap();
-    let batch = Batch { images: images.clone(), labels: None, indices };
-    let latent = vae.latent().unwrap();
-    let found = latent.log_likelihood(&batch, 2000, &Stream::new(0, "draws", 0)).unwrap();
+    let batch = Batch::unlabelled(images.clone(), indices);
+    let found = vae.log_likelihood(&batch, 2000, &Stream::new(0, "draws", 0)).unwrap();
     let found = found.to_vec1::<f64>().unwrap();
     let exact: Vec<f64> = (images.flatten_from(1).unwrap().to_vec2::<f64>().unwrap().iter())
         .map(|image| {
@@ -256,10 +249,38 @@ fn importance_sampling_finds_the_likelihood_of_a_linear_gaussian_model() {
     assert!((errors.iter().sum::<f64>() / 50.0).abs() < 0.01, "{errors:?}");
     // The bound is loose by KL(q ‖ p(z | x)), here of two Gaussians whose log-variances differ by 0.3, twice.
     let bound = |draw: u64| {
-        let elbo = latent.elbo(&batch, &Stream::new(0, "draws", draw)).unwrap();
+        let elbo = vae.elbo(&batch, &Stream::new(0, "draws", draw)).unwrap();
         (elbo.reconstruction - elbo.kl).unwrap().mean_all().unwrap().to_scalar::<f64>().unwrap()
     };
     let elbo = (0..400).map(bound).sum::<f64>() / 400.0;
     let gap = exact.iter().sum::<f64>() / 50.0 - elbo;
     assert!((gap - (0.3f64.exp() - 1.3)).abs() < 0.03, "{gap}");
+}
+
+#[test]
+fn points_are_drawn_around_the_mean_by_number_and_temperature() {
+    let config =
+        VaeConfig { likelihood: LikelihoodConfig::Gaussian { scale: 0.5, learned: false }, ..small() };
+    let build = |config: VaeConfig| Vae::new(config, SampleSpec::real(3), ParamSet::fresh(9, &Device::Cpu));
+    let vae = build(config).unwrap();
+    let sample = |first, count, temperature| {
+        let request = SampleRequest { first, temperature, ..SampleRequest::new(1, count) };
+        vae.sample(&request).unwrap().to_vec2::<f32>().unwrap()
+    };
+    let (mean, drawn) = (sample(0, 2000, 0.0), sample(0, 2000, 1.0));
+    assert_eq!(drawn[1500..], sample(1500, 500, 1.0), "point i is a function of the seed and i");
+    let noise: Vec<f64> =
+        drawn.iter().flatten().zip(mean.iter().flatten()).map(|(a, b)| f64::from(a - b)).collect();
+    let variance = noise.iter().map(|x| x * x).sum::<f64>() / noise.len() as f64;
+    // Of 6,000 values; four standard errors of a variance of 0.25 are 0.018.
+    assert!((variance - 0.25).abs() < 0.018, "{variance}");
+    let half = sample(0, 1, 0.5);
+    assert!((half[0][0] - mean[0][0] - 0.5 * (drawn[0][0] - mean[0][0])).abs() < 1e-6);
+
+    for likelihood in [LikelihoodConfig::default(), LikelihoodConfig::ContinuousBernoulli] {
+        let error = build(VaeConfig { likelihood, ..small() }).unwrap_err().to_string();
+        assert!(error.contains("model.likelihood"), "{error}");
+    }
+    let error = build(convolutional()).unwrap_err().to_string();
+    assert!(error.contains("model.network") && error.contains("needs images"), "{error}");
 }

@@ -123,7 +123,7 @@ fn a_training_step_is_that_of_pytorch() {
 
     let pixels: Vec<f64> = (0..3 * 64).map(|i| 0.5 + 0.5 * (f64::from(i) * 1.3).sin()).collect();
     let images = Tensor::from_vec(pixels, (3, 1, 8, 8), &Device::Cpu).unwrap();
-    let batch = Batch { images, labels: None, indices: vec![0, 1, 2] };
+    let batch = Batch::unlabelled(images, vec![0, 1, 2]);
     // θ − ∇θ, very nearly: Adam's first step with an eps that dwarfs every gradient.
     let descent = OptimizerConfig { lr: 1e9, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() };
     let mut state = TrainingState::new(&vae, descent, 4, 1).unwrap();

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use waxwork_core::Kind;
 use waxwork_core::store;
 use waxwork_data::{Manifest, manifest};
 use waxwork_eval::Report;
@@ -22,8 +23,12 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     let family = model.family.to_uppercase();
     writeln!(card, "# {}\n\n{}\n", folder.name(), recipe.description)?;
     writeln!(card, "![samples](samples/step-{:06}.png)\n", outcome.steps)?;
-    writeln!(card, "| | |\n|---|---|\n| model | {family}, latent dimension {} |", model.latent_dim)?;
-    writeln!(card, "| images | {}, values in [0, 1] |\n| data | {} |", model.image, info.data)?;
+    writeln!(card, "| | |\n|---|---|\n| model | {family}, latent dimension {} |", model.latent_dim())?;
+    match info.kind() {
+        Kind::Image(shape) => writeln!(card, "| images | {shape}, values in [0, 1] |")?,
+        kind @ Kind::Points { .. } => writeln!(card, "| samples | {kind} |")?,
+    }
+    writeln!(card, "| data | {} |", info.data)?;
     if !info.data_classes.is_empty() {
         writeln!(card, "| classes | {} |", in_a_cell(&class_names(&info.data_classes)))?;
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, Tensor};
+use waxwork_core::{Device, Kind, Tensor};
 use waxwork_data::manifest::FOLDER;
 #[cfg(not(feature = "hub"))]
 use waxwork_data::manifest::HUB;
@@ -42,11 +42,15 @@ fn list(json: bool) -> Result<String, Failure> {
     if json {
         return output::json(&manifests);
     }
-    let row = |manifest: &Manifest| {
-        let images = format!("{} + {}", manifest.train, manifest.test);
-        vec![manifest.name.clone(), manifest.image_shape().to_string(), images, manifest.description.clone()]
+    let row = |manifest: &Manifest| -> Result<Vec<String>, Failure> {
+        let samples = format!("{} + {}", manifest.train, manifest.test);
+        let shape = match manifest.kind()? {
+            Kind::Image(shape) => shape.to_string(),
+            Kind::Points { dimensions } => dimensions.to_string(),
+        };
+        Ok(vec![manifest.name.clone(), shape, samples, manifest.description.clone()])
     };
-    let mut rows: Vec<_> = manifests.iter().map(row).collect();
+    let mut rows: Vec<_> = manifests.iter().map(row).collect::<Result<_, _>>()?;
     for (name, description) in [
         (FOLDER, "your own pictures: --data-dir DIR, in it a folder a class"),
         ("hf:OWNER/NAME", "a data set of pictures on the Hugging Face Hub"),
@@ -61,18 +65,11 @@ fn info(name: &str, json: bool) -> Result<String, Failure> {
     if json {
         return output::json(&manifest);
     }
+    let kind = manifest.kind()?;
     let mut rows = vec![
         ("name", format!("{} ({})", manifest.name, manifest.title)),
         ("shows", manifest.description.clone()),
-        (
-            "images",
-            format!(
-                "{} for training, {} for testing, {}",
-                manifest.train,
-                manifest.test,
-                manifest.image_shape()
-            ),
-        ),
+        (kind.plural(), format!("{} for training, {} for testing, {kind}", manifest.train, manifest.test)),
         ("classes", manifest.classes.join(", ")),
         ("licence", manifest.licence.clone()),
     ];
@@ -150,16 +147,17 @@ fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
 fn show(config: &DataConfig, count: usize, out: &Path) -> Result<String, Failure> {
     output::check_target(out)?;
     let data = super::sample::load(config)?;
-    let images = data.train.first(count);
-    let bar = output::bar(images.len(), "reading images");
+    let (samples, kind) = (data.train.first(count), &data.info.kind);
+    let bar = output::bar(samples.len(), "reading samples");
     let mut parts = Vec::new();
-    for batch in images.batches(EVALUATION_BATCH, &Device::Cpu)? {
-        parts.push(batch?.images);
+    for batch in samples.batches(EVALUATION_BATCH, &Device::Cpu)? {
+        parts.push(batch?.inputs);
         bar.inc(parts.last().map_or(0, |part| part.dim(0).unwrap_or(0)) as u64);
     }
     bar.finish_and_clear();
-    let (labels, classes) = (images.labels(), Classes::named(&data.info.classes));
+    let (labels, classes) = (samples.labels(), Classes::named(&data.info.classes));
     let labelled = labels.as_ref().map(|labels| output::Labelled { labels, classes: &classes });
-    output::write_images(out, &Tensor::cat(&parts, 0)?, labelled, 0)?;
-    Ok(format!("{} training images of {} in {}\n", images.len(), config.name, out.display()))
+    output::write_samples(out, kind, &Tensor::cat(&parts, 0)?, labelled, 0)?;
+    let (count, what) = (samples.len(), kind.plural());
+    Ok(format!("{count} training {what} of {} in {}\n", config.name, out.display()))
 }

@@ -2,19 +2,18 @@
 
 use std::path::Path;
 
-use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, LatentModel, device, store};
-use waxwork_data::{Dataset, Split};
-use waxwork_eval::{LatentProbes, Likelihood, Metric, Protocol, Report, codes, likelihood};
-use waxwork_models::Classes;
+use waxwork_core::{device, store};
+use waxwork_eval::{Judging, Metric, Report};
+use waxwork_models::evaluation::protocol;
+use waxwork_models::{Classes, Error, EvaluationConfig, evaluate_on};
 
 use crate::args::{EvaluateArguments, Samples};
 use crate::commands::data::config;
 use crate::commands::foreign;
-use crate::commands::judging::{Judging, report_of, samples_of};
+use crate::commands::judging::{inception, report_of};
 use crate::commands::sample::{data, load, open};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Stages};
 
 pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
     match (&arguments.run, &arguments.samples) {
@@ -33,87 +32,62 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
     let device = device::open(&arguments.device)?;
     let run = open(path, &device)?;
     let data = data(&run, arguments.data_dir.as_ref())?;
-    let test = arguments.count.map_or_else(|| data.test.clone(), |count| data.test.first(count));
-    let latent = run.latent();
-    if latent.is_none() && samples == 0 {
-        let family = &run.info.model.family;
-        return Err(Failure::new(format!(
-            "nothing to measure: a {family} has no likelihood, and --samples is 0"
-        )));
-    }
-    let protocol = protocol(&data);
-    let mut metrics = Vec::new();
-    if let Some(latent) = latent {
-        metrics.extend(likelihood_of(latent, &test, arguments, &device)?.metrics(&protocol));
-        let bar = output::bar(test.len(), "looking at codes");
-        let batches = test.batches(EVALUATION_BATCH, &device)?.map(|batch| batch.map_err(Failure::from));
-        let codes = codes(run.model.as_ref(), latent, batches, |done| bar.set_position(done as u64))?;
-        bar.finish_and_clear();
-        metrics.extend(codes.metrics(&protocol));
-        let factors = test.factors();
-        if factors.len() >= 4 {
-            let _bar = output::bar(0, "probing codes");
-            metrics.extend(LatentProbes::of(&codes.means, &factors)?.metrics(&protocol));
-        }
-    }
-    if samples > 0 {
-        // The judge learns from all the data, whatever the model was allowed to see: one judge, and one floor, a data set.
-        let mut config = run.recipe.data.clone();
-        config.dir = arguments.data_dir.clone().or(config.dir);
-        let cut = config.limit.take().is_some() | config.validation.take().is_some();
-        let whole = if cut { &load(&config)? } else { &data };
-        let judging = Judging {
-            data: whole,
-            generated: samples_of(&run, samples, arguments.seed)?,
-            conditional: run.model.info().classes > 0,
-            inception: arguments.inception.as_deref(),
-            accuracy: arguments.accuracy_score,
-        };
-        metrics.extend(judging.metrics(&protocol)?);
-    }
-    let report = Report {
-        version: env!("CARGO_PKG_VERSION").into(),
-        subject: run.folder.name(),
-        training_seed: Some(run.info.seed),
-        sample_seed: (samples > 0).then_some(arguments.seed),
-        metrics,
+    let whole = run.whole_data(arguments.data_dir.as_deref()).map(|config| load(&config)).transpose()?;
+    let inception = inception(arguments.inception.as_deref())?;
+    let config = EvaluationConfig {
+        test_samples: arguments.count,
+        importance_samples: arguments.importance_samples,
+        samples,
+        seed: arguments.seed,
+        inception: inception.as_ref(),
+        accuracy: arguments.accuracy_score,
     };
+    let mut stages = Stages::default();
+    let whole = whole.as_ref().unwrap_or(&data);
+    let report = evaluate_on(&run, &data, whole, &config, &mut |what, done, all| stages.set(what, done, all));
+    stages.finish();
+    let report = report.map_err(|error| match error {
+        Error::NothingToMeasure { family } => {
+            Failure::new(format!("nothing to measure: a {family} has no likelihood, and --samples is 0"))
+        }
+        error => error.into(),
+    })?;
     finish(&report, &report_of(run.folder.path()), arguments.json)
 }
 
 fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failure> {
     let name = arguments.data.as_ref();
     let name = name.ok_or_else(|| Failure::usage("compared with what? Name a data set: --data NAME"))?;
-    // Told before data is loaded, or even downloaded.
+    // Said before data is loaded, or even downloaded.
     std::fs::metadata(path).map_err(store::failed("read", path))?;
-    let data = load(&config(name, arguments.data_dir.as_deref(), &arguments.set)?)?;
-    let generated = foreign::read_split(path, data.info.shape, &Classes::named(&data.info.classes))?;
+    let config = config(name, arguments.data_dir.as_deref(), &arguments.set)?;
+    let (data, truth) = (load(&config)?, config.mixture()?);
+    let generated = foreign::read_split(path, &data.info.kind, &Classes::named(&data.info.classes))?;
+    let inception = inception(arguments.inception.as_deref())?;
     let judging = Judging {
         conditional: generated.labels().is_some(),
         data: &data,
         generated,
-        inception: arguments.inception.as_deref(),
+        inception: inception.as_ref(),
         accuracy: arguments.accuracy_score,
+        truth: truth.as_ref(),
+        cache: &waxwork_data::files::cache_dir()?,
     };
+    let mut stages = Stages::default();
+    let metrics = judging.metrics(&protocol(&data), &mut |what, done, all| stages.set(what, done, all));
+    stages.finish();
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
         subject: path.display().to_string(),
         training_seed: None,
         sample_seed: None,
-        metrics: judging.metrics(&protocol(&data))?,
+        metrics: metrics?,
     };
+    report.check()?;
     finish(&report, &report_of(path), arguments.json)
 }
 
-fn protocol(data: &Dataset) -> Protocol {
-    Protocol::from([
-        ("data".to_owned(), format!("{} {}", data.info.name, short(&data.info.identity))),
-        ("split".to_owned(), "test".to_owned()),
-    ])
-}
-
 fn finish(report: &Report, path: &Path, json: bool) -> Result<String, Failure> {
-    report.check()?;
     let text = output::json(report)?;
     if let Err(error) = store::write(path, text.as_bytes()) {
         // What took long to measure is not lost with it.
@@ -126,29 +100,9 @@ fn finish(report: &Report, path: &Path, json: bool) -> Result<String, Failure> {
     Ok(format!("{}written to {}\n", describe(report), path.display()))
 }
 
-/// Enough of a hash to tell data sets apart.
-fn short(hash: &str) -> &str {
-    hash.get(..16).unwrap_or(hash)
-}
-
-fn likelihood_of(
-    latent: &dyn LatentModel,
-    test: &Split,
-    arguments: &EvaluateArguments,
-    device: &Device,
-) -> Result<Likelihood, Failure> {
-    let bar = output::bar(test.len(), "evaluating");
-    let batches = test.batches(EVALUATION_BATCH, device)?.map(|batch| batch.map_err(Failure::from));
-    let measured =
-        likelihood(latent, batches, arguments.importance_samples, |done| bar.set_position(done as u64))?;
-    bar.finish_and_clear();
-    measured.check()?;
-    Ok(measured)
-}
-
 /// A line a number, then what the numbers are, said once.
 fn describe(report: &Report) -> String {
-    let header = ["METRIC", "VALUE", "INTERVAL", "REAL IMAGES"].map(String::from).to_vec();
+    let header = ["METRIC", "VALUE", "INTERVAL", "REAL DATA"].map(String::from).to_vec();
     let row = |metric: &Metric| {
         let interval = metric.interval.map_or_else(String::new, |[low, high]| {
             format!("{} to {}", output::number(low), output::number(high))

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use waxwork_core::{Device, ImageShape, Tensor, npy, store};
+use waxwork_core::{Device, ImageShape, Kind, Tensor, npy, store};
 use waxwork_data::folder::Pictures;
 use waxwork_data::{InMemory, Split};
 use waxwork_eval::arrays;
@@ -23,13 +23,13 @@ enum Images {
 /// Images of `shape` as a split of eight bits, which is what every sample is measured at: from a `.npy` or `.safetensors` file
 /// (`images`, and `labels` where there are any) or a folder of pictures, in the order of their names, with one directory per class
 /// or none. Labels are those of `classes`; of a folder by the names of its directories.
-pub(crate) fn read_split(path: &Path, shape: ImageShape, classes: &Classes) -> Result<Split, Failure> {
+pub(crate) fn read_split(path: &Path, kind: &Kind, classes: &Classes) -> Result<Split, Failure> {
     let at = |failure: Failure| failure.at(path);
-    match read(path, shape, classes)? {
+    match read(path, kind, classes)? {
         (Images::Pictures(split), _) => Ok(split),
         (Images::Array(array), labels) => {
-            let pixels = arrays::pixels(&array, shape).map_err(Failure::from).map_err(at)?;
-            split(shape, pixels, labels)
+            let bytes = arrays::at_rest(&array, kind).map_err(Failure::from).map_err(at)?;
+            Ok(Split::all(Arc::new(InMemory::new(kind.clone(), bytes, labels)?))?)
         }
     }
 }
@@ -37,24 +37,19 @@ pub(crate) fn read_split(path: &Path, shape: ImageShape, classes: &Classes) -> R
 /// The same images as they are, `(N, C, H, W)` f32 in [0, 1] on the CPU, and their labels.
 pub(crate) fn read_tensor(
     path: &Path,
-    shape: ImageShape,
+    kind: &Kind,
     classes: &Classes,
 ) -> Result<(Tensor, Option<Vec<u32>>), Failure> {
-    match read(path, shape, classes)? {
+    match read(path, kind, classes)? {
         (Images::Pictures(split), labels) => {
             let all: Vec<usize> = (0..split.len()).collect();
-            Ok((split.batch(&all, &Device::Cpu)?.images, labels))
+            Ok((split.batch(&all, &Device::Cpu)?.inputs, labels))
         }
         (Images::Array(array), labels) => {
-            let images = arrays::images(&array, shape).map_err(|error| Failure::from(error).at(path))?;
+            let images = arrays::samples(&array, kind).map_err(|error| Failure::from(error).at(path))?;
             Ok((images, labels))
         }
     }
-}
-
-/// Images in memory as a split.
-pub(crate) fn split(shape: ImageShape, pixels: Vec<u8>, labels: Option<Vec<u32>>) -> Result<Split, Failure> {
-    Ok(Split::all(Arc::new(InMemory::new(shape, pixels, labels)?))?)
 }
 
 /// Refuses images without labels for a model that needs them.
@@ -76,8 +71,14 @@ pub(crate) fn labels_beside(images: &Path) -> PathBuf {
     images.with_extension("labels.npy")
 }
 
-fn read(path: &Path, shape: ImageShape, classes: &Classes) -> Result<(Images, Option<Vec<u32>>), Failure> {
+fn read(path: &Path, kind: &Kind, classes: &Classes) -> Result<(Images, Option<Vec<u32>>), Failure> {
     if path.is_dir() {
+        let Some(shape) = kind.image() else {
+            let (path, what) = (path.display(), kind.plural());
+            return Err(Failure::new(format!(
+                "`{path}` is a folder, but {what} come from a .npy file or a .safetensors file"
+            )));
+        };
         let pictures = of_folder(path, shape, classes)?;
         let labels = pictures.labels();
         return Ok((Images::Pictures(pictures), labels));
@@ -90,9 +91,10 @@ fn read(path: &Path, shape: ImageShape, classes: &Classes) -> Result<(Images, Op
         }
         Some("safetensors") => {
             let mut tensors = store::load(path, &Device::Cpu)?;
+            let name = kind.plural();
             let images = tensors
-                .remove("images")
-                .ok_or_else(|| Failure::new(format!("`{}` has no tensor `images`", path.display())))?;
+                .remove(name)
+                .ok_or_else(|| Failure::new(format!("`{}` has no tensor `{name}`", path.display())))?;
             (images, tensors.remove("labels"), path.to_owned())
         }
         _ => {
@@ -145,57 +147,58 @@ mod tests {
     #[test]
     fn arrays_of_any_order_become_the_same_images() {
         let folder = tempfile::tempdir().unwrap();
-        let (shape, classes) = (ImageShape::new(3, 2, 4), digits());
+        let (kind, classes) = (Kind::Image(ImageShape::new(3, 2, 4)), digits());
         let images = Tensor::arange(0u8, 48, &Device::Cpu).unwrap().reshape((2, 3, 2, 4)).unwrap();
         // A true division: candle's own by a number is a product with its inverse.
         let unit: Vec<f32> = (0..48).map(|value| value as f32 / 255.0).collect();
         let unit = Tensor::from_vec(unit, (2, 3, 2, 4), &Device::Cpu).unwrap();
         let labelled = Some(Labelled { labels: &[7, 3], classes: &classes });
         let path = |name: &str| folder.path().join(name);
-        output::write_images(&path("a.npy"), &unit, None, 0).unwrap();
+        output::write_samples(&path("a.npy"), &kind, &unit, None, 0).unwrap();
         images.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap().write_npy(path("b.npy")).unwrap();
-        output::write_images(&path("pictures"), &unit, None, 0).unwrap();
+        output::write_samples(&path("pictures"), &kind, &unit, None, 0).unwrap();
         for name in ["a.npy", "b.npy", "pictures"] {
-            let split = read_split(&path(name), shape, &classes).unwrap();
-            assert_eq!(split.images_u8(&[0, 1]).unwrap(), (0..48).collect::<Vec<u8>>(), "{name}");
+            let split = read_split(&path(name), &kind, &classes).unwrap();
+            assert_eq!(split.bytes(&[0, 1]).unwrap(), (0..48).collect::<Vec<u8>>(), "{name}");
             assert_eq!(split.labels(), None);
-            let (tensor, _) = read_tensor(&path(name), shape, &classes).unwrap();
+            let (tensor, _) = read_tensor(&path(name), &kind, &classes).unwrap();
             let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert_eq!(values(&tensor), values(&unit), "{name}");
         }
         for name in ["c.safetensors", "d.npy", "classes"] {
-            output::write_images(&path(name), &unit, labelled, 0).unwrap();
-            let split = read_split(&path(name), shape, &classes).unwrap();
+            output::write_samples(&path(name), &kind, &unit, labelled, 0).unwrap();
+            let split = read_split(&path(name), &kind, &classes).unwrap();
             // Of a folder, class after class.
             let order = if name == "classes" { [1, 0] } else { [0, 1] };
-            assert_eq!(split.images_u8(&order).unwrap(), (0..48).collect::<Vec<u8>>(), "{name}");
+            assert_eq!(split.bytes(&order).unwrap(), (0..48).collect::<Vec<u8>>(), "{name}");
             assert_eq!(order.map(|place| split.label(place).unwrap()), [7, 3], "{name}");
         }
         assert!(path("d.labels.npy").is_file() && path("classes/7/000000.png").is_file());
-        let other = read_split(&path("a.npy"), ImageShape::new(3, 4, 2), &classes).unwrap_err().message;
+        let other =
+            read_split(&path("a.npy"), &ImageShape::new(3, 4, 2).into(), &classes).unwrap_err().message;
         assert!(other.contains("a.npy") && other.contains("(N, 3, 4, 2)"), "{other}");
     }
 
     #[test]
     fn labels_outside_the_classes_name_their_file() {
         let folder = tempfile::tempdir().unwrap();
-        let (shape, classes) = (ImageShape::new(1, 2, 2), digits());
+        let (kind, classes) = (Kind::Image(ImageShape::new(1, 2, 2)), digits());
         let path = |name: &str| folder.path().join(name);
         let images = Tensor::zeros((2, 1, 2, 2), waxwork_core::DType::F32, &Device::Cpu).unwrap();
         npy::save(&path("x.npy"), &images).unwrap();
         npy::save_labels(&path("x.labels.npy"), &[9, 10]).unwrap();
-        let said = |name: &str| read_split(&path(name), shape, &classes).unwrap_err().message;
+        let said = |name: &str| read_split(&path(name), &kind, &classes).unwrap_err().message;
         let found = said("x.npy");
         assert!(
             found.contains("x.labels.npy`: image 1 has the label 10, but the labels are 0 to 9"),
             "{found}"
         );
         let labelled = Labelled { labels: &[0, 1], classes: &Classes::named(&["3".into(), "cat".into()]) };
-        output::write_images(&path("pictures"), &images, Some(labelled), 0).unwrap();
+        output::write_samples(&path("pictures"), &kind, &images, Some(labelled), 0).unwrap();
         let found = said("pictures");
         assert!(found.contains("pictures/cat`: there is no class `cat`; the classes are 0, 1, 2"), "{found}");
         // Who knows no classes asks for no labels.
-        assert_eq!(read_split(&path("pictures"), shape, &Classes::default()).unwrap().labels(), None);
-        assert_eq!(read_split(&path("x.npy"), shape, &Classes::default()).unwrap().labels(), None);
+        assert_eq!(read_split(&path("pictures"), &kind, &Classes::default()).unwrap().labels(), None);
+        assert_eq!(read_split(&path("x.npy"), &kind, &Classes::default()).unwrap().labels(), None);
     }
 }

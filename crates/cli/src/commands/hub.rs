@@ -60,10 +60,11 @@ pub(crate) fn pull(arguments: &PullArguments) -> Result<String, Failure> {
     let run = result?;
     let path = out.display();
     Ok(format!(
-        "`{repository}` at {} in {path}: a {} of {} images\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
+        "`{repository}` at {} in {path}: a {} of {} {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
         snapshot.commit.get(..12).unwrap_or(&snapshot.commit),
         run.info.model.family,
-        run.info.data
+        run.info.data,
+        run.info.kind().plural()
     ))
 }
 
@@ -115,7 +116,7 @@ pub(crate) fn push(arguments: &PushArguments) -> Result<String, Failure> {
     // Without the paths of this machine, which its command line may have too.
     let info = RunInfo { recipe: anywhere(&run.folder)?, command: Vec::new(), ..run.info.clone() };
     files.push(("run.json".to_owned(), output::json(&info)?.into_bytes()));
-    let grid = run.folder.sample_grid(run.info.steps);
+    let grid = run.folder.sample_picture(run.info.steps);
     let grid = format!("samples/{}", grid.file_name().unwrap_or_default().to_string_lossy());
     for name in ["model.safetensors", "metrics.jsonl", "metrics.json", &grid] {
         let file = path.join(name);

@@ -3,14 +3,16 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use waxwork_core::{Device, ParamSet, SampleRequest, hash, store};
+use waxwork_core::{ConditionSpec, Device, ParamSet, SampleRequest, hash, store};
+use waxwork_data::View;
+use waxwork_media::preview_count;
 use waxwork_models::import::{self, Fitted};
 use waxwork_trainer::run_folder::Status;
 use waxwork_trainer::{Outcome, RunFolder, RunInfo};
 
 use crate::args::ImportArguments;
 use crate::commands::card;
-use crate::commands::train::{PICTURES, default_path, named};
+use crate::commands::train::{default_path, named};
 use crate::environment::{command_line, environment};
 use crate::failure::Failure;
 use crate::output;
@@ -20,35 +22,40 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
     // Another program's weights come to results of their own.
     recipe.results.clear();
     recipe.tags.clear();
-    let (image, classes) = waxwork_data::describe(&recipe.data)?;
+    let (kind, classes) = waxwork_data::describe(&recipe.data)?;
+    let view = View::of(&kind);
+    let (sample, condition) = (view.spec(&kind), ConditionSpec::classes(classes.len()));
     let state = store::load(&arguments.file, &Device::Cpu)?;
     let count = state.len();
-    let Fitted { tensors, renamed, untrained } = import::fit(&recipe, image, classes.len(), state)
-        .map_err(|error| Failure::from(error).at(&arguments.file))?;
+    let Fitted { tensors, renamed, untrained } =
+        import::fit(&recipe, sample.clone(), condition.clone(), state)
+            .map_err(|error| Failure::from(error).at(&arguments.file))?;
     let stored = ParamSet::stored(tensors, &Device::Cpu);
     let stored = stored.map_err(|error| Failure::from(error).at(&arguments.file))?;
-    let model = recipe.model.build(image, classes.len(), stored)?;
+    let model = recipe.model.build(sample, condition, stored)?;
     let bytes = store::encode(&model.params().tensors())?;
     let (environment, data) = (environment(&Device::Cpu, threads), &recipe.data.name);
     // What it was trained on, only the other program knows: there is no identity of the data.
     let info = RunInfo {
         command: command_line(),
         data_classes: classes.clone(),
+        data_kind: Some(kind.clone()),
+        data_view: Some(view),
         untrained: untrained.clone(),
         status: Status::Finished,
         model_sha256: Some(hash::sha256(&bytes)),
         ..RunInfo::new(environment, recipe.to_toml()?, model.info().clone(), data, recipe.train.seed)
     };
     // Made before the folder, so that weights that make no images leave nothing behind.
-    let pictures = model.sample(&SampleRequest::new(recipe.train.seed, PICTURES))?;
+    let samples = model.sample(&SampleRequest::new(recipe.train.seed, preview_count(&kind)))?;
     let stem = arguments.file.file_stem().unwrap_or_default().to_string_lossy();
     let path = arguments.out.clone().unwrap_or_else(|| default_path(&stem));
     let folder = RunFolder::create(&path, &info, None)?;
     store::write(&folder.model(), &bytes)?;
     store::write(&folder.metrics(), b"")?;
-    let grid = folder.sample_grid(0);
+    let grid = folder.sample_picture(0);
     std::fs::create_dir_all(grid.parent().unwrap_or(Path::new(".")))?;
-    output::write_images(&grid, &pictures, None, 0)?;
+    output::write_samples(&grid, &kind, &samples, None, 0)?;
     card::write(&folder, &recipe, &Outcome { steps: 0, stopped: None, best: None, checkpoint: None })?;
     let path = path.display();
     let mut said = format!("{count} tensors of `{}` in {path}\n", arguments.file.display());

@@ -6,17 +6,21 @@ use waxwork_core::{Device, Tensor, device, store};
 use waxwork_data::Split;
 use waxwork_eval::wilson;
 use waxwork_media::grid;
+use waxwork_models::evaluation::samples_of;
 
 use crate::args::RateArguments;
-use crate::commands::judging::samples_of;
 use crate::commands::sample::{data, open};
 use crate::failure::Failure;
+use crate::output::Stages;
 use crate::pages;
 
 pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
     let test = data(&run, arguments.data_dir.as_ref())?.test;
+    if let Some(kind) = Some(run.info.kind()).filter(|kind| kind.image().is_none()) {
+        return Err(Failure::new(format!("this run makes {kind}: only images can be rated by a person")));
+    }
     let pairs = arguments.count;
     if pairs == 0 || pairs > test.len() {
         return Err(Failure::new(format!("-n {pairs}: there are 1 to {} real images to show", test.len())));
@@ -29,7 +33,10 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
         let other = place + draws.below((test.len() - place) as u32) as usize;
         order.swap(place, other);
     }
-    let generated = samples_of(&run, pairs, arguments.seed)?;
+    let mut stages = Stages::default();
+    let generated =
+        samples_of(&run, pairs, arguments.seed, &mut |what, done, all| stages.set(what, done, all))?;
+    stages.finish();
     let mut questions = Vec::new();
     for (place, &chosen) in order.iter().take(pairs).enumerate() {
         let (real, made) = (picture(&test, chosen)?, picture(&generated, place)?);
@@ -46,6 +53,6 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
 
 /// An image as a page shows it.
 fn picture(split: &Split, place: usize) -> Result<String, Failure> {
-    let image: Tensor = split.batch(&[place], &Device::Cpu)?.images.get(0)?;
+    let image: Tensor = split.batch(&[place], &Device::Cpu)?.inputs.get(0)?;
     Ok(pages::address(&grid::single(&image)?.png()?))
 }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
-use waxwork_core::{Device, SampleRequest, Tensor, device, store};
+use waxwork_core::walk::{Interpolation, Traversal};
+use waxwork_core::{Device, Kind, SampleRequest, Tensor, device, store};
 use waxwork_data::Dataset;
 use waxwork_eval::{Metric, Report};
-use waxwork_media::grid;
+use waxwork_media::preview;
 use waxwork_models::{Classes, Recipe, Run};
 use waxwork_trainer::run_folder::Status;
 use waxwork_trainer::{Meter, RunFolder, RunInfo, metrics};
@@ -180,54 +181,54 @@ impl Shown {
         let classes = Classes::of(run);
         for label in 0..classes.len().min(MOST_CLASSES) {
             let name = classes.name(label as u32);
-            let labels = Some(vec![label as u32; COLUMNS]);
-            let images = run.model.sample(&SampleRequest { labels, ..SampleRequest::new(0, COLUMNS) })?;
-            let image = picture(&images, format!("{COLUMNS} samples of the class {name}"))?;
+            let images = run.model.sample(&SampleRequest::of_classes(0, &[label as u32; COLUMNS])?)?;
+            let image = picture(run, &images, format!("{COLUMNS} samples of the class {name}"))?;
             self.classes.push(Class { name, image });
         }
         Ok(())
     }
 
     fn interpolations(&mut self, run: &Run) -> Result<(), Failure> {
-        let classes = run.model.info().classes as u32;
+        let classes = run.model.info().classes() as u32;
         let ends: Vec<(u32, u32)> = (0..classes).map(|label| (label, (label + 1) % classes)).collect();
-        let images = walk::interpolation(run, WAYS, &ends, false, 0)?;
+        let way = Interpolation { rows: WAYS, steps: COLUMNS, classes: &ends, fixed_latent: false, seed: 0 };
+        let images = walk::generated(run, &waxwork_core::walk::interpolation(run.model.as_ref(), &way)?)?;
         let also = if classes > 0 { " and from one class to the next" } else { "" };
         self.panels.push(Panel {
             title: "Interpolations",
             text: format!("In each row from one random latent vector to another{also}: no jumps, and no blur half-way, are good signs."),
-            image: picture(&images, format!("{WAYS} rows of images, each changing from the first to the last in {COLUMNS} steps"))?,
+            image: picture(run, &images, format!("{WAYS} rows of images, each changing from the first to the last in {COLUMNS} steps"))?,
         });
         Ok(())
     }
 
     fn latent_values(&mut self, run: &Run) -> Result<(), Failure> {
         let info = run.model.info();
-        let dims: Vec<u32> = (0..walk::DIMS.min(info.latent_dim as u32)).collect();
-        let images = walk::traversal(run, &dims, 0, None)?;
-        let of_class = if info.classes > 0 {
+        let dims: Vec<u32> = (0..walk::DIMS.min(info.latent_dim() as u32)).collect();
+        let way = Traversal { dims: &dims, steps: COLUMNS, class: 0, seed: None };
+        let images = walk::generated(run, &waxwork_core::walk::traversal(run.model.as_ref(), &way)?)?;
+        let of_class = if info.classes() > 0 {
             format!(" All are of the class {}.", Classes::of(run).name(0))
         } else {
             String::new()
         };
         self.panels.push(Panel {
             title: "Latent values",
-            text: format!("In each row one of the first {} of {} latent values goes from −3 to 3 while the others stay at 0.{of_class} A row that does not change is a value that the model does not use.", dims.len(), info.latent_dim),
-            image: picture(&images, format!("{} rows of images, in each of which one latent value changes", dims.len()))?,
+            text: format!("In each row one of the first {} of {} latent values goes from −3 to 3 while the others stay at 0.{of_class} A row that does not change is a value that the model does not use.", dims.len(), info.latent_dim()),
+            image: picture(run, &images, format!("{} rows of images, in each of which one latent value changes", dims.len()))?,
         });
         Ok(())
     }
 
     fn reconstructions(&mut self, run: &Run, data: &Dataset) -> Result<(), Failure> {
-        if run.latent().is_none() {
-            return Ok(());
-        }
+        let Some(reconstructor) = run.reconstructor() else { return Ok(()) };
         let images = data.test.first(RECONSTRUCTED);
+        let (originals, made) = sample::reconstructions(reconstructor, &images, run.model.params().device())?;
         self.panels.push(Panel {
             title: "Reconstructions",
             text: "Test images, and below each what encoder and decoder make of it.".into(),
-            image: picture(
-                &sample::reconstructions(run, &images)?,
+            image: Image::new(
+                &preview::pairs(&run.info.kind(), &originals, &made, COLUMNS)?,
                 format!("{} test images, each above its reconstruction", images.len()),
             )?,
         });
@@ -236,7 +237,7 @@ impl Shown {
 
     fn neighbours(&mut self, run: &Run, data: &Dataset) -> Result<(), Failure> {
         let samples = run.model.sample(&SampleRequest::new(0, NEIGHBOURS))?.to_device(&Device::Cpu)?;
-        let (images, distances) = sample::beside_neighbours(&samples, &data.train)?;
+        let (found, distances) = sample::neighbours_of(&samples, &data.train)?;
         self.panels.push(Panel {
             title: "Nearest training images",
             text: format!(
@@ -245,7 +246,10 @@ impl Shown {
                 number(distances[0]),
                 number(distances[distances.len() / 2])
             ),
-            image: picture(&images, format!("{NEIGHBOURS} samples, each above the nearest training image"))?,
+            image: Image::new(
+                &preview::pairs(&run.info.kind(), &samples, &found, COLUMNS)?,
+                format!("{NEIGHBOURS} samples, each above the nearest training image"),
+            )?,
         });
         Ok(())
     }
@@ -279,9 +283,9 @@ pub(crate) fn logged(path: &Path) -> Result<Vec<Line>, Failure> {
     if path.is_file() { Ok(metrics::read(path)?) } else { Ok(Vec::new()) }
 }
 
-/// Images as a grid in a page.
-fn picture(images: &Tensor, alt: String) -> Result<Image, Failure> {
-    Image::new(&grid::grid(images, COLUMNS)?, alt)
+/// Samples as a picture in a page.
+fn picture(run: &Run, samples: &Tensor, alt: String) -> Result<Image, Failure> {
+    Image::new(&preview::picture(&run.info.kind(), samples, COLUMNS)?, alt)
 }
 
 /// What to know of a run first.
@@ -295,17 +299,15 @@ pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
         _ => "unknown",
     };
     let mut facts = vec![
-        ("Model", format!("{}, {} latent values", model.family, model.latent_dim)),
+        ("Model", format!("{}, {} latent values", model.family, model.latent_dim())),
         ("Data", info.data.clone()),
-        (
-            "Images",
-            format!(
-                "{} of {}×{}",
-                if model.image.channels == 1 { "grey" } else { "RGB" },
-                model.image.height,
-                model.image.width
-            ),
-        ),
+        match info.kind() {
+            Kind::Image(shape) => {
+                let colours = if shape.channels == 1 { "grey" } else { "RGB" };
+                ("Images", format!("{colours} of {}×{}", shape.height, shape.width))
+            }
+            kind @ Kind::Points { .. } => ("Samples", kind.to_string()),
+        },
         ("Classes", card::class_names(&info.data_classes)),
         ("Steps", info.steps.to_string()),
         ("Training time", output::seconds(info.seconds)),
@@ -368,10 +370,10 @@ pub(crate) fn grids(folder: &RunFolder, info: &RunInfo) -> Result<Vec<Grid>, Fai
         let last = steps.len() - 1;
         steps = (0..MOST_GRIDS).map(|place| steps[place * last / (MOST_GRIDS - 1)]).collect();
     }
-    let order = if info.model.classes > 0 { ", of the classes in turn" } else { "" };
+    let order = if info.model.classes() > 0 { ", of the classes in turn" } else { "" };
     let mut grids = Vec::new();
     for step in steps {
-        let bytes = store::read(&folder.sample_grid(step))?;
+        let bytes = store::read(&folder.sample_picture(step))?;
         // A file that is no picture is passed over.
         let image = Image::of_png(&bytes, format!("samples after {step} steps{order}"));
         grids.extend(image.map(|image| Grid { step, image }));

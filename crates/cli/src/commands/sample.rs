@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, LatentModel, SampleRequest, Tensor, device};
+use waxwork_core::{Condition, Device, Encode, Kind, Reconstruct, SampleRequest, Tensor, device};
 use waxwork_data::manifest::{FOLDER, HUB};
 use waxwork_data::{DataConfig, Dataset, Manifest, Split};
-use waxwork_eval::nearest;
+use waxwork_eval::{NEIGHBOUR_BATCH, nearest};
 use waxwork_models::{Classes, Run, Weights};
 
 use crate::args::{ReconstructArguments, SampleArguments};
@@ -15,11 +15,6 @@ use crate::commands::foreign;
 use crate::failure::Failure;
 use crate::notes;
 use crate::output::{self, Labelled};
-
-/// Pairs per row.
-const COLUMNS: usize = 10;
-/// Training images that are compared at once.
-const NEIGHBOUR_BATCH: usize = 1000;
 
 pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     let started = Instant::now();
@@ -29,6 +24,7 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     let count = arguments.count;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sample.png"));
     output::check_target(&out)?;
+    let kind = run.info.kind();
     let classes = Classes::of(&run);
     let asked = match &arguments.labels {
         Some(labels) => labels_for(&run, &classes, labels)?,
@@ -40,10 +36,12 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     let make = |hand_over: &mut dyn FnMut(Tensor) -> Result<(), Failure>| {
         for first in (0..count).step_by(EVALUATION_BATCH) {
             let rows = first..count.min(first + EVALUATION_BATCH);
+            let condition = labels.as_ref().map(|labels| Condition::classes(&labels[rows.clone()]));
             let request = SampleRequest {
                 first: first as u64,
-                labels: labels.as_ref().map(|labels| labels[rows.clone()].to_vec()),
+                condition: condition.transpose()?.unwrap_or_default(),
                 truncation: arguments.truncation,
+                temperature: arguments.temperature,
                 ..SampleRequest::new(arguments.seed, rows.len())
             };
             hand_over(run.model.sample(&request)?.to_device(&Device::Cpu)?)?;
@@ -53,8 +51,7 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         Ok(())
     };
     if !arguments.neighbours && output::extension(&out).as_deref() == Some("npy") {
-        let shape = run.info.model.image.batch(count);
-        output::stream_npy(&out, shape.dims(), make)?;
+        output::stream_npy(&out, run.info.model.sample.batch(count).dims(), make)?;
         output::write_labels_beside(&out, labelled)?;
     } else {
         let mut parts = Vec::new();
@@ -62,15 +59,15 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
             parts.push(part);
             Ok(())
         })?;
-        let images = Tensor::cat(&parts, 0)?;
+        let samples = Tensor::cat(&parts, 0)?;
         if arguments.neighbours {
-            return neighbours(&run, &images, arguments);
+            return neighbours(&run, &samples, arguments);
         }
-        output::write_images(&out, &images, labelled, 0)?;
+        output::write_samples(&out, &kind, &samples, labelled, 0)?;
     }
-    tracing::info!(images = count, seconds = started.elapsed().as_secs_f64(), "images written");
+    tracing::info!(samples = count, seconds = started.elapsed().as_secs_f64(), "samples written");
     let of = if asked.is_empty() { String::new() } else { format!(", of {} in turn", classes.list(asked)) };
-    Ok(format!("{count} images in {}{of}\n", out.display()))
+    Ok(format!("{count} {} in {}{of}\n", kind.plural(), out.display()))
 }
 
 /// The labels that a list of names and numbers means to a run's model.
@@ -87,15 +84,16 @@ pub(crate) fn in_turn(labels: &[u32], count: usize) -> Vec<u32> {
     labels.iter().copied().cycle().take(count).collect()
 }
 
-/// Writes each image above the training image that is nearest to it.
-fn neighbours(run: &Run, images: &Tensor, arguments: &SampleArguments) -> Result<String, Failure> {
-    let training = data(run, arguments.data_dir.as_ref())?.train;
-    let (pairs, distances) = beside_neighbours(images, &training)?;
+/// Writes each sample above the training sample that is nearest to it.
+fn neighbours(run: &Run, samples: &Tensor, arguments: &SampleArguments) -> Result<String, Failure> {
+    let (training, kind) = (data(run, arguments.data_dir.as_ref())?.train, run.info.kind());
+    let (found, distances) = neighbours_of(samples, &training)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("neighbours.png"));
-    output::write_images(&out, &pairs, None, 0)?;
+    output::write_pairs(&out, &kind, samples, &found)?;
+    let (what, of) = (kind.plural(), if matches!(kind, Kind::Image(_)) { "pixel" } else { "coordinate" });
     Ok(format!(
-        "{} images, each above the nearest of {} training images, in {}\ndistance (root mean square of pixel differences): least {:.3}, median {:.3}\n",
-        images.dim(0)?,
+        "{} {what}, each above the nearest of {} training {what}, in {}\ndistance (root mean square of {of} differences): least {:.3}, median {:.3}\n",
+        samples.dim(0)?,
         training.len(),
         out.display(),
         distances[0],
@@ -103,68 +101,57 @@ fn neighbours(run: &Run, images: &Tensor, arguments: &SampleArguments) -> Result
     ))
 }
 
-/// Rows of ten images and, below each, the training image that is nearest to it; and the distances, the least first.
-pub(crate) fn beside_neighbours(images: &Tensor, training: &Split) -> Result<(Tensor, Vec<f64>), Failure> {
-    let bar = output::bar(training.len(), "searching the training images");
+/// The training sample that is nearest to each sample; and the distances, the least first.
+pub(crate) fn neighbours_of(samples: &Tensor, training: &Split) -> Result<(Tensor, Vec<f64>), Failure> {
+    let bar = output::bar(training.len(), "searching the training samples");
     let batches = training.batches(NEIGHBOUR_BATCH, &Device::Cpu)?.map(|batch| batch.map_err(Failure::from));
-    let nearest = nearest(images, batches, |done| bar.set_position(done as u64))?;
+    let nearest = nearest(samples, batches, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    let found: Vec<Tensor> = nearest.iter().map(|neighbour| neighbour.image.clone()).collect();
-    let found = Tensor::stack(&found, 0)?;
-    let mut rows = Vec::new();
-    for first in (0..images.dim(0)?).step_by(COLUMNS) {
-        let count = COLUMNS.min(images.dim(0)? - first);
-        for part in [images, &found] {
-            rows.push(part.narrow(0, first, count)?.pad_with_zeros(0, 0, COLUMNS - count)?);
-        }
-    }
+    let found: Vec<Tensor> = nearest.iter().map(|neighbour| neighbour.sample.clone()).collect();
     let mut distances: Vec<f64> = nearest.iter().map(|neighbour| neighbour.distance).collect();
     distances.sort_by(f64::total_cmp);
-    Ok((Tensor::cat(&rows, 0)?, distances))
+    Ok((Tensor::stack(&found, 0)?, distances))
 }
 
 pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
-    encoder(&run)?;
-    let (images, what) = match &arguments.images {
+    let reconstructor = reconstructor(&run)?;
+    let kind = run.info.kind();
+    let (samples, part) = match &arguments.images {
         Some(path) => {
             let classes = Classes::of(&run);
-            let images = foreign::read_split(path, run.model.info().image, &classes)?;
-            foreign::check_labelled(path, images.labels().is_some(), &classes)?;
-            (images, "images")
+            let samples = foreign::read_split(path, &kind, &classes)?;
+            foreign::check_labelled(path, samples.labels().is_some(), &classes)?;
+            (samples, "")
         }
-        None => (data(&run, arguments.data_dir.as_ref())?.test, "test images"),
+        None => (data(&run, arguments.data_dir.as_ref())?.test, "test "),
     };
-    let split = images.first(arguments.count);
+    let (split, what) = (samples.first(arguments.count), kind.plural());
     if split.is_empty() {
-        return Err(Failure::new(format!("there are no {what} to reconstruct")));
+        return Err(Failure::new(format!("there are no {part}{what} to reconstruct")));
     }
-    let pairs = reconstructions(&run, &split)?;
+    let (originals, made) = reconstructions(reconstructor, &split, &device)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("reconstructions.png"));
-    output::write_images(&out, &pairs, None, 0)?;
-    Ok(format!("{} {what}, each above its reconstruction, in {}\n", split.len(), out.display()))
+    output::write_pairs(&out, &kind, &originals, &made)?;
+    Ok(format!("{} {part}{what}, each above its reconstruction, in {}\n", split.len(), out.display()))
 }
 
-/// Rows of ten images and, below each, what encoder and decoder make of it; on the CPU.
-pub(crate) fn reconstructions(run: &Run, images: &Split) -> Result<Tensor, Failure> {
-    let latent = encoder(run)?;
-    let bar = output::bar(images.len(), "reconstructing");
-    let mut rows = Vec::new();
-    for batch in images.batches(COLUMNS, run.model.params().device())? {
+/// Samples and what a model makes of each; on the CPU.
+pub(crate) fn reconstructions(
+    reconstructor: &dyn Reconstruct,
+    samples: &Split,
+    device: &Device,
+) -> Result<(Tensor, Tensor), Failure> {
+    let bar = output::bar(samples.len(), "reconstructing");
+    let (mut originals, mut made) = (Vec::new(), Vec::new());
+    for batch in samples.batches(EVALUATION_BATCH, device)? {
         let batch = batch?;
-        let means = latent.encode(&batch.images, batch.labels.as_ref())?.mean;
-        rows.push(batch.images.clone());
-        rows.push(run.model.generate(&means, batch.labels.as_ref())?);
-        // A short last row is filled up, so that every reconstruction stands below its image.
-        if batch.len() < COLUMNS && rows.len() > 2 {
-            for row in rows.iter_mut().rev().take(2) {
-                *row = row.pad_with_zeros(0, 0, COLUMNS - batch.len())?;
-            }
-        }
+        made.push(reconstructor.reconstruct(&batch.inputs, &batch.condition)?.to_device(&Device::Cpu)?);
+        originals.push(batch.inputs.to_device(&Device::Cpu)?);
         bar.inc(batch.len() as u64);
     }
-    Ok(Tensor::cat(&rows, 0)?.to_device(&Device::Cpu)?)
+    Ok((Tensor::cat(&originals, 0)?, Tensor::cat(&made, 0)?))
 }
 
 /// Opens a run and warns if its weights are not the final ones.
@@ -233,14 +220,20 @@ fn with_advice(error: waxwork_data::Error, config: &DataConfig) -> Failure {
     failure
 }
 
-/// The model's access by latent vectors.
-pub(crate) fn encoder(run: &Run) -> Result<&dyn LatentModel, Failure> {
-    let missing = || {
-        let family = &run.info.model.family;
-        Failure::new(match run.info.untrained.as_slice() {
-            [] => format!("a {family} has no encoder"),
-            parts => format!("this run was imported without its {}", parts.join(" and ")),
-        })
-    };
-    run.latent().ok_or_else(missing)
+/// The model's encoder.
+pub(crate) fn encoder(run: &Run) -> Result<&dyn Encode, Failure> {
+    run.encoder().ok_or_else(|| without_encoder(run))
+}
+
+/// What makes samples again.
+fn reconstructor(run: &Run) -> Result<&dyn Reconstruct, Failure> {
+    run.reconstructor().ok_or_else(|| without_encoder(run))
+}
+
+fn without_encoder(run: &Run) -> Failure {
+    let family = &run.info.model.family;
+    Failure::new(match run.info.untrained.as_slice() {
+        [] => format!("a {family} has no encoder"),
+        parts => format!("this run was imported without its {}", parts.join(" and ")),
+    })
 }

@@ -5,33 +5,19 @@ use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 use time::macros::format_description;
-use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{
-    Device, GenerativeModel, ParamSet, Precision, Profile, SampleRequest, Tensor, TrainingState, device,
-    store,
-};
+use waxwork_core::{Device, Profile, Tensor, device, store};
 use waxwork_data::Dataset;
-use waxwork_eval::likelihood;
-use waxwork_models::Recipe;
+use waxwork_models::{Recipe, TrainingRun};
 use waxwork_trainer::run_folder::{self, Origin, Resumption, Status};
 use waxwork_trainer::stop::Reason;
-use waxwork_trainer::{
-    Best, Observer, Outcome, Progress, RunFolder, RunInfo, Stop, TensorBoard, Training, train,
-};
+use waxwork_trainer::{Outcome, Progress, RunFolder, RunInfo, Stop, train as training};
 
 use crate::args::{RUNS, TrainArguments};
-use crate::commands::report;
 use crate::commands::sample::load;
+use crate::commands::{forecast, report};
 use crate::environment::{command_line, environment, now};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::output;
-
-/// Images in a sample grid, from the same latents every time.
-pub(crate) const PICTURES: usize = 100;
-/// Validation images that choose the best checkpoint: enough for a tenth of a nat.
-pub(super) const VALIDATION_IMAGES: usize = 2000;
-/// The metric that chooses the best checkpoint.
-const CHOOSES: &str = "validation/neg_elbo";
 
 pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, Failure> {
     let session = Session::new(&arguments.device, threads, Stop::new(arguments.max_time))?;
@@ -57,8 +43,8 @@ pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, 
     if arguments.dry_run {
         let recipe = own(recipe)?;
         let data = load(&recipe.data)?;
-        let run = Run::new(recipe, data, &session.device, weights.as_ref().map(|weights| &weights.tensors))?;
-        return run.forecast(&session.device, arguments.seeds.unwrap_or(1), &session.stop);
+        let run = prepared(recipe, data, &session, weights.as_ref().map(|weights| &weights.tensors))?;
+        return forecast::write(run, arguments.seeds.unwrap_or(1), &session.stop);
     }
     let path = arguments.out.clone().unwrap_or_else(|| default_path(&name));
     let Some(seeds) = arguments.seeds else {
@@ -139,92 +125,32 @@ fn interrupt(stop: &Stop) {
     tracing::warn!("stopping after this step, with a checkpoint; once more stops at once, without");
 }
 
-/// Everything of a run that is in memory.
-pub(super) struct Run {
-    pub(super) recipe: Recipe,
-    pub(super) data: Dataset,
-    pub(super) model: Box<dyn GenerativeModel>,
-    pub(super) state: TrainingState,
-    /// The model that is shown and validated: the moving average where there is one. Tracks no gradient.
-    pub(super) shown: Box<dyn GenerativeModel>,
-    best: Option<Best>,
+/// Trains in a folder that has been made, and says how it ended.
+fn train(mut run: TrainingRun, folder: &RunFolder, session: &Session) -> Result<String, Failure> {
+    if session.profile {
+        run.state.start_profile(&session.device);
+    }
+    let mut progress = Progress::new(output::display());
+    let outcome = run.train(folder, session.stop.clone(), vec![&mut progress])?;
+    let page = outcome.stopped.is_none().then(|| page(folder, &run.data, &session.device));
+    let said = finished(folder, &outcome, &run.recipe, page.flatten())?;
+    Ok(said + &run.state.profile().map_or_else(String::new, |profile| profile_table(&profile)))
 }
 
-impl Run {
-    fn new(
-        recipe: Recipe,
-        data: Dataset,
-        device: &Device,
-        weights: Option<&BTreeMap<String, Tensor>>,
-    ) -> Result<Self, Failure> {
-        let length = recipe.train.length(data.train.len())?;
-        for line in recipe.beyond(length.steps)? {
-            tracing::warn!("{line}");
+/// The run of a recipe before its first step; an error of the device says which would do.
+fn prepared(
+    recipe: Recipe,
+    data: Dataset,
+    session: &Session,
+    weights: Option<&BTreeMap<String, Tensor>>,
+) -> Result<TrainingRun, Failure> {
+    use waxwork_core::Error::Precision;
+    TrainingRun::new(recipe, data, &session.device, weights).map_err(|error| match error {
+        waxwork_models::Error::Core(error @ Precision { .. }) => {
+            Failure::new(format!("invalid `train.dtype`: {error}, such as `--device cuda`"))
         }
-        let (image, classes) = (data.info.shape, data.info.classes.len());
-        let params = ParamSet::fresh(recipe.train.seed, device).with_precision(recipe.train.dtype).map_err(
-            |error| Failure::new(format!("invalid `train.dtype`: {error}, such as `--device cuda`")),
-        )?;
-        let model = recipe.model.build(image, classes, params)?;
-        if let Some(weights) = weights {
-            model.params().assign(weights)?;
-        }
-        let state =
-            TrainingState::new(model.as_ref(), recipe.optimizer.clone(), recipe.train.seed, length.steps)?;
-        for group in model.groups() {
-            tracing::info!(group = group.name, tensors = group.params.len(), "model built");
-        }
-        let shown = state.ema().unwrap_or_else(|| model.params().frozen()).with_precision(Precision::F32)?;
-        let shown = recipe.model.build(image, classes, shown)?;
-        Ok(Self { recipe, data, model, state, shown, best: None })
-    }
-
-    fn train(mut self, folder: &RunFolder, session: &Session) -> Result<String, Failure> {
-        let Session { device, stop, profile, .. } = session;
-        if *profile {
-            self.state.start_profile(device);
-        }
-        let mut progress = Progress::new(output::display());
-        let pictures = || self.shown.sample(&SampleRequest::new(self.recipe.train.seed, PICTURES));
-        let validation = self.data.validation.first(VALIDATION_IMAGES);
-        let validate = || {
-            let Some(latent) = self.shown.latent() else { return Ok(BTreeMap::new()) };
-            let batches = validation.batches(EVALUATION_BATCH, device)?;
-            let batches = batches.map(|batch| batch.map_err(waxwork_trainer::Error::from));
-            let measured = likelihood(latent, batches, 0, |_| {})?;
-            if let Err(error) = measured.check() {
-                tracing::warn!("on the validation images, {error}");
-            }
-            let named = [(CHOOSES, measured.neg_elbo), ("validation/kl", measured.kl)];
-            Ok(named.map(|(name, estimate)| (name.to_owned(), estimate.mean)).into())
-        };
-        let (params, every) = (self.model.params(), self.recipe.train.histogram_every);
-        let mut hyperparameters = serde_json::to_value(&self.recipe)?;
-        if let Some(keys) = hyperparameters.as_object_mut() {
-            // Words about the recipe would be columns of a table as wide as they are.
-            keys.retain(|key, _| !["description", "tags", "results"].contains(&key.as_str()));
-        }
-        let mut board = TensorBoard::new(folder.path(), &hyperparameters, params, every);
-        let observers: Vec<&mut dyn Observer> = vec![&mut board, &mut progress];
-        let training = Training {
-            model: self.model.as_ref(),
-            state: &mut self.state,
-            data: &self.data.train,
-            device,
-            config: &self.recipe.train,
-            folder,
-            best: self.best,
-            validate: (self.shown.latent().is_some() && !validation.is_empty())
-                .then_some((&validate, CHOOSES)),
-            pictures: Some(&pictures),
-            stop: stop.clone(),
-            observers,
-        };
-        let outcome = training.run()?;
-        let page = outcome.stopped.is_none().then(|| page(folder, &self.data, device));
-        let said = finished(folder, &outcome, &self.recipe, page.flatten())?;
-        Ok(said + &self.state.profile().map_or_else(String::new, profile_table))
-    }
+        error => error.into(),
+    })
 }
 
 /// Trains a new run in a new folder `path`, from `weights` if there are any.
@@ -235,12 +161,12 @@ pub(crate) fn start(
     weights: Option<&Weights>,
     session: &Session,
 ) -> Result<String, Failure> {
-    let run = Run::new(recipe, data, &session.device, weights.map(|weights| &weights.tensors));
+    let run = prepared(recipe, data, session, weights.map(|weights| &weights.tensors));
     let run = run.map_err(|failure| match weights {
         Some(weights) => failure.at(&weights.run),
         None => failure,
     })?;
-    let needed = train::space_needed(run.model.as_ref(), &run.state, &run.recipe.train, &run.data.train)?;
+    let needed = training::space_needed(run.model.as_ref(), &run.state, &run.recipe.train, &run.data.train)?;
     run_folder::check_space(path, needed)?;
     let initial = weights.map(|weights| store::encode(&weights.tensors)).transpose()?;
     let forked_from = weights.zip(initial.as_ref()).map(|(weights, bytes)| Origin {
@@ -249,18 +175,10 @@ pub(crate) fn start(
         step: weights.step,
         sha256: waxwork_core::hash::sha256(bytes),
     });
-    let (recipe, data) = (run.recipe.to_toml()?, &run.data.info);
     let environment = environment(&session.device, session.threads);
-    let info = RunInfo {
-        command: command_line(),
-        data_identity: data.identity.clone(),
-        data_images: images(&run.data),
-        data_classes: data.classes.clone(),
-        forked_from,
-        ..RunInfo::new(environment, recipe, run.model.info().clone(), &data.name, run.recipe.train.seed)
-    };
+    let info = RunInfo { command: command_line(), forked_from, ..run.info(environment)? };
     let folder = RunFolder::create(path, &info, initial.as_deref())?;
-    run.train(&folder, session)
+    train(run, &folder, session)
 }
 
 fn resume(path: &Path, arguments: &TrainArguments, session: &Session) -> Result<String, Failure> {
@@ -305,13 +223,12 @@ fn go_on(
     data: Dataset,
     session: &Session,
 ) -> Result<String, Failure> {
-    let mut run = Run::new(recipe, data, &session.device, folder.initial()?.as_ref())?;
+    let mut run = prepared(recipe, data, session, folder.initial()?.as_ref())?;
     // A run that was killed before its first checkpoint starts again, which comes to the same thing.
     if !folder.checkpoints().steps()?.is_empty() {
         let (checkpoint, damaged) = folder.checkpoints().newest_with_log(&folder.metrics())?;
         passed_over(&damaged);
-        checkpoint.restore(run.model.as_ref(), &mut run.state)?;
-        run.best = checkpoint.best;
+        run.restore(checkpoint)?;
     }
     let environment = environment(&session.device, session.threads);
     let other = environment.differences(&info.environment);
@@ -321,9 +238,11 @@ fn go_on(
     let step = run.state.steps_done();
     // Runs of older versions do not have them.
     info.data_classes.clone_from(&run.data.info.classes);
+    info.data_kind = Some(run.data.info.kind.clone());
+    info.data_view = Some(run.data.info.view.clone());
     info.resumed.push(Resumption { step, started: now(), command: command_line(), environment });
     folder.write_info(info)?;
-    run.train(folder, session)
+    train(run, folder, session)
 }
 
 /// Nothing is left to do, but for the page and the card if the process was killed before it wrote them.
@@ -355,24 +274,22 @@ pub(crate) fn recipe_differences(info: &RunInfo, recipe: &Recipe) -> Result<Vec<
 /// Everything in which a data set differs from the one that a run was started with, in words.
 pub(crate) fn data_differences(info: &RunInfo, data: &Dataset) -> Vec<String> {
     if data.info.identity == info.data_identity {
-        return Vec::new();
+        let view = (data.info.view_hash() != info.view_hash())
+            .then(|| format!("networks see the data set `{}` in another way than they did", info.data));
+        return view.into_iter().collect();
     }
-    let found = images(data);
+    let found = data.sizes();
     let counts = info.data_images.iter().filter(|(part, count)| found.get(*part) != Some(count));
     let counts = counts.map(|(part, count)| {
         let found = found.get(part).map_or_else(|| "none".to_owned(), ToString::to_string);
-        format!("the data set `{}` has {found} {part} images and had {count}", info.data)
+        let (data, what) = (&info.data, data.info.kind.plural());
+        format!("the data set `{data}` has {found} {part} {what} and had {count}")
     });
     let identity = format!(
         "the contents of the data set `{}` are another: their identity is {} and was {}",
         info.data, data.info.identity, info.data_identity
     );
     counts.chain([identity]).collect()
-}
-
-fn images(data: &Dataset) -> BTreeMap<String, usize> {
-    let parts = [("training", &data.train), ("validation", &data.validation), ("test", &data.test)];
-    parts.into_iter().map(|(part, split)| (part.to_owned(), split.len())).collect()
 }
 
 fn passed_over(damaged: &[String]) {
@@ -384,27 +301,35 @@ fn passed_over(damaged: &[String]) {
 /// The recipe with everything that the command line changes in it, and the name to call the run by. Without a recipe on
 /// the command line it is that of the run `source`, if there is one.
 fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(String, Recipe), Failure> {
-    let (name, mut recipe) = asked(arguments, source, &arguments.set)?;
-    if let Some(data) = &arguments.data {
-        recipe.data.name.clone_from(data);
-    }
-    if let Some(folder) = &arguments.data_dir {
-        // The run may be resumed from another working directory.
-        recipe.data.dir = Some(std::path::absolute(folder)?);
-    }
-    if arguments.skip_unreadable {
-        recipe.data.folder.get_or_insert_default().skip_unreadable = true;
-    }
-    if let Some(seed) = arguments.seed {
-        recipe.train.seed = seed;
-    }
-    if let Some(dtype) = arguments.dtype {
-        recipe.train.dtype = dtype;
-    }
-    if arguments.epochs.is_some() || arguments.steps.is_some() {
-        (recipe.train.epochs, recipe.train.steps) = (arguments.epochs, arguments.steps);
-    }
-    Ok((name, recipe))
+    let mut settings = arguments.set.clone();
+    settings.extend(short_flags(arguments)?);
+    asked(arguments, source, &settings)
+}
+
+/// The flags that stand for keys of the recipe, as settings like those of `--set`, which come before them.
+fn short_flags(arguments: &TrainArguments) -> Result<Vec<String>, Failure> {
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let mut settings = Vec::new();
+    let mut set = |key: &str, value: Option<String>| {
+        settings.extend(value.map(|value| format!("{key}={value}")));
+    };
+    set("data.name", arguments.data.as_deref().map(quoted));
+    // The run may be resumed from another working directory.
+    let dir = arguments.data_dir.as_ref().map(std::path::absolute).transpose()?;
+    let in_unicode = |dir: PathBuf| dir.to_str().map(quoted).ok_or(dir);
+    let dir = dir.map(in_unicode).transpose().map_err(|dir| {
+        Failure::new(format!(
+            "`{}` cannot be written to a recipe, since its name is not Unicode",
+            dir.display()
+        ))
+    })?;
+    set("data.dir", dir);
+    set("data.folder.skip_unreadable", arguments.skip_unreadable.then(|| "true".to_owned()));
+    set("train.seed", arguments.seed.map(|seed| seed.to_string()));
+    set("train.dtype", arguments.dtype.map(|dtype| quoted(&format!("{dtype:?}").to_lowercase())));
+    set("train.epochs", arguments.epochs.map(|epochs| epochs.to_string()));
+    set("train.steps", arguments.steps.map(|steps| steps.to_string()));
+    Ok(settings)
 }
 
 /// The recipe on the command line, or that of the run `source`, with `settings` applied, and the name to call a run by.
@@ -476,7 +401,7 @@ fn finished(
             let best = best.map_or_else(String::new, |best| {
                 format!("best {} {:.2} at step {}\n", best.metric, best.value, best.step)
             });
-            let grid = folder.sample_grid(outcome.steps);
+            let grid = folder.sample_picture(outcome.steps);
             let page = page.map_or_else(String::new, |page| format!("report: {}\n", page.display()));
             Ok(format!(
                 "trained {} steps into {path}\n{best}pictures: {}\n{page}model card: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",

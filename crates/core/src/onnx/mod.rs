@@ -11,6 +11,7 @@ use std::fmt::Display;
 use candle_core::{DType, Device, Tensor};
 use prost::Message;
 
+use crate::condition::ConditionSpec;
 use crate::kernels::Activation;
 use crate::{Error, Result};
 
@@ -26,11 +27,11 @@ const LARGEST: usize = i32::MAX as usize;
 /// A part of a model that can be exported by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Latents, and labels where the model is conditional → images in [0, 1]: a GAN's.
+    /// Latents, and a condition where the model takes one → samples: a GAN's.
     Generator,
     /// The same of a VAE.
     Decoder,
-    /// Images in [0, 1], and labels where the model is conditional → mean and log-variance of the latents.
+    /// Samples, and a condition where the model takes one → mean and log-variance of the latents.
     Encoder,
     /// Standard normal noise and labels → latents, where a model's prior depends on the label.
     Prior,
@@ -113,6 +114,21 @@ impl Graph {
         let outside = within.node("Where", &[&negative, &depth, &labels], &[]);
         let labels = within.node("Gather", &[&known, &outside], &[("axis", Attribute::Int(0))]);
         Ok(Some(root.node("OneHot", &[&labels, &depth, &off_on], &[])))
+    }
+
+    /// What a model's networks see of a condition, `(batch, width)`: made of the input `labels` where it is a class, and the input
+    /// `condition` itself where it is anything else; None for an unconditional model.
+    ///
+    /// # Errors
+    /// As [`Graph::labels`].
+    pub fn condition(&mut self, spec: &ConditionSpec) -> Result<Option<Value>> {
+        match spec {
+            ConditionSpec::None => Ok(None),
+            ConditionSpec::Classes { count } => self.labels(*count),
+            ConditionSpec::Columns { .. } | ConditionSpec::Part { .. } => {
+                Ok(Some(self.input("condition", &[spec.width()])))
+            }
+        }
     }
 
     /// Gives a value the name `name` and makes it an output of shape `(batch, …dims)`.

@@ -1,10 +1,14 @@
 //! What a model's `step` sees: draws, the mode of a pass, and the door to the optimiser.
 
-use candle_core::{Device, Tensor};
+use std::sync::Mutex;
+
+use candle_core::{Device, Tensor, Var};
 
 use super::loss::Loss;
 use super::loss_scale::LossScale;
-use super::state::TrainingState;
+use super::state::{Shared, lock};
+use super::trainable::{Batch, Stage};
+use crate::collective::{Collective, Reduction};
 use crate::kernels::{self, Gradients};
 use crate::mode::{Mode, StatisticsLog};
 use crate::optim::{Clock, GroupGradient};
@@ -14,20 +18,56 @@ use crate::rng::Stream;
 use crate::scalar::{Check, Scalar, check_known};
 use crate::{Error, Result};
 
-/// What a model's `step` sees: draws, mode, and the door to the optimiser.
-#[derive(Debug)]
+/// Where a training step stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position {
+    pub(super) seed: u64,
+    pub(super) step: u64,
+    pub(super) total_steps: u64,
+    pub(super) training_samples: Option<usize>,
+    pub(super) stage: Stage,
+}
+
+/// What a model's `step` sees: draws, mode, and the door to the optimiser. Statistics and scalars are its own; it shares the optimiser
+/// only through [`StepContext::update`], so that several parts of a batch can be on their way at once.
 pub struct StepContext<'a> {
     pub(super) params: &'a ParamSet,
     pub(super) groups: &'a [ParamGroup],
-    pub(super) state: &'a mut TrainingState,
+    pub(super) position: Position,
+    pub(super) shared: &'a Mutex<Shared>,
+    pub(super) collective: &'a dyn Collective,
+    pub(super) more_batches: &'a mut dyn FnMut() -> Option<Batch>,
+    pub(super) batches: u64,
     pub(super) statistics: StatisticsLog,
     pub(super) scalars: Vec<(String, Scalar)>,
+}
+
+impl std::fmt::Debug for StepContext<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scalars = &self.scalars;
+        f.debug_struct("StepContext").field("position", &self.position).field("scalars", scalars).finish()
+    }
 }
 
 impl StepContext<'_> {
     /// The step, counted from 0.
     pub fn step(&self) -> u64 {
-        self.state.step
+        self.position.step
+    }
+
+    /// The number of training samples, where the training loop knows it.
+    pub fn training_samples(&self) -> Option<usize> {
+        self.position.training_samples
+    }
+
+    /// The stage of training that the model is in.
+    pub fn stage(&self) -> Stage {
+        self.position.stage
+    }
+
+    /// Enters stage `number` from the next step on. Checkpoints hold it.
+    pub fn enter_stage(&mut self, number: u32) {
+        self.position.stage = Stage { number, since: self.position.step + 1 };
     }
 
     /// The device of the model.
@@ -35,21 +75,40 @@ impl StepContext<'_> {
         self.params.device()
     }
 
-    /// The draws called `name` of this step.
-    pub fn stream(&self, name: &str) -> Stream {
-        Stream::new(self.state.seed, name, self.state.step)
+    /// Another batch of this step, of the same size: the next of the shuffled training set.
+    ///
+    /// # Errors
+    /// [`Error::NoBatch`] if there is none.
+    pub fn next_batch(&mut self) -> Result<Batch> {
+        let batch = (self.more_batches)().ok_or(Error::NoBatch { step: self.position.step })?;
+        self.batches += 1;
+        Ok(batch)
     }
 
-    /// Standard normal noise called `name`: `(n, ..sample)` in the model's type.
+    /// The draws called `name` of this step.
+    pub fn stream(&self, name: &str) -> Stream {
+        Stream::new(self.position.seed, name, self.position.step)
+    }
+
+    /// The rows of a batch of `n` samples within the batch of the whole step, of which other processes may have other parts. Draws of
+    /// [`StepContext::stream`] are made for these, so that they do not depend on how many processes there are.
+    pub fn rows(&self, n: usize) -> Vec<u64> {
+        let first = self.first_row(n);
+        (first..first + n as u64).collect()
+    }
+
+    fn first_row(&self, n: usize) -> u64 {
+        self.collective.rank() as u64 * n as u64
+    }
+
+    /// Standard normal noise called `name`: `(n, ..sample)` in the model's type, a row for each of [`StepContext::rows`].
     pub fn normal(&self, name: &str, n: usize, sample: impl Into<candle_core::Shape>) -> Result<Tensor> {
-        let noise = match &self.state.prefetch {
+        let noise = match &mut lock(self.shared).prefetch {
             Some(prefetch) => {
-                prefetch.borrow_mut().normal(name, n, &sample.into(), self.state.step, self.device())?
+                let first = self.first_row(n);
+                prefetch.normal(name, (first, n), &sample.into(), self.position.step, self.device())?
             }
-            None => {
-                let rows: Vec<u64> = (0..n as u64).collect();
-                self.stream(name).normal(&rows, sample, self.device())?
-            }
+            None => self.stream(name).normal(&self.rows(n), sample, self.device())?,
         };
         Ok(noise.to_dtype(self.params.dtype())?)
     }
@@ -59,25 +118,46 @@ impl StepContext<'_> {
         Mode::Train(&self.statistics)
     }
 
-    /// Reports a scalar that is not part of a loss, such as D(real).
+    /// Records state that is saved but not optimised: once [`StepContext::update`] succeeds, `buffer` becomes
+    /// (1 − `momentum`) · `buffer` + `momentum` · `value`, so 1 replaces it. `reduction` says how the values of several processes
+    /// become one.
+    pub fn record(&self, buffer: &Var, value: Tensor, momentum: f64, reduction: Reduction) {
+        self.statistics.record(buffer, value, momentum, reduction);
+    }
+
+    /// Reports a scalar that is not part of a loss, such as D(real): its mean, if several processes share the batch.
     ///
     /// # Errors
     /// If it has more values than one.
     pub fn log(&mut self, name: &str, value: &Tensor) -> Result<()> {
-        self.scalars.push((name.to_owned(), Scalar::of(value)?));
+        self.log_reduced(name, value, Reduction::Mean)
+    }
+
+    /// Reports a scalar that is not part of a loss, and says how those of several processes become one.
+    ///
+    /// # Errors
+    /// If it has more values than one.
+    pub fn log_reduced(&mut self, name: &str, value: &Tensor, reduction: Reduction) -> Result<()> {
+        let value = self.reduced(vec![(reduction, value.detach())])?.swap_remove(0);
+        self.scalars.push((name.to_owned(), Scalar::of(&value)?));
         Ok(())
+    }
+
+    fn reduced(&self, values: Vec<(Reduction, Tensor)>) -> Result<Vec<Tensor>> {
+        self.collective.reduce(values)
     }
 
     /// Whether an update may go on that depends on values which are not known. They are taken for finite, and looked at
     /// when they are read; under loss scaling, where overflows are expected, they are read now.
     fn all_finite(&mut self, checks: Vec<(String, Scalar)>) -> Result<bool> {
-        let step = self.state.step;
+        let step = self.position.step;
         let unread = checks.into_iter().filter_map(|(term, value)| match value {
             Scalar::Unread(value) => Some(Check { step, term, value }),
             Scalar::Known(_) => None,
         });
-        let Some(scale) = self.state.loss_scale else {
-            self.state.unread.extend(unread);
+        let mut shared = lock(self.shared);
+        let Some(scale) = shared.loss_scale else {
+            shared.unread.extend(unread);
             return Ok(true);
         };
         let unread: Vec<Check> = unread.collect();
@@ -87,7 +167,7 @@ impl StepContext<'_> {
         self.scalars.push(("scale/loss".to_owned(), Scalar::Known(scale.factor())));
         match (scale.after(wrong.is_none()), wrong) {
             (Some(next), wrong) => {
-                self.state.loss_scale = Some(next);
+                shared.loss_scale = Some(next);
                 Ok(wrong.is_none())
             }
             (None, wrong) => {
@@ -97,32 +177,37 @@ impl StepContext<'_> {
         }
     }
 
-    /// Minimises `loss` over the named groups: backward, finite check, clipping, schedule, Adam, moving average,
+    /// Minimises `loss` over the named groups: backward, mean over processes, finite check, clipping, schedule, Adam, moving average,
     /// statistics, logging. Takes the loss by value, because its graph must not outlive an update of what it was made of.
     ///
     /// # Errors
     /// [`Error::NonFinite`] before anything changes, if our kernels compute (a device is not waited for: see
-    /// [`TrainingState::step_unread`]); [`Error::NoGradient`] if a weight of a group got none.
+    /// [`TrainingState::step_unread`](super::TrainingState::step_unread)); [`Error::NoGradient`] if a weight of a group got none.
     pub fn update(&mut self, groups: &[&str], loss: Loss) -> Result<()> {
-        let clock = Clock { step: self.state.step, total: self.state.total_steps };
+        let clock = Clock { step: self.position.step, total: self.position.total_steps };
         let Loss { name, total, terms } = loss;
-        let sum = (name, Scalar::of(&total)?);
-        let parts = terms.iter().map(|(name, value)| Ok((*name, Scalar::of(value)?)));
-        let parts: Vec<(&str, Scalar)> = parts.collect::<Result<_>>()?;
+        let names: Vec<&str> = [name].into_iter().chain(terms.iter().map(|(name, _)| *name)).collect();
+        let values = [&total].into_iter().chain(terms.iter().map(|(_, value)| value));
+        let values = self.reduced(values.map(|value| (Reduction::Mean, value.detach())).collect())?;
+        let reported: Vec<Scalar> = values.iter().map(Scalar::of).collect::<Result<_>>()?;
+        let reported: Vec<(&str, Scalar)> = names.into_iter().zip(reported).collect();
         // The parts come before their sum, so that the message names the part that broke it.
+        let (sum, parts) = (&reported[..1], &reported[1..]);
         let mut checks: Vec<(String, Scalar)> =
-            parts.iter().chain([&sum]).map(|(name, value)| (format!("`{name}`"), value.clone())).collect();
-        let reported = [sum].into_iter().chain(parts);
-        self.scalars.extend(reported.map(|(name, value)| (name.to_owned(), value)));
+            parts.iter().chain(sum).map(|(name, value)| (format!("`{name}`"), value.clone())).collect();
+        self.scalars.extend(reported.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         // A known value that is not finite ends the step before anything is differentiated.
         checks.iter().try_for_each(|(term, value)| check_known(clock.step, term, value))?;
 
-        self.state.enter(Phase::Backward)?;
-        let factor = self.state.loss_scale.map_or(1.0, LossScale::factor);
+        let factor = {
+            let mut shared = lock(self.shared);
+            shared.enter(Phase::Backward)?;
+            shared.loss_scale.map_or(1.0, LossScale::factor)
+        };
         let scaled = if factor == 1.0 { total } else { total.affine(factor, 0.0)? };
         let mut gradients = kernels::backward(&scaled)?;
         drop((scaled, terms));
-        self.state.enter(Phase::Optimiser)?;
+        lock(self.shared).enter(Phase::Optimiser)?;
         let mut updates = Vec::with_capacity(groups.len());
         for name in groups {
             let group = self
@@ -130,26 +215,30 @@ impl StepContext<'_> {
                 .iter()
                 .find(|group| group.name == *name)
                 .ok_or_else(|| Error::UnknownGroup { name: (*name).to_owned() })?;
-            let gradient = GroupGradient::new(self.take_gradients(group, &mut gradients)?, factor)?;
+            let own = self.take_gradients(group, &mut gradients)?;
+            let own = own.into_iter().map(|gradient| (Reduction::Mean, gradient)).collect();
+            let gradient = GroupGradient::new(self.reduced(own)?, factor)?;
             let term = format!("the gradient of `{}`", group.name);
             check_known(clock.step, &term, &gradient.norm)?;
             checks.push((term, gradient.norm.clone()));
             self.scalars.push((format!("grad_norm/{}", group.name), gradient.norm.clone()));
             updates.push((group, gradient));
         }
-        if !self.all_finite(checks)? {
+        let finite = self.all_finite(checks)?;
+        if !self.collective.all(finite)? {
             self.statistics.forget();
             return Ok(());
         }
+        let mut shared = lock(self.shared);
         for (group, gradient) in updates {
-            let TrainingState { adam, ema, .. } = &mut *self.state;
+            let Shared { adam, ema, .. } = &mut *shared;
             adam.update(self.params, group, gradient, clock, ema.as_ref())?;
         }
-        self.statistics.commit()?;
-        if let Some(ema) = &self.state.ema {
+        self.statistics.commit(self.collective)?;
+        if let Some(ema) = &shared.ema {
             copy_buffers(self.params, ema)?;
         }
-        self.state.enter(Phase::Forward)
+        shared.enter(Phase::Forward)
     }
 
     fn take_gradients(&self, group: &ParamGroup, gradients: &mut Gradients) -> Result<Vec<Tensor>> {

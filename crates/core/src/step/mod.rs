@@ -13,4 +13,4 @@ pub use context::StepContext;
 pub use loss::Loss;
 pub use loss_scale::LossScale;
 pub use state::{Counters, StepReport, TrainingState};
-pub use trainable::{Batch, Trainable};
+pub use trainable::{Batch, Stage, Trainable};

@@ -1,16 +1,17 @@
 //! Everything that training changes besides the model's own parameters.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::context::StepContext;
+use super::context::{Position, StepContext};
 use super::loss_scale::LossScale;
-use super::trainable::{Batch, Trainable};
+use super::trainable::{Batch, Stage, Trainable};
 #[cfg(doc)]
 use crate::Error;
+use crate::collective::{Collective, OneProcess};
 use crate::device::runs_on_cpu_kernels;
 use crate::mode::StatisticsLog;
 use crate::optim::{Adam, OptimizerConfig};
@@ -37,6 +38,12 @@ pub struct StepReport {
 pub struct Counters {
     /// Steps done.
     pub step: u64,
+    /// Batches taken, where that is not one per step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batches: Option<u64>,
+    /// The stage of training, where the model has more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
     /// Updates of each group.
     pub updates: BTreeMap<String, u64>,
     /// The factor on losses, where layers multiply in f16.
@@ -44,12 +51,9 @@ pub struct Counters {
     pub loss_scale: Option<LossScale>,
 }
 
-/// Everything that training changes besides the model's own parameters: optimiser, moving average, step.
+/// What the contexts of a step share: they touch it only to draw and to update.
 #[derive(Debug)]
-pub struct TrainingState {
-    pub(super) seed: u64,
-    pub(super) step: u64,
-    pub(super) total_steps: u64,
+pub(super) struct Shared {
     pub(super) adam: Adam,
     /// Exponential moving average of the weights under the same names; buffers are copied.
     pub(super) ema: Option<ParamSet>,
@@ -58,9 +62,33 @@ pub struct TrainingState {
     /// What was not read yet of the steps since the last reading, in order.
     pub(super) unread: Vec<Check>,
     /// Draws noise ahead where a device computes.
-    pub(super) prefetch: Option<RefCell<Prefetch>>,
+    pub(super) prefetch: Option<Prefetch>,
     /// Where the time goes, where somebody asked.
     pub(super) profile: Option<Profile>,
+}
+
+impl Shared {
+    pub(super) fn enter(&mut self, phase: Phase) -> Result<()> {
+        self.profile.as_mut().map_or(Ok(()), |profile| profile.enter(phase))
+    }
+}
+
+/// A step that panicked is nobody's result, so what it left is never used.
+pub(super) fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Everything that training changes besides the model's own parameters: optimiser, moving average, step.
+#[derive(Debug)]
+pub struct TrainingState {
+    seed: u64,
+    step: u64,
+    batches: u64,
+    total_steps: u64,
+    training_samples: Option<usize>,
+    stage: Stage,
+    collective: Arc<dyn Collective>,
+    shared: Mutex<Shared>,
 }
 
 impl TrainingState {
@@ -77,20 +105,33 @@ impl TrainingState {
         let ema = config.ema.map(|_| model.params().deep_copy()).transpose()?;
         let adam = Adam::new(model.params(), model.groups(), config)?;
         let device = model.params().device();
-        let prefetch =
-            (!runs_on_cpu_kernels(device)).then(|| Prefetch::new(seed).map(RefCell::new)).transpose()?;
+        let prefetch = (!runs_on_cpu_kernels(device)).then(|| Prefetch::new(seed)).transpose()?;
         let loss_scale = (model.params().precision() == Precision::F16).then_some(LossScale::FIRST);
+        let shared = Shared { adam, ema, loss_scale, unread: vec![], prefetch, profile: None };
         Ok(Self {
             seed,
             step: 0,
+            batches: 0,
             total_steps,
-            adam,
-            ema,
-            loss_scale,
-            unread: vec![],
-            prefetch,
-            profile: None,
+            training_samples: None,
+            stage: Stage::default(),
+            collective: Arc::new(OneProcess),
+            shared: Mutex::new(shared),
         })
+    }
+
+    /// Tells steps how many samples the training set has.
+    #[must_use]
+    pub fn with_training_samples(mut self, samples: usize) -> Self {
+        self.training_samples = Some(samples);
+        self
+    }
+
+    /// Shares the batch of every step with other processes.
+    #[must_use]
+    pub fn with_collective(mut self, collective: Arc<dyn Collective>) -> Self {
+        self.collective = collective;
+        self
     }
 
     /// Trains `model` on one batch and reads what the step reports, which waits for a device.
@@ -99,8 +140,21 @@ impl TrainingState {
     /// [`Error::NonFinite`] names the step and the loss term or gradient. On the CPU that is this step, and parameters are
     /// as the last whole update left them; a device may have gone on from an earlier step.
     pub fn step(&mut self, model: &(impl Trainable + ?Sized), batch: &Batch) -> Result<StepReport> {
+        self.step_with(model, batch, &mut || None)
+    }
+
+    /// [`TrainingState::step`] of a model whose steps may need more than one batch: `more` gives the batches that follow.
+    ///
+    /// # Errors
+    /// As [`TrainingState::step`]; [`Error::NoBatch`] if the step needs a batch and `more` has none.
+    pub fn step_with(
+        &mut self,
+        model: &(impl Trainable + ?Sized),
+        batch: &Batch,
+        more: &mut dyn FnMut() -> Option<Batch>,
+    ) -> Result<StepReport> {
         let step = self.step;
-        let scalars = self.advance(model, batch)?;
+        let scalars = self.advance(model, batch, more)?;
         Ok(StepReport { step, scalars: self.read(scalars)? })
     }
 
@@ -111,9 +165,22 @@ impl TrainingState {
     /// # Errors
     /// As [`TrainingState::step`].
     pub fn step_unread(&mut self, model: &(impl Trainable + ?Sized), batch: &Batch) -> Result<StepReport> {
+        self.step_unread_with(model, batch, &mut || None)
+    }
+
+    /// [`TrainingState::step_unread`] of a model whose steps may need more than one batch: `more` gives the batches that follow.
+    ///
+    /// # Errors
+    /// As [`TrainingState::step_with`].
+    pub fn step_unread_with(
+        &mut self,
+        model: &(impl Trainable + ?Sized),
+        batch: &Batch,
+        more: &mut dyn FnMut() -> Option<Batch>,
+    ) -> Result<StepReport> {
         let step = self.step;
-        self.advance(model, batch)?;
-        if self.unread.len() > MOST_UNREAD {
+        self.advance(model, batch, more)?;
+        if self.shared_mut().unread.len() > MOST_UNREAD {
             self.settle()?;
         }
         Ok(StepReport { step, scalars: vec![] })
@@ -129,7 +196,7 @@ impl TrainingState {
 
     /// Reads scalars, and all that was not read before, at once.
     fn read(&mut self, scalars: Vec<(String, Scalar)>) -> Result<Vec<(String, f64)>> {
-        let checks = std::mem::take(&mut self.unread);
+        let checks = std::mem::take(&mut self.shared_mut().unread);
         let of_scalars = scalars.iter().filter_map(|(_, scalar)| match scalar {
             Scalar::Unread(tensor) => Some(tensor),
             Scalar::Known(_) => None,
@@ -154,34 +221,50 @@ impl TrainingState {
         Ok(scalars.into_iter().map(known).collect())
     }
 
-    fn advance(&mut self, model: &(impl Trainable + ?Sized), batch: &Batch) -> Result<Vec<(String, Scalar)>> {
+    fn advance(
+        &mut self,
+        model: &(impl Trainable + ?Sized),
+        batch: &Batch,
+        more_batches: &mut dyn FnMut() -> Option<Batch>,
+    ) -> Result<Vec<(String, Scalar)>> {
         self.enter(Phase::Forward)?;
+        let Self { seed, step, total_steps, training_samples, stage, .. } = *self;
         let mut ctx = StepContext {
             params: model.params(),
             groups: model.groups(),
-            state: self,
+            position: Position { seed, step, total_steps, training_samples, stage },
+            shared: &self.shared,
+            collective: self.collective.as_ref(),
+            more_batches,
+            batches: 1,
             statistics: StatisticsLog::default(),
             scalars: Vec::new(),
         };
         model.step(batch, &mut ctx)?;
-        let scalars = ctx.scalars;
-        if let Some(prefetch) = &self.prefetch {
-            prefetch.borrow_mut().go_on(self.step);
+        let StepContext { scalars, batches, position, .. } = ctx;
+        self.stage = position.stage;
+        self.batches += batches;
+        if let Some(prefetch) = &mut self.shared_mut().prefetch {
+            prefetch.draw_ahead(step);
         }
         self.step += 1;
-        self.profile.iter_mut().for_each(Profile::count_step);
+        self.shared_mut().profile.iter_mut().for_each(Profile::count_step);
         self.enter(Phase::Other)?;
         Ok(scalars)
     }
 
+    fn shared_mut(&mut self) -> &mut Shared {
+        self.shared.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Watches from now on where the time goes, on the device that the model is on.
     pub fn start_profile(&mut self, device: &Device) {
-        self.profile = Some(Profile::start(device));
+        self.shared_mut().profile = Some(Profile::start(device));
     }
 
     /// Where the time went since [`TrainingState::start_profile`], if that was called.
-    pub fn profile(&self) -> Option<&Profile> {
-        self.profile.as_ref()
+    pub fn profile(&self) -> Option<Profile> {
+        lock(&self.shared).profile.clone()
     }
 
     /// Tells the profile, if there is one, what the training loop does from here on; [`TrainingState::step`] tells it of
@@ -190,12 +273,17 @@ impl TrainingState {
     /// # Errors
     /// If the device fails.
     pub fn enter(&mut self, phase: Phase) -> Result<()> {
-        self.profile.as_mut().map_or(Ok(()), |profile| profile.enter(phase))
+        self.shared_mut().enter(phase)
     }
 
     /// Steps done.
     pub fn steps_done(&self) -> u64 {
         self.step
+    }
+
+    /// Batches taken: one per step, and those of [`StepContext::next_batch`].
+    pub fn batches_taken(&self) -> u64 {
+        self.batches
     }
 
     /// The run's length.
@@ -205,18 +293,19 @@ impl TrainingState {
 
     /// The moving average as a frozen set that follows it, where the settings ask for one: build the sampling twin from it.
     pub fn ema(&self) -> Option<ParamSet> {
-        self.ema.as_ref().map(ParamSet::frozen)
+        lock(&self.shared).ema.as_ref().map(ParamSet::frozen)
     }
 
     /// The moving average's tensors under the model's own names, buffers too, where the settings ask for one.
     pub fn ema_tensors(&self) -> Option<BTreeMap<String, Tensor>> {
-        self.ema.as_ref().map(ParamSet::tensors)
+        lock(&self.shared).ema.as_ref().map(ParamSet::tensors)
     }
 
     /// Moments as `first/NAME`, `second/NAME`, and the average as `ema/NAME`; they share storage.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
-        let mut tensors = self.adam.tensors();
-        if let Some(ema) = &self.ema {
+        let shared = lock(&self.shared);
+        let mut tensors = shared.adam.tensors();
+        if let Some(ema) = &shared.ema {
             tensors.extend(ema.tensors().into_iter().map(|(name, tensor)| (format!("ema/{name}"), tensor)));
         }
         tensors
@@ -224,8 +313,14 @@ impl TrainingState {
 
     /// The counters to save beside [`TrainingState::tensors`].
     pub fn counters(&self) -> Counters {
-        let updates = self.adam.updates().clone();
-        Counters { step: self.step, updates, loss_scale: self.loss_scale }
+        let shared = lock(&self.shared);
+        Counters {
+            step: self.step,
+            batches: (self.batches != self.step).then_some(self.batches),
+            stage: (self.stage != Stage::default()).then_some(self.stage),
+            updates: shared.adam.updates().clone(),
+            loss_scale: shared.loss_scale,
+        }
     }
 
     /// Puts back what [`TrainingState::tensors`] and [`TrainingState::counters`] gave.
@@ -233,18 +328,21 @@ impl TrainingState {
     /// # Errors
     /// [`Error::MissingTensor`] or [`Error::TensorShape`] names the tensor.
     pub fn restore(&mut self, tensors: &BTreeMap<String, Tensor>, counters: &Counters) -> Result<()> {
-        self.adam.restore(tensors, &counters.updates)?;
-        if let Some(ema) = &self.ema {
+        let shared = self.shared_mut();
+        shared.adam.restore(tensors, &counters.updates)?;
+        if let Some(ema) = &shared.ema {
             let prefix = "ema/";
             let stored = tensors.iter().filter_map(|(name, tensor)| {
                 name.strip_prefix(prefix).map(|name| (name.to_owned(), tensor.clone()))
             });
             ema.assign(&stored.collect())?;
         }
-        self.step = counters.step;
-        if self.loss_scale.is_some() {
-            self.loss_scale = counters.loss_scale.or(self.loss_scale);
+        if shared.loss_scale.is_some() {
+            shared.loss_scale = counters.loss_scale.or(shared.loss_scale);
         }
+        self.step = counters.step;
+        self.batches = counters.batches.unwrap_or(counters.step);
+        self.stage = counters.stage.unwrap_or_default();
         Ok(())
     }
 }

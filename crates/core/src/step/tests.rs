@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::*;
+use crate::collective::{Collective, Reduction};
 use crate::device::without_kernels;
 use crate::optim::OptimizerConfig;
 use crate::params::{Init, ParamGroup, ParamSet};
@@ -43,7 +44,7 @@ impl Trainable for Quadratic {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let part = (&self.weight - &batch.images)?.sqr()?.sum_all()?;
+        let part = (&self.weight - &batch.inputs)?.sqr()?.sum_all()?;
         let loss = Loss::new("loss", part.affine(0.5, 0.0)?).term("part", &part);
         let groups: &[&str] = if batch.indices[0] == 0 { &["used"] } else { &["used", "unused"] };
         ctx.update(groups, loss)
@@ -51,7 +52,7 @@ impl Trainable for Quadratic {
 }
 
 fn batch(target: [f64; 2], index: u64) -> Batch {
-    Batch { images: Tensor::new(&target, &Device::Cpu).unwrap(), labels: None, indices: vec![index] }
+    Batch::unlabelled(Tensor::new(&target, &Device::Cpu).unwrap(), vec![index])
 }
 
 fn state(model: &Quadratic, config: OptimizerConfig) -> TrainingState {
@@ -155,4 +156,148 @@ fn two_and_two_steps_are_four() {
         let other = second.tensors()[&name].to_vec1::<f64>().unwrap();
         assert_eq!(tensor.to_vec1::<f64>().unwrap(), other, "{name}");
     }
+}
+
+/// One of several processes, of which the others have the values that `others` makes of its own.
+#[derive(Debug)]
+struct OneOf {
+    rank: usize,
+    size: usize,
+    fine: bool,
+}
+
+impl Collective for OneOf {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The others have three times the value each.
+    fn reduce(&self, values: Vec<(Reduction, Tensor)>) -> Result<Vec<Tensor>> {
+        let others = (self.size - 1) as f64;
+        let reduced = values.into_iter().map(|(reduction, value)| match reduction {
+            Reduction::Mean => value.affine((1.0 + 3.0 * others) / self.size as f64, 0.0),
+            Reduction::Sum => value.affine(1.0 + 3.0 * others, 0.0),
+            Reduction::Max => value.affine(if self.size > 1 { 3.0 } else { 1.0 }, 0.0),
+        });
+        Ok(reduced.collect::<candle_core::Result<_>>()?)
+    }
+
+    fn all(&self, here: bool) -> Result<bool> {
+        Ok(here && self.fine)
+    }
+}
+
+/// Does what a family may ask of a step beyond an update, and keeps a counter in a buffer.
+struct Curious {
+    params: ParamSet,
+    groups: Vec<ParamGroup>,
+    weight: Tensor,
+    count: candle_core::Var,
+    seen: std::sync::Mutex<Vec<(Vec<u64>, Vec<u64>, u32, Option<usize>)>>,
+}
+
+impl Curious {
+    fn new() -> Self {
+        let mut params = ParamSet::fresh_with(0, &Device::Cpu, DType::F64);
+        let weight = params.root().weight("w", 2, Init::Constant(1.0)).unwrap();
+        let count = params.root().buffer("count", 1, Init::Constant(0.0)).unwrap();
+        let groups = vec![ParamGroup { name: "all".into(), params: vec!["w".into()] }];
+        Self { params, groups, weight, count, seen: std::sync::Mutex::default() }
+    }
+}
+
+impl Trainable for Curious {
+    fn params(&self) -> &ParamSet {
+        &self.params
+    }
+
+    fn groups(&self) -> &[ParamGroup] {
+        &self.groups
+    }
+
+    fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
+        let more = ctx.next_batch()?;
+        if ctx.step() == 1 {
+            ctx.enter_stage(7);
+        }
+        let batches = [batch, &more].iter().flat_map(|batch| batch.indices.clone()).collect();
+        let seen = (batches, ctx.rows(2), ctx.stage().number, ctx.training_samples());
+        self.seen.lock().unwrap().push(seen);
+        let one = Tensor::ones(1, DType::F64, &Device::Cpu)?;
+        ctx.record(&self.count, (self.count.as_tensor() + &one)?, 1.0, Reduction::Max);
+        ctx.log_reduced("sum", &one.sum_all()?, Reduction::Sum)?;
+        let loss = (&self.weight - &batch.inputs)?.sqr()?.sum_all()?;
+        ctx.update(&["all"], Loss::new("loss", loss))
+    }
+}
+
+#[test]
+fn a_step_may_take_more_batches_and_be_in_a_stage_and_both_are_resumed() {
+    let config = OptimizerConfig { lr: 0.1, ..OptimizerConfig::default() };
+    let new =
+        |model: &Curious| TrainingState::new(model, config.clone(), 0, 10).unwrap().with_training_samples(60);
+    let run = |model: &Curious, state: &mut TrainingState, steps: u64| {
+        for _ in 0..steps {
+            let mut next = state.batches_taken();
+            let mut more = || {
+                next += 1;
+                Some(batch([1.0, 2.0], next))
+            };
+            let first = batch([1.0, 2.0], state.batches_taken());
+            state.step_with(model, &first, &mut more).unwrap();
+        }
+    };
+    let straight = Curious::new();
+    run(&straight, &mut new(&straight), 4);
+
+    let broken = Curious::new();
+    let mut first = new(&broken);
+    run(&broken, &mut first, 2);
+    let counters = serde_json::to_string(&first.counters()).unwrap();
+    let mut second = new(&broken);
+    second.restore(&first.tensors(), &serde_json::from_str(&counters).unwrap()).unwrap();
+    run(&broken, &mut second, 2);
+
+    let seen = straight.seen.lock().unwrap().clone();
+    assert_eq!(seen, *broken.seen.lock().unwrap());
+    assert_eq!(seen[3].0, [6, 7], "two batches a step");
+    assert_eq!(seen.iter().map(|seen| seen.2).collect::<Vec<_>>(), [0, 7, 7, 7]);
+    assert_eq!(seen[0].3, Some(60));
+    assert_eq!(straight.count.to_vec1::<f64>().unwrap(), [4.0], "a record counts once per update");
+    let error = new(&straight).step(&straight, &batch([0.0, 0.0], 0)).unwrap_err();
+    assert_eq!(error.to_string(), "step 0 needs another batch, but there is none");
+}
+
+#[test]
+fn processes_share_a_batch_by_rows_means_and_agreement() {
+    let config = OptimizerConfig { lr: 1e9, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() };
+    let step = |rank, size, fine| {
+        let model = Curious::new();
+        let collective = std::sync::Arc::new(OneOf { rank, size, fine });
+        let mut state =
+            TrainingState::new(&model, config.clone(), 0, 10).unwrap().with_collective(collective);
+        let mut more = || Some(batch([0.0, 0.0], 1));
+        let report = state.step_with(&model, &batch([0.5, 2.0], 0), &mut more).unwrap();
+        let scalar = |name: &str| report.scalars.iter().find(|(found, _)| found == name).unwrap().1;
+        let (sum, loss, norm) = (scalar("sum"), scalar("loss"), scalar("grad_norm/all"));
+        let rows = model.seen.lock().unwrap()[0].1.clone();
+        let weight = model.params.get("w").unwrap().to_vec1::<f64>().unwrap();
+        (rows, sum, loss, norm, model.count.to_vec1::<f64>().unwrap()[0], weight)
+    };
+    // (w − x)² of 0.5 and −1; gradients of 1 and −2.
+    let (rows, sum, loss, norm, count, weight) = step(0, 1, true);
+    assert_eq!((rows, sum, loss, count), (vec![0, 1], 1.0, 1.25, 1.0));
+    assert!((norm - 5f64.sqrt()).abs() < 1e-12);
+    assert!((weight[0] - 0.0).abs() < 1e-6 && (weight[1] - 3.0).abs() < 1e-6, "{weight:?}");
+    // The other of two has three times the values: the mean is twice the own, the sum four times, the largest three times.
+    let (rows, sum, loss, norm, count, weight) = step(1, 2, true);
+    assert_eq!((rows, sum, loss, count), (vec![2, 3], 4.0, 2.5, 3.0));
+    assert!((norm - 2.0 * 5f64.sqrt()).abs() < 1e-12, "the norm is that of the mean");
+    assert!((weight[0] + 1.0).abs() < 1e-6 && (weight[1] - 5.0).abs() < 1e-6, "{weight:?}");
+    let (.., count, weight) = step(1, 2, false);
+    assert_eq!((count, weight), (0.0, vec![1.0, 1.0]), "what is not finite elsewhere stops all");
 }

@@ -1,32 +1,50 @@
 //! What can be trained, and on what.
 
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::condition::Condition;
 use crate::params::{ParamGroup, ParamSet};
 use crate::step::StepContext;
 
 /// What a training step or an evaluation gets to see.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// `(N, C, H, W)` f32 in [0, 1].
-    pub images: Tensor,
-    /// `(N)` u32 class labels, where the data has them; on the CPU, whatever the device, since models look at them there.
-    pub labels: Option<Tensor>,
-    /// The position of each image in its data set, for what must be fixed per image (binarisation, augmentation).
+    /// Samples `(N, ..)` as networks see them; images are `(N, C, H, W)` f32 in [0, 1].
+    pub inputs: Tensor,
+    /// How much of each sample counts, `(N)` u32 on the CPU, along its first dimension, where samples differ in length.
+    pub lengths: Option<Tensor>,
+    /// What each sample is, as far as the data says; on the CPU, whatever the device, since models look at it there.
+    pub condition: Condition,
+    /// The position of each sample in its data set, for what must be fixed per sample (binarisation, augmentation).
     pub indices: Vec<u64>,
 }
 
 impl Batch {
-    /// Number of images.
+    /// Samples of one length, of which nothing is said.
+    pub fn unlabelled(inputs: Tensor, indices: Vec<u64>) -> Self {
+        Self { inputs, lengths: None, condition: Condition::None, indices }
+    }
+
+    /// Number of samples.
     pub fn len(&self) -> usize {
         self.indices.len()
     }
 
-    /// True if there are no images.
+    /// True if there are no samples.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
     }
+}
+
+/// A stage of training, such as pre-training: a number that a model gives meaning to. Checkpoints hold it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Which stage; a run begins in 0.
+    pub number: u32,
+    /// The first step in it.
+    pub since: u64,
 }
 
 /// Something with parameters that a training loop can improve: a GAN, a VAE, a classifier.
@@ -37,6 +55,7 @@ pub trait Trainable: Send + Sync {
     /// What one optimiser updates together.
     fn groups(&self) -> &[ParamGroup];
 
-    /// Trains on one batch, written as the paper writes it; every update goes through [`StepContext::update`].
+    /// Trains on one batch, written as the paper writes it; every update goes through [`StepContext::update`]. A step that needs more
+    /// batches takes them from [`StepContext::next_batch`].
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()>;
 }

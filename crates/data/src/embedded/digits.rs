@@ -3,7 +3,7 @@
 use std::f32::consts::TAU;
 
 use serde::Serialize;
-use waxwork_core::model::ImageShape;
+use waxwork_core::ImageShape;
 use waxwork_core::rng::Draws;
 
 use super::glyphs::GLYPHS;

@@ -1,4 +1,4 @@
-//! Data sets that are drawn instead of read: [`Digits`] and [`Shapes`], the same bits on every platform.
+//! Data sets that are drawn instead of read: [`Digits`], [`Shapes`] and [`PlanePoints`], the same bits on every platform.
 //!
 //! Image `i` is a pure function of (seed, i), so nothing waits for the whole. All arithmetic is f32 in a fixed order with
 //! `libm` for what the processor does not round correctly, and the labels repeat 0 to 9, so every class has its tenth.
@@ -6,18 +6,20 @@
 mod digits;
 mod glyphs;
 mod outline;
+pub(crate) mod points;
 mod shapes;
 mod stroke;
 
 use std::f32::consts::PI;
 use std::marker::PhantomData;
 
-use waxwork_core::model::ImageShape;
 use waxwork_core::rng::{Draws, Stream};
+use waxwork_core::{ImageShape, Kind};
 
 use crate::{Error, Factor, Result, Source};
 
 pub use digits::{DigitArtist, DigitFactors};
+pub use points::{PlaneMixture, PlanePoints};
 pub use shapes::{ShapeArtist, ShapeFactors, Texture};
 
 /// Number of training images of a generator.
@@ -108,15 +110,15 @@ impl<A: Artist> Generator<A> {
 }
 
 impl<A: Artist> Source for Generator<A> {
-    fn shape(&self) -> ImageShape {
-        A::SHAPE
+    fn kind(&self) -> Kind {
+        A::SHAPE.into()
     }
 
     fn len(&self) -> usize {
         self.part.len()
     }
 
-    fn write_image(&self, index: usize, out: &mut [u8]) -> Result<()> {
+    fn write_sample(&self, index: usize, out: &mut [u8]) -> Result<()> {
         if index >= self.len() {
             return Err(Error::OutOfRange { index, len: self.len() });
         }

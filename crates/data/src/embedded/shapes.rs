@@ -1,7 +1,7 @@
 //! `shapes`: 32×32 RGB images of one shape, with colours, size, position, rotation and texture varying.
 
 use serde::Serialize;
-use waxwork_core::model::ImageShape;
+use waxwork_core::ImageShape;
 use waxwork_core::rng::Draws;
 
 use super::outline::distance;

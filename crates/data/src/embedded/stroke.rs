@@ -1,6 +1,6 @@
 //! Curves through control points, and ink along them.
 
-use waxwork_core::model::ImageShape;
+use waxwork_core::ImageShape;
 
 use super::to_byte;
 

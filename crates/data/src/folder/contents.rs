@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use waxwork_core::model::ImageShape;
+use waxwork_core::ImageShape;
 
 use super::FolderConfig;
 use super::layout::{Listing, Picture};

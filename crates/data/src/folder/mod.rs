@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use waxwork_core::model::ImageShape;
+use waxwork_core::ImageShape;
 
 use crate::notes::{LISTED, Note};
 use crate::packed::{self, Header};

@@ -33,9 +33,9 @@ fn config(size: usize) -> FolderConfig {
 }
 
 fn pixel(source: &dyn Source, index: usize, row: usize, column: usize) -> Vec<u8> {
-    let shape = source.shape();
+    let shape = source.kind().image().unwrap();
     let mut image = vec![0; shape.len()];
-    source.write_image(index, &mut image).unwrap();
+    source.write_sample(index, &mut image).unwrap();
     let plane = shape.height * shape.width;
     (0..shape.channels).map(|channel| image[channel * plane + row * shape.width + column]).collect()
 }
@@ -69,7 +69,7 @@ fn pictures_stay_upright_and_keep_their_class_whatever_their_shape_and_format() 
     }
     let grey = FolderConfig { grey: true, ..config(8) };
     let (parts, _) = quiet(&root, &grey, dir.path()).unwrap();
-    assert_eq!(parts.train.shape(), ImageShape::new(1, 8, 8));
+    assert_eq!(parts.train.kind(), ImageShape::new(1, 8, 8).into());
 }
 
 /// The packed files in a cache.
@@ -255,7 +255,7 @@ fn images_are_of_the_size_that_is_asked_for_or_of_the_pictures_own_if_that_is_le
             save(root.join(format!("{i}.png")), width, height);
         }
         let config = FolderConfig { size: asked, ..FolderConfig::default() };
-        quiet(&root, &config, dir.path()).map(|(parts, _)| parts.train.shape())
+        quiet(&root, &config, dir.path()).map(|(parts, _)| parts.train.kind().image().unwrap())
     };
     let square = |size| ImageShape::new(3, size, size);
     assert_eq!(sizes(&[(32, 32); 3], None).unwrap(), square(32));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use waxwork_core::model::ImageShape;
+use waxwork_core::ImageShape;
 
 use super::{Hub, Kind, REVISION, Wanted, packed_path};
 use crate::folder::FolderConfig;

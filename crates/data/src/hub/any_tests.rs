@@ -105,7 +105,7 @@ fn fetched(files: &[(&str, Vec<u8>)], folder: Option<FolderConfig>) -> Result<(D
 /// The blue and the label of every image.
 fn seen(split: &crate::Split) -> Vec<(u8, Option<u32>)> {
     let value = |position| {
-        let image = split.images_u8(&[position]).unwrap();
+        let image = split.bytes(&[position]).unwrap();
         (image[image.len() - 1], split.label(position))
     };
     (0..split.len()).map(value).collect()
@@ -183,11 +183,11 @@ fn one_picture_in_colour_makes_all_images_coloured() {
     let test = table(&[grey(3), grey(3), grey(3)], "label", &numbers, &named(&["a"]));
     let (data, _) = fetched(&[("train/0", train), ("test/0", test.clone())], None).unwrap();
     // Taller than wide, as they are.
-    assert_eq!(data.info.shape, ImageShape::new(3, 6, 4));
-    assert_eq!(data.train.images_u8(&[2]).unwrap()[..24], [9; 24]);
-    assert_eq!(data.train.images_u8(&[1]).unwrap(), [2; 72]);
+    assert_eq!(data.info.image().unwrap(), ImageShape::new(3, 6, 4));
+    assert_eq!(data.train.bytes(&[2]).unwrap()[..24], [9; 24]);
+    assert_eq!(data.train.bytes(&[1]).unwrap(), [2; 72]);
     let (data, _) = fetched(&[("train/0", test.clone()), ("test/0", test)], None).unwrap();
-    assert_eq!(data.info.shape, ImageShape::new(1, 6, 4));
+    assert_eq!(data.info.image().unwrap(), ImageShape::new(1, 6, 4));
 }
 
 fn labels_are_found_whatever_their_column_is_called_and_described_as() {
@@ -304,7 +304,7 @@ fn damaged_pictures_are_named_or_left_out_and_counted() {
     let (data, notes) = fetched(&files, Some(skip)).unwrap();
     assert_eq!(seen(&data.train), [(0, Some(0)), (2, Some(0)), (3, Some(1))]);
     // Its own size, though there is a table that could say another.
-    assert_eq!((data.info.skipped, data.info.shape), (1, ImageShape::new(3, 6, 4)));
+    assert_eq!((data.info.skipped, data.info.image().unwrap()), (1, ImageShape::new(3, 6, 4)));
     assert!(
         notes[1].starts_with("1 picture cannot be decoded and was left out: row 1 of `train` ("),
         "{notes:?}"
@@ -325,5 +325,5 @@ fn advice_about_sizes_leads_to_no_second_error() {
     let error = fetched(&[("train/0", train.clone())], Some(sized(Some(64)))).unwrap_err();
     assert!(matches!(error, Error::TooSmall { width: 50, height: 20, size: 64, largest: 20, .. }), "{error}");
     let (data, _) = fetched(&[("train/0", train)], Some(sized(Some(20)))).unwrap();
-    assert_eq!(data.info.shape, ImageShape::new(3, 20, 20));
+    assert_eq!(data.info.image().unwrap(), ImageShape::new(3, 20, 20));
 }

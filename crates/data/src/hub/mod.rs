@@ -121,7 +121,7 @@ fn fetch_known(
     let wanted = |file: &str| is_part(file, "train") || is_part(file, "test");
     let snapshot = hub.fetch(Kind::Dataset, &source.repository, REVISION, Wanted::All(&wanted), progress)?;
     let path = files::packed(dir, manifest);
-    let (shape, classes) = (manifest.image_shape(), manifest.classes.len());
+    let (shape, classes) = (manifest.image_shape()?, manifest.classes.len());
     let mut writer = packed::Writer::create(&path, shape, &manifest.classes)?;
     for (split, expected) in [("train", manifest.train), ("test", manifest.test)] {
         let mut found = 0;

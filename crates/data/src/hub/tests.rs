@@ -13,7 +13,7 @@ use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
 use hf_hub::HFClient;
 use image::{DynamicImage, ImageFormat, RgbImage};
-use waxwork_core::model::ImageShape;
+use waxwork_core::ImageShape;
 
 use super::server::{Server, Trouble};
 use super::*;
@@ -86,7 +86,7 @@ fn put_pictures(server: &Server, labels: i64) {
 
 fn manifest() -> Manifest {
     let mut manifest = Manifest::find("cifar10").unwrap();
-    manifest.shape = [3, 4, 4];
+    manifest.shape = vec![3, 4, 4];
     (manifest.train, manifest.test) = (5, 3);
     manifest.hub = Some(HubSource { repository: "some/pictures".into() });
     manifest
@@ -103,8 +103,7 @@ fn fetch_file(hub: &Hub, address: &str) -> Result<PathBuf> {
 
 fn opened(path: &Path) -> Dataset {
     let (parts, header) = packed::open(path).unwrap();
-    let (shape, identity) = (parts.train.shape(), parts.identity.clone());
-    let info = DatasetInfo { name: "x".into(), shape, classes: header.classes, identity, skipped: 0 };
+    let info = DatasetInfo::new("x", parts.train.kind(), &header.classes, &parts.identity);
     Dataset::new(info, parts.train, parts.test, Some(0), None).unwrap()
 }
 
@@ -121,7 +120,7 @@ fn pictures_from_the_hub_are_upright_and_cached() {
     for (split, first) in [(&data.train, 0), (&data.test, 5)] {
         for position in 0..split.len() {
             assert_eq!(split.label(position), Some((first + position) as u32));
-            let image = split.images_u8(&[position]).unwrap();
+            let image = split.bytes(&[position]).unwrap();
             for (row, column) in (0..16).map(|i| (i / 4, i % 4)) {
                 let value = |channel: usize| image[channel * 16 + row * 4 + column];
                 let wanted = [row as u8 * 60, column as u8 * 60, (first + position) as u8];
@@ -210,7 +209,7 @@ fn a_flipped_byte_of_a_parquet_file_is_an_error_and_no_panic() {
             let mut bytes = whole.clone();
             bytes[place] ^= bits;
             fs::write(&path, &bytes).unwrap();
-            _ = parquet::pictures(&path, manifest().image_shape(), 10, |_, _| Ok(()));
+            _ = parquet::pictures(&path, manifest().image_shape().unwrap(), 10, |_, _| Ok(()));
         }
     }
 }
@@ -246,7 +245,7 @@ fn any_data_set_of_pictures_is_read_with_its_classes() {
     let mut held_out = data.test.labels().unwrap();
     held_out.sort_unstable();
     assert_eq!(held_out, [0, 1]);
-    let blue = |split: &crate::Split, i: usize| split.images_u8(&[i]).unwrap()[32];
+    let blue = |split: &crate::Split, i: usize| split.bytes(&[i]).unwrap()[32];
     let mut all: Vec<u8> =
         (0..18).map(|i| blue(&data.train, i)).chain((0..2).map(|i| blue(&data.test, i))).collect();
     all.sort_unstable();
@@ -259,7 +258,7 @@ fn any_data_set_of_pictures_is_read_with_its_classes() {
     let folder = Some(FolderConfig { size: Some(4), grey: true, ..FolderConfig::default() });
     let grey = DataConfig { folder, ..DataConfig::named("hf:some/pictures") };
     let data = opened(&any::fetch(&hub, &grey, dir.path(), &|_, _| ()).unwrap());
-    assert_eq!(data.info.shape, ImageShape::new(1, 4, 4));
+    assert_eq!(data.info.image().unwrap(), ImageShape::new(1, 4, 4));
 
     let error = fetch("hf:some/pictures/third").unwrap_err().to_string();
     assert!(error.contains("default, other"), "{error}");

@@ -11,7 +11,7 @@ use std::path::Path;
 use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use waxwork_core::model::ImageShape;
+use waxwork_core::ImageShape;
 
 use crate::{Error, Result};
 

@@ -3,6 +3,7 @@
 use candle_core::{Tensor, Var};
 
 use waxwork_core::Mode;
+use waxwork_core::collective::Reduction;
 use waxwork_core::onnx::{Attribute, Place, Value};
 use waxwork_core::params::{Init, Scope};
 use waxwork_core::{Error, Result};
@@ -230,8 +231,8 @@ impl RunningStatistics {
                 return Err(Error::BatchTooSmall);
             }
             let unbiased = var.affine(n as f64 / (n - 1) as f64, 0.0)?;
-            log.record(&self.mean, mean, Self::MOMENTUM);
-            log.record(&self.var, unbiased, Self::MOMENTUM);
+            log.record(&self.mean, mean, Self::MOMENTUM, Reduction::Mean);
+            log.record(&self.var, unbiased, Self::MOMENTUM, Reduction::Mean);
         }
         Ok(y)
     }

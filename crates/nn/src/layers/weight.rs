@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use waxwork_core::Mode;
 use waxwork_core::Result;
+use waxwork_core::collective::Reduction;
 use waxwork_core::params::{Init, Scope};
 use waxwork_kernels as kernels;
 
@@ -103,8 +104,8 @@ impl Weight {
             }
         };
         if let Mode::Train(log) = mode {
-            log.record(u, left.clone(), 1.0);
-            log.record(v, right.clone(), 1.0);
+            log.record(u, left.clone(), 1.0, Reduction::Mean);
+            log.record(v, right.clone(), 1.0, Reduction::Mean);
         }
         let sigma = kernels::matmul(&left.unsqueeze(1)?, &right.unsqueeze(0)?)?.mul(&matrix)?.sum_all()?;
         Ok(self.stored.broadcast_div(&sigma)?)
@@ -121,6 +122,7 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device};
     use waxwork_core::StatisticsLog;
+    use waxwork_core::collective::OneProcess;
     use waxwork_core::params::ParamSet;
 
     #[test]
@@ -130,7 +132,7 @@ mod tests {
         for _ in 0..300 {
             let log = StatisticsLog::default();
             weight.in_mode(Mode::Train(&log)).unwrap();
-            log.commit().unwrap();
+            log.commit(&OneProcess).unwrap();
         }
         // The largest singular value of the result is one: W v = u with both of length one.
         let normed = weight.in_mode(Mode::Eval).unwrap();

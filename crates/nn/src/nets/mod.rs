@@ -7,8 +7,8 @@ use candle_core::Tensor;
 
 use crate::dual::Dual;
 use crate::layers::{Linear, WeightStyle};
+use waxwork_core::ImageShape;
 use waxwork_core::Mode;
-use waxwork_core::model::ImageShape;
 use waxwork_core::onnx::{Place, Value};
 use waxwork_core::params::Scope;
 use waxwork_core::{Error, Result};

@@ -1,0 +1,285 @@
+//! What a sample is asked to be: nothing, a class, a mixture of classes, values of columns, or a given part.
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::params::ParamSet;
+use crate::{Error, Result};
+
+/// What a model can be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ConditionSpec {
+    /// Nothing: the model is unconditional.
+    #[default]
+    None,
+    /// One of so many classes, or a mixture of them.
+    Classes {
+        /// How many classes.
+        count: usize,
+    },
+    /// Values of columns, each one of so many; any of them can be left open.
+    Columns {
+        /// Possible values of each column.
+        widths: Vec<usize>,
+    },
+    /// Some of the sample's own values.
+    Part {
+        /// Values of a sample.
+        len: usize,
+    },
+}
+
+impl ConditionSpec {
+    /// One of `count` classes; nothing, if there are none.
+    pub const fn classes(count: usize) -> Self {
+        if count == 0 { Self::None } else { Self::Classes { count } }
+    }
+
+    /// True if the model is unconditional.
+    pub const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// The number of classes; 0 if the condition is not a class.
+    pub const fn class_count(&self) -> usize {
+        match self {
+            Self::Classes { count } => *count,
+            _ => 0,
+        }
+    }
+
+    /// Values of a condition as networks see it: one per class, one per value of every column, and for a given part every value
+    /// of a sample followed by every entry of its mask.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Classes { count } => *count,
+            Self::Columns { widths } => widths.iter().sum(),
+            Self::Part { len } => 2 * len,
+        }
+    }
+
+    /// What samples of these numbers are when nothing is asked for: class `number mod count`, every column open, no part given.
+    ///
+    /// # Errors
+    /// If the tensors cannot be made.
+    pub fn unasked(&self, numbers: &[u64]) -> Result<Condition> {
+        let zeros = |width: usize| Tensor::zeros((numbers.len(), width), DType::F32, &Device::Cpu);
+        Ok(match self {
+            Self::None => Condition::None,
+            Self::Classes { count } => {
+                let classes: Vec<u32> =
+                    numbers.iter().map(|number| (number % *count as u64) as u32).collect();
+                Condition::classes(&classes)?
+            }
+            Self::Columns { .. } => Condition::Columns(zeros(self.width())?),
+            Self::Part { len } => Condition::Part { values: zeros(*len)?, mask: zeros(*len)? },
+        })
+    }
+
+    /// A condition as networks see it, `(N, width)` in the type and on the device of `params`; None if the model is unconditional.
+    /// `family` is the model's, for messages.
+    ///
+    /// # Errors
+    /// [`Error::MissingLabels`] if the model is conditional and nothing is asked for, [`Error::UnknownClass`] if a class is
+    /// outside, [`Error::Input`] if shapes do not fit, [`Error::Condition`] for another kind of condition.
+    pub fn encode(&self, condition: &Condition, family: &str, params: &ParamSet) -> Result<Option<Tensor>> {
+        let other =
+            || Error::Condition { family: family.to_owned(), given: condition.name(), takes: self.name() };
+        let encoded = match (self, condition) {
+            // An unconditional model learns from labelled data as from any other.
+            (Self::None, _) => return Ok(None),
+            (_, Condition::None) => {
+                return Err(Error::MissingLabels { what: format!("the {family} model") });
+            }
+            (Self::Classes { count }, Condition::Class(classes)) => {
+                return Ok(Some(one_hot(classes, *count, params)?));
+            }
+            (Self::Classes { count }, Condition::Mixture(mixture)) => {
+                checked("the mixtures of labels", mixture, *count)?
+            }
+            (Self::Columns { .. }, Condition::Columns(columns)) => {
+                checked("the columns asked for", columns, self.width())?
+            }
+            (Self::Part { len }, Condition::Part { values, mask }) => {
+                let values = checked("the values given", values, *len)?;
+                let mask = checked("the mask of the values given", mask, *len)?;
+                Tensor::cat(&[&(&values * &mask)?, &mask], 1)?
+            }
+            _ => return Err(other()),
+        };
+        Ok(Some(encoded.to_device(params.device())?.to_dtype(params.dtype())?))
+    }
+
+    /// In words, for messages.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::None => "nothing",
+            Self::Classes { .. } => "classes",
+            Self::Columns { .. } => "values of columns",
+            Self::Part { .. } => "a part of the sample",
+        }
+    }
+}
+
+impl From<usize> for ConditionSpec {
+    fn from(classes: usize) -> Self {
+        Self::classes(classes)
+    }
+}
+
+/// What each sample of a batch, or of a request, is asked to be. Tensors lie on the CPU, whatever the model's device: models look at
+/// them there.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    None,
+    /// A class, `(N)` u32.
+    Class(Tensor),
+    /// Shares of the classes, `(N, classes)` floats.
+    Mixture(Tensor),
+    /// Values of columns, `(N, width)`: a one-hot segment per column, zeros where it is open.
+    Columns(Tensor),
+    /// A given part of each sample.
+    Part {
+        /// Values `(N, len)`, or in the shape of the samples; those without a mask do not count.
+        values: Tensor,
+        /// 1 where a value is given, 0 elsewhere; in the shape of `values`.
+        mask: Tensor,
+    },
+}
+
+impl Condition {
+    /// One class per sample.
+    ///
+    /// # Errors
+    /// If the tensor cannot be made.
+    pub fn classes(classes: &[u32]) -> Result<Self> {
+        Ok(Self::Class(Tensor::new(classes, &Device::Cpu)?))
+    }
+
+    /// The class of each sample, `(N)` u32, if that is what is asked for.
+    pub const fn class(&self) -> Option<&Tensor> {
+        match self {
+            Self::Class(classes) => Some(classes),
+            _ => None,
+        }
+    }
+
+    /// How many samples it is for; None if it asks for nothing.
+    pub fn len(&self) -> Option<usize> {
+        let tensor = match self {
+            Self::None => return None,
+            Self::Class(tensor) | Self::Mixture(tensor) | Self::Columns(tensor) => tensor,
+            Self::Part { values, .. } => values,
+        };
+        Some(tensor.dims().first().copied().unwrap_or_default())
+    }
+
+    /// True if it asks for nothing.
+    pub const fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// What is asked of samples `start..start + count`.
+    ///
+    /// # Errors
+    /// If there are fewer.
+    pub fn narrow(&self, start: usize, count: usize) -> Result<Self> {
+        let rows = |tensor: &Tensor| tensor.narrow(0, start, count);
+        Ok(match self {
+            Self::None => Self::None,
+            Self::Class(tensor) => Self::Class(rows(tensor)?),
+            Self::Mixture(tensor) => Self::Mixture(rows(tensor)?),
+            Self::Columns(tensor) => Self::Columns(rows(tensor)?),
+            Self::Part { values, mask } => Self::Part { values: rows(values)?, mask: rows(mask)? },
+        })
+    }
+
+    /// In words, for messages.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::None => "nothing",
+            Self::Class(_) => "classes",
+            Self::Mixture(_) => "mixtures of classes",
+            Self::Columns(_) => "values of columns",
+            Self::Part { .. } => "a part of the sample",
+        }
+    }
+}
+
+fn one_hot(classes: &Tensor, count: usize, params: &ParamSet) -> Result<Tensor> {
+    let numbers = classes.to_vec1::<u32>()?;
+    let mut values = vec![0f32; numbers.len() * count];
+    for (row, &label) in values.chunks_exact_mut(count).zip(&numbers) {
+        let entry = row.get_mut(label as usize);
+        *entry.ok_or(Error::UnknownClass { label, classes: count })? = 1.0;
+    }
+    Ok(Tensor::from_vec(values, (numbers.len(), count), params.device())?.to_dtype(params.dtype())?)
+}
+
+/// A float tensor as `(N, width)`.
+fn checked(what: &'static str, tensor: &Tensor, width: usize) -> Result<Tensor> {
+    let n = tensor.dims().first().copied().unwrap_or_default();
+    if !tensor.dtype().is_float() || tensor.elem_count() != n * width {
+        let (expected, found) = (format!("({n}, {width}) of floats"), tensor.shape().clone());
+        return Err(Error::Input { what, expected, found });
+    }
+    Ok(tensor.reshape((n, width))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(spec: &ConditionSpec, condition: &Condition) -> Result<Vec<Vec<f32>>> {
+        let params = ParamSet::fresh(0, &Device::Cpu);
+        let encoded = spec.encode(condition, "toy", &params)?;
+        Ok(encoded.map_or_else(Vec::new, |encoded| encoded.to_vec2().unwrap()))
+    }
+
+    #[test]
+    fn every_kind_of_condition_is_a_row_per_sample() {
+        let floats = |row: [f32; 3]| Tensor::new(&[row], &Device::Cpu).unwrap();
+        let classes = ConditionSpec::classes(3);
+        let asked = Condition::classes(&[2, 0]).unwrap();
+        assert_eq!(encoded(&classes, &asked).unwrap(), [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]);
+        let mixture = Condition::Mixture(floats([0.25, 0.0, 0.75]));
+        assert_eq!(encoded(&classes, &mixture).unwrap(), [[0.25, 0.0, 0.75]]);
+        let columns = ConditionSpec::Columns { widths: vec![1, 2] };
+        let asked = Condition::Columns(floats([0.0, 1.0, 0.0]));
+        assert_eq!(encoded(&columns, &asked).unwrap(), [[0.0, 1.0, 0.0]]);
+        let (values, mask) = (floats([5.0, 6.0, 7.0]), floats([1.0, 0.0, 1.0]));
+        let part = encoded(&ConditionSpec::Part { len: 3 }, &Condition::Part { values, mask }).unwrap();
+        assert_eq!(part, [[5.0, 0.0, 7.0, 1.0, 0.0, 1.0]]);
+        assert!(encoded(&ConditionSpec::None, &Condition::classes(&[7]).unwrap()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_unasked_is_said_by_the_spec() {
+        let classes = ConditionSpec::classes(3).unasked(&[4, 5, 6]).unwrap();
+        assert_eq!(classes.class().unwrap().to_vec1::<u32>().unwrap(), [1, 2, 0]);
+        let columns = ConditionSpec::Columns { widths: vec![2, 3] };
+        assert_eq!(encoded(&columns, &columns.unasked(&[9]).unwrap()).unwrap(), [[0.0; 5]]);
+        let part = ConditionSpec::Part { len: 2 };
+        assert_eq!(encoded(&part, &part.unasked(&[0]).unwrap()).unwrap(), [[0.0; 4]]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let classes = ConditionSpec::classes(3);
+        let error = |condition: &Condition| encoded(&classes, condition).unwrap_err().to_string();
+        assert_eq!(error(&Condition::classes(&[3]).unwrap()), "there is no class 3: labels are 0 to 2");
+        assert_eq!(error(&Condition::None), "the toy model needs labels, but none were given");
+        let two = Tensor::zeros((1, 2), DType::F32, &Device::Cpu).unwrap();
+        assert!(error(&Condition::Mixture(two.clone())).contains("(1, 3)"));
+        assert_eq!(
+            error(&Condition::Columns(two)),
+            "the toy model takes classes, but was given values of columns"
+        );
+    }
+}

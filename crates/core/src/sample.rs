@@ -1,0 +1,348 @@
+//! What a sample is: its kind, as people know it, and its spec, as networks see it.
+
+use std::fmt;
+
+use candle_core::Shape;
+use serde::{Deserialize, Serialize};
+
+use crate::store::checked_len;
+use crate::{Error, Result};
+
+/// Values of one sample at most, where its size is read from a file.
+const MOST_VALUES: usize = 1 << 30;
+
+/// What the samples of a data set are. Files hold them as bytes; a view turns those into what networks see.
+///
+/// The compiler shows every room that has to know a new kind, so this enum is exhaustive.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", try_from = "StoredKind")]
+pub enum Kind {
+    /// Pictures of one size.
+    Image(ImageShape),
+    /// Points in a space of so many dimensions.
+    Points {
+        /// Coordinates of a point.
+        dimensions: usize,
+    },
+}
+
+/// [`Kind`] as it is written, before its sizes are checked.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum StoredKind {
+    Image(ImageShape),
+    Points { dimensions: usize },
+}
+
+impl TryFrom<StoredKind> for Kind {
+    type Error = String;
+
+    fn try_from(stored: StoredKind) -> Result<Self, String> {
+        match stored {
+            StoredKind::Image(shape) => Ok(Self::Image(shape)),
+            StoredKind::Points { dimensions: dimensions @ 1..=MOST_VALUES } => {
+                Ok(Self::Points { dimensions })
+            }
+            StoredKind::Points { dimensions } => {
+                Err(format!("there are no points in {dimensions} dimensions"))
+            }
+        }
+    }
+}
+
+impl Kind {
+    /// What one sample is called: `image`, `point`.
+    pub const fn noun(&self) -> &'static str {
+        match self {
+            Self::Image(_) => "image",
+            Self::Points { .. } => "point",
+        }
+    }
+
+    /// What several samples are called: `images`, `points`.
+    pub const fn plural(&self) -> &'static str {
+        match self {
+            Self::Image(_) => "images",
+            Self::Points { .. } => "points",
+        }
+    }
+
+    /// Bytes of one sample at rest: a byte per value of an image, four per coordinate of a point (f32, little-endian).
+    pub const fn bytes(&self) -> usize {
+        match self {
+            Self::Image(shape) => shape.len(),
+            Self::Points { dimensions } => 4 * *dimensions,
+        }
+    }
+
+    /// The shape, if these are images.
+    pub const fn image(&self) -> Option<ImageShape> {
+        match self {
+            Self::Image(shape) => Some(*shape),
+            Self::Points { .. } => None,
+        }
+    }
+}
+
+impl From<ImageShape> for Kind {
+    fn from(shape: ImageShape) -> Self {
+        Self::Image(shape)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(shape) => write!(f, "{shape} images"),
+            Self::Points { dimensions } => write!(f, "points in {dimensions} dimensions"),
+        }
+    }
+}
+
+/// Channels, height and width of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Sides")]
+pub struct ImageShape {
+    /// 1 for grey, 3 for RGB.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+/// [`ImageShape`] as it is written, before its sizes are checked.
+#[derive(Deserialize)]
+struct Sides {
+    channels: usize,
+    height: usize,
+    width: usize,
+}
+
+impl TryFrom<Sides> for ImageShape {
+    type Error = String;
+
+    /// Other code multiplies the sides without a check for overflow, so they are checked here, where they come in.
+    fn try_from(Sides { channels, height, width }: Sides) -> Result<Self, String> {
+        match checked_len(&[channels, height, width]) {
+            Some(1..=MOST_VALUES) => Ok(Self { channels, height, width }),
+            _ => Err(format!("there are no images of {channels}×{height}×{width}")),
+        }
+    }
+}
+
+impl ImageShape {
+    /// `channels` × `height` × `width`.
+    pub const fn new(channels: usize, height: usize, width: usize) -> Self {
+        Self { channels, height, width }
+    }
+
+    /// Values in one image.
+    pub const fn len(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// True if an image has no values.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape of a batch of `n` images.
+    pub fn batch(&self, n: usize) -> Shape {
+        Shape::from((n, self.channels, self.height, self.width))
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{}×{}", self.channels, self.height, self.width)
+    }
+}
+
+/// What the values of a segment can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Range {
+    /// [0, 1], such as the values of a picture.
+    Unit,
+    /// [−1, 1].
+    Signed,
+    /// Any number.
+    Real,
+    /// One 1 among zeros: which of as many possibilities as the segment is wide.
+    OneHot,
+}
+
+/// Neighbouring values along the last dimension that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Segment {
+    /// How many values.
+    pub width: usize,
+    /// What they can be.
+    pub range: Range,
+}
+
+/// One sample as networks see it: the shape of its tensor, and what the values are.
+///
+/// Segments cut the last dimension into parts and repeat along the others: an image is one segment of range
+/// [`Range::Unit`], a sequence of tokens `(length, vocabulary)` is one of range [`Range::OneHot`], and an encoded table row
+/// `(width)` has one per column and more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "StoredSpec")]
+pub struct SampleSpec {
+    dims: Vec<usize>,
+    segments: Vec<Segment>,
+}
+
+/// [`SampleSpec`] as it is written, before its sizes are checked.
+#[derive(Deserialize)]
+struct StoredSpec {
+    dims: Vec<usize>,
+    segments: Vec<Segment>,
+}
+
+impl TryFrom<StoredSpec> for SampleSpec {
+    type Error = String;
+
+    fn try_from(StoredSpec { dims, segments }: StoredSpec) -> Result<Self, String> {
+        Self::new(dims, segments).map_err(|error| error.to_string())
+    }
+}
+
+impl SampleSpec {
+    /// A sample of shape `dims`, whose last dimension is cut into `segments`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there are no values or too many, or the widths of the segments do not add up to the last
+    /// dimension.
+    pub fn new(dims: Vec<usize>, segments: Vec<Segment>) -> Result<Self> {
+        let fail = |reason: String| Err(Error::Config { key: "data".into(), reason });
+        if !matches!(checked_len(&dims), Some(1..=MOST_VALUES)) {
+            return fail(format!("there are no samples of shape {dims:?}"));
+        }
+        let widths = segments.iter().try_fold(0usize, |sum, segment| sum.checked_add(segment.width));
+        if widths != dims.last().copied() || segments.iter().any(|segment| segment.width == 0) {
+            return fail(format!(
+                "the segments of a sample of shape {dims:?} do not fill its last dimension"
+            ));
+        }
+        Ok(Self { dims, segments })
+    }
+
+    /// A vector of `len` numbers of any size.
+    pub fn real(len: usize) -> Self {
+        Self { dims: vec![len], segments: vec![Segment { width: len, range: Range::Real }] }
+    }
+
+    /// What a batch is called in a graph: `images`, or `samples`.
+    pub fn name(&self) -> &'static str {
+        if self.image().is_some() { "images" } else { "samples" }
+    }
+
+    /// The shape of one sample.
+    pub fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+
+    /// What the values along the last dimension are.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Values of one sample.
+    pub fn len(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    /// True if a sample has no values, which no spec allows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape of a batch of `n` samples.
+    pub fn batch(&self, n: usize) -> Shape {
+        let mut dims = vec![n];
+        dims.extend(&self.dims);
+        Shape::from(dims)
+    }
+
+    /// The range of all values, if all segments share one.
+    pub fn range(&self) -> Option<Range> {
+        let range = self.segments.first()?.range;
+        self.segments.iter().all(|segment| segment.range == range).then_some(range)
+    }
+
+    /// Channels, height and width, if the sample has such dimensions.
+    pub fn image(&self) -> Option<ImageShape> {
+        match self.dims[..] {
+            [channels, height, width] => Some(ImageShape { channels, height, width }),
+            _ => None,
+        }
+    }
+
+    /// Channels, height and width, for a network that can do nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names `key` if a sample has other dimensions.
+    pub fn needs_image(&self, key: &str) -> Result<ImageShape> {
+        self.image().ok_or_else(|| Error::Config {
+            key: key.to_owned(),
+            reason: format!(
+                "a network of this kind needs images, but a sample is {self}; use one of kind `mlp`"
+            ),
+        })
+    }
+}
+
+impl From<ImageShape> for SampleSpec {
+    fn from(shape: ImageShape) -> Self {
+        let ImageShape { channels, height, width } = shape;
+        Self { dims: vec![channels, height, width], segments: vec![Segment { width, range: Range::Unit }] }
+    }
+}
+
+impl fmt::Display for SampleSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [len] = self.dims[..] {
+            return write!(f, "a vector of {len}");
+        }
+        let dims: Vec<String> = self.dims.iter().map(usize::to_string).collect();
+        f.write_str(&dims.join("×"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_fill_the_last_dimension() {
+        let part = |width, range| Segment { width, range };
+        let row = SampleSpec::new(vec![5], vec![part(1, Range::Signed), part(4, Range::OneHot)]).unwrap();
+        assert_eq!((row.len(), row.range(), row.image()), (5, None, None));
+        let image = SampleSpec::from(ImageShape::new(3, 4, 5));
+        assert_eq!((image.len(), image.range()), (60, Some(Range::Unit)));
+        assert_eq!(image.batch(7).dims(), [7, 3, 4, 5]);
+        for (dims, widths) in
+            [(vec![5], vec![4]), (vec![5], vec![5, 0]), (vec![0], vec![0]), (vec![], vec![])]
+        {
+            let segments = widths.iter().map(|&width| part(width, Range::Real)).collect();
+            assert!(SampleSpec::new(dims.clone(), segments).is_err(), "{dims:?} {widths:?}");
+        }
+        assert!(SampleSpec::new(vec![4], vec![part(usize::MAX, Range::Real), part(5, Range::Real)]).is_err());
+    }
+
+    #[test]
+    fn what_is_stored_is_checked() {
+        let spec = SampleSpec::real(2);
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<SampleSpec>(&text).unwrap(), spec);
+        assert!(serde_json::from_str::<SampleSpec>(&text.replace("[2]", "[3]")).is_err());
+        for kind in [Kind::Image(ImageShape::new(1, 28, 28)), Kind::Points { dimensions: 2 }] {
+            let text = serde_json::to_string(&kind).unwrap();
+            assert_eq!(serde_json::from_str::<Kind>(&text).unwrap(), kind, "{text}");
+        }
+        assert!(serde_json::from_str::<Kind>(r#"{"kind":"points","dimensions":0}"#).is_err());
+    }
+}

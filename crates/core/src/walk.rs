@@ -1,0 +1,151 @@
+//! Ways through latent space as latents and conditions: interpolations between draws, and traversals of one latent value.
+
+use candle_core::{Device, Tensor};
+
+use crate::condition::{Condition, ConditionSpec};
+use crate::latent::slerp;
+use crate::model::{Drawing, EVALUATION_BATCH, GenerativeModel};
+use crate::{Error, Result, kernels};
+
+/// How far a traversal goes to either side, in standard deviations.
+const REACH: f64 = 3.0;
+
+/// Latents `(N, latent_dim)` as the model's prior has them, and what is asked of each.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    /// Row by row.
+    pub latents: Tensor,
+    /// One per latent.
+    pub condition: Condition,
+}
+
+/// Which latents an interpolation goes between.
+#[derive(Clone, Copy, Debug)]
+pub struct Interpolation<'a> {
+    /// Rows, each from one draw to another.
+    pub rows: usize,
+    /// Samples per row, both ends among them; at least 2.
+    pub steps: usize,
+    /// Classes that rows go between, in turn; none for the first class throughout, or for an unconditional model.
+    pub classes: &'a [(u32, u32)],
+    /// One draw throughout each row, so that only the class changes.
+    pub fixed_latent: bool,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+/// Rows of `steps` latents on great circles between draws, under mixtures of two classes where the model knows classes.
+///
+/// # Errors
+/// [`Error::UnexpectedLabels`] if classes are given to a model that knows none; [`Error::UnknownClass`]; [`Error::Empty`] for no
+/// rows or fewer than two steps.
+pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> Result<Walk> {
+    let &Interpolation { rows, steps, classes, fixed_latent, seed } = walk;
+    if rows == 0 || steps < 2 {
+        return Err(Error::Empty { what: "an interpolation", of: "row of two samples" });
+    }
+    let (info, params) = (model.info(), model.params());
+    let numbers: Vec<u64> = (0..2 * rows as u64).collect();
+    let noise = info.latent.draw(seed, &numbers, None, params.device())?;
+    let share = |step: usize| step as f64 / (steps - 1) as f64;
+    let mut latents = Vec::with_capacity(rows * steps);
+    for row in 0..rows {
+        let from = noise.get(2 * row)?;
+        let to = if fixed_latent { from.clone() } else { noise.get(2 * row + 1)? };
+        for step in 0..steps {
+            latents.push(slerp(&from, &to, share(step))?);
+        }
+    }
+    let condition = match (&info.condition, classes) {
+        (ConditionSpec::Classes { .. }, classes) => {
+            let ends = if classes.is_empty() { &[(0, 0)][..] } else { classes };
+            let mut mixtures = Vec::with_capacity(rows);
+            for &(from, to) in ends.iter().cycle().take(rows) {
+                let Some(ends) = info.encode_condition(&Condition::classes(&[from, to])?, params)? else {
+                    return Err(Error::UnexpectedLabels { family: info.family.clone() });
+                };
+                let shares = (0..steps).map(|step| step as f32 / (steps - 1) as f32);
+                let shares: Vec<f32> = shares.flat_map(|share| [1.0 - share, share]).collect();
+                mixtures
+                    .push(kernels::matmul(&Tensor::from_vec(shares, (steps, 2), params.device())?, &ends)?);
+            }
+            Condition::Mixture(Tensor::cat(&mixtures, 0)?)
+        }
+        (_, [_, ..]) => return Err(Error::UnexpectedLabels { family: info.family.clone() }),
+        (condition, []) => condition.unasked(&(0..(rows * steps) as u64).collect::<Vec<_>>())?,
+    };
+    let latents = model.latents(&Tensor::stack(&latents, 0)?, &condition)?;
+    Ok(Walk { latents, condition })
+}
+
+/// Which latent values a traversal moves.
+#[derive(Clone, Copy, Debug)]
+pub struct Traversal<'a> {
+    /// The values, a row each.
+    pub dims: &'a [u32],
+    /// Samples per row; at least 2.
+    pub steps: usize,
+    /// The class of all of them, where the model knows classes.
+    pub class: u32,
+    /// Where the other values stay: at the draw of this seed, or at zero.
+    pub seed: Option<u64>,
+}
+
+/// Rows of `steps` latents, in each of which one value goes from −3 to 3 while the others stay.
+///
+/// # Errors
+/// [`Error::Config`] for a latent value that the model does not have; [`Error::Empty`] for no values or fewer than two steps.
+pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Walk> {
+    let &Traversal { dims, steps, class, seed } = walk;
+    if dims.is_empty() || steps < 2 {
+        return Err(Error::Empty { what: "a traversal", of: "row of two samples" });
+    }
+    let info = model.info();
+    let (size, device) = (info.latent_dim(), model.params().device());
+    if let Some(dim) = dims.iter().find(|&&dim| dim as usize >= size) {
+        let reason = format!("there is no latent value {dim}: they are 0 to {}", size - 1);
+        return Err(Error::Config { key: "dims".to_owned(), reason });
+    }
+    let start: Vec<f32> = match seed {
+        Some(seed) => info.latent.draw(seed, &[0], None, &Device::Cpu)?.get(0)?.to_vec1()?,
+        None => vec![0.0; size],
+    };
+    let mut values = Vec::with_capacity(dims.len() * steps * size);
+    for &dim in dims {
+        for step in 0..steps {
+            let mut row = start.clone();
+            row[dim as usize] = (REACH * (2.0 * step as f64 / (steps - 1) as f64 - 1.0)) as f32;
+            values.extend(row);
+        }
+    }
+    let count = dims.len() * steps;
+    let condition = match info.classes() {
+        0 => info.condition.unasked(&(0..count as u64).collect::<Vec<_>>())?,
+        _ => Condition::classes(&vec![class; count])?,
+    };
+    let latents = model.latents(&Tensor::from_vec(values, (count, size), device)?, &condition)?;
+    Ok(Walk { latents, condition })
+}
+
+impl Walk {
+    /// The samples along the way, `(N, ..)` on the CPU, in passes, with no draws; `progress` is told how many are done.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] if there are no latents; what the model gives.
+    pub fn generate(&self, model: &dyn GenerativeModel, mut progress: impl FnMut(usize)) -> Result<Tensor> {
+        let count = self.latents.dims().first().copied().unwrap_or_default();
+        let mut samples = Vec::new();
+        for first in (0..count).step_by(EVALUATION_BATCH) {
+            let many = EVALUATION_BATCH.min(count - first);
+            let latents = self.latents.narrow(0, first, many)?;
+            let condition = self.condition.narrow(first, many)?;
+            let pass = model.generate(&latents, &condition, &Drawing::none())?;
+            samples.push(pass.to_device(&Device::Cpu)?);
+            progress(first + many);
+        }
+        if samples.is_empty() {
+            return Err(Error::Empty { what: "a walk", of: "latent" });
+        }
+        Ok(Tensor::cat(&samples, 0)?)
+    }
+}

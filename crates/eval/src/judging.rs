@@ -1,0 +1,175 @@
+//! Samples that a model or another program made, measured against a data set: by the judge, by Inception, by the distance to training
+//! samples and, where the truth is known, by that.
+
+use std::path::Path;
+
+use waxwork_core::{Device, Kind, Tensor};
+use waxwork_data::embedded::PlaneMixture;
+use waxwork_data::{Dataset, Split};
+
+use crate::report::{Metric, Protocol};
+use crate::{
+    Distances, Extractor, Features, Inception, Judge, Result, classification_accuracy, coverage, diversity,
+    features, features_of, inception_score, judged, nearest,
+};
+
+/// Samples whose nearest training sample is searched.
+const NEIGHBOURS: usize = 500;
+/// Training samples that are compared at once.
+pub const NEIGHBOUR_BATCH: usize = 1000;
+
+/// Is told what is being done, how much of it, and of how much; 0 of 0 where that is not known.
+pub type Stages<'a> = dyn FnMut(&'static str, usize, usize) + 'a;
+
+/// The samples that are measured, and all that they are measured with.
+#[derive(Debug)]
+pub struct Judging<'a> {
+    /// What they are compared with.
+    pub data: &'a Dataset,
+    /// They themselves, with the labels that were asked for.
+    pub generated: Split,
+    /// Whether their order is that of a model's labels.
+    pub conditional: bool,
+    /// Inception-v3, if its numbers are wanted.
+    pub inception: Option<&'a Inception>,
+    /// Whether to train a classifier on them ([`classification_accuracy`]).
+    pub accuracy: bool,
+    /// What the data is drawn from, where that is known.
+    pub truth: Option<&'a PlaneMixture>,
+    /// Where the judge and the features of real samples are kept.
+    pub cache: &'a Path,
+}
+
+impl Judging<'_> {
+    /// All numbers, each under `protocol` and what it adds.
+    ///
+    /// # Errors
+    /// If samples cannot be read, there are too few of them, or a judge cannot be trained.
+    pub fn metrics(&self, protocol: &Protocol, stages: &mut Stages<'_>) -> Result<Vec<Metric>> {
+        let mut metrics = Vec::new();
+        if !self.data.info.classes.is_empty() {
+            metrics.extend(self.by_judge(protocol, stages)?);
+        }
+        if let Some(inception) = self.inception {
+            metrics.extend(self.by_inception(inception, protocol, stages)?);
+        }
+        if let Some(truth) = self.truth {
+            metrics.extend(coverage(truth, &self.generated, &self.data.test)?.metrics(protocol));
+        }
+        metrics.push(self.distance_to_training(protocol, stages)?);
+        Ok(metrics)
+    }
+
+    fn by_judge(&self, protocol: &Protocol, stages: &mut Stages<'_>) -> Result<Vec<Metric>> {
+        let judge = Judge::of(self.data, self.cache, |done, most| {
+            stages("training the judge", done as usize, most as usize);
+        })?;
+        let mut protocol = protocol.clone();
+        protocol.extend(judge.protocol());
+        let test = format!("test {}", self.data.info.kind.plural());
+        let right = format!("{:.2} % right on the {test}", 100.0 * judge.info.test_accuracy);
+        protocol.insert("judge".into(), right);
+
+        let seen = self.features(&judge, stages)?;
+        let probabilities = judge.probabilities(&seen.generated)?;
+        let asked = self.generated.labels().filter(|_| self.conditional);
+        let mut metrics = judged(&probabilities, asked.as_deref()).metrics(judge.name(), &protocol);
+        metrics.extend(seen.distances(judge.name(), &protocol, stages)?);
+
+        protocol.insert("n_generated".into(), self.generated.len().to_string());
+        if self.accuracy {
+            let accuracy = classification_accuracy(self.data, &self.generated, |done, most| {
+                stages("training a classifier on the samples", done as usize, most as usize);
+            })?;
+            let metric = Metric::new("classification_accuracy_score", accuracy, &protocol);
+            metrics.push(metric.floor(judge.info.test_accuracy).higher());
+        }
+        let real = Features::new("real", &seen.test)?;
+        let generated = Features::new("generated", &seen.generated)?;
+        let of_real = diversity(&real, &judge.probabilities(&seen.test)?)?;
+        protocol.insert("n_real".into(), real.rows().to_string());
+        let spread = Metric::new("judge_class_diversity", diversity(&generated, &probabilities)?, &protocol);
+        metrics.push(spread.floor(of_real).higher());
+        Ok(metrics)
+    }
+
+    fn by_inception(
+        &self,
+        inception: &Inception,
+        protocol: &Protocol,
+        stages: &mut Stages<'_>,
+    ) -> Result<Vec<Metric>> {
+        let mut protocol = protocol.clone();
+        protocol.extend(inception.protocol());
+        let seen = self.features(inception, stages)?;
+        let score = inception_score(&inception.probabilities(&seen.generated)?)?;
+        let of_real = inception_score(&inception.probabilities(&seen.test)?)?;
+        let mut metrics = vec![score.metric(of_real.mean, self.generated.len(), &protocol)];
+        metrics.extend(seen.distances(inception.name(), &protocol, stages)?);
+        Ok(metrics)
+    }
+
+    /// What an extractor makes of the samples, of as many test samples, and of as many training samples.
+    fn features(&self, extractor: &dyn Extractor, stages: &mut Stages<'_>) -> Result<ExtractedFeatures> {
+        let n = self.generated.len();
+        let mut looked = |before: usize, done: usize| stages("looking at samples", before + done, 3 * n);
+        let generated = features(extractor, &self.generated, |done| looked(0, done))?;
+        let mut real = |split: &Split, name: &str, before: usize| {
+            let identity = format!("{} {name}", self.data.info.identity);
+            features_of(extractor, split, &identity, n, self.cache, |done| looked(before, done))
+        };
+        let test = real(&self.data.test, "test", n)?;
+        Ok(ExtractedFeatures { generated, test, train: real(&self.data.train, "train", 2 * n)? })
+    }
+
+    /// How far samples are from the training sample that is nearest: less than test samples are, and the model copies.
+    fn distance_to_training(&self, protocol: &Protocol, stages: &mut Stages<'_>) -> Result<Metric> {
+        let count = NEIGHBOURS.min(self.generated.len()).min(self.data.test.len());
+        let mut samples = Vec::new();
+        for split in [&self.generated, &self.data.test] {
+            samples.push(split.batch(&(0..count).collect::<Vec<_>>(), &Device::Cpu)?.inputs);
+        }
+        let training = self.data.train.batches(NEIGHBOUR_BATCH, &Device::Cpu)?;
+        let training = training.map(|batch| batch.map_err(crate::Error::from));
+        let both = Tensor::cat(&samples, 0).map_err(waxwork_core::Error::from)?;
+        let all = self.data.train.len();
+        let found = nearest(&both, training, |done| stages("searching the training samples", done, all))?;
+        let median = |found: &[crate::Neighbour]| {
+            let mut distances: Vec<f64> = found.iter().map(|neighbour| neighbour.distance).collect();
+            distances.sort_by(f64::total_cmp);
+            distances.get(distances.len() / 2).copied().unwrap_or(f64::NAN)
+        };
+        let of = match self.data.info.kind {
+            Kind::Image(_) => "pixel",
+            Kind::Points { .. } => "coordinate",
+        };
+        let mut protocol = protocol.clone();
+        protocol.insert("n_generated".into(), count.to_string());
+        protocol.insert("n_training".into(), all.to_string());
+        protocol.insert("distance".into(), format!("root mean square of {of} differences, median"));
+        let (generated, real) = found.split_at(count);
+        Ok(Metric::new("distance_to_training", median(generated), &protocol).floor(median(real)))
+    }
+}
+
+/// Features of one extractor.
+struct ExtractedFeatures {
+    generated: Tensor,
+    test: Tensor,
+    train: Tensor,
+}
+
+impl ExtractedFeatures {
+    fn distances(
+        &self,
+        extractor: &str,
+        protocol: &Protocol,
+        stages: &mut Stages<'_>,
+    ) -> Result<Vec<Metric>> {
+        stages("comparing", 0, 0);
+        let test = Features::new("real", &self.test)?;
+        let distances = Distances::between(&test, &Features::new("generated", &self.generated)?)?;
+        let floor = Distances::between(&test, &Features::new("real", &self.train)?)?;
+        Ok(distances.metrics(&floor, extractor, protocol))
+    }
+}

@@ -1,0 +1,97 @@
+//! What a few samples of each kind look like: files for a run folder, and a picture of them.
+
+use candle_core::Tensor;
+use waxwork_core::Kind;
+
+use crate::Result;
+use crate::grid::{self, Picture};
+use crate::scatter;
+
+/// Images in a preview.
+const IMAGES: usize = 100;
+/// Points in a preview.
+const POINTS: usize = 2000;
+/// Images per row of a preview.
+const COLUMNS: usize = 10;
+
+/// A file that shows samples.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// The ending of its name: `png`, …
+    pub extension: &'static str,
+    /// Its contents.
+    pub bytes: Vec<u8>,
+    /// What it shows, if it is a picture, of which `bytes` are the PNG.
+    pub picture: Option<Picture>,
+}
+
+/// How many samples a preview shows.
+pub const fn preview_count(kind: &Kind) -> usize {
+    match kind {
+        Kind::Image(_) => IMAGES,
+        Kind::Points { .. } => POINTS,
+    }
+}
+
+/// Bytes that a preview has at most, roughly.
+pub const fn preview_bytes(kind: &Kind) -> usize {
+    match kind {
+        Kind::Image(shape) => shape.len() * IMAGES,
+        Kind::Points { .. } => 1 << 18,
+    }
+}
+
+/// What people see of samples `(N, ..)`: a picture that lays images out in rows of `columns`, or plots points.
+///
+/// # Errors
+/// If the samples are not of that kind, or a value is not finite.
+pub fn picture(kind: &Kind, samples: &Tensor, columns: usize) -> Result<Picture> {
+    match kind {
+        Kind::Image(_) => grid::grid(samples, columns),
+        Kind::Points { .. } => scatter::scatter(samples),
+    }
+}
+
+/// What people see of samples `(N, ..)`, each with another that belongs to it: images one above the other, in rows of `columns`;
+/// points in one plot, those of `above` paler.
+///
+/// # Errors
+/// As [`picture`], or if there are more of one than of the other.
+pub fn pairs(kind: &Kind, above: &Tensor, below: &Tensor, columns: usize) -> Result<Picture> {
+    match kind {
+        Kind::Image(_) => grid::grid(&grid::interleaved(above, below, columns)?, columns),
+        Kind::Points { .. } => scatter::pairs(above, below),
+    }
+}
+
+/// The files that show samples `(N, ..)` in a run folder.
+///
+/// # Errors
+/// As [`picture`].
+pub fn preview(kind: &Kind, samples: &Tensor) -> Result<Vec<Artifact>> {
+    let picture = picture(kind, samples, COLUMNS)?;
+    Ok(vec![Artifact { extension: "png", bytes: picture.png()?, picture: Some(picture) }])
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use waxwork_core::ImageShape;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_preview_of_its_size() {
+        for (kind, dims) in [
+            (Kind::Image(ImageShape::new(3, 8, 6)), vec![100, 3, 8, 6]),
+            (Kind::Points { dimensions: 2 }, vec![2000, 2]),
+        ] {
+            assert_eq!(preview_count(&kind), dims[0]);
+            let samples = Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap();
+            let artifacts = preview(&kind, &samples).unwrap();
+            assert_eq!(artifacts.len(), 1, "{kind}");
+            assert_eq!((artifacts[0].extension, &artifacts[0].bytes[1..4]), ("png", &b"PNG"[..]));
+            assert!(artifacts[0].picture.is_some());
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The evaluation of a run: what its family can say of test samples, and what its samples look like to judges.
+
+use std::path::Path;
+
+use waxwork_core::model::EVALUATION_BATCH;
+use waxwork_core::{Device, SampleRequest, values};
+use waxwork_data::{Dataset, InMemory, Split};
+use waxwork_eval::judging::Stages;
+use waxwork_eval::{
+    Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, arrays, codes, likelihood,
+};
+
+use crate::{Error, Result, Run};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct EvaluationConfig<'a> {
+    /// Test samples for what a family says of them; None: all.
+    pub test_samples: Option<usize>,
+    /// Draws per sample for log p(x); 0 leaves it out.
+    pub importance_samples: usize,
+    /// Samples of the model that judges look at; 0 leaves them out.
+    pub samples: usize,
+    /// Seed of those samples.
+    pub seed: u64,
+    /// Inception-v3, if its numbers are wanted.
+    pub inception: Option<&'a Inception>,
+    /// Whether to train a classifier on the samples.
+    pub accuracy: bool,
+}
+
+impl Default for EvaluationConfig<'_> {
+    fn default() -> Self {
+        Self {
+            test_samples: None,
+            importance_samples: 0,
+            samples: 10_000,
+            seed: 0,
+            inception: None,
+            accuracy: false,
+        }
+    }
+}
+
+/// Opens a run and measures it on its data set, from where the run found it. For progress or other data, see [`evaluate_on`].
+///
+/// ```
+/// use waxwork_core::Device;
+/// use waxwork_models::{EvaluationConfig, Recipe, evaluate, train};
+///
+/// let settings = ["train.steps=2", "train.batch_size=8", "data.limit=32"].map(String::from);
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("run");
+/// train(&Recipe::named("vae-ring", &settings)?, &path, &Device::Cpu)?;
+/// let config = EvaluationConfig { test_samples: Some(100), samples: 0, ..EvaluationConfig::default() };
+/// let report = evaluate(&path, &config, &Device::Cpu)?;
+/// assert_eq!(report.metrics[0].name, "neg_elbo");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// If the run has no weights, or the data cannot be read.
+pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> Result<Report> {
+    let run = Run::open(path, device)?;
+    let data = waxwork_data::load(&run.recipe.data)?;
+    let whole = run.whole_data(None);
+    let whole = whole.map(|config| waxwork_data::load(&config)).transpose()?;
+    evaluate_on(&run, &data, whole.as_ref().unwrap_or(&data), config, &mut |_, _, _| {})
+}
+
+/// Measures a run on the test part of `data`. Judges learn from `whole`, all of the data set, whatever the model was allowed to see
+/// ([`Run::whole_data`]): one judge, and one floor, per data set. `stages` is told how far it is.
+///
+/// # Errors
+/// [`Error::NothingToMeasure`] for a family without a bound if no samples are wanted; what the data and the judges give.
+pub fn evaluate_on(
+    run: &Run,
+    data: &Dataset,
+    whole: &Dataset,
+    config: &EvaluationConfig<'_>,
+    stages: &mut Stages<'_>,
+) -> Result<Report> {
+    if run.bound().is_none() && config.samples == 0 {
+        return Err(Error::NothingToMeasure { family: run.info.model.family.clone() });
+    }
+    let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.first(count));
+    let protocol = protocol(data);
+    let mut metrics = of_test_samples(run, &test, config.importance_samples, &protocol, stages)?;
+    if config.samples > 0 {
+        let mixture = run.recipe.data.mixture()?;
+        let judging = Judging {
+            data: whole,
+            generated: samples_of(run, config.samples, config.seed, stages)?,
+            conditional: !run.model.info().condition.is_none(),
+            inception: config.inception,
+            accuracy: config.accuracy,
+            truth: mixture.as_ref(),
+            cache: &waxwork_data::files::cache_dir()?,
+        };
+        metrics.extend(judging.metrics(&protocol, stages)?);
+    }
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION").into(),
+        subject: run.folder.name(),
+        training_seed: Some(run.info.seed),
+        sample_seed: (config.samples > 0).then_some(config.seed),
+        metrics,
+    };
+    report.check()?;
+    Ok(report)
+}
+
+/// What every number of an evaluation on the test part of `data` says of itself.
+pub fn protocol(data: &Dataset) -> Protocol {
+    // Enough of a hash to tell data sets apart.
+    let identity = data.info.identity.get(..16).unwrap_or(&data.info.identity);
+    Protocol::from([
+        ("data".to_owned(), format!("{} {identity}", data.info.name)),
+        ("split".to_owned(), "test".to_owned()),
+    ])
+}
+
+/// What the model's own encoder and likelihood say of test samples.
+fn of_test_samples(
+    run: &Run,
+    test: &Split,
+    importance_samples: usize,
+    protocol: &Protocol,
+    stages: &mut Stages<'_>,
+) -> Result<Vec<Metric>> {
+    let (mut metrics, device, n) = (Vec::new(), run.model.params().device(), test.len());
+    if let Some(bound) = run.bound() {
+        let density = run.density().filter(|_| importance_samples > 0);
+        let density = density.map(|density| (density, importance_samples));
+        let batches = test.batches(EVALUATION_BATCH, device)?.map(|batch| batch.map_err(Error::from));
+        let measured: Likelihood = likelihood(bound, density, batches, |done| stages("evaluating", done, n))?;
+        measured.check()?;
+        metrics.extend(measured.metrics(protocol));
+    }
+    if let (Some(encoder), Some(reconstructor)) = (run.encoder(), run.reconstructor()) {
+        let batches = test.batches(EVALUATION_BATCH, device)?.map(|batch| batch.map_err(Error::from));
+        let codes = codes(encoder, reconstructor, batches, |done| stages("looking at codes", done, n))?;
+        metrics.extend(codes.metrics(protocol));
+        let factors = test.factors();
+        if factors.len() >= 4 {
+            stages("probing codes", 0, 0);
+            metrics.extend(LatentProbes::of(&codes.means, &factors)?.metrics(protocol));
+        }
+    }
+    Ok(metrics)
+}
+
+/// `count` samples of a run's model as data, of its classes in turn. Images are rounded to eight bits, at which all are measured.
+///
+/// # Errors
+/// If a sample is not finite.
+pub fn samples_of(run: &Run, count: usize, seed: u64, stages: &mut Stages<'_>) -> Result<Split> {
+    let (kind, info) = (run.info.kind(), run.model.info());
+    let mut bytes = Vec::new();
+    for first in (0..count).step_by(EVALUATION_BATCH) {
+        let many = EVALUATION_BATCH.min(count - first);
+        let request = SampleRequest { first: first as u64, ..SampleRequest::new(seed, many) };
+        let samples =
+            run.model.sample(&request)?.to_device(&Device::Cpu).map_err(waxwork_core::Error::from)?;
+        values::check_rows("images", &samples, first)?;
+        bytes.extend(arrays::at_rest(&samples, &kind)?);
+        stages("sampling", first + many, count);
+    }
+    let classes = info.classes();
+    let labels = (classes > 0).then(|| (0..count).map(|number| (number % classes) as u32).collect());
+    Ok(Split::all(std::sync::Arc::new(InMemory::new(kind, bytes, labels)?))?)
+}

@@ -1,0 +1,159 @@
+//! What a training run would take, by a few steps that are measured.
+
+use std::time::{Duration, Instant};
+
+use waxwork_core::{Tensor, store};
+use waxwork_data::manifest::Storage;
+use waxwork_data::{Loader, LoaderConfig, Manifest};
+use waxwork_trainer::{Stop, memory, train};
+
+use crate::validation::Validation;
+use crate::{Result, TrainingRun};
+
+/// How long steps are measured, and at least how many: enough for all that a recipe does only every few steps.
+const MEASURED_FOR: Duration = Duration::from_secs(3);
+const MEASURED_STEPS: u64 = 6;
+
+/// What a run would take.
+#[derive(Clone, Debug)]
+pub struct Forecast {
+    /// Values in every group of parameters, and `statistics` beside them.
+    pub parameters: Vec<(String, usize)>,
+    /// Steps that were measured.
+    pub measured_steps: u64,
+    /// What the time goes into.
+    pub parts: Vec<ForecastPart>,
+    /// Peak memory in bytes, where the system says how much a process uses.
+    pub memory: Option<u64>,
+    /// Bytes on disk at most.
+    pub disk: u64,
+}
+
+/// Something that happens several times in a run.
+#[derive(Clone, Copy, Debug)]
+pub struct ForecastPart {
+    /// What it is, in the plural.
+    pub what: &'static str,
+    /// How often.
+    pub count: u64,
+    /// How long one takes.
+    pub each: Duration,
+}
+
+impl Forecast {
+    /// How long the run would take, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.parts.iter().map(|part| part.count as f64 * part.each.as_secs_f64()).sum()
+    }
+}
+
+impl TrainingRun {
+    /// Measures a few steps, a preview, a validation and a checkpoint. Writes nothing, but changes the weights, so the run is used up.
+    /// None if `stop` came first.
+    ///
+    /// # Errors
+    /// As a step of training.
+    pub fn forecast(mut self, stop: &Stop) -> Result<Option<Forecast>> {
+        let config = self.recipe.train.clone();
+        let length = config.length(self.data.train.len())?;
+        let disk = train::space_needed(self.model.as_ref(), &self.state, &config, &self.data.train)?;
+        let parameters = self.parameters();
+        let Some((measured_steps, steps)) = self.measure_steps(length.steps, stop)? else { return Ok(None) };
+        let preview = timed(|| Ok(self.preview()?))?;
+        let validation = self.measure_validation()?;
+        let checkpoint = timed(|| {
+            let (params, state) = (self.model.params().tensors(), self.state.tensors());
+            Ok((store::encode(&params)?, store::encode(&state)?))
+        })?;
+        let part = |what, every, otherwise, each| {
+            let count = times_due(length.steps, every, otherwise);
+            ForecastPart { what, count, each }
+        };
+        let parts = vec![
+            ForecastPart { what: "steps", count: length.steps, each: steps.div_f64(measured_steps as f64) },
+            part("sample grids", config.sample_every, length.steps, preview),
+            part("validations", config.validate_every, length.steps_per_epoch, validation),
+            part("checkpoints", config.checkpoint_every, length.steps, checkpoint),
+        ];
+        let memory = memory::peak().map(|peak| peak + self.bytes_to_draw());
+        Ok(Some(Forecast { parameters, measured_steps, parts, memory, disk }))
+    }
+
+    /// Values in every group of parameters, and beside them.
+    fn parameters(&self) -> Vec<(String, usize)> {
+        let tensors = self.model.params().tensors();
+        let mut parts = Vec::new();
+        let mut rest: usize = tensors.values().map(Tensor::elem_count).sum();
+        for group in self.model.groups() {
+            let count =
+                group.params.iter().filter_map(|name| tensors.get(name)).map(Tensor::elem_count).sum();
+            rest -= count;
+            parts.push((group.name.clone(), count));
+        }
+        if rest > 0 {
+            parts.push(("statistics".to_owned(), rest));
+        }
+        parts
+    }
+
+    /// How many steps were done in which time, after a first one that fills caches.
+    fn measure_steps(&mut self, most: u64, stop: &Stop) -> Result<Option<(u64, Duration)>> {
+        let config = &self.recipe.train;
+        let batches = LoaderConfig { flip: config.flip, ..LoaderConfig::new(config.batch_size, config.seed) };
+        let mut loader = Loader::new(&self.data.train, &batches, self.device())?;
+        let mut began = Instant::now();
+        let mut done = 0;
+        while done < most && (done <= MEASURED_STEPS || began.elapsed() < MEASURED_FOR) {
+            if stop.reason().is_some() {
+                return Ok(None);
+            }
+            let Some(batch) = loader.next() else { break };
+            let mut more = || loader.next().and_then(std::result::Result::ok);
+            self.state.step_with(self.model.as_ref(), &batch?, &mut more)?;
+            done += 1;
+            if done == 1 && most > 1 {
+                began = Instant::now();
+            }
+        }
+        Ok(Some((done.saturating_sub(1).max(1), began.elapsed())))
+    }
+
+    /// How long one measurement on the validation split takes; zero if the model has none.
+    fn measure_validation(&self) -> Result<Duration> {
+        let Some(validation) = Validation::of(self.shown.as_ref(), &self.data, self.device()) else {
+            return Ok(Duration::ZERO);
+        };
+        let first = validation.first_batch();
+        let one = timed(|| Ok(first.measure()?))?;
+        Ok(one.mul_f64(validation.samples().len() as f64 / first.samples().len() as f64))
+    }
+
+    /// Bytes of samples that an embedded data set has yet to draw, and will keep.
+    fn bytes_to_draw(&self) -> u64 {
+        let info = &self.data.info;
+        let drawn = Manifest::find(&info.name).is_ok_and(|manifest| manifest.storage == Storage::Embedded);
+        if drawn { (self.data.train.len() * info.kind.bytes()) as u64 } else { 0 }
+    }
+}
+
+/// How often something happens that is due at every multiple of `every`, or of `otherwise` where `every` is 0, and at the end.
+fn times_due(steps: u64, every: u64, otherwise: u64) -> u64 {
+    steps.div_ceil(if every == 0 { otherwise } else { every })
+}
+
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<Duration> {
+    let began = Instant::now();
+    work()?;
+    Ok(began.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_counts_and_is_not_counted_twice() {
+        assert_eq!((times_due(1000, 500, 7), times_due(1001, 500, 7)), (2, 3));
+        assert_eq!((times_due(1000, 0, 1000), times_due(10, 0, 3)), (1, 4));
+    }
+}

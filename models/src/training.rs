@@ -1,0 +1,196 @@
+//! A training run in memory: a recipe's data, model, optimiser and moving average, and the one call that trains it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use waxwork_core::{
+    Device, GenerativeModel, Kind, ParamSet, Precision, SampleRequest, Tensor, TrainingState, values,
+};
+use waxwork_data::{Dataset, LoaderConfig};
+use waxwork_media::{Artifact, preview, preview_count};
+use waxwork_trainer::{
+    Best, Checkpoint, Environment, Observer, Outcome, RunFolder, RunInfo, Stop, TensorBoard, TrainConfig,
+    Training,
+};
+
+use crate::validation::Validation;
+use crate::{Error, Recipe, Result};
+
+/// Everything of a run that is in memory.
+pub struct TrainingRun {
+    /// What it is made of.
+    pub recipe: Recipe,
+    /// What it learns from.
+    pub data: Dataset,
+    /// What is trained.
+    pub model: Box<dyn GenerativeModel>,
+    /// Optimiser, moving average and step.
+    pub state: TrainingState,
+    /// The model that is shown and validated: the moving average where there is one. Tracks no gradient.
+    pub shown: Box<dyn GenerativeModel>,
+    device: Device,
+    best: Option<Best>,
+}
+
+impl TrainingRun {
+    /// The run of `recipe` on `data` before its first step, from `weights` where there are any.
+    ///
+    /// # Errors
+    /// If the recipe makes no sense for the data, or the weights do not fit it.
+    pub fn new(
+        recipe: Recipe,
+        data: Dataset,
+        device: &Device,
+        weights: Option<&BTreeMap<String, Tensor>>,
+    ) -> Result<Self> {
+        let (sample, condition) = (data.info.sample(), data.info.condition());
+        let params = ParamSet::fresh(recipe.train.seed, device).with_precision(recipe.train.dtype)?;
+        let model = recipe.model.build(sample.clone(), condition.clone(), params)?;
+        let length = recipe.train.length(data.train.len())?;
+        let TrainConfig { batch_size, seed, flip, .. } = recipe.train;
+        LoaderConfig { flip, ..LoaderConfig::new(batch_size, seed) }.check(&data.train)?;
+        for line in recipe.beyond(length.steps)? {
+            tracing::warn!("{line}");
+        }
+        if let Some(weights) = weights {
+            model.params().assign(weights)?;
+        }
+        let state =
+            TrainingState::new(model.as_ref(), recipe.optimizer.clone(), recipe.train.seed, length.steps)?
+                .with_training_samples(data.train.len());
+        for group in model.groups() {
+            tracing::info!(group = group.name, tensors = group.params.len(), "model built");
+        }
+        let shown = state.ema().unwrap_or_else(|| model.params().frozen()).with_precision(Precision::F32)?;
+        let shown = recipe.model.build(sample, condition, shown)?;
+        Ok(Self { recipe, data, model, state, shown, device: device.clone(), best: None })
+    }
+
+    /// The device that it is on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Puts the run where a checkpoint was written.
+    ///
+    /// # Errors
+    /// If the checkpoint does not fit the model.
+    pub fn restore(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        checkpoint.restore(self.model.as_ref(), &mut self.state)?;
+        self.best = checkpoint.best;
+        Ok(())
+    }
+
+    /// What run.json says of it before its first step.
+    ///
+    /// # Errors
+    /// If the recipe has no TOML form.
+    pub fn info(&self, environment: Environment) -> Result<RunInfo> {
+        let data = &self.data.info;
+        Ok(RunInfo {
+            data_identity: data.identity.clone(),
+            data_kind: Some(data.kind.clone()),
+            data_view: Some(data.view.clone()),
+            data_images: self.data.sizes(),
+            data_classes: data.classes.clone(),
+            ..RunInfo::new(
+                environment,
+                self.recipe.to_toml()?,
+                self.model.info().clone(),
+                &data.name,
+                self.recipe.train.seed,
+            )
+        })
+    }
+
+    /// What people see of the model: the same samples after every number of steps.
+    ///
+    /// # Errors
+    /// If a sample is not finite, or cannot be shown.
+    pub fn preview(&self) -> waxwork_trainer::Result<Vec<Artifact>> {
+        preview_of(self.shown.as_ref(), &self.data.info.kind, self.recipe.train.seed)
+    }
+
+    /// Trains to the end, or until told to stop, in a folder that [`RunFolder::create`] made with [`TrainingRun::info`]. `observers`
+    /// watch, beside TensorBoard's event file.
+    ///
+    /// # Errors
+    /// As [`Training::run`].
+    pub fn train(
+        &mut self,
+        folder: &RunFolder,
+        stop: Stop,
+        observers: Vec<&mut dyn Observer>,
+    ) -> Result<Outcome> {
+        let hyperparameters = self.recipe.hyperparameters()?;
+        let every = self.recipe.train.histogram_every;
+        let mut board = TensorBoard::new(folder.path(), &hyperparameters, self.model.params(), every);
+        let validation = Validation::of(self.shown.as_ref(), &self.data, &self.device);
+        let validate = validation.as_ref().map(|validation| || validation.measure());
+        let (shown, kind, seed) = (self.shown.as_ref(), &self.data.info.kind, self.recipe.train.seed);
+        let show = || preview_of(shown, kind, seed);
+        let mut watching: Vec<&mut dyn Observer> = vec![&mut board];
+        watching.extend(observers.into_iter().map(|observer| observer as &mut dyn Observer));
+        let training = Training {
+            model: self.model.as_ref(),
+            state: &mut self.state,
+            data: &self.data.train,
+            device: &self.device,
+            config: &self.recipe.train,
+            folder,
+            best: self.best.take(),
+            validate: validate.as_ref().map(|validate| (validate as _, Validation::SELECTION_METRIC)),
+            preview: Some(&show),
+            stop,
+            observers: watching,
+        };
+        Ok(training.run()?)
+    }
+}
+
+fn preview_of(model: &dyn GenerativeModel, kind: &Kind, seed: u64) -> waxwork_trainer::Result<Vec<Artifact>> {
+    let samples = model.sample(&SampleRequest::new(seed, preview_count(kind)))?;
+    values::check("samples", &samples)?;
+    Ok(preview(kind, &samples)?)
+}
+
+/// Trains a recipe in a new run folder `path` on `device`, from the data to the finished weights. For progress, signals or weights to
+/// start from, see [`TrainingRun`].
+///
+/// ```
+/// use waxwork_core::Device;
+/// use waxwork_models::{Recipe, train};
+///
+/// let settings = ["train.steps=2", "train.batch_size=8", "data.limit=32"].map(String::from);
+/// let recipe = Recipe::named("vae-ring", &settings)?;
+/// let folder = tempfile::tempdir()?;
+/// let outcome = train(&recipe, &folder.path().join("run"), &Device::Cpu)?;
+/// assert_eq!(outcome.steps, 2);
+/// assert!(folder.path().join("run/model.safetensors").exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// If the data cannot be read, the folder exists, or training diverges.
+pub fn train(recipe: &Recipe, path: &Path, device: &Device) -> Result<Outcome> {
+    let data = waxwork_data::load(&recipe.data)?;
+    let mut run = TrainingRun::new(recipe.clone(), data, device, None)?;
+    let environment = Environment::here(env!("CARGO_PKG_VERSION"), device);
+    let folder = RunFolder::create(path, &run.info(environment)?, None)?;
+    run.train(&folder, Stop::default(), Vec::new())
+}
+
+impl Recipe {
+    /// Its keys and values for a table of runs, without the words about it, which would be columns as wide as they are.
+    fn hyperparameters(&self) -> Result<serde_json::Value> {
+        let mut keys = serde_json::to_value(self).map_err(|error| Error::Recipe {
+            origin: self.description.clone(),
+            reason: error.to_string(),
+            nearest: None,
+        })?;
+        if let Some(keys) = keys.as_object_mut() {
+            keys.retain(|key, _| !["description", "tags", "results"].contains(&key.as_str()));
+        }
+        Ok(keys)
+    }
+}

@@ -1,0 +1,137 @@
+//! Points in the plane, which are no images, through every command that is for samples of any kind.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use waxwork_core::npy;
+
+use crate::util::{deterministic_files, metric, resume, small_of, tensor, unfinish, waxwork};
+
+fn trained(recipe: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    waxwork(&small_of(recipe, &run, &[])).good();
+    (folder, run)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn both_families_train_on_points_and_repeat_to_the_bit() {
+    for recipe in ["vae-ring", "gan-ring"] {
+        let (folder, run) = trained(recipe);
+        let again = folder.path().join("again");
+        waxwork(&small_of(recipe, &again, &["--threads", "1"])).good();
+        assert_eq!(deterministic_files(&run), deterministic_files(&again), "{recipe}");
+        assert!(run.join("samples/step-000004.png").is_file(), "a scatter plot");
+        let before = deterministic_files(&run);
+        unfinish(&run);
+        resume(&run).good();
+        assert_eq!(before, deterministic_files(&run), "{recipe}");
+    }
+}
+
+#[test]
+fn run_json_says_what_the_samples_are() {
+    let (_folder, run) = trained("vae-ring");
+    let info: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    assert_eq!(info["data_kind"], serde_json::json!({"kind": "points", "dimensions": 2}));
+    assert_eq!(info["data_view"], serde_json::json!({"view": "coordinates"}));
+    assert_eq!(info["model"]["sample"]["dims"], serde_json::json!([2]));
+    assert!(std::fs::read_to_string(run.join("README.md")).unwrap().contains("points in 2 dimensions"));
+    assert!(std::fs::read_to_string(run.join("report.html")).unwrap().contains("points in 2 dimensions"));
+}
+
+#[test]
+fn points_are_written_as_arrays_and_drawn_by_number_and_temperature() {
+    let (folder, run) = trained("vae-ring");
+    let path = |name: &str| folder.path().join(name);
+    let sample = |name: &str, more: &[&str]| {
+        let out = path(name);
+        waxwork(&[&["sample", text(&run), "--out", text(&out)], more].concat()).good();
+        out
+    };
+    let few = npy::load(&sample("few.npy", &["-n", "7"])).unwrap().to_vec2::<f32>().unwrap();
+    let many = tensor(&sample("many.safetensors", &["-n", "230", "--threads", "1"]), "points");
+    let many = many.to_vec2::<f32>().unwrap();
+    assert_eq!((many.len(), many[0].len()), (230, 2));
+    assert_eq!(few, many[..7]);
+    let mean = npy::load(&sample("mean.npy", &["-n", "7", "--temperature", "0"])).unwrap();
+    assert_ne!(mean.to_vec2::<f32>().unwrap(), few);
+    sample("plot.png", &["-n", "50"]);
+    let refused = waxwork(&["sample", text(&run), "--out", text(&path("folder"))]);
+    refused.refused(&["points cannot be written as a folder of pictures", ".npy"]);
+
+    let codes = path("codes.npy");
+    waxwork(&["encode", text(&run), "--images", text(&path("few.npy")), "--out", text(&codes)]).good();
+    assert_eq!(npy::load(&codes).unwrap().dims(), [7, 2]);
+    waxwork(&["decode", text(&run), text(&codes), "--out", text(&path("back.npy"))]).good();
+    assert_eq!(npy::load(&path("back.npy")).unwrap().dims(), [7, 2]);
+    for command in ["interpolate", "traverse", "reconstruct"] {
+        let out = path(&format!("{command}.png"));
+        waxwork(&[command, text(&run), "--out", text(&out)]).good();
+        assert!(out.is_file(), "{command}");
+    }
+    waxwork(&["export", text(&run)]).good();
+    waxwork(&["rate", text(&run)]).refused(&["points in 2 dimensions"]);
+}
+
+#[test]
+fn modes_are_counted_against_the_truth() {
+    let (folder, run) = trained("gan-ring");
+    let report = waxwork(&["evaluate", text(&run), "--samples", "300", "--json"]).good().stdout;
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    for name in ["modes_covered", "high_quality", "true_log_density", "judge_frechet", "distance_to_training"]
+    {
+        assert!(metric(&report, name)["value"].is_number(), "{name}: {report}");
+    }
+    assert_eq!(metric(&report, "modes_covered")["floor"], 8.0);
+
+    // Any program's points are measured in the same way: the eight centres themselves are all modes.
+    let centres = (0..400u32).flat_map(|i| {
+        let (sin, cos) = (f64::from(i % 8) / 8.0 * std::f64::consts::TAU).sin_cos();
+        [cos as f32, sin as f32]
+    });
+    let array = waxwork_core::Tensor::from_iter(centres, &waxwork_core::Device::Cpu).unwrap();
+    let foreign = folder.path().join("foreign.npy");
+    npy::save(&foreign, &array.reshape((400, 2)).unwrap()).unwrap();
+    let arguments = ["evaluate", "--samples", text(&foreign), "--data", "ring", "--json"];
+    let report: serde_json::Value = serde_json::from_str(&waxwork(&arguments).good().stdout).unwrap();
+    assert_eq!(metric(&report, "modes_covered")["value"], 8.0);
+    assert_eq!(metric(&report, "high_quality")["value"], 1.0);
+    // At a centre of one of eight distant modes of standard deviation 0.05.
+    let peak = -(8f64.ln()) - (std::f64::consts::TAU * 0.05 * 0.05).ln();
+    let found = metric(&report, "true_log_density")["value"].as_f64().unwrap();
+    assert!((found - peak).abs() < 1e-6, "{found}");
+}
+
+#[test]
+fn what_points_cannot_be_is_refused_by_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |recipe: &str, more: &[&str], words: &[&str]| {
+        waxwork(&small_of(recipe, &folder.path().join("run"), more)).refused(words);
+    };
+    let convolutions = "model.network={kind=\"conv\",channels=[8],hidden=8}";
+    refused("vae-ring", &["--set", convolutions], &["model.network", "needs images"]);
+    refused(
+        "vae-ring",
+        &["--set", "model.likelihood={kind=\"bernoulli\"}"],
+        &["model.likelihood", "gaussian"],
+    );
+    refused("gan-ring", &["--set", "model.augment=[\"translation\"]"], &["model.augment", "needs images"]);
+    refused("gan-ring", &["--set", "train.flip=true"], &["train.flip", "points in 2 dimensions"]);
+    refused("vae-ring", &["--set", "data.points.std=0"], &["data.points.std", "positive"]);
+    refused("vae-digits", &["--set", "data.points.std=0.1"], &["data.points", "ring"]);
+    assert!(!folder.path().join("run").exists());
+}
+
+#[test]
+fn another_spread_is_another_data_set() {
+    let (_folder, run) = trained("vae-ring");
+    let run = text(&run);
+    let resumed = waxwork(&["train", "--resume", run, "--set", "data.points.std=0.1", "-q"]);
+    resumed.refused(&["data.points.std is 0.1 and was not set"]);
+}
