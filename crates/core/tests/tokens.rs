@@ -69,7 +69,7 @@ impl Trainable for Tokens {
     /// Cross-entropy of the positions that count: a sequence's own tokens and its end.
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let logits = self.logits(&batch.condition)?;
-        let log_sum = logits.exp()?.sum_keepdim(2)?.log()?;
+        let log_sum = waxwork_kernels::log(&waxwork_kernels::exp(&logits)?.sum_keepdim(2)?)?;
         let log_probabilities = logits.broadcast_sub(&log_sum)?;
         let lengths = batch.lengths.as_ref().unwrap().to_vec1::<u32>()?;
         let counts: Vec<f32> = lengths

@@ -73,7 +73,7 @@ impl Loader {
     /// # Errors
     /// As [`LoaderConfig::check`].
     pub fn new(split: &Split, config: &LoaderConfig, device: &Device) -> Result<Self> {
-        let LoaderConfig { batch_size, seed, first_batch, flip } = *config;
+        let LoaderConfig { batch_size, seed, first_batch, .. } = *config;
         let flipped = config.check(split)?;
         let batches_per_epoch = (split.len() / batch_size) as u64;
         let (sender, receiver) = sync_channel(PREFETCHED);

@@ -161,7 +161,7 @@ impl Likelihood {
         }
         let noise = drawing.stream.normal(drawing.numbers, mean.dims()[1..].to_vec(), mean.device())?;
         let noise = noise.to_dtype(mean.dtype())?.affine(drawing.temperature, 0.0)?;
-        Ok((mean + noise.broadcast_mul(&self.log_scale(scale, output)?.exp()?)?)?)
+        Ok((mean + noise.broadcast_mul(&kernels::exp(&self.log_scale(scale, output)?)?)?)?)
     }
 
     /// [`Likelihood::mean`] as nodes of a graph.

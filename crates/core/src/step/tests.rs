@@ -191,13 +191,16 @@ impl Collective for OneOf {
     }
 }
 
+type Seen = (Vec<u64>, Vec<u64>, u32, Option<usize>);
+
 /// Does what a family may ask of a step beyond an update, and keeps a counter in a buffer.
 struct Curious {
     params: ParamSet,
     groups: Vec<ParamGroup>,
     weight: Tensor,
     count: candle_core::Var,
-    seen: std::sync::Mutex<Vec<(Vec<u64>, Vec<u64>, u32, Option<usize>)>>,
+    /// Indices of all batches, rows, stage and size of the training set, of each step.
+    seen: std::sync::Mutex<Vec<Seen>>,
 }
 
 impl Curious {
