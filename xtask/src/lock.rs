@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
+use crate::outcome::{GROUPS, Outcome, different_groups};
 use crate::process;
-use crate::repro::{GROUPS, Outcome, different_groups};
 
 /// Lines of the log that a lock keeps.
 const FIRST: usize = 3;

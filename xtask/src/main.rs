@@ -14,6 +14,7 @@ mod gpu_test;
 mod lock;
 mod metal_check;
 mod nearest;
+mod outcome;
 mod process;
 mod repro;
 mod stand_in;

@@ -8,10 +8,10 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::lock::{self, Lock, Machine};
+use crate::outcome::{GROUPS, Outcome, TRAINED, different_groups, groups, parse_metrics};
 use crate::process;
 use crate::waxwork::{self, DataAsked, Hub, Profile};
 use crate::workspace::Workspace;
@@ -55,12 +55,6 @@ const SETTINGS: [&str; 5] = [
 const BUSY: [&str; 3] = ["train.checkpoint_every=1", "train.sample_every=1", "train.validate_every=1"];
 const CALM: [&str; 4] =
     ["train.checkpoint_every=0", "train.sample_every=0", "train.validate_every=0", "train.log_every=1000"];
-
-/// What must agree, as `waxwork runs hash` names it up to the first slash; and what of it does not depend on what happens
-/// along the way.
-pub(crate) const GROUPS: [&str; 7] =
-    ["metrics.jsonl", "weights", "average", "optimizer", "result", "samples", "state"];
-const TRAINED: [&str; 4] = ["weights", "average", "optimizer", "result"];
 
 /// Seeds whose spread a lock keeps.
 const SEEDS: u64 = 5;
@@ -183,14 +177,6 @@ fn repro(workspace: &Workspace, args: Args) -> Result<()> {
     }
     println!("reproduced: {}", recipes.join(", "));
     Ok(())
-}
-
-/// What came out of a run.
-pub(crate) struct Outcome {
-    /// SHA-256 of each group, over the names and hashes of all that is in it.
-    pub(crate) groups: BTreeMap<String, String>,
-    /// Steps and their named values.
-    pub(crate) metrics: Vec<(u64, BTreeMap<String, f64>)>,
 }
 
 struct Trainer {
@@ -414,41 +400,6 @@ fn check_lock(recipe: &str, path: &Path, machine: &Machine, outcome: &Outcome) -
     Ok(verdict.complaints.iter().map(complain).collect())
 }
 
-fn groups(hashes: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut texts: BTreeMap<String, String> = BTreeMap::new();
-    for (name, hash) in hashes {
-        let group = name.split('/').next().unwrap_or_default();
-        *texts.entry(group.to_owned()).or_default() += &format!("{name} {hash}\n");
-    }
-    texts.into_iter().map(|(group, text)| (group, hex(&text))).collect()
-}
-
-fn hex(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The groups that an outcome lacks, has beyond what is expected, or has otherwise.
-pub(crate) fn different_groups<'a>(
-    compared: &[&'a str],
-    expected: &Outcome,
-    found: &Outcome,
-) -> Vec<&'a str> {
-    let differs = |group: &&&str| expected.groups.get(**group) != found.groups.get(**group);
-    compared.iter().filter(differs).copied().collect()
-}
-
-fn parse_metrics(log: &str) -> Result<Vec<(u64, BTreeMap<String, f64>)>> {
-    let parse = |line: &str| {
-        let values: BTreeMap<String, Value> = serde_json::from_str(line).ok()?;
-        let step = values.get("step")?.as_u64()?;
-        let numbers = values.iter().filter(|(name, _)| *name != "step");
-        Some((step, numbers.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect()))
-    };
-    let lines =
-        log.lines().map(|line| parse(line).with_context(|| format!("a line of metrics.jsonl: {line}")));
-    lines.collect()
-}
-
 fn print_header(recipe: &str) {
     let columns: Vec<String> = GROUPS.iter().map(|group| format!("{group:<14}")).collect();
     println!("{recipe:<26}{}", columns.concat().trim_end());
@@ -473,38 +424,6 @@ mod tests {
             parse("--check --write-locks").is_err() && parse("--seed").is_err() && parse("--seed x").is_err()
         );
         assert!(parse("--chekc").unwrap_err().to_string().contains("--chekc"));
-    }
-
-    #[test]
-    fn groups_take_in_names_and_hashes() {
-        let of = |pairs: &[(&str, &str)]| {
-            groups(&pairs.iter().map(|(name, hash)| ((*name).to_owned(), (*hash).to_owned())).collect())
-        };
-        let both = of(&[("weights/a", "1"), ("weights/b", "2"), ("metrics.jsonl", "3")]);
-        assert_eq!(both.keys().collect::<Vec<_>>(), ["metrics.jsonl", "weights"]);
-        assert_ne!(both["weights"], of(&[("weights/a", "2"), ("weights/b", "1")])["weights"]);
-        assert_ne!(both["weights"], of(&[("weights/a", "1")])["weights"]);
-    }
-
-    #[test]
-    fn what_differs_is_named_and_what_is_missing_too() {
-        let outcome = |pairs: &[(&str, &str)]| Outcome {
-            groups: pairs.iter().map(|(name, hash)| ((*name).to_owned(), (*hash).to_owned())).collect(),
-            metrics: Vec::new(),
-        };
-        let expected = outcome(&[("weights", "1"), ("samples", "2"), ("result", "3")]);
-        let found = outcome(&[("weights", "1"), ("samples", "9")]);
-        assert_eq!(different_groups(&GROUPS, &expected, &found), ["result", "samples"]);
-        assert_eq!(different_groups(&TRAINED, &expected, &found), ["result"]);
-        assert!(different_groups(&GROUPS, &expected, &expected).is_empty());
-    }
-
-    #[test]
-    fn reads_logs() {
-        let log = "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":null,\"more\":2}\n";
-        let metrics = parse_metrics(log).unwrap();
-        assert_eq!((metrics.len(), metrics[0].1["loss"], metrics[1].1.len()), (2, 0.5, 1));
-        assert!(parse_metrics("torn").is_err());
     }
 
     #[test]

@@ -19,7 +19,7 @@ const MOST_VALUES: usize = 1 << 30;
 pub enum Kind {
     /// Pictures of one size.
     Image(ImageShape),
-    /// Points in a space of so many dimensions.
+    /// Points in the plane, or in a space of another dimension.
     Points {
         /// Coordinates of a point.
         dimensions: usize,
@@ -51,6 +51,14 @@ impl TryFrom<StoredKind> for Kind {
 }
 
 impl Kind {
+    /// The kind of samples that networks see as they are: images if these have three dimensions, points otherwise.
+    pub fn seen_as(spec: &SampleSpec) -> Self {
+        match spec.image() {
+            Some(shape) => Self::Image(shape),
+            None => Self::Points { dimensions: spec.len() },
+        }
+    }
+
     /// What one sample is called: `image`, `point`.
     pub const fn noun(&self) -> &'static str {
         match self {

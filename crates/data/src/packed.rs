@@ -414,4 +414,35 @@ mod tests {
         drop(writer);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
+
+    /// A file as the first version wrote it. Its identity is what this script prints:
+    ///
+    /// ```python
+    /// import hashlib, struct
+    /// h = hashlib.sha256(b"waxwork-data content 1\n")
+    /// for value in [1, 2, 2, 2]: h.update(struct.pack("<Q", value))      # shape, number of classes
+    /// for name in ["a", "b"]: h.update(struct.pack("<Q", len(name)) + name.encode())
+    /// for pixels, label in [(bytes([0, 1, 2, 3]), 0), (bytes([4, 5, 6, 7]), 1)]:
+    ///     h.update(pixels + struct.pack("<I", label) + struct.pack("<Q", 1))  # each part has one image
+    /// print(h.hexdigest())
+    /// ```
+    #[test]
+    fn a_file_of_the_first_version_opens() {
+        let header = "shape = [1, 2, 2]\nclasses = [\"a\", \"b\"]\ntrain = 1\ntest = 1\nlabelled = true\n\
+                      identity = \"1213cd392454931a58694982f296ee1a1affbbb5a388df5ef66be23d95eb7441\"\n\
+                      skipped = 3\n";
+        let mut file = MAGIC.to_vec();
+        file.extend(0..8u8);
+        file.extend([0u32, 1].iter().flat_map(|label| label.to_le_bytes()));
+        file.extend(header.bytes());
+        file.extend((header.len() as u64).to_le_bytes());
+        file.extend(MAGIC);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("old.pack");
+        fs::write(&path, file).unwrap();
+        let (parts, header) = open(&path).unwrap();
+        assert_eq!((header.skipped, header.notes.len()), (3, 0));
+        assert_eq!(image(parts.test.as_ref(), 0), [4, 5, 6, 7]);
+        assert_eq!((parts.train.label(0), parts.test.label(0)), (Some(0), Some(1)));
+    }
 }

@@ -14,7 +14,8 @@ use crate::config::TrainConfig;
 use crate::memory;
 use crate::metrics::{self, MetricsFile};
 use crate::observer::{Event, Observer};
-use crate::run_folder::{self, RunFolder, Status};
+use crate::run_folder::{self, RunFolder};
+use crate::run_info::Status;
 use crate::stop::{Reason, Stop};
 use crate::{Error, Result};
 

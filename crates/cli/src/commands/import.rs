@@ -7,7 +7,7 @@ use waxwork_core::{ConditionSpec, Device, ParamSet, SampleRequest, hash, store};
 use waxwork_data::View;
 use waxwork_media::preview_count;
 use waxwork_models::import::{self, Fitted};
-use waxwork_trainer::run_folder::Status;
+use waxwork_trainer::run_info::Status;
 use waxwork_trainer::{Outcome, RunFolder, RunInfo};
 
 use crate::args::ImportArguments;

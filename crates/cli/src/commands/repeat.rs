@@ -1,7 +1,7 @@
 //! `waxwork repeat`: trains what a run's folder says once more, and compares the bytes.
 
 use waxwork_models::Recipe;
-use waxwork_trainer::run_folder::Status;
+use waxwork_trainer::run_info::Status;
 use waxwork_trainer::{Contents, RunFolder, Stop};
 
 use crate::args::RepeatArguments;

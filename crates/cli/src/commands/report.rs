@@ -11,7 +11,7 @@ use waxwork_data::Dataset;
 use waxwork_eval::{Metric, Report};
 use waxwork_media::preview;
 use waxwork_models::{Classes, Recipe, Run};
-use waxwork_trainer::run_folder::Status;
+use waxwork_trainer::run_info::Status;
 use waxwork_trainer::{Meter, RunFolder, RunInfo, metrics};
 
 use crate::args::ReportArguments;

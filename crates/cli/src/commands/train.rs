@@ -8,7 +8,8 @@ use time::macros::format_description;
 use waxwork_core::{Device, Profile, Tensor, device, store};
 use waxwork_data::Dataset;
 use waxwork_models::{Recipe, TrainingRun};
-use waxwork_trainer::run_folder::{self, Origin, Resumption, Status};
+use waxwork_trainer::run_folder;
+use waxwork_trainer::run_info::{Origin, Resumption, Status};
 use waxwork_trainer::stop::Reason;
 use waxwork_trainer::{Outcome, Progress, RunFolder, RunInfo, Stop, train as training};
 

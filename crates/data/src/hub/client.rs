@@ -7,19 +7,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::StreamExt;
 use hf_hub::progress::{ProgressEvent, ProgressHandler, UploadEvent};
-use hf_hub::repository::{CommitOperation, HFRepository, RepoTreeEntry};
+use hf_hub::repository::{CommitOperation, HFRepository};
 use hf_hub::{HFClient, HFError, RepoType, RepoTypeDataset, RepoTypeModel};
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
 
+use super::listing::{Remote, is_below, listing};
 use crate::{Error, Progress, Result};
-use waxwork_core::hash::hex;
 
 /// Seconds without a byte after which a server counts as gone.
 const TIMEOUT: u64 = 10;
@@ -73,22 +71,6 @@ impl<F: Fn(u64, u64) + Send + Sync> ProgressHandler for Sent<F> {
             (self.0)(*bytes_completed, *total_bytes);
         }
     }
-}
-
-/// A file as the Hub describes it.
-struct Remote {
-    path: String,
-    size: u64,
-    hash: Hash,
-}
-
-/// What the contents must hash to; also the name under which the cache keeps them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Hash {
-    /// SHA-256 of the contents, for large files.
-    Sha256(String),
-    /// SHA-1 of git's blob.
-    Git(String),
 }
 
 impl Hub {
@@ -479,96 +461,12 @@ impl Hub {
 }
 
 impl Wanted<'_> {
-    fn includes(&self, path: &str) -> bool {
+    pub(super) fn includes(&self, path: &str) -> bool {
         match self {
             Self::All(picks) => picks(path),
             Self::One(wanted) => *wanted == path,
         }
     }
-}
-
-impl Hash {
-    fn hex(&self) -> &str {
-        match self {
-            Self::Sha256(hex) | Self::Git(hex) => hex,
-        }
-    }
-
-    fn describe(&self) -> String {
-        match self {
-            Self::Sha256(hex) => format!("SHA-256 {hex}"),
-            Self::Git(hex) => format!("git hash {hex}"),
-        }
-    }
-
-    /// Whether a file has this hash.
-    fn fits(&self, path: &Path) -> Result<bool> {
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
-        let size = file.metadata().map_err(Error::io("read", path))?.len();
-        let (mut sha256, mut git) = (Sha256::new(), Sha1::new_with_prefix(format!("blob {size}\0")));
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let read = file.read(&mut buffer).map_err(Error::io("read", path))?;
-            match self {
-                _ if read == 0 => break,
-                Self::Sha256(_) => sha256.update(&buffer[..read]),
-                Self::Git(_) => git.update(&buffer[..read]),
-            }
-        }
-        Ok(match self {
-            Self::Sha256(expected) => *expected == hex(&sha256.finalize()),
-            Self::Git(expected) => *expected == hex(&git.finalize()),
-        })
-    }
-}
-
-/// The wanted files of a repository.
-async fn listing<T: RepoType>(
-    repo: &HFRepository<T>,
-    revision: &str,
-    wanted: Wanted<'_>,
-) -> Result<Vec<Remote>, HFError> {
-    let mut entries = Vec::new();
-    match wanted {
-        Wanted::One(path) => {
-            entries = repo.get_paths_info().paths(vec![path.to_owned()]).revision(revision).send().await?;
-        }
-        Wanted::All(_) => {
-            let listing = repo.list_tree().revision(revision).recursive(true).send()?;
-            futures::pin_mut!(listing);
-            while let Some(entry) = listing.next().await {
-                entries.push(entry?);
-            }
-        }
-    }
-    let remotes = entries.into_iter().filter_map(|entry| remote(entry).transpose());
-    let remotes: Vec<Remote> = remotes.collect::<Result<_, _>>()?;
-    Ok(remotes.into_iter().filter(|remote| wanted.includes(&remote.path)).collect())
-}
-
-/// A file of a listing; None for a directory, an error for a name that would lead out of the cache.
-fn remote(entry: RepoTreeEntry) -> Result<Option<Remote>, HFError> {
-    let RepoTreeEntry::File { oid, size, path, lfs, .. } = entry else { return Ok(None) };
-    let hash = match lfs.and_then(|lfs| lfs.sha256) {
-        Some(sha256) => Hash::Sha256(sha256),
-        None => Hash::Git(oid),
-    };
-    let is_hash = !hash.hex().is_empty() && hash.hex().bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !is_below(&path) || !is_hash {
-        return Err(HFError::InvalidParameter(format!(
-            "it has a file called `{path}` of hash `{}`",
-            hash.hex()
-        )));
-    }
-    Ok(Some(Remote { path, size, hash }))
-}
-
-/// Whether a name from the Hub stays below the folder that it is joined to.
-pub(super) fn is_below(name: &str) -> bool {
-    let mut parts = Path::new(name).components();
-    !name.is_empty()
-        && !name.contains('\\')
-        && parts.all(|part| matches!(part, std::path::Component::Normal(_)))
 }
 
 /// `owner` and `name`.

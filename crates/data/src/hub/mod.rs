@@ -5,6 +5,7 @@
 
 mod any;
 mod client;
+mod listing;
 #[cfg(test)]
 mod server;
 #[cfg(test)]

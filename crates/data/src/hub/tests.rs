@@ -194,7 +194,7 @@ fn names_that_lead_out_of_the_cache_are_refused() {
     let names =
         [(true, "a/b.parquet"), (true, "..a"), (false, ""), (false, "a/.."), (false, "..\\a"), (false, "/a")];
     for (fine, name) in names {
-        assert_eq!(client::is_below(name), fine, "{name}");
+        assert_eq!(listing::is_below(name), fine, "{name}");
     }
 }
 
