@@ -52,7 +52,8 @@ impl DatasetInfo {
     ///
     /// ```
     /// use std::sync::Arc;
-    ///     /// use waxwork_data::{Dataset, DatasetInfo, InMemory};
+    /// use waxwork_core::ImageShape;
+    /// use waxwork_data::{Dataset, DatasetInfo, InMemory};
     ///
     /// # fn main() -> Result<(), waxwork_data::Error> {
     /// let shape = ImageShape::new(1, 8, 8);
