@@ -150,7 +150,7 @@ fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
 fn show(config: &DataConfig, count: usize, out: &Path) -> Result<String, Failure> {
     output::check_target(out)?;
     let data = super::sample::load(config)?;
-    let images = data.train.first(count);
+    let images = data.train.subset(count);
     let bar = output::bar(images.len(), "reading images");
     let mut parts = Vec::new();
     for batch in images.batches(EVALUATION_BATCH, &Device::Cpu)? {

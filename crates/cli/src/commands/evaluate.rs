@@ -33,7 +33,7 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
     let device = device::open(&arguments.device)?;
     let run = open(path, &device)?;
     let data = data(&run, arguments.data_dir.as_ref())?;
-    let test = arguments.count.map_or_else(|| data.test.clone(), |count| data.test.first(count));
+    let test = arguments.count.map_or_else(|| data.test.clone(), |count| data.test.subset(count));
     let latent = run.latent();
     if latent.is_none() && samples == 0 {
         let family = &run.info.model.family;

@@ -104,8 +104,8 @@ impl Run {
 
     /// How long one measurement on the validation split takes; zero if the model has none.
     fn measure_validation(&self, device: &Device) -> Result<Duration, Failure> {
-        let images = self.data.validation.first(VALIDATION_IMAGES);
-        let part = images.first(EVALUATION_BATCH);
+        let images = self.data.validation.subset(VALIDATION_IMAGES);
+        let part = images.subset(EVALUATION_BATCH);
         let (Some(latent), false) = (self.shown.latent(), part.is_empty()) else { return Ok(Duration::ZERO) };
         let batches = part.batches(EVALUATION_BATCH, device)?.map(|batch| batch.map_err(Failure::from));
         let one = timed(|| likelihood(latent, batches, 0, |_| {}))?;

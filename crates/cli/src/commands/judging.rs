@@ -145,7 +145,7 @@ impl Judging<'_> {
         let bar = output::bar(self.data.train.len(), "searching the training images");
         let mut images = Vec::new();
         for split in [&self.generated, &self.data.test] {
-            images.push(split.batch(&(0..count).collect::<Vec<_>>(), &Device::Cpu)?.images);
+            images.push(split.subset(count).batch(&(0..count).collect::<Vec<_>>(), &Device::Cpu)?.images);
         }
         let training =
             self.data.train.batches(NEIGHBOUR_BATCH, &Device::Cpu)?.map(|batch| batch.map_err(Failure::from));

@@ -222,7 +222,7 @@ impl Shown {
         if run.latent().is_none() {
             return Ok(());
         }
-        let images = data.test.first(RECONSTRUCTED);
+        let images = data.test.subset(RECONSTRUCTED);
         self.panels.push(Panel {
             title: "Reconstructions",
             text: "Test images, and below each what encoder and decoder make of it.".into(),

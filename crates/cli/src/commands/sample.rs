@@ -136,7 +136,7 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
         }
         None => (data(&run, arguments.data_dir.as_ref())?.test, "test images"),
     };
-    let split = images.first(arguments.count);
+    let split = images.subset(arguments.count);
     if split.is_empty() {
         return Err(Failure::new(format!("there are no {what} to reconstruct")));
     }

@@ -186,7 +186,7 @@ impl Run {
         }
         let mut progress = Progress::new(output::display());
         let pictures = || self.shown.sample(&SampleRequest::new(self.recipe.train.seed, PICTURES));
-        let validation = self.data.validation.first(VALIDATION_IMAGES);
+        let validation = self.data.validation.subset(VALIDATION_IMAGES);
         let validate = || {
             let Some(latent) = self.shown.latent() else { return Ok(BTreeMap::new()) };
             let batches = validation.batches(EVALUATION_BATCH, device)?;
