@@ -91,23 +91,13 @@ fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// `waxwork data show` of the pictures in `folder`/data, all of them, as a tensor file beside.
+/// `waxwork data show` of the pictures in `folder`/data, all of them unless `more` says `-n`, as a tensor file beside.
 fn show(folder: &Path, more: &[&str]) -> Call {
     let (data, out) = (text(&folder.join("data")), text(&folder.join("out.safetensors")));
-    let arguments = [
-        "data",
-        "show",
-        "folder",
-        "-n",
-        "1000",
-        "--data-dir",
-        &data,
-        "--out",
-        &out,
-        "--set",
-        "data.validation=0",
-    ];
-    waxwork(&[&arguments[..], more].concat())
+    let arguments =
+        ["data", "show", "folder", "--data-dir", &data, "--out", &out, "--set", "data.validation=0"];
+    let all: &[&str] = if more.contains(&"-n") { &[] } else { &["-n", "1000"] };
+    waxwork(&[&arguments[..], all, more].concat())
 }
 
 /// It is read, with so many training images, and standard error says all of `words`.

@@ -83,7 +83,7 @@ pub fn evaluate_on(
     if run.bound().is_none() && config.samples == 0 {
         return Err(Error::NothingToMeasure { family: run.info.model.family.clone() });
     }
-    let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.first(count));
+    let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.subset(count));
     let protocol = protocol(data);
     let mut metrics = of_test_samples(run, &test, config.importance_samples, &protocol, stages)?;
     if config.samples > 0 {

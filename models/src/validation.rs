@@ -23,7 +23,7 @@ impl<'a> Validation<'a> {
 
     /// What the model is measured by; nothing if its family has no bound or there are no validation samples.
     pub(crate) fn of(model: &'a dyn GenerativeModel, data: &Dataset, device: &'a Device) -> Option<Self> {
-        let samples = data.validation.first(SAMPLES);
+        let samples = data.validation.subset(SAMPLES);
         let bound = model.bound().filter(|_| !samples.is_empty())?;
         Some(Self { bound, samples, device })
     }
@@ -47,6 +47,6 @@ impl<'a> Validation<'a> {
 
     /// The same of the first batch alone, to find out how long one takes.
     pub(crate) fn first_batch(&self) -> Self {
-        Self { samples: self.samples.first(EVALUATION_BATCH), ..*self }
+        Self { samples: self.samples.subset(EVALUATION_BATCH), ..*self }
     }
 }

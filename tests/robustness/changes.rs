@@ -150,6 +150,26 @@ fn samples() {
             },
         },
         Case {
+            case: "fewer samples than test images, which are sorted by name",
+            gets: "the floor is that of as many test images from all of them",
+            run: |folder| {
+                // The first sixty pictures are alike, so that each has a copy; the others differ.
+                for number in 0..240u8 {
+                    let shade = number.saturating_sub(60);
+                    let picture = RgbImage::from_pixel(32, 32, Rgb([shade, 7, 9]));
+                    write(folder, &format!("data/{number:03}.bmp"), &encoded(picture, ImageFormat::Bmp));
+                }
+                pictures(&folder.join("samples"), &["1.png", "2.png", "3.png", "4.png", "5.png", "6.png"]);
+                evaluate(folder).good();
+                let report = fs::read_to_string(folder.join("samples/metrics.json")).unwrap();
+                let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+                let distance = crate::util::metric(&report, "distance_to_training");
+                assert_eq!(distance["protocol"]["n_generated"], "6", "{report}");
+                // A step of 1 in one of three channels: √(1⁄3)⁄255.
+                assert!(distance["floor"].as_f64().unwrap() > 0.002, "{report}");
+            },
+        },
+        Case {
             case: "a damaged sample",
             gets: "refused, with the file",
             run: |folder| {

@@ -31,6 +31,32 @@ fn what_is_in_a_folder() {
             },
         },
         Case {
+            case: "a few images of a folder that is sorted by class or by name: `data show -n`",
+            gets: "a fixed choice from all of it, each class in proportion",
+            run: |folder| {
+                for number in 0..120u8 {
+                    let picture = RgbImage::from_pixel(32, 32, Rgb([number, 0, 0]));
+                    let class = if number < 80 { "horse" } else { "ship" };
+                    for name in
+                        [format!("data/{class}/{number:03}.bmp"), format!("flat/data/{number:03}.bmp")]
+                    {
+                        write(folder, &name, &encoded(picture.clone(), ImageFormat::Bmp));
+                    }
+                }
+                let reds = |folder: &Path| {
+                    show(folder, &["-n", "12"]).good();
+                    let shown = store::load(&folder.join("out.safetensors"), &Device::Cpu).unwrap();
+                    let values = shown["images"].flatten_from(1).unwrap().to_vec2::<f32>().unwrap();
+                    values.iter().map(|image| (image[0] * 255.0).round() as u8).collect::<Vec<u8>>()
+                };
+                let classes = reds(folder);
+                assert_eq!((classes.len(), classes.iter().filter(|&&red| red >= 80).count()), (12, 4));
+                assert!(classes.is_sorted() && classes[7] > 20, "{classes:?}");
+                let flat = reds(&folder.join("flat"));
+                assert!(flat.is_sorted() && flat[0] < 40 && flat[11] > 80, "{flat:?}");
+            },
+        },
+        Case {
             case: "a picture whose ending is that of another format",
             gets: "read: its first bytes tell what it is",
             run: |folder| {

@@ -540,7 +540,7 @@ pub(crate) struct EvaluateArguments {
     /// Run folder; leave it out to measure the images of a file
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: Option<PathBuf>,
-    /// Use only the first N test images for likelihoods [default: all]
+    /// Use only N test images, of all classes alike, for likelihoods [default: all]
     #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<usize>,
     /// How many samples to compare with real images, 0 for none; or any program's images: .npy, .safetensors, a folder

@@ -221,10 +221,13 @@ impl Split {
         Ok(Self::over(source, indices.into()))
     }
 
-    /// The first `n` samples of this split, or all if there are fewer.
+    /// `n` samples that stand for this split, in its order, or all if there are fewer: the same ones each time, with each class in
+    /// its proportion, however the split is sorted. Where the labels show a mixed order they are the first `n`.
     #[must_use]
-    pub fn first(&self, n: usize) -> Self {
-        Self { indices: self.indices.iter().take(n).copied().collect(), ..self.clone() }
+    pub fn subset(&self, n: usize) -> Self {
+        let chosen = selection::subset(n, self.len(), |position| self.label(position));
+        let indices = chosen.iter().map(|&position| self.indices[position as usize]).collect();
+        Self { indices, ..self.clone() }
     }
 
     /// What every sample is.

@@ -1,5 +1,7 @@
-//! The one fixed order of a training set, from which the validation part, a limited training set, and a test part where there is none
-//! are cut.
+//! The one fixed order of a data set, from which the validation part, a limited training set, and a test part where there is none
+//! are cut; and which images of a split stand for all of them.
+
+use std::collections::BTreeMap;
 
 use waxwork_core::rng::Stream;
 
@@ -39,9 +41,74 @@ pub(crate) fn fixed_order(count: usize, label: impl Fn(usize) -> Option<u32>) ->
     placed.into_iter().map(|(_, index)| index).collect()
 }
 
+/// The positions, ascending, of `count` of `0..all` that stand for the whole. If the labels show that the order is mixed
+/// already, as in MNIST, they are the first; else a prefix of the fixed order. A smaller subset is a part of a larger one.
+pub(crate) fn subset(count: usize, all: usize, label: impl Fn(usize) -> Option<u32>) -> Vec<u32> {
+    if count >= all || is_mixed(all, &label) {
+        return (0..count.min(all) as u32).collect();
+    }
+    let mut chosen = fixed_order(all, label);
+    chosen.truncate(count);
+    chosen.sort_unstable();
+    chosen
+}
+
+/// True if neighbours differ in class at least three quarters as often as in a random order. With shares p of the classes
+/// that is (1 − Σ p²) of the time. Images without labels, or of one class, show nothing.
+fn is_mixed(all: usize, label: impl Fn(usize) -> Option<u32>) -> bool {
+    let mut sizes: BTreeMap<u32, u128> = BTreeMap::new();
+    let (mut before, mut changes) = (None, 0u128);
+    for index in 0..all {
+        let Some(class) = label(index) else { return false };
+        *sizes.entry(class).or_default() += 1;
+        changes += u128::from(before.is_some_and(|before| before != class));
+        before = Some(class);
+    }
+    let (all, squares) = (all as u128, sizes.values().map(|size| size * size).sum::<u128>());
+    changes > 0 && 4 * changes * all >= 3 * (all * all - squares)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_subset_of_a_sorted_order_has_every_class_in_proportion() {
+        // 600 images in folders: half of class 0, a third of class 1, a sixth of class 2.
+        let class = |i: usize| if i < 300 { 0u32 } else { 1 + u32::from(i >= 500) };
+        for order in [&class, &|i| class(599 - i)] as [&dyn Fn(usize) -> u32; 2] {
+            for (count, expected) in [(6, [3, 2, 1]), (60, [30, 20, 10]), (594, [297, 198, 99])] {
+                let chosen = subset(count, 600, |i| Some(order(i)));
+                let found = [0, 1, 2].map(|k| chosen.iter().filter(|&&i| order(i as usize) == k).count());
+                assert!((0..3).all(|k| found[k].abs_diff(expected[k]) <= 1), "{found:?} {expected:?}");
+                assert!(chosen.is_sorted_by(|a, b| a < b) && chosen.len() == count);
+            }
+        }
+        // Two images per class are sorted too.
+        let pairs = subset(50, 200, |i| Some(i as u32 / 2));
+        assert!(pairs.iter().any(|&i| i >= 150), "{pairs:?}");
+    }
+
+    #[test]
+    fn a_smaller_subset_is_a_part_of_a_larger_one_and_no_prefix_where_labels_show_nothing() {
+        for label in [|_: usize| None, |_: usize| Some(3)] {
+            let (ten, all) = (subset(10, 400, label), subset(400, 400, label));
+            let hundred = subset(100, 400, label);
+            assert!(ten.iter().all(|i| hundred.contains(i)));
+            assert!(hundred.iter().filter(|&&i| i >= 200).count() > 25, "{hundred:?}");
+            assert_eq!(all, (0..400).collect::<Vec<u32>>());
+            assert_eq!(subset(401, 400, label), all);
+        }
+        assert!(subset(10, 0, |_| None).is_empty() && subset(0, 10, |_| None).is_empty());
+    }
+
+    #[test]
+    fn a_mixed_order_stays_as_it_is() {
+        let drawn = Stream::new(1, "test/mixed", 0).permutation(3000);
+        for order in [&|i: usize| drawn[i] % 10, &|i: usize| i as u32 % 10] as [&dyn Fn(usize) -> u32; 2] {
+            assert_eq!(subset(200, 3000, |i| Some(order(i))), (0..200).collect::<Vec<u32>>());
+        }
+    }
 
     #[test]
     fn every_prefix_is_balanced_and_the_whole_is_a_permutation() {

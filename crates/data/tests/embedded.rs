@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 use waxwork_data::embedded::{Digits, Part, Shapes};
-use waxwork_data::{Cached, Source};
+use waxwork_data::{Cached, DataConfig, Source};
 
 fn sha256(source: &dyn Source, indices: impl Iterator<Item = usize>) -> String {
     let mut hash = Sha256::new();
@@ -28,6 +28,19 @@ const DIGITS_TRAIN: &str = "038ad22ff57ccf5f33f886366b18097d6b0cde95805d42484292
 const DIGITS_TEST: &str = "9e43b55c603a7131148e6c1b62f0390eb3d1d8bbc276054903a78a7c8fed7320";
 const SHAPES_TRAIN: &str = "79d320aa3d4378995c13bab1085903aaa1df8b079a8792c01cd93574b9e0d9db";
 const SHAPES_TEST: &str = "a7e53932398975d2e689ba48fe2bda2cf93d53b252bfe8d6e4da122ae1b8512f";
+
+// Values that are written down were measured on the first images: of a mixed order a subset is a prefix.
+#[test]
+fn a_subset_is_the_first_images() {
+    for name in ["digits", "shapes"] {
+        let data = waxwork_data::load(&DataConfig::named(name)).unwrap();
+        for split in [&data.train, &data.validation, &data.test] {
+            for count in [20, 100, 500, 2000] {
+                assert_eq!(split.subset(count).indices(), &split.indices()[..count], "{count} of {name}");
+            }
+        }
+    }
+}
 
 #[test]
 fn an_image_depends_on_seed_part_and_index_alone() {

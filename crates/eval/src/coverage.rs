@@ -44,7 +44,7 @@ pub struct Coverage {
 /// If points cannot be read, have no two coordinates, or there are none.
 pub fn coverage(truth: &PlaneMixture, generated: &Split, real: &Split) -> Result<Coverage> {
     let of = |split: &Split| covered(truth, &points(split)?);
-    let real = of(&real.first(generated.len()))?;
+    let real = of(&real.subset(generated.len()))?;
     Ok(Coverage { modes: truth.centres.len(), generated: of(generated)?, real })
 }
 

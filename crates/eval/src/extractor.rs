@@ -57,7 +57,7 @@ pub fn features(extractor: &dyn Extractor, split: &Split, mut progress: impl FnM
     Ok(Tensor::cat(&parts, 0).map_err(waxwork_core::Error::from)?)
 }
 
-/// Features of the first `most` images of a split, `(N, D)`: from `cache` if they are there, else computed and put there.
+/// Features of a subset of `most` images of a split, `(N, D)`: from `cache` if they are there, else computed and put there.
 /// `identity` is that of the split, its data set's included. `progress` is told the images done.
 ///
 /// # Errors
@@ -70,8 +70,10 @@ pub fn features_of(
     cache: &Path,
     progress: impl FnMut(usize),
 ) -> Result<Tensor> {
-    let split = split.first(most);
-    let of = format!("{} {} of {} {identity}", extractor.name(), extractor.sha256(), split.len());
+    let split = split.subset(most);
+    // Which images, and not only how many: another choice has other features.
+    let chosen: Vec<u8> = split.indices().iter().flat_map(|index| index.to_le_bytes()).collect();
+    let of = format!("{} {} of {} {identity}", extractor.name(), extractor.sha256(), sha256(&chosen));
     let path = cache.join(format!("features-{}.safetensors", &sha256(of.as_bytes())[..32]));
     if path.is_file() {
         let kept = store::load(&path, &Device::Cpu).ok().and_then(|mut kept| kept.remove("features"));

@@ -303,7 +303,7 @@ fn train(data: &Dataset, classes: usize, progress: &mut impl FnMut(u64, u64)) ->
         classifier: average.clone(),
     };
     let validation = if data.validation.is_empty() { &data.train } else { &data.validation };
-    let validation = validation.first(LOOK_AT);
+    let validation = validation.subset(LOOK_AT);
     let batch = BATCH.min(data.train.len());
     let mut loader = Loader::new(&data.train, &LoaderConfig::new(batch, SEED), &device)?;
     let mut done = 0;

@@ -127,7 +127,7 @@ impl Judging<'_> {
         let count = NEIGHBOURS.min(self.generated.len()).min(self.data.test.len());
         let mut samples = Vec::new();
         for split in [&self.generated, &self.data.test] {
-            samples.push(split.batch(&(0..count).collect::<Vec<_>>(), &Device::Cpu)?.inputs);
+            samples.push(split.subset(count).batch(&(0..count).collect::<Vec<_>>(), &Device::Cpu)?.inputs);
         }
         let training = self.data.train.batches(NEIGHBOUR_BATCH, &Device::Cpu)?;
         let training = training.map(|batch| batch.map_err(crate::Error::from));

@@ -147,7 +147,7 @@ fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
 fn show(config: &DataConfig, count: usize, out: &Path) -> Result<String, Failure> {
     output::check_target(out)?;
     let data = super::sample::load(config)?;
-    let (samples, kind) = (data.train.first(count), &data.info.kind);
+    let (samples, kind) = (data.train.subset(count), &data.info.kind);
     let bar = output::bar(samples.len(), "reading samples");
     let mut parts = Vec::new();
     for batch in samples.batches(EVALUATION_BATCH, &Device::Cpu)? {

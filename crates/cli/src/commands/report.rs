@@ -222,7 +222,7 @@ impl Shown {
 
     fn reconstructions(&mut self, run: &Run, data: &Dataset) -> Result<(), Failure> {
         let Some(reconstructor) = run.reconstructor() else { return Ok(()) };
-        let images = data.test.first(RECONSTRUCTED);
+        let images = data.test.subset(RECONSTRUCTED);
         let (originals, made) = sample::reconstructions(reconstructor, &images, run.model.params().device())?;
         self.panels.push(Panel {
             title: "Reconstructions",

@@ -127,7 +127,7 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
         }
         None => (data(&run, arguments.data_dir.as_ref())?.test, "test "),
     };
-    let (split, what) = (samples.first(arguments.count), kind.plural());
+    let (split, what) = (samples.subset(arguments.count), kind.plural());
     if split.is_empty() {
         return Err(Failure::new(format!("there are no {part}{what} to reconstruct")));
     }
