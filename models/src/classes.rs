@@ -1,6 +1,7 @@
 //! The classes that a model can be asked for: by name or by number, and by which name each is shown.
 
-use crate::error::nearest;
+use waxwork_data::names::nearest;
+
 use crate::{Error, Result, Run};
 
 /// Names that a list in a message shows.

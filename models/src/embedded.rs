@@ -1,6 +1,7 @@
 //! The recipes that come with Waxwork, as text.
 
-use crate::error::nearest;
+use waxwork_data::names::nearest;
+
 use crate::{Error, Result};
 
 macro_rules! recipes {

@@ -3,7 +3,8 @@
 use serde_json::{Map, Value as Schema};
 use toml::{Table, Value};
 
-use crate::error::nearest;
+use waxwork_data::names::nearest;
+
 use crate::schema;
 
 /// The first value that has another form than its key.

@@ -32,6 +32,7 @@ pub mod load;
 pub mod loader;
 pub mod manifest;
 pub mod mnist;
+pub mod names;
 mod natural;
 pub mod notes;
 mod packed;

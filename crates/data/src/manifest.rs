@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use waxwork_core::{ImageShape, Kind};
 
+use crate::names::nearest;
 use crate::{Error, Result};
 
 /// The name under which an image folder is asked for; it has no manifest.
@@ -173,9 +174,6 @@ fn without_manifest(name: &str) -> Option<Error> {
 fn unknown(name: &str) -> Error {
     let known: Vec<&str> =
         waxwork_datasets::manifests().iter().map(|(name, _)| *name).chain([FOLDER]).collect();
-    let likeness = |other: &str| strsim::jaro_winkler(&name.to_lowercase(), other);
-    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    // Below this, a suggestion would be a guess.
-    let nearest = nearest.filter(|other| likeness(other) > 0.7).map(|other| (*other).to_owned());
+    let nearest = nearest(name, known.iter().copied());
     Error::UnknownDataset { name: name.to_owned(), nearest, known: known.join(", ") }
 }
