@@ -17,6 +17,7 @@ mod norm;
 mod pointwise;
 mod products;
 mod resampling;
+mod segments;
 
 pub(crate) use adam::adam_step;
 pub use adam::row_norm;
@@ -24,3 +25,4 @@ pub(crate) use norm::{batch_norm, batch_norm_with};
 pub(crate) use pointwise::{activate, bce_with_logits_sum, exp, gaussian_kl, log, reparameterize, softplus};
 pub(crate) use products::{conv_transpose2d, conv2d, linear, matmul};
 pub(crate) use resampling::{avg_pool2, pool2d, translate, upsample2};
+pub(crate) use segments::{activate_segments, segment_log_likelihood};

@@ -14,6 +14,7 @@ mod optimiser;
 mod pools;
 mod products;
 mod resamplings;
+mod segments;
 
 use candle_core::{DType, Device, Tensor, Var};
 
