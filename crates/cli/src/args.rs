@@ -755,6 +755,21 @@ pub(crate) enum DataCommand {
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         data_dir: Option<PathBuf>,
     },
+    /// Say what the columns of a table are: kinds, missing values, modes, and what will be slow
+    #[command(after_help = "Examples:
+  waxwork data describe patients.csv
+  waxwork data describe patients.csv --set data.table.columns.ward.kind=category")]
+    Describe {
+        /// A file of comma-separated values (.csv) or of parquet (.parquet)
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Change a key of a recipe's data, e.g. data.table.max_categories=50; may be repeated
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Write a grid of a data set's images
     #[command(after_help = "Examples:
   waxwork data show digits --out digits.png

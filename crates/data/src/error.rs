@@ -219,6 +219,10 @@ pub enum Error {
         samples: usize,
     },
 
+    /// A table.
+    #[error(transparent)]
+    Table(#[from] crate::table::Error),
+
     /// Something needs images, and the data is something else.
     #[error("this needs images, but `{dataset}` has {kind}")]
     NotImages {

@@ -43,6 +43,7 @@ mod picture;
 mod selection;
 pub mod source;
 mod splits;
+pub mod table;
 pub mod verify;
 pub mod view;
 

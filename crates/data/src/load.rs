@@ -10,9 +10,10 @@ use waxwork_core::Kind;
 use crate::embedded::points::{self, STANDARD_DEVIATION};
 use crate::embedded::{Digits, Part, PlaneMixture, PlanePoints, Shapes};
 use crate::folder::{self, FolderConfig};
-use crate::manifest::{FOLDER, HUB, Manifest, Storage};
+use crate::manifest::{FOLDER, HUB, Manifest, Storage, TABLE};
 use crate::notes::Note;
 use crate::parts::Parts;
+use crate::table::TableOptions;
 use crate::view::View;
 use crate::{Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, identity, mnist, packed};
 
@@ -38,6 +39,9 @@ pub struct DataConfig {
     /// How the pictures of an image folder, or of the Hub where they differ in size, are made into images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<FolderConfig>,
+    /// What is known of a table that its file does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableOptions>,
     /// How wide the modes of `ring` and `grid` are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points: Option<PointsConfig>,
@@ -80,6 +84,7 @@ impl DataConfig {
             validation: None,
             seed: 0,
             folder: None,
+            table: None,
             points: None,
         }
     }
@@ -102,6 +107,10 @@ pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 /// # Errors
 /// As [`load`].
 pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
+    if config.name == TABLE {
+        let reason = "tables can be described and measured, but no family learns from them yet".to_owned();
+        return Err(Error::Config { key: "data.name", reason });
+    }
     if config.name == FOLDER {
         return load_folder(config, progress);
     }

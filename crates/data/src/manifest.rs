@@ -11,6 +11,9 @@ use crate::{Error, Result};
 /// The name under which an image folder is asked for; it has no manifest.
 pub const FOLDER: &str = "folder";
 
+/// The name under which a table of one's own is asked for; it has no manifest.
+pub const TABLE: &str = "table";
+
 /// What the name of a data set on the Hub begins with; such a set has no manifest.
 pub const HUB: &str = "hf:";
 

@@ -1,6 +1,6 @@
 //! Pictures in parquet files, as the Hub keeps every data set: a column of encoded pictures and, where there is one, a column of labels.
 
-mod bounds;
+pub(crate) mod bounds;
 mod columns;
 
 use std::fmt::Display;

@@ -37,6 +37,7 @@ pub mod proportion;
 pub mod report;
 pub mod resize;
 pub mod samples;
+pub mod table;
 
 pub use arrays::ArrayError;
 pub use codes::{Codes, codes};

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Kind, Tensor};
-use waxwork_data::manifest::FOLDER;
 #[cfg(not(feature = "hub"))]
 use waxwork_data::manifest::HUB;
+use waxwork_data::manifest::{FOLDER, TABLE};
 use waxwork_data::{DataConfig, FileStatus, Manifest, files, verify};
 use waxwork_models::{Classes, Recipe};
 
@@ -22,6 +22,10 @@ pub(crate) fn run(command: Option<&DataCommand>) -> Result<String, Failure> {
         Some(DataCommand::Info { name, json }) => info(name, *json),
         Some(DataCommand::Fetch { name }) => fetch(name),
         Some(DataCommand::Verify { name, data_dir }) => check(name, data_dir.as_deref()),
+        Some(DataCommand::Describe { file, set, json }) => {
+            let options = config(TABLE, None, set)?.table.unwrap_or_default();
+            super::tables::describe(file, &options, *json)
+        }
         Some(DataCommand::Show { name, count, data_dir, set, out }) => {
             show(&config(name, data_dir.as_deref(), set)?, *count, out)
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use waxwork_core::{device, store};
+use waxwork_data::manifest::TABLE;
 use waxwork_eval::{Judging, Metric, Report};
 use waxwork_models::evaluation::protocol;
 use waxwork_models::{Classes, Error, EvaluationConfig, evaluate_on};
@@ -12,6 +13,7 @@ use crate::commands::data::config;
 use crate::commands::foreign;
 use crate::commands::judging::{inception, report_of};
 use crate::commands::sample::{data, load, open};
+use crate::commands::tables;
 use crate::failure::Failure;
 use crate::output::{self, Stages};
 
@@ -61,6 +63,11 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
     // Said before data is loaded, or even downloaded.
     std::fs::metadata(path).map_err(store::failed("read", path))?;
     let config = config(name, arguments.data_dir.as_deref(), &arguments.set)?;
+    if config.name == TABLE {
+        let report = tables::measure(path, &config, arguments.seed)?;
+        report.check()?;
+        return finish(&report, &report_of(path), arguments.json);
+    }
     let (data, truth) = (load(&config)?, config.mixture()?);
     let generated = foreign::read_split(path, &data.info.kind, &Classes::named(&data.info.classes))?;
     let inception = inception(arguments.inception.as_deref())?;

@@ -21,6 +21,7 @@ mod repeat;
 mod report;
 mod runs;
 mod sample;
+mod tables;
 mod train;
 mod walk;
 

@@ -24,7 +24,7 @@ const NAME: u64 = 1000;
 
 /// Checks that the schema has a place for every child that its groups are said to have. What else is wrong with a footer is the
 /// parquet crate's to say.
-pub(super) fn footer(file: &mut (impl Read + Seek)) -> Result<()> {
+pub(crate) fn footer(file: &mut (impl Read + Seek)) -> Result<()> {
     let end = file.seek(SeekFrom::End(0))?.saturating_sub(8);
     file.seek(SeekFrom::Start(end))?;
     let mut tail = Vec::new();
@@ -46,7 +46,7 @@ pub(super) fn footer(file: &mut (impl Read + Seek)) -> Result<()> {
 }
 
 /// Checks what the pages of columns, each by its first byte and its length, take up in memory.
-pub(super) fn pages(file: &mut (impl Read + Seek), columns: &[(u64, u64)]) -> Result<()> {
+pub(crate) fn pages(file: &mut (impl Read + Seek), columns: &[(u64, u64)]) -> Result<()> {
     let size = file.seek(SeekFrom::End(0))?;
     let bytes = columns.iter().fold(0u64, |bytes, (_, length)| bytes.saturating_add(*length));
     memory(0, bytes, size)?;

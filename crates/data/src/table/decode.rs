@@ -1,0 +1,185 @@
+//! From vectors to rows: the most likely place of every choice, numbers rounded and cut to what the column may hold, names of rows counted
+//! anew.
+
+use super::encode::{DEVIATIONS, Encoder, Segment, Shape};
+use super::error::{Error, Result};
+use super::intern::{Codes, Strings};
+use super::schema::Kind;
+use super::{Column, Table, Values};
+
+/// A decoded cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell {
+    /// No value.
+    Null,
+    /// The value of a column of numbers, integers or dates, which the column may hold.
+    Number(f64),
+    /// A place of a discrete column.
+    Place(usize),
+    /// What the row's number alone decides: an identifier or a constant.
+    Given,
+}
+
+impl Encoder {
+    /// A vector as a row, one cell per column of the schema. Of a choice the greatest number counts, of equals the first; a scalar is cut to
+    /// ±1.
+    ///
+    /// # Errors
+    /// [`Error::Row`] if the vector has another width than the layout or a number in it is not finite.
+    pub fn decode_row(&self, values: &[f32]) -> Result<Vec<Cell>> {
+        let expected = self.layout().width();
+        let wrong = |found: String| Error::Row { expected, found };
+        if values.len() != expected {
+            return Err(wrong(format!("{} are given", values.len())));
+        }
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            return Err(wrong(format!("number {at} is {}", values[at])));
+        }
+        let mut cells = vec![Cell::Given; self.schema().columns.len()];
+        let mut scalar = 0.0;
+        for segment in &self.layout().segments {
+            match segment.shape {
+                Shape::Scalar => scalar = f64::from(values[segment.start]).clamp(-1.0, 1.0),
+                Shape::Choice(_) => {
+                    cells[segment.column] = self.cell(segment, arg_max(segment, values), scalar);
+                }
+            }
+        }
+        Ok(cells)
+    }
+
+    fn cell(&self, segment: &Segment, place: usize, scalar: f64) -> Cell {
+        if self.null_place(segment.column) == Some(place) {
+            return Cell::Null;
+        }
+        let kind = &self.schema().columns[segment.column].kind;
+        match self.modes(segment.column).get(place) {
+            Some(mode) => Cell::Number(kind.snap(mode.mean + DEVIATIONS * mode.sd * scalar)),
+            None => Cell::Place(place),
+        }
+    }
+
+    /// Vectors, one after the other, as a table; the first is row `first` where rows are named by their numbers.
+    ///
+    /// # Errors
+    /// As [`decode_row`](Self::decode_row).
+    pub fn decode(&self, values: &[f32], first: u64) -> Result<Table> {
+        let width = self.layout().width();
+        let mut decoder = Decoder::new(self, first);
+        if width == 0 || !values.len().is_multiple_of(width) {
+            return Err(Error::Row {
+                expected: width,
+                found: format!("{} are given for several", values.len()),
+            });
+        }
+        values.chunks_exact(width).try_for_each(|row| decoder.push(row))?;
+        Ok(decoder.finish())
+    }
+}
+
+/// Makes a table of vectors that come one by one.
+#[derive(Clone, Debug)]
+pub struct Decoder<'a> {
+    encoder: &'a Encoder,
+    first: u64,
+    rows: usize,
+    columns: Vec<Part>,
+}
+
+/// The cells of one column so far.
+#[derive(Clone, Debug)]
+enum Part {
+    /// NaN for null.
+    Numbers(Vec<f64>),
+    Places(Codes),
+    Given,
+}
+
+impl<'a> Decoder<'a> {
+    /// No rows yet; the next is row `first`.
+    pub fn new(encoder: &'a Encoder, first: u64) -> Self {
+        let part = |kind: &Kind| match kind {
+            kind if kind.is_numeric() => Part::Numbers(Vec::new()),
+            kind if kind.is_discrete() => Part::Places(Codes::default()),
+            _ => Part::Given,
+        };
+        let columns = encoder.schema().columns.iter().map(|column| part(&column.kind)).collect();
+        Self { encoder, first, rows: 0, columns }
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// As [`Encoder::decode_row`].
+    pub fn push(&mut self, values: &[f32]) -> Result<()> {
+        let cells = self.encoder.decode_row(values)?;
+        for ((part, cell), column) in self.columns.iter_mut().zip(cells).zip(&self.encoder.schema().columns) {
+            match (part, cell) {
+                (Part::Numbers(numbers), Cell::Number(number)) => numbers.push(number),
+                (Part::Numbers(numbers), _) => numbers.push(f64::NAN),
+                (Part::Places(codes), Cell::Place(place)) => codes.push(place as u32),
+                (Part::Places(codes), _) => codes.push(column.kind.places() as u32),
+                (Part::Given, _) => {}
+            }
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// The table, of the encoder's schema.
+    pub fn finish(self) -> Table {
+        let schema = self.encoder.schema();
+        let (first, rows) = (self.first, self.rows);
+        let column = |(part, kind): (Part, &Kind)| match part {
+            Part::Numbers(numbers) => coded(&numbers),
+            Part::Places(codes) => {
+                let texts: Strings = (0..kind.places()).filter_map(|place| kind.place_text(place)).collect();
+                Column::new(codes, Values::Text(texts))
+            }
+            Part::Given => given(kind, first, rows),
+        };
+        let columns =
+            self.columns.into_iter().zip(schema.columns.iter().map(|column| &column.kind)).map(column);
+        Table { schema: schema.clone(), columns: columns.collect(), rows, notes: Vec::new() }
+    }
+}
+
+/// Numbers as codes; NaN as null.
+fn coded(numbers: &[f64]) -> Column {
+    let mut values: Vec<f64> = numbers.iter().copied().filter(|number| !number.is_nan()).collect();
+    values.sort_by(f64::total_cmp);
+    values.dedup_by_key(|number| number.to_bits());
+    let mut codes = Codes::for_count(values.len() + 1, numbers.len());
+    for number in numbers {
+        let code = values.binary_search_by(|value| value.total_cmp(number)).unwrap_or(values.len());
+        codes.push(code as u32);
+    }
+    Column::new(codes, Values::Numbers(values))
+}
+
+/// Identifiers by the numbers of rows, or a constant.
+fn given(kind: &Kind, first: u64, rows: usize) -> Column {
+    let mut codes = Codes::for_count(rows + 1, rows);
+    let mut texts = Strings::default();
+    match kind {
+        Kind::Identifier { prefix, digits, first: start } => {
+            for row in 0..rows {
+                let number = u128::from(*start) + u128::from(first) + row as u128;
+                texts.push(&format!("{prefix}{number:0width$}", width = usize::from(*digits)));
+                codes.push(row as u32);
+            }
+        }
+        kind => {
+            if let Kind::Constant { value } = kind {
+                texts.push(value);
+            }
+            (0..rows).for_each(|_| codes.push(0));
+        }
+    }
+    Column::new(codes, Values::Text(texts))
+}
+
+fn arg_max(segment: &Segment, values: &[f32]) -> usize {
+    let places = &values[segment.start..][..segment.shape.width()];
+    places.iter().enumerate().fold(0, |best, (place, value)| if *value > places[best] { place } else { best })
+}

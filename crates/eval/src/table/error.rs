@@ -1,0 +1,182 @@
+//! What can go wrong in the evaluation of a table.
+
+/// An error of a table's evaluation.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A measure needs more rows.
+    #[error("at least {needed} {whose} rows are needed, and there are {found}")]
+    TooFewRows {
+        /// Real, synthetic, training, holdout …
+        whose: &'static str,
+        /// The number of rows that the measure needs.
+        needed: usize,
+        /// The number of rows that there are.
+        found: usize,
+    },
+
+    /// A table of no columns.
+    #[error("the {whose} table has no columns")]
+    NoColumns {
+        /// Real or synthetic.
+        whose: String,
+    },
+
+    /// Two tables with different columns.
+    #[error(
+        "the columns of the {whose} table are not those of the {reference} table: missing [{}], unknown [{}]",
+        missing.join(", "), unknown.join(", ")
+    )]
+    ColumnMismatch {
+        /// The table whose columns differ.
+        whose: String,
+        /// The table that it is compared with.
+        reference: String,
+        /// The columns that it lacks.
+        missing: Vec<String>,
+        /// The columns that only it has.
+        unknown: Vec<String>,
+    },
+
+    /// Two columns of one name.
+    #[error("the {whose} table has two columns named `{column}`")]
+    DuplicateColumn {
+        /// Real or synthetic.
+        whose: String,
+        /// The name.
+        column: String,
+    },
+
+    /// A column that is a number in one table and a category in another.
+    #[error("column `{column}` holds {found} in the {whose} table and {expected} in the {reference} table")]
+    ColumnKind {
+        /// Name of the column.
+        column: String,
+        /// The table whose column differs.
+        whose: String,
+        /// What it holds: numbers or categories.
+        found: &'static str,
+        /// The table that it is compared with.
+        reference: String,
+        /// What the column holds there.
+        expected: &'static str,
+    },
+
+    /// Columns of different lengths in one table.
+    #[error("column `{column}` of the {whose} table has {found} rows where the first column has {expected}")]
+    RaggedColumn {
+        /// Name of the column.
+        column: String,
+        /// Real or synthetic.
+        whose: String,
+        /// Rows of this column.
+        found: usize,
+        /// Rows of the first column.
+        expected: usize,
+    },
+
+    /// A number that is infinite. A NaN is a null.
+    #[error("column `{column}` of the {whose} table is infinite in row {row}")]
+    Infinite {
+        /// Name of the column.
+        column: String,
+        /// Real or synthetic.
+        whose: String,
+        /// Row, counted from zero.
+        row: usize,
+    },
+
+    /// A code that names no category.
+    #[error(
+        "column `{column}` of the {whose} table has code {code} in row {row}, and there are {names} names"
+    )]
+    UnknownCode {
+        /// Name of the column.
+        column: String,
+        /// Real or synthetic.
+        whose: String,
+        /// Row, counted from zero.
+        row: usize,
+        /// The code.
+        code: u32,
+        /// The number of names.
+        names: usize,
+    },
+
+    /// A column that a request names and the table lacks.
+    #[error("there is no column `{column}`")]
+    NoSuchColumn {
+        /// Name of the column.
+        column: String,
+    },
+
+    /// A category that a request names and the column lacks.
+    #[error("column `{column}` has no value `{value}`")]
+    NoSuchValue {
+        /// Name of the column.
+        column: String,
+        /// The value.
+        value: String,
+    },
+
+    /// A target without two classes.
+    #[error("the {whose} rows of `{column}` hold a single class, so nothing can be told apart")]
+    SingleClass {
+        /// Real, test …
+        whose: &'static str,
+        /// Name of the target.
+        column: String,
+    },
+
+    /// A target that is a number where categories are needed, or the reverse.
+    #[error("the target `{column}` must hold {needed}")]
+    TargetKind {
+        /// Name of the target.
+        column: String,
+        /// Numbers or categories.
+        needed: &'static str,
+    },
+
+    /// A target is the only column.
+    #[error("`{column}` is the only column, so nothing can predict it")]
+    NoFeatures {
+        /// Name of the target.
+        column: String,
+    },
+
+    /// Labels, weights or predictions of different lengths.
+    #[error("{what}: {found} values where {expected} are needed")]
+    Length {
+        /// What has the wrong length.
+        what: &'static str,
+        /// The values found.
+        found: usize,
+        /// The values needed.
+        expected: usize,
+    },
+
+    /// A setting outside its range.
+    #[error("`{key}` is {value}: {reason}")]
+    Setting {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        value: f64,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
+    /// More rows or features than an index can count.
+    #[error("{what} are too many: {found}, and at most {most} can be counted")]
+    TooMany {
+        /// Rows, features …
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        most: usize,
+    },
+}
+
+/// A result with this module's error.
+pub type Result<T> = std::result::Result<T, Error>;
