@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &RepeatArguments, threads: usize) -> Result<String,
     let expected = Contents::of(&folder)?;
     let mut recipe = Recipe::of_run(&folder, &[])?;
     let mut differences = train::recipe_differences(&info, &recipe)?;
-    if let Some(dir) = &arguments.data_dir {
+    if let Some(dir) = arguments.data_dir.as_ref() {
         recipe.data.dir = Some(std::path::absolute(dir)?);
     }
     let data = load(&recipe.data)?;

@@ -388,7 +388,7 @@ fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(St
     if let Some(data) = &arguments.data {
         recipe.data.name.clone_from(data);
     }
-    if let Some(folder) = &arguments.data_dir {
+    if let Some(folder) = arguments.data_dir.as_ref() {
         // The run may be resumed from another working directory.
         recipe.data.dir = Some(std::path::absolute(folder)?);
     }
