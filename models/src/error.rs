@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No recipe has this name.
-    #[error("no recipe is called `{name}`{}; `waxwork recipes list` shows all", did_you_mean(.nearest.as_ref()))]
+    #[error("no recipe is called `{name}`{}", did_you_mean(.nearest.as_ref()))]
     UnknownRecipe {
         /// What was asked for.
         name: String,

@@ -1,4 +1,4 @@
-//! The training image that is nearest to a generated one: what a model that copies would be caught by.
+//! The training image that is nearest to a generated one: a test for memorised training images.
 
 use waxwork_core::{Batch, Result, Tensor};
 use waxwork_kernels as kernels;
@@ -14,8 +14,8 @@ pub struct Neighbour {
     pub image: Tensor,
 }
 
-/// The nearest real image to each generated one, `(N, C, H, W)`; of several at the same distance the first. `progress` is
-/// told the real images done.
+/// The nearest real image to each generated one, `(N, C, H, W)`; of several at the same distance the first. `progress`
+/// gets the number of real images done.
 ///
 /// # Errors
 /// If a batch cannot be read or is of another shape, or there are no images.

@@ -1,4 +1,4 @@
-//! The run folder: what is where, who may write to it, and run.json.
+//! The run folder: its layout, its lock, and run.json.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -18,13 +18,13 @@ const LOCK: &str = "run.lock";
 const INITIAL: &str = "initial.safetensors";
 const CHECKPOINTS: &str = "checkpoints";
 const SAMPLES: &str = "samples";
-/// All that there can be in the folder when its creation ends, or is cut short.
+/// Files that may exist before the first training step.
 const BEFORE_THE_FIRST_STEP: [&str; 4] = [RECIPE, RUN, LOCK, INITIAL];
 
-/// run.json: what ran, where and when, and all that is needed to repeat it.
+/// run.json: what ran, where and when, and everything needed to repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
-    /// What the run was started by and on.
+    /// The program and machine that started the run.
     #[serde(flatten)]
     pub environment: Environment,
     /// The command line that started it.
@@ -33,11 +33,11 @@ pub struct RunInfo {
     /// The text of the recipe.toml that it was started with.
     #[serde(default)]
     pub recipe: String,
-    /// What the model is.
+    /// Description of the model.
     pub model: ModelInfo,
     /// Name of the data set.
     pub data: String,
-    /// Hash of what the data set is.
+    /// Identity of the data set: a hash of its contents.
     pub data_identity: String,
     /// Images of each of its parts.
     #[serde(default)]
@@ -47,18 +47,18 @@ pub struct RunInfo {
     pub data_classes: Vec<String>,
     /// Seed of the run.
     pub seed: u64,
-    /// Where its first weights came from, if it did not draw them itself.
+    /// The origin of its initial weights, for a fork.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<Origin>,
     /// One entry per resume.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<Resumption>,
-    /// Groups of parameters that an imported run does not have: random values stand in their place.
+    /// Parameter groups that an imported run lacks; they have random values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untrained: Vec<String>,
     /// `running`, `interrupted`, `finished` or `failed`.
     pub status: Status,
-    /// Why the run ended early, if it did so by an error.
+    /// The error that ended the run early, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
     /// Steps done.
@@ -72,8 +72,8 @@ pub struct RunInfo {
 }
 
 impl RunInfo {
-    /// What is known before the first step of a run of `seed` that draws its own weights. `recipe` is kept as recipe.toml: whatever
-    /// it takes to know what was trained. Fields that only some runs have can be set afterwards.
+    /// The information of a new run of `seed` that draws its own weights. `recipe` is the text of recipe.toml. Fields that
+    /// only some runs have can be set afterwards.
     pub fn new(
         environment: Environment,
         recipe: impl Into<String>,
@@ -105,7 +105,7 @@ impl RunInfo {
     }
 }
 
-/// What a result could depend on besides recipe and data.
+/// What a result could depend on other than the recipe and the data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// Waxwork's version.
@@ -123,7 +123,7 @@ pub struct Environment {
     pub profile: String,
     /// Operating system and processor.
     pub machine: String,
-    /// Class of the processor, by the instructions that kernels choose their code by.
+    /// Class of the processor, by the instruction sets that kernels are selected for.
     #[serde(default)]
     pub cpu_class: String,
     /// `cpu`, `cuda:0`, `metal`.
@@ -133,7 +133,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// This process, of a program of this version that computes on `device`; what only its build knows is left empty.
+    /// The environment of this process, which computes on `device`; fields that only the build knows are empty.
     pub fn here(version: impl Into<String>, device: &Device) -> Self {
         Self {
             version: version.into(),
@@ -167,18 +167,18 @@ impl Environment {
 /// A record of one resume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resumption {
-    /// Steps that were done then.
+    /// Steps done at that time.
     pub step: u64,
     /// Seconds since 1970.
     pub started: u64,
     /// The command line.
     pub command: Vec<String>,
-    /// What went on with it.
+    /// The program and machine that resumed it.
     #[serde(flatten)]
     pub environment: Environment,
 }
 
-/// The weights that a run began with: those of another run, kept in its own initial.safetensors.
+/// The initial weights of a fork: those of another run, copied to initial.safetensors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The other run's folder.
@@ -189,18 +189,18 @@ pub struct Origin {
     pub sha256: String,
 }
 
-/// How far a run has come.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Status {
-    /// Training now, or killed.
+    /// In training, or killed.
     Running,
     /// Stopped by a signal or a time limit; can be resumed.
     Interrupted,
-    /// Came to its end.
+    /// Finished.
     Finished,
-    /// A loss, gradient or weight was not finite. A resume would repeat it; a fork with other settings need not.
+    /// A loss, gradient or weight was not finite. A resume would diverge again; a fork with other settings may not.
     Failed,
 }
 
@@ -208,17 +208,16 @@ pub enum Status {
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// Held as long as this process may write; the system lets go of it when the process dies.
+    /// Held while this process may write; the system releases it when the process dies.
     lock: Option<File>,
 }
 
 impl RunFolder {
-    /// Makes a new run folder and writes what is known before the first step, with the weights to begin with unless the
-    /// run draws them itself. `path` may be empty, or what a process left that was killed in here; if anything fails,
-    /// nothing is left behind.
+    /// Creates a run folder and writes everything known before the first step, and the initial weights of a fork. `path`
+    /// may be an empty folder, or what a process left that was killed here. On failure, nothing is left behind.
     ///
     /// # Errors
-    /// [`Error::RunExists`] if there is anything else at `path`, [`Error::Locked`] if another process is at it.
+    /// [`Error::RunExists`] if there is anything else at `path`, [`Error::Locked`] if another process uses it.
     pub fn create(path: &Path, info: &RunInfo, initial: Option<&[u8]>) -> Result<Self> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(store::failed("create", parent))?;
@@ -259,7 +258,7 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// Nothing is lost if a run is made in a folder that holds no more than a process that was killed while it made one.
+    /// Whether a run can be created here without losing data: the folder has only what a killed creation leaves.
     fn refuse_unless_unborn(&self) -> Result<()> {
         let exists = || Error::RunExists(self.path.clone());
         if !self.path.is_dir() {
@@ -287,14 +286,14 @@ impl RunFolder {
             let reason = if path.is_dir() {
                 format!("it has no {RECIPE}")
             } else {
-                "there is no such folder; `waxwork runs` lists those in runs/".to_owned()
+                "there is no such folder".to_owned()
             };
             return Err(Error::NotARun { path: path.to_owned(), reason });
         }
         Ok(Self { path: path.to_owned(), lock: None })
     }
 
-    /// Makes this process the only writer, and removes what an earlier one was writing when it was killed.
+    /// Makes this process the only writer, and removes partial files of a killed process.
     ///
     /// # Errors
     /// [`Error::Locked`] if another process is; [`Error::Damaged`] if a link leads out of the folder.
@@ -329,7 +328,7 @@ impl RunFolder {
         self.named().file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// A path beside the folder, whose name goes on with `ending`.
+    /// A path next to the folder, with `ending` appended to its name.
     pub fn beside(&self, ending: &str) -> PathBuf {
         let named = self.named();
         let mut name = named.file_name().unwrap_or_default().to_owned();
@@ -337,7 +336,7 @@ impl RunFolder {
         named.with_file_name(name)
     }
 
-    /// The folder by its name, which `.` does not tell.
+    /// The folder with its real name, which `.` lacks.
     fn named(&self) -> PathBuf {
         let nameless = self.path.file_name().is_none();
         nameless.then(|| fs::canonicalize(&self.path).ok()).flatten().unwrap_or_else(|| self.path.clone())
@@ -356,7 +355,7 @@ impl RunFolder {
     /// Reads run.json.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if it is no run.json of this version.
+    /// [`Error::Damaged`] if it is not a run.json of this version.
     pub fn info(&self) -> Result<RunInfo> {
         let path = self.path.join(RUN);
         let bytes = store::read(&path)?;
@@ -372,7 +371,7 @@ impl RunFolder {
         Ok(store::write(&self.path.join(RUN), &json)?)
     }
 
-    /// The weights that the run began with, if it did not draw them itself.
+    /// The initial weights of a fork.
     ///
     /// # Errors
     /// [`Error::Damaged`] if they do not have the hash that run.json gives.
@@ -386,7 +385,7 @@ impl RunFolder {
         Checkpoints::new(self.path.join(CHECKPOINTS))
     }
 
-    /// Where the weights to sample from are, once the run is finished.
+    /// The file of the final weights, written when the run finishes.
     pub fn model(&self) -> PathBuf {
         self.path.join("model.safetensors")
     }
@@ -459,18 +458,18 @@ fn load_with_hash(path: &Path, expected: Option<&str>) -> Result<BTreeMap<String
     }
 }
 
-/// What is written in place must be there itself: a link would lead out of the folder, and a pipe wait for ever.
+/// Files that are written in place must be regular: a link would lead out of the folder, and a pipe would block.
 fn refuse_unless(is_right: fn(&fs::Metadata) -> bool, what: &str, path: &Path) -> Result<()> {
     match path.symlink_metadata() {
         Ok(found) if !is_right(&found) => {
-            let reason = format!("it is not {what}, or is a link to one");
+            let reason = format!("it is not {what}, or it is a link");
             Err(Error::Damaged { path: path.to_owned(), reason })
         }
         _ => Ok(()),
     }
 }
 
-/// Removes files and folders that were being written beside their places when their writer died.
+/// Removes partial files and folders of a process that died while it wrote them.
 fn remove_unfinished(folder: &Path) -> Result<()> {
     if !folder.is_dir() {
         return Ok(());

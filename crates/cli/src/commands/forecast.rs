@@ -50,14 +50,14 @@ impl Run {
         let runs = if seeds > 1 { format!("{seeds} runs, each ") } else { String::new() };
 
         let mut text = format!(
-            "{recipe}\n# Nothing was trained. By {count} steps measured here on {}, it would take:\n",
+            "{recipe}\n# Nothing was trained. Estimate from {count} steps measured on {}:\n",
             devices::name(device)
         );
         writeln!(text, "# parameters: {parameters}")?;
         writeln!(text, "# time: {runs}{} ({spent})", output::seconds(whole))?;
         match memory::peak() {
             Some(peak) => writeln!(text, "# memory: {}", output::bytes(peak + self.images_to_draw()))?,
-            None => writeln!(text, "# memory: this system does not tell how much a process uses")?,
+            None => writeln!(text, "# memory: unknown on this system")?,
         }
         writeln!(text, "# disk: {runs}at most {}", output::bytes(disk))?;
         Ok(text)

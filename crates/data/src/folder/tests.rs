@@ -284,7 +284,7 @@ fn samples_are_read_by_the_same_rules() {
     save(dir.path().join("more/1.png"), 6, 6);
     let error = read(dir.path(), shape).unwrap_err();
     assert!(
-        matches!(&error, Error::Layout { reason, .. } if reason.starts_with("12 pictures lie beside")),
+        matches!(&error, Error::Layout { reason, .. } if reason.starts_with("12 images are next to")),
         "{error}"
     );
     fs::remove_dir_all(dir.path().join("more")).unwrap();
