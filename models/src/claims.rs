@@ -128,8 +128,8 @@ mod tests {
         assert_eq!(
             recipe.beyond(200).unwrap(),
             [
-                "`model.kl_warmup_steps` is 1000 and the run has 200 steps: the KL term never has its full weight",
-                "`optimizer.warmup_steps` is 300 and the run has 200 steps: the learning rate never reaches its base",
+                "`model.kl_warmup_steps` is 1000, but the run has only 200 steps: the KL term never has its full weight",
+                "`optimizer.warmup_steps` is 300, but the run has only 200 steps: the learning rate never reaches its base",
             ]
         );
         assert_eq!(recipe.beyond(1000).unwrap(), [] as [&str; 0]);

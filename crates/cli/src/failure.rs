@@ -5,7 +5,7 @@ use std::path::Path;
 
 use waxwork_data::Error as DataError;
 use waxwork_models::Error as ModelError;
-use waxwork_trainer::Error as TrainerError;
+use waxwork_trainer::{Error as TrainerError, RunFolder};
 
 /// A message of one line, what caused it, and the exit code.
 #[derive(Debug)]
@@ -92,10 +92,11 @@ fn advice(error: &(dyn Error + 'static)) -> Option<String> {
 
 fn about_run(error: &TrainerError) -> Option<String> {
     match error {
-        TrainerError::RunExists(path) => Some(format!(
+        TrainerError::RunExists(path) if RunFolder::open(path).is_ok() => Some(format!(
             "choose another folder, or resume the run with `waxwork train --resume {}`",
             path.display()
         )),
+        TrainerError::RunExists(_) => Some("choose another folder".into()),
         TrainerError::NotARun { path, .. } if !path.exists() => {
             Some("`waxwork runs` lists the runs in `runs`".into())
         }
@@ -108,11 +109,11 @@ fn about_data(error: &DataError) -> Option<String> {
     Some(match error {
         DataError::Missing { dataset, .. } if cfg!(feature = "hub") => {
             format!(
-                "give their folder with `--data-dir DIR`, or download them with `waxwork data fetch {dataset}`"
+                "give the folder of its files with `--data-dir DIR`, or download them with `waxwork data fetch {dataset}`"
             )
         }
         DataError::Missing { .. } => {
-            "give their folder with `--data-dir DIR`, or build with `--features hub` to download them".into()
+            "give the folder of its files with `--data-dir DIR`, or build with `--features hub` to download them".into()
         }
         DataError::NoManifest { name, .. } if Path::new(name).is_dir() => {
             format!("to use its images, give `--data folder --data-dir {name}`")
@@ -158,6 +159,6 @@ mod tests {
             assert!(failure.message.ends_with("; give it with `--data-dir DIR`"), "{}", failure.message);
         }
         let exists = Failure::from(ModelError::Trainer(TrainerError::RunExists("runs/a".into())));
-        assert!(exists.message.ends_with("`waxwork train --resume runs/a`"), "{}", exists.message);
+        assert_eq!(exists.message, "`runs/a` already exists; choose another folder");
     }
 }

@@ -287,13 +287,16 @@ mod tests {
     #[test]
     fn what_has_two_meanings_is_refused_with_what_to_do() {
         for (values, words) in [
-            (&[-1.0, 0.5][..], "from -1 to 0.5, and images are in [0, 1]: if −1 is black, save (x + 1) / 2"),
+            (
+                &[-1.0, 0.5][..],
+                "from -1 to 0.5, but images must be in [0, 1]: if −1 is black, save (x + 1) / 2",
+            ),
             (
                 &[0.0, 254.0],
-                "from 0 to 254, and images are in [0, 1]: if 255 is full intensity, divide by 255",
+                "from 0 to 254, but images must be in [0, 1]: if 255 is full intensity, divide by 255",
             ),
-            (&[0.0, 1000.0], "from 0 to 1000, and images are in [0, 1]: scale them"),
-            (&[-3.0, 1.0], "from -3 to 1, and images are in [0, 1]: scale them"),
+            (&[0.0, 1000.0], "from 0 to 1000, but images must be in [0, 1]: scale them"),
+            (&[-3.0, 1.0], "from -3 to 1, but images must be in [0, 1]: scale them"),
             (&[0.5, 0.5, 0.5, f32::NAN], "`images` is NaN at [1, 0, 0, 1]: every value must be finite"),
         ] {
             let said = said(&grey(values));

@@ -11,7 +11,7 @@ use crate::completion;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  waxwork export runs/RUN                                    the generator or decoder, to runs/RUN/generator.onnx
+  waxwork export runs/RUN                                    the generator or decoder
   waxwork export runs/RUN --part encoder --out encoder.onnx
 
 Inputs and outputs; N is a free dimension:
@@ -25,7 +25,9 @@ pub(crate) struct ExportArguments {
     /// Write this format
     #[arg(long, value_enum, default_value_t = ExportFormat::Onnx)]
     pub(crate) format: ExportFormat,
-    /// Export this part of the model [default: the one that makes images]
+    /// Export this part
+    ///
+    /// The default is the part that makes images: the generator or the decoder.
     #[arg(long, value_enum)]
     pub(crate) part: Option<ExportPart>,
     /// Write to FILE.onnx [default: RUN/PART.onnx]
@@ -59,8 +61,9 @@ Examples:
   waxwork import state.safetensors --recipe vae-mnist
   waxwork import state.safetensors --recipe my-recipe.toml --out runs/theirs
 
-The file is a PyTorch state dict, saved with safetensors: save_file(model.state_dict(), path). Its names and shapes
-must be those of the recipe's model; python/README.md shows PyTorch modules that have them.")]
+The file is a PyTorch state dict, saved with safetensors: save_file(model.state_dict(), path).
+Its names and shapes must be those of the recipe's model; python/README.md shows PyTorch modules
+that have them.")]
 pub(crate) struct ImportArguments {
     /// Tensors of a trained model
     #[arg(value_name = "FILE.safetensors", value_hint = ValueHint::FilePath)]
@@ -83,7 +86,8 @@ Examples:
   waxwork pull OWNER/NAME
   waxwork pull OWNER/NAME --revision v2 --out runs/theirs
 
-Only the files of a run are downloaded, and checked against the Hub's hashes. An interrupted download resumes.
+Only the files of a run are downloaded, and checked against the Hub's hashes. An interrupted
+download resumes.
 
 Environment:
   HF_TOKEN         token for private repositories [default: that of `hf auth login`]
@@ -108,8 +112,9 @@ Examples:
   waxwork evaluate runs/RUN && waxwork push runs/RUN OWNER/NAME
   waxwork push runs/RUN OWNER/NAME --private
 
-Uploads the weights, recipe.toml, run.json, the metrics, the last sample grid, and a model card (README.md) with the
-results of `waxwork evaluate`. HF_TOKEN, or the token of `hf auth login`, needs write access.")]
+Uploads the weights, recipe.toml, run.json, the metrics, the last sample grid, and a model card
+(README.md) with the results of `waxwork evaluate`. HF_TOKEN, or the token of `hf auth login`,
+needs write access.")]
 pub(crate) struct PushArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,

@@ -11,17 +11,17 @@ use super::values::{IndexList, at_least_one};
 #[command(mut_arg("data_dir", |arg| arg.requires("neighbours")))]
 #[command(after_long_help = "\
 Examples:
-  waxwork sample runs/RUN                              write a grid of 100 images to runs/RUN/sample.png
-  waxwork sample runs/RUN --labels 7                   sevens only
-  waxwork sample runs/RUN --labels 0..9                one column per class
-  waxwork sample runs/RUN --labels cat,dog             classes by name
-  waxwork sample runs/RUN --neighbours                 show the nearest training image below each image
-  waxwork sample runs/RUN -n 10000 --out images.npy    write an array, (N,C,H,W) f32 in [0,1]
-  waxwork sample runs/RUN -n 1000 --out folder         write one PNG file per image
+  waxwork sample runs/RUN                             a grid of 100 images, runs/RUN/sample.png
+  waxwork sample runs/RUN --labels 7                  sevens only
+  waxwork sample runs/RUN --labels 0..9               one column per class
+  waxwork sample runs/RUN --labels cat,dog            classes by name
+  waxwork sample runs/RUN --neighbours                the nearest training image below each
+  waxwork sample runs/RUN -n 10000 --out images.npy   an array, (N,C,H,W) f32 in [0,1]
+  waxwork sample runs/RUN -n 1000 --out folder        one PNG file per image
 
 Labels in the output:
-  The labels of a conditional model are written too: as `labels` in FILE.safetensors, next to FILE.npy as
-  FILE.labels.npy, and as one subdirectory per class in a folder.")]
+  The labels of a conditional model are written too: as `labels` in FILE.safetensors, as
+  FILE.labels.npy next to FILE.npy, and as one subdirectory per class in a folder.")]
 pub(crate) struct SampleArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
@@ -70,8 +70,8 @@ pub(crate) struct SampleArguments {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  waxwork interpolate runs/RUN                       ten rows, each between two random latent vectors
-  waxwork interpolate runs/RUN --labels 3,8          from threes to eights
+  waxwork interpolate runs/RUN                  ten rows between random latent vectors
+  waxwork interpolate runs/RUN --labels 3,8     from threes to eights
 
 Latent vectors are interpolated on the sphere (slerp; White 2016), labels linearly.")]
 pub(crate) struct InterpolateArguments {
@@ -104,7 +104,8 @@ Examples:
   waxwork traverse runs/RUN
   waxwork traverse runs/RUN --dims 0..4 --seed 1
 
-Each row varies one latent value from −3 to 3 standard deviations, in ten steps; the others stay fixed.")]
+Each row varies one latent value from −3 to 3 standard deviations, in ten steps; the others stay
+fixed.")]
 pub(crate) struct TraverseArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
@@ -156,13 +157,13 @@ pub(crate) struct ReconstructArguments {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
-  waxwork encode runs/RUN --out latents.npy                       the test images of the run's data set
+  waxwork encode runs/RUN --out latents.npy                       the test images
   waxwork encode runs/RUN --images images.npy --out latents.npy   your own images
 
 Input:
-  Images are (N,C,H,W) or (N,H,W,C): uint8 from 0 to 255, floats from 0 to 1, or booleans. A conditional model
-  needs labels too: FILE.safetensors with `images` and `labels`, FILE.labels.npy next to FILE.npy, or a folder
-  with one subdirectory per class.
+  Images are (N,C,H,W) or (N,H,W,C): uint8 from 0 to 255, floats from 0 to 1, or booleans.
+  A conditional model needs labels too: FILE.safetensors with `images` and `labels`,
+  FILE.labels.npy next to FILE.npy, or a folder with one subdirectory per class.
 
 Output:
   The posterior means, (N, latent_dim) f32.")]

@@ -112,8 +112,9 @@ Examples:
 Examples:
   waxwork recipes schema > recipe.schema.json
 
-Put `#:schema recipe.schema.json` into the first line of a recipe. Editors with Taplo support, such as Visual Studio
-Code with the extension Even Better TOML, then complete and check its keys.")]
+Put `#:schema recipe.schema.json` into the first line of a recipe. Editors with Taplo support,
+such as Visual Studio Code with the extension Even Better TOML, then complete and check its
+keys.")]
     Schema,
 }
 

@@ -18,8 +18,9 @@ Examples:
   waxwork evaluate --samples their-images.npy --data mnist
   waxwork evaluate --samples theirs --data folder --data-dir pictures --set data.folder.size=32
 
-Writes RUN/metrics.json, or metrics.json next to the images. Each metric is stored with its protocol (data set,
-split, numbers of images, feature extractor), and `waxwork compare` compares only metrics of the same protocol.")]
+Writes RUN/metrics.json, or metrics.json next to the images. Each metric is stored with its
+protocol (data set, split, numbers of images, feature extractor), and `waxwork compare` compares
+only metrics of the same protocol.")]
 pub(crate) struct EvaluateArguments {
     /// Run folder; omit it to evaluate the images that --samples names
     #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
@@ -27,9 +28,9 @@ pub(crate) struct EvaluateArguments {
     /// Use the first N test images for likelihoods [default: all]
     #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<usize>,
-    /// Compare N samples, or the images in PATH, with real images
+    /// Compare N samples, or the images in PATH
     ///
-    /// N is the number of samples to draw from the run; 0 measures likelihoods only. PATH holds images that any
+    /// They are compared with the real images of the data set. N is the number of samples to draw from the run; 0 measures likelihoods only. PATH holds images that any
     /// program made: FILE.npy, FILE.safetensors or a folder.
     #[arg(long, value_name = "N|PATH", default_value = "2000", value_hint = ValueHint::AnyPath)]
     pub(crate) samples: Samples,
@@ -38,9 +39,9 @@ pub(crate) struct EvaluateArguments {
     /// `waxwork data list` lists the data sets. A run is always compared with the data set that it was trained on.
     #[arg(long, value_name = "NAME", conflicts_with = "run", add = ArgValueCandidates::new(completion::data_sets))]
     pub(crate) data: Option<String>,
-    /// Set a key of the data set, such as data.folder.size=32; repeatable
+    /// Set a key of the data set; repeatable
     ///
-    /// For images in PATH only: a run has its own settings.
+    /// An example is data.folder.size=32. For images in PATH only: a run has its own settings.
     #[arg(long, value_name = "KEY=VALUE", conflicts_with = "run", add = ArgValueCompleter::new(completion::settings))]
     pub(crate) set: Vec<String>,
     /// Also measure FID, KID and inception score with these weights
@@ -57,9 +58,9 @@ pub(crate) struct EvaluateArguments {
     /// Seed the samples with N
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Estimate log p(x) with K importance samples per image; 0 skips it
+    /// Estimate log p(x) with K samples per image
     ///
-    /// For VAEs (Burda et al. 2016). More samples give a tighter bound, and take proportionally longer.
+    /// Importance sampling, for VAEs (Burda et al. 2016); 0 skips it. More samples give a tighter bound, and take proportionally longer.
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub(crate) importance_samples: usize,
     #[command(flatten)]
@@ -77,9 +78,9 @@ Examples:
   waxwork compare runs/a runs/b
   waxwork compare runs/a runs/b --html both.html
 
-Runs that differ only in their seed share one column, with mean and standard deviation. Metrics that were measured
-under different protocols are not compared; the reason is printed below the table. Runs without an evaluation
-(`waxwork evaluate RUN`) show only their costs.")]
+Runs that differ only in their seed share one column, with mean and standard deviation. Metrics
+that were measured under different protocols are not compared; the reason is printed below the
+table. Runs without an evaluation (`waxwork evaluate RUN`) show only their costs.")]
 pub(crate) struct CompareArguments {
     /// Run folders, or metrics.json files of evaluated images
     #[arg(required = true, num_args = 1.., value_name = "RUN", value_hint = ValueHint::AnyPath)]
@@ -98,8 +99,9 @@ Examples:
   waxwork rate runs/RUN -n 30
   waxwork rate runs/RUN --out test.html
 
-The page shows pairs of a real and a generated image and asks which one is real. At the end, it prints the error rate
-with its 95 % confidence interval. It contains its images and needs no network access.")]
+The page shows pairs of a real and a generated image and asks which one is real. At the end, it
+prints the error rate with its 95 % confidence interval. It contains its images and needs no
+network access.")]
 pub(crate) struct RateArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
@@ -124,8 +126,8 @@ Examples:
   waxwork report runs/RUN
   waxwork evaluate runs/RUN && waxwork report runs/RUN
 
-Training writes the page when it ends; run `waxwork report` again to add the results of `waxwork evaluate`. The page
-contains its images and needs no network access.")]
+Training writes the page when it ends; run `waxwork report` again to add the results of `waxwork
+evaluate`. The page contains its images and needs no network access.")]
 pub(crate) struct ReportArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,

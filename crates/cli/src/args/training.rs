@@ -24,8 +24,9 @@ Examples:
   waxwork train --fork runs/plain --set optimizer.lr=1e-4 --steps 1000
 
 Interruption:
-  Ctrl-C and SIGTERM stop the run after the current step, with a checkpoint; `waxwork train --resume RUN`
-  finishes it. The exit code is 130. A second Ctrl-C stops at once, without a checkpoint.")]
+  Ctrl-C and SIGTERM stop the run after the current step, with a checkpoint; `waxwork train
+  --resume RUN` finishes it. The exit code is 130. A second Ctrl-C stops at once, without a
+  checkpoint.")]
 pub(crate) struct TrainArguments {
     /// Recipe name, TOML file, or run whose recipe to use [default: vae-digits]
     ///
@@ -127,9 +128,10 @@ pub(crate) struct TrainArguments {
 #[command(after_long_help = "\
 Examples:
   waxwork repeat runs/RUN
-  waxwork repeat runs/RUN --out /tmp/again
+  waxwork repeat runs/RUN --out runs/again
 
-Compared are metrics.jsonl, every tensor of the last checkpoint and of the final model, and the sample grids.
+Compared are metrics.jsonl, every tensor of the last checkpoint and of the final model, and the
+sample grids.
 
 Exit codes:
   0   the bytes agree

@@ -294,5 +294,5 @@ fn samples_are_read_by_the_same_rules() {
     fs::write(dir.path().join("3.png"), "no picture").unwrap();
     assert!(matches!(read(dir.path(), shape), Err(Error::Picture { .. })));
     save(dir.path().join("3.png"), 6, 7);
-    assert!(read(dir.path(), shape).unwrap_err().to_string().contains("6 by 7"));
+    assert!(read(dir.path(), shape).unwrap_err().to_string().contains("6×7"));
 }

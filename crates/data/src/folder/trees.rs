@@ -96,7 +96,7 @@ fn labels_of_the_test_part_are_those_of_the_names_in_training() {
     let said = refused(&["train/cat/1.png", "test/bird/2.png"]);
     assert!(said.contains("no class `bird`"), "{said}");
     let said = refused(&["train/cat/1.png", "test/2.png"]);
-    assert!(said.contains("no directory per class"), "{said}");
+    assert!(said.contains("no subdirectory per class"), "{said}");
 }
 
 #[test]

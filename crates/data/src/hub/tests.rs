@@ -356,7 +356,7 @@ fn contents_with_another_hash_are_refused_and_not_kept() {
         let error =
             fetch_file(&hub(&server, dir.path()), &format!("some/model/{file}")).unwrap_err().to_string();
         assert!(
-            error.contains(hash) && error.contains("other contents") && error.contains("try again"),
+            error.contains(hash) && error.contains("do not match") && error.contains("try again"),
             "{error}"
         );
     }
@@ -383,7 +383,7 @@ fn every_refusal_says_what_to_do() {
         (Trouble::Refuses("404 Not Found"), ["no such repository", "HF_TOKEN"]),
         (Trouble::Refuses("429 Too Many Requests"), ["429", "try again in 7 s"]),
         (Trouble::Refuses("503 Service Unavailable"), ["503", "try again later"]),
-        (Trouble::Hangs, ["does not answer in time", "HF_HUB_DOWNLOAD_TIMEOUT"]),
+        (Trouble::Hangs, ["did not answer in time", "HF_HUB_DOWNLOAD_TIMEOUT"]),
     ] {
         let error = error(trouble);
         assert!(words.iter().all(|word| error.contains(word)) && error.contains("some/model"), "{error}");
