@@ -120,7 +120,7 @@ fn runs_are_compared_where_their_numbers_are_of_one_protocol() {
     let (_one, a) = trained("gan-digits");
     let (folder, b) = trained("cgan-digits");
     let call = waxwork(&["compare", text(&a)]).good();
-    for word in ["values stored", "has not been evaluated", "waxwork evaluate"] {
+    for word in ["values stored", "has no evaluation", "waxwork evaluate"] {
         assert!(call.stdout.contains(word), "{}", call.stdout);
     }
     for run in [&a, &b] {

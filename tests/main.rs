@@ -29,6 +29,7 @@ mod sample;
 #[path = "../crates/data/src/hub/server.rs"]
 mod server;
 mod shell;
+mod snapshots;
 mod tensorboard;
 mod train;
 mod util;

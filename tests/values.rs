@@ -430,7 +430,7 @@ fn a_run_claims_what_it_is_itself() {
     let call = waxwork(&[&shapes[..], &["--out", text(&path("short"))]].concat()).good();
     assert!(
         call.stderr.contains(
-            "`model.kl_warmup_steps` is 1000 and the run has 2 steps: the KL term never has its full weight"
+            "`model.kl_warmup_steps` is 1000, but the run has only 2 steps: the KL term never has its full weight"
         ),
         "{}",
         call.stderr

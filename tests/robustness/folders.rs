@@ -204,7 +204,7 @@ fn parts() {
                 pictures(&folder.join("data"), &["test/1.png", "test/2.png"]);
                 refused(folder, &["`test` would be the test part, but there is no `train`"]);
                 pictures(&folder.join("data"), &["cat/1.png", "dog/2.png"]);
-                refused(folder, &["`test` would be held out"]);
+                refused(folder, &["`test` would be the test part"]);
             },
         },
         Case {
@@ -254,7 +254,7 @@ fn parts() {
                 refused(folder, &["there is no class `bird`"]);
                 fs::remove_dir_all(folder.join("data")).unwrap();
                 pictures(&folder.join("data"), &["train/cat/1.png", "test/3.png"]);
-                refused(folder, &["no directory per class"]);
+                refused(folder, &["no subdirectory per class"]);
             },
         },
     ];
