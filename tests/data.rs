@@ -107,10 +107,10 @@ fn a_folder_of_pictures_is_trained_on_and_its_broken_files_are_named_or_counted(
     fs::write(folder.path().join("pictures/cats/torn.png"), "no picture").unwrap();
     train("torn", &[]).refused(&["torn.png", "--skip-unreadable"]);
     let counted = train("counted", &["--skip-unreadable"]).good();
-    assert!(counted.stderr.contains("1 picture cannot be decoded"), "{}", counted.stderr);
+    assert!(counted.stderr.contains("1 image cannot be decoded"), "{}", counted.stderr);
     fs::create_dir(folder.path().join("pictures/empty")).unwrap();
-    train("empty", &["--skip-unreadable"]).refused(&["empty", "holds no"]);
+    train("empty", &["--skip-unreadable"]).refused(&["empty", "contains no"]);
     fs::remove_dir(folder.path().join("pictures/empty")).unwrap();
-    train("large", &["--skip-unreadable", "--set", "train.batch_size=400"]).refused(&["batch of 400"]);
+    train("large", &["--skip-unreadable", "--set", "train.batch_size=400"]).refused(&["got 400"]);
     train("small", &["--skip-unreadable", "--set", "data.folder.size=32"]).refused(&["28×28", "32×32"]);
 }

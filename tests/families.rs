@@ -120,14 +120,16 @@ fn runs_are_compared_where_their_numbers_are_of_one_protocol() {
     let (_one, a) = trained("gan-digits");
     let (folder, b) = trained("cgan-digits");
     let call = waxwork(&["compare", text(&a)]).good();
-    for word in ["values stored", "has not been evaluated", "waxwork evaluate"] {
+    for word in ["values stored", "has no evaluation", "waxwork evaluate"] {
         assert!(call.stdout.contains(word), "{}", call.stdout);
     }
     for run in [&a, &b] {
         waxwork(&["evaluate", text(run), "--samples", "100"]).good();
     }
     let call = waxwork(&["compare", text(&a), text(&b)]).good();
-    for word in ["judge_frechet", "values stored", "ms for 100 samples", "MFLOP a sample", "MiB at most"] {
+    for word in
+        ["judge_frechet", "values stored", "ms per 100 samples", "MFLOP per sample", "peak training memory"]
+    {
         assert!(call.stdout.contains(word), "{}", call.stdout);
     }
     // Another seed of the same recipe stands in the same column, as mean and spread.
@@ -135,7 +137,7 @@ fn runs_are_compared_where_their_numbers_are_of_one_protocol() {
     waxwork(&small_of("gan-digits", &seed, &["--seed", "9"])).good();
     waxwork(&["evaluate", text(&seed), "--samples", "100"]).good();
     let call = waxwork(&["compare", text(&a), text(&seed)]).good();
-    assert!(call.stdout.contains("and 1 seeds more") && call.stdout.contains('±'), "{}", call.stdout);
+    assert!(call.stdout.contains("and 1 more seeds") && call.stdout.contains('±'), "{}", call.stdout);
 
     waxwork(&["evaluate", text(&b), "--samples", "50"]).good();
     let call = waxwork(&["compare", text(&a), text(&b)]).good();
@@ -254,7 +256,7 @@ fn several_seeds_are_several_runs_that_compare_as_one() {
     }
     let compared = waxwork(&["compare", text(&runs[0]), text(&runs[1])]).good();
     assert!(
-        compared.stdout.contains("1 seeds more") && compared.stdout.contains(" ± "),
+        compared.stdout.contains("1 more seeds") && compared.stdout.contains(" ± "),
         "{}",
         compared.stdout
     );

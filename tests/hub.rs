@@ -110,7 +110,7 @@ print(json.dumps([[r.metric_type, r.metric_value, r.metric_args] for r in card.d
     };
     assert_eq!(sample(&run), sample(&back));
     assert_eq!(std::fs::read_to_string(back.join("README.md")).unwrap(), card);
-    call(&["pull", "me/run", "--out", text(&back)], &[]).refused(&["exists already"]);
+    call(&["pull", "me/run", "--out", text(&back)], &[]).refused(&["already exists"]);
 
     // Without a network the cache serves; what was never fetched is missed with words.
     let offline = [("HF_HUB_OFFLINE", "1"), ("HF_ENDPOINT", "http://127.0.0.1:1")];
@@ -137,9 +137,9 @@ fn a_pull_that_fails_leaves_no_run_and_says_what_to_do() {
         waxwork(&server, folder.path(), &arguments, variables)
     };
     for (trouble, words) in [
-        (Trouble::Hangs, ["does not answer in time", "HF_HUB_DOWNLOAD_TIMEOUT"]),
+        (Trouble::Hangs, ["did not answer in time", "HF_HUB_DOWNLOAD_TIMEOUT"]),
         (Trouble::Refuses("429 Too Many Requests"), ["429", "try again in 7 s"]),
-        (Trouble::Corrupts, ["other contents", "nothing of it was kept"]),
+        (Trouble::Corrupts, ["do not match", "discarded"]),
         (Trouble::BreaksAfter(0), ["bytes", "try again"]),
     ] {
         server.state().trouble = Some(trouble);

@@ -178,7 +178,7 @@ fn a_second_process_is_refused_and_a_dead_one_holds_nothing() {
         std::thread::yield_now();
     }
     resume(&run).refused(&["in use by another process"]);
-    waxwork(&small_of_steps(&run, 100_000, &[])).refused(&["exists already"]);
+    waxwork(&small_of_steps(&run, 100_000, &[])).refused(&["already exists"]);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(run.join("run.lock").exists());

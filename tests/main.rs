@@ -30,6 +30,7 @@ mod sample;
 #[path = "../crates/data/src/hub/server.rs"]
 mod server;
 mod shell;
+mod snapshots;
 mod tables;
 mod tensorboard;
 mod train;

@@ -162,7 +162,7 @@ save_file(state, 'wrong.safetensors')
     assert!(!imported.exists());
     import("state.safetensors").good();
     close(&trained.decoded(&imported), &trained.array("images.npy"), "the imported run");
-    import("state.safetensors").refused(&["exists already"]);
+    import("state.safetensors").refused(&["already exists"]);
     waxwork(&["evaluate", text(&imported), "--samples", "50"]).good();
     waxwork(&["train", "--resume", text(&imported)]).good();
 }

@@ -35,7 +35,7 @@ fn a_run_repeats_itself_and_says_so() {
     }
     assert_eq!(info["command"][1], "repeat");
     // It does not write over what is there.
-    waxwork(&["repeat", text(&run), "-q"]).refused(&["exists already"]);
+    waxwork(&["repeat", text(&run), "-q"]).refused(&["already exists"]);
     let call = waxwork(&["runs", "diff", text(&run), text(&new)]).good();
     assert!(call.stdout.contains("agree"), "{}", call.stdout);
     let hash = |run: &Path| waxwork(&["runs", "hash", text(run)]).good().stdout;

@@ -121,7 +121,7 @@ fn runs_stand_side_by_side_and_what_cannot_be_compared_is_said() {
     compare();
     let shown = page(&out);
     assert!(shown.contains("href=\"a/report.html\"") && shown.contains("href=\"b%20b/report.html\""));
-    assert!(shown.contains("logits/real") && shown.contains("MFLOP a sample"));
+    assert!(shown.contains("logits/real") && shown.contains("MFLOP per sample"));
     assert!(!shown.contains("judge_frechet") && !shown.contains("not compared"));
     for (run, samples) in [(&a, "60"), (&b, "50")] {
         waxwork(&["evaluate", text(run), "--samples", samples]).good();

@@ -33,7 +33,7 @@ fn a_time_limit_stops_with_a_checkpoint_and_the_rest_can_be_done_later() {
     assert!(!stopped.join("model.safetensors").exists());
     resume(&stopped).good();
     assert_eq!(deterministic_files(&whole), deterministic_files(&stopped));
-    assert!(resume(&stopped).good().stdout.contains("finished already"));
+    assert!(resume(&stopped).good().stdout.contains("already finished"));
 }
 
 #[cfg(unix)]
@@ -94,7 +94,7 @@ fn a_checkpoint_under_the_name_of_a_later_one_is_not_taken_for_it() {
     let checkpoints = run.join("checkpoints");
     std::fs::rename(checkpoints.join("step-000002"), checkpoints.join("step-000003")).unwrap();
     std::fs::remove_dir_all(checkpoints.join("step-000004")).unwrap();
-    resume(&run).refused(&["no whole checkpoint", "it is of step 2"]);
+    resume(&run).refused(&["no intact checkpoint", "it belongs to step 2"]);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn when_every_checkpoint_is_damaged_nothing_is_trained() {
     let state = last_checkpoint(&run).join("state.json");
     let text = std::fs::read_to_string(&state).unwrap();
     std::fs::write(&state, text.replace("\"step\": 4", "\"step\": 3")).unwrap();
-    resume(&run).refused(&["no whole checkpoint", "SHA-256"]);
+    resume(&run).refused(&["no intact checkpoint", "SHA-256"]);
 }
 
 /// A run that was stopped before its first step.

@@ -105,7 +105,7 @@ fn messages_are_as_many_as_asked_for() {
     assert!(again(&[], Some("info")).contains("run opened"));
     assert_eq!(again(&["-v"], Some("off")), "", "RUST_LOG has the last word");
     assert_eq!(again(&["-v"], Some("waxwork_trainer=info")), "");
-    assert!(again(&[], Some("a=b=c")).contains("RUST_LOG is not understood"));
+    assert!(again(&[], Some("a=b=c")).contains("RUST_LOG is not valid"));
 
     // Warnings stay; so do they among objects.
     std::fs::remove_file(format!("{run}/model.safetensors")).unwrap();

@@ -138,7 +138,7 @@ fn slips_are_refused_with_what_was_meant_and_leave_nothing() {
 
     std::fs::create_dir(&run).unwrap();
     std::fs::write(run.join("mine.txt"), "mine").unwrap();
-    train(&["vae-digits"]).refused(&["exists already"]);
+    train(&["vae-digits"]).refused(&["already exists"]);
     assert_eq!(std::fs::read_dir(&run).unwrap().count(), 1);
     // In an empty folder nothing can be lost.
     std::fs::remove_file(run.join("mine.txt")).unwrap();

@@ -101,7 +101,8 @@ fn weights_that_are_no_numbers_are_named_whatever_reads_them() {
 fn finite_weights_that_make_no_numbers_are_no_result() {
     let (folder, run) = trained("vae-digits", &[]);
     poison(&run, "encoder.log_var.bias", 0, 3e38);
-    waxwork(&["evaluate", text(&run), "-n", "20", "--samples", "0"]).refused(&["of image 0 is ", "no mean"]);
+    waxwork(&["evaluate", text(&run), "-n", "20", "--samples", "0"])
+        .refused(&["of image 0 is ", "the mean over all images is not defined"]);
     assert!(!run.join("metrics.json").exists());
     poison(&run, "encoder.mean.bias", 2, 3e38);
     poison(&run, "encoder.mean.weight", 2 * 64, 3e38);
@@ -429,7 +430,7 @@ fn a_run_claims_what_it_is_itself() {
     let call = waxwork(&[&shapes[..], &["--out", text(&path("short"))]].concat()).good();
     assert!(
         call.stderr.contains(
-            "`model.kl_warmup_steps` is 1000 and the run has 2 steps: the KL term never has its full weight"
+            "`model.kl_warmup_steps` is 1000, but the run has only 2 steps: the KL term never has its full weight"
         ),
         "{}",
         call.stderr

@@ -66,7 +66,7 @@ impl Recipe {
         let mut lines = Vec::new();
         for (key, never) in STEPS {
             if let Some(set) = number(key).filter(|&set| set > steps) {
-                lines.push(format!("`{key}` is {set} and the run has {steps} steps: {never}"));
+                lines.push(format!("`{key}` is {set}, but the run has only {steps} steps: {never}"));
             }
         }
         let schedule = recipe.get("optimizer").and_then(|optimizer| optimizer.get("schedule"));
@@ -74,7 +74,7 @@ impl Recipe {
         let last = milestones.and_then(|steps| steps.iter().filter_map(Value::as_integer).max());
         if let Some(last) = last.filter(|&last| u64::try_from(last).is_ok_and(|last| last >= steps)) {
             lines.push(format!(
-                "`optimizer.schedule.milestones` go to {last} and the run has {steps} steps: the learning rate never falls to its last value"
+                "`optimizer.schedule.milestones` end at {last}, but the run has only {steps} steps: the learning rate never reaches its last value"
             ));
         }
         Ok(lines)
@@ -128,8 +128,8 @@ mod tests {
         assert_eq!(
             recipe.beyond(200).unwrap(),
             [
-                "`model.kl_warmup_steps` is 1000 and the run has 200 steps: the KL term never has its full weight",
-                "`optimizer.warmup_steps` is 300 and the run has 200 steps: the learning rate never reaches its base",
+                "`model.kl_warmup_steps` is 1000, but the run has only 200 steps: the KL term never has its full weight",
+                "`optimizer.warmup_steps` is 300, but the run has only 200 steps: the learning rate never reaches its base",
             ]
         );
         assert_eq!(recipe.beyond(1000).unwrap(), [] as [&str; 0]);
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(recipe.beyond(100).unwrap().len(), 0);
         let lines = recipe.beyond(4).unwrap();
         assert!(
-            lines[0].contains("the generator is never trained") && lines[1].contains("go to 90"),
+            lines[0].contains("the generator is never trained") && lines[1].contains("end at 90"),
             "{lines:?}"
         );
     }

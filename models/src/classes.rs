@@ -89,7 +89,7 @@ impl Classes {
                     let numbers: Vec<String> = several.iter().map(u32::to_string).collect();
                     let numbers = numbers.join(" or ");
                     return Err(fail(
-                        format!("{} classes have this name: say {numbers}", several.len()),
+                        format!("{} classes have this name: use {numbers}", several.len()),
                         None,
                     ));
                 }
@@ -98,7 +98,7 @@ impl Classes {
         match word.parse::<u32>() {
             Ok(number) if number < self.count && !self.numbers_are_names() => Ok(number),
             Ok(_) if self.count > 0 && !self.numbers_are_names() => {
-                Err(fail(format!("numbers go from 0 to {}", self.count - 1), None))
+                Err(fail(format!("class numbers are 0 to {}", self.count - 1), None))
             }
             // No number is a slip of another.
             Ok(_) => Err(fail(String::new(), None)),
@@ -126,7 +126,7 @@ impl Classes {
                     }
                 }
                 Some(_) => {
-                    let reason = format!("a range goes up, and spans at most {MOST} classes");
+                    let reason = format!("a range must ascend and span at most {MOST} classes");
                     let (word, known) = (word.to_owned(), self.list(0..self.count));
                     return Err(Error::Class { word, reason, nearest: None, known });
                 }
@@ -162,9 +162,9 @@ mod tests {
         );
         assert_eq!(
             said("3"),
-            "there is no class `3`: numbers go from 0 to 2; the classes are cat, Dog, hot dog"
+            "there is no class `3`: class numbers are 0 to 2; the classes are cat, Dog, hot dog"
         );
-        assert!(said("2..0").contains("`2..0`: a range goes up"), "{}", said("2..0"));
+        assert!(said("2..0").contains("`2..0`: a range must ascend"), "{}", said("2..0"));
         assert!(said("").contains("there is no class ``") && said("-1").contains("`-1`"));
     }
 
@@ -186,7 +186,7 @@ mod tests {
         let cranes = classes(&["crane", "heron", "crane", "HERON"]);
         assert_eq!(cranes.label("heron").unwrap(), 1);
         let said = cranes.label("crane").unwrap_err().to_string();
-        assert!(said.contains("2 classes have this name: say 0 or 2"), "{said}");
+        assert!(said.contains("2 classes have this name: use 0 or 2"), "{said}");
         assert!(cranes.label("Heron").is_err() && cranes.label("2").is_ok());
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// No recipe has this name.
-    #[error("no recipe is called `{name}`{}; `waxwork recipes list` shows all", did_you_mean(.nearest.as_ref()))]
+    #[error("no recipe is called `{name}`{}", did_you_mean(.nearest.as_ref()))]
     UnknownRecipe {
         /// What was asked for.
         name: String,
@@ -97,7 +97,7 @@ pub enum Error {
     Eval(#[from] waxwork_eval::Error),
 
     /// An evaluation of nothing was asked for.
-    #[error("nothing to measure: a {family} has no likelihood, and no samples are asked for")]
+    #[error("nothing to measure: {family} models have no likelihood, and no samples are requested")]
     NothingToMeasure {
         /// The family's name.
         family: String,

@@ -52,7 +52,7 @@ impl<'a> Schemas<'a> {
     fn check(&self, schema: &'a Schema, value: &Value, at: &str) -> Result<(), Fault> {
         let forms = self.forms(schema);
         let fail = |nearest| {
-            let reason = format!("must be {}, and is {}", self.expected(&forms), found(value));
+            let reason = format!("must be {}, but is {}", self.expected(&forms), found(value));
             Err(Fault { key: at.to_owned(), reason, nearest })
         };
         let fitting = |kind: &str| forms.iter().find(|form| is_of(form, kind));
@@ -143,7 +143,7 @@ impl<'a> Schemas<'a> {
         match chosen {
             Some(form) => self.check_entries(&tables, form, table, at),
             None => {
-                let reason = format!("must be one of {}, and is {}", listed(&kinds), found(given));
+                let reason = format!("must be one of {}, but is {}", listed(&kinds), found(given));
                 Err(Fault { key, reason, nearest: given.as_str().and_then(|word| nearest(word, kinds)) })
             }
         }

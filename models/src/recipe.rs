@@ -124,7 +124,7 @@ impl Recipe {
         let recipe: Self = deserialize(&given, origin).map_err(|error| blamed(error, &plain, settings))?;
         let complete = recipe.to_value()?;
         match surplus(&given, &complete, "") {
-            Some(key) => Err(fail(format!("at `{key}`: a table of this kind has no such key"))),
+            Some(key) => Err(fail(format!("at `{key}`: this kind of table has no such key"))),
             None => Ok(recipe),
         }
     }
@@ -245,10 +245,10 @@ fn apply(table: &mut Table, setting: &str) -> Result<()> {
     let parts: Vec<&str> = key.trim().split('.').map(str::trim).collect();
     let Some((last, path)) = parts.split_last() else { return Err(fail("expected key=value")) };
     if parts.iter().any(|part| part.is_empty()) {
-        return Err(fail("a key has no empty parts, e.g. train.batch_size=64"));
+        return Err(fail("a key must not have empty parts; an example is train.batch_size=64"));
     }
     if parts.len() > DEEPEST {
-        return Err(fail("no key has so many parts"));
+        return Err(fail("no key is nested this deeply"));
     }
     let mut place = table;
     for part in path {
@@ -258,7 +258,7 @@ fn apply(table: &mut Table, setting: &str) -> Result<()> {
     let parsed = parse_value(value.trim());
     if parsed.is_str() && value.trim_start().starts_with(['{', '[']) {
         return Err(fail(
-            "its value is not TOML: words inside of a table or a list need quotes, e.g. {kind=\"mlp\"}",
+            "the value is not TOML: strings in a table or a list need quotes, as in {kind=\"mlp\"}",
         ));
     }
     place.insert((*last).to_owned(), parsed);
@@ -369,7 +369,7 @@ mod tests {
     fn keys_end() {
         let deep = format!("a{}=1", ".a".repeat(100_000));
         let error = Recipe::named("vae-digits", &[deep]).unwrap_err().to_string();
-        assert!(error.contains("so many parts"));
+        assert!(error.contains("nested this deeply"));
     }
 
     #[test]
@@ -388,10 +388,10 @@ mod tests {
         assert!(message(&["train.steps=many"]).contains("train.steps"));
         let below_zero = message(&["train.seed=3", "model.latent_dim=-1"]);
         assert!(below_zero.contains("setting `model.latent_dim=-1`"), "{below_zero}");
-        assert!(below_zero.contains("must be a whole number, not negative, and is -1"), "{below_zero}");
+        assert!(below_zero.contains("must be a whole number, not negative, but is -1"), "{below_zero}");
         assert!(message(&["train.steps"]).contains("key=value"));
         assert!(message(&["description.x=1"]).contains("not a table"));
-        assert!(message(&["model.network={kind=mlp}"]).contains("need quotes, e.g. {kind=\"mlp\"}"));
+        assert!(message(&["model.network={kind=mlp}"]).contains("need quotes, as in {kind=\"mlp\"}"));
         let unknown = Recipe::named("vae-digit", &[]).unwrap_err().to_string();
         assert!(unknown.contains("did you mean `vae-digits`"), "{unknown}");
     }
@@ -410,12 +410,12 @@ mod tests {
             (
                 "vae-digits",
                 "model.likelihood=gausian",
-                "must be a table with `kind` one of `bernoulli`, `continuous-bernoulli`, `gaussian`, and is the text `gausian` (did you mean `gaussian`?)",
+                "must be a table with `kind` one of `bernoulli`, `continuous-bernoulli`, `gaussian`, but is the text `gausian` (did you mean `gaussian`?)",
             ),
             (
                 "vae-digits",
                 "model.network={kind=\"cnov\"}",
-                "at `model.network.kind`: must be one of `mlp`, `conv`, and is the text `cnov` (did you mean `conv`?)",
+                "at `model.network.kind`: must be one of `mlp`, `conv`, but is the text `cnov` (did you mean `conv`?)",
             ),
             ("vae-digits", "model.network={hidden=[3]}", "needs `kind`: one of `mlp`, `conv`"),
             (
@@ -433,15 +433,15 @@ mod tests {
             ("vae-digits", "latentdim=8", "there is no such key (did you mean `model.latent_dim`?)"),
             ("vae-digits", "train.lr=1e-3", "there is no such key (did you mean `optimizer.lr`?)"),
             ("vae-digits", "seed=1", "there is no such key (did you mean `data.seed` or `train.seed`?)"),
-            ("vae-digits", "optimizer.betas=[0.9]", "must be a list of 2 numbers, and is a list of 1"),
+            ("vae-digits", "optimizer.betas=[0.9]", "must be a list of 2 numbers, but is a list of 1"),
             ("vae-digits", "model.activation=slu", "(did you mean `silu`?)"),
             (
                 "vae-digits",
                 "model.activation={leaky-relu=\"x\"}",
                 "at `model.activation.leaky-relu`: must be a number",
             ),
-            ("vae-digits", "train.flip=yes", "must be true or false, and is the text `yes`"),
-            ("vae-digits", "train=3", "must be a table, and is 3"),
+            ("vae-digits", "train.flip=yes", "must be true or false, but is the text `yes`"),
+            ("vae-digits", "train=3", "must be a table, but is 3"),
             ("vae-digits", "model=vae", "must be a table: { family = \"vae\" }"),
             ("gan-digits", "model.augment=[\"colr\"]", "(did you mean `colour`?)"),
             (

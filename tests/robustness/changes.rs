@@ -185,7 +185,7 @@ fn samples() {
             run: |folder| {
                 pictures(&folder.join("data"), &["1.png", "2.png", "3.png"]);
                 pictures(&folder.join("samples"), &["1.png", "2.png", "more/3.png"]);
-                evaluate(folder).refused(&["2 pictures lie beside the directory `more`"]);
+                evaluate(folder).refused(&["2 images are next to the directory `more`"]);
             },
         },
     ];

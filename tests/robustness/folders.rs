@@ -72,7 +72,7 @@ fn what_is_in_a_folder() {
                 read(
                     folder,
                     1,
-                    &["WARN", "3 pictures are left out, of formats that are not read: 2 .heic, 1 .avif"],
+                    &["WARN", "3 images are left out, of formats that are not read: 2 .heic, 1 .avif"],
                 );
             },
         },
@@ -108,7 +108,7 @@ fn what_is_in_a_folder() {
             gets: "refused, with both numbers: is it a class?",
             run: |folder| {
                 pictures(&folder.join("data"), &["1.png", "2.png", "thumbs/1.png"]);
-                refused(folder, &["2 pictures lie beside the directory `thumbs`, which holds 1"]);
+                refused(folder, &["2 images are next to the directory `thumbs`, which contains 1"]);
             },
         },
         Case {
@@ -127,7 +127,7 @@ fn what_is_in_a_folder() {
                     &folder.join("data"),
                     &["cat/1.png", "cat/2019/2.png", "cat/2020/3.png", "dog/4.png"],
                 );
-                read(folder, 3, &["WARN", "class `cat` takes in 2 pictures of 2 directories below its own"]);
+                read(folder, 3, &["WARN", "class `cat` takes in 2 images of 2 directories below its own"]);
             },
         },
         Case {
@@ -135,10 +135,7 @@ fn what_is_in_a_folder() {
             gets: "refused, with the directory to name instead",
             run: |folder| {
                 pictures(&folder.join("data"), &["pictures/cat/1.png", "pictures/dog/2.png"]);
-                refused(
-                    folder,
-                    &["its pictures lie in directories below `pictures`", "data/pictures instead"],
-                );
+                refused(folder, &["its images are in directories below `pictures`", "data/pictures instead"]);
             },
         },
         Case {
@@ -146,7 +143,7 @@ fn what_is_in_a_folder() {
             gets: "refused, with what its directory holds",
             run: |folder| {
                 pictures(&folder.join("data"), &["cat/1.png", "cat/2.png", "dog/1.heic"]);
-                refused(folder, &["dog holds no pictures", "1 .heic"]);
+                refused(folder, &["dog contains no images", "1 .heic"]);
             },
         },
         Case {
@@ -210,7 +207,7 @@ fn parts() {
                 read(
                     folder,
                     1,
-                    &["the test part is `test`", "`val` is not used (1 picture)", "`dev` is not used"],
+                    &["the test part is `test`", "`val` is not used (1 image)", "`dev` is not used"],
                 );
             },
         },
@@ -231,9 +228,9 @@ fn parts() {
             gets: "refused",
             run: |folder| {
                 pictures(&folder.join("data"), &["test/1.png", "test/2.png"]);
-                refused(folder, &["`test` would be held out of training, and there is no `train`"]);
+                refused(folder, &["`test` would be the test part, but there is no `train`"]);
                 pictures(&folder.join("data"), &["cat/1.png", "dog/2.png"]);
-                refused(folder, &["`test` would be held out"]);
+                refused(folder, &["`test` would be the test part"]);
             },
         },
         Case {
@@ -241,7 +238,7 @@ fn parts() {
             gets: "refused: it may be a part or a class",
             run: |folder| {
                 pictures(&folder.join("data"), &["bus/1.png", "train/2.png"]);
-                refused(folder, &["`train` may be the training part or a class beside `bus`"]);
+                refused(folder, &["`train` may be the training part, or a class like `bus`"]);
             },
         },
         Case {
@@ -249,10 +246,10 @@ fn parts() {
             gets: "refused: held-out pictures are never trained on",
             run: |folder| {
                 pictures(&folder.join("data"), &["cat/train/1.png", "cat/val/2.png"]);
-                refused(folder, &["is called as a part, but lies in"]);
+                refused(folder, &["has the name of a part, but is in"]);
                 fs::remove_dir_all(folder.join("data")).unwrap();
                 pictures(&folder.join("data"), &["all/train/cat/1.png", "all/test/cat/2.png"]);
-                refused(folder, &["is called as a part, but lies in"]);
+                refused(folder, &["has the name of a part, but is in"]);
             },
         },
         Case {
@@ -272,7 +269,7 @@ fn parts() {
             gets: "read by name, with a warning that it is not tested",
             run: |folder| {
                 pictures(&folder.join("data"), &["train/cat/1.png", "train/dog/2.png", "test/dog/3.png"]);
-                read(folder, 2, &["WARN", "the test part has no picture of 1 class: cat"]);
+                read(folder, 2, &["WARN", "the test part has no image of 1 class: cat"]);
             },
         },
         Case {
@@ -283,7 +280,7 @@ fn parts() {
                 refused(folder, &["there is no class `bird`"]);
                 fs::remove_dir_all(folder.join("data")).unwrap();
                 pictures(&folder.join("data"), &["train/cat/1.png", "test/3.png"]);
-                refused(folder, &["no directory per class"]);
+                refused(folder, &["no subdirectory per class"]);
             },
         },
     ];

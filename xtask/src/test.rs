@@ -21,6 +21,9 @@ Usage: cargo xtask test [FILTER ...]
 With filters it runs the tests whose names contain one of them, and no doc tests. cargo-nextest runs
 the tests where it is installed, else `cargo test`; its summary is the last that is printed.
 
+Snapshots of help, tables and errors (tests/snapshots) must agree; none is written. To accept new
+ones, run `INSTA_UPDATE=always cargo nextest run --workspace snapshots` and review the diff.
+
 WAXWORK_TEST_DATA names a folder with the files of real data sets (mnist/train-images-idx3-ubyte.gz
 and so on). Without it the tests on real data are skipped.
 
@@ -65,6 +68,8 @@ fn doc_tests(root: &Path) -> Command {
 
 fn runner(root: &Path, filters: &[String]) -> Command {
     let mut command = process::cargo(root);
+    // A snapshot that differs fails; none is written.
+    command.env("INSTA_UPDATE", "no");
     if process::succeeds(process::cargo(root).args(["nextest", "--version"])) {
         command.args(["nextest", "run", "--workspace", "--no-default-features"]).args(filters);
     } else {

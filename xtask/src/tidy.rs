@@ -24,8 +24,8 @@ Usage: cargo xtask tidy
   - links and inclusions in documents lead somewhere, and every document in docs is in the table of
     contents, docs/SUMMARY.md
   - what documents show as a change to the code, or as Rust, is in the code
-  - documents, recipes and manifests use none of the words that docs/style.md rules out, and
-    Markdown wraps at 100 columns
+  - documents, recipes, manifests, help and error messages use none of the words that docs/style.md
+    rules out, and Markdown wraps at 100 columns
 
 Examples:
   cargo xtask tidy";

@@ -1,4 +1,4 @@
-//! What a shell is told when it completes a word: recipes, data sets, and keys of recipes with their values.
+//! Shell completion: recipes, data sets, and the keys of recipes with their values.
 
 use std::ffi::OsStr;
 
@@ -12,16 +12,16 @@ use waxwork_models::{Recipe, embedded, schema};
 use crate::args::Arguments;
 use crate::failure::Failure;
 
-/// The variable by which the script of a shell asks this program for words.
+/// The variable with which a shell's script requests candidates.
 const VARIABLE: &str = "COMPLETE";
 const PROGRAM: &str = "waxwork";
 
-/// Answers a shell that asks for words, and ends the process then.
+/// Prints candidates and exits, if a shell requests them.
 pub(crate) fn answer() {
     CompleteEnv::with_factory(Arguments::command).var(VARIABLE).bin(PROGRAM).complete();
 }
 
-/// The script that makes a shell ask.
+/// The completion script of a shell.
 pub(crate) fn script(shell: Shell) -> Result<String, Failure> {
     let mut script = Vec::new();
     let shells = Shells::builtins();
@@ -53,7 +53,7 @@ pub(crate) fn data_sets() -> Vec<CompletionCandidate> {
     known.map(|known| CompletionCandidate::new(known.name).help(Some(known.description.into()))).collect()
 }
 
-/// Keys of recipes up to their equals sign; after it, their values.
+/// Keys of recipes before the equals sign, and their values after it.
 pub(crate) fn settings(current: &OsStr) -> Vec<CompletionCandidate> {
     let typed = current.to_string_lossy();
     let keys = schema::keys();

@@ -1,53 +1,164 @@
 //! What the binary prints and returns when something goes wrong.
 
+use std::error::Error;
 use std::path::Path;
 
-/// One line for a person, and the exit code.
+use waxwork_data::Error as DataError;
+use waxwork_models::Error as ModelError;
+use waxwork_trainer::{Error as TrainerError, RunFolder};
+
+/// A message of one line, what caused it, and the exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) message: String,
+    /// The errors that led to this one, the nearest first; shown with `-v`.
+    pub(crate) causes: Vec<String>,
     pub(crate) code: u8,
 }
 
 /// The code of any failure that has no other.
 const FAILED: u8 = 1;
-/// The code of a command line that is not understood, as clap has it.
+/// The code of an invalid command line, the same as clap's.
 const USAGE: u8 = 2;
 /// The code of bytes that were compared and differ.
 const DIFFERENT: u8 = 3;
-/// The code of a run that was stopped by a signal, as shells have it: 128 + SIGINT.
+/// The code of a run that a signal stopped, as shells have it: 128 + SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: FAILED }
+        Self::with_code(message, FAILED)
     }
 
-    /// Arguments that do not fit each other.
+    /// Arguments that contradict each other.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: USAGE }
+        Self::with_code(message, USAGE)
     }
 
-    /// The same failure with the file named that it happened to.
+    pub(crate) fn different(message: impl Into<String>) -> Self {
+        Self::with_code(message, DIFFERENT)
+    }
+
+    pub(crate) fn interrupted(message: impl Into<String>) -> Self {
+        Self::with_code(message, INTERRUPTED)
+    }
+
+    fn with_code(message: impl Into<String>, code: u8) -> Self {
+        Self { message: message.into(), causes: Vec::new(), code }
+    }
+
+    /// The same failure, prefixed with the file that it concerns.
     pub(crate) fn at(mut self, path: &Path) -> Self {
         self.message = format!("`{}`: {}", path.display(), self.message);
         self
     }
+}
 
-    pub(crate) fn different(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: DIFFERENT }
-    }
-
-    pub(crate) fn interrupted(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: INTERRUPTED }
+impl<E: Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let text = error.to_string();
+        // Some libraries' messages have several lines and a backtrace: the first line is the message, the rest a cause.
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let mut message = lines.next().unwrap_or("unknown error").to_owned();
+        if let Some(advice) = advice(&error) {
+            message += &format!("; {advice}");
+        }
+        let rest: Vec<&str> = lines.collect();
+        let mut causes = if rest.is_empty() { Vec::new() } else { vec![rest.join("\n")] };
+        let sources = std::iter::successors(error.source(), |&error| error.source());
+        causes.extend(sources.map(|source| source.to_string().trim().to_owned()));
+        Self { message, causes, code: FAILED }
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
-        // Some libraries' messages have several lines and a backtrace; a person gets the first.
-        let message = error.to_string();
-        let line = message.lines().map(str::trim).find(|line| !line.is_empty());
-        Self::new(line.unwrap_or("unknown error"))
+/// What the command line offers against an error of a library, which knows no options.
+fn advice(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<ModelError>() {
+        return match error {
+            ModelError::UnknownRecipe { .. } => Some("`waxwork recipes list` lists the recipes".into()),
+            ModelError::Data(error) => about_data(error),
+            ModelError::Trainer(error) => about_run(error),
+            _ => None,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<TrainerError>() {
+        return about_run(error);
+    }
+    if let Some(waxwork_eval::Error::Data(error)) = error.downcast_ref() {
+        return about_data(error);
+    }
+    error.downcast_ref().and_then(about_data)
+}
+
+fn about_run(error: &TrainerError) -> Option<String> {
+    match error {
+        TrainerError::RunExists(path) if RunFolder::open(path).is_ok() => Some(format!(
+            "choose another folder, or resume the run with `waxwork train --resume {}`",
+            path.display()
+        )),
+        TrainerError::RunExists(_) => Some("choose another folder".into()),
+        TrainerError::NotARun { path, .. } if !path.exists() => {
+            Some("`waxwork runs` lists the runs in `runs`".into())
+        }
+        TrainerError::Data(error) => about_data(error),
+        _ => None,
+    }
+}
+
+fn about_data(error: &DataError) -> Option<String> {
+    Some(match error {
+        DataError::Missing { dataset, .. } if cfg!(feature = "hub") => {
+            format!(
+                "give the folder of its files with `--data-dir DIR`, or download them with `waxwork data fetch {dataset}`"
+            )
+        }
+        DataError::Missing { .. } => {
+            "give the folder of its files with `--data-dir DIR`, or build with `--features hub` to download them".into()
+        }
+        DataError::NoManifest { name, .. } if Path::new(name).is_dir() => {
+            format!("to use its images, give `--data folder --data-dir {name}`")
+        }
+        DataError::NoManifest { name, .. } => format!("`waxwork data show {name}` shows its images"),
+        DataError::NoFolder => "give it with `--data-dir DIR`".into(),
+        DataError::Picture { .. } | DataError::Row { .. } => {
+            "remove it, or skip such images with `--set data.folder.skip_unreadable=true` (in `train` also \
+             `--skip-unreadable`)"
+                .into()
+        }
+        DataError::TooSmall { largest, .. } | DataError::Sizes { largest, .. } if *largest >= 4 => {
+            format!("for example with `--set data.folder.size={largest}`")
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_and_further_lines_are_causes() {
+        let path = Path::new("no/such/file");
+        let source = std::io::Error::other("disk on fire\n   0: a::trace");
+        let failure = Failure::from(waxwork_core::store::failed("read", path)(source));
+        assert_eq!(failure.message, "cannot read `no/such/file`: disk on fire");
+        assert_eq!(failure.causes, ["0: a::trace", "disk on fire\n   0: a::trace"]);
+        assert_eq!(Failure::new("no").causes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn advice_names_options_however_deep_the_error_is() {
+        let data = || DataError::NoFolder;
+        for failure in [
+            Failure::from(data()),
+            Failure::from(TrainerError::Data(data())),
+            Failure::from(ModelError::Data(data())),
+            Failure::from(ModelError::Trainer(TrainerError::Data(data()))),
+            Failure::from(waxwork_eval::Error::Data(data())),
+        ] {
+            assert!(failure.message.ends_with("; give it with `--data-dir DIR`"), "{}", failure.message);
+        }
+        let exists = Failure::from(ModelError::Trainer(TrainerError::RunExists("runs/a".into())));
+        assert_eq!(exists.message, "`runs/a` already exists; choose another folder");
     }
 }

@@ -21,8 +21,8 @@ use crate::failure::Failure;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Looks at standard output before Rust's runtime opens /dev/null in the place of one that is closed: what is written there would be
-/// lost without an error.
+/// Checks standard output before Rust's runtime replaces a closed one by /dev/null, where output would be lost without an
+/// error.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "only the loader calls a function before the runtime starts")]
 #[used]

@@ -1,15 +1,13 @@
-//! What a person is told of data that was read: what was taken for what, what was left out, and what to do about an error.
+//! Messages about data that was read: what its folders and columns were treated as, and what was left out.
 
-use waxwork_data::{Dataset, Error, Note};
-
-use crate::failure::Failure;
+use waxwork_data::{Dataset, Note};
 
 /// The target of these messages in the log.
 const TARGET: &str = "waxwork::notes";
 /// Names of classes that are shown.
 const SHOWN: usize = 12;
 
-/// Says which images a data set has, of which nothing was known before.
+/// Logs which images a data set without a manifest has.
 pub(crate) fn taken(data: &Dataset) {
     let classes = &data.info.classes;
     let names = classes.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -28,7 +26,7 @@ pub(crate) fn taken(data: &Dataset) {
     );
 }
 
-/// Says what was taken for what, and warns of what was left out.
+/// Logs what was treated as what, and warns about what was left out.
 pub(crate) fn say(notes: &[Note]) {
     for note in notes {
         if note.is_warning() {
@@ -37,22 +35,4 @@ pub(crate) fn say(notes: &[Note]) {
             tracing::info!(target: TARGET, "{note}");
         }
     }
-}
-
-/// An error of data that was to be loaded, with what on the command line would mend it.
-pub(crate) fn advise(error: Error) -> Failure {
-    let advice = match &error {
-        Error::Picture { .. } | Error::Row { .. } => {
-            "; remove it, or leave such pictures out with `--set data.folder.skip_unreadable=true` (in `train` also \
-             `--skip-unreadable`)"
-                .to_owned()
-        }
-        Error::TooSmall { largest, .. } | Error::Sizes { largest, .. } if *largest >= 4 => {
-            format!(" (`--set data.folder.size={largest}`)")
-        }
-        Error::NoFolder => ": name their folder with `--data-dir DIR`".to_owned(),
-        _ => String::new(),
-    };
-    let message = Failure::from(error).message;
-    Failure::new(message + &advice)
 }

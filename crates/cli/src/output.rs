@@ -1,4 +1,4 @@
-//! What commands print and the files that they write: tables, progress, pictures, tensors.
+//! What commands print and write: messages, tables, progress, images, tensors.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use clap::builder::Styles;
-use clap::builder::styling::Style;
+use clap::builder::styling::Style as Colour;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -29,10 +29,18 @@ use crate::failure::Failure;
 /// Images per row of a grid that a command writes.
 const GRID_COLUMNS: usize = 10;
 
-/// How progress is shown, and how errors are written; set once, from the command line.
-static MESSAGES: OnceLock<(Display, LogFormat)> = OnceLock::new();
+/// How progress and errors are written; set once, from the command line.
+static MESSAGES: OnceLock<Style> = OnceLock::new();
 
-/// Sends to standard error what the command line and `RUST_LOG` ask for.
+/// How progress and errors are written.
+struct Style {
+    display: Display,
+    format: LogFormat,
+    /// Whether the causes of an error follow it.
+    causes: bool,
+}
+
+/// Starts logging to standard error, filtered by the command line and `RUST_LOG`.
 pub(crate) fn start_messages(asked: &Messages) {
     let display = match (asked.quiet, asked.log_format) {
         (true, _) => Display::Nothing,
@@ -40,7 +48,7 @@ pub(crate) fn start_messages(asked: &Messages) {
         (false, LogFormat::Text) => Display::fitting(),
     };
     // A second start, as in tests, changes nothing.
-    _ = MESSAGES.set((display, asked.log_format));
+    _ = MESSAGES.set(Style { display, format: asked.log_format, causes: asked.verbose > 0 });
     let usual = match (asked.quiet, asked.verbose) {
         // Other libraries log what ends in an error of ours.
         (true, _) => "waxwork=warn",
@@ -62,11 +70,11 @@ pub(crate) fn start_messages(asked: &Messages) {
         }
     };
     if let Some(wrong) = wrong {
-        tracing::warn!("RUST_LOG is not understood, and changes nothing: {wrong}");
+        tracing::warn!("RUST_LOG is not valid and is ignored: {wrong}");
     }
 }
 
-/// Whether standard error gets colours: it is a terminal that has them, and neither `NO_COLOR` nor the like forbids it.
+/// Whether standard error gets colours: it is a terminal that supports them, and no variable such as `NO_COLOR` disables them.
 fn colours() -> bool {
     AutoStream::choice(&std::io::stderr()) != ColorChoice::Never
 }
@@ -76,7 +84,7 @@ struct AboveBars;
 
 impl Write for AboveBars {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        // A standard error that is closed is nobody who could be told, and no reason to stop.
+        // A closed standard error is no reason to stop.
         _ = above_bars(|| std::io::stderr().write_all(bytes));
         Ok(bytes.len())
     }
@@ -86,27 +94,33 @@ impl Write for AboveBars {
     }
 }
 
-/// Writes the one line of a failure to standard error.
+/// Writes a failure to standard error: one line, and with `-v` one more per cause.
 pub(crate) fn failed(failure: &Failure) {
-    let Failure { message, code } = failure;
-    let json = MESSAGES.get().is_some_and(|(_, format)| *format == LogFormat::Json);
-    let line = if json {
+    let Failure { message, causes, code } = failure;
+    let style = MESSAGES.get();
+    let causes = if style.is_some_and(|style| style.causes) { causes.as_slice() } else { &[] };
+    let lines = if style.is_some_and(|style| style.format == LogFormat::Json) {
         let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-        serde_json::json!({"timestamp": now, "level": "ERROR", "message": message, "exit_code": code})
-            .to_string()
+        let mut object =
+            serde_json::json!({"timestamp": now, "level": "ERROR", "message": message, "exit_code": code});
+        if !causes.is_empty() {
+            object["causes"] = causes.into();
+        }
+        object.to_string()
     } else {
         let styles = Styles::styled();
-        let style = if colours() { *styles.get_error() } else { Style::new() };
-        format!("{style}error:{style:#} {message}")
+        let colour = if colours() { *styles.get_error() } else { Colour::new() };
+        let causes = causes.iter().map(|cause| format!("\n  caused by: {}", cause.replace('\n', "\n    ")));
+        format!("{colour}error:{colour:#} {message}{}", causes.collect::<String>())
     };
-    // There is nobody left to tell if this fails.
-    _ = writeln!(std::io::stderr(), "{line}");
+    // If this fails, nobody can be informed.
+    _ = writeln!(std::io::stderr(), "{lines}");
 }
 
 /// Whether the process was started without a standard output.
 static STANDARD_OUTPUT_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Looks whether there is a standard output, as long as nothing has taken the place of one that is closed.
+/// Checks whether standard output is open, before another file can take its descriptor.
 #[cfg(target_os = "linux")]
 pub(crate) extern "C" fn look_at_standard_output() {
     let files = Path::new("/dev/fd");
@@ -115,7 +129,7 @@ pub(crate) extern "C" fn look_at_standard_output() {
     STANDARD_OUTPUT_CLOSED.store(closed, Ordering::Relaxed);
 }
 
-/// Writes what a command has to say to standard output. A reader that has gone away, such as `head`, is no failure.
+/// Writes a command's report to standard output. A closed pipe, as of `head`, is not a failure.
 pub(crate) fn report(text: &str) -> Result<(), Failure> {
     if !text.is_empty() && STANDARD_OUTPUT_CLOSED.load(Ordering::Relaxed) {
         return Err(Failure::new("cannot write to standard output: it is closed"));
@@ -131,15 +145,15 @@ pub(crate) fn report(text: &str) -> Result<(), Failure> {
 
 /// How this process shows progress.
 pub(crate) fn display() -> Display {
-    MESSAGES.get().map_or(Display::Nothing, |(display, _)| *display)
+    MESSAGES.get().map_or(Display::Nothing, |style| style.display)
 }
 
-/// Shows how much is done of something that may take seconds; 0 if its length is not known.
+/// Shows the progress of a task; a length of 0 is unknown.
 pub(crate) fn bar(length: usize, what: &'static str) -> Meter {
     Meter::new(display(), what, Unit::Parts, length as u64)
 }
 
-/// The same of bytes, whose number is not yet known.
+/// Shows the progress of a download of unknown size.
 pub(crate) fn bar_of_bytes(what: &'static str) -> Meter {
     Meter::new(display(), what, Unit::Bytes, 0)
 }
@@ -186,13 +200,13 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// Four digits, or as many as an integer has.
+/// Formats a number with four significant digits, or all digits of an integer part.
 pub(crate) fn number(value: f64) -> String {
     let digits = if value == 0.0 || !value.is_finite() { 0 } else { value.abs().log10().floor() as i32 };
     format!("{value:.*}", (3 - digits).clamp(0, 4) as usize)
 }
 
-/// Bytes in the unit that a person would choose.
+/// Formats bytes in a fitting unit.
 pub(crate) fn bytes(n: u64) -> String {
     indicatif::HumanBytes(n).to_string()
 }
@@ -202,14 +216,14 @@ pub(crate) fn count(n: usize) -> String {
     indicatif::HumanCount(n as u64).to_string()
 }
 
-/// Seconds in the unit that a person would choose.
+/// Formats seconds in a fitting unit.
 pub(crate) fn seconds(seconds: f64) -> String {
     // A file may say any number.
     let time = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::from_secs(u64::MAX));
     indicatif::HumanDuration(time).to_string()
 }
 
-/// The labels of images, and what their classes are called.
+/// The labels of images, and the names of their classes.
 #[derive(Clone, Copy)]
 pub(crate) struct Labelled<'a> {
     /// One label per image.
@@ -250,7 +264,7 @@ pub(crate) fn write_samples(
         }
         None => {
             std::fs::create_dir_all(path).map_err(store::failed("create", path))?;
-            let bar = bar(images.dim(0)?, "writing pictures");
+            let bar = bar(images.dim(0)?, "writing images");
             for i in 0..images.dim(0)? {
                 let label =
                     labelled.and_then(|Labelled { labels, classes }| Some((*labels.get(i)?, classes)));
@@ -287,7 +301,7 @@ pub(crate) fn check_target(path: &Path) -> Result<(), Failure> {
     match extension(path).as_deref() {
         Some("png" | "npy" | "safetensors") => Ok(()),
         Some(other) => Err(Failure::new(format!(
-            "`{shown}`: cannot write .{other} files; use .png, .npy, .safetensors, or a folder (no ending)"
+            "`{shown}`: cannot write .{other} files; use .png, .npy, .safetensors, or a folder (no extension)"
         ))),
         None if path.is_dir() => {
             let mut entries = std::fs::read_dir(path).map_err(store::failed("read", path))?;
@@ -302,7 +316,7 @@ pub(crate) fn check_target(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Writes the labels of a NumPy file of images beside it. Those of images that were there before do not stay.
+/// Writes the labels of a NumPy file of images next to it; without labels, removes an older file.
 pub(crate) fn write_labels_beside(images: &Path, labelled: Option<Labelled<'_>>) -> Result<(), Failure> {
     let beside = labels_beside(images);
     if let Some(Labelled { labels, .. }) = labelled {
@@ -313,7 +327,7 @@ pub(crate) fn write_labels_beside(images: &Path, labelled: Option<Labelled<'_>>)
     Ok(())
 }
 
-/// The name of a class, or the number of one that no folder can be called.
+/// The name of a class, or its number if the name cannot be a folder name.
 fn folder_name(label: u32, classes: &Classes) -> String {
     let name = classes.name(label);
     let plain = !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':', '\0']);
@@ -338,7 +352,7 @@ pub(crate) fn stream_npy(
             }
             array.finish()
         });
-        // If the writer has given up, it says why below.
+        // If the writer failed, its error is reported below.
         let mut rows = 0;
         let made = make(&mut |part| {
             values::check_rows("images", &part, rows)?;

@@ -140,14 +140,17 @@ pub fn decode(bytes: &[u8], origin: &Path) -> Result<Tensor> {
     let dtype = if boolean { DType::U8 } else { dtype(kind).map_err(damaged)? };
     let order = value(header, "fortran_order").ok_or_else(unknown)?;
     if !order.starts_with("False") {
-        return Err(damaged("its columns come first; save it as `numpy.ascontiguousarray` of itself".into()));
+        return Err(damaged("it is in Fortran order; save `numpy.ascontiguousarray(array)` instead".into()));
     }
     let shape = value(header, "shape").and_then(|text| text.strip_prefix('(')?.split_once(')'));
     let sides = shape.ok_or_else(unknown)?.0.split(',').map(str::trim).filter(|side| !side.is_empty());
     let shape: Vec<usize> = sides.map(str::parse).collect::<Result<_, _>>().map_err(|_| unknown())?;
     let needed = checked_len(&shape).and_then(|len| len.checked_mul(dtype.size_in_bytes()));
     if needed != Some(numbers.len()) {
-        return Err(damaged(format!("its {} bytes are not the {kind} of shape {shape:?}", numbers.len())));
+        return Err(damaged(format!(
+            "its {} bytes do not match the type {kind} and the shape {shape:?}",
+            numbers.len()
+        )));
     }
     if boolean && numbers.iter().any(|&byte| byte > 1) {
         return Err(damaged("its booleans are not all 0 or 1".into()));
@@ -191,7 +194,7 @@ fn dtype(kind: &str) -> Result<DType, String> {
         name if name.starts_with('O') => {
             return Err("it holds Python objects, which could run code and are never read".into());
         }
-        _ => return Err(format!("numbers of type {kind} are not read; convert it to float32 or uint8")),
+        _ => return Err(format!("the type {kind} is not supported; convert it to float32 or uint8")),
     })
 }
 

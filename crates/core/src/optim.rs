@@ -102,7 +102,8 @@ impl OptimizerConfig {
             if !(finite && group.eps > 0.0 && group.weight_decay >= 0.0) {
                 return fail(
                     "eps",
-                    "eps must be positive and weight_decay not negative, and both finite".into(),
+                    "`eps` must be positive, `weight_decay` must be 0 or more, and both must be finite"
+                        .into(),
                 );
             }
         }

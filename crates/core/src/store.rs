@@ -96,7 +96,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// A pipe may have no end, a device gives as much as there is memory, and no file should take the place of one.
 fn refuse_special(path: &Path) -> std::io::Result<()> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        return Err(std::io::Error::other("it is a device, a pipe or a socket, and not a file"));
+        return Err(std::io::Error::other("it is a device, a pipe or a socket, not a file"));
     }
     Ok(())
 }

@@ -158,7 +158,7 @@ impl Dataset {
             return Err(Error::Config { key: "data.validation", reason });
         }
         if limit == Some(0) {
-            let reason = "must be at least 1; leave it out for all images".to_owned();
+            let reason = "must be at least 1; omit it to use all images".to_owned();
             return Err(Error::Config { key: "data.limit", reason });
         }
         let order = selection::fixed_order(count, |index| train.label(index));

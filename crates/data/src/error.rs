@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use waxwork_core::Kind;
 
-/// What can go wrong between a file and a batch.
+/// An error between a file and a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The system refused to read or write a file.
@@ -31,8 +31,8 @@ pub enum Error {
 
     /// A file's contents are not those of the data set that its manifest describes.
     #[error(
-        "{} has SHA-256 {found}, but the manifest of `{dataset}` says {expected}; the file is damaged or is another \
-         data set: delete it and download it again",
+        "{} has SHA-256 {found}, but the manifest of `{dataset}` says {expected}; the file is damaged or belongs to \
+         another data set: download it again",
         path.display()
     )]
     Hash {
@@ -84,7 +84,7 @@ pub enum Error {
     },
 
     /// The files of a data set are nowhere to be found.
-    #[error("{file} of data set `{dataset}` is not in {}; {advice}", dir.display())]
+    #[error("{file} of data set `{dataset}` is not in {}{}", dir.display(), may_be(near.as_deref(), file))]
     Missing {
         /// Name of the data set.
         dataset: String,
@@ -92,8 +92,8 @@ pub enum Error {
         file: String,
         /// The folder that was searched.
         dir: PathBuf,
-        /// What to do.
-        advice: String,
+        /// A file there that may be it under another name, such as an archive.
+        near: Option<PathBuf>,
     },
 
     /// A picture cannot be decoded, or not all of it is there.
@@ -106,7 +106,7 @@ pub enum Error {
     },
 
     /// The picture in a row of a table cannot be decoded, or not all of it is there.
-    #[error("cannot decode the picture in row {row} of {}: {reason}", path.display())]
+    #[error("cannot decode the image in row {row} of {}: {reason}", path.display())]
     Row {
         /// The file.
         path: PathBuf,
@@ -136,9 +136,9 @@ pub enum Error {
         largest: usize,
     },
 
-    /// Nobody said what size images are to have, and pictures differ in theirs.
+    /// No image size is set, and the images differ in size.
     #[error(
-        "the pictures of `{name}` differ in size, from {}×{} to {}×{}: `data.folder.size` scales and cuts all of them to one, of at most {largest}",
+        "the images of `{name}` differ in size, from {}×{} to {}×{}: set `data.folder.size`, at most {largest}, to scale and crop them",
         smallest.0, smallest.1, greatest.0, greatest.1
     )]
     Sizes {
@@ -152,12 +152,12 @@ pub enum Error {
         largest: usize,
     },
 
-    /// Pictures of one's own are asked for, and nobody said where they are.
-    #[error("`folder` stands for pictures of your own, but `data.dir` does not say where they are")]
+    /// The data set `folder` without `data.dir`.
+    #[error("the data set `folder` needs `data.dir`, the folder of your images")]
     NoFolder,
 
     /// A folder, or one that is to be a class, holds no pictures.
-    #[error("{} holds no pictures{}", path.display(), if found.is_empty() { String::new() } else { format!(", but {found}") })]
+    #[error("{} contains no images{}", path.display(), if found.is_empty() { String::new() } else { format!(", but {found}") })]
     EmptyFolder {
         /// The folder of a class, or the whole.
         path: PathBuf,
@@ -175,7 +175,7 @@ pub enum Error {
     },
 
     /// A file was changed by somebody while a data set was made of it.
-    #[error("{} changed while it was read: try again", path.display())]
+    #[error("{} changed while it was being read: try again", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
@@ -191,7 +191,7 @@ pub enum Error {
     },
 
     /// No data set has this name.
-    #[error("unknown data set `{name}`{}; known are {known}", nearest.as_ref().map_or(String::new(), |n| format!(" (did you mean `{n}`?)")))]
+    #[error("unknown data set `{name}`{}; the known data sets are {known}", nearest.as_ref().map_or(String::new(), |n| format!(" (did you mean `{n}`?)")))]
     UnknownDataset {
         /// The name as it was given.
         name: String,
@@ -201,17 +201,26 @@ pub enum Error {
         known: String,
     },
 
-    /// A configuration value makes no sense.
+    /// A data set without a manifest: nothing is known of it before its images are read.
+    #[error("`{name}` has no manifest: {reason}")]
+    NoManifest {
+        /// The name as it was given.
+        name: String,
+        /// What it is instead.
+        reason: &'static str,
+    },
+
+    /// A configuration value is invalid.
     #[error("invalid `{key}`: {reason}")]
     Config {
         /// The configuration key, e.g. `data.limit`.
         key: &'static str,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what is valid.
         reason: String,
     },
 
     /// An epoch would have no batch at all.
-    #[error("a batch of {batch_size} is larger than the data, which has {samples} samples")]
+    #[error("a batch of {batch_size} is larger than the split, which has {samples} samples")]
     BatchTooLarge {
         /// Samples asked for in a batch.
         batch_size: usize,
@@ -233,7 +242,7 @@ pub enum Error {
     },
 
     /// An image was asked for that does not exist.
-    #[error("image {index} was asked for, but there are {len}")]
+    #[error("there is no image {index}: the split has {len} images")]
     OutOfRange {
         /// The position asked for, counted from 0.
         index: usize,
@@ -261,6 +270,11 @@ pub enum Error {
 
 /// Result with [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn may_be(near: Option<&Path>, file: &str) -> String {
+    let hint = |near: &Path| format!("; `{}` may be it: unpack it, or rename it to {file}", near.display());
+    near.map_or_else(String::new, hint)
+}
 
 impl Error {
     /// Turns an `io::Error` into [`Error::Io`]: `.map_err(Error::io("open", path))`.

@@ -24,7 +24,7 @@ pub fn cache_dir() -> Result<PathBuf> {
     };
     user_cache.map(|dir| dir.join("waxwork")).ok_or_else(|| Error::Config {
         key: "data.dir",
-        reason: "there is no cache folder on this system; name a folder or set WAXWORK_DATA_DIR".to_owned(),
+        reason: "this system has no cache folder; set `data.dir` or the variable WAXWORK_DATA_DIR".to_owned(),
     })
 }
 

@@ -119,7 +119,7 @@ pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Resul
     }
     let manifest = Manifest::find(&config.name)?;
     if config.folder.is_some() {
-        let reason = format!("only a data set `{FOLDER}` has this table, not `{}`", config.name);
+        let reason = format!("only the data set `{FOLDER}` has this table, not `{}`", config.name);
         return Err(Error::Config { key: "data.folder", reason });
     }
     let mixture = config.mixture()?;
@@ -168,7 +168,7 @@ fn load_hub(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
 #[cfg(not(feature = "hub"))]
 fn load_hub(config: &DataConfig, _: &Progress<'_>) -> Result<Dataset> {
     let reason = format!(
-        "this build cannot reach the Hub, where `{}` is: build it with `--features hub`",
+        "this build has no access to the Hub, where `{}` is; build with the feature `hub`",
         config.name
     );
     Err(Error::Config { key: "data.name", reason })

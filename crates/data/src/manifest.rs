@@ -157,21 +157,18 @@ impl Manifest {
     }
 }
 
-/// What to say of a name that is understood, but has no manifest.
+/// The error of a name that is understood, but has no manifest.
 fn without_manifest(name: &str) -> Option<Error> {
-    let show = "`waxwork data show` looks at its pictures";
     let reason = if name == FOLDER {
-        format!(
-            "`{FOLDER}` stands for your own pictures, in `--data-dir DIR`: nothing is known of them before; {show}"
-        )
+        "it stands for an image folder"
     } else if name.starts_with(HUB) {
-        format!("`{name}` is on the Hub: nothing is known of it before; {show}")
+        "it is a data set on the Hub"
     } else if Path::new(name).is_dir() {
-        format!("`{name}` is a folder: for its pictures write `--data {FOLDER} --data-dir {name}`")
+        "it is a folder"
     } else {
         return None;
     };
-    Some(Error::Config { key: "data.name", reason })
+    Some(Error::NoManifest { name: name.to_owned(), reason })
 }
 
 fn unknown(name: &str) -> Error {

@@ -142,16 +142,16 @@ impl fmt::Display for Note {
                 write!(f, "the training part is `{train}`; a tenth of it is held out as the test part")
             }
             Self::Unused { name, pictures, reason } => {
-                let pictures = pictures.map(|count| format!(" ({})", some(count, "picture", "pictures")));
+                let pictures = pictures.map(|count| format!(" ({})", some(count, "image", "images")));
                 write!(f, "`{name}` is not used{}: {reason}", pictures.unwrap_or_default())
             }
             Self::Nested { class, directories, pictures } => {
-                let pictures = some(*pictures, "picture", "pictures");
+                let pictures = some(*pictures, "image", "images");
                 let directories = some(*directories, "directory", "directories");
                 write!(f, "class `{class}` takes in {pictures} of {directories} below its own")
             }
             Self::OtherPictures { count, endings } => {
-                let pictures = some(*count, "picture is", "pictures are");
+                let pictures = some(*count, "image is", "images are");
                 write!(f, "{pictures} left out, of formats that are not read: {endings}")
             }
             Self::OtherFiles { count, endings } => {
@@ -170,17 +170,17 @@ impl fmt::Display for Note {
                 )
             }
             Self::Unreadable { count, examples } => {
-                let pictures = some(*count, "picture", "pictures");
+                let pictures = some(*count, "image", "images");
                 let were = if *count == 1 { "was" } else { "were" };
                 write!(f, "{pictures} cannot be decoded and {were} left out: {}", listed(examples, *count))
             }
             Self::Untested { count, classes } => {
                 let of = some(*count, "class", "classes");
-                write!(f, "the test part has no picture of {of}: {}", listed(classes, *count))
+                write!(f, "the test part has no image of {of}: {}", listed(classes, *count))
             }
             Self::Untrained { count, classes } => {
                 let of = some(*count, "class", "classes");
-                write!(f, "no picture is left for training of {of}: {}", listed(classes, *count))
+                write!(f, "no image is left for training of {of}: {}", listed(classes, *count))
             }
             Self::Unlabelled { part, rows } => {
                 write!(f, "{} left out, as without a label in `{part}`", some(*rows, "row is", "rows are"))

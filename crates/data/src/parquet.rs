@@ -245,7 +245,7 @@ impl Table {
             // Asked first: a picture of another size is not worth the memory that it would take.
             let Header { width, height, .. } = self.picture(row, bytes, picture::header)?;
             if (height as usize, width as usize) != (shape.height, shape.width) {
-                let expected = format!("pictures of {}×{}", shape.width, shape.height);
+                let expected = format!("images of {}×{}", shape.width, shape.height);
                 return Err(Error::format(&self.path, expected, format!("{width}×{height} in row {row}")));
             }
         }
@@ -281,7 +281,7 @@ fn is_number(leaf: &ColumnDescriptor) -> bool {
 fn bytes(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<ByteArray>>, ParquetError> {
     match reader {
         ColumnReader::ByteArrayColumnReader(reader) => cells(reader, defined),
-        _ => Err(ParquetError::General("pictures or names that are no bytes".into())),
+        _ => Err(ParquetError::General("images or names that are no bytes".into())),
     }
 }
 
@@ -314,7 +314,10 @@ fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Re
     let result = catch_unwind(AssertUnwindSafe(read)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        damaged(path, format!("what the reader could not cope with ({})", text.unwrap_or("no reason given")))
+        damaged(
+            path,
+            format!("data that the reader does not support ({})", text.unwrap_or("no reason given")),
+        )
     });
     result?.map_err(|error| damaged(path, error))
 }

@@ -52,19 +52,11 @@ pub(crate) fn locate<'m>(
 }
 
 fn missing(manifest: &Manifest, file: &ManifestFile, dir: &Path) -> Error {
-    let get_it = if cfg!(feature = "hub") {
-        format!("or fetch it with `waxwork data fetch {}`", manifest.name)
-    } else {
-        "or build with the feature `hub` to fetch it".to_owned()
-    };
-    let near = files::nearly(dir, manifest, &file.name).map_or_else(String::new, |near| {
-        format!("`{}` may be it: unpack it, or rename it to {}; ", near.display(), file.name)
-    });
     Error::Missing {
         dataset: manifest.name.clone(),
         file: file.name.clone(),
         dir: dir.to_path_buf(),
-        advice: format!("{near}name the folder that holds it (`--data-dir DIR`), {get_it}"),
+        near: files::nearly(dir, manifest, &file.name),
     }
 }
 

@@ -96,11 +96,11 @@ fn files_of_mnist_are_found_under_the_names_that_archives_give_them() {
     write_idx(dir.path(), 20, 10);
     fs::rename(dir.path().join(plain), dir.path().join("train-images-idx3-ubyte (1).zip")).unwrap();
     let error = load(&from_dir("mnist", dir.path())).unwrap_err();
-    let Error::Missing { file, advice, .. } = &error else { panic!("{error}") };
+    let Error::Missing { file, .. } = &error else { panic!("{error}") };
     assert_eq!(file, plain);
     assert!(
-        advice.contains("train-images-idx3-ubyte (1).zip` may be it: unpack it, or rename it"),
-        "{advice}"
+        error.to_string().contains("train-images-idx3-ubyte (1).zip` may be it: unpack it, or rename it"),
+        "{error}"
     );
 }
 
@@ -117,7 +117,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; known are digits, shapes, ring, grid, mnist, fashion-mnist, cifar10, folder"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, mnist, fashion-mnist, cifar10, folder"
     );
 }
 

@@ -13,14 +13,14 @@ use waxwork_core::{DType, Device, ImageShape, Kind, Tensor, values};
 
 use crate::Result;
 
-/// Floats so far beyond 0 and 1 are rounding of the program that made them, and are clamped.
+/// Floats outside of [0, 1] by at most this are rounding errors, and are clamped.
 const ROUNDING: f32 = 1e-3;
 
 /// Why an array is refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ArrayError {
-    /// An array of another shape.
-    #[error("{what} are {expected}, and it holds {found:?}")]
+    /// An array with an unsupported shape.
+    #[error("{what} must be {expected}, but its shape is {found:?}")]
     Shape {
         /// What the array should hold.
         what: &'static str,
@@ -30,8 +30,8 @@ pub enum ArrayError {
         found: Vec<usize>,
     },
 
-    /// Numbers of a type that has no meaning here.
-    #[error("its {what} are of type {found:?}: {advice}")]
+    /// An unsupported number type.
+    #[error("its {what} have the type {found:?}: {advice}")]
     Type {
         /// What the array should hold.
         what: &'static str,
@@ -41,8 +41,8 @@ pub enum ArrayError {
         advice: &'static str,
     },
 
-    /// Floats that are no intensities.
-    #[error("its values go from {least} to {most}, and images are in [0, 1]: {advice}")]
+    /// Floats outside of [0, 1].
+    #[error("its values range from {least} to {most}, but images must be in [0, 1]: {advice}")]
     Range {
         /// The smallest value.
         least: f32,
@@ -59,7 +59,7 @@ pub enum ArrayError {
     )]
     ZeroOrOne,
 
-    /// A label that is no class.
+    /// A label outside of the classes.
     #[error("image {image} has the label {label}, but the labels are 0 to {}", classes.saturating_sub(1))]
     Label {
         /// The image, counted from 0.
@@ -70,7 +70,7 @@ pub enum ArrayError {
         classes: usize,
     },
 
-    /// A row of several values that are not 0 but for a single 1.
+    /// A row of labels that is not one-hot.
     #[error(
         "the labels of image {image} are not one-hot: give one class number per image, or rows with a single 1"
     )]
@@ -79,7 +79,7 @@ pub enum ArrayError {
         image: usize,
     },
 
-    /// Other labels than images.
+    /// The numbers of labels and images differ.
     #[error("{labels} labels for {images} images")]
     Count {
         /// How many labels there are.
@@ -105,7 +105,7 @@ pub fn images(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
     Ok(Tensor::from_vec(unit, images.dims(), &Device::Cpu).map_err(waxwork_core::Error::from)?)
 }
 
-/// The same images as values of eight bits, one after the other, channel first: what samples are measured at.
+/// The same images as 8-bit values, channels first: the precision at which samples are measured.
 ///
 /// # Errors
 /// As [`images`].
@@ -324,13 +324,16 @@ mod tests {
     #[test]
     fn what_has_two_meanings_is_refused_with_what_to_do() {
         for (values, words) in [
-            (&[-1.0, 0.5][..], "from -1 to 0.5, and images are in [0, 1]: if −1 is black, save (x + 1) / 2"),
+            (
+                &[-1.0, 0.5][..],
+                "from -1 to 0.5, but images must be in [0, 1]: if −1 is black, save (x + 1) / 2",
+            ),
             (
                 &[0.0, 254.0],
-                "from 0 to 254, and images are in [0, 1]: if 255 is full intensity, divide by 255",
+                "from 0 to 254, but images must be in [0, 1]: if 255 is full intensity, divide by 255",
             ),
-            (&[0.0, 1000.0], "from 0 to 1000, and images are in [0, 1]: scale them"),
-            (&[-3.0, 1.0], "from -3 to 1, and images are in [0, 1]: scale them"),
+            (&[0.0, 1000.0], "from 0 to 1000, but images must be in [0, 1]: scale them"),
+            (&[-3.0, 1.0], "from -3 to 1, but images must be in [0, 1]: scale them"),
             (&[0.5, 0.5, 0.5, f32::NAN], "`images` is NaN at [1, 0, 0, 1]: every value must be finite"),
         ] {
             let said = said(&grey(values));
@@ -365,7 +368,7 @@ mod tests {
         let found = latents(&given, 2).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(found, [[-3.0, 100.0], [0.0, 7.0]]);
         let wide = latents(&given, 3).unwrap_err().to_string();
-        assert_eq!(wide, "latents are (N, 3) with N > 0, and it holds [2, 2]");
+        assert_eq!(wide, "latents must be (N, 3) with N > 0, but its shape is [2, 2]");
         let infinite = Tensor::new(&[[0f32, f32::INFINITY]], &Device::Cpu).unwrap();
         let infinite = latents(&infinite, 2).unwrap_err().to_string();
         assert_eq!(infinite, "`latents` is inf at [0, 1]: every value must be finite");
@@ -396,6 +399,6 @@ mod tests {
         assert!(two.contains("image 1 are not one-hot"), "{two}");
         assert_eq!(said(&Tensor::new(&[0i64, 1], cpu).unwrap()), "2 labels for 3 images");
         let wide = said(&Tensor::new(&[[0i64, 1]], cpu).unwrap());
-        assert_eq!(wide, "labels are (N), (N, 1), or one-hot (N, 3), and it holds [1, 2]");
+        assert_eq!(wide, "labels must be (N), (N, 1), or one-hot (N, 3), but its shape is [1, 2]");
     }
 }

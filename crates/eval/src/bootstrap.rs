@@ -1,4 +1,4 @@
-//! The bootstrap: how far a mean could have been off, from the values themselves (Efron 1979).
+//! The bootstrap: a confidence interval of a mean, estimated from the values themselves (Efron 1979).
 
 use rayon::prelude::*;
 use waxwork_core::rng::Stream;
@@ -6,7 +6,7 @@ use waxwork_core::rng::Stream;
 /// Resamples of the values.
 const RESAMPLES: u64 = 1000;
 
-/// The 95 % percentile interval of the mean of some values. The same bits on every call.
+/// The 95 % percentile interval of the mean of some values. Deterministic.
 pub fn interval_of_mean(values: &[f64]) -> [f64; 2] {
     let n = values.len();
     if n == 0 {

@@ -1,4 +1,4 @@
-//! What an encoder's means say: how many of the latent's units carry something, and what comes back of a sample.
+//! Statistics of an encoder's means: active latent units, and the reconstruction error.
 
 use waxwork_core::{Batch, DType, Device, Encode, Reconstruct, Result, Tensor};
 
@@ -34,7 +34,7 @@ impl Codes {
     }
 }
 
-/// Looks at the codes of `batches`. `progress` is told the samples done.
+/// Measures the codes of `batches`. `progress` gets the number of samples done.
 ///
 /// # Errors
 /// If a batch cannot be read or does not fit the model, or there are no images.

@@ -1,5 +1,5 @@
-//! All that compares two sets of features at once: what `waxwork evaluate` says of samples against real images, and of
-//! real images against others, which is the floor of what a perfect model could reach.
+//! All distances between two sets of features: of samples to real images, and of real images to other real images, which
+//! is the floor that a perfect model could reach.
 
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +78,7 @@ impl Distances {
         ]);
         let KernelDistance { mean, standard_deviation } = self.kernel;
         let kernel = Metric::new(name("kernel"), mean, &subsets).floor(floor.kernel.mean).lower();
-        // Subsets that are the whole set, every time, say nothing of the error.
+        // If every subset is the whole set, their spread is not an error estimate.
         let kernel = if self.n_real.max(self.n_generated) > SUBSET_SIZE {
             kernel.within([mean - standard_deviation, mean + standard_deviation])
         } else {

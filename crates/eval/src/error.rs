@@ -1,4 +1,4 @@
-//! What can go wrong in an evaluation.
+//! The error type of `waxwork-eval`.
 
 use crate::arrays::ArrayError;
 
@@ -7,7 +7,7 @@ use crate::arrays::ArrayError;
 #[non_exhaustive]
 pub enum Error {
     /// A judge needs labels.
-    #[error("data set `{data}` has no labels, so nothing can be trained to name them")]
+    #[error("data set `{data}` has no labels to train a classifier on")]
     NoLabels {
         /// Name of the data set.
         data: String,
@@ -23,7 +23,7 @@ pub enum Error {
     },
 
     /// A measure needs more samples.
-    #[error("at least {needed} {whose} samples are needed, and there are {found}")]
+    #[error("at least {needed} {whose} samples are needed, but there are {found}")]
     TooFew {
         /// Real or generated.
         whose: &'static str,
@@ -33,8 +33,8 @@ pub enum Error {
         found: usize,
     },
 
-    /// Features that are no numbers.
-    #[error("the features of {whose} image {row} are not finite: the image may have NaN in it")]
+    /// Features with NaN or an infinity.
+    #[error("the features of {whose} image {row} are not finite: the image may contain NaN")]
     NotFinite {
         /// Real or generated.
         whose: &'static str,
@@ -42,8 +42,8 @@ pub enum Error {
         row: usize,
     },
 
-    /// A likelihood that is no number, or infinite.
-    #[error("{term} of image {image} is {value}, so that no mean of it means anything")]
+    /// A likelihood that is NaN or infinite.
+    #[error("{term} of image {image} is {value}: the mean over all images is not defined")]
     Likelihood {
         /// `reconstruction`, `kl` or `log_likelihood`.
         term: &'static str,
@@ -53,8 +53,8 @@ pub enum Error {
         value: f64,
     },
 
-    /// A metric that is no number, or infinite.
-    #[error("{name} is {value}, which is no result")]
+    /// A metric that is NaN or infinite.
+    #[error("{name} is {value}, not a finite number")]
     Metric {
         /// Its name.
         name: String,
@@ -62,12 +62,12 @@ pub enum Error {
         value: f64,
     },
 
-    /// An array of another program.
+    /// An invalid array of another program.
     #[error(transparent)]
     Array(#[from] ArrayError),
 
-    /// Features of two extractors.
-    #[error("{real} features of a real image cannot be compared with {generated} of a generated one")]
+    /// Features of two different extractors.
+    #[error("real images have {real} features, but generated images have {generated}")]
     Widths {
         /// Of a real image.
         real: usize,
@@ -75,7 +75,7 @@ pub enum Error {
         generated: usize,
     },
 
-    /// Codes and factors are of different numbers of images.
+    /// Codes and factors belong to different numbers of images.
     #[error("{codes} codes cannot be matched with the factors of {factors} images")]
     Lengths {
         /// Rows of codes.
@@ -88,15 +88,15 @@ pub enum Error {
     #[error("a linear probe of the codes cannot be fitted: their covariance matrix is not positive definite")]
     Probe,
 
-    /// A symmetric matrix defeated the solver.
-    #[error("the eigenvalues of a covariance matrix cannot be found")]
+    /// The eigenvalue solver did not converge.
+    #[error("failed to compute the eigenvalues of a covariance matrix")]
     Eigenvalues,
 
     /// The model or its tensors.
     #[error(transparent)]
     Core(#[from] waxwork_core::Error),
 
-    /// A kernel of an evaluation was given what it cannot use.
+    /// Invalid input of a kernel.
     #[error(transparent)]
     Kernel(#[from] waxwork_kernels::Error),
 

@@ -1,4 +1,4 @@
-//! What turns images into features, and the features of real images, which are computed once and kept.
+//! Feature extractors, and a cache for the features of real images.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,16 +19,16 @@ pub trait Extractor {
     /// SHA-256 of its weights.
     fn sha256(&self) -> &str;
 
-    /// How images reach the size that it needs.
+    /// How images are resized for it.
     fn resize(&self) -> &'static str;
 
     /// Images `(N, C, H, W)` in [0, 1] → features `(N, D)`.
     fn features(&self, images: &Tensor) -> Result<Tensor>;
 
-    /// Features → probabilities of its classes, a row an image.
+    /// Features → class probabilities, one row per image.
     fn probabilities(&self, features: &Tensor) -> Result<Vec<Vec<f64>>>;
 
-    /// Its part of a number's protocol.
+    /// Its part of a metric's protocol.
     fn protocol(&self) -> Protocol {
         let hash = &self.sha256()[..16.min(self.sha256().len())];
         Protocol::from([
@@ -38,7 +38,7 @@ pub trait Extractor {
     }
 }
 
-/// Features of all images of a split, `(N, D)`. `progress` is told the images done.
+/// Features of all images of a split, `(N, D)`. `progress` gets the number of images done.
 ///
 /// # Errors
 /// If the images cannot be read or do not fit, or there are none.
@@ -58,7 +58,7 @@ pub fn features(extractor: &dyn Extractor, split: &Split, mut progress: impl FnM
 }
 
 /// Features of a subset of `most` images of a split, `(N, D)`: from `cache` if they are there, else computed and put there.
-/// `identity` is that of the split, its data set's included. `progress` is told the images done.
+/// `identity` is that of the split, its data set's included. `progress` gets the number of images done.
 ///
 /// # Errors
 /// If the images cannot be read, there are none, or the cache cannot be written.
@@ -91,7 +91,7 @@ pub fn features_of(
     Ok(features)
 }
 
-/// Rows in passes of `size`, so that the bits do not depend on how many there are: a last pass that is short is filled up.
+/// Computes rows in passes of `size`; a short last pass is padded, so that results do not depend on the number of rows.
 pub(crate) fn in_passes(
     rows: &Tensor,
     size: usize,

@@ -1,11 +1,11 @@
-//! Features: what the distances between real and generated images are computed from, a row an image.
+//! Features: what distances between real and generated images are computed from, one row per image.
 
 use waxwork_core::{DType, Device, Tensor};
 use waxwork_kernels as kernels;
 
 use crate::{Error, Result};
 
-/// A matrix of a row an image and a column a feature, all finite; at least one row and one column.
+/// A matrix with one row per image and one column per feature; all values finite, at least one row and one column.
 #[derive(Clone, Debug)]
 pub struct Features {
     /// `(rows, columns)`, f64, on the CPU.
@@ -109,7 +109,7 @@ fn flat(matrix: &Tensor) -> waxwork_core::Result<Vec<f64>> {
     Ok(matrix.flatten_all()?.to_vec1::<f64>()?)
 }
 
-/// Two sets of features must be of one extractor.
+/// Checks that two sets of features have the same width.
 pub(crate) fn check_columns(real: &Features, generated: &Features) -> Result<()> {
     if real.columns() == generated.columns() {
         return Ok(());

@@ -40,11 +40,11 @@ impl Inception {
     /// Reads the weights from a safetensors file, with pytorch-fid's names.
     ///
     /// # Errors
-    /// If the file cannot be read, lacks a tensor, or holds another Inception's.
+    /// If the file cannot be read, lacks a tensor, or belongs to another Inception network.
     pub fn open(path: &Path) -> Result<Self> {
         let damaged = |reason: String| waxwork_core::Error::Damaged { path: path.to_owned(), reason };
         if path.extension().is_some_and(|extension| extension == "pth" || extension == "pt") {
-            let reason = "a pickle is a program, which is not run here: turn it into safetensors with python/to_safetensors.py";
+            let reason = "it is a pickle, which can run code, so it is not read: convert it with python/to_safetensors.py";
             return Err(damaged(reason.into()).into());
         }
         let mut tensors = store::load(path, &Device::Cpu)?;
@@ -58,7 +58,7 @@ impl Inception {
         if classes.dims() != [CLASSES, FEATURES] {
             let found = classes.shape();
             return Err(damaged(format!(
-                "`fc.weight` is {found:?}, not ({CLASSES}, {FEATURES}): this is another Inception than that of published distances"
+                "`fc.weight` has the shape {found:?}, not ({CLASSES}, {FEATURES}): this is not the Inception-v3 of published FID values"
             ))
             .into());
         }
@@ -73,7 +73,7 @@ impl Inception {
         }
         let sha256 = sha256(&store::encode(&tensors)?);
         let network = Self { convolutions, classes, sha256 };
-        // One grey image finds what is missing or misshapen now, not after the samples are made.
+        // A test pass over one grey image finds missing tensors and wrong shapes now, not after sampling.
         let grey = Tensor::zeros((1, 3, SIZE, SIZE), waxwork_core::DType::F32, &Device::Cpu);
         let seen = grey.map_err(waxwork_core::Error::from).and_then(|grey| network.forward(&grey));
         match seen {

@@ -1,4 +1,5 @@
-//! The judge: a small classifier that is trained on a data set's real samples, to say what those of a model show. It is the same bits on every run, and is named by the hash of its weights.
+//! The judge: a small classifier that is trained on the real samples of a data set and classifies generated ones. Its
+//! training is deterministic, and the hash of its weights identifies it.
 
 use std::path::Path;
 
@@ -21,17 +22,17 @@ use crate::extractor::{Extractor, in_passes, softmax};
 use crate::{Error, Result};
 use waxwork_core::hash::sha256;
 
-/// Counted up whenever another judge comes of the same data: part of its identity.
+/// Increased whenever training on the same data gives a different judge; part of its identity.
 const VERSION: u32 = 2;
 const SEED: u64 = 0;
 const BATCH: usize = 100;
-/// Training ends here at the latest.
+/// Maximum number of training steps.
 const STEPS: u64 = 3000;
-/// Steps between looks at the validation images.
+/// Steps between validations.
 const LOOK_EVERY: u64 = 250;
 /// Validation images of a look.
 const LOOK_AT: usize = 2000;
-/// Training ends once so many of them are right.
+/// Training ends at this validation accuracy.
 const ENOUGH: f64 = 0.995;
 /// Length of the vector of features.
 const FEATURES: usize = 128;
@@ -134,7 +135,7 @@ impl Trainable for Classifier {
     }
 }
 
-/// What a judge is and how good.
+/// Identity and accuracy of a judge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgeInfo {
     /// SHA-256 of its weights' file.
@@ -143,7 +144,7 @@ pub struct JudgeInfo {
     pub data_identity: String,
     /// Steps of training.
     pub steps: u64,
-    /// Share of the test images that it names rightly.
+    /// Accuracy on the test images.
     pub test_accuracy: f64,
 }
 
@@ -157,7 +158,7 @@ pub struct Judge {
 
 impl Judge {
     /// The judge of a data set: from `cache` if it is there, else trained (deterministically, on the CPU) and put there.
-    /// `progress` is told steps done and steps at most. A damaged file in the cache is replaced.
+    /// `progress` gets the steps done and the maximum. A damaged file in the cache is replaced.
     ///
     /// # Errors
     /// If the data has no labels, cannot be read, or the cache cannot be written.
@@ -209,7 +210,7 @@ impl Judge {
         Ok(Self { info, classifier })
     }
 
-    /// Share of the images of a split that it names rightly.
+    /// Accuracy on the images of a split.
     ///
     /// # Errors
     /// If the split has no labels, or its images cannot be read.
@@ -253,8 +254,8 @@ impl Extractor for Judge {
     }
 }
 
-/// Classification accuracy score (Ravuri & Vinyals 2019): the share of the test images that a classifier names rightly
-/// which is trained as a judge is, but on samples and their labels alone. `progress` is told steps done and steps at most.
+/// Classification accuracy score (Ravuri & Vinyals 2019): the accuracy on real test images of a classifier
+/// that is trained like a judge, but on labelled samples. `progress` gets the steps done and the maximum.
 ///
 /// # Errors
 /// If the samples have no labels or other ones than the data, or images cannot be read.

@@ -207,7 +207,7 @@ mod tests {
         assert_eq!((good.check().is_ok(), good.kl.mean), (true, 1.0));
         let bad = likelihood(&Overflowing, None, [batch(0), batch(1), batch(2)], |_| {}).unwrap();
         let said = bad.check().unwrap_err().to_string();
-        assert_eq!(said, "kl of image 1 is inf, so that no mean of it means anything");
+        assert_eq!(said, "kl of image 1 is inf: the mean over all images is not defined");
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn radii(whose: &'static str, features: &Features, k: usize) -> Result<Vec<f64>>
     Ok(radii)
 }
 
-/// Squared distances of every row of `x` to every row of `y`, some rows of `x` at a time, the first of which is told.
+/// Squared distances of every row of `x` to every row of `y`, in blocks of rows of `x`; each block comes with the index of its first row.
 fn for_each_block(x: &Features, y: &Features, mut f: impl FnMut(usize, &[f64])) -> Result<()> {
     let (x_squares, y_squares) = (x.squares()?, y.squares()?);
     for first in (0..x.rows()).step_by(BLOCK) {

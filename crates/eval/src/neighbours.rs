@@ -1,4 +1,4 @@
-//! The training sample that is nearest to a generated one: what a model that copies would be caught by.
+//! The training sample that is nearest to a generated one: a test for memorised training samples.
 
 use waxwork_core::{Batch, Result, Tensor};
 use waxwork_kernels as kernels;
@@ -14,8 +14,8 @@ pub struct Neighbour {
     pub sample: Tensor,
 }
 
-/// The nearest real sample to each generated one, `(N, ..)`; of several at the same distance the first. `progress` is
-/// told the real samples done.
+/// The nearest real sample to each generated one, `(N, ..)`; of several at the same distance the first. `progress`
+/// gets the number of real samples done.
 ///
 /// # Errors
 /// If a batch cannot be read or is of another shape, or there are no images.

@@ -1,7 +1,7 @@
-//! A share and how sure one can be of it.
+//! The confidence interval of a proportion.
 
 /// The 95 % interval of a share by Wilson's score (1927): `wrong` of `all`. Sensible also for few answers and for none or
-/// all of them wrong. Nothing is known of a share of nothing: 0 to 1.
+/// all of them wrong. Without answers, the interval is 0 to 1.
 pub fn wilson(wrong: usize, all: usize) -> [f64; 2] {
     const Z: f64 = 1.959_963_984_540_054;
     if all == 0 {

@@ -1,4 +1,4 @@
-//! Numbers that say what they are: every one carries its protocol, and only numbers of equal protocols are compared.
+//! Metrics with their protocols; only metrics with equal protocols are compared.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// What was measured and how, by name: the extractor and its hash, the data, how many images … All of it must be equal
-/// for two numbers to be comparable; the seed is no part of it.
+/// What was measured and how, by name: the extractor and its hash, the data set, the numbers of images … Two metrics can
+/// be compared if all of it is equal. The seed is not part of it.
 pub type Protocol = BTreeMap<String, String>;
 
 /// One number.
@@ -20,13 +20,13 @@ pub struct Metric {
     /// `nats`, or nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unit: String,
-    /// From and to: its error, as `protocol` says of which kind.
+    /// Lower and upper bound; `protocol` says of which kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<[f64; 2]>,
-    /// The same number of real images: what a perfect model would reach.
+    /// The same metric of real images: what a perfect model would reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<f64>,
-    /// Whether more is better; nothing where neither is.
+    /// Whether higher is better; None if neither direction is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub higher_is_better: Option<bool>,
     /// What it is.
@@ -83,7 +83,7 @@ impl Metric {
     }
 }
 
-/// metrics.json: everything that is known of a model or of some images.
+/// metrics.json: all metrics of a model or of a set of images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Version of the program that measured.
@@ -101,7 +101,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Checks that every number is one: JSON has no others, and nobody could compare them.
+    /// Checks that every value is finite: JSON has no other numbers, and they could not be compared.
     ///
     /// # Errors
     /// [`Error::Metric`] names the first metric that is NaN or infinite.
@@ -111,7 +111,7 @@ impl Report {
     }
 }
 
-/// What differs between two protocols, an entry a difference: `n_generated: 2000 against 10000`.
+/// The differences between two protocols, one entry per difference: `n_generated: 2000 against 10000`.
 pub fn differences(one: &Protocol, other: &Protocol) -> Vec<String> {
     let of = |protocol: &Protocol, key: &str| protocol.get(key).cloned().unwrap_or_else(|| "nothing".into());
     let keys: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
@@ -155,6 +155,6 @@ mod tests {
         assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report);
         let mut wrong = report;
         wrong.metrics[1].value = f64::NAN;
-        assert_eq!(wrong.check().unwrap_err().to_string(), "judge_precision is NaN, which is no result");
+        assert_eq!(wrong.check().unwrap_err().to_string(), "judge_precision is NaN, not a finite number");
     }
 }

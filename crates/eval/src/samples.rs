@@ -1,4 +1,4 @@
-//! What a judge makes of samples: whether they show what was asked for, all classes, and each clearly.
+//! A judge's metrics of samples: accuracy, coverage of the classes, and confidence.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,12 +6,12 @@ use crate::judge::named;
 use crate::report::{Metric, Protocol};
 use crate::{Error, Features, Result};
 
-/// Numbers about samples, from a judge's probabilities of the classes.
+/// Metrics of samples, from a judge's class probabilities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
     /// How many samples.
     pub images: usize,
-    /// Share of samples that the judge names as the label that was asked for; None where none was.
+    /// Share of samples that the judge assigns to the requested label; None for unconditional models.
     pub agreement: Option<f64>,
     /// Entropy of the named classes over all samples, in nats; the logarithm of their number if all are as frequent.
     pub class_entropy: f64,

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 const PARAMS: &str = "params.safetensors";
 const OPTIMIZERS: &str = "optimizers.safetensors";
 const STATE: &str = "state.json";
-/// What the names of the moving average's tensors begin with among those of the optimiser.
+/// Prefix of the moving average's tensors among those of the optimiser.
 const AVERAGE: &str = "ema/";
 
 /// The best validation result so far.
@@ -29,7 +29,7 @@ pub struct Best {
     pub value: f64,
 }
 
-/// A number as text: JSON has none that is not finite.
+/// A number as text: JSON cannot represent NaN and infinities.
 mod exact {
     use serde::{Deserialize, Deserializer, Serializer, de};
 
@@ -54,7 +54,7 @@ struct State {
     sha256: String,
 }
 
-/// A checkpoint whose hashes were found right, in memory.
+/// A checkpoint in memory, with verified hashes.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// Its folder.
@@ -63,7 +63,7 @@ pub struct Checkpoint {
     pub counters: Counters,
     /// The best validation result up to then.
     pub best: Option<Best>,
-    /// What metrics.jsonl held.
+    /// The contents of metrics.jsonl at that time.
     metrics: Mark,
     params: BTreeMap<String, Tensor>,
     optimizers: BTreeMap<String, Tensor>,
@@ -81,12 +81,12 @@ impl Checkpoints {
         Self { folder }
     }
 
-    /// Writes a checkpoint beside its place, syncs it and renames it. `metrics` is what metrics.jsonl holds, synced.
+    /// Writes a checkpoint under a temporary name, syncs it and renames it. `metrics` marks the synced metrics.jsonl.
     ///
-    /// A whole one of the same step stays as it is, since a step has one result; a damaged one is replaced.
+    /// An intact checkpoint of the same step is kept, since a step has one result; a damaged one is replaced.
     ///
     /// # Errors
-    /// Names the file that cannot be written, or a tensor with a value that is not finite; what was there before is left as it was.
+    /// Names the file that cannot be written, or a tensor with a value that is not finite; existing files are unchanged.
     pub fn save(
         &self,
         model: &dyn Trainable,
@@ -117,7 +117,7 @@ impl Checkpoints {
         written.map(|()| path)
     }
 
-    /// Steps of the checkpoints that are there, whole or not, in order.
+    /// Steps of all checkpoints, intact or not, in ascending order.
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -136,7 +136,7 @@ impl Checkpoints {
         Ok(steps)
     }
 
-    /// The newest whole checkpoint, and what is wrong with newer ones.
+    /// Returns the newest intact checkpoint, and what is wrong with newer ones.
     ///
     /// # Errors
     /// [`Error::NoCheckpoint`] names every damaged one.
@@ -152,9 +152,9 @@ impl Checkpoints {
         Err(Error::NoCheckpoint { path, damaged })
     }
 
-    /// The newest whole checkpoint to go on from with the log `metrics`, and what is wrong with newer ones. The log as
-    /// it was then belongs to a checkpoint: one that it has lost lines of is passed over for an older one, from which
-    /// they are written again. Where it fits none, the weights count more, and that is said.
+    /// Returns the newest intact checkpoint that fits the log `metrics`, and what is wrong with newer ones. If the log
+    /// lost lines that a checkpoint was written with, an older checkpoint is used, so that training writes them again. If
+    /// no checkpoint fits the log, the newest one is used, and the last message says so.
     ///
     /// # Errors
     /// [`Error::NoCheckpoint`] names every damaged one.
@@ -165,7 +165,7 @@ impl Checkpoints {
             return Ok((newest, damaged));
         }
         let complain = |of: &Checkpoint| {
-            format!("`{}` is not what it was when `{}` was written", metrics.display(), of.path.display())
+            format!("`{}` changed after `{}` was written", metrics.display(), of.path.display())
         };
         damaged.push(complain(&newest));
         let step = newest.counters.step;
@@ -176,7 +176,7 @@ impl Checkpoints {
                 Err(error) => damaged.push(error.to_string()),
             }
         }
-        damaged.push(format!("goes on from step {step} all the same, with what is left of the log"));
+        damaged.push(format!("resuming from step {step} anyway; some log lines are lost"));
         Ok((newest, damaged))
     }
 
@@ -192,10 +192,10 @@ impl Checkpoints {
         let state: State =
             serde_json::from_slice(&json).map_err(|error| damaged(&state_path, error.to_string()))?;
         if state.sha256 != own_hash(&json, &state.sha256) {
-            return Err(damaged(&state_path, "its SHA-256 is not the one it was written with".into()));
+            return Err(damaged(&state_path, "its SHA-256 does not match the recorded one".into()));
         }
         if state.counters.step != step {
-            return Err(damaged(&state_path, format!("it is of step {}", state.counters.step)));
+            return Err(damaged(&state_path, format!("it belongs to step {}", state.counters.step)));
         }
         let tensors = |name: &str| {
             let file = path.join(name);
@@ -221,7 +221,7 @@ impl Checkpoints {
     }
 
     /// Of the checkpoints up to step `done`, removes all but the `keep` newest and the one of step `best`. Later ones are
-    /// damaged, or the run would have gone on from them: they must not push whole ones out, and are replaced in time.
+    /// damaged, or the run would have resumed from them: they do not count, and are replaced in time.
     ///
     /// # Errors
     /// If a folder cannot be removed.
@@ -236,17 +236,17 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Where the checkpoint of `step` is or would be.
+    /// The path of the checkpoint of `step`.
     pub fn path(&self, step: u64) -> PathBuf {
         self.folder.join(format!("step-{step:06}"))
     }
 }
 
 impl Checkpoint {
-    /// Puts everything back into a model and a training state of the same recipe.
+    /// Restores a model and a training state of the same recipe.
     ///
     /// # Errors
-    /// If a tensor is missing or of another shape: the checkpoint is of another recipe.
+    /// If a tensor is missing or has another shape: the checkpoint belongs to another recipe.
     pub fn restore(&self, model: &dyn Trainable, state: &mut TrainingState) -> Result<()> {
         model.params().assign(&self.params)?;
         Ok(state.restore(&self.optimizers, &self.counters)?)

@@ -1,4 +1,4 @@
-//! What the training loop can be told.
+//! The `[train]` part of a recipe.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,19 +12,19 @@ use crate::{Error, Result};
 pub struct TrainConfig {
     /// Images per step.
     pub batch_size: usize,
-    /// Passes over the training split; the last partial batch of each is dropped. Give this or `steps`.
+    /// Passes over the training split; the last partial batch of each is dropped. Set either this or `steps`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<u64>,
-    /// Steps. Give this or `epochs`.
+    /// Number of steps. Set either this or `epochs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Mirror every other image left to right, drawn anew each epoch.
+    /// Mirror each image left to right with probability 1/2, redrawn every epoch.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub flip: bool,
-    /// The type in which layers multiply: f32, or on a GPU bf16 or f16.
+    /// Compute precision of layers: f32, or on a GPU bf16 or f16.
     #[serde(skip_serializing_if = "is_default")]
     pub dtype: Precision,
-    /// Seed of everything random in the run.
+    /// Seed of all randomness in the run.
     pub seed: u64,
     /// Steps between lines of metrics.jsonl.
     pub log_every: u64,
@@ -86,27 +86,25 @@ impl TrainConfig {
     pub fn length(&self, images: usize) -> Result<Length> {
         let fail = |key, reason: String| Err(Error::Config { key, reason });
         if self.batch_size == 0 || self.batch_size > images {
-            let reason = format!(
-                "a batch of {} cannot be taken from {images} training images: give 1 to {images}",
-                self.batch_size
-            );
+            let reason =
+                format!("must be 1 to {images}, the size of the training split, got {}", self.batch_size);
             return fail("train.batch_size", reason);
         }
         if self.log_every == 0 {
             return fail("train.log_every", "must be at least 1".into());
         }
         if self.keep == 0 {
-            return fail("train.keep", "at least one checkpoint must be kept".into());
+            return fail("train.keep", "must be at least 1".into());
         }
         let steps_per_epoch = (images / self.batch_size) as u64;
         let steps = match (self.epochs, self.steps) {
             (Some(epochs), None) => epochs.checked_mul(steps_per_epoch),
             (None, Some(steps)) => Some(steps),
-            _ => return fail("train.epochs", "give either `train.epochs` or `train.steps`".into()),
+            _ => return fail("train.epochs", "set exactly one of `train.epochs` and `train.steps`".into()),
         };
         match steps {
             Some(steps @ 1..) => Ok(Length { steps, steps_per_epoch }),
-            _ => fail("train.steps", "a run needs at least one step, and fewer than 2^64".into()),
+            _ => fail("train.steps", "must be at least 1 and less than 2^64".into()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What must not differ between two runs of one recipe, seed and version: hashes of it, and where two runs part.
+//! The reproducible parts of a run: their hashes, and the first difference between two runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,15 +13,15 @@ use crate::run_folder::RunFolder;
 const METRICS: &str = "metrics.jsonl";
 const STATE: &str = "state";
 
-/// What is compared, in this order: losses show the earliest step at which two runs part.
+/// The parts in the order of comparison: losses show the earliest step at which two runs diverge.
 const GROUPS: [&str; 7] = [METRICS, STATE, "weights", "average", "optimizer", "result", "samples"];
 
-/// All of a run that recipe, data, seed and version decide, as its folder holds it.
+/// Everything in a run folder that recipe, data, seed and version determine.
 #[derive(Debug)]
 pub struct Contents {
     metrics: Vec<u8>,
     state: String,
-    /// `weights/NAME`, `average/NAME`, `optimizer/first/NAME` of the newest whole checkpoint, `result/NAME` of
+    /// `weights/NAME`, `average/NAME`, `optimizer/first/NAME` of the newest intact checkpoint, `result/NAME` of
     /// model.safetensors.
     tensors: BTreeMap<String, Tensor>,
     /// `samples/step-000500.png` and so on.
@@ -32,7 +32,7 @@ impl Contents {
     /// Reads them.
     ///
     /// # Errors
-    /// If there is no whole checkpoint, or a file cannot be read or does not have the hash that it was written with.
+    /// If there is no intact checkpoint, or a file cannot be read or does not have the recorded hash.
     pub fn of(folder: &RunFolder) -> Result<Self> {
         let (checkpoint, _) = folder.checkpoints().newest()?;
         let named = checkpoint.named_tensors().into_iter().map(|(name, tensor)| (name, tensor.clone()));

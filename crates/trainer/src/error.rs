@@ -1,4 +1,4 @@
-//! What can go wrong in a run.
+//! The error type of `waxwork-trainer`.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ pub enum Error {
     #[error(transparent)]
     Core(#[from] waxwork_core::Error),
 
-    /// A picture of samples could not be made.
+    /// A grid of samples could not be drawn.
     #[error(transparent)]
     Media(#[from] waxwork_media::Error),
 
@@ -27,8 +27,8 @@ pub enum Error {
         checkpoint: Option<PathBuf>,
     },
 
-    /// A new run was to be written where something is already.
-    #[error("`{}` exists already; choose another folder, or continue it with `--resume`", .0.display())]
+    /// The path of a new run exists already.
+    #[error("`{}` already exists", .0.display())]
     RunExists(PathBuf),
 
     /// A folder that is not a run.
@@ -36,7 +36,7 @@ pub enum Error {
     NotARun {
         /// The folder.
         path: PathBuf,
-        /// What a run folder would have.
+        /// What is missing for a run folder.
         reason: String,
     },
 
@@ -44,8 +44,8 @@ pub enum Error {
     #[error("`{}` is in use by another process", .0.display())]
     Locked(PathBuf),
 
-    /// There is no checkpoint to go on from.
-    #[error("`{}` holds no whole checkpoint{}", path.display(), damage(.damaged))]
+    /// There is no checkpoint to resume from.
+    #[error("`{}` has no intact checkpoint{}", path.display(), damage(.damaged))]
     NoCheckpoint {
         /// The run folder.
         path: PathBuf,
@@ -53,7 +53,7 @@ pub enum Error {
         damaged: Vec<String>,
     },
 
-    /// A file of the run folder does not say what it should.
+    /// A file of the run folder has invalid contents.
     #[error("`{}` is damaged: {reason}", path.display())]
     Damaged {
         /// The file.
@@ -75,7 +75,7 @@ pub enum Error {
     #[error("failed to write JSON: {0}")]
     Json(serde_json::Error),
 
-    /// The disk has not the room that the run will need.
+    /// The disk has less free space than the run needs.
     #[error(
         "the run needs about {} MiB in `{}`, but only {} MiB are free",
         needed >> 20, path.display(), available >> 20
@@ -89,12 +89,12 @@ pub enum Error {
         available: u64,
     },
 
-    /// A training setting makes no sense.
+    /// A training setting is invalid.
     #[error("invalid `{key}`: {reason}")]
     Config {
         /// The key in the recipe.
         key: &'static str,
-        /// What would be right.
+        /// What is valid.
         reason: String,
     },
 }

@@ -1,6 +1,6 @@
-//! How much memory this process takes.
+//! Memory use of this process.
 
-/// Peak resident memory of this process in bytes, where the system tells (Linux).
+/// Peak resident memory of this process in bytes, on systems that report it (Linux).
 pub fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,4 +1,4 @@
-//! metrics.jsonl and timing.jsonl: one line a logged step, in order of steps, cut back to the checkpoint on resume.
+//! metrics.jsonl and timing.jsonl: one line per logged step, in order of steps; a resume cuts them back to its checkpoint.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -11,7 +11,7 @@ use waxwork_core::{hash, store};
 
 use crate::{Error, Result};
 
-/// A growing file of JSON objects that each have a `step`.
+/// An append-only file of JSON objects, each with a `step`.
 #[derive(Debug)]
 pub struct MetricsFile {
     path: PathBuf,
@@ -20,7 +20,7 @@ pub struct MetricsFile {
     hash: Sha256,
 }
 
-/// What a file held at some time: its first `bytes` bytes have this hash.
+/// A mark of a file's contents: its first `bytes` bytes have this hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     bytes: u64,
@@ -52,7 +52,7 @@ impl MetricsFile {
         Ok(Self { path: path.to_owned(), file, bytes, hash })
     }
 
-    /// Appends one line: the step, then the values in the order given. What is not finite becomes `null`.
+    /// Appends one line: the step, then the values in the order given. Values that are not finite become `null`.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -68,7 +68,7 @@ impl MetricsFile {
         Ok(())
     }
 
-    /// Waits until everything appended is on the disk, and says what that is.
+    /// Syncs the file to disk and returns a mark of its contents.
     ///
     /// # Errors
     /// If the file cannot be written.

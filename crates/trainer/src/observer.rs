@@ -6,11 +6,11 @@ use std::path::Path;
 use waxwork_core::step::StepReport;
 use waxwork_media::Artifact;
 
-/// Something that happened.
+/// An event of a run.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The run starts or goes on at `done` of `total` steps.
+    /// The run starts or resumes at `done` of `total` steps.
     Started {
         /// Steps done before.
         done: u64,
@@ -25,7 +25,7 @@ pub enum Event<'a> {
     Logged {
         /// Steps done.
         step: u64,
-        /// Losses and what else the step logged, by name.
+        /// Losses and other values that the step logged, by name.
         values: &'a [(String, f64)],
         /// Times, rates and memory by name.
         costs: &'a [(&'static str, f64)],
@@ -50,8 +50,8 @@ pub enum Event<'a> {
     Finished,
 }
 
-/// Watches a run. Nothing that it does can change the run's result.
+/// Watches a run, and cannot change its result.
 pub trait Observer {
-    /// Called in order for everything that happens.
+    /// Called for every event, in order.
     fn on(&mut self, event: Event<'_>);
 }

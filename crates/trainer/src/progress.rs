@@ -1,5 +1,5 @@
-//! What a person sees of work that takes a while: a bar on a terminal, plain lines elsewhere, events of the log for a
-//! program that reads them. Always on standard error, and never a reason to fail.
+//! Progress: a bar on a terminal, plain lines elsewhere, or log events for programs.
+//! Always on standard error, and never a reason to fail.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -12,18 +12,18 @@ use waxwork_core::step::StepReport;
 
 use crate::observer::{Event, Observer};
 
-/// Work that is done by then shows no line.
+/// Shorter work prints no line.
 const FIRST_LINE_AFTER: Duration = Duration::from_secs(2);
 /// Time between plain lines, and between events.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// Time between two looks of a meter's clock at whether a line is due.
+/// How often a meter's clock checks whether a line is due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Time between two pictures of a bar whose length is not known.
+/// Time between two frames of a bar of unknown length.
 const TICK: Duration = Duration::from_millis(100);
 
 /// All bars of this process, so that lines can be written above them.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
-/// When the next line is due. Standard error is one, and so is the clock of all that is written there.
+/// When the next line is due: one clock for standard error, whatever the number of meters.
 static NEXT_LINE: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// The target of progress in the log.
@@ -36,7 +36,7 @@ pub enum Display {
     Bar,
     /// A line every five seconds, the first after two.
     Lines,
-    /// As many events of the log, at level info, with the target `waxwork::progress`.
+    /// A log event at the same times, at level info, with the target `waxwork::progress`.
     Events,
     /// Nothing.
     Nothing,
@@ -59,26 +59,26 @@ pub fn above_bars<T>(write: impl FnOnce() -> T) -> T {
 pub enum Unit {
     /// Images, steps, files …
     Parts,
-    /// Bytes, which people are told in MiB or what fits.
+    /// Bytes, shown in MiB or another fitting unit.
     Bytes,
 }
 
-/// How much of some work is done. It can be told from any thread, and is gone from the terminal when it is dropped.
+/// The progress of one task. It can be updated from any thread; dropping it clears it from the terminal.
 #[derive(Debug)]
 pub struct Meter {
     display: Display,
     what: &'static str,
     unit: Unit,
-    /// Counts in any case, and is seen where a bar is asked for.
+    /// Always counts; visible only if bars are shown.
     bar: ProgressBar,
     started: Instant,
     before: u64,
-    /// Tells, where lines or events are asked for, that the work goes on while nobody counts.
+    /// Prints lines or events, if they are asked for, while the count does not change.
     clock: Option<Thread>,
 }
 
 impl Meter {
-    /// Nothing of `length` parts is done of `what`; 0 if the length is not known.
+    /// Starts the task `what` at zero of `length` parts; a length of 0 is unknown.
     pub fn new(display: Display, what: &'static str, unit: Unit, length: u64) -> Self {
         let mut meter = Self::begun(display, what, unit, length, 0);
         if matches!(display, Display::Lines | Display::Events) {
@@ -89,13 +89,13 @@ impl Meter {
                     thread::park_timeout(LOOK_EVERY);
                 }
             });
-            // Without it there are fewer lines, and nothing else.
+            // Without the thread there are only fewer lines.
             meter.clock = clock.ok().map(|clock| clock.thread().clone());
         }
         meter
     }
 
-    /// The same where `done` parts were done before, by another process, and nothing is told unless it is counted.
+    /// Starts at `done` parts that another process did, and prints only when parts are counted.
     fn begun(display: Display, what: &'static str, unit: Unit, length: u64, done: u64) -> Self {
         let bar = match display {
             Display::Bar => BARS.add(ProgressBar::new(length)),
@@ -129,7 +129,7 @@ impl Meter {
         }
     }
 
-    /// So many parts are done, of so many as are known by now.
+    /// Sets the number of parts done, and the total as far as it is known.
     pub fn set(&self, done: u64, length: u64) {
         if self.bar.length() != Some(length) {
             self.bar.set_length(length);
@@ -140,19 +140,19 @@ impl Meter {
         self.set_position(done);
     }
 
-    /// So many parts are done.
+    /// Sets the number of parts done.
     pub fn set_position(&self, done: u64) {
         self.bar.set_position(done);
         self.tell(false, || self.rate());
     }
 
-    /// So many parts more are done.
+    /// Adds to the number of parts done.
     pub fn inc(&self, more: u64) {
         self.bar.inc(more);
         self.tell(false, || self.rate());
     }
 
-    /// The work is done: a bar goes away.
+    /// Ends the task and clears its bar.
     pub fn finish_and_clear(&self) {
         self.bar.finish_and_clear();
     }
@@ -178,7 +178,7 @@ impl Meter {
         tracing::info!(target: TARGET, task, done, total, seconds_left, detail, "progress");
     }
 
-    /// Parts a second that this process did.
+    /// Parts per second in this process.
     fn per_second(&self) -> f64 {
         let done = self.bar.position().saturating_sub(self.before);
         done as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
@@ -188,7 +188,7 @@ impl Meter {
         format!("{}/s", self.amount(self.per_second()))
     }
 
-    /// So much, for a person.
+    /// A number of parts as text for people.
     fn amount(&self, n: f64) -> String {
         match self.unit {
             Unit::Bytes => HumanBytes(n as u64).to_string(),
@@ -197,7 +197,7 @@ impl Meter {
         }
     }
 
-    /// Something worth a line of its own.
+    /// Prints a message on a line of its own.
     fn line(&self, text: &str) {
         match self.display {
             // A closed standard error must not end the work.
@@ -219,12 +219,12 @@ impl Drop for Meter {
     }
 }
 
-/// The time that so many parts take at this rate; None while there is no rate to go by.
+/// The time that `parts` take at this rate; None while the rate is unknown.
 fn left(parts: u64, per_second: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(parts as f64 / per_second).ok()
 }
 
-/// Whether a line is due now; the next one is then due later.
+/// Whether a line is due now; if so, sets the time of the next.
 fn is_due() -> bool {
     let now = Instant::now();
     let mut next = NEXT_LINE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -239,10 +239,10 @@ fn is_due() -> bool {
 #[derive(Debug)]
 pub struct Progress {
     display: Display,
-    /// From the start of the run on, which says how long it is.
+    /// Set at the start of the run, when its length is known.
     meter: Option<Meter>,
     batch_size: usize,
-    /// The values of the newest step that had any, as they are: what is shown is what is logged.
+    /// The newest logged values, not smoothed: the display shows what the log has.
     losses: BTreeMap<String, f64>,
 }
 
@@ -302,7 +302,7 @@ impl Observer for Progress {
             }
             Event::Logged { .. } | Event::Drawn { .. } | Event::Checkpoint(_) => {}
             Event::Finished => {
-                // What the run came to stays to be seen.
+                // The final state stays visible.
                 if let Some(meter) = &self.meter {
                     meter.bar.finish();
                 }
@@ -340,7 +340,7 @@ mod tests {
             summary.split_once("images/s, ").unwrap().1.to_owned()
         };
         assert_eq!(shown(0, 12.5), "kl 12.5000");
-        // A spike is seen, and is gone with its step.
+        // A spike is visible, and disappears with its step.
         assert_eq!(shown(1, 1.3e11), "kl 1.3000e11");
         assert_eq!(shown(2, 113.66), "kl 113.6600");
     }

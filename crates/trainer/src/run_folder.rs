@@ -1,4 +1,4 @@
-//! The run folder: what is where, and who may write to it.
+//! The run folder: its layout and its lock.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -17,24 +17,23 @@ const LOCK: &str = "run.lock";
 const INITIAL: &str = "initial.safetensors";
 const CHECKPOINTS: &str = "checkpoints";
 const SAMPLES: &str = "samples";
-/// All that there can be in the folder when its creation ends, or is cut short.
+/// Files that may exist before the first training step.
 const BEFORE_THE_FIRST_STEP: [&str; 4] = [RECIPE, RUN, LOCK, INITIAL];
 
 /// A folder that holds one run.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// Held as long as this process may write; the system lets go of it when the process dies.
+    /// Held while this process may write; the system releases it when the process dies.
     lock: Option<File>,
 }
 
 impl RunFolder {
-    /// Makes a new run folder and writes what is known before the first step, with the weights to begin with unless the
-    /// run draws them itself. `path` may be empty, or what a process left that was killed in here; if anything fails,
-    /// nothing is left behind.
+    /// Creates a run folder and writes everything known before the first step, and the initial weights of a fork. `path`
+    /// may be an empty folder, or what a process left that was killed here. On failure, nothing is left behind.
     ///
     /// # Errors
-    /// [`Error::RunExists`] if there is anything else at `path`, [`Error::Locked`] if another process is at it.
+    /// [`Error::RunExists`] if there is anything else at `path`, [`Error::Locked`] if another process uses it.
     pub fn create(path: &Path, info: &RunInfo, initial: Option<&[u8]>) -> Result<Self> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(store::failed("create", parent))?;
@@ -75,7 +74,7 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// Nothing is lost if a run is made in a folder that holds no more than a process that was killed while it made one.
+    /// Whether a run can be created here without losing data: the folder has only what a killed creation leaves.
     fn refuse_unless_unborn(&self) -> Result<()> {
         let exists = || Error::RunExists(self.path.clone());
         if !self.path.is_dir() {
@@ -103,14 +102,14 @@ impl RunFolder {
             let reason = if path.is_dir() {
                 format!("it has no {RECIPE}")
             } else {
-                "there is no such folder; `waxwork runs` lists those in runs/".to_owned()
+                "there is no such folder".to_owned()
             };
             return Err(Error::NotARun { path: path.to_owned(), reason });
         }
         Ok(Self { path: path.to_owned(), lock: None })
     }
 
-    /// Makes this process the only writer, and removes what an earlier one was writing when it was killed.
+    /// Makes this process the only writer, and removes partial files of a killed process.
     ///
     /// # Errors
     /// [`Error::Locked`] if another process is; [`Error::Damaged`] if a link leads out of the folder.
@@ -145,7 +144,7 @@ impl RunFolder {
         self.named().file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// A path beside the folder, whose name goes on with `ending`.
+    /// A path next to the folder, with `ending` appended to its name.
     pub fn beside(&self, ending: &str) -> PathBuf {
         let named = self.named();
         let mut name = named.file_name().unwrap_or_default().to_owned();
@@ -153,7 +152,7 @@ impl RunFolder {
         named.with_file_name(name)
     }
 
-    /// The folder by its name, which `.` does not tell.
+    /// The folder with its real name, which `.` lacks.
     fn named(&self) -> PathBuf {
         let nameless = self.path.file_name().is_none();
         nameless.then(|| fs::canonicalize(&self.path).ok()).flatten().unwrap_or_else(|| self.path.clone())
@@ -172,7 +171,7 @@ impl RunFolder {
     /// Reads run.json.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if it is no run.json of this version.
+    /// [`Error::Damaged`] if it is not a run.json of this version.
     pub fn info(&self) -> Result<RunInfo> {
         let path = self.path.join(RUN);
         let bytes = store::read(&path)?;
@@ -188,7 +187,7 @@ impl RunFolder {
         Ok(store::write(&self.path.join(RUN), &json)?)
     }
 
-    /// The weights that the run began with, if it did not draw them itself.
+    /// The initial weights of a fork.
     ///
     /// # Errors
     /// [`Error::Damaged`] if they do not have the hash that run.json gives.
@@ -202,7 +201,7 @@ impl RunFolder {
         Checkpoints::new(self.path.join(CHECKPOINTS))
     }
 
-    /// Where the weights to sample from are, once the run is finished.
+    /// The file of the final weights, written when the run finishes.
     pub fn model(&self) -> PathBuf {
         self.path.join("model.safetensors")
     }
@@ -280,18 +279,18 @@ fn load_with_hash(path: &Path, expected: Option<&str>) -> Result<BTreeMap<String
     }
 }
 
-/// What is written in place must be there itself: a link would lead out of the folder, and a pipe wait for ever.
+/// Files that are written in place must be regular: a link would lead out of the folder, and a pipe would block.
 fn refuse_unless(is_right: fn(&fs::Metadata) -> bool, what: &str, path: &Path) -> Result<()> {
     match path.symlink_metadata() {
         Ok(found) if !is_right(&found) => {
-            let reason = format!("it is not {what}, or is a link to one");
+            let reason = format!("it is not {what}, or it is a link");
             Err(Error::Damaged { path: path.to_owned(), reason })
         }
         _ => Ok(()),
     }
 }
 
-/// Removes files and folders that were being written beside their places when their writer died.
+/// Removes partial files and folders of a process that died while it wrote them.
 fn remove_unfinished(folder: &Path) -> Result<()> {
     if !folder.is_dir() {
         return Ok(());

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use waxwork_core::{Device, Kind, ModelInfo, device};
 use waxwork_data::View;
 
-/// run.json: what ran, where and when, and all that is needed to repeat it.
+/// run.json: what ran, where and when, and everything needed to repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
-    /// What the run was started by and on.
+    /// The program and machine that started the run.
     #[serde(flatten)]
     pub environment: Environment,
     /// The command line that started it.
@@ -20,11 +20,11 @@ pub struct RunInfo {
     /// The text of the recipe.toml that it was started with.
     #[serde(default)]
     pub recipe: String,
-    /// What the model is.
+    /// Description of the model.
     pub model: ModelInfo,
     /// Name of the data set.
     pub data: String,
-    /// Hash of what the data set is.
+    /// Identity of the data set: a hash of its contents.
     pub data_identity: String,
     /// What its samples are; images in runs of older versions, which do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,18 +40,18 @@ pub struct RunInfo {
     pub data_classes: Vec<String>,
     /// Seed of the run.
     pub seed: u64,
-    /// Where its first weights came from, if it did not draw them itself.
+    /// The origin of its initial weights, for a fork.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<Origin>,
     /// One entry per resume.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed: Vec<Resumption>,
-    /// Groups of parameters that an imported run does not have: random values stand in their place.
+    /// Parameter groups that an imported run lacks; they have random values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub untrained: Vec<String>,
     /// `running`, `interrupted`, `finished` or `failed`.
     pub status: Status,
-    /// Why the run ended early, if it did so by an error.
+    /// The error that ended the run early, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
     /// Steps done.
@@ -65,8 +65,8 @@ pub struct RunInfo {
 }
 
 impl RunInfo {
-    /// What is known before the first step of a run of `seed` that draws its own weights. `recipe` is kept as recipe.toml: whatever
-    /// it takes to know what was trained. Fields that only some runs have can be set afterwards.
+    /// The information of a new run of `seed` that draws its own weights. `recipe` is the text of recipe.toml. Fields that
+    /// only some runs have can be set afterwards.
     pub fn new(
         environment: Environment,
         recipe: impl Into<String>,
@@ -113,7 +113,7 @@ impl RunInfo {
     }
 }
 
-/// What a result could depend on besides recipe and data.
+/// What a result could depend on other than the recipe and the data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// Waxwork's version.
@@ -131,7 +131,7 @@ pub struct Environment {
     pub profile: String,
     /// Operating system and processor.
     pub machine: String,
-    /// Class of the processor, by the instructions that kernels choose their code by.
+    /// Class of the processor, by the instruction sets that kernels are selected for.
     #[serde(default)]
     pub cpu_class: String,
     /// `cpu`, `cuda:0`, `metal`.
@@ -141,7 +141,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// This process, of a program of this version that computes on `device`; what only its build knows is left empty.
+    /// The environment of this process, which computes on `device`; fields that only the build knows are empty.
     pub fn here(version: impl Into<String>, device: &Device) -> Self {
         Self {
             version: version.into(),
@@ -175,18 +175,18 @@ impl Environment {
 /// A record of one resume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resumption {
-    /// Steps that were done then.
+    /// Steps done at that time.
     pub step: u64,
     /// Seconds since 1970.
     pub started: u64,
     /// The command line.
     pub command: Vec<String>,
-    /// What went on with it.
+    /// The program and machine that resumed it.
     #[serde(flatten)]
     pub environment: Environment,
 }
 
-/// The weights that a run began with: those of another run, kept in its own initial.safetensors.
+/// The initial weights of a fork: those of another run, copied to initial.safetensors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The other run's folder.
@@ -197,17 +197,17 @@ pub struct Origin {
     pub sha256: String,
 }
 
-/// How far a run has come.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Status {
-    /// Training now, or killed.
+    /// In training, or killed.
     Running,
     /// Stopped by a signal or a time limit; can be resumed.
     Interrupted,
-    /// Came to its end.
+    /// Finished.
     Finished,
-    /// A loss, gradient or weight was not finite. A resume would repeat it; a fork with other settings need not.
+    /// A loss, gradient or weight was not finite. A resume would diverge again; a fork with other settings may not.
     Failed,
 }

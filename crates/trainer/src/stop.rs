@@ -1,4 +1,4 @@
-//! When to stop before the end: a signal, or a time limit.
+//! Stopping early: on a signal, or at a time limit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,7 @@
 //! A run's event file, which TensorBoard shows: scalars, sample grids, hyperparameters, and histograms of weights on request.
 //!
-//! A run that goes on begins a file of its own, which tells TensorBoard to forget what the one before it holds from that step
-//! on. Event files hold times, so they are no part of what a run promises to repeat.
+//! A resumed run starts a new file, which tells TensorBoard to drop the events of earlier files from that step on. Event
+//! files contain times, so they are not among the reproducible parts of a run.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -32,13 +32,13 @@ pub struct TensorBoard {
     hyperparameters: BTreeMap<String, proto::Scalar>,
     params: ParamSet,
     histogram_every: u64,
-    /// None before the start, and after something went wrong.
+    /// None before the start, and after an error.
     file: Option<EventFile>,
 }
 
 impl TensorBoard {
-    /// Watches a run in `folder`. `recipe` is its configuration, whose leaves are the hyperparameters; `params` are the weights to
-    /// show histograms of every so many steps, never if that is 0.
+    /// Watches a run in `folder`. `recipe` is its configuration, whose leaves are the hyperparameters; `params` are the weights whose
+    /// histograms are written every `every` steps; 0 writes none.
     pub fn new(folder: &Path, recipe: &Value, params: &ParamSet, histogram_every: u64) -> Self {
         let mut hyperparameters = BTreeMap::new();
         flatten("", recipe, &mut hyperparameters);
@@ -105,7 +105,7 @@ impl TensorBoard {
 impl Observer for TensorBoard {
     fn on(&mut self, event: Event<'_>) {
         if let Err(error) = self.write(event) {
-            tracing::warn!("TensorBoard will not see the rest of this run: {error}");
+            tracing::warn!("TensorBoard events stop here: {error}");
             self.file = None;
         }
     }

@@ -24,7 +24,7 @@ pub type Validate<'a> = dyn Fn() -> Result<BTreeMap<String, f64>> + 'a;
 /// Makes the files that show the model's progress, from the same latents every time.
 pub type Preview<'a> = dyn Fn() -> Result<Vec<Artifact>> + 'a;
 
-/// One run: everything that the loop needs, and nothing that it decides by itself.
+/// One run: everything that the training loop needs.
 pub struct Training<'a> {
     /// What is trained.
     pub model: &'a dyn Trainable,
@@ -38,7 +38,7 @@ pub struct Training<'a> {
     pub config: &'a TrainConfig,
     /// Where everything is written.
     pub folder: &'a RunFolder,
-    /// The best validation result so far, when a run goes on.
+    /// The best validation result so far, of a resumed run.
     pub best: Option<Best>,
     /// Metrics on the validation split, and the one of them (lower is better) that chooses the best checkpoint.
     pub validate: Option<(&'a Validate<'a>, &'a str)>,
@@ -64,7 +64,7 @@ pub struct Outcome {
 }
 
 impl Training<'_> {
-    /// Trains to the end, or until told to stop; either way the last thing done is a checkpoint.
+    /// Trains to the end, or until a stop is requested. Both end with a checkpoint.
     ///
     /// # Errors
     /// [`Error::Diverged`] names the term and the last good checkpoint; others name the file. run.json then has the reason,
@@ -78,7 +78,7 @@ impl Training<'_> {
         result
     }
 
-    /// Writes to run.json why the run ended, as far as the disk lets it.
+    /// Writes the reason for the run's end to run.json; a failure to do so is a warning.
     fn record_failure(&self, error: &Error) {
         let recorded = self.folder.info().and_then(|mut info| {
             let diverged = matches!(error, Error::Diverged { .. });
@@ -88,20 +88,23 @@ impl Training<'_> {
             self.folder.write_info(&info)
         });
         if let Err(error) = recorded {
-            tracing::warn!("the reason could not be written to the run folder: {error}");
+            tracing::warn!("failed to write the reason to the run folder: {error}");
         }
     }
 
     fn train(&mut self) -> Result<Outcome> {
         let length = self.config.length(self.data.len())?;
         let checkpoints = self.folder.checkpoints();
-        // A run that goes on has some of it already.
+        // A resumed run has written part of it already.
         let needed = space_needed(self.model, self.state, self.config, self.data)?;
         let needed = needed.saturating_sub(run_folder::bytes_in(self.folder.path())?);
         run_folder::check_space(self.folder.path(), needed)?;
         let start = self.state.steps_done();
         if start > length.steps {
-            let reason = format!("it has done {start} steps of {}", length.steps);
+            let reason = format!(
+                "its newest checkpoint is at step {start}, but the run has only {} steps",
+                length.steps
+            );
             return Err(Error::Damaged { path: self.folder.path().to_owned(), reason });
         }
         let mut log = MetricsFile::open(&self.folder.metrics(), start)?;
@@ -116,7 +119,7 @@ impl Training<'_> {
         tracing::info!(done = start, steps = length.steps, samples = self.data.len(), "training");
         self.tell(Event::Started { done: start, total: length.steps, batch_size: self.config.batch_size });
 
-        // What a killed process spent is known from the last line that it left.
+        // The last line of a killed process has the time that it spent.
         let spent = metrics::last(&self.folder.timing(), "seconds")?.unwrap_or(0.0);
         let (began, seconds_before) = (Instant::now(), info.seconds.max(spent));
         let mut newest = None;
@@ -133,7 +136,7 @@ impl Training<'_> {
             let mut more = || further(&mut loader, &mut failed);
             let last = done == length.steps;
             let logged = done.is_multiple_of(self.config.log_every) || last;
-            // To read a device's losses is to wait for it, so only what is logged is read.
+            // Reading a loss waits for the device, so only logged losses are read.
             let report = if logged || runs_on_cpu_kernels(self.device) {
                 self.state.step_with(self.model, &batch, &mut more)
             } else {
@@ -170,7 +173,7 @@ impl Training<'_> {
             newest = Some(self.checkpoint(&checkpoints, &log)?);
         }
         if stopped.is_none() {
-            // A process that died right after its last checkpoint has left one too many.
+            // A process that died right after its last checkpoint left one too many.
             checkpoints.prune(
                 self.state.steps_done(),
                 self.config.keep,
@@ -240,7 +243,7 @@ impl Training<'_> {
     }
 }
 
-/// Bytes that a run will need, roughly: all checkpoints that exist at once, the finished model, pictures and logs.
+/// Estimated disk space of a run in bytes: all checkpoints that exist at once, the final model, sample grids and logs.
 ///
 /// # Errors
 /// As [`TrainConfig::length`].

@@ -1,4 +1,5 @@
-//! How prose is written: the words that docs/style.md rules out, and the width of Markdown.
+//! How prose is written, in documents, help and error messages: the words that docs/style.md rules out, and the width of
+//! Markdown.
 
 use super::File;
 
@@ -7,6 +8,12 @@ const PROSE: [(&str, &str); 3] = [("", "md"), ("models/", "toml"), ("datasets/",
 
 /// Files whose words are not checked, since they name the words.
 const EXEMPT: [&str; 2] = ["docs/style.md", "xtask/src/tidy/words.rs"];
+
+/// Folders whose error messages are checked, the literals of `#[error(…)]`. A `*` stands for one folder.
+const ERRORS: [&str; 2] = ["crates/*/src/", "models/src/"];
+
+/// The folder whose help is checked: its doc comments, and the literals of `#[command(…)]` and `#[arg(…)]`.
+const HELP: &str = "crates/cli/src/args/";
 
 /// Columns of a Markdown line.
 const COLUMNS: usize = 100;
@@ -40,13 +47,7 @@ const AVOID: [(&str, &str); 23] = [
 
 /// Prose says things in the words that engineers use.
 pub(super) fn words(file: &File) -> Vec<String> {
-    let is_prose = PROSE.iter().any(|(folder, extension)| {
-        file.path.starts_with(folder) && file.path.ends_with(&format!(".{extension}"))
-    });
-    if !is_prose || EXEMPT.contains(&file.path.as_str()) {
-        return Vec::new();
-    }
-    let words = split(&file.text);
+    let words = split(&prose(file));
     let found = |(phrase, instead): &(&str, &str)| {
         let phrase: Vec<Vec<&str>> = phrase.split(' ').map(|word| word.split('|').collect()).collect();
         let at = |at: &&[(usize, String)]| {
@@ -59,6 +60,81 @@ pub(super) fn words(file: &File) -> Vec<String> {
         words.windows(phrase.len()).filter(at).map(complaint).collect::<Vec<_>>()
     };
     AVOID.iter().flat_map(found).collect()
+}
+
+/// The prose of a file, on the lines that it has there; the rest is blank.
+fn prose(file: &File) -> String {
+    let whole = |(folder, extension): &(&str, &str)| {
+        file.path.starts_with(folder) && file.path.ends_with(&format!(".{extension}"))
+    };
+    if EXEMPT.contains(&file.path.as_str()) {
+        String::new()
+    } else if PROSE.iter().any(whole) {
+        file.text.clone()
+    } else if !file.path.ends_with(".rs") {
+        String::new()
+    } else if file.path.starts_with(HELP) {
+        merged(&doc_comments(&file.text), &literals(&file.text, &["#[command(", "#[arg("]))
+    } else if ERRORS.iter().any(|folder| is_below(&file.path, folder)) {
+        literals(&file.text, &["#[error("])
+    } else {
+        String::new()
+    }
+}
+
+/// Whether a file lies below a folder, in which `*` stands for one name.
+fn is_below(path: &str, folder: &str) -> bool {
+    let fits = |(name, wanted): (&str, &str)| wanted == "*" || name == wanted;
+    let wanted = folder.trim_end_matches('/').split('/');
+    path.split('/').count() > wanted.clone().count() && path.split('/').zip(wanted).all(fits)
+}
+
+/// The `///` comments of a text; the rest is blank.
+fn doc_comments(text: &str) -> String {
+    let lines = text.lines().map(|line| line.trim_start().strip_prefix("///").unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The string literals, with their quotes, inside of attributes that begin in one of these ways; the rest is blank. Escapes
+/// are spaces.
+fn literals(text: &str, attributes: &[&str]) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    // How many brackets are open in the attribute, and whether the place is in a literal.
+    let (mut open, mut quoted) = (0_usize, false);
+    while let Some(c) = rest.chars().next() {
+        let begins = attributes.iter().find(|attribute| rest.starts_with(**attribute));
+        if let (0, Some(attribute)) = (open, begins) {
+            open = 1;
+            rest = &rest[attribute.len()..];
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '"' if open > 0 => quoted = !quoted,
+            '\\' if quoted => {
+                let escaped = rest.chars().next().unwrap_or(' ');
+                rest = &rest[escaped.len_utf8()..];
+                shown.push(if escaped == '\n' { '\n' } else { ' ' });
+                continue;
+            }
+            '(' if open > 0 && !quoted => open += 1,
+            ')' if open > 0 && !quoted => open -= 1,
+            _ => {}
+        }
+        shown.push(if c == '\n' || quoted || (c == '"' && open > 0) { c } else { ' ' });
+    }
+    shown
+}
+
+/// Two texts that are blank where the other is not.
+fn merged(one: &str, other: &str) -> String {
+    let pick =
+        |(one, other): (&str, &str)| if one.trim().is_empty() { other.to_owned() } else { one.to_owned() };
+    let ends = std::iter::repeat("");
+    let longest = one.lines().count().max(other.lines().count());
+    let lines = one.lines().chain(ends.clone()).zip(other.lines().chain(ends)).take(longest).map(pick);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Markdown wraps at [`COLUMNS`], but for tables, for lines without a space, and for code that is a copy.
@@ -145,6 +221,48 @@ mod tests {
         let found = |path: &str| words(&file(path, "description = \"so many\"")).len();
         assert_eq!(["README.md", "models/a.toml", "datasets/a.toml"].map(found), [1, 1, 1]);
         assert_eq!(["Cargo.toml", "docs/style.md", "crates/core/src/a.rs"].map(found), [0, 0, 0]);
+    }
+
+    #[test]
+    fn help_is_doc_comments_and_literals_of_attributes() {
+        let of = |text: &str| words(&file("crates/cli/src/args/a.rs", text));
+        for bad in [
+            "/// Draw so many images\nn: usize,",
+            "/// Draw so\n/// many images\nn: usize,",
+            "#[command(after_long_help = \"\\\nExamples:\n  so many\")]",
+            "#[arg(long, help = \"every so\\\n    many steps\")]",
+            "#[arg(help = \"a \\\"so many\\\"\")]",
+        ] {
+            assert_eq!(of(bad).len(), 1, "{bad}: {:?}", of(bad));
+        }
+        let text = "#[command(about = \"x\")]\n#[command(\n    after_help = \"\\\nso many\")]\n";
+        assert_eq!(
+            of(text),
+            ["crates/cli/src/args/a.rs:4: write `N` or `the number of` instead of `so many`"]
+        );
+        for fine in [
+            "// so many",
+            "fn so(many: usize) {}",
+            "let x = \"so many\";",
+            "#[arg(value_parser = so(many), help = \"so\", value_name = \"many\")]",
+            "/// so\n///\n/// many",
+        ] {
+            assert_eq!(of(fine), Vec::<String>::new(), "{fine}");
+        }
+        assert_eq!(words(&file("crates/cli/src/a.rs", "/// Draw so many images")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn error_messages_are_literals_of_their_attribute() {
+        let text =
+            "/// so many\n#[error(\n    \"{} so many ({})\",\n    f(so, \"a\")\n)]\nlet y = \"so many\";";
+        let complaint = |path: &str| format!("{path}:3: write `N` or `the number of` instead of `so many`");
+        for path in ["crates/data/src/error.rs", "crates/data/src/hub/client.rs", "models/src/error.rs"] {
+            assert_eq!(words(&file(path, text)), [complaint(path)]);
+        }
+        for path in ["crates/data/tests/a.rs", "crates/data/build.rs", "xtask/src/error.rs", "tests/a.rs"] {
+            assert_eq!(words(&file(path, text)), Vec::<String>::new(), "{path}");
+        }
     }
 
     #[test]

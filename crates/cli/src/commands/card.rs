@@ -13,7 +13,7 @@ use waxwork_trainer::{Outcome, RunFolder, RunInfo, metrics};
 use crate::failure::Failure;
 use crate::output;
 
-/// What stands before and after the part of a card that programs read.
+/// The lines before and after the YAML front matter of a card.
 pub(crate) const FENCE: &str = "---\n";
 /// Writes the card and returns its path. Every number in it is read from the run.
 pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> Result<PathBuf, Failure> {
@@ -59,7 +59,7 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     Ok(folder.card())
 }
 
-/// How many classes there are and what they are called; nothing of none.
+/// The number of classes and their names; empty without classes.
 pub(crate) fn class_names(names: &[String]) -> String {
     let classes = Classes::named(names);
     match classes.len() {
@@ -73,7 +73,7 @@ fn in_a_cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
-/// The part of a card that programs read: YAML, in the Hub's own words. A string in JSON is one in YAML.
+/// The YAML front matter of a card, with the keys of the Hub. A JSON string is a YAML string.
 pub(crate) fn front(folder: &RunFolder, info: &RunInfo, report: Option<&Report>) -> Result<String, Failure> {
     let quoted = |text: &str| serde_json::to_string(text);
     let known = Manifest::find(&info.data).ok();

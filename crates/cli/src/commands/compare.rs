@@ -1,4 +1,4 @@
-//! `waxwork compare`: runs beside each other, number by number. Numbers of different protocols are marked, with what differs.
+//! `waxwork compare`: a table of runs and their metrics. Metrics with different protocols are marked, with the difference.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ impl Column {
     }
 }
 
-/// Why there are numbers that are not there, a line for each reason.
+/// The reasons for missing numbers, one line per reason.
 fn notes(refused: &[Refused], unmeasured: &[PathBuf]) -> String {
     let mut differences: Vec<(&str, Vec<&str>)> = Vec::new();
     for Refused { metric, difference } in refused {
@@ -92,7 +92,7 @@ fn notes(refused: &[Refused], unmeasured: &[PathBuf]) -> String {
     }
     for run in unmeasured {
         let run = run.display();
-        lines += &format!("`{run}` has not been evaluated: `waxwork evaluate {run}` does that\n");
+        lines += &format!("`{run}` has no evaluation: run `waxwork evaluate {run}`\n");
     }
     lines
 }
@@ -155,7 +155,7 @@ fn compared(runs: &[PathBuf]) -> Result<Compared, Failure> {
     Ok(Compared { columns, refused, unmeasured })
 }
 
-/// The metrics.json of a run, or one that is named itself; None if it is not there.
+/// The metrics.json of a run, or the file itself; None if it does not exist.
 pub(crate) fn evaluation_of(run: &Path) -> Result<Option<Report>, Failure> {
     let path = if run.is_dir() { run.join("metrics.json") } else { run.to_owned() };
     if !path.is_file() {
@@ -174,11 +174,11 @@ fn costs(run: &Run) -> Result<BTreeMap<&'static str, f64>, Failure> {
     let timing = metrics::read(&run.folder.timing())?;
     let last = timing.last().and_then(|(step, values)| Some((*step, values.get("seconds")?.as_f64()?)));
     if let Some((step, seconds)) = last.filter(|(step, _)| *step > 0) {
-        costs.insert("ms a step, in training", 1000.0 * seconds / step as f64);
+        costs.insert("ms per training step", 1000.0 * seconds / step as f64);
     }
     let memory = timing.iter().filter_map(|(_, values)| values.get("peak_memory_bytes")?.as_f64());
     if let Some(most) = memory.reduce(f64::max) {
-        costs.insert("MiB at most, in training", most / f64::from(1 << 20));
+        costs.insert("peak training memory, MiB", most / f64::from(1 << 20));
     }
     let mut times = Vec::new();
     for round in 0..=ROUNDS {
@@ -189,20 +189,20 @@ fn costs(run: &Run) -> Result<BTreeMap<&'static str, f64>, Failure> {
         if round > 0 {
             times.push(began.elapsed().as_secs_f64());
             let flops = 2 * (kernels::multiply_adds() - before);
-            costs.insert("MFLOP a sample, in products", flops as f64 / SAMPLED as f64 / 1e6);
+            costs.insert("MFLOP per sample, in products", flops as f64 / SAMPLED as f64 / 1e6);
         }
     }
     times.sort_by(f64::total_cmp);
-    costs.insert("ms for 100 samples, here", 1000.0 * times[ROUNDS / 2]);
+    costs.insert("ms per 100 samples, here", 1000.0 * times[ROUNDS / 2]);
     Ok(costs)
 }
 
-/// A header, then a line a number.
+/// A header, then one row per metric.
 fn rows(columns: &[Column]) -> Vec<Vec<String>> {
     let mut rows = vec![vec![String::new()]];
     rows[0].extend(columns.iter().map(|column| match column.runs.as_slice() {
         [run] => run.clone(),
-        [first, others @ ..] => format!("{first} and {} seeds more", others.len()),
+        [first, others @ ..] => format!("{first} and {} more seeds", others.len()),
         [] => String::new(),
     }));
     let costs: std::collections::BTreeSet<_> =

@@ -1,4 +1,4 @@
-//! `waxwork data`: which data sets there are, whether their files are good, and what they look like.
+//! `waxwork data`: lists, downloads, checks and shows data sets.
 
 use std::path::Path;
 
@@ -56,8 +56,8 @@ fn list(json: bool) -> Result<String, Failure> {
     };
     let mut rows: Vec<_> = manifests.iter().map(row).collect::<Result<_, _>>()?;
     for (name, description) in [
-        (FOLDER, "your own pictures: --data-dir DIR, in it a folder a class"),
-        ("hf:OWNER/NAME", "a data set of pictures on the Hugging Face Hub"),
+        (FOLDER, "your own images: --data-dir DIR, with one subdirectory per class"),
+        ("hf:OWNER/NAME", "an image data set on the Hugging Face Hub"),
     ] {
         rows.push([name, "", "", description].map(str::to_owned).to_vec());
     }
@@ -82,7 +82,7 @@ fn info(name: &str, json: bool) -> Result<String, Failure> {
     if manifest.files.is_empty() {
         rows.push(("files", "none needed".into()));
     } else {
-        rows.push(("looked for in", files::cache_dir()?.display().to_string()));
+        rows.push(("search path", files::cache_dir()?.display().to_string()));
     }
     for file in &manifest.files {
         let hash = file.sha256.as_deref().unwrap_or("not known");
@@ -105,7 +105,7 @@ fn fetch(name: &str) -> Result<String, Failure> {
         Manifest::find(name)?;
     }
     Err(Failure::new(
-        "this build cannot download: build it with `--features hub`, or point `--data-dir` at the files",
+        "this build cannot download: build with `--features hub`, or give the folder of the files with `--data-dir DIR`",
     ))
 }
 
@@ -139,7 +139,7 @@ fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
         _ => {
             let folder = folder.map_or_else(files::cache_dir, |folder| Ok(folder.to_owned()))?;
             Err(Failure::new(format!(
-                "{bad} of {} files of `{name}` in {} are not good\n{}",
+                "{bad} of {} files of `{name}` in {} are missing or wrong\n{}",
                 reports.len(),
                 folder.display(),
                 table.trim_end()

@@ -1,4 +1,4 @@
-//! `waxwork doctor`: what this machine and this build can do.
+//! `waxwork doctor`: what this machine and this build support.
 
 use std::path::Path;
 
@@ -67,14 +67,14 @@ pub(crate) fn run(json: bool, threads: usize) -> Result<String, Failure> {
     Ok(output::table(&rows.map(|(name, value)| vec![name.to_owned(), value])))
 }
 
-/// The processor's own name, where the system tells it in a file.
+/// The processor's name, if the system has it in a file.
 fn processor() -> Option<String> {
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// What the processor has of what fast code is chosen by, at run time.
+/// The vector instruction sets of the processor that kernels are selected by.
 fn vector_instructions() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     let found = [

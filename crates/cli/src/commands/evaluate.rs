@@ -1,4 +1,4 @@
-//! `waxwork evaluate`: numbers about a trained model or about images, each with its protocol, in metrics.json.
+//! `waxwork evaluate`: metrics of a trained model or of images, each with its protocol, in metrics.json.
 
 use std::path::Path;
 
@@ -22,10 +22,10 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
         (Some(run), Samples::Count(count)) => of_run(run, *count, arguments),
         (None, Samples::Of(path)) => of_images(path, arguments),
         (Some(_), Samples::Of(_)) => {
-            Err(Failure::usage("either a run is measured or the images of a file: leave the run out"))
+            Err(Failure::usage("give either a run or images with --samples PATH, not both"))
         }
         (None, Samples::Count(_)) => {
-            Err(Failure::usage("which run? Or which images: --samples FILE --data NAME"))
+            Err(Failure::usage("give a run, or images with --samples PATH --data NAME"))
         }
     }
 }
@@ -49,9 +49,9 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
     let report = evaluate_on(&run, &data, whole, &config, &mut |what, done, all| stages.set(what, done, all));
     stages.finish();
     let report = report.map_err(|error| match error {
-        Error::NothingToMeasure { family } => {
-            Failure::new(format!("nothing to measure: a {family} has no likelihood, and --samples is 0"))
-        }
+        Error::NothingToMeasure { family } => Failure::new(format!(
+            "nothing to measure: {family} models have no likelihood, and --samples is 0"
+        )),
         error => error.into(),
     })?;
     finish(&report, &report_of(run.folder.path()), arguments.json)
@@ -59,8 +59,9 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
 
 fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failure> {
     let name = arguments.data.as_ref();
-    let name = name.ok_or_else(|| Failure::usage("compared with what? Name a data set: --data NAME"))?;
-    // Said before data is loaded, or even downloaded.
+    let name =
+        name.ok_or_else(|| Failure::usage("--samples PATH needs a data set to compare with: --data NAME"))?;
+    // Checked before data is loaded or downloaded.
     std::fs::metadata(path).map_err(store::failed("read", path))?;
     let config = config(name, arguments.data_dir.as_deref(), &arguments.set)?;
     if config.name == TABLE {
@@ -97,7 +98,7 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
 fn finish(report: &Report, path: &Path, json: bool) -> Result<String, Failure> {
     let text = output::json(report)?;
     if let Err(error) = store::write(path, text.as_bytes()) {
-        // What took long to measure is not lost with it.
+        // The results, which took long to measure, are not lost.
         output::report(&if json { text } else { describe(report) })?;
         return Err(error.into());
     }
@@ -107,7 +108,7 @@ fn finish(report: &Report, path: &Path, json: bool) -> Result<String, Failure> {
     Ok(format!("{}written to {}\n", describe(report), path.display()))
 }
 
-/// A line a number, then what the numbers are, said once.
+/// Renders one row per metric, followed by the shared protocol.
 fn describe(report: &Report) -> String {
     let header = ["METRIC", "VALUE", "INTERVAL", "REAL DATA"].map(String::from).to_vec();
     let row = |metric: &Metric| {
@@ -127,7 +128,7 @@ fn describe(report: &Report) -> String {
     text
 }
 
-/// What the numbers are, each thing once, and of which numbers it is true; nothing there if it is true of all.
+/// Each protocol entry once, with the metrics that it applies to; empty if it applies to all.
 pub(crate) fn said_once(report: &Report) -> Vec<(String, String)> {
     let mut said: Vec<(String, Vec<&str>)> = Vec::new();
     for metric in &report.metrics {

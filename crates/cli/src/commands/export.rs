@@ -16,7 +16,7 @@ pub(crate) fn run(arguments: &ExportArguments) -> Result<String, Failure> {
         Some(ExportPart::Encoder) => Part::Encoder,
         Some(ExportPart::Prior) => Part::Prior,
         None => {
-            let nothing = || Failure::new(format!("a {} has nothing to export", run.info.model.family));
+            let nothing = || Failure::new(format!("{} models have nothing to export", run.info.model.family));
             *run.model.parts().first().ok_or_else(nothing)?
         }
     };

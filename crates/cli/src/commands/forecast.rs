@@ -30,13 +30,13 @@ pub(super) fn write(run: TrainingRun, seeds: u64, stop: &Stop) -> Result<String,
     let Forecast { measured_steps, memory, disk, .. } = &forecast;
 
     let mut text = format!(
-        "{recipe}\n# Nothing was trained. By {measured_steps} steps measured here on {device}, it would take:\n"
+        "{recipe}\n# Nothing was trained. Estimate from {measured_steps} steps measured on {device}:\n"
     );
     writeln!(text, "# parameters: {parameters}")?;
     writeln!(text, "# time: {runs}{} ({spent})", output::seconds(forecast.seconds()))?;
     match memory {
         Some(peak) => writeln!(text, "# memory: {}", output::bytes(*peak))?,
-        None => writeln!(text, "# memory: this system does not tell how much a process uses")?,
+        None => writeln!(text, "# memory: unknown on this system")?,
     }
     writeln!(text, "# disk: {runs}at most {}", output::bytes(*disk))?;
     Ok(text)

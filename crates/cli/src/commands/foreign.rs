@@ -1,4 +1,4 @@
-//! Images that any program made, with their labels: NumPy arrays, tensor files and folders of pictures.
+//! Images of any program, with their labels: NumPy arrays, tensor files and image folders.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,14 +59,14 @@ pub(crate) fn check_labelled(path: &Path, labelled: bool, classes: &Classes) -> 
     }
     let beside = labels_beside(path);
     Err(Failure::new(format!(
-        "`{}` has no labels, which a conditional model needs: give a .safetensors file with `images` and `labels`, a folder with \
-         one directory per class, or `{}` beside an array",
+        "`{}` has no labels, but a conditional model needs them: use a .safetensors file with `images` and `labels`, a folder \
+         with one subdirectory per class, or `{}` next to the array",
         path.display(),
         beside.file_name().unwrap_or_default().to_string_lossy()
     )))
 }
 
-/// Where the labels of a NumPy file of images are: beside it.
+/// The file of labels next to a NumPy file of images.
 pub(crate) fn labels_beside(images: &Path) -> PathBuf {
     images.with_extension("labels.npy")
 }
@@ -100,7 +100,7 @@ fn read(path: &Path, kind: &Kind, classes: &Classes) -> Result<(Images, Option<V
         _ => {
             let path = path.display();
             return Err(Failure::new(format!(
-                "`{path}`: images come from a folder, a .npy file or a .safetensors file"
+                "`{path}` is neither a folder, nor a .npy file, nor a .safetensors file"
             )));
         }
     };
@@ -126,7 +126,7 @@ fn of_folder(path: &Path, shape: ImageShape, classes: &Classes) -> Result<Split,
         classes.label(name).map_err(|error| {
             let failure = Failure::from(error).at(&path.join(name));
             Failure {
-                message: failure.message + "; a folder of samples without labels has no directories",
+                message: failure.message + "; put samples without labels into the folder itself",
                 ..failure
             }
         })

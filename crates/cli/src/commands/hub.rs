@@ -16,12 +16,12 @@ use crate::commands::judging::report_of;
 use crate::failure::Failure;
 use crate::output;
 
-/// What a repository must hold to be a run.
+/// Files that a repository must have to be a run.
 const NEEDED: [&str; 3] = ["recipe.toml", "run.json", "model.safetensors"];
-/// What goes with it, where it is there.
+/// Optional files.
 const MORE: [&str; 3] = ["README.md", "metrics.jsonl", "metrics.json"];
 
-/// Keys of a card's front that are made from the run; all others are left as people wrote them.
+/// Keys of a card's front matter that are generated from the run; all others are kept.
 const OURS: [&str; 5] = ["library_name:", "pipeline_tag:", "tags:", "datasets:", "model-index:"];
 
 pub(crate) fn pull(arguments: &PullArguments) -> Result<String, Failure> {
@@ -44,7 +44,7 @@ pub(crate) fn pull(arguments: &PullArguments) -> Result<String, Failure> {
     bar.finish_and_clear();
     if let Some(missing) = NEEDED.iter().find(|file| !snapshot.files.contains_key(**file)) {
         return Err(Failure::new(format!(
-            "`{repository}` is no run of Waxwork: it has no {missing}; weights alone become a run with `waxwork import`"
+            "`{repository}` is not a Waxwork run: it has no {missing}; `waxwork import` makes a run of weights alone"
         )));
     }
     // Made beside its place and looked at, so that what is there is a run that works.
@@ -94,7 +94,7 @@ pub(crate) fn push(arguments: &PushArguments) -> Result<String, Failure> {
     let run = Run::open(path, &Device::Cpu)?;
     if run.weights != Weights::Finished {
         return Err(Failure::new(format!(
-            "`{}` is not finished: go on with `waxwork train --resume {0}`, then push it",
+            "`{}` is not finished: resume it with `waxwork train --resume {0}`, then push it",
             path.display()
         )));
     }
@@ -105,7 +105,10 @@ pub(crate) fn push(arguments: &PushArguments) -> Result<String, Failure> {
                 .map_err(|error| Failure::from(error).at(&report))?,
         )
     } else {
-        tracing::warn!("the card will have no metrics: `waxwork evaluate {}` measures them", path.display());
+        tracing::warn!(
+            "the model card has no metrics; to add them, run `waxwork evaluate {}` first",
+            path.display()
+        );
         None
     };
     let card = renewed(&run.folder, &run.info, report.as_ref(), repository)?;
@@ -135,7 +138,7 @@ pub(crate) fn push(arguments: &PushArguments) -> Result<String, Failure> {
     Ok(format!("{count} files ({size}) in {address}\nnext: waxwork pull {repository}\n"))
 }
 
-/// The run's card with the part that programs read made anew, with the numbers of `report`; the rest is as it stands in the folder.
+/// The run's card with a new front matter that has the metrics of `report`; the text is that of the folder.
 fn renewed(
     folder: &RunFolder,
     info: &RunInfo,
@@ -164,7 +167,7 @@ fn renewed(
     Ok(renewed)
 }
 
-/// The lines of a front part whose keys are not [`OURS`].
+/// The lines of a front matter whose keys are not [`OURS`].
 fn kept(front: &str) -> String {
     let mut keep = true;
     let lines = front.lines().filter(|line| {

@@ -1,4 +1,4 @@
-//! `waxwork import`: a run out of tensors that another program trained.
+//! `waxwork import`: a run made of tensors that another program trained.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::output;
 
 pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String, Failure> {
     let (_, mut recipe) = named(&arguments.recipe, &arguments.set)?;
-    // Another program's weights come to results of their own.
+    // The results of a recipe do not apply to other weights.
     recipe.results.clear();
     recipe.tags.clear();
     let (kind, classes) = waxwork_data::describe(&recipe.data)?;
@@ -63,11 +63,8 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
         writeln!(said, "names: {renamed}")?;
     }
     for part in untrained {
-        writeln!(
-            said,
-            "the {part} is not in the file: it has random values, and nothing but training uses it here"
-        )?;
+        writeln!(said, "the {part} is not in the file: it has random values, which only training would use")?;
     }
-    writeln!(said, "pictures: {}\nnext: waxwork sample {path} · waxwork evaluate {path}", grid.display())?;
+    writeln!(said, "samples: {}\nnext: waxwork sample {path} · waxwork evaluate {path}", grid.display())?;
     Ok(said)
 }

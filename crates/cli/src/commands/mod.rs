@@ -1,4 +1,4 @@
-//! One file a command.
+//! The commands; one file per command or per few related ones.
 
 mod card;
 mod compare;
@@ -29,7 +29,7 @@ use crate::args::Command;
 use crate::completion;
 use crate::failure::Failure;
 
-/// Runs a command and returns what it has to say on standard output.
+/// Runs a command and returns its report for standard output.
 pub(crate) fn run(command: &Command, threads: usize) -> Result<String, Failure> {
     match command {
         Command::Train(arguments) => train::run(arguments, threads),

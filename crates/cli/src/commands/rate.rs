@@ -25,7 +25,7 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
     if pairs == 0 || pairs > test.len() {
         return Err(Failure::new(format!("-n {pairs}: there are 1 to {} real images to show", test.len())));
     }
-    // Which real images, and on which side they stand, are drawn: nobody could learn them from an earlier page.
+    // The real images and their sides are drawn at random, so that an earlier page does not reveal them.
     let mut order: Vec<usize> = (0..test.len()).collect();
     let stream = Stream::new(arguments.seed, "rate", 0);
     let mut draws = stream.at(0);

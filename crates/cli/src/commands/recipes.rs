@@ -1,4 +1,4 @@
-//! `waxwork recipes`: what can be trained.
+//! `waxwork recipes`: lists, shows and compares recipes.
 
 use std::collections::BTreeMap;
 

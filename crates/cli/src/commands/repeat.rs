@@ -1,4 +1,4 @@
-//! `waxwork repeat`: trains what a run's folder says once more, and compares the bytes.
+//! `waxwork repeat`: trains the recipe of a run again and compares the bytes.
 
 use waxwork_models::Recipe;
 use waxwork_trainer::run_info::Status;
@@ -21,14 +21,14 @@ pub(crate) fn run(arguments: &RepeatArguments, threads: usize) -> Result<String,
     let expected = Contents::of(&folder)?;
     let mut recipe = Recipe::of_run(&folder, &[])?;
     let mut differences = train::recipe_differences(&info, &recipe)?;
-    if let Some(dir) = &arguments.data_dir {
+    if let Some(dir) = arguments.data_dir.as_ref() {
         recipe.data.dir = Some(std::path::absolute(dir)?);
     }
     let data = load(&recipe.data)?;
     differences.extend(train::data_differences(&info, &data));
     if !differences.is_empty() {
         let differences = differences.join(", ");
-        return Err(Failure::new(format!("`{path}` was trained with something else: {differences}")));
+        return Err(Failure::new(format!("`{path}` was trained with different settings: {differences}")));
     }
     let initial = folder.initial()?.zip(info.forked_from.clone());
     let weights = initial.map(|(tensors, from)| Weights { tensors, run: from.run, step: from.step });

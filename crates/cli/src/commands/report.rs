@@ -1,4 +1,4 @@
-//! `waxwork report`: all that is known of a run on one page, which training writes at its end too.
+//! `waxwork report`: an HTML page about a run, which training also writes at its end.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ use crate::pages::{self, Image, quoted};
 const PARTS: usize = 7;
 /// Images per row, and in a row of one class.
 const COLUMNS: usize = 10;
-/// Sample grids that the slider goes through; of more, some are passed over.
+/// Maximum number of sample grids in the slider; of more, some are skipped.
 const MOST_GRIDS: usize = 24;
 /// Classes that get a row of their own.
 const MOST_CLASSES: usize = 20;
@@ -38,7 +38,7 @@ const RECONSTRUCTED: usize = 30;
 /// Samples that are shown beside the nearest training image.
 const NEIGHBOURS: usize = 20;
 
-/// All that the page shows. What a run does not have is left out.
+/// The contents of the page. Parts that a run lacks are omitted.
 #[derive(Serialize)]
 struct Shown {
     name: String,
@@ -86,7 +86,7 @@ struct Panel {
 #[derive(Serialize)]
 struct Evaluation {
     rows: Vec<Row>,
-    /// What the numbers are, and of which numbers it is true.
+    /// Protocol entries, and the metrics that they apply to.
     protocol: Vec<(String, String)>,
     any_floor: bool,
 }
@@ -107,7 +107,7 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<String, Failure> {
     Ok(format!("{}: open it in a browser\n", page.display()))
 }
 
-/// Writes the page of a run and says where; `data` is asked for the run's data set.
+/// Writes the page of a run and returns its path; `data` loads the run's data set.
 pub(crate) fn write(
     path: &Path,
     out: Option<&Path>,
@@ -163,13 +163,13 @@ pub(crate) fn write(
     Ok(out)
 }
 
-/// Where a run's page is unless somebody wants it elsewhere.
+/// The default path of a run's page.
 pub(crate) fn default_page(folder: &RunFolder) -> PathBuf {
     folder.path().join("report.html")
 }
 
 impl Shown {
-    /// Adds a part, or says why it is left out.
+    /// Adds a part, or warns that it is omitted.
     fn add(&mut self, part: &str, add: impl FnOnce(&mut Self) -> Result<(), Failure>) {
         if let Err(failure) = add(self) {
             self.left_out.push([part.to_owned(), failure.message]);
@@ -241,7 +241,7 @@ impl Shown {
         self.panels.push(Panel {
             title: "Nearest training images",
             text: format!(
-                "Samples, and below each the nearest of {} training images: a model that copies would be seen. Distance, as root mean square of pixel differences: {} at least, {} in the median.",
+                "Samples, each above the nearest of {} training images: memorised images would show up here. RMS pixel distance: minimum {}, median {}.",
                 data.train.len(),
                 number(distances[0]),
                 number(distances[distances.len() / 2])
@@ -278,7 +278,7 @@ impl Evaluation {
     }
 }
 
-/// What was logged, nothing if there is no log yet.
+/// The logged values; empty if there is no log yet.
 pub(crate) fn logged(path: &Path) -> Result<Vec<Line>, Failure> {
     if path.is_file() { Ok(metrics::read(path)?) } else { Ok(Vec::new()) }
 }
@@ -288,7 +288,7 @@ fn picture(run: &Run, samples: &Tensor, alt: String) -> Result<Image, Failure> {
     Image::new(&preview::picture(&run.info.kind(), samples, COLUMNS)?, alt)
 }
 
-/// What to know of a run first.
+/// The main facts of a run.
 pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
     let model = &info.model;
     let status = match info.status {
@@ -348,14 +348,14 @@ fn environment(info: &RunInfo) -> Vec<[String; 2]> {
 fn costs(timing: &[Line]) -> Vec<[String; 2]> {
     let last = |key: &str| timing.last()?.1.get(key)?.as_f64();
     let rate = last("images_per_second")
-        .map(|rate| ["Images a second, in training".to_owned(), format!("{rate:.0}")]);
+        .map(|rate| ["Training speed, images per second".to_owned(), format!("{rate:.0}")]);
     let memory =
         timing.iter().filter_map(|(_, values)| values.get("peak_memory_bytes")?.as_f64()).reduce(f64::max);
-    let memory = memory.map(|bytes| ["Memory at most, in training".to_owned(), output::bytes(bytes as u64)]);
+    let memory = memory.map(|bytes| ["Peak training memory".to_owned(), output::bytes(bytes as u64)]);
     rate.into_iter().chain(memory).collect()
 }
 
-/// The command that makes the same run again and compares the bytes.
+/// The command that repeats the run and compares the bytes.
 fn repeat(folder: &RunFolder, info: &RunInfo) -> String {
     let run = quoted(&folder.path().display().to_string());
     let device = &info.environment.device;

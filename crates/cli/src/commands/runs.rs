@@ -73,7 +73,7 @@ fn collect(path: &Path, depth: usize, rows: &mut Vec<Row>) -> Result<(), Failure
     if let Ok(run) = RunFolder::open(path) {
         match run.info() {
             Ok(info) => rows.push(Row { run: path.display().to_string(), info }),
-            Err(error) => tracing::warn!("left out: {error}"),
+            Err(error) => tracing::warn!("skipped: {error}"),
         }
         return Ok(());
     }
@@ -88,7 +88,7 @@ fn collect(path: &Path, depth: usize, rows: &mut Vec<Row>) -> Result<(), Failure
         if below.is_dir() && !hidden {
             let depth = if link { DEEPEST + 1 } else { depth + 1 };
             if let Err(failure) = collect(&below, depth, rows) {
-                tracing::warn!("left out: {}", failure.message);
+                tracing::warn!("skipped: {}", failure.message);
             }
         }
     }

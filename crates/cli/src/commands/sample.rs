@@ -74,7 +74,7 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
 pub(crate) fn labels_for(run: &Run, classes: &Classes, list: &str) -> Result<Vec<u32>, Failure> {
     if classes.is_empty() {
         let family = &run.info.model.family;
-        return Err(Failure::new(format!("this model knows no labels: a {family} is unconditional")));
+        return Err(Failure::new(format!("this model takes no labels: {family} models are unconditional")));
     }
     Ok(classes.labels(list)?)
 }
@@ -92,7 +92,7 @@ fn neighbours(run: &Run, samples: &Tensor, arguments: &SampleArguments) -> Resul
     output::write_pairs(&out, &kind, samples, &found)?;
     let (what, of) = (kind.plural(), if matches!(kind, Kind::Image(_)) { "pixel" } else { "coordinate" });
     Ok(format!(
-        "{} {what}, each above the nearest of {} training {what}, in {}\ndistance (root mean square of {of} differences): least {:.3}, median {:.3}\n",
+        "{} {what}, each above the nearest of {} training {what}, in {}\nRMS {of} distance: minimum {:.3}, median {:.3}\n",
         samples.dim(0)?,
         training.len(),
         out.display(),
@@ -160,9 +160,9 @@ pub(crate) fn open(path: &Path, device: &Device) -> Result<Run, Failure> {
     tracing::info!(run = %path.display(), family = run.info.model.family, weights = ?run.weights, "run opened");
     if let Weights::Checkpoint { step, damaged } = &run.weights {
         for reason in damaged {
-            tracing::warn!("passed over a checkpoint: {reason}");
+            tracing::warn!("{reason}");
         }
-        tracing::warn!("this run is not finished: using its checkpoint after {step} steps");
+        tracing::warn!("this run is not finished: using its checkpoint at step {step}");
     }
     Ok(run)
 }
@@ -179,7 +179,7 @@ pub(crate) fn data(run: &Run, folder: Option<&PathBuf>) -> Result<Dataset, Failu
 /// Loads a data set; shows how far a new folder of pictures is decoded, or a data set of the Hub is downloaded.
 pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
     let bar = if config.name == FOLDER {
-        output::bar(0, "reading pictures")
+        output::bar(0, "reading images")
     } else {
         output::bar_of_bytes("loading data")
     };
@@ -189,7 +189,7 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
     let embedded = Manifest::find(&config.name).is_ok_and(|manifest| manifest.files.is_empty());
     if let (true, Some(dir)) = (embedded, &config.dir) {
         tracing::warn!(
-            "`{}` is drawn by this program and not read from `{}`; your own pictures are `--data {FOLDER}`",
+            "`{}` is embedded and not read from `{}`; to use your own images, give `--data {FOLDER}`",
             config.name,
             dir.display()
         );
@@ -209,13 +209,13 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
     Ok(data)
 }
 
-/// The failure of a data set that is not here and cannot be fetched, with what can be done about it.
+/// The failure of a data set that is neither here nor downloaded; adds the option that names its folder.
 fn with_advice(error: waxwork_data::Error, config: &DataConfig) -> Failure {
     use waxwork_data::Error::{Hub, Missing};
     let absent = matches!(error, Hub { .. } | Missing { .. }) && config.dir.is_none();
-    let mut failure = notes::advise(error);
+    let mut failure = Failure::from(error);
     if absent && Manifest::find(&config.name).is_ok() && !failure.message.contains("--data-dir") {
-        failure.message += &format!("; or name a folder with the files of `{}`: --data-dir DIR", config.name);
+        failure.message += "; or give the folder of its files with `--data-dir DIR`";
     }
     failure
 }
@@ -233,7 +233,7 @@ fn reconstructor(run: &Run) -> Result<&dyn Reconstruct, Failure> {
 fn without_encoder(run: &Run) -> Failure {
     let family = &run.info.model.family;
     Failure::new(match run.info.untrained.as_slice() {
-        [] => format!("a {family} has no encoder"),
+        [] => format!("{family} models have no encoder"),
         parts => format!("this run was imported without its {}", parts.join(" and ")),
     })
 }

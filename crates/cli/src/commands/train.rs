@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, 
         said += &start(own(recipe)?, data, Path::new(&path), weights.as_ref(), &session)?;
         paths.push(path.display().to_string());
     }
-    Ok(format!("{said}then, evaluated: waxwork compare {}\n", paths.join(" ")))
+    Ok(format!("{said}next: evaluate each run, then waxwork compare {}\n", paths.join(" ")))
 }
 
 /// What this process trains with, whatever it trains.
@@ -105,9 +105,9 @@ impl Weights {
                 Some(tensors) => {
                     let info = folder.info()?;
                     for part in &info.untrained {
-                        tracing::warn!("the {part} was not imported, and begins with random values");
+                        tracing::warn!("the {part} was not imported: it starts with random values");
                     }
-                    tracing::warn!("{error}: begins with `{}`", folder.model().display());
+                    tracing::warn!("{error}; starting from `{}`", folder.model().display());
                     Ok(Self { tensors, run, step: info.steps })
                 }
                 None => Err(error.into()),
@@ -123,7 +123,9 @@ fn interrupt(stop: &Stop) {
         std::process::exit(i32::from(INTERRUPTED));
     }
     stop.request();
-    tracing::warn!("stopping after this step, with a checkpoint; once more stops at once, without");
+    tracing::warn!(
+        "stopping after this step, with a checkpoint; interrupt again to stop at once, without one"
+    );
 }
 
 /// Trains in a folder that has been made, and says how it ended.
@@ -191,14 +193,14 @@ fn resume(path: &Path, arguments: &TrainArguments, session: &Session) -> Result<
     if differences.is_empty() && info.status == Status::Finished {
         match folder.load_model() {
             Ok(Some(_)) => return finished_already(&folder, &info, &recipe, &session.device),
-            Ok(None) => tracing::warn!("`{}` is missing: it is made again", folder.model().display()),
-            Err(error) => tracing::warn!("the result is made again: {error}"),
+            Ok(None) => tracing::warn!("`{}` is missing; writing it again", folder.model().display()),
+            Err(error) => tracing::warn!("writing the model again: {error}"),
         }
     }
     if differences.is_empty() && info.status == Status::Failed {
         let (path, failure) = (path.display(), info.failure.as_deref().unwrap_or("training diverged"));
         return Err(Failure::new(format!(
-            "`{path}` cannot be resumed: {failure}; the same recipe would diverge again, so start from its weights with \
+            "`{path}` cannot be resumed: {failure}; the same recipe would diverge again, so fork the run with \
              other settings: `waxwork train --fork {path} --set optimizer.lr=…`"
         )));
     }
@@ -211,7 +213,7 @@ fn resume(path: &Path, arguments: &TrainArguments, session: &Session) -> Result<
         }
     }
     Err(Failure::new(format!(
-        "`{0}` was started with something else: {1}; put that back, or start a new run from its weights with `waxwork train --fork {0}`",
+        "`{0}` was started with different settings: {1}; restore them, or fork the run: `waxwork train --fork {0}`",
         path.display(),
         differences.join(", ")
     )))
@@ -234,7 +236,7 @@ fn go_on(
     let environment = environment(&session.device, session.threads);
     let other = environment.differences(&info.environment);
     if !other.is_empty() {
-        tracing::warn!("bytes may differ from those of an unbroken run: {}", other.join(", "));
+        tracing::warn!("bytes may differ from those of an uninterrupted run: {}", other.join(", "));
     }
     let step = run.state.steps_done();
     // Runs of older versions do not have them.
@@ -260,7 +262,7 @@ fn finished_already(
         let outcome = Outcome { steps: info.steps, stopped: None, best: None, checkpoint: None };
         crate::commands::card::write(folder, recipe, &outcome)?;
     }
-    Ok(format!("`{}` is finished already, after {} steps\n", folder.path().display(), info.steps))
+    Ok(format!("`{}` is already finished, after {} steps\n", folder.path().display(), info.steps))
 }
 
 /// Everything in which `recipe` differs from the one that a run was started with, in words that begin with the key.
@@ -287,7 +289,7 @@ pub(crate) fn data_differences(info: &RunInfo, data: &Dataset) -> Vec<String> {
         format!("the data set `{data}` has {found} {part} {what} and had {count}")
     });
     let identity = format!(
-        "the contents of the data set `{}` are another: their identity is {} and was {}",
+        "the contents of the data set `{}` changed: their identity is {} and was {}",
         info.data, data.info.identity, info.data_identity
     );
     counts.chain([identity]).collect()
@@ -295,14 +297,14 @@ pub(crate) fn data_differences(info: &RunInfo, data: &Dataset) -> Vec<String> {
 
 fn passed_over(damaged: &[String]) {
     for reason in damaged {
-        tracing::warn!("passed over a checkpoint: {reason}");
+        tracing::warn!("{reason}");
     }
 }
 
 /// The recipe with everything that the command line changes in it, and the name to call the run by. Without a recipe on
 /// the command line it is that of the run `source`, if there is one.
 fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(String, Recipe), Failure> {
-    let mut settings = arguments.set.clone();
+    let mut settings = arguments.set.to_vec();
     settings.extend(short_flags(arguments)?);
     asked(arguments, source, &settings)
 }
@@ -368,7 +370,7 @@ fn profile_table(profile: &Profile) -> String {
         let share = 100.0 * seconds / whole.max(f64::MIN_POSITIVE);
         [name.to_owned(), format!("{seconds:.3}"), format!("{of_a_step:.3}"), format!("{share:.1} %")]
     };
-    let head = ["time in", "seconds", "ms a step", "share"].map(str::to_owned);
+    let head = ["time in", "seconds", "ms per step", "share"].map(str::to_owned);
     let rows = spent.into_iter().chain([("all", whole)]).map(row);
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).map(|row| row.to_vec()).collect();
     output::table(&rows)
@@ -377,7 +379,7 @@ fn profile_table(profile: &Profile) -> String {
 /// Writes the run's page. It can be written again at any time, so that it fails is no failure of the training.
 fn page(folder: &RunFolder, data: &Dataset, device: &Device) -> Option<PathBuf> {
     let page = report::write(folder.path(), None, |_| Ok(data.clone()), device);
-    page.inspect_err(|failure| tracing::warn!("no report.html: {}", failure.message)).ok()
+    page.inspect_err(|failure| tracing::warn!("failed to write report.html: {}", failure.message)).ok()
 }
 
 fn finished(
@@ -389,11 +391,11 @@ fn finished(
     let path = folder.path().display();
     match outcome.stopped {
         Some(Reason::Requested) => Err(Failure::interrupted(format!(
-            "interrupted after {} steps; go on with `waxwork train --resume {path}`",
+            "interrupted after {} steps; resume with `waxwork train --resume {path}`",
             outcome.steps
         ))),
         Some(Reason::Deadline) => Ok(format!(
-            "stopped after {} steps, as asked; go on with `waxwork train --resume {path}`\n",
+            "stopped after {} steps, as requested; resume with `waxwork train --resume {path}`\n",
             outcome.steps
         )),
         None => {
@@ -405,7 +407,7 @@ fn finished(
             let grid = folder.sample_picture(outcome.steps);
             let page = page.map_or_else(String::new, |page| format!("report: {}\n", page.display()));
             Ok(format!(
-                "trained {} steps into {path}\n{best}pictures: {}\n{page}model card: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
+                "trained {} steps into {path}\n{best}samples: {}\n{page}model card: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
                 outcome.steps,
                 grid.display(),
                 card.display()

@@ -24,7 +24,7 @@ pub(crate) fn interpolate(arguments: &InterpolateArguments) -> Result<String, Fa
         None => Some((0, 0)),
         Some(&[label]) => Some((label, label)),
         Some(&[from, to]) => Some((from, to)),
-        Some(_) => return Err(Failure::new("--labels takes one label, or two to go between")),
+        Some(_) => return Err(Failure::new("--labels takes one label, or two to interpolate between")),
     };
     let ends: Vec<(u32, u32)> = ends.into_iter().collect();
     let (rows, fixed_latent, seed) = (arguments.rows, arguments.fixed_latent, arguments.seed);
@@ -44,7 +44,10 @@ pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure>
     let dims =
         arguments.dims.as_ref().map_or_else(|| (0..DIMS.min(size as u32)).collect(), |dims| dims.0.clone());
     if let Some(dim) = dims.iter().find(|&&dim| dim as usize >= size) {
-        return Err(Failure::new(format!("there is no latent value {dim}: they are 0 to {}", size - 1)));
+        return Err(Failure::new(format!(
+            "there is no latent value {dim}: latent values are 0 to {}",
+            size - 1
+        )));
     }
     let label = match &arguments.label {
         None => 0,
@@ -68,5 +71,5 @@ pub(crate) fn generated(run: &Run, walk: &Walk) -> Result<Tensor, Failure> {
 }
 
 fn no_labels(run: &Run) -> Failure {
-    Failure::new(format!("this model knows no labels: a {} is unconditional", run.info.model.family))
+    Failure::new(format!("this model takes no labels: {} models are unconditional", run.info.model.family))
 }

@@ -56,13 +56,13 @@ pub(super) fn list(dir: &Path) -> Result<Listing> {
             Err(layout(
                 dir,
                 format!(
-                    "{held_out} would be held out of training, and there is no `train` beside it: call the training pictures so, or \
-                 rename what is a class"
+                    "{held_out} would be the test part, but there is no `train` next to it: rename the training part to `train`, or \
+                 rename the class"
                 ),
             ))
         }
         (train, _) if train.len() > 1 => {
-            Err(layout(dir, format!("both {} are the training part: leave one", quoted(&train))))
+            Err(layout(dir, format!("{} are both training parts: keep one", quoted(&train))))
         }
         (train, held_out) => {
             let train = train[0].to_owned();
@@ -74,15 +74,15 @@ pub(super) fn list(dir: &Path) -> Result<Listing> {
                     return Err(layout(
                         dir,
                         format!(
-                            "`{train}` may be the training part or a class beside `{name}`: move the other directories away, or rename `{train}`"
+                            "`{train}` may be the training part, or a class like `{name}`: move the other directories, or rename `{train}`"
                         ),
                     ));
                 }
-                let reason = format!("it is no part beside `{train}`");
+                let reason = format!("it is not a part, and `{train}` is one");
                 unused.push(Note::Unused { name: name.to_owned(), pictures: Some(pictures), reason });
             }
             if !here.pictures.is_empty() {
-                let reason = format!("they lie beside `{train}`, not in it");
+                let reason = format!("they are next to `{train}`, not in it");
                 let (name, pictures) = (".".to_owned(), Some(here.pictures.len()));
                 unused.push(Note::Unused { name, pictures, reason });
             }
@@ -119,7 +119,7 @@ pub(super) fn list_part(dir: &Path) -> Result<(Part, Vec<Note>)> {
 fn divided(dir: &Path, mut left_out: LeftOut) -> Result<Listing> {
     let Part { classes, pictures: mut train } = left_out.part(dir)?;
     if train.len() < 2 {
-        let reason = format!("{} holds one picture, training and testing need two", dir.display());
+        let reason = format!("{} contains one image, but training and testing need two", dir.display());
         return Err(Error::Config { key: "data.dir", reason });
     }
     let mut flags = selection::test_part(train.len(), |index| train[index].label).into_iter();
@@ -149,7 +149,7 @@ fn two_parts(train_dir: &Path, test_dir: &Path, mut left_out: LeftOut) -> Result
     let test = left_out.part(test_dir)?;
     if classes.is_empty() != test.classes.is_empty() {
         let (with, without) = if classes.is_empty() { (test_dir, train_dir) } else { (train_dir, test_dir) };
-        let reason = format!("it has no directory per class, as {} has", with.display());
+        let reason = format!("it has no subdirectory per class, but {} has", with.display());
         return Err(layout(without, reason));
     }
     // By name, whatever the order: the test part need not have pictures of every class.
@@ -283,7 +283,7 @@ impl LeftOut {
         if let Some((name, _)) = here.directories.iter().find(|(name, _)| splits::role(name).is_some()) {
             return Err(layout(
                 dir,
-                format!("`{name}` is called as a part, but would be a class: rename it, or move it away"),
+                format!("`{name}` has the name of a part, but would be a class: rename it, or move it"),
             ));
         }
         here.directories.sort_by(|(a, _), (b, _)| natural::compare(a, b));
@@ -308,7 +308,7 @@ impl LeftOut {
             }
             // Two names that are no text may look alike.
             if classes.contains(&name) {
-                return Err(layout(dir, format!("two classes are called `{name}`")));
+                return Err(layout(dir, format!("two classes have the name `{name}`")));
             }
             let (directories, nested) = class.nested;
             if let (true, true, Some(below)) = (alone, nested == class.pictures.len(), class.below) {
@@ -316,7 +316,7 @@ impl LeftOut {
                 return Err(layout(
                     dir,
                     format!(
-                        "its pictures lie in directories below `{name}`, such as `{below}`: name {path} instead"
+                        "its images are in directories below `{name}`, such as `{below}`: use {path} instead"
                     ),
                 ));
             }
@@ -337,13 +337,13 @@ impl LeftOut {
                 return Err(layout(
                     dir,
                     format!(
-                        "{} pictures lie beside the directory `{name}`, which holds {pictures}: put all into one directory per class, or \
-                     move `{name}` away",
+                        "{} images are next to the directory `{name}`, which contains {pictures}: put all into one directory per \
+                     class, or move `{name}`",
                         here.pictures.len()
                     ),
                 ));
             }
-            let reason = "it lies beside the pictures".to_owned();
+            let reason = "it is next to the images".to_owned();
             self.notes.push(Note::Unused { name, pictures: Some(pictures), reason });
         }
         let pictures = here.pictures.into_iter().map(|path| Picture { path, label: None }).collect();
@@ -369,8 +369,8 @@ impl LeftOut {
                 return Err(layout(
                     &self.root,
                     format!(
-                        "{path} is called as a part, but lies in {dir}, which would be a class: name the directory that holds the parts, or \
-                     rename it"
+                        "{path} has the name of a part, but is in {dir}, which would be a class: use the directory that contains the \
+                     parts, or rename it"
                     ),
                 ));
             }
@@ -432,7 +432,7 @@ fn by_ending(endings: &BTreeMap<String, usize>) -> (usize, String) {
     let mut most: Vec<(&String, &usize)> = endings.iter().collect();
     most.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     let text = |(ending, count): (&String, &usize)| match ending.as_str() {
-        "" => format!("{count} without an ending"),
+        "" => format!("{count} without an extension"),
         ending => format!("{count} .{ending}"),
     };
     let more = if most.len() > LISTED { ", …" } else { "" };

@@ -53,7 +53,7 @@ impl FolderConfig {
     /// The shape of images with so many rows and columns.
     pub(crate) fn shape(&self, size: usize) -> Result<ImageShape> {
         if !SIZES.contains(&size) {
-            let reason = format!("{size} is not from {} to {}", SIZES.start(), SIZES.end());
+            let reason = format!("must be {} to {}, got {size}", SIZES.start(), SIZES.end());
             return Err(Error::Config { key: "data.folder.size", reason });
         }
         Ok(ImageShape::new(if self.grey { 1 } else { 3 }, size, size))
@@ -135,7 +135,7 @@ pub fn read(dir: &Path, shape: ImageShape) -> Result<Pictures> {
         let bytes = picture::read(path)?;
         let header = picture::header(&bytes).map_err(|why| why.at(path))?;
         if (header.width as usize, header.height as usize) != (shape.width, shape.height) {
-            let reason = format!("it is {} by {}, and not {shape}", header.width, header.height);
+            let reason = format!("it is {}×{}, not {shape}", header.width, header.height);
             return Err(Error::Picture { path: path.clone(), reason });
         }
         picture::fit(path, picture::decode(&bytes).map_err(|why| why.at(path))?, shape)
@@ -212,15 +212,13 @@ fn pack(
             progress(done as u64, total as u64);
         }
         if kept.iter().all(|&kept| kept == 0) {
-            let reason = format!("none of its {} pictures can be decoded", pictures.len());
+            let reason = format!("none of its {} images can be decoded", pictures.len());
             return Err(Error::Config { key: "data.dir", reason });
         }
         if is_train {
             if let Some(class) = (0..kept.len()).find(|&class| listed[class] > 0 && kept[class] == 0) {
-                let reason = format!(
-                    "no picture of class `{}` can be decoded that is to be trained on",
-                    listing.classes[class]
-                );
+                let reason =
+                    format!("no training image of class `{}` can be decoded", listing.classes[class]);
                 return Err(Error::Config { key: "data.dir", reason });
             }
             writer.end_train();

@@ -284,7 +284,7 @@ fn samples_are_read_by_the_same_rules() {
     save(dir.path().join("more/1.png"), 6, 6);
     let error = read(dir.path(), shape).unwrap_err();
     assert!(
-        matches!(&error, Error::Layout { reason, .. } if reason.starts_with("12 pictures lie beside")),
+        matches!(&error, Error::Layout { reason, .. } if reason.starts_with("12 images are next to")),
         "{error}"
     );
     fs::remove_dir_all(dir.path().join("more")).unwrap();
@@ -294,5 +294,5 @@ fn samples_are_read_by_the_same_rules() {
     fs::write(dir.path().join("3.png"), "no picture").unwrap();
     assert!(matches!(read(dir.path(), shape), Err(Error::Picture { .. })));
     save(dir.path().join("3.png"), 6, 7);
-    assert!(read(dir.path(), shape).unwrap_err().to_string().contains("6 by 7"));
+    assert!(read(dir.path(), shape).unwrap_err().to_string().contains("6×7"));
 }

@@ -51,19 +51,19 @@ fn held_out_pictures_are_never_trained_on_whatever_their_part_is_called() {
         notes,
         [
             "the training part is `train`, the test part is `test`",
-            "`unlabelled` is not used (1 picture): it is no part beside `train`",
-            "`.` is not used (1 picture): they lie beside `train`, not in it",
-            "`val` is not used (2 pictures): it is held out, and the test part is `test`",
+            "`unlabelled` is not used (1 image): it is not a part, and `train` is one",
+            "`.` is not used (1 image): they are next to `train`, not in it",
+            "`val` is not used (2 images): it is held out, and the test part is `test`",
         ]
     );
     for (files, words) in [
-        (&["test/1.png", "val/2.png"][..], "no `train` beside it"),
-        (&["cat/1.png", "dog/2.png", "dev/3.png"], "no `train` beside it"),
-        (&["train/1.png", "training/2.png", "test/3.png"], "both `train` and `training`"),
-        (&["bus/1.png", "train/2.png"], "`train` may be the training part or a class"),
-        (&["all/train/a/1.png", "all/test/a/2.png"], "is called as a part, but lies in"),
-        (&["cat/train/1.png", "cat/test/2.png", "dog/3.png"], "is called as a part, but lies in"),
-        (&["train/cat/1.png", "train/val/2.png", "test/cat/3.png"], "`val` is called as a part"),
+        (&["test/1.png", "val/2.png"][..], "no `train` next to it"),
+        (&["cat/1.png", "dog/2.png", "dev/3.png"], "no `train` next to it"),
+        (&["train/1.png", "training/2.png", "test/3.png"], "`train` and `training` are both training parts"),
+        (&["bus/1.png", "train/2.png"], "`train` may be the training part, or a class"),
+        (&["all/train/a/1.png", "all/test/a/2.png"], "has the name of a part, but is in"),
+        (&["cat/train/1.png", "cat/test/2.png", "dog/3.png"], "has the name of a part, but is in"),
+        (&["train/cat/1.png", "train/val/2.png", "test/cat/3.png"], "`val` has the name of a part"),
     ] {
         let said = refused(files);
         assert!(said.contains(words), "{said}");
@@ -78,7 +78,7 @@ fn a_training_part_alone_is_divided() {
     let (classes, trained, tested, notes) = listed(dir.path());
     assert_eq!((classes.join(" "), trained.len(), tested.len()), ("cat dog".to_owned(), 18, 2));
     assert_eq!(notes[0], "the training part is `train`; a tenth of it is held out as the test part");
-    assert_eq!(notes[1], "`annotations` is not used (0 pictures): it is no part beside `train`");
+    assert_eq!(notes[1], "`annotations` is not used (0 images): it is not a part, and `train` is one");
 }
 
 #[test]
@@ -92,22 +92,22 @@ fn labels_of_the_test_part_are_those_of_the_names_in_training() {
     assert!(notes.contains(&Note::Untested { count: 1, classes: vec!["9".into()] }));
     // With two pictures of two classes, the one for testing is the only one of its class.
     let (_, _, _, notes) = listed(tree(&["cat/1.png", "dog/2.png"]).path());
-    assert_eq!(notes, ["no picture is left for training of 1 class: cat"]);
+    assert_eq!(notes, ["no image is left for training of 1 class: cat"]);
     let said = refused(&["train/cat/1.png", "test/bird/2.png"]);
     assert!(said.contains("no class `bird`"), "{said}");
     let said = refused(&["train/cat/1.png", "test/2.png"]);
-    assert!(said.contains("no directory per class"), "{said}");
+    assert!(said.contains("no subdirectory per class"), "{said}");
 }
 
 #[test]
 fn pictures_beside_directories_of_pictures_are_not_passed_over() {
     let said = refused(&["1.png", "2.png", "thumbs/1.png"]);
-    assert!(said.contains("2 pictures lie beside the directory `thumbs`, which holds 1"), "{said}");
+    assert!(said.contains("2 images are next to the directory `thumbs`, which contains 1"), "{said}");
     let said = refused(&["train/cat/1.png", "train/2.png", "test/cat/3.png"]);
-    assert!(said.contains("1 pictures lie beside"), "{said}");
+    assert!(said.contains("1 images are next to"), "{said}");
     let (classes, trained, tested, notes) = listed(tree(&["1.png", "2.png", "notes/x.txt"]).path());
     assert_eq!((classes.len(), trained.len() + tested.len()), (0, 2));
-    assert_eq!(notes, ["`notes` is not used (0 pictures): it lies beside the pictures"]);
+    assert_eq!(notes, ["`notes` is not used (0 images): it is next to the images"]);
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn directories_in_a_class_are_taken_in_and_said() {
     let dir = tree(&["cat/1.png", "cat/2019/may/2.png", "cat/2020/3.png", "dog/4.png"]);
     let (classes, trained, tested, notes) = listed(dir.path());
     assert_eq!((classes.join(" "), trained.len() + tested.len()), ("cat dog".to_owned(), 4));
-    assert_eq!(notes, ["class `cat` takes in 2 pictures of 2 directories below its own"]);
+    assert_eq!(notes, ["class `cat` takes in 2 images of 2 directories below its own"]);
     let said = refused(&["pictures/cat/1.png", "pictures/dog/2.png"]);
-    assert!(said.contains("such as `pictures/cat`") && said.contains("name "), "{said}");
+    assert!(said.contains("such as `pictures/cat`") && said.contains("use "), "{said}");
 }
 
 #[test]
@@ -144,16 +144,16 @@ fn what_is_left_out_is_counted_by_its_kind() {
     assert_eq!(
         notes,
         [
-            "3 pictures are left out, of formats that are not read: 2 .heic, 1 .psd",
-            "2 other files are left out: 1 without an ending, 1 .txt",
+            "3 images are left out, of formats that are not read: 2 .heic, 1 .psd",
+            "2 other files are left out: 1 without an extension, 1 .txt",
             "4 hidden entries are left out: .git, __MACOSX, a/.hidden.png, b/.DS_Store",
         ]
     );
     let said = refused(&["cat/1.png", "cat/2.png", "dog/"]);
-    assert!(said.contains("dog holds no pictures"), "{said}");
+    assert!(said.contains("dog contains no images"), "{said}");
     let said = refused(&["cat/1.png", "dog/1.heic", "dog/2.heic"]);
-    assert!(said.contains("but 2 pictures are left out, of formats that are not read: 2 .heic"), "{said}");
-    assert!(refused(&[]).contains("holds no pictures"));
+    assert!(said.contains("but 2 images are left out, of formats that are not read: 2 .heic"), "{said}");
+    assert!(refused(&[]).contains("contains no images"));
     assert!(matches!(list(Path::new("nowhere at all")), Err(Error::Io { .. })));
 }
 

@@ -38,7 +38,7 @@ pub(super) fn choose(listing: &[String], subset: Option<&str>) -> Result<Choice,
     let subsets: Vec<&str> =
         parts.iter().map(|(subset, _)| *subset).collect::<BTreeSet<_>>().into_iter().collect();
     let subset = match (subset, subsets.as_slice()) {
-        (_, []) => return Err("the Hub keeps no parquet files of it".into()),
+        (_, []) => return Err("the Hub has no parquet files for it".into()),
         (Some(subset), known) if known.contains(&subset) => subset,
         (Some(subset), known) => {
             return Err(format!("it has no subset `{subset}`; it has {}", known.join(", ")));
@@ -47,7 +47,7 @@ pub(super) fn choose(listing: &[String], subset: Option<&str>) -> Result<Choice,
         (None, known) if known.contains(&"default") => "default",
         (None, known) => {
             return Err(format!(
-                "it has several subsets, {}: name one, as in hf:OWNER/NAME/{}",
+                "it has several subsets, {}: choose one, as in hf:OWNER/NAME/{}",
                 known.join(", "),
                 known[0]
             ));
@@ -58,7 +58,7 @@ pub(super) fn choose(listing: &[String], subset: Option<&str>) -> Result<Choice,
     let Some(train) = train.first() else {
         let there: Vec<&str> = of_subset().collect();
         return Err(format!(
-            "its subset `{subset}` has no part to train on, `train`; it has {}",
+            "its subset `{subset}` has no training part `train`; it has {}",
             there.join(", ")
         ));
     };
@@ -176,7 +176,7 @@ fn classes(train: &Part, all: &[&Part]) -> Result<Vec<String>, Option<String>> {
             let highest = all().flat_map(Named::numbers).max().unwrap_or(0);
             if highest >= MOST_CLASSES {
                 return Err(Some(format!(
-                    "its labels are numbers without names up to {highest}, which are no classes"
+                    "its labels are numbers up to {highest} without names: too many for classes"
                 )));
             }
             (0..=highest).map(|class| class.to_string()).collect()
@@ -190,7 +190,7 @@ fn classes(train: &Part, all: &[&Part]) -> Result<Vec<String>, Option<String>> {
         Some(Named::Nothing) | None => Vec::new(),
     };
     if classes.len() > MOST_CLASSES {
-        return Err(Some(format!("its labels are {} different words, which are no classes", classes.len())));
+        return Err(Some(format!("its labels are {} different words: too many for classes", classes.len())));
     }
     Ok(classes)
 }
@@ -234,7 +234,7 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
     let mut test = None;
     for part in &held_out {
         if test.is_some() {
-            let reason = "it is held out, and another part is the test part".to_owned();
+            let reason = "another part is the test part".to_owned();
             notes.push(Note::Unused { name: part.clone(), pictures: None, reason });
             continue;
         }
@@ -247,7 +247,7 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
         test = Some(candidate);
     }
     for part in others {
-        let reason = "it is neither called as a part to train on nor as one that is held out".to_owned();
+        let reason = "its name is neither that of a training part nor that of a test part".to_owned();
         notes.push(Note::Unused { name: part, pictures: None, reason });
     }
     let test_name = test.as_ref().map(|test| test.name.clone());
@@ -343,7 +343,7 @@ impl Packing {
             }
         }
         let Some([smallest, greatest]) = survey.sizes else {
-            let reason = "no row of it has a picture that can be decoded".to_owned();
+            let reason = "none of its rows has an image that can be decoded".to_owned();
             return Err(Error::Hub { repository: config.name.clone(), reason });
         };
         let largest = smallest.0.min(smallest.1) as usize;

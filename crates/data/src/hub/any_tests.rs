@@ -226,7 +226,7 @@ fn images_without_labels_are_said_to_be_without() {
     let train = table(&blue(0..2), "label", &Cells::Numbers(&[5, 1_000_000]), &plain());
     let (data, notes) = fetched(&[("train/0", train)], None).unwrap();
     assert_eq!((data.info.classes.len(), data.train.label(0)), (0, None));
-    assert!(notes[1].contains("up to 1000000, which are no classes"), "{notes:?}");
+    assert!(notes[1].contains("up to 1000000 without names: too many for classes"), "{notes:?}");
     let train = table(&blue(0..2), "label", &Cells::Numbers(&[-1, -1]), &named(&["a"]));
     let (data, notes) = fetched(&[("train/0", train)], None).unwrap();
     assert_eq!((data.info.classes.len(), data.train.len() + data.test.len()), (0, 2));
@@ -262,7 +262,7 @@ fn rows_and_parts_without_labels_are_left_out_and_said() {
         notes,
         [
             "the training part is `train`, the test part is `validation`",
-            "`test` is not used (2 pictures): it has no labels",
+            "`test` is not used (2 images): it has no labels",
             "1 row is left out, as without a label in `train`",
             "1 row is left out, as without a label in `validation`",
         ]
@@ -287,7 +287,7 @@ fn parts_go_by_the_names_that_directories_go_by() {
         "{notes:?}"
     );
     let error = fetched(&[("dev/0", of(0..2)), ("extra/0", of(2..4))], None).unwrap_err().to_string();
-    assert!(error.contains("no part to train on") && error.contains("dev, extra"), "{error}");
+    assert!(error.contains("no training part") && error.contains("dev, extra"), "{error}");
 }
 
 fn damaged_pictures_are_named_or_left_out_and_counted() {
@@ -306,7 +306,7 @@ fn damaged_pictures_are_named_or_left_out_and_counted() {
     // Its own size, though there is a table that could say another.
     assert_eq!((data.info.skipped, data.info.image().unwrap()), (1, ImageShape::new(3, 6, 4)));
     assert!(
-        notes[1].starts_with("1 picture cannot be decoded and was left out: row 1 of `train` ("),
+        notes[1].starts_with("1 image cannot be decoded and was left out: row 1 of `train` ("),
         "{notes:?}"
     );
 }

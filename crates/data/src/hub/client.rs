@@ -136,7 +136,7 @@ impl Hub {
     ) -> Result<Snapshot> {
         let (owner, name) = address(repository)?;
         if !is_below(revision) {
-            let reason = format!("`{revision}` is no name of a revision");
+            let reason = format!("`{revision}` is not a valid revision name");
             return Err(Error::Hub { repository: repository.to_owned(), reason });
         }
         let folder = self.folder(kind, repository);
@@ -273,7 +273,7 @@ impl Hub {
                         String::new()
                     } else {
                         format!(
-                            "; {kept} of {} bytes of `{}` are kept: the same command goes on from there",
+                            "; {kept} of {} bytes of `{}` are kept: run the same command again to resume",
                             remote.size, remote.path
                         )
                     };
@@ -292,8 +292,8 @@ impl Hub {
             }
             let (repository, path) = (repository.to_owned(), &remote.path);
             let reason = format!(
-                "`{path}` arrived with other contents than the Hub's {} promises; nothing of it was kept: try again, and if it \
-                 happens again look for a proxy on the way that changes downloads",
+                "the contents of `{path}` do not match the Hub's {}; the download was discarded: try again, and if it \
+                 happens again, look for a proxy that changes downloads",
                 remote.hash.describe()
             );
             return Err(Error::Hub { repository, reason });
@@ -414,7 +414,7 @@ impl Hub {
                 let wait =
                     retry_after.map_or_else(|| "some minutes".into(), |time| format!("{} s", time.as_secs()));
                 format!(
-                    "the server takes no more requests for now (429); try again in {wait}, with HF_TOKEN set for a higher limit"
+                    "the server limits requests (429); try again in {wait}, and set HF_TOKEN for a higher limit"
                 )
             }
             HFError::AuthRequired { context }
@@ -425,13 +425,12 @@ impl Hub {
                 self.refusal(context.status.as_u16(), message, &context.url)
             }
             HFError::Request { source, .. } if source.is_timeout() => format!(
-                "{endpoint} does not answer in time; try again, or allow more seconds with HF_HUB_DOWNLOAD_TIMEOUT"
+                "{endpoint} did not answer in time; try again, or set HF_HUB_DOWNLOAD_TIMEOUT to more seconds"
             ),
             HFError::Request { source, .. } if source.is_connect() => format!(
-                "{endpoint} cannot be reached; check the network and HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use what was fetched \
-                 before"
+                "{endpoint} cannot be reached; check the network and HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use the cache"
             ),
-            HFError::Request { .. } => format!("the connection to {endpoint} broke off; try again"),
+            HFError::Request { .. } => format!("the connection to {endpoint} was interrupted; try again"),
             other => other.to_string(),
         }
     }
@@ -439,21 +438,21 @@ impl Hub {
     /// What a status means, and what to do about it.
     fn refusal(&self, status: u16, message: &str, url: &str) -> String {
         let endpoint = self.client.endpoint();
-        let said = if message.is_empty() { String::new() } else { format!("; it says: {message}") };
+        let said = if message.is_empty() { String::new() } else { format!("; the server says: {message}") };
         match status {
             401 => format!(
-                "it is private, or is not there, and the server takes no token of yours for it (401); put one that may see it into \
-                 HF_TOKEN, or log in with `hf auth login` ({endpoint}/settings/tokens has them)"
+                "it is private or does not exist, and the server accepted no token (401); set HF_TOKEN to a token with access, \
+                 or log in with `hf auth login` (tokens: {endpoint}/settings/tokens)"
             ),
             403 => format!(
-                "your token may not do this (403); one with the right to read, or to write for a push, is made at \
-                 {endpoint}/settings/tokens, and a gated repository wants its terms accepted on its page{said}"
+                "your token does not allow this (403); create one with read access, or write access for a push, at \
+                 {endpoint}/settings/tokens; for a gated repository, accept its terms on its page{said}"
             ),
             404 => format!(
-                "there is no such repository (404); check its name at {endpoint}, and if it is private set HF_TOKEN{said}"
+                "there is no such repository (404); check its name at {endpoint}, and set HF_TOKEN if it is private{said}"
             ),
             429 => {
-                format!("the server takes no more requests for now (429); try again in some minutes{said}")
+                format!("the server limits requests (429); try again in some minutes{said}")
             }
             _ => format!("the server answers {status} to {url}; try again later{said}"),
         }

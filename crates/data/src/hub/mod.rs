@@ -105,7 +105,7 @@ fn packed_name(config: &DataConfig) -> String {
 fn hub_source(manifest: &Manifest) -> Result<&HubSource> {
     manifest.hub.as_ref().ok_or_else(|| Error::Config {
         key: "data.name",
-        reason: format!("`{}` needs no files: there is nothing to fetch", manifest.name),
+        reason: format!("`{}` is embedded: there is nothing to download", manifest.name),
     })
 }
 

@@ -61,7 +61,7 @@ impl Table {
         let Some((image, others)) = pictures.split_first() else {
             return Err(Error::format(
                 &self.path,
-                "a column of pictures",
+                "a column of images",
                 format!("the columns {}", all.join(", ")),
             ));
         };

@@ -6,7 +6,7 @@
 use flate2::Crc;
 
 fn cut(bytes: &[u8]) -> String {
-    format!("it is cut off: its {} bytes end before the picture does", bytes.len())
+    format!("it is cut off: its {} bytes end before the image does", bytes.len())
 }
 
 /// Chunks up to `IEND`; of those that a decoder needs the checksum is right.

@@ -101,7 +101,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
             }
         }
     }
-    frame.ok_or("it holds no picture")?.complete()
+    frame.ok_or("it holds no image")?.complete()
 }
 
 fn damaged(what: &str) -> String {
@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
     }
 
     fn ended(&self) -> String {
-        format!("it is cut off: its {} bytes end before the picture does", self.bytes.len())
+        format!("it is cut off: its {} bytes end before the image does", self.bytes.len())
     }
 }
 

@@ -209,7 +209,7 @@ fn a_picture_that_says_it_is_huge_or_is_a_strip_is_refused() {
     }
     let strip = encoded(RgbImage::new(808, 8), ImageFormat::Png);
     let said = decode(&strip).unwrap_err().0;
-    assert!(said.contains("808 by 8 is a strip"), "{said}");
+    assert!(said.contains("808×8 is a strip"), "{said}");
 }
 
 #[test]

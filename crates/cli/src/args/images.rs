@@ -1,0 +1,217 @@
+//! Arguments of the commands that make images, or latent vectors, with a trained model.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use super::shared::{DataDirArg, DeviceArg, RunArg};
+use super::values::{IndexList, at_least_one, not_negative};
+
+#[derive(Debug, Args)]
+#[command(mut_arg("data_dir", |arg| arg.requires("neighbours")))]
+#[command(after_long_help = "\
+Examples:
+  waxwork sample runs/RUN                             a grid of 100 images, runs/RUN/sample.png
+  waxwork sample runs/RUN --labels 7                  sevens only
+  waxwork sample runs/RUN --labels 0..9               one column per class
+  waxwork sample runs/RUN --labels cat,dog            classes by name
+  waxwork sample runs/RUN --neighbours                the nearest training image below each
+  waxwork sample runs/RUN -n 10000 --out images.npy   an array, (N,C,H,W) f32 in [0,1]
+  waxwork sample runs/RUN -n 1000 --out folder        one PNG file per image
+
+Labels in the output:
+  The labels of a conditional model are written too: as `labels` in FILE.safetensors, as
+  FILE.labels.npy next to FILE.npy, and as one subdirectory per class in a folder.")]
+pub(crate) struct SampleArguments {
+    #[command(flatten)]
+    pub(crate) run: RunArg,
+    /// Draw N images
+    #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = at_least_one)]
+    pub(crate) count: usize,
+    /// Seed the latent vectors with N
+    ///
+    /// Image i depends only on the seed and on i: a larger --count keeps the first images.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Draw these classes in turn: cat,dog or 7 or 0..9 [default: all]
+    ///
+    /// Classes are given by name or by number, counted from 0; ranges include both ends. If the classes have numbers
+    /// as names, a number is a name.
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) labels: Option<String>,
+    /// Truncate latents: redraw values beyond MAGNITUDE
+    ///
+    /// Trades diversity for quality. Values are in standard deviations of the prior; 0.5 to 2 are usual.
+    #[arg(long, value_name = "MAGNITUDE")]
+    pub(crate) truncation: Option<f32>,
+    /// Scale the noise of drawn outputs by T
+    ///
+    /// For models that draw their outputs, such as a VAE of points: 1 is the model's own distribution, 0 its mean. Images are means.
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = not_negative)]
+    pub(crate) temperature: f64,
+    /// Use the raw weights of the newest checkpoint, not their EMA
+    ///
+    /// By default, images are drawn with the exponential moving average (EMA) of the weights, if the recipe has one.
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Show the nearest training image below each image
+    ///
+    /// The distance is the root mean square (RMS) of pixel differences. Use it to look for memorised training
+    /// images. Writes RUN/neighbours.png unless --out is given.
+    #[arg(long)]
+    pub(crate) neighbours: bool,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+    /// Write to PATH: .png, .npy, .safetensors or a folder
+    ///
+    /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0,1], .safetensors the
+    /// tensor `images`, and no extension a new folder with one PNG file per image. [default: RUN/sample.png]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  waxwork interpolate runs/RUN                  ten rows between random latent vectors
+  waxwork interpolate runs/RUN --labels 3,8     from threes to eights
+
+Latent vectors are interpolated on the sphere (slerp; White 2016), labels linearly.")]
+pub(crate) struct InterpolateArguments {
+    #[command(flatten)]
+    pub(crate) run: RunArg,
+    /// Write N rows of ten images
+    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = at_least_one)]
+    pub(crate) rows: usize,
+    /// Draw one class, or interpolate between two: 7 or cat,dog
+    ///
+    /// Classes are given by name or by number, counted from 0. [default: the first class]
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) labels: Option<String>,
+    /// Keep the latent vector of a row fixed; vary the label only
+    #[arg(long, requires = "labels")]
+    pub(crate) fixed_latent: bool,
+    /// Seed the latent vectors with N
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Write the grid to FILE.png [default: RUN/interpolation.png]
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  waxwork traverse runs/RUN
+  waxwork traverse runs/RUN --dims 0..4 --seed 1
+
+Each row varies one latent value from −3 to 3 standard deviations, in ten steps; the others stay
+fixed.")]
+pub(crate) struct TraverseArguments {
+    #[command(flatten)]
+    pub(crate) run: RunArg,
+    /// Vary these latent values: 7, 0..9 or 1,3,5 [default: the first ten]
+    ///
+    /// Latent values are counted from 0; ranges include both ends.
+    #[arg(long, value_name = "DIMS")]
+    pub(crate) dims: Option<IndexList>,
+    /// Draw this class, by name or number [default: the first]
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) label: Option<String>,
+    /// Start at the latent vector of seed N [default: the zero vector]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Write the grid to FILE.png [default: RUN/traversal.png]
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  waxwork reconstruct runs/RUN --out pairs.png
+  waxwork reconstruct runs/RUN --images my-images
+
+Rows alternate: ten images, then their reconstructions. The model must have an encoder (VAEs).")]
+pub(crate) struct ReconstructArguments {
+    #[command(flatten)]
+    pub(crate) run: RunArg,
+    /// Reconstruct the first N images
+    #[arg(short = 'n', long, value_name = "N", default_value = "50", value_parser = at_least_one)]
+    pub(crate) count: usize,
+    /// Reconstruct the images in PATH: .npy, .safetensors or a folder
+    ///
+    /// The default is the test images of the run's data set. `waxwork encode --help` describes the formats.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) images: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+    /// Write the grid to FILE.png [default: RUN/reconstructions.png]
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  waxwork encode runs/RUN --out latents.npy                       the test images
+  waxwork encode runs/RUN --images images.npy --out latents.npy   your own images
+
+Input:
+  Images are (N,C,H,W) or (N,H,W,C): uint8 from 0 to 255, floats from 0 to 1, or booleans.
+  A conditional model needs labels too: FILE.safetensors with `images` and `labels`,
+  FILE.labels.npy next to FILE.npy, or a folder with one subdirectory per class.
+
+Output:
+  The posterior means, (N, latent_dim) f32.")]
+pub(crate) struct EncodeArguments {
+    #[command(flatten)]
+    pub(crate) run: RunArg,
+    /// Encode the images in PATH: .npy, .safetensors or a folder
+    ///
+    /// The default is the test images of the run's data set.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) images: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+    /// Write the latent vectors to FILE.npy
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  waxwork decode runs/RUN latents.npy --out images.png
+  waxwork decode runs/RUN latents.npy --labels 0..9 --out images.npy")]
+pub(crate) struct DecodeArguments {
+    #[command(flatten)]
+    pub(crate) run: RunArg,
+    /// Latent vectors, (N, latent_dim) f32
+    #[arg(value_name = "FILE.npy")]
+    pub(crate) latents: PathBuf,
+    /// Draw these classes in turn: cat,dog or 7 or 0..9
+    ///
+    /// A conditional model needs them. Classes are given by name or by number, counted from 0; ranges include both
+    /// ends.
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) labels: Option<String>,
+    /// Write to PATH: .png, .npy, .safetensors or a folder
+    ///
+    /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0,1], .safetensors the
+    /// tensor `images`, and no extension a new folder with one PNG file per image.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+}

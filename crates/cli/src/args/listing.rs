@@ -1,0 +1,212 @@
+//! Arguments of the commands with subcommands: `runs`, `recipes` and `data`.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueHint};
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
+
+use super::shared::{DataDirArg, RunArg, SetArg};
+use super::values::at_least_one;
+use crate::completion;
+
+/// The folder that new runs are in.
+pub(crate) const RUNS: &str = "runs";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List the runs in a folder and its subfolders
+    #[command(after_long_help = "\
+Examples:
+  waxwork runs list
+  waxwork runs list experiments --json")]
+    List {
+        /// Folder of runs, or of folders of runs
+        #[arg(default_value = RUNS, value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the SHA-256 of every reproducible part of a run
+    ///
+    /// These are the metrics, every tensor of the last checkpoint and of the final model, and the sample grids: all that
+    /// the recipe, the seed and the version of Waxwork determine.
+    #[command(after_long_help = "\
+Examples:
+  waxwork runs hash runs/RUN
+  waxwork runs hash runs/RUN --json > hashes.json")]
+    Hash {
+        #[command(flatten)]
+        run: RunArg,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare the bytes of two runs
+    ///
+    /// Prints whether they agree, or the first difference.
+    #[command(after_long_help = "\
+Examples:
+  waxwork runs diff runs/A runs/B
+
+Exit codes:
+  0   the bytes agree
+  3   the bytes differ
+  1   a run could not be read")]
+    Diff {
+        #[command(flatten)]
+        run: RunArg,
+        /// Another run folder
+        #[arg(value_name = "OTHER", value_hint = ValueHint::DirPath)]
+        other: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecipesCommand {
+    /// List the recipes
+    #[command(after_long_help = "\
+Examples:
+  waxwork recipes list
+  waxwork recipes list --json")]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a recipe, complete with defaults
+    #[command(after_long_help = "\
+Examples:
+  waxwork recipes show vae-digits
+  waxwork recipes show vae-digits --set model.latent_dim=8 > mine.toml")]
+    Show {
+        /// Recipe name, TOML file, or run folder
+        #[arg(value_name = "RECIPE|FILE.toml|RUN", add = ArgValueCompleter::new(completion::recipes))]
+        recipe: String,
+        #[command(flatten)]
+        set: SetArg,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare two recipes key by key
+    #[command(after_long_help = "\
+Examples:
+  waxwork recipes diff vae-digits vae-mnist
+  waxwork recipes diff runs/RUN my-recipe.toml")]
+    Diff {
+        /// Recipe name, TOML file, or run folder
+        #[arg(value_name = "A", add = ArgValueCompleter::new(completion::recipes))]
+        first: String,
+        /// Another recipe name, TOML file, or run folder
+        #[arg(value_name = "B", add = ArgValueCompleter::new(completion::recipes))]
+        second: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of recipes
+    ///
+    /// Editors complete and check recipes with it.
+    #[command(after_long_help = "\
+Examples:
+  waxwork recipes schema > recipe.schema.json
+
+Put `#:schema recipe.schema.json` into the first line of a recipe. Editors with Taplo support,
+such as Visual Studio Code with the extension Even Better TOML, then complete and check its
+keys.")]
+    Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// List the known data sets
+    #[command(after_long_help = "\
+Examples:
+  waxwork data list
+  waxwork data list --json")]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a data set's description, licence, files and search path
+    #[command(after_long_help = "\
+Examples:
+  waxwork data info mnist
+  waxwork data info mnist --json")]
+    Info {
+        /// Data set name
+        #[arg(add = ArgValueCandidates::new(completion::data_sets))]
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Download a data set from the Hugging Face Hub into the cache
+    #[command(after_long_help = "\
+Examples:
+  waxwork data fetch mnist
+  waxwork data fetch hf:OWNER/NAME
+
+The cache is the folder WAXWORK_DATA_DIR, or `waxwork` in the user's cache.")]
+    Fetch {
+        /// Data set name, or hf:OWNER/NAME
+        #[arg(add = ArgValueCandidates::new(completion::data_sets))]
+        name: String,
+    },
+    /// Check a data set's files against the hashes of its manifest
+    #[command(after_long_help = "\
+Examples:
+  waxwork data verify mnist
+  waxwork data verify mnist --data-dir ~/data")]
+    Verify {
+        /// Data set name
+        #[arg(add = ArgValueCandidates::new(completion::data_sets))]
+        name: String,
+        #[command(flatten)]
+        data_dir: DataDirArg,
+    },
+    /// Describe the columns of a table
+    ///
+    /// For each column: its kind, missing values, distinct values, modes and width as networks would see it, and what will be slow.
+    #[command(after_long_help = "\
+Examples:
+  waxwork data describe patients.csv
+  waxwork data describe patients.csv --set data.table.columns.ward.kind=category")]
+    Describe {
+        /// File of comma-separated values (.csv) or of parquet (.parquet)
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Set a key of the recipe's data, e.g. data.table.max_categories=50; may be repeated
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a grid of training images
+    #[command(after_long_help = "\
+Examples:
+  waxwork data show digits --out digits.png
+  waxwork data show folder --data-dir pictures --set data.folder.size=32 --out grid.png")]
+    Show {
+        /// Data set name
+        #[arg(add = ArgValueCandidates::new(completion::data_sets))]
+        name: String,
+        /// Write the first N training images
+        #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = at_least_one)]
+        count: usize,
+        #[command(flatten)]
+        data_dir: DataDirArg,
+        /// Set a key of the data set, such as data.folder.size=32; repeatable
+        #[arg(long, value_name = "KEY=VALUE", add = ArgValueCompleter::new(completion::settings))]
+        set: Vec<String>,
+        /// Write to PATH: .png, .npy, .safetensors or a folder
+        ///
+        /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0,1], .safetensors
+        /// the tensor `images`, and no extension a new folder with one PNG file per image.
+        #[arg(long, value_name = "PATH")]
+        out: PathBuf,
+    },
+}

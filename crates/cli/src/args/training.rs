@@ -1,0 +1,150 @@
+//! Arguments of the commands that train: `train` and `repeat`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueHint};
+use clap_complete::{ArgValueCandidates, ArgValueCompleter};
+use waxwork_core::Precision;
+
+use super::shared::{DataDirArg, DeviceArg, RunArg, SetArg};
+use super::values::{duration, precision};
+use crate::completion;
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  waxwork train vae-digits --steps 200
+  waxwork train vae-mlp-mnist --data-dir ~/data --epochs 10 --out runs/plain
+  waxwork train vae-digits --seeds 3 --out runs/three
+  waxwork train gan-shapes --data folder --data-dir pictures --set data.folder.size=32
+  waxwork train gan-mnist --data-dir ~/data --dry-run
+  waxwork train my-recipe.toml --set model.latent_dim=8 --set train.checkpoint_every=100
+  waxwork train --resume runs/plain
+  waxwork train --fork runs/plain --set optimizer.lr=1e-4 --steps 1000
+
+Interruption:
+  Ctrl-C and SIGTERM stop the run after the current step, with a checkpoint; `waxwork train
+  --resume RUN` finishes it. The exit code is 130. A second Ctrl-C stops at once, without a
+  checkpoint.")]
+pub(crate) struct TrainArguments {
+    /// Recipe name, TOML file, or run whose recipe to use [default: vae-digits]
+    ///
+    /// `waxwork recipes list` lists the recipes. With --resume or --fork, the default is the recipe of that run.
+    #[arg(value_name = "RECIPE|FILE.toml|RUN", add = ArgValueCompleter::new(completion::recipes))]
+    pub(crate) recipe: Option<String>,
+
+    /// Train on the data set NAME instead of the recipe's
+    ///
+    /// NAME is a data set of `waxwork data list`, `folder` for your own images (with --data-dir), or
+    /// `hf:OWNER/NAME` for an image data set on the Hugging Face Hub.
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::data_sets))]
+    pub(crate) data: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+
+    /// Skip images of a folder that cannot be decoded, with a warning
+    ///
+    /// Without it, the first such image is an error. Sets the key `data.folder.skip_unreadable`.
+    #[arg(long)]
+    pub(crate) skip_unreadable: bool,
+
+    /// Write the run to the new folder RUN [default: runs/RECIPE-TIME]
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath, conflicts_with = "resume")]
+    pub(crate) out: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) set: SetArg,
+
+    /// Train for N epochs (passes over the training images)
+    ///
+    /// Replaces the length that the recipe gives in `train.epochs` or `train.steps`.
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    pub(crate) epochs: Option<u64>,
+
+    /// Train for N steps (updates on one batch)
+    ///
+    /// Replaces the length that the recipe gives in `train.epochs` or `train.steps`.
+    #[arg(long, value_name = "N")]
+    pub(crate) steps: Option<u64>,
+
+    /// Seed all randomness with N
+    ///
+    /// Sets the key `train.seed`. The same recipe, seed and version give the same bytes, for any number of threads.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// Train N runs in sequence, with consecutive seeds
+    ///
+    /// The seeds are SEED, SEED+1, …, and the folders RUN-seed-SEED, RUN-seed-SEED+1, …, where SEED is the recipe's or
+    /// that of --seed. `waxwork compare` then shows their mean and standard deviation.
+    #[arg(long, value_name = "N", conflicts_with_all = ["resume", "max_time"], value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) seeds: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+
+    /// Compute layers in this precision: f32, or on a GPU bf16 or f16
+    ///
+    /// Parameters stay in f32. Sets the key `train.dtype`. [default: that of the recipe]
+    #[arg(long, value_name = "TYPE", value_parser = precision, conflicts_with = "resume")]
+    pub(crate) dtype: Option<Precision>,
+
+    /// Stop after TIME with a checkpoint, for example 90s, 15m or 2h
+    ///
+    /// The run can be resumed, as after Ctrl-C, but the exit code is 0. A number without a unit is in seconds.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) max_time: Option<Duration>,
+
+    /// Print the complete recipe and the estimated cost; train nothing
+    ///
+    /// The time, memory and disk space that the run would need are estimated from a few measured steps. No run is
+    /// written.
+    #[arg(long, conflicts_with_all = ["resume", "max_time"])]
+    pub(crate) dry_run: bool,
+
+    /// Print the time per phase of a step at the end
+    ///
+    /// The phases are data, forward pass, backward pass, optimiser, and the rest.
+    #[arg(long)]
+    pub(crate) profile: bool,
+
+    /// Resume an interrupted run from its newest checkpoint
+    ///
+    /// The run finishes with its own recipe. Settings that differ from it are an error, which names them: to continue
+    /// with other settings, use --fork.
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub(crate) resume: Option<PathBuf>,
+
+    /// Start a new run from the weights of RUN
+    ///
+    /// The recipe is that of RUN, with the changes of the other options. The new run counts its steps from 0.
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath, conflicts_with = "resume")]
+    pub(crate) fork: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  waxwork repeat runs/RUN
+  waxwork repeat runs/RUN --out runs/again
+
+Compared are metrics.jsonl, every tensor of the last checkpoint and of the final model, and the
+sample grids.
+
+Exit codes:
+  0   the bytes agree
+  3   the bytes differ
+  1   the run could not be repeated")]
+pub(crate) struct RepeatArguments {
+    #[command(flatten)]
+    pub(crate) run: RunArg,
+    /// Write the new run to the folder NEW [default: RUN-repeated]
+    #[arg(long, value_name = "NEW", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+}
