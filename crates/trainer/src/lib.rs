@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod observer;
 pub mod progress;
 pub mod run_folder;
+mod spikes;
 pub mod stop;
 pub mod tensorboard;
 pub mod train;

@@ -213,6 +213,17 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
+    /// Checks that a run can be made at `path`, before anything that takes long.
+    ///
+    /// # Errors
+    /// If something else is there.
+    pub fn check_free(path: &Path) -> Result<()> {
+        match fs::symlink_metadata(path) {
+            Ok(_) => Self { path: path.to_owned(), lock: None }.refuse_unless_unborn(),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Makes a new run folder and writes what is known before the first step, with the weights to begin with unless the
     /// run draws them itself. `path` may be empty, or what a process left that was killed in here; if anything fails,
     /// nothing is left behind.

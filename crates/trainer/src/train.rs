@@ -15,6 +15,7 @@ use crate::memory;
 use crate::metrics::{self, MetricsFile};
 use crate::observer::{Event, Observer};
 use crate::run_folder::{self, RunFolder, Status};
+use crate::spikes::Spikes;
 use crate::stop::{Reason, Stop};
 use crate::{Error, Result};
 
@@ -107,6 +108,7 @@ impl Training<'_> {
             return Err(Error::Damaged { path: self.folder.path().to_owned(), reason });
         }
         let mut log = MetricsFile::open(&self.folder.metrics(), start)?;
+        let mut spikes = Spikes::after(&self.folder.metrics(), self.config.log_every)?;
         let mut timing = MetricsFile::open(&self.folder.timing(), start)?;
         let new_loader = if self.config.flip { Loader::with_flips } else { Loader::new };
         let mut loader = new_loader(self.data, self.config.batch_size, self.config.seed, self.device, start)?;
@@ -138,7 +140,9 @@ impl Training<'_> {
                 self.state.step_unread(self.model, &batch?)
             };
             let report = report.map_err(|source| diverged(source, &checkpoints))?;
-            if logged {
+            let spike = spikes.at(done, &report.scalars);
+            if logged || spike {
+                spikes.log(done, self.config.log_every, &report.scalars);
                 log.append(done, report.scalars.iter().map(|(name, value)| (name.as_str(), *value)))?;
                 let seconds = began.elapsed().as_secs_f64();
                 let rate = ((done - start) as usize * self.config.batch_size) as f64 / seconds.max(1e-9);

@@ -11,6 +11,7 @@ use waxwork_core::{
     store,
 };
 use waxwork_data::Dataset;
+use waxwork_data::manifest::{FOLDER, HUB};
 use waxwork_eval::likelihood;
 use waxwork_models::Recipe;
 use waxwork_trainer::run_folder::{self, Origin, Resumption, Status};
@@ -42,6 +43,8 @@ pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, 
     let source = arguments.fork.as_deref().map(RunFolder::open).transpose()?;
     let weights = source.as_ref().map(Weights::of).transpose()?;
     let (name, recipe) = resolve(arguments, source.as_ref())?;
+    // Before data is read or downloaded, which may take long.
+    recipe.train.check()?;
     // A file may need a setting to be a recipe at all.
     let original = asked(arguments, source.as_ref(), &[]).map(|(_, original)| original).ok();
     let own = |mut recipe: Recipe| -> Result<Recipe, Failure> {
@@ -62,6 +65,7 @@ pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, 
     }
     let path = arguments.out.clone().unwrap_or_else(|| default_path(&name));
     let Some(seeds) = arguments.seeds else {
+        RunFolder::check_free(&path)?;
         let data = load(&recipe.data)?;
         return start(own(recipe)?, data, &path, weights.as_ref(), &session);
     };
@@ -157,15 +161,16 @@ impl Run {
         device: &Device,
         weights: Option<&BTreeMap<String, Tensor>>,
     ) -> Result<Self, Failure> {
-        let length = recipe.train.length(data.train.len())?;
-        for line in recipe.beyond(length.steps)? {
-            tracing::warn!("{line}");
-        }
         let (image, classes) = (data.info.shape, data.info.classes.len());
         let params = ParamSet::fresh(recipe.train.seed, device).with_precision(recipe.train.dtype).map_err(
             |error| Failure::new(format!("invalid `train.dtype`: {error}, such as `--device cuda`")),
         )?;
+        // That images have no labels is worth more to know than that they are too few.
         let model = recipe.model.build(image, classes, params)?;
+        let length = recipe.train.length(data.train.len())?;
+        for line in recipe.beyond(length.steps)? {
+            tracing::warn!("{line}");
+        }
         if let Some(weights) = weights {
             model.params().assign(weights)?;
         }
@@ -404,7 +409,18 @@ fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(St
     if arguments.epochs.is_some() || arguments.steps.is_some() {
         (recipe.train.epochs, recipe.train.steps) = (arguments.epochs, arguments.steps);
     }
+    if source.is_none() && is_own(&recipe.data.name) {
+        let tuned_to = asked(arguments, source, &[]).map(|(_, original)| original.data.name);
+        if tuned_to.is_ok_and(|name| !is_own(&name)) {
+            recipe.steady(&arguments.set);
+        }
+    }
     Ok((name, recipe))
+}
+
+/// Whether a data set is of anybody's own images, from a folder or the Hub.
+fn is_own(data: &str) -> bool {
+    data == FOLDER || data.starts_with(HUB)
 }
 
 /// The recipe on the command line, or that of the run `source`, with `settings` applied, and the name to call a run by.
