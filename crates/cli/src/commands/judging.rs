@@ -55,16 +55,38 @@ pub(crate) fn samples_of(run: &Run, count: usize, seed: u64) -> Result<Split, Fa
 impl Judging<'_> {
     /// All numbers, each under `protocol` and what it adds.
     pub(crate) fn metrics(&self, protocol: &Protocol) -> Result<Vec<Metric>, Failure> {
+        self.check()?;
+        let inception = match self.inception {
+            Some(weights) => Some(Inception::open(&fetched(weights)?)?),
+            None => None,
+        };
         let cache = waxwork_data::files::cache_dir()?;
         let mut metrics = Vec::new();
         if !self.data.info.classes.is_empty() {
             metrics.extend(self.by_judge(&cache, protocol)?);
         }
-        if let Some(weights) = self.inception {
-            metrics.extend(self.by_inception(weights, &cache, protocol)?);
+        if let Some(inception) = &inception {
+            metrics.extend(self.by_inception(inception, &cache, protocol)?);
         }
         metrics.push(self.distance_to_training(protocol)?);
         Ok(metrics)
+    }
+
+    /// Everything that can be wrong with what is there, before a judge is trained for it.
+    fn check(&self) -> Result<(), Failure> {
+        if self.accuracy && !(self.conditional && self.generated.labels().is_some()) {
+            return Err(Failure::new("a classifier cannot be trained on samples without labels"));
+        }
+        if self.data.info.classes.is_empty() && self.inception.is_none() {
+            return Ok(());
+        }
+        for (whose, found) in [("generated", self.generated.len()), ("real", self.data.test.len())] {
+            if found < Distances::FEWEST {
+                let needed = Distances::FEWEST;
+                return Err(waxwork_eval::Error::TooFew { whose, needed, found }.into());
+            }
+        }
+        Ok(())
     }
 
     fn by_judge(&self, cache: &Path, protocol: &Protocol) -> Result<Vec<Metric>, Failure> {
@@ -84,9 +106,6 @@ impl Judging<'_> {
 
         protocol.insert("n_generated".into(), self.generated.len().to_string());
         if self.accuracy {
-            if asked.is_none() {
-                return Err(Failure::new("a classifier cannot be trained on samples without labels"));
-            }
             let bar = output::bar(0, "training a classifier on the samples");
             let accuracy =
                 classification_accuracy(self.data, &self.generated, |done, most| bar.set(done, most))?;
@@ -105,14 +124,13 @@ impl Judging<'_> {
 
     fn by_inception(
         &self,
-        weights: &Path,
+        inception: &Inception,
         cache: &Path,
         protocol: &Protocol,
     ) -> Result<Vec<Metric>, Failure> {
-        let inception = Inception::open(&fetched(weights)?)?;
         let mut protocol = protocol.clone();
         protocol.extend(inception.protocol());
-        let seen = self.features(&inception, cache)?;
+        let seen = self.features(inception, cache)?;
         let score = inception_score(&inception.probabilities(&seen.generated)?)?;
         let of_real = inception_score(&inception.probabilities(&seen.test)?)?;
         let mut metrics = vec![score.metric(of_real.mean, self.generated.len(), &protocol)];
