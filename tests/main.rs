@@ -31,5 +31,6 @@ mod server;
 mod shell;
 mod tensorboard;
 mod train;
+mod tree;
 mod util;
 mod values;
