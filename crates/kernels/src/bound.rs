@@ -58,8 +58,8 @@ impl CustomOp1 for SoftBoundOp {
                 slice::<T>(storage, layout)?,
                 #[inline(always)]
                 |x: T| {
-                    // The difference is zero, but NaN for infinity.
-                    let tail = |beyond: T| T::ONE - T::ONE / (T::ONE + beyond) + (x - x);
+                    // The product is zero, but NaN for infinity.
+                    let tail = |beyond: T| T::ONE - T::ONE / (T::ONE + beyond) + x * T::ZERO;
                     if x > high {
                         high + tail(x - high)
                     } else if x < low {

@@ -114,8 +114,8 @@ impl Backward for SoftplusBackward {
 pub(crate) fn soft_bound(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
     let free = x.detach();
     let tail = beyond(&free, low, high)?.affine(1.0, 1.0)?.recip()?.affine(-1.0, 1.0)?;
-    // The difference is zero, but NaN for infinity.
-    let tail = (tail + (&free - &free)?)?;
+    // The product is zero, but NaN for infinity.
+    let tail = (tail + free.affine(0.0, 0.0)?)?;
     let lower = free.lt(low)?.where_cond(&tail.affine(-1.0, low)?, &free)?;
     let value = free.gt(high)?.where_cond(&tail.affine(1.0, high)?, &lower)?;
     attach(value, &[x], SoftBoundBackward { low, high })
