@@ -100,8 +100,8 @@ fn a_folder_of_pictures_is_trained_on_and_its_broken_files_are_named_or_counted(
         let (recipe, cats) = (format!("{family}-digits"), path("pictures/cats"));
         let arguments = ["train", &recipe, "-q", "--data", "folder", "--data-dir", &cats, "--steps", "2"];
         let shape = ["--set", "data.folder.size=28", "--set", "data.folder.grey=true"];
-        waxwork(&[&arguments[..], &shape[..], &["--set", "train.batch_size=8"]].concat())
-            .refused(&["one subdirectory per class"]);
+        // They are fewer than a batch of the recipe, too, which is not what is wrong.
+        waxwork(&[&arguments[..], &shape[..]].concat()).refused(&["one subdirectory per class"]);
     }
 
     fs::write(folder.path().join("pictures/cats/torn.png"), "no picture").unwrap();

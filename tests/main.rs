@@ -34,5 +34,6 @@ mod snapshots;
 mod tables;
 mod tensorboard;
 mod train;
+mod tree;
 mod util;
 mod values;

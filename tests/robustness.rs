@@ -5,6 +5,7 @@
 mod changes;
 mod damage;
 mod folders;
+mod values;
 
 use std::fs::{self, File};
 use std::io::Cursor;

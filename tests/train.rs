@@ -139,6 +139,11 @@ fn slips_are_refused_with_what_was_meant_and_leave_nothing() {
     std::fs::create_dir(&run).unwrap();
     std::fs::write(run.join("mine.txt"), "mine").unwrap();
     train(&["vae-digits"]).refused(&["already exists"]);
+    // Both are said before data is looked for, which may take long to read.
+    let nowhere = run.join("nowhere");
+    let elsewhere = ["vae-mlp-mnist", "--data-dir", nowhere.to_str().unwrap()];
+    train(&elsewhere).refused(&["already exists"]);
+    train(&[&elsewhere[..], &["--set", "train.log_every=0"]].concat()).refused(&["train.log_every"]);
     assert_eq!(std::fs::read_dir(&run).unwrap().count(), 1);
     // In an empty folder nothing can be lost.
     std::fs::remove_file(run.join("mine.txt")).unwrap();

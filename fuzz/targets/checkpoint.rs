@@ -8,11 +8,12 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
+use waxwork_core::hash::sha256;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::{Device, GenerativeModel, ImageShape, ParamSet, TrainingState};
 use waxwork_fuzz::{RECIPE, scratch, seed};
 use waxwork_models::Recipe;
-use waxwork_trainer::checkpoint::{Checkpoints, hash};
+use waxwork_trainer::checkpoint::Checkpoints;
 use waxwork_trainer::metrics::MetricsFile;
 
 const FILES: [&str; 3] = ["state.json", "params.safetensors", "optimizers.safetensors"];
@@ -38,10 +39,10 @@ static WHOLE: LazyLock<BTreeMap<&'static str, Vec<u8>>> = LazyLock::new(|| {
 fn signed(state: &[u8], folder: &Path) -> Option<Vec<u8>> {
     let mut state: Value = serde_json::from_slice(state).ok()?;
     for name in &FILES[1..] {
-        *state.get_mut("files")?.get_mut(name)? = hash(&fs::read(folder.join(name)).unwrap()).into();
+        *state.get_mut("files")?.get_mut(name)? = sha256(&fs::read(folder.join(name)).unwrap()).into();
     }
     *state.get_mut("sha256")? = "".into();
-    let own = hash(&serde_json::to_vec_pretty(&state).unwrap());
+    let own = sha256(&serde_json::to_vec_pretty(&state).unwrap());
     *state.get_mut("sha256")? = own.into();
     Some(serde_json::to_vec_pretty(&state).unwrap())
 }

@@ -18,10 +18,12 @@ fn pack() -> Vec<u8> {
             .save(class.join(format!("{picture}.png")))
             .unwrap();
     }
-    let folder = Some(FolderConfig { size: 28, grey: true, skip_unreadable: false });
+    let folder = Some(FolderConfig { size: Some(28), grey: true, skip_unreadable: false });
     load(&DataConfig { dir: Some(pictures), folder, ..DataConfig::named("folder") }).unwrap();
     let cache = waxwork_data::files::cache_dir().unwrap().join("folders");
-    let newest = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap());
+    // Beside it lies what is known of the folder.
+    let entries = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap());
+    let newest = entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "waxpack"));
     let newest = newest.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap()).unwrap();
     fs::read(newest.path()).unwrap()
 }

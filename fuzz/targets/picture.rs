@@ -1,4 +1,4 @@
-//! Pictures of an image folder: PNG and JPEG.
+//! Pictures of an image folder, in every format that is read.
 #![no_main]
 
 use std::fs;
@@ -10,6 +10,9 @@ use waxwork_core::ImageShape;
 use waxwork_data::folder;
 use waxwork_fuzz::{scratch, seed};
 
+/// Of 20 by 12 pixels; encoders of the image crate make none.
+const PROGRESSIVE: &[u8] = include_bytes!("../../crates/data/tests/pictures/progressive.jpg");
+
 fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     picture.into().write_to(&mut bytes, format).unwrap();
@@ -20,7 +23,19 @@ fuzz_target!(
     init: {
         let rgb = RgbImage::from_fn(9, 7, |x, y| image::Rgb([28 * x as u8, 36 * y as u8, 7]));
         seed("picture", "rgb.png", &encoded(rgb.clone(), ImageFormat::Png));
-        seed("picture", "rgb.jpg", &encoded(rgb, ImageFormat::Jpeg));
+        for (name, format) in [
+            ("rgb.jpg", ImageFormat::Jpeg),
+            ("rgb.webp", ImageFormat::WebP),
+            ("rgb.bmp", ImageFormat::Bmp),
+            ("rgb.tiff", ImageFormat::Tiff),
+            ("rgb.gif", ImageFormat::Gif),
+        ] {
+            seed("picture", name, &encoded(rgb.clone(), format));
+        }
+        seed("picture", "progressive.jpg", PROGRESSIVE);
+        seed("picture", "grey.bmp", &encoded(GrayImage::new(6, 5), ImageFormat::Bmp));
+        seed("picture", "grey.tiff", &encoded(GrayImage::new(6, 5), ImageFormat::Tiff));
+        seed("picture", "rgba.webp", &encoded(RgbaImage::new(4, 6), ImageFormat::WebP));
         seed("picture", "rgba.png", &encoded(RgbaImage::new(4, 6), ImageFormat::Png));
         seed("picture", "grey.png", &encoded(GrayImage::new(5, 5), ImageFormat::Png));
         seed("picture", "grey.jpg", &encoded(GrayImage::new(17, 9), ImageFormat::Jpeg));

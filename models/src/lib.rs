@@ -1,7 +1,7 @@
 //! Recipes, and the one place that turns a recipe or a run folder into a model.
 //!
 //! A recipe is a TOML file beside this package's `Cargo.toml`: data, model, optimiser, training. To add a family, add
-//! its variant to [`ModelConfig`]; nothing else in the workspace asks which family a model is of.
+//! its variant to [`ModelConfig`]; but for [`Recipe::steady`] nothing else in the workspace asks which family a model is of.
 //!
 //! ```
 //! use waxwork_core::{Device, ParamSet, SampleRequest};

@@ -47,6 +47,11 @@ const DEEPEST: usize = 32;
 /// Keys that say nothing about what is trained: words about the recipe, and where files lie.
 const NOT_TRAINED: [&str; 4] = ["description", "tags", "results", "data.dir"];
 
+/// The norm to which [`Recipe::steady`] clips: gradients of nats per image begin at 10⁴ to 10⁵ for 64×64 pixels.
+const STEADY_NORM: f64 = 1000.0;
+/// Steps of warm-up, where a run has ten times as many.
+const STEADY_STEPS: u64 = 200;
+
 /// A key that two recipes have different values for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
@@ -81,8 +86,8 @@ pub enum ModelConfig {
 
 impl ModelConfig {
     /// The model of this configuration for samples like `sample`, with its tensors from `params`. A conditional family can be asked
-    /// for `condition`, such as a number of classes; others take no notice of it. This is the only place in the workspace that asks
-    /// which family a model is of.
+    /// for `condition`, such as a number of classes; others take no notice of it. With [`Recipe::steady`] this is the only place in
+    /// the workspace that asks which family a model is of.
     ///
     /// # Errors
     /// If the configuration makes no sense for such samples, or a stored set does not fit it.
@@ -198,6 +203,23 @@ impl Recipe {
         Ok(differ
             .map(|key| Difference { key: key.clone(), was: was.get(key).cloned(), is: is.get(key).cloned() })
             .collect())
+    }
+
+    /// Steadies the first steps of a VAE on images that the recipe was not tuned to, unless recipe or `settings` say how:
+    /// gradients are clipped, and the learning rate rises over the first steps. One step of a far too large gradient would
+    /// else leave Adam's second moments so large that the encoder stands still for thousands of steps.
+    pub fn steady(&mut self, settings: &[String]) {
+        if !matches!(self.model, ModelConfig::Vae(_) | ModelConfig::Cvae(_)) {
+            return;
+        }
+        let said = |key: &str| settings.iter().any(|setting| setting.trim_start().starts_with(key));
+        if self.optimizer.clip_norm.is_none() && !said("optimizer.clip_norm") {
+            self.optimizer.clip_norm = Some(STEADY_NORM);
+        }
+        if self.optimizer.warmup_steps == 0 && !said("optimizer.warmup_steps") {
+            let most = self.train.steps.map_or(STEADY_STEPS, |steps| steps / 10);
+            self.optimizer.warmup_steps = STEADY_STEPS.min(most);
+        }
     }
 
     /// The family's name.
@@ -318,6 +340,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn only_a_vae_that_says_nothing_itself_is_steadied() {
+        let steadied = |name: &str, settings: &[&str]| {
+            let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+            let mut recipe = Recipe::named(name, &settings).unwrap();
+            recipe.steady(&settings);
+            (recipe.optimizer.clip_norm, recipe.optimizer.warmup_steps)
+        };
+        for name in ["vae-shapes", "cvae-shapes"] {
+            assert_eq!(steadied(name, &[]), (Some(1000.0), 200));
+        }
+        assert_eq!(steadied("vae-shapes", &["train.steps=300"]), (Some(1000.0), 30));
+        let own = ["optimizer.clip_norm=5", "optimizer.warmup_steps=0"];
+        assert_eq!(steadied("vae-shapes", &own), (Some(5.0), 0));
+        let plain = Recipe::named("gan-shapes", &[]).unwrap().optimizer;
+        assert_eq!(steadied("gan-shapes", &[]), (plain.clip_norm, plain.warmup_steps));
+    }
 
     #[test]
     fn every_embedded_recipe_is_complete_and_survives_its_own_toml() {

@@ -170,6 +170,17 @@ fn samples() {
             },
         },
         Case {
+            case: "fewer than six samples for a data set with classes",
+            gets: "refused before a judge is trained",
+            run: |folder| {
+                let names: Vec<String> =
+                    (0..40).map(|number| format!("{}/{number}.png", ["a", "b"][number % 2])).collect();
+                pictures(&folder.join("data"), &names.iter().map(String::as_str).collect::<Vec<_>>());
+                pictures(&folder.join("samples"), &["1.png", "2.png", "3.png", "4.png"]);
+                evaluate(folder).refused(&["at least 6 generated images are needed, and there are 4"]);
+            },
+        },
+        Case {
             case: "a damaged sample",
             gets: "refused, with the file",
             run: |folder| {

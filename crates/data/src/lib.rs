@@ -37,6 +37,7 @@ mod natural;
 pub mod notes;
 mod packed;
 #[cfg(feature = "parquet")]
+#[cfg_attr(not(feature = "hub"), expect(dead_code, reason = "only the Hub needs all of it"))]
 pub mod parquet;
 mod parts;
 mod picture;

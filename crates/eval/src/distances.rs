@@ -37,6 +37,9 @@ pub struct Distances {
 }
 
 impl Distances {
+    /// Images of either kind that are needed: each has its five nearest neighbours.
+    pub const FEWEST: usize = DENSITY_NEIGHBOURS + 1;
+
     /// Measures all of them.
     ///
     /// # Errors

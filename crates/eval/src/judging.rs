@@ -9,8 +9,8 @@ use waxwork_data::{Dataset, Split};
 
 use crate::report::{Metric, Protocol};
 use crate::{
-    Distances, Extractor, Features, Inception, Judge, Result, classification_accuracy, coverage, diversity,
-    features, features_of, inception_score, judged, nearest,
+    Distances, Error, Extractor, Features, Inception, Judge, Result, classification_accuracy, coverage,
+    diversity, features, features_of, inception_score, judged, nearest,
 };
 
 /// Samples whose nearest training sample is searched.
@@ -46,6 +46,7 @@ impl Judging<'_> {
     /// # Errors
     /// If samples cannot be read, there are too few of them, or a judge cannot be trained.
     pub fn metrics(&self, protocol: &Protocol, stages: &mut Stages<'_>) -> Result<Vec<Metric>> {
+        self.check()?;
         let mut metrics = Vec::new();
         if !self.data.info.classes.is_empty() {
             metrics.extend(self.by_judge(protocol, stages)?);
@@ -58,6 +59,22 @@ impl Judging<'_> {
         }
         metrics.push(self.distance_to_training(protocol, stages)?);
         Ok(metrics)
+    }
+
+    /// Everything that can be wrong with what is there, before a judge is trained for it.
+    fn check(&self) -> Result<()> {
+        if self.accuracy && !(self.conditional && self.generated.labels().is_some()) {
+            return Err(Error::NoLabels { data: "samples".into() });
+        }
+        if self.data.info.classes.is_empty() && self.inception.is_none() {
+            return Ok(());
+        }
+        for (whose, found) in [("generated", self.generated.len()), ("real", self.data.test.len())] {
+            if found < Distances::FEWEST {
+                return Err(Error::TooFew { whose, needed: Distances::FEWEST, found });
+            }
+        }
+        Ok(())
     }
 
     fn by_judge(&self, protocol: &Protocol, stages: &mut Stages<'_>) -> Result<Vec<Metric>> {

@@ -78,23 +78,41 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
+    /// Checks all that can be wrong whatever the data is.
+    ///
+    /// # Errors
+    /// If neither or both of `epochs` and `steps` are given, or a value is zero that must not be.
+    pub fn check(&self) -> Result<()> {
+        let fail = |key, reason: &str| Err(Error::Config { key, reason: reason.to_owned() });
+        if self.batch_size == 0 {
+            return fail("train.batch_size", "must be at least 1");
+        }
+        if self.log_every == 0 {
+            return fail("train.log_every", "must be at least 1");
+        }
+        if self.keep == 0 {
+            return fail("train.keep", "at least one checkpoint must be kept");
+        }
+        match (self.epochs, self.steps) {
+            (Some(0), _) | (_, Some(0)) => fail("train.steps", "a run needs at least one step"),
+            (None, None) | (Some(_), Some(_)) => {
+                fail("train.epochs", "give either `train.epochs` or `train.steps`")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The run's length on a training split of `images` images.
     ///
     /// # Errors
-    /// If neither or both of `epochs` and `steps` are given, a value is zero that must not be, or the batch is larger
-    /// than the split.
+    /// As [`TrainConfig::check`], or if the batch is larger than the split.
     pub fn length(&self, images: usize) -> Result<Length> {
+        self.check()?;
         let fail = |key, reason: String| Err(Error::Config { key, reason });
-        if self.batch_size == 0 || self.batch_size > images {
+        if self.batch_size > images {
             let reason =
                 format!("must be 1 to {images}, the size of the training split, got {}", self.batch_size);
             return fail("train.batch_size", reason);
-        }
-        if self.log_every == 0 {
-            return fail("train.log_every", "must be at least 1".into());
-        }
-        if self.keep == 0 {
-            return fail("train.keep", "must be at least 1".into());
         }
         let steps_per_epoch = (images / self.batch_size) as u64;
         let steps = match (self.epochs, self.steps) {

@@ -21,6 +21,7 @@ pub mod observer;
 pub mod progress;
 pub mod run_folder;
 pub mod run_info;
+mod spikes;
 pub mod stop;
 pub mod tensorboard;
 pub mod train;

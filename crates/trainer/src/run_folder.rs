@@ -29,6 +29,17 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
+    /// Checks that a run can be created at `path`, before anything that takes long.
+    ///
+    /// # Errors
+    /// [`Error::RunExists`] if something else is there.
+    pub fn check_free(path: &Path) -> Result<()> {
+        match fs::symlink_metadata(path) {
+            Ok(_) => Self { path: path.to_owned(), lock: None }.refuse_unless_unborn(),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Creates a run folder and writes everything known before the first step, and the initial weights of a fork. `path`
     /// may be an empty folder, or what a process left that was killed here. On failure, nothing is left behind.
     ///

@@ -16,6 +16,7 @@ use crate::metrics::{self, MetricsFile};
 use crate::observer::{Event, Observer};
 use crate::run_folder::{self, RunFolder};
 use crate::run_info::Status;
+use crate::spikes::Spikes;
 use crate::stop::{Reason, Stop};
 use crate::{Error, Result};
 
@@ -108,6 +109,7 @@ impl Training<'_> {
             return Err(Error::Damaged { path: self.folder.path().to_owned(), reason });
         }
         let mut log = MetricsFile::open(&self.folder.metrics(), start)?;
+        let mut spikes = Spikes::after(&self.folder.metrics(), self.config.log_every)?;
         let mut timing = MetricsFile::open(&self.folder.timing(), start)?;
         let TrainConfig { batch_size, seed, flip, .. } = *self.config;
         let batches = LoaderConfig { batch_size, seed, first_batch: self.state.batches_taken(), flip };
@@ -146,7 +148,9 @@ impl Training<'_> {
                 return Err(error.into());
             }
             let report = report.map_err(|source| diverged(source, &checkpoints))?;
-            if logged {
+            let spike = spikes.at(done, &report.scalars);
+            if logged || spike {
+                spikes.log(done, self.config.log_every, &report.scalars);
                 log.append(done, report.scalars.iter().map(|(name, value)| (name.as_str(), *value)))?;
                 let seconds = began.elapsed().as_secs_f64();
                 let rate = ((done - start) as usize * self.config.batch_size) as f64 / seconds.max(1e-9);

@@ -7,7 +7,7 @@ use waxwork_core::Result;
 use waxwork_core::SampleSpec;
 use waxwork_core::onnx::{Place, Value};
 use waxwork_core::params::Scope;
-use waxwork_kernels::Activation;
+use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{Linear, NormKind};
 use waxwork_nn::nets::{ConvDown, ConvUp, Mlp, halved};
 
@@ -16,6 +16,9 @@ use crate::posterior::DiagonalGaussian;
 
 const KEY: &str = "model.network";
 const CHANNELS: &str = "model.network.channels";
+/// Log-variances of posteriors that keep their bits. Beyond, they stay within one of the range: the first samples of a run
+/// can be far from what the weights were drawn for, and the KL term has the exponential of the log-variance.
+const LOG_VARIANCE: (f64, f64) = (-20.0, 6.0);
 
 /// q(z | x): samples to the mean and log-variance of a diagonal Gaussian. A label stands beside what the linear layers see.
 #[derive(Clone, Debug)]
@@ -61,9 +64,11 @@ impl Encoder {
             None => inputs.clone(),
         };
         let hidden = self.hidden.forward(&beside(&features, labels)?, mode)?;
+        let log_var = self.log_var.forward(&hidden, Activation::Identity, mode)?;
+        let (low, high) = LOG_VARIANCE;
         Ok(DiagonalGaussian {
             mean: self.mean.forward(&hidden, Activation::Identity, mode)?,
-            log_var: self.log_var.forward(&hidden, Activation::Identity, mode)?,
+            log_var: kernels::soft_bound(&log_var, low, high)?,
         })
     }
 
@@ -83,7 +88,9 @@ impl Encoder {
         let hidden = self.hidden.export(place.enter("hidden"), &input)?;
         let mut linear =
             |name: &str, layer: &Linear| layer.export(place.enter(name), &hidden, Activation::Identity);
-        Ok((linear("mean", &self.mean)?, linear("log_var", &self.log_var)?))
+        let (mean, log_var) = (linear("mean", &self.mean)?, linear("log_var", &self.log_var)?);
+        let (low, high) = LOG_VARIANCE;
+        Ok((mean, place.soft_bound(&log_var, low, high)?))
     }
 }
 

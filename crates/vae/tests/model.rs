@@ -52,6 +52,24 @@ fn loss_after(vae: &Vae, batch: &Batch, steps_before: u64) -> f64 {
     report.scalars.iter().find(|(name, _)| name == "loss").unwrap().1
 }
 
+/// Images that the weights were not drawn for: the KL term of one dimension is (exp(7) + μ² − 8) / 2 at most.
+#[test]
+fn a_log_variance_that_is_far_out_is_bounded() {
+    for bias in [-1000.0, -25.0, 40.0, 1000.0] {
+        let (vae, batch) =
+            (build(&convolutional(), ImageShape::new(1, 8, 8)), batch(3, ImageShape::new(1, 8, 8)));
+        vae.params()
+            .get("encoder.log_var.bias")
+            .unwrap()
+            .set(&Tensor::full(bias, 2, &Device::Cpu).unwrap())
+            .unwrap();
+        let mut state = TrainingState::new(&vae, plain_gradient_descent(), 4, 10).unwrap();
+        let scalars: BTreeMap<String, f64> = state.step(&vae, &batch).unwrap().scalars.into_iter().collect();
+        let (kl, norm) = (scalars["kl"], scalars["grad_norm/encoder"]);
+        assert!(kl < 1200.0 && norm > 0.0 && norm < 5000.0, "{bias}: {kl} {norm}");
+    }
+}
+
 /// The gradient that a training step applies, through the tape, the kernels and the door, against central differences
 /// of the loss that it reports.
 fn check_gradients(config: &VaeConfig, image: ImageShape) {

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use waxwork_core::{Device, Profile, Tensor, device, store};
 use waxwork_data::Dataset;
+use waxwork_data::manifest::{FOLDER, HUB};
 use waxwork_models::{Recipe, TrainingRun};
 use waxwork_trainer::run_folder;
 use waxwork_trainer::run_info::{Origin, Resumption, Status};
@@ -29,6 +30,8 @@ pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, 
     let source = arguments.fork.as_deref().map(RunFolder::open).transpose()?;
     let weights = source.as_ref().map(Weights::of).transpose()?;
     let (name, recipe) = resolve(arguments, source.as_ref())?;
+    // Before data is read or downloaded, which may take long.
+    recipe.train.check()?;
     // A file may need a setting to be a recipe at all.
     let original = asked(arguments, source.as_ref(), &[]).map(|(_, original)| original).ok();
     let own = |mut recipe: Recipe| -> Result<Recipe, Failure> {
@@ -49,6 +52,7 @@ pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, 
     }
     let path = arguments.out.clone().unwrap_or_else(|| default_path(&name));
     let Some(seeds) = arguments.seeds else {
+        RunFolder::check_free(&path)?;
         let data = load(&recipe.data)?;
         return start(own(recipe)?, data, &path, weights.as_ref(), &session);
     };
@@ -306,7 +310,19 @@ fn passed_over(damaged: &[String]) {
 fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(String, Recipe), Failure> {
     let mut settings = arguments.set.to_vec();
     settings.extend(short_flags(arguments)?);
-    asked(arguments, source, &settings)
+    let (name, mut recipe) = asked(arguments, source, &settings)?;
+    if source.is_none() && is_own(&recipe.data.name) {
+        let tuned_to = asked(arguments, source, &[]).map(|(_, original)| original.data.name);
+        if tuned_to.is_ok_and(|name| !is_own(&name)) {
+            recipe.steady(&settings);
+        }
+    }
+    Ok((name, recipe))
+}
+
+/// Whether a data set is of one's own images, from a folder or the Hub.
+fn is_own(data: &str) -> bool {
+    data == FOLDER || data.starts_with(HUB)
 }
 
 /// The flags that stand for keys of the recipe, as settings like those of `--set`, which come before them.

@@ -243,6 +243,21 @@ impl Place<'_> {
         Ok(self.node("Add", &[&scaled, &shift], &[]))
     }
 
+    /// [`waxwork_kernels::soft_bound`]: with c the value clipped to the range and d = x − c, that is c + d / (1 + |d|).
+    pub fn soft_bound(&mut self, x: &Value, low: f64, high: f64) -> Result<Value> {
+        let n = self.graph.proto.node.len();
+        let mut scalar = |name: &str, value: f64| {
+            self.tensor(&format!("{name}_{n}"), &Tensor::new(value as f32, &Device::Cpu)?)
+        };
+        let (low, high, one) = (scalar("low", low)?, scalar("high", high)?, scalar("one", 1.0)?);
+        let inside = self.node("Clip", &[x, &low, &high], &[]);
+        let beyond = self.node("Sub", &[x, &inside], &[]);
+        let size = self.node("Abs", &[&beyond], &[]);
+        let size = self.node("Add", &[&size, &one], &[]);
+        let tail = self.node("Div", &[&beyond, &size], &[]);
+        Ok(self.node("Add", &[&inside, &tail], &[]))
+    }
+
     /// `(batch, …)` with all but the batch in the shape `dims`.
     pub fn reshape(&mut self, x: &Value, dims: &[usize]) -> Value {
         // Zero takes the size from the input.

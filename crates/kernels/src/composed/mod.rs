@@ -22,7 +22,9 @@ mod segments;
 pub(crate) use adam::adam_step;
 pub use adam::row_norm;
 pub(crate) use norm::{batch_norm, batch_norm_with};
-pub(crate) use pointwise::{activate, bce_with_logits_sum, exp, gaussian_kl, log, reparameterize, softplus};
+pub(crate) use pointwise::{
+    activate, bce_with_logits_sum, exp, gaussian_kl, log, reparameterize, soft_bound, softplus,
+};
 pub(crate) use products::{conv_transpose2d, conv2d, linear, matmul};
 pub(crate) use resampling::{avg_pool2, pool2d, translate, upsample2};
 pub(crate) use segments::{activate_segments, segment_log_likelihood};

@@ -110,6 +110,43 @@ impl Backward for SoftplusBackward {
     }
 }
 
+/// [`crate::soft_bound`].
+pub(crate) fn soft_bound(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
+    let free = x.detach();
+    let tail = beyond(&free, low, high)?.affine(1.0, 1.0)?.recip()?.affine(-1.0, 1.0)?;
+    // The product is zero, but NaN for infinity.
+    let tail = (tail + free.affine(0.0, 0.0)?)?;
+    let lower = free.lt(low)?.where_cond(&tail.affine(-1.0, low)?, &free)?;
+    let value = free.gt(high)?.where_cond(&tail.affine(1.0, high)?, &lower)?;
+    attach(value, &[x], SoftBoundBackward { low, high })
+}
+
+/// How far each value is outside of the range; 0 inside.
+fn beyond(x: &Tensor, low: f64, high: f64) -> candle_core::Result<Tensor> {
+    let below = x.lt(low)?.where_cond(&x.affine(-1.0, low)?, &x.zeros_like()?)?;
+    x.gt(high)?.where_cond(&x.affine(1.0, -high)?, &below)
+}
+
+struct SoftBoundBackward {
+    low: f64,
+    high: f64,
+}
+
+impl Backward for SoftBoundBackward {
+    const NAME: &'static str = "waxwork-composed-soft-bound";
+
+    fn backward(
+        &self,
+        arguments: &[Tensor],
+        _: &[bool],
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<ArgumentGradients> {
+        let root = beyond(&arguments[0], self.low, self.high)?.affine(1.0, 1.0)?;
+        Ok(vec![Some(grad.div(&root.sqr()?)?)])
+    }
+}
+
 /// Binary cross-entropy of logits, summed over each sample. Differentiable in both.
 pub(crate) fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let (x, t) = (logits.detach(), targets.detach());

@@ -7,7 +7,7 @@ use super::{assert_close, flat, numbers, random, run};
 use crate::Result;
 use crate::device::without_kernels;
 use crate::{Activation, AdamStep, activate, adam_step, conv_transpose2d, conv2d, linear};
-use crate::{avg_pool2, softplus, sum_squares, translate, upsample2};
+use crate::{avg_pool2, soft_bound, softplus, sum_squares, translate, upsample2};
 
 /// The f32 values of an f64 tensor.
 fn single(x: &Tensor) -> Tensor {
@@ -46,7 +46,23 @@ fn nan_stays_nan() {
             assert!(flat(&activate(&x, activation).unwrap())[0].is_nan(), "{activation:?}");
         }
         assert!(flat(&softplus(&x).unwrap())[0].is_nan());
+        assert!(flat(&soft_bound(&x, -1.0, 1.0).unwrap())[0].is_nan());
+        let infinite = Tensor::new(&[f32::INFINITY, f32::NEG_INFINITY], &Device::Cpu).unwrap();
+        assert!(flat(&soft_bound(&infinite, -1.0, 1.0).unwrap()).iter().all(|y| y.is_nan()));
     });
+}
+
+#[test]
+fn the_bound_agrees_with_the_kernel() {
+    let x = Var::new(&[-1e30f32, -60.0, -20.0, -0.3, 0.0, 8.0, 8.5, 48.0, 1e30], &Device::Cpu).unwrap();
+    let both = || {
+        let y = soft_bound(&x, -20.0, 8.0).unwrap();
+        let store = y.sum_all().unwrap().backward().unwrap();
+        (flat(&y), flat(store.get(&x).unwrap()))
+    };
+    let ((values, slopes), (composed, composed_slopes)) = (both(), without_kernels(both));
+    assert_close("values", &composed, &values, 1e-6);
+    assert_close("slopes", &composed_slopes, &slopes, 1e-6);
 }
 
 #[test]

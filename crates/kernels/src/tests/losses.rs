@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 
 use super::{assert_close, check, check_nan, flat, random};
-use crate::{bce_with_logits_sum, exp, gaussian_kl, log, reparameterize, softplus};
+use crate::{bce_with_logits_sum, exp, gaussian_kl, log, reparameterize, soft_bound, softplus};
 
 fn shape(dims: usize, n: usize, a: usize, b: usize) -> Vec<usize> {
     [n, a, b][..dims].to_vec()
@@ -48,6 +48,17 @@ proptest! {
         check(&|t| softplus(&t[0]), std::slice::from_ref(&x));
         check_nan(&|t| softplus(&t[0]), std::slice::from_ref(&x));
 
+        let bounded = |x: f64| match x {
+            x if x > 1.5 => 1.5 + (x - 1.5) / (1.0 + (x - 1.5)),
+            x if x < -2.0 => -2.0 - (-2.0 - x) / (1.0 + (-2.0 - x)),
+            x => x,
+        };
+        let wide = (&x * 9.0).unwrap();
+        let want: Vec<f64> = flat(&wide).into_iter().map(bounded).collect();
+        assert_close("soft_bound", &flat(&soft_bound(&wide, -2.0, 1.5).unwrap()), &want, 1e-12);
+        check(&|t| soft_bound(&t[0], -2.0, 1.5), std::slice::from_ref(&wide));
+        check_nan(&|t| soft_bound(&t[0], -2.0, 1.5), &[wide]);
+
         let want: Vec<f64> = m.iter().map(|x| (4.0 * x).exp()).collect();
         assert_close("exp", &flat(&exp(&(&x * 4.0).unwrap()).unwrap()), &want, 1e-12);
         let positive = x.affine(0.4, 0.5).unwrap();
@@ -58,6 +69,26 @@ proptest! {
         check_nan(&|t| exp(&t[0]), &[x]);
         check_nan(&|t| log(&t[0]), &[positive]);
     }
+}
+
+#[test]
+fn a_bound_leaves_bits_inside_alone_and_never_lets_go_outside() {
+    let values = [-20.0f32, -0.3, 0.0, 1.1, 8.0, 1e30, -1e30];
+    let x = Var::new(&values, &Device::Cpu).unwrap();
+    let y = soft_bound(&x, -20.0, 8.0).unwrap();
+    let got = y.to_vec1::<f32>().unwrap();
+    assert_eq!(got[..5], values[..5]);
+    assert_eq!(got[5..], [9.0, -21.0]);
+    let weights = Tensor::new(&[0.1f32, 0.7, -3.3, 1e-20, 5.0, 1.0, 1.0], &Device::Cpu).unwrap();
+    let store = (y * &weights).unwrap().sum_all().unwrap().backward().unwrap();
+    let slopes = store.get(&x).unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(slopes[..5], weights.to_vec1::<f32>().unwrap()[..5]);
+    // A posterior that starts far out must find back: at 40 beyond the slope is (1 / 41)².
+    let far = Var::new(&[48f32, -60.0], &Device::Cpu).unwrap();
+    let store = soft_bound(&far, -20.0, 8.0).unwrap().sum_all().unwrap().backward().unwrap();
+    assert_close("tail", &flat(store.get(&far).unwrap()), &[1.0 / 1681.0; 2], 1e-9);
+    let lost = Tensor::new(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY], &Device::Cpu).unwrap();
+    assert!(soft_bound(&lost, -20.0, 8.0).unwrap().to_vec1::<f32>().unwrap().iter().all(|y| y.is_nan()));
 }
 
 #[test]
