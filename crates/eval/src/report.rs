@@ -111,6 +111,15 @@ impl Report {
     }
 }
 
+/// A difference between the protocols of two numbers of one name, which keeps them from being compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtocolMismatch {
+    /// The metric.
+    pub metric: String,
+    /// What differs, in words.
+    pub difference: String,
+}
+
 /// The differences between two protocols, one entry per difference: `n_generated: 2000 against 10000`.
 pub fn differences(one: &Protocol, other: &Protocol) -> Vec<String> {
     let of = |protocol: &Protocol, key: &str| protocol.get(key).cloned().unwrap_or_else(|| "nothing".into());

@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use serde::Serialize;
 use waxwork_core::{Device, SampleRequest, Tensor, store};
-use waxwork_eval::{Metric, Report, differences};
+use waxwork_eval::report::ProtocolMismatch;
+use waxwork_eval::{Metric, differences};
 use waxwork_kernels as kernels;
 use waxwork_models::{Recipe, Run};
 use waxwork_trainer::{RunFolder, metrics};
 
 use crate::args::CompareArguments;
 use crate::commands::compare_page;
+use crate::commands::run_view::evaluation_of;
 use crate::commands::sample::open;
 use crate::failure::Failure;
 use crate::output::{self, number};
@@ -36,12 +38,6 @@ struct Column {
     recipe: Option<Recipe>,
     #[serde(skip)]
     metrics: Vec<Metric>,
-}
-
-/// A difference between the protocols of two runs' numbers.
-pub(crate) struct Refused {
-    pub(crate) metric: String,
-    pub(crate) difference: String,
 }
 
 pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
@@ -68,8 +64,8 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
 
 impl Column {
     /// Takes out the values that cannot be compared, and keeps what differs.
-    fn mark(&mut self, refused: &[Refused]) {
-        for Refused { metric, difference } in refused {
+    fn mark(&mut self, refused: &[ProtocolMismatch]) {
+        for ProtocolMismatch { metric, difference } in refused {
             self.values.remove(metric);
             self.not_compared.entry(metric.clone()).or_default().push(difference.clone());
         }
@@ -77,9 +73,9 @@ impl Column {
 }
 
 /// The reasons for missing numbers, one line per reason.
-fn notes(refused: &[Refused], unmeasured: &[PathBuf]) -> String {
+fn notes(refused: &[ProtocolMismatch], unmeasured: &[PathBuf]) -> String {
     let mut differences: Vec<(&str, Vec<&str>)> = Vec::new();
-    for Refused { metric, difference } in refused {
+    for ProtocolMismatch { metric, difference } in refused {
         match differences.iter_mut().find(|(known, _)| known == difference) {
             Some((_, metrics)) if metrics.contains(&metric.as_str()) => {}
             Some((_, metrics)) => metrics.push(metric),
@@ -102,7 +98,7 @@ struct Compared {
     /// Those that differ by their seed alone in one.
     columns: Vec<Column>,
     /// What cannot be compared.
-    refused: Vec<Refused>,
+    refused: Vec<ProtocolMismatch>,
     /// Runs without a metrics.json.
     unmeasured: Vec<PathBuf>,
 }
@@ -128,7 +124,7 @@ fn compared(runs: &[PathBuf]) -> Result<Compared, Failure> {
         {
             let same = measured.iter().find(|metric| metric.name == known.name);
             let differ = same.map_or_else(Vec::new, |metric| differences(&known.protocol, &metric.protocol));
-            refused.extend(differ.into_iter().map(|difference| Refused {
+            refused.extend(differ.into_iter().map(|difference| ProtocolMismatch {
                 metric: known.name.clone(),
                 difference: format!("{name} against {}: {difference}", path.display()),
             }));
@@ -153,16 +149,6 @@ fn compared(runs: &[PathBuf]) -> Result<Compared, Failure> {
     }
     bar.finish_and_clear();
     Ok(Compared { columns, refused, unmeasured })
-}
-
-/// The metrics.json of a run, or the file itself; None if it does not exist.
-pub(crate) fn evaluation_of(run: &Path) -> Result<Option<Report>, Failure> {
-    let path = if run.is_dir() { run.join("metrics.json") } else { run.to_owned() };
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let report = serde_json::from_slice(&store::read(&path)?);
-    report.map(Some).map_err(|error| Failure::from(error).at(&path))
 }
 
 /// What the model costs: its size, how long its training took, how fast it samples here and now.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use waxwork_core::{Device, store};
+use waxwork_eval::report::ProtocolMismatch;
 
-use crate::commands::compare::Refused;
-use crate::commands::report;
+use crate::commands::run_view;
 use crate::commands::sample::open;
 use crate::failure::Failure;
 use crate::pages::curves::{Chart, Curve, curves, heading};
@@ -15,7 +15,7 @@ use crate::pages::{self, Image};
 
 /// A run as the page shows it beside others.
 #[derive(Serialize)]
-struct Beside {
+struct RunSummary {
     name: String,
     description: String,
     facts: Vec<[String; 2]>,
@@ -29,7 +29,7 @@ pub(crate) fn write(
     out: &Path,
     runs: &[PathBuf],
     rows: &[Vec<String>],
-    refused: &[Refused],
+    refused: &[ProtocolMismatch],
 ) -> Result<String, Failure> {
     let mut beside = Vec::new();
     let mut named: Vec<(String, Vec<Curve>)> = Vec::new();
@@ -39,9 +39,9 @@ pub(crate) fn write(
         if path.join("run.json").is_file() {
             let run = open(path, &Device::Cpu)?;
             description.clone_from(&run.recipe.description);
-            facts = report::facts(&run.info);
-            image = report::grids(&run.folder, &run.info)?.pop().map(|grid| grid.image);
-            for curve in curves(&report::logged(&run.folder.metrics())?) {
+            facts = run_view::facts(&run.info);
+            image = run_view::grids(&run.folder, &run.info)?.pop().map(|grid| grid.image);
+            for curve in curves(&run_view::logged(&run.folder.metrics())?) {
                 let overlaid = Curve { name: name.clone(), colour, points: curve.points };
                 match named.iter_mut().find(|(known, _)| *known == curve.name) {
                     Some((_, curves)) => curves.push(overlaid),
@@ -51,14 +51,14 @@ pub(crate) fn write(
         }
         let page = path.join("report.html");
         let page = if page.is_file() { link(out, &page)? } else { None };
-        beside.push(Beside { name, description, facts, image, page });
+        beside.push(RunSummary { name, description, facts, image, page });
     }
     // Losses first, then what belongs to a group.
     named.sort_by_key(|(name, _)| name.contains('/'));
     let charts: Vec<Chart> =
         named.into_iter().filter_map(|(name, curves)| Chart::new(heading(&name), curves)).collect();
     let mut differences: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for Refused { metric, difference } in refused {
+    for ProtocolMismatch { metric, difference } in refused {
         differences.entry(metric).or_default().push(difference);
     }
     let shown = serde_json::json!({

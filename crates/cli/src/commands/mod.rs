@@ -19,6 +19,7 @@ mod rate;
 mod recipes;
 mod repeat;
 mod report;
+mod run_view;
 mod runs;
 mod sample;
 mod tables;

@@ -6,18 +6,17 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use waxwork_core::walk::{Interpolation, Traversal};
-use waxwork_core::{Device, Kind, SampleRequest, Tensor, device, store};
+use waxwork_core::{Device, SampleRequest, Tensor, device, store};
 use waxwork_data::Dataset;
 use waxwork_eval::{Metric, Report};
 use waxwork_media::preview;
 use waxwork_models::{Classes, Recipe, Run};
-use waxwork_trainer::run_info::Status;
-use waxwork_trainer::{Meter, RunFolder, RunInfo, metrics};
+use waxwork_trainer::{Meter, RunFolder, RunInfo};
 
 use crate::args::ReportArguments;
-use crate::commands::compare::evaluation_of;
 use crate::commands::evaluate::said_once;
-use crate::commands::{card, sample, walk};
+use crate::commands::run_view::{Grid, evaluation_of, facts, grids, logged};
+use crate::commands::{sample, walk};
 use crate::failure::Failure;
 use crate::output::{self, number};
 use crate::pages::curves::{Chart, Line, charts};
@@ -27,8 +26,6 @@ use crate::pages::{self, Image, quoted};
 const PARTS: usize = 7;
 /// Images per row, and in a row of one class.
 const COLUMNS: usize = 10;
-/// Maximum number of sample grids in the slider; of more, some are skipped.
-const MOST_GRIDS: usize = 24;
 /// Classes that get a row of their own.
 const MOST_CLASSES: usize = 20;
 /// Rows of interpolations.
@@ -40,7 +37,7 @@ const NEIGHBOURS: usize = 20;
 
 /// The contents of the page. Parts that a run lacks are omitted.
 #[derive(Serialize)]
-struct Shown {
+struct ReportPage {
     name: String,
     description: String,
     facts: Vec<[String; 2]>,
@@ -58,13 +55,6 @@ struct Shown {
     /// How many of [`PARTS`] are done.
     #[serde(skip)]
     bar: Meter,
-}
-
-/// Samples after so many steps.
-#[derive(Serialize)]
-pub(crate) struct Grid {
-    step: u64,
-    pub(crate) image: Image,
 }
 
 /// Samples of one class.
@@ -117,7 +107,7 @@ pub(crate) fn write(
     let folder = RunFolder::open(path)?;
     let recipe = Recipe::of_run(&folder, &[])?;
     let info = folder.info()?;
-    let mut shown = Shown {
+    let mut shown = ReportPage {
         name: folder.name(),
         description: recipe.description.clone(),
         facts: facts(&info),
@@ -168,7 +158,7 @@ pub(crate) fn default_page(folder: &RunFolder) -> PathBuf {
     folder.path().join("report.html")
 }
 
-impl Shown {
+impl ReportPage {
     /// Adds a part, or warns that it is omitted.
     fn add(&mut self, part: &str, add: impl FnOnce(&mut Self) -> Result<(), Failure>) {
         if let Err(failure) = add(self) {
@@ -278,44 +268,9 @@ impl Evaluation {
     }
 }
 
-/// The logged values; empty if there is no log yet.
-pub(crate) fn logged(path: &Path) -> Result<Vec<Line>, Failure> {
-    if path.is_file() { Ok(metrics::read(path)?) } else { Ok(Vec::new()) }
-}
-
 /// Samples as a picture in a page.
 fn picture(run: &Run, samples: &Tensor, alt: String) -> Result<Image, Failure> {
     Image::new(&preview::picture(&run.info.kind(), samples, COLUMNS)?, alt)
-}
-
-/// The main facts of a run.
-pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
-    let model = &info.model;
-    let status = match info.status {
-        Status::Finished => "finished",
-        Status::Interrupted => "interrupted",
-        Status::Running => "running, or killed",
-        Status::Failed => "diverged",
-        _ => "unknown",
-    };
-    let mut facts = vec![
-        ("Model", format!("{}, {} latent values", model.family, model.latent_dim())),
-        ("Data", info.data.clone()),
-        match info.kind() {
-            Kind::Image(shape) => {
-                let colours = if shape.channels == 1 { "grey" } else { "RGB" };
-                ("Images", format!("{colours} of {}×{}", shape.height, shape.width))
-            }
-            kind @ Kind::Points { .. } => ("Samples", kind.to_string()),
-        },
-        ("Classes", card::class_names(&info.data_classes)),
-        ("Steps", info.steps.to_string()),
-        ("Training time", output::seconds(info.seconds)),
-        ("Seed", info.seed.to_string()),
-        ("Status", status.into()),
-    ];
-    facts.retain(|(_, value)| !value.is_empty());
-    facts.into_iter().map(|(name, value)| [name.to_owned(), value]).collect()
 }
 
 fn environment(info: &RunInfo) -> Vec<[String; 2]> {
@@ -361,22 +316,4 @@ fn repeat(folder: &RunFolder, info: &RunInfo) -> String {
     let device = &info.environment.device;
     let device = if device == "cpu" { String::new() } else { format!(" --device {}", quoted(device)) };
     format!("waxwork repeat {run}{device}")
-}
-
-/// The sample grids of a run, some if there are many, always the first and the last.
-pub(crate) fn grids(folder: &RunFolder, info: &RunInfo) -> Result<Vec<Grid>, Failure> {
-    let mut steps = folder.sample_steps()?;
-    if steps.len() > MOST_GRIDS {
-        let last = steps.len() - 1;
-        steps = (0..MOST_GRIDS).map(|place| steps[place * last / (MOST_GRIDS - 1)]).collect();
-    }
-    let order = if info.model.classes() > 0 { ", of the classes in turn" } else { "" };
-    let mut grids = Vec::new();
-    for step in steps {
-        let bytes = store::read(&folder.sample_picture(step))?;
-        // A file that is no picture is passed over.
-        let image = Image::of_png(&bytes, format!("samples after {step} steps{order}"));
-        grids.extend(image.map(|image| Grid { step, image }));
-    }
-    Ok(grids)
 }
