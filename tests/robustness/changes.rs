@@ -177,7 +177,7 @@ fn samples() {
                     (0..40).map(|number| format!("{}/{number}.png", ["a", "b"][number % 2])).collect();
                 pictures(&folder.join("data"), &names.iter().map(String::as_str).collect::<Vec<_>>());
                 pictures(&folder.join("samples"), &["1.png", "2.png", "3.png", "4.png"]);
-                evaluate(folder).refused(&["at least 6 generated images are needed, and there are 4"]);
+                evaluate(folder).refused(&["at least 6 generated samples are needed, but there are 4"]);
             },
         },
         Case {

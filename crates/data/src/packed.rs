@@ -350,7 +350,7 @@ mod tests {
     }
 
     fn image(source: &dyn Source, index: usize) -> Vec<u8> {
-        let mut image = vec![0; 12];
+        let mut image = vec![0; source.kind().bytes()];
         source.write_sample(index, &mut image).unwrap();
         image
     }

@@ -73,7 +73,7 @@ fn info(name: &str, json: bool) -> Result<String, Failure> {
     let mut rows = vec![
         ("name", format!("{} ({})", manifest.name, manifest.title)),
         ("shows", manifest.description.clone()),
-        (kind.plural(), format!("{} for training, {} for testing, {kind}", manifest.train, manifest.test)),
+        ("samples", format!("{} for training, {} for testing, {kind}", manifest.train, manifest.test)),
         ("classes", manifest.classes.join(", ")),
         ("licence", manifest.licence.clone()),
     ];
