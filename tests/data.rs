@@ -1,9 +1,8 @@
 //! `waxwork data`, and what broken files get.
 
 use std::fs;
-use std::path::Path;
 
-use crate::util::{real_data, small, waxwork};
+use crate::util::{real_data, small, text, waxwork};
 
 const FILES: [&str; 4] = [
     "train-images-idx3-ubyte",
@@ -11,10 +10,6 @@ const FILES: [&str; 4] = [
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 ];
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 #[test]
 fn data_sets_are_listed_and_shown() {

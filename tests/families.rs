@@ -1,25 +1,12 @@
 //! What every family must do alike, and what only some can: training, resuming, sampling by label, ways through latent
 //! space, neighbours, evaluation.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use tempfile::TempDir;
-
-use crate::util::{deterministic_files, metric, small_of, tensor, waxwork};
+use crate::util::{deterministic_files, metric, small_of, tensor, text, trained, waxwork};
 
 const RECIPES: [&str; 4] = ["vae-digits", "gan-digits", "cvae-digits", "cgan-digits"];
 const LITTLE: [&str; 4] = ["--set", "train.checkpoint_every=2", "--set", "train.sample_every=2"];
-
-fn trained(recipe: &str) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let run = folder.path().join("run");
-    waxwork(&small_of(recipe, &run, &[])).good();
-    (folder, run)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 #[test]
 fn every_family_gives_the_same_bytes_with_other_threads_and_after_a_break() {

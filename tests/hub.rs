@@ -4,11 +4,7 @@ use std::path::Path;
 
 use crate::python::python;
 use crate::server::{Server, Trouble};
-use crate::util::{Call, command, finished, small};
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use crate::util::{Call, command, finished, small, text};
 
 /// Runs the binary against the server, with a cache below `folder`.
 fn waxwork(server: &Server, folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Call {

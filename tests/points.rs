@@ -1,22 +1,8 @@
 //! Points in the plane, which are no images, through every command that is for samples of any kind.
 
-use std::path::{Path, PathBuf};
-
-use tempfile::TempDir;
 use waxwork_core::npy;
 
-use crate::util::{deterministic_files, metric, resume, small_of, tensor, unfinish, waxwork};
-
-fn trained(recipe: &str) -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let run = folder.path().join("run");
-    waxwork(&small_of(recipe, &run, &[])).good();
-    (folder, run)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use crate::util::{deterministic_files, metric, resume, small_of, tensor, text, trained, unfinish, waxwork};
 
 #[test]
 fn both_families_train_on_points_and_repeat_to_the_bit() {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use waxwork_core::rng::Stream;
 use waxwork_core::{DType, Device, Tensor};
 
-use crate::util::{Call, finished, small_of, waxwork};
+use crate::util::{Call, finished, small_of, text, waxwork};
 
 /// Vectors that go through both programs.
 const COUNT: usize = 20;
@@ -61,10 +61,6 @@ impl Trained {
     fn array(&self, name: &str) -> Tensor {
         Tensor::read_npy(self.folder.path().join(name)).unwrap().to_dtype(DType::F32).unwrap()
     }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// The interpreter, if there is one that has these modules; says so if there is not.

@@ -3,11 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::util::{command, finished, small, waxwork};
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use crate::util::{command, finished, small, text, waxwork};
 
 #[test]
 fn a_shown_recipe_is_complete_and_can_be_trained_and_so_can_a_run() {

@@ -2,11 +2,7 @@
 
 use std::path::Path;
 
-use crate::util::{command, finished, last_checkpoint, small, waxwork};
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use crate::util::{command, finished, last_checkpoint, small, text, waxwork};
 
 #[test]
 fn a_run_repeats_itself_and_says_so() {

@@ -6,11 +6,7 @@ use std::path::Path;
 use waxwork_core::{Device, Tensor};
 use waxwork_media::grid;
 
-use crate::util::{small_of, waxwork};
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use crate::util::{small_of, text, waxwork};
 
 /// A page, its strokes as they were before they were escaped.
 fn page(path: &Path) -> String {

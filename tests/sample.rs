@@ -1,22 +1,8 @@
 //! `waxwork sample`, `reconstruct`, `encode`, `decode` and `evaluate` on one small run.
 
-use std::path::{Path, PathBuf};
-
-use tempfile::TempDir;
 use waxwork_core::Tensor;
 
-use crate::util::{metric, small, tensor, waxwork};
-
-fn trained() -> (TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let run = folder.path().join("run");
-    waxwork(&small(&run, &[])).good();
-    (folder, run)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use crate::util::{metric, tensor, text, trained, waxwork};
 
 fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
@@ -24,7 +10,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 
 #[test]
 fn image_i_depends_on_the_seed_and_i_alone() {
-    let (folder, run) = trained();
+    let (folder, run) = trained("vae-digits");
     let (few, many) = (folder.path().join("few.safetensors"), folder.path().join("many.safetensors"));
     waxwork(&["sample", text(&run), "-n", "7", "--seed", "5", "--out", text(&few)]).good();
     waxwork(&["sample", text(&run), "-n", "230", "--seed", "5", "--threads", "1", "--out", text(&many)])
@@ -37,7 +23,7 @@ fn image_i_depends_on_the_seed_and_i_alone() {
 
 #[test]
 fn every_form_of_output_is_written() {
-    let (folder, run) = trained();
+    let (folder, run) = trained("vae-digits");
     for out in ["grid.png", "images.npy", "images.safetensors"] {
         let out = folder.path().join(out);
         waxwork(&["sample", text(&run), "-n", "12", "--out", text(&out)]).good();
@@ -55,7 +41,7 @@ fn every_form_of_output_is_written() {
 
 #[test]
 fn decoding_what_was_encoded_is_reconstructing() {
-    let (folder, run) = trained();
+    let (folder, run) = trained("vae-digits");
     let path = |name: &str| folder.path().join(name);
     waxwork(&["encode", text(&run), "--out", text(&path("test.npy"))]).good();
     let latents = Tensor::read_npy(path("test.npy")).unwrap();
@@ -81,7 +67,7 @@ fn decoding_what_was_encoded_is_reconstructing() {
 
 #[test]
 fn an_evaluation_says_what_it_measured() {
-    let (_folder, run) = trained();
+    let (_folder, run) = trained("vae-digits");
     let evaluate = |threads: &str| {
         let more = ["-n", "250", "--importance-samples", "20", "--json", "--threads", threads];
         waxwork(&[&["evaluate", text(&run)], &more[..]].concat()).good().stdout
@@ -101,7 +87,7 @@ fn an_evaluation_says_what_it_measured() {
 
 #[test]
 fn weights_that_are_damaged_or_of_another_network_are_refused() {
-    let (_folder, run) = trained();
+    let (_folder, run) = trained("vae-digits");
     let model = run.join("model.safetensors");
     let whole = std::fs::read(&model).unwrap();
     let mut flipped = whole.clone();
@@ -119,7 +105,7 @@ fn weights_that_are_damaged_or_of_another_network_are_refused() {
 
 #[test]
 fn a_missing_tensor_is_named() {
-    let (_folder, run) = trained();
+    let (_folder, run) = trained("vae-digits");
     let model = run.join("model.safetensors");
     let mut tensors = waxwork_core::store::load(&model, &waxwork_core::Device::Cpu).unwrap();
     tensors.remove("decoder.output.bias").unwrap();

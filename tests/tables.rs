@@ -3,11 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use crate::util::{metric, real_data, waxwork};
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use crate::util::{metric, real_data, text, waxwork};
 
 /// A table of `rows` rows: an age, a town that goes with it, a cost that is sometimes missing, and a label.
 fn people(folder: &Path, name: &str, rows: u32, first: u32) -> PathBuf {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use tempfile::TempDir;
 use waxwork_core::{Device, Tensor, store};
 
 /// What one call of the binary did.
@@ -20,6 +21,19 @@ pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
     // What the binary caches is kept between tests, but not among the user's own files.
     command.env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
     command
+}
+
+/// A path as an argument.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of tests are UTF-8")
+}
+
+/// A small model of `recipe`, trained: the folder that is removed with it, and the run in it.
+pub(crate) fn trained(recipe: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = folder.path().join("run");
+    waxwork(&small_of(recipe, &run, &[])).good();
+    (folder, run)
 }
 
 /// Runs the binary to its end.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use waxwork_core::{DType, Device, Tensor, npy, store};
 
-use crate::util::{metric, small_of, tensor, waxwork};
+use crate::util::{metric, small_of, tensor, text, waxwork};
 
 fn trained(recipe: &str, settings: &[&str]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -15,10 +15,6 @@ fn trained(recipe: &str, settings: &[&str]) -> (TempDir, PathBuf) {
     let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
     waxwork(&small_of(recipe, &run, &settings)).good();
     (folder, run)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// Overwrites one value of one tensor of a finished run, which then has no hash to compare with.

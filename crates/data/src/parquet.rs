@@ -1,19 +1,15 @@
 //! Pictures in parquet files, as the Hub keeps every data set: a column of encoded pictures and, where there is one, a column of labels.
 
-pub(crate) mod bounds;
+mod bounds;
 mod columns;
+pub(crate) mod file;
 
-use std::fmt::Display;
-use std::fs::File;
-use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use ::parquet::basic::{ConvertedType, Type as PhysicalType};
-use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use ::parquet::data_type::{ByteArray, DataType};
+use ::parquet::column::reader::ColumnReader;
+use ::parquet::data_type::ByteArray;
 use ::parquet::errors::ParquetError;
-use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::schema::types::ColumnDescriptor;
 use rayon::prelude::*;
 use waxwork_core::ImageShape;
@@ -21,9 +17,7 @@ use waxwork_core::ImageShape;
 use crate::picture::{self, Header};
 use crate::{Error, Result};
 pub(crate) use columns::{Columns, Labels};
-
-/// Rows that are decoded before they are written.
-const CHUNK: usize = 1024;
+use file::{Cause, Fault, ParquetFile, cells};
 
 /// Hands every picture of a file, as bytes channel first, and its label to `take`, in order; returns how many there are.
 ///
@@ -65,11 +59,9 @@ pub fn pictures(
     Ok(taken)
 }
 
-/// One parquet file.
+/// One parquet file of pictures.
 pub(crate) struct Table {
-    path: PathBuf,
-    file: File,
-    reader: SerializedFileReader<File>,
+    file: ParquetFile,
     rows: usize,
 }
 
@@ -107,23 +99,17 @@ impl Survey {
 
 impl Table {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let size = file.metadata().map_err(Error::io("read", path))?.len();
-        bounds::footer(&mut &file).map_err(unbelievable(path))?;
-        let same = file.try_clone().map_err(Error::io("open", path))?;
-        let reader = guarded(path, || SerializedFileReader::new(same))?;
-        let mut groups = reader.metadata().row_groups().iter();
-        let rows =
-            groups.try_fold(0u64, |rows, group| rows.checked_add(u64::try_from(group.num_rows()).ok()?));
-        // A row has a picture.
-        let rows = rows.filter(|rows| *rows <= size).and_then(|rows| usize::try_from(rows).ok());
-        let rows = rows.ok_or_else(|| damaged(path, format!("more rows than the file has bytes, {size}")))?;
-        Ok(Self { path: path.to_owned(), file, reader, rows })
+        let file = ParquetFile::open(path)?;
+        // A row has a picture, and a picture more than a byte.
+        let rows = usize::try_from(file.rows()).ok().filter(|_| file.rows() <= file.size());
+        let found = || format!("more rows than the file has bytes, {}", file.size());
+        let rows = rows.ok_or_else(|| Error::format(path, EXPECTED, found()))?;
+        Ok(Self { file, rows })
     }
 
     /// Where the file is.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Rows in the file, of which [`Table::pictures`] gives neither more nor fewer.
@@ -135,51 +121,13 @@ impl Table {
         self.leaf(&columns.image, "bytes", is_bytes)
     }
 
-    /// Calls `take` with the cells of a column, chunk by chunk, and the number of the first row of each.
-    fn chunks<T>(
-        &self,
-        leaf: usize,
-        read: fn(&mut ColumnReader, i16) -> Result<Vec<T>, ParquetError>,
-        mut take: impl FnMut(usize, Vec<T>) -> Result<()>,
-    ) -> Result<()> {
-        self.check_pages(leaf)?;
-        let defined = self.reader.metadata().file_metadata().schema_descr().column(leaf).max_def_level();
-        let mut first = 0;
-        for group in 0..self.reader.num_row_groups() {
-            let group = guarded(&self.path, || self.reader.get_row_group(group))?;
-            let mut reader = guarded(&self.path, || group.get_column_reader(leaf))?;
-            loop {
-                let cells = guarded(&self.path, || read(&mut reader, defined))?;
-                let rows = cells.len();
-                if first + rows > self.rows {
-                    return Err(damaged(&self.path, "columns of other lengths than its groups of rows"));
-                }
-                if rows == 0 {
-                    break;
-                }
-                take(first, cells)?;
-                first += rows;
-            }
-        }
-        if first < self.rows { Err(damaged(&self.path, "fewer rows than it says")) } else { Ok(()) }
-    }
-
-    /// Holds what the pages of a column say of their sizes against the file's.
-    fn check_pages(&self, leaf: usize) -> Result<()> {
-        let groups = self.reader.metadata().row_groups().iter();
-        let columns = guarded(&self.path, || {
-            Ok(groups.map(|group| group.column(leaf).byte_range()).collect::<Vec<_>>())
-        })?;
-        bounds::pages(&mut &self.file, &columns).map_err(unbelievable(&self.path))
-    }
-
     /// The number in every row of the column of labels; None if there is no such column, or it holds none.
     pub(crate) fn numbers(&self, columns: &Columns) -> Result<Option<Vec<Option<i64>>>> {
         let Labels::Numbers { column, .. } = &columns.labels else { return Ok(None) };
         let mut all = Vec::new();
-        self.chunks(self.leaf(column, "the number of a class", is_number)?, numbers, |_, cells| {
+        self.file.chunks(self.leaf(column, "the number of a class", is_number)?, numbers, |_, cells| {
             all.extend(cells);
-            Ok(())
+            Ok::<_, Error>(())
         })?;
         Ok(Some(all))
     }
@@ -188,10 +136,10 @@ impl Table {
     pub(crate) fn words(&self, columns: &Columns) -> Result<Option<Vec<Option<String>>>> {
         let Labels::Words { column } = &columns.labels else { return Ok(None) };
         let mut all = Vec::new();
-        self.chunks(self.leaf(column, "the name of a class", is_text)?, bytes, |_, cells| {
+        self.file.chunks(self.leaf(column, "the name of a class", is_text)?, bytes, |_, cells| {
             let text = |cell: ByteArray| String::from_utf8_lossy(cell.data()).into_owned();
             all.extend(cells.into_iter().map(|cell| cell.map(text)));
-            Ok(())
+            Ok::<_, Error>(())
         })?;
         Ok(Some(all))
     }
@@ -210,7 +158,7 @@ impl Table {
             other => other.map(Some),
         };
         self.pictures(columns, chosen, header, |header| {
-            header.into_iter().for_each(|header| survey.add(header, &self.path));
+            header.into_iter().for_each(|header| survey.add(header, self.path()));
             Ok(())
         })
     }
@@ -224,8 +172,8 @@ impl Table {
         make: impl Fn(usize, Option<&[u8]>) -> Result<T> + Sync,
         mut take: impl FnMut(T) -> Result<()>,
     ) -> Result<()> {
-        self.chunks(self.picture_leaf(columns)?, bytes, |first, cells| {
-            let numbered = cells.par_iter().enumerate().map(|(i, cell)| (first + i, cell));
+        self.file.chunks(self.picture_leaf(columns)?, bytes, |first, cells| {
+            let numbered = cells.par_iter().enumerate().map(|(i, cell)| (first as usize + i, cell));
             let made = numbered
                 .filter(|(row, _)| chosen(*row))
                 .map(|(row, cell)| make(row, cell.as_ref().map(ByteArray::data)));
@@ -246,10 +194,10 @@ impl Table {
             let Header { width, height, .. } = self.picture(row, bytes, picture::header)?;
             if (height as usize, width as usize) != (shape.height, shape.width) {
                 let expected = format!("images of {}×{}", shape.width, shape.height);
-                return Err(Error::format(&self.path, expected, format!("{width}×{height} in row {row}")));
+                return Err(Error::format(self.path(), expected, format!("{width}×{height} in row {row}")));
             }
         }
-        picture::fit(&self.path, self.picture(row, bytes, picture::decode)?, shape)
+        picture::fit(self.path(), self.picture(row, bytes, picture::decode)?, shape)
     }
 
     /// What `read` makes of the picture in a row.
@@ -261,7 +209,7 @@ impl Table {
     ) -> Result<T> {
         let none = || picture::Unreadable("there is none".into());
         let read = bytes.ok_or_else(none).and_then(read);
-        read.map_err(|why| Error::Row { path: self.path.clone(), row, reason: why.0 })
+        read.map_err(|why| Error::Row { path: self.path().into(), row, reason: why.0 })
     }
 }
 
@@ -295,47 +243,21 @@ fn numbers(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<i64>>, 
     }
 }
 
-/// What the next rows hold in a column, at most a chunk of them: nothing in rows whose level is not `defined`, the highest.
-fn cells<T: DataType>(
-    reader: &mut ColumnReaderImpl<T>,
-    defined: i16,
-) -> Result<Vec<Option<T::T>>, ParquetError> {
-    let (mut levels, mut values) = (Vec::new(), Vec::new());
-    let (rows, ..) = reader.read_records(CHUNK, Some(&mut levels), None, &mut values)?;
-    if defined == 0 {
-        levels = vec![0; rows];
+/// What a file of pictures has to be.
+const EXPECTED: &str = "a parquet file of images";
+
+impl From<Fault> for Error {
+    fn from(Fault { path, cause }: Fault) -> Self {
+        match cause {
+            Cause::Io(operation, source) => Self::Io { operation, path, source },
+            Cause::Damaged(found) => Self::Format { path, expected: EXPECTED.into(), found },
+        }
     }
-    let mut values = values.into_iter();
-    Ok(levels.into_iter().map(|level| if level == defined { values.next() } else { None }).collect())
-}
-
-/// Runs what reads a parquet file. The parquet crate asserts much that a damaged file breaks; such a panic, too, is only an error.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
-    let result = catch_unwind(AssertUnwindSafe(read)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        damaged(
-            path,
-            format!("data that the reader does not support ({})", text.unwrap_or("no reason given")),
-        )
-    });
-    result?.map_err(|error| damaged(path, error))
-}
-
-/// The error for sizes that a file cannot have.
-fn unbelievable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    move |error| match error.kind() {
-        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => damaged(path, error),
-        _ => Error::io("read", path)(error),
-    }
-}
-
-fn damaged(path: &Path, reason: impl Display) -> Error {
-    Error::format(path, "a parquet file of images", reason.to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::sync::Arc;
 
     use ::parquet::data_type::{ByteArrayType, Int32Type};
@@ -405,14 +327,5 @@ mod tests {
         write(&path, schema, &[2, 0, 1], Some(&[0, 1, 0]));
         let error = pictures(&path, SHAPE, 3, |_, _| Ok(())).unwrap_err().to_string();
         assert!(error.contains("a column of numbers of classes"), "{error}");
-    }
-
-    #[test]
-    fn a_panic_of_the_reader_is_an_error_with_its_words() {
-        let path = Path::new("x.parquet");
-        assert_eq!(guarded(path, || Ok(7)).unwrap(), 7);
-        let given: Vec<Option<u8>> = vec![None];
-        let reason = guarded(path, || Ok(given[0].expect("a group"))).unwrap_err().to_string();
-        assert!(reason.contains("a group") && reason.contains("x.parquet"), "{reason}");
     }
 }

@@ -1,8 +1,6 @@
 //! Heads and likelihoods of rows that are cut into segments: numbers, and one-hot choices. One pass over all segments of a row, where
 //! a call per segment would be many.
 
-use std::sync::Arc;
-
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor, WithDType};
 use rayon::prelude::*;
@@ -13,64 +11,10 @@ use crate::device::runs_on_cpu_kernels;
 use crate::elementwise::TASK_LEN;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::segment_layout::{HALF_LOG_TAU, SegmentKind, Segments};
 use crate::shapes::same_shape;
 use crate::simd::simd;
 use crate::tape;
-
-/// ½ log 2π.
-pub(crate) const HALF_LOG_TAU: f64 = 0.918_938_533_204_672_7;
-
-/// What the values of a segment are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SegmentKind {
-    /// Any number, computed as it is.
-    Real,
-    /// In [−1, 1], computed as a tanh.
-    Signed,
-    /// One choice of as many as the segment is wide, computed as a softmax.
-    Choice,
-}
-
-/// How the last dimension of a tensor is cut: kind and width of each segment, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segments {
-    parts: Arc<[(SegmentKind, usize)]>,
-    width: usize,
-    numbers: usize,
-}
-
-impl Segments {
-    /// Segments of these kinds and widths.
-    pub fn new(parts: impl IntoIterator<Item = (SegmentKind, usize)>) -> Self {
-        let parts: Arc<[(SegmentKind, usize)]> = parts.into_iter().filter(|(_, width)| *width > 0).collect();
-        let width = parts.iter().map(|(_, width)| width).sum();
-        let number =
-            |(kind, width): &(SegmentKind, usize)| if *kind == SegmentKind::Choice { 0 } else { *width };
-        Self { numbers: parts.iter().map(number).sum(), parts, width }
-    }
-
-    /// Kind and width of each segment.
-    pub fn parts(&self) -> &[(SegmentKind, usize)] {
-        &self.parts
-    }
-
-    /// Values of all segments.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Values that are no part of a choice.
-    pub fn numbers(&self) -> usize {
-        self.numbers
-    }
-
-    fn check(&self, what: &'static str, x: &Tensor) -> Result<()> {
-        if x.rank() >= 1 && x.dims().last() == Some(&self.width) && self.width > 0 {
-            return Ok(());
-        }
-        Err(Error::Input { what, expected: format!("(.., {})", self.width), found: x.shape().clone() })
-    }
-}
 
 /// (.., D) → the same shape: x for real numbers, tanh(x) for signed ones, softmax(x / temperature) for each choice. With Gumbel noise
 /// added to the choices this is the Gumbel softmax (Jang et al. 2017; Maddison et al. 2017). Differentiable.
@@ -105,22 +49,22 @@ pub fn segment_log_likelihood(
     segments.check("the outputs of segments", output)?;
     same_shape("the targets of segments", output, targets)?;
     if output.rank() != 2 {
-        let expected = format!("(N, {})", segments.width);
+        let expected = format!("(N, {})", segments.width());
         return Err(Error::Input {
             what: "the outputs of segments",
             expected,
             found: output.shape().clone(),
         });
     }
-    if log_scale.dims() != [segments.numbers] {
-        let (expected, found) = (format!("({})", segments.numbers), log_scale.shape().clone());
+    if log_scale.dims() != [segments.numbers()] {
+        let (expected, found) = (format!("({})", segments.numbers()), log_scale.shape().clone());
         return Err(Error::Input { what: "the log scales of numbers", expected, found });
     }
     if !runs_on_cpu_kernels(output.device()) {
         return Ok(composed::segment_log_likelihood(output, targets, log_scale, segments)?);
     }
     // An operation has no empty arguments.
-    let log_scale = if segments.numbers == 0 {
+    let log_scale = if segments.numbers() == 0 {
         Tensor::zeros(1, output.dtype(), output.device())?
     } else {
         log_scale.clone()
@@ -163,7 +107,7 @@ struct ActivateOp {
 
 impl ActivateOp {
     fn forward<T: Float>(&self, x: &[T]) -> Vec<T> {
-        let (width, factor) = (self.segments.width, T::from_f64(self.inverse_temperature));
+        let (width, factor) = (self.segments.width(), T::from_f64(self.inverse_temperature));
         let mut out = vec![T::ZERO; x.len()];
         let rows = rows_per_task(width) * width;
         out.par_chunks_mut(rows).zip(x.par_chunks(rows)).for_each(|(out, x)| {
@@ -171,7 +115,7 @@ impl ActivateOp {
                 #[inline(always)]
                 || {
                     for (mut out, mut x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                        for &(kind, width) in &*self.segments.parts {
+                        for &(kind, width) in self.segments.parts() {
                             let (values, rest) = x.split_at(width);
                             let (results, others) = out.split_at_mut(width);
                             match kind {
@@ -194,7 +138,7 @@ impl ActivateOp {
 
     /// From the result and its gradient: g for real numbers, (1 − y²) g for signed ones, y (g − Σ y g) / temperature for choices.
     fn backward<T: Float>(&self, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
-        let (shape, width) = (y.shape(), self.segments.width);
+        let (shape, width) = (y.shape(), self.segments.width());
         let factor = T::from_f64(self.inverse_temperature);
         elements!(T; y, grad);
         let mut out = vec![T::ZERO; y.len()];
@@ -209,7 +153,7 @@ impl ActivateOp {
                             .zip(y.chunks_exact(width))
                             .zip(grad.chunks_exact(width));
                         for ((mut out, mut y), mut grad) in each {
-                            for &(kind, width) in &*self.segments.parts {
+                            for &(kind, width) in self.segments.parts() {
                                 let ((values, more), (slopes, further)) =
                                     (y.split_at(width), grad.split_at(width));
                                 let (results, others) = out.split_at_mut(width);
@@ -264,7 +208,7 @@ type Triple = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 impl LikelihoodOp {
     fn forward<T: Float>(&self, x: &[T], targets: &[T], log_scale: &[T]) -> Vec<T> {
-        let width = self.segments.width;
+        let width = self.segments.width();
         let rows = rows_per_task(width);
         let mut out = vec![T::ZERO; x.len() / width];
         let of_task = x.par_chunks(rows * width).zip(targets.par_chunks(rows * width));
@@ -287,7 +231,7 @@ impl LikelihoodOp {
     #[inline(always)]
     fn row<T: Float>(&self, mut x: &[T], mut targets: &[T], mut log_scale: &[T], scratch: &mut [T]) -> f64 {
         let mut total = 0.0;
-        for &(kind, width) in &*self.segments.parts {
+        for &(kind, width) in self.segments.parts() {
             let ((values, more), (wanted, others)) = (x.split_at(width), targets.split_at(width));
             (x, targets) = (more, others);
             if kind == SegmentKind::Choice {
@@ -329,7 +273,7 @@ impl LikelihoodOp {
         g: T,
         (mut for_x, mut for_targets, mut for_scale): (&mut [T], &mut [T], &mut [T]),
     ) {
-        for &(kind, width) in &*self.segments.parts {
+        for &(kind, width) in self.segments.parts() {
             let ((values, more), (wanted, others)) = (x.split_at(width), targets.split_at(width));
             let ((dx, more_x), (dt, more_t)) = (for_x.split_at_mut(width), for_targets.split_at_mut(width));
             (x, targets, for_x, for_targets) = (more, others, more_x, more_t);
@@ -368,7 +312,7 @@ impl LikelihoodOp {
         log_scale: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<Triple> {
-        let (shape, scales, width) = (x.shape(), log_scale.elem_count(), self.segments.width);
+        let (shape, scales, width) = (x.shape(), log_scale.elem_count(), self.segments.width());
         let wanted = [x.track_op(), targets.track_op(), log_scale.track_op()];
         elements!(T; x, targets, log_scale, grad);
         let (mut for_x, mut for_targets) = (vec![T::ZERO; x.len()], vec![T::ZERO; x.len()]);

@@ -1,11 +1,11 @@
 //! `waxwork compare`: a table of runs and their metrics. Metrics with different protocols are marked, with the difference.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
-use waxwork_core::{Device, SampleRequest, Tensor, store};
+use waxwork_core::{Device, SampleRequest, Tensor};
 use waxwork_eval::report::ProtocolMismatch;
 use waxwork_eval::{Metric, differences};
 use waxwork_kernels as kernels;

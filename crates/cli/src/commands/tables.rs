@@ -48,7 +48,7 @@ pub(crate) fn measure(samples: &Path, config: &DataConfig, seed: u64) -> Result<
     let data = format!("{TABLE} {}", identity.get(..16).unwrap_or(&identity));
     let [training, held_out, generated] = [&training, &held_out, &generated].map(TableColumns::of);
     let [training_views, held_out_views, generated_views] =
-        [&training, &held_out, &generated].map(|table| table.views());
+        [&training, &held_out, &generated].map(TableColumns::views);
     let input = TableInput {
         training: training.view(&training_views),
         holdout: held_out.view(&held_out_views),

@@ -1,7 +1,6 @@
 //! Which columns of a parquet file hold pictures and labels: as the Hub's own description of the columns says, and where it says
 //! nothing, by their names and types.
 
-use ::parquet::file::reader::FileReader;
 use ::parquet::schema::types::{ColumnDescriptor, Type};
 use serde_json::Value;
 
@@ -42,12 +41,10 @@ impl Table {
     /// # Errors
     /// [`Error::Format`] if no column holds pictures.
     pub(crate) fn columns(&self) -> Result<(Columns, Vec<Note>)> {
-        let metadata = self.reader.metadata().file_metadata();
-        let described = metadata.key_value_metadata().into_iter().flatten();
-        let described = described.filter(|pair| pair.key == FEATURES).find_map(|pair| pair.value.as_deref());
-        let described: Value = described.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let described = self.file.note(FEATURES).and_then(|text| serde_json::from_str(text).ok());
+        let described: Value = described.unwrap_or_default();
         let features = &described["info"]["features"];
-        let fields = metadata.schema().get_fields();
+        let fields = self.file.schema().root_schema().get_fields();
         let all: Vec<&str> = fields.iter().map(|field| field.name()).collect();
         let kind = |name: &str| features[name]["_type"].as_str();
         let mut notes = Vec::new();
@@ -60,7 +57,7 @@ impl Table {
             fields.iter().filter(|field| is_picture(field)).map(|field| field.name()).collect();
         let Some((image, others)) = pictures.split_first() else {
             return Err(Error::format(
-                &self.path,
+                self.path(),
                 "a column of images",
                 format!("the columns {}", all.join(", ")),
             ));
@@ -113,10 +110,10 @@ impl Table {
 
     /// The leaf column below `root` that `fits`. One that holds more than a value a row does not.
     pub(super) fn leaf(&self, root: &str, what: &str, fits: fn(&ColumnDescriptor) -> bool) -> Result<usize> {
-        let leaves = self.reader.metadata().file_metadata().schema_descr().columns();
+        let leaves = self.file.schema().columns();
         let below = |leaf: &ColumnDescriptor| leaf.path().parts().first().is_some_and(|first| first == root);
         let found = leaves.iter().position(|leaf| below(leaf) && leaf.max_rep_level() == 0 && fits(leaf));
-        found.ok_or_else(|| Error::format(&self.path, format!("{what} in the column `{root}`"), "none"))
+        found.ok_or_else(|| Error::format(self.path(), format!("{what} in the column `{root}`"), "none"))
     }
 }
 

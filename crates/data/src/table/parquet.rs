@@ -4,15 +4,11 @@ mod meaning;
 mod write;
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use ::parquet::data_type::DataType;
 use ::parquet::errors::ParquetError;
-use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::schema::types::ColumnDescriptor;
 
 use super::date::DateFormat;
@@ -20,12 +16,10 @@ use super::error::{Error, Result};
 use super::raw::{Raw, RawColumn};
 use super::schema::{CsvFormat, MOST_COLUMNS, Schema, Storage, TableOptions};
 use super::{MOST_ROWS, Table};
-use crate::parquet::bounds;
+use crate::parquet::file::{self, Cause, Fault, ParquetFile};
 use meaning::{Cell, Meaning};
 pub(super) use write::write;
 
-/// Rows that are read at once.
-const CHUNK: usize = 1024;
 /// Rows for every byte of a file that are believed: a column that is the same everywhere takes no space.
 const ROWS_PER_BYTE: u64 = 1000;
 
@@ -48,15 +42,9 @@ pub fn read_as(path: &Path, schema: &Schema, others: bool) -> Result<Table> {
 
 /// The columns of a file; of those that `only` a schema has, where others may be there.
 fn raw(path: &Path, only: Option<(&Schema, bool)>) -> Result<Raw> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let size = file.metadata().map_err(Error::io("read", path))?.len();
-    bounds::footer(&mut &file).map_err(unbelievable(path))?;
-    let same = file.try_clone().map_err(Error::io("open", path))?;
-    let reader = guarded(path, || SerializedFileReader::new(same))?;
-    let mut groups = reader.metadata().row_groups().iter();
-    let rows = groups.try_fold(0u64, |rows, group| rows.checked_add(u64::try_from(group.num_rows()).ok()?));
-    let most = MOST_ROWS.min(size.saturating_mul(ROWS_PER_BYTE));
-    let rows = rows.ok_or_else(|| damaged(path, "groups of less than no rows"))?;
+    let file = ParquetFile::open(path)?;
+    let rows = file.rows();
+    let most = MOST_ROWS.min(file.size().saturating_mul(ROWS_PER_BYTE));
     if rows > most {
         return Err(Error::TooLarge {
             path: path.into(),
@@ -65,7 +53,7 @@ fn raw(path: &Path, only: Option<(&Schema, bool)>) -> Result<Raw> {
             most,
         });
     }
-    let schema = reader.metadata().file_metadata().schema_descr();
+    let schema = file.schema();
     let count = schema.num_columns();
     if count == 0 || rows == 0 {
         return Err(Error::Empty { path: path.into(), header: count > 0 });
@@ -89,24 +77,20 @@ fn raw(path: &Path, only: Option<(&Schema, bool)>) -> Result<Raw> {
         if let Some(first) = columns.iter().position(|column| column.name == name) {
             return Err(Error::Duplicate { path: path.into(), name, first: first + 1, second: leaf + 1 });
         }
-        columns
-            .push(Leaf { path, file: &file, reader: &reader, index: leaf, rows }.read(&name, &descriptor)?);
+        columns.push(Leaf { file: &file, index: leaf }.read(&name, &descriptor)?);
     }
     Ok(Raw { path: path.into(), csv: CsvFormat::default(), columns, rows: rows as usize, lines: false })
 }
 
 /// One column of a file.
 struct Leaf<'a> {
-    path: &'a Path,
-    file: &'a File,
-    reader: &'a SerializedFileReader<File>,
+    file: &'a ParquetFile,
     index: usize,
-    rows: u64,
 }
 
 impl Leaf<'_> {
     fn read(&self, name: &str, descriptor: &ColumnDescriptor) -> Result<RawColumn> {
-        let of_a_type = |what: String| damaged(self.path, format!("column `{name}` {what}"));
+        let of_a_type = |what: String| damaged(self.file.path(), format!("column `{name}` {what}"));
         if descriptor.max_rep_level() > 0 || descriptor.path().parts().len() != 1 {
             return Err(of_a_type("of several values per row, which is not read".into()));
         }
@@ -117,11 +101,11 @@ impl Leaf<'_> {
             self.dates(&mut column)?;
             return Ok(column);
         }
-        self.chunks(|row, cell| {
+        self.each(|row, cell| {
             match cell.map(|cell| meaning.text(cell)) {
                 Some(Ok(Some(text))) => drop(column.push(&text, row)),
                 Some(Err(reason)) => {
-                    return Err(damaged(self.path, format!("row {row} of column `{name}`: {reason}")));
+                    return Err(damaged(self.file.path(), format!("row {row} of column `{name}`: {reason}")));
                 }
                 Some(Ok(None)) | None => column.push_null(row),
             }
@@ -133,7 +117,7 @@ impl Leaf<'_> {
     /// Dates in the coarsest format that keeps all of them.
     fn dates(&self, column: &mut RawColumn) -> Result<()> {
         let mut all = Vec::new();
-        self.chunks(|_, cell| {
+        self.each(|_, cell| {
             all.push(match cell {
                 Some(Cell::Int(units)) => Some(units),
                 _ => None,
@@ -156,7 +140,7 @@ impl Leaf<'_> {
         let keeps =
             |nanos: i64| nanos <= unit || all.iter().flatten().all(|units| units % (nanos / unit) == 0);
         let (nanos, pattern) = FORMATS.into_iter().find(|(nanos, _)| keeps(*nanos)).unwrap_or(FORMATS[4]);
-        let format = DateFormat::new(pattern).map_err(|reason| damaged(self.path, reason))?;
+        let format = DateFormat::new(pattern).map_err(|reason| damaged(self.file.path(), reason))?;
         for (row, units) in all.into_iter().enumerate() {
             let Some(units) = units else {
                 column.push_null(row as u64);
@@ -165,7 +149,7 @@ impl Leaf<'_> {
             let units = if nanos >= unit { units / (nanos / unit) } else { units };
             let text = format.text(units).ok_or_else(|| {
                 damaged(
-                    self.path,
+                    self.file.path(),
                     format!("row {row} of column `{}`: a date beyond the year 9999", column.name),
                 )
             })?;
@@ -176,33 +160,10 @@ impl Leaf<'_> {
     }
 
     /// Hands every cell to `take`, in order, with the number of its row; None where it is missing.
-    fn chunks(&self, mut take: impl FnMut(u64, Option<Cell>) -> Result<()>) -> Result<()> {
-        let groups = self.reader.metadata().row_groups().iter();
-        let ranges = guarded(self.path, || {
-            Ok(groups.map(|group| group.column(self.index).byte_range()).collect::<Vec<_>>())
-        })?;
-        bounds::pages(&mut &*self.file, &ranges).map_err(unbelievable(self.path))?;
-        let defined =
-            self.reader.metadata().file_metadata().schema_descr().column(self.index).max_def_level();
-        let mut row = 0;
-        for group in 0..self.reader.num_row_groups() {
-            let group = guarded(self.path, || self.reader.get_row_group(group))?;
-            let mut reader = guarded(self.path, || group.get_column_reader(self.index))?;
-            loop {
-                let cells = guarded(self.path, || next(&mut reader, defined))?;
-                if cells.is_empty() {
-                    break;
-                }
-                if row + cells.len() as u64 > self.rows {
-                    return Err(damaged(self.path, "columns of other lengths than its groups of rows"));
-                }
-                for cell in cells {
-                    take(row, cell)?;
-                    row += 1;
-                }
-            }
-        }
-        if row < self.rows { Err(damaged(self.path, "fewer rows than it says")) } else { Ok(()) }
+    fn each(&self, mut take: impl FnMut(u64, Option<Cell>) -> Result<()>) -> Result<()> {
+        self.file.chunks(self.index, next, |first, cells| {
+            (first..).zip(cells).try_for_each(|(row, cell)| take(row, cell))
+        })
     }
 }
 
@@ -229,33 +190,15 @@ fn cells<T: DataType>(
     defined: i16,
     cell: fn(T::T) -> Cell,
 ) -> Result<Vec<Option<Cell>>, ParquetError> {
-    let (mut levels, mut values) = (Vec::new(), Vec::new());
-    let (rows, ..) = reader.read_records(CHUNK, Some(&mut levels), None, &mut values)?;
-    if defined == 0 {
-        levels = vec![0; rows];
-    }
-    let mut values = values.into_iter();
-    Ok(levels
-        .into_iter()
-        .map(|level| if level == defined { values.next().map(cell) } else { None })
-        .collect())
+    Ok(file::cells(reader, defined)?.into_iter().map(|value| value.map(cell)).collect())
 }
 
-/// Runs what reads a parquet file. The parquet crate asserts much that a damaged file breaks; such a panic, too, is only an error.
-fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
-    let result = catch_unwind(AssertUnwindSafe(read)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        damaged(path, format!("what the reader could not cope with ({})", text.unwrap_or("no reason given")))
-    });
-    result?.map_err(|error| damaged(path, error))
-}
-
-/// The error for sizes that a file cannot have.
-fn unbelievable(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    move |error| match error.kind() {
-        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => damaged(path, error),
-        _ => Error::io("read", path)(error),
+impl From<Fault> for Error {
+    fn from(Fault { path, cause }: Fault) -> Self {
+        match cause {
+            Cause::Io(operation, source) => Self::Io { operation, path, source },
+            Cause::Damaged(reason) => damaged(&path, reason),
+        }
     }
 }
 

@@ -120,7 +120,7 @@ pub enum Error {
     },
 
     /// A target without two classes.
-    #[error("the {whose} rows of `{column}` hold a single class, so nothing can be told apart")]
+    #[error("the {whose} rows of `{column}` hold a single class, so no classifier can learn from them")]
     SingleClass {
         /// Real, test …
         whose: &'static str,

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use crate::segments::{HALF_LOG_TAU, SegmentKind, Segments};
+use crate::segment_layout::{HALF_LOG_TAU, SegmentKind, Segments};
 
 use super::pointwise::{exp, log};
 

@@ -1,0 +1,184 @@
+//! One parquet file, read with its sizes checked against its bytes and with the reader's panics caught.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use ::parquet::data_type::DataType;
+use ::parquet::errors::ParquetError;
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::schema::types::SchemaDescriptor;
+
+use super::bounds;
+
+/// Rows that are read at once.
+pub(crate) const CHUNK: usize = 1024;
+
+/// A parquet file whose footer makes sense.
+pub(crate) struct ParquetFile {
+    path: PathBuf,
+    file: File,
+    reader: SerializedFileReader<File>,
+    size: u64,
+    rows: u64,
+}
+
+/// Why a parquet file is not read. Pictures and tables turn it into errors of their own.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) path: PathBuf,
+    pub(crate) cause: Cause,
+}
+
+#[derive(Debug)]
+pub(crate) enum Cause {
+    /// The system refused an operation.
+    Io(&'static str, io::Error),
+    /// The file is not what the format promises.
+    Damaged(String),
+}
+
+impl ParquetFile {
+    pub(crate) fn open(path: &Path) -> Result<Self, Fault> {
+        let refused =
+            |operation| move |error| Fault { path: path.into(), cause: Cause::Io(operation, error) };
+        let file = File::open(path).map_err(refused("open"))?;
+        let size = file.metadata().map_err(refused("read"))?.len();
+        bounds::footer(&mut &file).map_err(|error| Fault::of_sizes(path, error))?;
+        let same = file.try_clone().map_err(refused("open"))?;
+        let reader = guarded(path, || SerializedFileReader::new(same))?;
+        let mut groups = reader.metadata().row_groups().iter();
+        let rows =
+            groups.try_fold(0u64, |rows, group| rows.checked_add(u64::try_from(group.num_rows()).ok()?));
+        let rows = rows.ok_or_else(|| Fault::damaged(path, "a number of rows that is no number of rows"))?;
+        Ok(Self { path: path.into(), file, reader, size, rows })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Rows that the file says it has. Not yet to be believed: memory is taken for what is read, not for what is said.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The columns.
+    pub(crate) fn schema(&self) -> &SchemaDescriptor {
+        self.reader.metadata().file_metadata().schema_descr()
+    }
+
+    /// The text that writers store beside the schema under `key`.
+    pub(crate) fn note(&self, key: &str) -> Option<&str> {
+        let notes = self.reader.metadata().file_metadata().key_value_metadata()?;
+        notes.iter().filter(|note| note.key == key).find_map(|note| note.value.as_deref())
+    }
+
+    /// Calls `take` with the cells of a column, chunk by chunk, and the number of the first row of each: of exactly
+    /// [`ParquetFile::rows`] rows.
+    pub(crate) fn chunks<T, E: From<Fault>>(
+        &self,
+        leaf: usize,
+        read: fn(&mut ColumnReader, i16) -> Result<Vec<T>, ParquetError>,
+        mut take: impl FnMut(u64, Vec<T>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.check_pages(leaf)?;
+        let defined = self.schema().column(leaf).max_def_level();
+        let mut first = 0;
+        for group in 0..self.reader.num_row_groups() {
+            let group = guarded(&self.path, || self.reader.get_row_group(group))?;
+            let mut reader = guarded(&self.path, || group.get_column_reader(leaf))?;
+            loop {
+                let cells = guarded(&self.path, || read(&mut reader, defined))?;
+                let rows = cells.len() as u64;
+                if first + rows > self.rows {
+                    return Err(Fault::damaged(
+                        &self.path,
+                        "columns of other lengths than its groups of rows",
+                    )
+                    .into());
+                }
+                if rows == 0 {
+                    break;
+                }
+                take(first, cells)?;
+                first += rows;
+            }
+        }
+        if first < self.rows {
+            return Err(Fault::damaged(&self.path, "fewer rows than it says").into());
+        }
+        Ok(())
+    }
+
+    /// Holds what the pages of a column say of their sizes against the file's.
+    fn check_pages(&self, leaf: usize) -> Result<(), Fault> {
+        let groups = self.reader.metadata().row_groups().iter();
+        let columns = guarded(&self.path, || {
+            Ok(groups.map(|group| group.column(leaf).byte_range()).collect::<Vec<_>>())
+        })?;
+        bounds::pages(&mut &self.file, &columns).map_err(|error| Fault::of_sizes(&self.path, error))
+    }
+}
+
+impl Fault {
+    fn damaged(path: &Path, reason: impl Display) -> Self {
+        Self { path: path.into(), cause: Cause::Damaged(reason.to_string()) }
+    }
+
+    /// The fault of a file whose sizes could not be checked, or cannot be.
+    fn of_sizes(path: &Path, error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof => Self::damaged(path, error),
+            _ => Self { path: path.into(), cause: Cause::Io("read", error) },
+        }
+    }
+}
+
+/// What the next rows hold in a column, at most a chunk of them: nothing in rows whose level is not `defined`, the highest.
+pub(crate) fn cells<T: DataType>(
+    reader: &mut ColumnReaderImpl<T>,
+    defined: i16,
+) -> Result<Vec<Option<T::T>>, ParquetError> {
+    let (mut levels, mut values) = (Vec::new(), Vec::new());
+    let (rows, ..) = reader.read_records(CHUNK, Some(&mut levels), None, &mut values)?;
+    if defined == 0 {
+        levels = vec![0; rows];
+    }
+    let mut values = values.into_iter();
+    Ok(levels.into_iter().map(|level| if level == defined { values.next() } else { None }).collect())
+}
+
+/// Runs what reads a parquet file. The parquet crate asserts much that a damaged file breaks; such a panic, too, is only an error.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Fault> {
+    let result = catch_unwind(AssertUnwindSafe(read)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or("no reason given");
+        Fault::damaged(path, format!("data that the reader does not support ({text})"))
+    });
+    result?.map_err(|error| Fault::damaged(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_reader_is_an_error_with_its_words() {
+        let path = Path::new("x.parquet");
+        assert_eq!(guarded(path, || Ok(7)).unwrap(), 7);
+        let given: Vec<Option<u8>> = vec![None];
+        let reason = crate::Error::from(guarded(path, || Ok(given[0].expect("a group"))).unwrap_err());
+        let reason = reason.to_string();
+        assert!(reason.contains("a group") && reason.contains("x.parquet"), "{reason}");
+    }
+}
