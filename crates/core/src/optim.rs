@@ -163,7 +163,7 @@ impl GroupGradient {
     /// From the gradients of the group's weights, which are `factor` times too large.
     pub(crate) fn new(tensors: Vec<Tensor>, factor: f64) -> Result<Self> {
         if tensors.first().is_some_and(|tensor| !runs_on_cpu_kernels(tensor.device())) {
-            let row = in_a_row(&tensors)?;
+            let row = concat_flat(&tensors)?;
             let row = if factor == 1.0 { row } else { row.affine(factor.recip(), 0.0)? };
             let norm = Scalar::Unread(kernels::row_norm(&row)?);
             return Ok(Self { tensors: vec![row], norm });
@@ -177,7 +177,7 @@ impl GroupGradient {
 }
 
 /// All elements, one tensor after the other, in a storage of their own.
-fn in_a_row(tensors: &[Tensor]) -> Result<Tensor> {
+fn concat_flat(tensors: &[Tensor]) -> Result<Tensor> {
     let flat: Vec<Tensor> =
         tensors.iter().map(|tensor| tensor.detach().flatten_all()).collect::<Result<_, _>>()?;
     // Of a single tensor candle makes no copy.
@@ -323,7 +323,7 @@ fn update_row(
     };
     let weights = of_set(params)?;
     let shapes: Vec<Shape> = weights.iter().map(|weight| weight.shape().clone()).collect();
-    let row = in_a_row(&weights)?;
+    let row = concat_flat(&weights)?;
     let put_back = |row: &Tensor, weights: &[Tensor]| -> Result<()> {
         for (view, weight) in views(row, &shapes)?.iter().zip(weights) {
             weight.slice_set(view, 0, 0)?;
@@ -335,7 +335,7 @@ fn update_row(
         None => kernels::adam_step(&row, gradient, first, second, step, None)?,
         Some((set, decay)) => {
             let averages = of_set(set)?;
-            let average = in_a_row(&averages)?;
+            let average = concat_flat(&averages)?;
             kernels::adam_step(&row, gradient, first, second, step, Some((&average, decay)))?;
             put_back(&average, &averages)?;
         }

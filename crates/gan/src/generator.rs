@@ -6,7 +6,7 @@ use super::config::{Conditioning, GanConfig, GeneratorNetwork};
 use waxwork_core::Mode;
 use waxwork_core::Result;
 use waxwork_core::SampleSpec;
-use waxwork_core::onnx::{Place, Value};
+use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::head::Head;
@@ -44,10 +44,10 @@ impl Start {
         self.linear.forward_to(latents, &[channels, height, width], Activation::Identity, mode)
     }
 
-    fn export(&self, place: &mut Place<'_>, latents: &Value) -> Result<Value> {
+    fn export(&self, scope: &mut GraphScope<'_>, latents: &Value) -> Result<Value> {
         let (channels, height, width) = self.shape;
-        let maps = self.linear.export(place.enter("project"), latents, Activation::Identity)?;
-        Ok(place.reshape(&maps, &[channels, height, width]))
+        let maps = self.linear.export(scope.enter("project"), latents, Activation::Identity)?;
+        Ok(scope.reshape(&maps, &[channels, height, width]))
     }
 }
 
@@ -135,25 +135,30 @@ impl Generator {
     }
 
     /// [`Generator::forward`] as nodes of a graph.
-    pub fn export(&self, mut place: Place<'_>, latents: &Value, labels: Option<&Value>) -> Result<Value> {
-        let input = place.beside(latents, labels.filter(|_| self.concatenates));
+    pub fn export(
+        &self,
+        mut scope: GraphScope<'_>,
+        latents: &Value,
+        labels: Option<&Value>,
+    ) -> Result<Value> {
+        let input = scope.beside(latents, labels.filter(|_| self.concatenates));
         match &self.body {
             Body::Mlp { hidden, output } => {
-                let hidden = hidden.export(place.enter("hidden"), &input)?;
-                let values = output.export(place.enter("output"), &hidden, self.activation)?;
-                Ok(place.reshape(&values, &self.dims))
+                let hidden = hidden.export(scope.enter("hidden"), &input)?;
+                let values = output.export(scope.enter("output"), &hidden, self.activation)?;
+                Ok(scope.reshape(&values, &self.dims))
             }
             Body::Dcgan { start, norm, up } => {
-                let maps = start.export(&mut place, &input)?;
-                let maps = norm.export(place.enter("norm"), &maps, labels, Activation::Relu)?;
-                let pixels = up.export(place.enter("up"), &maps, labels)?;
-                Ok(place.activate(pixels, self.activation))
+                let maps = start.export(&mut scope, &input)?;
+                let maps = norm.export(scope.enter("norm"), &maps, labels, Activation::Relu)?;
+                let pixels = up.export(scope.enter("up"), &maps, labels)?;
+                Ok(scope.activate(pixels, self.activation))
             }
             Body::Residual { start, up, norm, output } => {
-                let maps = start.export(&mut place, &input)?;
-                let maps = up.export(place.enter("up"), &maps, labels)?;
-                let maps = norm.export(place.enter("norm"), &maps, labels, Activation::Relu)?;
-                output.export(place.enter("output"), &maps, self.activation)
+                let maps = start.export(&mut scope, &input)?;
+                let maps = up.export(scope.enter("up"), &maps, labels)?;
+                let maps = norm.export(scope.enter("norm"), &maps, labels, Activation::Relu)?;
+                output.export(scope.enter("output"), &maps, self.activation)
             }
         }
     }

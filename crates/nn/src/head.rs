@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use waxwork_core::onnx::{Place, Value};
+use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::sample::Range;
 use waxwork_core::{Error, Result, SampleSpec};
 use waxwork_kernels::Activation;
@@ -56,9 +56,9 @@ impl Head {
     }
 
     /// [`Head::to_sample`] as nodes of a graph.
-    pub fn export(self, mut place: Place<'_>, outputs: &Value) -> Result<Value> {
+    pub fn export(self, mut scope: GraphScope<'_>, outputs: &Value) -> Result<Value> {
         match self.range {
-            Range::Unit => place.affine(outputs, 0.5, 0.5),
+            Range::Unit => scope.affine(outputs, 0.5, 0.5),
             _ => Ok(outputs.clone()),
         }
     }

@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use waxwork_core::onnx::{Place, Value};
+use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::{Init, Scope};
 use waxwork_core::rng::Stream;
 use waxwork_core::sample::Range;
@@ -165,8 +165,8 @@ impl Likelihood {
     }
 
     /// [`Likelihood::mean`] as nodes of a graph.
-    pub fn export(&self, mut place: Place<'_>, output: Value) -> Value {
-        place.activate(output, self.link)
+    pub fn export(&self, mut scope: GraphScope<'_>, output: Value) -> Value {
+        scope.activate(output, self.link)
     }
 
     /// What a score under this model means, for reports: `bernoulli on grey values`, …

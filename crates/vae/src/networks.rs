@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use waxwork_core::Mode;
 use waxwork_core::Result;
 use waxwork_core::SampleSpec;
-use waxwork_core::onnx::{Place, Value};
+use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{Linear, NormKind};
@@ -75,22 +75,22 @@ impl Encoder {
     /// [`Encoder::forward`] as nodes of a graph: mean and log-variance.
     pub(crate) fn export(
         &self,
-        mut place: Place<'_>,
+        mut scope: GraphScope<'_>,
         images: &Value,
         labels: Option<&Value>,
     ) -> Result<(Value, Value)> {
         let features = match &self.down {
-            Some(down) => down.export(place.enter("down"), images)?,
+            Some(down) => down.export(scope.enter("down"), images)?,
             None => images.clone(),
         };
-        let features = place.flatten(&features);
-        let input = place.beside(&features, labels);
-        let hidden = self.hidden.export(place.enter("hidden"), &input)?;
+        let features = scope.flatten(&features);
+        let input = scope.beside(&features, labels);
+        let hidden = self.hidden.export(scope.enter("hidden"), &input)?;
         let mut linear =
-            |name: &str, layer: &Linear| layer.export(place.enter(name), &hidden, Activation::Identity);
+            |name: &str, layer: &Linear| layer.export(scope.enter(name), &hidden, Activation::Identity);
         let (mean, log_var) = (linear("mean", &self.mean)?, linear("log_var", &self.log_var)?);
         let (low, high) = LOG_VARIANCE;
-        Ok((mean, place.soft_bound(&log_var, low, high)?))
+        Ok((mean, scope.soft_bound(&log_var, low, high)?))
     }
 }
 
@@ -158,19 +158,19 @@ impl Decoder {
     /// [`Decoder::forward`] as nodes of a graph.
     pub(crate) fn export(
         &self,
-        mut place: Place<'_>,
+        mut scope: GraphScope<'_>,
         latents: &Value,
         labels: Option<&Value>,
     ) -> Result<Value> {
-        let input = place.beside(latents, labels);
-        let hidden = self.hidden.export(place.enter("hidden"), &input)?;
-        let output = self.output.export(place.enter("output"), &hidden, Activation::Identity)?;
+        let input = scope.beside(latents, labels);
+        let hidden = self.hidden.export(scope.enter("hidden"), &input)?;
+        let output = self.output.export(scope.enter("output"), &hidden, Activation::Identity)?;
         match &self.up {
-            None => Ok(place.reshape(&output, &self.dims)),
+            None => Ok(scope.reshape(&output, &self.dims)),
             Some(Up { convs, start: (channels, height, width), activation }) => {
-                let start = place.activate(output, *activation);
-                let maps = place.reshape(&start, &[*channels, *height, *width]);
-                convs.export(place.enter("up"), &maps, None)
+                let start = scope.activate(output, *activation);
+                let maps = scope.reshape(&start, &[*channels, *height, *width]);
+                convs.export(scope.enter("up"), &maps, None)
             }
         }
     }

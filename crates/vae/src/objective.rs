@@ -67,7 +67,7 @@ fn kl_penalty(kl: &Tensor, free_bits: f64) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use candle_core::{Device, Tensor};
-    use waxwork_core::onnx::{Place, Value};
+    use waxwork_core::onnx::{GraphScope, Value};
     use waxwork_core::rng::Stream;
 
     use super::*;
@@ -87,7 +87,7 @@ mod tests {
         fn kl(&self, _q: &DiagonalGaussian, _labels: Option<&Tensor>) -> Result<Option<Tensor>> {
             Ok(None)
         }
-        fn export(&self, _: Place<'_>, _: &Value, _: Option<&Value>) -> Result<Option<Value>> {
+        fn export(&self, _: GraphScope<'_>, _: &Value, _: Option<&Value>) -> Result<Option<Value>> {
             Ok(None)
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use candle_core::Tensor;
-use waxwork_core::onnx::{Place, Value};
+use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::{Init, Scope};
 use waxwork_core::{Error, Result};
 use waxwork_kernels as kernels;
@@ -23,7 +23,7 @@ pub trait Prior: Debug + Send + Sync {
     fn kl(&self, q: &DiagonalGaussian, labels: Option<&Tensor>) -> Result<Option<Tensor>>;
 
     /// [`Prior::draw`] as nodes of a graph; None where noise is a draw as it is.
-    fn export(&self, place: Place<'_>, noise: &Value, labels: Option<&Value>) -> Result<Option<Value>>;
+    fn export(&self, scope: GraphScope<'_>, noise: &Value, labels: Option<&Value>) -> Result<Option<Value>>;
 }
 
 /// N(0, 1) in every dimension.
@@ -43,7 +43,12 @@ impl Prior for StandardNormal {
         Ok(Some(q.kl_to_standard_normal()?))
     }
 
-    fn export(&self, _place: Place<'_>, _noise: &Value, _labels: Option<&Value>) -> Result<Option<Value>> {
+    fn export(
+        &self,
+        _scope: GraphScope<'_>,
+        _noise: &Value,
+        _labels: Option<&Value>,
+    ) -> Result<Option<Value>> {
         Ok(None)
     }
 }
@@ -92,17 +97,22 @@ impl Prior for LabelGaussian {
         Ok(Some(q.kl_to(&self.given(labels)?)?))
     }
 
-    fn export(&self, mut place: Place<'_>, noise: &Value, labels: Option<&Value>) -> Result<Option<Value>> {
+    fn export(
+        &self,
+        mut scope: GraphScope<'_>,
+        noise: &Value,
+        labels: Option<&Value>,
+    ) -> Result<Option<Value>> {
         let labels = labels.ok_or_else(needs_labels)?;
         let mut row = |name: &str, table: &Tensor| -> Result<Value> {
-            let table = place.tensor(name, table)?;
-            Ok(place.node("MatMul", &[labels, &table], &[]))
+            let table = scope.tensor(name, table)?;
+            Ok(scope.node("MatMul", &[labels, &table], &[]))
         };
         let (mean, log_var) = (row("mean", &self.mean)?, row("log_var", &self.log_var)?);
-        let half = place.affine(&log_var, 0.5, 0.0)?;
-        let scale = place.node("Exp", &[&half], &[]);
-        let scaled = place.node("Mul", &[noise, &scale], &[]);
-        Ok(Some(place.node("Add", &[&mean, &scaled], &[])))
+        let half = scope.affine(&log_var, 0.5, 0.0)?;
+        let scale = scope.node("Exp", &[&half], &[]);
+        let scaled = scope.node("Mul", &[noise, &scale], &[]);
+        Ok(Some(scope.node("Add", &[&mean, &scaled], &[])))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A network as an ONNX graph (opset 17), which other programs run: layers write themselves into a [`Graph`].
 //!
 //! A layer's `export` is its forward pass in [`Mode::Eval`](crate::Mode::Eval), with values instead of tensors and, as in
-//! construction, a [`Place`] that gives every stored tensor the name that it has in a [`ParamSet`](crate::params::ParamSet). The
+//! construction, a [`GraphScope`] that gives every stored tensor the name that it has in a [`ParamSet`](crate::params::ParamSet). The
 //! batch dimension stays open.
 
 mod proto;
@@ -138,8 +138,8 @@ impl Graph {
     }
 
     /// Where names begin.
-    pub fn root(&mut self) -> Place<'_> {
-        Place { graph: self, prefix: String::new() }
+    pub fn root(&mut self) -> GraphScope<'_> {
+        GraphScope { graph: self, prefix: String::new() }
     }
 
     /// The contents of an `.onnx` file.
@@ -179,15 +179,15 @@ impl Graph {
 
 /// A place in the tree of names, such as `generator.up.0`.
 #[derive(Debug)]
-pub struct Place<'a> {
+pub struct GraphScope<'a> {
     graph: &'a mut Graph,
     prefix: String,
 }
 
-impl Place<'_> {
+impl GraphScope<'_> {
     /// The scope `name` below this one.
-    pub fn enter(&mut self, name: impl Display) -> Place<'_> {
-        Place { prefix: self.full(&name.to_string()), graph: self.graph }
+    pub fn enter(&mut self, name: impl Display) -> GraphScope<'_> {
+        GraphScope { prefix: self.full(&name.to_string()), graph: self.graph }
     }
 
     /// A stored tensor, as f32.

@@ -48,6 +48,7 @@ impl RawColumn {
     }
 
     /// Adds a cell that a typed file marks as missing.
+    #[cfg(feature = "parquet")]
     pub(crate) fn push_null(&mut self, place: u64) {
         // No text of a file is like this one.
         self.null = Some(self.push("\0missing", place));

@@ -6,7 +6,7 @@ use super::{Weight, WeightStyle, cast};
 use crate::dual::Dual;
 use waxwork_core::Mode;
 use waxwork_core::Result;
-use waxwork_core::onnx::{Attribute, Place, Value};
+use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 
@@ -32,22 +32,22 @@ impl ConvGeometry {
     /// A (transposed) convolution of this geometry as a node of a graph.
     fn export(
         self,
-        place: &mut Place<'_>,
+        scope: &mut GraphScope<'_>,
         operator: &str,
         x: &Value,
         weight: &Tensor,
         bias: Option<&Tensor>,
     ) -> Result<Value> {
         let [kernel, stride, padding] = [self.kernel, self.stride, self.padding].map(|side| side as i64);
-        let weight = place.tensor("weight", weight)?;
-        let bias = bias.map(|bias| place.tensor("bias", bias)).transpose()?;
+        let weight = scope.tensor("weight", weight)?;
+        let bias = bias.map(|bias| scope.tensor("bias", bias)).transpose()?;
         let inputs: Vec<&Value> = [x, &weight].into_iter().chain(&bias).collect();
         let attributes = [
             ("kernel_shape", Attribute::Ints(&[kernel; 2])),
             ("strides", Attribute::Ints(&[stride; 2])),
             ("pads", Attribute::Ints(&[padding; 4])),
         ];
-        Ok(place.node(operator, &inputs, &attributes))
+        Ok(scope.node(operator, &inputs, &attributes))
     }
 }
 
@@ -123,10 +123,10 @@ impl Conv2d {
     }
 
     /// [`Conv2d::forward`] as nodes of a graph.
-    pub fn export(&self, mut place: Place<'_>, x: &Value, activation: Activation) -> Result<Value> {
+    pub fn export(&self, mut scope: GraphScope<'_>, x: &Value, activation: Activation) -> Result<Value> {
         let weight = self.weight.in_mode(Mode::Eval)?;
-        let y = self.geometry.export(&mut place, "Conv", x, &weight, self.bias.as_ref())?;
-        Ok(place.activate(y, activation))
+        let y = self.geometry.export(&mut scope, "Conv", x, &weight, self.bias.as_ref())?;
+        Ok(scope.activate(y, activation))
     }
 }
 
@@ -169,7 +169,7 @@ impl ConvTranspose2d {
     }
 
     /// [`ConvTranspose2d::forward`] as nodes of a graph.
-    pub fn export(&self, mut place: Place<'_>, x: &Value) -> Result<Value> {
-        self.geometry.export(&mut place, "ConvTranspose", x, &self.weight, self.bias.as_ref())
+    pub fn export(&self, mut scope: GraphScope<'_>, x: &Value) -> Result<Value> {
+        self.geometry.export(&mut scope, "ConvTranspose", x, &self.weight, self.bias.as_ref())
     }
 }

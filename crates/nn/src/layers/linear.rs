@@ -6,7 +6,7 @@ use super::{Weight, WeightStyle, cast};
 use crate::dual::Dual;
 use waxwork_core::Mode;
 use waxwork_core::Result;
-use waxwork_core::onnx::{Attribute, Place, Value};
+use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 
@@ -61,10 +61,10 @@ impl Linear {
     }
 
     /// [`Linear::forward`] as nodes of a graph.
-    pub fn export(&self, mut place: Place<'_>, x: &Value, activation: Activation) -> Result<Value> {
-        let weight = place.tensor("weight", &self.weight.in_mode(Mode::Eval)?)?;
-        let bias = place.tensor("bias", &self.bias)?;
-        let y = place.node("Gemm", &[x, &weight, &bias], &[("transB", Attribute::Int(1))]);
-        Ok(place.activate(y, activation))
+    pub fn export(&self, mut scope: GraphScope<'_>, x: &Value, activation: Activation) -> Result<Value> {
+        let weight = scope.tensor("weight", &self.weight.in_mode(Mode::Eval)?)?;
+        let bias = scope.tensor("bias", &self.bias)?;
+        let y = scope.node("Gemm", &[x, &weight, &bias], &[("transB", Attribute::Int(1))]);
+        Ok(scope.activate(y, activation))
     }
 }

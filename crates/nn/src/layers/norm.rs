@@ -4,7 +4,7 @@ use candle_core::{Tensor, Var};
 
 use waxwork_core::Mode;
 use waxwork_core::collective::Reduction;
-use waxwork_core::onnx::{Attribute, Place, Value};
+use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::{Init, Scope};
 use waxwork_core::{Error, Result};
 use waxwork_kernels::{self as kernels, Activation};
@@ -68,15 +68,15 @@ impl Norm {
     /// [`Norm::forward`] as nodes of a graph.
     pub fn export(
         &self,
-        mut place: Place<'_>,
+        mut scope: GraphScope<'_>,
         x: &Value,
         labels: Option<&Value>,
         activation: Activation,
     ) -> Result<Value> {
         match (self, labels) {
-            (Self::None, _) => Ok(place.activate(x.clone(), activation)),
-            (Self::Batch(norm), _) => norm.export(place, x, activation),
-            (Self::Conditional(norm), Some(labels)) => norm.export(place, x, labels, activation),
+            (Self::None, _) => Ok(scope.activate(x.clone(), activation)),
+            (Self::Batch(norm), _) => norm.export(scope, x, activation),
+            (Self::Conditional(norm), Some(labels)) => norm.export(scope, x, labels, activation),
             (Self::Conditional(_), None) => Err(no_labels()),
         }
     }
@@ -115,10 +115,10 @@ impl BatchNorm {
     }
 
     /// [`BatchNorm::forward`] as nodes of a graph.
-    pub fn export(&self, mut place: Place<'_>, x: &Value, activation: Activation) -> Result<Value> {
-        let (weight, bias) = (place.tensor("weight", &self.weight)?, place.tensor("bias", &self.bias)?);
-        let y = self.statistics.export(&mut place, x, &weight, &bias)?;
-        Ok(place.activate(y, activation))
+    pub fn export(&self, mut scope: GraphScope<'_>, x: &Value, activation: Activation) -> Result<Value> {
+        let (weight, bias) = (scope.tensor("weight", &self.weight)?, scope.tensor("bias", &self.bias)?);
+        let y = self.statistics.export(&mut scope, x, &weight, &bias)?;
+        Ok(scope.activate(y, activation))
     }
 }
 
@@ -165,24 +165,24 @@ impl ConditionalBatchNorm {
     /// [`ConditionalBatchNorm::forward`] of `(N, C, H, W)` as nodes of a graph.
     pub fn export(
         &self,
-        mut place: Place<'_>,
+        mut scope: GraphScope<'_>,
         x: &Value,
         labels: &Value,
         activation: Activation,
     ) -> Result<Value> {
         let channels = self.weight.dim(1)?;
         let plain = Tensor::ones(channels, self.weight.dtype(), self.weight.device())?;
-        let (ones, zeros) = (place.tensor("ones", &plain)?, place.tensor("zeros", &plain.zeros_like()?)?);
-        let normal = self.statistics.export(&mut place, x, &ones, &zeros)?;
+        let (ones, zeros) = (scope.tensor("ones", &plain)?, scope.tensor("zeros", &plain.zeros_like()?)?);
+        let normal = self.statistics.export(&mut scope, x, &ones, &zeros)?;
         let mut row = |name: &str, table: &Tensor| -> Result<Value> {
-            let table = place.tensor(name, table)?;
-            let rows = place.node("MatMul", &[labels, &table], &[]);
-            Ok(place.reshape(&rows, &[channels, 1, 1]))
+            let table = scope.tensor(name, table)?;
+            let rows = scope.node("MatMul", &[labels, &table], &[]);
+            Ok(scope.reshape(&rows, &[channels, 1, 1]))
         };
         let (scale, shift) = (row("weight", &self.weight)?, row("bias", &self.bias)?);
-        let scaled = place.node("Mul", &[&normal, &scale], &[]);
-        let y = place.node("Add", &[&scaled, &shift], &[]);
-        Ok(place.activate(y, activation))
+        let scaled = scope.node("Mul", &[&normal, &scale], &[]);
+        let y = scope.node("Add", &[&scaled, &shift], &[]);
+        Ok(scope.activate(y, activation))
     }
 }
 
@@ -205,11 +205,11 @@ impl RunningStatistics {
     }
 
     /// Normalisation by the running statistics, as a node of a graph.
-    fn export(&self, place: &mut Place<'_>, x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
-        let mean = place.tensor("running_mean", &self.mean.as_detached_tensor())?;
-        let var = place.tensor("running_var", &self.var.as_detached_tensor())?;
+    fn export(&self, scope: &mut GraphScope<'_>, x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
+        let mean = scope.tensor("running_mean", &self.mean.as_detached_tensor())?;
+        let var = scope.tensor("running_var", &self.var.as_detached_tensor())?;
         let epsilon = [("epsilon", Attribute::Float(Self::EPS as f32))];
-        Ok(place.node("BatchNormalization", &[x, weight, bias, &mean, &var], &epsilon))
+        Ok(scope.node("BatchNormalization", &[x, weight, bias, &mean, &var], &epsilon))
     }
 
     fn normalise(

@@ -6,7 +6,7 @@ use super::Style;
 use crate::dual::Dual;
 use crate::layers::{BatchNorm, Conv2d, ConvGeometry, ConvTranspose2d, Norm, NormKind};
 use waxwork_core::Mode;
-use waxwork_core::onnx::{Place, Value};
+use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_core::{Error, Result};
 use waxwork_kernels::Activation;
@@ -79,15 +79,15 @@ impl ConvDown {
     }
 
     /// [`ConvDown::forward`] as nodes of a graph.
-    pub fn export(&self, mut place: Place<'_>, x: &Value) -> Result<Value> {
+    pub fn export(&self, mut scope: GraphScope<'_>, x: &Value) -> Result<Value> {
         let mut x = x.clone();
         for (i, (conv, norm)) in self.layers.iter().enumerate() {
-            let mut place = place.enter(i);
+            let mut scope = scope.enter(i);
             x = match norm {
-                None => conv.export(place.enter("conv"), &x, self.activation)?,
+                None => conv.export(scope.enter("conv"), &x, self.activation)?,
                 Some(norm) => {
-                    let x = conv.export(place.enter("conv"), &x, Activation::Identity)?;
-                    norm.export(place.enter("norm"), &x, self.activation)?
+                    let x = conv.export(scope.enter("conv"), &x, Activation::Identity)?;
+                    norm.export(scope.enter("norm"), &x, self.activation)?
                 }
             };
         }
@@ -145,12 +145,12 @@ impl ConvUp {
     }
 
     /// [`ConvUp::forward`] as nodes of a graph.
-    pub fn export(&self, mut place: Place<'_>, x: &Value, labels: Option<&Value>) -> Result<Value> {
+    pub fn export(&self, mut scope: GraphScope<'_>, x: &Value, labels: Option<&Value>) -> Result<Value> {
         let mut x = x.clone();
         for (i, (conv, norm)) in self.layers.iter().enumerate() {
-            let mut place = place.enter(i);
-            x = conv.export(place.enter("conv"), &x)?;
-            x = norm.export(place.enter("norm"), &x, labels, self.activation_of(i))?;
+            let mut scope = scope.enter(i);
+            x = conv.export(scope.enter("conv"), &x)?;
+            x = norm.export(scope.enter("norm"), &x, labels, self.activation_of(i))?;
         }
         Ok(x)
     }

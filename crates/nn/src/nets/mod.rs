@@ -9,7 +9,7 @@ use crate::dual::Dual;
 use crate::layers::{Linear, WeightStyle};
 use waxwork_core::ImageShape;
 use waxwork_core::Mode;
-use waxwork_core::onnx::{Place, Value};
+use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_core::{Error, Result};
 use waxwork_kernels::Activation;
@@ -69,9 +69,9 @@ impl Mlp {
     }
 
     /// [`Mlp::forward`] as nodes of a graph.
-    pub fn export(&self, mut place: Place<'_>, x: &Value) -> Result<Value> {
+    pub fn export(&self, mut scope: GraphScope<'_>, x: &Value) -> Result<Value> {
         let mut layers = self.layers.iter().enumerate();
-        layers.try_fold(x.clone(), |x, (i, layer)| layer.export(place.enter(i), &x, self.activation))
+        layers.try_fold(x.clone(), |x, (i, layer)| layer.export(scope.enter(i), &x, self.activation))
     }
 
     /// Width of the last layer.

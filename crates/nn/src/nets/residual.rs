@@ -7,7 +7,7 @@ use crate::dual::Dual;
 use crate::layers::{Conv2d, ConvGeometry, Norm, NormKind};
 use waxwork_core::Mode;
 use waxwork_core::Result;
-use waxwork_core::onnx::{Place, Value};
+use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 
@@ -72,18 +72,18 @@ impl ResidualUp {
     }
 
     /// [`ResidualUp::forward`] as nodes of a graph.
-    pub fn export(&self, mut place: Place<'_>, x: &Value, labels: Option<&Value>) -> Result<Value> {
+    pub fn export(&self, mut scope: GraphScope<'_>, x: &Value, labels: Option<&Value>) -> Result<Value> {
         let mut x = x.clone();
         for (i, block) in self.blocks.iter().enumerate() {
-            let mut place = place.enter(i);
-            let h = block.norm1.export(place.enter("norm1"), &x, labels, Activation::Relu)?;
-            let h = place.upsample2(&h)?;
-            let h = block.conv1.export(place.enter("conv1"), &h, Activation::Identity)?;
-            let h = block.norm2.export(place.enter("norm2"), &h, labels, Activation::Relu)?;
-            let h = block.conv2.export(place.enter("conv2"), &h, Activation::Identity)?;
-            let beside = block.shortcut.export(place.enter("shortcut"), &x, Activation::Identity)?;
-            let beside = place.upsample2(&beside)?;
-            x = place.node("Add", &[&h, &beside], &[]);
+            let mut scope = scope.enter(i);
+            let h = block.norm1.export(scope.enter("norm1"), &x, labels, Activation::Relu)?;
+            let h = scope.upsample2(&h)?;
+            let h = block.conv1.export(scope.enter("conv1"), &h, Activation::Identity)?;
+            let h = block.norm2.export(scope.enter("norm2"), &h, labels, Activation::Relu)?;
+            let h = block.conv2.export(scope.enter("conv2"), &h, Activation::Identity)?;
+            let beside = block.shortcut.export(scope.enter("shortcut"), &x, Activation::Identity)?;
+            let beside = scope.upsample2(&beside)?;
+            x = scope.node("Add", &[&h, &beside], &[]);
         }
         Ok(x)
     }
