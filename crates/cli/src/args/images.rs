@@ -64,7 +64,7 @@ pub(crate) struct SampleArguments {
     pub(crate) data_dir: DataDirArg,
     /// Write to PATH: .png, .npy, .safetensors or a folder
     ///
-    /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0,1], .safetensors the
+    /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1], .safetensors the
     /// tensor `images`, and no extension a new folder with one PNG file per image. [default: RUN/sample.png]
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
@@ -208,7 +208,7 @@ pub(crate) struct DecodeArguments {
     pub(crate) labels: Option<String>,
     /// Write to PATH: .png, .npy, .safetensors or a folder
     ///
-    /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0,1], .safetensors the
+    /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1], .safetensors the
     /// tensor `images`, and no extension a new folder with one PNG file per image.
     #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,

@@ -204,7 +204,7 @@ Examples:
         set: Vec<String>,
         /// Write to PATH: .png, .npy, .safetensors or a folder
         ///
-        /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0,1], .safetensors
+        /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1], .safetensors
         /// the tensor `images`, and no extension a new folder with one PNG file per image.
         #[arg(long, value_name = "PATH")]
         out: PathBuf,
