@@ -147,7 +147,7 @@ impl Table {
     /// Reads a file of comma-separated values or, if its name ends with `.parquet`, of parquet, and infers what `options` does not say.
     ///
     /// # Errors
-    /// Those of [`csv::read`] and those of parquet files, which are the same.
+    /// Those of [`csv::read`], of parquet files too.
     pub fn read(path: &Path, options: &TableOptions) -> Result<Self> {
         if !is_parquet(path) {
             return csv::read(path, options);
