@@ -25,6 +25,7 @@ mod repeat;
 mod report;
 mod resume;
 mod robustness;
+mod rows;
 mod sample;
 #[cfg(feature = "hub")]
 #[path = "../crates/data/src/hub/server.rs"]

@@ -12,6 +12,7 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("shapes", include_str!("../shapes.toml")),
         ("ring", include_str!("../ring.toml")),
         ("grid", include_str!("../grid.toml")),
+        ("clinic", include_str!("../clinic.toml")),
         ("mnist", include_str!("../mnist.toml")),
         ("fashion-mnist", include_str!("../fashion-mnist.toml")),
         ("cifar10", include_str!("../cifar10.toml")),

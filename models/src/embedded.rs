@@ -36,6 +36,14 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "gan-little-mnist",
     "vae-ring",
     "gan-ring",
+    "vae-clinic",
+    "cvae-clinic",
+    "gan-clinic",
+    "cgan-clinic",
+    "vae-table",
+    "cvae-table",
+    "gan-table",
+    "cgan-table",
 ];
 
 /// The text of the recipe called `name`.

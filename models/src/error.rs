@@ -92,6 +92,25 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] waxwork_data::Error),
 
+    /// A table's schema, or its values.
+    #[error(transparent)]
+    Table(#[from] waxwork_data::table::Error),
+
+    /// A column is asked for a value that has none to choose from.
+    #[error(
+        "column `{column}` cannot be asked for values: it is of kind {kind}, and only categories and truth values can"
+    )]
+    NotAskable {
+        /// Its name.
+        column: String,
+        /// What it is.
+        kind: &'static str,
+    },
+
+    /// The evaluation of rows.
+    #[error(transparent)]
+    Rows(#[from] waxwork_eval::table::Error),
+
     /// The evaluation.
     #[error(transparent)]
     Eval(#[from] waxwork_eval::Error),

@@ -3,14 +3,21 @@
 use std::path::Path;
 
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, SampleRequest, values};
+use waxwork_core::rng::Stream;
+use waxwork_core::{Density, Device, SampleRequest, values};
+use waxwork_data::table::{Tables, clinic};
 use waxwork_data::{Dataset, InMemory, Split};
+use waxwork_eval::likelihood::Estimate;
+use waxwork_eval::table::density::log_likelihoods;
 use waxwork_eval::judging::Stages;
 use waxwork_eval::{
     Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, arrays, codes, likelihood,
 };
 
-use crate::{Error, Result, Run};
+use crate::{Error, Result, Run, rows};
+
+/// The table of which the truth is known.
+const CLINIC: &str = "clinic";
 
 /// What is measured.
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +92,15 @@ pub fn evaluate_on(
     }
     let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.subset(count));
     let protocol = protocol(data);
-    let mut metrics = of_test_samples(run, &test, config.importance_samples, &protocol, stages)?;
-    if config.samples > 0 {
+    let mut metrics = of_test_samples(run, data, &test, config.importance_samples, &protocol, stages)?;
+    if let (Some(tables), true) = (&data.info.tables, config.samples > 0) {
+        let request = SampleRequest::new(config.seed, config.samples);
+        let made = rows::sample(run.model.as_ref(), &tables.encoder, &request, |done| {
+            stages("sampling", done, config.samples);
+        })?;
+        let target = run.recipe.data.table.as_ref().and_then(|table| table.label.clone());
+        metrics.extend(rows::measure(tables, &made, target, config.seed, stages)?.metrics(&protocol));
+    } else if config.samples > 0 {
         let mixture = run.recipe.data.mixture()?;
         let judging = Judging {
             data: whole,
@@ -123,6 +137,7 @@ pub fn protocol(data: &Dataset) -> Protocol {
 /// What the model's own encoder and likelihood say of test samples.
 fn of_test_samples(
     run: &Run,
+    data: &Dataset,
     test: &Split,
     importance_samples: usize,
     protocol: &Protocol,
@@ -137,6 +152,11 @@ fn of_test_samples(
         measured.check()?;
         metrics.extend(measured.metrics(protocol));
     }
+    if let (Some(tables), Some(density), true) = (&data.info.tables, run.density(), importance_samples > 0)
+        && run.model.info().condition.is_none()
+    {
+        metrics.extend(of_test_rows(density, data, tables, test, importance_samples, protocol, stages)?);
+    }
     if let (Some(encoder), Some(reconstructor)) = (run.encoder(), run.reconstructor()) {
         let batches = test.batches(EVALUATION_BATCH, device)?.map(|batch| batch.map_err(Error::from));
         let codes = codes(encoder, reconstructor, batches, |done| stages("looking at codes", done, n))?;
@@ -146,6 +166,46 @@ fn of_test_samples(
             stages("probing codes", 0, 0);
             metrics.extend(LatentProbes::of(&codes.means, &factors)?.metrics(protocol));
         }
+    }
+    Ok(metrics)
+}
+
+/// −log p(row) of test rows in the table's own units, and for `clinic` how far that is from the truth.
+fn of_test_rows(
+    density: &dyn Density,
+    data: &Dataset,
+    tables: &Tables,
+    test: &Split,
+    draws: usize,
+    protocol: &Protocol,
+    stages: &mut Stages<'_>,
+) -> Result<Vec<Metric>> {
+    let rows: Vec<usize> = test.indices().iter().map(|&index| index as usize).collect();
+    let mut found = Vec::with_capacity(rows.len());
+    for batch in test.batches(EVALUATION_BATCH, &Device::Cpu)? {
+        let batch = batch?;
+        let stream = Stream::new(0, "evaluation/rows", 0);
+        let Some(decoded) = density.decoded(&batch, draws, &stream)? else { return Ok(Vec::new()) };
+        let here = &rows[found.len()..found.len() + batch.len()];
+        found.extend(log_likelihoods(&tables.encoder, &tables.test, here, &decoded)?);
+        stages("measuring likelihoods", found.len(), rows.len());
+    }
+    let mut protocol = protocol.clone();
+    protocol.insert("draws".into(), format!("{draws} a row, importance sampling"));
+    protocol.insert("interval".into(), "95 %, of 1.96 standard errors".into());
+    protocol.insert("n_real".into(), rows.len().to_string());
+    let metric = |name: &str, values: &[f64]| {
+        let estimate = Estimate::of(values);
+        Metric::new(name, estimate.mean, &protocol).nats().within(estimate.interval()).lower()
+    };
+    let negative: Vec<f64> = found.iter().map(|value| -value).collect();
+    let mut metrics = vec![metric("neg_log_likelihood_of_rows", &negative)];
+    if data.info.name == CLINIC {
+        let records = clinic::Record::of(&tables.test)?;
+        let truth = clinic::Network::truth();
+        let gaps: Vec<f64> =
+            rows.iter().zip(&found).map(|(row, value)| truth.log_density(&records[*row]) - value).collect();
+        metrics.push(metric("kl_from_truth", &gaps));
     }
     Ok(metrics)
 }

@@ -123,9 +123,10 @@ impl TrainingRun {
         let Some(validation) = Validation::of(self.shown.as_ref(), &self.data, self.device()) else {
             return Ok(Duration::ZERO);
         };
+        let all = validation.samples().len();
         let first = validation.first_batch();
         let one = timed(|| Ok(first.measure()?))?;
-        Ok(one.mul_f64(validation.samples().len() as f64 / first.samples().len() as f64))
+        Ok(one.mul_f64(all as f64 / first.samples().len() as f64))
     }
 
     /// Bytes of samples that an embedded data set has yet to draw, and will keep.

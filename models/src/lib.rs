@@ -28,6 +28,7 @@ mod faults;
 pub mod forecast;
 pub mod import;
 mod recipe;
+pub mod rows;
 mod run;
 pub mod schema;
 pub mod training;

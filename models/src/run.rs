@@ -6,6 +6,7 @@ use std::path::Path;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::{Bound, Density, Device, Encode, GenerativeModel, ParamSet, Reconstruct, Tensor};
 use waxwork_data::DataConfig;
+use waxwork_data::table::encode::Encoder;
 use waxwork_trainer::{Checkpoint, RunFolder, RunInfo};
 
 use crate::{Error, Recipe, Result};
@@ -22,6 +23,8 @@ pub struct Run {
     pub model: Box<dyn GenerativeModel>,
     /// Where its weights came from.
     pub weights: Weights,
+    /// What makes rows of what the model makes; None if it has not learned from a table.
+    pub encoder_of_rows: Option<Encoder>,
 }
 
 /// Where a run's weights came from.
@@ -107,7 +110,8 @@ impl Run {
         let build = |params| recipe.model.build(sample.clone(), condition.clone(), params).map_err(fit);
         let tracked = build(stored)?;
         let model = build(tracked.params().frozen())?;
-        Ok(Self { folder, recipe, info, model, weights })
+        let encoder_of_rows = folder.encoder()?;
+        Ok(Self { folder, recipe, info, model, weights, encoder_of_rows })
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use waxwork_core::{
-    Device, GenerativeModel, Kind, ParamSet, Precision, SampleRequest, Tensor, TrainingState, values,
+    Device, GenerativeModel, ParamSet, Precision, SampleRequest, Tensor, TrainingState, values,
 };
-use waxwork_data::{Dataset, LoaderConfig};
+use waxwork_data::{Dataset, DatasetInfo, LoaderConfig};
 use waxwork_media::{Artifact, preview, preview_count};
 use waxwork_trainer::{
     Best, Checkpoint, Environment, Observer, Outcome, RunFolder, RunInfo, Stop, TensorBoard, TrainConfig,
@@ -38,14 +38,18 @@ impl TrainingRun {
     /// # Errors
     /// If the recipe makes no sense for the data, or the weights do not fit it.
     pub fn new(
-        recipe: Recipe,
-        data: Dataset,
+        mut recipe: Recipe,
+        mut data: Dataset,
         device: &Device,
         weights: Option<&BTreeMap<String, Tensor>>,
     ) -> Result<Self> {
         let (sample, condition) = (data.info.sample(), data.info.condition());
+        recipe.fit_rows(&data);
         let params = ParamSet::fresh(recipe.train.seed, device).with_precision(recipe.train.dtype)?;
         let model = recipe.model.build(sample.clone(), condition.clone(), params)?;
+        if model.info().condition.is_columns() {
+            data.train = data.train.by_column();
+        }
         let length = recipe.train.length(data.train.len())?;
         let TrainConfig { batch_size, seed, flip, .. } = recipe.train;
         LoaderConfig { flip, ..LoaderConfig::new(batch_size, seed) }.check(&data.train)?;
@@ -108,7 +112,7 @@ impl TrainingRun {
     /// # Errors
     /// If a sample is not finite, or cannot be shown.
     pub fn preview(&self) -> waxwork_trainer::Result<Vec<Artifact>> {
-        preview_of(self.shown.as_ref(), &self.data.info.kind, self.recipe.train.seed)
+        preview_of(self.shown.as_ref(), &self.data.info, self.recipe.train.seed)
     }
 
     /// Trains to the end, or until told to stop, in a folder that [`RunFolder::create`] made with [`TrainingRun::info`]. `observers`
@@ -123,12 +127,16 @@ impl TrainingRun {
         observers: Vec<&mut dyn Observer>,
     ) -> Result<Outcome> {
         let hyperparameters = self.recipe.hyperparameters()?;
+        if let Some(tables) = &self.data.info.tables {
+            folder.write_encoder(&tables.encoder)?;
+        }
         let every = self.recipe.train.histogram_every;
         let mut board = TensorBoard::new(folder.path(), &hyperparameters, self.model.params(), every);
         let validation = Validation::of(self.shown.as_ref(), &self.data, &self.device);
+        let metric = validation.as_ref().map_or("", Validation::selection_metric);
         let validate = validation.as_ref().map(|validation| || validation.measure());
-        let (shown, kind, seed) = (self.shown.as_ref(), &self.data.info.kind, self.recipe.train.seed);
-        let show = || preview_of(shown, kind, seed);
+        let (shown, info, seed) = (self.shown.as_ref(), &self.data.info, self.recipe.train.seed);
+        let show = || preview_of(shown, info, seed);
         let mut watching: Vec<&mut dyn Observer> = vec![&mut board];
         watching.extend(observers.into_iter().map(|observer| observer as &mut dyn Observer));
         let training = Training {
@@ -139,7 +147,7 @@ impl TrainingRun {
             config: &self.recipe.train,
             folder,
             best: self.best.take(),
-            validate: validate.as_ref().map(|validate| (validate as _, Validation::SELECTION_METRIC)),
+            validate: validate.as_ref().map(|validate| (validate as _, metric)),
             preview: Some(&show),
             stop,
             observers: watching,
@@ -148,10 +156,23 @@ impl TrainingRun {
     }
 }
 
-fn preview_of(model: &dyn GenerativeModel, kind: &Kind, seed: u64) -> waxwork_trainer::Result<Vec<Artifact>> {
-    let samples = model.sample(&SampleRequest::new(seed, preview_count(kind)))?;
+fn preview_of(
+    model: &dyn GenerativeModel,
+    info: &DatasetInfo,
+    seed: u64,
+) -> waxwork_trainer::Result<Vec<Artifact>> {
+    let samples = model.sample(&SampleRequest::new(seed, preview_count(&info.kind)))?;
     values::check("samples", &samples)?;
-    Ok(preview(kind, &samples)?)
+    let mut artifacts = preview(&info.kind, &samples)?;
+    if let Some(tables) = &info.tables {
+        let mut bytes = Vec::new();
+        let rows =
+            tables.encoder.decode(&crate::rows::host(&samples)?, 0).map_err(waxwork_data::Error::from)?;
+        // A vector takes all that is written to it.
+        _ = rows.write_csv(&mut bytes);
+        artifacts.push(Artifact { extension: "csv", bytes, picture: None });
+    }
+    Ok(artifacts)
 }
 
 /// Trains a recipe in a new run folder `path` on `device`, from the data to the finished weights. For progress, signals or weights to

@@ -12,6 +12,8 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 
+mod obedience;
+
 use waxwork_core::Mode;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
@@ -22,6 +24,7 @@ use waxwork_core::{
 use waxwork_nn::augment::augment;
 use waxwork_nn::loss::cross_entropy;
 
+use obedience::Obedience;
 use waxwork_gan::Players;
 
 pub use waxwork_gan::{
@@ -35,6 +38,8 @@ pub struct Cgan {
     config: CganConfig,
     conditioning: Conditioning,
     players: Players,
+    /// What makes the generator give columns the values that are asked for.
+    obedience: Option<Obedience>,
 }
 
 impl Cgan {
@@ -60,8 +65,10 @@ impl Cgan {
                 reason: "an auxiliary classifier needs classes, but the condition is something else".into(),
             });
         }
-        let players = Players::new("cgan", &config, sample.into(), condition, params)?;
-        Ok(Self { config, conditioning, players })
+        let sample = sample.into();
+        let obedience = Obedience::new(&condition, &sample, params.device())?;
+        let players = Players::new("cgan", &config, sample, condition, params)?;
+        Ok(Self { config, conditioning, players, obedience })
     }
 
     /// The weighted cross-entropy of the auxiliary classifier, its share of a player's loss.
@@ -85,13 +92,15 @@ impl Trainable for Cgan {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let (config, Players { generator, discriminator, frozen, head, info, params, .. }) =
-            (&self.config, &self.players);
+        let (config, Players { generator, head, info, params, .. }) = (&self.config, &self.players);
         let condition = info.encode_condition(&batch.condition, params)?;
         let labels = condition.as_ref();
         let rows = ctx.rows(batch.len());
-        let latents = ctx.normal("latent", batch.len(), config.latent_dim)?;
-        let generated = generator.forward(&latents, labels, ctx.train())?;
+        let discriminator = &self.players.discriminator.thinned(batch.len(), ctx)?;
+        let frozen = &self.players.frozen.thinned(batch.len(), ctx)?;
+        let latents = self.players.latents(batch.len(), ctx)?;
+        let outputs = generator.outputs(&latents, labels, ctx.train())?;
+        let generated = generator.finish(&outputs, &latents)?;
         let real = head.to_network(&batch.inputs)?;
         let generated = augment(&generated, &config.augment, &ctx.stream("augment/generated"), &rows)?;
         let real = augment(&real, &config.augment, &ctx.stream("augment/real"), &rows)?;
@@ -119,11 +128,17 @@ impl Trainable for Cgan {
         let on_generated = frozen.forward(&generated, labels, Mode::Frozen)?;
         let game = config.loss.generator(&on_generated.logits)?;
         let class_loss = self.class_loss(on_generated.classes.as_ref(), labels)?;
-        let total = class_loss.as_ref().map_or(Ok(game.clone()), |class_loss| &game + class_loss)?;
-        ctx.update(
-            &[GENERATOR],
-            named(Loss::new("generator", total), "naming/generated", class_loss.as_ref()),
-        )
+        let obedience = self.obedience.as_ref().zip(labels);
+        let obedience =
+            obedience.map(|(obedience, columns)| obedience.loss(&outputs, columns)).transpose()?;
+        let terms = [("naming/generated", class_loss), ("obedience", obedience)];
+        let mut total = game;
+        for term in terms.iter().filter_map(|(_, term)| term.as_ref()) {
+            total = (total + term)?;
+        }
+        let loss = Loss::new("generator", total);
+        let loss = terms.iter().fold(loss, |loss, (name, term)| named(loss, name, term.as_ref()));
+        ctx.update(&[GENERATOR], loss)
     }
 }
 

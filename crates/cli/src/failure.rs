@@ -120,6 +120,7 @@ fn about_data(error: &DataError) -> Option<String> {
         }
         DataError::NoManifest { name, .. } => format!("`waxwork data show {name}` shows its images"),
         DataError::NoFolder => "give it with `--data-dir DIR`".into(),
+        DataError::NoTable => "give it with `--data-dir FILE`".into(),
         DataError::Picture { .. } | DataError::Row { .. } => {
             "remove it, or skip such images with `--set data.folder.skip_unreadable=true` (in `train` also \
              `--skip-unreadable`)"

@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::params::ParamSet;
+use crate::rng::{Draws, Stream};
 use crate::{Error, Result};
 
 /// What a model can be asked for.
@@ -21,14 +22,37 @@ pub enum ConditionSpec {
     },
     /// Values of columns, each one of so many; any of them can be left open.
     Columns {
-        /// Possible values of each column.
-        widths: Vec<usize>,
+        /// The columns, in order.
+        columns: Vec<ColumnSpec>,
     },
     /// Some of the sample's own values.
     Part {
         /// Values of a sample.
         len: usize,
     },
+}
+
+/// A column that a model can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnSpec {
+    /// Where its choice begins along the last dimension of a sample.
+    pub start: usize,
+    /// How many training samples have each of its values.
+    pub counts: Vec<u64>,
+}
+
+impl ColumnSpec {
+    /// A value, drawn as often as it is in the training samples.
+    fn draw(&self, draws: &mut Draws) -> usize {
+        let all: u64 = self.counts.iter().sum();
+        let mut left = u64::from(draws.below(u32::try_from(all).unwrap_or(u32::MAX).max(1)));
+        let value = self.counts.iter().position(|count| {
+            let here = left < *count;
+            left = left.saturating_sub(*count);
+            here
+        });
+        value.unwrap_or(0)
+    }
 }
 
 impl ConditionSpec {
@@ -40,6 +64,11 @@ impl ConditionSpec {
     /// True if the model is unconditional.
     pub const fn is_none(&self) -> bool {
         matches!(self, Self::None)
+    }
+
+    /// True if values of columns can be asked for.
+    pub const fn is_columns(&self) -> bool {
+        matches!(self, Self::Columns { .. })
     }
 
     /// The number of classes; 0 if the condition is not a class.
@@ -56,16 +85,17 @@ impl ConditionSpec {
         match self {
             Self::None => 0,
             Self::Classes { count } => *count,
-            Self::Columns { widths } => widths.iter().sum(),
+            Self::Columns { columns } => columns.iter().map(|column| column.counts.len()).sum(),
             Self::Part { len } => 2 * len,
         }
     }
 
-    /// What samples of these numbers are when nothing is asked for: class `number mod count`, every column open, no part given.
+    /// What samples of these numbers are when nothing is asked for: class `number mod count`; a column drawn uniformly, with a value as
+    /// frequent as in training (Xu et al. 2019, section 4.3); no part given.
     ///
     /// # Errors
     /// If the tensors cannot be made.
-    pub fn unasked(&self, numbers: &[u64]) -> Result<Condition> {
+    pub fn unasked(&self, seed: u64, numbers: &[u64]) -> Result<Condition> {
         let zeros = |width: usize| Tensor::zeros((numbers.len(), width), DType::F32, &Device::Cpu);
         Ok(match self {
             Self::None => Condition::None,
@@ -74,7 +104,17 @@ impl ConditionSpec {
                     numbers.iter().map(|number| (number % *count as u64) as u32).collect();
                 Condition::classes(&classes)?
             }
-            Self::Columns { .. } => Condition::Columns(zeros(self.width())?),
+            Self::Columns { columns } => {
+                let (width, stream) = (self.width(), Stream::new(seed, "sample/condition", 0));
+                let mut values = vec![0f32; numbers.len() * width];
+                for (row, number) in values.chunks_exact_mut(width.max(1)).zip(numbers) {
+                    let mut draws = stream.at(*number);
+                    let chosen = draws.below(columns.len() as u32) as usize;
+                    let before: usize = columns[..chosen].iter().map(|column| column.counts.len()).sum();
+                    row[before + columns[chosen].draw(&mut draws)] = 1.0;
+                }
+                Condition::Columns(Tensor::from_vec(values, (numbers.len(), width), &Device::Cpu)?)
+            }
             Self::Part { len } => Condition::Part { values: zeros(*len)?, mask: zeros(*len)? },
         })
     }
@@ -250,7 +290,8 @@ mod tests {
         assert_eq!(encoded(&classes, &asked).unwrap(), [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]);
         let mixture = Condition::Mixture(floats([0.25, 0.0, 0.75]));
         assert_eq!(encoded(&classes, &mixture).unwrap(), [[0.25, 0.0, 0.75]]);
-        let columns = ConditionSpec::Columns { widths: vec![1, 2] };
+        let column = |counts: &[u64]| ColumnSpec { start: 0, counts: counts.to_vec() };
+        let columns = ConditionSpec::Columns { columns: vec![column(&[1]), column(&[1, 1])] };
         let asked = Condition::Columns(floats([0.0, 1.0, 0.0]));
         assert_eq!(encoded(&columns, &asked).unwrap(), [[0.0, 1.0, 0.0]]);
         let (values, mask) = (floats([5.0, 6.0, 7.0]), floats([1.0, 0.0, 1.0]));
@@ -261,12 +302,21 @@ mod tests {
 
     #[test]
     fn what_is_unasked_is_said_by_the_spec() {
-        let classes = ConditionSpec::classes(3).unasked(&[4, 5, 6]).unwrap();
+        let classes = ConditionSpec::classes(3).unasked(0, &[4, 5, 6]).unwrap();
         assert_eq!(classes.class().unwrap().to_vec1::<u32>().unwrap(), [1, 2, 0]);
-        let columns = ConditionSpec::Columns { widths: vec![2, 3] };
-        assert_eq!(encoded(&columns, &columns.unasked(&[9]).unwrap()).unwrap(), [[0.0; 5]]);
+        let column = |counts: &[u64]| ColumnSpec { start: 0, counts: counts.to_vec() };
+        let columns = ConditionSpec::Columns { columns: vec![column(&[3, 1]), column(&[0, 2, 2])] };
+        let numbers: Vec<u64> = (0..4000).collect();
+        let drawn = encoded(&columns, &columns.unasked(7, &numbers).unwrap()).unwrap();
+        assert!(drawn.iter().all(|row| row.iter().sum::<f32>() == 1.0));
+        let share = |place: usize| drawn.iter().map(|row| row[place]).sum::<f32>() / 4000.0;
+        for (place, want) in [0.375, 0.125, 0.0, 0.25, 0.25].into_iter().enumerate() {
+            // The standard error is below 0.008.
+            assert!((share(place) - want).abs() < 0.03, "{place}: {}", share(place));
+        }
+        assert_eq!(encoded(&columns, &columns.unasked(7, &[3]).unwrap()).unwrap(), drawn[3..4]);
         let part = ConditionSpec::Part { len: 2 };
-        assert_eq!(encoded(&part, &part.unasked(&[0]).unwrap()).unwrap(), [[0.0; 4]]);
+        assert_eq!(encoded(&part, &part.unasked(0, &[0]).unwrap()).unwrap(), [[0.0; 4]]);
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub mod walk;
 pub(crate) use waxwork_kernels as kernels;
 
 pub use candle_core::{DType, Device, Tensor};
-pub use condition::{Condition, ConditionSpec};
+pub use condition::{ColumnSpec, Condition, ConditionSpec};
 pub use error::{Error, Result};
 pub use latent::LatentLayout;
 pub use mode::{Mode, StatisticsLog};

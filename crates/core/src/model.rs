@@ -187,7 +187,7 @@ pub trait GenerativeModel: Trainable {
             let noise = info.latent.draw(request.seed, numbers, request.truncation, device)?;
             let start = (numbers[0] - request.first) as usize;
             let condition = match &request.condition {
-                Condition::None => info.condition.unasked(numbers)?,
+                Condition::None => info.condition.unasked(request.seed, numbers)?,
                 condition => condition.narrow(start, numbers.len())?,
             };
             let latents = self.latents(&noise.to_dtype(self.params().dtype())?, &condition)?;
@@ -273,6 +273,23 @@ pub trait Bound: Send + Sync {
 pub trait Density: Send + Sync {
     /// log p(x) of each sample by importance sampling with `samples` draws (Burda et al. 2016), `(N)` in nats.
     fn log_likelihood(&self, batch: &Batch, samples: usize, stream: &Stream) -> Result<Tensor>;
+
+    /// What the decoder says of such draws, for a likelihood in units that the model does not know, such as those of a table's columns;
+    /// None if samples are scored as networks see them.
+    fn decoded(&self, _batch: &Batch, _samples: usize, _stream: &Stream) -> Result<Option<Decoded>> {
+        Ok(None)
+    }
+}
+
+/// What a decoder says of rows of a table, given `K` draws from q(z | x) for each of `N`.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// Means of numbers and probabilities of choices, `(N · K, width)`, the draws of one row after those of another.
+    pub outputs: Tensor,
+    /// Standard deviation of each number, `(numbers)`.
+    pub scales: Tensor,
+    /// log p(z) − log q(z | x) of each draw, `(N, K)`.
+    pub log_weights: Tensor,
 }
 
 /// Makes samples `first..first + count` in passes of [`EVALUATION_BATCH`]: `pass` is given the numbers of its samples.
@@ -301,6 +318,7 @@ pub fn check_input(what: &'static str, input: &Tensor, expected: &Shape) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::condition::ColumnSpec;
     use crate::latent::{LatentPart, Noise};
 
     #[test]
@@ -319,7 +337,7 @@ mod tests {
             family: "toy".to_owned(),
             sample: SampleSpec::real(2),
             latent: LatentLayout::new(vec![part("z", Noise::Normal), part("tokens", Noise::Gumbel)]).unwrap(),
-            condition: ConditionSpec::Columns { widths: vec![2, 3] },
+            condition: ConditionSpec::Columns { columns: vec![ColumnSpec { start: 0, counts: vec![2, 3] }] },
         };
         let text = serde_json::to_string(&info).unwrap();
         assert_eq!(serde_json::from_str::<ModelInfo>(&text).unwrap(), info);

@@ -24,6 +24,8 @@ pub enum Kind {
         /// Coordinates of a point.
         dimensions: usize,
     },
+    /// Rows of a table, encoded as vectors of numbers and choices.
+    Rows(SampleSpec),
 }
 
 /// [`Kind`] as it is written, before its sizes are checked.
@@ -32,6 +34,7 @@ pub enum Kind {
 enum StoredKind {
     Image(ImageShape),
     Points { dimensions: usize },
+    Rows(SampleSpec),
 }
 
 impl TryFrom<StoredKind> for Kind {
@@ -43,6 +46,8 @@ impl TryFrom<StoredKind> for Kind {
             StoredKind::Points { dimensions: dimensions @ 1..=MOST_VALUES } => {
                 Ok(Self::Points { dimensions })
             }
+            StoredKind::Rows(spec) if spec.dims.len() == 1 => Ok(Self::Rows(spec)),
+            StoredKind::Rows(spec) => Err(format!("a row is a vector, not {spec}")),
             StoredKind::Points { dimensions } => {
                 Err(format!("there are no points in {dimensions} dimensions"))
             }
@@ -59,27 +64,31 @@ impl Kind {
         }
     }
 
-    /// What one sample is called: `image`, `point`.
+    /// What one sample is called: `image`, `point`, `row`.
     pub const fn noun(&self) -> &'static str {
         match self {
             Self::Image(_) => "image",
             Self::Points { .. } => "point",
+            Self::Rows(_) => "row",
         }
     }
 
-    /// What several samples are called: `images`, `points`.
+    /// What several samples are called: `images`, `points`, `rows`.
     pub const fn plural(&self) -> &'static str {
         match self {
             Self::Image(_) => "images",
             Self::Points { .. } => "points",
+            Self::Rows(_) => "rows",
         }
     }
 
-    /// Bytes of one sample at rest: a byte per value of an image, four per coordinate of a point (f32, little-endian).
-    pub const fn bytes(&self) -> usize {
+    /// Bytes of one sample as a source writes it: a byte per value of an image, four per coordinate of a point and per number of a row
+    /// (f32, little-endian).
+    pub fn bytes(&self) -> usize {
         match self {
             Self::Image(shape) => shape.len(),
             Self::Points { dimensions } => 4 * *dimensions,
+            Self::Rows(spec) => 4 * spec.len(),
         }
     }
 
@@ -87,7 +96,7 @@ impl Kind {
     pub const fn image(&self) -> Option<ImageShape> {
         match self {
             Self::Image(shape) => Some(*shape),
-            Self::Points { .. } => None,
+            Self::Points { .. } | Self::Rows(_) => None,
         }
     }
 }
@@ -103,6 +112,7 @@ impl fmt::Display for Kind {
         match self {
             Self::Image(shape) => write!(f, "{shape} images"),
             Self::Points { dimensions } => write!(f, "points in {dimensions} dimensions"),
+            Self::Rows(spec) => write!(f, "rows of {} numbers", spec.len()),
         }
     }
 }
@@ -191,6 +201,15 @@ pub struct Segment {
     pub range: Range,
 }
 
+/// A number that means nothing in some samples, such as one whose place in the table is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Silence {
+    /// Its position along the last dimension.
+    pub value: usize,
+    /// Positions of choices: where one of them is 1, the number means nothing.
+    pub places: Vec<usize>,
+}
+
 /// One sample as networks see it: the shape of its tensor, and what the values are.
 ///
 /// Segments cut the last dimension into parts and repeat along the others: an image is one segment of range
@@ -201,6 +220,8 @@ pub struct Segment {
 pub struct SampleSpec {
     dims: Vec<usize>,
     segments: Vec<Segment>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    silences: Vec<Silence>,
 }
 
 /// [`SampleSpec`] as it is written, before its sizes are checked.
@@ -208,13 +229,16 @@ pub struct SampleSpec {
 struct StoredSpec {
     dims: Vec<usize>,
     segments: Vec<Segment>,
+    #[serde(default)]
+    silences: Vec<Silence>,
 }
 
 impl TryFrom<StoredSpec> for SampleSpec {
     type Error = String;
 
-    fn try_from(StoredSpec { dims, segments }: StoredSpec) -> Result<Self, String> {
-        Self::new(dims, segments).map_err(|error| error.to_string())
+    fn try_from(StoredSpec { dims, segments, silences }: StoredSpec) -> Result<Self, String> {
+        let spec = Self::new(dims, segments).and_then(|spec| spec.silenced(silences));
+        spec.map_err(|error| error.to_string())
     }
 }
 
@@ -235,12 +259,29 @@ impl SampleSpec {
                 "the segments of a sample of shape {dims:?} do not fill its last dimension"
             ));
         }
-        Ok(Self { dims, segments })
+        Ok(Self { dims, segments, silences: Vec::new() })
+    }
+
+    /// The same sample, some of whose numbers mean nothing in some samples.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a position outside of the last dimension.
+    pub fn silenced(mut self, silences: Vec<Silence>) -> Result<Self> {
+        let width = self.dims.last().copied().unwrap_or_default();
+        let outside =
+            |Silence { value, places }: &Silence| places.iter().chain([value]).any(|at| *at >= width);
+        if silences.iter().any(outside) {
+            let reason = format!("a number outside of a sample of {width} is said to mean nothing");
+            return Err(Error::Config { key: "data".into(), reason });
+        }
+        self.silences = silences;
+        Ok(self)
     }
 
     /// A vector of `len` numbers of any size.
     pub fn real(len: usize) -> Self {
-        Self { dims: vec![len], segments: vec![Segment { width: len, range: Range::Real }] }
+        let segments = vec![Segment { width: len, range: Range::Real }];
+        Self { dims: vec![len], segments, silences: Vec::new() }
     }
 
     /// What a batch is called in a graph: `images`, or `samples`.
@@ -256,6 +297,11 @@ impl SampleSpec {
     /// What the values along the last dimension are.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// Numbers that mean nothing in some samples.
+    pub fn silences(&self) -> &[Silence] {
+        &self.silences
     }
 
     /// Values of one sample.
@@ -306,7 +352,8 @@ impl SampleSpec {
 impl From<ImageShape> for SampleSpec {
     fn from(shape: ImageShape) -> Self {
         let ImageShape { channels, height, width } = shape;
-        Self { dims: vec![channels, height, width], segments: vec![Segment { width, range: Range::Unit }] }
+        let segments = vec![Segment { width, range: Range::Unit }];
+        Self { dims: vec![channels, height, width], segments, silences: Vec::new() }
     }
 }
 
@@ -347,7 +394,14 @@ mod tests {
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<SampleSpec>(&text).unwrap(), spec);
         assert!(serde_json::from_str::<SampleSpec>(&text.replace("[2]", "[3]")).is_err());
-        for kind in [Kind::Image(ImageShape::new(1, 28, 28)), Kind::Points { dimensions: 2 }] {
+        let segments = [(1, Range::Signed), (3, Range::OneHot)];
+        let segments = segments.map(|(width, range)| Segment { width, range }).to_vec();
+        let row = SampleSpec::new(vec![4], segments).unwrap();
+        let silence = |value, place| vec![Silence { value, places: vec![place] }];
+        let row = row.silenced(silence(0, 3)).unwrap();
+        assert!(row.clone().silenced(silence(4, 3)).is_err() && row.clone().silenced(silence(0, 4)).is_err());
+        for kind in [Kind::Image(ImageShape::new(1, 28, 28)), Kind::Points { dimensions: 2 }, Kind::Rows(row)]
+        {
             let text = serde_json::to_string(&kind).unwrap();
             assert_eq!(serde_json::from_str::<Kind>(&text).unwrap(), kind, "{text}");
         }

@@ -72,7 +72,10 @@ pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> R
             Condition::Mixture(Tensor::cat(&mixtures, 0)?)
         }
         (_, [_, ..]) => return Err(Error::UnexpectedLabels { family: info.family.clone() }),
-        (condition, []) => condition.unasked(&(0..(rows * steps) as u64).collect::<Vec<_>>())?,
+        (condition, []) => {
+            let row_of_each: Vec<u64> = (0..rows * steps).map(|number| (number / steps) as u64).collect();
+            condition.unasked(seed, &row_of_each)?
+        }
     };
     let latents = model.latents(&Tensor::stack(&latents, 0)?, &condition)?;
     Ok(Walk { latents, condition })
@@ -120,7 +123,7 @@ pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Wa
     }
     let count = dims.len() * steps;
     let condition = match info.classes() {
-        0 => info.condition.unasked(&(0..count as u64).collect::<Vec<_>>())?,
+        0 => info.condition.unasked(seed.unwrap_or_default(), &vec![0; count])?,
         _ => Condition::classes(&vec![class; count])?,
     };
     let latents = model.latents(&Tensor::from_vec(values, (count, size), device)?, &condition)?;

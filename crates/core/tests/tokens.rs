@@ -8,8 +8,9 @@ use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::params::Init;
 use waxwork_core::sample::{Range, Segment};
 use waxwork_core::{
-    Batch, Condition, ConditionSpec, DType, Device, Drawing, GenerativeModel, LatentLayout, Loss, ModelInfo,
-    ParamGroup, ParamSet, Result, SampleRequest, SampleSpec, StepContext, Tensor, Trainable, TrainingState,
+    Batch, ColumnSpec, Condition, ConditionSpec, DType, Device, Drawing, GenerativeModel, LatentLayout, Loss,
+    ModelInfo, ParamGroup, ParamSet, Result, SampleRequest, SampleSpec, StepContext, Tensor, Trainable,
+    TrainingState,
 };
 
 /// Tokens that there are; 0 ends a sequence.
@@ -44,7 +45,9 @@ impl Tokens {
                 part("z", 1, Noise::Normal),
                 part("first", VOCABULARY, Noise::Gumbel),
             ])?,
-            condition: ConditionSpec::Columns { widths: COLUMNS.to_vec() },
+            condition: ConditionSpec::Columns {
+                columns: COLUMNS.map(|width| ColumnSpec { start: 0, counts: vec![1; width] }).to_vec(),
+            },
         };
         Ok(Self { info, groups: vec![params.group("all", "")], params, table })
     }

@@ -6,22 +6,23 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
-use waxwork_core::{Batch, Condition, ConditionSpec, ImageShape, Kind, SampleSpec};
+use waxwork_core::{Batch, ColumnSpec, Condition, ConditionSpec, ImageShape, Kind, SampleSpec};
 
+use crate::asking::Asked;
 use crate::identity;
 use crate::loader::Batches;
 use crate::notes::Note;
 use crate::selection;
 use crate::source::{Factor, Source};
+use crate::table::Tables;
 use crate::view::{HostValues, View};
 use crate::{Error, Result};
 
 /// Samples that one thread writes before it is worth waking another.
 const SAMPLES_PER_TASK: usize = 16;
 
-/// What a data set is, in a form that a run folder keeps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a data set is.
+#[derive(Clone, Debug, PartialEq)]
 pub struct DatasetInfo {
     /// Name by which it is asked for, e.g. `mnist`.
     pub name: String,
@@ -35,8 +36,11 @@ pub struct DatasetInfo {
     /// not depend on how the files were compressed or where they came from, nor on the view.
     pub identity: String,
     /// Files of an image folder that could not be read and were left out.
-    #[serde(default)]
     pub skipped: usize,
+    /// The rows of a table and what makes vectors of them; None for all but tables.
+    pub tables: Option<Arc<Tables>>,
+    /// The columns of a table that a model can be asked for.
+    pub columns: Vec<ColumnSpec>,
 }
 
 impl DatasetInfo {
@@ -44,7 +48,8 @@ impl DatasetInfo {
     pub fn new(name: &str, kind: impl Into<Kind>, classes: &[String], identity: impl Into<String>) -> Self {
         let kind = kind.into();
         let (name, view, identity) = (name.to_owned(), View::of(&kind), identity.into());
-        Self { name, kind, view, classes: classes.to_vec(), identity, skipped: 0 }
+        let classes = classes.to_vec();
+        Self { name, kind, view, classes, identity, skipped: 0, tables: None, columns: Vec::new() }
     }
 
     /// What a data set of one's own is. Its identity is the SHA-256 of the class names, and of every image and label of both parts:
@@ -99,13 +104,16 @@ impl DatasetInfo {
     /// # Errors
     /// [`Error::NotImages`] if its samples are something else.
     pub fn image(&self) -> Result<ImageShape> {
-        let not_images = || Error::NotImages { dataset: self.name.clone(), kind: self.kind.clone() };
+        let not_images = || Error::NotImages { dataset: self.name.clone() };
         self.kind.image().ok_or_else(not_images)
     }
 
     /// What a model of this data can be asked for.
     pub fn condition(&self) -> ConditionSpec {
-        ConditionSpec::classes(self.classes.len())
+        match self.columns.as_slice() {
+            [] => ConditionSpec::classes(self.classes.len()),
+            columns => ConditionSpec::Columns { columns: columns.to_vec() },
+        }
     }
 
     /// SHA-256 in hex of what networks see of a sample.
@@ -145,7 +153,7 @@ impl Dataset {
     /// # Errors
     /// [`Error::Config`] if nothing is left to train on.
     pub fn new(
-        info: DatasetInfo,
+        mut info: DatasetInfo,
         train: Arc<dyn Source>,
         test: Arc<dyn Source>,
         validation: Option<usize>,
@@ -169,9 +177,16 @@ impl Dataset {
             indices.sort_unstable();
             indices
         };
+        let split = Split::select(train.clone(), ascending(rest))?;
+        if let Some(Tables { encoder, .. }) = info.tables.as_deref() {
+            let discrete = encoder.discrete().into_iter();
+            let starts = discrete.filter_map(|column| encoder.layout().choice(column));
+            let column = |(column, start)| ColumnSpec { start, counts: split.column_counts(column) };
+            info.columns = starts.map(|choice| choice.start).enumerate().map(column).collect();
+        }
         Ok(Self {
             info,
-            train: Split::select(train.clone(), ascending(rest))?,
+            train: split,
             validation: Split::select(train, ascending(validation))?,
             test: Split::all(test)?,
             notes: Vec::new(),
@@ -186,6 +201,7 @@ pub struct Split {
     kind: Kind,
     view: View,
     indices: Arc<[u32]>,
+    by_column: bool,
 }
 
 impl fmt::Debug for Split {
@@ -207,7 +223,7 @@ impl Split {
 
     fn over(source: Arc<dyn Source>, indices: Arc<[u32]>) -> Self {
         let kind = source.kind();
-        Self { source, view: View::of(&kind), kind, indices }
+        Self { source, view: View::of(&kind), kind, indices, by_column: false }
     }
 
     /// The samples of `source` with these indices, in this order.
@@ -228,6 +244,17 @@ impl Split {
         let chosen = selection::subset(n, self.len(), |position| self.label(position));
         let indices = chosen.iter().map(|&position| self.indices[position as usize]).collect();
         Self { indices, ..self.clone() }
+    }
+
+    /// The same samples, of which a [`Loader`](crate::Loader) chooses by the values of their columns, for a model that is asked for
+    /// these: a column uniformly, a value by the logarithm of its frequency, and a sample among those that have it (Xu et al. 2019).
+    #[must_use]
+    pub fn by_column(self) -> Self {
+        Self { by_column: true, ..self }
+    }
+
+    pub(crate) fn is_by_column(&self) -> bool {
+        self.by_column
     }
 
     /// What every sample is.
@@ -258,6 +285,25 @@ impl Split {
     /// The classes of all samples; None if any has none.
     pub fn labels(&self) -> Option<Vec<u32>> {
         self.indices.iter().map(|&index| self.source.label(index as usize)).collect()
+    }
+
+    /// How many values each column has that can be asked for.
+    pub(crate) fn column_widths(&self) -> &[usize] {
+        self.source.column_widths()
+    }
+
+    /// The value of a column in the sample of this index in the original data set.
+    pub(crate) fn column_value(&self, index: u32, column: usize) -> Option<u32> {
+        self.source.column_value(index as usize, column)
+    }
+
+    /// How many samples have each value of a column.
+    fn column_counts(&self, column: usize) -> Vec<u64> {
+        let mut counts = vec![0; self.column_widths().get(column).copied().unwrap_or_default()];
+        for value in self.indices.iter().filter_map(|&index| self.column_value(index, column)) {
+            counts[value as usize] += 1;
+        }
+        counts
     }
 
     /// What each sample was drawn from; nothing where the source does not know.
@@ -313,10 +359,15 @@ impl Split {
     }
 
     fn assemble(&self, indices: Vec<u32>, bytes: Vec<u8>, device: &Device) -> HostBatch {
-        let labels = indices.iter().map(|&index| self.source.label(index as usize)).collect();
+        let labels: Option<_> = indices.iter().map(|&index| self.source.label(index as usize)).collect();
+        let condition = match labels {
+            _ if !self.column_widths().is_empty() => HostCondition::Columns(Asked::one_each(self, &indices)),
+            Some(labels) => HostCondition::Classes(labels),
+            None => HostCondition::None,
+        };
         let values = self.view.values(bytes, device);
         let indices = indices.into_iter().map(u64::from).collect();
-        HostBatch { kind: self.kind.clone(), view: self.view.clone(), values, labels, indices }
+        HostBatch { kind: self.kind.clone(), view: self.view.clone(), values, condition, indices }
     }
 
     fn originals(&self, positions: &[usize]) -> Result<Vec<u32>> {
@@ -330,8 +381,15 @@ pub(crate) struct HostBatch {
     kind: Kind,
     view: View,
     values: HostValues,
-    labels: Option<Vec<u32>>,
+    condition: HostCondition,
     indices: Vec<u64>,
+}
+
+/// [`Condition`] before it is a tensor.
+enum HostCondition {
+    None,
+    Classes(Vec<u32>),
+    Columns(Asked),
 }
 
 impl HostBatch {
@@ -340,11 +398,21 @@ impl HostBatch {
         self.values.mirror(shape, self.indices.iter().map(|&index| chosen(index)));
     }
 
+    /// Asks for other columns.
+    pub(crate) fn ask(&mut self, asked: Asked) {
+        self.condition = HostCondition::Columns(asked);
+    }
+
     pub(crate) fn into_batch(self, device: &Device) -> Result<Batch> {
         let count = self.indices.len();
-        let condition = match self.labels {
-            Some(labels) => Condition::Class(Tensor::from_vec(labels, count, &Device::Cpu)?),
-            None => Condition::None,
+        let condition = match self.condition {
+            HostCondition::None => Condition::None,
+            HostCondition::Classes(labels) => {
+                Condition::Class(Tensor::from_vec(labels, count, &Device::Cpu)?)
+            }
+            HostCondition::Columns(Asked { values, width }) => {
+                Condition::Columns(Tensor::from_vec(values, (count, width), &Device::Cpu)?)
+            }
         };
         let inputs = self.values.into_tensor(&self.view.spec(&self.kind), count, device)?;
         Ok(Batch { inputs, lengths: None, condition, indices: self.indices })

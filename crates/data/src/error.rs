@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use waxwork_core::Kind;
-
 /// An error between a file and a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -156,6 +154,10 @@ pub enum Error {
     #[error("the data set `folder` needs `data.dir`, the folder of your images")]
     NoFolder,
 
+    /// The data set `table` without `data.dir`.
+    #[error("the data set `table` needs `data.dir`, the CSV or parquet file of your rows")]
+    NoTable,
+
     /// A folder, or one that is to be a class, holds no pictures.
     #[error("{} contains no images{}", path.display(), if found.is_empty() { String::new() } else { format!(", but {found}") })]
     EmptyFolder {
@@ -233,12 +235,10 @@ pub enum Error {
     Table(#[from] crate::table::Error),
 
     /// Something needs images, and the data is something else.
-    #[error("this needs images, but `{dataset}` has {kind}")]
+    #[error("this needs images, but `{dataset}` has none")]
     NotImages {
         /// The data set's name.
         dataset: String,
-        /// What it has.
-        kind: Kind,
     },
 
     /// An image was asked for that does not exist.

@@ -18,6 +18,7 @@
 //! sample. Batches use rayon's
 //! global pool; their contents do not depend on its size.
 
+mod asking;
 pub mod cifar;
 pub mod dataset;
 pub mod embedded;

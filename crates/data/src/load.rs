@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use waxwork_core::Kind;
+use waxwork_core::hash::sha256;
 
 use crate::embedded::points::{self, STANDARD_DEVIATION};
 use crate::embedded::{Digits, Part, PlaneMixture, PlanePoints, Shapes};
@@ -13,18 +15,18 @@ use crate::folder::{self, FolderConfig};
 use crate::manifest::{FOLDER, HUB, Manifest, Storage, TABLE};
 use crate::notes::Note;
 use crate::parts::Parts;
-use crate::table::TableOptions;
-use crate::view::View;
+use crate::table::encode::Encoder;
+use crate::table::{Table, TableOptions, TableRows, Tables, clinic};
 use crate::{Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, identity, mnist, packed};
 
 /// Which data, and how much of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `mnist`, `fashion-mnist`, `cifar10`), `folder`, or `hf:OWNER/NAME` (or
-    /// `hf:OWNER/NAME/SUBSET`) of the Hub.
+    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `mnist`, `fashion-mnist`, `cifar10`), `folder`, `table`, or
+    /// `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub.
     pub name: String,
-    /// The folder that holds the files; default: `WAXWORK_DATA_DIR` or the user's cache folder.
+    /// The folder that holds the files, or the file of a table; default: `WAXWORK_DATA_DIR` or the user's cache folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
     /// Train on so many images only; default: all.
@@ -108,8 +110,7 @@ pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 /// As [`load`].
 pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     if config.name == TABLE {
-        let reason = "tables can be described and measured, but no family learns from them yet".to_owned();
-        return Err(Error::Config { key: "data.name", reason });
+        return load_table(config, progress);
     }
     if config.name == FOLDER {
         return load_folder(config, progress);
@@ -129,6 +130,7 @@ pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Resul
     }
     let parts = match manifest.storage {
         Storage::Embedded => generate(&manifest, config.seed, mixture)?,
+        Storage::Table => return load_clinic(config, progress),
         Storage::Idx | Storage::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
     };
     dataset(config, manifest.classes, parts, 0, Vec::new())
@@ -139,12 +141,50 @@ pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Resul
 /// # Errors
 /// As [`load`].
 pub fn describe(config: &DataConfig) -> Result<(Kind, Vec<String>)> {
-    if config.name == FOLDER || config.name.starts_with(HUB) {
-        let info = load(config)?.info;
-        return Ok((info.kind, info.classes));
+    let own = config.name == FOLDER || config.name == TABLE || config.name.starts_with(HUB);
+    if !own {
+        let manifest = Manifest::find(&config.name)?;
+        if let Some(kind) = manifest.kind()? {
+            return Ok((kind, manifest.classes));
+        }
     }
-    let manifest = Manifest::find(&config.name)?;
-    Ok((manifest.kind()?, manifest.classes))
+    let info = load(config)?.info;
+    Ok((info.kind, info.classes))
+}
+
+fn load_table(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
+    let Some(path) = &config.dir else {
+        return Err(Error::NoTable);
+    };
+    let (train, test) = Table::read_parts(path, &config.table.clone().unwrap_or_default())?;
+    let identity = sha256(format!("{} {}", train.content_hash(), test.content_hash()).as_bytes());
+    rows(config, train, test, identity, progress)
+}
+
+fn load_clinic(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
+    let train = clinic::table(config.seed, 0, clinic::TRAIN)?;
+    let test = clinic::table(config.seed, clinic::TRAIN as u64, clinic::TEST)?;
+    let identity = identity::of_generator(&config.name, clinic::VERSION, config.seed);
+    rows(config, train, test, identity, progress)
+}
+
+/// A data set of rows. The modes of its columns of numbers are fitted to all training rows.
+fn rows(
+    config: &DataConfig,
+    train: Table,
+    test: Table,
+    identity: String,
+    progress: &Progress<'_>,
+) -> Result<Dataset> {
+    let (done, columns) = (AtomicU64::new(0), train.columns().len() as u64);
+    let encoder = Encoder::fit(&train, |_| progress(done.fetch_add(1, Ordering::Relaxed) + 1, columns))?;
+    let (train_rows, test_rows) = (TableRows::new(&encoder, &train)?, TableRows::new(&encoder, &test)?);
+    let notes = train.notes().iter().map(|note| Note::Table { doubt: note.clone() }).collect();
+    let info = DatasetInfo::new(&config.name, train_rows.kind(), &[], identity);
+    let info = DatasetInfo { tables: Some(Arc::new(Tables { encoder, train, test })), ..info };
+    let (train, test) = (Arc::new(train_rows), Arc::new(test_rows));
+    let data = Dataset::new(info, train, test, config.validation, config.limit)?;
+    Ok(Dataset { notes, ..data })
 }
 
 fn load_folder(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
@@ -181,9 +221,8 @@ fn dataset(
     skipped: usize,
     notes: Vec<Note>,
 ) -> Result<Dataset> {
-    let (name, kind) = (config.name.clone(), parts.train.kind());
-    let view = View::of(&kind);
-    let info = DatasetInfo { name, kind, view, classes, identity: parts.identity, skipped };
+    let info = DatasetInfo::new(&config.name, parts.train.kind(), &classes, parts.identity);
+    let info = DatasetInfo { skipped, ..info };
     let data = Dataset::new(info, parts.train, parts.test, config.validation, config.limit)?;
     Ok(Dataset { notes, ..data })
 }

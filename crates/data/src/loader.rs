@@ -7,6 +7,7 @@ use candle_core::Device;
 use waxwork_core::rng::Stream;
 use waxwork_core::{Batch, ImageShape, Kind};
 
+use crate::asking::Sampler;
 use crate::dataset::{HostBatch, Split};
 use crate::{Error, Result};
 
@@ -17,7 +18,7 @@ const PREFETCHED: usize = 2;
 ///
 /// The order of epoch `e` is a pure function of (seed, e), and batch `b` is number `b mod batches_per_epoch` of epoch
 /// `b / batches_per_epoch`; a resumed run sees what an unbroken one would have seen. The last partial batch of an epoch
-/// is left out. A thread prepares batches ahead and ends when the loader is dropped. After an error comes None.
+/// is left out. A split [by column](Split::by_column) has no epochs: every batch is drawn anew. A thread prepares batches ahead and ends when the loader is dropped. After an error comes None.
 #[derive(Debug)]
 pub struct Loader {
     // An Option only so that drop can hang up before it waits for the thread.
@@ -78,10 +79,23 @@ impl Loader {
         let batches_per_epoch = (split.len() / batch_size) as u64;
         let (sender, receiver) = sync_channel(PREFETCHED);
         let (split, target) = (split.clone(), device.clone());
+        let sampler = split.is_by_column().then(|| Sampler::new(&split)).flatten();
         let work = move || {
             let mut order = Vec::new();
             let mut ordered_epoch = None;
             for number in first_batch.. {
+                if let Some(sampler) = &sampler {
+                    let (positions, asked) = sampler.batch(&split, seed, number, batch_size);
+                    let mut batch = split.host_batch(&positions, &target);
+                    if let Ok(batch) = &mut batch {
+                        batch.ask(asked);
+                    }
+                    let failed = batch.is_err();
+                    if sender.send(batch).is_err() || failed {
+                        return;
+                    }
+                    continue;
+                }
                 let epoch = number / batches_per_epoch;
                 if ordered_epoch != Some(epoch) {
                     order = epoch_order(seed, epoch, split.len());

@@ -30,7 +30,7 @@ pub struct Manifest {
     /// How it is stored.
     #[serde(rename = "kind")]
     pub storage: Storage,
-    /// Channels, rows, columns of an image; the number of dimensions of a point.
+    /// Channels, rows, columns of an image; the number of dimensions of a point; the number of columns of a table.
     pub shape: Vec<usize>,
     /// Names of the classes; label `k` is `classes[k]`.
     pub classes: Vec<String>,
@@ -64,6 +64,8 @@ pub enum Storage {
     Idx,
     /// The binary version of CIFAR-10.
     CifarBinary,
+    /// Rows, drawn by a generator, no files.
+    Table,
 }
 
 /// A data set on the Hub.
@@ -107,14 +109,15 @@ pub enum Role {
 }
 
 impl Manifest {
-    /// What every sample is.
+    /// What every sample is; None for a table, where it depends on the rows.
     ///
     /// # Errors
     /// [`Error::Manifest`] if `shape` is that of no kind of sample.
-    pub fn kind(&self) -> Result<Kind> {
+    pub fn kind(&self) -> Result<Option<Kind>> {
         match self.shape[..] {
-            [channels, height, width] => Ok(Kind::Image(ImageShape::new(channels, height, width))),
-            [dimensions] => Ok(Kind::Points { dimensions }),
+            _ if self.storage == Storage::Table => Ok(None),
+            [channels, height, width] => Ok(Some(Kind::Image(ImageShape::new(channels, height, width)))),
+            [dimensions] => Ok(Some(Kind::Points { dimensions })),
             _ => {
                 let reason = "`shape` is [channels, rows, columns] or [dimensions]".to_owned();
                 Err(Error::Manifest { dataset: self.name.clone(), reason })
@@ -127,8 +130,8 @@ impl Manifest {
     /// # Errors
     /// [`Error::NotImages`] if its samples are something else.
     pub fn image_shape(&self) -> Result<ImageShape> {
-        let kind = self.kind()?;
-        kind.image().ok_or_else(|| Error::NotImages { dataset: self.name.clone(), kind })
+        let shape = self.kind()?.and_then(|kind| kind.image());
+        shape.ok_or_else(|| Error::NotImages { dataset: self.name.clone() })
     }
 
     /// The manifest of the data set `name`.
@@ -173,7 +176,7 @@ fn without_manifest(name: &str) -> Option<Error> {
 
 fn unknown(name: &str) -> Error {
     let known: Vec<&str> =
-        waxwork_datasets::manifests().iter().map(|(name, _)| *name).chain([FOLDER]).collect();
+        waxwork_datasets::manifests().iter().map(|(name, _)| *name).chain([FOLDER, TABLE]).collect();
     let nearest = nearest(name, known.iter().copied());
     Error::UnknownDataset { name: name.to_owned(), nearest, known: known.join(", ") }
 }

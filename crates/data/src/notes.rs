@@ -106,6 +106,11 @@ pub enum Note {
         /// The others.
         others: Vec<String>,
     },
+    /// Something in the inferred schema of a table is doubtful.
+    Table {
+        /// A sentence.
+        doubt: String,
+    },
     /// A packed file of an older version was made again.
     Remade {
         /// Why.
@@ -127,7 +132,8 @@ impl Note {
             | Self::Untrained { .. }
             | Self::Unlabelled { .. }
             | Self::NoLabels { .. }
-            | Self::Column { .. } => true,
+            | Self::Column { .. }
+            | Self::Table { .. } => true,
         }
     }
 }
@@ -189,6 +195,7 @@ impl fmt::Display for Note {
             Self::Column { purpose, taken, others } => {
                 write!(f, "the {purpose} are those of column `{taken}`; not used: {}", others.join(", "))
             }
+            Self::Table { doubt } => f.write_str(doubt),
             Self::Remade { reason } => write!(f, "the packed images were made again: {reason}"),
         }
     }

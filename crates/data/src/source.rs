@@ -32,6 +32,16 @@ pub trait Source: Send + Sync {
     /// The class of sample `index`; None if the source has no labels or no such sample.
     fn label(&self, index: usize) -> Option<u32>;
 
+    /// How many values each column has that can be asked for; nothing where samples have no such columns.
+    fn column_widths(&self) -> &[usize] {
+        &[]
+    }
+
+    /// The value in sample `index` of a column of [`Source::column_widths`], counted from 0; None if there is none such.
+    fn column_value(&self, _index: usize, _column: usize) -> Option<u32> {
+        None
+    }
+
     /// What sample `index` was drawn from, the same factors in the same order for every sample; nothing if that is unknown.
     fn factors(&self, _index: usize) -> Vec<Factor> {
         Vec::new()

@@ -16,6 +16,8 @@ pub enum View {
     Pixels,
     /// The coordinates of a point as they are.
     Coordinates,
+    /// The numbers and choices of an encoded row as they are.
+    Encoded,
 }
 
 /// Values of a batch in host memory.
@@ -32,6 +34,7 @@ impl View {
         match kind {
             Kind::Image(_) => Self::Pixels,
             Kind::Points { .. } => Self::Coordinates,
+            Kind::Rows(_) => Self::Encoded,
         }
     }
 
@@ -40,6 +43,7 @@ impl View {
         match kind {
             Kind::Image(shape) => SampleSpec::from(*shape),
             Kind::Points { dimensions } => SampleSpec::real(*dimensions),
+            Kind::Rows(spec) => spec.clone(),
         }
     }
 
@@ -55,7 +59,7 @@ impl View {
                 HostValues::Ready(bytes.into_iter().map(unit_interval).collect())
             }
             Self::Pixels => HostValues::Bytes(bytes),
-            Self::Coordinates => {
+            Self::Coordinates | Self::Encoded => {
                 let (numbers, _) = bytes.as_chunks::<4>();
                 HostValues::Ready(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())
             }

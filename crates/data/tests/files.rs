@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use waxwork_core::ImageShape;
 use waxwork_data::embedded::{TEST_IMAGES, TRAIN_IMAGES};
 use waxwork_data::manifest::{Role, Storage};
+use waxwork_data::table::clinic;
 use waxwork_data::{DataConfig, Error, FileStatus, Manifest, cifar, load, mnist, verify};
 
 fn from_dir(name: &str, dir: &Path) -> DataConfig {
@@ -37,13 +38,15 @@ fn manifests_are_complete_and_consistent() {
     for manifest in all {
         let classes = if manifest.name == "grid" {
             25
+        } else if manifest.name == "clinic" {
+            0
         } else if manifest.name == "ring" {
             8
         } else {
             10
         };
         assert_eq!(manifest.classes.len(), classes, "{}", manifest.name);
-        let image = manifest.kind().unwrap().bytes();
+        let image = manifest.kind().unwrap().map_or(0, |kind| kind.bytes());
         for file in &manifest.files {
             let size = match file.role {
                 Role::TrainImages => 16 + manifest.train * image,
@@ -61,12 +64,16 @@ fn manifests_are_complete_and_consistent() {
                 assert!(manifest.files.is_empty() && manifest.hub.is_none());
                 assert_eq!((manifest.train, manifest.test), (TRAIN_IMAGES, TEST_IMAGES));
             }
+            Storage::Table => {
+                assert!(manifest.files.is_empty() && manifest.hub.is_none());
+                assert_eq!((manifest.train, manifest.test), (clinic::TRAIN, clinic::TEST));
+            }
             Storage::Idx => assert_eq!(manifest.files.len(), 4),
             Storage::CifarBinary => assert_eq!(manifest.files.len(), 6),
         }
     }
 }
-const KNOWN: [&str; 7] = ["digits", "shapes", "ring", "grid", "mnist", "fashion-mnist", "cifar10"];
+const KNOWN: [&str; 8] = ["digits", "shapes", "ring", "grid", "clinic", "mnist", "fashion-mnist", "cifar10"];
 
 #[test]
 fn files_of_mnist_are_found_under_the_names_that_archives_give_them() {
@@ -117,7 +124,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, mnist, fashion-mnist, cifar10, folder"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, mnist, fashion-mnist, cifar10, folder, table"
     );
 }
 

@@ -135,10 +135,8 @@ pub fn points(array: &Tensor, dimensions: usize) -> Result<Tensor> {
 pub fn at_rest(array: &Tensor, kind: &Kind) -> Result<Vec<u8>> {
     match kind {
         Kind::Image(shape) => pixels(array, *shape),
-        Kind::Points { dimensions } => {
-            let values = flat(&points(array, *dimensions)?, |x| Ok(x.to_vec1::<f32>()?))?;
-            Ok(values.into_iter().flat_map(f32::to_le_bytes).collect())
-        }
+        Kind::Points { dimensions } => floats_at_rest(&points(array, *dimensions)?),
+        Kind::Rows(spec) => floats_at_rest(&rows_of("rows", array, spec.len())?),
     }
 }
 
@@ -150,6 +148,7 @@ pub fn samples(array: &Tensor, kind: &Kind) -> Result<Tensor> {
     match kind {
         Kind::Image(shape) => images(array, *shape),
         Kind::Points { dimensions } => points(array, *dimensions),
+        Kind::Rows(spec) => rows_of("rows", array, spec.len()),
     }
 }
 
@@ -159,6 +158,11 @@ pub fn samples(array: &Tensor, kind: &Kind) -> Result<Tensor> {
 /// [`crate::Error::Array`] for another shape, [`waxwork_core::Error::Value`] for NaN or an infinity.
 pub fn latents(array: &Tensor, latent_dim: usize) -> Result<Tensor> {
     rows_of("latents", array, latent_dim)
+}
+
+fn floats_at_rest(rows: &Tensor) -> Result<Vec<u8>> {
+    let values = flat(rows, |x| Ok(x.to_vec1::<f32>()?))?;
+    Ok(values.into_iter().flat_map(f32::to_le_bytes).collect())
 }
 
 fn rows_of(what: &'static str, array: &Tensor, width: usize) -> Result<Tensor> {

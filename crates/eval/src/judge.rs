@@ -54,7 +54,7 @@ enum Body {
     /// Convolutions of stride 2 with batch norm, of images that are shifted a little in training.
     Images(ConvDown),
     /// One linear layer.
-    Points(Mlp),
+    Vectors(Mlp),
 }
 
 impl Body {
@@ -63,9 +63,10 @@ impl Body {
         let style = Style { weights: WeightInit::Pytorch.into(), activation: Activation::Relu };
         let image = match kind {
             Kind::Image(image) => image,
-            Kind::Points { dimensions } => {
-                let mlp = Mlp::new(params.root().enter("points"), *dimensions, &[FEATURES], style)?;
-                return Ok((Self::Points(mlp), FEATURES));
+            Kind::Points { .. } | Kind::Rows(_) => {
+                let values = kind.bytes() / size_of::<f32>();
+                let mlp = Mlp::new(params.root().enter(kind.plural()), values, &[FEATURES], style)?;
+                return Ok((Self::Vectors(mlp), FEATURES));
             }
         };
         // As often as the size halves evenly down to at least 4×4: 7×7 of MNIST, 4×4 of CIFAR-10.
@@ -99,7 +100,7 @@ impl Classifier {
     fn features(&self, inputs: &Tensor, mode: Mode<'_>) -> waxwork_core::Result<Tensor> {
         let values = match &self.body {
             Body::Images(down) => down.forward(inputs, mode)?.flatten_from(1)?,
-            Body::Points(mlp) => mlp.forward(inputs, mode)?,
+            Body::Vectors(mlp) => mlp.forward(inputs, mode)?,
         };
         self.hidden.forward(&values, Activation::Relu, mode)
     }
@@ -125,7 +126,7 @@ impl Trainable for Classifier {
                 let rows = ctx.rows(batch.len());
                 augment(&batch.inputs, &[Augmentation::Translation], &ctx.stream("augment"), &rows)?
             }
-            Body::Points(_) => batch.inputs.clone(),
+            Body::Vectors(_) => batch.inputs.clone(),
         };
         let logits = self.logits(&self.features(&inputs, ctx.train())?, ctx.train())?;
         if let Some(labels) = labels {

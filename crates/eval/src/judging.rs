@@ -159,6 +159,7 @@ impl Judging<'_> {
         let of = match self.data.info.kind {
             Kind::Image(_) => "pixel",
             Kind::Points { .. } => "coordinate",
+            Kind::Rows(_) => "value",
         };
         let mut protocol = protocol.clone();
         protocol.insert("n_generated".into(), count.to_string());

@@ -34,8 +34,19 @@ pub struct GanConfig {
     /// Discriminator updates per generator update: every step trains the discriminator on a new batch, and every
     /// `n_critic`-th step trains the generator too.
     pub n_critic: u64,
+    /// Samples that the discriminator judges together (PacGAN, Lin et al. 2018): a generator that repeats itself is found out sooner.
+    #[serde(skip_serializing_if = "is_one")]
+    pub pack: usize,
     /// Differentiable augmentation of every image that the discriminator sees, in this order (Zhao et al. 2020).
     pub augment: Vec<Augmentation>,
+}
+
+fn is_zero(dropout: &f64) -> bool {
+    *dropout == 0.0
+}
+
+fn is_one(pack: &usize) -> bool {
+    *pack == 1
 }
 
 /// The generator.
@@ -45,6 +56,11 @@ pub enum GeneratorNetwork {
     /// Linear layers of these widths, each with a ReLU.
     Mlp {
         /// Widths from the latent to the image.
+        hidden: Vec<usize>,
+    },
+    /// Linear layers of these widths, each with batch norm, a ReLU and its own input beside what it gives (CTGAN, Xu et al. 2019).
+    Ctgan {
+        /// Widths from the latent to the row.
         hidden: Vec<usize>,
     },
     /// A linear layer to the smallest feature maps, then transposed convolutions (Radford et al. 2016).
@@ -72,6 +88,9 @@ pub enum DiscriminatorNetwork {
         /// Normalisation.
         #[serde(default)]
         norm: DiscriminatorNorm,
+        /// Share of the values of every layer that a step leaves out, in [0, 1) (Srivastava et al. 2014).
+        #[serde(default, skip_serializing_if = "is_zero")]
+        dropout: f64,
     },
     /// Convolutions of stride 2, each with a leaky ReLU of slope 0.2 (Radford et al. 2016).
     Dcgan {
@@ -140,12 +159,20 @@ impl Default for GanConfig {
             label_smoothing: 0.0,
             penalty: None,
             n_critic: 1,
+            pack: 1,
             augment: Vec::new(),
         }
     }
 }
 
 impl DiscriminatorNetwork {
+    pub(super) fn dropout(&self) -> f64 {
+        match self {
+            Self::Mlp { dropout, .. } => *dropout,
+            _ => 0.0,
+        }
+    }
+
     pub(super) fn norm(&self) -> DiscriminatorNorm {
         match self {
             Self::Mlp { norm, .. } | Self::Dcgan { norm, .. } | Self::Residual { norm, .. } => *norm,
@@ -166,7 +193,7 @@ impl GanConfig {
             return fail("latent_dim", "must be at least 1");
         }
         let generator = match &self.generator {
-            GeneratorNetwork::Mlp { hidden } => hidden.clone(),
+            GeneratorNetwork::Mlp { hidden } | GeneratorNetwork::Ctgan { hidden } => hidden.clone(),
             GeneratorNetwork::Dcgan { channels } => channels.clone(),
             GeneratorNetwork::Residual { channels, blocks } => vec![*channels, *blocks],
         };
@@ -221,6 +248,20 @@ impl GanConfig {
         }
         if self.n_critic == 0 {
             return fail("n_critic", "must be at least 1");
+        }
+        if !(0.0..1.0).contains(&self.discriminator.dropout()) {
+            return fail("discriminator.dropout", "must lie in [0, 1)");
+        }
+        if self.pack == 0 {
+            return fail("pack", "must be at least 1");
+        }
+        let concatenates = matches!(self.conditioning, None | Some(Conditioning::Concatenation));
+        if self.pack > 1 && !(concatenates && matches!(self.discriminator, DiscriminatorNetwork::Mlp { .. }))
+        {
+            return fail(
+                "pack",
+                "only a discriminator of kind mlp judges samples together, with conditions by concatenation",
+            );
         }
         Ok(())
     }

@@ -3,10 +3,8 @@
 use candle_core::Tensor;
 
 use super::config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, RESIDUAL_HALVINGS};
-use waxwork_core::Mode;
-use waxwork_core::Result;
-use waxwork_core::SampleSpec;
 use waxwork_core::params::{Init, Scope};
+use waxwork_core::{Error, Mode, Result, SampleSpec, StepContext};
 use waxwork_kernels::{Activation, with_planes};
 use waxwork_nn::dual::Dual;
 use waxwork_nn::layers::{Linear, Weight, WeightInit, WeightStyle};
@@ -18,6 +16,10 @@ pub struct Discriminator {
     body: Body,
     output: Linear,
     labels: Labels,
+    pack: usize,
+    rate: f64,
+    /// What a step leaves out of each layer.
+    dropout: Vec<Tensor>,
 }
 
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ enum Labels {
 /// The output of a discriminator.
 #[derive(Clone, Debug)]
 pub struct DiscriminatorOutput {
-    /// `(N)`: the logit of the probability that a sample is real, or a critic's score.
+    /// `(N)`, or one for every pack of samples: the logit of the probability that they are real, or a critic's score.
     pub logits: Tensor,
     /// Class logits, `(N, classes)`, of an auxiliary classifier.
     pub classes: Option<Tensor>,
@@ -66,7 +68,7 @@ impl Discriminator {
                     Some(image) => (image.channels + beside) * image.height * image.width,
                     None => sample.len() + beside,
                 };
-                let hidden = Mlp::new(scope.enter("hidden"), inputs, hidden, style)?;
+                let hidden = Mlp::new(scope.enter("hidden"), config.pack * inputs, hidden, style)?;
                 let features = hidden.outputs();
                 (Body::Mlp(hidden), features)
             }
@@ -109,7 +111,36 @@ impl Discriminator {
             }
         };
         let output = Linear::new(scope.enter("output"), features, 1, weights)?;
-        Ok(Self { body, output, labels })
+        let (pack, rate) = (config.pack, config.discriminator.dropout());
+        Ok(Self { body, output, labels, pack, rate, dropout: Vec::new() })
+    }
+
+    /// Samples that are judged together.
+    pub fn pack(&self) -> usize {
+        self.pack
+    }
+
+    /// The discriminator that a step trains on batches of `n` samples: without the values that dropout leaves out, the same ones in
+    /// every pass of the step, so that real and generated samples meet one network.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `n` is no multiple of [`Discriminator::pack`].
+    pub fn thinned(&self, n: usize, ctx: &StepContext<'_>) -> Result<Self> {
+        if !n.is_multiple_of(self.pack) {
+            let reason = format!("a batch of {n} samples cannot be judged in packs of {}", self.pack);
+            return Err(Error::Config { key: "model.pack".into(), reason });
+        }
+        let mut thinned = self.clone();
+        let Body::Mlp(hidden) = &self.body else { return Ok(thinned) };
+        if self.rate > 0.0 {
+            let rows = ctx.rows(n / self.pack);
+            for (i, &width) in hidden.widths().iter().enumerate() {
+                let draws = ctx.stream(&format!("dropout/{i}")).uniform(&rows, width, ctx.device())?;
+                let kept = draws.ge(self.rate)?.to_dtype(ctx.dtype())?;
+                thinned.dropout.push(kept.affine((1.0 - self.rate).recip(), 0.0)?);
+            }
+        }
+        Ok(thinned)
     }
 
     /// Samples `(N, ..)` as the networks see them, images in [−1, 1], and conditions `(N, width)` → logits.
@@ -153,7 +184,14 @@ impl Discriminator {
             }
         };
         match &self.body {
-            Body::Mlp(hidden) => hidden.propagate(&beside(images)?, mode),
+            Body::Mlp(hidden) => {
+                let rows = beside(images)?;
+                let packs = match self.pack {
+                    1 => rows,
+                    pack => rows.linear(|x| Ok(x.reshape((x.dim(0)? / pack, ()))?))?,
+                };
+                hidden.propagate(&packs, &self.dropout, mode)
+            }
             Body::Dcgan(down) => down.propagate(images, planes, mode),
             Body::Residual(down) => down.propagate(&beside(images)?, mode)?.linear(|x| Ok(x.sum((2, 3))?)),
         }

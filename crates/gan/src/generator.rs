@@ -19,14 +19,16 @@ pub struct Generator {
     body: Body,
     /// Whether the one-hot label is concatenated with the latent.
     concatenates: bool,
+    /// Values of z; the noise of choices follows them.
+    latent_dim: usize,
     dims: Vec<usize>,
-    /// What follows the last layer.
-    activation: Activation,
+    head: Head,
 }
 
 #[derive(Clone, Debug)]
 enum Body {
     Mlp { hidden: Mlp, output: Linear },
+    Ctgan { layers: Vec<(Linear, Norm)>, output: Linear },
     Dcgan { start: Start, norm: Norm, up: ConvUp },
     Residual { start: Start, up: ResidualUp, norm: Norm, output: Conv2d },
 }
@@ -57,7 +59,7 @@ impl Generator {
     /// # Errors
     /// If the configuration does not fit the samples, or the set is stored and lacks a tensor.
     pub fn new(mut scope: Scope<'_>, config: &GanConfig, sample: &SampleSpec, width: usize) -> Result<Self> {
-        let activation = Head::new(sample, "model.generator")?.activation();
+        let head = Head::new(sample, "model.generator")?;
         let style = Style { weights: config.init.into(), activation: Activation::Relu };
         let norm = match config.conditioning {
             Some(Conditioning::Projection) => NormKind::Conditional { classes: width },
@@ -80,6 +82,17 @@ impl Generator {
                 let hidden = Mlp::new(scope.enter("hidden"), inputs, hidden, style)?;
                 let output = Linear::new(scope.enter("output"), hidden.outputs(), sample.len(), config.init)?;
                 Body::Mlp { hidden, output }
+            }
+            GeneratorNetwork::Ctgan { hidden } => {
+                let (mut layers, mut width) = (Vec::with_capacity(hidden.len()), inputs);
+                for (i, &outputs) in hidden.iter().enumerate() {
+                    let mut scope = scope.enter(i);
+                    let linear = Linear::new(scope.enter("linear"), width, outputs, config.init)?;
+                    layers.push((linear, Norm::new(scope.enter("norm"), NormKind::Batch, outputs)?));
+                    width += outputs;
+                }
+                let output = Linear::new(scope.enter("output"), width, sample.len(), config.init)?;
+                Body::Ctgan { layers, output }
             }
             GeneratorNetwork::Dcgan { channels } => {
                 let first = channels.first().copied().unwrap_or_default();
@@ -108,30 +121,55 @@ impl Generator {
                 }
             }
         };
-        Ok(Self { body, concatenates, dims: sample.dims().to_vec(), activation })
+        Ok(Self { body, concatenates, dims: sample.dims().to_vec(), latent_dim: config.latent_dim, head })
     }
 
-    /// Latents `(N, latent_dim)` and a condition `(N, width)` → samples `(N, ..)` as the networks see them, images in [−1, 1].
+    /// Latents and a condition `(N, width)` → samples `(N, ..)` as the networks see them, images in [−1, 1].
     pub fn forward(&self, latents: &Tensor, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Tensor> {
+        self.finish(&self.outputs(latents, labels, mode)?, latents)
+    }
+
+    /// What the last layer computes of latents and a condition, `(N, ..)`: for choices their logits, before noise.
+    pub fn outputs(&self, latents: &Tensor, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Tensor> {
+        let activation = self.head.activation();
+        let latents = match self.head.noise() {
+            0 => latents.clone(),
+            _ => latents.narrow(1, 0, self.latent_dim)?,
+        };
         let input = match labels {
-            Some(labels) if self.concatenates => Tensor::cat(&[latents, labels], 1)?,
-            _ => latents.clone(),
+            Some(labels) if self.concatenates => Tensor::cat(&[&latents, labels], 1)?,
+            _ => latents,
         };
         match &self.body {
             Body::Mlp { hidden, output } => {
                 let hidden = hidden.forward(&input, mode)?;
-                output.forward_to(&hidden, &self.dims, self.activation, mode)
+                output.forward_to(&hidden, &self.dims, activation, mode)
+            }
+            Body::Ctgan { layers, output } => {
+                let mut x = input;
+                for (linear, norm) in layers {
+                    let h = linear.forward(&x, Activation::Identity, mode)?;
+                    x = Tensor::cat(&[&norm.forward(&h, None, Activation::Relu, mode)?, &x], 1)?;
+                }
+                output.forward_to(&x, &self.dims, activation, mode)
             }
             Body::Dcgan { start, norm, up } => {
                 let maps = norm.forward(&start.forward(&input, mode)?, labels, Activation::Relu, mode)?;
-                Ok(kernels::activate(&up.forward(&maps, labels, mode)?, self.activation)?)
+                Ok(kernels::activate(&up.forward(&maps, labels, mode)?, activation)?)
             }
             Body::Residual { start, up, norm, output } => {
                 let maps = up.forward(&start.forward(&input, mode)?, labels, mode)?;
                 let maps = norm.forward(&maps, labels, Activation::Relu, mode)?;
-                output.forward(&maps, None, self.activation, mode)
+                output.forward(&maps, None, activation, mode)
             }
         }
+    }
+
+    /// What the last layer computed, and the noise among the latents → samples as the networks see them.
+    pub fn finish(&self, outputs: &Tensor, latents: &Tensor) -> Result<Tensor> {
+        let noise = self.head.noise();
+        let noise = (noise > 0).then(|| latents.narrow(1, self.latent_dim, noise)).transpose()?;
+        self.head.finish(outputs, noise.as_ref())
     }
 
     /// [`Generator::forward`] as nodes of a graph.
@@ -141,25 +179,45 @@ impl Generator {
         latents: &Value,
         labels: Option<&Value>,
     ) -> Result<Value> {
-        let input = scope.beside(latents, labels.filter(|_| self.concatenates));
-        match &self.body {
+        let (activation, noise) = (self.head.activation(), self.head.noise());
+        let (latents, noise) = match noise {
+            0 => (latents.clone(), None),
+            noise => (
+                scope.columns(latents, 0, self.latent_dim),
+                Some(scope.columns(latents, self.latent_dim, noise)),
+            ),
+        };
+        let input = scope.beside(&latents, labels.filter(|_| self.concatenates));
+        let outputs = match &self.body {
             Body::Mlp { hidden, output } => {
                 let hidden = hidden.export(scope.enter("hidden"), &input)?;
-                let values = output.export(scope.enter("output"), &hidden, self.activation)?;
-                Ok(scope.reshape(&values, &self.dims))
+                let values = output.export(scope.enter("output"), &hidden, activation)?;
+                scope.reshape(&values, &self.dims)
+            }
+            Body::Ctgan { layers, output } => {
+                let mut x = input;
+                for (i, (linear, norm)) in layers.iter().enumerate() {
+                    let mut scope = scope.enter(i);
+                    let h = linear.export(scope.enter("linear"), &x, Activation::Identity)?;
+                    let h = norm.export(scope.enter("norm"), &h, None, Activation::Relu)?;
+                    x = scope.beside(&h, Some(&x));
+                }
+                let values = output.export(scope.enter("output"), &x, activation)?;
+                scope.reshape(&values, &self.dims)
             }
             Body::Dcgan { start, norm, up } => {
                 let maps = start.export(&mut scope, &input)?;
                 let maps = norm.export(scope.enter("norm"), &maps, labels, Activation::Relu)?;
                 let pixels = up.export(scope.enter("up"), &maps, labels)?;
-                Ok(scope.activate(pixels, self.activation))
+                scope.activate(pixels, activation)
             }
             Body::Residual { start, up, norm, output } => {
                 let maps = start.export(&mut scope, &input)?;
                 let maps = up.export(scope.enter("up"), &maps, labels)?;
                 let maps = norm.export(scope.enter("norm"), &maps, labels, Activation::Relu)?;
-                output.export(scope.enter("output"), &maps, self.activation)
+                output.export(scope.enter("output"), &maps, activation)?
             }
-        }
+        };
+        self.head.export_finish(scope, &outputs, noise.as_ref())
     }
 }

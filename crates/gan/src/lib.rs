@@ -74,9 +74,11 @@ impl Trainable for Gan {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let (config, Players { generator, discriminator, frozen, head, .. }) = (&self.config, &self.players);
+        let (config, Players { generator, head, .. }) = (&self.config, &self.players);
         let rows = ctx.rows(batch.len());
-        let latents = ctx.normal("latent", batch.len(), config.latent_dim)?;
+        let discriminator = &self.players.discriminator.thinned(batch.len(), ctx)?;
+        let frozen = &self.players.frozen.thinned(batch.len(), ctx)?;
+        let latents = self.players.latents(batch.len(), ctx)?;
         let generated = generator.forward(&latents, None, ctx.train())?;
         let real = head.to_network(&batch.inputs)?;
         let generated = augment(&generated, &config.augment, &ctx.stream("augment/generated"), &rows)?;

@@ -58,9 +58,15 @@ impl Penalty {
     ) -> Result<Loss> {
         let penalty = match self {
             Self::Gradient { weight } => {
-                let rows = ctx.rows(real.dim(0)?);
-                // One share per sample, in as many dimensions.
-                let mix = ctx.stream("penalty").uniform(&rows, vec![1; real.rank() - 1], real.device())?;
+                // One share per pack of samples, in as many dimensions as these have.
+                let (n, pack) = (real.dim(0)?, discriminator.pack());
+                let mut each = vec![1; real.rank()];
+                let mix = ctx.stream("penalty").uniform(&ctx.rows(n / pack), &each[1..], real.device())?;
+                each[0] = n;
+                let mix = match pack {
+                    1 => mix,
+                    _ => mix.reshape((n / pack, 1))?.repeat((1, pack))?.reshape(each)?,
+                };
                 let step = (real - generated)?.broadcast_mul(&mix.to_dtype(real.dtype())?)?;
                 let norm = gradient_norm(discriminator, frozen, &(generated + step)?, labels)?;
                 norm.affine(1.0, -1.0)?.sqr()?.mean_all()?.affine(weight, 0.0)?
@@ -75,7 +81,7 @@ impl Penalty {
     }
 }
 
-/// ‖∇ₓD(x)‖ of each sample, `(N)`, with the exact gradient in D's weights: the derivative of D along the unit vector of its
+/// ‖∇ₓD(x)‖ of each sample, or of each pack of samples, `(N)`, with the exact gradient in D's weights: the derivative of D along the unit vector of its
 /// own gradient, with that vector held constant. (∇‖g‖ = (g / ‖g‖) · ∇g.)
 fn gradient_norm(
     discriminator: &Discriminator,
@@ -90,10 +96,14 @@ fn gradient_norm(
         Some(gradient) => gradient.detach(),
         None => images.as_detached_tensor().zeros_like()?,
     };
-    let length = loss::sum_per_sample(&gradient.sqr()?)?.sqrt()?.maximum(1e-12)?;
-    let mut per_sample = vec![1; images.rank()];
-    per_sample[0] = length.elem_count();
-    let direction = gradient.broadcast_div(&length.reshape(per_sample)?)?;
+    let packed = match discriminator.pack() {
+        1 => gradient,
+        pack => gradient.reshape((gradient.dim(0)? / pack, ()))?,
+    };
+    let length = loss::sum_per_sample(&packed.sqr()?)?.sqrt()?.maximum(1e-12)?;
+    let mut per_pack = vec![1; packed.rank()];
+    per_pack[0] = length.elem_count();
+    let direction = packed.broadcast_div(&length.reshape(per_pack)?)?.reshape(images.shape())?;
     let along = Dual::along(images.as_detached_tensor(), direction);
     let Dual { value, tangent } = discriminator.propagate(&along, labels, Mode::Frozen)?;
     Ok(tangent.map_or_else(|| value.zeros_like(), Ok)?)

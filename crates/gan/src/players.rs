@@ -3,10 +3,12 @@
 use candle_core::Tensor;
 
 use super::{DISCRIMINATOR, Discriminator, GENERATOR, GanConfig, Generator};
-use waxwork_core::latent::LatentLayout;
+use waxwork_core::latent::{LatentLayout, LatentPart, Noise};
 use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
-use waxwork_core::{Condition, ConditionSpec, Error, Mode, ParamGroup, ParamSet, Result, SampleSpec};
+use waxwork_core::{
+    Condition, ConditionSpec, Error, Mode, ParamGroup, ParamSet, Result, SampleSpec, StepContext,
+};
 use waxwork_nn::head::Head;
 
 /// The two players of the game, with their parameters and what the model reports about itself.
@@ -51,9 +53,29 @@ impl Players {
         let params = params.finish()?;
         let frozen = Discriminator::new(params.frozen().root().enter(DISCRIMINATOR), config, &sample, width)?;
         let groups = [GENERATOR, DISCRIMINATOR].map(|name| params.group(name, &format!("{name}."))).to_vec();
-        let latent = LatentLayout::normal(config.latent_dim);
+        let latent = match head.noise() {
+            0 => LatentLayout::normal(config.latent_dim),
+            noise => LatentLayout::new(vec![
+                LatentPart { name: "z".into(), len: config.latent_dim, noise: Noise::Normal },
+                LatentPart { name: "choices".into(), len: noise, noise: Noise::Gumbel },
+            ])?,
+        };
         let info = ModelInfo { family: family.into(), sample, latent, condition };
         Ok(Self { info, params, groups, generator, discriminator, frozen, head })
+    }
+
+    /// Latents of `n` training samples: z, and the noise of choices where samples have any.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn latents(&self, n: usize, ctx: &StepContext<'_>) -> Result<Tensor> {
+        let noise = self.head.noise();
+        let z = ctx.normal("latent", n, self.info.latent_dim() - noise)?;
+        if noise == 0 {
+            return Ok(z);
+        }
+        let choices = ctx.stream("latent/choices").gumbel(&ctx.rows(n), noise, ctx.device())?;
+        Ok(Tensor::cat(&[z, choices.to_dtype(ctx.dtype())?], 1)?)
     }
 
     /// Latents `(N, latent_dim)`, and a condition where the model takes one → samples `(N, ..)`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::error::{Error, Result};
+use crate::float::Float;
 
 /// ½ log 2π.
 pub(crate) const HALF_LOG_TAU: f64 = 0.918_938_533_204_672_7;
@@ -26,6 +27,8 @@ pub struct Segments {
     parts: Arc<[(SegmentKind, usize)]>,
     width: usize,
     numbers: usize,
+    /// For every number the places of choices that silence it.
+    silenced_by: Arc<[Vec<usize>]>,
 }
 
 impl Segments {
@@ -35,7 +38,48 @@ impl Segments {
         let width = parts.iter().map(|(_, width)| width).sum();
         let number =
             |(kind, width): &(SegmentKind, usize)| if *kind == SegmentKind::Choice { 0 } else { *width };
-        Self { numbers: parts.iter().map(number).sum(), parts, width }
+        Self { numbers: parts.iter().map(number).sum(), parts, width, silenced_by: Arc::new([]) }
+    }
+
+    /// The same segments, of which some numbers mean nothing in some rows: that at position `value` of a row where the target at one
+    /// of `places` is 1. A likelihood leaves it out there.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is no number at a position, or no value at a place.
+    pub fn silenced(mut self, silences: impl IntoIterator<Item = (usize, Vec<usize>)>) -> Result<Self> {
+        let mut positions = Vec::with_capacity(self.numbers);
+        let mut start = 0;
+        for &(kind, width) in &*self.parts {
+            if kind != SegmentKind::Choice {
+                positions.extend(start..start + width);
+            }
+            start += width;
+        }
+        let mut silenced_by = vec![Vec::new(); self.numbers];
+        for (value, places) in silences {
+            let number = positions.iter().position(|position| *position == value);
+            match number.filter(|_| places.iter().all(|place| *place < self.width)) {
+                Some(number) => silenced_by[number] = places,
+                None => {
+                    let reason = format!("no number at {value} that {places:?} could silence");
+                    return Err(Error::Argument { name: "silences", reason });
+                }
+            }
+        }
+        self.silenced_by = silenced_by.into();
+        Ok(self)
+    }
+
+    /// For every number the places that silence it; nothing if none is ever silent.
+    pub(crate) fn silenced_by(&self) -> &[Vec<usize>] {
+        &self.silenced_by
+    }
+
+    /// Whether number `number` of a row with these targets means nothing.
+    #[inline(always)]
+    pub(crate) fn is_silent<T: Float>(&self, number: usize, targets: &[T]) -> bool {
+        let places = self.silenced_by.get(number);
+        places.is_some_and(|places| places.iter().any(|place| targets[*place] > T::HALF))
     }
 
     /// Kind and width of each segment.

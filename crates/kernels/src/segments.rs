@@ -35,8 +35,8 @@ pub fn activate_segments(x: &Tensor, segments: &Segments, temperature: f64) -> R
 }
 
 /// log p(target | output) per row in nats, outputs and targets `(N, D)` → `(N)`: a Gaussian around x or tanh(x) for each number, whose
-/// log standard deviation is its element of `log_scale` `(numbers)`, and the log probability of each choice under softmax(x).
-/// Differentiable in all three.
+/// log standard deviation is its element of `log_scale` `(numbers)`, and the log probability of each choice under softmax(x). A silent
+/// number ([`Segments::silenced`]) counts nothing. Differentiable in all three.
 ///
 /// # Errors
 /// [`Error::Input`] if a shape does not fit.
@@ -230,7 +230,7 @@ impl LikelihoodOp {
     /// log p of one row.
     #[inline(always)]
     fn row<T: Float>(&self, mut x: &[T], mut targets: &[T], mut log_scale: &[T], scratch: &mut [T]) -> f64 {
-        let mut total = 0.0;
+        let (all, mut number, mut total) = (targets, 0, 0.0);
         for &(kind, width) in self.segments.parts() {
             let ((values, more), (wanted, others)) = (x.split_at(width), targets.split_at(width));
             (x, targets) = (more, others);
@@ -257,6 +257,10 @@ impl LikelihoodOp {
             let (scales, rest) = log_scale.split_at(width);
             log_scale = rest;
             for ((&value, &t), &scale) in values.iter().zip(wanted).zip(scales) {
+                number += 1;
+                if self.segments.is_silent(number - 1, all) {
+                    continue;
+                }
                 let mean = if kind == SegmentKind::Signed { Float::tanh(value) } else { value };
                 let z = (t - mean) * Float::exp(-scale);
                 total -= (T::HALF * z * z + scale).to_f64() + HALF_LOG_TAU;
@@ -265,7 +269,7 @@ impl LikelihoodOp {
         total
     }
 
-    /// Gradients of a row into `for_x`, `for_targets` and, added up, `for_scale`, each times `g`.
+    /// Gradients of a row into `for_x`, `for_targets` and `for_scale`, which are zero before, each times `g`.
     #[inline(always)]
     fn row_gradient<T: Float>(
         &self,
@@ -273,6 +277,7 @@ impl LikelihoodOp {
         g: T,
         (mut for_x, mut for_targets, mut for_scale): (&mut [T], &mut [T], &mut [T]),
     ) {
+        let (all, mut number) = (targets, 0);
         for &(kind, width) in self.segments.parts() {
             let ((values, more), (wanted, others)) = (x.split_at(width), targets.split_at(width));
             let ((dx, more_x), (dt, more_t)) = (for_x.split_at_mut(width), for_targets.split_at_mut(width));
@@ -294,6 +299,10 @@ impl LikelihoodOp {
             (log_scale, for_scale) = (more, further);
             let each = values.iter().zip(wanted).zip(scales).zip(dx.iter_mut().zip(dt).zip(ds));
             for (((&value, &t), &scale), ((dx, dt), ds)) in each {
+                number += 1;
+                if self.segments.is_silent(number - 1, all) {
+                    continue;
+                }
                 let mean = if kind == SegmentKind::Signed { Float::tanh(value) } else { value };
                 let slope = if kind == SegmentKind::Signed { T::ONE - mean * mean } else { T::ONE };
                 let precision = Float::exp(-scale);

@@ -9,6 +9,8 @@ use crate::scatter;
 
 /// Images in a preview.
 const IMAGES: usize = 100;
+/// Rows in a preview.
+const ROWS: usize = 100;
 /// Points in a preview.
 const POINTS: usize = 2000;
 /// Images per row of a preview.
@@ -30,18 +32,21 @@ pub const fn preview_count(kind: &Kind) -> usize {
     match kind {
         Kind::Image(_) => IMAGES,
         Kind::Points { .. } => POINTS,
+        Kind::Rows(_) => ROWS,
     }
 }
 
 /// Bytes that a preview has at most, roughly.
-pub const fn preview_bytes(kind: &Kind) -> usize {
+pub fn preview_bytes(kind: &Kind) -> usize {
     match kind {
         Kind::Image(shape) => shape.len() * IMAGES,
         Kind::Points { .. } => 1 << 18,
+        Kind::Rows(spec) => spec.len() * ROWS * 4,
     }
 }
 
-/// What people see of samples `(N, ..)`: a picture that lays images out in rows of `columns`, or plots points.
+/// What people see of samples `(N, ..)`: a picture that lays images out in rows of `columns`, plots points, or has a line of pixels
+/// for each encoded row.
 ///
 /// # Errors
 /// If the samples are not of that kind, or a value is not finite.
@@ -49,11 +54,12 @@ pub fn picture(kind: &Kind, samples: &Tensor, columns: usize) -> Result<Picture>
     match kind {
         Kind::Image(_) => grid::grid(samples, columns),
         Kind::Points { .. } => scatter::scatter(samples),
+        Kind::Rows(_) => lines(samples),
     }
 }
 
 /// What people see of samples `(N, ..)`, each with another that belongs to it: images one above the other, in rows of `columns`;
-/// points in one plot, those of `above` paler.
+/// points in one plot, those of `above` paler; encoded rows in turn.
 ///
 /// # Errors
 /// As [`picture`], or if there are more of one than of the other.
@@ -61,7 +67,13 @@ pub fn pairs(kind: &Kind, above: &Tensor, below: &Tensor, columns: usize) -> Res
     match kind {
         Kind::Image(_) => grid::grid(&grid::interleaved(above, below, columns)?, columns),
         Kind::Points { .. } => scatter::pairs(above, below),
+        Kind::Rows(_) => lines(&grid::interleaved(above, below, 1)?),
     }
+}
+
+/// Encoded rows as one grey picture, a line of pixels each: −1 is black, 1 is white.
+fn lines(rows: &Tensor) -> Result<Picture> {
+    grid::single(&rows.affine(0.5, 0.5)?.clamp(0f32, 1f32)?.unsqueeze(0)?)
 }
 
 /// The files that show samples `(N, ..)` in a run folder.

@@ -1,64 +1,121 @@
 //! The output of a generator: from what its last layer computes to a sample, by the range of the sample's values.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::sample::Range;
 use waxwork_core::{Error, Result, SampleSpec};
-use waxwork_kernels::Activation;
+use waxwork_kernels::{Activation, Segments, activate_segments};
 
-/// The last step of a network that makes samples whose values all have one range.
+use crate::segments;
+
+/// Temperature of the Gumbel softmax over the choices of a row (Xu et al. 2019, section 4.4).
+const TEMPERATURE: f64 = 0.2;
+
+/// The last step of a network that makes samples.
 ///
 /// Networks of a GAN see values of [`Range::Unit`] in [−1, 1], the range of tanh (Radford et al. 2016), and all others as they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
-    range: Range,
+#[derive(Clone, Debug)]
+pub enum Head {
+    /// All values have one range.
+    Numbers(Range),
+    /// Numbers and choices beside each other, in vectors.
+    Row(RowHead),
+}
+
+/// The head of rows: tanh for numbers in [−1, 1], and for choices the Gumbel softmax (Jang et al. 2017), whose noise is a part of the
+/// latent.
+#[derive(Clone, Debug)]
+pub struct RowHead {
+    segments: Segments,
+    /// 1 for every value of a choice, 0 for numbers, `(1, width)`.
+    chosen: Tensor,
 }
 
 impl Head {
     /// The head for samples like `sample`. `key` is the configuration key of the network.
     ///
     /// # Errors
-    /// [`Error::Config`] if the values are choices, or of several ranges.
+    /// [`Error::Config`] if samples with choices among their values are no vectors.
     pub fn new(sample: &SampleSpec, key: &str) -> Result<Self> {
         match sample.range() {
-            Some(range @ (Range::Unit | Range::Signed | Range::Real)) => Ok(Self { range }),
-            _ => Err(Error::Config {
-                key: key.to_owned(),
-                reason: "this network makes numbers of one range, but the samples of this data have choices among them"
-                    .to_owned(),
-            }),
+            Some(range @ (Range::Unit | Range::Signed | Range::Real)) => return Ok(Self::Numbers(range)),
+            _ if sample.dims().len() == 1 => {}
+            _ => {
+                let reason = format!("this network makes vectors of choices, but a sample is {sample}");
+                return Err(Error::Config { key: key.to_owned(), reason });
+            }
         }
+        let each = sample.segments().iter().flat_map(|segment| {
+            let chosen = if segment.range == Range::OneHot { 1f32 } else { 0.0 };
+            std::iter::repeat_n(chosen, segment.width)
+        });
+        let chosen = Tensor::from_iter(each, &Device::Cpu)?.unsqueeze(0)?;
+        Ok(Self::Row(RowHead { segments: segments::of(sample)?, chosen }))
     }
 
     /// The activation of the last layer.
-    pub fn activation(self) -> Activation {
-        match self.range {
-            Range::Unit | Range::Signed => Activation::Tanh,
+    pub fn activation(&self) -> Activation {
+        match self {
+            Self::Numbers(Range::Unit | Range::Signed) => Activation::Tanh,
             _ => Activation::Identity,
         }
     }
 
+    /// Values of Gumbel noise that a sample takes.
+    pub fn noise(&self) -> usize {
+        match self {
+            Self::Numbers(_) => 0,
+            Self::Row(head) => head.segments.width(),
+        }
+    }
+
+    /// What the last layer computes, and Gumbel noise of [`Head::noise`] values → what the networks of a GAN see.
+    pub fn finish(&self, outputs: &Tensor, noise: Option<&Tensor>) -> Result<Tensor> {
+        let (Self::Row(RowHead { segments, chosen }), Some(noise)) = (self, noise) else {
+            return Ok(outputs.clone());
+        };
+        let chosen = chosen.to_device(outputs.device())?.to_dtype(outputs.dtype())?;
+        let noisy = (outputs + noise.broadcast_mul(&chosen)?)?;
+        Ok(activate_segments(&noisy, segments, TEMPERATURE)?)
+    }
+
     /// Samples → what the networks of a GAN see.
-    pub fn to_network(self, samples: &Tensor) -> Result<Tensor> {
-        match self.range {
-            Range::Unit => Ok(samples.affine(2.0, -1.0)?),
+    pub fn to_network(&self, samples: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Numbers(Range::Unit) => Ok(samples.affine(2.0, -1.0)?),
             _ => Ok(samples.clone()),
         }
     }
 
     /// What the networks of a GAN see → samples.
-    pub fn to_sample(self, outputs: &Tensor) -> Result<Tensor> {
-        match self.range {
-            Range::Unit => Ok(outputs.affine(0.5, 0.5)?),
+    pub fn to_sample(&self, outputs: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Numbers(Range::Unit) => Ok(outputs.affine(0.5, 0.5)?),
             _ => Ok(outputs.clone()),
         }
     }
 
+    /// [`Head::finish`] as nodes of a graph.
+    pub fn export_finish(
+        &self,
+        mut scope: GraphScope<'_>,
+        outputs: &Value,
+        noise: Option<&Value>,
+    ) -> Result<Value> {
+        let (Self::Row(RowHead { segments, chosen }), Some(noise)) = (self, noise) else {
+            return Ok(outputs.clone());
+        };
+        let chosen = scope.tensor("chosen", &chosen.to_dtype(DType::F32)?)?;
+        let noise = scope.node("Mul", &[noise, &chosen], &[]);
+        let noisy = scope.node("Add", &[outputs, &noise], &[]);
+        segments::export(scope, segments, &noisy, TEMPERATURE)
+    }
+
     /// [`Head::to_sample`] as nodes of a graph.
-    pub fn export(self, mut scope: GraphScope<'_>, outputs: &Value) -> Result<Value> {
-        match self.range {
-            Range::Unit => scope.affine(outputs, 0.5, 0.5),
+    pub fn export(&self, mut scope: GraphScope<'_>, outputs: &Value) -> Result<Value> {
+        match self {
+            Self::Numbers(Range::Unit) => scope.affine(outputs, 0.5, 0.5),
             _ => Ok(outputs.clone()),
         }
     }
@@ -66,7 +123,6 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
     use waxwork_core::ImageShape;
     use waxwork_core::sample::Segment;
 
@@ -80,12 +136,38 @@ mod tests {
         let signed = images.to_network(&values).unwrap();
         assert_eq!(read(&signed), [-1.0, -0.5, 1.0]);
         assert_eq!(read(&images.to_sample(&signed).unwrap()), [0.0, 0.25, 1.0]);
-        assert_eq!(images.activation(), Activation::Tanh);
+        assert_eq!((images.activation(), images.noise()), (Activation::Tanh, 0));
         let points = Head::new(&SampleSpec::real(3), "k").unwrap();
         assert_eq!(read(&points.to_network(&values).unwrap()), [0.0, 0.25, 1.0]);
         assert_eq!(points.activation(), Activation::Identity);
+        let tokens = vec![Segment { width: 4, range: Range::OneHot }];
+        let tokens = SampleSpec::new(vec![7, 4], tokens).unwrap();
+        assert!(Head::new(&tokens, "model.generator").unwrap_err().to_string().contains("model.generator"));
+    }
+
+    /// With Gumbel noise the largest value is a draw from the softmax (Gumbel 1954).
+    #[test]
+    fn a_choice_is_drawn_as_often_as_its_softmax_says() {
         let part = |width, range| Segment { width, range };
         let row = SampleSpec::new(vec![4], vec![part(1, Range::Signed), part(3, Range::OneHot)]).unwrap();
-        assert!(Head::new(&row, "model.generator").unwrap_err().to_string().contains("model.generator"));
+        let head = Head::new(&row, "k").unwrap();
+        assert_eq!((head.noise(), head.activation()), (4, Activation::Identity));
+        let n = 20_000;
+        let numbers: Vec<u64> = (0..n).collect();
+        let stream = waxwork_core::rng::Stream::new(1, "noise", 0);
+        let noise = stream.gumbel(&numbers, 4, &Device::Cpu).unwrap();
+        let logits = [0.5f32, 0.6f32.ln(), 0.3f32.ln(), 0.1f32.ln()];
+        let outputs = Tensor::new(&[logits], &Device::Cpu).unwrap().broadcast_as((n as usize, 4)).unwrap();
+        let rows = head.finish(&outputs.contiguous().unwrap(), Some(&noise)).unwrap();
+        let mut counts = [0u32; 3];
+        for row in rows.to_vec2::<f32>().unwrap() {
+            assert_eq!(row[0], 0.5f32.tanh());
+            assert!((row[1..].iter().sum::<f32>() - 1.0).abs() < 1e-5);
+            let first = (0..3).fold(0, |best, i| if row[1 + i] > row[1 + best] { i } else { best });
+            counts[first] += 1;
+        }
+        for (count, want) in counts.into_iter().zip([0.6, 0.3, 0.1]) {
+            assert!((f64::from(count) / n as f64 - want).abs() < 0.015, "{counts:?}");
+        }
     }
 }

@@ -28,3 +28,4 @@ pub mod head;
 pub mod layers;
 pub mod loss;
 pub mod nets;
+pub mod segments;

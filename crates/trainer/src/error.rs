@@ -14,6 +14,10 @@ pub enum Error {
     #[error(transparent)]
     Media(#[from] waxwork_media::Error),
 
+    /// The validation samples could not be measured.
+    #[error("cannot measure the validation samples: {0}")]
+    Validation(String),
+
     /// The data.
     #[error(transparent)]
     Data(#[from] waxwork_data::Error),

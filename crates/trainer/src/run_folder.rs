@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use waxwork_core::{Device, Tensor, hash, store};
+use waxwork_data::table::encode::Encoder;
 
 use crate::checkpoint::Checkpoints;
 use crate::run_info::RunInfo;
@@ -13,6 +14,7 @@ use crate::{Error, Result};
 
 const RECIPE: &str = "recipe.toml";
 const RUN: &str = "run.json";
+const TABLE: &str = "table.json";
 const LOCK: &str = "run.lock";
 const INITIAL: &str = "initial.safetensors";
 const CHECKPOINTS: &str = "checkpoints";
@@ -196,6 +198,28 @@ impl RunFolder {
     pub fn write_info(&self, info: &RunInfo) -> Result<()> {
         let json = serde_json::to_vec_pretty(info).map_err(Error::Json)?;
         Ok(store::write(&self.path.join(RUN), &json)?)
+    }
+
+    /// Writes table.json: the schema of a table and what makes vectors of its rows.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_encoder(&self, encoder: &Encoder) -> Result<()> {
+        let json = serde_json::to_vec_pretty(encoder).map_err(Error::Json)?;
+        Ok(store::write(&self.path.join(TABLE), &json)?)
+    }
+
+    /// What makes vectors of a table's rows, and rows of vectors; None if the run has not learned from a table.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if the file is not what [`RunFolder::write_encoder`] writes.
+    pub fn encoder(&self) -> Result<Option<Encoder>> {
+        let path = self.path.join(TABLE);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let encoder = serde_json::from_slice(&store::read(&path)?);
+        encoder.map(Some).map_err(|error| Error::Damaged { path, reason: error.to_string() })
     }
 
     /// The initial weights of a fork.

@@ -1,7 +1,7 @@
 //! What a VAE can say of given samples: codes, reconstructions, the evidence lower bound, and log p(x) by importance sampling.
 
 use candle_core::Tensor;
-use waxwork_core::model::{self, Elbo, Posterior};
+use waxwork_core::model::{self, Decoded, Elbo, Posterior};
 use waxwork_core::rng::Stream;
 use waxwork_core::{
     Batch, Bound, Condition, Density, Drawing, Encode, Error, GenerativeModel, Mode, Reconstruct, Result,
@@ -95,5 +95,21 @@ impl Density for Vae {
             weights.push(part.detach());
         }
         loss::log_mean_exp(&Tensor::cat(&weights, 1)?)
+    }
+
+    fn decoded(&self, batch: &Batch, samples: usize, stream: &Stream) -> Result<Option<Decoded>> {
+        let labels = self.condition(&batch.condition)?;
+        let q = self.posterior(&batch.inputs, labels.as_ref())?.repeat(samples)?;
+        let labels = labels.map(|labels| repeat_rows(&labels, samples)).transpose()?;
+        let noise = stream.normal(&batch.indices, (samples, self.config.latent_dim), self.params.device())?;
+        let z = q.draw(&noise.to_dtype(self.params.dtype())?.flatten_to(1)?)?;
+        let output = self.decoder.forward(&z, labels.as_ref(), Mode::Eval)?.detach();
+        let Some(scales) = self.likelihood.scales(&output)? else { return Ok(None) };
+        let log_weights = (self.prior.log_density(&z, labels.as_ref())? - q.log_density(&z)?)?;
+        Ok(Some(Decoded {
+            outputs: self.likelihood.mean(&output)?.detach(),
+            scales: scales.detach(),
+            log_weights: log_weights.reshape((batch.len(), samples))?.detach(),
+        }))
     }
 }

@@ -1,6 +1,6 @@
 //! Observation models p(x | z): how likely a sample is under a decoder's output.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +9,10 @@ use waxwork_core::params::{Init, Scope};
 use waxwork_core::rng::Stream;
 use waxwork_core::sample::Range;
 use waxwork_core::{Batch, Drawing, Error, Result, SampleSpec};
-use waxwork_kernels::{self as kernels, Activation};
-use waxwork_nn::loss;
+use waxwork_kernels::{
+    self as kernels, Activation, SegmentKind, Segments, activate_segments, segment_log_likelihood,
+};
+use waxwork_nn::{loss, segments};
 
 /// The family of distributions over a value: of a picture, in [0, 1], or any number.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +34,17 @@ pub enum LikelihoodConfig {
         #[serde(default)]
         learned: bool,
     },
+    /// Of a table's rows: a Gaussian around the tanh of the decoder's output for every number, whose scale is learned, and a
+    /// categorical distribution for every choice (TVAE, Xu et al. 2019, section 4.4).
+    Rows {
+        /// Standard deviation of numbers, in the units that networks see, before the first step.
+        #[serde(default = "start_scale")]
+        scale: f64,
+    },
+}
+
+fn start_scale() -> f64 {
+    0.1
 }
 
 impl Default for LikelihoodConfig {
@@ -60,7 +73,12 @@ pub struct Likelihood {
     log_scale: Option<Tensor>,
     /// From the decoder's output to the mean.
     link: Activation,
+    /// Numbers and choices of a row.
+    segments: Option<Segments>,
 }
+
+/// Logarithms of the standard deviations that numbers of rows may have, from 0.01 to 1, as TVAE has them.
+const LOG_SCALES: (f64, f64) = (-4.605_170_185_988_091, 0.0);
 
 /// The seed of draws that belong to the data rather than to a run.
 const DATA_SEED: u64 = 0;
@@ -74,6 +92,10 @@ impl Likelihood {
     pub fn new(mut scope: Scope<'_>, config: LikelihoodConfig, sample: &SampleSpec) -> Result<Self> {
         let unfit = |reason: &str| Error::Config { key: "model.likelihood".into(), reason: reason.into() };
         let link = match (sample.range(), config) {
+            (range, LikelihoodConfig::Rows { .. }) => match sample.dims() {
+                [_] if !matches!(range, Some(Range::Unit | Range::Real)) => Activation::Identity,
+                _ => return Err(unfit("the kind `rows` describes rows of a table only")),
+            },
             (Some(Range::Unit), _) => Activation::Sigmoid,
             (Some(Range::Real), LikelihoodConfig::Gaussian { .. }) => Activation::Identity,
             (Some(Range::Real), _) => {
@@ -81,10 +103,17 @@ impl Likelihood {
                     "the samples are numbers of any size, which only the kind `gaussian` describes",
                 ));
             }
-            _ => return Err(unfit("no likelihood of this family describes the samples of this data")),
+            _ => return Err(unfit("the samples are rows of a table, which only the kind `rows` describes")),
         };
+        let segments = match config {
+            LikelihoodConfig::Rows { .. } => Some(segments::of(sample)?),
+            _ => None,
+        };
+        let numbers = segments.as_ref().map_or(0, Segments::numbers);
         let log_scale = match config {
-            LikelihoodConfig::Gaussian { scale, .. } if !(scale > 0.0 && scale.is_finite()) => {
+            LikelihoodConfig::Gaussian { scale, .. } | LikelihoodConfig::Rows { scale }
+                if !(scale > 0.0 && scale.is_finite()) =>
+            {
                 return Err(Error::Config {
                     key: "model.likelihood.scale".into(),
                     reason: format!("a standard deviation must be positive, got {scale}"),
@@ -93,9 +122,12 @@ impl Likelihood {
             LikelihoodConfig::Gaussian { scale, learned: true } => {
                 Some(scope.weight("log_scale", 1, Init::Constant(libm::log(scale)))?)
             }
+            LikelihoodConfig::Rows { scale } if numbers > 0 => {
+                Some(scope.weight("log_scale", numbers, Init::Constant(libm::log(scale)))?)
+            }
             _ => None,
         };
-        Ok(Self { config, log_scale, link })
+        Ok(Self { config, log_scale, link, segments })
     }
 
     /// The values to score in training at this step: the samples, or their binarisation, for which sample `i` uses the draws of
@@ -121,6 +153,9 @@ impl Likelihood {
 
     /// log p(target | output) per sample, in nats: `(N, ..)` twice → `(N)`.
     pub fn log_likelihood(&self, output: &Tensor, targets: &Tensor) -> Result<Tensor> {
+        if let Some(segments) = &self.segments {
+            return Ok(segment_log_likelihood(output, targets, &self.log_scales(output)?, segments)?);
+        }
         match self.config {
             LikelihoodConfig::Bernoulli { .. } => Ok(kernels::bce_with_logits_sum(output, targets)?.neg()?),
             LikelihoodConfig::ContinuousBernoulli => {
@@ -131,6 +166,16 @@ impl Likelihood {
                 let log_scale = self.log_scale(scale, output)?;
                 Ok(loss::gaussian_nll_sum(targets, &self.mean(output)?, &log_scale)?.neg()?)
             }
+            LikelihoodConfig::Rows { .. } => Err(no_rows()),
+        }
+    }
+
+    /// The logs of the scales of a row's numbers, within [`LOG_SCALES`].
+    fn log_scales(&self, output: &Tensor) -> Result<Tensor> {
+        let (low, high) = LOG_SCALES;
+        match &self.log_scale {
+            Some(log_scale) => Ok(kernels::soft_bound(log_scale, low, high)?),
+            None => Ok(Tensor::zeros(0, output.dtype(), output.device())?),
         }
     }
 
@@ -146,15 +191,21 @@ impl Likelihood {
 
     /// The sample that a decoder's output stands for: the mean, in [0, 1] for pictures.
     ///
-    /// For the continuous Bernoulli this is its parameter λ rather than its mean, as in the paper's figures.
+    /// For a row it is the tanh of every number and the probabilities of every choice. For the continuous Bernoulli this is its parameter λ rather than its mean, as in the paper's figures.
     pub fn mean(&self, output: &Tensor) -> Result<Tensor> {
-        Ok(kernels::activate(output, self.link)?)
+        match &self.segments {
+            Some(segments) => Ok(activate_segments(output, segments, 1.0)?),
+            None => Ok(kernels::activate(output, self.link)?),
+        }
     }
 
     /// A sample of p(x | z): its mean for pictures, whose noise nobody wants to see, and a draw for all else, noise scaled by the
     /// temperature.
     pub fn draw(&self, output: &Tensor, drawing: &Drawing<'_>) -> Result<Tensor> {
         let mean = self.mean(output)?;
+        if let Some(segments) = self.segments.as_ref().filter(|_| drawing.temperature > 0.0) {
+            return self.draw_rows(segments, output, drawing);
+        }
         let LikelihoodConfig::Gaussian { scale, .. } = self.config else { return Ok(mean) };
         if self.link == Activation::Sigmoid || drawing.temperature == 0.0 {
             return Ok(mean);
@@ -164,9 +215,52 @@ impl Likelihood {
         Ok((mean + noise.broadcast_mul(&kernels::exp(&self.log_scale(scale, output)?)?)?)?)
     }
 
+    /// The standard deviation of each number of a row; None if samples are no rows.
+    pub fn scales(&self, output: &Tensor) -> Result<Option<Tensor>> {
+        let scales = self.segments.as_ref().map(|_| Ok(kernels::exp(&self.log_scales(output)?)?));
+        scales.transpose()
+    }
+
+    /// Rows whose numbers have noise and whose choices are drawn: with Gumbel noise on its logits the greatest of a choice is a draw
+    /// (Gumbel 1954).
+    fn draw_rows(&self, segments: &Segments, output: &Tensor, drawing: &Drawing<'_>) -> Result<Tensor> {
+        let host = |tensor: &Tensor| -> Result<Vec<f32>> {
+            Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+        };
+        let (width, temperature) = (segments.width(), drawing.temperature as f32);
+        let scales = host(&kernels::exp(&self.log_scales(output)?)?)?;
+        let mut rows = host(output)?;
+        for (row, &number) in rows.chunks_exact_mut(width).zip(drawing.numbers) {
+            let mut draws = drawing.stream.at(number);
+            let (mut rest, mut scales) = (row, scales.iter());
+            for &(kind, width) in segments.parts() {
+                let (values, others) = rest.split_at_mut(width);
+                rest = others;
+                if kind == SegmentKind::Choice {
+                    values.iter_mut().for_each(|value| *value += temperature * draws.gumbel());
+                    let most = (0..width).fold(0, |best, i| if values[i] > values[best] { i } else { best });
+                    values.fill(0.0);
+                    values[most] = 1.0;
+                    continue;
+                }
+                for (value, scale) in values.iter_mut().zip(&mut scales) {
+                    let mean = if kind == SegmentKind::Signed { libm::tanhf(*value) } else { *value };
+                    *value = (mean + temperature * scale * draws.normal()).clamp(-1.0, 1.0);
+                }
+            }
+        }
+        Ok(Tensor::from_vec(rows, output.shape(), output.device())?.to_dtype(output.dtype())?)
+    }
+
     /// [`Likelihood::mean`] as nodes of a graph.
-    pub fn export(&self, mut scope: GraphScope<'_>, output: Value) -> Value {
-        scope.activate(output, self.link)
+    ///
+    /// # Errors
+    /// If a constant cannot be stored.
+    pub fn export(&self, mut scope: GraphScope<'_>, output: Value) -> Result<Value> {
+        match &self.segments {
+            Some(segments) => segments::export(scope, segments, &output, 1.0),
+            None => Ok(scope.activate(output, self.link)),
+        }
     }
 
     /// What a score under this model means, for reports: `bernoulli on grey values`, …
@@ -179,8 +273,16 @@ impl Likelihood {
             LikelihoodConfig::ContinuousBernoulli => "continuous bernoulli".into(),
             LikelihoodConfig::Gaussian { learned: true, .. } => "gaussian with learned scale".into(),
             LikelihoodConfig::Gaussian { scale, .. } => format!("gaussian with scale {scale}"),
+            LikelihoodConfig::Rows { .. } => {
+                "gaussian numbers with learned scales, categorical choices, as encoded".into()
+            }
         }
     }
+}
+
+fn no_rows() -> Error {
+    let reason = "a likelihood of rows needs their segments".to_owned();
+    Error::Config { key: "model.likelihood".into(), reason }
 }
 
 fn binarise(batch: &Batch, stream: &Stream, indices: &[u64]) -> Result<Tensor> {

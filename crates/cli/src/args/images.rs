@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use super::shared::{DataDirArg, DeviceArg, RunArg};
-use super::values::{IndexList, at_least_one, not_negative};
+use super::values::{IndexList, assignment, at_least_one, not_negative};
 
 #[derive(Debug, Args)]
 #[command(mut_arg("data_dir", |arg| arg.requires("neighbours")))]
@@ -18,6 +18,8 @@ Examples:
   waxwork sample runs/RUN --neighbours                the nearest training image below each
   waxwork sample runs/RUN -n 10000 --out images.npy   an array, (N,C,H,W) f32 in [0,1]
   waxwork sample runs/RUN -n 1000 --out folder        one PNG file per image
+  waxwork sample runs/RUN -n 10000 --out rows.csv     rows of a table, as its file has them
+  waxwork sample runs/RUN --where sex=Female          rows with that value
 
 Labels in the output:
   The labels of a conditional model are written too: as `labels` in FILE.safetensors, as
@@ -39,6 +41,18 @@ pub(crate) struct SampleArguments {
     /// as names, a number is a name.
     #[arg(long, value_name = "LABELS")]
     pub(crate) labels: Option<String>,
+    /// Make rows in which COLUMN has VALUE; repeat it for several columns
+    ///
+    /// For conditional models of tables (cgan, cvae). Columns of categories and truth values can be asked for; an empty
+    /// VALUE asks for missing ones. Rows are drawn directly, none is rejected; the share that obeys is printed.
+    #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = assignment, conflicts_with = "labels")]
+    pub(crate) asked: Vec<(String, String)>,
+    /// Make rows whose --columns are those of the rows of FILE, one after the other
+    #[arg(long, value_name = "FILE", requires = "columns", conflicts_with_all = ["labels", "asked"])]
+    pub(crate) like: Option<PathBuf>,
+    /// Take these columns from --like, e.g. sex,race
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "like")]
+    pub(crate) columns: Vec<String>,
     /// Truncate latents: redraw values beyond MAGNITUDE
     ///
     /// Trades diversity for quality. Values are in standard deviations of the prior; 0.5 to 2 are usual.
@@ -62,10 +76,11 @@ pub(crate) struct SampleArguments {
     pub(crate) neighbours: bool,
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
-    /// Write to PATH: .png, .npy, .safetensors or a folder
+    /// Write to PATH: .png, .npy, .safetensors or a folder; rows: .csv or .parquet
     ///
     /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1], .safetensors the
-    /// tensor `images`, and no extension a new folder with one PNG file per image. [default: RUN/sample.png]
+    /// tensor `images`, and no extension a new folder with one PNG file per image. Rows of a table go to .csv or .parquet.
+    /// [default: RUN/sample.png, or RUN/sample.csv]
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]

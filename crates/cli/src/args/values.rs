@@ -74,6 +74,12 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Parses a column and the value that it is to have.
+pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
+    let (column, value) = text.split_once('=').ok_or("expected COLUMN=VALUE")?;
+    Ok((column.to_owned(), value.to_owned()))
+}
+
 /// Parses a finite number, zero or more.
 pub(super) fn not_negative(text: &str) -> Result<f64, String> {
     match text.parse() {

@@ -49,14 +49,15 @@ fn list(json: bool) -> Result<String, Failure> {
     let row = |manifest: &Manifest| -> Result<Vec<String>, Failure> {
         let samples = format!("{} + {}", manifest.train, manifest.test);
         let shape = match manifest.kind()? {
-            Kind::Image(shape) => shape.to_string(),
-            Kind::Points { dimensions } => dimensions.to_string(),
+            Some(Kind::Image(shape)) => shape.to_string(),
+            _ => manifest.shape.iter().map(ToString::to_string).collect(),
         };
         Ok(vec![manifest.name.clone(), shape, samples, manifest.description.clone()])
     };
     let mut rows: Vec<_> = manifests.iter().map(row).collect::<Result<_, _>>()?;
     for (name, description) in [
         (FOLDER, "your own images: --data-dir DIR, with one subdirectory per class"),
+        (TABLE, "your own table: --data-dir FILE.csv or FILE.parquet"),
         ("hf:OWNER/NAME", "an image data set on the Hugging Face Hub"),
     ] {
         rows.push([name, "", "", description].map(str::to_owned).to_vec());
@@ -69,7 +70,10 @@ fn info(name: &str, json: bool) -> Result<String, Failure> {
     if json {
         return output::json(&manifest);
     }
-    let kind = manifest.kind()?;
+    let kind = match manifest.kind()? {
+        Some(kind) => kind.to_string(),
+        None => format!("rows of {} columns", manifest.shape.iter().sum::<usize>()),
+    };
     let mut rows = vec![
         ("name", format!("{} ({})", manifest.name, manifest.title)),
         ("shows", manifest.description.clone()),

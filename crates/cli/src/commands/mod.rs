@@ -22,6 +22,7 @@ mod report;
 mod run_view;
 mod runs;
 mod sample;
+mod sample_rows;
 mod tables;
 mod train;
 mod walk;

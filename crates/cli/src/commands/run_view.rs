@@ -42,7 +42,7 @@ pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
                 let colours = if shape.channels == 1 { "grey" } else { "RGB" };
                 ("Images", format!("{colours} of {}×{}", shape.height, shape.width))
             }
-            kind @ Kind::Points { .. } => ("Samples", kind.to_string()),
+            kind @ (Kind::Points { .. } | Kind::Rows(_)) => ("Samples", kind.to_string()),
         },
         ("Classes", card::class_names(&info.data_classes)),
         ("Steps", info.steps.to_string()),

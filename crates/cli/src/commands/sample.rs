@@ -11,7 +11,7 @@ use waxwork_eval::{NEIGHBOUR_BATCH, nearest};
 use waxwork_models::{Classes, Run, Weights};
 
 use crate::args::{ReconstructArguments, SampleArguments};
-use crate::commands::foreign;
+use crate::commands::{foreign, sample_rows};
 use crate::failure::Failure;
 use crate::notes;
 use crate::output::{self, Labelled};
@@ -21,6 +21,12 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
     let run =
         if arguments.raw { Run::open_raw(&arguments.run, &device)? } else { open(&arguments.run, &device)? };
+    if let Some(encoder) = &run.encoder_of_rows {
+        return sample_rows::sample(&run, encoder, arguments);
+    }
+    if !arguments.asked.is_empty() || arguments.like.is_some() {
+        return Err(Failure::new("--where and --like are for models of tables"));
+    }
     let count = arguments.count;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sample.png"));
     output::check_target(&out)?;

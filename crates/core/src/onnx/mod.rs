@@ -272,6 +272,14 @@ impl GraphScope<'_> {
         self.node("Flatten", &[x], &[("axis", Attribute::Int(1))])
     }
 
+    /// Columns `start .. start + width` of rows.
+    pub fn columns(&mut self, x: &Value, start: usize, width: usize) -> Value {
+        let n = self.graph.proto.node.len();
+        let mut at = |name: &str, value: usize| self.integers(&format!("{name}_{n}"), &[1], &[value as i64]);
+        let (from, to, axis) = (at("from", start), at("to", start + width), at("axis", 1));
+        self.node("Slice", &[x, &from, &to, &axis], &[])
+    }
+
     /// Rows side by side; the left ones alone where there is nothing beside them.
     pub fn beside(&mut self, left: &Value, right: Option<&Value>) -> Value {
         match right {

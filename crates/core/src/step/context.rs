@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 
 use super::loss::Loss;
 use super::loss_scale::LossScale;
@@ -73,6 +73,11 @@ impl StepContext<'_> {
     /// The device of the model.
     pub fn device(&self) -> &Device {
         self.params.device()
+    }
+
+    /// The type of the model's weights.
+    pub fn dtype(&self) -> DType {
+        self.params.dtype()
     }
 
     /// Another batch of this step, of the same size: the next of the shuffled training set.

@@ -34,6 +34,8 @@ use super::{Column, Table};
 pub use network::{Network, Record};
 use waxwork_core::rng::Stream;
 
+/// Version of the generator: the same seed and version give the same rows.
+pub(crate) const VERSION: u32 = 1;
 /// Rows for training, from row 0 on.
 pub const TRAIN: usize = 10_000;
 /// Rows for testing, after those for training.

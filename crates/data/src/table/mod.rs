@@ -9,7 +9,6 @@ pub mod date;
 pub mod decode;
 pub mod describe;
 mod dialect;
-pub mod draw;
 pub mod encode;
 mod error;
 mod infer;
@@ -23,6 +22,7 @@ pub mod parquet;
 mod raw;
 mod rows;
 mod schema;
+mod source;
 pub mod write;
 
 use std::path::Path;
@@ -37,6 +37,7 @@ pub use schema::{
     CATEGORIES, ColumnOverride, ColumnSchema, CsvFormat, Delimiter, Kind, KindName, MOST_COLUMNS, Quotes,
     Schema, Storage, TableOptions,
 };
+pub(crate) use source::TableRows;
 
 /// One row of so many is held out where there is no file of such rows.
 const HELD_OUT: usize = 5;
@@ -172,6 +173,21 @@ impl Table {
         Err(Error::no_parquet(path))
     }
 
+    /// Reads the rows to learn from, and those that are held out: the rows of `options.test`, or a part of the one file.
+    ///
+    /// # Errors
+    /// Those of [`Table::read`] and [`Table::read_as`].
+    pub fn read_parts(path: &Path, options: &TableOptions) -> Result<(Self, Self)> {
+        let rows = Self::read(path, options)?;
+        match &options.test {
+            Some(test) => {
+                let held_out = Self::read_as(test, rows.schema(), false)?;
+                Ok((rows, held_out))
+            }
+            None => Ok(rows.split()),
+        }
+    }
+
     /// The rows to learn from and those that are held out: a fifth, chosen once and for all by the number of rows alone.
     pub fn split(&self) -> (Self, Self) {
         let order = crate::selection::fixed_order(self.rows, |_| None);
@@ -293,6 +309,17 @@ fn canonical(column: &Column, kind: &Kind, code: usize) -> Vec<u8> {
             }
         }
     }
+}
+
+/// The parts of a data set of rows, and what makes vectors of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tables {
+    /// Fitted to the training rows.
+    pub encoder: encode::Encoder,
+    /// Training rows, the validation part among them.
+    pub train: Table,
+    /// Test rows.
+    pub test: Table,
 }
 
 fn is_parquet(path: &Path) -> bool {

@@ -69,14 +69,6 @@ impl Encoded {
         })
     }
 
-    /// The places of all rows in the choice of a discrete column.
-    pub(super) fn places(&self, column: usize) -> Option<&Codes> {
-        self.columns.iter().find(|own| own.column == column).and_then(|own| match &own.cells {
-            EncodedCells::Places(codes) => Some(codes),
-            EncodedCells::Numbers { .. } => None,
-        })
-    }
-
     /// Bytes of memory, without the dictionaries that are shared with the table.
     pub fn bytes(&self) -> usize {
         let own = |column: &EncodedColumn| match &column.cells {

@@ -12,6 +12,7 @@
 //! | `c2st` | can a classifier tell the rows from real ones? |
 //! | `nearest` | are the rows nearer to the training rows than to others? |
 //! | `manifold` | α-precision, β-recall, authenticity |
+//! | `density` | how likely are real rows under a model, in the table's own units? |
 //! | `condition` | do conditional rows obey, and are the other columns right given the condition? |
 //! | `report` | all of it, with protocol and floor |
 //!
@@ -25,6 +26,7 @@ pub mod c2st;
 pub mod cart;
 pub mod columns;
 pub mod condition;
+pub mod density;
 pub mod diagnostic;
 pub mod efficacy;
 mod error;

@@ -60,6 +60,24 @@ pub fn quality(real: &Frame, synthetic: &Frame, thresholds: Thresholds) -> Resul
     })
 }
 
+/// Columns up to which [`gap`] looks at their pairs.
+const PAIRED: usize = 40;
+
+/// How far columns and, where there are few, pairs of columns are from the real ones: 1 − the mean of column shapes and of pair trends
+/// with shared bins, in [0, 1]. A number to choose checkpoints by.
+///
+/// # Errors
+/// [`Error::TooFewRows`](crate::table::Error::TooFewRows) below two rows.
+pub fn gap(real: &Frame, synthetic: &Frame) -> Result<f64> {
+    real.need("real", 2)?;
+    synthetic.need("synthetic", 2)?;
+    let columns = column_shapes(real, synthetic);
+    let shapes = mean(columns.iter().filter_map(|column| column.score));
+    let pairs = if columns.len() <= PAIRED { shared_trends(real, synthetic) } else { Vec::new() };
+    let trends = mean(pairs.iter().map(|pair| pair.score));
+    Ok(1.0 - mean([shapes, trends].into_iter().flatten()).unwrap_or(0.0))
+}
+
 /// The mean, if there is anything.
 pub(crate) fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));

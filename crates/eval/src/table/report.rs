@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::{Metric, Protocol};
 use crate::table::c2st::{C2st, Judge, c2st};
 use crate::table::diagnostic::{Diagnostic, diagnose};
 use crate::table::efficacy::{Efficacy, efficacy};
@@ -248,6 +249,27 @@ impl TableReport {
             value.map(|value| Number { name, value, floor: floor(name), higher_is_better })
         };
         self.synthetic.headlines().into_iter().filter_map(number).collect()
+    }
+}
+
+impl TableReport {
+    /// The headline numbers as metrics under a protocol and their own.
+    pub fn metrics(&self, protocol: &Protocol) -> Vec<Metric> {
+        let mut protocol = protocol.clone();
+        protocol.extend(self.protocol.clone());
+        let metric = |number: Number| {
+            let metric = Metric::new(number.name, number.value, &protocol);
+            let metric = match number.floor {
+                Some(floor) => metric.floor(floor),
+                None => metric,
+            };
+            match number.higher_is_better {
+                Some(true) => metric.higher(),
+                Some(false) => metric.lower(),
+                None => metric,
+            }
+        };
+        self.numbers().into_iter().map(metric).collect()
     }
 }
 

@@ -42,6 +42,10 @@ pub(crate) fn segment_log_likelihood(
             let mean = if kind == SegmentKind::Signed { values.tanh()? } else { values };
             let z = (wanted - mean)?.broadcast_mul(&exp(&scale.neg()?)?)?;
             let cost = z.sqr()?.affine(0.5, HALF_LOG_TAU)?.broadcast_add(&scale)?;
+            let cost = match heard(segments, scales - width..scales, targets)? {
+                Some(heard) => (cost * heard)?,
+                None => cost,
+            };
             cost.sum(1)?.neg()?
         };
         total = Some(match total {
@@ -53,6 +57,19 @@ pub(crate) fn segment_log_likelihood(
         Some(total) => Ok(total),
         None => candle_core::bail!("there are no segments"),
     }
+}
+
+/// 1 for each of these numbers that means something in a row, `(N, numbers)`; None if all always do.
+fn heard(segments: &Segments, numbers: std::ops::Range<usize>, targets: &Tensor) -> Result<Option<Tensor>> {
+    let Some(silenced_by) = segments.silenced_by().get(numbers) else { return Ok(None) };
+    let targets = targets.detach();
+    let column = |places: &Vec<usize>| {
+        let silent = Tensor::zeros((targets.dim(0)?, 1), targets.dtype(), targets.device())?;
+        let silent = places.iter().try_fold(silent, |sum, place| sum + targets.narrow(1, *place, 1)?)?;
+        silent.affine(-1.0, 1.0)
+    };
+    let columns: Vec<Tensor> = silenced_by.iter().map(column).collect::<Result<_>>()?;
+    Tensor::cat(&columns, 1).map(Some)
 }
 
 fn softmax(x: &Tensor) -> Result<Tensor> {

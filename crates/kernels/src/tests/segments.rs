@@ -82,6 +82,42 @@ proptest! {
     }
 }
 
+/// Rows whose number means nothing where the second or third place of the choice after it is taken.
+#[test]
+fn a_silent_number_counts_nothing() {
+    let segments = Segments::new([(Signed, 1), (Choice, 3)]).silenced([(0, vec![2, 3])]).unwrap();
+    let x = (random(5, &[3, 4]) * 2.0).unwrap();
+    let mut targets = [[0.3f64, 1.0, 0.0, 0.0], [0.9, 0.0, 1.0, 0.0], [-0.7, 0.0, 0.0, 1.0]];
+    let scale = Tensor::new(&[-0.4f64], &Device::Cpu).unwrap();
+    let of = |x: &Tensor, targets: [[f64; 4]; 3]| {
+        let targets = Tensor::new(&targets, &Device::Cpu).unwrap();
+        segment_log_likelihood(x, &targets, &scale, &segments).unwrap()
+    };
+    let rows = flat(&x);
+    let want: Vec<f64> = rows
+        .chunks(4)
+        .zip(targets)
+        .enumerate()
+        .map(|(i, (x, t))| {
+            let choice = softmax(&x[1..])[i].ln();
+            let z = (t[0] - x[0].tanh()) / (-0.4f64).exp();
+            let number = -0.5 * z * z + 0.4 - 0.5 * std::f64::consts::TAU.ln();
+            if i == 0 { choice + number } else { choice }
+        })
+        .collect();
+    assert_close("likelihood", &flat(&of(&x, targets)), &want, 1e-12);
+    let t = Tensor::new(&targets, &Device::Cpu).unwrap();
+    let inputs = [x.clone(), t.clone(), scale.clone()];
+    check(&|t| segment_log_likelihood(&t[0], &t[1], &t[2], &segments), &inputs);
+    let composed = crate::composed::segment_log_likelihood(&x, &t, &scale, &segments).unwrap();
+    assert_close("composed", &flat(&composed), &want, 1e-12);
+    // Whatever stands there.
+    (targets[1][0], targets[2][0]) = (55.0, -2.0);
+    assert_close("other numbers", &flat(&of(&x, targets)), &want, 1e-12);
+    let segments = || Segments::new([(Signed, 1), (Choice, 3)]);
+    assert!(segments().silenced([(1, vec![2])]).is_err() && segments().silenced([(0, vec![4])]).is_err());
+}
+
 #[test]
 fn large_logits_stay_finite_and_nan_stays_in_its_choice() {
     let segments = Segments::new([(Choice, 2), (Signed, 1), (Choice, 3)]);

@@ -36,6 +36,7 @@ pub struct Style {
 pub struct Mlp {
     layers: Vec<Linear>,
     activation: Activation,
+    widths: Vec<usize>,
     outputs: usize,
 }
 
@@ -51,7 +52,7 @@ impl Mlp {
             layers.push(Linear::new(scope.enter(i), outputs, width, style.weights)?);
             outputs = width;
         }
-        Ok(Self { layers, activation: style.activation, outputs })
+        Ok(Self { layers, activation: style.activation, widths: widths.to_vec(), outputs })
     }
 
     /// `(N, inputs)` → `(N, outputs)`.
@@ -59,13 +60,24 @@ impl Mlp {
         self.layers.iter().try_fold(x.clone(), |x, layer| layer.forward(&x, self.activation, mode))
     }
 
-    /// The same for a value with its directional derivative.
-    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
-        if x.tangent.is_none() {
-            return Ok(Dual::constant(self.forward(&x.value, mode)?));
+    /// The same for a value with its directional derivative, the output of layer `i` times `dropout[i]`, where there is any.
+    pub fn propagate(&self, x: &Dual, dropout: &[Tensor], mode: Mode<'_>) -> Result<Dual> {
+        let mut x = x.clone();
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = match x.tangent {
+                None => Dual::constant(layer.forward(&x.value, self.activation, mode)?),
+                Some(_) => layer.propagate(&x, mode)?.activate(self.activation)?,
+            };
+            if let Some(mask) = dropout.get(i) {
+                x = x.linear(|x| Ok((x * mask)?))?;
+            }
         }
-        let layer = |x: Dual, layer: &Linear| layer.propagate(&x, mode)?.activate(self.activation);
-        self.layers.iter().try_fold(x.clone(), layer)
+        Ok(x)
+    }
+
+    /// Width of every layer.
+    pub fn widths(&self) -> &[usize] {
+        &self.widths
     }
 
     /// [`Mlp::forward`] as nodes of a graph.

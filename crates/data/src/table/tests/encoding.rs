@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 
-use super::super::draw::Sampler;
 use super::super::encode::{Encoder, Shape};
 use super::*;
 
@@ -115,55 +114,6 @@ fn the_mode_of_a_value_is_drawn_by_its_probability_and_always_the_same() {
         pool.install(|| encoded_rows(&Encoder::fit(&table, |_| ()).unwrap(), &table))
     };
     assert_eq!(bind(1), bind(3));
-}
-
-#[test]
-fn conditions_are_a_function_of_their_coordinates() {
-    let table = read(&every_kind()).unwrap();
-    let encoder = Encoder::fit(&table, |_| ()).unwrap();
-    let encoded = encoder.bind(&table).unwrap();
-    let sampler = Sampler::new(&encoder, &encoded, 3).unwrap();
-    // sex 2, member 2, grade 3 + null, note 3.
-    assert_eq!(sampler.width(), 11);
-    assert_eq!(
-        [5, 6, 7, 10, 1].map(|column| sampler.start(column)),
-        [Some(0), Some(2), Some(4), Some(8), None]
-    );
-    let draws: Vec<_> = (0..4000).map(|i| sampler.draw(5, i)).collect();
-    for (i, drawn) in draws.iter().enumerate() {
-        assert_eq!(encoded.place(drawn.row, drawn.condition.column), Some(drawn.condition.place));
-        assert_eq!(*drawn, sampler.draw(5, i as u64));
-    }
-    assert_ne!(draws, (0..4000).map(|i| sampler.draw(6, i)).collect::<Vec<_>>());
-    // Member: 48 no, 12 yes; by logarithms ln 49 to ln 13.
-    let member: Vec<usize> =
-        draws.iter().filter(|d| d.condition.column == 6).map(|d| d.condition.place).collect();
-    let near = |count: usize, p: f64, of: usize| {
-        let sd = (p * (1.0 - p) * of as f64).sqrt();
-        assert!((count as f64 - p * of as f64).abs() < 4.5 * sd, "{count} of {of}, but p = {p}");
-    };
-    near(member.len(), 0.25, 4000);
-    let yes = |places: &[usize]| places.iter().filter(|place| **place == 1).count();
-    near(yes(&member), 13f64.ln() / (13f64.ln() + 49f64.ln()), member.len());
-    // Every row of a category as often as any other.
-    let of_yes =
-        draws.iter().filter(|d| d.condition == super::super::draw::Condition { column: 6, place: 1 });
-    let first = of_yes.clone().filter(|drawn| drawn.row == 0).count();
-    near(first, 1.0 / 12.0, of_yes.count());
-    // For samples the true frequency counts.
-    let conditions: Vec<_> = (0..4000).map(|i| sampler.condition(9, i)).filter(|c| c.column == 6).collect();
-    near(conditions.iter().filter(|c| c.place == 1).count(), 0.2, conditions.len());
-    let mut vector = vec![3.0; 11];
-    sampler.write_condition(super::super::draw::Condition { column: 7, place: 3 }, &mut vector);
-    assert_eq!(vector.iter().position(|v| *v == 1.0), Some(7));
-    assert_eq!(vector.iter().sum::<f32>(), 1.0);
-}
-
-#[test]
-fn a_table_of_numbers_has_no_conditions() {
-    let table = read("a,b\n1.5,2.5\n2.5,3.25\n").unwrap();
-    let encoder = Encoder::fit(&table, |_| ()).unwrap();
-    assert!(Sampler::new(&encoder, &encoder.bind(&table).unwrap(), 0).is_none());
 }
 
 #[test]

@@ -1,0 +1,74 @@
+//! `waxwork sample` of a model of tables: rows in a file, as the table that it learned from has them.
+
+use waxwork_core::{Condition, SampleRequest};
+use waxwork_data::table::Table;
+use waxwork_data::table::encode::Encoder;
+use waxwork_models::{Run, rows};
+
+use crate::args::SampleArguments;
+use crate::failure::Failure;
+use crate::output;
+
+pub(crate) fn sample(run: &Run, encoder: &Encoder, arguments: &SampleArguments) -> Result<String, Failure> {
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sample.csv"));
+    if !matches!(output::extension(&out).as_deref(), Some("csv" | "parquet")) {
+        let shown = out.display();
+        return Err(Failure::new(format!(
+            "`{shown}`: rows of a table are written to a .csv or .parquet file"
+        )));
+    }
+    if arguments.labels.is_some() {
+        return Err(Failure::new(
+            "this model makes rows of a table: ask for values with --where COLUMN=VALUE",
+        ));
+    }
+    let count = arguments.count;
+    let condition = condition(run, encoder, arguments)?;
+    let request = SampleRequest {
+        condition,
+        truncation: arguments.truncation,
+        temperature: arguments.temperature,
+        ..SampleRequest::new(arguments.seed, count)
+    };
+    let bar = output::bar(count, "sampling");
+    let table =
+        rows::sample(run.model.as_ref(), encoder, &request, |done| bar.set(done as u64, count as u64))?;
+    bar.finish_and_clear();
+    table.write(&out)?;
+    Ok(format!("{count} rows in {}\n{}", out.display(), obeyed(&table, &arguments.asked)?))
+}
+
+/// What is asked of the rows; nothing where the model is left to its own.
+fn condition(run: &Run, encoder: &Encoder, arguments: &SampleArguments) -> Result<Condition, Failure> {
+    let SampleArguments { asked, like, columns, count, .. } = arguments;
+    if asked.is_empty() && like.is_none() {
+        return Ok(Condition::None);
+    }
+    let info = run.model.info();
+    if !info.condition.is_columns() {
+        return Err(Failure::new(format!(
+            "{} models cannot be asked for values; train a cgan or cvae on this table",
+            info.family
+        )));
+    }
+    let Some(file) = like else { return Ok(rows::asking_for(encoder, asked, *count)?) };
+    let table = Table::read_as(file, &encoder.schema().select(columns)?, true)?;
+    Ok(rows::asking_like(encoder, &table, *count)?)
+}
+
+/// How many rows have the values that were asked for.
+fn obeyed(table: &Table, asked: &[(String, String)]) -> Result<String, Failure> {
+    if asked.is_empty() {
+        return Ok(String::new());
+    }
+    let mut wanted = Vec::with_capacity(asked.len());
+    for (name, value) in asked {
+        wanted.push((table.schema().position(name)?, value.as_str()));
+    }
+    let obeys = |row: usize| {
+        wanted.iter().all(|(column, value)| table.columns()[*column].text(row).unwrap_or_default() == *value)
+    };
+    let share = (0..table.rows()).filter(|row| obeys(*row)).count() as f64 / table.rows().max(1) as f64;
+    let said: Vec<String> = asked.iter().map(|(column, value)| format!("{column}={value}")).collect();
+    Ok(format!("{:.1} % of them have {}\n", 100.0 * share, said.join(" and ")))
+}

@@ -1,0 +1,131 @@
+//! Rows of tables: what a model makes as a table, and how it is measured.
+
+use waxwork_core::model::EVALUATION_BATCH;
+use waxwork_core::{Condition, DType, Device, GenerativeModel, SampleRequest, Tensor, values};
+use waxwork_data::table::encode::Encoder;
+use waxwork_data::table::{Table, Tables};
+use waxwork_eval::judging::Stages;
+use waxwork_eval::table::report::{TableConfig, TableInput, evaluate};
+use waxwork_eval::table::{TableColumns, TableReport};
+
+use crate::{Error, Result};
+
+/// Encoded rows `(N, width)` as a table; the first is row `first` where rows are named by their numbers.
+///
+/// # Errors
+/// If they have another width, or a value is not finite.
+pub fn decode(encoder: &Encoder, rows: &Tensor, first: u64) -> Result<Table> {
+    values::check("rows", rows)?;
+    Ok(encoder.decode(&host(rows)?, first).map_err(waxwork_data::Error::from)?)
+}
+
+/// `count` times the same request: columns with the values that they are to have; an empty value asks for a missing one.
+///
+/// # Errors
+/// If a column is unknown or cannot be asked for, or never has the value.
+pub fn asking_for(encoder: &Encoder, wanted: &[(String, String)], count: usize) -> Result<Condition> {
+    let mut row = vec![0f32; width(encoder)];
+    for (name, value) in wanted {
+        let column = encoder.schema().position(name)?;
+        let start = start(encoder, column)?;
+        let value = Some(value.as_str()).filter(|value| !value.is_empty());
+        row[start + encoder.place(column, value)?] = 1.0;
+    }
+    let rows = row.repeat(count);
+    let rows = Tensor::from_vec(rows, (count, row.len()), &Device::Cpu);
+    Ok(Condition::Columns(rows.map_err(waxwork_core::Error::from)?))
+}
+
+/// `count` requests for the values that the rows of a table have in some columns, row after row, and again from the first.
+///
+/// # Errors
+/// If a column is unknown or cannot be asked for, or a value is outside the schema.
+pub fn asking_like(encoder: &Encoder, table: &Table, count: usize) -> Result<Condition> {
+    let width = width(encoder);
+    let mut rows = vec![0f32; count * width];
+    for (at, schema) in table.schema().columns.iter().enumerate() {
+        let column = encoder.schema().position(&schema.name)?;
+        let start = start(encoder, column)?;
+        for (i, row) in rows.chunks_exact_mut(width).enumerate() {
+            let value = table.columns()[at].text(i % table.rows());
+            row[start + encoder.place(column, value)?] = 1.0;
+        }
+    }
+    let rows = Tensor::from_vec(rows, (count, width), &Device::Cpu);
+    Ok(Condition::Columns(rows.map_err(waxwork_core::Error::from)?))
+}
+
+/// Values of a request: those of all columns that can be asked for.
+fn width(encoder: &Encoder) -> usize {
+    encoder.discrete().into_iter().map(|column| places(encoder, column)).sum()
+}
+
+fn places(encoder: &Encoder, column: usize) -> usize {
+    encoder.layout().choice(column).map_or(0, |choice| choice.shape.width())
+}
+
+/// Where a column begins in a request.
+fn start(encoder: &Encoder, column: usize) -> Result<usize> {
+    let discrete = encoder.discrete();
+    if !discrete.contains(&column) {
+        let schema = &encoder.schema().columns[column];
+        return Err(Error::NotAskable { column: schema.name.clone(), kind: schema.kind.name() });
+    }
+    Ok(discrete.into_iter().take_while(|own| *own != column).map(|column| places(encoder, column)).sum())
+}
+
+/// All values of a tensor in host memory.
+pub(crate) fn host(tensor: &Tensor) -> waxwork_core::Result<Vec<f32>> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+}
+
+/// Rows of a model as a table; `request` says how many, and of which condition. `progress` is told how many are done.
+///
+/// # Errors
+/// If the condition does not fit, or a value is not finite.
+pub fn sample(
+    model: &dyn GenerativeModel,
+    encoder: &Encoder,
+    request: &SampleRequest,
+    mut progress: impl FnMut(usize),
+) -> Result<Table> {
+    let mut rows = Vec::new();
+    for start in (0..request.count).step_by(EVALUATION_BATCH) {
+        let count = EVALUATION_BATCH.min(request.count - start);
+        let condition = match &request.condition {
+            Condition::None => Condition::None,
+            asked => asked.narrow(start, count)?,
+        };
+        let first = request.first + start as u64;
+        let part = model.sample(&SampleRequest { first, count, condition, ..request.clone() })?;
+        values::check_rows("rows", &part, start)?;
+        rows.push(part);
+        progress(start + count);
+    }
+    let rows = Tensor::cat(&rows, 0).map_err(waxwork_core::Error::from)?;
+    decode(encoder, &rows, request.first)
+}
+
+/// Measures rows of any program against those of a data set; `target` is the column that utility is measured by.
+///
+/// # Errors
+/// If there are too few rows, or columns differ.
+pub fn measure(
+    tables: &Tables,
+    rows: &Table,
+    target: Option<String>,
+    seed: u64,
+    stages: &mut Stages<'_>,
+) -> Result<TableReport> {
+    let [training, test, generated] = [&tables.train, &tables.test, rows].map(TableColumns::of);
+    let [training_views, test_views, generated_views] =
+        [&training, &test, &generated].map(TableColumns::views);
+    let input = TableInput {
+        training: training.view(&training_views),
+        holdout: test.view(&test_views),
+        synthetic: generated.view(&generated_views),
+    };
+    stages("measuring rows", 0, 0);
+    let config = TableConfig { target, seed, ..TableConfig::default() };
+    Ok(evaluate(&input, &config, true)?)
+}

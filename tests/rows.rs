@@ -1,0 +1,145 @@
+//! Rows of tables through the commands that train models of them, sample, and ask for values.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::tables::people;
+use crate::util::{deterministic_files, metric, resume, small_of, text, unfinish, waxwork};
+
+const FAMILIES: [&str; 4] = ["vae-table", "cvae-table", "gan-table", "cgan-table"];
+
+/// A small model of `recipe` on the table in `file`.
+fn small(recipe: &str, file: &Path, out: &Path, more: &[&str]) -> Vec<String> {
+    let table = ["--data-dir", text(file), "--set", "data.table.label=label", "--set", "train.batch_size=40"];
+    small_of(recipe, out, &[&table[..], more].concat())
+}
+
+fn trained(recipe: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, run) = (people(folder.path(), "people.csv", 400, 0), folder.path().join("run"));
+    waxwork(&small(recipe, &file, &run, &[])).good();
+    (folder, run)
+}
+
+/// A cell of every row.
+fn column(csv: &str, name: &str) -> Vec<String> {
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    let place = header.iter().position(|column| *column == name).unwrap();
+    lines.map(|line| line[place].to_owned()).collect()
+}
+
+#[test]
+fn every_family_learns_from_a_table_and_repeats_to_the_bit() {
+    for recipe in FAMILIES {
+        let (folder, run) = trained(recipe);
+        let again = folder.path().join("again");
+        let file = folder.path().join("people.csv");
+        waxwork(&small(recipe, &file, &again, &["--threads", "1"])).good();
+        assert_eq!(deterministic_files(&run), deterministic_files(&again), "{recipe}");
+        assert!(run.join("table.json").is_file() && run.join("samples/step-000004.csv").is_file());
+        let before = deterministic_files(&run);
+        unfinish(&run);
+        resume(&run).good();
+        assert_eq!(before, deterministic_files(&run), "{recipe}");
+        // A run is all that sampling needs.
+        fs::remove_file(&file).unwrap();
+        let out = |name: &str| folder.path().join(name);
+        let sample = |name: &str, more: &[&str]| {
+            waxwork(&[&["sample", text(&run), "--out", text(&out(name))], more].concat()).good();
+            fs::read_to_string(out(name)).unwrap()
+        };
+        let (few, many) =
+            (sample("few.csv", &["-n", "7"]), sample("many.csv", &["-n", "230", "--threads", "1"]));
+        assert!(many.starts_with(&few), "{recipe}: {few}");
+        assert_eq!((many.lines().count(), many.lines().next()), (231, Some("age,town,cost,label")));
+        for town in column(&many, "town") {
+            assert!(["york", "leeds", "hull"].contains(&town.as_str()), "{town}");
+        }
+        for age in column(&many, "age") {
+            let value: f64 = age.parse().unwrap();
+            assert!((20.0..80.0).contains(&value) && age.len() == 4, "one decimal: {age}");
+        }
+        waxwork(&["export", text(&run)]).good();
+    }
+}
+
+#[test]
+fn rows_are_asked_for_by_value_and_like_those_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, run) = (people(folder.path(), "people.csv", 400, 0), folder.path().join("run"));
+    let train =
+        ["train", "cgan-table", "--data-dir", text(&file), "--out", text(&run), "-q", "--steps", "150"];
+    let quickly =
+        ["--set", "train.batch_size=40", "--set", "optimizer.lr=3e-3", "--set", "optimizer.ema=0.9"];
+    waxwork(&[&train[..], &quickly].concat()).good();
+    let out = folder.path().join("rows.csv");
+    let sample = |more: &[&str]| waxwork(&[&["sample", text(&run), "--out", text(&out)], more].concat());
+    let said = sample(&["-n", "200", "--where", "town=hull"]).good().stdout;
+    let towns = column(&fs::read_to_string(&out).unwrap(), "town");
+    let share = towns.iter().filter(|town| *town == "hull").count() as f64 / 200.0;
+    assert!(share > 0.8, "{said}");
+    assert!(said.contains(&format!("{:.1} % of them have town=hull", 100.0 * share)), "{said}");
+    let said = sample(&["-n", "200", "--where", "town=york", "--where", "label=no"]).good().stdout;
+    assert!(said.contains("have town=york and label=no"), "{said}");
+
+    let like = folder.path().join("like.csv");
+    fs::write(&like, "town,height\nleeds,3\nhull,4\n").unwrap();
+    sample(&["-n", "200", "--like", text(&like), "--columns", "town"]).good();
+    let towns = column(&fs::read_to_string(&out).unwrap(), "town");
+    let obey = towns.iter().enumerate().filter(|(i, town)| **town == ["leeds", "hull"][i % 2]).count();
+    assert!(obey > 160, "{obey} of 200");
+
+    sample(&["--where", "town=hul"]).refused(&["`town`", "`hul`", "did you mean `hull`"]);
+    sample(&["--where", "age=3"]).refused(&["`age`", "number", "only categories"]);
+    sample(&["--where", "twon=hull"]).refused(&["twon", "did you mean `town`"]);
+    sample(&["--where", "town"]).refused(&["COLUMN=VALUE"]);
+    sample(&["--labels", "3"]).refused(&["--where"]);
+    fs::write(&like, "town\nparis\n").unwrap();
+    sample(&["--like", text(&like), "--columns", "town"]).refused(&["paris", "town"]);
+    let picture = folder.path().join("rows.gif");
+    waxwork(&["sample", text(&run), "--out", text(&picture)]).refused(&[".csv or .parquet"]);
+    let plain = folder.path().join("plain");
+    waxwork(&small("gan-table", &file, &plain, &[])).good();
+    waxwork(&["sample", text(&plain), "--where", "town=hull"]).refused(&["gan models cannot be asked"]);
+}
+
+#[test]
+fn generated_rows_are_measured_and_shown() {
+    for recipe in ["vae-table", "cgan-table"] {
+        let (folder, run) = trained(recipe);
+        let report = waxwork(&["evaluate", text(&run), "--samples", "300", "--json"]).good().stdout;
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        for name in ["quality", "sdgym_f1", "c2st_boosting_auc", "nearer_to_training"] {
+            assert!(metric(&report, name)["value"].is_number(), "{recipe}: {name}");
+        }
+        assert_eq!(metric(&report, "neg_elbo")["value"].is_number(), recipe == "vae-table");
+        assert!(fs::read_to_string(run.join("README.md")).unwrap().contains("rows of"));
+        waxwork(&["report", text(&run)]).good();
+        for command in ["interpolate", "traverse"] {
+            let out = folder.path().join(format!("{command}.png"));
+            waxwork(&[command, text(&run), "--out", text(&out)]).good();
+            assert!(out.is_file(), "{command}");
+        }
+    }
+}
+
+#[test]
+fn a_table_needs_no_other_key_and_clinic_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = people(folder.path(), "people.csv", 90, 0);
+    let run = folder.path().join("run");
+    let train = ["train", "cgan-table", "--data-dir", text(&file), "--steps", "2", "--out", text(&run)];
+    // Batches of 500 become what 66 training rows allow in packs of ten.
+    let said = waxwork(&train).good().stderr;
+    assert!(said.contains("the table has 66 training rows: batches of 60 instead of 500"), "{said}");
+    let clinic = folder.path().join("clinic");
+    waxwork(&["train", "vae-clinic", "--steps", "2", "--out", text(&clinic), "-q"]).good();
+    let out = folder.path().join("rows.csv");
+    waxwork(&["sample", text(&clinic), "-n", "20", "--out", text(&out)]).good();
+    assert!(fs::read_to_string(&out).unwrap().starts_with("age,sex,region,smoker"));
+    waxwork(&["train", "vae-table", "--steps", "2"]).refused(&["data.dir", "--data-dir"]);
+    waxwork(&["train", "vae-digits", "--data", "table", "--data-dir", text(&file), "--steps", "2"])
+        .refused(&["needs images"]);
+    waxwork(&["train", "vae-table", "--data-dir", text(&folder.path().join("no.csv"))]).refused(&["no.csv"]);
+}
