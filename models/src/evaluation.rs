@@ -7,9 +7,9 @@ use waxwork_core::rng::Stream;
 use waxwork_core::{Density, Device, SampleRequest, values};
 use waxwork_data::table::{Tables, clinic};
 use waxwork_data::{Dataset, InMemory, Split};
-use waxwork_eval::likelihood::Estimate;
-use waxwork_eval::table::density::log_likelihoods;
 use waxwork_eval::judging::Stages;
+use waxwork_eval::likelihood::Estimate;
+use waxwork_eval::table::density::{LEAST, log_likelihoods};
 use waxwork_eval::{
     Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, arrays, codes, likelihood,
 };
@@ -194,6 +194,7 @@ fn of_test_rows(
     protocol.insert("draws".into(), format!("{draws} a row, importance sampling"));
     protocol.insert("interval".into(), "95 %, of 1.96 standard errors".into());
     protocol.insert("n_real".into(), rows.len().to_string());
+    protocol.insert("least".into(), format!("{LEAST:e} for a value given a latent"));
     let metric = |name: &str, values: &[f64]| {
         let estimate = Estimate::of(values);
         Metric::new(name, estimate.mean, &protocol).nats().within(estimate.interval()).lower()
@@ -204,7 +205,7 @@ fn of_test_rows(
         let records = clinic::Record::of(&tables.test)?;
         let truth = clinic::Network::truth();
         let gaps: Vec<f64> =
-            rows.iter().zip(&found).map(|(row, value)| truth.log_density(&records[*row]) - value).collect();
+            rows.iter().zip(&found).map(|(row, value)| truth.score(&records[*row]) - value).collect();
         metrics.push(metric("kl_from_truth", &gaps));
     }
     Ok(metrics)

@@ -19,6 +19,7 @@ mod rate;
 mod recipes;
 mod repeat;
 mod report;
+mod report_rows;
 mod run_view;
 mod runs;
 mod sample;

@@ -15,6 +15,7 @@ use waxwork_trainer::{Meter, RunFolder, RunInfo};
 
 use crate::args::ReportArguments;
 use crate::commands::evaluate::said_once;
+use crate::commands::report_rows::RowsView;
 use crate::commands::run_view::{Grid, evaluation_of, facts, grids, logged};
 use crate::commands::{sample, walk};
 use crate::failure::Failure;
@@ -45,6 +46,7 @@ struct ReportPage {
     charts: Vec<Chart>,
     classes: Vec<Class>,
     panels: Vec<Panel>,
+    table: Option<RowsView>,
     evaluation: Option<Evaluation>,
     recipe: String,
     environment: Vec<[String; 2]>,
@@ -115,6 +117,7 @@ pub(crate) fn write(
         charts: Vec::new(),
         classes: Vec::new(),
         panels: Vec::new(),
+        table: None,
         evaluation: None,
         repeat: repeat(&folder, &info),
         environment: environment(&info),
@@ -138,6 +141,16 @@ pub(crate) fn write(
         let values: usize = run.model.params().tensors().values().map(Tensor::elem_count).sum();
         shown.facts.push(["Values stored".into(), output::count(values)]);
         let data = data(&run);
+        if run.encoder_of_rows.is_some() {
+            // The picture of encoded rows is for those who know what they look for.
+            shown.grids.clear();
+            shown.add("Rows beside real ones", |shown| {
+                let tables = data?.info.tables;
+                shown.table = tables.map(|tables| RowsView::of(&run, &tables)).transpose()?;
+                Ok(())
+            });
+            return Ok(());
+        }
         shown.add("Samples of each class", |shown| shown.classes(&run));
         shown.add("Interpolations", |shown| shown.interpolations(&run));
         shown.add("Latent values", |shown| shown.latent_values(&run));

@@ -11,6 +11,10 @@ use waxwork_data::table::encode::{DEVIATIONS, Encoder, Shape};
 use waxwork_data::table::modes::Mode;
 use waxwork_data::table::{Kind, Table, Values};
 
+/// The least probability, or density, of a value. A number beyond four standard deviations of every mode is one that a model cannot make;
+/// without a floor a single such value would decide the mean over all rows. It is that of SDGym's likelihoods, and of `clinic`'s truth.
+pub const LEAST: f64 = 1e-8;
+
 /// log p(row) in nats of the rows of `table` with these numbers, by importance sampling (Burda et al. 2016) from what a decoder says of
 /// them.
 ///
@@ -54,13 +58,12 @@ fn given_latent(encoder: &Encoder, table: &Table, row: usize, output: &[f64], sc
             (Values::Numbers(_), Some(value)) => {
                 density(kind, value, encoder.modes(index), probabilities, scalar)
             }
-            // A category, or no value: what the column has at its place.
-            _ => match encoder.place(index, column.text(row)) {
-                Ok(place) => probabilities[place],
-                Err(_) => 0.0,
-            },
+            (Values::Numbers(_), None) => encoder.null_place(index).map_or(0.0, |place| probabilities[place]),
+            (Values::Text(_), _) => {
+                encoder.place(index, column.text(row)).map_or(0.0, |place| probabilities[place])
+            }
         };
-        total += libm::log(probability);
+        total += libm::log(probability.max(LEAST));
     }
     total
 }
@@ -114,23 +117,26 @@ mod tests {
     /// A decoder that says the same of every latent, so that the likelihood is a product of mixtures in closed form.
     #[test]
     fn masses_of_all_that_can_be_written_add_up_to_one() {
-        let rows: String = (0..60).map(|i| format!("{},{}\n", i * i % 23, ["a", "b", ""][i % 3])).collect();
+        let number = |i: usize| if i % 4 == 1 { String::new() } else { (i * i % 23).to_string() };
+        let rows: String = (0..60).map(|i| format!("{},{}\n", number(i), ["a", "b", ""][i % 3])).collect();
         let table = csv::read_from("t.csv".as_ref(), format!("n,c\n{rows}").as_bytes(), &options()).unwrap();
         let encoder = Encoder::fit(&table, |_| ()).unwrap();
         let (modes, width) = (encoder.modes(0).len(), encoder.layout().width());
-        assert_eq!(width, 1 + modes + 3);
+        assert_eq!(width, 1 + modes + 1 + 3);
         let mut output = vec![0.3f64];
-        output.extend((1..=modes).map(|i| i as f64 / (modes * (modes + 1) / 2) as f64));
+        output.extend((1..=modes).map(|i| 0.75 * i as f64 / (modes * (modes + 1) / 2) as f64));
+        output.push(0.25);
         output.extend([0.5, 0.2, 0.3]);
         let decoded = |n: usize| Decoded {
             outputs: Tensor::from_vec(output.repeat(2 * n), (2 * n, width), &Device::Cpu).unwrap(),
             scales: Tensor::new(&[0.2f64], &Device::Cpu).unwrap(),
-            log_weights: Tensor::from_vec([libm::log(0.5), libm::log(1.5)].repeat(n), (n, 2), &Device::Cpu).unwrap(),
+            log_weights: Tensor::from_vec([libm::log(0.5), libm::log(1.5)].repeat(n), (n, 2), &Device::Cpu)
+                .unwrap(),
         };
-        let all: String = (0..23).map(|n| format!("{n},a\n")).collect();
+        let all: String = (0..23).map(|n| format!("{n},a\n")).chain([",a\n".to_owned()]).collect();
         let every = csv::read_from("t.csv".as_ref(), format!("n,c\n{all}").as_bytes(), &options()).unwrap();
-        let numbers: Vec<usize> = (0..23).collect();
-        let found = log_likelihoods(&encoder, &every, &numbers, &decoded(23)).unwrap();
+        let numbers: Vec<usize> = (0..24).collect();
+        let found = log_likelihoods(&encoder, &every, &numbers, &decoded(24)).unwrap();
         let sum: f64 = found.iter().map(|value| value.exp()).sum();
         // The mean of the weights is 1; of the category, a has 0.5.
         assert!((sum - 0.5).abs() < 1e-9, "{sum}");
