@@ -43,7 +43,7 @@ fn training_leaves_a_page_and_report_adds_the_evaluation() {
     waxwork(&["evaluate", text(&run), "-n", "50", "--samples", "50"]).good();
     waxwork(&["report", text(&run)]).good();
     let shown = page(&run.join("report.html"));
-    for part in [">Evaluation<", "judge_agreement", "lower is better", "n_generated: 50", "Real images"] {
+    for part in [">Evaluation<", "judge_agreement", "lower is better", "n_generated: 50", "Real data"] {
         assert!(shown.contains(part), "{part}");
     }
 }

@@ -113,6 +113,8 @@ fn generated_rows_are_measured_and_shown() {
         for name in ["quality", "sdgym_f1", "c2st_boosting_auc", "nearer_to_training"] {
             assert!(metric(&report, name)["value"].is_number(), "{recipe}: {name}");
         }
+        let asked = metric(&report, "obedience_least")["value"].as_f64();
+        assert_eq!(asked.is_some_and(|share| (0.0..=1.0).contains(&share)), recipe == "cgan-table");
         assert_eq!(metric(&report, "neg_elbo")["value"].is_number(), recipe == "vae-table");
         assert!(fs::read_to_string(run.join("README.md")).unwrap().contains("rows of"));
         waxwork(&["report", text(&run)]).good();
@@ -133,6 +135,8 @@ fn a_table_needs_no_other_key_and_clinic_no_file() {
     // Batches of 500 become what 66 training rows allow in packs of ten.
     let said = waxwork(&train).good().stderr;
     assert!(said.contains("the table has 66 training rows: batches of 60 instead of 500"), "{said}");
+    let forecast = waxwork(&[&train[..], &["--dry-run"]].concat()).good().stdout;
+    assert!(forecast.contains("# columns: a row is ") && forecast.contains("town 3"), "{forecast}");
     let clinic = folder.path().join("clinic");
     waxwork(&["train", "vae-clinic", "--steps", "2", "--out", text(&clinic), "-q"]).good();
     let out = folder.path().join("rows.csv");

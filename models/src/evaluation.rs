@@ -100,6 +100,10 @@ pub fn evaluate_on(
         })?;
         let target = run.recipe.data.table.as_ref().and_then(|table| table.label.clone());
         metrics.extend(rows::measure(tables, &made, target, config.seed, stages)?.metrics(&protocol));
+        if run.model.info().condition.is_columns() {
+            let found = rows::obedience(run.model.as_ref(), tables, config.seed, stages)?;
+            metrics.extend(rows::obedience_metrics(&found, &protocol));
+        }
     } else if config.samples > 0 {
         let mixture = run.recipe.data.mixture()?;
         let judging = Judging {

@@ -10,7 +10,7 @@ use waxwork_cgan::{Cgan, CganConfig};
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::{ConditionSpec, GenerativeModel, ParamSet, SampleSpec, store};
 use waxwork_cvae::{Cvae, CvaeConfig};
-use waxwork_data::{DataConfig, Dataset};
+use waxwork_data::DataConfig;
 use waxwork_gan::{Gan, GanConfig};
 use waxwork_trainer::{RunFolder, TrainConfig};
 use waxwork_vae::{Vae, VaeConfig};
@@ -219,23 +219,6 @@ impl Recipe {
         if self.optimizer.warmup_steps == 0 && !said("optimizer.warmup_steps") {
             let most = self.train.steps.map_or(STEADY_STEPS, |steps| steps / 10);
             self.optimizer.warmup_steps = STEADY_STEPS.min(most);
-        }
-    }
-
-    /// Makes batches as large as a table allows that has fewer rows than one: a whole number of packs, where rows are judged in packs.
-    pub(crate) fn fit_rows(&mut self, data: &Dataset) {
-        let (rows, wanted) = (data.train.len(), self.train.batch_size);
-        if data.info.tables.is_none() || rows >= wanted {
-            return;
-        }
-        let pack = match &self.model {
-            ModelConfig::Gan(config) | ModelConfig::Cgan(config) => config.pack.max(1),
-            ModelConfig::Vae(_) | ModelConfig::Cvae(_) => 1,
-        };
-        let batch_size = rows - rows % pack;
-        if batch_size > 0 {
-            tracing::warn!("the table has {rows} training rows: batches of {batch_size} instead of {wanted}");
-            self.train.batch_size = batch_size;
         }
     }
 

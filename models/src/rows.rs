@@ -3,12 +3,19 @@
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Condition, DType, Device, GenerativeModel, SampleRequest, Tensor, values};
 use waxwork_data::table::encode::Encoder;
-use waxwork_data::table::{Table, Tables};
+use waxwork_data::table::{Table, Tables, Values};
 use waxwork_eval::judging::Stages;
+use waxwork_eval::table::condition::{self, Obedience};
 use waxwork_eval::table::report::{TableConfig, TableInput, evaluate};
-use waxwork_eval::table::{TableColumns, TableReport};
+use waxwork_eval::table::{TableColumns, TableReport, align};
+use waxwork_eval::{Metric, Protocol};
 
 use crate::{Error, Result};
+
+/// Share of the training rows from which on a value is asked for in evaluation.
+const COMMON: f64 = 0.01;
+/// Rows that are made for each of these.
+const ASKED: usize = 500;
 
 /// Encoded rows `(N, width)` as a table; the first is row `first` where rows are named by their numbers.
 ///
@@ -17,6 +24,57 @@ use crate::{Error, Result};
 pub fn decode(encoder: &Encoder, rows: &Tensor, first: u64) -> Result<Table> {
     values::check("rows", rows)?;
     Ok(encoder.decode(&host(rows)?, first).map_err(waxwork_data::Error::from)?)
+}
+
+/// What a conditional model makes of every value that at least one training row in a hundred has: how many rows obey, and how far their
+/// other columns are from those of real rows with the value.
+///
+/// # Errors
+/// If the model takes no such conditions, or a value is not finite.
+pub fn obedience(
+    model: &dyn GenerativeModel,
+    tables: &Tables,
+    seed: u64,
+    stages: &mut Stages<'_>,
+) -> Result<Vec<Obedience>> {
+    let mut asked = Vec::new();
+    for index in tables.encoder.discrete() {
+        let column = &tables.train.columns()[index];
+        let Values::Text(texts) = column.values() else { continue };
+        let often = |count: u64| count as f64 >= COMMON * tables.train.rows() as f64;
+        let common = texts.iter().zip(column.counts()).filter(|(_, count)| often(*count));
+        let name = &tables.train.schema().columns[index].name;
+        asked.extend(common.map(|(text, _)| (name.clone(), text.to_owned())));
+    }
+    let real = TableColumns::of(&tables.train);
+    let real_views = real.views();
+    let mut found = Vec::with_capacity(asked.len());
+    for (i, wanted) in asked.iter().enumerate() {
+        stages("asking for values", i, asked.len());
+        let condition = asking_for(&tables.encoder, std::slice::from_ref(wanted), ASKED)?;
+        let request = SampleRequest { condition, ..SampleRequest::new(seed, ASKED) };
+        let made = sample(model, &tables.encoder, &request, |_| {})?;
+        let made = TableColumns::of(&made);
+        let made_views = made.views();
+        let frames = align(&[("real", real.view(&real_views)), ("generated", made.view(&made_views))])?;
+        found.push(condition::obedience(&frames[0], &frames[1], &wanted.0, Some(&wanted.1))?);
+    }
+    Ok(found)
+}
+
+/// [`obedience`] in three numbers: the mean and the least share of rows that obey, and the mean distance of other columns.
+pub fn obedience_metrics(found: &[Obedience], protocol: &Protocol) -> Vec<Metric> {
+    let mut protocol = protocol.clone();
+    let values = format!("{} that 1 % of training rows or more have, {ASKED} rows each", found.len());
+    protocol.insert("values asked for".into(), values);
+    let mean = |numbers: Vec<f64>| numbers.iter().sum::<f64>() / numbers.len().max(1) as f64;
+    let shares = || found.iter().map(|one| one.share);
+    let distances = found.iter().filter_map(|one| one.mean_distance).collect();
+    vec![
+        Metric::new("obedience_mean", mean(shares().collect()), &protocol).higher(),
+        Metric::new("obedience_least", shares().fold(1.0, f64::min), &protocol).higher(),
+        Metric::new("conditional_variation_mean", mean(distances), &protocol).lower(),
+    ]
 }
 
 /// `count` times the same request: columns with the values that they are to have; an empty value asks for a missing one.

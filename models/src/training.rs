@@ -44,11 +44,13 @@ impl TrainingRun {
         weights: Option<&BTreeMap<String, Tensor>>,
     ) -> Result<Self> {
         let (sample, condition) = (data.info.sample(), data.info.condition());
-        recipe.fit_rows(&data);
         let params = ParamSet::fresh(recipe.train.seed, device).with_precision(recipe.train.dtype)?;
         let model = recipe.model.build(sample.clone(), condition.clone(), params)?;
         if model.info().condition.is_columns() {
             data.train = data.train.by_column();
+        }
+        if data.info.tables.is_some() {
+            fit_batch(&mut recipe.train, data.train.len(), model.batch_multiple());
         }
         let length = recipe.train.length(data.train.len())?;
         let TrainConfig { batch_size, seed, flip, .. } = recipe.train;
@@ -154,6 +156,16 @@ impl TrainingRun {
         };
         Ok(training.run()?)
     }
+}
+
+/// Makes batches as large as a table allows that has fewer rows than one, a multiple of what the model needs.
+fn fit_batch(config: &mut TrainConfig, rows: usize, multiple: usize) {
+    let fitting = rows - rows % multiple.max(1);
+    if rows >= config.batch_size || fitting == 0 {
+        return;
+    }
+    let wanted = std::mem::replace(&mut config.batch_size, fitting);
+    tracing::warn!("the table has {rows} training rows: batches of {fitting} instead of {wanted}");
 }
 
 fn preview_of(

@@ -91,6 +91,10 @@ impl Trainable for Cgan {
         &self.players.groups
     }
 
+    fn batch_multiple(&self) -> usize {
+        self.config.pack
+    }
+
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let (config, Players { generator, head, info, params, .. }) = (&self.config, &self.players);
         let condition = info.encode_condition(&batch.condition, params)?;

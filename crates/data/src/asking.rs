@@ -155,7 +155,7 @@ mod tests {
     fn split() -> Split {
         let row = |i: usize| {
             let grade = ["a", "b", ""][i % 3];
-            format!("{}.5,{},{grade}\n", i * i, if i % 5 == 0 { "yes" } else { "no" })
+            format!("{}.5,{},{grade}\n", i * i, if i.is_multiple_of(5) { "yes" } else { "no" })
         };
         let text = format!("size,member,grade\n{}", (0..60).map(row).collect::<String>());
         let table = csv::read_from("t.csv".as_ref(), text.as_bytes(), &TableOptions::default()).unwrap();

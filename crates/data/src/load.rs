@@ -133,7 +133,7 @@ pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Resul
         Storage::Table => return load_clinic(config, progress),
         Storage::Idx | Storage::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
     };
-    dataset(config, manifest.classes, parts, 0, Vec::new())
+    dataset(config, &manifest.classes, parts, 0, Vec::new())
 }
 
 /// Kind and classes of a data set's samples; its files are opened only where no manifest says them.
@@ -193,7 +193,7 @@ fn load_folder(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> 
     };
     let folder = config.folder.clone().unwrap_or_default();
     let (parts, header) = folder::load(dir, &folder, &files::cache_dir()?, progress)?;
-    dataset(config, header.classes, parts, header.skipped, header.notes)
+    dataset(config, &header.classes, parts, header.skipped, header.notes)
 }
 
 #[cfg(feature = "hub")]
@@ -202,7 +202,7 @@ fn load_hub(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     let (path, note) = crate::hub::cached_or_fetched(config, &dir, progress)?;
     let (parts, mut header) = packed::open(&path)?;
     header.notes.extend(note);
-    dataset(config, header.classes, parts, header.skipped, header.notes)
+    dataset(config, &header.classes, parts, header.skipped, header.notes)
 }
 
 #[cfg(not(feature = "hub"))]
@@ -216,12 +216,12 @@ fn load_hub(config: &DataConfig, _: &Progress<'_>) -> Result<Dataset> {
 
 fn dataset(
     config: &DataConfig,
-    classes: Vec<String>,
+    classes: &[String],
     parts: Parts,
     skipped: usize,
     notes: Vec<Note>,
 ) -> Result<Dataset> {
-    let info = DatasetInfo::new(&config.name, parts.train.kind(), &classes, parts.identity);
+    let info = DatasetInfo::new(&config.name, parts.train.kind(), classes, parts.identity);
     let info = DatasetInfo { skipped, ..info };
     let data = Dataset::new(info, parts.train, parts.test, config.validation, config.limit)?;
     Ok(Dataset { notes, ..data })

@@ -73,6 +73,10 @@ impl Trainable for Gan {
         &self.players.groups
     }
 
+    fn batch_multiple(&self) -> usize {
+        self.config.pack
+    }
+
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let (config, Players { generator, head, .. }) = (&self.config, &self.players);
         let rows = ctx.rows(batch.len());

@@ -3,14 +3,19 @@
 use std::fmt::Write;
 
 use waxwork_core::device;
+use waxwork_data::table::encode::Encoder;
 use waxwork_models::{Forecast, TrainingRun};
 use waxwork_trainer::Stop;
 
 use crate::failure::Failure;
 use crate::output;
 
+/// Columns of a table whose share of a row is said.
+const WIDEST: usize = 10;
+
 /// The recipe as TOML, and as comments below it what `seeds` runs of it would take. Writes no file.
 pub(super) fn write(run: TrainingRun, seeds: u64, stop: &Stop) -> Result<String, Failure> {
+    let columns = run.data.info.tables.as_ref().map(|tables| widths(&tables.encoder));
     let (recipe, device) = (run.recipe.to_toml()?, device::name(run.device()));
     let bar = output::bar(0, "measuring steps");
     let measured = run.forecast(stop)?;
@@ -33,6 +38,9 @@ pub(super) fn write(run: TrainingRun, seeds: u64, stop: &Stop) -> Result<String,
         "{recipe}\n# Nothing was trained. Estimate from {measured_steps} steps measured on {device}:\n"
     );
     writeln!(text, "# parameters: {parameters}")?;
+    if let Some(columns) = columns {
+        writeln!(text, "# {columns}")?;
+    }
     writeln!(text, "# time: {runs}{} ({spent})", output::seconds(forecast.seconds()))?;
     match memory {
         Some(peak) => writeln!(text, "# memory: {}", output::bytes(*peak))?,
@@ -40,4 +48,22 @@ pub(super) fn write(run: TrainingRun, seeds: u64, stop: &Stop) -> Result<String,
     }
     writeln!(text, "# disk: {runs}at most {}", output::bytes(*disk))?;
     Ok(text)
+}
+
+/// How much of an encoded row each column takes, the widest first: what the first and the last layer cost.
+fn widths(encoder: &Encoder) -> String {
+    let mut widths = vec![0; encoder.schema().columns.len()];
+    for segment in &encoder.layout().segments {
+        widths[segment.column] += segment.shape.width();
+    }
+    let names = encoder.schema().columns.iter().map(|column| column.name.as_str());
+    let mut columns: Vec<(&str, usize)> = names.zip(widths).filter(|(_, width)| *width > 0).collect();
+    columns.sort_by_key(|(_, width)| std::cmp::Reverse(*width));
+    let (shown, rest) = columns.split_at(columns.len().min(WIDEST));
+    let said: Vec<String> = shown.iter().map(|(name, width)| format!("{name} {width}")).collect();
+    let rest = match rest.iter().map(|(_, width)| width).sum::<usize>() {
+        0 => String::new(),
+        others => format!(", {} others {others}", rest.len()),
+    };
+    format!("columns: a row is {} numbers: {}{rest}", encoder.layout().width(), said.join(", "))
 }

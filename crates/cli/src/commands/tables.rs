@@ -40,7 +40,7 @@ pub(crate) fn measure(samples: &Path, config: &DataConfig, seed: u64) -> Result<
     let tables = Tables { encoder, train: training, test: held_out };
     let mut stages = Stages::default();
     let report = rows::measure(&tables, &generated, options.label, seed, &mut |what, done, all| {
-        stages.set(what, done, all)
+        stages.set(what, done, all);
     });
     stages.finish();
     let identity = tables.train.content_hash();

@@ -55,6 +55,11 @@ pub trait Trainable: Send + Sync {
     /// What one optimiser updates together.
     fn groups(&self) -> &[ParamGroup];
 
+    /// The size of a batch must be a multiple of this.
+    fn batch_multiple(&self) -> usize {
+        1
+    }
+
     /// Trains on one batch, written as the paper writes it; every update goes through [`StepContext::update`]. A step that needs more
     /// batches takes them from [`StepContext::next_batch`].
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()>;
