@@ -398,9 +398,9 @@ impl HostBatch {
         self.values.mirror(shape, self.indices.iter().map(|&index| chosen(index)));
     }
 
-    /// Asks for other columns.
-    pub(crate) fn ask(&mut self, asked: Asked) {
-        self.condition = HostCondition::Columns(asked);
+    /// The same samples, of which other columns are asked for.
+    pub(crate) fn asking(self, asked: Asked) -> Self {
+        Self { condition: HostCondition::Columns(asked), ..self }
     }
 
     pub(crate) fn into_batch(self, device: &Device) -> Result<Batch> {

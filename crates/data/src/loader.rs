@@ -84,29 +84,23 @@ impl Loader {
             let mut order = Vec::new();
             let mut ordered_epoch = None;
             for number in first_batch.. {
-                if let Some(sampler) = &sampler {
+                let batch = if let Some(sampler) = &sampler {
                     let (positions, asked) = sampler.batch(&split, seed, number, batch_size);
-                    let mut batch = split.host_batch(&positions, &target);
-                    if let Ok(batch) = &mut batch {
-                        batch.ask(asked);
+                    split.host_batch(&positions, &target).map(|batch| batch.asking(asked))
+                } else {
+                    let epoch = number / batches_per_epoch;
+                    if ordered_epoch != Some(epoch) {
+                        order = epoch_order(seed, epoch, split.len());
+                        ordered_epoch = Some(epoch);
                     }
-                    let failed = batch.is_err();
-                    if sender.send(batch).is_err() || failed {
-                        return;
+                    let start = (number % batches_per_epoch) as usize * batch_size;
+                    let mut batch = split.host_batch(&order[start..start + batch_size], &target);
+                    if let (Some(shape), Ok(batch)) = (flipped, &mut batch) {
+                        let coins = Stream::new(seed, "data/flip", epoch);
+                        batch.mirror(shape, |index| coins.at(index).below(2) == 1);
                     }
-                    continue;
-                }
-                let epoch = number / batches_per_epoch;
-                if ordered_epoch != Some(epoch) {
-                    order = epoch_order(seed, epoch, split.len());
-                    ordered_epoch = Some(epoch);
-                }
-                let start = (number % batches_per_epoch) as usize * batch_size;
-                let mut batch = split.host_batch(&order[start..start + batch_size], &target);
-                if let (Some(shape), Ok(batch)) = (flipped, &mut batch) {
-                    let coins = Stream::new(seed, "data/flip", epoch);
-                    batch.mirror(shape, |index| coins.at(index).below(2) == 1);
-                }
+                    batch
+                };
                 let failed = batch.is_err();
                 // Sending fails when the loader was dropped.
                 if sender.send(batch).is_err() || failed {

@@ -133,10 +133,11 @@ mod tests {
             log_weights: Tensor::from_vec([libm::log(0.5), libm::log(1.5)].repeat(n), (n, 2), &Device::Cpu)
                 .unwrap(),
         };
-        let all: String = (0..23).map(|n| format!("{n},a\n")).chain([",a\n".to_owned()]).collect();
+        // Squares modulo 23 end at 18; beyond it nothing can be written.
+        let all: String = (0..19).map(|n| format!("{n},a\n")).chain([",a\n".to_owned()]).collect();
         let every = csv::read_from("t.csv".as_ref(), format!("n,c\n{all}").as_bytes(), &options()).unwrap();
-        let numbers: Vec<usize> = (0..24).collect();
-        let found = log_likelihoods(&encoder, &every, &numbers, &decoded(24)).unwrap();
+        let numbers: Vec<usize> = (0..20).collect();
+        let found = log_likelihoods(&encoder, &every, &numbers, &decoded(20)).unwrap();
         let sum: f64 = found.iter().map(|value| value.exp()).sum();
         // The mean of the weights is 1; of the category, a has 0.5.
         assert!((sum - 0.5).abs() < 1e-9, "{sum}");
@@ -149,7 +150,8 @@ mod tests {
     #[test]
     fn tails_are_exact() {
         let far = normal_between(10.0, 11.0);
-        assert!((far - 7.619_853_022_384_043e-24).abs() < 1e-30, "{far}");
+        // Of `math.erfc` in Python.
+        assert!((far - 7.619_661_958_203_143e-24).abs() < 1e-36, "{far}");
         assert!((normal_between(-11.0, -10.0) - far).abs() < 1e-36);
         assert!((normal_between(-1.0, 1.0) - 0.682_689_492_137_085_9).abs() < 1e-15);
         assert_eq!(normal_between(f64::NEG_INFINITY, f64::INFINITY), 1.0);
