@@ -105,7 +105,7 @@ fn sample(program: &Path, run: &Path, threads: &str) -> Result<f64> {
     let printed = process::everything_printed(&mut sample)?;
     let events = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let seconds = events
-        .filter(|event| event["message"] == "images written")
+        .filter(|event| event["message"] == "samples written")
         .find_map(|event| event["seconds"].as_f64());
     seconds.with_context(|| format!("sampling from {} failed:\n{printed}", run.display()))
 }
