@@ -7,7 +7,7 @@ use waxwork_data::table::{Table, Tables, Values};
 use waxwork_eval::judging::Stages;
 use waxwork_eval::table::condition::{self, Obedience};
 use waxwork_eval::table::report::{TableConfig, TableInput, evaluate};
-use waxwork_eval::table::{TableColumns, TableReport, align};
+use waxwork_eval::table::{TableColumns, TableReport, frames};
 use waxwork_eval::{Metric, Protocol};
 
 use crate::{Error, Result};
@@ -47,16 +47,13 @@ pub fn obedience(
         asked.extend(common.map(|(text, _)| (name.clone(), text.to_owned())));
     }
     let real = TableColumns::of(&tables.train);
-    let real_views = real.views();
     let mut found = Vec::with_capacity(asked.len());
     for (i, wanted) in asked.iter().enumerate() {
         stages("asking for values", i, asked.len());
         let condition = asking_for(&tables.encoder, std::slice::from_ref(wanted), ASKED)?;
         let request = SampleRequest { condition, ..SampleRequest::new(seed, ASKED) };
         let made = sample(model, &tables.encoder, &request, |_| {})?;
-        let made = TableColumns::of(&made);
-        let made_views = made.views();
-        let frames = align(&[("real", real.view(&real_views)), ("generated", made.view(&made_views))])?;
+        let frames = frames(&[("real", &real), ("generated", &TableColumns::of(&made))])?;
         found.push(condition::obedience(&frames[0], &frames[1], &wanted.0, Some(&wanted.1))?);
     }
     Ok(found)

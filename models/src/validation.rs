@@ -8,7 +8,7 @@ use waxwork_core::{Bound, Device, GenerativeModel, SampleRequest};
 use waxwork_data::table::Tables;
 use waxwork_data::{Dataset, Split};
 use waxwork_eval::likelihood;
-use waxwork_eval::table::{TableColumns, align, quality};
+use waxwork_eval::table::{TableColumns, frames, quality};
 
 use crate::rows;
 
@@ -78,10 +78,8 @@ impl<'a> Validation<'a> {
         let real = tables.train.subset(&real);
         let request = SampleRequest::new(0, self.samples.len());
         let made = rows::sample(model, &tables.encoder, &request, |_| {})?;
-        let columns = [&real, &made].map(TableColumns::of);
-        let views = columns.each_ref().map(TableColumns::views);
-        let frames =
-            align(&[("real", columns[0].view(&views[0])), ("generated", columns[1].view(&views[1]))])?;
+        let [real, made] = [&real, &made].map(TableColumns::of);
+        let frames = frames(&[("real", &real), ("generated", &made)])?;
         Ok(quality::gap(&frames[0], &frames[1])?)
     }
 

@@ -100,8 +100,7 @@ impl Trainable for Cgan {
         let condition = info.encode_condition(&batch.condition, params)?;
         let labels = condition.as_ref();
         let rows = ctx.rows(batch.len());
-        let discriminator = &self.players.discriminator.thinned(batch.len(), ctx)?;
-        let frozen = &self.players.frozen.thinned(batch.len(), ctx)?;
+        let (discriminator, frozen) = &self.players.thinned(batch.len(), ctx)?;
         let latents = self.players.latents(batch.len(), ctx)?;
         let outputs = generator.outputs(&latents, labels, ctx.train())?;
         let generated = generator.finish(&outputs, &latents)?;

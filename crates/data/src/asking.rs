@@ -103,6 +103,7 @@ impl Column {
         self.positions[(from + draws.below((to - from).max(1))) as usize] as usize
     }
 }
+
 /// Walker's alias method (Vose 1991): one of n outcomes by given weights in constant time.
 #[derive(Clone, Debug)]
 struct Alias {

@@ -115,6 +115,11 @@ impl Discriminator {
         Ok(Self { body, output, labels, pack, rate, dropout: Vec::new() })
     }
 
+    /// This discriminator without the values that `other` leaves out.
+    pub(crate) fn thinned_like(&self, other: &Self) -> Self {
+        Self { dropout: other.dropout.clone(), ..self.clone() }
+    }
+
     /// Samples that are judged together.
     pub fn pack(&self) -> usize {
         self.pack
@@ -125,7 +130,7 @@ impl Discriminator {
     ///
     /// # Errors
     /// [`Error::Config`] if `n` is no multiple of [`Discriminator::pack`].
-    pub fn thinned(&self, n: usize, ctx: &StepContext<'_>) -> Result<Self> {
+    pub(crate) fn thinned(&self, n: usize, ctx: &StepContext<'_>) -> Result<Self> {
         if !n.is_multiple_of(self.pack) {
             let reason = format!("a batch of {n} samples cannot be judged in packs of {}", self.pack);
             return Err(Error::Config { key: "model.pack".into(), reason });

@@ -80,8 +80,7 @@ impl Trainable for Gan {
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let (config, Players { generator, head, .. }) = (&self.config, &self.players);
         let rows = ctx.rows(batch.len());
-        let discriminator = &self.players.discriminator.thinned(batch.len(), ctx)?;
-        let frozen = &self.players.frozen.thinned(batch.len(), ctx)?;
+        let (discriminator, frozen) = &self.players.thinned(batch.len(), ctx)?;
         let latents = self.players.latents(batch.len(), ctx)?;
         let generated = generator.forward(&latents, None, ctx.train())?;
         let real = head.to_network(&batch.inputs)?;

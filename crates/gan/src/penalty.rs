@@ -81,8 +81,8 @@ impl Penalty {
     }
 }
 
-/// ‖∇ₓD(x)‖ of each sample, or of each pack of samples, `(N)`, with the exact gradient in D's weights: the derivative of D along the unit vector of its
-/// own gradient, with that vector held constant. (∇‖g‖ = (g / ‖g‖) · ∇g.)
+/// ‖∇ₓD(x)‖ of each sample, or of each pack of samples, `(N)`, with the exact gradient in D's weights: the derivative of D along the
+/// unit vector of its own gradient, with that vector held constant. (∇‖g‖ = (g / ‖g‖) · ∇g.)
 fn gradient_norm(
     discriminator: &Discriminator,
     frozen: &Discriminator,

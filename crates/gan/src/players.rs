@@ -78,6 +78,16 @@ impl Players {
         Ok(Tensor::cat(&[z, choices.to_dtype(ctx.dtype())?], 1)?)
     }
 
+    /// The discriminator of a step on batches of `n` samples, tracked and frozen, without what dropout leaves out in this step.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `n` samples cannot be judged in packs.
+    pub fn thinned(&self, n: usize, ctx: &StepContext<'_>) -> Result<(Discriminator, Discriminator)> {
+        let discriminator = self.discriminator.thinned(n, ctx)?;
+        let frozen = self.frozen.thinned_like(&discriminator);
+        Ok((discriminator, frozen))
+    }
+
     /// Latents `(N, latent_dim)`, and a condition where the model takes one → samples `(N, ..)`.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use waxwork_data::table::{Column, Table, Tables, Values};
 use waxwork_eval::table::nearest::{closest, nearest_pairs};
 use waxwork_eval::table::quality::quality;
 use waxwork_eval::table::trends::Thresholds;
-use waxwork_eval::table::{TableColumns, align};
+use waxwork_eval::table::{TableColumns, frames};
 use waxwork_models::{Run, rows};
 
 use crate::failure::Failure;
@@ -78,9 +78,7 @@ impl RowsView {
         let made = rows::sample(run.model.as_ref(), &tables.encoder, &request, |_| {})?;
         let real = &tables.train;
         let columns = [real, &made].map(TableColumns::of);
-        let views = columns.each_ref().map(TableColumns::views);
-        let frames =
-            align(&[("real", columns[0].view(&views[0])), ("generated", columns[1].view(&views[1]))])?;
+        let frames = frames(&[("real", &columns[0]), ("generated", &columns[1])])?;
         let quality = quality(&frames[0], &frames[1], Thresholds::SDMETRICS)?;
         let closest = closest(&frames[1], &frames[0], &frames[0])?;
         let score = |name: &str| {

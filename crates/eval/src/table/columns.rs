@@ -2,7 +2,7 @@
 
 use waxwork_data::table::{Kind, Table, Values};
 
-use super::{ColumnView, TableView};
+use super::{ColumnView, Frame, Result, TableView, align};
 
 /// Columns in memory, of which a [`TableView`] can be taken. Identifiers and constants, of which there is nothing to learn, are left out.
 #[derive(Clone, Debug)]
@@ -68,6 +68,16 @@ impl TableColumns {
     pub fn view<'a>(&'a self, columns: &'a [ColumnView<'a>]) -> TableView<'a> {
         TableView { names: &self.names, columns }
     }
+}
+
+/// Tables with the same columns as [`align`] has them; each is named for errors.
+///
+/// # Errors
+/// Those of [`align`].
+pub fn frames(tables: &[(&str, &TableColumns)]) -> Result<Vec<Frame>> {
+    let views: Vec<Vec<ColumnView<'_>>> = tables.iter().map(|(_, columns)| columns.views()).collect();
+    let named = tables.iter().zip(&views).map(|((name, columns), views)| (*name, columns.view(views)));
+    align(&named.collect::<Vec<_>>())
 }
 
 #[cfg(test)]

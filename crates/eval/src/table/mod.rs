@@ -47,7 +47,7 @@ mod splits;
 pub mod trees;
 pub mod trends;
 
-pub use columns::TableColumns;
+pub use columns::{TableColumns, frames};
 pub use error::{Error, Result};
 pub use frame::{ColumnView, Frame, TableView, align};
 pub use report::TableReport;
