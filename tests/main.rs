@@ -7,6 +7,7 @@
 )]
 
 mod browser;
+mod choosing;
 mod data;
 mod doctor;
 mod families;

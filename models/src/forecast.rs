@@ -118,9 +118,12 @@ impl TrainingRun {
         Ok(Some((done.saturating_sub(1).max(1), began.elapsed())))
     }
 
-    /// How long one measurement on the validation split takes; zero if the model has none.
+    /// How long one measurement on the validation split takes; zero if the model has none, or one by a judge, which may have to be
+    /// trained first and is soon done then.
     fn measure_validation(&self) -> Result<Duration> {
-        let Some(validation) = Validation::of(self.shown.as_ref(), &self.data, self.device()) else {
+        let shown = self.shown.as_ref();
+        let validation = Validation::of(shown, &self.data, &self.recipe.train, self.device());
+        let Some(validation) = validation.filter(|validation| !validation.is_judged()) else {
             return Ok(Duration::ZERO);
         };
         let all = validation.samples().len();

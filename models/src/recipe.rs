@@ -455,7 +455,7 @@ mod tests {
             (
                 "vae-digits",
                 "model.network={kind=\"cnov\"}",
-                "at `model.network.kind`: must be one of `mlp`, `conv`, but is the text `cnov` (did you mean `conv`?)",
+                "at `model.network.kind`: must be one of `mlp`, `conv`, `tower`, but is the text `cnov` (did you mean `conv`?)",
             ),
             ("vae-digits", "model.network={hidden=[3]}", "needs `kind`: one of `mlp`, `conv`"),
             (

@@ -134,7 +134,7 @@ impl TrainingRun {
         }
         let every = self.recipe.train.histogram_every;
         let mut board = TensorBoard::new(folder.path(), &hyperparameters, self.model.params(), every);
-        let validation = Validation::of(self.shown.as_ref(), &self.data, &self.device);
+        let validation = Validation::of(self.shown.as_ref(), &self.data, &self.recipe.train, &self.device);
         let metric = validation.as_ref().map_or("", Validation::selection_metric);
         let validate = validation.as_ref().map(|validation| || validation.measure());
         let (shown, info, seed) = (self.shown.as_ref(), &self.data.info, self.recipe.train.seed);

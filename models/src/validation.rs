@@ -1,5 +1,6 @@
-//! What a model is measured by on the validation part while it is trained, and what chooses its best checkpoint.
+//! What a model is measured by on the validation part while it is trained, and what chooses the weights that it ends with.
 
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,12 +8,13 @@ use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Bound, Device, GenerativeModel, SampleRequest};
 use waxwork_data::table::Tables;
 use waxwork_data::{Dataset, Split};
-use waxwork_eval::likelihood;
 use waxwork_eval::table::{TableColumns, frames, quality};
+use waxwork_eval::{Chooser, Closeness, likelihood};
+use waxwork_trainer::TrainConfig;
 
 use crate::rows;
 
-/// Validation samples that choose the best checkpoint: enough for a tenth of a nat.
+/// Validation samples that choose: enough for a tenth of a nat.
 const SAMPLES: usize = 2000;
 
 /// What a model is measured by.
@@ -27,16 +29,37 @@ enum Measure<'a> {
     Bound(&'a dyn Bound),
     /// Columns and pairs of columns of generated rows beside real ones.
     Rows(&'a dyn GenerativeModel, Arc<Tables>),
+    /// What a judge sees in generated samples beside real ones.
+    Judged(Box<Judged<'a>>),
+}
+
+struct Judged<'a> {
+    model: &'a dyn GenerativeModel,
+    data: &'a Dataset,
+    /// Trained, or found in the cache, when it is first needed.
+    chooser: OnceCell<Chooser>,
+    /// Whether a collapse was reported already.
+    collapsed: Cell<bool>,
 }
 
 impl<'a> Validation<'a> {
-    /// What the model is measured by; nothing if its family has no bound and makes no rows, or there are no validation samples.
-    pub(crate) fn of(model: &'a dyn GenerativeModel, data: &Dataset, device: &'a Device) -> Option<Self> {
+    /// What the model is measured by; nothing if there are no validation samples, or if its family has no bound and it makes no rows,
+    /// unless `config` has something to choose and the data has labels for a judge.
+    pub(crate) fn of(
+        model: &'a dyn GenerativeModel,
+        data: &'a Dataset,
+        config: &TrainConfig,
+        device: &'a Device,
+    ) -> Option<Self> {
         let samples = data.validation.subset(SAMPLES);
         let measure = match (model.bound(), &data.info.tables) {
             _ if samples.len() < 2 => return None,
             (Some(bound), _) => Measure::Bound(bound),
             (None, Some(tables)) => Measure::Rows(model, Arc::clone(tables)),
+            (None, None) if config.chooses() && !data.info.classes.is_empty() => {
+                let (chooser, collapsed) = Default::default();
+                Measure::Judged(Box::new(Judged { model, data, chooser, collapsed }))
+            }
             (None, None) => return None,
         };
         Some(Self { measure, samples, device })
@@ -47,6 +70,7 @@ impl<'a> Validation<'a> {
         match self.measure {
             Measure::Bound(_) => "validation/neg_elbo",
             Measure::Rows(..) => "validation/gap",
+            Measure::Judged(_) => "judge_frechet/generated",
         }
     }
 
@@ -60,6 +84,11 @@ impl<'a> Validation<'a> {
                     error => waxwork_trainer::Error::Validation(error.to_string()),
                 })?;
                 return Ok([(self.selection_metric().to_owned(), gap)].into());
+            }
+            Measure::Judged(judged) => {
+                return judged
+                    .measure(&self.samples)
+                    .map_err(|error| waxwork_trainer::Error::Validation(error.to_string()));
             }
         };
         let batches = self.samples.batches(EVALUATION_BATCH, self.device)?;
@@ -83,6 +112,11 @@ impl<'a> Validation<'a> {
         Ok(quality::gap(&frames[0], &frames[1])?)
     }
 
+    /// True if a measurement needs a judge, which may have to be trained first.
+    pub(crate) fn is_judged(&self) -> bool {
+        matches!(self.measure, Measure::Judged(_))
+    }
+
     /// The samples that it measures.
     pub(crate) fn samples(&self) -> &Split {
         &self.samples
@@ -91,5 +125,41 @@ impl<'a> Validation<'a> {
     /// The same of the first batch alone, to find out how long one takes.
     pub(crate) fn first_batch(self) -> Self {
         Self { samples: self.samples.subset(EVALUATION_BATCH), ..self }
+    }
+}
+
+impl Judged<'_> {
+    /// How far as many generated samples are from the real ones. A collapse is said once.
+    fn measure(&self, samples: &Split) -> crate::Result<BTreeMap<String, f64>> {
+        let made = self.model.sample(&SampleRequest::new(0, samples.len()))?;
+        let seen = self.chooser(samples)?.closeness(&made)?;
+        let Closeness { frechet, floor, class_entropy, precision, recall, .. } = seen;
+        let collapse = seen.collapse();
+        if let Some(reason) = collapse.as_ref().filter(|_| !self.collapsed.get()) {
+            tracing::warn!(
+                "the samples look collapsed: {reason}; if that lasts, raise the penalty's weight, set \
+                 model.pack=2, or lower optimizer.lr"
+            );
+        }
+        self.collapsed.set(collapse.is_some());
+        // Names with one path are drawn together: the distance beside that of real samples.
+        let named = [
+            ("judge_frechet/generated", frechet),
+            ("judge_frechet/real", floor),
+            ("judge/class_entropy", class_entropy),
+            ("judge/precision", precision),
+            ("judge/recall", recall),
+        ];
+        Ok(named.map(|(name, value)| (name.to_owned(), value)).into())
+    }
+
+    fn chooser(&self, samples: &Split) -> crate::Result<&Chooser> {
+        if let Some(chooser) = self.chooser.get() {
+            return Ok(chooser);
+        }
+        tracing::info!("looking for the judge that chooses the best weights, or training it");
+        let cache = waxwork_data::files::cache_dir()?;
+        let chooser = Chooser::of(self.data, samples, &cache, |_, _| {})?;
+        Ok(self.chooser.get_or_init(|| chooser))
     }
 }

@@ -41,13 +41,22 @@
 //!         weight, bias = y @ self.w(name + ".weight", shape), y @ self.w(name + ".bias", shape)
 //!         return F.batch_norm(x, None, None, None, None, True, eps=1e-5) * weight[..., None, None] + bias[..., None, None]
 //!
+//! def block(net, name, x, activation):
+//!     channels = x.shape[1]
+//!     return x + net.conv(name + "conv2", activation(net.conv(name + "conv1", x, channels, 3, 1, 1)), channels, 3, 1, 1)
+//!
 //! def generator(net, case, z, y):
 //!     channels = case["image"][0]
-//!     x = z if y is None or case["label"] == "projection" else torch.cat([z, y], 1)
-//!     y = y if case["label"] == "projection" else None
+//!     by_norm = case["label"] == "projection" and case["kind"] != "tower"
+//!     x = z if y is None or by_norm else torch.cat([z, y], 1)
+//!     y = y if by_norm else None
 //!     if case["kind"] == "mlp":
 //!         x = F.relu(net.linear("generator.hidden.0", x, 5))
 //!         return torch.tanh(net.linear("generator.output", x, math.prod(case["image"]))).view(-1, *case["image"])
+//!     if case["kind"] == "tower":            # one halving
+//!         x = F.relu(net.norm("generator.norm", net.linear("generator.project", x, 3 * 16).view(-1, 3, 4, 4), None))
+//!         x = block(net, "generator.up.block0.", x, F.relu)
+//!         return torch.tanh(net.conv_up("generator.up.0.conv", x, channels, True))
 //!     if case["kind"] == "dcgan":
 //!         x = net.linear("generator.project", x, 3 * 4).view(-1, 3, 2, 2)
 //!         x = F.relu(net.norm("generator.norm", x, y))
@@ -64,8 +73,14 @@
 //! def discriminator(net, case, x, y):
 //!     if case["label"] == "concatenation":
 //!         x = torch.cat([x, y[..., None, None].expand(-1, -1, *x.shape[2:])], 1)
+//!     if case["pack"] > 1:
+//!         x = x.reshape(-1, case["pack"] * x.shape[1], *x.shape[2:])
 //!     if case["kind"] == "mlp":
 //!         h = F.leaky_relu(net.linear("discriminator.hidden.0", x.flatten(1), 5), 0.2)
+//!     elif case["kind"] == "tower":
+//!         leaky = lambda h: F.leaky_relu(h, 0.2)
+//!         h = block(net, "discriminator.down.0.block0.", leaky(net.conv("discriminator.down.0.conv", x, 3, 4, 2, 1)), leaky)
+//!         h = h.flatten(1)
 //!     elif case["kind"] == "dcgan":
 //!         normed = case["norm"] == "batch"
 //!         h = F.leaky_relu(net.conv("discriminator.down.0.conv", x, 2, 4, 2, 1), 0.2)
@@ -106,27 +121,31 @@
 //!         return dict(zip(names, torch.autograd.grad(loss, [net.p[n] for n in names])))
 //!     fake = generator(net, case, z, y)
 //!     (on_real, named), (on_fake, _) = discriminator(net, case, x, y), discriminator(net, case, fake.detach(), y)
+//!     n = len(on_real)
 //!     s, bce = case["smoothing"], F.binary_cross_entropy_with_logits
-//!     d = {"bce": lambda: bce(on_real, torch.full((3,), 1.0 - s)) + bce(on_fake, torch.zeros(3)),
+//!     d = {"bce": lambda: bce(on_real, torch.full((n,), 1.0 - s)) + bce(on_fake, torch.zeros(n)),
 //!          "least-squares": lambda: 0.5 * (on_real - 1).square().mean() + 0.5 * on_fake.square().mean(),
 //!          "hinge": lambda: F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean(),
-//!          "wasserstein": lambda: on_fake.mean() - on_real.mean()}[case["game"]]()
+//!          "wasserstein": lambda: on_fake.mean() - on_real.mean(),
+//!          "relativistic": lambda: F.softplus(on_fake - on_real).mean()}[case["game"]]()
 //!     if named is not None:
 //!         d = d + 0.5 * F.cross_entropy(named, labels)
-//!     if case["penalty"]:
-//!         at = x if case["penalty"] == "r1" else fake.detach() + mix * (x - fake.detach())
+//!     between = fake.detach() + mix * (x - fake.detach())
+//!     for at in {None: [], "r1": [x], "r1-r2": [x, fake.detach()], "gradient": [between]}[case["penalty"]]:
 //!         at = at.clone().requires_grad_()
 //!         out = discriminator(net, case, at, y)[0]
 //!         slope, = torch.autograd.grad(out.sum(), at, create_graph=True)
-//!         squares = slope.flatten(1).square().sum(1)
-//!         d = d + (0.5 * 0.7 * squares.mean() if case["penalty"] == "r1" else 10 * (squares.sqrt() - 1).square().mean())
+//!         squares = slope.reshape(n, -1).square().sum(1)
+//!         d = d + (10 * (squares.sqrt() - 1).square().mean() if case["penalty"] == "gradient" else 0.5 * case["weight"] * squares.mean())
 //!     d_gradients = gradients(d, "discriminator")
 //!     for name, gradient in d_gradients.items():
 //!         net.p[name] = (net.p[name] - gradient).detach().requires_grad_()
 //!     net.u = dict(net.next)
 //!     on_fake, named = discriminator(net, case, fake, y)
-//!     g = {"bce": lambda: bce(on_fake, torch.ones(3)), "least-squares": lambda: 0.5 * (on_fake - 1).square().mean(),
-//!          "hinge": lambda: -on_fake.mean(), "wasserstein": lambda: -on_fake.mean()}[case["game"]]()
+//!     on_real = discriminator(net, case, x, y)[0]
+//!     g = {"bce": lambda: bce(on_fake, torch.ones(n)), "least-squares": lambda: 0.5 * (on_fake - 1).square().mean(),
+//!          "hinge": lambda: -on_fake.mean(), "wasserstein": lambda: -on_fake.mean(),
+//!          "relativistic": lambda: F.softplus(on_real - on_fake).mean()}[case["game"]]()
 //!     if named is not None:
 //!         g = g + 0.5 * F.cross_entropy(named, labels)
 //!     print(f'        losses: ({d.item():.9e}, {g.item():.9e}),\n        gradients: &[')
@@ -144,7 +163,11 @@
 //!     dict(image=grey, kind="mlp", norm="none", label="concatenation", game="wasserstein", smoothing=0, penalty="gradient"),
 //!     dict(image=rgb, kind="residual", norm="spectral", label="projection", game="hinge", smoothing=0, penalty="gradient"),
 //!     dict(image=grey, kind="dcgan", norm="spectral", label="auxiliary-classifier", game="bce", smoothing=0, penalty=None),
+//!     dict(image=rgb, kind="tower", norm="none", label=None, game="relativistic", smoothing=0, penalty="r1-r2", weight=1e-3),
+//!     dict(image=rgb, kind="tower", norm="none", label="projection", game="relativistic", smoothing=0, penalty="r1-r2", weight=1e-3),
+//!     dict(image=grey, kind="dcgan", norm="none", label=None, game="bce", smoothing=0, penalty="r1", pack=3),
 //! ]:
+//!     case = dict(pack=1, weight=0.7) | case
 //!     print(f'    Case {{ // {case}')
 //!     play(case)
 //!     print("    },")
@@ -441,6 +464,98 @@ discriminator={kind="dcgan",channels=[2,3],norm="spectral"}
             1.902949414e-04,  // generator.up.0.norm.weight
             3.842700331e-03,  // generator.up.1.conv.bias
             1.143729779e-01,  // generator.up.1.conv.weight
+        ],
+    },
+    Case {
+        channels: 3,
+        model: r#"
+family="gan"
+generator={kind="tower",width=3,blocks=1}
+discriminator={kind="tower",width=3,blocks=1}
+loss="relativistic"
+penalty={kind="r1-r2",weight=1e-3}
+"#,
+        losses: (4.733434164e-02, 1.317204982e+01),
+        gradients: &[
+            1.473852009e-03,  // discriminator.down.0.block0.conv1.bias
+            6.072943954e-02,  // discriminator.down.0.block0.conv1.weight
+            0.000000000e+00,  // discriminator.down.0.block0.conv2.bias
+            3.122562754e-02,  // discriminator.down.0.block0.conv2.weight
+            -5.592226715e-04, // discriminator.down.0.conv.bias
+            -5.760952486e-02, // discriminator.down.0.conv.weight
+            0.000000000e+00,  // discriminator.output.bias
+            5.539643364e-02,  // discriminator.output.weight
+            -1.949603085e+00, // generator.norm.bias
+            -1.948621501e+00, // generator.norm.weight
+            1.664860911e+00,  // generator.project.bias
+            2.727191633e+00,  // generator.project.weight
+            6.362800250e-01,  // generator.up.0.conv.bias
+            -3.732603997e+00, // generator.up.0.conv.weight
+            -5.518630452e-02, // generator.up.block0.conv1.bias
+            3.371210901e-02,  // generator.up.block0.conv1.weight
+            -3.155161568e+00, // generator.up.block0.conv2.bias
+            -7.261986923e-01, // generator.up.block0.conv2.weight
+        ],
+    },
+    Case {
+        channels: 3,
+        model: r#"
+family="cgan"
+conditioning={kind="projection"}
+generator={kind="tower",width=3,blocks=1}
+discriminator={kind="tower",width=3,blocks=1}
+loss="relativistic"
+penalty={kind="r1-r2",weight=1e-3}
+"#,
+        losses: (2.084882850e+00, 2.336780925e-22),
+        gradients: &[
+            -6.400098806e-03, // discriminator.down.0.block0.conv1.bias
+            9.582291038e-01,  // discriminator.down.0.block0.conv1.weight
+            0.000000000e+00,  // discriminator.down.0.block0.conv2.bias
+            9.715162737e-01,  // discriminator.down.0.block0.conv2.weight
+            2.760290952e-01,  // discriminator.down.0.conv.bias
+            -1.717902501e+00, // discriminator.down.0.conv.weight
+            -6.782670857e-02, // discriminator.embedding.weight
+            0.000000000e+00,  // discriminator.output.bias
+            2.564233710e-01,  // discriminator.output.weight
+            2.170541450e-21,  // generator.norm.bias
+            9.341695532e-23,  // generator.norm.weight
+            1.880871623e-21,  // generator.project.bias
+            -2.504706368e-21, // generator.project.weight
+            -9.847569714e-22, // generator.up.0.conv.bias
+            2.682258465e-21,  // generator.up.0.conv.weight
+            -1.359346508e-23, // generator.up.block0.conv1.bias
+            1.564998488e-22,  // generator.up.block0.conv1.weight
+            -3.860883754e-22, // generator.up.block0.conv2.bias
+            -1.589210804e-21, // generator.up.block0.conv2.weight
+        ],
+    },
+    Case {
+        channels: 1,
+        model: r#"
+family="gan"
+generator={kind="dcgan",channels=[3,2]}
+discriminator={kind="dcgan",channels=[2,3]}
+penalty={kind="r1",weight=0.7}
+pack=3
+"#,
+        losses: (1.973257709e+00, 9.388050314e-01),
+        gradients: &[
+            -7.603417270e-02, // discriminator.down.0.conv.bias
+            -1.242252767e+00, // discriminator.down.0.conv.weight
+            2.992815310e-02,  // discriminator.down.1.conv.bias
+            1.130438677e+00,  // discriminator.down.1.conv.weight
+            1.857825685e-02,  // discriminator.output.bias
+            3.684547156e-01,  // discriminator.output.weight
+            7.374030458e-02,  // generator.norm.bias
+            1.466758662e-01,  // generator.norm.weight
+            1.763617232e-01,  // generator.project.bias
+            -1.050376051e-01, // generator.project.weight
+            9.791688780e-01,  // generator.up.0.conv.weight
+            3.946322394e-02,  // generator.up.0.norm.bias
+            9.651348248e-02,  // generator.up.0.norm.weight
+            3.986205650e-02,  // generator.up.1.conv.bias
+            6.352578478e-01,  // generator.up.1.conv.weight
         ],
     },
 ];

@@ -129,7 +129,8 @@ impl Trainable for Cgan {
             return Ok(());
         }
         let on_generated = frozen.forward(&generated, labels, Mode::Frozen)?;
-        let game = config.loss.generator(&on_generated.logits)?;
+        let on_real = || Ok(frozen.forward(&real, labels, Mode::Frozen)?.logits);
+        let game = config.loss.generator(&on_generated.logits, on_real)?;
         let class_loss = self.class_loss(on_generated.classes.as_ref(), labels)?;
         let obedience = self.obedience.as_ref().zip(labels);
         let obedience =

@@ -24,7 +24,10 @@ use waxwork_core::hash::sha256;
 
 /// Increased whenever training on the same data gives a different judge; part of its identity.
 const VERSION: u32 = 2;
+/// Of the judge that measures.
 const SEED: u64 = 0;
+/// Of the judge that chooses checkpoints.
+const CHOOSING_SEED: u64 = 1;
 const BATCH: usize = 100;
 /// Maximum number of training steps.
 const STEPS: u64 = 3000;
@@ -79,7 +82,7 @@ impl Body {
             })
             .count();
         let channels: Vec<usize> = (0..halvings).map(|i| (32 << i).min(128)).collect();
-        let down = ConvDown::new(params.root().enter("down"), image.channels, &channels, true, style)?;
+        let down = ConvDown::new(params.root().enter("down"), image.channels, &channels, 0, true, style)?;
         let size = image.height / (1 << halvings) * (image.width / (1 << halvings));
         Ok((Self::Images(down), channels.last().copied().unwrap_or(image.channels) * size))
     }
@@ -163,12 +166,25 @@ impl Judge {
     ///
     /// # Errors
     /// If the data has no labels, cannot be read, or the cache cannot be written.
-    pub fn of(data: &Dataset, cache: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
+    pub fn of(data: &Dataset, cache: &Path, progress: impl FnMut(u64, u64)) -> Result<Self> {
+        Self::seeded(SEED, data, cache, progress)
+    }
+
+    /// Another judge, with other start values and batches, which training may choose by: it measures nothing that is reported.
+    ///
+    /// # Errors
+    /// As [`Judge::of`].
+    pub fn that_chooses(data: &Dataset, cache: &Path, progress: impl FnMut(u64, u64)) -> Result<Self> {
+        Self::seeded(CHOOSING_SEED, data, cache, progress)
+    }
+
+    fn seeded(seed: u64, data: &Dataset, cache: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
         let classes = data.info.classes.len();
         if classes == 0 {
             return Err(Error::NoLabels { data: data.info.name.clone() });
         }
-        let key = &sha256(format!("judge {VERSION} of {}", data.info.identity).as_bytes())[..32];
+        let role = if seed == SEED { String::new() } else { format!(" with seed {seed}") };
+        let key = &sha256(format!("judge {VERSION} of {}{role}", data.info.identity).as_bytes())[..32];
         let weights = cache.join(format!("judge-{key}.safetensors"));
         let notes = cache.join(format!("judge-{key}.json"));
         if weights.is_file() {
@@ -178,7 +194,7 @@ impl Judge {
             }
         }
 
-        let (classifier, steps) = train(data, classes, &mut progress)?;
+        let (classifier, steps) = train(data, classes, seed, &mut progress)?;
         let bytes = store::encode(&classifier.params.tensors())?;
         let mut judge = Self {
             info: JudgeInfo {
@@ -276,7 +292,7 @@ pub fn classification_accuracy(
         test: data.test.clone(),
         ..data.clone()
     };
-    let (classifier, steps) = train(&learned, classes, &mut progress)?;
+    let (classifier, steps) = train(&learned, classes, SEED, &mut progress)?;
     let info = JudgeInfo { sha256: String::new(), data_identity: String::new(), steps, test_accuracy: 0.0 };
     Judge { info, classifier }.accuracy(&data.test)
 }
@@ -288,13 +304,18 @@ pub fn named(probabilities: &[Vec<f64>]) -> Vec<u32> {
     probabilities.iter().map(|row| most(row) as u32).collect()
 }
 
-fn train(data: &Dataset, classes: usize, progress: &mut impl FnMut(u64, u64)) -> Result<(Classifier, u64)> {
+fn train(
+    data: &Dataset,
+    classes: usize,
+    seed: u64,
+    progress: &mut impl FnMut(u64, u64),
+) -> Result<(Classifier, u64)> {
     let device = Device::Cpu;
-    let classifier = Classifier::new(&data.info.kind, classes, ParamSet::fresh(SEED, &device))?;
+    let classifier = Classifier::new(&data.info.kind, classes, ParamSet::fresh(seed, &device))?;
     // The moving average does what a falling rate would, at whatever step the training ends.
     let adam =
         OptimizerConfig { lr: 1e-3, betas: [0.9, 0.999], ema: Some(0.99), ..OptimizerConfig::default() };
-    let mut state = TrainingState::new(&classifier, adam, SEED, STEPS)?;
+    let mut state = TrainingState::new(&classifier, adam, seed, STEPS)?;
     let average = state.ema().ok_or_else(|| waxwork_core::Error::Empty {
         what: "the judge",
         of: "moving average of its weights",
@@ -307,7 +328,7 @@ fn train(data: &Dataset, classes: usize, progress: &mut impl FnMut(u64, u64)) ->
     let validation = if data.validation.is_empty() { &data.train } else { &data.validation };
     let validation = validation.subset(LOOK_AT);
     let batch = BATCH.min(data.train.len());
-    let mut loader = Loader::new(&data.train, &LoaderConfig::new(batch, SEED), &device)?;
+    let mut loader = Loader::new(&data.train, &LoaderConfig::new(batch, seed), &device)?;
     let mut done = 0;
     while done < STEPS {
         let Some(batch) = loader.next() else { break };

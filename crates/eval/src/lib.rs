@@ -18,6 +18,7 @@
 
 pub mod arrays;
 pub mod bootstrap;
+pub mod choosing;
 pub mod codes;
 pub mod coverage;
 pub mod distances;
@@ -40,6 +41,7 @@ pub mod samples;
 pub mod table;
 
 pub use arrays::ArrayError;
+pub use choosing::{Chooser, Closeness};
 pub use codes::{Codes, codes};
 pub use coverage::{Coverage, Covered, coverage};
 pub use distances::Distances;

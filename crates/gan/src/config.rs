@@ -75,6 +75,14 @@ pub enum GeneratorNetwork {
         /// Blocks, each of which doubles height and width.
         blocks: usize,
     },
+    /// As `dcgan`, with as many layers as bring images of any size down to about 4×4.
+    Tower {
+        /// Channels at half the image's size; each smaller size has twice as many, up to eight times.
+        width: usize,
+        /// Residual blocks at every size.
+        #[serde(default)]
+        blocks: usize,
+    },
 }
 
 /// The discriminator.
@@ -105,6 +113,17 @@ pub enum DiscriminatorNetwork {
         /// Channels of every block.
         channels: usize,
         /// Blocks.
+        blocks: usize,
+        /// Normalisation.
+        #[serde(default)]
+        norm: DiscriminatorNorm,
+    },
+    /// As `dcgan`, with as many layers as bring images of any size down to about 4×4.
+    Tower {
+        /// Channels at half the image's size; each smaller size has twice as many, up to eight times.
+        width: usize,
+        /// Residual blocks at every size.
+        #[serde(default)]
         blocks: usize,
         /// Normalisation.
         #[serde(default)]
@@ -175,7 +194,10 @@ impl DiscriminatorNetwork {
 
     pub(super) fn norm(&self) -> DiscriminatorNorm {
         match self {
-            Self::Mlp { norm, .. } | Self::Dcgan { norm, .. } | Self::Residual { norm, .. } => *norm,
+            Self::Mlp { norm, .. }
+            | Self::Dcgan { norm, .. }
+            | Self::Residual { norm, .. }
+            | Self::Tower { norm, .. } => *norm,
         }
     }
 }
@@ -196,6 +218,7 @@ impl GanConfig {
             GeneratorNetwork::Mlp { hidden } | GeneratorNetwork::Ctgan { hidden } => hidden.clone(),
             GeneratorNetwork::Dcgan { channels } => channels.clone(),
             GeneratorNetwork::Residual { channels, blocks } => vec![*channels, *blocks],
+            GeneratorNetwork::Tower { width, .. } => vec![*width],
         };
         if generator.is_empty() || generator.contains(&0) {
             return fail("generator", "needs at least one layer, and none of width 0");
@@ -206,6 +229,7 @@ impl GanConfig {
             DiscriminatorNetwork::Residual { channels, blocks, .. } if *blocks >= RESIDUAL_HALVINGS => {
                 vec![*channels]
             }
+            DiscriminatorNetwork::Tower { width, .. } => vec![*width],
             DiscriminatorNetwork::Residual { .. } => {
                 return fail(
                     "discriminator.blocks",
@@ -220,8 +244,10 @@ impl GanConfig {
             return fail("generator", TOO_WIDE);
         }
         let batch_norm = self.discriminator.norm() == DiscriminatorNorm::Batch;
-        if batch_norm && !matches!(self.discriminator, DiscriminatorNetwork::Dcgan { .. }) {
-            return fail("discriminator.norm", "only the discriminator of kind dcgan supports batch norm");
+        use DiscriminatorNetwork::{Dcgan, Tower};
+        if batch_norm && !matches!(self.discriminator, Dcgan { .. } | Tower { .. }) {
+            let reason = "only discriminators of the kinds dcgan and tower support batch norm";
+            return fail("discriminator.norm", reason);
         }
         if batch_norm && self.penalty.is_some() {
             return fail(
@@ -255,12 +281,12 @@ impl GanConfig {
         if self.pack == 0 {
             return fail("pack", "must be at least 1");
         }
-        let concatenates = matches!(self.conditioning, None | Some(Conditioning::Concatenation));
-        if self.pack > 1 && !(concatenates && matches!(self.discriminator, DiscriminatorNetwork::Mlp { .. }))
-        {
+        let concatenates = matches!(self.conditioning, Some(Conditioning::Concatenation));
+        let mlp = matches!(self.discriminator, DiscriminatorNetwork::Mlp { .. });
+        if self.pack > 1 && !(self.conditioning.is_none() || concatenates && mlp) {
             return fail(
                 "pack",
-                "only a discriminator of kind mlp judges samples together, with conditions by concatenation",
+                "only a discriminator of kind mlp judges samples of conditions together, and these by concatenation",
             );
         }
         Ok(())

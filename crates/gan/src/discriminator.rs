@@ -8,7 +8,7 @@ use waxwork_core::{Error, Mode, Result, SampleSpec, StepContext};
 use waxwork_kernels::{Activation, with_planes};
 use waxwork_nn::dual::Dual;
 use waxwork_nn::layers::{Linear, Weight, WeightInit, WeightStyle};
-use waxwork_nn::nets::{ConvDown, Mlp, ResidualDown, Style, halved};
+use waxwork_nn::nets::{ConvDown, Mlp, ResidualDown, Style, Tower, halved};
 
 /// A discriminator, or critic.
 #[derive(Clone, Debug)]
@@ -59,7 +59,8 @@ impl Discriminator {
     pub fn new(mut scope: Scope<'_>, config: &GanConfig, sample: &SampleSpec, width: usize) -> Result<Self> {
         const KEY: &str = "model.discriminator";
         let norm = config.discriminator.norm();
-        let weights = WeightStyle { init: config.init, spectral_norm: norm == DiscriminatorNorm::Spectral };
+        let spectral_norm = norm == DiscriminatorNorm::Spectral;
+        let weights = WeightStyle { spectral_norm, ..config.init.into() };
         let style = Style { weights, activation: Activation::LeakyRelu(0.2) };
         let beside = if config.conditioning == Some(Conditioning::Concatenation) { width } else { 0 };
         let (body, features) = match &config.discriminator {
@@ -75,18 +76,26 @@ impl Discriminator {
             DiscriminatorNetwork::Dcgan { channels: widths, .. } => {
                 let image = sample.needs_image(KEY)?;
                 let (height, width) = halved(image, widths.len(), "model.discriminator.channels")?;
-                let channels = image.channels + beside;
+                let channels = config.pack * image.channels + beside;
                 let batch_norm = norm == DiscriminatorNorm::Batch;
-                let down = ConvDown::new(scope.enter("down"), channels, widths, batch_norm, style)?;
+                let down = ConvDown::new(scope.enter("down"), channels, widths, 0, batch_norm, style)?;
                 (Body::Dcgan(down), widths.last().copied().unwrap_or_default() * height * width)
             }
             DiscriminatorNetwork::Residual { channels: width, blocks, .. } => {
                 let image = sample.needs_image(KEY)?;
                 halved(image, RESIDUAL_HALVINGS, KEY)?;
-                let (channels, halvings) = (image.channels + beside, RESIDUAL_HALVINGS);
+                let (channels, halvings) = (config.pack * image.channels + beside, RESIDUAL_HALVINGS);
                 let down =
                     ResidualDown::new(scope.enter("down"), channels, *width, *blocks, halvings, style)?;
                 (Body::Residual(down), *width)
+            }
+            DiscriminatorNetwork::Tower { width, blocks, .. } => {
+                let image = sample.needs_image(KEY)?;
+                let inputs = (config.pack * image.channels + beside, image);
+                let (scope, tower) = (scope.enter("down"), Tower { width: *width, blocks: *blocks });
+                let batch_norm = norm == DiscriminatorNorm::Batch;
+                let (down, features) = ConvDown::fitted(scope, inputs, tower, batch_norm, style, KEY)?;
+                (Body::Dcgan(down), features)
             }
         };
         let labels = match config.conditioning {
@@ -197,9 +206,22 @@ impl Discriminator {
                 };
                 hidden.propagate(&packs, &self.dropout, mode)
             }
-            Body::Dcgan(down) => down.propagate(images, planes, mode),
-            Body::Residual(down) => down.propagate(&beside(images)?, mode)?.linear(|x| Ok(x.sum((2, 3))?)),
+            Body::Dcgan(down) => down.propagate(&self.packed(images)?, planes, mode),
+            Body::Residual(down) => {
+                down.propagate(&beside(&self.packed(images)?)?, mode)?.linear(|x| Ok(x.sum((2, 3))?))
+            }
         }
+    }
+
+    /// Images `(N, C, H, W)` that are judged together, as channels: `(N / pack, pack · C, H, W)`.
+    fn packed(&self, images: &Dual) -> Result<Dual> {
+        if self.pack == 1 {
+            return Ok(images.clone());
+        }
+        images.linear(|x| {
+            let (n, channels, height, width) = x.dims4()?;
+            Ok(x.reshape((n / self.pack, self.pack * channels, height, width))?)
+        })
     }
 
     /// Features `(N, …)` → `(N)`.

@@ -11,7 +11,9 @@ use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::head::Head;
 use waxwork_nn::layers::{Conv2d, ConvGeometry, Linear, Norm, NormKind};
-use waxwork_nn::nets::{ConvUp, Mlp, ResidualUp, Style, halved};
+use waxwork_nn::nets::{ConvUp, Mlp, ResidualUp, Style, Tower, halved};
+
+const KEY: &str = "model.generator";
 
 /// A generator.
 #[derive(Clone, Debug)]
@@ -59,20 +61,17 @@ impl Generator {
     /// # Errors
     /// If the configuration does not fit the samples, or the set is stored and lacks a tensor.
     pub fn new(mut scope: Scope<'_>, config: &GanConfig, sample: &SampleSpec, width: usize) -> Result<Self> {
-        let head = Head::new(sample, "model.generator")?;
+        let head = Head::new(sample, KEY)?;
         let style = Style { weights: config.init.into(), activation: Activation::Relu };
+        let tower = matches!(config.generator, GeneratorNetwork::Tower { .. });
         let norm = match config.conditioning {
-            Some(Conditioning::Projection) => NormKind::Conditional { classes: width },
+            Some(Conditioning::Projection) if !tower => NormKind::Conditional { classes: width },
             _ => NormKind::Batch,
         };
-        let concatenates = matches!(
-            config.conditioning,
-            Some(Conditioning::Concatenation | Conditioning::AuxiliaryClassifier { .. })
-        );
+        let concatenates = config.conditioning.is_some() && !matches!(norm, NormKind::Conditional { .. });
         let inputs = config.latent_dim + if concatenates { width } else { 0 };
         let start = |scope: &mut Scope<'_>, channels: usize, doublings: usize| -> Result<Start> {
-            let (height, width) =
-                halved(sample.needs_image("model.generator")?, doublings, "model.generator")?;
+            let (height, width) = halved(sample.needs_image(KEY)?, doublings, KEY)?;
             let outputs = channels * height * width;
             let linear = Linear::new(scope.enter("project"), inputs, outputs, config.init)?;
             Ok(Start { linear, shape: (channels, height, width) })
@@ -97,12 +96,22 @@ impl Generator {
             GeneratorNetwork::Dcgan { channels } => {
                 let first = channels.first().copied().unwrap_or_default();
                 let mut outputs = channels.get(1..).unwrap_or_default().to_vec();
-                outputs.push(sample.needs_image("model.generator")?.channels);
+                outputs.push(sample.needs_image(KEY)?.channels);
                 Body::Dcgan {
                     start: start(&mut scope, first, channels.len())?,
                     norm: Norm::new(scope.enter("norm"), norm, first)?,
-                    up: ConvUp::new(scope.enter("up"), first, &outputs, norm, style)?,
+                    up: ConvUp::new(scope.enter("up"), first, &outputs, 0, norm, style)?,
                 }
+            }
+            GeneratorNetwork::Tower { width, blocks } => {
+                let image = sample.needs_image(KEY)?;
+                let tower = Tower { width: *width, blocks: *blocks };
+                let (up, shape) = ConvUp::fitted(scope.enter("up"), image, tower, norm, style, KEY)?;
+                let (channels, height, width) = shape;
+                let outputs = channels * height * width;
+                let linear = Linear::new(scope.enter("project"), inputs, outputs, config.init)?;
+                let norm = Norm::new(scope.enter("norm"), norm, channels)?;
+                Body::Dcgan { start: Start { linear, shape }, norm, up }
             }
             GeneratorNetwork::Residual { channels, blocks } => {
                 let geometry = ConvGeometry::SAME;
@@ -113,7 +122,7 @@ impl Generator {
                     output: Conv2d::new(
                         scope.enter("output"),
                         *channels,
-                        sample.needs_image("model.generator")?.channels,
+                        sample.needs_image(KEY)?.channels,
                         geometry,
                         true,
                         config.init,

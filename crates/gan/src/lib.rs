@@ -105,7 +105,8 @@ impl Trainable for Gan {
             return Ok(());
         }
         let on_generated = frozen.forward(&generated, None, Mode::Frozen)?.logits;
-        ctx.update(&[GENERATOR], Loss::new("generator", config.loss.generator(&on_generated)?))
+        let on_real = || Ok(frozen.forward(&real, None, Mode::Frozen)?.logits);
+        ctx.update(&[GENERATOR], Loss::new("generator", config.loss.generator(&on_generated, on_real)?))
     }
 }
 

@@ -24,6 +24,9 @@ pub enum AdversarialLoss {
     Hinge,
     /// D(G(z)) − D(x), and −D(G(z)) (Arjovsky et al. 2017). The discriminator must be kept Lipschitz: see [`super::Penalty`].
     Wasserstein,
+    /// Real against generated samples in pairs: log(1 + exp(D(G(z)) − D(x))), and the same with the two exchanged (Jolicoeur-Martineau
+    /// 2019; R3GAN, Huang et al. 2024, eq. 5). Needs the penalty `r1-r2`, or at least `r1`.
+    Relativistic,
 }
 
 impl AdversarialLoss {
@@ -46,17 +49,19 @@ impl AdversarialLoss {
             ),
             Self::Hinge => (relu(&real.affine(-1.0, 1.0)?)?, relu(&generated.affine(1.0, 1.0)?)?),
             Self::Wasserstein => (real.neg()?, generated.clone()),
+            Self::Relativistic => return Ok(softplus(&(generated - real)?)?.mean_all()?),
         };
         Ok((on_real.mean_all()? + on_generated.mean_all()?)?)
     }
 
-    /// The generator's loss.
-    pub fn generator(self, generated: &Tensor) -> Result<Tensor> {
+    /// The generator's loss. `real` gives the logits of real samples, for which only a loss of pairs asks.
+    pub fn generator(self, generated: &Tensor, real: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
         let loss = match self {
             Self::Minimax => softplus(generated)?.neg()?,
             Self::NonSaturating => softplus(&generated.neg()?)?,
             Self::LeastSquares => generated.affine(1.0, -1.0)?.sqr()?.affine(0.5, 0.0)?,
             Self::Hinge | Self::Wasserstein => generated.neg()?,
+            Self::Relativistic => softplus(&(real()? - generated)?)?,
         };
         Ok(loss.mean_all()?)
     }
@@ -90,7 +95,7 @@ mod tests {
         let check = |loss: AdversarialLoss, smoothing: f64, d: f64, g: f64| {
             let found = loss.discriminator(&real, &generated, smoothing).unwrap().to_scalar::<f64>().unwrap();
             assert!((found - d).abs() < 1e-12, "{loss:?}: {found} against {d}");
-            let found = loss.generator(&generated).unwrap().to_scalar::<f64>().unwrap();
+            let found = loss.generator(&generated, || Ok(real.clone())).unwrap().to_scalar::<f64>().unwrap();
             assert!((found - g).abs() < 1e-12, "{loss:?}: {found} against {g}");
         };
         let on_generated = mean(GENERATED.iter().map(|&l| -(1.0 - probability(l)).ln()));
@@ -112,25 +117,30 @@ mod tests {
             + mean(GENERATED.iter().map(|l| (1.0 + l).max(0.0)));
         check(AdversarialLoss::Hinge, 0.0, d, g);
         check(AdversarialLoss::Wasserstein, 0.0, -g - mean(REAL.into_iter()), g);
+        let pairs = || REAL.iter().zip(&GENERATED).map(|(real, generated)| probability(real - generated));
+        let (d, g) = (mean(pairs().map(|p| -p.ln())), mean(pairs().map(|p| -(1.0 - p).ln())));
+        check(AdversarialLoss::Relativistic, 0.0, d, g);
     }
 
     #[test]
     fn losses_stay_finite_where_probabilities_saturate() {
         let far = vector(&[-1e4, 1e4, 0.0, 1.0]);
-        for loss in [AdversarialLoss::Minimax, AdversarialLoss::NonSaturating] {
+        for loss in [AdversarialLoss::Minimax, AdversarialLoss::NonSaturating, AdversarialLoss::Relativistic]
+        {
             let d = loss.discriminator(&far, &far, 0.1).unwrap().to_scalar::<f64>().unwrap();
-            let g = loss.generator(&far).unwrap().to_scalar::<f64>().unwrap();
+            let g = loss.generator(&far, || Ok(far.clone())).unwrap().to_scalar::<f64>().unwrap();
             assert!(d.is_finite() && g.is_finite(), "{loss:?}");
         }
     }
 
     #[test]
     fn gradients_agree_with_finite_differences() {
-        use AdversarialLoss::{Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein};
-        for loss in [Minimax, NonSaturating, LeastSquares, Hinge, Wasserstein] {
+        use AdversarialLoss::{Hinge, LeastSquares, Minimax, NonSaturating, Relativistic, Wasserstein};
+        for loss in [Minimax, NonSaturating, LeastSquares, Hinge, Wasserstein, Relativistic] {
             let values = |real: &Tensor, generated: &Tensor| {
                 let d = loss.discriminator(real, generated, 0.1).unwrap();
-                (d + loss.generator(generated).unwrap().affine(0.7, 0.0).unwrap()).unwrap()
+                (d + loss.generator(generated, || Ok(real.clone())).unwrap().affine(0.7, 0.0).unwrap())
+                    .unwrap()
             };
             let vars = [REAL, GENERATED].map(|values| Var::from_tensor(&vector(&values)).unwrap());
             let gradients = values(&vars[0], &vars[1]).backward().unwrap();

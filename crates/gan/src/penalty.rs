@@ -27,6 +27,15 @@ pub enum Penalty {
         #[serde(default = "one")]
         every: u64,
     },
+    /// R1 of real images and the same of generated ones, which together hold the game near its equilibrium (R2, Mescheder et al. 2018;
+    /// R3GAN, Huang et al. 2024).
+    R1R2 {
+        /// Its weight γ.
+        weight: f64,
+        /// As for R1.
+        #[serde(default = "one")]
+        every: u64,
+    },
 }
 
 fn one() -> u64 {
@@ -37,10 +46,12 @@ impl Penalty {
     /// The reason why the values are invalid, if they are.
     pub(super) fn problem(self) -> Option<&'static str> {
         match self {
-            Self::Gradient { weight } | Self::R1 { weight, .. } if !(weight > 0.0 && weight.is_finite()) => {
+            Self::Gradient { weight } | Self::R1 { weight, .. } | Self::R1R2 { weight, .. }
+                if !(weight > 0.0 && weight.is_finite()) =>
+            {
                 Some("the weight must be positive")
             }
-            Self::R1 { every: 0, .. } => Some("`every` must be at least 1"),
+            Self::R1 { every: 0, .. } | Self::R1R2 { every: 0, .. } => Some("`every` must be at least 1"),
             _ => None,
         }
     }
@@ -71,11 +82,17 @@ impl Penalty {
                 let norm = gradient_norm(discriminator, frozen, &(generated + step)?, labels)?;
                 norm.affine(1.0, -1.0)?.sqr()?.mean_all()?.affine(weight, 0.0)?
             }
-            Self::R1 { weight, every } if ctx.step().is_multiple_of(every) => {
-                let norm = gradient_norm(discriminator, frozen, real, labels)?;
-                norm.sqr()?.mean_all()?.affine(0.5 * weight * every as f64, 0.0)?
+            Self::R1 { weight, every } | Self::R1R2 { weight, every } if ctx.step().is_multiple_of(every) => {
+                let zero_centred = |samples: &Tensor| -> Result<Tensor> {
+                    let norm = gradient_norm(discriminator, frozen, samples, labels)?;
+                    Ok(norm.sqr()?.mean_all()?.affine(0.5 * weight * every as f64, 0.0)?)
+                };
+                match self {
+                    Self::R1R2 { .. } => (zero_centred(real)? + zero_centred(generated)?)?,
+                    _ => zero_centred(real)?,
+                }
             }
-            Self::R1 { .. } => return Ok(Loss::new("discriminator", game)),
+            Self::R1 { .. } | Self::R1R2 { .. } => return Ok(Loss::new("discriminator", game)),
         };
         Ok(Loss::new("discriminator", (game + &penalty)?).term("penalty", &penalty))
     }

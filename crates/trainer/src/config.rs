@@ -39,10 +39,27 @@ pub struct TrainConfig {
     pub histogram_every: u64,
     /// Newest checkpoints to keep, besides the best on validation.
     pub keep: usize,
+    /// Whose weights model.safetensors has.
+    #[serde(skip_serializing_if = "is_default")]
+    pub final_weights: FinalWeights,
+    /// Measurements on the validation split without a new best after which the run ends; 0: it never ends early.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub patience: u64,
 }
 
-fn is_default(precision: &Precision) -> bool {
-    *precision == Precision::default()
+/// Which weights a run ends with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FinalWeights {
+    /// Those of the last step.
+    #[default]
+    Last,
+    /// Those that measured best on the validation split.
+    Best,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How long a run is, in steps and in steps per epoch.
@@ -73,11 +90,18 @@ impl Default for TrainConfig {
             validate_every: 0,
             histogram_every: 0,
             keep: 2,
+            final_weights: FinalWeights::Last,
+            patience: 0,
         }
     }
 }
 
 impl TrainConfig {
+    /// True if the validation split decides something: whose weights are kept, or when the run ends.
+    pub fn chooses(&self) -> bool {
+        self.final_weights == FinalWeights::Best || self.patience > 0
+    }
+
     /// Checks all that can be wrong whatever the data is.
     ///
     /// # Errors

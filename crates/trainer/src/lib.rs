@@ -27,7 +27,7 @@ pub mod tensorboard;
 pub mod train;
 
 pub use checkpoint::{Best, Checkpoint};
-pub use config::{Length, TrainConfig};
+pub use config::{FinalWeights, Length, TrainConfig};
 pub use contents::Contents;
 pub use error::{Error, Result};
 pub use observer::{Event, Observer};

@@ -241,6 +241,11 @@ impl RunFolder {
         self.path.join("model.safetensors")
     }
 
+    /// The weights that measured best so far, of a run that is to end with them.
+    pub fn best(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
     /// The weights to sample from, if the run is finished.
     ///
     /// # Errors

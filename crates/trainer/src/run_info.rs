@@ -62,6 +62,9 @@ pub struct RunInfo {
     pub started: u64,
     /// SHA-256 of model.safetensors, once the run is finished.
     pub model_sha256: Option<String>,
+    /// The step whose weights model.safetensors has, where that is not the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_step: Option<u64>,
 }
 
 impl RunInfo {
@@ -96,6 +99,7 @@ impl RunInfo {
             seconds: 0.0,
             started,
             model_sha256: None,
+            model_step: None,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The training loop, from the first step to the last.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use waxwork_core::device::runs_on_cpu_kernels;
@@ -10,7 +11,7 @@ use waxwork_data::{Loader, LoaderConfig, Split};
 use waxwork_media::{Artifact, preview_bytes};
 
 use crate::checkpoint::{Best, Checkpoints};
-use crate::config::TrainConfig;
+use crate::config::{FinalWeights, Length, TrainConfig};
 use crate::memory;
 use crate::metrics::{self, MetricsFile};
 use crate::observer::{Event, Observer};
@@ -126,7 +127,11 @@ impl Training<'_> {
         let (began, seconds_before) = (Instant::now(), info.seconds.max(spent));
         let mut newest = None;
         let mut stopped = None;
+        let mut patient = !self.out_of_patience(start, length);
         for done in start + 1..=length.steps {
+            if !patient {
+                break;
+            }
             stopped = self.stop.reason();
             if stopped.is_some() {
                 break;
@@ -163,10 +168,13 @@ impl Training<'_> {
                 self.tell(Event::Logged { step: done, values: &report.scalars, costs: &costs });
             }
             self.tell(Event::Step(&report));
+            let mut kept = false;
             if due(done, self.config.validate_every, length.steps_per_epoch) || last {
-                self.validate(done, &mut log)?;
+                kept = self.validate(done, &mut log)?;
+                patient = !self.out_of_patience(done, length);
             }
-            if due(done, self.config.sample_every, length.steps) || last {
+            let last = last || !patient;
+            if due(done, self.config.sample_every, length.steps) || last || kept {
                 self.draw(done, &checkpoints)?;
             }
             if due(done, self.config.checkpoint_every, length.steps) || last {
@@ -183,11 +191,14 @@ impl Training<'_> {
                 self.config.keep,
                 self.best.as_ref().map(|best| best.step),
             )?;
-            let tensors = self.state.ema_tensors().unwrap_or_else(|| self.model.params().tensors());
-            values::check_all(&tensors).map_err(|source| diverged(source, &checkpoints))?;
-            let bytes = store::encode(&tensors)?;
+            let (bytes, step) = match self.best_weights()? {
+                Some((bytes, step)) => (bytes, Some(step)),
+                None => (self.weights(&checkpoints)?, None),
+            };
             store::write(&self.folder.model(), &bytes)?;
             info.model_sha256 = Some(hash::sha256(&bytes));
+            info.model_step = step.filter(|step| *step != self.state.steps_done());
+            remove_if_there(&self.folder.best())?;
         }
 
         info.status = if stopped.is_some() { Status::Interrupted } else { Status::Finished };
@@ -199,17 +210,55 @@ impl Training<'_> {
         Ok(Outcome { steps: info.steps, stopped, best: self.best.take(), checkpoint: newest })
     }
 
-    fn validate(&mut self, done: u64, log: &mut MetricsFile) -> Result<()> {
-        let Some((validate, chooses)) = self.validate else { return Ok(()) };
+    /// The weights that people use: the moving average where there is one.
+    fn weights(&self, checkpoints: &Checkpoints) -> Result<Vec<u8>> {
+        let tensors = self.state.ema_tensors().unwrap_or_else(|| self.model.params().tensors());
+        values::check_all(&tensors).map_err(|source| diverged(source, checkpoints))?;
+        Ok(store::encode(&tensors)?)
+    }
+
+    /// The weights that measured best and their step, where the run ends with them.
+    fn best_weights(&self) -> Result<Option<(Vec<u8>, u64)>> {
+        let Some(best) = self.best.as_ref().filter(|_| self.config.final_weights == FinalWeights::Best)
+        else {
+            return Ok(None);
+        };
+        let path = self.folder.best();
+        if !path.is_file() {
+            tracing::warn!("`{}` is missing: the run ends with its last weights", path.display());
+            return Ok(None);
+        }
+        Ok(Some((store::read(&path)?, best.step)))
+    }
+
+    /// True if the last measurements, as many as the configuration waits for, found nothing better.
+    fn out_of_patience(&self, done: u64, length: Length) -> bool {
+        let every = match self.config.validate_every {
+            0 => length.steps_per_epoch,
+            every => every,
+        };
+        let waited = |best: &Best| done.saturating_sub(best.step) / every.max(1) >= self.config.patience;
+        self.config.patience > 0 && self.best.as_ref().is_some_and(waited)
+    }
+
+    /// Measures the model. True if its weights were kept as the best so far, for the run to end with.
+    fn validate(&mut self, done: u64, log: &mut MetricsFile) -> Result<bool> {
+        let Some((validate, chooses)) = self.validate else { return Ok(false) };
+        let mut kept = false;
         let values = validate()?;
         log.append(done, values.iter().map(|(name, value)| (name.as_str(), *value)))?;
         if let Some(&value) = values.get(chooses)
             && self.best.as_ref().is_none_or(|best| value < best.value)
         {
             self.best = Some(Best { step: done, metric: chooses.to_owned(), value });
+            if self.config.final_weights == FinalWeights::Best {
+                let weights = self.weights(&self.folder.checkpoints())?;
+                store::write(&self.folder.best(), &weights)?;
+                kept = true;
+            }
         }
         self.tell(Event::Validated { step: done, metrics: &values });
-        Ok(())
+        Ok(kept)
     }
 
     fn draw(&mut self, done: u64, checkpoints: &Checkpoints) -> Result<()> {
@@ -271,8 +320,16 @@ pub fn space_needed(
     let logs = grids.saturating_mul(grid).saturating_add((steps / config.log_every).saturating_mul(400));
     let tensors = model.params().iter().count() as u64;
     let histograms = steps.checked_div(config.histogram_every).unwrap_or(0).saturating_mul(1024 * tensors);
-    let all = [checkpoint.saturating_mul(at_once), params, logs.saturating_mul(2), histograms, 1 << 20];
+    let weights = if config.final_weights == FinalWeights::Best { 2 * params } else { params };
+    let all = [checkpoint.saturating_mul(at_once), weights, logs.saturating_mul(2), histograms, 1 << 20];
     Ok(all.into_iter().fold(0, u64::saturating_add))
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(store::failed("remove", path)(error).into()),
+        _ => Ok(()),
+    }
 }
 
 /// Another batch of the same step; an error is kept aside.

@@ -72,6 +72,19 @@ pub enum Network {
         #[serde(default)]
         batch_norm: bool,
     },
+    /// As `conv`, with as many layers as bring images of any size down to about 4×4.
+    Tower {
+        /// Channels at half the image's size; each smaller size has twice as many, up to eight times.
+        width: usize,
+        /// Residual blocks at every size.
+        #[serde(default)]
+        blocks: usize,
+        /// Width of the linear layer between the convolutions and the latent.
+        hidden: usize,
+        /// Batch norm after every convolution of stride 2 but the first and the last.
+        #[serde(default)]
+        batch_norm: bool,
+    },
 }
 
 impl Default for VaeConfig {
@@ -116,6 +129,7 @@ impl VaeConfig {
                 return fail("network", "needs at least one convolution and a hidden width");
             }
             Network::Conv { channels, .. } => channels.clone(),
+            Network::Tower { width, hidden, .. } => vec![*width, *hidden],
         };
         if widths.contains(&0) {
             return fail("network", "a layer of width 0 carries nothing");

@@ -9,7 +9,7 @@ use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{Linear, NormKind};
-use waxwork_nn::nets::{ConvDown, ConvUp, Mlp, halved};
+use waxwork_nn::nets::{ConvDown, ConvUp, Mlp, Tower, halved};
 
 use crate::config::{Network, VaeConfig};
 use crate::posterior::DiagonalGaussian;
@@ -42,8 +42,16 @@ impl Encoder {
             Network::Conv { channels, hidden, batch_norm } => {
                 let image = sample.needs_image(KEY)?;
                 let (height, width) = halved(image, channels.len(), CHANNELS)?;
-                let down = ConvDown::new(scope.enter("down"), image.channels, channels, *batch_norm, style)?;
+                let down =
+                    ConvDown::new(scope.enter("down"), image.channels, channels, 0, *batch_norm, style)?;
                 (Some(down), last(channels) * height * width, vec![*hidden])
+            }
+            Network::Tower { width, blocks, hidden, batch_norm } => {
+                let image = sample.needs_image(KEY)?;
+                let (scope, tower) = (scope.enter("down"), Tower { width: *width, blocks: *blocks });
+                let image = (image.channels, image);
+                let (down, features) = ConvDown::fitted(scope, image, tower, *batch_norm, style, KEY)?;
+                (Some(down), features, vec![*hidden])
             }
         };
         let hidden = Mlp::new(scope.enter("hidden"), inputs + width, &widths, style)?;
@@ -128,9 +136,17 @@ impl Decoder {
                 let mut outputs: Vec<usize> = channels.iter().rev().skip(1).copied().collect();
                 outputs.push(image.channels);
                 let norm = if *batch_norm { NormKind::Batch } else { NormKind::None };
-                let convs = ConvUp::new(scope.enter("up"), start.0, &outputs, norm, style)?;
+                let convs = ConvUp::new(scope.enter("up"), start.0, &outputs, 0, norm, style)?;
                 let up = Up { convs, start, activation: style.activation };
                 (vec![*hidden], start.0 * height * width, Some(up))
+            }
+            Network::Tower { width, blocks, hidden, batch_norm } => {
+                let image = sample.needs_image(KEY)?;
+                let norm = if *batch_norm { NormKind::Batch } else { NormKind::None };
+                let (scope, tower) = (scope.enter("up"), Tower { width: *width, blocks: *blocks });
+                let (convs, start) = ConvUp::fitted(scope, image, tower, norm, style, KEY)?;
+                let outputs = start.0 * start.1 * start.2;
+                (vec![*hidden], outputs, Some(Up { convs, start, activation: style.activation }))
             }
         };
         let hidden = Mlp::new(scope.enter("hidden"), config.latent_dim + width, &widths, style)?;

@@ -22,7 +22,8 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     let mut card = front(folder, &info, None)?;
     let family = model.family.to_uppercase();
     writeln!(card, "# {}\n\n{}\n", folder.name(), recipe.description)?;
-    writeln!(card, "![samples](samples/step-{:06}.png)\n", outcome.steps)?;
+    let shown = info.model_step.unwrap_or(outcome.steps);
+    writeln!(card, "![samples](samples/step-{shown:06}.png)\n")?;
     writeln!(card, "| | |\n|---|---|\n| model | {family}, latent dimension {} |", model.latent_dim())?;
     match info.kind() {
         Kind::Image(shape) => writeln!(card, "| images | {shape}, values in [0, 1] |")?,
@@ -34,6 +35,9 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     }
     if info.steps > 0 {
         writeln!(card, "| training | {} steps in {} |", info.steps, output::seconds(info.seconds))?;
+        if let Some(step) = info.model_step {
+            writeln!(card, "| weights | of step {step}, which measured best |")?;
+        }
         writeln!(card, "| made by | waxwork {}, seed {} |", info.environment.version, info.seed)?;
     } else {
         writeln!(

@@ -12,7 +12,7 @@ use waxwork_models::{Recipe, TrainingRun};
 use waxwork_trainer::run_folder;
 use waxwork_trainer::run_info::{Origin, Resumption, Status};
 use waxwork_trainer::stop::Reason;
-use waxwork_trainer::{Outcome, Progress, RunFolder, RunInfo, Stop, train as training};
+use waxwork_trainer::{FinalWeights, Outcome, Progress, RunFolder, RunInfo, Stop, train as training};
 
 use crate::args::{RUNS, TrainArguments};
 use crate::commands::sample::load;
@@ -418,9 +418,15 @@ fn finished(
             let card = crate::commands::card::write(folder, recipe, outcome)?;
             let best = outcome.best.as_ref();
             let best = best.map_or_else(String::new, |best| {
-                format!("best {} {:.2} at step {}\n", best.metric, best.value, best.step)
+                let kept = if recipe.train.final_weights == FinalWeights::Best {
+                    ", whose weights the run ends with"
+                } else {
+                    ""
+                };
+                format!("best {} {:.2} at step {}{kept}\n", best.metric, best.value, best.step)
             });
-            let grid = folder.sample_picture(outcome.steps);
+            let shown = folder.info()?.model_step.unwrap_or(outcome.steps);
+            let grid = folder.sample_picture(shown);
             let page = page.map_or_else(String::new, |page| format!("report: {}\n", page.display()));
             Ok(format!(
                 "trained {} steps into {path}\n{best}samples: {}\n{page}model card: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",

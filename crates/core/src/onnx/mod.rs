@@ -280,6 +280,15 @@ impl GraphScope<'_> {
         self.node("Slice", &[x, &from, &to, &axis], &[])
     }
 
+    /// The first rows and columns of images `(N, C, H, W)`.
+    pub fn first_pixels(&mut self, x: &Value, height: usize, width: usize) -> Value {
+        let n = self.graph.proto.node.len();
+        let mut at = |name: &str, values: [i64; 2]| self.integers(&format!("{name}_{n}"), &[2], &values);
+        let (from, axes) = (at("from", [0, 0]), at("axes", [2, 3]));
+        let to = at("to", [height as i64, width as i64]);
+        self.node("Slice", &[x, &from, &to, &axes], &[])
+    }
+
     /// Rows side by side; the left ones alone where there is nothing beside them.
     pub fn beside(&mut self, left: &Value, right: Option<&Value>) -> Value {
         match right {

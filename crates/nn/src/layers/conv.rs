@@ -73,12 +73,12 @@ impl Conv2d {
         bias: bool,
         style: impl Into<WeightStyle>,
     ) -> Result<Self> {
-        let WeightStyle { init, spectral_norm } = style.into();
+        let style: WeightStyle = style.into();
         let ConvGeometry { kernel, .. } = geometry;
         let (fan_in, fan_out) = (inputs * kernel * kernel, outputs * kernel * kernel);
         let shape = [outputs, inputs, kernel, kernel];
-        let weight = Weight::new(&mut scope, &shape, init.weight(fan_in, fan_out), spectral_norm)?;
-        let bias = bias.then(|| scope.weight("bias", outputs, init.bias(fan_in))).transpose()?;
+        let weight = Weight::new(&mut scope, &shape, style.start(fan_in, fan_out), style.spectral_norm)?;
+        let bias = bias.then(|| scope.weight("bias", outputs, style.init.bias(fan_in))).transpose()?;
         Ok(Self { weight, bias, geometry, compute_dtype: scope.compute_dtype() })
     }
 

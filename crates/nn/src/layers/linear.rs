@@ -29,10 +29,10 @@ impl Linear {
         outputs: usize,
         style: impl Into<WeightStyle>,
     ) -> Result<Self> {
-        let WeightStyle { init, spectral_norm } = style.into();
-        let start = init.weight(inputs, outputs);
-        let weight = Weight::new(&mut scope, &[outputs, inputs], start, spectral_norm)?;
-        let bias = scope.weight("bias", outputs, init.bias(inputs))?;
+        let style: WeightStyle = style.into();
+        let start = style.start(inputs, outputs);
+        let weight = Weight::new(&mut scope, &[outputs, inputs], start, style.spectral_norm)?;
+        let bias = scope.weight("bias", outputs, style.init.bias(inputs))?;
         Ok(Self { weight, bias, compute_dtype: scope.compute_dtype() })
     }
 

@@ -21,6 +21,8 @@ pub enum WeightInit {
     Glorot,
     /// Normal with standard deviation 0.02, biases zero (Radford et al. 2016).
     Normal,
+    /// Normal with standard deviation √(2 / fan_in), biases zero (He et al. 2015).
+    He,
 }
 
 impl WeightInit {
@@ -29,13 +31,14 @@ impl WeightInit {
             Self::Pytorch => Init::Uniform { bound: (fan_in.max(1) as f64).sqrt().recip() },
             Self::Glorot => Init::Uniform { bound: (6.0 / (fan_in + fan_out).max(1) as f64).sqrt() },
             Self::Normal => Init::Normal { std: 0.02 },
+            Self::He => Init::Normal { std: (2.0 / fan_in.max(1) as f64).sqrt() },
         }
     }
 
     pub(super) fn bias(self, fan_in: usize) -> Init {
         match self {
             Self::Pytorch => self.weight(fan_in, 0),
-            Self::Glorot | Self::Normal => Init::Constant(0.0),
+            Self::Glorot | Self::Normal | Self::He => Init::Constant(0.0),
         }
     }
 }
@@ -47,11 +50,23 @@ pub struct WeightStyle {
     pub init: WeightInit,
     /// Spectral normalisation (Miyato et al. 2018).
     pub spectral_norm: bool,
+    /// Zeros in place of `init`, which end a residual branch so that a block begins as the identity (Zhang et al. 2019). A weight
+    /// of zeros has no direction, so spectral normalisation keeps `init`.
+    pub zero: bool,
+}
+
+impl WeightStyle {
+    pub(super) fn start(self, fan_in: usize, fan_out: usize) -> Init {
+        if self.zero && !self.spectral_norm {
+            return Init::Constant(0.0);
+        }
+        self.init.weight(fan_in, fan_out)
+    }
 }
 
 impl From<WeightInit> for WeightStyle {
     fn from(init: WeightInit) -> Self {
-        Self { init, spectral_norm: false }
+        Self { init, spectral_norm: false, zero: false }
     }
 }
 

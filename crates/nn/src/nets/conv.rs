@@ -1,26 +1,43 @@
-//! Stacks of strided convolutions that halve or double height and width at each layer (DCGAN, Radford et al. 2016).
+//! Stacks of strided convolutions that halve or double height and width at each layer (DCGAN, Radford et al. 2016), with residual
+//! blocks in between where asked for.
 
 use candle_core::Tensor;
 
 use super::Style;
 use crate::dual::Dual;
-use crate::layers::{BatchNorm, Conv2d, ConvGeometry, ConvTranspose2d, Norm, NormKind};
+use crate::layers::{BatchNorm, Conv2d, ConvGeometry, ConvTranspose2d, Norm, NormKind, WeightStyle};
 use waxwork_core::Mode;
 use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
-use waxwork_core::{Error, Result};
+use waxwork_core::{Error, ImageShape, Result};
 use waxwork_kernels::Activation;
+
+/// The size of a network that fits itself to images of any size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tower {
+    /// Channels at half the image's size; each smaller size has twice as many, up to eight times.
+    pub width: usize,
+    /// Residual blocks at every size; 0 is plain convolutions.
+    pub blocks: usize,
+}
 
 /// Convolutions that each halve height and width (4×4, stride 2), activated; the discriminator's half of DCGAN,
 /// so batch norm, where asked for, is on every layer but the first.
 #[derive(Clone, Debug)]
 pub struct ConvDown {
-    layers: Vec<(Conv2d, Option<BatchNorm>)>,
+    layers: Vec<DownLayer>,
     activation: Activation,
 }
 
+#[derive(Clone, Debug)]
+struct DownLayer {
+    conv: Conv2d,
+    norm: Option<BatchNorm>,
+    blocks: Vec<Block>,
+}
+
 impl ConvDown {
-    /// One layer per entry of `channels`, named `0.conv`, `0.norm`, … below `scope`.
+    /// One layer per entry of `channels`, named `0.conv`, `0.norm`, … below `scope`, each followed by so many residual blocks.
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
@@ -28,6 +45,7 @@ impl ConvDown {
         mut scope: Scope<'_>,
         inputs: usize,
         channels: &[usize],
+        blocks: usize,
         batch_norm: bool,
         style: Style,
     ) -> Result<Self> {
@@ -39,37 +57,65 @@ impl ConvDown {
             let (geometry, weights) = (ConvGeometry::HALVE, style.weights);
             let conv = Conv2d::new(scope.enter("conv"), inputs, outputs, geometry, !normed, weights)?;
             let norm = normed.then(|| BatchNorm::new(scope.enter("norm"), outputs)).transpose()?;
-            layers.push((conv, norm));
+            layers.push(DownLayer {
+                conv,
+                norm,
+                blocks: Block::several(&mut scope, blocks, outputs, style)?,
+            });
             inputs = outputs;
         }
         Ok(Self { layers, activation: style.activation })
     }
 
-    /// `(N, inputs, H, W)` → `(N, channels, H / 2^layers, W / 2^layers)`.
+    /// As many layers as bring an image of any size down to about 4×4 pixels, for `inputs` channels, and the values that they give
+    /// per image. The first has `width` channels. `key` is the configuration key that asks for them.
+    ///
+    /// # Errors
+    /// If the image is too small, or as [`ConvDown::new`].
+    pub fn fitted(
+        scope: Scope<'_>,
+        (inputs, image): (usize, ImageShape),
+        tower: Tower,
+        batch_norm: bool,
+        style: Style,
+        key: &str,
+    ) -> Result<(Self, usize)> {
+        let channels = widening(ladder(image, key)?.len() - 1, tower.width);
+        let halvings = channels.len();
+        let features =
+            channels.last().map_or(0, |last| last * (image.height >> halvings) * (image.width >> halvings));
+        Ok((Self::new(scope, inputs, &channels, tower.blocks, batch_norm, style)?, features))
+    }
+
+    /// `(N, inputs, H, W)` → `(N, channels, H / 2^layers, W / 2^layers)`, every half rounded down.
     pub fn forward(&self, x: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
         (0..self.layers.len()).try_fold(x.clone(), |x, i| self.layer(i, &x, None, mode))
     }
 
     /// One convolution with its norm and activation.
     fn layer(&self, i: usize, x: &Tensor, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Tensor> {
-        let (conv, norm) = &self.layers[i];
-        match norm {
-            None => conv.forward(x, planes, self.activation, mode),
+        let DownLayer { conv, norm, blocks } = &self.layers[i];
+        let x = match norm {
+            None => conv.forward(x, planes, self.activation, mode)?,
             Some(norm) => {
-                norm.forward(&conv.forward(x, planes, Activation::Identity, mode)?, self.activation, mode)
+                norm.forward(&conv.forward(x, planes, Activation::Identity, mode)?, self.activation, mode)?
             }
-        }
+        };
+        blocks.iter().try_fold(x, |x, block| block.forward(&x, mode))
     }
 
     /// The same for a value with its directional derivative, which batch norm does not let through. With values `(N, K)` for
     /// K planes, x has as many channels fewer, and the planes count as its last ones, of one value each.
     pub fn propagate(&self, x: &Dual, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
         let mut x = x.clone();
-        for (i, (conv, norm)) in self.layers.iter().enumerate() {
+        for (i, DownLayer { conv, norm, blocks }) in self.layers.iter().enumerate() {
             let planes = planes.filter(|_| i == 0);
             x = match (norm, &x.tangent) {
                 (_, None) => Dual::constant(self.layer(i, &x.value, planes, mode)?),
-                (None, Some(_)) => conv.propagate(&x, planes, mode)?.activate(self.activation)?,
+                (None, Some(_)) => {
+                    let x = conv.propagate(&x, planes, mode)?.activate(self.activation)?;
+                    blocks.iter().try_fold(x, |x, block| block.propagate(&x, mode))?
+                }
                 (Some(_), Some(_)) => {
                     return Err(Error::NoDirectionalDerivative { layer: "batch norm".into() });
                 }
@@ -81,7 +127,7 @@ impl ConvDown {
     /// [`ConvDown::forward`] as nodes of a graph.
     pub fn export(&self, mut scope: GraphScope<'_>, x: &Value) -> Result<Value> {
         let mut x = x.clone();
-        for (i, (conv, norm)) in self.layers.iter().enumerate() {
+        for (i, DownLayer { conv, norm, blocks }) in self.layers.iter().enumerate() {
             let mut scope = scope.enter(i);
             x = match norm {
                 None => conv.export(scope.enter("conv"), &x, self.activation)?,
@@ -90,6 +136,7 @@ impl ConvDown {
                     norm.export(scope.enter("norm"), &x, self.activation)?
                 }
             };
+            x = Block::export_all(blocks, &mut scope, x)?;
         }
         Ok(x)
     }
@@ -99,12 +146,24 @@ impl ConvDown {
 /// activated. The generator's half of DCGAN; the output is linear.
 #[derive(Clone, Debug)]
 pub struct ConvUp {
-    layers: Vec<(ConvTranspose2d, Norm)>,
+    /// What is done at the smallest size, before the first layer.
+    blocks: Vec<Block>,
+    layers: Vec<UpLayer>,
+    /// The size that the result of each layer is cut to, where it is.
+    sizes: Vec<(usize, usize)>,
     activation: Activation,
 }
 
+#[derive(Clone, Debug)]
+struct UpLayer {
+    conv: ConvTranspose2d,
+    norm: Norm,
+    blocks: Vec<Block>,
+}
+
 impl ConvUp {
-    /// `inputs` → `channels[0]` → … → `channels.last()`, named `0.conv`, `0.norm`, … below `scope`.
+    /// `inputs` → `channels[0]` → … → `channels.last()`, named `0.conv`, `0.norm`, … below `scope`, with so many residual blocks
+    /// before every layer.
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
@@ -112,13 +171,16 @@ impl ConvUp {
         mut scope: Scope<'_>,
         inputs: usize,
         channels: &[usize],
+        blocks: usize,
         norm: NormKind,
         style: Style,
     ) -> Result<Self> {
         let mut layers = Vec::with_capacity(channels.len());
+        let first = Block::several(&mut scope, blocks, inputs, style)?;
         let mut inputs = inputs;
         for (i, &outputs) in channels.iter().enumerate() {
             let mut scope = scope.enter(i);
+            let blocks = if i + 1 < channels.len() { blocks } else { 0 };
             let norm = if i + 1 < channels.len() { norm } else { NormKind::None };
             let (geometry, bias) = (ConvGeometry::HALVE, norm == NormKind::None);
             let conv = ConvTranspose2d::new(
@@ -129,28 +191,58 @@ impl ConvUp {
                 bias,
                 style.weights.init,
             )?;
-            layers.push((conv, Norm::new(scope.enter("norm"), norm, outputs)?));
+            let norm = Norm::new(scope.enter("norm"), norm, outputs)?;
+            layers.push(UpLayer { conv, norm, blocks: Block::several(&mut scope, blocks, outputs, style)? });
             inputs = outputs;
         }
-        Ok(Self { layers, activation: style.activation })
+        Ok(Self { blocks: first, layers, sizes: Vec::new(), activation: style.activation })
     }
 
-    /// `(N, inputs, h, w)` → `(N, outputs, h · 2^layers, w · 2^layers)`. `labels` is one-hot, where the norm needs it.
+    /// As many layers as lead to an image of any size from about 4×4 pixels, and the shape `(channels, height, width)` that they begin
+    /// with. The last but one has `width` channels. `key` is the configuration key that asks for them.
+    ///
+    /// # Errors
+    /// If the image is too small, or as [`ConvUp::new`].
+    pub fn fitted(
+        scope: Scope<'_>,
+        image: ImageShape,
+        tower: Tower,
+        norm: NormKind,
+        style: Style,
+        key: &str,
+    ) -> Result<(Self, (usize, usize, usize))> {
+        let mut sizes = ladder(image, key)?;
+        let mut outputs = widening(sizes.len() - 1, tower.width);
+        outputs.reverse();
+        sizes.reverse();
+        let (first, (height, width)) = (outputs.remove(0), sizes.remove(0));
+        outputs.push(image.channels);
+        let up = Self::new(scope, first, &outputs, tower.blocks, norm, style)?;
+        Ok((Self { sizes, ..up }, (first, height, width)))
+    }
+
+    /// `(N, inputs, h, w)` → `(N, outputs, h · 2^layers, w · 2^layers)`, if no layer is cut. `labels` is one-hot, where the norm needs it.
     pub fn forward(&self, x: &Tensor, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Tensor> {
-        let mut x = x.clone();
-        for (i, (conv, norm)) in self.layers.iter().enumerate() {
-            x = norm.forward(&conv.forward(&x)?, labels, self.activation_of(i), mode)?;
+        let mut x = self.blocks.iter().try_fold(x.clone(), |x, block| block.forward(&x, mode))?;
+        for (i, UpLayer { conv, norm, blocks }) in self.layers.iter().enumerate() {
+            x = cut(conv.forward(&x)?, self.sizes.get(i))?;
+            x = norm.forward(&x, labels, self.activation_of(i), mode)?;
+            x = blocks.iter().try_fold(x, |x, block| block.forward(&x, mode))?;
         }
         Ok(x)
     }
 
     /// [`ConvUp::forward`] as nodes of a graph.
     pub fn export(&self, mut scope: GraphScope<'_>, x: &Value, labels: Option<&Value>) -> Result<Value> {
-        let mut x = x.clone();
-        for (i, (conv, norm)) in self.layers.iter().enumerate() {
+        let mut x = Block::export_all(&self.blocks, &mut scope, x.clone())?;
+        for (i, UpLayer { conv, norm, blocks }) in self.layers.iter().enumerate() {
             let mut scope = scope.enter(i);
             x = conv.export(scope.enter("conv"), &x)?;
+            if let Some(&(height, width)) = self.sizes.get(i) {
+                x = scope.first_pixels(&x, height, width);
+            }
             x = norm.export(scope.enter("norm"), &x, labels, self.activation_of(i))?;
+            x = Block::export_all(blocks, &mut scope, x)?;
         }
         Ok(x)
     }
@@ -158,4 +250,85 @@ impl ConvUp {
     fn activation_of(&self, layer: usize) -> Activation {
         if layer + 1 < self.layers.len() { self.activation } else { Activation::Identity }
     }
+}
+
+/// The first rows and columns of images `(N, C, H, W)`, where they are cut at all.
+fn cut(images: Tensor, size: Option<&(usize, usize)>) -> Result<Tensor> {
+    match size {
+        Some(&(height, width)) if !images.dims().ends_with(&[height, width]) => {
+            Ok(images.narrow(2, 0, height)?.narrow(3, 0, width)?.contiguous()?)
+        }
+        _ => Ok(images),
+    }
+}
+
+/// x + 3×3 → activation → 3×3, without normalisation: the second convolution begins at zero, and the block as the identity (Fixup,
+/// Zhang et al. 2019).
+#[derive(Clone, Debug)]
+struct Block {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    activation: Activation,
+}
+
+impl Block {
+    /// `count` blocks of `channels` channels, named `block0`, … below `scope`.
+    fn several(scope: &mut Scope<'_>, count: usize, channels: usize, style: Style) -> Result<Vec<Self>> {
+        let block = |i| {
+            let mut scope = scope.enter(format!("block{i}"));
+            let mut conv = |name: &str, zero: bool| {
+                let weights = WeightStyle { zero, ..style.weights };
+                Conv2d::new(scope.enter(name), channels, channels, ConvGeometry::SAME, true, weights)
+            };
+            Ok(Self {
+                conv1: conv("conv1", false)?,
+                conv2: conv("conv2", true)?,
+                activation: style.activation,
+            })
+        };
+        (0..count).map(block).collect()
+    }
+
+    fn forward(&self, x: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+        let h = self.conv1.forward(x, None, self.activation, mode)?;
+        Ok((x + self.conv2.forward(&h, None, Activation::Identity, mode)?)?)
+    }
+
+    fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+        let h = self.conv1.propagate(x, None, mode)?.activate(self.activation)?;
+        x.add(&self.conv2.propagate(&h, None, mode)?)
+    }
+
+    fn export_all(blocks: &[Self], scope: &mut GraphScope<'_>, x: Value) -> Result<Value> {
+        blocks.iter().enumerate().try_fold(x, |x, (i, block)| {
+            let mut scope = scope.enter(format!("block{i}"));
+            let h = block.conv1.export(scope.enter("conv1"), &x, block.activation)?;
+            let h = block.conv2.export(scope.enter("conv2"), &h, Activation::Identity)?;
+            Ok(scope.node("Add", &[&x, &h], &[]))
+        })
+    }
+}
+
+/// The sizes of an image that is halved, every half rounded up, until its shorter side is four to six pixels: from the image itself
+/// down to the smallest, `(height, width)`. `key` is the configuration key that asks for them.
+///
+/// # Errors
+/// If the image is smaller than 7×7 pixels.
+fn ladder(image: ImageShape, key: &str) -> Result<Vec<(usize, usize)>> {
+    let (mut height, mut width) = (image.height, image.width);
+    let mut sizes = Vec::new();
+    while height.min(width) >= 4 {
+        sizes.push((height, width));
+        (height, width) = (height.div_ceil(2), width.div_ceil(2));
+    }
+    if sizes.len() < 2 {
+        let reason = format!("images of {image} are too small for it; at least 7×7 pixels are needed");
+        return Err(Error::Config { key: key.into(), reason });
+    }
+    Ok(sizes)
+}
+
+/// Channels of so many layers that halve an image: `width`, and twice as many at every further layer up to eight times.
+fn widening(layers: usize, width: usize) -> Vec<usize> {
+    (0..layers).map(|i| width.saturating_mul(1 << i.min(3))).collect()
 }

@@ -14,7 +14,7 @@ use waxwork_core::params::Scope;
 use waxwork_core::{Error, Result};
 use waxwork_kernels::Activation;
 
-pub use conv::{ConvDown, ConvUp};
+pub use conv::{ConvDown, ConvUp, Tower};
 pub use residual::{ResidualDown, ResidualUp};
 
 /// The widest layer that a configuration may ask for: products of widths and an image's sides stay far from overflow.
