@@ -26,7 +26,7 @@ Examples:
 /// A figure: its file, the recipe that it shows, and what makes it of a run of that recipe.
 type Figure = (&'static str, &'static str, &'static [&'static str]);
 
-const FIGURES: [Figure; 14] = [
+const FIGURES: [Figure; 15] = [
     ("vae-digits", "vae-digits", &["sample", "-n", "40"]),
     ("gan-digits", "gan-digits", &["sample", "-n", "40"]),
     ("cvae-digits", "cvae-digits", &["sample", "-n", "40"]),
@@ -38,6 +38,7 @@ const FIGURES: [Figure; 14] = [
     ("cvae-digits-interpolation", "cvae-digits", &["interpolate", "-n", "4", "--labels", "3,8"]),
     ("cgan-digits-labels", "cgan-digits", &["interpolate", "-n", "4", "--labels", "1,7", "--fixed-latent"]),
     ("cvae-mnist", "cvae-mnist", &["sample", "-n", "40"]),
+    ("gan-mnist", "gan-mnist", &["sample", "-n", "40"]),
     ("cgan-mnist", "cgan-mnist", &["sample", "-n", "40"]),
     ("gan-cifar10", "gan-cifar10", &["sample", "-n", "50"]),
     ("gan-little-mnist", "gan-little-mnist", &["sample", "-n", "40"]),
