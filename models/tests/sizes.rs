@@ -4,9 +4,9 @@
 
 use waxwork_core::onnx::Part;
 use waxwork_core::optim::OptimizerConfig;
+use waxwork_core::rng::Stream;
 use waxwork_core::{
-    Batch, Condition, Device, Error, GenerativeModel, ImageShape, ParamSet, SampleRequest, Tensor,
-    TrainingState,
+    Batch, Condition, Device, Error, GenerativeModel, ImageShape, ParamSet, SampleRequest, TrainingState,
 };
 use waxwork_models::ModelConfig;
 
@@ -46,7 +46,8 @@ fn networks_fit_themselves_to_images_of_any_size() {
         let image = ImageShape::new(channels, height, width);
         for family in FAMILIES {
             let model = build(family, image).unwrap();
-            let pixels = Tensor::rand(0f32, 1.0, (3, channels, height, width), &Device::Cpu).unwrap();
+            let draws = Stream::new(1, "pixels", 0);
+            let pixels = draws.uniform(&[0, 1, 2], (channels, height, width), &Device::Cpu).unwrap();
             let condition = Condition::classes(&[0, 1, 2]).unwrap();
             let batch = Batch { condition, ..Batch::unlabelled(pixels, vec![0, 1, 2]) };
             let mut state = TrainingState::new(model.as_ref(), OptimizerConfig::default(), 0, 2).unwrap();

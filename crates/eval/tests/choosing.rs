@@ -1,7 +1,5 @@
 //! The judge that chooses checkpoints: real samples are as close as the floor says, and a collapse is noticed.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
-
 use waxwork_core::Device;
 use waxwork_data::{DataConfig, load};
 use waxwork_eval::{Chooser, Extractor, Judge};
