@@ -6,10 +6,9 @@ use std::path::Path;
 use waxwork_core::Tensor;
 use waxwork_data::{Dataset, Split};
 
+use crate::distances::PRECISION_NEIGHBOURS;
 use crate::{Extractor, Features, Judge, Result, cover, features, frechet, judged};
 
-/// Neighbours of precision and recall (Kynkäänniemi et al. 2019).
-const NEIGHBOURS: usize = 3;
 /// Share of the entropy that real samples' classes have, below which classes are missing.
 const ENOUGH_ENTROPY: f64 = 0.9;
 /// Recall below which hardly a real sample is near a generated one.
@@ -64,7 +63,7 @@ impl Chooser {
         let seen = self.judge.features(generated)?;
         let class_entropy = judged(&self.judge.probabilities(&seen)?, None).class_entropy;
         let generated = Features::new("generated", &seen)?;
-        let cover = cover(&self.real, &generated, NEIGHBOURS)?;
+        let cover = cover(&self.real, &generated, PRECISION_NEIGHBOURS)?;
         Ok(Closeness {
             frechet: frechet(&self.real, &generated)?,
             floor: self.floor,

@@ -10,7 +10,7 @@ use crate::{Features, KernelDistance, Result, cover, frechet, kernel_distance};
 const SUBSETS: usize = 100;
 const SUBSET_SIZE: usize = 1000;
 /// Neighbours of precision and recall (Kynkäänniemi et al. 2019).
-const PRECISION_NEIGHBOURS: usize = 3;
+pub(crate) const PRECISION_NEIGHBOURS: usize = 3;
 /// Neighbours of density and coverage (Naeem et al. 2020).
 const DENSITY_NEIGHBOURS: usize = 5;
 

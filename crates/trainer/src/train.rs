@@ -233,11 +233,8 @@ impl Training<'_> {
 
     /// True if the last measurements, as many as the configuration waits for, found nothing better.
     fn out_of_patience(&self, done: u64, length: Length) -> bool {
-        let every = match self.config.validate_every {
-            0 => length.steps_per_epoch,
-            every => every,
-        };
-        let waited = |best: &Best| done.saturating_sub(best.step) / every.max(1) >= self.config.patience;
+        let every = interval(self.config.validate_every, length.steps_per_epoch);
+        let waited = |best: &Best| done.saturating_sub(best.step) / every >= self.config.patience;
         self.config.patience > 0 && self.best.as_ref().is_some_and(waited)
     }
 
@@ -343,9 +340,13 @@ fn further(loader: &mut Loader, failed: &mut Option<waxwork_data::Error>) -> Opt
     }
 }
 
-/// True at every multiple of `every`, or of `otherwise` where `every` is 0.
+/// Steps between two times that something is due: `every`, or `otherwise` where that is 0.
+fn interval(every: u64, otherwise: u64) -> u64 {
+    if every == 0 { otherwise } else { every }
+}
+
 fn due(done: u64, every: u64, otherwise: u64) -> bool {
-    done.is_multiple_of(if every == 0 { otherwise } else { every })
+    done.is_multiple_of(interval(every, otherwise))
 }
 
 fn diverged(source: waxwork_core::Error, checkpoints: &Checkpoints) -> Error {

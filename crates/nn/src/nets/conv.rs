@@ -21,6 +21,20 @@ pub struct Tower {
     pub blocks: usize,
 }
 
+impl Tower {
+    /// The most residual blocks at one size.
+    const MOST_BLOCKS: usize = 64;
+
+    /// The sizes of [`ladder`].
+    fn sizes(self, image: ImageShape, key: &str) -> Result<Vec<(usize, usize)>> {
+        if self.blocks > Self::MOST_BLOCKS {
+            let reason = format!("at most {} residual blocks at every size", Self::MOST_BLOCKS);
+            return Err(Error::Config { key: format!("{key}.blocks"), reason });
+        }
+        ladder(image, key)
+    }
+}
+
 /// Convolutions that each halve height and width (4×4, stride 2), activated; the discriminator's half of DCGAN,
 /// so batch norm, where asked for, is on every layer but the first.
 #[derive(Clone, Debug)]
@@ -80,7 +94,7 @@ impl ConvDown {
         style: Style,
         key: &str,
     ) -> Result<(Self, usize)> {
-        let channels = widening(ladder(image, key)?.len() - 1, tower.width);
+        let channels = widening(tower.sizes(image, key)?.len() - 1, tower.width);
         let halvings = channels.len();
         let features =
             channels.last().map_or(0, |last| last * (image.height >> halvings) * (image.width >> halvings));
@@ -211,7 +225,7 @@ impl ConvUp {
         style: Style,
         key: &str,
     ) -> Result<(Self, (usize, usize, usize))> {
-        let mut sizes = ladder(image, key)?;
+        let mut sizes = tower.sizes(image, key)?;
         let mut outputs = widening(sizes.len() - 1, tower.width);
         outputs.reverse();
         sizes.reverse();
