@@ -109,3 +109,41 @@ fn a_folder_of_pictures_is_trained_on_and_its_broken_files_are_named_or_counted(
     train("large", &["--skip-unreadable", "--set", "train.batch_size=400"]).refused(&["got 400"]);
     train("small", &["--skip-unreadable", "--set", "data.folder.size=32"]).refused(&["28×28", "32×32"]);
 }
+
+#[test]
+fn labels_that_are_doubted_can_be_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let doubts = folder.path().join("doubts.txt");
+    let said = waxwork(&["data", "doubts", "ring", "--share", "0.1", "--out", text(&doubts)]).good().stdout;
+    let lines = std::fs::read_to_string(&doubts).unwrap().lines().count() - 1;
+    assert!(said.contains(&format!("{lines} of ")), "{said}");
+    let left_out = format!("data.leave_out={}", text(&doubts));
+    let run = folder.path().join("run");
+    waxwork(&["train", "gan-ring", "--steps", "2", "--out", text(&run), "--set", &left_out]).good();
+    let info: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let kept = info["data_sizes"]["training"].as_u64().unwrap() as usize;
+    assert!(said.contains(&format!("{lines} of {} training points", kept + lines)), "{said}, {kept}");
+    // Numbers of other data are refused.
+    let other = waxwork(&["train", "gan-ring", "--set", "data.seed=1", "--set", &left_out, "--dry-run"]);
+    other.refused(&["doubts.txt", "numbers of"]);
+}
+
+#[test]
+fn noise_is_for_training_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clean, noisy) = (folder.path().join("clean"), folder.path().join("noisy"));
+    for (run, set) in [(&clean, "data.noise.labels=0"), (&noisy, "data.noise.labels=0.3")] {
+        let limits = ["--steps", "2", "--set", "data.limit=64", "--set", set];
+        waxwork(&[&["train", "cvae-digits", "--out", text(run)], &limits[..]].concat()).good();
+    }
+    let protocol = |run: &std::path::Path| {
+        let json =
+            waxwork(&["evaluate", text(run), "--samples", "0", "--count", "20", "--json"]).good().stdout;
+        let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+        report["metrics"][0]["protocol"]["data"].clone()
+    };
+    assert_eq!(protocol(&clean), protocol(&noisy), "both are measured on the same images");
+    let refused = waxwork(&["train", "gan-ring", "--set", "data.noise.pixels=0.1", "--dry-run"]);
+    refused.refused(&["data.noise", "only images"]);
+}

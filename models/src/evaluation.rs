@@ -75,8 +75,8 @@ pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> 
     evaluate_on(&run, &data, whole.as_ref().unwrap_or(&data), config, &mut |_, _, _| {})
 }
 
-/// Measures a run on the test part of `data`. Judges learn from `whole`, all of the data set, whatever the model was allowed to see
-/// ([`Run::whole_data`]): one judge, and one floor, per data set. `stages` is told how far it is.
+/// Measures a run on the test part of `data`. Judges learn from `whole`, all of the data set, whatever the model was allowed to see,
+/// and without the noise that was added for it ([`Run::whole_data`]): one judge, and one floor, per data set. `stages` is told how far it is.
 ///
 /// # Errors
 /// [`Error::NothingToMeasure`] for a family without a bound if no samples are wanted; what the data and the judges give.
@@ -91,7 +91,7 @@ pub fn evaluate_on(
         return Err(Error::NothingToMeasure { family: run.info.model.family.clone() });
     }
     let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.subset(count));
-    let protocol = protocol(data);
+    let protocol = protocol(whole);
     let mut metrics = of_test_samples(run, data, &test, config.importance_samples, &protocol, stages)?;
     if let (Some(tables), true) = (&data.info.tables, config.samples > 0) {
         let request = SampleRequest::new(config.seed, config.samples);

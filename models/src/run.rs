@@ -82,12 +82,13 @@ impl Run {
         self.model.density().filter(|_| self.is_whole())
     }
 
-    /// All of the data set, from `dir` or else from where the run found it, if the run was only allowed to see a part of it.
+    /// All of the data set, from `dir` or else from where the run found it, if the run saw only a part of it, or saw it with noise.
     pub fn whole_data(&self, dir: Option<&Path>) -> Option<DataConfig> {
         let mut config = self.recipe.data.clone();
         config.dir = dir.map(Path::to_owned).or(config.dir);
         let cut = config.limit.take().is_some() | config.validation.take().is_some();
-        cut.then_some(config)
+        let changed = cut | config.noise.take().is_some() | config.leave_out.take().is_some();
+        changed.then_some(config)
     }
 
     fn is_whole(&self) -> bool {

@@ -1,6 +1,6 @@
-"""The networks of the plain reference recipes in PyTorch, eager: the time of each training step.
+"""The networks of the plain reference recipes in PyTorch: the time of each training step.
 
-Usage: reference.py RECIPE BATCH STEPS THREADS SAMPLES FOLDER DEVICE EVERY
+Usage: reference.py RECIPE BATCH STEPS THREADS SAMPLES FOLDER DEVICE EVERY eager|compiled
 
 Losses are read at every EVERYth step, which on a GPU is to wait for it. Prints one JSON object: "steps", the seconds of a
 step, one number from each reading to the next; "first", seconds from the start of the process to the end of the
@@ -113,6 +113,9 @@ class VaeTrainer:
         self.sampled = self.model
         self.adam = torch.optim.Adam(self.model.parameters(), lr=1e-3)
 
+    def compile(self):
+        self.model.loss = torch.compile(self.model.loss)
+
     def step(self, x, labels):
         y = F.one_hot(labels, 10).float()[:, : self.classes]
         loss = self.model.loss(x, y)
@@ -131,6 +134,10 @@ class GanTrainer:
         self.latent, self.classes, self.g, self.d, self.hinge = latent, classes, g, d, hinge
         self.sampled = g
         self.adam = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in (self.g, self.d)]
+
+    def compile(self):
+        self.g.compile()
+        self.d.compile()
 
     def judge(self, x, y):
         planes = y[..., None, None].expand(-1, -1, *x.shape[2:])
@@ -208,6 +215,8 @@ def main():
     torch.manual_seed(0)
     shape = (3, 32, 32) if recipe in COLOUR else (1, 28, 28)
     trainer = TRAINERS[recipe]()
+    if sys.argv[9] == "compiled":
+        trainer.compile()
     images, labels = torch.rand(16, batch, *shape), torch.randint(10, (16, batch))
     times = []
     for i in range(steps):
@@ -224,4 +233,5 @@ def main():
     print(json.dumps({"steps": times, "first": first, "peak": peak, "sampling": sampling, "version": torch.__version__}))
 
 
-main()
+if __name__ == "__main__":
+    main()

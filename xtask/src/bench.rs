@@ -2,6 +2,7 @@
 
 mod device;
 mod measure;
+mod quality;
 mod report;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ Usage: cargo xtask bench [--python PYTHON] [--threads N] [--rounds N] [--plain] 
                          [RECIPE ...]
        cargo xtask bench --device DEVICE [--program FILE] [--steps N] [--batches N,N,...]
                          [--python PYTHON] [--rounds N] [RECIPE ...]
+       cargo xtask bench --quality DATA_DIR [--minutes N,N,...] [--python PYTHON] [--threads N]
+                         [--write] [DATA ...]
 
 Both sides run alternately, never at once, on images of the recipe's shape that are in memory before
 the clock starts. The time of a step is the median of a round, without the first fifth of its steps;
@@ -36,6 +39,11 @@ With --device both sides train on that device, DCGANs and residual networks with
 to 1024, in f32 without TF32. Nobody asks the device for a number but at every tenth step, and the
 time of a step is a tenth of the median between two of those. The tables are printed, not written.
 
+With --quality conditional GANs learn from MNIST, Fashion-MNIST and CIFAR-10 in DATA_DIR: our recipe,
+the plain networks in PyTorch, and the networks of our recipe in PyTorch. They take turns of twenty
+seconds, and after 1, 3 and 10 minutes of its own time the samples of each are measured. It takes
+half an hour a data set. --write puts the table and its picture into docs/benchmarks.md.
+
 Options:
   --python PYTHON   a Python that has torch (default: python3)
   --threads N       threads of either side (default: 2)
@@ -46,11 +54,13 @@ Options:
   --program FILE    with --device: a program that is built already, instead of building one
   --steps N         with --device: steps of a round, a multiple of 10 from 40 on (default: 300)
   --batches N,...   with --device: the batches (default: 64,128,256,512,1024)
+  --minutes N,...   with --quality: when to measure (default: 1,3,10)
 
 Examples:
   cargo xtask bench --python ~/venv/bin/python --write
   cargo xtask bench --rounds 1 --plain vae-mlp-mnist
-  cargo xtask bench --device cuda --python ~/venv/bin/python";
+  cargo xtask bench --device cuda --python ~/venv/bin/python
+  cargo xtask bench --quality data --minutes 1,3 --python ~/venv/bin/python mnist";
 
 /// A recipe as the reference has it too, a data set of the same shape that needs no files, its batch and the steps of a
 /// round.
@@ -102,6 +112,8 @@ struct Setting<'a> {
     every: usize,
     /// Whether images are sampled after training.
     sampling: bool,
+    /// Whether PyTorch compiles its networks first.
+    compiled: bool,
 }
 
 impl Setting<'_> {
@@ -109,7 +121,12 @@ impl Setting<'_> {
     fn on_cpu(bench: &'static Bench, batch: usize, threads: usize, sampling: bool) -> Self {
         // About as many images a round for any batch.
         let steps = (bench.steps * bench.batch / batch).clamp(LEAST_STEPS, bench.steps);
-        Self { bench, batch, threads, steps, device: "cpu", every: 1, sampling }
+        Self { bench, batch, threads, steps, device: "cpu", every: 1, sampling, compiled: false }
+    }
+
+    /// As it is, beside networks that `torch.compile` has compiled.
+    fn beside_compiled(bench: &'static Bench, threads: usize) -> Self {
+        Self { compiled: true, ..Self::on_cpu(bench, bench.batch, threads, false) }
     }
 
     /// Whether a step's time is told in its phases: on a device that would be to wait for it at each.
@@ -133,8 +150,9 @@ impl Setting<'_> {
         }
         let (ours, theirs) = measured.last().map_or((f64::NAN, f64::NAN), |(a, b)| (a.step, b.step));
         let Self { bench, batch, threads, device, .. } = self;
+        let how = if self.compiled { ", compiled" } else { "" };
         eprintln!(
-            "{}, batch {batch}, {device}, {threads} threads: {:.2} ms, {:.2} ms",
+            "{}, batch {batch}, {device}, {threads} threads{how}: {:.2} ms, {:.2} ms",
             bench.recipe,
             1e3 * ours,
             1e3 * theirs
@@ -150,6 +168,7 @@ struct Options {
     plain: bool,
     write: bool,
     device: Option<device::Options>,
+    quality: Option<quality::Options>,
     recipes: Vec<String>,
 }
 
@@ -162,6 +181,17 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if let Some(on) = &options.device {
         return device::run(&workspace, &options, on, version.trim());
     }
+    if let Some(on) = &options.quality {
+        let picture = workspace.root.join("docs/images/quality.svg");
+        let picture = options.write.then_some(picture.as_path());
+        let section =
+            quality::run(&workspace, &options.python, options.threads, &options.recipes, on, picture)?;
+        print!("{section}");
+        if options.write {
+            report::replace_quality(&workspace.root.join("docs/benchmarks.md"), &section, version.trim())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let program = waxwork::build(&workspace, Profile::Release, Hub::Off)?;
     let folder = workspace.target.join("bench");
     fs::create_dir_all(&folder)?;
@@ -170,21 +200,27 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         options.recipes.is_empty() || options.recipes.iter().any(|name| name == bench.recipe)
     };
     let chosen: Vec<&'static Bench> = BENCHES.iter().filter(asked).collect();
-    // By recipe, batch and threads: the tables share what they have in common.
-    let mut measured: BTreeMap<(&str, usize, usize), Rounds> = BTreeMap::new();
-    for setting in settings(&chosen, &options) {
-        let key = (setting.bench.recipe, setting.batch, setting.threads);
+    let compiles = process::succeeds(Command::new("c++").arg("--version"));
+    if !compiles {
+        eprintln!("torch.compile is skipped: it needs a C++ compiler, and there is no `c++`");
+    }
+    // By recipe, batch, threads and what PyTorch compiles: the tables share what they have in common.
+    let mut measured: BTreeMap<(&str, usize, usize, bool), Rounds> = BTreeMap::new();
+    for setting in settings(&chosen, &options, compiles) {
+        let key = (setting.bench.recipe, setting.batch, setting.threads, setting.compiled);
         if let Entry::Vacant(place) = measured.entry(key) {
             let rounds =
                 setting.measure(options.rounds, &program, &options.python, &workspace.root, &folder)?;
             place.insert(rounds);
         }
     }
-    let rounds = |bench: &Bench, batch: usize, threads: usize| &measured[&(bench.recipe, batch, threads)];
+    let rounds =
+        |bench: &Bench, batch: usize, threads: usize| &measured[&(bench.recipe, batch, threads, false)];
     let plain = |bench: &Bench| rounds(bench, bench.batch, options.threads);
+    let compiled = |bench: &Bench| measured.get(&(bench.recipe, bench.batch, options.threads, true));
 
     let mut tables: String = report::HEAD.to_owned();
-    tables.extend(chosen.iter().map(|bench| report::row(bench, plain(bench))));
+    tables.extend(chosen.iter().map(|bench| report::row(bench, plain(bench), compiled(bench))));
     tables += "\n## Where the time of a step goes\n\n";
     tables += &report::phases(&chosen.iter().map(|bench| (*bench, plain(bench))).collect::<Vec<_>>());
     if !options.plain {
@@ -203,17 +239,19 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     print!("{tables}");
     if options.write {
         let path = workspace.root.join("docs/benchmarks.md");
-        fs::write(&path, report::document(&tables, &options, version.trim())?)
-            .with_context(|| format!("failed to write {}", path.display()))?;
+        report::replace_steps(&path, &report::document(&tables, &options, version.trim())?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Everything to be measured, the recipes as they are first.
-fn settings(chosen: &[&'static Bench], options: &Options) -> Vec<Setting<'static>> {
+fn settings(chosen: &[&'static Bench], options: &Options, compiles: bool) -> Vec<Setting<'static>> {
     let threads = options.threads;
     let plain = chosen.iter().map(|bench| Setting::on_cpu(bench, bench.batch, threads, true));
     let mut settings: Vec<Setting<'_>> = plain.collect();
+    if compiles {
+        settings.extend(chosen.iter().map(|bench| Setting::beside_compiled(bench, threads)));
+    }
     if options.plain {
         return settings;
     }
@@ -232,8 +270,10 @@ fn parse(args: &[String]) -> Result<Options> {
         plain: false,
         write: false,
         device: None,
+        quality: None,
         recipes: Vec::new(),
     };
+    let mut minutes = None;
     let (mut device, mut on) = (None, device::Options::default());
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -251,12 +291,37 @@ fn parse(args: &[String]) -> Result<Options> {
             "--device" => device = Some(value()?.clone()),
             "--program" => on.program = Some(value()?.into()),
             "--steps" => on.steps = number(value()?)?,
+            "--quality" => {
+                options.quality =
+                    Some(quality::Options { data_dir: value()?.into(), marks: vec![1.0, 3.0, 10.0] });
+            }
+            "--minutes" => {
+                let marks = value()?.split(',').map(|text| {
+                    let mark = text.parse::<f64>().ok().filter(|mark| *mark > 0.0 && mark.is_finite());
+                    mark.with_context(|| format!("`--minutes` takes positive numbers, not `{text}`"))
+                });
+                let mut marks = marks.collect::<Result<Vec<f64>>>()?;
+                marks.sort_by(f64::total_cmp);
+                minutes = Some(marks);
+            }
             "--batches" => on.batches = value()?.split(',').map(number).collect::<Result<_>>()?,
             other if other.starts_with('-') => {
                 bail!("unknown option `{other}`; `cargo xtask bench --help` lists them")
             }
             recipe => options.recipes.push(recipe.to_owned()),
         }
+    }
+    if let (Some(quality), Some(marks)) = (&mut options.quality, minutes.clone()) {
+        quality.marks = marks;
+    } else if minutes.is_some() {
+        bail!("`--minutes` goes with `--quality`");
+    }
+    if options.quality.is_some() {
+        if options.plain || device.is_some() || on != device::Options::default() {
+            bail!("`--quality` goes with `--minutes`, `--python`, `--threads` and `--write` alone");
+        }
+        quality::check(&options.recipes)?;
+        return Ok(options);
     }
     let known: &[Bench] = if device.is_some() { &device::BENCHES } else { &BENCHES };
     let is_known = |name: &&String| known.iter().any(|bench| bench.recipe == *name);
@@ -302,6 +367,19 @@ mod tests {
         assert_eq!(options("--device cuda").unwrap().device.unwrap().batches, [64, 128, 256, 512, 1024]);
         for wrong in ["--steps 45", "--steps 30", "--batches 0", "--batches x", "--write", "vae-mlp-mnist"] {
             assert!(options(&format!("--device cuda {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn arguments_of_quality() {
+        let given = options("--quality data --minutes 3,0.5 cifar10").unwrap();
+        let quality = given.quality.unwrap();
+        assert_eq!((quality.data_dir, quality.marks), (PathBuf::from("data"), vec![0.5, 3.0]));
+        assert_eq!(options("--quality data").unwrap().quality.unwrap().marks, [1.0, 3.0, 10.0]);
+        for wrong in
+            ["--minutes 1", "--quality d --minutes 0", "--quality d vae-mlp-mnist", "--quality d --plain"]
+        {
+            assert!(options(wrong).is_err(), "{wrong}");
         }
     }
 

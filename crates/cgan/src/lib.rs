@@ -21,7 +21,6 @@ use waxwork_core::{
     Batch, Condition, ConditionSpec, Drawing, Error, GenerativeModel, Loss, ParamGroup, ParamSet, Result,
     SampleSpec, StepContext, Tensor, Trainable,
 };
-use waxwork_nn::augment::augment;
 use waxwork_nn::loss::cross_entropy;
 
 use obedience::Obedience;
@@ -105,13 +104,14 @@ impl Trainable for Cgan {
         let outputs = generator.outputs(&latents, labels, ctx.train())?;
         let generated = generator.finish(&outputs, &latents)?;
         let real = head.to_network(&batch.inputs)?;
-        let generated = augment(&generated, &config.augment, &ctx.stream("augment/generated"), &rows)?;
-        let real = augment(&real, &config.augment, &ctx.stream("augment/real"), &rows)?;
+        let generated = self.players.augment(&generated, &ctx.stream("augment/generated"), &rows)?;
+        let real = self.players.augment(&real, &ctx.stream("augment/real"), &rows)?;
 
         let on_real = discriminator.forward(&real, labels, ctx.train())?;
         let on_generated = discriminator.forward(&generated.detach(), labels, ctx.train())?.logits;
         ctx.log("logits/real", &on_real.logits.mean_all()?)?;
         ctx.log("logits/generated", &on_generated.mean_all()?)?;
+        self.players.adapt_augmentation(&on_real.logits, ctx)?;
         let game = config.loss.discriminator(&on_real.logits, &on_generated, config.label_smoothing)?;
         // Only real images teach the classifier: what the generator makes early on belongs to no class.
         let class_loss = self.class_loss(on_real.classes.as_ref(), labels)?;

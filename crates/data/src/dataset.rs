@@ -237,6 +237,20 @@ impl Split {
         Ok(Self::over(source, indices.into()))
     }
 
+    /// The samples at these positions, in this order.
+    ///
+    /// # Panics
+    /// If there is no such position.
+    pub(crate) fn at(&self, positions: &[usize]) -> Self {
+        Self { indices: positions.iter().map(|&position| self.indices[position]).collect(), ..self.clone() }
+    }
+
+    /// Every second sample from the first or from the second on: the two halves of a split.
+    #[must_use]
+    pub fn halves(&self) -> [Self; 2] {
+        [0, 1].map(|first| self.at(&(first..self.len()).step_by(2).collect::<Vec<_>>()))
+    }
+
     /// `n` samples that stand for this split, in its order, or all if there are fewer: the same ones each time, with each class in
     /// its proportion, however the split is sorted. Where the labels show a mixed order they are the first `n`.
     #[must_use]

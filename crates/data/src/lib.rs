@@ -29,12 +29,14 @@ pub mod folder;
 pub mod hub;
 mod identity;
 pub mod idx;
+mod left_out;
 pub mod load;
 pub mod loader;
 pub mod manifest;
 pub mod mnist;
 pub mod names;
 mod natural;
+mod noise;
 pub mod notes;
 mod packed;
 #[cfg(feature = "parquet")]
@@ -54,9 +56,11 @@ pub use error::{Error, Result};
 pub use folder::FolderConfig;
 #[cfg(feature = "hub")]
 pub use hub::{fetch, fetch_file};
+pub use left_out::LeftOut;
 pub use load::{DataConfig, PointsConfig, Progress, describe, load, load_with_progress};
 pub use loader::{Batches, Loader, LoaderConfig};
 pub use manifest::Manifest;
+pub use noise::NoiseConfig;
 pub use notes::Note;
 pub use source::{Cached, Factor, InMemory, Source};
 pub use verify::{FileReport, FileStatus, verify};

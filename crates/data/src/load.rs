@@ -12,12 +12,16 @@ use waxwork_core::hash::sha256;
 use crate::embedded::points::{self, STANDARD_DEVIATION};
 use crate::embedded::{Digits, Part, PlaneMixture, PlanePoints, Shapes};
 use crate::folder::{self, FolderConfig};
+use crate::left_out::LeftOut;
 use crate::manifest::{FOLDER, HUB, Manifest, Storage, TABLE};
+use crate::noise::NoiseConfig;
 use crate::notes::Note;
 use crate::parts::Parts;
 use crate::table::encode::Encoder;
 use crate::table::{Table, TableOptions, TableRows, Tables, clinic};
-use crate::{Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, identity, mnist, packed};
+use crate::{
+    Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, identity, mnist, noise, packed,
+};
 
 /// Which data, and how much of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +51,12 @@ pub struct DataConfig {
     /// How wide the modes of `ring` and `grid` are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points: Option<PointsConfig>,
+    /// Damage to the training images, to see what a model makes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseConfig>,
+    /// A file that names training samples to leave out, as `waxwork data doubts` writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leave_out: Option<PathBuf>,
 }
 
 /// The modes of `ring` and `grid`.
@@ -88,6 +98,8 @@ impl DataConfig {
             folder: None,
             table: None,
             points: None,
+            noise: None,
+            leave_out: None,
         }
     }
 }
@@ -109,6 +121,14 @@ pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 /// # Errors
 /// As [`load`].
 pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
+    let data = load_whole(config, progress)?;
+    match &config.leave_out {
+        None => Ok(data),
+        Some(path) => LeftOut::read(path)?.apply(data, path),
+    }
+}
+
+fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     if config.name == TABLE {
         return load_table(config, progress);
     }
@@ -176,6 +196,9 @@ fn rows(
     identity: String,
     progress: &Progress<'_>,
 ) -> Result<Dataset> {
+    if config.noise.is_some() {
+        return Err(Error::Config { key: "data.noise", reason: noise::ONLY_IMAGES.to_owned() });
+    }
     let (done, columns) = (AtomicU64::new(0), train.columns().len() as u64);
     let encoder = Encoder::fit(&train, |_| progress(done.fetch_add(1, Ordering::Relaxed) + 1, columns))?;
     let (train_rows, test_rows) = (TableRows::new(&encoder, &train)?, TableRows::new(&encoder, &test)?);
@@ -221,6 +244,10 @@ fn dataset(
     skipped: usize,
     notes: Vec<Note>,
 ) -> Result<Dataset> {
+    let parts = match config.noise {
+        Some(noise) => noise.apply(parts, classes.len())?,
+        None => parts,
+    };
     let info = DatasetInfo::new(&config.name, parts.train.kind(), classes, parts.identity);
     let info = DatasetInfo { skipped, ..info };
     let data = Dataset::new(info, parts.train, parts.test, config.validation, config.limit)?;

@@ -127,7 +127,7 @@ impl Trainable for Classifier {
         let inputs = match &self.body {
             Body::Images(_) => {
                 let rows = ctx.rows(batch.len());
-                augment(&batch.inputs, &[Augmentation::Translation], &ctx.stream("augment"), &rows)?
+                augment(&batch.inputs, &[Augmentation::Translation], None, &ctx.stream("augment"), &rows)?
             }
             Body::Vectors(_) => batch.inputs.clone(),
         };
@@ -295,6 +295,39 @@ pub fn classification_accuracy(
     let (classifier, steps) = train(&learned, classes, SEED, &mut progress)?;
     let info = JudgeInfo { sha256: String::new(), data_identity: String::new(), steps, test_accuracy: 0.0 };
     Judge { info, classifier }.accuracy(&data.test)
+}
+
+/// What a judge makes of every label of the training part, in its order: the classes' probabilities by a judge that has learned from
+/// the other half of the part, so that it cannot know the label by heart (Northcutt et al. 2021). `progress` gets the steps done and
+/// the maximum.
+///
+/// # Errors
+/// If the data has no labels, or cannot be read.
+pub fn second_opinions(data: &Dataset, mut progress: impl FnMut(u64, u64)) -> Result<Vec<Vec<f64>>> {
+    let classes = data.info.classes.len();
+    if classes == 0 {
+        return Err(Error::NoLabels { data: data.info.name.clone() });
+    }
+    let halves = data.train.halves();
+    let mut opinions = Vec::with_capacity(2);
+    for (done, (learned, asked)) in
+        [(&halves[1], &halves[0]), (&halves[0], &halves[1])].into_iter().enumerate()
+    {
+        let learned = Dataset { train: learned.clone(), ..data.clone() };
+        let mut progress = |steps, _| progress(done as u64 * STEPS + steps, 2 * STEPS);
+        let (classifier, steps) = train(&learned, classes, SEED, &mut progress)?;
+        let info =
+            JudgeInfo { sha256: String::new(), data_identity: String::new(), steps, test_accuracy: 0.0 };
+        let judge = Judge { info, classifier };
+        let mut half = Vec::with_capacity(asked.len());
+        for batch in asked.batches(EVALUATION_BATCH, &Device::Cpu)? {
+            half.extend(judge.probabilities(&judge.features(&batch?.inputs)?)?);
+        }
+        opinions.push(half.into_iter());
+    }
+    let mut turn = [0, 1].into_iter().cycle();
+    let next = || turn.next().and_then(|half: usize| opinions[half].next());
+    Ok(std::iter::from_fn(next).collect())
 }
 
 /// The most probable class of each row.

@@ -50,7 +50,7 @@ pub use extractor::{Extractor, features, features_of};
 pub use features::Features;
 pub use frechet::{Moments, frechet, frechet_distance};
 pub use inception::{Inception, InceptionScore, inception_score};
-pub use judge::{Judge, JudgeInfo, classification_accuracy};
+pub use judge::{Judge, JudgeInfo, classification_accuracy, second_opinions};
 pub use judging::{Judging, NEIGHBOUR_BATCH};
 pub use kernel_distance::{KernelDistance, kernel_distance};
 pub use latent_probes::{LatentProbes, Probe};

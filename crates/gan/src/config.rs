@@ -39,6 +39,11 @@ pub struct GanConfig {
     pub pack: usize,
     /// Differentiable augmentation of every image that the discriminator sees, in this order (Zhao et al. 2020).
     pub augment: Vec<Augmentation>,
+    /// Augments each image with a probability that begins at 0, rises while the mean sign of the logits of training images is above
+    /// this, and falls while it is below, so that the discriminator sees no more change than keeps it from memorising (adaptive
+    /// augmentation, Karras et al. 2020, who have 0.6). In (0, 1). Without this key every image is augmented.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augment_target: Option<f64>,
 }
 
 fn is_zero(dropout: &f64) -> bool {
@@ -180,6 +185,7 @@ impl Default for GanConfig {
             n_critic: 1,
             pack: 1,
             augment: Vec::new(),
+            augment_target: None,
         }
     }
 }
@@ -280,6 +286,23 @@ impl GanConfig {
         }
         if self.pack == 0 {
             return fail("pack", "must be at least 1");
+        }
+        if let Some(target) = self.augment_target {
+            if self.augment.is_empty() {
+                return fail(
+                    "augment_target",
+                    "needs model.augment, the augmentations whose probability it steers",
+                );
+            }
+            if !(target > 0.0 && target < 1.0) {
+                return fail("augment_target", "must lie in (0, 1)");
+            }
+            if !self.loss.has_sides() {
+                return fail(
+                    "augment_target",
+                    "only the losses minimax, non-saturating and hinge say by a logit's sign what is real",
+                );
+            }
         }
         let concatenates = matches!(self.conditioning, Some(Conditioning::Concatenation));
         let mlp = matches!(self.discriminator, DiscriminatorNetwork::Mlp { .. });

@@ -11,6 +11,7 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 
+mod augmentation;
 mod config;
 mod discriminator;
 mod generator;
@@ -25,7 +26,6 @@ use waxwork_core::{
     Batch, Condition, ConditionSpec, Drawing, Error, GenerativeModel, Loss, ParamGroup, ParamSet, Result,
     SampleSpec, StepContext, Tensor, Trainable,
 };
-use waxwork_nn::augment::augment;
 
 pub use config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, GeneratorNetwork};
 pub use discriminator::{Discriminator, DiscriminatorOutput};
@@ -84,13 +84,14 @@ impl Trainable for Gan {
         let latents = self.players.latents(batch.len(), ctx)?;
         let generated = generator.forward(&latents, None, ctx.train())?;
         let real = head.to_network(&batch.inputs)?;
-        let generated = augment(&generated, &config.augment, &ctx.stream("augment/generated"), &rows)?;
-        let real = augment(&real, &config.augment, &ctx.stream("augment/real"), &rows)?;
+        let generated = self.players.augment(&generated, &ctx.stream("augment/generated"), &rows)?;
+        let real = self.players.augment(&real, &ctx.stream("augment/real"), &rows)?;
 
         let on_real = discriminator.forward(&real, None, ctx.train())?.logits;
         let on_generated = discriminator.forward(&generated.detach(), None, ctx.train())?.logits;
         ctx.log("logits/real", &on_real.mean_all()?)?;
         ctx.log("logits/generated", &on_generated.mean_all()?)?;
+        self.players.adapt_augmentation(&on_real, ctx)?;
         let game = config.loss.discriminator(&on_real, &on_generated, config.label_smoothing)?;
         let loss = match config.penalty {
             None => Loss::new("discriminator", game),

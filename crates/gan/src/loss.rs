@@ -35,6 +35,11 @@ impl AdversarialLoss {
         matches!(self, Self::Minimax | Self::NonSaturating | Self::LeastSquares)
     }
 
+    /// True if logits above 0 mean real and logits below 0 generated.
+    pub(super) fn has_sides(self) -> bool {
+        matches!(self, Self::Minimax | Self::NonSaturating | Self::Hinge)
+    }
+
     /// The discriminator's loss. `label_smoothing` lowers the target of real images from 1.
     pub fn discriminator(self, real: &Tensor, generated: &Tensor, label_smoothing: f64) -> Result<Tensor> {
         let (on_real, on_generated) = match self {

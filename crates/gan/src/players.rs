@@ -2,10 +2,12 @@
 
 use candle_core::Tensor;
 
+use super::augmentation::Augmenter;
 use super::{DISCRIMINATOR, Discriminator, GENERATOR, GanConfig, Generator};
 use waxwork_core::latent::{LatentLayout, LatentPart, Noise};
 use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
+use waxwork_core::rng::Stream;
 use waxwork_core::{
     Condition, ConditionSpec, Error, Mode, ParamGroup, ParamSet, Result, SampleSpec, StepContext,
 };
@@ -28,6 +30,7 @@ pub struct Players {
     pub frozen: Discriminator,
     /// Between samples and what the networks see of them.
     pub head: Head,
+    augmenter: Augmenter,
 }
 
 impl Players {
@@ -50,6 +53,7 @@ impl Players {
         let width = condition.width();
         let generator = Generator::new(params.root().enter(GENERATOR), config, &sample, width)?;
         let discriminator = Discriminator::new(params.root().enter(DISCRIMINATOR), config, &sample, width)?;
+        let augmenter = Augmenter::new(params.root().enter("augment"), config)?;
         let params = params.finish()?;
         let frozen = Discriminator::new(params.frozen().root().enter(DISCRIMINATOR), config, &sample, width)?;
         let groups = [GENERATOR, DISCRIMINATOR].map(|name| params.group(name, &format!("{name}."))).to_vec();
@@ -61,7 +65,7 @@ impl Players {
             ])?,
         };
         let info = ModelInfo { family: family.into(), sample, latent, condition };
-        Ok(Self { info, params, groups, generator, discriminator, frozen, head })
+        Ok(Self { info, params, groups, generator, discriminator, frozen, head, augmenter })
     }
 
     /// Latents of `n` training samples: z, and the noise of choices where samples have any.
@@ -76,6 +80,22 @@ impl Players {
         }
         let choices = ctx.stream("latent/choices").gumbel(&ctx.rows(n), noise, ctx.device())?;
         Ok(Tensor::cat(&[z, choices.to_dtype(ctx.dtype())?], 1)?)
+    }
+
+    /// Images in [−1, 1], changed as the discriminator is to see them, by the draws of `rows` of `stream`.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn augment(&self, images: &Tensor, stream: &Stream, rows: &[u64]) -> Result<Tensor> {
+        self.augmenter.apply(images, stream, rows)
+    }
+
+    /// Adapts the probability of augmentation to the logits of a batch of training images `(N)`, where the configuration has a target.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn adapt_augmentation(&self, on_real: &Tensor, ctx: &mut StepContext<'_>) -> Result<()> {
+        self.augmenter.adapt(on_real, ctx)
     }
 
     /// The discriminator of a step on batches of `n` samples, tracked and frozen, without what dropout leaves out in this step.

@@ -1,7 +1,7 @@
 //! Differentiable augmentation: the same random changes to real and generated images, through which the generator still
 //! gets its gradient (Zhao et al. 2020).
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,10 +21,12 @@ pub enum Augmentation {
     Cutout,
 }
 
-/// `(N, C, H, W)` in [−1, 1] → the same shape, changed. Image `i` uses the draws of `rows[i]` of `stream`.
+/// `(N, C, H, W)` in [−1, 1] → the same shape, changed. Image `i` uses the draws of `rows[i]` of `stream`. With a `probability`, `()`,
+/// each augmentation changes each image with this probability alone.
 pub fn augment(
     images: &Tensor,
     augmentations: &[Augmentation],
+    probability: Option<&Tensor>,
     stream: &Stream,
     rows: &[u64],
 ) -> Result<Tensor> {
@@ -33,7 +35,7 @@ pub fn augment(
     let mut draws: Vec<_> = rows.iter().map(|&row| stream.at(row)).collect();
     for augmentation in augmentations {
         let (_, _, height, width) = images.dims4()?;
-        images = match augmentation {
+        let changed = match augmentation {
             Augmentation::Colour => {
                 let mut column = |low, high| -> Result<Tensor> {
                     let values: Vec<f32> = draws.iter_mut().map(|draws| draws.between(low, high)).collect();
@@ -68,6 +70,15 @@ pub fn augment(
                 images.broadcast_mul(&mask.to_dtype(images.dtype())?)?
             }
         };
+        images = match probability {
+            None => changed,
+            Some(probability) => {
+                let chances: Vec<f32> = draws.iter_mut().map(|draws| draws.between(0.0, 1.0)).collect();
+                let chances = Tensor::from_vec(chances, (n, 1, 1, 1), images.device())?;
+                let chosen = chances.broadcast_lt(&probability.to_dtype(DType::F32)?)?;
+                chosen.broadcast_as(images.shape())?.where_cond(&changed, &images)?
+            }
+        };
     }
     Ok(images)
 }
@@ -86,7 +97,7 @@ fn away_from(x: &Tensor, centre: &Tensor, factor: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device, Var};
+    use candle_core::{Device, Var};
 
     const ALL: [Augmentation; 3] = [Augmentation::Colour, Augmentation::Translation, Augmentation::Cutout];
 
@@ -105,10 +116,10 @@ mod tests {
     #[test]
     fn an_image_is_changed_by_its_own_draws_alone() {
         let stream = Stream::new(5, "augment", 3);
-        let all = augment(&images(6), &ALL, &stream, &ROWS).unwrap();
-        let some = augment(&images(2), &ALL, &stream, &ROWS[..2]).unwrap();
+        let all = augment(&images(6), &ALL, None, &stream, &ROWS).unwrap();
+        let some = augment(&images(2), &ALL, None, &stream, &ROWS[..2]).unwrap();
         assert_eq!(values(&all.narrow(0, 0, 2).unwrap()), values(&some));
-        let other = augment(&images(6), &ALL, &Stream::new(5, "augment", 4), &ROWS).unwrap();
+        let other = augment(&images(6), &ALL, None, &Stream::new(5, "augment", 4), &ROWS).unwrap();
         assert_ne!(values(&all), values(&other));
     }
 
@@ -118,7 +129,7 @@ mod tests {
         let start = images(2);
         let weights = images(2).sin().unwrap();
         let value = |x: &Tensor| {
-            (augment(x, &ALL, &stream, &ROWS[..2]).unwrap() * &weights).unwrap().sum_all().unwrap()
+            (augment(x, &ALL, None, &stream, &ROWS[..2]).unwrap() * &weights).unwrap().sum_all().unwrap()
         };
         let var = Var::from_tensor(&start).unwrap();
         let gradient = values(value(&var).backward().unwrap().get(&var).unwrap());
@@ -135,10 +146,31 @@ mod tests {
     }
 
     #[test]
+    fn a_probability_chooses_which_images_change() {
+        let ones = Tensor::ones((400, 1, 8, 8), DType::F64, &Device::Cpu).unwrap();
+        let rows: Vec<u64> = (0..400).collect();
+        let changed = |probability: f32, augmentation| {
+            let probability = Tensor::new(probability, &Device::Cpu).unwrap();
+            let stream = Stream::new(1, "chance", 0);
+            let seen = augment(&ones, &[augmentation], Some(&probability), &stream, &rows).unwrap();
+            values(&seen).chunks(64).filter(|image| image.iter().any(|value| *value != 1.0)).count()
+        };
+        assert_eq!(changed(0.0, Augmentation::Cutout), 0);
+        assert_eq!(changed(1.0, Augmentation::Cutout), 400);
+        // A binomial of 400 draws has a standard deviation of 10 at most.
+        assert!((160..=240).contains(&changed(0.5, Augmentation::Cutout)));
+        assert!(
+            (290..=340).contains(&changed(0.8, Augmentation::Cutout)),
+            "{}",
+            changed(0.8, Augmentation::Cutout)
+        );
+    }
+
+    #[test]
     fn cutout_takes_at_most_a_square_of_half_the_size() {
         let ones = Tensor::ones((50, 1, 8, 8), DType::F64, &Device::Cpu).unwrap();
         let rows: Vec<u64> = (0..50).collect();
-        let cut = augment(&ones, &[Augmentation::Cutout], &Stream::new(1, "cut", 0), &rows).unwrap();
+        let cut = augment(&ones, &[Augmentation::Cutout], None, &Stream::new(1, "cut", 0), &rows).unwrap();
         let kept = cut.sum((1, 2, 3)).unwrap().to_vec1::<f64>().unwrap();
         assert!(kept.iter().all(|kept| (48.0..=60.0).contains(kept)), "{kept:?}");
         assert!(kept.contains(&48.0));

@@ -80,7 +80,16 @@ pub(super) fn run(
     for bench in BENCHES.iter().filter(asked) {
         for &batch in &on.batches {
             let (steps, threads, device) = (on.steps, options.threads, on.device.as_str());
-            let setting = Setting { bench, batch, threads, steps, device, every: EVERY, sampling: false };
+            let setting = Setting {
+                bench,
+                batch,
+                threads,
+                steps,
+                device,
+                every: EVERY,
+                sampling: false,
+                compiled: false,
+            };
             let rounds =
                 setting.measure(options.rounds, &program, &options.python, &workspace.root, &folder)?;
             measured.push((bench.recipe, batch, rounds));

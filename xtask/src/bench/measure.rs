@@ -117,6 +117,7 @@ pub(super) fn theirs(python: &Path, root: &Path, setting: &Setting<'_>, folder: 
     command.args([setting.batch, setting.steps, setting.threads].map(|number| number.to_string()));
     command.arg(if setting.sampling { SAMPLES.to_string() } else { "0".into() }).arg(folder);
     command.args([setting.device, &setting.every.to_string()]);
+    command.arg(if setting.compiled { "compiled" } else { "eager" });
     let report: Value = serde_json::from_str(&process::output(&mut command)?)?;
     let number = |key: &str| report[key].as_f64().with_context(|| format!("the reference gave no `{key}`"));
     let times: Vec<f64> =

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::measure::{Measured, PHASES, median};
 use super::{Bench, Options};
@@ -28,18 +29,21 @@ fn ratio(rounds: &Rounds) -> String {
 }
 
 pub(super) const HEAD: &str = "\
-| recipe, batch | step: Waxwork | PyTorch | ratio (min–max) | first step | peak memory | 10,000 samples |
-|---|---|---|---|---|---|---|
+| recipe, batch | step: Waxwork | PyTorch, eager | ratio (min–max) | torch.compile | ratio (min–max) | first step | peak memory | 10,000 samples |
+|---|---|---|---|---|---|---|---|---|
 ";
 
-/// All that is measured of a recipe at its own batch.
-pub(super) fn row(bench: &Bench, rounds: &Rounds) -> String {
+/// All that is measured of a recipe at its own batch, beside PyTorch's networks as they are and compiled.
+pub(super) fn row(bench: &Bench, rounds: &Rounds, compiled: Option<&Rounds>) -> String {
+    let compiled = compiled.map_or("– | –".to_owned(), |rounds| {
+        format!("{:.2} ms | {}", 1e3 * medians(rounds, |m| m.step).1, ratio(rounds))
+    });
     let (ours, theirs) = medians(rounds, |m| m.step);
     let first = medians(rounds, |m| m.first);
     let (peak, their_peak) = medians(rounds, |m| m.peak);
     let sampling = medians(rounds, |m| m.sampling);
     format!(
-        "| {}, {} | {:.2} ms | {:.2} ms | {} | {:.2} s / {:.2} s = {:.3} | {:.0} / {:.0} MB = {:.2} | {:.2} s / {:.2} s = {:.2} |\n",
+        "| {}, {} | {:.2} ms | {:.2} ms | {} | {compiled} | {:.2} s / {:.2} s = {:.3} | {:.0} / {:.0} MB = {:.2} | {:.2} s / {:.2} s = {:.2} |\n",
         bench.recipe,
         bench.batch,
         1e3 * ours,
@@ -122,6 +126,41 @@ pub(super) fn batches(rows: &[(&str, usize, &Rounds)]) -> String {
     table
 }
 
+/// What begins the part of the page that `--quality` writes. The other part is above it.
+const QUALITY: &str = "## Quality against time\n";
+
+/// Puts the tables of steps in place, and keeps what the page says of quality.
+pub(super) fn replace_steps(path: &Path, steps: &str) -> Result<()> {
+    let page = fs::read_to_string(path).unwrap_or_default();
+    let quality = page.find(QUALITY).map(|start| format!("\n{}", &page[start..])).unwrap_or_default();
+    fs::write(path, format!("{steps}{quality}"))
+        .with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// Puts the table of quality in place, and keeps the tables of steps.
+pub(super) fn replace_quality(path: &Path, table: &str, torch: &str) -> Result<()> {
+    let page = fs::read_to_string(path).unwrap_or_default();
+    let steps = page.find(QUALITY).map_or(page.as_str(), |start| &page[..start]).trim_end();
+    let date = process::output(Command::new("date").args(["-u", "+%F"]))?;
+    let quality = format!(
+        "{QUALITY}
+`cargo xtask bench --quality DATA_DIR --write` writes this section. PyTorch {torch} (eager), {}.
+
+![Fréchet distance against minutes of training, three sides on three data sets](images/quality.svg)
+
+{table}
+Conditional GANs, one seed. Three processes take turns of twenty seconds on the same processors, and
+what counts is the time that a process ran, its start and the reading of data included. The plain
+networks are the DCGANs of `cgan-dcgan-mnist` and `gan-dcgan-cifar10` with labels; our networks are
+those of the recipe, with its losses, optimiser and moving average. No learning rate falls. All
+samples, 10,000 of each at every mark, are measured by one judge that no side has seen.
+",
+        date.trim()
+    );
+    fs::write(path, format!("{steps}\n\n{quality}"))
+        .with_context(|| format!("failed to write {}", path.display()))
+}
+
 /// The page around the tables.
 pub(super) fn document(tables: &str, options: &Options, torch: &str) -> Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -133,13 +172,14 @@ pub(super) fn document(tables: &str, options: &Options, torch: &str) -> Result<S
 
 `cargo xtask bench --write` writes this page. Run it again instead of editing the page.
 
-{}, {} threads per side, {} rounds, PyTorch {torch} (eager),
+{}, {} threads per side, {} rounds, PyTorch {torch},
 {}, {}.
 
 {tables}
 Each pair is Waxwork's number / PyTorch's. A step is the median of a round without its first fifth.
 Waxwork's step includes preparing the batch and writing a log line; PyTorch's includes neither. The
-first step counts from the start of the process. Sampling goes from weights in a file to a NumPy
+first step counts from the start of the process. What `torch.compile` takes for compiling falls into
+the first fifth, which does not count. Sampling goes from weights in a file to a NumPy
 file that is synced to the same disk, on both sides, and excludes the start of the process.
 ",
         cpu.trim_start_matches([' ', '\t', ':']),

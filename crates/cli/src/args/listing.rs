@@ -6,7 +6,7 @@ use clap::{Subcommand, ValueHint};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::shared::{DataDirArg, RunArg, SetArg};
-use super::values::at_least_one;
+use super::values::{at_least_one, share};
 use crate::completion;
 
 /// The folder that new runs are in.
@@ -184,6 +184,31 @@ Examples:
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Write the numbers of training images whose label is doubted
+    ///
+    /// Two classifiers, each trained on one half of the training images, look at the labels of the other half. Images whose label is
+    /// not the class that the classifier finds most probable are written to a file; train without them with --set data.leave_out=FILE.
+    #[command(after_long_help = "\
+Examples:
+  waxwork data doubts mnist --data-dir ~/data --out doubts.txt
+  waxwork data doubts folder --data-dir pictures --share 0.05 --out doubts.txt
+  waxwork train cgan-mnist --data-dir ~/data --set data.leave_out=doubts.txt")]
+    Doubts {
+        /// Data set name
+        #[arg(add = ArgValueCandidates::new(completion::data_sets))]
+        name: String,
+        /// Doubt this share of the images, those whose label is the least probable
+        #[arg(long, value_name = "SHARE", value_parser = share)]
+        share: Option<f64>,
+        #[command(flatten)]
+        data_dir: DataDirArg,
+        /// Set a key of the data set, such as data.folder.size=32; repeatable
+        #[arg(long, value_name = "KEY=VALUE", add = ArgValueCompleter::new(completion::settings))]
+        set: Vec<String>,
+        /// Write to PATH: the identity of the data, then a number a line
+        #[arg(long, value_name = "PATH")]
+        out: PathBuf,
     },
     /// Write a grid of training images
     #[command(after_long_help = "\

@@ -7,7 +7,9 @@ use waxwork_core::{Device, Kind, Tensor};
 #[cfg(not(feature = "hub"))]
 use waxwork_data::manifest::HUB;
 use waxwork_data::manifest::{FOLDER, TABLE};
-use waxwork_data::{DataConfig, FileStatus, Manifest, files, verify};
+use waxwork_data::{DataConfig, FileStatus, LeftOut, Manifest, files, verify};
+use waxwork_eval::judge::named;
+use waxwork_eval::second_opinions;
 use waxwork_models::{Classes, Recipe};
 
 use crate::args::DataCommand;
@@ -25,6 +27,9 @@ pub(crate) fn run(command: Option<&DataCommand>) -> Result<String, Failure> {
         Some(DataCommand::Describe { file, set, json }) => {
             let options = config(TABLE, None, set)?.table.unwrap_or_default();
             super::tables::describe(file, &options, *json)
+        }
+        Some(DataCommand::Doubts { name, share, data_dir, set, out }) => {
+            doubts(&config(name, data_dir.as_deref(), set)?, *share, out)
         }
         Some(DataCommand::Show { name, count, data_dir, set, out }) => {
             show(&config(name, data_dir.as_deref(), set)?, *count, out)
@@ -150,6 +155,39 @@ fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
             )))
         }
     }
+}
+
+/// Writes which training images have a label that a judge doubts.
+fn doubts(config: &DataConfig, share: Option<f64>, out: &Path) -> Result<String, Failure> {
+    output::check_target(out)?;
+    let data = super::sample::load(config)?;
+    let bar = output::bar(0, "training two judges");
+    let opinions = second_opinions(&data, |done, all| bar.set(done, all))?;
+    bar.finish_and_clear();
+    let labels = data.train.labels().unwrap_or_default();
+    let believed: Vec<f64> =
+        opinions.iter().zip(&labels).map(|(opinion, &label)| opinion[label as usize]).collect();
+    let mut doubted: Vec<usize> = match share {
+        Some(share) => {
+            let mut by_belief: Vec<usize> = (0..believed.len()).collect();
+            by_belief.sort_by(|&a, &b| believed[a].total_cmp(&believed[b]));
+            by_belief.truncate((share * believed.len() as f64).round() as usize);
+            by_belief
+        }
+        None => {
+            let named = named(&opinions);
+            (0..labels.len()).filter(|&position| named[position] != labels[position]).collect()
+        }
+    };
+    doubted.sort_unstable();
+    let indices = doubted.iter().map(|&position| data.train.indices()[position]).collect();
+    LeftOut { identity: data.info.identity.clone(), indices }.write(out)?;
+    let (count, all, what) = (doubted.len(), labels.len(), data.info.kind.plural());
+    let out = out.display();
+    Ok(format!(
+        "{count} of {all} training {what} have a label that is doubted; their numbers are in {out}\n\
+         To train without them: --set data.leave_out={out}\n"
+    ))
 }
 
 fn show(config: &DataConfig, count: usize, out: &Path) -> Result<String, Failure> {

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use ::csv::{ByteRecord, Reader, ReaderBuilder};
+use flate2::bufread::MultiGzDecoder;
 
 use super::error::{Error, Result};
 use super::raw::{Raw, RawColumn};
@@ -19,8 +20,9 @@ const MOST_CELL: usize = 1 << 20;
 /// Bytes of the distinct texts of one column.
 const MOST_TEXT: usize = 1 << 31;
 const BOM: &[u8] = b"\xef\xbb\xbf";
+const GZIP: &[u8] = b"\x1f\x8b";
 
-/// Reads a file with a header, and infers what `options` does not say.
+/// Reads a file with a header, gzipped or not, and infers what `options` does not say.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Empty`], [`Error::NoHeader`], [`Error::Ragged`], [`Error::Duplicate`], [`Error::Encoding`],
@@ -46,8 +48,11 @@ pub fn read_from(path: &Path, from: impl Read, options: &TableOptions) -> Result
     raw(path, from)?.infer(options)
 }
 
-fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(Error::io("open", path))
+/// The file, unpacked if it is gzipped, as its first bytes say.
+fn open(path: &Path) -> Result<Box<dyn Read>> {
+    let mut file = BufReader::new(File::open(path).map_err(Error::io("open", path))?);
+    let gzipped = file.fill_buf().map_err(Error::io("read", path))?.starts_with(GZIP);
+    Ok(if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
 fn raw(path: &Path, mut from: impl Read) -> Result<Raw> {

@@ -153,3 +153,20 @@ fn a_description_names_what_is_wide() {
     assert!(text.contains("slow: column `city` takes 300 of"), "{text}");
     assert!(serde_json::to_string(&description).unwrap().contains("\"kind\":\"category\""));
 }
+
+#[test]
+fn a_gzipped_file_is_the_same_table_and_a_cut_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = every_kind();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut packed, text.as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    let plain = Table::read(&file(&folder, "a.csv", text.as_bytes()), &TableOptions::default()).unwrap();
+    // The bytes say what it is, not the name.
+    for name in ["a.csv.gz", "b.csv"] {
+        let read = Table::read(&file(&folder, name, &packed), &TableOptions::default()).unwrap();
+        assert_eq!(read.content_hash(), plain.content_hash());
+    }
+    let cut = file(&folder, "cut.csv.gz", &packed[..packed.len() - 9]);
+    assert!(matches!(Table::read(&cut, &TableOptions::default()), Err(Error::Io { .. })));
+}

@@ -1,0 +1,108 @@
+//! Training samples that a file of numbers leaves out, such as those whose label is doubted.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+use waxwork_core::hash::sha256;
+
+use crate::{Dataset, DatasetInfo, Error, Result};
+
+/// What comes before the identity of the data in the first line.
+const HEAD: &str = "data ";
+
+/// The samples of one data set to leave out, by their numbers in its original training part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The data set that the numbers are of ([`DatasetInfo::identity`]).
+    pub identity: String,
+    /// The numbers.
+    pub indices: BTreeSet<u32>,
+}
+
+impl LeftOut {
+    /// Writes a line `data IDENTITY`, then a number a line.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        std::fs::write(path, self.text()).map_err(Error::io("write", path))
+    }
+
+    /// Reads what [`LeftOut::write`] writes.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is something else.
+    pub fn read(path: &Path) -> Result<Self> {
+        let found = |line: usize, text: &str| {
+            let text: String = text.chars().take(60).collect();
+            Error::format(path, "`data IDENTITY`, then a number a line", format!("line {line}: {text}"))
+        };
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut lines = text.lines();
+        let head = lines.next().unwrap_or_default();
+        let identity = head.strip_prefix(HEAD).ok_or_else(|| found(1, head))?.trim().to_owned();
+        let number = |(i, line): (usize, &str)| line.trim().parse().map_err(|_| found(i + 2, line));
+        let indices = lines.enumerate().filter(|(_, line)| !line.trim().is_empty()).map(number);
+        Ok(Self { identity, indices: indices.collect::<Result<_>>()? })
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{HEAD}{}\n", self.identity);
+        for index in &self.indices {
+            _ = writeln!(text, "{index}");
+        }
+        text
+    }
+
+    /// The data without these samples, with an identity of its own. Its validation and test parts stay as they are.
+    pub(crate) fn apply(&self, data: Dataset, path: &Path) -> Result<Dataset> {
+        let Dataset { info, train, .. } = &data;
+        if self.identity != info.identity {
+            let expected =
+                format!("numbers of the data set `{}` as it is here, {}", info.name, info.identity);
+            return Err(Error::format(path, expected, format!("numbers of {}", self.identity)));
+        }
+        let kept = (0..train.len()).filter(|&position| !self.indices.contains(&train.indices()[position]));
+        let kept: Vec<usize> = kept.collect();
+        if kept.is_empty() {
+            let reason = format!("{} leaves no image to train on", path.display());
+            return Err(Error::Config { key: "data.leave_out", reason });
+        }
+        let train = train.at(&kept);
+        let identity = sha256(self.text().as_bytes());
+        Ok(Dataset { info: DatasetInfo { identity, ..info.clone() }, train, ..data })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DataConfig, load};
+
+    #[test]
+    fn what_a_file_names_is_left_out_of_training_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("doubts.txt");
+        let whole = load(&DataConfig { limit: Some(100), ..DataConfig::named("digits") }).unwrap();
+        let indices: BTreeSet<u32> = whole.train.indices()[10..20].iter().copied().collect();
+        let left_out = LeftOut { identity: whole.info.identity.clone(), indices };
+        left_out.write(&path).unwrap();
+        assert_eq!(LeftOut::read(&path).unwrap(), left_out);
+        let config =
+            DataConfig { limit: Some(100), leave_out: Some(path.clone()), ..DataConfig::named("digits") };
+        let less = load(&config).unwrap();
+        let expected: Vec<u32> = [&whole.train.indices()[..10], &whole.train.indices()[20..]].concat();
+        assert_eq!(less.train.indices(), expected);
+        assert_eq!(less.validation.indices(), whole.validation.indices());
+        assert_ne!(less.info.identity, whole.info.identity);
+
+        let other = load(&DataConfig { seed: 1, ..config }).unwrap_err().to_string();
+        assert!(other.contains("as it is here"), "{other}");
+        for wrong in ["", "17\n", "data x\n1\ntwo\n", "data x\n-1\n"] {
+            std::fs::write(&path, wrong).unwrap();
+            assert!(matches!(LeftOut::read(&path), Err(Error::Format { .. })), "{wrong}");
+        }
+    }
+}
