@@ -19,6 +19,7 @@ mod hostile;
 mod hub;
 mod kills;
 mod machines;
+mod parts;
 mod points;
 mod python;
 mod recipes;

@@ -37,6 +37,15 @@ pub enum Error {
         nearest: Option<String>,
     },
 
+    /// A sweep file makes no sense.
+    #[error("sweep `{}`: {reason}", path.display())]
+    Sweep {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A word means no class, or more than one.
     #[error("there is no class `{word}`{}{}; {}", because(.reason), did_you_mean(.nearest.as_ref()), classes(.known))]
     Class {

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
+use waxwork_core::collective::Collective;
 use waxwork_core::{
     Device, GenerativeModel, ParamSet, Precision, SampleRequest, Tensor, TrainingState, values,
 };
 use waxwork_data::{Dataset, DatasetInfo, LoaderConfig};
 use waxwork_media::{Artifact, preview, preview_count};
 use waxwork_trainer::{
-    Best, Checkpoint, Environment, Observer, Outcome, RunFolder, RunInfo, Stop, TensorBoard, TrainConfig,
-    Training,
+    Best, Checkpoint, Environment, Following, Observer, Outcome, RunFolder, RunInfo, Stop, TensorBoard,
+    TrainConfig, Training, follow,
 };
 
 use crate::validation::Validation;
@@ -52,6 +54,7 @@ impl TrainingRun {
         if data.info.tables.is_some() {
             fit_batch(&mut recipe.train, data.train.len(), model.batch_multiple());
         }
+        check_micro_batches(&recipe.train, model.batch_multiple())?;
         let length = recipe.train.length(data.train.len())?;
         let TrainConfig { batch_size, seed, flip, .. } = recipe.train;
         LoaderConfig { flip, ..LoaderConfig::new(batch_size, seed) }.check(&data.train)?;
@@ -63,13 +66,41 @@ impl TrainingRun {
         }
         let state =
             TrainingState::new(model.as_ref(), recipe.optimizer.clone(), recipe.train.seed, length.steps)?
-                .with_training_samples(data.train.len());
+                .with_training_samples(data.train.len())
+                .with_micro_batches(recipe.train.micro_batches)?;
         for group in model.groups() {
             tracing::info!(group = group.name, tensors = group.params.len(), "model built");
         }
         let shown = state.ema().unwrap_or_else(|| model.params().frozen()).with_precision(Precision::F32)?;
         let shown = recipe.model.build(sample, condition, shown)?;
         Ok(Self { recipe, data, model, state, shown, device: device.clone(), best: None })
+    }
+
+    /// Shares the run with other processes: every one has made the same run, and gets the weights of the first when it trains.
+    ///
+    /// # Errors
+    /// If the recipe's micro-batches cannot be shared out among them.
+    pub fn with_collective(mut self, collective: Arc<dyn Collective>) -> Result<Self> {
+        let state = self.state.with_collective(collective);
+        self.state = state.with_micro_batches(self.recipe.train.micro_batches)?;
+        Ok(self)
+    }
+
+    /// Trains as one of the processes that follow the first, and writes nothing. True if the run was stopped before its end.
+    ///
+    /// # Errors
+    /// As [`Following::run`].
+    pub fn follow(&mut self, stop: Stop) -> Result<bool> {
+        follow::share(self.model.as_ref(), &mut self.state)?;
+        let following = Following {
+            model: self.model.as_ref(),
+            state: &mut self.state,
+            data: &self.data.train,
+            device: &self.device,
+            config: &self.recipe.train,
+            stop,
+        };
+        Ok(following.run()?)
     }
 
     /// The device that it is on.
@@ -128,6 +159,7 @@ impl TrainingRun {
         stop: Stop,
         observers: Vec<&mut dyn Observer>,
     ) -> Result<Outcome> {
+        follow::share(self.model.as_ref(), &mut self.state)?;
         let hyperparameters = self.recipe.hyperparameters()?;
         if let Some(tables) = &self.data.info.tables {
             folder.write_encoder(&tables.encoder)?;
@@ -158,9 +190,25 @@ impl TrainingRun {
     }
 }
 
+/// Micro-batches must be whole, in what the model judges together too.
+fn check_micro_batches(config: &TrainConfig, multiple: usize) -> Result<()> {
+    let (batch, parts) = (config.batch_size, config.micro_batches.max(1));
+    if batch.is_multiple_of(parts) && (parts == 1 || (batch / parts).is_multiple_of(multiple.max(1))) {
+        return Ok(());
+    }
+    Err(waxwork_core::Error::Config {
+        key: "train.micro_batches".into(),
+        reason: format!(
+            "a batch of {batch} samples cannot be cut into {parts} parts of a multiple of {multiple}"
+        ),
+    }
+    .into())
+}
+
 /// Makes batches as large as a table allows that has fewer rows than one, a multiple of what the model needs.
 fn fit_batch(config: &mut TrainConfig, rows: usize, multiple: usize) {
-    let fitting = rows - rows % multiple.max(1);
+    let multiple = multiple.max(1) * config.micro_batches;
+    let fitting = rows - rows % multiple;
     if rows >= config.batch_size || fitting == 0 {
         return;
     }

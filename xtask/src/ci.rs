@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 use crate::workspace::Workspace;
-use crate::{book, repro, test, tidy};
+use crate::{book, mpi_test, repro, test, tidy};
 
 pub(crate) const HELP: &str = "\
 Checks everything that CI checks, cheapest first, and stops at the first failure
@@ -19,7 +19,7 @@ Options:
 
 Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), packages, clippy,
 every library crate by itself, documentation, the Hub's code, Metal (on macOS), reproducibility,
-tests. All use the dev profile, so that they share what they build.
+several processes (with MPI), tests. All use the dev profile, so that they share what they build.
 
 Examples:
   cargo xtask ci --quick    before a commit
@@ -34,7 +34,7 @@ struct Step {
 
 /// Steps that need only metadata of dependencies come first, since they share it; then what runs code. The tests come
 /// after all of these, so that the output ends with their summary.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: "format", quick: true, run: format },
     Step { name: "tidy", quick: true, run: |workspace| tidy::check(&workspace.root) },
     Step { name: "book", quick: false, run: book },
@@ -46,6 +46,7 @@ const STEPS: [Step; 11] = [
     Step { name: "hub", quick: false, run: hub },
     Step { name: "metal", quick: false, run: metal },
     Step { name: "repro", quick: false, run: repro::quick },
+    Step { name: "mpi", quick: false, run: mpi_test::short },
 ];
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {

@@ -13,6 +13,7 @@ mod fuzz;
 mod gpu_test;
 mod lock;
 mod metal_check;
+mod mpi_test;
 mod nearest;
 mod outcome;
 mod process;
@@ -91,6 +92,12 @@ const COMMANDS: &[Command] = &[
         summary: "compare what a GPU trains with what the CPU does",
         help: gpu_test::HELP,
         run: gpu_test::run,
+    },
+    Command {
+        name: "mpi-test",
+        summary: "compare runs on several processes with those on one",
+        help: mpi_test::HELP,
+        run: mpi_test::run,
     },
     Command { name: "dist", summary: "pack the program to hand out", help: dist::HELP, run: dist::run },
     Command { name: "ci", summary: "everything that CI checks", help: ci::HELP, run: ci::run },

@@ -94,6 +94,10 @@ impl Trainable for Cgan {
         self.config.pack
     }
 
+    fn updates(&self) -> usize {
+        2
+    }
+
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let (config, Players { generator, head, info, params, .. }) = (&self.config, &self.players);
         let condition = info.encode_condition(&batch.condition, params)?;

@@ -17,6 +17,7 @@ pub(crate) fn environment(device: &Device, threads: usize) -> Environment {
         cpu_class: device::cpu_class().into(),
         device: device::name(device),
         threads,
+        processes: None,
     }
 }
 

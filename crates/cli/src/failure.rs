@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use waxwork_data::Error as DataError;
+use waxwork_distributed::Error as DistributedError;
 use waxwork_models::Error as ModelError;
 use waxwork_trainer::{Error as TrainerError, RunFolder};
 
@@ -14,10 +15,12 @@ pub(crate) struct Failure {
     /// The errors that led to this one, the nearest first; shown with `-v`.
     pub(crate) causes: Vec<String>,
     pub(crate) code: u8,
+    /// Whether every process of the run has found it, so that one need say it.
+    pub(crate) shared: bool,
 }
 
 /// The code of any failure that has no other.
-const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 /// The code of an invalid command line, the same as clap's.
 const USAGE: u8 = 2;
 /// The code of bytes that were compared and differ.
@@ -44,7 +47,17 @@ impl Failure {
     }
 
     fn with_code(message: impl Into<String>, code: u8) -> Self {
-        Self { message: message.into(), causes: Vec::new(), code }
+        Self { message: message.into(), causes: Vec::new(), code, shared: false }
+    }
+
+    /// What every process of a run has found.
+    pub(crate) fn shared(message: impl Into<String>) -> Self {
+        Self { shared: true, ..Self::new(message) }
+    }
+
+    /// The end of a process that has nothing to say.
+    pub(crate) fn silent(code: u8) -> Self {
+        Self::with_code("", code)
     }
 
     /// The same failure, prefixed with the file that it concerns.
@@ -67,8 +80,17 @@ impl<E: Error + 'static> From<E> for Failure {
         let mut causes = if rest.is_empty() { Vec::new() } else { vec![rest.join("\n")] };
         let sources = std::iter::successors(error.source(), |&error| error.source());
         causes.extend(sources.map(|source| source.to_string().trim().to_owned()));
-        Self { message, causes, code: FAILED }
+        Self { message, causes, code: FAILED, shared: is_shared(&error) }
     }
+}
+
+/// Whether an error of training is one that all processes of the run see at the same step.
+fn is_shared(error: &(dyn Error + 'static)) -> bool {
+    let error = match error.downcast_ref() {
+        Some(ModelError::Trainer(error)) => Some(error),
+        _ => error.downcast_ref(),
+    };
+    matches!(error, Some(TrainerError::Diverged { .. } | TrainerError::Apart { .. }))
 }
 
 /// What the command line offers against an error of a library, which knows no options.
@@ -83,6 +105,9 @@ fn advice(error: &(dyn Error + 'static)) -> Option<String> {
     }
     if let Some(error) = error.downcast_ref::<TrainerError>() {
         return about_run(error);
+    }
+    if let Some(error) = error.downcast_ref() {
+        return about_processes(error);
     }
     if let Some(waxwork_eval::Error::Data(error)) = error.downcast_ref() {
         return about_data(error);
@@ -103,6 +128,25 @@ fn about_run(error: &TrainerError) -> Option<String> {
         TrainerError::Data(error) => about_data(error),
         _ => None,
     }
+}
+
+fn about_processes(error: &DistributedError) -> Option<String> {
+    Some(match error {
+        DistributedError::NoLibrary { .. } | DistributedError::Library { .. } => {
+            "name the launcher's own library with WAXWORK_MPI=/path/to/libmpi.so, or set WAXWORK_MPI=none to train \
+             independent runs"
+                .into()
+        }
+        DistributedError::Mismatch { launcher: "srun", .. } => {
+            "start it with `srun --mpi=pmix` (Open MPI) or `srun --mpi=pmi2` (MPICH), or set WAXWORK_MPI=none to train \
+             independent runs"
+                .into()
+        }
+        DistributedError::Mismatch { .. } => {
+            "use the mpirun of that library, or name another library with WAXWORK_MPI=/path/to/libmpi.so".into()
+        }
+        _ => return None,
+    })
 }
 
 fn about_data(error: &DataError) -> Option<String> {

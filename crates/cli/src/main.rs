@@ -8,10 +8,12 @@ mod failure;
 mod notes;
 mod output;
 mod pages;
+mod processes;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use waxwork_distributed::Launch;
 
 use crate::args::Arguments;
 use crate::failure::Failure;
@@ -44,9 +46,10 @@ fn main() -> ExitCode {
 
 #[expect(unsafe_code, reason = "the environment is changed, which is safe while there is one thread")]
 fn run(arguments: &Arguments) -> Result<String, Failure> {
-    let threads = arguments.threads();
+    let launch = Launch::of_environment()?;
+    let threads = arguments.threads(launch.as_ref());
     // SAFETY: called at the start of main, before any other thread exists that could read the environment.
     unsafe { waxwork_kernels::threads::init(threads) }?;
-    output::start_messages(&arguments.messages);
-    waxwork_kernels::threads::enter(|| commands::run(&arguments.command, threads))
+    output::start_messages(&arguments.messages, launch.as_ref().map(|launch| launch.rank));
+    waxwork_kernels::threads::enter(|| commands::run(&arguments.command, threads, launch))
 }

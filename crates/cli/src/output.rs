@@ -38,18 +38,23 @@ struct Style {
     format: LogFormat,
     /// Whether the causes of an error follow it.
     causes: bool,
+    /// The number of this process among several.
+    rank: Option<usize>,
 }
 
-/// Starts logging to standard error, filtered by the command line and `RUST_LOG`.
-pub(crate) fn start_messages(asked: &Messages) {
-    let display = match (asked.quiet, asked.log_format) {
+/// Starts logging to standard error, filtered by the command line and `RUST_LOG`. Of several processes, the first alone speaks of
+/// anything but errors.
+pub(crate) fn start_messages(asked: &Messages, rank: Option<usize>) {
+    let follows = rank.is_some_and(|rank| rank > 0);
+    let display = match (asked.quiet || follows, asked.log_format) {
         (true, _) => Display::Nothing,
         (false, LogFormat::Json) => Display::Events,
         (false, LogFormat::Text) => Display::fitting(),
     };
     // A second start, as in tests, changes nothing.
-    _ = MESSAGES.set(Style { display, format: asked.log_format, causes: asked.verbose > 0 });
+    _ = MESSAGES.set(Style { display, format: asked.log_format, causes: asked.verbose > 0, rank });
     let usual = match (asked.quiet, asked.verbose) {
+        _ if follows => "waxwork=error",
         // Other libraries log what ends in an error of ours.
         (true, _) => "waxwork=warn",
         (false, 0) => "waxwork=warn,waxwork::progress=info,waxwork::notes=info",
@@ -96,13 +101,20 @@ impl Write for AboveBars {
 
 /// Writes a failure to standard error: one line, and with `-v` one more per cause.
 pub(crate) fn failed(failure: &Failure) {
-    let Failure { message, causes, code } = failure;
+    let Failure { message, causes, code, .. } = failure;
+    if message.is_empty() {
+        return;
+    }
     let style = MESSAGES.get();
+    let rank = style.and_then(|style| style.rank);
     let causes = if style.is_some_and(|style| style.causes) { causes.as_slice() } else { &[] };
     let lines = if style.is_some_and(|style| style.format == LogFormat::Json) {
         let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
         let mut object =
             serde_json::json!({"timestamp": now, "level": "ERROR", "message": message, "exit_code": code});
+        if let Some(rank) = rank {
+            object["rank"] = rank.into();
+        }
         if !causes.is_empty() {
             object["causes"] = causes.into();
         }
@@ -111,7 +123,9 @@ pub(crate) fn failed(failure: &Failure) {
         let styles = Styles::styled();
         let colour = if colours() { *styles.get_error() } else { Colour::new() };
         let causes = causes.iter().map(|cause| format!("\n  caused by: {}", cause.replace('\n', "\n    ")));
-        format!("{colour}error:{colour:#} {message}{}", causes.collect::<String>())
+        let process =
+            rank.filter(|rank| *rank > 0).map_or_else(String::new, |rank| format!("process {rank}: "));
+        format!("{colour}error:{colour:#} {process}{message}{}", causes.collect::<String>())
     };
     // If this fails, nobody can be informed.
     _ = writeln!(std::io::stderr(), "{lines}");

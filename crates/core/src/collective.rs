@@ -23,13 +23,14 @@ pub trait Collective: Debug + Send + Sync {
     /// The number of this process, from 0.
     fn rank(&self) -> usize;
 
-    /// The number of processes.
+    /// The number of processes, a power of two.
     fn size(&self) -> usize;
 
-    /// Reduces each tensor over all processes, in an order that does not depend on who is early; all get the same bits.
+    /// Reduces each tensor over all processes by one perfect binary tree: 0 with 1, 2 with 3, then these pairs, and so on. All get the
+    /// same bits.
     ///
     /// # Errors
-    /// If another process is gone.
+    /// If another process is gone or reduces something else.
     fn reduce(&self, values: Vec<(Reduction, Tensor)>) -> Result<Vec<Tensor>>;
 
     /// Whether something is true for all processes.
@@ -37,6 +38,18 @@ pub trait Collective: Debug + Send + Sync {
     /// # Errors
     /// If another process is gone.
     fn all(&self, here: bool) -> Result<bool>;
+
+    /// The bytes of process 0, which alone has to have any, for all.
+    ///
+    /// # Errors
+    /// If another process is gone.
+    fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>>;
+
+    /// What every process says, by rank.
+    ///
+    /// # Errors
+    /// If another process is gone.
+    fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>>;
 }
 
 /// One process, which has the whole batch.
@@ -58,5 +71,13 @@ impl Collective for OneProcess {
 
     fn all(&self, here: bool) -> Result<bool> {
         Ok(here)
+    }
+
+    fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        Ok(bytes)
+    }
+
+    fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+        Ok(vec![bytes])
     }
 }

@@ -238,6 +238,20 @@ pub enum Error {
     #[error("this network is larger than 2 GiB, which an .onnx file cannot hold")]
     GraphTooLarge,
 
+    /// A step does more updates than its model says, so that micro-batches cannot wait for each other.
+    #[error("a step does more than the {most} update(s) that its model announces")]
+    ManyUpdates {
+        /// The most that the model announces.
+        most: usize,
+    },
+
+    /// The processes of a run cannot go on together.
+    #[error("{reason}")]
+    Processes {
+        /// What is wrong, with the number of a process where one is to blame.
+        reason: String,
+    },
+
     /// A thread could not be started.
     #[error("failed to start the thread that draws noise: {0}")]
     Thread(std::io::Error),

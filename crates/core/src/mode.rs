@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{Tensor, Var};
 
 use crate::Result;
-use crate::collective::{Collective, Reduction};
+use crate::collective::Reduction;
 
 /// Where a forward pass takes its batch statistics from, and whether they count.
 #[derive(Clone, Copy, Debug)]
@@ -45,14 +45,24 @@ impl StatisticsLog {
         self.pending().clear();
     }
 
-    /// Moves every running statistic towards what was recorded by all processes, in order, and forgets the record.
+    /// Moves every running statistic towards what was recorded, in order, and forgets the record.
     ///
     /// # Errors
-    /// If another process is gone, or a shape does not fit.
-    pub fn commit(&self, collective: &dyn Collective) -> Result<()> {
+    /// If a shape does not fit.
+    pub fn commit(&self) -> Result<()> {
+        let own = self.values().into_iter().map(|(_, value)| value).collect();
+        self.commit_as(own)
+    }
+
+    /// What was recorded, in order, and how it becomes one value with that of other parts of the batch.
+    pub(crate) fn values(&self) -> Vec<(Reduction, Tensor)> {
+        self.pending().iter().map(|entry| (entry.reduction, entry.batch.detach())).collect()
+    }
+
+    /// [`StatisticsLog::commit`] of these in place of [`StatisticsLog::values`].
+    pub(crate) fn commit_as(&self, values: Vec<Tensor>) -> Result<()> {
         let pending: Vec<PendingStatistics> = self.pending().drain(..).collect();
-        let values = pending.iter().map(|entry| (entry.reduction, entry.batch.detach())).collect();
-        for (entry, batch) in pending.iter().zip(collective.reduce(values)?) {
+        for (entry, batch) in pending.iter().zip(values) {
             let PendingStatistics { running, momentum, .. } = entry;
             let kept = running.as_detached_tensor().affine(1.0 - momentum, 0.0)?;
             running.set(&(kept + batch.affine(*momentum, 0.0)?)?)?;

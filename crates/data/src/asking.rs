@@ -6,6 +6,8 @@
 //! well, so that a model learns to be asked for several at once. Whether a column is shown never depends on its value, and the drawn column
 //! always is, so given what is shown a sample is distributed as in the data.
 
+use std::ops::Range;
+
 use waxwork_core::rng::{Draws, Stream};
 
 use crate::dataset::Split;
@@ -77,12 +79,19 @@ impl Sampler {
         (!columns.is_empty() && !split.is_empty()).then_some(Self { columns })
     }
 
-    /// The positions in the split of batch `number`, and what a model is told of each: a function of the seed and of both numbers.
-    pub(crate) fn batch(&self, split: &Split, seed: u64, number: u64, size: usize) -> (Vec<usize>, Asked) {
+    /// The positions in the split of some rows of batch `number`, and what a model is told of each: a function of the seed and of both
+    /// numbers.
+    pub(crate) fn batch(
+        &self,
+        split: &Split,
+        seed: u64,
+        number: u64,
+        rows: Range<usize>,
+    ) -> (Vec<usize>, Asked) {
         let stream = Stream::new(seed, "data/asked", number);
         let mut asked = Asked { values: Vec::new(), width: split.column_widths().iter().sum() };
-        let positions = (0..size as u64).map(|i| {
-            let mut draws = stream.at(i);
+        let positions = rows.map(|i| {
+            let mut draws = stream.at(i as u64);
             let column = draws.below(self.columns.len() as u32) as usize;
             let position = self.columns[column].draw(&mut draws);
             let share = if draws.below(2) == 0 { 0.0 } else { draws.uniform() };
@@ -175,11 +184,11 @@ mod tests {
         let split = split();
         assert_eq!(split.column_widths(), [2, 3]);
         let sampler = Sampler::new(&split).unwrap();
-        let (positions, asked) = sampler.batch(&split, 3, 5, 4000);
-        assert_eq!(sampler.batch(&split, 3, 5, 10).0, positions[..10]);
-        assert_eq!(sampler.batch(&split, 3, 5, 4000).1, asked);
-        assert_ne!(sampler.batch(&split, 3, 6, 4000).0, positions);
-        assert_ne!(sampler.batch(&split, 4, 5, 4000).0, positions);
+        let (positions, asked) = sampler.batch(&split, 3, 5, 0..4000);
+        assert_eq!(sampler.batch(&split, 3, 5, 4..10).0, positions[4..10]);
+        assert_eq!(sampler.batch(&split, 3, 5, 0..4000).1, asked);
+        assert_ne!(sampler.batch(&split, 3, 6, 0..4000).0, positions);
+        assert_ne!(sampler.batch(&split, 4, 5, 0..4000).0, positions);
         let (mut alone, mut both, mut yes, mut first) = (0, 0, 0, 0);
         for (&position, row) in positions.iter().zip(asked.values.chunks(5)) {
             // What is shown is what the sample has.

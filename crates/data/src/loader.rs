@@ -39,12 +39,14 @@ pub struct LoaderConfig {
     pub first_batch: u64,
     /// Mirrors every other image left to right: which ones is a pure function of (seed, epoch, index of the image).
     pub flip: bool,
+    /// Which part of every batch is read, of how many equal parts: (0, 1) is all of it. The batch size must be a multiple.
+    pub part: (usize, usize),
 }
 
 impl LoaderConfig {
     /// Batches from the first on, without flips.
     pub fn new(batch_size: usize, seed: u64) -> Self {
-        Self { batch_size, seed, first_batch: 0, flip: false }
+        Self { batch_size, seed, first_batch: 0, flip: false, part: (0, 1) }
     }
 
     /// Checks that a split can give such batches, and returns the shape of the images that are mirrored.
@@ -54,6 +56,12 @@ impl LoaderConfig {
     /// to be mirrored.
     pub fn check(&self, split: &Split) -> Result<Option<ImageShape>> {
         check_batch_size(self.batch_size)?;
+        let parts = self.part.1;
+        if !self.batch_size.is_multiple_of(parts) {
+            let reason =
+                format!("{} samples cannot be shared out equally to {parts} processes", self.batch_size);
+            return Err(Error::Config { key: "train.batch_size", reason });
+        }
         if split.len() < self.batch_size {
             return Err(Error::BatchTooLarge { batch_size: self.batch_size, samples: split.len() });
         }
@@ -74,9 +82,10 @@ impl Loader {
     /// # Errors
     /// As [`LoaderConfig::check`].
     pub fn new(split: &Split, config: &LoaderConfig, device: &Device) -> Result<Self> {
-        let LoaderConfig { batch_size, seed, first_batch, .. } = *config;
+        let LoaderConfig { batch_size, seed, first_batch, part: (part, parts), .. } = *config;
         let flipped = config.check(split)?;
         let batches_per_epoch = (split.len() / batch_size) as u64;
+        let rows = batch_size / parts * part..batch_size / parts * (part + 1);
         let (sender, receiver) = sync_channel(PREFETCHED);
         let (split, target) = (split.clone(), device.clone());
         let sampler = split.is_by_column().then(|| Sampler::new(&split)).flatten();
@@ -85,7 +94,7 @@ impl Loader {
             let mut ordered_epoch = None;
             for number in first_batch.. {
                 let batch = if let Some(sampler) = &sampler {
-                    let (positions, asked) = sampler.batch(&split, seed, number, batch_size);
+                    let (positions, asked) = sampler.batch(&split, seed, number, rows.clone());
                     split.host_batch(&positions, &target).map(|batch| batch.asking(asked))
                 } else {
                     let epoch = number / batches_per_epoch;
@@ -94,7 +103,8 @@ impl Loader {
                         ordered_epoch = Some(epoch);
                     }
                     let start = (number % batches_per_epoch) as usize * batch_size;
-                    let mut batch = split.host_batch(&order[start..start + batch_size], &target);
+                    let order = &order[start..start + batch_size];
+                    let mut batch = split.host_batch(&order[rows.clone()], &target);
                     if let (Some(shape), Ok(batch)) = (flipped, &mut batch) {
                         let coins = Stream::new(seed, "data/flip", epoch);
                         batch.mirror(shape, |index| coins.at(index).below(2) == 1);

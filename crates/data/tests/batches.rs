@@ -130,6 +130,26 @@ fn flips_mirror_half_of_the_images_and_resume() {
 }
 
 #[test]
+fn parts_of_a_batch_are_its_rows() {
+    let data = dataset(1200, None);
+    let whole = steps(&data.train, 60, 12);
+    let part = |number| -> Vec<_> {
+        let config = LoaderConfig { part: (number, 4), ..from_batch(16, 60) };
+        let loader = Loader::new(&data.train, &config, &Device::Cpu).unwrap();
+        loader.take(12).map(|batch| contents(batch.unwrap())).collect()
+    };
+    let parts = [0, 1, 2, 3].map(part);
+    for (step, (indices, images, labels)) in whole.iter().enumerate() {
+        let of = parts.iter().map(|part| &part[step]);
+        assert_eq!(of.clone().flat_map(|part| part.0.clone()).collect::<Vec<_>>(), *indices);
+        assert_eq!(of.clone().flat_map(|part| part.1.clone()).collect::<Vec<_>>(), *images);
+        assert_eq!(of.flat_map(|part| part.2.clone()).collect::<Vec<_>>(), *labels);
+    }
+    let uneven = LoaderConfig { part: (0, 3), ..from_batch(16, 0) };
+    assert!(matches!(uneven.check(&data.train), Err(Error::Config { key: "train.batch_size", .. })));
+}
+
+#[test]
 fn prefetching_and_threads_do_not_change_a_bit() {
     let data = dataset(1200, None);
     let expected = steps(&data.train, 0, 10);

@@ -77,6 +77,10 @@ impl Trainable for Gan {
         self.config.pack
     }
 
+    fn updates(&self) -> usize {
+        2
+    }
+
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let (config, Players { generator, head, .. }) = (&self.config, &self.players);
         let rows = ctx.rows(batch.len());

@@ -12,6 +12,9 @@ use crate::{Error, Result};
 pub struct TrainConfig {
     /// Images per step.
     pub batch_size: usize,
+    /// Equal parts of a step's batch whose gradients are averaged, a power of two. Batch norm sees one part.
+    #[serde(skip_serializing_if = "is_one")]
+    pub micro_batches: usize,
     /// Passes over the training split; the last partial batch of each is dropped. Set either this or `steps`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<u64>,
@@ -47,6 +50,9 @@ pub struct TrainConfig {
     pub patience: u64,
 }
 
+/// The most parts of a batch: 64 nodes of 8 devices have one each, and twice.
+pub const MOST_MICRO_BATCHES: usize = 1024;
+
 /// Which weights a run ends with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -71,6 +77,10 @@ pub struct Length {
     pub steps_per_epoch: u64,
 }
 
+fn is_one(count: &usize) -> bool {
+    *count == 1
+}
+
 fn is_zero(steps: &u64) -> bool {
     *steps == 0
 }
@@ -79,6 +89,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             batch_size: 128,
+            micro_batches: 1,
             epochs: None,
             steps: None,
             flip: false,
@@ -110,6 +121,18 @@ impl TrainConfig {
         let fail = |key, reason: &str| Err(Error::Config { key, reason: reason.to_owned() });
         if self.batch_size == 0 {
             return fail("train.batch_size", "must be at least 1");
+        }
+        let parts = self.micro_batches;
+        if !parts.is_power_of_two() || parts > MOST_MICRO_BATCHES {
+            return fail(
+                "train.micro_batches",
+                &format!("must be a power of two up to {MOST_MICRO_BATCHES}, got {parts}"),
+            );
+        }
+        if !self.batch_size.is_multiple_of(parts) {
+            let reason =
+                format!("a batch of {} samples cannot be cut into {parts} equal parts", self.batch_size);
+            return fail("train.micro_batches", &reason);
         }
         if self.log_every == 0 {
             return fail("train.log_every", "must be at least 1");

@@ -31,6 +31,17 @@ pub enum Error {
         checkpoint: Option<PathBuf>,
     },
 
+    /// Processes that should have the same weights do not.
+    #[error(
+        "process {rank} has other weights than process 0 after step {step}: its memory, its processor or a library of its machine computes differently; resume the run without that machine"
+    )]
+    Apart {
+        /// The first that differs.
+        rank: usize,
+        /// Steps done.
+        step: u64,
+    },
+
     /// The path of a new run exists already.
     #[error("`{}` already exists", .0.display())]
     RunExists(PathBuf),

@@ -142,6 +142,18 @@ pub struct Environment {
     pub device: String,
     /// Size of the thread pool; results do not depend on it.
     pub threads: usize,
+    /// Processes that shared the work and the library by which they did, where there was more than one; results depend on neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Processes>,
+}
+
+/// The processes of a run on more than one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Processes {
+    /// How many.
+    pub count: usize,
+    /// The MPI library, in its own words.
+    pub mpi: String,
 }
 
 impl Environment {
@@ -157,6 +169,7 @@ impl Environment {
             cpu_class: device::cpu_class().into(),
             device: device::name(device),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
+            processes: None,
         }
     }
 

@@ -12,6 +12,7 @@ use waxwork_media::{Artifact, preview_bytes};
 
 use crate::checkpoint::{Best, Checkpoints};
 use crate::config::{FinalWeights, Length, TrainConfig};
+use crate::follow::{compare_weights, stops};
 use crate::memory;
 use crate::metrics::{self, MetricsFile};
 use crate::observer::{Event, Observer};
@@ -112,9 +113,7 @@ impl Training<'_> {
         let mut log = MetricsFile::open(&self.folder.metrics(), start)?;
         let mut spikes = Spikes::after(&self.folder.metrics(), self.config.log_every)?;
         let mut timing = MetricsFile::open(&self.folder.timing(), start)?;
-        let TrainConfig { batch_size, seed, flip, .. } = *self.config;
-        let batches = LoaderConfig { batch_size, seed, first_batch: self.state.batches_taken(), flip };
-        let mut loader = Loader::new(self.data, &batches, self.device)?;
+        let mut loader = loader(self.config, self.state, self.data, self.device)?;
         let mut info = self.folder.info()?;
         info.status = Status::Running;
         info.failure = None;
@@ -129,10 +128,7 @@ impl Training<'_> {
         let mut stopped = None;
         let mut patient = !self.out_of_patience(start, length);
         for done in start + 1..=length.steps {
-            if !patient {
-                break;
-            }
-            stopped = self.stop.reason();
+            stopped = stops(self.state, &self.stop, patient)?;
             if stopped.is_some() {
                 break;
             }
@@ -169,6 +165,9 @@ impl Training<'_> {
             }
             self.tell(Event::Step(&report));
             let mut kept = false;
+            if due(done, self.config.checkpoint_every, length.steps) || last {
+                compare_weights(self.model, self.state)?;
+            }
             if due(done, self.config.validate_every, length.steps_per_epoch) || last {
                 kept = self.validate(done, &mut log)?;
                 patient = !self.out_of_patience(done, length);
@@ -181,6 +180,7 @@ impl Training<'_> {
                 newest = Some(self.checkpoint(&checkpoints, &log)?);
             }
         }
+        stopped = stopped.filter(|_| patient);
         if stopped.is_some() && self.state.steps_done() > start {
             newest = Some(self.checkpoint(&checkpoints, &log)?);
         }
@@ -329,8 +329,21 @@ fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
+/// This process's part of the batches that follow.
+pub(crate) fn loader(
+    config: &TrainConfig,
+    state: &TrainingState,
+    data: &Split,
+    device: &Device,
+) -> Result<Loader> {
+    let TrainConfig { batch_size, seed, flip, .. } = *config;
+    let part = (state.collective().rank(), state.collective().size());
+    let batches = LoaderConfig { batch_size, seed, first_batch: state.batches_taken(), flip, part };
+    Ok(Loader::new(data, &batches, device)?)
+}
+
 /// Another batch of the same step; an error is kept aside.
-fn further(loader: &mut Loader, failed: &mut Option<waxwork_data::Error>) -> Option<Batch> {
+pub(crate) fn further(loader: &mut Loader, failed: &mut Option<waxwork_data::Error>) -> Option<Batch> {
     match loader.next()? {
         Ok(batch) => Some(batch),
         Err(error) => {
@@ -345,7 +358,7 @@ fn interval(every: u64, otherwise: u64) -> u64 {
     if every == 0 { otherwise } else { every }
 }
 
-fn due(done: u64, every: u64, otherwise: u64) -> bool {
+pub(crate) fn due(done: u64, every: u64, otherwise: u64) -> bool {
     done.is_multiple_of(interval(every, otherwise))
 }
 

@@ -77,14 +77,20 @@ pub(crate) struct EvaluateArguments {
 Examples:
   waxwork compare runs/a runs/b
   waxwork compare runs/a runs/b --html both.html
+  waxwork compare --evaluate runs/sweep
 
 Runs that differ only in their seed share one column, with mean and standard deviation. Metrics
 that were measured under different protocols are not compared; the reason is printed below the
 table. Runs without an evaluation (`waxwork evaluate RUN`) show only their costs.")]
 pub(crate) struct CompareArguments {
-    /// Run folders, or metrics.json files of evaluated images
+    /// Run folders, folders of them, or metrics.json files of evaluated images
     #[arg(required = true, num_args = 1.., value_name = "RUN", value_hint = ValueHint::AnyPath)]
     pub(crate) runs: Vec<PathBuf>,
+    /// Evaluate the runs that have no evaluation first
+    ///
+    /// As `waxwork evaluate RUN` does by default. Runs that are not finished are passed over.
+    #[arg(long)]
+    pub(crate) evaluate: bool,
     /// Print JSON
     #[arg(long, conflicts_with = "html")]
     pub(crate) json: bool,

@@ -13,6 +13,7 @@ mod values;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use waxwork_distributed::Launch;
 
 pub(crate) use self::exchange::{ExportArguments, ExportFormat, ExportPart, ImportArguments};
 pub(crate) use self::exchange::{PullArguments, PushArguments};
@@ -20,7 +21,7 @@ pub(crate) use self::images::{DecodeArguments, EncodeArguments, InterpolateArgum
 pub(crate) use self::images::{ReconstructArguments, SampleArguments, TraverseArguments};
 pub(crate) use self::listing::{DataCommand, RUNS, RecipesCommand, RunsCommand};
 pub(crate) use self::measuring::{CompareArguments, EvaluateArguments, RateArguments, ReportArguments};
-pub(crate) use self::training::{RepeatArguments, TrainArguments};
+pub(crate) use self::training::{RepeatArguments, SweepArguments, TrainArguments};
 pub(crate) use self::values::Samples;
 
 /// Train, sample and evaluate generative image models
@@ -51,6 +52,7 @@ Exit codes:
 
 Environment:
   WAXWORK_DATA_DIR   folder of data sets and caches [default: `waxwork` in the user's cache folder]
+  WAXWORK_MPI        MPI library to open under mpirun or srun, or `none` for independent processes
   RUST_LOG           log filter, finer than -v, such as RUST_LOG=waxwork_trainer=debug
   NO_COLOR           disables colours (used only on terminals)")]
 pub(crate) struct Arguments {
@@ -59,7 +61,8 @@ pub(crate) struct Arguments {
 
     /// Use N threads [default: the number of available processors]
     ///
-    /// Results do not depend on the number of threads. CPU affinity and control groups limit the available processors.
+    /// Results do not depend on the number of threads. CPU affinity and control groups limit the available processors, and the
+    /// processes that mpirun or srun starts on one machine share them.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Global options")]
     threads: Option<u16>,
 
@@ -106,9 +109,13 @@ pub(crate) enum LogFormat {
 }
 
 impl Arguments {
-    /// The number of threads asked for, else the number of processors that affinity and control groups allow.
-    pub(crate) fn threads(&self) -> usize {
-        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    /// The number of threads asked for, else the number of processors that affinity and control groups allow, or this process's share
+    /// of them.
+    pub(crate) fn threads(&self, launch: Option<&Launch>) -> usize {
+        let available = || {
+            let all = std::thread::available_parallelism().map_or(1, usize::from);
+            launch.map_or(all, |launch| launch.threads(all))
+        };
         self.threads.map_or_else(available, usize::from)
     }
 }
@@ -120,6 +127,10 @@ pub(crate) enum Command {
     /// Trains the model of a recipe and writes a run folder: the recipe, metrics, checkpoints, sample grids, the final
     /// model, a report page and a model card.
     Train(TrainArguments),
+    /// List or train the runs of a sweep over settings and seeds
+    ///
+    /// Prints one `waxwork train` command per job, for any scheduler.
+    Sweep(SweepArguments),
     /// Train a run again and compare the bytes
     ///
     /// Trains the recipe of a finished run from the start, in a new folder, and checks that the results are identical.

@@ -21,7 +21,13 @@ Examples:
   waxwork train gan-mnist --data-dir ~/data --dry-run
   waxwork train my-recipe.toml --set model.latent_dim=8 --set train.checkpoint_every=100
   waxwork train --resume runs/plain
+  waxwork train vae-digits --out runs/plain --continue
+  mpirun -n 4 waxwork train gan-shapes --set train.micro_batches=4
   waxwork train --fork runs/plain --set optimizer.lr=1e-4 --steps 1000
+
+Several processes:
+  mpirun and srun start one run on several processes, which share every batch and give the same
+  bytes as one process. A batch is shared in `train.micro_batches` parts.
 
 Interruption:
   Ctrl-C and SIGTERM stop the run after the current step, with a checkpoint; `waxwork train
@@ -117,6 +123,13 @@ pub(crate) struct TrainArguments {
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) resume: Option<PathBuf>,
 
+    /// Train the run of --out, or go on with it
+    ///
+    /// A new run if the folder is not there, a resume if it is, and nothing if the run is finished: the same command can be
+    /// given again after any interruption, as schedulers do.
+    #[arg(long = "continue", requires = "out", conflicts_with_all = ["resume", "seeds", "dry_run"])]
+    pub(crate) go_on: bool,
+
     /// Start a new run from the weights of RUN
     ///
     /// The recipe is that of RUN, with the changes of the other options. The new run counts its steps from 0.
@@ -145,6 +158,44 @@ pub(crate) struct RepeatArguments {
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  waxwork sweep rates.toml > jobs.txt
+  waxwork sweep rates.toml --run
+  waxwork compare --evaluate runs/rates
+
+A sweep file:
+  recipe = \"vae-digits\"
+  seeds = [0, 1]
+
+  [grid]
+  \"optimizer.lr\" = [1e-3, 2e-3]
+
+  [random]
+  draws = 5
+  \"model.latent_dim\" = { from = 4, to = 64 }
+
+Each job is one `waxwork train … --continue`, which can be given again after any interruption.")]
+pub(crate) struct SweepArguments {
+    /// TOML file with a recipe, and values of its keys
+    #[arg(value_name = "SWEEP.toml", value_hint = ValueHint::FilePath)]
+    pub(crate) sweep: PathBuf,
+    /// Train the jobs here, one after another
+    #[arg(long, conflicts_with_all = ["slurm", "parallel"])]
+    pub(crate) run: bool,
+    /// Write the list and a script for an array of SLURM jobs
+    ///
+    /// Both are written to the folder of the runs. The script puts a job that is stopped in time back in the queue.
+    #[arg(long, conflicts_with = "parallel")]
+    pub(crate) slurm: bool,
+    /// Write the list, and print a command for GNU parallel
+    #[arg(long)]
+    pub(crate) parallel: bool,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
 }

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use clap::Parser;
 use serde::Serialize;
 use waxwork_core::{Device, SampleRequest, Tensor};
 use waxwork_eval::report::ProtocolMismatch;
 use waxwork_eval::{Metric, differences};
 use waxwork_kernels as kernels;
 use waxwork_models::{Recipe, Run};
-use waxwork_trainer::{RunFolder, metrics};
+use waxwork_trainer::{RunFolder, Status, metrics};
 
-use crate::args::CompareArguments;
-use crate::commands::compare_page;
+use crate::args::{Arguments, Command, CompareArguments};
 use crate::commands::run_view::evaluation_of;
+use crate::commands::runs::{Row, list};
 use crate::commands::sample::open;
+use crate::commands::{compare_page, evaluate};
 use crate::failure::Failure;
 use crate::output::{self, number};
 
@@ -41,10 +43,14 @@ struct Column {
 }
 
 pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
-    let Compared { mut columns, refused, unmeasured } = compared(&arguments.runs)?;
+    let runs = collected(&arguments.runs)?;
+    if arguments.evaluate {
+        evaluate_all(&runs)?;
+    }
+    let Compared { mut columns, refused, unmeasured } = compared(&runs)?;
     let notes = notes(&refused, &unmeasured);
     if let Some(path) = &arguments.html {
-        return Ok(compare_page::write(path, &arguments.runs, &rows(&columns), &refused)? + &notes);
+        return Ok(compare_page::write(path, &runs, &rows(&columns), &refused)? + &notes);
     }
     if arguments.json {
         for column in &mut columns {
@@ -60,6 +66,43 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
     }
     let space = if notes.is_empty() { "" } else { "\n" };
     Ok(format!("{}{space}{notes}", output::table(&rows)))
+}
+
+/// The runs that are meant: a folder of runs stands for those in it that are finished.
+fn collected(asked: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut all = Vec::new();
+    for path in asked {
+        let is_itself =
+            ["recipe.toml", "metrics.json", "run.json"].iter().any(|name| path.join(name).is_file());
+        let below = if path.is_dir() && !is_itself { list(path)? } else { Vec::new() };
+        if below.is_empty() {
+            all.push(path.clone());
+            continue;
+        }
+        for Row { run, info } in below {
+            if info.status == Status::Finished {
+                all.push(run.into());
+            } else {
+                tracing::warn!("`{run}` is passed over, since it is not finished");
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Measures the runs that have not been, with the settings that `waxwork evaluate` has by default.
+fn evaluate_all(runs: &[PathBuf]) -> Result<(), Failure> {
+    for path in runs {
+        if path.join("run.json").is_file() && evaluation_of(path)?.is_none() {
+            tracing::info!(run = %path.display(), "evaluating");
+            let run = path.as_os_str().to_owned();
+            let command = Arguments::try_parse_from(["waxwork".into(), "evaluate".into(), run])?.command;
+            if let Command::Evaluate(arguments) = command {
+                evaluate::run(&arguments)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Column {
@@ -88,7 +131,8 @@ fn notes(refused: &[ProtocolMismatch], unmeasured: &[PathBuf]) -> String {
     }
     for run in unmeasured {
         let run = run.display();
-        lines += &format!("`{run}` has no evaluation: run `waxwork evaluate {run}`\n");
+        lines +=
+            &format!("`{run}` has no evaluation: run `waxwork evaluate {run}`, or compare with --evaluate\n");
     }
     lines
 }

@@ -21,6 +21,8 @@ struct Report {
     vector_instructions: Vec<&'static str>,
     processors: usize,
     threads: usize,
+    /// The MPI library that a run under mpirun or srun would open.
+    mpi: Option<String>,
     data_cache: String,
     free_space: Option<u64>,
 }
@@ -43,6 +45,9 @@ pub(crate) fn run(json: bool, threads: usize) -> Result<String, Failure> {
         vector_instructions: vector_instructions(),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         threads,
+        mpi: waxwork_distributed::found()
+            .ok()
+            .map(|found| format!("{} ({}, {})", found.version, found.library, found.abi.name())),
         data_cache: waxwork_data::files::cache_dir()
             .map_or_else(|error| error.to_string(), |path| path.display().to_string()),
         free_space: fs4::available_space(Path::new(".")).ok(),
@@ -61,6 +66,7 @@ pub(crate) fn run(json: bool, threads: usize) -> Result<String, Failure> {
         ("vector instructions", or_none(&report.vector_instructions)),
         ("processors this process may use", report.processors.to_string()),
         ("threads", report.threads.to_string()),
+        ("MPI", report.mpi.clone().unwrap_or_else(|| "none found; WAXWORK_MPI names a library".into())),
         ("data cache", report.data_cache.clone()),
         ("free space here", report.free_space.map_or_else(|| "unknown".into(), output::bytes)),
     ];

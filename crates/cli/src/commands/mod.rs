@@ -24,18 +24,31 @@ mod run_view;
 mod runs;
 mod sample;
 mod sample_rows;
+mod sweep;
 mod tables;
 mod train;
 mod walk;
 
+use waxwork_distributed::Launch;
+
 use crate::args::Command;
 use crate::completion;
 use crate::failure::Failure;
+use crate::processes::Together;
 
 /// Runs a command and returns its report for standard output.
-pub(crate) fn run(command: &Command, threads: usize) -> Result<String, Failure> {
+pub(crate) fn run(command: &Command, threads: usize, launch: Option<Launch>) -> Result<String, Failure> {
+    if let (Some(Launch { launcher, size, .. }), false) = (&launch, may_be_shared(command)) {
+        return Err(Failure::usage(format!(
+            "{launcher} started {size} processes, but only `waxwork train` shares its work: start this command once, or set \
+             WAXWORK_MPI=none if each process has work of its own"
+        )));
+    }
     match command {
-        Command::Train(arguments) => train::run(arguments, threads),
+        Command::Train(arguments) => {
+            Together::run(launch, |together| train::run(arguments, threads, together))
+        }
+        Command::Sweep(arguments) => sweep::run(arguments, threads),
         Command::Repeat(arguments) => repeat::run(arguments, threads),
         Command::Sample(arguments) => sample::sample(arguments),
         Command::Interpolate(arguments) => walk::interpolate(arguments),
@@ -64,4 +77,9 @@ pub(crate) fn run(command: &Command, threads: usize) -> Result<String, Failure> 
         Command::Man { folder } => manual::run(folder),
         Command::Completions { shell } => completion::script(*shell),
     }
+}
+
+/// Whether several processes can do a command together, or each for itself.
+fn may_be_shared(command: &Command) -> bool {
+    matches!(command, Command::Train(_) | Command::Doctor { .. })
 }

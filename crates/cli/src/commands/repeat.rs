@@ -8,6 +8,7 @@ use crate::args::RepeatArguments;
 use crate::commands::sample::load;
 use crate::commands::train::{self, Session, Weights};
 use crate::failure::Failure;
+use crate::processes::Together;
 
 pub(crate) fn run(arguments: &RepeatArguments, threads: usize) -> Result<String, Failure> {
     let path = arguments.run.display();
@@ -32,7 +33,7 @@ pub(crate) fn run(arguments: &RepeatArguments, threads: usize) -> Result<String,
     }
     let initial = folder.initial()?.zip(info.forked_from.clone());
     let weights = initial.map(|(tensors, from)| Weights { tensors, run: from.run, step: from.step });
-    let session = Session::new(&arguments.device, threads, Stop::new(None))?;
+    let session = Session::new(&arguments.device, threads, Stop::new(None), &Together::alone())?;
     let out = arguments.out.clone().unwrap_or_else(|| folder.beside("-repeated"));
     train::start(recipe, data, &out, weights.as_ref(), &session)?;
 

@@ -14,10 +14,10 @@ use crate::output;
 const DEEPEST: usize = 3;
 
 #[derive(Serialize)]
-struct Row {
-    run: String,
+pub(crate) struct Row {
+    pub(crate) run: String,
     #[serde(flatten)]
-    info: RunInfo,
+    pub(crate) info: RunInfo,
 }
 
 /// Lists where nothing else is asked for.
@@ -59,7 +59,7 @@ fn list_runs(folder: &Path, json: bool) -> Result<String, Failure> {
 }
 
 /// Every readable run in a folder, the oldest first: the folder itself, or those in it and in folders of runs below it.
-fn list(folder: &Path) -> Result<Vec<Row>, Failure> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     if folder.exists() {
         collect(folder, 0, &mut rows)?;

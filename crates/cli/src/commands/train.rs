@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -12,7 +14,9 @@ use waxwork_models::{Recipe, TrainingRun};
 use waxwork_trainer::run_folder;
 use waxwork_trainer::run_info::{Origin, Resumption, Status};
 use waxwork_trainer::stop::Reason;
-use waxwork_trainer::{FinalWeights, Outcome, Progress, RunFolder, RunInfo, Stop, train as training};
+use waxwork_trainer::{
+    Environment, FinalWeights, Outcome, Progress, RunFolder, RunInfo, Stop, train as training,
+};
 
 use crate::args::{RUNS, TrainArguments};
 use crate::commands::sample::load;
@@ -20,18 +24,38 @@ use crate::commands::{forecast, report};
 use crate::environment::{command_line, environment, now};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::output;
+use crate::processes::{News, Together};
 
-pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, Failure> {
-    let session = Session::new(&arguments.device, threads, Stop::new(arguments.max_time))?;
+pub(crate) fn run(
+    arguments: &TrainArguments,
+    threads: usize,
+    together: &Together,
+) -> Result<String, Failure> {
+    // The clock of the first process is that of all.
+    let stop = Stop::new(arguments.max_time.filter(|_| together.is_first()));
+    let session = Session::new(&arguments.device, threads, stop, together)?;
     let session = Session { profile: arguments.profile, ..session };
-    if let Some(path) = &arguments.resume {
-        return resume(path, arguments, &session);
+    if !together.is_alone() {
+        together.agree_on_the_program(session.environment())?;
+        if arguments.dry_run {
+            return Err(Failure::shared("`--dry-run` measures one process: start it without mpirun or srun"));
+        }
+    }
+    if together.is_first() { in_session(arguments, &session) } else { follow(&session) }
+}
+
+/// Trains what the arguments ask for; the first of several processes alone decides what that is.
+pub(crate) fn in_session(arguments: &TrainArguments, session: &Session) -> Result<String, Failure> {
+    let there = arguments.out.as_ref().filter(|path| arguments.go_on && RunFolder::open(path).is_ok());
+    if let Some(path) = arguments.resume.as_ref().or(there) {
+        return resume(path, arguments, session);
     }
     let source = arguments.fork.as_deref().map(RunFolder::open).transpose()?;
     let weights = source.as_ref().map(Weights::of).transpose()?;
     let (name, recipe) = resolve(arguments, source.as_ref())?;
     // Before data is read or downloaded, which may take long.
     recipe.train.check()?;
+    session.together.check_shares(recipe.train.micro_batches)?;
     // A file may need a setting to be a recipe at all.
     let original = asked(arguments, source.as_ref(), &[]).map(|(_, original)| original).ok();
     let own = |mut recipe: Recipe| -> Result<Recipe, Failure> {
@@ -47,14 +71,14 @@ pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, 
     if arguments.dry_run {
         let recipe = own(recipe)?;
         let data = load(&recipe.data)?;
-        let run = prepared(recipe, data, &session, weights.as_ref().map(|weights| &weights.tensors))?;
+        let run = prepared(recipe, data, session, weights.as_ref().map(|weights| &weights.tensors))?;
         return forecast::write(run, arguments.seeds.unwrap_or(1), &session.stop);
     }
     let path = arguments.out.clone().unwrap_or_else(|| default_path(&name));
     let Some(seeds) = arguments.seeds else {
         RunFolder::check_free(&path)?;
         let data = load(&recipe.data)?;
-        return start(own(recipe)?, data, &path, weights.as_ref(), &session);
+        return start(own(recipe)?, data, &path, weights.as_ref(), session);
     };
     let (mut said, mut paths) = (String::new(), Vec::new());
     for number in 0..seeds {
@@ -63,7 +87,7 @@ pub(crate) fn run(arguments: &TrainArguments, threads: usize) -> Result<String, 
         let mut path = path.clone().into_os_string();
         path.push(format!("-seed-{}", recipe.train.seed));
         let data = load(&recipe.data)?;
-        said += &start(own(recipe)?, data, Path::new(&path), weights.as_ref(), &session)?;
+        said += &start(own(recipe)?, data, Path::new(&path), weights.as_ref(), session)?;
         paths.push(path.display().to_string());
     }
     Ok(format!("{said}next: evaluate each run, then waxwork compare {}\n", paths.join(" ")))
@@ -74,17 +98,36 @@ pub(crate) struct Session {
     device: Device,
     threads: usize,
     stop: Stop,
+    together: Together,
     /// Whether to say at the end where the time went.
     profile: bool,
 }
 
 impl Session {
     /// Opens the device, and stops on a signal.
-    pub(crate) fn new(device: &str, threads: usize, stop: Stop) -> Result<Self, Failure> {
-        let device = device::open(device)?;
+    pub(crate) fn new(
+        device: &str,
+        threads: usize,
+        stop: Stop,
+        together: &Together,
+    ) -> Result<Self, Failure> {
+        let device = device::open(&together.device(device))?;
         let handler = stop.clone();
-        ctrlc::set_handler(move || interrupt(&handler))?;
-        Ok(Self { device, threads, stop, profile: false })
+        // A launcher may pass on a signal that its processes have got already.
+        let patience = if together.is_alone() { Duration::ZERO } else { Duration::from_secs(2) };
+        let first = OnceLock::new();
+        ctrlc::set_handler(move || {
+            if first.get_or_init(Instant::now).elapsed() >= patience || handler.reason().is_none() {
+                interrupt(&handler);
+            }
+        })?;
+        Ok(Self { device, threads, stop, together: together.clone(), profile: false })
+    }
+
+    /// What this process's results could depend on besides recipe and data.
+    fn environment(&self) -> Environment {
+        let processes = self.together.described();
+        Environment { processes, ..environment(&self.device, self.threads) }
     }
 }
 
@@ -152,12 +195,32 @@ fn prepared(
     weights: Option<&BTreeMap<String, Tensor>>,
 ) -> Result<TrainingRun, Failure> {
     use waxwork_core::Error::Precision;
-    TrainingRun::new(recipe, data, &session.device, weights).map_err(|error| match error {
+    if !session.together.is_alone() {
+        if session.together.is_first() {
+            session.together.announce(&News::Train(recipe.to_toml()?))?;
+        }
+        session.together.agree_on_data(&data)?;
+    }
+    let run = TrainingRun::new(recipe, data, &session.device, weights);
+    run.and_then(|run| run.with_collective(session.together.collective())).map_err(|error| match error {
         waxwork_models::Error::Core(error @ Precision { .. }) => {
             Failure::new(format!("invalid `train.dtype`: {error}, such as `--device cuda`"))
         }
         error => error.into(),
     })
+}
+
+/// Trains what the first process announces, as long as it does.
+fn follow(session: &Session) -> Result<String, Failure> {
+    loop {
+        let recipe = match session.together.listen()? {
+            News::Train(recipe) => Recipe::parse(&recipe, "the first process", &[])?,
+            News::End(0) => return Ok(String::new()),
+            News::End(code) => return Err(Failure::silent(code)),
+        };
+        let data = load(&recipe.data)?;
+        prepared(recipe, data, session, None)?.follow(session.stop.clone())?;
+    }
 }
 
 /// Trains a new run in a new folder `path`, from `weights` if there are any.
@@ -182,7 +245,7 @@ pub(crate) fn start(
         step: weights.step,
         sha256: waxwork_core::hash::sha256(bytes),
     });
-    let environment = environment(&session.device, session.threads);
+    let environment = session.environment();
     let info = RunInfo { command: command_line(), forked_from, ..run.info(environment)? };
     let folder = RunFolder::create(path, &info, initial.as_deref())?;
     train(run, &folder, session)
@@ -237,7 +300,7 @@ fn go_on(
         passed_over(&damaged);
         run.restore(checkpoint)?;
     }
-    let environment = environment(&session.device, session.threads);
+    let environment = session.environment();
     let other = environment.differences(&info.environment);
     if !other.is_empty() {
         tracing::warn!("bytes may differ from those of an uninterrupted run: {}", other.join(", "));

@@ -6,9 +6,10 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use super::loss::Loss;
 use super::loss_scale::LossScale;
+use super::meeting::Meetings;
 use super::state::{Shared, lock};
 use super::trainable::{Batch, Stage};
-use crate::collective::{Collective, Reduction};
+use crate::collective::Reduction;
 use crate::kernels::{self, Gradients};
 use crate::mode::{Mode, StatisticsLog};
 use crate::optim::{Clock, GroupGradient};
@@ -28,6 +29,18 @@ pub(super) struct Position {
     pub(super) stage: Stage,
 }
 
+/// The step of a process, as its micro-batches see it.
+pub(super) trait WholeStep {
+    /// Does the step on the next micro-batch that has not begun, if there is one, as far as it comes.
+    fn begin_next(&self) -> Result<()>;
+
+    /// The batch that follows `number` others of this step, all of this process's rows.
+    fn further(&self, number: usize) -> Result<Batch>;
+
+    /// Reports scalars of all micro-batches.
+    fn report(&self, scalars: Vec<(String, Scalar)>);
+}
+
 /// What a model's `step` sees: draws, mode, and the door to the optimiser. Statistics and scalars are its own; it shares the optimiser
 /// only through [`StepContext::update`], so that several parts of a batch can be on their way at once.
 pub struct StepContext<'a> {
@@ -35,17 +48,23 @@ pub struct StepContext<'a> {
     pub(super) groups: &'a [ParamGroup],
     pub(super) position: Position,
     pub(super) shared: &'a Mutex<Shared>,
-    pub(super) collective: &'a dyn Collective,
-    pub(super) more_batches: &'a mut dyn FnMut() -> Option<Batch>,
-    pub(super) batches: u64,
+    pub(super) meetings: &'a Meetings<'a>,
+    pub(super) whole: &'a dyn WholeStep,
+    /// Which of this process's micro-batches it is, and how many there are.
+    pub(super) lane: usize,
+    pub(super) lanes: usize,
+    /// Updates of this step so far, and the most that there may be.
+    pub(super) updates: usize,
+    pub(super) most_updates: usize,
+    pub(super) batches: usize,
     pub(super) statistics: StatisticsLog,
-    pub(super) scalars: Vec<(String, Scalar)>,
+    /// What was logged since the last update.
+    pub(super) logged: Vec<(String, Reduction, Tensor)>,
 }
 
 impl std::fmt::Debug for StepContext<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let scalars = &self.scalars;
-        f.debug_struct("StepContext").field("position", &self.position).field("scalars", scalars).finish()
+        f.debug_struct("StepContext").field("position", &self.position).field("logged", &self.logged).finish()
     }
 }
 
@@ -85,9 +104,9 @@ impl StepContext<'_> {
     /// # Errors
     /// [`Error::NoBatch`] if there is none.
     pub fn next_batch(&mut self) -> Result<Batch> {
-        let batch = (self.more_batches)().ok_or(Error::NoBatch { step: self.position.step })?;
+        let batch = self.whole.further(self.batches)?;
         self.batches += 1;
-        Ok(batch)
+        if self.lanes == 1 { Ok(batch) } else { batch.part(self.lane, self.lanes) }
     }
 
     /// The draws called `name` of this step.
@@ -95,7 +114,7 @@ impl StepContext<'_> {
         Stream::new(self.position.seed, name, self.position.step)
     }
 
-    /// The rows of a batch of `n` samples within the batch of the whole step, of which other processes may have other parts. Draws of
+    /// The rows of a batch of `n` samples within the batch of the whole step, of which other micro-batches have other parts. Draws of
     /// [`StepContext::stream`] are made for these, so that they do not depend on how many processes there are.
     pub fn rows(&self, n: usize) -> Vec<u64> {
         let first = self.first_row(n);
@@ -103,7 +122,7 @@ impl StepContext<'_> {
     }
 
     fn first_row(&self, n: usize) -> u64 {
-        self.collective.rank() as u64 * n as u64
+        self.meetings.number(self.lane) * n as u64
     }
 
     /// Standard normal noise called `name`: `(n, ..sample)` in the model's type, a row for each of [`StepContext::rows`].
@@ -143,18 +162,43 @@ impl StepContext<'_> {
     /// # Errors
     /// If it has more values than one.
     pub fn log_reduced(&mut self, name: &str, value: &Tensor, reduction: Reduction) -> Result<()> {
-        let value = self.reduced(vec![(reduction, value.detach())])?.swap_remove(0);
-        self.scalars.push((name.to_owned(), Scalar::of(&value)?));
+        // Says now whether it is a scalar.
+        Scalar::of(value)?;
+        self.logged.push((name.to_owned(), reduction, value.detach()));
         Ok(())
     }
 
-    fn reduced(&self, values: Vec<(Reduction, Tensor)>) -> Result<Vec<Tensor>> {
-        self.collective.reduce(values)
+    /// Reports what was logged after the last update; the stage for the next step.
+    pub(super) fn finish(mut self) -> Result<Stage> {
+        let (names, values) = named(std::mem::take(&mut self.logged));
+        if !values.is_empty()
+            && let Some(values) = self.meetings.bring(usize::MAX, values)?
+        {
+            self.whole.report(reported(names, &values)?);
+        }
+        Ok(self.position.stage)
+    }
+
+    /// Brings values to the meeting of an update: the reduced ones for the micro-batch that comes last, which does the update for all,
+    /// and None for the others. Where more of the step may follow, the update is done when this returns.
+    fn meet(&mut self, values: Vec<(Reduction, Tensor)>) -> Result<Option<Vec<Tensor>>> {
+        let meeting = self.updates;
+        self.updates += 1;
+        if self.lanes > 1 && meeting >= self.most_updates {
+            return Err(Error::ManyUpdates { most: self.most_updates });
+        }
+        let whole = self.meetings.bring(meeting, values)?;
+        // In the first of two updates each begins the next from within, so that the innermost comes last, and goes on first. In the
+        // last update nobody waits: they come in the order in which they end.
+        if whole.is_none() && meeting + 1 < self.most_updates {
+            self.whole.begin_next()?;
+        }
+        Ok(whole)
     }
 
     /// Whether an update may go on that depends on values which are not known. They are taken for finite, and looked at
     /// when they are read; under loss scaling, where overflows are expected, they are read now.
-    fn all_finite(&mut self, checks: Vec<(String, Scalar)>) -> Result<bool> {
+    fn all_finite(&self, checks: Vec<(String, Scalar)>, scalars: &mut Vec<(String, Scalar)>) -> Result<bool> {
         let step = self.position.step;
         let unread = checks.into_iter().filter_map(|(term, value)| match value {
             Scalar::Unread(value) => Some(Check { step, term, value }),
@@ -169,7 +213,7 @@ impl StepContext<'_> {
         let values: Vec<Tensor> = unread.iter().map(|check| check.value.clone()).collect();
         let values = kernels::scalars(&values)?;
         let wrong = values.iter().position(|value| !value.is_finite());
-        self.scalars.push(("scale/loss".to_owned(), Scalar::Known(scale.factor())));
+        scalars.push(("scale/loss".to_owned(), Scalar::Known(scale.factor())));
         match (scale.after(wrong.is_none()), wrong) {
             (Some(next), wrong) => {
                 shared.loss_scale = Some(next);
@@ -182,27 +226,26 @@ impl StepContext<'_> {
         }
     }
 
-    /// Minimises `loss` over the named groups: backward, mean over processes, finite check, clipping, schedule, Adam, moving average,
-    /// statistics, logging. Takes the loss by value, because its graph must not outlive an update of what it was made of.
+    /// Minimises `loss` over the named groups: backward, mean over micro-batches and processes, finite check, clipping, schedule, Adam,
+    /// moving average, statistics, logging. Takes the loss by value, because its graph must not outlive an update of what it was made
+    /// of.
     ///
     /// # Errors
     /// [`Error::NonFinite`] before anything changes, if our kernels compute (a device is not waited for: see
     /// [`TrainingState::step_unread`](super::TrainingState::step_unread)); [`Error::NoGradient`] if a weight of a group got none.
     pub fn update(&mut self, groups: &[&str], loss: Loss) -> Result<()> {
-        let clock = Clock { step: self.position.step, total: self.position.total_steps };
+        let step = self.position.step;
         let Loss { name, total, terms } = loss;
-        let names: Vec<&str> = [name].into_iter().chain(terms.iter().map(|(name, _)| *name)).collect();
-        let values = [&total].into_iter().chain(terms.iter().map(|(_, value)| value));
-        let values = self.reduced(values.map(|value| (Reduction::Mean, value.detach())).collect())?;
-        let reported: Vec<Scalar> = values.iter().map(Scalar::of).collect::<Result<_>>()?;
-        let reported: Vec<(&str, Scalar)> = names.into_iter().zip(reported).collect();
-        // The parts come before their sum, so that the message names the part that broke it.
-        let (sum, parts) = (&reported[..1], &reported[1..]);
-        let mut checks: Vec<(String, Scalar)> =
-            parts.iter().chain(sum).map(|(name, value)| (format!("`{name}`"), value.clone())).collect();
-        self.scalars.extend(reported.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        // A known value that is not finite ends the step before anything is differentiated.
-        checks.iter().try_for_each(|(term, value)| check_known(clock.step, term, value))?;
+        let logged = self.logged.len();
+        let mut scalars = std::mem::take(&mut self.logged);
+        scalars.push((name.to_owned(), Reduction::Mean, total.detach()));
+        scalars.extend(terms.into_iter().map(|(name, value)| (name.to_owned(), Reduction::Mean, value)));
+        let (names, mut values) = named(scalars);
+        if self.meetings.micro_batches() == 1 {
+            // A known value that is not finite ends the step before anything is differentiated.
+            let own: Vec<Tensor> = values[logged..].iter().map(|(_, value)| value.clone()).collect();
+            check_loss(step, &names[logged..], &own)?;
+        }
 
         let factor = {
             let mut shared = lock(self.shared);
@@ -211,9 +254,9 @@ impl StepContext<'_> {
         };
         let scaled = if factor == 1.0 { total } else { total.affine(factor, 0.0)? };
         let mut gradients = kernels::backward(&scaled)?;
-        drop((scaled, terms));
+        drop(scaled);
         lock(self.shared).enter(Phase::Optimiser)?;
-        let mut updates = Vec::with_capacity(groups.len());
+        let mut updated = Vec::with_capacity(groups.len());
         for name in groups {
             let group = self
                 .groups
@@ -221,16 +264,45 @@ impl StepContext<'_> {
                 .find(|group| group.name == *name)
                 .ok_or_else(|| Error::UnknownGroup { name: (*name).to_owned() })?;
             let own = self.take_gradients(group, &mut gradients)?;
-            let own = own.into_iter().map(|gradient| (Reduction::Mean, gradient)).collect();
-            let gradient = GroupGradient::new(self.reduced(own)?, factor)?;
+            updated.push(group);
+            values.extend(own.into_iter().map(|gradient| (Reduction::Mean, gradient)));
+        }
+        drop(gradients);
+        values.extend(self.statistics.values());
+        match self.meet(values)? {
+            Some(values) => self.apply(names, logged, &updated, values, factor)?,
+            None => self.statistics.forget(),
+        }
+        lock(self.shared).enter(Phase::Forward)
+    }
+
+    /// The update itself, once for all micro-batches: with their scalars, of which the first `logged` are not of the loss, their
+    /// gradients by group, and their statistics.
+    fn apply(
+        &self,
+        names: Vec<String>,
+        logged: usize,
+        groups: &[&ParamGroup],
+        mut values: Vec<Tensor>,
+        factor: f64,
+    ) -> Result<()> {
+        let clock = Clock { step: self.position.step, total: self.position.total_steps };
+        let mut rest = values.split_off(names.len());
+        let mut checks = check_loss(clock.step, &names[logged..], &values[logged..])?;
+        let mut scalars = reported(names, &values)?;
+        let mut updates = Vec::with_capacity(groups.len());
+        for group in groups {
+            let after = rest.split_off(group.params.len());
+            let gradient = GroupGradient::new(std::mem::replace(&mut rest, after), factor)?;
             let term = format!("the gradient of `{}`", group.name);
             check_known(clock.step, &term, &gradient.norm)?;
             checks.push((term, gradient.norm.clone()));
-            self.scalars.push((format!("grad_norm/{}", group.name), gradient.norm.clone()));
+            scalars.push((format!("grad_norm/{}", group.name), gradient.norm.clone()));
             updates.push((group, gradient));
         }
-        let finite = self.all_finite(checks)?;
-        if !self.collective.all(finite)? {
+        let finite = self.all_finite(checks, &mut scalars)?;
+        self.whole.report(scalars);
+        if !finite {
             self.statistics.forget();
             return Ok(());
         }
@@ -239,11 +311,11 @@ impl StepContext<'_> {
             let Shared { adam, ema, .. } = &mut *shared;
             adam.update(self.params, group, gradient, clock, ema.as_ref())?;
         }
-        self.statistics.commit(self.collective)?;
+        self.statistics.commit_as(rest)?;
         if let Some(ema) = &shared.ema {
             copy_buffers(self.params, ema)?;
         }
-        shared.enter(Phase::Forward)
+        Ok(())
     }
 
     fn take_gradients(&self, group: &ParamGroup, gradients: &mut Gradients) -> Result<Vec<Tensor>> {
@@ -253,6 +325,28 @@ impl StepContext<'_> {
         };
         group.params.iter().map(take).collect()
     }
+}
+
+/// Names, and values to reduce.
+fn named(scalars: Vec<(String, Reduction, Tensor)>) -> (Vec<String>, Vec<(Reduction, Tensor)>) {
+    scalars.into_iter().map(|(name, reduction, value)| (name, (reduction, value))).unzip()
+}
+
+fn reported(names: Vec<String>, values: &[Tensor]) -> Result<Vec<(String, Scalar)>> {
+    names.into_iter().zip(values).map(|(name, value)| Ok((name, Scalar::of(value)?))).collect()
+}
+
+/// A loss, which comes first, and its terms, as values that have to be finite.
+///
+/// # Errors
+/// [`Error::NonFinite`] for the first that is known and is not.
+fn check_loss(step: u64, names: &[String], values: &[Tensor]) -> Result<Vec<(String, Scalar)>> {
+    let check = |(name, value): (&String, &Tensor)| Ok((format!("`{name}`"), Scalar::of(value)?));
+    let mut checks: Vec<(String, Scalar)> = names.iter().zip(values).map(check).collect::<Result<_>>()?;
+    // The parts come before their sum, so that the message names the part that broke it.
+    checks.rotate_left(1);
+    checks.iter().try_for_each(|(term, value)| check_known(step, term, value))?;
+    Ok(checks)
 }
 
 fn copy_buffers(from: &ParamSet, to: &ParamSet) -> Result<()> {

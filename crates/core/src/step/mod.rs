@@ -3,6 +3,7 @@
 mod context;
 mod loss;
 mod loss_scale;
+mod meeting;
 mod state;
 mod trainable;
 

@@ -1,16 +1,16 @@
 //! Everything that training changes besides the model's own parameters.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::context::{Position, StepContext};
+use super::context::{Position, StepContext, WholeStep};
 use super::loss_scale::LossScale;
+use super::meeting::Meetings;
 use super::trainable::{Batch, Stage, Trainable};
-#[cfg(doc)]
-use crate::Error;
 use crate::collective::{Collective, OneProcess};
 use crate::device::runs_on_cpu_kernels;
 use crate::mode::StatisticsLog;
@@ -19,7 +19,7 @@ use crate::params::{ParamSet, Precision};
 use crate::prefetch::Prefetch;
 use crate::profile::{Phase, Profile};
 use crate::scalar::{Check, Scalar, check_finite};
-use crate::{Result, kernels};
+use crate::{Error, Result, kernels};
 
 /// Checks that may wait before somebody reads them.
 const MOST_UNREAD: usize = 4096;
@@ -88,6 +88,7 @@ pub struct TrainingState {
     training_samples: Option<usize>,
     stage: Stage,
     collective: Arc<dyn Collective>,
+    lanes: usize,
     shared: Mutex<Shared>,
 }
 
@@ -116,6 +117,7 @@ impl TrainingState {
             training_samples: None,
             stage: Stage::default(),
             collective: Arc::new(OneProcess),
+            lanes: 1,
             shared: Mutex::new(shared),
         })
     }
@@ -132,6 +134,30 @@ impl TrainingState {
     pub fn with_collective(mut self, collective: Arc<dyn Collective>) -> Self {
         self.collective = collective;
         self
+    }
+
+    /// Cuts the batch of every step into so many equal parts, a power of two, and this process's share of it into as many as that leaves
+    /// each. Their gradients are taken one after the other and added up by a fixed tree, so that a model sees fewer samples at once, and
+    /// the bits do not depend on the number of processes. Batch norm sees a part as its batch.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the processes cannot have equally many parts.
+    pub fn with_micro_batches(mut self, count: usize) -> Result<Self> {
+        let processes = self.collective.size();
+        if !count.is_power_of_two() || !count.is_multiple_of(processes) {
+            let reason = match processes {
+                1 => format!("must be a power of two, got {count}"),
+                _ => format!("{count} micro-batches cannot be shared by {processes} processes"),
+            };
+            return Err(Error::Config { key: "train.micro_batches".into(), reason });
+        }
+        self.lanes = count / processes;
+        Ok(self)
+    }
+
+    /// The processes that share the batch of every step.
+    pub fn collective(&self) -> &Arc<dyn Collective> {
+        &self.collective
     }
 
     /// Trains `model` on one batch and reads what the step reports, which waits for a device.
@@ -228,21 +254,26 @@ impl TrainingState {
         more_batches: &mut dyn FnMut() -> Option<Batch>,
     ) -> Result<Vec<(String, Scalar)>> {
         self.enter(Phase::Forward)?;
-        let Self { seed, step, total_steps, training_samples, stage, .. } = *self;
-        let mut ctx = StepContext {
-            params: model.params(),
-            groups: model.groups(),
-            position: Position { seed, step, total_steps, training_samples, stage },
+        let Self { seed, step, total_steps, training_samples, stage, lanes, .. } = *self;
+        let position = Position { seed, step, total_steps, training_samples, stage };
+        let whole = ProcessStep {
+            model,
+            batch,
+            position,
+            next_stage: Cell::new(stage),
             shared: &self.shared,
-            collective: self.collective.as_ref(),
-            more_batches,
-            batches: 1,
-            statistics: StatisticsLog::default(),
-            scalars: Vec::new(),
+            meetings: &Meetings::new(self.collective.as_ref(), lanes),
+            lanes,
+            begun: Cell::new(0),
+            further: RefCell::new((more_batches, Vec::new())),
+            scalars: RefCell::default(),
         };
-        model.step(batch, &mut ctx)?;
-        let StepContext { scalars, batches, position, .. } = ctx;
-        self.stage = position.stage;
+        while whole.begun.get() < lanes {
+            whole.begin_next()?;
+        }
+        let ProcessStep { next_stage, further, scalars, .. } = whole;
+        let (batches, scalars) = (1 + further.into_inner().1.len() as u64, scalars.into_inner());
+        self.stage = next_stage.get();
         self.batches += batches;
         if let Some(prefetch) = &mut self.shared_mut().prefetch {
             prefetch.draw_ahead(step);
@@ -344,5 +375,66 @@ impl TrainingState {
         self.batches = counters.batches.unwrap_or(counters.step);
         self.stage = counters.stage.unwrap_or_default();
         Ok(())
+    }
+}
+
+/// A step of this process on all of its micro-batches.
+struct ProcessStep<'a, M: ?Sized> {
+    model: &'a M,
+    batch: &'a Batch,
+    position: Position,
+    next_stage: Cell<Stage>,
+    shared: &'a Mutex<Shared>,
+    meetings: &'a Meetings<'a>,
+    lanes: usize,
+    /// Micro-batches that have begun.
+    begun: Cell<usize>,
+    /// What gives more batches, and those that it gave.
+    further: RefCell<(&'a mut dyn FnMut() -> Option<Batch>, Vec<Batch>)>,
+    scalars: RefCell<Vec<(String, Scalar)>>,
+}
+
+impl<M: Trainable + ?Sized> WholeStep for ProcessStep<'_, M> {
+    fn begin_next(&self) -> Result<()> {
+        let (model, lane, lanes) = (self.model, self.begun.get(), self.lanes);
+        if lane == lanes {
+            return Ok(());
+        }
+        self.begun.set(lane + 1);
+        let mut ctx = StepContext {
+            params: model.params(),
+            groups: model.groups(),
+            position: self.position,
+            shared: self.shared,
+            meetings: self.meetings,
+            whole: self,
+            lane,
+            lanes,
+            updates: 0,
+            most_updates: model.updates(),
+            batches: 0,
+            statistics: StatisticsLog::default(),
+            logged: Vec::new(),
+        };
+        lock(self.shared).enter(Phase::Forward)?;
+        if lanes == 1 {
+            model.step(self.batch, &mut ctx)?;
+        } else {
+            model.step(&self.batch.part(lane, lanes)?, &mut ctx)?;
+        }
+        self.next_stage.set(ctx.finish()?);
+        Ok(())
+    }
+
+    fn further(&self, number: usize) -> Result<Batch> {
+        let (more, taken) = &mut *self.further.borrow_mut();
+        if number == taken.len() {
+            taken.push(more().ok_or(Error::NoBatch { step: self.position.step })?);
+        }
+        Ok(taken[number].clone())
+    }
+
+    fn report(&self, scalars: Vec<(String, Scalar)>) {
+        self.scalars.borrow_mut().extend(scalars);
     }
 }

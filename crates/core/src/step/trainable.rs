@@ -3,10 +3,10 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::condition::Condition;
 use crate::params::{ParamGroup, ParamSet};
 use crate::step::StepContext;
+use crate::{Error, Result};
 
 /// What a training step or an evaluation gets to see.
 #[derive(Clone, Debug)]
@@ -30,6 +30,26 @@ impl Batch {
     /// Number of samples.
     pub fn len(&self) -> usize {
         self.indices.len()
+    }
+
+    /// Part `number` of so many equally large ones, by rows.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the samples cannot be shared out equally.
+    pub(super) fn part(&self, number: usize, of: usize) -> Result<Self> {
+        let n = self.len() / of.max(1);
+        if n == 0 || n * of != self.len() {
+            let reason = format!("a batch of {} samples cannot be cut into {of} equal parts", self.len());
+            return Err(Error::Config { key: "train.micro_batches".into(), reason });
+        }
+        let start = number * n;
+        let lengths = self.lengths.as_ref().map(|lengths| lengths.narrow(0, start, n)).transpose()?;
+        Ok(Self {
+            inputs: self.inputs.narrow(0, start, n)?.force_contiguous()?,
+            lengths,
+            condition: self.condition.narrow(start, n)?,
+            indices: self.indices[start..start + n].to_vec(),
+        })
     }
 
     /// True if there are no samples.
@@ -57,6 +77,12 @@ pub trait Trainable: Send + Sync {
 
     /// The size of a batch must be a multiple of this.
     fn batch_multiple(&self) -> usize {
+        1
+    }
+
+    /// The most updates that a step does. What comes after an update may depend on it, and what comes after the last does not: there a
+    /// micro-batch need not wait for the others, and frees what it holds.
+    fn updates(&self) -> usize {
         1
     }
 

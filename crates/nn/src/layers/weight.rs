@@ -137,7 +137,6 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device};
     use waxwork_core::StatisticsLog;
-    use waxwork_core::collective::OneProcess;
     use waxwork_core::params::ParamSet;
 
     #[test]
@@ -147,7 +146,7 @@ mod tests {
         for _ in 0..300 {
             let log = StatisticsLog::default();
             weight.in_mode(Mode::Train(&log)).unwrap();
-            log.commit(&OneProcess).unwrap();
+            log.commit().unwrap();
         }
         // The largest singular value of the result is one: W v = u with both of length one.
         let normed = weight.in_mode(Mode::Eval).unwrap();

@@ -1,0 +1,193 @@
+//! A run on several processes, as the program sees it: who joins, what they must agree on, and how all of them end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use waxwork_core::collective::{Collective, OneProcess};
+use waxwork_data::Dataset;
+use waxwork_distributed::{Error, Launch, Mpi, host};
+use waxwork_trainer::Environment;
+use waxwork_trainer::run_info::Processes;
+
+use crate::environment::command_line;
+use crate::failure::{FAILED, Failure, INTERRUPTED};
+use crate::output;
+
+/// The processes that train together; one, if no launcher started more.
+#[derive(Clone)]
+pub(crate) struct Together {
+    mpi: Option<Arc<Mpi>>,
+}
+
+/// What the first process says to the others between runs.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum News {
+    /// Train this recipe.
+    Train(String),
+    /// Nothing is left to do; exit with this code.
+    End(u8),
+}
+
+/// What a process says of itself before anything is trained.
+#[derive(Serialize, Deserialize)]
+struct Introduction {
+    host: String,
+    command: Vec<String>,
+    environment: Environment,
+}
+
+/// How long a process waits to be ended by the first one, which says what all of them found.
+const WAIT_FOR_THE_FIRST: Duration = Duration::from_secs(20);
+
+impl Together {
+    /// One process.
+    pub(crate) fn alone() -> Self {
+        Self { mpi: None }
+    }
+
+    /// Joins the processes of a launcher. A panic then ends all of them.
+    fn join(launch: Option<Launch>) -> Result<Self, Failure> {
+        let Some(launch) = launch else { return Ok(Self::alone()) };
+        let first = launch.rank == 0;
+        let mpi = Mpi::start(launch).map_err(|error| match error {
+            // Every process sees it.
+            Error::Size { .. } | Error::Mismatch { .. } if !first => Failure::silent(FAILED),
+            error => error.into(),
+        });
+        let mpi = Arc::new(mpi?);
+        let (report, ours) = (std::panic::take_hook(), Arc::clone(&mpi));
+        std::panic::set_hook(Box::new(move |panic| {
+            report(panic);
+            // A panic of another thread reaches this one as an error.
+            if ours.is_here() {
+                ours.abort(101);
+            }
+        }));
+        Ok(Self { mpi: Some(mpi) })
+    }
+
+    /// Does the work of a command on all processes that were started, and ends them together: with one message, whoever failed.
+    pub(crate) fn run(
+        launch: Option<Launch>,
+        work: impl FnOnce(&Self) -> Result<String, Failure>,
+    ) -> Result<String, Failure> {
+        let together = Self::join(launch)?;
+        let result = work(&together);
+        let Some(mpi) = &together.mpi else { return result };
+        let code = match &result {
+            Ok(_) => 0,
+            Err(failure) if failure.code == INTERRUPTED => failure.code,
+            Err(failure) => {
+                if failure.shared && !together.is_first() {
+                    std::thread::sleep(WAIT_FOR_THE_FIRST);
+                }
+                output::failed(failure);
+                mpi.abort(failure.code);
+            }
+        };
+        if together.is_first() {
+            together.announce(&News::End(code))?;
+        }
+        mpi.finish();
+        result
+    }
+
+    pub(crate) fn collective(&self) -> Arc<dyn Collective> {
+        match &self.mpi {
+            Some(mpi) => Arc::clone(mpi) as _,
+            None => Arc::new(OneProcess),
+        }
+    }
+
+    /// Whether this process writes and speaks.
+    pub(crate) fn is_first(&self) -> bool {
+        self.mpi.as_ref().is_none_or(|mpi| mpi.launch().rank == 0)
+    }
+
+    /// Makes sure that every process can have micro-batches of its own.
+    pub(crate) fn check_shares(&self, micro_batches: usize) -> Result<(), Failure> {
+        let processes = self.collective().size();
+        if processes <= micro_batches {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "{processes} processes were started, but the recipe's batch has {micro_batches} part(s) to share out: add \
+             `--set train.micro_batches={processes}`, or a larger power of two"
+        )))
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        self.mpi.is_none()
+    }
+
+    /// What run.json says of them.
+    pub(crate) fn described(&self) -> Option<Processes> {
+        let mpi = self.mpi.as_ref()?;
+        Some(Processes { count: mpi.launch().size, mpi: mpi.version() })
+    }
+
+    /// `cuda` as the device of this process among those of its machine.
+    pub(crate) fn device(&self, asked: &str) -> String {
+        match self.mpi.as_ref().and_then(|mpi| mpi.launch().local_rank) {
+            Some(number) if asked == "cuda" => format!("cuda:{number}"),
+            _ => asked.to_owned(),
+        }
+    }
+
+    /// Tells the other processes what comes next; the first process alone has news.
+    pub(crate) fn announce(&self, news: &News) -> Result<(), Failure> {
+        if !self.is_alone() {
+            self.collective().broadcast(serde_json::to_vec(news)?)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the news of the first process.
+    pub(crate) fn listen(&self) -> Result<News, Failure> {
+        Ok(serde_json::from_slice(&self.collective().broadcast(Vec::new())?)?)
+    }
+
+    /// Makes sure that all processes are the same program with the same arguments.
+    pub(crate) fn agree_on_the_program(&self, environment: Environment) -> Result<(), Failure> {
+        // Every process has a device of its own.
+        let device = environment.device.split(':').next().unwrap_or_default().to_owned();
+        let environment = Environment { device, ..environment };
+        let own = Introduction { host: host(), command: command_line(), environment };
+        let all = self.collective().gather(serde_json::to_vec(&own)?)?;
+        let all: Vec<Introduction> =
+            all.iter().map(|bytes| serde_json::from_slice(bytes)).collect::<Result<_, _>>()?;
+        for (rank, other) in all.iter().enumerate() {
+            let mut differences = other.environment.differences(&all[0].environment);
+            if other.command != all[0].command {
+                let (theirs, first) = (other.command.join(" "), all[0].command.join(" "));
+                differences.push(format!("the command `{theirs}` instead of `{first}`"));
+            }
+            if !differences.is_empty() {
+                return Err(Failure::shared(format!(
+                    "process {rank} on {} differs from process 0 on {}: it has {}",
+                    other.host,
+                    all[0].host,
+                    differences.join(", ")
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that all processes have read the same data.
+    pub(crate) fn agree_on_data(&self, data: &Dataset) -> Result<(), Failure> {
+        let own = format!("{}\n{}\n{}", host(), data.info.identity, data.info.view_hash());
+        let all = self.collective().gather(own.into_bytes())?;
+        let all: Vec<String> = all.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+        let contents = |text: &String| text.split_once('\n').map(|(_, contents)| contents.to_owned());
+        match all.iter().position(|other| contents(other) != contents(&all[0])) {
+            None => Ok(()),
+            Some(rank) => Err(Failure::shared(format!(
+                "process {rank} on {} has other data than process 0: the data set `{}` differs there",
+                all[rank].lines().next().unwrap_or_default(),
+                data.info.name
+            ))),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What a launcher says in the environment of the processes that it starts.
+
+use crate::{Error, Result};
+
+/// A process's place among those that were started together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Who started them, in words.
+    pub launcher: &'static str,
+    /// The number of this process, from 0.
+    pub rank: usize,
+    /// How many were started.
+    pub size: usize,
+    /// The number of this process among those of its machine, where that is known.
+    pub local_rank: Option<usize>,
+    /// How many of them are on its machine, where that is known.
+    pub local_size: Option<usize>,
+}
+
+/// The variables of a launcher: its name; rank, size, rank and size on the machine.
+type Names = (&'static str, [&'static str; 4]);
+
+const LAUNCHERS: [Names; 4] = [
+    (
+        "Open MPI's mpirun",
+        [
+            "OMPI_COMM_WORLD_RANK",
+            "OMPI_COMM_WORLD_SIZE",
+            "OMPI_COMM_WORLD_LOCAL_RANK",
+            "OMPI_COMM_WORLD_LOCAL_SIZE",
+        ],
+    ),
+    ("srun", ["PMIX_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"]),
+    ("mpirun", ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"]),
+    // Set in a batch script too, but there for a step of one task, or without the number of tasks.
+    ("srun", ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"]),
+];
+
+impl Launch {
+    /// What the environment of this process says; None if it was started by itself, or alone, or if `WAXWORK_MPI` is `none`.
+    ///
+    /// # Errors
+    /// [`Error::Variable`] if a launcher's variable has no number.
+    pub fn of_environment() -> Result<Option<Self>> {
+        Self::read(|name| std::env::var(name).ok())
+    }
+
+    /// As [`Launch::of_environment`], from other variables.
+    ///
+    /// # Errors
+    /// [`Error::Variable`] if a launcher's variable has no number.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
+        if variable("WAXWORK_MPI").is_some_and(|asked| asked == "none") {
+            return Ok(None);
+        }
+        let number = |name: &str| -> Result<Option<usize>> {
+            let Some(value) = variable(name) else { return Ok(None) };
+            // SLURM's tasks of each node, such as `2(x3),1`: the first node's.
+            let digits = value.split(['(', ',']).next().unwrap_or_default();
+            let wrong = || Error::Variable { name: name.to_owned(), value: value.clone() };
+            digits.trim().parse().map(Some).map_err(|_| wrong())
+        };
+        for (launcher, [rank, size, local_rank, local_size]) in LAUNCHERS {
+            let (Some(rank), Some(size)) = (number(rank)?, number(size)?) else { continue };
+            if size > 1 {
+                let (local_rank, local_size) = (number(local_rank)?, number(local_size)?);
+                return Ok(Some(Self { launcher, rank, size, local_rank, local_size }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The threads that this process may use of `available`, those that its affinity allows: all if the launcher gave it processors of
+    /// its own, and else its share of the machine.
+    pub fn threads(&self, available: usize) -> usize {
+        if bound() { available } else { (available / self.local_size.unwrap_or(self.size).max(1)).max(1) }
+    }
+}
+
+/// A field of what the system says of a process: its number, or `self`.
+fn status(process: &str, field: &str) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    text.lines().find_map(|line| Some(line.strip_prefix(field)?.trim().to_owned()))
+}
+
+/// The process that started this one.
+pub(crate) fn parent() -> Option<String> {
+    status("self", "PPid:")
+}
+
+/// Whether this process may use fewer processors than the one that started it.
+fn bound() -> bool {
+    const ALLOWED: &str = "Cpus_allowed:";
+    let of_parent = parent().and_then(|parent| status(&parent, ALLOWED));
+    of_parent.is_some() && status("self", ALLOWED) != of_parent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Option<Launch>> {
+        let find = |name: &str| variables.iter().find(|(known, _)| *known == name);
+        Launch::read(|name| find(name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn every_launcher_is_recognised_by_its_variables() {
+        let of_openmpi = read(&[
+            ("OMPI_COMM_WORLD_RANK", "3"),
+            ("OMPI_COMM_WORLD_SIZE", "8"),
+            ("OMPI_COMM_WORLD_LOCAL_RANK", "1"),
+            ("OMPI_COMM_WORLD_LOCAL_SIZE", "2"),
+            // Open MPI 5 sets it as well.
+            ("PMIX_RANK", "3"),
+        ]);
+        let launch = of_openmpi.unwrap().unwrap();
+        assert_eq!((launch.rank, launch.size), (3, 8));
+        assert_eq!((launch.local_rank, launch.local_size), (Some(1), Some(2)));
+        let of_mpich = read(&[("PMI_RANK", "1"), ("PMI_SIZE", "4")]).unwrap().unwrap();
+        assert_eq!((of_mpich.rank, of_mpich.size, of_mpich.local_size), (1, 4, None));
+        let slurm = [
+            ("SLURM_PROCID", "5"),
+            ("SLURM_STEP_NUM_TASKS", "7"),
+            ("SLURM_LOCALID", "1"),
+            ("SLURM_STEP_TASKS_PER_NODE", "2(x3),1"),
+        ];
+        let launch = read(&slurm).unwrap().unwrap();
+        assert_eq!((launch.rank, launch.size, launch.local_size), (5, 7, Some(2)));
+        let with_pmix = [&slurm[..], &[("PMIX_RANK", "5")]].concat();
+        assert_eq!(read(&with_pmix).unwrap(), Some(launch));
+    }
+
+    #[test]
+    fn a_process_that_is_alone_needs_no_mpi() {
+        assert_eq!(read(&[]).unwrap(), None);
+        assert_eq!(read(&[("PMI_RANK", "0"), ("PMI_SIZE", "1")]).unwrap(), None);
+        // A batch script of four tasks: it is one process, and its job's tasks are started by `srun`.
+        assert_eq!(read(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")]).unwrap(), None);
+        let farm = [("PMI_RANK", "0"), ("PMI_SIZE", "4"), ("WAXWORK_MPI", "none")];
+        assert_eq!(read(&farm).unwrap(), None);
+        let error = read(&[("PMI_RANK", "zero"), ("PMI_SIZE", "4")]).unwrap_err();
+        assert_eq!(error.to_string(), "the launcher's variable PMI_RANK is `zero`, which is no number");
+    }
+
+    #[test]
+    fn processes_of_a_machine_share_its_threads() {
+        let launch = |local_size| Launch { launcher: "", rank: 0, size: 8, local_rank: None, local_size };
+        if !bound() {
+            assert_eq!(launch(Some(2)).threads(16), 8);
+            assert_eq!(launch(Some(4)).threads(2), 1);
+            assert_eq!(launch(None).threads(16), 2);
+        }
+    }
+}

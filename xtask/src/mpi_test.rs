@@ -1,0 +1,352 @@
+//! `cargo xtask mpi-test`: one run on several processes, under every MPI that is there, beside the same run on one.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process;
+use crate::waxwork::{self, Hub, Profile};
+use crate::workspace::Workspace;
+
+pub(crate) const HELP: &str = "\
+Trains on several processes under every MPI, and compares the bytes with those of one process
+
+Usage: cargo xtask mpi-test [--short] [--resumes N] [--kills N] [--program FILE]
+
+Looks for mpirun.openmpi, mpirun.mpich and mpirun on PATH, or takes the programs that the variable
+WAXWORK_TEST_MPI names, separated by colons. If that is set, each of them must work.
+
+For every family, GANs with batch norm and with spectral norm, and each MPI, 1, 2, 4 and 8 processes
+must leave the same metrics.jsonl, samples and tensors as one process without MPI. Then a process of
+four is killed at a random moment and the run resumed with two, and at last processes are only killed:
+all others must end within five seconds, and what is left must resume to the same bytes.
+
+Options:
+  --short          one GAN and one VAE, 2 and 4 processes, one kill: what CI runs
+  --resumes N      how often a run is killed and resumed with two processes (default: 10)
+  --kills N        how often a process is killed (default: 20)
+  --program FILE   a program that is built already, instead of building one
+
+The run folders stay in target/mpi-test.
+
+Examples:
+  cargo xtask mpi-test --short
+  cargo xtask mpi-test --kills 200";
+
+/// The programs that start processes, where nobody names others.
+const LAUNCHERS: [&str; 3] = ["mpirun.openmpi", "mpirun.mpich", "mpirun"];
+
+/// Names the launchers to test with, which then have to work.
+const ASKED: &str = "WAXWORK_TEST_MPI";
+
+/// How long processes may take to end once one is killed.
+const MOST_TO_END: Duration = Duration::from_secs(5);
+
+/// How long a run of a test may take on a busy machine.
+const MOST_TO_TRAIN: Duration = Duration::from_secs(300);
+
+/// What is trained: a name, the recipe, and what is set in it.
+const RUNS: [(&str, &str, &[&str]); 6] = [
+    ("gan-batch-norm", "gan-digits", &[]),
+    ("vae", "vae-digits", &[]),
+    ("cvae", "cvae-digits", &[]),
+    ("cgan", "cgan-digits", &[]),
+    ("gan-spectral-norm", "gan-shapes", &[]),
+    (
+        "gan-penalty",
+        "gan-shapes",
+        &["model.augment=[\"translation\", \"cutout\"]", "model.penalty={kind=\"gradient\", weight=10.0}"],
+    ),
+];
+
+/// What makes the runs small, with more than one checkpoint and more than one epoch.
+const SMALL: [&str; 9] = [
+    "train.micro_batches=8",
+    "train.batch_size=32",
+    "train.log_every=1",
+    "train.sample_every=3",
+    "train.checkpoint_every=2",
+    "train.validate_every=3",
+    "data.limit=200",
+    "data.validation=64",
+    "optimizer.ema=0.9",
+];
+
+const STEPS: &str = "6";
+
+struct Options {
+    short: bool,
+    resumes: u64,
+    kills: u64,
+    program: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let mut options = Options { short: false, resumes: 10, kills: 20, program: None };
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        let mut value = || rest.next().with_context(|| format!("`{arg}` needs a value"));
+        match arg.as_str() {
+            "--short" => options.short = true,
+            "--resumes" => options.resumes = value()?.parse().context("--resumes")?,
+            "--kills" => options.kills = value()?.parse().context("--kills")?,
+            "--program" => options.program = Some(value()?.into()),
+            _ => bail!("`cargo xtask mpi-test` does not take `{arg}`"),
+        }
+    }
+    test(&Workspace::load()?, &options)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The step of `cargo xtask ci`.
+pub(crate) fn short(workspace: &Workspace) -> Result<()> {
+    test(workspace, &Options { short: true, resumes: 1, kills: 1, program: None })
+}
+
+fn test(workspace: &Workspace, options: &Options) -> Result<()> {
+    if !cfg!(target_os = "linux") {
+        eprintln!("skipped: processes are found by /proc, which only Linux has");
+        return Ok(());
+    }
+    let launchers = launchers()?;
+    if launchers.is_empty() {
+        eprintln!("skipped: no mpirun is on PATH (`apt-get install openmpi-bin mpich`, or set {ASKED})");
+        return Ok(());
+    }
+    let program = match &options.program {
+        Some(program) => fs::canonicalize(program)?,
+        None => waxwork::build(workspace, Profile::Dev, Hub::Off)?,
+    };
+    let folder = workspace.target.join("mpi-test");
+    _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder)?;
+    let bench = Bench { program, folder };
+    let (runs, sizes) =
+        if options.short { (&RUNS[..2], &[2, 4][..]) } else { (&RUNS[..], &[1, 2, 4, 8][..]) };
+    for (name, recipe, set) in runs {
+        let whole = bench.hashes(&bench.alone(name, recipe, set)?)?;
+        for launcher in &launchers {
+            for &size in sizes {
+                let out = bench.folder.join(format!("{name}-{}-{size}", launcher.name));
+                let arguments = arguments(recipe, set, STEPS, &out);
+                let started = Instant::now();
+                bench.finish(bench.start(launcher, size, &arguments)?, MOST_TO_TRAIN)?;
+                let found = bench.hashes(&out)?;
+                ensure!(
+                    found == whole,
+                    "{} differs from one process:\n{}",
+                    out.display(),
+                    differing(&found, &whole)
+                );
+                let took = started.elapsed().as_secs_f64();
+                eprintln!("{name}: {} × {size} gives the bytes of one process ({took:.1} s)", launcher.name);
+            }
+        }
+    }
+    kills(&bench, &launchers, options)
+}
+
+/// Kills random processes at random moments, and goes on with another number of them.
+fn kills(bench: &Bench, launchers: &[Launcher], options: &Options) -> Result<()> {
+    // Enough steps that most kills meet some of them.
+    let (_, recipe, set) = RUNS[0];
+    let steps = "24";
+    let out = bench.folder.join("whole");
+    bench.finish(bench.command_alone(&arguments(recipe, set, steps, &out)).spawn()?, MOST_TO_TRAIN)?;
+    let whole = bench.hashes(&out)?;
+    for launcher in launchers {
+        let mut random = Random(7);
+        // How long such a run takes here.
+        let out = bench.folder.join(format!("timed-{}", launcher.name));
+        let arguments_of = |out: &Path| arguments(recipe, set, steps, out);
+        let started = Instant::now();
+        bench.finish(bench.start(launcher, 4, &arguments_of(&out))?, MOST_TO_TRAIN)?;
+        let usual = started.elapsed();
+        let (mut killed, mut longest) = (0, Duration::ZERO);
+        for number in 0..options.resumes.max(options.kills) {
+            let out = bench.folder.join(format!("killed-{}-{number}", launcher.name));
+            let mut running = bench.start(launcher, 4, &arguments_of(&out))?;
+            thread::sleep(usual.mul_f64(random.next()));
+            let ranks = bench.processes(&out);
+            if let Some(rank) = ranks.get((random.next() * ranks.len() as f64) as usize) {
+                process::succeeds(Command::new("kill").args(["-9", &rank.to_string()]));
+                killed += 1;
+                let dead = Instant::now();
+                let status = wait(&mut running, MOST_TO_END)?;
+                ensure!(status.is_some(), "{}: others went on after a process was killed", out.display());
+                while !bench.processes(&out).is_empty() {
+                    ensure!(dead.elapsed() < MOST_TO_END, "{}: a process is left", out.display());
+                    thread::sleep(Duration::from_millis(20));
+                }
+                longest = longest.max(dead.elapsed());
+            } else {
+                bench.finish(running, MOST_TO_TRAIN)?;
+            }
+            if number < options.resumes || number % 10 == 0 {
+                bench.finish(bench.start(launcher, 2, &arguments_of(&out))?, MOST_TO_TRAIN)?;
+                let found = bench.hashes(&out)?;
+                ensure!(
+                    found == whole,
+                    "{}: resumed to other bytes:\n{}",
+                    out.display(),
+                    differing(&found, &whole)
+                );
+            }
+            _ = fs::remove_dir_all(&out);
+        }
+        let longest = longest.as_secs_f64();
+        eprintln!(
+            "{}: {killed} kills of one process in four, {} resumed with two to the bytes of one; all others ended within {longest:.1} s",
+            launcher.name, options.resumes
+        );
+    }
+    Ok(())
+}
+
+/// A program that starts processes.
+struct Launcher {
+    program: PathBuf,
+    /// For messages and folders.
+    name: String,
+}
+
+/// Those that are there, each library once.
+fn launchers() -> Result<Vec<Launcher>> {
+    let asked = env::var(ASKED).ok().filter(|asked| !asked.is_empty());
+    let names: Vec<String> = match &asked {
+        Some(asked) => asked.split(':').map(str::to_owned).collect(),
+        None => LAUNCHERS.map(str::to_owned).to_vec(),
+    };
+    let mut found: Vec<Launcher> = Vec::new();
+    for name in names {
+        let program = PathBuf::from(&name);
+        let version = process::everything_printed(Command::new(&program).arg("--version"));
+        let version = match version {
+            Ok(version) => version,
+            Err(error) if asked.is_some() => return Err(error).context(format!("{ASKED} names `{name}`")),
+            Err(_) => continue,
+        };
+        let open_mpi = version.contains("Open MPI") || version.contains("OpenRTE");
+        let family = if open_mpi { "openmpi" } else { "mpich" };
+        let number = version.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+        let name = format!("{family}-{}", number.unwrap_or("unknown"));
+        if found.iter().all(|known| known.name != name) {
+            eprintln!("testing with {name}, `{}`", program.display());
+            found.push(Launcher { program, name });
+        }
+    }
+    Ok(found)
+}
+
+fn arguments(recipe: &str, set: &[&str], steps: &str, out: &Path) -> Vec<String> {
+    let mut all: Vec<String> = ["train", recipe, "-q", "--steps", steps].map(str::to_owned).to_vec();
+    for setting in SMALL.iter().chain(set) {
+        all.extend(["--set".to_owned(), (*setting).to_owned()]);
+    }
+    all.extend(["--out".to_owned(), out.display().to_string(), "--continue".to_owned()]);
+    all
+}
+
+struct Bench {
+    program: PathBuf,
+    folder: PathBuf,
+}
+
+impl Bench {
+    fn command_alone(&self, arguments: &[String]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    fn alone(&self, name: &str, recipe: &str, set: &[&str]) -> Result<PathBuf> {
+        let out = self.folder.join(format!("{name}-alone"));
+        self.finish(self.command_alone(&arguments(recipe, set, STEPS, &out)).spawn()?, MOST_TO_TRAIN)?;
+        Ok(out)
+    }
+
+    fn start(&self, launcher: &Launcher, size: usize, arguments: &[String]) -> Result<Child> {
+        let mut command = Command::new(&launcher.program);
+        command.args(["-n", &size.to_string()]).arg(&self.program).args(arguments);
+        // Containers are root and have fewer processors than processes, both of which Open MPI refuses.
+        for (name, value) in [
+            ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
+            ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
+            ("PRTE_ALLOW_RUN_AS_ROOT", "1"),
+            ("PRTE_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
+            ("OMPI_MCA_rmaps_base_oversubscribe", "1"),
+            ("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe"),
+        ] {
+            command.env(name, value);
+        }
+        let log = fs::File::create(self.folder.join("log.txt"))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.spawn().with_context(|| format!("failed to start `{}`", launcher.program.display()))
+    }
+
+    fn finish(&self, mut running: Child, limit: Duration) -> Result<()> {
+        match wait(&mut running, limit)? {
+            Some(0) => Ok(()),
+            Some(code) => {
+                let log = fs::read_to_string(self.folder.join("log.txt")).unwrap_or_default();
+                bail!("training failed with code {code}:\n{log}")
+            }
+            None => bail!("training did not end within {} s", limit.as_secs()),
+        }
+    }
+
+    /// SHA-256 of all that a run determines.
+    fn hashes(&self, out: &Path) -> Result<String> {
+        process::output(Command::new(&self.program).args(["runs", "hash"]).arg(out))
+    }
+
+    /// The processes of the program that train in a folder.
+    fn processes(&self, out: &Path) -> Vec<u32> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let ours = |number: &u32| {
+            let text = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+            let words: Vec<&[u8]> = text.split(|byte| *byte == 0).collect();
+            words.first() == Some(&self.program.as_os_str().as_encoded_bytes())
+                && words.contains(&out.as_os_str().as_encoded_bytes())
+        };
+        numbers.filter(ours).collect()
+    }
+}
+
+/// The exit code of a process, 128 for a signal; None, and the process is killed, if it does not end in time.
+fn wait(running: &mut Child, limit: Duration) -> Result<Option<i32>> {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = running.try_wait()? {
+            return Ok(Some(status.code().unwrap_or(128)));
+        }
+        if started.elapsed() > limit {
+            running.kill()?;
+            running.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Lines of the first that are not in the second.
+fn differing(found: &str, expected: &str) -> String {
+    let new: Vec<&str> = found.lines().filter(|line| !expected.lines().any(|other| other == *line)).collect();
+    new.join("\n")
+}
+
+/// Numbers from 0 to below 1 that look random, the same ones every time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
