@@ -123,7 +123,7 @@ pub(crate) struct TrainArguments {
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) resume: Option<PathBuf>,
 
-    /// Train the run of --out, or go on with it
+    /// Train the run of --out, or resume it
     ///
     /// A new run if the folder is not there, a resume if it is, and nothing if the run is finished: the same command can be
     /// given again after any interruption, as schedulers do.
