@@ -32,6 +32,7 @@ pub mod idx;
 pub mod load;
 pub mod loader;
 pub mod manifest;
+pub mod memory;
 pub mod mnist;
 pub mod names;
 mod natural;

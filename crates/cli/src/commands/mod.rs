@@ -28,6 +28,9 @@ mod tables;
 mod train;
 mod walk;
 
+pub(crate) use report::write as write_report;
+pub(crate) use train::finish_run;
+
 use crate::args::Command;
 use crate::completion;
 use crate::failure::Failure;
