@@ -9,17 +9,16 @@ use waxwork_data::{Dataset, load, memory};
 use waxwork_models::{Recipe, TrainingRun};
 use waxwork_trainer::{Environment, Stop};
 
-/// Trains a few steps; returns model.safetensors and metrics.jsonl.
-fn trained(recipe: &Recipe, data: Dataset, path: &Path) -> [Vec<u8>; 2] {
-    let mut run = TrainingRun::new(recipe.clone(), data, &Device::Cpu, None).unwrap();
-    let environment = Environment::here("0", &Device::Cpu);
-    let folder = run.create_folder(path, &run.info(environment).unwrap(), None).unwrap();
-    run.train(&folder, Stop::default(), Vec::new()).unwrap();
-    [folder.model(), folder.metrics()].map(|file| std::fs::read(file).unwrap())
-}
-
 #[test]
 fn a_table_in_memory_trains_as_the_file_with_its_rows() {
+    // model.safetensors and metrics.jsonl after a few steps.
+    let trained = |recipe: &Recipe, data: Dataset, path: &Path| -> [Vec<u8>; 2] {
+        let mut run = TrainingRun::new(recipe.clone(), data, &Device::Cpu, None).unwrap();
+        let environment = Environment::here("0", &Device::Cpu);
+        let folder = run.create_folder(path, &run.info(environment).unwrap(), None).unwrap();
+        run.train(&folder, Stop::default(), Vec::new()).unwrap();
+        [folder.model(), folder.metrics()].map(|file| std::fs::read(file).unwrap())
+    };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("clinic.csv");
     clinic::table(0, 0, 600).unwrap().write(&file).unwrap();

@@ -114,10 +114,10 @@ fn raw(columns: Vec<TypedColumn>) -> Result<Raw> {
         match values {
             TypedValues::Texts(texts) => column.push_all(texts.iter().map(Option::as_deref)),
             TypedValues::Booleans(truths) => {
-                column.push_all(truths.into_iter().map(|truth| Some(if truth? { "true" } else { "false" })))
+                column.push_all(truths.into_iter().map(|truth| Some(if truth? { "true" } else { "false" })));
             }
             TypedValues::Integers(numbers) => {
-                column.push_all(numbers.into_iter().map(|number| Some(number?.to_string())))
+                column.push_all(numbers.into_iter().map(|number| Some(number?.to_string())));
             }
             TypedValues::Numbers(numbers) => {
                 if let Some(row) = numbers.iter().position(|number| number.is_infinite()) {
