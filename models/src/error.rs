@@ -90,6 +90,27 @@ pub enum Error {
         source: waxwork_core::Error,
     },
 
+    /// The model has no encoder.
+    #[error("{family} models have no encoder")]
+    NoEncoder {
+        /// The family's name.
+        family: String,
+    },
+
+    /// No part of the model can be exported.
+    #[error("{family} models have nothing to export")]
+    NothingToExport {
+        /// The family's name.
+        family: String,
+    },
+
+    /// What is asked for was not imported with the rest of the model.
+    #[error("this run was imported without its {parts}")]
+    NotImported {
+        /// The parts that are missing.
+        parts: String,
+    },
+
     /// Tensors of another program do not fit a recipe's model.
     #[error("these tensors do not fit the recipe: {reason}")]
     Misfit {

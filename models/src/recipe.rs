@@ -11,6 +11,7 @@ use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::{ConditionSpec, GenerativeModel, ParamSet, SampleSpec, store};
 use waxwork_cvae::{Cvae, CvaeConfig};
 use waxwork_data::DataConfig;
+use waxwork_data::manifest::{FOLDER, HUB, MEMORY};
 use waxwork_gan::{Gan, GanConfig};
 use waxwork_trainer::{RunFolder, TrainConfig};
 use waxwork_vae::{Vae, VaeConfig};
@@ -219,6 +220,14 @@ impl Recipe {
         if self.optimizer.warmup_steps == 0 && !said("optimizer.warmup_steps") {
             let most = self.train.steps.map_or(STEADY_STEPS, |steps| steps / 10);
             self.optimizer.warmup_steps = STEADY_STEPS.min(most);
+        }
+    }
+
+    /// [`Recipe::steady`], if the data is images of one's own and `original`, without any settings, was not made for such.
+    pub fn steady_on_own_images(&mut self, original: Option<&Self>, settings: &[String]) {
+        let own = |data: &str| [FOLDER, MEMORY].contains(&data) || data.starts_with(HUB);
+        if own(&self.data.name) && original.is_some_and(|original| !own(&original.data.name)) {
+            self.steady(settings);
         }
     }
 

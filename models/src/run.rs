@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use waxwork_core::model::ModelInfo;
+use waxwork_core::onnx::Part;
 use waxwork_core::{Bound, Density, Device, Encode, GenerativeModel, ParamSet, Reconstruct, Tensor};
 use waxwork_data::DataConfig;
 use waxwork_data::table::encode::Encoder;
@@ -65,6 +66,44 @@ impl Run {
     /// The encoder, where the model has one and it was imported with the rest.
     pub fn encoder(&self) -> Option<&dyn Encode> {
         self.model.encoder().filter(|_| self.is_whole())
+    }
+
+    /// The encoder.
+    ///
+    /// # Errors
+    /// [`Error::NoEncoder`], or [`Error::NotImported`] if it was left out of what was imported.
+    pub fn needed_encoder(&self) -> Result<&dyn Encode> {
+        self.encoder().ok_or_else(|| self.without_encoder())
+    }
+
+    /// What makes samples again.
+    ///
+    /// # Errors
+    /// As [`Run::needed_encoder`].
+    pub fn needed_reconstructor(&self) -> Result<&dyn Reconstruct> {
+        self.reconstructor().ok_or_else(|| self.without_encoder())
+    }
+
+    fn without_encoder(&self) -> Error {
+        match self.info.untrained.as_slice() {
+            [] => Error::NoEncoder { family: self.info.model.family.clone() },
+            parts => Error::NotImported { parts: parts.join(" and ") },
+        }
+    }
+
+    /// A part of the model as the bytes of an ONNX file, and which it is: by default the one that makes samples.
+    ///
+    /// # Errors
+    /// [`Error::NothingToExport`], [`Error::NotImported`], or that the model has no such part.
+    pub fn onnx(&self, part: Option<Part>) -> Result<(Part, Vec<u8>)> {
+        let family = || self.info.model.family.clone();
+        let first =
+            || self.model.parts().first().copied().ok_or_else(|| Error::NothingToExport { family: family() });
+        let part = part.map_or_else(first, Ok)?;
+        if self.info.untrained.iter().any(|untrained| untrained == part.name()) {
+            return Err(Error::NotImported { parts: part.name().to_owned() });
+        }
+        Ok((part, self.model.graph(part)?.encode()?))
     }
 
     /// What makes a sample again, where the model can and all that takes was imported.

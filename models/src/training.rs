@@ -12,7 +12,7 @@ use waxwork_data::{Dataset, DatasetInfo, LoaderConfig};
 use waxwork_media::{Artifact, preview, preview_count};
 use waxwork_trainer::{
     Best, Checkpoint, Environment, Following, Observer, Outcome, RunFolder, RunInfo, Stop, TensorBoard,
-    TrainConfig, Training, follow,
+    TrainConfig, Training, follow, run_folder, train,
 };
 
 use crate::validation::Validation;
@@ -140,6 +140,18 @@ impl TrainingRun {
         })
     }
 
+    /// Makes the run's folder, if there is room for all that training may write. `initial` are the weights that it begins with, where it
+    /// does not draw them.
+    ///
+    /// # Errors
+    /// If the folder exists, there is too little space, or it cannot be written.
+    pub fn create_folder(&self, path: &Path, info: &RunInfo, initial: Option<&[u8]>) -> Result<RunFolder> {
+        let needed =
+            train::space_needed(self.model.as_ref(), &self.state, &self.recipe.train, &self.data.train)?;
+        run_folder::check_space(path, needed)?;
+        Ok(RunFolder::create(path, info, initial)?)
+    }
+
     /// What people see of the model: the same samples after every number of steps.
     ///
     /// # Errors
@@ -257,7 +269,7 @@ pub fn train(recipe: &Recipe, path: &Path, device: &Device) -> Result<Outcome> {
     let data = waxwork_data::load(&recipe.data)?;
     let mut run = TrainingRun::new(recipe.clone(), data, device, None)?;
     let environment = Environment::here(env!("CARGO_PKG_VERSION"), device);
-    let folder = RunFolder::create(path, &run.info(environment)?, None)?;
+    let folder = run.create_folder(path, &run.info(environment)?, None)?;
     run.train(&folder, Stop::default(), Vec::new())
 }
 

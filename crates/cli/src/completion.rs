@@ -1,6 +1,6 @@
 //! Shell completion: recipes, data sets, and the keys of recipes with their values.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
 use clap::CommandFactory;
 use clap_complete::engine::{PathCompleter, ValueCompleter};
@@ -17,8 +17,14 @@ const VARIABLE: &str = "COMPLETE";
 const PROGRAM: &str = "waxwork";
 
 /// Prints candidates and exits, if a shell requests them.
-pub(crate) fn answer() {
-    CompleteEnv::with_factory(Arguments::command).var(VARIABLE).bin(PROGRAM).complete();
+pub(crate) fn answer(arguments: &[OsString]) {
+    let here = std::env::current_dir().ok();
+    let asked = CompleteEnv::with_factory(Arguments::command).var(VARIABLE).bin(PROGRAM);
+    match asked.try_complete(arguments.iter().cloned(), here.as_deref()) {
+        Ok(false) => {}
+        Ok(true) => std::process::exit(0),
+        Err(error) => error.exit(),
+    }
 }
 
 /// The completion script of a shell.

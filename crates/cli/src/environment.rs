@@ -1,12 +1,22 @@
 //! What this process is, for run.json: build, machine, command line.
 
+use std::ffi::OsString;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use waxwork_core::{Device, device};
 use waxwork_trainer::Environment;
 
+/// The command line, which in an interpreter is not that of the process.
+static COMMAND_LINE: OnceLock<Vec<OsString>> = OnceLock::new();
+
+/// Keeps the command line for run.json.
+pub(crate) fn keep_command_line(arguments: Vec<OsString>) -> &'static [OsString] {
+    COMMAND_LINE.get_or_init(|| arguments)
+}
+
 /// What a run's result could depend on besides recipe and data.
-pub(crate) fn environment(device: &Device, threads: usize) -> Environment {
+pub fn environment(device: &Device, threads: usize) -> Environment {
     Environment {
         version: env!("CARGO_PKG_VERSION").into(),
         revision: revision().map(str::to_owned),
@@ -34,9 +44,10 @@ pub(crate) fn machine() -> String {
     format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
-/// The command line of this process; the program without its folder.
+/// The command line; the program without its folder.
 pub(crate) fn command_line() -> Vec<String> {
-    let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    let arguments = COMMAND_LINE.get().map(Vec::as_slice).unwrap_or_default();
+    let arguments = arguments.iter().skip(1).map(|argument| argument.to_string_lossy().into_owned());
     std::iter::once("waxwork".to_owned()).chain(arguments).collect()
 }
 

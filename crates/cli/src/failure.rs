@@ -10,11 +10,13 @@ use waxwork_trainer::{Error as TrainerError, RunFolder};
 
 /// A message of one line, what caused it, and the exit code.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) message: String,
+pub struct Failure {
+    /// What went wrong, what caused it and what to do.
+    pub message: String,
     /// The errors that led to this one, the nearest first; shown with `-v`.
-    pub(crate) causes: Vec<String>,
-    pub(crate) code: u8,
+    pub causes: Vec<String>,
+    /// The exit code.
+    pub code: u8,
     /// Whether every process of the run has found it, so that one need say it.
     pub(crate) shared: bool,
 }

@@ -136,7 +136,7 @@ static STANDARD_OUTPUT_CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Checks whether standard output is open, before another file can take its descriptor.
 #[cfg(target_os = "linux")]
-pub(crate) extern "C" fn look_at_standard_output() {
+pub extern "C" fn look_at_standard_output() {
     let files = Path::new("/dev/fd");
     // Without the folder nothing is known.
     let closed = files.is_dir() && files.join("1").symlink_metadata().is_err();

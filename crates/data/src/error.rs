@@ -158,6 +158,13 @@ pub enum Error {
     #[error("the data set `table` needs `data.dir`, the CSV or parquet file of your rows")]
     NoTable,
 
+    /// Data that a program had in its memory, and that is in no file.
+    #[error(
+        "the data was in the memory of a program and is in no file: give it again in Python, as in \
+         `waxwork.load(RUN).evaluate(data=(images, labels))`"
+    )]
+    InMemory,
+
     /// A folder, or one that is to be a class, holds no pictures.
     #[error("{} contains no images{}", path.display(), if found.is_empty() { String::new() } else { format!(", but {found}") })]
     EmptyFolder {

@@ -33,6 +33,7 @@ mod left_out;
 pub mod load;
 pub mod loader;
 pub mod manifest;
+pub mod memory;
 pub mod mnist;
 pub mod names;
 mod natural;

@@ -13,7 +13,7 @@ use crate::embedded::points::{self, STANDARD_DEVIATION};
 use crate::embedded::{Digits, Part, PlaneMixture, PlanePoints, Shapes};
 use crate::folder::{self, FolderConfig};
 use crate::left_out::LeftOut;
-use crate::manifest::{FOLDER, HUB, Manifest, Storage, TABLE};
+use crate::manifest::{FOLDER, HUB, MEMORY, Manifest, Storage, TABLE};
 use crate::noise::NoiseConfig;
 use crate::notes::Note;
 use crate::parts::Parts;
@@ -28,7 +28,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `mnist`, `fashion-mnist`, `cifar10`), `folder`, `table`, or
-    /// `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub.
+    /// `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has `memory`.
     pub name: String,
     /// The folder that holds the files, or the file of a table; default: `WAXWORK_DATA_DIR` or the user's cache folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,6 +135,9 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     if config.name == FOLDER {
         return load_folder(config, progress);
     }
+    if config.name == MEMORY {
+        return Err(Error::InMemory);
+    }
     if config.name.starts_with(HUB) {
         return load_hub(config, progress);
     }
@@ -161,7 +164,7 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
 /// # Errors
 /// As [`load`].
 pub fn describe(config: &DataConfig) -> Result<(Kind, Vec<String>)> {
-    let own = config.name == FOLDER || config.name == TABLE || config.name.starts_with(HUB);
+    let own = [FOLDER, TABLE, MEMORY].contains(&config.name.as_str()) || config.name.starts_with(HUB);
     if !own {
         let manifest = Manifest::find(&config.name)?;
         if let Some(kind) = manifest.kind()? {
@@ -177,6 +180,19 @@ fn load_table(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
         return Err(Error::NoTable);
     };
     let (train, test) = Table::read_parts(path, &config.table.clone().unwrap_or_default())?;
+    of_tables(config, train, test, progress)
+}
+
+/// A data set of the rows to learn from and of those that are held out.
+///
+/// # Errors
+/// If there is nothing to learn.
+pub(crate) fn of_tables(
+    config: &DataConfig,
+    train: Table,
+    test: Table,
+    progress: &Progress<'_>,
+) -> Result<Dataset> {
     let identity = sha256(format!("{} {}", train.content_hash(), test.content_hash()).as_bytes());
     rows(config, train, test, identity, progress)
 }

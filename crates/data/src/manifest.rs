@@ -14,6 +14,9 @@ pub const FOLDER: &str = "folder";
 /// The name under which a table of one's own is asked for; it has no manifest.
 pub const TABLE: &str = "table";
 
+/// The name of data that a program had in its memory; it has no manifest, and no command can load it.
+pub const MEMORY: &str = "memory";
+
 /// What the name of a data set on the Hub begins with; such a set has no manifest.
 pub const HUB: &str = "hf:";
 
@@ -164,6 +167,8 @@ impl Manifest {
 fn without_manifest(name: &str) -> Option<Error> {
     let reason = if name == FOLDER {
         "it stands for an image folder"
+    } else if name == MEMORY {
+        "it stands for data that a program had in its memory"
     } else if name.starts_with(HUB) {
         "it is a data set on the Hub"
     } else if Path::new(name).is_dir() {

@@ -98,6 +98,22 @@ impl InMemory {
         Ok(Self { kind, bytes, labels })
     }
 
+    /// The samples whose flag is false, and those whose flag is true, each in their order.
+    pub(crate) fn parted(&self, flags: &[bool]) -> [Self; 2] {
+        [false, true].map(|part| {
+            let of = |index: &usize| flags.get(*index).copied().unwrap_or_default() == part;
+            let chosen: Vec<usize> = (0..self.len()).filter(of).collect();
+            let size = self.kind.bytes();
+            let mut bytes = Vec::with_capacity(chosen.len() * size);
+            for index in &chosen {
+                bytes.extend_from_slice(&self.bytes[index * size..(index + 1) * size]);
+            }
+            let labels = self.labels.as_ref();
+            let labels = labels.map(|labels| chosen.iter().map(|&index| labels[index]).collect());
+            Self { kind: self.kind.clone(), bytes, labels }
+        })
+    }
+
     /// The same samples, label `k` turned into `labels[k]`, or without labels. A label without an entry stays as it is.
     #[must_use]
     pub fn relabelled(mut self, labels: Option<&[u32]>) -> Self {

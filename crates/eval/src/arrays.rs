@@ -89,6 +89,26 @@ pub enum ArrayError {
     },
 }
 
+/// What the samples of an array are by its shape alone: `(N, H, W)`, `(N, H, W, C)` and `(N, C, H, W)` with C = 1 or 3 are images,
+/// `(N, D)` points.
+///
+/// # Errors
+/// [`crate::Error::Array`] for another shape, or for no samples.
+pub fn kind_of(array: &Tensor) -> Result<Kind> {
+    let image = |channels, height, width| Ok(ImageShape::new(channels, height, width).into());
+    match *array.dims() {
+        [n, height, width] if n * height * width > 0 => image(1, height, width),
+        [n, height, width, channels @ (1 | 3)] if n * height * width > 0 => image(channels, height, width),
+        [n, channels @ (1 | 3), height, width] if n * height * width > 0 => image(channels, height, width),
+        [n, dimensions] if n * dimensions > 0 => Ok(Kind::Points { dimensions }),
+        _ => {
+            let expected =
+                "(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3, or (N, D) of points".to_owned();
+            Err(ArrayError::Shape { what: "data", expected, found: array.dims().to_vec() }.into())
+        }
+    }
+}
+
 /// Images of `shape` as f32 in [0, 1], `(N, C, H, W)`, on the CPU. `array` is `(N, C, H, W)`, `(N, H, W, C)` or, of grey images,
 /// `(N, H, W)`, with at least one image.
 ///

@@ -2,6 +2,9 @@
 
 use crate::error::{Error, Result};
 
+/// The variable of the environment that sizes candle's own pools.
+pub const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
 /// Gives rayon's global pool, on which every kernel runs, `threads` workers, and holds candle's own pools to one thread.
 ///
 /// Without it the kernels still give the same bits, but slower: the workers of candle's pool, which `Tensor::backward`
@@ -16,7 +19,15 @@ use crate::error::{Error, Result};
 #[expect(unsafe_code, reason = "no safe function sets a variable of the environment")]
 pub unsafe fn init(threads: usize) -> Result<()> {
     // SAFETY: the caller's promise.
-    unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    unsafe { std::env::set_var(CANDLE_THREADS, "1") };
+    start(threads)
+}
+
+/// The same for a program that has set [`CANDLE_THREADS`] to 1 itself, in time.
+///
+/// # Errors
+/// As [`init`].
+pub fn start(threads: usize) -> Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     pool.map_err(|error| Error::Threads { reason: error.to_string() })
 }

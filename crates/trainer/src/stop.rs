@@ -27,6 +27,12 @@ impl Stop {
         Self { requested: Arc::default(), deadline }
     }
 
+    /// The same request, with a time limit from now on where one is given.
+    #[must_use]
+    pub fn within(self, limit: Option<Duration>) -> Self {
+        Self { requested: self.requested, ..Self::new(limit) }
+    }
+
     /// Asks the loop to write a checkpoint and return. Safe to call from a signal handler's thread.
     pub fn request(&self) {
         self.requested.store(true, Ordering::Relaxed);

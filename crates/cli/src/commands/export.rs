@@ -10,21 +10,14 @@ use crate::output;
 
 pub(crate) fn run(arguments: &ExportArguments) -> Result<String, Failure> {
     let run = open(&arguments.run, &Device::Cpu)?;
-    let part = match arguments.part {
-        Some(ExportPart::Generator) => Part::Generator,
-        Some(ExportPart::Decoder) => Part::Decoder,
-        Some(ExportPart::Encoder) => Part::Encoder,
-        Some(ExportPart::Prior) => Part::Prior,
-        None => {
-            let nothing = || Failure::new(format!("{} models have nothing to export", run.info.model.family));
-            *run.model.parts().first().ok_or_else(nothing)?
-        }
-    };
-    if run.info.untrained.iter().any(|untrained| untrained == part.name()) {
-        return Err(Failure::new(format!("this run was imported without its {}", part.name())));
-    }
+    let part = arguments.part.map(|part| match part {
+        ExportPart::Generator => Part::Generator,
+        ExportPart::Decoder => Part::Decoder,
+        ExportPart::Encoder => Part::Encoder,
+        ExportPart::Prior => Part::Prior,
+    });
     let ExportFormat::Onnx = arguments.format;
-    let bytes = run.model.graph(part)?.encode()?;
+    let (part, bytes) = run.onnx(part)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join(format!("{}.onnx", part.name())));
     store::write(&out, &bytes)?;
     Ok(format!("the {} in {} ({})\n", part.name(), out.display(), output::bytes(bytes.len() as u64)))

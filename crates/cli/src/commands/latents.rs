@@ -5,10 +5,11 @@ use waxwork_core::walk::Walk;
 use waxwork_core::{Condition, Device, Tensor, device, npy, values};
 use waxwork_eval::arrays;
 use waxwork_models::Classes;
+use waxwork_models::sampling::{self, in_turn};
 
 use crate::args::{DecodeArguments, EncodeArguments};
 use crate::commands::foreign;
-use crate::commands::sample::{data, encoder, in_turn, labels_for, open};
+use crate::commands::sample::{data, labels_for, open};
 use crate::commands::walk::generated;
 use crate::failure::Failure;
 use crate::output::{self, Labelled};
@@ -16,43 +17,35 @@ use crate::output::{self, Labelled};
 pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
-    let encoder = encoder(&run)?;
-    let mut means = Vec::new();
-    let mut encode = |inputs: &Tensor, condition: &Condition| -> Result<(), Failure> {
-        means.push(encoder.encode(inputs, condition)?.mean.to_device(&Device::Cpu)?);
-        Ok(())
-    };
-    match &arguments.images {
+    let encoder = run.needed_encoder()?;
+    let means = match &arguments.images {
         Some(path) => {
             let classes = Classes::of(&run);
             let (images, labels) = foreign::read_tensor(path, &run.info.kind(), &classes)?;
             foreign::check_labelled(path, labels.is_some(), &classes)?;
             let bar = output::bar(images.dim(0)?, "encoding");
-            for first in (0..images.dim(0)?).step_by(EVALUATION_BATCH) {
-                let count = EVALUATION_BATCH.min(images.dim(0)? - first);
-                // A part by itself: on the way to a device candle copies all of what a tensor is a part of.
-                let part = images.narrow(0, first, count)?.force_contiguous()?;
-                let labels = labels.as_ref().map(|labels| Condition::classes(&labels[first..first + count]));
-                encode(&part.to_device(&device)?, &labels.transpose()?.unwrap_or_default())?;
-                bar.inc(count as u64);
-            }
+            sampling::encode(encoder, &device, &images, labels.as_deref(), |done| {
+                bar.set_position(done as u64);
+            })?
         }
         None => {
             let test = data(&run, arguments.data_dir.as_ref())?.test;
             let bar = output::bar(test.len(), "encoding");
+            let mut means = Vec::new();
             for batch in test.batches(EVALUATION_BATCH, &device)? {
                 let batch = batch?;
-                encode(&batch.inputs, &batch.condition)?;
+                means.push(encoder.encode(&batch.inputs, &batch.condition)?.mean.to_device(&Device::Cpu)?);
                 bar.inc(batch.len() as u64);
             }
             bar.finish_and_clear();
+            if means.is_empty() {
+                return Err(Failure::new("there is nothing to encode"));
+            }
+            let means = Tensor::cat(&means, 0)?;
+            values::check("latents", &means)?;
+            means
         }
-    }
-    if means.is_empty() {
-        return Err(Failure::new("there is nothing to encode"));
-    }
-    let means = Tensor::cat(&means, 0)?;
-    values::check("latents", &means)?;
+    };
     npy::save(&arguments.out, &means)?;
     Ok(format!(
         "{} latent vectors of length {} in {}\n",

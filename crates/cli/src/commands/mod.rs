@@ -31,6 +31,9 @@ mod walk;
 
 use waxwork_distributed::Launch;
 
+pub(crate) use report::write as write_report;
+pub(crate) use train::finish_run;
+
 use crate::args::Command;
 use crate::completion;
 use crate::failure::Failure;

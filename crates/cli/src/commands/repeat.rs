@@ -1,6 +1,7 @@
 //! `waxwork repeat`: trains the recipe of a run again and compares the bytes.
 
 use waxwork_models::Recipe;
+use waxwork_models::resume::{data_differences, recipe_differences};
 use waxwork_trainer::run_info::Status;
 use waxwork_trainer::{Contents, RunFolder, Stop};
 
@@ -21,12 +22,12 @@ pub(crate) fn run(arguments: &RepeatArguments, threads: usize) -> Result<String,
     }
     let expected = Contents::of(&folder)?;
     let mut recipe = Recipe::of_run(&folder, &[])?;
-    let mut differences = train::recipe_differences(&info, &recipe)?;
+    let mut differences = recipe_differences(&info, &recipe)?;
     if let Some(dir) = arguments.data_dir.as_ref() {
         recipe.data.dir = Some(std::path::absolute(dir)?);
     }
     let data = load(&recipe.data)?;
-    differences.extend(train::data_differences(&info, &data));
+    differences.extend(data_differences(&info, &data));
     if !differences.is_empty() {
         let differences = differences.join(", ");
         return Err(Failure::new(format!("`{path}` was trained with different settings: {differences}")));

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Condition, Device, Encode, Kind, Reconstruct, SampleRequest, Tensor, device};
+use waxwork_core::{Device, Kind, Reconstruct, Tensor, device};
 use waxwork_data::manifest::{FOLDER, HUB};
 use waxwork_data::{DataConfig, Dataset, Manifest, Split};
 use waxwork_eval::{NEIGHBOUR_BATCH, nearest};
+use waxwork_models::sampling::{Draw, draw, in_turn};
 use waxwork_models::{Classes, Run, Weights};
 
 use crate::args::{ReconstructArguments, SampleArguments};
@@ -36,23 +37,16 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         Some(labels) => labels_for(&run, &classes, labels)?,
         None => (0..classes.len() as u32).collect(),
     };
-    let labels = Some(in_turn(&asked, count)).filter(|labels| !labels.is_empty());
-    let labelled = labels.as_ref().map(|labels| Labelled { labels, classes: &classes });
+    let labels = in_turn(&asked, count);
+    let labelled = (!labels.is_empty()).then_some(Labelled { labels: &labels, classes: &classes });
     let bar = output::bar(count, "sampling");
     let make = |hand_over: &mut dyn FnMut(Tensor) -> Result<(), Failure>| {
-        for first in (0..count).step_by(EVALUATION_BATCH) {
-            let rows = first..count.min(first + EVALUATION_BATCH);
-            let condition = labels.as_ref().map(|labels| Condition::classes(&labels[rows.clone()]));
-            let request = SampleRequest {
-                first: first as u64,
-                condition: condition.transpose()?.unwrap_or_default(),
-                truncation: arguments.truncation,
-                temperature: arguments.temperature,
-                ..SampleRequest::new(arguments.seed, rows.len())
-            };
-            hand_over(run.model.sample(&request)?.to_device(&Device::Cpu)?)?;
-            bar.inc(rows.len() as u64);
-        }
+        let SampleArguments { seed, truncation, temperature, .. } = *arguments;
+        let asked = Draw { truncation, temperature, ..Draw::new(count, seed, &labels) };
+        draw(run.model.as_ref(), &asked, |part| {
+            bar.inc(part.dim(0)? as u64);
+            hand_over(part)
+        })?;
         bar.finish_and_clear();
         Ok(())
     };
@@ -83,11 +77,6 @@ pub(crate) fn labels_for(run: &Run, classes: &Classes, list: &str) -> Result<Vec
         return Err(Failure::new(format!("this model takes no labels: {family} models are unconditional")));
     }
     Ok(classes.labels(list)?)
-}
-
-/// `count` labels, those of `labels` in turn; none of none.
-pub(crate) fn in_turn(labels: &[u32], count: usize) -> Vec<u32> {
-    labels.iter().copied().cycle().take(count).collect()
 }
 
 /// Writes each sample above the training sample that is nearest to it.
@@ -122,7 +111,7 @@ pub(crate) fn neighbours_of(samples: &Tensor, training: &Split) -> Result<(Tenso
 pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
-    let reconstructor = reconstructor(&run)?;
+    let reconstructor = run.needed_reconstructor()?;
     let kind = run.info.kind();
     let (samples, part) = match &arguments.images {
         Some(path) => {
@@ -224,22 +213,4 @@ fn with_advice(error: waxwork_data::Error, config: &DataConfig) -> Failure {
         failure.message += "; or give the folder of its files with `--data-dir DIR`";
     }
     failure
-}
-
-/// The model's encoder.
-pub(crate) fn encoder(run: &Run) -> Result<&dyn Encode, Failure> {
-    run.encoder().ok_or_else(|| without_encoder(run))
-}
-
-/// What makes samples again.
-fn reconstructor(run: &Run) -> Result<&dyn Reconstruct, Failure> {
-    run.reconstructor().ok_or_else(|| without_encoder(run))
-}
-
-fn without_encoder(run: &Run) -> Failure {
-    let family = &run.info.model.family;
-    Failure::new(match run.info.untrained.as_slice() {
-        [] => format!("{family} models have no encoder"),
-        parts => format!("this run was imported without its {}", parts.join(" and ")),
-    })
 }

@@ -9,14 +9,11 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use waxwork_core::{Device, Profile, Tensor, device, store};
 use waxwork_data::Dataset;
-use waxwork_data::manifest::{FOLDER, HUB};
+use waxwork_models::resume::{Resumer, data_differences, recipe_differences};
 use waxwork_models::{Recipe, TrainingRun};
-use waxwork_trainer::run_folder;
-use waxwork_trainer::run_info::{Origin, Resumption, Status};
+use waxwork_trainer::run_info::{Origin, Status};
 use waxwork_trainer::stop::Reason;
-use waxwork_trainer::{
-    Environment, FinalWeights, Outcome, Progress, RunFolder, RunInfo, Stop, train as training,
-};
+use waxwork_trainer::{FinalWeights, Outcome, Progress, RunFolder, RunInfo, Stop};
 
 use crate::args::{RUNS, TrainArguments};
 use crate::commands::sample::load;
@@ -236,8 +233,6 @@ pub(crate) fn start(
         Some(weights) => failure.at(&weights.run),
         None => failure,
     })?;
-    let needed = training::space_needed(run.model.as_ref(), &run.state, &run.recipe.train, &run.data.train)?;
-    run_folder::check_space(path, needed)?;
     let initial = weights.map(|weights| store::encode(&weights.tensors)).transpose()?;
     let forked_from = weights.zip(initial.as_ref()).map(|(weights, bytes)| Origin {
         // For people; JSON has no other names.
@@ -247,7 +242,7 @@ pub(crate) fn start(
     });
     let environment = session.environment();
     let info = RunInfo { command: command_line(), forked_from, ..run.info(environment)? };
-    let folder = RunFolder::create(path, &info, initial.as_deref())?;
+    let folder = run.create_folder(path, &info, initial.as_deref())?;
     train(run, &folder, session)
 }
 
@@ -294,24 +289,8 @@ fn go_on(
     session: &Session,
 ) -> Result<String, Failure> {
     let mut run = prepared(recipe, data, session, folder.initial()?.as_ref())?;
-    // A run that was killed before its first checkpoint starts again, which comes to the same thing.
-    if !folder.checkpoints().steps()?.is_empty() {
-        let (checkpoint, damaged) = folder.checkpoints().newest_with_log(&folder.metrics())?;
-        passed_over(&damaged);
-        run.restore(checkpoint)?;
-    }
     let environment = session.environment();
-    let other = environment.differences(&info.environment);
-    if !other.is_empty() {
-        tracing::warn!("bytes may differ from those of an uninterrupted run: {}", other.join(", "));
-    }
-    let step = run.state.steps_done();
-    // Runs of older versions do not have them.
-    info.data_classes.clone_from(&run.data.info.classes);
-    info.data_kind = Some(run.data.info.kind.clone());
-    info.data_view = Some(run.data.info.view.clone());
-    info.resumed.push(Resumption { step, started: now(), command: command_line(), environment });
-    folder.write_info(info)?;
+    run.resume(folder, info, Resumer { command: command_line(), environment, started: now() })?;
     train(run, folder, session)
 }
 
@@ -332,36 +311,6 @@ fn finished_already(
     Ok(format!("`{}` is already finished, after {} steps\n", folder.path().display(), info.steps))
 }
 
-/// Everything in which `recipe` differs from the one that a run was started with, in words that begin with the key.
-pub(crate) fn recipe_differences(info: &RunInfo, recipe: &Recipe) -> Result<Vec<String>, Failure> {
-    if info.recipe.is_empty() {
-        return Ok(Vec::new());
-    }
-    let started = Recipe::parse(&info.recipe, "run.json", &[])?;
-    Ok(started.differences(recipe)?.iter().map(ToString::to_string).collect())
-}
-
-/// Everything in which a data set differs from the one that a run was started with, in words.
-pub(crate) fn data_differences(info: &RunInfo, data: &Dataset) -> Vec<String> {
-    if data.info.identity == info.data_identity {
-        let view = (data.info.view_hash() != info.view_hash())
-            .then(|| format!("networks see the data set `{}` in another way than they did", info.data));
-        return view.into_iter().collect();
-    }
-    let found = data.sizes();
-    let counts = info.data_images.iter().filter(|(part, count)| found.get(*part) != Some(count));
-    let counts = counts.map(|(part, count)| {
-        let found = found.get(part).map_or_else(|| "none".to_owned(), ToString::to_string);
-        let (data, what) = (&info.data, data.info.kind.plural());
-        format!("the data set `{data}` has {found} {part} {what} and had {count}")
-    });
-    let identity = format!(
-        "the contents of the data set `{}` changed: their identity is {} and was {}",
-        info.data, data.info.identity, info.data_identity
-    );
-    counts.chain([identity]).collect()
-}
-
 fn passed_over(damaged: &[String]) {
     for reason in damaged {
         tracing::warn!("{reason}");
@@ -374,18 +323,11 @@ fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(St
     let mut settings = arguments.set.to_vec();
     settings.extend(short_flags(arguments)?);
     let (name, mut recipe) = asked(arguments, source, &settings)?;
-    if source.is_none() && is_own(&recipe.data.name) {
-        let tuned_to = asked(arguments, source, &[]).map(|(_, original)| original.data.name);
-        if tuned_to.is_ok_and(|name| !is_own(&name)) {
-            recipe.steady(&settings);
-        }
+    if source.is_none() {
+        let original = asked(arguments, source, &[]).map(|(_, original)| original).ok();
+        recipe.steady_on_own_images(original.as_ref(), &settings);
     }
     Ok((name, recipe))
-}
-
-/// Whether a data set is of one's own images, from a folder or the Hub.
-fn is_own(data: &str) -> bool {
-    data == FOLDER || data.starts_with(HUB)
 }
 
 /// The flags that stand for keys of the recipe, as settings like those of `--set`, which come before them.
@@ -453,6 +395,18 @@ fn profile_table(profile: &Profile) -> String {
     let rows = spent.into_iter().chain([("all", whole)]).map(row);
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).map(|row| row.to_vec()).collect();
     output::table(&rows)
+}
+
+/// Writes the page and the card of a run that has been trained to its end.
+pub(crate) fn finish_run(
+    folder: &RunFolder,
+    data: &Dataset,
+    recipe: &Recipe,
+    outcome: &Outcome,
+    device: &Device,
+) -> Result<(), Failure> {
+    page(folder, data, device);
+    crate::commands::card::write(folder, recipe, outcome).map(drop)
 }
 
 /// Writes the run's page. It can be written again at any time, so that it fails is no failure of the training.

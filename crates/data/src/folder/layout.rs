@@ -136,7 +136,7 @@ fn divided(dir: &Path, mut left_out: LeftOut) -> Result<Listing> {
 }
 
 /// The names of classes whose label is not among these.
-fn without(classes: &[String], labels: &BTreeSet<u32>) -> Vec<String> {
+pub(crate) fn without(classes: &[String], labels: &BTreeSet<u32>) -> Vec<String> {
     (0..).zip(classes).filter(|(label, _)| !labels.contains(label)).map(|(_, name)| name.clone()).collect()
 }
 

@@ -24,6 +24,7 @@ use crate::parts::Parts;
 use crate::source::InMemory;
 use crate::{Error, Progress, Result, picture};
 use contents::Looked;
+pub(crate) use layout::without;
 use layout::{Listing, Picture};
 
 pub use crate::picture::picture;

@@ -296,3 +296,34 @@ fn samples_are_read_by_the_same_rules() {
     save(dir.path().join("3.png"), 6, 7);
     assert!(read(dir.path(), shape).unwrap_err().to_string().contains("6×7"));
 }
+
+#[test]
+fn the_same_pixels_in_memory_are_the_same_data_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("pictures");
+    let (mut bytes, mut names) = (Vec::new(), Vec::new());
+    // In the order of folders: 2 before 10, then by the names of files.
+    for class in ["2", "10"] {
+        for number in 0..15u8 {
+            let image = image::GrayImage::from_fn(6, 6, |x, y| image::Luma([number * 16 + (x + y) as u8]));
+            fs::create_dir_all(root.join(class)).unwrap();
+            image.save(root.join(class).join(format!("{number:02}.png"))).unwrap();
+            bytes.extend(image.into_raw());
+            names.push(class.to_owned());
+        }
+    }
+    let grey = FolderConfig { grey: true, ..config(6) };
+    let (of_folder, header) = quiet(&root, &grey, dir.path()).unwrap();
+    let (classes, labels) = crate::memory::classes(&names);
+    assert_eq!(classes, header.classes);
+    let images = InMemory::new(ImageShape::new(1, 6, 6), bytes, Some(labels)).unwrap();
+    let data = crate::DataConfig::named(crate::manifest::MEMORY);
+    let data = crate::memory::samples(&data, &classes, images.into(), None).unwrap();
+    assert_eq!(data.info.identity, of_folder.identity);
+    assert_eq!(data.test.len(), of_folder.test.len());
+    let mut test = vec![0; 36];
+    for index in 0..of_folder.test.len() {
+        of_folder.test.write_sample(index, &mut test).unwrap();
+        assert_eq!(data.test.bytes(&[index]).unwrap(), test);
+    }
+}

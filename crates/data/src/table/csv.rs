@@ -48,6 +48,14 @@ pub fn read_from(path: &Path, from: impl Read, options: &TableOptions) -> Result
     raw(path, from)?.infer(options)
 }
 
+/// Reads what `from` gives, whose columns are those of `schema`; `path` names it in errors.
+///
+/// # Errors
+/// As [`Table::read_as`].
+pub fn read_from_as(path: &Path, from: impl Read, schema: &Schema) -> Result<Table> {
+    raw(path, from)?.conform(schema, false)
+}
+
 /// The file, unpacked if it is gzipped, as its first bytes say.
 fn open(path: &Path) -> Result<Box<dyn Read>> {
     let mut file = BufReader::new(File::open(path).map_err(Error::io("open", path))?);

@@ -98,6 +98,19 @@ pub enum Error {
         second: usize,
     },
 
+    /// Columns in memory differ in length.
+    #[error("{}: column `{name}` has {found} values, but the other columns have {expected}", path.display())]
+    Lengths {
+        /// What the table is called.
+        path: PathBuf,
+        /// The column.
+        name: String,
+        /// Values of the first column.
+        expected: usize,
+        /// Values of this one.
+        found: usize,
+    },
+
     /// A file of text is not UTF-8.
     #[error("{}, line {line}: the text is not UTF-8 but {guess}; convert the file to UTF-8", path.display())]
     Encoding {

@@ -23,6 +23,7 @@ mod raw;
 mod rows;
 mod schema;
 mod source;
+mod typed;
 pub mod write;
 
 use std::path::Path;
@@ -38,6 +39,7 @@ pub use schema::{
     Schema, Storage, TableOptions,
 };
 pub(crate) use source::TableRows;
+pub use typed::{TypedColumn, TypedValues};
 
 /// One row of so many is held out where there is no file of such rows.
 const HELD_OUT: usize = 5;

@@ -11,7 +11,6 @@ use ::parquet::data_type::DataType;
 use ::parquet::errors::ParquetError;
 use ::parquet::schema::types::ColumnDescriptor;
 
-use super::date::DateFormat;
 use super::error::{Error, Result};
 use super::raw::{Raw, RawColumn};
 use super::schema::{CsvFormat, MOST_COLUMNS, Schema, Storage, TableOptions};
@@ -130,33 +129,7 @@ impl Leaf<'_> {
             Storage::Micros => 1_000,
             _ => 1,
         };
-        const FORMATS: [(i64, &str); 5] = [
-            (86_400_000_000_000, "%Y-%m-%d"),
-            (1_000_000_000, "%Y-%m-%d %H:%M:%S"),
-            (1_000_000, "%Y-%m-%d %H:%M:%S.%3f"),
-            (1_000, "%Y-%m-%d %H:%M:%S.%6f"),
-            (1, "%Y-%m-%d %H:%M:%S.%9f"),
-        ];
-        let keeps =
-            |nanos: i64| nanos <= unit || all.iter().flatten().all(|units| units % (nanos / unit) == 0);
-        let (nanos, pattern) = FORMATS.into_iter().find(|(nanos, _)| keeps(*nanos)).unwrap_or(FORMATS[4]);
-        let format = DateFormat::new(pattern).map_err(|reason| damaged(self.file.path(), reason))?;
-        for (row, units) in all.into_iter().enumerate() {
-            let Some(units) = units else {
-                column.push_null(row as u64);
-                continue;
-            };
-            let units = if nanos >= unit { units / (nanos / unit) } else { units };
-            let text = format.text(units).ok_or_else(|| {
-                damaged(
-                    self.file.path(),
-                    format!("row {row} of column `{}`: a date beyond the year 9999", column.name),
-                )
-            })?;
-            column.push(&text, row as u64);
-        }
-        column.format = Some(format);
-        Ok(())
+        column.push_times(&all, unit).map_err(|reason| damaged(self.file.path(), reason))
     }
 
     /// Hands every cell to `take`, in order, with the number of its row; None where it is missing.

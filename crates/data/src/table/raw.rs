@@ -47,8 +47,7 @@ impl RawColumn {
         code
     }
 
-    /// Adds a cell that a typed file marks as missing.
-    #[cfg(feature = "parquet")]
+    /// Adds a cell that is marked as missing, not spelled.
     pub(crate) fn push_null(&mut self, place: u64) {
         // No text of a file is like this one.
         self.null = Some(self.push("\0missing", place));
