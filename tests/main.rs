@@ -33,6 +33,7 @@ mod sample;
 mod server;
 mod shell;
 mod snapshots;
+mod sound;
 mod tables;
 mod tensorboard;
 mod train;

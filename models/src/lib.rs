@@ -31,6 +31,7 @@ mod recipe;
 pub mod rows;
 mod run;
 pub mod schema;
+pub mod sounds;
 pub mod training;
 mod validation;
 

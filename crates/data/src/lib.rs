@@ -43,6 +43,7 @@ pub mod parquet;
 mod parts;
 mod picture;
 mod selection;
+pub mod sound;
 pub mod source;
 mod splits;
 pub mod table;
@@ -58,6 +59,7 @@ pub use load::{DataConfig, PointsConfig, Progress, describe, load, load_with_pro
 pub use loader::{Batches, Loader, LoaderConfig};
 pub use manifest::Manifest;
 pub use notes::Note;
+pub use sound::SoundConfig;
 pub use source::{Cached, Factor, InMemory, Source};
 pub use verify::{FileReport, FileStatus, verify};
 pub use view::View;

@@ -10,11 +10,12 @@ use waxwork_core::Kind;
 use waxwork_core::hash::sha256;
 
 use crate::embedded::points::{self, STANDARD_DEVIATION};
-use crate::embedded::{Digits, Part, PlaneMixture, PlanePoints, Shapes};
+use crate::embedded::{Digits, Drums, Part, PlaneMixture, PlanePoints, Shapes};
 use crate::folder::{self, FolderConfig};
-use crate::manifest::{FOLDER, HUB, Manifest, Storage, TABLE};
+use crate::manifest::{FOLDER, HUB, Manifest, SOUND, Storage, TABLE};
 use crate::notes::Note;
 use crate::parts::Parts;
+use crate::sound::{self, SoundConfig};
 use crate::table::encode::Encoder;
 use crate::table::{Table, TableOptions, TableRows, Tables, clinic};
 use crate::{Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, identity, mnist, packed};
@@ -23,7 +24,8 @@ use crate::{Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, i
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `mnist`, `fashion-mnist`, `cifar10`), `folder`, `table`, or
+    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `mnist`, `fashion-mnist`, `cifar10`, `fsdd`), `folder`,
+    /// `table`, `sound`, or
     /// `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub.
     pub name: String,
     /// The folder that holds the files, or the file of a table; default: `WAXWORK_DATA_DIR` or the user's cache folder.
@@ -47,6 +49,9 @@ pub struct DataConfig {
     /// How wide the modes of `ring` and `grid` are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points: Option<PointsConfig>,
+    /// How recordings are made into sounds of one length, and what networks see of sounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sound: Option<SoundConfig>,
 }
 
 /// The modes of `ring` and `grid`.
@@ -88,6 +93,7 @@ impl DataConfig {
             folder: None,
             table: None,
             points: None,
+            sound: None,
         }
     }
 }
@@ -112,6 +118,9 @@ pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Resul
     if config.name == TABLE {
         return load_table(config, progress);
     }
+    if config.name == SOUND {
+        return load_recordings(config, progress);
+    }
     if config.name == FOLDER {
         return load_folder(config, progress);
     }
@@ -128,9 +137,14 @@ pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Resul
         let reason = format!("only the data sets `ring` and `grid` have this table, not `{}`", config.name);
         return Err(Error::Config { key: "data.points", reason });
     }
+    check_sound(&manifest, config)?;
     let parts = match manifest.storage {
         Storage::Embedded => generate(&manifest, config.seed, mixture)?,
         Storage::Table => return load_clinic(config, progress),
+        Storage::Fsdd => {
+            let (parts, notes) = load_fsdd(&manifest, config, progress)?;
+            return dataset(config, &manifest.classes, parts, 0, notes);
+        }
         Storage::Idx | Storage::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
     };
     dataset(config, &manifest.classes, parts, 0, Vec::new())
@@ -141,10 +155,16 @@ pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Resul
 /// # Errors
 /// As [`load`].
 pub fn describe(config: &DataConfig) -> Result<(Kind, Vec<String>)> {
-    let own = config.name == FOLDER || config.name == TABLE || config.name.starts_with(HUB);
-    if !own {
+    let own = config.name == FOLDER || config.name == TABLE || config.name == SOUND;
+    if !own && !config.name.starts_with(HUB) {
         let manifest = Manifest::find(&config.name)?;
         if let Some(kind) = manifest.kind()? {
+            let kind = match kind {
+                Kind::Sound { rate, length } => {
+                    config.sound.clone().unwrap_or_default().kind(rate, length)?
+                }
+                kind => kind,
+            };
             return Ok((kind, manifest.classes));
         }
     }
@@ -224,7 +244,61 @@ fn dataset(
     let info = DatasetInfo::new(&config.name, parts.train.kind(), classes, parts.identity);
     let info = DatasetInfo { skipped, ..info };
     let data = Dataset::new(info, parts.train, parts.test, config.validation, config.limit)?;
-    Ok(Dataset { notes, ..data })
+    let data = Dataset { notes, ..data };
+    match data.info.kind {
+        Kind::Sound { rate, length } => {
+            let view = config.sound.clone().unwrap_or_default().view(rate, length)?;
+            data.seen_as(view)
+        }
+        _ => Ok(data),
+    }
+}
+
+/// Refuses what a recipe says of the sounds of a data set that has none, or whose sounds are as they are.
+fn check_sound(manifest: &Manifest, config: &DataConfig) -> Result<()> {
+    let Some(sound) = &config.sound else { return Ok(()) };
+    if manifest.rate.is_none() {
+        let reason = format!("only data sets of sounds have this table, not `{}`", manifest.name);
+        return Err(Error::Config { key: "data.sound", reason });
+    }
+    let said = [
+        ("data.sound.rate", sound.rate.is_some()),
+        ("data.sound.length", sound.length.is_some()),
+        ("data.sound.label", sound.label.is_some()),
+    ];
+    let fixed = |key: &str| manifest.is_embedded() || key == "data.sound.label";
+    match said.into_iter().find(|(key, said)| *said && fixed(key)) {
+        Some((key, _)) => {
+            let reason = format!("it is fixed for `{}`", manifest.name);
+            Err(Error::Config { key, reason })
+        }
+        None => Ok(()),
+    }
+}
+
+fn load_recordings(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
+    let Some(dir) = &config.dir else {
+        return Err(Error::NoRecordings);
+    };
+    let sound = config.sound.clone().unwrap_or_default();
+    let kind = sound.kind(sound::RATE, sound::LENGTH)?;
+    let (parts, classes, skipped, notes) = sound::recordings::load(dir, &sound, &kind, progress)?;
+    dataset(config, &classes, parts, skipped, notes)
+}
+
+/// The Free Spoken Digit Dataset.
+fn load_fsdd(
+    manifest: &Manifest,
+    config: &DataConfig,
+    progress: &Progress<'_>,
+) -> Result<(Parts, Vec<Note>)> {
+    let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
+    let sound = config.sound.clone().unwrap_or_default();
+    let kind = sound.kind(
+        manifest.rate.unwrap_or(sound::RATE),
+        manifest.shape.first().copied().unwrap_or(sound::LENGTH),
+    )?;
+    sound::recordings::load_fsdd(manifest, &dir, &sound, &kind, progress)
 }
 
 fn generate(manifest: &Manifest, seed: u64, mixture: Option<PlaneMixture>) -> Result<Parts> {
@@ -242,6 +316,7 @@ fn generate(manifest: &Manifest, seed: u64, mixture: Option<PlaneMixture>) -> Re
     let ([train, test], version) = match manifest.name.as_str() {
         "digits" => (sources(|part| Digits::new(seed, part)), Digits::VERSION),
         "shapes" => (sources(|part| Shapes::new(seed, part)), Shapes::VERSION),
+        "drums" => (sources(|part| Drums::new(seed, part)), Drums::VERSION),
         name => {
             let reason = "it says embedded, but there is no such generator".to_owned();
             return Err(Error::Manifest { dataset: name.to_owned(), reason });
