@@ -34,6 +34,7 @@ mod sample;
 mod server;
 mod shell;
 mod snapshots;
+mod sound;
 mod tables;
 mod tensorboard;
 mod train;

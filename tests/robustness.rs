@@ -136,7 +136,7 @@ fn broken(folder: &Path, name: &str, bytes: &[u8], words: &[&str]) {
     show(folder, &size).refused(&[&[name], words].concat());
     // Left out when asked for, and counted.
     let call = show(folder, &[&size[..], &["--set", "data.folder.skip_unreadable=true"]].concat()).good();
-    said(&call, 2, &["1 image cannot be decoded and was left out", name]);
+    said(&call, 2, &["1 sample cannot be read and was left out", name]);
     fs::remove_file(folder.join("data").join(name)).unwrap();
 }
 

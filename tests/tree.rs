@@ -60,7 +60,7 @@ fn train(tree: &Path, cache: &Path, run: &Path) -> (f64, f64) {
     arguments.extend(["--set", "model.discriminator={kind=\"dcgan\",channels=[8,16,32],norm=\"spectral\"}"]);
     let output = crate::util::command(&arguments).env("XDG_CACHE_HOME", cache).output().unwrap();
     let call = crate::util::finished(&output).good();
-    assert!(call.stderr.contains("40 pictures cannot be decoded and were left out"), "{}", call.stderr);
+    assert!(call.stderr.contains("40 samples cannot be read and were left out"), "{}", call.stderr);
     let seconds = began.elapsed().as_secs_f64();
     let timing = fs::read_to_string(run.join("timing.jsonl")).unwrap();
     let last: serde_json::Value = serde_json::from_str(timing.lines().last().unwrap()).unwrap();

@@ -13,8 +13,10 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("ring", include_str!("../ring.toml")),
         ("grid", include_str!("../grid.toml")),
         ("clinic", include_str!("../clinic.toml")),
+        ("drums", include_str!("../drums.toml")),
         ("mnist", include_str!("../mnist.toml")),
         ("fashion-mnist", include_str!("../fashion-mnist.toml")),
         ("cifar10", include_str!("../cifar10.toml")),
+        ("fsdd", include_str!("../fsdd.toml")),
     ]
 }

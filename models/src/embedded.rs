@@ -56,6 +56,14 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cvae-table",
     "gan-table",
     "cgan-table",
+    "vae-drums",
+    "cvae-drums",
+    "gan-drums",
+    "cgan-drums",
+    "vae-fsdd",
+    "cvae-fsdd",
+    "gan-fsdd",
+    "cgan-fsdd",
 ];
 
 /// The text of the recipe called `name`.

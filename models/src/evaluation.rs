@@ -11,10 +11,10 @@ use waxwork_eval::judging::Stages;
 use waxwork_eval::likelihood::Estimate;
 use waxwork_eval::table::density::{LEAST, log_likelihoods};
 use waxwork_eval::{
-    Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, arrays, codes, likelihood,
+    Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes, likelihood,
 };
 
-use crate::{Error, Result, Run, rows};
+use crate::{Error, Result, Run, rows, sounds};
 
 /// The table of which the truth is known.
 const CLINIC: &str = "clinic";
@@ -106,9 +106,12 @@ pub fn evaluate_on(
         }
     } else if config.samples > 0 {
         let mixture = run.recipe.data.mixture()?;
+        let judged = whole.judged()?;
+        let generated = samples_of(run, config.samples, config.seed, stages)?.seen_as(&judged.info.view)?;
         let judging = Judging {
-            data: whole,
-            generated: samples_of(run, config.samples, config.seed, stages)?,
+            round_trip: sounds::round_trip(&run.info.view(), &judged, config.samples, stages)?,
+            data: &judged,
+            generated,
             conditional: !run.model.info().condition.is_none(),
             inception: config.inception,
             accuracy: config.accuracy,
@@ -165,6 +168,7 @@ fn of_test_samples(
         let batches = test.batches(EVALUATION_BATCH, device)?.map(|batch| batch.map_err(Error::from));
         let codes = codes(encoder, reconstructor, batches, |done| stages("looking at codes", done, n))?;
         metrics.extend(codes.metrics(protocol));
+        metrics.extend(sounds::reconstructions(reconstructor, &run.info.view(), test, protocol, stages)?);
         let factors = test.factors();
         if factors.len() >= 4 {
             stages("probing codes", 0, 0);
@@ -220,7 +224,7 @@ fn of_test_rows(
 /// # Errors
 /// If a sample is not finite.
 pub fn samples_of(run: &Run, count: usize, seed: u64, stages: &mut Stages<'_>) -> Result<Split> {
-    let (kind, info) = (run.info.kind(), run.model.info());
+    let (kind, view, info) = (run.info.kind(), run.info.view(), run.model.info());
     let mut bytes = Vec::new();
     for first in (0..count).step_by(EVALUATION_BATCH) {
         let many = EVALUATION_BATCH.min(count - first);
@@ -228,7 +232,7 @@ pub fn samples_of(run: &Run, count: usize, seed: u64, stages: &mut Stages<'_>) -
         let samples =
             run.model.sample(&request)?.to_device(&Device::Cpu).map_err(waxwork_core::Error::from)?;
         values::check_rows("images", &samples, first)?;
-        bytes.extend(arrays::at_rest(&samples, &kind)?);
+        bytes.extend(sounds::at_rest(&kind, &view, &samples, first as u64)?);
         stages("sampling", first + many, count);
     }
     let classes = info.classes();

@@ -33,6 +33,7 @@ pub mod rows;
 mod run;
 pub mod sampling;
 pub mod schema;
+pub mod sounds;
 pub mod sweep;
 pub mod training;
 mod validation;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use waxwork_core::collective::Collective;
 use waxwork_core::{
-    Device, GenerativeModel, ParamSet, Precision, SampleRequest, Tensor, TrainingState, values,
+    Device, GenerativeModel, Kind, ParamSet, Precision, SampleRequest, Tensor, TrainingState, values,
 };
 use waxwork_data::{Dataset, DatasetInfo, LoaderConfig};
 use waxwork_media::{Artifact, preview, preview_count};
@@ -236,13 +236,17 @@ fn preview_of(
     let samples = model.sample(&SampleRequest::new(seed, preview_count(&info.kind)))?;
     values::check("samples", &samples)?;
     let mut artifacts = preview(&info.kind, &samples)?;
+    if let Kind::Sound { rate, .. } = info.kind {
+        let sounds = info.view.sounds(&info.kind, &samples, 0)?;
+        artifacts.push(Artifact::of_sounds(rate, &sounds, info.kind.bytes())?);
+    }
     if let Some(tables) = &info.tables {
         let mut bytes = Vec::new();
         let rows =
             tables.encoder.decode(&crate::rows::host(&samples)?, 0).map_err(waxwork_data::Error::from)?;
         // A vector takes all that is written to it.
         _ = rows.write_csv(&mut bytes);
-        artifacts.push(Artifact { extension: "csv", bytes, picture: None });
+        artifacts.push(Artifact { extension: "csv", bytes, picture: None, sound: None });
     }
     Ok(artifacts)
 }

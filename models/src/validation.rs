@@ -7,12 +7,12 @@ use std::sync::Arc;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Bound, Device, GenerativeModel, SampleRequest};
 use waxwork_data::table::Tables;
-use waxwork_data::{Dataset, Split};
+use waxwork_data::{Dataset, Split, View};
 use waxwork_eval::table::{TableColumns, frames, quality};
 use waxwork_eval::{Chooser, Closeness, likelihood};
 use waxwork_trainer::TrainConfig;
 
-use crate::rows;
+use crate::{rows, sounds};
 
 /// Validation samples that choose: enough for a tenth of a nat.
 const SAMPLES: usize = 2000;
@@ -36,6 +36,8 @@ enum Measure<'a> {
 struct Judged<'a> {
     model: &'a dyn GenerativeModel,
     data: &'a Dataset,
+    /// The data as the judge sees it, where the model sees it in another way that no judge understands.
+    judged: Option<Dataset>,
     /// Trained, or found in the cache, when it is first needed.
     chooser: OnceCell<Chooser>,
     /// Whether a collapse was reported already.
@@ -58,7 +60,8 @@ impl<'a> Validation<'a> {
             (None, Some(tables)) => Measure::Rows(model, Arc::clone(tables)),
             (None, None) if config.chooses() && !data.info.classes.is_empty() => {
                 let (chooser, collapsed) = Default::default();
-                Measure::Judged(Box::new(Judged { model, data, chooser, collapsed }))
+                let judged = matches!(data.info.view, View::Waveform).then(|| data.judged().ok()).flatten();
+                Measure::Judged(Box::new(Judged { model, data, judged, chooser, collapsed }))
             }
             (None, None) => return None,
         };
@@ -132,6 +135,14 @@ impl Judged<'_> {
     /// How far as many generated samples are from the real ones. A collapse is said once.
     fn measure(&self, samples: &Split) -> crate::Result<BTreeMap<String, f64>> {
         let made = self.model.sample(&SampleRequest::new(0, samples.len()))?;
+        let made = match &self.judged {
+            // Judges see spectrograms of waveforms.
+            Some(judged) => {
+                let sounds = self.data.info.view.sounds(&self.data.info.kind, &made, 0)?;
+                sounds::seen(&judged.info.kind, &judged.info.view, sounds)?
+            }
+            None => made,
+        };
         let seen = self.chooser(samples)?.closeness(&made)?;
         let Closeness { frechet, floor, class_entropy, precision, recall, .. } = seen;
         let collapse = seen.collapse();
@@ -159,7 +170,12 @@ impl Judged<'_> {
         }
         tracing::info!("looking for the judge that chooses the best weights, or training it");
         let cache = waxwork_data::files::cache_dir()?;
-        let chooser = Chooser::of(self.data, samples, &cache, |_, _| {})?;
+        let chooser = match &self.judged {
+            Some(judged) => {
+                Chooser::of(judged, &samples.clone().seen_as(&judged.info.view)?, &cache, |_, _| {})?
+            }
+            None => Chooser::of(self.data, samples, &cache, |_, _| {})?,
+        };
         Ok(self.chooser.get_or_init(|| chooser))
     }
 }

@@ -72,7 +72,7 @@ fn what_is_in_a_folder() {
                 read(
                     folder,
                     1,
-                    &["WARN", "3 images are left out, of formats that are not read: 2 .heic, 1 .avif"],
+                    &["WARN", "3 samples are left out, of formats that are not read: 2 .heic, 1 .avif"],
                 );
             },
         },
@@ -127,7 +127,7 @@ fn what_is_in_a_folder() {
                     &folder.join("data"),
                     &["cat/1.png", "cat/2019/2.png", "cat/2020/3.png", "dog/4.png"],
                 );
-                read(folder, 3, &["WARN", "class `cat` takes in 2 images of 2 directories below its own"]);
+                read(folder, 3, &["WARN", "class `cat` takes in 2 samples of 2 directories below its own"]);
             },
         },
         Case {
@@ -207,7 +207,7 @@ fn parts() {
                 read(
                     folder,
                     1,
-                    &["the test part is `test`", "`val` is not used (1 image)", "`dev` is not used"],
+                    &["the test part is `test`", "`val` is not used (1 sample)", "`dev` is not used"],
                 );
             },
         },
@@ -269,7 +269,7 @@ fn parts() {
             gets: "read by name, with a warning that it is not tested",
             run: |folder| {
                 pictures(&folder.join("data"), &["train/cat/1.png", "train/dog/2.png", "test/dog/3.png"]);
-                read(folder, 2, &["WARN", "the test part has no image of 1 class: cat"]);
+                read(folder, 2, &["WARN", "the test part has no sample of 1 class: cat"]);
             },
         },
         Case {

@@ -17,10 +17,11 @@ use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
 use waxwork_core::npy::{self, NpyWriter};
 use waxwork_core::{Error, Kind, Tensor, store, values};
-use waxwork_media::{grid, preview};
-use waxwork_models::Classes;
+use waxwork_data::{DatasetInfo, View};
+use waxwork_media::{Artifact, grid, preview, wav};
+use waxwork_models::{Classes, sounds};
 use waxwork_trainer::progress::above_bars;
-use waxwork_trainer::{Display, Meter, Unit};
+use waxwork_trainer::{Display, Meter, RunInfo, Unit};
 
 use crate::args::{LogFormat, Messages};
 use crate::commands::foreign::labels_beside;
@@ -237,6 +238,25 @@ pub(crate) fn seconds(seconds: f64) -> String {
     indicatif::HumanDuration(time).to_string()
 }
 
+/// What samples are, and how networks see them.
+#[derive(Clone, Debug)]
+pub(crate) struct Form {
+    pub(crate) kind: Kind,
+    pub(crate) view: View,
+}
+
+impl From<&RunInfo> for Form {
+    fn from(info: &RunInfo) -> Self {
+        Self { kind: info.kind(), view: info.view() }
+    }
+}
+
+impl From<&DatasetInfo> for Form {
+    fn from(info: &DatasetInfo) -> Self {
+        Self { kind: info.kind.clone(), view: info.view.clone() }
+    }
+}
+
 /// The labels of images, and the names of their classes.
 #[derive(Clone, Copy)]
 pub(crate) struct Labelled<'a> {
@@ -248,15 +268,21 @@ pub(crate) struct Labelled<'a> {
 
 /// Writes samples `(N, ..)` as networks see them as what the path's ending says: a picture (.png), an array (.npy, labels in a file
 /// of their own beside it), a tensor file (.safetensors, with `labels` where there are any); a path without an ending is a new
-/// folder of PNG files of images, numbered from `first`, in a folder per class where there are labels.
+/// folder of PNG files of images, numbered from `first`, in a folder per class where there are labels. Sounds are written as
+/// waveforms, .wav or a folder of such files, and one file of all lies beside their picture.
 pub(crate) fn write_samples(
     path: &Path,
-    kind: &Kind,
+    form: &Form,
     images: &Tensor,
     labelled: Option<Labelled<'_>>,
     first: u64,
 ) -> Result<(), Failure> {
+    let kind = &form.kind;
     values::check("images", images)?;
+    if let Kind::Sound { rate, length } = *kind {
+        let heard = sounds::at_rest(kind, &form.view, images, first)?;
+        return write_sounds(path, images, &heard, (rate, length), labelled, first);
+    }
     match extension(path).as_deref() {
         Some("png") => store::write(path, &preview::picture(kind, images, GRID_COLUMNS)?.png()?)?,
         Some("npy") => {
@@ -277,46 +303,113 @@ pub(crate) fn write_samples(
             )));
         }
         None => {
-            std::fs::create_dir_all(path).map_err(store::failed("create", path))?;
-            let bar = bar(images.dim(0)?, "writing images");
-            for i in 0..images.dim(0)? {
-                let label =
-                    labelled.and_then(|Labelled { labels, classes }| Some((*labels.get(i)?, classes)));
-                let folder = match label {
-                    Some((label, classes)) => path.join(folder_name(label, classes)),
-                    None => path.to_owned(),
-                };
-                std::fs::create_dir_all(&folder).map_err(store::failed("create", &folder))?;
-                let file = folder.join(format!("{:06}.png", first + i as u64));
-                store::write(&file, &grid::single(&images.get(i)?)?.png()?)?;
-                bar.inc(1);
-            }
+            let png = |i: usize| Ok(grid::single(&images.get(i)?)?.png()?);
+            write_folder(path, "png", images.dim(0)?, labelled, first, png)?;
         }
-        Some(_) => check_target(path)?,
+        Some(_) => check_target(path, kind)?,
+    }
+    Ok(())
+}
+
+/// Writes one file a sample into a new folder, in a folder per class where there are labels.
+fn write_folder(
+    path: &Path,
+    ending: &str,
+    count: usize,
+    labelled: Option<Labelled<'_>>,
+    first: u64,
+    contents: impl Fn(usize) -> Result<Vec<u8>, Failure>,
+) -> Result<(), Failure> {
+    std::fs::create_dir_all(path).map_err(store::failed("create", path))?;
+    let bar = bar(count, "writing files");
+    for i in 0..count {
+        let label = labelled.and_then(|Labelled { labels, classes }| Some((*labels.get(i)?, classes)));
+        let folder = match label {
+            Some((label, classes)) => path.join(folder_name(label, classes)),
+            None => path.to_owned(),
+        };
+        std::fs::create_dir_all(&folder).map_err(store::failed("create", &folder))?;
+        let file = folder.join(format!("{:06}.{ending}", first + i as u64));
+        store::write(&file, &contents(i)?)?;
+        bar.inc(1);
+    }
+    Ok(())
+}
+
+/// Writes sounds, of which networks see `seen`, as what the path's ending says.
+fn write_sounds(
+    path: &Path,
+    seen: &Tensor,
+    sounds: &[u8],
+    (rate, length): (u32, usize),
+    labelled: Option<Labelled<'_>>,
+    first: u64,
+) -> Result<(), Failure> {
+    let (kind, each) = (Kind::Sound { rate, length }, 2 * length);
+    let one_file = || Artifact::of_sounds(rate, sounds, each);
+    let waveforms = || -> Result<Tensor, Failure> {
+        let (samples, _) = sounds.as_chunks::<2>();
+        let values: Vec<f32> =
+            samples.iter().map(|sample| f32::from(i16::from_le_bytes(*sample)) / 32768.0).collect();
+        Ok(Tensor::from_vec(values, (sounds.len() / each, length), &waxwork_core::Device::Cpu)?)
+    };
+    match extension(path).as_deref() {
+        Some("png") => {
+            store::write(path, &preview::picture(&kind, seen, GRID_COLUMNS)?.png()?)?;
+            store::write(&path.with_extension("wav"), &one_file()?.bytes)?;
+        }
+        Some("wav") => store::write(path, &one_file()?.bytes)?,
+        Some("npy") => {
+            npy::save(path, &waveforms()?)?;
+            write_labels_beside(path, labelled)?;
+        }
+        Some("safetensors") => {
+            let mut tensors = BTreeMap::from([(kind.plural().to_owned(), waveforms()?)]);
+            if let Some(Labelled { labels, .. }) = labelled {
+                tensors.insert("labels".to_owned(), Tensor::new(labels, &waxwork_core::Device::Cpu)?);
+            }
+            store::save(path, &tensors)?;
+        }
+        None => {
+            let one = |i: usize| Ok(wav::file(rate, &sounds[i * each..(i + 1) * each])?);
+            write_folder(path, "wav", sounds.len() / each, labelled, first, one)?;
+        }
+        Some(_) => check_target(path, &kind)?,
     }
     Ok(())
 }
 
 /// Writes each sample with another that belongs to it, such as its reconstruction, in the formats of [`write_samples`]. Images stand
 /// one above the other, in rows of ten.
-pub(crate) fn write_pairs(path: &Path, kind: &Kind, above: &Tensor, below: &Tensor) -> Result<(), Failure> {
+pub(crate) fn write_pairs(path: &Path, form: &Form, above: &Tensor, below: &Tensor) -> Result<(), Failure> {
     if extension(path).as_deref() == Some("png") {
         values::check("images", above)?;
         values::check("images", below)?;
-        return Ok(store::write(path, &preview::pairs(kind, above, below, GRID_COLUMNS)?.png()?)?);
+        store::write(path, &preview::pairs(&form.kind, above, below, GRID_COLUMNS)?.png()?)?;
+        if matches!(form.kind, Kind::Sound { .. }) {
+            // To be heard, each comes right after the one that it belongs to.
+            let pairs = grid::interleaved(above, below, 1)?;
+            write_samples(&path.with_extension("wav"), form, &pairs, None, 0)?;
+        }
+        return Ok(());
     }
-    write_samples(path, kind, &grid::interleaved(above, below, GRID_COLUMNS)?, None, 0)
+    write_samples(path, form, &grid::interleaved(above, below, GRID_COLUMNS)?, None, 0)
 }
 
-/// Checks that images can be written to `path`, before anything that takes long: its ending is known, and a folder is new or empty,
+/// Checks that samples can be written to `path`, before anything that takes long: its ending is known, and a folder is new or empty,
 /// since pictures of an earlier call would be taken for these.
-pub(crate) fn check_target(path: &Path) -> Result<(), Failure> {
+pub(crate) fn check_target(path: &Path, kind: &Kind) -> Result<(), Failure> {
     let shown = path.display();
+    let is_sound = matches!(kind, Kind::Sound { .. });
     match extension(path).as_deref() {
         Some("png" | "npy" | "safetensors") => Ok(()),
-        Some(other) => Err(Failure::new(format!(
-            "`{shown}`: cannot write .{other} files; use .png, .npy, .safetensors, or a folder (no extension)"
-        ))),
+        Some("wav") if is_sound => Ok(()),
+        Some(other) => {
+            let wav = if is_sound { ".wav, " } else { "" };
+            Err(Failure::new(format!(
+                "`{shown}`: cannot write .{other} files; use {wav}.png, .npy, .safetensors, or a folder (no extension)"
+            )))
+        }
         None if path.is_dir() => {
             let mut entries = std::fs::read_dir(path).map_err(store::failed("read", path))?;
             let empty = entries.next().is_none();

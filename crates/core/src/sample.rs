@@ -26,6 +26,13 @@ pub enum Kind {
     },
     /// Rows of a table, encoded as vectors of numbers and choices.
     Rows(SampleSpec),
+    /// Sounds of one channel and one length.
+    Sound {
+        /// Samples a second, Hz.
+        rate: u32,
+        /// Samples of a sound.
+        length: usize,
+    },
 }
 
 /// [`Kind`] as it is written, before its sizes are checked.
@@ -35,6 +42,7 @@ enum StoredKind {
     Image(ImageShape),
     Points { dimensions: usize },
     Rows(SampleSpec),
+    Sound { rate: u32, length: usize },
 }
 
 impl TryFrom<StoredKind> for Kind {
@@ -48,6 +56,12 @@ impl TryFrom<StoredKind> for Kind {
             }
             StoredKind::Rows(spec) if spec.dims.len() == 1 => Ok(Self::Rows(spec)),
             StoredKind::Rows(spec) => Err(format!("a row is a vector, not {spec}")),
+            StoredKind::Sound { rate: rate @ 1.., length: length @ 1..=MOST_VALUES } => {
+                Ok(Self::Sound { rate, length })
+            }
+            StoredKind::Sound { rate, length } => {
+                Err(format!("there are no sounds of {length} samples at {rate} Hz"))
+            }
             StoredKind::Points { dimensions } => {
                 Err(format!("there are no points in {dimensions} dimensions"))
             }
@@ -64,31 +78,34 @@ impl Kind {
         }
     }
 
-    /// What one sample is called: `image`, `point`, `row`.
+    /// What one sample is called: `image`, `point`, `row`, `sound`.
     pub const fn noun(&self) -> &'static str {
         match self {
             Self::Image(_) => "image",
             Self::Points { .. } => "point",
             Self::Rows(_) => "row",
+            Self::Sound { .. } => "sound",
         }
     }
 
-    /// What several samples are called: `images`, `points`, `rows`.
+    /// What several samples are called: `images`, `points`, `rows`, `sounds`.
     pub const fn plural(&self) -> &'static str {
         match self {
             Self::Image(_) => "images",
             Self::Points { .. } => "points",
             Self::Rows(_) => "rows",
+            Self::Sound { .. } => "sounds",
         }
     }
 
     /// Bytes of one sample as a source writes it: a byte per value of an image, four per coordinate of a point and per number of a row
-    /// (f32, little-endian).
+    /// (f32, little-endian), two per sample of a sound (i16, little-endian).
     pub fn bytes(&self) -> usize {
         match self {
             Self::Image(shape) => shape.len(),
             Self::Points { dimensions } => 4 * *dimensions,
             Self::Rows(spec) => 4 * spec.len(),
+            Self::Sound { length, .. } => 2 * *length,
         }
     }
 
@@ -96,7 +113,7 @@ impl Kind {
     pub const fn image(&self) -> Option<ImageShape> {
         match self {
             Self::Image(shape) => Some(*shape),
-            Self::Points { .. } | Self::Rows(_) => None,
+            Self::Points { .. } | Self::Rows(_) | Self::Sound { .. } => None,
         }
     }
 }
@@ -113,6 +130,7 @@ impl fmt::Display for Kind {
             Self::Image(shape) => write!(f, "{shape} images"),
             Self::Points { dimensions } => write!(f, "points in {dimensions} dimensions"),
             Self::Rows(spec) => write!(f, "rows of {} numbers", spec.len()),
+            Self::Sound { rate, length } => write!(f, "sounds of {length} samples at {rate} Hz"),
         }
     }
 }
@@ -400,11 +418,16 @@ mod tests {
         let silence = |value, place| vec![Silence { value, places: vec![place] }];
         let row = row.silenced(silence(0, 3)).unwrap();
         assert!(row.clone().silenced(silence(4, 3)).is_err() && row.clone().silenced(silence(0, 4)).is_err());
-        for kind in [Kind::Image(ImageShape::new(1, 28, 28)), Kind::Points { dimensions: 2 }, Kind::Rows(row)]
-        {
+        for kind in [
+            Kind::Image(ImageShape::new(1, 28, 28)),
+            Kind::Points { dimensions: 2 },
+            Kind::Rows(row),
+            Kind::Sound { rate: 8000, length: 4096 },
+        ] {
             let text = serde_json::to_string(&kind).unwrap();
             assert_eq!(serde_json::from_str::<Kind>(&text).unwrap(), kind, "{text}");
         }
         assert!(serde_json::from_str::<Kind>(r#"{"kind":"points","dimensions":0}"#).is_err());
+        assert!(serde_json::from_str::<Kind>(r#"{"kind":"sound","rate":8000,"length":0}"#).is_err());
     }
 }

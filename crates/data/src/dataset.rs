@@ -15,7 +15,7 @@ use crate::notes::Note;
 use crate::selection;
 use crate::source::{Factor, Source};
 use crate::table::Tables;
-use crate::view::{HostValues, View};
+use crate::view::{HostValues, Sight, View};
 use crate::{Error, Result};
 
 /// Samples that one thread writes before it is worth waking another.
@@ -194,6 +194,41 @@ impl Dataset {
     }
 }
 
+/// Training sounds whose statistics a view has at most.
+const FITTED: usize = 2000;
+
+impl Dataset {
+    /// The same data as judges see it, if that is not how networks see it.
+    ///
+    /// # Errors
+    /// As [`Dataset::seen_as`].
+    pub fn judged(&self) -> Result<Self> {
+        let judged = View::judged(&self.info.kind)?;
+        match (&judged, &self.info.view) {
+            (View::Spectrogram(own), View::Spectrogram(seen)) if own.is_like(seen) => Ok(self.clone()),
+            (View::Spectrogram(_), _) => self.clone().seen_as(judged),
+            _ => Ok(self.clone()),
+        }
+    }
+
+    /// The same data, of which networks see what `view` says, with the statistics of the training part; of a large one, of a part that
+    /// stands for it.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it is no view of such samples; what the source gives.
+    pub fn seen_as(mut self, view: View) -> Result<Self> {
+        let some = self.train.subset(FITTED);
+        let sounds = some.bytes(&(0..some.len()).collect::<Vec<_>>())?;
+        let view = view.fitted(&self.info.kind, &sounds)?;
+        self.train = self.train.seen_as(&view)?;
+        // The samples of one source, and what has been seen of them.
+        self.validation = Split { view: view.clone(), sight: self.train.sight.clone(), ..self.validation };
+        self.test = self.test.seen_as(&view)?;
+        self.info.view = view;
+        Ok(self)
+    }
+}
+
 /// Some samples of a source, in a fixed order. Clones share the samples.
 #[derive(Clone)]
 pub struct Split {
@@ -202,6 +237,8 @@ pub struct Split {
     view: View,
     indices: Arc<[u32]>,
     by_column: bool,
+    /// What a view of sounds needs.
+    sight: Option<Arc<Sight>>,
 }
 
 impl fmt::Debug for Split {
@@ -223,7 +260,7 @@ impl Split {
 
     fn over(source: Arc<dyn Source>, indices: Arc<[u32]>) -> Self {
         let kind = source.kind();
-        Self { source, view: View::of(&kind), kind, indices, by_column: false }
+        Self { source, view: View::of(&kind), kind, indices, by_column: false, sight: None }
     }
 
     /// The samples of `source` with these indices, in this order.
@@ -265,6 +302,15 @@ impl Split {
     #[must_use]
     pub fn by_column(self) -> Self {
         Self { by_column: true, ..self }
+    }
+
+    /// The same samples, of which networks see what `view` says.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if it is no view of such samples.
+    pub fn seen_as(self, view: &View) -> Result<Self> {
+        let sight = view.sight(&self.kind, self.source.len())?.map(Arc::new);
+        Ok(Self { view: view.clone(), sight, ..self })
     }
 
     pub(crate) fn is_by_column(&self) -> bool {
@@ -379,7 +425,10 @@ impl Split {
             Some(labels) => HostCondition::Classes(labels),
             None => HostCondition::None,
         };
-        let values = self.view.values(bytes, device);
+        let values = match &self.sight {
+            Some(sight) => HostValues::Ready(self.view.seen(sight, &bytes, &indices)),
+            None => self.view.values(bytes, device),
+        };
         let indices = indices.into_iter().map(u64::from).collect();
         HostBatch { kind: self.kind.clone(), view: self.view.clone(), values, condition, indices }
     }

@@ -154,6 +154,19 @@ pub enum Error {
     #[error("the data set `folder` needs `data.dir`, the folder of your images")]
     NoFolder,
 
+    /// The data set `sound` without `data.dir`.
+    #[error("the data set `sound` needs `data.dir`, the folder of your WAV files")]
+    NoRecordings,
+
+    /// A recording cannot be read, or there is nothing in it.
+    #[error("cannot read {}: {reason}", path.display())]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The data set `table` without `data.dir`.
     #[error("the data set `table` needs `data.dir`, the CSV or parquet file of your rows")]
     NoTable,
@@ -165,11 +178,13 @@ pub enum Error {
     )]
     InMemory,
 
-    /// A folder, or one that is to be a class, holds no pictures.
-    #[error("{} contains no images{}", path.display(), if found.is_empty() { String::new() } else { format!(", but {found}") })]
+    /// A folder, or one that is to be a class, holds no samples.
+    #[error("{} contains no {what}{}", path.display(), if found.is_empty() { String::new() } else { format!(", but {found}") })]
     EmptyFolder {
         /// The folder of a class, or the whole.
         path: PathBuf,
+        /// What samples are called there.
+        what: &'static str,
         /// What it holds instead; empty if nothing.
         found: String,
     },
@@ -249,7 +264,7 @@ pub enum Error {
     },
 
     /// An image was asked for that does not exist.
-    #[error("there is no image {index}: the split has {len} images")]
+    #[error("there is no sample {index}: the split has {len} samples")]
     OutOfRange {
         /// The position asked for, counted from 0.
         index: usize,

@@ -10,13 +10,14 @@ use waxwork_core::Kind;
 use waxwork_core::hash::sha256;
 
 use crate::embedded::points::{self, STANDARD_DEVIATION};
-use crate::embedded::{Digits, Part, PlaneMixture, PlanePoints, Shapes};
+use crate::embedded::{Digits, Drums, Part, PlaneMixture, PlanePoints, Shapes};
 use crate::folder::{self, FolderConfig};
 use crate::left_out::LeftOut;
-use crate::manifest::{FOLDER, HUB, MEMORY, Manifest, Storage, TABLE};
+use crate::manifest::{FOLDER, HUB, MEMORY, Manifest, SOUND, Storage, TABLE};
 use crate::noise::NoiseConfig;
 use crate::notes::Note;
 use crate::parts::Parts;
+use crate::sound::{self, SoundConfig};
 use crate::table::encode::Encoder;
 use crate::table::{Table, TableOptions, TableRows, Tables, clinic};
 use crate::{
@@ -27,8 +28,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `mnist`, `fashion-mnist`, `cifar10`), `folder`, `table`, or
-    /// `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has `memory`.
+    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `mnist`, `fashion-mnist`, `cifar10`, `fsdd`), `folder`,
+    /// `table`, `sound`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
+    /// `memory`.
     pub name: String,
     /// The folder that holds the files, or the file of a table; default: `WAXWORK_DATA_DIR` or the user's cache folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,6 +59,9 @@ pub struct DataConfig {
     /// A file that names training samples to leave out, as `waxwork data doubts` writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leave_out: Option<PathBuf>,
+    /// How recordings are made into sounds of one length, and what networks see of sounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sound: Option<SoundConfig>,
 }
 
 /// The modes of `ring` and `grid`.
@@ -100,6 +105,7 @@ impl DataConfig {
             points: None,
             noise: None,
             leave_out: None,
+            sound: None,
         }
     }
 }
@@ -132,6 +138,9 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     if config.name == TABLE {
         return load_table(config, progress);
     }
+    if config.name == SOUND {
+        return load_recordings(config, progress);
+    }
     if config.name == FOLDER {
         return load_folder(config, progress);
     }
@@ -151,9 +160,14 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
         let reason = format!("only the data sets `ring` and `grid` have this table, not `{}`", config.name);
         return Err(Error::Config { key: "data.points", reason });
     }
+    check_sound(&manifest, config)?;
     let parts = match manifest.storage {
         Storage::Embedded => generate(&manifest, config.seed, mixture)?,
         Storage::Table => return load_clinic(config, progress),
+        Storage::Fsdd => {
+            let (parts, notes) = load_fsdd(&manifest, config, progress)?;
+            return dataset(config, &manifest.classes, parts, 0, notes);
+        }
         Storage::Idx | Storage::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
     };
     dataset(config, &manifest.classes, parts, 0, Vec::new())
@@ -164,10 +178,16 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
 /// # Errors
 /// As [`load`].
 pub fn describe(config: &DataConfig) -> Result<(Kind, Vec<String>)> {
-    let own = [FOLDER, TABLE, MEMORY].contains(&config.name.as_str()) || config.name.starts_with(HUB);
+    let own = [FOLDER, TABLE, SOUND, MEMORY].contains(&config.name.as_str()) || config.name.starts_with(HUB);
     if !own {
         let manifest = Manifest::find(&config.name)?;
         if let Some(kind) = manifest.kind()? {
+            let kind = match kind {
+                Kind::Sound { rate, length } => {
+                    config.sound.clone().unwrap_or_default().kind(rate, length)?
+                }
+                kind => kind,
+            };
             return Ok((kind, manifest.classes));
         }
     }
@@ -267,7 +287,61 @@ fn dataset(
     let info = DatasetInfo::new(&config.name, parts.train.kind(), classes, parts.identity);
     let info = DatasetInfo { skipped, ..info };
     let data = Dataset::new(info, parts.train, parts.test, config.validation, config.limit)?;
-    Ok(Dataset { notes, ..data })
+    let data = Dataset { notes, ..data };
+    match data.info.kind {
+        Kind::Sound { rate, length } => {
+            let view = config.sound.clone().unwrap_or_default().view(rate, length)?;
+            data.seen_as(view)
+        }
+        _ => Ok(data),
+    }
+}
+
+/// Refuses what a recipe says of the sounds of a data set that has none, or whose sounds are as they are.
+fn check_sound(manifest: &Manifest, config: &DataConfig) -> Result<()> {
+    let Some(sound) = &config.sound else { return Ok(()) };
+    if manifest.rate.is_none() {
+        let reason = format!("only data sets of sounds have this table, not `{}`", manifest.name);
+        return Err(Error::Config { key: "data.sound", reason });
+    }
+    let said = [
+        ("data.sound.rate", sound.rate.is_some()),
+        ("data.sound.length", sound.length.is_some()),
+        ("data.sound.label", sound.label.is_some()),
+    ];
+    let fixed = |key: &str| manifest.is_embedded() || key == "data.sound.label";
+    match said.into_iter().find(|(key, said)| *said && fixed(key)) {
+        Some((key, _)) => {
+            let reason = format!("it is fixed for `{}`", manifest.name);
+            Err(Error::Config { key, reason })
+        }
+        None => Ok(()),
+    }
+}
+
+fn load_recordings(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
+    let Some(dir) = &config.dir else {
+        return Err(Error::NoRecordings);
+    };
+    let sound = config.sound.clone().unwrap_or_default();
+    let kind = sound.kind(sound::RATE, sound::LENGTH)?;
+    let (parts, classes, skipped, notes) = sound::recordings::load(dir, &sound, &kind, progress)?;
+    dataset(config, &classes, parts, skipped, notes)
+}
+
+/// The Free Spoken Digit Dataset.
+fn load_fsdd(
+    manifest: &Manifest,
+    config: &DataConfig,
+    progress: &Progress<'_>,
+) -> Result<(Parts, Vec<Note>)> {
+    let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
+    let sound = config.sound.clone().unwrap_or_default();
+    let kind = sound.kind(
+        manifest.rate.unwrap_or(sound::RATE),
+        manifest.shape.first().copied().unwrap_or(sound::LENGTH),
+    )?;
+    sound::recordings::load_fsdd(manifest, &dir, &sound, &kind, progress)
 }
 
 fn generate(manifest: &Manifest, seed: u64, mixture: Option<PlaneMixture>) -> Result<Parts> {
@@ -285,6 +359,7 @@ fn generate(manifest: &Manifest, seed: u64, mixture: Option<PlaneMixture>) -> Re
     let ([train, test], version) = match manifest.name.as_str() {
         "digits" => (sources(|part| Digits::new(seed, part)), Digits::VERSION),
         "shapes" => (sources(|part| Shapes::new(seed, part)), Shapes::VERSION),
+        "drums" => (sources(|part| Drums::new(seed, part)), Drums::VERSION),
         name => {
             let reason = "it says embedded, but there is no such generator".to_owned();
             return Err(Error::Manifest { dataset: name.to_owned(), reason });

@@ -17,6 +17,12 @@ pub const TABLE: &str = "table";
 /// The name of data that a program had in its memory; it has no manifest, and no command can load it.
 pub const MEMORY: &str = "memory";
 
+/// The name of the spoken digits, which are read from many files.
+pub const FSDD: &str = "fsdd";
+
+/// The name under which a folder of recordings of one's own is asked for; it has no manifest.
+pub const SOUND: &str = "sound";
+
 /// What the name of a data set on the Hub begins with; such a set has no manifest.
 pub const HUB: &str = "hf:";
 
@@ -33,8 +39,11 @@ pub struct Manifest {
     /// How it is stored.
     #[serde(rename = "kind")]
     pub storage: Storage,
-    /// Channels, rows, columns of an image; the number of dimensions of a point; the number of columns of a table.
+    /// Channels, rows, columns of an image; the number of dimensions of a point; the number of columns of a table;
+    /// the samples of a sound.
     pub shape: Vec<usize>,
+    /// Samples a second of sounds, Hz; nothing else has one.
+    pub rate: Option<u32>,
     /// Names of the classes; label `k` is `classes[k]`.
     pub classes: Vec<String>,
     /// Number of training images, the validation part included.
@@ -69,6 +78,8 @@ pub enum Storage {
     CifarBinary,
     /// Rows, drawn by a generator, no files.
     Table,
+    /// WAV files in one folder, whose names say class and part as those of the Free Spoken Digit Dataset do.
+    Fsdd,
 }
 
 /// A data set on the Hub.
@@ -117,6 +128,9 @@ impl Manifest {
     /// # Errors
     /// [`Error::Manifest`] if `shape` is that of no kind of sample.
     pub fn kind(&self) -> Result<Option<Kind>> {
+        if let (Some(rate), [length]) = (self.rate, &self.shape[..]) {
+            return Ok(Some(Kind::Sound { rate, length: *length }));
+        }
         match self.shape[..] {
             _ if self.storage == Storage::Table => Ok(None),
             [channels, height, width] => Ok(Some(Kind::Image(ImageShape::new(channels, height, width)))),
@@ -126,6 +140,11 @@ impl Manifest {
                 Err(Error::Manifest { dataset: self.name.clone(), reason })
             }
         }
+    }
+
+    /// True if it is made by the program itself.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.storage, Storage::Embedded | Storage::Table)
     }
 
     /// The shape of its images.
@@ -181,7 +200,7 @@ fn without_manifest(name: &str) -> Option<Error> {
 
 fn unknown(name: &str) -> Error {
     let known: Vec<&str> =
-        waxwork_datasets::manifests().iter().map(|(name, _)| *name).chain([FOLDER, TABLE]).collect();
+        waxwork_datasets::manifests().iter().map(|(name, _)| *name).chain([FOLDER, TABLE, SOUND]).collect();
     let nearest = nearest(name, known.iter().copied());
     Error::UnknownDataset { name: name.to_owned(), nearest, known: known.join(", ") }
 }

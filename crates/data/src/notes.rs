@@ -111,6 +111,11 @@ pub enum Note {
         /// A sentence.
         doubt: String,
     },
+    /// Something was done with recordings to make sounds of one kind of them.
+    Sounds {
+        /// A sentence.
+        doubt: String,
+    },
     /// A packed file of an older version was made again.
     Remade {
         /// Why.
@@ -119,7 +124,7 @@ pub enum Note {
 }
 
 impl Note {
-    /// True if images are left out or mean something else than one might expect; false if it only says what was found.
+    /// True if samples are left out or mean something else than one might expect; false if it only says what was found.
     pub fn is_warning(&self) -> bool {
         match self {
             Self::Parts { .. } | Self::OtherFiles { .. } | Self::Hidden { .. } | Self::Remade { .. } => false,
@@ -133,7 +138,8 @@ impl Note {
             | Self::Unlabelled { .. }
             | Self::NoLabels { .. }
             | Self::Column { .. }
-            | Self::Table { .. } => true,
+            | Self::Table { .. }
+            | Self::Sounds { .. } => true,
         }
     }
 }
@@ -148,16 +154,16 @@ impl fmt::Display for Note {
                 write!(f, "the training part is `{train}`; a tenth of it is held out as the test part")
             }
             Self::Unused { name, pictures, reason } => {
-                let pictures = pictures.map(|count| format!(" ({})", some(count, "image", "images")));
+                let pictures = pictures.map(|count| format!(" ({})", some(count, "sample", "samples")));
                 write!(f, "`{name}` is not used{}: {reason}", pictures.unwrap_or_default())
             }
             Self::Nested { class, directories, pictures } => {
-                let pictures = some(*pictures, "image", "images");
+                let pictures = some(*pictures, "sample", "samples");
                 let directories = some(*directories, "directory", "directories");
                 write!(f, "class `{class}` takes in {pictures} of {directories} below its own")
             }
             Self::OtherPictures { count, endings } => {
-                let pictures = some(*count, "image is", "images are");
+                let pictures = some(*count, "sample is", "samples are");
                 write!(f, "{pictures} left out, of formats that are not read: {endings}")
             }
             Self::OtherFiles { count, endings } => {
@@ -176,17 +182,17 @@ impl fmt::Display for Note {
                 )
             }
             Self::Unreadable { count, examples } => {
-                let pictures = some(*count, "image", "images");
+                let pictures = some(*count, "sample", "samples");
                 let were = if *count == 1 { "was" } else { "were" };
-                write!(f, "{pictures} cannot be decoded and {were} left out: {}", listed(examples, *count))
+                write!(f, "{pictures} cannot be read and {were} left out: {}", listed(examples, *count))
             }
             Self::Untested { count, classes } => {
                 let of = some(*count, "class", "classes");
-                write!(f, "the test part has no image of {of}: {}", listed(classes, *count))
+                write!(f, "the test part has no sample of {of}: {}", listed(classes, *count))
             }
             Self::Untrained { count, classes } => {
                 let of = some(*count, "class", "classes");
-                write!(f, "no image is left for training of {of}: {}", listed(classes, *count))
+                write!(f, "no sample is left for training of {of}: {}", listed(classes, *count))
             }
             Self::Unlabelled { part, rows } => {
                 write!(f, "{} left out, as without a label in `{part}`", some(*rows, "row is", "rows are"))
@@ -195,7 +201,7 @@ impl fmt::Display for Note {
             Self::Column { purpose, taken, others } => {
                 write!(f, "the {purpose} are those of column `{taken}`; not used: {}", others.join(", "))
             }
-            Self::Table { doubt } => f.write_str(doubt),
+            Self::Table { doubt } | Self::Sounds { doubt } => f.write_str(doubt),
             Self::Remade { reason } => write!(f, "the packed images were made again: {reason}"),
         }
     }

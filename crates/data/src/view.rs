@@ -1,15 +1,22 @@
-//! Views: how samples become the tensors that networks see.
+//! Views: how samples become the tensors that networks see, and how sounds come back from these.
+
+use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use waxwork_core::device::runs_on_cpu_kernels;
 use waxwork_core::hash::sha256;
+use waxwork_core::sample::{Range, Segment};
 use waxwork_core::{ImageShape, Kind, SampleSpec};
 
-use crate::Result;
+use rayon::prelude::*;
+
+use crate::sound::Spectrogram;
+use crate::sound::spectrogram::{Plan, at_rest, waveform};
+use crate::{Error, Result};
 
 /// How samples of a kind become what networks see, and back. A run folder keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "view", rename_all = "kebab-case")]
 pub enum View {
     /// The values of a picture, 0 to 255, as [0, 1].
@@ -18,7 +25,21 @@ pub enum View {
     Coordinates,
     /// The numbers and choices of an encoded row as they are.
     Encoded,
+    /// The samples of a sound as [−1, 1), one row of one channel.
+    Waveform,
+    /// A picture of a sound.
+    Spectrogram(Spectrogram),
 }
+
+/// What one split's sounds need to be seen: what is computed once for all, and what has been seen already.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    plan: Plan,
+    seen: Vec<OnceLock<Box<[f32]>>>,
+}
+
+/// Values of spectrograms that are kept at most.
+const KEPT: usize = 1 << 27;
 
 /// Values of a batch in host memory.
 pub(crate) enum HostValues {
@@ -29,12 +50,13 @@ pub(crate) enum HostValues {
 }
 
 impl View {
-    /// The view of samples of this kind.
+    /// The view of samples of this kind that needs to know nothing else: of sounds their samples.
     pub const fn of(kind: &Kind) -> Self {
         match kind {
             Kind::Image(_) => Self::Pixels,
             Kind::Points { .. } => Self::Coordinates,
             Kind::Rows(_) => Self::Encoded,
+            Kind::Sound { .. } => Self::Waveform,
         }
     }
 
@@ -44,12 +66,112 @@ impl View {
             Kind::Image(shape) => SampleSpec::from(*shape),
             Kind::Points { dimensions } => SampleSpec::real(*dimensions),
             Kind::Rows(spec) => spec.clone(),
+            Kind::Sound { length, .. } => match self {
+                Self::Spectrogram(spectrogram) => SampleSpec::from(spectrogram.shape(*length)),
+                _ => signed(*length),
+            },
         }
     }
 
     /// SHA-256 in hex of what networks see of samples of `kind`: two runs with one content and one view train on the same tensors.
     pub fn hash(&self, kind: &Kind) -> String {
         sha256(format!("waxwork-data view 1 {kind:?} {self:?}").as_bytes())
+    }
+
+    /// The view in which samples of this kind are judged, whatever view a model has of them: of sounds 64 mel bands.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the sounds' length is no multiple of 16.
+    pub fn judged(kind: &Kind) -> Result<Self> {
+        let &Kind::Sound { rate, length } = kind else { return Ok(Self::of(kind)) };
+        // As fine in time as 128 samples at 8 kHz, or the next finer that fits the length.
+        let usual = (rate / 63).next_power_of_two().clamp(16, 8192) as usize;
+        let hop = usual.min(1 << length.trailing_zeros());
+        if hop < 16 {
+            let reason = format!("must be a multiple of 16 for sounds to be judged, got {length}");
+            return Err(Error::Config { key: "data.sound.length", reason });
+        }
+        Ok(Self::Spectrogram(Spectrogram::new(Some(64), 2 * usual, hop, rate, length)?))
+    }
+
+    /// What `count` sounds of `kind` need to be seen; None for other views.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the view is not one of such sounds.
+    pub(crate) fn sight(&self, kind: &Kind, count: usize) -> Result<Option<Sight>> {
+        let (Self::Spectrogram(spectrogram), Kind::Sound { rate, length }) = (self, kind) else {
+            return Ok(None);
+        };
+        let plan = spectrogram.plan(*rate, *length)?;
+        let kept = count.saturating_mul(spectrogram.shape(*length).len()) <= KEPT;
+        let mut seen = Vec::new();
+        seen.resize_with(if kept { count } else { 0 }, OnceLock::new);
+        Ok(Some(Sight { plan, seen }))
+    }
+
+    /// What networks see of sounds at rest, whose numbers in their source are `indices`.
+    pub(crate) fn seen(&self, sight: &Sight, bytes: &[u8], indices: &[u32]) -> Vec<f32> {
+        let Self::Spectrogram(spectrogram) = self else { return Vec::new() };
+        let size = bytes.len() / indices.len().max(1);
+        let mut values = Vec::new();
+        for (sound, &index) in bytes.chunks_exact(size.max(1)).zip(indices) {
+            let see = || spectrogram.values(&sight.plan, sound).into_boxed_slice();
+            match sight.seen.get(index as usize) {
+                Some(kept) => values.extend_from_slice(kept.get_or_init(see)),
+                None => values.extend_from_slice(&see()),
+            }
+        }
+        values
+    }
+
+    /// The view with the statistics of these sounds at rest; others stay as they are.
+    pub(crate) fn fitted(self, kind: &Kind, sounds: &[u8]) -> Result<Self> {
+        match (self, kind) {
+            (Self::Spectrogram(spectrogram), Kind::Sound { rate, length }) => {
+                Ok(Self::Spectrogram(spectrogram.fitted(*rate, *length, sounds)?))
+            }
+            (view, _) => Ok(view),
+        }
+    }
+
+    /// The sounds at rest (i16) that a network's output `(N, ..)` stands for, one after the other. Those of a spectrogram are found by
+    /// Griffin and Lim's search, whose start is that of sound `first`, `first + 1` …
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `kind` is not that of sounds or the output has another shape; [`Error::Tensor`].
+    pub fn sounds(&self, kind: &Kind, output: &Tensor, first: u64) -> Result<Vec<u8>> {
+        let fail = |reason: String| Err(Error::Config { key: "data.sound", reason });
+        let Kind::Sound { rate, length } = *kind else {
+            return fail(format!("{kind} are no sounds"));
+        };
+        let spec = self.spec(kind);
+        if output.dims().get(1..) != Some(spec.dims()) {
+            return fail(format!("an output of {:?} is none of {spec}", output.dims()));
+        }
+        let values = output.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let each = values.par_chunks_exact(spec.len()).enumerate();
+        let sounds: Vec<Vec<u8>> = match self {
+            Self::Spectrogram(spectrogram) => {
+                let plan = spectrogram.plan(rate, length)?;
+                each.map(|(place, values)| spectrogram.sound(&plan, values, first + place as u64)).collect()
+            }
+            _ => each
+                .map(|(_, values)| at_rest(&values.iter().map(|value| f64::from(*value)).collect::<Vec<_>>()))
+                .collect(),
+        };
+        Ok(sounds.concat())
+    }
+
+    /// How far each of some sounds at rest is from another that it should be: ‖|A| − |B|‖ / ‖|A|‖ of the magnitudes of their spectra
+    /// (spectral convergence), 0 for the same. Nothing for what is no spectrogram.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the view is not one of such sounds.
+    pub fn convergence(&self, kind: &Kind, real: &[u8], made: &[u8]) -> Result<Vec<f64>> {
+        let Some(Sight { plan, .. }) = self.sight(kind, 0)? else { return Ok(Vec::new()) };
+        let size = kind.bytes();
+        let pairs = real.par_chunks_exact(size).zip(made.par_chunks_exact(size));
+        Ok(pairs.map(|(real, made)| plan.convergence(real, made)).collect())
     }
 
     /// The values of samples at rest, one after the other, on their way to `device`.
@@ -59,6 +181,10 @@ impl View {
                 HostValues::Ready(bytes.into_iter().map(unit_interval).collect())
             }
             Self::Pixels => HostValues::Bytes(bytes),
+            // What is no waveform goes through `seen`.
+            Self::Waveform | Self::Spectrogram(_) => {
+                HostValues::Ready(waveform(&bytes).into_iter().map(|value| value as f32).collect())
+            }
             Self::Coordinates | Self::Encoded => {
                 let (numbers, _) = bytes.as_chunks::<4>();
                 HostValues::Ready(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())
@@ -92,6 +218,13 @@ impl HostValues {
             }
         })
     }
+}
+
+/// One row of one channel in [−1, 1].
+fn signed(length: usize) -> SampleSpec {
+    let segments = vec![Segment { width: length, range: Range::Signed }];
+    // A kind of sounds has at least one sample and no more than a spec allows.
+    SampleSpec::new(vec![1, 1, length], segments).unwrap_or_else(|_| SampleSpec::real(1))
 }
 
 /// 0 to 255 as 0 to 1. A true division: a product with 1/255 has other bits on some values.

@@ -52,6 +52,17 @@ pub enum ArrayError {
         advice: &'static str,
     },
 
+    /// Waveforms that are louder than full scale.
+    #[error(
+        "its values range from {least} to {most}, but sounds must be in [-1, 1]: divide by 32768 if they are integers of 16 bits"
+    )]
+    Loud {
+        /// The smallest value.
+        least: f32,
+        /// The largest value.
+        most: f32,
+    },
+
     /// Values of eight bits that are all 0 or 1.
     #[error(
         "its 8-bit values are all 0 or 1, which may be black and white or two shades of black: save black and white as \
@@ -157,10 +168,16 @@ pub fn at_rest(array: &Tensor, kind: &Kind) -> Result<Vec<u8>> {
         Kind::Image(shape) => pixels(array, *shape),
         Kind::Points { dimensions } => floats_at_rest(&points(array, *dimensions)?),
         Kind::Rows(spec) => floats_at_rest(&rows_of("rows", array, spec.len())?),
+        Kind::Sound { length, .. } => {
+            let values = flat(&waveforms(array, *length)?, |x| Ok(x.to_vec1::<f32>()?))?;
+            let sample =
+                |value: f32| (f64::from(value) * 32768.0).round_ties_even().clamp(-32768.0, 32767.0) as i16;
+            Ok(values.into_iter().flat_map(|value| sample(value).to_le_bytes()).collect())
+        }
     }
 }
 
-/// Samples of `kind` as networks see them, `(N, ..)` f32 on the CPU.
+/// Samples of `kind` as networks see them, `(N, ..)` f32 on the CPU; of sounds the waveforms, `(N, 1, 1, length)`.
 ///
 /// # Errors
 /// As [`images`] and [`points`].
@@ -169,7 +186,44 @@ pub fn samples(array: &Tensor, kind: &Kind) -> Result<Tensor> {
         Kind::Image(shape) => images(array, *shape),
         Kind::Points { dimensions } => points(array, *dimensions),
         Kind::Rows(spec) => rows_of("rows", array, spec.len()),
+        Kind::Sound { length, .. } => {
+            let waveforms = waveforms(array, *length)?;
+            Ok(waveforms.reshape(((), 1, 1, *length)).map_err(waxwork_core::Error::from)?)
+        }
     }
+}
+
+/// Waveforms `(N, length)` as f32 in [−1, 1], on the CPU. Floats are as they are; integers of 16 bits are divided by 32,768.
+///
+/// # Errors
+/// [`crate::Error::Array`] for another shape or type or for louder floats, [`waxwork_core::Error::Value`] for NaN or an infinity.
+pub fn waveforms(array: &Tensor, length: usize) -> Result<Tensor> {
+    let what = "sounds";
+    let flat_dims = match *array.dims() {
+        [rows, found] | [rows, 1, found] | [rows, 1, 1, found] if rows > 0 && found == length => rows,
+        _ => {
+            let expected = format!("(N, {length}) with N > 0");
+            return Err(ArrayError::Shape { what, expected, found: array.dims().to_vec() }.into());
+        }
+    };
+    let waves = array.reshape((flat_dims, length)).map_err(waxwork_core::Error::from)?;
+    if waves.dtype() == DType::I16 {
+        let scaled = to_f32(&waves)?.affine(1.0 / 32768.0, 0.0);
+        return Ok(scaled.map_err(waxwork_core::Error::from)?);
+    }
+    if !waves.dtype().is_float() {
+        let advice = "save floats from −1 to 1, or int16";
+        return Err(ArrayError::Type { what, found: waves.dtype(), advice }.into());
+    }
+    let waves = to_f32(&waves)?;
+    values::check(what, &waves)?;
+    let (least, most) = flat(&waves, |x| Ok(x.to_vec1::<f32>()?))?
+        .into_iter()
+        .fold((0f32, 0f32), |(least, most), value| (least.min(value), most.max(value)));
+    if least < -1.0 - ROUNDING || most > 1.0 + ROUNDING {
+        return Err(ArrayError::Loud { least, most }.into());
+    }
+    Ok(waves)
 }
 
 /// Latent vectors `(N, latent_dim)` as f32, on the CPU; any type of numbers will do, as long as they are finite.

@@ -11,7 +11,7 @@ use waxwork_core::{
     Batch, ConditionSpec, Device, Kind, Loss, ParamGroup, ParamSet, StepContext, Tensor, Trainable,
     TrainingState, store,
 };
-use waxwork_data::{Dataset, Loader, LoaderConfig, Split};
+use waxwork_data::{Dataset, DatasetInfo, Loader, LoaderConfig, Split};
 use waxwork_kernels::Activation;
 use waxwork_nn::augment::{Augmentation, augment};
 use waxwork_nn::layers::{Linear, WeightInit};
@@ -61,14 +61,15 @@ enum Body {
 }
 
 impl Body {
-    /// The body for samples of this kind, and the values that it gives per sample.
-    fn new(kind: &Kind, params: &mut ParamSet) -> waxwork_core::Result<(Self, usize)> {
+    /// The body for samples of such data, and the values that it gives per sample.
+    fn new(info: &DatasetInfo, params: &mut ParamSet) -> waxwork_core::Result<(Self, usize)> {
         let style = Style { weights: WeightInit::Pytorch.into(), activation: Activation::Relu };
+        let (kind, sample) = (&info.kind, info.sample());
         let image = match kind {
-            Kind::Image(image) => image,
+            // A spectrogram is a picture as well.
+            Kind::Image(_) | Kind::Sound { .. } => sample.needs_image("data")?,
             Kind::Points { .. } | Kind::Rows(_) => {
-                let values = kind.bytes() / size_of::<f32>();
-                let mlp = Mlp::new(params.root().enter(kind.plural()), values, &[FEATURES], style)?;
+                let mlp = Mlp::new(params.root().enter(kind.plural()), sample.len(), &[FEATURES], style)?;
                 return Ok((Self::Vectors(mlp), FEATURES));
             }
         };
@@ -89,8 +90,8 @@ impl Body {
 }
 
 impl Classifier {
-    fn new(kind: &Kind, classes: usize, mut params: ParamSet) -> waxwork_core::Result<Self> {
-        let (body, values) = Body::new(kind, &mut params)?;
+    fn new(info: &DatasetInfo, classes: usize, mut params: ParamSet) -> waxwork_core::Result<Self> {
+        let (body, values) = Body::new(info, &mut params)?;
         let hidden = Linear::new(params.root().enter("hidden"), values, FEATURES, WeightInit::Pytorch)?;
         let output = Linear::new(params.root().enter("output"), FEATURES, classes, WeightInit::Pytorch)?;
         let params = params.finish()?;
@@ -184,7 +185,13 @@ impl Judge {
             return Err(Error::NoLabels { data: data.info.name.clone() });
         }
         let role = if seed == SEED { String::new() } else { format!(" with seed {seed}") };
-        let key = &sha256(format!("judge {VERSION} of {}{role}", data.info.identity).as_bytes())[..32];
+        // Of other kinds there is one view.
+        let seen = match data.info.kind {
+            Kind::Sound { .. } => format!(" seen as {}", data.info.view_hash()),
+            Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) => String::new(),
+        };
+        let key = format!("judge {VERSION} of {}{role}{seen}", data.info.identity);
+        let key = &sha256(key.as_bytes())[..32];
         let weights = cache.join(format!("judge-{key}.safetensors"));
         let notes = cache.join(format!("judge-{key}.json"));
         if weights.is_file() {
@@ -222,8 +229,8 @@ impl Judge {
         }
         let tensors = store::decode(&bytes, weights, &Device::Cpu)?;
         let classes = data.info.classes.len();
-        let stored = Classifier::new(&data.info.kind, classes, ParamSet::stored(tensors, &Device::Cpu)?)?;
-        let classifier = Classifier::new(&data.info.kind, classes, stored.params.frozen())?;
+        let stored = Classifier::new(&data.info, classes, ParamSet::stored(tensors, &Device::Cpu)?)?;
+        let classifier = Classifier::new(&data.info, classes, stored.params.frozen())?;
         Ok(Self { info, classifier })
     }
 
@@ -344,7 +351,7 @@ fn train(
     progress: &mut impl FnMut(u64, u64),
 ) -> Result<(Classifier, u64)> {
     let device = Device::Cpu;
-    let classifier = Classifier::new(&data.info.kind, classes, ParamSet::fresh(seed, &device))?;
+    let classifier = Classifier::new(&data.info, classes, ParamSet::fresh(seed, &device))?;
     // The moving average does what a falling rate would, at whatever step the training ends.
     let adam =
         OptimizerConfig { lr: 1e-3, betas: [0.9, 0.999], ema: Some(0.99), ..OptimizerConfig::default() };
@@ -353,7 +360,7 @@ fn train(
         what: "the judge",
         of: "moving average of its weights",
     })?;
-    let average = Classifier::new(&data.info.kind, classes, average)?;
+    let average = Classifier::new(&data.info, classes, average)?;
     let judged = |steps: u64| Judge {
         info: JudgeInfo { sha256: String::new(), data_identity: String::new(), steps, test_accuracy: 0.0 },
         classifier: average.clone(),

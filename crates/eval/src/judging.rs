@@ -7,14 +7,19 @@ use waxwork_core::{Device, Kind, Tensor};
 use waxwork_data::embedded::PlaneMixture;
 use waxwork_data::{Dataset, Split};
 
+use crate::judge::named;
+use crate::likelihood::Estimate;
 use crate::report::{Metric, Protocol};
 use crate::{
     Distances, Error, Extractor, Features, Inception, Judge, Result, classification_accuracy, coverage,
-    diversity, features, features_of, inception_score, judged, nearest,
+    different_bins, diversity, drums, features, features_of, inception_score, judged, nearest,
+    nearest_shifted,
 };
 
 /// Samples whose nearest training sample is searched.
 const NEIGHBOURS: usize = 500;
+/// Columns of a spectrogram by which a sound may be moved to be near another.
+pub const SHIFT: usize = 4;
 /// Training samples that are compared at once.
 pub const NEIGHBOUR_BATCH: usize = 1000;
 
@@ -36,8 +41,21 @@ pub struct Judging<'a> {
     pub accuracy: bool,
     /// What the data is drawn from, where that is known.
     pub truth: Option<&'a PlaneMixture>,
+    /// Real sounds that went the way of generated ones, for the floors of their numbers.
+    pub round_trip: Option<RoundTrip>,
     /// Where the judge and the features of real samples are kept.
     pub cache: &'a Path,
+}
+
+/// Real sounds, as a model would make them if it made the very spectrograms that it learned from.
+#[derive(Debug)]
+pub struct RoundTrip {
+    /// Test sounds.
+    pub test: Split,
+    /// Training sounds.
+    pub train: Split,
+    /// How far each test sound has come from itself (spectral convergence).
+    pub convergence: Vec<f64>,
 }
 
 impl Judging<'_> {
@@ -57,7 +75,24 @@ impl Judging<'_> {
         if let Some(truth) = self.truth {
             metrics.extend(coverage(truth, &self.generated, &self.data.test)?.metrics(protocol));
         }
+        if let Some(RoundTrip { convergence, .. }) =
+            self.round_trip.as_ref().filter(|trip| !trip.convergence.is_empty())
+        {
+            let estimate = Estimate::of(convergence);
+            let mut protocol = protocol.clone();
+            protocol.insert("n_real".into(), convergence.len().to_string());
+            protocol.insert("interval".into(), "95 %, of 1.96 standard errors".into());
+            metrics.push(
+                Metric::new("round_trip_convergence", estimate.mean, &protocol)
+                    .within(estimate.interval())
+                    .lower(),
+            );
+        }
         metrics.push(self.distance_to_training(protocol, stages)?);
+        stages("counting bins", 0, 0);
+        if let Some(bins) = different_bins(&self.data.train, &self.generated, &self.data.test)? {
+            metrics.push(bins.metric(protocol));
+        }
         Ok(metrics)
     }
 
@@ -91,6 +126,17 @@ impl Judging<'_> {
         let probabilities = judge.probabilities(&seen.generated)?;
         let asked = self.generated.labels().filter(|_| self.conditional);
         let mut metrics = judged(&probabilities, asked.as_deref()).metrics(judge.name(), &protocol);
+        if let Some(RoundTrip { test, .. }) = &self.round_trip {
+            let real = judge.probabilities(&features(&judge, test, |_| {})?)?;
+            let floors = judged(&real, test.labels().as_deref()).metrics(judge.name(), &protocol);
+            for metric in &mut metrics {
+                metric.floor = floors.iter().find(|floor| floor.name == metric.name).map(|floor| floor.value);
+            }
+        }
+        if drums::are_drums(self.data) {
+            let names = asked.clone().unwrap_or_else(|| named(&probabilities));
+            metrics.extend(drums::factor_distances(&self.generated, &names, &self.data.test, &protocol)?);
+        }
         metrics.extend(seen.distances(judge.name(), &protocol, stages)?);
 
         protocol.insert("n_generated".into(), self.generated.len().to_string());
@@ -136,7 +182,11 @@ impl Judging<'_> {
             features_of(extractor, split, &identity, n, self.cache, |done| looked(before, done))
         };
         let test = real(&self.data.test, "test", n)?;
-        Ok(ExtractedFeatures { generated, test, train: real(&self.data.train, "train", 2 * n)? })
+        let train = match &self.round_trip {
+            Some(RoundTrip { train, .. }) => features(extractor, train, |done| looked(2 * n, done))?,
+            None => real(&self.data.train, "train", 2 * n)?,
+        };
+        Ok(ExtractedFeatures { generated, test, train })
     }
 
     /// How far samples are from the training sample that is nearest: less than test samples are, and the model copies.
@@ -150,7 +200,13 @@ impl Judging<'_> {
         let training = training.map(|batch| batch.map_err(crate::Error::from));
         let both = Tensor::cat(&samples, 0).map_err(waxwork_core::Error::from)?;
         let all = self.data.train.len();
-        let found = nearest(&both, training, |done| stages("searching the training samples", done, all))?;
+        let progress = |done| stages("searching the training samples", done, all);
+        let is_sound = matches!(self.data.info.kind, Kind::Sound { .. });
+        let found = if is_sound {
+            nearest_shifted(&both, SHIFT, training, progress)?
+        } else {
+            nearest(&both, training, progress)?
+        };
         let median = |found: &[crate::Neighbour]| {
             let mut distances: Vec<f64> = found.iter().map(|neighbour| neighbour.distance).collect();
             distances.sort_by(f64::total_cmp);
@@ -160,11 +216,13 @@ impl Judging<'_> {
             Kind::Image(_) => "pixel",
             Kind::Points { .. } => "coordinate",
             Kind::Rows(_) => "value",
+            Kind::Sound { .. } => "log-mel",
         };
         let mut protocol = protocol.clone();
         protocol.insert("n_generated".into(), count.to_string());
         protocol.insert("n_training".into(), all.to_string());
-        protocol.insert("distance".into(), format!("root mean square of {of} differences, median"));
+        let moved = if is_sound { format!(", moved by up to {SHIFT} frames") } else { String::new() };
+        protocol.insert("distance".into(), format!("root mean square of {of} differences{moved}, median"));
         let (generated, real) = found.split_at(count);
         Ok(Metric::new("distance_to_training", median(generated), &protocol).floor(median(real)))
     }

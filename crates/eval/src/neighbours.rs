@@ -56,6 +56,48 @@ pub fn nearest<E: From<waxwork_core::Error>>(
     Ok(found)
 }
 
+/// As [`nearest`], but a sample `(1, rows, columns)` may be moved by up to `shift` columns to either side, its last column repeated,
+/// to be as near as it can: a sound that begins a little later is the same sound.
+///
+/// # Errors
+/// As [`nearest`].
+pub fn nearest_shifted<E: From<waxwork_core::Error>>(
+    generated: &Tensor,
+    shift: usize,
+    real: impl IntoIterator<Item = Result<Batch, E>>,
+    progress: impl FnMut(usize),
+) -> Result<Vec<Neighbour>, E> {
+    let (count, all) = (generated.dims().first().copied().unwrap_or_default(), shifted(generated, shift)?);
+    let mut found = nearest(&all, real, progress)?;
+    // The sample as it is comes first.
+    let rest = found.split_off(count.min(found.len()));
+    for (place, other) in rest.into_iter().enumerate() {
+        if let Some(best) = found.get_mut(place % count.max(1)).filter(|best| other.distance < best.distance)
+        {
+            *best = other;
+        }
+    }
+    Ok(found)
+}
+
+/// Samples `(N, .., columns)` as they are, then all moved by one column, by two …, to the left and to the right.
+fn shifted(samples: &Tensor, shift: usize) -> Result<Tensor> {
+    let last = samples.rank() - 1;
+    let columns = samples.dim(last)?;
+    let mut all = vec![samples.clone()];
+    for by in 1..=shift.min(columns.saturating_sub(1)) {
+        let rest = columns - by;
+        let (first, end) = (samples.narrow(last, 0, 1)?, samples.narrow(last, columns - 1, 1)?);
+        let mut later = vec![first; by];
+        later.push(samples.narrow(last, 0, rest)?);
+        let mut earlier = vec![samples.narrow(last, by, rest)?];
+        earlier.extend(vec![end; by]);
+        all.push(Tensor::cat(&later, last)?);
+        all.push(Tensor::cat(&earlier, last)?);
+    }
+    Ok(Tensor::cat(&all, 0)?)
+}
+
 /// ‖a − b‖² of every pair, as ‖a‖² − 2 a·b + ‖b‖².
 fn squared_distances(generated: &Tensor, real: &Tensor) -> Result<Vec<Vec<f32>>> {
     let real = real.flatten_from(1)?;
@@ -69,6 +111,21 @@ fn squared_distances(generated: &Tensor, real: &Tensor) -> Result<Vec<Vec<f32>>>
 mod tests {
     use super::*;
     use waxwork_core::Device;
+
+    #[test]
+    fn a_copy_that_begins_later_is_found() {
+        let sound =
+            |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap().reshape(((), 1, 2, 4)).unwrap();
+        let real = sound(&[0.0, 0.1, 0.9, 0.0, 0.0, 0.5, 0.3, 0.0]);
+        let later = sound(&[0.0, 0.0, 0.1, 0.9, 0.0, 0.0, 0.5, 0.3]);
+        let batch = || [Ok::<_, waxwork_core::Error>(Batch::unlabelled(real.clone(), vec![7]))];
+        let far = nearest(&later, batch(), |_| {}).unwrap()[0].distance;
+        let found = nearest_shifted(&later, 1, batch(), |_| {}).unwrap();
+        assert_eq!((found.len(), found[0].index), (1, 7));
+        assert!(found[0].distance < 0.5 * far && found[0].distance > 0.0, "its last column was cut off");
+        assert_eq!(nearest_shifted(&later, 0, batch(), |_| {}).unwrap()[0].distance, far);
+        assert_eq!(nearest_shifted(&real, 2, batch(), |_| {}).unwrap()[0].distance, 0.0);
+    }
 
     #[test]
     fn a_copy_is_found_and_its_distance_is_nought() {

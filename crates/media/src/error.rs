@@ -30,6 +30,13 @@ pub enum Error {
         value: f32,
     },
 
+    /// Samples that a WAV file cannot hold.
+    #[error("{bytes} bytes are no sound of 16 bits that a WAV file can hold")]
+    Sound {
+        /// Bytes of the samples.
+        bytes: usize,
+    },
+
     /// The PNG encoder failed.
     #[error("failed to encode a PNG: {0}")]
     Png(#[from] png::EncodingError),

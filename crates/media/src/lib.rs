@@ -15,6 +15,8 @@ mod error;
 pub mod grid;
 pub mod preview;
 pub mod scatter;
+mod spectrograms;
+pub mod wav;
 
 pub use error::{Error, Result};
-pub use preview::{Artifact, preview, preview_bytes, preview_count};
+pub use preview::{Artifact, Sound, preview, preview_bytes, preview_count};

@@ -5,7 +5,7 @@ use waxwork_core::Kind;
 
 use crate::Result;
 use crate::grid::{self, Picture};
-use crate::scatter;
+use crate::{scatter, spectrograms, wav};
 
 /// Images in a preview.
 const IMAGES: usize = 100;
@@ -13,6 +13,8 @@ const IMAGES: usize = 100;
 const ROWS: usize = 100;
 /// Points in a preview.
 const POINTS: usize = 2000;
+/// Sounds in a preview: each takes seconds to listen to.
+const SOUNDS: usize = 20;
 /// Images per row of a preview.
 const COLUMNS: usize = 10;
 
@@ -25,6 +27,29 @@ pub struct Artifact {
     pub bytes: Vec<u8>,
     /// What it shows, if it is a picture, of which `bytes` are the PNG.
     pub picture: Option<Picture>,
+    /// What is heard in it, if it is a sound, of which `bytes` are the WAV.
+    pub sound: Option<Sound>,
+}
+
+/// What a WAV file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sound {
+    /// Samples a second.
+    pub rate: u32,
+    /// How many samples.
+    pub samples: usize,
+}
+
+impl Artifact {
+    /// Sounds at rest, `each` bytes long, as one WAV file, one after the other.
+    ///
+    /// # Errors
+    /// As [`wav::file`].
+    pub fn of_sounds(rate: u32, sounds: &[u8], each: usize) -> Result<Self> {
+        let all = wav::one_after_another(rate, sounds, each);
+        let sound = Some(Sound { rate, samples: all.len() / 2 });
+        Ok(Self { extension: "wav", bytes: wav::file(rate, &all)?, picture: None, sound })
+    }
 }
 
 /// How many samples a preview shows.
@@ -33,6 +58,7 @@ pub const fn preview_count(kind: &Kind) -> usize {
         Kind::Image(_) => IMAGES,
         Kind::Points { .. } => POINTS,
         Kind::Rows(_) => ROWS,
+        Kind::Sound { .. } => SOUNDS,
     }
 }
 
@@ -42,11 +68,13 @@ pub fn preview_bytes(kind: &Kind) -> usize {
         Kind::Image(shape) => shape.len() * IMAGES,
         Kind::Points { .. } => 1 << 18,
         Kind::Rows(spec) => spec.len() * ROWS * 4,
+        // A WAV file, and a picture with a byte for every other sample or fewer.
+        Kind::Sound { length, .. } => length.saturating_mul(3 * SOUNDS),
     }
 }
 
-/// What people see of samples `(N, ..)`: a picture that lays images out in rows of `columns`, plots points, or has a line of pixels
-/// for each encoded row.
+/// What people see of samples `(N, ..)`: a picture that lays images out in rows of `columns`, plots points, has a line of pixels
+/// for each encoded row, or shows spectrograms of sounds with the lowest frequency at the bottom.
 ///
 /// # Errors
 /// If the samples are not of that kind, or a value is not finite.
@@ -55,11 +83,12 @@ pub fn picture(kind: &Kind, samples: &Tensor, columns: usize) -> Result<Picture>
         Kind::Image(_) => grid::grid(samples, columns),
         Kind::Points { .. } => scatter::scatter(samples),
         Kind::Rows(_) => lines(samples),
+        Kind::Sound { .. } => grid::grid(&spectrograms::upright(samples)?, columns),
     }
 }
 
 /// What people see of samples `(N, ..)`, each with another that belongs to it: images one above the other, in rows of `columns`;
-/// points in one plot, those of `above` paler; encoded rows in turn.
+/// points in one plot, those of `above` paler; encoded rows in turn; sounds like images.
 ///
 /// # Errors
 /// As [`picture`], or if there are more of one than of the other.
@@ -68,6 +97,10 @@ pub fn pairs(kind: &Kind, above: &Tensor, below: &Tensor, columns: usize) -> Res
         Kind::Image(_) => grid::grid(&grid::interleaved(above, below, columns)?, columns),
         Kind::Points { .. } => scatter::pairs(above, below),
         Kind::Rows(_) => lines(&grid::interleaved(above, below, 1)?),
+        Kind::Sound { .. } => {
+            let both = grid::interleaved(above, below, columns)?;
+            grid::grid(&spectrograms::upright(&both)?, columns)
+        }
     }
 }
 
@@ -82,7 +115,7 @@ fn lines(rows: &Tensor) -> Result<Picture> {
 /// As [`picture`].
 pub fn preview(kind: &Kind, samples: &Tensor) -> Result<Vec<Artifact>> {
     let picture = picture(kind, samples, COLUMNS)?;
-    Ok(vec![Artifact { extension: "png", bytes: picture.png()?, picture: Some(picture) }])
+    Ok(vec![Artifact { extension: "png", bytes: picture.png()?, picture: Some(picture), sound: None }])
 }
 
 #[cfg(test)]
@@ -97,6 +130,8 @@ mod tests {
         for (kind, dims) in [
             (Kind::Image(ImageShape::new(3, 8, 6)), vec![100, 3, 8, 6]),
             (Kind::Points { dimensions: 2 }, vec![2000, 2]),
+            (Kind::Sound { rate: 8000, length: 1024 }, vec![20, 1, 64, 8]),
+            (Kind::Sound { rate: 8000, length: 1024 }, vec![20, 1, 1, 1024]),
         ] {
             assert_eq!(preview_count(&kind), dims[0]);
             let samples = Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap();

@@ -110,10 +110,14 @@ impl RunInfo {
         self.data_kind.clone().unwrap_or_else(|| Kind::seen_as(&self.model.sample))
     }
 
+    /// How networks see the samples.
+    pub fn view(&self) -> View {
+        self.data_view.clone().unwrap_or_else(|| View::of(&self.kind()))
+    }
+
     /// SHA-256 in hex of what networks see of a sample.
     pub fn view_hash(&self) -> String {
-        let kind = self.kind();
-        self.data_view.clone().unwrap_or_else(|| View::of(&kind)).hash(&kind)
+        self.view().hash(&self.kind())
     }
 }
 

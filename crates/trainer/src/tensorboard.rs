@@ -1,4 +1,4 @@
-//! A run's event file, which TensorBoard shows: scalars, sample grids, hyperparameters, and histograms of weights on request.
+//! A run's event file, which TensorBoard shows: scalars, sample grids, sounds, hyperparameters, and histograms of weights on request.
 //!
 //! A resumed run starts a new file, which tells TensorBoard to drop the events of earlier files from that step on. Event
 //! files contain times, so they are not among the reproducible parts of a run.
@@ -78,9 +78,18 @@ impl TensorBoard {
                     colorspace: picture.channels as i32,
                     encoded_image_string: artifact.bytes.clone(),
                 });
-                let values =
-                    images.map(|image| summary_value("samples", |value| value.image = Some(image))).collect();
-                file.summary(step, values)
+                let values = images.map(|image| summary_value("samples", |value| value.image = Some(image)));
+                let heard = artifacts.iter().filter_map(|artifact| Some((artifact, artifact.sound?)));
+                let sounds = heard.map(|(artifact, sound)| proto::Audio {
+                    sample_rate: sound.rate as f32,
+                    num_channels: 1,
+                    length_frames: sound.samples as i64,
+                    encoded_audio_string: artifact.bytes.clone(),
+                    content_type: "audio/wav".into(),
+                });
+                let sounds =
+                    sounds.map(|sound| summary_value("samples/sound", |value| value.audio = Some(sound)));
+                file.summary(step, values.chain(sounds).collect())
             }
             Event::Step(report) if (report.step + 1).is_multiple_of(self.histogram_every.max(1)) => {
                 if self.histogram_every == 0 {
@@ -281,6 +290,8 @@ mod proto {
         pub(super) image: Option<Image>,
         #[prost(message, optional, tag = "5")]
         pub(super) histo: Option<Histogram>,
+        #[prost(message, optional, tag = "6")]
+        pub(super) audio: Option<Audio>,
         #[prost(message, optional, tag = "8")]
         pub(super) tensor: Option<Tensor>,
         #[prost(message, optional, tag = "9")]
@@ -297,6 +308,20 @@ mod proto {
         pub(super) colorspace: i32,
         #[prost(bytes = "vec", tag = "4")]
         pub(super) encoded_image_string: Vec<u8>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    pub(super) struct Audio {
+        #[prost(float, tag = "1")]
+        pub(super) sample_rate: f32,
+        #[prost(int64, tag = "2")]
+        pub(super) num_channels: i64,
+        #[prost(int64, tag = "3")]
+        pub(super) length_frames: i64,
+        #[prost(bytes = "vec", tag = "4")]
+        pub(super) encoded_audio_string: Vec<u8>,
+        #[prost(string, tag = "5")]
+        pub(super) content_type: String,
     }
 
     #[derive(Clone, PartialEq, Message)]

@@ -18,6 +18,7 @@ Examples:
   waxwork sample runs/RUN --neighbours                the nearest training image below each
   waxwork sample runs/RUN -n 10000 --out images.npy   an array, (N,C,H,W) f32 in [0,1]
   waxwork sample runs/RUN -n 1000 --out folder        one PNG file per image
+  waxwork sample runs/RUN --labels 7 --out seven.wav  one sound, said by a model of sounds
   waxwork sample runs/RUN -n 10000 --out rows.csv     rows of a table, as its file has them
   waxwork sample runs/RUN --where sex=Female          rows with that value
 
@@ -27,9 +28,9 @@ Labels in the output:
 pub(crate) struct SampleArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
-    /// Draw N images
-    #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = at_least_one)]
-    pub(crate) count: usize,
+    /// Draw N samples [default: 100; for a .wav file, one per label]
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) count: Option<usize>,
     /// Seed the latent vectors with N
     ///
     /// Image i depends only on the seed and on i: a larger --count keeps the first images.
@@ -76,10 +77,12 @@ pub(crate) struct SampleArguments {
     pub(crate) neighbours: bool,
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
-    /// Write to PATH: .png, .npy, .safetensors or a folder; rows: .csv or .parquet
+    /// Write to PATH: .png, .npy, .safetensors or a folder; rows: .csv or .parquet; sounds: .wav too
     ///
     /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1], .safetensors the
     /// tensor `images`, and no extension a new folder with one PNG file per image. Rows of a table go to .csv or .parquet.
+    /// Sounds go to .wav, one after the other, to a folder of .wav files, or as waveforms (N,length) of f32 in [-1, 1]
+    /// to .npy; beside a .png of their spectrograms lies a .wav.
     /// [default: RUN/sample.png, or RUN/sample.csv]
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,

@@ -27,7 +27,9 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     writeln!(card, "| | |\n|---|---|\n| model | {family}, latent dimension {} |", model.latent_dim())?;
     match info.kind() {
         Kind::Image(shape) => writeln!(card, "| images | {shape}, values in [0, 1] |")?,
-        kind @ (Kind::Points { .. } | Kind::Rows(_)) => writeln!(card, "| samples | {kind} |")?,
+        kind @ (Kind::Points { .. } | Kind::Rows(_) | Kind::Sound { .. }) => {
+            writeln!(card, "| samples | {kind} |")?
+        }
     }
     writeln!(card, "| data | {} |", info.data)?;
     if !info.data_classes.is_empty() {

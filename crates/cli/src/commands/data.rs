@@ -6,7 +6,7 @@ use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Kind, Tensor};
 #[cfg(not(feature = "hub"))]
 use waxwork_data::manifest::HUB;
-use waxwork_data::manifest::{FOLDER, TABLE};
+use waxwork_data::manifest::{FOLDER, SOUND, TABLE};
 use waxwork_data::{DataConfig, FileStatus, LeftOut, Manifest, files, verify};
 use waxwork_eval::judge::named;
 use waxwork_eval::second_opinions;
@@ -14,7 +14,7 @@ use waxwork_models::{Classes, Recipe};
 
 use crate::args::DataCommand;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Form};
 
 /// Lists where nothing else is asked for.
 pub(crate) fn run(command: Option<&DataCommand>) -> Result<String, Failure> {
@@ -63,6 +63,7 @@ fn list(json: bool) -> Result<String, Failure> {
     for (name, description) in [
         (FOLDER, "your own images: --data-dir DIR, with one subdirectory per class"),
         (TABLE, "your own table: --data-dir FILE.csv or FILE.parquet"),
+        (SOUND, "your own recordings: --data-dir DIR of .wav files, with one subdirectory per class"),
         ("hf:OWNER/NAME", "an image data set on the Hugging Face Hub"),
     ] {
         rows.push([name, "", "", description].map(str::to_owned).to_vec());
@@ -88,7 +89,7 @@ fn info(name: &str, json: bool) -> Result<String, Failure> {
     ];
     rows.extend(manifest.homepage.clone().map(|homepage| ("homepage", homepage)));
     rows.extend(manifest.hub.as_ref().map(|hub| ("on the Hub", hub.repository.clone())));
-    if manifest.files.is_empty() {
+    if manifest.is_embedded() {
         rows.push(("files", "none needed".into()));
     } else {
         rows.push(("search path", files::cache_dir()?.display().to_string()));
@@ -191,9 +192,10 @@ fn doubts(config: &DataConfig, share: Option<f64>, out: &Path) -> Result<String,
 }
 
 fn show(config: &DataConfig, count: usize, out: &Path) -> Result<String, Failure> {
-    output::check_target(out)?;
     let data = super::sample::load(config)?;
-    let (samples, kind) = (data.train.subset(count), &data.info.kind);
+    let form = Form::from(&data.info);
+    output::check_target(out, &form.kind)?;
+    let (samples, kind) = (data.train.subset(count), &form.kind);
     let bar = output::bar(samples.len(), "reading samples");
     let mut parts = Vec::new();
     for batch in samples.batches(EVALUATION_BATCH, &Device::Cpu)? {
@@ -203,7 +205,7 @@ fn show(config: &DataConfig, count: usize, out: &Path) -> Result<String, Failure
     bar.finish_and_clear();
     let (labels, classes) = (samples.labels(), Classes::named(&data.info.classes));
     let labelled = labels.as_ref().map(|labels| output::Labelled { labels, classes: &classes });
-    output::write_samples(out, kind, &Tensor::cat(&parts, 0)?, labelled, 0)?;
+    output::write_samples(out, &form, &Tensor::cat(&parts, 0)?, labelled, 0)?;
     let (count, what) = (samples.len(), kind.plural());
     Ok(format!("{count} training {what} of {} in {}\n", config.name, out.display()))
 }

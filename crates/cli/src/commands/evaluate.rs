@@ -15,7 +15,7 @@ use crate::commands::judging::{inception, report_of};
 use crate::commands::sample::{data, load, open};
 use crate::commands::tables;
 use crate::failure::Failure;
-use crate::output::{self, Stages};
+use crate::output::{self, Form, Stages};
 
 pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
     match (&arguments.run, &arguments.samples) {
@@ -69,8 +69,8 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
         report.check()?;
         return finish(&report, &report_of(path), arguments.json);
     }
-    let (data, truth) = (load(&config)?, config.mixture()?);
-    let generated = foreign::read_split(path, &data.info.kind, &Classes::named(&data.info.classes))?;
+    let (data, truth) = (load(&config)?.judged()?, config.mixture()?);
+    let generated = foreign::read_split(path, &Form::from(&data.info), &Classes::named(&data.info.classes))?;
     let inception = inception(arguments.inception.as_deref())?;
     let judging = Judging {
         conditional: generated.labels().is_some(),
@@ -79,6 +79,8 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
         inception: inception.as_ref(),
         accuracy: arguments.accuracy_score,
         truth: truth.as_ref(),
+        // Nobody knows the way that they came.
+        round_trip: None,
         cache: &waxwork_data::files::cache_dir()?,
     };
     let mut stages = Stages::default();

@@ -1,15 +1,17 @@
-//! Images of any program, with their labels: NumPy arrays, tensor files and image folders.
+//! Images and sounds of any program, with their labels: NumPy arrays, tensor files, and folders of pictures or recordings.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use waxwork_core::{Device, ImageShape, Kind, Tensor, npy, store};
+use waxwork_core::{Device, Kind, Tensor, npy, store};
 use waxwork_data::folder::Pictures;
+use waxwork_data::sound::Recordings;
 use waxwork_data::{InMemory, Split};
 use waxwork_eval::arrays;
 use waxwork_models::Classes;
 
 use crate::failure::Failure;
+use crate::output::Form;
 use crate::{notes, output};
 
 /// Images as another program wrote them.
@@ -23,13 +25,14 @@ enum Images {
 /// Images of `shape` as a split of eight bits, which is what every sample is measured at: from a `.npy` or `.safetensors` file
 /// (`images`, and `labels` where there are any) or a folder of pictures, in the order of their names, with one directory per class
 /// or none. Labels are those of `classes`; of a folder by the names of its directories.
-pub(crate) fn read_split(path: &Path, kind: &Kind, classes: &Classes) -> Result<Split, Failure> {
+pub(crate) fn read_split(path: &Path, form: &Form, classes: &Classes) -> Result<Split, Failure> {
+    let kind = &form.kind;
     let at = |failure: Failure| failure.at(path);
     match read(path, kind, classes)? {
-        (Images::Pictures(split), _) => Ok(split),
+        (Images::Pictures(split), _) => Ok(split.seen_as(&form.view)?),
         (Images::Array(array), labels) => {
             let bytes = arrays::at_rest(&array, kind).map_err(Failure::from).map_err(at)?;
-            Ok(Split::all(Arc::new(InMemory::new(kind.clone(), bytes, labels)?))?)
+            Ok(Split::all(Arc::new(InMemory::new(kind.clone(), bytes, labels)?))?.seen_as(&form.view)?)
         }
     }
 }
@@ -37,9 +40,15 @@ pub(crate) fn read_split(path: &Path, kind: &Kind, classes: &Classes) -> Result<
 /// The same images as they are, `(N, C, H, W)` f32 in [0, 1] on the CPU, and their labels.
 pub(crate) fn read_tensor(
     path: &Path,
-    kind: &Kind,
+    form: &Form,
     classes: &Classes,
 ) -> Result<(Tensor, Option<Vec<u32>>), Failure> {
+    let kind = &form.kind;
+    if matches!(kind, Kind::Sound { .. }) {
+        let split = read_split(path, form, classes)?;
+        let all: Vec<usize> = (0..split.len()).collect();
+        return Ok((split.batch(&all, &Device::Cpu)?.inputs, split.labels()));
+    }
     match read(path, kind, classes)? {
         (Images::Pictures(split), labels) => {
             let all: Vec<usize> = (0..split.len()).collect();
@@ -73,13 +82,26 @@ pub(crate) fn labels_beside(images: &Path) -> PathBuf {
 
 fn read(path: &Path, kind: &Kind, classes: &Classes) -> Result<(Images, Option<Vec<u32>>), Failure> {
     if path.is_dir() {
-        let Some(shape) = kind.image() else {
-            let (path, what) = (path.display(), kind.plural());
-            return Err(Failure::new(format!(
-                "`{path}` is a folder, but {what} come from a .npy file or a .safetensors file"
-            )));
+        let pictures = match kind {
+            Kind::Image(shape) => {
+                let Pictures { images, classes: directories, notes } =
+                    waxwork_data::folder::read(path, *shape)?;
+                notes::say(&notes);
+                of_folder(path, images, &directories, classes)?
+            }
+            Kind::Sound { .. } => {
+                let Recordings { sounds, classes: directories, notes } =
+                    waxwork_data::sound::read(path, kind)?;
+                notes::say(&notes);
+                of_folder(path, sounds, &directories, classes)?
+            }
+            Kind::Points { .. } | Kind::Rows(_) => {
+                let (path, what) = (path.display(), kind.plural());
+                return Err(Failure::new(format!(
+                    "`{path}` is a folder, but {what} come from a .npy file or a .safetensors file"
+                )));
+            }
         };
-        let pictures = of_folder(path, shape, classes)?;
         let labels = pictures.labels();
         return Ok((Images::Pictures(pictures), labels));
     }
@@ -112,10 +134,13 @@ fn read(path: &Path, kind: &Kind, classes: &Classes) -> Result<(Images, Option<V
     Ok((Images::Array(array), labels.transpose()?))
 }
 
-/// The pictures of a folder. The name of a directory is that of a class, whatever other directories there are.
-fn of_folder(path: &Path, shape: ImageShape, classes: &Classes) -> Result<Split, Failure> {
-    let Pictures { images: pictures, classes: directories, notes } = waxwork_data::folder::read(path, shape)?;
-    notes::say(&notes);
+/// The samples of a folder. The name of a directory is that of a class, whatever other directories there are.
+fn of_folder(
+    path: &Path,
+    pictures: InMemory,
+    directories: &[String],
+    classes: &Classes,
+) -> Result<Split, Failure> {
     if directories.is_empty() {
         return Ok(Split::all(Arc::new(pictures))?);
     }
@@ -137,8 +162,16 @@ fn of_folder(path: &Path, shape: ImageShape, classes: &Classes) -> Result<Split,
 
 #[cfg(test)]
 mod tests {
+    use waxwork_core::ImageShape;
+    use waxwork_data::View;
+
     use super::*;
     use crate::output::Labelled;
+
+    fn form(shape: ImageShape) -> Form {
+        let kind = Kind::from(shape);
+        Form { view: View::of(&kind), kind }
+    }
 
     fn digits() -> Classes {
         Classes::named(&(0..10).map(|digit| digit.to_string()).collect::<Vec<_>>())
@@ -147,7 +180,7 @@ mod tests {
     #[test]
     fn arrays_of_any_order_become_the_same_images() {
         let folder = tempfile::tempdir().unwrap();
-        let (kind, classes) = (Kind::Image(ImageShape::new(3, 2, 4)), digits());
+        let (kind, classes) = (form(ImageShape::new(3, 2, 4)), digits());
         let images = Tensor::arange(0u8, 48, &Device::Cpu).unwrap().reshape((2, 3, 2, 4)).unwrap();
         // A true division: candle's own by a number is a product with its inverse.
         let unit: Vec<f32> = (0..48).map(|value| value as f32 / 255.0).collect();
@@ -175,14 +208,14 @@ mod tests {
         }
         assert!(path("d.labels.npy").is_file() && path("classes/7/000000.png").is_file());
         let other =
-            read_split(&path("a.npy"), &ImageShape::new(3, 4, 2).into(), &classes).unwrap_err().message;
+            read_split(&path("a.npy"), &form(ImageShape::new(3, 4, 2)), &classes).unwrap_err().message;
         assert!(other.contains("a.npy") && other.contains("(N, 3, 4, 2)"), "{other}");
     }
 
     #[test]
     fn labels_outside_the_classes_name_their_file() {
         let folder = tempfile::tempdir().unwrap();
-        let (kind, classes) = (Kind::Image(ImageShape::new(1, 2, 2)), digits());
+        let (kind, classes) = (form(ImageShape::new(1, 2, 2)), digits());
         let path = |name: &str| folder.path().join(name);
         let images = Tensor::zeros((2, 1, 2, 2), waxwork_core::DType::F32, &Device::Cpu).unwrap();
         npy::save(&path("x.npy"), &images).unwrap();

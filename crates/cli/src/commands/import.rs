@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use waxwork_core::{ConditionSpec, Device, ParamSet, SampleRequest, hash, store};
+use waxwork_core::{ConditionSpec, Device, Kind, ParamSet, SampleRequest, hash, store};
 use waxwork_data::View;
 use waxwork_media::preview_count;
 use waxwork_models::import::{self, Fitted};
@@ -12,10 +12,11 @@ use waxwork_trainer::{Outcome, RunFolder, RunInfo};
 
 use crate::args::ImportArguments;
 use crate::commands::card;
+use crate::commands::sample::load;
 use crate::commands::train::{default_path, named};
 use crate::environment::{command_line, environment};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Form};
 
 pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String, Failure> {
     let (_, mut recipe) = named(&arguments.recipe, &arguments.set)?;
@@ -23,7 +24,11 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
     recipe.results.clear();
     recipe.tags.clear();
     let (kind, classes) = waxwork_data::describe(&recipe.data)?;
-    let view = View::of(&kind);
+    // The view of sounds has statistics, which only the data knows.
+    let view = match kind {
+        Kind::Sound { .. } => load(&recipe.data)?.info.view,
+        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) => View::of(&kind),
+    };
     let (sample, condition) = (view.spec(&kind), ConditionSpec::classes(classes.len()));
     let state = store::load(&arguments.file, &Device::Cpu)?;
     let count = state.len();
@@ -40,7 +45,7 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
         command: command_line(),
         data_classes: classes.clone(),
         data_kind: Some(kind.clone()),
-        data_view: Some(view),
+        data_view: Some(view.clone()),
         untrained: untrained.clone(),
         status: Status::Finished,
         model_sha256: Some(hash::sha256(&bytes)),
@@ -55,7 +60,7 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
     store::write(&folder.metrics(), b"")?;
     let grid = folder.sample_picture(0);
     std::fs::create_dir_all(grid.parent().unwrap_or(Path::new(".")))?;
-    output::write_samples(&grid, &kind, &samples, None, 0)?;
+    output::write_samples(&grid, &Form { kind, view }, &samples, None, 0)?;
     card::write(&folder, &recipe, &Outcome { steps: 0, stopped: None, best: None, checkpoint: None })?;
     let path = path.display();
     let mut said = format!("{count} tensors of `{}` in {path}\n", arguments.file.display());

@@ -12,7 +12,7 @@ use crate::commands::foreign;
 use crate::commands::sample::{data, labels_for, open};
 use crate::commands::walk::generated;
 use crate::failure::Failure;
-use crate::output::{self, Labelled};
+use crate::output::{self, Form, Labelled};
 
 pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
@@ -21,7 +21,7 @@ pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
     let means = match &arguments.images {
         Some(path) => {
             let classes = Classes::of(&run);
-            let (images, labels) = foreign::read_tensor(path, &run.info.kind(), &classes)?;
+            let (images, labels) = foreign::read_tensor(path, &Form::from(&run.info), &classes)?;
             foreign::check_labelled(path, labels.is_some(), &classes)?;
             let bar = output::bar(images.dim(0)?, "encoding");
             sampling::encode(encoder, &device, &images, labels.as_deref(), |done| {
@@ -57,8 +57,9 @@ pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
 
 pub(crate) fn decode(arguments: &DecodeArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
-    output::check_target(&arguments.out)?;
     let run = open(&arguments.run, &device)?;
+    let form = Form::from(&run.info);
+    output::check_target(&arguments.out, &form.kind)?;
     let latents = npy::load(&arguments.latents)?;
     let latents = arrays::latents(&latents, run.model.info().latent_dim())
         .map_err(|error| Failure::from(error).at(&arguments.latents))?
@@ -68,8 +69,7 @@ pub(crate) fn decode(arguments: &DecodeArguments) -> Result<String, Failure> {
     let labels = labels.transpose()?.map(|labels| in_turn(&labels, count));
     let asked = labels.as_ref().map(|labels| Condition::classes(labels)).transpose()?.unwrap_or_default();
     let samples = generated(&run, &Walk { latents, condition: asked })?;
-    let (labelled, kind) =
-        (labels.as_ref().map(|labels| Labelled { labels, classes: &classes }), run.info.kind());
-    output::write_samples(&arguments.out, &kind, &samples, labelled, 0)?;
-    Ok(format!("{} {} in {}\n", samples.dim(0)?, kind.plural(), arguments.out.display()))
+    let labelled = labels.as_ref().map(|labels| Labelled { labels, classes: &classes });
+    output::write_samples(&arguments.out, &form, &samples, labelled, 0)?;
+    Ok(format!("{} {} in {}\n", samples.dim(0)?, form.kind.plural(), arguments.out.display()))
 }

@@ -1,11 +1,11 @@
-//! `waxwork rate`: a page that asks a person which of two images is real.
+//! `waxwork rate`: a page that asks a person which of two images or sounds is real.
 
 use serde_json::json;
 use waxwork_core::rng::Stream;
-use waxwork_core::{Device, Tensor, device, store};
+use waxwork_core::{Device, Kind, Tensor, device, store};
 use waxwork_data::Split;
 use waxwork_eval::wilson;
-use waxwork_media::grid;
+use waxwork_media::{grid, preview, wav};
 use waxwork_models::evaluation::samples_of;
 
 use crate::args::RateArguments;
@@ -18,14 +18,21 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
     let test = data(&run, arguments.data_dir.as_ref())?.test;
-    if let Some(kind) = Some(run.info.kind()).filter(|kind| kind.image().is_none()) {
-        return Err(Failure::new(format!("this run makes {kind}: only images can be rated by a person")));
+    let kind = run.info.kind();
+    if matches!(kind, Kind::Points { .. } | Kind::Rows(_)) {
+        return Err(Failure::new(format!(
+            "this run makes {kind}: only images and sounds can be rated by a person"
+        )));
     }
     let pairs = arguments.count;
     if pairs == 0 || pairs > test.len() {
-        return Err(Failure::new(format!("-n {pairs}: there are 1 to {} real images to show", test.len())));
+        return Err(Failure::new(format!(
+            "-n {pairs}: there are 1 to {} real {} to show",
+            test.len(),
+            kind.plural()
+        )));
     }
-    // The real images and their sides are drawn at random, so that an earlier page does not reveal them.
+    // The real samples and their sides are drawn at random, so that an earlier page does not reveal them.
     let mut order: Vec<usize> = (0..test.len()).collect();
     let stream = Stream::new(arguments.seed, "rate", 0);
     let mut draws = stream.at(0);
@@ -37,22 +44,38 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
     let generated =
         samples_of(&run, pairs, arguments.seed, &mut |what, done, all| stages.set(what, done, all))?;
     stages.finish();
+    let generated = generated.seen_as(&run.info.view())?;
     let mut questions = Vec::new();
     for (place, &chosen) in order.iter().take(pairs).enumerate() {
         let (real, made) = (picture(&test, chosen)?, picture(&generated, place)?);
+        let (real_sound, made_sound) = (sound(&test, chosen)?, sound(&generated, place)?);
         let left = draws.below(2) == 0;
-        questions.push(if left { (real, made, "left") } else { (made, real, "right") });
+        questions.push(if left {
+            (real, made, "left", real_sound, made_sound)
+        } else {
+            (made, real, "right", made_sound, real_sound)
+        });
     }
     let intervals: Vec<[f64; 2]> = (0..=pairs).map(|wrong| wilson(wrong, pairs)).collect();
-    let shown = json!({"run": run.folder.name(), "questions": questions, "intervals": intervals});
+    let shown = json!({"run": run.folder.name(), "what": kind.plural(), "questions": questions, "intervals": intervals});
     let page = pages::page("rate.html", &shown)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("rate.html"));
     store::write(&out, page.as_bytes())?;
     Ok(format!("{pairs} questions in {}: open it in a browser\n", out.display()))
 }
 
-/// An image as a page shows it.
+/// An image, or the spectrogram of a sound, as a page shows it.
 fn picture(split: &Split, place: usize) -> Result<String, Failure> {
-    let image: Tensor = split.batch(&[place], &Device::Cpu)?.inputs.get(0)?;
-    Ok(pages::address(&grid::single(&image)?.png()?))
+    let samples: Tensor = split.batch(&[place], &Device::Cpu)?.inputs;
+    let picture = match split.kind() {
+        Kind::Sound { .. } => preview::picture(split.kind(), &samples, 1)?,
+        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) => grid::single(&samples.get(0)?)?,
+    };
+    Ok(pages::address(&picture.png()?))
+}
+
+/// A sound as a page plays it.
+fn sound(split: &Split, place: usize) -> Result<Option<String>, Failure> {
+    let Kind::Sound { rate, .. } = *split.kind() else { return Ok(None) };
+    Ok(Some(pages::sound_address(&wav::file(rate, &split.bytes(&[place])?)?)))
 }

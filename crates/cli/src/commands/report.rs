@@ -6,11 +6,11 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use waxwork_core::walk::{Interpolation, Traversal};
-use waxwork_core::{Device, SampleRequest, Tensor, device, store};
+use waxwork_core::{Device, Kind, SampleRequest, Tensor, device, store};
 use waxwork_data::Dataset;
 use waxwork_eval::{Metric, Report};
-use waxwork_media::preview;
-use waxwork_models::{Classes, Recipe, Run};
+use waxwork_media::{Artifact, grid, preview};
+use waxwork_models::{Classes, Recipe, Run, sounds};
 use waxwork_trainer::{Meter, RunFolder, RunInfo};
 
 use crate::args::ReportArguments;
@@ -33,6 +33,8 @@ const MOST_CLASSES: usize = 20;
 const WAYS: usize = 6;
 /// Test images that are shown beside their reconstructions.
 const RECONSTRUCTED: usize = 30;
+/// Sounds of a class, or pairs of them, that a page plays: each takes as much room as a hundred pictures.
+const HEARD: usize = 3;
 /// Samples that are shown beside the nearest training image.
 const NEIGHBOURS: usize = 20;
 
@@ -64,6 +66,7 @@ struct ReportPage {
 struct Class {
     name: String,
     image: Image,
+    sound: Option<String>,
 }
 
 /// A picture with a heading and what there is to see.
@@ -72,6 +75,7 @@ struct Panel {
     title: &'static str,
     text: String,
     image: Image,
+    sound: Option<String>,
 }
 
 /// metrics.json.
@@ -186,7 +190,8 @@ impl ReportPage {
             let name = classes.name(label as u32);
             let images = run.model.sample(&SampleRequest::of_classes(0, &[label as u32; COLUMNS])?)?;
             let image = picture(run, &images, format!("{COLUMNS} samples of the class {name}"))?;
-            self.classes.push(Class { name, image });
+            let sound = sound(run, &images.narrow(0, 0, HEARD)?)?;
+            self.classes.push(Class { name, image, sound });
         }
         Ok(())
     }
@@ -201,6 +206,8 @@ impl ReportPage {
             title: "Interpolations",
             text: format!("In each row from one random latent vector to another{also}: no jumps, and no blur half-way, are good signs."),
             image: picture(run, &images, format!("{WAYS} rows of images, each changing from the first to the last in {COLUMNS} steps"))?,
+            // The first row.
+            sound: sound(run, &images.narrow(0, 0, COLUMNS)?)?,
         });
         Ok(())
     }
@@ -219,6 +226,7 @@ impl ReportPage {
             title: "Latent values",
             text: format!("In each row one of the first {} of {} latent values goes from −3 to 3 while the others stay at 0.{of_class} A row that does not change is a value that the model does not use.", dims.len(), info.latent_dim()),
             image: picture(run, &images, format!("{} rows of images, in each of which one latent value changes", dims.len()))?,
+            sound: sound(run, &images.narrow(0, 0, COLUMNS)?)?,
         });
         Ok(())
     }
@@ -234,6 +242,7 @@ impl ReportPage {
                 &preview::pairs(&run.info.kind(), &originals, &made, COLUMNS)?,
                 format!("{} test images, each above its reconstruction", images.len()),
             )?,
+            sound: paired(run, &originals, &made)?,
         });
         Ok(())
     }
@@ -253,6 +262,7 @@ impl ReportPage {
                 &preview::pairs(&run.info.kind(), &samples, &found, COLUMNS)?,
                 format!("{NEIGHBOURS} samples, each above the nearest training image"),
             )?,
+            sound: paired(run, &samples, &found)?,
         });
         Ok(())
     }
@@ -284,6 +294,21 @@ impl Evaluation {
 /// Samples as a picture in a page.
 fn picture(run: &Run, samples: &Tensor, alt: String) -> Result<Image, Failure> {
     Image::new(&preview::picture(&run.info.kind(), samples, COLUMNS)?, alt)
+}
+
+/// Samples as a page plays them, one after the other; None of what is not heard.
+fn sound(run: &Run, samples: &Tensor) -> Result<Option<String>, Failure> {
+    let (kind, view) = (run.info.kind(), run.info.view());
+    let Kind::Sound { rate, .. } = kind else { return Ok(None) };
+    let heard = sounds::at_rest(&kind, &view, samples, 0)?;
+    Ok(Some(pages::sound_address(&Artifact::of_sounds(rate, &heard, kind.bytes())?.bytes)))
+}
+
+/// The first samples, each followed by the one that belongs to it.
+fn paired(run: &Run, above: &Tensor, below: &Tensor) -> Result<Option<String>, Failure> {
+    let count = HEARD.min(above.dim(0)?);
+    let pairs = grid::interleaved(&above.narrow(0, 0, count)?, &below.narrow(0, 0, count)?, 1)?;
+    sound(run, &pairs)
 }
 
 fn environment(info: &RunInfo) -> Vec<[String; 2]> {

@@ -11,8 +11,8 @@ use waxwork_trainer::{RunFolder, RunInfo, metrics};
 use crate::commands::card;
 use crate::failure::Failure;
 use crate::output;
-use crate::pages::Image;
 use crate::pages::curves::Line;
+use crate::pages::{Image, sound_address};
 
 /// Maximum number of sample grids in the slider; of more, some are skipped.
 const MOST_GRIDS: usize = 24;
@@ -22,6 +22,8 @@ const MOST_GRIDS: usize = 24;
 pub(crate) struct Grid {
     pub(crate) step: u64,
     pub(crate) image: Image,
+    /// Only of the last, since each takes as much room as many pictures.
+    pub(crate) sound: Option<String>,
 }
 
 /// The main facts of a run.
@@ -42,7 +44,9 @@ pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
                 let colours = if shape.channels == 1 { "grey" } else { "RGB" };
                 ("Images", format!("{colours} of {}×{}", shape.height, shape.width))
             }
-            kind @ (Kind::Points { .. } | Kind::Rows(_)) => ("Samples", kind.to_string()),
+            kind @ (Kind::Points { .. } | Kind::Rows(_) | Kind::Sound { .. }) => {
+                ("Samples", kind.to_string())
+            }
         },
         ("Classes", card::class_names(&info.data_classes)),
         ("Steps", info.steps.to_string()),
@@ -72,7 +76,11 @@ pub(crate) fn grids(folder: &RunFolder, info: &RunInfo) -> Result<Vec<Grid>, Fai
         let bytes = store::read(&folder.sample_picture(step))?;
         // A file that is no picture is passed over.
         let image = Image::of_png(&bytes, format!("samples after {step} steps{order}"));
-        grids.extend(image.map(|image| Grid { step, image }));
+        grids.extend(image.map(|image| Grid { step, image, sound: None }));
+    }
+    if let Some(last) = grids.last_mut() {
+        let heard = folder.sample(last.step, "wav");
+        last.sound = heard.is_file().then(|| store::read(&heard)).transpose()?.map(|wav| sound_address(&wav));
     }
     Ok(grids)
 }

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Kind, Reconstruct, Tensor, device};
-use waxwork_data::manifest::{FOLDER, HUB};
+use waxwork_data::manifest::{FOLDER, FSDD, HUB, SOUND};
 use waxwork_data::{DataConfig, Dataset, Manifest, Split};
-use waxwork_eval::{NEIGHBOUR_BATCH, nearest};
+use waxwork_eval::judging::SHIFT;
+use waxwork_eval::{NEIGHBOUR_BATCH, nearest, nearest_shifted};
 use waxwork_models::sampling::{Draw, draw, in_turn};
 use waxwork_models::{Classes, Run, Weights};
 
@@ -15,7 +16,10 @@ use crate::args::{ReconstructArguments, SampleArguments};
 use crate::commands::{foreign, sample_rows};
 use crate::failure::Failure;
 use crate::notes;
-use crate::output::{self, Labelled};
+use crate::output::{self, Form, Labelled};
+
+/// Samples of a picture or a folder where nobody says how many.
+pub(crate) const SAMPLES: usize = 100;
 
 pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     let started = Instant::now();
@@ -28,15 +32,20 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     if !arguments.asked.is_empty() || arguments.like.is_some() {
         return Err(Failure::new("--where and --like are for models of tables"));
     }
-    let count = arguments.count;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sample.png"));
-    output::check_target(&out)?;
-    let kind = run.info.kind();
+    let form = Form::from(&run.info);
+    let kind = &form.kind;
+    output::check_target(&out, kind)?;
+    let is_sound = matches!(kind, Kind::Sound { .. });
     let classes = Classes::of(&run);
     let asked = match &arguments.labels {
         Some(labels) => labels_for(&run, &classes, labels)?,
         None => (0..classes.len() as u32).collect(),
     };
+    // One file of sounds is listened to from its beginning to its end: one of each class that was asked for.
+    let few = is_sound && output::extension(&out).as_deref() == Some("wav");
+    let usual = if few { asked.len().max(1) } else { SAMPLES };
+    let count = arguments.count.unwrap_or(usual);
     let labels = in_turn(&asked, count);
     let labelled = (!labels.is_empty()).then_some(Labelled { labels: &labels, classes: &classes });
     let bar = output::bar(count, "sampling");
@@ -50,7 +59,7 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         bar.finish_and_clear();
         Ok(())
     };
-    if !arguments.neighbours && output::extension(&out).as_deref() == Some("npy") {
+    if !arguments.neighbours && !is_sound && output::extension(&out).as_deref() == Some("npy") {
         output::stream_npy(&out, run.info.model.sample.batch(count).dims(), make)?;
         output::write_labels_beside(&out, labelled)?;
     } else {
@@ -63,7 +72,7 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         if arguments.neighbours {
             return neighbours(&run, &samples, arguments);
         }
-        output::write_samples(&out, &kind, &samples, labelled, 0)?;
+        output::write_samples(&out, &form, &samples, labelled, 0)?;
     }
     tracing::info!(samples = count, seconds = started.elapsed().as_secs_f64(), "samples written");
     let of = if asked.is_empty() { String::new() } else { format!(", of {} in turn", classes.list(asked)) };
@@ -81,11 +90,17 @@ pub(crate) fn labels_for(run: &Run, classes: &Classes, list: &str) -> Result<Vec
 
 /// Writes each sample above the training sample that is nearest to it.
 fn neighbours(run: &Run, samples: &Tensor, arguments: &SampleArguments) -> Result<String, Failure> {
-    let (training, kind) = (data(run, arguments.data_dir.as_ref())?.train, run.info.kind());
+    let (training, form) = (data(run, arguments.data_dir.as_ref())?.train, Form::from(&run.info));
+    let kind = &form.kind;
     let (found, distances) = neighbours_of(samples, &training)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("neighbours.png"));
-    output::write_pairs(&out, &kind, samples, &found)?;
-    let (what, of) = (kind.plural(), if matches!(kind, Kind::Image(_)) { "pixel" } else { "coordinate" });
+    output::write_pairs(&out, &form, samples, &found)?;
+    let of = match kind {
+        Kind::Image(_) => "pixel",
+        Kind::Points { .. } | Kind::Rows(_) => "coordinate",
+        Kind::Sound { .. } => "spectrogram",
+    };
+    let what = kind.plural();
     Ok(format!(
         "{} {what}, each above the nearest of {} training {what}, in {}\nRMS {of} distance: minimum {:.3}, median {:.3}\n",
         samples.dim(0)?,
@@ -100,7 +115,12 @@ fn neighbours(run: &Run, samples: &Tensor, arguments: &SampleArguments) -> Resul
 pub(crate) fn neighbours_of(samples: &Tensor, training: &Split) -> Result<(Tensor, Vec<f64>), Failure> {
     let bar = output::bar(training.len(), "searching the training samples");
     let batches = training.batches(NEIGHBOUR_BATCH, &Device::Cpu)?.map(|batch| batch.map_err(Failure::from));
-    let nearest = nearest(samples, batches, |done| bar.set_position(done as u64))?;
+    let progress = |done: usize| bar.set_position(done as u64);
+    let nearest = match training.kind() {
+        // A sound that begins a little later is the same.
+        Kind::Sound { .. } => nearest_shifted(samples, SHIFT, batches, progress)?,
+        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) => nearest(samples, batches, progress)?,
+    };
     bar.finish_and_clear();
     let found: Vec<Tensor> = nearest.iter().map(|neighbour| neighbour.sample.clone()).collect();
     let mut distances: Vec<f64> = nearest.iter().map(|neighbour| neighbour.distance).collect();
@@ -112,23 +132,23 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
     let reconstructor = run.needed_reconstructor()?;
-    let kind = run.info.kind();
+    let form = Form::from(&run.info);
     let (samples, part) = match &arguments.images {
         Some(path) => {
             let classes = Classes::of(&run);
-            let samples = foreign::read_split(path, &kind, &classes)?;
+            let samples = foreign::read_split(path, &form, &classes)?;
             foreign::check_labelled(path, samples.labels().is_some(), &classes)?;
             (samples, "")
         }
         None => (data(&run, arguments.data_dir.as_ref())?.test, "test "),
     };
-    let (split, what) = (samples.subset(arguments.count), kind.plural());
+    let (split, what) = (samples.subset(arguments.count), form.kind.plural());
     if split.is_empty() {
         return Err(Failure::new(format!("there are no {part}{what} to reconstruct")));
     }
     let (originals, made) = reconstructions(reconstructor, &split, &device)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("reconstructions.png"));
-    output::write_pairs(&out, &kind, &originals, &made)?;
+    output::write_pairs(&out, &form, &originals, &made)?;
     Ok(format!("{} {part}{what}, each above its reconstruction, in {}\n", split.len(), out.display()))
 }
 
@@ -173,7 +193,9 @@ pub(crate) fn data(run: &Run, folder: Option<&PathBuf>) -> Result<Dataset, Failu
 
 /// Loads a data set; shows how far a new folder of pictures is decoded, or a data set of the Hub is downloaded.
 pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
-    let bar = if config.name == FOLDER {
+    let bar = if config.name == SOUND || config.name == FSDD {
+        output::bar(0, "reading recordings")
+    } else if config.name == FOLDER {
         output::bar(0, "reading images")
     } else {
         output::bar_of_bytes("loading data")
@@ -181,7 +203,7 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
     let data = waxwork_data::load_with_progress(config, &|done, all| bar.set(done, all));
     bar.finish_and_clear();
     let data = data.map_err(|error| with_advice(error, config))?;
-    let embedded = Manifest::find(&config.name).is_ok_and(|manifest| manifest.files.is_empty());
+    let embedded = Manifest::find(&config.name).is_ok_and(|manifest| manifest.is_embedded());
     if let (true, Some(dir)) = (embedded, &config.dir) {
         tracing::warn!(
             "`{}` is embedded and not read from `{}`; to use your own images, give `--data {FOLDER}`",
@@ -197,7 +219,7 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
         test = data.test.len(),
         "data loaded"
     );
-    if config.name == FOLDER || config.name.starts_with(HUB) {
+    if config.name == FOLDER || config.name == SOUND || config.name.starts_with(HUB) {
         notes::taken(&data);
     }
     notes::say(&data.notes);

@@ -6,6 +6,7 @@ use waxwork_data::table::encode::Encoder;
 use waxwork_models::{Run, rows};
 
 use crate::args::SampleArguments;
+use crate::commands::sample::SAMPLES;
 use crate::failure::Failure;
 use crate::output;
 
@@ -22,7 +23,7 @@ pub(crate) fn sample(run: &Run, encoder: &Encoder, arguments: &SampleArguments) 
             "this model makes rows of a table: ask for values with --where COLUMN=VALUE",
         ));
     }
-    let count = arguments.count;
+    let count = arguments.count.unwrap_or(SAMPLES);
     let condition = condition(run, encoder, arguments)?;
     let request = SampleRequest {
         condition,
@@ -41,6 +42,7 @@ pub(crate) fn sample(run: &Run, encoder: &Encoder, arguments: &SampleArguments) 
 /// What is asked of the rows; nothing where the model is left to its own.
 fn condition(run: &Run, encoder: &Encoder, arguments: &SampleArguments) -> Result<Condition, Failure> {
     let SampleArguments { asked, like, columns, count, .. } = arguments;
+    let count = count.unwrap_or(SAMPLES);
     if asked.is_empty() && like.is_none() {
         return Ok(Condition::None);
     }
@@ -51,9 +53,9 @@ fn condition(run: &Run, encoder: &Encoder, arguments: &SampleArguments) -> Resul
             info.family
         )));
     }
-    let Some(file) = like else { return Ok(rows::asking_for(encoder, asked, *count)?) };
+    let Some(file) = like else { return Ok(rows::asking_for(encoder, asked, count)?) };
     let table = Table::read_as(file, &encoder.schema().select(columns)?, true)?;
-    Ok(rows::asking_like(encoder, &table, *count)?)
+    Ok(rows::asking_like(encoder, &table, count)?)
 }
 
 /// How many rows have the values that were asked for.

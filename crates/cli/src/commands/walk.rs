@@ -7,7 +7,7 @@ use waxwork_models::{Classes, Run};
 use crate::args::{InterpolateArguments, TraverseArguments};
 use crate::commands::sample::{labels_for, open};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Form};
 
 /// Samples per row.
 pub(crate) const STEPS: usize = 10;
@@ -30,10 +30,10 @@ pub(crate) fn interpolate(arguments: &InterpolateArguments) -> Result<String, Fa
     let (rows, fixed_latent, seed) = (arguments.rows, arguments.fixed_latent, arguments.seed);
     let way = Interpolation { rows, steps: STEPS, classes: &ends, fixed_latent, seed };
     let samples = generated(&run, &walk::interpolation(run.model.as_ref(), &way)?)?;
-    let (out, kind) =
-        (arguments.out.clone().unwrap_or_else(|| arguments.run.join("interpolation.png")), run.info.kind());
-    output::write_samples(&out, &kind, &samples, None, 0)?;
-    Ok(format!("{rows} rows of {STEPS} {} in {}\n", kind.plural(), out.display()))
+    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("interpolation.png"));
+    let form = Form::from(&run.info);
+    output::write_samples(&out, &form, &samples, None, 0)?;
+    Ok(format!("{rows} rows of {STEPS} {} in {}\n", form.kind.plural(), out.display()))
 }
 
 pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure> {
@@ -57,7 +57,7 @@ pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure>
     let way = Traversal { dims: &dims, steps: STEPS, class: label, seed: arguments.seed };
     let samples = generated(&run, &walk::traversal(run.model.as_ref(), &way)?)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("traversal.png"));
-    output::write_samples(&out, &run.info.kind(), &samples, None, 0)?;
+    output::write_samples(&out, &Form::from(&run.info), &samples, None, 0)?;
     let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
     Ok(format!("rows: latent values {}, from −3 to 3, in {}\n", dims.join(", "), out.display()))
 }

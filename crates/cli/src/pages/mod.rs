@@ -66,6 +66,11 @@ pub(crate) fn address(png: &[u8]) -> String {
     format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png))
 }
 
+/// A WAV file as an address.
+pub(crate) fn sound_address(wav: &[u8]) -> String {
+    format!("data:audio/wav;base64,{}", BASE64_STANDARD.encode(wav))
+}
+
 /// A word of a command line as one would type it.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_=./:,+@%".contains(c);
@@ -84,7 +89,7 @@ mod tests {
     #[test]
     fn names_cannot_become_markup() {
         let name = "a<b>&\"c</script>'";
-        let shown = json!({"run": name, "questions": [[name, "x", "left"]], "intervals": [[0.0, 1.0]]});
+        let shown = json!({"run": name, "what": "images", "questions": [[name, "x", "left"]], "intervals": [[0.0, 1.0]]});
         let page = page("rate.html", &shown).unwrap();
         assert!(page.contains("a&lt;b&gt;&amp;&quot;c&lt;"), "{page}");
         assert!(
@@ -96,7 +101,8 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_an_error() {
-        let failure = page("rate.html", &json!({"questions": [], "intervals": []})).unwrap_err();
+        let failure =
+            page("rate.html", &json!({"what": "images", "questions": [], "intervals": []})).unwrap_err();
         assert!(failure.message.contains("undefined"), "{}", failure.message);
     }
 

@@ -3,8 +3,8 @@
 use std::f32::consts::TAU;
 
 use serde::Serialize;
-use waxwork_core::ImageShape;
 use waxwork_core::rng::Draws;
+use waxwork_core::{ImageShape, Kind};
 
 use super::glyphs::GLYPHS;
 use super::stroke::{Point, flatten, ink};
@@ -41,8 +41,11 @@ pub struct DigitArtist;
 impl Artist for DigitArtist {
     const NAME: &'static str = "digits";
     const VERSION: u32 = 1;
-    const SHAPE: ImageShape = SHAPE;
     type Factors = DigitFactors;
+
+    fn kind() -> Kind {
+        SHAPE.into()
+    }
 
     fn factors(index: usize, draws: &mut Draws) -> DigitFactors {
         draw_factors(index, draws)

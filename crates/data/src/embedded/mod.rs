@@ -1,9 +1,10 @@
-//! Data sets that are drawn instead of read: [`Digits`], [`Shapes`] and [`PlanePoints`], the same bits on every platform.
+//! Data sets that are drawn instead of read: [`Digits`], [`Shapes`], [`Drums`] and [`PlanePoints`], the same bits on every platform.
 //!
 //! Image `i` is a pure function of (seed, i), so nothing waits for the whole. All arithmetic is f32 in a fixed order with
 //! `libm` for what the processor does not round correctly, and the labels repeat 0 to 9, so every class has its tenth.
 
 mod digits;
+mod drums;
 mod glyphs;
 mod outline;
 pub(crate) mod points;
@@ -13,12 +14,13 @@ mod stroke;
 use std::f32::consts::PI;
 use std::marker::PhantomData;
 
+use waxwork_core::Kind;
 use waxwork_core::rng::{Draws, Stream};
-use waxwork_core::{ImageShape, Kind};
 
 use crate::{Error, Factor, Result, Source};
 
 pub use digits::{DigitArtist, DigitFactors};
+pub use drums::{DRUM_LENGTH, DRUM_RATE, DrumArtist, DrumFactors};
 pub use points::{PlaneMixture, PlanePoints};
 pub use shapes::{ShapeArtist, ShapeFactors, Texture};
 
@@ -60,24 +62,30 @@ impl Part {
     }
 }
 
-/// Draws the images of one generator from factors of variation.
+/// Draws the samples of one generator from factors of variation.
 pub trait Artist: Send + Sync {
     /// The generator's name.
     const NAME: &'static str;
     /// Raised by any change to what is drawn.
     const VERSION: u32;
-    /// Shape of every image.
-    const SHAPE: ImageShape;
-    /// What makes an image look as it does.
+    /// What makes a sample what it is.
     type Factors;
 
-    /// Draws the factors of image `index`.
+    /// What every sample is.
+    fn kind() -> Kind;
+
+    /// How many samples a part has.
+    fn count(part: Part) -> usize {
+        part.len()
+    }
+
+    /// Draws the factors of sample `index`.
     fn factors(index: usize, draws: &mut Draws) -> Self::Factors;
 
-    /// The factors that a model could find, by name: not those of an image that looks the same with several values.
+    /// The factors that a model could find, by name: not those of a sample that is the same with several values.
     fn named(factors: &Self::Factors) -> Vec<Factor>;
 
-    /// Paints an image, channel first, with the draws that follow its factors'.
+    /// Makes a sample, as [`Source::write_sample`] does, with the draws that follow its factors'.
     fn paint(factors: &Self::Factors, draws: &mut Draws, out: &mut [u8]);
 }
 
@@ -85,8 +93,10 @@ pub trait Artist: Send + Sync {
 pub type Digits = Generator<DigitArtist>;
 /// The generator `shapes`, [`Part::len`] images of shape 3×32×32.
 pub type Shapes = Generator<ShapeArtist>;
+/// The generator `drums`, sounds of 4,096 samples at 8 kHz.
+pub type Drums = Generator<DrumArtist>;
 
-/// The images of one part that belong to one seed.
+/// The samples of one part that belong to one seed.
 #[derive(Clone, Debug)]
 pub struct Generator<A> {
     stream: Stream,
@@ -105,17 +115,17 @@ impl<A: Artist> Generator<A> {
 
     /// What image `index` was drawn from; None if there is no such image.
     pub fn factors(&self, index: usize) -> Option<A::Factors> {
-        (index < self.part.len()).then(|| A::factors(index, &mut self.stream.at(index as u64)))
+        (index < A::count(self.part)).then(|| A::factors(index, &mut self.stream.at(index as u64)))
     }
 }
 
 impl<A: Artist> Source for Generator<A> {
     fn kind(&self) -> Kind {
-        A::SHAPE.into()
+        A::kind()
     }
 
     fn len(&self) -> usize {
-        self.part.len()
+        A::count(self.part)
     }
 
     fn write_sample(&self, index: usize, out: &mut [u8]) -> Result<()> {

@@ -1,8 +1,8 @@
 //! `shapes`: 32×32 RGB images of one shape, with colours, size, position, rotation and texture varying.
 
 use serde::Serialize;
-use waxwork_core::ImageShape;
 use waxwork_core::rng::Draws;
+use waxwork_core::{ImageShape, Kind};
 
 use super::outline::distance;
 use super::{Artist, CLASSES, angle, to_byte};
@@ -58,8 +58,11 @@ pub struct ShapeArtist;
 impl Artist for ShapeArtist {
     const NAME: &'static str = "shapes";
     const VERSION: u32 = 1;
-    const SHAPE: ImageShape = SHAPE;
     type Factors = ShapeFactors;
+
+    fn kind() -> Kind {
+        SHAPE.into()
+    }
 
     fn factors(index: usize, draws: &mut Draws) -> ShapeFactors {
         draw_factors(index, draws)

@@ -1,4 +1,4 @@
-//! What the directories of a folder of pictures mean: which are parts, which are classes, and what is left out.
+//! What the directories of a folder of pictures or recordings mean: which are parts, which are classes, and what is left out.
 //!
 //! One rule for every folder. Nothing is guessed that could put held-out pictures into training: what may mean several things is
 //! refused, with what would make it clear, and what is left out is counted.
@@ -16,41 +16,58 @@ use crate::{Error, Result, natural, selection};
 const OF_SYSTEMS: [&str; 5] =
     ["__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"];
 
-/// A picture file and its class.
+/// The files that are samples.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// What several are called.
+    pub(crate) plural: &'static str,
+    /// How their names end.
+    pub(crate) endings: &'static [&'static str],
+    /// How the names of such files end that are not read.
+    pub(crate) other_endings: &'static [&'static str],
+}
+
+/// Pictures.
+pub(crate) const PICTURES: Wanted =
+    Wanted { plural: "images", endings: &ENDINGS, other_endings: &OTHER_ENDINGS };
+
+/// A picture file, or that of another sample, and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Picture {
-    pub(super) path: PathBuf,
-    pub(super) label: Option<u32>,
+pub(crate) struct Picture {
+    pub(crate) path: PathBuf,
+    pub(crate) label: Option<u32>,
 }
 
 /// The pictures of a folder; label `k` is `classes[k]`.
 #[derive(Debug)]
-pub(super) struct Listing {
-    pub(super) classes: Vec<String>,
-    pub(super) train: Vec<Picture>,
-    pub(super) test: Vec<Picture>,
-    pub(super) notes: Vec<Note>,
+pub(crate) struct Listing {
+    pub(crate) classes: Vec<String>,
+    pub(crate) train: Vec<Picture>,
+    pub(crate) test: Vec<Picture>,
+    pub(crate) notes: Vec<Note>,
 }
 
 /// The pictures of one part.
 #[derive(Debug)]
-pub(super) struct Part {
-    pub(super) classes: Vec<String>,
-    pub(super) pictures: Vec<Picture>,
+pub(crate) struct Part {
+    pub(crate) classes: Vec<String>,
+    pub(crate) pictures: Vec<Picture>,
 }
 
 /// Lists a folder with its parts.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::EmptyFolder`], [`Error::Layout`], [`Error::Config`].
-pub(super) fn list(dir: &Path) -> Result<Listing> {
-    let mut left_out = LeftOut::new(dir);
+pub(crate) fn list(dir: &Path, wanted: &'static Wanted) -> Result<Listing> {
+    let mut left_out = LeftOut::new(dir, wanted);
     let here = Directory::read(dir, &[], &mut left_out)?;
     let names = || here.directories.iter().map(|(name, _)| name.as_str());
     let at = |name: &str| dir.join(name);
     match splits::parts(names()) {
         // What is left out of this directory is counted there.
-        (train, held_out) if train.is_empty() && held_out.is_empty() => divided(dir, LeftOut::new(dir)),
+        (train, held_out) if train.is_empty() && held_out.is_empty() => {
+            divided(dir, LeftOut::new(dir, wanted))
+        }
         (train, held_out) if train.is_empty() => {
             let held_out = quoted(&held_out);
             Err(layout(
@@ -109,8 +126,8 @@ pub(super) fn list(dir: &Path) -> Result<Listing> {
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::EmptyFolder`], [`Error::Layout`].
-pub(super) fn list_part(dir: &Path) -> Result<(Part, Vec<Note>)> {
-    let mut left_out = LeftOut::new(dir);
+pub(crate) fn list_part(dir: &Path, wanted: &'static Wanted) -> Result<(Part, Vec<Note>)> {
+    let mut left_out = LeftOut::new(dir, wanted);
     let part = left_out.part(dir)?;
     Ok((part, left_out.into_notes()))
 }
@@ -119,7 +136,7 @@ pub(super) fn list_part(dir: &Path) -> Result<(Part, Vec<Note>)> {
 fn divided(dir: &Path, mut left_out: LeftOut) -> Result<Listing> {
     let Part { classes, pictures: mut train } = left_out.part(dir)?;
     if train.len() < 2 {
-        let reason = format!("{} contains one image, but training and testing need two", dir.display());
+        let reason = format!("{} contains one sample, but training and testing need two", dir.display());
         return Err(Error::Config { key: "data.dir", reason });
     }
     let mut flags = selection::test_part(train.len(), |index| train[index].label).into_iter();
@@ -216,6 +233,7 @@ struct Class {
 /// Counts what is left out on the way.
 struct LeftOut {
     root: PathBuf,
+    wanted: &'static Wanted,
     hidden: Vec<String>,
     no_file: Vec<String>,
     other_pictures: BTreeMap<String, usize>,
@@ -235,7 +253,7 @@ impl Directory {
         for path in paths {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let ending = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-            let is_picture = ENDINGS.contains(&ending.as_str());
+            let is_picture = left_out.wanted.endings.contains(&ending.as_str());
             match fs::metadata(&path) {
                 _ if name.starts_with('.') => left_out.hidden.push(left_out.below(&path)),
                 Ok(metadata) if metadata.is_dir() && OF_SYSTEMS.contains(&name.to_lowercase().as_str()) => {
@@ -256,9 +274,10 @@ impl Directory {
 }
 
 impl LeftOut {
-    fn new(root: &Path) -> Self {
+    fn new(root: &Path, wanted: &'static Wanted) -> Self {
         Self {
             root: root.to_path_buf(),
+            wanted,
             hidden: Vec::new(),
             no_file: Vec::new(),
             other_pictures: BTreeMap::new(),
@@ -273,7 +292,7 @@ impl LeftOut {
     }
 
     fn file(&mut self, ending: String) {
-        let known = OTHER_ENDINGS.contains(&ending.as_str());
+        let known = self.wanted.other_endings.contains(&ending.as_str());
         let kind = if known { &mut self.other_pictures } else { &mut self.other_files };
         *kind.entry(ending).or_default() += 1;
     }
@@ -316,7 +335,8 @@ impl LeftOut {
                 return Err(layout(
                     dir,
                     format!(
-                        "its images are in directories below `{name}`, such as `{below}`: use {path} instead"
+                        "its {} are in directories below `{name}`, such as `{below}`: use {path} instead",
+                        self.wanted.plural
                     ),
                 ));
             }
@@ -337,13 +357,14 @@ impl LeftOut {
                 return Err(layout(
                     dir,
                     format!(
-                        "{} images are next to the directory `{name}`, which contains {pictures}: put all into one directory per \
+                        "{} {} are next to the directory `{name}`, which contains {pictures}: put all into one directory per \
                      class, or move `{name}`",
-                        here.pictures.len()
+                        here.pictures.len(),
+                        self.wanted.plural
                     ),
                 ));
             }
-            let reason = "it is next to the images".to_owned();
+            let reason = format!("it is next to the {}", self.wanted.plural);
             self.notes.push(Note::Unused { name, pictures: Some(pictures), reason });
         }
         let pictures = here.pictures.into_iter().map(|path| Picture { path, label: None }).collect();
@@ -382,7 +403,7 @@ impl LeftOut {
     /// Pictures anywhere below a directory that is not used.
     fn count(&self, dir: &Path) -> Result<usize> {
         // What else is in there is nobody's concern.
-        let mut nothing = Self::new(&self.root);
+        let mut nothing = Self::new(&self.root, self.wanted);
         let mut above = Vec::new();
         let mut count = 0;
         let mut waiting = vec![(0, dir.to_path_buf())];
@@ -398,12 +419,12 @@ impl LeftOut {
 
     /// The error of a directory without pictures, with what it holds instead.
     fn empty(&self, dir: &Path) -> Error {
-        let mut there = Self::new(&self.root);
+        let mut there = Self::new(&self.root, self.wanted);
         let found = match Directory::read(dir, &[], &mut there) {
             Ok(_) => there.into_notes().iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             Err(_) => String::new(),
         };
-        Error::EmptyFolder { path: dir.to_path_buf(), found }
+        Error::EmptyFolder { path: dir.to_path_buf(), what: self.wanted.plural, found }
     }
 
     fn into_notes(self) -> Vec<Note> {

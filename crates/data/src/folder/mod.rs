@@ -7,7 +7,7 @@
 //! ```
 
 mod contents;
-mod layout;
+pub(crate) mod layout;
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -25,7 +25,7 @@ use crate::source::InMemory;
 use crate::{Error, Progress, Result, picture};
 use contents::Looked;
 pub(crate) use layout::without;
-use layout::{Listing, Picture};
+use layout::{Listing, PICTURES, Picture};
 
 pub use crate::picture::picture;
 
@@ -96,7 +96,7 @@ fn load_at(
     if let Some(size) = config.size {
         config.shape(size)?;
     }
-    let listing = layout::list(dir)?;
+    let listing = layout::list(dir, &PICTURES)?;
     let with_notes = |(parts, mut header): (Parts, Header)| {
         header.notes.splice(..0, listing.notes.iter().cloned());
         (parts, header)
@@ -131,7 +131,7 @@ fn load_at(
 /// # Errors
 /// [`Error::Io`], [`Error::EmptyFolder`], [`Error::Layout`], and [`Error::Picture`] for the first that is broken or of another size.
 pub fn read(dir: &Path, shape: ImageShape) -> Result<Pictures> {
-    let (part, notes) = layout::list_part(dir)?;
+    let (part, notes) = layout::list_part(dir, &PICTURES)?;
     let read = |Picture { path, .. }: &Picture| {
         let bytes = picture::read(path)?;
         let header = picture::header(&bytes).map_err(|why| why.at(path))?;

@@ -21,7 +21,7 @@ fn tree(files: &[&str]) -> tempfile::TempDir {
 
 /// The classes, the pictures of training and test by their paths, and the notes.
 fn listed(dir: &Path) -> (Vec<String>, Vec<String>, Vec<String>, Vec<String>) {
-    let Listing { classes, train, test, notes } = list(dir).unwrap();
+    let Listing { classes, train, test, notes } = list(dir, &PICTURES).unwrap();
     let names = |pictures: Vec<Picture>| {
         let name = |picture: Picture| picture.path.strip_prefix(dir).unwrap().display().to_string();
         pictures.into_iter().map(name).collect()
@@ -30,7 +30,7 @@ fn listed(dir: &Path) -> (Vec<String>, Vec<String>, Vec<String>, Vec<String>) {
 }
 
 fn refused(files: &[&str]) -> String {
-    list(tree(files).path()).unwrap_err().to_string()
+    list(tree(files).path(), &PICTURES).unwrap_err().to_string()
 }
 
 #[test]
@@ -51,9 +51,9 @@ fn held_out_pictures_are_never_trained_on_whatever_their_part_is_called() {
         notes,
         [
             "the training part is `train`, the test part is `test`",
-            "`unlabelled` is not used (1 image): it is not a part, and `train` is one",
-            "`.` is not used (1 image): they are next to `train`, not in it",
-            "`val` is not used (2 images): it is held out, and the test part is `test`",
+            "`unlabelled` is not used (1 sample): it is not a part, and `train` is one",
+            "`.` is not used (1 sample): they are next to `train`, not in it",
+            "`val` is not used (2 samples): it is held out, and the test part is `test`",
         ]
     );
     for (files, words) in [
@@ -78,13 +78,13 @@ fn a_training_part_alone_is_divided() {
     let (classes, trained, tested, notes) = listed(dir.path());
     assert_eq!((classes.join(" "), trained.len(), tested.len()), ("cat dog".to_owned(), 18, 2));
     assert_eq!(notes[0], "the training part is `train`; a tenth of it is held out as the test part");
-    assert_eq!(notes[1], "`annotations` is not used (0 images): it is not a part, and `train` is one");
+    assert_eq!(notes[1], "`annotations` is not used (0 samples): it is not a part, and `train` is one");
 }
 
 #[test]
 fn labels_of_the_test_part_are_those_of_the_names_in_training() {
     let dir = tree(&["train/2/a.png", "train/10/b.png", "train/9/c.png", "test/10/d.png", "test/2/e.png"]);
-    let Listing { classes, test, notes, .. } = list(dir.path()).unwrap();
+    let Listing { classes, test, notes, .. } = list(dir.path(), &PICTURES).unwrap();
     assert_eq!(classes, ["2", "9", "10"]);
     let labels: Vec<(Option<u32>, bool)> =
         test.iter().map(|p| (p.label, p.path.ends_with("2/e.png"))).collect();
@@ -92,7 +92,7 @@ fn labels_of_the_test_part_are_those_of_the_names_in_training() {
     assert!(notes.contains(&Note::Untested { count: 1, classes: vec!["9".into()] }));
     // With two pictures of two classes, the one for testing is the only one of its class.
     let (_, _, _, notes) = listed(tree(&["cat/1.png", "dog/2.png"]).path());
-    assert_eq!(notes, ["no image is left for training of 1 class: cat"]);
+    assert_eq!(notes, ["no sample is left for training of 1 class: cat"]);
     let said = refused(&["train/cat/1.png", "test/bird/2.png"]);
     assert!(said.contains("no class `bird`"), "{said}");
     let said = refused(&["train/cat/1.png", "test/2.png"]);
@@ -107,7 +107,7 @@ fn pictures_beside_directories_of_pictures_are_not_passed_over() {
     assert!(said.contains("1 images are next to"), "{said}");
     let (classes, trained, tested, notes) = listed(tree(&["1.png", "2.png", "notes/x.txt"]).path());
     assert_eq!((classes.len(), trained.len() + tested.len()), (0, 2));
-    assert_eq!(notes, ["`notes` is not used (0 images): it is next to the images"]);
+    assert_eq!(notes, ["`notes` is not used (0 samples): it is next to the images"]);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn directories_in_a_class_are_taken_in_and_said() {
     let dir = tree(&["cat/1.png", "cat/2019/may/2.png", "cat/2020/3.png", "dog/4.png"]);
     let (classes, trained, tested, notes) = listed(dir.path());
     assert_eq!((classes.join(" "), trained.len() + tested.len()), ("cat dog".to_owned(), 4));
-    assert_eq!(notes, ["class `cat` takes in 2 images of 2 directories below its own"]);
+    assert_eq!(notes, ["class `cat` takes in 2 samples of 2 directories below its own"]);
     let said = refused(&["pictures/cat/1.png", "pictures/dog/2.png"]);
     assert!(said.contains("such as `pictures/cat`") && said.contains("use "), "{said}");
 }
@@ -144,7 +144,7 @@ fn what_is_left_out_is_counted_by_its_kind() {
     assert_eq!(
         notes,
         [
-            "3 images are left out, of formats that are not read: 2 .heic, 1 .psd",
+            "3 samples are left out, of formats that are not read: 2 .heic, 1 .psd",
             "2 other files are left out: 1 without an extension, 1 .txt",
             "4 hidden entries are left out: .git, __MACOSX, a/.hidden.png, b/.DS_Store",
         ]
@@ -152,9 +152,9 @@ fn what_is_left_out_is_counted_by_its_kind() {
     let said = refused(&["cat/1.png", "cat/2.png", "dog/"]);
     assert!(said.contains("dog contains no images"), "{said}");
     let said = refused(&["cat/1.png", "dog/1.heic", "dog/2.heic"]);
-    assert!(said.contains("but 2 images are left out, of formats that are not read: 2 .heic"), "{said}");
+    assert!(said.contains("but 2 samples are left out, of formats that are not read: 2 .heic"), "{said}");
     assert!(refused(&[]).contains("contains no images"));
-    assert!(matches!(list(Path::new("nowhere at all")), Err(Error::Io { .. })));
+    assert!(matches!(list(Path::new("nowhere at all"), &PICTURES), Err(Error::Io { .. })));
 }
 
 #[cfg(unix)]
@@ -177,6 +177,6 @@ fn links_are_followed_but_not_in_a_circle() {
     // The test part is not the training part under another name.
     let dir = tree(&["train/1.png", "train/2.png"]);
     symlink("train", dir.path().join("test")).unwrap();
-    let said = list(dir.path()).unwrap_err().to_string();
+    let said = list(dir.path(), &PICTURES).unwrap_err().to_string();
     assert!(said.contains("the same directory"), "{said}");
 }

@@ -262,7 +262,7 @@ fn rows_and_parts_without_labels_are_left_out_and_said() {
         notes,
         [
             "the training part is `train`, the test part is `validation`",
-            "`test` is not used (2 images): it has no labels",
+            "`test` is not used (2 samples): it has no labels",
             "1 row is left out, as without a label in `train`",
             "1 row is left out, as without a label in `validation`",
         ]
@@ -306,7 +306,7 @@ fn damaged_pictures_are_named_or_left_out_and_counted() {
     // Its own size, though there is a table that could say another.
     assert_eq!((data.info.skipped, data.info.image().unwrap()), (1, ImageShape::new(3, 6, 4)));
     assert!(
-        notes[1].starts_with("1 image cannot be decoded and was left out: row 1 of `train` ("),
+        notes[1].starts_with("1 sample cannot be read and was left out: row 1 of `train` ("),
         "{notes:?}"
     );
 }

@@ -1,0 +1,179 @@
+//! WAV files: PCM of 8, 16, 24 and 32 bits and floats of 32 and 64 bits, of any number of channels, which are mixed down.
+//!
+//! Nothing that a file says of its sizes is believed: what is not there is an error.
+
+/// Values a second that a file may have.
+const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+/// Channels that a file may have.
+const MOST_CHANNELS: usize = 64;
+const PCM: u16 = 1;
+const FLOAT: u16 = 3;
+/// The format is in the first two bytes of a GUID that follows.
+const EXTENSIBLE: u16 = 0xfffe;
+
+/// A sound as a file holds it, mixed down to one channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recording {
+    /// Samples a second.
+    pub rate: u32,
+    /// Values in [−1, 1], more or less: floats may be louder.
+    pub samples: Vec<f64>,
+}
+
+/// How a file stores a value.
+#[derive(Clone, Copy)]
+struct Format {
+    tag: u16,
+    channels: usize,
+    rate: u32,
+    bits: u16,
+}
+
+/// Reads the bytes of a WAV file.
+///
+/// # Errors
+/// What is wrong with it, in words that follow `cannot read FILE:`.
+pub fn parse(bytes: &[u8]) -> Result<Recording, String> {
+    if bytes.len() < 12 || &bytes[..4] != b"RIFF" || &bytes[8..12] != b"WAVE" {
+        return Err(match bytes.get(..4) {
+            Some(b"RF64" | b"BW64") => {
+                "it is an RF64 file of more than 4 GB, which is not read: cut it".into()
+            }
+            _ => "it is not a WAV file: convert it, e.g. with `ffmpeg -i FILE out.wav`".into(),
+        });
+    }
+    let mut format = None;
+    let mut rest = &bytes[12..];
+    while let Some((head, after)) = rest.split_first_chunk::<8>() {
+        let size = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        let name = &head[..4];
+        if size > after.len() {
+            let (name, left) = (String::from_utf8_lossy(name), after.len());
+            return Err(format!(
+                "it is truncated, or says something wrong of its size: its part `{}` is said to have {size} bytes, but {left} follow",
+                name.trim().escape_default()
+            ));
+        }
+        let contents = &after[..size];
+        match name {
+            b"fmt " => format = Some(parse_format(contents)?),
+            b"data" => {
+                let format = format.ok_or("its samples come before their format")?;
+                return decode(format, contents);
+            }
+            _ => {}
+        }
+        // A part of odd size has one more byte.
+        rest = after.get(size + size % 2..).unwrap_or_default();
+    }
+    Err("it has no samples: there is no `data` part".into())
+}
+
+fn parse_format(contents: &[u8]) -> Result<Format, String> {
+    let at = |place: usize| contents.get(place..place + 2).map(|two| u16::from_le_bytes([two[0], two[1]]));
+    let short = "its part `fmt` is too short";
+    let (tag, channels, bits) = (at(0).ok_or(short)?, at(2).ok_or(short)?, at(14).ok_or(short)?);
+    let rate = u32::from(at(4).ok_or(short)?) | u32::from(at(6).ok_or(short)?) << 16;
+    let tag = if tag == EXTENSIBLE { at(24).ok_or(short)? } else { tag };
+    if !matches!((tag, bits), (PCM, 8 | 16 | 24 | 32) | (FLOAT, 32 | 64)) {
+        return Err(format!(
+            "its samples are of format {tag} with {bits} bits: only PCM of 8, 16, 24 or 32 bits and floats of 32 or 64 bits are read"
+        ));
+    }
+    let channels = usize::from(channels);
+    if !(1..=MOST_CHANNELS).contains(&channels) {
+        return Err(format!("it has {channels} channels; there may be 1 to {MOST_CHANNELS}"));
+    }
+    if !RATES.contains(&rate) {
+        return Err(format!("its rate is {rate} Hz; it may be {} to {}", RATES.start(), RATES.end()));
+    }
+    Ok(Format { tag, channels, rate, bits })
+}
+
+fn decode(format: Format, contents: &[u8]) -> Result<Recording, String> {
+    let Format { tag, channels, rate, bits } = format;
+    let width = usize::from(bits / 8);
+    let frame = width * channels;
+    if contents.is_empty() {
+        return Err("it has no samples".into());
+    }
+    if !contents.len().is_multiple_of(frame) {
+        return Err(format!(
+            "it is truncated: {} bytes are no whole number of samples of {frame}",
+            contents.len()
+        ));
+    }
+    let value = |bytes: &[u8]| -> f64 {
+        match (tag, bytes) {
+            (PCM, &[a]) => (f64::from(a) - 128.0) / 128.0,
+            (PCM, &[a, b]) => f64::from(i16::from_le_bytes([a, b])) / 32_768.0,
+            (PCM, &[a, b, c]) => f64::from(i32::from_le_bytes([0, a, b, c])) / 2_147_483_648.0,
+            (PCM, &[a, b, c, d]) => f64::from(i32::from_le_bytes([a, b, c, d])) / 2_147_483_648.0,
+            (_, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+            (_, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            _ => f64::NAN,
+        }
+    };
+    let mixed = |frame: &[u8]| frame.chunks_exact(width).map(value).sum::<f64>() / channels as f64;
+    let samples: Vec<f64> = contents.chunks_exact(frame).map(mixed).collect();
+    if let Some(place) = samples.iter().position(|sample| !sample.is_finite()) {
+        return Err(format!("sample {place} is no finite number"));
+    }
+    Ok(Recording { rate, samples })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(tag: u16, channels: u16, rate: u32, bits: u16, data: &[u8]) -> Vec<u8> {
+        let mut bytes = b"RIFF____WAVEfmt ".to_vec();
+        bytes.extend(16u32.to_le_bytes());
+        bytes.extend([tag.to_le_bytes(), channels.to_le_bytes()].concat());
+        bytes.extend(rate.to_le_bytes());
+        let frame = channels * bits / 8;
+        bytes.extend((rate * u32::from(frame)).to_le_bytes());
+        bytes.extend([frame.to_le_bytes(), bits.to_le_bytes()].concat());
+        bytes.extend(b"LIST\x03\0\0\0abc\0data");
+        bytes.extend((data.len() as u32).to_le_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    #[test]
+    fn every_format_has_the_same_values() {
+        let eighth = [
+            file(PCM, 1, 8000, 8, &[128, 160]),
+            file(PCM, 1, 8000, 16, &[0, 0, 0, 0x20]),
+            file(PCM, 1, 8000, 24, &[0, 0, 0, 0, 0, 0x20]),
+            file(PCM, 1, 8000, 32, &[0, 0, 0, 0, 0, 0, 0, 0x20]),
+            file(FLOAT, 1, 8000, 32, &[0f32.to_le_bytes(), 0.25f32.to_le_bytes()].concat()),
+            file(FLOAT, 1, 8000, 64, &[0f64.to_le_bytes(), 0.25f64.to_le_bytes()].concat()),
+            // Two channels: −0.5 and 0.5, 0.25 and 0.25.
+            file(PCM, 2, 8000, 16, &[0, 0xc0, 0, 0x40, 0, 0x20, 0, 0x20]),
+        ];
+        for (number, bytes) in eighth.iter().enumerate() {
+            let found = parse(bytes).unwrap();
+            assert_eq!(found, Recording { rate: 8000, samples: vec![0.0, 0.25] }, "{number}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let good = file(PCM, 1, 8000, 16, &[0; 8]);
+        let said = |bytes: &[u8]| parse(bytes).unwrap_err();
+        assert!(said(b"ID3\x04 no sound at all").contains("not a WAV file"));
+        assert!(said(&good[..good.len() - 1]).contains("said to have 8 bytes, but 7 follow"));
+        assert!(said(&good[..40]).contains("no samples"), "{}", said(&good[..40]));
+        assert!(said(&file(PCM, 1, 8000, 16, &[])).contains("it has no samples"));
+        assert!(said(&file(PCM, 1, 8000, 16, &[0; 3])).contains("no whole number"));
+        assert!(said(&file(PCM, 0, 8000, 16, &[0; 2])).contains("0 channels"));
+        assert!(said(&file(PCM, 1, 0, 16, &[0; 2])).contains("0 Hz"));
+        assert!(said(&file(2, 1, 8000, 4, &[0; 2])).contains("format 2 with 4 bits"));
+        assert!(said(&file(FLOAT, 1, 8000, 32, &f32::NAN.to_le_bytes())).contains("sample 0"));
+        let mut lying = good.clone();
+        let place = lying.len() - 12;
+        lying[place..place + 4].copy_from_slice(&[0xff; 4]);
+        assert!(said(&lying).contains("4294967295"), "{}", said(&lying));
+    }
+}

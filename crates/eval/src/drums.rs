@@ -1,0 +1,259 @@
+//! What generated drums are made of: onset, decay, brightness, pitch and level are measured in the waveforms and compared, drum by drum,
+//! with those of real ones, whose factors are known.
+
+use waxwork_data::Split;
+use waxwork_data::embedded::{DRUM_RATE, DrumArtist};
+
+use crate::report::{Metric, Protocol};
+use crate::{Error, Result};
+
+/// What is measured, in this order.
+pub const MEASURED: [&str; 5] = ["onset", "decay", "brightness", "pitch", "level"];
+/// Samples over which energy is averaged.
+const FRAME: usize = 32;
+/// Share of its greatest energy above which a drum has begun.
+const BEGUN: f64 = 0.05;
+/// Share of the greatest energy down to which a decay is measured.
+const FADED: f64 = 0.01;
+/// Lags of the autocorrelation that may be periods: 2000 Hz to 40 Hz.
+const LAGS: std::ops::RangeInclusive<usize> = 4..=200;
+/// Samples after the onset in which a pitch is looked for.
+const PITCHED: usize = 1200;
+
+/// Seconds until a drum begins, log seconds in which its amplitude falls to 1/e, log Hz of its mean frequency, log Hz of its
+/// pitch, and its greatest amplitude. None for silence.
+pub fn measure(waveform: &[f64]) -> Option<[f64; 5]> {
+    let rate = f64::from(DRUM_RATE);
+    let level = waveform.iter().fold(0.0f64, |most, value| most.max(value.abs()));
+    let energies: Vec<f64> =
+        waveform.chunks(FRAME).map(|frame| frame.iter().map(|value| value * value).sum()).collect();
+    let peak = energies.iter().copied().fold(0.0, f64::max);
+    if peak <= 0.0 || level < 1e-3 {
+        return None;
+    }
+    let begun = energies.iter().position(|energy| *energy > BEGUN * peak)?;
+    let loudest = energies.iter().position(|energy| *energy == peak)?;
+    // The line of least squares through the logarithm of the energy, which falls by 2 / decay a second.
+    let after = energies[loudest..].iter().take_while(|energy| **energy > FADED * peak);
+    let points: Vec<(f64, f64)> = after
+        .enumerate()
+        .map(|(place, energy)| (place as f64 * FRAME as f64 / rate, libm::log(*energy)))
+        .collect();
+    let decay = slope(&points)
+        .filter(|slope| *slope < 0.0)
+        .map_or(f64::from(FRAME as u32) / rate, |slope| -2.0 / slope);
+    let sound = &waveform[begun * FRAME..];
+    // The mean frequency by the energy of differences: ‖x′‖ / ‖x‖ is that of a sine.
+    let (mut differences, mut all) = (0.0, 0.0);
+    for two in sound.windows(2) {
+        differences += (two[1] - two[0]) * (two[1] - two[0]);
+        all += two[0] * two[0];
+    }
+    let turn = (0.5 * (differences / all.max(1e-12)).sqrt()).min(1.0);
+    let brightness = 2.0 * libm::asin(turn) * rate / std::f64::consts::TAU;
+    let pitch = rate / period(&sound[..sound.len().min(PITCHED)]);
+    Some([
+        begun as f64 * FRAME as f64 / rate,
+        libm::log(decay.max(1e-3)),
+        libm::log(brightness.max(1.0)),
+        libm::log(pitch),
+        level,
+    ])
+}
+
+/// The lag, in samples, at which a sound is most like itself.
+fn period(sound: &[f64]) -> f64 {
+    let like = |lag: usize| {
+        let (mut both, mut own, mut other) = (0.0, 1e-12, 1e-12);
+        for (a, b) in sound.iter().zip(sound.get(lag..).unwrap_or_default()) {
+            both += a * b;
+            own += a * a;
+            other += b * b;
+        }
+        both / f64::sqrt(own * other)
+    };
+    let likeness: Vec<f64> = LAGS.map(like).collect();
+    let most = likeness.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    // The first peak that is nearly as high as the highest: its multiples are as high.
+    let peak = (1..likeness.len().saturating_sub(1)).find(|&at| {
+        likeness[at] >= likeness[at - 1] && likeness[at] >= likeness[at + 1] && likeness[at] > 0.9 * most
+    });
+    (LAGS.start() + peak.unwrap_or(0)) as f64
+}
+
+fn slope(points: &[(f64, f64)]) -> Option<f64> {
+    let n = points.len() as f64;
+    if points.len() < 2 {
+        return None;
+    }
+    let (x, y) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
+    let (mut both, mut own) = (0.0, 0.0);
+    for point in points {
+        both += (point.0 - x) * (point.1 - y);
+        own += (point.0 - x) * (point.0 - x);
+    }
+    (own > 0.0).then(|| both / own)
+}
+
+/// Distances of what is measured in generated drums from what is measured in real ones: per drum the 1-Wasserstein distance in
+/// standard deviations of the real ones, averaged over drums. `names` are the drums of the generated sounds.
+///
+/// # Errors
+/// If sounds cannot be read, or a drum has fewer than two real ones.
+pub fn factor_distances(
+    generated: &Split,
+    names: &[u32],
+    real: &Split,
+    protocol: &Protocol,
+) -> Result<Vec<Metric>> {
+    let (made, test) = (measured(generated)?, measured(real)?);
+    let test_names = real.labels().ok_or(Error::NoLabels { data: "drums".into() })?;
+    // The floor: one half of the real ones beside the other.
+    let half = |odd: usize| (0..test.len()).filter(move |place| (place / CLASSES) % 2 == odd);
+    let pick = |places: Vec<usize>| -> (Vec<Option<[f64; 5]>>, Vec<u32>) {
+        (
+            places.iter().map(|&place| test[place]).collect(),
+            places.iter().map(|&place| test_names[place]).collect(),
+        )
+    };
+    let ((one, one_names), (other, other_names)) = (pick(half(0).collect()), pick(half(1).collect()));
+    let silent = made.iter().filter(|found| found.is_none()).count() as f64 / made.len().max(1) as f64;
+    let mut protocol = protocol.clone();
+    protocol.insert("n_generated".into(), made.len().to_string());
+    protocol.insert("n_real".into(), test.len().to_string());
+    protocol.insert(
+        "factors".into(),
+        "measured in waveforms; 1-Wasserstein in real standard deviations, mean over drums".into(),
+    );
+    let mut metrics = Vec::new();
+    for (place, name) in MEASURED.iter().enumerate() {
+        let value = distance(place, &made, names, &test, &test_names);
+        let floor = distance(place, &one, &one_names, &other, &other_names);
+        if let (Some(value), Some(floor)) = (value, floor) {
+            metrics.push(Metric::new(format!("drum_{name}_distance"), value, &protocol).floor(floor).lower());
+        }
+    }
+    metrics.push(Metric::new("drum_silent", silent, &protocol).floor(0.0).lower());
+    Ok(metrics)
+}
+
+const CLASSES: usize = 10;
+
+/// True if a data set's sounds are drums.
+pub fn are_drums(data: &waxwork_data::Dataset) -> bool {
+    use waxwork_data::embedded::Artist;
+    data.info.name == DrumArtist::NAME && data.info.kind == DrumArtist::kind()
+}
+
+fn measured(split: &Split) -> Result<Vec<Option<[f64; 5]>>> {
+    let mut found = Vec::with_capacity(split.len());
+    for place in 0..split.len() {
+        let bytes = split.bytes(&[place])?;
+        let (samples, _) = bytes.as_chunks::<2>();
+        let waveform: Vec<f64> =
+            samples.iter().map(|sample| f64::from(i16::from_le_bytes(*sample)) / 32768.0).collect();
+        found.push(measure(&waveform));
+    }
+    Ok(found)
+}
+
+/// The mean over drums of the distance between two samples of one measure.
+fn distance(
+    place: usize,
+    made: &[Option<[f64; 5]>],
+    names: &[u32],
+    real: &[Option<[f64; 5]>],
+    real_names: &[u32],
+) -> Option<f64> {
+    let of = |found: &[Option<[f64; 5]>], names: &[u32], drum: u32| -> Vec<f64> {
+        let own = found.iter().zip(names).filter(|(_, name)| **name == drum);
+        let mut values: Vec<f64> = own.filter_map(|(found, _)| Some((*found)?[place])).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let mut distances = Vec::new();
+    for drum in 0..CLASSES as u32 {
+        let (made, real) = (of(made, names, drum), of(real, real_names, drum));
+        if real.len() < 2 {
+            return None;
+        }
+        if made.is_empty() {
+            continue;
+        }
+        let mean = real.iter().sum::<f64>() / real.len() as f64;
+        let deviation =
+            (real.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / real.len() as f64).sqrt();
+        distances.push(wasserstein(&made, &real) / deviation.max(1e-6));
+    }
+    (!distances.is_empty()).then(|| distances.iter().sum::<f64>() / distances.len() as f64)
+}
+
+/// ∫ |F⁻¹ − G⁻¹| of two sorted samples.
+fn wasserstein(a: &[f64], b: &[f64]) -> f64 {
+    let (mut i, mut j, mut done, mut sum) = (0, 0, 0.0, 0.0);
+    while i < a.len() && j < b.len() {
+        let (next_a, next_b) = ((i + 1) as f64 / a.len() as f64, (j + 1) as f64 / b.len() as f64);
+        let next = next_a.min(next_b);
+        sum += (next - done) * (a[i] - b[j]).abs();
+        done = next;
+        i += usize::from(next_a <= next);
+        j += usize::from(next_b <= next);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use waxwork_data::Source;
+    use waxwork_data::embedded::{Drums, Part};
+
+    use super::*;
+
+    #[test]
+    fn distances_of_samples_are_those_of_scipy() {
+        // from scipy.stats import wasserstein_distance as w; print(w([0, 1, 3], [5, 6, 8]), w([0, 1], [0, 1, 4]))
+        assert!((wasserstein(&[0.0, 1.0, 3.0], &[5.0, 6.0, 8.0]) - 5.0).abs() < 1e-12);
+        assert!((wasserstein(&[0.0, 1.0], &[0.0, 1.0, 4.0]) - 1.1666666666666667).abs() < 1e-12);
+    }
+
+    /// Pearson's correlation.
+    fn correlation(pairs: &[(f64, f64)]) -> f64 {
+        let n = pairs.len() as f64;
+        let (x, y) = (pairs.iter().map(|p| p.0).sum::<f64>() / n, pairs.iter().map(|p| p.1).sum::<f64>() / n);
+        let sum = |f: &dyn Fn(f64, f64) -> f64| pairs.iter().map(|p| f(p.0 - x, p.1 - y)).sum::<f64>();
+        sum(&|a, b| a * b) / (sum(&|a, _| a * a) * sum(&|_, b| b * b)).sqrt()
+    }
+
+    #[test]
+    fn what_is_measured_is_what_the_drums_were_made_of() {
+        let drums = Arc::new(Drums::new(0, Part::Test));
+        let split = Split::all(drums.clone()).unwrap().subset(1000);
+        let found = measured(&split).unwrap();
+        let pairs = |place: usize, factor: &str, drums: &[u32]| -> Vec<(f64, f64)> {
+            let all = split.indices().iter().zip(&found);
+            let all = all.filter(|(index, _)| drums.contains(&(**index % 10)));
+            all.map(|(&index, found)| {
+                let factors = split_factors(index as usize);
+                let truth = factors.iter().find(|other| other.0 == factor).unwrap().1;
+                (found.unwrap()[place], truth)
+            })
+            .collect()
+        };
+        fn split_factors(index: usize) -> Vec<(&'static str, f64)> {
+            let factors = Source::factors(&Drums::new(0, Part::Test), index);
+            factors.iter().map(|factor| (factor.name, f64::from(factor.value))).collect()
+        }
+        let every: Vec<u32> = (0..10).collect();
+        assert!(correlation(&pairs(0, "onset", &every)) > 0.97);
+        assert!(correlation(&pairs(1, "decay", &every)) > 0.9);
+        assert!(correlation(&pairs(4, "level", &every)) > 0.999);
+        // Kick, tom and cowbell have a pitch that is heard.
+        assert!(correlation(&pairs(3, "pitch", &[0, 4])) > 0.9);
+        let metrics = factor_distances(&split, &split.labels().unwrap(), &split, &Protocol::new()).unwrap();
+        assert_eq!(metrics.len(), 6);
+        assert!(metrics.iter().all(|metric| metric.value == 0.0), "{metrics:?}");
+        assert!(metrics.iter().all(|metric| metric.floor.unwrap() < 0.25), "{metrics:?}");
+    }
+}
