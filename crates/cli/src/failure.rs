@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use waxwork_data::Error as DataError;
+use waxwork_data::manifest::FSDD;
 use waxwork_distributed::Error as DistributedError;
 use waxwork_models::Error as ModelError;
 use waxwork_trainer::{Error as TrainerError, RunFolder};
@@ -153,6 +154,9 @@ fn about_processes(error: &DistributedError) -> Option<String> {
 
 fn about_data(error: &DataError) -> Option<String> {
     Some(match error {
+        DataError::Missing { dataset, .. } if dataset == FSDD => {
+            "unpack its archive, and give the folder with `--data-dir DIR`".into()
+        }
         DataError::Missing { dataset, .. } if cfg!(feature = "hub") => {
             format!(
                 "give the folder of its files with `--data-dir DIR`, or download them with `waxwork data fetch {dataset}`"
@@ -165,12 +169,15 @@ fn about_data(error: &DataError) -> Option<String> {
             format!("to use its images, give `--data folder --data-dir {name}`")
         }
         DataError::NoManifest { name, .. } => format!("`waxwork data show {name}` shows its images"),
-        DataError::NoFolder => "give it with `--data-dir DIR`".into(),
+        DataError::NoFolder | DataError::NoRecordings => "give it with `--data-dir DIR`".into(),
         DataError::NoTable => "give it with `--data-dir FILE`".into(),
         DataError::Picture { .. } | DataError::Row { .. } => {
             "remove it, or skip such images with `--set data.folder.skip_unreadable=true` (in `train` also \
              `--skip-unreadable`)"
                 .into()
+        }
+        DataError::Recording { .. } => {
+            "remove it, or skip such recordings with `--set data.sound.skip_unreadable=true`".into()
         }
         DataError::TooSmall { largest, .. } | DataError::Sizes { largest, .. } if *largest >= 4 => {
             format!("for example with `--set data.folder.size={largest}`")

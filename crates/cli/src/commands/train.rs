@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use waxwork_core::{Device, Profile, Tensor, device, store};
 use waxwork_data::Dataset;
+use waxwork_data::manifest::{FOLDER, HUB, SOUND};
 use waxwork_models::resume::{Resumer, data_differences, recipe_differences};
 use waxwork_models::{Recipe, TrainingRun};
 use waxwork_trainer::run_info::{Origin, Status};
@@ -348,7 +349,9 @@ fn short_flags(arguments: &TrainArguments) -> Result<Vec<String>, Failure> {
         ))
     })?;
     set("data.dir", dir);
-    set("data.folder.skip_unreadable", arguments.skip_unreadable.then(|| "true".to_owned()));
+    let sounds = arguments.data.as_deref() == Some(SOUND);
+    let skip = if sounds { "data.sound.skip_unreadable" } else { "data.folder.skip_unreadable" };
+    set(skip, arguments.skip_unreadable.then(|| "true".to_owned()));
     set("train.seed", arguments.seed.map(|seed| seed.to_string()));
     set("train.dtype", arguments.dtype.map(|dtype| quoted(&format!("{dtype:?}").to_lowercase())));
     set("train.epochs", arguments.epochs.map(|epochs| epochs.to_string()));
