@@ -102,7 +102,7 @@ fn a_folder_of_pictures_is_trained_on_and_its_broken_files_are_named_or_counted(
     fs::write(folder.path().join("pictures/cats/torn.png"), "no picture").unwrap();
     train("torn", &[]).refused(&["torn.png", "--skip-unreadable"]);
     let counted = train("counted", &["--skip-unreadable"]).good();
-    assert!(counted.stderr.contains("1 image cannot be decoded"), "{}", counted.stderr);
+    assert!(counted.stderr.contains("1 sample cannot be read"), "{}", counted.stderr);
     fs::create_dir(folder.path().join("pictures/empty")).unwrap();
     train("empty", &["--skip-unreadable"]).refused(&["empty", "contains no"]);
     fs::remove_dir(folder.path().join("pictures/empty")).unwrap();
@@ -122,7 +122,7 @@ fn labels_that_are_doubted_can_be_left_out() {
     waxwork(&["train", "gan-ring", "--steps", "2", "--out", text(&run), "--set", &left_out]).good();
     let info: serde_json::Value =
         serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
-    let kept = info["data_sizes"]["training"].as_u64().unwrap() as usize;
+    let kept = info["data_images"]["training"].as_u64().unwrap() as usize;
     assert!(said.contains(&format!("{lines} of {} training points", kept + lines)), "{said}, {kept}");
     // Numbers of other data are refused.
     let other = waxwork(&["train", "gan-ring", "--set", "data.seed=1", "--set", &left_out, "--dry-run"]);

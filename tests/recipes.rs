@@ -125,7 +125,12 @@ fn the_script_of_bash_completes() {
         ("waxwork train --set train.flip=", "", "waxwork train --set train.flip =", &["false", "true"]),
         ("waxwork train --set train.flip=t", "t", "waxwork train --set train.flip = t", &["true"]),
         ("waxwork train --data=fash", "fash", "waxwork train --data = fash", &["fashion-mnist"]),
-        ("waxwork  train --set a.b=c vae-d", "vae-d", "waxwork train --set a.b = c vae-d", &["vae-digits"]),
+        (
+            "waxwork  train --set a.b=c vae-di",
+            "vae-di",
+            "waxwork train --set a.b = c vae-di",
+            &["vae-digits"],
+        ),
     ] {
         let mut bash = Command::new("bash");
         bash.args(["-c", script, "bash", line, completed]).args(words.split(' ')).env("PATH", &path);

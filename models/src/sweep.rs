@@ -144,7 +144,7 @@ impl Sweep {
             if name.is_empty() {
                 name = "run".into();
             }
-            let all = self.set.iter().map(|(key, value)| (key, value));
+            let all = self.set.iter();
             let settings: Vec<String> =
                 all.chain(values.iter().map(|(key, value)| (key, value))).map(setting).collect();
             if !taken.insert(name.clone()) {
@@ -272,11 +272,11 @@ mod tests {
 
     #[test]
     fn a_grid_is_every_value_with_every_other_and_every_seed() {
-        let text = "recipe = 'vae-digits'\nseeds = [0, 7]\nset = { 'train.steps' = 5, 'train.epochs' = 1 }\n\
+        let text = "recipe = 'vae-digits'\nseeds = [0, 7]\nset = { 'train.steps' = 5, 'train.epoch' = 1 }\n\
                     [grid]\n'optimizer.lr' = [1e-3, 2e-3]\n'model.latent_dim' = [4, 8, 16]\n";
         let error = jobs(text).unwrap_err();
-        assert!(error.to_string().contains("train.epochs"), "the recipes themselves are checked: {error}");
-        let jobs = jobs(&text.replace(", 'train.epochs' = 1", "")).unwrap();
+        assert!(error.to_string().contains("train.epoch"), "the recipes themselves are checked: {error}");
+        let jobs = jobs(&text.replace(", 'train.epoch' = 1", "")).unwrap();
         assert_eq!(jobs.len(), 12);
         assert_eq!(
             jobs[0].settings,

@@ -39,10 +39,10 @@ With --device both sides train on that device, DCGANs and residual networks with
 to 1024, in f32 without TF32. Nobody asks the device for a number but at every tenth step, and the
 time of a step is a tenth of the median between two of those. The tables are printed, not written.
 
-With --quality conditional GANs learn from MNIST, Fashion-MNIST and CIFAR-10 in DATA_DIR: our recipe,
-the plain networks in PyTorch, and the networks of our recipe in PyTorch. They take turns of twenty
-seconds, and after 1, 3 and 10 minutes of its own time the samples of each are measured. It takes
-half an hour a data set. --write puts the table and its picture into docs/benchmarks.md.
+With --quality conditional GANs learn from MNIST, Fashion-MNIST and CIFAR-10 in DATA_DIR: our
+recipe, the plain networks in PyTorch, and the networks of our recipe in PyTorch. They take turns of
+twenty seconds, and after 1, 3 and 10 minutes of its own time the samples of each are measured. It
+takes half an hour a data set. --write puts table and picture into docs/benchmarks.md.
 
 Options:
   --python PYTHON   a Python that has torch (default: python3)

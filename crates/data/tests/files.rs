@@ -62,7 +62,8 @@ fn manifests_are_complete_and_consistent() {
         match manifest.storage {
             Storage::Embedded => {
                 assert!(manifest.files.is_empty() && manifest.hub.is_none());
-                let count = if manifest.name == "drums" { (10_000, 2_000) } else { (TRAIN_IMAGES, TEST_IMAGES) };
+                let count =
+                    if manifest.name == "drums" { (10_000, 2_000) } else { (TRAIN_IMAGES, TEST_IMAGES) };
                 assert_eq!((manifest.train, manifest.test), count);
             }
             Storage::Table => {
@@ -128,7 +129,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, mnist, fashion-mnist, cifar10, folder, table"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, mnist, fashion-mnist, cifar10, fsdd, folder, table, sound"
     );
 }
 

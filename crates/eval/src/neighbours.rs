@@ -122,7 +122,13 @@ mod tests {
         let far = nearest(&later, batch(), |_| {}).unwrap()[0].distance;
         let found = nearest_shifted(&later, 1, batch(), |_| {}).unwrap();
         assert_eq!((found.len(), found[0].index), (1, 7));
-        assert!(found[0].distance < 0.5 * far && found[0].distance > 0.0, "its last column was cut off");
+        // Moved back, its last column is repeated, where the real sound is silent.
+        let repeated = ((0.9f64.powi(2) + 0.3f64.powi(2)) / 8.0).sqrt();
+        assert!(
+            (found[0].distance - repeated).abs() < 1e-6 && repeated < far,
+            "{} of {far}",
+            found[0].distance
+        );
         assert_eq!(nearest_shifted(&later, 0, batch(), |_| {}).unwrap()[0].distance, far);
         assert_eq!(nearest_shifted(&real, 2, batch(), |_| {}).unwrap()[0].distance, 0.0);
     }

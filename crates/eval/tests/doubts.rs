@@ -30,8 +30,15 @@ fn a_wrong_label_is_found_by_a_judge_that_has_not_seen_it() {
     let data = Dataset::new(info, Arc::new(train), Arc::new(test), None, None).unwrap();
     let opinions = second_opinions(&data, |_, _| {}).unwrap();
     assert_eq!(opinions.len(), data.train.len());
-    for (position, (named, &index)) in named(&opinions).iter().zip(data.train.indices()).enumerate() {
-        assert_eq!(*named, index % 3, "the true class of {index}");
-        assert_eq!(Some(*named) != data.train.label(position), is_wrong(index), "{index}");
-    }
+    let named = named(&opinions);
+    let right =
+        named.iter().zip(data.train.indices()).filter(|(named, index)| **named == **index % 3).count();
+    let doubted = (0..named.len()).filter(|&place| Some(named[place]) != data.train.label(place));
+    let found = doubted.clone().filter(|&place| is_wrong(data.train.indices()[place])).count();
+    let wrong = data.train.indices().iter().filter(|index| is_wrong(**index)).count();
+    let (doubted, all) = (doubted.count(), named.len());
+    // A judge knows some wrong labels of its own half by heart, and misleads in their neighbourhood.
+    assert!(right as f64 > 0.85 * all as f64, "{right} of {all}");
+    assert!(found as f64 > 0.85 * wrong as f64, "{found} of {wrong} wrong labels");
+    assert!(found as f64 > 0.6 * doubted as f64, "{found} of {doubted} that are doubted");
 }

@@ -18,7 +18,7 @@ Examples:
   waxwork sample runs/RUN --neighbours                the nearest training image below each
   waxwork sample runs/RUN -n 10000 --out images.npy   an array, (N,C,H,W) f32 in [0,1]
   waxwork sample runs/RUN -n 1000 --out folder        one PNG file per image
-  waxwork sample runs/RUN --labels 7 --out seven.wav  one sound, said by a model of sounds
+  waxwork sample runs/RUN --labels 7 --out seven.wav   one sound, from a model of sounds
   waxwork sample runs/RUN -n 10000 --out rows.csv     rows of a table, as its file has them
   waxwork sample runs/RUN --where sex=Female          rows with that value
 

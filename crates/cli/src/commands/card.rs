@@ -28,7 +28,7 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     match info.kind() {
         Kind::Image(shape) => writeln!(card, "| images | {shape}, values in [0, 1] |")?,
         kind @ (Kind::Points { .. } | Kind::Rows(_) | Kind::Sound { .. }) => {
-            writeln!(card, "| samples | {kind} |")?
+            writeln!(card, "| samples | {kind} |")?;
         }
     }
     writeln!(card, "| data | {} |", info.data)?;

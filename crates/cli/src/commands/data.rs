@@ -160,7 +160,6 @@ fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
 
 /// Writes which training images have a label that a judge doubts.
 fn doubts(config: &DataConfig, share: Option<f64>, out: &Path) -> Result<String, Failure> {
-    output::check_target(out)?;
     let data = super::sample::load(config)?;
     let bar = output::bar(0, "training two judges");
     let opinions = second_opinions(&data, |done, all| bar.set(done, all))?;

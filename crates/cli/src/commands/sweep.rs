@@ -115,7 +115,7 @@ fn train_here(
         };
         match train::in_session(&train, &session) {
             Ok(said) => {
-                output::report(said.lines().next().map(|line| format!("{line}\n")).as_deref().unwrap_or(""))?
+                output::report(said.lines().next().map(|line| format!("{line}\n")).as_deref().unwrap_or(""))?;
             }
             Err(failure) if failure.code == INTERRUPTED => {
                 return Err(Failure::interrupted(format!(

@@ -9,12 +9,12 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use waxwork_core::{Device, Profile, Tensor, device, store};
 use waxwork_data::Dataset;
-use waxwork_data::manifest::{FOLDER, HUB, SOUND};
+use waxwork_data::manifest::SOUND;
 use waxwork_models::resume::{Resumer, data_differences, recipe_differences};
 use waxwork_models::{Recipe, TrainingRun};
 use waxwork_trainer::run_info::{Origin, Status};
 use waxwork_trainer::stop::Reason;
-use waxwork_trainer::{FinalWeights, Outcome, Progress, RunFolder, RunInfo, Stop};
+use waxwork_trainer::{Environment, FinalWeights, Outcome, Progress, RunFolder, RunInfo, Stop};
 
 use crate::args::{RUNS, TrainArguments};
 use crate::commands::sample::load;

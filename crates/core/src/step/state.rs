@@ -265,14 +265,14 @@ impl TrainingState {
             meetings: &Meetings::new(self.collective.as_ref(), lanes),
             lanes,
             begun: Cell::new(0),
-            further: RefCell::new((more_batches, Vec::new())),
+            further: RefCell::new(Further { more: more_batches, taken: Vec::new() }),
             scalars: RefCell::default(),
         };
         while whole.begun.get() < lanes {
             whole.begin_next()?;
         }
         let ProcessStep { next_stage, further, scalars, .. } = whole;
-        let (batches, scalars) = (1 + further.into_inner().1.len() as u64, scalars.into_inner());
+        let (batches, scalars) = (1 + further.into_inner().taken.len() as u64, scalars.into_inner());
         self.stage = next_stage.get();
         self.batches += batches;
         if let Some(prefetch) = &mut self.shared_mut().prefetch {
@@ -378,6 +378,14 @@ impl TrainingState {
     }
 }
 
+/// Batches of a step that follow the first.
+struct Further<'a> {
+    /// What gives more.
+    more: &'a mut dyn FnMut() -> Option<Batch>,
+    /// Those that it gave.
+    taken: Vec<Batch>,
+}
+
 /// A step of this process on all of its micro-batches.
 struct ProcessStep<'a, M: ?Sized> {
     model: &'a M,
@@ -389,8 +397,7 @@ struct ProcessStep<'a, M: ?Sized> {
     lanes: usize,
     /// Micro-batches that have begun.
     begun: Cell<usize>,
-    /// What gives more batches, and those that it gave.
-    further: RefCell<(&'a mut dyn FnMut() -> Option<Batch>, Vec<Batch>)>,
+    further: RefCell<Further<'a>>,
     scalars: RefCell<Vec<(String, Scalar)>>,
 }
 
@@ -427,7 +434,7 @@ impl<M: Trainable + ?Sized> WholeStep for ProcessStep<'_, M> {
     }
 
     fn further(&self, number: usize) -> Result<Batch> {
-        let (more, taken) = &mut *self.further.borrow_mut();
+        let Further { more, taken } = &mut *self.further.borrow_mut();
         if number == taken.len() {
             taken.push(more().ok_or(Error::NoBatch { step: self.position.step })?);
         }

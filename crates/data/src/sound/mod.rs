@@ -34,7 +34,7 @@ const MOST_SAMPLES: usize = 1 << 23;
 pub struct SoundConfig {
     /// Samples a second, Hz, to which recordings of another rate are brought. Default: the data set's own, or 8000.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rate: Option<u32>,
+    pub rate: Option<usize>,
     /// Samples of every sound. Default: the data set's own, or 8192.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<usize>,
@@ -105,11 +105,11 @@ impl SoundConfig {
     /// # Errors
     /// [`Error::Config`] if rate or length are out of bounds.
     pub(crate) fn kind(&self, rate: u32, length: usize) -> Result<Kind> {
-        let (rate, length) = (self.rate.unwrap_or(rate), self.length.unwrap_or(length));
-        if !RATES.contains(&rate) {
-            let reason = format!("must be {} to {} Hz, got {rate}", RATES.start(), RATES.end());
+        let (asked, length) = (self.rate.unwrap_or(rate as usize), self.length.unwrap_or(length));
+        let Some(rate) = u32::try_from(asked).ok().filter(|rate| RATES.contains(rate)) else {
+            let reason = format!("must be {} to {} Hz, got {asked}", RATES.start(), RATES.end());
             return Err(Error::Config { key: "data.sound.rate", reason });
-        }
+        };
         if !(1..=MOST_SAMPLES).contains(&length) {
             let reason = format!("must be 1 to {MOST_SAMPLES} samples, got {length}");
             return Err(Error::Config { key: "data.sound.length", reason });

@@ -180,7 +180,7 @@ impl Found {
             done();
             made
         };
-        let made: Vec<Result<(u32, bool, Vec<Vec<u8>>)>> = listed.par_iter().map(sounds).collect();
+        let made: Vec<Result<Made>> = listed.par_iter().map(sounds).collect();
         let (mut bytes, mut labels) = (Vec::new(), Vec::new());
         for (picture, made) in listed.iter().zip(made) {
             let (own_rate, longer, sounds) = match made {
@@ -252,10 +252,13 @@ fn heard(path: &Path) -> Result<Recording> {
     Ok(recording)
 }
 
+/// What is made of a recording: its own rate, whether it is longer than sounds of the data are, and the sounds cut out of it.
+type Made = (u32, bool, Vec<Vec<u8>>);
+
 fn open(path: &Path) -> Result<Recording> {
     let size = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
     if size > MOST_FILE_BYTES {
-        let reason = format!("it has more than {} bytes: cut it into parts", MOST_FILE_BYTES);
+        let reason = format!("it has more than {MOST_FILE_BYTES} bytes: cut it into parts");
         return Err(Error::Recording { path: path.to_path_buf(), reason });
     }
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
