@@ -23,8 +23,8 @@ WAXWORK_TEST_MPI names, separated by colons. If that is set, each of them must w
 
 For every family, GANs with batch norm and with spectral norm, and each MPI, 1, 2, 4 and 8 processes
 must leave the same metrics.jsonl, samples and tensors as one process without MPI. Then a process of
-four is killed at a random moment and the run resumed with two, and at last processes are only killed:
-all others must end within five seconds, and what is left must resume to the same bytes.
+four is killed at a random moment and the run resumed with two, and at last processes are only
+killed: all others must end within five seconds, and what is left must resume to the same bytes.
 
 Options:
   --short          one GAN and one VAE, 2 and 4 processes, one kill: what CI runs

@@ -17,6 +17,9 @@ const BEGUN: f64 = 0.05;
 const FADED: f64 = 0.01;
 /// Lags of the autocorrelation that may be periods: 2000 Hz to 40 Hz.
 const LAGS: std::ops::RangeInclusive<usize> = 4..=200;
+/// The place of the pitch among them, and the one drum whose pitch is steady enough to be measured: the tom. That of a kick falls.
+const PITCH: usize = 3;
+const TOM: u32 = 4;
 /// Samples after the onset in which a pitch is looked for.
 const PITCHED: usize = 1200;
 
@@ -80,7 +83,9 @@ fn period(sound: &[f64]) -> f64 {
     let peak = (start.max(1)..likeness.len().saturating_sub(1)).find(|&at| {
         likeness[at] >= likeness[at - 1] && likeness[at] >= likeness[at + 1] && likeness[at] > 0.9 * most
     });
-    (LAGS.start() + peak.unwrap_or(0)) as f64
+    // A pitch that falls may have no peak within the lags: then the lag of the greatest likeness is the nearest.
+    let nearest = || (start..likeness.len()).max_by(|a, b| likeness[*a].total_cmp(&likeness[*b]));
+    (LAGS.start() + peak.or_else(nearest).unwrap_or(0)) as f64
 }
 
 fn slope(points: &[(f64, f64)]) -> Option<f64> {
@@ -174,7 +179,7 @@ fn distance(
         values
     };
     let mut distances = Vec::new();
-    for drum in 0..CLASSES as u32 {
+    for drum in (0..CLASSES as u32).filter(|drum| place != PITCH || *drum == TOM) {
         let (made, real) = (of(made, names, drum), of(real, real_names, drum));
         if real.len() < 2 {
             return None;
@@ -251,12 +256,11 @@ mod tests {
         assert!(correlation(&pairs(0, "onset", &every)) > 0.9);
         assert!(correlation(&pairs(1, "decay", &every)) > 0.8);
         assert!(correlation(&pairs(4, "level", &every)) > 0.999);
-        // Kick and tom have a pitch that is heard.
-        let heard = correlation(&pairs(3, "pitch", &[0, 4]));
-        assert!(heard > 0.8, "{heard} {:?}", &pairs(3, "pitch", &[0, 4])[..20]);
+        assert!(correlation(&pairs(PITCH, "pitch", &[TOM])) > 0.8);
         let metrics = factor_distances(&split, &split.labels().unwrap(), &split, &Protocol::new()).unwrap();
         assert_eq!(metrics.len(), 6);
         assert!(metrics.iter().all(|metric| metric.value == 0.0), "{metrics:?}");
-        assert!(metrics.iter().all(|metric| metric.floor.unwrap() < 0.25), "{metrics:?}");
+        // Fifty drums beside fifty others, of one drum alone for the pitch.
+        assert!(metrics.iter().all(|metric| metric.floor.unwrap() < 0.6), "{metrics:?}");
     }
 }
