@@ -1,6 +1,10 @@
 //! Where the files of a data set are: in a folder that the user names, or in the cache.
 
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
 
 use crate::manifest::{Manifest, Storage};
 use crate::{Error, Result};
@@ -52,6 +56,13 @@ fn names(manifest: &Manifest, name: &str) -> Vec<String> {
         names.extend(inside);
     }
     names
+}
+
+/// The contents of a file, unpacked if its first bytes say that it is gzipped.
+pub(crate) fn unpacked(file: File) -> io::Result<Box<dyn Read>> {
+    let mut file = BufReader::new(file);
+    let gzipped = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+    Ok(if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
 /// What is in `dir` that may be the file `name` under another name: an archive, a download with a number.

@@ -1,7 +1,7 @@
 //! Training samples that a file of numbers leaves out, such as those whose label is doubted.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
+use std::fmt;
 use std::path::Path;
 
 use waxwork_core::hash::sha256;
@@ -21,15 +21,7 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// Writes a line `data IDENTITY`, then a number a line.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, self.text()).map_err(Error::io("write", path))
-    }
-
-    /// Reads what [`LeftOut::write`] writes.
+    /// Reads a file of what it displays.
     ///
     /// # Errors
     /// If the file cannot be read or is something else.
@@ -48,14 +40,6 @@ impl LeftOut {
         Ok(Self { identity, indices: indices.collect::<Result<_>>()? })
     }
 
-    fn text(&self) -> String {
-        let mut text = format!("{HEAD}{}\n", self.identity);
-        for index in &self.indices {
-            _ = writeln!(text, "{index}");
-        }
-        text
-    }
-
     /// The data without these samples, with an identity of its own. Its validation and test parts stay as they are.
     pub(crate) fn apply(&self, data: Dataset, path: &Path) -> Result<Dataset> {
         let Dataset { info, train, .. } = &data;
@@ -71,8 +55,16 @@ impl LeftOut {
             return Err(Error::Config { key: "data.leave_out", reason });
         }
         let train = train.at(&kept);
-        let identity = sha256(self.text().as_bytes());
+        let identity = sha256(self.to_string().as_bytes());
         Ok(Dataset { info: DatasetInfo { identity, ..info.clone() }, train, ..data })
+    }
+}
+
+/// A line `data IDENTITY`, then a number a line.
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEAD}{}", self.identity)?;
+        self.indices.iter().try_for_each(|index| writeln!(f, "{index}"))
     }
 }
 
@@ -88,7 +80,7 @@ mod tests {
         let whole = load(&DataConfig { limit: Some(100), ..DataConfig::named("digits") }).unwrap();
         let indices: BTreeSet<u32> = whole.train.indices()[10..20].iter().copied().collect();
         let left_out = LeftOut { identity: whole.info.identity.clone(), indices };
-        left_out.write(&path).unwrap();
+        std::fs::write(&path, left_out.to_string()).unwrap();
         assert_eq!(LeftOut::read(&path).unwrap(), left_out);
         let config =
             DataConfig { limit: Some(100), leave_out: Some(path.clone()), ..DataConfig::named("digits") };

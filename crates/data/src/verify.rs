@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -109,12 +108,8 @@ pub fn verify(name: &str, dir: Option<&Path>) -> Result<Vec<FileReport>> {
 
 /// Size, counted to one more than `expected`, and SHA-256 of the uncompressed bytes.
 fn hash(path: &Path, expected: u64) -> Result<(u64, String)> {
-    let open = || File::open(path).map_err(Error::io("open", path));
-    let mut start = Vec::new();
-    open()?.take(2).read_to_end(&mut start).map_err(Error::io("read", path))?;
-    let contents: Box<dyn Read> =
-        if start == [0x1f, 0x8b] { Box::new(MultiGzDecoder::new(open()?)) } else { Box::new(open()?) };
-    let mut contents = contents.take(expected + 1);
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut contents = files::unpacked(file).map_err(Error::io("read", path))?.take(expected + 1);
     let (mut hash, mut size) = (Sha256::new(), 0);
     let mut buffer = vec![0; 1 << 16];
     loop {

@@ -217,6 +217,7 @@ mod tests {
     use waxwork_data::embedded::{Drums, Part};
 
     use super::*;
+    use crate::table::trends::pearson;
 
     #[test]
     fn distances_of_samples_are_those_of_scipy() {
@@ -225,12 +226,9 @@ mod tests {
         assert!((wasserstein(&[0.0, 1.0], &[0.0, 1.0, 4.0]) - 1.1666666666666667).abs() < 1e-12);
     }
 
-    /// Pearson's correlation.
     fn correlation(pairs: &[(f64, f64)]) -> f64 {
-        let n = pairs.len() as f64;
-        let (x, y) = (pairs.iter().map(|p| p.0).sum::<f64>() / n, pairs.iter().map(|p| p.1).sum::<f64>() / n);
-        let sum = |f: &dyn Fn(f64, f64) -> f64| pairs.iter().map(|p| f(p.0 - x, p.1 - y)).sum::<f64>();
-        sum(&|a, b| a * b) / (sum(&|a, _| a * a) * sum(&|_, b| b * b)).sqrt()
+        let (found, truth): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+        pearson(&found, &truth).unwrap()
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl Judge {
             }
         }
 
-        let (classifier, steps) = train(data, classes, seed, &mut progress)?;
+        let Self { classifier, info: JudgeInfo { steps, .. } } = train(data, classes, seed, &mut progress)?;
         let bytes = store::encode(&classifier.params.tensors())?;
         let mut judge = Self {
             info: JudgeInfo {
@@ -299,9 +299,7 @@ pub fn classification_accuracy(
         test: data.test.clone(),
         ..data.clone()
     };
-    let (classifier, steps) = train(&learned, classes, SEED, &mut progress)?;
-    let info = JudgeInfo { sha256: String::new(), data_identity: String::new(), steps, test_accuracy: 0.0 };
-    Judge { info, classifier }.accuracy(&data.test)
+    train(&learned, classes, SEED, &mut progress)?.accuracy(&data.test)
 }
 
 /// What a judge makes of every label of the training part, in its order: the classes' probabilities by a judge that has learned from
@@ -322,10 +320,7 @@ pub fn second_opinions(data: &Dataset, mut progress: impl FnMut(u64, u64)) -> Re
     {
         let learned = Dataset { train: learned.clone(), ..data.clone() };
         let mut progress = |steps, _| progress(done as u64 * STEPS + steps, 2 * STEPS);
-        let (classifier, steps) = train(&learned, classes, SEED, &mut progress)?;
-        let info =
-            JudgeInfo { sha256: String::new(), data_identity: String::new(), steps, test_accuracy: 0.0 };
-        let judge = Judge { info, classifier };
+        let judge = train(&learned, classes, SEED, &mut progress)?;
         let mut half = Vec::with_capacity(asked.len());
         for batch in asked.batches(EVALUATION_BATCH, &Device::Cpu)? {
             half.extend(judge.probabilities(&judge.features(&batch?.inputs)?)?);
@@ -344,12 +339,8 @@ pub fn named(probabilities: &[Vec<f64>]) -> Vec<u32> {
     probabilities.iter().map(|row| most(row) as u32).collect()
 }
 
-fn train(
-    data: &Dataset,
-    classes: usize,
-    seed: u64,
-    progress: &mut impl FnMut(u64, u64),
-) -> Result<(Classifier, u64)> {
+/// A judge that has no name and whose accuracy is not measured yet.
+fn train(data: &Dataset, classes: usize, seed: u64, progress: &mut impl FnMut(u64, u64)) -> Result<Judge> {
     let device = Device::Cpu;
     let classifier = Classifier::new(&data.info, classes, ParamSet::fresh(seed, &device))?;
     // The moving average does what a falling rate would, at whatever step the training ends.
@@ -379,7 +370,7 @@ fn train(
             break;
         }
     }
-    Ok((average, done))
+    Ok(judged(done))
 }
 
 fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> Error {

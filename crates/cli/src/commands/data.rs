@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, Kind, Tensor};
+use waxwork_core::{Device, Kind, Tensor, store};
 #[cfg(not(feature = "hub"))]
 use waxwork_data::manifest::HUB;
 use waxwork_data::manifest::{FOLDER, SOUND, TABLE};
@@ -181,7 +181,8 @@ fn doubts(config: &DataConfig, share: Option<f64>, out: &Path) -> Result<String,
     };
     doubted.sort_unstable();
     let indices = doubted.iter().map(|&position| data.train.indices()[position]).collect();
-    LeftOut { identity: data.info.identity.clone(), indices }.write(out)?;
+    let left_out = LeftOut { identity: data.info.identity.clone(), indices };
+    store::write(out, left_out.to_string().as_bytes())?;
     let (count, all, what) = (doubted.len(), labels.len(), data.info.kind.plural());
     let out = out.display();
     Ok(format!(

@@ -31,8 +31,8 @@ mod walk;
 
 use waxwork_distributed::Launch;
 
-pub(crate) use report::write as write_report;
-pub(crate) use train::finish_run;
+pub use report::write as write_report;
+pub use train::finish_run;
 
 use crate::args::Command;
 use crate::completion;

@@ -103,8 +103,11 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<String, Failure> {
     Ok(format!("{}: open it in a browser\n", page.display()))
 }
 
-/// Writes the page of a run and returns its path; `data` loads the run's data set.
-pub(crate) fn write(
+/// Writes the page of a run to `out`, by default RUN/report.html, and returns its path; `data` loads the run's data set.
+///
+/// # Errors
+/// If the folder is no run, or the page cannot be written. Parts that cannot be drawn are left out, and the page says why.
+pub fn write(
     path: &Path,
     out: Option<&Path>,
     data: impl FnOnce(&Run) -> Result<Dataset, Failure>,

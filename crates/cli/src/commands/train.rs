@@ -400,8 +400,11 @@ fn profile_table(profile: &Profile) -> String {
     output::table(&rows)
 }
 
-/// Writes the page and the card of a run that has been trained to its end.
-pub(crate) fn finish_run(
+/// Writes what belongs to a run that has been trained to its end: its page, and the model card.
+///
+/// # Errors
+/// If the card cannot be written. A page can be written again at any time, so that its failure is only logged.
+pub fn finish_run(
     folder: &RunFolder,
     data: &Dataset,
     recipe: &Recipe,

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use ::csv::{ByteRecord, Reader, ReaderBuilder};
-use flate2::bufread::MultiGzDecoder;
 
 use super::error::{Error, Result};
 use super::raw::{Raw, RawColumn};
 use super::schema::{CsvFormat, Delimiter, MOST_COLUMNS, MOST_NAME, Quotes, Schema, Storage, TableOptions};
 use super::{MOST_ROWS, Table, number};
+use crate::files;
 
 /// Bytes at the beginning that tell how a file is written.
 const HEAD: usize = 1 << 16;
@@ -20,7 +20,6 @@ const MOST_CELL: usize = 1 << 20;
 /// Bytes of the distinct texts of one column.
 const MOST_TEXT: usize = 1 << 31;
 const BOM: &[u8] = b"\xef\xbb\xbf";
-const GZIP: &[u8] = b"\x1f\x8b";
 
 /// Reads a file with a header, gzipped or not, and infers what `options` does not say.
 ///
@@ -56,11 +55,9 @@ pub fn read_from_as(path: &Path, from: impl Read, schema: &Schema) -> Result<Tab
     raw(path, from)?.conform(schema, false)
 }
 
-/// The file, unpacked if it is gzipped, as its first bytes say.
 fn open(path: &Path) -> Result<Box<dyn Read>> {
-    let mut file = BufReader::new(File::open(path).map_err(Error::io("open", path))?);
-    let gzipped = file.fill_buf().map_err(Error::io("read", path))?.starts_with(GZIP);
-    Ok(if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    files::unpacked(file).map_err(Error::io("read", path))
 }
 
 fn raw(path: &Path, mut from: impl Read) -> Result<Raw> {
