@@ -177,7 +177,15 @@ fn compared(runs: &[PathBuf]) -> Result<Compared, Failure> {
         if let Some(recipe) = &mut recipe {
             recipe.train.seed = 0;
         }
-        let place = columns.iter().position(|column| recipe.is_some() && column.recipe == recipe);
+        let mut place = None;
+        for (at, column) in columns.iter().enumerate() {
+            if let (Some(known), Some(recipe)) = (&column.recipe, &recipe)
+                && known.differences(recipe)?.is_empty()
+            {
+                place = Some(at);
+                break;
+            }
+        }
         if place.is_none() {
             let costs = run.as_ref().map_or_else(|| Ok(BTreeMap::new()), costs)?;
             let (runs, values, metrics) = (vec![], BTreeMap::new(), measured.clone());
