@@ -261,8 +261,8 @@ mod tests {
         assert_eq!((read.dtype(), read.to_vec1::<u32>().unwrap()), (DType::U32, vec![7, 0, u32::MAX]));
     }
 
-    /// python3 -c "import numpy, io; f = io.BytesIO(); numpy.save(f, numpy.array([[1, 2], [3, 300]], 'i2'));
-    /// print(f.getvalue())"
+    /// Python: import numpy, io; f = io.BytesIO()
+    ///         numpy.save(f, numpy.array([[1, 2], [3, 300]], 'i2')); print(f.getvalue())
     #[test]
     fn what_numpy_writes_is_read() {
         let header = format!("{:117}\n", "{'descr': '<i2', 'fortran_order': False, 'shape': (2, 2), }");
