@@ -20,9 +20,9 @@ const MOST_VALUES: usize = 1 << 30;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", try_from = "StoredKind")]
 pub enum Kind {
-    /// Images of one size.
+    /// Pictures of one size.
     Image(ImageShape),
-    /// Points in the plane, or in a space with another number of dimensions.
+    /// Points in the plane, or in a space of another dimension.
     Points {
         /// Coordinates of a point.
         dimensions: usize,
