@@ -77,7 +77,7 @@ fn fuzz(root: &Path, target: &str, seconds: u32) -> Result<()> {
     let mut command = process::cargo(root);
     command.args(["fuzz", "run", "--fuzz-dir", "fuzz"]);
     if target == "parquet" {
-        // This feature takes half of the build, and only one target needs it.
+        // This feature is half of the build, and only one target needs it.
         command.args(["--features", "parquet"]);
     }
     command.args([target, "--"]);

@@ -17,7 +17,7 @@ const FIRST: usize = 3;
 /// Largest relative difference of the values in these lines if bits may differ. Rounding errors have not
 /// grown yet.
 const NEAR: f64 = 1e-4;
-/// How many standard deviations over seeds the last values may differ by.
+/// The most standard deviations over seeds by which the last values may differ.
 const SPREAD: f64 = 3.0;
 
 type Values = BTreeMap<String, f64>;

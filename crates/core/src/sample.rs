@@ -15,8 +15,6 @@ const MOST_VALUES: usize = 1 << 30;
 /// that networks see.
 ///
 /// This enum is exhaustive, so the compiler finds every crate that must handle a new kind.
-///
-/// The compiler shows every room that has to know a new kind, so this enum is exhaustive.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", try_from = "StoredKind")]
 pub enum Kind {

@@ -97,10 +97,6 @@ impl Graph {
     /// A label out of range ends the run of the graph with an error if the runtime checks the bounds of
     /// `Gather`, as onnxruntime does on the CPU. `OneHot` alone would give no class for a label that is too
     /// large, and would count negative ones from the end.
-    ///
-    /// A label outside of the classes ends the run of the graph with an error, where the runtime checks the
-    /// bounds of `Gather` (as onnxruntime does on the CPU): `OneHot` alone would give no class for a label
-    /// that is too large, and count negative ones from the end.
     pub fn labels(&mut self, classes: usize) -> Result<Option<Value>> {
         if classes == 0 {
             return Ok(None);

@@ -158,7 +158,7 @@ fn two_and_two_steps_are_four() {
     }
 }
 
-/// One of several processes; the values of the others are a function of its own.
+/// One of several processes. The values of the others are multiples of its own.
 #[derive(Debug)]
 struct OneOf {
     rank: usize,

@@ -78,7 +78,7 @@ pub trait Trainable: Send + Sync {
     /// The groups of parameters that are updated together.
     fn groups(&self) -> &[ParamGroup];
 
-    /// The number of which the batch size must be a multiple.
+    /// The batch size must be a multiple of this.
     fn batch_multiple(&self) -> usize {
         1
     }
