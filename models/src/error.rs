@@ -77,7 +77,7 @@ pub enum Error {
     Weights {
         /// The run folder.
         path: PathBuf,
-        /// Which tensor.
+        /// The error that names the tensor.
         source: waxwork_core::Error,
     },
 
@@ -86,7 +86,7 @@ pub enum Error {
     Values {
         /// The run folder.
         path: PathBuf,
-        /// Which tensor, and where.
+        /// The error that names the tensor and the position.
         source: waxwork_core::Error,
     },
 

@@ -26,7 +26,7 @@ pub struct Forecast {
     pub parts: Vec<ForecastPart>,
     /// Peak memory in bytes, if the system reports it.
     pub memory: Option<u64>,
-    /// Bytes on disk at most.
+    /// The most disk space in bytes.
     pub disk: u64,
 }
 

@@ -31,25 +31,25 @@ pub trait Collective: Debug + Send + Sync {
     /// pairs, and so on. All processes get the same bits.
     ///
     /// # Errors
-    /// If another process is gone or reduces something else.
+    /// If another process has ended or reduces something else.
     fn reduce(&self, values: Vec<(Reduction, Tensor)>) -> Result<Vec<Tensor>>;
 
     /// Returns whether `here` is true on all processes.
     ///
     /// # Errors
-    /// If another process is gone.
+    /// If another process has ended.
     fn all(&self, here: bool) -> Result<bool>;
 
     /// Sends the bytes of process 0 to all processes. The others may pass none.
     ///
     /// # Errors
-    /// If another process is gone.
+    /// If another process has ended.
     fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>>;
 
     /// Returns the bytes of every process, by rank.
     ///
     /// # Errors
-    /// If another process is gone.
+    /// If another process has ended.
     fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>>;
 }
 

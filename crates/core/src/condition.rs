@@ -96,7 +96,7 @@ impl ConditionSpec {
     /// 4.3); no given part.
     ///
     /// # Errors
-    /// If the tensors cannot be made.
+    /// If the tensors cannot be created.
     pub fn unasked(&self, seed: u64, numbers: &[u64]) -> Result<Condition> {
         let zeros = |width: usize| Tensor::zeros((numbers.len(), width), DType::F32, &Device::Cpu);
         Ok(match self {
@@ -200,7 +200,7 @@ impl Condition {
     /// One class per sample.
     ///
     /// # Errors
-    /// If the tensor cannot be made.
+    /// If the tensor cannot be created.
     pub fn classes(classes: &[u32]) -> Result<Self> {
         Ok(Self::Class(Tensor::new(classes, &Device::Cpu)?))
     }

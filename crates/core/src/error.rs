@@ -7,7 +7,7 @@ use candle_core::Shape;
 use crate::onnx::Part;
 use crate::params::Precision;
 
-/// What can go wrong in a model, its parameters or its training step.
+/// An error of a model, its parameters or its training step.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -49,7 +49,7 @@ pub enum Error {
         name: String,
     },
 
-    /// A configuration value makes no sense.
+    /// A configuration value is invalid.
     #[error("invalid `{key}`: {reason}")]
     Config {
         /// The configuration key, e.g. `model.latent_dim`.
@@ -85,7 +85,7 @@ pub enum Error {
     /// Input images, labels or latents do not fit the model.
     #[error("{what} has shape {found:?}, but the model needs {expected}")]
     Input {
-        /// Which input.
+        /// The input.
         what: &'static str,
         /// What the model expects, in words or as a shape.
         expected: String,
@@ -98,7 +98,7 @@ pub enum Error {
     File {
         /// What was tried.
         action: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// The operating system's error.
         source: std::io::Error,
@@ -107,7 +107,7 @@ pub enum Error {
     /// A file exists, but its contents are invalid.
     #[error("`{}` is damaged: {reason}", path.display())]
     Damaged {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -267,7 +267,7 @@ pub enum Error {
     /// An explicitly chosen device is not available.
     #[error("device `{name}` is not available: {reason}")]
     Device {
-        /// The device as it was asked for.
+        /// The device as requested.
         name: String,
         /// Why it cannot be used, and what to do.
         reason: String,

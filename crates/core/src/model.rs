@@ -96,7 +96,7 @@ impl ModelInfo {
     }
 }
 
-/// Which samples to make. Sample `first + i` is a function of the seed and that number alone.
+/// A request for samples. Sample `first + i` is a function of the seed and that number alone.
 #[derive(Clone, Debug)]
 pub struct SampleRequest {
     /// Seed of latents and outputs.
@@ -123,7 +123,7 @@ impl SampleRequest {
     /// One sample of `seed` per class.
     ///
     /// # Errors
-    /// If the tensor cannot be made.
+    /// If the tensor cannot be created.
     pub fn of_classes(seed: u64, classes: &[u32]) -> Result<Self> {
         Ok(Self { condition: Condition::classes(classes)?, ..Self::new(seed, classes.len()) })
     }
@@ -166,7 +166,7 @@ impl<'a> Drawing<'a> {
 /// Samples per forward pass in sampling and in evaluation.
 pub const EVALUATION_BATCH: usize = 100;
 
-/// A model that makes samples.
+/// A model that generates samples.
 pub trait GenerativeModel: Trainable {
     /// The model's description.
     fn info(&self) -> &ModelInfo;

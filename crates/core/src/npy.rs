@@ -61,7 +61,7 @@ impl NpyWriter {
     /// Starts an array of this shape; `path` is its final place.
     ///
     /// # Errors
-    /// If the file cannot be made.
+    /// If the file cannot be created.
     pub fn create(path: &Path, dims: &[usize]) -> Result<Self> {
         let mut file = GrowingFile::create(path)?;
         file.append(&head(FLOATS, dims))?;

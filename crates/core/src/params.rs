@@ -19,7 +19,7 @@ use crate::{Error, Result, values};
 /// Initialisation of a weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// Every value the same.
+    /// The same value everywhere.
     Constant(f64),
     /// Uniform in [−bound, bound).
     Uniform {

@@ -1,6 +1,6 @@
 //! The error type of `waxwork-distributed`.
 
-/// Why processes cannot train together.
+/// An error that keeps processes from training together.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -9,7 +9,7 @@
 //! ```
 //! use waxwork_distributed::Launch;
 //!
-//! // No launcher started this test, so that it has the whole batch to itself.
+//! // No launcher started this test, so it has the whole batch.
 //! assert_eq!(Launch::read(|_| None)?, None);
 //! # Ok::<(), waxwork_distributed::Error>(())
 //! ```

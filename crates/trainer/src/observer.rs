@@ -14,7 +14,7 @@ pub enum Event<'a> {
     Started {
         /// Steps done before.
         done: u64,
-        /// Steps in all.
+        /// Total number of steps.
         total: u64,
         /// Samples per step.
         batch_size: usize,

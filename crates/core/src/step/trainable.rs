@@ -64,7 +64,7 @@ impl Batch {
 /// A stage of training, such as pre-training: a number that the model interprets. Checkpoints store it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
-    /// Which stage; a run begins in 0.
+    /// The number of the stage; a run begins in stage 0.
     pub number: u32,
     /// The stage's first step.
     pub since: u64,
