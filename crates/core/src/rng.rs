@@ -46,8 +46,8 @@ impl Stream {
         self.tensor(indices, &sample.into(), device, Draws::normal)
     }
 
-    /// Standard normal values, drawn again until their magnitude is at most `most`; shape `(indices.len(),
-    /// ..sample)`.
+    /// Standard normal values, drawn again until their magnitude is at most `most`; shape
+    /// `(indices.len(), ..sample)`.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) if `most` is so small that this would take long.

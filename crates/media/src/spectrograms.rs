@@ -7,8 +7,8 @@ use crate::{Error, Result};
 /// Rows and columns of a waveform's image.
 const WAVE: (usize, usize) = (64, 128);
 
-/// Turns sounds as networks see them, `(N, 1, rows, columns)` with the lowest frequency first or `(N, 1, 1,
-/// length)`, into images `(N, 1, H, W)` in [0, 1].
+/// Turns sounds as networks see them, `(N, 1, rows, columns)` with the lowest frequency first or
+/// `(N, 1, 1, length)`, into images `(N, 1, H, W)` in [0, 1].
 ///
 /// # Errors
 /// If the sounds have another shape.

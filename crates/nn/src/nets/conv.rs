@@ -215,9 +215,9 @@ impl ConvUp {
         Ok(Self { blocks: first, layers, sizes: Vec::new(), activation: style.activation })
     }
 
-    /// Enough layers to grow from about 4×4 pixels to an image of any size, and their input shape `(channels,
-    /// height, width)`. The last but one has `width` channels. `key` is the configuration key of this
-    /// network.
+    /// Enough layers to grow from about 4×4 pixels to an image of any size, and their input shape
+    /// `(channels, height, width)`. The last but one has `width` channels. `key` is the configuration key of
+    /// this network.
     ///
     /// # Errors
     /// If the image is too small, or as [`ConvUp::new`].
