@@ -1,4 +1,4 @@
-//! `cargo xtask metal-check`: checks that everything compiles for Metal, on any machine.
+//! `cargo xtask metal-check`: checks that everything compiles for Metal, on a machine that is not a Mac.
 
 use std::process::ExitCode;
 

@@ -141,7 +141,7 @@ pub struct Adam {
     config: OptimizerConfig,
     moments: BTreeMap<String, Moments>,
     /// On a device, the same moments concatenated into one row per group, which shares their storage. Each
-    /// operation costs a kernel launch, and a row needs only one per group.
+    /// operation costs a kernel launch, so an operation runs once per group instead of once per weight.
     rows: BTreeMap<String, Moments>,
     updates: BTreeMap<String, u64>,
 }

@@ -28,7 +28,7 @@ pub(super) struct Measured {
     pub(super) first: f64,
     /// Peak memory in bytes.
     pub(super) peak: f64,
-    /// Seconds to write 10,000 images to a file, if measured.
+    /// Seconds to sample 10,000 images into a file, if measured.
     pub(super) sampling: f64,
     /// Seconds per step in each of [`PHASES`]; only for ours.
     pub(super) phases: [f64; PHASES.len()],

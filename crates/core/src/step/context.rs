@@ -184,8 +184,8 @@ impl StepContext<'_> {
     }
 
     /// Brings values to the meeting of an update. The last micro-batch to arrive gets the reduced values and
-    /// does the update for all; the others get None. Unless this was the step's last update, it has been done
-    /// when this returns.
+    /// does the update for all. The others get None; unless it is the step's last update, it has already been
+    /// done by then.
     fn meet(&mut self, values: Vec<(Reduction, Tensor)>) -> Result<Option<Vec<Tensor>>> {
         let meeting = self.updates;
         self.updates += 1;
