@@ -1,4 +1,4 @@
-//! Reduction, gathering and broadcast among a power of two of processes, built from exchanges between pairs.
+//! Reduction, gathering and broadcast among 2ⁿ processes, built from exchanges between pairs.
 //!
 //! A reduction goes up the tree by recursive halving: a process exchanges halves with its neighbour at
 //! distance 1 and adds them, then quarters at distance 2, and so on. The finished parts come back by

@@ -282,12 +282,12 @@ impl RunFolder {
         self.samples().join(format!("step-{step:06}.{extension}"))
     }
 
-    /// The sample grid after `step` steps, as a PNG file.
+    /// The PNG file that shows samples after `step` steps.
     pub fn sample_picture(&self, step: u64) -> PathBuf {
         self.sample(step, "png")
     }
 
-    /// The steps after which there is a sample grid, ascending.
+    /// The steps after which there is an image of samples, ascending.
     ///
     /// # Errors
     /// If the folder of samples exists and cannot be read.

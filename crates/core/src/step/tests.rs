@@ -303,8 +303,8 @@ fn processes_share_a_batch_by_rows_and_means() {
     assert_eq!((rows, sum, loss, count), (vec![0, 1], 1.0, 1.25, 1.0));
     assert!((norm - 5f64.sqrt()).abs() < 1e-12);
     assert!((weight[0] - 0.0).abs() < 1e-6 && (weight[1] - 3.0).abs() < 1e-6, "{weight:?}");
-    // The other of two processes has three times the values: the mean is twice the own, the sum four times,
-    // the maximum three times.
+    // The other of two processes has three times this one's values: the mean is twice as large, the sum four
+    // times, the maximum three times.
     let (rows, sum, loss, norm, count, weight) = step(1, 2);
     assert_eq!((rows, sum, loss, count), (vec![2, 3], 4.0, 2.5, 3.0));
     assert!((norm - 2.0 * 5f64.sqrt()).abs() < 1e-12, "the norm is that of the mean");

@@ -12,8 +12,7 @@ use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 
-/// Residual blocks that each double height and width. They activate their input, so the output is not
-/// activated.
+/// Pre-activation residual blocks that each double height and width; their output is not activated.
 #[derive(Clone, Debug)]
 pub struct ResidualUp {
     blocks: Vec<UpBlock>,
