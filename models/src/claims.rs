@@ -1,13 +1,13 @@
-//! What a recipe says of itself, kept true when the recipe is changed or does not come to its end.
+//! A recipe's claims about itself, kept true when the recipe is changed or its run ends early.
 
 use toml::Value;
 
 use crate::{Difference, Recipe, Result};
 
-/// Changes that a description tells in full.
+/// The most changes that a description lists.
 const TOLD: usize = 4;
 
-/// Settings in steps, and what never happens in a run that is shorter.
+/// Settings in steps, and what a run that is shorter never reaches.
 const STEPS: [(&str, &str); 3] = [
     ("model.kl_warmup_steps", "the KL term never has its full weight"),
     ("optimizer.warmup_steps", "the learning rate never reaches its base"),
@@ -15,9 +15,10 @@ const STEPS: [(&str, &str); 3] = [
 ];
 
 impl Recipe {
-    /// Makes this recipe, which was made of `original` called `name`, claim nothing that was only found for `original`: results
-    /// and tags go where anything about the training differs, and the description says what was changed. One of another data set
-    /// or model is described anew, unless it already has a description of its own.
+    /// Removes the claims of this recipe that hold only for `original`, from which it was made and which is
+    /// called `name`. If anything about the training differs, results and tags are cleared, and the
+    /// description lists the changes. With another data set or model the description is rewritten, unless the
+    /// recipe already has its own.
     ///
     /// # Errors
     /// As [`Recipe::to_toml`].
@@ -37,7 +38,7 @@ impl Recipe {
             let family = self.family().to_uppercase();
             self.description = format!("{family} on `{}`, from the recipe `{name}`", self.data.name);
         }
-        // What is off now and was not there before is no change to speak of.
+        // A setting that is now off and was absent before is not worth listing.
         let worth =
             |difference: &&Difference| difference.was.is_some() || difference.is.as_deref() != Some("false");
         let changes: Vec<&Difference> = differences.iter().filter(worth).collect();
@@ -53,7 +54,8 @@ impl Recipe {
         Ok(())
     }
 
-    /// What a run of `steps` steps never comes to, a line each: settings in steps that reach beyond its end.
+    /// Settings in steps that lie beyond the end of a run of `steps` steps: one line each on what it never
+    /// reaches.
     ///
     /// # Errors
     /// As [`Recipe::to_toml`].

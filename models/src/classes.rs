@@ -1,33 +1,34 @@
-//! The classes that a model can be asked for: by name or by number, and by which name each is shown.
+//! The classes that a model can be asked for: lookup by name or number, and the names to show.
 
 use waxwork_data::names::nearest;
 
 use crate::{Error, Result, Run};
 
-/// Names that a list in a message shows.
+/// The most names that a list in a message shows.
 const SHOWN: usize = 20;
-/// Classes that a range may span: more than any data set has.
+/// The most classes that a range may span, more than any data set has.
 const MOST: u32 = 100_000;
 
 /// The classes of a data set or of a conditional model. Label `k` is the class number `k`, counted from 0.
 ///
-/// A word means the class of that name; upper and lower case may differ if only one class fits then. A number that is no name means
-/// the class of that number, unless some class is named by a number: then numbers are names only, so that no number means two
-/// things.
+/// A word means the class with that name. The case may differ if only one class then fits. A number that is
+/// not a name means the class with that number. But if some class has a number as its name, numbers are names
+/// only, so that no number has two meanings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Classes {
     count: u32,
-    /// As many as there are classes, or none where they are not known.
+    /// One name per class, or empty if the names are not known.
     names: Vec<String>,
 }
 
 impl Classes {
-    /// The classes with these names, label `k` the name `k`.
+    /// The classes with these names; label `k` has name `k`.
     pub fn named(names: &[String]) -> Self {
         Self { count: names.len() as u32, names: names.to_vec() }
     }
 
-    /// Those that a run's model can be asked for; none if it is unconditional. Runs of older versions know no names.
+    /// The classes that a run's model can be asked for; none if it is unconditional. Runs of older versions
+    /// have no names.
     pub fn of(run: &Run) -> Self {
         let count = run.model.info().classes();
         let names = &run.info.data_classes;
@@ -35,22 +36,22 @@ impl Classes {
         Self { count: count as u32, names: known }
     }
 
-    /// How many there are.
+    /// Number of classes.
     pub fn len(&self) -> usize {
         self.count as usize
     }
 
-    /// True if there are none.
+    /// True if there are no classes.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The name of a label, or its number where names are not known.
+    /// The name of a label, or its number if the names are not known.
     pub fn name(&self, label: u32) -> String {
         self.names.get(label as usize).cloned().unwrap_or_else(|| label.to_string())
     }
 
-    /// The names of labels, the first of them if there are many: `cat, dog`.
+    /// The names of labels, such as `cat, dog`; only the first ones if there are many.
     pub fn list(&self, labels: impl IntoIterator<Item = u32>) -> String {
         let mut labels = labels.into_iter();
         let mut names: Vec<String> = labels.by_ref().take(SHOWN).map(|label| self.name(label)).collect();
@@ -64,7 +65,7 @@ impl Classes {
     /// The label that a word means.
     ///
     /// # Errors
-    /// [`Error::Class`] with the names that there are, and the nearest.
+    /// [`Error::Class`] with the known names, and the nearest one.
     pub fn label(&self, word: &str) -> Result<u32> {
         let word = word.trim();
         let fail = |reason: String, near: Option<String>| Error::Class {
@@ -100,17 +101,17 @@ impl Classes {
             Ok(_) if self.count > 0 && !self.numbers_are_names() => {
                 Err(fail(format!("class numbers are 0 to {}", self.count - 1), None))
             }
-            // No number is a slip of another.
+            // For a number, the nearest name would be a wrong guess.
             Ok(_) => Err(fail(String::new(), None)),
             Err(_) => Err(fail(String::new(), nearest(word, self.names.iter().map(String::as_str)))),
         }
     }
 
-    /// The labels that a list means: names or numbers with commas between them, ranges of numbers such as `0..9`, the last
-    /// included. A name that holds a comma can only be given by its number.
+    /// The labels that a list means: names or numbers separated by commas, and ranges of numbers such as
+    /// `0..9`, which include their end. A name that contains a comma can only be given by its number.
     ///
     /// # Errors
-    /// As [`Classes::label`], and if a range does not go up.
+    /// As [`Classes::label`], and if a range does not ascend.
     pub fn labels(&self, list: &str) -> Result<Vec<u32>> {
         let mut labels = Vec::new();
         for word in list.split(',') {
@@ -173,7 +174,7 @@ mod tests {
         let numbered = classes(&["1", "2", "10"]);
         assert_eq!(numbered.labels("10,1").unwrap(), [2, 0]);
         assert_eq!(numbered.labels("1..2").unwrap(), [0, 1]);
-        // The class number 0 is called 1: to take 0 for it would give 1 two meanings.
+        // Class number 0 is called 1. If 0 meant this class, 1 would have two meanings.
         assert!(numbered.label("0").unwrap_err().to_string().contains("the classes are 1, 2, 10"));
         let digits: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
         let digits = Classes::named(&digits);

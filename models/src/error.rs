@@ -1,4 +1,4 @@
-//! What can go wrong between a recipe or a run folder and a model.
+//! Errors between a recipe or a run folder and a model.
 
 use std::path::PathBuf;
 
@@ -9,24 +9,24 @@ pub enum Error {
     /// No recipe has this name.
     #[error("no recipe is called `{name}`{}", did_you_mean(.nearest.as_ref()))]
     UnknownRecipe {
-        /// What was asked for.
+        /// The name that was asked for.
         name: String,
         /// The nearest name, if one is near.
         nearest: Option<String>,
     },
 
-    /// A recipe is not well formed.
+    /// A recipe is invalid.
     #[error("recipe `{origin}`: {reason}{}", did_you_mean(.nearest.as_ref()))]
     Recipe {
         /// Name or path of the recipe.
         origin: String,
         /// What is wrong, and at which key.
         reason: String,
-        /// The nearest key or word, where an unknown one was given.
+        /// The nearest key or word, if an unknown one was given.
         nearest: Option<String>,
     },
 
-    /// A `key=value` setting is not well formed.
+    /// A `key=value` setting is invalid.
     #[error("setting `{setting}`: {reason}{}", did_you_mean(.nearest.as_ref()))]
     Setting {
         /// The setting as given.
@@ -37,7 +37,7 @@ pub enum Error {
         nearest: Option<String>,
     },
 
-    /// A sweep file makes no sense.
+    /// A sweep file is invalid.
     #[error("sweep `{}`: {reason}", path.display())]
     Sweep {
         /// The file.
@@ -46,12 +46,12 @@ pub enum Error {
         reason: String,
     },
 
-    /// A word means no class, or more than one.
+    /// A word matches no class, or more than one.
     #[error("there is no class `{word}`{}{}; {}", because(.reason), did_you_mean(.nearest.as_ref()), classes(.known))]
     Class {
-        /// The word as it was given.
+        /// The word as given.
         word: String,
-        /// What is wrong with it, where more can be said than that no class has the name.
+        /// What is wrong with it, if it is more than that no class has the name.
         reason: String,
         /// The nearest name, if one is near.
         nearest: Option<String>,
@@ -64,11 +64,11 @@ pub enum Error {
     NoWeights {
         /// The run folder.
         path: PathBuf,
-        /// Why.
+        /// Why there are none.
         reason: String,
     },
 
-    /// The model or its tensors.
+    /// An error of the model or its tensors.
     #[error(transparent)]
     Core(#[from] waxwork_core::Error),
 
@@ -77,16 +77,16 @@ pub enum Error {
     Weights {
         /// The run folder.
         path: PathBuf,
-        /// Which tensor.
+        /// The error that names the tensor.
         source: waxwork_core::Error,
     },
 
-    /// The weights of a run hold a value that nothing can be computed with.
+    /// The weights of a run hold an invalid value.
     #[error("the weights of run `{}` are damaged: {source}", path.display())]
     Values {
         /// The run folder.
         path: PathBuf,
-        /// Which tensor, and where.
+        /// The error that names the tensor and the position.
         source: waxwork_core::Error,
     },
 
@@ -104,7 +104,7 @@ pub enum Error {
         family: String,
     },
 
-    /// What is asked for was not imported with the rest of the model.
+    /// A part was asked for that was not imported with the model.
     #[error("this run was imported without its {parts}")]
     NotImported {
         /// The parts that are missing.
@@ -118,41 +118,41 @@ pub enum Error {
         reason: String,
     },
 
-    /// The data.
+    /// An error of the data.
     #[error(transparent)]
     Data(#[from] waxwork_data::Error),
 
-    /// A table's schema, or its values.
+    /// An error in a table's schema or values.
     #[error(transparent)]
     Table(#[from] waxwork_data::table::Error),
 
-    /// A column is asked for a value that has none to choose from.
+    /// A condition names a column that has no fixed set of values.
     #[error(
         "column `{column}` cannot be asked for values: it is of kind {kind}, and only categories and truth values can"
     )]
     NotAskable {
         /// Its name.
         column: String,
-        /// What it is.
+        /// Its kind.
         kind: &'static str,
     },
 
-    /// The evaluation of rows.
+    /// An error in the evaluation of rows.
     #[error(transparent)]
     Rows(#[from] waxwork_eval::table::Error),
 
-    /// The evaluation.
+    /// An error in the evaluation.
     #[error(transparent)]
     Eval(#[from] waxwork_eval::Error),
 
-    /// An evaluation of nothing was asked for.
+    /// An evaluation was requested that would measure nothing.
     #[error("nothing to measure: {family} models have no likelihood, and no samples are requested")]
     NothingToMeasure {
         /// The family's name.
         family: String,
     },
 
-    /// The run folder.
+    /// An error of the run folder.
     #[error(transparent)]
     Trainer(#[from] waxwork_trainer::Error),
 }

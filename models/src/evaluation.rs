@@ -1,4 +1,5 @@
-//! The evaluation of a run: what its family can say of test samples, and what its samples look like to judges.
+//! The evaluation of a run: the metrics of its family on test samples, and the comparison of its samples with
+//! real ones by judges.
 
 use std::path::Path;
 
@@ -16,21 +17,21 @@ use waxwork_eval::{
 
 use crate::{Error, Result, Run, rows, sounds};
 
-/// The table of which the truth is known.
+/// The table whose true distribution is known.
 const CLINIC: &str = "clinic";
 
-/// What is measured.
+/// What an evaluation measures.
 #[derive(Clone, Copy, Debug)]
 pub struct EvaluationConfig<'a> {
-    /// Test samples for what a family says of them; None: all.
+    /// Test samples for the family's own metrics; None: all.
     pub test_samples: Option<usize>,
-    /// Draws per sample for log p(x); 0 leaves it out.
+    /// Draws per sample for log p(x); 0 skips it.
     pub importance_samples: usize,
-    /// Samples of the model that judges look at; 0 leaves them out.
+    /// Samples of the model for the judges; 0 skips them.
     pub samples: usize,
     /// Seed of those samples.
     pub seed: u64,
-    /// Inception-v3, if its numbers are wanted.
+    /// Inception-v3, if its metrics are requested.
     pub inception: Option<&'a Inception>,
     /// Whether to train a classifier on the samples.
     pub accuracy: bool,
@@ -49,7 +50,8 @@ impl Default for EvaluationConfig<'_> {
     }
 }
 
-/// Opens a run and measures it on its data set, from where the run found it. For progress or other data, see [`evaluate_on`].
+/// Opens a run and measures it on its data set, which is read from where the run found it. For progress or
+/// other data, see [`evaluate_on`].
 ///
 /// ```
 /// use waxwork_core::Device;
@@ -75,11 +77,13 @@ pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> 
     evaluate_on(&run, &data, whole.as_ref().unwrap_or(&data), config, &mut |_, _, _| {})
 }
 
-/// Measures a run on the test part of `data`. Judges learn from `whole`, all of the data set, whatever the model was allowed to see,
-/// and without the noise that was added for it ([`Run::whole_data`]): one judge, and one floor, per data set. `stages` is told how far it is.
+/// Measures a run on the test split of `data`. Judges are trained on `whole`, which is all of the data set
+/// without the noise that was added for the model, whatever part the model was trained on
+/// ([`Run::whole_data`]). So there is one judge, and one floor, per data set. `stages` receives the progress.
 ///
 /// # Errors
-/// [`Error::NothingToMeasure`] for a family without a bound if no samples are wanted; what the data and the judges give.
+/// [`Error::NothingToMeasure`] for a family without a bound if no samples are requested; errors of the data
+/// and the judges.
 pub fn evaluate_on(
     run: &Run,
     data: &Dataset,
@@ -131,7 +135,7 @@ pub fn evaluate_on(
     Ok(report)
 }
 
-/// What every number of an evaluation on the test part of `data` says of itself.
+/// The protocol that every metric of an evaluation on the test split of `data` records.
 pub fn protocol(data: &Dataset) -> Protocol {
     // Enough of a hash to tell data sets apart.
     let identity = data.info.identity.get(..16).unwrap_or(&data.info.identity);
@@ -141,7 +145,7 @@ pub fn protocol(data: &Dataset) -> Protocol {
     ])
 }
 
-/// What the model's own encoder and likelihood say of test samples.
+/// The metrics of the model's own encoder and likelihood on test samples.
 fn of_test_samples(
     run: &Run,
     data: &Dataset,
@@ -178,7 +182,7 @@ fn of_test_samples(
     Ok(metrics)
 }
 
-/// −log p(row) of test rows in the table's own units, and for `clinic` how far that is from the truth.
+/// −log p(row) of test rows in the table's own units, and for `clinic` the distance from the truth.
 fn of_test_rows(
     density: &dyn Density,
     data: &Dataset,
@@ -219,7 +223,8 @@ fn of_test_rows(
     Ok(metrics)
 }
 
-/// `count` samples of a run's model as data, of its classes in turn. Images are rounded to eight bits, at which all are measured.
+/// `count` samples of a run's model as data, from its classes in turn. Images are rounded to eight bits, as
+/// every measured image is.
 ///
 /// # Errors
 /// If a sample is not finite.

@@ -1,4 +1,4 @@
-//! What is wrong with the form of a recipe, in words for people: its values against the schema, key by key.
+//! Errors in the form of a recipe, in plain words. Checks its values against the schema, key by key.
 
 use serde_json::{Map, Value as Schema};
 use toml::{Table, Value};
@@ -7,25 +7,25 @@ use waxwork_data::names::nearest;
 
 use crate::schema;
 
-/// The first value that has another form than its key.
+/// The first value that does not have the form of its key.
 #[derive(Debug)]
 pub(crate) struct Fault {
     /// The dotted key.
     pub(crate) key: String,
-    /// What would be right, and what is there.
+    /// The expected form, and what was found.
     pub(crate) reason: String,
     /// The nearest word or key, if one is near.
     pub(crate) nearest: Option<String>,
 }
 
-/// What is wrong with a recipe; None if every value has the form of its key.
+/// Finds the first error in a recipe; None if every value has the form of its key.
 pub(crate) fn find(recipe: &Table) -> Option<Fault> {
     let root = schema::schema();
     let schemas = Schemas { root: &root };
     schemas.check(&root, &Value::Table(recipe.clone()), "").err()
 }
 
-/// A schema is one of several forms. A form is all that its maps say together.
+/// A schema allows one of several forms. A form is the union of its maps.
 type Form<'a> = Vec<&'a Map<String, Schema>>;
 
 struct Schemas<'a> {
@@ -33,7 +33,8 @@ struct Schemas<'a> {
 }
 
 impl<'a> Schemas<'a> {
-    /// The forms that a value may have, with references followed, but for `null`, which TOML does not have.
+    /// The forms that a value may have, with references resolved. `null` is left out, because TOML does not
+    /// have it.
     fn forms(&self, schema: &'a Schema) -> Vec<Form<'a>> {
         let Some(object) = schema.as_object() else { return Vec::new() };
         let mut forms: Vec<Form<'a>> = vec![vec![object]];
@@ -125,7 +126,7 @@ impl<'a> Schemas<'a> {
     ) -> Result<(), Fault> {
         let tables: Vec<&Form<'a>> = forms.iter().filter(|form| is_of(form, "object")).collect();
         let Some((name, _)) = tables.iter().find_map(|form| tag(form)) else {
-            // One of several keys, each with a value of its own, or a table like any other.
+            // Either one of several keys, each with its own value, or an ordinary table.
             let named = tables.iter().find(|form| single(form).is_some_and(|key| table.contains_key(key)));
             let plain = tables.iter().find(|form| single(form).is_none());
             return match named.or(plain) {
@@ -149,7 +150,8 @@ impl<'a> Schemas<'a> {
         }
     }
 
-    /// Checks every entry of a table of this form; `others` are the forms of the tables that could stand in its place.
+    /// Checks every entry of a table of this form; `others` are the forms of tables that would also be valid
+    /// here.
     fn check_entries(
         &self,
         others: &[&Form<'a>],
@@ -182,7 +184,7 @@ impl<'a> Schemas<'a> {
         Ok(())
     }
 
-    /// The forms in words: `a number`, `one of a, b, or a table with kind one of c, d`.
+    /// Describes the forms: `a number`, `one of a, b, or a table with kind one of c, d`.
     fn expected(&self, forms: &[Form<'a>]) -> String {
         let mut parts: Vec<String> = Vec::new();
         let words: Vec<&str> = forms.iter().flat_map(words).filter(|word| !word.is_empty()).collect();
@@ -201,7 +203,7 @@ impl<'a> Schemas<'a> {
         parts.join(", or ")
     }
 
-    /// A form without words of its own to choose from.
+    /// Describes a form that has no list of words.
     fn plain(&self, form: &Form<'a>) -> String {
         let kinds = ["integer", "number", "boolean", "string", "array", "object"];
         match kinds.into_iter().find(|kind| is_of(form, kind)) {
@@ -228,7 +230,7 @@ impl<'a> Schemas<'a> {
         }
     }
 
-    /// What a list holds.
+    /// Describes the elements of a list.
     fn several(&self, of: &'a Schema) -> String {
         let forms = self.forms(of);
         let all = |kind: &str| forms.iter().all(|form| is_of(form, kind));
@@ -245,7 +247,8 @@ impl<'a> Schemas<'a> {
     }
 }
 
-/// A key that a table of this form does not have: perhaps it is another form's, or stands elsewhere, or is misspelt.
+/// The error for a key that a table of this form does not have. It may belong to another form or another
+/// table, or be misspelt.
 fn unknown(others: &[&Form<'_>], form: &Form<'_>, name: &str, key: String) -> Fault {
     let of_kinds: Vec<&str> = others
         .iter()
@@ -266,7 +269,7 @@ fn unknown(others: &[&Form<'_>], form: &Form<'_>, name: &str, key: String) -> Fa
             known.keys().find(|key| last(key) == best).cloned()
         })
     } else {
-        // `seed` is a key of the data and of the training.
+        // `seed` is a key of both the data and the training.
         Some(elsewhere.join("` or `"))
     };
     Fault { key, reason: "there is no such key".into(), nearest: near }
@@ -276,13 +279,13 @@ fn property<'a>(form: &Form<'a>, name: &str) -> Option<&'a Schema> {
     form.iter().find_map(|map| map.get("properties")?.get(name))
 }
 
-/// The key that says which form a table has, and its value for this one: `kind`, `mlp`.
+/// The key that identifies a table's form, and its value for this one: `kind`, `mlp`.
 fn tag<'a>(form: &Form<'a>) -> Option<(&'a str, &'a str)> {
     let mut properties = form.iter().filter_map(|map| map.get("properties")?.as_object()).flatten();
     properties.find_map(|(name, of)| Some((name.as_str(), of.get("const")?.as_str()?)))
 }
 
-/// The only key that a table of this form has, if it has one only and needs it.
+/// The key of a table of this form, if it has exactly one and requires it.
 fn single<'a>(form: &Form<'a>) -> Option<&'a str> {
     let properties = form.iter().find_map(|map| map.get("properties")?.as_object())?;
     let required = form.iter().find_map(|map| map.get("required")?.as_array())?;
@@ -290,7 +293,7 @@ fn single<'a>(form: &Form<'a>) -> Option<&'a str> {
     (properties.len() == 1 && required.len() == 1 && tag(form).is_none()).then_some(key.as_str())
 }
 
-/// A table of this form with all that it needs.
+/// An example of a table of this form, with all required keys.
 fn example(form: &Form<'_>) -> String {
     let Some((name, kind)) = tag(form) else { return "{ … }".into() };
     let required = form.iter().filter_map(|map| map.get("required")?.as_array()).flatten();
@@ -299,7 +302,7 @@ fn example(form: &Form<'_>) -> String {
     format!("{{ {name} = \"{kind}\"{others} }}")
 }
 
-/// The words that a form consists of.
+/// The words that a form allows.
 fn words_of<'a>(form: &Form<'a>) -> Option<Vec<&'a str>> {
     form.iter().find_map(|map| {
         if let Some(word) = map.get("const").and_then(Schema::as_str) {
@@ -320,7 +323,7 @@ fn is_of(form: &Form<'_>, kind: &str) -> bool {
     })
 }
 
-/// Least and greatest value of a whole number, where the schema says any.
+/// The smallest and largest value of a whole number, if the schema sets them.
 fn bounds(form: &Form<'_>) -> Option<(f64, f64)> {
     let bound = |word: &str| form.iter().find_map(|map| map.get(word)?.as_f64());
     let (least, most) = (bound("minimum"), bound("maximum"));
@@ -336,9 +339,9 @@ fn listed(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// A value in words.
+/// Describes a value.
 fn found(value: &Value) -> String {
-    /// Letters of a text that are shown.
+    /// The most letters of a text that are shown.
     const SHOWN: usize = 40;
     match value {
         Value::String(text) if text.chars().count() > SHOWN => {

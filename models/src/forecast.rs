@@ -1,4 +1,4 @@
-//! What a training run would take, by a few steps that are measured.
+//! Time, memory and disk space of a training run, estimated from a few measured steps.
 
 use std::time::{Duration, Instant};
 
@@ -10,46 +10,47 @@ use waxwork_trainer::{Stop, memory, train};
 use crate::validation::Validation;
 use crate::{Result, TrainingRun};
 
-/// How long steps are measured, and at least how many: enough for all that a recipe does only every few steps.
+/// The time for which steps are measured, and the fewest steps: enough for work that a recipe does only every
+/// few steps.
 const MEASURED_FOR: Duration = Duration::from_secs(3);
 const MEASURED_STEPS: u64 = 6;
 
-/// What a run would take.
+/// The estimated cost of a run.
 #[derive(Clone, Debug)]
 pub struct Forecast {
-    /// Values in every group of parameters, and `statistics` beside them.
+    /// Number of values in every group of parameters, and in the buffers as `statistics`.
     pub parameters: Vec<(String, usize)>,
-    /// Steps that were measured.
+    /// Number of steps that were measured.
     pub measured_steps: u64,
-    /// What the time goes into.
+    /// The parts of the run's time.
     pub parts: Vec<ForecastPart>,
-    /// Peak memory in bytes, where the system says how much a process uses.
+    /// Peak memory in bytes, if the system reports it.
     pub memory: Option<u64>,
-    /// Bytes on disk at most.
+    /// The most disk space in bytes.
     pub disk: u64,
 }
 
 /// Something that happens several times in a run.
 #[derive(Clone, Copy, Debug)]
 pub struct ForecastPart {
-    /// What it is, in the plural.
+    /// Its name, in the plural.
     pub what: &'static str,
-    /// How often.
+    /// Number of times.
     pub count: u64,
-    /// How long one takes.
+    /// Duration of one.
     pub each: Duration,
 }
 
 impl Forecast {
-    /// How long the run would take, in seconds.
+    /// The total time of the run, in seconds.
     pub fn seconds(&self) -> f64 {
         self.parts.iter().map(|part| part.count as f64 * part.each.as_secs_f64()).sum()
     }
 }
 
 impl TrainingRun {
-    /// Measures a few steps, a preview, a validation and a checkpoint. Writes nothing, but changes the weights, so the run is used up.
-    /// None if `stop` came first.
+    /// Measures a few steps, a preview, a validation and a checkpoint. Writes nothing, but changes the
+    /// weights, so it consumes the run. None if `stop` came first.
     ///
     /// # Errors
     /// As a step of training.
@@ -79,7 +80,7 @@ impl TrainingRun {
         Ok(Some(Forecast { parameters, measured_steps, parts, memory, disk }))
     }
 
-    /// Values in every group of parameters, and beside them.
+    /// Number of values in every group of parameters, and in the buffers.
     fn parameters(&self) -> Vec<(String, usize)> {
         let tensors = self.model.params().tensors();
         let mut parts = Vec::new();
@@ -96,7 +97,7 @@ impl TrainingRun {
         parts
     }
 
-    /// How many steps were done in which time, after a first one that fills caches.
+    /// The number of steps and their time, after a first step that fills caches.
     fn measure_steps(&mut self, most: u64, stop: &Stop) -> Result<Option<(u64, Duration)>> {
         let config = &self.recipe.train;
         let batches = LoaderConfig { flip: config.flip, ..LoaderConfig::new(config.batch_size, config.seed) };
@@ -118,8 +119,8 @@ impl TrainingRun {
         Ok(Some((done.saturating_sub(1).max(1), began.elapsed())))
     }
 
-    /// How long one measurement on the validation split takes; zero if the model has none, or one by a judge, which may have to be
-    /// trained first and is soon done then.
+    /// Time of one measurement on the validation split. Zero if the model has none, or if a judge makes it:
+    /// the judge may have to be trained first, and then measures quickly.
     fn measure_validation(&self) -> Result<Duration> {
         let shown = self.shown.as_ref();
         let validation = Validation::of(shown, &self.data, &self.recipe.train, self.device());
@@ -132,7 +133,7 @@ impl TrainingRun {
         Ok(one.mul_f64(all as f64 / first.samples().len() as f64))
     }
 
-    /// Bytes of samples that an embedded data set has yet to draw, and will keep.
+    /// Bytes of the samples that an embedded data set has not drawn yet and will keep.
     fn bytes_to_draw(&self) -> u64 {
         let info = &self.data.info;
         let drawn = Manifest::find(&info.name).is_ok_and(|manifest| manifest.storage == Storage::Embedded);
@@ -140,7 +141,8 @@ impl TrainingRun {
     }
 }
 
-/// How often something happens that is due at every multiple of `every`, or of `otherwise` where `every` is 0, and at the end.
+/// Number of times of something that is due at every multiple of `every` (or of `otherwise` if `every` is 0)
+/// and at the end.
 fn times_due(steps: u64, every: u64, otherwise: u64) -> u64 {
     steps.div_ceil(if every == 0 { otherwise } else { every })
 }

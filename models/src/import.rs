@@ -1,4 +1,4 @@
-//! Tensors that another program trained, as the tensors of a recipe's model.
+//! Import of another program's tensors into a recipe's model.
 
 use std::collections::BTreeMap;
 
@@ -6,28 +6,29 @@ use waxwork_core::{ConditionSpec, Device, ParamSet, SampleSpec, Tensor};
 
 use crate::{Error, Recipe, Result};
 
-/// A state dict under the names of a recipe's model.
+/// A state dict with the names of a recipe's model.
 #[derive(Clone, Debug)]
 pub struct Fitted {
     /// Every tensor of the model.
     pub tensors: BTreeMap<String, Tensor>,
-    /// What was done to all names, in words; nothing if they fitted as they were.
+    /// How all names were changed, in words; None if they fitted unchanged.
     pub renamed: Option<String>,
-    /// Groups of parameters that the state dict does not have, such as the discriminator of a generator alone. Random values
-    /// stand in their place.
+    /// Groups of parameters that the state dict lacks, such as the discriminator if it has only a generator.
+    /// They get random values.
     pub untrained: Vec<String>,
 }
 
-/// The tensors of the recipe's model, for samples like `sample` under `condition`, out of a PyTorch state dict.
+/// Fits a PyTorch state dict to the recipe's model, for samples like `sample` under `condition`.
 ///
-/// Names and shapes are the model's own, with these liberties: the counter `num_batches_tracked` of a batch norm is left out, the
-/// names of PyTorch's newer spectral norm are turned into those of the older one, and any floating-point type will do. What
-/// wraps a module (`module.`, `_orig_mod.`) and whatever all names begin with is left out where the rest fits better. The part
-/// that makes samples, a generator or a decoder, will do alone, with or without its name before all others.
+/// Names and shapes must be the model's own, with these exceptions. The counter `num_batches_tracked` of a
+/// batch norm is dropped. The names of PyTorch's newer spectral norm are converted to the older ones. Any
+/// floating-point type is accepted. Wrappers of a module (`module.`, `_orig_mod.`) and a prefix of all names
+/// are dropped if more names then fit. The part that makes samples, a generator or a decoder, is enough, with
+/// or without its name as a prefix.
 ///
 /// # Errors
-/// [`Error::Misfit`] names what is missing, what is unknown and what has another shape, all at once; [`Error::Core`] if the recipe
-/// makes no model.
+/// [`Error::Misfit`] lists everything that is missing, unknown or of another shape; [`Error::Core`] if the
+/// recipe makes no valid model.
 pub fn fit(
     recipe: &Recipe,
     sample: impl Into<SampleSpec>,
@@ -72,8 +73,8 @@ pub fn fit(
     Err(Error::Misfit { reason: misfit.join("; ") })
 }
 
-/// The state dict with its names changed in the one way, of those that programs wrap and cut models in, in which most of them
-/// are `expected`, and what was done. The names stay as they are where that is no worse.
+/// Renames the state dict's tensors so that as many as possible are `expected`, and says how. It tries the
+/// ways in which programs wrap and cut models, and keeps the names if no change improves the fit.
 fn best_names(
     state: BTreeMap<String, Tensor>,
     expected: &BTreeMap<String, Tensor>,
@@ -107,7 +108,7 @@ fn best_names(
         }
     }
     let (_, names, done) = best;
-    // Two names that become one would lose a tensor.
+    // If two names became one, a tensor would be lost.
     let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
     if distinct.len() < names.len() {
         return (state, None);
@@ -115,13 +116,13 @@ fn best_names(
     (names.into_iter().zip(state.into_values()).collect(), done)
 }
 
-/// A name without the modules that `DataParallel` and `torch.compile` put around others.
+/// A name without the wrapper modules of `DataParallel` and `torch.compile`.
 fn without_wrappers(name: &str) -> String {
     let parts = name.split('.').filter(|part| !["module", "_orig_mod"].contains(part));
     parts.collect::<Vec<_>>().join(".")
 }
 
-/// Everything up to a dot that all names begin with, the shortest, nothing, first.
+/// Every prefix up to a dot that all names share, shortest first, beginning with the empty one.
 fn common_prefixes(names: &[String]) -> Vec<String> {
     let mut prefixes = vec![String::new()];
     if let Some(first) = names.first() {
@@ -133,7 +134,7 @@ fn common_prefixes(names: &[String]) -> Vec<String> {
     prefixes
 }
 
-/// PyTorch's `parametrizations.spectral_norm` under the names of `nn.utils.spectral_norm`.
+/// Converts a name of PyTorch's `parametrizations.spectral_norm` to that of `nn.utils.spectral_norm`.
 fn ours(name: &str) -> String {
     let newer = [
         ("parametrizations.weight.original", "weight_orig"),
@@ -144,9 +145,9 @@ fn ours(name: &str) -> String {
     found.map_or_else(|| name.to_owned(), |(module, older)| format!("{module}{older}"))
 }
 
-/// The first of several problems of one kind, and how many there are.
+/// The first of several problems of one kind, and their number.
 fn listed(kind: &str, problems: &[String]) -> Option<String> {
-    /// Problems that are told in full.
+    /// The most problems that are listed.
     const TOLD: usize = 3;
     let more = problems.len().saturating_sub(TOLD);
     let told = problems.iter().take(TOLD).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -203,7 +204,7 @@ mod tests {
                 assert_eq!(values(&found.tensors[name]), values(tensor), "{name}");
             }
         }
-        // Each half compiled by itself.
+        // Each half compiled separately.
         let inside = |name: &String| name.replacen('.', "._orig_mod.", 1);
         let state: BTreeMap<String, Tensor> =
             tensors.iter().map(|(name, tensor)| (inside(name), tensor.clone())).collect();
@@ -246,7 +247,7 @@ mod tests {
             }
             let said = fit(&recipe, IMAGE, 10, of(other, true)).unwrap_err().to_string();
             assert!(said.contains(&format!("missing: `{maker}.")), "{said}");
-            // Half of the other one is a mistake, and not its absence.
+            // Half of the other part is a mistake, rather than its absence.
             let mut half = tensors.clone();
             let dropped = half.keys().find(|name| name.starts_with(other)).unwrap().clone();
             half.remove(&dropped);

@@ -1,7 +1,8 @@
-//! Recipes, and the one place that turns a recipe or a run folder into a model.
+//! Recipes, and the only place that turns a recipe or a run folder into a model.
 //!
-//! A recipe is a TOML file beside this package's `Cargo.toml`: data, model, optimiser, training. To add a family, add
-//! its variant to [`ModelConfig`]; but for [`Recipe::steady`] nothing else in the workspace asks which family a model is of.
+//! A recipe is a TOML file next to this package's `Cargo.toml`: data, model, optimiser, training. To add a
+//! family, add its variant to [`ModelConfig`]. Nothing else in the workspace depends on a model's family,
+//! except [`Recipe::steady`].
 //!
 //! ```
 //! use waxwork_core::{Device, ParamSet, SampleRequest};
@@ -16,8 +17,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`train`] makes a run folder of a recipe, [`evaluate`] measures it, and [`Run::open`] opens it: its `model` samples, encodes and
-//! decodes.
+//! [`train`] makes a run folder from a recipe, [`evaluate`] measures it, and [`Run::open`] opens it; its
+//! `model` samples, encodes and decodes.
 
 mod claims;
 mod classes;

@@ -1,4 +1,4 @@
-//! A recipe: everything that a run is made of, as one TOML document.
+//! Recipes: the complete configuration of a run, as one TOML document.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,46 +19,48 @@ use waxwork_vae::{Vae, VaeConfig};
 use crate::faults::{self, Fault};
 use crate::{Error, Result};
 
-/// Everything that a run is made of. Unknown keys are errors; missing ones have defaults.
+/// The complete configuration of a run. Unknown keys are errors; missing ones have defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// What it is good for, in a line.
+    /// What the recipe is good for, in one line.
     pub description: String,
-    /// `quickstart` marks what `cargo xtask train` runs.
+    /// Tags; `quickstart` marks the recipes that `cargo xtask train` runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// Metrics that the recipe must reproduce, and their values when they were last measured.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub results: BTreeMap<String, f64>,
-    /// Which samples.
+    /// The data set.
     pub data: DataConfig,
-    /// Which networks and which objective.
+    /// The networks and the objective.
     pub model: ModelConfig,
     /// How weights are updated.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
-    /// How long, how often, where from.
+    /// Length, intervals and seed of the training.
     #[serde(default)]
     pub train: TrainConfig,
 }
 
-/// Parts of a key on the command line, far more than any has: what is nested without end overflows the stack.
+/// The most parts of a key on the command line, far more than any key has. Unlimited nesting would overflow
+/// the stack.
 const DEEPEST: usize = 32;
-/// Keys that say nothing about what is trained: words about the recipe, and where files lie.
+/// Keys that do not affect what is trained: descriptions of the recipe, and the location of files.
 const NOT_TRAINED: [&str; 4] = ["description", "tags", "results", "data.dir"];
 
-/// The norm to which [`Recipe::steady`] clips: gradients of nats per image begin at 10⁴ to 10⁵ for 64×64 pixels.
+/// The norm to which [`Recipe::steady`] clips gradients. Gradients of nats per image start at 10⁴ to 10⁵ for
+/// 64×64 pixels.
 const STEADY_NORM: f64 = 1000.0;
-/// Steps of warm-up, where a run has ten times as many.
+/// Warm-up steps, for a run of at least ten times as many.
 const STEADY_STEPS: u64 = 200;
 
-/// A key that two recipes have different values for.
+/// A key whose value differs between two recipes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The dotted key.
     pub key: String,
-    /// Its value in the first recipe, as TOML, if it has one.
+    /// Its value in the first recipe, as TOML, if it has one there.
     pub was: Option<String>,
     /// Its value in the second.
     pub is: Option<String>,
@@ -86,12 +88,12 @@ pub enum ModelConfig {
 }
 
 impl ModelConfig {
-    /// The model of this configuration for samples like `sample`, with its tensors from `params`. A conditional family can be asked
-    /// for `condition`, such as a number of classes; others take no notice of it. With [`Recipe::steady`] this is the only place in
-    /// the workspace that asks which family a model is of.
+    /// Builds the model of this configuration for samples like `sample`, with its tensors from `params`. A
+    /// conditional family takes `condition`, such as a number of classes; other families ignore it. Apart
+    /// from [`Recipe::steady`], this is the only place in the workspace that depends on a model's family.
     ///
     /// # Errors
-    /// If the configuration makes no sense for such samples, or a stored set does not fit it.
+    /// If the configuration is invalid for such samples, or a stored set does not fit it.
     pub fn build(
         &self,
         sample: impl Into<SampleSpec>,
@@ -108,11 +110,11 @@ impl ModelConfig {
 }
 
 impl Recipe {
-    /// Parses the text of a recipe and applies `settings`, each `key=value` with a dotted key and a TOML value (a bare
-    /// word is a string). `origin` is the name or path to show in an error.
+    /// Parses the text of a recipe and applies `settings`, each `key=value` with a dotted key and a TOML
+    /// value (a bare word is a string). `origin` is the name or path to show in an error.
     ///
     /// # Errors
-    /// If the text is no TOML, a key is unknown (with the nearest one), or a value has the wrong type.
+    /// If the text is not TOML, a key is unknown (with the nearest one), or a value has the wrong type.
     pub fn parse(text: &str, origin: &str, settings: &[String]) -> Result<Self> {
         let fail = |reason: String| Error::Recipe { origin: origin.to_owned(), reason, nearest: None };
         let mut table: Table = text.parse().map_err(|error: toml::de::Error| {
@@ -143,7 +145,8 @@ impl Recipe {
         Self::parse(crate::embedded::text(name)?, name, settings)
     }
 
-    /// The recipe that `asked` means, with `settings` applied: the name of an embedded one, a TOML file, or a run folder.
+    /// The recipe that `asked` means, with `settings` applied: the name of an embedded one, a TOML file, or a
+    /// run folder.
     ///
     /// # Errors
     /// If there is no such recipe or file, and as [`Recipe::parse`].
@@ -184,8 +187,8 @@ impl Recipe {
         Error::Recipe { origin: self.description.clone(), reason: error.to_string(), nearest: None }
     }
 
-    /// Every key whose value is another in `newer`, in order of keys, but for what says nothing about what is trained: the
-    /// description, tags, results, and where the data's files lie.
+    /// Every key whose value differs in `newer`, in order of keys. Leaves out keys that do not affect
+    /// training: the description, tags, results, and the location of the data's files.
     ///
     /// # Errors
     /// As [`Recipe::to_toml`].
@@ -206,9 +209,10 @@ impl Recipe {
             .collect())
     }
 
-    /// Steadies the first steps of a VAE on images that the recipe was not tuned to, unless recipe or `settings` say how:
-    /// gradients are clipped, and the learning rate rises over the first steps. One step of a far too large gradient would
-    /// else leave Adam's second moments so large that the encoder stands still for thousands of steps.
+    /// Stabilises the first steps of a VAE on images that the recipe was not tuned for, unless the recipe or
+    /// `settings` set this: clips gradients, and warms up the learning rate. Otherwise one step with a far
+    /// too large gradient would inflate Adam's second moments, and the encoder would not move for thousands
+    /// of steps.
     pub fn steady(&mut self, settings: &[String]) {
         if !matches!(self.model, ModelConfig::Vae(_) | ModelConfig::Cvae(_)) {
             return;
@@ -223,7 +227,8 @@ impl Recipe {
         }
     }
 
-    /// [`Recipe::steady`], if the data is images of one's own and `original`, without any settings, was not made for such.
+    /// Applies [`Recipe::steady`] if the data is the user's own images and `original`, without settings, was
+    /// made for other data.
     pub fn steady_on_own_images(&mut self, original: Option<&Self>, settings: &[String]) {
         let own = |data: &str| [FOLDER, MEMORY].contains(&data) || data.starts_with(HUB);
         if own(&self.data.name) && original.is_some_and(|original| !own(&original.data.name)) {
@@ -239,8 +244,8 @@ impl Recipe {
     }
 }
 
-/// The first key of a table with a `kind` that came to nothing. Serde refuses unknown keys, but not those of a kind that
-/// has none of its own.
+/// The first key of a table with a `kind` that had no effect. Serde refuses unknown keys, except those of a
+/// kind that has no keys of its own.
 fn surplus(given: &Value, complete: &Value, at: &str) -> Option<String> {
     let (Value::Table(given), Value::Table(complete)) = (given, complete) else { return None };
     let of_a_kind = given.contains_key("kind");
@@ -253,7 +258,7 @@ fn surplus(given: &Value, complete: &Value, at: &str) -> Option<String> {
     })
 }
 
-/// Every value of a tree of tables as TOML, by its dotted key.
+/// Every value in nested tables as TOML, by its dotted key.
 fn flatten(value: &Value, key: &str, into: &mut BTreeMap<String, String>) {
     let Value::Table(table) = value else {
         into.insert(key.to_owned(), value.to_string());
@@ -265,7 +270,7 @@ fn flatten(value: &Value, key: &str, into: &mut BTreeMap<String, String>) {
     }
 }
 
-/// Sets one `key=value` in a table; tables on the way are made where they are missing.
+/// Sets one `key=value` in a table, and creates missing tables on the way.
 fn apply(table: &mut Table, setting: &str) -> Result<()> {
     let fail = |reason: &str| Error::Setting {
         setting: setting.to_owned(),
@@ -293,7 +298,7 @@ fn apply(table: &mut Table, setting: &str) -> Result<()> {
         ));
     }
     place.insert((*last).to_owned(), parsed);
-    // A run has one length: the newest word on it counts.
+    // A run has one length, and the latest setting of it counts.
     match key.trim() {
         "train.steps" => place.remove("epochs"),
         "train.epochs" => place.remove("steps"),
@@ -302,8 +307,8 @@ fn apply(table: &mut Table, setting: &str) -> Result<()> {
     Ok(())
 }
 
-/// The error of a recipe with `settings`, as that of the one setting without which there would be none. Serde loses the
-/// key of a wrong value inside of a table that has a family or a kind.
+/// Attributes the error of a recipe with `settings` to the one setting without which it disappears. Serde
+/// loses the key of a wrong value inside a table that has a family or a kind.
 fn blamed(error: Error, plain: &Table, settings: &[String]) -> Error {
     let fine_without = |one: &&String| {
         let mut table = plain.clone();
@@ -313,7 +318,7 @@ fn blamed(error: Error, plain: &Table, settings: &[String]) -> Error {
     };
     match (error, settings.iter().find(fine_without)) {
         (Error::Recipe { reason, nearest, .. }, Some(setting)) => {
-            // The setting names its key already.
+            // The setting already names its key.
             let key = setting.split('=').next().unwrap_or_default().trim();
             let reason = reason.strip_prefix(&format!("at `{key}`: ")).map_or(reason.clone(), str::to_owned);
             Error::Setting { setting: setting.clone(), reason, nearest }
@@ -322,14 +327,14 @@ fn blamed(error: Error, plain: &Table, settings: &[String]) -> Error {
     }
 }
 
-/// A TOML value; what is not one is taken for a string, so that names need no quotes in a shell.
+/// A TOML value. Text that is not one counts as a string, so that names need no quotes in a shell.
 fn parse_value(text: &str) -> Value {
     let parsed = format!("value = {text}").parse::<Table>().ok();
     parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// A recipe out of its values. What serde says of a wrong one speaks of Rust's types and loses keys inside of a table with a
-/// family or a kind; the schema knows better.
+/// Makes a recipe from its values. Serde's errors name Rust types and lose keys inside a table with a family
+/// or a kind, so the schema makes the message.
 fn deserialize(value: &Value, origin: &str) -> Result<Recipe> {
     serde_path_to_error::deserialize(value.clone()).map_err(|error| {
         let fault = value.as_table().and_then(faults::find);

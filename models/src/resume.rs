@@ -1,4 +1,4 @@
-//! Runs that go on where they stopped: what keeps one from it, and the run as its newest checkpoint left it.
+//! Resuming runs: what prevents it, and the run as its newest checkpoint left it.
 
 use waxwork_data::Dataset;
 use waxwork_trainer::run_info::Resumption;
@@ -6,18 +6,19 @@ use waxwork_trainer::{Environment, RunFolder, RunInfo};
 
 use crate::{Recipe, Result, TrainingRun};
 
-/// Who resumes a run, for run.json.
+/// The command that resumes a run, for run.json.
 #[derive(Clone, Debug)]
 pub struct Resumer {
     /// The command line.
     pub command: Vec<String>,
-    /// What the bytes could depend on.
+    /// Everything else that the bytes could depend on.
     pub environment: Environment,
     /// Seconds since 1970.
     pub started: u64,
 }
 
-/// Everything in which `recipe` differs from the one that a run was started with, in words that begin with the key.
+/// Every difference between `recipe` and the recipe that a run was started with, in words that begin with the
+/// key.
 ///
 /// # Errors
 /// If the run's own recipe cannot be read.
@@ -29,7 +30,7 @@ pub fn recipe_differences(info: &RunInfo, recipe: &Recipe) -> Result<Vec<String>
     Ok(started.differences(recipe)?.iter().map(ToString::to_string).collect())
 }
 
-/// Everything in which a data set differs from the one that a run was started with, in words.
+/// Every difference between a data set and the one that a run was started with, in words.
 pub fn data_differences(info: &RunInfo, data: &Dataset) -> Vec<String> {
     if data.info.identity == info.data_identity {
         let view = (data.info.view_hash() != info.view_hash())
@@ -51,11 +52,12 @@ pub fn data_differences(info: &RunInfo, data: &Dataset) -> Vec<String> {
 }
 
 impl TrainingRun {
-    /// Puts a run whose folder is locked where its newest whole checkpoint left it, and notes in run.json who resumes it. A run that
-    /// was killed before its first checkpoint starts again, which comes to the same thing. What is passed over is logged.
+    /// Restores a run, whose folder is locked, from its newest intact checkpoint, and records the resume in
+    /// run.json. A run that was killed before its first checkpoint starts again, with the same result.
+    /// Skipped checkpoints are logged.
     ///
     /// # Errors
-    /// If there are checkpoints and none is whole, or it does not fit the model.
+    /// If there are checkpoints but none is intact, or it does not fit the model.
     pub fn resume(&mut self, folder: &RunFolder, info: &mut RunInfo, resumer: Resumer) -> Result<()> {
         if !folder.checkpoints().steps()?.is_empty() {
             let (checkpoint, damaged) = folder.checkpoints().newest_with_log(&folder.metrics())?;
@@ -67,7 +69,7 @@ impl TrainingRun {
         if !other.is_empty() {
             tracing::warn!("bytes may differ from those of an uninterrupted run: {}", other.join(", "));
         }
-        // Runs of older versions do not have them.
+        // Runs of older versions lack these fields.
         info.data_classes.clone_from(&self.data.info.classes);
         info.data_kind = Some(self.data.info.kind.clone());
         info.data_view = Some(self.data.info.view.clone());

@@ -1,4 +1,4 @@
-//! Rows of tables: what a model makes as a table, and how it is measured.
+//! Rows of tables: a model's output as a table, and its evaluation.
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Condition, DType, Device, GenerativeModel, SampleRequest, Tensor, values};
@@ -12,12 +12,13 @@ use waxwork_eval::{Metric, Protocol};
 
 use crate::{Error, Result};
 
-/// Share of the training rows from which on a value is asked for in evaluation.
+/// Evaluation asks for values that at least this share of the training rows has.
 const COMMON: f64 = 0.01;
-/// Rows that are made for each of these.
+/// Number of rows to generate for each such value.
 const ASKED: usize = 500;
 
-/// Encoded rows `(N, width)` as a table; the first is row `first` where rows are named by their numbers.
+/// Decodes encoded rows `(N, width)` to a table. `first` is the number of the first row, if rows are named by
+/// their numbers.
 ///
 /// # Errors
 /// If they have another width, or a value is not finite.
@@ -26,11 +27,11 @@ pub fn decode(encoder: &Encoder, rows: &Tensor, first: u64) -> Result<Table> {
     Ok(encoder.decode(&host(rows)?, first).map_err(waxwork_data::Error::from)?)
 }
 
-/// What a conditional model makes of every value that at least one training row in a hundred has: how many rows obey, and how far their
-/// other columns are from those of real rows with the value.
+/// Asks a conditional model for every value that at least one training row in a hundred has. Measures how
+/// many rows obey, and how far their other columns are from those of real rows with that value.
 ///
 /// # Errors
-/// If the model takes no such conditions, or a value is not finite.
+/// If the model does not take such conditions, or a value is not finite.
 pub fn obedience(
     model: &dyn GenerativeModel,
     tables: &Tables,
@@ -59,7 +60,8 @@ pub fn obedience(
     Ok(found)
 }
 
-/// [`obedience`] in three numbers: the mean and the least share of rows that obey, and the mean distance of other columns.
+/// [`obedience`] as three metrics: the mean and the smallest share of rows that obey, and the mean distance
+/// of other columns.
 pub fn obedience_metrics(found: &[Obedience], protocol: &Protocol) -> Vec<Metric> {
     let mut protocol = protocol.clone();
     let values = format!("{} that 1 % of training rows or more have, {ASKED} rows each", found.len());
@@ -74,10 +76,10 @@ pub fn obedience_metrics(found: &[Obedience], protocol: &Protocol) -> Vec<Metric
     ]
 }
 
-/// `count` times the same request: columns with the values that they are to have; an empty value asks for a missing one.
+/// `count` copies of one request, which gives values for some columns; an empty value asks for a missing one.
 ///
 /// # Errors
-/// If a column is unknown or cannot be asked for, or never has the value.
+/// If a column is unknown or cannot be asked for, or does not have the value.
 pub fn asking_for(encoder: &Encoder, wanted: &[(String, String)], count: usize) -> Result<Condition> {
     let mut row = vec![0f32; width(encoder)];
     for (name, value) in wanted {
@@ -91,10 +93,10 @@ pub fn asking_for(encoder: &Encoder, wanted: &[(String, String)], count: usize) 
     Ok(Condition::Columns(rows.map_err(waxwork_core::Error::from)?))
 }
 
-/// `count` requests for the values that the rows of a table have in some columns, row after row, and again from the first.
+/// `count` requests for the values that the rows of a table have in some columns, row by row and cyclically.
 ///
 /// # Errors
-/// If a column is unknown or cannot be asked for, or a value is outside the schema.
+/// If a column is unknown or cannot be asked for, or the schema does not have a value.
 pub fn asking_like(encoder: &Encoder, table: &Table, count: usize) -> Result<Condition> {
     let width = width(encoder);
     let mut rows = vec![0f32; count * width];
@@ -110,7 +112,7 @@ pub fn asking_like(encoder: &Encoder, table: &Table, count: usize) -> Result<Con
     Ok(Condition::Columns(rows.map_err(waxwork_core::Error::from)?))
 }
 
-/// Values of a request: those of all columns that can be asked for.
+/// Number of values in a request: those of all columns that can be asked for.
 fn width(encoder: &Encoder) -> usize {
     encoder.discrete().into_iter().map(|column| places(encoder, column)).sum()
 }
@@ -119,7 +121,7 @@ fn places(encoder: &Encoder, column: usize) -> usize {
     encoder.layout().choice(column).map_or(0, |choice| choice.shape.width())
 }
 
-/// Where a column begins in a request.
+/// The position at which a column begins in a request.
 fn start(encoder: &Encoder, column: usize) -> Result<usize> {
     let discrete = encoder.discrete();
     if !discrete.contains(&column) {
@@ -129,12 +131,13 @@ fn start(encoder: &Encoder, column: usize) -> Result<usize> {
     Ok(discrete.into_iter().take_while(|own| *own != column).map(|column| places(encoder, column)).sum())
 }
 
-/// All values of a tensor in host memory.
+/// All values of a tensor, in host memory.
 pub(crate) fn host(tensor: &Tensor) -> waxwork_core::Result<Vec<f32>> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
-/// Rows of a model as a table; `request` says how many, and of which condition. `progress` is told how many are done.
+/// Generates rows as a table; `request` gives their number and condition. `progress` is called with the
+/// number done.
 ///
 /// # Errors
 /// If the condition does not fit, or a value is not finite.
@@ -161,7 +164,8 @@ pub fn sample(
     decode(encoder, &rows, request.first)
 }
 
-/// Measures rows of any program against those of a data set; `target` is the column that utility is measured by.
+/// Compares the rows of any program with those of a data set; `target` is the column whose prediction
+/// measures utility.
 ///
 /// # Errors
 /// If there are too few rows, or columns differ.

@@ -1,4 +1,4 @@
-//! A run folder as a model that samples.
+//! An opened run folder, with a model that can sample.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,44 +14,46 @@ use crate::{Error, Recipe, Result};
 
 /// A run with its model.
 pub struct Run {
-    /// Where it is.
+    /// Its folder.
     pub folder: RunFolder,
-    /// What it was made of.
+    /// The recipe that it was made from.
     pub recipe: Recipe,
     /// What ran, where and when.
     pub info: RunInfo,
     /// The trained model; its tensors track no gradient.
     pub model: Box<dyn GenerativeModel>,
-    /// Where its weights came from.
+    /// The source of its weights.
     pub weights: Weights,
-    /// What makes rows of what the model makes; None if it has not learned from a table.
+    /// The encoder between table rows and vectors; None if the run was not trained on a table.
     pub encoder_of_rows: Option<Encoder>,
 }
 
-/// Where a run's weights came from.
+/// The source of a run's weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Weights {
     /// model.safetensors of a finished run.
     Finished,
-    /// The newest whole checkpoint of a run that is not finished.
+    /// The newest intact checkpoint of a run that is not finished.
     Checkpoint {
         /// Steps done.
         step: u64,
-        /// Newer checkpoints that were passed over, and why.
+        /// Newer checkpoints that were skipped, and why.
         damaged: Vec<String>,
     },
 }
 
 impl Run {
-    /// Opens a run folder and loads its model: the result if the run is finished, else its newest whole checkpoint.
+    /// Opens a run folder and loads its model: the final weights if the run is finished, else its newest
+    /// intact checkpoint.
     ///
     /// # Errors
-    /// If the folder is no run, has no weights yet, or the weights do not fit the recipe.
+    /// If the folder is not a run, has no weights yet, or the weights do not fit the recipe.
     pub fn open(path: &Path, device: &Device) -> Result<Self> {
         Self::with_weights(path, device, load_weights)
     }
 
-    /// The same with the weights of the newest whole checkpoint as training left them, not their moving average.
+    /// Opens a run with the weights of the newest intact checkpoint as training left them, not their moving
+    /// average.
     ///
     /// # Errors
     /// As [`Run::open`].
@@ -63,20 +65,20 @@ impl Run {
         })
     }
 
-    /// The encoder, where the model has one and it was imported with the rest.
+    /// The encoder, if the model has one and it was imported with the rest.
     pub fn encoder(&self) -> Option<&dyn Encode> {
         self.model.encoder().filter(|_| self.is_whole())
     }
 
-    /// The encoder.
+    /// The encoder, or an error if there is none.
     ///
     /// # Errors
-    /// [`Error::NoEncoder`], or [`Error::NotImported`] if it was left out of what was imported.
+    /// [`Error::NoEncoder`], or [`Error::NotImported`] if the import left it out.
     pub fn needed_encoder(&self) -> Result<&dyn Encode> {
         self.encoder().ok_or_else(|| self.without_encoder())
     }
 
-    /// What makes samples again.
+    /// The reconstructor, or an error if there is none.
     ///
     /// # Errors
     /// As [`Run::needed_encoder`].
@@ -91,10 +93,11 @@ impl Run {
         }
     }
 
-    /// A part of the model as the bytes of an ONNX file, and which it is: by default the one that makes samples.
+    /// Exports a part of the model as an ONNX file, and says which part it is. The default is the part that
+    /// makes samples.
     ///
     /// # Errors
-    /// [`Error::NothingToExport`], [`Error::NotImported`], or that the model has no such part.
+    /// [`Error::NothingToExport`], [`Error::NotImported`], or the model's error if it has no such part.
     pub fn onnx(&self, part: Option<Part>) -> Result<(Part, Vec<u8>)> {
         let family = || self.info.model.family.clone();
         let first =
@@ -106,22 +109,23 @@ impl Run {
         Ok((part, self.model.graph(part)?.encode()?))
     }
 
-    /// What makes a sample again, where the model can and all that takes was imported.
+    /// The reconstructor, if the model has one and all of its parts were imported.
     pub fn reconstructor(&self) -> Option<&dyn Reconstruct> {
         self.model.reconstructor().filter(|_| self.is_whole())
     }
 
-    /// The evidence lower bound, where the model has one and all that takes was imported.
+    /// The evidence lower bound, if the model has one and all of its parts were imported.
     pub fn bound(&self) -> Option<&dyn Bound> {
         self.model.bound().filter(|_| self.is_whole())
     }
 
-    /// log p(x), where the model can estimate it and all that takes was imported.
+    /// The estimator of log p(x), if the model has one and all of its parts were imported.
     pub fn density(&self) -> Option<&dyn Density> {
         self.model.density().filter(|_| self.is_whole())
     }
 
-    /// All of the data set, from `dir` or else from where the run found it, if the run saw only a part of it, or saw it with noise.
+    /// All of the data set, from `dir` or else from where the run found it. None if the run already saw all
+    /// of it, without added noise.
     pub fn whole_data(&self, dir: Option<&Path>) -> Option<DataConfig> {
         let mut config = self.recipe.data.clone();
         config.dir = dir.map(Path::to_owned).or(config.dir);

@@ -1,20 +1,20 @@
-//! What a model makes and what it sees in batches, for whoever asks: samples, latent vectors, reconstructions.
+//! A model's samples, latent vectors and reconstructions, in batches.
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Condition, Device, Encode, GenerativeModel, Reconstruct, SampleRequest, Tensor, values};
 
-/// Which samples. Sample `i` is a function of the seed, of `i` and of its label.
+/// A request for samples. Sample `i` is a function of the seed, of `i` and of its label.
 #[derive(Clone, Copy, Debug)]
 pub struct Draw<'a> {
-    /// How many.
+    /// Number of samples.
     pub count: usize,
     /// Seed of the latents.
     pub seed: u64,
     /// One class per sample; empty for a model without classes.
     pub labels: &'a [u32],
-    /// As [`SampleRequest::truncation`].
+    /// See [`SampleRequest::truncation`].
     pub truncation: Option<f32>,
-    /// As [`SampleRequest::temperature`].
+    /// See [`SampleRequest::temperature`].
     pub temperature: f64,
 }
 
@@ -25,15 +25,16 @@ impl<'a> Draw<'a> {
     }
 }
 
-/// `count` labels, those of `labels` in turn; none of none.
+/// `count` labels, those of `labels` in turn; empty if `labels` is empty.
 pub fn in_turn(labels: &[u32], count: usize) -> Vec<u32> {
     labels.iter().copied().cycle().take(count).collect()
 }
 
-/// Makes samples as networks see them and hands them over in batches, on the CPU and in order.
+/// Generates samples as networks see them, and passes them to `hand_over` in batches, on the CPU and in
+/// order.
 ///
 /// # Errors
-/// If the labels do not fit the model, and what `hand_over` gives.
+/// If the labels do not fit the model, and the errors of `hand_over`.
 pub fn draw<E: From<waxwork_core::Error>>(
     model: &dyn GenerativeModel,
     draw: &Draw<'_>,
@@ -58,8 +59,8 @@ pub fn draw<E: From<waxwork_core::Error>>(
     Ok(())
 }
 
-/// The posterior means `(N, latent_dim)` of samples `(N, ..)` as networks see them, on the CPU; `labels` are theirs, where there are
-/// any. `progress` hears how many are done.
+/// The posterior means `(N, latent_dim)` of samples `(N, ..)` as networks see them, on the CPU. `labels` are
+/// the samples' own, if any. `progress` is called with the number done.
 ///
 /// # Errors
 /// [`waxwork_core::Error::Empty`] for no samples; if labels are missing, or a latent is not finite.
@@ -77,7 +78,7 @@ pub fn encode(
     Ok(means)
 }
 
-/// What a model makes of samples `(N, ..)`, in their shape and on the CPU; as [`encode`] else.
+/// Reconstructs samples `(N, ..)`, in their shape and on the CPU; otherwise like [`encode`].
 ///
 /// # Errors
 /// As [`encode`].
@@ -102,7 +103,7 @@ fn in_batches(
     let mut parts = Vec::new();
     for first in (0..all).step_by(EVALUATION_BATCH) {
         let count = EVALUATION_BATCH.min(all - first);
-        // A part by itself: on the way to a device candle copies all of what a tensor is a part of.
+        // Copy the part first, because candle copies a tensor's whole storage to a device.
         let part = inputs.narrow(0, first, count)?.force_contiguous()?;
         let condition = labels.map(|labels| Condition::classes(&labels[first..first + count]));
         let made = apply(&part.to_device(device)?, &condition.transpose()?.unwrap_or_default())?;

@@ -1,4 +1,5 @@
-//! The JSON Schema of a recipe, for editors that complete and check TOML, and the keys that a setting may name.
+//! The JSON Schema of a recipe, for editors that complete and check TOML, and the keys that a setting can
+//! name.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +7,21 @@ use serde_json::{Map, Value};
 
 use crate::Recipe;
 
-/// A key that [`Recipe::parse`] takes in a setting.
+/// A key that [`Recipe::parse`] accepts in a setting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Key {
-    /// What it is for, in a line.
+    /// Its purpose, in one line.
     pub description: String,
-    /// Its values, if it has a few that can be named.
+    /// Its values, if it has only a few.
     pub values: Vec<String>,
 }
 
-/// The schema (draft 2020-12) that a recipe's TOML must fit. Like [`Recipe::parse`] it takes no unknown key.
+/// The JSON Schema (draft 2020-12) for a recipe's TOML. Like [`Recipe::parse`], it allows no unknown keys.
 pub fn schema() -> Value {
     schemars::schema_for!(Recipe).to_value()
 }
 
-/// Every key of every family that has a value of its own, with dots between its parts: `train.batch_size`.
+/// Every key of every family that has a value of its own, as a dotted path: `train.batch_size`.
 pub fn keys() -> BTreeMap<String, Key> {
     let schema = schema();
     let mut keys = BTreeMap::new();
@@ -28,7 +29,7 @@ pub fn keys() -> BTreeMap<String, Key> {
     keys
 }
 
-/// Adds what `schema`, a part of `root`, says about keys below `prefix`.
+/// Adds the keys below `prefix` that `schema`, a part of `root`, describes.
 fn collect(root: &Value, schema: &Value, prefix: &str, keys: &mut BTreeMap<String, Key>) {
     for part in parts(root, schema) {
         for (name, value) in part.get("properties").and_then(Value::as_object).into_iter().flatten() {
@@ -37,7 +38,8 @@ fn collect(root: &Value, schema: &Value, prefix: &str, keys: &mut BTreeMap<Strin
             if values.iter().any(|value| value.contains_key("properties")) {
                 collect(root, value, &name, keys);
             }
-            // A table has no value of its own, be its keys those of a family or up to the model (`optimizer.groups`).
+            // A table has no value of its own, whether a family or the model (`optimizer.groups`) defines its
+            // keys.
             let of_table = |value: &&Map<String, Value>| {
                 ["object", "null"].iter().any(|kind| value.get("type").is_some_and(|found| found == kind))
             };
@@ -60,7 +62,7 @@ fn collect(root: &Value, schema: &Value, prefix: &str, keys: &mut BTreeMap<Strin
     }
 }
 
-/// A schema and all alternatives in it, with references followed.
+/// A schema and all of its alternatives, with references resolved.
 fn parts<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a Map<String, Value>> {
     let Some(object) = schema.as_object() else { return Vec::new() };
     let mut found = vec![object];
@@ -74,7 +76,7 @@ fn parts<'a>(root: &'a Value, schema: &'a Value) -> Vec<&'a Map<String, Value>> 
     found
 }
 
-/// The values that a schema names one by one.
+/// The values that a schema lists.
 fn named(schema: &Map<String, Value>) -> Vec<String> {
     let words = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
     let words = words.chain(schema.get("const")).filter_map(Value::as_str).map(str::to_owned);

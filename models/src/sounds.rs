@@ -1,4 +1,5 @@
-//! Sounds that models make: waveforms out of what networks see, and what real sounds lose on the same way.
+//! Sounds that models make: waveforms from what networks output, and the loss of real sounds in the same
+//! round trip.
 
 use std::sync::Arc;
 
@@ -11,11 +12,11 @@ use waxwork_eval::{Metric, Protocol, arrays};
 
 use crate::Result;
 
-/// Test sounds whose reconstructions are made audible: each takes as long as many that are only seen.
+/// Number of test sounds whose reconstructions become waveforms; each takes as long as many spectrograms.
 const RECONSTRUCTED: usize = 300;
 
-/// What a model makes, `(N, ..)` as networks see it, as samples at rest. Sounds of a spectrogram begin their search for phases as numbers
-/// `first`, `first + 1` …
+/// Turns a model's output, `(N, ..)` as networks see it, into samples in their stored form. For spectrograms,
+/// the search for the phases of sound `i` starts from random ones of number `first + i`.
 ///
 /// # Errors
 /// If the samples are not of that kind, or a value is not finite.
@@ -26,16 +27,17 @@ pub fn at_rest(kind: &Kind, view: &View, samples: &Tensor, first: u64) -> Result
     }
 }
 
-/// What samples at rest look like to networks that see `view` of them, on the CPU.
+/// The tensor, on the CPU, of stored samples for networks that see them through `view`.
 ///
 /// # Errors
-/// If the bytes are not whole samples, or the view is not one of such.
+/// If the bytes are not a whole number of samples, or the view does not fit their kind.
 pub fn seen(kind: &Kind, view: &View, bytes: Vec<u8>) -> Result<Tensor> {
     let split = Split::all(Arc::new(InMemory::new(kind.clone(), bytes, None)?))?.seen_as(view)?;
     Ok(split.batch(&(0..split.len()).collect::<Vec<_>>(), &Device::Cpu)?.inputs)
 }
 
-/// At most `count` real sounds of each part that went through `view` and back; None for other kinds, and for waveforms, which lose nothing.
+/// At most `count` real sounds of each split, converted by `view` and back. None for other kinds, and for
+/// waveforms, which lose nothing.
 ///
 /// # Errors
 /// If the sounds cannot be read.
@@ -69,7 +71,8 @@ pub fn round_trip(
     Ok(Some(RoundTrip { test, train, convergence }))
 }
 
-/// How far reconstructed test sounds are from the real ones, beside what real ones lose on the same way; nothing for other kinds.
+/// The distance of reconstructed test sounds from the real ones, and that of real sounds after the same round
+/// trip; empty for other kinds.
 ///
 /// # Errors
 /// If the sounds cannot be read.

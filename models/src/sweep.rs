@@ -1,4 +1,4 @@
-//! A sweep: a file that says which recipe to train with which values of its keys, and the list of jobs that this comes to.
+//! Sweeps: a file that lists a recipe and values of its keys to try, and the jobs that result from it.
 //!
 //! ```toml
 //! recipe = "vae-digits"
@@ -25,13 +25,13 @@ use waxwork_core::rng::Stream;
 
 use crate::{Error, Recipe, Result};
 
-/// The most jobs of a sweep: more are a mistake in the file.
+/// The most jobs of a sweep; a file with more is a mistake.
 const MOST_JOBS: usize = 100_000;
 
-/// Digits of a drawn number, enough to tell draws apart and few enough to read.
+/// Significant digits of a drawn number: enough to tell draws apart, and few enough to read.
 const DIGITS: usize = 4;
 
-/// What a sweep file says.
+/// The contents of a sweep file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sweep {
@@ -40,46 +40,46 @@ pub struct Sweep {
     /// Folder of the runs; `runs/NAME` for a file NAME.toml.
     #[serde(default)]
     pub out: Option<PathBuf>,
-    /// Seeds to train every setting with; none: that of the recipe.
+    /// Seeds to train every setting with; empty: the recipe's seed.
     #[serde(default)]
     pub seeds: Vec<u64>,
     /// Values of keys that all jobs share.
     #[serde(default)]
     pub set: BTreeMap<String, Value>,
-    /// Values of keys to try, each with each.
+    /// Values of keys to try in every combination.
     #[serde(default)]
     pub grid: BTreeMap<String, Vec<Value>>,
-    /// Keys to draw values of.
+    /// Keys whose values are drawn at random.
     #[serde(default)]
     pub random: Option<Random>,
 }
 
-/// Keys whose values are drawn.
+/// Keys whose values are drawn at random.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Random {
-    /// How often all of them are drawn.
+    /// Number of draws of all keys.
     pub draws: u64,
     /// The seed of the draws.
     #[serde(default)]
     pub seed: u64,
-    /// Where each is drawn from.
+    /// The distribution of each key.
     #[serde(flatten)]
     pub keys: BTreeMap<String, Range>,
 }
 
-/// Where a value is drawn from, uniformly.
+/// The uniform distribution of a value.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
 pub enum Range {
-    /// One of these.
+    /// One of these values.
     Choice(Vec<Value>),
-    /// Between two numbers: whole ones if both are whole, and then both included.
+    /// A number between two limits. If both are whole numbers, so is the value, and both limits are included.
     Between {
-        /// The least.
+        /// The smallest value.
         from: Value,
-        /// The largest.
+        /// The largest value.
         to: Value,
-        /// Whether the logarithm is uniform, as suits learning rates.
+        /// Whether to draw uniformly in the logarithm, as suits learning rates.
         #[serde(default)]
         log: bool,
     },
@@ -90,17 +90,17 @@ pub enum Range {
 pub struct Job {
     /// The recipe's name or file.
     pub recipe: String,
-    /// What to set in it, as `key=value`.
+    /// Settings to apply to it, as `key=value`.
     pub settings: Vec<String>,
-    /// Where it goes.
+    /// Its run folder.
     pub out: PathBuf,
 }
 
 impl Sweep {
-    /// Reads a sweep file. A recipe file in it is sought beside it.
+    /// Reads a sweep file. A recipe file that it names is looked up relative to it.
     ///
     /// # Errors
-    /// [`Error::Sweep`] if the file cannot be read or makes no sense.
+    /// [`Error::Sweep`] if the file cannot be read or is invalid.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = waxwork_core::store::read(path)?;
         let text = String::from_utf8(bytes).map_err(|_| wrong(path, "it is not text"))?;
@@ -116,10 +116,10 @@ impl Sweep {
         Ok(sweep)
     }
 
-    /// The jobs, in the order of the file's keys. Every one's recipe is whole and its folder its own.
+    /// The jobs, in the order of the file's keys. Each has a valid recipe and a folder of its own.
     ///
     /// # Errors
-    /// [`Error::Sweep`] if there are none or too many; that of the recipe if a key or a value is not one.
+    /// [`Error::Sweep`] if there are none or too many; the recipe's error if a key or a value is invalid.
     pub fn jobs(&self, origin: &Path) -> Result<Vec<Job>> {
         let mut choices: Vec<Vec<(String, Value)>> = vec![Vec::new()];
         for (key, values) in &self.grid {
@@ -156,7 +156,7 @@ impl Sweep {
         jobs.collect()
     }
 
-    /// Every choice with every draw. A draw is a function of the seed, the key and its number.
+    /// Combines every choice with every draw. A draw is a function of the seed, the key and its number.
     fn drawn(
         &self,
         random: &Random,
@@ -184,7 +184,7 @@ impl Sweep {
                 all.push(with);
             }
         }
-        // Few values may be drawn twice, and need be trained once.
+        // With few values, a draw may repeat; train it only once.
         let mut seen = BTreeSet::new();
         all.retain(|choice| {
             let text = choice.iter().map(|(key, value)| setting((key, value)));
@@ -195,7 +195,7 @@ impl Sweep {
 }
 
 impl Range {
-    /// The value at a share of the way, from 0 to below 1; None if the numbers make no sense.
+    /// The value at a fraction of the range, from 0 to below 1; None if the limits are invalid.
     fn at(&self, share: f64) -> Option<Value> {
         match self {
             Self::Choice(values) => values.get((share * values.len() as f64) as usize).cloned(),
@@ -237,7 +237,7 @@ fn setting((key, value): (&String, &Value)) -> String {
     format!("{key}={value}")
 }
 
-/// The last part of each key, or the whole where that would be two keys' name.
+/// The last part of each key, or the whole key if two keys share their last part.
 fn short_names<'a>(keys: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, String> {
     let keys: BTreeSet<&str> = keys.collect();
     let last = |key: &'a str| key.rsplit('.').next().unwrap_or(key);
@@ -248,7 +248,7 @@ fn short_names<'a>(keys: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, Str
     keys.iter().map(|key| short(key)).collect()
 }
 
-/// A value in characters that every file system and shell takes.
+/// A value in characters that every file system and shell accepts.
 fn plain(value: &Value) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let fits = |c: char| if c.is_ascii_alphanumeric() || "-.+".contains(c) { c } else { '_' };
@@ -305,7 +305,7 @@ mod tests {
         };
         let rates = values("optimizer.lr=");
         assert!(rates.iter().all(|rate| (1e-4..=1e-2).contains(rate)));
-        // Half of the logarithms lie below the middle one: 20 ± 4.5 · 3.2 of 40.
+        // Half of the logarithms lie below the middle: 20 ± 4.5 · 3.2 of 40.
         assert!((6..=34).contains(&rates.iter().filter(|rate| **rate < 1e-3).count()));
         for latent in [4.0, 5.0, 6.0] {
             assert!(values("model.latent_dim=").contains(&latent));

@@ -1,4 +1,5 @@
-//! A training run in memory: a recipe's data, model, optimiser and moving average, and the one call that trains it.
+//! A training run in memory: a recipe's data, model, optimiser and moving average, and the call that trains
+//! it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,27 +19,27 @@ use waxwork_trainer::{
 use crate::validation::Validation;
 use crate::{Error, Recipe, Result};
 
-/// Everything of a run that is in memory.
+/// A training run in memory.
 pub struct TrainingRun {
-    /// What it is made of.
+    /// The recipe that it is made from.
     pub recipe: Recipe,
-    /// What it learns from.
+    /// The data that it is trained on.
     pub data: Dataset,
-    /// What is trained.
+    /// The model that is trained.
     pub model: Box<dyn GenerativeModel>,
     /// Optimiser, moving average and step.
     pub state: TrainingState,
-    /// The model that is shown and validated: the moving average where there is one. Tracks no gradient.
+    /// The model for previews and validation: the moving average if there is one. Tracks no gradient.
     pub shown: Box<dyn GenerativeModel>,
     device: Device,
     best: Option<Best>,
 }
 
 impl TrainingRun {
-    /// The run of `recipe` on `data` before its first step, from `weights` where there are any.
+    /// The run of `recipe` on `data` before its first step. Starts from `weights` if given.
     ///
     /// # Errors
-    /// If the recipe makes no sense for the data, or the weights do not fit it.
+    /// If the recipe is invalid for the data, or the weights do not fit it.
     pub fn new(
         mut recipe: Recipe,
         mut data: Dataset,
@@ -76,17 +77,19 @@ impl TrainingRun {
         Ok(Self { recipe, data, model, state, shown, device: device.clone(), best: None })
     }
 
-    /// Shares the run with other processes: every one has made the same run, and gets the weights of the first when it trains.
+    /// Shares the run with other processes. Each process has made the same run, and gets the first one's
+    /// weights when it trains.
     ///
     /// # Errors
-    /// If the recipe's micro-batches cannot be shared out among them.
+    /// If the recipe's micro-batches cannot be divided among them.
     pub fn with_collective(mut self, collective: Arc<dyn Collective>) -> Result<Self> {
         let state = self.state.with_collective(collective);
         self.state = state.with_micro_batches(self.recipe.train.micro_batches)?;
         Ok(self)
     }
 
-    /// Trains as one of the processes that follow the first, and writes nothing. True if the run was stopped before its end.
+    /// Trains as one of the processes after the first, and writes nothing. Returns true if the run was
+    /// stopped before its end.
     ///
     /// # Errors
     /// As [`Following::run`].
@@ -103,12 +106,12 @@ impl TrainingRun {
         Ok(following.run()?)
     }
 
-    /// The device that it is on.
+    /// The run's device.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// Puts the run where a checkpoint was written.
+    /// Restores the state of a checkpoint.
     ///
     /// # Errors
     /// If the checkpoint does not fit the model.
@@ -118,7 +121,7 @@ impl TrainingRun {
         Ok(())
     }
 
-    /// What run.json says of it before its first step.
+    /// The contents of run.json before the first step.
     ///
     /// # Errors
     /// If the recipe has no TOML form.
@@ -140,8 +143,8 @@ impl TrainingRun {
         })
     }
 
-    /// Makes the run's folder, if there is room for all that training may write. `initial` are the weights that it begins with, where it
-    /// does not draw them.
+    /// Creates the run's folder, if there is room for everything that training may write. `initial` are the
+    /// initial weights, if the run does not draw them.
     ///
     /// # Errors
     /// If the folder exists, there is too little space, or it cannot be written.
@@ -152,7 +155,7 @@ impl TrainingRun {
         Ok(RunFolder::create(path, info, initial)?)
     }
 
-    /// What people see of the model: the same samples after every number of steps.
+    /// Files that show the model's progress, always from the same latents.
     ///
     /// # Errors
     /// If a sample is not finite, or cannot be shown.
@@ -160,8 +163,8 @@ impl TrainingRun {
         preview_of(self.shown.as_ref(), &self.data.info, self.recipe.train.seed)
     }
 
-    /// Trains to the end, or until told to stop, in a folder that [`RunFolder::create`] made with [`TrainingRun::info`]. `observers`
-    /// watch, beside TensorBoard's event file.
+    /// Trains to the end, or until a stop is requested, in a folder that [`RunFolder::create`] made with
+    /// [`TrainingRun::info`]. `observers` watch, in addition to the writer of TensorBoard's event file.
     ///
     /// # Errors
     /// As [`Training::run`].
@@ -202,7 +205,8 @@ impl TrainingRun {
     }
 }
 
-/// Micro-batches must be whole, in what the model judges together too.
+/// Checks that micro-batches are equal, and multiples of the number of samples that the model judges
+/// together.
 fn check_micro_batches(config: &TrainConfig, multiple: usize) -> Result<()> {
     let (batch, parts) = (config.batch_size, config.micro_batches.max(1));
     if batch.is_multiple_of(parts) && (parts == 1 || (batch / parts).is_multiple_of(multiple.max(1))) {
@@ -217,7 +221,8 @@ fn check_micro_batches(config: &TrainConfig, multiple: usize) -> Result<()> {
     .into())
 }
 
-/// Makes batches as large as a table allows that has fewer rows than one, a multiple of what the model needs.
+/// If a table has fewer rows than a batch, reduces the batch size to the largest possible multiple of what
+/// the model needs.
 fn fit_batch(config: &mut TrainConfig, rows: usize, multiple: usize) {
     let multiple = multiple.max(1) * config.micro_batches;
     let fitting = rows - rows % multiple;
@@ -244,15 +249,15 @@ fn preview_of(
         let mut bytes = Vec::new();
         let rows =
             tables.encoder.decode(&crate::rows::host(&samples)?, 0).map_err(waxwork_data::Error::from)?;
-        // A vector takes all that is written to it.
+        // Writing to a vector cannot fail.
         _ = rows.write_csv(&mut bytes);
         artifacts.push(Artifact { extension: "csv", bytes, picture: None, sound: None });
     }
     Ok(artifacts)
 }
 
-/// Trains a recipe in a new run folder `path` on `device`, from the data to the finished weights. For progress, signals or weights to
-/// start from, see [`TrainingRun`].
+/// Trains a recipe in a new run folder `path` on `device`, from the data to the final weights. For progress,
+/// signals or initial weights, see [`TrainingRun`].
 ///
 /// ```
 /// use waxwork_core::Device;
@@ -278,7 +283,8 @@ pub fn train(recipe: &Recipe, path: &Path, device: &Device) -> Result<Outcome> {
 }
 
 impl Recipe {
-    /// Its keys and values for a table of runs, without the words about it, which would be columns as wide as they are.
+    /// Its keys and values for a table of runs, without the descriptive texts, which would be very wide
+    /// columns.
     fn hyperparameters(&self) -> Result<serde_json::Value> {
         let mut keys = serde_json::to_value(self).map_err(|error| Error::Recipe {
             origin: self.description.clone(),

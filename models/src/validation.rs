@@ -1,4 +1,5 @@
-//! What a model is measured by on the validation part while it is trained, and what chooses the weights that it ends with.
+//! The metric of a model on the validation split during training, which chooses the weights that the run ends
+//! with.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
@@ -14,10 +15,10 @@ use waxwork_trainer::TrainConfig;
 
 use crate::{rows, sounds};
 
-/// Validation samples that choose: enough for a tenth of a nat.
+/// Number of validation samples that choose: enough for a tenth of a nat.
 const SAMPLES: usize = 2000;
 
-/// What a model is measured by.
+/// How a model is validated.
 pub(crate) struct Validation<'a> {
     measure: Measure<'a>,
     samples: Split,
@@ -25,28 +26,29 @@ pub(crate) struct Validation<'a> {
 }
 
 enum Measure<'a> {
-    /// The evidence lower bound of a family that has one.
+    /// The evidence lower bound, for a family that has one.
     Bound(&'a dyn Bound),
-    /// Columns and pairs of columns of generated rows beside real ones.
+    /// Columns and pairs of columns of generated rows, compared with real ones.
     Rows(&'a dyn GenerativeModel, Arc<Tables>),
-    /// What a judge sees in generated samples beside real ones.
+    /// A judge's comparison of generated samples with real ones.
     Judged(Box<Judged<'a>>),
 }
 
 struct Judged<'a> {
     model: &'a dyn GenerativeModel,
     data: &'a Dataset,
-    /// The data as the judge sees it, where the model sees it in another way that no judge understands.
+    /// The data as the judge sees it, if the model sees it in a way that no judge supports.
     judged: Option<Dataset>,
-    /// Trained, or found in the cache, when it is first needed.
+    /// Trained or loaded from the cache when it is first needed.
     chooser: OnceCell<Chooser>,
-    /// Whether a collapse was reported already.
+    /// Whether the current collapse has been reported.
     collapsed: Cell<bool>,
 }
 
 impl<'a> Validation<'a> {
-    /// What the model is measured by; nothing if there are no validation samples, or if its family has no bound and it makes no rows,
-    /// unless `config` has something to choose and the data has labels for a judge.
+    /// The way to validate the model. None if there are fewer than two validation samples. Also None if the
+    /// family has no bound and makes no rows, unless `config` has something to choose and the data has labels
+    /// for a judge.
     pub(crate) fn of(
         model: &'a dyn GenerativeModel,
         data: &'a Dataset,
@@ -104,7 +106,7 @@ impl<'a> Validation<'a> {
         Ok(named.map(|(name, estimate)| (name.to_owned(), estimate.mean)).into())
     }
 
-    /// How far as many generated rows are from the real ones.
+    /// The distance from the real rows to as many generated ones.
     fn gap(&self, model: &dyn GenerativeModel, tables: &Tables) -> crate::Result<f64> {
         let real: Vec<usize> = self.samples.indices().iter().map(|&index| index as usize).collect();
         let real = tables.train.subset(&real);
@@ -120,23 +122,23 @@ impl<'a> Validation<'a> {
         matches!(self.measure, Measure::Judged(_))
     }
 
-    /// The samples that it measures.
+    /// The samples that it measures on.
     pub(crate) fn samples(&self) -> &Split {
         &self.samples
     }
 
-    /// The same of the first batch alone, to find out how long one takes.
+    /// The same validation on the first batch only, to time it.
     pub(crate) fn first_batch(self) -> Self {
         Self { samples: self.samples.subset(EVALUATION_BATCH), ..self }
     }
 }
 
 impl Judged<'_> {
-    /// How far as many generated samples are from the real ones. A collapse is said once.
+    /// The distance from the real samples to as many generated ones. Warns once per collapse.
     fn measure(&self, samples: &Split) -> crate::Result<BTreeMap<String, f64>> {
         let made = self.model.sample(&SampleRequest::new(0, samples.len()))?;
         let made = match &self.judged {
-            // Judges see spectrograms of waveforms.
+            // Judges see the spectrograms of waveforms.
             Some(judged) => {
                 let sounds = self.data.info.view.sounds(&self.data.info.kind, &made, 0)?;
                 sounds::seen(&judged.info.kind, &judged.info.view, sounds)?
@@ -153,7 +155,8 @@ impl Judged<'_> {
             );
         }
         self.collapsed.set(collapse.is_some());
-        // Names with one path are drawn together: the distance beside that of real samples.
+        // TensorBoard draws names with one path together: the distance of generated samples next to that of
+        // real ones.
         let named = [
             ("judge_frechet/generated", frechet),
             ("judge_frechet/real", floor),

@@ -62,17 +62,17 @@ Examples:
   cargo xtask bench --device cuda --python ~/venv/bin/python
   cargo xtask bench --quality data --minutes 1,3 --python ~/venv/bin/python mnist";
 
-/// A recipe as the reference has it too, a data set of the same shape that needs no files, its batch and the steps of a
-/// round.
+/// A recipe that the PyTorch reference also has, a data set of the same shape that needs no files, its batch
+/// size and the steps of a round.
 struct Bench {
     recipe: &'static str,
-    /// The embedded recipe that it is, with these settings.
+    /// The embedded recipe that it uses, with these settings.
     of: &'static str,
     settings: &'static [&'static str],
     data: &'static str,
     batch: usize,
     steps: usize,
-    /// Whether it is timed with other batches too.
+    /// Whether it is also timed with other batch sizes.
     scaled: bool,
 }
 
@@ -96,19 +96,19 @@ const BENCHES: [Bench; 5] = [
     Bench::plain("gan-dcgan-cifar10", "shapes", 64, 40, false),
 ];
 
-/// The batches of scaled recipes.
+/// The batch sizes of scaled recipes.
 const BATCHES: [usize; 5] = [32, 64, 128, 256, 512];
-/// Fewer steps of a large batch would leave no median.
+/// With fewer steps, a large batch would leave too few values for a median.
 const LEAST_STEPS: usize = 15;
 
-/// How a recipe is run.
+/// One configuration of a benchmark.
 struct Setting<'a> {
     bench: &'static Bench,
     batch: usize,
     threads: usize,
     steps: usize,
     device: &'a str,
-    /// Steps from one reading of the losses to the next.
+    /// Steps between readings of the losses.
     every: usize,
     /// Whether images are sampled after training.
     sampling: bool,
@@ -117,24 +117,24 @@ struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    /// On the CPU, where every step is timed and in its phases.
+    /// A setting on the CPU, where every step is timed, in phases.
     fn on_cpu(bench: &'static Bench, batch: usize, threads: usize, sampling: bool) -> Self {
-        // About as many images a round for any batch.
+        // About the same number of images per round for any batch size.
         let steps = (bench.steps * bench.batch / batch).clamp(LEAST_STEPS, bench.steps);
         Self { bench, batch, threads, steps, device: "cpu", every: 1, sampling, compiled: false }
     }
 
-    /// As it is, beside networks that `torch.compile` has compiled.
+    /// A setting on the CPU against networks that `torch.compile` has compiled.
     fn beside_compiled(bench: &'static Bench, threads: usize) -> Self {
         Self { compiled: true, ..Self::on_cpu(bench, bench.batch, threads, false) }
     }
 
-    /// Whether a step's time is told in its phases: on a device that would be to wait for it at each.
+    /// Whether to time a step's phases. On a device, that would wait for it in each phase.
     fn in_phases(&self) -> bool {
         self.every == 1
     }
 
-    /// Both sides alternately, so many times.
+    /// Measures both sides alternately, `rounds` times.
     fn measure(
         &self,
         rounds: usize,
@@ -204,7 +204,8 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if !compiles {
         eprintln!("torch.compile is skipped: it needs a C++ compiler, and there is no `c++`");
     }
-    // By recipe, batch, threads and what PyTorch compiles: the tables share what they have in common.
+    // Keyed by recipe, batch size, threads and whether PyTorch compiles, because tables share some
+    // measurements.
     let mut measured: BTreeMap<(&str, usize, usize, bool), Rounds> = BTreeMap::new();
     for setting in settings(&chosen, &options, compiles) {
         let key = (setting.bench.recipe, setting.batch, setting.threads, setting.compiled);
@@ -244,7 +245,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything to be measured, the recipes as they are first.
+/// All settings to measure, beginning with the unchanged recipes.
 fn settings(chosen: &[&'static Bench], options: &Options, compiles: bool) -> Vec<Setting<'static>> {
     let threads = options.threads;
     let plain = chosen.iter().map(|bench| Setting::on_cpu(bench, bench.batch, threads, true));

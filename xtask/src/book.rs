@@ -1,4 +1,4 @@
-//! `cargo xtask book`: builds the book of docs/book with mdBook.
+//! `cargo xtask book`: builds the book in docs/book with mdBook.
 
 use std::process::{Command, ExitCode};
 
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the book where mdBook is installed, and says whether it is.
+/// Builds the book if mdBook is installed. Returns whether it is.
 pub(crate) fn build_if_possible(workspace: &Workspace) -> Result<bool> {
     if !process::succeeds(Command::new("mdbook").arg("--version")) {
         return Ok(false);

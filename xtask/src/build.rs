@@ -1,4 +1,4 @@
-//! `cargo xtask build`: the program `waxwork` with everything in it.
+//! `cargo xtask build`: builds the program `waxwork`, by default optimised and with its default features.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: everything that CI checks, cheapest first. CI calls this and has nothing of its own.
+//! `cargo xtask ci`: everything that CI checks, cheapest first. CI only calls this command.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -32,8 +32,8 @@ struct Step {
     run: fn(&Workspace) -> Result<()>,
 }
 
-/// Steps that need only metadata of dependencies come first, since they share it; then what runs code. The tests come
-/// after all of these, so that the output ends with their summary.
+/// First come the steps that only need metadata of dependencies, since they share it, then those that run
+/// code. The tests come last, so that the output ends with their summary.
 const STEPS: [Step; 12] = [
     Step { name: "format", quick: true, run: format },
     Step { name: "tidy", quick: true, run: |workspace| tidy::check(&workspace.root) },
@@ -78,7 +78,7 @@ fn format(workspace: &Workspace) -> Result<()> {
     process::run(process::cargo(&workspace.root).args(["fmt", "--all", "--check"]))
 }
 
-/// Licences, sources and advisories of everything in Cargo.lock, by `deny.toml`.
+/// Checks licences, sources and advisories of everything in Cargo.lock against `deny.toml`.
 fn dependencies(workspace: &Workspace) -> Result<()> {
     let deny = |arguments: &[&str]| {
         let mut command = process::cargo(&workspace.root);
@@ -91,7 +91,7 @@ fn dependencies(workspace: &Workspace) -> Result<()> {
     }
     let check = ["--locked", "check", "--hide-inclusion-graph"];
     process::run(deny(&check).args(["bans", "licenses", "sources"]))?;
-    // Advisories are a git repository on another host than the crates.
+    // Advisories are in a git repository on a different host than the crates.
     if !process::succeeds(&mut deny(&["fetch", "db"])) {
         eprintln!(
             "advisories are not checked: https://github.com/RustSec/advisory-db cannot be fetched from here"
@@ -114,14 +114,15 @@ fn clippy(workspace: &Workspace) -> Result<()> {
     process::run(process::cargo(&workspace.root).args(arguments))
 }
 
-/// Every crate packs for crates.io. To build each from its archive as well would compile everything once more.
+/// Checks that every crate packs for crates.io. Building each one from its archive would compile everything
+/// again.
 fn packages(workspace: &Workspace) -> Result<()> {
     let mut package = process::cargo(&workspace.root);
     package.args(["package", "--quiet", "--workspace", "--exclude", "xtask", "--no-verify", "--allow-dirty"]);
     process::run(&mut package)
 }
 
-/// A build of the whole workspace unites features and hides one that a crate forgot to ask for.
+/// A build of the whole workspace unifies features, and hides one that a crate forgot to enable.
 fn each_library(workspace: &Workspace) -> Result<()> {
     for package in workspace.libraries() {
         let arguments = ["check", "--quiet", "--no-default-features", "--package", &package.name];
@@ -136,8 +137,8 @@ fn docs(workspace: &Workspace) -> Result<()> {
     process::run(&mut doc)
 }
 
-/// Downloads from the Hub are a feature that all other steps leave out, for what it costs to compile. Here it is
-/// checked, not built.
+/// The other steps leave out the feature of downloads from the Hub, because it takes long to compile. This
+/// step checks it without building it.
 fn hub(workspace: &Workspace) -> Result<()> {
     let with_hub =
         workspace.packages.iter().filter(|package| package.features.iter().any(|name| name == "hub"));
@@ -150,7 +151,7 @@ fn hub(workspace: &Workspace) -> Result<()> {
     process::run(&mut clippy)
 }
 
-/// Everything with Metal, of which other systems cannot even check the types.
+/// Checks everything with Metal, which other systems cannot even type-check.
 fn metal(workspace: &Workspace) -> Result<()> {
     if !cfg!(target_os = "macos") {
         eprintln!("skipped: Metal is on macOS only");

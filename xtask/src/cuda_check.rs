@@ -1,4 +1,5 @@
-//! `cargo xtask cuda-check`: whether everything compiles for CUDA, on a machine that may have neither GPU nor toolkit.
+//! `cargo xtask cuda-check`: checks that everything compiles for CUDA, on a machine that may have neither GPU
+//! nor toolkit.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -35,7 +36,7 @@ Examples:
   cargo xtask cuda-check
   CUDA_COMPUTE_CAP=80 cargo xtask cuda-check --build --features cudnn";
 
-/// The toolkit's parts as Python packages. A newer compiler writes code that an older driver refuses.
+/// The toolkit's parts as Python packages. A newer compiler produces code that an older driver refuses.
 const PACKAGES: [&str; 8] = [
     "nvidia-cuda-nvcc==13.0.88",
     "nvidia-cuda-crt==13.0.88",
@@ -48,10 +49,10 @@ const PACKAGES: [&str; 8] = [
 ];
 const CUDNN: &str = "nvidia-cudnn-cu13==9.21.1.3";
 
-/// The driver's library: part of the machine with the GPU, not of the toolkit.
+/// The driver's library, which comes with the GPU's driver and not with the toolkit.
 const DRIVER: &str = "libcuda.so.1";
 
-/// Compute capability 9.0, of H100 and H200, unless the environment says another.
+/// Compute capability 9.0 (H100 and H200), unless the environment sets another.
 const COMPUTE_CAP: &str = "90";
 
 struct Options {
@@ -141,7 +142,7 @@ fn build(workspace: &Workspace, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Where `CUDA_HOME` or the nvcc on PATH says that a toolkit is.
+/// The toolkit that `CUDA_HOME` or the nvcc on PATH points to.
 fn toolkit_of_the_machine() -> Option<PathBuf> {
     if let Some(home) = env::var_os("CUDA_HOME") {
         return Some(home.into());
@@ -157,7 +158,7 @@ fn with_path(first: &Path) -> Result<OsString> {
     env::join_paths(folders).with_context(|| format!("`{}` cannot be on PATH", first.display()))
 }
 
-/// NVIDIA's packages as the folder of a toolkit.
+/// Assembles a toolkit folder from NVIDIA's packages.
 fn from_pypi(folder: &Path, python: &OsString, cudnn: bool) -> Result<PathBuf> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         bail!("there is no nvcc, and NVIDIA's Python packages are for Linux on x86-64: install a toolkit");
@@ -179,7 +180,7 @@ fn from_pypi(folder: &Path, python: &OsString, cudnn: bool) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// What the packages leave out of a toolkit: run bits, names without versions, and a driver's library to link with.
+/// Adds what the packages lack: execute permissions, unversioned names, and a driver library to link with.
 #[cfg(unix)]
 fn finish(folder: &Path, root: &Path) -> Result<()> {
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -220,7 +221,7 @@ fn finish(_: &Path, _: &Path) -> Result<()> {
     bail!("NVIDIA's Python packages are used on Linux only")
 }
 
-/// A libcuda that has every function of the header, for the linker: called, each says that there is no device.
+/// Builds a libcuda for the linker with every function of the header. Each returns that there is no device.
 #[cfg(unix)]
 fn stub_of_driver(header: &str, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
@@ -236,7 +237,7 @@ fn stub_of_driver(header: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Every name in the driver's header that can be a function: `cu` and a capital.
+/// Every name in the driver's header that may be a function: `cu` followed by a capital.
 fn driver_functions(header: &str) -> BTreeSet<&str> {
     let words = header.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     words
@@ -256,7 +257,7 @@ fn needed(text: &str) -> Vec<String> {
     lines.filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0.to_owned())).collect()
 }
 
-/// Every library must come with the toolkit, the driver or the system.
+/// Checks that every library comes with the toolkit, the driver or the system.
 fn check_libraries(libraries: &[String], toolkit: &Path) -> Result<()> {
     const SYSTEM: [&str; 6] = ["libc.so", "libm.so", "libgcc_s.so", "libstdc++.so", "libdl.so", "ld-linux"];
     let comes_with_toolkit = |name: &str| {
@@ -279,8 +280,8 @@ fn check_libraries(libraries: &[String], toolkit: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Starts the program with every symbol bound at once. Where there is no driver a stub stands for it, with which asking
-/// for a GPU must fail in a clear line.
+/// Starts the program with all symbols bound at once. Without a driver, a stub replaces it, and asking for a
+/// GPU must then fail with a clear message.
 fn check_start(program: &Path, toolkit: &Path) -> Result<()> {
     let stubs = toolkit.join("lib/stubs");
     if !stubs.join(DRIVER).is_file() {

@@ -1,4 +1,4 @@
-//! `cargo xtask datasets`: builds the program and hands on to `waxwork data`.
+//! `cargo xtask datasets`: builds the program and passes its arguments to `waxwork data`.
 
 use std::process::{Command, ExitCode};
 

@@ -1,4 +1,5 @@
-//! `cargo xtask dist`: the program as an archive to hand out, with all that belongs beside it.
+//! `cargo xtask dist`: packs the program into an archive for distribution, with its documents, man pages and
+//! completions.
 
 use std::fs;
 use std::io::Write;
@@ -27,10 +28,10 @@ Examples:
   cargo xtask dist
   cargo xtask dist --no-default-features";
 
-/// What is packed as it is.
+/// Files that are packed unchanged.
 const TEXTS: [&str; 4] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
-/// The scripts of the shells, under the names that they are looked for by.
+/// Completion scripts, under the names that the shells look for.
 const COMPLETIONS: [(&str, &str); 5] = [
     ("bash", "waxwork.bash"),
     ("elvish", "waxwork.elv"),
@@ -39,7 +40,7 @@ const COMPLETIONS: [(&str, &str); 5] = [
     ("zsh", "_waxwork"),
 ];
 
-/// The time of all files where there is no commit: the first of 1980, which every unpacker believes.
+/// The time of all files if there is no commit: the start of 1980, which every unpacker accepts.
 const SOME_TIME: u64 = 315_532_800;
 
 /// A file in an archive.
@@ -65,7 +66,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             _ => bail!("unknown argument `{arg}`, or it needs a value; see `cargo xtask dist --help`"),
         }
     }
-    // For the last step alone, so that all before it is shared with other builds.
+    // Set this for the last step only, so that all steps before it are shared with other builds.
     process::run(cargo.args(["--", "-C", "strip=symbols"]))?;
 
     let program = waxwork::program(&workspace, Profile::Release);
@@ -81,7 +82,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything that is packed.
+/// All files of the archive.
 fn files(root: &Path, program: &Path, folder: &Path) -> Result<Vec<File>> {
     let asked = |args: &[&str]| process::output(Command::new(program).args(args));
     let text = |path: String, contents: String| File { path, contents: contents.into(), executable: false };
@@ -97,7 +98,7 @@ fn files(root: &Path, program: &Path, folder: &Path) -> Result<Vec<File>> {
     for name in TEXTS {
         files.push(File { path: name.into(), contents: read(&root.join(name))?, executable: false });
     }
-    // What an older program left there would be packed too.
+    // Pages from an older program would be packed too.
     let pages = folder.join("man");
     if pages.exists() {
         fs::remove_dir_all(&pages).with_context(|| format!("failed to remove {}", pages.display()))?;
@@ -111,7 +112,7 @@ fn files(root: &Path, program: &Path, folder: &Path) -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// The bytes of a .tar.gz with `files` in the folder `name`: a function of its arguments alone.
+/// A .tar.gz with `files` in the folder `name`. Its bytes are a function of the arguments alone.
 fn pack(name: &str, mut files: Vec<File>, time: u64) -> Result<Vec<u8>> {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let gzip = GzBuilder::new().operating_system(255).write(Vec::new(), Compression::best());

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The value of an option, which stands behind it or after an equals sign.
+/// The value of an option, which follows it or an equals sign.
 fn value_of<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
     let of_next = options.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_str());
     of_next.or_else(|| options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('=')))

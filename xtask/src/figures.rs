@@ -1,4 +1,4 @@
-//! `cargo xtask figures`: the figures of the documentation, made from runs by the program itself.
+//! `cargo xtask figures`: makes the figures of the documentation from runs, with the program itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ Examples:
   cargo xtask train && cargo xtask figures
   cargo xtask figures runs/cgan-mnist-20261125-101500";
 
-/// A figure: its file, the recipe that it shows, and what makes it of a run of that recipe.
+/// A figure: its file, the recipe that it shows, and the command that makes it from a run of that recipe.
 type Figure = (&'static str, &'static str, &'static [&'static str]);
 
 const FIGURES: [Figure; 15] = [
@@ -44,7 +44,7 @@ const FIGURES: [Figure; 15] = [
     ("gan-little-mnist", "gan-little-mnist", &["sample", "-n", "40"]),
 ];
 
-/// Figures that no recipe makes as it stands: the page that shows one says how it was made.
+/// Figures that no unchanged recipe makes. The page that shows one says how it was made.
 #[cfg(test)]
 const MADE_BY_HAND: [&str; 10] = [
     "from-rust-discs",
@@ -85,14 +85,14 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The recipe that a run was made of: the one with its description.
+/// The recipe that a run was made from, which is the one with its description.
 fn recipe_of<'a>(run: &Path, recipes: &'a [Recipe]) -> Result<Option<&'a Recipe>> {
     let path = run.join("recipe.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
     Ok(recipes.iter().find(|recipe| text.contains(&format!("description = \"{}\"", recipe.description))))
 }
 
-/// Of each recipe that `cargo xtask train` runs, the folder with the highest number.
+/// For each recipe that `cargo xtask train` runs, the folder with the highest number.
 fn newest(recipes: &[Recipe]) -> Result<Vec<PathBuf>> {
     let newest = waxwork::quickstart(recipes).into_iter().map(|recipe| {
         let folder = |number: u32| Path::new("runs").join(format!("{recipe}-{number}"));

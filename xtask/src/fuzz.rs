@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: feeds every reader of foreign bytes with inputs that a fuzzer makes up.
+//! `cargo xtask fuzz`: runs a fuzzer on every reader of untrusted bytes.
 
 use std::fs;
 use std::path::Path;
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if !process::succeeds(process::cargo(&workspace.root).args(["fuzz", "--version"])) {
         bail!("cargo-fuzz is not installed: `cargo install cargo-fuzz --locked`");
     }
-    // The versions that everything else is built with.
+    // Use the same dependency versions as the rest of the workspace.
     let lock = workspace.root.join("fuzz/Cargo.lock");
     if !lock.exists() {
         fs::copy(workspace.root.join("Cargo.lock"), &lock).context("failed to write fuzz/Cargo.lock")?;
@@ -77,12 +77,12 @@ fn fuzz(root: &Path, target: &str, seconds: u32) -> Result<()> {
     let mut command = process::cargo(root);
     command.args(["fuzz", "run", "--fuzz-dir", "fuzz"]);
     if target == "parquet" {
-        // Half of what there is to build, for one target.
+        // This feature is half of the build, and only one target needs it.
         command.args(["--features", "parquet"]);
     }
     command.args([target, "--"]);
     command.arg(format!("-max_total_time={seconds}"));
     command.args(["-timeout=20", "-malloc_limit_mb=600", "-rss_limit_mb=3000", "-print_final_stats=1"]);
-    // Instrumentation is not stable; the stable compiler has it all the same.
+    // Instrumentation is unstable, but this variable enables it in the stable compiler.
     process::run(command.env("RUSTC_BOOTSTRAP", "1"))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask gpu-test`: what a device trains, beside what the CPU does from the same seed.
+//! `cargo xtask gpu-test`: compares training on a device with training on the CPU from the same seed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -41,19 +41,19 @@ Examples:
   cargo xtask gpu-test
   cargo xtask gpu-test --device cpu --steps 40 vae-digits";
 
-/// Steps between lines of the log: of the steps in between a device is never asked for a number.
+/// Steps between log lines. In between, no number is read from the device.
 const LOG_EVERY: usize = 10;
-/// How far the first logged losses may be apart.
+/// Largest difference between the first logged losses.
 const EARLY: f64 = 0.005;
-/// How far the means of the second half may be apart: without and with an adversary.
+/// Largest difference between the means of the second half, without and with an adversary.
 const LATE: [f64; 2] = [0.03, 0.30];
-/// The same of runs that multiply in half precision.
+/// The same for runs that compute in half precision.
 const HALF: [f64; 2] = [0.10, 0.50];
-/// How far pixels of samples may be apart.
+/// Largest difference between pixels of samples.
 const PIXELS: f64 = 0.01;
-/// How far numbers about a trained model may be apart.
+/// Largest difference between metrics of a trained model.
 const NUMBERS: f64 = 0.01;
-/// Samples that are compared.
+/// Number of samples to compare.
 const SAMPLES: &str = "64";
 
 struct Options {
@@ -108,7 +108,7 @@ fn parse(args: &[String]) -> Result<Options> {
             recipe => options.recipes.push(recipe.to_owned()),
         }
     }
-    // Two halves of whole lines, of which the second has some.
+    // The log is split into two halves of whole lines, and the second must not be empty.
     let unit = 2 * LOG_EVERY;
     ensure!(
         options.steps >= 2 * unit && options.steps.is_multiple_of(unit),
@@ -118,7 +118,7 @@ fn parse(args: &[String]) -> Result<Options> {
     Ok(options)
 }
 
-/// One recipe.
+/// The test of one recipe.
 struct Test<'a> {
     program: &'a Path,
     recipe: &'a str,
@@ -126,7 +126,7 @@ struct Test<'a> {
     folder: PathBuf,
 }
 
-/// What is worth telling, and what is out of bounds.
+/// Values to report, and differences out of bounds.
 #[derive(Default)]
 struct Found {
     measured: Vec<String>,
@@ -134,10 +134,10 @@ struct Found {
 }
 
 impl Found {
-    /// A difference that must not exceed its bound.
+    /// Records a difference, which must not exceed `bound`.
     fn compare(&mut self, what: &str, difference: f64, bound: f64) {
         self.measured.push(format!("{what} {difference:.2e}"));
-        // Not a number is no agreement.
+        // NaN never counts as agreement.
         if difference.is_nan() || difference > bound {
             self.problems.push(format!("{what} differ by {difference:.3e}, more than {bound}"));
         }
@@ -164,7 +164,7 @@ impl Test<'_> {
         found.compare("late losses", second_half(&expected, &log)?, if itself { 0.0 } else { late });
         found.measured.push(format!("{:.0} images/s (CPU {:.0})", rate(&run)?, rate(&reference)?));
 
-        // The CPU refuses to.
+        // The CPU refuses half precision.
         for dtype in ["bf16", "f16"].iter().filter(|_| !itself) {
             let half = self.folder.join(dtype);
             self.train(&half, &self.options.device, "1", &["--dtype", dtype])?;
@@ -206,7 +206,8 @@ impl Test<'_> {
         };
         let (ours, theirs) = (numbers("cpu")?, numbers(&self.options.device)?);
         ensure!(ours.keys().eq(theirs.keys()) && !ours.is_empty(), "other numbers: {ours:?}, {theirs:?}");
-        // A judge counts, and one image that falls to another class is no error: what is continuous is compared.
+        // A judge counts images, and one image in another class is not an error. Compare only continuous
+        // metrics.
         let continuous = |name: &str| !name.starts_with("judge_") && name != "active_units";
         let pairs = ours
             .iter()
@@ -238,7 +239,7 @@ fn text(path: &Path) -> Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
-/// The losses of a run by name, one a logged step; what depends on nothing but training.
+/// The losses of a run by name, one value per logged step. They depend on training alone.
 fn losses(run: &Path) -> Result<BTreeMap<String, Vec<f64>>> {
     let path = run.join("metrics.jsonl");
     let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
@@ -250,7 +251,7 @@ fn parse_losses(text: &str) -> Result<BTreeMap<String, Vec<f64>>> {
     for line in text.lines() {
         let line: Value = serde_json::from_str(line)?;
         let values = line.as_object().context("a line that is no object")?;
-        // Losses have names without a path; `logits/real`, `grad_norm/…` and `validation/…` are no losses.
+        // Names of losses have no path; `logits/real`, `grad_norm/…` and `validation/…` are not losses.
         for (name, value) in values.iter().filter(|(name, _)| !name.contains('/') && *name != "step") {
             losses.entry(name.clone()).or_default().push(value.as_f64().unwrap_or(f64::NAN));
         }
@@ -261,12 +262,12 @@ fn parse_losses(text: &str) -> Result<BTreeMap<String, Vec<f64>>> {
 
 type Losses = BTreeMap<String, Vec<f64>>;
 
-/// The largest relative difference of the first logged losses.
+/// The largest relative difference between the first logged losses.
 fn early(expected: &Losses, found: &Losses) -> Result<f64> {
     differences(expected, found, |values| values.first().copied().unwrap_or(f64::NAN))
 }
 
-/// The largest relative difference of the means of the second half.
+/// The largest relative difference between the means of the second half.
 fn second_half(expected: &Losses, found: &Losses) -> Result<f64> {
     differences(expected, found, |values| {
         let half = &values[values.len() / 2..];
@@ -285,12 +286,12 @@ fn differences(expected: &Losses, found: &Losses, of: impl Fn(&[f64]) -> f64) ->
     Ok(largest(expected.iter().map(|(name, values)| relative(of(values), of(&found[name])))))
 }
 
-/// A difference beside the larger of both and 0.1, below which nobody cares for digits.
+/// A difference relative to the larger value, or to 0.1 if both are smaller.
 fn relative(a: f64, b: f64) -> f64 {
     (a - b).abs() / a.abs().max(b.abs()).max(0.1)
 }
 
-/// NaN if any is.
+/// The largest value; NaN if any value is NaN.
 fn largest(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, |most, value| if value.is_nan() || value > most { value } else { most })
 }
@@ -302,7 +303,7 @@ fn rate(run: &Path) -> Result<f64> {
     last["images_per_second"].as_f64().context("timing.jsonl has no images_per_second")
 }
 
-/// A finished run as it was when it had come to `step`, at which it has a checkpoint.
+/// Copies a finished run in the state that it had at the checkpoint of `step`.
 fn cut_back(run: &Path, to: &Path, step: usize) -> Result<()> {
     let kept = format!("step-{step:06}");
     ensure!(run.join("checkpoints").join(&kept).is_dir(), "there is no checkpoint {kept} to go on from");
@@ -330,7 +331,7 @@ fn copy(from: &Path, to: &Path, wanted: &dyn Fn(&Path) -> bool) -> Result<()> {
     Ok(())
 }
 
-/// The numbers of `waxwork evaluate --json` by name.
+/// The metrics of `waxwork evaluate --json` by name.
 fn metrics(json: &str) -> Result<BTreeMap<String, f64>> {
     let report: Value = serde_json::from_str(json)?;
     let metrics = report["metrics"].as_array().context("a report without metrics")?;

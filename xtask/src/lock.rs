@@ -1,4 +1,5 @@
-//! `models/RECIPE.lock`: what a short run of a recipe came to, by class of processor, and how near another machine must come.
+//! `models/RECIPE.lock`: the results of a short run of a recipe, by processor class, and how closely other
+//! machines must agree.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,11 +12,12 @@ use serde_json::{Map, Value, json};
 use crate::outcome::{GROUPS, Outcome, different_groups};
 use crate::process;
 
-/// Lines of the log that a lock keeps.
+/// Number of log lines that a lock keeps.
 const FIRST: usize = 3;
-/// How near the values of these lines must come where bits may differ, relatively: rounding has not grown yet.
+/// Largest relative difference of the values in these lines if bits may differ. Rounding errors have not
+/// grown yet.
 const NEAR: f64 = 1e-4;
-/// How many standard deviations over seeds the last values may be off.
+/// The most standard deviations over seeds by which the last values may differ.
 const SPREAD: f64 = 3.0;
 
 type Values = BTreeMap<String, f64>;
@@ -28,7 +30,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// As the program itself says.
+    /// Asks the program itself.
     pub(crate) fn of(program: &Path) -> Result<Self> {
         let text = process::output(Command::new(program).args(["doctor", "--json"]))?;
         let report: Value = serde_json::from_str(&text).context("output of `waxwork doctor --json`")?;
@@ -44,10 +46,10 @@ impl Machine {
     }
 }
 
-/// A lock as it was read.
+/// A lock, as read from its file.
 pub(crate) struct Lock(Value);
 
-/// What a comparison came to: one line for the table, and what is wrong.
+/// The result of a comparison: one line for the table, and complaints.
 pub(crate) struct Verdict {
     pub(crate) said: String,
     pub(crate) complaints: Vec<String>,
@@ -64,7 +66,7 @@ impl Lock {
         Ok(Some(Self(value)))
     }
 
-    /// Why it says nothing about what this version trains, if it does not.
+    /// The reason why this lock does not apply to this version, if it does not.
     pub(crate) fn outdated(&self, machine: &Machine, settings: &[&str]) -> Option<String> {
         let version = self.0["version"].as_str().unwrap_or("none");
         if version != machine.version {
@@ -73,7 +75,8 @@ impl Lock {
         (self.0["settings"] != json!(settings)).then(|| "of a run with other settings".to_owned())
     }
 
-    /// Compares an outcome with it: bits on the same class of processor with the same compiler, else values.
+    /// Compares an outcome with this lock: bits on the same class of processor with the same compiler,
+    /// otherwise values.
     pub(crate) fn check(&self, machine: &Machine, outcome: &Outcome) -> Verdict {
         let class = &machine.cpu_class;
         let none = Map::new();
@@ -100,7 +103,7 @@ impl Lock {
         Verdict { said: format!("{why_not_bits}; {near}"), complaints }
     }
 
-    /// Values that are not as near as another machine must come.
+    /// Values that differ by more than is allowed for another machine.
     fn far(&self, outcome: &Outcome) -> Vec<String> {
         let mut complaints = Vec::new();
         let lines = self.0["first"].as_array().cloned().unwrap_or_default();
@@ -112,7 +115,7 @@ impl Lock {
             let found = outcome.metrics.iter().find(|(found, _)| *found == step).map(|(_, values)| values);
             for (name, expected) in numbers(line) {
                 let value = found.and_then(|values| values.get(&name)).copied().unwrap_or(f64::NAN);
-                // NaN is near nothing.
+                // NaN is not near anything.
                 let near = (value - expected).abs() <= NEAR * expected.abs() + NEAR * NEAR;
                 if !near {
                     complaints.push(format!("{name} at step {step} is {value} instead of {expected}"));
@@ -134,8 +137,9 @@ impl Lock {
     }
 }
 
-/// The text of a lock: one outcome, and the last values of several seeds. Bits of other classes are kept from the lock
-/// `before`, unless this class has other bits than it had there: then theirs are old too.
+/// The text of a lock: one outcome, and the last values of several seeds. The bits of other classes are kept
+/// from the lock `before`. They are dropped if this class's bits have changed, because then theirs are
+/// outdated too.
 pub(crate) fn text(
     machine: &Machine,
     settings: &[&str],
@@ -190,7 +194,7 @@ pub(crate) fn last_values(metrics: &[(u64, Values)]) -> Values {
     sums.into_iter().map(|(name, (sum, count))| (name, sum / count)).collect()
 }
 
-/// The hashes of a class as an outcome without metrics.
+/// The hashes of a class as an outcome, without metrics.
 fn locked(entry: &Value) -> Outcome {
     let hashes = entry["hashes"].as_object().into_iter().flatten();
     let groups = hashes.filter_map(|(group, hash)| Some((group.clone(), hash.as_str()?.to_owned())));
@@ -234,7 +238,7 @@ mod tests {
         let here = machine("v4", "rustc 1");
         let lock = lock_of(&here, None, "a");
         assert!(lock.check(&here, &outcome(1.0, "a")).complaints.is_empty());
-        // The same values with other bits: wrong here, right with another compiler or on another class.
+        // The same values with other bits: wrong here, but right with another compiler or on another class.
         let complaints = lock.check(&here, &outcome(1.0, "b")).complaints;
         assert!(complaints[0].contains("other bits in metrics.jsonl, weights"), "{complaints:?}");
         assert!(lock.check(&machine("v4", "rustc 2"), &outcome(1.0, "b")).complaints.is_empty());
@@ -242,7 +246,7 @@ mod tests {
         let verdict = lock.check(&elsewhere, &outcome(1.0 + 1e-6, "b"));
         assert!(verdict.complaints.is_empty() && verdict.said.contains("no bits for v3"), "{}", verdict.said);
         assert_eq!(lock.check(&elsewhere, &outcome(1.0, "a")).said, "the same bits as on v4");
-        // The first losses must be near, the last ones within the spread.
+        // The first losses must be near, and the last ones within the spread.
         let complaints = lock.check(&elsewhere, &outcome(1.001, "b")).complaints;
         assert!(complaints.len() == 3 && complaints[0].contains("loss at step 1"), "{complaints:?}");
         let complaints = lock.check(&elsewhere, &outcome(1.5, "b")).complaints;

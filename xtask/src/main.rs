@@ -1,4 +1,5 @@
-//! Waxwork's developer commands: `cargo xtask <command>`. This file only dispatches; each command has a file of its own.
+//! Waxwork's developer commands: `cargo xtask <command>`. This file only dispatches; each command has its own
+//! file.
 
 mod bench;
 mod book;
@@ -30,7 +31,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
 
-/// A command as `main` knows it.
+/// An entry in the list of commands.
 struct Command {
     name: &'static str,
     summary: &'static str,
@@ -126,7 +127,7 @@ fn dispatch(args: &[String]) -> Result<ExitCode> {
         },
         Some((name, rest)) => {
             let command = find(name)?;
-            // What follows `--` belongs to the program that the command runs, and so does a `--help` there.
+            // Arguments after `--` belong to the program that the command runs, including a `--help` there.
             let own = rest.iter().take_while(|arg| *arg != "--");
             if own.into_iter().any(|arg| arg == "--help" || arg == "-h") {
                 return print(command.help);

@@ -1,4 +1,4 @@
-//! `cargo xtask metal-check`: whether everything compiles for Metal, on a machine that need not be a Mac.
+//! `cargo xtask metal-check`: checks that everything compiles for Metal, on a machine that is not a Mac.
 
 use std::process::ExitCode;
 
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         let variable = format!("{variable}_{}", TARGET.replace('-', "_"));
         cargo.env(variable, stand_in::install(&bin, tool)?);
     }
-    // Where Apple's headers would be.
+    // The folder in which build scripts look for Apple's headers.
     process::run(cargo.env("SDKROOT", &bin))?;
     eprintln!("type-checked with a stand-in for the C compiler");
     Ok(ExitCode::SUCCESS)

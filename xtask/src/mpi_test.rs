@@ -1,4 +1,5 @@
-//! `cargo xtask mpi-test`: one run on several processes, under every MPI that is there, beside the same run on one.
+//! `cargo xtask mpi-test`: compares runs on several processes, under every installed MPI, with the same runs
+//! on one process.
 
 use std::env;
 use std::fs;
@@ -38,19 +39,19 @@ Examples:
   cargo xtask mpi-test --short
   cargo xtask mpi-test --kills 200";
 
-/// The programs that start processes, where nobody names others.
+/// The launchers to look for, unless others are named.
 const LAUNCHERS: [&str; 3] = ["mpirun.openmpi", "mpirun.mpich", "mpirun"];
 
-/// Names the launchers to test with, which then have to work.
+/// The variable that names the launchers to test with, all of which must then work.
 const ASKED: &str = "WAXWORK_TEST_MPI";
 
-/// How long processes may take to end once one is killed.
+/// The longest time that processes may take to end after one is killed.
 const MOST_TO_END: Duration = Duration::from_secs(5);
 
-/// How long a run of a test may take on a busy machine.
+/// The longest time that a run of a test may take on a busy machine.
 const MOST_TO_TRAIN: Duration = Duration::from_secs(300);
 
-/// What is trained: a name, the recipe, and what is set in it.
+/// The runs: name, recipe and settings.
 const RUNS: [(&str, &str, &[&str]); 6] = [
     ("gan-batch-norm", "gan-digits", &[]),
     ("vae", "vae-digits", &[]),
@@ -64,7 +65,7 @@ const RUNS: [(&str, &str, &[&str]); 6] = [
     ),
 ];
 
-/// What makes the runs small, with more than one checkpoint and more than one epoch.
+/// Settings that make runs small, with more than one checkpoint and more than one epoch.
 const SMALL: [&str; 9] = [
     "train.micro_batches=8",
     "train.batch_size=32",
@@ -103,7 +104,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The step of `cargo xtask ci`.
+/// The step in `cargo xtask ci`.
 pub(crate) fn short(workspace: &Workspace) -> Result<()> {
     test(workspace, &Options { short: true, resumes: 1, kills: 1, program: None })
 }
@@ -151,9 +152,9 @@ fn test(workspace: &Workspace, options: &Options) -> Result<()> {
     kills(&bench, &launchers, options)
 }
 
-/// Kills random processes at random moments, and goes on with another number of them.
+/// Kills random processes at random moments, and resumes with another number of processes.
 fn kills(bench: &Bench, launchers: &[Launcher], options: &Options) -> Result<()> {
-    // Enough steps that most kills meet some of them.
+    // Enough steps that most kills happen during training.
     let (_, recipe, set) = RUNS[0];
     let steps = "24";
     let out = bench.folder.join("whole");
@@ -161,7 +162,7 @@ fn kills(bench: &Bench, launchers: &[Launcher], options: &Options) -> Result<()>
     let whole = bench.hashes(&out)?;
     for launcher in launchers {
         let mut random = Random(7);
-        // How long such a run takes here.
+        // Measure how long such a run takes here.
         let out = bench.folder.join(format!("timed-{}", launcher.name));
         let arguments_of = |out: &Path| arguments(recipe, set, steps, out);
         let started = Instant::now();
@@ -208,14 +209,14 @@ fn kills(bench: &Bench, launchers: &[Launcher], options: &Options) -> Result<()>
     Ok(())
 }
 
-/// A program that starts processes.
+/// A launcher of processes.
 struct Launcher {
     program: PathBuf,
-    /// For messages and folders.
+    /// Its name in messages and folders.
     name: String,
 }
 
-/// Those that are there, each library once.
+/// The launchers that are installed, one per MPI library.
 fn launchers() -> Result<Vec<Launcher>> {
     let asked = env::var(ASKED).ok().filter(|asked| !asked.is_empty());
     let names: Vec<String> = match &asked {
@@ -273,7 +274,8 @@ impl Bench {
     fn start(&self, launcher: &Launcher, size: usize, arguments: &[String]) -> Result<Child> {
         let mut command = Command::new(&launcher.program);
         command.args(["-n", &size.to_string()]).arg(&self.program).args(arguments);
-        // Containers are root and have fewer processors than processes, both of which Open MPI refuses.
+        // In containers we are root and have fewer processors than processes. Open MPI refuses both by
+        // default.
         for (name, value) in [
             ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
             ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
@@ -300,12 +302,12 @@ impl Bench {
         }
     }
 
-    /// SHA-256 of all that a run determines.
+    /// SHA-256 of everything that a run determines.
     fn hashes(&self, out: &Path) -> Result<String> {
         process::output(Command::new(&self.program).args(["runs", "hash"]).arg(out))
     }
 
-    /// The processes of the program that train in a folder.
+    /// The processes that train in a folder.
     fn processes(&self, out: &Path) -> Vec<u32> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -319,7 +321,8 @@ impl Bench {
     }
 }
 
-/// The exit code of a process, 128 for a signal; None, and the process is killed, if it does not end in time.
+/// The exit code of a process, or 128 after a signal. If it does not end in time, it is killed, and the
+/// result is None.
 fn wait(running: &mut Child, limit: Duration) -> Result<Option<i32>> {
     let started = Instant::now();
     loop {
@@ -335,13 +338,13 @@ fn wait(running: &mut Child, limit: Duration) -> Result<Option<i32>> {
     }
 }
 
-/// Lines of the first that are not in the second.
+/// The lines of `found` that are not in `expected`.
 fn differing(found: &str, expected: &str) -> String {
     let new: Vec<&str> = found.lines().filter(|line| !expected.lines().any(|other| other == *line)).collect();
     new.join("\n")
 }
 
-/// Numbers from 0 to below 1 that look random, the same ones every time.
+/// Pseudorandom numbers from 0 to below 1, always the same sequence.
 struct Random(u64);
 
 impl Random {

@@ -6,7 +6,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     (2 * distance <= near.len()).then_some(near)
 }
 
-/// Levenshtein's distance: how many letters to insert, delete or replace.
+/// The Levenshtein distance: how many letters to insert, delete or replace.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

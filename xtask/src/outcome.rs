@@ -1,4 +1,4 @@
-//! What came out of a run, as far as two runs can be compared: hashes by group, and the values of its log.
+//! The outcome of a run, as far as two runs can be compared: hashes by group, and the values of its log.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,21 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// What must agree, as `waxwork runs hash` names it up to the first slash.
+/// The groups that must agree: the names that `waxwork runs hash` prints, up to the first slash.
 pub(crate) const GROUPS: [&str; 7] =
     ["metrics.jsonl", "weights", "average", "optimizer", "result", "samples", "state"];
-/// Those of them that training alone decides.
+/// The groups that depend on training alone.
 pub(crate) const TRAINED: [&str; 4] = ["weights", "average", "optimizer", "result"];
 
-/// What came out of a run.
+/// The outcome of a run.
 pub(crate) struct Outcome {
-    /// SHA-256 of each group, over the names and hashes of all that is in it.
+    /// SHA-256 of each group, over the names and hashes of all its members.
     pub(crate) groups: BTreeMap<String, String>,
     /// Steps and their named values.
     pub(crate) metrics: Vec<(u64, BTreeMap<String, f64>)>,
 }
 
-/// The SHA-256 of each group of `waxwork runs hash`, over the names and hashes of all that is in it.
+/// The SHA-256 of each group of `waxwork runs hash`, over the names and hashes of all its members.
 pub(crate) fn groups(hashes: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut texts: BTreeMap<String, String> = BTreeMap::new();
     for (name, hash) in hashes {
@@ -34,7 +34,7 @@ fn hex(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The groups that an outcome lacks, has beyond what is expected, or has otherwise.
+/// The groups that an outcome lacks, has in addition, or has with other hashes.
 pub(crate) fn different_groups<'a>(
     compared: &[&'a str],
     expected: &Outcome,

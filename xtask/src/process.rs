@@ -1,4 +1,4 @@
-//! Running other programs: each is shown before it runs.
+//! Running other programs. Each command line is printed before it runs.
 
 use std::env;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The cargo that runs us, in the folder `root`.
+/// The cargo that runs xtask, in the folder `root`.
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
     command
 }
 
-/// Runs to the end; an error if it fails.
+/// Runs a command to the end. Returns an error if it fails.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = show(command).status().with_context(|| failed_to_start(command))?;
     if !status.success() {
@@ -22,15 +22,15 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs to the end and hands its exit status on: it has said itself what went wrong.
+/// Runs a command to the end and returns its exit status. The command has already printed its own error.
 pub(crate) fn forward(command: &mut Command) -> Result<ExitCode> {
     let status = show(command).status().with_context(|| failed_to_start(command))?;
-    // No code: killed by a signal.
+    // A process that a signal killed has no exit code.
     let code = status.code().map_or(1, |code| u8::try_from(code).unwrap_or(1));
     Ok(ExitCode::from(code))
 }
 
-/// What it writes to standard output; an error if it fails.
+/// Returns a command's standard output, or an error if it fails.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command.stderr(Stdio::inherit()).output().with_context(|| failed_to_start(command))?;
     if !output.status.success() {
@@ -39,7 +39,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("output of `{}`", line(command)))
 }
 
-/// Runs in our place, so that signals reach it alone, where the system can do that.
+/// Replaces this process by the command if the system supports it, so that signals reach only the command.
 pub(crate) fn hand_over(command: &mut Command) -> Result<ExitCode> {
     #[cfg(unix)]
     {
@@ -50,13 +50,13 @@ pub(crate) fn hand_over(command: &mut Command) -> Result<ExitCode> {
     forward(command)
 }
 
-/// All that it prints, whether it succeeds or not.
+/// Returns everything that a command prints, whether it succeeds or not.
 pub(crate) fn everything_printed(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| failed_to_start(command))?;
     Ok([output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
 }
 
-/// Whether it runs and succeeds; what it prints is dropped.
+/// Whether a command runs and succeeds. Its output is dropped.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
@@ -71,7 +71,7 @@ fn failed_to_start(command: &Command) -> String {
     format!("failed to start `{}`", line(command))
 }
 
-/// The command as one would type it; the program without its folder.
+/// The command as typed in a shell, without the program's folder.
 fn line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_stem().unwrap_or(command.get_program()).to_string_lossy();

@@ -1,5 +1,5 @@
-//! `cargo xtask repro`: trains recipes again and again, in every way that must not matter, and compares the bytes of what
-//! comes out with each other and with those in `models/*.lock`.
+//! `cargo xtask repro`: trains recipes repeatedly, in every way that must not affect the result, and compares
+//! the bytes of the runs with each other and with those in `models/*.lock`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,8 +41,8 @@ Examples:
   cargo xtask repro vae-digits --quick
   cargo xtask repro --write-locks --data-dir path/to/data";
 
-/// What all runs have in common. They are short, because bits that part do so in the first steps or at a boundary: a
-/// checkpoint, a picture, a measurement.
+/// The length of all runs. It is short because bits diverge in the first steps or at a boundary: a
+/// checkpoint, a preview, a measurement.
 const STEPS: u64 = 24;
 const SETTINGS: [&str; 5] = [
     "train.steps=24",
@@ -51,28 +51,28 @@ const SETTINGS: [&str; 5] = [
     "train.sample_every=12",
     "train.validate_every=12",
 ];
-/// Settings under which more happens along the way, and fewer.
+/// Settings for more events during a run, and for fewer.
 const BUSY: [&str; 3] = ["train.checkpoint_every=1", "train.sample_every=1", "train.validate_every=1"];
 const CALM: [&str; 4] =
     ["train.checkpoint_every=0", "train.sample_every=0", "train.validate_every=0", "train.log_every=1000"];
 
-/// Seeds whose spread a lock keeps.
+/// Number of seeds whose spread a lock keeps.
 const SEEDS: u64 = 5;
 
-/// A way to train that must come to the same bytes.
+/// A way to train that must give the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
-    /// So many threads.
+    /// With this number of threads.
     Threads(u32),
-    /// Killed so often, and resumed with other numbers of threads.
+    /// Killed this number of times, and resumed with other numbers of threads.
     Killed(u64),
-    /// With more to do and to say along the way.
+    /// With as many events as possible.
     Busy,
-    /// With as little as there can be.
+    /// With as few events as possible.
     Calm,
 }
 
-/// The first of each is what the others are compared with.
+/// The others are compared with the first of each.
 const QUICK: [Way; 4] = [Way::Threads(1), Way::Threads(3), Way::Killed(1), Way::Busy];
 const FULL: [Way; 8] = [
     Way::Threads(1),
@@ -182,14 +182,14 @@ fn repro(workspace: &Workspace, args: Args) -> Result<()> {
 struct Trainer {
     program: PathBuf,
     data_dir: Option<String>,
-    /// Where runs go.
+    /// The folder for the runs.
     folder: PathBuf,
     machine: Machine,
     seed: u64,
 }
 
 impl Trainer {
-    /// The recipes to look at when none is given: a small one of each family, on MNIST too where its files are.
+    /// The default recipes: a small one per family, and also on MNIST if its files are there.
     fn recipes(&self, quick: bool) -> Result<Vec<String>> {
         let known = waxwork::recipes(&self.program)?;
         let mut recipes = waxwork::quickstart(&known);
@@ -208,7 +208,8 @@ impl Trainer {
         Ok(recipes)
     }
 
-    /// Trains in every way, prints a table, and returns the first way's outcome with everything that differs from it.
+    /// Trains in every way and prints a table. Returns the first way's outcome, and complaints about every
+    /// difference from it.
     fn compare(&self, recipe: &str, ways: &[Way]) -> Result<(Outcome, Vec<String>)> {
         let folder = self.folder.join(recipe);
         if folder.exists() {
@@ -241,7 +242,7 @@ impl Trainer {
         Ok((first, differences))
     }
 
-    /// Trains in one way and says which.
+    /// Trains in one way and returns its description.
     fn train(&self, recipe: &str, way: Way, run: &Path) -> Result<String> {
         match way {
             Way::Threads(threads) => {
@@ -305,7 +306,7 @@ impl Trainer {
         command
     }
 
-    /// Runs to the end without a word unless it fails.
+    /// Runs a command to the end; prints its output only if it fails.
     fn finish(&self, command: &mut Command) -> Result<()> {
         let output = command.output().context("failed to start `waxwork`")?;
         if !output.status.success() {
@@ -354,8 +355,8 @@ impl Way {
         }
     }
 
-    /// What must agree: the log and the pictures are others where other ones were asked for, and so is the result where other
-    /// measurements chose it.
+    /// The groups that must agree. With other settings, the log and the previews differ, and so does the
+    /// result if other measurements chose it.
     fn compared(self, ends_with_best: bool) -> Vec<&'static str> {
         match self {
             Self::Threads(_) | Self::Killed(_) => GROUPS.to_vec(),
@@ -367,14 +368,14 @@ impl Way {
     }
 }
 
-/// True if the run's recipe has its measurements choose the weights that it ends with.
+/// True if measurements choose the weights that the run's recipe ends with.
 fn ends_with_best(run: &Path) -> Result<bool> {
     let recipe = run.join("recipe.toml");
     let text = fs::read_to_string(&recipe).with_context(|| format!("failed to read {}", recipe.display()))?;
     Ok(text.lines().any(|line| line == "final_weights = \"best\""))
 }
 
-/// A step from 1 to the last but one.
+/// A random step from 1 to the last but one.
 fn random_step(seed: u64, recipe: &str, times: u64, time: u64) -> u64 {
     1 + u64::from(Sha256::digest(format!("{seed} {recipe} {times} {time}"))[0]) % (STEPS - 1)
 }
@@ -388,14 +389,14 @@ fn kill_at(mut child: Child, log: &Path, step: u64) -> Result<bool> {
         let lines = fs::read_to_string(log).unwrap_or_default().lines().count() as u64;
         if lines >= step {
             child.kill()?;
-            // Without a code it died of the signal.
+            // A process without an exit code died from the signal.
             return Ok(child.wait()?.code().is_none());
         }
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Complaints about an outcome that is not what the recipe's lock says.
+/// Complaints about an outcome that differs from the recipe's lock.
 fn check_lock(recipe: &str, path: &Path, machine: &Machine, outcome: &Outcome) -> Result<Vec<String>> {
     let write = format!("write it with `cargo xtask repro {recipe} --write-locks`");
     let Some(lock) = Lock::read(path)? else {

@@ -1,7 +1,8 @@
-//! A stand-in for compilers that are not there: enough of them for build scripts to go through where only types are checked.
+//! A stand-in for compilers that are not installed. It does just enough for build scripts to succeed when
+//! only types are checked.
 //!
-//! It is this very program under the name `nvcc`, `cc` or `ar`. It says what build scripts ask a compiler about itself, and
-//! writes an empty file for each that it is asked to make.
+//! It is this same program under the name `nvcc`, `cc` or `ar`. It answers the questions that build scripts
+//! ask a compiler, and writes an empty file for each requested output.
 
 use std::env;
 use std::fs;
@@ -16,10 +17,11 @@ use crate::workspace::Workspace;
 /// NVIDIA's compiler, the C compiler and its archiver.
 const NAMES: [&str; 3] = ["nvcc", "cc", "ar"];
 
-/// The version that it claims as nvcc: the one that the packages of `cuda-check --build` have. Readers look at the fourth line.
+/// The version that it claims as nvcc, which is that of the packages of `cuda-check --build`. Build scripts
+/// read the fourth line.
 const VERSION: &str = "a stand-in that compiles nothing\n\n\nCuda compilation tools, release 13.0, V13.0.0\n";
 
-/// Puts it into a folder under one of its names, and says where it is.
+/// Installs the stand-in into a folder under one of its names, and returns its path.
 pub(crate) fn install(folder: &Path, name: &str) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let to = folder.join(format!("{name}{}", env::consts::EXE_SUFFIX));
@@ -27,7 +29,8 @@ pub(crate) fn install(folder: &Path, name: &str) -> Result<PathBuf> {
     Ok(to)
 }
 
-/// A type check of every package with a feature. In a target folder of its own: what a stand-in compiled must never be linked.
+/// Type-checks every package with a feature, in a separate target folder, because the output of a stand-in
+/// must never be linked.
 pub(crate) fn check(workspace: &Workspace, feature: &str, folder: &Path) -> Command {
     let mut cargo = process::cargo(&workspace.root);
     cargo.args(["check", "--workspace", "--lib", "--bins", "--examples", "--no-default-features"]);
@@ -35,7 +38,7 @@ pub(crate) fn check(workspace: &Workspace, feature: &str, folder: &Path) -> Comm
     cargo
 }
 
-/// Does a compiler's work if this program was called by its name.
+/// Acts as a compiler if this program was called by a compiler's name.
 pub(crate) fn instead(arguments: impl Fn() -> Result<Vec<String>>) -> Option<Result<ExitCode>> {
     let called = PathBuf::from(env::args_os().next()?);
     let called = called.file_stem()?;
@@ -44,9 +47,9 @@ pub(crate) fn instead(arguments: impl Fn() -> Result<Vec<String>>) -> Option<Res
         match arguments.first().map(String::as_str) {
             Some("--version") => print!("{VERSION}"),
             Some("--list-gpu-code") => println!("sm_90"),
-            // What a preprocessor leaves of the question which compiler this is.
+            // The answer of a preprocessor to the question which compiler this is.
             Some("-E") => println!("#pragma message \"clang\""),
-            // What Microsoft's compiler would answer.
+            // Microsoft's compiler would answer this.
             Some("-?") => return Ok(ExitCode::FAILURE),
             _ => outputs(&arguments).iter().try_for_each(|path| {
                 fs::write(path, "").with_context(|| format!("failed to write {}", path.display()))
@@ -56,7 +59,8 @@ pub(crate) fn instead(arguments: impl Fn() -> Result<Vec<String>>) -> Option<Res
     })
 }
 
-/// The files that a call would write: what `-o` names, an archive, or one beside `--output-directory` for each source.
+/// The files that a call would write: the argument of `-o`, an archive, or one file in `--output-directory`
+/// per source.
 fn outputs(arguments: &[String]) -> Vec<PathBuf> {
     let after = |flag: &str| {
         let place = arguments.iter().position(|argument| argument == flag)?;

@@ -10,7 +10,7 @@ use crate::process;
 use crate::waxwork::{self, Hub, Profile};
 use crate::workspace::Workspace;
 
-/// Folder with the files of real data sets, for the tests that want them.
+/// Folder with the files of real data sets, for tests that use them.
 const DATA: &str = "WAXWORK_TEST_DATA";
 
 pub(crate) const HELP: &str = "\
@@ -35,7 +35,7 @@ Examples:
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     let data = data_folder()?;
-    // The end-to-end tests run it.
+    // The end-to-end tests run the program.
     waxwork::build(&workspace, Profile::Dev, Hub::Off)?;
     if args.is_empty() {
         process::run(with_data(&mut doc_tests(&workspace.root), data.as_deref()))?;
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     process::hand_over(with_data(&mut runner(&workspace.root, args), data.as_deref()))
 }
 
-/// Tests run in the folder of their package, so a relative path would lead elsewhere there.
+/// Tests run in their package's folder, where a relative path would lead elsewhere.
 fn data_folder() -> Result<Option<PathBuf>> {
     let Some(folder) = env::var_os(DATA).filter(|folder| !folder.is_empty()) else {
         eprintln!("{DATA} is not set: tests on real data are skipped");
@@ -68,7 +68,7 @@ fn doc_tests(root: &Path) -> Command {
 
 fn runner(root: &Path, filters: &[String]) -> Command {
     let mut command = process::cargo(root);
-    // A snapshot that differs fails; none is written.
+    // A snapshot that differs fails the test; no new one is written.
     command.env("INSTA_UPDATE", "no");
     if process::succeeds(process::cargo(root).args(["nextest", "--version"])) {
         command.args(["nextest", "run", "--workspace", "--no-default-features"]).args(filters);

@@ -1,5 +1,5 @@
-//! `cargo xtask tidy`: what the compiler does not check in the sources. Each rule is one function of a file's path and
-//! text; the rules are textual and simple, so that what they miss and what they say is plain.
+//! `cargo xtask tidy`: checks of the sources that the compiler does not make. Each rule is a function of a
+//! file's path and text. The rules are textual and simple, so it is plain what they find and what they miss.
 
 mod words;
 
@@ -36,20 +36,20 @@ const TEXT: [&str; 8] = ["rs", "toml", "md", "yml", "sh", "py", "html", "txt"];
 /// Names of the model families.
 const FAMILIES: [&str; 4] = ["vae", "gan", "cvae", "cgan"];
 
-/// Where `unsafe` may stand.
+/// The files that may contain `unsafe`.
 const UNSAFE: [&str; 3] =
     ["crates/kernels/src/", "crates/distributed/src/library.rs", "crates/cli/src/main.rs"];
 
-/// What must work for any family.
+/// Folders of code that must work for any family.
 const ANY_FAMILY: [&str; 2] = ["crates/trainer/src/", "crates/eval/src/"];
 
-/// Whose files stand in layers.
+/// The folder whose files form layers.
 const LAYERED: &str = "crates/kernels/src/";
 
 /// The table of contents of the book.
 const CONTENTS: &str = "docs/SUMMARY.md";
 
-/// These files name everything that it forbids.
+/// Files that are not checked, because they name everything that the rules forbid.
 const SELF: [&str; 2] = ["xtask/src/tidy.rs", "xtask/src/tidy/tests.rs"];
 
 /// A file: its path from the root, with forward slashes, and its text.
@@ -81,7 +81,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Reads the text files under `root`/`folder`, in order of their names; not what builds and runs leave.
+/// Reads the text files under `root`/`folder`, in order of their names. Skips the output of builds and runs.
 fn collect(root: &Path, folder: &str, files: &mut Vec<File>) -> Result<()> {
     let here = root.join(folder);
     let entries = fs::read_dir(&here).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
@@ -124,13 +124,13 @@ fn complaints(files: &[File]) -> Vec<String> {
     found
 }
 
-/// Every .rs file says what it is for.
+/// Every .rs file begins with a comment on its purpose.
 fn opening(file: &File) -> Vec<String> {
     let fine = !file.is_rust() || file.text.starts_with("//!");
     if fine { Vec::new() } else { vec![format!("{}: does not open with `//!`", file.path)] }
 }
 
-/// A path that starts at the root of somebody's machine works there only.
+/// A path that starts at the root of somebody's machine works only there.
 fn machine_paths(file: &File) -> Vec<String> {
     const PLACES: [&str; 4] = ["/work/", "/root/", "/home/", "/Users/"];
     let starts = |line: &str, place: &str| {
@@ -141,13 +141,13 @@ fn machine_paths(file: &File) -> Vec<String> {
     file.lines_where("a path of somebody's machine", |line| PLACES.iter().any(|place| starts(line, place)))
 }
 
-/// Work that is left is an issue, not a comment.
+/// Remaining work belongs in an issue, not in a comment.
 fn left_to_do(file: &File) -> Vec<String> {
     let marks = |line: &str| words(line).any(|word| ["TODO", "FIXME", "XXX"].contains(&word));
     file.lines_where("something left to do", |line| file.is_rust() && (line.contains("todo!") || marks(line)))
 }
 
-/// `unsafe` has its places.
+/// `unsafe` is allowed only in some files.
 fn unsafe_code(file: &File) -> Vec<String> {
     let allowed = !file.is_rust() || UNSAFE.iter().any(|place| file.path.starts_with(place));
     file.lines_where("`unsafe` outside of its places", |line| {
@@ -155,21 +155,22 @@ fn unsafe_code(file: &File) -> Vec<String> {
     })
 }
 
-/// Trainer and eval work for any model, so they cannot name one. Comments may, to explain.
+/// The trainer and eval crates work for any model, so they must not name a family. Comments may, to explain.
 fn families_where_any_will_do(file: &File) -> Vec<String> {
     let applies = file.is_rust() && ANY_FAMILY.iter().any(|place| file.path.starts_with(place));
     let named = |line: &str| words(code(line)).flat_map(parts).any(|part| FAMILIES.contains(&part.as_str()));
     file.lines_where("a family's name where any family will do", |line| applies && named(line))
 }
 
-/// Every package takes the lints of the workspace.
+/// Every package uses the lints of the workspace.
 fn lints(file: &File) -> Vec<String> {
     let is_package = file.path.ends_with("Cargo.toml") && file.text.contains("[package]");
     let fine = !is_package || file.text.contains("[lints]\nworkspace = true");
     if fine { Vec::new() } else { vec![format!("{}: lacks `[lints] workspace = true`", file.path)] }
 }
 
-/// To add a family is to add one arm to one `match`: two arms for one family, or arms in two files, are two of them.
+/// Adding a family means adding one arm to one `match`. Two arms for one family, or arms in two files, mean
+/// two matches.
 fn matches_over_families(files: &[File]) -> Vec<String> {
     let mut arms: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for file in files.iter().filter(|file| file.is_rust()) {
@@ -193,8 +194,8 @@ fn matches_over_families(files: &[File]) -> Vec<String> {
     found
 }
 
-/// Files of a layered crate import only what is below them. Taking away, again and again, every file that imports none
-/// of the others or that none of them imports leaves the circles.
+/// Files of a layered crate import only files below them. Repeatedly removing every file that imports none of
+/// the others, or that none of them imports, leaves the cycles.
 fn circles(files: &[File]) -> Vec<String> {
     let named = files.iter().filter_map(|file| Some((module(file.path.strip_prefix(LAYERED)?)?, file)));
     let modules: BTreeMap<String, &File> = named.collect();
@@ -215,14 +216,14 @@ fn circles(files: &[File]) -> Vec<String> {
     vec![format!("{LAYERED}: files that import each other in a circle: {}", names.join(", "))]
 }
 
-/// The name of a file's module, "" for lib.rs; none for tests, which nothing may import.
+/// The name of a file's module, "" for lib.rs; None for tests, which nothing may import.
 fn module(path: &str) -> Option<String> {
     let name = path.strip_suffix(".rs").filter(|name| !name.starts_with("tests/"))?;
     let name = name.strip_suffix("/mod").unwrap_or(name);
     Some(if name == "lib" { String::new() } else { name.replace('/', "::") })
 }
 
-/// The modules that a file declares or names by a path from `crate` or `super`, outside of its tests.
+/// The modules that a file declares or names by a path from `crate` or `super`, outside its tests.
 fn imports(name: &str, file: &File, modules: &BTreeMap<String, &File>) -> BTreeSet<String> {
     let parent = name.rsplit_once("::").map_or("", |(parent, _)| parent);
     let text = file.text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
@@ -246,7 +247,8 @@ fn imports(name: &str, file: &File, modules: &BTreeMap<String, &File>) -> BTreeS
     found
 }
 
-/// A package that is published carries the texts of its licences: cargo takes what lies in its folder alone.
+/// A published package must contain its licence texts, because cargo packs only files in the package's
+/// folder.
 fn without_licences(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String> {
     let published = files.iter().filter(|file| {
         file.path.ends_with("/Cargo.toml")
@@ -261,8 +263,8 @@ fn without_licences(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String
         .collect()
 }
 
-/// Links, pictures and inclusions of documents lead to a file, and to a heading where they name one; every document of
-/// docs stands in the table of contents.
+/// Links, images and inclusions in documents must lead to a file, and to a heading if they name one. Every
+/// document in docs must be in the table of contents.
 fn dead_links(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     let mut listed = BTreeSet::from([CONTENTS.to_owned()]);
@@ -290,7 +292,8 @@ fn dead_links(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String> {
     found
 }
 
-/// Lines that a document shows as `rust` or `diff`, except those that a `diff` removes, are lines of the code.
+/// Lines that a document shows as `rust` or `diff` must be lines of the code, except those that a `diff`
+/// removes.
 fn shown_but_gone(files: &[File]) -> Vec<String> {
     let code = files.iter().filter(|file| file.is_rust() || file.path.ends_with(".toml"));
     let code: BTreeSet<&str> = code.flat_map(|file| file.text.lines().map(str::trim)).collect();
@@ -315,7 +318,8 @@ fn shown_but_gone(files: &[File]) -> Vec<String> {
     found
 }
 
-/// Where a document leads inside of the repository, by line: links, but not those in examples, and inclusions.
+/// The targets inside the repository that a document refers to, by line: links outside examples, and
+/// inclusions.
 fn targets(text: &str) -> Vec<(usize, String)> {
     let mut targets = Vec::new();
     let mut example = false;
@@ -329,7 +333,7 @@ fn targets(text: &str) -> Vec<(usize, String)> {
     targets
 }
 
-/// The path of `target` as seen from `file`, from the root.
+/// Resolves `target`, which is relative to `file`, to a path from the root.
 fn beside(file: &str, target: &str) -> String {
     let mut parts: Vec<&str> = file.split('/').collect();
     parts.pop();
@@ -343,7 +347,7 @@ fn beside(file: &str, target: &str) -> String {
     parts.join("/")
 }
 
-/// The headings of a document as links name them.
+/// The headings of a document, in the form that links use.
 fn headings(text: &str) -> impl Iterator<Item = String> {
     let titles =
         text.lines().filter_map(|line| line.strip_prefix('#')).map(|title| title.trim_start_matches('#'));
@@ -362,7 +366,8 @@ fn is_arm(line: &str, family: &str) -> bool {
     pattern.contains(&format!("\"{family}\"")) || pattern.match_indices("::").any(variant)
 }
 
-/// A line without its comment. A `//` inside of a string cuts it short, which forgives rather than accuses.
+/// A line without its comment. A `//` inside a string also ends it, so the rules may miss something but never
+/// complain wrongly.
 fn code(line: &str) -> &str {
     line.split("//").next().unwrap_or_default()
 }

@@ -35,7 +35,7 @@ Examples:
   cargo xtask train vae-digits --set optimizer.lr=5e-4 --out runs/slow
   cargo xtask train vae-digits -- --help";
 
-/// Options of `waxwork train` that take a value, which is no recipe.
+/// Options of `waxwork train` whose value must not be mistaken for a recipe.
 const WITH_VALUE: [&str; 10] = [
     "--data",
     "--data-dir",
@@ -49,7 +49,7 @@ const WITH_VALUE: [&str; 10] = [
     "--out",
 ];
 
-/// The command line: recipes, and what is handed on.
+/// The command line: recipes, and options to pass on.
 #[derive(Debug, Default, PartialEq)]
 struct Args {
     recipes: Vec<String>,
@@ -57,7 +57,7 @@ struct Args {
     out: Option<String>,
     data: Option<String>,
     data_dir: Option<String>,
-    /// Everything but recipes, `--out` and `--resume`.
+    /// All arguments but recipes, `--out` and `--resume`.
     options: Vec<String>,
 }
 
@@ -116,7 +116,7 @@ impl Args {
         Ok(parsed)
     }
 
-    /// The device that the program must be built for.
+    /// The device that the program is built for.
     fn device(&self) -> &str {
         self.options.iter().rev().find_map(|option| option.strip_prefix("--device=")).unwrap_or("cpu")
     }
@@ -125,7 +125,7 @@ impl Args {
         self.recipes.is_empty() && self.resume.is_none()
     }
 
-    /// Every data set that training will ask for. What is not known here, the program will complain about.
+    /// Every data set that training will need. The program itself reports unknown ones.
     fn data_asked(&self, known: &[Recipe]) -> Vec<DataAsked> {
         if let Some(run) = &self.resume {
             return DataAsked::of_recipe_file(&Path::new(run).join("recipe.toml")).into_iter().collect();
@@ -142,7 +142,7 @@ impl Args {
         recipes.iter().filter_map(of_recipe).map(with_options).collect()
     }
 
-    /// Finishes a run, or makes one for each recipe named.
+    /// Resumes a run, or trains each named recipe in a new one.
     fn train(&self, program: &Path) -> Result<ExitCode> {
         if let Some(run) = &self.resume {
             return process::hand_over(
@@ -180,9 +180,9 @@ impl Args {
                     return Ok(code);
                 }
             }
-            // Fails for a model that has nothing to reconstruct with, and then there is no picture to show.
+            // This fails for a model that cannot reconstruct, and then there is no image to show.
             process::succeeds(Command::new(program).arg("reconstruct").arg(&run));
-            // Once more, with the evaluation on it.
+            // Write the report again, now with the evaluation.
             process::run(Command::new(program).arg("report").arg(&run))?;
             runs.push(run);
         }
@@ -193,7 +193,7 @@ impl Args {
     }
 }
 
-/// The first of `<recipe>-1`, `<recipe>-2`, … that is not there yet.
+/// The first of `<recipe>-1`, `<recipe>-2`, … that does not exist yet.
 fn free_folder(parent: &Path, recipe: &str) -> PathBuf {
     let mut number = 1_u32;
     loop {
@@ -205,7 +205,7 @@ fn free_folder(parent: &Path, recipe: &str) -> PathBuf {
     }
 }
 
-/// What there is to look at in each run.
+/// The files to look at in each run.
 fn summary(runs: &[PathBuf]) -> String {
     const SHOWN: [(&str, &str); 4] = [
         ("samples", "pictures through training"),

@@ -1,4 +1,4 @@
-//! The program `waxwork`: building it, and asking it what it knows.
+//! The program `waxwork`: building it, and asking it for its recipes and data.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,46 +13,46 @@ use crate::workspace::Workspace;
 const PACKAGE: &str = "waxwork-cli";
 const PROGRAM: &str = "waxwork";
 
-/// The tag of the recipes that `cargo xtask train` runs when it is given none.
+/// The tag of the recipes that `cargo xtask train` runs by default.
 const QUICKSTART: &str = "quickstart";
 
-/// Data sets that are drawn by the program itself.
+/// Data sets that the program draws itself.
 const EMBEDDED: [&str; 2] = ["digits", "shapes"];
 
-/// How it is optimised.
+/// The optimisation of the build.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
     Dev,
     Release,
 }
 
-/// Whether it can download. Off is the default of these commands: the Hub brings an HTTP stack, parquet and
-/// tokenizers, which take longer to compile than all the rest.
+/// Whether the program can download. These commands leave this out by default: the Hub needs an HTTP stack,
+/// parquet and tokenizers, which take longer to compile than everything else.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hub {
     Off,
     On,
 }
 
-/// Builds the program without any flag that ties it to this machine, and says where it is.
+/// Builds the program without flags that tie it to this machine, and returns its path.
 pub(crate) fn build(workspace: &Workspace, profile: Profile, hub: Hub) -> Result<PathBuf> {
     build_for(workspace, profile, hub, "cpu")
 }
 
-/// The same with what a device needs: `cpu`, `cuda`, `cuda:N` or `metal`.
+/// As [`build`], with support for a device: `cpu`, `cuda`, `cuda:N` or `metal`.
 pub(crate) fn build_for(workspace: &Workspace, profile: Profile, hub: Hub, device: &str) -> Result<PathBuf> {
     let mut cargo = process::cargo(&workspace.root);
     cargo.args(["build", "--no-default-features"]);
     match profile {
-        // The same packages and kinds of targets as for the tests: with others cargo unites the features of third
-        // parties in another way, and compiles candle twice.
+        // The same packages and kinds of targets as for the tests. With others, cargo would unify third-party
+        // features differently and compile candle twice.
         Profile::Dev => _ = cargo.args(["--workspace", "--bin", PROGRAM, "--examples"]),
         Profile::Release => _ = cargo.args(["--release", "--package", PACKAGE]),
     }
     if hub == Hub::On {
         cargo.args(["--features", "hub"]);
     }
-    // What is no device, the program will refuse.
+    // The program itself refuses anything that is not a device.
     if let Some(feature @ ("cuda" | "metal")) = device.split(':').next() {
         cargo.args(["--features", feature]);
     }
@@ -60,7 +60,7 @@ pub(crate) fn build_for(workspace: &Workspace, profile: Profile, hub: Hub, devic
     Ok(program(workspace, profile))
 }
 
-/// Where cargo puts the program.
+/// The path at which cargo puts the program.
 pub(crate) fn program(workspace: &Workspace, profile: Profile) -> PathBuf {
     let folder = match profile {
         Profile::Dev => "debug",
@@ -78,7 +78,7 @@ pub(crate) struct Recipe {
     pub(crate) tags: Vec<String>,
 }
 
-/// All recipes that the program has.
+/// All recipes of the program.
 pub(crate) fn recipes(program: &Path) -> Result<Vec<Recipe>> {
     let text = process::output(Command::new(program).args(["recipes", "list", "--json"]))?;
     parse_recipes(&text).context("`waxwork recipes list --json` has another form than expected")
@@ -94,23 +94,23 @@ fn parse_recipes(text: &str) -> Option<Vec<Recipe>> {
     serde_json::from_str::<Value>(text).ok()?.as_array()?.iter().map(recipe).collect()
 }
 
-/// The recipes for someone who has just cloned the repository: one a family, small, on embedded data.
+/// The recipes for someone who has just cloned the repository: one per family, small, on embedded data.
 pub(crate) fn quickstart(recipes: &[Recipe]) -> Vec<String> {
     let tagged = recipes.iter().filter(|recipe| recipe.tags.iter().any(|tag| tag == QUICKSTART));
     tagged.map(|recipe| recipe.name.clone()).collect()
 }
 
-/// A data set as a recipe or a command line asks for it.
+/// A data set that a recipe or a command line asks for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct DataAsked {
     pub(crate) name: String,
-    /// The folder with its files; where the program looks by itself (`WAXWORK_DATA_DIR`) if None.
+    /// The folder with its files; if None, the program's own lookup (`WAXWORK_DATA_DIR`).
     pub(crate) dir: Option<String>,
 }
 
 impl DataAsked {
-    /// What the `[data]` table of a recipe file asks for, if the file can be read. A recipe that cannot be read is left
-    /// for the program to complain about.
+    /// The data set that the `[data]` table of a recipe file asks for, if the file can be read. The program
+    /// itself reports an unreadable recipe.
     pub(crate) fn of_recipe_file(path: &Path) -> Option<Self> {
         Self::of_recipe(&fs::read_to_string(path).ok()?)
     }
@@ -127,8 +127,8 @@ impl DataAsked {
         Some(Self { name: value("name")?, dir: value("dir") })
     }
 
-    /// Whether it has to be downloaded: it is not embedded, and the program itself says that files of it are missing.
-    /// What is unknown or damaged is left for the program to complain about.
+    /// Whether the data set must be downloaded: it is not embedded, and the program reports that files of it
+    /// are missing. The program itself reports unknown or damaged ones.
     pub(crate) fn needs_download(&self, program: &Path) -> Result<bool> {
         if EMBEDDED.contains(&self.name.as_str()) {
             return Ok(false);
@@ -142,7 +142,7 @@ impl DataAsked {
     }
 }
 
-/// Builds the program once more, with downloads, if it has to download any of `asked`.
+/// Rebuilds the program with downloads if any of `asked` must be downloaded.
 pub(crate) fn add_hub_if_needed(
     workspace: &Workspace,
     program: &Path,

@@ -1,4 +1,4 @@
-//! What cargo says about the workspace: its folder, its packages, where builds go.
+//! The workspace according to cargo: its folder, its packages, and its target folder.
 
 use std::path::{Path, PathBuf};
 

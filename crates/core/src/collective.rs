@@ -1,4 +1,4 @@
-//! What the processes of one run say to each other: the trait, and its form for one process.
+//! Communication between the processes of one run: the trait, and its implementation for a single process.
 
 use std::fmt::Debug;
 
@@ -6,11 +6,11 @@ use candle_core::Tensor;
 
 use crate::Result;
 
-/// How values of several parts of a step's batch become one.
+/// How the values of several parts of a step's batch are combined into one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reduction {
-    /// Their mean, all parts being equally large.
+    /// Their mean; all parts have the same size.
     Mean,
     /// Their sum.
     Sum,
@@ -18,7 +18,8 @@ pub enum Reduction {
     Max,
 }
 
-/// The processes that share the batch of every step, equally large parts each. All of them call the same functions in the same order.
+/// The processes that share the batch of every step in equal parts. All of them call the same functions in
+/// the same order.
 pub trait Collective: Debug + Send + Sync {
     /// The number of this process, from 0.
     fn rank(&self) -> usize;
@@ -26,33 +27,33 @@ pub trait Collective: Debug + Send + Sync {
     /// The number of processes, a power of two.
     fn size(&self) -> usize;
 
-    /// Reduces each tensor over all processes by one perfect binary tree: 0 with 1, 2 with 3, then these pairs, and so on. All get the
-    /// same bits.
+    /// Reduces each tensor over all processes along one perfect binary tree: 0 with 1, 2 with 3, then these
+    /// pairs, and so on. All processes get the same bits.
     ///
     /// # Errors
-    /// If another process is gone or reduces something else.
+    /// If another process has ended or reduces something else.
     fn reduce(&self, values: Vec<(Reduction, Tensor)>) -> Result<Vec<Tensor>>;
 
-    /// Whether something is true for all processes.
+    /// Returns whether `here` is true on all processes.
     ///
     /// # Errors
-    /// If another process is gone.
+    /// If another process has ended.
     fn all(&self, here: bool) -> Result<bool>;
 
-    /// The bytes of process 0, which alone has to have any, for all.
+    /// Sends the bytes of process 0 to all processes. The others may pass none.
     ///
     /// # Errors
-    /// If another process is gone.
+    /// If another process has ended.
     fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>>;
 
-    /// What every process says, by rank.
+    /// Returns the bytes of every process, by rank.
     ///
     /// # Errors
-    /// If another process is gone.
+    /// If another process has ended.
     fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>>;
 }
 
-/// One process, which has the whole batch.
+/// A single process, which has the whole batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OneProcess;
 

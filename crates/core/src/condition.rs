@@ -1,4 +1,5 @@
-//! What a sample is asked to be: nothing, a class, a mixture of classes, values of columns, or a given part.
+//! Conditions, what a sample is asked to be: nothing, a class, a mixture of classes, values of columns, or a
+//! given part.
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use crate::params::ParamSet;
 use crate::rng::{Draws, Stream};
 use crate::{Error, Result};
 
-/// What a model can be asked for.
+/// The kind of condition that a model takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -15,34 +16,34 @@ pub enum ConditionSpec {
     /// Nothing: the model is unconditional.
     #[default]
     None,
-    /// One of so many classes, or a mixture of them.
+    /// One of `count` classes, or a mixture of them.
     Classes {
-        /// How many classes.
+        /// Number of classes.
         count: usize,
     },
-    /// Values of columns, each one of so many; any of them can be left open.
+    /// Values of categorical columns; any column can be left open.
     Columns {
         /// The columns, in order.
         columns: Vec<ColumnSpec>,
     },
     /// Some of the sample's own values.
     Part {
-        /// Values of a sample.
+        /// Number of values in a sample.
         len: usize,
     },
 }
 
-/// A column that a model can be asked for.
+/// A column that can be a condition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnSpec {
-    /// Where its choice begins along the last dimension of a sample.
+    /// Where its one-hot segment begins along the last dimension of a sample.
     pub start: usize,
     /// How many training samples have each of its values.
     pub counts: Vec<u64>,
 }
 
 impl ColumnSpec {
-    /// A value, drawn as often as it is in the training samples.
+    /// Draws a value by its frequency in the training samples.
     fn draw(&self, draws: &mut Draws) -> usize {
         let all: u64 = self.counts.iter().sum();
         let mut left = u64::from(draws.below(u32::try_from(all).unwrap_or(u32::MAX).max(1)));
@@ -56,7 +57,7 @@ impl ColumnSpec {
 }
 
 impl ConditionSpec {
-    /// One of `count` classes; nothing, if there are none.
+    /// One of `count` classes, or [`ConditionSpec::None`] if `count` is 0.
     pub const fn classes(count: usize) -> Self {
         if count == 0 { Self::None } else { Self::Classes { count } }
     }
@@ -79,8 +80,8 @@ impl ConditionSpec {
         }
     }
 
-    /// Values of a condition as networks see it: one per class, one per value of every column, and for a given part every value
-    /// of a sample followed by every entry of its mask.
+    /// Number of values in an encoded condition: one per class; one per value of every column; for a given
+    /// part, the values of a sample followed by their mask.
     pub fn width(&self) -> usize {
         match self {
             Self::None => 0,
@@ -90,11 +91,12 @@ impl ConditionSpec {
         }
     }
 
-    /// What samples of these numbers are when nothing is asked for: class `number mod count`; a column drawn uniformly, with a value as
-    /// frequent as in training (Xu et al. 2019, section 4.3); no part given.
+    /// The condition of the samples with these numbers when the request has none: class `number mod count`;
+    /// one column drawn uniformly, with a value drawn by its frequency in training (Xu et al. 2019, section
+    /// 4.3); no given part.
     ///
     /// # Errors
-    /// If the tensors cannot be made.
+    /// If the tensors cannot be created.
     pub fn unasked(&self, seed: u64, numbers: &[u64]) -> Result<Condition> {
         let zeros = |width: usize| Tensor::zeros((numbers.len(), width), DType::F32, &Device::Cpu);
         Ok(match self {
@@ -119,17 +121,18 @@ impl ConditionSpec {
         })
     }
 
-    /// A condition as networks see it, `(N, width)` in the type and on the device of `params`; None if the model is unconditional.
-    /// `family` is the model's, for messages.
+    /// Encodes a condition for the networks: `(N, width)`, with the dtype and on the device of `params`.
+    /// Returns None if the model is unconditional. `family` is the model's, for messages.
     ///
     /// # Errors
-    /// [`Error::MissingLabels`] if the model is conditional and nothing is asked for, [`Error::UnknownClass`] if a class is
-    /// outside, [`Error::Input`] if shapes do not fit, [`Error::Condition`] for another kind of condition.
+    /// [`Error::MissingLabels`] if the model is conditional and the condition is [`Condition::None`],
+    /// [`Error::UnknownClass`] if a class is out of range, [`Error::Input`] if shapes do not fit,
+    /// [`Error::Condition`] for another kind of condition.
     pub fn encode(&self, condition: &Condition, family: &str, params: &ParamSet) -> Result<Option<Tensor>> {
         let other =
             || Error::Condition { family: family.to_owned(), given: condition.name(), takes: self.name() };
         let encoded = match (self, condition) {
-            // An unconditional model learns from labelled data as from any other.
+            // An unconditional model ignores the labels of its data.
             (Self::None, _) => return Ok(None),
             (_, Condition::None) => {
                 return Err(Error::MissingLabels { what: format!("the {family} model") });
@@ -153,7 +156,7 @@ impl ConditionSpec {
         Ok(Some(encoded.to_device(params.device())?.to_dtype(params.dtype())?))
     }
 
-    /// In words, for messages.
+    /// The name in messages.
     const fn name(&self) -> &'static str {
         match self {
             Self::None => "nothing",
@@ -170,8 +173,8 @@ impl From<usize> for ConditionSpec {
     }
 }
 
-/// What each sample of a batch, or of a request, is asked to be. Tensors lie on the CPU, whatever the model's device: models look at
-/// them there.
+/// The condition of each sample in a batch or a request. Its tensors lie on the CPU, whatever the model's
+/// device, because models read them there.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Condition {
@@ -182,11 +185,11 @@ pub enum Condition {
     Class(Tensor),
     /// Shares of the classes, `(N, classes)` floats.
     Mixture(Tensor),
-    /// Values of columns, `(N, width)`: a one-hot segment per column, zeros where it is open.
+    /// Values of columns, `(N, width)`: one one-hot segment per column, with zeros where the column is open.
     Columns(Tensor),
     /// A given part of each sample.
     Part {
-        /// Values `(N, len)`, or in the shape of the samples; those without a mask do not count.
+        /// Values `(N, len)`, or in the shape of the samples; values whose mask is 0 do not count.
         values: Tensor,
         /// 1 where a value is given, 0 elsewhere; in the shape of `values`.
         mask: Tensor,
@@ -197,12 +200,12 @@ impl Condition {
     /// One class per sample.
     ///
     /// # Errors
-    /// If the tensor cannot be made.
+    /// If the tensor cannot be created.
     pub fn classes(classes: &[u32]) -> Result<Self> {
         Ok(Self::Class(Tensor::new(classes, &Device::Cpu)?))
     }
 
-    /// The class of each sample, `(N)` u32, if that is what is asked for.
+    /// The class of each sample, `(N)` u32, if the condition is a class.
     pub const fn class(&self) -> Option<&Tensor> {
         match self {
             Self::Class(classes) => Some(classes),
@@ -210,7 +213,7 @@ impl Condition {
         }
     }
 
-    /// How many samples it is for; None if it asks for nothing.
+    /// Number of samples that it covers; None for [`Condition::None`].
     pub fn len(&self) -> Option<usize> {
         let tensor = match self {
             Self::None => return None,
@@ -220,12 +223,12 @@ impl Condition {
         Some(tensor.dims().first().copied().unwrap_or_default())
     }
 
-    /// True if it asks for nothing.
+    /// True for [`Condition::None`].
     pub const fn is_empty(&self) -> bool {
         matches!(self, Self::None)
     }
 
-    /// What is asked of samples `start..start + count`.
+    /// The condition of samples `start..start + count`.
     ///
     /// # Errors
     /// If there are fewer.
@@ -240,7 +243,7 @@ impl Condition {
         })
     }
 
-    /// In words, for messages.
+    /// The name in messages.
     const fn name(&self) -> &'static str {
         match self {
             Self::None => "nothing",

@@ -1,4 +1,4 @@
-//! Devices by name, without silent fall-backs.
+//! Devices by name, with no silent fallback.
 
 use candle_core::Device;
 
@@ -11,7 +11,8 @@ use crate::{Error, Result};
 /// The device called `cpu`, `cuda`, `cuda:N` or `metal`.
 ///
 /// # Errors
-/// If the name is unknown, the build lacks the feature, or the hardware is not there. Never falls back to the CPU.
+/// If the name is unknown, the build lacks the feature, or the hardware is missing. Never falls back to the
+/// CPU.
 pub fn open(name: &str) -> Result<Device> {
     let fail = |reason: String| Error::Device { name: name.to_owned(), reason };
     let (kind, ordinal) = match name.split_once(':') {
@@ -37,7 +38,7 @@ pub fn open(name: &str) -> Result<Device> {
     }
 }
 
-/// What candle says of a device, without the trace that it adds where one is asked for.
+/// candle's message about a device, without the backtrace that it may append.
 fn cause(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().trim().to_owned()
 }

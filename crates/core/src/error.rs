@@ -7,7 +7,7 @@ use candle_core::Shape;
 use crate::onnx::Part;
 use crate::params::Precision;
 
-/// What can go wrong in a model, its parameters or its training step.
+/// An error of a model, its parameters or its training step.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -35,21 +35,21 @@ pub enum Error {
         found: Shape,
     },
 
-    /// A parameter set holds tensors that the network never asked for.
+    /// A parameter set holds tensors that the network does not have.
     #[error("{} unknown tensor(s), the first is `{}`", names.len(), names.first().map_or("", String::as_str))]
     UnexpectedTensors {
         /// Names in order.
         names: Vec<String>,
     },
 
-    /// Two parameters were asked for under one name.
+    /// Two parameters have the same name.
     #[error("parameter `{name}` is declared twice")]
     DuplicateParameter {
         /// Full name of the parameter.
         name: String,
     },
 
-    /// A configuration value makes no sense.
+    /// A configuration value is invalid.
     #[error("invalid `{key}`: {reason}")]
     Config {
         /// The configuration key, e.g. `model.latent_dim`.
@@ -69,7 +69,7 @@ pub enum Error {
         value: f64,
     },
 
-    /// A tensor holds a value that nothing can be computed with.
+    /// A tensor holds an invalid value.
     #[error("`{name}` is {value} at {index:?}: {reason}")]
     Value {
         /// Full name of the tensor.
@@ -85,7 +85,7 @@ pub enum Error {
     /// Input images, labels or latents do not fit the model.
     #[error("{what} has shape {found:?}, but the model needs {expected}")]
     Input {
-        /// Which input.
+        /// The input.
         what: &'static str,
         /// What the model expects, in words or as a shape.
         expected: String,
@@ -98,16 +98,16 @@ pub enum Error {
     File {
         /// What was tried.
         action: &'static str,
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
 
-    /// A file is there, but is not what it should be.
+    /// A file exists, but its contents are invalid.
     #[error("`{}` is damaged: {reason}", path.display())]
     Damaged {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -127,18 +127,18 @@ pub enum Error {
         family: String,
     },
 
-    /// A model was asked for something of another kind than it knows.
+    /// A model was given a condition of a kind that it does not take.
     #[error("the {family} model takes {takes}, but was given {given}")]
     Condition {
         /// The family's name.
         family: String,
-        /// What it was asked for.
+        /// The condition that it was given.
         given: &'static str,
-        /// What it can be asked for.
+        /// The condition that it takes.
         takes: &'static str,
     },
 
-    /// A step asked for more batches than there are.
+    /// A step asked for more batches than are left.
     #[error("step {step} needs another batch, but there is none")]
     NoBatch {
         /// The step, counted from 0.
@@ -175,23 +175,23 @@ pub enum Error {
         unconditional: &'static str,
     },
 
-    /// Nothing was given where at least one of it is needed.
+    /// A list is empty that needs at least one element.
     #[error("{what} needs at least one {of}")]
     Empty {
-        /// What was asked for.
+        /// What needs the elements.
         what: &'static str,
-        /// What there was none of.
+        /// What kind of element is missing.
         of: &'static str,
     },
 
-    /// The model has other parts than the one asked for.
+    /// The model does not have the part that was asked for.
     #[error("{family} models have no {}; their parts are {}", part.name(), names(parts))]
     NoPart {
         /// The family's name.
         family: String,
         /// The part asked for.
         part: Part,
-        /// The parts that there are.
+        /// The parts that the model has.
         parts: &'static [Part],
     },
 
@@ -209,7 +209,7 @@ pub enum Error {
         name: String,
     },
 
-    /// A weight that is to be updated has no part in the loss.
+    /// A weight that is to be updated does not contribute to the loss.
     #[error("`{name}` got no gradient from the loss")]
     NoGradient {
         /// Full name of the parameter.
@@ -234,21 +234,21 @@ pub enum Error {
         precision: Precision,
     },
 
-    /// The network does not fit into one file of a format.
+    /// The network is too large for one file of this format.
     #[error("this network is larger than 2 GiB, which an .onnx file cannot hold")]
     GraphTooLarge,
 
-    /// A step does more updates than its model says, so that micro-batches cannot wait for each other.
+    /// A step does more updates than its model announces, so micro-batches cannot wait for each other.
     #[error("a step does more than the {most} update(s) that its model announces")]
     ManyUpdates {
         /// The most that the model announces.
         most: usize,
     },
 
-    /// The processes of a run cannot go on together.
+    /// The processes of a run cannot continue together.
     #[error("{reason}")]
     Processes {
-        /// What is wrong, with the number of a process where one is to blame.
+        /// What is wrong, and the number of the process at fault if there is one.
         reason: String,
     },
 
@@ -260,21 +260,21 @@ pub enum Error {
     #[error("an array was written with more or fewer values than its shape has")]
     ArrayLength,
 
-    /// A kernel was given what it cannot use.
+    /// A kernel was given invalid arguments.
     #[error(transparent)]
     Kernel(waxwork_kernels::Error),
 
-    /// An explicitly chosen device is not there.
+    /// An explicitly chosen device is not available.
     #[error("device `{name}` is not available: {reason}")]
     Device {
-        /// The device as it was asked for.
+        /// The device as requested.
         name: String,
         /// Why it cannot be used, and what to do.
         reason: String,
     },
 }
 
-/// The names of parts, with commas between.
+/// The names of parts, separated by commas.
 fn names(parts: &[Part]) -> String {
     parts.iter().map(|part| part.name()).collect::<Vec<_>>().join(", ")
 }

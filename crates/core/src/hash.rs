@@ -1,4 +1,4 @@
-//! SHA-256 in hexadecimal: the form in which files, data sets and judges are named and compared.
+//! SHA-256 in hexadecimal, by which files, data sets and judges are named and compared.
 
 use sha2::{Digest, Sha256};
 

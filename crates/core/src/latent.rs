@@ -1,4 +1,4 @@
-//! Latents: the parts that they have, how each is drawn, and ways through latent space.
+//! Latents: their parts, how each part is drawn, and interpolation in latent space.
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::rng::Stream;
 use crate::{Error, Result};
 
-/// Values of a latent vector at most, where its length is read from a file.
+/// The most values of a latent vector when its length comes from a file.
 const MOST_VALUES: usize = 1 << 30;
 
 /// The parts of a latent vector, one after the other.
@@ -17,11 +17,11 @@ pub struct LatentLayout(Vec<LatentPart>);
 /// One part of a latent vector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatentPart {
-    /// E.g. `z`.
+    /// Its name, e.g. `z`.
     pub name: String,
-    /// How many values.
+    /// Number of values.
     pub len: usize,
-    /// The noise that they are drawn as.
+    /// The distribution of the values.
     pub noise: Noise,
 }
 
@@ -32,7 +32,8 @@ pub struct LatentPart {
 pub enum Noise {
     /// Standard normal.
     Normal,
-    /// Standard Gumbel, −ln(−ln u) of a uniform u: added to log probabilities, the largest is a draw (Gumbel 1954).
+    /// Standard Gumbel, −ln(−ln u) for a uniform u. The largest of log probabilities plus this noise is a
+    /// draw (Gumbel 1954).
     Gumbel,
 }
 
@@ -67,7 +68,7 @@ impl LatentLayout {
         Self(vec![LatentPart { name: "z".to_owned(), len, noise: Noise::Normal }])
     }
 
-    /// These parts, in this order.
+    /// A layout of these parts, in this order.
     ///
     /// # Errors
     /// [`Error::Config`] if there are no values or two parts have one name.
@@ -80,7 +81,7 @@ impl LatentLayout {
         &self.0
     }
 
-    /// Values of all parts.
+    /// Number of values in all parts.
     pub fn len(&self) -> usize {
         self.0.iter().map(|part| part.len).sum()
     }
@@ -90,8 +91,8 @@ impl LatentLayout {
         self.len() == 0
     }
 
-    /// Noise for the samples of these numbers, `(N, len)`: row `i` is a function of the seed and of `numbers[i]`. Normal values
-    /// whose magnitude is above `truncation` are drawn again (Brock et al. 2019).
+    /// Draws noise for the samples with these numbers, `(N, len)`: row `i` is a function of the seed and of
+    /// `numbers[i]`. Normal values whose magnitude exceeds `truncation` are drawn again (Brock et al. 2019).
     ///
     /// # Errors
     /// [`Error::Config`] if the truncation is so small that this would take long.
@@ -104,7 +105,7 @@ impl LatentLayout {
     ) -> Result<Tensor> {
         let mut drawn = Vec::with_capacity(self.0.len());
         for (i, LatentPart { name, len, noise }) in self.0.iter().enumerate() {
-            // The first has the name that it had when there was only one.
+            // The first part keeps the name from when layouts had one part, so its draws stay the same.
             let name = if i == 0 { "sample".to_owned() } else { format!("sample/{name}") };
             let stream = Stream::new(seed, &name, 0);
             drawn.push(match (noise, truncation) {
@@ -120,14 +121,15 @@ impl LatentLayout {
     }
 }
 
-/// Spherical interpolation of Gaussian latents (Shoemake 1985; White 2016): from `a` at 0 to `b` at 1 along the great
-/// circle, `(latent_dim)` each. Unlike a line it does not pass through vectors that are shorter than any draw.
+/// Spherical interpolation of Gaussian latents (Shoemake 1985; White 2016): from `a` at 0 to `b` at 1 along
+/// the great circle; both are `(latent_dim)`. A straight line would pass through vectors that are shorter
+/// than any draw.
 pub fn slerp(a: &Tensor, b: &Tensor, fraction: f64) -> Result<Tensor> {
     let [aa, bb, ab] = [(a, a), (b, b), (a, b)].map(|(x, y)| crate::kernels::scalar(&(x * y)?.sum_all()?));
     let cosine = (ab? / (aa? * bb?).sqrt()).clamp(-1.0, 1.0);
     let angle = libm::acos(cosine);
     let (from, to) = if angle.is_nan() || libm::sin(angle) < 1e-6 {
-        // Parallel, opposite or zero: no great circle is the one.
+        // Parallel, opposite or zero vectors define no unique great circle.
         (1.0 - fraction, fraction)
     } else {
         let sine = libm::sin(angle);

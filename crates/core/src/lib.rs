@@ -1,8 +1,8 @@
-//! The ground that every Waxwork crate stands on: shapes, randomness, parameters, losses, layers, the optimiser,
-//! CPU kernels, and the contract between a model and whatever trains, samples or evaluates it.
+//! The base of every Waxwork crate: shapes, randomness, parameters, losses, the optimiser, and the contract
+//! between a model and the code that trains, samples or evaluates it.
 //!
-//! A model is what has tensors with names, says which of them are updated together, and can do a step. Here is one that
-//! learns the mean image of its data:
+//! A model has named tensors, lists the groups of them that are updated together, and can do a training step.
+//! This one learns the mean image of its data:
 //!
 //! ```
 //! use waxwork_core::optim::OptimizerConfig;
@@ -39,9 +39,10 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 //!
-//! Conventions: samples are `(N, ..)` as a [`SampleSpec`] describes them; images are `(N, C, H, W)`, f32, in [0, 1] wherever a user meets them and in [−1, 1] inside of a GAN;
-//! likelihoods and divergences are in nats. What takes tensors returns an error, and does not panic, where shapes or types are
-//! not those that its documentation names.
+//! Conventions: samples are `(N, ..)` as a [`SampleSpec`] describes them. Images are `(N, C, H, W)`, f32, in
+//! [0, 1] in every public interface and in [−1, 1] inside a GAN. Likelihoods and divergences are in nats.
+//! Functions that take tensors return an error, and do not panic, if a shape or type is not the documented
+//! one.
 
 pub mod collective;
 pub mod condition;

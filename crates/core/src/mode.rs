@@ -7,19 +7,19 @@ use candle_core::{Tensor, Var};
 use crate::Result;
 use crate::collective::Reduction;
 
-/// Where a forward pass takes its batch statistics from, and whether they count.
+/// Where a forward pass takes its batch statistics from, and whether it records them.
 #[derive(Clone, Copy, Debug)]
 pub enum Mode<'a> {
-    /// Batch statistics, recorded to be committed when the step is.
+    /// Batch statistics, recorded and committed with the step.
     Train(&'a StatisticsLog),
-    /// Batch statistics, recorded nowhere: frozen passes, penalties, finite differences.
+    /// Batch statistics, not recorded: for frozen passes, penalties and finite differences.
     Frozen,
     /// Running statistics.
     Eval,
 }
 
-/// What a training step saw, waiting for the update that makes it count: batch statistics, and any other state that is saved but not
-/// optimised.
+/// What a training step recorded and its update will commit: batch statistics, and any other state that is
+/// saved but not optimised.
 #[derive(Debug, Default)]
 pub struct StatisticsLog(Mutex<Vec<PendingStatistics>>);
 
@@ -32,15 +32,15 @@ struct PendingStatistics {
 }
 
 impl StatisticsLog {
-    /// Records what a buffer moves towards, and by how much, once the update succeeds: `running` becomes
-    /// (1 − `momentum`) · `running` + `momentum` · `batch`, of one shape. `reduction` says how the values of processes that share the
-    /// batch become one.
+    /// Records a change to a buffer for when the update succeeds: `running` becomes (1 − `momentum`) ·
+    /// `running` + `momentum` · `batch`, which have the same shape. `reduction` says how to combine the
+    /// values of processes that share the batch.
     pub fn record(&self, running: &Var, batch: Tensor, momentum: f64, reduction: Reduction) {
         let entry = PendingStatistics { running: running.clone(), batch, momentum, reduction };
         self.pending().push(entry);
     }
 
-    /// Forgets the record: the step does not count.
+    /// Forgets the record, because the step does not count.
     pub fn forget(&self) {
         self.pending().clear();
     }
@@ -54,12 +54,12 @@ impl StatisticsLog {
         self.commit_as(own)
     }
 
-    /// What was recorded, in order, and how it becomes one value with that of other parts of the batch.
+    /// The recorded values in order, each with the way to combine it with those of other parts of the batch.
     pub(crate) fn values(&self) -> Vec<(Reduction, Tensor)> {
         self.pending().iter().map(|entry| (entry.reduction, entry.batch.detach())).collect()
     }
 
-    /// [`StatisticsLog::commit`] of these in place of [`StatisticsLog::values`].
+    /// [`StatisticsLog::commit`] with these values instead of [`StatisticsLog::values`].
     pub(crate) fn commit_as(&self, values: Vec<Tensor>) -> Result<()> {
         let pending: Vec<PendingStatistics> = self.pending().drain(..).collect();
         for (entry, batch) in pending.iter().zip(values) {
@@ -71,7 +71,7 @@ impl StatisticsLog {
     }
 
     fn pending(&self) -> std::sync::MutexGuard<'_, Vec<PendingStatistics>> {
-        // A list of tensors is whole whoever panicked with it.
+        // A panic elsewhere cannot leave this list half written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

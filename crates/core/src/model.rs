@@ -1,4 +1,4 @@
-//! The contract between a model and whatever trains, samples or evaluates it.
+//! The contract between a model and the code that trains, samples or evaluates it.
 
 use candle_core::{Shape, Tensor};
 use serde::{Deserialize, Serialize};
@@ -12,22 +12,22 @@ use crate::sample::{ImageShape, SampleSpec};
 use crate::step::{Batch, Trainable};
 use crate::{Error, Result};
 
-/// What a generative model is, for run folders, reports and bounds checks.
+/// Description of a generative model, for run folders, reports and range checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "StoredInfo", into = "StoredInfo")]
 pub struct ModelInfo {
     /// The family's name: `vae`, `gan`, …
     pub family: String,
-    /// What networks see of a sample.
+    /// The samples as networks see them.
     pub sample: SampleSpec,
     /// The parts of a latent vector.
     pub latent: LatentLayout,
-    /// What it can be asked for.
+    /// The condition that it takes.
     pub condition: ConditionSpec,
 }
 
-/// [`ModelInfo`] as it is written. Models of images with one Gaussian latent and classes have the keys that they had when there were
-/// no others.
+/// [`ModelInfo`] in its stored form. Image models with one Gaussian latent and classes keep the keys that
+/// they had before other models existed.
 #[derive(Clone, Serialize, Deserialize)]
 struct StoredInfo {
     family: String,
@@ -76,18 +76,18 @@ impl TryFrom<StoredInfo> for ModelInfo {
 }
 
 impl ModelInfo {
-    /// Values of a latent vector.
+    /// Number of values in a latent vector.
     pub fn latent_dim(&self) -> usize {
         self.latent.len()
     }
 
-    /// Number of classes that it can be asked for; 0 if its condition is not a class.
+    /// Number of classes; 0 if the condition is not a class.
     pub fn classes(&self) -> usize {
         self.condition.class_count()
     }
 
-    /// A condition as this model's networks see it, `(N, width)` in the type and on the device of its parameters; None if it is
-    /// unconditional.
+    /// Encodes a condition for this model's networks: `(N, width)`, with the dtype and on the device of its
+    /// parameters. Returns None if the model is unconditional.
     ///
     /// # Errors
     /// As [`ConditionSpec::encode`].
@@ -96,21 +96,21 @@ impl ModelInfo {
     }
 }
 
-/// Which samples to make. Sample `first + i` is a function of the seed and that number alone.
+/// A request for samples. Sample `first + i` is a function of the seed and that number alone.
 #[derive(Clone, Debug)]
 pub struct SampleRequest {
     /// Seed of latents and outputs.
     pub seed: u64,
     /// Number of the first sample.
     pub first: u64,
-    /// How many samples.
+    /// Number of samples.
     pub count: usize,
-    /// What each sample is to be; [`Condition::None`] leaves that to the model ([`ConditionSpec::unasked`]).
+    /// The condition of each sample; [`Condition::None`] lets the model choose ([`ConditionSpec::unasked`]).
     pub condition: Condition,
-    /// Draws latent values again until their magnitude is at most this (Brock et al. 2019): fewer odd samples, and fewer
-    /// different ones.
+    /// Truncation: latent values are drawn again until their magnitude is at most this (Brock et al. 2019).
+    /// Smaller values give more typical samples and less variety.
     pub truncation: Option<f32>,
-    /// The temperature at which outputs are drawn, where a model draws them; 1 is the model's own distribution.
+    /// The temperature of the outputs, if the model draws them; 1 is the model's own distribution.
     pub temperature: f64,
 }
 
@@ -123,7 +123,7 @@ impl SampleRequest {
     /// One sample of `seed` per class.
     ///
     /// # Errors
-    /// If the tensor cannot be made.
+    /// If the tensor cannot be created.
     pub fn of_classes(seed: u64, classes: &[u32]) -> Result<Self> {
         Ok(Self { condition: Condition::classes(classes)?, ..Self::new(seed, classes.len()) })
     }
@@ -139,7 +139,8 @@ impl SampleRequest {
     }
 }
 
-/// How outputs are drawn, where a model draws them rather than computes them from latents: categories, tokens, values with noise.
+/// How to draw outputs, for a model that draws them rather than computes them from latents: categories,
+/// tokens, values with noise.
 #[derive(Clone, Debug)]
 pub struct Drawing<'a> {
     /// The number of each sample.
@@ -162,24 +163,25 @@ impl<'a> Drawing<'a> {
     }
 }
 
-/// Samples per forward pass in sampling and evaluation.
+/// Samples per forward pass in sampling and in evaluation.
 pub const EVALUATION_BATCH: usize = 100;
 
-/// A model that makes samples.
+/// A model that generates samples.
 pub trait GenerativeModel: Trainable {
-    /// What it is.
+    /// The model's description.
     fn info(&self) -> &ModelInfo;
 
-    /// Latents `(N, latent_dim)`, and what each sample is to be → samples `(N, ..)` as networks see them, for images
-    /// `(N, C, H, W)` in [0, 1], with no graph attached.
+    /// Generates samples `(N, ..)` as networks see them from latents `(N, latent_dim)` and the condition of
+    /// each. Images are `(N, C, H, W)` in [0, 1]. The result is detached from the graph.
     fn generate(&self, latents: &Tensor, condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor>;
 
-    /// Noise `(N, latent_dim)` as its latent layout draws it → latents as the model's prior has them.
+    /// Turns noise `(N, latent_dim)`, as the latent layout draws it, into latents from the model's prior.
     fn latents(&self, noise: &Tensor, _condition: &Condition) -> Result<Tensor> {
         Ok(noise.clone())
     }
 
-    /// `(count, ..)` as networks see samples, for images `(count, C, H, W)` f32 in [0, 1], with no graph attached.
+    /// Samples `(count, ..)` as networks see them, for images `(count, C, H, W)` f32 in [0, 1]. The result is
+    /// detached from the graph.
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {
         let (info, device) = (self.info(), self.params().device());
         request.check(info)?;
@@ -196,12 +198,12 @@ pub trait GenerativeModel: Trainable {
         })
     }
 
-    /// The parts that [`GenerativeModel::graph`] exports; the first is the one that makes samples.
+    /// The parts that [`GenerativeModel::graph`] exports; the first one makes samples.
     fn parts(&self) -> &'static [Part] {
         &[]
     }
 
-    /// A part as an ONNX graph, in the mode of evaluation.
+    /// Exports a part as an ONNX graph in evaluation mode.
     ///
     /// # Errors
     /// [`Error::NoPart`] if the model has no such part.
@@ -209,22 +211,23 @@ pub trait GenerativeModel: Trainable {
         Err(Error::NoPart { family: self.info().family.clone(), part, parts: self.parts() })
     }
 
-    /// From samples to latents, where the model has an encoder.
+    /// The encoder, if the model has one.
     fn encoder(&self) -> Option<&dyn Encode> {
         None
     }
 
-    /// Samples and what the model makes of them, where it can.
+    /// The reconstructor, if the model can reconstruct samples.
     fn reconstructor(&self) -> Option<&dyn Reconstruct> {
         None
     }
 
-    /// The evidence lower bound, where the model has one. Its mean on the validation part chooses the best checkpoint.
+    /// The evidence lower bound, if the model has one. Its mean on the validation split chooses the best
+    /// checkpoint.
     fn bound(&self) -> Option<&dyn Bound> {
         None
     }
 
-    /// log p(x), where the model can estimate it.
+    /// The estimator of log p(x), if the model has one.
     fn density(&self) -> Option<&dyn Density> {
         None
     }
@@ -248,43 +251,47 @@ pub struct Elbo {
     pub kl: Tensor,
 }
 
-/// A model that knows which latents a sample may have come from.
+/// A model that can infer the latents of a sample.
 pub trait Encode: Send + Sync {
-    /// Samples `(N, ..)` as networks see them → the posterior.
+    /// Maps samples `(N, ..)`, as networks see them, to the posterior.
     fn encode(&self, inputs: &Tensor, condition: &Condition) -> Result<Posterior>;
 }
 
-/// A model that can make a sample again from what it keeps of it.
+/// A model that can reconstruct a sample from its encoding.
 pub trait Reconstruct: Send + Sync {
-    /// Samples `(N, ..)` as networks see them → the same shape, with no draws.
+    /// Reconstructs samples `(N, ..)`, as networks see them, in the same shape and without random draws.
     fn reconstruct(&self, inputs: &Tensor, condition: &Condition) -> Result<Tensor>;
 }
 
-/// A model with a lower bound on log p(x). Draws for a sample depend on its index in the data set, not on its batch.
+/// A model with a lower bound on log p(x). The draws for a sample depend on its index in the data set, not on
+/// its batch.
 pub trait Bound: Send + Sync {
     /// The evidence lower bound of each sample, from one draw per sample.
     fn elbo(&self, batch: &Batch, stream: &Stream) -> Result<Elbo>;
 
-    /// What a likelihood under this model means: `bernoulli on grey values`, …
+    /// What a likelihood under this model measures: `bernoulli on grey values`, …
     fn protocol(&self) -> String;
 }
 
-/// A model that can estimate log p(x). Draws for a sample depend on its index in the data set, not on its batch.
+/// A model that can estimate log p(x). The draws for a sample depend on its index in the data set, not on its
+/// batch.
 pub trait Density: Send + Sync {
-    /// log p(x) of each sample by importance sampling with `samples` draws (Burda et al. 2016), `(N)` in nats.
+    /// Estimates log p(x) of each sample by importance sampling with `samples` draws (Burda et al. 2016);
+    /// `(N)`, in nats.
     fn log_likelihood(&self, batch: &Batch, samples: usize, stream: &Stream) -> Result<Tensor>;
 
-    /// What the decoder says of such draws, for a likelihood in units that the model does not know, such as those of a table's columns;
-    /// None if samples are scored as networks see them.
+    /// The decoder's outputs for such draws, from which the caller computes a likelihood in units that the
+    /// model does not know, such as those of a table's columns. None if samples are scored as networks see
+    /// them.
     fn decoded(&self, _batch: &Batch, _samples: usize, _stream: &Stream) -> Result<Option<Decoded>> {
         Ok(None)
     }
 }
 
-/// What a decoder says of rows of a table, given `K` draws from q(z | x) for each of `N`.
+/// A decoder's outputs for `N` rows of a table, given `K` draws from q(z | x) for each.
 #[derive(Clone, Debug)]
 pub struct Decoded {
-    /// Means of numbers and probabilities of choices, `(N · K, width)`, the draws of one row after those of another.
+    /// Means of numbers and probabilities of choices, `(N · K, width)`. The draws of one row are adjacent.
     pub outputs: Tensor,
     /// Standard deviation of each number, `(numbers)`.
     pub scales: Tensor,
@@ -292,8 +299,8 @@ pub struct Decoded {
     pub log_weights: Tensor,
 }
 
-/// Makes samples `first..first + count` in passes of [`EVALUATION_BATCH`]: `pass` is given the numbers of its samples.
-/// Returns the passes' results one below the other, with no graph attached.
+/// Makes samples `first..first + count` in passes of at most [`EVALUATION_BATCH`]; `pass` is called with the
+/// numbers of its samples. Returns the concatenated results, detached from the graph.
 pub fn in_passes(first: u64, count: usize, mut pass: impl FnMut(&[u64]) -> Result<Tensor>) -> Result<Tensor> {
     let numbers: Vec<u64> = (first..first + count as u64).collect();
     let parts = numbers.chunks(EVALUATION_BATCH).map(|numbers| Ok(pass(numbers)?.detach()));

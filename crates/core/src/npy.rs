@@ -1,4 +1,4 @@
-//! Tensors as NumPy arrays: the `.npy` files that any Python program reads and writes.
+//! Tensors as NumPy arrays, in `.npy` files.
 //!
 //! ```text
 //! 93 "NUMPY" version 0                      version 1, 2 or 3
@@ -7,7 +7,7 @@
 //! numbers
 //! ```
 //!
-//! Arrays of Python objects are pickles, which run code when they are read; they are refused.
+//! Arrays of Python objects are pickles, which can run code when they are read. They are refused.
 
 use std::path::Path;
 
@@ -17,28 +17,28 @@ use crate::store::{self, GrowingFile, checked_len};
 use crate::{Error, Result};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
-/// Values that a [`NpyWriter`] turns into bytes at once: few enough to stay in the nearest cache.
+/// Values that an [`NpyWriter`] converts to bytes at once: few enough to stay in a CPU cache.
 const AT_ONCE: usize = 1 << 14;
-/// NumPy's name of f32.
+/// NumPy's name for f32.
 const FLOATS: &str = "<f4";
 
-/// Reads an array of any numbers that a tensor can hold. Booleans become the numbers 0 and 1 as f32, so that they cannot be taken
-/// for values of eight bits.
+/// Reads an array of any numeric type that a tensor can hold. Booleans become the f32 values 0 and 1, so that
+/// they cannot be mistaken for 8-bit values.
 ///
 /// # Errors
-/// [`Error::File`], or [`Error::Damaged`] if it is no whole array, or one of other things than such numbers.
+/// [`Error::File`], or [`Error::Damaged`] if the array is incomplete or of another type.
 pub fn load(path: &Path) -> Result<Tensor> {
     decode(&store::read(path)?, path)
 }
 
-/// Writes a tensor as f32, whole or not at all.
+/// Writes a tensor as f32, atomically.
 pub fn save(path: &Path, tensor: &Tensor) -> Result<()> {
     let mut array = NpyWriter::create(path, tensor.dims())?;
     array.append(tensor)?;
     array.finish()
 }
 
-/// Writes whole numbers `(N)` as u32, whole or not at all: labels.
+/// Writes labels `(N)` as u32, atomically.
 ///
 /// # Errors
 /// [`Error::File`] names the path and the operation.
@@ -48,7 +48,7 @@ pub fn save_labels(path: &Path, labels: &[u32]) -> Result<()> {
     store::write(path, &bytes)
 }
 
-/// A file (format 1.0) of f32 whose numbers come part by part: at the end it is whole, or not there.
+/// A writer of f32 arrays (format 1.0) part by part. The file appears only when it is complete.
 #[derive(Debug)]
 pub struct NpyWriter {
     file: GrowingFile,
@@ -58,17 +58,17 @@ pub struct NpyWriter {
 }
 
 impl NpyWriter {
-    /// Starts an array of this shape that is to be at `path`.
+    /// Starts an array of this shape; `path` is its final place.
     ///
     /// # Errors
-    /// If the file cannot be made.
+    /// If the file cannot be created.
     pub fn create(path: &Path, dims: &[usize]) -> Result<Self> {
         let mut file = GrowingFile::create(path)?;
         file.append(&head(FLOATS, dims))?;
         Ok(Self { file, left: dims.iter().product(), bytes: vec![0; 4 * AT_ONCE] })
     }
 
-    /// Writes the next values: all of `part`, of any shape and type.
+    /// Appends all values of `part`, of any shape and type.
     ///
     /// # Errors
     /// If there are more than the array has, or they cannot be written.
@@ -88,10 +88,10 @@ impl NpyWriter {
         Ok(())
     }
 
-    /// Syncs the array and puts it in its place.
+    /// Syncs the file and renames it to its final place.
     ///
     /// # Errors
-    /// If values are missing, or the file cannot be synced or renamed; its place is then as it was.
+    /// If values are missing, or the file cannot be synced or renamed; `path` is then unchanged.
     pub fn finish(self) -> Result<()> {
         if self.left > 0 { Err(wrong_length()) } else { self.file.finish() }
     }
@@ -109,12 +109,12 @@ pub fn encode(tensor: &Tensor) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// All that stands before the numbers of type `kind`, in NumPy's name.
+/// Everything before the numbers, for the type `kind` in NumPy's notation.
 fn head(kind: &str, dims: &[usize]) -> Vec<u8> {
     let sides = dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
     let comma = if dims.len() == 1 { "," } else { "" };
     let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({sides}{comma}), }}");
-    // Magic, version and length take ten bytes; the numbers begin at a multiple of 64.
+    // Magic, version and length take ten bytes; the numbers must begin at a multiple of 64.
     let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
     header += &" ".repeat(length - 1 - header.len());
     let mut bytes = Vec::with_capacity(10 + length);
@@ -126,7 +126,7 @@ fn head(kind: &str, dims: &[usize]) -> Vec<u8> {
     bytes
 }
 
-/// The array in the bytes of a file. `origin` is the path to name in an error.
+/// Decodes the bytes of a file. `origin` is the path to name in an error.
 ///
 /// # Errors
 /// As [`load`].
@@ -159,7 +159,7 @@ pub fn decode(bytes: &[u8], origin: &Path) -> Result<Tensor> {
     Ok(if boolean { array.to_dtype(DType::F32)? } else { array })
 }
 
-/// The header's text, and what follows it.
+/// The header's text, and the bytes after it.
 fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let rest = bytes.strip_prefix(MAGIC)?;
     let (version, rest) = rest.split_first_chunk::<2>()?;
@@ -174,13 +174,13 @@ fn split(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(header).ok()?, numbers))
 }
 
-/// What the dictionary of a header has under `key`, and the rest of the header.
+/// The part of the header's dictionary that begins with the value of `key`.
 fn value<'a>(header: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = header.split_once(&format!("'{key}'"))?;
     Some(rest.trim_start().strip_prefix(':')?.trim_start())
 }
 
-/// The type of NumPy's name of it, such as `<f4`.
+/// The type with this NumPy name, such as `<f4`.
 fn dtype(kind: &str) -> Result<DType, String> {
     Ok(match kind.trim_start_matches(['<', '=', '|']) {
         "f2" => DType::F16,
@@ -261,7 +261,8 @@ mod tests {
         assert_eq!((read.dtype(), read.to_vec1::<u32>().unwrap()), (DType::U32, vec![7, 0, u32::MAX]));
     }
 
-    /// python3 -c "import numpy, io; f = io.BytesIO(); numpy.save(f, numpy.array([[1, 2], [3, 300]], 'i2')); print(f.getvalue())"
+    /// Python: import numpy, io; f = io.BytesIO()
+    ///         numpy.save(f, numpy.array([[1, 2], [3, 300]], 'i2')); print(f.getvalue())
     #[test]
     fn what_numpy_writes_is_read() {
         let header = format!("{:117}\n", "{'descr': '<i2', 'fortran_order': False, 'shape': (2, 2), }");
@@ -285,7 +286,7 @@ mod tests {
         assert!(message(&array("<f4", "False", "(2,)", &[0; 4])).contains("4 bytes"));
         assert!(message(&array("<f4", "False", "(-1,)", &[0; 4])).contains("-1"));
         assert!(message(b"no array").contains("whole"));
-        // A file of a hundred bytes that says it is as large as the memory of all machines, in ways that overflow.
+        // A hundred-byte file whose header claims enormous shapes, some of which overflow.
         for shape in ["(4000000000000000000,)", "(4294967296, 4294967296, 2)", "(0, 9000000000000000000, 9)"]
         {
             assert!(message(&array("<f4", "False", shape, &[0; 4])).contains("bytes"), "{shape}");

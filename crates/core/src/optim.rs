@@ -1,4 +1,5 @@
-//! Adam (Kingma & Ba 2015) with AdamW's decoupled decay (Loshchilov & Hutter 2019), its settings and its named moments.
+//! Adam (Kingma & Ba 2015) with AdamW's decoupled weight decay (Loshchilov & Hutter 2019): its settings and
+//! its named moments.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::scalar::Scalar;
 use crate::schedule::{self, Schedule};
 use crate::{Error, Result};
 
-/// The optimiser's settings; `groups` may differ from the rest.
+/// The optimiser's settings; `groups` overrides them per group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
@@ -21,14 +22,14 @@ pub struct OptimizerConfig {
     pub lr: f64,
     /// Decay of the first and second moment.
     pub betas: [f64; 2],
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub eps: f64,
     /// Decoupled weight decay; 0 is plain Adam.
     pub weight_decay: f64,
     /// Largest Euclidean norm of a group's gradient; larger ones are scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Decay of the exponential moving average of the weights; absent: none is kept.
+    /// Decay of the exponential moving average of the weights; without it, no average is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
     /// Steps over which the learning rate rises from zero.
@@ -40,7 +41,7 @@ pub struct OptimizerConfig {
     pub groups: BTreeMap<String, GroupConfig>,
 }
 
-/// What may differ for one group of parameters.
+/// Settings that one group of parameters can override.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupConfig {
@@ -75,7 +76,7 @@ impl OptimizerConfig {
     /// Checks the values, and that every group named in `groups` is one of `known`.
     ///
     /// # Errors
-    /// [`Error::Config`] names the key and what would be right.
+    /// [`Error::Config`] names the key and says which values are valid.
     pub fn validate(&self, known: &[&str]) -> Result<()> {
         let fail = |key: &str, reason: String| Err(Error::Config { key: format!("optimizer.{key}"), reason });
         if let Some(name) = self.groups.keys().find(|name| !known.contains(&name.as_str())) {
@@ -110,7 +111,7 @@ impl OptimizerConfig {
         Ok(())
     }
 
-    /// The settings of one group: its own where given, else the common ones.
+    /// The settings of one group: its own overrides, else the common ones.
     fn of_group(&self, name: &str) -> GroupSettings {
         let own = self.groups.get(name);
         GroupSettings {
@@ -139,8 +140,8 @@ struct GroupSettings {
 pub struct Adam {
     config: OptimizerConfig,
     moments: BTreeMap<String, Moments>,
-    /// On a device, the moments of each group once more, all of its weights in one row that shares their storage: a device
-    /// has to be told every operation of an update, and so is told once for a group.
+    /// On a device, the same moments concatenated into one row per group, which shares their storage. Each
+    /// operation costs a kernel launch, so an operation runs once per group instead of once per weight.
     rows: BTreeMap<String, Moments>,
     updates: BTreeMap<String, u64>,
 }
@@ -154,13 +155,13 @@ struct Moments {
 /// The gradient of a group, in the order of its parameters, and its Euclidean norm.
 #[derive(Debug)]
 pub(crate) struct GroupGradient {
-    /// One tensor a weight, or a single row on a device.
+    /// One tensor per weight, or a single row on a device.
     tensors: Vec<Tensor>,
     pub(crate) norm: Scalar,
 }
 
 impl GroupGradient {
-    /// From the gradients of the group's weights, which are `factor` times too large.
+    /// Takes the gradients of the group's weights, which are `factor` times too large.
     pub(crate) fn new(tensors: Vec<Tensor>, factor: f64) -> Result<Self> {
         if tensors.first().is_some_and(|tensor| !runs_on_cpu_kernels(tensor.device())) {
             let row = concat_flat(&tensors)?;
@@ -176,11 +177,11 @@ impl GroupGradient {
     }
 }
 
-/// All elements, one tensor after the other, in a storage of their own.
+/// All elements, one tensor after the other, in new storage.
 fn concat_flat(tensors: &[Tensor]) -> Result<Tensor> {
     let flat: Vec<Tensor> =
         tensors.iter().map(|tensor| tensor.detach().flatten_all()).collect::<Result<_, _>>()?;
-    // Of a single tensor candle makes no copy.
+    // candle does not copy a single tensor.
     Ok(if let [one] = flat.as_slice() { one.force_contiguous()? } else { Tensor::cat(&flat, 0)? })
 }
 
@@ -214,12 +215,12 @@ impl Adam {
         Ok(Self { config, moments, rows, updates })
     }
 
-    /// The settings.
+    /// The optimiser's settings.
     pub fn config(&self) -> &OptimizerConfig {
         &self.config
     }
 
-    /// Updates one group in place, and the moving average with it.
+    /// Updates one group in place, and its moving average.
     pub(crate) fn update(
         &mut self,
         params: &ParamSet,
@@ -253,7 +254,8 @@ impl Adam {
             step: *updates,
             grad_scale,
         };
-        // A young average would remember the random start for long: its decay rises with its age (as in TensorFlow).
+        // A young average would long remember the random start, so its decay rises with its age (as in
+        // TensorFlow).
         let decay =
             self.config.ema.map(|decay| decay.min((1.0 + *updates as f64) / (10.0 + *updates as f64)));
         let average = ema.zip(decay);
@@ -271,7 +273,7 @@ impl Adam {
         Ok(())
     }
 
-    /// The moments as `first/NAME` and `second/NAME`, sharing storage.
+    /// The moments as `first/NAME` and `second/NAME`; they share storage.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let named = self.moments.iter().flat_map(|(name, moments)| {
             [("first", &moments.first), ("second", &moments.second)]
@@ -280,12 +282,12 @@ impl Adam {
         named.collect()
     }
 
-    /// How often each group was updated.
+    /// The number of updates of each group.
     pub fn updates(&self) -> &BTreeMap<String, u64> {
         &self.updates
     }
 
-    /// Puts back what [`Adam::tensors`] and [`Adam::updates`] gave.
+    /// Restores what [`Adam::tensors`] and [`Adam::updates`] returned.
     pub(crate) fn restore(
         &mut self,
         tensors: &BTreeMap<String, Tensor>,
@@ -309,7 +311,7 @@ impl Adam {
     }
 }
 
-/// One update of a group on a device, of all its weights in a row. `gradient` is the row of their gradients.
+/// Updates all weights of one group on a device as one row. `gradient` is the row of their gradients.
 fn update_row(
     params: &ParamSet,
     group: &ParamGroup,
@@ -343,7 +345,7 @@ fn update_row(
     put_back(&row, &weights)
 }
 
-/// The tensors that stand one after the other in a row, sharing its storage.
+/// Views of a row as tensors of these shapes, one after the other, which share its storage.
 fn views(row: &Tensor, shapes: &[Shape]) -> Result<Vec<Tensor>> {
     let mut start = 0;
     let mut view = |shape: &Shape| {
@@ -354,7 +356,7 @@ fn views(row: &Tensor, shapes: &[Shape]) -> Result<Vec<Tensor>> {
     shapes.iter().map(&mut view).collect()
 }
 
-/// Where in the run an update happens.
+/// The step of an update, and the run's length.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     pub(crate) step: u64,

@@ -1,8 +1,9 @@
 //! A model's tensors by stable name: weights that an optimiser updates, and buffers that it does not.
 //!
-//! A network is built from (config, [`ParamSet`]). A fresh set draws initial values as they are asked for; a set made
-//! from stored tensors is strict; [`ParamSet::frozen`] shares storage but tracks no gradient. So an EMA twin, a frozen
-//! discriminator and a loaded run are all the same constructor on another set.
+//! A network is built from a configuration and a [`ParamSet`]. A fresh set draws each tensor's initial values
+//! when the network asks for it. A set of stored tensors is strict. [`ParamSet::frozen`] shares storage but
+//! tracks no gradient. So an EMA twin, a frozen discriminator and a loaded run all use the same constructor
+//! with another set.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +16,10 @@ use crate::rng::Stream;
 use crate::store::checked_len;
 use crate::{Error, Result, values};
 
-/// How a weight starts.
+/// Initialisation of a weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// Every value the same.
+    /// The same value everywhere.
     Constant(f64),
     /// Uniform in [−bound, bound).
     Uniform {
@@ -32,20 +33,20 @@ pub enum Init {
     },
 }
 
-/// The type in which linear layers and convolutions multiply. Parameters, sums, normalisation and losses are f32 with all.
+/// The compute precision of linear layers and convolutions. Parameters, sums, norms and losses stay f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// As parameters are stored.
+    /// The type in which parameters are stored.
     #[default]
     F32,
-    /// Eight bits of significance, the range of f32.
+    /// Eight significant bits, and the range of f32.
     Bf16,
-    /// Eleven bits of significance, up to 65,504: gradients are scaled to fit.
+    /// Eleven significant bits, and values up to 65,504; the loss is scaled so that gradients fit.
     F16,
 }
 
-/// Whether an optimiser may touch a tensor.
+/// Whether an optimiser may update a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Updated by an optimiser.
@@ -62,14 +63,14 @@ struct Entry {
 
 #[derive(Clone, Debug)]
 enum Origin {
-    /// Initial values are drawn when a tensor is first asked for.
+    /// Initial values are drawn when the network first asks for a tensor.
     Fresh { seed: u64 },
-    /// Tensors must be here; what nobody asks for is an error.
+    /// Every tensor must be here; one that the network does not ask for is an error.
     Stored(BTreeMap<String, Var>),
 }
 
-/// Values of a whole fresh network at most: 4 GiB of f32, and the optimiser's moments are twice that again. A slip in a recipe
-/// should not end with the system killing whatever is the largest.
+/// The most values of a fresh network: 4 GiB of f32, and the optimiser's moments take twice that again. A
+/// typo in a recipe should not make the system run out of memory and kill processes.
 const MOST_VALUES: usize = 1 << 30;
 
 /// Every tensor of a model, in name order. Cloning is shallow: clones share storage.
@@ -84,12 +85,12 @@ pub struct ParamSet {
 }
 
 impl ParamSet {
-    /// An empty f32 set whose tensors are initialised from `seed` as a network asks for them.
+    /// An empty f32 set; a tensor is initialised from `seed` when a network asks for it.
     pub fn fresh(seed: u64, device: &Device) -> Self {
         Self::fresh_with(seed, device, DType::F32)
     }
 
-    /// As [`ParamSet::fresh`] with another floating-point type: f64 for finite differences.
+    /// [`ParamSet::fresh`] with another floating-point type, such as f64 for finite differences.
     pub fn fresh_with(seed: u64, device: &Device, dtype: DType) -> Self {
         let origin = Origin::Fresh { seed };
         let precision = Precision::F32;
@@ -99,7 +100,8 @@ impl ParamSet {
     /// A strict set from stored tensors; their values are copied to `device` as f32.
     ///
     /// # Errors
-    /// If a tensor cannot be copied to the device; [`Error::Value`] if a value is not finite, or a variance negative.
+    /// If a tensor cannot be copied to the device; [`Error::Value`] if a value is not finite, or a variance
+    /// negative.
     pub fn stored(tensors: BTreeMap<String, Tensor>, device: &Device) -> Result<Self> {
         let mut vars = BTreeMap::new();
         for (name, tensor) in tensors {
@@ -118,7 +120,7 @@ impl ParamSet {
         })
     }
 
-    /// A strict set that shares this set's storage and tracks no gradient: for frozen twins and for sampling.
+    /// A strict set that shares this set's storage and tracks no gradient, for frozen twins and for sampling.
     pub fn frozen(&self) -> Self {
         let vars = self.entries.iter().map(|(name, entry)| (name.clone(), entry.var.clone())).collect();
         Self {
@@ -131,10 +133,10 @@ impl ParamSet {
         }
     }
 
-    /// The same tensors with storage of their own: the start of an exponential moving average.
+    /// A copy of the tensors with separate storage, such as the start of an exponential moving average.
     ///
     /// # Errors
-    /// If there is no memory on the device.
+    /// If the device is out of memory.
     pub fn deep_copy(&self) -> Result<Self> {
         let mut copy = self.clone();
         for entry in copy.entries.values_mut() {
@@ -143,7 +145,7 @@ impl ParamSet {
         Ok(copy)
     }
 
-    /// Where a network's constructor asks for its tensors.
+    /// The root scope, in which a network's constructor asks for its tensors.
     pub fn root(&mut self) -> Scope<'_> {
         Scope { set: self, prefix: String::new() }
     }
@@ -151,7 +153,7 @@ impl ParamSet {
     /// Ends construction.
     ///
     /// # Errors
-    /// [`Error::UnexpectedTensors`] if a stored set holds tensors that the network never asked for.
+    /// [`Error::UnexpectedTensors`] if a stored set holds tensors that the network did not ask for.
     pub fn finish(self) -> Result<Self> {
         match &self.origin {
             Origin::Stored(rest) if !rest.is_empty() => {
@@ -171,7 +173,7 @@ impl ParamSet {
         self.dtype
     }
 
-    /// The set for a network whose layers compute in `precision`; so does everything built from it or its frozen twins.
+    /// Sets the compute precision of the layers that are built from this set or from its frozen twins.
     ///
     /// # Errors
     /// [`Error::Precision`] on the CPU, whose kernels compute in f32.
@@ -183,7 +185,7 @@ impl ParamSet {
         Ok(self)
     }
 
-    /// The type in which layers multiply.
+    /// The compute precision of layers.
     pub fn precision(&self) -> Precision {
         self.precision
     }
@@ -208,13 +210,13 @@ impl ParamSet {
         self.entries.get(name).map(|entry| &entry.var)
     }
 
-    /// Number of values in all weights, buffers not counted.
+    /// Number of values in all weights, without buffers.
     pub fn weight_count(&self) -> usize {
         let weights = self.entries.values().filter(|entry| entry.kind == Kind::Weight);
         weights.map(|entry| entry.var.elem_count()).sum()
     }
 
-    /// Everything that starts with `prefix` and is a weight, as the group `name`.
+    /// The weights whose names start with `prefix`, as the group `name`.
     pub fn group(&self, name: &str, prefix: &str) -> ParamGroup {
         let weights = self.iter().filter(|(full, kind, _)| *kind == Kind::Weight && full.starts_with(prefix));
         ParamGroup { name: name.to_owned(), params: weights.map(|(full, _, _)| full.to_owned()).collect() }
@@ -223,8 +225,8 @@ impl ParamSet {
     /// Overwrites every value in place from stored tensors of the same names and shapes.
     ///
     /// # Errors
-    /// [`Error::UnexpectedTensors`], [`Error::MissingTensor`], [`Error::TensorShape`] or [`Error::Value`] names the tensor. Values
-    /// before it, in name order, are overwritten then.
+    /// [`Error::UnexpectedTensors`], [`Error::MissingTensor`], [`Error::TensorShape`] or [`Error::Value`]
+    /// names the tensor. The tensors before it, in name order, have then been overwritten.
     pub fn assign(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         if let Some(name) = tensors.keys().find(|name| !self.entries.contains_key(*name)) {
             return Err(Error::UnexpectedTensors { names: vec![name.clone()] });
@@ -243,7 +245,7 @@ impl ParamSet {
     }
 }
 
-/// What one optimiser updates together: a generator, a discriminator, an encoder.
+/// Parameters that one optimiser updates together: a generator, a discriminator, an encoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamGroup {
     /// The group's name in recipes and logs.
@@ -265,7 +267,7 @@ impl Scope<'_> {
         Scope { prefix: self.full(&name.to_string()), set: self.set }
     }
 
-    /// The type in which layers multiply.
+    /// The dtype in which layers compute.
     pub fn compute_dtype(&self) -> DType {
         match self.set.precision {
             Precision::F32 => self.set.dtype,
@@ -274,16 +276,16 @@ impl Scope<'_> {
         }
     }
 
-    /// A trainable tensor; untracked when the set is frozen.
+    /// A trainable tensor; it tracks no gradient if the set is frozen.
     ///
     /// # Errors
-    /// [`Error::DuplicateParameter`]; of a stored set, [`Error::MissingTensor`] or [`Error::TensorShape`].
+    /// [`Error::DuplicateParameter`]; for a stored set, [`Error::MissingTensor`] or [`Error::TensorShape`].
     pub fn weight(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Tensor> {
         let var = self.var(name, &shape.into(), init, Kind::Weight)?;
         Ok(if self.set.tracked { var.as_tensor().clone() } else { var.as_detached_tensor() })
     }
 
-    /// A buffer: state that no optimiser touches.
+    /// A buffer: state that no optimiser updates.
     ///
     /// # Errors
     /// As [`Scope::weight`].
@@ -319,12 +321,13 @@ impl Scope<'_> {
     }
 }
 
-/// Initial values are a function of (seed, name), so they depend neither on the order of construction nor on the device.
+/// Draws initial values as a function of (seed, name), so they depend neither on the order of construction
+/// nor on the device.
 fn initial(seed: u64, name: &str, shape: &Shape, init: Init, device: &Device, dtype: DType) -> Result<Var> {
     let stream = Stream::new(seed, &format!("init/{name}"), 0);
     let rows: Vec<u64> = (0..shape.dims().first().copied().unwrap_or(1) as u64).collect();
     let row = Shape::from(shape.dims().get(1..).unwrap_or_default());
-    // On the CPU first: another device may round the scaling in another way.
+    // Scale on the CPU first, because another device may round differently.
     let cpu = &Device::Cpu;
     let values = match init {
         Init::Constant(value) => Tensor::full(value as f32, shape.clone(), cpu)?,
@@ -409,7 +412,7 @@ mod tests {
         let mut other = ParamSet::fresh(4, &Device::Cpu);
         build(&mut other, false).unwrap();
         for refused in [ParamSet::stored(tensors.clone(), &Device::Cpu).map(drop), other.assign(&tensors)] {
-            // Finite as it is stored, and not as f32.
+            // Finite as f64, but not as f32.
             let said = refused.unwrap_err().to_string();
             assert_eq!(said, "`mean` is inf at [2]: every value must be finite");
         }

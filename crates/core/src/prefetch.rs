@@ -1,7 +1,7 @@
-//! Noise of the next step, drawn by another thread while a device is kept busy with this one.
+//! Noise for the next step, drawn on another thread while a device computes this one.
 //!
-//! A draw is a function of its coordinates alone, so what was drawn ahead is what would be drawn now; what nobody asks for
-//! is forgotten.
+//! A draw is a function of its coordinates alone, so drawing it ahead does not change it. Draws that nobody
+//! asks for are dropped.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,7 +12,8 @@ use candle_core::{Device, Shape, Tensor};
 use crate::Result;
 use crate::rng::Stream;
 
-/// What one step asked for, and may ask for again: a stream's name, the first row, the number of samples and the shape of one.
+/// The noise that one step asked for and the next may ask for: a stream's name, the first row, the number of
+/// samples and the shape of one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Noise {
     name: String,
@@ -28,15 +29,15 @@ impl Noise {
     }
 }
 
-/// Draws ahead.
+/// Draws noise ahead.
 #[derive(Debug)]
 pub(crate) struct Prefetch {
     seed: u64,
-    /// What is being drawn for a step.
+    /// Noise that is being drawn, by the step that will need it.
     ahead: HashMap<(u64, Noise), Receiver<Result<Tensor>>>,
-    /// What this step asked for.
+    /// Noise that this step asked for.
     asked: Vec<Noise>,
-    // An Option only so that drop can hang up before it waits for the thread.
+    // An `Option` only so that `drop` can close the channel before it joins the thread.
     work: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -49,12 +50,12 @@ struct Job {
 }
 
 impl Prefetch {
-    /// A thread that waits for work.
+    /// Starts a thread that waits for work.
     pub(crate) fn new(seed: u64) -> Result<Self> {
         let (work, jobs) = channel::<Job>();
         let draw = move || {
             for Job { noise, step, done } in jobs {
-                // Nobody waits any more: the run has ended, or asks for other noise.
+                // The receiver is gone if the run has ended or asks for other noise.
                 let _ = done.send(noise.draw(seed, step));
             }
         };
@@ -63,7 +64,7 @@ impl Prefetch {
         Ok(Self { seed, ahead: HashMap::new(), asked: vec![], work: Some(work), thread: Some(thread) })
     }
 
-    /// Standard normal values as [`Stream::normal`] has them, for so many `samples` from row `first` on.
+    /// Standard normal values as [`Stream::normal`] draws them, for the rows `first..first + samples`.
     pub(crate) fn normal(
         &mut self,
         name: &str,
@@ -79,13 +80,13 @@ impl Prefetch {
         Ok(drawn.to_device(device)?)
     }
 
-    /// Has drawn for the step after `step` what `step` asked for.
+    /// Starts to draw, for the next step, the noise that `step` asked for.
     pub(crate) fn draw_ahead(&mut self, step: u64) {
         self.ahead.clear();
         for noise in self.asked.drain(..) {
             let (done, ready) = channel();
             let job = Job { noise: noise.clone(), step: step + 1, done };
-            // Without the thread everything is drawn when it is asked for.
+            // Without the thread, noise is drawn when a step asks for it.
             if self.work.as_ref().is_some_and(|work| work.send(job).is_ok()) {
                 self.ahead.insert((step + 1, noise), ready);
             }
@@ -97,7 +98,7 @@ impl Drop for Prefetch {
     fn drop(&mut self) {
         self.work = None;
         if let Some(thread) = self.thread.take() {
-            // A panic in the thread is nobody's result.
+            // A panic in the thread affects no result.
             let _ = thread.join();
         }
     }
@@ -113,7 +114,7 @@ mod tests {
         let mut prefetch = Prefetch::new(7).unwrap();
         let shape = Shape::from((1, 5));
         for step in 3..6 {
-            // The second stream is asked for at every other step, and not always with one shape.
+            // The steps ask for the second stream every other time, and with different shapes.
             let drawn = prefetch.normal("latent", (0, 4), &shape, step, &Device::Cpu).unwrap();
             let plain =
                 Stream::new(7, "latent", step).normal(&[0, 1, 2, 3], shape.clone(), &Device::Cpu).unwrap();
@@ -126,7 +127,7 @@ mod tests {
             }
             prefetch.draw_ahead(step);
         }
-        // Resumed elsewhere: nothing is ready for this step.
+        // As after a resume: nothing is ready for this step.
         let drawn = prefetch.normal("latent", (0, 4), &shape, 100, &Device::Cpu).unwrap();
         let plain = Stream::new(7, "latent", 100).normal(&[0, 1, 2, 3], shape, &Device::Cpu).unwrap();
         assert_eq!(values(&drawn), values(&plain));

@@ -1,4 +1,5 @@
-//! Where the time of training goes: a stopwatch that always runs for one phase, so that the phases sum to the whole.
+//! Where training time goes: a stopwatch that always runs for exactly one phase, so the phases sum to the
+//! total.
 
 use std::time::{Duration, Instant};
 
@@ -6,18 +7,18 @@ use candle_core::Device;
 
 use crate::Result;
 
-/// What a training loop is busy with.
+/// A phase of the training loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Waiting for a batch, and bringing it to the device.
+    /// Waiting for a batch, and copying it to the device.
     Data,
-    /// The model's own step, all but its updates: draws, forward passes, losses.
+    /// The model's own step without its updates: draws, forward passes, losses.
     Forward,
-    /// Gradients, and freeing what nothing else holds of the graph that they came from.
+    /// Computing gradients, and freeing the graph that they came from.
     Backward,
     /// Norms, clipping, Adam, moving average, batch statistics.
     Optimiser,
-    /// Everything else: logs, validation, pictures, checkpoints.
+    /// Everything else: logs, validation, previews, checkpoints.
     Other,
 }
 
@@ -48,14 +49,14 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Starts now, with [`Phase::Other`].
+    /// Starts the stopwatch in [`Phase::Other`].
     pub fn start(device: &Device) -> Self {
         let (spent, since) = ([Duration::ZERO; Phase::ALL.len()], Instant::now());
         Self { device: device.clone(), spent, phase: Phase::Other, since, steps: 0 }
     }
 
-    /// Gives the time since the last call to the phase that ends here. Waits for the device first: what a GPU was asked for
-    /// in a phase is done in it.
+    /// Enters a phase, and adds the time since the last call to the phase that ends. Waits for the device
+    /// first, so that a GPU's work counts for the phase that launched it.
     ///
     /// # Errors
     /// If the device fails.
@@ -72,7 +73,7 @@ impl Profile {
         Phase::ALL.map(|phase| (phase, self.spent[phase as usize]))
     }
 
-    /// Training steps that ended since the start.
+    /// Training steps completed since the start.
     pub fn steps(&self) -> u64 {
         self.steps
     }

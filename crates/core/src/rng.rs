@@ -1,9 +1,9 @@
-//! All randomness: a counter-based generator whose every draw is a pure function of
-//! (seed, stream name, step, sample index), so that it needs no state and does not depend on order or threads.
+//! All randomness: a counter-based generator whose every draw is a pure function of (seed, stream name, step,
+//! sample index), so that it needs no state and does not depend on order or threads.
 //!
-//! The generator is ChaCha8 (Bernstein 2008). Its 256-bit key is `seed ‖ step ‖ SHA-256(name)[..16]`, its nonce the
-//! sample index, so the streams of two samples never overlap. Normal variates use the pure-Rust `libm`, hence the same
-//! bits on every platform.
+//! The generator is ChaCha8 (Bernstein 2008). Its 256-bit key is `seed ‖ step ‖ SHA-256(name)[..16]` and its
+//! nonce is the sample index, so the streams of two samples never overlap. Normal variates use the pure-Rust
+//! `libm`, so their bits are the same on every platform.
 
 use candle_core::{Device, Shape, Tensor};
 use rand_chacha::ChaCha8Rng;
@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 
 use crate::Result;
 
-/// Below this many values one thread is faster than a fork.
+/// With fewer values than this, one thread is faster than several.
 const PARALLEL_VALUES: usize = 1 << 14;
 
-/// The draws of one purpose at one step: `Stream::new(seed, "latent", step)`.
+/// The draws for one purpose at one step: `Stream::new(seed, "latent", step)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
     key: [u8; 32],
@@ -33,19 +33,21 @@ impl Stream {
         Self { key }
     }
 
-    /// The generator of one sample: its index in the batch or in the data set.
+    /// The generator for one sample, by its index in the batch or in the data set.
     pub fn at(&self, index: u64) -> Draws {
         let mut chacha = ChaCha8Rng::from_seed(self.key);
         chacha.set_stream(index);
         Draws { chacha, spare: None }
     }
 
-    /// Standard normal values, shape `(indices.len(), ..sample)`; row `r` is a function of `indices[r]` alone.
+    /// Standard normal values, shape `(indices.len(), ..sample)`; row `r` is a function of `indices[r]`
+    /// alone.
     pub fn normal(&self, indices: &[u64], sample: impl Into<Shape>, device: &Device) -> Result<Tensor> {
         self.tensor(indices, &sample.into(), device, Draws::normal)
     }
 
-    /// Standard normal values of magnitude at most `most`, drawn anew until they are; shape `(indices.len(), ..sample)`.
+    /// Standard normal values, drawn again until their magnitude is at most `most`; shape
+    /// `(indices.len(), ..sample)`.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) if `most` is so small that this would take long.
@@ -71,13 +73,14 @@ impl Stream {
         })
     }
 
-    /// Uniform values in [0, 1), shape `(indices.len(), ..sample)`; row `r` is a function of `indices[r]` alone.
+    /// Uniform values in [0, 1), shape `(indices.len(), ..sample)`; row `r` is a function of `indices[r]`
+    /// alone.
     pub fn uniform(&self, indices: &[u64], sample: impl Into<Shape>, device: &Device) -> Result<Tensor> {
         self.tensor(indices, &sample.into(), device, Draws::uniform)
     }
 
-    /// Standard Gumbel values, −ln(−ln u) of a uniform u in (0, 1), shape `(indices.len(), ..sample)`; row `r` is a function of
-    /// `indices[r]` alone.
+    /// Standard Gumbel values, −ln(−ln u) of a uniform u in (0, 1), shape `(indices.len(), ..sample)`; row
+    /// `r` is a function of `indices[r]` alone.
     pub fn gumbel(&self, indices: &[u64], sample: impl Into<Shape>, device: &Device) -> Result<Tensor> {
         self.tensor(indices, &sample.into(), device, Draws::gumbel)
     }
@@ -96,7 +99,7 @@ impl Stream {
         order
     }
 
-    /// [`Stream::normal`] on the CPU by this thread alone, which may be no thread of rayon's pool.
+    /// [`Stream::normal`] on the CPU, on the calling thread alone, which may be outside rayon's pool.
     pub(crate) fn normal_here(&self, indices: &[u64], sample: impl Into<Shape>) -> Result<Tensor> {
         let sample = sample.into();
         let mut values = Vec::with_capacity(indices.len() * sample.elem_count());
@@ -123,7 +126,7 @@ impl Stream {
             row.iter_mut().for_each(|value| *value = draw(&mut draws));
         };
         if per_sample == 0 {
-            // chunks of nothing: the tensor is empty
+            // The tensor is empty, and chunks must not be.
         } else if values.len() < PARALLEL_VALUES {
             values.chunks_exact_mut(per_sample).zip(indices).for_each(fill);
         } else {
@@ -232,7 +235,8 @@ mod tests {
         let normals: Vec<u32> = (0..2).map(|_| draws.normal().to_bits()).collect();
         assert_eq!(normals, KNOWN_NORMALS);
     }
-    // Written down from this implementation on the day it was made: a change breaks every published run.
+    // Recorded when this implementation was written. A change breaks the reproducibility of every published
+    // run.
     const KNOWN_BITS: [u32; 3] = [2011497187, 1641377494, 3573761937];
     const KNOWN_NORMALS: [u32; 2] = [3216554601, 1048698829];
 

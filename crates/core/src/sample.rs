@@ -1,4 +1,4 @@
-//! What a sample is: its kind, as people know it, and its spec, as networks see it.
+//! Samples: the kind of data that they are, and the tensor that networks see.
 
 use std::fmt;
 
@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::store::checked_len;
 use crate::{Error, Result};
 
-/// Values of one sample at most, where its size is read from a file.
+/// The most values of one sample when its size comes from a file.
 const MOST_VALUES: usize = 1 << 30;
 
-/// What the samples of a data set are. Files hold them as bytes; a view turns those into what networks see.
+/// The kind of the samples in a data set. Files hold samples as bytes; a view turns those into the tensors
+/// that networks see.
 ///
-/// The compiler shows every room that has to know a new kind, so this enum is exhaustive.
+/// This enum is exhaustive, so the compiler finds every crate that must handle a new kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", try_from = "StoredKind")]
 pub enum Kind {
@@ -26,16 +27,16 @@ pub enum Kind {
     },
     /// Rows of a table, encoded as vectors of numbers and choices.
     Rows(SampleSpec),
-    /// Sounds of one channel and one length.
+    /// Mono sounds of one length.
     Sound {
-        /// Samples a second, Hz.
+        /// Sample rate in Hz.
         rate: u32,
-        /// Samples of a sound.
+        /// Samples per sound.
         length: usize,
     },
 }
 
-/// [`Kind`] as it is written, before its sizes are checked.
+/// [`Kind`] in its stored form, before its sizes are checked.
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum StoredKind {
@@ -70,7 +71,8 @@ impl TryFrom<StoredKind> for Kind {
 }
 
 impl Kind {
-    /// The kind of samples that networks see as they are: images if these have three dimensions, points otherwise.
+    /// The kind of samples that networks see unchanged: images if they have three dimensions, points
+    /// otherwise.
     pub fn seen_as(spec: &SampleSpec) -> Self {
         match spec.image() {
             Some(shape) => Self::Image(shape),
@@ -78,7 +80,7 @@ impl Kind {
         }
     }
 
-    /// What one sample is called: `image`, `point`, `row`, `sound`.
+    /// The noun for one sample: `image`, `point`, `row`, `sound`.
     pub const fn noun(&self) -> &'static str {
         match self {
             Self::Image(_) => "image",
@@ -88,7 +90,7 @@ impl Kind {
         }
     }
 
-    /// What several samples are called: `images`, `points`, `rows`, `sounds`.
+    /// The noun for several samples: `images`, `points`, `rows`, `sounds`.
     pub const fn plural(&self) -> &'static str {
         match self {
             Self::Image(_) => "images",
@@ -98,8 +100,8 @@ impl Kind {
         }
     }
 
-    /// Bytes of one sample as a source writes it: a byte per value of an image, four per coordinate of a point and per number of a row
-    /// (f32, little-endian), two per sample of a sound (i16, little-endian).
+    /// Size in bytes of one sample as a source writes it: one byte per value of an image, four per coordinate
+    /// of a point or number of a row (f32, little-endian), two per sample of a sound (i16, little-endian).
     pub fn bytes(&self) -> usize {
         match self {
             Self::Image(shape) => shape.len(),
@@ -147,7 +149,7 @@ pub struct ImageShape {
     pub width: usize,
 }
 
-/// [`ImageShape`] as it is written, before its sizes are checked.
+/// [`ImageShape`] in its stored form, before its sizes are checked.
 #[derive(Deserialize)]
 struct Sides {
     channels: usize,
@@ -158,7 +160,8 @@ struct Sides {
 impl TryFrom<Sides> for ImageShape {
     type Error = String;
 
-    /// Other code multiplies the sides without a check for overflow, so they are checked here, where they come in.
+    /// Other code multiplies the sizes without checking for overflow, so they are checked here, where they
+    /// come in.
     fn try_from(Sides { channels, height, width }: Sides) -> Result<Self, String> {
         match checked_len(&[channels, height, width]) {
             Some(1..=MOST_VALUES) => Ok(Self { channels, height, width }),
@@ -173,7 +176,7 @@ impl ImageShape {
         Self { channels, height, width }
     }
 
-    /// Values in one image.
+    /// Number of values in one image.
     pub const fn len(&self) -> usize {
         self.channels * self.height * self.width
     }
@@ -195,44 +198,44 @@ impl fmt::Display for ImageShape {
     }
 }
 
-/// What the values of a segment can be.
+/// The range of the values of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Range {
-    /// [0, 1], such as the values of a picture.
+    /// [0, 1], such as the values of an image.
     Unit,
     /// [−1, 1].
     Signed,
     /// Any number.
     Real,
-    /// One 1 among zeros: which of as many possibilities as the segment is wide.
+    /// One 1 among zeros: a choice among as many values as the segment is wide.
     OneHot,
 }
 
-/// Neighbouring values along the last dimension that belong together.
+/// Adjacent values along the last dimension that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Segment {
-    /// How many values.
+    /// Number of values.
     pub width: usize,
-    /// What they can be.
+    /// The range of the values.
     pub range: Range,
 }
 
-/// A number that means nothing in some samples, such as one whose place in the table is empty.
+/// A number that is undefined in some samples, such as one whose cell in the table is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Silence {
     /// Its position along the last dimension.
     pub value: usize,
-    /// Positions of choices: where one of them is 1, the number means nothing.
+    /// Positions of one-hot values: the number is undefined if one of them is 1.
     pub places: Vec<usize>,
 }
 
-/// One sample as networks see it: the shape of its tensor, and what the values are.
+/// One sample as networks see it: the shape of its tensor, and the meaning of its values.
 ///
-/// Segments cut the last dimension into parts and repeat along the others: an image is one segment of range
-/// [`Range::Unit`], a sequence of tokens `(length, vocabulary)` is one of range [`Range::OneHot`], and an encoded table row
-/// `(width)` has one per column and more.
+/// Segments divide the last dimension and repeat along the others. An image is one segment of range
+/// [`Range::Unit`], a sequence of tokens `(length, vocabulary)` is one of range [`Range::OneHot`], and an
+/// encoded table row `(width)` has at least one per column.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "StoredSpec")]
 pub struct SampleSpec {
@@ -242,7 +245,7 @@ pub struct SampleSpec {
     silences: Vec<Silence>,
 }
 
-/// [`SampleSpec`] as it is written, before its sizes are checked.
+/// [`SampleSpec`] in its stored form, before its sizes are checked.
 #[derive(Deserialize)]
 struct StoredSpec {
     dims: Vec<usize>,
@@ -261,11 +264,11 @@ impl TryFrom<StoredSpec> for SampleSpec {
 }
 
 impl SampleSpec {
-    /// A sample of shape `dims`, whose last dimension is cut into `segments`.
+    /// A sample of shape `dims`; `segments` divide its last dimension.
     ///
     /// # Errors
-    /// [`Error::Config`] if there are no values or too many, or the widths of the segments do not add up to the last
-    /// dimension.
+    /// [`Error::Config`] if there are no values or too many, or the widths of the segments do not add up to
+    /// the last dimension.
     pub fn new(dims: Vec<usize>, segments: Vec<Segment>) -> Result<Self> {
         let fail = |reason: String| Err(Error::Config { key: "data".into(), reason });
         if !matches!(checked_len(&dims), Some(1..=MOST_VALUES)) {
@@ -280,7 +283,7 @@ impl SampleSpec {
         Ok(Self { dims, segments, silences: Vec::new() })
     }
 
-    /// The same sample, some of whose numbers mean nothing in some samples.
+    /// The same sample with numbers that are undefined in some samples.
     ///
     /// # Errors
     /// [`Error::Config`] for a position outside of the last dimension.
@@ -296,13 +299,13 @@ impl SampleSpec {
         Ok(self)
     }
 
-    /// A vector of `len` numbers of any size.
+    /// A vector of `len` unbounded numbers.
     pub fn real(len: usize) -> Self {
         let segments = vec![Segment { width: len, range: Range::Real }];
         Self { dims: vec![len], segments, silences: Vec::new() }
     }
 
-    /// What a batch is called in a graph: `images`, or `samples`.
+    /// The name of a batch in a graph: `images` or `samples`.
     pub fn name(&self) -> &'static str {
         if self.image().is_some() { "images" } else { "samples" }
     }
@@ -312,17 +315,17 @@ impl SampleSpec {
         &self.dims
     }
 
-    /// What the values along the last dimension are.
+    /// The segments of the last dimension.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// Numbers that mean nothing in some samples.
+    /// Numbers that are undefined in some samples.
     pub fn silences(&self) -> &[Silence] {
         &self.silences
     }
 
-    /// Values of one sample.
+    /// Number of values in one sample.
     pub fn len(&self) -> usize {
         self.dims.iter().product()
     }
@@ -345,7 +348,7 @@ impl SampleSpec {
         self.segments.iter().all(|segment| segment.range == range).then_some(range)
     }
 
-    /// Channels, height and width, if the sample has such dimensions.
+    /// Channels, height and width, if the sample has three dimensions.
     pub fn image(&self) -> Option<ImageShape> {
         match self.dims[..] {
             [channels, height, width] => Some(ImageShape { channels, height, width }),
@@ -353,10 +356,10 @@ impl SampleSpec {
         }
     }
 
-    /// Channels, height and width, for a network that can do nothing else.
+    /// Channels, height and width, for a network that needs images.
     ///
     /// # Errors
-    /// [`Error::Config`] that names `key` if a sample has other dimensions.
+    /// [`Error::Config`] that names `key` if a sample is not an image.
     pub fn needs_image(&self, key: &str) -> Result<ImageShape> {
         self.image().ok_or_else(|| Error::Config {
             key: key.to_owned(),

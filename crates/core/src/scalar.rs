@@ -1,16 +1,18 @@
-//! Scalars of a training step, read at once on the CPU and later on a device, and the check that they are finite.
+//! Scalars of a training step, and the check that they are finite. The CPU reads them immediately, a device
+//! later.
 
 use candle_core::Tensor;
 
 use crate::device::runs_on_cpu_kernels;
 use crate::{Error, Result, kernels};
 
-/// A scalar of a step: at once where our kernels compute, and on a device as a tensor, because to read it is to wait.
+/// A scalar of a step. On the CPU its value is known immediately; on a device it stays a tensor, because
+/// reading it would wait for the device.
 #[derive(Clone, Debug)]
 pub(crate) enum Scalar {
     /// Its value.
     Known(f64),
-    /// Where its value will be.
+    /// The tensor that will hold its value.
     Unread(Tensor),
 }
 
@@ -23,7 +25,7 @@ impl Scalar {
     }
 }
 
-/// A value that has to be finite, still on its device.
+/// A value on a device that must prove finite.
 #[derive(Debug)]
 pub(crate) struct Check {
     pub(crate) step: u64,
@@ -31,7 +33,7 @@ pub(crate) struct Check {
     pub(crate) value: Tensor,
 }
 
-/// Checks a value that is known already.
+/// Checks a value if it is already known.
 pub(crate) fn check_known(step: u64, term: &str, value: &Scalar) -> Result<()> {
     match value {
         Scalar::Known(value) => check_finite(step, || term.to_owned(), *value),
@@ -39,7 +41,7 @@ pub(crate) fn check_known(step: u64, term: &str, value: &Scalar) -> Result<()> {
     }
 }
 
-/// [`Error::NonFinite`] if the value is not.
+/// Returns [`Error::NonFinite`] if the value is NaN or infinite.
 pub(crate) fn check_finite(step: u64, term: impl FnOnce() -> String, value: f64) -> Result<()> {
     if value.is_finite() { Ok(()) } else { Err(Error::NonFinite { step, term: term(), value }) }
 }

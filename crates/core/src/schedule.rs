@@ -10,7 +10,7 @@ pub enum Schedule {
     /// 1 throughout.
     #[default]
     Constant,
-    /// 1 until the fraction `from` of the run, then in a line down to `to` at its end.
+    /// 1 until the fraction `from` of the run, then linearly down to `to` at its end.
     Linear {
         /// Fraction of the run at which the decay starts, in [0, 1).
         #[serde(default)]
@@ -25,7 +25,7 @@ pub enum Schedule {
         #[serde(default)]
         to: f64,
     },
-    /// Multiplied by `factor` at each of the `milestones`, given in steps.
+    /// Multiplied by `factor` at each of the `milestones`, which are steps.
     Steps {
         /// Steps at which the factor is applied.
         milestones: Vec<u64>,
@@ -51,7 +51,7 @@ impl Schedule {
         }
     }
 
-    /// What is wrong with the values, if anything.
+    /// Says what is wrong with the values, if anything.
     pub fn problem(&self) -> Option<&'static str> {
         match self {
             Self::Linear { from, .. } if !(0.0..1.0).contains(from) => Some("`from` must lie in [0, 1)"),
@@ -66,7 +66,8 @@ impl Schedule {
     }
 }
 
-/// Rises in a line from `1 / steps` to 1 over the first `steps` steps; 1 throughout when `steps` is 0.
+/// The warm-up factor: it rises linearly from `1 / steps` to 1 over the first `steps` steps. It is always 1
+/// if `steps` is 0.
 pub fn warmup(step: u64, steps: u64) -> f64 {
     if step >= steps { 1.0 } else { (step + 1) as f64 / steps as f64 }
 }

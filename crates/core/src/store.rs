@@ -1,4 +1,4 @@
-//! Tensors in safetensors files, and files that are either whole or not there.
+//! Tensors in safetensors files, and atomic file writes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,13 +11,14 @@ use safetensors::SafeTensors;
 
 use crate::{Error, Result};
 
-/// The ending of what is being written beside its place; what has it after a crash can be removed.
+/// The extension of a file that is being written next to its final place. After a crash such files can be
+/// removed.
 pub const UNFINISHED: &str = "tmp";
 
-/// The tensors as the bytes of a safetensors file; equal tensors give equal bytes.
+/// Encodes tensors as a safetensors file; equal tensors give equal bytes.
 ///
 /// # Errors
-/// If a tensor is of a type that the format does not know.
+/// If the format does not support the type of a tensor.
 pub fn encode(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     let mut contiguous = BTreeMap::new();
     for (name, tensor) in tensors {
@@ -26,21 +27,21 @@ pub fn encode(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     Ok(safetensors::serialize(contiguous, None).map_err(candle_core::Error::from)?)
 }
 
-/// The tensor in the memory of the host; one that is there already shares its storage.
+/// The tensor in host memory; a tensor that is there already shares its storage.
 ///
 /// # Errors
 /// If it cannot be copied.
 pub fn to_host(tensor: &Tensor) -> Result<Tensor> {
-    // From a device a whole storage would come, of which the tensor may be a small part.
+    // Copying from a device copies the whole storage, of which the tensor may be a small part.
     let tensor = tensor.detach();
     let tensor = if tensor.device().is_cpu() { tensor } else { tensor.force_contiguous()? };
     Ok(tensor.to_device(&Device::Cpu)?)
 }
 
-/// The tensors in the bytes of a safetensors file. `origin` is the path to name in an error.
+/// Decodes the bytes of a safetensors file. `origin` is the path to name in an error.
 ///
 /// # Errors
-/// [`Error::Damaged`] names `origin` if the bytes are no whole safetensors file.
+/// [`Error::Damaged`] names `origin` if the bytes are not a complete safetensors file.
 pub fn decode(bytes: &[u8], origin: &Path, device: &Device) -> Result<BTreeMap<String, Tensor>> {
     let damaged = |reason: String| Error::Damaged { path: origin.to_owned(), reason };
     let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
@@ -50,7 +51,7 @@ pub fn decode(bytes: &[u8], origin: &Path, device: &Device) -> Result<BTreeMap<S
             return Err(damaged(format!("its tensor `{name}` has the shape {:?}", view.shape())));
         }
         let tensor = if view.dtype() == safetensors::Dtype::BOOL {
-            // As in NumPy's files: numbers 0 and 1, and no values of eight bits.
+            // As in NumPy's files: booleans become the numbers 0 and 1, not 8-bit values.
             let numbers: Vec<f32> = view.data().iter().map(|&byte| f32::from(u8::from(byte != 0))).collect();
             Tensor::from_vec(numbers, view.shape(), device)
         } else {
@@ -62,8 +63,8 @@ pub fn decode(bytes: &[u8], origin: &Path, device: &Device) -> Result<BTreeMap<S
     Ok(tensors)
 }
 
-/// Numbers in a tensor of this shape; None if the product of its sides, those of length 0 left out, does not fit: candle
-/// multiplies them without looking.
+/// The number of values in a tensor of this shape. None if the product of the nonzero sides overflows,
+/// because candle multiplies them unchecked.
 pub(crate) fn checked_len(shape: &[usize]) -> Option<usize> {
     let product = shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side.max(1)))?;
     Some(if shape.contains(&0) { 0 } else { product })
@@ -72,12 +73,12 @@ pub(crate) fn checked_len(shape: &[usize]) -> Option<usize> {
 /// Reads a safetensors file.
 ///
 /// # Errors
-/// If the file cannot be read or is not a whole safetensors file; both name the path.
+/// If the file cannot be read or is not a complete safetensors file; both errors name the path.
 pub fn load(path: &Path, device: &Device) -> Result<BTreeMap<String, Tensor>> {
     decode(&read(path)?, path, device)
 }
 
-/// Writes a safetensors file, whole or not at all.
+/// Writes a safetensors file atomically.
 ///
 /// # Errors
 /// [`Error::File`] names the path and the operation.
@@ -93,7 +94,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     refuse_special(path).and_then(|()| fs::read(path)).map_err(failed("read", path))
 }
 
-/// A pipe may have no end, a device gives as much as there is memory, and no file should take the place of one.
+/// Refuses pipes and devices: reading a pipe may never end, reading a device may fill the memory, and a file
+/// must not replace either.
 fn refuse_special(path: &Path) -> std::io::Result<()> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return Err(std::io::Error::other("it is a device, a pipe or a socket, not a file"));
@@ -101,7 +103,8 @@ fn refuse_special(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Writes a file beside its place, syncs it, and renames it: whatever happens, `path` is the old file or the new one.
+/// Writes a file atomically: writes it next to its place, syncs it and renames it. Whatever happens, `path`
+/// is the old file or the new one.
 ///
 /// # Errors
 /// [`Error::File`] names the path and the operation.
@@ -111,37 +114,38 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     file.finish()
 }
 
-/// A file that is written part by part beside its place, and put there when it is whole: until then, and for good if it
-/// never is, `path` is what it was.
+/// A file that is written part by part next to its final place, and moved there when it is complete. Until
+/// then `path` is unchanged, and it stays so if the file is never completed.
 #[derive(Debug)]
 pub struct GrowingFile {
     path: PathBuf,
     beside: PathBuf,
     file: File,
-    /// Bytes that may not be on the disk yet.
+    /// Bytes that may not have reached the disk yet.
     unsynced: usize,
     finished: bool,
 }
 
 impl GrowingFile {
-    /// Bytes after which the disk is waited for: it works while what comes next is computed, and has little left to do at
-    /// the end.
+    /// Bytes after which the file is synced. The disk then works between the writes and has little left to do
+    /// at the end.
     const SYNC_EVERY: usize = 4 << 20;
 
-    /// Starts a file that is to be at `path`.
+    /// Starts a file; `path` is its final place.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If the file cannot be created.
     pub fn create(path: &Path) -> Result<Self> {
         refuse_special(path).map_err(failed("write", path))?;
         let beside = beside(path);
-        // A process of this number that died may have left one. What is new is ours: no link leads out of the folder.
+        // A process with this number that died may have left such a file. `create_new` follows no link, so
+        // nothing is written outside the folder.
         _ = fs::remove_file(&beside);
         let file = File::create_new(&beside).map_err(failed("write", &beside))?;
         Ok(Self { path: path.to_owned(), beside, file, unsynced: 0, finished: false })
     }
 
-    /// Writes at its end.
+    /// Appends bytes.
     ///
     /// # Errors
     /// If the bytes cannot be written.
@@ -155,10 +159,10 @@ impl GrowingFile {
         Ok(())
     }
 
-    /// Syncs it and puts it in its place.
+    /// Syncs the file and renames it to its final place.
     ///
     /// # Errors
-    /// If it cannot be synced or renamed; its place is as it was.
+    /// If it cannot be synced or renamed; `path` is then unchanged.
     pub fn finish(mut self) -> Result<()> {
         self.file.sync_all().map_err(failed("write", &self.beside))?;
         fs::rename(&self.beside, &self.path).map_err(failed("rename", &self.beside))?;
@@ -170,7 +174,7 @@ impl GrowingFile {
 impl Drop for GrowingFile {
     fn drop(&mut self) {
         if !self.finished {
-            // What went wrong has been said; a file that cannot be removed either is overwritten next time.
+            // The cause has been reported. A file that cannot be removed either is overwritten next time.
             let _ = fs::remove_file(&self.beside);
         }
     }
@@ -189,7 +193,7 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(failed("write", path))
 }
 
-/// Waits until a folder's entries are on the disk. Platforms that cannot sync a folder are passed over.
+/// Waits until a folder's entries are on the disk. Does nothing on platforms that cannot sync a folder.
 ///
 /// # Errors
 /// [`Error::File`] names the folder.
@@ -201,14 +205,14 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Turns an I/O error into ours, with what was tried and where.
+/// Adds the action and the path to an I/O error.
 pub fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::File { action, path, source }
 }
 
-/// Where a file is written before it is put in its place: another path for every process, so that of two that write one
-/// file each leaves a whole one.
+/// The temporary path of a file: a different one per process, so that if two processes write one file, each
+/// leaves a complete one.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.{UNFINISHED}", std::process::id()))
@@ -292,7 +296,7 @@ mod tests {
         assert!(matches!(write(&folder.path().join("no/such/file"), b"x"), Err(Error::File { .. })));
     }
 
-    /// A tensor file from its header and its numbers, as the format has it.
+    /// A tensor file made of a header and its numbers.
     fn file(header: &str, numbers: &[u8]) -> Vec<u8> {
         [&(header.len() as u64).to_le_bytes(), header.as_bytes(), numbers].concat()
     }

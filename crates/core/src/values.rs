@@ -1,4 +1,5 @@
-//! The check of a model's values: every tensor that is loaded or written holds finite numbers, and no negative variance.
+//! Checks of a model's values: every tensor that is loaded or written holds finite numbers and no negative
+//! variance.
 
 use candle_core::{DType, Tensor};
 
@@ -6,11 +7,11 @@ use crate::{Error, Result, store};
 
 /// Checks one tensor of any type and on any device. Whole numbers pass.
 ///
-/// What `name` says is a variance (a batch norm's `running_var`, an optimiser's second moment `second/…`) must not be
-/// negative either: its root would be NaN in every value that comes after.
+/// A tensor whose name says that it is a variance (a batch norm's `running_var`, an optimiser's second moment
+/// `second/…`) must not be negative either, because its square root would make all later values NaN.
 ///
 /// # Errors
-/// [`Error::Value`] with the name and the index of the first value that is wrong.
+/// [`Error::Value`] with the name and the index of the first invalid value.
 pub fn check(name: &str, tensor: &Tensor) -> Result<()> {
     if !tensor.dtype().is_float() {
         return Ok(());
@@ -40,7 +41,8 @@ pub fn check(name: &str, tensor: &Tensor) -> Result<()> {
     }
 }
 
-/// [`check`] of rows of a larger tensor, `before` of which come before them: the index of a value that is wrong is that in the whole.
+/// Applies [`check`] to rows of a larger tensor that come after `before` others. The index in an error is
+/// that in the whole tensor.
 ///
 /// # Errors
 /// As [`check`].
@@ -56,15 +58,15 @@ pub fn check_rows(name: &str, rows: &Tensor, before: usize) -> Result<()> {
     })
 }
 
-/// [`check`] of every tensor, in the order given.
+/// Applies [`check`] to every tensor, in the given order.
 ///
 /// # Errors
-/// As [`check`], for the first tensor that is wrong.
+/// As [`check`], for the first invalid tensor.
 pub fn check_all<'a>(tensors: impl IntoIterator<Item = (&'a String, &'a Tensor)>) -> Result<()> {
     tensors.into_iter().try_for_each(|(name, tensor)| check(name, tensor))
 }
 
-/// Where the value number `flat` of a tensor of this shape is, one number per dimension.
+/// The index of the value number `flat` of a tensor of this shape, one number per dimension.
 pub fn index(flat: usize, dims: &[usize]) -> Vec<usize> {
     let mut rest = flat;
     let mut index: Vec<usize> = dims

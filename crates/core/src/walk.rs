@@ -1,4 +1,5 @@
-//! Ways through latent space as latents and conditions: interpolations between draws, and traversals of one latent value.
+//! Paths through latent space, as latents and conditions: interpolations between draws, and traversals of one
+//! latent value.
 
 use candle_core::{Device, Tensor};
 
@@ -10,7 +11,7 @@ use crate::{Error, Result, kernels};
 /// How far a traversal goes to either side, in standard deviations.
 const REACH: f64 = 3.0;
 
-/// Latents `(N, latent_dim)` as the model's prior has them, and what is asked of each.
+/// Latents `(N, latent_dim)` from the model's prior, and the condition of each.
 #[derive(Clone, Debug)]
 pub struct Walk {
     /// Row by row.
@@ -19,26 +20,28 @@ pub struct Walk {
     pub condition: Condition,
 }
 
-/// Which latents an interpolation goes between.
+/// The endpoints and the grid of an interpolation.
 #[derive(Clone, Copy, Debug)]
 pub struct Interpolation<'a> {
     /// Rows, each from one draw to another.
     pub rows: usize,
-    /// Samples per row, both ends among them; at least 2.
+    /// Samples per row, including both ends; at least 2.
     pub steps: usize,
-    /// Classes that rows go between, in turn; none for the first class throughout, or for an unconditional model.
+    /// The classes to interpolate between, row by row and cyclically. If empty, every row has the first
+    /// class, or the model is unconditional.
     pub classes: &'a [(u32, u32)],
-    /// One draw throughout each row, so that only the class changes.
+    /// Keeps one draw throughout each row, so that only the class changes.
     pub fixed_latent: bool,
     /// Seed of the draws.
     pub seed: u64,
 }
 
-/// Rows of `steps` latents on great circles between draws, under mixtures of two classes where the model knows classes.
+/// Rows of `steps` latents on great circles between draws, with mixtures of two classes if the model has
+/// classes.
 ///
 /// # Errors
-/// [`Error::UnexpectedLabels`] if classes are given to a model that knows none; [`Error::UnknownClass`]; [`Error::Empty`] for no
-/// rows or fewer than two steps.
+/// [`Error::UnexpectedLabels`] if classes are given to a model that has none; [`Error::UnknownClass`];
+/// [`Error::Empty`] for no rows or fewer than two steps.
 pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> Result<Walk> {
     let &Interpolation { rows, steps, classes, fixed_latent, seed } = walk;
     if rows == 0 || steps < 2 {
@@ -81,23 +84,24 @@ pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> R
     Ok(Walk { latents, condition })
 }
 
-/// Which latent values a traversal moves.
+/// Which latent values a traversal varies.
 #[derive(Clone, Copy, Debug)]
 pub struct Traversal<'a> {
-    /// The values, a row each.
+    /// The latent values, one per row.
     pub dims: &'a [u32],
     /// Samples per row; at least 2.
     pub steps: usize,
-    /// The class of all of them, where the model knows classes.
+    /// The class of all samples, if the model has classes.
     pub class: u32,
-    /// Where the other values stay: at the draw of this seed, or at zero.
+    /// The seed of the draw at which the other values stay; without it, they stay at zero.
     pub seed: Option<u64>,
 }
 
-/// Rows of `steps` latents, in each of which one value goes from −3 to 3 while the others stay.
+/// Rows of `steps` latents. In each row one value goes from −3 to 3 while the others stay fixed.
 ///
 /// # Errors
-/// [`Error::Config`] for a latent value that the model does not have; [`Error::Empty`] for no values or fewer than two steps.
+/// [`Error::Config`] for a latent value that the model does not have; [`Error::Empty`] for no values or fewer
+/// than two steps.
 pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Walk> {
     let &Traversal { dims, steps, class, seed } = walk;
     if dims.is_empty() || steps < 2 {
@@ -131,10 +135,11 @@ pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Wa
 }
 
 impl Walk {
-    /// The samples along the way, `(N, ..)` on the CPU, in passes, with no draws; `progress` is told how many are done.
+    /// Generates the samples along the path, `(N, ..)` on the CPU, in passes and without random draws.
+    /// `progress` is called with the number done.
     ///
     /// # Errors
-    /// [`Error::Empty`] if there are no latents; what the model gives.
+    /// [`Error::Empty`] if there are no latents; the model's own errors.
     pub fn generate(&self, model: &dyn GenerativeModel, mut progress: impl FnMut(usize)) -> Result<Tensor> {
         let count = self.latents.dims().first().copied().unwrap_or_default();
         let mut samples = Vec::new();

@@ -1,55 +1,55 @@
 //! The error type of `waxwork-distributed`.
 
-/// Why processes cannot train together.
+/// An error that keeps processes from training together.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A variable of a launcher has no number.
+    /// A launcher's variable is not a number.
     #[error("the launcher's variable {name} is `{value}`, which is no number")]
     Variable {
-        /// The variable of the environment.
+        /// The environment variable.
         name: String,
-        /// What it says.
+        /// Its value.
         value: String,
     },
 
     /// No MPI library could be opened.
     #[error("{size} processes were started, but no MPI library can be opened: {}", tried.join("; "))]
     NoLibrary {
-        /// How many processes the launcher started.
+        /// Number of processes that the launcher started.
         size: usize,
         /// Every library that was tried, and why it could not be opened.
         tried: Vec<String>,
     },
 
-    /// The library was found, and is no MPI or another one than its name says.
+    /// The library was found, but is not MPI, or not the implementation that its name says.
     #[error("`{library}` cannot be used as MPI: {reason}")]
     Library {
         /// Its path or name.
         library: String,
-        /// What it lacks.
+        /// What is wrong with it.
         reason: String,
     },
 
-    /// The launcher and the library do not know each other.
+    /// The launcher does not belong to the library.
     #[error(
         "{launcher} started {launched} processes, but the MPI library `{library}` knows of {known}: it is not the launcher's own"
     )]
     Mismatch {
         /// The launcher.
         launcher: &'static str,
-        /// How many processes it started.
+        /// Number of processes that it started.
         launched: usize,
         /// The library.
         library: String,
-        /// How many the library knows.
+        /// Number of processes that the library knows.
         known: usize,
     },
 
-    /// A tree needs a power of two.
+    /// The number of processes is not a power of two.
     #[error("{size} processes were started, but only 1, 2, 4, 8 and so on can share a batch")]
     Size {
-        /// How many were started.
+        /// Number of processes that were started.
         size: usize,
     },
 }

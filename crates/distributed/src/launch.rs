@@ -1,23 +1,23 @@
-//! What a launcher says in the environment of the processes that it starts.
+//! The information that a launcher gives its processes in their environment.
 
 use crate::{Error, Result};
 
 /// A process's place among those that were started together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
-    /// Who started them, in words.
+    /// The launcher's name.
     pub launcher: &'static str,
     /// The number of this process, from 0.
     pub rank: usize,
-    /// How many were started.
+    /// Number of processes that were started.
     pub size: usize,
-    /// The number of this process among those of its machine, where that is known.
+    /// The number of this process among those on its machine, if known.
     pub local_rank: Option<usize>,
-    /// How many of them are on its machine, where that is known.
+    /// Number of processes on its machine, if known.
     pub local_size: Option<usize>,
 }
 
-/// The variables of a launcher: its name; rank, size, rank and size on the machine.
+/// A launcher's name, and its variables for rank, size, local rank and local size.
 type Names = (&'static str, [&'static str; 4]);
 
 const LAUNCHERS: [Names; 4] = [
@@ -32,30 +32,31 @@ const LAUNCHERS: [Names; 4] = [
     ),
     ("srun", ["PMIX_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"]),
     ("mpirun", ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"]),
-    // Set in a batch script too, but there for a step of one task, or without the number of tasks.
+    // A batch script has these variables too, but for a step of one task, or without the number of tasks.
     ("srun", ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"]),
 ];
 
 impl Launch {
-    /// What the environment of this process says; None if it was started by itself, or alone, or if `WAXWORK_MPI` is `none`.
+    /// Reads the environment of this process. Returns None if no launcher started it, if it is the only
+    /// process, or if `WAXWORK_MPI` is `none`.
     ///
     /// # Errors
-    /// [`Error::Variable`] if a launcher's variable has no number.
+    /// [`Error::Variable`] if a launcher's variable is not a number.
     pub fn of_environment() -> Result<Option<Self>> {
         Self::read(|name| std::env::var(name).ok())
     }
 
-    /// As [`Launch::of_environment`], from other variables.
+    /// As [`Launch::of_environment`], from the given variables.
     ///
     /// # Errors
-    /// [`Error::Variable`] if a launcher's variable has no number.
+    /// [`Error::Variable`] if a launcher's variable is not a number.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
         if variable("WAXWORK_MPI").is_some_and(|asked| asked == "none") {
             return Ok(None);
         }
         let number = |name: &str| -> Result<Option<usize>> {
             let Some(value) = variable(name) else { return Ok(None) };
-            // SLURM's tasks of each node, such as `2(x3),1`: the first node's.
+            // SLURM lists the tasks of each node, such as `2(x3),1`; take the first node's.
             let digits = value.split(['(', ',']).next().unwrap_or_default();
             let wrong = || Error::Variable { name: name.to_owned(), value: value.clone() };
             digits.trim().parse().map(Some).map_err(|_| wrong())
@@ -70,20 +71,20 @@ impl Launch {
         Ok(None)
     }
 
-    /// The threads that this process may use of `available`, those that its affinity allows: all if the launcher gave it processors of
-    /// its own, and else its share of the machine.
+    /// The number of threads for this process, out of the `available` ones that its affinity allows. It is
+    /// all of them if the launcher gave this process its own processors, otherwise its share of the machine.
     pub fn threads(&self, available: usize) -> usize {
         if bound() { available } else { (available / self.local_size.unwrap_or(self.size).max(1)).max(1) }
     }
 }
 
-/// A field of what the system says of a process: its number, or `self`.
+/// A field of a process's status in /proc; `process` is its number or `self`.
 fn status(process: &str, field: &str) -> Option<String> {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     text.lines().find_map(|line| Some(line.strip_prefix(field)?.trim().to_owned()))
 }
 
-/// The process that started this one.
+/// The number of the process that started this one.
 pub(crate) fn parent() -> Option<String> {
     status("self", "PPid:")
 }
@@ -135,7 +136,7 @@ mod tests {
     fn a_process_that_is_alone_needs_no_mpi() {
         assert_eq!(read(&[]).unwrap(), None);
         assert_eq!(read(&[("PMI_RANK", "0"), ("PMI_SIZE", "1")]).unwrap(), None);
-        // A batch script of four tasks: it is one process, and its job's tasks are started by `srun`.
+        // A batch script with four tasks is one process, and `srun` starts its job's tasks.
         assert_eq!(read(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "4")]).unwrap(), None);
         let farm = [("PMI_RANK", "0"), ("PMI_SIZE", "4"), ("WAXWORK_MPI", "none")];
         assert_eq!(read(&farm).unwrap(), None);

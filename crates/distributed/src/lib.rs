@@ -1,14 +1,15 @@
 //! One training run on many processes, over the MPI of the user's machine or cluster.
 //!
-//! A launcher such as `mpirun` or `srun` starts the processes; [`Launch`] reads from the environment what it says. [`Mpi`] opens the MPI
-//! library at run time, so that a program has MPI in it without any build dependency, and works with every MPI in use. It moves bytes
-//! between pairs of processes; all arithmetic is here, in one order, so that the bits of a sum do not depend on the library, on its
-//! choice of algorithm, or on who is early.
+//! A launcher such as `mpirun` or `srun` starts the processes, and [`Launch`] reads their environment.
+//! [`Mpi`] opens the MPI library at run time. So a program supports MPI without a build dependency, and works
+//! with every implementation in use. MPI only moves bytes between pairs of processes. All arithmetic happens
+//! here, in one fixed order, so the bits of a sum do not depend on the library, on its choice of algorithm,
+//! or on the order in which processes arrive.
 //!
 //! ```
 //! use waxwork_distributed::Launch;
 //!
-//! // No launcher started this test, so that it has the whole batch to itself.
+//! // No launcher started this test, so it has the whole batch.
 //! assert_eq!(Launch::read(|_| None)?, None);
 //! # Ok::<(), waxwork_distributed::Error>(())
 //! ```

@@ -1,10 +1,13 @@
-//! The MPI library of the machine, opened at run time: its few functions that are needed, and the three layouts in which they come.
+//! The MPI library of the machine, opened at run time: the few functions that are needed, and its three
+//! possible ABIs.
 //!
-//! An MPI library fixes what its handles are when it is compiled. Three such layouts (ABIs) cover everything in use: the standard one of
-//! MPI 5.0, that of Open MPI 4 and 5, and that of MPICH, which Intel MPI, MVAPICH and Cray share. All values here are those of the
-//! libraries' own headers `mpi_abi.h` and `mpi.h`.
+//! An MPI library fixes the type of its handles when it is compiled. Three such layouts (ABIs) cover
+//! everything in use: the standard one of MPI 5.0, that of Open MPI 4 and 5, and that of MPICH, which Intel
+//! MPI, MVAPICH and Cray share. All values here come from the libraries' own headers, `mpi_abi.h` and
+//! `mpi.h`.
 //!
-//! Only two processes at a time exchange bytes, and a process waits by asking again, so that it leaves its processor to others.
+//! Processes only exchange bytes in pairs. A process waits by polling, so that it can leave its processor to
+//! others.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::path::Path;
@@ -18,16 +21,16 @@ use crate::{Error, Result};
 /// Layout of an MPI library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Abi {
-    /// That of the standard, since MPI 5.0.
+    /// The standard ABI, since MPI 5.0.
     Standard,
-    /// That of Open MPI 4 and 5.
+    /// The ABI of Open MPI 4 and 5.
     OpenMpi,
-    /// That of MPICH and its descendants.
+    /// The ABI of MPICH and its descendants.
     Mpich,
 }
 
 impl Abi {
-    /// The layout that a library has by its file name.
+    /// Guesses a library's layout from its file name.
     fn of(name: &str) -> Self {
         let file = name.rsplit('/').next().unwrap_or(name);
         if file.contains("mpi_abi") {
@@ -53,8 +56,9 @@ const STANDARD: [&str; 2] = ["libmpi_abi.so.1", "libmpi_abi.1.dylib"];
 const OPEN_MPI: [&str; 2] = ["libmpi.so.40", "libmpi.40.dylib"];
 const MPICH: [&str; 3] = ["libmpi.so.12", "libmpich.so.12", "libmpi.12.dylib"];
 
-/// The libraries to try, in order: the one of `WAXWORK_MPI` alone; else what is installed with the launcher, whose program is `launcher`;
-/// else those that the system finds by name, Open MPI's first for a process that Open MPI started, and last for any other.
+/// The libraries to try, in order. If `WAXWORK_MPI` is set, only that one. Otherwise those installed with the
+/// launcher, whose program is `launcher`, then those that the system finds by name. Open MPI's come first if
+/// Open MPI started this process, otherwise last.
 pub(crate) fn candidates(asked: Option<&str>, launcher: Option<&Path>, by_open_mpi: bool) -> Vec<String> {
     if let Some(asked) = asked {
         return vec![asked.to_owned()];
@@ -68,28 +72,29 @@ pub(crate) fn candidates(asked: Option<&str>, launcher: Option<&Path>, by_open_m
     beside.chain(names.iter().map(|name| (*name).to_owned())).collect()
 }
 
-/// What is asked of a library. A process calls it from one thread only, the one that called [`Library::start`].
+/// The functions that are needed from a library. A process calls them only from the thread that called
+/// [`Library::start`].
 pub(crate) trait Library: Send + Sync {
-    /// Name of the file, and the layout.
+    /// The file name, and the layout.
     fn name(&self) -> (&str, Abi);
 
-    /// The library's own words about itself. May be asked before the start.
+    /// The library's version text, which is also available before the start.
     fn version(&self) -> String;
 
-    /// Joins the other processes: rank and size.
+    /// Joins the other processes, and returns rank and size.
     fn start(&self) -> Result<(usize, usize), String>;
 
-    /// Sends bytes to a process and receives as many as `received` holds from it; either may be none.
+    /// Sends bytes to a process and fills `received` with bytes from it; either slice may be empty.
     fn exchange(&self, peer: usize, sent: &[u8], received: &mut [u8]) -> Result<(), String>;
 
     /// Ends every process.
     fn abort(&self, code: i32);
 
-    /// Leaves the others, once all do.
+    /// Leaves the other processes, once all of them do.
     fn finish(&self);
 }
 
-/// Opens the first library that is there.
+/// Opens the first library that works.
 pub(crate) fn open(candidates: &[String]) -> Result<Box<dyn Library>, Vec<String>> {
     let mut tried = Vec::new();
     for name in candidates {
@@ -105,8 +110,8 @@ pub(crate) fn open(candidates: &[String]) -> Result<Box<dyn Library>, Vec<String
 fn open_one(name: &str) -> Result<Box<dyn Library>> {
     let failed =
         |error: libloading::Error| Error::Library { library: name.into(), reason: error.to_string() };
-    // SAFETY: an MPI library does nothing when it is opened but set up itself. Open MPI's own modules look for its symbols among the
-    // global ones.
+    // SAFETY: opening an MPI library only runs its own initialisers. Open MPI's modules look for its symbols
+    // among the global ones.
     #[expect(unsafe_code, reason = "a library runs code of its own when it is opened")]
     let opened = unsafe { Opened::open(Some(name), RTLD_NOW | RTLD_GLOBAL) }.map_err(failed)?;
     let abi = Abi::of(name);
@@ -121,7 +126,7 @@ fn open_one(name: &str) -> Result<Box<dyn Library>> {
         // Values of MPICH's `mpi.h`; `MPI_STATUS_IGNORE` is 1 there.
         Abi::Mpich => Box::new(Functions::<c_int>::of(name, abi, &opened, 0x4400_0000, 0x4c00_010d, 1)?),
     };
-    // A library that ran is never unloaded: it has threads and handlers of its own.
+    // Never unload a library that ran, because it has its own threads and handlers.
     _ = opened.into_raw();
     Ok(library)
 }
@@ -141,7 +146,8 @@ fn address(name: &str, opened: &Opened, symbol: &[u8]) -> Result<usize> {
     Ok(found.into_raw() as usize)
 }
 
-/// The functions of a library whose handles are of the type `H`: pointers, as numbers, or plain numbers.
+/// The functions of a library whose handles have the type `H`: pointers stored as integers, or plain
+/// integers.
 struct Functions<H> {
     name: String,
     abi: Abi,
@@ -168,7 +174,7 @@ impl<H: Copy + Default> Functions<H> {
         /// A function of the library, of the type that its place in [`Functions`] has.
         macro_rules! function {
             ($symbol:literal) => {{
-                // SAFETY: the MPI standard gives these functions these arguments; `H` is the handle of this layout.
+                // SAFETY: the MPI standard defines these signatures; `H` is the handle type of this layout.
                 let found = unsafe { opened.get($symbol) };
                 *found.map_err(|error| Error::Library { library: name.into(), reason: error.to_string() })?
             }};
@@ -198,14 +204,16 @@ impl<H: Copy + Default> Functions<H> {
         let (started, mut polls) = (Instant::now(), 0u32);
         loop {
             let mut done = 0;
-            // SAFETY: `request` is one that the library gave out and has not ended; `ignore` is the layout's own word for no status.
+            // SAFETY: the library returned `request`, which is still active; `ignore` is the layout's
+            // `MPI_STATUS_IGNORE`.
             let code = unsafe { (self.test)(request, &raw mut done, self.ignore) };
             success("MPI_Test", code)?;
             if done != 0 {
                 return Ok(());
             }
             polls = polls.saturating_add(1);
-            // First as fast as possible, then without keeping a processor from who is to answer, then without warming the room.
+            // First poll as fast as possible, then yield the processor to the process that is to answer, then
+            // sleep to save power.
             if polls < SPINS {
                 std::hint::spin_loop();
             } else if polls.is_multiple_of(SPINS) && started.elapsed() > PATIENCE {
@@ -218,16 +226,16 @@ impl<H: Copy + Default> Functions<H> {
     }
 }
 
-/// Questions before a waiting process offers its processor to others.
+/// Polls before a waiting process yields its processor.
 const SPINS: u32 = 200;
-/// How long it waits before it sleeps between questions, and how long it sleeps.
+/// How long it waits before it sleeps between polls, and for how long it sleeps.
 const PATIENCE: Duration = Duration::from_millis(50);
 const NAP: Duration = Duration::from_micros(200);
 
-/// Bytes of a message; the library counts them with 31 bits.
+/// Most bytes per message; the library counts them in a 31-bit number.
 const MOST_BYTES: usize = 1 << 30;
 
-/// Longest version text of any library, `MPI_MAX_LIBRARY_VERSION_STRING`.
+/// The longest version text of any library, `MPI_MAX_LIBRARY_VERSION_STRING`.
 const VERSION_LENGTH: usize = 8192;
 
 fn success(function: &str, code: c_int) -> Result<(), String> {
@@ -243,7 +251,8 @@ impl<H: Copy + Default + Send + Sync> Library for Functions<H> {
     fn version(&self) -> String {
         let mut text = vec![0u8; VERSION_LENGTH + 1];
         let mut len = 0;
-        // SAFETY: the text is as long as that of any library may be, and the function may be called at any time.
+        // SAFETY: the buffer has the maximum length of a version text, and the function may be called at any
+        // time.
         let code = unsafe { (self.version)(text.as_mut_ptr().cast(), &raw mut len) };
         let len = usize::try_from(len).unwrap_or_default().min(VERSION_LENGTH);
         let text = if code == 0 { String::from_utf8_lossy(&text[..len]).into_owned() } else { String::new() };
@@ -255,8 +264,9 @@ impl<H: Copy + Default + Send + Sync> Library for Functions<H> {
     #[expect(unsafe_code, reason = "calls of foreign functions")]
     fn start(&self) -> Result<(usize, usize), String> {
         let (mut already, mut provided, mut rank, mut size) = (0, 0, 0, 0);
-        // SAFETY: all arguments point to what lives here; null is allowed for those of `main`. One thread alone will call, which is the
-        // least that a library provides for (MPI_THREAD_FUNNELED is 1, in the standard layout 1024; 0 asks for it alone in all).
+        // SAFETY: all arguments point to local variables; null is allowed for those of `main`. Only one
+        // thread will call the library, which is what MPI_THREAD_FUNNELED asks for: 1, or 1024 in the
+        // standard layout (0 is MPI_THREAD_SINGLE in all layouts).
         unsafe {
             success("MPI_Initialized", (self.initialized)(&raw mut already))?;
             if already == 0 {
@@ -279,8 +289,9 @@ impl<H: Copy + Default + Send + Sync> Library for Functions<H> {
             let (out, into) = (&sent[part(sent.len())], part(received.len()));
             let into = &mut received[into];
             let [mut sending, mut receiving] = [H::default(); 2];
-            // SAFETY: both slices live, unmoved, until both operations are waited for; an error of either ends the process, so that
-            // nothing is freed below the library. Lengths fit 31 bits by `MOST_BYTES`.
+            // SAFETY: both slices stay alive and in place until both operations are complete. An error in
+            // either ends the process, so no memory is freed while the library uses it. Lengths fit 31 bits
+            // because of `MOST_BYTES`.
             unsafe {
                 if !into.is_empty() {
                     let (start, len) = (into.as_mut_ptr().cast(), into.len() as c_int);
@@ -310,7 +321,7 @@ impl<H: Copy + Default + Send + Sync> Library for Functions<H> {
 
     #[expect(unsafe_code, reason = "a call of a foreign function")]
     fn finish(&self) {
-        // SAFETY: the process has joined the others, and nothing is under way.
+        // SAFETY: the process has joined the others, and no operation is pending.
         unsafe { (self.finalize)() };
     }
 }
@@ -322,7 +333,7 @@ impl<H: Copy + Default + Send + Sync> Functions<H> {
         }
     }
 
-    /// Ends every process: memory is in the library's hands, and must not be freed by going on.
+    /// Ends every process, because the library still uses our memory and continuing would free it.
     fn die(&self, reason: &str) -> ! {
         eprintln!("error: {}: {reason}", self.name);
         Library::abort(self, 1);
@@ -365,7 +376,7 @@ mod tests {
     fn what_is_no_mpi_is_an_error_with_its_name() {
         let tried = open(&["/nonexistent/libmpi.so.40".into()]).err().unwrap();
         assert!(tried[0].contains("/nonexistent/libmpi.so.40"), "{tried:?}");
-        // Every Linux has it.
+        // Every Linux has this library.
         #[cfg(target_os = "linux")]
         assert!(open(&["libm.so.6".into()]).is_err());
     }

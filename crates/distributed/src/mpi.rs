@@ -14,24 +14,24 @@ use crate::{Error, Launch, Result, launch};
 
 /// The processes that a launcher started together, over the MPI library of the machine.
 ///
-/// Every call begins with one number of each process for all others, what it is about to do, so that processes that have lost step say
-/// so instead of waiting forever.
+/// Every call begins with an exchange in which each process announces what it is about to do. So processes
+/// that have lost step return an error instead of waiting forever.
 pub struct Mpi {
     library: Box<dyn Library>,
     launch: Launch,
-    /// Calls so far.
+    /// Number of calls so far.
     calls: AtomicU64,
     /// The only thread that may call.
     thread: ThreadId,
 }
 
-/// What a process is about to do.
+/// The announcement of what a process is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
-    /// Which call this is.
+    /// The number of this call.
     call: u64,
     kind: u64,
-    /// Bytes that it exchanges, or what it says.
+    /// The number of bytes that it exchanges, or its vote.
     about: u64,
 }
 
@@ -44,7 +44,8 @@ impl Mpi {
     /// Joins the processes that were started with this one. Afterwards only the calling thread may use them.
     ///
     /// # Errors
-    /// If there is no MPI library, it is not the launcher's, or the number of processes is no power of two.
+    /// If there is no MPI library, it is not the launcher's, or the number of processes is not a power of
+    /// two.
     pub fn start(launch: Launch) -> Result<Self> {
         if !launch.size.is_power_of_two() {
             return Err(Error::Size { size: launch.size });
@@ -63,12 +64,12 @@ impl Mpi {
         Ok(Self { library, launch, calls: AtomicU64::new(0), thread: thread::current().id() })
     }
 
-    /// What the launcher said.
+    /// The launcher's information.
     pub fn launch(&self) -> &Launch {
         &self.launch
     }
 
-    /// The library's words about itself.
+    /// The library's version text.
     pub fn version(&self) -> String {
         self.library.version()
     }
@@ -78,7 +79,7 @@ impl Mpi {
         thread::current().id() == self.thread
     }
 
-    /// Ends all processes with an exit code, whatever they do.
+    /// Ends all processes with an exit code, whatever they are doing.
     pub fn abort(&self, code: u8) -> ! {
         if self.is_here() {
             self.library.abort(i32::from(code));
@@ -93,7 +94,7 @@ impl Mpi {
         }
     }
 
-    /// Makes sure that all processes do the same, and gathers what each says of it.
+    /// Checks that all processes are making the same call, and gathers `about` from each.
     fn align(&self, kind: u64, about: u64) -> CoreResult<Vec<u64>> {
         if !self.is_here() {
             return Err(lost("MPI was called by another thread than the one that started it"));
@@ -231,11 +232,11 @@ impl Collective for Mpi {
 /// The MPI library that a run on this machine would use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its file.
+    /// Its file name.
     pub library: String,
     /// The layout of its handles.
     pub abi: Abi,
-    /// Its own words about itself.
+    /// Its version text.
     pub version: String,
 }
 

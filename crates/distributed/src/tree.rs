@@ -1,23 +1,24 @@
-//! Sums, agreement and news among a power of two of processes, made of exchanges between pairs.
+//! Reduction, gathering and broadcast among 2ⁿ processes, built from exchanges between pairs.
 //!
-//! A reduction goes up the tree by recursive halving: with its neighbour at distance 1 a process exchanges halves and adds, then quarters
-//! at distance 2, and so on, and the finished parts come back by recursive doubling. That is what a ring sends, in fewer messages. Every
-//! element is summed by the same perfect binary tree, ((0 + 1) + (2 + 3)) + …, whatever its place.
+//! A reduction goes up the tree by recursive halving: a process exchanges halves with its neighbour at
+//! distance 1 and adds them, then quarters at distance 2, and so on. The finished parts come back by
+//! recursive doubling. This sends as many bytes as a ring, in fewer messages. Every element is summed by the
+//! same perfect binary tree, ((0 + 1) + (2 + 3)) + …, whatever its position.
 
 use std::ops::Range;
 
-/// How a process talks to another one.
+/// How a process communicates with another one.
 pub(crate) trait Pairs {
     fn rank(&self) -> usize;
 
-    /// A power of two.
+    /// The number of processes, a power of two.
     fn size(&self) -> usize;
 
-    /// Sends bytes to a process and receives as many as `received` holds from it.
+    /// Sends bytes to a process and fills `received` with bytes from it.
     fn exchange(&self, peer: usize, sent: &[u8], received: &mut [u8]) -> Result<(), String>;
 }
 
-/// What is reduced.
+/// A number that can be reduced.
 pub(crate) trait Element: bytemuck::Pod {
     fn add(self, other: Self) -> Self;
     fn max(self, other: Self) -> Self;
@@ -48,7 +49,7 @@ fn distances(size: usize) -> impl DoubleEndedIterator<Item = usize> {
     (0..size.trailing_zeros()).map(|bit| 1 << bit)
 }
 
-/// Joins `values` of all processes element by element, in place.
+/// Combines the `values` of all processes elementwise, in place.
 pub(crate) fn reduce<T: Element>(
     pairs: &impl Pairs,
     values: &mut [T],
@@ -79,14 +80,14 @@ pub(crate) fn reduce<T: Element>(
     Ok(())
 }
 
-/// The half of a range that a process keeps, and the one that its peer does.
+/// The half of a range that a process keeps, then the half that its peer keeps.
 fn halves(whole: &Range<usize>, first: bool) -> (Range<usize>, Range<usize>) {
     let middle = whole.start + whole.len().div_ceil(2);
     let (low, high) = (whole.start..middle, middle..whole.end);
     if first { (low, high) } else { (high, low) }
 }
 
-/// What every process says, by rank: as many bytes each.
+/// Returns the bytes of every process, by rank; each has the same number.
 pub(crate) fn gather_equal(pairs: &impl Pairs, own: &[u8]) -> Result<Vec<u8>, String> {
     let (rank, len) = (pairs.rank(), own.len());
     let mut all = vec![0; len * pairs.size()];
@@ -102,11 +103,11 @@ pub(crate) fn gather_equal(pairs: &impl Pairs, own: &[u8]) -> Result<Vec<u8>, St
     Ok(all)
 }
 
-/// What process 0 says, whose length all know.
+/// Sends the bytes of process 0 to all; every process knows their length.
 pub(crate) fn broadcast(pairs: &impl Pairs, bytes: &mut [u8]) -> Result<(), String> {
     let rank = pairs.rank();
     for distance in distances(pairs.size()).rev() {
-        // Those who have it are the multiples of twice the distance.
+        // The processes that already have the bytes are the multiples of twice the distance.
         if rank.is_multiple_of(2 * distance) {
             pairs.exchange(rank ^ distance, bytes, &mut [])?;
         } else if rank.is_multiple_of(distance) {
@@ -122,7 +123,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A process that is a thread, with a channel to and from each other one.
+    /// A process simulated by a thread, with channels to and from every other one.
     pub(crate) struct Threads {
         rank: usize,
         to: Vec<Sender<Vec<u8>>>,
@@ -149,7 +150,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// What `each` comes to on every one of so many processes.
+    /// Runs `each` on `size` processes and returns their results.
     pub(crate) fn on<R: Send>(size: usize, each: impl Fn(&Threads) -> R + Sync) -> Vec<R> {
         let mut processes: Vec<Threads> =
             (0..size).map(|rank| Threads { rank, to: vec![], from: vec![] }).collect();
@@ -174,7 +175,7 @@ pub(crate) mod tests {
         (mixed.wrapping_mul(2_654_435_761) as f32 / 4e9 - 0.5) * 10f32.powi((mixed % 9) as i32 - 4)
     }
 
-    /// The sum of leaves by the perfect binary tree, as a recursion.
+    /// The sum of leaves along the perfect binary tree, computed recursively.
     fn tree(leaves: Range<usize>, place: usize) -> f32 {
         if leaves.len() == 1 {
             return value(leaves.start, place);

@@ -2,7 +2,7 @@
 
 use candle_core::Shape;
 
-/// What can go wrong when samples are drawn.
+/// An error while drawing samples.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -10,7 +10,7 @@ pub enum Error {
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 
-    /// A tensor does not have the shape of what is to be drawn.
+    /// A tensor does not have the shape that the drawing needs.
     #[error("{what} has shape {found:?}, but must be {expected}")]
     Shape {
         /// What is drawn.
@@ -21,16 +21,16 @@ pub enum Error {
         found: Shape,
     },
 
-    /// A value that has no shade.
+    /// A value that has no shade, because it is NaN or infinite.
     #[error("value {place} of the images is {value}, which has no shade")]
     NotFinite {
-        /// Which value, counted from 0 over all images.
+        /// The position of the value, counted from 0 over all images.
         place: usize,
         /// NaN or an infinity.
         value: f32,
     },
 
-    /// Samples that a WAV file cannot hold.
+    /// Samples that do not fit a WAV file.
     #[error("{bytes} bytes are no sound of 16 bits that a WAV file can hold")]
     Sound {
         /// Bytes of the samples.

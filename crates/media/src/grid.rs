@@ -1,10 +1,10 @@
-//! Pictures of many images: a batch laid out as a grid, and its PNG encoding.
+//! Grids of images, and their PNG encoding.
 
 use candle_core::Tensor;
 
 use crate::{Error, Result};
 
-/// An 8-bit picture, rows from the top, channels interleaved.
+/// An 8-bit image with rows from the top and interleaved channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// Columns.
@@ -22,7 +22,7 @@ const GAP: usize = 2;
 /// Grey value of the gaps.
 const GAP_VALUE: u8 = 64;
 
-/// Lays images out row by row: `(N, C, H, W)` in [0, 1] → a picture with `columns` images per row.
+/// Lays out a batch of images `(N, C, H, W)` in [0, 1] in reading order, with `columns` images per row.
 ///
 /// # Errors
 /// If the tensor is not a batch of grey or RGB images, or is empty.
@@ -51,8 +51,8 @@ pub fn grid(images: &Tensor, columns: usize) -> Result<Picture> {
     Ok(Picture { width: full_width, height: full_height, channels, pixels })
 }
 
-/// Rows of `columns` samples `(N, ..)` of `above`, each followed by the row of those of `below` that belong to them. A short last row
-/// is filled up with zeros where there is another above it, so that the pairs stand one above the other.
+/// Alternates rows of `columns` samples `(N, ..)` from `above` and the matching rows from `below`. If a short
+/// last row follows a full one, it is padded with zeros, so that the pairs stay aligned.
 ///
 /// # Errors
 /// If the tensors have other shapes.
@@ -77,10 +77,10 @@ pub fn interleaved(above: &Tensor, below: &Tensor, columns: usize) -> Result<Ten
     Ok(Tensor::cat(&rows, 0)?)
 }
 
-/// One image `(C, H, W)` in [0, 1] as a picture without a frame.
+/// One image `(C, H, W)` in [0, 1], without a frame.
 ///
 /// # Errors
-/// If it is no `(C, H, W)` with one or three channels.
+/// If it is not a `(C, H, W)` with one or three channels.
 pub fn single(image: &Tensor) -> Result<Picture> {
     let wrong =
         || Error::Shape { what: "an image", expected: "(1 or 3, H, W)", found: image.shape().clone() };
@@ -104,10 +104,10 @@ pub fn to_u8(images: &Tensor) -> Result<Vec<u8>> {
 }
 
 impl Picture {
-    /// The picture as a PNG file.
+    /// Encodes the image as a PNG file.
     ///
     /// # Errors
-    /// If the sides do not fit a PNG file.
+    /// If the size does not fit a PNG file.
     pub fn png(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);

@@ -1,5 +1,5 @@
-//! What samples look like to people. This is the only crate of the workspace that writes such formats; the data crate
-//! reads them.
+//! Samples in formats for people: images, plots and sounds. This is the only crate of the workspace that
+//! writes such formats; the data crate reads them.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};

@@ -1,4 +1,4 @@
-//! What a few samples of each kind look like: files for a run folder, and a picture of them.
+//! Previews of a few samples of each kind: files for a run folder, and an image of them.
 
 use candle_core::Tensor;
 use waxwork_core::Kind;
@@ -21,27 +21,27 @@ const COLUMNS: usize = 10;
 /// A file that shows samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
-    /// The ending of its name: `png`, …
+    /// Its file name extension: `png`, …
     pub extension: &'static str,
     /// Its contents.
     pub bytes: Vec<u8>,
-    /// What it shows, if it is a picture, of which `bytes` are the PNG.
+    /// The image, if it is one; `bytes` are then its PNG.
     pub picture: Option<Picture>,
-    /// What is heard in it, if it is a sound, of which `bytes` are the WAV.
+    /// The sound, if it is one; `bytes` are then its WAV.
     pub sound: Option<Sound>,
 }
 
-/// What a WAV file holds.
+/// The sound in a WAV file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sound {
-    /// Samples a second.
+    /// Sample rate in Hz.
     pub rate: u32,
-    /// How many samples.
+    /// Number of samples.
     pub samples: usize,
 }
 
 impl Artifact {
-    /// Sounds at rest, `each` bytes long, as one WAV file, one after the other.
+    /// One WAV file of sounds in their stored form, `each` bytes long, one after the other.
     ///
     /// # Errors
     /// As [`wav::file`].
@@ -52,7 +52,7 @@ impl Artifact {
     }
 }
 
-/// How many samples a preview shows.
+/// Number of samples in a preview.
 pub const fn preview_count(kind: &Kind) -> usize {
     match kind {
         Kind::Image(_) => IMAGES,
@@ -62,19 +62,19 @@ pub const fn preview_count(kind: &Kind) -> usize {
     }
 }
 
-/// Bytes that a preview has at most, roughly.
+/// Approximate maximum size of a preview in bytes.
 pub fn preview_bytes(kind: &Kind) -> usize {
     match kind {
         Kind::Image(shape) => shape.len() * IMAGES,
         Kind::Points { .. } => 1 << 18,
         Kind::Rows(spec) => spec.len() * ROWS * 4,
-        // A WAV file, and a picture with a byte for every other sample or fewer.
+        // A WAV file, and an image with at most one byte for every other sample.
         Kind::Sound { length, .. } => length.saturating_mul(3 * SOUNDS),
     }
 }
 
-/// What people see of samples `(N, ..)`: a picture that lays images out in rows of `columns`, plots points, has a line of pixels
-/// for each encoded row, or shows spectrograms of sounds with the lowest frequency at the bottom.
+/// Draws samples `(N, ..)` as an image: a grid of images with `columns` per row, a plot of points, one line
+/// of pixels per encoded row, or spectrograms of sounds with the lowest frequency at the bottom.
 ///
 /// # Errors
 /// If the samples are not of that kind, or a value is not finite.
@@ -87,11 +87,11 @@ pub fn picture(kind: &Kind, samples: &Tensor, columns: usize) -> Result<Picture>
     }
 }
 
-/// What people see of samples `(N, ..)`, each with another that belongs to it: images one above the other, in rows of `columns`;
-/// points in one plot, those of `above` paler; encoded rows in turn; sounds like images.
+/// Draws pairs of samples `(N, ..)`: images and sounds with `below` under `above`, in rows of `columns`;
+/// points in one plot, those of `above` paler; encoded rows alternately.
 ///
 /// # Errors
-/// As [`picture`], or if there are more of one than of the other.
+/// As [`picture`], or if `above` and `below` differ in number.
 pub fn pairs(kind: &Kind, above: &Tensor, below: &Tensor, columns: usize) -> Result<Picture> {
     match kind {
         Kind::Image(_) => grid::grid(&grid::interleaved(above, below, columns)?, columns),
@@ -104,7 +104,7 @@ pub fn pairs(kind: &Kind, above: &Tensor, below: &Tensor, columns: usize) -> Res
     }
 }
 
-/// Encoded rows as one grey picture, a line of pixels each: −1 is black, 1 is white.
+/// Encoded rows as one grey image, one line of pixels each: −1 is black, 1 is white.
 fn lines(rows: &Tensor) -> Result<Picture> {
     grid::single(&rows.affine(0.5, 0.5)?.clamp(0f32, 1f32)?.unsqueeze(0)?)
 }

@@ -1,21 +1,22 @@
-//! Pictures of points: a scatter plot of their first two coordinates.
+//! Scatter plots of the first two coordinates of points.
 
 use candle_core::{DType, Device, Tensor};
 
 use crate::grid::Picture;
 use crate::{Error, Result};
 
-/// Pixels of a side.
+/// Pixels per side.
 const SIDE: usize = 480;
 const PAPER: u8 = 255;
-/// Lines at whole numbers, and the axes.
+/// Grey values of the lines at whole numbers, and of the axes.
 const LINE: u8 = 232;
 const AXIS: u8 = 200;
-/// How much darker each point makes its pixels.
+/// How much each point darkens its pixels.
 const INK: u8 = 90;
 
-/// Draws points `(N, dimensions)` by their first two coordinates (a second one of 0 where there is only one), up to the right. Thin
-/// lines mark the whole numbers and darker ones the axes; the sides reach to the whole number beyond the outermost point.
+/// Plots points `(N, dimensions)` by their first two coordinates, with the y axis upwards; the second is 0 if
+/// there is only one. Light lines mark the whole numbers and darker ones the axes. The sides reach to the
+/// first whole number beyond the outermost point.
 ///
 /// # Errors
 /// If the tensor has another shape or no points, or a value is not finite.
@@ -23,7 +24,7 @@ pub fn scatter(points: &Tensor) -> Result<Picture> {
     plot(&[(&places(points)?, INK)])
 }
 
-/// Draws two batches of points into one plot, those of `pale` paler.
+/// Plots two batches of points together, those of `pale` paler.
 ///
 /// # Errors
 /// As [`scatter`].
@@ -50,11 +51,11 @@ fn places(points: &Tensor) -> Result<Vec<[f32; 2]>> {
     Ok(values.chunks_exact(dimensions).map(place).collect())
 }
 
-/// Batches of points, each with what it takes from the brightness of the pixels around them.
+/// Plots batches of points, each with the amount by which it darkens the pixels around them.
 fn plot(batches: &[(&[[f32; 2]], u8)]) -> Result<Picture> {
     let all = batches.iter().flat_map(|(places, _)| places.iter().flatten());
     let farthest = all.fold(0f32, |most, value| most.max(value.abs()));
-    // Far beyond any data, lines at whole numbers would be all that there is.
+    // At a very large range, lines at whole numbers would cover the plot.
     let reach = (farthest * 1.02).ceil().max(1.0);
     let pixel = |value: f32| {
         let place = (value / reach + 1.0) / 2.0 * (SIDE - 1) as f32;
@@ -93,7 +94,7 @@ mod tests {
     fn points_stand_where_they_should() {
         let points = Tensor::new(&[[1.5f32, 0.5], [-1.5, -0.5]], &Device::Cpu).unwrap();
         let picture = scatter(&points).unwrap();
-        // The sides reach from −2 to 2.
+        // The axes reach from −2 to 2.
         let at = |x: f32, y: f32| {
             let pixel = |value: f32| ((value / 2.0 + 1.0) / 2.0 * (SIDE - 1) as f32).round() as usize;
             picture.pixels[(SIDE - 1 - pixel(y)) * SIDE + pixel(x)]

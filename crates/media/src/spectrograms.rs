@@ -1,14 +1,14 @@
-//! What people see of sounds: spectrograms with low frequencies at the bottom, and waveforms as the area that they fill.
+//! Images of sounds: spectrograms with low frequencies at the bottom, and waveforms as filled areas.
 
 use candle_core::Tensor;
 
 use crate::{Error, Result};
 
-/// Rows and columns of the picture of a waveform.
+/// Rows and columns of a waveform's image.
 const WAVE: (usize, usize) = (64, 128);
 
-/// Sounds as networks see them, `(N, 1, rows, columns)` with the lowest frequency first or `(N, 1, 1, length)`, as pictures
-/// `(N, 1, H, W)` in [0, 1].
+/// Turns sounds as networks see them, `(N, 1, rows, columns)` with the lowest frequency first or
+/// `(N, 1, 1, length)`, into images `(N, 1, H, W)` in [0, 1].
 ///
 /// # Errors
 /// If the sounds have another shape.
@@ -24,7 +24,7 @@ pub(crate) fn upright(sounds: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Waveforms in [−1, 1]: in every column white from the least to the greatest value that falls into it.
+/// Draws waveforms in [−1, 1]: each column is white from its least to its greatest value.
 fn waves(sounds: &Tensor, length: usize) -> Result<Tensor> {
     let values = sounds.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let (rows, columns) = WAVE;

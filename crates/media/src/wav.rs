@@ -1,4 +1,4 @@
-//! Sounds as WAV files of 16 bits.
+//! Sounds as 16-bit WAV files.
 
 use crate::{Error, Result};
 
@@ -7,10 +7,10 @@ const PAUSE: f64 = 0.25;
 /// Bytes before the samples.
 const HEAD: u32 = 44;
 
-/// A WAV file of one channel with these samples, i16 each, little-endian.
+/// A mono WAV file of these samples, which are little-endian i16.
 ///
 /// # Errors
-/// [`Error::Sound`] if the samples are more than a WAV file can have, or no whole number of them.
+/// [`Error::Sound`] if there are more samples than a WAV file can hold, or an odd number of bytes.
 pub fn file(rate: u32, samples: &[u8]) -> Result<Vec<u8>> {
     let size = u32::try_from(samples.len()).ok().filter(|size| size.is_multiple_of(2));
     let size = size.filter(|size| size.checked_add(HEAD).is_some());
@@ -30,7 +30,7 @@ pub fn file(rate: u32, samples: &[u8]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Sounds of `each` bytes, one after the other, with a quarter of a second of silence between two.
+/// Sounds of `each` bytes, one after the other, with a quarter of a second of silence between them.
 pub fn one_after_another(rate: u32, sounds: &[u8], each: usize) -> Vec<u8> {
     let pause = vec![0; 2 * (f64::from(rate) * PAUSE) as usize];
     sounds.chunks(each.max(1)).collect::<Vec<_>>().join(pause.as_slice())
@@ -43,7 +43,8 @@ mod tests {
     #[test]
     fn a_file_says_what_it_holds() {
         // import io, wave
-        // f = io.BytesIO(); w = wave.open(f, "wb"); w.setnchannels(1); w.setsampwidth(2); w.setframerate(8000)
+        // f = io.BytesIO(); w = wave.open(f, "wb")
+        // w.setnchannels(1); w.setsampwidth(2); w.setframerate(8000)
         // w.writeframes(b"\x01\x00\xff\xff"); w.close(); print(f.getvalue().hex())
         let expected = "524946462800000057415645666d74201000000001000100401f0000803e00000200100064617461040000000100ffff";
         let found: String =

@@ -1,5 +1,5 @@
-//! Differentiable augmentation: the same random changes to real and generated images, through which the generator still
-//! gets its gradient (Zhao et al. 2020).
+//! Differentiable augmentation (Zhao et al. 2020): the same random changes to real and generated images,
+//! through which the generator still gets its gradient.
 
 use candle_core::{DType, Tensor};
 use schemars::JsonSchema;
@@ -9,20 +9,21 @@ use waxwork_core::Result;
 use waxwork_core::rng::Stream;
 use waxwork_kernels as kernels;
 
-/// One kind of change, drawn anew for each image and step.
+/// One kind of change, drawn again for each image and step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Augmentation {
     /// Brightness moved by up to ±0.5, saturation scaled by 0–2, contrast scaled by 0.5–1.5.
     Colour,
-    /// Shifted by up to an eighth of the size; what enters is black in [0, 1] and so grey in [−1, 1].
+    /// Shifted by up to an eighth of the size; the revealed border is black in [0, 1], and so grey in [−1,
+    /// 1].
     Translation,
     /// A square of half the size set to zero.
     Cutout,
 }
 
-/// `(N, C, H, W)` in [−1, 1] → the same shape, changed. Image `i` uses the draws of `rows[i]` of `stream`. With a `probability`, `()`,
-/// each augmentation changes each image with this probability alone.
+/// Augments images `(N, C, H, W)` in [−1, 1] in the same shape. Image `i` uses the draws of row `rows[i]` of
+/// `stream`. With a `probability`, a scalar, each augmentation changes each image only with this probability.
 pub fn augment(
     images: &Tensor,
     augmentations: &[Augmentation],
@@ -57,7 +58,7 @@ pub fn augment(
                 kernels::translate(&images, &down, &right)?
             }
             Augmentation::Cutout => {
-                // Bytes, for the way to a device.
+                // Use bytes, because the mask is copied to a device.
                 let mut mask = vec![1u8; n * height * width];
                 for (draws, mask) in draws.iter_mut().zip(mask.chunks_exact_mut(height * width)) {
                     let (top, bottom) = span(draws.below(height as u32 + 1) as usize, height);
@@ -83,7 +84,7 @@ pub fn augment(
     Ok(images)
 }
 
-/// Half of `size` around `centre`, cut to what is inside.
+/// The start and end of a range of half of `size` around `centre`, clipped to the image.
 fn span(centre: usize, size: usize) -> (usize, usize) {
     let half = size / 4;
     (centre.saturating_sub(half), (centre + half).min(size))
@@ -157,7 +158,7 @@ mod tests {
         };
         assert_eq!(changed(0.0, Augmentation::Cutout), 0);
         assert_eq!(changed(1.0, Augmentation::Cutout), 400);
-        // A binomial of 400 draws has a standard deviation of 10 at most.
+        // A binomial of 400 draws has a standard deviation of at most 10.
         assert!((160..=240).contains(&changed(0.5, Augmentation::Cutout)));
         assert!(
             (290..=340).contains(&changed(0.8, Augmentation::Cutout)),

@@ -1,4 +1,5 @@
-//! The output of a generator: from what its last layer computes to a sample, by the range of the sample's values.
+//! The output head of a generator, which turns its last layer's output into a sample by the range of the
+//! sample's values.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -9,26 +10,27 @@ use waxwork_kernels::{Activation, Segments, activate_segments};
 
 use crate::segments;
 
-/// Temperature of the Gumbel softmax over the choices of a row (Xu et al. 2019, section 4.4).
+/// Temperature of the Gumbel softmax over the choices in a row (Xu et al. 2019, section 4.4).
 const TEMPERATURE: f64 = 0.2;
 
-/// The last step of a network that makes samples.
+/// The last step of a network that generates samples.
 ///
-/// Networks of a GAN see values of [`Range::Unit`] in [−1, 1], the range of tanh (Radford et al. 2016), and all others as they are.
+/// A GAN's networks see values of [`Range::Unit`] in [−1, 1], the range of tanh (Radford et al. 2016), and
+/// all others unchanged.
 #[derive(Clone, Debug)]
 pub enum Head {
     /// All values have one range.
     Numbers(Range),
-    /// Numbers and choices beside each other, in vectors.
+    /// Vectors of numbers and choices.
     Row(RowHead),
 }
 
-/// The head of rows: tanh for numbers in [−1, 1], and for choices the Gumbel softmax (Jang et al. 2017), whose noise is a part of the
-/// latent.
+/// The head of rows: tanh for numbers in [−1, 1], and for choices the Gumbel softmax (Jang et al. 2017),
+/// whose noise is part of the latent.
 #[derive(Clone, Debug)]
 pub struct RowHead {
     segments: Segments,
-    /// 1 for every value of a choice, 0 for numbers, `(1, width)`.
+    /// 1 for every value of a choice and 0 for numbers, `(1, width)`.
     chosen: Tensor,
 }
 
@@ -36,7 +38,7 @@ impl Head {
     /// The head for samples like `sample`. `key` is the configuration key of the network.
     ///
     /// # Errors
-    /// [`Error::Config`] if samples with choices among their values are no vectors.
+    /// [`Error::Config`] if samples with choices among their values are not vectors.
     pub fn new(sample: &SampleSpec, key: &str) -> Result<Self> {
         match sample.range() {
             Some(range @ (Range::Unit | Range::Signed | Range::Real)) => return Ok(Self::Numbers(range)),
@@ -62,7 +64,7 @@ impl Head {
         }
     }
 
-    /// Values of Gumbel noise that a sample takes.
+    /// Number of Gumbel noise values per sample.
     pub fn noise(&self) -> usize {
         match self {
             Self::Numbers(_) => 0,
@@ -70,7 +72,8 @@ impl Head {
         }
     }
 
-    /// What the last layer computes, and Gumbel noise of [`Head::noise`] values → what the networks of a GAN see.
+    /// Turns the last layer's output, and Gumbel noise of [`Head::noise`] values, into what a GAN's networks
+    /// see.
     pub fn finish(&self, outputs: &Tensor, noise: Option<&Tensor>) -> Result<Tensor> {
         let (Self::Row(RowHead { segments, chosen }), Some(noise)) = (self, noise) else {
             return Ok(outputs.clone());
@@ -80,7 +83,7 @@ impl Head {
         Ok(activate_segments(&noisy, segments, TEMPERATURE)?)
     }
 
-    /// Samples → what the networks of a GAN see.
+    /// Converts samples to what a GAN's networks see.
     pub fn to_network(&self, samples: &Tensor) -> Result<Tensor> {
         match self {
             Self::Numbers(Range::Unit) => Ok(samples.affine(2.0, -1.0)?),
@@ -88,7 +91,7 @@ impl Head {
         }
     }
 
-    /// What the networks of a GAN see → samples.
+    /// Converts what a GAN's networks see to samples.
     pub fn to_sample(&self, outputs: &Tensor) -> Result<Tensor> {
         match self {
             Self::Numbers(Range::Unit) => Ok(outputs.affine(0.5, 0.5)?),
@@ -145,7 +148,7 @@ mod tests {
         assert!(Head::new(&tokens, "model.generator").unwrap_err().to_string().contains("model.generator"));
     }
 
-    /// With Gumbel noise the largest value is a draw from the softmax (Gumbel 1954).
+    /// With Gumbel noise, the position of the largest value is a draw from the softmax (Gumbel 1954).
     #[test]
     fn a_choice_is_drawn_as_often_as_its_softmax_says() {
         let part = |width, range| Segment { width, range };

@@ -1,9 +1,10 @@
-//! What networks are made of: layers, stacks of layers, losses and differentiable augmentation, over the kernels of
-//! `waxwork-kernels` and the parameters of `waxwork-core`.
+//! The parts of networks: layers, stacks of layers, losses and differentiable augmentation, built on the
+//! kernels of `waxwork-kernels` and the parameters of `waxwork-core`.
 //!
-//! A layer takes its tensors from a [`ParamSet`](waxwork_core::ParamSet) when it is made, under PyTorch's names and with
-//! PyTorch's shapes. Beside its `forward` it has an `export`, which is the same pass as nodes of an ONNX graph, and where a
-//! gradient penalty needs it a `propagate`, which carries a directional derivative along ([`dual`]).
+//! A layer takes its tensors from a [`ParamSet`](waxwork_core::ParamSet) when it is made, with PyTorch's
+//! names and shapes. Besides `forward`, a layer has `export`, which writes the same pass as nodes of an ONNX
+//! graph. If a gradient penalty needs it, the layer also has `propagate`, which carries a directional
+//! derivative along ([`dual`]).
 //!
 //! ```
 //! use waxwork_core::{Device, Mode, ParamSet, Tensor};

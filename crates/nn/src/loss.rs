@@ -1,5 +1,5 @@
-//! Losses as pure, numerically safe functions of logits and targets. Unless said otherwise the result is one value per
-//! sample, `(N)`, in nats.
+//! Losses as pure, numerically safe functions of logits and targets. Unless stated otherwise, the result is
+//! one value per sample, `(N)`, in nats.
 
 use candle_core::{D, Tensor};
 
@@ -33,14 +33,16 @@ pub fn standard_normal_log_density(x: &Tensor) -> Result<Tensor> {
     sum_per_sample(&x.sqr()?.affine(-0.5, -0.5 * LN_TWO_PI)?)
 }
 
-/// log C(λ) of the continuous Bernoulli (Loaiza-Ganem & Cunningham 2019, eq. 8) elementwise, from logits l = logit(λ).
+/// log C(λ) of the continuous Bernoulli (Loaiza-Ganem & Cunningham 2019, eq. 8) elementwise, from logits l =
+/// logit(λ).
 ///
-/// In logits the constant is l / tanh(l / 2), whose limit at 0 is 2; near 0 the series log 2 + l²/12 − 7l⁴/1440 + 31l⁶/90720 is used.
+/// In logits, the constant is l / tanh(l / 2), whose limit at 0 is 2. Near 0, the series log 2 + l²/12 −
+/// 7l⁴/1440 + 31l⁶/90720 is used.
 pub fn continuous_bernoulli_log_constant(logits: &Tensor) -> Result<Tensor> {
     const NEAR: f64 = 0.3;
     let magnitude = logits.abs()?;
     let near = magnitude.lt(NEAR)?;
-    // Each branch sees only values of its own side, so that the other side's cannot spoil the gradient.
+    // Each branch gets only values from its own side, so that the other side's cannot spoil the gradient.
     let edge = magnitude.ones_like()?.affine(NEAR, 0.0)?;
     let far = near.where_cond(&edge, &magnitude)?;
     let decay = exp(&far.neg()?)?;

@@ -5,10 +5,10 @@ use waxwork_core::sample::Range;
 use waxwork_core::{Result, SampleSpec};
 use waxwork_kernels::{Activation, SegmentKind, Segments};
 
-/// The segments of samples like `sample`. Numbers in [0, 1] are computed as they are.
+/// The segments of samples like `sample`. Numbers in [0, 1] stay as they are.
 ///
 /// # Errors
-/// If the sample says of a position that it is silent, and no number is there.
+/// If the sample declares a position silent at which there is no number.
 pub fn of(sample: &SampleSpec) -> Result<Segments> {
     let parts = sample.segments().iter().map(|segment| {
         let kind = match segment.range {

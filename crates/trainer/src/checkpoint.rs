@@ -1,4 +1,4 @@
-//! Checkpoints: folders that are whole, or recognised as damaged by their hashes.
+//! Checkpoints: folders that are either complete or recognised as damaged by their hashes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 const PARAMS: &str = "params.safetensors";
 const OPTIMIZERS: &str = "optimizers.safetensors";
 const STATE: &str = "state.json";
-/// Prefix of the moving average's tensors among those of the optimiser.
+/// Prefix of the moving average's tensors among the optimiser's.
 const AVERAGE: &str = "ema/";
 
 /// The best validation result so far.
@@ -42,7 +42,7 @@ mod exact {
     }
 }
 
-/// state.json: counters and hashes. `sha256` of itself is taken with that field empty.
+/// state.json: counters and hashes. Its own hash `sha256` is computed with that field empty.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
@@ -63,7 +63,7 @@ pub struct Checkpoint {
     pub counters: Counters,
     /// The best validation result up to then.
     pub best: Option<Best>,
-    /// The contents of metrics.jsonl at that time.
+    /// A mark of metrics.jsonl at that time.
     metrics: Mark,
     params: BTreeMap<String, Tensor>,
     optimizers: BTreeMap<String, Tensor>,
@@ -81,12 +81,15 @@ impl Checkpoints {
         Self { folder }
     }
 
-    /// Writes a checkpoint under a temporary name, syncs it and renames it. `metrics` marks the synced metrics.jsonl.
+    /// Writes a checkpoint under a temporary name, syncs it and renames it. `metrics` marks the synced
+    /// metrics.jsonl.
     ///
-    /// An intact checkpoint of the same step is kept, since a step has one result; a damaged one is replaced.
+    /// An intact checkpoint of the same step that fits the log is kept, because a step has one result. A
+    /// damaged one is replaced.
     ///
     /// # Errors
-    /// Names the file that cannot be written, or a tensor with a value that is not finite; existing files are unchanged.
+    /// Names the file that cannot be written, or a tensor with a value that is not finite; existing files are
+    /// unchanged.
     pub fn save(
         &self,
         model: &dyn Trainable,
@@ -105,13 +108,14 @@ impl Checkpoints {
         let beside = path.with_extension(store::UNFINISHED);
         remove(&beside)?;
         let written = write_folder(&beside, model, state, best, metrics).and_then(|()| {
-            // What is removed here is damaged, or of another log: between the two operations nothing whole is missing.
+            // The removed checkpoint is damaged or belongs to another log, so no intact one is missing in
+            // between.
             remove(&path)?;
             fs::rename(&beside, &path).map_err(store::failed("rename", &beside))?;
             Ok(store::sync_folder(&self.folder)?)
         });
         if written.is_err() {
-            // The first error is the one to report; what is left is removed by the next save.
+            // Report the first error; the next save removes what is left.
             let _ = fs::remove_dir_all(&beside);
         }
         written.map(|()| path)
@@ -152,9 +156,10 @@ impl Checkpoints {
         Err(Error::NoCheckpoint { path, damaged })
     }
 
-    /// Returns the newest intact checkpoint that fits the log `metrics`, and what is wrong with newer ones. If the log
-    /// lost lines that a checkpoint was written with, an older checkpoint is used, so that training writes them again. If
-    /// no checkpoint fits the log, the newest one is used, and the last message says so.
+    /// Returns the newest intact checkpoint that fits the log `metrics`, and what is wrong with newer ones.
+    /// If the log lost lines that a checkpoint was written with, an older checkpoint is used, so that
+    /// training writes them again. If no checkpoint fits the log, the newest one is used, and the last
+    /// message says so.
     ///
     /// # Errors
     /// [`Error::NoCheckpoint`] names every damaged one.
@@ -220,8 +225,9 @@ impl Checkpoints {
         })
     }
 
-    /// Of the checkpoints up to step `done`, removes all but the `keep` newest and the one of step `best`. Later ones are
-    /// damaged, or the run would have resumed from them: they do not count, and are replaced in time.
+    /// Removes the checkpoints up to step `done`, except the `keep` newest and the one of step `best`. Later
+    /// ones are damaged, or the run would have resumed from them. They do not count, and the run replaces
+    /// them in time.
     ///
     /// # Errors
     /// If a folder cannot be removed.
@@ -246,13 +252,13 @@ impl Checkpoint {
     /// Restores a model and a training state of the same recipe.
     ///
     /// # Errors
-    /// If a tensor is missing or has another shape: the checkpoint belongs to another recipe.
+    /// If a tensor is missing or has another shape, because the checkpoint belongs to another recipe.
     pub fn restore(&self, model: &dyn Trainable, state: &mut TrainingState) -> Result<()> {
         model.params().assign(&self.params)?;
         Ok(state.restore(&self.optimizers, &self.counters)?)
     }
 
-    /// Every tensor by a name that says what it is: `weights/NAME`, `average/NAME`, `optimizer/first/NAME` …
+    /// Every tensor by a descriptive name: `weights/NAME`, `average/NAME`, `optimizer/first/NAME` …
     pub fn named_tensors(&self) -> BTreeMap<String, &Tensor> {
         let weights = self.params.iter().map(|(name, tensor)| (format!("weights/{name}"), tensor));
         let others = self.optimizers.iter().map(|(name, tensor)| match name.strip_prefix(AVERAGE) {
@@ -267,7 +273,7 @@ impl Checkpoint {
         self.params
     }
 
-    /// The weights to sample from: the moving average where one was kept, else the parameters.
+    /// The weights to sample from: the moving average if there is one, else the parameters.
     pub fn into_sampling_weights(self) -> BTreeMap<String, Tensor> {
         let averages = self.optimizers.into_iter();
         let averages: BTreeMap<String, Tensor> = averages
@@ -289,7 +295,7 @@ fn write_folder(
     fs::create_dir(folder).map_err(store::failed("create", folder))?;
     let mut files = BTreeMap::new();
     for (name, tensors) in [(PARAMS, model.params().tensors()), (OPTIMIZERS, state.tensors())] {
-        // Once to the host, for the check and for the file.
+        // Copy to the host once, for both the check and the file.
         let tensors = tensors.into_iter().map(|(name, tensor)| Ok((name, store::to_host(&tensor)?)));
         let tensors: BTreeMap<String, Tensor> = tensors.collect::<waxwork_core::Result<_>>()?;
         values::check_all(&tensors)?;
@@ -305,7 +311,8 @@ fn write_folder(
     Ok(store::sync_folder(folder)?)
 }
 
-/// SHA-256 of state.json as it was before it held `written`, this hash. The bytes are hashed, not what is read from them.
+/// SHA-256 of state.json from before it held `written`, this hash. It covers the bytes of the file, not the
+/// parsed values.
 fn own_hash(json: &[u8], written: &str) -> String {
     let json = String::from_utf8_lossy(json);
     hash::sha256(

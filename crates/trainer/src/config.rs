@@ -42,18 +42,18 @@ pub struct TrainConfig {
     pub histogram_every: u64,
     /// Newest checkpoints to keep, besides the best on validation.
     pub keep: usize,
-    /// Whose weights model.safetensors has.
+    /// The weights that model.safetensors gets.
     #[serde(skip_serializing_if = "is_default")]
     pub final_weights: FinalWeights,
-    /// Measurements on the validation split without a new best after which the run ends; 0: it never ends early.
+    /// Validation measurements without a new best after which the run ends early; 0: it never does.
     #[serde(skip_serializing_if = "is_zero")]
     pub patience: u64,
 }
 
-/// The most parts of a batch: 64 nodes of 8 devices have one each, and twice.
+/// The most parts of a batch: enough for two on each of 64 nodes with 8 devices.
 pub const MOST_MICRO_BATCHES: usize = 1024;
 
-/// Which weights a run ends with.
+/// The weights that a run ends with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FinalWeights {
@@ -68,12 +68,12 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// How long a run is, in steps and in steps per epoch.
+/// The length of a run, in steps and in steps per epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Length {
-    /// Steps in all.
+    /// Total number of steps.
     pub steps: u64,
-    /// Whole batches in one pass over the training split.
+    /// Full batches in one pass over the training split.
     pub steps_per_epoch: u64,
 }
 
@@ -108,12 +108,12 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// True if the validation split decides something: whose weights are kept, or when the run ends.
+    /// True if the validation split decides which weights are kept or when the run ends.
     pub fn chooses(&self) -> bool {
         self.final_weights == FinalWeights::Best || self.patience > 0
     }
 
-    /// Checks all that can be wrong whatever the data is.
+    /// Checks everything that does not depend on the data.
     ///
     /// # Errors
     /// If neither or both of `epochs` and `steps` are given, or a value is zero that must not be.

@@ -13,23 +13,24 @@ use crate::run_folder::RunFolder;
 const METRICS: &str = "metrics.jsonl";
 const STATE: &str = "state";
 
-/// The parts in the order of comparison: losses show the earliest step at which two runs diverge.
+/// The parts in the order of comparison. Metrics come first because they show the earliest step at which two
+/// runs diverge.
 const GROUPS: [&str; 7] = [METRICS, STATE, "weights", "average", "optimizer", "result", "samples"];
 
-/// Everything in a run folder that recipe, data, seed and version determine.
+/// The contents of a run folder that recipe, data, seed and version determine.
 #[derive(Debug)]
 pub struct Contents {
     metrics: Vec<u8>,
     state: String,
-    /// `weights/NAME`, `average/NAME`, `optimizer/first/NAME` of the newest intact checkpoint, `result/NAME` of
-    /// model.safetensors.
+    /// `weights/NAME`, `average/NAME`, `optimizer/first/NAME` of the newest intact checkpoint, `result/NAME`
+    /// of model.safetensors.
     tensors: BTreeMap<String, Tensor>,
     /// `samples/step-000500.png` and so on.
     samples: BTreeMap<String, Vec<u8>>,
 }
 
 impl Contents {
-    /// Reads them.
+    /// Reads the contents of a run folder.
     ///
     /// # Errors
     /// If there is no intact checkpoint, or a file cannot be read or does not have the recorded hash.
@@ -47,7 +48,7 @@ impl Contents {
         })
     }
 
-    /// The SHA-256 of each part by its name. That of a tensor covers its type and shape too.
+    /// The SHA-256 of each part by its name. A tensor's hash also covers its type and shape.
     ///
     /// # Errors
     /// If a tensor cannot be brought to the CPU.
@@ -64,8 +65,8 @@ impl Contents {
         Ok(hashes)
     }
 
-    /// The first difference of `self` from `expected` in words, if there is one: the earliest step in the metrics, else the
-    /// first value of the first tensor, else the first picture.
+    /// Describes the first difference of `self` from `expected`, if there is one: the earliest step in the
+    /// metrics, else the first value of the first tensor, else the first image.
     ///
     /// # Errors
     /// As [`Contents::hashes`].
@@ -142,7 +143,7 @@ fn first_value(name: &str, found: &Tensor, expected: &Tensor) -> Result<String> 
         let text = |tensor: &Tensor| format!("{:?} {:?}", tensor.dtype(), tensor.dims());
         return Ok(format!("{name} is {} instead of {}", text(found), text(expected)));
     }
-    // Every f32 is an f64, so this loses nothing.
+    // An f64 can represent every f32.
     let values = |tensor: &Tensor| -> waxwork_core::Result<Vec<f64>> {
         Ok(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
     };

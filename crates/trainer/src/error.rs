@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The model, its tensors or a file.
+    /// An error of the model, its tensors or a file.
     #[error(transparent)]
     Core(#[from] waxwork_core::Error),
 
@@ -18,16 +18,16 @@ pub enum Error {
     #[error("cannot measure the validation samples: {0}")]
     Validation(String),
 
-    /// The data.
+    /// An error of the data.
     #[error(transparent)]
     Data(#[from] waxwork_data::Error),
 
-    /// A loss, a gradient, or a value that is written was not finite.
+    /// A loss, a gradient or a written value was not finite.
     #[error("training diverged: {source}; {}", last_good(.checkpoint.as_ref()))]
     Diverged {
         /// The step and the term.
         source: waxwork_core::Error,
-        /// The newest whole checkpoint, if one was written.
+        /// The newest intact checkpoint, if there is one.
         checkpoint: Option<PathBuf>,
     },
 
@@ -36,7 +36,7 @@ pub enum Error {
         "process {rank} has other weights than process 0 after step {step}: its memory, its processor or a library of its machine computes differently; resume the run without that machine"
     )]
     Apart {
-        /// The first that differs.
+        /// The first process that differs.
         rank: usize,
         /// Steps done.
         step: u64,

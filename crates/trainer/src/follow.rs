@@ -1,4 +1,4 @@
-//! Runs on several processes: the loop of those that only compute, and what all of them do together.
+//! Runs on several processes: the loop of all processes but the first, and the work that all of them share.
 
 use std::path::Path;
 
@@ -12,27 +12,28 @@ use crate::stop::{Reason, Stop};
 use crate::train::{due, further, loader};
 use crate::{Error, Result};
 
-/// The part in a run of a process other than the first: it computes its share of every step, and writes nothing.
+/// A process other than the first. It computes its share of every step and writes nothing.
 pub struct Following<'a> {
-    /// What is trained.
+    /// The model to train.
     pub model: &'a dyn Trainable,
     /// Optimiser and step, as [`share`] left them.
     pub state: &'a mut TrainingState,
     /// Training samples.
     pub data: &'a Split,
-    /// Where batches go.
+    /// The device that batches are copied to.
     pub device: &'a Device,
     /// Intervals and sizes.
     pub config: &'a TrainConfig,
-    /// When to ask all to stop.
+    /// When to ask all processes to stop.
     pub stop: Stop,
 }
 
 impl Following<'_> {
-    /// Trains until the first process ends the run. True if it was stopped by a signal or a time limit, or had found the best weights.
+    /// Trains until the first process ends the run. Returns true if the run was stopped by a signal or a time
+    /// limit, or had found the best weights.
     ///
     /// # Errors
-    /// If a batch cannot be read, training diverges, or another process is gone.
+    /// If a batch cannot be read, training diverges, or another process has ended.
     pub fn run(self) -> Result<bool> {
         let length = self.config.length(self.data.len())?;
         let mut batches = loader(self.config, self.state, self.data, self.device)?;
@@ -73,7 +74,8 @@ fn step(
     }
 }
 
-/// Whether all processes stop before the next step, and why: one that wants to is enough, and one that has no reason to go on.
+/// Whether all processes stop before the next step, and why. They do if one of them got a stop request or has
+/// no reason to continue.
 pub(crate) fn stops(state: &TrainingState, stop: &Stop, goes_on: bool) -> Result<Option<Reason>> {
     let own = stop.reason();
     let all = state.collective().all(own.is_none() && goes_on)?;
@@ -81,8 +83,8 @@ pub(crate) fn stops(state: &TrainingState, stop: &Stop, goes_on: bool) -> Result
     Ok(if all { None } else { own.or(Some(Reason::Requested)) })
 }
 
-/// Makes sure that all processes have the same weights, moments and averages: what broken memory or another library changes would
-/// otherwise be found by nobody.
+/// Checks that all processes have the same weights, moments and averages. Differences from faulty memory or
+/// another library would otherwise go unnoticed.
 pub(crate) fn compare_weights(model: &dyn Trainable, state: &TrainingState) -> Result<()> {
     let collective = state.collective();
     if collective.size() == 1 {
@@ -99,7 +101,7 @@ pub(crate) fn compare_weights(model: &dyn Trainable, state: &TrainingState) -> R
 /// Gives all processes the weights, moments, averages and counters of the first.
 ///
 /// # Errors
-/// If another process is gone, or has another model.
+/// If another process has ended, or has another model.
 pub fn share(model: &dyn Trainable, state: &mut TrainingState) -> Result<()> {
     let collective = state.collective().clone();
     if collective.size() == 1 {

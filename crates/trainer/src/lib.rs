@@ -1,5 +1,6 @@
-//! The training loop: it takes any [`Trainable`](waxwork_core::Trainable) and a split of a data set, and leaves a run
-//! folder with metrics, pictures, checkpoints and the finished weights. It knows no family.
+//! The training loop. It trains any [`Trainable`](waxwork_core::Trainable) on a split of a data set, and
+//! leaves a run folder with metrics, samples, checkpoints and the final weights. It does not depend on any
+//! model family.
 //!
 //! ```
 //! use waxwork_trainer::{Length, TrainConfig};

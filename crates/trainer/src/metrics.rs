@@ -1,4 +1,5 @@
-//! metrics.jsonl and timing.jsonl: one line per logged step, in order of steps; a resume cuts them back to its checkpoint.
+//! metrics.jsonl and timing.jsonl: one line per logged step, in order. On resume, lines after the checkpoint
+//! are cut.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -28,7 +29,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Whether `contents` still begin with what was marked.
+    /// Whether `contents` still begin with the marked bytes.
     pub fn fits(&self, contents: &[u8]) -> bool {
         let marked = usize::try_from(self.bytes).ok().and_then(|bytes| contents.get(..bytes));
         marked.is_some_and(|marked| hash::sha256(marked) == self.sha256)
@@ -36,7 +37,7 @@ impl Mark {
 }
 
 impl MetricsFile {
-    /// Opens `path` for appending, after dropping every line beyond `step` and a torn last line.
+    /// Opens `path` for appending, after removing every line beyond `step` and an incomplete last line.
     ///
     /// # Errors
     /// If the file cannot be read or written.
@@ -52,7 +53,8 @@ impl MetricsFile {
         Ok(Self { path: path.to_owned(), file, bytes, hash })
     }
 
-    /// Appends one line: the step, then the values in the order given. Values that are not finite become `null`.
+    /// Appends one line: the step, then the values in the order given. Values that are not finite become
+    /// `null`.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -109,7 +111,7 @@ fn lines_up_to(path: &Path, step: u64) -> Result<String> {
     for line in store::read(path)?.split(|&byte| byte == b'\n') {
         match serde_json::from_slice::<Step>(line) {
             Ok(found) if found.step <= step => kept.push_str(&String::from_utf8_lossy(line)),
-            // The first line beyond the checkpoint, or one torn by a crash: nothing after it counts.
+            // A line beyond the checkpoint, or one cut off by a crash. Nothing after it counts.
             _ => break,
         }
         kept.push('\n');

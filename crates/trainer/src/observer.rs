@@ -14,7 +14,7 @@ pub enum Event<'a> {
     Started {
         /// Steps done before.
         done: u64,
-        /// Steps in all.
+        /// Total number of steps.
         total: u64,
         /// Samples per step.
         batch_size: usize,
@@ -46,11 +46,11 @@ pub enum Event<'a> {
     },
     /// A checkpoint is on the disk.
     Checkpoint(&'a Path),
-    /// The loop ended: at its end, early, or by an error.
+    /// The loop ended: normally, early, or with an error.
     Finished,
 }
 
-/// Watches a run, and cannot change its result.
+/// Watches a run. An observer cannot change the run's result.
 pub trait Observer {
     /// Called for every event, in order.
     fn on(&mut self, event: Event<'_>);

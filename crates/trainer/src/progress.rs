@@ -1,5 +1,5 @@
 //! Progress: a bar on a terminal, plain lines elsewhere, or log events for programs.
-//! Always on standard error, and never a reason to fail.
+//! The display always uses standard error, and never makes a command fail.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -12,11 +12,11 @@ use waxwork_core::step::StepReport;
 
 use crate::observer::{Event, Observer};
 
-/// Shorter work prints no line.
+/// Shorter tasks print no line.
 const FIRST_LINE_AFTER: Duration = Duration::from_secs(2);
 /// Time between plain lines, and between events.
 const LINE_EVERY: Duration = Duration::from_secs(5);
-/// How often a meter's clock checks whether a line is due.
+/// Interval at which a meter's clock checks whether a line is due.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Time between two frames of a bar of unknown length.
 const TICK: Duration = Duration::from_millis(100);
@@ -43,7 +43,7 @@ pub enum Display {
 }
 
 impl Display {
-    /// A bar if standard error is a terminal, else lines.
+    /// A bar if standard error is a terminal, otherwise lines.
     pub fn fitting() -> Self {
         if std::io::stderr().is_terminal() { Self::Bar } else { Self::Lines }
     }
@@ -69,16 +69,16 @@ pub struct Meter {
     display: Display,
     what: &'static str,
     unit: Unit,
-    /// Always counts; visible only if bars are shown.
+    /// Always counts, but is visible only if bars are shown.
     bar: ProgressBar,
     started: Instant,
     before: u64,
-    /// Prints lines or events, if they are asked for, while the count does not change.
+    /// Prints lines or events, if requested, while the count does not change.
     clock: Option<Thread>,
 }
 
 impl Meter {
-    /// Starts the task `what` at zero of `length` parts; a length of 0 is unknown.
+    /// Starts the task `what` at zero of `length` parts; a length of 0 means unknown.
     pub fn new(display: Display, what: &'static str, unit: Unit, length: u64) -> Self {
         let mut meter = Self::begun(display, what, unit, length, 0);
         if matches!(display, Display::Lines | Display::Events) {
@@ -89,13 +89,13 @@ impl Meter {
                     thread::park_timeout(LOOK_EVERY);
                 }
             });
-            // Without the thread there are only fewer lines.
+            // Without the thread, only fewer lines appear.
             meter.clock = clock.ok().map(|clock| clock.thread().clone());
         }
         meter
     }
 
-    /// Starts at `done` parts that another process did, and prints only when parts are counted.
+    /// Starts at `done` parts that another process did. Prints only when parts are counted.
     fn begun(display: Display, what: &'static str, unit: Unit, length: u64, done: u64) -> Self {
         let bar = match display {
             Display::Bar => BARS.add(ProgressBar::new(length)),
@@ -129,7 +129,7 @@ impl Meter {
         }
     }
 
-    /// Sets the number of parts done, and the total as far as it is known.
+    /// Sets the number of parts done, and the total so far known.
     pub fn set(&self, done: u64, length: u64) {
         if self.bar.length() != Some(length) {
             self.bar.set_length(length);
@@ -157,7 +157,7 @@ impl Meter {
         self.bar.finish_and_clear();
     }
 
-    /// Writes a line or an event if one is due, or `now`.
+    /// Writes a line or an event if one is due, or if `now` is true.
     fn tell(&self, now: bool, detail: impl Fn() -> String) {
         let wanted = matches!(self.display, Display::Lines | Display::Events);
         if !wanted || !(is_due() || now) {
@@ -197,7 +197,7 @@ impl Meter {
         }
     }
 
-    /// Prints a message on a line of its own.
+    /// Prints a message on its own line.
     fn line(&self, text: &str) {
         match self.display {
             // A closed standard error must not end the work.
@@ -219,7 +219,7 @@ impl Drop for Meter {
     }
 }
 
-/// The time that `parts` take at this rate; None while the rate is unknown.
+/// The time that `parts` take at this rate; None if the rate is unknown.
 fn left(parts: u64, per_second: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(parts as f64 / per_second).ok()
 }
@@ -242,7 +242,7 @@ pub struct Progress {
     /// Set at the start of the run, when its length is known.
     meter: Option<Meter>,
     batch_size: usize,
-    /// The newest logged values, not smoothed: the display shows what the log has.
+    /// The newest logged values, unsmoothed, so that the display agrees with the log.
     losses: BTreeMap<String, f64>,
 }
 

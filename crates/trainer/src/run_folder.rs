@@ -26,15 +26,15 @@ const BEFORE_THE_FIRST_STEP: [&str; 4] = [RECIPE, RUN, LOCK, INITIAL];
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// Held while this process may write; the system releases it when the process dies.
+    /// Held while this process may write. The system releases it when the process dies.
     lock: Option<File>,
 }
 
 impl RunFolder {
-    /// Checks that a run can be created at `path`, before anything that takes long.
+    /// Checks that a run can be created at `path`. Call this before anything slow.
     ///
     /// # Errors
-    /// [`Error::RunExists`] if something else is there.
+    /// [`Error::RunExists`] if something else is at `path`.
     pub fn check_free(path: &Path) -> Result<()> {
         match fs::symlink_metadata(path) {
             Ok(_) => Self { path: path.to_owned(), lock: None }.refuse_unless_unborn(),
@@ -42,11 +42,13 @@ impl RunFolder {
         }
     }
 
-    /// Creates a run folder and writes everything known before the first step, and the initial weights of a fork. `path`
-    /// may be an empty folder, or what a process left that was killed here. On failure, nothing is left behind.
+    /// Creates a run folder and writes everything that is known before the first step, and the initial
+    /// weights of a fork. `path` may be an empty folder, or the remains of a process that was killed while it
+    /// created a run. On failure, nothing is left behind.
     ///
     /// # Errors
-    /// [`Error::RunExists`] if there is anything else at `path`, [`Error::Locked`] if another process uses it.
+    /// [`Error::RunExists`] if there is anything else at `path`, [`Error::Locked`] if another process uses
+    /// it.
     pub fn create(path: &Path, info: &RunInfo, initial: Option<&[u8]>) -> Result<Self> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(store::failed("create", parent))?;
@@ -63,7 +65,7 @@ impl RunFolder {
                 let _ = fs::remove_dir(path);
             }
         })?;
-        // Another process may have filled it before we had the lock.
+        // Another process may have filled the folder before we had the lock.
         run.refuse_unless_unborn()?;
         let fill = || {
             store::sync_folder(path.parent().unwrap_or(Path::new(".")))?;
@@ -71,11 +73,11 @@ impl RunFolder {
                 store::write(&path.join(INITIAL), weights)?;
             }
             run.write_info(info)?;
-            // The last: a folder is a run once this is there.
+            // Write the recipe last, because a folder counts as a run once it has one.
             store::write(&path.join(RECIPE), info.recipe.as_bytes()).map_err(Error::from)
         };
         if let Err(error) = fill() {
-            // The first error is the one to report.
+            // Report the first error.
             for name in BEFORE_THE_FIRST_STEP {
                 let _ = fs::remove_file(path.join(name));
             }
@@ -87,7 +89,8 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// Whether a run can be created here without losing data: the folder has only what a killed creation leaves.
+    /// Checks that creating a run here loses no data: the folder has only the files of an interrupted
+    /// creation.
     fn refuse_unless_unborn(&self) -> Result<()> {
         let exists = || Error::RunExists(self.path.clone());
         if !self.path.is_dir() {
@@ -109,7 +112,7 @@ impl RunFolder {
     /// Opens an existing run for reading.
     ///
     /// # Errors
-    /// [`Error::NotARun`] if there is no recipe in it.
+    /// [`Error::NotARun`] if the folder has no recipe.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.join(RECIPE).is_file() {
             let reason = if path.is_dir() {
@@ -122,10 +125,11 @@ impl RunFolder {
         Ok(Self { path: path.to_owned(), lock: None })
     }
 
-    /// Makes this process the only writer, and removes partial files of a killed process.
+    /// Makes this process the only writer, and removes incomplete files of a killed process.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another process is; [`Error::Damaged`] if a link leads out of the folder.
+    /// [`Error::Locked`] if another process is the writer; [`Error::Damaged`] if a link leads out of the
+    /// folder.
     pub fn lock(&mut self) -> Result<()> {
         let path = self.path.join(LOCK);
         for file in [&path, &self.metrics(), &self.timing()] {
@@ -165,7 +169,7 @@ impl RunFolder {
         named.with_file_name(name)
     }
 
-    /// The folder with its real name, which `.` lacks.
+    /// The folder under its real name, which a path such as `.` lacks.
     fn named(&self) -> PathBuf {
         let nameless = self.path.file_name().is_none();
         nameless.then(|| fs::canonicalize(&self.path).ok()).flatten().unwrap_or_else(|| self.path.clone())
@@ -200,7 +204,7 @@ impl RunFolder {
         Ok(store::write(&self.path.join(RUN), &json)?)
     }
 
-    /// Writes table.json: the schema of a table and what makes vectors of its rows.
+    /// Writes table.json: the schema of a table, and the encoder of its rows.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -209,10 +213,10 @@ impl RunFolder {
         Ok(store::write(&self.path.join(TABLE), &json)?)
     }
 
-    /// What makes vectors of a table's rows, and rows of vectors; None if the run has not learned from a table.
+    /// The encoder between a table's rows and vectors; None if the run was not trained on a table.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if the file is not what [`RunFolder::write_encoder`] writes.
+    /// [`Error::Damaged`] if [`RunFolder::write_encoder`] did not write the file.
     pub fn encoder(&self) -> Result<Option<Encoder>> {
         let path = self.path.join(TABLE);
         if !path.is_file() {
@@ -225,7 +229,7 @@ impl RunFolder {
     /// The initial weights of a fork.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if they do not have the hash that run.json gives.
+    /// [`Error::Damaged`] if their hash is not the one in run.json.
     pub fn initial(&self) -> Result<Option<BTreeMap<String, Tensor>>> {
         let Some(origin) = self.info()?.forked_from else { return Ok(None) };
         load_with_hash(&self.path.join(INITIAL), Some(&origin.sha256)).map(Some)
@@ -241,7 +245,7 @@ impl RunFolder {
         self.path.join("model.safetensors")
     }
 
-    /// The weights that measured best so far, of a run that is to end with them.
+    /// The file of the best weights so far, for a run that is to end with them.
     pub fn best(&self) -> PathBuf {
         self.path.join("best.safetensors")
     }
@@ -249,7 +253,7 @@ impl RunFolder {
     /// The weights to sample from, if the run is finished.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if they do not have the hash that run.json gives.
+    /// [`Error::Damaged`] if their hash is not the one in run.json.
     pub fn load_model(&self) -> Result<Option<BTreeMap<String, Tensor>>> {
         let path = self.model();
         if !path.exists() {
@@ -258,12 +262,12 @@ impl RunFolder {
         load_with_hash(&path, self.info()?.model_sha256.as_deref()).map(Some)
     }
 
-    /// Losses and metrics by step; deterministic.
+    /// The file of losses and metrics by step, which are deterministic.
     pub fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
 
-    /// Rates and times by step.
+    /// The file of rates and times by step.
     pub fn timing(&self) -> PathBuf {
         self.path.join("timing.jsonl")
     }
@@ -273,20 +277,20 @@ impl RunFolder {
         self.path.join(SAMPLES)
     }
 
-    /// The file of this ending that shows samples after `step` steps.
+    /// The file with this extension that shows samples after `step` steps.
     pub fn sample(&self, step: u64, extension: &str) -> PathBuf {
         self.samples().join(format!("step-{step:06}.{extension}"))
     }
 
-    /// The picture of samples after `step` steps.
+    /// The PNG file that shows samples after `step` steps.
     pub fn sample_picture(&self, step: u64) -> PathBuf {
         self.sample(step, "png")
     }
 
-    /// The steps after which there is a picture of samples, ascending.
+    /// The steps after which there is an image of samples, ascending.
     ///
     /// # Errors
-    /// If the folder with the pictures is there and cannot be read.
+    /// If the folder of samples exists and cannot be read.
     pub fn sample_steps(&self) -> Result<Vec<u64>> {
         let folder = self.path.join("samples");
         let mut steps = Vec::new();
@@ -319,7 +323,8 @@ fn load_with_hash(path: &Path, expected: Option<&str>) -> Result<BTreeMap<String
     }
 }
 
-/// Files that are written in place must be regular: a link would lead out of the folder, and a pipe would block.
+/// Files that are written in place must be regular files: a link would lead out of the folder, and a pipe
+/// would block.
 fn refuse_unless(is_right: fn(&fs::Metadata) -> bool, what: &str, path: &Path) -> Result<()> {
     match path.symlink_metadata() {
         Ok(found) if !is_right(&found) => {
@@ -330,7 +335,7 @@ fn refuse_unless(is_right: fn(&fs::Metadata) -> bool, what: &str, path: &Path) -
     }
 }
 
-/// Removes partial files and folders of a process that died while it wrote them.
+/// Removes incomplete files and folders of a process that died while it wrote them.
 fn remove_unfinished(folder: &Path) -> Result<()> {
     if !folder.is_dir() {
         return Ok(());
@@ -348,7 +353,7 @@ fn remove_unfinished(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of all files below a folder.
+/// The total size in bytes of all files below a folder.
 ///
 /// # Errors
 /// If a folder cannot be read.
@@ -362,7 +367,7 @@ pub fn bytes_in(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Checks that `needed` bytes can be written below `path`, which need not exist yet.
+/// Checks that `needed` bytes can be written below `path`, which may not exist yet.
 ///
 /// # Errors
 /// [`Error::DiskSpace`] with both numbers.

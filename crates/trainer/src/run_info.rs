@@ -1,4 +1,4 @@
-//! run.json: what ran, where and when, and how far it came.
+//! run.json: what ran, where and when, and its progress.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,16 +26,17 @@ pub struct RunInfo {
     pub data: String,
     /// Identity of the data set: a hash of its contents.
     pub data_identity: String,
-    /// What its samples are; images in runs of older versions, which do not say.
+    /// The kind of its samples. Older versions did not record it; their runs have images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_kind: Option<Kind>,
-    /// How its samples become what networks see; runs of older versions do not say.
+    /// How its samples become the tensors that networks see. Older versions did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_view: Option<View>,
-    /// Samples of each of its parts.
+    /// Number of samples in each split.
     #[serde(default)]
     pub data_images: BTreeMap<String, usize>,
-    /// Names of its classes; label `k` is name `k`. Empty if there are no labels, and in runs of older versions.
+    /// Names of its classes; label `k` is name `k`. Empty if there are no labels, and for runs of older
+    /// versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data_classes: Vec<String>,
     /// Seed of the run.
@@ -62,14 +63,14 @@ pub struct RunInfo {
     pub started: u64,
     /// SHA-256 of model.safetensors, once the run is finished.
     pub model_sha256: Option<String>,
-    /// The step whose weights model.safetensors has, where that is not the last.
+    /// The step whose weights model.safetensors has, if not the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_step: Option<u64>,
 }
 
 impl RunInfo {
-    /// The information of a new run of `seed` that draws its own weights. `recipe` is the text of recipe.toml. Fields that
-    /// only some runs have can be set afterwards.
+    /// The information of a new run that draws its own weights from `seed`. `recipe` is the text of
+    /// recipe.toml. Set the fields that only some runs have afterwards.
     pub fn new(
         environment: Environment,
         recipe: impl Into<String>,
@@ -105,7 +106,7 @@ impl RunInfo {
 }
 
 impl RunInfo {
-    /// What the samples are. Runs of older versions have images of the model's shape.
+    /// The kind of the samples. For runs of older versions, images of the model's shape.
     pub fn kind(&self) -> Kind {
         self.data_kind.clone().unwrap_or_else(|| Kind::seen_as(&self.model.sample))
     }
@@ -115,18 +116,18 @@ impl RunInfo {
         self.data_view.clone().unwrap_or_else(|| View::of(&self.kind()))
     }
 
-    /// SHA-256 in hex of what networks see of a sample.
+    /// SHA-256, in hex, of the view through which networks see the samples.
     pub fn view_hash(&self) -> String {
         self.view().hash(&self.kind())
     }
 }
 
-/// What a result could depend on other than the recipe and the data.
+/// Everything else that a result could depend on besides the recipe and the data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// Waxwork's version.
     pub version: String,
-    /// Git revision of the build, where it was known; ends in `-dirty` if the sources had changed since.
+    /// Git revision of the build, if known; ends in `-dirty` if the sources had uncommitted changes.
     pub revision: Option<String>,
     /// The compiler of the build.
     #[serde(default)]
@@ -146,22 +147,24 @@ pub struct Environment {
     pub device: String,
     /// Size of the thread pool; results do not depend on it.
     pub threads: usize,
-    /// Processes that shared the work and the library by which they did, where there was more than one; results depend on neither.
+    /// The processes that shared the work and their MPI library, if there was more than one process. Results
+    /// depend on neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processes: Option<Processes>,
 }
 
-/// The processes of a run on more than one.
+/// The processes of a run on several processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Processes {
-    /// How many.
+    /// Number of processes.
     pub count: usize,
-    /// The MPI library, in its own words.
+    /// The MPI library's version text.
     pub mpi: String,
 }
 
 impl Environment {
-    /// The environment of this process, which computes on `device`; fields that only the build knows are empty.
+    /// The environment of this process, which computes on `device`. Fields that only the build knows are
+    /// empty.
     pub fn here(version: impl Into<String>, device: &Device) -> Self {
         Self {
             version: version.into(),
@@ -177,7 +180,8 @@ impl Environment {
         }
     }
 
-    /// Every difference that may change bytes, in words: all but the number of threads, the profile and the machine's name.
+    /// Describes every difference that may change bytes: all but the number of threads, the profile and the
+    /// machine's name.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let revision = |of: &Self| of.revision.clone().unwrap_or_else(|| "unknown".into());
         let pairs = [
@@ -223,12 +227,13 @@ pub struct Origin {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Status {
-    /// In training, or killed.
+    /// Training, or killed while training.
     Running,
     /// Stopped by a signal or a time limit; can be resumed.
     Interrupted,
     /// Finished.
     Finished,
-    /// A loss, gradient or weight was not finite. A resume would diverge again; a fork with other settings may not.
+    /// A loss, gradient or weight was not finite. A resume would diverge again; a fork with other settings
+    /// may not.
     Failed,
 }

@@ -1,4 +1,4 @@
-//! Values of a step that are far from those logged before: such a step is logged whenever it comes.
+//! Spikes: steps with values far above those logged before. Such a step is always logged.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,15 +8,15 @@ use crate::{Error, Result};
 
 /// A spike is this many times the value of the newest logged step.
 const FACTOR: f64 = 1e3;
-/// A logged value below this counts as this.
+/// A smaller logged value counts as this value.
 const LEAST: f64 = 1e3;
-/// What counts as logged before the first line.
+/// The value that counts as logged before the first line.
 const BEFORE: f64 = 1e5;
-/// Spikes that a process warns about.
+/// The most warnings about spikes per process.
 const WARNINGS: u32 = 3;
 
-/// Compares every step that is read with the newest line that was due, which a resumed run finds in the file: so a run
-/// has the same lines however often it is broken.
+/// Compares every step that is read with the newest line at a multiple of `log_every`. A resumed run finds
+/// that line in the file, so a run has the same lines however often it is interrupted.
 #[derive(Debug)]
 pub(crate) struct Spikes {
     logged: BTreeMap<String, f64>,
@@ -24,7 +24,7 @@ pub(crate) struct Spikes {
 }
 
 impl Spikes {
-    /// Goes on from the lines of `path`, of which those at multiples of `log_every` were due.
+    /// Continues from the lines of `path`; only those at multiples of `log_every` count for comparison.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -43,19 +43,19 @@ impl Spikes {
         Ok(spikes)
     }
 
-    /// The values of a step that was due are what later ones are compared with.
+    /// Keeps the values of a step at a multiple of `log_every`, for comparison with later steps.
     pub(crate) fn log(&mut self, step: u64, log_every: u64, values: &[(String, f64)]) {
         if step.is_multiple_of(log_every) {
             self.logged.extend(values.iter().cloned());
         }
     }
 
-    /// Whether a step has a spike, with a warning that names the value that is furthest out.
+    /// Whether a step has a spike. Warns about the value that is furthest out.
     pub(crate) fn at(&mut self, step: u64, values: &[(String, f64)]) -> bool {
         let usual = |name: &str| self.logged.get(name).map_or(BEFORE, |value| value.abs().max(LEAST));
         let furthest = values
             .iter()
-            // The factor of loss scaling is no measurement.
+            // The factor of loss scaling is not a measurement.
             .filter(|(name, value)| !name.starts_with("scale/") && value.abs() > FACTOR * usual(name))
             .max_by(|a, b| (a.1.abs() / usual(&a.0)).total_cmp(&(b.1.abs() / usual(&b.0))));
         let Some((name, value)) = furthest else { return false };

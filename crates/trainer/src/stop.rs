@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A request to stop that the loop looks at after every step. Clones share the request.
+/// A request to stop, which the loop checks after every step. Clones share the request.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     requested: Arc<AtomicBool>,
@@ -27,7 +27,7 @@ impl Stop {
         Self { requested: Arc::default(), deadline }
     }
 
-    /// The same request, with a time limit from now on where one is given.
+    /// The same request, with a time limit from now on if one is given.
     #[must_use]
     pub fn within(self, limit: Option<Duration>) -> Self {
         Self { requested: self.requested, ..Self::new(limit) }

@@ -1,7 +1,8 @@
-//! A run's event file, which TensorBoard shows: scalars, sample grids, sounds, hyperparameters, and histograms of weights on request.
+//! A run's event file for TensorBoard: scalars, sample grids, sounds, hyperparameters, and histograms of
+//! weights on request.
 //!
-//! A resumed run starts a new file, which tells TensorBoard to drop the events of earlier files from that step on. Event
-//! files contain times, so they are not among the reproducible parts of a run.
+//! A resumed run starts a new file, which makes TensorBoard drop the events of earlier files from that step
+//! on. Event files contain times, so they are not among the reproducible parts of a run.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,9 +17,9 @@ use waxwork_core::{ParamSet, Tensor, store};
 use crate::Result;
 use crate::observer::{Event, Observer};
 
-/// Buckets of a histogram, of one width.
+/// Number of buckets in a histogram; all have the same width.
 const BUCKETS: usize = 40;
-/// The tag under which TensorBoard's plugin for hyperparameters looks for them.
+/// The tag under which TensorBoard's hyperparameter plugin looks for them.
 const START_OF_SESSION: &str = "_hparams_/session_start_info";
 /// `START` of `SessionLog.SessionStatus`.
 const START: i32 = 1;
@@ -37,8 +38,8 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Watches a run in `folder`. `recipe` is its configuration, whose leaves are the hyperparameters; `params` are the weights whose
-    /// histograms are written every `every` steps; 0 writes none.
+    /// Watches a run in `folder`. `recipe` is its configuration, whose leaves become the hyperparameters.
+    /// Histograms of the weights in `params` are written every `histogram_every` steps; 0 writes none.
     pub fn new(folder: &Path, recipe: &Value, params: &ParamSet, histogram_every: u64) -> Self {
         let mut hyperparameters = BTreeMap::new();
         flatten("", recipe, &mut hyperparameters);
@@ -128,12 +129,14 @@ struct EventFile {
 }
 
 impl EventFile {
-    /// A new file in `folder` for what comes after `done` steps; what other files say of later steps no longer counts.
+    /// Creates a file in `folder` for the steps after `done`. It invalidates events of later steps in other
+    /// files.
     fn create(folder: &Path, done: u64) -> Result<Self> {
         // TensorBoard reads the files of a folder in the order of their names.
         let name = format!("events.out.tfevents.{:010}.waxwork.{done:09}", now() as u64);
         let path = folder.join(name);
-        // One of the same second says no more than this one; a link would lead out of the folder.
+        // A file of the same second holds nothing that this one will not. A link would lead out of the
+        // folder.
         _ = fs::remove_file(&path);
         let file = File::create_new(&path).map_err(store::failed("create", &path))?;
         let mut events = Self { path, file: std::io::BufWriter::new(file) };
@@ -199,11 +202,11 @@ fn scalar(name: &str, value: f64) -> proto::SummaryValue {
     summary_value(name, |found| found.simple_value = Some(value as f32))
 }
 
-/// The start of a session, which the plugin for hyperparameters reads out of a value's metadata.
+/// The start of a session, which the hyperparameter plugin reads from a value's metadata.
 fn session(start: proto::SessionStart) -> proto::SummaryValue {
     let content = proto::Hyperparameters { session_start_info: Some(start) }.encode_to_vec();
     let plugin_data = Some(proto::PluginData { plugin_name: "hparams".into(), content });
-    // Values without a tensor are dropped on the way.
+    // TensorBoard drops values without a tensor.
     let nothing = proto::Tensor {
         dtype: FLOAT,
         tensor_shape: Some(proto::TensorShape { dim: vec![proto::Dimension { size: 1 }] }),
@@ -215,7 +218,7 @@ fn session(start: proto::SessionStart) -> proto::SummaryValue {
     })
 }
 
-/// How often values fall into each of [`BUCKETS`] equal parts of their range; None if none is finite.
+/// Counts the values in each of [`BUCKETS`] equal parts of their range; None if no value is finite.
 fn histogram(tensor: &Tensor) -> Result<Option<proto::Histogram>> {
     let values =
         tensor.flatten_all().and_then(|all| all.to_dtype(waxwork_core::DType::F32)?.to_vec1::<f32>());
@@ -242,7 +245,8 @@ fn histogram(tensor: &Tensor) -> Result<Option<proto::Histogram>> {
     }))
 }
 
-/// The messages of TensorBoard's event.proto, summary.proto and the plugin for hyperparameters, by their numbers.
+/// The messages of TensorBoard's event.proto, summary.proto and hyperparameter plugin, with their field
+/// numbers.
 mod proto {
     use std::collections::BTreeMap;
 

@@ -22,41 +22,41 @@ use crate::spikes::Spikes;
 use crate::stop::{Reason, Stop};
 use crate::{Error, Result};
 
-/// Measures the model on the validation split: metrics by name.
+/// Measures the model on the validation split and returns metrics by name.
 pub type Validate<'a> = dyn Fn() -> Result<BTreeMap<String, f64>> + 'a;
-/// Makes the files that show the model's progress, from the same latents every time.
+/// Makes the files that show the model's progress, always from the same latents.
 pub type Preview<'a> = dyn Fn() -> Result<Vec<Artifact>> + 'a;
 
 /// One run: everything that the training loop needs.
 pub struct Training<'a> {
-    /// What is trained.
+    /// The model to train.
     pub model: &'a dyn Trainable,
     /// Optimiser and step; may come from a checkpoint.
     pub state: &'a mut TrainingState,
     /// Training samples.
     pub data: &'a Split,
-    /// Where batches go.
+    /// The device that batches are copied to.
     pub device: &'a Device,
     /// Intervals and sizes.
     pub config: &'a TrainConfig,
-    /// Where everything is written.
+    /// The folder that everything is written to.
     pub folder: &'a RunFolder,
-    /// The best validation result so far, of a resumed run.
+    /// The best validation result so far, for a resumed run.
     pub best: Option<Best>,
-    /// Metrics on the validation split, and the one of them (lower is better) that chooses the best checkpoint.
+    /// Measures the validation split; the named metric (lower is better) chooses the best checkpoint.
     pub validate: Option<(&'a Validate<'a>, &'a str)>,
-    /// What people see of the model's progress.
+    /// Shows the model's progress in files.
     pub preview: Option<&'a Preview<'a>>,
     /// When to stop before the end.
     pub stop: Stop,
-    /// Who watches.
+    /// The observers of the run.
     pub observers: Vec<&'a mut dyn Observer>,
 }
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Steps done in all.
+    /// Total number of steps done.
     pub steps: u64,
     /// Why it stopped before its end, if it did.
     pub stopped: Option<Reason>,
@@ -70,8 +70,9 @@ impl Training<'_> {
     /// Trains to the end, or until a stop is requested. Both end with a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Diverged`] names the term and the last good checkpoint; others name the file. run.json then has the reason,
-    /// with the status [`Status::Failed`] for a run that diverged and [`Status::Interrupted`] for one that can be resumed.
+    /// [`Error::Diverged`] names the term and the last good checkpoint; other errors name the file. run.json
+    /// then has the reason, and the status [`Status::Failed`] for a run that diverged or
+    /// [`Status::Interrupted`] for one that can be resumed.
     pub fn run(mut self) -> Result<Outcome> {
         let result = self.train();
         if let Err(error) = &result {
@@ -81,7 +82,7 @@ impl Training<'_> {
         result
     }
 
-    /// Writes the reason for the run's end to run.json; a failure to do so is a warning.
+    /// Writes the reason for the run's end to run.json; if that fails, only warns.
     fn record_failure(&self, error: &Error) {
         let recorded = self.folder.info().and_then(|mut info| {
             let diverged = matches!(error, Error::Diverged { .. });
@@ -98,7 +99,7 @@ impl Training<'_> {
     fn train(&mut self) -> Result<Outcome> {
         let length = self.config.length(self.data.len())?;
         let checkpoints = self.folder.checkpoints();
-        // A resumed run has written part of it already.
+        // A resumed run has already written a part of it.
         let needed = space_needed(self.model, self.state, self.config, self.data)?;
         let needed = needed.saturating_sub(run_folder::bytes_in(self.folder.path())?);
         run_folder::check_space(self.folder.path(), needed)?;
@@ -121,7 +122,7 @@ impl Training<'_> {
         tracing::info!(done = start, steps = length.steps, samples = self.data.len(), "training");
         self.tell(Event::Started { done: start, total: length.steps, batch_size: self.config.batch_size });
 
-        // The last line of a killed process has the time that it spent.
+        // After a killed process, the last line has the time that it spent.
         let spent = metrics::last(&self.folder.timing(), "seconds")?.unwrap_or(0.0);
         let (began, seconds_before) = (Instant::now(), info.seconds.max(spent));
         let mut newest = None;
@@ -185,7 +186,7 @@ impl Training<'_> {
             newest = Some(self.checkpoint(&checkpoints, &log)?);
         }
         if stopped.is_none() {
-            // A process that died right after its last checkpoint left one too many.
+            // A process that died right after its last checkpoint may have left one too many.
             checkpoints.prune(
                 self.state.steps_done(),
                 self.config.keep,
@@ -210,14 +211,14 @@ impl Training<'_> {
         Ok(Outcome { steps: info.steps, stopped, best: self.best.take(), checkpoint: newest })
     }
 
-    /// The weights that people use: the moving average where there is one.
+    /// The weights to use: the moving average if there is one.
     fn weights(&self, checkpoints: &Checkpoints) -> Result<Vec<u8>> {
         let tensors = self.state.ema_tensors().unwrap_or_else(|| self.model.params().tensors());
         values::check_all(&tensors).map_err(|source| diverged(source, checkpoints))?;
         Ok(store::encode(&tensors)?)
     }
 
-    /// The weights that measured best and their step, where the run ends with them.
+    /// The best weights and their step, if the run is to end with them.
     fn best_weights(&self) -> Result<Option<(Vec<u8>, u64)>> {
         let Some(best) = self.best.as_ref().filter(|_| self.config.final_weights == FinalWeights::Best)
         else {
@@ -231,14 +232,14 @@ impl Training<'_> {
         Ok(Some((store::read(&path)?, best.step)))
     }
 
-    /// True if the last measurements, as many as the configuration waits for, found nothing better.
+    /// True if none of the last `patience` measurements was a new best.
     fn out_of_patience(&self, done: u64, length: Length) -> bool {
         let every = interval(self.config.validate_every, length.steps_per_epoch);
         let waited = |best: &Best| done.saturating_sub(best.step) / every >= self.config.patience;
         self.config.patience > 0 && self.best.as_ref().is_some_and(waited)
     }
 
-    /// Measures the model. True if its weights were kept as the best so far, for the run to end with.
+    /// Measures the model. Returns true if its weights were kept as the best so far, for the run to end with.
     fn validate(&mut self, done: u64, log: &mut MetricsFile) -> Result<bool> {
         let Some((validate, chooses)) = self.validate else { return Ok(false) };
         let mut kept = false;
@@ -293,7 +294,8 @@ impl Training<'_> {
     }
 }
 
-/// Estimated disk space of a run in bytes: all checkpoints that exist at once, the final model, sample grids and logs.
+/// Estimated disk space of a run in bytes: all checkpoints that exist at once, the final model, sample grids
+/// and logs.
 ///
 /// # Errors
 /// As [`TrainConfig::length`].
@@ -309,11 +311,12 @@ pub fn space_needed(
     };
     let params = bytes(&model.params().tensors());
     let checkpoint = params + bytes(&state.tensors());
-    // The ones kept, the best one, and the one being written. A recipe may ask for more than 64 bits can count.
+    // The checkpoints kept, the best one, and the one being written. Saturate, because a recipe may ask for
+    // more than 64 bits can count.
     let at_once = (config.keep as u64).saturating_add(2);
     let grids = steps.checked_div(config.sample_every).unwrap_or(0).saturating_add(1);
     let grid = preview_bytes(data.kind()) as u64;
-    // Pictures and numbers are in the event file once more.
+    // The event file holds images and numbers a second time.
     let logs = grids.saturating_mul(grid).saturating_add((steps / config.log_every).saturating_mul(400));
     let tensors = model.params().iter().count() as u64;
     let histograms = steps.checked_div(config.histogram_every).unwrap_or(0).saturating_mul(1024 * tensors);
@@ -329,7 +332,7 @@ fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// This process's part of the batches that follow.
+/// This process's part of the remaining batches.
 pub(crate) fn loader(
     config: &TrainConfig,
     state: &TrainingState,
@@ -342,7 +345,7 @@ pub(crate) fn loader(
     Ok(Loader::new(data, &batches, device)?)
 }
 
-/// Another batch of the same step; an error is kept aside.
+/// Another batch for the same step; stores an error in `failed`.
 pub(crate) fn further(loader: &mut Loader, failed: &mut Option<waxwork_data::Error>) -> Option<Batch> {
     match loader.next()? {
         Ok(batch) => Some(batch),
@@ -353,7 +356,7 @@ pub(crate) fn further(loader: &mut Loader, failed: &mut Option<waxwork_data::Err
     }
 }
 
-/// Steps between two times that something is due: `every`, or `otherwise` where that is 0.
+/// The interval of an event in steps: `every`, or `otherwise` if that is 0.
 fn interval(every: u64, otherwise: u64) -> u64 {
     if every == 0 { otherwise } else { every }
 }

@@ -1,4 +1,4 @@
-//! Both sides on a device: what a batch does to images per second.
+//! Both sides on a device: images per second by batch size.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::process;
 use crate::waxwork::{self, Hub, Profile};
 use crate::workspace::Workspace;
 
-/// Steps from one reading of the losses to the next.
+/// Steps between readings of the losses.
 const EVERY: usize = 10;
 
 /// The networks of DCGAN and of spectral normalisation (Miyato et al. 2018, table 3).
@@ -65,7 +65,7 @@ pub(super) fn run(
     on: &Options,
     version: &str,
 ) -> Result<ExitCode> {
-    // Before anything is built, which takes long.
+    // Check this before the build, which takes long.
     let name = name_of_device(&options.python, &on.device)?;
     let program = match &on.program {
         Some(program) => program.clone(),
@@ -101,7 +101,8 @@ pub(super) fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What PyTorch calls the device, if it can use it: what it cannot use is not there to be compared on.
+/// PyTorch's name for the device. An error if PyTorch cannot use it, because then there is nothing to
+/// compare.
 fn name_of_device(python: &PathBuf, device: &str) -> Result<String> {
     let code = match device.split(':').next() {
         Some("cpu") => return Ok("the CPU".into()),

@@ -1,4 +1,4 @@
-//! One run of either side: what it took.
+//! The measurements of one run of either side.
 
 use std::fs;
 use std::path::Path;
@@ -11,30 +11,30 @@ use serde_json::Value;
 use super::Setting;
 use crate::process;
 
-/// Images that are trained on: so few that they are all made soon.
+/// Number of training images: few, so that they are made quickly.
 const IMAGES: usize = 2048;
-/// Images of the sampling time.
+/// Number of images that sampling is timed with.
 const SAMPLES: usize = 10_000;
 
-/// What a step's time is made of, as timing.jsonl names it.
+/// The phases of a step, as timing.jsonl names them.
 pub(super) const PHASES: [&str; 5] = ["data", "forward", "backward", "optimiser", "other"];
 
-/// What one run of one side took.
+/// The measurements of one run of one side.
 #[derive(Clone, Debug)]
 pub(super) struct Measured {
-    /// Seconds of a training step.
+    /// Seconds per training step.
     pub(super) step: f64,
     /// Seconds from the start of the process to the end of the first step.
     pub(super) first: f64,
     /// Peak memory in bytes.
     pub(super) peak: f64,
-    /// Seconds for 10,000 images in a file, where they were asked for.
+    /// Seconds to sample 10,000 images into a file, if measured.
     pub(super) sampling: f64,
-    /// Seconds of a step in each of [`PHASES`]; ours only.
+    /// Seconds per step in each of [`PHASES`]; only for ours.
     pub(super) phases: [f64; PHASES.len()],
 }
 
-/// Trains with the program; lines of timing.jsonl tell how long steps took, batches and log included.
+/// Trains with the program. Step times come from timing.jsonl and include batches and logging.
 pub(super) fn ours(program: &Path, setting: &Setting<'_>, folder: &Path) -> Result<Measured> {
     let (bench, threads, every) = (setting.bench, setting.threads.to_string(), setting.every);
     let run = folder.join(bench.recipe);
@@ -66,7 +66,7 @@ pub(super) fn ours(program: &Path, setting: &Setting<'_>, folder: &Path) -> Resu
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        // Rarely enough not to disturb, once the first step is seen.
+        // Poll rarely after the first step, so as not to disturb the run.
         std::thread::sleep(Duration::from_millis(if first.is_none() { 1 } else { 50 }));
     };
     if !status.success() {
@@ -87,7 +87,7 @@ pub(super) fn ours(program: &Path, setting: &Setting<'_>, folder: &Path) -> Resu
     Ok(Measured { step, first: first.unwrap_or(f64::NAN), peak, sampling, phases })
 }
 
-/// What each line of a log of growing numbers adds to the line before it.
+/// The increase from each line of a log to the next, for values that only grow.
 fn differences(lines: &[Value], key: &str) -> Result<Vec<f64>> {
     let number =
         |line: &Value| line[key].as_f64().with_context(|| format!("a line of timing.jsonl without {key}"));
@@ -95,9 +95,10 @@ fn differences(lines: &[Value], key: &str) -> Result<Vec<f64>> {
     Ok(ends.windows(2).map(|pair| pair[1] - pair[0]).collect())
 }
 
-/// Seconds from weights in a file to images in another, without the start of the process, as it says itself.
+/// Seconds from weights in a file to images in another, without the start of the process, as the program
+/// reports it.
 fn sample(program: &Path, run: &Path, threads: &str) -> Result<f64> {
-    // What training has written is not to be waited for; where there is no such command, it is.
+    // Flush what training wrote, so that sampling does not wait for it; without `sync`, it does.
     _ = Command::new("sync").status();
     let mut sample = Command::new(program);
     sample.arg("sample").arg(run).args(["-n", &SAMPLES.to_string(), "--threads", threads, "--out"]);
@@ -127,7 +128,7 @@ pub(super) fn theirs(python: &Path, root: &Path, setting: &Setting<'_>, folder: 
     Ok(Measured { step, first, peak, sampling, phases })
 }
 
-/// All but the first fifth.
+/// All times but the first fifth.
 fn settled(times: &[f64]) -> &[f64] {
     &times[times.len() / 5..]
 }
@@ -137,7 +138,7 @@ pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Peak resident memory of a process that still runs, in bytes; where the system tells.
+/// Peak resident memory in bytes of a running process, if the system reports it.
 fn peak_memory(process: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,7 +1,8 @@
-//! `cargo xtask bench --quality`: how good samples are after so many minutes of training, ours and PyTorch's.
+//! `cargo xtask bench --quality`: sample quality after given minutes of training, ours and PyTorch's.
 //!
-//! Three processes learn from the same images. One of them runs at a time, for a while, and the others are stopped; what counts is the
-//! time that a process ran, its start included. At every mark samples of each are measured by the same judge.
+//! Three processes train on the same images. They take turns: one runs while the others are stopped. Only a
+//! process's own running time counts, including its start. At every mark, the same judge measures samples of
+//! each.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,25 +17,25 @@ use crate::process;
 use crate::waxwork::{self, Hub, Profile};
 use crate::workspace::Workspace;
 
-/// The data sets, each with our recipe, which the networks `best` of quality.py repeat.
+/// The data sets, each with our recipe, whose networks the side `best` of quality.py copies.
 const CONTESTS: [(&str, &str); 3] =
     [("mnist", "cgan-mnist"), ("fashion-mnist", "cgan-fashion-mnist"), ("cifar10", "cgan-cifar10")];
 
-/// How long one process runs before the next one does.
+/// How long one process runs before the next takes its turn.
 const TURN: Duration = Duration::from_secs(20);
-/// More steps than any machine makes in the time.
+/// More steps than any machine does in the time.
 const ENDLESS: &str = "100000000";
-/// Samples of each measurement.
+/// Samples per measurement.
 const SAMPLES: &str = "10000";
 
-/// What `--quality` takes.
+/// The options of `--quality`.
 pub(super) struct Options {
     pub(super) data_dir: PathBuf,
     /// When to measure, in minutes, ascending.
     pub(super) marks: Vec<f64>,
 }
 
-/// Whose samples they are.
+/// A side of the contest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Ours,
@@ -74,7 +75,7 @@ struct Point {
     recall: f64,
 }
 
-/// A side at work on a data set.
+/// One side, training on one data set.
 struct Contender<'a> {
     side: Side,
     data: &'static str,
@@ -86,7 +87,7 @@ struct Contender<'a> {
     options: &'a Options,
     threads: String,
     child: Option<Child>,
-    /// How long its processes ran.
+    /// How long its processes have run.
     active: Duration,
 }
 
@@ -95,7 +96,7 @@ impl Contender<'_> {
         self.folder.join("run")
     }
 
-    /// Starts its process, or a new one that resumes where the last one ended.
+    /// Starts its process, or a new one that resumes where the last one stopped.
     fn start(&mut self) -> Result<()> {
         let mut command = if self.side == Side::Ours {
             let mut command = Command::new(self.program);
@@ -106,7 +107,7 @@ impl Contender<'_> {
                     .args(["train", self.recipe, "-q", "--steps", ENDLESS, "--out"])
                     .arg(self.run_folder());
                 command.arg("--data-dir").arg(&self.options.data_dir);
-                // Samples are measured at the marks, and nothing is chosen.
+                // The marks already measure samples, and the run chooses no weights.
                 for set in [
                     "train.final_weights=last",
                     "optimizer.schedule={kind=\"constant\"}",
@@ -133,7 +134,7 @@ impl Contender<'_> {
         Ok(())
     }
 
-    /// Lets it run until it has run for `until` in all.
+    /// Lets the process run until its total time reaches `until`.
     fn run_until(&mut self, until: Duration) -> Result<()> {
         let Some(left) = until.checked_sub(self.active) else { return Ok(()) };
         let began = Instant::now();
@@ -160,11 +161,11 @@ impl Contender<'_> {
         Ok(())
     }
 
-    /// Measures samples of what it has learned so far. The time that this takes does not count.
+    /// Measures samples of the current weights. The time for this does not count.
     fn measure(&mut self, minutes: f64) -> Result<Point> {
         let mut evaluate = Command::new(self.program);
         if self.side == Side::Ours {
-            // The signal makes it write a checkpoint and end.
+            // On this signal the process writes a checkpoint and ends.
             self.signal("TERM")?;
             self.signal("CONT")?;
             let mut child = self.child.take().context("no process to wait for")?;
@@ -221,7 +222,7 @@ impl Drop for Contender<'_> {
     }
 }
 
-/// Whether these are data sets of the contest.
+/// Checks that these are data sets of the contest.
 ///
 /// # Errors
 /// If one is not.
@@ -233,7 +234,7 @@ pub(super) fn check(chosen: &[String]) -> Result<()> {
     }
 }
 
-/// Runs all contests and gives the section of the page; the picture is written to `picture`.
+/// Runs all contests and returns the section of the page; the plot is written to `picture`.
 pub(super) fn run(
     workspace: &Workspace,
     python: &Path,
@@ -292,7 +293,7 @@ pub(super) fn run(
     Ok(table(&points))
 }
 
-/// Until when all run next, on the way to `mark`; None if all have reached it.
+/// The time until which all sides run next on the way to `mark`; None if all have reached it.
 fn next_turn(active: impl Iterator<Item = Duration>, mark: Duration) -> Option<Duration> {
     let least = active.min()?;
     (least < mark).then(|| (least + TURN).min(mark))
@@ -324,7 +325,7 @@ fn table(points: &[Point]) -> String {
     table
 }
 
-/// Fréchet distance against minutes, both by their logarithms, a panel a data set, as SVG.
+/// Plots Fréchet distance against minutes on log axes as SVG, one panel per data set.
 fn drawing(points: &[Point]) -> String {
     const PANEL: f64 = 260.0;
     const HEIGHT: f64 = 240.0;
@@ -433,7 +434,7 @@ mod tests {
         assert_eq!(drawing.matches("<circle").count(), points.len() + SIDES.len());
     }
 
-    /// The networks of quality.py are those of the recipes.
+    /// The networks of quality.py match those of the recipes.
     #[test]
     fn the_reference_has_the_numbers_of_the_recipes() {
         let script = include_str!("../../bench/quality.py");

@@ -11,7 +11,7 @@ use super::measure::{Measured, PHASES, median};
 use super::{Bench, Options};
 use crate::process;
 
-/// Ours and PyTorch's, a pair a round.
+/// The measurements of ours and PyTorch's, one pair per round.
 pub(super) type Rounds = Vec<(Measured, Measured)>;
 
 /// The medians of both sides over the rounds.
@@ -20,7 +20,7 @@ fn medians(rounds: &Rounds, f: fn(&Measured) -> f64) -> (f64, f64) {
     (ours, median(rounds.iter().map(|(_, theirs)| f(theirs)).collect()))
 }
 
-/// Ours / PyTorch's step: the median of the rounds, with the least and the largest.
+/// The ratio of our step time to PyTorch's: the median over the rounds, with the smallest and the largest.
 fn ratio(rounds: &Rounds) -> String {
     let mut ratios: Vec<f64> = rounds.iter().map(|(ours, theirs)| ours.step / theirs.step).collect();
     ratios.sort_by(f64::total_cmp);
@@ -33,7 +33,8 @@ pub(super) const HEAD: &str = "\
 |---|---|---|---|---|---|---|---|---|
 ";
 
-/// All that is measured of a recipe at its own batch, beside PyTorch's networks as they are and compiled.
+/// The measurements of a recipe at its own batch size, against PyTorch's networks, both uncompiled and
+/// compiled.
 pub(super) fn row(bench: &Bench, rounds: &Rounds, compiled: Option<&Rounds>) -> String {
     let compiled = compiled.map_or("– | –".to_owned(), |rounds| {
         format!("{:.2} ms | {}", 1e3 * medians(rounds, |m| m.step).1, ratio(rounds))
@@ -61,7 +62,7 @@ pub(super) fn row(bench: &Bench, rounds: &Rounds, compiled: Option<&Rounds>) -> 
     )
 }
 
-/// What a step's time is made of: ms and share of each phase, means over the settled steps of all rounds.
+/// The phases of a step: ms and share of each, averaged over the settled steps of all rounds.
 pub(super) fn phases(recipes: &[(&Bench, &Rounds)]) -> String {
     let mut table = format!(
         "| recipe, batch | {} | sum |\n|---|{}---|\n",
@@ -81,7 +82,7 @@ pub(super) fn phases(recipes: &[(&Bench, &Rounds)]) -> String {
     table
 }
 
-/// One thread beside several: a row a recipe of (rounds with one thread, rounds with `threads`).
+/// One thread against several: one row per recipe, from (rounds with one thread, rounds with `threads`).
 pub(super) fn threads(threads: usize, recipes: &[(&Bench, &Rounds, &Rounds)]) -> String {
     let mut table = format!(
         "| recipe, batch | 1 thread: Waxwork | PyTorch | ratio (min–max) | {threads} threads: Waxwork | PyTorch | speed-up: Waxwork | PyTorch |\n|---|---|---|---|---|---|---|---|\n"
@@ -106,7 +107,7 @@ pub(super) fn threads(threads: usize, recipes: &[(&Bench, &Rounds, &Rounds)]) ->
     table
 }
 
-/// Steps of several batch sizes: recipe, batch and rounds of each.
+/// Steps with several batch sizes; each row has recipe, batch size and rounds.
 pub(super) fn batches(rows: &[(&str, usize, &Rounds)]) -> String {
     let mut table = String::from(
         "| recipe, batch | step: Waxwork | PyTorch | ratio (min–max) | images/s: Waxwork | PyTorch |\n|---|---|---|---|---|---|\n",
@@ -126,10 +127,10 @@ pub(super) fn batches(rows: &[(&str, usize, &Rounds)]) -> String {
     table
 }
 
-/// What begins the part of the page that `--quality` writes. The other part is above it.
+/// The heading of the section that `--quality` writes. The rest of the page is above it.
 const QUALITY: &str = "## Quality against time\n";
 
-/// Puts the tables of steps in place, and keeps what the page says of quality.
+/// Replaces the tables of steps, and keeps the section on quality.
 pub(super) fn replace_steps(path: &Path, steps: &str) -> Result<()> {
     let page = fs::read_to_string(path).unwrap_or_default();
     let quality = page.find(QUALITY).map(|start| format!("\n{}", &page[start..])).unwrap_or_default();
@@ -137,7 +138,7 @@ pub(super) fn replace_steps(path: &Path, steps: &str) -> Result<()> {
         .with_context(|| format!("failed to write {}", path.display()))
 }
 
-/// Puts the table of quality in place, and keeps the tables of steps.
+/// Replaces the table of quality, and keeps the tables of steps.
 pub(super) fn replace_quality(path: &Path, table: &str, torch: &str) -> Result<()> {
     let page = fs::read_to_string(path).unwrap_or_default();
     let steps = page.find(QUALITY).map_or(page.as_str(), |start| &page[..start]).trim_end();

@@ -1,4 +1,4 @@
-//! What the rules of tidy find, and what they let pass.
+//! What the rules of tidy find, and what they allow.
 
 use super::*;
 

@@ -1,24 +1,24 @@
-//! How prose is written, in documents, help and error messages: the words that docs/style.md rules out, and the width of
-//! Markdown.
+//! Checks of prose in documents, help and error messages: the words that docs/style.md rules out, and the
+//! width of Markdown.
 
 use super::File;
 
-/// Files whose words are checked: those of a folder (`""` is any) with an extension.
+/// Files whose words are checked: those in a folder (`""` is any) with an extension.
 const PROSE: [(&str, &str); 3] = [("", "md"), ("models/", "toml"), ("datasets/", "toml")];
 
-/// Files whose words are not checked, since they name the words.
+/// Files whose words are not checked, because they list the words.
 const EXEMPT: [&str; 2] = ["docs/style.md", "xtask/src/tidy/words.rs"];
 
-/// Folders whose error messages are checked, the literals of `#[error(…)]`. A `*` stands for one folder.
+/// Folders whose error messages are checked: the literals in `#[error(…)]`. A `*` stands for one folder.
 const ERRORS: [&str; 2] = ["crates/*/src/", "models/src/"];
 
-/// The folder whose help is checked: its doc comments, and the literals of `#[command(…)]` and `#[arg(…)]`.
+/// The folder whose help is checked: its doc comments, and the literals in `#[command(…)]` and `#[arg(…)]`.
 const HELP: &str = "crates/cli/src/args/";
 
-/// Columns of a Markdown line.
+/// Maximum width of a Markdown line.
 const COLUMNS: usize = 100;
 
-/// Phrases that have no other use, and what to write instead. `|` separates alternatives for one word.
+/// Phrases that have no other use, and their replacements. `|` separates alternatives for one word.
 const AVOID: [(&str, &str); 23] = [
     ("so many", "`N` or `the number of`"),
     ("manieth", "`every N steps`"),
@@ -45,7 +45,7 @@ const AVOID: [(&str, &str); 23] = [
     ("a|one line|row|column|class|step|image|file|directory|folder a|an", "`one … per …`"),
 ];
 
-/// Prose says things in the words that engineers use.
+/// Prose uses the words that engineers use.
 pub(super) fn words(file: &File) -> Vec<String> {
     let words = split(&prose(file));
     let found = |(phrase, instead): &(&str, &str)| {
@@ -62,7 +62,7 @@ pub(super) fn words(file: &File) -> Vec<String> {
     AVOID.iter().flat_map(found).collect()
 }
 
-/// The prose of a file, on the lines that it has there; the rest is blank.
+/// The prose of a file, on its original lines; the rest is blank.
 fn prose(file: &File) -> String {
     let whole = |(folder, extension): &(&str, &str)| {
         file.path.starts_with(folder) && file.path.ends_with(&format!(".{extension}"))
@@ -95,12 +95,12 @@ fn doc_comments(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The string literals, with their quotes, inside of attributes that begin in one of these ways; the rest is blank. Escapes
-/// are spaces.
+/// The string literals, with their quotes, inside attributes that begin in one of these ways; the rest is
+/// blank. Escapes become spaces.
 fn literals(text: &str, attributes: &[&str]) -> String {
     let mut shown = String::new();
     let mut rest = text;
-    // How many brackets are open in the attribute, and whether the place is in a literal.
+    // The number of open brackets in the attribute, and whether we are inside a literal.
     let (mut open, mut quoted) = (0_usize, false);
     while let Some(c) = rest.chars().next() {
         let begins = attributes.iter().find(|attribute| rest.starts_with(**attribute));
@@ -127,7 +127,7 @@ fn literals(text: &str, attributes: &[&str]) -> String {
     shown
 }
 
-/// Two texts that are blank where the other is not.
+/// Merges two texts, each of which is blank where the other is not.
 fn merged(one: &str, other: &str) -> String {
     let pick =
         |(one, other): (&str, &str)| if one.trim().is_empty() { other.to_owned() } else { one.to_owned() };
@@ -137,7 +137,7 @@ fn merged(one: &str, other: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Markdown wraps at [`COLUMNS`], but for tables, for lines without a space, and for code that is a copy.
+/// Markdown wraps at [`COLUMNS`], except tables, lines without a space, and code copied from the sources.
 pub(super) fn width(file: &File) -> Vec<String> {
     let mut copied = false;
     let mut found = Vec::new();
@@ -157,8 +157,8 @@ pub(super) fn width(file: &File) -> Vec<String> {
     found
 }
 
-/// The words of a text in lower case with the numbers of their lines. An empty word stands for punctuation and for the end
-/// of a paragraph, across which no phrase reaches.
+/// The words of a text in lower case, with their line numbers. An empty word stands for punctuation or the
+/// end of a paragraph, across which no phrase matches.
 fn split(text: &str) -> Vec<(usize, String)> {
     let mut words = Vec::new();
     for (index, line) in text.lines().enumerate() {

@@ -1,8 +1,8 @@
-//! A network as an ONNX graph (opset 17), which other programs run: layers write themselves into a [`Graph`].
+//! ONNX graphs (opset 17) of networks, for other programs to run. Layers write themselves into a [`Graph`].
 //!
-//! A layer's `export` is its forward pass in [`Mode::Eval`](crate::Mode::Eval), with values instead of tensors and, as in
-//! construction, a [`GraphScope`] that gives every stored tensor the name that it has in a [`ParamSet`](crate::params::ParamSet). The
-//! batch dimension stays open.
+//! A layer's `export` mirrors its forward pass in [`Mode::Eval`](crate::Mode::Eval), with values instead of
+//! tensors. As in construction, a [`GraphScope`] gives every stored tensor the name that it has in a
+//! [`ParamSet`](crate::params::ParamSet). The batch dimension stays open.
 
 mod proto;
 
@@ -17,23 +17,23 @@ use crate::{Error, Result};
 
 /// The version of the operators' definitions.
 const OPSET: i64 = 17;
-/// The version of the file format that belongs to it.
+/// The version of the file format that goes with it.
 const IR_VERSION: i64 = 8;
 /// The name of the open dimension.
 const BATCH: &str = "batch";
-/// What a protobuf message may hold at most.
+/// The largest protobuf message, in bytes.
 const LARGEST: usize = i32::MAX as usize;
 
 /// A part of a model that can be exported by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Latents, and a condition where the model takes one → samples: a GAN's.
+    /// A GAN's network from latents, and a condition if the model takes one, to samples.
     Generator,
-    /// The same of a VAE.
+    /// The same network of a VAE.
     Decoder,
-    /// Samples, and a condition where the model takes one → mean and log-variance of the latents.
+    /// From samples, and a condition if the model takes one, to mean and log-variance of the latents.
     Encoder,
-    /// Standard normal noise and labels → latents, where a model's prior depends on the label.
+    /// From standard normal noise and labels to latents, if the model's prior depends on the label.
     Prior,
 }
 
@@ -54,13 +54,13 @@ impl Part {
 pub struct Value(String);
 
 impl Value {
-    /// In the place of an input that an operator can do without.
+    /// Stands for an optional input that is not given.
     fn absent() -> Self {
         Self(String::new())
     }
 }
 
-/// What a node is told beside its inputs.
+/// An attribute of a node.
 #[derive(Clone, Copy, Debug)]
 pub enum Attribute<'a> {
     /// A whole number.
@@ -91,11 +91,12 @@ impl Graph {
         Value(name.to_owned())
     }
 
-    /// An input `labels` of int64, `(batch)`, as one-hot rows `(batch, classes)`; none for a model without classes.
+    /// Adds an input `labels` of int64, `(batch)`, and returns it as one-hot rows `(batch, classes)`; None
+    /// for a model without classes.
     ///
-    /// A label outside of the classes ends the run of the graph with an error, where the runtime checks the bounds of `Gather` (as
-    /// onnxruntime does on the CPU): `OneHot` alone would give no class for a label that is too large, and count negative ones from
-    /// the end.
+    /// A label out of range ends the run of the graph with an error if the runtime checks the bounds of
+    /// `Gather`, as onnxruntime does on the CPU. `OneHot` alone would give no class for a label that is too
+    /// large, and would count negative ones from the end.
     pub fn labels(&mut self, classes: usize) -> Result<Option<Value>> {
         if classes == 0 {
             return Ok(None);
@@ -104,7 +105,8 @@ impl Graph {
         let mut root = self.root();
         let depth = root.integers("classes", &[], &[classes as i64]);
         let off_on = root.tensor("off_on", &Tensor::new(&[0f32, 1.0], &Device::Cpu)?)?;
-        // An error names the node, and so what is right. Negative ones, which `Gather` takes too, become one too many.
+        // The runtime's error names this node, so the name states the range. `Gather` accepts negative
+        // labels, so they are replaced by one that is too large.
         let mut within = root.enter(format!("labels_from_0_to_{}", classes - 1));
         let numbers: Vec<i64> = (0..classes as i64).collect();
         let (zero, known) =
@@ -116,8 +118,8 @@ impl Graph {
         Ok(Some(root.node("OneHot", &[&labels, &depth, &off_on], &[])))
     }
 
-    /// What a model's networks see of a condition, `(batch, width)`: made of the input `labels` where it is a class, and the input
-    /// `condition` itself where it is anything else; None for an unconditional model.
+    /// Returns a condition as the networks see it, `(batch, width)`: made from the input `labels` if it is a
+    /// class, otherwise the input `condition` itself. None for an unconditional model.
     ///
     /// # Errors
     /// As [`Graph::labels`].
@@ -137,7 +139,7 @@ impl Graph {
         self.proto.output.push(value_info(name, proto::FLOAT, dims));
     }
 
-    /// Where names begin.
+    /// The root of the tree of names.
     pub fn root(&mut self) -> GraphScope<'_> {
         GraphScope { graph: self, prefix: String::new() }
     }
@@ -145,7 +147,7 @@ impl Graph {
     /// The contents of an `.onnx` file.
     ///
     /// # Errors
-    /// [`Error::GraphTooLarge`] if they are more than a protobuf message can hold.
+    /// [`Error::GraphTooLarge`] if they exceed the limit of a protobuf message.
     pub fn encode(self) -> Result<Vec<u8>> {
         let model = proto::Model {
             ir_version: IR_VERSION,
@@ -198,7 +200,7 @@ impl GraphScope<'_> {
         Ok(self.initializer(name, dims, proto::FLOAT, bytes))
     }
 
-    /// Stored whole numbers.
+    /// Whole numbers as a stored tensor.
     fn integers(&mut self, name: &str, dims: &[i64], values: &[i64]) -> Value {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.initializer(name, dims.to_vec(), proto::INT64, bytes)
@@ -210,14 +212,14 @@ impl GraphScope<'_> {
         Value(name)
     }
 
-    /// The result of an operator of ONNX.
+    /// The result of an ONNX operator.
     pub fn node(&mut self, operator: &str, inputs: &[&Value], attributes: &[(&str, Attribute<'_>)]) -> Value {
         let name = self.full(&format!("{operator}_{}", self.graph.proto.node.len()));
         self.graph.push(operator, inputs, attributes, name.clone());
         Value(name)
     }
 
-    /// The activation of every element.
+    /// Applies the activation elementwise.
     pub fn activate(&mut self, x: Value, activation: Activation) -> Value {
         match activation {
             Activation::Identity => x,
@@ -243,7 +245,8 @@ impl GraphScope<'_> {
         Ok(self.node("Add", &[&scaled, &shift], &[]))
     }
 
-    /// [`waxwork_kernels::soft_bound`]: with c the value clipped to the range and d = x − c, that is c + d / (1 + |d|).
+    /// [`waxwork_kernels::soft_bound`]: c + d / (1 + |d|), where c is the value clipped to the range and d =
+    /// x − c.
     pub fn soft_bound(&mut self, x: &Value, low: f64, high: f64) -> Result<Value> {
         let n = self.graph.proto.node.len();
         let mut scalar = |name: &str, value: f64| {
@@ -258,16 +261,16 @@ impl GraphScope<'_> {
         Ok(self.node("Add", &[&inside, &tail], &[]))
     }
 
-    /// `(batch, …)` with all but the batch in the shape `dims`.
+    /// Reshapes `(batch, …)` to `(batch, …dims)`.
     pub fn reshape(&mut self, x: &Value, dims: &[usize]) -> Value {
-        // Zero takes the size from the input.
+        // In ONNX, zero copies the size from the input.
         let sizes: Vec<i64> = std::iter::once(0).chain(dims.iter().map(|&side| side as i64)).collect();
         let name = format!("shape_{}", self.graph.proto.node.len());
         let shape = self.integers(&name, &[sizes.len() as i64], &sizes);
         self.node("Reshape", &[x, &shape], &[])
     }
 
-    /// `(batch, …)` as rows.
+    /// Flattens `(batch, …)` to rows.
     pub fn flatten(&mut self, x: &Value) -> Value {
         self.node("Flatten", &[x], &[("axis", Attribute::Int(1))])
     }
@@ -280,7 +283,7 @@ impl GraphScope<'_> {
         self.node("Slice", &[x, &from, &to, &axis], &[])
     }
 
-    /// The first rows and columns of images `(N, C, H, W)`.
+    /// The top left `height` × `width` pixels of images `(N, C, H, W)`.
     pub fn first_pixels(&mut self, x: &Value, height: usize, width: usize) -> Value {
         let n = self.graph.proto.node.len();
         let mut at = |name: &str, values: [i64; 2]| self.integers(&format!("{name}_{n}"), &[2], &values);
@@ -289,7 +292,7 @@ impl GraphScope<'_> {
         self.node("Slice", &[x, &from, &to, &axes], &[])
     }
 
-    /// Rows side by side; the left ones alone where there is nothing beside them.
+    /// Concatenates rows; returns `left` alone if there is no `right`.
     pub fn beside(&mut self, left: &Value, right: Option<&Value>) -> Value {
         match right {
             Some(right) => self.node("Concat", &[left, right], &[("axis", Attribute::Int(1))]),
@@ -297,7 +300,7 @@ impl GraphScope<'_> {
         }
     }
 
-    /// Height and width doubled, every pixel four times.
+    /// Doubles height and width by repeating pixels.
     pub fn upsample2(&mut self, x: &Value) -> Result<Value> {
         let name = format!("scales_{}", self.graph.proto.node.len());
         let scales = self.tensor(&name, &Tensor::new(&[1f32, 1.0, 2.0, 2.0], &Device::Cpu)?)?;
@@ -322,7 +325,7 @@ fn value_info(name: &str, elem_type: i32, dims: &[usize]) -> proto::ValueInfo {
     proto::ValueInfo { name: name.to_owned(), of }
 }
 
-/// The numbers are `AttributeProto.AttributeType`'s.
+/// The numbers are those of `AttributeProto.AttributeType`.
 fn attribute(name: &str, value: Attribute<'_>) -> proto::Attribute {
     let mut attribute = proto::Attribute { name: name.to_owned(), ..proto::Attribute::default() };
     attribute.kind = match value {

@@ -1,4 +1,4 @@
-//! The messages of the ONNX format that a [`Graph`](super::Graph) needs, by the numbers of onnx.proto.
+//! The ONNX messages that a [`Graph`](super::Graph) needs, with the field numbers of onnx.proto.
 
 use prost::Message;
 
@@ -57,7 +57,7 @@ pub(super) struct Node {
     pub(super) attribute: Vec<Attribute>,
 }
 
-/// `kind` says which of the values counts.
+/// An attribute; `kind` says which of the values counts.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Attribute {
     #[prost(string, tag = "1")]
@@ -114,7 +114,7 @@ pub(super) struct Shape {
     pub(super) dim: Vec<Dimension>,
 }
 
-/// A size, or the name of one that is only known when the graph runs.
+/// A size, or the name of a size that is only known when the graph runs.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Dimension {
     #[prost(int64, optional, tag = "1")]

@@ -1,4 +1,5 @@
-//! What a model's `step` sees: draws, the mode of a pass, and the door to the optimiser.
+//! [`StepContext`], through which a model's `step` draws noise, sets the mode of a pass and updates its
+//! weights.
 
 use std::sync::Mutex;
 
@@ -19,7 +20,7 @@ use crate::rng::Stream;
 use crate::scalar::{Check, Scalar, check_known};
 use crate::{Error, Result};
 
-/// Where a training step stands.
+/// The place of a training step in its run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Position {
     pub(super) seed: u64,
@@ -29,20 +30,21 @@ pub(super) struct Position {
     pub(super) stage: Stage,
 }
 
-/// The step of a process, as its micro-batches see it.
+/// A process's whole step, as its micro-batches see it.
 pub(super) trait WholeStep {
-    /// Does the step on the next micro-batch that has not begun, if there is one, as far as it comes.
+    /// Starts the step on the next micro-batch, if one is left, and runs it as far as it gets.
     fn begin_next(&self) -> Result<()>;
 
-    /// The batch that follows `number` others of this step, all of this process's rows.
+    /// The batch that follows the first `number` extra ones of this step, with all of this process's rows.
     fn further(&self, number: usize) -> Result<Batch>;
 
-    /// Reports scalars of all micro-batches.
+    /// Reports scalars for all micro-batches.
     fn report(&self, scalars: Vec<(String, Scalar)>);
 }
 
-/// What a model's `step` sees: draws, mode, and the door to the optimiser. Statistics and scalars are its own; it shares the optimiser
-/// only through [`StepContext::update`], so that several parts of a batch can be on their way at once.
+/// What a model's `step` works with: draws, mode, and the only way to update weights. Each context has its
+/// own statistics and scalars and reaches the optimiser only through [`StepContext::update`], so that several
+/// micro-batches can be in progress at once.
 pub struct StepContext<'a> {
     pub(super) params: &'a ParamSet,
     pub(super) groups: &'a [ParamGroup],
@@ -50,15 +52,15 @@ pub struct StepContext<'a> {
     pub(super) shared: &'a Mutex<Shared>,
     pub(super) meetings: &'a Meetings<'a>,
     pub(super) whole: &'a dyn WholeStep,
-    /// Which of this process's micro-batches it is, and how many there are.
+    /// The number of this micro-batch in its process, and how many the process has.
     pub(super) lane: usize,
     pub(super) lanes: usize,
-    /// Updates of this step so far, and the most that there may be.
+    /// Updates of this step so far, and the maximum.
     pub(super) updates: usize,
     pub(super) most_updates: usize,
     pub(super) batches: usize,
     pub(super) statistics: StatisticsLog,
-    /// What was logged since the last update.
+    /// Scalars logged since the last update.
     pub(super) logged: Vec<(String, Reduction, Tensor)>,
 }
 
@@ -74,17 +76,17 @@ impl StepContext<'_> {
         self.position.step
     }
 
-    /// The number of training samples, where the training loop knows it.
+    /// The number of training samples, if the training loop knows it.
     pub fn training_samples(&self) -> Option<usize> {
         self.position.training_samples
     }
 
-    /// The stage of training that the model is in.
+    /// The model's stage of training.
     pub fn stage(&self) -> Stage {
         self.position.stage
     }
 
-    /// Enters stage `number` from the next step on. Checkpoints hold it.
+    /// Enters stage `number` from the next step on. Checkpoints store the stage.
     pub fn enter_stage(&mut self, number: u32) {
         self.position.stage = Stage { number, since: self.position.step + 1 };
     }
@@ -94,28 +96,28 @@ impl StepContext<'_> {
         self.params.device()
     }
 
-    /// The type of the model's weights.
+    /// The dtype of the model's weights.
     pub fn dtype(&self) -> DType {
         self.params.dtype()
     }
 
-    /// Another batch of this step, of the same size: the next of the shuffled training set.
+    /// Returns another batch of the same size for this step: the next one of the shuffled training set.
     ///
     /// # Errors
-    /// [`Error::NoBatch`] if there is none.
+    /// [`Error::NoBatch`] if no batch is left.
     pub fn next_batch(&mut self) -> Result<Batch> {
         let batch = self.whole.further(self.batches)?;
         self.batches += 1;
         if self.lanes == 1 { Ok(batch) } else { batch.part(self.lane, self.lanes) }
     }
 
-    /// The draws called `name` of this step.
+    /// The random stream `name` of this step.
     pub fn stream(&self, name: &str) -> Stream {
         Stream::new(self.position.seed, name, self.position.step)
     }
 
-    /// The rows of a batch of `n` samples within the batch of the whole step, of which other micro-batches have other parts. Draws of
-    /// [`StepContext::stream`] are made for these, so that they do not depend on how many processes there are.
+    /// The row numbers of this micro-batch's `n` samples within the whole batch of the step. Draw from
+    /// [`StepContext::stream`] by these rows, so that the draws do not depend on the number of processes.
     pub fn rows(&self, n: usize) -> Vec<u64> {
         let first = self.first_row(n);
         (first..first + n as u64).collect()
@@ -125,7 +127,8 @@ impl StepContext<'_> {
         self.meetings.number(self.lane) * n as u64
     }
 
-    /// Standard normal noise called `name`: `(n, ..sample)` in the model's type, a row for each of [`StepContext::rows`].
+    /// Draws standard normal noise `name`: `(n, ..sample)` in the model's dtype, one row for each of
+    /// [`StepContext::rows`].
     pub fn normal(&self, name: &str, n: usize, sample: impl Into<candle_core::Shape>) -> Result<Tensor> {
         let noise = match &mut lock(self.shared).prefetch {
             Some(prefetch) => {
@@ -137,38 +140,39 @@ impl StepContext<'_> {
         Ok(noise.to_dtype(self.params.dtype())?)
     }
 
-    /// The mode of a training pass: batch statistics that count once [`StepContext::update`] succeeds.
+    /// The mode of a training pass: its batch statistics count once [`StepContext::update`] succeeds.
     pub fn train(&self) -> Mode<'_> {
         Mode::Train(&self.statistics)
     }
 
-    /// Records state that is saved but not optimised: once [`StepContext::update`] succeeds, `buffer` becomes
-    /// (1 − `momentum`) · `buffer` + `momentum` · `value`, so 1 replaces it. `reduction` says how the values of several processes
-    /// become one.
+    /// Records state that is saved but not optimised. Once [`StepContext::update`] succeeds, `buffer` becomes
+    /// (1 − `momentum`) · `buffer` + `momentum` · `value`; a momentum of 1 replaces it. `reduction` says how
+    /// to combine the values of several processes.
     pub fn record(&self, buffer: &Var, value: Tensor, momentum: f64, reduction: Reduction) {
         self.statistics.record(buffer, value, momentum, reduction);
     }
 
-    /// Reports a scalar that is not part of a loss, such as D(real): its mean, if several processes share the batch.
+    /// Reports a scalar that is not part of a loss, such as D(real). Processes that share the batch report
+    /// its mean.
     ///
     /// # Errors
-    /// If it has more values than one.
+    /// If it has more than one value.
     pub fn log(&mut self, name: &str, value: &Tensor) -> Result<()> {
         self.log_reduced(name, value, Reduction::Mean)
     }
 
-    /// Reports a scalar that is not part of a loss, and says how those of several processes become one.
+    /// Reports a scalar that is not part of a loss; `reduction` combines the values of several processes.
     ///
     /// # Errors
-    /// If it has more values than one.
+    /// If it has more than one value.
     pub fn log_reduced(&mut self, name: &str, value: &Tensor, reduction: Reduction) -> Result<()> {
-        // Says now whether it is a scalar.
+        // Fails here, rather than later, if the value is not a scalar.
         Scalar::of(value)?;
         self.logged.push((name.to_owned(), reduction, value.detach()));
         Ok(())
     }
 
-    /// Reports what was logged after the last update; the stage for the next step.
+    /// Reports what was logged after the last update, and returns the stage of the next step.
     pub(super) fn finish(mut self) -> Result<Stage> {
         let (names, values) = named(std::mem::take(&mut self.logged));
         if !values.is_empty()
@@ -179,8 +183,9 @@ impl StepContext<'_> {
         Ok(self.position.stage)
     }
 
-    /// Brings values to the meeting of an update: the reduced ones for the micro-batch that comes last, which does the update for all,
-    /// and None for the others. Where more of the step may follow, the update is done when this returns.
+    /// Brings values to the meeting of an update. The last micro-batch to arrive gets the reduced values and
+    /// does the update for all. The others get None; unless it is the step's last update, it has already been
+    /// done by then.
     fn meet(&mut self, values: Vec<(Reduction, Tensor)>) -> Result<Option<Vec<Tensor>>> {
         let meeting = self.updates;
         self.updates += 1;
@@ -188,16 +193,18 @@ impl StepContext<'_> {
             return Err(Error::ManyUpdates { most: self.most_updates });
         }
         let whole = self.meetings.bring(meeting, values)?;
-        // In the first of two updates each begins the next from within, so that the innermost comes last, and goes on first. In the
-        // last update nobody waits: they come in the order in which they end.
+        // Before the last update, each micro-batch starts the next one from in here. So the innermost arrives
+        // last and continues first. At the last update, no micro-batch waits: they arrive in the order in
+        // which they end.
         if whole.is_none() && meeting + 1 < self.most_updates {
             self.whole.begin_next()?;
         }
         Ok(whole)
     }
 
-    /// Whether an update may go on that depends on values which are not known. They are taken for finite, and looked at
-    /// when they are read; under loss scaling, where overflows are expected, they are read now.
+    /// Decides whether an update may proceed although some of its values are not yet known. They are assumed
+    /// to be finite and checked when they are read. Under loss scaling, where overflows are expected, they
+    /// are read now.
     fn all_finite(&self, checks: Vec<(String, Scalar)>, scalars: &mut Vec<(String, Scalar)>) -> Result<bool> {
         let step = self.position.step;
         let unread = checks.into_iter().filter_map(|(term, value)| match value {
@@ -226,13 +233,14 @@ impl StepContext<'_> {
         }
     }
 
-    /// Minimises `loss` over the named groups: backward, mean over micro-batches and processes, finite check, clipping, schedule, Adam,
-    /// moving average, statistics, logging. Takes the loss by value, because its graph must not outlive an update of what it was made
-    /// of.
+    /// Minimises `loss` over the named groups: backward, mean over micro-batches and processes, finite check,
+    /// clipping, schedule, Adam, moving average, statistics, logging. Takes the loss by value, because its
+    /// graph must not outlive an update of the weights that it was made from.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] before anything changes, if our kernels compute (a device is not waited for: see
-    /// [`TrainingState::step_unread`](super::TrainingState::step_unread)); [`Error::NoGradient`] if a weight of a group got none.
+    /// [`Error::NonFinite`] before anything changes, on the CPU; a device is not waited for, see
+    /// [`TrainingState::step_unread`](super::TrainingState::step_unread). [`Error::NoGradient`] if a weight
+    /// of a group got none.
     pub fn update(&mut self, groups: &[&str], loss: Loss) -> Result<()> {
         let step = self.position.step;
         let Loss { name, total, terms } = loss;
@@ -242,7 +250,7 @@ impl StepContext<'_> {
         scalars.extend(terms.into_iter().map(|(name, value)| (name.to_owned(), Reduction::Mean, value)));
         let (names, mut values) = named(scalars);
         if self.meetings.micro_batches() == 1 {
-            // A known value that is not finite ends the step before anything is differentiated.
+            // A known value that is not finite ends the step before the backward pass.
             let own: Vec<Tensor> = values[logged..].iter().map(|(_, value)| value.clone()).collect();
             check_loss(step, &names[logged..], &own)?;
         }
@@ -276,8 +284,8 @@ impl StepContext<'_> {
         lock(self.shared).enter(Phase::Forward)
     }
 
-    /// The update itself, once for all micro-batches: with their scalars, of which the first `logged` are not of the loss, their
-    /// gradients by group, and their statistics.
+    /// Does the update, once for all micro-batches. `values` are their scalars, of which the first `logged`
+    /// are not part of the loss, then their gradients by group, then their statistics.
     fn apply(
         &self,
         names: Vec<String>,
@@ -327,7 +335,7 @@ impl StepContext<'_> {
     }
 }
 
-/// Names, and values to reduce.
+/// The names, and the values to reduce.
 fn named(scalars: Vec<(String, Reduction, Tensor)>) -> (Vec<String>, Vec<(Reduction, Tensor)>) {
     scalars.into_iter().map(|(name, reduction, value)| (name, (reduction, value))).unzip()
 }
@@ -336,14 +344,14 @@ fn reported(names: Vec<String>, values: &[Tensor]) -> Result<Vec<(String, Scalar
     names.into_iter().zip(values).map(|(name, value)| Ok((name, Scalar::of(value)?))).collect()
 }
 
-/// A loss, which comes first, and its terms, as values that have to be finite.
+/// The loss, which comes first, and its terms, as values that must be finite.
 ///
 /// # Errors
-/// [`Error::NonFinite`] for the first that is known and is not.
+/// [`Error::NonFinite`] for the first value that is known and not finite.
 fn check_loss(step: u64, names: &[String], values: &[Tensor]) -> Result<Vec<(String, Scalar)>> {
     let check = |(name, value): (&String, &Tensor)| Ok((format!("`{name}`"), Scalar::of(value)?));
     let mut checks: Vec<(String, Scalar)> = names.iter().zip(values).map(check).collect::<Result<_>>()?;
-    // The parts come before their sum, so that the message names the part that broke it.
+    // The terms come before their sum, so that the message names the term at fault.
     checks.rotate_left(1);
     checks.iter().try_for_each(|(term, value)| check_known(step, term, value))?;
     Ok(checks)

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-/// A scalar to be minimised, with the named terms that it was made of.
+/// A scalar to minimise, and its named terms.
 #[derive(Debug)]
 pub struct Loss {
     pub(super) name: &'static str,

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Dynamic loss scaling (Micikevicius et al. 2018): losses are multiplied by a power of two before they are differentiated,
-/// so that small gradients survive f16. An update that overflows is left out and halves the factor; many that do not
-/// double it.
+/// Dynamic loss scaling (Micikevicius et al. 2018): losses are multiplied by a power of two before the
+/// backward pass, so that small gradients survive f16. An update that overflows is skipped and halves the
+/// factor; many updates without an overflow double it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LossScale {
     /// The factor is 2 to this power.
@@ -15,7 +15,7 @@ pub struct LossScale {
 
 impl LossScale {
     pub(super) const FIRST: Self = Self { exponent: 16, updates: 0 };
-    /// Updates without an overflow that double the factor.
+    /// Updates without an overflow after which the factor doubles.
     const PATIENCE: u32 = 2000;
     const LARGEST: i32 = 24;
 
@@ -23,7 +23,8 @@ impl LossScale {
         f64::from(2f32.powi(self.exponent))
     }
 
-    /// After an update whose values were all finite, or were not. None if the factor is 1 already: then it was no overflow.
+    /// The scale after an update, whose values were all finite or not. None if the factor is already 1: then
+    /// the cause was not an overflow.
     pub(super) fn after(self, finite: bool) -> Option<Self> {
         match finite {
             true if self.updates + 1 < Self::PATIENCE => Some(Self { updates: self.updates + 1, ..self }),

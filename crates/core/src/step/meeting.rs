@@ -1,4 +1,5 @@
-//! Where the micro-batches of a step meet: their sums by a fixed binary tree, first in this process, then over all.
+//! The meetings of a step's micro-batches, which sum their values by a fixed binary tree: first within this
+//! process, then over all processes.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,20 +9,21 @@ use candle_core::Tensor;
 use crate::Result;
 use crate::collective::{Collective, Reduction};
 
-/// What one or more neighbouring micro-batches bring to a meeting.
+/// The values that one or more adjacent micro-batches bring to a meeting.
 type Values = Vec<(Reduction, Tensor)>;
 
-/// The meetings of one step. Each joins the values of all micro-batches: of this process's own, which come one after the other, and of
-/// those of other processes.
+/// The meetings of one step. Each combines the values of all micro-batches: those of this process, which run
+/// one after the other, and those of other processes.
 ///
-/// The leaves of the tree are the micro-batches of the whole batch in order; a process has a subtree of it. A sum of floats depends on
-/// the association alone, so the bits are the same however many processes share the work.
+/// The leaves of the tree are the micro-batches of the whole batch in order, and each process has one
+/// subtree. A sum of floats depends only on its association, so the bits are the same for any number of
+/// processes.
 #[derive(Debug)]
 pub(super) struct Meetings<'a> {
     collective: &'a dyn Collective,
-    /// Micro-batches of this process, a power of two.
+    /// Number of micro-batches of this process, a power of two.
     lanes: usize,
-    /// By meeting, the sums of whole subtrees so far, with the number of their leaves.
+    /// For each meeting, the sums of complete subtrees so far, with the number of their leaves.
     subtrees: RefCell<BTreeMap<usize, Vec<(usize, Values)>>>,
 }
 
@@ -30,18 +32,19 @@ impl<'a> Meetings<'a> {
         Self { collective, lanes, subtrees: RefCell::default() }
     }
 
-    /// Micro-batches of the whole batch.
+    /// Number of micro-batches in the whole batch.
     pub(super) fn micro_batches(&self) -> usize {
         self.lanes * self.collective.size()
     }
 
-    /// The number of this process's micro-batch `lane` among all.
+    /// The number of this process's micro-batch `lane` in the whole batch.
     pub(super) fn number(&self, lane: usize) -> u64 {
         (self.collective.rank() * self.lanes + lane) as u64
     }
 
-    /// Brings the values of one micro-batch to a meeting: the reduced values once all of this process are there, and None before. They
-    /// may come in order or in reverse, which is the same tree.
+    /// Brings the values of one micro-batch to a meeting. Returns the reduced values once all micro-batches
+    /// of this process are there, and None before. They may come in order or in reverse order, which gives
+    /// the same tree.
     pub(super) fn bring(&self, meeting: usize, values: Values) -> Result<Option<Vec<Tensor>>> {
         if self.micro_batches() == 1 {
             return Ok(Some(values.into_iter().map(|(_, value)| value).collect()));
@@ -63,7 +66,7 @@ impl<'a> Meetings<'a> {
 
     fn over_processes(&self, values: Values) -> Result<Vec<Tensor>> {
         let (reductions, tensors): (Vec<_>, Vec<_>) = values.into_iter().unzip();
-        // One division at the end, since to divide twice would round numbers near zero twice.
+        // Divide once at the end, since two divisions would round numbers near zero twice.
         let summed = |reduction| if reduction == Reduction::Mean { Reduction::Sum } else { reduction };
         let values = reductions.iter().copied().map(summed).zip(tensors).collect();
         let share = (self.micro_batches() as f64).recip();
@@ -77,7 +80,7 @@ impl<'a> Meetings<'a> {
     }
 }
 
-/// The values of two neighbouring subtrees as one.
+/// Combines the values of two adjacent subtrees.
 fn joined(left: Values, right: Values) -> Result<Values> {
     let join = |((reduction, left), (_, right)): ((Reduction, Tensor), (Reduction, Tensor))| {
         let value = match reduction {

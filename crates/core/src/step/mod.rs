@@ -1,4 +1,5 @@
-//! One training step: what a model's own `step` sees, and [`StepContext::update`], the single door to the optimiser.
+//! One training step: what a model's own `step` sees, and [`StepContext::update`], the only way to update
+//! weights.
 
 mod context;
 mod loss;

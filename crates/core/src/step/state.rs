@@ -1,4 +1,4 @@
-//! Everything that training changes besides the model's own parameters.
+//! The state that training changes besides the model's own parameters.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -21,49 +21,50 @@ use crate::profile::{Phase, Profile};
 use crate::scalar::{Check, Scalar, check_finite};
 use crate::{Error, Result, kernels};
 
-/// Checks that may wait before somebody reads them.
+/// The most checks that may wait to be read.
 const MOST_UNREAD: usize = 4096;
 
-/// What one step reported: scalars by name, in the order in which the step logged them.
+/// The report of one step: scalars by name, in the order in which the step logged them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepReport {
     /// The step, counted from 0.
     pub step: u64,
-    /// Losses, their terms, gradient norms and whatever the model logged; nothing after [`TrainingState::step_unread`].
+    /// Losses, their terms, gradient norms and the model's own scalars; empty after
+    /// [`TrainingState::step_unread`].
     pub scalars: Vec<(String, f64)>,
 }
 
-/// Counters that a checkpoint holds beside the tensors.
+/// Counters that a checkpoint holds besides the tensors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Steps done.
     pub step: u64,
-    /// Batches taken, where that is not one per step.
+    /// Batches taken, if not one per step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batches: Option<u64>,
-    /// The stage of training, where the model has more than one.
+    /// The stage of training, if the model has more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
     /// Updates of each group.
     pub updates: BTreeMap<String, u64>,
-    /// The factor on losses, where layers multiply in f16.
+    /// The factor on losses, if layers compute in f16.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
 }
 
-/// What the contexts of a step share: they touch it only to draw and to update.
+/// State that the contexts of a step share; they touch it only to draw and to update.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) adam: Adam,
     /// Exponential moving average of the weights under the same names; buffers are copied.
     pub(super) ema: Option<ParamSet>,
-    /// Where layers multiply in f16.
+    /// Present if layers compute in f16.
     pub(super) loss_scale: Option<LossScale>,
-    /// What was not read yet of the steps since the last reading, in order.
+    /// Checks of the steps since the last reading that have not been read yet, in order.
     pub(super) unread: Vec<Check>,
-    /// Draws noise ahead where a device computes.
+    /// Draws noise ahead, on a device.
     pub(super) prefetch: Option<Prefetch>,
-    /// Where the time goes, where somebody asked.
+    /// Where the time goes, if profiling is on.
     pub(super) profile: Option<Profile>,
 }
 
@@ -73,12 +74,12 @@ impl Shared {
     }
 }
 
-/// A step that panicked is nobody's result, so what it left is never used.
+/// Ignores poisoning: a step that panicked has no result, so the state that it left is never used.
 pub(super) fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Everything that training changes besides the model's own parameters: optimiser, moving average, step.
+/// The state that training changes besides the model's own parameters: optimiser, moving average, step.
 #[derive(Debug)]
 pub struct TrainingState {
     seed: u64,
@@ -96,7 +97,7 @@ impl TrainingState {
     /// The state before the first step. `total_steps` is the run's length, for schedules.
     ///
     /// # Errors
-    /// [`Error::Config`] if a setting makes no sense or names a group that the model does not have.
+    /// [`Error::Config`] if a setting is invalid or names a group that the model does not have.
     pub fn new(
         model: &(impl Trainable + ?Sized),
         config: OptimizerConfig,
@@ -122,7 +123,7 @@ impl TrainingState {
         })
     }
 
-    /// Tells steps how many samples the training set has.
+    /// Sets the number of samples in the training set, for steps that need it.
     #[must_use]
     pub fn with_training_samples(mut self, samples: usize) -> Self {
         self.training_samples = Some(samples);
@@ -136,12 +137,13 @@ impl TrainingState {
         self
     }
 
-    /// Cuts the batch of every step into so many equal parts, a power of two, and this process's share of it into as many as that leaves
-    /// each. Their gradients are taken one after the other and added up by a fixed tree, so that a model sees fewer samples at once, and
-    /// the bits do not depend on the number of processes. Batch norm sees a part as its batch.
+    /// Cuts the batch of every step into `count` equal micro-batches, a power of two, and this process's
+    /// share into its part of them. Their gradients are computed one after the other and summed by a fixed
+    /// tree. So a model sees fewer samples at once, and the bits do not depend on the number of processes.
+    /// Batch norm treats each micro-batch as its batch.
     ///
     /// # Errors
-    /// [`Error::Config`] if the processes cannot have equally many parts.
+    /// [`Error::Config`] if the processes cannot have equal numbers of micro-batches.
     pub fn with_micro_batches(mut self, count: usize) -> Result<Self> {
         let processes = self.collective.size();
         if !count.is_power_of_two() || !count.is_multiple_of(processes) {
@@ -160,16 +162,18 @@ impl TrainingState {
         &self.collective
     }
 
-    /// Trains `model` on one batch and reads what the step reports, which waits for a device.
+    /// Trains `model` on one batch and reads the step's report, which waits for a device.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] names the step and the loss term or gradient. On the CPU that is this step, and parameters are
-    /// as the last whole update left them; a device may have gone on from an earlier step.
+    /// [`Error::NonFinite`] names the step and the loss term or gradient. On the CPU it is this step, and
+    /// parameters are as the last complete update left them. On a device it may be an earlier step, after
+    /// which training continued.
     pub fn step(&mut self, model: &(impl Trainable + ?Sized), batch: &Batch) -> Result<StepReport> {
         self.step_with(model, batch, &mut || None)
     }
 
-    /// [`TrainingState::step`] of a model whose steps may need more than one batch: `more` gives the batches that follow.
+    /// [`TrainingState::step`] for a model whose steps may need several batches; `more` provides the batches
+    /// after the first.
     ///
     /// # Errors
     /// As [`TrainingState::step`]; [`Error::NoBatch`] if the step needs a batch and `more` has none.
@@ -184,9 +188,9 @@ impl TrainingState {
         Ok(StepReport { step, scalars: self.read(scalars)? })
     }
 
-    /// Trains `model` on one batch without waiting for a device: what it reports is empty, and whether everything was
-    /// finite is found out at the next [`TrainingState::step`] or [`TrainingState::settle`]. On the CPU nothing waits, and
-    /// nothing differs from [`TrainingState::step`] but the report.
+    /// Trains `model` on one batch without waiting for a device. The report is empty, and non-finite values
+    /// are found at the next [`TrainingState::step`] or [`TrainingState::settle`]. On the CPU nothing waits,
+    /// and only the report differs from [`TrainingState::step`].
     ///
     /// # Errors
     /// As [`TrainingState::step`].
@@ -194,7 +198,8 @@ impl TrainingState {
         self.step_unread_with(model, batch, &mut || None)
     }
 
-    /// [`TrainingState::step_unread`] of a model whose steps may need more than one batch: `more` gives the batches that follow.
+    /// [`TrainingState::step_unread`] for a model whose steps may need several batches; `more` provides the
+    /// batches after the first.
     ///
     /// # Errors
     /// As [`TrainingState::step_with`].
@@ -212,22 +217,22 @@ impl TrainingState {
         Ok(StepReport { step, scalars: vec![] })
     }
 
-    /// Waits for the device and checks all steps that were not read: before anything is kept of them.
+    /// Waits for the device and checks all steps that have not been read. Call this before you save anything.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] for the first value that is not.
+    /// [`Error::NonFinite`] for the first value that is not finite.
     pub fn settle(&mut self) -> Result<()> {
         self.read(vec![]).map(drop)
     }
 
-    /// Reads scalars, and all that was not read before, at once.
+    /// Reads scalars, and all pending checks, in one transfer.
     fn read(&mut self, scalars: Vec<(String, Scalar)>) -> Result<Vec<(String, f64)>> {
         let checks = std::mem::take(&mut self.shared_mut().unread);
         let of_scalars = scalars.iter().filter_map(|(_, scalar)| match scalar {
             Scalar::Unread(tensor) => Some(tensor),
             Scalar::Known(_) => None,
         });
-        // Most scalars are checks too.
+        // Most scalars are also checks, so each tensor is read only once.
         let (mut places, mut tensors) = (HashMap::new(), Vec::new());
         for tensor in checks.iter().map(|check| &check.value).chain(of_scalars) {
             places.entry(tensor.id()).or_insert_with(|| {
@@ -288,18 +293,18 @@ impl TrainingState {
         self.shared.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches from now on where the time goes, on the device that the model is on.
+    /// Starts to profile on the model's device.
     pub fn start_profile(&mut self, device: &Device) {
         self.shared_mut().profile = Some(Profile::start(device));
     }
 
-    /// Where the time went since [`TrainingState::start_profile`], if that was called.
+    /// The profile since [`TrainingState::start_profile`], if that was called.
     pub fn profile(&self) -> Option<Profile> {
         lock(&self.shared).profile.clone()
     }
 
-    /// Tells the profile, if there is one, what the training loop does from here on; [`TrainingState::step`] tells it of
-    /// what it does itself, and leaves it at [`Phase::Other`].
+    /// Enters a phase of the training loop in the profile, if there is one. [`TrainingState::step`] enters
+    /// its own phases, and ends in [`Phase::Other`].
     ///
     /// # Errors
     /// If the device fails.
@@ -322,17 +327,19 @@ impl TrainingState {
         self.total_steps
     }
 
-    /// The moving average as a frozen set that follows it, where the settings ask for one: build the sampling twin from it.
+    /// The moving average as a frozen set that follows it, if the settings ask for one. Build the sampling
+    /// twin from it.
     pub fn ema(&self) -> Option<ParamSet> {
         lock(&self.shared).ema.as_ref().map(ParamSet::frozen)
     }
 
-    /// The moving average's tensors under the model's own names, buffers too, where the settings ask for one.
+    /// The moving average's tensors under the model's own names, buffers included, if the settings ask for
+    /// one.
     pub fn ema_tensors(&self) -> Option<BTreeMap<String, Tensor>> {
         lock(&self.shared).ema.as_ref().map(ParamSet::tensors)
     }
 
-    /// Moments as `first/NAME`, `second/NAME`, and the average as `ema/NAME`; they share storage.
+    /// Moments as `first/NAME` and `second/NAME`, and the moving average as `ema/NAME`; they share storage.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let shared = lock(&self.shared);
         let mut tensors = shared.adam.tensors();
@@ -342,7 +349,7 @@ impl TrainingState {
         tensors
     }
 
-    /// The counters to save beside [`TrainingState::tensors`].
+    /// The counters to save with [`TrainingState::tensors`].
     pub fn counters(&self) -> Counters {
         let shared = lock(&self.shared);
         Counters {
@@ -354,7 +361,7 @@ impl TrainingState {
         }
     }
 
-    /// Puts back what [`TrainingState::tensors`] and [`TrainingState::counters`] gave.
+    /// Restores what [`TrainingState::tensors`] and [`TrainingState::counters`] returned.
     ///
     /// # Errors
     /// [`Error::MissingTensor`] or [`Error::TensorShape`] names the tensor.
@@ -378,11 +385,11 @@ impl TrainingState {
     }
 }
 
-/// Batches of a step that follow the first.
+/// The batches of a step after the first.
 struct Further<'a> {
-    /// What gives more.
+    /// Provides more batches.
     more: &'a mut dyn FnMut() -> Option<Batch>,
-    /// Those that it gave.
+    /// The batches that it provided.
     taken: Vec<Batch>,
 }
 
@@ -395,7 +402,7 @@ struct ProcessStep<'a, M: ?Sized> {
     shared: &'a Mutex<Shared>,
     meetings: &'a Meetings<'a>,
     lanes: usize,
-    /// Micro-batches that have begun.
+    /// Number of micro-batches that have begun.
     begun: Cell<usize>,
     further: RefCell<Further<'a>>,
     scalars: RefCell<Vec<(String, Scalar)>>,

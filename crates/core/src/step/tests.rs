@@ -1,4 +1,4 @@
-//! The door to the optimiser, on a model of one weight.
+//! Steps and updates, tested on a model with one weight.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -62,7 +62,7 @@ fn state(model: &Quadratic, config: OptimizerConfig) -> TrainingState {
 #[test]
 fn clipping_scales_the_gradient_to_its_limit_and_the_norm_is_reported_unclipped() {
     let model = Quadratic::new();
-    // Adam's first step with an eps that dwarfs the gradient is plain descent.
+    // With an eps that dwarfs the gradient, Adam's first step is plain gradient descent.
     let config = OptimizerConfig { lr: 1e9, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() };
     let config = OptimizerConfig { clip_norm: Some(0.5), ..config };
     let report = state(&model, config).step(&model, &batch([-2.0, -3.0], 0)).unwrap();
@@ -88,7 +88,7 @@ fn the_moving_average_follows_with_the_decay_of_its_age() {
     assert_ne!(average, model.value());
 }
 
-/// A group of one weight, whose row is no other tensor than the weight's own.
+/// A group of one weight, whose row must not share the weight's storage.
 #[test]
 fn a_device_updates_a_single_weight_as_the_kernels_do() {
     let trained = || {
@@ -158,7 +158,7 @@ fn two_and_two_steps_are_four() {
     }
 }
 
-/// One of several processes, of which the others have the values that `others` makes of its own.
+/// One of several processes. The values of the others are multiples of its own.
 #[derive(Debug)]
 struct OneOf {
     rank: usize,
@@ -174,7 +174,7 @@ impl Collective for OneOf {
         self.size
     }
 
-    /// The others have three times the value each.
+    /// Each of the others has three times this process's value.
     fn reduce(&self, values: Vec<(Reduction, Tensor)>) -> Result<Vec<Tensor>> {
         let others = (self.size - 1) as f64;
         let reduced = values.into_iter().map(|(reduction, value)| match reduction {
@@ -200,13 +200,13 @@ impl Collective for OneOf {
 
 type Seen = (Vec<u64>, Vec<u64>, u32, Option<usize>);
 
-/// Does what a family may ask of a step beyond an update, and keeps a counter in a buffer.
+/// Uses everything that a family may ask of a step beyond an update, and keeps a counter in a buffer.
 struct Curious {
     params: ParamSet,
     groups: Vec<ParamGroup>,
     weight: Tensor,
     count: candle_core::Var,
-    /// Indices of all batches, rows, stage and size of the training set, of each step.
+    /// For each step: the indices of all batches, the rows, the stage and the size of the training set.
     seen: std::sync::Mutex<Vec<Seen>>,
 }
 
@@ -298,12 +298,13 @@ fn processes_share_a_batch_by_rows_and_means() {
         let weight = model.params.get("w").unwrap().to_vec1::<f64>().unwrap();
         (rows, sum, loss, norm, model.count.to_vec1::<f64>().unwrap()[0], weight)
     };
-    // (w − x)² of 0.5 and −1; gradients of 1 and −2.
+    // (w − x)² with differences of 0.5 and −1; gradients of 1 and −2.
     let (rows, sum, loss, norm, count, weight) = step(0, 1);
     assert_eq!((rows, sum, loss, count), (vec![0, 1], 1.0, 1.25, 1.0));
     assert!((norm - 5f64.sqrt()).abs() < 1e-12);
     assert!((weight[0] - 0.0).abs() < 1e-6 && (weight[1] - 3.0).abs() < 1e-6, "{weight:?}");
-    // The other of two has three times the values: the mean is twice the own, the sum four times, the largest three times.
+    // The other of two processes has three times this one's values: the mean is twice as large, the sum four
+    // times, the maximum three times.
     let (rows, sum, loss, norm, count, weight) = step(1, 2);
     assert_eq!((rows, sum, loss, count), (vec![2, 3], 4.0, 2.5, 3.0));
     assert!((norm - 2.0 * 5f64.sqrt()).abs() < 1e-12, "the norm is that of the mean");

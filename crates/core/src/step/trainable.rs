@@ -1,4 +1,4 @@
-//! What can be trained, and on what.
+//! What can be trained, and the batches that it is trained on.
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -8,21 +8,24 @@ use crate::params::{ParamGroup, ParamSet};
 use crate::step::StepContext;
 use crate::{Error, Result};
 
-/// What a training step or an evaluation gets to see.
+/// The samples that a training step or an evaluation works on.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Samples `(N, ..)` as networks see them; images are `(N, C, H, W)` f32 in [0, 1].
     pub inputs: Tensor,
-    /// How much of each sample counts, `(N)` u32 on the CPU, along its first dimension, where samples differ in length.
+    /// The used length of each sample, `(N)` u32 on the CPU, along its first dimension. None if all samples
+    /// have the same length.
     pub lengths: Option<Tensor>,
-    /// What each sample is, as far as the data says; on the CPU, whatever the device, since models look at it there.
+    /// The condition of each sample, as far as the data has one. It lies on the CPU, whatever the device,
+    /// because models read it there.
     pub condition: Condition,
-    /// The position of each sample in its data set, for what must be fixed per sample (binarisation, augmentation).
+    /// The position of each sample in its data set, from which random choices per sample are fixed
+    /// (binarisation, augmentation).
     pub indices: Vec<u64>,
 }
 
 impl Batch {
-    /// Samples of one length, of which nothing is said.
+    /// Samples of one length without labels.
     pub fn unlabelled(inputs: Tensor, indices: Vec<u64>) -> Self {
         Self { inputs, lengths: None, condition: Condition::None, indices }
     }
@@ -32,10 +35,10 @@ impl Batch {
         self.indices.len()
     }
 
-    /// Part `number` of so many equally large ones, by rows.
+    /// Part `number` of `of` equal parts, by rows.
     ///
     /// # Errors
-    /// [`Error::Config`] if the samples cannot be shared out equally.
+    /// [`Error::Config`] if the samples cannot be divided equally.
     pub(super) fn part(&self, number: usize, of: usize) -> Result<Self> {
         let n = self.len() / of.max(1);
         if n == 0 || n * of != self.len() {
@@ -58,35 +61,35 @@ impl Batch {
     }
 }
 
-/// A stage of training, such as pre-training: a number that a model gives meaning to. Checkpoints hold it.
+/// A stage of training, such as pre-training: a number that the model interprets. Checkpoints store it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
-    /// Which stage; a run begins in 0.
+    /// The number of the stage; a run begins in stage 0.
     pub number: u32,
-    /// The first step in it.
+    /// The stage's first step.
     pub since: u64,
 }
 
 /// Something with parameters that a training loop can improve: a GAN, a VAE, a classifier.
 pub trait Trainable: Send + Sync {
-    /// Every tensor that a checkpoint holds, buffers too, by stable name.
+    /// Every tensor that a checkpoint holds, buffers included, by stable name.
     fn params(&self) -> &ParamSet;
 
-    /// What one optimiser updates together.
+    /// The groups of parameters that are updated together.
     fn groups(&self) -> &[ParamGroup];
 
-    /// The size of a batch must be a multiple of this.
+    /// The batch size must be a multiple of this.
     fn batch_multiple(&self) -> usize {
         1
     }
 
-    /// The most updates that a step does. What comes after an update may depend on it, and what comes after the last does not: there a
-    /// micro-batch need not wait for the others, and frees what it holds.
+    /// The most updates that a step does. Work after an update may depend on it; work after the last one does
+    /// not. So a micro-batch need not wait for the others there, and frees its memory.
     fn updates(&self) -> usize {
         1
     }
 
-    /// Trains on one batch, written as the paper writes it; every update goes through [`StepContext::update`]. A step that needs more
-    /// batches takes them from [`StepContext::next_batch`].
+    /// Trains on one batch. Write it as the paper writes it; every update goes through
+    /// [`StepContext::update`], and extra batches come from [`StepContext::next_batch`].
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()>;
 }

@@ -22,14 +22,15 @@ pub struct ConvGeometry {
 }
 
 impl ConvGeometry {
-    /// Kernel 4, stride 2, padding 1: halves (or, transposed, doubles) height and width (Radford et al. 2016).
+    /// Kernel 4, stride 2, padding 1: halves height and width, or doubles them if transposed (Radford et al.
+    /// 2016).
     pub const HALVE: Self = Self { kernel: 4, stride: 2, padding: 1 };
     /// Kernel 3, stride 1, padding 1: keeps height and width.
     pub const SAME: Self = Self { kernel: 3, stride: 1, padding: 1 };
     /// Kernel 1: mixes channels only.
     pub const POINT: Self = Self { kernel: 1, stride: 1, padding: 0 };
 
-    /// A (transposed) convolution of this geometry as a node of a graph.
+    /// A convolution of this geometry, plain or transposed, as a node of a graph.
     fn export(
         self,
         scope: &mut GraphScope<'_>,
@@ -61,7 +62,8 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// `weight` is `(outputs, inputs, kernel, kernel)`. Leave the bias out before a batch norm.
+    /// Makes the layer; `weight` is `(outputs, inputs, kernel, kernel)`. Leave the bias out before a batch
+    /// norm.
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
@@ -82,8 +84,8 @@ impl Conv2d {
         Ok(Self { weight, bias, geometry, compute_dtype: scope.compute_dtype() })
     }
 
-    /// `(N, inputs, H, W)` → `(N, outputs, H', W')`, through an activation. With values `(N, K)` for K planes, x has as many
-    /// channels fewer, and the planes count as its last ones, of one value each.
+    /// `(N, inputs, H, W)` → `(N, outputs, H', W')`, with an activation. `planes` are values `(N, K)` of K
+    /// constant planes, which count as the last channels; x then has K channels fewer.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -140,7 +142,8 @@ pub struct ConvTranspose2d {
 }
 
 impl ConvTranspose2d {
-    /// `weight` is `(inputs, outputs, kernel, kernel)`. Leave the bias out before a batch norm.
+    /// Makes the layer; `weight` is `(inputs, outputs, kernel, kernel)`. Leave the bias out before a batch
+    /// norm.
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
@@ -153,7 +156,7 @@ impl ConvTranspose2d {
         init: super::WeightInit,
     ) -> Result<Self> {
         let ConvGeometry { kernel, .. } = geometry;
-        // PyTorch takes dimension 1 of the weight for the fan-in, which is the output here.
+        // PyTorch computes the fan-in from dimension 1 of the weight, which is the output here.
         let (fan_in, fan_out) = (outputs * kernel * kernel, inputs * kernel * kernel);
         let weight =
             scope.weight("weight", (inputs, outputs, kernel, kernel), init.weight(fan_in, fan_out))?;

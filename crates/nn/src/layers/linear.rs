@@ -19,7 +19,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// `weight` is `(outputs, inputs)`, `bias` is `(outputs)`.
+    /// Makes the layer; `weight` is `(outputs, inputs)` and `bias` is `(outputs)`.
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
@@ -36,13 +36,13 @@ impl Linear {
         Ok(Self { weight, bias, compute_dtype: scope.compute_dtype() })
     }
 
-    /// `(N, …)` of so many inputs → `(N, outputs)`, activated.
+    /// `(N, …)` with `inputs` values per sample → `(N, outputs)`, with an activation.
     pub fn forward(&self, x: &Tensor, activation: Activation, mode: Mode<'_>) -> Result<Tensor> {
         let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
         Ok(kernels::linear(x, &weight, Some(&self.bias), activation)?)
     }
 
-    /// The same with results of shape `(N, row)`, `row` having as many elements as there are outputs.
+    /// The same with a result of shape `(N, ..row)`, where `row` has as many elements as there are outputs.
     pub fn forward_to(
         &self,
         x: &Tensor,
@@ -54,7 +54,7 @@ impl Linear {
         Ok(kernels::linear_to(x, &weight, Some(&self.bias), activation, row)?)
     }
 
-    /// As [`Linear::forward`], without an activation, for a value with its directional derivative.
+    /// [`Linear::forward`] without an activation, for a value with its directional derivative.
     pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
         let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
         x.affine(|x, bias| Ok(kernels::linear(x, &weight, bias.then_some(&self.bias), Activation::Identity)?))

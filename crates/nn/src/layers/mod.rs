@@ -1,6 +1,7 @@
-//! Layers that more than one family needs, over our own kernels and our own initialisation.
+//! Layers that several families need, built on our own kernels and initialisation.
 //!
-//! A layer holds plain tensors taken from a [`ParamSet`](waxwork_core::ParamSet); weights have PyTorch's names and shapes.
+//! A layer holds plain tensors taken from a [`ParamSet`](waxwork_core::ParamSet). Weights have PyTorch's
+//! names and shapes.
 
 mod conv;
 mod linear;
@@ -16,7 +17,7 @@ pub use linear::Linear;
 pub use norm::{BatchNorm, ConditionalBatchNorm, Norm, NormKind};
 pub use weight::{Weight, WeightInit, WeightStyle};
 
-/// A weight in the type in which layers multiply.
+/// A weight in the compute precision.
 fn cast(weight: &Tensor, dtype: DType) -> Result<Tensor> {
     if weight.dtype() == dtype { Ok(weight.clone()) } else { Ok(weight.to_dtype(dtype)?) }
 }

@@ -9,28 +9,28 @@ use waxwork_core::params::{Init, Scope};
 use waxwork_core::{Error, Result};
 use waxwork_kernels::{self as kernels, Activation};
 
-/// Which normalisation a network is built with.
+/// The kind of normalisation in a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormKind {
     /// None.
     None,
     /// [`BatchNorm`].
     Batch,
-    /// [`ConditionalBatchNorm`] for so many classes.
+    /// [`ConditionalBatchNorm`] with a scale and shift per class.
     Conditional {
         /// Number of classes.
         classes: usize,
     },
 }
 
-/// A normalisation, or none.
+/// An optional normalisation.
 #[derive(Clone, Debug)]
 pub enum Norm {
-    /// The activation alone.
+    /// Only the activation.
     None,
-    /// One scale and shift a channel.
+    /// One scale and shift per channel.
     Batch(BatchNorm),
-    /// One scale and shift a channel and class.
+    /// One scale and shift per channel and class.
     Conditional(ConditionalBatchNorm),
 }
 
@@ -88,7 +88,8 @@ fn no_labels() -> Error {
 
 /// Batch normalisation over every dimension but the second (Ioffe & Szegedy 2015), with PyTorch's constants.
 ///
-/// A forward pass changes no state: in training the batch's statistics are recorded and count once the step does.
+/// A forward pass changes no state: training records the batch's statistics, which count once the step
+/// succeeds.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     weight: Tensor,
@@ -122,7 +123,8 @@ impl BatchNorm {
     }
 }
 
-/// Batch normalisation whose scale and shift depend on the label (Dumoulin et al. 2017; Miyato & Koyama 2018).
+/// Batch normalisation whose scale and shift depend on the label (Dumoulin et al. 2017; Miyato & Koyama
+/// 2018).
 #[derive(Clone, Debug)]
 pub struct ConditionalBatchNorm {
     weight: Tensor,
@@ -204,7 +206,7 @@ impl RunningStatistics {
         })
     }
 
-    /// Normalisation by the running statistics, as a node of a graph.
+    /// Normalises by the running statistics, as a node of a graph.
     fn export(&self, scope: &mut GraphScope<'_>, x: &Value, weight: &Value, bias: &Value) -> Result<Value> {
         let mean = scope.tensor("running_mean", &self.mean.as_detached_tensor())?;
         let var = scope.tensor("running_var", &self.var.as_detached_tensor())?;

@@ -1,4 +1,4 @@
-//! The weight of a linear or convolutional layer: how it starts, and spectral normalisation.
+//! The weight of a linear or convolutional layer: its initialisation, and spectral normalisation.
 
 use candle_core::{Tensor, Var};
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use waxwork_core::collective::Reduction;
 use waxwork_core::params::{Init, Scope};
 use waxwork_kernels as kernels;
 
-/// How the weights of linear and convolutional layers start.
+/// Initialisation of linear and convolutional layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WeightInit {
@@ -43,15 +43,15 @@ impl WeightInit {
     }
 }
 
-/// How a layer's weight starts, and whether its largest singular value is kept at 1.
+/// Initialisation of a layer's weight, and whether its largest singular value is kept at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeightStyle {
-    /// Start values.
+    /// Initial values.
     pub init: WeightInit,
     /// Spectral normalisation (Miyato et al. 2018).
     pub spectral_norm: bool,
-    /// Zeros in place of `init`, which end a residual branch so that a block begins as the identity (Zhang et al. 2019). A weight
-    /// of zeros has no direction, so spectral normalisation keeps `init`.
+    /// Zeros instead of `init`, at the end of a residual branch, so that the block starts as the identity
+    /// (Zhang et al. 2019). Zero weights have no direction, so spectral normalisation keeps `init`.
     pub zero: bool,
 }
 
@@ -70,14 +70,14 @@ impl From<WeightInit> for WeightStyle {
     }
 }
 
-/// A weight as it is stored, with what spectral normalisation needs.
+/// A stored weight, and the state of its spectral normalisation.
 #[derive(Clone, Debug)]
 pub struct Weight {
     stored: Tensor,
     spectral: Option<SpectralNorm>,
 }
 
-/// The singular vectors that power iteration has found so far; PyTorch's buffers `weight_u` and `weight_v`.
+/// The current singular vectors of the power iteration: PyTorch's buffers `weight_u` and `weight_v`.
 #[derive(Clone, Debug)]
 struct SpectralNorm {
     u: Var,
@@ -85,7 +85,8 @@ struct SpectralNorm {
 }
 
 impl Weight {
-    /// A weight of shape `(rows, …)` in `scope`: `weight`, or as PyTorch has it `weight_orig`, `weight_u` and `weight_v`.
+    /// A weight of shape `(rows, …)` in `scope`. Its name is `weight`, or with spectral normalisation
+    /// PyTorch's `weight_orig`, `weight_u` and `weight_v`.
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
@@ -95,7 +96,7 @@ impl Weight {
         }
         let rows = shape.first().copied().unwrap_or(1);
         let columns: usize = shape.iter().skip(1).product();
-        // Of random direction and, very nearly, of length one.
+        // A random direction, and a length very near one.
         let unit = |n: usize| Init::Normal { std: (n.max(1) as f64).sqrt().recip() };
         let stored = scope.weight("weight_orig", shape, init)?;
         let u = scope.buffer("weight_u", rows, unit(rows))?;
@@ -103,9 +104,9 @@ impl Weight {
         Ok(Self { stored, spectral: Some(SpectralNorm { u, v }) })
     }
 
-    /// The weight that a pass multiplies with: the stored one, divided by its largest singular value under spectral
-    /// normalisation. Outside [`Mode::Eval`] that comes after one more step of power iteration from the committed
-    /// vectors, which are held constant in the gradient.
+    /// The weight for a forward pass: the stored one, divided by its largest singular value if it has
+    /// spectral normalisation. Outside [`Mode::Eval`], one step of power iteration from the committed vectors
+    /// comes first; the gradient treats its vectors as constant.
     pub fn in_mode(&self, mode: Mode<'_>) -> Result<Tensor> {
         let Some(SpectralNorm { u, v }) = &self.spectral else { return Ok(self.stored.clone()) };
         let matrix = self.stored.flatten_from(1)?;

@@ -1,5 +1,5 @@
-//! Stacks of strided convolutions that halve or double height and width at each layer (DCGAN, Radford et al. 2016), with residual
-//! blocks in between where asked for.
+//! Stacks of strided convolutions that halve or double height and width at each layer (DCGAN, Radford et al.
+//! 2016), with optional residual blocks in between.
 
 use candle_core::Tensor;
 
@@ -12,12 +12,12 @@ use waxwork_core::params::Scope;
 use waxwork_core::{Error, ImageShape, Result};
 use waxwork_kernels::Activation;
 
-/// The size of a network that fits itself to images of any size.
+/// The size of a network that adapts to images of any size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tower {
-    /// Channels at half the image's size; each smaller size has twice as many, up to eight times.
+    /// Channels at half the image's size. Each smaller size doubles them, up to eight times `width`.
     pub width: usize,
-    /// Residual blocks at every size; 0 is plain convolutions.
+    /// Residual blocks at every size; 0 means plain convolutions.
     pub blocks: usize,
 }
 
@@ -25,7 +25,7 @@ impl Tower {
     /// The most residual blocks at one size.
     const MOST_BLOCKS: usize = 64;
 
-    /// The sizes of [`ladder`].
+    /// [`ladder`] for this network, after a check of its size.
     fn sizes(self, image: ImageShape, key: &str) -> Result<Vec<(usize, usize)>> {
         if self.blocks > Self::MOST_BLOCKS {
             let reason = format!("at most {} residual blocks at every size", Self::MOST_BLOCKS);
@@ -35,8 +35,8 @@ impl Tower {
     }
 }
 
-/// Convolutions that each halve height and width (4×4, stride 2), activated; the discriminator's half of DCGAN,
-/// so batch norm, where asked for, is on every layer but the first.
+/// Convolutions that each halve height and width (4×4, stride 2), with activations. This is the discriminator
+/// of DCGAN, so batch norm, if used, is on every layer but the first.
 #[derive(Clone, Debug)]
 pub struct ConvDown {
     layers: Vec<DownLayer>,
@@ -51,7 +51,8 @@ struct DownLayer {
 }
 
 impl ConvDown {
-    /// One layer per entry of `channels`, named `0.conv`, `0.norm`, … below `scope`, each followed by so many residual blocks.
+    /// One layer per entry of `channels`, named `0.conv`, `0.norm`, … below `scope`, each followed by
+    /// `blocks` residual blocks.
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
@@ -81,8 +82,9 @@ impl ConvDown {
         Ok(Self { layers, activation: style.activation })
     }
 
-    /// As many layers as bring an image of any size down to about 4×4 pixels, for `inputs` channels, and the values that they give
-    /// per image. The first has `width` channels. `key` is the configuration key that asks for them.
+    /// Enough layers to reduce an image of any size with `inputs` channels to about 4×4 pixels, and the
+    /// number of values in their output per image. The first layer has `width` channels. `key` is the
+    /// configuration key of this network.
     ///
     /// # Errors
     /// If the image is too small, or as [`ConvDown::new`].
@@ -101,7 +103,7 @@ impl ConvDown {
         Ok((Self::new(scope, inputs, &channels, tower.blocks, batch_norm, style)?, features))
     }
 
-    /// `(N, inputs, H, W)` → `(N, channels, H / 2^layers, W / 2^layers)`, every half rounded down.
+    /// `(N, inputs, H, W)` → `(N, channels, H / 2^layers, W / 2^layers)`; every halving rounds down.
     pub fn forward(&self, x: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
         (0..self.layers.len()).try_fold(x.clone(), |x, i| self.layer(i, &x, None, mode))
     }
@@ -118,8 +120,9 @@ impl ConvDown {
         blocks.iter().try_fold(x, |x, block| block.forward(&x, mode))
     }
 
-    /// The same for a value with its directional derivative, which batch norm does not let through. With values `(N, K)` for
-    /// K planes, x has as many channels fewer, and the planes count as its last ones, of one value each.
+    /// The same for a value with its directional derivative, which cannot pass through batch norm. `planes`
+    /// are values `(N, K)` of K constant planes, which count as the last channels; x then has K channels
+    /// fewer.
     pub fn propagate(&self, x: &Dual, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
         let mut x = x.clone();
         for (i, DownLayer { conv, norm, blocks }) in self.layers.iter().enumerate() {
@@ -156,14 +159,14 @@ impl ConvDown {
     }
 }
 
-/// Transposed convolutions that each double height and width; all but the last are normalised where asked for and
-/// activated. The generator's half of DCGAN; the output is linear.
+/// Transposed convolutions that each double height and width. All but the last are activated, and normalised
+/// if requested. This is the generator of DCGAN; its output is linear.
 #[derive(Clone, Debug)]
 pub struct ConvUp {
-    /// What is done at the smallest size, before the first layer.
+    /// Blocks at the smallest size, before the first layer.
     blocks: Vec<Block>,
     layers: Vec<UpLayer>,
-    /// The size that the result of each layer is cut to, where it is.
+    /// The sizes that the layers' results are cropped to, if they are.
     sizes: Vec<(usize, usize)>,
     activation: Activation,
 }
@@ -176,8 +179,8 @@ struct UpLayer {
 }
 
 impl ConvUp {
-    /// `inputs` → `channels[0]` → … → `channels.last()`, named `0.conv`, `0.norm`, … below `scope`, with so many residual blocks
-    /// before every layer.
+    /// `inputs` → `channels[0]` → … → `channels.last()`, named `0.conv`, `0.norm`, … below `scope`, with
+    /// `blocks` residual blocks before every layer.
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
@@ -212,8 +215,9 @@ impl ConvUp {
         Ok(Self { blocks: first, layers, sizes: Vec::new(), activation: style.activation })
     }
 
-    /// As many layers as lead to an image of any size from about 4×4 pixels, and the shape `(channels, height, width)` that they begin
-    /// with. The last but one has `width` channels. `key` is the configuration key that asks for them.
+    /// Enough layers to grow from about 4×4 pixels to an image of any size, and their input shape
+    /// `(channels, height, width)`. The last but one has `width` channels. `key` is the configuration key of
+    /// this network.
     ///
     /// # Errors
     /// If the image is too small, or as [`ConvUp::new`].
@@ -235,7 +239,8 @@ impl ConvUp {
         Ok((Self { sizes, ..up }, (first, height, width)))
     }
 
-    /// `(N, inputs, h, w)` → `(N, outputs, h · 2^layers, w · 2^layers)`, if no layer is cut. `labels` is one-hot, where the norm needs it.
+    /// `(N, inputs, h, w)` → `(N, outputs, h · 2^layers, w · 2^layers)`, if no layer is cropped. `labels` is
+    /// one-hot, if the norm needs it.
     pub fn forward(&self, x: &Tensor, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Tensor> {
         let mut x = self.blocks.iter().try_fold(x.clone(), |x, block| block.forward(&x, mode))?;
         for (i, UpLayer { conv, norm, blocks }) in self.layers.iter().enumerate() {
@@ -266,7 +271,7 @@ impl ConvUp {
     }
 }
 
-/// The first rows and columns of images `(N, C, H, W)`, where they are cut at all.
+/// Crops images `(N, C, H, W)` to their first rows and columns, if `size` is given.
 fn cut(images: Tensor, size: Option<&(usize, usize)>) -> Result<Tensor> {
     match size {
         Some(&(height, width)) if !images.dims().ends_with(&[height, width]) => {
@@ -276,8 +281,8 @@ fn cut(images: Tensor, size: Option<&(usize, usize)>) -> Result<Tensor> {
     }
 }
 
-/// x + 3×3 → activation → 3×3, without normalisation: the second convolution begins at zero, and the block as the identity (Fixup,
-/// Zhang et al. 2019).
+/// x + 3×3 → activation → 3×3, without normalisation. The second convolution starts at zero, so the block
+/// starts as the identity (Fixup, Zhang et al. 2019).
 #[derive(Clone, Debug)]
 struct Block {
     conv1: Conv2d,
@@ -286,7 +291,7 @@ struct Block {
 }
 
 impl Block {
-    /// `count` blocks of `channels` channels, named `block0`, … below `scope`.
+    /// `count` blocks with `channels` channels, named `block0`, … below `scope`.
     fn several(scope: &mut Scope<'_>, count: usize, channels: usize, style: Style) -> Result<Vec<Self>> {
         let block = |i| {
             let mut scope = scope.enter(format!("block{i}"));
@@ -323,8 +328,8 @@ impl Block {
     }
 }
 
-/// The sizes of an image that is halved, every half rounded up, until its shorter side is four to six pixels: from the image itself
-/// down to the smallest, `(height, width)`. `key` is the configuration key that asks for them.
+/// The sizes `(height, width)` of an image that is halved, rounding up, until its shorter side is four to six
+/// pixels. They begin with the image itself. `key` is the configuration key of this network.
 ///
 /// # Errors
 /// If the image is smaller than 7×7 pixels.
@@ -342,7 +347,8 @@ fn ladder(image: ImageShape, key: &str) -> Result<Vec<(usize, usize)>> {
     Ok(sizes)
 }
 
-/// Channels of so many layers that halve an image: `width`, and twice as many at every further layer up to eight times.
+/// Channels of `layers` layers that halve an image: `width` for the first, then twice as many at each layer,
+/// up to eight times.
 fn widening(layers: usize, width: usize) -> Vec<usize> {
     (0..layers).map(|i| width.saturating_mul(1 << i.min(3))).collect()
 }

@@ -1,4 +1,4 @@
-//! Networks that more than one family is built from: stacks of linear layers, of convolutions, of residual blocks.
+//! Networks that several families use: stacks of linear layers, of convolutions, and of residual blocks.
 
 mod conv;
 mod residual;
@@ -17,17 +17,18 @@ use waxwork_kernels::Activation;
 pub use conv::{ConvDown, ConvUp, Tower};
 pub use residual::{ResidualDown, ResidualUp};
 
-/// The widest layer that a configuration may ask for: products of widths and an image's sides stay far from overflow.
+/// The widest layer that a configuration can ask for, so that products of widths and image sizes cannot
+/// overflow.
 pub const WIDEST: usize = 1 << 24;
-/// Why a wider one is refused.
+/// The reason that a wider layer is refused.
 pub const TOO_WIDE: &str = "no layer and no latent vector may be wider than 2^24";
 
-/// How a network's layers are initialised and activated.
+/// Initialisation and activation of a network's layers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Style {
-    /// The weights.
+    /// The weights' initialisation.
     pub weights: WeightStyle,
-    /// What follows every hidden layer.
+    /// The activation after every hidden layer.
     pub activation: Activation,
 }
 
@@ -60,7 +61,8 @@ impl Mlp {
         self.layers.iter().try_fold(x.clone(), |x, layer| layer.forward(&x, self.activation, mode))
     }
 
-    /// The same for a value with its directional derivative, the output of layer `i` times `dropout[i]`, where there is any.
+    /// The same for a value with its directional derivative. The output of layer `i` is multiplied by
+    /// `dropout[i]`, if there is one.
     pub fn propagate(&self, x: &Dual, dropout: &[Tensor], mode: Mode<'_>) -> Result<Dual> {
         let mut x = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
@@ -92,7 +94,7 @@ impl Mlp {
     }
 }
 
-/// Height and width after `halvings` halvings. `key` is the configuration key that asks for them.
+/// Height and width after `halvings` halvings. `key` is the configuration key of the network.
 ///
 /// # Errors
 /// If they are not a multiple of 2 to that power.

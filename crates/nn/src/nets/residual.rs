@@ -1,4 +1,5 @@
-//! Stacks of residual blocks: the networks of spectral normalisation's paper (Miyato et al. 2018, tables 3 and 4).
+//! Stacks of residual blocks: the networks of the paper on spectral normalisation (Miyato et al. 2018, tables
+//! 3 and 4).
 
 use candle_core::Tensor;
 
@@ -11,13 +12,13 @@ use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 
-/// Residual blocks that each double height and width; pre-activated, so the output is not.
+/// Pre-activation residual blocks that each double height and width; their output is not activated.
 #[derive(Clone, Debug)]
 pub struct ResidualUp {
     blocks: Vec<UpBlock>,
 }
 
-/// norm → ReLU → double → 3×3 → norm → ReLU → 3×3, beside 1×1 → double.
+/// norm → ReLU → double → 3×3 → norm → ReLU → 3×3, with the shortcut 1×1 → double.
 #[derive(Clone, Debug)]
 struct UpBlock {
     norm1: Norm,
@@ -57,7 +58,8 @@ impl ResidualUp {
         Ok(Self { blocks: (0..blocks).map(block).collect::<Result<_>>()? })
     }
 
-    /// `(N, channels, h, w)` → `(N, channels, h · 2^blocks, w · 2^blocks)`. `labels` is one-hot, where the norm needs it.
+    /// `(N, channels, h, w)` → `(N, channels, h · 2^blocks, w · 2^blocks)`. `labels` is one-hot, if the norm
+    /// needs it.
     pub fn forward(&self, x: &Tensor, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Tensor> {
         let mut x = x.clone();
         for block in &self.blocks {
@@ -65,7 +67,7 @@ impl ResidualUp {
             let h = block.conv1.forward(&kernels::upsample2(&h)?, None, Activation::Identity, mode)?;
             let h = block.norm2.forward(&h, labels, Activation::Relu, mode)?;
             let h = block.conv2.forward(&h, None, Activation::Identity, mode)?;
-            // A 1×1 convolution commutes with doubling, and costs a quarter before it.
+            // A 1×1 convolution commutes with doubling, and costs a quarter if it comes first.
             x = (h + kernels::upsample2(&block.shortcut.forward(&x, None, Activation::Identity, mode)?)?)?;
         }
         Ok(x)
@@ -89,20 +91,20 @@ impl ResidualUp {
     }
 }
 
-/// Residual blocks of which the first `halvings` halve height and width; the last is followed by a ReLU.
+/// Residual blocks, of which the first `halvings` halve height and width. A ReLU follows the last.
 #[derive(Clone, Debug)]
 pub struct ResidualDown {
     blocks: Vec<DownBlock>,
 }
 
-/// (ReLU →) 3×3 → ReLU → 3×3 (→ halve), beside what brings the input to the same shape.
+/// (ReLU →) 3×3 → ReLU → 3×3 (→ halve), with a shortcut that brings the input to the same shape.
 #[derive(Clone, Debug)]
 struct DownBlock {
     conv1: Conv2d,
     conv2: Conv2d,
-    /// 1×1, where channels or size change.
+    /// A 1×1 convolution, if channels or size change.
     shortcut: Option<Conv2d>,
-    /// The first block sees an image, which is not to be rectified.
+    /// False for the first block, whose input is an image and must not be rectified.
     rectified: bool,
     halves: bool,
 }
@@ -140,14 +142,15 @@ impl ResidualDown {
         Ok(Self { blocks: (0..blocks).map(block).collect::<Result<_>>()? })
     }
 
-    /// `(N, inputs, H, W)` → `(N, channels, H / 2^halvings, W / 2^halvings)`, for a value with its directional derivative.
+    /// `(N, inputs, H, W)` → `(N, channels, H / 2^halvings, W / 2^halvings)`, for a value with its
+    /// directional derivative.
     pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
         let mut x = x.clone();
         for block in &self.blocks {
             let h = if block.rectified { x.activate(Activation::Relu)? } else { x.clone() };
             let h = block.conv1.propagate(&h, None, mode)?.activate(Activation::Relu)?;
             let h = halve(&block.conv2.propagate(&h, None, mode)?, block.halves)?;
-            // Averaging commutes with a 1×1 convolution, and makes it cost a quarter.
+            // Averaging commutes with a 1×1 convolution, which then costs a quarter.
             let x0 = halve(&x, block.halves)?;
             let x0 =
                 block.shortcut.as_ref().map_or(Ok(x0.clone()), |conv| conv.propagate(&x0, None, mode))?;

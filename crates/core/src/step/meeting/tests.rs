@@ -1,4 +1,4 @@
-//! Steps in micro-batches, of one process and of several, come to the same bits.
+//! Steps give the same bits for any number of processes and micro-batches.
 
 use std::sync::{Arc, Barrier, Mutex};
 
@@ -15,14 +15,15 @@ const WIDTH: usize = 6;
 const BATCH: u64 = 16;
 const STEPS: u64 = 4;
 
-/// Two players, each of which sees what the other has learned: `ours` is updated first, and `theirs` by what `ours` is then.
+/// Two players, each of which sees what the other has learned: `ours` is updated first, then `theirs` by the
+/// updated `ours`.
 struct Game {
     params: ParamSet,
     groups: Vec<ParamGroup>,
     ours: Tensor,
     theirs: Tensor,
     seen: Var,
-    /// How many updates it does.
+    /// Number of updates per step.
     updates: usize,
 }
 
@@ -70,7 +71,7 @@ impl Trainable for Game {
     }
 }
 
-/// One of several processes, each of them a thread.
+/// One of several processes, each on its own thread.
 #[derive(Debug)]
 struct Thread {
     rank: usize,
@@ -119,7 +120,7 @@ impl Collective for Thread {
     }
 }
 
-/// Rows of the whole batch of a step.
+/// These rows of a step's whole batch.
 fn batch(step: u64, rows: std::ops::Range<u64>, broken: Option<u64>) -> Batch {
     let indices: Vec<u64> = rows.collect();
     let mut values = Stream::new(1, "data", step).normal(&indices, WIDTH, &Device::Cpu).unwrap();
@@ -135,7 +136,7 @@ fn batch(step: u64, rows: std::ops::Range<u64>, broken: Option<u64>) -> Batch {
 
 type End = (Vec<u32>, Vec<Vec<u32>>, Result<Vec<StepReport>>);
 
-/// What training by so many processes in so many micro-batches comes to, on each process.
+/// The result on each process of training with this many processes and micro-batches.
 fn trained(processes: usize, micro_batches: usize, updates: usize, broken: Option<u64>) -> Vec<End> {
     let said = Mutex::new(vec![Vec::new(); processes]);
     let all = Arc::new(Threads { barrier: Barrier::new(processes), said });
@@ -176,7 +177,7 @@ fn processes_and_micro_batches_come_to_the_same_bits() {
     assert_eq!(reports[0].scalars[5].1, BATCH as f64, "a sum over all parts");
 }
 
-/// Averages over parts are averages over the whole, but for the order of sums.
+/// Averages over parts equal averages over the whole, up to the order of sums.
 #[test]
 fn micro_batches_learn_what_the_whole_batch_teaches() {
     let (whole, _, reports) = trained(1, 1, 2, None).swap_remove(0);
@@ -208,7 +209,7 @@ fn more_updates_than_a_model_announces_are_an_error_in_parts_and_none_in_the_who
     let result = |micro_batches| trained(1, micro_batches, 3, None).swap_remove(0).2;
     assert!(result(1).is_ok());
     assert!(matches!(result(4), Err(Error::ManyUpdates { most: 2 })));
-    // A step may do fewer.
+    // A step may do fewer updates.
     assert!(trained(1, 4, 1, None).swap_remove(0).2.is_ok());
 }
 
