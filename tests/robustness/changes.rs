@@ -12,7 +12,7 @@ fn folders_that_change() {
     let cases = [
         Case {
             case: "two folders with files of equal names, sizes and times",
-            gets: "each its own images",
+            gets: "each folder gives its own images",
             run: |folder| {
                 for (data, shade) in [("one", 10), ("two", 20)] {
                     shades(&folder.join(data).join("data/cat"), shade);
@@ -22,8 +22,8 @@ fn folders_that_change() {
             },
         },
         Case {
-            case: "two class directories change places",
-            gets: "labels of their new names",
+            case: "two class directories exchange their names",
+            gets: "labels by the new names",
             run: |folder| {
                 let at = |name: &str| folder.join("data").join(name);
                 shades(&at("cat"), 10);
@@ -38,7 +38,7 @@ fn folders_that_change() {
             },
         },
         Case {
-            case: "files are written over with others of the same size, and their times set back",
+            case: "files are overwritten with others of the same size, and their times are set back",
             gets: "the new images",
             run: |folder| {
                 shades(&folder.join("data/cat"), 10);
@@ -49,8 +49,8 @@ fn folders_that_change() {
             },
         },
         Case {
-            case: "a class gets another name",
-            gets: "another identity: a run of the old one is not resumed on it",
+            case: "a class is renamed",
+            gets: "another identity: a run with the old name is not resumed on it",
             run: |folder| {
                 shades(&folder.join("data/cat"), 10);
                 shades(&folder.join("data/dog"), 20);
@@ -79,8 +79,8 @@ fn folders_that_change() {
 fn sizes() {
     let cases = [
         Case {
-            case: "pictures of one size below 64, and no size is asked for",
-            gets: "images of their shorter side",
+            case: "image files of one size below 64, and no `data.folder.size`",
+            gets: "images as large as their shorter side",
             run: |folder| {
                 for (size, width) in [(32, 32), (28, 40)] {
                     write(folder, "data/a.png", &encoded(photo(width, size), ImageFormat::Png));
@@ -90,7 +90,7 @@ fn sizes() {
             },
         },
         Case {
-            case: "larger pictures, and no size is asked for",
+            case: "larger image files, and no `data.folder.size`",
             gets: "images of 64×64",
             run: |folder| {
                 write(folder, "data/a.png", &encoded(photo(90, 70), ImageFormat::Png));
@@ -99,8 +99,8 @@ fn sizes() {
             },
         },
         Case {
-            case: "pictures that are smaller than the images",
-            gets: "refused, with the key and the largest size that no picture is too small for",
+            case: "image files that are smaller than the images are to be",
+            gets: "refused, with the key and the largest size that all files allow",
             run: |folder| {
                 write(folder, "data/a.png", &encoded(photo(90, 70), ImageFormat::Png));
                 write(folder, "data/b.png", &encoded(photo(20, 100), ImageFormat::Png));
@@ -129,8 +129,8 @@ fn evaluate(folder: &Path) -> Call {
 fn samples() {
     let cases = [
         Case {
-            case: "`evaluate --samples DIR --data folder`, in any format that is read",
-            gets: "all of them are measured, at the size that `--set data.folder.size` says",
+            case: "`evaluate --samples DIR --data folder`, in any supported format",
+            gets: "all samples are measured, at the size that `--set data.folder.size` gives",
             run: |folder| {
                 for number in 0..120u8 {
                     let picture = RgbImage::from_pixel(80, 64, Rgb([2 * number, 7, 9]));
@@ -151,7 +151,7 @@ fn samples() {
         },
         Case {
             case: "fewer samples than test images, which are sorted by name",
-            gets: "the floor is that of as many test images from all of them",
+            gets: "the floor uses as many test images as samples, chosen from all of them",
             run: |folder| {
                 // The first sixty pictures are alike, so that each has a copy; the others differ.
                 for number in 0..240u8 {
@@ -191,7 +191,7 @@ fn samples() {
             },
         },
         Case {
-            case: "samples beside a directory of samples",
+            case: "samples next to a directory of samples",
             gets: "refused",
             run: |folder| {
                 pictures(&folder.join("data"), &["1.png", "2.png", "3.png"]);

@@ -49,7 +49,7 @@ fn damaged_pictures() {
             },
         },
         Case {
-            case: "a JPEG, PNG or GIF whose second half is zeros, as a broken download leaves it",
+            case: "a JPEG, PNG or GIF whose second half is zeros, as after an interrupted download",
             gets: "refused",
             run: |folder| {
                 for (name, format) in
@@ -91,7 +91,7 @@ fn damaged_pictures() {
             },
         },
         Case {
-            case: "an empty file, text or a web page that is called as a picture",
+            case: "an empty file, a text or a web page with the name of an image file",
             gets: "refused",
             run: |folder| {
                 for bytes in [&b""[..], b"not a picture", b"<!DOCTYPE html><html></html>"] {
@@ -100,8 +100,8 @@ fn damaged_pictures() {
             },
         },
         Case {
-            case: "a picture that says it is larger than 512 MiB, or is a hundred times as long as wide",
-            gets: "refused before memory is taken for it",
+            case: "an image whose header claims more than 512 MiB, or that is a hundred times as long as wide",
+            gets: "refused before memory is allocated for it",
             run: |folder| {
                 let mut huge = encoded(photo(32, 32), ImageFormat::Bmp);
                 huge[18..26].copy_from_slice(&[0x60, 0xea, 0, 0, 0x60, 0xea, 0, 0]);
@@ -111,7 +111,7 @@ fn damaged_pictures() {
         },
         Case {
             case: "a JPEG with bytes after its end, before its end marker or between its segments",
-            gets: "read: cameras and editors leave such",
+            gets: "read: cameras and editors write such bytes",
             run: |folder| {
                 let jpeg = jpeg();
                 let (start, end) = (&jpeg[..2], &jpeg[jpeg.len() - 2..]);
@@ -127,7 +127,7 @@ fn damaged_pictures() {
             },
         },
         Case {
-            case: "every picture of a class is damaged, and they are to be left out",
+            case: "every image of a class is damaged, and damaged images are left out",
             gets: "refused, with the class",
             run: |folder| {
                 pictures(&folder.join("data"), &["cat/1.png", "cat/2.png"]);
@@ -136,5 +136,5 @@ fn damaged_pictures() {
             },
         },
     ];
-    section("Damaged pictures", &cases);
+    section("Damaged images", &cases);
 }

@@ -10,8 +10,8 @@ use super::*;
 fn what_is_in_a_folder() {
     let cases = [
         Case {
-            case: "jpg, jpeg, jpe, jfif, png, webp, bmp, tif, tiff and gif, in capitals too",
-            gets: "read, of an animation the first frame",
+            case: "jpg, jpeg, jpe, jfif, png, webp, bmp, tif, tiff and gif, in upper or lower case",
+            gets: "read; of an animation the first frame",
             run: |folder| {
                 for (name, format) in [
                     ("a.jpg", ImageFormat::Jpeg),
@@ -31,8 +31,8 @@ fn what_is_in_a_folder() {
             },
         },
         Case {
-            case: "a few images of a folder that is sorted by class or by name: `data show -n`",
-            gets: "a fixed choice from all of it, each class in proportion",
+            case: "some images of a folder that is sorted by class or by name: `data show -n`",
+            gets: "a fixed choice from the whole folder, each class in proportion",
             run: |folder| {
                 for number in 0..120u8 {
                     let picture = RgbImage::from_pixel(32, 32, Rgb([number, 0, 0]));
@@ -57,16 +57,16 @@ fn what_is_in_a_folder() {
             },
         },
         Case {
-            case: "a picture whose ending is that of another format",
-            gets: "read: its first bytes tell what it is",
+            case: "an image with the extension of another format",
+            gets: "read: its first bytes identify the format",
             run: |folder| {
                 pictures(&folder.join("data"), &["a.png", "b.jpg", "c.gif"]);
                 read(folder, 2, &[]);
             },
         },
         Case {
-            case: "heic, avif, svg, psd and other formats that are not read",
-            gets: "left out, counted by ending, with a warning",
+            case: "heic, avif, svg, psd and other unsupported formats",
+            gets: "left out, counted by extension, with a warning",
             run: |folder| {
                 pictures(&folder.join("data"), &["a.png", "b.png", "c.heic", "d.HEIC", "e.avif"]);
                 read(
@@ -77,7 +77,7 @@ fn what_is_in_a_folder() {
             },
         },
         Case {
-            case: "text, tables, files without an ending, and hidden files",
+            case: "text, tables, files without an extension, and hidden files",
             gets: "left out, counted",
             run: |folder| {
                 pictures(&folder.join("data"), &["a.png", "b.png", "notes.txt", "labels.csv", "c", ".d.png"]);
@@ -89,8 +89,8 @@ fn what_is_in_a_folder() {
             },
         },
         Case {
-            case: "`__MACOSX`, `@eaDir` and other directories that systems make",
-            gets: "left out, said",
+            case: "`__MACOSX`, `@eaDir` and other directories that operating systems create",
+            gets: "left out, reported",
             run: |folder| {
                 pictures(
                     &folder.join("data"),
@@ -104,16 +104,16 @@ fn what_is_in_a_folder() {
             },
         },
         Case {
-            case: "pictures beside a directory with pictures",
-            gets: "refused, with both numbers: is it a class?",
+            case: "images next to a directory with images",
+            gets: "refused, with both counts: the directory may be a class",
             run: |folder| {
                 pictures(&folder.join("data"), &["1.png", "2.png", "thumbs/1.png"]);
                 refused(folder, &["2 images are next to the directory `thumbs`, which contains 1"]);
             },
         },
         Case {
-            case: "pictures beside a directory without any",
-            gets: "read without classes; the directory is said to be unused",
+            case: "images next to a directory without images",
+            gets: "read without classes; the directory is reported as not used",
             run: |folder| {
                 pictures(&folder.join("data"), &["1.png", "2.png", "notes/x.txt"]);
                 read(folder, 1, &["without classes", "`notes` is not used"]);
@@ -121,7 +121,7 @@ fn what_is_in_a_folder() {
         },
         Case {
             case: "directories in the directory of a class",
-            gets: "their pictures are of that class, with a warning",
+            gets: "their images belong to that class, with a warning",
             run: |folder| {
                 pictures(
                     &folder.join("data"),
@@ -131,15 +131,15 @@ fn what_is_in_a_folder() {
             },
         },
         Case {
-            case: "one directory around those of the classes",
-            gets: "refused, with the directory to name instead",
+            case: "one directory that contains the class directories",
+            gets: "refused, with the directory to give instead",
             run: |folder| {
                 pictures(&folder.join("data"), &["pictures/cat/1.png", "pictures/dog/2.png"]);
                 refused(folder, &["its images are in directories below `pictures`", "data/pictures instead"]);
             },
         },
         Case {
-            case: "a class without a picture",
+            case: "a class without images",
             gets: "refused, with what its directory holds",
             run: |folder| {
                 pictures(&folder.join("data"), &["cat/1.png", "cat/2.png", "dog/1.heic"]);
@@ -147,8 +147,8 @@ fn what_is_in_a_folder() {
             },
         },
         Case {
-            case: "links in a circle, or to nowhere",
-            gets: "left out, said; a picture that a link does not lead to is one that cannot be decoded",
+            case: "links that form a loop, or lead nowhere",
+            gets: "left out, reported; a broken link with the name of an image file counts as an image that cannot be decoded",
             run: |folder| {
                 pictures(&folder.join("data"), &["cat/1.png", "dog/2.png"]);
                 #[cfg(unix)]
@@ -167,7 +167,7 @@ fn what_is_in_a_folder() {
         },
         Case {
             case: "class directories `2`, `10` and `1`",
-            gets: "labels in the order 1, 2, 10; names of words keep the order of their letters",
+            gets: "labels in the order 1, 2, 10; names that are words are sorted alphabetically",
             run: |folder| {
                 for (class, shade) in [("10", 100), ("2", 20), ("1", 10)] {
                     shades(&folder.join("data").join(class), shade);
@@ -184,8 +184,8 @@ fn what_is_in_a_folder() {
 fn parts() {
     let cases = [
         Case {
-            case: "`train` or `training`, with `test`, `testing`, `eval`, `evaluation`, `val`, `valid`, `validation`, `dev` or `development`, in any case",
-            gets: "trained on the one, tested on the other, said",
+            case: "`train` or `training`, with `test`, `testing`, `eval`, `evaluation`, `val`, `valid`, `validation`, `dev` or `development`, in upper or lower case",
+            gets: "the first is the training part, the second the test part; both are reported",
             run: |folder| {
                 for (train, test) in
                     [("train", "Valid"), ("Training", "DEV"), ("TRAIN", "testing"), ("training", "eval")]
@@ -201,7 +201,7 @@ fn parts() {
         },
         Case {
             case: "several held-out parts",
-            gets: "the first of the list above is the test part; the others are not used, said",
+            gets: "the first of the list above is the test part; the others are reported as not used",
             run: |folder| {
                 pictures(&folder.join("data"), &["train/1.png", "val/2.png", "dev/3.png", "test/4.png"]);
                 read(
@@ -213,7 +213,7 @@ fn parts() {
         },
         Case {
             case: "`train` alone",
-            gets: "a tenth of each class is held out as the test part, said",
+            gets: "a tenth of each class is held out as the test part, which is reported",
             run: |folder| {
                 shades(&folder.join("data/train/cat"), 10);
                 read(
@@ -224,7 +224,7 @@ fn parts() {
             },
         },
         Case {
-            case: "a held-out part without `train`, alone or beside classes",
+            case: "a held-out part without `train`, alone or next to classes",
             gets: "refused",
             run: |folder| {
                 pictures(&folder.join("data"), &["test/1.png", "test/2.png"]);
@@ -234,7 +234,7 @@ fn parts() {
             },
         },
         Case {
-            case: "`train` beside classes, as among vehicles",
+            case: "`train` next to classes, such as other vehicles",
             gets: "refused: it may be a part or a class",
             run: |folder| {
                 pictures(&folder.join("data"), &["bus/1.png", "train/2.png"]);
@@ -242,8 +242,8 @@ fn parts() {
             },
         },
         Case {
-            case: "parts in the directory of a class, or below a directory around all",
-            gets: "refused: held-out pictures are never trained on",
+            case: "parts in the directory of a class, or in one directory that contains everything",
+            gets: "refused: held-out images are never trained on",
             run: |folder| {
                 pictures(&folder.join("data"), &["cat/train/1.png", "cat/val/2.png"]);
                 refused(folder, &["has the name of a part, but is in"]);
@@ -266,7 +266,7 @@ fn parts() {
         },
         Case {
             case: "a class that only the training part has",
-            gets: "read by name, with a warning that it is not tested",
+            gets: "read, with classes matched by name and a warning that it is not tested",
             run: |folder| {
                 pictures(&folder.join("data"), &["train/cat/1.png", "train/dog/2.png", "test/dog/3.png"]);
                 read(folder, 2, &["WARN", "the test part has no sample of 1 class: cat"]);

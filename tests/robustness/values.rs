@@ -66,7 +66,7 @@ fn values() {
     let cases = [
         Case {
             case: "weights of a run, or of a file to import, that are NaN or infinite",
-            gets: "refused by every command that reads them, with the tensor and the place; nothing is written",
+            gets: "refused by every command that reads them, with the tensor and the index; nothing is written",
             run: |folder| {
                 let run = run(folder, "vae-digits");
                 poison(&run, "decoder.output.bias", 3, f32::NAN);
@@ -82,7 +82,7 @@ fn values() {
             },
         },
         Case {
-            case: "finite weights that make numbers which are not",
+            case: "finite weights whose results are NaN or infinite",
             gets: "refused; nothing is written",
             run: |folder| {
                 let run = run(folder, "vae-digits");
@@ -94,7 +94,7 @@ fn values() {
             },
         },
         Case {
-            case: "arrays of images: 8-bit values, booleans, floats in [0, 1] of any type; channels first, last or none",
+            case: "arrays of images: 8-bit values, booleans, floats in [0, 1] of any precision; channels first, last or none",
             gets: "the same images",
             run: |folder| {
                 run(folder, "vae-digits");
@@ -117,8 +117,8 @@ fn values() {
             },
         },
         Case {
-            case: "arrays from −1 to 1, floats or whole numbers from 0 to 255, 8-bit values that are all 0 or 1, NaN",
-            gets: "refused, with the range or the place, and what to do",
+            case: "arrays from −1 to 1, floats or wider integers from 0 to 255, 8-bit values that are all 0 or 1, NaN",
+            gets: "refused, with the range or the index, and what to do",
             run: |folder| {
                 run(folder, "vae-digits");
                 let unit = digits(folder, "6");
@@ -144,8 +144,8 @@ fn values() {
             },
         },
         Case {
-            case: "a value that leaps to a thousand times what it was, or above 10⁸, between the lines of metrics.jsonl",
-            gets: "its step has a line of its own, and a warning",
+            case: "a value that jumps to a thousand times its last value, or above 10⁸, between two lines of metrics.jsonl",
+            gets: "its step gets a line of its own, and a warning",
             run: |folder| {
                 let run = folder.join("run");
                 let narrow = "model.likelihood={kind=\"gaussian\",scale=1e-5}";
@@ -165,7 +165,7 @@ fn labels() {
     let cases = [
         Case {
             case: "samples in directories of some of the classes",
-            gets: "labels by the names of the classes",
+            gets: "labels matched by class name",
             run: |folder| {
                 let all = text(&folder.join("all"));
                 waxwork(&["data", "show", "digits", "-n", "300", "--out", &all]).good();
@@ -178,7 +178,7 @@ fn labels() {
             },
         },
         Case {
-            case: "a directory of samples that is none of the classes",
+            case: "a directory of samples whose name is not a class",
             gets: "refused, with the classes",
             run: |folder| {
                 let all = text(&folder.join("all"));
@@ -189,7 +189,7 @@ fn labels() {
         },
         Case {
             case: "labels as a column, or one-hot",
-            gets: "understood",
+            gets: "accepted",
             run: |folder| {
                 labelled(folder, "column.safetensors", |labels| labels.unsqueeze(1).unwrap());
                 labelled(folder, "hot.safetensors", |labels| one_hot(labels, 1.0, 0.0));
@@ -199,7 +199,7 @@ fn labels() {
             },
         },
         Case {
-            case: "labels outside of the classes, with fractions, soft, or of another number than the images",
+            case: "labels outside the classes, fractional or soft labels, or more or fewer labels than images",
             gets: "refused, with the file and the label",
             run: |folder| {
                 labelled(folder, "beyond.safetensors", |labels| (labels + 1.0).unwrap());
@@ -221,7 +221,7 @@ fn labels() {
             },
         },
         Case {
-            case: "`--labels` with a class that there is not",
+            case: "`--labels` with an unknown class",
             gets: "refused, with the nearest class",
             run: |folder| {
                 let (run, out) = (text(&run(folder, "cgan-shapes")), text(&folder.join("x.png")));
@@ -234,7 +234,7 @@ fn labels() {
         },
         Case {
             case: "samples of a conditional model, without `--labels`",
-            gets: "all classes in turn, and their labels with the images",
+            gets: "all classes in turn; the labels are written with the images",
             run: |folder| {
                 let (run, out) = (text(&run(folder, "cvae-digits")), folder.join("x.safetensors"));
                 waxwork(&["sample", &run, "-n", "12", "--out", &text(&out)]).good();
@@ -244,7 +244,7 @@ fn labels() {
         },
         Case {
             case: "images without labels for a conditional model",
-            gets: "refused, with the file that they could be in",
+            gets: "refused, with the file that could contain the labels",
             run: |folder| {
                 run(folder, "cvae-digits");
                 save(&folder.join("x.npy"), &digits(folder, "4"));
@@ -252,7 +252,7 @@ fn labels() {
             },
         },
         Case {
-            case: "a folder without classes for a conditional recipe, with fewer pictures than a batch, too",
+            case: "a folder without classes for a conditional recipe, even with fewer images than a batch",
             gets: "refused: it needs one directory per class",
             run: |folder| {
                 let names: Vec<String> = (0..9).map(|number| format!("{number}.png")).collect();

@@ -180,7 +180,7 @@ fn about_data(error: &DataError) -> Option<String> {
             "remove it, or skip such recordings with `--set data.sound.skip_unreadable=true`".into()
         }
         DataError::TooSmall { largest, .. } | DataError::Sizes { largest, .. } if *largest >= 4 => {
-            format!("for example with `--set data.folder.size={largest}`")
+            format!("pass, for example, `--set data.folder.size={largest}`")
         }
         _ => return None,
     })

@@ -132,7 +132,7 @@ fn head(kind: &str, dims: &[usize]) -> Vec<u8> {
 /// As [`load`].
 pub fn decode(bytes: &[u8], origin: &Path) -> Result<Tensor> {
     let damaged = |reason: String| Error::Damaged { path: origin.to_owned(), reason };
-    let (header, numbers) = split(bytes).ok_or_else(|| damaged("it is not a whole NumPy array".into()))?;
+    let (header, numbers) = split(bytes).ok_or_else(|| damaged("it is not a complete NumPy array".into()))?;
     let unknown = || damaged(format!("its header says {header:?}"));
     let kind = value(header, "descr").and_then(|text| text.strip_prefix('\'')?.split_once('\''));
     let kind = kind.ok_or_else(unknown)?.0;

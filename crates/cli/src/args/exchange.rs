@@ -14,7 +14,7 @@ Examples:
   waxwork export runs/RUN                                    the generator or decoder
   waxwork export runs/RUN --part encoder --out encoder.onnx
 
-Inputs and outputs; N is a free dimension:
+Inputs and outputs; N is a dynamic dimension:
   generator, decoder   latents (N, latent_dim) f32 → images (N,C,H,W) f32 in [0,1]
   encoder              images → mean, log_var (N, latent_dim)
   prior                noise (N, latent_dim) → latents

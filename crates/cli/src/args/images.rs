@@ -19,7 +19,7 @@ Examples:
   waxwork sample runs/RUN -n 10000 --out images.npy   an array, (N,C,H,W) f32 in [0,1]
   waxwork sample runs/RUN -n 1000 --out folder        one PNG file per image
   waxwork sample runs/RUN --labels 7 --out seven.wav   one sound, from a model of sounds
-  waxwork sample runs/RUN -n 10000 --out rows.csv     rows of a table, as its file has them
+  waxwork sample runs/RUN -n 10000 --out rows.csv     rows of a table, formatted like its file
   waxwork sample runs/RUN --where sex=Female          rows with that value
 
 Labels in the output:
@@ -42,16 +42,17 @@ pub(crate) struct SampleArguments {
     /// as names, a number is a name.
     #[arg(long, value_name = "LABELS")]
     pub(crate) labels: Option<String>,
-    /// Make rows in which COLUMN has VALUE; repeat it for several columns
+    /// Draw rows in which COLUMN has VALUE; repeatable
     ///
-    /// For conditional models of tables (cgan, cvae). Columns of categories and truth values can be asked for; an empty
-    /// VALUE asks for missing ones. Rows are drawn directly, none is rejected; the share that obeys is printed.
+    /// For conditional models of tables (cgan, cvae). COLUMN must hold categories or booleans; an empty VALUE
+    /// stands for a missing one. The model draws such rows directly, without rejection; the share of rows
+    /// that have the values is printed.
     #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = assignment, conflicts_with = "labels")]
     pub(crate) asked: Vec<(String, String)>,
-    /// Make rows whose --columns are those of the rows of FILE, one after the other
+    /// Draw rows with the values of --columns from FILE, row by row
     #[arg(long, value_name = "FILE", requires = "columns", conflicts_with_all = ["labels", "asked"])]
     pub(crate) like: Option<PathBuf>,
-    /// Take these columns from --like, e.g. sex,race
+    /// Take these columns from the file of --like, such as sex,race
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "like")]
     pub(crate) columns: Vec<String>,
     /// Truncate latents: redraw values beyond MAGNITUDE
@@ -79,11 +80,11 @@ pub(crate) struct SampleArguments {
     pub(crate) data_dir: DataDirArg,
     /// Write to PATH: .png, .npy, .safetensors or a folder; rows: .csv or .parquet; sounds: .wav too
     ///
-    /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1], .safetensors the
-    /// tensor `images`, and no extension a new folder with one PNG file per image. Rows of a table go to .csv or .parquet.
-    /// Sounds go to .wav, one after the other, to a folder of .wav files, or as waveforms (N,length) of f32 in [-1, 1]
-    /// to .npy; beside a .png of their spectrograms lies a .wav.
-    /// [default: RUN/sample.png, or RUN/sample.csv]
+    /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1],
+    /// .safetensors the tensor `images`, and no extension a new folder with one PNG file per image. Rows of a
+    /// table go to .csv or .parquet. Sounds go to .wav, one after the other, to a folder of .wav files, or as
+    /// waveforms (N,length) of f32 in [-1, 1] to .npy; a .png shows their spectrograms, with a .wav next to
+    /// it. [default: RUN/sample.png, or RUN/sample.csv]
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]

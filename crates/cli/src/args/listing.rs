@@ -169,26 +169,28 @@ Examples:
     },
     /// Describe the columns of a table
     ///
-    /// For each column: its kind, missing values, distinct values, modes and width as networks would see it, and what will be slow.
+    /// Prints for each column its kind, missing values, distinct values, modes and encoded width, and names
+    /// the columns that make training slow.
     #[command(after_long_help = "\
 Examples:
   waxwork data describe patients.csv
   waxwork data describe patients.csv --set data.table.columns.ward.kind=category")]
     Describe {
-        /// File of comma-separated values (.csv) or of parquet (.parquet)
+        /// CSV or parquet file
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
-        /// Set a key of the recipe's data, e.g. data.table.max_categories=50; may be repeated
+        /// Set a key of the data set, such as data.table.max_categories=50; repeatable
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Write the numbers of training images whose label is doubted
+    /// List the training images whose labels a classifier doubts
     ///
-    /// Two classifiers, each trained on one half of the training images, look at the labels of the other half. Images whose label is
-    /// not the class that the classifier finds most probable are written to a file; train without them with --set data.leave_out=FILE.
+    /// Two classifiers, each trained on one half of the training images, check the labels of the other half.
+    /// The indices of images whose label is not the most probable class are written to a file; to train
+    /// without them, use --set data.leave_out=FILE.
     #[command(after_long_help = "\
 Examples:
   waxwork data doubts mnist --data-dir ~/data --out doubts.txt
@@ -198,7 +200,7 @@ Examples:
         /// Data set name
         #[arg(add = ArgValueCandidates::new(completion::data_sets))]
         name: String,
-        /// Doubt this share of the images, those whose label is the least probable
+        /// List this share of the images, those with the least probable labels
         #[arg(long, value_name = "SHARE", value_parser = share)]
         share: Option<f64>,
         #[command(flatten)]
@@ -206,7 +208,7 @@ Examples:
         /// Set a key of the data set, such as data.folder.size=32; repeatable
         #[arg(long, value_name = "KEY=VALUE", add = ArgValueCompleter::new(completion::settings))]
         set: Vec<String>,
-        /// Write to PATH: the identity of the data, then a number a line
+        /// Write to PATH: the identity of the data, then one index per line
         #[arg(long, value_name = "PATH")]
         out: PathBuf,
     },

@@ -25,7 +25,7 @@ pub(crate) struct EvaluateArguments {
     /// Run folder; omit it to evaluate the images that --samples names
     #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) run: Option<PathBuf>,
-    /// Use N test samples, of all classes alike, for likelihoods [default: all]
+    /// Use N test samples for likelihoods, each class in proportion [default: all]
     #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<usize>,
     /// Compare N samples, or the images in PATH
@@ -83,12 +83,12 @@ Runs that differ only in their seed share one column, with mean and standard dev
 that were measured under different protocols are not compared; the reason is printed below the
 table. Runs without an evaluation (`waxwork evaluate RUN`) show only their costs.")]
 pub(crate) struct CompareArguments {
-    /// Run folders, folders of them, or metrics.json files of evaluated images
+    /// Run folders, folders of runs, or metrics.json files of evaluated images
     #[arg(required = true, num_args = 1.., value_name = "RUN", value_hint = ValueHint::AnyPath)]
     pub(crate) runs: Vec<PathBuf>,
-    /// Evaluate the runs that have no evaluation first
+    /// First evaluate the runs that have no evaluation
     ///
-    /// As `waxwork evaluate RUN` does by default. Runs that are not finished are passed over.
+    /// As `waxwork evaluate RUN` does by default. Unfinished runs are skipped.
     #[arg(long)]
     pub(crate) evaluate: bool,
     /// Print JSON

@@ -162,7 +162,7 @@ pub(crate) enum Command {
     Decode(DecodeArguments),
     /// Export a part of a model to ONNX
     Export(ExportArguments),
-    /// Import tensors that PyTorch trained, as a run
+    /// Import the weights of a PyTorch model as a run
     ///
     /// Writes a run folder, so that all other commands work with the imported model.
     Import(ImportArguments),
@@ -181,7 +181,7 @@ pub(crate) enum Command {
     Rate(RateArguments),
     /// Write an HTML report of a run
     ///
-    /// The page shows the recipe, curves, samples, nearest training images and, if they are there, the results of
+    /// The page shows the recipe, curves, samples, nearest training images and, if available, the results of
     /// `waxwork evaluate`.
     Report(ReportArguments),
     /// List runs, and compare their bytes
@@ -223,7 +223,8 @@ Examples:
     },
     /// Print a completion script for a shell
     ///
-    /// The script calls `waxwork` for the candidates: it also completes recipes, data sets, and the keys of --set.
+    /// The script asks `waxwork` for candidates, so it also completes recipes, data sets, and the keys of
+    /// --set.
     #[command(after_long_help = "\
 Examples:
   waxwork completions bash > ~/.local/share/bash-completion/completions/waxwork

@@ -27,7 +27,7 @@ Examples:
 
 Several processes:
   mpirun and srun start one run on several processes, which share every batch and give the same
-  bytes as one process. A batch is shared in `train.micro_batches` parts.
+  bytes as one process. `train.micro_batches` is the number of parts of a batch.
 
 Interruption:
   Ctrl-C and SIGTERM stop the run after the current step, with a checkpoint; `waxwork train
@@ -123,10 +123,10 @@ pub(crate) struct TrainArguments {
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) resume: Option<PathBuf>,
 
-    /// Train the run of --out, or resume it
+    /// Start the run of --out, or resume it if it exists
     ///
-    /// A new run if the folder is not there, a resume if it is, and nothing if the run is finished: the same command can be
-    /// given again after any interruption, as schedulers do.
+    /// Starts a new run if the folder does not exist, resumes the run if it does, and does nothing if it is
+    /// finished. So a scheduler can give the same command again after any interruption.
     #[arg(long = "continue", requires = "out", conflicts_with_all = ["resume", "seeds", "dry_run"])]
     pub(crate) go_on: bool,
 
@@ -143,8 +143,8 @@ Examples:
   waxwork repeat runs/RUN
   waxwork repeat runs/RUN --out runs/again
 
-Compared are metrics.jsonl, every tensor of the last checkpoint and of the final model, and the
-sample grids.
+The comparison covers metrics.jsonl, every tensor of the last checkpoint and of the final model, and
+the sample grids.
 
 Exit codes:
   0   the bytes agree
@@ -180,17 +180,18 @@ A sweep file:
   draws = 5
   \"model.latent_dim\" = { from = 4, to = 64 }
 
-Each job is one `waxwork train … --continue`, which can be given again after any interruption.")]
+Each job is one `waxwork train … --continue`, which you can repeat after any interruption.")]
 pub(crate) struct SweepArguments {
     /// TOML file with a recipe, and values of its keys
     #[arg(value_name = "SWEEP.toml", value_hint = ValueHint::FilePath)]
     pub(crate) sweep: PathBuf,
-    /// Train the jobs here, one after another
+    /// Train the jobs on this machine, one after another
     #[arg(long, conflicts_with_all = ["slurm", "parallel"])]
     pub(crate) run: bool,
     /// Write the list and a script for an array of SLURM jobs
     ///
-    /// Both are written to the folder of the runs. The script puts a job that is stopped in time back in the queue.
+    /// Both are written to the folder of the runs. The script requeues a job that stops before its time
+    /// limit.
     #[arg(long, conflicts_with = "parallel")]
     pub(crate) slurm: bool,
     /// Write the list, and print a command for GNU parallel

@@ -83,7 +83,7 @@ fn collected(asked: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
             if info.status == Status::Finished {
                 all.push(run.into());
             } else {
-                tracing::warn!("`{run}` is passed over, since it is not finished");
+                tracing::warn!("skipping `{run}`, which is not finished");
             }
         }
     }

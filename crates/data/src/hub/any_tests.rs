@@ -114,43 +114,43 @@ fn seen(split: &crate::Split) -> Vec<(u8, Option<u32>)> {
 /// The lines of docs/robustness.md about the Hub, and what looks at each.
 const CASES: [(&str, &str, fn()); 8] = [
     (
-        "a grey picture first, or any mixture of grey and colour",
-        "images in colour if any picture is in colour, else grey",
+        "a grey image first, or any mixture of grey and colour",
+        "colour images if any image is in colour, else grey images",
         one_picture_in_colour_makes_all_images_coloured,
     ),
     (
-        "a column of labels that is called `label`, `labels`, `class`, `category`, `target`, `targets` or `y`, in any case, or described as one of classes; numbers or words",
-        "labels, with the names that the description or the words give",
+        "a label column called `label`, `labels`, `class`, `category`, `target`, `targets` or `y`, in upper or lower case, or described as a column of classes; numbers or words",
+        "labels, with the class names from the description or the words",
         labels_are_found_whatever_their_column_is_called_and_described_as,
     ),
     (
-        "no such column, labels up to a million, or none in any row",
+        "no such column, labels up to a million, or no label in any row",
         "images without labels, with a warning that says why",
         images_without_labels_are_said_to_be_without,
     ),
     (
-        "files or parts that list the classes in another order",
+        "files or parts that list the classes in different orders",
         "the same label for the same name; refused if the training part does not have the name",
         classes_go_by_name_in_every_file,
     ),
     (
-        "rows with the label −1 or none, or a part of such rows only",
-        "the rows, or the part, are left out, with a warning; the next held-out part is the test part, or a tenth of each class",
+        "rows with the label −1 or without a label, or a part with only such rows",
+        "the rows or the part are left out, with a warning; then the next held-out part is the test part, or else a tenth of each class",
         rows_and_parts_without_labels_are_left_out_and_said,
     ),
     (
-        "parts of any of the names above",
-        "as in a folder; parts that are not used are said",
+        "parts with any of the names above",
+        "as in a folder; parts that are not used are reported",
         parts_go_by_the_names_that_directories_go_by,
     ),
     (
-        "a damaged picture in a row",
+        "a damaged image in a row",
         "refused, with the row; `data.folder.skip_unreadable` leaves it out and counts it",
         damaged_pictures_are_named_or_left_out_and_counted,
     ),
     (
-        "pictures of several sizes, or smaller than `data.folder.size`",
-        "refused, with the largest size that no picture is too small for",
+        "images of several sizes, or smaller than `data.folder.size`",
+        "refused, with the largest size that all images allow",
         advice_about_sizes_leads_to_no_second_error,
     ),
 ];

@@ -121,7 +121,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, Unreadable> {
 fn opened(bytes: &[u8]) -> Result<(impl ImageDecoder + '_, ImageFormat), Unreadable> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let reader = reader.map_err(|error| Unreadable::from(&error))?;
-    let format = reader.format().ok_or_else(|| Unreadable("it is no image of a known format".into()))?;
+    let format = reader.format().ok_or_else(|| Unreadable("it is not an image of a known format".into()))?;
     let decoder = reader.into_decoder().map_err(|error| Unreadable::from(&error))?;
     // What the decoder itself allocates is limited by default; what it is decoded into is not, but by this.
     Limits::default().reserve(decoder.total_bytes()).map_err(|error| Unreadable::from(&error))?;
