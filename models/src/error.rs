@@ -37,6 +37,13 @@ pub enum Error {
         nearest: Option<String>,
     },
 
+    /// The model has no prior that could be fitted.
+    #[error("{family} models have no prior to fit: only VAEs and conditional VAEs of classes have one")]
+    NoPrior {
+        /// The model's family.
+        family: String,
+    },
+
     /// A sweep file is invalid.
     #[error("sweep `{}`: {reason}", path.display())]
     Sweep {

@@ -28,6 +28,7 @@ pub mod evaluation;
 mod faults;
 pub mod forecast;
 pub mod import;
+pub mod prior;
 mod recipe;
 pub mod resume;
 pub mod rows;

@@ -14,7 +14,7 @@ use waxwork_data::DataConfig;
 use waxwork_data::manifest::{FOLDER, HUB, MEMORY};
 use waxwork_gan::{Gan, GanConfig};
 use waxwork_trainer::{RunFolder, TrainConfig};
-use waxwork_vae::{Vae, VaeConfig};
+use waxwork_vae::{PriorConfig, Vae, VaeConfig};
 
 use crate::faults::{self, Fault};
 use crate::{Error, Result};
@@ -106,6 +106,14 @@ impl ModelConfig {
             Self::Gan(config) => Box::new(Gan::new(config.clone(), sample, params)?),
             Self::Cgan(config) => Box::new(Cgan::new(config.clone(), sample, condition, params)?),
         })
+    }
+
+    /// The prior's configuration, for families that have one.
+    pub fn prior_mut(&mut self) -> Option<&mut PriorConfig> {
+        match self {
+            Self::Vae(config) | Self::Cvae(config) => Some(&mut config.prior),
+            Self::Gan(_) | Self::Cgan(_) => None,
+        }
     }
 }
 

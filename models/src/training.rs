@@ -47,6 +47,9 @@ impl TrainingRun {
         weights: Option<&BTreeMap<String, Tensor>>,
     ) -> Result<Self> {
         let (sample, condition) = (data.info.sample(), data.info.condition());
+        if let Some(prior) = recipe.model.prior_mut() {
+            prior.check_trainable()?;
+        }
         let params = ParamSet::fresh(recipe.train.seed, device).with_precision(recipe.train.dtype)?;
         let model = recipe.model.build(sample.clone(), condition.clone(), params)?;
         if model.info().condition.is_columns() {

@@ -1,7 +1,7 @@
 //! Paths through latent space, as latents and conditions: interpolations between draws, and traversals of one
 //! latent value.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::condition::{Condition, ConditionSpec};
 use crate::latent::slerp;
@@ -49,19 +49,33 @@ pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> R
     }
     let (info, params) = (model.info(), model.params());
     let numbers: Vec<u64> = (0..2 * rows as u64).collect();
-    let noise = info.latent.draw(seed, &numbers, None, params.device())?;
+    let noise = info.latent.draw(seed, &numbers, None, params.device())?.to_dtype(params.dtype())?;
+    let noise = if fixed_latent {
+        let kept: Vec<u32> = numbers.iter().map(|number| (number / 2 * 2) as u32).collect();
+        noise.index_select(&Tensor::new(kept, params.device())?, 0)?
+    } else {
+        noise
+    };
     let share = |step: usize| step as f64 / (steps - 1) as f64;
     let mut latents = Vec::with_capacity(rows * steps);
+    let ends = if classes.is_empty() { &[(0, 0)][..] } else { classes };
+    let at_ends = match &info.condition {
+        ConditionSpec::Classes { .. } => {
+            let labels = ends.iter().cycle().take(rows).flat_map(|&(from, to)| [from, to]);
+            Condition::classes(&labels.collect::<Vec<_>>())?
+        }
+        condition => condition.unasked(seed, &numbers.iter().map(|number| number / 2).collect::<Vec<_>>())?,
+    };
+    // The prior may jump between two noises that are close, so a row leads from latent to latent.
+    let drawn = model.latents(&noise, &at_ends)?;
     for row in 0..rows {
-        let from = noise.get(2 * row)?;
-        let to = if fixed_latent { from.clone() } else { noise.get(2 * row + 1)? };
+        let (from, to) = (drawn.get(2 * row)?, drawn.get(2 * row + 1)?);
         for step in 0..steps {
             latents.push(slerp(&from, &to, share(step))?);
         }
     }
     let condition = match (&info.condition, classes) {
-        (ConditionSpec::Classes { .. }, classes) => {
-            let ends = if classes.is_empty() { &[(0, 0)][..] } else { classes };
+        (ConditionSpec::Classes { .. }, _) => {
             let mut mixtures = Vec::with_capacity(rows);
             for &(from, to) in ends.iter().cycle().take(rows) {
                 let Some(ends) = info.encode_condition(&Condition::classes(&[from, to])?, params)? else {
@@ -80,8 +94,7 @@ pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> R
             condition.unasked(seed, &row_of_each)?
         }
     };
-    let latents = model.latents(&Tensor::stack(&latents, 0)?, &condition)?;
-    Ok(Walk { latents, condition })
+    Ok(Walk { latents: Tensor::stack(&latents, 0)?, condition })
 }
 
 /// Which latent values a traversal varies.
@@ -113,8 +126,16 @@ pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Wa
         let reason = format!("there is no latent value {dim}: they are 0 to {}", size - 1);
         return Err(Error::Config { key: "dims".to_owned(), reason });
     }
+    let condition = |count: usize| match info.classes() {
+        0 => info.condition.unasked(seed.unwrap_or_default(), &vec![0; count]),
+        _ => Condition::classes(&vec![class; count]),
+    };
     let start: Vec<f32> = match seed {
-        Some(seed) => info.latent.draw(seed, &[0], None, &Device::Cpu)?.get(0)?.to_vec1()?,
+        Some(seed) => {
+            let noise = info.latent.draw(seed, &[0], None, device)?.to_dtype(model.params().dtype())?;
+            let drawn = model.latents(&noise, &condition(1)?)?.to_device(&Device::Cpu)?;
+            drawn.to_dtype(DType::F32)?.get(0)?.to_vec1()?
+        }
         None => vec![0.0; size],
     };
     let mut values = Vec::with_capacity(dims.len() * steps * size);
@@ -126,12 +147,8 @@ pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Wa
         }
     }
     let count = dims.len() * steps;
-    let condition = match info.classes() {
-        0 => info.condition.unasked(seed.unwrap_or_default(), &vec![0; count])?,
-        _ => Condition::classes(&vec![class; count])?,
-    };
-    let latents = model.latents(&Tensor::from_vec(values, (count, size), device)?, &condition)?;
-    Ok(Walk { latents, condition })
+    let latents = Tensor::from_vec(values, (count, size), device)?.to_dtype(model.params().dtype())?;
+    Ok(Walk { latents, condition: condition(count)? })
 }
 
 impl Walk {

@@ -9,6 +9,9 @@ use waxwork_kernels::Activation;
 use waxwork_nn::layers::WeightInit;
 use waxwork_nn::nets::{Style, TOO_WIDE, WIDEST};
 
+/// The most components of a mixture.
+const MOST_COMPONENTS: usize = 1000;
+
 /// A VAE's networks, its observation model and its objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -45,12 +48,35 @@ pub enum PriorConfig {
     Standard,
     /// One learned diagonal Gaussian per class (Sohn et al. 2015); for the conditional family only.
     Label,
+    /// Gaussians with full covariances, per class if the model is conditional; fitted after training, by `waxwork fit-prior`.
+    Mixture {
+        /// Number of Gaussians, per class if the model is conditional.
+        components: usize,
+    },
 }
 
 impl PriorConfig {
     fn is_standard(&self) -> bool {
         *self == Self::Standard
     }
+
+    /// Checks that training can use this prior.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a mixture, which is fitted after training.
+    pub fn check_trainable(&self) -> Result<()> {
+        match self {
+            Self::Standard | Self::Label => Ok(()),
+            Self::Mixture { .. } => {
+                Err(unfit_prior("a mixture is fitted after training: train with `standard`, then fit it"))
+            }
+        }
+    }
+}
+
+/// A prior that a model cannot have.
+pub(crate) fn unfit_prior(reason: &str) -> Error {
+    Error::Config { key: "model.prior".into(), reason: reason.into() }
 }
 
 /// The shape of encoder and decoder; the decoder mirrors the encoder.
@@ -122,6 +148,10 @@ impl VaeConfig {
         }
         if self.prior == PriorConfig::Label && width == 0 {
             return fail("prior", "a prior that depends on the label needs the conditional family, cvae");
+        }
+        if matches!(self.prior, PriorConfig::Mixture { components } if !(1..=MOST_COMPONENTS).contains(&components))
+        {
+            return fail("prior", "a mixture has 1 to 1,000 components");
         }
         let widths = match &self.network {
             Network::Mlp { hidden } => hidden.clone(),

@@ -14,10 +14,12 @@
 //!
 //! [`Vae::conditional`] is the same model given labels, on which `waxwork-cvae` builds.
 
+pub mod aggregate;
 mod bounds;
 mod config;
 mod export;
 mod likelihood;
+pub mod mixture;
 mod networks;
 mod objective;
 mod posterior;
@@ -37,6 +39,7 @@ pub use config::{Network, PriorConfig, VaeConfig};
 pub use likelihood::{Binarisation, Likelihood, LikelihoodConfig};
 pub use posterior::DiagonalGaussian;
 
+use mixture::Mixture;
 use networks::{Decoder, Encoder};
 use prior::{LabelGaussian, Prior, StandardNormal};
 
@@ -89,6 +92,16 @@ impl Vae {
                 let mut decoder = root.enter(DECODER);
                 Arc::new(LabelGaussian::new(decoder.enter("prior"), width, config.latent_dim)?)
             }
+            PriorConfig::Mixture { components } => {
+                let groups = match condition {
+                    ConditionSpec::None => 1,
+                    ConditionSpec::Classes { count } => count,
+                    _ => return Err(config::unfit_prior("a mixture is for models of classes or of nothing")),
+                };
+                let mut root = params.root();
+                let mut decoder = root.enter(DECODER);
+                Arc::new(Mixture::new(decoder.enter("prior"), groups, components, config.latent_dim)?)
+            }
         };
         let likelihood = Likelihood::new(params.root().enter(DECODER), config.likelihood, &sample)?;
         let params = params.finish()?;
@@ -114,6 +127,7 @@ impl Trainable for Vae {
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let VaeConfig { latent_dim, importance_samples, .. } = self.config;
+        self.config.prior.check_trainable()?;
         let condition = self.condition(&batch.condition)?;
         let labels = condition.as_ref();
         let rows = ctx.rows(batch.len());
@@ -154,7 +168,7 @@ impl GenerativeModel for Vae {
     fn parts(&self) -> &'static [Part] {
         match self.config.prior {
             PriorConfig::Standard => &[Part::Decoder, Part::Encoder],
-            PriorConfig::Label => &[Part::Decoder, Part::Encoder, Part::Prior],
+            PriorConfig::Label | PriorConfig::Mixture { .. } => &[Part::Decoder, Part::Encoder, Part::Prior],
         }
     }
 

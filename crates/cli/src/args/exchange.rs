@@ -51,7 +51,7 @@ pub(crate) enum ExportPart {
     Decoder,
     /// Images to latents, of a VAE
     Encoder,
-    /// Noise to latents, where the prior depends on the label
+    /// Noise to latents, where the prior is not standard normal
     Prior,
 }
 

@@ -21,7 +21,7 @@ pub(crate) use self::images::{DecodeArguments, EncodeArguments, InterpolateArgum
 pub(crate) use self::images::{ReconstructArguments, SampleArguments, TraverseArguments};
 pub(crate) use self::listing::{DataCommand, RUNS, RecipesCommand, RunsCommand};
 pub(crate) use self::measuring::{CompareArguments, EvaluateArguments, RateArguments, ReportArguments};
-pub(crate) use self::training::{RepeatArguments, SweepArguments, TrainArguments};
+pub(crate) use self::training::{FitPriorArguments, RepeatArguments, SweepArguments, TrainArguments};
 pub(crate) use self::values::Samples;
 
 /// Train, sample and evaluate generative image models
@@ -135,6 +135,11 @@ pub(crate) enum Command {
     ///
     /// Trains the recipe of a finished run from the start, in a new folder, and checks that the results are identical.
     Repeat(RepeatArguments),
+    /// Fit the prior of a finished VAE to its training data, for better samples
+    ///
+    /// Copies the run, and replaces the prior by a mixture of Gaussians that is fitted to the latents of the training
+    /// data. Networks do not change.
+    FitPrior(FitPriorArguments),
     /// Draw images from a trained model
     ///
     /// Draws latent vectors from the prior and writes the images that the model makes of them.

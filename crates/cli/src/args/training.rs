@@ -165,6 +165,33 @@ pub(crate) struct RepeatArguments {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
+  waxwork fit-prior runs/RUN
+  waxwork fit-prior runs/RUN --components 30 --out runs/fitted
+
+The decoder of a VAE is trained on latents of images, and sampled with latents of the prior. Where
+the two differ, samples are worse than reconstructions, and a fitted prior helps. It is part of the
+new run: `sample`, `evaluate`, `interpolate` and `export --part prior` use it.")]
+pub(crate) struct FitPriorArguments {
+    #[command(flatten)]
+    pub(crate) run: RunArg,
+    /// Number of Gaussians, per class if the model is conditional
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) components: usize,
+    /// Seed of the draws and of the fit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Write the new run to the folder NEW [default: RUN-prior]
+    #[arg(long, value_name = "NEW", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
   waxwork sweep rates.toml > jobs.txt
   waxwork sweep rates.toml --run
   waxwork compare --evaluate runs/rates

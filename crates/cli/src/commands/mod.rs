@@ -7,6 +7,7 @@ mod data;
 mod doctor;
 mod evaluate;
 mod export;
+mod fit_prior;
 mod forecast;
 pub(crate) mod foreign;
 #[cfg(feature = "hub")]
@@ -53,6 +54,7 @@ pub(crate) fn run(command: &Command, threads: usize, launch: Option<Launch>) -> 
         }
         Command::Sweep(arguments) => sweep::run(arguments, threads),
         Command::Repeat(arguments) => repeat::run(arguments, threads),
+        Command::FitPrior(arguments) => fit_prior::run(arguments, threads),
         Command::Sample(arguments) => sample::sample(arguments),
         Command::Interpolate(arguments) => walk::interpolate(arguments),
         Command::Traverse(arguments) => walk::traverse(arguments),

@@ -33,7 +33,8 @@ pub enum Part {
     Decoder,
     /// From samples, and a condition if the model takes one, to mean and log-variance of the latents.
     Encoder,
-    /// From standard normal noise and labels to latents, if the model's prior depends on the label.
+    /// From standard normal noise, and labels if the model takes them, to latents, if the model's prior is
+    /// not standard normal.
     Prior,
 }
 

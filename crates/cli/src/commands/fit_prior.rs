@@ -1,0 +1,76 @@
+//! `waxwork fit-prior`: a copy of a run whose prior is fitted to the latents of its training data.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use waxwork_core::{SampleRequest, device, hash, store};
+use waxwork_media::preview_count;
+use waxwork_models::prior::{FittedPrior, fit_prior};
+use waxwork_trainer::{Outcome, RunFolder, RunInfo, Status};
+
+use crate::args::FitPriorArguments;
+use crate::commands::card;
+use crate::commands::sample::{data, open};
+use crate::environment::{command_line, environment};
+use crate::failure::Failure;
+use crate::output::{self, Form, Stages};
+
+pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<String, Failure> {
+    let device = device::open(&arguments.device)?;
+    let run = open(&arguments.run, &device)?;
+    if run.info.status != Status::Finished {
+        return Err(Failure::new(format!(
+            "`{}` is not finished: a prior is fitted to a finished run",
+            arguments.run.display()
+        )));
+    }
+    let train = data(&run, arguments.data_dir.as_ref())?.train;
+    let started = Instant::now();
+    let mut stages = Stages::default();
+    let mut progress = |what: &'static str, done: usize, all: usize| stages.set(what, done, all);
+    let fitted = fit_prior(&run, &train, arguments.components, arguments.seed, &device, &mut progress)?;
+    stages.finish();
+    let FittedPrior { recipe, model, samples } = fitted;
+    let seconds = started.elapsed().as_secs_f64();
+
+    let bytes = store::encode(&model.params().tensors())?;
+    let info = RunInfo {
+        environment: environment(&device, threads),
+        command: command_line(),
+        recipe: recipe.to_toml()?,
+        model_sha256: Some(hash::sha256(&bytes)),
+        ..run.info.clone()
+    };
+    // Before the folder, so that a prior that makes no samples leaves nothing behind.
+    let form = Form::from(&info);
+    let preview = model.sample(&SampleRequest::new(info.seed, preview_count(&form.kind)))?;
+    let path = arguments.out.clone().unwrap_or_else(|| beside(&arguments.run));
+    let folder = RunFolder::create(&path, &info, None)?;
+    store::write(&folder.model(), &bytes)?;
+    store::write(&folder.metrics(), &store::read(&run.folder.metrics())?)?;
+    if let Some(encoder) = &run.encoder_of_rows {
+        folder.write_encoder(encoder)?;
+    }
+    let step = info.model_step.unwrap_or(info.steps);
+    let grid = folder.sample_picture(step);
+    std::fs::create_dir_all(grid.parent().unwrap_or(&path)).map_err(store::failed("create", &path))?;
+    output::write_samples(&grid, &form, &preview, None, 0)?;
+    let outcome = Outcome { steps: info.steps, stopped: None, best: None, checkpoint: None };
+    card::write(&folder, &recipe, &outcome)?;
+
+    let (path, components) = (path.display(), arguments.components);
+    let each = if model.info().classes() > 0 { " per class" } else { "" };
+    Ok(format!(
+        "{components} Gaussians{each} fitted to the latents of {samples} training {} in {seconds:.1} s\n\
+         run: {path}\nsamples: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
+        form.kind.plural(),
+        grid.display()
+    ))
+}
+
+/// `runs/NAME-prior` for `runs/NAME`.
+fn beside(run: &Path) -> PathBuf {
+    let mut name = run.file_name().unwrap_or_default().to_owned();
+    name.push("-prior");
+    run.with_file_name(name)
+}
