@@ -3,9 +3,9 @@
 //!
 //! The encoding follows CTGAN's paper (Xu et al. 2019, section 4.2). A number, integer or date x becomes a
 //! scalar α = (x − μ)/4σ, clipped to ±0.99, and a one-hot choice of one of the column's modes (μ, σ). The
-//! mode of a value is drawn once, from the probabilities of the modes given x, so α is an unbiased view of x.
-//! A point and a missing value are modes whose α is always zero. Categories and booleans are a choice.
-//! Identifiers and constants are not encoded.
+//! mode of a value is drawn once from the probabilities of the modes given x; it is not always the most
+//! likely one. A point and a missing value are modes whose α is always zero. Categories and booleans are a
+//! choice. Identifiers and constants are not encoded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
