@@ -1,10 +1,12 @@
-//! Training by sampling: which samples a step learns from, and which of their columns a model is told, where it can be asked for
-//! values of columns.
+//! Training by sampling, for models that can be conditioned on values of columns: which samples a step learns
+//! from, and which of their columns the model sees as conditions.
 //!
-//! CTGAN's paper (Xu et al. 2019, section 4.3): a column is drawn uniformly, one of its values by the logarithm of its frequency, so that rare
-//! ones are seen often enough, and a sample among those that have it. Beside that column, half of the samples show others of their columns as
-//! well, so that a model learns to be asked for several at once. Whether a column is shown never depends on its value, and the drawn column
-//! always is, so given what is shown a sample is distributed as in the data.
+//! This follows CTGAN's paper (Xu et al. 2019, section 4.3): draw a column uniformly, then one of its values
+//! with a probability proportional to the logarithm of its frequency, so that rare values come often enough,
+//! and then a sample that has this value. Half of the samples also show some of their other columns, so that
+//! a model learns conditions on several columns at once. The drawn column is always shown, and whether
+//! another column is shown never depends on its value. So the samples, given what is shown, are distributed
+//! as in the data.
 
 use std::ops::Range;
 
@@ -12,7 +14,8 @@ use waxwork_core::rng::{Draws, Stream};
 
 use crate::dataset::Split;
 
-/// Values of columns, one sample after the other: a one-hot part per column, zeros where it is not shown.
+/// Condition values, one sample after the other: a one-hot vector per column, zeros if the column is not
+/// shown.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Asked {
     pub(crate) values: Vec<f32>,
@@ -20,7 +23,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Of each sample one column, chosen by its number in the data set: for evaluation.
+    /// Shows one column of each sample, chosen by the sample's index in the data set. For evaluation.
     pub(crate) fn one_each(split: &Split, indices: &[u32]) -> Self {
         let widths = split.column_widths();
         let stream = Stream::new(0, "data/asked", 0);
@@ -53,13 +56,13 @@ pub(crate) struct Sampler {
 #[derive(Debug)]
 struct Column {
     by_log: Alias,
-    /// Positions in the split in the order of their values, and where those of each value begin.
+    /// Positions in the split, sorted by value, and where the positions of each value begin.
     positions: Vec<u32>,
     begin: Vec<u32>,
 }
 
 impl Sampler {
-    /// A sampler of a split; None if its samples have no columns that can be asked for.
+    /// Returns a sampler of a split, or None if its samples have no columns to condition on.
     pub(crate) fn new(split: &Split) -> Option<Self> {
         let of_column = |(column, &width): (usize, &usize)| {
             let value = |index: &u32| split.column_value(*index, column).unwrap_or(0) as usize;
@@ -79,8 +82,8 @@ impl Sampler {
         (!columns.is_empty() && !split.is_empty()).then_some(Self { columns })
     }
 
-    /// The positions in the split of some rows of batch `number`, and what a model is told of each: a function of the seed and of both
-    /// numbers.
+    /// Returns the positions in the split of some rows of batch `number`, and the conditions of each row.
+    /// They depend only on the seed, the batch number and the row number.
     pub(crate) fn batch(
         &self,
         split: &Split,
@@ -105,7 +108,7 @@ impl Sampler {
 }
 
 impl Column {
-    /// The position of a sample.
+    /// Draws the position of a sample.
     fn draw(&self, draws: &mut Draws) -> usize {
         let value = self.by_log.draw(draws);
         let (from, to) = (self.begin[value], self.begin[value + 1]);
@@ -113,10 +116,10 @@ impl Column {
     }
 }
 
-/// Walker's alias method (Vose 1991): one of n outcomes by given weights in constant time.
+/// Walker's alias method (Vose 1991): draws one of n outcomes by given weights in constant time.
 #[derive(Clone, Debug)]
 struct Alias {
-    /// For every outcome how likely it is kept, and the one that else takes its place.
+    /// For every outcome, the probability of keeping it, and the outcome that otherwise replaces it.
     outcomes: Vec<(f64, u32)>,
 }
 
@@ -137,7 +140,7 @@ impl Alias {
                 small.push(heavy);
             }
         }
-        // What rounding leaves over keeps its own outcome, unless that is impossible.
+        // Outcomes left over by rounding are kept, unless their weight is zero.
         for i in small.into_iter().filter(|i| weights[*i] == 0.0) {
             outcomes[i] = (0.0, heaviest as u32);
         }
@@ -161,7 +164,7 @@ mod tests {
     use crate::table::encode::Encoder;
     use crate::table::{TableOptions, TableRows};
 
-    /// 60 rows: `member` is yes in 12 of them, `grade` is a, b or none.
+    /// 60 rows: `member` is yes in 12 of them, `grade` is a, b or missing.
     fn split() -> Split {
         let row = |i: usize| {
             let grade = ["a", "b", ""][i % 3];
@@ -191,7 +194,7 @@ mod tests {
         assert_ne!(sampler.batch(&split, 4, 5, 0..4000).0, positions);
         let (mut alone, mut both, mut yes, mut first) = (0, 0, 0, 0);
         for (&position, row) in positions.iter().zip(asked.values.chunks(5)) {
-            // What is shown is what the sample has.
+            // The shown values are those of the sample.
             let [member, grade] = [0, 1].map(|column| split.column_value(position as u32, column).unwrap());
             let (of_member, of_grade) = (row[..2].iter().sum::<f32>(), row[2..].iter().sum::<f32>());
             assert!((1.0..=2.0).contains(&(of_member + of_grade)));
@@ -204,10 +207,12 @@ mod tests {
                 first += usize::from(position == 0);
             }
         }
-        // Half of the samples show one column, of the others each shows the second with a uniform share: a quarter of all.
+        // Half of the samples show one column. Each of the others shows the second column with a uniformly
+        // drawn probability, so a quarter of all samples show both.
         near(both, 0.25, 4000);
         near(alone, 0.375, 4000);
-        // Member: 48 no, 12 yes; by logarithms ln 49 to ln 13. Every sample of a value as often as any other.
+        // Member: 48 no, 12 yes; by logarithms ln 49 to ln 13. All samples that share a value are equally
+        // likely.
         near(yes, 13f64.ln() / (13f64.ln() + 49f64.ln()), alone);
         near(first, 1.0 / 12.0, yes);
     }

@@ -1,4 +1,5 @@
-//! The binary version of CIFAR-10: records of one label byte and 3,072 pixel bytes, channel first, rows from the top.
+//! The binary version of CIFAR-10: records of one label byte and 3,072 pixel bytes, channel first, rows from
+//! the top.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +13,7 @@ use crate::parts::{Parts, check_file, locate_all};
 use crate::{Error, InMemory, Result};
 use waxwork_core::hash::hex;
 
-/// Reads the six files of `manifest` below `dir`, and checks hashes where they are known.
+/// Reads the six files of `manifest` below `dir`, and checks their hashes if the manifest has them.
 ///
 /// # Errors
 /// [`Error::Missing`], [`Error::Io`], [`Error::Format`], [`Error::Label`], [`Error::Hash`].
@@ -34,11 +35,11 @@ pub(crate) fn load(manifest: &Manifest, dir: &Path) -> Result<Parts> {
     Parts::new(part(Role::Train)?, part(Role::Test)?, &manifest.classes)
 }
 
-/// The pixels and the labels of a file's records.
+/// Returns the pixels and the labels of a file's records.
 ///
 /// # Errors
-/// [`Error::Format`] if there is not a whole number of records, or none; [`Error::Label`] if a label is not below
-/// `classes`. `path` is only named in errors.
+/// [`Error::Format`] if the bytes are not a whole number of records, at least one; [`Error::Label`] if a
+/// label is not below `classes`. `path` only appears in errors.
 pub fn records(path: &Path, bytes: &[u8], shape: ImageShape, classes: usize) -> Result<(Vec<u8>, Vec<u32>)> {
     let size = shape.len() + 1;
     if bytes.is_empty() || !bytes.len().is_multiple_of(size) {
@@ -58,7 +59,7 @@ pub fn records(path: &Path, bytes: &[u8], shape: ImageShape, classes: usize) -> 
     Ok((pixels, labels))
 }
 
-/// At most one byte more than the manifest says, so that a wrong file costs no memory.
+/// Reads at most one byte more than the manifest says, so that a wrong file costs no memory.
 fn read(path: &Path, expected: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let mut bytes = Vec::new();

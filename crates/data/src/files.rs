@@ -9,7 +9,8 @@ use flate2::bufread::MultiGzDecoder;
 use crate::manifest::{Manifest, Storage};
 use crate::{Error, Result};
 
-/// The folder in which data sets are kept: `WAXWORK_DATA_DIR`, or `waxwork` in the user's cache folder.
+/// Returns the folder in which data sets are kept: `WAXWORK_DATA_DIR`, or `waxwork` in the user's cache
+/// folder.
 ///
 /// # Errors
 /// [`Error::Config`] if neither is known.
@@ -32,8 +33,8 @@ pub fn cache_dir() -> Result<PathBuf> {
     })
 }
 
-/// The file `name` of a data set below `dir`, raw or gzipped. A folder that carries the data set's name comes before
-/// `dir` itself, since the files of MNIST and of Fashion-MNIST have the same names.
+/// Finds the file `name` of a data set below `dir`, raw or gzipped. Looks into a folder with the data set's
+/// name before `dir` itself, because MNIST and Fashion-MNIST use the same file names.
 pub(crate) fn find(dir: &Path, manifest: &Manifest, name: &str) -> Option<PathBuf> {
     let folders = manifest.folders.iter().map(|folder| dir.join(folder)).chain([dir.to_path_buf()]);
     let names = names(manifest, name);
@@ -42,8 +43,8 @@ pub(crate) fn find(dir: &Path, manifest: &Manifest, name: &str) -> Option<PathBu
         .find(|path| path.is_file())
 }
 
-/// What the file `name` may be called, with `/` in it where it may be in a folder of its own: archives of MNIST have
-/// `train-images.idx3-ubyte` for `train-images-idx3-ubyte`, and some unpack each file into a folder of its name.
+/// Returns the paths that the file `name` may have. Archives of MNIST have `train-images.idx3-ubyte` for
+/// `train-images-idx3-ubyte`, and some unpack each file into a folder of its own name.
 fn names(manifest: &Manifest, name: &str) -> Vec<String> {
     let mut plain = vec![name.to_owned()];
     if manifest.storage == Storage::Idx {
@@ -58,14 +59,15 @@ fn names(manifest: &Manifest, name: &str) -> Vec<String> {
     names
 }
 
-/// The contents of a file, unpacked if its first bytes say that it is gzipped.
+/// Returns the contents of a file, decompressed if its first bytes say that it is gzipped.
 pub(crate) fn unpacked(file: File) -> io::Result<Box<dyn Read>> {
     let mut file = BufReader::new(file);
     let gzipped = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
     Ok(if gzipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
 }
 
-/// What is in `dir` that may be the file `name` under another name: an archive, a download with a number.
+/// Finds a file or folder in `dir` that may be the file `name` under another name, such as an archive or a
+/// numbered download.
 pub(crate) fn nearly(dir: &Path, manifest: &Manifest, name: &str) -> Option<PathBuf> {
     let stem = name.split("-idx").next().unwrap_or(name);
     let folders = manifest.folders.iter().map(|folder| dir.join(folder)).chain([dir.to_path_buf()]);
@@ -80,7 +82,7 @@ pub(crate) fn nearly(dir: &Path, manifest: &Manifest, name: &str) -> Option<Path
     entries.into_iter().find(near)
 }
 
-/// The packed form of a data set below `dir`, which `fetch` leaves there.
+/// Returns the path of the packed form of a data set below `dir`, where `fetch` puts it.
 pub(crate) fn packed(dir: &Path, manifest: &Manifest) -> PathBuf {
     dir.join(format!("{}.waxpack", manifest.name))
 }

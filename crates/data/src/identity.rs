@@ -1,4 +1,4 @@
-//! What a data set is, as a SHA-256: the same for raw and gzipped files, a packed file and the Hub.
+//! The identity of a data set as a SHA-256: the same for raw and gzipped files, a packed file and the Hub.
 
 use sha2::{Digest, Sha256};
 use waxwork_core::hash::{hex, sha256};
@@ -6,7 +6,7 @@ use waxwork_core::{ImageShape, Kind};
 
 use crate::{Result, Source};
 
-/// Takes in the class names, then the samples of each part in order, and gives the identity of the whole.
+/// Hashes the class names, then the samples of each part in order, into the identity of the data set.
 pub(crate) struct Identity {
     hash: Sha256,
     in_part: u64,
@@ -17,7 +17,7 @@ impl Identity {
         Self::of_kind(&shape.into(), classes)
     }
 
-    /// Images are taken in as they were when there was no other kind.
+    /// Starts an identity. Images hash as they did when they were the only kind.
     fn of_kind(kind: &Kind, classes: &[String]) -> Self {
         let mut hash = match kind.image() {
             Some(shape) => {
@@ -54,7 +54,7 @@ impl Identity {
     }
 }
 
-/// The identity of two sources in memory or on disk.
+/// Returns the identity of two sources in memory or on disk.
 pub(crate) fn of_content(classes: &[String], train: &dyn Source, test: &dyn Source) -> Result<String> {
     let mut identity = Identity::of_kind(&train.kind(), classes);
     for source in [train, test] {
@@ -68,7 +68,7 @@ pub(crate) fn of_content(classes: &[String], train: &dyn Source, test: &dyn Sour
     Ok(identity.finish())
 }
 
-/// The identity of an embedded generator.
+/// Returns the identity of an embedded generator.
 pub(crate) fn of_generator(name: &str, version: u32, seed: u64) -> String {
     sha256(format!("waxwork-data generator {name} version {version} seed {seed}").as_bytes())
 }

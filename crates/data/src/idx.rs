@@ -1,4 +1,5 @@
-//! The IDX format of MNIST: a big-endian header and bytes, raw or gzipped, told apart by content and not by name.
+//! The IDX format of MNIST: a big-endian header and bytes, raw or gzipped, detected by content and not by
+//! name.
 //!
 //! ```text
 //! 00 00 08 n   type (08: u8) and number of dimensions n (1: labels, 3: images)
@@ -6,9 +7,9 @@
 //! bytes        d₁ · … · dₙ of them
 //! ```
 //!
-//! A header is not believed further than the file supports it: memory grows with the bytes that are really there, and
-//! decompression stops one byte after what the header promised. Since a small gzip file may really hold very much, a
-//! caller who knows how many items there can be says so.
+//! The reader does not trust a header beyond the bytes in the file: memory grows with the bytes actually
+//! read, and decompression stops one byte after the size in the header. A small gzip file can expand to a
+//! very large one, so a caller that knows the largest possible number of items should pass it.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, ErrorKind, Read};
@@ -25,29 +26,30 @@ use waxwork_core::hash::hex;
 pub struct Idx {
     /// Sizes; `[n]` for labels, `[n, rows, columns]` for images.
     pub dims: Vec<usize>,
-    /// The product of `dims` many bytes, last dimension fastest.
+    /// The bytes, as many as the product of `dims`, last dimension fastest.
     pub bytes: Vec<u8>,
-    /// SHA-256 in hex of the whole uncompressed file.
+    /// SHA-256, in hex, of the whole uncompressed file.
     pub sha256: String,
 }
 
 impl Idx {
-    /// Size in bytes of the whole uncompressed file.
+    /// Returns the size in bytes of the whole uncompressed file.
     pub fn file_size(&self) -> usize {
         4 + 4 * self.dims.len() + self.bytes.len()
     }
 }
 
-/// Reads a file with as many dimensions as `item` has and one more in front; `[28, 28]` for images, `[]` for labels.
+/// Reads a file that has the dimensions of `item` after one for the number of items: `[28, 28]` for images,
+/// `[]` for labels.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read or decompressed, [`Error::Format`] if it is empty, truncated, has another
-/// magic number or other item sizes, or goes on after its end.
+/// [`Error::Io`] if the file cannot be read or decompressed; [`Error::Format`] if it is empty, is truncated,
+/// has another magic number or other item sizes, or continues after its end.
 pub fn read(path: &Path, item: &[usize]) -> Result<Idx> {
     read_at_most(path, item, usize::MAX)
 }
 
-/// [`read`] of a file that has at most `most` items, and is damaged if it has more.
+/// As [`read`], but a file with more than `most` items is an error.
 ///
 /// # Errors
 /// As [`read`].
@@ -56,7 +58,7 @@ pub fn read_at_most(path: &Path, item: &[usize], most: usize) -> Result<Idx> {
     parse(path, BufReader::new(file), item, most)
 }
 
-/// [`read`] from memory; `path` is only named in errors.
+/// As [`read`], but from memory; `path` only appears in errors.
 ///
 /// # Errors
 /// As [`read`].

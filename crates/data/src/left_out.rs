@@ -1,4 +1,4 @@
-//! Training samples that a file of numbers leaves out, such as those whose label is doubted.
+//! Training samples to leave out, listed in a file by their indices, such as samples with doubtful labels.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,23 +8,23 @@ use waxwork_core::hash::sha256;
 
 use crate::{Dataset, DatasetInfo, Error, Result};
 
-/// What comes before the identity of the data in the first line.
+/// The text before the data set's identity in the first line.
 const HEAD: &str = "data ";
 
-/// The samples of one data set to leave out, by their numbers in its original training part.
+/// The samples of one data set to leave out, by their indices in its original training part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    /// The data set that the numbers are of ([`DatasetInfo::identity`]).
+    /// The identity of the data set that the indices belong to ([`DatasetInfo::identity`]).
     pub identity: String,
-    /// The numbers.
+    /// The indices.
     pub indices: BTreeSet<u32>,
 }
 
 impl LeftOut {
-    /// Reads a file of what it displays.
+    /// Reads a file in the format of its `Display`.
     ///
     /// # Errors
-    /// If the file cannot be read or is something else.
+    /// If the file cannot be read or has another format.
     pub fn read(path: &Path) -> Result<Self> {
         let found = |line: usize, text: &str| {
             let text: String = text.chars().take(60).collect();
@@ -40,7 +40,8 @@ impl LeftOut {
         Ok(Self { identity, indices: indices.collect::<Result<_>>()? })
     }
 
-    /// The data without these samples, with an identity of its own. Its validation and test parts stay as they are.
+    /// Returns the data set without these samples, with its own identity. Its validation and test parts do
+    /// not change.
     pub(crate) fn apply(&self, data: Dataset, path: &Path) -> Result<Dataset> {
         let Dataset { info, train, .. } = &data;
         if self.identity != info.identity {
@@ -60,7 +61,7 @@ impl LeftOut {
     }
 }
 
-/// A line `data IDENTITY`, then a number a line.
+/// A line `data IDENTITY`, then one index per line.
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{HEAD}{}", self.identity)?;

@@ -11,24 +11,26 @@ use crate::asking::Sampler;
 use crate::dataset::{HostBatch, Split};
 use crate::{Error, Result};
 
-/// Batches that wait, ready, for the training step.
+/// Batches that are prepared ahead of the training step.
 const PREFETCHED: usize = 2;
 
-/// Shuffled batches without end, from a given one on.
+/// Endless shuffled batches, starting at a given one.
 ///
-/// The order of epoch `e` is a pure function of (seed, e), and batch `b` is number `b mod batches_per_epoch` of epoch
-/// `b / batches_per_epoch`; a resumed run sees what an unbroken one would have seen. The last partial batch of an epoch
-/// is left out. A split [by column](Split::by_column) has no epochs: every batch is drawn anew. A thread prepares batches ahead and ends when the loader is dropped. After an error comes None.
+/// The order of epoch `e` is a pure function of (seed, e), and batch `b` is number `b mod batches_per_epoch`
+/// of epoch `b / batches_per_epoch`, so a resumed run sees the same batches as an uninterrupted one. The
+/// loader drops the last partial batch of an epoch. A split [by column](Split::by_column) has no epochs:
+/// every batch is drawn independently. A thread prepares batches ahead and ends when the loader is dropped.
+/// After an error, the iterator returns None.
 #[derive(Debug)]
 pub struct Loader {
-    // An Option only so that drop can hang up before it waits for the thread.
+    // An Option only so that drop can close the channel before it joins the thread.
     batches: Option<Receiver<Result<HostBatch>>>,
     thread: Option<JoinHandle<()>>,
     device: Device,
     batches_per_epoch: u64,
 }
 
-/// Which batches a [`Loader`] gives.
+/// The batches that a [`Loader`] gives.
 #[derive(Clone, Copy, Debug)]
 pub struct LoaderConfig {
     /// Samples per batch.
@@ -37,23 +39,25 @@ pub struct LoaderConfig {
     pub seed: u64,
     /// The first batch, counted from 0 over all epochs.
     pub first_batch: u64,
-    /// Mirrors every other image left to right: which ones is a pure function of (seed, epoch, index of the image).
+    /// Mirrors about half of the images left to right. The choice is a pure function of (seed, epoch, index
+    /// of the image).
     pub flip: bool,
-    /// Which part of every batch is read, of how many equal parts: (0, 1) is all of it. The batch size must be a multiple.
+    /// The part of every batch to read, and the number of equal parts: (0, 1) is the whole batch. The batch
+    /// size must be a multiple of that number.
     pub part: (usize, usize),
 }
 
 impl LoaderConfig {
-    /// Batches from the first on, without flips.
+    /// Batches from the first, without flips.
     pub fn new(batch_size: usize, seed: u64) -> Self {
         Self { batch_size, seed, first_batch: 0, flip: false, part: (0, 1) }
     }
 
-    /// Checks that a split can give such batches, and returns the shape of the images that are mirrored.
+    /// Checks that a split can give such batches, and returns the shape of the images to mirror, if any.
     ///
     /// # Errors
-    /// [`Error::BatchTooLarge`] if the split has no whole batch, [`Error::Config`] if the batch size is zero or what is no image is
-    /// to be mirrored.
+    /// [`Error::BatchTooLarge`] if the split has no full batch, [`Error::Config`] if the batch size is zero
+    /// or the samples to mirror are not images.
     pub fn check(&self, split: &Split) -> Result<Option<ImageShape>> {
         check_batch_size(self.batch_size)?;
         let parts = self.part.1;
@@ -112,7 +116,7 @@ impl Loader {
                     batch
                 };
                 let failed = batch.is_err();
-                // Sending fails when the loader was dropped.
+                // Sending fails after the loader was dropped.
                 if sender.send(batch).is_err() || failed {
                     return;
                 }
@@ -125,7 +129,7 @@ impl Loader {
         Ok(Self { batches: Some(receiver), thread: Some(thread), device: device.clone(), batches_per_epoch })
     }
 
-    /// Whole batches in one pass over the split.
+    /// Returns the number of full batches in one pass over the split.
     pub fn batches_per_epoch(&self) -> u64 {
         self.batches_per_epoch
     }
@@ -153,19 +157,19 @@ impl Drop for Loader {
     fn drop(&mut self) {
         self.batches = None;
         if let Some(thread) = self.thread.take() {
-            // A panic in the thread has been reported by `next`, or nobody waits for its batch any more.
+            // A panic in the thread was either reported by `next`, or nobody waits for its batch any more.
             let _ = thread.join();
         }
     }
 }
 
-/// Positions in a split of `count` samples in the order of `epoch`.
+/// Returns the positions in a split of `count` samples in the order of `epoch`.
 fn epoch_order(seed: u64, epoch: u64, count: usize) -> Vec<usize> {
     let order = Stream::new(seed, "data/shuffle", epoch).permutation(count);
     order.into_iter().map(|position| position as usize).collect()
 }
 
-/// All samples of a split in order, once; the last batch may be smaller.
+/// All samples of a split, once and in order. The last batch may be smaller.
 #[derive(Debug)]
 pub struct Batches {
     split: Split,

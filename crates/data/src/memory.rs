@@ -1,4 +1,4 @@
-//! Data that a program has in memory: samples with their labels, and tables.
+//! Data sets from samples with labels, and from tables, that a program has in memory.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use crate::{
     DataConfig, Dataset, DatasetInfo, Error, InMemory, Progress, Result, Source, folder, natural, selection,
 };
 
-/// The data set of samples in memory; label `k` is `classes[k]`. Without a `test` part a tenth of each class is held out for
-/// testing, as of a folder of pictures: the same pixels in the same order are the same data set, with the same identity. `config` says
-/// how many are held out for validation, and to how many the rest is limited.
+/// Makes a data set of samples in memory; label `k` is `classes[k]`. Without a `test` part, a tenth of each
+/// class is held out for testing, as for an image folder. The same pixels in the same order are the same data
+/// set, with the same identity. `config` sets the size of the validation part and the limit on the rest.
 ///
 /// ```
 /// use waxwork_core::ImageShape;
@@ -29,7 +29,7 @@ use crate::{
 /// ```
 ///
 /// # Errors
-/// [`Error::Config`] if there are too few samples, the parts have other shapes, or a label has no class.
+/// [`Error::Config`] if there are too few samples, the parts have different shapes, or a label has no class.
 pub fn samples(
     config: &DataConfig,
     classes: &[String],
@@ -58,8 +58,8 @@ pub fn samples(
     Ok(Dataset { notes, ..data })
 }
 
-/// The names among these in the order of classes, numbers in names by their size, and the class of each name: as of the directories of
-/// a folder.
+/// Returns the distinct names in the order of classes, with numbers in names sorted by value, and the class
+/// of each name: as for the directories of a folder.
 pub fn classes(names: &[String]) -> (Vec<String>, Vec<u32>) {
     let mut classes: Vec<&String> = names.iter().collect::<BTreeSet<_>>().into_iter().collect();
     classes.sort_by(|a, b| natural::compare(a, b));
@@ -67,7 +67,8 @@ pub fn classes(names: &[String]) -> (Vec<String>, Vec<u32>) {
     (classes.iter().map(|name| (*name).clone()).collect(), names.iter().map(|name| labels[name]).collect())
 }
 
-/// The data set of a table in memory. Without `test` rows a fifth is held out, as of a file: the same values are the same data set.
+/// Makes a data set of a table in memory. Without `test` rows, a fifth is held out, as for a file. The same
+/// values are the same data set.
 ///
 /// # Errors
 /// If there is nothing to learn from, or the test rows have other columns.

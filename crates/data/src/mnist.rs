@@ -1,4 +1,4 @@
-//! MNIST and what is stored like it: four IDX files.
+//! MNIST and data sets in the same format: four IDX files.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::{Error, InMemory, Result};
 /// Reads the four files of `manifest` below `dir` and checks their hashes.
 ///
 /// # Errors
-/// [`Error::Missing`], and what [`read_pair`] gives, [`Error::Hash`].
+/// [`Error::Missing`], [`Error::Hash`], and the errors of [`read_pair`].
 pub(crate) fn load(manifest: &Manifest, dir: &Path) -> Result<Parts> {
     let shape = manifest.image_shape()?;
     let part = |images: Role, labels: Role, count: usize| -> Result<InMemory> {
@@ -30,10 +30,11 @@ pub(crate) fn load(manifest: &Manifest, dir: &Path) -> Result<Parts> {
     )
 }
 
-/// Reads images of `shape` (one channel), at most `most` of them, and as many labels below `classes`.
+/// Reads at most `most` images of `shape` (one channel), and the same number of labels below `classes`.
 ///
 /// # Errors
-/// What [`idx::read_at_most`] gives, [`Error::Count`], [`Error::Label`], and [`Error::Format`] if there are no images.
+/// The errors of [`idx::read_at_most`], [`Error::Count`], [`Error::Label`], and [`Error::Format`] if there
+/// are no images.
 pub fn read_pair(
     images_path: &Path,
     labels_path: &Path,

@@ -1,9 +1,9 @@
-//! The known name that is nearest to a mistyped one, for messages.
+//! The known name that is closest to a mistyped one, for messages.
 
-/// Below this likeness (Jaro & Winkler, 0 to 1) a suggestion would be a guess.
+/// Minimum similarity of a suggestion (Jaro & Winkler, 0 to 1). Below it, a suggestion would be a guess.
 const LIKENESS: f64 = 0.75;
 
-/// The candidate nearest to `name`, whatever its case, if it is near enough to be a slip.
+/// Returns the candidate closest to `name`, ignoring case, if it is close enough to be a typing error.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let name = name.to_lowercase();
     let scored = candidates

@@ -1,10 +1,11 @@
-//! The order of names that people expect: `2` before `10`.
+//! Natural sort order: `2` before `10`.
 
 use std::cmp::Ordering;
 
-/// Compares names by bytes, but runs of digits by their value. Of names that are alike but for leading zeros, the shorter run is first.
+/// Compares names by bytes, but runs of digits by value. If two names differ only by leading zeros, the
+/// shorter run is first.
 ///
-/// Names without digits, and names whose digits are in columns of one width (`n01440764`), are in the order of their bytes.
+/// Names without digits, and names whose numbers all have the same width (`n01440764`), are in byte order.
 pub(crate) fn compare(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a.as_bytes(), b.as_bytes());
     loop {
@@ -18,7 +19,7 @@ pub(crate) fn compare(a: &str, b: &str) -> Ordering {
                 (left, right) = (&left[1..], &right[1..]);
                 order
             }
-            // What differs by no more than leading zeros.
+            // The names differ at most by leading zeros.
             (None, None) => return a.len().cmp(&b.len()).then_with(|| a.cmp(b)),
             (one, other) => one.cmp(&other),
         };
@@ -28,7 +29,7 @@ pub(crate) fn compare(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Takes the digits that `name` begins with, and gives those after leading zeros.
+/// Removes the leading digits of `name`, and returns them without leading zeros.
 fn digits<'a>(name: &mut &'a [u8]) -> &'a [u8] {
     let end = name.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(name.len());
     let (run, rest) = name.split_at(end);
@@ -55,7 +56,7 @@ mod tests {
         assert_eq!(sorted(&["class10", "class9", "class"]), ["class", "class9", "class10"]);
         assert_eq!(sorted(&["1.10", "1.9", "01.9"]), ["1.9", "01.9", "1.10"]);
         assert_eq!(sorted(&["007", "7", "6", "08"]), ["6", "7", "007", "08"]);
-        // More digits than a number of the machine has.
+        // More digits than fit into any integer type.
         assert_eq!(sorted(&["2".repeat(40).as_str(), "3"]), ["3".to_owned(), "2".repeat(40)]);
     }
 

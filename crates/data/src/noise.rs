@@ -1,4 +1,4 @@
-//! Damage that is done to training samples on purpose: wrong labels and noisy pixels, to see what a model makes of them.
+//! Deliberate noise in training samples (wrong labels and noisy pixels), to test how robust a model is.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use waxwork_core::{ImageShape, Kind};
 use crate::parts::Parts;
 use crate::{Cached, Error, Factor, Result, Source};
 
-/// What is done to the training images, the same in every run. Test images stay as they are.
+/// Noise in the training images, the same in every run. Test images do not change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NoiseConfig {
-    /// Share of the labels that are replaced by one of the other classes, each as likely as any, in [0, 1].
+    /// Share of the labels to replace by one of the other classes, drawn uniformly, in [0, 1].
     pub labels: f64,
-    /// Standard deviation of the normal noise that is added to every value of an image in [0, 1]; what leaves [0, 1] is clamped.
+    /// Standard deviation of the Gaussian noise added to every value of an image in [0, 1]; results are clamped to [0, 1].
     pub pixels: f64,
 }
 
 pub(crate) const ONLY_IMAGES: &str = "only images can have noise";
 
 impl NoiseConfig {
-    /// The parts with this noise in the training part, and an identity of their own.
+    /// Returns the parts with this noise in the training part, and with their own identity.
     pub(crate) fn apply(self, parts: Parts, classes: usize) -> Result<Parts> {
         let fail = |key, reason: &str| Err(Error::Config { key, reason: reason.to_owned() });
         if !(0.0..=1.0).contains(&self.labels) {
@@ -46,7 +46,7 @@ impl NoiseConfig {
     }
 }
 
-/// Images of which each has its own noise.
+/// Images, each with its own noise.
 struct Noisy {
     inner: Arc<dyn Source>,
     image: ImageShape,
@@ -109,7 +109,7 @@ mod tests {
         let labels = |split: &crate::Split| split.labels().unwrap();
         assert_eq!(labels(&clean.test), labels(&noisy.test));
         assert_ne!(clean.info.identity, noisy.info.identity);
-        // Labels take part in the order of the training set, so each image is found by its bytes.
+        // Labels influence the order of the training set, so look up each image by its bytes.
         let true_labels: std::collections::HashMap<Vec<u8>, u32> = (0..clean.train.len()
             + clean.validation.len())
             .map(|index| {

@@ -1,122 +1,123 @@
-//! What a reader took for what, and what it left out: nothing of a data set is passed over without a word.
+//! Notes about what a reader assumed and what it left out. A reader never ignores a part of a data set
+//! silently.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Names that a note lists before it only counts.
+/// Maximum number of names that a note lists. Beyond it, the note only counts.
 pub(crate) const LISTED: usize = 5;
 
-/// One thing that was taken for something, or left out, when a data set was read.
+/// One thing that a reader assumed, or left out, when it read a data set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Note {
-    /// Which directories or splits are the parts.
+    /// The directories or splits that are the parts.
     Parts {
-        /// What models are trained on.
+        /// The part to train on.
         train: String,
-        /// What numbers are measured on; None if a part of the training images is held out for that.
+        /// The part to measure on; None if a share of the training images is held out for that.
         test: Option<String>,
     },
-    /// A part, or a directory beside the parts, is not used.
+    /// A part, or a directory next to the parts, is not used.
     Unused {
         /// Its name.
         name: String,
-        /// Pictures in it; None if nobody looked.
+        /// Images in it; None if nobody counted.
         pictures: Option<usize>,
         /// Why.
         reason: String,
     },
-    /// Pictures of a class lie in directories below its own.
+    /// Images of a class are in directories below its own.
     Nested {
         /// The class.
         class: String,
-        /// Directories below that of the class.
+        /// Number of directories below the class directory.
         directories: usize,
-        /// Pictures in them.
+        /// Images in them.
         pictures: usize,
     },
-    /// Pictures of a kind that is not read.
+    /// Images in formats that the reader does not support.
     OtherPictures {
         /// How many.
         count: usize,
-        /// How many by ending, e.g. `3 .heic, 1 .psd`.
+        /// Number by ending, e.g. `3 .heic, 1 .psd`.
         endings: String,
     },
-    /// Files that are no pictures, by their ending.
+    /// Files that are not images, by their ending.
     OtherFiles {
         /// How many.
         count: usize,
-        /// How many by ending, e.g. `20 .txt`.
+        /// Number by ending, e.g. `20 .txt`.
         endings: String,
     },
-    /// Files and directories whose names begin with a dot, and those that systems make for themselves.
+    /// Files and directories whose names begin with a dot, and those that operating systems create.
     Hidden {
         /// How many.
         count: usize,
         /// Some of their names.
         names: Vec<String>,
     },
-    /// Links that lead back to a directory that they are in, or nowhere; pipes, sockets and devices.
+    /// Links to a directory above themselves, broken links, pipes, sockets and devices.
     NoFile {
         /// How many.
         count: usize,
         /// Some of their paths.
         paths: Vec<String>,
     },
-    /// Pictures that cannot be decoded.
+    /// Images that cannot be decoded.
     Unreadable {
         /// How many.
         count: usize,
-        /// Some of them, each with its reason.
+        /// Some of them, each with the reason.
         examples: Vec<String>,
     },
-    /// Classes of the training part of which the test part has no picture.
+    /// Classes of the training part without an image in the test part.
     Untested {
         /// How many.
         count: usize,
         /// Some of their names.
         classes: Vec<String>,
     },
-    /// Classes whose only pictures are in the test part, where that was divided off.
+    /// Classes whose only images went to the test part when it was split off.
     Untrained {
         /// How many.
         count: usize,
         /// Some of their names.
         classes: Vec<String>,
     },
-    /// Rows without a label (none, or a negative number) of a part that has labels.
+    /// Rows without a label (none, or a negative number) in a part that has labels.
     Unlabelled {
         /// The part.
         part: String,
         /// How many rows.
         rows: usize,
     },
-    /// No column of labels was found, so that the images have none.
+    /// No label column was found, so the images have no labels.
     NoLabels {
-        /// What there is, or why it is none.
+        /// The columns there are, or why one does not qualify.
         reason: String,
     },
-    /// One of several columns that would do was taken.
+    /// The reader chose one of several suitable columns.
     Column {
         /// What for: `pictures` or `labels`.
         purpose: String,
-        /// The column that was taken.
+        /// The chosen column.
         taken: String,
         /// The others.
         others: Vec<String>,
     },
-    /// Something in the inferred schema of a table is doubtful.
+    /// Something in a table's inferred schema is doubtful.
     Table {
         /// A sentence.
         doubt: String,
     },
-    /// Something was done with recordings to make sounds of one kind of them.
+    /// Recordings were changed to make sounds of one kind.
     Sounds {
         /// A sentence.
         doubt: String,
     },
-    /// A packed file of an older version was made again.
+    /// The packed file of an older version was replaced.
     Remade {
         /// Why.
         reason: String,
@@ -124,7 +125,7 @@ pub enum Note {
 }
 
 impl Note {
-    /// True if samples are left out or mean something else than one might expect; false if it only says what was found.
+    /// True if samples are left out or mean something unexpected; false if the note only says what was found.
     pub fn is_warning(&self) -> bool {
         match self {
             Self::Parts { .. } | Self::OtherFiles { .. } | Self::Hidden { .. } | Self::Remade { .. } => false,
@@ -207,12 +208,12 @@ impl fmt::Display for Note {
     }
 }
 
-/// `1 picture`, `2 pictures`.
+/// Formats a count: `1 picture`, `2 pictures`.
 fn some(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// The names that are known of `count` things.
+/// Lists some names out of `count`.
 fn listed(names: &[String], count: usize) -> String {
     let more = if count > names.len() { ", …" } else { "" };
     names.join(", ") + more

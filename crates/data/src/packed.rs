@@ -1,5 +1,5 @@
-//! A packed file: the images of a data set, decoded, one after the other, so that it opens at once, and may be larger
-//! than memory because images are read by position.
+//! Packed files: the decoded images of a data set, one after the other. A packed file opens at once. It may
+//! be larger than memory, because images are read by position.
 //!
 //! ```text
 //! "WAXPACK1"  pixels of all training, then all test images  labels, u32 little-endian, in the same order
@@ -20,13 +20,14 @@ use crate::parts::Parts;
 use crate::{Error, InMemory, Result, Source};
 
 const MAGIC: &[u8; 8] = b"WAXPACK1";
-/// The ending of a file that is being written.
+/// The ending of a file while it is written.
 const PARTIAL: &str = "partial";
 /// Bytes after the header: its length and the magic.
 const TAIL: u64 = 16;
-/// A header lists class names; a longer one is a lie.
+/// The largest header. A header lists class names; a longer one is not valid.
 const LONGEST_HEADER: u64 = 64 << 20;
-/// Pixels up to this many bytes are read into memory (and their hash is checked), more stay on disk.
+/// Up to this number of bytes, pixels are read into memory and their hash is checked. Larger files stay on
+/// disk.
 const IN_MEMORY: u64 = 1 << 30;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,16 +39,16 @@ pub(crate) struct Header {
     pub(crate) train: usize,
     pub(crate) test: usize,
     pub(crate) labelled: bool,
-    /// What [`Identity`] gives.
+    /// The result of [`Identity`].
     pub(crate) identity: String,
-    /// Files that were left out when it was written.
+    /// Number of files that were left out when it was written.
     pub(crate) skipped: usize,
-    /// What was taken for what when it was written. Packed files of older versions have none.
+    /// Notes from when it was written. Packed files of older versions have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<Note>,
 }
 
-/// Writes a packed file beside its final name, image by image.
+/// Writes a packed file under a temporary name next to its final one, image by image.
 pub(crate) struct Writer {
     path: PathBuf,
     beside: PathBuf,
@@ -94,13 +95,13 @@ impl Writer {
         self.write(pixels)
     }
 
-    /// All training images are written; test images follow.
+    /// Ends the training images; test images follow.
     pub(crate) fn end_train(&mut self) {
         self.identity.end_part();
         self.train = Some(self.images);
     }
 
-    /// Completes the file, makes sure that it is on disk, and gives it its name.
+    /// Completes the file, syncs it to disk and renames it to its final name.
     pub(crate) fn finish(mut self, skipped: usize, notes: Vec<Note>) -> Result<()> {
         self.identity.end_part();
         let train = self.train.unwrap_or(self.images);
@@ -135,7 +136,8 @@ impl Writer {
     }
 }
 
-/// A new file beside `path` that is locked for as long as it is written: another for each that packs the same pictures.
+/// Creates a temporary file next to `path`, locked while it is written. Each process that packs the same
+/// images gets its own.
 fn partial(path: &Path) -> Result<(PathBuf, File)> {
     let mut number = 0;
     loop {
@@ -145,16 +147,17 @@ fn partial(path: &Path) -> Result<(PathBuf, File)> {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
             file => file.map_err(Error::io("create", &beside))?,
         };
-        // On a file system without locks nothing is taken for abandoned.
+        // On a file system without locks, no file counts as abandoned.
         _ = file.lock();
-        // Before it was locked, somebody may have taken it for that.
+        // Another process may have treated the file as abandoned before it was locked.
         if beside.exists() {
             return Ok((beside, file));
         }
     }
 }
 
-/// Removes what processes that died left beside `path`, which may be gigabytes: what nobody has locked.
+/// Removes files that dead processes left next to `path`, which may be gigabytes. A file without a lock is
+/// abandoned.
 fn remove_abandoned(path: &Path) {
     let files = path.parent().into_iter().flat_map(fs::read_dir).flatten().flatten();
     for file in files.map(|entry| entry.path()) {
@@ -163,7 +166,7 @@ fn remove_abandoned(path: &Path) {
         if !ours {
             continue;
         }
-        // The lock is held until the name is gone, so that nobody begins to write meanwhile.
+        // Hold the lock until the file is removed, so that nobody begins to write to it.
         let Ok(opened) = File::options().write(true).open(&file) else { continue };
         if opened.try_lock().is_ok() {
             _ = fs::remove_file(&file);
@@ -179,7 +182,8 @@ impl Drop for Writer {
     }
 }
 
-/// Opens a packed file: small ones are read and checked against their hash, large ones are read image by image later.
+/// Opens a packed file. Small files are read whole and checked against their hash; images of large ones are
+/// read when needed.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Format`].
@@ -264,7 +268,7 @@ fn read_header(path: &Path, file: &mut File, length: u64) -> Result<Header> {
     let header = String::from_utf8(header).map_err(|error| not_packed(&error.to_string()))?;
     let header: Header = toml::from_str(&header).map_err(|error| not_packed(&error.to_string()))?;
 
-    // Only a header whose sizes add up to the size of the file is used to allocate anything.
+    // Allocate memory only for a header whose sizes add up to the size of the file.
     let image = header.shape.iter().try_fold(4u64, |n, &d| n.checked_mul(d as u64)).map(|n| n / 4 + 4);
     let images = (header.train as u64).checked_add(header.test as u64);
     let contents = image.zip(images).and_then(|(image, images)| image.checked_mul(images));
@@ -396,7 +400,7 @@ mod tests {
             fs::write(&path, &good[..end]).unwrap();
             assert!(open(&path).is_err(), "cut at {end}");
         }
-        // The number of skipped files is the one thing that no hash covers.
+        // The number of skipped files is the only thing that no hash covers.
         let skipped = good.windows(9).position(|w| w == b"skipped =").unwrap();
         for place in (0..good.len()).filter(|&place| place < skipped || place >= good.len() - 16) {
             let mut bad = good.clone();

@@ -1,4 +1,5 @@
-//! Pictures in parquet files, as the Hub keeps every data set: a column of encoded pictures and, where there is one, a column of labels.
+//! Images in parquet files, the format in which the Hub keeps every data set: a column of encoded images and,
+//! in most, a column of labels.
 
 mod bounds;
 mod columns;
@@ -19,11 +20,13 @@ use crate::{Error, Result};
 pub(crate) use columns::{Columns, Labels};
 use file::{Cause, Fault, ParquetFile, cells};
 
-/// Hands every picture of a file, as bytes channel first, and its label to `take`, in order; returns how many there are.
+/// Passes every image of a file, as bytes channel first, and its label to `take`, in order. Returns the
+/// number of images.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Format`] if it is no parquet file, a row has no label, or a picture is not of `shape`; [`Error::Row`] if a
-/// row has no picture that can be decoded; [`Error::Label`] if a label is not below `classes`; and what `take` gives.
+/// [`Error::Io`]; [`Error::Format`] if it is not a parquet file, a row has no label, or an image does not
+/// have `shape`; [`Error::Row`] if a row has no image that can be decoded; [`Error::Label`] if a label is not
+/// below `classes`; and the errors of `take`.
 pub fn pictures(
     path: &Path,
     shape: ImageShape,
@@ -59,22 +62,22 @@ pub fn pictures(
     Ok(taken)
 }
 
-/// One parquet file of pictures.
+/// One parquet file of images.
 pub(crate) struct Table {
     file: ParquetFile,
     rows: usize,
 }
 
-/// What the headers of pictures say together.
+/// A summary of the headers of images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Survey {
-    /// Whether any picture is in colour.
+    /// Whether any image is in colour.
     pub(crate) colour: bool,
-    /// Columns and rows of the pictures with the least and the greatest shorter side; none if there is no picture.
+    /// Columns and rows of the images with the smallest and the largest shorter side; None without images.
     pub(crate) sizes: Option<[(u32, u32); 2]>,
-    /// Whether all have the same size.
+    /// Whether all images have the same size.
     pub(crate) uniform: bool,
-    /// The file that the smallest picture is in.
+    /// The file with the smallest image.
     pub(crate) smallest_in: PathBuf,
 }
 
@@ -100,19 +103,19 @@ impl Survey {
 impl Table {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = ParquetFile::open(path)?;
-        // A row has a picture, and a picture more than a byte.
+        // Every row has an image, and every image is longer than a byte.
         let rows = usize::try_from(file.rows()).ok().filter(|_| file.rows() <= file.size());
         let found = || format!("more rows than the file has bytes, {}", file.size());
         let rows = rows.ok_or_else(|| Error::format(path, EXPECTED, found()))?;
         Ok(Self { file, rows })
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub(crate) fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// Rows in the file, of which [`Table::pictures`] gives neither more nor fewer.
+    /// Returns the number of rows in the file. [`Table::pictures`] gives exactly that many.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
@@ -121,7 +124,8 @@ impl Table {
         self.leaf(&columns.image, "bytes", is_bytes)
     }
 
-    /// The number in every row of the column of labels; None if there is no such column, or it holds none.
+    /// Returns the number in every row of the label column; None if there is no label column or it does not
+    /// hold numbers.
     pub(crate) fn numbers(&self, columns: &Columns) -> Result<Option<Vec<Option<i64>>>> {
         let Labels::Numbers { column, .. } = &columns.labels else { return Ok(None) };
         let mut all = Vec::new();
@@ -132,7 +136,8 @@ impl Table {
         Ok(Some(all))
     }
 
-    /// The word in every row of the column of labels; None if there is no such column, or it holds none.
+    /// Returns the text in every row of the label column; None if there is no label column or it does not
+    /// hold texts.
     pub(crate) fn words(&self, columns: &Columns) -> Result<Option<Vec<Option<String>>>> {
         let Labels::Words { column } = &columns.labels else { return Ok(None) };
         let mut all = Vec::new();
@@ -144,8 +149,8 @@ impl Table {
         Ok(Some(all))
     }
 
-    /// Adds what the headers of the rows that `chosen` picks by their number say. A row without a header that can be read is an error, or
-    /// with `skip` passed over.
+    /// Adds to `survey` the image headers of the rows that `chosen` selects by row number. A row without a
+    /// readable header is an error, or is ignored if `skip` is true.
     pub(crate) fn survey(
         &self,
         columns: &Columns,
@@ -163,8 +168,8 @@ impl Table {
         })
     }
 
-    /// Makes something with `make`, on all threads, of the bytes of every row that `chosen` picks by its number, and hands it to `take`, in
-    /// the order of rows.
+    /// Calls `make`, on all threads, with the bytes of every row that `chosen` selects by row number. Passes
+    /// the results to `take` in the order of rows.
     pub(crate) fn pictures<T: Send>(
         &self,
         columns: &Columns,
@@ -181,7 +186,8 @@ impl Table {
         })
     }
 
-    /// The image of a row: of `shape` `exactly`, or scaled and cut to it.
+    /// Decodes the image of a row. If `exactly`, it must have `shape`; otherwise it is scaled and cropped to
+    /// it.
     pub(crate) fn image(
         &self,
         row: usize,
@@ -190,7 +196,7 @@ impl Table {
         exactly: bool,
     ) -> Result<Vec<u8>> {
         if exactly {
-            // Asked first: a picture of another size is not worth the memory that it would take.
+            // Check the header first, to spend no memory on an image of another size.
             let Header { width, height, .. } = self.picture(row, bytes, picture::header)?;
             if (height as usize, width as usize) != (shape.height, shape.width) {
                 let expected = format!("images of {}×{}", shape.width, shape.height);
@@ -200,7 +206,7 @@ impl Table {
         picture::fit(self.path(), self.picture(row, bytes, picture::decode)?, shape)
     }
 
-    /// What `read` makes of the picture in a row.
+    /// Applies `read` to the image in a row.
     fn picture<T>(
         &self,
         row: usize,
@@ -213,7 +219,7 @@ impl Table {
     }
 }
 
-/// Text, such as the picture's name, is annotated; a picture is not.
+/// Text columns, such as file names, are annotated as text; image columns are not annotated.
 fn is_bytes(leaf: &ColumnDescriptor) -> bool {
     leaf.physical_type() == PhysicalType::BYTE_ARRAY && leaf.converted_type() == ConvertedType::NONE
 }
@@ -243,7 +249,7 @@ fn numbers(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<i64>>, 
     }
 }
 
-/// What a file of pictures has to be.
+/// What errors expect of a file of images.
 const EXPECTED: &str = "a parquet file of images";
 
 impl From<Fault> for Error {
@@ -270,7 +276,8 @@ mod tests {
 
     const SHAPE: ImageShape = ImageShape::new(1, 2, 2);
 
-    /// A file of pictures of grey 0, 1, 2 … with these labels and, where a column repeats, where rows begin.
+    /// Writes a file of images of grey 0, 1, 2 … with these labels and, for a repeated column, its repetition
+    /// levels.
     fn write(path: &Path, schema: &str, labels: &[i32], begin: Option<&[i16]>) {
         let pictures: Vec<ByteArray> = (0..labels.len() as u8)
             .map(|grey| {

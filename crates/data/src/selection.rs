@@ -1,14 +1,14 @@
-//! The one fixed order of a data set, from which the validation part, a limited training set, and a test part where there is none
-//! are cut; and which images of a split stand for all of them.
+//! The fixed order of a data set. It determines the validation part, a limited training set, and the test
+//! part of a data set without one. Also chooses images that represent a whole split.
 
 use std::collections::BTreeMap;
 
 use waxwork_core::rng::Stream;
 
-/// Without a test part of its own, one image in this many is for testing.
+/// Without a test part, one image in this number is for testing.
 const TEST_SHARE: usize = 10;
 
-/// Which images of a data set without a test part are for testing: a tenth of each class, the same for ever.
+/// Returns which images of a data set without a test part are for testing: a fixed tenth of each class.
 pub(crate) fn test_part(count: usize, label: impl Fn(usize) -> Option<u32>) -> Vec<bool> {
     let order = fixed_order(count, label);
     let mut is_test = vec![false; count];
@@ -16,13 +16,14 @@ pub(crate) fn test_part(count: usize, label: impl Fn(usize) -> Option<u32>) -> V
     is_test
 }
 
-/// All of `0..count` in a fixed random order, every prefix of which has the proportions of the classes of the whole
-/// (to within one image a class). It depends on no seed of a run, so a data set has one validation part for ever.
+/// Returns `0..count` in a fixed random order. Every prefix has the class proportions of the whole, to within
+/// one image per class. The order does not depend on a run's seed, so a data set always has the same
+/// validation part.
 pub(crate) fn fixed_order(count: usize, label: impl Fn(usize) -> Option<u32>) -> Vec<u32> {
     let shuffled = Stream::new(0, "data/fixed-order", 0).permutation(count);
     let class = |index: u32| label(index as usize).map_or(0, |label| label as usize + 1);
     let mut sizes: Vec<u64> = Vec::new();
-    // The k-th image of a class of n has its place at (2k + 1) / 2n of the way.
+    // The k-th image of a class of n is placed at the fraction (2k + 1) / 2n.
     let ranked: Vec<(usize, u64, u32)> = shuffled
         .into_iter()
         .map(|index| {
@@ -36,13 +37,14 @@ pub(crate) fn fixed_order(count: usize, label: impl Fn(usize) -> Option<u32>) ->
         .collect();
     let mut placed: Vec<(u64, u32)> =
         ranked.into_iter().map(|(class, odd, index)| ((odd << 31) / sizes[class], index)).collect();
-    // Stable, so images of several classes with one place stay in their shuffled order.
+    // The sort is stable, so images of different classes at the same place stay in shuffled order.
     placed.sort_by_key(|&(place, _)| place);
     placed.into_iter().map(|(_, index)| index).collect()
 }
 
-/// The positions, ascending, of `count` of `0..all` that stand for the whole. If the labels show that the order is mixed
-/// already, as in MNIST, they are the first; else a prefix of the fixed order. A smaller subset is a part of a larger one.
+/// Returns the positions, ascending, of `count` of `0..all` that represent the whole. If the labels show that
+/// the order is already mixed, as in MNIST, returns the first ones; else those of a prefix of the fixed
+/// order. A smaller subset is part of a larger one.
 pub(crate) fn subset(count: usize, all: usize, label: impl Fn(usize) -> Option<u32>) -> Vec<u32> {
     if count >= all || is_mixed(all, &label) {
         return (0..count.min(all) as u32).collect();
@@ -53,8 +55,8 @@ pub(crate) fn subset(count: usize, all: usize, label: impl Fn(usize) -> Option<u
     chosen
 }
 
-/// True if neighbours differ in class at least three quarters as often as in a random order. With shares p of the classes
-/// that is (1 − Σ p²) of the time. Images without labels, or of one class, show nothing.
+/// True if neighbours differ in class at least three quarters as often as in a random order, which is (1 − Σ
+/// p²) of the time for class shares p. False for images without labels or of one class.
 fn is_mixed(all: usize, label: impl Fn(usize) -> Option<u32>) -> bool {
     let mut sizes: BTreeMap<u32, u128> = BTreeMap::new();
     let (mut before, mut changes) = (None, 0u128);
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn every_prefix_is_balanced_and_the_whole_is_a_permutation() {
-        // One class in six, the other five: a prefix must keep that.
+        // One sixth of one class, the rest of another: a prefix must keep that ratio.
         let order = fixed_order(1200, |i| Some(u32::from(i % 6 != 0)));
         for n in [12, 60, 100, 600] {
             let rare = order[..n].iter().filter(|&&i| i % 6 == 0).count();

@@ -1,4 +1,5 @@
-//! Where the samples of one split come from: the [`Source`] trait, samples in memory, and a cache over a slow source.
+//! Sources of the samples of one split: the [`Source`] trait, samples in memory, and a cache for a slow
+//! source.
 
 use std::sync::OnceLock;
 
@@ -8,10 +9,10 @@ use crate::{Error, Result};
 
 /// Samples that can be read by index in any order, from any thread.
 pub trait Source: Send + Sync {
-    /// What every sample is.
+    /// Returns the kind of every sample.
     fn kind(&self) -> Kind;
 
-    /// Number of samples.
+    /// Returns the number of samples.
     fn len(&self) -> usize;
 
     /// True if there are no samples.
@@ -19,53 +20,56 @@ pub trait Source: Send + Sync {
         self.len() == 0
     }
 
-    /// Writes sample `index` to `out`, which has [`Kind::bytes`] bytes: an image channel first, where 0 is black and 255 is full
-    /// intensity; a point as f32 coordinates, little-endian.
+    /// Writes sample `index` to `out`, which has [`Kind::bytes`] bytes. An image is channel first, where 0 is
+    /// black and 255 is full intensity. A point is its coordinates as f32, little-endian.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`], or what reading from disk may give.
+    /// [`Error::OutOfRange`], or an error of reading from disk.
     ///
     /// # Panics
     /// May panic if `out` has another length.
     fn write_sample(&self, index: usize, out: &mut [u8]) -> Result<()>;
 
-    /// The class of sample `index`; None if the source has no labels or no such sample.
+    /// Returns the class of sample `index`; None if the source has no labels or no such sample.
     fn label(&self, index: usize) -> Option<u32>;
 
-    /// How many values each column has that can be asked for; nothing where samples have no such columns.
+    /// Returns the number of values of each column that a model can be conditioned on; empty if samples have
+    /// no such columns.
     fn column_widths(&self) -> &[usize] {
         &[]
     }
 
-    /// The value in sample `index` of a column of [`Source::column_widths`], counted from 0; None if there is none such.
+    /// Returns the value, counted from 0, of a column of [`Source::column_widths`] in sample `index`; None if
+    /// there is no such sample or column.
     fn column_value(&self, _index: usize, _column: usize) -> Option<u32> {
         None
     }
 
-    /// What sample `index` was drawn from, the same factors in the same order for every sample; nothing if that is unknown.
+    /// Returns the factors that sample `index` was drawn from, the same factors in the same order for every
+    /// sample; empty if unknown.
     fn factors(&self, _index: usize) -> Vec<Factor> {
         Vec::new()
     }
 }
 
-/// Something that makes a sample what it is.
+/// One of the generating factors of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Factor {
     /// E.g. `rotation`.
     pub name: &'static str,
     /// Its value.
     pub value: f32,
-    /// If it is one of several kinds, 0, 1, 2 …, how many there are; a quantity has none.
+    /// The number of kinds, if the value is one of 0, 1, 2 …; None for a quantity.
     pub kinds: Option<u32>,
 }
 
 impl Factor {
-    /// How much of something.
+    /// A factor that is a quantity.
     pub fn quantity(name: &'static str, value: f32) -> Self {
         Self { name, value, kinds: None }
     }
 
-    /// Which of `kinds`.
+    /// A factor that is one of `kinds`.
     pub fn kind(name: &'static str, which: u32, kinds: u32) -> Self {
         Self { name, value: which as f32, kinds: Some(kinds) }
     }
@@ -80,7 +84,8 @@ pub struct InMemory {
 }
 
 impl InMemory {
-    /// `bytes` holds `n` samples as [`Source::write_sample`] writes them; `labels`, if given, holds n classes.
+    /// Makes a source: `bytes` holds `n` samples as [`Source::write_sample`] writes them; `labels`, if given,
+    /// holds n classes.
     ///
     /// # Errors
     /// [`Error::Config`] if the lengths do not fit each other.
@@ -98,7 +103,7 @@ impl InMemory {
         Ok(Self { kind, bytes, labels })
     }
 
-    /// The samples whose flag is false, and those whose flag is true, each in their order.
+    /// Splits into the samples whose flag is false and those whose flag is true, keeping their order.
     pub(crate) fn parted(&self, flags: &[bool]) -> [Self; 2] {
         [false, true].map(|part| {
             let of = |index: &usize| flags.get(*index).copied().unwrap_or_default() == part;
@@ -114,7 +119,8 @@ impl InMemory {
         })
     }
 
-    /// The same samples, label `k` turned into `labels[k]`, or without labels. A label without an entry stays as it is.
+    /// Replaces each label `k` by `labels[k]`, or removes all labels. A label without an entry does not
+    /// change.
     #[must_use]
     pub fn relabelled(mut self, labels: Option<&[u32]>) -> Self {
         let new = |label: &u32, labels: &[u32]| labels.get(*label as usize).copied().unwrap_or(*label);
@@ -146,7 +152,7 @@ impl Source for InMemory {
     }
 }
 
-/// Keeps every sample of a slow source in memory from its first use on.
+/// A cache that keeps every sample of a slow source in memory from its first use.
 #[derive(Debug)]
 pub struct Cached<S> {
     inner: S,
@@ -154,7 +160,8 @@ pub struct Cached<S> {
 }
 
 impl<S: Source> Cached<S> {
-    /// An empty cache over `inner`; it grows to `inner.len() · inner.kind().bytes()` bytes as samples are used.
+    /// Makes an empty cache over `inner`. It grows up to `inner.len() · inner.kind().bytes()` bytes as
+    /// samples are used.
     pub fn new(inner: S) -> Self {
         let mut samples = Vec::new();
         samples.resize_with(inner.len(), OnceLock::new);
@@ -178,7 +185,7 @@ impl<S: Source> Source for Cached<S> {
             return Ok(());
         }
         self.inner.write_sample(index, out)?;
-        // Another thread may have been faster; its sample has the same bytes.
+        // Another thread may have been faster. Its sample has the same bytes.
         slot.get_or_init(|| Box::from(&*out));
         Ok(())
     }

@@ -1,21 +1,22 @@
-//! The names that people give to the parts of a data set: directories of a folder, and splits on the Hub.
+//! Common names of the parts of a data set: directories of a folder, and splits on the Hub.
 
-/// Names of the part that models are trained on.
+/// Names of the training part.
 const TRAIN: [&str; 2] = ["train", "training"];
-/// Names of parts that are held out, the one that numbers are best measured on first.
+/// Names of held-out parts, the best one to measure on first.
 const HELD_OUT: [&str; 9] =
     ["test", "testing", "eval", "evaluation", "val", "valid", "validation", "dev", "development"];
 
-/// What a part is for.
+/// The role of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
-    /// Models are trained on it.
+    /// For training.
     Train,
-    /// No model may see it in training. The lower the number, the better it serves as the test part.
+    /// Held out: no model may see it in training. The lower the number, the better it serves as the test
+    /// part.
     HeldOut(usize),
 }
 
-/// What the part of this name is for, whatever its case; None if it is the name of no part.
+/// Returns the role of the part with this name, ignoring case; None if this is not the name of a part.
 pub(crate) fn role(name: &str) -> Option<Role> {
     let is = |known: &&str| name.eq_ignore_ascii_case(known);
     if TRAIN.iter().any(is) {
@@ -24,7 +25,7 @@ pub(crate) fn role(name: &str) -> Option<Role> {
     HELD_OUT.iter().position(is).map(Role::HeldOut)
 }
 
-/// The parts among some names: those to train on, and those that are held out, the best test part first.
+/// Finds the parts among some names: those to train on, and those held out, the best test part first.
 pub(crate) fn parts<'a>(names: impl Iterator<Item = &'a str>) -> (Vec<&'a str>, Vec<&'a str>) {
     let mut parts: Vec<(Role, &str)> = names.filter_map(|name| Some((role(name)?, name))).collect();
     parts.sort_unstable();

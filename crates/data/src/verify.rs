@@ -1,4 +1,4 @@
-//! Checks of the files of a data set against its manifest, file by file, for `waxwork data verify`.
+//! Checks the files of a data set against its manifest, file by file, for `waxwork data verify`.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,47 +11,47 @@ use crate::manifest::Manifest;
 use crate::{Error, Result, files, packed};
 use waxwork_core::hash::hex;
 
-/// What was found about one file.
+/// The result for one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileReport {
     /// Its name in the manifest.
     pub name: String,
-    /// Where it is; None if it is missing.
+    /// Its path; None if it is missing.
     pub path: Option<PathBuf>,
-    /// What is the matter with it.
+    /// Its status.
     pub status: FileStatus,
 }
 
-/// Whether a file is what the manifest says.
+/// Whether a file matches the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "status")]
 pub enum FileStatus {
-    /// The hash is the manifest's.
+    /// The hash matches the manifest.
     Verified,
-    /// The size is right; the manifest has no hash to compare with this one.
+    /// The size matches; the manifest has no hash to compare with.
     Unknown {
         /// SHA-256 of the uncompressed bytes.
         sha256: String,
     },
-    /// Another hash.
+    /// The hash is wrong.
     WrongHash {
-        /// The manifest's.
+        /// The hash in the manifest.
         expected: String,
-        /// The file's.
+        /// The hash of the file.
         found: String,
     },
-    /// Another size.
+    /// The size is wrong.
     WrongSize {
-        /// The manifest's, bytes uncompressed.
+        /// The uncompressed size in the manifest, bytes.
         expected: u64,
-        /// The file's; one more than expected if it is any larger.
+        /// The uncompressed size of the file, counted to at most one more than expected.
         found: u64,
     },
-    /// It is not there.
+    /// The file is missing.
     Missing,
-    /// It cannot be read or decompressed.
+    /// The file cannot be read or decompressed.
     Unreadable {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -66,7 +66,7 @@ impl FileStatus {
 /// Checks every file of the data set `name` below `dir` (default: the cache). An embedded data set has none.
 ///
 /// # Errors
-/// [`Error::UnknownDataset`], [`Error::Config`]; what is wrong with the files is in the report.
+/// [`Error::UnknownDataset`], [`Error::Config`]. Faults of the files are in the report instead.
 pub fn verify(name: &str, dir: Option<&Path>) -> Result<Vec<FileReport>> {
     let manifest = Manifest::find(name)?;
     let dir = match dir {
@@ -99,14 +99,14 @@ pub fn verify(name: &str, dir: Option<&Path>) -> Result<Vec<FileReport>> {
             Err(error) => FileStatus::Unreadable { reason: error.to_string() },
         };
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // The packed file stands for all others.
+        // The packed file replaces all others.
         reports.retain(|report| report.status != FileStatus::Missing);
         reports.push(FileReport { name, path: Some(path), status });
     }
     Ok(reports)
 }
 
-/// Size, counted to one more than `expected`, and SHA-256 of the uncompressed bytes.
+/// Returns the size, counted to one more than `expected`, and the SHA-256 of the uncompressed bytes.
 fn hash(path: &Path, expected: u64) -> Result<(u64, String)> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let mut contents = files::unpacked(file).map_err(Error::io("read", path))?.take(expected + 1);

@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 use waxwork_core::rng::Stream;
 
-/// Resamples of the values.
+/// Number of resamples.
 const RESAMPLES: u64 = 1000;
 
-/// The 95 % percentile interval of the mean of some values. Deterministic.
+/// Returns the 95 % percentile interval of the mean of some values. The result is deterministic.
 pub fn interval_of_mean(values: &[f64]) -> [f64; 2] {
     let n = values.len();
     if n == 0 {

@@ -1,26 +1,27 @@
-//! Statistics of an encoder's means: active latent units, and the reconstruction error.
+//! Statistics of an encoder's means: active latent units and the reconstruction error.
 
 use waxwork_core::{Batch, DType, Device, Encode, Reconstruct, Result, Tensor};
 
 use crate::Features;
 use crate::report::{Metric, Protocol};
 
-/// A unit is active if its mean varies more than this over the images (Burda et al. 2016).
+/// A unit is active if the variance of its posterior mean over the images exceeds this (Burda et al. 2016).
 const ACTIVE: f64 = 0.01;
 
-/// Numbers about an encoder's means.
+/// Statistics of an encoder's means.
 #[derive(Clone, Debug)]
 pub struct Codes {
     /// `(N, latent_dim)`, the posterior mean of every sample.
     pub means: Features,
     /// Units whose posterior mean has a variance of more than 0.01 over the images.
     pub active_units: usize,
-    /// Root mean square of the differences between a sample and its reconstruction, of values as networks see them.
+    /// Root mean square of the differences between a sample and its reconstruction, in the values that
+    /// networks see.
     pub reconstruction_rms: f64,
 }
 
 impl Codes {
-    /// Its numbers under a protocol.
+    /// Returns its metrics under a protocol.
     pub fn metrics(&self, protocol: &Protocol) -> Vec<Metric> {
         let mut protocol = protocol.clone();
         protocol.insert("n_real".into(), self.means.rows().to_string());
@@ -69,7 +70,7 @@ pub fn codes<E: From<waxwork_core::Error> + From<crate::Error>>(
 }
 
 fn squared_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
-    // In f64, which not every device has.
+    // Convert on the CPU, because not every device supports f64.
     let wide = |x: &Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F64);
     Ok((wide(a)? - wide(b)?)?.sqr()?.sum_all()?.to_scalar::<f64>()?)
 }

@@ -1,4 +1,5 @@
-//! How points cover a mixture whose modes are known: modes found, the share of points near one, and their log density under the truth.
+//! Coverage of a mixture with known modes by points: modes found, the share of points near a mode, and the
+//! points' log density under the true mixture.
 
 use waxwork_core::Device;
 use waxwork_core::model::EVALUATION_BATCH;
@@ -9,46 +10,48 @@ use crate::likelihood::Estimate;
 use crate::report::{Metric, Protocol};
 use crate::{Error, Result};
 
-/// A point is of high quality within so many standard deviations of a mode (Srivastava et al. 2017).
+/// A point is of high quality within this number of standard deviations of a mode (Srivastava et al. 2017).
 const NEAR: f64 = 3.0;
 
-/// How points cover a mixture.
+/// Coverage of a mixture by points.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Covered {
     /// Modes with at least one point of high quality.
     pub modes: usize,
     /// Share of the points that are of high quality.
     pub high_quality: f64,
-    /// KL of the modes' shares among points of high quality from the uniform distribution, in nats.
+    /// KL divergence of the modes' shares among points of high quality from the uniform distribution, in
+    /// nats.
     pub mode_kl: f64,
-    /// log density of a point under the mixture, in nats.
+    /// Log density of a point under the mixture, in nats.
     pub log_density: Estimate,
-    /// How many points.
+    /// Number of points.
     pub points: usize,
 }
 
-/// Generated points beside real ones.
+/// Coverage by generated points and by real ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Coverage {
-    /// Modes that there are.
+    /// Number of modes.
     pub modes: usize,
-    /// The points that were made.
+    /// Coverage by generated points.
     pub generated: Covered,
-    /// As many real points, or all of them.
+    /// Coverage by the same number of real points, or by all if there are fewer.
     pub real: Covered,
 }
 
-/// Measures generated points in the plane, and as many real ones, against the mixture that the real ones are drawn from.
+/// Measures generated points in the plane, and the same number of real ones, against the mixture that the
+/// real ones are drawn from.
 ///
 /// # Errors
-/// If points cannot be read, have no two coordinates, or there are none.
+/// If points cannot be read, do not have two coordinates, or there are none.
 pub fn coverage(truth: &PlaneMixture, generated: &Split, real: &Split) -> Result<Coverage> {
     let of = |split: &Split| covered(truth, &points(split)?);
     let real = of(&real.subset(generated.len()))?;
     Ok(Coverage { modes: truth.centres.len(), generated: of(generated)?, real })
 }
 
-/// How points cover a mixture.
+/// Measures how points cover a mixture.
 ///
 /// # Errors
 /// [`Error::TooFew`] if there are none.
@@ -94,7 +97,7 @@ fn points(split: &Split) -> Result<Vec<[f64; 2]>> {
 }
 
 impl Coverage {
-    /// Its numbers under a protocol, each beside that of real points.
+    /// Returns its metrics under a protocol, each with that of real points as the floor.
     pub fn metrics(&self, protocol: &Protocol) -> Vec<Metric> {
         let mut protocol = protocol.clone();
         protocol.insert("n_generated".into(), self.generated.points.to_string());
@@ -129,7 +132,7 @@ mod tests {
         let truth = PlaneMixture::ring(0.05);
         let one = covered(&truth, &[[1.0, 0.0], [1.0, 0.1], [1.1, 0.0], [0.0, 0.0]]).unwrap();
         assert_eq!((one.modes, one.high_quality), (1, 0.75));
-        // All the mass in one of eight: the KL is ln 8.
+        // All the mass in one of eight modes: the KL divergence is ln 8.
         assert!((one.mode_kl - 8f64.ln()).abs() < 1e-12);
         let all = covered(&truth, &truth.centres).unwrap();
         assert_eq!((all.modes, all.high_quality), (8, 1.0));

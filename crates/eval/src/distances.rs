@@ -1,34 +1,34 @@
-//! All distances between two sets of features: of samples to real images, and of real images to other real images, which
-//! is the floor that a perfect model could reach.
+//! All distances between two sets of features. Samples are compared with real images. Real images are also
+//! compared with other real images; that distance is the floor that a perfect model could reach.
 
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Metric, Protocol};
 use crate::{Features, KernelDistance, Result, cover, frechet, kernel_distance};
 
-/// Subsets of the kernel distance and the size of each, as in the paper's code.
+/// Number of subsets of the kernel distance and their size, as in the paper's code.
 const SUBSETS: usize = 100;
 const SUBSET_SIZE: usize = 1000;
-/// Neighbours of precision and recall (Kynkäänniemi et al. 2019).
+/// Neighbours for precision and recall (Kynkäänniemi et al. 2019).
 pub(crate) const PRECISION_NEIGHBOURS: usize = 3;
-/// Neighbours of density and coverage (Naeem et al. 2020).
+/// Neighbours for density and coverage (Naeem et al. 2020).
 const DENSITY_NEIGHBOURS: usize = 5;
 
-/// Distances between two sets of features. They depend on the extractor and, most of them, on how many images there are:
-/// numbers of another extractor or other counts cannot be compared.
+/// Distances between two sets of features. They depend on the extractor and, most of them, on the number of
+/// images. Do not compare values of different extractors or numbers of images.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Distances {
-    /// Images of the real set.
+    /// Number of real images.
     pub n_real: usize,
-    /// Images of the set that is compared with it.
+    /// Number of images compared with them.
     pub n_generated: usize,
     /// Fréchet distance.
     pub frechet: f64,
     /// Kernel distance.
     pub kernel: KernelDistance,
-    /// Share of generated images within the real manifold, k = 3.
+    /// Share of generated images in the real manifold, k = 3.
     pub precision: f64,
-    /// Share of real images within the generated manifold, k = 3.
+    /// Share of real images in the generated manifold, k = 3.
     pub recall: f64,
     /// Density, k = 5.
     pub density: f64,
@@ -37,10 +37,10 @@ pub struct Distances {
 }
 
 impl Distances {
-    /// Images of either kind that are needed: each has its five nearest neighbours.
+    /// Minimum number of images of either set: each needs five nearest neighbours.
     pub const FEWEST: usize = DENSITY_NEIGHBOURS + 1;
 
-    /// Measures all of them.
+    /// Measures all distances.
     ///
     /// # Errors
     /// If the widths differ or there are fewer than six images of either kind.
@@ -59,8 +59,8 @@ impl Distances {
         })
     }
 
-    /// Its numbers beside those of real images, under the protocol of extractor and data. Only Inception's distances are
-    /// called fid and kid.
+    /// Returns its metrics with those of real images as the floor, under the protocol of extractor and data.
+    /// Only distances by Inception are called fid and kid.
     pub fn metrics(&self, floor: &Self, extractor: &str, protocol: &Protocol) -> Vec<Metric> {
         let name = |measure: &str| match (extractor, measure) {
             ("inception", "frechet") => "fid".to_owned(),
@@ -81,7 +81,7 @@ impl Distances {
         ]);
         let KernelDistance { mean, standard_deviation } = self.kernel;
         let kernel = Metric::new(name("kernel"), mean, &subsets).floor(floor.kernel.mean).lower();
-        // If every subset is the whole set, their spread is not an error estimate.
+        // If every subset is the whole set, the spread over subsets is not an error estimate.
         let kernel = if self.n_real.max(self.n_generated) > SUBSET_SIZE {
             kernel.within([mean - standard_deviation, mean + standard_deviation])
         } else {

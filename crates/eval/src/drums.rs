@@ -1,5 +1,5 @@
-//! What generated drums are made of: onset, decay, brightness, pitch and level are measured in the waveforms and compared, drum by drum,
-//! with those of real ones, whose factors are known.
+//! Factors of generated drums: onset, decay, brightness, pitch and level are measured in the waveforms and
+//! compared, drum by drum, with those of real drums, whose factors are known.
 
 use waxwork_data::Split;
 use waxwork_data::embedded::{DRUM_RATE, DrumArtist};
@@ -7,24 +7,25 @@ use waxwork_data::embedded::{DRUM_RATE, DrumArtist};
 use crate::report::{Metric, Protocol};
 use crate::{Error, Result};
 
-/// What is measured, in this order.
+/// The measured factors, in order.
 pub const MEASURED: [&str; 5] = ["onset", "decay", "brightness", "pitch", "level"];
 /// Samples over which energy is averaged.
 const FRAME: usize = 32;
-/// Share of its greatest energy above which a drum has begun.
+/// A drum begins where its energy exceeds this share of the peak energy.
 const BEGUN: f64 = 0.05;
-/// Share of the greatest energy down to which a decay is measured.
+/// The decay is measured down to this share of the peak energy.
 const FADED: f64 = 0.01;
-/// Lags of the autocorrelation that may be periods: 2000 Hz to 40 Hz.
+/// Lags of the autocorrelation that count as periods: 2000 Hz to 40 Hz.
 const LAGS: std::ops::RangeInclusive<usize> = 4..=200;
-/// The place of the pitch among them, and the one drum whose pitch is steady enough to be measured: the tom. That of a kick falls.
+/// Index of the pitch in [`MEASURED`]. Only the tom has a pitch steady enough to measure; that of a kick
+/// falls.
 const PITCH: usize = 3;
 const TOM: u32 = 4;
-/// Samples after the onset in which a pitch is looked for.
+/// Samples after the onset in which the pitch is measured.
 const PITCHED: usize = 1200;
 
-/// Seconds until a drum begins, log seconds in which its amplitude falls to 1/e, log Hz of its mean frequency, log Hz of its
-/// pitch, and its greatest amplitude. None for silence.
+/// Returns the seconds until a drum begins, the log seconds in which its amplitude falls to 1/e, the log Hz
+/// of its mean frequency, the log Hz of its pitch, and its peak amplitude. None for silence.
 pub fn measure(waveform: &[f64]) -> Option<[f64; 5]> {
     let rate = f64::from(DRUM_RATE);
     let level = waveform.iter().fold(0.0f64, |most, value| most.max(value.abs()));
@@ -36,7 +37,7 @@ pub fn measure(waveform: &[f64]) -> Option<[f64; 5]> {
     }
     let begun = energies.iter().position(|energy| *energy > BEGUN * peak)?;
     let loudest = energies.iter().position(|energy| *energy == peak)?;
-    // The line of least squares through the logarithm of the energy, which falls by 2 / decay a second.
+    // The least-squares line through the log energy, which falls by 2 / decay per second.
     let after = energies[loudest..].iter().take_while(|energy| **energy > FADED * peak);
     let points: Vec<(f64, f64)> = after
         .enumerate()
@@ -46,7 +47,7 @@ pub fn measure(waveform: &[f64]) -> Option<[f64; 5]> {
         .filter(|slope| *slope < 0.0)
         .map_or(f64::from(FRAME as u32) / rate, |slope| -2.0 / slope);
     let sound = &waveform[begun * FRAME..];
-    // The mean frequency by the energy of differences: ‖x′‖ / ‖x‖ is that of a sine.
+    // The mean frequency from the energy of differences: for a sine, ‖x′‖ / ‖x‖ is its frequency.
     let (mut differences, mut all) = (0.0, 0.0);
     for two in sound.windows(2) {
         differences += (two[1] - two[0]) * (two[1] - two[0]);
@@ -64,7 +65,7 @@ pub fn measure(waveform: &[f64]) -> Option<[f64; 5]> {
     ])
 }
 
-/// The lag, in samples, at which a sound is most like itself.
+/// Returns the lag, in samples, at which a sound is most similar to itself.
 fn period(sound: &[f64]) -> f64 {
     let like = |lag: usize| {
         let (mut both, mut own, mut other) = (0.0, 1e-12, 1e-12);
@@ -76,14 +77,14 @@ fn period(sound: &[f64]) -> f64 {
         both / f64::sqrt(own * other)
     };
     let likeness: Vec<f64> = LAGS.map(like).collect();
-    // A slow wave is like itself at every short lag: what is sought comes after the first trough.
+    // A slow wave resembles itself at every short lag, so search after the first trough.
     let start = likeness.iter().position(|like| *like < 0.5).unwrap_or(0);
     let most = likeness[start..].iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    // The first peak that is nearly as high as the highest: its multiples are as high.
+    // Take the first peak almost as high as the highest, because multiples of the period give peaks as high.
     let peak = (start.max(1)..likeness.len().saturating_sub(1)).find(|&at| {
         likeness[at] >= likeness[at - 1] && likeness[at] >= likeness[at + 1] && likeness[at] > 0.9 * most
     });
-    // A pitch that falls may have no peak within the lags: then the lag of the greatest likeness is the nearest.
+    // A falling pitch may have no peak in the range of lags. Then take the lag of greatest similarity.
     let nearest = || (start..likeness.len()).max_by(|a, b| likeness[*a].total_cmp(&likeness[*b]));
     (LAGS.start() + peak.or_else(nearest).unwrap_or(0)) as f64
 }
@@ -102,11 +103,12 @@ fn slope(points: &[(f64, f64)]) -> Option<f64> {
     (own > 0.0).then(|| both / own)
 }
 
-/// Distances of what is measured in generated drums from what is measured in real ones: per drum the 1-Wasserstein distance in
-/// standard deviations of the real ones, averaged over drums. `names` are the drums of the generated sounds.
+/// Returns the distances between the measured factors of generated drums and of real ones: for each factor,
+/// the 1-Wasserstein distance per drum, in standard deviations of the real drums, averaged over drums.
+/// `names` are the drums of the generated sounds.
 ///
 /// # Errors
-/// If sounds cannot be read, or a drum has fewer than two real ones.
+/// If sounds cannot be read, or a drum has fewer than two real sounds.
 pub fn factor_distances(
     generated: &Split,
     names: &[u32],
@@ -115,7 +117,7 @@ pub fn factor_distances(
 ) -> Result<Vec<Metric>> {
     let (made, test) = (measured(generated)?, measured(real)?);
     let test_names = real.labels().ok_or(Error::NoLabels { data: "drums".into() })?;
-    // The floor: one half of the real ones beside the other.
+    // The floor compares one half of the real drums with the other half.
     let half = |odd: usize| (0..test.len()).filter(move |place| (place / CLASSES) % 2 == odd);
     let pick = |places: Vec<usize>| -> (Vec<Option<[f64; 5]>>, Vec<u32>) {
         (
@@ -164,7 +166,7 @@ fn measured(split: &Split) -> Result<Vec<Option<[f64; 5]>>> {
     Ok(found)
 }
 
-/// The mean over drums of the distance between two samples of one measure.
+/// Returns the distance between two samples of one factor, averaged over drums.
 fn distance(
     place: usize,
     made: &[Option<[f64; 5]>],
@@ -195,7 +197,7 @@ fn distance(
     (!distances.is_empty()).then(|| distances.iter().sum::<f64>() / distances.len() as f64)
 }
 
-/// ∫ |F⁻¹ − G⁻¹| of two sorted samples.
+/// Returns ∫ |F⁻¹ − G⁻¹| of two sorted samples.
 fn wasserstein(a: &[f64], b: &[f64]) -> f64 {
     let (mut i, mut j, mut done, mut sum) = (0, 0, 0.0, 0.0);
     while i < a.len() && j < b.len() {
@@ -258,7 +260,7 @@ mod tests {
         let metrics = factor_distances(&split, &split.labels().unwrap(), &split, &Protocol::new()).unwrap();
         assert_eq!(metrics.len(), 6);
         assert!(metrics.iter().all(|metric| metric.value == 0.0), "{metrics:?}");
-        // Fifty drums beside fifty others, of one drum alone for the pitch.
+        // Fifty sounds of each drum against fifty others; the pitch uses one drum only.
         assert!(metrics.iter().all(|metric| metric.floor.unwrap() < 0.6), "{metrics:?}");
     }
 }

@@ -11,24 +11,25 @@ use waxwork_data::Split;
 use crate::report::Protocol;
 use crate::{Error, Result};
 
-/// A network that sees images as vectors and as probabilities of classes. A row never depends on the rest of its batch.
+/// A network that maps images to feature vectors and to class probabilities. A row of the result never
+/// depends on the rest of its batch.
 pub trait Extractor {
-    /// `judge` or `inception`: no metric of one has the name of a metric of the other.
+    /// Returns `judge` or `inception`, which is part of the names of its metrics.
     fn name(&self) -> &'static str;
 
-    /// SHA-256 of its weights.
+    /// Returns the SHA-256 of its weights.
     fn sha256(&self) -> &str;
 
-    /// How images are resized for it.
+    /// Returns how images are resized for it.
     fn resize(&self) -> &'static str;
 
-    /// Images `(N, C, H, W)` in [0, 1] → features `(N, D)`.
+    /// Maps images `(N, C, H, W)` in [0, 1] to features `(N, D)`.
     fn features(&self, images: &Tensor) -> Result<Tensor>;
 
-    /// Features → class probabilities, one row per image.
+    /// Maps features to class probabilities, one row per image.
     fn probabilities(&self, features: &Tensor) -> Result<Vec<Vec<f64>>>;
 
-    /// Its part of a metric's protocol.
+    /// Returns its part of a metric's protocol.
     fn protocol(&self) -> Protocol {
         let hash = &self.sha256()[..16.min(self.sha256().len())];
         Protocol::from([
@@ -38,7 +39,7 @@ pub trait Extractor {
     }
 }
 
-/// Features of all images of a split, `(N, D)`. `progress` gets the number of images done.
+/// Returns the features of all images of a split, `(N, D)`. `progress` gets the number of images done.
 ///
 /// # Errors
 /// If the images cannot be read or do not fit, or there are none.
@@ -57,8 +58,9 @@ pub fn features(extractor: &dyn Extractor, split: &Split, mut progress: impl FnM
     Ok(Tensor::cat(&parts, 0).map_err(waxwork_core::Error::from)?)
 }
 
-/// Features of a subset of `most` images of a split, `(N, D)`: from `cache` if they are there, else computed and put there.
-/// `identity` is that of the split, its data set's included. `progress` gets the number of images done.
+/// Returns the features of a subset of `most` images of a split, `(N, D)`, from `cache` if they are there.
+/// Otherwise computes and caches them. `identity` identifies the split, including its data set. `progress`
+/// gets the number of images done.
 ///
 /// # Errors
 /// If the images cannot be read, there are none, or the cache cannot be written.
@@ -71,7 +73,7 @@ pub fn features_of(
     progress: impl FnMut(usize),
 ) -> Result<Tensor> {
     let split = split.subset(most);
-    // Which images, and not only how many: another choice has other features.
+    // Hash the chosen indices, not only their number, because other images have other features.
     let chosen: Vec<u8> = split.indices().iter().flat_map(|index| index.to_le_bytes()).collect();
     let of = format!("{} {} of {} {identity}", extractor.name(), extractor.sha256(), sha256(&chosen));
     let path = cache.join(format!("features-{}.safetensors", &sha256(of.as_bytes())[..32]));
@@ -91,7 +93,8 @@ pub fn features_of(
     Ok(features)
 }
 
-/// Computes rows in passes of `size`; a short last pass is padded, so that results do not depend on the number of rows.
+/// Computes rows in batches of `size`. It pads a short last batch, so that results do not depend on the
+/// number of rows.
 pub(crate) fn in_passes(
     rows: &Tensor,
     size: usize,
@@ -110,7 +113,7 @@ pub(crate) fn in_passes(
     Ok(Tensor::cat(&parts, 0)?)
 }
 
-/// Logits as probabilities.
+/// Converts logits to probabilities.
 pub(crate) fn softmax(logits: &[f32]) -> Vec<f64> {
     let peak = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exponentials: Vec<f64> = logits.iter().map(|logit| libm::exp(f64::from(logit - peak))).collect();

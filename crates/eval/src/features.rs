@@ -1,11 +1,12 @@
-//! Features: what distances between real and generated images are computed from, one row per image.
+//! Features, from which distances between real and generated images are computed: one row per image.
 
 use waxwork_core::{DType, Device, Tensor};
 use waxwork_kernels as kernels;
 
 use crate::{Error, Result};
 
-/// A matrix with one row per image and one column per feature; all values finite, at least one row and one column.
+/// A matrix with one row per image and one column per feature. All values are finite, and there is at least
+/// one row and one column.
 #[derive(Clone, Debug)]
 pub struct Features {
     /// `(rows, columns)`, f64, on the CPU.
@@ -13,7 +14,8 @@ pub struct Features {
 }
 
 impl Features {
-    /// Features `(N, D)` of any float type. `whose` names them in errors, e.g. "generated".
+    /// Makes features `(N, D)` from a tensor of any float type. `whose` names them in errors, e.g.
+    /// "generated".
     ///
     /// # Errors
     /// If there is no row or column, or a value is not finite.
@@ -31,22 +33,22 @@ impl Features {
         }
     }
 
-    /// How many images.
+    /// Returns the number of images.
     pub fn rows(&self) -> usize {
         self.matrix.dims()[0]
     }
 
-    /// Length of an image's vector.
+    /// Returns the length of an image's vector.
     pub fn columns(&self) -> usize {
         self.matrix.dims()[1]
     }
 
-    /// All values, row after row.
+    /// Returns all values, row by row.
     pub fn values(&self) -> Result<Vec<f64>> {
         Ok(flat(&self.matrix)?)
     }
 
-    /// These rows, in this order.
+    /// Returns these rows, in this order.
     ///
     /// # Errors
     /// If one of them does not exist.
@@ -56,25 +58,25 @@ impl Features {
         Ok(Self { matrix })
     }
 
-    /// `count` rows from `first` on.
+    /// Returns `count` rows, starting at `first`.
     pub(crate) fn part(&self, first: usize, count: usize) -> Result<Self> {
         let matrix = self.matrix.narrow(0, first, count).map_err(waxwork_core::Error::from)?;
         Ok(Self { matrix })
     }
 
-    /// x·y of every row with every row of `other`: row after row.
+    /// Returns x·y of every row with every row of `other`, row by row.
     pub(crate) fn products(&self, other: &Self) -> Result<Vec<f64>> {
         let turned = other.matrix.t().map_err(waxwork_core::Error::from)?;
         Ok(flat(&kernels::matmul(&self.matrix, &turned)?)?)
     }
 
-    /// ‖x‖² of every row.
+    /// Returns ‖x‖² of every row.
     pub(crate) fn squares(&self) -> Result<Vec<f64>> {
         let columns = self.columns();
         Ok(self.values()?.chunks_exact(columns).map(|row| row.iter().map(|x| x * x).sum()).collect())
     }
 
-    /// The mean of the rows.
+    /// Returns the mean of the rows.
     pub(crate) fn mean(&self) -> Result<Vec<f64>> {
         let mut mean = vec![0.0; self.columns()];
         for row in self.values()?.chunks_exact(self.columns()) {
@@ -84,7 +86,7 @@ impl Features {
         Ok(mean)
     }
 
-    /// Of each column; divided by N.
+    /// Returns the variance of each column, divided by N.
     pub(crate) fn variances(&self) -> Result<Vec<f64>> {
         let mean = self.mean()?;
         let mut variances = vec![0.0; self.columns()];
@@ -96,7 +98,7 @@ impl Features {
         Ok(variances)
     }
 
-    /// Σ (x − mean)(x − mean)ᵀ over the rows, row after row.
+    /// Returns Σ (x − mean)(x − mean)ᵀ over the rows, row by row.
     pub(crate) fn scatter(&self, mean: &[f64]) -> Result<Vec<f64>> {
         let mean = Tensor::new(mean, &Device::Cpu).map_err(waxwork_core::Error::from)?;
         let centred = self.matrix.broadcast_sub(&mean).map_err(waxwork_core::Error::from)?;

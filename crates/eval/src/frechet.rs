@@ -1,5 +1,5 @@
-//! The Fréchet distance of two Gaussians that have the features' means and covariances (Heusel et al. 2017, where the
-//! features are Inception's).
+//! The Fréchet distance of two Gaussians with the means and covariances of the features (Heusel et al. 2017,
+//! who use Inception features).
 
 use faer::{Mat, Side};
 use serde::{Deserialize, Serialize};
@@ -9,17 +9,17 @@ use waxwork_kernels as kernels;
 use crate::features::check_columns;
 use crate::{Error, Features, Result};
 
-/// Mean and covariance of some features.
+/// Mean and covariance of a set of features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
     /// `(D)`.
     pub mean: Vec<f64>,
-    /// `(D, D)`, row after row; divided by N − 1.
+    /// `(D, D)`, row by row; divided by N − 1.
     pub covariance: Vec<f64>,
 }
 
 impl Moments {
-    /// Moments of at least two images.
+    /// Computes the moments of at least two images.
     ///
     /// # Errors
     /// If there are fewer.
@@ -38,10 +38,10 @@ impl Moments {
     }
 }
 
-/// ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½), at least 0.
+/// Returns ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½), at least 0.
 ///
-/// The trace of the root is the sum of the roots of the eigenvalues of Σ₁^½ Σ₂ Σ₁^½, a symmetric matrix; so singular
-/// covariances, of fewer images than features or of constant ones, need no special care.
+/// The trace of the root is the sum of the roots of the eigenvalues of Σ₁^½ Σ₂ Σ₁^½, a symmetric matrix. So
+/// singular covariances, from constant features or from fewer images than features, need no special case.
 ///
 /// # Errors
 /// If the widths differ, or the eigenvalues cannot be found.
@@ -57,7 +57,7 @@ pub fn frechet_distance(real: &Moments, generated: &Moments) -> Result<f64> {
     Ok((apart + real.variance() + generated.variance() - 2.0 * shared).max(0.0))
 }
 
-/// The Fréchet distance of two sets of features.
+/// Returns the Fréchet distance of two sets of features.
 ///
 /// # Errors
 /// As for [`Moments::of`] and [`frechet_distance`].
@@ -66,7 +66,7 @@ pub fn frechet(real: &Features, generated: &Features) -> Result<f64> {
     frechet_distance(&Moments::of("real", real)?, &Moments::of("generated", generated)?)
 }
 
-/// The symmetric root of a positive semidefinite matrix: U √λ Uᵀ.
+/// Returns the symmetric root of a positive semidefinite matrix: U √λ Uᵀ.
 fn square_root(matrix: &[f64], d: usize) -> Result<Vec<f64>> {
     let eigen = faer_matrix(matrix, d).self_adjoint_eigen(Side::Lower).map_err(|_| Error::Eigenvalues)?;
     let (vectors, values) = (eigen.U(), eigen.S().column_vector());
@@ -84,7 +84,7 @@ fn eigenvalues(matrix: &[f64], d: usize) -> Result<Vec<f64>> {
     faer_matrix(matrix, d).self_adjoint_eigenvalues(Side::Lower).map_err(|_| Error::Eigenvalues)
 }
 
-/// The symmetric part, which rounding may have left.
+/// Returns the symmetric part of a matrix, because rounding may have made it asymmetric.
 fn faer_matrix(matrix: &[f64], d: usize) -> Mat<f64> {
     Mat::from_fn(d, d, |i, j| f64::midpoint(matrix[i * d + j], matrix[j * d + i]))
 }

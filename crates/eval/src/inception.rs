@@ -1,6 +1,7 @@
-//! Inception-v3 in the form that published Fréchet inception distances use: TensorFlow's graph of 2015-12-05, whose names
-//! and weights pytorch-fid and torch-fidelity share. It is not torchvision's network: average pools leave out the padding,
-//! the last block pools by the maximum, and there are 1008 classes (Szegedy et al. 2016, Heusel et al. 2017).
+//! Inception-v3 in the form that published Fréchet inception distances use: TensorFlow's graph of 2015-12-05,
+//! with the tensor names and weights of pytorch-fid and torch-fidelity. It differs from torchvision's
+//! network: average pooling excludes the padding, the last block uses max pooling, and there are 1008 classes
+//! (Szegedy et al. 2016, Heusel et al. 2017).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,15 +16,15 @@ use crate::samples::judged;
 use crate::{Error, Result};
 use waxwork_core::hash::sha256;
 
-/// Height and width that the network was trained with.
+/// Image height and width in the network's training.
 const SIZE: usize = 299;
 const FEATURES: usize = 2048;
 const CLASSES: usize = 1008;
-/// Added to variances by every batch norm.
+/// Added to variances in every batch norm.
 const EPSILON: f64 = 1e-3;
-/// Parts of the images whose Inception Scores are averaged.
+/// Number of parts of the images whose Inception Scores are averaged.
 const PARTS: usize = 10;
-/// Images of a pass.
+/// Images per forward pass.
 const PASS: usize = 8;
 
 /// The network with its weights.
@@ -31,7 +32,7 @@ const PASS: usize = 8;
 pub struct Inception {
     /// Weight and bias of every convolution, its batch norm folded in, by name.
     convolutions: BTreeMap<String, (Tensor, Tensor)>,
-    /// `(1008, 2048)`; the bias is left out, as the Inception Score does.
+    /// `(1008, 2048)`. The Inception Score uses no bias.
     classes: Tensor,
     sha256: String,
 }
@@ -73,7 +74,7 @@ impl Inception {
         }
         let sha256 = sha256(&store::encode(&tensors)?);
         let network = Self { convolutions, classes, sha256 };
-        // A test pass over one grey image finds missing tensors and wrong shapes now, not after sampling.
+        // A test pass on one grey image finds missing tensors and wrong shapes now, not after sampling.
         let grey = Tensor::zeros((1, 3, SIZE, SIZE), waxwork_core::DType::F32, &Device::Cpu);
         let seen = grey.map_err(waxwork_core::Error::from).and_then(|grey| network.forward(&grey));
         match seen {
@@ -83,17 +84,17 @@ impl Inception {
         }
     }
 
-    /// Features `(N, 2048)` → logits `(N, 1008)`, without bias.
+    /// Maps features `(N, 2048)` to logits `(N, 1008)`, without bias.
     ///
     /// # Errors
-    /// If the features are another network's.
+    /// If the features are those of another network.
     pub fn logits(&self, features: &Tensor) -> Result<Tensor> {
         let pass =
             |features: &Tensor| Ok(kernels::linear(features, &self.classes, None, Activation::Identity)?);
         Ok(in_passes(features, PASS, pass)?)
     }
 
-    /// `(N, 3, 299, 299)` in [−1, 1) → `(N, 2048)`.
+    /// Maps `(N, 3, 299, 299)` in [−1, 1) to `(N, 2048)`.
     fn forward(&self, x: &Tensor) -> waxwork_core::Result<Tensor> {
         let x = self.valid("Conv2d_1a_3x3", x, 2)?;
         let x = self.valid("Conv2d_2a_3x3", &x, 1)?;
@@ -174,19 +175,19 @@ impl Inception {
         ])
     }
 
-    /// Convolutions of a block, one after another, that keep height and width.
+    /// Applies a block's convolutions in sequence; each keeps height and width.
     fn chain(&self, block: &str, x: &Tensor, names: &[&str]) -> waxwork_core::Result<Tensor> {
         names.iter().try_fold(x.clone(), |x, name| self.same(&format!("{block}.{name}"), &x))
     }
 
-    /// A convolution that keeps height and width.
+    /// Applies a convolution that keeps height and width.
     fn same(&self, name: &str, x: &Tensor) -> waxwork_core::Result<Tensor> {
         let (weight, bias) = self.convolution(name)?;
         let (_, _, height, width) = weight.dims4()?;
         Ok(kernels::conv2d(x, weight, Some(bias), [1; 2], [height / 2, width / 2], Activation::Relu)?)
     }
 
-    /// A convolution without padding, then a ReLU.
+    /// Applies a convolution without padding, then a ReLU.
     fn valid(&self, name: &str, x: &Tensor, stride: usize) -> waxwork_core::Result<Tensor> {
         let (weight, bias) = self.convolution(name)?;
         Ok(kernels::conv2d(x, weight, Some(bias), [stride; 2], [0; 2], Activation::Relu)?)
@@ -236,17 +237,17 @@ impl Extractor for Inception {
     }
 }
 
-/// The Inception Score (Salimans et al. 2016) of ten parts of the images, as it is published.
+/// The Inception Score (Salimans et al. 2016) over ten parts of the images, as papers report it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct InceptionScore {
     /// Mean over the parts.
     pub mean: f64,
-    /// Standard deviation over them.
+    /// Standard deviation over the parts.
     pub standard_deviation: f64,
 }
 
 impl InceptionScore {
-    /// Beside that of real images.
+    /// Returns the metric, with that of real images as the floor.
     pub fn metric(self, of_real: f64, n_generated: usize, protocol: &Protocol) -> Metric {
         let mut protocol = protocol.clone();
         protocol.insert("n_generated".into(), n_generated.to_string());
@@ -258,8 +259,8 @@ impl InceptionScore {
     }
 }
 
-/// Mean and deviation of the score of ten parts of the images, in their order: a model's samples are of all its classes
-/// in turn.
+/// Returns mean and standard deviation of the score over ten consecutive parts of the images. The classes
+/// take turns in a model's samples, so each part has all of them.
 ///
 /// # Errors
 /// If there are fewer than ten images.
@@ -277,7 +278,8 @@ pub fn inception_score(probabilities: &[Vec<f64>]) -> Result<InceptionScore> {
     Ok(InceptionScore { mean, standard_deviation: variance.sqrt() })
 }
 
-/// One convolution for a convolution and its batch norm: γ / √(σ² + ε) of the weight, β − μ·γ / √(σ² + ε) for a bias.
+/// Folds a convolution and its batch norm into one convolution: weight times γ / √(σ² + ε), with bias β − μ·γ
+/// / √(σ² + ε).
 fn fold(
     weight: &Tensor,
     gamma: &Tensor,
@@ -295,17 +297,17 @@ fn fold(
     Ok((weight.to_dtype(single)?.contiguous()?, bias.to_dtype(single)?.contiguous()?))
 }
 
-/// The maximum of 3×3, stride 2, no padding.
+/// 3×3 max pooling, stride 2, no padding.
 fn max_pool(x: &Tensor) -> waxwork_core::Result<Tensor> {
     Ok(kernels::pool2d(x, Pool::Max, Windows { size: 3, stride: 2, padding: 0 })?)
 }
 
-/// The maximum of 3×3, stride 1.
+/// 3×3 max pooling, stride 1.
 fn max_pool_same(x: &Tensor) -> waxwork_core::Result<Tensor> {
     Ok(kernels::pool2d(x, Pool::Max, Windows { size: 3, stride: 1, padding: 1 })?)
 }
 
-/// The mean of 3×3, stride 1, of as many pixels as there are.
+/// 3×3 average pooling, stride 1, over the pixels inside the image.
 fn average_pool(x: &Tensor) -> waxwork_core::Result<Tensor> {
     Ok(kernels::pool2d(x, Pool::Mean, Windows { size: 3, stride: 1, padding: 1 })?)
 }

@@ -1,5 +1,5 @@
-//! The kernel distance: squared maximum mean discrepancy under a cubic polynomial kernel, unbiased (KID, Bińkowski et al.
-//! 2018, where the features are Inception's).
+//! The kernel distance: unbiased squared maximum mean discrepancy under a cubic polynomial kernel (KID,
+//! Bińkowski et al. 2018, who use Inception features).
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -8,20 +8,20 @@ use waxwork_core::rng::Stream;
 use crate::features::check_columns;
 use crate::{Error, Features, Result};
 
-/// Over random subsets of both sets.
+/// The kernel distance over random subsets of both sets.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KernelDistance {
-    /// Mean over the subsets; may be a little negative, for it is unbiased.
+    /// Mean over the subsets. It is unbiased, so it may be slightly negative.
     pub mean: f64,
     /// Standard deviation over the subsets.
     pub standard_deviation: f64,
 }
 
-/// The distance over `subsets` draws of `size` images of either set, without replacement; a set that has fewer is taken
-/// whole, and then both at the smaller size.
+/// Returns the distance over `subsets` draws of `size` images of either set, without replacement. If a set
+/// has fewer images, all draws have the smaller size.
 ///
 /// # Errors
-/// If the widths differ, or there are fewer than two images of either kind or no subsets.
+/// If the widths differ, there are fewer than two images of either kind, or there are no subsets.
 pub fn kernel_distance(
     real: &Features,
     generated: &Features,
@@ -50,11 +50,11 @@ pub fn kernel_distance(
     Ok(KernelDistance { mean, standard_deviation: (squares / subsets as f64).sqrt() })
 }
 
-/// The unbiased estimate for two sets of equal size n: means of k over the pairs of different images of either set, less
-/// twice the mean over all pairs between the sets.
+/// Returns the unbiased estimate for two sets of equal size n: the means of k over the pairs of different
+/// images in each set, minus twice the mean over all pairs between the sets.
 ///
 /// # Errors
-/// If the features are not of one width.
+/// If the widths of the features differ.
 pub fn squared_mmd(real: &Features, generated: &Features) -> Result<f64> {
     check_columns(real, generated)?;
     let within = |features: &Features| -> Result<f64> {
@@ -66,7 +66,7 @@ pub fn squared_mmd(real: &Features, generated: &Features) -> Result<f64> {
     Ok(within(real)? + within(generated)? - 2.0 * between)
 }
 
-/// Σ k(xᵢ, yⱼ) = (xᵢ·yⱼ / D + 1)³ over the pairs (i, j) that count, in a fixed order.
+/// Returns Σ k(xᵢ, yⱼ) = (xᵢ·yⱼ / D + 1)³ over the pairs (i, j) that `counts` accepts, in a fixed order.
 fn kernel_sums(x: &Features, y: &Features, counts: impl Fn(usize, usize) -> bool + Sync) -> Result<f64> {
     let scale = 1.0 / x.columns() as f64;
     let products = x.products(y)?;

@@ -1,5 +1,5 @@
-//! How well latents expose the factors that images were drawn from: what a linear map reads off all of them, and whether
-//! one unit alone says it.
+//! How well latents expose the generating factors of images: what a linear map reads from all units, and
+//! whether a single unit encodes a factor.
 
 use faer::linalg::solvers::Solve;
 use faer::{Mat, Side};
@@ -8,39 +8,42 @@ use waxwork_data::Factor;
 use crate::report::{Metric, Protocol};
 use crate::{Error, Features, Result};
 
-/// Added to the diagonal of the standardised units' products, a share of the number of images.
+/// Ridge penalty on the standardised units, relative to the number of images.
 const RIDGE: f64 = 1e-6;
-/// Bins of a unit and of a quantity, of equal width from the least to the largest value.
+/// Bins of a unit and of a quantity, of equal width from the smallest to the largest value.
 const BINS: usize = 20;
 
-/// What is known of one factor.
+/// The probe of one factor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
     /// The factor's name.
     pub name: &'static str,
-    /// Whether it is one of several kinds.
+    /// Whether the factor is categorical.
     pub is_kind: bool,
-    /// On images that the linear map was not fitted to: the share of right kinds, or R² of a quantity, 1 at best.
+    /// Score on images that the linear map was not fitted to: accuracy for a category, R² for a quantity; 1
+    /// is best.
     pub score: f64,
 }
 
-/// Linear probes and the gap, of codes and what their images were drawn from.
+/// Linear probes and the mutual information gap of codes with respect to generating factors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LatentProbes {
-    /// How many images.
+    /// Number of images.
     pub images: usize,
-    /// A probe a factor.
+    /// One probe per factor.
     pub probes: Vec<Probe>,
-    /// Mutual information gap (Chen et al. 2018): by how much the unit that says most of a factor says more than the
-    /// second, over the factor's entropy; averaged over the factors. From 0 to 1.
+    /// Mutual information gap (Chen et al. 2018): the mutual information of a factor with the most
+    /// informative unit, minus that with the second, divided by the factor's entropy; averaged over the
+    /// factors. From 0 to 1.
     pub gap: f64,
 }
 
 impl LatentProbes {
-    /// Measures `codes`, a row an image, against the factors of the same images.
+    /// Measures `codes`, one row per image, against the factors of the same images.
     ///
     /// # Errors
-    /// [`Error::Lengths`] if there are not as many codes as factors, [`Error::TooFew`] if there are fewer than four images.
+    /// [`Error::Lengths`] if the numbers of codes and factors differ, [`Error::TooFew`] if there are fewer
+    /// than four images.
     pub fn of(codes: &Features, factors: &[Vec<Factor>]) -> Result<Self> {
         let n = codes.rows();
         if factors.len() != n {
@@ -63,7 +66,7 @@ impl LatentProbes {
         Ok(Self { images: n, probes, gap: gaps.iter().sum::<f64>() / gaps.len().max(1) as f64 })
     }
 
-    /// Its numbers under a protocol.
+    /// Returns its metrics under a protocol.
     pub fn metrics(&self, protocol: &Protocol) -> Vec<Metric> {
         let mut protocol = protocol.clone();
         protocol.insert("n_real".into(), self.images.to_string());
@@ -83,7 +86,7 @@ impl LatentProbes {
     }
 }
 
-/// Every unit with mean 0 and variance 1, or 0 where it never changes; row after row.
+/// Returns every unit with mean 0 and variance 1, or 0 if it is constant; row by row.
 fn standardised(codes: &Features) -> Result<Vec<f64>> {
     let (means, variances, mut values) = (codes.mean()?, codes.variances()?, codes.values()?);
     for row in values.chunks_exact_mut(codes.columns()) {
@@ -94,19 +97,19 @@ fn standardised(codes: &Features) -> Result<Vec<f64>> {
     Ok(values)
 }
 
-/// The number of rows that a map is fitted to: the first half. Every second row would be half of the classes where these
-/// go round in order.
+/// Returns the number of rows that a map is fitted to: the first half. Where classes take turns, every second
+/// row would cover only half of the classes.
 fn fitted_rows(n: usize) -> usize {
     n.div_ceil(2)
 }
 
-/// Least squares with a little ridge from the first half of the rows to `targets` of those rows; what it says of the
-/// others.
+/// Fits ridge regression on the first half of the rows to `targets` of those rows. Returns the predictions
+/// for the other rows.
 fn predicted(values: &[f64], width: usize, targets: &Mat<f64>) -> Result<Mat<f64>> {
     let n = values.len() / width;
     let half = fitted_rows(n);
     let rows = |first: usize, count: usize| {
-        // A last column of ones is the intercept.
+        // A last column of ones gives the intercept.
         let entry = |row: usize, column: usize| {
             if column == width { 1.0 } else { values[(first + row) * width + column] }
         };
@@ -119,7 +122,7 @@ fn predicted(values: &[f64], width: usize, targets: &Mat<f64>) -> Result<Mat<f64
     Ok(rows(half, n - half) * solver.solve(fitted.transpose() * targets))
 }
 
-/// R² of a quantity on the rows that were not fitted: the share of its variance that is explained.
+/// Returns R² of a quantity on the other rows: the share of its variance that is explained.
 fn determination(values: &[f64], width: usize, truth: &[f64]) -> Result<f64> {
     let (fitted, others) = truth.split_at(fitted_rows(truth.len()));
     let said = predicted(values, width, &Mat::from_fn(fitted.len(), 1, |row, _| fitted[row]))?;
@@ -129,7 +132,7 @@ fn determination(values: &[f64], width: usize, truth: &[f64]) -> Result<f64> {
     Ok(if total > 0.0 { 1.0 - left / total } else { 0.0 })
 }
 
-/// Share of the rows that were not fitted whose kind has the largest value.
+/// Returns the share of the other rows whose true kind has the largest prediction.
 fn accuracy(values: &[f64], width: usize, truth: &[f64], kinds: usize) -> Result<f64> {
     let (fitted, others) = truth.split_at(fitted_rows(truth.len()));
     let is = |row: usize, kind: usize| f64::from(u8::from(fitted[row] as usize == kind));
@@ -140,7 +143,7 @@ fn accuracy(values: &[f64], width: usize, truth: &[f64], kinds: usize) -> Result
     Ok(right.count() as f64 / others.len() as f64)
 }
 
-/// The gap of one factor; None if the factor never changes.
+/// Returns the gap of one factor; None if the factor is constant.
 fn gap(values: &[f64], width: usize, truth: &[f64], kinds: Option<usize>) -> Option<f64> {
     let (truth, kinds) = match kinds {
         Some(kinds) => (truth.iter().map(|&kind| kind as usize).collect(), kinds),
@@ -158,7 +161,7 @@ fn gap(values: &[f64], width: usize, truth: &[f64], kinds: Option<usize>) -> Opt
     (entropy > 0.0).then(|| (informations[0] - second) / entropy)
 }
 
-/// The bin of each value.
+/// Returns the bin of each value.
 fn binned(values: &[f64]) -> Vec<usize> {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -173,7 +176,7 @@ fn counts(places: &[usize], kinds: usize) -> Vec<usize> {
     counts
 }
 
-/// In nats.
+/// Returns the entropy in nats.
 fn entropy(counts: &[usize], n: usize) -> f64 {
     let term = |&count: &usize| {
         let share = count as f64 / n as f64;
@@ -182,7 +185,7 @@ fn entropy(counts: &[usize], n: usize) -> f64 {
     counts.iter().map(term).sum()
 }
 
-/// I(a; b) = H(a) + H(b) − H(a, b), in nats.
+/// Returns I(a; b) = H(a) + H(b) − H(a, b), in nats.
 fn information(a: &[usize], b: &[usize], kinds: usize) -> f64 {
     let joint: Vec<usize> = a.iter().zip(b).map(|(a, b)| a * kinds + b).collect();
     let of = |places: &[usize], kinds: usize| entropy(&counts(places, kinds), a.len());
@@ -216,10 +219,11 @@ mod tests {
     fn what_a_unit_holds_is_found() {
         let found = exposure(|size, kind, noise| vec![3.0 * size + 7.0, kind as f32, noise]);
         assert!(found.probes[0].score > 0.9999, "{found:?}");
-        // A unit each: nothing else knows anything but by chance, of 20 · 20 bins and 4,000 images.
+        // One unit per factor. Other mutual information is due to chance, with 20 · 20 bins and 4,000 images.
         assert!(found.gap > 0.95, "{found:?}");
 
-        // Turned by an eighth, both still are linear, but no unit has one of them for itself.
+        // After a rotation by an eighth of a turn, both factors are still linear, but neither has a unit of
+        // its own.
         let turned = exposure(|size, kind, _| {
             let kind = kind as f32 / 1.5 - 1.0;
             vec![size + kind, size - kind]

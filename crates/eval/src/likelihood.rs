@@ -7,7 +7,7 @@ use waxwork_core::{Batch, Bound, DType, Density, Device, Result, Tensor};
 use crate::bootstrap::interval_of_mean;
 use crate::report::{Metric, Protocol};
 
-/// Seed of the draws of an evaluation: part of its protocol, so that two models are judged alike.
+/// Seed of the draws in an evaluation. It is part of the protocol, so that all models are judged alike.
 const SEED: u64 = 0;
 
 /// A mean over images with its standard error.
@@ -15,31 +15,31 @@ const SEED: u64 = 0;
 pub struct Estimate {
     /// Mean over the images.
     pub mean: f64,
-    /// Standard deviation over the images, divided by the root of their number.
+    /// Standard deviation over the images, divided by the square root of their number.
     pub standard_error: f64,
 }
 
-/// Likelihoods on some images, in nats per image. Lower is better, except where the observation models differ: those
+/// Likelihoods of some images, in nats per image. Lower is better. Values of different observation models
 /// cannot be compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Likelihood {
-    /// The observation model and what was done to the pixels.
+    /// The observation model and the preprocessing of pixels.
     pub observation: String,
-    /// How many images.
+    /// Number of images.
     pub images: usize,
     /// −ELBO from one draw per image.
     pub neg_elbo: Estimate,
-    /// Its first part, −log p(x | z).
+    /// Reconstruction term of −ELBO, −log p(x | z).
     pub reconstruction: Estimate,
-    /// Its second part, KL(q(z | x) ‖ p(z)).
+    /// KL term of −ELBO, KL(q(z | x) ‖ p(z)).
     pub kl: Estimate,
-    /// −log p(x) by importance sampling, where it was asked for.
+    /// −log p(x) by importance sampling, if requested.
     pub neg_log_likelihood: Option<Estimate>,
-    /// Its 95 % interval by the bootstrap.
+    /// Bootstrap 95 % interval of that mean.
     pub neg_log_likelihood_interval: Option<[f64; 2]>,
-    /// Draws per image of that.
+    /// Draws per image of the importance sampling.
     pub importance_samples: Option<usize>,
-    /// The first value of an image that is not finite: then no mean above means anything.
+    /// The first value of an image that is not finite. If there is one, the means above are meaningless.
     #[serde(skip)]
     pub not_finite: Option<NotFinite>,
 }
@@ -49,14 +49,14 @@ pub struct Likelihood {
 pub struct NotFinite {
     /// `reconstruction`, `kl` or `log_likelihood`.
     pub term: &'static str,
-    /// Which image, counted from 0.
+    /// Index of the image.
     pub image: usize,
-    /// NaN or an infinity.
+    /// The value.
     pub value: f64,
 }
 
 impl Likelihood {
-    /// Checks that the numbers mean something.
+    /// Checks that all values are finite.
     ///
     /// # Errors
     /// [`crate::Error::Likelihood`] names the first image with a value that is not finite.
@@ -67,7 +67,8 @@ impl Likelihood {
         }
     }
 
-    /// Its numbers under a protocol, to which it adds the observation model and how many images and draws there were.
+    /// Returns its metrics under a protocol. Adds to it the observation model and the numbers of images and
+    /// draws.
     pub fn metrics(&self, protocol: &Protocol) -> Vec<Metric> {
         let mut protocol = protocol.clone();
         protocol.insert("observation".into(), self.observation.clone());
@@ -97,8 +98,8 @@ impl Likelihood {
     }
 }
 
-/// Measures the bound of a model on `batches`, and log p(x) with so many draws of importance sampling, where `density` gives them.
-/// `progress` is told the samples done.
+/// Measures the ELBO of a model on `batches`. With `density`, also measures log p(x) by importance sampling
+/// with the given number of draws. `progress` gets the number of samples done.
 ///
 /// # Errors
 /// If a batch cannot be read or does not fit the model, or there are no images.
@@ -147,7 +148,7 @@ pub fn likelihood<E: From<waxwork_core::Error>>(
 }
 
 impl Estimate {
-    /// Mean and standard error of some values.
+    /// Returns the mean and standard error of some values.
     pub fn of(values: &[f64]) -> Self {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
@@ -157,7 +158,7 @@ impl Estimate {
 }
 
 impl Estimate {
-    /// The 95 % interval of a normal distribution.
+    /// Returns the 95 % interval of a normal distribution.
     pub fn interval(&self) -> [f64; 2] {
         let half = 1.96 * self.standard_error;
         [self.mean - half, self.mean + half]
@@ -171,7 +172,7 @@ impl std::fmt::Display for Estimate {
 }
 
 fn values(tensor: &Tensor) -> Result<Vec<f64>> {
-    // Not every device has f64.
+    // Not every device supports f64.
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?)
 }
 
@@ -181,7 +182,7 @@ mod tests {
 
     use super::*;
 
-    /// One image after the other: the second one's KL is infinite, as that of a huge log-variance is.
+    /// The KL of the second image is infinite, as for a huge log-variance.
     struct Overflowing;
 
     impl Bound for Overflowing {

@@ -1,6 +1,6 @@
-//! How far two sets of features cover each other: improved precision and recall (Kynkäänniemi et al. 2019), density and
-//! coverage (Naeem et al. 2020). The manifold of a set is the union of the balls around its images that reach to their
-//! k-th nearest neighbours in the set.
+//! Mutual coverage of two sets of features: improved precision and recall (Kynkäänniemi et al. 2019), density
+//! and coverage (Naeem et al. 2020). The manifold of a set is the union of balls around its images. Each ball
+//! reaches to the image's k-th nearest neighbour in the set.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -8,32 +8,35 @@ use serde::{Deserialize, Serialize};
 use crate::features::check_columns;
 use crate::{Error, Features, Result};
 
-/// Rows of a block of distances, so that not all pairs are in memory at once.
+/// Rows per block of distances, so that not all pairs are in memory at once.
 const BLOCK: usize = 512;
 
-/// How two sets cover each other.
+/// Mutual coverage of two sets.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cover {
-    /// Share of generated images within the real manifold: do they look real?
+    /// Share of generated images in the real manifold: do they look real?
     pub precision: f64,
-    /// Share of real images within the generated manifold: is every kind made?
+    /// Share of real images in the generated manifold: does the model make every kind?
     pub recall: f64,
-    /// How many real balls a generated image lies in, divided by k; 1 where both sets are of one distribution.
+    /// Mean number of real balls that contain a generated image, divided by k; 1 if both sets have the same
+    /// distribution.
     pub density: f64,
-    /// Share of real images whose ball has a generated image in it.
+    /// Share of real images whose ball contains a generated image.
     pub coverage: f64,
 }
 
-/// Measures with the `k` nearest neighbours: 3 for precision and recall, 5 for density and coverage in the papers.
+/// Measures with the `k` nearest neighbours. The papers use 3 for precision and recall, 5 for density and
+/// coverage.
 ///
 /// # Errors
-/// If the widths differ, or a set has no more than `k` images, or `k` is 0.
+/// If the widths differ, a set has at most `k` images, or `k` is 0.
 pub fn cover(real: &Features, generated: &Features, k: usize) -> Result<Cover> {
     check_columns(real, generated)?;
     let real_radii = radii("real", real, k)?;
     let generated_radii = radii("generated", generated, k)?;
 
-    // Of each real image: is it in a generated ball, is a generated image in its ball. Of each generated one: in how many.
+    // For each real image: is it in a generated ball, and is a generated image in its ball? For each
+    // generated image: the number of real balls around it.
     let (mut recalled, mut covered) = (0usize, 0usize);
     let mut within = vec![0u32; generated.rows()];
     for_each_block(real, generated, |first, distances| {
@@ -64,7 +67,7 @@ pub fn cover(real: &Features, generated: &Features, k: usize) -> Result<Cover> {
     })
 }
 
-/// The squared distance of each image to its k-th nearest other one.
+/// Returns the squared distance of each image to its k-th nearest other image.
 fn radii(whose: &'static str, features: &Features, k: usize) -> Result<Vec<f64>> {
     if k == 0 || features.rows() <= k {
         return Err(Error::TooFew { whose, needed: k.max(1) + 1, found: features.rows() });
@@ -81,7 +84,8 @@ fn radii(whose: &'static str, features: &Features, k: usize) -> Result<Vec<f64>>
     Ok(radii)
 }
 
-/// Squared distances of every row of `x` to every row of `y`, in blocks of rows of `x`; each block comes with the index of its first row.
+/// Computes squared distances of every row of `x` to every row of `y`, in blocks of rows of `x`. Calls `f`
+/// with the index of each block's first row.
 fn for_each_block(x: &Features, y: &Features, mut f: impl FnMut(usize, &[f64])) -> Result<()> {
     let (x_squares, y_squares) = (x.squares()?, y.squares()?);
     for first in (0..x.rows()).step_by(BLOCK) {

@@ -1,5 +1,6 @@
-//! The number of statistically different bins (Richardson & Weiss 2018): where training samples are cut into bins of alike ones, how
-//! many of these do generated samples fill more or less than chance explains?
+//! The number of statistically different bins (NDB, Richardson & Weiss 2018). Training samples are clustered
+//! into bins. The measure counts the bins in which the share of generated samples differs from that of
+//! training samples by more than chance explains.
 
 use waxwork_core::rng::Stream;
 use waxwork_core::{Device, Result, Tensor};
@@ -8,31 +9,33 @@ use waxwork_kernels as kernels;
 
 use crate::report::{Metric, Protocol};
 
-/// Training samples that bins are made of, at most.
+/// Maximum number of training samples to cluster.
 const MOST_TRAINING: usize = 5000;
-/// Training samples of a bin, in the mean, at least.
+/// Minimum mean number of training samples per bin.
 const PER_BIN: usize = 25;
-/// Bins at most, as in the paper.
+/// Maximum number of bins, as in the paper.
 const MOST_BINS: usize = 100;
-/// Steps of k-means.
+/// Iterations of k-means.
 const STEPS: usize = 20;
-/// Shares of a bin differ if they are so many standard errors apart: 5 % of equal ones do.
+/// Shares of a bin differ if they are this number of standard errors apart, which is true for 5 % of equal
+/// shares.
 const DIFFERENT: f64 = 1.96;
 
-/// How samples fill the bins.
+/// The bins in which samples differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DifferentBins {
-    /// Bins that generated samples fill more or less than training samples do.
+    /// Bins in which the share of generated samples differs from that of training samples.
     pub generated: usize,
-    /// Bins that test samples do.
+    /// The same for test samples.
     pub real: usize,
-    /// All bins.
+    /// Number of bins.
     pub bins: usize,
-    /// How many samples were generated.
+    /// Number of generated samples.
     pub n_generated: usize,
 }
 
-/// Cuts training samples into bins, and counts those in which samples differ. None if there are too few for two bins.
+/// Clusters training samples into bins, and counts the bins in which samples differ. None if there are too
+/// few samples for two bins.
 ///
 /// # Errors
 /// If samples cannot be read.
@@ -62,7 +65,7 @@ pub fn different_bins(
 }
 
 impl DifferentBins {
-    /// The share of the bins that differ, beside that of test samples.
+    /// Returns the share of bins that differ, with that of test samples as the floor.
     pub fn metric(&self, protocol: &Protocol) -> Metric {
         let mut protocol = protocol.clone();
         protocol.insert("n_generated".into(), self.n_generated.to_string());
@@ -73,13 +76,13 @@ impl DifferentBins {
     }
 }
 
-/// Samples as rows, as networks see them.
+/// Returns the samples as rows of the values that networks see.
 fn values(split: &Split) -> crate::Result<Tensor> {
     let batch = split.batch(&(0..split.len()).collect::<Vec<_>>(), &Device::Cpu)?;
     Ok(batch.inputs.flatten_from(1).map_err(waxwork_core::Error::from)?)
 }
 
-/// Lloyd's k-means of `rows` from the start of k-means++ (Arthur & Vassilvitskii 2007).
+/// Runs Lloyd's k-means on `rows`, initialised by k-means++ (Arthur & Vassilvitskii 2007).
 fn centres(rows: &Tensor, bins: usize) -> Result<Tensor> {
     let (count, width) = rows.dims2()?;
     let all = rows.flatten_all()?.to_vec1::<f32>()?;
@@ -119,7 +122,7 @@ fn centres(rows: &Tensor, bins: usize) -> Result<Tensor> {
     Ok(Tensor::from_vec(centres, (bins, width), &Device::Cpu)?)
 }
 
-/// The bin of each row: ‖x − c‖² is least where ‖c‖² − 2 x·c is.
+/// Returns the bin of each row. ‖x − c‖² is smallest where ‖c‖² − 2 x·c is.
 fn nearest_centres(rows: &Tensor, centres: &Tensor) -> Result<Vec<usize>> {
     let products = kernels::matmul(rows, &centres.t()?.contiguous()?)?.affine(-2.0, 0.0)?;
     let squares = centres.sqr()?.sum_keepdim(1)?.t()?;
@@ -136,7 +139,7 @@ fn counts(rows: &Tensor, centres: &Tensor, bins: usize) -> Result<Vec<usize>> {
     Ok(counts)
 }
 
-/// Bins whose shares differ by a test of two proportions.
+/// Returns the number of bins whose shares differ by a test of two proportions.
 fn differing(one: &[usize], other: &[usize]) -> usize {
     let (n, m) = (one.iter().sum::<usize>() as f64, other.iter().sum::<usize>() as f64);
     let differ = |(a, b): (&usize, &usize)| {

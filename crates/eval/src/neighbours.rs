@@ -1,4 +1,4 @@
-//! The training sample that is nearest to a generated one: a test for memorised training samples.
+//! The training sample nearest to a generated one: a test for memorised training samples.
 
 use waxwork_core::{Batch, Result, Tensor};
 use waxwork_kernels as kernels;
@@ -6,19 +6,19 @@ use waxwork_kernels as kernels;
 /// A training sample near a generated one.
 #[derive(Clone, Debug)]
 pub struct Neighbour {
-    /// Its number in the training split.
+    /// Its index in the training split.
     pub index: u64,
-    /// Root mean square of the differences of values as networks see them.
+    /// Root mean square of the differences, in the values that networks see.
     pub distance: f64,
-    /// As networks see it; `(C, H, W)` in [0, 1] for images.
+    /// The values that networks see; `(C, H, W)` in [0, 1] for images.
     pub sample: Tensor,
 }
 
-/// The nearest real sample to each generated one, `(N, ..)`; of several at the same distance the first. `progress`
-/// gets the number of real samples done.
+/// Returns the nearest real sample to each generated one, `(N, ..)`; the first of several at the same
+/// distance. `progress` gets the number of real samples done.
 ///
 /// # Errors
-/// If a batch cannot be read or is of another shape, or there are no images.
+/// If a batch cannot be read or has another shape, or there are no images.
 pub fn nearest<E: From<waxwork_core::Error>>(
     generated: &Tensor,
     real: impl IntoIterator<Item = Result<Batch, E>>,
@@ -56,8 +56,9 @@ pub fn nearest<E: From<waxwork_core::Error>>(
     Ok(found)
 }
 
-/// As [`nearest`], but a sample `(1, rows, columns)` may be moved by up to `shift` columns to either side, its last column repeated,
-/// to be as near as it can: a sound that begins a little later is the same sound.
+/// As [`nearest`], but each generated sample `(1, rows, columns)` may be shifted by up to `shift` columns to
+/// either side to minimise the distance, with its edge column repeated. A sound that begins slightly later is
+/// the same sound.
 ///
 /// # Errors
 /// As [`nearest`].
@@ -69,7 +70,7 @@ pub fn nearest_shifted<E: From<waxwork_core::Error>>(
 ) -> Result<Vec<Neighbour>, E> {
     let (count, all) = (generated.dims().first().copied().unwrap_or_default(), shifted(generated, shift)?);
     let mut found = nearest(&all, real, progress)?;
-    // The sample as it is comes first.
+    // The unshifted samples come first.
     let rest = found.split_off(count.min(found.len()));
     for (place, other) in rest.into_iter().enumerate() {
         if let Some(best) = found.get_mut(place % count.max(1)).filter(|best| other.distance < best.distance)
@@ -80,7 +81,8 @@ pub fn nearest_shifted<E: From<waxwork_core::Error>>(
     Ok(found)
 }
 
-/// Samples `(N, .., columns)` as they are, then all moved by one column, by two …, to the left and to the right.
+/// Returns samples `(N, .., columns)` unshifted, then all of them shifted by one column, by two …, to the
+/// right and to the left.
 fn shifted(samples: &Tensor, shift: usize) -> Result<Tensor> {
     let last = samples.rank() - 1;
     let columns = samples.dim(last)?;
@@ -98,7 +100,7 @@ fn shifted(samples: &Tensor, shift: usize) -> Result<Tensor> {
     Ok(Tensor::cat(&all, 0)?)
 }
 
-/// ‖a − b‖² of every pair, as ‖a‖² − 2 a·b + ‖b‖².
+/// Returns ‖a − b‖² of every pair, as ‖a‖² − 2 a·b + ‖b‖².
 fn squared_distances(generated: &Tensor, real: &Tensor) -> Result<Vec<Vec<f32>>> {
     let real = real.flatten_from(1)?;
     let products = kernels::matmul(generated, &real.t()?)?.affine(-2.0, 0.0)?;
@@ -122,7 +124,7 @@ mod tests {
         let far = nearest(&later, batch(), |_| {}).unwrap()[0].distance;
         let found = nearest_shifted(&later, 1, batch(), |_| {}).unwrap();
         assert_eq!((found.len(), found[0].index), (1, 7));
-        // Moved back, its last column is repeated, where the real sound is silent.
+        // After the shift, its repeated last column lies where the real sound is silent.
         let repeated = ((0.9f64.powi(2) + 0.3f64.powi(2)) / 8.0).sqrt();
         assert!(
             (found[0].distance - repeated).abs() < 1e-6 && repeated < far,

@@ -1,7 +1,7 @@
 //! The confidence interval of a proportion.
 
-/// The 95 % interval of a share by Wilson's score (1927): `wrong` of `all`. Sensible also for few answers and for none or
-/// all of them wrong. Without answers, the interval is 0 to 1.
+/// Returns Wilson's 95 % score interval (1927) of a share: `wrong` of `all`. It is valid for few answers too,
+/// and if none or all of them are wrong. Without answers, the interval is 0 to 1.
 pub fn wilson(wrong: usize, all: usize) -> [f64; 2] {
     const Z: f64 = 1.959_963_984_540_054;
     if all == 0 {

@@ -1,15 +1,15 @@
-//! The bilinear resize of TensorFlow 1, which published Fréchet inception distances are computed with: no half-pixel
-//! offset, corners not aligned. Output pixel i looks at i · in / out.
+//! The bilinear resize of TensorFlow 1, as published Fréchet inception distances use it: no half-pixel
+//! offset, corners not aligned. Output pixel i samples the input at i · in / out.
 
 use waxwork_core::{Device, Result, Tensor};
 
-/// Images `(N, C, H, W)` f32 → `(N, C, height, width)`.
+/// Resizes images `(N, C, H, W)` f32 to `(N, C, height, width)`.
 ///
-/// With y = i · H / height, y₀ its floor, y₁ the next row or the last, and the columns alike: first along each row,
-/// a + (b − a) · fraction, then between the two rows, all in f32.
+/// With y = i · H / height, y₀ is its floor and y₁ the next row or the last; columns work the same.
+/// Interpolates first along each row, as a + (b − a) · fraction, then between the two rows, all in f32.
 ///
 /// # Errors
-/// If the images are no batch of f32, or a side is empty.
+/// If the images are not a batch of f32, or a side is empty.
 pub fn bilinear(images: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let (n, channels, rows, columns) = images.dims4()?;
     if rows == 0 || columns == 0 {
@@ -31,7 +31,7 @@ pub fn bilinear(images: &Tensor, height: usize, width: usize) -> Result<Tensor> 
     Ok(Tensor::from_vec(out, (n, channels, height, width), &Device::Cpu)?)
 }
 
-/// For each output place the two input places and the fraction between them.
+/// Returns, for each output position, the two input positions and the fraction between them.
 fn places(input: usize, output: usize) -> Vec<(usize, usize, f32)> {
     let scale = input as f32 / output as f32;
     let place = |i: usize| {
@@ -55,10 +55,10 @@ mod tests {
     fn pixels_stay_where_they_are_and_lines_stay_lines() {
         let values: Vec<f32> = (0..12).map(|i| i as f32).collect();
         assert_eq!(resized(&values, 3, 4, 3, 4), values);
-        // Twice as many columns: every second is an old one, and the last repeats the border.
+        // Twice as many columns: every second one is an original, and the last one repeats the border.
         assert_eq!(resized(&[0.0, 1.0, 3.0], 1, 3, 1, 6), [0.0, 0.5, 1.0, 2.0, 3.0, 3.0]);
         assert_eq!(resized(&[0.0, 2.0], 2, 1, 4, 1), [0.0, 1.0, 2.0, 2.0]);
-        // Half as many: every second is taken, none is averaged.
+        // Half as many columns: every second one is kept, and none is averaged.
         assert_eq!(resized(&[5.0, 7.0, 9.0, 11.0], 1, 4, 1, 2), [5.0, 9.0]);
         assert_eq!(resized(&[0.25; 4], 2, 2, 299, 299), vec![0.25; 299 * 299]);
     }

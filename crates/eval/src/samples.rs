@@ -1,4 +1,4 @@
-//! A judge's metrics of samples: accuracy, coverage of the classes, and confidence.
+//! A judge's metrics of samples: accuracy, class coverage and confidence.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,19 +9,20 @@ use crate::{Error, Features, Result};
 /// Metrics of samples, from a judge's class probabilities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
-    /// How many samples.
+    /// Number of samples.
     pub images: usize,
     /// Share of samples that the judge assigns to the requested label; None for unconditional models.
     pub agreement: Option<f64>,
-    /// Entropy of the named classes over all samples, in nats; the logarithm of their number if all are as frequent.
+    /// Entropy of the predicted classes over all samples, in nats; the logarithm of the number of classes if
+    /// all are equally frequent.
     pub class_entropy: f64,
-    /// exp E KL(p(y | x) ‖ p(y)), from 1 to the number of classes: the Inception Score's formula (Salimans et al. 2016)
-    /// with this judge for Inception, so not comparable with it.
+    /// exp E KL(p(y | x) ‖ p(y)), from 1 to the number of classes. This is the Inception Score's formula
+    /// (Salimans et al. 2016) with this judge instead of Inception, so the two scores are not comparable.
     pub score: f64,
 }
 
 impl Judged {
-    /// Its numbers, under the protocol of extractor and data.
+    /// Returns its metrics, under the protocol of extractor and data.
     pub fn metrics(&self, extractor: &str, protocol: &Protocol) -> Vec<Metric> {
         let mut protocol = protocol.clone();
         protocol.insert("n_generated".into(), self.images.to_string());
@@ -33,8 +34,9 @@ impl Judged {
     }
 }
 
-/// The features' spread within a class: the root mean square distance of two samples that are named alike, averaged over
-/// the classes that have two. Low beside that of real images, the model shows few of the ways to look like a class.
+/// Returns the spread of features within a class: the root mean square distance between two samples with the
+/// same predicted class, averaged over the classes with at least two samples. A lower value than that of real
+/// images means that the model shows too little variety within classes.
 pub fn diversity(features: &Features, probabilities: &[Vec<f64>]) -> Result<f64> {
     let (width, values, names) = (features.columns(), features.values()?, named(probabilities));
     let classes = probabilities.first().map_or(0, Vec::len) as u32;
@@ -49,7 +51,7 @@ pub fn diversity(features: &Features, probabilities: &[Vec<f64>]) -> Result<f64>
         if rows.len() < 2 {
             return None;
         }
-        // Twice the unbiased variance is the mean squared distance of two.
+        // Twice the unbiased variance is the mean squared distance of two samples.
         let variance = |column: usize| {
             let mean = rows.iter().map(|row| row[column]).sum::<f64>() / n;
             rows.iter().map(|row| (row[column] - mean).powi(2)).sum::<f64>() / (n - 1.0)
@@ -63,7 +65,7 @@ pub fn diversity(features: &Features, probabilities: &[Vec<f64>]) -> Result<f64>
     Ok(spreads.iter().sum::<f64>() / spreads.len() as f64)
 }
 
-/// Judges samples by their probabilities `(N, classes)`, and the labels that were asked for.
+/// Judges samples by their probabilities `(N, classes)` and the requested labels.
 pub fn judged(probabilities: &[Vec<f64>], asked: Option<&[u32]>) -> Judged {
     let (n, classes) = (probabilities.len(), probabilities.first().map_or(0, Vec::len));
     let names = named(probabilities);
@@ -85,7 +87,7 @@ pub fn judged(probabilities: &[Vec<f64>], asked: Option<&[u32]>) -> Judged {
     }
 }
 
-/// p log(p / q), 0 where p is.
+/// Returns p log(p / q), or 0 if p is 0.
 fn term(p: f64, q: f64) -> f64 {
     if p > 0.0 { p * libm::log(p / q) } else { 0.0 }
 }

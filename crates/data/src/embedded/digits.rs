@@ -15,14 +15,14 @@ const SHAPE: ImageShape = ImageShape::new(1, 28, 28);
 /// The longer side of a digit of scale 1, in pixels; MNIST's digits are fitted to the same box.
 const BOX: f32 = 20.0;
 
-/// What made a digit look as it does.
+/// The factors that determine how a digit looks.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DigitFactors {
     /// The digit, 0 to 9.
     pub class: u32,
-    /// Which way to write it, from 0; digits have three or four.
+    /// Writing style, from 0; each digit has three or four.
     pub style: u32,
-    /// Shear: by how many heights the top lies right of the bottom, −0.45 to 0.6.
+    /// Shear: the offset of the top to the right of the bottom, in heights, −0.45 to 0.6.
     pub slant: f32,
     /// Rotation clockwise, radians, −0.25 to 0.25.
     pub rotation: f32,
@@ -34,7 +34,7 @@ pub struct DigitFactors {
     pub thickness: f32,
 }
 
-/// Writes the digits.
+/// Draws the digits.
 #[derive(Clone, Copy, Debug)]
 pub struct DigitArtist;
 
@@ -84,7 +84,8 @@ fn draw_factors(index: usize, draws: &mut Draws) -> DigitFactors {
     }
 }
 
-/// The strokes of a digit in the units of its glyph: an unsteady hand at the control points, then a bend of the whole.
+/// Returns the strokes of a digit in glyph units. Jitters the control points, as an unsteady hand would, then
+/// distorts the whole digit.
 fn write(factors: &DigitFactors, draws: &mut Draws) -> Vec<Vec<Point>> {
     let strokes = GLYPHS[factors.class as usize][factors.style as usize];
     let mut lines: Vec<Vec<Point>> = strokes.iter().map(|stroke| flatten(&jitter(stroke, draws))).collect();
@@ -120,7 +121,7 @@ fn jitter(stroke: &[(f32, f32)], draws: &mut Draws) -> Vec<(f32, f32)> {
     moved
 }
 
-/// Fits a digit to its box and puts its centre of mass in the middle of the image, as MNIST did.
+/// Fits a digit to its box and moves its centre of mass to the middle of the image, as MNIST does.
 fn place(lines: &mut [Vec<Point>], factors: &DigitFactors) {
     let (mut left, mut right, mut top, mut bottom) = (f32::MAX, f32::MIN, f32::MAX, f32::MIN);
     for point in lines.iter().flatten() {
@@ -138,7 +139,7 @@ fn place(lines: &mut [Vec<Point>], factors: &DigitFactors) {
         mass_y += length * 0.5 * (pair[0].y + pair[1].y);
     }
     let (centre_x, centre_y) = (mass_x / mass, mass_y / mass);
-    // A lopsided digit may not leave the image.
+    // Keep a lopsided digit inside the image.
     let margin = 0.5 * factors.thickness + 1.0;
     let shift = |centre: f32, low: f32, high: f32, size: usize| {
         let (size, middle) = (size as f32, size as f32 / 2.0);
@@ -154,7 +155,7 @@ fn place(lines: &mut [Vec<Point>], factors: &DigitFactors) {
     }
 }
 
-/// Lets the pressure of the pen, and with it the width of the stroke, vary along the way.
+/// Varies the pressure of the pen, and so the stroke width, along each stroke.
 fn press(lines: &mut [Vec<Point>], factors: &DigitFactors, draws: &mut Draws) {
     let depth = draws.between(0.0, 0.28);
     let (per_point, phase) = (draws.between(0.05, 0.16), angle(draws));

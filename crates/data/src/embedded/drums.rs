@@ -1,5 +1,5 @@
-//! `drums`: half a second of one of ten drums, made of decaying sines and filtered noise, with pitch, decay, noise, brightness, onset and
-//! level varying.
+//! `drums`: half-second sounds of ten drums, made of decaying sines and filtered noise, with varying pitch,
+//! decay, noise, brightness, onset and level.
 
 use std::f64::consts::TAU;
 
@@ -10,18 +10,18 @@ use waxwork_core::rng::Draws;
 use super::{Artist, CLASSES, Part};
 use crate::Factor;
 
-/// Samples a second.
+/// Sample rate, Hz.
 pub const DRUM_RATE: u32 = 8000;
-/// Samples of a sound.
+/// Samples per sound.
 pub const DRUM_LENGTH: usize = 4096;
 /// Seconds from one burst of a clap to the next.
 const CLAP_GAP: f64 = 0.011;
-/// Bursts of a clap before its tail.
+/// Bursts of a clap before its decaying tail.
 const CLAPS: f64 = 3.0;
-/// Width of the noise's band, as the inverse of the quality of its filter.
+/// Bandwidth of the noise, as the inverse of its filter's Q factor.
 const DAMPING: f64 = 1.2;
 
-/// What one drum can be: a range for each factor, and what all its sounds have in common.
+/// The parameters of one drum: a range for each factor, and what all its sounds have in common.
 struct Drum {
     /// Hz.
     pitch: [f32; 2],
@@ -29,13 +29,14 @@ struct Drum {
     decay: [f32; 2],
     /// Share of the noise.
     noise: [f32; 2],
-    /// Hz, the middle of the noise's band.
+    /// Centre frequency of the noise band, Hz.
     brightness: [f32; 2],
-    /// How many pitches higher it begins, and in how many seconds that falls to 1/e.
+    /// Pitch sweep at the start: its height in multiples of the pitch, and the seconds in which it falls to
+    /// 1/e.
     sweep: (f64, f64),
     /// Multiples of the pitch, and their amplitudes.
     partials: &'static [(f64, f64)],
-    /// Seconds in which the noise rises.
+    /// Rise time of the noise, seconds.
     attack: f64,
 }
 
@@ -136,26 +137,26 @@ const DRUMS: [Drum; CLASSES] = [
     },
 ];
 
-/// What made a drum sound as it does.
+/// The factors that determine how a drum sounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DrumFactors {
     /// The drum: kick, snare, closed hat, open hat, tom, clap, rim, cowbell, cymbal or shaker.
     pub class: u32,
-    /// Hz of its lowest sine; without meaning for clap and shaker, which are noise.
+    /// Frequency of the lowest sine, Hz; without meaning for clap and shaker, which are noise.
     pub pitch: f32,
     /// Seconds in which its amplitude falls to 1/e.
     pub decay: f32,
     /// Share of noise, 0 to 1.
     pub noise: f32,
-    /// Hz, the middle of the noise's band.
+    /// Centre frequency of the noise band, Hz.
     pub brightness: f32,
-    /// Seconds of silence before it, 0 to 0.05.
+    /// Seconds of silence before the drum, 0 to 0.05.
     pub onset: f32,
-    /// Its greatest amplitude, 0.35 to 0.95.
+    /// Peak amplitude, 0.35 to 0.95.
     pub level: f32,
 }
 
-/// Plays the drums.
+/// Synthesises the drums.
 #[derive(Clone, Copy, Debug)]
 pub struct DrumArtist;
 
@@ -168,7 +169,7 @@ impl Artist for DrumArtist {
         Kind::Sound { rate: DRUM_RATE, length: DRUM_LENGTH }
     }
 
-    /// 10,000 and 2,000: a sound costs more than a picture.
+    /// 10,000 and 2,000: a sound costs more time than an image.
     fn count(part: Part) -> usize {
         match part {
             Part::Train => 10_000,
@@ -179,7 +180,7 @@ impl Artist for DrumArtist {
     fn factors(index: usize, draws: &mut Draws) -> DrumFactors {
         let class = index % CLASSES;
         let drum = &DRUMS[class];
-        // Pitches and times are perceived by their ratio.
+        // Draw pitches and times log-uniformly, because people perceive their ratios.
         let mut by_ratio = |[low, high]: [f32; 2]| low * libm::powf(high / low, draws.uniform());
         let (pitch, decay, brightness) =
             (by_ratio(drum.pitch), by_ratio(drum.decay), by_ratio(drum.brightness));
@@ -210,7 +211,7 @@ impl Artist for DrumArtist {
     }
 }
 
-/// The sound, scaled to its level.
+/// Returns the sound, scaled to its level.
 fn play(factors: &DrumFactors, draws: &mut Draws) -> Vec<f64> {
     let drum = &DRUMS[factors.class as usize];
     let rate = f64::from(DRUM_RATE);
@@ -240,7 +241,7 @@ fn play(factors: &DrumFactors, draws: &mut Draws) -> Vec<f64> {
     for (place, (value, noise)) in sound[start..].iter_mut().zip(noise).enumerate() {
         let time = place as f64 / rate;
         let rise = if drum.attack > 0.0 { (time / drum.attack).min(1.0) } else { 1.0 };
-        // The hands of a clap come one after the other, and then the room.
+        // A clap is a few bursts, one per hand, and then reverberation.
         let burst = if clapping && time < CLAPS * CLAP_GAP {
             let since = time - (time / CLAP_GAP).floor() * CLAP_GAP;
             libm::exp(-since / 0.003)
@@ -258,7 +259,7 @@ fn play(factors: &DrumFactors, draws: &mut Draws) -> Vec<f64> {
     sound.iter().map(|value| value * scale).collect()
 }
 
-/// Noise around `middle` Hz: a state-variable filter (Simper 2013) of uniform noise.
+/// Returns noise around `middle` Hz: uniform noise through a state-variable filter (Simper 2013).
 fn band(middle: f64, count: usize, draws: &mut Draws) -> Vec<f64> {
     let g = libm::tan(std::f64::consts::PI * middle.min(0.46 * f64::from(DRUM_RATE)) / f64::from(DRUM_RATE));
     let a = 1.0 / (1.0 + g * (g + DAMPING));

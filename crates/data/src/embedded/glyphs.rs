@@ -1,16 +1,16 @@
-//! How the ten digits are written: control points of the strokes of each style, designed by hand.
+//! Glyphs of the ten digits: control points of the strokes of each style, designed by hand.
 //!
-//! Coordinates are (x, y) with y downwards; a glyph is about 0.65 wide and 1 high. A stroke is a smooth curve through its
-//! points; a point written twice is a corner.
+//! Coordinates are (x, y) with y downwards. A glyph is about 0.65 wide and 1 high. A stroke is a smooth curve
+//! through its points; a point that occurs twice in a row is a corner.
 
-/// A curve that is drawn without lifting the pen.
+/// A curve drawn without lifting the pen.
 pub(super) type Stroke = &'static [(f32, f32)];
 /// One way to write a digit.
 pub(super) type Glyph = &'static [Stroke];
 
 /// The styles of each digit.
 pub(super) const GLYPHS: [&[Glyph]; 10] = [
-    // 0: begun at the top, begun at the right with an overlap, narrow
+    // 0: starts at the top, starts at the right with an overlap, narrow
     &[
         &[&[
             (0.42, 0.01),
@@ -57,7 +57,7 @@ pub(super) const GLYPHS: [&[Glyph]; 10] = [
             &[(0.10, 1.00), (0.36, 0.98), (0.62, 0.99)],
         ],
     ],
-    // 2: a corner at the foot, a loop at the foot, a swan's neck
+    // 2: a corner at the foot, a loop at the foot, curved like a swan's neck
     &[
         &[&[
             (0.05, 0.24),

@@ -1,11 +1,12 @@
-//! Distances to the outlines of the ten shapes: negative inside, in units of the shape's radius, y downwards.
+//! Signed distances to the outlines of the ten shapes: negative inside, in units of the shape's radius, y
+//! downwards.
 
-/// Corners of a polygon in order.
+/// Corners of a polygon, in order.
 type Polygon = &'static [(f32, f32)];
 
 const SQUARE: Polygon = &[(-0.78, -0.78), (0.78, -0.78), (0.78, 0.78), (-0.78, 0.78)];
 const TRIANGLE: Polygon = &[(0.0, -0.95), (0.95, 0.7), (-0.95, 0.7)];
-// Five points at radius 1, five between them at 0.42.
+// Five points at radius 1, and five between them at radius 0.42.
 const STAR: Polygon = &[
     (0.0, -1.0),
     (0.246_87, -0.339_79),
@@ -43,8 +44,8 @@ const HEXAGON: Polygon = &[
 const ARROW: Polygon =
     &[(1.0, 0.0), (0.2, -0.75), (0.2, -0.28), (-0.95, -0.28), (-0.95, 0.28), (0.2, 0.28), (0.2, 0.75)];
 
-/// The distance from (x, y) to the outline of `class`, in the order of the manifest: circle, square, triangle, star,
-/// cross, ring, heart, crescent, hexagon, arrow.
+/// Returns the signed distance from (x, y) to the outline of `class`, in the order of the manifest: circle,
+/// square, triangle, star, cross, ring, heart, crescent, hexagon, arrow.
 pub(super) fn distance(class: u32, x: f32, y: f32) -> f32 {
     match class {
         0 => length(x, y) - 0.92,
@@ -78,7 +79,7 @@ fn heart(x: f32, y: f32) -> f32 {
     distance * SIZE
 }
 
-/// The distance to the nearest edge, negative where a ray crosses an odd number of edges.
+/// Returns the distance to the nearest edge, negative if a ray from the point crosses an odd number of edges.
 fn polygon(corners: Polygon, x: f32, y: f32) -> f32 {
     let mut nearest = f32::MAX;
     let mut inside = false;

@@ -1,5 +1,5 @@
-//! `ring` and `grid`: points in the plane from a mixture of equal Gaussians whose modes are known, so that what a model misses can be
-//! counted and what it makes can be scored under the truth.
+//! `ring` and `grid`: points in the plane from a mixture of equally likely Gaussians. Its modes are known, so
+//! evaluation can count the modes that a model misses and score generated points by the true density.
 
 use waxwork_core::Kind;
 use waxwork_core::rng::Stream;
@@ -7,13 +7,13 @@ use waxwork_core::rng::Stream;
 use super::Part;
 use crate::{Error, Factor, Result, Source};
 
-/// Raised by any change to what is drawn.
+/// Increase this whenever the generated points change.
 pub(crate) const VERSION: u32 = 1;
 
-/// The standard deviation of every mode, if a recipe names none.
+/// Default standard deviation of every mode.
 pub(crate) const STANDARD_DEVIATION: f64 = 0.05;
 
-/// A mixture of Gaussians in the plane, equally likely and equally wide in both directions.
+/// A mixture of isotropic Gaussians in the plane, all equally likely and equally wide.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlaneMixture {
     /// The mean of each mode.
@@ -23,7 +23,7 @@ pub struct PlaneMixture {
 }
 
 impl PlaneMixture {
-    /// Eight modes on the unit circle (Lin et al. 2018).
+    /// Returns eight modes on the unit circle (Lin et al. 2018).
     pub fn ring(std: f64) -> Self {
         let centre = |mode: usize| {
             let (sin, cos) = libm::sincos(std::f64::consts::TAU * mode as f64 / 8.0);
@@ -32,13 +32,13 @@ impl PlaneMixture {
         Self { centres: (0..8).map(centre).collect(), std }
     }
 
-    /// 25 modes at −4, −2, 0, 2 and 4 in both directions (Srivastava et al. 2017).
+    /// Returns 25 modes at −4, −2, 0, 2 and 4 in both directions (Srivastava et al. 2017).
     pub fn grid(std: f64) -> Self {
         let place = |number: usize| 2.0 * number as f64 - 4.0;
         Self { centres: (0..25).map(|mode| [place(mode % 5), place(mode / 5)]).collect(), std }
     }
 
-    /// The mixture of this name: `ring` or `grid`.
+    /// Returns the mixture of this name: `ring` or `grid`.
     pub fn named(name: &str, std: f64) -> Option<Self> {
         match name {
             "ring" => Some(Self::ring(std)),
@@ -47,7 +47,7 @@ impl PlaneMixture {
         }
     }
 
-    /// The mode whose mean is nearest, and the distance to it.
+    /// Returns the mode with the nearest mean, and the distance to it.
     pub fn nearest(&self, point: [f64; 2]) -> (usize, f64) {
         let distances =
             self.centres.iter().map(|centre| libm::hypot(point[0] - centre[0], point[1] - centre[1]));
@@ -55,7 +55,7 @@ impl PlaneMixture {
         nearest.unwrap_or((0, f64::INFINITY))
     }
 
-    /// log p(point) in nats: log 1/K Σ N(point; centre, std² I).
+    /// Returns log p(point) in nats: log 1/K Σ N(point; centre, std² I).
     pub fn log_density(&self, point: [f64; 2]) -> f64 {
         let variance = self.std * self.std;
         let exponents: Vec<f64> = self
@@ -72,7 +72,7 @@ impl PlaneMixture {
     }
 }
 
-/// The points of one part that belong to one seed. Modes take turns; point `i` is a function of (seed, i).
+/// The points of one part for one seed. The modes take turns, and point `i` is a function of (seed, i).
 #[derive(Clone, Debug)]
 pub struct PlanePoints {
     mixture: PlaneMixture,
@@ -81,7 +81,7 @@ pub struct PlanePoints {
 }
 
 impl PlanePoints {
-    /// The points of `part` of the mixture called `name` that belong to `seed`.
+    /// Returns the points of `part` for `seed`, from the mixture called `name`.
     pub fn new(name: &str, mixture: PlaneMixture, seed: u64, part: Part) -> Self {
         Self { mixture, stream: Stream::new(seed, &part.stream(name), 0), part }
     }
@@ -146,7 +146,8 @@ mod tests {
                 assert_eq!(Some(mode as u32), source.label(index), "{name} {index}");
                 squares += distance * distance;
             }
-            // The mean of χ² with two degrees of freedom is 2; of 10,000, four standard errors are 0.08.
+            // The mean of χ² with two degrees of freedom is 2. For 10,000 points, four standard errors are
+            // 0.08.
             let mean = squares / (0.05 * 0.05) / source.len() as f64;
             assert!((mean - 2.0).abs() < 0.08, "{name}: {mean}");
         }
@@ -154,7 +155,8 @@ mod tests {
 
     #[test]
     fn the_mean_log_density_is_the_negative_entropy() {
-        // The value of the published generators with a variance of 0.05: −3.0610 on the grid, −1.6980 on the ring.
+        // The published generators with a variance of 0.05 have these values: −3.0610 on the grid, −1.6980 on
+        // the ring.
         for (name, entropy) in [("grid", 3.061), ("ring", 1.698)] {
             let mixture = PlaneMixture::named(name, libm::sqrt(0.05)).unwrap();
             let source = PlanePoints::new(name, mixture.clone(), 0, Part::Train);

@@ -1,4 +1,4 @@
-//! `shapes`: 32×32 RGB images of one shape, with colours, size, position, rotation and texture varying.
+//! `shapes`: 32×32 RGB images of one shape each, with varying colours, size, position, rotation and texture.
 
 use serde::Serialize;
 use waxwork_core::rng::Draws;
@@ -9,7 +9,7 @@ use super::{Artist, CLASSES, angle, to_byte};
 use crate::Factor;
 
 const SHAPE: ImageShape = ImageShape::new(3, 32, 32);
-/// Least distance of the shape's colour from the background's, in RGB with channels in [0, 1].
+/// Minimum distance between the colours of shape and background, in RGB with channels in [0, 1].
 const CONTRAST: f32 = 0.5;
 
 /// How a shape is filled.
@@ -20,15 +20,15 @@ pub enum Texture {
     Plain,
     /// Stripes of two colours.
     Stripes,
-    /// A checker-board of two colours.
+    /// A checkerboard of two colours.
     Checker,
-    /// From one colour to the other.
+    /// A gradient from one colour to the other.
     Gradient,
-    /// Grains from one colour half-way to the other.
+    /// Grains of colours between the first and half-way to the second.
     Noise,
 }
 
-/// What made a shape look as it does. Colours are RGB with channels in [0, 1].
+/// The factors that determine how a shape looks. Colours are RGB with channels in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ShapeFactors {
     /// The shape: circle, square, triangle, star, cross, ring, heart, crescent, hexagon or arrow.
@@ -39,19 +39,19 @@ pub struct ShapeFactors {
     pub accent: [f32; 3],
     /// Colour of the background.
     pub background: [f32; 3],
-    /// Radius of the circle around the shape, pixels, 8 to 13.
+    /// Radius of the circumscribed circle, pixels, 8 to 13.
     pub radius: f32,
-    /// Centre, pixels from the left; the shape lies wholly inside.
+    /// Centre, pixels from the left. The shape never touches the border.
     pub x: f32,
     /// Centre, pixels from the top.
     pub y: f32,
     /// Rotation clockwise, radians, −0.6 to 0.6.
     pub rotation: f32,
-    /// How it is filled.
+    /// How the shape is filled.
     pub texture: Texture,
 }
 
-/// Paints the shapes.
+/// Draws the shapes.
 #[derive(Clone, Copy, Debug)]
 pub struct ShapeArtist;
 
@@ -68,7 +68,8 @@ impl Artist for ShapeArtist {
         draw_factors(index, draws)
     }
 
-    /// A circle has no rotation, and a triangle has three; a plain shape has no accent.
+    /// Leaves out the rotation and the accent: a circle has no rotation and a triangle has three, and a plain
+    /// shape has no accent.
     fn named(factors: &ShapeFactors) -> Vec<Factor> {
         let ([red, green, blue], [back_red, back_green, back_blue]) = (factors.colour, factors.background);
         vec![
@@ -117,15 +118,16 @@ fn draw_factors(index: usize, draws: &mut Draws) -> ShapeFactors {
     }
 }
 
-/// Dull, so that shapes stand out.
+/// Draws a dull colour, so that shapes stand out.
 fn background_colour(draws: &mut Draws) -> [f32; 3] {
     let (hue, saturation, value) = (draws.uniform(), draws.between(0.0, 0.45), draws.between(0.05, 0.95));
     rgb(hue, saturation, value)
 }
 
-/// Vivid and far from `background`.
+/// Draws a vivid colour far from `background`.
 fn shape_colour(background: [f32; 3], draws: &mut Draws) -> [f32; 3] {
-    // Every background leaves more than half of the colours, so the loop is short; white or black end it in any case.
+    // With every background, more than half of the colours are far enough, so the loop is short. White or
+    // black ends it in any case.
     for _ in 0..16 {
         let colour = rgb(draws.uniform(), draws.between(0.55, 1.0), draws.between(0.55, 1.0));
         let squares: f32 = (0..3).map(|c| (colour[c] - background[c]) * (colour[c] - background[c])).sum();
@@ -136,7 +138,7 @@ fn shape_colour(background: [f32; 3], draws: &mut Draws) -> [f32; 3] {
     if background[1] > 0.5 { [0.0; 3] } else { [1.0; 3] }
 }
 
-/// Hue, saturation and value, all in [0, 1], as RGB.
+/// Converts hue, saturation and value, all in [0, 1], to RGB.
 fn rgb(hue: f32, saturation: f32, value: f32) -> [f32; 3] {
     let channel = |offset: f32| {
         let sector = (offset + hue * 6.0) % 6.0;
@@ -175,7 +177,8 @@ fn paint(factors: &ShapeFactors, draws: &mut Draws, out: &mut [u8]) {
                     a + b - 2.0 * a * b
                 }
                 Texture::Gradient => (0.5 + 0.5 * u / factors.radius).clamp(0.0, 1.0),
-                // Half of the range: full contrast from pixel to pixel would drown everything else in a likelihood.
+                // Use half of the range. With full contrast from pixel to pixel, this noise would dominate a
+                // likelihood.
                 Texture::Noise => 0.5 * draws.uniform(),
             };
             for channel in 0..3 {
@@ -189,7 +192,7 @@ fn paint(factors: &ShapeFactors, draws: &mut Draws, out: &mut [u8]) {
     }
 }
 
-/// 0 and 1 in turn, each `period` pixels wide, with edges one pixel soft.
+/// Returns 0 and 1 in turn, each `period` pixels wide, with edges one pixel soft.
 fn band(position: f32, period: f32) -> f32 {
     let phase = position / (2.0 * period);
     // A triangle wave: its height above the middle, in pixels.

@@ -4,12 +4,12 @@ use waxwork_core::ImageShape;
 
 use super::to_byte;
 
-/// Straight pieces between two control points.
+/// Straight segments between two control points.
 const PIECES: usize = 6;
-/// Half the width in pixels over which ink fades at the edge of a stroke.
+/// Half the width, in pixels, over which ink fades at the edge of a stroke.
 const SOFTNESS: f32 = 0.62;
 
-/// A point of a pen's way: position and half the stroke's width there.
+/// A point of a stroke: its position, and half the stroke's width there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Point {
     pub(super) x: f32,
@@ -17,7 +17,8 @@ pub(super) struct Point {
     pub(super) radius: f32,
 }
 
-/// The uniform Catmull–Rom spline through `controls`, as points `PIECES` to a span; a control written twice is a corner.
+/// Returns the uniform Catmull–Rom spline through `controls`, with `PIECES` points per span. A control point
+/// that occurs twice in a row is a corner.
 pub(super) fn flatten(controls: &[(f32, f32)]) -> Vec<Point> {
     let mut line = Vec::with_capacity(controls.len() * PIECES + 1);
     let point = |(x, y): (f32, f32)| Point { x, y, radius: 0.0 };
@@ -26,7 +27,7 @@ pub(super) fn flatten(controls: &[(f32, f32)]) -> Vec<Point> {
         if from == to {
             continue;
         }
-        // At a corner the neighbour equals the end itself, which makes the tangent point along the span.
+        // At a corner the neighbour equals the end point itself, so the tangent points along the span.
         let before = controls[span.saturating_sub(1)];
         let after = controls[(span + 2).min(controls.len() - 1)];
         if line.is_empty() {
@@ -49,7 +50,7 @@ pub(super) fn flatten(controls: &[(f32, f32)]) -> Vec<Point> {
     line
 }
 
-/// Lays ink along `line` (in pixels) on a grey image; where strokes overlap the darker one stays.
+/// Draws `line` (in pixels) on a grey image. Where strokes overlap, the darker value stays.
 pub(super) fn ink(line: &[Point], shape: ImageShape, image: &mut [u8]) {
     for pair in line.windows(2) {
         let (a, b) = (pair[0], pair[1]);
@@ -75,7 +76,7 @@ pub(super) fn ink(line: &[Point], shape: ImageShape, image: &mut [u8]) {
     }
 }
 
-/// The pixels whose squares meet [low, high], cut to `0..size`.
+/// Returns the pixels whose squares meet [low, high], clipped to `0..size`.
 fn pixel_range(low: f32, high: f32, size: usize) -> (usize, usize) {
     let limit = size as f32;
     (low.floor().clamp(0.0, limit) as usize, high.ceil().clamp(0.0, limit) as usize)

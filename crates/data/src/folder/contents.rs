@@ -1,10 +1,11 @@
-//! What the pictures of a folder contain, so that a packed file is never taken for that of other pictures.
+//! Hashes of the images of a folder, so that no packed file is used for other images.
 //!
-//! A packed file is named by the SHA-256 of every picture's bytes, its part and its class, and the shape of the images: the same pictures
-//! have one packed file wherever they lie, and no others can have it. To hash all of them takes reading all of them, so what was
-//! found is kept in a note beside the packed file. The note is named by what the system says of every file without opening it: path, size,
-//! and on Unix the file's number and the time of its last change, which no program can set. Elsewhere there is no such time, and
-//! every start hashes.
+//! The name of a packed file is a SHA-256 over the bytes, the part and the class of every image, and the
+//! output shape. So the same images share one packed file wherever they are, and other images cannot have the
+//! same one. Hashing needs a read of every image, so the result is kept in a note next to the packed file.
+//! The name of the note depends on what the system says about every file without opening it: its path and
+//! size, and on Unix its inode number and change time (ctime), which no program can set. Other systems have
+//! no such time, so every start hashes again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,21 +22,21 @@ use crate::picture::{self, Header};
 use crate::{Error, Progress, Result};
 use waxwork_core::hash::hex;
 
-/// Raised by any change to which pictures are taken and how they are made into images.
+/// Increase this whenever the choice of images or their conversion changes.
 const VERSION: u32 = 2;
 
-/// What one look at a picture's bytes gives.
+/// The hash and the header of an image file.
 pub(super) struct Looked {
-    /// SHA-256 of the file; None if it cannot be read.
+    /// SHA-256 of the file; None if it is unreadable.
     pub(super) hash: Option<[u8; 32]>,
-    /// None if it cannot be read, or is no picture.
+    /// None if the file is unreadable or not an image.
     pub(super) header: Option<Header>,
 }
 
-/// Reads every picture's bytes, in the order in which they are listed.
+/// Reads the bytes of every image, in the order of the listing.
 ///
 /// # Errors
-/// [`Error::Io`], but not of a single picture that is missing or locked away: the decoder says that again.
+/// [`Error::Io`], but not for a single image that is missing or not readable: the decoder reports that later.
 pub(super) fn look(listing: &Listing, progress: &Progress<'_>) -> Result<Vec<Looked>> {
     let pictures: Vec<&Picture> = listing.train.iter().chain(&listing.test).collect();
     let done = AtomicU64::new(0);
@@ -55,7 +56,7 @@ pub(super) fn hash(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Whether a file alone cannot be read or is too large, so that leaving it out helps.
+/// Whether the error concerns a single file (unreadable or too large), so that leaving out the file helps.
 pub(super) fn is_of_one_file(error: &Error) -> bool {
     use std::io::ErrorKind::{InvalidData, NotFound, PermissionDenied};
     match error {
@@ -65,7 +66,7 @@ pub(super) fn is_of_one_file(error: &Error) -> bool {
     }
 }
 
-/// Names the packed file of these pictures as images of `shape`.
+/// Returns the key of the packed file of these images, converted to `shape`.
 pub(super) fn key(config: &FolderConfig, shape: ImageShape, listing: &Listing, looked: &[Looked]) -> String {
     let skip = config.skip_unreadable;
     let mut hash = Sha256::new_with_prefix(format!("waxwork-data folder {VERSION} {shape} {skip}\n"));
@@ -82,13 +83,14 @@ pub(super) fn key(config: &FolderConfig, shape: ImageShape, listing: &Listing, l
     hex(&hash.finalize())
 }
 
-/// Where the packed file with this key is.
+/// Returns the path of the packed file with this key.
 pub(super) fn packed(cache: &Path, key: &str) -> PathBuf {
     cache.join("folders").join(format!("{key}.waxpack"))
 }
 
-/// What a note about a folder's files is called, before they are opened; None where the system does not tell enough to rely on, or a file
-/// was changed so shortly before `now` that it may be changed again without its time being another.
+/// Returns the path of the note for a folder's files, without opening them. Returns None if the system does
+/// not say enough to rely on, or if a file changed so shortly before `now` that a further change may leave
+/// its time the same.
 pub(super) fn note(
     now: SystemTime,
     cache: &Path,
@@ -110,24 +112,25 @@ pub(super) fn note(
     Some(cache.join("folders").join(format!("{}.known", hex(&hash.finalize()))))
 }
 
-/// The key that a note holds.
+/// Reads the key in a note.
 pub(super) fn recall(note: &Path) -> Option<String> {
     let key = fs::read_to_string(note).ok()?;
     let fine = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
     fine.then_some(key)
 }
 
-/// Keeps a key in a note. Without it the next start hashes again, so that nothing is lost if this fails.
+/// Writes a key to a note. A failure is harmless: the next start hashes again.
 pub(super) fn remember(note: &Path, key: &str) {
     _ = waxwork_core::store::write(note, key.as_bytes());
 }
 
-/// Everything that the system says of a file and that changes with its contents; `now` in seconds.
+/// Returns everything that the system says about a file and that changes with its contents; `now` is in
+/// seconds.
 #[cfg(unix)]
 fn state(path: &Path, now: u64) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
 
-    /// The coarsest clock of a file system that is still met, in seconds.
+    /// The coarsest file system clock still in use, in seconds.
     const TICK: u64 = 2;
     let file = fs::metadata(path).ok()?;
     let settled = u64::try_from(file.ctime()).is_ok_and(|changed| changed > 0 && changed + TICK < now);

@@ -1,7 +1,8 @@
-//! What the directories of a folder of pictures or recordings mean: which are parts, which are classes, and what is left out.
+//! The meaning of the directories in a folder of images or recordings: which are parts, which are classes,
+//! and what is left out.
 //!
-//! One rule for every folder. Nothing is guessed that could put held-out pictures into training: what may mean several things is
-//! refused, with what would make it clear, and what is left out is counted.
+//! All folders follow the same rule. It makes no guess that could put held-out samples into training. An
+//! ambiguous layout is an error that says how to resolve it, and everything left out is counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,33 +13,33 @@ use crate::picture::{ENDINGS, OTHER_ENDINGS};
 use crate::splits;
 use crate::{Error, Result, natural, selection};
 
-/// Directories that systems leave behind, with copies of names and thumbnails in them.
+/// Directories that operating systems create, with copies of names and thumbnails in them.
 const OF_SYSTEMS: [&str; 5] =
     ["__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"];
 
-/// The files that are samples.
+/// The kind of file that a sample is.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    /// What several are called.
+    /// Plural of the kind's name.
     pub(crate) plural: &'static str,
-    /// How their names end.
+    /// File name endings of this kind.
     pub(crate) endings: &'static [&'static str],
-    /// How the names of such files end that are not read.
+    /// File name endings of this kind that the reader does not support.
     pub(crate) other_endings: &'static [&'static str],
 }
 
-/// Pictures.
+/// Images.
 pub(crate) const PICTURES: Wanted =
     Wanted { plural: "images", endings: &ENDINGS, other_endings: &OTHER_ENDINGS };
 
-/// A picture file, or that of another sample, and its class.
+/// A sample file, such as an image, and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Picture {
     pub(crate) path: PathBuf,
     pub(crate) label: Option<u32>,
 }
 
-/// The pictures of a folder; label `k` is `classes[k]`.
+/// The samples of a folder; label `k` is `classes[k]`.
 #[derive(Debug)]
 pub(crate) struct Listing {
     pub(crate) classes: Vec<String>,
@@ -47,7 +48,7 @@ pub(crate) struct Listing {
     pub(crate) notes: Vec<Note>,
 }
 
-/// The pictures of one part.
+/// The samples of one part.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) classes: Vec<String>,
@@ -64,7 +65,7 @@ pub(crate) fn list(dir: &Path, wanted: &'static Wanted) -> Result<Listing> {
     let names = || here.directories.iter().map(|(name, _)| name.as_str());
     let at = |name: &str| dir.join(name);
     match splits::parts(names()) {
-        // What is left out of this directory is counted there.
+        // `divided` counts what is left out of this directory.
         (train, held_out) if train.is_empty() && held_out.is_empty() => {
             divided(dir, LeftOut::new(dir, wanted))
         }
@@ -122,7 +123,8 @@ pub(crate) fn list(dir: &Path, wanted: &'static Wanted) -> Result<Listing> {
     }
 }
 
-/// Lists one part without looking for others: in a directory a class, or, if there are no directories, all without a class.
+/// Lists one part without looking for others: one class per directory, or no classes if there are no
+/// directories.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::EmptyFolder`], [`Error::Layout`].
@@ -132,7 +134,7 @@ pub(crate) fn list_part(dir: &Path, wanted: &'static Wanted) -> Result<(Part, Ve
     Ok((part, left_out.into_notes()))
 }
 
-/// A folder without parts: a tenth of each class is the test part.
+/// Lists a folder without parts: a tenth of each class becomes the test part.
 fn divided(dir: &Path, mut left_out: LeftOut) -> Result<Listing> {
     let Part { classes, pictures: mut train } = left_out.part(dir)?;
     if train.len() < 2 {
@@ -152,7 +154,7 @@ fn divided(dir: &Path, mut left_out: LeftOut) -> Result<Listing> {
     Ok(Listing { classes, train, test, notes })
 }
 
-/// The names of classes whose label is not among these.
+/// Returns the names of the classes whose label is not in `labels`.
 pub(crate) fn without(classes: &[String], labels: &BTreeSet<u32>) -> Vec<String> {
     (0..).zip(classes).filter(|(label, _)| !labels.contains(label)).map(|(_, name)| name.clone()).collect()
 }
@@ -169,7 +171,7 @@ fn two_parts(train_dir: &Path, test_dir: &Path, mut left_out: LeftOut) -> Result
         let reason = format!("it has no subdirectory per class, but {} has", with.display());
         return Err(layout(without, reason));
     }
-    // By name, whatever the order: the test part need not have pictures of every class.
+    // Match classes by name, not by order, because the test part may lack some classes.
     let mut label_of = Vec::new();
     for name in &test.classes {
         let label = classes.iter().position(|class| class == name);
@@ -191,12 +193,13 @@ fn two_parts(train_dir: &Path, test_dir: &Path, mut left_out: LeftOut) -> Result
     Ok(Listing { classes, train, test, notes })
 }
 
-/// The path without links.
+/// Returns the path with all links resolved.
 fn real(path: &Path) -> Result<PathBuf> {
     fs::canonicalize(path).map_err(Error::io("read", path))
 }
 
-/// Whether a link in `dir` leads to a directory that it is in, by its place or by the links that have led here.
+/// Whether a link in `dir` leads back to a directory above it, either its real parents or those on the way
+/// through other links.
 fn leads_back(dir: &Path, link: &Path, above: &[PathBuf]) -> bool {
     if !fs::symlink_metadata(link).is_ok_and(|metadata| metadata.is_symlink()) {
         return false;
@@ -213,24 +216,24 @@ fn quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
 }
 
-/// What a directory holds, in the order of names.
+/// The contents of a directory, sorted by name.
 struct Directory {
     pictures: Vec<PathBuf>,
     /// Names and paths.
     directories: Vec<(String, PathBuf)>,
 }
 
-/// What is in a class.
+/// The contents of a class.
 #[derive(Default)]
 struct Class {
     pictures: Vec<PathBuf>,
-    /// Directories with pictures below that of the class, and the pictures in them.
+    /// The number of directories with samples below the class directory, and the number of samples in them.
     nested: (usize, usize),
     /// One of those directories.
     below: Option<PathBuf>,
 }
 
-/// Counts what is left out on the way.
+/// Counts what is left out.
 struct LeftOut {
     root: PathBuf,
     wanted: &'static Wanted,
@@ -242,7 +245,7 @@ struct LeftOut {
 }
 
 impl Directory {
-    /// `above` are the directories, by their real paths, that have led here.
+    /// Reads a directory. `above` are the real paths of the directories on the way here.
     fn read(dir: &Path, above: &[PathBuf], left_out: &mut LeftOut) -> Result<Self> {
         let read = fs::read_dir(dir).map_err(Error::io("open", dir))?;
         let entries: std::io::Result<Vec<_>> = read.collect();
@@ -264,7 +267,7 @@ impl Directory {
                 }
                 Ok(metadata) if metadata.is_file() && is_picture => here.pictures.push(path),
                 Ok(metadata) if metadata.is_file() => left_out.file(ending),
-                // A link to a picture that is not there is a picture that cannot be read.
+                // Keep a broken link to an image: it counts as an image that is unreadable.
                 Err(_) if is_picture => here.pictures.push(path),
                 _ => left_out.no_file.push(left_out.below(&path)),
             }
@@ -286,7 +289,7 @@ impl LeftOut {
         }
     }
 
-    /// A path as people see it from the folder.
+    /// Returns a path relative to the folder, for display.
     fn below(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
@@ -325,7 +328,7 @@ impl LeftOut {
             if class.pictures.is_empty() {
                 return Err(self.empty(&path));
             }
-            // Two names that are no text may look alike.
+            // Two names that are not valid text may look the same.
             if classes.contains(&name) {
                 return Err(layout(dir, format!("two classes have the name `{name}`")));
             }
@@ -349,7 +352,7 @@ impl LeftOut {
         Ok(Part { classes, pictures })
     }
 
-    /// A directory of pictures that has directories too: these must not be classes.
+    /// Takes a directory of samples that also has directories, none of which may be a class.
     fn without_classes(&mut self, dir: &Path, here: Directory) -> Result<Part> {
         for (name, path) in here.directories {
             let pictures = self.count(&path)?;
@@ -371,10 +374,11 @@ impl LeftOut {
         Ok(Part { classes: Vec::new(), pictures })
     }
 
-    /// Takes all pictures of a class, also those in directories below its own. `above` is where `dir` is in.
+    /// Collects all samples of a class, including those in directories below its own. `above` are the
+    /// directories on the way to `dir`.
     fn collect(&mut self, dir: &Path, above: &mut Vec<PathBuf>, class: &mut Class) -> Result<()> {
         let here = Directory::read(dir, above, self)?;
-        // The first is the part, and the second the class itself.
+        // The first entry is the part, and the second is the class itself.
         if above.len() > 1 && !here.pictures.is_empty() {
             class.nested.0 += 1;
             class.nested.1 += here.pictures.len();
@@ -400,9 +404,9 @@ impl LeftOut {
         Ok(())
     }
 
-    /// Pictures anywhere below a directory that is not used.
+    /// Counts the samples anywhere below an unused directory.
     fn count(&self, dir: &Path) -> Result<usize> {
-        // What else is in there is nobody's concern.
+        // A separate counter, because nothing else in there matters.
         let mut nothing = Self::new(&self.root, self.wanted);
         let mut above = Vec::new();
         let mut count = 0;
@@ -417,7 +421,7 @@ impl LeftOut {
         Ok(count)
     }
 
-    /// The error of a directory without pictures, with what it holds instead.
+    /// Returns the error for a directory without samples; it says what the directory holds instead.
     fn empty(&self, dir: &Path) -> Error {
         let mut there = Self::new(&self.root, self.wanted);
         let found = match Directory::read(dir, &[], &mut there) {
@@ -448,7 +452,7 @@ impl LeftOut {
     }
 }
 
-/// How many files there are, and how many of each ending, the most first.
+/// Returns the number of files, and the number for each ending, the most frequent first.
 fn by_ending(endings: &BTreeMap<String, usize>) -> (usize, String) {
     let mut most: Vec<(&String, &usize)> = endings.iter().collect();
     most.sort_by_key(|(_, count)| std::cmp::Reverse(**count));

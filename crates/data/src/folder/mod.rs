@@ -1,8 +1,9 @@
-//! An image folder, one directory per class: decoded in parallel once, then kept as a packed file in the cache.
+//! An image folder with one directory per class: decoded once, in parallel, then kept as a packed file in the
+//! cache.
 //!
 //! ```text
 //! DIR/train/cat/1.jpg   DIR/test/cat/2.jpg     with a test part of its own
-//! DIR/cat/1.jpg         DIR/dog/2.png          a tenth of each class, chosen once and for all, is the test part
+//! DIR/cat/1.jpg         DIR/dog/2.png          a fixed tenth of each class is the test part
 //! DIR/1.jpg                                    the same without classes
 //! ```
 
@@ -29,29 +30,28 @@ use layout::{Listing, PICTURES, Picture};
 
 pub use crate::picture::picture;
 
-/// Pictures that are decoded before they are written; bounds the memory that packing takes.
+/// Images decoded before they are written. This bounds the memory for packing.
 const CHUNK: usize = 256;
-/// Sides that an image may have. No picture that is decoded is larger.
+/// Sides that an image may have. The decoder accepts no larger image.
 const SIZES: RangeInclusive<usize> = 4..=1 << 15;
-/// Rows and columns of images where nobody says, and pictures are not all of one smaller size.
+/// Default rows and columns, unless all images have the same smaller size.
 const DEFAULT_SIZE: usize = 64;
 
-/// How the pictures of a folder are made into images of one shape.
+/// How the images of a folder are converted to one shape.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FolderConfig {
-    /// Rows and columns, from 4 to 32,768. A picture's shorter side is scaled to it, and the middle is cut out. Default: 64, or the
-    /// shorter side of the pictures if all have one size and it is less; on the Hub, the pictures' own size.
+    /// Rows and columns, from 4 to 32,768. Each image is scaled so that its shorter side has this size, then its middle is cropped. Default: 64, or the shorter side of the images if all have the same smaller size; on the Hub, the images' own size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
-    /// One channel instead of three.
+    /// Use one channel (grey) instead of three.
     pub grey: bool,
-    /// Leave out pictures that cannot be decoded, and count them, instead of failing.
+    /// Leave out images that cannot be decoded, and count them, instead of failing.
     pub skip_unreadable: bool,
 }
 
 impl FolderConfig {
-    /// The shape of images with so many rows and columns.
+    /// Returns the shape of images with `size` rows and columns.
     pub(crate) fn shape(&self, size: usize) -> Result<ImageShape> {
         if !SIZES.contains(&size) {
             let reason = format!("must be {} to {}, got {size}", SIZES.start(), SIZES.end());
@@ -61,22 +61,22 @@ impl FolderConfig {
     }
 }
 
-/// Images that were read from a folder as they are.
+/// Images read from a folder without changes.
 #[derive(Debug)]
 pub struct Pictures {
     /// The images.
     pub images: InMemory,
-    /// The names of the directories, label `k` is `classes[k]`; empty if there are none.
+    /// The names of the directories; label `k` is `classes[k]`. Empty if there are no directories.
     pub classes: Vec<String>,
-    /// What was taken for what, and what was left out.
+    /// What the reader assumed, and what it left out.
     pub notes: Vec<Note>,
 }
 
-/// Opens the packed form of a folder, and makes it first, below `cache`, where the folder or `config` is new.
+/// Opens the packed form of a folder. If the folder or `config` is new, first creates it below `cache`.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Picture`], [`Error::TooSmall`], [`Error::EmptyFolder`], [`Error::Layout`], [`Error::Changed`],
-/// [`Error::Config`].
+/// [`Error::Io`], [`Error::Picture`], [`Error::TooSmall`], [`Error::EmptyFolder`], [`Error::Layout`],
+/// [`Error::Changed`], [`Error::Config`].
 pub(crate) fn load(
     dir: &Path,
     config: &FolderConfig,
@@ -102,7 +102,7 @@ fn load_at(
         (parts, header)
     };
     let note = contents::note(now, cache, dir, config, &listing);
-    // A damaged or outdated file in the cache is made again.
+    // Recreate a damaged or outdated file in the cache.
     if let Some(key) = note.as_deref().and_then(contents::recall)
         && let Ok(opened) = packed::open(&contents::packed(cache, &key))
     {
@@ -125,11 +125,13 @@ fn load_at(
     Ok(with_notes(opened))
 }
 
-/// Pictures that are exactly of `shape`, in the order of their names: of one directory per class, whose place among the names that
-/// come with them is the label, or of a directory without directories, without labels or names.
+/// Reads images that already have `shape`, sorted by name. With one directory per class, the label of an
+/// image is the position of its class in the returned names. A directory without directories gives neither
+/// labels nor names.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::EmptyFolder`], [`Error::Layout`], and [`Error::Picture`] for the first that is broken or of another size.
+/// [`Error::Io`], [`Error::EmptyFolder`], [`Error::Layout`], and [`Error::Picture`] for the first image that
+/// is broken or has another size.
 pub fn read(dir: &Path, shape: ImageShape) -> Result<Pictures> {
     let (part, notes) = layout::list_part(dir, &PICTURES)?;
     let read = |Picture { path, .. }: &Picture| {
@@ -146,7 +148,7 @@ pub fn read(dir: &Path, shape: ImageShape) -> Result<Pictures> {
     Ok(Pictures { images: InMemory::new(shape, pixels?.concat(), labels)?, classes: part.classes, notes })
 }
 
-/// The shape of the images, which no picture is too small for.
+/// Returns the shape of the images, and checks that none is too small for it.
 fn shape(config: &FolderConfig, listing: &Listing, looked: &[Looked]) -> Result<ImageShape> {
     let all = || listing.train.iter().chain(&listing.test).zip(looked);
     let sides = || all().filter_map(|(picture, looked)| Some((picture, looked.header?)));
@@ -182,7 +184,7 @@ fn pack(
     let (train, test) = looked.split_at(listing.train.len());
     for (pictures, looked) in [(&listing.train, train), (&listing.test, test)] {
         let is_train = done == 0;
-        // Of each class, or of all pictures without classes.
+        // One counter per class, or a single one without classes.
         let mut kept = vec![0usize; listing.classes.len().max(1)];
         let mut listed = kept.clone();
         for (chunk, looked) in pictures.chunks(CHUNK).zip(looked.chunks(CHUNK)) {
@@ -229,7 +231,7 @@ fn pack(
     writer.finish(skipped, if skipped > 0 { vec![unreadable] } else { Vec::new() })
 }
 
-/// The image of a picture whose bytes must be those that were looked at.
+/// Decodes an image file, after checking that its bytes are those that were hashed before.
 fn image(path: &Path, looked: &Looked, shape: ImageShape) -> Result<Vec<u8>> {
     let bytes = picture::read(path)?;
     if looked.hash != Some(contents::hash(&bytes)) {

@@ -1,4 +1,4 @@
-//! Folders of pictures: what is made of them, and when a packed file is used again.
+//! Folders of images: how they are read, and when a packed file is used again.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ fn pictures_stay_upright_and_keep_their_class_whatever_their_shape_and_format() 
     assert_eq!(parts.train.kind(), ImageShape::new(1, 8, 8).into());
 }
 
-/// The packed files in a cache.
+/// Returns the packed files in a cache.
 fn packed_files(cache: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(cache.join("folders")).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.extension().is_some_and(|ending| ending == "waxpack")).collect()
@@ -83,7 +83,7 @@ fn a_folder_is_decoded_once_and_again_when_it_changes() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("pictures");
     (0..20).for_each(|i| save(root.join(format!("{}/{i}.png", ["a", "b"][i % 2])), 6, 6));
-    // Of a folder that nobody has changed for a while, no file is even opened.
+    // If a folder has not changed for a while, no file is even opened.
     let later = SystemTime::now() + Duration::from_secs(10);
     let looked = AtomicU64::new(0);
     let run = |size| {
@@ -107,7 +107,7 @@ fn a_folder_is_decoded_once_and_again_when_it_changes() {
     run(6);
     assert_eq!(looked.swap(0, Ordering::Relaxed), 21);
     assert_eq!(packed_files(dir.path()).len(), 3);
-    // A damaged file in the cache is made anew.
+    // A damaged file in the cache is replaced.
     for entry in fs::read_dir(dir.path().join("folders")).unwrap() {
         fs::write(entry.unwrap().path(), "damaged").unwrap();
     }
@@ -115,7 +115,7 @@ fn a_folder_is_decoded_once_and_again_when_it_changes() {
     assert_eq!(looked.load(Ordering::Relaxed), 21);
 }
 
-/// Ten pictures of one shade, as files of one size and time.
+/// Writes ten images of one shade, as files of equal size and time.
 fn shades(dir: &Path, shade: u8) {
     fs::create_dir_all(dir).unwrap();
     for i in 0..10 {
@@ -126,7 +126,7 @@ fn shades(dir: &Path, shade: u8) {
     }
 }
 
-/// The shade of every training picture, by the name of its class.
+/// Returns the shade of every training image, with the name of its class.
 fn seen(parts: &Parts, classes: &[String]) -> Vec<(String, u8)> {
     let shade = |index| pixel(&*parts.train, index, 0, 0)[0];
     let class = |index| classes[parts.train.label(index).unwrap() as usize].clone();
@@ -156,7 +156,7 @@ fn pictures_are_never_taken_for_others_of_the_same_names_sizes_and_times() {
     assert_eq!(one, shown([("cat", 10), ("dog", 20)]));
     // Another folder.
     assert_eq!(load("two").0, shown([("cat", 30), ("dog", 40)]));
-    // Two classes change places.
+    // Two classes swap names.
     let swap = || {
         for (from, to) in [("one/cat", "away"), ("one/dog", "one/cat"), ("away", "one/dog")] {
             fs::rename(at(from), at(to)).unwrap();
@@ -168,10 +168,10 @@ fn pictures_are_never_taken_for_others_of_the_same_names_sizes_and_times() {
     assert_ne!(other, identity);
     swap();
     assert_eq!(load("one"), (one.clone(), identity.clone()));
-    // Files are written over, and their times set back.
+    // The files are overwritten, and their times set back.
     shades(&at("one/cat"), 50);
     assert_eq!(load("one").0, shown([("cat", 50), ("dog", 20)]));
-    // Another folder takes the place of the first, whose files are gone.
+    // Another folder replaces the first, whose files are deleted.
     fs::remove_dir_all(at("one")).unwrap();
     fs::rename(at("two"), at("one")).unwrap();
     assert_eq!(load("one").0, shown([("cat", 30), ("dog", 40)]));
@@ -181,7 +181,7 @@ fn pictures_are_never_taken_for_others_of_the_same_names_sizes_and_times() {
     let (renamed, after) = load("one");
     assert_eq!(renamed, shown([("bird", 30), ("dog", 40)]));
     assert_ne!(after, before);
-    // The same pictures elsewhere are the same data, and have the same packed file.
+    // The same images elsewhere are the same data, with the same packed file.
     let packed = packed_files(&at("cache")).len();
     fs::rename(at("one"), at("three")).unwrap();
     assert_eq!(load("three"), (renamed, after));
@@ -208,14 +208,14 @@ fn an_unreadable_picture_is_named_or_counted() {
     fs::write(root.join("5.png"), "no picture").unwrap();
     let error = quiet(&root, &config(6), dir.path()).err().unwrap().to_string();
     assert!(error.contains("5.png"), "{error}");
-    // A photograph of which the second half is missing.
+    // An image without its second half.
     save(root.join("7.jpg"), 64, 64);
     let whole = fs::read(root.join("7.jpg")).unwrap();
     fs::write(root.join("7.jpg"), &whole[..whole.len() - 20]).unwrap();
     fs::remove_file(root.join("5.png")).unwrap();
     let error = quiet(&root, &config(6), dir.path()).err().unwrap().to_string();
     assert!(error.contains("7.jpg") && error.contains("too early"), "{error}");
-    // Nothing half-written stays behind.
+    // No partial file is left.
     assert_eq!(fs::read_dir(dir.path().join("folders")).unwrap().count(), 0);
     fs::write(root.join("5.png"), "no picture").unwrap();
     let skipping = FolderConfig { skip_unreadable: true, ..config(6) };
@@ -228,7 +228,7 @@ fn an_unreadable_picture_is_named_or_counted() {
         };
         assert!(examples.iter().any(|example| example.starts_with("7.jpg (")), "{examples:?}");
     }
-    // What a link does not lead to is no picture either.
+    // A broken link is not an image either.
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink("nowhere.png", root.join("8.jpg")).unwrap();
@@ -266,7 +266,7 @@ fn images_are_of_the_size_that_is_asked_for_or_of_the_pictures_own_if_that_is_le
     let error = sizes(&[(32, 32), (20, 31), (70, 70)], None).unwrap_err();
     assert!(matches!(error, Error::TooSmall { size: 64, others: 1, largest: 20, .. }), "{error}");
     assert!(error.to_string().contains("`data.folder.size` may be at most 20"), "{error}");
-    // What the error advises leads to no other.
+    // The size that the error recommends works.
     assert_eq!(sizes(&[(32, 32), (20, 31), (70, 70)], Some(20)).unwrap(), square(20));
     for size in [3, (1 << 32) + 4, usize::MAX] {
         assert!(matches!(sizes(&[(32, 32); 3], Some(size)), Err(Error::Config { .. })), "{size}");
@@ -302,7 +302,7 @@ fn the_same_pixels_in_memory_are_the_same_data_set() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("pictures");
     let (mut bytes, mut names) = (Vec::new(), Vec::new());
-    // In the order of folders: 2 before 10, then by the names of files.
+    // In the order of folders: 2 before 10, then by file name.
     for class in ["2", "10"] {
         for number in 0..15u8 {
             let image = image::GrayImage::from_fn(6, 6, |x, y| image::Luma([number * 16 + (x + y) as u8]));

@@ -1,10 +1,10 @@
-//! For tests of layouts: trees of files, and what is made of each.
+//! Tests of layouts: trees of files, and how each is interpreted.
 
 use std::fs;
 
 use super::*;
 
-/// A folder with these files, which hold nothing: what they are called is all that a layout asks for.
+/// Creates a folder with these files. They are empty, because a layout depends on names only.
 fn tree(files: &[&str]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for file in files {
@@ -19,7 +19,7 @@ fn tree(files: &[&str]) -> tempfile::TempDir {
     dir
 }
 
-/// The classes, the pictures of training and test by their paths, and the notes.
+/// Returns the classes, the paths of the training images and of the test images, and the notes.
 fn listed(dir: &Path) -> (Vec<String>, Vec<String>, Vec<String>, Vec<String>) {
     let Listing { classes, train, test, notes } = list(dir, &PICTURES).unwrap();
     let names = |pictures: Vec<Picture>| {
@@ -90,7 +90,7 @@ fn labels_of_the_test_part_are_those_of_the_names_in_training() {
         test.iter().map(|p| (p.label, p.path.ends_with("2/e.png"))).collect();
     assert_eq!(labels, [(Some(0), true), (Some(2), false)]);
     assert!(notes.contains(&Note::Untested { count: 1, classes: vec!["9".into()] }));
-    // With two pictures of two classes, the one for testing is the only one of its class.
+    // With two images of two classes, the test image is the only one of its class.
     let (_, _, _, notes) = listed(tree(&["cat/1.png", "dog/2.png"]).path());
     assert_eq!(notes, ["no sample is left for training of 1 class: cat"]);
     let said = refused(&["train/cat/1.png", "test/bird/2.png"]);

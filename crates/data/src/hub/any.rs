@@ -1,4 +1,5 @@
-//! A data set of the Hub of which nothing is known before: which of its parts and columns mean what is found out from its files.
+//! Data sets of the Hub without a manifest: the files themselves show which parts and columns there are and
+//! what they mean.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,21 +13,21 @@ use crate::notes::{LISTED, Note};
 use crate::parquet::{Columns, Labels, Survey, Table};
 use crate::{DataConfig, Error, Progress, Result, natural, packed, selection, splits};
 
-/// Classes of a data set that nobody named.
+/// Maximum number of classes of a data set without class names.
 const MOST_CLASSES: usize = 10_000;
 
-/// Which files to use.
+/// The files to use.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) subset: String,
     pub(super) train: String,
-    /// The best test part first.
+    /// The held-out parts, the best test part first.
     pub(super) held_out: Vec<String>,
-    /// Neither.
+    /// Parts that are neither for training nor held out.
     pub(super) others: Vec<String>,
 }
 
-/// The subset and its parts.
+/// Chooses the subset and its parts.
 pub(super) fn choose(listing: &[String], subset: Option<&str>) -> Result<Choice, String> {
     let mut parts: BTreeSet<(&str, &str)> = BTreeSet::new();
     for file in listing.iter().filter(|file| file.ends_with(".parquet")) {
@@ -76,13 +77,13 @@ struct Part {
     name: String,
     tables: Vec<Table>,
     columns: Vec<Columns>,
-    /// Of every table the classes of its rows.
+    /// The classes of the rows of each table.
     named: Vec<Named>,
 }
 
-/// Which classes the rows of a table are of, as it says it.
+/// The class of each row of a table, as the table gives it.
 enum Named {
-    /// By the number, of one of these names if there are any.
+    /// The class number of each row, and the names of the classes; empty if there are none.
     Numbers(Vec<Option<i64>>, Vec<String>),
     Words(Vec<Option<String>>),
     Nothing,
@@ -99,7 +100,7 @@ impl Named {
         })
     }
 
-    /// The number of each row, if it has one that may be a class: by custom a negative number stands for none.
+    /// Yields the class numbers of the rows that have one. By convention, a negative number means no class.
     fn numbers(&self) -> impl Iterator<Item = usize> {
         let numbers = if let Self::Numbers(numbers, _) = self { numbers.as_slice() } else { &[] };
         numbers.iter().flatten().filter_map(|number| usize::try_from(*number).ok())
@@ -124,7 +125,7 @@ impl Part {
         self.tables.iter().map(Table::rows).sum()
     }
 
-    /// The label of every row of every table, among `classes`.
+    /// Returns the label of every row of every table, among `classes`.
     fn labels(&self, classes: &[String]) -> Result<Vec<Vec<Option<u32>>>> {
         let known: HashMap<&str, u32> = classes.iter().map(String::as_str).zip(0..).collect();
         let of_table = |(table, named): (&Table, &Named)| {
@@ -162,8 +163,8 @@ impl Part {
     }
 }
 
-/// The names of the classes of a data set, from its training part and what `all` of its parts say; or why there are none, if there is
-/// more to say than that there is no column of labels.
+/// Returns the names of the classes of a data set, from its training part and from `all` parts. If there are
+/// none, returns the reason, unless it is only that there is no label column.
 fn classes(train: &Part, all: &[&Part]) -> Result<Vec<String>, Option<String>> {
     if !train.labelled() {
         let empty = !train.named.iter().all(|named| matches!(named, Named::Nothing));
@@ -204,7 +205,7 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
     };
     let wrong = |reason: String| Error::Hub { repository: repository.to_owned(), reason };
 
-    // The listing says which subsets and parts there are; nothing but what is used is fetched.
+    // The listing shows which subsets and parts there are, so only the files in use are fetched.
     let listing = hub.list(Kind::Dataset, repository, REVISION)?;
     let Choice { subset, train, held_out, others } = choose(&listing, subset).map_err(wrong)?;
     let mut notes = Vec::new();
@@ -287,9 +288,9 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
 
 /// How rows become images.
 struct Packing {
-    /// Of each part the label of every row, over all its tables; empty without classes.
+    /// The label of every row of each part, over all its tables; empty without classes.
     labels: Vec<Vec<Option<u32>>>,
-    /// Of each part which rows are used.
+    /// The rows that each part uses.
     keep: Vec<Vec<bool>>,
     config: FolderConfig,
     skipped: usize,
@@ -297,7 +298,7 @@ struct Packing {
 }
 
 impl Packing {
-    /// Takes in the labels of the next part; rows that lack one are not used.
+    /// Adds the labels of the next part. Rows without a label are not used.
     fn take_labels(&mut self, part: &Part, classes: &[String], notes: &mut Vec<Note>) -> Result<()> {
         if classes.is_empty() {
             self.labels.push(Vec::new());
@@ -314,8 +315,8 @@ impl Packing {
         Ok(())
     }
 
-    /// Which rows of the training part are trained on: without a test part a tenth of each class becomes one, the same for ever, as in
-    /// a folder of pictures.
+    /// Returns which rows of the training part to train on. Without a test part, a fixed tenth of each class
+    /// becomes one, as in an image folder.
     fn train_only(&self, train: &Part, divide: bool) -> Vec<bool> {
         let mut trained = vec![true; train.rows()];
         if divide {
@@ -327,7 +328,8 @@ impl Packing {
         trained
     }
 
-    /// The shape of the images: what the configuration asks for, or else that of the pictures, in colour if any is.
+    /// Returns the shape of the images: the configured one, else that of the images themselves. It has colour
+    /// if any image does.
     fn shape(&self, config: &DataConfig, parts: &[&Part]) -> Result<ImageShape> {
         let asked = &self.config;
         if let Some(size) = asked.size {
@@ -361,7 +363,7 @@ impl Packing {
         }
     }
 
-    /// Writes the rows of part number `index` that `chosen` picks.
+    /// Writes the rows of part number `index` that `chosen` selects.
     fn write(
         &mut self,
         writer: &mut packed::Writer,

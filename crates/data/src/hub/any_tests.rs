@@ -1,4 +1,4 @@
-//! What is made of data sets of the Hub as people put them there: columns, labels, parts and pictures of any kind.
+//! Reading of data sets of the Hub as people upload them: columns, labels, parts and images of all kinds.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::{Dataset, DatasetInfo};
 
 const SET: &str = "datasets/some/pictures";
 
-/// What is in the column of labels.
+/// The contents of the label column.
 enum Cells<'a> {
     Numbers(&'a [i64]),
     Words(&'a [&'a str]),
 }
 
-/// A parquet file of these pictures, with a column of labels of that name, described as the Hub does.
+/// Returns a parquet file of these images, with a label column of this name, described as the Hub does.
 fn table(pictures: &[Vec<u8>], column: &str, cells: &Cells<'_>, described: &Value) -> Vec<u8> {
     let kind = match cells {
         Cells::Numbers(_) => format!("required int64 {column};"),
@@ -64,7 +64,7 @@ fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// Pictures whose blue is their number.
+/// Returns images whose blue value is their number.
 fn blue(numbers: std::ops::Range<u8>) -> Vec<Vec<u8>> {
     numbers.map(|i| png(RgbImage::from_pixel(4, 6, Rgb([200, 0, i])))).collect()
 }
@@ -77,7 +77,7 @@ fn plain() -> Value {
     json!({"_type": "Value", "dtype": "int64"})
 }
 
-/// What comes of files by their parts, and what is said of it.
+/// Returns the result of these files, grouped by part, and the notes about it.
 fn fetched(files: &[(&str, Vec<u8>)], folder: Option<FolderConfig>) -> Result<(Dataset, Vec<String>)> {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start();
@@ -102,7 +102,7 @@ fn fetched(files: &[(&str, Vec<u8>)], folder: Option<FolderConfig>) -> Result<(D
     Ok((data, header.notes.iter().map(ToString::to_string).collect()))
 }
 
-/// The blue and the label of every image.
+/// Returns the blue value and the label of every image.
 fn seen(split: &crate::Split) -> Vec<(u8, Option<u32>)> {
     let value = |position| {
         let image = split.bytes(&[position]).unwrap();
@@ -111,7 +111,7 @@ fn seen(split: &crate::Split) -> Vec<(u8, Option<u32>)> {
     (0..split.len()).map(value).collect()
 }
 
-/// The lines of docs/robustness.md about the Hub, and what looks at each.
+/// The lines of docs/robustness.md about the Hub, and the test of each.
 const CASES: [(&str, &str, fn()); 8] = [
     (
         "a grey image first, or any mixture of grey and colour",
@@ -182,7 +182,7 @@ fn one_picture_in_colour_makes_all_images_coloured() {
     );
     let test = table(&[grey(3), grey(3), grey(3)], "label", &numbers, &named(&["a"]));
     let (data, _) = fetched(&[("train/0", train), ("test/0", test.clone())], None).unwrap();
-    // Taller than wide, as they are.
+    // Taller than wide, and not resized.
     assert_eq!(data.info.image().unwrap(), ImageShape::new(3, 6, 4));
     assert_eq!(data.train.bytes(&[2]).unwrap()[..24], [9; 24]);
     assert_eq!(data.train.bytes(&[1]).unwrap(), [2; 72]);
@@ -267,7 +267,7 @@ fn rows_and_parts_without_labels_are_left_out_and_said() {
             "1 row is left out, as without a label in `validation`",
         ]
     );
-    // With no other part a tenth of the training part is held out.
+    // Without another part, a tenth of the training part is held out.
     let (data, notes) = fetched(&files[..2], None).unwrap();
     assert_eq!((data.train.len(), data.test.len()), (2, 1));
     assert!(notes[0].contains("a tenth of it"), "{notes:?}");
@@ -303,7 +303,7 @@ fn damaged_pictures_are_named_or_left_out_and_counted() {
     let skip = FolderConfig { skip_unreadable: true, ..FolderConfig::default() };
     let (data, notes) = fetched(&files, Some(skip)).unwrap();
     assert_eq!(seen(&data.train), [(0, Some(0)), (2, Some(0)), (3, Some(1))]);
-    // Its own size, though there is a table that could say another.
+    // The images' own size, although one table alone could suggest another.
     assert_eq!((data.info.skipped, data.info.image().unwrap()), (1, ImageShape::new(3, 6, 4)));
     assert!(
         notes[1].starts_with("1 sample cannot be read and was left out: row 1 of `train` ("),

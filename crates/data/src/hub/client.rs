@@ -1,9 +1,10 @@
-//! The Hub's client: files of a repository fetched into hf-hub's cache, resumed where a fetch broke off and checked against the Hub's
-//! hashes, and files pushed.
+//! The Hub's client. It fetches files of a repository into hf-hub's cache, resumes interrupted downloads,
+//! checks files against the Hub's hashes, and pushes files.
 //!
-//! hf-hub speaks the protocol; its own way to the cache begins a broken download anew, checks no hash and waits for ever, so that
-//! part is here. `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE` and
-//! `HF_HUB_DOWNLOAD_TIMEOUT` mean what they mean to Python's huggingface_hub.
+//! hf-hub implements the protocol. Its own downloads restart from zero after an interruption, check no hash
+//! and never time out, so that part is here. `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HOME`,
+//! `HF_HUB_CACHE`, `HF_HUB_OFFLINE` and `HF_HUB_DOWNLOAD_TIMEOUT` have the same meaning as in Python's
+//! huggingface_hub.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -19,16 +20,16 @@ use hf_hub::{HFClient, HFError, RepoType, RepoTypeDataset, RepoTypeModel};
 use super::listing::{Remote, is_below, listing};
 use crate::{Error, Progress, Result};
 
-/// Seconds without a byte after which a server counts as gone.
+/// Seconds without a byte after which a request times out.
 const TIMEOUT: u64 = 10;
-/// Further attempts at a request that the Hub refuses for the moment.
+/// Retries of a request that the Hub temporarily refuses.
 const RETRIES: usize = 3;
-/// The wait before the first of them, doubled each time.
+/// The wait before the first retry, doubled for each further one.
 const DELAY: Duration = Duration::from_millis(200);
-/// Breaks of one download without a new byte before it is given up.
+/// Interruptions in a row without a new byte after which a download fails.
 const BREAKS: usize = 3;
 
-/// What a repository holds.
+/// The kind of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A model.
@@ -37,7 +38,7 @@ pub enum Kind {
     Dataset,
 }
 
-/// A connection to the Hub, or to its cache alone.
+/// A connection to the Hub, or only to its local cache.
 pub struct Hub {
     client: HFClient,
     runtime: tokio::runtime::Runtime,
@@ -49,20 +50,20 @@ pub struct Hub {
 pub struct Snapshot {
     /// The commit.
     pub commit: String,
-    /// Where the files are, by their path in the repository.
+    /// The local path of each file, by its path in the repository.
     pub files: BTreeMap<String, PathBuf>,
 }
 
-/// Which files are wanted.
+/// The files to fetch.
 #[derive(Clone, Copy)]
 pub enum Wanted<'a> {
-    /// All that the function picks out of the repository's listing.
+    /// All files in the listing that the function selects.
     All(&'a dyn Fn(&str) -> bool),
-    /// This one.
+    /// This file only.
     One(&'a str),
 }
 
-/// Tells a function of hf-hub's events how many bytes are sent, and of how many.
+/// Passes the bytes sent and the total from hf-hub's events to a function.
 struct Sent<F>(F);
 
 impl<F: Fn(u64, u64) + Send + Sync> ProgressHandler for Sent<F> {
@@ -74,10 +75,10 @@ impl<F: Fn(u64, u64) + Send + Sync> ProgressHandler for Sent<F> {
 }
 
 impl Hub {
-    /// The Hub as the environment names it.
+    /// Returns the Hub that the environment configures.
     ///
     /// # Errors
-    /// [`Error::Hub`] if the environment makes no sense.
+    /// [`Error::Hub`] if the environment is invalid.
     pub fn from_environment() -> Result<Self> {
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let timeout = Duration::from_secs(number("HF_HUB_DOWNLOAD_TIMEOUT").unwrap_or(TIMEOUT).max(1));
@@ -100,7 +101,7 @@ impl Hub {
         Ok(Self { client, runtime: runtime.map_err(|error| failed(&error))?, offline })
     }
 
-    /// The paths of all files of `repository` on `revision`; offline those that the cache holds.
+    /// Returns the paths of all files of `repository` on `revision`. Offline, returns those in the cache.
     ///
     /// # Errors
     /// As [`Hub::fetch`].
@@ -121,8 +122,9 @@ impl Hub {
         Ok(listed.into_iter().map(|remote| remote.path).collect())
     }
 
-    /// Fetches files of `repository` (`owner/name`) as they are on `revision`, a branch, tag or commit. What the cache holds is not
-    /// fetched again; offline it is all there is. `progress` is told the bytes that are there.
+    /// Fetches files of `repository` (`owner/name`) on `revision`, a branch, tag or commit. Files in the
+    /// cache are not fetched again; offline, only they are available. `progress` gets the number of bytes
+    /// present.
     ///
     /// # Errors
     /// [`Error::Hub`] with what to do about it, [`Error::Io`].
@@ -160,8 +162,8 @@ impl Hub {
         })
     }
 
-    /// Puts files into the model's repository `repository` in one commit, and makes the repository first if there is none. Returns
-    /// where it is. `progress` is told the bytes that are sent.
+    /// Pushes files into the model repository `repository` in one commit. Creates the repository if it does
+    /// not exist. Returns its address. `progress` gets the number of bytes sent.
     ///
     /// # Errors
     /// [`Error::Hub`] with what to do about it.
@@ -230,7 +232,7 @@ impl Hub {
         Ok(Snapshot { commit, files })
     }
 
-    /// Makes `blob` the contents of `remote`, from where an earlier attempt broke off.
+    /// Downloads `remote` to `blob`, resuming an interrupted download.
     async fn download<T: RepoType>(
         &self,
         repo: &HFRepository<T>,
@@ -248,7 +250,7 @@ impl Hub {
         let partial = blob.with_extension("incomplete");
         let file = OpenOptions::new().create(true).append(true).open(&partial);
         let mut file = file.map_err(Error::io("open", &partial))?;
-        // Another process may fetch the same, and be done with it now.
+        // Another process may have completed the same download in the meantime.
         file.lock().map_err(Error::io("lock", &partial))?;
         if blob.is_file() {
             progress(remote.size);
@@ -286,7 +288,7 @@ impl Hub {
         if !remote.hash.fits(&partial)? || length(&file)? != remote.size {
             file.set_len(0).map_err(Error::io("write", &partial))?;
             if resumed {
-                // What was there before may have been of no use; the whole is fetched once more.
+                // The part from before may have been bad. Download the whole file once more.
                 drop(file);
                 return Box::pin(self.download(repo, repository, commit, remote, blob, progress)).await;
             }
@@ -301,7 +303,7 @@ impl Hub {
         fs::rename(&partial, blob).map_err(Error::io("rename", &partial))
     }
 
-    /// Appends what is missing to a partial file; what broke off, if something did.
+    /// Appends the missing bytes to a partial file. Returns the cause of an interruption, if there was one.
     async fn stream<T: RepoType>(
         &self,
         repo: &HFRepository<T>,
@@ -319,7 +321,7 @@ impl Hub {
         };
         let mut there = have;
         if length == Some(remote.size) && have > 0 {
-            // The server knows no ranges, and sends all of it again.
+            // The server does not support ranges, and sends the whole file again.
             file.set_len(0).map_err(Error::io("write", partial))?;
             there = 0;
         }
@@ -339,7 +341,7 @@ impl Hub {
         Ok((there < remote.size).then(short))
     }
 
-    /// What the cache holds of a repository.
+    /// Returns the cached files of a repository.
     fn cached(
         &self,
         folder: &Path,
@@ -368,7 +370,7 @@ impl Hub {
             for entry in entries.flatten() {
                 let path = entry.path();
                 let name = path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
-                // Files are links to where the cache keeps them; a folder that is a link is none of its making.
+                // Files are links into the cache's blobs. The cache itself never creates a link to a folder.
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     folders.push(path);
                 } else if wanted.includes(&name) && path.is_file() {
@@ -395,7 +397,7 @@ impl Hub {
         format!("{}/{repository}", self.client.endpoint())
     }
 
-    /// What went wrong with a repository, and what to do about it.
+    /// Returns what went wrong with a repository, and what to do about it.
     fn error(&self, repository: &str, error: &HFError) -> Error {
         Error::Hub { repository: repository.to_owned(), reason: self.reason(error) }
     }
@@ -435,7 +437,7 @@ impl Hub {
         }
     }
 
-    /// What a status means, and what to do about it.
+    /// Returns what an HTTP status means, and what to do about it.
     fn refusal(&self, status: u16, message: &str, url: &str) -> String {
         let endpoint = self.client.endpoint();
         let said = if message.is_empty() { String::new() } else { format!("; the server says: {message}") };
@@ -468,7 +470,7 @@ impl Wanted<'_> {
     }
 }
 
-/// `owner` and `name`.
+/// Splits an address into `owner` and `name`.
 fn address(repository: &str) -> Result<(&str, &str)> {
     let plain = |part: &str| {
         let letters = part.chars().all(|c| c.is_alphanumeric() || ['-', '_', '.'].contains(&c));
@@ -483,18 +485,18 @@ fn address(repository: &str) -> Result<(&str, &str)> {
     }
 }
 
-/// A download that may succeed if it is asked for again.
+/// Whether a failed download may succeed on a retry.
 fn is_break(error: &HFError) -> bool {
     matches!(error, HFError::Request { .. } | HFError::Other(_) | HFError::Io(_))
 }
 
-/// Lets the file `pointer` of a snapshot be the contents `blob`.
+/// Makes the file `pointer` of a snapshot a link to the contents `blob`.
 fn point(pointer: &Path, blob: &Path) -> Result<()> {
     create_parent(pointer)?;
     if pointer.is_file() {
         return Ok(());
     }
-    // A link whose contents were deleted is in the way.
+    // A link whose target was deleted would be in the way.
     let _ = fs::remove_file(pointer);
     #[cfg(unix)]
     {

@@ -1,4 +1,4 @@
-//! The files of a repository as the Hub lists them, with the hashes that their contents must have.
+//! The files of a repository as the Hub lists them, with the expected hashes of their contents.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,32 +16,32 @@ use crate::{Error, Result};
 
 /// A file as the Hub describes it.
 pub(super) struct Remote {
-    /// Its name in the repository.
+    /// Its path in the repository.
     pub(super) path: String,
-    /// Bytes.
+    /// Size in bytes.
     pub(super) size: u64,
-    /// Of its contents.
+    /// Hash of its contents.
     pub(super) hash: Hash,
 }
 
-/// What the contents must hash to; also the name under which the cache keeps them.
+/// The expected hash of a file's contents, which is also its name in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hash {
     /// SHA-256 of the contents, for large files.
     Sha256(String),
-    /// SHA-1 of git's blob.
+    /// SHA-1 of the git blob.
     Git(String),
 }
 
 impl Hash {
-    /// In hex.
+    /// Returns the hash in hex.
     pub(super) fn hex(&self) -> &str {
         match self {
             Self::Sha256(hex) | Self::Git(hex) => hex,
         }
     }
 
-    /// In words.
+    /// Describes the hash, for messages.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Sha256(hex) => format!("SHA-256 {hex}"),
@@ -70,7 +70,7 @@ impl Hash {
     }
 }
 
-/// The wanted files of a repository.
+/// Returns the wanted files of a repository.
 pub(super) async fn listing<T: RepoType>(
     repo: &HFRepository<T>,
     revision: &str,
@@ -94,7 +94,8 @@ pub(super) async fn listing<T: RepoType>(
     Ok(remotes.into_iter().filter(|remote| wanted.includes(&remote.path)).collect())
 }
 
-/// A file of a listing; None for a directory, an error for a name that would lead out of the cache.
+/// Returns a file of a listing, None for a directory, or an error for a name that would lead out of the
+/// cache.
 fn remote(entry: RepoTreeEntry) -> Result<Option<Remote>, HFError> {
     let RepoTreeEntry::File { oid, size, path, lfs, .. } = entry else { return Ok(None) };
     let hash = match lfs.and_then(|lfs| lfs.sha256) {

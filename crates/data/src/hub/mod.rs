@@ -1,7 +1,7 @@
 //! Data sets and files from the Hub: fetched once, checked, decoded, and kept as a packed file.
 //!
-//! The known data sets have manifests that say what must come; any other is asked for as `hf:OWNER/NAME`, or
-//! `hf:OWNER/NAME/SUBSET` where there are several.
+//! The known data sets have manifests that describe their contents. Any other is called `hf:OWNER/NAME`, or
+//! `hf:OWNER/NAME/SUBSET` if it has several subsets.
 
 mod any;
 mod client;
@@ -20,18 +20,18 @@ use crate::{DataConfig, Error, Progress, Result, files, packed, parquet};
 
 pub use client::{Hub, Kind, Snapshot, Wanted};
 
-/// Raised by any change to what is made of a data set that has no manifest.
+/// Increase this whenever the conversion of a data set without a manifest changes.
 const VERSION: u32 = 2;
 /// The branch on which the Hub keeps every data set as parquet files: `SUBSET/SPLIT/0000.parquet`.
 const REVISION: &str = "refs/convert/parquet";
 
-/// Fetches the data set `name` from the Hub and leaves it, packed, below `dir` (default: the cache), where
-/// [`load`](crate::load()) finds it. Files that hf-hub's own cache holds are not fetched again. `progress` is told the bytes
-/// that are there.
+/// Fetches the data set `name` from the Hub and writes its packed file below `dir` (default: the cache),
+/// where [`load`](crate::load()) finds it. Files in hf-hub's own cache are not fetched again. `progress` gets
+/// the number of bytes present.
 ///
 /// # Errors
-/// [`Error::UnknownDataset`], [`Error::Config`] if the data set is not on the Hub, [`Error::Hub`], [`Error::Format`],
-/// [`Error::Picture`], [`Error::Label`], [`Error::Io`].
+/// [`Error::UnknownDataset`], [`Error::Config`] if the data set is not on the Hub, [`Error::Hub`],
+/// [`Error::Format`], [`Error::Picture`], [`Error::Label`], [`Error::Io`].
 pub fn fetch(name: &str, dir: Option<&Path>, progress: &Progress<'_>) -> Result<PathBuf> {
     let dir = match dir {
         Some(dir) => dir.to_path_buf(),
@@ -45,11 +45,11 @@ pub fn fetch(name: &str, dir: Option<&Path>, progress: &Progress<'_>) -> Result<
     fetch_known(&Hub::from_environment()?, &manifest, hub, &dir, progress)
 }
 
-/// Fetches one file of a model's repository, `owner/name/path/of/file`, and returns where hf-hub's cache keeps it; a file that
-/// is there already is not fetched again. `progress` is told the bytes that are there.
+/// Fetches one file of a model's repository, `owner/name/path/of/file`, and returns its path in hf-hub's
+/// cache. A file in the cache is not fetched again. `progress` gets the number of bytes present.
 ///
 /// # Errors
-/// [`Error::Hub`] if the address is none, or what the Hub says.
+/// [`Error::Hub`] if the address is malformed or the Hub refuses.
 pub fn fetch_file(address: &str, progress: &Progress<'_>) -> Result<PathBuf> {
     fetch_file_with(&Hub::from_environment()?, address, progress)
 }
@@ -68,7 +68,8 @@ fn fetch_file_with(hub: &Hub, address: &str, progress: &Progress<'_>) -> Result<
     snapshot.files.get(file).cloned().ok_or_else(missing)
 }
 
-/// Where the packed form of a data set of the Hub is, which is fetched first if it is not there; and what to say of that.
+/// Returns the path of the packed form of a data set of the Hub, after fetching it if it is not there, and a
+/// note if it replaces an older one.
 pub(crate) fn cached_or_fetched(
     config: &DataConfig,
     dir: &Path,
@@ -79,14 +80,15 @@ pub(crate) fn cached_or_fetched(
         return Ok((path, None));
     }
     let path = any::fetch(&Hub::from_environment()?, config, dir, progress)?;
-    // Older versions could mistake colours and labels.
+    // Older versions could confuse colours and labels.
     let old = dir.join("hub").join(format!("{}.waxpack", packed_name(config)));
     let made_again = fs::remove_file(old).is_ok();
     let reason = "those of an older version may have wrong colours or labels".to_owned();
     Ok((path, made_again.then_some(Note::Remade { reason })))
 }
 
-/// The file's name tells everything that its contents depend on, but for the commit: what was fetched once stays as it is.
+/// Returns the path of the packed file. Its name covers everything that determines the contents, except the
+/// commit: a data set stays as it was first fetched.
 fn packed_path(config: &DataConfig, dir: &Path) -> PathBuf {
     dir.join("hub").join(format!("{}-v{VERSION}.waxpack", packed_name(config)))
 }
@@ -109,7 +111,7 @@ fn hub_source(manifest: &Manifest) -> Result<&HubSource> {
     })
 }
 
-/// A data set of which the manifest says everything.
+/// Fetches and packs a data set that its manifest describes completely.
 fn fetch_known(
     hub: &Hub,
     manifest: &Manifest,

@@ -1,4 +1,5 @@
-//! For tests: a server on loopback that speaks the part of the Hub's API that is used here, and misbehaves on request.
+//! For tests: a server on loopback that implements the part of the Hub's API in use here, and misbehaves on
+//! request.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,41 +11,41 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// Files from this size on are described by their SHA-256, as the Hub does with large ones.
+/// Files of at least this size are described by their SHA-256, as the Hub does for large files.
 const LARGE: usize = 1000;
 
-/// A running server; it ends with the process.
+/// A running server. It ends with the process.
 #[derive(Clone)]
 pub(crate) struct Server {
-    /// For `HF_ENDPOINT`.
+    /// The value for `HF_ENDPOINT`.
     pub(crate) address: String,
     state: Arc<Mutex<State>>,
 }
 
-/// What the server holds and how it behaves.
+/// The server's contents and behaviour.
 #[derive(Default)]
 pub(crate) struct State {
-    /// Files by kind and name (`models/owner/name`) and then by path.
+    /// Files by kind and name (`models/owner/name`), then by path.
     pub(crate) repositories: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     /// The token that every request needs.
     pub(crate) token: Option<String>,
     pub(crate) trouble: Option<Trouble>,
-    /// Method and path of every request so far, with the range where one was asked for.
+    /// Method and path of every request so far, with the range if there was one.
     pub(crate) requests: Vec<String>,
 }
 
-/// What goes wrong.
+/// A fault of the server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// Contents break off after so many bytes.
+    /// Responses break off after this number of bytes.
     BreaksAfter(usize),
-    /// Contents have a wrong byte.
+    /// Responses have a wrong byte.
     Corrupts,
-    /// Ranges are not known: contents are sent whole.
+    /// Ranges are not supported: the server sends whole files.
     KnowsNoRanges,
     /// Every request is answered with this status.
     Refuses(&'static str),
-    /// Requests are taken and never answered.
+    /// Requests are accepted and never answered.
     Hangs,
 }
 
@@ -91,7 +92,7 @@ impl Server {
             (state.trouble, state.token.clone())
         };
         if trouble == Some(Trouble::Hangs) {
-            // Until the client has had enough.
+            // Block until the client closes the connection.
             let _ = stream.read(&mut [0]);
             return;
         }
@@ -193,7 +194,7 @@ impl Server {
     }
 }
 
-/// A file as a listing describes it.
+/// Returns the entry of a file in a listing.
 fn entry(path: &str, contents: &[u8]) -> Value {
     let git = Sha1::new_with_prefix(format!("blob {}\0", contents.len())).chain_update(contents).finalize();
     let mut entry = json!({"type": "file", "oid": hex(&git), "size": contents.len(), "path": path});
@@ -208,7 +209,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `bytes=3-9` of so many bytes.
+/// Parses `bytes=3-9` for a file of `whole` bytes.
 fn parse(range: &str, whole: usize) -> Option<std::ops::Range<usize>> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let (first, last) = (first.parse().ok()?, last.parse::<usize>().ok()?);

@@ -1,4 +1,4 @@
-//! The Hub's code against a server on loopback.
+//! The Hub client against a server on loopback.
 
 use std::fs;
 use std::io::Cursor;
@@ -33,7 +33,8 @@ fn offline(cache: &Path) -> Hub {
     Hub::new(client, Duration::from_secs(1), true).unwrap()
 }
 
-/// A parquet file as the Hub makes it: `img: {bytes, path}` and `label`, with the names of classes where there are any.
+/// Returns a parquet file as the Hub makes it: `img: {bytes, path}` and `label`, with the names of the
+/// classes if there are any.
 fn parquet_file(images: &[(Vec<u8>, i64)], classes: &[&str]) -> Vec<u8> {
     let schema = "message schema {
         optional group img { optional binary bytes; optional binary path (UTF8); }
@@ -71,12 +72,13 @@ fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// Every pixel tells where it is: red its row, green its column, blue the image.
+/// Returns an image in which every pixel encodes its position: red is its row, green its column, blue the
+/// image.
 fn picture(index: usize) -> Vec<u8> {
     png(RgbImage::from_fn(4, 4, |x, y| image::Rgb([y as u8 * 60, x as u8 * 60, index as u8])))
 }
 
-/// Puts eight pictures on the server: five to train on, in two files, and three to test on.
+/// Puts eight images on the server: five for training, in two files, and three for testing.
 fn put_pictures(server: &Server, labels: i64) {
     for (name, range) in [("train/0000", 0..3), ("train/0001", 3..5), ("test/0000", 5..8)] {
         let rows: Vec<_> = range.map(|i: usize| (picture(i), labels + i as i64)).collect();
@@ -131,7 +133,7 @@ fn pictures_from_the_hub_are_upright_and_cached() {
     let asked = server.state().requests.join("\n");
     assert!(asked.contains("test/0000.parquet") && !asked.contains("other"), "{asked}");
 
-    // What the cache holds is neither fetched again nor missed without a network.
+    // Cached files are not fetched again, and need no network.
     server.state().requests.clear();
     fs::remove_file(&path).unwrap();
     fetch_manifest(&hub(&server, &cache), dir.path()).unwrap();
@@ -198,7 +200,7 @@ fn names_that_lead_out_of_the_cache_are_refused() {
     }
 }
 
-/// The parquet crate itself panics at some of these, in four places (60.1).
+/// The parquet crate (60.1) itself panics on some of these files, in four places.
 #[test]
 fn a_flipped_byte_of_a_parquet_file_is_an_error_and_no_panic() {
     let dir = tempfile::tempdir().unwrap();
@@ -306,7 +308,7 @@ fn a_broken_download_goes_on_where_it_stopped() {
     let contents: Vec<u8> = (0..5000u32).map(|i| (i * i % 251) as u8).collect();
     server.put(MODEL, "weights", contents.clone());
     let online = hub(&server, dir.path());
-    // Each answer breaks off after 2000 bytes, and the next request asks for the rest.
+    // Each response breaks off after 2000 bytes, and the next request asks for the rest.
     server.state().trouble = Some(Trouble::BreaksAfter(2000));
     let path = fetch_file(&online, "some/model/weights").unwrap();
     assert_eq!(fs::read(&path).unwrap(), contents);
@@ -318,7 +320,7 @@ fn a_broken_download_goes_on_where_it_stopped() {
     };
     assert_eq!(ranges(&server), ["0-4999", "2000-4999", "4000-4999"]);
 
-    // The server falls silent half way; what is there is kept, also by another process, and goes on another day.
+    // The server stops sending half way. Another process keeps the partial file, and resumes it another day.
     let blobs = dir.path().join("models--some--model/blobs");
     let blob = fs::read_dir(&blobs).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(&blob).unwrap();
@@ -331,7 +333,7 @@ fn a_broken_download_goes_on_where_it_stopped() {
     assert_eq!(fs::read(fetch_file(&online, "some/model/weights").unwrap()).unwrap(), contents);
     assert_eq!(ranges(&server), ["1234-4999"]);
 
-    // A server that knows no ranges sends all of it again, and damaged remains are of no use.
+    // A server without ranges sends the whole file again. Damaged partial files are discarded.
     for (trouble, remains) in [
         (Some(Trouble::KnowsNoRanges), contents[..1234].to_vec()),
         (None, vec![7; 1234]),

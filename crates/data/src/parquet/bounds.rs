@@ -1,29 +1,31 @@
-//! What a parquet file says of its own sizes, held against the bytes that are there before the parquet crate believes it.
+//! Checks the sizes that a parquet file declares against the bytes in it, before the parquet crate trusts
+//! them.
 //!
-//! The crate takes memory for as many children as a group is said to have, for a page as large as its header says, and for as many
-//! values as a dictionary is said to hold. Footer and headers are structs in Thrift's compact protocol, their fields numbered as in
-//! parquet.thrift (<https://github.com/apache/parquet-format>). The crate takes every field for what its number means, whatever
-//! type it has, so a field of another type, or of a number that is not known here, is refused: it would be read in two ways.
+//! The crate allocates memory for the declared number of a group's children, for the declared size of a page,
+//! and for the declared number of values in a dictionary. Footer and headers are structs in Thrift's compact
+//! protocol, with fields numbered as in parquet.thrift (<https://github.com/apache/parquet-format>). The
+//! crate interprets every field by its number, whatever its type. So a field with another type or an unknown
+//! number is refused here: the crate and this check would read it differently.
 
 use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Result, Seek, SeekFrom};
 
 /// The end of a file whose footer is not encrypted.
 const MAGIC: &[u8; 4] = b"PAR1";
-/// Bytes that the pages of a column may always take up once they are decompressed.
+/// Bytes that a column's pages may always take after decompression.
 const SMALL: u64 = 16 << 20;
-/// How many times as much as the file has they may take up beyond that. Pictures are compressed already.
+/// Beyond that, the largest ratio of decompressed bytes to file size. Images are already compressed.
 const TIMES: u64 = 100;
-/// What a value of a dictionary takes up.
+/// Bytes that a dictionary value takes in memory.
 const VALUE: u64 = 32;
-/// Groups within groups.
+/// The deepest nesting of groups.
 const DEPTH: usize = 32;
-/// Elements of a schema.
+/// Maximum number of elements of a schema.
 const ELEMENTS: u64 = 10_000;
-/// Bytes of a column's name.
+/// Maximum number of bytes of a column name.
 const NAME: u64 = 1000;
 
-/// Checks that the schema has a place for every child that its groups are said to have. What else is wrong with a footer is the
-/// parquet crate's to say.
+/// Checks that the schema has as many elements as its groups declare children. The parquet crate reports any
+/// other fault of a footer.
 pub(crate) fn footer(file: &mut (impl Read + Seek)) -> Result<()> {
     let end = file.seek(SeekFrom::End(0))?.saturating_sub(8);
     file.seek(SeekFrom::Start(end))?;
@@ -37,7 +39,8 @@ pub(crate) fn footer(file: &mut (impl Read + Seek)) -> Result<()> {
     let length = u64::from(u32::from_le_bytes(*length)).min(end);
     file.seek(SeekFrom::Start(end - length))?;
     let mut footer = Compact::new(BufReader::new(file.take(length)));
-    // The version and the schema come first; of what follows the crate passes over another schema.
+    // The version and the schema come first. The crate ignores a second schema later on, so stop after the
+    // first.
     footer.fields(|footer, id, kind| match (id, kind) {
         (1, kind::I32) => footer.i32().map(|_| true),
         (2, kind::LIST) => footer.schema().map(|()| false),
@@ -45,7 +48,7 @@ pub(crate) fn footer(file: &mut (impl Read + Seek)) -> Result<()> {
     })
 }
 
-/// Checks what the pages of columns, each by its first byte and its length, take up in memory.
+/// Checks the memory for the pages of columns, each given by its first byte and its length.
 pub(crate) fn pages(file: &mut (impl Read + Seek), columns: &[(u64, u64)]) -> Result<()> {
     let size = file.seek(SeekFrom::End(0))?;
     let bytes = columns.iter().fold(0u64, |bytes, (_, length)| bytes.saturating_add(*length));
@@ -57,7 +60,7 @@ pub(crate) fn pages(file: &mut (impl Read + Seek), columns: &[(u64, u64)]) -> Re
     memory(all, bytes, size)
 }
 
-/// What the pages of a column in a group of rows take up, from their headers.
+/// Returns the memory for the pages of a column in a row group, from their headers.
 fn column(file: &mut (impl Read + Seek), size: u64, start: u64, length: u64) -> Result<u64> {
     let end = start.checked_add(length).filter(|end| *end <= size);
     let end = end.ok_or_else(|| refused("a column that reaches beyond the file".into()))?;
@@ -76,7 +79,7 @@ fn column(file: &mut (impl Read + Seek), size: u64, start: u64, length: u64) -> 
     Ok(memory)
 }
 
-/// Checks what all pages that are to be read take up, and their bytes in a file of `size`.
+/// Checks the memory for all pages to read, and their bytes, against a file of `size` bytes.
 fn memory(memory: u64, bytes: u64, size: u64) -> Result<()> {
     if bytes > size {
         return Err(refused("columns that lie in each other".into()));
@@ -91,7 +94,7 @@ fn refused(reason: String) -> Error {
     Error::new(ErrorKind::InvalidData, reason)
 }
 
-/// What counts of a page's header.
+/// The relevant fields of a page header.
 #[derive(Default)]
 struct Page {
     uncompressed: u64,
@@ -103,11 +106,11 @@ struct Page {
 /// A reader of Thrift's compact protocol.
 struct Compact<R> {
     reader: R,
-    /// Bytes that were read.
+    /// Bytes read so far.
     read: u64,
 }
 
-/// The types of the protocol that are read.
+/// The supported types of the protocol.
 mod kind {
     pub(super) const TRUE: u8 = 1;
     pub(super) const FALSE: u8 = 2;
@@ -124,14 +127,14 @@ impl<R: BufRead> Compact<R> {
         Self { reader, read: 0 }
     }
 
-    /// A list of SchemaElements, of which each but the root is one group's child.
+    /// Reads a list of SchemaElements. Each of them except the root is a child of one group.
     fn schema(&mut self) -> Result<()> {
         let head = self.byte()?;
         let count = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
         if head & 15 != kind::STRUCT || count > ELEMENTS {
             return Err(refused(format!("a schema of {count} elements")));
         }
-        // The children that are still to come of each group around an element.
+        // The number of children still missing in each open group.
         let mut open: Vec<u64> = Vec::new();
         for index in 0..count {
             let children = self.schema_element()?;
@@ -147,7 +150,7 @@ impl<R: BufRead> Compact<R> {
         Ok(())
     }
 
-    /// How many children it has.
+    /// Returns the number of children.
     fn schema_element(&mut self) -> Result<u64> {
         let mut children = 0;
         self.each_field(|this, id, kind| match (id, kind) {
@@ -160,7 +163,7 @@ impl<R: BufRead> Compact<R> {
         Ok(children)
     }
 
-    /// A union of structs, most of them empty.
+    /// Reads a union of structs, most of them empty.
     fn logical_type(&mut self) -> Result<()> {
         self.each_field(|this, variant, kind| {
             if kind != kind::STRUCT {
@@ -183,13 +186,13 @@ impl<R: BufRead> Compact<R> {
         })
     }
 
-    /// A PageHeader.
+    /// Reads a PageHeader.
     fn page(&mut self) -> Result<Page> {
         let mut page = Page::default();
         self.each_field(|this, id, kind| match (id, kind) {
             (2, kind::I32) => this.size().map(|size| page.uncompressed = size),
             (3, kind::I32) => this.size().map(|size| page.compressed = size),
-            // The kind of page, and its checksum.
+            // The page type, and the checksum.
             (1 | 4, kind::I32) => this.i32().map(drop),
             (5, kind::STRUCT) => this.each_field(|this, id, kind| match (id, kind) {
                 (2, kind::I32) => this.encoding(),
@@ -218,7 +221,7 @@ impl<R: BufRead> Compact<R> {
         Ok(page)
     }
 
-    /// What the crate passes over, by the types of its fields.
+    /// Skips the fields that the crate ignores, by their types.
     fn statistics(&mut self) -> Result<()> {
         self.each_field(|this, id, kind| match kind {
             kind::TRUE | kind::FALSE => Ok(()),
@@ -228,7 +231,8 @@ impl<R: BufRead> Compact<R> {
         })
     }
 
-    /// One in which no more is said of sizes than in the header: plain, by dictionary, by runs, or by differences of numbers.
+    /// Accepts encodings that declare no sizes besides the header's: plain, dictionary, run-length, and
+    /// deltas of numbers.
     fn encoding(&mut self) -> Result<()> {
         match self.i32()? {
             0 | 2 | 3 | 5 | 8 => Ok(()),
@@ -238,12 +242,12 @@ impl<R: BufRead> Compact<R> {
         }
     }
 
-    /// Gives `take` each field of a struct, which it has to read: by number and type.
+    /// Calls `take` with number and type of each field of a struct. `take` has to read the field.
     fn each_field(&mut self, mut take: impl FnMut(&mut Self, i16, u8) -> Result<()>) -> Result<()> {
         self.fields(|this, id, kind| take(this, id, kind).map(|()| true))
     }
 
-    /// The same for as long as `take` says so.
+    /// As [`Self::each_field`], but stops when `take` returns false.
     fn fields(&mut self, mut take: impl FnMut(&mut Self, i16, u8) -> Result<bool>) -> Result<()> {
         let mut id = 0i16;
         loop {
@@ -294,7 +298,7 @@ impl<R: BufRead> Compact<R> {
         Ok(byte[0])
     }
 
-    /// Passes over bytes, of which there may be so many.
+    /// Skips a byte string of at most `most` bytes.
     fn binary(&mut self, most: u64) -> Result<()> {
         let length = self.varint()?;
         if length > most {
@@ -329,13 +333,13 @@ mod tests {
         bytes
     }
 
-    /// A struct of numbers in fields 1, 2, 3 …
+    /// Returns a struct of numbers in fields 1, 2, 3 …
     fn numbers(values: &[i32]) -> Vec<u8> {
         let fields = values.iter().flat_map(|value| [vec![0x15], number(*value)].concat());
         fields.chain([0]).collect()
     }
 
-    /// A file that is nothing but a footer, whose schema has elements of so many children.
+    /// Returns a file that is only a footer, whose schema has elements with these numbers of children.
     fn schema(children: &[i32]) -> Cursor<Vec<u8>> {
         let element = |children: &i32| [&[0x48, 1, b'x', 0x15], &*number(*children), &[0]].concat();
         let elements: Vec<u8> = children.iter().flat_map(element).collect();
@@ -351,7 +355,7 @@ mod tests {
         column(&mut Cursor::new(bytes), length, 0, length)
     }
 
-    /// A page of zeros with what follows the sizes in its header.
+    /// Returns a page of zeros; `rest` follows the sizes in its header.
     fn page(uncompressed: i32, compressed: i32, rest: &[u8]) -> Vec<u8> {
         let sizes = numbers(&[0, uncompressed, compressed]);
         let body = vec![0; usize::try_from(compressed).unwrap_or(0)];
@@ -366,7 +370,7 @@ mod tests {
         for wrong in [&[i32::MAX, 0][..], &[1], &[2, 2, 0, 0], &[1, i32::MAX, 0], &[1; 100]] {
             assert!(footer(&mut schema(wrong)).unwrap_err().to_string().contains("schema"), "{wrong:?}");
         }
-        // What is no parquet file at all, the parquet crate says.
+        // The parquet crate reports files that are not parquet at all.
         footer(&mut Cursor::new(b"no parquet")).unwrap();
         footer(&mut Cursor::new(b"")).unwrap();
     }
@@ -398,7 +402,7 @@ mod tests {
         );
     }
 
-    /// A field that says that it is another's type would be passed over here and read there.
+    /// This reader would skip a field that declares another type, but the crate would read it.
     #[test]
     fn what_the_parquet_crate_reads_otherwise_is_refused() {
         // A checksum of type BINARY that hides a size.

@@ -1,5 +1,5 @@
-//! Which columns of a parquet file hold pictures and labels: as the Hub's own description of the columns says, and where it says
-//! nothing, by their names and types.
+//! The columns of a parquet file that hold images and labels: by the Hub's own description of the columns or,
+//! without one, by their names and types.
 
 use ::parquet::schema::types::{ColumnDescriptor, Type};
 use serde_json::Value;
@@ -8,38 +8,38 @@ use super::{Table, is_number, is_text};
 use crate::notes::Note;
 use crate::{Error, Result};
 
-/// The key under which the Hub keeps the kinds of columns in a parquet file.
+/// The key of the Hub's column description in a parquet file.
 const FEATURES: &str = "huggingface";
-/// Names that columns of labels go by, the best first.
+/// Usual names of label columns, the best first.
 const LABELS: [&str; 7] = ["label", "labels", "class", "category", "target", "targets", "y"];
 
-/// The columns that count.
+/// The columns of images and labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Columns {
     pub(super) image: String,
     pub(crate) labels: Labels,
 }
 
-/// The column that says of which class a picture is.
+/// The column that gives the class of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Labels {
     /// There is none.
     None,
-    /// One of numbers of classes.
+    /// A column of class numbers.
     Numbers {
         column: String,
-        /// The names of the classes, in the order of their numbers; empty if nobody named them.
+        /// The names of the classes, in the order of their numbers; empty if the file does not name them.
         names: Vec<String>,
     },
-    /// One of names of classes.
+    /// A column of class names.
     Words { column: String },
 }
 
 impl Table {
-    /// Which columns hold pictures and labels, and what there is to say about that.
+    /// Finds the columns of images and labels, and returns notes about the choice.
     ///
     /// # Errors
-    /// [`Error::Format`] if no column holds pictures.
+    /// [`Error::Format`] if no column holds images.
     pub(crate) fn columns(&self) -> Result<(Columns, Vec<Note>)> {
         let described = self.file.note(FEATURES).and_then(|text| serde_json::from_str(text).ok());
         let described: Value = described.unwrap_or_default();
@@ -68,7 +68,7 @@ impl Table {
             || LABELS.iter().flat_map(|known| all.iter().filter(|name| name.eq_ignore_ascii_case(known)));
         let classes: Vec<&str> =
             all.iter().copied().filter(|name| kind(name) == Some("ClassLabel")).collect();
-        // What is described as a class counts more than what is only called so.
+        // A column described as a class takes precedence over one with a suitable name.
         let likely = by_name().copied().filter(|name| classes.is_empty() || classes.contains(name));
         let mut candidates: Vec<&str> = likely.chain(classes.iter().copied()).collect();
         let mut seen = Vec::new();
@@ -108,7 +108,8 @@ impl Table {
         Ok((Columns { image: (*image).to_owned(), labels }, notes))
     }
 
-    /// The leaf column below `root` that `fits`. One that holds more than a value a row does not.
+    /// Returns the leaf column below `root` that `fits`. A column with more than one value per row does not
+    /// fit.
     pub(super) fn leaf(&self, root: &str, what: &str, fits: fn(&ColumnDescriptor) -> bool) -> Result<usize> {
         let leaves = self.file.schema().columns();
         let below = |leaf: &ColumnDescriptor| leaf.path().parts().first().is_some_and(|first| first == root);
@@ -117,7 +118,7 @@ impl Table {
     }
 }
 
-/// What to say where others would have done too.
+/// Returns a note if other columns would have been suitable too.
 fn taken(purpose: &str, taken: &str, others: &[&str]) -> Option<Note> {
     let others: Vec<String> = others.iter().map(ToString::to_string).collect();
     (!others.is_empty()).then(|| Note::Column {
@@ -127,7 +128,7 @@ fn taken(purpose: &str, taken: &str, others: &[&str]) -> Option<Note> {
     })
 }
 
-/// The names of classes in the description of a column.
+/// Returns the names of the classes in the description of a column.
 fn names_of(feature: &Value) -> Vec<String> {
     let names = feature["names"].as_array().into_iter().flatten();
     names.filter_map(Value::as_str).map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! One parquet file, read with its sizes checked against its bytes and with the reader's panics caught.
+//! Reads one parquet file. Checks its sizes against its bytes, and catches panics of the parquet crate.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -14,10 +14,10 @@ use ::parquet::schema::types::SchemaDescriptor;
 
 use super::bounds;
 
-/// Rows that are read at once.
+/// Rows per read.
 pub(crate) const CHUNK: usize = 1024;
 
-/// A parquet file whose footer makes sense.
+/// A parquet file with a valid footer.
 pub(crate) struct ParquetFile {
     path: PathBuf,
     file: File,
@@ -26,7 +26,7 @@ pub(crate) struct ParquetFile {
     rows: u64,
 }
 
-/// Why a parquet file is not read. Pictures and tables turn it into errors of their own.
+/// The reason why a parquet file cannot be read. Image and table readers convert it to their own errors.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) path: PathBuf,
@@ -37,7 +37,7 @@ pub(crate) struct Fault {
 pub(crate) enum Cause {
     /// The system refused an operation.
     Io(&'static str, io::Error),
-    /// The file is not what the format promises.
+    /// The file violates the format.
     Damaged(String),
 }
 
@@ -61,29 +61,30 @@ impl ParquetFile {
         &self.path
     }
 
-    /// Bytes of the file.
+    /// Returns the size of the file in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Rows that the file says it has. Not yet to be believed: memory is taken for what is read, not for what is said.
+    /// Returns the number of rows that the file declares. Do not trust it: allocate memory for rows actually
+    /// read.
     pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// The columns.
+    /// Returns the columns.
     pub(crate) fn schema(&self) -> &SchemaDescriptor {
         self.reader.metadata().file_metadata().schema_descr()
     }
 
-    /// The text that writers store beside the schema under `key`.
+    /// Returns the text that a writer stored under `key` next to the schema.
     pub(crate) fn note(&self, key: &str) -> Option<&str> {
         let notes = self.reader.metadata().file_metadata().key_value_metadata()?;
         notes.iter().filter(|note| note.key == key).find_map(|note| note.value.as_deref())
     }
 
-    /// Calls `take` with the cells of a column, chunk by chunk, and the number of the first row of each: of exactly
-    /// [`ParquetFile::rows`] rows.
+    /// Calls `take` with the cells of a column, chunk by chunk, and the number of the first row of each
+    /// chunk. The chunks have exactly [`ParquetFile::rows`] rows in total.
     pub(crate) fn chunks<T, E: From<Fault>>(
         &self,
         leaf: usize,
@@ -119,7 +120,7 @@ impl ParquetFile {
         Ok(())
     }
 
-    /// Holds what the pages of a column say of their sizes against the file's.
+    /// Checks the sizes that a column's pages declare against the size of the file.
     fn check_pages(&self, leaf: usize) -> Result<(), Fault> {
         let groups = self.reader.metadata().row_groups().iter();
         let columns = guarded(&self.path, || {
@@ -134,7 +135,7 @@ impl Fault {
         Self { path: path.into(), cause: Cause::Damaged(reason.to_string()) }
     }
 
-    /// The fault of a file whose sizes could not be checked, or cannot be.
+    /// Returns the fault of a file whose sizes are wrong or could not be checked.
     fn of_sizes(path: &Path, error: io::Error) -> Self {
         match error.kind() {
             ErrorKind::InvalidData | ErrorKind::UnexpectedEof => Self::damaged(path, error),
@@ -143,7 +144,8 @@ impl Fault {
     }
 }
 
-/// What the next rows hold in a column, at most a chunk of them: nothing in rows whose level is not `defined`, the highest.
+/// Returns the cells of the next rows of a column, at most a chunk of them. A row has a value only if its
+/// level is `defined`, the highest.
 pub(crate) fn cells<T: DataType>(
     reader: &mut ColumnReaderImpl<T>,
     defined: i16,
@@ -157,7 +159,8 @@ pub(crate) fn cells<T: DataType>(
     Ok(levels.into_iter().map(|level| if level == defined { values.next() } else { None }).collect())
 }
 
-/// Runs what reads a parquet file. The parquet crate asserts much that a damaged file breaks; such a panic, too, is only an error.
+/// Runs code that reads a parquet file. The parquet crate asserts much that a damaged file violates; a panic
+/// there becomes an error.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Fault> {
     let result = catch_unwind(AssertUnwindSafe(read)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().copied();

@@ -1,30 +1,31 @@
-//! The entropy-coded data of a JPEG file: bits up to the next marker, and the Huffman codes in them.
+//! The entropy-coded data of a JPEG file: its bits up to the next marker, and their Huffman codes.
 
-/// A code that is longer than this is looked for bit by bit.
+/// Longest code that the lookup table covers; longer ones are decoded bit by bit.
 const AHEAD: u32 = 9;
 /// The longest code of the format.
 const LONGEST: usize = 16;
 
-/// Data ends too early.
+/// The error for data that ends too early.
 const SHORT: &str = "the data ends too early";
-/// A code that no table has.
+/// The error for a code that is in no table.
 pub(super) const UNKNOWN: &str = "there is a code that its tables do not know";
-/// More coefficients than a block has.
+/// The error for more coefficients than a block has.
 pub(super) const TOO_MANY: &str = "there are more values than a block has";
 
 /// A Huffman table.
 pub(super) struct Table {
-    /// By the next nine bits: the code's length times 256, and its symbol; 0 if it is longer.
+    /// By the next nine bits: the code's length times 256, plus its symbol; 0 for longer codes.
     short: [u16; 1 << AHEAD],
-    /// By length: the first code beyond those of that length, filled up with zeros to 16 bits.
+    /// By length: the first code above those of that length, padded with zeros to 16 bits.
     beyond: [u32; LONGEST + 1],
-    /// By length: what to add to a code to get the place of its symbol.
+    /// By length: the number to add to a code to get the index of its symbol.
     offset: [i32; LONGEST + 1],
     symbols: Vec<u8>,
 }
 
 impl Table {
-    /// The table that begins with the numbers of codes by length, and how many bytes it takes up; None if it is none.
+    /// Parses a table that begins with the number of codes of each length. Returns it with its size in bytes,
+    /// or None if it is invalid.
     pub(super) fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let counts = bytes.get(..LONGEST)?;
         let count: usize = counts.iter().map(|&count| usize::from(count)).sum();
@@ -53,7 +54,7 @@ impl Table {
         Some((table, LONGEST + count))
     }
 
-    /// Length and symbol of the code that these 16 bits begin with.
+    /// Returns length and symbol of the code at the start of these 16 bits.
     #[inline]
     fn find(&self, ahead: u32) -> Option<(u32, u8)> {
         let entry = self.short[(ahead >> (LONGEST as u32 - AHEAD)) as usize];
@@ -70,9 +71,9 @@ impl Table {
 /// Reads bits, the highest of a byte first, up to the next marker.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
-    /// The next byte that is not in `buffer`.
+    /// The next byte that is not yet in `buffer`.
     at: usize,
-    /// The next bits, from the highest on.
+    /// The next bits, from the highest down.
     buffer: u64,
     count: u32,
 }
@@ -82,20 +83,20 @@ impl<'a> Bits<'a> {
         Self { bytes, at, buffer: 0, count: 0 }
     }
 
-    /// Where the marker is, or what comes before it and is not needed.
+    /// Returns the position of the marker, or a position before it with only unneeded bytes in between.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// Takes in bytes until there are at least 56 bits, or the marker comes.
+    /// Fills the buffer to at least 56 bits, or up to the marker.
     fn fill(&mut self) {
         if let Some(&bytes) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
             let ahead = u64::from_be_bytes(bytes);
-            // Some byte is 0xff if this is not 0, and then the slow way tells what it means.
+            // If this is not 0, some byte is 0xff, and the slow path handles it.
             let inverse = !ahead;
             if inverse.wrapping_sub(0x0101_0101_0101_0101) & !inverse & 0x8080_8080_8080_8080 == 0 {
                 let taken = (64 - self.count) / 8;
-                // Bits beyond whole bytes are taken in twice, and are the same both times.
+                // Bits beyond whole bytes are read twice, with the same value each time.
                 self.buffer |= ahead >> self.count;
                 self.at += taken as usize;
                 self.count += 8 * taken;
@@ -109,7 +110,8 @@ impl<'a> Bits<'a> {
             let Some(&byte) = self.bytes.get(self.at) else { return };
             let mut next = self.at + 1;
             if byte == 0xff {
-                // A zero follows a byte of data; anything else is a marker, but for further fill bytes before either.
+                // 0xff and a zero are a data byte. 0xff and anything else is a marker. Fill bytes may come
+                // before either.
                 while self.bytes.get(next) == Some(&0xff) {
                     next += 1;
                 }
@@ -124,7 +126,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// The next symbol by its code, and past as many bits as `value` says of it, at most 16.
+    /// Returns the next symbol, and skips the number of bits that `value` gives for it, at most 16.
     #[inline]
     pub(super) fn symbol(&mut self, table: &Table, value: fn(u8) -> u32) -> Result<u8, &'static str> {
         if self.count < 32 {
@@ -142,7 +144,7 @@ impl<'a> Bits<'a> {
         Ok(symbol)
     }
 
-    /// Passes over bits, at most 64.
+    /// Skips at most 64 bits.
     pub(super) fn skip(&mut self, count: u32) -> Result<(), &'static str> {
         if count > 32 {
             self.take(32)?;
@@ -151,7 +153,7 @@ impl<'a> Bits<'a> {
         self.take(count).map(drop)
     }
 
-    /// The next bits as a number, at most 32.
+    /// Returns the next bits, at most 32, as a number.
     pub(super) fn take(&mut self, count: u32) -> Result<usize, &'static str> {
         if self.count < count {
             self.fill();
@@ -168,7 +170,7 @@ impl<'a> Bits<'a> {
         Ok(bits as usize)
     }
 
-    /// Goes on after the restart marker of this number, over the bits that fill up the last byte.
+    /// Continues after the restart marker of this number. Skips the padding bits of the last byte.
     pub(super) fn restart(&mut self, number: u8) -> Result<(), &'static str> {
         (self.buffer, self.count) = (0, 0);
         while let Some(&byte) = self.bytes.get(self.at) {

@@ -1,7 +1,7 @@
-//! Whether a PNG, GIF or WebP file is whole: whether its blocks are all there up to the one that ends it.
+//! Checks that a PNG, GIF or WebP file is complete: that all its blocks are there up to the final one.
 //!
-//! A decoder stops at the last pixel and never sees the end of a file. BMP and TIFF have no end to look for, and decoders of them
-//! read every byte of every row.
+//! A decoder stops at the last pixel and never sees the end of a file. BMP and TIFF have no end marker, and
+//! their decoders read every byte of every row.
 
 use flate2::Crc;
 
@@ -9,7 +9,7 @@ fn cut(bytes: &[u8]) -> String {
     format!("it is cut off: its {} bytes end before the image does", bytes.len())
 }
 
-/// Chunks up to `IEND`; of those that a decoder needs the checksum is right.
+/// Checks the chunks up to `IEND`, and the checksum of those that a decoder needs.
 pub(super) fn png(bytes: &[u8]) -> Result<(), String> {
     let mut at = 8;
     loop {
@@ -19,7 +19,7 @@ pub(super) fn png(bytes: &[u8]) -> Result<(), String> {
         let end = at.checked_add(12).and_then(|end| end.checked_add(length)).ok_or_else(|| cut(bytes))?;
         let contents = bytes.get(at + 4..end - 4).ok_or_else(|| cut(bytes))?;
         let sum: &[u8; 4] = bytes.get(end - 4..).and_then(<[u8]>::first_chunk).ok_or_else(|| cut(bytes))?;
-        // The case of the first letter says whether a decoder may pass the chunk over.
+        // The case of the first letter says whether a decoder may skip the chunk.
         if kind[0].is_ascii_uppercase() {
             let mut crc = Crc::new();
             crc.update(contents);
@@ -35,7 +35,7 @@ pub(super) fn png(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Blocks up to the trailer.
+/// Checks the blocks up to the trailer.
 pub(super) fn gif(bytes: &[u8]) -> Result<(), String> {
     let byte = |at: usize| bytes.get(at).copied().ok_or_else(|| cut(bytes));
     let colours = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
@@ -44,13 +44,13 @@ pub(super) fn gif(bytes: &[u8]) -> Result<(), String> {
         let kind = byte(at)?;
         at += 1;
         at += match kind {
-            // An image: its place, size and colours, then the size of its first codes.
+            // An image: its position, size and colours, then the minimum code size.
             0x2c => 10 + colours(byte(at + 8)?),
-            // An extension: what it is.
+            // An extension: its type.
             0x21 => 1,
             // The trailer.
             0x3b => return Ok(()),
-            // Some programs fill up between blocks.
+            // Some programs pad between blocks.
             0 => continue,
             _ => return Err(format!("it has a block of the unknown kind {kind:#04x}")),
         };
@@ -64,7 +64,7 @@ pub(super) fn gif(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// As many bytes as the header says.
+/// Checks that the file is as long as its header says.
 pub(super) fn webp(bytes: &[u8]) -> Result<(), String> {
     let length: &[u8; 4] = bytes.get(4..).and_then(<[u8]>::first_chunk).ok_or_else(|| cut(bytes))?;
     let promised = u64::from(u32::from_le_bytes(*length)) + 8;

@@ -1,13 +1,15 @@
-//! Whether a JPEG file is whole: decoders paint what is missing of a picture in one colour, and call that a success.
+//! Checks that a JPEG file is complete. Decoders fill the missing part of an image with one colour, and
+//! report success.
 //!
-//! JPEG has no checksum. What can be told is whether every block of every scan is there, in codes that its own tables know, and whether
-//! the file ends with the marker that ends a picture. So the entropy-coded data is read as a decoder reads it, but for the pixels.
+//! JPEG has no checksum. This check can find out whether every block of every scan is there, in codes that
+//! the file's own tables define, and whether the file ends with the end-of-image marker. To do so, it reads
+//! the entropy-coded data as a decoder does, but without computing pixels.
 
 use super::bits::{Bits, Table};
 
-/// Tables per class; the standard allows for four.
+/// Tables per class; the standard allows four.
 const TABLES: usize = 4;
-/// Coefficients of a block.
+/// Coefficients per block.
 const COEFFICIENTS: usize = 64;
 
 mod marker {
@@ -23,45 +25,47 @@ mod marker {
     pub(super) const TEM: u8 = 0x01;
 }
 
-/// One colour of the picture.
+/// One colour component of the image.
 struct Component {
     id: u8,
-    /// Blocks per minimal coding unit of an interleaved scan, across and down.
+    /// Blocks per minimum coded unit (MCU) of an interleaved scan, across and down.
     sampling: (usize, usize),
-    /// Blocks that the picture covers, across and down.
+    /// Blocks that the image covers, across and down.
     covered: (usize, usize),
-    /// Blocks across, with those that fill up the last unit.
+    /// Blocks across, including those that pad the last MCU.
     stride: usize,
-    /// Of a progressive picture, for every block, which coefficients are not zero.
+    /// For a progressive image: the coefficients of every block that are not zero.
     nonzero: Vec<u64>,
-    /// The lowest bit of each coefficient that some scan has given.
+    /// The lowest bit of each coefficient that a scan has given so far.
     precision: [Option<u8>; COEFFICIENTS],
 }
 
-/// What a frame's header says.
+/// The header of a frame.
 struct Frame {
     progressive: bool,
-    /// Minimal coding units of an interleaved scan, across and down.
+    /// MCUs of an interleaved scan, across and down.
     units: (usize, usize),
     components: Vec<Component>,
 }
 
-/// What a scan's header says.
+/// The header of a scan.
 struct Scan {
-    /// Which components, with their tables for the first coefficient and for the others.
+    /// The components, each with its tables for the DC coefficient and for the AC coefficients.
     components: Vec<(usize, usize, usize)>,
     /// First and last coefficient.
     band: (usize, usize),
-    /// The bit that an earlier scan has ended with, 0 for a first scan, and the one that this ends with.
+    /// The bit at which an earlier scan of the band ended, 0 for a first scan, and the bit at which this one
+    /// ends.
     bits: (u8, u8),
 }
 
-/// Looks at every block of a file; `Err` says what is missing or wrong, in words that follow the file's name.
+/// Checks every block of a file. `Err` says what is missing or wrong, in words that follow the file's name.
 ///
-/// Of a kind of JPEG that is not decoded anyway (lossless, arithmetic coding, twelve bits), nothing is said. Bytes after the end, between
-/// segments and before a marker are passed over, as all decoders do: cameras and editors leave such.
+/// Accepts kinds of JPEG that are not decoded anyway (lossless, arithmetic coding, twelve bits). Skips bytes
+/// after the end, between segments and before a marker, as all decoders do, because cameras and editors leave
+/// such bytes.
 ///
-/// Takes 8 bytes of memory for each block of a progressive picture, an eighth of what it is decoded into.
+/// Takes 8 bytes of memory per block of a progressive image, an eighth of the decoded size.
 pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
     let mut reader = Reader { bytes, at: 2 };
     let mut frame: Option<Frame> = None;
@@ -84,7 +88,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
                     None => return Ok(()),
                 }
             }
-            // Other kinds of frames; 0xc8 and 0xcc are none.
+            // Other kinds of frames. 0xc8 and 0xcc are not frames.
             0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => return Ok(()),
             marker::SOS => {
                 let header = reader.segment()?;
@@ -95,7 +99,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
                 Decoder { bits: &mut bits, tables, scan: &scan, run: 0 }.all(frame, restart_interval)?;
                 reader.at = bits.at();
             }
-            // What else there is says nothing of the pixels, or of their values only.
+            // Other segments do not concern pixels, or only their values.
             _ => {
                 reader.segment()?;
             }
@@ -108,19 +112,19 @@ fn damaged(what: &str) -> String {
     format!("its {what} is damaged")
 }
 
-/// Two bytes of a segment.
+/// Returns two bytes of a segment as a number.
 fn word(segment: &[u8], at: usize) -> Option<usize> {
     Some(usize::from(u16::from_be_bytes([*segment.get(at)?, *segment.get(at + 1)?])))
 }
 
-/// Goes from marker to marker.
+/// Moves from marker to marker.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// The next marker, over fill bytes and whatever else is in between.
+    /// Returns the next marker, after any fill bytes and other bytes.
     fn marker(&mut self) -> Result<u8, String> {
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
@@ -128,7 +132,7 @@ impl<'a> Reader<'a> {
             self.at += place + 1;
             match rest.get(place + 1) {
                 None => return Err(self.ended()),
-                // Fill, or a byte of data.
+                // Fill, or an escaped data byte.
                 Some(0xff | 0) => {}
                 Some(&marker) => {
                     self.at += 1;
@@ -138,7 +142,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The contents of the segment that begins here.
+    /// Returns the contents of the segment that begins here.
     fn segment(&mut self) -> Result<&'a [u8], String> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length = word(rest, 0).ok_or_else(|| self.ended())?;
@@ -169,7 +173,7 @@ fn tables(
 }
 
 impl Frame {
-    /// None if its samples are not of eight bits.
+    /// Parses a frame header; None if its samples do not have eight bits.
     fn parse(segment: &[u8], progressive: bool) -> Result<Option<Self>, String> {
         let header = || damaged("frame header");
         let (&[precision, ..], Some(height), Some(width)) = (segment, word(segment, 1), word(segment, 3))
@@ -207,7 +211,7 @@ impl Frame {
         Ok(Some(Self { progressive, units, components }))
     }
 
-    /// Says which part of the picture no scan has given.
+    /// Reports the part of the image that no scan has given.
     fn complete(&self) -> Result<(), String> {
         let whole = |component: &Component| component.precision.iter().all(|bit| *bit == Some(0));
         match self.components.iter().position(|component| !whole(component)) {
@@ -239,7 +243,8 @@ impl Scan {
         } else {
             ((0, COEFFICIENTS - 1), (0, 0))
         };
-        // Only first coefficients of several components are in one progressive scan, and never together with others.
+        // A progressive scan of several components holds only DC coefficients, and DC and AC coefficients
+        // never share a progressive scan.
         let fits = band.0 <= band.1
             && band.1 < COEFFICIENTS
             && !(frame.progressive && band.1 > 0 && (band.0 == 0 || components.len() > 1));
@@ -250,7 +255,7 @@ impl Scan {
     }
 }
 
-/// The tables at the beginning of a scan.
+/// The tables at the start of a scan.
 #[derive(Clone, Copy)]
 struct Tables<'a> {
     dc: &'a [Option<Table>; TABLES],
@@ -268,7 +273,7 @@ struct Decoder<'a, 'b> {
     bits: &'a mut Bits<'b>,
     tables: Tables<'a>,
     scan: &'a Scan,
-    /// Blocks that are still to come of a run without further coefficients.
+    /// Remaining blocks of a run without further coefficients.
     run: usize,
 }
 
@@ -320,7 +325,7 @@ impl Decoder<'_, '_> {
         Ok(())
     }
 
-    /// All coefficients of a block.
+    /// Reads all coefficients of a block.
     fn sequential(&mut self, dc: usize, ac: usize) -> Result<(), &'static str> {
         const LACKS: &str = "a Huffman table is missing";
         let dc = Tables::of(self.tables.dc, dc).map_err(|_| LACKS)?;
@@ -351,7 +356,7 @@ impl Decoder<'_, '_> {
         if length > 16 { Err(super::bits::UNKNOWN) } else { Ok(()) }
     }
 
-    /// The part of a block that a scan of a progressive picture gives.
+    /// Reads the part of a block in a progressive scan.
     fn progressive(&mut self, nonzero: &mut u64, dc: usize, ac: usize) -> Result<(), &'static str> {
         const LACKS: &str = "a Huffman table is missing";
         let refines = self.scan.bits.0 > 0;
@@ -365,7 +370,7 @@ impl Decoder<'_, '_> {
         if refines { self.refine(nonzero, table) } else { self.first_bits(nonzero, table) }
     }
 
-    /// The first bits of a band.
+    /// Reads the first bits of a band.
     fn first_bits(&mut self, nonzero: &mut u64, table: &Table) -> Result<(), &'static str> {
         if self.run > 0 {
             self.run -= 1;
@@ -385,7 +390,7 @@ impl Decoder<'_, '_> {
             } else if zeros == 15 {
                 k += 16;
             } else {
-                // This block ends, and so do as many after it.
+                // This block ends, and so do the next ones in the run.
                 self.run = (1 << zeros) - 1 + self.bits.take(zeros as u32)?;
                 break;
             }
@@ -393,12 +398,13 @@ impl Decoder<'_, '_> {
         Ok(())
     }
 
-    /// One bit more of a band: for each coefficient that is not zero a bit, and between them those that no longer are.
+    /// Reads one more bit of a band: one bit for each nonzero coefficient, and between them the coefficients
+    /// that become nonzero.
     fn refine(&mut self, nonzero: &mut u64, table: &Table) -> Result<(), &'static str> {
         let (mut k, last) = self.scan.band;
         if self.run == 0 {
             while k <= last {
-                // A coefficient that no longer is zero comes with its sign.
+                // A coefficient that becomes nonzero comes with its sign.
                 let symbol = self.bits.symbol(table, |symbol| u32::from(symbol & 15 > 0))?;
                 let (mut zeros, length) = (usize::from(symbol >> 4), symbol & 15);
                 if length == 0 && zeros < 15 {
@@ -435,12 +441,12 @@ impl Decoder<'_, '_> {
     }
 }
 
-/// The bits of the value that a symbol announces.
+/// Returns the number of value bits that follow a symbol.
 fn value_of(symbol: u8) -> u32 {
     u32::from(symbol & 15)
 }
 
-/// How far into the picture a scan has come.
+/// Describes how far into the image a scan is.
 fn place(unit: usize, total: usize) -> String {
     format!("block {} of {total}", unit + 1)
 }

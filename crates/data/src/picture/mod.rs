@@ -1,4 +1,4 @@
-//! From the bytes of a picture file to an image of one shape: within bounds of memory, and only if the picture is whole.
+//! Converts an image file to an image of one shape. Bounds the memory, and accepts only complete files.
 
 mod bits;
 mod container;
@@ -15,27 +15,27 @@ use waxwork_core::ImageShape;
 
 use crate::{Error, Result};
 
-/// The endings of files that are read as pictures. What is in them is told by their first bytes.
+/// Endings of files that are read as images. The first bytes of a file determine its format.
 pub(crate) const ENDINGS: [&str; 10] =
     ["bmp", "gif", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"];
-/// Endings of pictures that are not read.
+/// Endings of images that are not supported.
 pub(crate) const OTHER_ENDINGS: [&str; 34] = [
     "ai", "apng", "arw", "avif", "cr2", "cr3", "dds", "dib", "dng", "eps", "exr", "hdr", "heic", "heif",
     "ico", "j2k", "jp2", "jpf", "jpx", "jxl", "nef", "orf", "pbm", "pcx", "pgm", "pnm", "ppm", "psd", "qoi",
     "raf", "raw", "rw2", "svg", "tga",
 ];
-/// Bytes that a file may have, and a decoded picture.
+/// Maximum number of bytes of a file, and of a decoded image.
 const MOST_BYTES: u64 = 512 << 20;
-/// A picture whose one side is so many times the other is not decoded: on its way to a square, such a strip would take many
-/// times the memory that it has itself.
+/// The largest ratio between the sides of an image. A longer strip would take many times its own memory on
+/// the way to a square.
 const LONGEST_STRIP: u32 = 100;
 
-/// Why a picture cannot be used, in words that follow its name.
+/// The reason why an image cannot be used, in words that follow its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable(pub(crate) String);
 
 impl Unreadable {
-    /// What a decoder says: some say it in several lines, of which the first is the cause.
+    /// Converts a decoder's error. Some have several lines, of which the first is the cause.
     fn from(said: &dyn std::fmt::Display) -> Self {
         let said = said.to_string();
         let line = said.lines().map(str::trim).find(|line| !line.is_empty());
@@ -47,13 +47,13 @@ impl Unreadable {
     }
 }
 
-/// What a picture's header says.
+/// The header of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// Columns and rows, upright.
+    /// Columns and rows after rotation to upright.
     pub(crate) width: u32,
     pub(crate) height: u32,
-    /// False for shades of grey.
+    /// False for greyscale images.
     pub(crate) colour: bool,
 }
 
@@ -63,17 +63,17 @@ impl Header {
     }
 }
 
-/// The picture in a file, the middle of it scaled to `shape`, channel first. Reading one takes at most half a gibibyte for the picture
-/// itself, however large its header says that it is.
+/// Reads the image in a file: its middle, scaled to `shape`, channel first. The image itself takes at most
+/// half a gibibyte, however large its header says that it is.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Picture`] if it is no whole picture, too large, or a hundred times as long as wide or the other
-/// way round; [`Error::TooSmall`].
+/// [`Error::Io`]; [`Error::Picture`] if it is not a complete image, is too large, or has sides in a ratio
+/// above 100; [`Error::TooSmall`].
 pub fn picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
     fit(path, decode(&read(path)?).map_err(|why| why.at(path))?, shape)
 }
 
-/// The bytes of a file.
+/// Reads the bytes of a file.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Picture`] if it is too large.
@@ -88,7 +88,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What the header of a picture says; nothing else of it is looked at.
+/// Reads the header of an image, and nothing else of it.
 pub(crate) fn header(bytes: &[u8]) -> Result<Header, Unreadable> {
     let (mut decoder, _) = opened(bytes)?;
     let (mut width, mut height) = decoder.dimensions();
@@ -99,7 +99,8 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, Unreadable> {
     Ok(Header { width, height, colour })
 }
 
-/// A picture as it is, upright. Of an animation it is the first frame. It takes at most half a gibibyte.
+/// Decodes an image at its own size, rotated to upright. An animation gives its first frame. Takes at most
+/// half a gibibyte.
 pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, Unreadable> {
     let (mut decoder, format) = opened(bytes)?;
     match format {
@@ -110,20 +111,21 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, Unreadable> {
         _ => Ok(()),
     }
     .map_err(Unreadable)?;
-    // Photographs from telephones lie on their side and say so.
+    // Photographs from phones are often stored rotated, with the orientation in the header.
     let orientation = decoder.orientation().map_err(|error| Unreadable::from(&error))?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| Unreadable::from(&error))?;
     picture.apply_orientation(orientation);
     Ok(picture)
 }
 
-/// The decoder of a picture whose size is within bounds.
+/// Returns the decoder of an image, after checking that its size is within bounds.
 fn opened(bytes: &[u8]) -> Result<(impl ImageDecoder + '_, ImageFormat), Unreadable> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let reader = reader.map_err(|error| Unreadable::from(&error))?;
     let format = reader.format().ok_or_else(|| Unreadable("it is not an image of a known format".into()))?;
     let decoder = reader.into_decoder().map_err(|error| Unreadable::from(&error))?;
-    // What the decoder itself allocates is limited by default; what it is decoded into is not, but by this.
+    // By default, limits apply to the decoder's own allocations, not to its output. This line limits the
+    // output.
     Limits::default().reserve(decoder.total_bytes()).map_err(|error| Unreadable::from(&error))?;
     let (width, height) = decoder.dimensions();
     if width.max(height) / width.min(height).max(1) > LONGEST_STRIP {
@@ -132,13 +134,13 @@ fn opened(bytes: &[u8]) -> Result<(impl ImageDecoder + '_, ImageFormat), Unreada
     Ok((decoder, format))
 }
 
-/// Whether rows become columns.
+/// Whether the orientation swaps rows and columns.
 fn turned(orientation: Orientation) -> bool {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
 }
 
-/// The middle of a picture as `shape` has it, channel first. `path` is the file that it came from.
+/// Scales and crops the middle of an image to `shape`, channel first. `path` is the file that it came from.
 pub(crate) fn fit(path: &Path, mut picture: DynamicImage, shape: ImageShape) -> Result<Vec<u8>> {
     let (width, height) = (picture.width(), picture.height());
     if (width as usize) < shape.width || (height as usize) < shape.height {
@@ -151,7 +153,8 @@ pub(crate) fn fit(path: &Path, mut picture: DynamicImage, shape: ImageShape) -> 
     Ok(channel_first(&picture, shape.channels))
 }
 
-/// Rows from the top and columns from the left, one plane a channel: grey for one channel, red, green, blue for three.
+/// Returns the pixels, rows from the top and columns from the left, one plane per channel: grey for one
+/// channel; red, green and blue for three.
 pub(crate) fn channel_first(picture: &DynamicImage, channels: usize) -> Vec<u8> {
     if channels == 1 {
         return picture.to_luma8().into_raw();

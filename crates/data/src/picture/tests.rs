@@ -1,11 +1,11 @@
-//! Every format that is read, whole and cut, and what a damaged file gets.
+//! Every supported format, complete and truncated, and the errors of damaged files.
 
 use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage};
 use proptest::prelude::*;
 
 use super::*;
 
-/// Made by Pillow 13, as are the two that follow:
+/// Made by Pillow 13, as are the two below:
 ///
 /// ```python
 /// im = Image.new("RGB", (20, 12))
@@ -18,7 +18,7 @@ const PROGRESSIVE: &[u8] = include_bytes!("../../tests/pictures/progressive.jpg"
 const RESTARTS: &[u8] = include_bytes!("../../tests/pictures/restarts.jpg");
 const LOSSY: &[u8] = include_bytes!("../../tests/pictures/lossy.webp");
 
-/// The picture of the fixtures.
+/// Returns the image in the fixtures.
 fn picture() -> RgbImage {
     RgbImage::from_fn(20, 12, |x, y| Rgb([12 * x as u8, 20 * y as u8, 255 * ((x / 4 + y / 4) % 2) as u8]))
 }
@@ -29,7 +29,7 @@ fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A file of every kind, and how far its values may be from those of the picture.
+/// Returns a file of every kind, and the tolerance for its values.
 fn files() -> Vec<(&'static str, Vec<u8>, u8)> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     let grey = GrayImage::from_fn(20, 12, |x, y| Luma([(6 * x + 10 * y) as u8]));
@@ -83,7 +83,7 @@ fn a_jpeg_is_refused_if_its_end_is_not_that_of_its_picture() {
         .into_iter()
         .filter(|(name, ..)| ["jpeg", "grey jpeg", "progressive", "restarts"].contains(name))
     {
-        // Where pixels begin.
+        // Where the pixels begin.
         let scan = bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
         for end in scan..bytes.len() - 2 {
             let closed = [&bytes[..end], &[0xff, 0xd9]].concat();
@@ -157,7 +157,7 @@ fn a_wrong_checksum_of_a_png_is_an_error() {
 
 #[test]
 fn photographs_that_lie_on_their_side_are_turned_in_the_header_too() {
-    // An Exif segment whose one entry says: a quarter turn clockwise.
+    // An Exif segment whose one entry means a quarter turn clockwise.
     let exif = [
         &[0xff, 0xe1, 0, 34][..],
         b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01",

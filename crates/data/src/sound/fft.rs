@@ -1,11 +1,12 @@
-//! The discrete Fourier transform of a power of two of values: the same bits on every machine.
+//! The discrete Fourier transform for lengths that are powers of two. It returns the same bits on every
+//! machine.
 //!
-//! f64, radix 2, with roots of unity by `libm`. A library that chooses its instructions at run time would be faster and have other
-//! bits on another processor.
+//! f64, radix 2, with roots of unity from `libm`. A library that selects its instructions at run time would
+//! be faster, but would return other bits on another processor.
 
 use std::f64::consts::TAU;
 
-/// A complex number: its real and its imaginary part.
+/// A complex number: its real part and its imaginary part.
 pub(super) type Complex = [f64; 2];
 
 /// The transform of one length.
@@ -13,12 +14,12 @@ pub(super) type Complex = [f64; 2];
 pub(super) struct Fft {
     /// e^(−2πi k/n) for k below n/2.
     roots: Vec<Complex>,
-    /// Where each value goes before the first pass.
+    /// The new index of each value before the first pass.
     order: Vec<u32>,
 }
 
 impl Fft {
-    /// The transform of `n` values, a power of two of at least 2.
+    /// Prepares the transform of `n` values, a power of two of at least 2.
     pub(super) fn new(n: usize) -> Self {
         debug_assert!(n.is_power_of_two() && n >= 2);
         let root = |k: usize| {
@@ -30,12 +31,12 @@ impl Fft {
         Self { roots: (0..n / 2).map(root).collect(), order }
     }
 
-    /// How many values it transforms.
+    /// Returns the length of the transform.
     pub(super) fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// X_k = Σ x_j e^(−2πi jk/n), in place.
+    /// Computes X_k = Σ x_j e^(−2πi jk/n), in place.
     pub(super) fn forward(&self, values: &mut [Complex]) {
         let n = self.len();
         debug_assert_eq!(values.len(), n);
@@ -59,7 +60,7 @@ impl Fft {
         }
     }
 
-    /// x_j = 1/n Σ X_k e^(2πi jk/n), in place.
+    /// Computes x_j = 1/n Σ X_k e^(2πi jk/n), in place.
     pub(super) fn inverse(&self, values: &mut [Complex]) {
         values.iter_mut().for_each(|value| value[1] = -value[1]);
         self.forward(values);

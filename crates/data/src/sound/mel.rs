@@ -1,17 +1,19 @@
-//! Mel bands: triangles over the frequencies of a spectrum that are as wide as the ear is coarse, and spectra that have given bands.
+//! Mel filter banks: triangular filters over the frequencies of a spectrum, equally wide on the mel scale.
+//! Also finds spectra with given mel bands.
 
-/// Hz of a mel below [`LINEAR_MELS`]; above it frequencies grow by a factor.
+/// Hz per mel below [`LINEAR_MELS`]; above it, each mel multiplies the frequency by a constant factor.
 const LINEAR_HZ: f64 = 200.0 / 3.0;
 const LINEAR_MELS: f64 = 15.0;
-/// The logarithm of the factor per mel: 6.4 in 27 mels.
+/// The logarithm of that factor: 27 mels are a factor of 6.4.
 const LOG_STEP: f64 = 0.068_751_777_420_949_12;
-/// Steps of the inversion; each halves the error or more where bands are wider than the spectrum is fine.
+/// Steps of the inversion. Where bands are wider than the spectrum's resolution, each step at least halves
+/// the error.
 const STEPS: usize = 30;
 
-/// A filter bank on the scale of Slaney's Auditory Toolbox (1998), with triangles of height 1.
+/// A filter bank on the mel scale of Slaney's Auditory Toolbox (1998), with triangles of height 1.
 #[derive(Clone, Debug)]
 pub(super) struct MelBank {
-    /// The first frequency of each band, and the weights from there on.
+    /// For each band, its first frequency bin and the weights from there on.
     bands: Vec<(usize, Vec<f64>)>,
     bins: usize,
 }
@@ -34,8 +36,8 @@ fn hz(mel: f64) -> f64 {
 }
 
 impl MelBank {
-    /// `bands` triangles over `bins` frequencies from 0 to half of the rate in Hz; the number of the first band that has no frequency
-    /// if there are too many.
+    /// Returns `bands` triangles over `bins` frequencies from 0 to half of the rate in Hz. If there are too
+    /// many bands, fails with the number of the first band without a frequency.
     pub(super) fn new(bands: usize, bins: usize, rate: u32) -> Result<Self, usize> {
         let top = f64::from(rate) / 2.0;
         let edge = |number: usize| hz(mel(top) * number as f64 / (bands + 1) as f64);
@@ -56,7 +58,7 @@ impl MelBank {
         self.bands.len()
     }
 
-    /// The bands of one spectrum's magnitudes.
+    /// Computes the bands of one spectrum's magnitudes.
     pub(super) fn apply(&self, magnitudes: &[f64], out: &mut [f64]) {
         for (out, (first, weights)) in out.iter_mut().zip(&self.bands) {
             *out = magnitudes[*first..].iter().zip(weights).map(|(value, weight)| value * weight).sum();
@@ -70,7 +72,8 @@ impl MelBank {
         }
     }
 
-    /// Magnitudes of which none is negative whose bands are near to these: least squares by multiplicative updates (Lee & Seung 2001).
+    /// Returns non-negative magnitudes with bands close to these: least squares by multiplicative updates
+    /// (Lee & Seung 2001).
     pub(super) fn invert(&self, bands: &[f64]) -> Vec<f64> {
         let (mut wanted, mut found) = (vec![0.0; self.bins], vec![0.0; self.bins]);
         self.spread(bands, &mut wanted);
@@ -80,7 +83,7 @@ impl MelBank {
             self.apply(&magnitudes, &mut own);
             self.spread(&own, &mut found);
             for ((value, wanted), found) in magnitudes.iter_mut().zip(&wanted).zip(&found) {
-                // A frequency of no band stays silent.
+                // A frequency outside every band stays at zero.
                 *value = if *found > 0.0 { *value * (wanted / found) } else { 0.0 };
             }
         }

@@ -1,4 +1,4 @@
-//! Sounds: WAV files as samples of one rate and one length, and what networks see of them.
+//! Sounds: WAV files as samples of one rate and one length, and the representation that networks see.
 
 mod fft;
 mod mel;
@@ -19,65 +19,63 @@ pub use recordings::{Recordings, read};
 pub use spectrogram::Spectrogram;
 pub use wav::Recording;
 
-/// Samples a second where nobody says.
+/// Default sample rate, Hz.
 pub(crate) const RATE: u32 = 8000;
-/// Samples of a sound where nobody says: a second and a bit.
+/// Default number of samples per sound: just over a second.
 pub(crate) const LENGTH: usize = 8192;
-/// Rates that sounds may have.
+/// Valid sample rates.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=192_000;
-/// Samples that a sound may have at most: minutes.
+/// Maximum number of samples of a sound: some minutes.
 const MOST_SAMPLES: usize = 1 << 23;
 
-/// How recordings are made into sounds of one length, and what networks see of them.
+/// How recordings become sounds of one length, and the representation that networks see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SoundConfig {
-    /// Samples a second, Hz, to which recordings of another rate are brought. Default: the data set's own, or 8000.
+    /// Sample rate, Hz; recordings with another rate are resampled. Default: the data set's own, or 8000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<usize>,
-    /// Samples of every sound. Default: the data set's own, or 8192.
+    /// Samples per sound. Default: the data set's own, or 8192.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<usize>,
-    /// What is done with recordings of another length.
+    /// How recordings of another length are fitted.
     pub fit: Fit,
-    /// The class in the name of a file, without its ending: `{label}` stands for it, `*` for anything else. Default: the class is the
-    /// directory.
+    /// Pattern of the file name without its ending, which gives the class: `{label}` stands for the class, `*` for anything else. Default: the directory is the class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Leave out recordings that cannot be read or are silent, and count them, instead of failing.
     pub skip_unreadable: bool,
-    /// What networks see of a sound.
+    /// The representation that networks see.
     pub view: SoundView,
     /// Mel bands of a log-mel spectrogram.
     pub bands: usize,
-    /// Samples of a frame of a spectrogram, a power of two.
+    /// Samples per frame of a spectrogram, a power of two.
     pub window: usize,
-    /// Samples from one frame to the next; the length is a multiple of it.
+    /// Samples from one frame to the next; must divide the length.
     pub hop: usize,
 }
 
-/// What is done with recordings that are not as long as sounds are to be.
+/// How recordings of another length are fitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
-    /// Silence is added at the end of shorter ones; longer ones lose their end.
+    /// Add silence at the end of shorter ones, and drop the end of longer ones.
     #[default]
     Pad,
-    /// Silence at both ends is removed first.
+    /// Remove silence at both ends first, then pad.
     Trim,
-    /// Each is cut into as many sounds as it has room for; what is left at the end, and shorter recordings, are padded if they are at
-    /// least half as long as a sound.
+    /// Cut each into as many sounds as fit. Shorter recordings and the rest at the end are padded if they are at least half as long as a sound, else dropped.
     Cut,
 }
 
-/// What networks see of a sound.
+/// The representation of a sound that networks see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SoundView {
-    /// Mel bands by frames, logarithms of their magnitudes.
+    /// Log magnitudes of mel bands, bands by frames.
     #[default]
     LogMel,
-    /// Every frequency by frames, logarithms of their magnitudes.
+    /// Log magnitudes of every frequency, frequencies by frames.
     LogMagnitude,
     /// The samples themselves.
     Waveform,
@@ -100,10 +98,10 @@ impl Default for SoundConfig {
 }
 
 impl SoundConfig {
-    /// The kind of sounds of a data set with these values of its own.
+    /// Returns the kind of sounds; `rate` and `length` are the data set's own.
     ///
     /// # Errors
-    /// [`Error::Config`] if rate or length are out of bounds.
+    /// [`Error::Config`] if the rate or the length is out of bounds.
     pub(crate) fn kind(&self, rate: u32, length: usize) -> Result<Kind> {
         let (asked, length) = (self.rate.unwrap_or(rate as usize), self.length.unwrap_or(length));
         let Some(rate) = u32::try_from(asked).ok().filter(|rate| RATES.contains(rate)) else {
@@ -117,7 +115,7 @@ impl SoundConfig {
         Ok(Kind::Sound { rate, length })
     }
 
-    /// What networks see of sounds, before there are statistics.
+    /// Returns the representation that networks see, without statistics.
     ///
     /// # Errors
     /// [`Error::Config`] if its sizes do not fit each other.

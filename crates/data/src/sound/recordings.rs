@@ -1,4 +1,5 @@
-//! Folders of WAV files as sounds of one rate and one length: which files are of which class and part, and what is done with each.
+//! Folders of WAV files as sounds of one rate and one length: the class and part of each file, and its
+//! conversion.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -25,31 +26,33 @@ const RECORDINGS: Wanted = Wanted {
         "aac", "aif", "aiff", "amr", "au", "flac", "m4a", "mp3", "ogg", "opus", "ra", "snd", "wma", "w64",
     ],
 };
-/// Bytes that a file may have.
+/// Maximum number of bytes of a file.
 const MOST_FILE_BYTES: u64 = 1 << 30;
-/// Bytes that all sounds of a part may have together.
+/// Maximum number of bytes of all sounds of a part together.
 const MOST_BYTES: usize = 8 << 30;
-/// Below this share of its loudest sample a recording is silent at its ends.
+/// Samples below this share of a recording's loudest one count as silence at its ends.
 const SILENT: f64 = 0.01;
 /// Indices of the official test part of the Free Spoken Digit Dataset.
 const FSDD_TEST: std::ops::Range<u32> = 0..5;
 
-/// Recordings that were read from a folder, for what wants samples of one kind.
+/// Recordings read from a folder, all converted to one kind.
 #[derive(Debug)]
 pub struct Recordings {
     /// The sounds.
     pub sounds: InMemory,
-    /// The names of the directories, label `k` is `classes[k]`; empty if there are none.
+    /// The names of the directories; label `k` is `classes[k]`. Empty if there are no directories.
     pub classes: Vec<String>,
-    /// What was taken for what, and what was left out.
+    /// What the reader assumed, and what it left out.
     pub notes: Vec<Note>,
 }
 
-/// The recordings of a folder as sounds of `kind`, padded or cut at their end: of one directory per class, or of a directory without
-/// directories. Silence is a sound here: what another program made is measured as it is.
+/// Reads the recordings of a folder as sounds of `kind`, padded or cut at their end. The folder has one
+/// directory per class, or no directories. Silent recordings are allowed here: the output of another program
+/// is measured as it is.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::EmptyFolder`], [`Error::Layout`], [`Error::Recording`] for the first that cannot be read.
+/// [`Error::Io`], [`Error::EmptyFolder`], [`Error::Layout`], [`Error::Recording`] for the first that cannot
+/// be read.
 pub fn read(dir: &Path, kind: &Kind) -> Result<Recordings> {
     let (part, notes) = layout::list_part(dir, &RECORDINGS)?;
     let &Kind::Sound { rate, length } = kind else {
@@ -71,7 +74,7 @@ pub fn read(dir: &Path, kind: &Kind) -> Result<Recordings> {
     })
 }
 
-/// The parts of a folder, its classes, how many recordings were left out, and what there is to say.
+/// Returns the parts of a folder, its classes, the number of recordings left out, and the notes.
 pub(crate) fn load(
     dir: &Path,
     config: &SoundConfig,
@@ -94,7 +97,7 @@ pub(crate) fn load(
     Ok((Parts::new(train, test, &classes)?, classes, found.skipped.len(), notes))
 }
 
-/// The Free Spoken Digit Dataset: `DIGIT_SPEAKER_INDEX.wav` in one folder.
+/// Loads the Free Spoken Digit Dataset: `DIGIT_SPEAKER_INDEX.wav` in one folder.
 pub(crate) fn load_fsdd(
     manifest: &Manifest,
     dir: &Path,
@@ -149,7 +152,7 @@ pub(crate) fn load_fsdd(
     Ok((Parts::new(train, test, &manifest.classes)?, notes))
 }
 
-/// What was met on the way.
+/// Facts for the notes, collected while reading.
 #[derive(Default)]
 struct Found {
     /// Names of files that were left out, each with its reason.
@@ -242,7 +245,7 @@ impl Found {
     }
 }
 
-/// A recording that is more than silence.
+/// Opens a recording; one with nothing but silence is an error.
 fn heard(path: &Path) -> Result<Recording> {
     let recording = open(path)?;
     if recording.samples.iter().all(|sample| *sample == 0.0) {
@@ -252,7 +255,7 @@ fn heard(path: &Path) -> Result<Recording> {
     Ok(recording)
 }
 
-/// What is made of a recording: its own rate, whether it is longer than sounds of the data are, and the sounds cut out of it.
+/// The result of a recording: its own rate, whether it is longer than a sound, and the sounds cut from it.
 type Made = (u32, bool, Vec<Vec<u8>>);
 
 fn open(path: &Path) -> Result<Recording> {
@@ -265,7 +268,7 @@ fn open(path: &Path) -> Result<Recording> {
     wav::parse(&bytes).map_err(|reason| Error::Recording { path: path.to_path_buf(), reason })
 }
 
-/// The sounds of one recording.
+/// Cuts or pads one recording into sounds.
 fn fitted(mut samples: Vec<f64>, length: usize, fit: Fit) -> Vec<Vec<u8>> {
     match fit {
         Fit::Pad => {}
@@ -287,7 +290,7 @@ fn fitted(mut samples: Vec<f64>, length: usize, fit: Fit) -> Vec<Vec<u8>> {
     vec![at_rest(&samples)]
 }
 
-/// What the name of a file says of its class.
+/// A pattern that extracts the class from a file name.
 struct Pattern(Vec<Piece>);
 
 enum Piece {
@@ -329,7 +332,7 @@ impl Pattern {
         Ok(Self(pieces))
     }
 
-    /// The class of a file of this name; each part that stands for something is as short as it can be.
+    /// Returns the class of a file of this name. Each wildcard matches as little as possible.
     fn label<'n>(&self, name: &'n str) -> Option<&'n str> {
         let (mut rest, mut label, mut open) = (name, None, None);
         for piece in &self.0 {
@@ -359,7 +362,7 @@ impl Pattern {
     }
 }
 
-/// Gives every file of a folder without classes the class that its name says.
+/// Gives every file of a folder without classes the class in its name.
 fn label_by_name(listing: &mut Listing, pattern: &Pattern, dir: &Path) -> Result<()> {
     let reason = |reason: String| Error::Layout { path: dir.to_path_buf(), reason };
     if !listing.classes.is_empty() {
@@ -388,7 +391,7 @@ fn label_by_name(listing: &mut Listing, pattern: &Pattern, dir: &Path) -> Result
     }
     let divided = !listing.notes.iter().any(|note| matches!(note, Note::Parts { test: Some(_), .. }));
     if divided {
-        // Again, now that there are classes, of each a tenth.
+        // Split again, a tenth of each class, now that the classes are known.
         let mut all: Vec<Picture> = listing.train.drain(..).chain(listing.test.drain(..)).collect();
         all.sort_by(|a, b| a.path.cmp(&b.path));
         let mut flags = selection::test_part(all.len(), |index| all[index].label).into_iter();
@@ -404,7 +407,7 @@ mod tests {
     use super::*;
     use crate::{DataConfig, load};
 
-    /// A WAV file of 16 bits.
+    /// Returns a 16-bit WAV file.
     fn wav(rate: u32, samples: &[i16]) -> Vec<u8> {
         let data: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
         let head = [36 + data.len() as u32, 16, 0x0001_0001, rate, 2 * rate, 0x0010_0002, data.len() as u32];

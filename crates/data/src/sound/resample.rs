@@ -1,15 +1,16 @@
-//! Another rate of the same sound, by a windowed sinc: the same bits on every machine.
+//! Resampling by a windowed sinc. It returns the same bits on every machine.
 
 use std::f64::consts::PI;
 
-/// Zero crossings of the sinc on either side that are kept.
+/// Zero crossings of the sinc to keep on either side.
 const CROSSINGS: f64 = 32.0;
-/// The pass band ends at this share of the lower of the two rates' halves.
+/// The end of the pass band, as a share of the lower of the two Nyquist frequencies.
 const ROLL_OFF: f64 = 0.95;
-/// Phases whose weights are kept; rates with more of them in common get their weights anew for every value.
+/// Maximum number of phases whose weights are kept. For more phases, the weights are computed for every
+/// value.
 const MOST_PHASES: u64 = 2048;
 
-/// The waveform `samples` at rate `from`, at rate `to`, as long.
+/// Resamples `samples` from rate `from` to rate `to`; the duration stays the same.
 pub(super) fn resample(samples: &[f64], from: u32, to: u32) -> Vec<f64> {
     if from == to || samples.is_empty() {
         return samples.to_vec();
@@ -42,7 +43,7 @@ pub(super) fn resample(samples: &[f64], from: u32, to: u32) -> Vec<f64> {
     (0..count).map(value).collect()
 }
 
-/// sin(πx)/(πx) under a Hann window of [`CROSSINGS`] on either side.
+/// Returns sin(πx)/(πx) times a Hann window that spans [`CROSSINGS`] on either side.
 fn windowed_sinc(x: f64) -> f64 {
     if x == 0.0 {
         return 1.0;
@@ -72,7 +73,7 @@ mod tests {
             let found = resample(&sine(440.0, from, from as usize), from, to);
             assert_eq!(found.len(), to as usize, "a second is a second");
             let expected = sine(440.0, to, to as usize);
-            // Where the sinc does not reach over an end.
+            // Only where the sinc does not reach beyond either end.
             let inner = to as usize / 100 + 70;
             for (found, expected) in found.iter().zip(&expected).skip(inner).take(to as usize - 2 * inner) {
                 assert!((found - expected).abs() < 2e-3, "{from} {to}: {found} {expected}");

@@ -1,5 +1,6 @@
-//! Sounds as pictures that networks see, and back: log magnitudes of mel bands or of every frequency, normalised by statistics of the
-//! training part, and Griffin and Lim's search for a waveform that has them.
+//! Spectrograms, the images of sounds that networks see, and their inversion. A spectrogram holds log
+//! magnitudes of mel bands or of every frequency, normalised by statistics of the training part. The
+//! inversion finds a waveform with given magnitudes by the Griffin-Lim algorithm.
 //!
 //! ```text
 //! waveform → short-time Fourier transform → magnitudes → mel bands → log(m + 0.001) → (x − mean) / deviation per row
@@ -16,34 +17,35 @@ use super::mel::MelBank;
 use super::stft::Stft;
 use crate::{Error, Result};
 
-/// Added to magnitudes before the logarithm: 96 dB below a sine of full scale in a window of 256.
+/// Added to magnitudes before the logarithm: 96 dB below a full-scale sine in a window of 256.
 const FLOOR: f64 = 1e-3;
-/// Deviations from the mean that are kept.
+/// Values are clipped at this number of standard deviations from the mean.
 const KEPT: f64 = 3.0;
-/// A deviation of a row that is at least this: a row that never changes has none.
+/// Minimum standard deviation of a row, for rows that never change.
 const LEAST_DEVIATION: f64 = 1e-2;
-/// Iterations of Griffin and Lim's search.
+/// Iterations of the Griffin-Lim algorithm.
 const ITERATIONS: usize = 32;
-/// How far each goes on in its direction (Perraudin, Balazs & Søndergaard 2013).
+/// Momentum of the fast Griffin-Lim algorithm (Perraudin, Balazs & Søndergaard 2013).
 const MOMENTUM: f64 = 0.99;
 
-/// How a spectrogram is made of a sound. The statistics are those of the training part, so a view is part of a run.
+/// Settings and statistics of a spectrogram. The statistics come from the training part, so they are part of
+/// a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spectrogram {
     /// Mel bands; None for every frequency above 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bands: Option<usize>,
-    /// Values of a frame, a power of two.
+    /// Samples per frame, a power of two.
     pub window: usize,
-    /// Values from one frame to the next.
+    /// Samples from one frame to the next.
     pub hop: usize,
-    /// The mean of each row's logarithms.
+    /// Mean of each row's logarithms.
     pub mean: Vec<f32>,
-    /// Their standard deviation.
+    /// Standard deviation of each row's logarithms.
     pub deviation: Vec<f32>,
 }
 
-/// All that is computed once for spectrograms of one length.
+/// Precomputed values for spectrograms of one length.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     stft: Stft,
@@ -51,7 +53,7 @@ pub(crate) struct Plan {
 }
 
 impl Spectrogram {
-    /// One without statistics, of sounds of `length` samples at `rate` Hz.
+    /// Returns settings without statistics, for sounds of `length` samples at `rate` Hz.
     ///
     /// # Errors
     /// [`Error::Config`] if window, hop, bands and length do not fit each other.
@@ -67,12 +69,12 @@ impl Spectrogram {
         (self.bands, self.window, self.hop) == (other.bands, other.window, other.hop)
     }
 
-    /// Rows and columns of the picture of a sound of `length` samples.
+    /// Returns the rows and columns of the spectrogram of a sound of `length` samples.
     pub fn shape(&self, length: usize) -> ImageShape {
         ImageShape::new(1, self.bands.unwrap_or(self.window / 2), length / self.hop.max(1))
     }
 
-    /// Checks the sizes and computes what they need.
+    /// Checks the sizes and precomputes what they need.
     pub(crate) fn plan(&self, rate: u32, length: usize) -> Result<Plan> {
         let fail = |key, reason| Err(Error::Config { key, reason });
         let Self { bands, window, hop, .. } = *self;
@@ -123,14 +125,15 @@ impl Spectrogram {
         Ok(Plan { stft, bank })
     }
 
-    /// The same with the statistics of these sounds, i16 each.
+    /// Adds the statistics of these sounds, i16 each.
     ///
     /// # Errors
     /// As [`Spectrogram::new`].
     pub(crate) fn fitted(mut self, rate: u32, length: usize, sounds: &[u8]) -> Result<Self> {
         let plan = self.plan(rate, length)?;
         let rows = self.mean.len();
-        // Sums of each sound, then over sounds in their order: the same for any number of threads.
+        // Sum each sound, then sum over sounds in order, so that the result does not depend on the number of
+        // threads.
         let sums: Vec<(Vec<f64>, Vec<f64>)> = sounds
             .par_chunks_exact(2 * length)
             .map(|sound| {
@@ -155,7 +158,7 @@ impl Spectrogram {
         Ok(self)
     }
 
-    /// What networks see of a sound: row after row, the lowest frequency first, in [0, 1].
+    /// Returns the network's view of a sound: row by row, the lowest frequency first, in [0, 1].
     pub(crate) fn values(&self, plan: &Plan, sound: &[u8]) -> Vec<f32> {
         let logs = plan.logs(&waveform(sound));
         let (rows, columns) = (self.mean.len(), plan.stft.frames());
@@ -169,7 +172,7 @@ impl Spectrogram {
         values
     }
 
-    /// The magnitudes of every frequency, frame after frame, that what a network makes stands for.
+    /// Converts a network's output to the magnitudes of every frequency, frame by frame.
     fn magnitudes(&self, plan: &Plan, values: &[f32]) -> Vec<f64> {
         let (rows, columns, bins) = (self.mean.len(), plan.stft.frames(), plan.stft.bins());
         let mut magnitudes = Vec::with_capacity(columns * bins);
@@ -192,7 +195,8 @@ impl Spectrogram {
         magnitudes
     }
 
-    /// A waveform, i16, whose spectrogram is near to what a network makes. Its phases begin at random, those of sound `number`.
+    /// Returns a waveform, i16, with a spectrogram close to a network's output. Its initial phases are
+    /// random; `number` selects the draw.
     pub(crate) fn sound(&self, plan: &Plan, values: &[f32], number: u64) -> Vec<u8> {
         let magnitudes = self.magnitudes(plan, values);
         at_rest(&griffin_lim(&plan.stft, &magnitudes, number))
@@ -200,7 +204,7 @@ impl Spectrogram {
 }
 
 impl Plan {
-    /// log(m + floor) of every row, frame after frame.
+    /// Returns log(m + floor) of every row, frame by frame.
     fn logs(&self, waveform: &[f64]) -> Vec<f64> {
         let bins = self.stft.bins();
         let rows = self.bank.as_ref().map_or(bins - 1, MelBank::bands);
@@ -222,7 +226,8 @@ fn magnitude(value: &Complex) -> f64 {
     (value[0] * value[0] + value[1] * value[1]).sqrt()
 }
 
-/// A waveform whose spectra have these magnitudes as nearly as 32 steps of the fast Griffin-Lim algorithm find.
+/// Returns a waveform whose spectra approximate these magnitudes, after 32 iterations of the fast Griffin-Lim
+/// algorithm.
 fn griffin_lim(stft: &Stft, magnitudes: &[f64], number: u64) -> Vec<f64> {
     let mut draws = Stream::new(0, "griffin-lim", 0).at(number);
     let start = magnitudes.iter().map(|magnitude| {
@@ -246,19 +251,20 @@ fn griffin_lim(stft: &Stft, magnitudes: &[f64], number: u64) -> Vec<f64> {
     stft.inverse(&spectra)
 }
 
-/// A sound at rest as values in [−1, 1).
+/// Converts a stored sound to values in [−1, 1).
 pub(crate) fn waveform(sound: &[u8]) -> Vec<f64> {
     let (samples, _) = sound.as_chunks::<2>();
     samples.iter().map(|sample| f64::from(i16::from_le_bytes(*sample)) / 32768.0).collect()
 }
 
-/// Values in [−1, 1] as i16, little-endian; what is louder is cut off.
+/// Converts values in [−1, 1] to i16, little-endian; louder values are clipped.
 pub(crate) fn at_rest(waveform: &[f64]) -> Vec<u8> {
     let sample = |value: &f64| (value * 32768.0).round_ties_even().clamp(-32768.0, 32767.0) as i16;
     waveform.iter().flat_map(|value| sample(value).to_le_bytes()).collect()
 }
 
-/// The spectral convergence of a sound beside another: ‖|A| − |B|‖ / ‖|A|‖ of the magnitudes of their spectra, 0 for the same.
+/// Returns the spectral convergence of a sound to a real one: ‖|A| − |B|‖ / ‖|A|‖ of their spectral
+/// magnitudes, 0 if equal.
 fn convergence(stft: &Stft, real: &[u8], made: &[u8]) -> f64 {
     let [a, b] = [real, made].map(|sound| stft.forward(&waveform(sound)));
     let (mut difference, mut all) = (0.0, 0.0);
@@ -271,7 +277,7 @@ fn convergence(stft: &Stft, real: &[u8], made: &[u8]) -> f64 {
 }
 
 impl Plan {
-    /// [`convergence`] in the windows of this plan.
+    /// Returns [`convergence`] in the windows of this plan.
     pub(crate) fn convergence(&self, real: &[u8], made: &[u8]) -> f64 {
         convergence(&self.stft, real, made)
     }
@@ -288,7 +294,7 @@ mod tests {
 
     #[test]
     fn log_mels_are_those_of_numpy() {
-        // Goes on from the script in stft.rs:
+        // Continues the script in stft.rs:
         // def hz(m): return np.where(m < 15, m * 200 / 3, 1000 * np.exp((m - 15) * np.log(6.4) / 27))
         // def mel(f): return np.where(f < 1000, f * 3 / 200, 15 + 27 * np.log(np.maximum(f, 1) / 1000) / np.log(6.4))
         // e = hz(np.linspace(0, mel(4000.0), 66))       # as librosa.filters.mel(htk=False, norm=None)
@@ -330,7 +336,8 @@ mod tests {
     #[test]
     fn a_sound_comes_back_from_its_spectrogram_and_again_the_same() {
         let sound = sound(4096);
-        // Clipping at three deviations costs a sweep more than it costs speech: each row is loud for an instant only.
+        // Clipping at three standard deviations hurts a sweep more than speech, because each row is loud for
+        // only an instant.
         for (bands, most) in [(Some(64), 0.35), (None, 0.3)] {
             let fitted = Spectrogram::new(bands, 256, 128, 8000, 4096).unwrap();
             let fitted = fitted.fitted(8000, 4096, &sound).unwrap();

@@ -1,11 +1,12 @@
-//! Waveforms as overlapping windowed spectra, and back: the short-time Fourier transform and its least-squares inverse.
+//! The short-time Fourier transform of a waveform, and its least-squares inverse.
 //!
-//! Frame t is the `window` values around sample `t · hop`, times a periodic Hann window, of a waveform with
-//! `(window − hop) / 2` zeros before and after it: a waveform of `length` has exactly `length / hop` frames.
+//! The waveform is padded with `(window − hop) / 2` zeros at both ends. Frame t is the `window` values around
+//! sample `t · hop`, times a periodic Hann window. So a waveform of `length` has exactly `length / hop`
+//! frames.
 
 use super::fft::{Complex, Fft};
 
-/// Below this share of overlapping windows nothing is known of a value.
+/// A value with a smaller sum of squared window weights cannot be recovered.
 const LEAST_WEIGHT: f64 = 1e-8;
 
 /// The transform of waveforms of one length.
@@ -20,7 +21,8 @@ pub(super) struct Stft {
 }
 
 impl Stft {
-    /// Of waveforms of `length` values, a multiple of `hop`; `window` is a power of two of at least `hop`, and both are even.
+    /// Prepares the transform of waveforms of `length` values, a multiple of `hop`. `window` is a power of
+    /// two and at least `hop`; both are even.
     pub(super) fn new(length: usize, window: usize, hop: usize) -> Self {
         let hann = |j: usize| 0.5 - 0.5 * libm::cos(std::f64::consts::TAU * j as f64 / window as f64);
         let shape: Vec<f64> = (0..window).map(hann).collect();
@@ -33,12 +35,12 @@ impl Stft {
         Self { fft: Fft::new(window), shape, hop, length, weights }
     }
 
-    /// Frames of a waveform.
+    /// Returns the number of frames of a waveform.
     pub(super) fn frames(&self) -> usize {
         self.length / self.hop
     }
 
-    /// Frequencies of a frame: from 0 to half of the rate.
+    /// Returns the number of frequencies of a frame, from 0 to half of the rate.
     pub(super) fn bins(&self) -> usize {
         self.shape.len() / 2 + 1
     }
@@ -47,14 +49,14 @@ impl Stft {
         (self.shape.len() - self.hop) / 2
     }
 
-    /// The spectra of a waveform, frame after frame, [`Stft::bins`] values each.
+    /// Returns the spectra of a waveform, frame by frame, [`Stft::bins`] values each.
     pub(super) fn forward(&self, waveform: &[f64]) -> Vec<Complex> {
         let (window, bins, pad) = (self.shape.len(), self.bins(), self.pad());
         let mut padded = vec![0.0; self.weights.len()];
         padded[pad..pad + self.length].copy_from_slice(waveform);
         let mut spectra = vec![[0.0; 2]; self.frames() * bins];
         let mut values = vec![[0.0; 2]; window];
-        // Two frames at once, one as the real and one as the imaginary part.
+        // Transform two frames at once, one as the real and one as the imaginary part.
         for (pair, out) in spectra.chunks_mut(2 * bins).enumerate() {
             let start = 2 * pair * self.hop;
             let (first, second) = out.split_at_mut(bins);
@@ -74,7 +76,8 @@ impl Stft {
         spectra
     }
 
-    /// The waveform whose spectra are nearest to these by least squares (Griffin & Lim 1984, equation 6).
+    /// Returns the waveform whose spectra are closest to these by least squares (Griffin & Lim 1984, equation
+    /// 6).
     pub(super) fn inverse(&self, spectra: &[Complex]) -> Vec<f64> {
         let (window, bins, pad) = (self.shape.len(), self.bins(), self.pad());
         let mut sums = vec![0.0; self.weights.len()];
@@ -85,7 +88,7 @@ impl Stft {
             let zero = [0.0; 2];
             for k in 0..bins {
                 let (a, b) = (first[k], second.get(k).copied().unwrap_or(zero));
-                // The spectrum of a real waveform mirrors its conjugate; at both ends it is real.
+                // The spectrum of a real waveform mirrors its conjugate; its first and last bins are real.
                 let (a, b) = if k == 0 || k == bins - 1 { ([a[0], 0.0], [b[0], 0.0]) } else { (a, b) };
                 values[k] = [a[0] - b[1], a[1] + b[0]];
                 if k > 0 && k < bins - 1 {
@@ -111,7 +114,7 @@ impl Stft {
 mod tests {
     use super::*;
 
-    /// The waveform of the scripts in this folder.
+    /// The waveform in the scripts of this folder's tests.
     pub(in crate::sound) fn wave(length: usize) -> Vec<f64> {
         (0..length)
             .map(|j| 0.5 * libm::sin(0.31 * j as f64) + 0.3 * libm::sin(0.0004 * (j * j) as f64))

@@ -1,26 +1,27 @@
-//! WAV files: PCM of 8, 16, 24 and 32 bits and floats of 32 and 64 bits, of any number of channels, which are mixed down.
+//! WAV files: PCM of 8, 16, 24 and 32 bits and floats of 32 and 64 bits, with any number of channels, which
+//! are mixed down.
 //!
-//! Nothing that a file says of its sizes is believed: what is not there is an error.
+//! The reader trusts no size in a file: missing data is an error.
 
-/// Values a second that a file may have.
+/// Valid sample rates of a file, Hz.
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
-/// Channels that a file may have.
+/// Maximum number of channels of a file.
 const MOST_CHANNELS: usize = 64;
 const PCM: u16 = 1;
 const FLOAT: u16 = 3;
-/// The format is in the first two bytes of a GUID that follows.
+/// The tag of an extensible header, which has the real format in the first two bytes of a later GUID.
 const EXTENSIBLE: u16 = 0xfffe;
 
-/// A sound as a file holds it, mixed down to one channel.
+/// The sound in a file, mixed down to one channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recording {
-    /// Samples a second.
+    /// Sample rate, Hz.
     pub rate: u32,
-    /// Values in [−1, 1], more or less: floats may be louder.
+    /// Samples, nominally in [−1, 1]; floats may be louder.
     pub samples: Vec<f64>,
 }
 
-/// How a file stores a value.
+/// The format of a file's values.
 #[derive(Clone, Copy)]
 struct Format {
     tag: u16,
@@ -63,7 +64,7 @@ pub fn parse(bytes: &[u8]) -> Result<Recording, String> {
             }
             _ => {}
         }
-        // A part of odd size has one more byte.
+        // A chunk of odd size is followed by a padding byte.
         rest = after.get(size + size % 2..).unwrap_or_default();
     }
     Err("it has no samples: there is no `data` part".into())
@@ -149,7 +150,7 @@ mod tests {
             file(PCM, 1, 8000, 32, &[0, 0, 0, 0, 0, 0, 0, 0x20]),
             file(FLOAT, 1, 8000, 32, &[0f32.to_le_bytes(), 0.25f32.to_le_bytes()].concat()),
             file(FLOAT, 1, 8000, 64, &[0f64.to_le_bytes(), 0.25f64.to_le_bytes()].concat()),
-            // Two channels: −0.5 and 0.5, 0.25 and 0.25.
+            // Two channels: −0.5 and 0.5, then 0.25 and 0.25.
             file(PCM, 2, 8000, 16, &[0, 0xc0, 0, 0x40, 0, 0x20, 0, 0x20]),
         ];
         for (number, bytes) in eighth.iter().enumerate() {

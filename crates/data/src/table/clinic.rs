@@ -1,9 +1,10 @@
-//! `clinic`, a table that needs no file: admissions to a hospital, drawn from a Bayesian network of thirteen columns whose density is known
-//! exactly, so that what a model makes can be scored by the truth.
+//! `clinic`, a table that needs no file: hospital admissions, drawn from a Bayesian network of thirteen
+//! columns. Its density is known exactly, so generated rows can be scored by the true density.
 //!
-//! Every difficulty of real tables is in it: several modes (`age`, `temperature`, each a mixture whose component another column names), a heavy tail
-//! (`cost`), integers (`age`, `days`), gaps that carry information (`creatinine` is missing more often in mild cases), rare categories (a region of
-//! 2 %, a diagnosis of half a per cent) and a column that another one nearly decides (`ward`).
+//! It has all the difficulties of real tables: several modes (`age` and `temperature` are mixtures whose
+//! component depends on another column), a heavy tail (`cost`), integers (`age`, `days`), informative missing
+//! values (`creatinine` is missing more often in mild cases), rare categories (a region of 2 %, a diagnosis
+//! of 0.5 %) and a column that another one almost determines (`ward`).
 //!
 //! | column | given | distribution |
 //! |---|---|---|
@@ -19,8 +20,8 @@
 //! | `cost` | `ward`, `days` | log-normal, its logarithm linear in `days` |
 //! | `readmitted` | `severity`, days band, age band | truth value |
 //!
-//! All are fitted by maximum likelihood in closed form. Numbers with decimals have a density per unit at the value as it is written; that
-//! they are written with two decimals changes the mean by less than 10⁻³ nats.
+//! Each of them can be fitted by maximum likelihood in closed form. Numbers with decimals have a density per
+//! unit, taken at the written value. Rounding to two decimals changes the mean by less than 10⁻³ nats.
 
 mod network;
 mod refit;
@@ -34,13 +35,13 @@ use super::{Column, Table};
 pub use network::{Network, Record};
 use waxwork_core::rng::Stream;
 
-/// Version of the generator: the same seed and version give the same rows.
+/// Version of the generator. The same seed and version give the same rows.
 pub(crate) const VERSION: u32 = 1;
-/// Rows for training, from row 0 on.
+/// Number of training rows, starting at row 0.
 pub const TRAIN: usize = 10_000;
-/// Rows for testing, after those for training.
+/// Number of test rows, which follow the training rows.
 pub const TEST: usize = 10_000;
-/// What an impossible value costs in [`Network::score`], in nats: ln 10⁻⁸, as in SDGym.
+/// The score of an impossible value in [`Network::score`], in nats: ln 10⁻⁸, as in SDGym.
 pub const FLOOR: f64 = -18.420_680_743_952_367;
 
 pub(crate) const COLUMNS: [&str; 13] = [
@@ -67,15 +68,15 @@ const SEVERITY: [&str; 3] = ["mild", "moderate", "severe"];
 const WARD: [&str; 5] = ["general", "surgery", "pulmonary", "cardiology", "intensive"];
 const TRUTH: [&str; 2] = ["no", "yes"];
 
-/// Row `index` of the table of a seed.
+/// Returns row `index` of the table of a seed.
 pub fn record(seed: u64, index: u64) -> Record {
     Network::truth().draw(&mut Stream::new(seed, "clinic", 0).at(index))
 }
 
-/// Rows from `first` on.
+/// Returns `rows` rows, starting at `first`.
 ///
 /// # Errors
-/// None for at least two rows; with fewer a column may have no value.
+/// None for at least two rows; with fewer, a column may have no value.
 pub fn table(seed: u64, first: u64, rows: usize) -> Result<Table> {
     let truth = Network::truth();
     let stream = Stream::new(seed, "clinic", 0);
@@ -83,7 +84,7 @@ pub fn table(seed: u64, first: u64, rows: usize) -> Result<Table> {
     from_records(records)
 }
 
-/// Records as a table, of the kinds that the columns have whatever the rows are.
+/// Converts records to a table. The kinds of the columns do not depend on the rows.
 fn from_records(records: impl Iterator<Item = Record>) -> Result<Table> {
     let mut columns: Vec<RawColumn> =
         COLUMNS.iter().map(|name| RawColumn::new(name, Storage::Untyped)).collect();
@@ -111,7 +112,7 @@ fn from_records(records: impl Iterator<Item = Record>) -> Result<Table> {
 }
 
 impl Record {
-    /// The cells in the order of columns, as they are written.
+    /// Returns the cells as text, in the order of columns.
     fn texts(&self) -> [String; 13] {
         let plain = |text: &str| text.to_owned();
         [
@@ -131,11 +132,11 @@ impl Record {
         ]
     }
 
-    /// The rows of a table that has the columns of `clinic`, whoever made it.
+    /// Reads the rows of any table with the columns of `clinic`.
     ///
     /// # Errors
-    /// [`Error::UnknownColumn`] if one is missing; [`Error::Outside`] if a category is unknown or a value missing where none may be;
-    /// [`Error::Schema`] if a column is of another kind.
+    /// [`Error::UnknownColumn`] if a column is missing; [`Error::Outside`] if a category is unknown, or a
+    /// value is missing in a column without nulls; [`Error::Schema`] if a column is of another kind.
     pub fn of(table: &Table) -> Result<Vec<Self>> {
         let columns = COLUMNS
             .iter()

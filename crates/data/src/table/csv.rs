@@ -1,4 +1,5 @@
-//! Reads comma-separated values: finds out how a file is written, and takes it for a table only if it has a header and equal rows.
+//! Reads comma-separated values. It detects the dialect of a file, and accepts the file as a table only if it
+//! has a header and rows of equal length.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,20 +14,21 @@ use super::schema::{CsvFormat, Delimiter, MOST_COLUMNS, MOST_NAME, Quotes, Schem
 use super::{MOST_ROWS, Table, number};
 use crate::files;
 
-/// Bytes at the beginning that tell how a file is written.
+/// Bytes at the start of a file from which the dialect is detected.
 const HEAD: usize = 1 << 16;
-/// Bytes of one cell.
+/// Maximum number of bytes of one cell.
 const MOST_CELL: usize = 1 << 20;
-/// Bytes of the distinct texts of one column.
+/// Maximum number of bytes of the distinct texts of one column.
 const MOST_TEXT: usize = 1 << 31;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads a file with a header, gzipped or not, and infers what `options` does not say.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Empty`], [`Error::NoHeader`], [`Error::Ragged`], [`Error::Duplicate`], [`Error::Encoding`],
-/// [`Error::TooLarge`]; [`Error::DecimalComma`], [`Error::AllNull`]; [`Error::Cell`] and [`Error::Schema`] where the cells are not what
-/// `options` says; [`Error::UnknownColumn`] if it names one that is not there.
+/// [`Error::Io`], [`Error::Empty`], [`Error::NoHeader`], [`Error::Ragged`], [`Error::Duplicate`],
+/// [`Error::Encoding`], [`Error::TooLarge`]; [`Error::DecimalComma`], [`Error::AllNull`]; [`Error::Cell`] and
+/// [`Error::Schema`] if the cells do not match `options`; [`Error::UnknownColumn`] if `options` names a
+/// column that does not exist.
 pub fn read(path: &Path, options: &TableOptions) -> Result<Table> {
     raw(path, open(path)?)?.infer(options)
 }
@@ -39,7 +41,7 @@ pub fn read_as(path: &Path, schema: &Schema, others: bool) -> Result<Table> {
     raw(path, open(path)?)?.conform(schema, others)
 }
 
-/// Reads what `from` gives, as [`read`]; `path` names it in errors.
+/// Reads the data in `from`, as [`read`]; `path` only appears in errors.
 ///
 /// # Errors
 /// As [`read`].
@@ -47,7 +49,7 @@ pub fn read_from(path: &Path, from: impl Read, options: &TableOptions) -> Result
     raw(path, from)?.infer(options)
 }
 
-/// Reads what `from` gives, whose columns are those of `schema`; `path` names it in errors.
+/// Reads the data in `from`, whose columns are those of `schema`; `path` only appears in errors.
 ///
 /// # Errors
 /// As [`Table::read_as`].
@@ -94,7 +96,8 @@ fn raw(path: &Path, mut from: impl Read) -> Result<Raw> {
     if rows == 0 {
         return Err(Error::Empty { path: path.into(), header: true });
     }
-    // What is a number in the header, and else only what comes again below it, is a row of values.
+    // If every header cell is a number or a value of its own column, and at least one is a number, the header
+    // is a row of values.
     let number = |column: &&RawColumn| number::parse(&column.name).is_some();
     if columns.iter().any(|column| number(&column))
         && columns.iter().all(|c| number(&c) || c.contains(&c.name))
@@ -135,7 +138,7 @@ fn header(path: &Path, format: &CsvFormat, record: &ByteRecord) -> Result<Vec<Ra
     Ok(columns)
 }
 
-/// The text of a cell.
+/// Decodes the text of a cell.
 fn cell<'a>(
     path: &Path,
     format: &CsvFormat,
@@ -146,7 +149,8 @@ fn cell<'a>(
     let bytes = record.get(index).unwrap_or_default();
     check_size(path, "a cell, in bytes,", bytes.len() as u64, MOST_CELL as u64)?;
     let text = std::str::from_utf8(bytes).map_err(|_| {
-        // ISO 8859-1 has control characters from 0x80 to 0x9f, where Windows-1252 has quotation marks and dashes.
+        // ISO 8859-1 has control characters from 0x80 to 0x9f, where Windows-1252 has quotation marks and
+        // dashes.
         let guess = match bytes.iter().any(|byte| (0x80..0xa0).contains(byte)) {
             false => "probably Latin-1 (ISO 8859-1)",
             true => "probably Windows-1252, which extends Latin-1",
@@ -164,7 +168,7 @@ fn too_large(path: &Path, what: String, found: u64, most: u64) -> Error {
     Error::TooLarge { path: path.into(), what, found, most }
 }
 
-/// How a file that begins like this is written.
+/// Detects the dialect of a file that begins like this.
 fn sniff(head: &[u8]) -> CsvFormat {
     let bom = head.starts_with(BOM);
     let text = head.strip_prefix(BOM).unwrap_or(head);
@@ -212,7 +216,7 @@ fn all_quoted(record: &ByteRecord, delimiter: Delimiter) -> Vec<u8> {
     line
 }
 
-/// What stands most often between the cells of a header, outside quotation marks.
+/// Returns the most frequent delimiter in a header line, outside quotation marks.
 fn delimiter(line: &[u8]) -> Delimiter {
     let mut counts = [0usize; Delimiter::ALL.len()];
     let mut inside = false;

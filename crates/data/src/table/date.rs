@@ -1,5 +1,5 @@
-//! Dates and date-times as files write them: a format in the notation of `strftime`, a number of units since 1970, and which formats are
-//! tried when nobody names one.
+//! Dates and date-times as files write them: formats in the notation of `strftime`, values as a number of
+//! units since 1970, and the formats to try when the recipe names none.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ const EPOCH: i64 = 2_440_588;
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// The finest part that a format writes: dates are numbers of these since the beginning of 1970.
+/// The finest part in a format. A date is a number of these units since the start of 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unit {
     /// Calendar months.
     Month,
     /// Days.
     Day,
-    /// Minutes, and so on.
+    /// Minutes.
     Minute,
     /// Seconds.
     Second,
@@ -31,7 +31,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// Length in nanoseconds; a month has none.
+    /// Returns the length in nanoseconds; None for a month.
     pub fn nanos(self) -> Option<i64> {
         Some(match self {
             Self::Month => return None,
@@ -58,8 +58,9 @@ enum Part {
     Text(String),
 }
 
-/// A format such as `%Y-%m-%d %H:%M:%S`. Known are `%Y`, `%m`, `%b`, `%d`, `%H`, `%M`, `%S`, `%3f`, `%6f`, `%9f`; `%-m`, `%-d` and `%-H`
-/// without a zero in front; and `%%`. An offset from UTC is plain text that is the same in all rows.
+/// A format such as `%Y-%m-%d %H:%M:%S`. It supports `%Y`, `%m`, `%b`, `%d`, `%H`, `%M`, `%S`, `%3f`, `%6f`,
+/// `%9f`; `%-m`, `%-d` and `%-H` without a leading zero; and `%%`. An offset from UTC is plain text that is
+/// the same in all rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DateFormat {
@@ -88,7 +89,7 @@ impl fmt::Display for DateFormat {
     }
 }
 
-/// Calendar and clock, in the parts of a format.
+/// The values of a date's parts: calendar and clock.
 #[derive(Default)]
 struct Fields {
     year: i32,
@@ -101,11 +102,11 @@ struct Fields {
 }
 
 impl DateFormat {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence: an unknown specifier, one that comes twice, or no year or month; a time of day without all
-    /// coarser parts.
+    /// A sentence about what is wrong: an unknown specifier, a repeated one, no year or month, or a time of
+    /// day without all coarser parts.
     pub fn new(pattern: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut text = String::new();
@@ -172,12 +173,13 @@ impl DateFormat {
         Ok(Self { pattern: pattern.into(), parts, unit })
     }
 
-    /// The unit of [`parse`](Self::parse)'s numbers.
+    /// Returns the unit of [`parse`](Self::parse)'s numbers.
     pub fn unit(&self) -> Unit {
         self.unit
     }
 
-    /// A text as a number of [`unit`](Self::unit)s since 1970; None if it is not in this format or there is no such day.
+    /// Parses a text as a number of [`unit`](Self::unit)s since 1970; None if the text is not in this format
+    /// or there is no such day.
     pub fn parse(&self, text: &str) -> Option<i64> {
         let mut fields = Fields { day: 1, ..Fields::default() };
         let mut rest = text;
@@ -205,7 +207,7 @@ impl DateFormat {
         })
     }
 
-    /// The text of a number of units since 1970; None before the year 0 and after the year 9999.
+    /// Formats a number of units since 1970; None before the year 0 and after the year 9999.
     pub fn text(&self, units: i64) -> Option<String> {
         let mut fields = Fields { day: 1, ..Fields::default() };
         if let Some(nanos) = self.unit.nanos() {
@@ -229,7 +231,8 @@ impl DateFormat {
         Some(text)
     }
 
-    /// The first known format in which all texts are, and whether another one with day and month exchanged fits as well.
+    /// Returns the first known format that all texts match, and whether the format with day and month swapped
+    /// matches them too.
     pub(crate) fn infer<'a>(texts: &(impl Iterator<Item = &'a str> + Clone)) -> Option<(Self, bool)> {
         let first = texts.clone().next()?;
         if !first.contains(|c: char| c.is_ascii_digit()) || first.len() < 6 || first.len() > 40 {
@@ -245,7 +248,7 @@ impl DateFormat {
     }
 }
 
-/// Formats that a text may be in.
+/// Returns the formats that a text may have.
 fn candidates(first: &str) -> Vec<DateFormat> {
     const DATES: [&str; 15] = [
         "%Y-%m-%d",
@@ -268,7 +271,7 @@ fn candidates(first: &str) -> Vec<DateFormat> {
     let zone = zone(first).replace('%', "%%");
     let mut patterns: Vec<String> = Vec::new();
     for date in DATES {
-        // Eight digits alone are a number.
+        // Eight digits alone are a number, not a date.
         if date != "%Y%m%d" {
             patterns.push(date.into());
         }
@@ -280,7 +283,7 @@ fn candidates(first: &str) -> Vec<DateFormat> {
     patterns.iter().filter_map(|pattern| DateFormat::new(pattern).ok()).collect()
 }
 
-/// `Z` or an offset from UTC at the end of a date-time.
+/// Returns `Z` or the offset from UTC at the end of a date-time.
 fn zone(text: &str) -> &str {
     let Some(colon) = text.find(':') else { return "" };
     let tail = &text[colon..];
@@ -289,7 +292,7 @@ fn zone(text: &str) -> &str {
 }
 
 impl Part {
-    /// Year 0, month 1, … fraction 6; None for text.
+    /// Returns the rank of the part, from year 0 and month 1 to fraction 6; None for text.
     fn rank(&self) -> Option<u8> {
         Some(match self {
             Self::Year => 0,
@@ -303,7 +306,7 @@ impl Part {
         })
     }
 
-    /// Reads this part from the front of `text`; the rest.
+    /// Parses this part at the start of `text`, and returns the rest.
     fn read<'a>(&self, text: &'a str, fields: &mut Fields) -> Option<&'a str> {
         let two = |padded: bool| if padded { number(text, 2, 2) } else { bare(text) };
         let (value, rest) = match self {
@@ -350,7 +353,7 @@ impl Part {
     }
 }
 
-/// From `least` to `most` digits at the front, and the rest.
+/// Parses between `least` and `most` digits at the start, and returns the rest too.
 fn number(text: &str, least: usize, most: usize) -> Option<(i64, &str)> {
     let digits = text.bytes().take(most).take_while(u8::is_ascii_digit).count();
     if digits < least {
@@ -359,7 +362,7 @@ fn number(text: &str, least: usize, most: usize) -> Option<(i64, &str)> {
     Some((text[..digits].parse().ok()?, &text[digits..]))
 }
 
-/// One or two digits without a zero in front of another.
+/// Parses one or two digits without a leading zero.
 fn bare(text: &str) -> Option<(i64, &str)> {
     let (value, rest) = number(text, 1, 2)?;
     let digits = text.len() - rest.len();

@@ -1,5 +1,5 @@
-//! From vectors to rows: the most likely place of every choice, numbers rounded and cut to what the column may hold, names of rows counted
-//! anew.
+//! Converts vectors to rows: takes the most likely place of every choice, rounds numbers, clips them to the
+//! column's range, and assigns new identifiers.
 
 use super::encode::{DEVIATIONS, Encoder, Segment, Shape};
 use super::error::{Error, Result};
@@ -12,20 +12,20 @@ use super::{Column, Table, Values};
 pub enum Cell {
     /// No value.
     Null,
-    /// The value of a column of numbers, integers or dates, which the column may hold.
+    /// A valid value of a column of numbers, integers or dates.
     Number(f64),
-    /// A place of a discrete column.
+    /// A place in a discrete column.
     Place(usize),
-    /// What the row's number alone decides: an identifier or a constant.
+    /// A value that only the row's number determines: an identifier or a constant.
     Given,
 }
 
 impl Encoder {
-    /// A vector as a row, one cell per column of the schema. Of a choice the greatest number counts, of equals the first; a scalar is cut to
-    /// ±1.
+    /// Decodes a vector to a row, one cell per column of the schema. In a choice, the greatest number wins,
+    /// and the first of equal ones; a scalar is clipped to ±1.
     ///
     /// # Errors
-    /// [`Error::Row`] if the vector has another width than the layout or a number in it is not finite.
+    /// [`Error::Row`] if the vector's width is not the layout's, or a number in it is not finite.
     pub fn decode_row(&self, values: &[f32]) -> Result<Vec<Cell>> {
         let expected = self.layout().width();
         let wrong = |found: String| Error::Row { expected, found };
@@ -59,7 +59,7 @@ impl Encoder {
         }
     }
 
-    /// Vectors, one after the other, as a table; the first is row `first` where rows are named by their numbers.
+    /// Decodes consecutive vectors to a table. `first` is the number of the first row, for identifiers.
     ///
     /// # Errors
     /// As [`decode_row`](Self::decode_row).
@@ -77,7 +77,7 @@ impl Encoder {
     }
 }
 
-/// Makes a table of vectors that come one by one.
+/// Builds a table from vectors, one at a time.
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
     encoder: &'a Encoder,
@@ -96,7 +96,7 @@ enum Part {
 }
 
 impl<'a> Decoder<'a> {
-    /// No rows yet; the next is row `first`.
+    /// An empty table, whose next row is number `first`.
     pub fn new(encoder: &'a Encoder, first: u64) -> Self {
         let part = |kind: &Kind| match kind {
             kind if kind.is_numeric() => Part::Numbers(Vec::new()),
@@ -126,7 +126,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    /// The table, of the encoder's schema.
+    /// Returns the table, with the encoder's schema.
     pub fn finish(self) -> Table {
         let schema = self.encoder.schema();
         let (first, rows) = (self.first, self.rows);
@@ -144,7 +144,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// Numbers as codes; NaN as null.
+/// Converts numbers to codes, and NaN to null.
 fn coded(numbers: &[f64]) -> Column {
     let mut values: Vec<f64> = numbers.iter().copied().filter(|number| !number.is_nan()).collect();
     values.sort_by(f64::total_cmp);
@@ -157,7 +157,7 @@ fn coded(numbers: &[f64]) -> Column {
     Column::new(codes, Values::Numbers(values))
 }
 
-/// Identifiers by the numbers of rows, or a constant.
+/// Numbers the rows of an identifier column, or repeats a constant.
 fn given(kind: &Kind, first: u64, rows: usize) -> Column {
     let mut codes = Codes::for_count(rows + 1, rows);
     let mut texts = Strings::default();

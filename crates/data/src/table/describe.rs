@@ -1,4 +1,5 @@
-//! What `describe` shows of a table: kind, gaps, distinct values, modes and width of each column, and which will make training slow.
+//! The output of `describe` for a table: kind, missing values, distinct values, modes and width of each
+//! column, and which columns will make training slow.
 
 use std::fmt;
 
@@ -9,9 +10,9 @@ use super::encode::Encoder;
 use super::modes::Mode;
 use super::schema::Kind;
 
-/// Numbers that a column may take in a row before it is named as slow.
+/// A column that takes more numbers than this in an encoded row is reported as slow.
 const WIDE: usize = 100;
-/// Distinct numbers beyond which modes take long to fit.
+/// Maximum number of distinct numbers whose modes are quick to fit.
 const MANY: usize = 100_000;
 
 /// A table and its columns.
@@ -19,11 +20,11 @@ const MANY: usize = 100_000;
 pub struct Description {
     /// Number of rows.
     pub rows: usize,
-    /// Numbers in an encoded row.
+    /// Numbers per encoded row.
     pub width: usize,
     /// The columns in order.
     pub columns: Vec<ColumnDescription>,
-    /// What is doubtful, one sentence each.
+    /// Doubtful points, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -34,17 +35,17 @@ pub struct ColumnDescription {
     pub name: String,
     /// Name of its kind.
     pub kind: &'static str,
-    /// Its range, categories or format, in short.
+    /// A summary of its range, categories or format.
     pub values: String,
     /// Rows without a value.
     pub nulls: u64,
     /// Distinct values.
     pub distinct: usize,
-    /// Its modes, if it is one of numbers.
+    /// Its modes, if it is a column of numbers.
     pub modes: Vec<Mode>,
     /// Numbers that it takes in an encoded row.
     pub width: usize,
-    /// Why it will be slow, if it will.
+    /// Why it will be slow; None if it will not.
     pub slow: Option<String>,
 }
 
@@ -87,7 +88,7 @@ fn column(table: &Table, encoder: &Encoder, index: usize) -> ColumnDescription {
     }
 }
 
-/// A kind's values in a few words.
+/// Summarises the values of a kind.
 fn values(kind: &Kind) -> String {
     let range = |least: f64, greatest: f64| {
         let text = |value| kind.number_text(value).unwrap_or_default();
@@ -113,7 +114,7 @@ fn values(kind: &Kind) -> String {
     }
 }
 
-/// The beginning of a text, without line breaks.
+/// Returns the beginning of a text, without line breaks.
 fn short(text: &str) -> String {
     const MOST: usize = 20;
     let mut short: String = text.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -1,18 +1,18 @@
-//! How a file of comma-separated values is written.
+//! Dialects of files of comma-separated values.
 
 use serde::{Deserialize, Serialize};
 
-/// How a file of comma-separated values is written.
+/// The dialect of a file of comma-separated values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CsvFormat {
-    /// What stands between cells.
+    /// The delimiter between cells.
     pub delimiter: Delimiter,
     /// Which cells are quoted.
     pub quotes: Quotes,
     /// Whether a space follows every delimiter.
     pub spaced: bool,
-    /// Whether lines end with a carriage return, too.
+    /// Whether lines end with a carriage return and a line feed.
     pub crlf: bool,
     /// Whether the file begins with a byte order mark.
     pub bom: bool,
@@ -24,7 +24,7 @@ impl Default for CsvFormat {
     }
 }
 
-/// What stands between cells.
+/// The delimiter between cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -36,10 +36,10 @@ pub enum Delimiter {
 }
 
 impl Delimiter {
-    /// All of them.
+    /// All delimiters.
     pub const ALL: [Self; 4] = [Self::Comma, Self::Semicolon, Self::Tab, Self::Bar];
 
-    /// The byte.
+    /// Returns the delimiter's byte.
     pub fn byte(self) -> u8 {
         match self {
             Self::Comma => b',',
@@ -54,10 +54,10 @@ impl Delimiter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quotes {
-    /// Those that need them.
+    /// Cells that need quotation marks.
     Needed,
-    /// All but numbers and nulls.
+    /// All cells except numbers and nulls.
     Texts,
-    /// All.
+    /// All cells.
     All,
 }

@@ -1,8 +1,11 @@
-//! From rows to vectors: which numbers of a vector belong to which column, and how a value becomes some of them.
+//! Converts rows to vectors: which numbers of a vector belong to which column, and how a value becomes
+//! numbers.
 //!
-//! A number, integer or date x takes a scalar α = (x − μ)/4σ, cut to ±0.99, and a choice of one of the column's modes (μ, σ), as CTGAN's paper
-//! (Xu et al. 2019, section 4.2) has it. The mode of a value is drawn once from the modes' probabilities given x, so α is a fair view of x. Points
-//! and a missing value are modes whose α is zero and means nothing. Categories and booleans are a choice. Identifiers and constants take no place.
+//! The encoding follows CTGAN's paper (Xu et al. 2019, section 4.2). A number, integer or date x becomes a
+//! scalar α = (x − μ)/4σ, clipped to ±0.99, and a one-hot choice of one of the column's modes (μ, σ). The
+//! mode of a value is drawn once from the probabilities of the modes given x; it is not always the most
+//! likely one. A point and a missing value are modes whose α is always zero. Categories and booleans are a
+//! choice. Identifiers and constants are not encoded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,20 +23,21 @@ use super::{Column, Table, Values};
 use crate::names::nearest;
 use waxwork_core::rng::{Draws, Stream};
 
-/// Magnitude that a scalar is cut to.
+/// Magnitude at which a scalar is clipped.
 pub const MOST_ALPHA: f64 = 0.99;
-/// Standard deviations of a mode that a scalar of 1 stands for.
+/// Number of a mode's standard deviations that a scalar of 1 stands for.
 pub const DEVIATIONS: f64 = 4.0;
-/// Numbers in a row.
+/// Maximum number of numbers in a row.
 pub const MOST_WIDTH: usize = 1 << 20;
 
-/// What turns rows into vectors and back: a schema and the modes of its columns of numbers. Saved with a run.
+/// Converts rows to vectors and back. It holds a schema and the modes of its columns of numbers, and is saved
+/// with a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct Encoder {
     #[serde(serialize_with = "inner")]
     schema: Arc<Schema>,
-    /// One list per column, empty where it is no column of numbers.
+    /// One list per column, empty unless it is a column of numbers.
     modes: Vec<Vec<Mode>>,
     #[serde(skip)]
     layout: Layout,
@@ -59,10 +63,11 @@ impl TryFrom<Unchecked> for Encoder {
 }
 
 impl Encoder {
-    /// An encoder of a schema with the modes of its columns.
+    /// Makes an encoder from a schema and the modes of its columns.
     ///
     /// # Errors
-    /// [`Error::Schema`] if a column of numbers has no modes or too many, another one has some, a mode is not finite, or the row is too wide.
+    /// [`Error::Schema`] if a column of numbers has no modes or too many, another column has modes, a mode is
+    /// not finite, or the row is too wide.
     pub fn new(schema: Arc<Schema>, modes: Vec<Vec<Mode>>) -> Result<Self> {
         if modes.len() != schema.columns.len() {
             let reason = format!("modes of {} columns for {}", modes.len(), schema.columns.len());
@@ -96,7 +101,7 @@ impl Encoder {
         Ok(Self { schema, modes, layout })
     }
 
-    /// Fits the modes of a table's columns of numbers, and calls `done` with the name of each column that is finished.
+    /// Fits the modes of a table's columns of numbers. Calls `done` with the name of each finished column.
     ///
     /// # Errors
     /// [`Error::Schema`] if the row is too wide.
@@ -113,29 +118,31 @@ impl Encoder {
         Self::new(Arc::clone(table.schema()), columns.map(fit).collect())
     }
 
-    /// The schema.
+    /// Returns the schema.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
-    /// The parts of an encoded row.
+    /// Returns the parts of an encoded row.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The modes of a column of numbers, in the order of its choice, where a place for null follows if there are nulls; none for others.
+    /// Returns the modes of a column of numbers, in the order of its choice; empty for other columns. A place
+    /// for null follows the modes in the choice if the column has nulls.
     pub fn modes(&self, column: usize) -> &[Mode] {
         self.modes.get(column).map_or(&[], Vec::as_slice)
     }
 
-    /// The place of null in the choice of a column, if it has one.
+    /// Returns the place of null in the choice of a column, if it has one.
     pub fn null_place(&self, column: usize) -> Option<usize> {
         let schema = self.schema.columns.get(column).filter(|schema| schema.has_null())?;
         let places = self.modes(column).len() + schema.kind.places();
         (places > 0).then_some(places)
     }
 
-    /// The place of a value in the choice of a discrete column; of null for `None`. Texts that the schema counts as `other` have its place.
+    /// Returns the place of a value in the choice of a discrete column; `None` is null. Texts that the schema
+    /// counts as `other` have its place.
     ///
     /// # Errors
     /// [`Error::NoClasses`]; [`Error::Outside`] with the nearest category.
@@ -151,11 +158,12 @@ impl Encoder {
         place.ok_or_else(|| outside(schema, value, None))
     }
 
-    /// Makes a table's rows ready to be encoded; the mode of every number is drawn here, as a function of its row and column.
+    /// Prepares a table's rows for encoding. It draws the mode of every number, as a function of the number's
+    /// row and column.
     ///
     /// # Errors
-    /// [`Error::Schema`] if the table has other columns or kinds; [`Error::Outside`] if it has a category or a null that the
-    /// schema does not know.
+    /// [`Error::Schema`] if the table has other columns or kinds; [`Error::Outside`] if it has a category or
+    /// a null that the schema does not know.
     pub fn bind(&self, table: &Table) -> Result<Encoded> {
         let names = |schema: &Schema| {
             schema.columns.iter().map(|c| (c.name.clone(), c.kind.name())).collect::<Vec<_>>()
@@ -186,7 +194,7 @@ impl Encoder {
                 let by_text = PlaceOf::new(&schema.kind);
                 for (code, text) in texts.iter().enumerate() {
                     let place = by_text.get(text);
-                    // An entry of the dictionary that no row has may be any.
+                    // A dictionary entry that no row has may have any value.
                     if place.is_none()
                         && let Some(row) = column.first_row(code)
                     {
@@ -206,7 +214,7 @@ impl Encoder {
         Ok(Some(EncodedColumn { column: index, start: choice.start, cells }))
     }
 
-    /// The mode of every row's number, drawn from the modes' probabilities.
+    /// Draws the mode of every row's number from the probabilities of the modes.
     fn draw_modes(&self, index: usize, column: &Column) -> Vec<u8> {
         let Values::Numbers(values) = column.values() else { return Vec::new() };
         let modes = &self.modes[index];
@@ -229,7 +237,7 @@ impl Encoder {
                 return modes.len() as u8;
             }
             let sums = &cumulative[code * modes.len()..][..modes.len()];
-            // Where one mode is certain, nothing need be drawn.
+            // Draw nothing if one mode is certain.
             if let Some(certain) = sums.iter().position(|sum| *sum > 0.0).filter(|first| sums[*first] >= 1.0)
             {
                 return certain as u8;
@@ -242,7 +250,7 @@ impl Encoder {
     }
 }
 
-/// Finds places by texts at once.
+/// Finds places by text in constant time.
 struct PlaceOf<'a> {
     places: HashMap<&'a str, usize>,
     other: Option<usize>,
@@ -292,7 +300,7 @@ fn outside(schema: &ColumnSchema, value: Option<&str>, row: Option<usize>) -> Er
     Error::Outside { column: schema.name.clone(), value: value.map(str::to_owned), row, known, nearest }
 }
 
-/// The scalar of a value in a mode; 0 in a point.
+/// Returns the scalar of a value in a mode; 0 in a point.
 pub fn alpha(mode: &Mode, value: f64) -> f64 {
     if mode.is_point() {
         return 0.0;
@@ -300,7 +308,7 @@ pub fn alpha(mode: &Mode, value: f64) -> f64 {
     ((value - mode.mean) / (DEVIATIONS * mode.sd)).clamp(-MOST_ALPHA, MOST_ALPHA)
 }
 
-/// A place drawn from a stream by probabilities that add up to 1.
+/// Draws a place by probabilities that add up to 1.
 pub(crate) fn draw_place(draws: &mut Draws, probabilities: &[f64]) -> usize {
     let mut left = (f64::from(draws.bits()) + 0.5) / 4_294_967_296.0;
     for (place, probability) in probabilities.iter().enumerate() {

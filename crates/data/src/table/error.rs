@@ -1,4 +1,4 @@
-//! What can go wrong with a table: each error is one line that names the file, the column and the place.
+//! Errors of tables. Each is one line that names the file, the column and the place.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 /// Result with [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Where in a file a value stands.
+/// The position of a value in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The line of a text file, counted from 1.
     Line(u64),
-    /// The row of a table, counted from 0, the header not counted.
+    /// The row of a table, counted from 0 without the header.
     Row(u64),
 }
 
@@ -24,7 +24,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What can go wrong between a file of rows and a vector of numbers.
+/// An error between a file of rows and a vector of numbers.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -35,7 +35,7 @@ pub enum Error {
     /// The system refused to read or write a file.
     #[error("failed to {operation} {}: {source}", path.display())]
     Io {
-        /// What was tried: `open`, `read`, `write` …
+        /// The operation: `open`, `read`, `write` …
         operation: &'static str,
         /// The file.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub enum Error {
     Format {
         /// The file.
         path: PathBuf,
-        /// What the format or the file's own header asks for.
+        /// What the format or the file's own header requires.
         expected: String,
         /// What is there.
         found: String,
@@ -72,7 +72,7 @@ pub enum Error {
         first: String,
     },
 
-    /// A row has another number of cells than the header.
+    /// A row's number of cells is not that of the header.
     #[error("{}, line {line}: {found} cells, but the header has {expected}", path.display())]
     Ragged {
         /// The file.
@@ -85,7 +85,7 @@ pub enum Error {
         found: u64,
     },
 
-    /// Two columns have one name.
+    /// Two columns have the same name.
     #[error("{} has two columns named `{name}`: columns {first} and {second}; rename one", path.display())]
     Duplicate {
         /// The file.
@@ -101,13 +101,13 @@ pub enum Error {
     /// Columns in memory differ in length.
     #[error("{}: column `{name}` has {found} values, but the other columns have {expected}", path.display())]
     Lengths {
-        /// What the table is called.
+        /// The name of the table.
         path: PathBuf,
         /// The column.
         name: String,
-        /// Values of the first column.
+        /// Number of values in the first column.
         expected: usize,
-        /// Values of this one.
+        /// Number of values in this one.
         found: usize,
     },
 
@@ -118,11 +118,11 @@ pub enum Error {
         path: PathBuf,
         /// The line, counted from 1.
         line: u64,
-        /// What it may be.
+        /// The likely encoding.
         guess: &'static str,
     },
 
-    /// A column of numbers has commas in them.
+    /// A column of numbers has decimal commas.
     #[error(
         "{}, {place}: column `{column}` writes numbers with a comma (`{value}`); write a decimal point and no separators of \
          thousands, or set its kind to `category`", path.display()
@@ -134,11 +134,11 @@ pub enum Error {
         column: String,
         /// The first such cell.
         place: Place,
-        /// What it holds.
+        /// Its text.
         value: String,
     },
 
-    /// A column has a value in no row.
+    /// A column has no value in any row.
     #[error("{}: column `{column}` has no value in any row; remove it, or set its kind to `constant`", path.display())]
     AllNull {
         /// The file.
@@ -156,22 +156,22 @@ pub enum Error {
         column: String,
         /// The first such cell.
         place: Place,
-        /// What it holds.
+        /// Its text.
         value: String,
         /// What it should be, with an article.
         expected: String,
     },
 
-    /// A column is named that does not exist.
+    /// The requested column does not exist.
     #[error("unknown column `{name}`{}", hint(nearest.as_deref()))]
     UnknownColumn {
-        /// The name as it was given.
+        /// The requested name.
         name: String,
-        /// The column whose name is most like it.
+        /// The most similar name of a column.
         nearest: Option<String>,
     },
 
-    /// A file has other columns than a schema.
+    /// The columns of a file are not those of a schema.
     #[error("{} does not fit the schema: {reason}", path.display())]
     Mismatch {
         /// The file.
@@ -187,17 +187,17 @@ pub enum Error {
     Outside {
         /// The column.
         column: String,
-        /// The value; none for a null.
+        /// The value; None for a null.
         value: Option<String>,
-        /// The first row that has it, counted from 0, if it is from a table.
+        /// The first row with it, counted from 0, if it is from a table.
         row: Option<usize>,
-        /// What the schema knows.
+        /// The values in the schema.
         known: String,
-        /// The known value that is most like it.
+        /// The most similar known value.
         nearest: Option<String>,
     },
 
-    /// A column that a condition names has no classes.
+    /// A condition names a column without classes.
     #[error("column `{column}` is of kind {kind}, which has no classes")]
     NoClasses {
         /// The column.
@@ -206,7 +206,7 @@ pub enum Error {
         kind: &'static str,
     },
 
-    /// Something in a file is larger than is read.
+    /// A size in a file exceeds a limit.
     #[error("{}: {what} of {found} where at most {most} are read", path.display())]
     TooLarge {
         /// The file.
@@ -215,14 +215,14 @@ pub enum Error {
         what: String,
         /// Its size.
         found: u64,
-        /// The largest that is read.
+        /// The limit.
         most: u64,
     },
 
     /// A schema, an encoder or an override contradicts itself.
     #[error("invalid schema{}: {reason}", column.as_ref().map_or(String::new(), |name| format!(" of column `{name}`")))]
     Schema {
-        /// The column, if it is one's fault.
+        /// The column, if only one is wrong.
         column: Option<String>,
         /// What is wrong.
         reason: String,
@@ -233,7 +233,7 @@ pub enum Error {
     Row {
         /// The width of the layout.
         expected: usize,
-        /// What was given.
+        /// What the vector has instead.
         found: String,
     },
 }
@@ -254,7 +254,7 @@ impl Error {
         move |source| Self::Io { operation, path, source }
     }
 
-    /// A parquet file in a build that cannot read them.
+    /// Returns the error for a parquet file in a build without parquet support.
     #[cfg(not(feature = "parquet"))]
     pub(crate) fn no_parquet(path: &Path) -> Self {
         Self::Format {
@@ -264,7 +264,7 @@ impl Error {
         }
     }
 
-    /// An [`Error::Schema`] of one column.
+    /// Returns an [`Error::Schema`] of one column.
     pub(crate) fn schema(column: &str, reason: impl Into<String>) -> Self {
         Self::Schema { column: Some(column.into()), reason: reason.into() }
     }

@@ -1,4 +1,4 @@
-//! What kind a column is, where nobody says so: by its distinct texts.
+//! Infers the kind of a column from its distinct texts, unless the recipe names it.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -10,9 +10,9 @@ use super::number::{self, Decimals, Written};
 use super::raw::{Cells, RawColumn, null_codes, whole};
 use super::schema::{ColumnOverride, ColumnSchema, Kind, KindName, Storage};
 
-/// A column of at most this many distinct integers is one of categories.
+/// A column of at most this number of distinct integers is categorical.
 const FEW: usize = 20;
-/// The two texts of truth values, false first.
+/// The two texts of boolean columns, false first.
 const TRUTHS: [(&str, &str); 11] = [
     ("0", "1"),
     ("false", "true"),
@@ -27,7 +27,7 @@ const TRUTHS: [(&str, &str); 11] = [
     ("F", "T"),
 ];
 
-/// What is known of one column before its kind is.
+/// The facts about one column that determine its kind.
 pub(super) struct Inference<'a> {
     pub(super) path: &'a Path,
     pub(super) lines: bool,
@@ -41,7 +41,7 @@ impl Inference<'_> {
         let raw = self.raw;
         let counts = raw.codes.counts(raw.texts().len());
         let said = self.said.null.as_deref();
-        // A recipe's nulls stand instead of the usual ones.
+        // A recipe's nulls replace the usual ones.
         let null_codes = |numeric: bool| match said {
             Some(said) => (0..counts.len())
                 .map(|code| raw.null == Some(code as u32) || said.iter().any(|null| null == raw.text(code)))
@@ -58,7 +58,7 @@ impl Inference<'_> {
             Some(name) => (name, None),
             None => self.guess(cells(&strict), cells(&wide))?,
         };
-        // Few integers are categories, but their nulls are those of numbers.
+        // A few distinct integers are categories, but with the null texts of numbers.
         let numeric = matches!(name, KindName::Number | KindName::Integer | KindName::Date)
             || self.numbers(cells(&wide)).is_some();
         let none = vec![false; counts.len()];
@@ -87,7 +87,7 @@ impl Inference<'_> {
         Ok((schema, column, note))
     }
 
-    /// The kind that a column looks like, with a sentence if that is doubtful.
+    /// Guesses the kind of a column. Returns a sentence too if the guess is doubtful.
     fn guess(&self, strict: Cells, wide: Cells) -> Result<(KindName, Option<String>)> {
         let distinct = strict.values().count();
         let rows = self.raw.codes.len();
@@ -134,7 +134,7 @@ impl Inference<'_> {
         Ok((KindName::Category, note))
     }
 
-    /// All values, if all are numbers.
+    /// Returns all values, if all are numbers.
     fn numbers(&self, cells: Cells) -> Option<Vec<Written>> {
         if self.raw.storage == Storage::Text {
             return None;
@@ -168,7 +168,7 @@ impl Inference<'_> {
             && numbers.iter().enumerate().all(|(row, written)| written.value == first + row as f64)
     }
 
-    /// Refuses a column whose cells would all be numbers if their commas were points.
+    /// Fails if all cells of a column would be numbers with decimal points instead of commas.
     fn refuse_commas(&self, cells: Cells) -> Result<()> {
         let is_number = |text: &str| {
             let plain = text.trim_matches(' ').replace(',', "");
@@ -191,7 +191,7 @@ impl Inference<'_> {
         Ok(())
     }
 
-    /// Names the first text in a column that holds numbers otherwise.
+    /// Quotes the first text in a column that otherwise holds numbers.
     fn mostly_numbers(&self, cells: Cells) -> Option<String> {
         let numbers = cells.values().filter(|(_, text)| number::parse(text).is_some()).count();
         let others = cells.values().count() - numbers;
@@ -206,7 +206,7 @@ impl Inference<'_> {
         })
     }
 
-    /// All of a kind that its name leaves open.
+    /// Determines the parameters of a kind.
     fn kind(&self, name: KindName, cells: Cells, counts: &[u64]) -> Result<Kind> {
         Ok(match name {
             KindName::Number | KindName::Integer => self.number(name, cells)?,
@@ -304,7 +304,7 @@ impl Inference<'_> {
         Kind::Category { values, other: rare.then_some(other) }
     }
 
-    /// Refuses what a recipe says and the column's kind has no use for.
+    /// Fails if a recipe has an override that does not apply to the column's kind.
     fn check_override(&self, name: KindName) -> Result<()> {
         let said = self.said;
         let useless = [
@@ -322,7 +322,8 @@ impl Inference<'_> {
     }
 }
 
-/// The texts' common prefix and the number after the greatest in the file, so that no name in the file comes again.
+/// Returns an identifier with the texts' common prefix, starting at the number after the greatest in the
+/// file, so that no name in the file occurs again.
 fn identifier(cells: Cells) -> Kind {
     let split = |text: &str| {
         let prefix = text.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();

@@ -1,8 +1,9 @@
-//! Distinct texts of a column, each stored once: an arena of strings, and codes that take one, two or four bytes.
+//! The distinct texts of a column, each stored once: an arena of strings, and codes of one, two or four
+//! bytes.
 
 use std::hash::{BuildHasher, RandomState};
 
-/// Texts in one piece of memory, by number.
+/// Texts in one block of memory, by number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strings {
     text: String,
@@ -10,7 +11,7 @@ pub struct Strings {
 }
 
 impl Strings {
-    /// Number of texts.
+    /// Returns the number of texts.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -20,14 +21,14 @@ impl Strings {
         self.ends.is_empty()
     }
 
-    /// Text `index`; None beyond the last.
+    /// Returns text `index`, or None beyond the last.
     pub fn get(&self, index: usize) -> Option<&str> {
         let end = *self.ends.get(index)?;
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
         self.text.get(start..end)
     }
 
-    /// All texts in order.
+    /// Iterates over all texts in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         (0..self.len()).map(|index| self.get(index).unwrap_or_default())
     }
@@ -38,7 +39,7 @@ impl Strings {
         self.ends.push(self.text.len());
     }
 
-    /// Bytes of memory.
+    /// Returns the bytes of memory.
     pub fn bytes(&self) -> usize {
         self.text.capacity() + self.ends.capacity() * size_of::<usize>()
     }
@@ -52,7 +53,7 @@ impl<S: AsRef<str>> FromIterator<S> for Strings {
     }
 }
 
-/// Numbers of dictionary entries, one per row, in as few bytes as the greatest needs.
+/// Numbers of dictionary entries, one per row, in the smallest integers that fit the greatest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Codes {
     /// Below 256.
@@ -70,7 +71,7 @@ impl Default for Codes {
 }
 
 impl Codes {
-    /// No codes, wide enough for codes below `count` so that it does not grow again.
+    /// Makes empty codes, wide enough for codes below `count`, so that they never need widening.
     pub fn for_count(count: usize, rows: usize) -> Self {
         match count {
             0..=0x100 => Self::U8(Vec::with_capacity(rows)),
@@ -79,7 +80,7 @@ impl Codes {
         }
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         match self {
             Self::U8(codes) => codes.len(),
@@ -93,7 +94,7 @@ impl Codes {
         self.len() == 0
     }
 
-    /// The code of a row.
+    /// Returns the code of a row.
     ///
     /// # Panics
     /// If there is no such row.
@@ -105,12 +106,12 @@ impl Codes {
         }
     }
 
-    /// All codes in order.
+    /// Iterates over all codes in order.
     pub fn iter(&self) -> impl Iterator<Item = u32> {
         (0..self.len()).map(|row| self.get(row))
     }
 
-    /// Adds a row, and widens all codes where the new one needs it.
+    /// Adds a row, and widens all codes if the new one needs it.
     pub fn push(&mut self, code: u32) {
         match self {
             Self::U8(codes) if code <= u8::MAX.into() => codes.push(code as u8),
@@ -127,14 +128,14 @@ impl Codes {
         }
     }
 
-    /// Every code replaced by its entry in `new`, in as few bytes as codes below `count` need.
+    /// Replaces every code by its entry in `new`, in the smallest integers that fit codes below `count`.
     pub fn renumbered(&self, new: &[u32], count: usize) -> Self {
         let mut codes = Self::for_count(count, self.len());
         self.iter().for_each(|code| codes.push(new[code as usize]));
         codes
     }
 
-    /// The codes of some rows.
+    /// Returns the codes of some rows.
     ///
     /// # Panics
     /// If there is no such row.
@@ -146,14 +147,14 @@ impl Codes {
         }
     }
 
-    /// How many rows have each code below `count`.
+    /// Returns the number of rows with each code below `count`.
     pub fn counts(&self, count: usize) -> Vec<u64> {
         let mut counts = vec![0; count];
         self.iter().for_each(|code| counts[code as usize] += 1);
         counts
     }
 
-    /// Bytes of memory.
+    /// Returns the bytes of memory.
     pub fn bytes(&self) -> usize {
         match self {
             Self::U8(codes) => codes.capacity(),
@@ -163,17 +164,17 @@ impl Codes {
     }
 }
 
-/// Gives equal texts equal numbers, in the order in which they first come.
+/// Assigns equal texts equal numbers, in the order of first occurrence.
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     pub(crate) texts: Strings,
-    /// Open addressing: number of a text plus one, zero where the slot is free. The length is a power of two.
+    /// Open addressing: the number of a text plus one, or zero for a free slot. The length is a power of two.
     slots: Vec<u32>,
     hasher: RandomState,
 }
 
 impl Interner {
-    /// The number of `text`, and whether it is new.
+    /// Returns the number of `text`, and whether it is new.
     pub(crate) fn intern(&mut self, text: &str) -> (u32, bool) {
         if self.texts.len() * 2 >= self.slots.len() {
             self.grow();
@@ -188,7 +189,7 @@ impl Interner {
         (code, true)
     }
 
-    /// Where `text` is, or the free slot where it belongs.
+    /// Returns the slot of `text`, or the free slot where it belongs.
     fn slot(&self, text: &str) -> usize {
         let mask = self.slots.len() - 1;
         let mut slot = self.hasher.hash_one(text) as usize & mask;

@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Segment {
-    /// The column it belongs to, by its position in the schema.
+    /// Position in the schema of the column that it belongs to.
     pub column: usize,
-    /// Its first number.
+    /// Index of its first number.
     pub start: usize,
-    /// What it holds.
+    /// Its contents.
     pub shape: Shape,
 }
 
-/// What a segment holds.
+/// The contents of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shape {
     /// One number from −1 to 1.
     Scalar,
-    /// So many numbers, one of which is 1 and the others 0.
+    /// A one-hot vector of this length.
     Choice(usize),
 }
 
 impl Shape {
-    /// How many numbers it takes.
+    /// Returns the number of numbers.
     pub fn width(self) -> usize {
         match self {
             Self::Scalar => 1,
@@ -34,7 +34,7 @@ impl Shape {
     }
 }
 
-/// The parts of an encoded row in order, without gaps. A scalar comes before the choice of its mode.
+/// The parts of an encoded row, in order and without gaps. A scalar comes before the choice of its mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Layout {
@@ -43,7 +43,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// How many numbers a row has.
+    /// Returns the width of a row.
     pub fn width(&self) -> usize {
         self.segments.last().map_or(0, |last| last.start + last.shape.width())
     }
@@ -53,7 +53,7 @@ impl Layout {
         self.segments.push(Segment { column, start, shape });
     }
 
-    /// The choice of a column, if it has one.
+    /// Returns the choice of a column, if it has one.
     pub fn choice(&self, column: usize) -> Option<Segment> {
         let choice = |segment: &&Segment| segment.column == column && segment.shape != Shape::Scalar;
         self.segments.iter().find(choice).copied()

@@ -1,7 +1,8 @@
-//! Tables: rows of numbers, categories, dates and gaps, from a file to encoded vectors and back.
+//! Tables: rows of numbers, categories, dates and missing values, from a file to encoded vectors and back.
 //!
-//! A [`Table`] holds codes and one dictionary of distinct values per column. Its [`Schema`] says what the columns are. An
-//! [`Encoder`](encode::Encoder) turns a row into a vector of numbers, on demand, and a vector into a row. Nothing here knows of networks.
+//! A [`Table`] holds codes and one dictionary of distinct values per column. Its [`Schema`] describes the
+//! columns. An [`Encoder`](encode::Encoder) turns a row into a vector of numbers, on demand, and a vector
+//! into a row. This module does not depend on networks.
 
 pub mod clinic;
 pub mod csv;
@@ -41,23 +42,24 @@ pub use schema::{
 pub(crate) use source::TableRows;
 pub use typed::{TypedColumn, TypedValues};
 
-/// One row of so many is held out where there is no file of such rows.
+/// Without a file of held-out rows, one row in this number is held out.
 const HELD_OUT: usize = 5;
 
-/// Rows of a table.
+/// Maximum number of rows of a table.
 pub const MOST_ROWS: u64 = u32::MAX as u64 - 1;
 
 /// The distinct values of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
-    /// Of categories, booleans, identifiers and constants; texts in order, where all are numbers by their size.
+    /// Values of categories, booleans, identifiers and constants. Texts are sorted: by size if all are
+    /// numbers, else by bytes.
     Text(Strings),
-    /// Of numbers, integers and dates, ascending.
+    /// Values of numbers, integers and dates, ascending.
     Numbers(Vec<f64>),
 }
 
 impl Values {
-    /// How many there are.
+    /// Returns the number of distinct values.
     pub fn len(&self) -> usize {
         match self {
             Self::Text(texts) => texts.len(),
@@ -71,7 +73,7 @@ impl Values {
     }
 }
 
-/// One column: a dictionary and the number of its entry in every row. A copy shares both.
+/// One column: a dictionary, and the number of a dictionary entry for every row. A clone shares both.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
     codes: Arc<Codes>,
@@ -84,7 +86,8 @@ impl Column {
         Self { codes: Arc::new(codes), values: Arc::new(values) }
     }
 
-    /// The entry of a row in [`values`](Self::values), or as many as there are where the row has no value.
+    /// Returns the entry of a row in [`values`](Self::values), or the number of entries for a row without a
+    /// value.
     ///
     /// # Panics
     /// If there is no such row.
@@ -92,17 +95,17 @@ impl Column {
         self.codes.get(row) as usize
     }
 
-    /// The distinct values.
+    /// Returns the distinct values.
     pub fn values(&self) -> &Values {
         &self.values
     }
 
-    /// How many rows have each value; the last number is that of rows without one.
+    /// Returns the number of rows with each value. The last number counts the rows without one.
     pub fn counts(&self) -> Vec<u64> {
         self.codes.counts(self.values.len() + 1)
     }
 
-    /// The number in a row; None if it has none, or the column holds texts.
+    /// Returns the number in a row; None if it has none, or the column holds texts.
     pub fn number(&self, row: usize) -> Option<f64> {
         match &*self.values {
             Values::Numbers(numbers) => numbers.get(self.code(row)).copied(),
@@ -110,7 +113,7 @@ impl Column {
         }
     }
 
-    /// The text in a row; None if it has none, or the column holds numbers.
+    /// Returns the text in a row; None if it has none, or the column holds numbers.
     pub fn text(&self, row: usize) -> Option<&str> {
         match &*self.values {
             Values::Text(texts) => texts.get(self.code(row)),
@@ -123,7 +126,7 @@ impl Column {
         self.code(row) >= self.values.len()
     }
 
-    /// The first row with an entry of the dictionary.
+    /// Returns the first row with this dictionary entry.
     fn first_row(&self, code: usize) -> Option<usize> {
         self.codes.iter().position(|other| other as usize == code)
     }
@@ -147,10 +150,11 @@ pub struct Table {
 }
 
 impl Table {
-    /// Reads a file of comma-separated values or, if its name ends with `.parquet`, of parquet, and infers what `options` does not say.
+    /// Reads a file of comma-separated values or, if its name ends with `.parquet`, of parquet, and infers
+    /// what `options` does not say.
     ///
     /// # Errors
-    /// Those of [`csv::read`], of parquet files too.
+    /// Those of [`csv::read`], for parquet files too.
     pub fn read(path: &Path, options: &TableOptions) -> Result<Self> {
         if !is_parquet(path) {
             return csv::read(path, options);
@@ -161,10 +165,12 @@ impl Table {
         Err(Error::no_parquet(path))
     }
 
-    /// Reads a file whose columns are those of `schema`, in any order; values that the schema does not know stay as they are.
+    /// Reads a file whose columns are those of `schema`, in any order. Values that the schema does not know
+    /// are kept.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if a column is missing or, unless `others` may be there, too many; [`Error::Cell`]; and as [`read`](Self::read).
+    /// [`Error::Mismatch`] if a column is missing or, unless `others` is true, if there is an additional one;
+    /// [`Error::Cell`]; and as [`read`](Self::read).
     pub fn read_as(path: &Path, schema: &Schema, others: bool) -> Result<Self> {
         if !is_parquet(path) {
             return csv::read_as(path, schema, others);
@@ -175,7 +181,7 @@ impl Table {
         Err(Error::no_parquet(path))
     }
 
-    /// Reads the rows to learn from, and those that are held out: the rows of `options.test`, or a part of the one file.
+    /// Reads the training rows and the held-out rows: those of `options.test`, or a share of the one file.
     ///
     /// # Errors
     /// Those of [`Table::read`] and [`Table::read_as`].
@@ -190,7 +196,7 @@ impl Table {
         }
     }
 
-    /// The rows to learn from and those that are held out: a fifth, chosen once and for all by the number of rows alone.
+    /// Splits into training rows and held-out rows: a fixed fifth that depends only on the number of rows.
     pub fn split(&self) -> (Self, Self) {
         let order = crate::selection::fixed_order(self.rows, |_| None);
         let (held_out, training) = order.split_at(self.rows / HELD_OUT);
@@ -202,27 +208,27 @@ impl Table {
         (ascending(training), ascending(held_out))
     }
 
-    /// What the columns are.
+    /// Returns the schema of the columns.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
 
-    /// The columns in the schema's order.
+    /// Returns the columns in the schema's order.
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// What is doubtful in the inferred schema, one sentence each.
+    /// Returns the doubtful points of the inferred schema, one sentence each.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The rows of some numbers, in this order, with the same dictionaries.
+    /// Returns the rows with these numbers, in this order, with the same dictionaries.
     ///
     /// # Panics
     /// If there is no such row.
@@ -240,7 +246,7 @@ impl Table {
         }
     }
 
-    /// A cell as it is written to a file of text; nulls as the schema spells them.
+    /// Returns a cell as text files write it; a null in the schema's spelling.
     ///
     /// # Panics
     /// If there is no such cell.
@@ -249,13 +255,13 @@ impl Table {
         entry_text(own, schema, own.code(row)).unwrap_or_else(|| schema.null_text().to_owned())
     }
 
-    /// Bytes of memory that codes and dictionaries take.
+    /// Returns the bytes of memory of codes and dictionaries.
     pub fn bytes(&self) -> usize {
         self.columns.iter().map(Column::bytes).sum()
     }
 
-    /// SHA-256, in hex, over names, kinds and values of all columns, whatever the file's format, the spelling of nulls, booleans and
-    /// numbers, and the size of the codes.
+    /// Returns the SHA-256, in hex, of the names, kinds and values of all columns. It does not depend on the
+    /// file's format, the spelling of nulls, booleans and numbers, or the size of the codes.
     pub fn content_hash(&self) -> String {
         let mut hash = Sha256::new();
         let text = |hash: &mut Sha256, bytes: &[u8]| {
@@ -278,7 +284,7 @@ impl Table {
     }
 }
 
-/// An entry of a column's dictionary as it is written; None for null.
+/// Returns a dictionary entry as text; None for null.
 fn entry_text(column: &Column, schema: &ColumnSchema, code: usize) -> Option<String> {
     match &*column.values {
         Values::Text(texts) => texts.get(code).map(str::to_owned),
@@ -289,7 +295,7 @@ fn entry_text(column: &Column, schema: &ColumnSchema, code: usize) -> Option<Str
     }
 }
 
-/// The bytes that stand for an entry in a content hash.
+/// Returns the bytes of an entry for the content hash.
 fn canonical(column: &Column, kind: &Kind, code: usize) -> Vec<u8> {
     let tagged = |tag: u8, bytes: &[u8]| [&[tag], bytes].concat();
     match (&*column.values, kind) {
@@ -301,7 +307,7 @@ fn canonical(column: &Column, kind: &Kind, code: usize) -> Vec<u8> {
                 None => tagged(2, &units.to_le_bytes()),
             }
         }
-        // Zero has one sign.
+        // Give zero one sign.
         (Values::Numbers(numbers), _) => tagged(3, &(numbers[code] + 0.0).to_le_bytes()),
         (Values::Text(texts), kind) => {
             let text = texts.get(code).unwrap_or_default();
@@ -313,12 +319,12 @@ fn canonical(column: &Column, kind: &Kind, code: usize) -> Vec<u8> {
     }
 }
 
-/// The parts of a data set of rows, and what makes vectors of them.
+/// The parts of a data set of rows, and their encoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tables {
     /// Fitted to the training rows.
     pub encoder: encode::Encoder,
-    /// Training rows, the validation part among them.
+    /// Training rows, including the validation part.
     pub train: Table,
     /// Test rows.
     pub test: Table,

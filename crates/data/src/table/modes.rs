@@ -1,9 +1,10 @@
-//! Modes of a column of numbers: a variational Gaussian mixture with a Dirichlet process prior in one dimension, fitted to distinct values
-//! with counts.
+//! Modes of a column of numbers: a one-dimensional variational Gaussian mixture with a Dirichlet process
+//! prior, fitted to distinct values with counts.
 //!
-//! The model is Blei & Jordan's (2006) truncated stick-breaking process with a normal–Wishart prior on the components; updates and bound are
-//! those of Bishop (2006), section 10.2, in scikit-learn's parametrisation, where a component's precision is normalised by its degrees of
-//! freedom. Given the same start, `scikit-learn`'s `BayesianGaussianMixture` goes through the same numbers.
+//! The model is Blei & Jordan's (2006) truncated stick-breaking process with a normal–Wishart prior on the
+//! components. Updates and bound are those of Bishop (2006), section 10.2, in scikit-learn's parametrisation,
+//! which normalises a component's precision by its degrees of freedom. From the same start, scikit-learn's
+//! `BayesianGaussianMixture` computes the same numbers.
 
 mod special;
 
@@ -12,14 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use special::{digamma, exp, log_beta, log_gamma};
 
-/// Distinct values whose sums are made by one thread; the order of sums does not depend on the number of threads.
+/// Distinct values that one thread sums. The order of summation does not depend on the number of threads.
 const CHUNK: usize = 1024;
-/// Components of a mixture.
+/// Maximum number of components of a mixture.
 pub const COMPONENTS: usize = 10;
-/// Of the logarithm, below which a responsibility is zero: e⁻⁶⁰ is 10⁻²⁶.
+/// Responsibilities with a logarithm below this are zero: e⁻⁶⁰ is 10⁻²⁶.
 const NEGLIGIBLE: f64 = -60.0;
 
-/// One way in which the numbers of a column lie.
+/// A mode of the numbers of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mode {
@@ -27,7 +28,7 @@ pub struct Mode {
     pub weight: f64,
     /// Mean.
     pub mean: f64,
-    /// Standard deviation; 0 for a point: a single value that many rows have.
+    /// Standard deviation; 0 for a point, a single value that many rows have.
     pub sd: f64,
 }
 
@@ -38,16 +39,16 @@ impl Mode {
     }
 }
 
-/// How a mixture is fitted; the default is scikit-learn's, with the weight concentration of CTGAN's paper.
+/// Settings of a fit. The default is scikit-learn's, with the weight concentration of CTGAN's paper.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// Prior of the stick-breaking weights: the lower, the fewer components are used.
+    /// Concentration of the prior on the stick-breaking weights: the lower, the fewer components are used.
     pub concentration: f64,
-    /// Iterations at most.
+    /// Maximum number of iterations.
     pub iterations: usize,
-    /// Change of the bound below which the fit has converged.
+    /// The fit has converged if the bound changes by less than this.
     pub tolerance: f64,
-    /// What is added to variances.
+    /// Added to variances.
     pub regularisation: f64,
 }
 
@@ -62,7 +63,7 @@ impl Default for Settings {
 pub struct Mixture {
     /// Expected weights; they add up to 1.
     pub weights: Vec<f64>,
-    /// Rows of each component: sums of responsibilities.
+    /// Effective number of rows of each component: sums of responsibilities.
     pub rows: Vec<f64>,
     /// Means.
     pub means: Vec<f64>,
@@ -70,16 +71,17 @@ pub struct Mixture {
     pub variances: Vec<f64>,
     /// The bound after the last iteration, up to a constant.
     pub bound: f64,
-    /// Iterations that were made.
+    /// Number of iterations.
     pub iterations: usize,
-    /// Whether the bound stopped changing.
+    /// Whether the fit converged.
     pub converged: bool,
 }
 
-/// Modes of ascending, distinct `values` that occur `counts` times: points, and mixture components whose weight and share of rows
-/// are above 0.005; by their means.
+/// Returns the modes of ascending, distinct `values` that occur `counts` times, sorted by mean. The modes are
+/// points, and the mixture components whose weight and share of rows are above 0.005.
 ///
-/// A value that at least a tenth of the rows have is a point, since no density would give it back exactly. Other values make the mixture.
+/// A value in at least a tenth of the rows is a point, because no density would reproduce it exactly. The
+/// mixture is fitted to the other values.
 pub fn fit(values: &[f64], counts: &[u64]) -> Vec<Mode> {
     const LEAST_WEIGHT: f64 = 0.005;
     let total: u64 = counts.iter().sum();
@@ -90,16 +92,16 @@ pub fn fit(values: &[f64], counts: &[u64]) -> Vec<Mode> {
         .map(|(mean, count)| Mode { weight: count as f64 / total as f64, mean, sd: 0.0 })
         .collect();
     let (values, counts): (Vec<f64>, Vec<u64>) = all().filter(|(_, count)| !is_point(*count)).unzip();
-    // Ten points of a tenth each leave nothing over.
+    // Ten points of a tenth each leave no rows for a mixture.
     let components = COMPONENTS.saturating_sub(modes.len()).max(1).min(values.len());
     if components > 0 {
         let rest = counts.iter().sum::<u64>() as f64 / total as f64;
         let (_, variance) = moments(&values, &counts);
-        // Numbers far below 1 must not drown in scikit-learn's constant.
+        // scikit-learn's constant would dominate the variance of numbers far below 1.
         let regularisation = 1e-6 * variance.clamp(1e-200, 1.0);
         let settings = Settings { regularisation, ..Settings::default() };
         let mixture = variational(&values, &counts, &start(&counts, components), components, settings);
-        // In a short table the prior alone gives a component without rows a weight above the least.
+        // In a short table, the prior alone gives a component without rows more than the minimum weight.
         let least = LEAST_WEIGHT * mixture.rows.iter().sum::<f64>();
         let is_used = |k: &usize| mixture.weights[*k] > LEAST_WEIGHT && mixture.rows[*k] > least;
         let kept: Vec<usize> = (0..components).filter(is_used).collect();
@@ -114,7 +116,8 @@ pub fn fit(values: &[f64], counts: &[u64]) -> Vec<Mode> {
     modes
 }
 
-/// Where a fit begins: the component of every value, by quantiles. A value that has more rows than a component would get has one for itself.
+/// Returns the start of a fit: the component of every value, by quantiles. A value with more rows than an
+/// average component gets a component of its own.
 pub fn start(counts: &[u64], components: usize) -> Vec<usize> {
     let mut alone = vec![false; counts.len()];
     let (mut rows, mut left) = (counts.iter().sum::<u64>(), components);
@@ -131,7 +134,7 @@ pub fn start(counts: &[u64], components: usize) -> Vec<usize> {
             next += 1;
             return next - 1;
         }
-        // The middle of the value's rows, among all that share the quantiles.
+        // The middle of the value's rows, among all rows that share the quantiles.
         let middle = u128::from(before) * 2 + u128::from(*count);
         before += count;
         (middle * left as u128 / (u128::from(rows) * 2).max(1)) as usize
@@ -139,7 +142,7 @@ pub fn start(counts: &[u64], components: usize) -> Vec<usize> {
     counts.iter().enumerate().map(component).collect()
 }
 
-/// Fits a mixture to values with counts, from components that the values begin in.
+/// Fits a mixture to values with counts, starting from the component of each value.
 ///
 /// # Panics
 /// If the slices differ in length, or a component is not below `components`.
@@ -156,7 +159,7 @@ pub fn variational(
     );
     let (mean, variance) = moments(values, counts);
     let rows = counts.iter().sum::<u64>() as f64;
-    // The prior's variance is the unbiased one.
+    // scikit-learn's prior uses the unbiased variance.
     let prior = Prior { mean, variance: variance * rows / (rows - 1.0).max(1.0), settings };
     let mut sums = vec![Sums::default(); components];
     for ((value, count), component) in values.iter().zip(counts).zip(start) {
@@ -193,7 +196,7 @@ pub fn variational(
     }
 }
 
-/// Mean and variance (over n).
+/// Returns the mean and the variance (divided by n).
 fn moments(values: &[f64], counts: &[u64]) -> (f64, f64) {
     let rows = counts.iter().sum::<u64>() as f64;
     let mean = values.iter().zip(counts).map(|(value, count)| value * *count as f64).sum::<f64>() / rows;
@@ -201,7 +204,7 @@ fn moments(values: &[f64], counts: &[u64]) -> (f64, f64) {
     (mean, values.iter().zip(counts).map(square).sum::<f64>() / rows)
 }
 
-/// Sums over the rows of a component: their number, and powers of what they differ from a point.
+/// Sums over the rows of a component: their number, and powers of their differences from a centre.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     rows: f64,
@@ -235,7 +238,7 @@ struct Component {
 }
 
 impl Prior {
-    /// Posteriors from sums of differences from `centres`.
+    /// Computes the posteriors from sums of differences from `centres`.
     fn maximise(&self, sums: &[Sums], centres: &[f64]) -> Vec<Component> {
         let mut behind = 0.0;
         let mut all: Vec<Component> = sums
@@ -267,7 +270,7 @@ impl Prior {
 }
 
 impl Component {
-    /// Its part in the bound, up to a constant.
+    /// Returns the component's term of the bound, up to a constant.
     fn bound(&self) -> f64 {
         let half_log_det = -0.5 * libm::log(self.variance) - 0.5 * libm::log(self.freedom);
         let wishart = -(self.freedom * half_log_det
@@ -277,7 +280,7 @@ impl Component {
         -wishart + log_beta(a, b) - 0.5 * libm::log(self.mean_precision)
     }
 
-    /// Expected logarithm of the density at the mean, without the weight.
+    /// Returns the expected log density at the mean, without the weight.
     fn height(&self) -> f64 {
         let log_precision = -libm::log(self.variance) - libm::log(self.freedom);
         let log_lambda = std::f64::consts::LN_2 + digamma(0.5 * self.freedom);
@@ -285,7 +288,8 @@ impl Component {
     }
 }
 
-/// Sums by responsibilities, as differences from the components' means, and the responsibilities' entropy.
+/// Returns sums weighted by responsibilities, as differences from the components' means, and the entropy of
+/// the responsibilities.
 fn expect(values: &[f64], counts: &[u64], state: &[Component]) -> (Vec<Sums>, f64) {
     let mut stick = 0.0;
     let heights: Vec<f64> = state
@@ -333,7 +337,7 @@ fn expect(values: &[f64], counts: &[u64], state: &[Component]) -> (Vec<Sums>, f6
     (all, entropy)
 }
 
-/// Turns logarithms into shares that add up to 1; the logarithm of what they added up to.
+/// Converts logarithms to shares that add up to 1. Returns the logarithm of their previous sum.
 fn normalise(logs: &mut [f64]) -> f64 {
     let greatest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut sum = 0.0;
@@ -346,7 +350,8 @@ fn normalise(logs: &mut [f64]) -> f64 {
     greatest + libm::log(sum)
 }
 
-/// The probability of every mode given that a number is `value`, into `shares`; a point's own value belongs to the point alone.
+/// Writes the probability of every mode, given that a number is `value`, to `shares`. A point's own value
+/// belongs to the point alone.
 ///
 /// # Panics
 /// If the slices differ in length.
@@ -365,7 +370,7 @@ pub fn responsibilities(modes: &[Mode], value: f64, shares: &mut [f64]) {
         };
     }
     if modes.iter().all(Mode::is_point) {
-        // Numbers that training never saw: the nearest point.
+        // A number that was not in the training data belongs to the nearest point.
         let off = |mode: &Mode| (mode.mean - value).abs();
         let nearest = (0..modes.len()).min_by(|a, b| off(&modes[*a]).total_cmp(&off(&modes[*b])));
         shares.fill(0.0);

@@ -1,8 +1,8 @@
-//! Numbers as files write them: parsing that keeps how many decimals there were, and writing with as many.
+//! Numbers as files write them. Parsing records the number of decimals, and writing uses it.
 
 use serde::{Deserialize, Serialize};
 
-/// Magnitude beyond which a text is not read as a number, since squares of it would not be finite.
+/// The largest magnitude that is read as a number. Squares of larger ones could overflow.
 const GREATEST: f64 = 1e100;
 /// Integers of at most this magnitude are exact in an `f64`.
 pub(crate) const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -11,14 +11,15 @@ pub(crate) const EXACT: f64 = 9_007_199_254_740_992.0;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Written {
     pub(crate) value: f64,
-    /// Decimals as written, zeros at the end included.
+    /// Decimals as written, including trailing zeros.
     pub(crate) decimals: u8,
-    /// Decimals without zeros at the end.
+    /// Decimals without trailing zeros.
     pub(crate) significant: u8,
 }
 
-/// Reads a number such as `-12.50` or `1e-3`. None for a text with zeros in front (`007`), which is a code and no number, for what is not
-/// finite or greater than 1e100, and for integers that an `f64` cannot hold.
+/// Parses a number such as `-12.50` or `1e-3`. Returns None for a text with leading zeros (`007`), which is a
+/// code rather than a number; for numbers that are not finite or beyond 1e100; and for integers that an `f64`
+/// cannot represent.
 pub(crate) fn parse(text: &str) -> Option<Written> {
     let text = text.trim_matches(' ');
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -45,27 +46,27 @@ pub(crate) fn parse(text: &str) -> Option<Written> {
     Some(Written { value, decimals: byte(decimals), significant: byte(significant) })
 }
 
-/// More decimals than this are written as the shortest text that reads as the same number.
+/// Numbers with more decimals than this are written as the shortest text that reads as the same number.
 pub(crate) const MOST_DECIMALS: u8 = 120;
 
 fn decimals(text: &str) -> usize {
     text.split_once('.').map_or(0, |(_, fraction)| fraction.len())
 }
 
-/// How the numbers of a column are written.
+/// The number format of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decimals {
     /// Decimals that values are rounded to.
     pub most: u8,
-    /// Decimals that are always written; beyond them zeros at the end are left out.
+    /// Decimals that are always written; trailing zeros beyond them are left out.
     pub least: u8,
 }
 
 impl Decimals {
-    /// `value` rounded to [`most`](Self::most) decimals, as the number that the written text reads as.
+    /// Rounds `value` to [`most`](Self::most) decimals, to the number that the written text reads as.
     pub fn round(self, value: f64) -> f64 {
-        // Below 2⁵³ a quotient of whole numbers is what its decimals read as.
+        // Below 2⁵³, a quotient of whole numbers equals the number that its decimals read as.
         let one = 10f64.powi(self.most.into());
         let whole = libm::rint(value * one);
         if self.most <= 15 && whole.abs() < EXACT {
@@ -74,7 +75,7 @@ impl Decimals {
         self.text(value).parse().unwrap_or(value)
     }
 
-    /// `value` as text.
+    /// Formats `value`.
     pub fn text(self, value: f64) -> String {
         let (most, least) = (usize::from(self.most), usize::from(self.least));
         let mut text = value.to_string();

@@ -1,4 +1,4 @@
-//! What a recipe may say of a table and its columns.
+//! The settings of a table and its columns in a recipe.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use super::schema::CATEGORIES;
 
-/// What a recipe may say of a table: `[data.table]`.
+/// Settings of a table: `[data.table]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TableOptions {
-    /// The column that is to be predicted from the others, where utility is measured.
+    /// The column to predict from the others when utility is measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// A file of rows that are held out; default: a fifth of the rows.
+    /// A file of held-out rows; default: a fifth of the rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
-    /// Categories of a column beyond which the rarest become `other`: 500 by default.
+    /// Maximum number of categories of a column, beyond which the rarest become `other`; default: 500.
     pub max_categories: usize,
-    /// What is known of single columns, by name.
+    /// Settings of single columns, by name.
     pub columns: BTreeMap<String, ColumnOverride>,
 }
 
@@ -30,14 +30,14 @@ impl Default for TableOptions {
     }
 }
 
-/// What a recipe says of one column: `[data.table.columns.NAME]`. What it leaves out is inferred.
+/// Settings of one column: `[data.table.columns.NAME]`. Omitted settings are inferred.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ColumnOverride {
     /// Kind of the column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<KindName>,
-    /// Texts that stand for a missing value, instead of the usual ones.
+    /// Texts that mean a missing value; they replace the usual ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub null: Option<Vec<String>>,
     /// Decimals that numbers are rounded to.
@@ -46,12 +46,12 @@ pub struct ColumnOverride {
     /// Format of dates, in the notation of `strftime`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
-    /// Categories beyond which the rarest become `other`.
+    /// Maximum number of categories, beyond which the rarest become `other`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_categories: Option<usize>,
 }
 
-/// The kinds by name.
+/// The kinds of columns, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "`Kind` says what they are")]

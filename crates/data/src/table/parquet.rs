@@ -1,4 +1,4 @@
-//! Reads and writes tables as parquet: flat columns of truth values, integers, numbers, dates, times and texts.
+//! Reads and writes tables as parquet: flat columns of booleans, integers, numbers, dates, times and texts.
 
 mod meaning;
 mod write;
@@ -19,14 +19,15 @@ use crate::parquet::file::{self, Cause, Fault, ParquetFile};
 use meaning::{Cell, Meaning};
 pub(super) use write::write;
 
-/// Rows for every byte of a file that are believed: a column that is the same everywhere takes no space.
+/// Maximum number of rows per byte of a file: a column of equal values takes almost no space.
 const ROWS_PER_BYTE: u64 = 1000;
 
 /// Reads a file, and infers what `options` does not say.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Format`] if it is no parquet file, or has a column that is no flat one of a known type; [`Error::Empty`];
-/// [`Error::TooLarge`]; [`Error::Duplicate`]; and of the cells as [`csv::read`](super::csv::read).
+/// [`Error::Io`]; [`Error::Format`] if it is not a parquet file, or has a column that is nested or of an
+/// unsupported type; [`Error::Empty`]; [`Error::TooLarge`]; [`Error::Duplicate`]; and for the cells as
+/// [`csv::read`](super::csv::read).
 pub fn read(path: &Path, options: &TableOptions) -> Result<Table> {
     raw(path, None)?.infer(options)
 }
@@ -39,7 +40,8 @@ pub fn read_as(path: &Path, schema: &Schema, others: bool) -> Result<Table> {
     raw(path, Some((schema, others)))?.conform(schema, others)
 }
 
-/// The columns of a file; of those that `only` a schema has, where others may be there.
+/// Reads the columns of a file. If `only` gives a schema and allows other columns, reads the schema's columns
+/// only.
 fn raw(path: &Path, only: Option<(&Schema, bool)>) -> Result<Raw> {
     let file = ParquetFile::open(path)?;
     let rows = file.rows();
@@ -113,7 +115,7 @@ impl Leaf<'_> {
         Ok(column)
     }
 
-    /// Dates in the coarsest format that keeps all of them.
+    /// Writes dates in the coarsest format that keeps all of them.
     fn dates(&self, column: &mut RawColumn) -> Result<()> {
         let mut all = Vec::new();
         self.each(|_, cell| {
@@ -132,7 +134,7 @@ impl Leaf<'_> {
         column.push_times(&all, unit).map_err(|reason| damaged(self.file.path(), reason))
     }
 
-    /// Hands every cell to `take`, in order, with the number of its row; None where it is missing.
+    /// Passes every cell and its row number to `take`, in order; None for a missing value.
     fn each(&self, mut take: impl FnMut(u64, Option<Cell>) -> Result<()>) -> Result<()> {
         self.file.chunks(self.index, next, |first, cells| {
             (first..).zip(cells).try_for_each(|(row, cell)| take(row, cell))
@@ -140,7 +142,7 @@ impl Leaf<'_> {
     }
 }
 
-/// The next rows, at most a chunk of them.
+/// Returns the next rows, at most a chunk of them.
 fn next(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<Cell>>, ParquetError> {
     match reader {
         ColumnReader::BoolColumnReader(reader) => cells(reader, defined, Cell::Bool),

@@ -1,4 +1,4 @@
-//! Columns as they were read: distinct texts and their numbers, and how they become the columns of a kind.
+//! Raw columns: distinct texts and their codes, and their conversion to columns of a kind.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -13,22 +13,22 @@ use super::number::{self, Written};
 use super::schema::{ColumnOverride, ColumnSchema, CsvFormat, Kind, Schema, Storage, TableOptions, unknown};
 use super::{Column, Table, Values};
 
-/// Texts that stand for a missing value in columns of numbers and dates.
+/// Texts that mean a missing value in columns of numbers and dates.
 const NULLS: [&str; 15] =
     ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "Null", "null", "None", "none", "?", "-", "."];
 
-/// A column as it was read: distinct texts and their numbers.
+/// A raw column: distinct texts and their codes.
 #[derive(Debug, Default)]
 pub(crate) struct RawColumn {
     pub(crate) name: String,
     pub(crate) storage: Storage,
-    /// The format that texts of dates were made in.
+    /// The format of the dates in the texts.
     pub(crate) format: Option<DateFormat>,
     pub(crate) codes: Codes,
     /// The code of cells that a typed file marks as missing.
     pub(crate) null: Option<u32>,
     interner: Interner,
-    /// Where each text is first.
+    /// The place of each text's first occurrence.
     first: Vec<u64>,
 }
 
@@ -37,7 +37,7 @@ impl RawColumn {
         Self { name: name.into(), storage, ..Self::default() }
     }
 
-    /// Adds a cell, and gives its code.
+    /// Adds a cell, and returns its code.
     pub(crate) fn push(&mut self, text: &str, place: u64) -> u32 {
         let (code, new) = self.interner.intern(text);
         if new {
@@ -47,9 +47,9 @@ impl RawColumn {
         code
     }
 
-    /// Adds a cell that is marked as missing, not spelled.
+    /// Adds a cell that is marked as missing rather than spelled.
     pub(crate) fn push_null(&mut self, place: u64) {
-        // No text of a file is like this one.
+        // No text in a file is equal to this one.
         self.null = Some(self.push("\0missing", place));
     }
 
@@ -77,12 +77,12 @@ pub(crate) struct Raw {
     pub(crate) csv: CsvFormat,
     pub(crate) columns: Vec<RawColumn>,
     pub(crate) rows: usize,
-    /// Whether places are lines of text.
+    /// Whether places are lines of a text file.
     pub(crate) lines: bool,
 }
 
 impl Raw {
-    /// A table whose schema is what `options` says and, where it is silent, what the cells look like.
+    /// Converts to a table whose schema follows `options` and, where they say nothing, the cells.
     pub(crate) fn infer(self, options: &TableOptions) -> Result<Table> {
         let known = || self.columns.iter().map(|column| column.name.as_str());
         let names: HashSet<&str> = known().collect();
@@ -109,7 +109,7 @@ impl Raw {
         Ok(Table { schema, columns, rows: self.rows, notes })
     }
 
-    /// A table of the columns of `schema`.
+    /// Converts to a table with the columns of `schema`.
     pub(crate) fn conform(self, schema: &Schema, others: bool) -> Result<Table> {
         let mismatch = |reason: String| Error::Mismatch { path: self.path.clone(), reason };
         let names =
@@ -128,7 +128,7 @@ impl Raw {
                 mismatch(format!("it has no column `{}`{near}", own.name))
             })?;
             let mut nulls = null_codes(raw, Some(&own.nulls), own.kind.is_numeric());
-            // Where a recipe says that an empty cell is a value, it is.
+            // An empty cell is a value if the recipe says so.
             if own.kind.has_text("") {
                 nulls.iter_mut().enumerate().for_each(|(code, null)| *null &= !raw.text(code).is_empty());
             }
@@ -139,7 +139,8 @@ impl Raw {
     }
 }
 
-/// Which texts stand for a missing value: those that are `named` and the usual ones, or those alone that a recipe names.
+/// Returns which texts mean a missing value: the `named` ones and the usual ones, or only those that a recipe
+/// names.
 pub(super) fn null_codes(raw: &RawColumn, named: Option<&[String]>, numeric: bool) -> Vec<bool> {
     let is_null = |(code, text): (usize, &str)| {
         raw.null == Some(code as u32)
@@ -150,7 +151,7 @@ pub(super) fn null_codes(raw: &RawColumn, named: Option<&[String]>, numeric: boo
     raw.texts().iter().enumerate().map(is_null).collect()
 }
 
-/// One column's cells, and which of its texts are nulls.
+/// One column's cells, and a flag for each text that means null.
 #[derive(Clone, Copy)]
 pub(super) struct Cells<'a> {
     pub(super) path: &'a Path,
@@ -160,7 +161,7 @@ pub(super) struct Cells<'a> {
 }
 
 impl<'a> Cells<'a> {
-    /// Texts that are values, by code.
+    /// Yields the texts that are values, with their codes.
     pub(super) fn values(self) -> impl Iterator<Item = (usize, &'a str)> + Clone {
         (0..self.raw.texts().len())
             .filter(move |code| !self.nulls[*code])
@@ -186,7 +187,7 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// The column of a kind that all cells are of.
+    /// Converts the cells to a column of a kind that fits all of them.
     pub(super) fn column(self, kind: &Kind) -> Result<Column> {
         match kind {
             Kind::Number { .. } => {
@@ -236,7 +237,8 @@ impl<'a> Cells<'a> {
         Column::new(self.raw.codes.renumbered(&renumber, values.len() + 1), values)
     }
 
-    /// Codes of values in the order of categories: by size if all are numbers, else by their bytes.
+    /// Returns the codes of values in the order of categories: by size if all are numbers, else by their
+    /// bytes.
     pub(super) fn sorted(self) -> Vec<usize> {
         let numbers: Option<Vec<(f64, usize)>> = self
             .values()
@@ -253,7 +255,7 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// Whether a number is an integer that is exact.
+/// Whether a number is an exact integer.
 pub(super) fn whole(written: &Written) -> bool {
     written.significant == 0 && written.value.abs() <= number::EXACT
 }

@@ -1,4 +1,4 @@
-//! Rows that become vectors when they are asked for.
+//! Rows that are encoded on demand.
 
 use super::Column;
 use super::encode::alpha;
@@ -6,7 +6,7 @@ use super::intern::Codes;
 use super::layout::Layout;
 use super::modes::Mode;
 
-/// The rows of a table, each of which becomes a vector when it is asked for.
+/// The rows of a table, each encoded on demand.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     pub(super) columns: Vec<EncodedColumn>,
@@ -17,7 +17,7 @@ pub struct Encoded {
 #[derive(Clone, Debug)]
 pub(super) struct EncodedColumn {
     pub(super) column: usize,
-    /// Where its choice starts; a scalar is one before it.
+    /// Index where its choice starts; a scalar is one before it.
     pub(super) start: usize,
     pub(super) cells: EncodedCells,
 }
@@ -29,17 +29,17 @@ pub(super) enum EncodedCells {
 }
 
 impl Encoded {
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// The parts of a row.
+    /// Returns the parts of a row.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Writes a row to `out`, of the layout's width.
+    /// Encodes a row into `out`, which has the layout's width.
     ///
     /// # Panics
     /// If there is no such row, or `out` has another width.
@@ -60,7 +60,7 @@ impl Encoded {
         }
     }
 
-    /// The place of a row in the choice of a column; None if the column has no choice.
+    /// Returns the place of a row in the choice of a column; None if the column has no choice.
     pub fn place(&self, row: usize, column: usize) -> Option<usize> {
         let own = self.columns.iter().find(|own| own.column == column)?;
         Some(match &own.cells {
@@ -69,7 +69,7 @@ impl Encoded {
         })
     }
 
-    /// Bytes of memory, without the dictionaries that are shared with the table.
+    /// Returns the bytes of memory, without the dictionaries shared with the table.
     pub fn bytes(&self) -> usize {
         let own = |column: &EncodedColumn| match &column.cells {
             EncodedCells::Places(codes) => codes.bytes(),

@@ -1,5 +1,5 @@
-//! What a table's columns are: kinds, how values are written, and which there may be. A schema is inferred from a file, changed by a
-//! recipe's overrides, and saved with a run.
+//! The schema of a table: the kinds of its columns, the format of their values, and the possible values. A
+//! schema is inferred from a file, changed by a recipe's overrides, and saved with a run.
 
 use std::collections::HashSet;
 
@@ -12,70 +12,71 @@ use super::number::{Decimals, MOST_DECIMALS};
 pub use super::options::{ColumnOverride, KindName, TableOptions};
 use crate::names::nearest;
 
-/// Columns of a table.
+/// Maximum number of columns of a table.
 pub const MOST_COLUMNS: usize = 20_000;
-/// Bytes of a column's name.
+/// Maximum number of bytes of a column name.
 pub(crate) const MOST_NAME: usize = 1000;
-/// Categories of a column beyond which the rarest become `other`, where nobody says otherwise.
+/// Default number of categories of a column beyond which the rarest become `other`.
 pub const CATEGORIES: usize = 500;
-/// Categories that a column may be given.
+/// Maximum number of categories that a recipe may allow.
 pub(crate) const MOST_CATEGORIES: usize = 100_000;
 
-/// What the values of a column are.
+/// The kind of a column's values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Kind {
     /// Numbers with decimals.
     Number {
-        /// Least value.
+        /// Smallest value.
         min: f64,
         /// Greatest value.
         max: f64,
-        /// How they are written.
+        /// Their format.
         decimals: Decimals,
     },
     /// Whole numbers.
     Integer {
-        /// Least value.
+        /// Smallest value.
         min: f64,
         /// Greatest value.
         max: f64,
-        /// Zeros behind a decimal point, as other programs write where values are missing: `3.0`.
+        /// Number of zeros after the decimal point, which other programs write into columns with missing
+        /// values: `3.0`.
         zeros: u8,
     },
     /// One of several texts.
     Category {
-        /// The texts in order, each of which is a place in the encoded row.
+        /// The texts in order. Each is a place in the encoded row.
         values: Vec<String>,
-        /// What stands for all rarer texts, as one more place; none if there are no rarer ones.
+        /// The text for all rarer values, with a place of its own; None if there are no rarer ones.
         other: Option<String>,
     },
     /// One of two texts.
     Boolean {
-        /// How false is written.
+        /// The text of false.
         no: String,
-        /// How true is written.
+        /// The text of true.
         yes: String,
     },
     /// Dates or date-times, as whole numbers of the format's unit since 1970.
     Date {
-        /// How they are written.
+        /// Their format.
         format: DateFormat,
         /// The first.
         min: i64,
         /// The last.
         max: i64,
     },
-    /// Names of rows, which are never learned: row r gets the number `first + r`.
+    /// Names of rows, which are never learned. Row r gets the number `first + r`.
     Identifier {
-        /// What stands before the number.
+        /// The text before the number.
         prefix: String,
-        /// Digits of the number at least.
+        /// Minimum number of digits of the number.
         digits: u8,
-        /// The number of row 0, beyond all numbers in the file.
+        /// The number of row 0, above all numbers in the file.
         first: u64,
     },
-    /// The same in all rows.
+    /// The same value in all rows.
     Constant {
         /// The text.
         value: String,
@@ -83,7 +84,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind's name.
+    /// Returns the kind's name.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Number { .. } => "number",
@@ -106,7 +107,7 @@ impl Kind {
         matches!(self, Self::Category { .. } | Self::Boolean { .. })
     }
 
-    /// Number of places of a discrete column, `other` included, nulls not; 0 for other kinds.
+    /// Returns the number of places of a discrete column, including `other` but not null; 0 for other kinds.
     pub fn places(&self) -> usize {
         match self {
             Self::Category { values, other } => values.len() + usize::from(other.is_some()),
@@ -115,7 +116,7 @@ impl Kind {
         }
     }
 
-    /// The text of a place of a discrete column.
+    /// Returns the text of a place of a discrete column.
     pub fn place_text(&self, place: usize) -> Option<&str> {
         match self {
             Self::Category { values, other } => {
@@ -126,7 +127,7 @@ impl Kind {
         }
     }
 
-    /// The place of a text in a discrete column; rarer texts are at `other`, if there is one.
+    /// Returns the place of a text in a discrete column; that of `other`, if there is one, for rarer texts.
     pub fn place_of(&self, text: &str) -> Option<usize> {
         match self {
             Self::Category { values, other } => {
@@ -137,7 +138,7 @@ impl Kind {
         }
     }
 
-    /// Whether the schema names this text as a value.
+    /// Whether the schema lists this text as a value.
     pub(crate) fn has_text(&self, text: &str) -> bool {
         match self {
             Self::Category { values, .. } => values.iter().any(|value| value == text),
@@ -146,7 +147,7 @@ impl Kind {
         }
     }
 
-    /// A number of a numeric column as it is written; None for other kinds and for a date beyond the calendar.
+    /// Formats a number of a numeric column; None for other kinds and for a date beyond the calendar.
     pub fn number_text(&self, value: f64) -> Option<String> {
         match self {
             Self::Number { decimals, .. } => Some(decimals.text(value)),
@@ -156,7 +157,7 @@ impl Kind {
         }
     }
 
-    /// A number brought to the nearest one that the column may hold: rounded, and cut to its range.
+    /// Moves a number to the nearest valid value of the column: rounds it, and clips it to the range.
     pub fn snap(&self, value: f64) -> f64 {
         match self {
             Self::Number { min, max, decimals } => decimals.round(value.clamp(*min, *max)).clamp(*min, *max),
@@ -167,16 +168,16 @@ impl Kind {
     }
 }
 
-/// What holds a column's values in a file of typed columns.
+/// The storage type of a column in a file with typed columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Storage {
-    /// A file of text: the kind decides.
+    /// From a text file; the kind decides.
     #[default]
     Untyped,
     /// Texts.
     Text,
-    /// Truth values.
+    /// Booleans.
     Boolean,
     /// Integers of 32 bits.
     Int32,
@@ -204,11 +205,11 @@ pub struct ColumnSchema {
     pub name: String,
     /// What its values are.
     pub kind: Kind,
-    /// Texts that stand for a missing value; the first is the one that is written.
+    /// Texts that mean a missing value; the first one is used for writing.
     pub nulls: Vec<String>,
-    /// Share of rows without a value, 0 to 1. Where it is 0, rows without a value are outside the schema.
+    /// Share of rows without a value, 0 to 1. If it is 0, the schema does not allow missing values.
     pub null_share: f64,
-    /// What holds the values in a file of typed columns.
+    /// The storage type in a file with typed columns.
     #[serde(default)]
     pub storage: Storage,
 }
@@ -219,7 +220,7 @@ impl ColumnSchema {
         self.null_share > 0.0
     }
 
-    /// What is written for a missing value.
+    /// Returns the text to write for a missing value.
     pub fn null_text(&self) -> &str {
         self.nulls.first().map_or("", String::as_str)
     }
@@ -277,11 +278,11 @@ impl ColumnSchema {
 pub struct Schema {
     /// The columns.
     pub columns: Vec<ColumnSchema>,
-    /// How a file of text is written.
+    /// The dialect of a text file.
     pub csv: CsvFormat,
 }
 
-/// A schema as it is in a file, which may contradict itself.
+/// A schema as read from a file, which may be inconsistent.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Unchecked {
@@ -299,10 +300,11 @@ impl TryFrom<Unchecked> for Schema {
 }
 
 impl Schema {
-    /// A schema of these columns.
+    /// Makes a schema of these columns.
     ///
     /// # Errors
-    /// [`Error::Schema`] if there is no column or too many, two have one name, or one contradicts itself.
+    /// [`Error::Schema`] if there is no column or too many, two have the same name, or a column is
+    /// inconsistent.
     pub fn new(columns: Vec<ColumnSchema>, csv: CsvFormat) -> Result<Self> {
         if columns.is_empty() || columns.len() > MOST_COLUMNS {
             return Err(Error::Schema { column: None, reason: format!("{} columns", columns.len()) });
@@ -315,7 +317,7 @@ impl Schema {
         Ok(Self { columns, csv })
     }
 
-    /// The position of a column.
+    /// Returns the position of a column.
     ///
     /// # Errors
     /// [`Error::UnknownColumn`] with the nearest name.
@@ -324,17 +326,17 @@ impl Schema {
         found.ok_or_else(|| unknown(name, self.columns.iter().map(|column| column.name.as_str())))
     }
 
-    /// The schema of some columns, in the order of `names`.
+    /// Returns the schema of some columns, in the order of `names`.
     ///
     /// # Errors
-    /// [`Error::UnknownColumn`]; [`Error::Schema`] if one is named twice, or none.
+    /// [`Error::UnknownColumn`]; [`Error::Schema`] if a column is named twice, or none is named.
     pub fn select<S: AsRef<str>>(&self, names: &[S]) -> Result<Self> {
         let column = |name: &S| Ok(self.columns[self.position(name.as_ref())?].clone());
         Self::new(names.iter().map(column).collect::<Result<_>>()?, self.csv)
     }
 }
 
-/// An [`Error::UnknownColumn`].
+/// Returns an [`Error::UnknownColumn`].
 pub(crate) fn unknown<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
     Error::UnknownColumn { name: name.into(), nearest: nearest(name, known) }
 }

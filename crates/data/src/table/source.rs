@@ -9,10 +9,10 @@ use super::error::{Error, Result};
 use crate::source::Source;
 
 impl Encoder {
-    /// What networks see of a row.
+    /// Returns the network's view of a row.
     ///
     /// # Errors
-    /// [`Error::Schema`] if no column takes a place in a row.
+    /// [`Error::Schema`] if no column is encoded.
     pub fn sample(&self) -> Result<SampleSpec> {
         let fail = |reason: String| Error::Schema { column: None, reason };
         let mut silences = Vec::new();
@@ -41,18 +41,20 @@ impl Encoder {
         spec.and_then(|spec| spec.silenced(silences)).map_err(|error| fail(error.to_string()))
     }
 
-    /// The columns that a model can be asked for, by their positions in the schema: categories and truth values.
+    /// Returns the columns that a model can be conditioned on, by their positions in the schema: categories
+    /// and booleans.
     pub fn discrete(&self) -> Vec<usize> {
         let columns = self.schema().columns.iter().enumerate();
         columns.filter(|(_, column)| column.kind.is_discrete()).map(|(index, _)| index).collect()
     }
 }
 
-/// The rows of a table as an encoder sees them, one of the parts of a data set.
+/// The encoded rows of a table, as one of the parts of a data set.
 pub(crate) struct TableRows {
     encoded: Encoded,
     kind: Kind,
-    /// Positions in the schema of the columns that can be asked for, and their numbers of values.
+    /// The columns that a model can be conditioned on: their positions in the schema, and their numbers of
+    /// values.
     columns: Vec<usize>,
     widths: Vec<usize>,
 }

@@ -18,7 +18,7 @@ fn read_with(text: &str, options: &TableOptions) -> Result<Table> {
     csv::read_from(Path::new("x.csv"), text.as_bytes(), options)
 }
 
-/// Options from JSON, as a recipe has them.
+/// Parses options from JSON, with the keys of a recipe.
 fn options(json: &str) -> TableOptions {
     serde_json::from_str(json).unwrap()
 }
@@ -39,7 +39,7 @@ fn file(folder: &tempfile::TempDir, name: &str, text: &[u8]) -> PathBuf {
     path
 }
 
-/// A table with every kind of column: 60 rows.
+/// A table of 60 rows with every kind of column.
 fn every_kind() -> String {
     let mut text = String::from("id,age,price,when,at,sex,member,grade,site,weight,note\n");
     for i in 0..60 {

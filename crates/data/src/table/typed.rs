@@ -1,4 +1,4 @@
-//! Tables from columns of typed values that a program has in memory, read as a typed file of the same columns would be.
+//! Tables from typed columns in memory, read as a typed file of the same columns would be.
 
 use std::path::Path;
 
@@ -8,11 +8,11 @@ use super::error::{Error, Result};
 use super::raw::{Raw, RawColumn};
 use super::schema::{CsvFormat, MOST_COLUMNS, Schema, Storage, TableOptions};
 
-/// What errors call a table that comes from no file.
+/// The name in errors for a table without a file.
 const NAME: &str = "the table";
-/// Nanoseconds of a day.
+/// Nanoseconds per day.
 const DAY: i64 = 86_400_000_000_000;
-/// The formats of dates, the coarsest first, by the nanoseconds of their unit.
+/// Date formats, the coarsest first, each with the nanoseconds of its unit.
 const FORMATS: [(i64, &str); 5] = [
     (DAY, "%Y-%m-%d"),
     (1_000_000_000, "%Y-%m-%d %H:%M:%S"),
@@ -21,16 +21,16 @@ const FORMATS: [(i64, &str); 5] = [
     (1, "%Y-%m-%d %H:%M:%S.%9f"),
 ];
 
-/// The values of one column, one per row; None where one is missing.
+/// The values of one column, one per row; None for a missing value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TypedValues {
-    /// Texts, which are never taken for numbers.
+    /// Texts, which are never parsed as numbers.
     Texts(Vec<Option<String>>),
-    /// Truth values.
+    /// Booleans.
     Booleans(Vec<Option<bool>>),
     /// Whole numbers.
     Integers(Vec<Option<i64>>),
-    /// Numbers; NaN is a missing one.
+    /// Numbers; NaN is a missing value.
     Numbers(Vec<f64>),
     /// Nanoseconds since 1970.
     Times(Vec<Option<i64>>),
@@ -41,7 +41,7 @@ pub enum TypedValues {
 pub struct TypedColumn {
     /// Its name.
     pub name: String,
-    /// One per row.
+    /// Its values, one per row.
     pub values: TypedValues,
 }
 
@@ -67,17 +67,17 @@ impl TypedValues {
 }
 
 impl Table {
-    /// A table of columns in memory; infers what `options` does not say. It has the schema and the values of a parquet file with the same
-    /// columns.
+    /// Makes a table of columns in memory, and infers what `options` does not say. It has the schema and the
+    /// values of a parquet file with the same columns.
     ///
     /// # Errors
-    /// [`Error::Empty`], [`Error::Duplicate`], [`Error::Lengths`], [`Error::TooLarge`], and of the cells as
+    /// [`Error::Empty`], [`Error::Duplicate`], [`Error::Lengths`], [`Error::TooLarge`], and for the cells as
     /// [`csv::read`](super::csv::read).
     pub fn from_columns(columns: Vec<TypedColumn>, options: &TableOptions) -> Result<Self> {
         raw(columns)?.infer(options)
     }
 
-    /// A table of columns in memory that are those of `schema`, in any order: see [`Table::read_as`].
+    /// Makes a table of columns in memory, which are those of `schema` in any order: see [`Table::read_as`].
     ///
     /// # Errors
     /// As [`Table::read_as`] and [`Table::from_columns`].
@@ -156,10 +156,11 @@ impl RawColumn {
         }
     }
 
-    /// Adds moments, in units of `unit` nanoseconds since 1970, as dates in the coarsest format that keeps all of them.
+    /// Adds times, in units of `unit` nanoseconds since 1970, as dates in the coarsest format that keeps all
+    /// of them.
     ///
     /// # Errors
-    /// What is wrong with which row.
+    /// What is wrong, and in which row.
     pub(super) fn push_times(&mut self, times: &[Option<i64>], unit: i64) -> Result<(), String> {
         let keeps =
             |nanos: i64| nanos <= unit || times.iter().flatten().all(|units| units % (nanos / unit) == 0);
@@ -248,7 +249,7 @@ mod tests {
         assert!(said(vec![column("a", integers(0))]).contains("has a header and no rows"));
         assert!(said(vec![column("a", TypedValues::Texts(vec![None, None]))]).contains('a'));
         let far = TypedValues::Times(vec![Some(0), Some(i64::MAX)]);
-        // 2262 is the last year of 64 bits of nanoseconds.
+        // 2262 is the last year that 64 bits of nanoseconds can represent.
         assert!(Table::from_columns(vec![column("a", far)], &options).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Writes tables as comma-separated values, in the spelling that they came in.
+//! Writes tables as comma-separated values, in the format of the original file.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,7 +11,7 @@ impl Table {
     /// Writes a file of comma-separated values or, if its name ends with `.parquet`, of parquet.
     ///
     /// # Errors
-    /// [`Error::Io`], and what the parquet crate says as [`Error::Format`].
+    /// [`Error::Io`], and errors of the parquet crate as [`Error::Format`].
     pub fn write(&self, path: &Path) -> Result<()> {
         if super::is_parquet(path) {
             #[cfg(feature = "parquet")]
@@ -24,12 +24,13 @@ impl Table {
         Ok(waxwork_core::store::write(path, &bytes)?)
     }
 
-    /// Writes comma-separated values: a header and all rows, with delimiter, quotation marks, decimals, date formats and nulls as the
-    /// schema has them. A file that was only read comes out with the same bytes where its cells are uniform: numbers without plus signs,
-    /// exponents and superfluous zeros, one spelling of null, no quotation marks without need, a line break at the end.
+    /// Writes comma-separated values: a header and all rows, with the delimiter, quotation marks, decimals,
+    /// date formats and nulls of the schema. A file that was read and not changed is written with the same
+    /// bytes if its cells are uniform: no plus signs, exponents or superfluous zeros in numbers, a single
+    /// spelling of null, no needless quotation marks, and a line break at the end.
     ///
     /// # Errors
-    /// What `to` gives.
+    /// Those of `to`.
     pub fn write_csv(&self, to: &mut impl Write) -> io::Result<()> {
         let format = self.schema.csv;
         if format.bom {
@@ -53,12 +54,12 @@ impl Table {
         Ok(())
     }
 
-    /// The bytes of every entry of a column and of null, with the delimiter in front.
+    /// Returns the bytes of every entry of a column and of null, with a leading delimiter.
     fn spelled(&self, index: usize) -> Vec<Vec<u8>> {
         let (column, schema, format) = (&self.columns[index], &self.schema.columns[index], &self.schema.csv);
         let is_text = match &schema.kind {
             Kind::Number { .. } | Kind::Integer { .. } => false,
-            // As R does it: numbers that are categories are numbers.
+            // As R does, write numeric categories as numbers.
             Kind::Category { values, .. } => values.iter().any(|value| super::number::parse(value).is_none()),
             Kind::Boolean { no, .. } => no != "0",
             _ => true,
@@ -76,13 +77,13 @@ impl Table {
     }
 }
 
-/// Adds a cell and what stands before it.
+/// Adds a cell and the delimiter before it.
 fn push(format: &CsvFormat, index: usize, text: &[u8], quoted: bool, line: &mut Vec<u8>) {
     let delimiter = format.delimiter.byte();
     let mut cell = text.to_vec();
     if index > 0 {
         line.push(delimiter);
-        // Within quotation marks, too, since a space before them would make them part of the text.
+        // In quotation marks too, because a space before them would make them part of the text.
         if format.spaced {
             cell.insert(0, b' ');
         }
@@ -92,7 +93,7 @@ fn push(format: &CsvFormat, index: usize, text: &[u8], quoted: bool, line: &mut 
 }
 
 fn end_line(format: &CsvFormat, columns: usize, line: &mut Vec<u8>) {
-    // A line without anything is no row.
+    // An empty line would not count as a row.
     if columns == 1 && line.is_empty() {
         line.extend_from_slice(b"\"\"");
     }
@@ -102,7 +103,7 @@ fn end_line(format: &CsvFormat, columns: usize, line: &mut Vec<u8>) {
     line.push(b'\n');
 }
 
-/// Adds a text in quotation marks, those in it doubled.
+/// Adds a text in quotation marks, with those in it doubled.
 pub(crate) fn quote(text: &[u8], line: &mut Vec<u8>) {
     line.push(b'"');
     for byte in text {

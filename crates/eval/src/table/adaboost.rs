@@ -1,4 +1,5 @@
-//! AdaBoost of stumps: SAMME (Zhu et al. 2009), as scikit-learn's `AdaBoostClassifier` is by default.
+//! AdaBoost with decision stumps: SAMME (Zhu et al. 2009), with the defaults of scikit-learn's
+//! `AdaBoostClassifier`.
 
 use crate::table::bins::Binned;
 use crate::table::boosting::softmax;
@@ -14,8 +15,9 @@ pub struct AdaBoost {
 }
 
 impl AdaBoost {
-    /// Boosts `rounds` stumps (50 in scikit-learn): each gets the weight ln((1 − e)/e) + ln(K − 1) with its weighted
-    /// error e, and the rows that it gets wrong are weighted by the exponential of that.
+    /// Boosts `rounds` stumps (50 in scikit-learn). Each gets the weight ln((1 − e)/e) + ln(K − 1), where e
+    /// is its weighted error. The rows that it misclassifies are then multiplied by the exponential of that
+    /// weight.
     pub fn fit(data: &Binned, labels: &[u32], classes: usize, rounds: usize) -> Self {
         let growth = Growth {
             max_depth: 1,
@@ -51,8 +53,8 @@ impl AdaBoost {
         Self { stumps, classes }
     }
 
-    /// Class probabilities, (rows, classes): the softmax of d/(K − 1), where d is the weighted share of the stumps'
-    /// votes, each vote against counting −1/(K − 1).
+    /// Returns class probabilities, (rows, classes): the softmax of d/(K − 1), where d is the weighted share
+    /// of the stumps' votes and each vote for another class counts −1/(K − 1).
     pub fn probabilities(&self, data: &Binned) -> Vec<f64> {
         let classes = self.classes;
         let mut votes = vec![0.0; data.rows * classes];
@@ -67,7 +69,8 @@ impl AdaBoost {
             }
         }
         for votes in votes.chunks_exact_mut(classes) {
-            // for two classes scikit-learn takes the difference d of the votes and the softmax of (−d/2, d/2)
+            // For two classes scikit-learn takes the difference d of the votes and the softmax of (−d/2,
+            // d/2).
             votes.iter_mut().for_each(|vote| *vote /= others);
             softmax(votes);
         }

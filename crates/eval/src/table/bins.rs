@@ -1,23 +1,23 @@
-//! Columns cut into at most 256 bins, which is all that the trees look at.
+//! Discretisation of columns into at most 256 bins, the only input of the trees.
 
 use crate::table::Frame;
 use crate::table::frame::{Column, NULL};
 
-/// Bins of numbers, without that of the null.
+/// Maximum number of bins of numbers, besides the bin of nulls.
 pub const MOST_BINS: usize = 255;
-/// Categories that keep a bin of their own; rarer ones share one.
+/// Maximum number of categories with a bin each; rarer ones share one.
 pub const MOST_CATEGORIES: usize = 254;
 
-/// How a bin splits a column.
+/// How bins split a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
-    /// Bins up to a bin against those above: numbers, with null as the lowest bin.
+    /// Bins up to a given one against those above: for numbers, with null as the lowest bin.
     UpTo,
-    /// A bin against all others: categories, so that a tree sees what a one-hot encoding would show it.
+    /// One bin against all others: for categories, as with a one-hot encoding.
     Only,
 }
 
-/// How each column is cut, learned from the training rows.
+/// The bins of each column, fitted to the training rows.
 #[derive(Clone, Debug)]
 pub struct Binner {
     rules: Vec<Rule>,
@@ -25,9 +25,9 @@ pub struct Binner {
 
 #[derive(Clone, Debug)]
 enum Rule {
-    /// Bin 0 is null, bin 1 + i has the numbers above cut i − 1 and up to cut i.
+    /// Bin 0 is null. Bin 1 + i has the numbers above cut i − 1 and up to cut i.
     Cuts(Vec<f64>),
-    /// The bin of each code; codes beyond it and null have their own.
+    /// The bin of each code. Other codes and null have bins of their own.
     Codes { bins: Vec<u8>, other: u8, null: u8 },
 }
 
@@ -52,13 +52,14 @@ pub struct BinnedColumn {
 }
 
 impl Binner {
-    /// Cuts numbers between their distinct values, or, where these are more than [`MOST_BINS`], at quantiles.
-    /// Categories keep their codes; the 254 most frequent ones if there are more.
+    /// Cuts numbers between their distinct values, or at quantiles if there are more than [`MOST_BINS`]
+    /// distinct values. Categories keep their codes; if there are more than 254, only the most frequent ones
+    /// do.
     pub fn fit(frame: &Frame) -> Self {
         Self { rules: frame.columns.iter().map(Rule::fit).collect() }
     }
 
-    /// The bins of rows of the same [`align`](crate::table::align) call as those it was fitted to.
+    /// Bins rows of the same [`align`](crate::table::align) call as those it was fitted to.
     pub fn apply(&self, frame: &Frame) -> Binned {
         let columns =
             frame.columns.iter().zip(&self.rules).map(|(column, rule)| rule.apply(column)).collect();
@@ -93,15 +94,15 @@ impl Rule {
                 };
                 (codes.iter().map(bin).collect(), *null as usize + 1, Split::Only)
             }
-            // never: `align` made both
+            // This cannot happen, because `align` made both.
             (_, column) => (vec![0; column.rows()], 1, Split::UpTo),
         };
         BinnedColumn { bins, count, split }
     }
 }
 
-/// The place of each code: its own below [`MOST_CATEGORIES`] names, else its rank for the most frequent ones and
-/// [`MOST_CATEGORIES`] for the others.
+/// Returns the place of each code. With at most [`MOST_CATEGORIES`] names it is the code itself; else the
+/// rank for the most frequent codes, and [`MOST_CATEGORIES`] for the others.
 pub(super) fn places(codes: &[u32], names: usize) -> Vec<u8> {
     let kept = names.min(MOST_CATEGORIES);
     let mut counts: Vec<(usize, u32)> = (0..names as u32).map(|code| (0, code)).collect();
@@ -114,7 +115,7 @@ pub(super) fn places(codes: &[u32], names: usize) -> Vec<u8> {
     places
 }
 
-/// Rising cuts, at most [`MOST_BINS`] − 1: halfway between neighbouring distinct values.
+/// Returns ascending cuts, at most [`MOST_BINS`] − 1, halfway between neighbouring distinct values.
 fn cuts(values: &[f64]) -> Vec<f64> {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
     sorted.sort_unstable_by(f64::total_cmp);

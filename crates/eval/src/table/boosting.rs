@@ -1,22 +1,22 @@
-//! Gradient boosted trees (Friedman 2001; Chen & Guestrin 2016), leaf-wise over histograms.
+//! Gradient boosted trees (Friedman 2001; Chen & Guestrin 2016), grown leaf-wise on histograms.
 
 use rayon::prelude::*;
 
 use crate::table::bins::Binned;
 use crate::table::trees::{Grower, Growth, Tree};
 
-/// The settings of boosted trees.
+/// Settings of boosted trees.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BoostingConfig {
-    /// Rounds: one tree each, or one per class where there are more than two.
+    /// Number of rounds. Each adds one tree, or one per class for more than two classes.
     pub rounds: usize,
-    /// What a tree's values are multiplied by.
+    /// Factor on a tree's values.
     pub learning_rate: f64,
-    /// Leaves of a tree, at most.
+    /// Maximum number of leaves per tree.
     pub leaves: usize,
-    /// Rows of a leaf, at least.
+    /// Minimum number of rows per leaf.
     pub min_rows: usize,
-    /// λ: the L2 penalty of a leaf's value.
+    /// λ: the L2 penalty on a leaf's value.
     pub lambda: f64,
 }
 
@@ -26,7 +26,7 @@ impl Default for BoostingConfig {
     }
 }
 
-/// What is boosted.
+/// The loss to boost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Loss {
     Squares,
@@ -45,7 +45,7 @@ pub struct Boosting {
 }
 
 impl Boosting {
-    /// Classification of labels below `classes`: logistic loss for two classes, softmax for more.
+    /// Fits a classifier of labels below `classes`: logistic loss for two classes, softmax for more.
     pub fn classify(data: &Binned, labels: &[u32], classes: usize, config: &BoostingConfig) -> Self {
         let share = |class: u32| {
             let count = labels.iter().filter(|&&label| label == class).count() as f64;
@@ -60,7 +60,7 @@ impl Boosting {
         Self::fit(data, &targets, Loss::Softmax(classes), start, config)
     }
 
-    /// Regression of numbers, (rows,), by least squares.
+    /// Fits a regression of numbers, (rows,), by least squares.
     pub fn regress(data: &Binned, numbers: &[f64], config: &BoostingConfig) -> Self {
         let mean = crate::table::quality::mean(numbers.iter().copied()).unwrap_or(0.0);
         Self::fit(data, numbers, Loss::Squares, vec![mean], config)
@@ -95,7 +95,7 @@ impl Boosting {
         Self { loss, start, trees, learning_rate: config.learning_rate }
     }
 
-    /// Class probabilities, (rows, classes), or numbers, (rows,).
+    /// Returns class probabilities, (rows, classes), or numbers, (rows,).
     pub fn predict(&self, data: &Binned) -> Vec<f64> {
         let row = |row: usize| {
             let mut scores = self.start.clone();
@@ -119,7 +119,7 @@ impl Boosting {
 }
 
 impl Loss {
-    /// Negative gradients and Hessians of each output, (outputs, rows).
+    /// Returns negative gradients and Hessians of each output, (outputs, rows).
     fn slopes(self, targets: &[f64], scores: &[Vec<f64>]) -> Vec<(Vec<f64>, Vec<f64>)> {
         match self {
             Self::Squares => {
@@ -153,7 +153,7 @@ impl Loss {
     }
 }
 
-/// 1/(1 + e⁻ˣ) without overflow.
+/// Returns 1/(1 + e⁻ˣ) without overflow.
 pub(crate) fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 {
         1.0 / (1.0 + libm::exp(-x))
@@ -163,7 +163,7 @@ pub(crate) fn sigmoid(x: f64) -> f64 {
     }
 }
 
-/// Logits to probabilities, in place.
+/// Converts logits to probabilities, in place.
 pub(crate) fn softmax(logits: &mut [f64]) {
     let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     logits.iter_mut().for_each(|logit| *logit = libm::exp(*logit - most));

@@ -1,4 +1,5 @@
-//! The classifier two-sample test (Lopez-Paz & Oquab 2017): can a classifier tell generated rows from real ones?
+//! The classifier two-sample test (Lopez-Paz & Oquab 2017): can a classifier tell generated rows from real
+//! ones?
 
 use serde::{Deserialize, Serialize};
 
@@ -14,32 +15,33 @@ use waxwork_core::rng::Stream;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Judge {
-    /// Logistic regression on robustly scaled numbers and one-hot categories: SDMetrics' `LogisticDetection`. It sees
-    /// no relation between columns.
+    /// Logistic regression on robustly scaled numbers and one-hot categories: SDMetrics' `LogisticDetection`.
+    /// It cannot use relations between columns.
     Logistic,
-    /// Gradient boosted trees, which do.
+    /// Gradient boosted trees, which use relations between columns.
     Boosting,
 }
 
 /// The result of a two-sample test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct C2st {
-    /// Who judged.
+    /// The classifier.
     pub judge: Judge,
-    /// 1 − mean over folds of (2·max(AUC, ½) − 1), in [0, 1]: SDMetrics' score. 1: nobody can tell.
+    /// 1 − mean over folds of (2·max(AUC, ½) − 1), in [0, 1]: SDMetrics' score. 1 means indistinguishable.
     pub score: f64,
-    /// Mean AUC of the folds; ½: nobody can tell.
+    /// Mean AUC of the folds; ½ means indistinguishable.
     pub auc: f64,
-    /// Mean accuracy of the folds; ½: nobody can tell, as both sides have equally many rows.
+    /// Mean accuracy of the folds; ½ means indistinguishable, because both sides have the same number of
+    /// rows.
     pub accuracy: f64,
     /// The AUC of each fold.
     pub folds: Vec<f64>,
-    /// Rows of each side.
+    /// Number of rows of each side.
     pub rows: usize,
 }
 
-/// Trains `judge` on all folds but one, judges that one, and so on. Both sides get as many rows as the smaller has, at
-/// most `rows`; folds are stratified and drawn by `seed`.
+/// Cross-validates `judge`: trains on all folds but one and judges that one, for each fold. Both sides get
+/// the number of rows of the smaller one, at most `rows`. Folds are stratified and drawn by `seed`.
 ///
 /// # Errors
 /// [`Error::TooFewRows`] below two rows of each side per fold, [`Error::Setting`] below two folds.
@@ -89,7 +91,7 @@ pub fn c2st(
     })
 }
 
-/// The fold of each row, of equally many rows of either side.
+/// Returns the fold of each row; both sides have the same number of rows.
 fn assign(rows: usize, folds: usize, seed: u64) -> Vec<usize> {
     let mut fold_of = vec![0; 2 * rows];
     for side in 0..2 {

@@ -1,9 +1,9 @@
-//! The decision tree CART (Breiman et al. 1984) and how it weights classes.
+//! The CART decision tree (Breiman et al. 1984) and its class weights.
 
 use crate::table::bins::Binned;
 use crate::table::trees::{Grower, Growth, Tree};
 
-/// A decision tree that says class probabilities (CART).
+/// A decision tree (CART) that predicts class probabilities.
 #[derive(Clone, Debug)]
 pub struct DecisionTree {
     tree: Tree,
@@ -11,7 +11,7 @@ pub struct DecisionTree {
 }
 
 impl DecisionTree {
-    /// Grows a tree on labels below `classes`, each row with its weight.
+    /// Fits a tree to labels below `classes`, with a weight per row.
     pub fn fit(data: &Binned, labels: &[u32], classes: usize, weights: &[f64], growth: &Growth) -> Self {
         let rows = (0..data.rows as u32).collect();
         let (targets, outputs) = class_targets(labels, classes, weights);
@@ -19,7 +19,7 @@ impl DecisionTree {
         Self { tree: grower.grow(rows, None).tree, classes }
     }
 
-    /// Class probabilities, (rows, classes).
+    /// Returns class probabilities, (rows, classes).
     pub fn probabilities(&self, data: &Binned) -> Vec<f64> {
         let mut probabilities = Vec::with_capacity(data.rows * self.classes);
         (0..data.rows).for_each(|row| add_classes(self.tree.predict(data, row), &mut probabilities));
@@ -27,7 +27,7 @@ impl DecisionTree {
     }
 }
 
-/// Appends the class probabilities of a leaf, whose values leave out the first of two classes.
+/// Appends the class probabilities of a leaf. A leaf with two classes stores only the second.
 pub(crate) fn add_classes(values: &[f64], probabilities: &mut Vec<f64>) {
     if let [one] = values {
         probabilities.push(1.0 - one);
@@ -35,7 +35,8 @@ pub(crate) fn add_classes(values: &[f64], probabilities: &mut Vec<f64>) {
     probabilities.extend_from_slice(values);
 }
 
-/// Weighted indicators of the classes, (rows, outputs): one output for two classes, else one for each.
+/// Returns weighted indicators of the classes, (rows, outputs): one output for two classes, else one per
+/// class.
 pub(crate) fn class_targets(labels: &[u32], classes: usize, weights: &[f64]) -> (Vec<f64>, usize) {
     if classes == 2 {
         return (labels.iter().zip(weights).map(|(&label, w)| f64::from(label) * w).collect(), 1);
@@ -47,7 +48,8 @@ pub(crate) fn class_targets(labels: &[u32], classes: usize, weights: &[f64]) -> 
     (targets, classes)
 }
 
-/// rows/(classes · rows of the class) for each row, over the classes that occur: scikit-learn's `balanced`.
+/// Returns rows/(classes · rows of the class) for each row, where only classes that occur count:
+/// scikit-learn's `balanced`.
 pub fn balanced(labels: &[u32], classes: usize) -> Vec<f64> {
     let mut counts = vec![0usize; classes];
     labels.iter().for_each(|&label| counts[label as usize] += 1);
@@ -87,7 +89,7 @@ mod tests {
 
     #[test]
     fn more_classes_and_the_gini_gain_by_hand() {
-        // two bins: 3 of class 0 against 1 of class 1 and 2 of class 2
+        // Two bins: 3 rows of class 0, against 1 of class 1 and 2 of class 2.
         let data = data(vec![(vec![0, 0, 0, 1, 1, 1], Split::UpTo)]);
         let labels = [0, 0, 0, 1, 2, 2];
         let tree = DecisionTree::fit(&data, &labels, 3, &[1.0; 6], &growth());

@@ -1,10 +1,11 @@
-//! The columns of a table as measures see them: numbers, and categories with their names.
+//! The columns of a table as the measures use them: numbers, and categories with their names.
 
 use waxwork_data::table::{Kind, Table, Values};
 
 use super::{ColumnView, Frame, Result, TableView, align};
 
-/// Columns in memory, of which a [`TableView`] can be taken. Identifiers and constants, of which there is nothing to learn, are left out.
+/// Columns in memory, from which a [`TableView`] can be made. Identifiers and constants are left out, because
+/// they contain nothing to learn.
 #[derive(Clone, Debug)]
 pub struct TableColumns {
     names: Vec<String>,
@@ -13,7 +14,7 @@ pub struct TableColumns {
 
 #[derive(Clone, Debug)]
 enum Owned {
-    /// NaN where there is no value.
+    /// Numbers; NaN for a missing value.
     Numbers(Vec<f64>),
     Categories {
         codes: Vec<u32>,
@@ -23,7 +24,7 @@ enum Owned {
 }
 
 impl TableColumns {
-    /// Those of a table.
+    /// Returns the columns of a table.
     pub fn of(table: &Table) -> Self {
         let (mut names, mut columns) = (Vec::new(), Vec::new());
         for (column, schema) in table.columns().iter().zip(&table.schema().columns) {
@@ -50,7 +51,7 @@ impl TableColumns {
         Self { names, columns }
     }
 
-    /// The columns, for [`TableColumns::view`].
+    /// Returns views of the columns, for [`TableColumns::view`].
     pub fn views(&self) -> Vec<ColumnView<'_>> {
         let mut views = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
@@ -64,13 +65,13 @@ impl TableColumns {
         views
     }
 
-    /// The table of columns that [`TableColumns::views`] gave.
+    /// Returns the table of the columns from [`TableColumns::views`].
     pub fn view<'a>(&'a self, columns: &'a [ColumnView<'a>]) -> TableView<'a> {
         TableView { names: &self.names, columns }
     }
 }
 
-/// Tables with the same columns as [`align`] has them; each is named for errors.
+/// Aligns tables with the same columns by [`align`]. The names appear in errors.
 ///
 /// # Errors
 /// Those of [`align`].

@@ -1,4 +1,4 @@
-//! Conditional rows: do they obey, and are the other columns right given the condition?
+//! Conditional rows: do they fulfil the condition, and are the other columns right given it?
 
 use serde::{Deserialize, Serialize};
 
@@ -7,26 +7,26 @@ use crate::table::shapes::total_variation;
 use crate::table::trends::{decile_cuts, shared_bins};
 use crate::table::{Error, Frame, Result};
 
-/// What was asked of conditional rows, and what came.
+/// How well conditional rows fulfil their condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Obedience {
     /// The column of the condition.
     pub column: String,
-    /// The value that was asked for.
+    /// The requested value.
     pub value: String,
-    /// Share of the rows that have it, in [0, 1].
+    /// Share of the rows that have the value, in [0, 1].
     pub share: f64,
-    /// Rows that were looked at.
+    /// Number of rows examined.
     pub rows: usize,
-    /// Real rows that have it.
+    /// Number of real rows with the value.
     pub real_rows: usize,
-    /// Total variation of each other column from the real rows that have the value, in [0, 1].
+    /// Total variation distance of each other column from the real rows with the value, in [0, 1].
     pub others: Vec<ColumnDistance>,
     /// Mean of `others`.
     pub mean_distance: Option<f64>,
 }
 
-/// The total variation of one column.
+/// The total variation distance of one column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ColumnDistance {
     /// Name of the column.
@@ -35,7 +35,7 @@ pub struct ColumnDistance {
     pub distance: f64,
 }
 
-/// The share of rows of `frame` whose `column` is `value`; the empty value `None` asks for nulls.
+/// Returns the share of rows of `frame` whose `column` is `value`, or null for `None`.
 ///
 /// # Errors
 /// [`Error::NoSuchColumn`], [`Error::NoSuchValue`], [`Error::TargetKind`] for a column of numbers,
@@ -45,7 +45,7 @@ pub fn share_with(frame: &Frame, column: &str, value: Option<&str>) -> Result<f6
     Ok(rows_with(frame, column, value)?.len() as f64 / frame.rows() as f64)
 }
 
-/// The indices of the rows of `frame` whose `column` is `value`, or null for `None`.
+/// Returns the indices of the rows of `frame` whose `column` is `value`, or null for `None`.
 ///
 /// # Errors
 /// As [`share_with`].
@@ -63,8 +63,8 @@ pub fn rows_with(frame: &Frame, column: &str, value: Option<&str>) -> Result<Vec
     Ok((0..).zip(codes).filter(|(_, own)| **own == code).map(|(row, _)| row).collect())
 }
 
-/// The total variation of every column between two tables, in [0, 1]; numbers are cut at the deciles of the real
-/// column, nulls are a value.
+/// Returns the total variation distance of every column between two tables, in [0, 1]. Numbers are cut at the
+/// deciles of the real column, and null counts as a value.
 ///
 /// # Errors
 /// [`Error::TooFewRows`] if either table is empty.
@@ -80,8 +80,8 @@ pub fn distances(real: &Frame, synthetic: &Frame) -> Result<Vec<ColumnDistance>>
     Ok(real.names.iter().zip(columns).filter_map(distance).collect())
 }
 
-/// Judges rows that were generated under the condition `column` = `value` against the real rows that fulfil it. Rows
-/// that do not obey are left out of the distances.
+/// Compares rows generated under the condition `column` = `value` with the real rows that fulfil it.
+/// Generated rows that do not fulfil it are left out of the distances.
 ///
 /// # Errors
 /// As [`share_with`]; [`Error::TooFewRows`] if no real row has the value.

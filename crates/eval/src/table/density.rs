@@ -1,9 +1,11 @@
-//! The likelihood of rows in a table's own units, from what a decoder says of their encoded form.
+//! The likelihood of rows in a table's own units, from a decoder's distribution of their encoded form.
 //!
-//! A model sees a number as the mode that it is in and a scalar within that mode. Its likelihood is the sum over all modes that the number may
-//! be in, of the mass of the cell that is written as this number: ±½ of an integer, ±½ of the last decimal of others, open at the least and
-//! the greatest value of the column, as rows are cut to these. For numbers with decimals the mass is divided by the width of the cell, which is
-//! the density per unit that a density of exact numbers is compared with.
+//! A model sees a number as its mode and a scalar within that mode. The likelihood of the number is the sum,
+//! over all its possible modes, of the mass of the cell of numbers that are written alike. A cell spans ±½
+//! for an integer and ±½ of the last decimal for other numbers. The cells of the column's smallest and
+//! greatest value are open, because rows are clipped to these. For numbers with decimals, the mass is divided
+//! by the width of the cell. That gives the density per unit, which is comparable to a density of exact
+//! numbers.
 
 use waxwork_core::model::Decoded;
 use waxwork_core::{DType, Device, Tensor};
@@ -11,12 +13,13 @@ use waxwork_data::table::encode::{DEVIATIONS, Encoder, Shape};
 use waxwork_data::table::modes::Mode;
 use waxwork_data::table::{Kind, Table, Values};
 
-/// The least probability, or density, of a value. A number beyond four standard deviations of every mode is one that a model cannot make;
-/// without a floor a single such value would decide the mean over all rows. It is that of SDGym's likelihoods, and of `clinic`'s truth.
+/// Minimum probability, or density, of a value, the same as in SDGym's likelihoods and the density of
+/// `clinic`. A model cannot produce a number beyond four standard deviations of every mode. Without this
+/// floor, a single such value would dominate the mean over all rows.
 pub const LEAST: f64 = 1e-8;
 
-/// log p(row) in nats of the rows of `table` with these numbers, by importance sampling (Burda et al. 2016) from what a decoder says of
-/// them.
+/// Returns log p(row) in nats of the rows of `table` with these numbers, by importance sampling from a
+/// decoder's output (Burda et al. 2016).
 ///
 /// # Errors
 /// If a tensor cannot be read.
@@ -44,7 +47,7 @@ pub fn log_likelihoods(
     Ok(each.collect())
 }
 
-/// log p(row | z).
+/// Returns log p(row | z).
 fn given_latent(encoder: &Encoder, table: &Table, row: usize, output: &[f64], scales: &[f64]) -> f64 {
     let (mut total, mut scalar, mut scales) = (0.0, (0.0, 1.0), scales.iter());
     for segment in &encoder.layout().segments {
@@ -68,7 +71,7 @@ fn given_latent(encoder: &Encoder, table: &Table, row: usize, output: &[f64], sc
     total
 }
 
-/// The mass of the cell of a number, by its width where the column has decimals.
+/// Returns the mass of the cell of a number, divided by the cell's width if the column has decimals.
 fn density(kind: &Kind, value: f64, modes: &[Mode], probabilities: &[f64], scalar: (f64, f64)) -> f64 {
     let (width, min, max) = match kind {
         Kind::Number { min, max, decimals } => (libm::pow(10.0, -f64::from(decimals.most)), *min, *max),
@@ -93,7 +96,7 @@ fn density(kind: &Kind, value: f64, modes: &[Mode], probabilities: &[f64], scala
     mass / width
 }
 
-/// The mass of a standard normal between two numbers, without cancellation in either tail.
+/// Returns the mass of a standard normal between two numbers, without cancellation in either tail.
 fn normal_between(low: f64, high: f64) -> f64 {
     let upper = |x: f64| 0.5 * libm::erfc(x * std::f64::consts::FRAC_1_SQRT_2);
     if low > 0.0 { upper(low) - upper(high) } else { upper(-high) - upper(-low) }
@@ -114,7 +117,8 @@ mod tests {
 
     use super::*;
 
-    /// A decoder that says the same of every latent, so that the likelihood is a product of mixtures in closed form.
+    /// The decoder's output does not depend on the latent, so the likelihood is a product of mixtures in
+    /// closed form.
     #[test]
     fn masses_of_all_that_can_be_written_add_up_to_one() {
         let number = |i: usize| if i % 4 == 1 { String::new() } else { (i * i % 23).to_string() };
@@ -133,13 +137,13 @@ mod tests {
             log_weights: Tensor::from_vec([libm::log(0.5), libm::log(1.5)].repeat(n), (n, 2), &Device::Cpu)
                 .unwrap(),
         };
-        // Squares modulo 23 end at 18; beyond it nothing can be written.
+        // Squares modulo 23 end at 18; no number above it can be written.
         let all: String = (0..19).map(|n| format!("{n},a\n")).chain([",a\n".to_owned()]).collect();
         let every = csv::read_from("t.csv".as_ref(), format!("n,c\n{all}").as_bytes(), &options()).unwrap();
         let numbers: Vec<usize> = (0..20).collect();
         let found = log_likelihoods(&encoder, &every, &numbers, &decoded(20)).unwrap();
         let sum: f64 = found.iter().map(|value| value.exp()).sum();
-        // The mean of the weights is 1; of the category, a has 0.5.
+        // The mean of the weights is 1, and category a has 0.5.
         assert!((sum - 0.5).abs() < 1e-9, "{sum}");
     }
 
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn tails_are_exact() {
         let far = normal_between(10.0, 11.0);
-        // Of `math.erfc` in Python.
+        // From `math.erfc` in Python.
         assert!((far - 7.619_661_958_203_143e-24).abs() < 1e-36, "{far}");
         assert!((normal_between(-11.0, -10.0) - far).abs() < 1e-36);
         assert!((normal_between(-1.0, 1.0) - 0.682_689_492_137_085_9).abs() < 1e-15);

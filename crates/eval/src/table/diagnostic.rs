@@ -1,4 +1,4 @@
-//! SDMetrics' (MIT) diagnostics: are ranges, categories and nulls those of the real table?
+//! The diagnostics of SDMetrics (MIT): are ranges, categories and nulls those of the real table?
 
 use std::collections::HashSet;
 
@@ -8,14 +8,14 @@ use crate::table::frame::{Column, NULL};
 use crate::table::quality::mean;
 use crate::table::{Frame, Result};
 
-/// The diagnostics of one column. All are in [0, 1], and 1 is best.
+/// The diagnostics of one column. All scores are in [0, 1], and 1 is best.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ColumnDiagnostic {
     /// Name of the column.
     pub column: String,
-    /// Numbers: `RangeCoverage`; categories: `CategoryCoverage`. None where it is undefined.
+    /// `RangeCoverage` of numbers, `CategoryCoverage` of categories. None if undefined.
     pub coverage: Option<f64>,
-    /// Numbers: `BoundaryAdherence`; categories: `CategoryAdherence`. None where it is undefined.
+    /// `BoundaryAdherence` of numbers, `CategoryAdherence` of categories. None if undefined.
     pub adherence: Option<f64>,
     /// `MissingValueSimilarity`.
     pub missing_similarity: f64,
@@ -40,12 +40,12 @@ pub struct Diagnostic {
 
 /// Diagnoses every column.
 ///
-/// * `RangeCoverage` = max(0, 1 − max(0, (min' − min)/(max − min)) − max(0, (max − max')/(max − min))), undefined for
-///   a constant real column.
-/// * `BoundaryAdherence`: share of synthetic values within [min, max]; nulls count as outside unless the real column
-///   has some, and then they are left out.
+/// * `RangeCoverage` = max(0, 1 − max(0, (min' − min)/(max − min)) − max(0, (max − max')/(max − min))),
+///   undefined for a constant real column.
+/// * `BoundaryAdherence`: share of synthetic values within [min, max]. Nulls count as outside, or are left
+///   out if the real column has some.
 /// * `CategoryCoverage`: share of the real categories that the synthetic column has.
-/// * `CategoryAdherence`: share of synthetic values that the real column has; nulls count likewise.
+/// * `CategoryAdherence`: share of synthetic values that the real column has. Nulls count in the same way.
 /// * `MissingValueSimilarity` = 1 − |share of nulls − share of nulls'|.
 ///
 /// # Errors

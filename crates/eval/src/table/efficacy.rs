@@ -21,13 +21,13 @@ use crate::table::{Error, Frame, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Learner {
-    /// CART of depth 15, classes balanced. One of SDGym's four.
+    /// CART of depth 15, with balanced classes. One of SDGym's four.
     DecisionTree,
     /// 50 stumps by SAMME. One of SDGym's four.
     AdaBoost,
-    /// Logistic or softmax regression, C = 1, classes balanced; ridge regression. One of SDGym's four.
+    /// Logistic or softmax regression, C = 1, with balanced classes; ridge regression. One of SDGym's four.
     Linear,
-    /// One hidden layer of 50, 50 epochs of Adam. One of SDGym's four.
+    /// One hidden layer of 50 units, 50 epochs of Adam. One of SDGym's four.
     Mlp,
     /// 100 bagged trees.
     Forest,
@@ -35,7 +35,7 @@ pub enum Learner {
     Boosting,
 }
 
-/// The classifiers whose mean F1 is SDGym's number.
+/// The classifiers whose mean F1 is SDGym's score.
 pub const SDGYM: [Learner; 4] = [Learner::DecisionTree, Learner::AdaBoost, Learner::Linear, Learner::Mlp];
 const CLASSIFIERS: [Learner; 6] = [
     Learner::DecisionTree,
@@ -47,55 +47,56 @@ const CLASSIFIERS: [Learner; 6] = [
 ];
 const REGRESSORS: [Learner; 3] = [Learner::Linear, Learner::Forest, Learner::Boosting];
 
-/// Classes of a target, at most: every one costs a tree per round.
+/// Maximum number of classes of a target: each costs one tree per round.
 pub const MOST_CLASSES: usize = 100;
 
-/// What a learner reached on the real test rows.
+/// The scores of a learner on the real test rows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reached {
-    /// Who learned.
+    /// The learner.
     pub learner: Learner,
-    /// Of a target of categories.
+    /// Scores for a categorical target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Scores>,
-    /// 1 − Σ(y − ŷ)²/Σ(y − ȳ)² of a target of numbers.
+    /// 1 − Σ(y − ŷ)²/Σ(y − ȳ)² for a target of numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r2: Option<f64>,
 }
 
-/// The utility of rows.
+/// The utility of rows for training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Efficacy {
     /// The target.
     pub target: String,
-    /// The positive class of F1 and AUC, for two classes.
+    /// The positive class of F1 and AUC, if there are two classes.
     pub positive: Option<String>,
-    /// Mean F1 over SDGym's four classifiers: of the positive class for two classes, else the macro F1.
+    /// Mean F1 over SDGym's four classifiers: of the positive class for two classes, macro F1 for more.
     pub sdgym_f1: Option<f64>,
     /// Macro F1 of boosted trees.
     pub boosting_macro_f1: Option<f64>,
     /// R² of boosted trees.
     pub boosting_r2: Option<f64>,
-    /// All learners.
+    /// The scores of all learners.
     pub learners: Vec<Reached>,
-    /// Rows that were trained on.
+    /// Number of training rows.
     pub training_rows: usize,
-    /// Rows that were tested on.
+    /// Number of test rows.
     pub test_rows: usize,
-    /// Classes of the real table.
+    /// Number of classes in the real table.
     pub classes: usize,
-    /// Classes among the training rows. With a single one every classifier says it always.
+    /// Number of classes among the training rows. With a single one, every classifier always predicts it.
     pub training_classes: usize,
-    /// Training rows left out: their target is null, or a class that no real row has.
+    /// Number of training rows left out, because their target is null or a class that no real row has.
     pub dropped_rows: usize,
 }
 
-/// Trains on `train` and tests on `test`. `real` gives the scales of numbers (SDGym takes them from the real table)
-/// and the classes. `positive` is the class of F1 if there are two; if none is named, the rarer one of `real`.
+/// Trains on `train` and tests on `test`. `real` gives the scales of numbers, as in SDGym, and the classes.
+/// `positive` is the class of F1 if there are two; by default the rarer one in `real`.
 ///
 /// # Errors
-/// [`Error::NoSuchColumn`], [`Error::NoSuchValue`], [`Error::NoFeatures`], [`Error::SingleClass`] if the real rows have
-/// one class, [`Error::TooMany`] if they have more than [`MOST_CLASSES`], [`Error::TooFewRows`] if no row is left to train or test on.
+/// [`Error::NoSuchColumn`], [`Error::NoSuchValue`], [`Error::NoFeatures`], [`Error::SingleClass`] if the real
+/// rows have one class, [`Error::TooMany`] if they have more than [`MOST_CLASSES`], [`Error::TooFewRows`] if
+/// no row is left to train or test on.
 pub fn efficacy(
     real: &Frame,
     train: &Frame,
@@ -119,7 +120,7 @@ pub fn efficacy(
 
 /// The classes of the real table.
 struct Classes {
-    /// The class of each code of the dictionary.
+    /// The class of each code in the dictionary.
     of: Vec<Option<u32>>,
     count: usize,
     positive: Option<u32>,
@@ -164,7 +165,7 @@ impl Classes {
         })
     }
 
-    /// Rows with a known class and their classes.
+    /// Returns the rows with a known class, and their classes.
     fn label(&self, column: &Column) -> (Vec<u32>, Vec<u32>) {
         let Column::Category { codes, .. } = column else { return (Vec::new(), Vec::new()) };
         let class = |(row, code): (u32, &u32)| {
@@ -174,13 +175,13 @@ impl Classes {
     }
 }
 
-/// Rows as trees see them and as linear models do.
+/// Rows encoded for trees and for linear models.
 struct Encoded {
     binned: Binned,
     design: Design,
 }
 
-/// The encodings of training and test rows.
+/// Encodes training and test rows.
 fn encode(real: &Frame, train: &Frame, test: &Frame) -> [Encoded; 2] {
     let (binner, encoder) = (Binner::fit(train), Encoder::fit(real, Scaling::SdGym));
     [train, test].map(|frame| Encoded { binned: binner.apply(frame), design: encoder.apply(frame) })

@@ -1,4 +1,4 @@
-//! What can go wrong in the evaluation of a table.
+//! Errors of the evaluation of a table.
 
 /// An error of a table's evaluation.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -15,14 +15,14 @@ pub enum Error {
         found: usize,
     },
 
-    /// A table of no columns.
+    /// A table without columns.
     #[error("the {whose} table has no columns")]
     NoColumns {
         /// Real or synthetic.
         whose: String,
     },
 
-    /// Two tables with different columns.
+    /// The columns of two tables differ.
     #[error(
         "the columns of the {whose} table are not those of the {reference} table: missing [{}], unknown [{}]",
         missing.join(", "), unknown.join(", ")
@@ -30,7 +30,7 @@ pub enum Error {
     ColumnMismatch {
         /// The table whose columns differ.
         whose: String,
-        /// The table that it is compared with.
+        /// The reference table.
         reference: String,
         /// The columns that it lacks.
         missing: Vec<String>,
@@ -38,7 +38,7 @@ pub enum Error {
         unknown: Vec<String>,
     },
 
-    /// Two columns of one name.
+    /// Two columns have the same name.
     #[error("the {whose} table has two columns named `{column}`")]
     DuplicateColumn {
         /// Real or synthetic.
@@ -47,22 +47,22 @@ pub enum Error {
         column: String,
     },
 
-    /// A column that is a number in one table and a category in another.
+    /// A column holds numbers in one table and categories in another.
     #[error("column `{column}` holds {found} in the {whose} table and {expected} in the {reference} table")]
     ColumnKind {
         /// Name of the column.
         column: String,
         /// The table whose column differs.
         whose: String,
-        /// What it holds: numbers or categories.
+        /// Its contents in that table: numbers or categories.
         found: &'static str,
-        /// The table that it is compared with.
+        /// The reference table.
         reference: String,
-        /// What the column holds there.
+        /// Its contents in the reference table.
         expected: &'static str,
     },
 
-    /// Columns of different lengths in one table.
+    /// The columns of a table differ in length.
     #[error("column `{column}` of the {whose} table has {found} rows where the first column has {expected}")]
     RaggedColumn {
         /// Name of the column.
@@ -86,7 +86,7 @@ pub enum Error {
         row: usize,
     },
 
-    /// A code that names no category.
+    /// A code without a category name.
     #[error(
         "column `{column}` of the {whose} table has code {code} in row {row}, and there are {names} names"
     )]
@@ -103,14 +103,14 @@ pub enum Error {
         names: usize,
     },
 
-    /// A column that a request names and the table lacks.
+    /// The requested column does not exist in the table.
     #[error("there is no column `{column}`")]
     NoSuchColumn {
         /// Name of the column.
         column: String,
     },
 
-    /// A category that a request names and the column lacks.
+    /// The requested category does not exist in the column.
     #[error("column `{column}` has no value `{value}`")]
     NoSuchValue {
         /// Name of the column.
@@ -119,7 +119,7 @@ pub enum Error {
         value: String,
     },
 
-    /// A target without two classes.
+    /// A target with fewer than two classes.
     #[error("the {whose} rows of `{column}` hold a single class, so no classifier can learn from them")]
     SingleClass {
         /// Real, test …
@@ -128,7 +128,7 @@ pub enum Error {
         column: String,
     },
 
-    /// A target that is a number where categories are needed, or the reverse.
+    /// A target of numbers where categories are needed, or the reverse.
     #[error("the target `{column}` must hold {needed}")]
     TargetKind {
         /// Name of the target.
@@ -137,21 +137,21 @@ pub enum Error {
         needed: &'static str,
     },
 
-    /// A target is the only column.
+    /// The target is the only column.
     #[error("`{column}` is the only column, so nothing can predict it")]
     NoFeatures {
         /// Name of the target.
         column: String,
     },
 
-    /// Labels, weights or predictions of different lengths.
+    /// Labels, weights or predictions have different lengths.
     #[error("{what}: {found} values where {expected} are needed")]
     Length {
         /// What has the wrong length.
         what: &'static str,
-        /// The values found.
+        /// The length found.
         found: usize,
-        /// The values needed.
+        /// The length needed.
         expected: usize,
     },
 
@@ -171,9 +171,9 @@ pub enum Error {
     TooMany {
         /// Rows, features …
         what: &'static str,
-        /// How many there are.
+        /// The number found.
         found: usize,
-        /// How many there may be.
+        /// The largest number allowed.
         most: usize,
     },
 }

@@ -1,21 +1,21 @@
-//! Rows as a linear model or a network sees them: numbers scaled, categories one-hot (kept as indices).
+//! Rows as linear models and networks see them: numbers scaled, categories one-hot (stored as indices).
 
 use crate::table::Frame;
 use crate::table::bins::{MOST_CATEGORIES, places};
 use crate::table::frame::{Column, NULL};
 
-/// How numbers are scaled.
+/// The scaling of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scaling {
-    /// SDGym 0.2's: ln max(x, 0.01) where the least number is not negative and the largest is at least 1,000, else
-    /// 5·(x − min)/(max − min).
+    /// The scaling of SDGym 0.2: ln max(x, 0.01) if the smallest number is not negative and the largest is at
+    /// least 1,000, else 5·(x − min)/(max − min).
     SdGym,
-    /// scikit-learn's `RobustScaler`: (x − median)/(upper quartile − lower quartile); by the standard deviation where
-    /// the quartiles are equal.
+    /// scikit-learn's `RobustScaler`: (x − median)/(upper quartile − lower quartile), or divided by the
+    /// standard deviation if the quartiles are equal.
     Robust,
 }
 
-/// An encoder, fitted to some rows.
+/// An encoder fitted to some rows.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     columns: Vec<Encoding>,
@@ -32,7 +32,7 @@ enum Encoding {
         fill: f64,
         indicator: bool,
     },
-    /// One-hot from this feature on: the place of each code, then the other codes, then the null.
+    /// One-hot features starting at this index: the place of each code, then the other codes, then null.
     Category {
         from: usize,
         places: Vec<u8>,
@@ -40,7 +40,8 @@ enum Encoding {
     },
 }
 
-/// Encoded rows: `numbers` dense features first, then one-hot features of which `places` lists the ones that are 1.
+/// Encoded rows: `numbers` dense features, then one-hot features. `places` lists the one-hot features that
+/// are 1.
 #[derive(Clone, Debug)]
 pub struct Design {
     /// Number of rows.
@@ -51,16 +52,16 @@ pub struct Design {
     pub numbers: usize,
     /// The dense features, (rows, numbers).
     pub dense: Vec<f64>,
-    /// One-hot features that are 1, per row.
+    /// Number of one-hot features that are 1, per row.
     pub categories: usize,
     /// Their indices, (rows, categories), each below `width`.
     pub places: Vec<u32>,
 }
 
 impl Encoder {
-    /// Learns scales from `frame`. A null number becomes the mean of the others and sets an indicator, if `frame` has
-    /// nulls in that column. A null category is a category; of more than [`MOST_CATEGORIES`] the most frequent ones of
-    /// `frame` have a feature each and the others share one, as for trees.
+    /// Fits scales to `frame`. A null number becomes the mean of the others and sets an indicator, if `frame`
+    /// has nulls in that column. Null counts as a category. Beyond [`MOST_CATEGORIES`], the most frequent
+    /// categories of `frame` have a feature each and the others share one, as for trees.
     pub fn fit(frame: &Frame, scaling: Scaling) -> Self {
         let number = |column: &Column| match column {
             Column::Number(values) => 1 + usize::from(values.iter().any(|value| value.is_nan())),
@@ -144,17 +145,17 @@ fn number_encoding(values: &[f64], scaling: Scaling) -> Encoding {
     Encoding::Number { log, shift, scale, fill: mean, indicator }
 }
 
-/// `numpy.quantile` of sorted values, linear between neighbours.
+/// Returns `numpy.quantile` of sorted values, linear between neighbours.
 pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let at = q * (sorted.len() - 1) as f64;
     let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
     let t = at - at.floor();
-    // numpy's way of interpolating, which is exact at both ends
+    // numpy's interpolation, which is exact at both ends.
     if t >= 0.5 { high - (high - low) * (1.0 - t) } else { low + (high - low) * t }
 }
 
 impl Design {
-    /// Σ wⱼ·xⱼ of one row, with one weight per feature.
+    /// Returns Σ wⱼ·xⱼ of one row, with one weight per feature.
     pub fn dot(&self, row: usize, weights: &[f64]) -> f64 {
         let dense = &self.dense[row * self.numbers..(row + 1) * self.numbers];
         let places = &self.places[row * self.categories..(row + 1) * self.categories];

@@ -1,4 +1,4 @@
-//! Bagged trees: the random forest of Breiman (2001).
+//! Bagged trees: Breiman's random forest (2001).
 
 use rayon::prelude::*;
 
@@ -7,14 +7,14 @@ use crate::table::cart::{add_classes, class_targets};
 use crate::table::trees::{Grower, Growth, Tree};
 use waxwork_core::rng::Stream;
 
-/// The settings of a forest; the defaults are scikit-learn's.
+/// Settings of a forest. The defaults are scikit-learn's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ForestConfig {
     /// Number of trees.
     pub trees: usize,
-    /// Splits from a root to a leaf, at most.
+    /// Maximum number of splits from the root to a leaf.
     pub max_depth: usize,
-    /// Rows of a leaf, at least.
+    /// Minimum number of rows per leaf.
     pub min_rows: usize,
 }
 
@@ -28,12 +28,13 @@ impl Default for ForestConfig {
 #[derive(Clone, Debug)]
 pub struct Forest {
     trees: Vec<Tree>,
-    /// Classes, or none for numbers.
+    /// Number of classes; None for numbers.
     classes: Option<usize>,
 }
 
 impl Forest {
-    /// Classification: each tree on a bootstrap sample, √features of the one-hot encoding a node.
+    /// Fits a classifier: each tree on a bootstrap sample, with √features of the one-hot encoding at each
+    /// node.
     pub fn classify(data: &Binned, labels: &[u32], classes: usize, config: &ForestConfig, seed: u64) -> Self {
         let features: usize = data.columns.iter().map(one_hot_features).sum();
         let some = ((features as f64).sqrt() as usize).max(1);
@@ -41,13 +42,14 @@ impl Forest {
         Self { trees: bag(data, config, Some(some), seed, targets), classes: Some(classes) }
     }
 
-    /// Regression of numbers, (rows,): each tree on a bootstrap sample, all features at each node.
+    /// Fits a regression of numbers, (rows,): each tree on a bootstrap sample, with all features at each
+    /// node.
     pub fn regress(data: &Binned, numbers: &[f64], config: &ForestConfig, seed: u64) -> Self {
         let targets = |counts: &[f64]| (numbers.iter().zip(counts).map(|(y, count)| y * count).collect(), 1);
         Self { trees: bag(data, config, None, seed, targets), classes: None }
     }
 
-    /// The mean of the trees' class probabilities, (rows, classes), or numbers, (rows,).
+    /// Returns the mean of the trees' class probabilities, (rows, classes), or numbers, (rows,).
     pub fn predict(&self, data: &Binned) -> Vec<f64> {
         let row = |row: usize| {
             let mut sum: Vec<f64> = Vec::new();
@@ -73,7 +75,7 @@ impl Forest {
     }
 }
 
-/// Features of a one-hot encoding: one for numbers, one for each category that occurs.
+/// Returns the number of features of a one-hot encoding: one for numbers, one for each category that occurs.
 fn one_hot_features(column: &BinnedColumn) -> usize {
     if column.split == Split::UpTo {
         return 1;

@@ -1,4 +1,5 @@
-//! Tables as the measures see them: checked, with one dictionary of categories for all tables of a comparison.
+//! Tables as the measures use them: checked, with one dictionary of categories for all tables of a
+//! comparison.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub enum ColumnView<'a> {
     },
 }
 
-/// A table, borrowed from its reader. Identifiers and constants that were never learned do not belong here.
+/// A table, borrowed from its reader. Do not include identifiers and constants, which are never learned.
 #[derive(Clone, Copy, Debug)]
 pub struct TableView<'a> {
     /// One name per column, all different.
@@ -48,7 +49,7 @@ pub enum Column {
 }
 
 impl Column {
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         match self {
             Self::Number(values) => values.len(),
@@ -56,7 +57,7 @@ impl Column {
         }
     }
 
-    /// Number of nulls.
+    /// Returns the number of nulls.
     pub fn nulls(&self) -> usize {
         match self {
             Self::Number(values) => values.iter().filter(|value| value.is_nan()).count(),
@@ -64,7 +65,7 @@ impl Column {
         }
     }
 
-    /// Smallest and largest number, if there are any.
+    /// Returns the smallest and largest number, if there are any.
     pub fn range(&self) -> Option<(f64, f64)> {
         let Self::Number(values) = self else { return None };
         let numbers = values.iter().filter(|value| !value.is_nan());
@@ -92,7 +93,8 @@ impl Column {
     }
 }
 
-/// A checked table. Frames of one [`align`] call have the same columns in the same order and share their dictionaries.
+/// A checked table. Frames of one [`align`] call have the same columns in the same order, and share their
+/// dictionaries.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// One name per column.
@@ -103,12 +105,12 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// The index of the column `name`.
+    /// Returns the index of the column `name`.
     ///
     /// # Errors
     /// [`Error::NoSuchColumn`].
@@ -117,14 +119,14 @@ impl Frame {
         position.ok_or_else(|| Error::NoSuchColumn { column: name.into() })
     }
 
-    /// The rows of these indices, in this order. An index may occur more than once.
+    /// Returns the rows with these indices, in this order. An index may occur more than once.
     #[must_use]
     pub fn pick(&self, rows: &[u32]) -> Self {
         let columns = self.columns.iter().map(|column| column.pick(rows)).collect();
         Self { names: self.names.clone(), columns, rows: rows.len() }
     }
 
-    /// `self`'s rows and then `other`'s, which come from the same [`align`] call.
+    /// Returns the rows of `self`, then those of `other`, which comes from the same [`align`] call.
     #[must_use]
     pub fn followed_by(&self, other: &Self) -> Self {
         let pairs = self.columns.iter().zip(&other.columns);
@@ -140,7 +142,7 @@ impl Frame {
         Self { names: self.names.clone(), columns, rows: self.rows + other.rows }
     }
 
-    /// All columns but the one at `position`.
+    /// Returns all columns except the one at `position`.
     #[must_use]
     pub fn without(&self, position: usize) -> Self {
         let keep = |index: &usize| *index != position;
@@ -149,7 +151,7 @@ impl Frame {
         Self { names, columns, rows: self.rows }
     }
 
-    /// Fails unless there are `needed` rows.
+    /// Fails if there are fewer than `needed` rows.
     pub(crate) fn need(&self, whose: &'static str, needed: usize) -> Result<()> {
         if self.rows < needed {
             return Err(Error::TooFewRows { whose, needed, found: self.rows });
@@ -158,14 +160,14 @@ impl Frame {
     }
 }
 
-/// Checks tables, puts their columns into the first table's order, and gives categories one dictionary: the names of
-/// the first table in their order, then those that only later tables have.
+/// Checks tables, puts their columns into the first table's order, and gives categories one dictionary: the
+/// names of the first table in order, then those that only later tables have.
 ///
 /// `tables` holds a word for error messages (`real`, `synthetic` …) and the table.
 ///
 /// # Errors
-/// Columns that differ in name, kind or length, two columns of one name, infinite numbers, codes without a name, and
-/// tables without columns.
+/// If columns differ in name, kind or length, two columns have the same name, a number is infinite, a code
+/// has no name, or a table has no columns.
 pub fn align(tables: &[(&str, TableView<'_>)]) -> Result<Vec<Frame>> {
     let Some(&(first, reference)) = tables.first() else { return Ok(Vec::new()) };
     let mut orders = Vec::with_capacity(tables.len());
@@ -256,7 +258,7 @@ fn check(whose: &str, table: &TableView<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Where `table` has each of `reference`'s columns.
+/// Returns the position in `table` of each of `reference`'s columns.
 fn order(first: &str, reference: &TableView<'_>, whose: &str, table: &TableView<'_>) -> Result<Vec<usize>> {
     let places: HashMap<&String, usize> = table.names.iter().zip(0..).collect();
     let order: Vec<usize> = reference.names.iter().filter_map(|name| places.get(name).copied()).collect();
@@ -300,7 +302,7 @@ fn join(views: &[&ColumnView<'_>]) -> Vec<Column> {
     let names: Arc<[String]> = dictionary.into();
     let column = |(view, to): (&&ColumnView<'_>, Option<Vec<u32>>)| match (**view, to) {
         (ColumnView::Category { codes, .. }, Some(to)) => Column::Category {
-            // a code beyond the names is the null: `check` saw to that
+            // A code beyond the names is null; `check` ensured that.
             codes: codes.iter().map(|&code| to.get(code as usize).copied().unwrap_or(NULL)).collect(),
             names: names.clone(),
         },

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-/// Pairs of steps and gradient differences that are kept.
+/// Number of step and gradient-difference pairs to keep.
 const MEMORY: usize = 10;
 
-/// Minimises a function that returns its value and gradient, from `x` on, until no gradient component exceeds
-/// `tolerance`, a step brings nothing more, or `steps` are done. Backtracking line search by Armijo's rule.
+/// Minimises a function that returns its value and gradient, starting at `x`. Stops when no gradient
+/// component exceeds `tolerance`, a step brings no improvement, or `steps` are done. Uses a backtracking line
+/// search with Armijo's rule.
 pub(super) fn minimise(
     x: &mut [f64],
     steps: usize,
@@ -57,7 +58,7 @@ pub(super) fn minimise(
     }
 }
 
-/// −H·g by the two loops.
+/// Returns −H·g by the two-loop recursion.
 fn descend(gradient: &[f64], history: &VecDeque<(Vec<f64>, Vec<f64>, f64)>) -> Vec<f64> {
     let mut q = gradient.to_vec();
     let mut alphas = Vec::with_capacity(history.len());

@@ -6,15 +6,16 @@ use crate::table::boosting::{sigmoid, softmax};
 use crate::table::features::Design;
 use crate::table::lbfgs::minimise;
 
-/// Rows whose terms one task sums, so that the sum is the same for any number of threads.
+/// Rows whose terms one task sums, so that the sum does not depend on the number of threads.
 const CHUNK: usize = 2048;
 
-/// The settings of a linear model; the defaults are scikit-learn's, solved to convergence.
+/// Settings of a linear model. The defaults are scikit-learn's, solved to convergence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinearConfig {
-    /// What ½‖w‖² is multiplied by beside the *sum* of the rows' losses: 1/C in scikit-learn. The intercept is free.
+    /// Factor on ½‖w‖², which is added to the *sum* of the rows' losses: 1/C in scikit-learn. The intercept
+    /// has no penalty.
     pub penalty: f64,
-    /// Steps of L-BFGS, at most.
+    /// Maximum number of L-BFGS steps.
     pub steps: usize,
 }
 
@@ -35,13 +36,13 @@ enum Loss {
 #[derive(Clone, Debug)]
 pub struct Linear {
     loss: Loss,
-    /// (outputs, width + 1), the intercept last.
+    /// (outputs, width + 1), with the intercept last.
     weights: Vec<f64>,
     outputs: usize,
 }
 
 impl Linear {
-    /// Logistic regression for two classes, softmax regression for more. Each row counts by its weight.
+    /// Fits logistic regression for two classes, softmax regression for more. Each row counts by its weight.
     pub fn classify(
         data: &Design,
         labels: &[u32],
@@ -54,9 +55,9 @@ impl Linear {
         Self::fit(data, &targets, weights, loss, outputs, config)
     }
 
-    /// Ridge regression of numbers, (rows,).
+    /// Fits ridge regression of numbers, (rows,).
     pub fn regress(data: &Design, numbers: &[f64], config: &LinearConfig) -> Self {
-        // standardised, so that the penalty does not depend on the unit
+        // Standardised, so that the penalty does not depend on the unit.
         let n = numbers.len().max(1) as f64;
         let mean = numbers.iter().sum::<f64>() / n;
         let variance = numbers.iter().map(|y| (y - mean) * (y - mean)).sum::<f64>() / n;
@@ -118,7 +119,7 @@ impl Linear {
         Self { loss, weights: x, outputs }
     }
 
-    /// Class probabilities, (rows, classes), or numbers, (rows,).
+    /// Returns class probabilities, (rows, classes), or numbers, (rows,).
     pub fn predict(&self, data: &Design) -> Vec<f64> {
         let size = data.width + 1;
         let mut predicted = Vec::with_capacity(data.rows * self.outputs);
@@ -142,7 +143,7 @@ impl Linear {
 }
 
 impl Loss {
-    /// The loss of one row; its slopes replace the scores.
+    /// Returns the loss of one row. Replaces the scores by the loss's slopes.
     fn slope(self, scores: &mut [f64], target: f64) -> f64 {
         match self {
             Self::Squares => {

@@ -1,5 +1,5 @@
-//! α-precision, β-recall and authenticity (Alaa, van Breugel, Saveliev & van der Schaar, ICML 2022), by distances in
-//! the table itself: the variant that synthcity calls naive.
+//! α-precision, β-recall and authenticity (Alaa, van Breugel, Saveliev & van der Schaar, ICML 2022), from
+//! distances in the table itself: the variant that synthcity calls naive.
 
 use std::collections::HashMap;
 
@@ -15,29 +15,31 @@ pub const LEVELS: usize = 30;
 /// The three numbers and their curves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifold {
-    /// 1 − Σ|α − P(α)|/Σα with P(α) the share of generated rows within the ball about the real mean that has a share α
-    /// of the real rows. 1 is best; it may be negative.
+    /// 1 − Σ|α − P(α)|/Σα. P(α) is the share of generated rows within the ball around the real mean that
+    /// contains a share α of the real rows. 1 is best; the value may be negative.
     pub alpha_precision: f64,
-    /// The same of R(β): the share of real rows that have a generated row within the distance of their nearest real
-    /// one, that row being within the ball about the generated mean with a share β of such rows.
+    /// The same for R(β): the share of real rows with a generated row within the distance of their nearest
+    /// other real row, where the generated row is within the ball around the generated mean that contains a
+    /// share β of such rows.
     pub beta_recall: f64,
-    /// Share of generated rows farther from their nearest real row than that row is from its nearest real one.
+    /// Share of generated rows that are farther from their nearest real row than that row is from its own
+    /// nearest real row.
     pub authenticity: f64,
-    /// What synthcity 0.2.12 calls authenticity: it looks up real rows by the indices of generated ones. Only there to
-    /// be compared with its numbers; none for tables of different lengths.
+    /// Authenticity as synthcity 0.2.12 computes it, which looks up real rows by the indices of generated
+    /// ones. Only for comparison with its values; None for tables of different lengths.
     pub authenticity_synthcity: Option<f64>,
     /// P(α), (30,).
     pub precision_curve: Vec<f64>,
     /// R(β), (30,).
     pub recall_curve: Vec<f64>,
-    /// Real rows.
+    /// Number of real rows.
     pub real_rows: usize,
-    /// Generated rows.
+    /// Number of generated rows.
     pub synthetic_rows: usize,
 }
 
-/// Compares two tables as clouds of points. Numbers are scaled to [0, 1] by the real range, a null is the real mean
-/// and one more column; categories are one-hot at distance 1 from one another.
+/// Compares two tables as point clouds. Numbers are scaled to [0, 1] by the real range. A null number becomes
+/// the real mean and sets an indicator column. Categories are one-hot, at distance 1 from each other.
 ///
 /// # Errors
 /// [`Error::TooFewRows`](crate::table::Error::TooFewRows) below two real rows or one generated row.
@@ -94,7 +96,7 @@ pub fn manifold(real: &Frame, synthetic: &Frame) -> Result<Manifold> {
     })
 }
 
-/// Nulls of numbers become the real mean, and a column that is 1 for them.
+/// Replaces null numbers by the real mean, and adds a column that is 1 for them.
 fn without_nulls(mut real: Points, mut synthetic: Points) -> (Points, Points) {
     for index in 0..real.columns.len() {
         if !real.columns[index].number {
@@ -116,12 +118,12 @@ fn without_nulls(mut real: Points, mut synthetic: Points) -> (Points, Points) {
     (real, synthetic)
 }
 
-/// The mean of a cloud: means of numbers, frequencies of categories.
+/// The mean of a point cloud: means of numbers, frequencies of categories.
 struct Centre(Vec<Middle>);
 
 enum Middle {
     Number(f64),
-    /// Shares by the bits of the code, and the sum of their squares.
+    /// Shares, keyed by the bits of the code, and the sum of their squares.
     Category(HashMap<u64, f64>, f64),
 }
 
@@ -141,7 +143,7 @@ impl Centre {
         Self(points.columns.iter().map(middle).collect())
     }
 
-    /// √(Σ (x − c)²), where categories are one-hot over √2.
+    /// Returns √(Σ (x − c)²), where one-hot categories are divided by √2.
     fn distances(&self, points: &Points) -> Vec<f64> {
         let mut sums = vec![0.0; points.rows];
         for (column, middle) in points.columns.iter().zip(&self.0) {

@@ -1,21 +1,21 @@
-//! A network of one hidden layer: scikit-learn's `MLPClassifier((50,), max_iter=50)` written out.
+//! A network with one hidden layer: a reimplementation of scikit-learn's `MLPClassifier((50,), max_iter=50)`.
 
 use crate::table::boosting::{sigmoid, softmax};
 use crate::table::features::Design;
 use waxwork_core::rng::{Draws, Stream};
 
-/// The settings of the network; the defaults are scikit-learn's but for the epochs, which are SDGym's.
+/// Settings of the network. The defaults are scikit-learn's, except for the epochs, which are SDGym's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MlpConfig {
-    /// Hidden units.
+    /// Number of hidden units.
     pub hidden: usize,
-    /// Passes over the rows, at most.
+    /// Maximum number of passes over the rows.
     pub epochs: usize,
-    /// Rows of a step.
+    /// Rows per step.
     pub batch: usize,
     /// Adam's learning rate.
     pub learning_rate: f64,
-    /// What ½‖w‖² is multiplied by beside the mean loss, times the number of rows of a step.
+    /// Factor on ½‖w‖², which is added to the *sum* of a step's losses.
     pub penalty: f64,
 }
 
@@ -25,7 +25,7 @@ impl Default for MlpConfig {
     }
 }
 
-/// Epochs without a gain of [`LEAST_GAIN`] in the training loss, after which training ends.
+/// Training ends after this number of epochs without a gain of [`LEAST_GAIN`] in the training loss.
 const PATIENCE: usize = 10;
 const LEAST_GAIN: f64 = 1e-4;
 
@@ -41,7 +41,7 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Trains on labels below `classes` by Adam (Kingma & Ba 2015).
+    /// Trains on labels below `classes` with Adam (Kingma & Ba 2015).
     pub fn fit(data: &Design, labels: &[u32], classes: usize, config: &MlpConfig, seed: u64) -> Self {
         let outputs = if classes == 2 { 1 } else { classes };
         let mut network = Self::new(data.width, config.hidden, outputs, seed);
@@ -67,7 +67,7 @@ impl Mlp {
         network
     }
 
-    /// Glorot's uniform weights (2010), of magnitude at most √(6/(in + out)).
+    /// Returns uniform Glorot weights (2010), of magnitude at most √(6/(in + out)).
     fn new(width: usize, hidden: usize, outputs: usize, seed: u64) -> Self {
         let layer = |from: usize, to: usize, index: u64| {
             let bound = (6.0 / (from + to) as f64).sqrt() as f32;
@@ -97,7 +97,7 @@ impl Mlp {
         [&self.first, &self.second, &self.hidden_bias, &self.bias]
     }
 
-    /// The two matrices, which the penalty is for, then the biases.
+    /// Returns the two matrices, which are penalised, then the biases.
     fn parts_mut(&mut self) -> [&mut Vec<f64>; 4] {
         [&mut self.first, &mut self.second, &mut self.hidden_bias, &mut self.bias]
     }
@@ -153,7 +153,7 @@ impl Mlp {
         loss
     }
 
-    /// Class probabilities, (rows, classes).
+    /// Returns class probabilities, (rows, classes).
     pub fn probabilities(&self, data: &Design) -> Vec<f64> {
         let mut probabilities = Vec::new();
         for row in 0..data.rows {
@@ -174,7 +174,7 @@ fn uniform(draws: &mut Draws, count: usize, bound: f32) -> Vec<f64> {
     (0..count).map(|_| f64::from(draws.between(-bound, bound))).collect()
 }
 
-/// Every feature of a row that is not 0, and its value.
+/// Calls `add` with the index and value of every nonzero feature of a row.
 fn visit(data: &Design, row: usize, add: &mut impl FnMut(usize, f64)) {
     let dense = &data.dense[row * data.numbers..(row + 1) * data.numbers];
     dense.iter().enumerate().for_each(|(feature, &x)| add(feature, x));
@@ -194,7 +194,7 @@ impl Adam {
         Self { first: network.zeros(), second: network.zeros(), rate, decay: [1.0; 2] }
     }
 
-    /// One step by the summed gradients of `rows` rows.
+    /// Makes one step with the summed gradients of `rows` rows.
     fn step(&mut self, network: &mut Mlp, gradients: &mut Mlp, rows: usize, penalty: f64) {
         const BETAS: [f64; 2] = [0.9, 0.999];
         self.decay[0] *= BETAS[0];

@@ -1,8 +1,8 @@
-//! Evaluation of generated table rows: how like they are to real ones, how useful, and how near to the rows that
-//! were learned from.
+//! Evaluation of generated table rows: their similarity to real rows, their utility, and their distance to
+//! the training rows.
 //!
-//! All numbers are deterministic: the same bits for any number of threads. Every random choice (folds, bootstrap,
-//! initial weights) is a draw of a named stream of the seed.
+//! All results are deterministic: the same bits for any number of threads. Every random choice (folds,
+//! bootstrap, initial weights) is a draw from a named stream of the seed.
 //!
 //! | file | question |
 //! |---|---|
@@ -16,8 +16,8 @@
 //! | `condition` | do conditional rows obey, and are the other columns right given the condition? |
 //! | `report` | all of it, with protocol and floor |
 //!
-//! The classifiers are here too, as their numbers must not change with a dependency: `cart`, `forest`,
-//! `boosting` and `adaboost` (all grown by `trees`), `linear` and `mlp`.
+//! The classifiers are implemented here too (`cart`, `forest`, `boosting` and `adaboost`, all grown by
+//! `trees`; `linear` and `mlp`), so that results do not change with a dependency.
 
 pub mod adaboost;
 pub mod bins;

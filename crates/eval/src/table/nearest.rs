@@ -1,7 +1,8 @@
 //! How near are generated rows to the training rows? Distance to closest record and the holdout test.
 //!
-//! No distance proves that rows are anonymous. A row may be far from all training rows and still give a person away,
-//! and a model that memorised a few rows has good means. These numbers find copies; they do not exclude leaks.
+//! No distance proves that rows are anonymous. A row may be far from all training rows and still identify a
+//! person, and a model that memorised a few rows has good means. These measures find copies; they do not rule
+//! out leaks.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use waxwork_core::rng::Stream;
 /// A row's nearest reference row.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Closest {
-    /// Index of the reference row, the first of equally near ones.
+    /// Index of the reference row; the first of equally near ones.
     pub row: u32,
     /// Distance in [0, 1].
     pub distance: f64,
@@ -22,18 +23,18 @@ pub struct Closest {
 }
 
 impl Closest {
-    /// Nearest over second nearest distance, in [0, 1]; 1 if both are 0.
+    /// Returns the ratio of the nearest to the second nearest distance, in [0, 1]; 1 if both are 0.
     pub fn ratio(&self) -> Option<f64> {
         self.second.map(|second| if second > 0.0 { self.distance / second } else { 1.0 })
     }
 }
 
-/// SDMetrics' distance to the closest record: the mean over columns of min(|Δ|/range, 1) for numbers, of 0 or 1 for
-/// categories; a null is at distance 0 from a null and 1 from a value. Ranges are those of `scale`; SDMetrics takes
-/// those of `reference`.
+/// Returns SDMetrics' distance to the closest record: the mean over columns of min(|Δ|/range, 1) for numbers,
+/// and of 0 or 1 for categories. A null is at distance 0 from a null and 1 from a value. Ranges are those of
+/// `scale`; SDMetrics takes those of `reference`.
 ///
 /// # Errors
-/// [`Error::TooFewRows`](crate::table::Error::TooFewRows) if there is nothing to be near to.
+/// [`Error::TooFewRows`](crate::table::Error::TooFewRows) if `reference` has no rows.
 pub fn closest(queries: &Frame, reference: &Frame, scale: &Frame) -> Result<Vec<Closest>> {
     reference.need("reference", 1)?;
     let ranges = Ranges::of(scale);
@@ -49,7 +50,7 @@ pub fn closest(queries: &Frame, reference: &Frame, scale: &Frame) -> Result<Vec<
 /// Distances of rows to their closest training row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClosestSummary {
-    /// Rows that were looked at.
+    /// Number of rows examined.
     pub rows: usize,
     /// Mean distance.
     pub mean: f64,
@@ -59,14 +60,15 @@ pub struct ClosestSummary {
     pub percentile_5: f64,
     /// Share of rows that equal a training row in every column.
     pub copies: f64,
-    /// 5th percentile of nearest over second nearest distance (NNDR); none with a single training row.
+    /// 5th percentile of the ratio of nearest to second nearest distance (NNDR); None with a single training
+    /// row.
     pub ratio_percentile_5: Option<f64>,
     /// Median of that ratio.
     pub ratio_median: Option<f64>,
 }
 
 impl ClosestSummary {
-    /// Sums up. None without rows.
+    /// Summarises distances; None without rows.
     pub fn new(closest: &[Closest]) -> Option<Self> {
         let sorted = |values: &mut dyn Iterator<Item = f64>| {
             let mut values: Vec<f64> = values.collect();
@@ -101,7 +103,7 @@ pub struct NearestPair {
     pub distance: f64,
 }
 
-/// The `count` nearest pairs, the nearest first, at most one for each generated row.
+/// Returns the `count` nearest pairs, the nearest first, at most one for each generated row.
 pub fn nearest_pairs(closest: &[Closest], count: usize) -> Vec<NearestPair> {
     let mut pairs: Vec<NearestPair> = (0..)
         .zip(closest)
@@ -116,25 +118,27 @@ pub fn nearest_pairs(closest: &[Closest], count: usize) -> Vec<NearestPair> {
     pairs
 }
 
-/// The holdout test: are generated rows nearer to training rows than to others that were never seen?
+/// The holdout test: are generated rows nearer to training rows than to unseen rows?
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HoldoutTest {
-    /// Share of generated rows nearer to a training row than to any holdout row, ties counting half. ½ is ideal.
+    /// Share of generated rows nearer to a training row than to any holdout row, ties counting half. ½ is
+    /// ideal.
     pub nearer_to_training: f64,
-    /// Its standard error by the binomial distribution, √(p(1 − p)/rows).
+    /// Its binomial standard error, √(p(1 − p)/rows).
     pub standard_error: f64,
-    /// Share of generated rows equally near to both.
+    /// Share of generated rows that are equally near to both.
     pub ties: f64,
     /// SDMetrics' `DCROverfittingProtection`: min(2·(1 − share strictly nearer to training), 1).
     pub overfitting_protection: f64,
-    /// Generated rows that were looked at.
+    /// Number of generated rows examined.
     pub rows: usize,
-    /// Rows of the training sample, and of the holdout sample.
+    /// Number of rows in the training sample, and in the holdout sample.
     pub reference_rows: usize,
 }
 
-/// Compares the distances to equally many training and holdout rows: of the larger table a sample is drawn. Numbers
-/// are scaled by the range of both tables together, so that neither is favoured; SDMetrics scales each by its own.
+/// Compares the distances to equal numbers of training and holdout rows, sampling from the larger table.
+/// Numbers are scaled by the range of both tables together, so that neither is favoured; SDMetrics scales
+/// each by its own.
 ///
 /// # Errors
 /// [`Error::TooFewRows`](crate::table::Error::TooFewRows) if any of the three tables is empty.
@@ -164,7 +168,7 @@ pub fn holdout_test(synthetic: &Frame, training: &Frame, holdout: &Frame, seed: 
     })
 }
 
-/// `rows` rows drawn without replacement, or all in their order if there are no more.
+/// Returns `rows` rows drawn without replacement, or all in their order if there are no more.
 pub(super) fn sample(frame: &Frame, rows: usize, seed: u64, name: &str) -> Frame {
     if frame.rows() <= rows {
         return frame.clone();

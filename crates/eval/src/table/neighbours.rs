@@ -7,13 +7,13 @@ use rayon::prelude::*;
 use crate::table::Frame;
 use crate::table::frame::{Column, NULL};
 
-/// Reference rows whose distances are summed column by column before the smallest are looked for.
+/// Reference rows per block, whose distances are summed column by column before the smallest are found.
 const BLOCK: usize = 1024;
 
-/// How columns add up to a distance.
+/// How column differences combine into a distance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Distance {
-    /// Mean over columns of min(|Δ|, 1), or 1 for different categories.
+    /// The mean over columns of min(|Δ|, 1) for numbers, and of 1 for different categories.
     MeanClipped,
     /// √(Σ Δ² + Σ 1 for different categories).
     Euclidean,
@@ -33,7 +33,7 @@ pub(super) struct PointColumn {
     pub(super) number: bool,
 }
 
-/// Least and largest number of each column, by which distances are scaled.
+/// Smallest and largest number of each column, by which distances are scaled.
 #[derive(Clone, Debug)]
 pub(super) struct Ranges(Arc<[Option<(f64, f64)>]>);
 
@@ -44,7 +44,7 @@ impl Ranges {
 }
 
 impl Points {
-    /// Numbers as (x − min)/(max − min). In a column without a range, values that differ are 1 apart.
+    /// Scales numbers to (x − min)/(max − min). In a column without a range, different values are 1 apart.
     pub(super) fn new(frame: &Frame, ranges: &Ranges) -> Self {
         let column = |(column, range): (&Column, &Option<(f64, f64)>)| match column {
             Column::Number(values) => {
@@ -66,7 +66,7 @@ impl Points {
         Self { rows: frame.rows(), columns }
     }
 
-    /// Adds this reference's part of the distances of `block` rows from one value of a query.
+    /// Adds one column's part of the distances between a query value and a block of reference rows.
     fn add(column: &PointColumn, from: usize, query: f64, distance: Distance, sums: &mut [f64]) {
         let values = &column.values[from..from + sums.len()];
         let pairs = sums.iter_mut().zip(values);
@@ -88,18 +88,18 @@ impl Points {
     }
 }
 
-/// The nearest two of the reference rows.
+/// The two nearest reference rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Two {
-    /// Index of the nearest row, the first of equally near ones.
+    /// Index of the nearest row; the first of equally near ones.
     pub(super) row: u32,
     /// Its distance; infinite if there is none.
     pub(super) nearest: f64,
-    /// The distance of the second nearest; infinite if there is none.
+    /// The distance to the second nearest; infinite if there is none.
     pub(super) second: f64,
 }
 
-/// The nearest two rows of `reference` of each of the `queries`; `same` leaves out a row's own index.
+/// Returns the two nearest rows of `reference` for each query; `same` excludes a row's own index.
 pub(super) fn nearest_two(queries: &Points, reference: &Points, distance: Distance, same: bool) -> Vec<Two> {
     let mut found = vec![Two { row: 0, nearest: f64::INFINITY, second: f64::INFINITY }; queries.rows];
     const TILE: usize = 16;

@@ -1,4 +1,4 @@
-//! SDMetrics' (MIT) quality report: Column Shapes, Column Pair Trends and their mean.
+//! The quality report of SDMetrics (MIT): Column Shapes, Column Pair Trends and their mean.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,13 +6,13 @@ use crate::table::shapes::{ColumnShape, column_shapes};
 use crate::table::trends::{PairTrend, SharedTrend, Thresholds, pair_trends, shared_trends};
 use crate::table::{Frame, Result};
 
-/// The version of SDMetrics whose numbers these are.
+/// The SDMetrics version whose scores these match.
 pub const SDMETRICS: &str = "0.32.0";
 
 /// The quality report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
-    /// The mean of `shapes` and `trends`, of those that are there; SDMetrics' overall score.
+    /// The mean of `shapes` and `trends`, or the one that is defined; SDMetrics' overall score.
     pub score: Option<f64>,
     /// Mean of the column scores.
     pub shapes: Option<f64>,
@@ -20,7 +20,7 @@ pub struct Quality {
     pub trends: Option<f64>,
     /// The number of pairs that count.
     pub counting_pairs: usize,
-    /// Mean of all pairs with shared bins: ours, no part of `score`.
+    /// Mean of all pairs with shared bins. It is not an SDMetrics score, and not part of `score`.
     pub shared_trends: Option<f64>,
     /// The thresholds of `trends`.
     pub thresholds: Thresholds,
@@ -32,9 +32,9 @@ pub struct Quality {
     pub shared_pairs: Vec<SharedTrend>,
 }
 
-/// Compares columns and pairs of columns of two tables of one [`align`](crate::table::align) call.
+/// Compares columns and pairs of columns of two tables from one [`align`](crate::table::align) call.
 ///
-/// `score`, `shapes` and `trends` equal SDMetrics' where neither table has more than 50,000 rows.
+/// `score`, `shapes` and `trends` equal SDMetrics' if neither table has more than 50,000 rows.
 ///
 /// # Errors
 /// [`Error::TooFewRows`](crate::table::Error::TooFewRows) below two rows.
@@ -60,11 +60,11 @@ pub fn quality(real: &Frame, synthetic: &Frame, thresholds: Thresholds) -> Resul
     })
 }
 
-/// Columns up to which [`gap`] looks at their pairs.
+/// Maximum number of columns for which [`gap`] compares pairs.
 const PAIRED: usize = 40;
 
-/// How far columns and, where there are few, pairs of columns are from the real ones: 1 − the mean of column shapes and of pair trends
-/// with shared bins, in [0, 1]. A number to choose checkpoints by.
+/// Returns the distance of columns and, if there are few columns, of pairs of columns from the real ones: 1 −
+/// the mean of column shapes and of pair trends with shared bins, in [0, 1]. Use it to choose checkpoints.
 ///
 /// # Errors
 /// [`Error::TooFewRows`](crate::table::Error::TooFewRows) below two rows.
@@ -78,7 +78,7 @@ pub fn gap(real: &Frame, synthetic: &Frame) -> Result<f64> {
     Ok(1.0 - mean([shapes, trends].into_iter().flatten()).unwrap_or(0.0))
 }
 
-/// The mean, if there is anything.
+/// Returns the mean; None without values.
 pub(crate) fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
     (count > 0).then(|| sum / count as f64)

@@ -1,4 +1,4 @@
-//! All numbers of a table with their protocol, beside those of real rows.
+//! All measures of a table with their protocol, next to those of real rows.
 
 use std::collections::BTreeMap;
 
@@ -20,21 +20,21 @@ use crate::table::{Error, Frame, Result, TableView, align, condition};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TableConfig {
-    /// The column that classifiers or regressors predict; none leaves utility out.
+    /// The column that classifiers or regressors predict; None leaves utility out.
     pub target: Option<String>,
     /// The positive class of F1; the rarer one by default.
     pub positive: Option<String>,
-    /// From which strength on a pair counts in SDMetrics' mean.
+    /// The strength above which a pair counts in SDMetrics' mean.
     pub thresholds: Thresholds,
     /// Folds of the two-sample tests.
     pub folds: usize,
-    /// Rows of each side of the two-sample tests, at most.
+    /// Maximum number of rows of each side of the two-sample tests.
     pub c2st_rows: usize,
-    /// Generated rows whose nearest rows are looked for, at most.
+    /// Maximum number of generated rows whose nearest rows are searched for.
     pub nearest_rows: usize,
-    /// Rows of each side of α-precision and β-recall, at most.
+    /// Maximum number of rows of each side of α-precision and β-recall.
     pub manifold_rows: usize,
-    /// Nearest pairs that the report lists.
+    /// Number of nearest pairs in the report.
     pub pairs: usize,
     /// Seed of folds, samples, bootstrap and initial weights.
     pub seed: u64,
@@ -59,54 +59,54 @@ impl Default for TableConfig {
 /// Three tables with the same columns, in any order.
 #[derive(Clone, Copy, Debug)]
 pub struct TableInput<'a> {
-    /// The rows that the model learned from.
+    /// The training rows of the model.
     pub training: TableView<'a>,
-    /// Real rows that it never saw.
+    /// Real rows that the model never saw.
     pub holdout: TableView<'a>,
     /// The rows to judge.
     pub synthetic: TableView<'a>,
 }
 
-/// The numbers of one set of rows.
+/// The measures of one set of rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measures {
-    /// The number of rows judged.
+    /// Number of rows judged.
     pub rows: usize,
-    /// SDMetrics' quality report against the training rows, and ours with shared bins.
+    /// SDMetrics' quality report against the training rows, and the pair trends with shared bins.
     pub quality: Quality,
     /// SDMetrics' diagnostics.
     pub diagnostic: Diagnostic,
-    /// Total variation of each column from the training rows, numbers in deciles.
+    /// Total variation distance of each column from the training rows, with numbers in deciles.
     pub distances: Vec<condition::ColumnDistance>,
-    /// Train on these rows, test on the holdout.
+    /// Utility: train on these rows, test on the holdout.
     pub efficacy: Option<Efficacy>,
     /// Two-sample tests against the training rows.
     pub c2st: Vec<C2st>,
     /// Distances to the closest training row.
     pub closest: ClosestSummary,
-    /// Nearer to the training rows than to the holdout?
+    /// Holdout test: are rows nearer to the training rows than to the holdout?
     pub holdout: HoldoutTest,
     /// α-precision, β-recall and authenticity.
     pub manifold: Manifold,
 }
 
-/// All numbers of generated rows.
+/// All measures of generated rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TableReport {
-    /// How they were measured. Two reports are comparable if these are equal.
+    /// How they were measured. Two reports are comparable if their protocols are equal.
     pub protocol: BTreeMap<String, String>,
-    /// The seed, which is no part of the protocol.
+    /// The seed, which is not part of the protocol.
     pub seed: u64,
-    /// Of the generated rows.
+    /// Measures of the generated rows.
     pub synthetic: Measures,
-    /// The same of real holdout rows in their place: what a perfect model would reach.
+    /// Measures of real holdout rows instead: what a perfect model would reach.
     pub floor: Option<Measures>,
-    /// The generated rows nearest to a training row. Indices count the rows of the tables that were given.
+    /// The generated rows nearest to a training row. Indices refer to the rows of the given tables.
     pub nearest: Vec<NearestPair>,
 }
 
-/// Measures generated rows, and, with `floor`, holdout rows in their place. For the floor's holdout test and utility
-/// the roles are these: half of the holdout is judged against the other half; and the training rows are trained on.
+/// Measures generated rows and, with `floor`, holdout rows instead of them. For the floor, the holdout test
+/// compares half of the holdout with the other half, and the utility trains on the training rows.
 ///
 /// # Errors
 /// Those of [`align`] and of the single measures.
@@ -128,15 +128,15 @@ pub fn evaluate(input: &TableInput<'_>, config: &TableConfig, floor: bool) -> Re
     })
 }
 
-/// Rows to judge, and those that take their place where the same rows cannot be on both sides.
+/// Rows to judge, and their substitutes in measures where the same rows cannot be on both sides.
 struct Judged<'a> {
-    /// For quality, diagnostics, two-sample tests and the manifold.
+    /// Rows for quality, diagnostics, two-sample tests and the manifold.
     rows: &'a Frame,
-    /// To train on.
+    /// Rows to train on.
     train: &'a Frame,
-    /// To look for the neighbours of.
+    /// Rows whose nearest rows are searched for.
     near: &'a Frame,
-    /// The holdout that those are compared with.
+    /// The holdout to compare those with.
     holdout: &'a Frame,
 }
 
@@ -166,7 +166,7 @@ fn measure(
     };
     let judges = [Judge::Logistic, Judge::Boosting];
     let c2st = judges.map(|judge| c2st(training, rows, judge, config.folds, config.c2st_rows, seed));
-    // the first rows, not a sample: an index of the report is then one of the table
+    // The first rows, not a sample, so that an index in the report is an index into the table.
     let first: Vec<u32> = (0..judged.near.rows().min(config.nearest_rows) as u32).collect();
     let near = judged.near.pick(&first);
     near.need("synthetic", 1)?;
@@ -226,21 +226,21 @@ fn protocol(
     .collect()
 }
 
-/// One number of a report.
+/// One measure of a report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Number {
     /// `quality`, `c2st_boosting_auc` …
     pub name: &'static str,
     /// Its value.
     pub value: f64,
-    /// The same of real rows.
+    /// The value of real rows.
     pub floor: Option<f64>,
-    /// Whether more is better; none where a certain value is best.
+    /// Whether more is better; None if a certain value is best.
     pub higher_is_better: Option<bool>,
 }
 
 impl TableReport {
-    /// The headline numbers, in the order of the report.
+    /// Returns the headline measures, in the order of the report.
     pub fn numbers(&self) -> Vec<Number> {
         let floors: Vec<(&str, Option<f64>, Option<bool>)> =
             self.floor.as_ref().map(Measures::headlines).unwrap_or_default();
@@ -253,7 +253,7 @@ impl TableReport {
 }
 
 impl TableReport {
-    /// The headline numbers as metrics under a protocol and their own.
+    /// Returns the headline measures as metrics, under `protocol` and the report's own.
     pub fn metrics(&self, protocol: &Protocol) -> Vec<Metric> {
         let mut protocol = protocol.clone();
         protocol.extend(self.protocol.clone());

@@ -9,20 +9,21 @@ use crate::table::{Error, Result};
 pub struct Scores {
     /// Share of rows whose most probable class is the true one.
     pub accuracy: f64,
-    /// F1 of the positive class, where one was named and there are two classes.
+    /// F1 of the positive class, if it is named and there are two classes.
     pub f1: Option<f64>,
-    /// Mean F1 of the classes that the truth or the prediction has.
+    /// Mean F1 of the classes that occur in the truth or the prediction.
     pub macro_f1: f64,
-    /// Area under the ROC curve, ties counting half; with more classes the mean of each against the rest.
+    /// Area under the ROC curve, ties counting half; for more than two classes, the mean of each against the
+    /// rest.
     pub auc: Option<f64>,
-    /// Mean −log p of the true class in nats; p is kept above 2.2·10⁻¹⁶.
+    /// Mean −log p of the true class in nats; p is at least 2.2·10⁻¹⁶.
     pub log_loss: f64,
 }
 
 /// Scores class probabilities, row-major (rows × classes), against labels below `classes`.
 ///
 /// # Errors
-/// [`Error::Length`] if they do not belong together, [`Error::TooFewRows`] without rows.
+/// [`Error::Length`] if their lengths do not match, [`Error::TooFewRows`] without rows.
 pub fn score(probabilities: &[f64], labels: &[u32], classes: usize, positive: Option<u32>) -> Result<Scores> {
     if labels.is_empty() {
         return Err(Error::TooFewRows { whose: "test", needed: 1, found: 0 });
@@ -56,7 +57,7 @@ pub fn score(probabilities: &[f64], labels: &[u32], classes: usize, positive: Op
     })
 }
 
-/// The first most probable class of each row.
+/// Returns the first most probable class of each row.
 pub fn most_probable(probabilities: &[f64], classes: usize) -> Vec<u32> {
     let best = |row: &[f64]| {
         let better = |best: usize, class: usize| if row[class] > row[best] { class } else { best };
@@ -65,7 +66,7 @@ pub fn most_probable(probabilities: &[f64], classes: usize) -> Vec<u32> {
     probabilities.chunks_exact(classes.max(1)).map(best).collect()
 }
 
-/// 2·hits/(2·hits + false alarms + misses) of one class; 0 where it is neither true nor predicted anywhere.
+/// Returns 2·TP/(2·TP + FP + FN) of one class; 0 if the class is neither true nor predicted anywhere.
 pub fn f1(predicted: &[u32], labels: &[u32], class: u32) -> f64 {
     let (mut hits, mut wrong) = (0usize, 0usize);
     for (&guess, &label) in predicted.iter().zip(labels) {
@@ -75,7 +76,7 @@ pub fn f1(predicted: &[u32], labels: &[u32], class: u32) -> f64 {
     if hits == 0 { 0.0 } else { 2.0 * hits as f64 / (2 * hits + wrong) as f64 }
 }
 
-/// The mean [`f1`] of the classes that are true or predicted somewhere.
+/// Returns the mean [`f1`] of the classes that are true or predicted somewhere.
 pub fn macro_f1(predicted: &[u32], labels: &[u32], classes: usize) -> f64 {
     let mut present = vec![false; classes];
     predicted.iter().chain(labels).for_each(|&class| present[class as usize] = true);
@@ -83,7 +84,8 @@ pub fn macro_f1(predicted: &[u32], labels: &[u32], classes: usize) -> f64 {
     crate::table::quality::mean(present.map(|class| f1(predicted, labels, class))).unwrap_or(0.0)
 }
 
-/// P(score of a true row > score of a false row), ties counting half (Mann & Whitney 1947); none with a single class.
+/// Returns P(score of a true row > score of a false row), ties counting half (Mann & Whitney 1947); None with
+/// a single class.
 pub fn roc_auc(scores: &[f64], truth: &[bool]) -> Option<f64> {
     let mut order: Vec<(f64, bool)> = scores.iter().copied().zip(truth.iter().copied()).collect();
     order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
@@ -102,7 +104,7 @@ pub fn roc_auc(scores: &[f64], truth: &[bool]) -> Option<f64> {
     Some(wins / (positives * negatives))
 }
 
-/// 1 − Σ(y − ŷ)²/Σ(y − ȳ)²; none where y is constant, or so large that the squares overflow.
+/// Returns 1 − Σ(y − ŷ)²/Σ(y − ȳ)²; None if y is constant, or so large that the squares overflow.
 pub fn r2(predicted: &[f64], truth: &[f64]) -> Option<f64> {
     let mean = crate::table::quality::mean(truth.iter().copied())?;
     let total: f64 = truth.iter().map(|y| (y - mean) * (y - mean)).sum();

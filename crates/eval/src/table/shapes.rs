@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::table::Frame;
 use crate::table::frame::{Column, NULL};
 
-/// What SDMetrics adds to the real count of a value that only the synthetic column has.
+/// The count that SDMetrics gives to values that only the synthetic column has, on the real side.
 const REGULARISATION: f64 = 1e-6;
 
 /// The score of one column.
@@ -17,12 +17,12 @@ pub struct ColumnShape {
     pub column: String,
     /// `KSComplement` of numbers, `TVComplement` of categories.
     pub metric: String,
-    /// In [0, 1], 1 for equal distributions; none where one side is all null.
+    /// Score in [0, 1], 1 for equal distributions; None if one side is all null.
     pub score: Option<f64>,
 }
 
-/// [`ks_complement`] of every column of numbers and [`tv_complement`] of every column of categories. Nulls are
-/// dropped.
+/// Returns [`ks_complement`] of every column of numbers and [`tv_complement`] of every column of categories.
+/// Nulls are dropped.
 pub fn column_shapes(real: &Frame, synthetic: &Frame) -> Vec<ColumnShape> {
     let columns = real.columns.iter().zip(&synthetic.columns);
     let score = |(name, pair): (&String, (&Column, &Column))| {
@@ -40,9 +40,9 @@ pub fn column_shapes(real: &Frame, synthetic: &Frame) -> Vec<ColumnShape> {
     real.names.iter().zip(columns).map(score).collect()
 }
 
-/// 1 − sup |F − G| of the two empirical distribution functions, in [0, 1]: the complement of the two-sample
-/// Kolmogorov–Smirnov statistic. As in SDMetrics, values are rounded to 14 decimals and NaNs dropped first.
-/// None where one side has no number.
+/// Returns 1 − sup |F − G| of the two empirical distribution functions, in [0, 1]: the complement of the
+/// two-sample Kolmogorov–Smirnov statistic. As in SDMetrics, values are first rounded to 14 decimals and NaNs
+/// dropped. None if one side has no number.
 pub fn ks_complement(real: &[f64], synthetic: &[f64]) -> Option<f64> {
     let (real, synthetic) = (rounded(real), rounded(synthetic));
     if real.is_empty() || synthetic.is_empty() {
@@ -59,7 +59,7 @@ pub fn ks_complement(real: &[f64], synthetic: &[f64]) -> Option<f64> {
     Some(1.0 - most)
 }
 
-/// `numpy.round(values, 14)` without NaNs, sorted.
+/// Returns `numpy.round(values, 14)` without NaNs, sorted.
 fn rounded(values: &[f64]) -> Vec<f64> {
     const SCALE: f64 = 1e14;
     let round = |value: f64| {
@@ -71,9 +71,9 @@ fn rounded(values: &[f64]) -> Vec<f64> {
     values
 }
 
-/// 1 − ½ Σ |f − g| of the two frequency tables, in [0, 1]: the complement of the total variation distance. As in
-/// SDMetrics, nulls are dropped, and every value that only the synthetic side has counts 10⁻⁶ among the real ones.
-/// None where one side is all null.
+/// Returns 1 − ½ Σ |f − g| of the two frequency tables, in [0, 1]: the complement of the total variation
+/// distance. As in SDMetrics, nulls are dropped, and every value that only the synthetic side has counts 10⁻⁶
+/// on the real side. None if one side is all null.
 pub fn tv_complement(real: &[u32], synthetic: &[u32]) -> Option<f64> {
     let (real, synthetic) = (counts(real), counts(synthetic));
     let mut values: Vec<u32> = real.keys().chain(synthetic.keys()).copied().collect();
@@ -101,8 +101,8 @@ fn counts(codes: &[u32]) -> HashMap<u32, usize> {
     counts
 }
 
-/// The plain total variation distance ½ Σ |f − g| of two columns of codes, in [0, 1]; nulls are a value of their own.
-/// None where one side is empty.
+/// Returns the plain total variation distance ½ Σ |f − g| of two columns of codes, in [0, 1]. Null counts as
+/// a value. None if one side is empty.
 pub fn total_variation(real: &[u32], synthetic: &[u32]) -> Option<f64> {
     if real.is_empty() || synthetic.is_empty() {
         return None;

@@ -25,19 +25,19 @@ pub(super) struct Search<'a> {
 impl<'a> Search<'a> {
     pub(super) fn new(growth: &'a Growth, sums: &'a Sums) -> Self {
         let parent = score(growth.lambda, sums);
-        // a gain of rounding errors is none
+        // Ignore gains that are only rounding errors.
         let parent = parent + 1e-12 * parent.abs();
         Self { growth, sums, parent, left: vec![0.0; sums.len()], best: None }
     }
 
-    /// Looks at one category against all others. False: no allowed split.
+    /// Considers one category against all others. Returns false if the split is not allowed.
     pub(super) fn single(&mut self, column: u32, bin: usize, cell: &[f64]) -> bool {
         let Some(gain) = gain(self.growth, self.parent, self.sums, cell) else { return false };
         self.keep(Best { gain, column, bin: bin as u8 });
         true
     }
 
-    /// Looks at all cuts of a column of numbers, whose bins rise. False: no allowed split.
+    /// Considers all cuts of a column of numbers, whose bins ascend. Returns false if no split is allowed.
     pub(super) fn cuts<'c>(&mut self, column: u32, cells: impl Iterator<Item = (usize, &'c [f64])>) -> bool {
         self.left.fill(0.0);
         let mut best: Option<(f64, usize)> = None;
@@ -54,7 +54,7 @@ impl<'a> Search<'a> {
             }
         }
         let Some((gain, bin)) = best else { return false };
-        // in the middle of the bins without rows, as CART cuts halfway between two values
+        // In the middle of the bins without rows, as CART cuts halfway between two values.
         let bin = ((bin + bridge.max(bin + 1) - 1).div_ceil(2)) as u8;
         self.keep(Best { gain, column, bin });
         true
@@ -67,7 +67,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// What a split gains over `parent`; none where a side has too little.
+/// Returns the gain of a split over `parent`; None if a side has too few rows or too little weight.
 fn gain(growth: &Growth, parent: f64, sums: &[f64], left: &[f64]) -> Option<f64> {
     let (rows, weight) = (sums[0] - left[0], sums[1] - left[1]);
     let few = left[0].min(rows) < growth.min_rows.max(1) as f64;
@@ -83,7 +83,7 @@ fn gain(growth: &Growth, parent: f64, sums: &[f64], left: &[f64]) -> Option<f64>
     Some(over(ours, left[1] + growth.lambda) + over(others, weight + growth.lambda) - parent)
 }
 
-/// Σ G²/(H + λ).
+/// Returns Σ G²/(H + λ).
 fn score(lambda: f64, sums: &[f64]) -> f64 {
     let weight = sums[1] + lambda;
     if weight > 0.0 { sums[2..].iter().map(|target| target * target).sum::<f64>() / weight } else { 0.0 }

@@ -1,9 +1,10 @@
-//! Histogram trees: one grower for CART, forests and boosting.
+//! Histogram trees: one algorithm that grows trees for CART, forests and boosting.
 //!
-//! A node's score is Σₖ Gₖ²/(H + λ), where H sums the rows' weights and G their targets. A split gains the score of its
-//! children minus its own; a leaf says G/(H + λ). With targets w·[y = k] that is CART's weighted Gini impurity
-//! (Breiman et al. 1984), with targets w·y its variance, with gradients and Hessians the gain of XGBoost
-//! (Chen & Guestrin 2016, eq. 7).
+//! A node's score is Σₖ Gₖ²/(H + λ), where H is the sum of the rows' weights and G the sum of their targets.
+//! The gain of a split is the score of the children minus that of the node. A leaf predicts G/(H + λ). With
+//! targets w·[y = k], the gain is CART's weighted Gini impurity decrease (Breiman et al. 1984). With targets
+//! w·y, it is its variance decrease. With gradients and Hessians, it is the gain of XGBoost (Chen & Guestrin
+//! 2016, eq. 7).
 
 use std::ops::Range;
 
@@ -13,25 +14,26 @@ use crate::table::bins::{Binned, Split};
 use crate::table::splits::{Best, Search, Sums};
 use waxwork_core::rng::Draws;
 
-/// From this many row–column pairs on a histogram is made by several threads.
+/// Number of row–column pairs above which several threads build a histogram.
 const PARALLEL: usize = 1 << 16;
-/// Nodes of fewer rows sort them instead of filling a table of all bins.
+/// Nodes with fewer rows sort them instead of filling a table of all bins.
 const FEW_ROWS: usize = 48;
 
-/// When to stop, and what to look at.
+/// The limits on the growth of a tree.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Growth {
-    /// Splits from the root to a leaf, at most.
+    /// Maximum number of splits from the root to a leaf.
     pub max_depth: usize,
-    /// Leaves, at most; the node of the greatest gain is split first. None: no limit.
+    /// Maximum number of leaves; the node with the greatest gain is split first. None: no limit.
     pub max_leaves: Option<usize>,
-    /// Rows of a leaf, at least.
+    /// Minimum number of rows per leaf.
     pub min_rows: usize,
-    /// Sum of the weights of a leaf, at least.
+    /// Minimum sum of weights per leaf.
     pub min_weight: f64,
-    /// λ of the score.
+    /// λ in the score.
     pub lambda: f64,
-    /// One-hot features that a node looks at, drawn again for each; those that cannot split it do not count. None: all.
+    /// Number of one-hot features that each node considers, drawn for each node; features that cannot split
+    /// it do not count. None: all.
     pub features: Option<usize>,
 }
 
@@ -39,14 +41,14 @@ pub struct Growth {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tree {
     nodes: Vec<Node>,
-    /// `outputs` values for each node.
+    /// `outputs` values per node.
     values: Vec<f64>,
     outputs: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Node {
-    /// Column of the split, or none for a leaf.
+    /// Column of the split; None for a leaf.
     column: Option<u32>,
     bin: u8,
     split: Split,
@@ -55,7 +57,7 @@ struct Node {
 }
 
 impl Tree {
-    /// The values of the leaf of `row`, (outputs,).
+    /// Returns the values of the leaf of `row`, (outputs,).
     pub fn predict(&self, data: &Binned, row: usize) -> &[f64] {
         let mut at = 0;
         while let Some(column) = self.nodes[at].column {
@@ -66,7 +68,7 @@ impl Tree {
         &self.values[at * self.outputs..(at + 1) * self.outputs]
     }
 
-    /// The number of leaves.
+    /// Returns the number of leaves.
     pub fn leaves(&self) -> usize {
         self.nodes.iter().filter(|node| node.column.is_none()).count()
     }
@@ -79,7 +81,7 @@ fn goes_left(split: Split, bin: u8, at: u8) -> bool {
     }
 }
 
-/// A tree and where its training rows fell.
+/// A tree and the leaves of its training rows.
 pub struct Grown {
     /// The tree.
     pub tree: Tree,
@@ -88,7 +90,7 @@ pub struct Grown {
 }
 
 impl Grown {
-    /// The values and the rows of each leaf.
+    /// Iterates over the values and the rows of each leaf.
     pub fn leaves(&self) -> impl Iterator<Item = (&[f64], &[u32])> {
         let outputs = self.tree.outputs;
         self.leaves.iter().map(move |(node, rows)| {
@@ -98,7 +100,7 @@ impl Grown {
     }
 }
 
-/// What a tree is grown from.
+/// The data and settings from which a tree is grown.
 #[derive(Clone, Copy)]
 pub struct Grower<'a> {
     /// The rows.
@@ -113,7 +115,7 @@ pub struct Grower<'a> {
     pub growth: &'a Growth,
 }
 
-/// The sums of each bin of each column; empty where a node does not look.
+/// The sums of each bin of each column; empty for columns that a node does not consider.
 type Table = Vec<Vec<f64>>;
 
 struct Pending {
@@ -125,7 +127,7 @@ struct Pending {
 }
 
 impl Grower<'_> {
-    /// Grows a tree over `rows`. `draws` chooses features where the limits ask for some only.
+    /// Grows a tree over `rows`. `draws` selects features if the limits allow only some.
     pub fn grow(&self, rows: Vec<u32>, mut draws: Option<Draws>) -> Grown {
         let mut tree = Tree { nodes: Vec::new(), values: Vec::new(), outputs: self.outputs };
         let mut order = rows;
@@ -191,8 +193,8 @@ impl Grower<'_> {
         Grown { tree, order, leaves }
     }
 
-    /// The greatest gain first where leaves are limited, else the last: the order makes no difference then, and few
-    /// tables are held.
+    /// Takes the node with the greatest gain if leaves are limited, else the last one. Without a limit the
+    /// order makes no difference, and the last one keeps few tables in memory.
     fn next(&self, pending: &mut Vec<Pending>) -> Option<Pending> {
         if self.growth.max_leaves.is_none() {
             return pending.pop();
@@ -211,7 +213,8 @@ impl Grower<'_> {
         tree.nodes.push(Node { column: None, bin: 0, split: Split::UpTo, child: 0 });
     }
 
-    /// Moves the rows that go left to the front, both sides in their old order, and returns how many they are.
+    /// Moves the rows of the left child to the front, keeping the order on both sides, and returns their
+    /// number.
     fn partition(&self, rows: &mut [u32], best: Best) -> usize {
         let column = &self.data.columns[best.column as usize];
         let left = |row: &u32| goes_left(column.split, column.bins[*row as usize], best.bin);
@@ -234,7 +237,7 @@ impl Grower<'_> {
         sums[2..].iter_mut().zip(targets).for_each(|(sum, target)| *sum += target);
     }
 
-    /// The sums of each bin of each column, each column in the order of the rows.
+    /// Returns the sums of each bin of each column, summed in the order of the rows.
     fn table(&self, rows: &[u32]) -> Table {
         let column = |index: usize| self.column_table(rows, index);
         let columns = self.data.columns.len();
@@ -266,7 +269,7 @@ impl Grower<'_> {
         table
     }
 
-    /// The table of the smaller child, and that of the other as the difference.
+    /// Computes the table of the smaller child, and that of the other as the difference from the parent.
     fn child_tables(
         &self,
         mut parent: Table,
@@ -299,7 +302,7 @@ impl Grower<'_> {
         search.best.filter(|best| best.gain > 0.0)
     }
 
-    /// All features of a one-hot encoding: a column of numbers, or one category that occurs.
+    /// Returns all features of a one-hot encoding: a column of numbers, or one category that occurs.
     fn candidates(&self, rows: &[u32]) -> Vec<(u32, Option<u8>)> {
         let mut candidates = Vec::new();
         for (index, column) in (0..).zip(&self.data.columns) {
@@ -352,7 +355,7 @@ impl Grower<'_> {
         search.best.filter(|best| best.gain > 0.0)
     }
 
-    /// The bins of a column that have rows, with their sums.
+    /// Returns the bins of a column that have rows, with their sums.
     fn cells(&self, rows: &[u32], index: usize, stride: usize) -> Cells {
         let column = &self.data.columns[index];
         let mut cells = Cells { bins: Vec::new(), stats: Vec::new() };
@@ -378,7 +381,7 @@ impl Grower<'_> {
     }
 }
 
-/// The bins of one column that have rows, rising, and the sums of each.
+/// The bins of one column that have rows, ascending, and the sums of each.
 #[derive(Clone)]
 struct Cells {
     bins: Vec<u8>,

@@ -1,4 +1,4 @@
-//! The joint distribution of pairs of columns: SDMetrics' Column Pair Trends, and ours with shared bins.
+//! The joint distribution of pairs of columns: SDMetrics' Column Pair Trends, and a variant with shared bins.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,12 @@ pub const BINS: usize = 10;
 /// The code of a null.
 const NULL_CODE: u32 = u32::MAX;
 
-/// From which strength of the real relation on a pair counts, strictly above.
+/// The strength of the real relation above which a pair counts.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Thresholds {
-    /// Of |ρ| of two columns of numbers.
+    /// Threshold on |ρ| of two columns of numbers.
     pub correlation: f64,
-    /// Of Cramér's V of any other pair.
+    /// Threshold on Cramér's V of any other pair.
     pub association: f64,
 }
 
@@ -34,7 +34,7 @@ pub struct PairTrend {
     pub second: String,
     /// `CorrelationSimilarity` or `ContingencySimilarity`.
     pub metric: String,
-    /// In [0, 1], 1 for equal trends; none where it is undefined, as for constant columns.
+    /// Score in [0, 1], 1 for equal trends; None if undefined, as for constant columns.
     pub score: Option<f64>,
     /// The strength of the relation in the real table: ρ in [−1, 1], or Cramér's V in [0, 1].
     pub real: Option<f64>,
@@ -44,14 +44,15 @@ pub struct PairTrend {
     pub counts: bool,
 }
 
-/// The pairs of SDMetrics, in the order of its report.
+/// Scores pairs as SDMetrics does, in the order of its report.
 ///
 /// * Numbers and numbers: 1 − |ρ − ρ'|/2 with Pearson's ρ over the rows where both are known.
-/// * Categories and categories: 1 − ½ Σ |f − g| over the joint frequencies, nulls being a value.
-/// * Mixed: the same after the numbers are cut into 10 equal bins between *that table's own* least and largest number
-///   (`numpy.histogram_bin_edges`); a null shares its bin with the largest number, as `numpy.digitize` has it.
+/// * Categories and categories: 1 − ½ Σ |f − g| over the joint frequencies; null counts as a value.
+/// * Mixed: the same after numbers are cut into 10 equal bins between *that table's own* smallest and
+///   largest number (`numpy.histogram_bin_edges`); a null shares its bin with the largest number, as in
+///   `numpy.digitize`.
 ///
-/// SDMetrics subsamples tables above 50,000 rows at random; this does not.
+/// SDMetrics subsamples tables above 50,000 rows at random; this function does not.
 pub fn pair_trends(real: &Frame, synthetic: &Frame, thresholds: Thresholds) -> Vec<PairTrend> {
     let digitised = |frame: &Frame| -> Vec<Vec<u32>> { frame.columns.iter().map(own_bins).collect() };
     let (real_codes, synthetic_codes) = (digitised(real), digitised(synthetic));
@@ -79,7 +80,7 @@ pub fn pair_trends(real: &Frame, synthetic: &Frame, thresholds: Thresholds) -> V
             let ours = Joint::new(&real_codes[a], &real_codes[b]);
             let theirs = Joint::new(&synthetic_codes[a], &synthetic_codes[b]);
             let association = ours.cramers_v();
-            // SDMetrics gives no score where the real association is undefined
+            // SDMetrics gives no score if the real association is undefined.
             let score = association.and_then(|_| ours.similarity(&theirs));
             let strengths = (association, theirs.cramers_v());
             trend("ContingencySimilarity", score, strengths, thresholds.association)
@@ -98,11 +99,11 @@ pub struct SharedTrend {
     pub score: f64,
 }
 
-/// All pairs by 1 − ½ Σ |f − g| over joint frequencies, where numbers of *both* tables are cut at the deciles of the
-/// real column (equal deciles merge; nulls have a bin of their own), so that a shifted column costs what it should.
-/// Numbers against numbers are compared in the same way, not by their correlation alone.
+/// Scores all pairs by 1 − ½ Σ |f − g| over joint frequencies. Numbers of *both* tables are cut at the
+/// deciles of the real column, so that a shifted column lowers the score. Equal deciles merge, and nulls have
+/// a bin of their own. Pairs of numbers are compared in the same way, not only by their correlation.
 ///
-/// Two samples of one distribution score below 1, the more so the fewer rows there are: compare with the floor.
+/// Two samples of one distribution score below 1, and lower the fewer rows there are: compare with the floor.
 pub fn shared_trends(real: &Frame, synthetic: &Frame) -> Vec<SharedTrend> {
     let cuts: Vec<Vec<f64>> = real.columns.iter().map(decile_cuts).collect();
     let digitised = |frame: &Frame| -> Vec<Vec<u32>> {
@@ -124,15 +125,16 @@ fn pairs(columns: usize) -> Vec<(usize, usize)> {
     (0..columns).flat_map(|a| (a + 1..columns).map(move |b| (a, b))).collect()
 }
 
-/// Pearson's ρ over the rows where both numbers are known. The outer none: not two columns of numbers; the inner one:
-/// a column is constant.
+/// Returns Pearson's ρ over the rows where both numbers are known. The outer None means that the columns are
+/// not both numbers; the inner None means that a column is constant.
 #[expect(clippy::option_option, reason = "two different reasons for no number, as the doc says")]
 fn correlation(a: &Column, b: &Column) -> Option<Option<f64>> {
     let (Column::Number(a), Column::Number(b)) = (a, b) else { return None };
     Some(pearson(a, b))
 }
 
-/// Pearson's correlation in [−1, 1] over the rows where neither is NaN; none where a column is constant there.
+/// Returns Pearson's correlation in [−1, 1] over the rows where neither is NaN; None if a column is constant
+/// there.
 pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     let constant = |values: &[f64]| {
         let mut known = values.iter().filter(|value| !value.is_nan());
@@ -141,7 +143,7 @@ pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     let known: Vec<(f64, f64)> =
         a.iter().copied().zip(b.iter().copied()).filter(|(x, y)| !x.is_nan() && !y.is_nan()).collect();
     let (x, y): (Vec<f64>, Vec<f64>) = known.into_iter().unzip();
-    // the whole columns too, as in SDMetrics
+    // Check the whole columns too, as SDMetrics does.
     if [a, b, &x, &y].into_iter().any(constant) {
         return None;
     }
@@ -156,7 +158,8 @@ pub fn pearson(a: &[f64], b: &[f64]) -> Option<f64> {
     rho.is_finite().then(|| rho.clamp(-1.0, 1.0))
 }
 
-/// The codes of a column by SDMetrics: `numpy.digitize(x, numpy.histogram_bin_edges(x.dropna(), 10))`.
+/// Returns the codes of a column as in SDMetrics:
+/// `numpy.digitize(x, numpy.histogram_bin_edges(x.dropna(), 10))`.
 fn own_bins(column: &Column) -> Vec<u32> {
     let values = match column {
         Column::Category { codes, .. } => return codes.clone(),
@@ -176,7 +179,7 @@ fn own_bins(column: &Column) -> Vec<u32> {
     values.iter().map(bin).collect()
 }
 
-/// Where the deciles of a column of numbers cut it, rising strictly; nothing for categories.
+/// Returns the cuts of a column of numbers at its deciles, strictly ascending; empty for categories.
 pub(crate) fn decile_cuts(column: &Column) -> Vec<f64> {
     let Column::Number(values) = column else { return Vec::new() };
     let mut known: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
@@ -189,7 +192,7 @@ pub(crate) fn decile_cuts(column: &Column) -> Vec<f64> {
     cuts
 }
 
-/// The bin of each row: the number of cuts below its value; categories keep their codes.
+/// Returns the bin of each row: the number of cuts below its value. Categories keep their codes.
 pub(crate) fn shared_bins(column: &Column, cuts: &[f64]) -> Vec<u32> {
     match column {
         Column::Category { codes, .. } => codes.clone(),
@@ -222,7 +225,7 @@ impl Joint {
         Self { cells, rows: first.len() }
     }
 
-    /// A table with the null in the last row and column.
+    /// Counts in a dense table, with null in the last row and column.
     fn dense(first: &[u32], second: &[u32], (high, wide): (usize, usize)) -> Vec<(u32, u32, usize)> {
         let mut table = vec![0usize; high * wide];
         let place = |code: u32, last: usize| (code as usize).min(last - 1);
@@ -242,7 +245,7 @@ impl Joint {
         keys.chunk_by(|a, b| a == b).map(|run| (run[0].0, run[0].1, run.len())).collect()
     }
 
-    /// 1 − total variation; none where one side has no rows.
+    /// Returns 1 − total variation distance; None if one side has no rows.
     fn similarity(&self, other: &Self) -> Option<f64> {
         if self.rows == 0 || other.rows == 0 {
             return None;
@@ -271,8 +274,8 @@ impl Joint {
         Some(1.0 - sum)
     }
 
-    /// √(χ²/n / min(rows − 1, columns − 1)) with χ²/n = Σ O²/(R·C) − 1 (Cramér 1946); none with a single row or
-    /// column.
+    /// Returns √(χ²/n / min(rows − 1, columns − 1)) with χ²/n = Σ O²/(R·C) − 1 (Cramér 1946); None with a
+    /// single row or column.
     fn cramers_v(&self) -> Option<f64> {
         let mut of_first: Vec<(u32, usize)> = Vec::new();
         let mut of_second: std::collections::BTreeMap<u32, usize> = std::collections::BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The network of `clinic`: its parameters, a draw from it, and the exact logarithm of its density.
+//! The network of `clinic`: its parameters, sampling, and the exact log density.
 
 use super::{COLUMNS, FLOOR, SEVERITY};
 use crate::table::encode::draw_place;
@@ -6,16 +6,16 @@ use waxwork_core::rng::Draws;
 
 /// Trials of the binomial that ages follow.
 pub(super) const AGES: usize = 110;
-/// Days that are drawn at most; more have a chance below 10⁻²⁰.
+/// Maximum number of days of a draw; the probability of more is below 10⁻²⁰.
 const DAYS: usize = 400;
 /// Age bands: up to 29, 49, 69, and older.
 pub(super) const AGE_BANDS: usize = 4;
 /// Days bands: up to 2, 7, and longer.
 pub(super) const DAY_BANDS: usize = 3;
-/// Failures that the negative binomial of days counts up to.
+/// Number of failures of the negative binomial that days follow.
 pub(super) const FAILURES: f64 = 2.0;
 
-/// One row. Categories are by their positions in the lists of texts.
+/// One row. Each category is its position in the list of texts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the fields are the columns")]
 pub struct Record {
@@ -56,13 +56,14 @@ impl Record {
     }
 }
 
-/// Parameters of the network: a row of probabilities, or of a density's parameters, for every state of what a column depends on.
+/// Parameters of the network: for every state of a column's parents, a row of probabilities or of density
+/// parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     pub(super) sex: Vec<f64>,
     pub(super) region: Vec<f64>,
     pub(super) insurance: Vec<Vec<f64>>,
-    /// Chance of success in each of the binomial's trials.
+    /// Success probability of each trial of the binomial.
     pub(super) age: Vec<f64>,
     pub(super) smoker: Vec<Vec<f64>>,
     pub(super) diagnosis: Vec<Vec<f64>>,
@@ -75,13 +76,13 @@ pub struct Network {
     pub(super) creatinine: Vec<[f64; 2]>,
     /// Mean.
     pub(super) days: Vec<f64>,
-    /// The logarithm's mean without days, its increase per day, its standard deviation.
+    /// Mean of the logarithm at zero days, its increase per day, and its standard deviation.
     pub(super) cost: Vec<[f64; 3]>,
     pub(super) readmitted: Vec<Vec<f64>>,
 }
 
 impl Network {
-    /// The network that the table is drawn from.
+    /// Returns the network that the table is drawn from.
     pub fn truth() -> Self {
         let yes = |p: f64| vec![1.0 - p, p];
         let logistic = |x: f64| 1.0 / (1.0 + libm::exp(-x));
@@ -164,7 +165,7 @@ impl Network {
         }
     }
 
-    /// One row.
+    /// Draws one row.
     pub(super) fn draw(&self, draws: &mut Draws) -> Record {
         let mut row = Record {
             age: 0.0,
@@ -208,8 +209,8 @@ impl Network {
         row
     }
 
-    /// The logarithm of each column's probability, or density per unit, given those it depends on, in the order of columns; −∞ where it is
-    /// impossible.
+    /// Returns the log probability of each column, or its log density per unit, given the columns that it
+    /// depends on, in the order of columns; −∞ if impossible.
     pub fn terms(&self, row: &Record) -> [f64; 13] {
         let pick = |probabilities: &[f64], place: usize| libm::log(probabilities[place]);
         let [mean, sd] = self.temperature[row.diagnosis];
@@ -237,17 +238,19 @@ impl Network {
         ]
     }
 
-    /// The logarithm of the density of a row, in nats, its units °C, mg/dl and the currency; −∞ if the row is impossible.
+    /// Returns the log density of a row, in nats, with the units °C, mg/dl and the currency; −∞ if the row is
+    /// impossible.
     pub fn log_density(&self, row: &Record) -> f64 {
         self.terms(row).iter().sum()
     }
 
-    /// The same with no column below [`FLOOR`], so that a single impossible value does not decide the mean over rows.
+    /// As [`log_density`](Self::log_density), but no column counts less than [`FLOOR`], so that a single
+    /// impossible value does not dominate the mean over rows.
     pub fn score(&self, row: &Record) -> f64 {
         self.terms(row).iter().map(|term| term.max(FLOOR)).sum()
     }
 
-    /// Mean of [`score`](Self::score) over rows, and its standard error.
+    /// Returns the mean of [`score`](Self::score) over rows, and its standard error.
     pub fn mean_score(&self, rows: &[Record]) -> (f64, f64) {
         let n = rows.len() as f64;
         let scores: Vec<f64> = rows.iter().map(|row| self.score(row)).collect();
@@ -256,12 +259,12 @@ impl Network {
         (mean, (square / (n - 1.0).max(1.0) / n).sqrt())
     }
 
-    /// Names of the columns in the order of [`terms`](Self::terms).
+    /// Returns the names of the columns in the order of [`terms`](Self::terms).
     pub fn columns() -> [&'static str; 13] {
         COLUMNS
     }
 
-    /// How many states each list of parameters has, which a test holds against the texts.
+    /// Checks the number of states of each list of parameters; a test compares it with the texts.
     #[cfg(test)]
     pub(super) fn check(&self) {
         use super::{DIAGNOSIS, INSURANCE, REGION, WARD};
@@ -282,7 +285,8 @@ impl Network {
     }
 }
 
-/// A count up to `most` from the probability of zero and of what each count is more likely than the one before.
+/// Draws a count up to `most`. `zero` is the probability of zero, and `ratio` gives the probability of each
+/// count relative to the previous one.
 fn draw_count(draws: &mut Draws, most: usize, zero: f64, ratio: impl Fn(f64) -> f64) -> f64 {
     let mut left = (f64::from(draws.bits()) + 0.5) / 4_294_967_296.0;
     let mut probability = zero;
@@ -296,7 +300,7 @@ fn draw_count(draws: &mut Draws, most: usize, zero: f64, ratio: impl Fn(f64) -> 
     most as f64
 }
 
-/// Of so many successes in 110 trials.
+/// Returns the log probability of this number of successes in 110 trials.
 pub(super) fn log_binomial(successes: f64, p: f64) -> f64 {
     let trials = AGES as f64;
     if !(0.0..=trials).contains(&successes) || libm::rint(successes) != successes {
@@ -307,7 +311,7 @@ pub(super) fn log_binomial(successes: f64, p: f64) -> f64 {
     ways + successes * libm::log(p) + (trials - successes) * libm::log(1.0 - p)
 }
 
-/// Of so many successes before the second failure, where they have this mean.
+/// Returns the log probability of this number of successes before the second failure, for this mean.
 pub(super) fn log_negative_binomial(count: f64, mean: f64) -> f64 {
     if count < 0.0 || libm::rint(count) != count {
         return f64::NEG_INFINITY;
@@ -322,7 +326,7 @@ fn log_normal_density(x: f64, mean: f64, sd: f64) -> f64 {
     -0.5 * z * z - libm::log(sd) - 0.5 * libm::log(std::f64::consts::TAU)
 }
 
-/// The log-normal density: that of ln x, by dln x / dx.
+/// Returns the log of the log-normal density: the density of ln x times dln x / dx.
 fn log_of_log_normal(x: f64, mean: f64, sd: f64) -> f64 {
     if x <= 0.0 {
         return f64::NEG_INFINITY;

@@ -1,16 +1,16 @@
-//! The network of `clinic` fitted to rows by maximum likelihood, each of its parts in closed form.
+//! Fits the network of `clinic` to rows by maximum likelihood, each of its parts in closed form.
 
 use super::network::{AGE_BANDS, AGES, DAY_BANDS, Network, Record};
 use super::{DIAGNOSIS, INSURANCE, REGION, SEVERITY, WARD};
 
-/// The least standard deviation, so that equal values do not make an infinite density.
+/// Minimum standard deviation, so that equal values do not give an infinite density.
 const LEAST_SD: f64 = 1e-3;
-/// Probabilities of binomials are kept this far from 0 and 1, and means of days this far from 0.
+/// Minimum distance of binomial probabilities from 0 and 1, and of mean days from 0.
 const MARGIN: f64 = 1e-6;
 
 impl Network {
-    /// The most likely network of this structure. Where rows say nothing of a state, all its categories are equally likely, and numbers are
-    /// as in all rows together.
+    /// Returns the most likely network of this structure. For a state without rows, all categories are
+    /// equally likely, and numbers follow all rows together.
     pub fn fit(rows: &[Record]) -> Self {
         let table = |states: usize, places: usize, of: fn(&Record) -> (usize, usize)| {
             let mut counts = vec![vec![0.0; places]; states];
@@ -65,7 +65,8 @@ impl Network {
     }
 }
 
-/// Mean and standard deviation of a value in every state, and of all rows where a state has fewer than two.
+/// Returns the mean and standard deviation of a value in every state; those of all rows for a state with
+/// fewer than two.
 fn grouped(
     rows: &[Record],
     states: usize,
@@ -87,7 +88,7 @@ fn mean_and_sd(values: &[f64]) -> [f64; 2] {
     [mean, variance.sqrt().max(LEAST_SD)]
 }
 
-/// Intercept, slope and residual standard deviation of least squares.
+/// Returns intercept, slope and residual standard deviation of a least-squares fit.
 fn line(points: &[(f64, f64)]) -> [f64; 3] {
     let n = points.len().max(1) as f64;
     let x = points.iter().map(|(x, _)| x).sum::<f64>() / n;

@@ -9,7 +9,7 @@ fn rows(seed: u64, count: u64) -> Vec<Record> {
     (0..count).map(|row| truth.draw(&mut stream.at(row))).collect()
 }
 
-/// The entropy of a row in nats: every column's, given what it depends on, weighted by the chance of that.
+/// Returns the entropy of a row in nats: the sum over columns of the conditional entropy given their parents.
 fn entropy(net: &Network) -> f64 {
     let of = |p: &[f64]| -p.iter().map(|p| if *p > 0.0 { p * p.ln() } else { 0.0 }).sum::<f64>();
     let normal = |sd: f64| 0.5 * (std::f64::consts::TAU * std::f64::consts::E * sd * sd).ln();
@@ -27,7 +27,7 @@ fn entropy(net: &Network) -> f64 {
             band[[30, 50, 70].iter().filter(|from| age >= **from).count()] += p * share;
         });
     }
-    // P(diagnosis, age band), then everything that follows from a diagnosis.
+    // P(diagnosis, age band), then all columns that depend on the diagnosis.
     let mut joint = vec![[0.0; AGE_BANDS]; 9];
     for (b, p) in band.iter().enumerate() {
         let mut smokes = [0.0; 2];
@@ -83,7 +83,7 @@ fn the_mean_log_density_is_the_entropy() {
     let (mean, error) = truth.mean_score(&rows(0, 20_000));
     assert!((mean + exact).abs() < 3.0 * error, "{mean} ± {error}, but the entropy is {exact}");
     assert!(error < 0.03, "{error}");
-    // Written down from the closed form: whoever changes the network changes what is published of it.
+    // Copied from the closed form. A change of the network changes published results.
     assert!((exact - ENTROPY).abs() < 1e-6, "{exact}");
 }
 const ENTROPY: f64 = 21.362_347_231_796;
@@ -99,7 +99,8 @@ fn the_density_adds_up_to_one() {
         let sum: f64 = (0..=110).map(|age| log_binomial(f64::from(age), p).exp()).sum();
         assert!((sum - 1.0).abs() < 1e-9, "{sum}");
     }
-    // A cost by Simpson's rule over its logarithm, and creatinine with the chance that it is missing.
+    // `cost` by Simpson's rule over its logarithm, and `creatinine` together with its probability of being
+    // missing.
     let truth = Network::truth();
     let mut row = rows(0, 1)[0];
     let mut integral = |column: usize, set: fn(&mut Record, f64)| {
@@ -130,7 +131,7 @@ fn a_refit_comes_near_the_truth_and_is_the_most_likely() {
     let fitted = Network::fit(&train);
     assert!(fitted.mean_score(&train).0 >= truth.mean_score(&train).0);
     let gap = truth.mean_score(&test).0 - fitted.mean_score(&test).0;
-    // By theory half a nat per parameter over 10,000 rows: some 200 parameters cost 0.01.
+    // In theory, half a nat per parameter over 10,000 rows: about 200 parameters cost 0.01.
     assert!(gap > 0.0 && gap < 0.03, "{gap}");
     // Any change of a fitted parameter makes the rows that it was fitted to less likely.
     type Change = fn(&mut Network);
@@ -189,7 +190,7 @@ fn known_rows_never_change() {
     let text = |index| record(0, index).texts().join(",");
     assert_eq!([text(0), text(10_000)], KNOWN);
 }
-// Written down from this implementation on the day it was made: a change breaks every published number.
+// Output of the first implementation. A change breaks every published number.
 const KNOWN: [&str; 2] = [
     "73,female,north,no,senior,fracture,mild,surgery,36.86,1.12,2,3931.97,no",
     "43,female,east,no,private,checkup,mild,general,37.04,,3,1552.34,no",

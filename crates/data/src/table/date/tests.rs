@@ -1,4 +1,4 @@
-//! Dates by formats, known and found.
+//! Parsing and detection of date formats.
 
 use proptest::prelude::*;
 

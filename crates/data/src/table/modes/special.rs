@@ -1,16 +1,17 @@
-//! Functions of the Gamma family, with the same bits on every platform.
+//! Functions related to the gamma function, with the same bits on every platform.
 
-/// ln Γ(x) for x > 0.
+/// Returns ln Γ(x) for x > 0.
 pub(super) fn log_gamma(x: f64) -> f64 {
     libm::lgamma(x)
 }
 
-/// ln B(a, b) for a, b > 0.
+/// Returns ln B(a, b) for a, b > 0.
 pub(super) fn log_beta(a: f64, b: f64) -> f64 {
     log_gamma(a) + log_gamma(b) - log_gamma(a + b)
 }
 
-/// ψ(x), the derivative of ln Γ, for x > 0: by ψ(x) = ψ(x + 1) − 1/x up to 10, then by its asymptotic series (Abramowitz & Stegun 6.3.18).
+/// Returns ψ(x), the derivative of ln Γ, for x > 0: by ψ(x) = ψ(x + 1) − 1/x up to 10, then by its asymptotic
+/// series (Abramowitz & Stegun 6.3.18).
 pub(super) fn digamma(x: f64) -> f64 {
     let (mut x, mut sum) = (x, 0.0);
     while x < 10.0 {
@@ -25,13 +26,13 @@ pub(super) fn digamma(x: f64) -> f64 {
     sum + libm::log(x) - 0.5 / x - series
 }
 
-/// eˣ for −700 ≤ x ≤ 0, within 10⁻¹⁵ of it: x = n ln 2 + r with |r| ≤ ½ ln 2, and e^r by its Taylor series. Without branches, so that the
-/// compiler can make several at once.
+/// Returns eˣ for −700 ≤ x ≤ 0, to within 10⁻¹⁵: x = n ln 2 + r with |r| ≤ ½ ln 2, and e^r by its Taylor
+/// series. It has no branches, so that the compiler can vectorise it.
 #[inline]
 pub(super) fn exp(x: f64) -> f64 {
-    // Added to a number below 2⁵¹, this leaves its nearest integer in the lowest bits.
+    // Adding this to a number below 2⁵¹ leaves its nearest integer in the lowest bits.
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    // ln 2 in two parts, of which the first times n is exact.
+    // ln 2 in two parts. The product of the first part and n is exact.
     const LN_2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
     const TERMS: [f64; 12] = [
         1.0 / 479_001_600.0,

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A golden fit by scikit-learn 1.9.1: start, iterations at most, iterations made, bound, weights, means, variances.
+/// A golden fit by scikit-learn 1.9.1: start, maximum number of iterations, iterations done, bound, weights,
+/// means, variances.
 struct Golden {
     components: usize,
     most: usize,
@@ -142,7 +143,7 @@ fn equals_scikit_learn_from_the_same_start() {
 #[test]
 fn the_start_is_by_quantiles_and_a_heavy_value_is_alone() {
     assert_eq!(start(&[1; 10], 5), [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
-    // 90 of 100 rows in one value: it is alone, and the others share the other two components.
+    // 90 of 100 rows have one value. It is alone, and the others share the other two components.
     let start = start(&[3, 90, 3, 2, 2], 3);
     assert_eq!(start.iter().filter(|component| **component == start[1]).count(), 1);
     assert_eq!([start[0], start[2], start[3], start[4]], [0, 0, 1, 1]);

@@ -1,14 +1,14 @@
-//! What the bits of a parquet column stand for, and the text that a file of text would have for them.
+//! The meaning of a parquet column's bits, and their text form.
 
 use ::parquet::basic::{LogicalType, TimeUnit, Type as Physical};
 use ::parquet::schema::types::ColumnDescriptor;
 
 use super::super::schema::Storage;
 
-/// Decimals of a decimal: as many as 128 bits hold.
+/// Maximum number of decimals of a decimal: what 128 bits can hold.
 const MOST_SCALE: u8 = 38;
 
-/// A cell's bits, as far as they need be told apart.
+/// A cell's bits, by physical type.
 pub(super) enum Cell {
     Bool(bool),
     Int(i64),
@@ -17,7 +17,7 @@ pub(super) enum Cell {
     Bytes(Vec<u8>),
 }
 
-/// What the bits of a column stand for.
+/// The meaning of a column's bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Meaning {
     Bool,
@@ -25,7 +25,7 @@ pub(super) enum Meaning {
         bits: u8,
         signed: bool,
     },
-    /// Integers over this power of ten.
+    /// Integers divided by this power of ten.
     Decimal {
         scale: u8,
     },
@@ -36,6 +36,8 @@ pub(super) enum Meaning {
 }
 
 impl Meaning {
+    /// Returns the meaning of a column.
+    ///
     /// # Errors
     /// What the column is, if it is none of these.
     pub(super) fn of(column: &ColumnDescriptor) -> Result<Self, String> {
@@ -85,7 +87,7 @@ impl Meaning {
         }
     }
 
-    /// The text that a file of text would have; None for a NaN, which stands for a missing number.
+    /// Returns the text that a text file would have; None for a NaN, which is a missing number.
     pub(super) fn text(self, cell: Cell) -> Result<Option<String>, String> {
         Ok(Some(match (cell, self) {
             (Cell::Bool(value), _) => value.to_string(),

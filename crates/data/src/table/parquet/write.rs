@@ -19,10 +19,10 @@ use super::super::number::EXACT;
 use super::super::schema::{ColumnSchema, Kind, Storage};
 use super::super::{Column, Table, Values, entry_text};
 
-/// Rows of a group.
+/// Rows per row group.
 const GROUP: usize = 1 << 20;
 
-/// Writes a table: nulls as nulls, numbers as they are, dates as the days or instants that they mean.
+/// Writes a table: nulls as nulls, numbers unchanged, dates as the days or instants that they mean.
 pub(in crate::table) fn write(table: &Table, path: &Path) -> Result<()> {
     let bytes = encoded(table).map_err(|error| Error::Format {
         path: path.into(),
@@ -53,7 +53,8 @@ fn encoded(table: &Table) -> Result<Vec<u8>, ParquetError> {
     writer.into_inner()
 }
 
-/// What holds a column: what it came from, if its values still fit, or what the kind suggests.
+/// Returns the storage type of a column: the original one if its values still fit, else the one that its kind
+/// suggests.
 fn storage(column: &Column, schema: &ColumnSchema) -> Storage {
     use Storage::{Boolean, Days, Double, Float, Int32, Int64, Micros, Millis, Nanos, Text, Untyped};
     let suggested = match &schema.kind {
@@ -88,7 +89,7 @@ fn storage(column: &Column, schema: &ColumnSchema) -> Storage {
         Int32 if !is_date && !is_number && within(i32::MIN.into(), i32::MAX.into()) => Int32,
         Int32 | Int64 if !is_date && !is_number && within(-EXACT, EXACT) => Int64,
         Float | Double if !is_date && numbers() => schema.storage,
-        // Categories that are integers in a file of text are integers here.
+        // Categories that are integers in a text file are stored as integers.
         Untyped if suggested == Text && schema.kind.is_discrete() && within(-EXACT, EXACT) => Int64,
         _ => suggested,
     }

@@ -36,7 +36,7 @@ fn a_vector_is_scalars_and_choices() {
         }
     }
     assert_eq!(at, width);
-    // Identifier and constant take no place; nulls do.
+    // Identifiers and constants are not encoded; nulls are.
     let columns: Vec<usize> = encoder.layout().segments.iter().map(|segment| segment.column).collect();
     assert!(!columns.contains(&0) && !columns.contains(&8));
     assert_eq!(encoder.null_place(9), Some(encoder.modes(9).len()));
@@ -53,7 +53,7 @@ fn rows_come_back_from_their_vectors() {
             let (own, other) = (table.cell_text(row, index), back.cell_text(row, index));
             match schema.name.as_str() {
                 "id" => assert_eq!(other, format!("P{:04}", 60 + row)),
-                // Seconds of a month in 24 bits.
+                // 24 bits for the seconds of a month.
                 "at" => assert!(
                     (table.columns()[index].number(row).unwrap()
                         - back.columns()[index].number(row).unwrap())
@@ -87,7 +87,7 @@ fn an_encoder_comes_back_from_json() {
 
 #[test]
 fn the_mode_of_a_value_is_drawn_by_its_probability_and_always_the_same() {
-    // Two heaps that overlap at 5: values there belong to either.
+    // Two clusters that overlap at 5: values there may belong to either.
     let heap = |centre: f64, i: i32| centre + 3.0 * f64::from(i * 7919 % 1000 - 500) / 500.0;
     let text: String =
         (0..4000).map(|i| format!("{:.3},x\n", heap(if i % 2 == 0 { 3.0 } else { 7.0 }, i))).collect();

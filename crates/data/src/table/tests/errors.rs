@@ -1,4 +1,4 @@
-//! Bad files and bad words: each gets one line that says what and where.
+//! Invalid files and options: each gives one line that says what is wrong and where.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn a_header_that_is_a_row() {
     let error = "x.csv has no header: its first line is a row of values (`39` …)";
     says(read("39,Private\n50,Public\n38,Private\n"), error);
     says(read("1.5,2\n2.5,3\n"), "has no header");
-    // Years are good names.
+    // Years are valid names.
     assert_eq!(read("country,2019,2020\nfr,1,2\nde,3,4\n").unwrap().columns().len(), 3);
 }
 
@@ -166,7 +166,7 @@ fn a_damaged_parquet_file_is_an_error_and_no_panic() {
     for at in (0..whole.len()).step_by(97) {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x55;
-        // What was hit may be padding or a value; the reader must only come back.
+        // The changed byte may be padding or a value. The reader must only return.
         let _ = Table::read(&file(&folder, "y.parquet", &damaged), &TableOptions::default());
         says(Table::read(&file(&folder, "z.parquet", &whole[..at]), &TableOptions::default()), "z.parquet");
     }

@@ -1,4 +1,4 @@
-//! Files that are only read and written again, and tables whose file does not matter.
+//! Files that are read and written again, and tables that do not depend on their file format.
 
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ fn csv_comes_out_as_it_went_in() {
     }
 }
 
-/// Cells of one column, all written in the same way.
+/// Cells of one column, all in the same format.
 fn cells(rows: usize) -> impl Strategy<Value = Vec<String>> {
     let text = prop::collection::vec("[a-z ,\"é]{1,4}", rows);
     let gaps = prop::collection::vec(prop::option::of(-999i64..999), rows).prop_map(|cells| {
@@ -86,7 +86,7 @@ fn parquet_keeps_types_values_and_gaps() {
     let storage: Vec<Storage> = back.schema().columns.iter().map(|column| column.storage).collect();
     use Storage::{Days, Double, Int64, Micros, Text};
     assert_eq!(storage, [Text, Int64, Double, Days, Micros, Text, Text, Text, Text, Double, Text]);
-    // And once more, from what parquet gave.
+    // Once more, from the table read from parquet.
     back.write(&path).unwrap();
     let again = Table::read(&path, &TableOptions::default()).unwrap();
     assert_eq!(again.schema(), back.schema());
@@ -162,7 +162,7 @@ fn a_gzipped_file_is_the_same_table_and_a_cut_one_is_refused() {
     std::io::Write::write_all(&mut packed, text.as_bytes()).unwrap();
     let packed = packed.finish().unwrap();
     let plain = Table::read(&file(&folder, "a.csv", text.as_bytes()), &TableOptions::default()).unwrap();
-    // The bytes say what it is, not the name.
+    // The bytes determine the format, not the name.
     for name in ["a.csv.gz", "b.csv"] {
         let read = Table::read(&file(&folder, name, &packed), &TableOptions::default()).unwrap();
         assert_eq!(read.content_hash(), plain.content_hash());

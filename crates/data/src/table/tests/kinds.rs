@@ -1,4 +1,4 @@
-//! Which kind a column is, and what a recipe may say against it.
+//! Inferred kinds of columns, and overrides by a recipe.
 
 use super::*;
 
@@ -40,7 +40,7 @@ fn column(cells: impl Iterator<Item = String>) -> Kind {
 fn few_integers_are_categories_and_many_are_integers() {
     assert_eq!(column((0..40).map(|i| (i * 3 % 20).to_string())).name(), "category");
     assert_eq!(column((0..42).map(|i| (i * 2 % 21 + 5).to_string())).name(), "integer");
-    // Categories that are numbers are in the order of numbers.
+    // Categories that are numbers are sorted as numbers.
     let Kind::Category { values, .. } = column([10, 9, 100, 9].iter().map(i32::to_string)) else { panic!() };
     assert_eq!(values, ["9", "10", "100"]);
     assert_eq!(
@@ -73,7 +73,7 @@ fn a_number_keeps_how_it_was_written() {
     assert_eq!(decimals(&["1.5", "2", "3.125"]), (3, 0));
     assert_eq!(decimals(&["1.5", "2.0", "3.125"]), (3, 1));
     assert_eq!(decimals(&["1e-3", "2.5"]), (3, 1));
-    // Other programs write integers with gaps so.
+    // Other programs write integer columns with missing values this way.
     let many = column((0..60).map(|i| if i % 9 == 0 { String::new() } else { format!("{}.0", i * 3) }));
     assert_eq!(many, Kind::Integer { min: 3.0, max: 177.0, zeros: 1 });
 }
@@ -121,7 +121,7 @@ fn rare_categories_become_other() {
         (values, other.as_deref()),
         (vec!["common".into(), "r250".into(), "r251".into()], Some("other"))
     );
-    // The table keeps what was read; the encoder has four places.
+    // The table keeps the original text; the encoder has four places.
     assert_eq!(table.cell_text(999, 0), "r499");
     let encoder = encode::Encoder::fit(&table, |_| ()).unwrap();
     let encoded = encoder.bind(&table).unwrap();
