@@ -90,7 +90,7 @@ thread_local! {
     static VARIABLES: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
 }
 
-/// Number of entries of `RESULTS` from which those of dropped results are removed.
+/// Minimum number of entries at which those of dropped results are removed.
 const SWEEP_FROM: usize = 1024;
 
 enum Operation {
