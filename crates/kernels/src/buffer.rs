@@ -68,7 +68,7 @@ pub(crate) unsafe fn build_raw<T: Float>(len: usize, write: impl FnOnce(Out<T>))
     out
 }
 
-/// A pointer to an output of which several tasks write separate parts.
+/// A pointer to an output. Several tasks write through it, each a separate part.
 #[derive(Clone, Copy)]
 pub(crate) struct Out<T> {
     start: *mut T,
