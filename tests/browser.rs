@@ -1,4 +1,4 @@
-//! The pages in a real browser, where there is Chromium: by its DevTools protocol, through two pipes.
+//! Tests the pages in Chromium, if it is installed, by its DevTools protocol through two pipes.
 
 #![cfg(unix)]
 
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::util::{small_of, waxwork};
 
-/// When to give up on a browser that says nothing.
+/// Time to wait for an answer of the browser.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Browser {
@@ -22,7 +22,7 @@ struct Browser {
     messages: Receiver<Value>,
     number: u64,
     session: Option<String>,
-    /// What happened and was not asked for.
+    /// Messages that are not answers.
     events: Vec<Value>,
     _profile: TempDir,
 }
@@ -34,7 +34,7 @@ impl Drop for Browser {
     }
 }
 
-/// The browser that the environment names, or Debian's.
+/// The browser that `WAXWORK_CHROMIUM` names, else `chromium` on PATH.
 fn chromium() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("WAXWORK_CHROMIUM") {
         return Some(named.into());
@@ -44,14 +44,14 @@ fn chromium() -> Option<PathBuf> {
 }
 
 impl Browser {
-    /// A fresh one; None, and a line that says so, where none is installed.
+    /// Starts a browser. Prints one line and returns None if none is installed.
     fn start(test: &str) -> Option<Self> {
         let Some(program) = chromium() else {
             println!("skipped: {test} needs chromium on PATH or in WAXWORK_CHROMIUM");
             return None;
         };
         let profile = tempfile::tempdir().unwrap();
-        // Chromium speaks on descriptors 3 and 4.
+        // Chromium's debugging pipe uses descriptors 3 and 4.
         let mut shell = Command::new("sh");
         shell.args(["-c", r#"exec "$@" 3<&0 4>&1 0</dev/null 1>/dev/null"#, "sh"]).arg(program);
         shell.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
@@ -130,21 +130,21 @@ impl Browser {
         result["result"]["value"].take()
     }
 
-    /// Presses a key that has this name and code.
+    /// Presses a key with this name and code.
     fn press(&mut self, key: &str, code: u32) {
         for kind in ["keyDown", "keyUp"] {
             let mut event = json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code});
             if key == "Enter" && kind == "keyDown" {
-                // What it types, which is what a button waits for.
+                // The text that the key types, which a button waits for.
                 event["text"] = "\r".into();
             }
             self.call("Input.dispatchKeyEvent", event);
         }
     }
 
-    /// What went wrong on the page, and what it asked a network for.
+    /// Errors of the page, and its requests to a network.
     fn complaints(&mut self) -> Vec<String> {
-        // A round trip, so that what has happened so far has been told.
+        // A round trip, after which all earlier events have arrived.
         self.value("1");
         let bad = |event: &Value| match event["method"].as_str().unwrap_or_default() {
             "Runtime.exceptionThrown" | "Log.entryAdded" => true,
@@ -158,7 +158,7 @@ impl Browser {
         self.events.iter().filter(|event| bad(event)).map(Value::to_string).collect()
     }
 
-    /// Keeps what the page looks like, for a person to see.
+    /// Saves a screenshot of the page, for people to look at.
     fn keep(&mut self, name: &str) {
         use base64::prelude::{BASE64_STANDARD, Engine};
         let height = self.value("document.documentElement.scrollHeight");
@@ -172,7 +172,7 @@ impl Browser {
     }
 }
 
-/// What must hold of any page.
+/// Checks what must hold for every page.
 fn check(browser: &mut Browser, page: &Path, name: &str) {
     for (width, scheme) in [(1200, "light"), (1200, "dark"), (400, "light")] {
         let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
@@ -191,7 +191,7 @@ fn check(browser: &mut Browser, page: &Path, name: &str) {
         const level = Number(heading.tagName[1]), leap = level > last + 1; last = level; return leap; }).length; })()";
     assert_eq!(browser.value(leaps), 0, "{name}: headings leave a level out");
 
-    // Whatever can be used is reached with the tab key alone.
+    // Every control can be reached with the tab key alone.
     let usable =
         "(() => [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex=\"0\"]')]
         .filter(one => one.checkVisibility() && !one.disabled))()";
@@ -224,7 +224,7 @@ fn pages_work_in_a_browser() {
     check(&mut browser, &both, "compare");
     check(&mut browser, &run("cvae").join("report.html"), "report");
 
-    // The slider obeys the keys of the keyboard.
+    // The arrow keys move the slider.
     let seen = "document.querySelector('.slide:not([hidden])').dataset.step";
     assert_eq!(browser.value(seen), "4");
     browser.value("document.querySelector('.slides input').focus()");
@@ -234,7 +234,7 @@ fn pages_work_in_a_browser() {
     assert_eq!(browser.value(seen), "1");
     assert_eq!(browser.value("document.querySelector('.slides output').textContent"), "1");
 
-    // So do curves: closer, along, and all of it again.
+    // Keyboard controls zoom into curves, reset them and read values.
     let shown = "document.querySelector('.chart .drawing').getAttribute('viewBox')";
     let whole = browser.value(shown);
     browser.value("document.querySelector('.chart [data-do=in]').focus()");
@@ -250,7 +250,7 @@ fn pages_work_in_a_browser() {
     let read = browser.value("document.querySelector('.chart output').textContent");
     assert!(read.as_str().unwrap().starts_with("Step 1: loss "), "{read}");
 
-    // The switch goes before what the system says.
+    // The page's own switch takes precedence over the system's colour scheme.
     let ground = "getComputedStyle(document.body).backgroundColor";
     let light = browser.value(ground);
     browser.value("document.querySelector('#theme select').focus()");

@@ -1,4 +1,4 @@
-//! Runs that end with the weights that measured best, by a judge of their own, and runs that stop when nothing improves.
+//! Runs that end with their best weights, as a judge measures them, and runs that stop when nothing improves.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::util::{deterministic_files, resume, text, unfinish, waxwork};
 
-/// A small `gan-ring`, which a judge of points measures every ten steps.
+/// A small `gan-ring` that a judge of points measures every ten steps.
 fn ring(run: &Path, steps: &str, more: &[&str]) -> crate::util::Call {
     let settings = ["train.validate_every=10", "train.checkpoint_every=10", "train.final_weights=best"];
     let mut arguments = vec!["train", "gan-ring", "--out", text(run), "--steps", steps];
@@ -19,7 +19,7 @@ fn info(run: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap()
 }
 
-/// Step and distance of every measurement.
+/// The step and the distance of every measurement.
 fn measured(run: &Path) -> BTreeMap<u64, f64> {
     let lines = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -35,7 +35,7 @@ fn measured(run: &Path) -> BTreeMap<u64, f64> {
 fn a_run_ends_with_the_weights_of_the_step_that_measured_best() {
     let folder = tempfile::tempdir().unwrap();
     let (run, short) = (folder.path().join("run"), folder.path().join("short"));
-    // So fast a rate that the last step is not the best one.
+    // The learning rate is so high that the last step is not the best one.
     let fast = ["optimizer.lr=0.02", "optimizer.ema=0.5"];
     ring(&run, "60", &fast).good();
     let measured = measured(&run);
@@ -56,7 +56,7 @@ fn a_run_that_was_killed_keeps_the_same_best_weights() {
     let (whole, halves) = (folder.path().join("whole"), folder.path().join("halves"));
     ring(&whole, "40", &["optimizer.lr=0.02"]).good();
     ring(&halves, "40", &["optimizer.lr=0.02"]).good();
-    // As a kill after the last measurement would leave it.
+    // Restore the state after a kill that follows the last measurement.
     std::fs::copy(halves.join("model.safetensors"), halves.join("best.safetensors")).unwrap();
     unfinish(&halves);
     std::fs::remove_dir_all(halves.join("checkpoints/step-000040")).unwrap();
@@ -66,10 +66,10 @@ fn a_run_that_was_killed_keeps_the_same_best_weights() {
 }
 
 #[test]
-fn a_run_out_of_patience_ends_early_and_stays_ended() {
+fn a_run_out_of_patience_ends_early_and_counts_as_finished() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    // A rate at which nothing is learned: after the first two measurements nothing can be better.
+    // At this learning rate the model learns nothing, so the measurements soon stop improving.
     ring(&run, "500", &["optimizer.lr=10", "optimizer.ema=0.5", "train.patience=2"]).good();
     let measured = measured(&run);
     let (best, _) = measured.iter().min_by(|a, b| a.1.total_cmp(b.1)).unwrap();

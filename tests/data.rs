@@ -1,4 +1,4 @@
-//! `waxwork data`, and what broken files get.
+//! `waxwork data`, and errors about broken files.
 
 use std::fs;
 
@@ -60,7 +60,7 @@ fn a_file_of_another_data_set_is_refused_with_both_hashes() {
         fs::copy(data.join("mnist").join(&name), folder.path().join(&name)).unwrap();
     }
     waxwork(&["data", "verify", "mnist", "--data-dir", text(folder.path())]).good();
-    // Training labels as test labels: a good IDX file, but not this one.
+    // Training labels in place of test labels: a valid IDX file, but not the right one.
     let (train, test) = (format!("{}.gz", FILES[1]), format!("{}.gz", FILES[3]));
     fs::remove_file(folder.path().join(&test)).unwrap();
     fs::copy(data.join("mnist").join(train), folder.path().join(test)).unwrap();
@@ -71,7 +71,7 @@ fn a_file_of_another_data_set_is_refused_with_both_hashes() {
 }
 
 #[test]
-fn a_folder_of_pictures_is_trained_on_and_its_broken_files_are_named_or_counted() {
+fn an_image_folder_can_be_trained_on_and_broken_files_are_named_or_counted() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     waxwork(&small(folder.path().join("source").as_path(), &[])).good();
@@ -95,7 +95,7 @@ fn a_folder_of_pictures_is_trained_on_and_its_broken_files_are_named_or_counted(
         let (recipe, cats) = (format!("{family}-digits"), path("pictures/cats"));
         let arguments = ["train", &recipe, "-q", "--data", "folder", "--data-dir", &cats, "--steps", "2"];
         let shape = ["--set", "data.folder.size=28", "--set", "data.folder.grey=true"];
-        // They are fewer than a batch of the recipe, too, which is not what is wrong.
+        // There are also fewer images than a batch needs, but the error must name the missing labels.
         waxwork(&[&arguments[..], &shape[..]].concat()).refused(&["one subdirectory per class"]);
     }
 
@@ -111,7 +111,7 @@ fn a_folder_of_pictures_is_trained_on_and_its_broken_files_are_named_or_counted(
 }
 
 #[test]
-fn labels_that_are_doubted_can_be_left_out() {
+fn doubtful_labels_can_be_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let doubts = folder.path().join("doubts.txt");
     let said = waxwork(&["data", "doubts", "ring", "--share", "0.1", "--out", text(&doubts)]).good().stdout;
@@ -124,13 +124,13 @@ fn labels_that_are_doubted_can_be_left_out() {
         serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
     let kept = info["data_images"]["training"].as_u64().unwrap() as usize;
     assert!(said.contains(&format!("{lines} of {} training points", kept + lines)), "{said}, {kept}");
-    // Numbers of other data are refused.
+    // A list of doubtful labels of other data is refused.
     let other = waxwork(&["train", "gan-ring", "--set", "data.seed=1", "--set", &left_out, "--dry-run"]);
     other.refused(&["doubts.txt", "numbers of"]);
 }
 
 #[test]
-fn noise_is_for_training_alone() {
+fn noise_affects_training_data_only() {
     let folder = tempfile::tempdir().unwrap();
     let (clean, noisy) = (folder.path().join("clean"), folder.path().join("noisy"));
     for (run, set) in [(&clean, "data.noise.labels=0"), (&noisy, "data.noise.labels=0.3")] {

@@ -3,7 +3,7 @@
 use crate::util::waxwork;
 
 #[test]
-fn the_doctor_says_what_there_is() {
+fn doctor_reports_the_machine_and_the_build() {
     let report = waxwork(&["doctor", "--json", "--threads", "3"]).good().stdout;
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["threads"], 3);

@@ -1,5 +1,5 @@
-//! What every family must do alike, and what only some can: training, resuming, sampling by label, ways through latent
-//! space, neighbours, evaluation.
+//! Behaviour that all model families share, and some that only a few have: training, resuming, sampling by
+//! label, paths through latent space, nearest neighbours, evaluation.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ const RECIPES: [&str; 4] = ["vae-digits", "gan-digits", "cvae-digits", "cgan-dig
 const LITTLE: [&str; 4] = ["--set", "train.checkpoint_every=2", "--set", "train.sample_every=2"];
 
 #[test]
-fn every_family_gives_the_same_bytes_with_other_threads_and_after_a_break() {
+fn every_family_gives_the_same_bytes_for_any_thread_count_and_after_a_resume() {
     for recipe in RECIPES {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
@@ -32,7 +32,7 @@ fn every_family_gives_the_same_bytes_with_other_threads_and_after_a_break() {
 }
 
 #[test]
-fn labels_are_asked_for_in_turn_and_mistakes_are_told() {
+fn labels_are_used_in_turn_and_invalid_labels_are_refused() {
     for recipe in ["cvae-digits", "cgan-digits"] {
         let (folder, run) = trained(recipe);
         let images = |labels: &str| {
@@ -43,7 +43,7 @@ fn labels_are_asked_for_in_turn_and_mistakes_are_told() {
         let (all, labels) = images("0..9");
         assert_eq!(labels.to_vec1::<u32>().unwrap()[8..12], [8, 9, 0, 1]);
         let (sevens, _) = images("7");
-        // The same latent under the same label is the same image, under another one it is another.
+        // The same latent gives the same image with the same label, and another image with another label.
         assert_eq!(all[7 * 784..8 * 784], sevens[7 * 784..8 * 784]);
         assert_ne!(all[..784], sevens[..784]);
         waxwork(&["sample", text(&run), "--labels", "3..12"])
@@ -79,7 +79,7 @@ fn raw_weights_and_truncation_change_the_samples() {
     let plain = images(&[]);
     assert_ne!(plain, images(&["--raw"]));
     assert_ne!(plain, images(&["--truncation", "0.5"]));
-    // No draw is larger than this, so nothing is drawn anew.
+    // No draw is larger than this, so nothing is redrawn.
     assert_eq!(plain, images(&["--truncation", "9"]));
     waxwork(&["sample", text(&run), "--truncation", "0"]).refused(&["truncation"]);
 }
@@ -103,7 +103,7 @@ fn neighbours_and_evaluation_need_no_encoder() {
 }
 
 #[test]
-fn runs_are_compared_where_their_numbers_are_of_one_protocol() {
+fn metrics_are_compared_only_under_one_protocol() {
     let (_one, a) = trained("gan-digits");
     let (folder, b) = trained("cgan-digits");
     let call = waxwork(&["compare", text(&a)]).good();
@@ -119,7 +119,7 @@ fn runs_are_compared_where_their_numbers_are_of_one_protocol() {
     {
         assert!(call.stdout.contains(word), "{}", call.stdout);
     }
-    // Another seed of the same recipe stands in the same column, as mean and spread.
+    // Another seed of the same recipe shares its column, as mean and spread.
     let seed = folder.path().join("other-seed");
     waxwork(&small_of("gan-digits", &seed, &["--seed", "9"])).good();
     waxwork(&["evaluate", text(&seed), "--samples", "100"]).good();
@@ -133,7 +133,7 @@ fn runs_are_compared_where_their_numbers_are_of_one_protocol() {
     assert!(row("values stored").split_whitespace().count() == 4, "{}", call.stdout);
     let why = format!("not compared, {} against {}: n_generated: 100 against 50 (judge_", text(&a), text(&b));
     assert!(call.stdout.contains(&why), "{}", call.stdout);
-    // Text, JSON and page say the same.
+    // Text, JSON and page agree.
     let json = waxwork(&["compare", text(&a), text(&b), "--json"]).good().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     for column in json.as_array().unwrap() {
@@ -149,7 +149,7 @@ fn runs_are_compared_where_their_numbers_are_of_one_protocol() {
 }
 
 #[test]
-fn configurations_that_cannot_be_are_refused_by_key() {
+fn invalid_configurations_are_refused_by_key() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let refused = |recipe: &str, setting: &str, words: &[&str]| {
@@ -167,7 +167,7 @@ fn configurations_that_cannot_be_are_refused_by_key() {
 }
 
 #[test]
-fn images_of_a_file_get_the_numbers_of_the_run_that_made_them() {
+fn images_in_a_file_get_the_metrics_of_their_run() {
     let (folder, run) = trained("cgan-digits");
     waxwork(&["evaluate", text(&run), "--samples", "60"]).good();
     let file = folder.path().join("theirs.safetensors");
@@ -185,7 +185,7 @@ fn images_of_a_file_get_the_numbers_of_the_run_that_made_them() {
     let compared = waxwork(&["compare", text(&run), text(&folder.path().join("theirs.metrics.json"))]).good();
     assert!(compared.stdout.contains("judge_frechet"), "{}", compared.stdout);
 
-    // As pictures in a folder per class they are the same, and each has its label; their order is another.
+    // In a folder per class, the images and labels are the same, but their order is different.
     let pictures = folder.path().join("pictures");
     waxwork(&["sample", text(&run), "-n", "60", "--labels", "0..9", "--out", text(&pictures)]).good();
     waxwork(&["evaluate", "--samples", text(&pictures), "--data", "digits"]).good();
@@ -227,7 +227,7 @@ fn a_page_asks_which_image_is_real() {
 }
 
 #[test]
-fn several_seeds_are_several_runs_that_compare_as_one() {
+fn several_seeds_give_several_runs_in_one_column_of_compare() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("runs");
     waxwork(&small_of("vae-digits", &out, &["--seeds", "2", "--seed", "5"])).good();

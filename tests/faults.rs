@@ -1,5 +1,5 @@
-//! Disks that are full, cannot be written or lose what they held, and clocks that jump: one clear line, nothing half-written,
-//! and a run that goes on to the same bytes.
+//! Disks that are full, read-only or lose data, and clocks that jump: the program prints one clear line,
+//! leaves no incomplete files, and the run resumes to the same bytes.
 
 #![cfg(target_os = "linux")]
 
@@ -12,7 +12,7 @@ use crate::util::{
     command, deterministic_files, finished, last_checkpoint, resume, small, small_of_steps, unfinish, waxwork,
 };
 
-/// A small file system of its own, if this process may mount one.
+/// A small separate file system, if this process may mount one.
 struct Tmpfs<'a>(&'a Path);
 
 impl<'a> Tmpfs<'a> {
@@ -33,7 +33,7 @@ impl Drop for Tmpfs<'_> {
 }
 
 #[test]
-fn a_disk_without_room_is_refused_before_the_run_starts() {
+fn a_disk_without_space_is_refused_before_the_run_starts() {
     let folder = tempfile::tempdir().unwrap();
     let Some(_disk) = Tmpfs::mount(folder.path(), "size=4m") else { return };
     let run = folder.path().join("run");
@@ -42,7 +42,7 @@ fn a_disk_without_room_is_refused_before_the_run_starts() {
 }
 
 #[test]
-fn a_disk_that_fills_up_ends_the_run_with_the_file_named() {
+fn a_full_disk_is_reported_with_the_file_and_leaves_no_incomplete_one() {
     let folder = tempfile::tempdir().unwrap();
     let done = tempfile::tempdir().unwrap();
     let whole = done.path().join("run");
@@ -63,7 +63,7 @@ fn a_read_only_folder_is_named() {
 }
 
 #[test]
-fn a_disk_that_fills_up_while_a_run_trains_costs_no_more_than_an_interval() {
+fn a_disk_that_fills_up_during_training_costs_at_most_one_interval() {
     let folder = tempfile::tempdir().unwrap();
     let whole = tempfile::tempdir().unwrap();
     let whole = whole.path().join("run");
@@ -78,14 +78,14 @@ fn a_disk_that_fills_up_while_a_run_trains_costs_no_more_than_an_interval() {
         std::thread::yield_now();
     }
     let mut file = std::fs::File::create(&ballast).unwrap();
-    // Until the run ends: what it frees itself, it must not get back.
+    // Write until the run ends, so that the run does not get back the space that it frees.
     while child.try_wait().unwrap().is_none() {
         _ = std::io::Write::write_all(&mut file, &[0; 1 << 16]);
     }
     finished(&child.wait_with_output().unwrap()).refused(&["run/", "No space left"]);
     assert_nothing_lost(&run);
     resume(&run).refused(&["/run"]);
-    // Its room is free once it is closed too.
+    // The space is free only once the file is closed too.
     drop(file);
     std::fs::remove_file(ballast).unwrap();
     resume(&run).good();
@@ -93,11 +93,11 @@ fn a_disk_that_fills_up_while_a_run_trains_costs_no_more_than_an_interval() {
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_is_told_and_costs_nothing() {
+fn a_file_size_limit_is_reported_and_costs_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
     waxwork(&arguments(&whole)).good();
-    // The signal is ignored, so that writing fails as it does on a full disk.
+    // Ignore the signal, so that a write fails as it does on a full disk.
     let script = "trap '' XFSZ; ulimit -f 200; exec \"$0\" \"$@\"";
     let mut limited = Command::new("sh");
     limited.args(["-c", script, env!("CARGO_BIN_EXE_waxwork")]).args(arguments(&run));
@@ -109,7 +109,7 @@ fn a_limit_on_the_size_of_files_is_told_and_costs_nothing() {
 }
 
 #[test]
-fn a_run_on_a_disk_that_became_read_only_is_refused_and_goes_on_later() {
+fn a_run_on_a_disk_that_became_read_only_is_refused_and_resumes_later() {
     let folder = tempfile::tempdir().unwrap();
     let whole = tempfile::tempdir().unwrap();
     let whole = whole.path().join("run");
@@ -128,8 +128,9 @@ fn a_run_on_a_disk_that_became_read_only_is_refused_and_goes_on_later() {
     assert_same(&run, &whole);
 }
 
-/// Under each of the faults of a kind (one of every `stride`, or all where `WAXWORK_TEST_KILLS` asks for much) a run ends
-/// with one line that says so, or has nothing to do any more that could fail; it loses nothing and goes on to the same bytes.
+/// Injects each fault of a kind into a run: one in `stride`, or all if `WAXWORK_TEST_KILLS` is set. The run
+/// must end with one line that names the fault, unless nothing that could fail is left to do. It must lose
+/// nothing, and resume to the same bytes.
 fn hold_to(kind: &str, stride: usize, said: &str, how_many: impl Fn((u64, u64)) -> u64) {
     let folder = tempfile::tempdir().unwrap();
     let whole = folder.path().join("whole");
@@ -157,12 +158,12 @@ fn hold_to(kind: &str, stride: usize, said: &str, how_many: impl Fn((u64, u64)) 
 }
 
 #[test]
-fn no_space_at_any_moment_is_one_clear_line_and_the_run_goes_on_later() {
+fn a_full_disk_at_any_moment_is_one_clear_line_and_the_run_resumes_later() {
     hold_to("full", 29, "No space left", |(changes, _)| changes);
 }
 
 #[test]
-fn a_sync_that_fails_is_told_and_the_run_goes_on_later() {
+fn a_failed_sync_is_reported_and_the_run_resumes_later() {
     hold_to("sync", 13, "Input/output error", |(_, syncs)| syncs);
 }
 
@@ -228,7 +229,8 @@ fn a_damaged_log_is_written_again_from_the_last_checkpoint_that_it_fits() {
         assert!(call.stderr.contains("metrics.jsonl"), "{}", call.stderr);
         assert_same(&run, &whole);
     }
-    // Before the oldest checkpoint there is nothing to write it again from: the weights go on, and that is said.
+    // From before the oldest checkpoint, lines cannot be written again. The weights are still resumed, and a
+    // warning says that lines are lost.
     unfinish(&run);
     std::fs::write(&log, [&text[..five], &text[five + 1..]].concat()).unwrap();
     let call = resume(&run).good();
@@ -238,7 +240,7 @@ fn a_damaged_log_is_written_again_from_the_last_checkpoint_that_it_fits() {
 }
 
 #[test]
-fn damaged_results_are_made_again_and_damaged_settings_are_refused() {
+fn damaged_results_are_written_again_and_damaged_settings_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
     waxwork(&arguments(&whole)).good();

@@ -42,7 +42,7 @@ __attribute__((destructor)) static void end(void) {
 
 static void die(void) { kill(getpid(), SIGKILL); }
 
-// Counts a call. Returns whether it must fail for want of space.
+// Counts a call. Returns whether it must fail for lack of space.
 static int count(int needs_space) {
     long n = ++calls;
     if (kind == KILL && n == when) die();

@@ -1,4 +1,5 @@
-//! The binary on disks and clocks that fail on request: `faulty.c`, compiled and loaded before the C library.
+//! Runs the binary on disks and clocks that fail on request: `faulty.c`, compiled and loaded
+//! before the C library.
 
 #![cfg(target_os = "linux")]
 
@@ -8,13 +9,13 @@ use std::sync::OnceLock;
 
 use crate::util::{Call, finished};
 
-/// The compiled library, if there is a C compiler; says so if there is not.
+/// The compiled library, if there is a C compiler; otherwise prints that there is none.
 fn library() -> Option<PathBuf> {
     static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
     let compile = || {
         let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/faulty.c");
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        // Tests run in processes of their own, all of which may come here at once.
+        // Tests run in separate processes, all of which may get here at the same time.
         let beside = folder.join(format!("faulty-{}.so", std::process::id()));
         let library = folder.join("faulty.so");
         let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());
@@ -33,13 +34,13 @@ fn library() -> Option<PathBuf> {
     LIBRARY.get_or_init(compile).clone()
 }
 
-/// Runs a command of the binary under a fault as `faulty.c` has them; None where that cannot be done.
+/// Runs a command of the binary under a fault of `faulty.c`; None if this is not possible.
 pub(crate) fn under(fault: &str, mut command: Command) -> Option<Call> {
     let output = command.env("LD_PRELOAD", library()?).env("FAULT", fault).output();
     Some(finished(&output.expect("the binary starts")))
 }
 
-/// How often a command changes files, and how often it syncs.
+/// The numbers of file changes and of syncs of a command.
 pub(crate) fn counts(call: &Call) -> (u64, u64) {
     let line = call.stderr.lines().find_map(|line| line.strip_prefix("faults: ")).expect("counts");
     let number =

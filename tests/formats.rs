@@ -1,4 +1,4 @@
-//! Files that earlier versions wrote open under today's program: runs resume to the results of their day, and sample.
+//! Today's program opens files of earlier versions: runs resume to the recorded results, and sample.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use waxwork_core::npy;
 
 use crate::util::{resume, waxwork};
 
-/// The runs of `fixtures/0.1`, and the steps that each of them has.
+/// The runs of `fixtures/0.1`, and the number of steps of each.
 const RUNS: [(&str, u64); 4] = [("vae", 6), ("cvae", 4), ("gan", 4), ("cgan", 4)];
 
 fn fixture(run: &str) -> PathBuf {
@@ -26,7 +26,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Equal to within what another processor's rounding may change in a few steps.
+/// Asserts that values agree, apart from rounding differences between processors over a few steps.
 fn assert_near(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
@@ -35,7 +35,7 @@ fn assert_near(what: &str, found: &[f32], expected: &[f32]) {
 }
 
 #[test]
-fn runs_of_version_0_1_resume_to_the_weights_of_their_day_and_sample_the_same_images() {
+fn runs_of_version_0_1_resume_to_the_recorded_weights_and_sample_the_same_images() {
     let folder = tempfile::tempdir().unwrap();
     for (name, steps) in RUNS {
         let run = folder.path().join(name);

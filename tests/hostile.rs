@@ -1,11 +1,11 @@
-//! Files that were cut, flipped or forged: one clear line, whatever they are read for.
+//! Files that were cut, flipped or forged: every reader prints one clear line.
 
 use std::fs;
 use std::path::Path;
 
 use crate::util::{resume, small, waxwork};
 
-/// It worked, or failed with one clear line; it did not panic, and nothing killed it.
+/// Asserts that a command works or fails with one clear line: it does not panic, and nothing kills it.
 #[track_caller]
 fn stays_calm(what: &str, arguments: &[&str]) {
     let call = waxwork(arguments);
@@ -16,7 +16,7 @@ fn stays_calm(what: &str, arguments: &[&str]) {
     call.refused(&[]);
 }
 
-/// Cut and flipped at places all over it.
+/// Copies that are truncated or have a flipped bit, at places all over the file.
 fn damaged(whole: &[u8]) -> Vec<Vec<u8>> {
     let place = |part: usize| part * whole.len() / 7;
     let cut = (0..7).map(|part| whole[..place(part)].to_vec());
@@ -29,7 +29,7 @@ fn damaged(whole: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn damaged_run_folders_are_one_line_or_still_good() {
+fn damaged_run_folders_give_one_clear_line_or_still_work() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     waxwork(&small(&run, &["--set", "model.network={kind=\"mlp\",hidden=[4]}"])).good();
@@ -56,7 +56,7 @@ fn damaged_run_folders_are_one_line_or_still_good() {
         }
         fs::write(&path, whole).unwrap();
     }
-    // Forged rather than damaged: well-formed, and of absurd size.
+    // Forged instead of damaged: well-formed, but of absurd size.
     let info = Path::new(run).join("run.json");
     let whole = fs::read_to_string(&info).unwrap();
     for (from, to) in [
@@ -74,10 +74,10 @@ fn damaged_run_folders_are_one_line_or_still_good() {
     waxwork(&compare).good();
 }
 
-/// Whoever gives a run folder away chooses what lies in it.
+/// A run folder from somebody else may contain anything.
 #[cfg(unix)]
 #[test]
-fn links_and_devices_in_a_run_folder_lead_nowhere() {
+fn links_and_devices_in_a_run_folder_are_refused() {
     use std::os::unix::fs::symlink;
     let folder = tempfile::tempdir().unwrap();
     let (run, outside) = (folder.path().join("run"), folder.path().join("outside"));
@@ -112,7 +112,7 @@ fn links_and_devices_in_a_run_folder_lead_nowhere() {
 }
 
 #[test]
-fn recipes_that_ask_for_more_than_there_is_are_refused_before_anything_is_made() {
+fn recipes_of_absurd_size_are_refused_before_anything_is_created() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     for (recipe, setting) in [
@@ -135,7 +135,7 @@ fn recipes_that_ask_for_more_than_there_is_are_refused_before_anything_is_made()
             .refused(&["invalid"]);
         assert!(!run.exists(), "{setting}");
     }
-    // More than 64 bits can count is more than a disk has.
+    // The sizes overflow 64 bits, and must count as more than the disk has.
     let (steps, keep) = ("9000000000000000000", "train.keep=9000000000000000000");
     let out = run.to_str().unwrap();
     waxwork(&["train", "vae-digits", "-q", "--steps", steps, "--set", keep, "--out", out]).refused(&["MiB"]);

@@ -1,4 +1,4 @@
-//! `waxwork pull`, `push` and `--data hf:` against a server on loopback that speaks the Hub's API.
+//! `waxwork pull`, `push` and `--data hf:` against a local server that implements the Hub's API.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn waxwork(server: &Server, folder: &Path, arguments: &[&str], variables: &[(&st
 }
 
 #[test]
-fn a_run_that_is_pushed_comes_back_with_its_card() {
+fn a_pushed_run_can_be_pulled_with_its_card() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let server = Server::start();
@@ -108,7 +108,7 @@ print(json.dumps([[r.metric_type, r.metric_value, r.metric_args] for r in card.d
     assert_eq!(std::fs::read_to_string(back.join("README.md")).unwrap(), card);
     call(&["pull", "me/run", "--out", text(&back)], &[]).refused(&["already exists"]);
 
-    // Without a network the cache serves; what was never fetched is missed with words.
+    // Without a network, the cache serves what was fetched before; the error names what was not.
     let offline = [("HF_HUB_OFFLINE", "1"), ("HF_ENDPOINT", "http://127.0.0.1:1")];
     call(&["pull", "me/run", "--out", text(&path("again"))], &offline).good();
     call(&["pull", "me/other", "--out", text(&path("other"))], &offline)
@@ -147,11 +147,11 @@ fn a_pull_that_fails_leaves_no_run_and_says_what_to_do() {
         }
         assert!(!out.exists());
     }
-    // The connection breaks again and again, and every time a little more has come.
+    // The connection breaks repeatedly, but each attempt makes progress.
     server.state().trouble = Some(Trouble::BreaksAfter(100_000));
     pull(&[]).good();
 
-    // Weights that are not those of the run, though the Hub's hash is right.
+    // The weights do not belong to the run, although they match the Hub's hash.
     server.state().trouble = None;
     server.put("models/me/run", "model.safetensors", vec![0; 3000]);
     std::fs::remove_dir_all(&out).unwrap();
@@ -160,15 +160,15 @@ fn a_pull_that_fails_leaves_no_run_and_says_what_to_do() {
 }
 
 #[test]
-fn without_a_network_it_says_where_files_of_ones_own_would_go() {
+fn without_a_network_the_error_names_the_option_for_local_files() {
     let folder = tempfile::tempdir().unwrap();
     for recipe in ["vae-mnist", "gan-cifar10"] {
         let mut offline = command(&["train", recipe]);
-        // Nobody listens there.
+        // No server listens on this port.
         offline.env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_HOME", folder.path().join("hf"));
         offline.env("WAXWORK_DATA_DIR", folder.path().join("data")).current_dir(folder.path());
         let call = finished(&offline.output().unwrap());
-        // One line of ours, and none of a library's.
+        // One line of our own, and none of a library.
         let said: Vec<&str> = call.stderr.lines().filter(|line| !line.starts_with("loading data")).collect();
         assert_eq!(said.len(), 1, "{}", call.stderr);
         call.refused(&[recipe.rsplit('-').next().unwrap(), "--data-dir DIR"]);

@@ -1,4 +1,5 @@
-//! Processes that die: at random moments, at every single change of a file; and two that want one run folder.
+//! Processes that die, at random moments and at every change of a file, and processes that
+//! compete for a run folder.
 
 #![cfg(unix)]
 
@@ -13,12 +14,13 @@ use crate::util::{
     command, deterministic_files, finished, resume, resumption, small_of_steps, unfinish, waxwork,
 };
 
-/// How many kills at random moments, and of which share of all system calls; more where the variable is set.
+/// The environment variable for more kills: the number at random moments. If it is set, every file
+/// change gets a kill too.
 const KILLS: &str = "WAXWORK_TEST_KILLS";
 const STEPS: u64 = 12;
 const EVERY: u64 = 3;
 
-/// A run with several checkpoints, pictures and validations.
+/// The arguments of a run with several checkpoints, sample grids and validations.
 pub(crate) fn arguments(run: &Path) -> Vec<String> {
     let often = [
         "--set",
@@ -31,12 +33,12 @@ pub(crate) fn arguments(run: &Path) -> Vec<String> {
     small_of_steps(run, STEPS, &often)
 }
 
-/// The command that starts a run, or goes on with it if there is one.
+/// The command that starts a run, or resumes it if it exists.
 pub(crate) fn start_or_resume(run: &Path) -> Command {
     if run.join("recipe.toml").exists() { resumption(run) } else { command(&arguments(run)) }
 }
 
-/// Nothing is lost beyond the last interval: what the log shows as done is in a checkpoint but for the steps since.
+/// Asserts that a run lost at most one checkpoint interval of logged steps, and has no damaged checkpoint.
 #[track_caller]
 pub(crate) fn assert_nothing_lost(run: &Path) {
     let Ok(log) = std::fs::read_to_string(run.join("metrics.jsonl")) else { return };
@@ -51,14 +53,14 @@ pub(crate) fn assert_nothing_lost(run: &Path) {
     }
 }
 
-/// The run is the unbroken one, and nothing else is left in its folder.
+/// Asserts that the run equals the uninterrupted one, and that its folder has no other files.
 #[track_caller]
 pub(crate) fn assert_same(run: &Path, whole: &Path) {
     assert_eq!(deterministic_files(run), deterministic_files(whole));
     assert_eq!(names(run), names(whole));
 }
 
-/// Every file below a folder, but for TensorBoard's: every process writes one of its own.
+/// Every file below a folder, except TensorBoard's: each process writes a separate one.
 fn names(folder: &Path) -> Vec<PathBuf> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -82,7 +84,7 @@ fn kills() -> Option<u64> {
 }
 
 #[test]
-fn killed_at_random_moments_a_run_ends_with_the_same_bytes() {
+fn a_run_killed_at_random_moments_ends_with_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
     let began = Instant::now();
@@ -93,7 +95,7 @@ fn killed_at_random_moments_a_run_ends_with_the_same_bytes() {
     let (mut killed, mut ended) = (0, 0);
     for try_number in 0.. {
         let mut child = start_or_resume(&run).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Anywhere between the first instant of the process and a little beyond its end.
+        // Any moment from the start of the process to a little after its end.
         let share = f64::from(Stream::new(0, "kill", try_number).at(0).uniform()) * 1.1;
         std::thread::sleep(takes.mul_f64(share));
         let ended_before = child.try_wait().unwrap();
@@ -119,14 +121,14 @@ fn killed_at_random_moments_a_run_ends_with_the_same_bytes() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn killed_at_any_change_of_a_file_a_run_ends_with_the_same_bytes() {
+fn a_run_killed_at_any_file_change_ends_with_the_same_bytes() {
     use crate::faulty::{counts, under};
     let folder = tempfile::tempdir().unwrap();
     let whole = folder.path().join("whole");
     let Some(call) = under("none:0", command(&arguments(&whole))) else { return };
     let (changes, _) = counts(&call.good());
     assert!(changes > 60, "{changes}");
-    // Coprime to the number of changes that a checkpoint makes, so that a few hit different ones.
+    // Coprime to the number of changes per checkpoint, so that the few kills hit different ones.
     let stride = if kills().is_some() { 1 } else { 23 };
     let mut killed = 0;
     for change in (1..=changes).step_by(stride) {
@@ -134,7 +136,7 @@ fn killed_at_any_change_of_a_file_a_run_ends_with_the_same_bytes() {
         let call = under(&format!("kill:{change}"), command(&arguments(&run))).unwrap();
         assert_eq!(call.code, None, "killed at change {change} of {changes}: {}", call.stderr);
         assert_nothing_lost(&run);
-        // Once more in what the resumption does first, which is to clear up.
+        // Kill it again during the first actions of resuming, which clean up.
         let mut again = under(&format!("kill:{}", 1 + change % 9), start_or_resume(&run)).unwrap();
         if again.code.is_none() {
             assert_nothing_lost(&run);
@@ -149,9 +151,9 @@ fn killed_at_any_change_of_a_file_a_run_ends_with_the_same_bytes() {
     println!("{killed} kills at {changes} changes of files");
 }
 
-/// Between its last checkpoint and the removal of the oldest, which the random moments seldom meet.
+/// A kill between the last checkpoint and the removal of the oldest, which random moments rarely hit.
 #[test]
-fn killed_right_after_its_last_checkpoint_a_run_keeps_no_more_of_them() {
+fn a_run_killed_after_its_last_checkpoint_keeps_no_extra_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
     for run in [&whole, &run] {
@@ -169,7 +171,7 @@ fn killed_right_after_its_last_checkpoint_a_run_keeps_no_more_of_them() {
 }
 
 #[test]
-fn a_second_process_is_refused_and_a_dead_one_holds_nothing() {
+fn a_second_process_is_refused_and_a_dead_one_holds_no_lock() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let mut child = command(&small_of_steps(&run, 100_000, &[])).spawn().unwrap();
@@ -187,9 +189,9 @@ fn a_second_process_is_refused_and_a_dead_one_holds_nothing() {
     finished(&resumed.output().unwrap()).good();
 }
 
-/// Processes that start in one folder at the same time: one trains, the others say one line.
+/// Processes that start in one folder at the same time: one trains, each other prints one line.
 #[test]
-fn of_several_processes_that_start_at_once_one_trains() {
+fn only_one_of_several_processes_started_at_once_trains() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
     waxwork(&arguments(&whole)).good();

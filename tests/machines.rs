@@ -1,15 +1,15 @@
-//! The same bytes on another machine: one with AVX2 and nothing newer, with the caches of another maker, as QEMU's
-//! user-mode emulation plays it. Skipped where `qemu-x86_64` (Debian's `qemu-user`) is not installed.
+//! The same bytes on another machine: QEMU's user-mode emulation of a processor with AVX2 but nothing newer,
+//! and with other caches. Skipped if `qemu-x86_64` (Debian's `qemu-user`) is not installed.
 
 use std::process::Command;
 
 use crate::util::{command, deterministic_files, finished, small_of};
 
-/// Emulation takes some ten times the processor's own time.
+/// Emulation is about ten times slower than the processor.
 const TINY: [&str; 4] = ["--set", "train.batch_size=4", "--set", "data.limit=16"];
 
 #[test]
-fn a_machine_with_avx2_alone_gives_the_same_bytes() {
+fn a_machine_with_only_avx2_gives_the_same_bytes() {
     let emulator = Command::new("qemu-x86_64").arg("--version").output();
     if !cfg!(target_arch = "x86_64") || emulator.is_err() {
         println!("skipped: there is no qemu-x86_64 here, or this is no x86-64 machine");

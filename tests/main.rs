@@ -1,4 +1,4 @@
-//! End-to-end tests of the binary `waxwork`: one test binary, a module per command.
+//! End-to-end tests of the binary `waxwork`: one test binary, with a module per command or topic.
 
 #![expect(
     clippy::unwrap_used,

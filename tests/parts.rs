@@ -1,10 +1,10 @@
-//! Batches in parts, runs that go on by the same command, and sweeps of them.
+//! Batches in parts (micro-batches), commands that resume their own run, and sweeps of such commands.
 
 use std::path::Path;
 
 use crate::util::{deterministic_files, last_checkpoint, small_of, text, unfinish, waxwork};
 
-/// A small run in four parts.
+/// The arguments of a small run with four parts per batch.
 fn in_parts(recipe: &str, run: &Path, more: &[&str]) -> Vec<String> {
     let mut all = vec!["--set", "train.micro_batches=4", "--set", "train.checkpoint_every=2"];
     all.extend(more);
@@ -22,7 +22,7 @@ fn parts_give_the_same_bytes_for_any_number_of_threads_and_after_a_resume() {
         assert_eq!(deterministic_files(&one), deterministic_files(&three), "{recipe}");
         let whole = in_parts(recipe, &broken, &["--continue"]);
         waxwork(&whole).good();
-        // As if it had been killed after the third step.
+        // As after a kill that follows the third step.
         std::fs::remove_dir_all(last_checkpoint(&broken)).unwrap();
         unfinish(&broken);
         waxwork(&whole).good();
@@ -31,7 +31,7 @@ fn parts_give_the_same_bytes_for_any_number_of_threads_and_after_a_resume() {
 }
 
 #[test]
-fn what_cannot_be_cut_is_refused_before_a_run_is_made() {
+fn invalid_numbers_of_parts_are_refused_before_a_run_is_created() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let with = |recipe: &str, settings: &[&str]| {
@@ -45,7 +45,7 @@ fn what_cannot_be_cut_is_refused_before_a_run_is_made() {
 }
 
 #[test]
-fn the_same_command_makes_a_run_and_goes_on_with_it() {
+fn the_same_command_starts_and_resumes_a_run() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let command = small_of("vae-digits", &run, &["--continue"]);
@@ -102,7 +102,7 @@ fn a_sweep_trains_every_job_once_and_is_compared() {
 }
 
 #[test]
-fn a_process_that_was_not_started_for_mpi_says_what_to_do() {
+fn a_launch_without_working_mpi_says_what_to_do() {
     let started = |more: &[(&str, &str)], arguments: &[&str]| {
         let mut command = crate::util::command(arguments);
         command.envs(more.iter().copied());

@@ -1,11 +1,11 @@
-//! Points in the plane, which are no images, through every command that is for samples of any kind.
+//! Points in the plane, which are not images, through every command that handles any kind of sample.
 
 use waxwork_core::npy;
 
 use crate::util::{deterministic_files, metric, resume, small_of, tensor, text, trained, unfinish, waxwork};
 
 #[test]
-fn both_families_train_on_points_and_repeat_to_the_bit() {
+fn both_families_train_on_points_and_repeat_exactly() {
     for recipe in ["vae-ring", "gan-ring"] {
         let (folder, run) = trained(recipe);
         let again = folder.path().join("again");
@@ -66,7 +66,7 @@ fn points_are_written_as_arrays_and_drawn_by_number_and_temperature() {
 }
 
 #[test]
-fn modes_are_counted_against_the_truth() {
+fn modes_are_counted_against_the_true_distribution() {
     let (folder, run) = trained("gan-ring");
     let report = waxwork(&["evaluate", text(&run), "--samples", "300", "--json"]).good().stdout;
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
@@ -76,7 +76,7 @@ fn modes_are_counted_against_the_truth() {
     }
     assert_eq!(metric(&report, "modes_covered")["floor"], 8.0);
 
-    // Any program's points are measured in the same way: the eight centres themselves are all modes.
+    // Points of any program are measured in the same way. The eight centres themselves cover all modes.
     let centres = (0..400u32).flat_map(|i| {
         let (sin, cos) = (f64::from(i % 8) / 8.0 * std::f64::consts::TAU).sin_cos();
         [cos as f32, sin as f32]
@@ -88,14 +88,14 @@ fn modes_are_counted_against_the_truth() {
     let report: serde_json::Value = serde_json::from_str(&waxwork(&arguments).good().stdout).unwrap();
     assert_eq!(metric(&report, "modes_covered")["value"], 8.0);
     assert_eq!(metric(&report, "high_quality")["value"], 1.0);
-    // At a centre of one of eight distant modes of standard deviation 0.05.
+    // The density at the centre of one of eight distant modes with standard deviation 0.05.
     let peak = -(8f64.ln()) - (std::f64::consts::TAU * 0.05 * 0.05).ln();
     let found = metric(&report, "true_log_density")["value"].as_f64().unwrap();
     assert!((found - peak).abs() < 1e-6, "{found}");
 }
 
 #[test]
-fn what_points_cannot_be_is_refused_by_key() {
+fn settings_that_points_do_not_support_are_refused_by_key() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |recipe: &str, more: &[&str], words: &[&str]| {
         waxwork(&small_of(recipe, &folder.path().join("run"), more)).refused(words);
@@ -115,7 +115,7 @@ fn what_points_cannot_be_is_refused_by_key() {
 }
 
 #[test]
-fn another_spread_is_another_data_set() {
+fn a_different_spread_is_a_different_data_set() {
     let (_folder, run) = trained("vae-ring");
     let run = text(&run);
     let resumed = waxwork(&["train", "--resume", run, "--set", "data.points.std=0.1", "-q"]);

@@ -1,4 +1,4 @@
-//! What other programs make of our files, and we of theirs: PyTorch, onnxruntime. Runs where `WAXWORK_PYTHON` names an
+//! Exchange of files with PyTorch and onnxruntime, in both directions. Runs if `WAXWORK_PYTHON` names an
 //! interpreter that has them.
 
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use waxwork_core::{DType, Device, Tensor};
 
 use crate::util::{Call, finished, small_of, text, waxwork};
 
-/// Vectors that go through both programs.
+/// Number of latents that both programs decode.
 const COUNT: usize = 20;
 
-/// A small run, its latents in latents.npy, and the images that we make of them for the labels 0 to 9 in turn.
+/// A small run, its latents in latents.npy, and our images of them for the labels 0 to 9 in turn.
 struct Trained {
     folder: TempDir,
     run: PathBuf,
@@ -38,7 +38,7 @@ impl Trained {
         trained
     }
 
-    /// The images that `run` makes of the latents.
+    /// Decodes the latents with `run`.
     fn decoded(&self, run: &Path) -> Tensor {
         let out = self.folder.path().join("ours.npy");
         let latents = self.folder.path().join("latents.npy");
@@ -47,7 +47,7 @@ impl Trained {
         Tensor::read_npy(&out).unwrap()
     }
 
-    /// Runs a script in the folder, which finds `latents` and `labels` there, as NumPy arrays.
+    /// Runs a script in the folder. The script has `latents` and `labels`, as NumPy arrays.
     fn python(&self, python: &Path, script: &str) -> Call {
         let start = format!(
             "import numpy as np\nlatents = np.load('latents.npy')\nlabels = np.arange({COUNT}, dtype=np.int64) % 10\n"
@@ -63,7 +63,7 @@ impl Trained {
     }
 }
 
-/// The interpreter, if there is one that has these modules; says so if there is not.
+/// The interpreter, if there is one with these modules; otherwise prints that there is none.
 pub(crate) fn python(test: &str, modules: &[&str]) -> Option<PathBuf> {
     let Some(python) = std::env::var_os("WAXWORK_PYTHON").map(PathBuf::from) else {
         println!("skipped: {test} needs Python with {}; set WAXWORK_PYTHON", modules.join(", "));
@@ -87,7 +87,8 @@ fn close(ours: &Tensor, theirs: &Tensor, what: &str) {
     assert!(difference < 1e-5, "{what}: {difference}");
 }
 
-/// The code of python/README.md: what every example begins with, and the blocks below the heading that names `recipe`.
+/// The code of python/README.md: the start that all examples share, and the blocks below the heading
+/// that names `recipe`.
 fn readme(recipe: &str) -> (String, Vec<String>) {
     let readme = include_str!("../python/README.md");
     let blocks = |section: &str| -> Vec<String> {
@@ -101,7 +102,7 @@ fn readme(recipe: &str) -> (String, Vec<String>) {
 }
 
 #[test]
-fn what_the_readme_shows_gives_our_images_in_pytorch() {
+fn the_code_of_the_readme_gives_our_images_in_pytorch() {
     let Some(python) = python("the modules of python/README.md", &["numpy", "torch", "safetensors"]) else {
         return;
     };
@@ -129,11 +130,11 @@ fn what_the_readme_shows_gives_our_images_in_pytorch() {
 }
 
 #[test]
-fn a_state_dict_becomes_a_run_that_makes_pytorchs_images() {
+fn an_imported_state_dict_gives_the_images_of_pytorch() {
     let Some(python) = python("waxwork import", &["numpy", "torch", "safetensors"]) else { return };
     let trained = Trained::new("gan-digits", &[]);
     let (start, blocks) = readme("gan-digits");
-    // The generator of PyTorch's own random values, and the discriminator as it was.
+    // The generator gets random values from PyTorch; the discriminator stays the same.
     let fresh = blocks[0].replace("generator.load_state_dict(part(\"generator\"))", "torch.manual_seed(3)");
     let script = start
         + "latents = torch.from_numpy(latents)\ntorch.set_grad_enabled(False)\n"
@@ -164,7 +165,7 @@ save_file(state, 'wrong.safetensors')
 }
 
 #[test]
-fn onnxruntime_makes_our_images_of_every_network() {
+fn onnxruntime_gives_our_images_for_every_network() {
     let Some(python) = python("waxwork export", &["numpy", "onnx", "onnxruntime", "safetensors"]) else {
         return;
     };
@@ -291,7 +292,7 @@ for path, code in [('/', 404), ('/sample?label=10', 400), ('/sample?n=0', 400), 
     waxwork(&["decode", text(&trained.run), text(&latents), "--labels", "7", "--out", text(&ours)]).good();
     let (ours, served) = (Tensor::read_npy(&ours).unwrap(), trained.array("served.npy"));
     assert_eq!(ours.dims(), served.dims());
-    // The PNG has eight bits.
+    // The PNG has eight bits per channel.
     let difference = (ours - served).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
     assert!(difference.to_scalar::<f32>().unwrap() < 0.51 / 255.0);
 }

@@ -1,4 +1,5 @@
-//! `waxwork recipes`, `waxwork completions` and `waxwork train --dry-run`: what can be configured, and what it would take.
+//! `waxwork recipes`, `waxwork completions` and `waxwork train --dry-run`: the configuration of
+//! runs, and their cost.
 
 use std::path::Path;
 use std::process::Command;
@@ -48,7 +49,7 @@ fn the_schema_is_printed() {
 }
 
 #[test]
-fn a_dry_run_says_what_it_would_take_and_leaves_nothing() {
+fn a_dry_run_estimates_the_cost_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let arguments = small(&run, &["--dry-run", "--set", "train.sample_every=3"]);
@@ -65,7 +66,7 @@ fn a_dry_run_says_what_it_would_take_and_leaves_nothing() {
     );
     assert!(line("memory").contains("iB") || cfg!(not(target_os = "linux")), "{}", call.stdout);
     assert!(line("disk").contains("iB"), "{}", call.stdout);
-    // What it prints is a recipe still, and the parameters are those that a run then has.
+    // The output is still a valid recipe, and a run of it has the printed number of parameters.
     let file = folder.path().join("printed.toml");
     std::fs::write(&file, &call.stdout).unwrap();
     waxwork(&["train", text(&file), "--out", text(&run), "-q"]).good();
@@ -78,7 +79,7 @@ fn a_dry_run_says_what_it_would_take_and_leaves_nothing() {
     waxwork(&["train", "vae-digits", "--dry-run", "--set", "model.latent_dim=0"]).refused(&["latent_dim"]);
 }
 
-/// The words that a shell offers for the last of `words`.
+/// The candidates that a shell offers for the last of `words`.
 fn offered(shell: &str, words: &[&str]) -> Vec<String> {
     let mut asked = command(&[&["--", "waxwork"], words].concat());
     asked.env("COMPLETE", shell).env("_CLAP_COMPLETE_INDEX", words.len().to_string()).env("_CLAP_IFS", "\n");
@@ -100,12 +101,13 @@ fn shells_complete_keys_recipes_and_data_sets() {
 }
 
 #[test]
-fn the_script_of_bash_completes() {
+fn the_bash_script_completes() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(waxwork(&["completions", shell]).good().stdout.contains("waxwork"));
     }
     let program = Path::new(env!("CARGO_BIN_EXE_waxwork"));
-    // What bash makes of a line that is typed, and the word that it completes: it ends words at = and : as well.
+    // The words into which bash splits a typed line, and the word that it completes. Bash also
+    // splits at = and :.
     let script = "eval \"$(waxwork completions bash)\"
         COMP_LINE=$1 COMP_POINT=${#1} COMP_TYPE=9 COMP_WORDS=(\"${@:3}\") COMP_CWORD=$(($# - 3))
         _waxwork waxwork \"$2\" \"\" 2>&1
@@ -139,7 +141,7 @@ fn the_script_of_bash_completes() {
             return;
         };
         let call = finished(&output).good();
-        // Outside of a completion bash has no `compopt`, which says so.
+        // Outside a completion, bash prints an error because it has no `compopt`.
         let lines: Vec<&str> = call.stdout.lines().filter(|line| !line.contains("compopt")).collect();
         assert_eq!(lines, expected, "{line}: {}", call.stderr);
     }

@@ -1,11 +1,12 @@
-//! `waxwork repeat`, `runs hash` and `runs diff`: whether two runs came to the same bytes, and where they part.
+//! `waxwork repeat`, `runs hash` and `runs diff`: whether two runs have the same bytes, and
+//! where they diverge.
 
 use std::path::Path;
 
 use crate::util::{command, finished, last_checkpoint, small, text, waxwork};
 
 #[test]
-fn a_run_repeats_itself_and_says_so() {
+fn a_repeated_run_has_the_same_bytes_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     waxwork(&small(&run, &["--threads", "1"])).good();
@@ -30,7 +31,7 @@ fn a_run_repeats_itself_and_says_so() {
         assert!(!info[key].is_null() && info[key] != "", "{key}: {info}");
     }
     assert_eq!(info["command"][1], "repeat");
-    // It does not write over what is there.
+    // It does not overwrite an existing run.
     waxwork(&["repeat", text(&run), "-q"]).refused(&["already exists"]);
     let call = waxwork(&["runs", "diff", text(&run), text(&new)]).good();
     assert!(call.stdout.contains("agree"), "{}", call.stdout);
@@ -39,10 +40,10 @@ fn a_run_repeats_itself_and_says_so() {
     assert!(hash(&run).contains("  optimizer/first/") && hash(&run).contains("  samples/step-000004.png"));
 }
 
-/// A run is where it is: under whatever name, moved or not, called from within or not.
+/// A run can be repeated under any name, after a move, and from within its folder.
 #[cfg(unix)]
 #[test]
-fn a_run_is_repeated_beside_itself_whatever_its_name() {
+fn a_run_of_any_name_is_repeated_next_to_itself() {
     use std::os::unix::ffi::OsStringExt;
     let folder = tempfile::tempdir().unwrap();
     let (run, moved) = (folder.path().join("run"), folder.path().join("moved"));
@@ -60,7 +61,7 @@ fn a_run_is_repeated_beside_itself_whatever_its_name() {
 }
 
 #[test]
-fn what_differs_first_is_named_with_its_own_exit_code() {
+fn the_first_difference_is_named_with_its_own_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let (run, other) = (folder.path().join("run"), folder.path().join("other"));
     waxwork(&small(&run, &[])).good();
@@ -69,7 +70,7 @@ fn what_differs_first_is_named_with_its_own_exit_code() {
     assert_eq!(call.code, Some(3), "{}", call.stderr);
     assert!(call.stderr.contains("metrics.jsonl at step 1: loss is"), "{}", call.stderr);
 
-    // A log that says something else than what training gives: as if another program had trained it.
+    // Change the log so that training cannot reproduce it, as if another program had trained the run.
     let log = run.join("metrics.jsonl");
     let mut lines: Vec<String> = std::fs::read_to_string(&log).unwrap().lines().map(str::to_owned).collect();
     lines[2] = lines[2].replacen(":3,", ":3,\"more\":1,", 1);
@@ -80,7 +81,7 @@ fn what_differs_first_is_named_with_its_own_exit_code() {
 }
 
 #[test]
-fn what_cannot_be_repeated_is_refused() {
+fn runs_that_cannot_be_repeated_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     waxwork(&small(&run, &["--max-time", "0"])).good();

@@ -1,4 +1,5 @@
-//! `waxwork report` and `waxwork compare --html`: what is on the pages, and that nothing on them is markup by accident.
+//! `waxwork report` and `waxwork compare --html`: the contents of the pages, and the escaping of
+//! all inserted text.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +9,11 @@ use waxwork_media::grid;
 
 use crate::util::{small_of, text, waxwork};
 
-/// A page, its strokes as they were before they were escaped.
+/// Reads a page, with its escaped slashes restored.
 fn page(path: &Path) -> String {
     let page = fs::read_to_string(path).unwrap().replace("&#x2f;", "/");
     assert!(!page.contains("{{") && !page.contains("{%"), "a place was not filled in");
-    // The only addresses are those that a reader may follow.
+    // The only addresses are targets of links.
     for part in page.split("https:").collect::<Vec<_>>().split_last().unwrap().1 {
         assert!(part.ends_with("href=\""), "an address outside of a link");
     }
@@ -34,7 +35,7 @@ fn training_leaves_a_page_and_report_adds_the_evaluation() {
         assert!(shown.contains(part), "{part}");
     }
     assert!(!shown.contains(">Evaluation<") && !shown.contains("Left out"));
-    // Two grids, ten classes, four pictures, and each says what it shows.
+    // Two grids, ten classes and four other images, each with a description.
     assert_eq!(shown.matches("<img src=\"data:image/png;base64,iVBOR").count(), 16);
     assert_eq!(shown.matches("alt=\"").count(), 16);
     assert!(shown.contains(&format!("<code>waxwork repeat {}</code>", text(&run))));
@@ -49,7 +50,7 @@ fn training_leaves_a_page_and_report_adds_the_evaluation() {
 }
 
 #[test]
-fn a_run_of_which_little_is_left_gets_a_page_with_the_rest() {
+fn an_incomplete_run_gets_a_page_of_what_is_left() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     waxwork(&small_of("gan-digits", &run, &[])).good();
@@ -78,7 +79,7 @@ fn a_run_of_which_little_is_left_gets_a_page_with_the_rest() {
 
 #[cfg(unix)]
 #[test]
-fn names_of_runs_and_classes_stay_text() {
+fn names_of_runs_and_classes_are_escaped() {
     let folder = tempfile::tempdir().unwrap();
     let pictures = folder.path().join("pictures");
     let bad = "\"><img src=x onerror=alert(1)>&'";
@@ -107,7 +108,7 @@ fn names_of_runs_and_classes_stay_text() {
 }
 
 #[test]
-fn runs_stand_side_by_side_and_what_cannot_be_compared_is_said() {
+fn runs_are_shown_side_by_side_with_notes_on_what_is_not_compared() {
     let folder = tempfile::tempdir().unwrap();
     let (a, b) = (folder.path().join("a"), folder.path().join("b b"));
     waxwork(&small_of("gan-digits", &a, &[])).good();

@@ -1,4 +1,4 @@
-//! Stopping and going on: the bytes must be those of a run that was never stopped.
+//! Stopping and resuming: the bytes must be those of an uninterrupted run.
 
 use std::path::Path;
 
@@ -9,12 +9,12 @@ use crate::util::{
 const OFTEN: [&str; 4] = ["--set", "train.checkpoint_every=2", "--set", "train.sample_every=2"];
 
 #[test]
-fn two_and_two_steps_are_four_to_the_bit() {
+fn two_steps_and_two_more_give_the_bytes_of_four() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, halves) = (folder.path().join("whole"), folder.path().join("halves"));
     waxwork(&small(&whole, &OFTEN)).good();
     waxwork(&small(&halves, &OFTEN)).good();
-    // As a kill between the two checkpoints would leave it: no result, a torn log, status running.
+    // As after a kill between the two checkpoints: no result, a truncated log, status running.
     unfinish(&halves);
     std::fs::remove_dir_all(halves.join("checkpoints/step-000004")).unwrap();
     let metrics = std::fs::read_to_string(halves.join("metrics.jsonl")).unwrap();
@@ -24,7 +24,7 @@ fn two_and_two_steps_are_four_to_the_bit() {
 }
 
 #[test]
-fn a_time_limit_stops_with_a_checkpoint_and_the_rest_can_be_done_later() {
+fn a_time_limit_stops_with_a_checkpoint_and_the_run_resumes_later() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
     waxwork(&small(&whole, &[])).good();
@@ -38,13 +38,13 @@ fn a_time_limit_stops_with_a_checkpoint_and_the_rest_can_be_done_later() {
 
 #[cfg(unix)]
 #[test]
-fn a_signal_stops_with_a_checkpoint_at_whatever_step() {
+fn a_signal_stops_with_a_checkpoint_at_any_step() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, stopped) = (folder.path().join("whole"), folder.path().join("stopped"));
     let arguments = |run: &Path| small_of_steps(run, 400, &["--set", "train.checkpoint_every=400"]);
     waxwork(&arguments(&whole)).good();
     let mut child = command(&arguments(&stopped)).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    // The first line of the log says that the loop runs.
+    // Lines in the log show that the training loop runs.
     while std::fs::read_to_string(stopped.join("metrics.jsonl")).unwrap_or_default().lines().count() < 5 {
         assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be stopped");
         std::thread::yield_now();
@@ -62,7 +62,7 @@ fn a_signal_stops_with_a_checkpoint_at_whatever_step() {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_passed_over_and_named() {
+fn a_damaged_checkpoint_is_skipped_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, damaged) = (folder.path().join("whole"), folder.path().join("damaged"));
     waxwork(&small(&whole, &OFTEN)).good();
@@ -86,7 +86,7 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
 }
 
 #[test]
-fn a_checkpoint_under_the_name_of_a_later_one_is_not_taken_for_it() {
+fn a_checkpoint_renamed_to_a_later_step_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     waxwork(&small(&run, &OFTEN)).good();
@@ -98,7 +98,7 @@ fn a_checkpoint_under_the_name_of_a_later_one_is_not_taken_for_it() {
 }
 
 #[test]
-fn when_every_checkpoint_is_damaged_nothing_is_trained() {
+fn a_run_with_only_damaged_checkpoints_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     waxwork(&small(&run, &["--max-time", "1h"])).good();
@@ -109,7 +109,7 @@ fn when_every_checkpoint_is_damaged_nothing_is_trained() {
     resume(&run).refused(&["no intact checkpoint", "SHA-256"]);
 }
 
-/// A run that was stopped before its first step.
+/// Creates a run that is stopped before its first step.
 fn stopped(run: &Path, more: &[&str]) {
     waxwork(&small(run, &[&["--max-time", "0"], more].concat())).good();
 }
@@ -129,7 +129,7 @@ fn another_recipe_or_data_set_is_refused_with_every_difference() {
     ]);
     resume(&["vae-shapes"])
         .refused(&["data.name is \"shapes\" and was \"digits\"", "train.batch_size is 64 and was 16"]);
-    // The generator's seed makes other images of the same number and shape.
+    // Another seed of the generator gives other images of the same number and shape.
     resume(&["--set", "data.seed=1"]).refused(&["data.seed is 1 and was 0"]);
     assert_eq!(std::fs::read(run.join("run.json")).unwrap(), before, "a refusal changes nothing");
 
@@ -137,7 +137,7 @@ fn another_recipe_or_data_set_is_refused_with_every_difference() {
     let text = std::fs::read_to_string(&recipe).unwrap();
     std::fs::write(&recipe, text.replace("batch_size = 16", "batch_size = 8")).unwrap();
     resume(&[]).refused(&["train.batch_size is 8 and was 16"]);
-    // Words about the recipe are no part of what is trained.
+    // The description of a recipe does not affect training.
     std::fs::write(&recipe, text.replace("description = \"", "description = \"My ")).unwrap();
     resume(&[]).good();
 }
@@ -152,10 +152,10 @@ fn a_data_set_whose_files_have_changed_is_refused() {
     let sizes =
         ["--set", "data.validation=8", "--set", "data.limit=20", "--set", "data.folder={size=28, grey=true}"];
     stopped(&run, &[&data[..], &sizes].concat());
-    // One picture becomes another of its class.
+    // One image is replaced by another of its class.
     std::fs::copy(pictures.join("4/000013.png"), pictures.join("4/000004.png")).unwrap();
     resume(&run).refused(&["`folder`", "identity", "--fork"]);
-    // Where the files lie is no part of it.
+    // The location of the files does not matter.
     let moved = folder.path().join("moved");
     waxwork(&["data", "show", "digits", "-n", "40", "--out", moved.to_str().unwrap()]).good();
     let arguments = ["train", "-q", "--resume", run.to_str().unwrap(), "--data-dir", moved.to_str().unwrap()];
@@ -163,7 +163,7 @@ fn a_data_set_whose_files_have_changed_is_refused() {
 }
 
 #[test]
-fn a_fork_begins_with_the_weights_of_another_run_and_is_a_run_like_any_other() {
+fn a_fork_starts_from_the_weights_of_another_run_and_behaves_like_any_run() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let (source, fork) = (path("source"), path("fork"));
@@ -180,7 +180,8 @@ fn a_fork_begins_with_the_weights_of_another_run_and_is_a_run_like_any_other() {
         serde_json::from_str(&std::fs::read_to_string(fork.join("run.json")).unwrap()).unwrap();
     assert_eq!((&info["forked_from"]["step"], &info["steps"]), (&4.into(), &6.into()));
 
-    // Killed before its first checkpoint, it begins with the same weights again; the other run may be gone.
+    // A fork that was killed before its first checkpoint starts again from the same weights, even if the
+    // other run no longer exists.
     let broken = path("broken");
     arguments(&broken, &[&changed[..], &["--max-time", "0"]].concat()).good();
     std::fs::remove_dir_all(&source).unwrap();
@@ -189,12 +190,12 @@ fn a_fork_begins_with_the_weights_of_another_run_and_is_a_run_like_any_other() {
     let repeated = waxwork(&["repeat", fork.to_str().unwrap(), "-q"]).good();
     assert!(repeated.stdout.contains("agree"), "{}", repeated.stdout);
 
-    // From other weights other results.
+    // Other initial weights give other results.
     let plain = path("plain");
     let recipe = fork.join("recipe.toml");
     waxwork(&["train", recipe.to_str().unwrap(), "-q", "--out", plain.to_str().unwrap()]).good();
     assert_ne!(deterministic_files(&fork), deterministic_files(&plain));
-    // Weights that do not fit are refused by name.
+    // Weights that do not fit are refused with the tensor's name.
     let other = path("other");
     let call = ["train", "--fork", fork.to_str().unwrap(), "--set", "model.latent_dim=3", "--out"];
     waxwork(&[&call[..], &[other.to_str().unwrap()]].concat())

@@ -1,6 +1,7 @@
-//! docs/robustness.md, kept true: every case of its tables is built in a folder of its own, and gets what the document says.
+//! Keeps docs/robustness.md true: builds every case of its tables in a separate folder, and checks what the
+//! document says of it.
 //!
-//! A new case is a [`Case`] in the list of its section, and a line in the document's table.
+//! To add a case, add a [`Case`] to the list of its section, and a line to the document's table.
 
 mod changes;
 mod damage;
@@ -18,17 +19,17 @@ use waxwork_core::{Device, store};
 
 use crate::util::{Call, waxwork};
 
-/// A line of the document's table.
+/// A row of the document's table.
 struct Case {
-    /// Its first column.
+    /// The first column.
     case: &'static str,
-    /// Its second.
+    /// The second column.
     gets: &'static str,
-    /// Builds the case in an empty folder, and looks at what it gets.
+    /// Builds the case in an empty folder, and checks the result.
     run: fn(&Path),
 }
 
-/// Runs a list of cases, and compares it with the table of the section of this heading.
+/// Runs a list of cases, and compares it with the table below this heading.
 #[track_caller]
 fn section(heading: &str, cases: &[Case]) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/robustness.md");
@@ -49,7 +50,7 @@ fn section(heading: &str, cases: &[Case]) {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// A picture of colours that change everywhere.
+/// An image whose colours change everywhere.
 fn photo(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| Rgb([(x * 7) as u8, (y * 5) as u8, ((x * y) % 251) as u8]))
 }
@@ -68,10 +69,10 @@ fn jpeg() -> Vec<u8> {
     encoded(photo(64, 64), ImageFormat::Jpeg)
 }
 
-/// Of 20 by 12 pixels; the tests of waxwork-data's pictures say how it was made.
+/// A progressive JPEG of 20 by 12 pixels. The image tests of waxwork-data say how it was made.
 const PROGRESSIVE: &[u8] = include_bytes!("../crates/data/tests/pictures/progressive.jpg");
 
-/// The start of a JPEG, up to and with the header of its first scan.
+/// The start of a JPEG, up to and including the header of its first scan.
 fn head(jpeg: &[u8]) -> &[u8] {
     let scan = jpeg.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
     &jpeg[..scan + 2 + usize::from(jpeg[scan + 3])]
@@ -83,7 +84,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Whole pictures with these names.
+/// Writes intact images with these names.
 fn pictures(folder: &Path, names: &[&str]) {
     names.iter().for_each(|name| write(folder, name, &png()));
 }
@@ -92,7 +93,8 @@ fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// `waxwork data show` of the pictures in `folder`/data, all of them unless `more` says `-n`, as a tensor file beside.
+/// Runs `waxwork data show` on the images in `folder`/data, all of them unless `more` has `-n`, and writes a
+/// tensor file next to that folder.
 fn show(folder: &Path, more: &[&str]) -> Call {
     let (data, out) = (text(&folder.join("data")), text(&folder.join("out.safetensors")));
     let arguments =
@@ -101,7 +103,8 @@ fn show(folder: &Path, more: &[&str]) -> Call {
     waxwork(&[&arguments[..], all, more].concat())
 }
 
-/// It is read, with so many training images, and standard error says all of `words`.
+/// Asserts that the folder is read with this number of training images, and that standard
+/// error contains `words`.
 #[track_caller]
 fn read(folder: &Path, training: usize, words: &[&str]) {
     said(&show(folder, &[]).good(), training, words);
@@ -120,27 +123,27 @@ fn said(call: &Call, training: usize, words: &[&str]) {
     }
 }
 
-/// It is refused, and the error says all of `words`.
+/// Asserts that the folder is refused, and that the error contains `words`.
 #[track_caller]
 fn refused(folder: &Path, words: &[&str]) {
     show(folder, &[]).refused(words);
 }
 
-/// One broken picture among whole ones.
+/// Checks one broken image among intact ones.
 #[track_caller]
 fn broken(folder: &Path, name: &str, bytes: &[u8], words: &[&str]) {
     pictures(&folder.join("data"), &["a.png", "b.png", "c.png"]);
     write(folder, &format!("data/{name}"), bytes);
-    // None of the pictures here is too small for that.
+    // None of these images is smaller than that.
     let size = ["--set", "data.folder.size=12"];
     show(folder, &size).refused(&[&[name], words].concat());
-    // Left out when asked for, and counted.
+    // It is left out and counted if the settings allow it.
     let call = show(folder, &[&size[..], &["--set", "data.folder.skip_unreadable=true"]].concat()).good();
     said(&call, 2, &["1 sample cannot be read and was left out", name]);
     fs::remove_file(folder.join("data").join(name)).unwrap();
 }
 
-/// The first value of red and the label of every image that was shown, in order of labels.
+/// The first red value and the label of every image shown, in order of labels.
 fn shown(folder: &Path) -> Vec<(u32, u8)> {
     let tensors = store::load(&folder.join("out.safetensors"), &Device::Cpu).unwrap();
     let labels = tensors["labels"].to_vec1::<u32>().unwrap();
@@ -155,7 +158,7 @@ fn shown(folder: &Path) -> Vec<(u32, u8)> {
     shown
 }
 
-/// Ten pictures of one shade of red, as files of one size and one time.
+/// Writes ten images of one shade of red, with equal file sizes and times.
 fn shades(folder: &Path, shade: u8) {
     for number in 0..10u8 {
         let picture = RgbImage::from_pixel(32, 32, Rgb([shade, number, 0]));

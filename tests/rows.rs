@@ -1,4 +1,4 @@
-//! Rows of tables through the commands that train models of them, sample, and ask for values.
+//! Rows of tables: training, sampling, conditional sampling and evaluation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::util::{deterministic_files, metric, resume, small_of, text, unfinish,
 
 const FAMILIES: [&str; 4] = ["vae-table", "cvae-table", "gan-table", "cgan-table"];
 
-/// A small model of `recipe` on the table in `file`.
+/// The arguments of a small model of `recipe` on the table in `file`.
 fn small(recipe: &str, file: &Path, out: &Path, more: &[&str]) -> Vec<String> {
     let table = ["--data-dir", text(file), "--set", "data.table.label=label", "--set", "train.batch_size=40"];
     small_of(recipe, out, &[&table[..], more].concat())
@@ -21,7 +21,7 @@ fn trained(recipe: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, run)
 }
 
-/// A cell of every row.
+/// The cells of one column.
 fn column(csv: &str, name: &str) -> Vec<String> {
     let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let header = lines.next().unwrap();
@@ -30,7 +30,7 @@ fn column(csv: &str, name: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_family_learns_from_a_table_and_repeats_to_the_bit() {
+fn every_family_trains_on_a_table_and_repeats_exactly() {
     for recipe in FAMILIES {
         let (folder, run) = trained(recipe);
         let again = folder.path().join("again");
@@ -42,7 +42,7 @@ fn every_family_learns_from_a_table_and_repeats_to_the_bit() {
         unfinish(&run);
         resume(&run).good();
         assert_eq!(before, deterministic_files(&run), "{recipe}");
-        // A run is all that sampling needs.
+        // Sampling needs only the run.
         fs::remove_file(&file).unwrap();
         let out = |name: &str| folder.path().join(name);
         let sample = |name: &str, more: &[&str]| {
@@ -65,7 +65,7 @@ fn every_family_learns_from_a_table_and_repeats_to_the_bit() {
 }
 
 #[test]
-fn rows_are_asked_for_by_value_and_like_those_of_a_file() {
+fn rows_are_requested_by_value_or_like_those_of_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let (file, run) = (people(folder.path(), "people.csv", 400, 0), folder.path().join("run"));
     let train =
@@ -127,12 +127,12 @@ fn generated_rows_are_measured_and_shown() {
 }
 
 #[test]
-fn a_table_needs_no_other_key_and_clinic_no_file() {
+fn a_table_needs_only_its_file_and_clinic_needs_none() {
     let folder = tempfile::tempdir().unwrap();
     let file = people(folder.path(), "people.csv", 90, 0);
     let run = folder.path().join("run");
     let train = ["train", "cgan-table", "--data-dir", text(&file), "--steps", "2", "--out", text(&run)];
-    // Batches of 500 become what 66 training rows allow in packs of ten.
+    // Batches of 500 shrink to the size that 66 training rows in packs of ten allow.
     let said = waxwork(&train).good().stderr;
     assert!(said.contains("the table has 66 training rows: batches of 60 instead of 500"), "{said}");
     let forecast = waxwork(&[&train[..], &["--dry-run"]].concat()).good().stdout;

@@ -22,7 +22,7 @@ fn image_i_depends_on_the_seed_and_i_alone() {
 }
 
 #[test]
-fn every_form_of_output_is_written() {
+fn every_output_format_is_written() {
     let (folder, run) = trained("vae-digits");
     for out in ["grid.png", "images.npy", "images.safetensors"] {
         let out = folder.path().join(out);
@@ -40,7 +40,7 @@ fn every_form_of_output_is_written() {
 }
 
 #[test]
-fn decoding_what_was_encoded_is_reconstructing() {
+fn images_are_encoded_decoded_and_reconstructed() {
     let (folder, run) = trained("vae-digits");
     let path = |name: &str| folder.path().join(name);
     waxwork(&["encode", text(&run), "--out", text(&path("test.npy"))]).good();
@@ -66,7 +66,7 @@ fn decoding_what_was_encoded_is_reconstructing() {
 }
 
 #[test]
-fn an_evaluation_says_what_it_measured() {
+fn an_evaluation_reports_its_metrics_and_their_protocol() {
     let (_folder, run) = trained("vae-digits");
     let evaluate = |threads: &str| {
         let more = ["-n", "250", "--importance-samples", "20", "--json", "--threads", threads];
@@ -110,7 +110,7 @@ fn a_missing_tensor_is_named() {
     let mut tensors = waxwork_core::store::load(&model, &waxwork_core::Device::Cpu).unwrap();
     tensors.remove("decoder.output.bias").unwrap();
     waxwork_core::store::save(&model, &tensors).unwrap();
-    // As a hand-made run would have it: no hash to compare with.
+    // Remove the hash, which a hand-made run does not have.
     let info: serde_json::Value =
         serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
     let hash = info["model_sha256"].to_string();

@@ -1,24 +1,24 @@
-//! What every command does alike: exit codes, messages, progress, colours, and readers that go away.
+//! Behaviour that all commands share: exit codes, messages, progress, colours, and closed pipes.
 
 use std::process::{Command, Stdio};
 
 use crate::util::{command, finished, small, waxwork};
 
-/// A finished run, and how it was made known to standard error.
+/// A finished run, and what its training printed to standard error.
 fn run_in(folder: &std::path::Path, more: &[&str]) -> (String, String) {
     let run = folder.join("run");
-    // Without its `-q`.
+    // Train it without `-q`.
     let arguments: Vec<String> = small(&run, more).into_iter().filter(|argument| argument != "-q").collect();
     (run.to_str().unwrap().to_owned(), waxwork(&arguments).good().stderr)
 }
 
-/// The objects that make up standard error.
+/// Parses standard error as one JSON object per line.
 fn objects(stderr: &str) -> Vec<serde_json::Value> {
     stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
 }
 
 #[test]
-fn exit_codes_are_those_of_the_help() {
+fn exit_codes_are_those_in_the_help() {
     let folder = tempfile::tempdir().unwrap();
     let code = |arguments: &[&str]| waxwork(arguments).code;
     assert_eq!(code(&["recipes", "list"]), Some(0));
@@ -42,7 +42,7 @@ fn exit_codes_are_those_of_the_help() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure_and_a_full_disk_is_one() {
+fn a_closed_pipe_is_no_failure_but_a_full_disk_is() {
     for arguments in [&["recipes"] as &[&str], &["--help"], &["completions", "zsh"], &["data", "list"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -66,7 +66,7 @@ fn a_reader_that_goes_away_is_no_failure_and_a_full_disk_is_one() {
             assert_eq!(redirected(arguments, ">/dev/null").code, Some(0), "{arguments}");
         }
     }
-    // Nor is a standard error that is closed any reason to stop training.
+    // A closed standard error must not stop training either.
     let folder = tempfile::tempdir().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -78,7 +78,7 @@ fn a_reader_that_goes_away_is_no_failure_and_a_full_disk_is_one() {
 }
 
 #[test]
-fn commands_of_lists_list() {
+fn commands_with_a_list_subcommand_list_by_default() {
     for of in ["recipes", "data"] {
         assert_eq!(waxwork(&[of]).good().stdout, waxwork(&[of, "list"]).good().stdout);
     }
@@ -88,7 +88,7 @@ fn commands_of_lists_list() {
 }
 
 #[test]
-fn messages_are_as_many_as_asked_for() {
+fn options_and_rust_log_control_the_messages() {
     let folder = tempfile::tempdir().unwrap();
     let (run, said) = run_in(folder.path(), &[]);
     assert!(said.contains("step 4/4, ") && said.contains("images/s"), "{said}");
@@ -107,7 +107,7 @@ fn messages_are_as_many_as_asked_for() {
     assert_eq!(again(&["-v"], Some("waxwork_trainer=info")), "");
     assert!(again(&[], Some("a=b=c")).contains("RUST_LOG is not valid"));
 
-    // Warnings stay; so do they among objects.
+    // Warnings remain, also in JSON.
     std::fs::remove_file(format!("{run}/model.safetensors")).unwrap();
     assert!(again(&["-q"], None).contains("this run is not finished"));
     let warned = objects(&again(&["--log-format", "json"], None));
@@ -117,7 +117,7 @@ fn messages_are_as_many_as_asked_for() {
 }
 
 #[test]
-fn programs_read_progress_and_errors_as_objects() {
+fn json_logs_have_progress_and_errors() {
     let folder = tempfile::tempdir().unwrap();
     let (run, said) = run_in(folder.path(), &["--log-format", "json"]);
     let said = objects(&said);
@@ -135,7 +135,7 @@ fn programs_read_progress_and_errors_as_objects() {
     assert_eq!(quiet.stderr, "");
 }
 
-/// What a command shows on a terminal, which `script` plays.
+/// The output of a command on a terminal, which `script` emulates.
 #[cfg(target_os = "linux")]
 fn on_a_terminal(arguments: &[&str], variables: &[(&str, &str)]) -> Option<String> {
     let line = [&[env!("CARGO_BIN_EXE_waxwork")], arguments].concat().join(" ");
@@ -151,7 +151,7 @@ fn on_a_terminal(arguments: &[&str], variables: &[(&str, &str)]) -> Option<Strin
     }
 }
 
-/// Whether there is an escape sequence that changes colour or weight: those end in m.
+/// Whether there is an escape sequence that changes colour or weight. Such sequences end in m.
 #[cfg(target_os = "linux")]
 fn has_colours(text: &str) -> bool {
     text.split("\x1b[").skip(1).any(|rest| {

@@ -1,13 +1,14 @@
-//! What people see, word for word: help, tables and errors, so that wording is reviewed in a diff.
+//! Exact texts that people see: help, tables and errors. A change of wording appears as a diff to review.
 //!
-//! A difference fails. To accept it, run the tests once with `INSTA_UPDATE=always` and look at `git diff tests/snapshots`.
+//! A difference fails the test. To accept it, run the tests once with `INSTA_UPDATE=always` and look at
+//! `git diff tests/snapshots`.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use crate::util::{Call, command, finished, small};
 
-/// Compares `text` with the snapshot `name`, in which whatever depends on the machine is replaced.
+/// Compares `text` with the snapshot `name`. Filters replace everything that depends on the machine.
 fn compare(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("snapshots");
@@ -17,7 +18,8 @@ fn compare(name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-/// The same of a table: numbers with a point and times differ between machines, and with them the widths of columns.
+/// Compares a table. Decimal numbers and times differ between machines, and so do the widths of their
+/// columns.
 fn compare_table(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"(?m)^(ms per|peak)(.*?) {2,}.*", "$1$2  [cost]");
@@ -29,7 +31,7 @@ fn compare_table(name: &str, text: &str) {
     settings.bind(|| compare(name, text));
 }
 
-/// Runs the binary in `folder`, as on a terminal of a hundred columns.
+/// Runs the binary in `folder`, with the width of a terminal of a hundred columns.
 fn call(folder: &Path, arguments: &[&str]) -> Call {
     let mut command = command(arguments);
     command.current_dir(folder).env_remove("COLUMNS").env_remove("CLICOLOR_FORCE").env("RUST_LOG", "off");
@@ -88,7 +90,7 @@ fn main_tables() {
     compare_table("compare", &stdout(&["compare", "runs/a", "runs/b", "-q"]));
 }
 
-/// What each of `commands` prints to standard error, and its exit code.
+/// The standard error and the exit code of each of `commands`.
 fn errors(folder: &Path, commands: &[&[&str]]) -> String {
     let mut text = String::new();
     for arguments in commands {
@@ -177,7 +179,7 @@ fn errors_of_data() {
         ],
     ]);
     let mut settings = insta::Settings::clone_current();
-    // Depends on whether this build can download.
+    // This depends on whether the build can download.
     settings.add_filter(
         "(download them with `waxwork data fetch mnist`|build with `--features hub` to download them)",
         "[how to download them]",

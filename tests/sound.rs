@@ -1,4 +1,5 @@
-//! Sounds through every command: from WAV files and embedded drums to waveforms, pages that play them, and numbers.
+//! Sounds through every command: WAV files and embedded drums in, waveforms, pages that play
+//! them and metrics out.
 
 use std::path::Path;
 
@@ -24,7 +25,7 @@ fn tone(step: f64, count: usize) -> Vec<i16> {
 }
 
 #[test]
-fn drums_are_trained_heard_and_repeated_to_the_bit() {
+fn drums_are_trained_with_sound_samples_and_repeat_exactly() {
     let (folder, run) = trained("cgan-drums");
     let again = folder.path().join("again");
     waxwork(&small_of("cgan-drums", &again, &["--threads", "1"])).good();
@@ -44,7 +45,7 @@ fn drums_are_trained_heard_and_repeated_to_the_bit() {
 }
 
 #[test]
-fn sounds_are_written_in_every_form_and_read_again() {
+fn sounds_are_written_in_every_format_and_read_again() {
     let (folder, run) = trained("cvae-drums");
     let path = |name: &str| folder.path().join(name);
     let sample = |name: &str, more: &[&str]| {
@@ -52,7 +53,7 @@ fn sounds_are_written_in_every_form_and_read_again() {
         waxwork(&[&["sample", text(&run), "--out", text(&out)], more].concat()).good();
         out
     };
-    // One kick: 44 bytes, then its samples.
+    // One kick: a header of 44 bytes, then its samples.
     let kick = std::fs::read(sample("kick.wav", &["--labels", "kick"])).unwrap();
     assert_eq!(kick.len(), 44 + 2 * 4096);
     let other = std::fs::read(sample("again.wav", &["--labels", "kick", "--threads", "1"])).unwrap();
@@ -81,7 +82,7 @@ fn sounds_are_written_in_every_form_and_read_again() {
 }
 
 #[test]
-fn recordings_of_ones_own_are_learned_and_what_is_wrong_is_said() {
+fn own_recordings_are_trained_on_and_their_errors_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let (dir, run) = (folder.path().join("recordings"), folder.path().join("run"));
     for i in 0..24 {
@@ -103,7 +104,7 @@ fn recordings_of_ones_own_are_learned_and_what_is_wrong_is_said() {
 }
 
 #[test]
-fn sounds_of_any_program_are_judged() {
+fn sounds_from_any_program_are_measured() {
     let (folder, run) = trained("gan-drums");
     let made = folder.path().join("made");
     waxwork(&["sample", text(&run), "-n", "30", "--out", text(&made)]).good();

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::util::{metric, real_data, text, waxwork};
 
-/// A table of `rows` rows: an age, a town that goes with it, a cost that is sometimes missing, and a label.
+/// A table with `rows` rows: an age, a town that depends on it, a cost that is sometimes
+/// missing, and a label.
 pub(crate) fn people(folder: &Path, name: &str, rows: u32, first: u32) -> PathBuf {
     let mut csv = "age,town,cost,label\n".to_owned();
     for i in first..first + rows {
@@ -38,7 +39,7 @@ fn a_table_is_described_column_by_column() {
 }
 
 #[test]
-fn rows_of_any_program_are_measured_beside_real_ones() {
+fn rows_from_any_program_are_measured_against_real_ones() {
     let folder = tempfile::tempdir().unwrap();
     let (real, theirs) =
         (people(folder.path(), "real.csv", 900, 0), people(folder.path(), "theirs.csv", 300, 5000));
@@ -60,7 +61,7 @@ fn rows_of_any_program_are_measured_beside_real_ones() {
 }
 
 #[test]
-fn what_is_no_table_is_said_in_one_line() {
+fn files_that_are_not_tables_are_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
@@ -96,7 +97,7 @@ fn adult_is_described_and_its_test_part_is_as_good_as_itself() {
     let json = waxwork(&["data", "describe", text(&train), "--json"]).good().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((json["rows"].as_u64(), json["columns"].as_array().map(Vec::len)), (Some(32_561), Some(15)));
-    // Without the two-sample tests of the whole, which are tested elsewhere: real rows look like real rows.
+    // The two-sample tests of whole rows are tested elsewhere. This checks that real rows are rated as real.
     let report = waxwork(&[
         "evaluate",
         "--samples",

@@ -1,11 +1,12 @@
-//! The event file of a run, read back by Python's tensorboard where `WAXWORK_PYTHON` names an interpreter that has it.
+//! Reads the event file of a run back with Python's tensorboard, if `WAXWORK_PYTHON` names an
+//! interpreter that has it.
 
 use std::path::Path;
 
 use crate::python::python;
 use crate::util::{finished, small, waxwork};
 
-/// What tensorboard finds in a run folder, as JSON.
+/// Prints what tensorboard finds in a run folder, as JSON.
 const SCRIPT: &str = r#"
 import json, sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -29,7 +30,7 @@ fn read_back(python: &Path, run: &Path) -> serde_json::Value {
 }
 
 #[test]
-fn tensorboard_sees_what_metrics_jsonl_says_also_after_a_break() {
+fn tensorboard_shows_the_values_of_metrics_jsonl_also_after_a_resume() {
     let Some(python) = python("the event file", &["tensorboard"]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
@@ -66,7 +67,7 @@ fn tensorboard_sees_what_metrics_jsonl_says_also_after_a_break() {
         }
     }
 
-    // As if the run had been killed between step 3 and the last checkpoint: nothing is there twice.
+    // As after a kill between step 3 and the last checkpoint: no event may appear twice.
     std::fs::remove_file(run.join("model.safetensors")).unwrap();
     std::fs::remove_dir_all(run.join("checkpoints/step-000004")).unwrap();
     let info = std::fs::read_to_string(run.join("run.json")).unwrap();

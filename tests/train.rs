@@ -1,9 +1,9 @@
-//! `waxwork train`: what a run leaves, and what is refused before it leaves anything.
+//! `waxwork train`: the files of a run, and errors that leave no files.
 
 use crate::util::{deterministic_files, real_data, small, waxwork};
 
 #[test]
-fn a_run_leaves_everything_that_was_promised() {
+fn a_run_writes_every_documented_file() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     waxwork(&small(&run, &["--set", "train.sample_every=2", "--set", "train.checkpoint_every=1"])).good();
@@ -30,7 +30,7 @@ fn a_run_leaves_everything_that_was_promised() {
     let listed = waxwork(&["runs", "list", folder.path().to_str().unwrap(), "--json"]).good().stdout;
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed[0]["steps"], 4);
-    // In a folder of folders, and the run itself.
+    // Runs are listed from a folder of folders, and for the run itself.
     let above = tempfile::tempdir().unwrap();
     let below = above.path().join("experiments/vae");
     std::fs::create_dir_all(&below).unwrap();
@@ -47,7 +47,7 @@ fn a_run_leaves_everything_that_was_promised() {
     let expected = ["a", "b"].map(|name| below.join(name).to_str().unwrap().to_owned());
     assert_eq!(names(above.path()), expected);
     assert_eq!(names(&below.join("a")), expected[..1]);
-    // A run that cannot be read is named, and hides no other.
+    // A run that cannot be read is named, and does not hide others.
     std::fs::write(below.join("a/run.json"), "{").unwrap();
     let call = waxwork(&["runs", "list", above.path().to_str().unwrap()]).good();
     assert!(call.stderr.contains("a/run.json") && call.stdout.contains(&expected[1]), "{}", call.stderr);
@@ -62,7 +62,7 @@ fn without_validation_images_nothing_is_validated() {
 }
 
 #[test]
-fn the_same_bytes_for_any_number_of_threads_and_whatever_is_watched() {
+fn threads_samples_and_validations_do_not_change_the_weights() {
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, more: &[&str]| {
         let run = folder.path().join(name);
@@ -71,7 +71,7 @@ fn the_same_bytes_for_any_number_of_threads_and_whatever_is_watched() {
     };
     let one = run("one", &["--threads", "1"]);
     assert_eq!(one, run("three", &["--threads", "3"]));
-    // Looking more often must not change what is trained.
+    // More frequent samples and validations must not change the trained weights.
     let model = |files: &std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>| {
         files[std::path::Path::new("params.safetensors")].clone()
     };
@@ -95,7 +95,7 @@ fn a_profile_says_where_the_time_went_and_changes_nothing() {
     };
     let phases = ["data", "forward", "backward", "optimiser", "other"];
     assert!((phases.map(seconds).iter().sum::<f64>() - seconds("all")).abs() < 0.004, "{said}");
-    // The same times, so far, stand in every line of timing.jsonl, where they only grow.
+    // Every line of timing.jsonl has the same times up to its step, which only grow.
     let timing = std::fs::read_to_string(profiled.join("timing.jsonl")).unwrap();
     let lines: Vec<serde_json::Value> =
         timing.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -106,7 +106,7 @@ fn a_profile_says_where_the_time_went_and_changes_nothing() {
 }
 
 #[test]
-fn the_recipe_in_the_run_folder_alone_repeats_the_run() {
+fn the_recipe_in_the_run_folder_repeats_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     waxwork(&small(&first, &[])).good();
@@ -116,7 +116,7 @@ fn the_recipe_in_the_run_folder_alone_repeats_the_run() {
 }
 
 #[test]
-fn slips_are_refused_with_what_was_meant_and_leave_nothing() {
+fn mistakes_are_refused_with_suggestions_and_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let out = ["--out", run.to_str().unwrap(), "-q"];
@@ -139,13 +139,13 @@ fn slips_are_refused_with_what_was_meant_and_leave_nothing() {
     std::fs::create_dir(&run).unwrap();
     std::fs::write(run.join("mine.txt"), "mine").unwrap();
     train(&["vae-digits"]).refused(&["already exists"]);
-    // Both are said before data is looked for, which may take long to read.
+    // Both errors come before data is read, which may be slow.
     let nowhere = run.join("nowhere");
     let elsewhere = ["vae-mlp-mnist", "--data-dir", nowhere.to_str().unwrap()];
     train(&elsewhere).refused(&["already exists"]);
     train(&[&elsewhere[..], &["--set", "train.log_every=0"]].concat()).refused(&["train.log_every"]);
     assert_eq!(std::fs::read_dir(&run).unwrap().count(), 1);
-    // In an empty folder nothing can be lost.
+    // An empty folder can be used, because nothing can be lost.
     std::fs::remove_file(run.join("mine.txt")).unwrap();
     waxwork(&small(&run, &[])).good();
 }
@@ -165,7 +165,7 @@ fn divergence_names_the_step_the_term_and_the_last_checkpoint() {
     assert!(info["failure"].as_str().unwrap().contains("step 3"), "{info}");
     let run = run.to_str().unwrap();
     assert!(waxwork(&["runs", "list", folder.path().to_str().unwrap()]).good().stdout.contains("failed"));
-    // The same recipe would diverge again; a fork with another schedule learns.
+    // The same recipe would diverge again, but a fork with another schedule trains.
     waxwork(&["train", "--resume", run, "-q"]).refused(&["cannot be resumed", "step 3", "--fork"]);
     let fork = folder.path().join("fork");
     let constant = r#"optimizer.schedule={kind="constant"}"#;
@@ -189,16 +189,16 @@ fn real_mnist_trains() {
         "-q",
     ];
     waxwork(&[&arguments[..], &["--steps", "429", "--set", "train.validate_every=429"]].concat()).good();
-    // `waxwork evaluate` would train a judge for minutes first.
+    // Read the log instead of running `waxwork evaluate`, which would first train a judge for minutes.
     let log = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let line: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
     let neg_elbo = line["validation/neg_elbo"].as_f64().unwrap();
-    // One epoch of the plain VAE comes to about 127 nats; an untrained one stands at 545.
+    // One epoch of the plain VAE reaches about 127 nats; an untrained model has 545.
     assert!((100.0..140.0).contains(&neg_elbo), "{neg_elbo}");
 }
 
 #[test]
-fn a_device_that_is_not_there_and_a_type_that_the_cpu_lacks_are_refused() {
+fn missing_devices_and_unsupported_types_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let built = [

@@ -1,4 +1,5 @@
-//! A tree as large as parts of ImageNet are. It takes minutes: `cargo nextest run --run-ignored only -E 'test(tree)'`.
+//! A tree of the size of a part of ImageNet. It takes minutes:
+//! `cargo nextest run --run-ignored only -E 'test(tree)'`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,12 +13,13 @@ use crate::util::waxwork;
 
 const CLASSES: usize = 1000;
 const OF_A_CLASS: usize = 20;
-/// One in so many is cut in half.
+/// One in this number of files is cut in half.
 const DAMAGED: usize = 500;
-/// Pictures that differ; the others are copies with another comment.
+/// Number of different images. All others are copies with another comment.
 const DIFFERENT: usize = 50;
 
-/// `folder`/train/n00000007/n00000007_3.JPEG: 20,000 pictures of 500 by 375, of which 40 are damaged.
+/// Writes `folder`/train/n00000007/n00000007_3.JPEG and so on: 20,000 images of 500 by 375, of
+/// which 40 are damaged.
 fn write(folder: &Path) {
     let picture = |seed: u32| {
         let picture = RgbImage::from_fn(500, 375, |x, y| {
@@ -39,7 +41,7 @@ fn write(folder: &Path) {
         for number in 0..OF_A_CLASS {
             let index = class * OF_A_CLASS + number;
             let picture = &pictures[index % DIFFERENT];
-            // A comment right after the start makes the contents of every file its own.
+            // A comment after the start marker makes the contents of every file unique.
             let comment = (index as u32).to_be_bytes();
             let bytes = [&picture[..2], &[0xff, 0xfe, 0, 6], &comment, &picture[2..]].concat();
             let end = if index % DAMAGED == 7 { bytes.len() / 2 } else { bytes.len() };
@@ -48,14 +50,14 @@ fn write(folder: &Path) {
     }
 }
 
-/// Trains three steps; seconds, and peak memory in MiB.
+/// Trains three steps. Returns seconds, and peak memory in MiB.
 fn train(tree: &Path, cache: &Path, run: &Path) -> (f64, f64) {
     let began = Instant::now();
     let [tree, out] = [tree, run].map(|path| path.to_str().unwrap());
     let mut arguments = vec!["train", "cgan-shapes", "--data", "folder", "--data-dir", tree, "--out", out];
     arguments.extend(["--skip-unreadable", "--steps", "3", "--set", "train.log_every=1"]);
     arguments.extend(["--set", "train.batch_size=16", "--set", "data.folder.size=64"]);
-    // Small networks, since the layers that see a thousand classes would be most of the memory.
+    // Use small networks, because the layers that see a thousand classes would use most of the memory.
     arguments.extend(["--set", "model.generator={kind=\"dcgan\",channels=[32,16,8]}"]);
     arguments.extend(["--set", "model.discriminator={kind=\"dcgan\",channels=[8,16,32],norm=\"spectral\"}"]);
     let output = crate::util::command(&arguments).env("XDG_CACHE_HOME", cache).output().unwrap();
@@ -77,7 +79,7 @@ fn a_tree_of_a_thousand_classes_is_packed_once_and_then_starts_fast() {
     let (first, peak) = train(&tree, &cache, &run("first"));
     let (second, again) = train(&tree, &cache, &run("second"));
     println!("first start {first:.1} s, {peak:.0} MiB; second {second:.1} s, {again:.0} MiB");
-    // The images at rest are 234 MiB; reading the pictures adds no more than a few of them at a time.
+    // The decoded images take 234 MiB. Reading the files adds no more than a few of them at a time.
     assert!(second < first / 3.0 && peak < 700.0 && again < 700.0);
     let info = fs::read_to_string(run("second").join("run.json")).unwrap();
     let info: serde_json::Value = serde_json::from_str(&info).unwrap();
@@ -85,7 +87,7 @@ fn a_tree_of_a_thousand_classes_is_packed_once_and_then_starts_fast() {
     assert_eq!(classes.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len(), CLASSES);
     let images = info["data_images"].as_object().unwrap().values().map(|count| count.as_u64().unwrap());
     assert_eq!(images.sum::<u64>(), (CLASSES * OF_A_CLASS - CLASSES * OF_A_CLASS / DAMAGED) as u64);
-    // A class by its name, of a thousand.
+    // One of a thousand classes, by name.
     let second = run("second");
     waxwork(&["sample", second.to_str().unwrap(), "--labels", "n00000999", "-n", "2"]).good();
 }

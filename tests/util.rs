@@ -1,4 +1,4 @@
-//! Running the binary, and looking at what it left.
+//! Runs the binary, and inspects its output.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 use waxwork_core::{Device, Tensor, store};
 
-/// What one call of the binary did.
+/// The result of one call of the binary.
 pub(crate) struct Call {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -18,7 +18,7 @@ pub(crate) struct Call {
 pub(crate) fn command<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waxwork"));
     command.args(arguments).stdin(Stdio::null()).env_remove("WAXWORK_DATA_DIR").env_remove("RUST_LOG");
-    // What the binary caches is kept between tests, but not among the user's own files.
+    // Keep the binary's cache between tests, but not among the user's own files.
     command.env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
     command
 }
@@ -28,7 +28,8 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("paths of tests are UTF-8")
 }
 
-/// A small model of `recipe`, trained: the folder that is removed with it, and the run in it.
+/// Trains a small model of `recipe`. Returns the temporary folder, which is removed when dropped,
+/// and the run in it.
 pub(crate) fn trained(recipe: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let run = folder.path().join("run");
@@ -47,14 +48,14 @@ pub(crate) fn finished(output: &Output) -> Call {
 }
 
 impl Call {
-    /// It worked.
+    /// Asserts success.
     #[track_caller]
     pub(crate) fn good(self) -> Self {
         assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
         self
     }
 
-    /// It failed with one clear line that contains every one of `words`, and did not panic.
+    /// Asserts failure with one clear line that contains every one of `words`, and without a panic.
     #[track_caller]
     pub(crate) fn refused(self, words: &[&str]) {
         assert!(matches!(self.code, Some(1 | 2)), "code {:?}: {}{}", self.code, self.stdout, self.stderr);
@@ -67,18 +68,18 @@ impl Call {
     }
 }
 
-/// A number of metrics.json, with all that it carries; null if it is not there.
+/// A metric of metrics.json with all its fields; null if it does not exist.
 pub(crate) fn metric<'a>(report: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
     let metrics = report["metrics"].as_array().expect("a list of metrics");
     metrics.iter().find(|metric| metric["name"] == name).unwrap_or(&serde_json::Value::Null)
 }
 
-/// A small VAE on embedded digits, with `more` arguments, in `folder`.
+/// The arguments that train a small VAE on embedded digits in `folder`, and `more`.
 pub(crate) fn small(folder: &Path, more: &[&str]) -> Vec<String> {
     small_of("vae-digits", folder, more)
 }
 
-/// A small run of a recipe, with `more` arguments, in `folder`.
+/// The arguments that train a small model of a recipe in `folder`, and `more`.
 pub(crate) fn small_of(recipe: &str, folder: &Path, more: &[&str]) -> Vec<String> {
     let out = folder.to_str().expect("a readable path");
     let base = [
@@ -113,24 +114,24 @@ pub(crate) fn small_of_steps(folder: &Path, steps: u64, more: &[&str]) -> Vec<St
     arguments
 }
 
-/// Goes on with a run.
+/// Resumes a run.
 pub(crate) fn resume(run: &Path) -> Call {
     finished(&resumption(run).output().expect("the binary starts"))
 }
 
-/// The command that goes on with a run.
+/// The command that resumes a run.
 pub(crate) fn resumption(run: &Path) -> Command {
     command(&["train", "--resume", run.to_str().expect("a readable path"), "-q"])
 }
 
-/// Makes a finished run what it was between its last checkpoint and its end.
+/// Returns a finished run to its state between its last checkpoint and its end.
 pub(crate) fn unfinish(run: &Path) {
     std::fs::remove_file(run.join("model.safetensors")).expect("a result");
     let info = std::fs::read_to_string(run.join("run.json")).expect("run.json");
     std::fs::write(run.join("run.json"), info.replace("\"finished\"", "\"running\"")).expect("run.json");
 }
 
-/// Every file of a finished run that must not depend on anything but recipe and seed, and its bytes.
+/// The contents of every file of a finished run that must depend only on recipe and seed.
 pub(crate) fn deterministic_files(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for name in ["recipe.toml", "metrics.jsonl", "model.safetensors"] {
@@ -157,7 +158,7 @@ pub(crate) fn tensor(path: &Path, name: &str) -> Tensor {
     store::load(path, &Device::Cpu).expect("a tensor file").remove(name).expect(name)
 }
 
-/// The folder with real data, if there is one; says so if there is not.
+/// The folder with real data, if there is one; otherwise prints that there is none.
 pub(crate) fn real_data(test: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("WAXWORK_TEST_DATA").map(PathBuf::from);
     if folder.is_none() {

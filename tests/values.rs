@@ -1,5 +1,5 @@
-//! Values that no model can be right with: in weights, in arrays of other programs, and in labels. Each is refused by name and
-//! place, or understood as the one thing that it means.
+//! Invalid values in weights, in arrays of other programs, and in labels. Each is refused with its name and
+//! place, or read in the only way that makes sense.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn trained(recipe: &str, settings: &[&str]) -> (TempDir, PathBuf) {
     (folder, run)
 }
 
-/// Overwrites one value of one tensor of a finished run, which then has no hash to compare with.
+/// Overwrites one value of one tensor of a finished run, and removes the hash of the weights.
 pub(crate) fn poison(run: &Path, name: &str, place: usize, value: f32) {
     let model = run.join("model.safetensors");
     let mut tensors = store::load(&model, &Device::Cpu).unwrap();
@@ -46,7 +46,7 @@ pub(crate) fn save_booleans(path: &Path, dims: &[usize], values: &[u8]) {
 }
 
 #[test]
-fn weights_that_are_no_numbers_are_named_whatever_reads_them() {
+fn invalid_weights_are_named_by_every_command() {
     let normed = "model.network={kind=\"conv\",channels=[4,8],hidden=16,batch_norm=true}";
     let cases = [
         (
@@ -94,9 +94,9 @@ fn weights_that_are_no_numbers_are_named_whatever_reads_them() {
 }
 
 #[test]
-fn finite_weights_that_make_no_numbers_are_no_result() {
+fn finite_weights_whose_results_overflow_are_refused() {
     let (folder, run) = trained("vae-digits", &[]);
-    // One such value of a pixel is a number still, the sum of two is none.
+    // One pixel with such a value is still finite, but the sum of two is not.
     poison(&run, "decoder.output.bias", 0, 3e38);
     poison(&run, "decoder.output.bias", 1, 3e38);
     waxwork(&["evaluate", text(&run), "-n", "20", "--samples", "0"])
@@ -113,7 +113,7 @@ fn finite_weights_that_make_no_numbers_are_no_result() {
 }
 
 #[test]
-fn arrays_to_encode_have_one_meaning_or_are_refused() {
+fn arrays_to_encode_are_unambiguous_or_refused() {
     let (folder, run) = trained("vae-digits", &[]);
     let path = |name: &str| folder.path().join(name);
     waxwork(&["data", "show", "digits", "-n", "6", "--out", text(&path("unit.npy"))]).good();
@@ -135,7 +135,7 @@ fn arrays_to_encode_have_one_meaning_or_are_refused() {
     for name in ["bytes.npy", "last.npy", "grey.npy", "doubles.npy", "tensors.safetensors"] {
         assert_eq!(codes(name), expected, "{name}");
     }
-    // A folder is read class after class; the codes are the same.
+    // A folder is read class by class; the codes are the same.
     let sorted = |codes: &[f32]| {
         let mut rows: Vec<Vec<u32>> =
             codes.chunks(10).map(|row| row.iter().map(|x| x.to_bits()).collect()).collect();
@@ -184,7 +184,7 @@ fn arrays_to_encode_have_one_meaning_or_are_refused() {
 }
 
 #[test]
-fn images_without_labels_are_no_input_of_a_conditional_model() {
+fn a_conditional_model_refuses_images_without_labels() {
     let (folder, run) = trained("cvae-digits", &[]);
     let path = |name: &str| folder.path().join(name);
     waxwork(&["data", "show", "digits", "-n", "4", "--out", text(&path("x.npy"))]).good();
@@ -203,14 +203,14 @@ fn images_without_labels_are_no_input_of_a_conditional_model() {
     encode("x.npy").refused(&["x.npy", "no labels", "x.labels.npy"]);
 }
 
-/// The numbers about foreign samples.
+/// The metrics of samples from another program.
 fn measured(samples: &Path, data: &str) -> serde_json::Value {
     let call = waxwork(&["evaluate", "--samples", text(samples), "--data", data, "--json"]).good();
     serde_json::from_str(&call.stdout).unwrap()
 }
 
 #[test]
-fn folders_of_samples_mean_the_classes_of_their_names() {
+fn folders_of_samples_are_matched_to_classes_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let all = folder.path().join("all");
     waxwork(&["data", "show", "digits", "-n", "300", "--out", text(&all)]).good();
@@ -221,7 +221,7 @@ fn folders_of_samples_mean_the_classes_of_their_names() {
         std::fs::rename(all.join(class), some.join(class)).unwrap();
     }
     let value = |report: &serde_json::Value, name: &str| metric(report, name)["value"].as_f64().unwrap();
-    // The judge names nearly all real digits rightly, whichever of their folders are there.
+    // The judge labels nearly all real digits correctly, whichever of their folders exist.
     for samples in [&some, &all] {
         let agreement = value(&measured(samples, "digits"), "judge_agreement");
         assert!(agreement > 0.95, "{samples:?}: {agreement}");
@@ -235,7 +235,7 @@ fn folders_of_samples_mean_the_classes_of_their_names() {
 }
 
 #[test]
-fn labels_of_foreign_samples_are_understood_or_named() {
+fn labels_of_other_programs_are_understood_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     waxwork(&["data", "show", "digits", "-n", "200", "--out", text(&path("x.safetensors"))]).good();
@@ -267,7 +267,7 @@ fn labels_of_foreign_samples_are_understood_or_named() {
         with(name, &images, labels);
         waxwork(&["evaluate", "--samples", text(&path(name)), "--data", "digits"]).refused(&[name, words]);
     }
-    // Black and white is the same as booleans and as floats.
+    // Black-and-white images give the same metrics as booleans and as floats.
     let binary = images.ge(0.5).unwrap();
     save(&path("floats.npy"), &binary.to_dtype(DType::F32).unwrap());
     save_booleans(
@@ -313,7 +313,7 @@ fn classes_have_names_in_run_card_and_commands() {
     waxwork(&["traverse", text(&run), "--label", "heart", "--out", text(&path("t.png"))]).good();
     waxwork(&["interpolate", text(&run), "--labels", "heart,arrow", "--out", text(&path("i.png"))]).good();
 
-    // A run of an older version knows numbers only.
+    // A run of an older version knows classes only by number.
     let mut older = info;
     older.as_object_mut().unwrap().remove("data_classes");
     std::fs::write(run.join("run.json"), older.to_string()).unwrap();
@@ -323,7 +323,7 @@ fn classes_have_names_in_run_card_and_commands() {
 }
 
 #[test]
-fn labels_go_with_images_that_nobody_asked_labels_for() {
+fn images_of_a_conditional_model_are_always_written_with_labels() {
     let (folder, run) = trained("cgan-digits", &[]);
     let path = |name: &str| folder.path().join(name);
     let expected: Vec<u32> = (0..12).map(|number| number % 10).collect();
@@ -346,13 +346,14 @@ fn labels_go_with_images_that_nobody_asked_labels_for() {
     let out = path("decoded.safetensors");
     waxwork(&["decode", text(&run), text(&path("z.npy")), "--labels", "7,1", "--out", text(&out)]).good();
     assert_eq!(tensor(&out, "labels").to_vec1::<u32>().unwrap(), [7, 1, 7]);
-    // What an unconditional model writes over it has no labels.
+    // If an unconditional model overwrites the file, it has no labels.
     let (_plain, plain) = trained("gan-digits", &[]);
     waxwork(&["sample", text(&plain), "-n", "12", "--out", text(&path("x.npy"))]).good();
     assert!(!path("x.labels.npy").exists());
 }
 
-/// Tensors of a run's result under other names, those that `rename` leaves out excepted, as a file to import.
+/// Writes the tensors of a run's result under other names, without those for which `rename` returns None,
+/// to a file to import.
 fn renamed(run: &Path, file: &Path, rename: impl Fn(&str) -> Option<String>) {
     let tensors = store::load(&run.join("model.safetensors"), &Device::Cpu).unwrap();
     let state = tensors.into_iter().filter_map(|(name, tensor)| Some((rename(&name)?, tensor)));
@@ -360,7 +361,7 @@ fn renamed(run: &Path, file: &Path, rename: impl Fn(&str) -> Option<String>) {
 }
 
 #[test]
-fn a_wrapped_model_and_one_half_alone_become_runs_that_say_so() {
+fn wrapped_models_and_halves_of_models_can_be_imported() {
     let (folder, run) = trained("gan-digits", &[]);
     let path = |name: &str| folder.path().join(name);
     let images = |run: &Path| {
@@ -402,12 +403,12 @@ fn a_wrapped_model_and_one_half_alone_become_runs_that_say_so() {
     {
         waxwork(command).refused(&["imported without its encoder"]);
     }
-    // Its likelihood would be that of random values: only samples are measured.
+    // Only samples are measured, because the likelihood would be that of random values.
     let report = waxwork(&["evaluate", run, "--samples", "50", "--json"]).good().stdout;
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert!(metric(&report, "neg_elbo").is_null() && metric(&report, "judge_frechet")["value"].is_number());
     waxwork(&["evaluate", run, "--samples", "0"]).refused(&["nothing to measure"]);
-    // Something is missing of the half that counts.
+    // A tensor is missing in the half that the file has.
     renamed(&vae, &path("state.safetensors"), |name| {
         (name.starts_with("decoder.") && name != "decoder.output.bias").then(|| format!("module.{name}"))
     });
@@ -419,7 +420,7 @@ fn a_wrapped_model_and_one_half_alone_become_runs_that_say_so() {
 }
 
 #[test]
-fn a_run_claims_what_it_is_itself() {
+fn a_changed_recipe_drops_the_claims_of_the_original() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let recipe = |run: &str| std::fs::read_to_string(path(run).join("recipe.toml")).unwrap();
@@ -455,7 +456,7 @@ fn a_run_claims_what_it_is_itself() {
     let cats = recipe("cat-run");
     assert!(!cats.contains("embedded coloured shapes"), "{cats}");
     assert!(cats.contains("VAE on `folder`, from the recipe `vae-shapes` (changed: data.folder.size = 32, data.name = \"folder\""), "{cats}");
-    // What is resumed or repeated is the same run, and claims the same.
+    // A resumed run is the same run, and makes the same claims.
     waxwork(&["train", "--resume", text(&path("short")), "-q"]).good();
     assert_eq!(recipe("short"), short);
 }

@@ -1,11 +1,11 @@
-//! The manifests of the data sets that Waxwork knows, embedded as text. `waxwork-data` gives them a type.
+//! The manifests of the data sets that Waxwork knows, embedded as text. `waxwork-data` parses them.
 //!
 //! ```
 //! let (_, mnist) = waxwork_datasets::manifests().iter().find(|(name, _)| *name == "mnist").unwrap();
 //! assert!(mnist.contains("train-images-idx3-ubyte"));
 //! ```
 
-/// The name of every data set with the TOML text of its manifest, in the order in which lists show them.
+/// Returns the name of every data set and the TOML text of its manifest, in the order of `waxwork data list`.
 pub fn manifests() -> &'static [(&'static str, &'static str)] {
     &[
         ("digits", include_str!("../digits.toml")),

@@ -1,4 +1,5 @@
-//! Checkpoints: one of the three files is the input's, and the hashes are made right, since a forger could do that too.
+//! Checkpoints. The input replaces one of the three files. The hashes are corrected, because an attacker
+//! could do that too.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ fn model() -> (Box<dyn GenerativeModel>, TrainingState) {
     (model, state)
 }
 
-/// The files of a whole checkpoint.
+/// The files of an intact checkpoint.
 static WHOLE: LazyLock<BTreeMap<&'static str, Vec<u8>>> = LazyLock::new(|| {
     let (model, state) = model();
     let metrics = MetricsFile::open(&scratch().join("metrics.jsonl"), 0).unwrap().sync().unwrap();
@@ -35,7 +36,7 @@ static WHOLE: LazyLock<BTreeMap<&'static str, Vec<u8>>> = LazyLock::new(|| {
     FILES.map(|name| (name, fs::read(path.join(name)).unwrap())).into()
 });
 
-/// state.json with right hashes, if it is JSON of that form.
+/// state.json with correct hashes, if it is JSON of that form.
 fn signed(state: &[u8], folder: &Path) -> Option<Vec<u8>> {
     let mut state: Value = serde_json::from_slice(state).ok()?;
     for name in &FILES[1..] {

@@ -1,5 +1,5 @@
-//! Whole pictures of every format, cut or with a few bytes changed at the places that the input says: what decodes must be
-//! what was there, and a cut picture must not decode.
+//! Complete images of every format, truncated or with a few bytes changed at offsets that the input chooses.
+//! What decodes must have the size of the image, and an image that is only truncated must not decode.
 #![no_main]
 
 use std::fs;
@@ -13,7 +13,7 @@ use waxwork_data::folder;
 use waxwork_fuzz::{scratch, seed};
 
 const SHAPE: ImageShape = ImageShape::new(3, 24, 32);
-/// Formats whose last byte is a part of the picture, or of its end marker.
+/// Formats whose last byte is part of the pixels or of the end marker.
 const FORMATS: [ImageFormat; 5] =
     [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Gif, ImageFormat::WebP, ImageFormat::Bmp];
 

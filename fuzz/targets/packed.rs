@@ -1,4 +1,4 @@
-//! Packed files of a data set, as they lie in the cache: a small MNIST.
+//! Packed files of a data set, as the cache has them: a small MNIST.
 #![no_main]
 
 use std::fs;
@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use waxwork_data::{DataConfig, FolderConfig, load};
 use waxwork_fuzz::{scratch, seed};
 
-/// A packed file of what `load` makes of a folder: 20 images of 28×28, ten classes.
+/// The packed file that `load` makes of a folder: 20 images of 28×28, ten classes.
 fn pack() -> Vec<u8> {
     let pictures = scratch().join("pictures");
     for picture in 0..20u8 {
@@ -21,7 +21,7 @@ fn pack() -> Vec<u8> {
     let folder = Some(FolderConfig { size: Some(28), grey: true, skip_unreadable: false });
     load(&DataConfig { dir: Some(pictures), folder, ..DataConfig::named("folder") }).unwrap();
     let cache = waxwork_data::files::cache_dir().unwrap().join("folders");
-    // Beside it lies what is known of the folder.
+    // The cache also has a file of facts about the folder.
     let entries = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap());
     let newest = entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "waxpack"));
     let newest = newest.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap()).unwrap();

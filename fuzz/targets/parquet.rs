@@ -1,4 +1,4 @@
-//! Parquet files of pictures, as the Hub has them.
+//! Parquet files of images, as the Hub has them.
 #![no_main]
 
 use std::fs;
@@ -39,7 +39,8 @@ fn file(compression: Compression) -> Vec<u8> {
 
 fuzz_target!(
     init: {
-        // Our reader catches what the parquet crate panics at, so a panic must unwind; one that nobody catches still ends the fuzzer.
+        // Our reader catches panics of the parquet crate, so a panic must unwind. A panic that nobody catches
+        // still ends the fuzzer.
         panic::set_hook(Box::new(|_| {}));
         seed("parquet", "plain", &file(Compression::UNCOMPRESSED));
         seed("parquet", "snappy", &file(Compression::SNAPPY));
@@ -51,7 +52,7 @@ fuzz_target!(
         _ = waxwork_data::parquet::pictures(&path, shape, 3, |pixels, label| {
             assert!(pixels.len() == shape.len() && label < 3);
             pictures += 1;
-            // As for a data set of ten pictures.
+            // As for a data set of ten images.
             if pictures < 10 { Ok(()) } else { Err(waxwork_data::Error::OutOfRange { index: 10, len: 10 }) }
         });
     }

@@ -1,4 +1,4 @@
-//! Pictures of an image folder, in every format that is read.
+//! Images of an image folder, in every format that Waxwork reads.
 #![no_main]
 
 use std::fs;
@@ -10,7 +10,7 @@ use waxwork_core::ImageShape;
 use waxwork_data::folder;
 use waxwork_fuzz::{scratch, seed};
 
-/// Of 20 by 12 pixels; encoders of the image crate make none.
+/// A progressive JPEG of 20 by 12 pixels, which the image crate cannot encode.
 const PROGRESSIVE: &[u8] = include_bytes!("../../crates/data/tests/pictures/progressive.jpg");
 
 fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Recipes, with what `--set` adds: lines after a form feed are settings.
+//! Recipes with settings of `--set`, which are the lines after a form feed.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,8 @@ fuzz_target!(
         let settings: Vec<String> = settings.lines().map(str::to_owned).collect();
         let Ok(recipe) = Recipe::parse(recipe, "x", &settings) else { return };
         _ = recipe.train.length(50_000);
-        // What can be written down comes back as it was. (A number that is none is unlike itself.)
+        // A recipe that can be written is read back unchanged. (Texts are compared, because NaN
+        // differs from itself.)
         if let Ok(text) = recipe.to_toml() {
             assert_eq!(Recipe::parse(&text, "x", &[]).unwrap().to_toml().unwrap(), text);
         }

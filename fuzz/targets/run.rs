@@ -1,4 +1,4 @@
-//! Run folders as sampling reads them: one of the files is the input's.
+//! Run folders as sampling reads them. The input replaces one of the files.
 #![no_main]
 
 use std::fs;
@@ -17,7 +17,7 @@ const RUN: &str = r#"{"version": "0.1.0", "revision": null, "machine": "linux x8
 const TIMING: &str =
     "{\"step\":1,\"seconds\":0.5,\"peak_memory_bytes\":1000}\n{\"step\":2,\"seconds\":1.0}\n";
 
-/// The files of a whole run.
+/// The files of an intact run.
 static WHOLE: LazyLock<[(&str, Vec<u8>); 4]> = LazyLock::new(|| {
     let recipe = Recipe::parse(RECIPE, "x", &[]).unwrap();
     let model = recipe.model.build(ImageShape::new(1, 4, 4), 0, ParamSet::fresh(0, &Device::Cpu)).unwrap();

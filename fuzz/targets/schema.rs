@@ -1,4 +1,4 @@
-//! table.json of a run: a schema with its encoder.
+//! table.json of a run: a schema and its encoder.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Comma-separated values: what is inferred from them, encoded, decoded and written again.
+//! Comma-separated values: types are inferred, rows are encoded, decoded and written again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use waxwork_data::sound::wav;
 use waxwork_fuzz::seed;
 
-/// A file of one part of samples.
+/// A file with one data chunk.
 fn file(tag: u8, channels: u8, bits: u8, data: &[u8]) -> Vec<u8> {
     let head = [tag, 0, channels, 0, 0x40, 0x1f, 0, 0, 0x80, 0x3e, 0, 0, channels * bits / 8, 0, bits, 0];
     let size = (data.len() as u32).to_le_bytes();

@@ -1,4 +1,4 @@
-//! Folders that change, sizes of pictures, and samples of other programs.
+//! Folders that change, sizes of images, and samples of other programs.
 
 use std::fs;
 use std::path::Path;
@@ -116,7 +116,7 @@ fn sizes() {
     section("Sizes", &cases);
 }
 
-/// `waxwork evaluate` of the pictures in `folder`/samples beside those in `folder`/data.
+/// Runs `waxwork evaluate` on the images in `folder`/samples, with those in `folder`/data as real ones.
 fn evaluate(folder: &Path) -> Call {
     let [samples, data] = ["samples", "data"].map(|name| text(&folder.join(name)));
     let size = ["--set", "data.folder.size=32", "--set", "data.validation=0"];
@@ -145,7 +145,7 @@ fn samples() {
                 let report = fs::read_to_string(folder.join("samples/metrics.json")).unwrap();
                 let report: serde_json::Value = serde_json::from_str(&report).unwrap();
                 let distance = crate::util::metric(&report, "distance_to_training");
-                // Of 120 real images 12 are for testing: all samples have one to be compared with.
+                // Of 120 real images, 12 are for testing, so each sample has a counterpart.
                 assert_eq!(distance["protocol"]["n_generated"], "12", "{report}");
             },
         },
@@ -153,7 +153,7 @@ fn samples() {
             case: "fewer samples than test images, which are sorted by name",
             gets: "the floor uses as many test images as samples, chosen from all of them",
             run: |folder| {
-                // The first sixty pictures are alike, so that each has a copy; the others differ.
+                // The first sixty images are equal, so each has a copy; the others differ.
                 for number in 0..240u8 {
                     let shade = number.saturating_sub(60);
                     let picture = RgbImage::from_pixel(32, 32, Rgb([shade, 7, 9]));

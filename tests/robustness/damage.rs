@@ -1,4 +1,4 @@
-//! Damaged pictures: none becomes an image of which a part is missing.
+//! Damaged images: none is read as an image with a missing part.
 
 use image::ImageFormat;
 

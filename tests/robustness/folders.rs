@@ -1,4 +1,4 @@
-//! What is in a folder of pictures, and which directories are parts.
+//! The contents of image folders, and the directories that count as splits.
 
 use std::fs;
 

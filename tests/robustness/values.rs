@@ -1,4 +1,4 @@
-//! Values that no model can be right with, and labels of other programs.
+//! Invalid values, and labels of other programs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -45,7 +45,7 @@ fn agreement(call: Call) -> f64 {
     metric(&report, "judge_agreement")["value"].as_f64().unwrap()
 }
 
-/// Labelled digits as a tensor file, with labels of another form.
+/// Writes labelled digits as a tensor file, with the labels in another form.
 fn labelled(folder: &Path, name: &str, form: impl Fn(&Tensor) -> Tensor) {
     let source = folder.join("digits.safetensors");
     waxwork(&["data", "show", "digits", "-n", "200", "--out", &text(&source)]).good();
@@ -173,7 +173,7 @@ fn labels() {
                     fs::create_dir_all(folder.join("some")).unwrap();
                     fs::rename(folder.join("all").join(class), folder.join("some").join(class)).unwrap();
                 }
-                // The judge names nearly all real digits rightly.
+                // The judge labels nearly all real digits correctly.
                 assert!(agreement(judged(folder, "some")) > 0.95);
             },
         },

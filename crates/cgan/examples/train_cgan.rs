@@ -1,4 +1,5 @@
-//! Trains a conditional GAN on embedded digits with a loop of our own, and writes a class grid: `samples.png`.
+//! Trains a conditional GAN on embedded digits with its own training loop, and writes a class
+//! grid: `samples.png`.
 
 use waxwork_cgan::{Cgan, CganConfig, Conditioning};
 use waxwork_core::optim::OptimizerConfig;

@@ -1,5 +1,5 @@
-//! The conditional generative adversarial network: the label by concatenation (Mirza & Osindero 2014), by projection
-//! (Miyato & Koyama 2018), or with an auxiliary classifier (Odena et al. 2017).
+//! The conditional generative adversarial network. The label enters by concatenation (Mirza & Osindero 2014),
+//! by projection (Miyato & Koyama 2018), or through an auxiliary classifier (Odena et al. 2017).
 //!
 //! ```
 //! use waxwork_cgan::{Cgan, CganConfig};
@@ -37,16 +37,17 @@ pub struct Cgan {
     config: CganConfig,
     conditioning: Conditioning,
     players: Players,
-    /// What makes the generator give columns the values that are asked for.
+    /// The loss that makes the generator give columns the requested values.
     obedience: Option<Obedience>,
 }
 
 impl Cgan {
-    /// The model of `config` for samples like `sample`, with its tensors from `params`. `condition` is what it can be asked for: a
-    /// number of classes, or any other [`ConditionSpec`]. Without [`CganConfig::conditioning`] it is given by concatenation.
+    /// Builds the model of `config` for samples like `sample`, with its tensors from `params`. `condition` is
+    /// what samples can be conditioned on: a number of classes, or any other [`ConditionSpec`]. Without
+    /// [`CganConfig::conditioning`], the networks receive it by concatenation.
     ///
     /// # Errors
-    /// If the configuration makes no sense, there is no condition, or a stored set does not fit.
+    /// If the configuration is invalid, there is no condition, or a stored parameter set does not fit.
     pub fn new(
         mut config: CganConfig,
         sample: impl Into<SampleSpec>,
@@ -70,7 +71,8 @@ impl Cgan {
         Ok(Self { config, conditioning, players, obedience })
     }
 
-    /// The weighted cross-entropy of the auxiliary classifier, its share of a player's loss.
+    /// The weighted cross-entropy of the auxiliary classifier, a term of each player's loss; None without a
+    /// classifier.
     fn class_loss(&self, classes: Option<&Tensor>, labels: Option<&Tensor>) -> Result<Option<Tensor>> {
         match (self.conditioning, classes, labels) {
             (Conditioning::AuxiliaryClassifier { weight }, Some(logits), Some(labels)) => {
@@ -117,7 +119,7 @@ impl Trainable for Cgan {
         ctx.log("logits/generated", &on_generated.mean_all()?)?;
         self.players.adapt_augmentation(&on_real.logits, ctx)?;
         let game = config.loss.discriminator(&on_real.logits, &on_generated, config.label_smoothing)?;
-        // Only real images teach the classifier: what the generator makes early on belongs to no class.
+        // Only real images train the classifier, because early generated images belong to no class.
         let class_loss = self.class_loss(on_real.classes.as_ref(), labels)?;
         let game = class_loss.as_ref().map_or(Ok(game.clone()), |class_loss| &game + class_loss)?;
         let loss = match config.penalty {
@@ -150,7 +152,7 @@ impl Trainable for Cgan {
     }
 }
 
-/// The loss with a term of its own name, where there is one.
+/// Adds `term` to the named terms of the loss, if there is one.
 fn named(loss: Loss, name: &'static str, term: Option<&Tensor>) -> Loss {
     match term {
         Some(term) => loss.term(name, term),

@@ -1,9 +1,9 @@
-//! The generator's cross-entropy on the columns that it was asked for (CTGAN, Xu et al. 2019, section 4.3).
+//! The generator's cross-entropy on the requested columns (CTGAN, Xu et al. 2019, section 4.3).
 
 use waxwork_core::{ConditionSpec, Device, Result, SampleSpec, Tensor};
 use waxwork_kernels::{SegmentKind, Segments, matmul, segment_log_likelihood};
 
-/// Where the columns of a condition are in a sample.
+/// The places of a condition's columns in a sample.
 #[derive(Clone, Debug)]
 pub(crate) struct Obedience {
     /// 1 where a value of a sample stands for a value of the condition, `(sample, condition)`.
@@ -13,10 +13,11 @@ pub(crate) struct Obedience {
 }
 
 impl Obedience {
-    /// That of the columns of `condition` in samples like `sample`; None if the condition is something else.
+    /// The places of the columns of `condition` in samples like `sample`; None if the
+    /// condition has no columns.
     ///
     /// # Errors
-    /// If the tensor cannot be made.
+    /// If the tensor cannot be created.
     pub(crate) fn new(
         condition: &ConditionSpec,
         sample: &SampleSpec,
@@ -36,8 +37,8 @@ impl Obedience {
         Ok(Some(Self { selection, columns: Segments::new(columns) }))
     }
 
-    /// Mean cross-entropy in nats of the generator's logits `(N, ..)` against the columns asked for, `(N, width)`; open columns count
-    /// nothing.
+    /// Mean cross-entropy in nats of the generator's logits `(N, ..)` against the requested columns,
+    /// `(N, width)`. Columns without a request do not count.
     pub(crate) fn loss(&self, outputs: &Tensor, asked: &Tensor) -> Result<Tensor> {
         let logits = matmul(outputs, &self.selection.to_dtype(outputs.dtype())?)?;
         let none = Tensor::zeros(0, outputs.dtype(), outputs.device())?;

@@ -1,6 +1,7 @@
 
-# Bash ends words at = and : too, which `--set KEY=VALUE` and `hf:OWNER/NAME` have inside. What was typed as one word is put
-# together for the program, and what bash has of it already is cut off the answers.
+# Bash also splits words at = and :, which `--set KEY=VALUE` and `hf:OWNER/NAME` contain. This
+# function rejoins what was typed as one word for the program, and removes from the answers the part
+# that bash already has.
 _waxwork() {
     local words=() word piece rest=$COMP_LINE i
     for ((i = 0; i <= COMP_CWORD; i++)); do
@@ -14,7 +15,7 @@ _waxwork() {
         rest=${rest#"$piece"}
     done
     word=${words[${#words[@]}-1]}
-    # The rest of the word, behind the cursor, is not completed.
+    # The rest of the word after the cursor is not completed.
     [[ $piece == [=:]* ]] || word=${word%"$piece"}$2
     words[${#words[@]}-1]=$word
     local COMP_WORDS=("${words[@]}") COMP_CWORD=$((${#words[@]} - 1))

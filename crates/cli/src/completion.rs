@@ -12,7 +12,7 @@ use waxwork_models::{Recipe, embedded, schema};
 use crate::args::Arguments;
 use crate::failure::Failure;
 
-/// The variable with which a shell's script requests candidates.
+/// The variable with which a shell script requests candidates.
 const VARIABLE: &str = "COMPLETE";
 const PROGRAM: &str = "waxwork";
 

@@ -1,4 +1,4 @@
-//! What this process is, for run.json: build, machine, command line.
+//! The environment of this process for run.json: build, machine, command line.
 
 use std::ffi::OsString;
 use std::sync::OnceLock;
@@ -7,15 +7,15 @@ use std::time::SystemTime;
 use waxwork_core::{Device, device};
 use waxwork_trainer::Environment;
 
-/// The command line, which in an interpreter is not that of the process.
+/// The command line. If an interpreter runs this library, the process has another one.
 static COMMAND_LINE: OnceLock<Vec<OsString>> = OnceLock::new();
 
-/// Keeps the command line for run.json.
+/// Stores the command line for run.json.
 pub(crate) fn keep_command_line(arguments: Vec<OsString>) -> &'static [OsString] {
     COMMAND_LINE.get_or_init(|| arguments)
 }
 
-/// What a run's result could depend on besides recipe and data.
+/// The environment on which a run's result could depend, besides recipe and data.
 pub fn environment(device: &Device, threads: usize) -> Environment {
     Environment {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -34,7 +34,7 @@ pub fn environment(device: &Device, threads: usize) -> Environment {
 /// The compiler of this build.
 pub(crate) const TOOLCHAIN: &str = env!("WAXWORK_TOOLCHAIN");
 
-/// The git revision of this build, where it was built in a repository.
+/// The git revision of this build; None if it was not built in a repository.
 pub(crate) fn revision() -> Option<&'static str> {
     option_env!("WAXWORK_REVISION")
 }
@@ -44,7 +44,7 @@ pub(crate) fn machine() -> String {
     format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
-/// The command line; the program without its folder.
+/// The command line, with the program's name without its folder.
 pub(crate) fn command_line() -> Vec<String> {
     let arguments = COMMAND_LINE.get().map(Vec::as_slice).unwrap_or_default();
     let arguments = arguments.iter().skip(1).map(|argument| argument.to_string_lossy().into_owned());

@@ -9,26 +9,26 @@ use waxwork_distributed::Error as DistributedError;
 use waxwork_models::Error as ModelError;
 use waxwork_trainer::{Error as TrainerError, RunFolder};
 
-/// A message of one line, what caused it, and the exit code.
+/// A message of one line, its causes, and the exit code.
 #[derive(Debug)]
 pub struct Failure {
-    /// What went wrong, what caused it and what to do.
+    /// What went wrong, why, and what to do.
     pub message: String,
     /// The errors that led to this one, the nearest first; shown with `-v`.
     pub causes: Vec<String>,
     /// The exit code.
     pub code: u8,
-    /// Whether every process of the run has found it, so that one need say it.
+    /// Whether every process of the run finds the same failure, so that one report is enough.
     pub(crate) shared: bool,
 }
 
-/// The code of any failure that has no other.
+/// The code of a failure without a more specific one.
 pub(crate) const FAILED: u8 = 1;
 /// The code of an invalid command line, the same as clap's.
 const USAGE: u8 = 2;
-/// The code of bytes that were compared and differ.
+/// The code for compared bytes that differ.
 const DIFFERENT: u8 = 3;
-/// The code of a run that a signal stopped, as shells have it: 128 + SIGINT.
+/// The code of a run that a signal stopped, by the convention of shells: 128 + SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 impl Failure {
@@ -36,7 +36,7 @@ impl Failure {
         Self::with_code(message, FAILED)
     }
 
-    /// Arguments that contradict each other.
+    /// A failure of arguments that contradict each other.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::with_code(message, USAGE)
     }
@@ -53,12 +53,12 @@ impl Failure {
         Self { message: message.into(), causes: Vec::new(), code, shared: false }
     }
 
-    /// What every process of a run has found.
+    /// A failure that every process of a run finds.
     pub(crate) fn shared(message: impl Into<String>) -> Self {
         Self { shared: true, ..Self::new(message) }
     }
 
-    /// The end of a process that has nothing to say.
+    /// A failure without a message, for a process that only ends.
     pub(crate) fn silent(code: u8) -> Self {
         Self::with_code("", code)
     }
@@ -73,7 +73,8 @@ impl Failure {
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let text = error.to_string();
-        // Some libraries' messages have several lines and a backtrace: the first line is the message, the rest a cause.
+        // Messages of some libraries have several lines and a backtrace. The first line is the
+        // message, the rest a cause.
         let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let mut message = lines.next().unwrap_or("unknown error").to_owned();
         if let Some(advice) = advice(&error) {
@@ -87,7 +88,7 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
-/// Whether an error of training is one that all processes of the run see at the same step.
+/// Whether all processes of the run see this training error at the same step.
 fn is_shared(error: &(dyn Error + 'static)) -> bool {
     let error = match error.downcast_ref() {
         Some(ModelError::Trainer(error)) => Some(error),
@@ -96,7 +97,7 @@ fn is_shared(error: &(dyn Error + 'static)) -> bool {
     matches!(error, Some(TrainerError::Diverged { .. } | TrainerError::Apart { .. }))
 }
 
-/// What the command line offers against an error of a library, which knows no options.
+/// Returns what to do on the command line about an error of a library, which does not know the options.
 fn advice(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<ModelError>() {
         return match error {

@@ -1,5 +1,6 @@
-//! The command `waxwork` as a library, for the binary and for other programs that carry it: arguments in, one call to a library, a
-//! report out. What the Python package needs of it is public; the rest is the command's own.
+//! The command `waxwork` as a library, for the binary and for other programs that include it: takes
+//! arguments, calls one library function, returns a report. The items that the Python package needs are
+//! public; the rest is private to the command.
 
 mod args;
 mod commands;
@@ -24,8 +25,9 @@ pub use crate::failure::Failure;
 #[cfg(target_os = "linux")]
 pub use crate::output::look_at_standard_output;
 
-/// Runs the command line `arguments`, the program's name first, and returns its exit code. `threads` starts as many threads as it is
-/// given, before anything is computed. What is wrong with the command line ends the process.
+/// Runs the command line `arguments`, which start with the program's name, and returns its exit code.
+/// Before any computation, calls `threads` with the number of threads to start. An invalid command
+/// line ends the process.
 pub fn main(arguments: Vec<OsString>, threads: impl FnOnce(usize) -> waxwork_kernels::Result<()>) -> u8 {
     let arguments = environment::keep_command_line(arguments);
     completion::answer(arguments);

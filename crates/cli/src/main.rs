@@ -2,17 +2,18 @@
 
 use std::process::ExitCode;
 
-/// Training allocates and frees the same large tensors at every step, which glibc's allocator gives back to the system
-/// each time: with mimalloc a step takes less than half as long.
+/// Training allocates and frees the same large tensors at every step. glibc's allocator returns them to the
+/// system each time; with mimalloc, a step takes less than half as long.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Checks standard output before Rust's runtime replaces a closed one by /dev/null, where output would be lost without an
-/// error.
+/// Checks standard output before Rust's runtime replaces a closed one by /dev/null, which would lose
+/// output without an error.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "only the loader calls a function before the runtime starts")]
 #[used]
-// SAFETY: the section holds pointers to functions without arguments. The loader calls them while there is one thread.
+// SAFETY: the section holds pointers to functions without arguments. The loader calls them while
+// there is one thread.
 #[unsafe(link_section = ".init_array")]
 static LOOK_AT_STANDARD_OUTPUT: extern "C" fn() = waxwork_cli::look_at_standard_output;
 

@@ -1,13 +1,13 @@
-//! Messages about data that was read: what its folders and columns were treated as, and what was left out.
+//! Messages about data that was read: how folders and columns were interpreted, and what was left out.
 
 use waxwork_data::{Dataset, Note};
 
 /// The target of these messages in the log.
 const TARGET: &str = "waxwork::notes";
-/// Names of classes that are shown.
+/// Maximum number of class names to show.
 const SHOWN: usize = 12;
 
-/// Logs which images a data set without a manifest has.
+/// Logs the number, shape and classes of the samples of a data set without a manifest.
 pub(crate) fn taken(data: &Dataset) {
     let classes = &data.info.classes;
     let names = classes.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -26,7 +26,7 @@ pub(crate) fn taken(data: &Dataset) {
     );
 }
 
-/// Logs what was treated as what, and warns about what was left out.
+/// Logs how data was interpreted, and warns about what was left out.
 pub(crate) fn say(notes: &[Note]) {
     for note in notes {
         if note.is_warning() {

@@ -30,21 +30,21 @@ use crate::failure::Failure;
 /// Images per row of a grid that a command writes.
 const GRID_COLUMNS: usize = 10;
 
-/// How progress and errors are written; set once, from the command line.
+/// The style of progress and errors, set once from the command line.
 static MESSAGES: OnceLock<Style> = OnceLock::new();
 
-/// How progress and errors are written.
+/// The style of progress and errors.
 struct Style {
     display: Display,
     format: LogFormat,
-    /// Whether the causes of an error follow it.
+    /// Whether to print the causes of an error after it.
     causes: bool,
-    /// The number of this process among several.
+    /// The rank of this process, if there are several.
     rank: Option<usize>,
 }
 
-/// Starts logging to standard error, filtered by the command line and `RUST_LOG`. Of several processes, the first alone speaks of
-/// anything but errors.
+/// Starts logging to standard error, filtered by the command line and `RUST_LOG`. If there are several
+/// processes, all but the first log errors only.
 pub(crate) fn start_messages(asked: &Messages, rank: Option<usize>) {
     let follows = rank.is_some_and(|rank| rank > 0);
     let display = match (asked.quiet || follows, asked.log_format) {
@@ -52,11 +52,11 @@ pub(crate) fn start_messages(asked: &Messages, rank: Option<usize>) {
         (false, LogFormat::Json) => Display::Events,
         (false, LogFormat::Text) => Display::fitting(),
     };
-    // A second start, as in tests, changes nothing.
+    // A second start, as in tests, has no effect.
     _ = MESSAGES.set(Style { display, format: asked.log_format, causes: asked.verbose > 0, rank });
     let usual = match (asked.quiet, asked.verbose) {
         _ if follows => "waxwork=error",
-        // Other libraries log what ends in an error of ours.
+        // Other libraries also log errors that we report ourselves.
         (true, _) => "waxwork=warn",
         (false, 0) => "waxwork=warn,waxwork::progress=info,waxwork::notes=info",
         (false, 1) => "waxwork=info",
@@ -80,7 +80,8 @@ pub(crate) fn start_messages(asked: &Messages, rank: Option<usize>) {
     }
 }
 
-/// Whether standard error gets colours: it is a terminal that supports them, and no variable such as `NO_COLOR` disables them.
+/// Whether standard error gets colours: it is a terminal that supports them, and no variable such as
+/// `NO_COLOR` disables them.
 fn colours() -> bool {
     AutoStream::choice(&std::io::stderr()) != ColorChoice::Never
 }
@@ -90,7 +91,7 @@ struct AboveBars;
 
 impl Write for AboveBars {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        // A closed standard error is no reason to stop.
+        // A closed standard error must not stop the work.
         _ = above_bars(|| std::io::stderr().write_all(bytes));
         Ok(bytes.len())
     }
@@ -128,7 +129,7 @@ pub(crate) fn failed(failure: &Failure) {
             rank.filter(|rank| *rank > 0).map_or_else(String::new, |rank| format!("process {rank}: "));
         format!("{colour}error:{colour:#} {process}{message}{}", causes.collect::<String>())
     };
-    // If this fails, nobody can be informed.
+    // If this fails, there is no way to report it.
     _ = writeln!(std::io::stderr(), "{lines}");
 }
 
@@ -139,12 +140,13 @@ static STANDARD_OUTPUT_CLOSED: AtomicBool = AtomicBool::new(false);
 #[cfg(target_os = "linux")]
 pub extern "C" fn look_at_standard_output() {
     let files = Path::new("/dev/fd");
-    // Without the folder nothing is known.
+    // Without this folder, the state is unknown: treat it as open.
     let closed = files.is_dir() && files.join("1").symlink_metadata().is_err();
     STANDARD_OUTPUT_CLOSED.store(closed, Ordering::Relaxed);
 }
 
-/// Writes a command's report to standard output. A closed pipe, as of `head`, is not a failure.
+/// Writes a command's report to standard output. A pipe that its reader closes, as `head`
+/// does, is not a failure.
 pub(crate) fn report(text: &str) -> Result<(), Failure> {
     if !text.is_empty() && STANDARD_OUTPUT_CLOSED.load(Ordering::Relaxed) {
         return Err(Failure::new("cannot write to standard output: it is closed"));
@@ -163,7 +165,7 @@ pub(crate) fn display() -> Display {
     MESSAGES.get().map_or(Display::Nothing, |style| style.display)
 }
 
-/// Shows the progress of a task; a length of 0 is unknown.
+/// Shows the progress of a task; a length of 0 means unknown.
 pub(crate) fn bar(length: usize, what: &'static str) -> Meter {
     Meter::new(display(), what, Unit::Parts, length as u64)
 }
@@ -178,12 +180,12 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String, Failure> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// One bar after another, for work that says what it is doing.
+/// Progress bars of successive stages, for work that names its stages.
 #[derive(Default)]
 pub(crate) struct Stages(Option<(&'static str, Meter)>);
 
 impl Stages {
-    /// Shows that `done` of `all` is done of `what`; 0 of 0 where that is not known.
+    /// Shows that `done` of `all` parts of the stage `what` are done; 0 of 0 if the number is unknown.
     pub(crate) fn set(&mut self, what: &'static str, done: usize, all: usize) {
         if self.0.as_ref().is_none_or(|(shown, _)| *shown != what) {
             self.finish();
@@ -202,7 +204,7 @@ impl Stages {
     }
 }
 
-/// Rows as aligned columns, two spaces apart.
+/// Formats rows as aligned columns, two spaces apart.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width =
@@ -221,24 +223,24 @@ pub(crate) fn number(value: f64) -> String {
     format!("{value:.*}", (3 - digits).clamp(0, 4) as usize)
 }
 
-/// Formats bytes in a fitting unit.
+/// Formats a number of bytes in a suitable unit.
 pub(crate) fn bytes(n: u64) -> String {
     indicatif::HumanBytes(n).to_string()
 }
 
-/// A number with commas between its thousands.
+/// Formats a number with commas between thousands.
 pub(crate) fn count(n: usize) -> String {
     indicatif::HumanCount(n as u64).to_string()
 }
 
-/// Formats seconds in a fitting unit.
+/// Formats seconds in a suitable unit.
 pub(crate) fn seconds(seconds: f64) -> String {
-    // A file may say any number.
+    // The number comes from a file and may have any value.
     let time = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::from_secs(u64::MAX));
     indicatif::HumanDuration(time).to_string()
 }
 
-/// What samples are, and how networks see them.
+/// The kind of samples, and how networks see them.
 #[derive(Clone, Debug)]
 pub(crate) struct Form {
     pub(crate) kind: Kind,
@@ -262,14 +264,15 @@ impl From<&DatasetInfo> for Form {
 pub(crate) struct Labelled<'a> {
     /// One label per image.
     pub(crate) labels: &'a [u32],
-    /// Of which classes.
+    /// The classes that the labels index.
     pub(crate) classes: &'a Classes,
 }
 
-/// Writes samples `(N, ..)` as networks see them as what the path's ending says: a picture (.png), an array (.npy, labels in a file
-/// of their own beside it), a tensor file (.safetensors, with `labels` where there are any); a path without an ending is a new
-/// folder of PNG files of images, numbered from `first`, in a folder per class where there are labels. Sounds are written as
-/// waveforms, .wav or a folder of such files, and one file of all lies beside their picture.
+/// Writes samples `(N, ..)`, given as networks see them, in the format of the path's extension: an image
+/// (.png), an array (.npy, with labels in a file next to it), or a tensor file (.safetensors, with `labels`
+/// if there are any). A path without an extension is a new folder of PNG files, numbered from `first`, with a
+/// folder per class if there are labels. Sounds are written as waveforms: one .wav file, or a folder of them.
+/// Next to their PNG image, one .wav file has all of them.
 pub(crate) fn write_samples(
     path: &Path,
     form: &Form,
@@ -311,7 +314,7 @@ pub(crate) fn write_samples(
     Ok(())
 }
 
-/// Writes one file a sample into a new folder, in a folder per class where there are labels.
+/// Writes one file per sample into a new folder, in a folder per class if there are labels.
 fn write_folder(
     path: &Path,
     ending: &str,
@@ -336,7 +339,7 @@ fn write_folder(
     Ok(())
 }
 
-/// Writes sounds, of which networks see `seen`, as what the path's ending says.
+/// Writes sounds, which networks see as `seen`, in the format of the path's extension.
 fn write_sounds(
     path: &Path,
     seen: &Tensor,
@@ -379,15 +382,15 @@ fn write_sounds(
     Ok(())
 }
 
-/// Writes each sample with another that belongs to it, such as its reconstruction, in the formats of [`write_samples`]. Images stand
-/// one above the other, in rows of ten.
+/// Writes each sample with its counterpart, such as its reconstruction, in the formats of [`write_samples`].
+/// Images are shown one above the other, in rows of ten.
 pub(crate) fn write_pairs(path: &Path, form: &Form, above: &Tensor, below: &Tensor) -> Result<(), Failure> {
     if extension(path).as_deref() == Some("png") {
         values::check("images", above)?;
         values::check("images", below)?;
         store::write(path, &preview::pairs(&form.kind, above, below, GRID_COLUMNS)?.png()?)?;
         if matches!(form.kind, Kind::Sound { .. }) {
-            // To be heard, each comes right after the one that it belongs to.
+            // In the sound file, each counterpart follows its sample.
             let pairs = grid::interleaved(above, below, 1)?;
             write_samples(&path.with_extension("wav"), form, &pairs, None, 0)?;
         }
@@ -396,8 +399,8 @@ pub(crate) fn write_pairs(path: &Path, form: &Form, above: &Tensor, below: &Tens
     write_samples(path, form, &grid::interleaved(above, below, GRID_COLUMNS)?, None, 0)
 }
 
-/// Checks that samples can be written to `path`, before anything that takes long: its ending is known, and a folder is new or empty,
-/// since pictures of an earlier call would be taken for these.
+/// Checks that samples can be written to `path`. Call this before anything slow. The extension must be known,
+/// and a folder must be new or empty, because images of an earlier call would be mixed with these.
 pub(crate) fn check_target(path: &Path, kind: &Kind) -> Result<(), Failure> {
     let shown = path.display();
     let is_sound = matches!(kind, Kind::Sound { .. });
@@ -423,7 +426,7 @@ pub(crate) fn check_target(path: &Path, kind: &Kind) -> Result<(), Failure> {
     }
 }
 
-/// Writes the labels of a NumPy file of images next to it; without labels, removes an older file.
+/// Writes the labels of a NumPy file of images next to it. Without labels, removes an older label file.
 pub(crate) fn write_labels_beside(images: &Path, labelled: Option<Labelled<'_>>) -> Result<(), Failure> {
     let beside = labels_beside(images);
     if let Some(Labelled { labels, .. }) = labelled {
@@ -441,14 +444,14 @@ fn folder_name(label: u32, classes: &Classes) -> String {
     if plain && classes.label(&name).is_ok_and(|found| found == label) { name } else { label.to_string() }
 }
 
-/// Writes a NumPy array of shape `dims` from the parts that `make` hands over, in their order: on a thread of its own, so
-/// that the disk works while the next part is computed.
+/// Writes a NumPy array of shape `dims` from the parts that `make` hands over in order. A separate thread
+/// writes, so that the disk works while the next part is computed.
 pub(crate) fn stream_npy(
     path: &Path,
     dims: &[usize],
     make: impl FnOnce(&mut dyn FnMut(Tensor) -> Result<(), Failure>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    /// Parts that may wait for the disk.
+    /// Parts that may be queued for the disk.
     const WAITING: usize = 16;
     let mut array = NpyWriter::create(path, dims)?;
     std::thread::scope(|scope| {
@@ -476,7 +479,7 @@ pub(crate) fn stream_npy(
     })
 }
 
-/// The path's ending in lower case.
+/// The path's extension in lower case.
 pub(crate) fn extension(path: &Path) -> Option<String> {
     path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
 }

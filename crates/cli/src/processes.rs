@@ -1,4 +1,4 @@
-//! A run on several processes, as the program sees it: who joins, what they must agree on, and how all of them end.
+//! A run on several processes: who joins, what they must agree on, and how all of them end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::environment::command_line;
 use crate::failure::{FAILED, Failure, INTERRUPTED};
 use crate::output;
 
-/// The processes that train together; one, if no launcher started more.
+/// The processes that train together: one, unless a launcher started more.
 #[derive(Clone)]
 pub(crate) struct Together {
     mpi: Option<Arc<Mpi>>,
 }
 
-/// What the first process says to the others between runs.
+/// A message of the first process to the others between runs.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum News {
     /// Train this recipe.
@@ -29,7 +29,7 @@ pub(crate) enum News {
     End(u8),
 }
 
-/// What a process says of itself before anything is trained.
+/// The description that a process sends of itself before training.
 #[derive(Serialize, Deserialize)]
 struct Introduction {
     host: String,
@@ -37,7 +37,7 @@ struct Introduction {
     environment: Environment,
 }
 
-/// How long a process waits to be ended by the first one, which says what all of them found.
+/// Time that a process waits for the first process to end it, because the first reports a shared failure.
 const WAIT_FOR_THE_FIRST: Duration = Duration::from_secs(20);
 
 impl Together {
@@ -51,7 +51,7 @@ impl Together {
         let Some(launch) = launch else { return Ok(Self::alone()) };
         let first = launch.rank == 0;
         let mpi = Mpi::start(launch).map_err(|error| match error {
-            // Every process sees it.
+            // Every process sees this error; the first reports it.
             Error::Size { .. } | Error::Mismatch { .. } if !first => Failure::silent(FAILED),
             error => error.into(),
         });
@@ -59,7 +59,7 @@ impl Together {
         let (report, ours) = (std::panic::take_hook(), Arc::clone(&mpi));
         std::panic::set_hook(Box::new(move |panic| {
             report(panic);
-            // A panic of another thread reaches this one as an error.
+            // A panic of another thread reaches this thread as an error.
             if ours.is_here() {
                 ours.abort(101);
             }
@@ -67,7 +67,8 @@ impl Together {
         Ok(Self { mpi: Some(mpi) })
     }
 
-    /// Does the work of a command on all processes that were started, and ends them together: with one message, whoever failed.
+    /// Does the work of a command on all started processes, and ends them together. A failure of any process
+    /// prints one message.
     pub(crate) fn run(
         launch: Option<Launch>,
         work: impl FnOnce(&Self) -> Result<String, Failure>,
@@ -100,12 +101,12 @@ impl Together {
         }
     }
 
-    /// Whether this process writes and speaks.
+    /// Whether this process writes files and messages.
     pub(crate) fn is_first(&self) -> bool {
         self.mpi.as_ref().is_none_or(|mpi| mpi.launch().rank == 0)
     }
 
-    /// Makes sure that every process can have micro-batches of its own.
+    /// Checks that every process gets at least one micro-batch.
     pub(crate) fn check_shares(&self, micro_batches: usize) -> Result<(), Failure> {
         let processes = self.collective().size();
         if processes <= micro_batches {
@@ -121,13 +122,13 @@ impl Together {
         self.mpi.is_none()
     }
 
-    /// What run.json says of them.
+    /// The processes as run.json records them.
     pub(crate) fn described(&self) -> Option<Processes> {
         let mpi = self.mpi.as_ref()?;
         Some(Processes { count: mpi.launch().size, mpi: mpi.version() })
     }
 
-    /// `cuda` as the device of this process among those of its machine.
+    /// Turns `cuda` into the device of this process on its machine.
     pub(crate) fn device(&self, asked: &str) -> String {
         match self.mpi.as_ref().and_then(|mpi| mpi.launch().local_rank) {
             Some(number) if asked == "cuda" => format!("cuda:{number}"),
@@ -135,7 +136,7 @@ impl Together {
         }
     }
 
-    /// Tells the other processes what comes next; the first process alone has news.
+    /// Sends news to the other processes. Only the first process calls this.
     pub(crate) fn announce(&self, news: &News) -> Result<(), Failure> {
         if !self.is_alone() {
             self.collective().broadcast(serde_json::to_vec(news)?)?;
@@ -148,9 +149,9 @@ impl Together {
         Ok(serde_json::from_slice(&self.collective().broadcast(Vec::new())?)?)
     }
 
-    /// Makes sure that all processes are the same program with the same arguments.
+    /// Checks that all processes are the same program with the same arguments.
     pub(crate) fn agree_on_the_program(&self, environment: Environment) -> Result<(), Failure> {
-        // Every process has a device of its own.
+        // Every process has its own device, so compare without the device number.
         let device = environment.device.split(':').next().unwrap_or_default().to_owned();
         let environment = Environment { device, ..environment };
         let own = Introduction { host: host(), command: command_line(), environment };
@@ -175,7 +176,7 @@ impl Together {
         Ok(())
     }
 
-    /// Makes sure that all processes have read the same data.
+    /// Checks that all processes have read the same data.
     pub(crate) fn agree_on_data(&self, data: &Dataset) -> Result<(), Failure> {
         let own = format!("{}\n{}\n{}", host(), data.info.identity, data.info.view_hash());
         let all = self.collective().gather(own.into_bytes())?;

@@ -1,4 +1,4 @@
-//! Trains a conditional VAE on embedded digits with a loop of our own, and writes sevens: `samples.png`.
+//! Trains a conditional VAE on embedded digits with its own training loop, and writes sevens: `samples.png`.
 
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::{Device, GenerativeModel, ParamSet, SampleRequest, TrainingState, store};

@@ -1,5 +1,5 @@
-//! The conditional variational autoencoder (Sohn et al. 2015): the label is given to encoder and decoder, and the prior is
-//! standard normal or depends on the label.
+//! The conditional variational autoencoder (Sohn et al. 2015). Encoder and decoder receive the label; the
+//! prior is standard normal or depends on the label.
 //!
 //! ```
 //! use waxwork_core::{Device, GenerativeModel, ImageShape, ParamSet, SampleRequest};
@@ -22,17 +22,18 @@ use waxwork_vae::Vae;
 
 pub use waxwork_vae::{DECODER, ENCODER, Network, PriorConfig, VaeConfig as CvaeConfig};
 
-/// A conditional variational autoencoder: a [`Vae`] of which encoder, decoder and, if asked for, the prior see the label.
-/// Its step is the VAE's, with every distribution conditional on the label.
+/// A conditional variational autoencoder: a [`Vae`] whose encoder and decoder receive the label, as
+/// does the prior if the configuration says so. Its step is the VAE's, with every distribution
+/// conditional on the label.
 #[derive(Clone, Debug)]
 pub struct Cvae(Vae);
 
 impl Cvae {
-    /// The model of `config` for samples like `sample`, with its tensors from `params`. `condition` is what it can be asked for: a
-    /// number of classes, or any other [`ConditionSpec`].
+    /// Builds the model of `config` for samples like `sample`, with its tensors from `params`. `condition` is
+    /// what samples can be conditioned on: a number of classes, or any other [`ConditionSpec`].
     ///
     /// # Errors
-    /// If the configuration makes no sense, there is no condition, or a stored set does not fit.
+    /// If the configuration is invalid, there is no condition, or a stored parameter set does not fit.
     pub fn new(
         config: CvaeConfig,
         sample: impl Into<SampleSpec>,

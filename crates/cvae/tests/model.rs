@@ -30,7 +30,7 @@ fn conv() -> Network {
 fn build(config: &CvaeConfig) -> Cvae {
     let model = Cvae::new(config.clone(), IMAGE, CLASSES, ParamSet::fresh_with(9, &Device::Cpu, DType::F64));
     let model = model.unwrap();
-    // A learned prior starts as the standard one, where its gradient would hide a sign: move it away.
+    // A learned prior starts as the standard one, where its gradient would hide a wrong sign: move it away.
     let moved = model.params().tensors().into_iter().map(|(name, tensor)| {
         let bias = Stream::new(7, &name, 0).normal(&[0], tensor.elem_count(), &Device::Cpu).unwrap();
         let bias = bias.to_dtype(DType::F64).unwrap().affine(0.3, 0.0).unwrap();
@@ -50,7 +50,7 @@ fn batch(n: usize) -> Batch {
     Batch { condition, ..Batch::unlabelled(images.to_dtype(DType::F64).unwrap(), indices) }
 }
 
-/// The loss of a step, and the parameters after θ − lr ∇θ, very nearly: Adam with an eps that dwarfs every gradient.
+/// The loss of a step, and very nearly the parameters θ − lr ∇θ: Adam with an eps that dwarfs every gradient.
 fn step(model: &Cvae, lr: f64) -> (f64, BTreeMap<String, Tensor>) {
     let adam = OptimizerConfig { lr: 1e9 * lr, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() };
     let report = TrainingState::new(model, adam, 4, 10).unwrap().step(model, &batch(4)).unwrap();
@@ -90,7 +90,7 @@ fn gradients_agree_with_finite_differences() {
     }
 }
 
-/// Every weight zero but the learned prior's: the decoder says one half, and log p(x | y) is known.
+/// All weights are zero but the learned prior's: the decoder outputs one half, and log p(x | y) is known.
 #[test]
 fn the_likelihood_given_the_label_has_its_closed_form() {
     let model = build(&config(mlp(), PriorConfig::Label));

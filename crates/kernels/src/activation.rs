@@ -27,8 +27,8 @@ pub enum Activation {
     Silu,
 }
 
-/// Evaluates an expression with `$f` bound to the [`Function`] of an activation. Each activation is a separate type, so
-/// loops inside the expression do not branch on it.
+/// Evaluates an expression with `$f` bound to the [`Function`] of an activation. Each activation is a
+/// separate type, so loops inside the expression do not branch on it.
 macro_rules! by_activation {
     ($activation:expr, $f:ident => $body:expr) => {
         match $activation {
@@ -62,7 +62,7 @@ macro_rules! by_activation {
 pub(crate) use by_activation;
 
 impl Activation {
-    /// Refuses a slope with which the output would not tell the sign of the input.
+    /// Refuses slopes outside [0, ∞): with a negative slope the output would not show the sign of the input.
     pub(crate) fn check(self) -> Result<()> {
         match self {
             Self::LeakyRelu(slope) if !(0.0..f32::INFINITY).contains(&slope) => Err(Error::Argument {
@@ -73,13 +73,13 @@ impl Activation {
         }
     }
 
-    /// Whether the activation changes nothing.
+    /// Whether this is the identity.
     pub(crate) fn is_identity(self) -> bool {
         self == Self::Identity
     }
 
-    /// Splits the activation into the part that a kernel can fuse, whose gradient follows from its output, and the part
-    /// that must be applied after the kernel.
+    /// Splits the activation into the part that a kernel can fuse, whose gradient follows from its output,
+    /// and the part that must be applied after the kernel.
     pub(crate) fn split(self) -> (Self, Self) {
         match self {
             Self::Silu => (Self::Identity, Self::Silu),
@@ -87,7 +87,7 @@ impl Activation {
         }
     }
 
-    /// The gradient of the input from the output `y` and its gradient, elementwise.
+    /// Returns the gradient of the input, given the output `y` and its gradient, elementwise.
     pub(crate) fn backward<T: Float>(self, y: &[T], grad: &[T]) -> Vec<T> {
         by_activation!(self, f => map2(
             y,
@@ -140,7 +140,7 @@ pub(crate) trait Function: Copy + Send + Sync {
     /// f(x).
     fn value<T: Float>(self, x: T) -> T;
 
-    /// The gradient of the input from the output `y` and its gradient.
+    /// Returns the gradient of the input, given the output `y` and its gradient.
     fn gradient<T: Float>(self, y: T, grad: T) -> T;
 }
 
@@ -229,8 +229,8 @@ impl Function for Silu {
         x * x.sigmoid()
     }
 
-    /// Returns the gradient unchanged, because the output does not determine the input. [`Activation::split`] makes sure
-    /// that this function is never fused.
+    /// Returns the gradient unchanged, because the output does not determine the input. [`Activation::split`]
+    /// ensures that this function is never fused.
     #[inline(always)]
     fn gradient<T: Float>(self, _: T, grad: T) -> T {
         grad

@@ -17,11 +17,12 @@ pub struct AdamStep {
     pub beta2: f64,
     /// Added to the square root of the bias-corrected v.
     pub eps: f64,
-    /// Decoupled weight decay: the parameter shrinks by the factor 1 − lr · weight_decay, independent of the gradient.
+    /// Decoupled weight decay: the parameter shrinks by the factor 1 − lr · weight_decay,
+    /// independent of the gradient.
     pub weight_decay: f64,
     /// The number of this step, counted from 1.
     pub step: u64,
-    /// Factor that multiplies the gradient first; 1 if it is not clipped.
+    /// Factor by which the gradient is multiplied first; 1 without clipping.
     pub grad_scale: f64,
 }
 

@@ -16,13 +16,15 @@ use crate::scalars::scalar;
 use crate::simd::simd;
 use crate::sums::sum1;
 
-/// Updates param, m and v in place from grad, and ema ← decay · ema + (1 − decay) · param if it is given, in one pass.
+/// Updates param, m and v in place from grad in one pass. Also updates
+/// ema ← decay · ema + (1 − decay) · param, if it is given.
 ///
-/// All tensors have the same shape and type. All but the gradient must be contiguous. No two may share their storage.
+/// All tensors have the same shape and type. All but the gradient must be contiguous. No two may
+/// share their storage.
 ///
 /// # Errors
-/// [`Error::Input`] if shapes or types differ, [`Error::SharedStorage`] if two tensors share their storage, and
-/// [`Error::Tensor`] if a tensor that is updated is not contiguous.
+/// [`Error::Input`] if shapes or types differ, [`Error::SharedStorage`] if two tensors share their storage,
+/// and [`Error::Tensor`] if a tensor that is updated is not contiguous.
 pub fn adam_step(
     param: &Tensor,
     grad: &Tensor,
@@ -50,8 +52,8 @@ pub fn adam_step(
 
 /// Calls `f` with the elements of all tensors, mutable at the same time.
 ///
-/// Candle gives access to the mutable storage of one tensor at a time, so the calls nest: each operation holds the
-/// slices of the previous tensors and requests the next one.
+/// Candle gives access to the mutable storage of one tensor at a time, so the calls nest: each operation
+/// holds the slices of the previous tensors and requests the next one.
 struct Nested<'a, 'b, T, F> {
     held: RefCell<Vec<&'b mut [T]>>,
     rest: &'a [&'a Tensor],
@@ -151,7 +153,7 @@ fn on_cpu<T: Float>(
     Ok(())
 }
 
-/// Shared storage would deadlock, so it is reported before any lock is taken for writing.
+/// Reports shared storage before any storage is locked for writing, because it would deadlock.
 fn distinct(tensors: &[&Tensor], grad: &Tensor) -> Result<()> {
     let address = |t: &Tensor| std::ptr::from_ref(&*t.storage_and_layout().0).addr();
     let mut addresses: Vec<usize> = tensors.iter().copied().chain([grad]).map(address).collect();

@@ -1,4 +1,4 @@
-//! A smooth bound: the identity inside of a range, and outside of it a tail that ends within one of the range.
+//! A smooth bound: the identity inside a range, and outside it tails that go at most 1 beyond the range.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
@@ -11,9 +11,12 @@ use crate::error::Result;
 use crate::float::Float;
 use crate::tape;
 
-/// x in `[low, high]`; beyond it high + e / (1 + e) with e = x − high, and low − e / (1 + e) with e = low − x: between
-/// low − 1 and high + 1, with a continuous slope 1 / (1 + e)² that is never zero. Differentiable. Inside of the range both
-/// the value and the gradient keep their bits. Infinity becomes NaN, so that it is noticed.
+/// Bounds x smoothly to values between low − 1 and high + 1. Differentiable.
+///
+/// Inside `[low, high]` the result is x, and value and gradient keep their bits. Above, it is
+/// high + e / (1 + e) with e = x − high; below, low − e / (1 + e) with e = low − x. The slope of these
+/// tails, 1 / (1 + e)², continues the slope 1 of the identity and is never zero. Infinity becomes NaN, so
+/// that it is noticed.
 pub fn soft_bound(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
     if !runs_on_cpu_kernels(x.device()) {
         return composed::soft_bound(x, low, high);
@@ -58,7 +61,7 @@ impl CustomOp1 for SoftBoundOp {
                 slice::<T>(storage, layout)?,
                 #[inline(always)]
                 |x: T| {
-                    // The product is zero, but NaN for infinity.
+                    // The product is zero, or NaN if x is infinite.
                     let tail = |beyond: T| T::ONE - T::ONE / (T::ONE + beyond) + x * T::ZERO;
                     if x > high {
                         high + tail(x - high)

@@ -1,7 +1,7 @@
 //! Access to the memory of tensors, and new buffers that are written once.
 //!
-//! Work is split into chunks whose sizes depend on shapes only. Rayon's pool decides which thread computes a chunk and
-//! when, but not what is in it, so results have the same bits for any number of threads.
+//! Work is split into chunks whose sizes depend on shapes only. Rayon's pool decides which thread computes a
+//! chunk and when, but not what is in it, so results have the same bits for any number of threads.
 #![expect(
     unsafe_code,
     reason = "every element of a new buffer is written before it is read, so zeroing it first would waste a pass"
@@ -31,7 +31,8 @@ pub(crate) fn guarded<'a, T: Float>(storage: &'a Storage, layout: &Layout) -> ca
     }
 }
 
-/// A vector of `len` elements. `write(index, chunk)` writes each chunk of `chunk` elements (the last may be shorter).
+/// A vector of `len` elements. `write(index, chunk)` writes each chunk of `chunk` elements (the
+/// last may be shorter).
 ///
 /// # Safety
 /// `write` must initialise every element of its chunk.
@@ -49,7 +50,8 @@ pub(crate) unsafe fn build<T: Float>(
     } else {
         spare.par_chunks_mut(chunk).enumerate().for_each(|(index, part)| write(index, part));
     }
-    // SAFETY: the chunks cover the first `len` elements, and the caller guarantees that `write` initialises each.
+    // SAFETY: the chunks cover the first `len` elements, and the caller guarantees that
+    // `write` initialises each.
     unsafe { out.set_len(len) };
     out
 }
@@ -66,7 +68,7 @@ pub(crate) unsafe fn build_raw<T: Float>(len: usize, write: impl FnOnce(Out<T>))
     out
 }
 
-/// A pointer to an output that several tasks write, each its own part.
+/// A pointer to an output. Several tasks write through it, each a separate part.
 #[derive(Clone, Copy)]
 pub(crate) struct Out<T> {
     start: *mut T,
@@ -74,7 +76,8 @@ pub(crate) struct Out<T> {
     len: usize,
 }
 
-// SAFETY: this only passes the pointer on. Every write through it states why no other task writes the same part.
+// SAFETY: this only passes the pointer on. A comment at each write states why no other task
+// writes the same part.
 unsafe impl<T> Send for Out<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Out<T> {}
@@ -112,8 +115,8 @@ impl<T> Out<T> {
     }
 }
 
-/// Evaluates an expression with `$T` as the element type of `$dtype`: f64, or f32 for any other type. Reading the
-/// storage of another type as f32 then fails with candle's error.
+/// Evaluates an expression with `$T` as the element type of `$dtype`: f64, or f32 for any other type. Reading
+/// the storage of another type as f32 then fails with candle's error.
 macro_rules! by_dtype {
     ($dtype:expr, $T:ident => $body:expr) => {
         match $dtype {

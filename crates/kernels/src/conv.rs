@@ -23,8 +23,8 @@ use crate::sums::channel_sums;
 /// A one-dimensional convolution is the case of H = kh = 1 and `padding[0]` = 0.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) if a stride is 0, [`Error::Input`](crate::Error::Input) if the shapes do
-/// not fit or the kernel is larger than the padded image.
+/// [`Error::Argument`](crate::Error::Argument) if a stride is 0, [`Error::Input`](crate::Error::Input) if the
+/// shapes do not fit or the kernel is larger than the padded image.
 pub fn conv2d(
     x: &Tensor,
     weight: &Tensor,

@@ -20,8 +20,8 @@ use crate::sums::channel_sums;
 /// H' = (H − 1) · `stride[0]` − 2·`padding[0]` + kh + `output_padding[0]`, and W' likewise from index 1.
 ///
 /// # Errors
-/// [`Error::Argument`](crate::Error::Argument) if a stride is 0 or an output padding is not less than its stride,
-/// [`Error::Input`](crate::Error::Input) if the shapes do not fit or the padding leaves no result.
+/// [`Error::Argument`](crate::Error::Argument) if a stride is 0 or an output padding is not less than its
+/// stride, [`Error::Input`](crate::Error::Input) if the shapes do not fit or the padding leaves no result.
 pub fn conv_transpose2d(
     x: &Tensor,
     weight: &Tensor,

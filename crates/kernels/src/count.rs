@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static MULTIPLY_ADDS: AtomicU64 = AtomicU64::new(0);
 
-/// Number of multiply-adds in all products and convolutions that the CPU kernels of this process have computed so far,
-/// including those with padding. Twice the difference between two calls is the number of FLOPs between them.
+/// Number of multiply-adds in all products and convolutions that the CPU kernels of this process have
+/// computed so far, including those with padding. Twice the difference between two calls is the number of
+/// FLOPs between them.
 pub fn multiply_adds() -> u64 {
     MULTIPLY_ADDS.load(Ordering::Relaxed)
 }

@@ -1,4 +1,5 @@
-//! Dot products of the rows of two matrices, for results so small that it does not pay to transpose either matrix.
+//! Dot products of the rows of two matrices, for results so small that it does not pay to
+//! transpose either matrix.
 #![expect(unsafe_code, reason = "rows are read through pointers, a register at a time")]
 
 use pulp::{Simd, WithSimd};
@@ -6,7 +7,8 @@ use pulp::{Simd, WithSimd};
 use crate::float::Float;
 use crate::simd::arch;
 
-/// Number of partial sums per dot product. Element k is added to partial sum k mod 16, for any register width.
+/// Number of partial sums per dot product. Element k is added to partial sum k mod 16, for any register
+/// width.
 pub(crate) const PARTIAL_SUMS: usize = 16;
 
 /// `sums`[i, j] += Σₖ `left`[i, k] · `right`[j, k], as [`PARTIAL_SUMS`] partial sums.

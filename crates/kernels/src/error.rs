@@ -2,7 +2,7 @@
 
 use candle_core::Shape;
 
-/// An error of a kernel. A kernel that returns one has changed nothing.
+/// An error of a kernel. A kernel that returns one has not changed anything.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -13,7 +13,7 @@ pub enum Error {
     /// A tensor does not have the shape or the type that the kernel needs.
     #[error("{what} has shape {found:?}, but the kernel needs {expected}")]
     Input {
-        /// What the tensor is.
+        /// The role of the tensor, such as "left matrix".
         what: &'static str,
         /// What the kernel expects, in words or as a shape.
         expected: String,
@@ -30,10 +30,10 @@ pub enum Error {
         reason: String,
     },
 
-    /// The threads of the process were set up before.
+    /// The threads of the process are already set up.
     #[error("failed to set up the threads: {reason}")]
     Threads {
-        /// What rayon said.
+        /// The message from rayon.
         reason: String,
     },
 

@@ -1,4 +1,5 @@
-//! exp and log as operations. Candle's call the C library, whose last bit differs between systems.
+//! exp and log as operations. Candle's own call the C library, whose results differ in the last
+//! bit between systems.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};

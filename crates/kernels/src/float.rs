@@ -1,8 +1,8 @@
 //! Scalar arithmetic: `Float`, implemented for f32 (our own polynomials) and f64 (the `libm` crate).
 //!
-//! The f32 functions are straight-line code: additions, products, fused multiply-adds and selections. Each of these is
-//! exactly rounded, so a loop over them gives the same bits whether the compiler emits AVX-512, AVX2, NEON or scalar
-//! code. The C library's functions differ between systems and do not vectorise.
+//! The f32 functions are straight-line code: additions, products, fused multiply-adds and selections. Each of
+//! these is exactly rounded, so a loop over them gives the same bits whether the compiler emits AVX-512,
+//! AVX2, NEON or scalar code. The C library's functions differ between systems and do not vectorise.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Error, Result, WithDType};
@@ -146,7 +146,8 @@ impl Float for f32 {
         f32::abs(self)
     }
 
-    /// The series of 2 artanh(e / (2 + e)). Its argument is at most 1/3, so the first omitted term is below 2⁻²⁹.
+    /// The series of 2 artanh(e / (2 + e)). Its argument is at most 1/3, so the first omitted
+    /// term is below 2⁻²⁹.
     #[inline(always)]
     fn log1p_unit(self) -> Self {
         let s = self / (2.0 + self);

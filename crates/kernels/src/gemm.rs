@@ -1,11 +1,12 @@
 //! Matrix products by the `gemm` crate, which is called from here only.
 //!
-//! The bits are the same on every x86-64 machine with FMA, for any number of rows and threads. `gemm`'s tiles compute
-//! each element as a chain of fused multiply-adds in the order of the inner dimension, with AVX2 as with AVX-512. Two
-//! things would differ between machines and shapes: where `gemm` splits the inner dimension (this depends on cache
-//! sizes, but blocks are never shorter than 512), and its special paths for vectors, for inner dimensions of 1 and 2,
-//! and for small products of two operands with long rows. Therefore the inner dimension is split here into blocks of at
-//! most 512, which are added in order, and the special shapes are padded so that they take the general path.
+//! The bits are the same on every x86-64 machine with FMA, for any number of rows and threads. `gemm`'s tiles
+//! compute each element as a chain of fused multiply-adds in the order of the inner dimension, with AVX2 as
+//! with AVX-512. Two things would differ between machines and shapes: where `gemm` splits the inner dimension
+//! (this depends on cache sizes, but blocks are never shorter than 512), and its special paths for vectors,
+//! for inner dimensions of 1 and 2, and for small products of two operands with long rows. Therefore the
+//! inner dimension is split here into blocks of at most 512, which are added in order, and the special shapes
+//! are padded so that they take the general path.
 #![expect(unsafe_code, reason = "gemm takes raw pointers and strides")]
 
 use gemm::Parallelism;
@@ -14,11 +15,12 @@ use crate::count::count;
 use crate::float::Float;
 use crate::matrix::{Matrix, Size, inner_blocks};
 
-/// `out` (rows of `stride` elements, of which the first n are written) = `a` · `b`, plus `out` if `accumulate`.
+/// `out` (rows of `stride` elements, of which the first n are written) = `a` · `b`, plus `out` if
+/// `accumulate`.
 ///
 /// # Safety
-/// All of `a` (m, k) and `b` (k, n) must be readable. `out` must be writable by this caller alone over (m, n), and
-/// initialised if `accumulate`. `stride` ≥ n.
+/// All of `a` (m, k) and `b` (k, n) must be readable. `out` must be writable by this caller alone over
+/// (m, n), and initialised if `accumulate`. `stride` ≥ n.
 pub(crate) unsafe fn product<T: Float>(
     size: Size,
     a: Matrix<T>,

@@ -23,8 +23,8 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// The convolution of x (N, C, H, W) by a weight (O, C + more, kh, kw), of which `more` channels belong to another
-    /// input.
+    /// The convolution of x (N, C, H, W) by a weight (O, C + more, kh, kw), of which `more` channels
+    /// belong to another input.
     pub(crate) fn of_convolution(
         x: &Tensor,
         more: usize,
@@ -54,7 +54,8 @@ impl Geometry {
         Ok(Self { samples, image, map: [outputs, map_height, map_width], kernel, stride, padding }.clamped())
     }
 
-    /// The convolution whose adjoint is the transposed convolution of x (N, C, H, W) by a weight (C, O, kh, kw).
+    /// The convolution whose adjoint is the transposed convolution of x (N, C, H, W) by a
+    /// weight (C, O, kh, kw).
     pub(crate) fn of_transposed_convolution(
         x: &Tensor,
         weight: &Tensor,
@@ -88,20 +89,21 @@ impl Geometry {
         Ok(Self { samples, image, map, kernel, stride, padding }.clamped())
     }
 
-    /// Limits the stride to the side of the padded image. A greater one leaves one position all the same, but would
+    /// Limits the stride to the side of the padded image. A larger stride leaves one position too, but would
     /// need a huge number of phases.
     fn clamped(self) -> Self {
         let stride = [0, 1].map(|i| self.stride[i].min(self.image[i + 1] + 2 * self.padding[i]));
         Self { stride, ..self }
     }
 
-    /// Counts the multiply-adds of one of the three products: every element of the map meets every weight of its
-    /// channel.
+    /// Counts the multiply-adds of one of the three products: every element of the map meets every
+    /// weight of its channel.
     pub(crate) fn count(&self) {
         count(&[self.samples, self.map_len(), self.patch()]);
     }
 
-    /// Elements of one kernel over all channels of the image, which is the number of rows of the patch matrix.
+    /// Elements of one kernel over all channels of the image, which is the number of rows of the patch
+    /// matrix.
     pub(crate) fn patch(&self) -> usize {
         self.image[0] * self.taps()
     }
@@ -124,8 +126,8 @@ impl Geometry {
         self.map[1] * self.map[2]
     }
 
-    /// Number of samples whose patches form one product: enough columns to make the cost of an incomplete last panel
-    /// negligible. A power of two, so that common batch sizes are divided evenly.
+    /// Number of samples whose patches form one product: enough columns to make the cost of an incomplete
+    /// last panel negligible. A power of two, so that common batch sizes are divided evenly.
     pub(crate) fn group(&self) -> usize {
         128usize.div_ceil(self.positions().max(1)).next_power_of_two().min(self.samples.max(1))
     }

@@ -8,8 +8,8 @@ use crate::simd::simd;
 /// The place of a pixel that is not used.
 pub(crate) const NOWHERE: usize = usize::MAX;
 
-/// Copies planes to channels-last layout: one plane per channel, `plane` elements apart; pixel i of channel c goes to
-/// `places[i] + c`.
+/// Copies planes to channels-last layout: one plane per channel, `plane` elements apart; pixel i of channel c
+/// goes to `places[i] + c`.
 ///
 /// Four planes are read side by side from start to end, which suits hardware prefetching.
 pub(crate) fn channels_last<T: Float>(

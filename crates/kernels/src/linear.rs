@@ -19,8 +19,8 @@ use crate::shapes::{check_bias, dims2};
 use crate::simd::simd;
 use crate::sums::column_sums;
 
-/// f(x · wᵀ + b): x (N, I), weight (O, I) as in PyTorch, bias (O) → (N, O). Differentiable in all three. x may have any
-/// shape (N, …) with I elements per sample.
+/// f(x · wᵀ + b): x (N, I), weight (O, I) as in PyTorch, bias (O) → (N, O). Differentiable in all three. x
+/// may have any shape (N, …) with I elements per sample.
 ///
 /// # Errors
 /// [`Error::Input`] if the shapes do not fit.
@@ -29,8 +29,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Ac
     linear_to(x, weight, bias, activation, &[outputs])
 }
 
-/// [`linear`] with a result of shape (N, `row`), where `row` has O elements. This saves the pass over the gradient that
-/// a reshape of the result would cost.
+/// [`linear`] with a result of shape (N, `row`), where `row` has O elements. This saves the pass over the
+/// gradient that a reshape of the result would cost.
 ///
 /// # Errors
 /// [`Error::Input`] if the shapes do not fit.

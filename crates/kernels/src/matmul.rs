@@ -1,5 +1,4 @@
-//! Matrix products: the differentiable product of two tensors, and which implementation computes a product of which
-//! size.
+//! Matrix products: the differentiable product of two tensors, and the choice of an implementation by size.
 #![expect(unsafe_code, reason = "matrix products take raw pointers and strides")]
 
 use candle_core::backend::BackendStorage;
@@ -49,8 +48,8 @@ pub(crate) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>
         // SAFETY: guaranteed by the caller.
         return unsafe { panels::product_vec(size, a, b) };
     }
-    // With many rows it pays to transpose the right matrix to the layout that `gemm` reads fastest. The bits stay the
-    // same.
+    // With many rows it pays to transpose the right matrix to the layout that `gemm` reads fastest. The
+    // bits stay the same.
     let transposed = (b.row == 1 && n > 1 && m >= 16).then(|| {
         // SAFETY: the caller guarantees that all of `b` is readable.
         unsafe { transpose(b.t(), n, k) }

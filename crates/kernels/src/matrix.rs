@@ -13,7 +13,8 @@ pub(crate) const INNER_BLOCK: usize = 512;
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<T> {
     pub(crate) start: *const T,
-    /// Number of elements from `start` to the end of the memory, for debug assertions. The tests enable these.
+    /// Number of elements from `start` to the end of the memory, for debug assertions. The
+    /// tests enable these.
     pub(crate) len: usize,
     /// Distance between an element and the one in the next row.
     pub(crate) row: usize,
@@ -95,8 +96,8 @@ pub(crate) struct Size {
     pub(crate) k: usize,
 }
 
-/// The blocks of an inner dimension, which are multiplied one after another: start and length of each. An inner
-/// dimension of 0 has one empty block, which makes the result zeros.
+/// The blocks of an inner dimension, which are multiplied one after another: start and length of each. An
+/// inner dimension of 0 has one empty block, which makes the result zeros.
 pub(crate) fn inner_blocks(k: usize) -> impl Iterator<Item = (usize, usize)> {
     let mut next = Some(0);
     std::iter::from_fn(move || {

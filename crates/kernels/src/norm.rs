@@ -1,7 +1,7 @@
 //! Batch normalisation fused with the activation that follows it.
 //!
-//! One task handles a few neighbouring channels. Their elements stay in the cache between the passes for mean, variance
-//! and result, and form runs that are long enough for hardware prefetching.
+//! One task handles a few neighbouring channels. Their elements stay in the cache between the passes for
+//! mean, variance and result, and form runs that are long enough for hardware prefetching.
 #![expect(unsafe_code, reason = "each task writes the planes of its channels, which are not one slice")]
 
 use std::ops::Range;
@@ -24,8 +24,8 @@ use crate::tape;
 
 /// f(γ · (x − mean) / √(var + eps) + β) with the batch's own statistics over all dimensions but the second.
 ///
-/// x (N, C, …), gamma and beta (C) → (y like x, mean (C), biased variance (C)). y is differentiable in x, gamma and
-/// beta; mean and variance are not on the tape and serve running averages.
+/// x (N, C, …), gamma and beta (C) → (y like x, mean (C), biased variance (C)). y is differentiable in x,
+/// gamma and beta; mean and variance are not on the tape and serve running averages.
 ///
 /// # Errors
 /// [`Error::Input`] if the shapes do not fit or x is empty.
@@ -141,8 +141,8 @@ impl Planes {
         (1024 / self.len.max(1)).clamp(1, MAX_CHANNELS)
     }
 
-    /// The planes of `count` channels from `first` on, in memory order: index of the channel among these, and the
-    /// offset of the plane.
+    /// The planes of `count` channels from `first` on, in memory order: index of the channel among these, and
+    /// the offset of the plane.
     #[inline(always)]
     fn starts(self, first: usize, count: usize) -> impl Iterator<Item = (usize, usize)> {
         self.starts_of(0..self.samples, first, count)
@@ -167,8 +167,9 @@ impl Planes {
         )
     }
 
-    /// Sums over each channel from `first` on and adds the sums to `totals`. `add` adds a range of elements of a
-    /// channel to its lanes. The lanes of one partial sum cover several small planes or a part of a large plane.
+    /// Sums over each channel from `first` on and adds the sums to `totals`. `add` adds a range of
+    /// elements of a channel to its lanes. The lanes of one partial sum cover several small planes or a
+    /// part of a large plane.
     #[inline(always)]
     fn sums<T: Float, const K: usize>(
         self,

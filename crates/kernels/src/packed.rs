@@ -15,8 +15,8 @@ pub(crate) struct PackedLeft<T> {
 }
 
 impl<T: Real> PackedLeft<T> {
-    /// Packs a matrix of `rows` rows, which start `stride` apart in `data`. Column k has the offset `places[k]` in a
-    /// row.
+    /// Packs a matrix of `rows` rows, which start `stride` apart in `data`. Column k has the offset
+    /// `places[k]` in a row.
     pub(crate) fn pack(data: &[T], (rows, stride): (usize, usize), places: &[usize]) -> Self {
         let (inner, panels) = (places.len(), rows.div_ceil(TILE_ROWS));
         // SAFETY: the panels of all blocks cover the matrix, and each panel is written by one task.
@@ -37,8 +37,8 @@ impl<T: Real> PackedLeft<T> {
         Self { data, rows, inner }
     }
 
-    /// Packs maps (samples, channels, positions) as a matrix with one row per channel and one column per position of
-    /// every sample.
+    /// Packs maps (samples, channels, positions) as a matrix with one row per channel and one column per
+    /// position of every sample.
     pub(crate) fn pack_maps(maps: &[T], channels: usize, positions: usize, samples: usize) -> Self {
         let (rows, inner) = (channels, samples * positions);
         assert_eq!(maps.len(), rows * inner);
@@ -74,13 +74,13 @@ impl<T: Real> PackedLeft<T> {
         self.rows
     }
 
-    /// `out` = self · panel for the block of the inner dimension that starts at `start`. All blocks but the first add to
-    /// `out`.
+    /// `out` = self · panel for the block of the inner dimension that starts at `start`. All blocks but the
+    /// first add to `out`.
     ///
     /// # Safety
-    /// `panel` contains the rows of the block, of 64 elements each, of which the first `columns` are used. `out` must
-    /// be writable by this caller alone for `rows` rows of `columns` elements, `stride` apart, and initialised unless
-    /// `start` is 0.
+    /// `panel` contains the rows of the block, of 64 elements each, of which the first `columns` are used.
+    /// `out` must be writable by this caller alone for `rows` rows of `columns` elements, `stride` apart, and
+    /// initialised unless `start` is 0.
     pub(crate) unsafe fn times(&self, start: usize, panel: &[T], columns: usize, out: *mut T, stride: usize) {
         let inner = PANEL_DEPTH.min(self.inner - start);
         // SAFETY: guaranteed by the caller.

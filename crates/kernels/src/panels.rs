@@ -1,6 +1,7 @@
-//! Products of whole matrices by tiles. The left matrix is read in place; each task packs the panel of columns of the
-//! right matrix that it multiplies by. At the sizes of a training step this is faster than `gemm`, which packs before
-//! its threads start and synchronises them after each block of the inner dimension. The bits are the same.
+//! Products of whole matrices by tiles. The left matrix is read in place; each task packs the panel of
+//! columns of the right matrix that it multiplies by. At the sizes of a training step this is faster than
+//! `gemm`, which packs before its threads start and synchronises them after each block of the inner
+//! dimension. The bits are the same.
 #![expect(unsafe_code, reason = "tasks write parts of one result")]
 
 use rayon::prelude::*;
@@ -31,8 +32,8 @@ pub(crate) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>
     let panels = n.div_ceil(PANEL_COLUMNS);
     let rows = if panels < 6 { ROWS_PER_TASK.min(m) } else { m };
     let [row_step, inner_step] = a.steps();
-    // SAFETY: the tasks cover all rows and columns without overlap, and the caller guarantees that the matrices are
-    // readable.
+    // SAFETY: the tasks cover all rows and columns without overlap, and the caller guarantees that the
+    // matrices are readable.
     unsafe {
         build_raw(m * n, |out: Out<T>| {
             (0..panels * m.div_ceil(rows)).into_par_iter().for_each(|index| {
@@ -60,7 +61,8 @@ pub(crate) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>
     }
 }
 
-/// Packs a matrix of at most 64 columns as rows of 64 elements. The elements beyond its columns are left unchanged.
+/// Packs a matrix of at most 64 columns as rows of 64 elements. The elements beyond its columns
+/// are left unchanged.
 ///
 /// # Safety
 /// All of `from` (rows, columns) must be readable.
@@ -97,7 +99,8 @@ mod tests {
     use crate::simd::on_every_instruction_set;
     use crate::tests::numbers;
 
-    /// All layouts of both sides, several blocks of the inner dimension, and incomplete panels and tiles of every kind.
+    /// All layouts of both sides, several blocks of the inner dimension, and incomplete panels and
+    /// tiles of every kind.
     #[test]
     fn products_have_the_bits_of_gemm() {
         for (m, n, k) in

@@ -1,9 +1,10 @@
-//! Convolution of an image with additional channels that are constant planes, such as the labels of a conditional
-//! discriminator (Mirza & Osindero 2014).
+//! Convolution of an image with additional channels that are constant planes, such as the labels of a
+//! conditional discriminator (Mirza & Osindero 2014).
 //!
-//! At each position of the map, a plane adds its value times the sum of the taps that lie within the image. These are
-//! all taps, unless the window extends beyond the edge. So there is one number to compute for each *band*, the
-//! positions whose windows extend beyond the edge by the same amount, instead of one for each position and tap.
+//! At each position of the map, a plane adds its value times the sum of the taps that lie within the image.
+//! These are all taps, unless the window extends beyond the edge. So it is enough to compute one number per
+//! *band*, instead of one per position and tap. A band consists of the positions whose windows extend beyond
+//! the edge by the same amount.
 
 use std::ops::Range;
 
@@ -36,8 +37,9 @@ pub fn with_planes(x: &Tensor, values: &Tensor) -> Result<Tensor> {
     Ok(Tensor::cat(&[x, &values], 1)?)
 }
 
-/// [`conv2d`] of [`with_planes`]: x (N, C, H, W), values (N, K), weight (O, C + K, kh, kw), bias (O) → (N, O, H', W').
-/// Differentiable in x, weight and bias; values are constants. Stride and padding are those of [`conv2d`].
+/// [`conv2d`] of [`with_planes`]: x (N, C, H, W), values (N, K), weight (O, C + K, kh, kw), bias (O) →
+/// (N, O, H', W'). Differentiable in x, weight and bias; values are constants. Stride and padding are
+/// those of [`conv2d`].
 ///
 /// # Errors
 /// Those of [`conv2d`], and [`Error::Input`] if `values` does not have one row per sample.
@@ -77,7 +79,7 @@ pub fn conv2d_with_planes(
     activate(&parametric_op::apply(op, x, weight, bias)?, activation_after)
 }
 
-/// The number of planes, of which every sample has one value each.
+/// Checks that every sample has one value per plane, and returns the number of planes.
 fn check_values(x: &Tensor, values: &Tensor) -> Result<usize> {
     match (x.dims(), values.dims()) {
         (&[n, ..], &[rows, planes]) if n == rows => Ok(planes),
@@ -144,8 +146,8 @@ impl Conv2dWithPlanesOp {
         weight.chunks_exact(all.max(1)).flat_map(|weight| &weight[..own]).copied().collect()
     }
 
-    /// Calls `f` for every plane, output and pair of bands, in this order, with the offsets of their taps in the weight
-    /// of all channels.
+    /// Calls `f` for every plane, output and pair of bands, in this order, with the offsets of their taps in
+    /// the weight of all channels.
     fn for_each_pair(&self, mut f: impl FnMut(usize, &mut dyn Iterator<Item = usize>)) {
         let [own, all] = self.patch();
         let (outputs, width) = (self.geometry.map[0], self.geometry.kernel[1]);
@@ -219,7 +221,8 @@ impl Conv2dWithPlanesOp {
         sums
     }
 
-    /// The gradient of the whole weight, from that of the image's channels and the sums of the map's gradient.
+    /// The gradient of the whole weight, from that of the image's channels and the sums of the map's
+    /// gradient.
     fn whole_gradient<T: Real>(&self, own_gradient: &[T], band_sums: &[T]) -> Vec<T> {
         let [own, all] = self.patch();
         let mut gradient = vec![T::ZERO; self.geometry.map[0] * all];

@@ -1,4 +1,4 @@
-//! Max and mean pooling, forward only: feature extractors need it, but no network that is trained here.
+//! Max and mean pooling, forward only: feature extractors use it, but no network that Waxwork trains.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
@@ -13,8 +13,8 @@ use crate::shapes::dims4;
 use crate::simd::simd;
 use crate::windows::{Pool, Windows};
 
-/// `(N, C, H, W)` → `(N, C, H', W')` with H' = (H + 2·padding − size) / stride + 1, rounded down, and W' likewise. Not
-/// differentiable: the result is not on the tape.
+/// `(N, C, H, W)` → `(N, C, H', W')` with H' = (H + 2·padding − size) / stride + 1, rounded down, and W'
+/// likewise. Not differentiable: the result is not on the tape.
 ///
 /// # Errors
 /// [`Error::Input`] if no window fits, [`Error::Argument`] if the windows are invalid.
@@ -73,8 +73,8 @@ impl PoolOp {
         out
     }
 
-    /// Joins the rows of each window for all columns at once, then the columns of each window. `last` gets the joined
-    /// value and the number of pixels.
+    /// Reduces the rows of each window for all columns at once, then the columns of each window. `last` gets
+    /// the reduced value and the number of pixels.
     #[inline(always)]
     fn plane<T: Float>(
         &self,

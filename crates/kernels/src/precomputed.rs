@@ -1,15 +1,15 @@
-//! Attaches an already computed result to candle's autograd tape, with a custom gradient. Candle has one trait per
-//! number of arguments; here one trait serves them all.
+//! Attaches a result that is already computed to candle's autograd tape, with a custom gradient. Candle has
+//! one trait per number of arguments; this one trait serves them all.
 
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, MetalStorage};
 use candle_core::{Result, Shape, Tensor, bail};
 
-/// A result whose computation needs nothing further from its arguments, and its gradient.
+/// A result that is already computed, and its gradient.
 pub(crate) trait PrecomputedOp: Send + Sync + 'static {
     /// Name of the operation in candle's errors.
     fn name(&self) -> &'static str;
 
-    /// The result, in a storage that is not shared.
+    /// The result, in storage that nothing else shares.
     fn on_cpu(&self) -> Result<(CpuStorage, Shape)>;
 
     fn on_cuda(&self) -> Result<(CudaStorage, Shape)> {
@@ -20,7 +20,8 @@ pub(crate) trait PrecomputedOp: Send + Sync + 'static {
         bail!("{} is an operation for the CPU", self.name())
     }
 
-    /// The gradients of the arguments, in their order, from arguments, result and its gradient.
+    /// Returns the gradients of the arguments, in their order, given the arguments, the result and its
+    /// gradient.
     fn backward(&self, arguments: &[&Tensor], y: &Tensor, grad: &Tensor) -> Result<Vec<Option<Tensor>>>;
 }
 

@@ -1,4 +1,5 @@
-//! Downsampling, upsampling and translation of feature maps: linear maps, each of which is the gradient of another.
+//! Downsampling, upsampling and translation of feature maps: linear maps, each of which is the
+//! gradient of another.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, WithDType};
@@ -136,7 +137,8 @@ impl ResampleOp {
     }
 }
 
-/// Where a line of `size` pixels that is moved by `by` is read from and written to, and how many pixels remain.
+/// For a line of `size` pixels that moves by `by`: where to read from, where to write to, and how
+/// many pixels remain.
 fn overlap(by: isize, size: usize) -> (usize, usize, usize) {
     let distance = by.unsigned_abs().min(size);
     if by >= 0 { (0, distance, size - distance) } else { (distance, 0, size - distance) }

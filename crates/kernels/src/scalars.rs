@@ -13,7 +13,7 @@ pub fn scalar(x: &Tensor) -> Result<f64> {
     Ok(x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar::<f64>()?)
 }
 
-/// The values of scalar tensors of the same type on the same device, for which it waits once.
+/// The values of scalar tensors of the same type on the same device. Waits for the device once.
 ///
 /// # Errors
 /// If a tensor has more than one value, or types or devices differ.

@@ -1,4 +1,4 @@
-//! The instruction set that kernels use: the best that this CPU has. Tests can select any other.
+//! The instruction set that kernels use: the best one of this CPU. Tests can select any other.
 
 /// Runs `f`, compiled for the best instruction set of this CPU. `f` must be `#[inline(always)]`.
 #[inline(always)]
@@ -20,8 +20,9 @@ pub(crate) use forced::{arch, on_every_instruction_set};
 mod forced {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// The one of [`instruction_sets`] that the kernels use, counted from 1; 0 selects the best. This is a static
-    /// because kernels run on other threads too. A concurrent test that sees the change must get the same bits anyway.
+    /// Number of the entry of [`instruction_sets`] that the kernels use, counted from 1; 0 selects the best.
+    /// This is a static because kernels run on other threads too. A concurrent test that sees the change must
+    /// get the same bits anyway.
     static FORCED: AtomicUsize = AtomicUsize::new(0);
 
     /// Replaces `pulp::Arch::new` in tests.

@@ -10,7 +10,7 @@ use crate::simd::simd;
 /// Number of running sums side by side, so that a sum vectorises but has the same order on every CPU.
 const LANES: usize = 16;
 
-/// Most elements that are added to [`Lanes`] before their total is taken; more would lose precision in f32.
+/// Maximum number of elements added to [`Lanes`] before taking their total; more would lose precision in f32.
 pub(crate) const SUM_BLOCK: usize = 64 * LANES;
 
 /// A partial sum: successive elements are added to successive running sums.
@@ -43,7 +43,8 @@ impl<T: Float> Lanes<T> {
     }
 }
 
-/// Adds both results of f(x, y, z) for all elements of three slices of equal length, in the order of [`Lanes::add`].
+/// Adds both results of f(x, y, z) for all elements of three slices of equal length, in the order
+/// of [`Lanes::add`].
 #[inline(always)]
 pub(crate) fn add3<T: Float>(
     [first, second]: &mut [Lanes<T>; 2],

@@ -1,11 +1,12 @@
-//! Puts kernels on candle's tape without the cost of candle's gradient accumulation: candle adds every gradient to a
-//! tensor of zeros, which between two kernels is more memory traffic than many kernels need themselves.
+//! Puts kernels on candle's tape without the cost of candle's gradient accumulation. Candle adds
+//! every gradient to a tensor of zeros; between two kernels, this is more memory traffic than many
+//! kernels need themselves.
 //!
-//! On the tape, a kernel's result is represented by a *stub*, a tensor of one element. A kernel that takes the result
-//! as its argument is recorded with the stub instead, and its backward pass hands the real gradient to the result's
-//! [`Node`]; candle accumulates only the gradients of stubs. One of candle's operations that takes the result sees an
-//! ordinary tensor, whose gradient goes to the node as well. In both cases candle visits its tape in the same order as
-//! without stubs.
+//! On the tape, a kernel's result is represented by a *stub*, a tensor of one element. A kernel that takes
+//! the result as its argument is recorded with the stub instead, and its backward pass hands the real
+//! gradient to the result's [`Node`]; candle accumulates only the gradients of stubs. One of candle's
+//! operations that takes the result sees an ordinary tensor, whose gradient goes to the node as well. In both
+//! cases candle visits its tape in the same order as without stubs.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -68,13 +69,14 @@ impl Gradients {
     }
 }
 
-/// The backward pass from a scalar. It differs from [`Tensor::backward`] in that gradients of variables that only
-/// kernels used are not added to zeros either.
+/// The backward pass from a scalar. Unlike [`Tensor::backward`], it does not add a gradient to zeros if only
+/// kernels used the variable.
 ///
 /// # Errors
 /// If a gradient cannot be computed.
 pub fn backward(scalar: &Tensor) -> Result<Gradients> {
-    // While this thread waits, rayon may give it another task that runs a backward pass: each pass has its own store.
+    // While this thread waits, rayon may give it another task that runs a backward pass: each pass
+    // has its own store.
     let outer = VARIABLES.replace(Some(HashMap::new()));
     let by_candle = scalar.backward();
     let by_kernels = VARIABLES.replace(outer).unwrap_or_default();
@@ -88,7 +90,7 @@ thread_local! {
     static VARIABLES: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
 }
 
-/// Number of results from which on entries of dropped results are removed.
+/// Minimum number of entries at which those of dropped results are removed.
 const SWEEP_FROM: usize = 1024;
 
 enum Operation {
@@ -179,8 +181,8 @@ impl Node {
         Ok(())
     }
 
-    /// What candle should add to the gradient of each argument: a token for a stub, and nothing for a variable whose
-    /// gradient [`backward`] collects.
+    /// What candle should add to the gradient of each argument: a token for a stub, and nothing for a
+    /// variable whose gradient [`backward`] collects.
     fn backward(&self) -> Result<Vec<Option<Tensor>>> {
         let Some(output) = self.output.get() else {
             candle_core::bail!("a kernel went backward before it went forward")
@@ -215,7 +217,8 @@ fn pass_on(input: &Tensor, link: Option<&Link>, gradient: Option<Tensor>) -> Res
     if !(collected && input.is_variable()) {
         return Ok(Some(gradient));
     }
-    // The sum is computed while nothing is borrowed, because rayon may run another task on this thread meanwhile.
+    // The sum is computed while nothing is borrowed, because rayon may run another task on
+    // this thread meanwhile.
     let before = VARIABLES.with_borrow_mut(|all| all.as_mut().and_then(|all| all.remove(&input.id())));
     let gradient = before.map_or(Ok(gradient.clone()), |before| sum(&before, &gradient))?;
     VARIABLES.with_borrow_mut(|all| all.as_mut().map(|all| all.insert(input.id(), gradient)));
@@ -252,8 +255,8 @@ impl PrecomputedOp for KernelOp {
     }
 }
 
-/// The operation behind a result, whose argument is the stub. Its forward pass runs the kernel; its backward pass hands
-/// the gradient that candle accumulated to the node.
+/// The operation behind a result, whose argument is the stub. Its forward pass runs the kernel; its backward
+/// pass hands the gradient that candle accumulated to the node.
 struct ResultOp(Arc<Link>);
 
 impl PrecomputedOp for ResultOp {
@@ -286,7 +289,8 @@ mod tests {
         Var::from_tensor(&Tensor::from_slice(values, (1, values.len()), &Device::Cpu).unwrap()).unwrap()
     }
 
-    /// tanh x as the argument of two kernels, of one of candle's operations, and of a kernel that takes it twice.
+    /// tanh x as the argument of two kernels, of one of candle's operations, and of a kernel
+    /// that takes it twice.
     fn fan(x: &Tensor) -> Tensor {
         let y = activate(x, Activation::Tanh).unwrap();
         let one = softplus(&y).unwrap();

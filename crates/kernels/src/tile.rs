@@ -1,9 +1,9 @@
 //! Products of packed panels: the innermost loop of matrix products and convolutions.
 //!
-//! The right matrix comes in panels of 64 columns, stored by rows; the left matrix in panels of six rows, stored by
-//! columns, or unpacked. A tile of the product stays in registers over the whole inner dimension. Each of its elements
-//! is a chain of fused multiply-adds in the order of the inner dimension, for any register width, and has the same bits
-//! as the result of [`product`].
+//! The right matrix comes in panels of 64 columns, stored by rows; the left matrix in panels of six rows,
+//! stored by columns, or unpacked. A tile of the product stays in registers over the whole inner dimension.
+//! Each of its elements is a chain of fused multiply-adds in the order of the inner dimension, for any
+//! register width, and has the same bits as the result of [`product`].
 #![expect(unsafe_code, reason = "tiles read panels and write rows of the result through pointers")]
 
 use gemm::Parallelism;
@@ -17,8 +17,8 @@ use crate::simd::arch;
 /// Columns of a panel of the right matrix: four AVX-512 registers.
 pub(crate) const PANEL_COLUMNS: usize = 64;
 
-/// Length of the blocks of the inner dimension: a panel of this depth of the right matrix stays in the L1 cache after it
-/// is packed. Blocks are added in order.
+/// Length of the blocks of the inner dimension: a panel of this depth of the right matrix stays in the L1
+/// cache after it is packed. Blocks are added in order.
 pub(crate) const PANEL_DEPTH: usize = 256;
 
 /// Rows of a panel of the left matrix: 6 · 4 sums leave enough registers for the operands.
@@ -46,8 +46,8 @@ pub(crate) struct RightSide<'a, T> {
     pub(crate) chunk: usize,
 }
 
-/// A product of a left side with any number of rows and a right side with at most 64 columns, of which whole chunks of
-/// 16 are read.
+/// A product of a left side with any number of rows and a right side with at most 64 columns, of which whole
+/// chunks of 16 are read.
 pub(crate) struct PanelProduct<'a, T> {
     pub(crate) rows: usize,
     pub(crate) inner: usize,
@@ -61,8 +61,8 @@ pub(crate) struct PanelProduct<'a, T> {
 }
 
 impl<'a, T: Float> PanelProduct<'a, T> {
-    /// The left side from the first row of a panel of `height` rows on, and the distances between its rows and between
-    /// its columns.
+    /// The left side from the first row of a panel of `height` rows on, and the distances between its rows
+    /// and between its columns.
     #[inline(always)]
     fn rows_from(&self, row: usize, height: usize) -> (&'a [T], usize, usize) {
         match self.left {
@@ -74,8 +74,8 @@ impl<'a, T: Float> PanelProduct<'a, T> {
     /// Computes the product with `gemm`: for f64, and without fused vector instructions.
     ///
     /// # Safety
-    /// Both sides must contain all elements of the given sizes. `out` must be writable by this caller alone for `rows`
-    /// rows of `columns` elements, `stride` apart, and initialised if `accumulate`.
+    /// Both sides must contain all elements of the given sizes. `out` must be writable by this caller alone
+    /// for `rows` rows of `columns` elements, `stride` apart, and initialised if `accumulate`.
     pub(crate) unsafe fn by_gemm(&self) {
         for row in (0..self.rows).step_by(TILE_ROWS) {
             let height = TILE_ROWS.min(self.rows - row);
@@ -149,8 +149,8 @@ impl PanelProduct<'_, f32> {
         let mut sums = [[simd.splat_f32s(0.0); COUNT]; HEIGHT];
         let (mut left, mut right) = (left.as_ptr(), right.as_ptr());
         for _ in 0..self.inner {
-            // SAFETY: the assertions keep the reads within both sides: each step reads one column of the left side and
-            // one row of the right side.
+            // SAFETY: the assertions keep the reads within both sides: each step reads one column of the left
+            // side and one row of the right side.
             unsafe {
                 let mut across = [simd.splat_f32s(0.0); COUNT];
                 for (v, across) in across.iter_mut().enumerate() {

@@ -10,7 +10,7 @@ pub enum Pool {
     Mean,
 }
 
-/// Square windows, `stride` pixels apart, on an image with `padding` pixels on each side, which no window counts.
+/// Square windows, `stride` pixels apart, on an image with `padding` pixels on each side, which do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {
     /// Height and width of a window, in pixels.

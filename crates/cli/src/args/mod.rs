@@ -1,4 +1,4 @@
-//! The command line as it was typed: the options of the program and its commands; one file per group of commands.
+//! The parsed command line: the options of the program and its commands, with one file per group of commands.
 
 mod exchange;
 mod images;

@@ -1,10 +1,11 @@
-//! The command line is consistent, its help has two levels, and every command in the documents is understood.
+//! Tests that the command line is consistent, its help has two levels, and every command in
+//! the documents parses.
 
 use clap::{CommandFactory, Parser};
 
 use super::Arguments;
 
-/// Columns that help may take, as on a wide terminal.
+/// Maximum width of help in columns, as on a wide terminal.
 const WIDTH: usize = 100;
 
 #[test]
@@ -12,18 +13,18 @@ fn the_command_line_is_consistent() {
     Arguments::command().debug_assert();
 }
 
-/// The commands that a text shows: in documents those of its `sh` blocks, in a help text the lines of its examples.
+/// The commands in a text: in documents those of its `sh` blocks, in a help text the lines of its examples.
 fn shown(text: &str, in_blocks: bool) -> Vec<String> {
     let mut inside = !in_blocks;
     let mut commands = Vec::new();
-    // A backslash at its end joins a line with the next.
+    // A backslash at the end of a line joins it with the next line.
     for line in text.replace("\\\n", " ").lines() {
         if line.starts_with("```") {
             inside = line == "```sh";
         }
         let line = line.split(" #").next().unwrap_or_default();
         let parts = line.split("&&").flat_map(|part| part.split(" | ")).map(str::trim);
-        // A redirection and a variable that is set for a command are the shell's.
+        // Redirections and variables set for a command belong to the shell.
         let plain = parts.map(|part| part.split(['>', '<']).next().unwrap_or_default().trim());
         let plain = plain.map(|part| part.split_at(part.find("waxwork ").unwrap_or(0)));
         let ours = plain.filter(|(before, part)| {

@@ -1,4 +1,4 @@
-//! Values of options that are more than a number or a path.
+//! Values of options that are more complex than a number or a path.
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! The model card: README.md of a finished run, in the form that the Hub reads.
+//! The model card: README.md of a finished run, in the format of the Hub.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -74,12 +74,12 @@ pub(crate) fn class_names(names: &[String]) -> String {
     }
 }
 
-/// Text that ends no cell and no row of a table in Markdown.
+/// Escapes text so that it does not end a cell or a row of a Markdown table.
 fn in_a_cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
-/// The YAML front matter of a card, with the keys of the Hub. A JSON string is a YAML string.
+/// The YAML front matter of a card, with the Hub's keys. A JSON string is a YAML string.
 pub(crate) fn front(folder: &RunFolder, info: &RunInfo, report: Option<&Report>) -> Result<String, Failure> {
     let quoted = |text: &str| serde_json::to_string(text);
     let known = Manifest::find(&info.data).ok();

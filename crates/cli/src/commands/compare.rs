@@ -1,4 +1,5 @@
-//! `waxwork compare`: a table of runs and their metrics. Metrics with different protocols are marked, with the difference.
+//! `waxwork compare`: a table of runs and their metrics. Metrics with different protocols are not compared;
+//! notes name the difference.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,19 +22,19 @@ use crate::commands::{compare_page, evaluate};
 use crate::failure::Failure;
 use crate::output::{self, number};
 
-/// Images whose sampling is timed, and how often.
+/// Number of images per timed sampling, and number of repetitions.
 const SAMPLED: usize = 100;
 const ROUNDS: usize = 5;
 
-/// Runs that differ by their seed alone.
+/// Runs that differ only in their seed.
 #[derive(Serialize)]
 struct Column {
     runs: Vec<String>,
     /// Values of the model and of this machine, by name.
     costs: BTreeMap<&'static str, f64>,
-    /// Every run's value of a metric that can be compared.
+    /// The values of all runs, for each metric that can be compared.
     values: BTreeMap<String, Vec<f64>>,
-    /// Metrics that cannot be, and what differs.
+    /// Metrics that cannot be compared, and what differs.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     not_compared: BTreeMap<String, Vec<String>>,
     #[serde(skip)]
@@ -68,7 +69,7 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<String, Failure> {
     Ok(format!("{}{space}{notes}", output::table(&rows)))
 }
 
-/// The runs that are meant: a folder of runs stands for those in it that are finished.
+/// The runs to compare: a folder of runs stands for the finished runs in it.
 fn collected(asked: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut all = Vec::new();
     for path in asked {
@@ -90,7 +91,7 @@ fn collected(asked: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(all)
 }
 
-/// Measures the runs that have not been, with the settings that `waxwork evaluate` has by default.
+/// Evaluates the runs that have no evaluation, with the default settings of `waxwork evaluate`.
 fn evaluate_all(runs: &[PathBuf]) -> Result<(), Failure> {
     for path in runs {
         if path.join("run.json").is_file() && evaluation_of(path)?.is_none() {
@@ -106,7 +107,7 @@ fn evaluate_all(runs: &[PathBuf]) -> Result<(), Failure> {
 }
 
 impl Column {
-    /// Takes out the values that cannot be compared, and keeps what differs.
+    /// Removes the values that cannot be compared, and records what differs.
     fn mark(&mut self, refused: &[ProtocolMismatch]) {
         for ProtocolMismatch { metric, difference } in refused {
             self.values.remove(metric);
@@ -137,9 +138,9 @@ fn notes(refused: &[ProtocolMismatch], unmeasured: &[PathBuf]) -> String {
     lines
 }
 
-/// Runs beside each other.
+/// Runs next to each other.
 struct Compared {
-    /// Those that differ by their seed alone in one.
+    /// One column for runs that differ only in their seed.
     columns: Vec<Column>,
     /// What cannot be compared.
     refused: Vec<ProtocolMismatch>,
@@ -153,7 +154,7 @@ fn compared(runs: &[PathBuf]) -> Result<Compared, Failure> {
     let mut refused = Vec::new();
     let bar = output::bar(runs.len(), "timing the models");
     for path in runs {
-        // A metrics.json stands for itself, beside images or in a folder.
+        // A metrics.json is enough, next to images or in a folder.
         if !path.is_file() && !path.join("metrics.json").is_file() {
             RunFolder::open(path)?;
         }
@@ -161,7 +162,7 @@ fn compared(runs: &[PathBuf]) -> Result<Compared, Failure> {
         if measured.is_empty() {
             unmeasured.push(path.clone());
         }
-        // Images of another program have numbers, and nothing else.
+        // Images from another program have metrics, but no run.
         let run = if path.join("run.json").is_file() { Some(open(path, &Device::Cpu)?) } else { None };
         for (name, known) in
             columns.iter().flat_map(|column| column.metrics.iter().map(|known| (&column.runs[0], known)))
@@ -203,7 +204,7 @@ fn compared(runs: &[PathBuf]) -> Result<Compared, Failure> {
     Ok(Compared { columns, refused, unmeasured })
 }
 
-/// What the model costs: its size, how long its training took, how fast it samples here and now.
+/// The cost of the model: its size, the length of its training, and its sampling speed on this machine.
 fn costs(run: &Run) -> Result<BTreeMap<&'static str, f64>, Failure> {
     let tensors = run.model.params().tensors();
     let values: usize = tensors.values().map(Tensor::elem_count).sum();
@@ -223,7 +224,7 @@ fn costs(run: &Run) -> Result<BTreeMap<&'static str, f64>, Failure> {
         let (began, before) = (Instant::now(), kernels::multiply_adds());
         run.model
             .sample(&SampleRequest { first: (round * SAMPLED) as u64, ..SampleRequest::new(0, SAMPLED) })?;
-        // The first fills caches.
+        // The first round only fills caches.
         if round > 0 {
             times.push(began.elapsed().as_secs_f64());
             let flops = 2 * (kernels::multiply_adds() - before);

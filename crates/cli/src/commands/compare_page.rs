@@ -13,18 +13,18 @@ use crate::failure::Failure;
 use crate::pages::curves::{Chart, Curve, curves, heading};
 use crate::pages::{self, Image};
 
-/// A run as the page shows it beside others.
+/// A run as the page shows it next to others.
 #[derive(Serialize)]
 struct RunSummary {
     name: String,
     description: String,
     facts: Vec<[String; 2]>,
     image: Option<Image>,
-    /// Where its own page is, as seen from this one.
+    /// The path of its own page, relative to this one.
     page: Option<String>,
 }
 
-/// Writes the page: the runs, the table of their numbers without those that are refused, and their curves.
+/// Writes the page: the runs, the table of their numbers without refused ones, and their curves.
 pub(crate) fn write(
     out: &Path,
     runs: &[PathBuf],
@@ -53,7 +53,7 @@ pub(crate) fn write(
         let page = if page.is_file() { link(out, &page)? } else { None };
         beside.push(RunSummary { name, description, facts, image, page });
     }
-    // Losses first, then what belongs to a group.
+    // Losses first, then names with a group.
     named.sort_by_key(|(name, _)| name.contains('/'));
     let charts: Vec<Chart> =
         named.into_iter().filter_map(|(name, curves)| Chart::new(heading(&name), curves)).collect();
@@ -73,7 +73,7 @@ pub(crate) fn write(
     Ok(format!("{}: open it in a browser\n", out.display()))
 }
 
-/// The way from one page to another; None if there is none, as between two drives.
+/// The relative path from one page to another; None if there is none, as between two drives.
 fn link(from: &Path, to: &Path) -> Result<Option<String>, Failure> {
     let (from, to) = (std::path::absolute(from)?, std::path::absolute(to)?);
     let way = from.parent().and_then(|folder| pathdiff::diff_paths(&to, folder));

@@ -73,14 +73,14 @@ pub(crate) fn run(json: bool, threads: usize) -> Result<String, Failure> {
     Ok(output::table(&rows.map(|(name, value)| vec![name.to_owned(), value])))
 }
 
-/// The processor's name, if the system has it in a file.
+/// The processor's name, if the system has a file with it.
 fn processor() -> Option<String> {
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// The vector instruction sets of the processor that kernels are selected by.
+/// The vector instruction sets of the processor by which kernels are selected.
 fn vector_instructions() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     let found = [

@@ -1,4 +1,4 @@
-//! `waxwork export`: a part of a model as a file that other programs run.
+//! `waxwork export`: writes a part of a model as a file that other programs can run.
 
 use waxwork_core::onnx::Part;
 use waxwork_core::{Device, store};

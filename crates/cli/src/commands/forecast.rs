@@ -1,4 +1,4 @@
-//! `waxwork train --dry-run`: what would be trained, and what it would take.
+//! `waxwork train --dry-run`: what would be trained, and its cost.
 
 use std::fmt::Write;
 
@@ -10,10 +10,10 @@ use waxwork_trainer::Stop;
 use crate::failure::Failure;
 use crate::output;
 
-/// Columns of a table whose share of a row is said.
+/// Maximum number of columns whose share of a row is printed.
 const WIDEST: usize = 10;
 
-/// The recipe as TOML, and as comments below it what `seeds` runs of it would take. Writes no file.
+/// Returns the recipe as TOML, followed by comments with the cost of `seeds` runs of it. Writes no file.
 pub(super) fn write(run: TrainingRun, seeds: u64, stop: &Stop) -> Result<String, Failure> {
     let columns = run.data.info.tables.as_ref().map(|tables| widths(&tables.encoder));
     let (recipe, device) = (run.recipe.to_toml()?, device::name(run.device()));
@@ -50,7 +50,8 @@ pub(super) fn write(run: TrainingRun, seeds: u64, stop: &Stop) -> Result<String,
     Ok(text)
 }
 
-/// How much of an encoded row each column takes, the widest first: what the first and the last layer cost.
+/// The share of each column in an encoded row, the widest first. It determines the cost of the first
+/// and the last layer.
 fn widths(encoder: &Encoder) -> String {
     let mut widths = vec![0; encoder.schema().columns.len()];
     for segment in &encoder.layout().segments {

@@ -1,4 +1,5 @@
-//! Images and sounds of any program, with their labels: NumPy arrays, tensor files, and folders of pictures or recordings.
+//! Images and sounds from any program, with their labels: NumPy arrays, tensor files, and folders of
+//! images or recordings.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,17 +15,18 @@ use crate::failure::Failure;
 use crate::output::Form;
 use crate::{notes, output};
 
-/// Images as another program wrote them.
+/// Images from another program.
 enum Images {
-    /// Pictures of eight bits.
+    /// Images of eight bits.
     Pictures(Split),
     /// An array of any type and range.
     Array(Tensor),
 }
 
-/// Images of `shape` as a split of eight bits, which is what every sample is measured at: from a `.npy` or `.safetensors` file
-/// (`images`, and `labels` where there are any) or a folder of pictures, in the order of their names, with one directory per class
-/// or none. Labels are those of `classes`; of a folder by the names of its directories.
+/// Reads samples as an 8-bit split, the form in which all samples are measured. The path is a `.npy` or
+/// `.safetensors` file (`images`, and `labels` if there are any), or a folder of images in the order of their
+/// names, with one directory per class or none. Labels index `classes`; in a folder, the names of the
+/// directories are the labels.
 pub(crate) fn read_split(path: &Path, form: &Form, classes: &Classes) -> Result<Split, Failure> {
     let kind = &form.kind;
     let at = |failure: Failure| failure.at(path);
@@ -37,7 +39,7 @@ pub(crate) fn read_split(path: &Path, form: &Form, classes: &Classes) -> Result<
     }
 }
 
-/// The same images as they are, `(N, C, H, W)` f32 in [0, 1] on the CPU, and their labels.
+/// Reads the same images without rounding, `(N, C, H, W)` f32 in [0, 1] on the CPU, and their labels.
 pub(crate) fn read_tensor(
     path: &Path,
     form: &Form,
@@ -126,7 +128,7 @@ fn read(path: &Path, kind: &Kind, classes: &Classes) -> Result<(Images, Option<V
             )));
         }
     };
-    // Without classes to compare them with, labels mean nothing.
+    // Ignore labels if there are no classes that they could index.
     let labels = labels.filter(|_| !classes.is_empty()).map(|labels| {
         let count = array.dims().first().copied().unwrap_or(0);
         arrays::labels(&labels, count, classes.len()).map_err(|error| Failure::from(error).at(&labels_path))
@@ -134,7 +136,8 @@ fn read(path: &Path, kind: &Kind, classes: &Classes) -> Result<(Images, Option<V
     Ok((Images::Array(array), labels.transpose()?))
 }
 
-/// The samples of a folder. The name of a directory is that of a class, whatever other directories there are.
+/// The samples of a folder. The name of a directory is the name of its class, whatever other
+/// directories exist.
 fn of_folder(
     path: &Path,
     pictures: InMemory,
@@ -182,7 +185,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (kind, classes) = (form(ImageShape::new(3, 2, 4)), digits());
         let images = Tensor::arange(0u8, 48, &Device::Cpu).unwrap().reshape((2, 3, 2, 4)).unwrap();
-        // A true division: candle's own by a number is a product with its inverse.
+        // A true division: candle's division by a number multiplies by the inverse.
         let unit: Vec<f32> = (0..48).map(|value| value as f32 / 255.0).collect();
         let unit = Tensor::from_vec(unit, (2, 3, 2, 4), &Device::Cpu).unwrap();
         let labelled = Some(Labelled { labels: &[7, 3], classes: &classes });
@@ -201,7 +204,7 @@ mod tests {
         for name in ["c.safetensors", "d.npy", "classes"] {
             output::write_samples(&path(name), &kind, &unit, labelled, 0).unwrap();
             let split = read_split(&path(name), &kind, &classes).unwrap();
-            // Of a folder, class after class.
+            // A folder is read class by class.
             let order = if name == "classes" { [1, 0] } else { [0, 1] };
             assert_eq!(split.bytes(&order).unwrap(), (0..48).collect::<Vec<u8>>(), "{name}");
             assert_eq!(order.map(|place| split.label(place).unwrap()), [7, 3], "{name}");
@@ -230,7 +233,7 @@ mod tests {
         output::write_samples(&path("pictures"), &kind, &images, Some(labelled), 0).unwrap();
         let found = said("pictures");
         assert!(found.contains("pictures/cat`: there is no class `cat`; the classes are 0, 1, 2"), "{found}");
-        // Who knows no classes asks for no labels.
+        // Without classes, labels are ignored.
         assert_eq!(read_split(&path("pictures"), &kind, &Classes::default()).unwrap().labels(), None);
         assert_eq!(read_split(&path("x.npy"), &kind, &Classes::default()).unwrap().labels(), None);
     }

@@ -1,4 +1,4 @@
-//! `waxwork pull` and `waxwork push`: runs from the Hub and to it.
+//! `waxwork pull` and `waxwork push`: download runs from the Hub, and upload them.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -47,14 +47,14 @@ pub(crate) fn pull(arguments: &PullArguments) -> Result<String, Failure> {
             "`{repository}` is not a Waxwork run: it has no {missing}; `waxwork import` makes a run of weights alone"
         )));
     }
-    // Made beside its place and looked at, so that what is there is a run that works.
+    // Fill and open the run under a temporary name first, so that whatever is at `out` is a working run.
     let beside = out.with_extension("pulling");
     let result = fill(&beside, &snapshot.files).and_then(|run| {
         std::fs::rename(&beside, &out).map_err(store::failed("rename", &beside))?;
         Ok(run)
     });
     if result.is_err() {
-        // The first error is the one to report.
+        // Report the first error.
         _ = std::fs::remove_dir_all(&beside);
     }
     let run = result?;
@@ -68,7 +68,7 @@ pub(crate) fn pull(arguments: &PullArguments) -> Result<String, Failure> {
     ))
 }
 
-/// Makes the run folder `path` of fetched files, and opens it.
+/// Creates the run folder `path` from fetched files, and opens it.
 fn fill(path: &Path, files: &std::collections::BTreeMap<String, PathBuf>) -> Result<Run, Failure> {
     for (name, file) in files {
         let target = path.join(name);
@@ -82,7 +82,7 @@ fn fill(path: &Path, files: &std::collections::BTreeMap<String, PathBuf>) -> Res
     Ok(Run::open(path, &Device::Cpu)?)
 }
 
-/// The recipe without the place where one machine keeps its data.
+/// The recipe without the data folder of this machine.
 fn anywhere(folder: &RunFolder) -> Result<String, Failure> {
     let mut recipe = Recipe::of_run(folder, &[])?;
     recipe.data.dir = None;
@@ -116,7 +116,7 @@ pub(crate) fn push(arguments: &PushArguments) -> Result<String, Failure> {
         ("README.md".to_owned(), card.into_bytes()),
         ("recipe.toml".to_owned(), anywhere(&run.folder)?.into_bytes()),
     ];
-    // Without the paths of this machine, which its command line may have too.
+    // Leave out paths of this machine, which the command line may contain too.
     let info = RunInfo { recipe: anywhere(&run.folder)?, command: Vec::new(), ..run.info.clone() };
     files.push(("run.json".to_owned(), output::json(&info)?.into_bytes()));
     let grid = run.folder.sample_picture(run.info.steps);
@@ -138,7 +138,8 @@ pub(crate) fn push(arguments: &PushArguments) -> Result<String, Failure> {
     Ok(format!("{count} files ({size}) in {address}\nnext: waxwork pull {repository}\n"))
 }
 
-/// The run's card with a new front matter that has the metrics of `report`; the text is that of the folder.
+/// Returns the run's card with new front matter that has the metrics of `report`. The text of the card is
+/// kept.
 fn renewed(
     folder: &RunFolder,
     info: &RunInfo,
@@ -167,7 +168,7 @@ fn renewed(
     Ok(renewed)
 }
 
-/// The lines of a front matter whose keys are not [`OURS`].
+/// The lines of the front matter whose keys are not in [`OURS`].
 fn kept(front: &str) -> String {
     let mut keep = true;
     let lines = front.lines().filter(|line| {

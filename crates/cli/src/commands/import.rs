@@ -1,4 +1,4 @@
-//! `waxwork import`: a run made of tensors that another program trained.
+//! `waxwork import`: makes a run of tensors that another program trained.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
     recipe.results.clear();
     recipe.tags.clear();
     let (kind, classes) = waxwork_data::describe(&recipe.data)?;
-    // The view of sounds has statistics, which only the data knows.
+    // The view of sounds contains statistics, which need the data.
     let view = match kind {
         Kind::Sound { .. } => load(&recipe.data)?.info.view,
         Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) => View::of(&kind),
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
     let model = recipe.model.build(sample, condition, stored)?;
     let bytes = store::encode(&model.params().tensors())?;
     let (environment, data) = (environment(&Device::Cpu, threads), &recipe.data.name);
-    // What it was trained on, only the other program knows: there is no identity of the data.
+    // Only the other program knows what the model was trained on, so the data has no identity.
     let info = RunInfo {
         command: command_line(),
         data_classes: classes.clone(),
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
         model_sha256: Some(hash::sha256(&bytes)),
         ..RunInfo::new(environment, recipe.to_toml()?, model.info().clone(), data, recipe.train.seed)
     };
-    // Made before the folder, so that weights that make no images leave nothing behind.
+    // Sample before the folder is created, so that weights that make no images leave nothing behind.
     let samples = model.sample(&SampleRequest::new(recipe.train.seed, preview_count(&kind)))?;
     let stem = arguments.file.file_stem().unwrap_or_default().to_string_lossy();
     let path = arguments.out.clone().unwrap_or_else(|| default_path(&stem));

@@ -1,4 +1,4 @@
-//! Weights of Inception for an evaluation, and where its numbers are written.
+//! Inception weights for an evaluation, and the path of its report.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub(crate) fn inception(weights: Option<&Path>) -> Result<Option<Inception>, Fai
     weights.map(|weights| Ok(Inception::open(&fetched(weights)?)?)).transpose()
 }
 
-/// Where a file is, which may be `hf:owner/name/path` on the Hub.
+/// The local path of a file, which may be `hf:owner/name/path` on the Hub.
 fn fetched(path: &Path) -> Result<PathBuf, Failure> {
     match path.to_str().and_then(|path| path.strip_prefix("hf:")) {
         Some(address) => from_hub(address),
@@ -34,7 +34,7 @@ fn from_hub(address: &str) -> Result<PathBuf, Failure> {
     Err(Failure::new(format!("this build cannot download `{address}`: build it with `--features hub`")))
 }
 
-/// Where numbers about the images of `path` are written.
+/// The path of the report about the images of `path`.
 pub(crate) fn report_of(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("metrics.json") } else { path.with_extension("metrics.json") }
 }

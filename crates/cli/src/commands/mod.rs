@@ -84,7 +84,7 @@ pub(crate) fn run(command: &Command, threads: usize, launch: Option<Launch>) -> 
     }
 }
 
-/// Whether several processes can do a command together, or each for itself.
+/// Whether several processes can run a command, together or each by itself.
 fn may_be_shared(command: &Command) -> bool {
     matches!(command, Command::Train(_) | Command::Doctor { .. })
 }

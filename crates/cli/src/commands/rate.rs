@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
             kind.plural()
         )));
     }
-    // The real samples and their sides are drawn at random, so that an earlier page does not reveal them.
+    // Real samples and their sides are drawn at random, so that an earlier page does not reveal them.
     let mut order: Vec<usize> = (0..test.len()).collect();
     let stream = Stream::new(arguments.seed, "rate", 0);
     let mut draws = stream.at(0);

@@ -18,7 +18,7 @@ struct Row {
     description: String,
 }
 
-/// Lists where nothing else is asked for.
+/// Runs the subcommand; without one, lists the recipes.
 pub(crate) fn run(command: Option<&RecipesCommand>) -> Result<String, Failure> {
     match command {
         None => list(false),

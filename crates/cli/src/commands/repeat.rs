@@ -43,7 +43,8 @@ pub(crate) fn run(arguments: &RepeatArguments, threads: usize) -> Result<String,
     verdict(&folder, &new, &expected, &others)
 }
 
-/// Says that all bytes of `new` are those of `run`, or fails with the first that is not. `others` is what else differs.
+/// Reports that all bytes of `new` are those of `run`, or fails with the first difference. `others` lists
+/// other differences, of the environment.
 pub(crate) fn verdict(
     run: &RunFolder,
     new: &RunFolder,

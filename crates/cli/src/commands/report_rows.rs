@@ -1,5 +1,5 @@
-//! The part of a run's page that is about rows of a table: every column and every pair of columns beside the real ones, and the rows that
-//! are nearest to training rows.
+//! The part of a run's page about rows of a table: every column and every pair of columns next to the real
+//! ones, and generated rows next to their nearest training rows.
 
 use serde::Serialize;
 use waxwork_core::SampleRequest;
@@ -13,18 +13,18 @@ use waxwork_models::{Run, rows};
 use crate::failure::Failure;
 use crate::output::number;
 
-/// Rows that are drawn for the page.
+/// Rows drawn for the page.
 const ROWS: usize = 2000;
-/// Bars of a column of numbers.
+/// Number of bars for a column of numbers.
 const BINS: usize = 20;
-/// Bars of a column of categories.
+/// Maximum number of bars for a column of categories.
 const MOST_VALUES: usize = 12;
-/// Columns whose pairs are shown.
+/// Maximum number of columns whose pairs are shown.
 const MOST_COLUMNS: usize = 40;
-/// Rows that are shown beside the nearest training row.
+/// Number of rows shown with their nearest training rows.
 const NEAREST: usize = 5;
 
-/// Generated rows beside real ones.
+/// Generated rows next to real ones.
 #[derive(Serialize)]
 pub(crate) struct RowsView {
     rows: usize,
@@ -36,7 +36,7 @@ pub(crate) struct RowsView {
     nearest: Vec<Nearest>,
 }
 
-/// How often each value of a column is there.
+/// The frequencies of a column's values.
 #[derive(Serialize)]
 struct Bars {
     name: String,
@@ -54,7 +54,7 @@ struct Bar {
     made: f64,
 }
 
-/// How well a pair of columns is kept, by their places in the map.
+/// How well generated rows keep the relation of two columns, which are given by their places in the map.
 #[derive(Serialize)]
 struct Pair {
     first: usize,
@@ -63,7 +63,7 @@ struct Pair {
     label: String,
 }
 
-/// A generated row above the training row that is nearest to it.
+/// A generated row above its nearest training row.
 #[derive(Serialize)]
 struct Nearest {
     distance: String,
@@ -72,7 +72,7 @@ struct Nearest {
 }
 
 impl RowsView {
-    /// Rows of a run beside those that it learned from.
+    /// Compares rows of a run with those of its data.
     pub(crate) fn of(run: &Run, tables: &Tables) -> Result<Self, Failure> {
         let request = SampleRequest::new(0, ROWS);
         let made = rows::sample(run.model.as_ref(), &tables.encoder, &request, |_| {})?;
@@ -90,7 +90,7 @@ impl RowsView {
             let [real, made] = [real, &made].map(|table| &table.columns()[index]);
             let bars = match real.values() {
                 Values::Numbers(_) => of_numbers(real, made, &|value| column.kind.number_text(value)),
-                // Identifiers and constants say nothing.
+                // Skip identifiers and constants, which show nothing.
                 Values::Text(_) if !column.kind.is_discrete() => return None,
                 Values::Text(_) => of_texts(real, made),
             };
@@ -144,7 +144,8 @@ fn scaled(labels: Vec<String>, real: &[u64], made: &[u64]) -> Vec<Bar> {
     labels.into_iter().zip(real.iter().zip(&made)).map(bar).collect()
 }
 
-/// Equal bins between the first and the last percentile of the real numbers, what is beyond in the outermost; then missing values.
+/// Equal bins between the 1st and the 99th percentile of the real numbers, then missing values. Numbers
+/// beyond count in the outermost bins.
 fn of_numbers(real: &Column, made: &Column, text: &dyn Fn(f64) -> Option<String>) -> Vec<Bar> {
     let (Values::Numbers(values), counts) = (real.values(), real.counts()) else { return Vec::new() };
     let rows: u64 = counts[..values.len()].iter().sum();

@@ -1,4 +1,4 @@
-//! What pages and tables show of a run: its facts, its log, its pictures and its evaluation.
+//! The parts of a run that pages and tables show: its facts, log, images and evaluation.
 
 use std::path::Path;
 
@@ -14,15 +14,15 @@ use crate::output;
 use crate::pages::curves::Line;
 use crate::pages::{Image, sound_address};
 
-/// Maximum number of sample grids in the slider; of more, some are skipped.
+/// Maximum number of sample grids in the slider; if there are more, some are skipped.
 const MOST_GRIDS: usize = 24;
 
-/// Samples after so many steps.
+/// The samples after a number of steps.
 #[derive(Serialize)]
 pub(crate) struct Grid {
     pub(crate) step: u64,
     pub(crate) image: Image,
-    /// Only of the last, since each takes as much room as many pictures.
+    /// Only for the last grid, because a sound takes as much space as many images.
     pub(crate) sound: Option<String>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn logged(path: &Path) -> Result<Vec<Line>, Failure> {
     if path.is_file() { Ok(metrics::read(path)?) } else { Ok(Vec::new()) }
 }
 
-/// The sample grids of a run, some if there are many, always the first and the last.
+/// The sample grids of a run. If there are many, only some of them, but always the first and the last.
 pub(crate) fn grids(folder: &RunFolder, info: &RunInfo) -> Result<Vec<Grid>, Failure> {
     let mut steps = folder.sample_steps()?;
     if steps.len() > MOST_GRIDS {
@@ -74,7 +74,7 @@ pub(crate) fn grids(folder: &RunFolder, info: &RunInfo) -> Result<Vec<Grid>, Fai
     let mut grids = Vec::new();
     for step in steps {
         let bytes = store::read(&folder.sample_picture(step))?;
-        // A file that is no picture is passed over.
+        // Skip a file that is not a PNG image.
         let image = Image::of_png(&bytes, format!("samples after {step} steps{order}"));
         grids.extend(image.map(|image| Grid { step, image, sound: None }));
     }

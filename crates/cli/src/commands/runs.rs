@@ -1,4 +1,4 @@
-//! `waxwork runs`: what was trained, how far it came, and whether two runs came to the same bytes.
+//! `waxwork runs`: what was trained, the progress of each run, and whether two runs produced the same bytes.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::args::{RUNS, RunsCommand};
 use crate::failure::Failure;
 use crate::output;
 
-/// Folders that may be between the one that is listed and a run in it.
+/// Maximum number of folders between the listed one and a run.
 const DEEPEST: usize = 3;
 
 #[derive(Serialize)]
@@ -20,7 +20,7 @@ pub(crate) struct Row {
     pub(crate) info: RunInfo,
 }
 
-/// Lists where nothing else is asked for.
+/// Runs the subcommand; without one, lists the runs.
 pub(crate) fn run(command: Option<&RunsCommand>) -> Result<String, Failure> {
     match command {
         None => list_runs(Path::new(RUNS), false),
@@ -58,7 +58,8 @@ fn list_runs(folder: &Path, json: bool) -> Result<String, Failure> {
     Ok(output::table(&std::iter::once(header).chain(rows.iter().map(line)).collect::<Vec<_>>()))
 }
 
-/// Every readable run in a folder, the oldest first: the folder itself, or those in it and in folders of runs below it.
+/// Every readable run in a folder, the oldest first: the folder itself if it is a run, else the runs in it
+/// and in the folders below.
 pub(crate) fn list(folder: &Path) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     if folder.exists() {
@@ -68,7 +69,8 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// Adds the run at `path`, or the runs below it. A run that cannot be read is named; what is no run is passed over.
+/// Adds the run at `path`, or the runs below it. Warns about a run that cannot be read, and
+/// ignores everything else.
 fn collect(path: &Path, depth: usize, rows: &mut Vec<Row>) -> Result<(), Failure> {
     if let Ok(run) = RunFolder::open(path) {
         match run.info() {
@@ -83,7 +85,7 @@ fn collect(path: &Path, depth: usize, rows: &mut Vec<Row>) -> Result<(), Failure
     for entry in std::fs::read_dir(path).map_err(store::failed("read", path))? {
         let entry = entry.map_err(store::failed("read", path))?;
         let (below, hidden) = (entry.path(), entry.file_name().to_string_lossy().starts_with('.'));
-        // A link may be to a run; to follow one further could go round in a circle.
+        // A link may point to a run. Following it deeper could loop.
         let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         if below.is_dir() && !hidden {
             let depth = if link { DEEPEST + 1 } else { depth + 1 };

@@ -1,4 +1,5 @@
-//! `waxwork sweep`: a sweep file as a list of jobs, for a scheduler that is there, or trained here one after another.
+//! `waxwork sweep`: turns a sweep file into a list of jobs for a scheduler, or trains them here
+//! one after another.
 
 use std::path::Path;
 
@@ -37,7 +38,7 @@ pub(crate) fn run(arguments: &SweepArguments, threads: usize) -> Result<String, 
     if arguments.run { train_here(&jobs, arguments, threads, folder) } else { Ok(lines) }
 }
 
-/// The command line of a job, which does the same however often it runs.
+/// The command line of a job. It can run any number of times with the same result.
 fn words(job: &Job, device: &str) -> Vec<String> {
     let mut words = vec!["waxwork".to_owned(), "train".to_owned(), job.recipe.clone()];
     words.extend(job.settings.iter().flat_map(|setting| ["--set".to_owned(), setting.clone()]));
@@ -52,7 +53,7 @@ fn line(job: &Job, device: &str) -> String {
     words(job, device).iter().map(|word| shell(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as a shell takes it for one.
+/// Quotes a word for a shell.
 fn shell(word: &str) -> String {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "-_.,/=+:@%".contains(c);
     if !word.is_empty() && word.chars().all(harmless) {
@@ -70,7 +71,8 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<(), Failure> {
     Ok(store::write(&folder.join(name), text.as_bytes())?)
 }
 
-/// A script for SLURM that trains one job of the list in each task of an array, and puts back in the queue what it had to stop.
+/// A script for SLURM that trains one job of the list in each task of an array. It requeues a job
+/// that it had to stop.
 fn array(jobs: usize, folder: &Path) -> Result<String, Failure> {
     let list = std::path::absolute(folder.join(JOBS))?;
     let here = std::env::current_dir()?;
@@ -97,7 +99,7 @@ exit $code
     ))
 }
 
-/// Trains every job that is not finished. One that fails does not stop the others.
+/// Trains every unfinished job. A job that fails does not stop the others.
 fn train_here(
     jobs: &[Job],
     arguments: &SweepArguments,

@@ -1,4 +1,4 @@
-//! Tables: what a file of rows is, and any program's rows measured against real ones.
+//! Tables: the description of a file of rows, and a comparison of any program's rows with real ones.
 
 use std::path::Path;
 
@@ -26,7 +26,8 @@ pub(crate) fn describe(path: &Path, options: &TableOptions, json: bool) -> Resul
     if json { output::json(&description) } else { Ok(description.to_string()) }
 }
 
-/// Measures rows of any program, in the file `samples`, against those of `--data table --data-dir FILE`.
+/// Measures the rows in the file `samples`, from any program, against those of
+/// `--data table --data-dir FILE`.
 pub(crate) fn measure(samples: &Path, config: &DataConfig, seed: u64) -> Result<Report, Failure> {
     let Some(path) = &config.dir else {
         return Err(Failure::usage("which table? Name its file: --data-dir FILE.csv"));

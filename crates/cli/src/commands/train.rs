@@ -1,4 +1,4 @@
-//! `waxwork train`: arguments → a complete recipe → one call to the trainer.
+//! `waxwork train`: turns arguments into a complete recipe and calls the trainer once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub(crate) fn run(
     threads: usize,
     together: &Together,
 ) -> Result<String, Failure> {
-    // The clock of the first process is that of all.
+    // Only the clock of the first process counts.
     let stop = Stop::new(arguments.max_time.filter(|_| together.is_first()));
     let session = Session::new(&arguments.device, threads, stop, together)?;
     let session = Session { profile: arguments.profile, ..session };
@@ -42,7 +42,7 @@ pub(crate) fn run(
     if together.is_first() { in_session(arguments, &session) } else { follow(&session) }
 }
 
-/// Trains what the arguments ask for; the first of several processes alone decides what that is.
+/// Trains what the arguments ask for. If there are several processes, only the first decides what that is.
 pub(crate) fn in_session(arguments: &TrainArguments, session: &Session) -> Result<String, Failure> {
     let there = arguments.out.as_ref().filter(|path| arguments.go_on && RunFolder::open(path).is_ok());
     if let Some(path) = arguments.resume.as_ref().or(there) {
@@ -51,17 +51,17 @@ pub(crate) fn in_session(arguments: &TrainArguments, session: &Session) -> Resul
     let source = arguments.fork.as_deref().map(RunFolder::open).transpose()?;
     let weights = source.as_ref().map(Weights::of).transpose()?;
     let (name, recipe) = resolve(arguments, source.as_ref())?;
-    // Before data is read or downloaded, which may take long.
+    // Check this before data is read or downloaded, which may be slow.
     recipe.train.check()?;
     session.together.check_shares(recipe.train.micro_batches)?;
-    // A file may need a setting to be a recipe at all.
+    // A file may be a valid recipe only with a setting.
     let original = asked(arguments, source.as_ref(), &[]).map(|(_, original)| original).ok();
     let own = |mut recipe: Recipe| -> Result<Recipe, Failure> {
         if let Some(original) = &original {
             recipe.disclaim(original, &name)?;
         }
         if weights.is_some() || original.is_none() {
-            // No recipe alone comes to what a run does that does not begin at the beginning.
+            // The recipe's results do not apply to a fork, nor to a file that needs settings to be a recipe.
             recipe.results.clear();
         }
         Ok(recipe)
@@ -91,18 +91,18 @@ pub(crate) fn in_session(arguments: &TrainArguments, session: &Session) -> Resul
     Ok(format!("{said}next: evaluate each run, then waxwork compare {}\n", paths.join(" ")))
 }
 
-/// What this process trains with, whatever it trains.
+/// The context of training in this process, the same for all of its runs.
 pub(crate) struct Session {
     device: Device,
     threads: usize,
     stop: Stop,
     together: Together,
-    /// Whether to say at the end where the time went.
+    /// Whether to report at the end where the time went.
     profile: bool,
 }
 
 impl Session {
-    /// Opens the device, and stops on a signal.
+    /// Opens the device, and installs the signal handler.
     pub(crate) fn new(
         device: &str,
         threads: usize,
@@ -111,7 +111,7 @@ impl Session {
     ) -> Result<Self, Failure> {
         let device = device::open(&together.device(device))?;
         let handler = stop.clone();
-        // A launcher may pass on a signal that its processes have got already.
+        // A launcher may forward a signal that its processes have already received.
         let patience = if together.is_alone() { Duration::ZERO } else { Duration::from_secs(2) };
         let first = OnceLock::new();
         ctrlc::set_handler(move || {
@@ -122,14 +122,14 @@ impl Session {
         Ok(Self { device, threads, stop, together: together.clone(), profile: false })
     }
 
-    /// What this process's results could depend on besides recipe and data.
+    /// The environment on which this process's results could depend, besides recipe and data.
     fn environment(&self) -> Environment {
         let processes = self.together.described();
         Environment { processes, ..environment(&self.device, self.threads) }
     }
 }
 
-/// The weights that a run begins with instead of drawing them.
+/// The initial weights of a run that does not draw them.
 pub(crate) struct Weights {
     pub(crate) tensors: BTreeMap<String, Tensor>,
     pub(crate) run: PathBuf,
@@ -137,7 +137,7 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Those of a run's newest whole checkpoint as training left them, else its result.
+    /// The weights of a run's newest intact checkpoint as training left them, else its result.
     fn of(folder: &RunFolder) -> Result<Self, Failure> {
         let run = folder.path().to_owned();
         match folder.checkpoints().newest() {
@@ -161,8 +161,8 @@ impl Weights {
     }
 }
 
-/// What a signal does: the first asks for a checkpoint, the second does not wait for it. A checkpoint is written beside
-/// its place and renamed, so that none is ever torn.
+/// Handles a signal: the first asks for a checkpoint, the second does not wait for it. A checkpoint is
+/// written under a temporary name and renamed, so an interruption never leaves half of one.
 fn interrupt(stop: &Stop) {
     if stop.reason() == Some(Reason::Requested) {
         std::process::exit(i32::from(INTERRUPTED));
@@ -173,7 +173,7 @@ fn interrupt(stop: &Stop) {
     );
 }
 
-/// Trains in a folder that has been made, and says how it ended.
+/// Trains in an existing folder, and returns a report of how it ended.
 fn train(mut run: TrainingRun, folder: &RunFolder, session: &Session) -> Result<String, Failure> {
     if session.profile {
         run.state.start_profile(&session.device);
@@ -185,7 +185,7 @@ fn train(mut run: TrainingRun, folder: &RunFolder, session: &Session) -> Result<
     Ok(said + &run.state.profile().map_or_else(String::new, |profile| profile_table(&profile)))
 }
 
-/// The run of a recipe before its first step; an error of the device says which would do.
+/// The run of a recipe before its first step. An error about the precision names a device that supports it.
 fn prepared(
     recipe: Recipe,
     data: Dataset,
@@ -208,7 +208,7 @@ fn prepared(
     })
 }
 
-/// Trains what the first process announces, as long as it does.
+/// Trains every recipe that the first process announces, until it announces the end.
 fn follow(session: &Session) -> Result<String, Failure> {
     loop {
         let recipe = match session.together.listen()? {
@@ -236,7 +236,7 @@ pub(crate) fn start(
     })?;
     let initial = weights.map(|weights| store::encode(&weights.tensors)).transpose()?;
     let forked_from = weights.zip(initial.as_ref()).map(|(weights, bytes)| Origin {
-        // For people; JSON has no other names.
+        // This name is for people. JSON cannot hold a name that is not Unicode.
         run: weights.run.to_string_lossy().into_owned().into(),
         step: weights.step,
         sha256: waxwork_core::hash::sha256(bytes),
@@ -267,7 +267,7 @@ fn resume(path: &Path, arguments: &TrainArguments, session: &Session) -> Result<
              other settings: `waxwork train --fork {path} --set optimizer.lr=…`"
         )));
     }
-    // Another data set is named by its keys, if they differ; it need not even be there.
+    // If the keys of the data set differ, they name the difference, and the data need not be available.
     if differences.iter().all(|difference| !difference.starts_with("data.")) {
         let data = load(&recipe.data)?;
         differences.extend(data_differences(&info, &data));
@@ -295,7 +295,8 @@ fn go_on(
     train(run, folder, session)
 }
 
-/// Nothing is left to do, but for the page and the card if the process was killed before it wrote them.
+/// Reports that there is nothing left to do. Writes the page and the card first, if the process was killed
+/// before it wrote them.
 fn finished_already(
     folder: &RunFolder,
     info: &RunInfo,
@@ -318,8 +319,8 @@ fn passed_over(damaged: &[String]) {
     }
 }
 
-/// The recipe with everything that the command line changes in it, and the name to call the run by. Without a recipe on
-/// the command line it is that of the run `source`, if there is one.
+/// Returns the recipe with all changes from the command line, and the name of the run. Without a recipe on
+/// the command line, uses that of the run `source`, if there is one.
 fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(String, Recipe), Failure> {
     let mut settings = arguments.set.to_vec();
     settings.extend(short_flags(arguments)?);
@@ -331,7 +332,8 @@ fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(St
     Ok((name, recipe))
 }
 
-/// The flags that stand for keys of the recipe, as settings like those of `--set`, which come before them.
+/// The flags that stand for keys of the recipe, as settings like those of `--set`. They are
+/// applied after `--set`.
 fn short_flags(arguments: &TrainArguments) -> Result<Vec<String>, Failure> {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let mut settings = Vec::new();
@@ -339,7 +341,7 @@ fn short_flags(arguments: &TrainArguments) -> Result<Vec<String>, Failure> {
         settings.extend(value.map(|value| format!("{key}={value}")));
     };
     set("data.name", arguments.data.as_deref().map(quoted));
-    // The run may be resumed from another working directory.
+    // Make the path absolute, because the run may be resumed from another working directory.
     let dir = arguments.data_dir.as_ref().map(std::path::absolute).transpose()?;
     let in_unicode = |dir: PathBuf| dir.to_str().map(quoted).ok_or(dir);
     let dir = dir.map(in_unicode).transpose().map_err(|dir| {
@@ -359,7 +361,8 @@ fn short_flags(arguments: &TrainArguments) -> Result<Vec<String>, Failure> {
     Ok(settings)
 }
 
-/// The recipe on the command line, or that of the run `source`, with `settings` applied, and the name to call a run by.
+/// Returns the recipe of the command line, or that of the run `source`, with `settings` applied, and
+/// the name of the run.
 fn asked(
     arguments: &TrainArguments,
     source: Option<&RunFolder>,
@@ -371,7 +374,7 @@ fn asked(
     named(arguments.recipe.as_deref().unwrap_or("vae-digits"), settings)
 }
 
-/// The recipe that is asked for, with `settings` applied, and the name to call it by.
+/// Returns the requested recipe with `settings` applied, and its name.
 pub(crate) fn named(asked: &str, settings: &[String]) -> Result<(String, Recipe), Failure> {
     let path = Path::new(asked);
     let is_file = output::extension(path).is_some_and(|extension| extension == "toml");
@@ -385,7 +388,7 @@ pub(crate) fn default_path(name: &str) -> PathBuf {
     Path::new(RUNS).join(format!("{name}-{now}"))
 }
 
-/// Where the time of a run went. The parts sum to the whole, up to the last figure.
+/// A table of where the time of a run went. The parts sum to the total, up to rounding.
 fn profile_table(profile: &Profile) -> String {
     let spent = profile.spent().map(|(phase, time)| (phase.name(), time.as_secs_f64()));
     let whole: f64 = spent.iter().map(|(_, seconds)| seconds).sum();
@@ -400,10 +403,11 @@ fn profile_table(profile: &Profile) -> String {
     output::table(&rows)
 }
 
-/// Writes what belongs to a run that has been trained to its end: its page, and the model card.
+/// Writes the page and the model card of a finished run.
 ///
 /// # Errors
-/// If the card cannot be written. A page can be written again at any time, so that its failure is only logged.
+/// If the card cannot be written. A failure to write the page is only logged, because it can be written
+/// again at any time.
 pub fn finish_run(
     folder: &RunFolder,
     data: &Dataset,
@@ -415,7 +419,7 @@ pub fn finish_run(
     crate::commands::card::write(folder, recipe, outcome).map(drop)
 }
 
-/// Writes the run's page. It can be written again at any time, so that it fails is no failure of the training.
+/// Writes the run's page. A failure is only logged, because the page can be written again at any time.
 fn page(folder: &RunFolder, data: &Dataset, device: &Device) -> Option<PathBuf> {
     let page = report::write(folder.path(), None, |_| Ok(data.clone()), device);
     page.inspect_err(|failure| tracing::warn!("failed to write report.html: {}", failure.message)).ok()

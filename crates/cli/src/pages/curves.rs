@@ -1,4 +1,5 @@
-//! Curves of what a run logged, as drawings that a page scales: paths in a square of 1000 by 1000, and what its sides are.
+//! Curves of logged values, as drawings that a page scales: paths in a square of 1000 by 1000, and the
+//! ranges of its sides.
 
 use std::fmt::Write;
 
@@ -9,22 +10,23 @@ use crate::output::number;
 
 /// The side of the square in which paths are drawn.
 const SIDE: f64 = 1000.0;
-/// Points of a path. Of more, the least and the greatest of each stretch are kept, so that no peak is lost.
+/// Maximum number of points of a path. Of more points, the least and the greatest of each stretch are kept,
+/// so that no peak is lost.
 const MOST_POINTS: usize = 800;
-/// Rows of the table that says the same as the drawing.
+/// Maximum number of rows of the table with the values of the drawing.
 const ROWS: usize = 12;
-/// From so many points on, the drawing opens without the hundredth that lies farthest out to either side.
+/// Minimum number of values for which the drawing opens on the central 98 %, if the rest are outliers.
 const ENOUGH: usize = 50;
 
-/// The group of what has no other.
+/// The group of names without a group.
 const LOSSES: &str = "Losses";
-/// What is logged with another sign than losses, so that it needs a chart and a heading of its own.
+/// Logged values that rise when losses fall, so that each needs a separate chart and heading.
 const GAINS: [(&str, &str); 1] = [("reconstruction", "Reconstruction, log p(x | z): higher is better")];
 
 /// A logged line: a step with its named values.
 pub(crate) type Line = (u64, Map<String, Value>);
 
-/// What was logged under one name: steps and values, nothing where a value was not finite.
+/// The values that were logged under one name: steps and values, `None` for a value that was not finite.
 pub(crate) struct Curve {
     pub(crate) name: String,
     /// Number of its colour; there are eight.
@@ -40,13 +42,13 @@ pub(crate) struct Chart {
     steps: [f64; 2],
     /// Least and greatest value.
     values: [f64; 2],
-    /// What is shown at first, in the square: left, top, width, height.
+    /// The part of the square to show first: left, top, width, height.
     window: [f64; 4],
     /// Where to label the sides of the window, in hundredths from the left and from the bottom.
     step_ticks: Vec<Tick>,
     value_ticks: Vec<Tick>,
     series: Vec<Series>,
-    /// The drawing in words.
+    /// A description of the drawing in words.
     summary: String,
     /// Steps with the values of every series.
     table: Vec<Vec<String>>,
@@ -64,7 +66,7 @@ struct Series {
     colour: usize,
     /// Data of an SVG path.
     path: String,
-    /// The same of points that have no neighbour.
+    /// The same for points without neighbours, which are drawn as dots.
     dots: String,
 }
 
@@ -83,8 +85,9 @@ pub(crate) fn curves(lines: &[Line]) -> Vec<Curve> {
     curves
 }
 
-/// A chart for each group of names, that of the losses first: what stands before `/` names the group, and losses have none. What
-/// rises where losses fall is no loss: on one axis the two would look like one.
+/// Returns a chart for each group of names, the losses first. The part of a name before `/` is the group;
+/// losses have none. A value that rises when losses fall gets a separate chart, because on the axis of the
+/// losses it would look like one.
 pub(crate) fn charts(lines: &[Line]) -> Vec<Chart> {
     let mut groups: Vec<(String, Vec<Curve>)> = Vec::new();
     for mut curve in curves(lines) {
@@ -105,7 +108,7 @@ pub(crate) fn charts(lines: &[Line]) -> Vec<Chart> {
     groups.into_iter().filter_map(|(title, curves)| Chart::new(title, curves)).collect()
 }
 
-/// What stands above the curves of one name.
+/// The heading of the curves of one name.
 pub(crate) fn heading(name: &str) -> &str {
     GAINS.iter().find(|(gain, _)| *gain == name).map_or(name, |(_, heading)| *heading)
 }
@@ -123,7 +126,7 @@ fn titled(name: &str) -> String {
 }
 
 impl Chart {
-    /// None if there is nothing to draw.
+    /// Returns None if there is nothing to draw.
     pub(crate) fn new(title: impl Into<String>, mut curves: Vec<Curve>) -> Option<Self> {
         curves.retain(|curve| curve.points.iter().any(|(_, value)| value.is_some()));
         let steps = curves.iter().flat_map(|curve| curve.points.iter().map(|(step, _)| *step as f64));
@@ -169,7 +172,7 @@ impl Chart {
     }
 }
 
-/// From the least to the greatest, and never empty.
+/// The range from the least to the greatest value; never empty.
 fn range(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
     let [low, high] = values
         .fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| [low.min(value), high.max(value)]);
@@ -180,7 +183,8 @@ fn range(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
     Some([low - margin, high + margin])
 }
 
-/// Where nearly all of the sorted values lie, if a few outliers would press the rest into a line; else all, with a margin.
+/// The range of nearly all of the sorted values, if a few outliers would flatten the rest, else of all
+/// values. Includes a margin.
 fn usual(sorted: &[f64], values: [f64; 2]) -> [f64; 2] {
     let whole = values[1] - values[0];
     let rank = |share: f64| sorted[(share * (sorted.len() - 1) as f64).round() as usize];
@@ -191,14 +195,14 @@ fn usual(sorted: &[f64], values: [f64; 2]) -> [f64; 2] {
     [low - margin, high + margin]
 }
 
-/// Round numbers in a range, some five.
+/// About five round numbers in a range.
 fn ticks([low, high]: [f64; 2]) -> Vec<Tick> {
     let rough = (high - low) / 5.0;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough);
     let step = step.unwrap_or(10.0 * power);
     if !step.is_normal() {
-        // The range is next to nothing, or wider than any number.
+        // The range is close to nothing, or wider than any number.
         return Vec::new();
     }
     let digits = (-step.log10().floor()).max(0.0) as usize;
@@ -211,7 +215,7 @@ fn ticks([low, high]: [f64; 2]) -> Vec<Tick> {
     values.map(tick).collect()
 }
 
-/// At most so many points that a screen can show them; a gap stays a gap.
+/// Reduces points to as many as a screen can show; a gap stays a gap.
 fn thinned(points: &[(u64, Option<f64>)]) -> Vec<(u64, Option<f64>)> {
     if points.len() <= MOST_POINTS {
         return points.to_vec();
@@ -230,7 +234,7 @@ fn thinned(points: &[(u64, Option<f64>)]) -> Vec<(u64, Option<f64>)> {
     kept
 }
 
-/// The path through all points, and one of dots for those whose neighbours are gaps.
+/// The path through all points, and a path of dots for points whose neighbours are gaps.
 fn paths(points: &[(u64, Option<f64>)], x: impl Fn(u64) -> f64, y: impl Fn(f64) -> f64) -> (String, String) {
     let (mut path, mut dots) = (String::new(), String::new());
     for (place, &(step, value)) in points.iter().enumerate() {
@@ -240,14 +244,14 @@ fn paths(points: &[(u64, Option<f64>)], x: impl Fn(u64) -> f64, y: impl Fn(f64) 
         // Writing to a string cannot fail.
         _ = write!(path, "{}{:.3} {:.3}", if starts { 'M' } else { 'L' }, x(step), y(value));
         if starts && !known(place + 1) {
-            // A line of no length, which round ends make a dot.
+            // A line of zero length, which round line caps turn into a dot.
             _ = write!(dots, "M{:.3} {:.3}h0", x(step), y(value));
         }
     }
     (path, dots)
 }
 
-/// A header, then some steps with what every curve has there.
+/// A header, then one row for each of some steps, with the value of every curve there.
 fn table(curves: &[Curve]) -> Vec<Vec<String>> {
     let mut steps: Vec<u64> =
         curves.iter().flat_map(|curve| curve.points.iter().map(|(step, _)| *step)).collect();
@@ -308,7 +312,7 @@ mod tests {
         let points: Vec<_> =
             (1..=200).map(|step| (step, Some(if step == 1 { 1e6 } else { step as f64 }))).collect();
         let chart = Chart::new("x", vec![curve("loss", &points)]).unwrap();
-        // The window is the lowest five thousandth of the values, and all values can still be reached.
+        // The window shows the lowest five thousandth of the values, and all values can still be reached.
         assert!(chart.window[3] < 1.0 && chart.values[1] == 1e6, "{:?}", chart.window);
         assert!(chart.value_ticks.iter().all(|tick| (0.0..=100.0).contains(&tick.at)));
         let labels: Vec<&str> = chart.value_ticks.iter().map(|tick| tick.label.as_str()).collect();

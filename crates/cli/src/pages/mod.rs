@@ -1,4 +1,4 @@
-//! Pages for a browser: one file each, with its pictures inside, that asks nothing of any network.
+//! Pages for a browser: one file each, with its images inside, that needs no network access.
 
 pub(crate) mod curves;
 
@@ -10,7 +10,7 @@ use waxwork_media::grid;
 
 use crate::failure::Failure;
 
-/// What pages are made of. Those that end in `.html` escape whatever is put into them.
+/// The templates of pages. Those that end in `.html` escape everything that is inserted.
 const TEMPLATES: [(&str, &str); 7] = [
     ("page.html", include_str!("page.html")),
     ("page.css", include_str!("page.css")),
@@ -21,10 +21,10 @@ const TEMPLATES: [(&str, &str); 7] = [
     ("rate.html", include_str!("rate.html")),
 ];
 
-/// The template called `name` with everything that it shows.
+/// Renders the template called `name` with the values of `shown`.
 pub(crate) fn page(name: &str, shown: &impl Serialize) -> Result<String, Failure> {
     let mut templates = Environment::new();
-    // A misspelt name is an error, not an empty place.
+    // A misspelt name must be an error, not an empty place.
     templates.set_undefined_behavior(UndefinedBehavior::Strict);
     for (name, text) in TEMPLATES {
         templates.add_template(name, text)?;
@@ -32,25 +32,25 @@ pub(crate) fn page(name: &str, shown: &impl Serialize) -> Result<String, Failure
     Ok(templates.get_template(name)?.render(Serde(shown))?)
 }
 
-/// A picture inside of a page.
+/// An image inside a page.
 #[derive(Debug, Serialize)]
 pub(crate) struct Image {
     /// A `data:` address.
     source: String,
     width: u32,
     height: u32,
-    /// What it shows, for those who do not see it.
+    /// A description for readers who cannot see the image.
     alt: String,
 }
 
 impl Image {
-    /// A picture that was laid out just now.
+    /// Encodes a grid.
     pub(crate) fn new(picture: &grid::Picture, alt: impl Into<String>) -> Result<Self, Failure> {
         let (width, height) = (picture.width as u32, picture.height as u32);
         Ok(Self { source: address(&picture.png()?), width, height, alt: alt.into() })
     }
 
-    /// The bytes of a PNG file; None if they are not one.
+    /// Embeds the bytes of a PNG file; None if they are not one.
     pub(crate) fn of_png(bytes: &[u8], alt: impl Into<String>) -> Option<Self> {
         // Signature, then the header chunk: length, name, width, height.
         let side = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
@@ -61,17 +61,17 @@ impl Image {
     }
 }
 
-/// A PNG file as an address.
+/// A PNG file as a `data:` address.
 pub(crate) fn address(png: &[u8]) -> String {
     format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png))
 }
 
-/// A WAV file as an address.
+/// A WAV file as a `data:` address.
 pub(crate) fn sound_address(wav: &[u8]) -> String {
     format!("data:audio/wav;base64,{}", BASE64_STANDARD.encode(wav))
 }
 
-/// A word of a command line as one would type it.
+/// Quotes a word of a command line as one would type it.
 pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_=./:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -1,5 +1,5 @@
 "use strict";
-// Without this script the page shows all the same; with it curves are looked at closely and grids one after the other.
+// The page works without this script. The script adds zooming into curves, and shows grids one at a time.
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
@@ -10,7 +10,7 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
     if (theme) document.documentElement.dataset.theme = theme;
     else delete document.documentElement.dataset.theme;
   };
-  // A browser may forbid a file to remember anything.
+  // A browser may forbid a local file to store anything.
   try { select.value = localStorage.getItem(key) ?? ""; } catch { }
   apply(select.value);
   select.addEventListener("change", () => {
@@ -49,7 +49,7 @@ for (const slides of all(".slides")) {
 }
 
 for (const chart of all(".chart")) {
-  // Paths are drawn in a square of 1000 by 1000; what is shown of it is the view box.
+  // Paths are drawn in a square of 1000 by 1000; the view box is the visible part.
   const SIDE = 1000;
   const [firstStep, lastStep] = JSON.parse(chart.dataset.steps), [least, greatest] = JSON.parse(chart.dataset.values);
   const start = JSON.parse(chart.dataset.window);
@@ -132,7 +132,7 @@ for (const chart of all(".chart")) {
     button.addEventListener("click", () => {
       button.setAttribute("aria-pressed", hidden(place));
       curves[place].style.display = hidden(place) ? "none" : "";
-      // What is left fills the drawing.
+      // The remaining curves fill the drawing.
       if (buttons.some((_, place) => hidden(place))) everything();
       else actions.reset();
       draw();
@@ -154,7 +154,7 @@ for (const chart of all(".chart")) {
       choice.setAttribute("width", Math.abs(x - from));
     }
   });
-  // Drag over the steps to look at.
+  // Drag over the steps to zoom into.
   drawing.addEventListener("pointerdown", event => {
     if (event.button !== 0 || event.pointerType === "touch") return;
     from = under(event);

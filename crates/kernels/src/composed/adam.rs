@@ -39,8 +39,8 @@ fn store(to: &Tensor, from: &Tensor) -> Result<()> {
     Ok(to.slice_set(from, 0, 0)?)
 }
 
-/// √Σ x² of a row (N): a scalar tensor of the same type, which is not read back from the device. The sum has two stages,
-/// because a device computes each sum with one block of threads.
+/// √Σ x² of a row (N): a scalar tensor of the same type, which is not read back from the device. The sum has
+/// two stages, because a device computes each sum with one block of threads.
 ///
 /// # Errors
 /// If x is not one-dimensional.

@@ -1,4 +1,4 @@
-//! Operations with an explicit gradient, and what these gradients share.
+//! Operations with an explicit gradient, and helpers for these gradients.
 
 use std::sync::Mutex;
 
@@ -16,8 +16,8 @@ pub(crate) trait Backward: Send + Sync + 'static {
     /// Name of the operation in candle's errors.
     const NAME: &'static str;
 
-    /// The gradients of the arguments that are `wanted`, from the arguments, the result and its gradient, all of them
-    /// off the tape.
+    /// Returns the gradients of the arguments that are `wanted`, given the arguments, the result and its
+    /// gradient. All of these are off the tape.
     fn backward(
         &self,
         arguments: &[Tensor],
@@ -27,10 +27,10 @@ pub(crate) trait Backward: Send + Sync + 'static {
     ) -> candle_core::Result<ArgumentGradients>;
 }
 
-/// Puts `y`, which was computed from one to three arguments without a graph, on the tape as their result.
+/// Puts `y` on the tape as the result of one to three arguments. `y` was computed from them without a graph.
 ///
-/// Candle requires that an operation owns the storage of its result, so the elements are copied once if a gradient is
-/// tracked.
+/// Candle requires that an operation owns the storage of its result, so the elements are copied once if a
+/// gradient is tracked.
 pub(crate) fn attach(y: Tensor, arguments: &[&Tensor], backward: impl Backward) -> Result<Tensor> {
     if !arguments.iter().any(|argument| argument.track_op()) {
         return Ok(y);
@@ -39,14 +39,14 @@ pub(crate) fn attach(y: Tensor, arguments: &[&Tensor], backward: impl Backward) 
     Ok(precomputed::attach(arguments, Composed { y: Mutex::new(Some(y)), backward })?)
 }
 
-/// x as a contiguous tensor that starts at the first element of its storage; copied if it is not one.
+/// Returns x as a contiguous tensor that starts at the first element of its storage. Copies x if necessary.
 pub(crate) fn from_the_start(x: &Tensor) -> candle_core::Result<Tensor> {
     if x.is_contiguous() && x.layout().start_offset() == 0 { Ok(x.clone()) } else { x.force_contiguous() }
 }
 
 /// A computed result as an operation.
 struct Composed<B> {
-    /// The forward pass takes it, so that the elements are not stored twice.
+    /// The result, until the forward pass takes it, so that the elements are not stored twice.
     y: Mutex<Option<Tensor>>,
     backward: B,
 }
@@ -107,8 +107,8 @@ pub(crate) fn planes(x: &Tensor) -> candle_core::Result<Tensor> {
     x.reshape((x.dim(0)?, x.dim(1)?, ()))
 }
 
-/// The sum over all dimensions but the second: (N, C, …) → (C). In two stages, because a device computes each sum with
-/// one block of threads.
+/// The sum over all dimensions but the second: (N, C, …) → (C). In two stages, because a device computes each
+/// sum with one block of threads.
 pub(crate) fn channel_sums(x: &Tensor) -> candle_core::Result<Tensor> {
     if x.rank() == 2 { x.sum(0) } else { planes(x)?.sum(2)?.sum(0) }
 }
@@ -120,13 +120,13 @@ pub(crate) fn along_channels(vector: &Tensor, rank: usize) -> candle_core::Resul
     vector.reshape(shape)
 }
 
-/// x in the given type.
+/// Converts x to the given type.
 pub(crate) fn cast(x: &Tensor, dtype: DType) -> candle_core::Result<Tensor> {
     if x.dtype() == dtype { Ok(x.clone()) } else { x.to_dtype(dtype) }
 }
 
-/// Whether candle has no products of this type on this device: bf16 on the CPU. Products in f32 stand in for them,
-/// because devices accumulate in f32 too.
+/// Whether candle has no products of this type on this device. This is true of bf16 on the CPU. The callers
+/// then multiply in f32, in which devices accumulate too.
 pub(crate) fn lacks_type(x: &Tensor) -> bool {
     x.device().is_cpu() && x.dtype() == DType::BF16
 }

@@ -1,13 +1,14 @@
-//! The three products of convolutions, by candle's convolution.
+//! The three products of convolutions, computed with candle's convolution.
 //!
-//! As in the CPU kernels there are three products: image to map, map to image, and the gradient of the weight from
-//! both. Candle's transposed convolution is a naive loop on CUDA. Here, map to image is a convolution of stride 1 that
-//! computes all phases of the image at once as channels, which are then interleaved (a sub-pixel convolution, Shi et
-//! al. 2016). So cuBLAS or cuDNN computes every product.
+//! As in the CPU kernels there are three products: image to map, map to image, and the gradient of the weight
+//! from both. Candle's transposed convolution is a naive loop on CUDA. Here, map to image is a convolution of
+//! stride 1 that computes all phases of the image at once as channels, which are then interleaved (a
+//! sub-pixel convolution, Shi et al. 2016). So cuBLAS or cuDNN computes every product.
 //!
-//! Candle's convolution has the same stride, padding and dilation for both axes. If the paddings differ, the zeros are
-//! added explicitly. If the strides differ, the convolution runs with their greatest common divisor; the positions in
-//! between are dropped from the map, or count as zeros in the gradient of the weight.
+//! Candle's convolution has the same stride, padding and dilation for both axes. If the paddings
+//! differ, the zeros are added explicitly. If the strides differ, the convolution runs with their
+//! greatest common divisor; the positions in between are dropped from the map, or count as zeros in the
+//! gradient of the weight.
 
 use candle_core::{DType, Tensor};
 
@@ -21,8 +22,8 @@ pub(super) fn image_to_map(image: &Tensor, weight: &Tensor, g: &Geometry) -> can
     thinned(&thinned(&map, 2, steps[0], g.map[1])?, 3, steps[1], g.map[2])?.contiguous()
 }
 
-/// Image (N, C, H, W) and gradient of the map (N, O, H', W') → gradient of the weight (O, C, kh, kw): a convolution in
-/// which channels and samples are swapped, and the map is the kernel.
+/// Image (N, C, H, W) and gradient of the map (N, O, H', W') → gradient of the weight (O, C, kh, kw): a
+/// convolution in which channels and samples are swapped, and the map is the kernel.
 pub(super) fn weight_gradient(image: &Tensor, map: &Tensor, g: &Geometry) -> candle_core::Result<Tensor> {
     let (stride, steps) = common_stride(g);
     let map = spread(&spread(&map.transpose(0, 1)?, 2, steps[0])?, 3, steps[1])?;
@@ -61,8 +62,9 @@ pub(super) fn map_to_image(map: &Tensor, weight: &Tensor, g: &Geometry) -> candl
     image.narrow(2, rows.start, height)?.narrow(3, columns.start, width)?.contiguous()
 }
 
-/// One axis of [`map_to_image`]. Map position j − a contributes to pixel s · j + r of the padded image through tap s ·
-/// a + r, where s is the stride. So j counts the pixels of phase r, and a counts the taps of its kernel.
+/// One axis of [`map_to_image`]. Map position j − a contributes to pixel s · j + r of the padded image
+/// through tap s · a + r, where s is the stride. So j counts the pixels of phase r, and a counts the
+/// taps of its kernel.
 #[derive(Clone, Copy)]
 struct Side {
     /// Taps of a phase.
@@ -78,7 +80,8 @@ impl Side {
     fn new(g: &Geometry, axis: usize) -> Self {
         let (stride, padding) = (g.stride[axis], g.padding[axis]);
         let taps = g.kernel[axis].div_ceil(stride);
-        // The image needs j from `first` on. With b zeros before the map, the convolution starts at j = taps − 1 − b.
+        // The image needs j from `first` on. With b zeros before the map, the convolution starts
+        // at j = taps − 1 − b.
         let first = padding / stride;
         let before = (taps - 1).saturating_sub(first);
         let begin = taps - 1 - before;
@@ -88,7 +91,7 @@ impl Side {
     }
 }
 
-/// Candle's convolution of contiguous operands. With others, cuDNN falls back to a naive loop.
+/// Candle's convolution of contiguous operands. With other operands, cuDNN falls back to a naive loop.
 #[expect(clippy::disallowed_methods, reason = "on other devices candle's convolution is the fast one")]
 fn convolution(
     x: &Tensor,
@@ -111,8 +114,8 @@ fn convolution(
     x.conv2d(&kernel, padding, stride, dilation, 1)
 }
 
-/// The greatest common divisor of the strides, and the ratio of the stride of each axis to it. Along an axis with one
-/// position, any stride gives the same result.
+/// The greatest common divisor of the strides, and the ratio of the stride of each axis to it. Along an axis
+/// with one position, any stride gives the same result.
 fn common_stride(g: &Geometry) -> (usize, [usize; 2]) {
     let [down, across] = g.stride;
     if g.map[1] == 1 {

@@ -7,7 +7,8 @@ use crate::composed::backward::{ArgumentGradients, Backward, along_channels, att
 use crate::composed::pointwise;
 use crate::error::Result;
 
-/// Normalises by the statistics of the batch: y, and mean and biased variance (C) without a graph.
+/// Normalises by the statistics of the batch. Returns y, and the mean and the biased variance
+/// (C) without a graph.
 pub(crate) fn batch_norm(
     x: &Tensor,
     gamma: &Tensor,

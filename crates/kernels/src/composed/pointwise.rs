@@ -28,12 +28,14 @@ pub(crate) fn value(x: &Tensor, activation: Activation) -> candle_core::Result<T
     }
 }
 
-/// The gradient of the input from the output `y` and its gradient. Not for [`Activation::Silu`], whose output does not
-/// determine its input. At 0, a ReLU has slope 0 and a leaky ReLU its negative slope, as in the kernels.
+/// Returns the gradient of the input, given the output `y` and its gradient. Not for [`Activation::Silu`],
+/// whose output does not determine its input. At 0, a ReLU has slope 0 and a leaky ReLU its negative slope,
+/// as in the kernels.
 pub(crate) fn gradient(activation: Activation, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
     match activation {
         Activation::Identity | Activation::Silu => Ok(grad.clone()),
-        // The sign of the output is the slope. It takes one launch; a comparison with a number would take three.
+        // The sign of the output is the slope. It takes one launch; a comparison with a number would take
+        // three.
         Activation::Relu => grad.mul(&y.sign()?),
         Activation::LeakyRelu(slope) => {
             let slope = f64::from(slope);
@@ -114,14 +116,14 @@ impl Backward for SoftplusBackward {
 pub(crate) fn soft_bound(x: &Tensor, low: f64, high: f64) -> Result<Tensor> {
     let free = x.detach();
     let tail = beyond(&free, low, high)?.affine(1.0, 1.0)?.recip()?.affine(-1.0, 1.0)?;
-    // The product is zero, but NaN for infinity.
+    // The added product is zero, or NaN where x is infinite.
     let tail = (tail + free.affine(0.0, 0.0)?)?;
     let lower = free.lt(low)?.where_cond(&tail.affine(-1.0, low)?, &free)?;
     let value = free.gt(high)?.where_cond(&tail.affine(1.0, high)?, &lower)?;
     attach(value, &[x], SoftBoundBackward { low, high })
 }
 
-/// How far each value is outside of the range; 0 inside.
+/// The distance of each value from the range; 0 inside.
 fn beyond(x: &Tensor, low: f64, high: f64) -> candle_core::Result<Tensor> {
     let below = x.lt(low)?.where_cond(&x.affine(-1.0, low)?, &x.zeros_like()?)?;
     x.gt(high)?.where_cond(&x.affine(1.0, -high)?, &below)

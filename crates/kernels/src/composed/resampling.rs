@@ -11,13 +11,14 @@ pub(crate) fn avg_pool2(x: &Tensor) -> Result<Tensor> {
     Ok(means(x, 2, 2)?)
 }
 
-/// The mean of each window, with candle's gradient. On Metal, candle reads from the start of the storage even if x
-/// starts elsewhere.
+/// The mean of each window, with candle's gradient. On Metal, candle reads from the start of the storage even
+/// if x starts elsewhere.
 fn means(x: &Tensor, size: usize, stride: usize) -> candle_core::Result<Tensor> {
     from_the_start(x)?.avg_pool2d_with_stride(size, stride)
 }
 
-/// Repeats every pixel 2×2 times. Candle's gradient of this operation would overwrite that of another use of the input.
+/// Repeats every pixel 2×2 times. Candle's own gradient would overwrite the gradient from
+/// another use of the input.
 pub(crate) fn upsample2(x: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     #[expect(clippy::disallowed_methods, reason = "its gradient is not used")]
@@ -41,8 +42,8 @@ impl Backward for UpsampleBackward {
     }
 }
 
-/// Moves image i by `down[i]` rows and `right[i]` columns: a product with matrices of zeros and ones on both sides,
-/// which is exact and differentiable, and takes two products instead of several operations per image.
+/// Moves image i by `down[i]` rows and `right[i]` columns: a product with matrices of zeros and ones on both
+/// sides, which is exact and differentiable, and takes two products instead of several operations per image.
 pub(crate) fn translate(x: &Tensor, down: &[isize], right: &[isize]) -> Result<Tensor> {
     let (n, channels, height, width) = x.dims4()?;
     // Row (or column) `to` of the result is row `to − shift` of x.

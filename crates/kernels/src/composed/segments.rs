@@ -6,7 +6,7 @@ use crate::segment_layout::{HALF_LOG_TAU, SegmentKind, Segments};
 
 use super::pointwise::{exp, log};
 
-/// As the kernel of this name. Candle's tape differentiates it.
+/// Does what the kernel of this name does. Candle's tape differentiates it.
 pub(crate) fn activate_segments(x: &Tensor, segments: &Segments, temperature: f64) -> Result<Tensor> {
     let (mut start, mut parts) = (0, Vec::with_capacity(segments.parts().len()));
     for &(kind, width) in segments.parts() {
@@ -21,7 +21,7 @@ pub(crate) fn activate_segments(x: &Tensor, segments: &Segments, temperature: f6
     Tensor::cat(&parts, D::Minus1)
 }
 
-/// As the kernel of this name. Candle's tape differentiates it.
+/// Does what the kernel of this name does. Candle's tape differentiates it.
 pub(crate) fn segment_log_likelihood(
     output: &Tensor,
     targets: &Tensor,
@@ -59,7 +59,8 @@ pub(crate) fn segment_log_likelihood(
     }
 }
 
-/// 1 for each of these numbers that means something in a row, `(N, numbers)`; None if all always do.
+/// A mask `(N, numbers)`: 1 where a number counts in its row, 0 where a choice silences it; None if all
+/// numbers always count.
 fn heard(segments: &Segments, numbers: std::ops::Range<usize>, targets: &Tensor) -> Result<Option<Tensor>> {
     let Some(silenced_by) = segments.silenced_by().get(numbers) else { return Ok(None) };
     let targets = targets.detach();

@@ -7,12 +7,14 @@ use crate::geometry::Geometry;
 use crate::scratch::scratch;
 use crate::simd::simd;
 
-/// Elements by which a copy may exceed its segment: it copies a whole register, and the excess is overwritten by the
-/// next segment, or lies in columns that are not read. The buffers on both sides are longer by this number.
+/// Elements by which a copy may exceed its segment, because it copies a whole register. The next
+/// segment overwrites the excess, or it lies in columns that are not read. The buffers on both sides
+/// are longer by this number.
 pub(crate) const SLACK: usize = 16;
 
-/// The layout of an image (channels, H, W) with zeros around it, split into phases: the pixels (y, x) with equal
-/// remainders modulo the strides form one small image each. Every channel has stride[0] · stride[1] phases.
+/// The layout of an image (channels, H, W) with zeros around it, split into phases: the pixels (y, x)
+/// with equal remainders modulo the strides form one small image each. Every channel has
+/// stride[0] · stride[1] phases.
 #[derive(Clone, Copy)]
 pub(crate) struct Canvas {
     source: [usize; 3],
@@ -53,7 +55,8 @@ impl Canvas {
         self.source[0] * self.stride[0] * self.stride[1] * self.size[0] * self.size[1]
     }
 
-    /// The offset of pixel (y, x) of the padded image. The pixels one stride further are its neighbours.
+    /// The offset of pixel (y, x) of the padded image. Its neighbours in memory are the pixels one stride
+    /// away.
     #[inline(always)]
     pub(crate) fn place(&self, channel: usize, y: usize, x: usize) -> usize {
         let [down, across] = self.stride;
@@ -61,8 +64,8 @@ impl Canvas {
         (phase * self.size[0] + y / down) * self.size[1] + x / across
     }
 
-    /// The offset of each row of the patch matrix for position (0, 0) of the map. Other positions are as far from there
-    /// as the rows and columns of a phase.
+    /// The offset of each row of the patch matrix for position (0, 0) of the map. Position (y, x) is y rows
+    /// and x columns of a phase further on.
     pub(crate) fn starts(&self, kernel: [usize; 2]) -> Vec<usize> {
         let mut starts = Vec::with_capacity(self.source[0] * kernel[0] * kernel[1]);
         for channel in 0..self.source[0] {

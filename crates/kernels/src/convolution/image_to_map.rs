@@ -39,7 +39,8 @@ pub(crate) fn image_to_map<T: Real>(
                     let width = count * positions;
                     let canvases = canvas.write_all(&image[first * g.image_len()..], count, canvases);
                     let panels = segments(&canvas, [g.map[1], g.map[2]], width);
-                    // The product of one sample is its map; that of several samples has to be copied to their maps.
+                    // The product of one sample is its map; that of several samples has to be
+                    // copied to their maps.
                     let direct = count == 1;
                     let product = scratch(product, if direct { 0 } else { outputs * width });
                     let target = if direct { out.at(first * g.map_len()) } else { product.as_mut_ptr() };

@@ -16,8 +16,8 @@ use crate::winograd::Winograd;
 
 /// Map (N, O, H', W'), weight (O, C, kh, kw) and a bias of the image (C) → image (N, C, H, W).
 ///
-/// The pixels of one phase are a convolution of the map with stride 1, whose kernel consists of the taps of that phase.
-/// So each pixel is computed at once, and no partial sums go through memory.
+/// The pixels of one phase are a convolution of the map with stride 1, whose kernel consists of the taps of
+/// that phase. So each pixel is computed in one step, and no partial sums go through memory.
 pub(crate) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
     g.count();
     if let Some(winograd) = Winograd::of(g) {
@@ -77,8 +77,8 @@ pub(crate) fn map_to_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias:
     }
 }
 
-/// The pixels along one side whose places in the padded image have the same remainder modulo the stride. They meet every
-/// stride-th tap of the kernel, and a contiguous run of positions of the map.
+/// The pixels along one side whose places in the padded image have the same remainder modulo the stride. They
+/// meet every stride-th tap of the kernel, and a contiguous run of positions of the map.
 struct Phase {
     /// The first pixel.
     first: usize,
@@ -86,8 +86,8 @@ struct Phase {
     count: usize,
     /// The first tap. The others are one stride apart.
     tap: usize,
-    /// The position of the map where the first pixel meets the first tap. It meets each further tap one position
-    /// earlier.
+    /// The position of the map where the first pixel meets the first tap. It meets each further tap
+    /// one position earlier.
     position: usize,
 }
 
@@ -127,11 +127,11 @@ impl<T: Real> PhaseKernel<T> {
     }
 }
 
-/// The longest patch that [`map_to_narrow_image`] takes.
+/// Longest patch for which [`map_to_narrow_image`] is used.
 const NARROW: usize = 192;
 
-/// [`map_to_image`] for images with few channels: one product per sample, which reads the map in place, computes all
-/// patches, which are then added to the image in the order of the rows of the patch matrix.
+/// [`map_to_image`] for images with few channels. One product per sample reads the map in place and computes
+/// all patches. These are then added to the image in the order of the rows of the patch matrix.
 fn map_to_narrow_image<T: Real>(g: &Geometry, map: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
     let ([channels, height, width], outputs, positions, patch) =
         (g.image, g.map[0], g.positions(), g.patch());

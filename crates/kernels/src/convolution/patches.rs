@@ -19,8 +19,8 @@ pub(crate) struct Segment {
     from: usize,
 }
 
-/// The segments of each panel of a patch matrix with `width` columns, which are the `rows` × `columns` positions of each
-/// sample of a group.
+/// The segments of each panel of a patch matrix with `width` columns, which are the `rows` × `columns`
+/// positions of each sample of a group.
 pub(crate) fn segments(canvas: &Canvas, [rows, columns]: [usize; 2], width: usize) -> Vec<Vec<Segment>> {
     let mut panels = Vec::with_capacity(width.div_ceil(PANEL_COLUMNS));
     for first in (0..width).step_by(PANEL_COLUMNS) {
@@ -40,7 +40,8 @@ pub(crate) fn segments(canvas: &Canvas, [rows, columns]: [usize; 2], width: usiz
     panels
 }
 
-/// Fills the rows of a panel. Each row starts at its entry of `starts` and consists of the segments in their order.
+/// Fills the rows of a panel. Each row starts at its entry of `starts` and consists of the
+/// segments in their order.
 #[inline(always)]
 pub(crate) fn patches<T: Real>(canvases: &[T], starts: &[usize], segments: &[Segment], panel: &mut [T]) {
     match segments.iter().map(|segment| segment.len).max().unwrap_or(0) {
@@ -70,7 +71,8 @@ pub(crate) fn patch_lines<T: Real, const LEN: usize>(
     }
 }
 
-/// `out` (rows of `width` elements) = `weight` · the patch matrix whose rows start at `starts`; zeros if there are none.
+/// `out` (rows of `width` elements) = `weight` · the patch matrix whose rows start at `starts`; zeros if
+/// `starts` is empty.
 ///
 /// # Safety
 /// `out` must be writable by this caller alone, for as many rows of `width` elements as the weight has.

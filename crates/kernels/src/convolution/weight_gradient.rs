@@ -17,9 +17,9 @@ use crate::winograd::Winograd;
 
 /// Image (N, C, H, W) and gradient of the map (N, O, H', W') → gradient of the weight (O, C, kh, kw).
 ///
-/// The inner dimension of this product runs over the positions of all samples. The columns of the result are divided
-/// between tasks. If that gives too few tasks, the positions are divided into parts too, whose results are then added in
-/// order. The number of parts depends on shapes only.
+/// The inner dimension of this product runs over the positions of all samples. The columns of the result are
+/// divided between tasks. If that gives too few tasks, the positions are divided into parts too, whose
+/// results are then added in order. The number of parts depends on shapes only.
 pub(crate) fn weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> Vec<T> {
     g.count();
     if let Some(winograd) = Winograd::of(g) {
@@ -109,14 +109,14 @@ fn add_parts<T: Real>(mut parts: Vec<T>, len: usize) -> Vec<T> {
     sums
 }
 
-/// The longest patch that [`narrow_weight_gradient`] takes.
+/// Longest patch for which [`narrow_weight_gradient`] is used.
 const FEW_TAPS: usize = 64;
 
 /// Number of samples that one task of [`narrow_weight_gradient`] sums over.
 const SAMPLES: usize = 4;
 
-/// [`weight_gradient`] for images with few channels: dot products of the rows of the map with those of the patch matrix.
-/// Parts of a few samples are added in order.
+/// [`weight_gradient`] for images with few channels: dot products of the rows of the map with those of the
+/// patch matrix. Parts of a few samples are added in order.
 fn narrow_weight_gradient<T: Real>(g: &Geometry, image: &[T], map: &[T]) -> Vec<T> {
     let (outputs, positions, patch) = (g.map[0], g.positions(), g.patch());
     let canvas = Canvas::of_image(g);

@@ -1,5 +1,5 @@
-//! Properties of composed operations alone: products in half precision, and edge cases in which candle's operations
-//! differ.
+//! Properties of composed operations alone: products in half precision, and edge cases in which candle's
+//! operations differ.
 
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -119,9 +119,9 @@ fn adam_and_norms_agree_with_the_kernels() {
     assert!((norm - other).abs() < 1e-5 * norm);
 }
 
-/// With a weight in bf16 or f16, a layer multiplies in that type, forward and backward. Its results are f32 and differ
-/// from those of f32 products by the rounding of the operands: a relative error of 2⁻⁸ or 2⁻¹¹, which partly averages
-/// out.
+/// With a weight in bf16 or f16, a layer multiplies in that type, forward and backward. Its results are f32
+/// and differ from those of f32 products by the rounding of the operands: a relative error of 2⁻⁸ or 2⁻¹¹,
+/// which partly averages out.
 #[test]
 fn products_in_half_precision_are_near_those_in_full() {
     type Layer = fn(&[Tensor]) -> Result<Tensor>;

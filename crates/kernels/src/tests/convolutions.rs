@@ -62,7 +62,7 @@ impl Windows {
         Some([side(0)?, side(1)?])
     }
 
-    /// Calls `f` with every index of an image, a map and a weight that meet.
+    /// Calls `f` with the indices of image, map and weight for every product of the convolution.
     fn for_each_product(
         &self,
         image: [usize; 4],
@@ -220,8 +220,8 @@ proptest! {
     }
 }
 
-/// One-dimensional convolutions, and kernels, strides and paddings that differ between the axes. Few channels take the
-/// paths for narrow images, many take the general ones.
+/// One-dimensional convolutions, and kernels, strides and paddings that differ between the axes. Few channels
+/// take the paths for narrow images, many take the general ones.
 #[test]
 fn axes_may_differ() {
     let cases = [
@@ -254,7 +254,8 @@ fn axes_may_differ() {
     }
 }
 
-/// Padding gives the same bits as explicit zeros around the image, for kernels of one row, one column, and others.
+/// Padding gives the same bits as explicit zeros around the image, for kernels of one row, one
+/// column, and others.
 #[test]
 fn padding_is_zeros_around_the_image() {
     for (kernel, padding) in [([1, 7], [0, 3]), ([7, 1], [3, 0]), ([5, 5], [2, 2]), ([3, 5], [0, 1])] {
@@ -354,7 +355,7 @@ fn what_does_not_fit_is_named() {
             .map_err(|e| e.to_string())
     };
     assert!(conv(&random(2, &[2, 4, 3, 3]), [1; 2], [0; 2]).unwrap_err().contains("[1, 3, 4, 4]"));
-    // Each axis counts by itself: a kernel of 6 fits along the axis that has padding.
+    // Each axis is checked separately: a kernel of 6 fits along the axis that has padding.
     assert_eq!(conv(&random(2, &[2, 3, 6, 3]), [1; 2], [1, 0]).unwrap(), [1, 2, 1, 2]);
     assert!(conv(&random(2, &[2, 3, 6, 3]), [1; 2], [0, 1]).unwrap_err().contains("padding [0, 1]"));
     assert!(conv(&random(2, &[2, 3, 3, 6]), [1; 2], [1, 0]).is_err());

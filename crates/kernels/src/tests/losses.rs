@@ -83,7 +83,7 @@ fn a_bound_leaves_bits_inside_alone_and_never_lets_go_outside() {
     let store = (y * &weights).unwrap().sum_all().unwrap().backward().unwrap();
     let slopes = store.get(&x).unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(slopes[..5], weights.to_vec1::<f32>().unwrap()[..5]);
-    // A posterior that starts far out must find back: at 40 beyond the slope is (1 / 41)².
+    // A posterior that starts far out must be able to return: at 40 beyond the range, the slope is (1 / 41)².
     let far = Var::new(&[48f32, -60.0], &Device::Cpu).unwrap();
     let store = soft_bound(&far, -20.0, 8.0).unwrap().sum_all().unwrap().backward().unwrap();
     assert_close("tail", &flat(store.get(&far).unwrap()), &[1.0 / 1681.0; 2], 1e-9);

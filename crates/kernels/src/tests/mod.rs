@@ -1,10 +1,11 @@
 //! Tests of the kernels: shared helpers, and one file per kind of kernel.
 //!
-//! [`check`] tests every differentiable kernel: gradients against central finite differences in f64, f32 against f64,
-//! inputs that are not contiguous or start inside their storage, equal bits with pools of 1, 2, 3 and 8 threads and with
-//! every instruction set of this machine, and the operation that other devices run instead. [`check_nan`] follows a NaN
-//! from the input to the output. Expected values come from plain f64 references in the file of each kind of kernel. The
-//! test profile enables debug assertions, which check every index that unsafe code uses.
+//! [`check`] tests every differentiable kernel: gradients against central finite differences in f64, f32
+//! against f64, inputs that are not contiguous or start inside their storage, equal bits with pools of 1, 2,
+//! 3 and 8 threads and with every instruction set of this machine, and the operation that other devices run
+//! instead. [`check_nan`] follows a NaN from the input to the output. Expected values come from plain f64
+//! references in the file of each kind of kernel. The test profile enables debug assertions, which check
+//! every index that unsafe code uses.
 
 mod composed;
 mod convolutions;
@@ -179,9 +180,9 @@ pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
     on_every_instruction_set(|| all(run(f, &single, Tensor::clone)));
 }
 
-/// Tests that a NaN in an input element makes every output element NaN that depends on it, and no other. A NaN in the
-/// second input may make others NaN too, because a weight also meets the zeros around an image. `inputs` are f64, and
-/// `f` must nowhere be constant.
+/// Tests that a NaN in an input element makes every output element NaN that depends on it, and no other. A
+/// NaN in the second input may make others NaN too, because a weight also meets the zeros around an image.
+/// `inputs` are f64, and `f` must nowhere be constant.
 pub(super) fn check_nan(f: Kernel<'_>, inputs: &[Tensor]) {
     for dtype in [DType::F32, DType::F64] {
         let inputs: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(dtype).unwrap()).collect();

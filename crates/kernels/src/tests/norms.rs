@@ -47,7 +47,8 @@ proptest! {
         let same = batch_norm_with(&x, &gamma, &beta, &mean, &var, EPS, activation).unwrap();
         assert_close("batch norm with", &flat(&same), &want, 1e-12);
 
-        // With two elements per channel the gradient vanishes up to eps, so finite differences are not meaningful.
+        // With two elements per channel the gradient vanishes up to eps, so finite differences
+        // are not meaningful.
         if n * plane > 4 {
             let inputs = [x.clone(), gamma.clone(), beta.clone()];
             check(&|t| Ok(batch_norm(&t[0], &t[1], &t[2], 0.1, activation)?.0), &inputs);

@@ -122,8 +122,8 @@ fn avx2_and_avx512_give_the_same_bits() {
         let a: Vec<f32> = numbers(1, m * k).into_iter().map(|x| x as f32).collect();
         let b: Vec<f32> = numbers(2, k * n).into_iter().map(|x| x as f32).collect();
         let mut narrow = vec![0.0f32; m * n];
-        // SAFETY: the shapes are those of the vectors. Rows and columns are swapped, as `gemm::gemm` itself does for
-        // a product in row order.
+        // SAFETY: the shapes are those of the vectors. Rows and columns are swapped, as `gemm::gemm` itself
+        // does for a product in row order.
         unsafe {
             gemm_common::gemm::gemm_basic_generic::<_, f32, 8, { MR_DIV_N * 8 }, NR, MR_DIV_N, H_M, H_N>(
                 simd,

@@ -10,7 +10,8 @@ fn values(x: &Tensor) -> Vec<f64> {
     x.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Tests that ⟨y, f(x)⟩ = ⟨fᵀ(y), x⟩ for a linear f, where fᵀ(y) is the gradient of the left side with respect to x.
+/// Tests that ⟨y, f(x)⟩ = ⟨fᵀ(y), x⟩ for a linear f, where fᵀ(y) is the gradient of the left side
+/// with respect to x.
 fn check_adjoint(x: &Tensor, f: impl Fn(&Tensor) -> Tensor) {
     let var = Var::from_tensor(x).unwrap();
     let out = f(&var);

@@ -82,7 +82,7 @@ proptest! {
     }
 }
 
-/// Rows whose number means nothing where the second or third place of the choice after it is taken.
+/// The number does not count in rows that take the second or third place of the choice after it.
 #[test]
 fn a_silent_number_counts_nothing() {
     let segments = Segments::new([(Signed, 1), (Choice, 3)]).silenced([(0, vec![2, 3])]).unwrap();
@@ -111,7 +111,7 @@ fn a_silent_number_counts_nothing() {
     check(&|t| segment_log_likelihood(&t[0], &t[1], &t[2], &segments), &inputs);
     let composed = crate::composed::segment_log_likelihood(&x, &t, &scale, &segments).unwrap();
     assert_close("composed", &flat(&composed), &want, 1e-12);
-    // Whatever stands there.
+    // Other values there change nothing.
     (targets[1][0], targets[2][0]) = (55.0, -2.0);
     assert_close("other numbers", &flat(&of(&x, targets)), &want, 1e-12);
     let segments = || Segments::new([(Signed, 1), (Choice, 3)]);

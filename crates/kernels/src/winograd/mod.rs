@@ -1,12 +1,12 @@
 //! The three products of square convolutions whose kernel is two or three strides wide, by minimal filtering.
 //!
-//! The padded image is split into phases by the stride and stored channels-last, so that one position holds a run of
-//! `depth` = channels · stride² numbers, and the convolution becomes one of stride 1 with two or three taps per axis.
-//! For each pair of an input and an output channel, tiles of 2 × 2 outputs then need 9 products instead of 16 (3 taps:
-//! 16 instead of 36), and tiles of 4 × 4 outputs need 25 instead of 64 ([`transforms`]). For each point of the
-//! transformed tile there is one matrix product over the channels, whose operands are stored in the order in which the
-//! innermost loop reads them. The numbers of input and output channels must be multiples of 16, so that runs fill whole
-//! registers.
+//! The padded image is split into phases by the stride and stored channels-last, so that one position holds a
+//! run of `depth` = channels · stride² numbers, and the convolution becomes one of stride 1 with two or three
+//! taps per axis. For each pair of an input and an output channel, tiles of 2 × 2 outputs then need 9
+//! products instead of 16 (3 taps: 16 instead of 36), and tiles of 4 × 4 outputs need 25 instead of 64
+//! ([`transforms`]). For each point of the transformed tile there is one matrix product over the channels,
+//! whose operands are stored in the order in which the innermost loop reads them. The numbers of input and
+//! output channels must be multiples of 16, so that runs fill whole registers.
 
 mod multiply;
 mod numbers;

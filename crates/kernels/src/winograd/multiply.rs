@@ -7,7 +7,8 @@ use crate::buffer::Out;
 use crate::real::Real;
 use crate::tile::{CHUNK, LeftSide, PANEL_COLUMNS, PANEL_DEPTH, PanelProduct, RightSide};
 
-/// `products` (points, rows, columns) = `left` (points, rows, inner) · `right` (points, columns/16, inner, 16).
+/// `products` (points, rows, columns) = `left` (points, rows, inner) · `right` (points,
+/// columns/16, inner, 16).
 pub(crate) fn multiply<T: Real, const N: usize>(
     left: &[T],
     right: &[T],
@@ -34,15 +35,16 @@ pub(crate) fn multiply<T: Real, const N: usize>(
                     stride: columns,
                     accumulate: start > 0,
                 };
-                // SAFETY: the rows and columns of the panel lie within `products`, which only this function accesses.
+                // SAFETY: the rows and columns of the panel lie within `products`, which only this
+                // function accesses.
                 unsafe { T::multiply(panel) };
             }
         }
     }
 }
 
-/// `products` (points, rows, columns) = `left` (points, rows/16, inner, 16)ᵀ · `right` (points, columns/16, inner, 16),
-/// plus `products` if `accumulate`.
+/// `products` (points, rows, columns) = `left` (points, rows/16, inner, 16)ᵀ · `right` (points, columns/16,
+/// inner, 16), plus `products` if `accumulate`.
 pub(crate) fn multiply_transposed<T: Real, const N: usize>(
     left: &[T],
     right: &[T],

@@ -5,8 +5,8 @@ use crate::layout::NOWHERE;
 use crate::tile::CHUNK;
 use crate::winograd::tiles::Walk;
 
-/// Number of outputs, over several samples, that are computed by one product per point: enough rows to outweigh loading
-/// the weights.
+/// Number of outputs, over several samples, that one product per point computes: enough rows to outweigh
+/// loading the weights.
 const GROUP_OUTPUTS: usize = 256;
 
 /// A convolution that can be computed by minimal filtering.
@@ -69,8 +69,8 @@ impl<'a> Winograd<'a> {
         self.tile * self.tile * self.tiles_in_map() * apart(self.outputs())
     }
 
-    /// Number of samples whose tiles are multiplied together. A power of two, so that common batch sizes are divided
-    /// evenly.
+    /// Number of samples whose tiles are multiplied together. A power of two, so that common batch sizes
+    /// are divided evenly.
     pub(crate) fn group(&self) -> usize {
         GROUP_OUTPUTS
             .div_ceil((self.tile * self.tile * self.tiles_in_map()).max(1))
@@ -90,8 +90,8 @@ impl<'a> Winograd<'a> {
         Walk { start: 0, tile: [self.tile * row, self.tile * position], entry: [row, position], chunk: CHUNK }
     }
 
-    /// The tiles of one sample, from tile `first` on, in one matrix per point with `count` rows, one per tile, of `step`
-    /// elements.
+    /// The tiles of one sample, from tile `first` on, in one matrix per point with `count` rows, one per
+    /// tile, of `step` elements.
     pub(crate) fn on_points<const N: usize>(&self, first: usize, count: usize, step: usize) -> Walk {
         Walk {
             start: first * step,
@@ -101,8 +101,8 @@ impl<'a> Winograd<'a> {
         }
     }
 
-    /// The tiles of one sample, from tile `first` on, in one matrix per point with `count` rows, stored by chunks of 16
-    /// columns: (points, columns/16, tiles, 16).
+    /// The tiles of one sample, from tile `first` on, in one matrix per point with `count` rows, stored by
+    /// chunks of 16 columns: (points, columns/16, tiles, 16).
     pub(crate) fn on_chunks<const N: usize>(&self, first: usize, count: usize, columns: usize) -> Walk {
         let point = count * columns;
         Walk {
@@ -119,7 +119,8 @@ impl<'a> Winograd<'a> {
         Walk { start: 0, tile: [row, CHUNK], entry: [s * row, s * CHUNK], chunk: CHUNK }
     }
 
-    /// The phases of a kernel that starts at `start`, in one matrix per point in which input channels are `step` apart.
+    /// The phases of a kernel that starts at `start`, in one matrix per point in which input
+    /// channels are `step` apart.
     pub(crate) fn on_weights<const N: usize>(&self, start: usize, step: usize) -> Walk {
         let (s, phase) = (self.stride, self.g.image[0] * step);
         let point = self.depth() * self.outputs();
@@ -147,8 +148,8 @@ impl<'a> Winograd<'a> {
     }
 }
 
-/// The distance between the runs of channels of neighbouring positions. Runs a power of two apart would compete for few
-/// lines of the L1 cache.
+/// The distance between the runs of channels of neighbouring positions. Runs a power of two apart would
+/// compete for few lines of the L1 cache.
 pub(crate) fn apart(channels: usize) -> usize {
     channels + CHUNK
 }

@@ -16,7 +16,8 @@ use crate::winograd::tiles::{Tiles, Walk};
 use crate::winograd::transforms::{F22, F23, F42, Scheme};
 
 impl Winograd<'_> {
-    /// Image (N, C, H, W), weight (O, C, kh, kw) and bias (O) → map (N, O, H', W'), followed by an activation.
+    /// Image (N, C, H, W), weight (O, C, kh, kw) and bias (O) → map (N, O, H', W'), followed by an
+    /// activation.
     pub(crate) fn image_to_map<T: Real>(
         &self,
         image: &[T],
@@ -207,9 +208,9 @@ impl Winograd<'_> {
         })
     }
 
-    /// The inner dimension of these products runs over the tiles of all samples. It is divided into blocks of samples,
-    /// which are transformed and then multiplied, so that the transformed tiles stay in the caches. Blocks are added in
-    /// order.
+    /// The inner dimension of these products runs over the tiles of all samples. It is divided into blocks of
+    /// samples, which are transformed and then multiplied, so that the transformed tiles stay in the caches.
+    /// Blocks are added in order.
     fn to_weight<T: Real, S: Scheme<M, R, N>, const M: usize, const R: usize, const N: usize>(
         &self,
         image: &[T],
@@ -234,7 +235,8 @@ impl Winograd<'_> {
                             let (i, sample) = (task / 2, start + task / 2);
                             let work = scratch(work, self.canvas_len().max(self.whole_map_len()));
                             let first = i * self.tiles_in_map();
-                            // SAFETY: in the matrices of all points, the tiles of each sample are separate rows.
+                            // SAFETY: in the matrices of all points, the tiles of each sample
+                            // are separate rows.
                             unsafe {
                                 if task % 2 == 0 {
                                     let image = &image[sample * g.image_len()..][..g.image_len()];

@@ -9,8 +9,9 @@ use crate::tile::CHUNK;
 use crate::winograd::numbers::{Numbers, Registers, Single};
 use crate::winograd::transforms::Transform;
 
-/// The layout of tiles: entry (i, j) of tile (y, x) starts at `start + y · tile[0] + x · tile[1] + i · entry[0] + j ·
-/// entry[1]` and consists of chunks of 16 channels, `chunk` apart.
+/// The layout of tiles: entry (i, j) of tile (y, x) starts at
+/// `start + y · tile[0] + x · tile[1] + i · entry[0] + j · entry[1]` and consists of chunks of 16 channels,
+/// `chunk` apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Walk {
     pub(crate) start: usize,
@@ -67,7 +68,8 @@ impl<T: Float> Tiles<'_, T> {
     /// As for [`by_registers`], and the source must contain all offsets of `from`.
     #[inline(always)]
     unsafe fn run<N: Numbers<Number = T>, F: Transform<A, B>, const A: usize, const B: usize>(self, n: N) {
-        // If chunks are far apart, all tiles of one chunk precede the next, so that writes alternate between few places.
+        // If chunks are far apart, all tiles of one chunk precede the next, so that writes alternate
+        // between few places.
         let block = if self.to.chunk == CHUNK { self.channels } else { CHUNK };
         for first in (0..self.channels).step_by(block) {
             for y in 0..self.count[0] {

@@ -2,9 +2,9 @@
 //!
 //! Winograd's F(m, r) (*Arithmetic Complexity of Computations*, 1980; for convolutions Lavin & Gray 2015,
 //! arXiv:1509.09308) computes m neighbouring outputs of a filter of r taps from m + r − 1 products:
-//! y = Aᵀ((G g) ⊙ (Bᵀ d)); in two dimensions, the transforms apply along both axes. The evaluation points are 0, 1, ∞,
-//! then −1, then 2, so that the matrices have small entries and lose little precision. The gradients need the adjoint of
-//! each transform.
+//! y = Aᵀ((G g) ⊙ (Bᵀ d)). In two dimensions, the transforms apply along both axes. The evaluation points are
+//! 0, 1, ∞, then −1, then 2, so that the matrices have small entries and lose little precision. The gradients
+//! need the adjoint of each transform.
 
 use crate::winograd::numbers::Numbers;
 

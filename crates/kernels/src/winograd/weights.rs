@@ -14,8 +14,9 @@ use crate::winograd::tiles::Tiles;
 use crate::winograd::transforms::Scheme;
 
 impl Winograd<'_> {
-    /// Transforms the weight (O, C, kh, kw) to all points, as right sides of products: by chunks of 16 outputs
-    /// (points, O/16, depth, 16), or, if `transposed`, by chunks of the depth (points, depth/16, O, 16).
+    /// Transforms the weight (O, C, kh, kw) to all points, as right sides of products: by chunks
+    /// of 16 outputs (points, O/16, depth, 16), or, if `transposed`, by chunks of the depth
+    /// (points, depth/16, O, 16).
     pub(crate) fn transform_weights<
         T: Real,
         S: Scheme<M, R, N>,
