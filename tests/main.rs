@@ -21,6 +21,7 @@ mod kills;
 mod machines;
 mod parts;
 mod points;
+mod prior;
 mod python;
 mod recipes;
 mod repeat;

@@ -258,6 +258,44 @@ assert abs(moved - (mean + np.exp(log_var / 2) * latents)).max() < 1e-5 < abs(mo
 }
 
 #[test]
+fn onnxruntime_draws_from_a_fitted_prior() {
+    let needed = ["numpy", "onnx", "onnxruntime", "safetensors"];
+    let Some(python) = python("waxwork export --part prior", &needed) else { return };
+    for recipe in ["vae-digits", "cvae-digits"] {
+        let trained = Trained::new(recipe, &["model.latent_dim=4"]);
+        let path = |name: &str| trained.folder.path().join(name);
+        let fitted = path("fitted");
+        waxwork(&["fit-prior", text(&trained.run), "--components", "3", "--out", text(&fitted)]).good();
+        waxwork(&["export", text(&fitted), "--part", "prior", "--out", text(&path("prior.onnx"))]).good();
+        let script = "
+import onnx, onnxruntime
+from safetensors.numpy import load_file
+onnx.checker.check_model('prior.onnx', full_check=True)
+session = onnxruntime.InferenceSession('prior.onnx')
+noise = np.random.default_rng(0).standard_normal((1000, 4), np.float32)
+asked = np.arange(1000, dtype=np.int64) % 10
+inputs = {'noise': noise, 'labels': asked}
+drawn, = session.run(None, {value.name: inputs[value.name] for value in session.get_inputs()})
+state = load_file('fitted/model.safetensors')
+weight, mean, log_scale, lower = (
+    state['decoder.prior.' + name].astype(np.float64) for name in ('weight', 'mean', 'log_scale', 'lower'))
+expected, chosen = [], set()
+for n, label in zip(noise.astype(np.float64), asked if len(weight) > 1 else np.zeros(1000, int)):
+    u = n[0] * 1024 - np.floor(n[0] * 1024)
+    k = min(int(np.searchsorted(np.cumsum(weight[label]), u, side='right')), 2)
+    chosen.add((label, k))
+    factor = np.tril(lower[label, k], -1) + np.diag(np.exp(log_scale[label, k]))
+    expected.append(mean[label, k] + factor @ n)
+assert len(chosen) > 2 * len(weight), chosen
+off = abs(drawn - np.array(expected)).max(axis=1)
+# A draw at the border between two components may fall on either side.
+assert np.sort(off)[-2] < 1e-4, np.sort(off)[-5:]
+";
+        trained.python(&python, script).good();
+    }
+}
+
+#[test]
 fn the_server_answers_with_the_models_images_and_refuses_other_requests() {
     let Some(python) = python("python/serve.py", &["numpy", "onnxruntime", "PIL"]) else { return };
     let trained = Trained::new("cgan-digits", &[]);

@@ -44,6 +44,7 @@ pub fn fit_prior(
         return Err(Error::NoPrior { family: info.family.clone() });
     };
     *prior = PriorConfig::Mixture { components };
+    prior.validate(info.condition.width())?;
     let encoder = run.needed_encoder()?;
     let (latent_dim, groups) = (info.latent_dim(), info.classes().max(1));
     if !matches!(info.condition, ConditionSpec::None | ConditionSpec::Classes { .. }) {

@@ -60,6 +60,22 @@ impl PriorConfig {
         *self == Self::Standard
     }
 
+    /// Checks the prior of a model whose condition has `width` values; 0 if it is unconditional.
+    ///
+    /// # Errors
+    /// [`Error::Config`] says what would be right.
+    pub fn validate(&self, width: usize) -> Result<()> {
+        match self {
+            Self::Label if width == 0 => {
+                Err(unfit_prior("a prior that depends on the label needs the conditional family, cvae"))
+            }
+            Self::Mixture { components } if !(1..=MOST_COMPONENTS).contains(components) => {
+                Err(unfit_prior("a mixture has 1 to 1,000 components"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Checks that training can use this prior.
     ///
     /// # Errors
@@ -146,13 +162,7 @@ impl VaeConfig {
         if self.latent_dim == 0 {
             return fail("latent_dim", "must be at least 1");
         }
-        if self.prior == PriorConfig::Label && width == 0 {
-            return fail("prior", "a prior that depends on the label needs the conditional family, cvae");
-        }
-        if matches!(self.prior, PriorConfig::Mixture { components } if !(1..=MOST_COMPONENTS).contains(&components))
-        {
-            return fail("prior", "a mixture has 1 to 1,000 components");
-        }
+        self.prior.validate(width)?;
         let widths = match &self.network {
             Network::Mlp { hidden } => hidden.clone(),
             Network::Conv { channels, hidden, .. } if channels.is_empty() || *hidden == 0 => {

@@ -1,0 +1,67 @@
+//! `waxwork fit-prior`: a run whose prior is fitted to the latents of its training data.
+
+use crate::util::{small_of, text, waxwork};
+
+fn bytes(path: &std::path::Path) -> Vec<u8> {
+    std::fs::read(path).unwrap()
+}
+
+#[test]
+fn a_fitted_run_has_the_networks_of_the_run_and_latents_of_its_own() {
+    for recipe in ["vae-digits", "cvae-digits"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (run, fitted) = (path("run"), path("run-prior"));
+        waxwork(&small_of(recipe, &run, &["--set", "model.latent_dim=4"])).good();
+        let before = bytes(&run.join("model.safetensors"));
+        let made = waxwork(&["fit-prior", text(&run), "--components", "3"]).good().stdout;
+        let each = if recipe == "cvae-digits" { " per class" } else { "" };
+        assert!(made.starts_with(&format!("3 Gaussians{each} fitted to the latents of 136 ")), "{made}");
+        assert_eq!(bytes(&run.join("model.safetensors")), before);
+        for file in ["recipe.toml", "run.json", "metrics.jsonl", "README.md", "samples/step-000004.png"] {
+            assert!(fitted.join(file).is_file(), "{file}");
+        }
+
+        // Other samples, from the same networks: the same reconstructions.
+        let sampled = |run: &std::path::Path, threads: &str| {
+            let out = path("samples.npy");
+            _ = std::fs::remove_file(&out);
+            waxwork(&["sample", text(run), "-n", "30", "--out", text(&out), "--threads", threads]).good();
+            bytes(&out)
+        };
+        assert_ne!(sampled(&run, "1"), sampled(&fitted, "1"));
+        assert_eq!(sampled(&fitted, "1"), sampled(&fitted, "3"));
+        let encoded = |run: &std::path::Path| {
+            let out = path("latents.npy");
+            waxwork(&["encode", text(run), "--out", text(&out)]).good();
+            bytes(&out)
+        };
+        assert_eq!(encoded(&run), encoded(&fitted));
+        waxwork(&["interpolate", text(&fitted), "--rows", "2"]).good();
+        waxwork(&["traverse", text(&fitted), "--seed", "1"]).good();
+
+        // The same data and seed fit the same prior, and a prior can be fitted again.
+        let again = path("again");
+        waxwork(&["fit-prior", text(&fitted), "--components", "3", "--out", text(&again)]).good();
+        assert_eq!(bytes(&fitted.join("model.safetensors")), bytes(&again.join("model.safetensors")));
+
+        waxwork(&["fit-prior", text(&run), "--components", "3"]).refused(&["run-prior", "already exists"]);
+        waxwork(&["fit-prior", text(&run), "--components", "500", "--out", text(&path("x"))])
+            .refused(&["too few for 500 components"]);
+        waxwork(&["fit-prior", text(&run), "--components", "0", "--out", text(&path("x"))])
+            .refused(&["1 to 1,000"]);
+        waxwork(&["train", text(&fitted), "--steps", "1", "--out", text(&path("x"))])
+            .refused(&["model.prior", "after training"]);
+        assert!(!path("x").exists());
+    }
+}
+
+#[test]
+fn a_gan_and_a_model_of_columns_have_no_prior_to_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gan, rows) = (folder.path().join("gan"), folder.path().join("rows"));
+    waxwork(&small_of("gan-digits", &gan, &[])).good();
+    waxwork(&["fit-prior", text(&gan)]).refused(&["gan models have no prior to fit"]);
+    waxwork(&small_of("cvae-clinic", &rows, &[])).good();
+    waxwork(&["fit-prior", text(&rows)]).refused(&["cvae of columns models have no prior to fit"]);
+}
