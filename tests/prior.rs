@@ -1,6 +1,6 @@
 //! `waxwork fit-prior`: a run whose prior is fitted to the latents of its training data.
 
-use crate::util::{small_of, text, waxwork};
+use crate::util::{resume, small_of, text, unfinish, waxwork};
 
 fn bytes(path: &std::path::Path) -> Vec<u8> {
     std::fs::read(path).unwrap()
@@ -16,7 +16,10 @@ fn a_fitted_run_has_the_networks_of_the_run_and_latents_of_its_own() {
         let before = bytes(&run.join("model.safetensors"));
         let made = waxwork(&["fit-prior", text(&run), "--components", "3"]).good().stdout;
         let each = if recipe == "cvae-digits" { " per class" } else { "" };
-        assert!(made.starts_with(&format!("3 Gaussians{each} fitted to the latents of 136 ")), "{made}");
+        assert!(
+            made.starts_with(&format!("3 Gaussians{each} fitted to the latents of training images in ")),
+            "{made}"
+        );
         assert_eq!(bytes(&run.join("model.safetensors")), before);
         for file in ["recipe.toml", "run.json", "metrics.jsonl", "README.md", "samples/step-000004.png"] {
             assert!(fitted.join(file).is_file(), "{file}");
@@ -50,10 +53,32 @@ fn a_fitted_run_has_the_networks_of_the_run_and_latents_of_its_own() {
             .refused(&["too few for 500 components"]);
         waxwork(&["fit-prior", text(&run), "--components", "0", "--out", text(&path("x"))])
             .refused(&["1 to 1,000"]);
-        waxwork(&["train", text(&fitted), "--steps", "1", "--out", text(&path("x"))])
-            .refused(&["model.prior", "after training"]);
         assert!(!path("x").exists());
     }
+}
+
+#[test]
+fn a_recipe_can_ask_for_a_fitted_prior() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (plain, mixed, later) = (path("plain"), path("mixed"), path("later"));
+    let settings = ["--set", "model.latent_dim=4"];
+    waxwork(&small_of("cvae-digits", &plain, &settings)).good();
+    let prior = "model.prior={mixture={components=3}}";
+    let asked = [&settings[..], &["--set", prior]].concat();
+    waxwork(&small_of("cvae-digits", &mixed, &asked)).good();
+    // Training is that with a standard normal prior, and the fit that of the command with the run's seed.
+    assert_eq!(bytes(&plain.join("metrics.jsonl")), bytes(&mixed.join("metrics.jsonl")));
+    let seed = ["--components", "3", "--seed", "3"];
+    waxwork(&[&["fit-prior", text(&plain), "--out", text(&later)], &seed[..]].concat()).good();
+    assert_eq!(bytes(&mixed.join("model.safetensors")), bytes(&later.join("model.safetensors")));
+    let picture = "samples/step-000004.png";
+    assert_eq!(bytes(&mixed.join(picture)), bytes(&later.join(picture)));
+    assert_ne!(bytes(&mixed.join(picture)), bytes(&plain.join(picture)));
+
+    unfinish(&mixed);
+    resume(&mixed).good();
+    assert_eq!(bytes(&mixed.join("model.safetensors")), bytes(&later.join("model.safetensors")));
 }
 
 #[test]

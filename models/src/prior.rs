@@ -1,11 +1,11 @@
-//! Priors that are fitted to a finished run.
+//! Priors that are fitted to a trained model.
 
 use std::collections::BTreeMap;
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::rng::Stream;
-use waxwork_core::{ConditionSpec, Device, GenerativeModel, ParamSet, Tensor};
-use waxwork_data::Split;
+use waxwork_core::{ConditionSpec, Device, GenerativeModel, ModelInfo, ParamSet, Tensor};
+use waxwork_data::{DatasetInfo, Split};
 use waxwork_vae::{PriorConfig, aggregate};
 
 use crate::{Error, Recipe, Result, Run};
@@ -13,22 +13,20 @@ use crate::{Error, Recipe, Result, Run};
 /// Samples that are encoded at most.
 const MOST_SAMPLES: usize = 30_000;
 
-/// A run's model with a prior of its own.
+/// A run's model with another prior.
 pub struct FittedPrior {
     /// The run's recipe with the prior.
     pub recipe: Recipe,
     /// The run's model with the prior.
     pub model: Box<dyn GenerativeModel>,
-    /// The number of samples that it was fitted to.
-    pub samples: usize,
 }
 
-/// Fits a mixture of `components` Gaussians to one draw from q(z | x) per sample of `data`, and to at most
-/// 30,000 of them; one mixture per class if the model is conditional. `progress` gets what is being done, the
-/// number done and the number of all.
+/// Fits a mixture of `components` Gaussians to one draw from q(z | x) for each sample of `data`, or for
+/// 30,000 of them; one mixture per class if the model is conditional. `progress` gets the activity, the
+/// number done and the total.
 ///
 /// # Errors
-/// [`Error::NoPrior`] for a family without one, [`Error::NoEncoder`] and [`Error::NotImported`];
+/// [`Error::NoPrior`] for a family without one, [`Error::NotImported`] if there is no encoder;
 /// [`Error::Core`] if there are too few samples.
 pub fn fit_prior(
     run: &Run,
@@ -45,16 +43,53 @@ pub fn fit_prior(
     };
     *prior = PriorConfig::Mixture { components };
     prior.validate(info.condition.width())?;
-    let encoder = run.needed_encoder()?;
-    let (latent_dim, groups) = (info.latent_dim(), info.classes().max(1));
     if !matches!(info.condition, ConditionSpec::None | ConditionSpec::Classes { .. }) {
         return Err(Error::NoPrior { family: format!("{} of columns", info.family) });
     }
+    run.needed_encoder()?;
+    recipe.results.clear();
+    recipe.description = format!("{}; prior fitted: {components} Gaussians", recipe.description);
+    let model = with_prior(&recipe, run.model.as_ref(), data, (components, seed), device, progress)?;
+    Ok(FittedPrior { recipe, model })
+}
 
+/// The model of `recipe` with the weights that training ended with, and its prior fitted to the training
+/// data.
+pub(crate) fn fitted(
+    recipe: &Recipe,
+    info: &DatasetInfo,
+    tensors: BTreeMap<String, Tensor>,
+    data: &Split,
+    device: &Device,
+) -> waxwork_trainer::Result<Box<dyn GenerativeModel>> {
+    let stored = ParamSet::stored(tensors, device)?;
+    let model = recipe.model.build(info.sample(), info.condition(), stored)?;
+    let model = recipe.model.build(info.sample(), info.condition(), model.params().frozen())?;
+    let fit = (recipe.model.mixture().unwrap_or(1), recipe.train.seed);
+    tracing::info!(components = fit.0, "fitting the prior");
+    with_prior(recipe, model.as_ref(), data, fit, device, &mut |_, _, _| {})
+}
+
+/// Encodes `data` with `model`, and returns the model of `recipe` that has the same networks, and a prior
+/// fitted with a number of components and a seed.
+fn with_prior(
+    recipe: &Recipe,
+    model: &dyn GenerativeModel,
+    data: &Split,
+    (components, seed): (usize, u64),
+    device: &Device,
+    progress: &mut dyn FnMut(&'static str, usize, usize),
+) -> waxwork_trainer::Result<Box<dyn GenerativeModel>> {
+    let ModelInfo { sample, condition, .. } = model.info();
+    let (latent_dim, groups) = (model.info().latent_dim(), model.info().classes().max(1));
     let data = data.subset(data.len().min(MOST_SAMPLES));
     let stream = Stream::new(seed, "prior/latent", 0);
     let mut latents = vec![Vec::new(); groups];
     let mut done = 0;
+    let encoder = model.encoder().ok_or_else(|| waxwork_core::Error::Config {
+        key: "model.prior".into(),
+        reason: "a prior is fitted to latents, and this model has no encoder".into(),
+    })?;
     for batch in data.batches(EVALUATION_BATCH, device)? {
         let batch = batch?;
         let posterior = encoder.encode(&batch.inputs, &batch.condition)?;
@@ -66,19 +101,13 @@ pub fn fit_prior(
         done += batch.len();
         progress("encoding", done, data.len());
     }
-
     let fitted = aggregate::fit(&latents, latent_dim, components, seed, |group| {
         progress("fitting", group, groups);
     })?;
-    let own = run.model.params().tensors().into_iter();
+    let own = model.params().tensors().into_iter();
     let mut tensors: BTreeMap<String, Tensor> =
         own.filter(|(name, _)| !name.starts_with(aggregate::PREFIX)).collect();
     tensors.extend(fitted);
-    let params = ParamSet::stored(tensors, device)?;
-    let model = recipe.model.build(info.sample.clone(), info.condition.clone(), params)?;
-    let params = model.params().frozen();
-    let model = recipe.model.build(info.sample.clone(), info.condition.clone(), params)?;
-    recipe.results.clear();
-    recipe.description = format!("{}; prior fitted: {components} Gaussians", recipe.description);
-    Ok(FittedPrior { recipe, model, samples: data.len() })
+    let stored = recipe.model.build(sample.clone(), condition.clone(), ParamSet::stored(tensors, device)?)?;
+    Ok(recipe.model.build(sample.clone(), condition.clone(), stored.params().frozen())?)
 }

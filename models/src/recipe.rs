@@ -108,6 +108,15 @@ impl ModelConfig {
         })
     }
 
+    /// The number of Gaussians of the prior, if it is fitted after training.
+    pub fn mixture(&self) -> Option<usize> {
+        match self {
+            Self::Vae(VaeConfig { prior: PriorConfig::Mixture { components }, .. })
+            | Self::Cvae(VaeConfig { prior: PriorConfig::Mixture { components }, .. }) => Some(*components),
+            _ => None,
+        }
+    }
+
     /// The prior's configuration, for families that have one.
     pub fn prior_mut(&mut self) -> Option<&mut PriorConfig> {
         match self {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use waxwork_core::collective::Collective;
 use waxwork_core::{
-    Device, GenerativeModel, Kind, ParamSet, Precision, SampleRequest, Tensor, TrainingState, values,
+    Device, GenerativeModel, Kind, ParamSet, Precision, SampleRequest, Tensor, TrainingState, store, values,
 };
 use waxwork_data::{Dataset, DatasetInfo, LoaderConfig};
 use waxwork_media::{Artifact, preview, preview_count};
@@ -16,6 +16,7 @@ use waxwork_trainer::{
     TrainConfig, Training, follow, run_folder, train,
 };
 
+use crate::prior;
 use crate::validation::Validation;
 use crate::{Error, Recipe, Result};
 
@@ -47,9 +48,6 @@ impl TrainingRun {
         weights: Option<&BTreeMap<String, Tensor>>,
     ) -> Result<Self> {
         let (sample, condition) = (data.info.sample(), data.info.condition());
-        if let Some(prior) = recipe.model.prior_mut() {
-            prior.check_trainable()?;
-        }
         let params = ParamSet::fresh(recipe.train.seed, device).with_precision(recipe.train.dtype)?;
         let model = recipe.model.build(sample.clone(), condition.clone(), params)?;
         if model.info().condition.is_columns() {
@@ -189,6 +187,16 @@ impl TrainingRun {
         let validate = validation.as_ref().map(|validation| || validation.measure());
         let (shown, info, seed) = (self.shown.as_ref(), &self.data.info, self.recipe.train.seed);
         let show = || preview_of(shown, info, seed);
+        let (recipe, data, device) = (&self.recipe, &self.data, &self.device);
+        let complete = recipe.model.mixture().map(|_| {
+            |tensors, step| {
+                let model = prior::fitted(recipe, &data.info, tensors, &data.train, device)?;
+                for artifact in preview_of(model.as_ref(), &data.info, seed)? {
+                    store::write(&folder.sample(step, artifact.extension), &artifact.bytes)?;
+                }
+                Ok(model.params().tensors())
+            }
+        });
         let mut watching: Vec<&mut dyn Observer> = vec![&mut board];
         watching.extend(observers.into_iter().map(|observer| observer as &mut dyn Observer));
         let training = Training {
@@ -201,6 +209,7 @@ impl TrainingRun {
             best: self.best.take(),
             validate: validate.as_ref().map(|validate| (validate as _, metric)),
             preview: Some(&show),
+            complete: complete.as_ref().map(|complete| complete as _),
             stop,
             observers: watching,
         };

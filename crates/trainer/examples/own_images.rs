@@ -103,6 +103,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         best,
         validate: Some((&validate, "validation/neg_elbo")),
         preview: Some(&show),
+        complete: None,
         stop: Stop::default(), // `Stop::request` from a signal handler, or a time limit
         observers: vec![&mut progress],
     }

@@ -27,6 +27,9 @@ pub type Validate<'a> = dyn Fn() -> Result<BTreeMap<String, f64>> + 'a;
 /// Makes the files that show the model's progress, always from the same latents.
 pub type Preview<'a> = dyn Fn() -> Result<Vec<Artifact>> + 'a;
 
+/// Completes the final weights of a run, such as by fitting a prior. The number is the step that they are of.
+pub type Complete<'a> = dyn Fn(BTreeMap<String, Tensor>, u64) -> Result<BTreeMap<String, Tensor>> + 'a;
+
 /// One run: everything that the training loop needs.
 pub struct Training<'a> {
     /// The model to train.
@@ -47,6 +50,8 @@ pub struct Training<'a> {
     pub validate: Option<(&'a Validate<'a>, &'a str)>,
     /// Shows the model's progress in files.
     pub preview: Option<&'a Preview<'a>>,
+    /// Completes the weights that training ends with, before they are written.
+    pub complete: Option<&'a Complete<'a>>,
     /// When to stop before the end.
     pub stop: Stop,
     /// The observers of the run.
@@ -195,6 +200,13 @@ impl Training<'_> {
             let (bytes, step) = match self.best_weights()? {
                 Some((bytes, step)) => (bytes, Some(step)),
                 None => (self.weights(&checkpoints)?, None),
+            };
+            let bytes = match self.complete {
+                Some(complete) => {
+                    let tensors = store::decode(&bytes, &self.folder.model(), &Device::Cpu)?;
+                    store::encode(&complete(tensors, step.unwrap_or(self.state.steps_done()))?)?
+                }
+                None => bytes,
             };
             store::write(&self.folder.model(), &bytes)?;
             info.model_sha256 = Some(hash::sha256(&bytes));

@@ -84,6 +84,7 @@ fn train(path: &Path, data: &Dataset, steps: u64) {
         best: None,
         validate: None,
         preview: Some(&show),
+        complete: None,
         stop: Stop::default(),
         observers: vec![],
     };

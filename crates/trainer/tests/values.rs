@@ -75,6 +75,7 @@ fn train(path: &Path, name: &'static str, value: f32) -> Result<Outcome, Error> 
         best: None,
         validate: None,
         preview: Some(&show),
+        complete: None,
         stop: Stop::default(),
         observers: vec![&mut spoiler],
     }

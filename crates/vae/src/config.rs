@@ -48,7 +48,7 @@ pub enum PriorConfig {
     Standard,
     /// One learned diagonal Gaussian per class (Sohn et al. 2015); for the conditional family only.
     Label,
-    /// Gaussians with full covariances, per class if the model is conditional; fitted after training, by `waxwork fit-prior`.
+    /// Standard normal while the model is trained; then Gaussians with full covariances, fitted to the latents of the training data.
     Mixture {
         /// Number of Gaussians, per class if the model is conditional.
         components: usize,
@@ -73,19 +73,6 @@ impl PriorConfig {
                 Err(unfit_prior("a mixture has 1 to 1,000 components"))
             }
             _ => Ok(()),
-        }
-    }
-
-    /// Checks that training can use this prior.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a mixture, which is fitted after training.
-    pub fn check_trainable(&self) -> Result<()> {
-        match self {
-            Self::Standard | Self::Label => Ok(()),
-            Self::Mixture { .. } => {
-                Err(unfit_prior("a mixture is fitted after training: train with `standard`, then fit it"))
-            }
         }
     }
 }

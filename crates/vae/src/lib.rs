@@ -127,7 +127,6 @@ impl Trainable for Vae {
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let VaeConfig { latent_dim, importance_samples, .. } = self.config;
-        self.config.prior.check_trainable()?;
         let condition = self.condition(&batch.condition)?;
         let labels = condition.as_ref();
         let rows = ctx.rows(batch.len());

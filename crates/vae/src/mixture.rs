@@ -6,7 +6,7 @@ use waxwork_core::params::{Init, Scope};
 use waxwork_core::{Error, Result};
 
 use crate::posterior::DiagonalGaussian;
-use crate::prior::Prior;
+use crate::prior::{Prior, StandardNormal};
 
 /// The first noise value times this selects the component, by its fractional part. That part is uniform and
 /// independent of the value's size, since a normal density is flat over 1/1024 of a deviation. So the value
@@ -15,12 +15,15 @@ const STRETCH: f64 = 1024.0;
 
 /// p(z | y) = Σ_k w_k N(z; μ_k, L_k L_kᵀ): one mixture, or one per class of a conditional model.
 ///
-/// It is fitted to the aggregate posterior after training ([`crate::aggregate`]) and never trained.
+/// It is standard normal while a model is trained, and fitted to the aggregate posterior afterwards
+/// ([`crate::aggregate`]).
 #[derive(Clone, Debug)]
 pub struct Mixture {
     latent_dim: usize,
     /// The components of each class, or of the only group.
     groups: Vec<Vec<Gaussian>>,
+    /// True until it is fitted.
+    is_standard: bool,
 }
 
 /// One component.
@@ -45,6 +48,12 @@ impl Gaussian {
             sum += 0.5 * y * y + row[i].ln();
         }
         -sum - 0.5 * dim as f64 * std::f64::consts::TAU.ln()
+    }
+
+    fn is_standard(&self) -> bool {
+        let identity = |at: usize| f64::from(u8::from(at.is_multiple_of(self.mean.len() + 1)));
+        self.mean.iter().all(|mean| *mean == 0.0)
+            && self.factor.iter().enumerate().all(|(at, factor)| *factor == identity(at))
     }
 
     /// μ + L · noise.
@@ -89,7 +98,8 @@ impl Mixture {
             let reason = "the weights of a mixture must be shares that add up to 1".to_owned();
             return Err(Error::Config { key: "model.prior".into(), reason });
         }
-        Ok(Self { latent_dim, groups })
+        let is_standard = groups.iter().flatten().all(Gaussian::is_standard);
+        Ok(Self { latent_dim, groups, is_standard })
     }
 
     /// The tensors that [`Mixture::new`] reads, by name.
@@ -136,6 +146,9 @@ impl Mixture {
 
 impl Prior for Mixture {
     fn log_density(&self, z: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+        if self.is_standard {
+            return StandardNormal.log_density(z, labels);
+        }
         let (values, n) = (host(z)?, z.dim(0)?);
         let (mut scratch, mut terms) = (vec![0.0; self.latent_dim], Vec::new());
         let rows = values.chunks_exact(self.latent_dim).zip(self.given(n, labels)?);
@@ -150,6 +163,9 @@ impl Prior for Mixture {
     }
 
     fn draw(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+        if self.is_standard {
+            return StandardNormal.draw(noise, labels);
+        }
         let (values, n) = (host(noise)?, noise.dim(0)?);
         let mut drawn = Vec::with_capacity(values.len());
         for (noise, components) in values.chunks_exact(self.latent_dim).zip(self.given(n, labels)?) {
@@ -168,8 +184,9 @@ impl Prior for Mixture {
         like(noise, drawn, noise.dims())
     }
 
-    fn kl(&self, _q: &DiagonalGaussian, _labels: Option<&Tensor>) -> Result<Option<Tensor>> {
-        Ok(None)
+    /// The closed form until it is fitted.
+    fn kl(&self, q: &DiagonalGaussian, labels: Option<&Tensor>) -> Result<Option<Tensor>> {
+        if self.is_standard { StandardNormal.kl(q, labels) } else { Ok(None) }
     }
 
     /// Each component is drawn, and products with zeros and ones select one.
@@ -271,7 +288,6 @@ mod tests {
     use waxwork_core::rng::Stream;
 
     use super::*;
-    use crate::prior::StandardNormal;
 
     /// Two classes with two components each, in the plane.
     fn known() -> Vec<Vec<Gaussian>> {

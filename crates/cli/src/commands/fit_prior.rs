@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
     let mut progress = |what: &'static str, done: usize, all: usize| stages.set(what, done, all);
     let fitted = fit_prior(&run, &train, arguments.components, arguments.seed, &device, &mut progress)?;
     stages.finish();
-    let FittedPrior { recipe, model, samples } = fitted;
+    let FittedPrior { recipe, model } = fitted;
     let seconds = started.elapsed().as_secs_f64();
 
     let bytes = store::encode(&model.params().tensors())?;
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
     let (path, components) = (path.display(), arguments.components);
     let each = if model.info().classes() > 0 { " per class" } else { "" };
     Ok(format!(
-        "{components} Gaussians{each} fitted to the latents of {samples} training {} in {seconds:.1} s\n\
+        "{components} Gaussians{each} fitted to the latents of training {} in {seconds:.1} s\n\
          run: {path}\nsamples: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
         form.kind.plural(),
         grid.display()
