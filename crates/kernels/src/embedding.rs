@@ -13,6 +13,8 @@ use crate::elementwise::TASK_LEN;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::shapes::dims2;
+use crate::simd::simd;
+use crate::sums::maximum;
 use crate::tape;
 
 /// The rows of a table `(V, E)` with these numbers, u32 of any shape `(..)` → `(.., E)`. Differentiable in the table: the gradients of
@@ -58,13 +60,11 @@ fn positions<T: Float>(x: &Tensor, width: usize) -> candle_core::Result<Vec<u32>
     let mut out = vec![0u32; x.len() / width];
     out.par_chunks_mut(rows).zip(x.par_chunks(rows * width)).for_each(|(out, x)| {
         for (out, row) in out.iter_mut().zip(x.chunks_exact(width)) {
-            let (mut best, mut top) = (0, row[0]);
-            for (place, &value) in row.iter().enumerate() {
-                if value > top {
-                    (best, top) = (place, value);
-                }
-            }
-            *out = best as u32;
+            let top = simd(
+                #[inline(always)]
+                || maximum(row),
+            );
+            *out = row.iter().position(|value| *value == top).unwrap_or(0) as u32;
         }
     });
     Ok(out)

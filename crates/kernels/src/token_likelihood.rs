@@ -21,7 +21,7 @@ use crate::matrix::{Matrix, Size};
 use crate::real::Real;
 use crate::shapes::{check_bias, dims2};
 use crate::simd::simd;
-use crate::sums::{column_sums, sum1};
+use crate::sums::{column_sums, maximum, sum1};
 use crate::tape;
 
 /// log softmax(x · wᵀ + b) at the target of each row, in nats: x (M, I), weight (V, I), bias (V), targets (M) u32 below V → (M). Where
@@ -196,24 +196,6 @@ fn likelihood<T: Float>(logits: &mut [T], bias: &[T], target: usize) -> (T, T) {
         |power| power,
     ));
     (score - Float::log(sum), sum)
-}
-
-/// The largest element that is a number. Several running maxima side by side vectorise.
-#[inline(always)]
-fn maximum<T: Float>(x: &[T]) -> T {
-    const LANES: usize = 16;
-    let mut lanes = [x[0]; LANES];
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for x in whole {
-        for (lane, &x) in lanes.iter_mut().zip(x) {
-            *lane = if x > *lane { x } else { *lane };
-        }
-    }
-    let mut top = lanes[0];
-    for &x in lanes.iter().chain(rest) {
-        top = if x > top { x } else { top };
-    }
-    top
 }
 
 impl CustomOp3 for TokenOp {

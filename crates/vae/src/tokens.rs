@@ -195,12 +195,12 @@ impl TokenDecoder {
             state = self.recurrent.step(&Tensor::cat(&[&features, z], 1)?, &state)?;
             let hidden = state.narrow(1, 0, self.recurrent.hidden())?.contiguous()?;
             let logits = self.output.forward(&hidden, Activation::Identity, Mode::Eval)?;
-            let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-            for (row, logits) in logits.iter().enumerate() {
+            let shares = shares(&logits, drawing.temperature)?;
+            for (row, shares) in shares.chunks_exact(vocabulary).enumerate() {
                 // Sequences that have ended draw as well, so that all do the same work; their tokens are not read.
                 let token = match draws.get_mut(row) {
-                    Some(draws) if drawing.temperature > 0.0 => chosen(logits, drawing.temperature, draws),
-                    _ => (0..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best }),
+                    Some(draws) if drawing.temperature > 0.0 => chosen(shares, draws),
+                    _ => (0..vocabulary).fold(0, |best, i| if shares[i] > shares[best] { i } else { best }),
                 };
                 before[row] = token as u32;
                 sequences[row].push(token as u32);
@@ -213,19 +213,33 @@ impl TokenDecoder {
     }
 }
 
-/// A draw from the softmax of logits at a temperature, by one uniform number: the first token whose share and those before it exceed
-/// it. (Gumbel noise would take a number per token.)
-fn chosen(logits: &[f32], temperature: f64, draws: &mut Draws) -> usize {
-    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let share = |logit: &f32| libm::exp(f64::from(logit - top) / temperature);
-    let mut left = f64::from(draws.uniform()) * logits.iter().map(share).sum::<f64>();
+/// The softmax of logits `(N, V)` at a temperature times a factor for each row, on the CPU; at temperature 0 the logits.
+fn shares(logits: &Tensor, temperature: f64) -> Result<Vec<f32>> {
+    let width = logits.dim(1)?.max(1);
+    let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+    let mut values = logits.flatten_all()?.to_vec1::<f32>()?;
+    if temperature == 0.0 {
+        return Ok(values);
+    }
+    for row in values.chunks_exact_mut(width) {
+        let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        row.iter_mut().for_each(|logit| *logit = (*logit - top) / temperature as f32);
+    }
+    Ok(kernels::exp(&Tensor::from_vec(values, logits.elem_count(), &Device::Cpu)?)?.to_vec1()?)
+}
+
+/// A draw of a token by one uniform number: the first whose share and those before it exceed that part of all. (Gumbel noise would take
+/// a number per token.)
+fn chosen(shares: &[f32], draws: &mut Draws) -> usize {
+    let all: f64 = shares.iter().map(|share| f64::from(*share)).sum();
+    let mut left = f64::from(draws.uniform()) * all;
     let mut last = 0;
-    for (token, share) in logits.iter().map(share).enumerate().filter(|(_, share)| *share > 0.0) {
+    for (token, share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
         last = token;
-        if left < share {
+        left -= f64::from(*share);
+        if left < 0.0 {
             break;
         }
-        left -= share;
     }
     last
 }
