@@ -49,7 +49,7 @@ fn points_are_written_as_arrays_and_drawn_by_number_and_temperature() {
     assert_ne!(mean.to_vec2::<f32>().unwrap(), few);
     sample("plot.png", &["-n", "50"]);
     let refused = waxwork(&["sample", text(&run), "--out", text(&path("folder"))]);
-    refused.refused(&["points cannot be written as a folder of pictures", ".npy"]);
+    refused.refused(&["points cannot be written as a folder of images", ".npy"]);
 
     let codes = path("codes.npy");
     waxwork(&["encode", text(&run), "--images", text(&path("few.npy")), "--out", text(&codes)]).good();

@@ -71,7 +71,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let mut made = 0;
     for run in &runs {
         let Some(recipe) = recipe_of(run, &recipes)? else {
-            eprintln!("passed over {}: it is of no recipe that comes with Waxwork", run.display());
+            eprintln!("skipped {}: its recipe does not come with Waxwork", run.display());
             continue;
         };
         for (name, _, arguments) in FIGURES.iter().filter(|(_, of, _)| *of == recipe.name) {

@@ -302,7 +302,7 @@ pub(crate) fn write_samples(
         None if kind.image().is_none() => {
             let (shown, what) = (path.display(), kind.plural());
             return Err(Failure::new(format!(
-                "`{shown}`: {what} cannot be written as a folder of pictures; use .npy, .safetensors or .png"
+                "`{shown}`: {what} cannot be written as a folder of images; use .npy, .safetensors or .png"
             )));
         }
         None => {

@@ -18,9 +18,9 @@ const MOST_VALUES: usize = 1 << 30;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", try_from = "StoredKind")]
 pub enum Kind {
-    /// Pictures of one size.
+    /// Images of one size.
     Image(ImageShape),
-    /// Points in the plane, or in a space of another dimension.
+    /// Points in a space of any dimension, such as the plane.
     Points {
         /// Coordinates of a point.
         dimensions: usize,

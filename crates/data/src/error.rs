@@ -189,7 +189,7 @@ pub enum Error {
         found: String,
     },
 
-    /// What is in a folder of pictures may mean several things, or nothing that is known.
+    /// The contents of a folder of images are ambiguous, or have no known meaning.
     #[error("{}: {reason}", path.display())]
     Layout {
         /// The folder.

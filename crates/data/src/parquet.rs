@@ -245,7 +245,7 @@ fn numbers(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<i64>>, 
             Ok(cells(reader, defined)?.into_iter().map(|cell| cell.map(i64::from)).collect())
         }
         ColumnReader::Int64ColumnReader(reader) => cells(reader, defined),
-        _ => Err(ParquetError::General("labels that are no whole numbers".into())),
+        _ => Err(ParquetError::General("labels that are not whole numbers".into())),
     }
 }
 

@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum Error {
     /// A launcher's variable is not a number.
-    #[error("the launcher's variable {name} is `{value}`, which is no number")]
+    #[error("the launcher's variable {name} is `{value}`, which is not a number")]
     Variable {
         /// The environment variable.
         name: String,

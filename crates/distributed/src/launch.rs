@@ -141,7 +141,7 @@ mod tests {
         let farm = [("PMI_RANK", "0"), ("PMI_SIZE", "4"), ("WAXWORK_MPI", "none")];
         assert_eq!(read(&farm).unwrap(), None);
         let error = read(&[("PMI_RANK", "zero"), ("PMI_SIZE", "4")]).unwrap_err();
-        assert_eq!(error.to_string(), "the launcher's variable PMI_RANK is `zero`, which is no number");
+        assert_eq!(error.to_string(), "the launcher's variable PMI_RANK is `zero`, which is not a number");
     }
 
     #[test]

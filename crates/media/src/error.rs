@@ -31,7 +31,7 @@ pub enum Error {
     },
 
     /// Samples that do not fit a WAV file.
-    #[error("{bytes} bytes are no sound of 16 bits that a WAV file can hold")]
+    #[error("{bytes} bytes cannot be the samples of a 16-bit WAV file: the number is odd, or too large")]
     Sound {
         /// Bytes of the samples.
         bytes: usize,

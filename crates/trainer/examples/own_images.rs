@@ -65,7 +65,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         folder.lock()?;
         if !folder.checkpoints().steps()?.is_empty() {
             let (checkpoint, damaged) = folder.checkpoints().newest_with_log(&folder.metrics())?;
-            damaged.iter().for_each(|reason| eprintln!("passed over: {reason}"));
+            damaged.iter().for_each(|reason| eprintln!("skipped: {reason}"));
             checkpoint.restore(&vae, &mut state)?;
             best = checkpoint.best;
         }

@@ -108,7 +108,7 @@ fn name_of_device(python: &PathBuf, device: &str) -> Result<String> {
         Some("cpu") => return Ok("the CPU".into()),
         Some("cuda") => {
             let index = device.split_once(':').map_or("0", |(_, index)| index);
-            ensure!(index.parse::<usize>().is_ok(), "`{index}` is no number of a GPU");
+            ensure!(index.parse::<usize>().is_ok(), "`{index}` is not the number of a GPU");
             format!(
                 "import torch as t; print(t.cuda.get_device_name({index}) if t.cuda.device_count() > {index} else '')"
             )

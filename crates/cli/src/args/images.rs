@@ -161,7 +161,9 @@ Rows alternate: ten images, then their reconstructions. The model must have an e
 pub(crate) struct ReconstructArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
-    /// Reconstruct the first N images
+    /// Reconstruct N images, always the same ones
+    ///
+    /// Each class has its share of them.
     #[arg(short = 'n', long, value_name = "N", default_value = "50", value_parser = at_least_one)]
     pub(crate) count: usize,
     /// Reconstruct the images in PATH: .npy, .safetensors or a folder

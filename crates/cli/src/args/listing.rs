@@ -221,7 +221,9 @@ Examples:
         /// Data set name
         #[arg(add = ArgValueCandidates::new(completion::data_sets))]
         name: String,
-        /// Write the first N training images
+        /// Write N training images, always the same ones
+        ///
+        /// Each class has its share of them.
         #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = at_least_one)]
         count: usize,
         #[command(flatten)]

@@ -24,7 +24,7 @@ pub(crate) use self::measuring::{CompareArguments, EvaluateArguments, RateArgume
 pub(crate) use self::training::{FitPriorArguments, RepeatArguments, SweepArguments, TrainArguments};
 pub(crate) use self::values::Samples;
 
-/// Train, sample and evaluate generative image models
+/// Train, sample and evaluate generative models of images, tables and sounds
 ///
 /// Waxwork trains GANs and VAEs, with and without class labels, and measures what they make. A recipe names the model, the
 /// data set and the training settings; training writes a run folder, which all other commands read.

@@ -228,11 +228,11 @@ fn costs(run: &Run) -> Result<BTreeMap<&'static str, f64>, Failure> {
         if round > 0 {
             times.push(began.elapsed().as_secs_f64());
             let flops = 2 * (kernels::multiply_adds() - before);
-            costs.insert("MFLOP per sample, in products", flops as f64 / SAMPLED as f64 / 1e6);
+            costs.insert("MFLOP per sample (matrix products)", flops as f64 / SAMPLED as f64 / 1e6);
         }
     }
     times.sort_by(f64::total_cmp);
-    costs.insert("ms per 100 samples, here", 1000.0 * times[ROUNDS / 2]);
+    costs.insert("ms per 100 samples (this machine)", 1000.0 * times[ROUNDS / 2]);
     Ok(costs)
 }
 

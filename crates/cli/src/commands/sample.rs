@@ -191,7 +191,7 @@ pub(crate) fn data(run: &Run, folder: Option<&PathBuf>) -> Result<Dataset, Failu
     load(&config)
 }
 
-/// Loads a data set; shows how far a new folder of pictures is decoded, or a data set of the Hub is downloaded.
+/// Loads a data set; shows how far a new folder of images is decoded, or a data set of the Hub is downloaded.
 pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
     let bar = if config.name == SOUND || config.name == FSDD {
         output::bar(0, "reading recordings")

@@ -113,7 +113,7 @@ fn train_here(
         tracing::info!(job = number + 1, of = jobs.len(), out = %job.out.display(), "training");
         let words = words(job, &arguments.device);
         let Command::Train(train) = Arguments::try_parse_from(&words)?.command else {
-            return Err(Failure::new("a job of the sweep is not a training"));
+            return Err(Failure::new("a job of the sweep is not a `train` command"));
         };
         match train::in_session(&train, &session) {
             Ok(said) => {
@@ -121,7 +121,7 @@ fn train_here(
             }
             Err(failure) if failure.code == INTERRUPTED => {
                 return Err(Failure::interrupted(format!(
-                    "interrupted in job {} of {}; go on with the same command",
+                    "interrupted in job {} of {}; repeat the command to resume",
                     number + 1,
                     jobs.len()
                 )));

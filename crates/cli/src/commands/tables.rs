@@ -30,7 +30,7 @@ pub(crate) fn describe(path: &Path, options: &TableOptions, json: bool) -> Resul
 /// `--data table --data-dir FILE`.
 pub(crate) fn measure(samples: &Path, config: &DataConfig, seed: u64) -> Result<Report, Failure> {
     let Some(path) = &config.dir else {
-        return Err(Failure::usage("which table? Name its file: --data-dir FILE.csv"));
+        return Err(Failure::usage("`--data table` needs a file: pass `--data-dir FILE.csv`"));
     };
     let options = config.table.clone().unwrap_or_default();
     let bar = output::bar(0, "reading rows");

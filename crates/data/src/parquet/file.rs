@@ -53,7 +53,7 @@ impl ParquetFile {
         let mut groups = reader.metadata().row_groups().iter();
         let rows =
             groups.try_fold(0u64, |rows, group| rows.checked_add(u64::try_from(group.num_rows()).ok()?));
-        let rows = rows.ok_or_else(|| Fault::damaged(path, "a number of rows that is no number of rows"))?;
+        let rows = rows.ok_or_else(|| Fault::damaged(path, "an impossible number of rows"))?;
         Ok(Self { path: path.into(), file, reader, size, rows })
     }
 

@@ -100,7 +100,7 @@ fn decode(format: Format, contents: &[u8]) -> Result<Recording, String> {
     }
     if !contents.len().is_multiple_of(frame) {
         return Err(format!(
-            "it is truncated: {} bytes are no whole number of samples of {frame}",
+            "it is truncated: {} bytes are not a whole number of samples of {frame}",
             contents.len()
         ));
     }
@@ -118,7 +118,7 @@ fn decode(format: Format, contents: &[u8]) -> Result<Recording, String> {
     let mixed = |frame: &[u8]| frame.chunks_exact(width).map(value).sum::<f64>() / channels as f64;
     let samples: Vec<f64> = contents.chunks_exact(frame).map(mixed).collect();
     if let Some(place) = samples.iter().position(|sample| !sample.is_finite()) {
-        return Err(format!("sample {place} is no finite number"));
+        return Err(format!("sample {place} is not a finite number"));
     }
     Ok(Recording { rate, samples })
 }
@@ -167,7 +167,7 @@ mod tests {
         assert!(said(&good[..good.len() - 1]).contains("said to have 8 bytes, but 7 follow"));
         assert!(said(&good[..40]).contains("no samples"), "{}", said(&good[..40]));
         assert!(said(&file(PCM, 1, 8000, 16, &[])).contains("it has no samples"));
-        assert!(said(&file(PCM, 1, 8000, 16, &[0; 3])).contains("no whole number"));
+        assert!(said(&file(PCM, 1, 8000, 16, &[0; 3])).contains("not a whole number"));
         assert!(said(&file(PCM, 0, 8000, 16, &[0; 2])).contains("0 channels"));
         assert!(said(&file(PCM, 1, 0, 16, &[0; 2])).contains("0 Hz"));
         assert!(said(&file(2, 1, 8000, 4, &[0; 2])).contains("format 2 with 4 bits"));
