@@ -96,7 +96,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Refuses pipes and devices: reading a pipe may never end, reading a device may fill the memory, and a file
 /// must not replace either.
-fn refuse_special(path: &Path) -> std::io::Result<()> {
+///
+/// # Errors
+/// If `path` exists and is neither a file nor a folder.
+pub fn refuse_special(path: &Path) -> std::io::Result<()> {
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return Err(std::io::Error::other("it is a device, a pipe or a socket, not a file"));
     }

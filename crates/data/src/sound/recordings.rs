@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
-use waxwork_core::Kind;
+use waxwork_core::{Kind, store};
 
 use super::resample::resample;
 use super::spectrogram::at_rest;
-use super::wav::{self, Recording};
+use super::wav::{self, MOST_SAMPLES, Recording};
 use super::{Fit, SoundConfig};
 use crate::folder::layout::{self, Listing, Picture, Wanted};
 use crate::manifest::Manifest;
@@ -60,8 +60,7 @@ pub fn read(dir: &Path, kind: &Kind) -> Result<Recordings> {
         return Err(Error::Config { key: "data", reason });
     };
     let sound = |picture: &Picture| {
-        let recording = open(&picture.path)?;
-        let mut samples = resample(&recording.samples, recording.rate, rate);
+        let mut samples = resampled(&picture.path, &open(&picture.path)?, rate)?;
         samples.resize(length, 0.0);
         Ok(at_rest(&samples))
     };
@@ -175,10 +174,18 @@ impl Found {
         let &Kind::Sound { rate, length } = kind else {
             return Err(Error::Config { key: "data", reason: format!("recordings are no {kind}") });
         };
+        let total = AtomicUsize::new(0);
         let sounds = |picture: &Picture| {
-            let made = heard(&picture.path).map(|recording| {
-                let samples = resample(&recording.samples, recording.rate, rate);
-                (recording.rate, samples.len() > length, fitted(samples, length, config.fit))
+            // Before the next one is opened: the sounds of all recordings may not fit into memory.
+            if total.load(Ordering::Relaxed) > MOST_BYTES {
+                return Err(too_many());
+            }
+            let made = heard(&picture.path).and_then(|recording| {
+                let samples = resampled(&picture.path, &recording, rate)?;
+                let longer = samples.len() > length;
+                let sounds = fitted(samples, length, config.fit);
+                total.fetch_add(sounds.len() * kind.bytes(), Ordering::Relaxed);
+                Ok((recording.rate, longer, sounds))
             });
             done();
             made
@@ -204,11 +211,7 @@ impl Found {
             self.longer += usize::from(longer && config.fit != Fit::Cut);
             self.rates.insert(own_rate);
             if bytes.len() + sounds.len() * kind.bytes() > MOST_BYTES {
-                let reason = format!(
-                    "more than {} GiB of sounds: choose a shorter `data.sound.length`, a lower `data.sound.rate`, or fewer recordings",
-                    MOST_BYTES >> 30
-                );
-                return Err(Error::Config { key: "data.dir", reason });
+                return Err(too_many());
             }
             for sound in sounds {
                 bytes.extend(sound);
@@ -258,7 +261,25 @@ fn heard(path: &Path) -> Result<Recording> {
 /// The result of a recording: its own rate, whether it is longer than a sound, and the sounds cut from it.
 type Made = (u32, bool, Vec<Vec<u8>>);
 
+fn too_many() -> Error {
+    let reason = format!(
+        "more than {} GiB of sounds: choose a shorter `data.sound.length`, a lower `data.sound.rate`, or fewer recordings",
+        MOST_BYTES >> 30
+    );
+    Error::Config { key: "data.dir", reason }
+}
+
+/// The samples of a recording at another rate.
+fn resampled(path: &Path, recording: &Recording, rate: u32) -> Result<Vec<f64>> {
+    let samples = recording.samples.len() as u64 * u64::from(rate) / u64::from(recording.rate);
+    if samples > MOST_SAMPLES as u64 {
+        return Err(Error::Recording { path: path.to_path_buf(), reason: wav::too_long(samples as usize) });
+    }
+    Ok(resample(&recording.samples, recording.rate, rate))
+}
+
 fn open(path: &Path) -> Result<Recording> {
+    store::refuse_special(path).map_err(Error::io("read", path))?;
     let size = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
     if size > MOST_FILE_BYTES {
         let reason = format!("it has more than {MOST_FILE_BYTES} bytes: cut it into parts");

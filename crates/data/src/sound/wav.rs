@@ -7,6 +7,8 @@
 const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
 /// Maximum number of channels of a file.
 const MOST_CHANNELS: usize = 64;
+/// Maximum number of samples of a recording, at its own rate and after resampling: 50 minutes at 44.1 kHz.
+pub(crate) const MOST_SAMPLES: usize = 1 << 27;
 const PCM: u16 = 1;
 const FLOAT: u16 = 3;
 /// The tag of an extensible header, which has the real format in the first two bytes of a later GUID.
@@ -104,6 +106,10 @@ fn decode(format: Format, contents: &[u8]) -> Result<Recording, String> {
             contents.len()
         ));
     }
+    let frames = contents.len() / frame;
+    if frames > MOST_SAMPLES {
+        return Err(too_long(frames));
+    }
     let value = |bytes: &[u8]| -> f64 {
         match (tag, bytes) {
             (PCM, &[a]) => (f64::from(a) - 128.0) / 128.0,
@@ -121,6 +127,11 @@ fn decode(format: Format, contents: &[u8]) -> Result<Recording, String> {
         return Err(format!("sample {place} is not a finite number"));
     }
     Ok(Recording { rate, samples })
+}
+
+/// What is wrong with a recording of this many samples.
+pub(crate) fn too_long(samples: usize) -> String {
+    format!("it has {samples} samples, but at most {MOST_SAMPLES} are read: cut it into parts")
 }
 
 #[cfg(test)]
@@ -170,6 +181,8 @@ mod tests {
         assert!(said(&file(PCM, 1, 8000, 16, &[0; 3])).contains("not a whole number"));
         assert!(said(&file(PCM, 0, 8000, 16, &[0; 2])).contains("0 channels"));
         assert!(said(&file(PCM, 1, 0, 16, &[0; 2])).contains("0 Hz"));
+        let long = vec![128; MOST_SAMPLES + 1];
+        assert!(said(&file(PCM, 1, 8000, 8, &long)).contains("134217729 samples, but at most 134217728"));
         assert!(said(&file(2, 1, 8000, 4, &[0; 2])).contains("format 2 with 4 bits"));
         assert!(said(&file(FLOAT, 1, 8000, 32, &f32::NAN.to_le_bytes())).contains("sample 0"));
         let mut lying = good.clone();

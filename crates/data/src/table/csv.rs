@@ -1,12 +1,15 @@
 //! Reads comma-separated values. It detects the dialect of a file, and accepts the file as a table only if it
 //! has a header and rows of equal length.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
+use std::rc::Rc;
 
 use ::csv::{ByteRecord, Reader, ReaderBuilder};
+use waxwork_core::store::refuse_special;
 
 use super::error::{Error, Result};
 use super::raw::{Raw, RawColumn};
@@ -18,6 +21,8 @@ use crate::files;
 const HEAD: usize = 1 << 16;
 /// Maximum number of bytes of one cell.
 const MOST_CELL: usize = 1 << 20;
+/// Maximum number of bytes of one row.
+const MOST_ROW: u64 = 1 << 26;
 /// Maximum number of bytes of the distinct texts of one column.
 const MOST_TEXT: usize = 1 << 31;
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -58,6 +63,7 @@ pub fn read_from_as(path: &Path, from: impl Read, schema: &Schema) -> Result<Tab
 }
 
 fn open(path: &Path) -> Result<Box<dyn Read>> {
+    refuse_special(path).map_err(Error::io("open", path))?;
     let file = File::open(path).map_err(Error::io("open", path))?;
     files::unpacked(file).map_err(Error::io("read", path))
 }
@@ -69,14 +75,16 @@ fn raw(path: &Path, mut from: impl Read) -> Result<Raw> {
         return Err(Error::Encoding { path: path.into(), line: 1, guess: "UTF-16" });
     }
     let format = sniff(&head);
-    let mut reader = reader(format.delimiter, BufReader::new(head.as_slice().chain(from)));
+    let row = Rc::new(Cell::new(0));
+    let from = Counted { from: head.as_slice().chain(from), row: Rc::clone(&row) };
+    let mut reader = reader(format.delimiter, BufReader::new(from));
     let mut record = ByteRecord::new();
-    if !next(path, &mut reader, &mut record)? {
+    if !next(path, &mut reader, &mut record, &row)? {
         return Err(Error::Empty { path: path.into(), header: false });
     }
     let mut columns = header(path, &format, &record)?;
     let mut rows = 0u64;
-    while next(path, &mut reader, &mut record)? {
+    while next(path, &mut reader, &mut record, &row)? {
         let line = record.position().map_or(0, ::csv::Position::line);
         if record.len() != columns.len() {
             let (expected, found) = (columns.len() as u64, record.len() as u64);
@@ -111,8 +119,35 @@ fn reader<R: Read>(delimiter: Delimiter, from: R) -> Reader<R> {
     ReaderBuilder::new().delimiter(delimiter.byte()).has_headers(false).flexible(true).from_reader(from)
 }
 
-fn next<R: Read>(path: &Path, reader: &mut Reader<R>, record: &mut ByteRecord) -> Result<bool> {
+/// Counts the bytes that are read for a row, and ends with an error if they are too many: a gzipped file of a
+/// few kilobytes may hold a row of gigabytes.
+struct Counted<R> {
+    from: R,
+    row: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.row.get() > MOST_ROW {
+            return Err(io::Error::other("the row is too long"));
+        }
+        let read = self.from.read(to)?;
+        self.row.set(self.row.get() + read as u64);
+        Ok(read)
+    }
+}
+
+fn next<R: Read>(
+    path: &Path,
+    reader: &mut Reader<R>,
+    record: &mut ByteRecord,
+    row: &Cell<u64>,
+) -> Result<bool> {
+    row.set(0);
     reader.read_byte_record(record).map_err(|error| match error.into_kind() {
+        ::csv::ErrorKind::Io(_) if row.get() > MOST_ROW => {
+            too_large(path, "a row, in bytes,".into(), row.get(), MOST_ROW)
+        }
         ::csv::ErrorKind::Io(source) => Error::io("read", path)(source),
         other => Error::Format {
             path: path.into(),

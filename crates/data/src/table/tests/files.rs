@@ -170,3 +170,21 @@ fn a_gzipped_file_is_the_same_table_and_a_cut_one_is_refused() {
     let cut = file(&folder, "cut.csv.gz", &packed[..packed.len() - 9]);
     assert!(matches!(Table::read(&cut, &TableOptions::default()), Err(Error::Io { .. })));
 }
+
+#[test]
+fn an_endless_row_and_a_device_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, b"a,b\n1,").unwrap();
+    for _ in 0..80 {
+        std::io::Write::write_all(&mut packed, &[b'x'; 1 << 20]).unwrap();
+    }
+    let endless = file(&folder, "endless.csv.gz", &packed.finish().unwrap());
+    let error = Table::read(&endless, &TableOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    assert!(error.to_string().contains("a row, in bytes,"), "{error}");
+    if cfg!(unix) {
+        let error = Table::read(std::path::Path::new("/dev/zero"), &TableOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("a device"), "{error}");
+    }
+}
