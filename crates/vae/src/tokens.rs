@@ -123,6 +123,11 @@ impl TokenDecoder {
         })
     }
 
+    /// Logits of the longest sequence.
+    pub(crate) fn logits(&self) -> usize {
+        self.dims.0 * self.dims.1
+    }
+
     /// The tokens of a batch's one-hot rows, as far as its longest sequence where the lengths are known.
     ///
     /// # Errors
