@@ -37,6 +37,7 @@ mod snapshots;
 mod sound;
 mod tables;
 mod tensorboard;
+mod text;
 mod train;
 mod tree;
 mod util;

@@ -10,6 +10,7 @@ mod notes;
 mod output;
 mod pages;
 mod processes;
+mod texts;
 
 use std::ffi::OsString;
 

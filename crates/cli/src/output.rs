@@ -26,6 +26,7 @@ use waxwork_trainer::{Display, Meter, RunInfo, Unit};
 use crate::args::{LogFormat, Messages};
 use crate::commands::foreign::labels_beside;
 use crate::failure::Failure;
+use crate::texts;
 
 /// Images per row of a grid that a command writes.
 const GRID_COLUMNS: usize = 10;
@@ -245,6 +246,13 @@ pub(crate) struct Form {
     pub(crate) view: View,
 }
 
+impl Form {
+    /// The ending of the file that shows samples where nobody names one: `png`, or `txt` of texts.
+    pub(crate) fn ending(&self) -> &'static str {
+        if matches!(self.kind, Kind::Text { .. }) { "txt" } else { "png" }
+    }
+}
+
 impl From<&RunInfo> for Form {
     fn from(info: &RunInfo) -> Self {
         Self { kind: info.kind(), view: info.view() }
@@ -269,7 +277,7 @@ pub(crate) struct Labelled<'a> {
 /// Writes samples `(N, ..)` as networks see them as what the path's ending says: a picture (.png), an array (.npy, labels in a file
 /// of their own beside it), a tensor file (.safetensors, with `labels` where there are any); a path without an ending is a new
 /// folder of PNG files of images, numbered from `first`, in a folder per class where there are labels. Sounds are written as
-/// waveforms, .wav or a folder of such files, and one file of all lies beside their picture.
+/// waveforms, .wav or a folder of such files, and one file of all lies beside their picture; texts as lines (.txt, .jsonl).
 pub(crate) fn write_samples(
     path: &Path,
     form: &Form,
@@ -282,6 +290,9 @@ pub(crate) fn write_samples(
     if let Kind::Sound { rate, length } = *kind {
         let heard = sounds::at_rest(kind, &form.view, images, first)?;
         return write_sounds(path, images, &heard, (rate, length), labelled, first);
+    }
+    if matches!(kind, Kind::Text { .. }) {
+        return texts::write(path, form, &sounds::at_rest(kind, &form.view, images, first)?, labelled);
     }
     match extension(path).as_deref() {
         Some("png") => store::write(path, &preview::picture(kind, images, GRID_COLUMNS)?.png()?)?,
@@ -382,6 +393,9 @@ fn write_sounds(
 /// Writes each sample with another that belongs to it, such as its reconstruction, in the formats of [`write_samples`]. Images stand
 /// one above the other, in rows of ten.
 pub(crate) fn write_pairs(path: &Path, form: &Form, above: &Tensor, below: &Tensor) -> Result<(), Failure> {
+    if matches!(form.kind, Kind::Text { .. }) {
+        return texts::write_pairs(path, form, above, below);
+    }
     if extension(path).as_deref() == Some("png") {
         values::check("images", above)?;
         values::check("images", below)?;
@@ -401,6 +415,9 @@ pub(crate) fn write_pairs(path: &Path, form: &Form, above: &Tensor, below: &Tens
 pub(crate) fn check_target(path: &Path, kind: &Kind) -> Result<(), Failure> {
     let shown = path.display();
     let is_sound = matches!(kind, Kind::Sound { .. });
+    if matches!(kind, Kind::Text { .. }) {
+        return texts::check_target(path);
+    }
     match extension(path).as_deref() {
         Some("png" | "npy" | "safetensors") => Ok(()),
         Some("wav") if is_sound => Ok(()),

@@ -116,6 +116,11 @@ pub enum Note {
         /// A sentence.
         doubt: String,
     },
+    /// Something was done with texts to make them fit their vocabulary and length.
+    Texts {
+        /// A sentence.
+        doubt: String,
+    },
     /// A packed file of an older version was made again.
     Remade {
         /// Why.
@@ -139,7 +144,8 @@ impl Note {
             | Self::NoLabels { .. }
             | Self::Column { .. }
             | Self::Table { .. }
-            | Self::Sounds { .. } => true,
+            | Self::Sounds { .. }
+            | Self::Texts { .. } => true,
         }
     }
 }
@@ -201,7 +207,7 @@ impl fmt::Display for Note {
             Self::Column { purpose, taken, others } => {
                 write!(f, "the {purpose} are those of column `{taken}`; not used: {}", others.join(", "))
             }
-            Self::Table { doubt } | Self::Sounds { doubt } => f.write_str(doubt),
+            Self::Table { doubt } | Self::Sounds { doubt } | Self::Texts { doubt } => f.write_str(doubt),
             Self::Remade { reason } => write!(f, "the packed images were made again: {reason}"),
         }
     }

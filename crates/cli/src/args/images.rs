@@ -19,6 +19,7 @@ Examples:
   waxwork sample runs/RUN -n 10000 --out images.npy   an array, (N,C,H,W) f32 in [0,1]
   waxwork sample runs/RUN -n 1000 --out folder        one PNG file per image
   waxwork sample runs/RUN --labels 7 --out seven.wav   one sound, from a model of sounds
+  waxwork sample runs/RUN -n 1000 --out texts.txt     one text per line, from a model of texts
   waxwork sample runs/RUN -n 10000 --out rows.csv     rows of a table, as its file has them
   waxwork sample runs/RUN --where sex=Female          rows with that value
 
@@ -77,13 +78,14 @@ pub(crate) struct SampleArguments {
     pub(crate) neighbours: bool,
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
-    /// Write to PATH: .png, .npy, .safetensors or a folder; rows: .csv or .parquet; sounds: .wav too
+    /// Write to PATH: .png, .npy, .safetensors or a folder; rows: .csv, .parquet; sounds: .wav; texts: .txt, .jsonl
     ///
     /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1], .safetensors the
     /// tensor `images`, and no extension a new folder with one PNG file per image. Rows of a table go to .csv or .parquet.
     /// Sounds go to .wav, one after the other, to a folder of .wav files, or as waveforms (N,length) of f32 in [-1, 1]
-    /// to .npy; beside a .png of their spectrograms lies a .wav.
-    /// [default: RUN/sample.png, or RUN/sample.csv]
+    /// to .npy; beside a .png of their spectrograms lies a .wav. Texts go to .txt, one per line, to .jsonl with their labels, or as
+    /// token numbers (N,length) to .npy and .safetensors.
+    /// [default: RUN/sample.png, RUN/sample.csv or RUN/sample.txt]
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
