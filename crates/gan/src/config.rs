@@ -88,6 +88,19 @@ pub enum GeneratorNetwork {
         #[serde(default)]
         blocks: usize,
     },
+    /// For sequences of tokens: a linear layer to features at every position, residual blocks of convolutions along the sequence, and a
+    /// softmax over the tokens (Gulrajani et al. 2017).
+    Text {
+        /// Features at every position.
+        channels: usize,
+        /// Residual blocks, of two convolutions with windows of five tokens.
+        #[serde(default = "text_blocks")]
+        blocks: usize,
+    },
+}
+
+fn text_blocks() -> usize {
+    5
 }
 
 /// The discriminator.
@@ -129,6 +142,17 @@ pub enum DiscriminatorNetwork {
         width: usize,
         /// Residual blocks at every size.
         #[serde(default)]
+        blocks: usize,
+        /// Normalisation.
+        #[serde(default)]
+        norm: DiscriminatorNorm,
+    },
+    /// For sequences of tokens: the mirror of the generator `text`.
+    Text {
+        /// Features at every position.
+        channels: usize,
+        /// Residual blocks, of two convolutions with windows of five tokens.
+        #[serde(default = "text_blocks")]
         blocks: usize,
         /// Normalisation.
         #[serde(default)]
@@ -203,7 +227,8 @@ impl DiscriminatorNetwork {
             Self::Mlp { norm, .. }
             | Self::Dcgan { norm, .. }
             | Self::Residual { norm, .. }
-            | Self::Tower { norm, .. } => *norm,
+            | Self::Tower { norm, .. }
+            | Self::Text { norm, .. } => *norm,
         }
     }
 }
@@ -225,6 +250,7 @@ impl GanConfig {
             GeneratorNetwork::Dcgan { channels } => channels.clone(),
             GeneratorNetwork::Residual { channels, blocks } => vec![*channels, *blocks],
             GeneratorNetwork::Tower { width, .. } => vec![*width],
+            GeneratorNetwork::Text { channels, blocks } => vec![*channels, *blocks],
         };
         if generator.is_empty() || generator.contains(&0) {
             return fail("generator", "needs at least one layer, and none of width 0");
@@ -236,6 +262,7 @@ impl GanConfig {
                 vec![*channels]
             }
             DiscriminatorNetwork::Tower { width, .. } => vec![*width],
+            DiscriminatorNetwork::Text { channels, blocks, .. } => vec![*channels, *blocks],
             DiscriminatorNetwork::Residual { .. } => {
                 return fail(
                     "discriminator.blocks",

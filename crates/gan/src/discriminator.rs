@@ -7,8 +7,9 @@ use waxwork_core::params::{Init, Scope};
 use waxwork_core::{Error, Mode, Result, SampleSpec, StepContext};
 use waxwork_kernels::{Activation, with_planes};
 use waxwork_nn::dual::Dual;
-use waxwork_nn::layers::{Linear, Weight, WeightInit, WeightStyle};
-use waxwork_nn::nets::{ConvDown, Mlp, ResidualDown, Style, Tower, halved};
+use waxwork_nn::layers::{Conv1d, Linear, Weight, WeightInit, WeightStyle};
+use waxwork_nn::nets::{ConvDown, Mlp, ResidualDown, SequenceBlocks, Style, Tower, halved};
+use waxwork_nn::tokens::needs_tokens;
 
 /// A discriminator, or critic.
 #[derive(Clone, Debug)]
@@ -27,13 +28,14 @@ enum Body {
     Mlp(Mlp),
     Dcgan(ConvDown),
     Residual(ResidualDown),
+    Text { input: Conv1d, blocks: SequenceBlocks },
 }
 
 /// How a discriminator uses labels.
 #[derive(Clone, Debug)]
 enum Labels {
     Nothing,
-    /// Constant planes beside the channels of an image.
+    /// Constant planes beside the channels of an image, or beside the tokens of a sequence.
     Planes,
     /// More values beside those of a sample that is no image.
     Beside,
@@ -97,10 +99,18 @@ impl Discriminator {
                 let (down, features) = ConvDown::fitted(scope, inputs, tower, batch_norm, style, KEY)?;
                 (Body::Dcgan(down), features)
             }
+            DiscriminatorNetwork::Text { channels, blocks, .. } => {
+                let (length, tokens) = needs_tokens(sample, KEY)?;
+                let inputs = config.pack * tokens + beside;
+                let input = Conv1d::new(scope.enter("input"), inputs, *channels, 1, weights)?;
+                let blocks = SequenceBlocks::new(scope.enter("blocks"), *channels, *blocks, weights)?;
+                (Body::Text { input, blocks }, channels * length)
+            }
         };
+        let maps = sample.image().is_some() || matches!(body, Body::Text { .. });
         let labels = match config.conditioning {
             None => Labels::Nothing,
-            Some(Conditioning::Concatenation) if sample.image().is_some() => Labels::Planes,
+            Some(Conditioning::Concatenation) if maps => Labels::Planes,
             Some(Conditioning::Concatenation) => Labels::Beside,
             Some(Conditioning::Projection) => {
                 let init = match config.init {
@@ -209,6 +219,10 @@ impl Discriminator {
             Body::Dcgan(down) => down.propagate(&self.packed(images)?, planes, mode),
             Body::Residual(down) => {
                 down.propagate(&beside(&self.packed(images)?)?, mode)?.linear(|x| Ok(x.sum((2, 3))?))
+            }
+            Body::Text { input, blocks } => {
+                let maps = images.linear(|x| Ok(x.transpose(1, 2)?.unsqueeze(2)?.contiguous()?))?;
+                blocks.propagate(&input.propagate(&beside(&self.packed(&maps)?)?, mode)?, mode)
             }
         }
     }

@@ -6,12 +6,13 @@ use super::config::{Conditioning, GanConfig, GeneratorNetwork};
 use waxwork_core::Mode;
 use waxwork_core::Result;
 use waxwork_core::SampleSpec;
-use waxwork_core::onnx::{GraphScope, Value};
+use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::head::Head;
-use waxwork_nn::layers::{Conv2d, ConvGeometry, Linear, Norm, NormKind};
-use waxwork_nn::nets::{ConvUp, Mlp, ResidualUp, Style, Tower, halved};
+use waxwork_nn::layers::{Conv1d, Conv2d, ConvGeometry, Linear, Norm, NormKind};
+use waxwork_nn::nets::{ConvUp, Mlp, ResidualUp, SequenceBlocks, Style, Tower, halved};
+use waxwork_nn::tokens::needs_tokens;
 
 const KEY: &str = "model.generator";
 
@@ -33,6 +34,7 @@ enum Body {
     Ctgan { layers: Vec<(Linear, Norm)>, output: Linear },
     Dcgan { start: Start, norm: Norm, up: ConvUp },
     Residual { start: Start, up: ResidualUp, norm: Norm, output: Conv2d },
+    Text { start: Start, blocks: SequenceBlocks, output: Conv1d },
 }
 
 /// The linear layer from the latent to the smallest feature maps, `(channels, height, width)`.
@@ -63,9 +65,10 @@ impl Generator {
     pub fn new(mut scope: Scope<'_>, config: &GanConfig, sample: &SampleSpec, width: usize) -> Result<Self> {
         let head = Head::new(sample, KEY)?;
         let style = Style { weights: config.init.into(), activation: Activation::Relu };
-        let tower = matches!(config.generator, GeneratorNetwork::Tower { .. });
+        let unlabelled =
+            matches!(config.generator, GeneratorNetwork::Tower { .. } | GeneratorNetwork::Text { .. });
         let norm = match config.conditioning {
-            Some(Conditioning::Projection) if !tower => NormKind::Conditional { classes: width },
+            Some(Conditioning::Projection) if !unlabelled => NormKind::Conditional { classes: width },
             _ => NormKind::Batch,
         };
         let concatenates = config.conditioning.is_some() && !matches!(norm, NormKind::Conditional { .. });
@@ -112,6 +115,18 @@ impl Generator {
                 let linear = Linear::new(scope.enter("project"), inputs, outputs, config.init)?;
                 let norm = Norm::new(scope.enter("norm"), norm, channels)?;
                 Body::Dcgan { start: Start { linear, shape }, norm, up }
+            }
+            GeneratorNetwork::Text { channels, blocks } => {
+                let (length, tokens) = needs_tokens(sample, KEY)?;
+                let outputs = channels * length;
+                Body::Text {
+                    start: Start {
+                        linear: Linear::new(scope.enter("project"), inputs, outputs, config.init)?,
+                        shape: (*channels, 1, length),
+                    },
+                    blocks: SequenceBlocks::new(scope.enter("blocks"), *channels, *blocks, config.init)?,
+                    output: Conv1d::new(scope.enter("output"), *channels, tokens, 1, config.init)?,
+                }
             }
             GeneratorNetwork::Residual { channels, blocks } => {
                 let geometry = ConvGeometry::SAME;
@@ -171,6 +186,11 @@ impl Generator {
                 let maps = norm.forward(&maps, labels, Activation::Relu, mode)?;
                 output.forward(&maps, None, activation, mode)
             }
+            Body::Text { start, blocks, output } => {
+                let maps = blocks.forward(&start.forward(&input, mode)?, mode)?;
+                let logits = output.forward(&maps, activation, mode)?;
+                Ok(logits.squeeze(2)?.transpose(1, 2)?.contiguous()?)
+            }
         }
     }
 
@@ -225,6 +245,14 @@ impl Generator {
                 let maps = up.export(scope.enter("up"), &maps, labels)?;
                 let maps = norm.export(scope.enter("norm"), &maps, labels, Activation::Relu)?;
                 output.export(scope.enter("output"), &maps, activation)?
+            }
+            Body::Text { start, blocks, output } => {
+                let maps = start.export(&mut scope, &input)?;
+                let maps = blocks.export(scope.enter("blocks"), &maps)?;
+                let logits = output.export(scope.enter("output"), &maps, activation)?;
+                let by_token = self.dims.iter().rev().copied().collect::<Vec<_>>();
+                let logits = scope.reshape(&logits, &by_token);
+                scope.node("Transpose", &[&logits], &[("perm", Attribute::Ints(&[0, 2, 1]))])
             }
         };
         self.head.export_finish(scope, &outputs, noise.as_ref())

@@ -60,6 +60,63 @@ pub(crate) unsafe fn product_vec<T: Real>(size: Size, a: Matrix<T>, b: Matrix<T>
     }
 }
 
+/// A right matrix packed in panels of 64 columns, to be multiplied with many left matrices.
+pub(crate) struct PackedRight<T> {
+    /// Panel by panel, rows of 64 elements.
+    data: Vec<T>,
+    inner: usize,
+    columns: usize,
+}
+
+impl<T: Real> PackedRight<T> {
+    /// Packs a matrix of `inner` rows and `columns` columns.
+    ///
+    /// # Safety
+    /// All of `from` (inner, columns) must be readable.
+    pub(crate) unsafe fn pack(from: Matrix<T>, inner: usize, columns: usize) -> Self {
+        let mut data = vec![T::ZERO; columns.div_ceil(PANEL_COLUMNS) * inner * PANEL_COLUMNS];
+        for (panel, to) in data.chunks_exact_mut((inner * PANEL_COLUMNS).max(1)).enumerate() {
+            let column = panel * PANEL_COLUMNS;
+            // SAFETY: the panel lies within the matrix, which the caller guarantees to be readable.
+            unsafe { pack(from.from(0, column), [inner, PANEL_COLUMNS.min(columns - column)], to) };
+        }
+        Self { data, inner, columns }
+    }
+
+    /// Adds `left` · self to `out`. Rows of `left` start `left_stride` apart, those of `out` `stride`.
+    ///
+    /// # Safety
+    /// `out` must be initialised, and writable by this caller alone, for `rows` rows of as many elements as self has columns.
+    pub(crate) unsafe fn add_product(
+        &self,
+        rows: usize,
+        left: &[T],
+        left_stride: usize,
+        out: *mut T,
+        stride: usize,
+    ) {
+        for column in (0..self.columns).step_by(PANEL_COLUMNS) {
+            for (start, inner) in inner_blocks(self.inner) {
+                let place = (column / PANEL_COLUMNS * self.inner + start) * PANEL_COLUMNS;
+                // SAFETY: the panel has the columns of `out` from `column` on; the rest is guaranteed by the caller. The tiles
+                // check that their reads lie within the slices.
+                unsafe {
+                    T::multiply(PanelProduct {
+                        rows,
+                        inner,
+                        columns: PANEL_COLUMNS.min(self.columns - column),
+                        left: LeftSide::Strided { data: &left[start..], row: left_stride, inner: 1 },
+                        right: RightSide { data: &self.data[place..], inner: PANEL_COLUMNS, chunk: CHUNK },
+                        out: out.wrapping_add(column),
+                        stride,
+                        accumulate: true,
+                    });
+                }
+            }
+        }
+    }
+}
+
 /// Packs a matrix of at most 64 columns as rows of 64 elements. The elements beyond its columns are left unchanged.
 ///
 /// # Safety

@@ -1,4 +1,4 @@
-//! Sums in a fixed order, which have the same bits for any number of threads and any instruction set.
+//! Sums in a fixed order, and maxima, which have the same bits for any number of threads and any instruction set.
 #![expect(unsafe_code, reason = "every element of a result is written before it is read")]
 
 use rayon::prelude::*;
@@ -98,6 +98,23 @@ pub(crate) fn sum2<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f64 {
         total += Lanes(lanes).total();
     }
     total
+}
+
+/// The largest element of a slice that is not empty; NaN if the first is. Several running maxima side by side vectorise.
+#[inline(always)]
+pub(crate) fn maximum<T: Float>(x: &[T]) -> T {
+    let mut lanes = [x[0]; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for x in whole {
+        for (lane, &x) in lanes.iter_mut().zip(x) {
+            *lane = if x > *lane { x } else { *lane };
+        }
+    }
+    let mut top = lanes[0];
+    for &x in lanes.iter().chain(rest) {
+        top = if x > top { x } else { top };
+    }
+    top
 }
 
 /// Sums (N, channels, plane) over samples and planes: the gradient of a bias per channel.

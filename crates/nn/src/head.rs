@@ -2,12 +2,12 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use waxwork_core::onnx::{GraphScope, Value};
+use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::sample::Range;
 use waxwork_core::{Error, Result, SampleSpec};
 use waxwork_kernels::{Activation, Segments, activate_segments};
 
-use crate::segments;
+use crate::{segments, tokens};
 
 /// Temperature of the Gumbel softmax over the choices of a row (Xu et al. 2019, section 4.4).
 const TEMPERATURE: f64 = 0.2;
@@ -21,6 +21,16 @@ pub enum Head {
     Numbers(Range),
     /// Numbers and choices beside each other, in vectors.
     Row(RowHead),
+    /// Sequences of tokens: networks see the softmax at every position (Gulrajani et al. 2017), and samples are the most likely tokens.
+    Tokens(TokenHead),
+}
+
+/// The head of sequences of tokens.
+#[derive(Clone, Debug)]
+pub struct TokenHead {
+    segments: Segments,
+    /// The most tokens of a sequence, and the number of tokens that there are.
+    dims: (usize, usize),
 }
 
 /// The head of rows: tanh for numbers in [−1, 1], and for choices the Gumbel softmax (Jang et al. 2017), whose noise is a part of the
@@ -41,6 +51,10 @@ impl Head {
         match sample.range() {
             Some(range @ (Range::Unit | Range::Signed | Range::Real)) => return Ok(Self::Numbers(range)),
             _ if sample.dims().len() == 1 => {}
+            _ if tokens::dims(sample).is_some() => {
+                let (dims, segments) = (tokens::needs_tokens(sample, key)?, segments::of(sample)?);
+                return Ok(Self::Tokens(TokenHead { segments, dims }));
+            }
             _ => {
                 let reason = format!("this network makes vectors of choices, but a sample is {sample}");
                 return Err(Error::Config { key: key.to_owned(), reason });
@@ -65,13 +79,16 @@ impl Head {
     /// Values of Gumbel noise that a sample takes.
     pub fn noise(&self) -> usize {
         match self {
-            Self::Numbers(_) => 0,
+            Self::Numbers(_) | Self::Tokens(_) => 0,
             Self::Row(head) => head.segments.width(),
         }
     }
 
     /// What the last layer computes, and Gumbel noise of [`Head::noise`] values → what the networks of a GAN see.
     pub fn finish(&self, outputs: &Tensor, noise: Option<&Tensor>) -> Result<Tensor> {
+        if let Self::Tokens(TokenHead { segments, .. }) = self {
+            return Ok(activate_segments(outputs, segments, 1.0)?);
+        }
         let (Self::Row(RowHead { segments, chosen }), Some(noise)) = (self, noise) else {
             return Ok(outputs.clone());
         };
@@ -92,6 +109,7 @@ impl Head {
     pub fn to_sample(&self, outputs: &Tensor) -> Result<Tensor> {
         match self {
             Self::Numbers(Range::Unit) => Ok(outputs.affine(0.5, 0.5)?),
+            Self::Tokens(_) => tokens::most_likely(outputs),
             _ => Ok(outputs.clone()),
         }
     }
@@ -103,6 +121,9 @@ impl Head {
         outputs: &Value,
         noise: Option<&Value>,
     ) -> Result<Value> {
+        if let Self::Tokens(_) = self {
+            return Ok(scope.node("Softmax", &[outputs], &[("axis", Attribute::Int(2))]));
+        }
         let (Self::Row(RowHead { segments, chosen }), Some(noise)) = (self, noise) else {
             return Ok(outputs.clone());
         };
@@ -116,6 +137,7 @@ impl Head {
     pub fn export(&self, mut scope: GraphScope<'_>, outputs: &Value) -> Result<Value> {
         match self {
             Self::Numbers(Range::Unit) => scope.affine(outputs, 0.5, 0.5),
+            Self::Tokens(head) => tokens::export_most_likely(scope, outputs, head.dims),
             _ => Ok(outputs.clone()),
         }
     }
@@ -140,9 +162,24 @@ mod tests {
         let points = Head::new(&SampleSpec::real(3), "k").unwrap();
         assert_eq!(read(&points.to_network(&values).unwrap()), [0.0, 0.25, 1.0]);
         assert_eq!(points.activation(), Activation::Identity);
-        let tokens = vec![Segment { width: 4, range: Range::OneHot }];
-        let tokens = SampleSpec::new(vec![7, 4], tokens).unwrap();
-        assert!(Head::new(&tokens, "model.generator").unwrap_err().to_string().contains("model.generator"));
+        let part = |width, range| Segment { width, range };
+        let mixed = vec![part(3, Range::OneHot), part(1, Range::Signed)];
+        let mixed = SampleSpec::new(vec![7, 4], mixed).unwrap();
+        assert!(Head::new(&mixed, "model.generator").unwrap_err().to_string().contains("model.generator"));
+    }
+
+    /// Networks see shares that add up to 1, and samples are one-hot rows, which end once.
+    #[test]
+    fn tokens_are_soft_to_networks_and_hard_in_samples() {
+        let tokens = vec![Segment { width: 3, range: Range::OneHot }];
+        let head = Head::new(&SampleSpec::new(vec![3, 3], tokens).unwrap(), "k").unwrap();
+        let logits = [[[0.0f32, 2.0, 1.0], [3.0, 0.0, 1.0], [0.0, 0.0, 4.0]]];
+        let seen = head.finish(&Tensor::new(&logits, &Device::Cpu).unwrap(), None).unwrap();
+        for row in &seen.to_vec3::<f32>().unwrap()[0] {
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-6 && row.iter().all(|share| *share > 0.01));
+        }
+        let sample = head.to_sample(&seen).unwrap().to_vec3::<f32>().unwrap();
+        assert_eq!(sample, [[[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]]);
     }
 
     /// With Gumbel noise the largest value is a draw from the softmax (Gumbel 1954).

@@ -29,3 +29,4 @@ pub mod layers;
 pub mod loss;
 pub mod nets;
 pub mod segments;
+pub mod tokens;

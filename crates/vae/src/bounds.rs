@@ -1,7 +1,7 @@
 //! What a VAE can say of given samples: codes, reconstructions, the evidence lower bound, and log p(x) by importance sampling.
 
 use candle_core::Tensor;
-use waxwork_core::model::{self, Decoded, Elbo, Posterior};
+use waxwork_core::model::{Decoded, Elbo, Posterior};
 use waxwork_core::rng::Stream;
 use waxwork_core::{
     Batch, Bound, Condition, Density, Drawing, Encode, Error, GenerativeModel, Mode, Reconstruct, Result,
@@ -9,6 +9,7 @@ use waxwork_core::{
 use waxwork_nn::loss;
 
 use crate::posterior::{DiagonalGaussian, repeat_rows};
+use crate::tokens::Targets;
 use crate::{Vae, objective};
 
 /// Rows that one decoder pass of [`Density::log_likelihood`] sees at most.
@@ -19,7 +20,7 @@ impl Vae {
     pub(crate) fn log_weights(
         &self,
         q: &DiagonalGaussian,
-        targets: &Tensor,
+        targets: &Targets,
         labels: Option<&Tensor>,
         noise: &Tensor,
         mode: Mode<'_>,
@@ -28,23 +29,23 @@ impl Vae {
         let q = q.repeat(k)?;
         let labels = labels.map(|labels| repeat_rows(labels, k)).transpose()?;
         let z = q.draw(&noise.flatten_to(1)?)?;
-        let output = self.decoder.forward(&z, labels.as_ref(), mode)?;
-        let log_prior = self.prior.log_density(&z, labels.as_ref())?;
-        let log_joint = (self.likelihood.log_likelihood(&output, &repeat_rows(targets, k)?)? + log_prior)?;
+        let labels = labels.as_ref();
+        let log_prior = self.prior.log_density(&z, labels)?;
+        let log_joint =
+            (self.observation.log_likelihood(&z, labels, &targets.repeat(k)?, mode)? + log_prior)?;
         Ok((log_joint - q.log_density(&z)?)?.reshape((n, k))?)
     }
 
-    fn posterior(&self, inputs: &Tensor, labels: Option<&Tensor>) -> Result<DiagonalGaussian> {
-        let n = inputs.dims().first().copied().unwrap_or(0);
-        let what = if self.info.sample.image().is_some() { "the images" } else { "the samples" };
-        model::check_input(what, inputs, &self.info.sample.batch(n))?;
-        Ok(self.encoder.forward(inputs, labels, Mode::Eval)?.detach())
+    /// q(z | x) of what [`Observation::read`](crate::observation::Observation::read) gives.
+    fn posterior(&self, values: &Tensor, labels: Option<&Tensor>) -> Result<DiagonalGaussian> {
+        Ok(self.encoder.forward(values, labels, Mode::Eval)?.detach())
     }
 }
 
 impl Encode for Vae {
     fn encode(&self, inputs: &Tensor, condition: &Condition) -> Result<Posterior> {
-        Ok(self.posterior(inputs, self.condition(condition)?.as_ref())?.into())
+        let labels = self.condition(condition)?;
+        Ok(self.posterior(&self.observation.read(inputs)?, labels.as_ref())?.into())
     }
 }
 
@@ -59,20 +60,20 @@ impl Reconstruct for Vae {
 impl Bound for Vae {
     fn elbo(&self, batch: &Batch, stream: &Stream) -> Result<Elbo> {
         let labels = self.condition(&batch.condition)?;
-        let targets = self.likelihood.evaluation_targets(batch)?;
-        let q = self.posterior(&targets, labels.as_ref())?;
+        let targets = self.observation.evaluation_targets(batch)?;
+        let q = self.posterior(&targets.values, labels.as_ref())?;
         let noise = stream.normal(&batch.indices, self.config.latent_dim, self.params.device())?;
         let z = q.draw(&noise.to_dtype(self.params.dtype())?)?;
-        let output = self.decoder.forward(&z, labels.as_ref(), Mode::Eval)?;
+        let log_likelihood = self.observation.log_likelihood(&z, labels.as_ref(), &targets, Mode::Eval)?;
         Ok(Elbo {
-            reconstruction: self.likelihood.log_likelihood(&output, &targets)?.detach(),
+            reconstruction: log_likelihood.detach(),
             kl: objective::kl(&q, &*self.prior, &z, labels.as_ref())?.sum(1)?.detach(),
         })
     }
 
     fn protocol(&self) -> String {
         let given = if self.info.condition.is_none() { "" } else { ", given the label" };
-        self.likelihood.protocol() + given
+        self.config.likelihood.protocol() + given
     }
 }
 
@@ -83,8 +84,8 @@ impl Density for Vae {
             return Err(Error::Empty { what: "importance sampling", of });
         }
         let labels = self.condition(&batch.condition)?;
-        let targets = self.likelihood.evaluation_targets(batch)?;
-        let q = self.posterior(&targets, labels.as_ref())?;
+        let targets = self.observation.evaluation_targets(batch)?;
+        let q = self.posterior(&targets.values, labels.as_ref())?;
         let noise = stream.normal(&batch.indices, (samples, self.config.latent_dim), self.params.device())?;
         let noise = noise.to_dtype(self.params.dtype())?;
         let chunk = (IMPORTANCE_ROWS / batch.len()).max(1);
@@ -99,15 +100,15 @@ impl Density for Vae {
 
     fn decoded(&self, batch: &Batch, samples: usize, stream: &Stream) -> Result<Option<Decoded>> {
         let labels = self.condition(&batch.condition)?;
-        let q = self.posterior(&batch.inputs, labels.as_ref())?.repeat(samples)?;
+        let values = self.observation.read(&batch.inputs)?;
+        let q = self.posterior(&values, labels.as_ref())?.repeat(samples)?;
         let labels = labels.map(|labels| repeat_rows(&labels, samples)).transpose()?;
         let noise = stream.normal(&batch.indices, (samples, self.config.latent_dim), self.params.device())?;
         let z = q.draw(&noise.to_dtype(self.params.dtype())?.flatten_to(1)?)?;
-        let output = self.decoder.forward(&z, labels.as_ref(), Mode::Eval)?.detach();
-        let Some(scales) = self.likelihood.scales(&output)? else { return Ok(None) };
+        let Some((outputs, scales)) = self.observation.scaled(&z, labels.as_ref())? else { return Ok(None) };
         let log_weights = (self.prior.log_density(&z, labels.as_ref())? - q.log_density(&z)?)?;
         Ok(Some(Decoded {
-            outputs: self.likelihood.mean(&output)?.detach(),
+            outputs: outputs.detach(),
             scales: scales.detach(),
             log_weights: log_weights.reshape((batch.len(), samples))?.detach(),
         }))

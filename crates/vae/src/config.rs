@@ -85,6 +85,21 @@ pub enum Network {
         #[serde(default)]
         batch_norm: bool,
     },
+    /// An LSTM on each side, for sequences of tokens (Bowman et al. 2016): the encoder's last state gives the posterior, and the
+    /// decoder predicts every token from those before it, with the latent beside each.
+    Recurrent {
+        /// Features of a token.
+        embedding: usize,
+        /// Width of the hidden states.
+        hidden: usize,
+        /// Share of the tokens that the decoder is not given in training, in [0, 1), so that it needs the latent (word dropout).
+        #[serde(default, skip_serializing_if = "is_zero")]
+        word_dropout: f64,
+    },
+}
+
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 impl Default for VaeConfig {
@@ -130,6 +145,12 @@ impl VaeConfig {
             }
             Network::Conv { channels, .. } => channels.clone(),
             Network::Tower { width, hidden, .. } => vec![*width, *hidden],
+            Network::Recurrent { embedding, hidden, word_dropout } => {
+                if !(0.0..1.0).contains(word_dropout) {
+                    return fail("network.word_dropout", "must lie in [0, 1)");
+                }
+                vec![*embedding, *hidden]
+            }
         };
         if widths.contains(&0) {
             return fail("network", "a layer of width 0 carries nothing");
@@ -143,6 +164,13 @@ impl VaeConfig {
         }
         if !(self.free_bits >= 0.0 && self.free_bits.is_finite()) {
             return fail("free_bits", "must be a finite number of nats, not negative");
+        }
+        let recurrent = matches!(self.network, Network::Recurrent { .. });
+        if recurrent != (self.likelihood == LikelihoodConfig::Tokens) {
+            return fail(
+                "likelihood",
+                "the kind `tokens` and a network of the kind `recurrent` belong together: one has no use without the other",
+            );
         }
         let plain = self.beta == 1.0 && self.free_bits == 0.0 && self.kl_warmup_steps == 0;
         match self.importance_samples {

@@ -19,8 +19,7 @@ pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
         Part::Decoder => {
             let latents = graph.input("latents", &[latent_dim]);
             let labels = graph.condition(condition)?;
-            let output = vae.decoder.export(graph.root().enter(DECODER), &latents, labels.as_ref())?;
-            let samples = vae.likelihood.export(graph.root(), output)?;
+            let samples = vae.observation.export(graph.root(), &latents, labels.as_ref())?;
             graph.output(sample.name(), &samples, sample.dims());
         }
         Part::Encoder => {

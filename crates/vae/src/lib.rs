@@ -20,8 +20,10 @@ mod export;
 mod likelihood;
 mod networks;
 mod objective;
+mod observation;
 mod posterior;
 pub mod prior;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -29,15 +31,16 @@ use waxwork_core::latent::LatentLayout;
 use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, GenerativeModel, Mode, ParamGroup,
-    ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, GenerativeModel, ParamGroup, ParamSet,
+    Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 
 pub use config::{Network, PriorConfig, VaeConfig};
 pub use likelihood::{Binarisation, Likelihood, LikelihoodConfig};
 pub use posterior::DiagonalGaussian;
 
-use networks::{Decoder, Encoder};
+use networks::Encoder;
+use observation::Observation;
 use prior::{LabelGaussian, Prior, StandardNormal};
 
 /// The group of the encoder's weights.
@@ -53,8 +56,7 @@ pub struct Vae {
     params: ParamSet,
     groups: Vec<ParamGroup>,
     encoder: Encoder,
-    decoder: Decoder,
-    likelihood: Likelihood,
+    observation: Observation,
     prior: Arc<dyn Prior>,
 }
 
@@ -81,7 +83,7 @@ impl Vae {
         let (sample, width) = (sample.into(), condition.width());
         config.validate(width)?;
         let encoder = Encoder::new(params.root().enter(ENCODER), &config, &sample, width)?;
-        let decoder = Decoder::new(params.root().enter(DECODER), &config, &sample, width)?;
+        let observation = Observation::new(&mut params, &config, &sample, width)?;
         let prior: Arc<dyn Prior> = match config.prior {
             PriorConfig::Standard => Arc::new(StandardNormal),
             PriorConfig::Label => {
@@ -90,12 +92,11 @@ impl Vae {
                 Arc::new(LabelGaussian::new(decoder.enter("prior"), width, config.latent_dim)?)
             }
         };
-        let likelihood = Likelihood::new(params.root().enter(DECODER), config.likelihood, &sample)?;
         let params = params.finish()?;
         let groups = [ENCODER, DECODER].map(|name| params.group(name, &format!("{name}."))).to_vec();
         let latent = LatentLayout::normal(config.latent_dim);
         let info = ModelInfo { family: family.into(), sample, latent, condition };
-        Ok(Self { config, info, params, groups, encoder, decoder, likelihood, prior })
+        Ok(Self { config, info, params, groups, encoder, observation, prior })
     }
 
     fn condition(&self, condition: &Condition) -> Result<Option<Tensor>> {
@@ -116,9 +117,8 @@ impl Trainable for Vae {
         let VaeConfig { latent_dim, importance_samples, .. } = self.config;
         let condition = self.condition(&batch.condition)?;
         let labels = condition.as_ref();
-        let rows = ctx.rows(batch.len());
-        let x = self.likelihood.training_targets(batch, &ctx.stream("binarisation"), &rows)?;
-        let q = self.encoder.forward(&x, labels, ctx.train())?;
+        let x = self.observation.training_targets(batch, ctx)?;
+        let q = self.encoder.forward(&x.values, labels, ctx.train())?;
         let noise = ctx.normal("latent", batch.len(), (importance_samples, latent_dim))?;
         if importance_samples > 1 {
             let log_weights = self.log_weights(&q, &x, labels, &noise, ctx.train())?;
@@ -127,8 +127,7 @@ impl Trainable for Vae {
         }
 
         let z = q.draw(&noise.squeeze(1)?)?;
-        let output = self.decoder.forward(&z, labels, ctx.train())?;
-        let log_likelihood = self.likelihood.log_likelihood(&output, &x)?;
+        let log_likelihood = self.observation.log_likelihood(&z, labels, &x, ctx.train())?;
         let kl = objective::kl(&q, &*self.prior, &z, labels)?;
         let loss = objective::negative_elbo(&log_likelihood, &kl, &self.config, ctx.step())?;
         ctx.update(&[ENCODER, DECODER], loss)
@@ -143,8 +142,8 @@ impl GenerativeModel for Vae {
     fn generate(&self, latents: &Tensor, condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor> {
         let n = latents.dims().first().copied().unwrap_or(0);
         model::check_input("the latents", latents, &(n, self.config.latent_dim).into())?;
-        let output = self.decoder.forward(latents, self.condition(condition)?.as_ref(), Mode::Eval)?;
-        Ok(self.likelihood.draw(&output, drawing)?.detach())
+        let labels = self.condition(condition)?;
+        Ok(self.observation.draw(latents, labels.as_ref(), drawing)?.detach())
     }
 
     fn latents(&self, noise: &Tensor, condition: &Condition) -> Result<Tensor> {

@@ -41,6 +41,9 @@ pub enum LikelihoodConfig {
         #[serde(default = "start_scale")]
         scale: f64,
     },
+    /// Of sequences of tokens: a categorical distribution over the next token, given those before it. The end of a sequence counts once,
+    /// and what follows it not at all.
+    Tokens,
 }
 
 fn start_scale() -> f64 {
@@ -96,11 +99,19 @@ impl Likelihood {
                 [_] if !matches!(range, Some(Range::Unit | Range::Real)) => Activation::Identity,
                 _ => return Err(unfit("the kind `rows` describes rows of a table only")),
             },
+            (_, LikelihoodConfig::Tokens) => {
+                return Err(unfit("the kind `tokens` needs a decoder that is given the tokens before each"));
+            }
             (Some(Range::Unit), _) => Activation::Sigmoid,
             (Some(Range::Real), LikelihoodConfig::Gaussian { .. }) => Activation::Identity,
             (Some(Range::Real), _) => {
                 return Err(unfit(
                     "the samples are numbers of any size, which only the kind `gaussian` describes",
+                ));
+            }
+            _ if waxwork_nn::tokens::dims(sample).is_some() => {
+                return Err(unfit(
+                    "the samples are sequences of tokens, which only the kind `tokens` describes",
                 ));
             }
             _ => return Err(unfit("the samples are rows of a table, which only the kind `rows` describes")),
@@ -166,7 +177,7 @@ impl Likelihood {
                 let log_scale = self.log_scale(scale, output)?;
                 Ok(loss::gaussian_nll_sum(targets, &self.mean(output)?, &log_scale)?.neg()?)
             }
-            LikelihoodConfig::Rows { .. } => Err(no_rows()),
+            LikelihoodConfig::Rows { .. } | LikelihoodConfig::Tokens => Err(no_values()),
         }
     }
 
@@ -262,10 +273,12 @@ impl Likelihood {
             None => Ok(scope.activate(output, self.link)),
         }
     }
+}
 
+impl LikelihoodConfig {
     /// What a score under this model means, for reports: `bernoulli on grey values`, …
     pub fn protocol(&self) -> String {
-        match self.config {
+        match self {
             LikelihoodConfig::Bernoulli { binarisation: Binarisation::None } => {
                 "bernoulli on grey values".into()
             }
@@ -276,12 +289,13 @@ impl Likelihood {
             LikelihoodConfig::Rows { .. } => {
                 "gaussian numbers with learned scales, categorical choices, as encoded".into()
             }
+            LikelihoodConfig::Tokens => "categorical tokens, the end counted once".into(),
         }
     }
 }
 
-fn no_rows() -> Error {
-    let reason = "a likelihood of rows needs their segments".to_owned();
+fn no_values() -> Error {
+    let reason = "this likelihood has no use for values of one range".to_owned();
     Error::Config { key: "model.likelihood".into(), reason }
 }
 

@@ -2,19 +2,18 @@
 
 use candle_core::Tensor;
 
-use waxwork_core::Mode;
-use waxwork_core::Result;
-use waxwork_core::SampleSpec;
 use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
+use waxwork_core::{Error, Mode, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{Linear, NormKind};
 use waxwork_nn::nets::{ConvDown, ConvUp, Mlp, Tower, halved};
 
 use crate::config::{Network, VaeConfig};
 use crate::posterior::DiagonalGaussian;
+use crate::tokens::TokenEncoder;
 
-const KEY: &str = "model.network";
+pub(crate) const KEY: &str = "model.network";
 const CHANNELS: &str = "model.network.channels";
 /// Log-variances of posteriors that keep their bits. Beyond, they stay within one of the range: the first samples of a run
 /// can be far from what the weights were drawn for, and the KL term has the exponential of the log-variance.
@@ -23,10 +22,19 @@ const LOG_VARIANCE: (f64, f64) = (-20.0, 6.0);
 /// q(z | x): samples to the mean and log-variance of a diagonal Gaussian. A label stands beside what the linear layers see.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoder {
-    down: Option<ConvDown>,
+    body: Body,
     hidden: Mlp,
     mean: Linear,
     log_var: Linear,
+}
+
+/// From a sample to what the linear layers see.
+#[derive(Clone, Debug)]
+enum Body {
+    /// The sample itself.
+    Values,
+    Convolutions(ConvDown),
+    Tokens(TokenEncoder),
 }
 
 impl Encoder {
@@ -37,39 +45,45 @@ impl Encoder {
         width: usize,
     ) -> Result<Self> {
         let style = config.style();
-        let (down, inputs, widths) = match &config.network {
-            Network::Mlp { hidden } => (None, sample.len(), hidden.clone()),
+        let (body, inputs, widths) = match &config.network {
+            Network::Mlp { hidden } => (Body::Values, sample.len(), hidden.clone()),
             Network::Conv { channels, hidden, batch_norm } => {
                 let image = sample.needs_image(KEY)?;
                 let (height, width) = halved(image, channels.len(), CHANNELS)?;
                 let down =
                     ConvDown::new(scope.enter("down"), image.channels, channels, 0, *batch_norm, style)?;
-                (Some(down), last(channels) * height * width, vec![*hidden])
+                (Body::Convolutions(down), last(channels) * height * width, vec![*hidden])
             }
             Network::Tower { width, blocks, hidden, batch_norm } => {
                 let image = sample.needs_image(KEY)?;
                 let (scope, tower) = (scope.enter("down"), Tower { width: *width, blocks: *blocks });
                 let image = (image.channels, image);
                 let (down, features) = ConvDown::fitted(scope, image, tower, *batch_norm, style, KEY)?;
-                (Some(down), features, vec![*hidden])
+                (Body::Convolutions(down), features, vec![*hidden])
+            }
+            Network::Recurrent { embedding, hidden, .. } => {
+                let (scope, widths) = (scope.enter("tokens"), (*embedding, *hidden));
+                let encoder = TokenEncoder::new(scope, sample, widths, config.init)?;
+                (Body::Tokens(encoder), *hidden, Vec::new())
             }
         };
         let hidden = Mlp::new(scope.enter("hidden"), inputs + width, &widths, style)?;
         let mean = Linear::new(scope.enter("mean"), hidden.outputs(), config.latent_dim, config.init)?;
         let log_var = Linear::new(scope.enter("log_var"), hidden.outputs(), config.latent_dim, config.init)?;
-        Ok(Self { down, hidden, mean, log_var })
+        Ok(Self { body, hidden, mean, log_var })
     }
 
-    /// `(N, ..)` and conditions `(N, width)` → mean and log-variance, `(N, latent_dim)` each.
+    /// `(N, ..)`, of sequences the tokens `(N, L)`, and conditions `(N, width)` → mean and log-variance, `(N, latent_dim)` each.
     pub(crate) fn forward(
         &self,
         inputs: &Tensor,
         labels: Option<&Tensor>,
         mode: Mode<'_>,
     ) -> Result<DiagonalGaussian> {
-        let features = match &self.down {
-            Some(down) => down.forward(inputs, mode)?,
-            None => inputs.clone(),
+        let features = match &self.body {
+            Body::Values => inputs.clone(),
+            Body::Convolutions(down) => down.forward(inputs, mode)?,
+            Body::Tokens(encoder) => encoder.forward(inputs)?,
         };
         let hidden = self.hidden.forward(&beside(&features, labels)?, mode)?;
         let log_var = self.log_var.forward(&hidden, Activation::Identity, mode)?;
@@ -87,9 +101,10 @@ impl Encoder {
         images: &Value,
         labels: Option<&Value>,
     ) -> Result<(Value, Value)> {
-        let features = match &self.down {
-            Some(down) => down.export(scope.enter("down"), images)?,
-            None => images.clone(),
+        let features = match &self.body {
+            Body::Values => images.clone(),
+            Body::Convolutions(down) => down.export(scope.enter("down"), images)?,
+            Body::Tokens(encoder) => encoder.export(scope.enter("tokens"), images)?,
         };
         let features = scope.flatten(&features);
         let input = scope.beside(&features, labels);
@@ -148,6 +163,10 @@ impl Decoder {
                 let outputs = start.0 * start.1 * start.2;
                 (vec![*hidden], outputs, Some(Up { convs, start, activation: style.activation }))
             }
+            Network::Recurrent { .. } => {
+                let reason = "a recurrent network makes sequences of tokens only".to_owned();
+                return Err(Error::Config { key: KEY.to_owned(), reason });
+            }
         };
         let hidden = Mlp::new(scope.enter("hidden"), config.latent_dim + width, &widths, style)?;
         let output = Linear::new(scope.enter("output"), hidden.outputs(), outputs, config.init)?;
@@ -193,7 +212,7 @@ impl Decoder {
 }
 
 /// Features `(N, …)`, with labels as more of them, `(N, features + classes)`.
-fn beside(features: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn beside(features: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
     Ok(match labels {
         Some(labels) => Tensor::cat(&[&features.flatten_from(1)?, labels], 1)?,
         None => features.clone(),

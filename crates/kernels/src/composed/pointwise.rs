@@ -68,7 +68,7 @@ impl Backward for ActivateBackward {
     }
 }
 
-fn sigmoid(x: &Tensor) -> candle_core::Result<Tensor> {
+pub(super) fn sigmoid(x: &Tensor) -> candle_core::Result<Tensor> {
     candle_nn::ops::sigmoid(x)
 }
 

@@ -171,8 +171,9 @@ impl Products for ConvTransposeProducts {
     }
 }
 
+/// (M, K) · (K, N) → (M, N) without a graph.
 #[expect(clippy::disallowed_methods, reason = "on other devices candle's product is the fast one")]
-fn product(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
+pub(super) fn product(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
     let (a, b) = (&rows_or_columns(a)?, &rows_or_columns(b)?);
     if lacks_type(a) {
         return a.to_dtype(DType::F32)?.matmul(&b.to_dtype(DType::F32)?)?.to_dtype(a.dtype());

@@ -15,6 +15,7 @@ mod pools;
 mod products;
 mod resamplings;
 mod segments;
+mod sequences;
 
 use candle_core::{DType, Device, Tensor, Var};
 

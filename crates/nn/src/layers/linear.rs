@@ -54,6 +54,19 @@ impl Linear {
         Ok(kernels::linear_to(x, &weight, Some(&self.bias), activation, row)?)
     }
 
+    /// log softmax of [`Linear::forward`] at a target for each row, in nats: x `(M, inputs)` and targets `(M)` u32 → `(M)`, 0 where
+    /// `counted` `(M)` is 0 rather than 1.
+    pub fn log_likelihood(
+        &self,
+        x: &Tensor,
+        targets: &Tensor,
+        counted: &Tensor,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
+        Ok(kernels::linear_log_likelihood(x, &weight, &self.bias, targets, counted)?)
+    }
+
     /// As [`Linear::forward`], without an activation, for a value with its directional derivative.
     pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
         let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;

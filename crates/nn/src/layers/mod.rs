@@ -3,7 +3,10 @@
 //! A layer holds plain tensors taken from a [`ParamSet`](waxwork_core::ParamSet); weights have PyTorch's names and shapes.
 
 mod conv;
+mod conv1d;
+mod embedding;
 mod linear;
+mod lstm;
 mod norm;
 mod weight;
 
@@ -12,7 +15,10 @@ use candle_core::{DType, Tensor};
 use waxwork_core::Result;
 
 pub use conv::{Conv2d, ConvGeometry, ConvTranspose2d};
+pub use conv1d::Conv1d;
+pub use embedding::Embedding;
 pub use linear::Linear;
+pub use lstm::Lstm;
 pub use norm::{BatchNorm, ConditionalBatchNorm, Norm, NormKind};
 pub use weight::{Weight, WeightInit, WeightStyle};
 

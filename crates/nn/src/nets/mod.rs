@@ -2,6 +2,7 @@
 
 mod conv;
 mod residual;
+mod sequence;
 
 use candle_core::Tensor;
 
@@ -16,6 +17,7 @@ use waxwork_kernels::Activation;
 
 pub use conv::{ConvDown, ConvUp, Tower};
 pub use residual::{ResidualDown, ResidualUp};
+pub use sequence::SequenceBlocks;
 
 /// The widest layer that a configuration may ask for: products of widths and an image's sides stay far from overflow.
 pub const WIDEST: usize = 1 << 24;

@@ -1,0 +1,118 @@
+//! The LSTM over whole sequences, step by step.
+
+use candle_core::{D, Tensor};
+
+use crate::composed::backward::{ArgumentGradients, Backward, attach, cast, want};
+use crate::composed::pointwise::sigmoid;
+use crate::composed::products::product;
+use crate::error::Result;
+
+/// As the kernel of this name.
+pub(crate) fn lstm(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Tensor> {
+    let steps = forward(&contributions.detach(), &weight.detach(), &start.detach())?;
+    let hidden: Vec<&Tensor> = steps.iter().map(|step| &step.hidden).collect();
+    let y = Tensor::stack(&hidden, 1)?.flatten(0, 1)?;
+    attach(y, &[contributions, weight, start], LstmBackward { steps })
+}
+
+/// As the kernel of this name.
+pub(crate) fn lstm_step(
+    contributions: &Tensor,
+    weight: &Tensor,
+    state: &Tensor,
+) -> candle_core::Result<Tensor> {
+    match forward(contributions, weight, state)?.as_slice() {
+        [Step { hidden, cell, .. }] => Tensor::cat(&[hidden, cell], 1),
+        _ => candle_core::bail!("an LSTM made more steps than one"),
+    }
+}
+
+/// The values of one step, `(N, H)` each.
+struct Step {
+    /// Input, forget, cell candidate, output.
+    gates: [Tensor; 4],
+    /// Hidden state and cell before the step.
+    before: [Tensor; 2],
+    hidden: Tensor,
+    cell: Tensor,
+    /// tanh of the cell.
+    squashed: Tensor,
+}
+
+fn forward(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> candle_core::Result<Vec<Step>> {
+    let (width, rows) = (weight.dim(1)?, start.dim(0)?);
+    let contributions = contributions.reshape((rows, (), contributions.dim(1)?))?;
+    let part = |x: &Tensor, number: usize| x.narrow(1, number * width, width)?.contiguous();
+    let mut state = [part(start, 0)?, part(start, 1)?];
+    let mut steps = Vec::with_capacity(contributions.dim(1)?);
+    for step in 0..contributions.dim(1)? {
+        let recurrent = product(&cast(&state[0], weight.dtype())?, &weight.t()?)?;
+        let a = (contributions.narrow(1, step, 1)?.squeeze(1)? + cast(&recurrent, contributions.dtype())?)?;
+        let gate = |number: usize| sigmoid(&part(&a, number)?);
+        let [i, f, o] = [gate(0)?, gate(1)?, gate(3)?];
+        let g = part(&a, 2)?.tanh()?;
+        let cell = ((&f * &state[1])? + (&i * &g)?)?;
+        let squashed = cell.tanh()?;
+        let hidden = (&o * &squashed)?;
+        let before = std::mem::replace(&mut state, [hidden.clone(), cell.clone()]);
+        steps.push(Step { gates: [i, f, g, o], before, hidden, cell, squashed });
+    }
+    Ok(steps)
+}
+
+struct LstmBackward {
+    steps: Vec<Step>,
+}
+
+impl Backward for LstmBackward {
+    const NAME: &'static str = "waxwork-composed-lstm";
+
+    fn backward(
+        &self,
+        arguments: &[Tensor],
+        wanted: &[bool],
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<ArgumentGradients> {
+        let weight = &arguments[1];
+        let grad = &grad.reshape((arguments[2].dim(0)?, (), weight.dim(1)?))?;
+        let mut later = arguments[2].narrow(1, 0, weight.dim(1)?)?.zeros_like()?;
+        let mut for_cell = later.clone();
+        let (mut for_gates, mut before) = (Vec::new(), Vec::new());
+        // σ' = σ (1 − σ), tanh' = 1 − tanh².
+        let through = |gate: &Tensor, slope: Tensor| slope.mul(gate)?.mul(&gate.affine(-1.0, 1.0)?);
+        let through_tanh = |value: &Tensor, slope: Tensor| slope.mul(&value.sqr()?.affine(-1.0, 1.0)?);
+        for (number, Step { gates: [i, f, g, o], before: [hidden, cell], squashed, .. }) in
+            self.steps.iter().enumerate().rev()
+        {
+            let dh = (grad.narrow(1, number, 1)?.squeeze(1)? + later)?;
+            let dc = (for_cell + through_tanh(squashed, dh.mul(o)?)?)?;
+            let of_step = Tensor::cat(
+                &[
+                    through(i, dc.mul(g)?)?,
+                    through(f, dc.mul(cell)?)?,
+                    through_tanh(g, dc.mul(i)?)?,
+                    through(o, dh.mul(squashed)?)?,
+                ],
+                D::Minus1,
+            )?;
+            for_cell = dc.mul(f)?;
+            later = cast(&product(&cast(&of_step, weight.dtype())?, weight)?, grad.dtype())?;
+            before.push(hidden);
+            for_gates.push(of_step);
+        }
+        for_gates.reverse();
+        before.reverse();
+        let for_gates = Tensor::stack(&for_gates, 1)?.flatten(0, 1)?;
+        let for_weight = || {
+            let rows = cast(&for_gates, weight.dtype())?;
+            let before = cast(&Tensor::stack(&before, 1)?.flatten(0, 1)?, weight.dtype())?;
+            product(&rows.t()?, &before)
+        };
+        Ok(vec![
+            want(wanted[0], || Ok(for_gates.clone()))?,
+            want(wanted[1], for_weight)?,
+            want(wanted[2], || Tensor::cat(&[&later, &for_cell], 1))?,
+        ])
+    }
+}

@@ -1,0 +1,331 @@
+//! The LSTM, embeddings and likelihoods of tokens.
+
+use candle_core::{DType, Device, Tensor, Var};
+use proptest::prelude::*;
+
+use super::{assert_close, check, check_nan, flat, numbers, random};
+use crate::device::without_kernels;
+use crate::{Activation, embedding, largest, linear, linear_log_likelihood, lstm, lstm_step};
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// The textbook's loops: hidden states `(N · L, H)`, and the last state `(N, 2H)`.
+fn by_loops(x: &Tensor, weight: &Tensor, start: &Tensor) -> (Vec<f64>, Vec<f64>) {
+    let ((all, gates), n) = (x.dims2().unwrap(), start.dim(0).unwrap());
+    let (steps, width) = (all / n, gates / 4);
+    let (x, w, start) = (flat(x), flat(weight), flat(start));
+    let (mut all, mut last) = (Vec::new(), Vec::new());
+    for row in 0..n {
+        let state = &start[row * 2 * width..][..2 * width];
+        let (mut h, mut c) = (state[..width].to_vec(), state[width..].to_vec());
+        for step in 0..steps {
+            let a: Vec<f64> = (0..gates)
+                .map(|gate| {
+                    let recurrent: f64 = (0..width).map(|j| w[gate * width + j] * h[j]).sum();
+                    x[(row * steps + step) * gates + gate] + recurrent
+                })
+                .collect();
+            for j in 0..width {
+                let [i, f, g, o] = [0, 1, 2, 3].map(|part| a[part * width + j]);
+                c[j] = sigmoid(f) * c[j] + sigmoid(i) * g.tanh();
+                h[j] = sigmoid(o) * c[j].tanh();
+            }
+            all.extend(&h);
+        }
+        last.extend(h.into_iter().chain(c));
+    }
+    (all, last)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn lstms_match_the_loops(n in 1usize..5, steps in 1usize..6, width in 1usize..9, seed: u64) {
+        let x = (random(seed, &[n * steps, 4 * width]) * 2.0).unwrap();
+        let weight = random(seed ^ 1, &[4 * width, width]);
+        let start = random(seed ^ 2, &[n, 2 * width]);
+        let (want, _) = by_loops(&x, &weight, &start);
+        let got = lstm(&x, &weight, &start).unwrap();
+        assert_eq!(got.dims(), [n * steps, width]);
+        assert_close("hidden states", &flat(&got), &want, 1e-12);
+        check(&|t| lstm(&t[0], &t[1], &t[2]), &[x, weight, start]);
+    }
+
+    #[test]
+    fn likelihoods_match_their_formulas(n in 1usize..7, inputs in 1usize..6, tokens in 1usize..40, seed: u64) {
+        let x = random(seed, &[n, inputs]);
+        let weight = (random(seed ^ 1, &[tokens, inputs]) * 2.0).unwrap();
+        let bias = random(seed ^ 2, &[tokens]);
+        let draws = numbers(seed ^ 3, 2 * n);
+        let targets: Vec<u32> = draws[..n].iter().map(|x| ((x + 1.0) / 2.0 * tokens as f64) as u32).collect();
+        let counted: Vec<f64> = draws[n..].iter().map(|x| if *x > -0.5 { 1.0 } else { 0.0 }).collect();
+        let logits = flat(&linear(&x, &weight, Some(&bias), Activation::Identity).unwrap());
+        let each = logits.chunks(tokens).zip(&targets).zip(&counted);
+        let want: Vec<f64> = each
+            .map(|((logits, &target), counted)| {
+                let sum: f64 = logits.iter().map(|x| x.exp()).sum();
+                counted * (logits[target as usize] - sum.ln())
+            })
+            .collect();
+        let targets = Tensor::new(targets, &Device::Cpu).unwrap();
+        let counted = Tensor::new(counted, &Device::Cpu).unwrap();
+        let of = |t: &[Tensor]| {
+            let counted = counted.to_dtype(t[0].dtype())?;
+            linear_log_likelihood(&t[0], &t[1], &t[2], &targets, &counted)
+        };
+        let inputs = [x, weight, bias];
+        assert_close("likelihood", &flat(&of(&inputs).unwrap()), &want, 1e-12);
+        check(&of, &inputs);
+    }
+
+    #[test]
+    fn embeddings_are_rows(rows in 1usize..9, width in 1usize..9, places in 1usize..40, seed: u64) {
+        let table = random(seed, &[rows, width]);
+        let numbers: Vec<u32> =
+            numbers(seed ^ 1, 2 * places).iter().map(|x| ((x + 1.0) / 2.0 * rows as f64) as u32).collect();
+        let all = flat(&table);
+        let want: Vec<f64> =
+            numbers.iter().flat_map(|&row| all[row as usize * width..][..width].to_vec()).collect();
+        let numbers = Tensor::from_vec(numbers, (2, places), &Device::Cpu).unwrap();
+        let got = embedding(&table, &numbers).unwrap();
+        assert_eq!(got.dims(), [2, places, width]);
+        assert_close("rows", &flat(&got), &want, 0.0);
+        check(&|t| embedding(&t[0], &numbers), &[table]);
+    }
+}
+
+/// More rows than a task has, more columns than a panel, and an inner dimension of two blocks: bits for any number of threads, f32
+/// against f64, and the way of other devices.
+#[test]
+fn large_lstms_have_all_properties_too() {
+    for (n, steps, width) in [(37, 4, 70), (3, 2, 530)] {
+        let x = random(1, &[n * steps, 4 * width]);
+        let weight = (random(2, &[4 * width, width]) * (1.0 / (width as f64).sqrt())).unwrap();
+        let start = random(3, &[n, 2 * width]);
+        let (want, last) = by_loops(&x, &weight, &start);
+        assert_close("hidden states", &flat(&lstm(&x, &weight, &start).unwrap()), &want, 1e-12);
+        let mut state = start.clone();
+        for step in 0..steps {
+            let of_step = x.reshape((n, steps, 4 * width)).unwrap().narrow(1, step, 1).unwrap();
+            let contributions = of_step.squeeze(1).unwrap();
+            let next = lstm_step(&contributions, &weight, &state).unwrap();
+            let composed = without_kernels(|| lstm_step(&contributions, &weight, &state).unwrap());
+            assert_close("composed", &flat(&composed), &flat(&next), 1e-12);
+            state = next;
+        }
+        assert_close("last state", &flat(&state), &last, 1e-12);
+        check(&|t| lstm(&t[0], &t[1], &t[2]), &[x, weight, start]);
+    }
+}
+
+#[test]
+fn large_vocabularies_have_all_properties_too() {
+    let (n, inputs, tokens) = (150, 20, 1100);
+    let (x, weight) = (random(1, &[n, inputs]), random(2, &[tokens, inputs]));
+    let bias = random(3, &[tokens]);
+    let targets: Vec<u32> = (0..n as u32).map(|i| i * 7 % tokens as u32).collect();
+    let targets = Tensor::new(targets, &Device::Cpu).unwrap();
+    let counted: Vec<f64> = (0..n).map(|i| if i % 3 == 1 { 0.0 } else { 1.0 }).collect();
+    let counted = Tensor::new(counted, &Device::Cpu).unwrap();
+    let of =
+        |t: &[Tensor]| linear_log_likelihood(&t[0], &t[1], &t[2], &targets, &counted.to_dtype(t[0].dtype())?);
+    check(&of, &[x, weight, bias]);
+}
+
+#[test]
+fn nan_stays_in_its_row_and_extreme_logits_are_finite() {
+    let of = [random(1, &[6, 8]), random(2, &[8, 2]), random(3, &[3, 4])];
+    check_nan(&|t| lstm(&t[0], &t[1], &t[2]), &of);
+    let targets = Tensor::new(&[0u32, 1], &Device::Cpu).unwrap();
+    let counted = Tensor::new(&[1f32, 1.0], &Device::Cpu).unwrap();
+    let of = |x: [[f32; 1]; 2]| {
+        let x = Tensor::new(&x, &Device::Cpu).unwrap();
+        let weight = Tensor::new(&[[1f32], [-1.0]], &Device::Cpu).unwrap();
+        let bias = Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap();
+        flat(&linear_log_likelihood(&x, &weight, &bias, &targets, &counted).unwrap())
+    };
+    assert_eq!(of([[1000.0], [1000.0]]), [0.0, -2000.0]);
+    let nan = of([[f32::NAN], [0.0]]);
+    assert!(nan[0].is_nan() && (nan[1] + 2f64.ln()).abs() < 1e-6, "{nan:?}");
+}
+
+/// Values and gradients of `torch.nn.LSTM` (PyTorch 2.15):
+///
+/// ```python
+/// import torch
+/// torch.set_default_dtype(torch.float64)
+/// def numbers(seed, *shape):
+///     n = 1
+///     for s in shape: n *= s
+///     return torch.sin(torch.arange(n, dtype=torch.float64) * 0.7 + seed).reshape(shape)
+///
+/// n, steps, inputs, hidden = 2, 3, 2, 2
+/// cell = torch.nn.LSTM(inputs, hidden, batch_first=True)
+/// with torch.no_grad():
+///     cell.weight_ih_l0.copy_(numbers(1, 4 * hidden, inputs))
+///     cell.weight_hh_l0.copy_(numbers(2, 4 * hidden, hidden))
+///     cell.bias_ih_l0.copy_(numbers(3, 4 * hidden))
+///     cell.bias_hh_l0.copy_(numbers(4, 4 * hidden))
+/// x = numbers(5, n, steps, inputs).requires_grad_()
+/// start = numbers(6, n, 2 * hidden).requires_grad_()
+/// h, c = start[:, :hidden].unsqueeze(0).contiguous(), start[:, hidden:].unsqueeze(0).contiguous()
+/// y, _ = cell(x, (h, c))
+/// (y * numbers(7, n, steps, hidden)).sum().backward()
+/// for name, t in [("y", y), ("x", x.grad), ("start", start.grad), ("weight_ih", cell.weight_ih_l0.grad),
+///                 ("weight_hh", cell.weight_hh_l0.grad), ("bias", cell.bias_ih_l0.grad)]:
+///     print(name, [round(v, 12) for v in t.flatten().tolist()])
+/// ```
+#[test]
+fn an_lstm_agrees_with_pytorch() {
+    let numbers = |seed: f64, shape: &[usize]| {
+        let values: Vec<f64> =
+            (0..shape.iter().product::<usize>()).map(|i| (i as f64 * 0.7 + seed).sin()).collect();
+        Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap()
+    };
+    let (weight_ih, weight_hh) = (numbers(1.0, &[8, 2]), numbers(2.0, &[8, 2]));
+    let (bias_ih, bias_hh) = (numbers(3.0, &[8]), numbers(4.0, &[8]));
+    let (x, start) = (numbers(5.0, &[2, 3, 2]), numbers(6.0, &[2, 4]));
+    let bias = (bias_ih.as_tensor() + bias_hh.as_tensor()).unwrap();
+    let rows = x.reshape((6, 2)).unwrap();
+    let contributions = linear(&rows, &weight_ih, Some(&bias), Activation::Identity).unwrap();
+    let y = lstm(&contributions, &weight_hh, &start).unwrap();
+    let loss = (&y * numbers(7.0, &[6, 2]).as_tensor()).unwrap().sum_all().unwrap();
+    let gradients = loss.backward().unwrap();
+    let close = |what: &str, got: &Tensor, want: &[f64]| assert_close(what, &flat(got), want, 1e-11);
+    let gradient = |variable: &Var| gradients.get(variable).unwrap().clone();
+    close("y", &y, &Y);
+    close("x", &gradient(&x), &FOR_X);
+    close("start", &gradient(&start), &FOR_START);
+    close("weight_ih", &gradient(&weight_ih), &FOR_WEIGHT_IH);
+    close("weight_hh", &gradient(&weight_hh), &FOR_WEIGHT_HH);
+    close("bias", &gradient(&bias_ih), &FOR_BIAS);
+    close("the other bias", &gradient(&bias_hh), &FOR_BIAS);
+}
+
+const Y: [f64; 12] = [
+    0.214_577_240_931,
+    0.445_698_427_912,
+    0.337_606_847_209,
+    0.151_284_661_949,
+    0.437_072_003_139,
+    0.109_521_666_856,
+    -0.003_709_659_331,
+    -0.051_124_206_467,
+    -0.065_174_330_867,
+    -0.068_334_824_472,
+    -0.045_262_571_865,
+    0.053_911_533_686,
+];
+const FOR_X: [f64; 12] = [
+    -0.231_742_188_805,
+    -0.176_509_914_531,
+    0.077_263_213_778,
+    0.055_876_993_831,
+    -0.005_645_633_145,
+    0.041_027_723_132,
+    -0.126_109_313_008,
+    -0.279_547_689_307,
+    0.066_922_596_703,
+    0.053_789_135_233,
+    0.159_037_987_814,
+    0.219_707_530_635,
+];
+const FOR_START: [f64; 8] = [
+    -0.124_249_106_577,
+    0.030_992_096_763,
+    0.206_802_127_05,
+    0.426_222_355_979,
+    -0.307_292_741_417,
+    -0.265_593_885_28,
+    -0.076_068_189_214,
+    0.006_256_167_763,
+];
+const FOR_WEIGHT_IH: [f64; 16] = [
+    0.049_187_250_273,
+    0.097_968_685_894,
+    -0.035_862_092_005,
+    0.016_619_300_076,
+    -0.101_263_342_503,
+    -0.086_744_754_296,
+    -0.162_579_850_451,
+    -0.078_373_062_904,
+    -0.238_295_744_944,
+    0.135_797_103_047,
+    -0.170_636_139_45,
+    -0.106_620_764_314,
+    -0.050_275_989_979,
+    0.026_858_557_359,
+    -0.073_338_415_074,
+    -0.041_807_906_278,
+];
+const FOR_WEIGHT_HH: [f64; 16] = [
+    0.004_545_335_041,
+    0.026_828_824_482,
+    -0.011_525_137_507,
+    -0.009_853_666_341,
+    -0.005_506_297_776,
+    0.047_667_359_145,
+    -0.052_395_194_586,
+    0.084_161_920_507,
+    -0.156_955_391_418,
+    0.049_778_962_723,
+    -0.018_329_724_974,
+    0.013_391_275_334,
+    0.001_327_752_264,
+    0.047_757_755_366,
+    -0.016_668_133_326,
+    0.007_535_601_483,
+];
+const FOR_BIAS: [f64; 8] = [
+    -0.048_283_090_898,
+    -0.036_518_423_369,
+    0.159_427_469_534,
+    0.164_015_021_927,
+    0.089_310_127_72,
+    0.212_848_621_404,
+    0.068_361_929_2,
+    -0.007_511_283_445,
+];
+
+#[test]
+fn the_largest_of_a_row_is_the_first_of_equal_ones() {
+    let x = Tensor::new(
+        &[[[0f32, 1.0, 1.0], [2.0, 0.0, 0.0]], [[-3.0, -2.0, -1.0], [0.0, 0.0, 0.0]]],
+        &Device::Cpu,
+    );
+    let x = x.unwrap();
+    let numbers = |x: &Tensor| largest(x).unwrap().to_vec2::<u32>().unwrap();
+    assert_eq!(numbers(&x), [[1, 0], [2, 0]]);
+    assert_eq!(without_kernels(|| numbers(&x)), [[1, 0], [2, 0]]);
+    assert!(largest(&Tensor::zeros((2, 0), DType::F32, &Device::Cpu).unwrap()).is_err());
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    let lstm = |x: &[usize], w: &[usize], start: &[usize]| {
+        lstm(&zeros(x), &zeros(w), &zeros(start))
+            .map(|y| y.dims().to_vec())
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(lstm(&[6, 8], &[8, 2], &[3, 4]).unwrap(), [6, 2]);
+    assert!(lstm(&[0, 8], &[8, 2], &[3, 4]).unwrap_err().contains("the contributions to an LSTM"));
+    assert!(lstm(&[7, 8], &[8, 2], &[3, 4]).unwrap_err().contains("(3 · L, 8)"));
+    assert!(lstm(&[6, 9], &[8, 2], &[3, 4]).unwrap_err().contains("(3 · L, 8)"));
+    assert!(lstm(&[6, 8], &[8, 3], &[3, 4]).unwrap_err().contains("the recurrent weight"));
+    assert!(lstm(&[6, 8], &[8, 2], &[3, 2]).unwrap_err().contains("the start of an LSTM"));
+    assert!(lstm_step(&zeros(&[6, 8]), &zeros(&[8, 2]), &zeros(&[3, 4])).is_err());
+    let numbers = Tensor::new(&[0u32, 5], &Device::Cpu).unwrap();
+    let error = embedding(&zeros(&[5, 2]), &numbers).unwrap_err().to_string();
+    assert!(error.contains("no 5 among 5"), "{error}");
+    let floats = embedding(&zeros(&[5, 2]), &zeros(&[2])).unwrap_err().to_string();
+    assert!(floats.contains("u32"), "{floats}");
+    let likelihood = |tokens: usize, rows: usize| {
+        let (x, w, bias) = (zeros(&[2, 3]), zeros(&[tokens, 3]), zeros(&[tokens]));
+        linear_log_likelihood(&x, &w, &bias, &numbers, &zeros(&[rows])).is_ok()
+    };
+    assert!(likelihood(6, 2) && !likelihood(5, 2) && !likelihood(6, 3));
+}

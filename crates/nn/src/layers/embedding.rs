@@ -1,0 +1,44 @@
+//! The embedding of tokens.
+
+use candle_core::Tensor;
+
+use super::WeightInit;
+use waxwork_core::Result;
+use waxwork_core::onnx::{GraphScope, Value};
+use waxwork_core::params::{Init, Scope};
+use waxwork_kernels as kernels;
+
+/// A vector of features for every token.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    /// `(tokens, width)`.
+    weight: Tensor,
+}
+
+impl Embedding {
+    /// `weight` is `(tokens, width)`. With [`WeightInit::Pytorch`] it is standard normal, as PyTorch's.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
+    pub fn new(mut scope: Scope<'_>, tokens: usize, width: usize, init: WeightInit) -> Result<Self> {
+        let start = match init {
+            WeightInit::Pytorch => Init::Normal { std: 1.0 },
+            other => other.weight(width, tokens),
+        };
+        Ok(Self { weight: scope.weight("weight", (tokens, width), start)? })
+    }
+
+    /// Numbers of tokens `(..)` u32 → features `(.., width)`.
+    pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
+        Ok(kernels::embedding(&self.weight, tokens)?)
+    }
+
+    /// [`Embedding::forward`] as nodes of a graph, of one-hot rows `(.., tokens)`.
+    ///
+    /// # Errors
+    /// If a constant cannot be stored.
+    pub fn export(&self, mut scope: GraphScope<'_>, one_hot: &Value) -> Result<Value> {
+        let weight = scope.tensor("weight", &self.weight)?;
+        Ok(scope.node("MatMul", &[one_hot, &weight], &[]))
+    }
+}

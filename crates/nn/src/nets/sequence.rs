@@ -1,0 +1,82 @@
+//! Residual convolutions along a sequence: the language model of Gulrajani et al. 2017.
+
+use candle_core::Tensor;
+
+use crate::dual::Dual;
+use crate::layers::{Conv1d, WeightStyle};
+use waxwork_core::Mode;
+use waxwork_core::Result;
+use waxwork_core::onnx::{GraphScope, Value};
+use waxwork_core::params::Scope;
+use waxwork_kernels::{self as kernels, Activation};
+
+/// Width of the windows.
+const KERNEL: usize = 5;
+/// What a block adds to its input is multiplied by this.
+const SHARE: f64 = 0.3;
+
+/// Blocks x + 0.3 f(x), where f is ReLU → convolution → ReLU → convolution: `(N, channels, 1, L)` → the same shape.
+#[derive(Clone, Debug)]
+pub struct SequenceBlocks {
+    blocks: Vec<[Conv1d; 2]>,
+}
+
+impl SequenceBlocks {
+    /// `blocks` blocks of `channels` channels, named `0`, `1`, … below `scope`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
+    pub fn new(
+        mut scope: Scope<'_>,
+        channels: usize,
+        blocks: usize,
+        style: impl Into<WeightStyle>,
+    ) -> Result<Self> {
+        let style = style.into();
+        let block = |number: usize| {
+            let mut scope = scope.enter(number);
+            let mut conv = |name: &str| Conv1d::new(scope.enter(name), channels, channels, KERNEL, style);
+            Ok([conv("conv1")?, conv("conv2")?])
+        };
+        Ok(Self { blocks: (0..blocks).map(block).collect::<Result<_>>()? })
+    }
+
+    /// `(N, channels, 1, L)` → the same shape.
+    pub fn forward(&self, x: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+        let mut x = x.clone();
+        for [conv1, conv2] in &self.blocks {
+            let h = conv1.forward(&kernels::activate(&x, Activation::Relu)?, Activation::Relu, mode)?;
+            let h = conv2.forward(&h, Activation::Identity, mode)?;
+            x = (x + h.affine(SHARE, 0.0)?)?;
+        }
+        Ok(x)
+    }
+
+    /// The same for a value with its directional derivative.
+    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+        let mut x = x.clone();
+        for [conv1, conv2] in &self.blocks {
+            let h = conv1.propagate(&x.activate(Activation::Relu)?, mode)?.activate(Activation::Relu)?;
+            let h = conv2.propagate(&h, mode)?.linear(|h| Ok(h.affine(SHARE, 0.0)?))?;
+            x = x.add(&h)?;
+        }
+        Ok(x)
+    }
+
+    /// [`SequenceBlocks::forward`] as nodes of a graph.
+    ///
+    /// # Errors
+    /// If a constant cannot be stored.
+    pub fn export(&self, mut scope: GraphScope<'_>, x: &Value) -> Result<Value> {
+        let mut x = x.clone();
+        for (number, [conv1, conv2]) in self.blocks.iter().enumerate() {
+            let mut scope = scope.enter(number);
+            let h = scope.activate(x.clone(), Activation::Relu);
+            let h = conv1.export(scope.enter("conv1"), &h, Activation::Relu)?;
+            let h = conv2.export(scope.enter("conv2"), &h, Activation::Identity)?;
+            let h = scope.affine(&h, SHARE, 0.0)?;
+            x = scope.node("Add", &[&x, &h], &[]);
+        }
+        Ok(x)
+    }
+}

@@ -1,0 +1,154 @@
+//! Sequences of tokens: their numbers, where they end, and what of them counts.
+//!
+//! Token 0 ends a sequence and fills what follows. A sequence that has no end is as long as a sample.
+
+use candle_core::{DType, Device, Tensor};
+
+use waxwork_core::onnx::{Attribute, GraphScope, Value};
+use waxwork_core::sample::Range;
+use waxwork_core::{Error, Result, SampleSpec};
+use waxwork_kernels as kernels;
+
+/// The token that ends a sequence.
+pub const END: u32 = 0;
+
+/// The most tokens of a sequence, and the number of tokens that there are, if samples are sequences of tokens.
+pub fn dims(sample: &SampleSpec) -> Option<(usize, usize)> {
+    match (sample.dims(), sample.segments()) {
+        (&[length, vocabulary], [segment]) if segment.range == Range::OneHot => Some((length, vocabulary)),
+        _ => None,
+    }
+}
+
+/// [`dims`], for a network that can do nothing else. `key` is its configuration key.
+///
+/// # Errors
+/// [`Error::Config`] that names `key` if samples are no sequences of tokens.
+pub fn needs_tokens(sample: &SampleSpec, key: &str) -> Result<(usize, usize)> {
+    dims(sample).ok_or_else(|| Error::Config {
+        key: key.to_owned(),
+        reason: format!("a network of this kind needs sequences of tokens, but a sample is {sample}"),
+    })
+}
+
+/// 1 for every token before the end and for the end itself, 0 for what follows: numbers `(N, L)` u32 → `(N, L)` of `dtype`.
+pub fn counted(tokens: &Tensor, dtype: DType) -> Result<Tensor> {
+    let ends = tokens.eq(END)?.to_dtype(dtype)?;
+    let before = kernels::matmul(&ends, &earlier(tokens.dim(1)?, dtype, tokens.device())?)?;
+    Ok(before.lt(0.5)?.to_dtype(dtype)?)
+}
+
+/// 1 above the diagonal, `(L, L)`: what it is multiplied with is added up over all earlier places.
+fn earlier(length: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+    let places = 0..length * length;
+    let values = places.map(|place| if place / length < place % length { 1f32 } else { 0.0 });
+    Ok(Tensor::from_iter(values, &Device::Cpu)?
+        .reshape((length, length))?
+        .to_dtype(dtype)?
+        .to_device(device)?)
+}
+
+/// The row of each sequence's last token that counts, among all tokens of a batch one after another: `(N, L)` of [`counted`] →
+/// `(N)` u32.
+pub fn last(counted: &Tensor) -> Result<Tensor> {
+    let (n, length) = counted.dims2()?;
+    let before = counted.to_dtype(DType::F32)?.sum(1)?;
+    let starts: Vec<f32> = (0..n).map(|row| (row * length) as f32 - 1.0).collect();
+    Ok((before + Tensor::from_vec(starts, n, counted.device())?)?.to_dtype(DType::U32)?)
+}
+
+/// The most likely token at every position as one-hot rows, with nothing but ends after the first end: `(N, L, V)` → the same shape.
+pub fn most_likely(outputs: &Tensor) -> Result<Tensor> {
+    let (n, length, vocabulary) = outputs.dims3()?;
+    let tokens = kernels::largest(outputs)?.to_device(&Device::Cpu)?.to_vec2::<u32>()?;
+    one_hot(&tokens, (n, length, vocabulary), outputs)
+}
+
+/// Tokens as one-hot rows `(N, L, V)` of the type and on the device of `like`, with nothing but ends after the first end, or after the
+/// tokens there are.
+pub fn one_hot(tokens: &[Vec<u32>], shape: (usize, usize, usize), like: &Tensor) -> Result<Tensor> {
+    let (n, length, vocabulary) = shape;
+    let mut values = vec![0f32; n * length * vocabulary];
+    for (rows, tokens) in values.chunks_exact_mut((length * vocabulary).max(1)).zip(tokens) {
+        let mut tokens = tokens.iter().copied().take_while(|token| *token != END);
+        for row in rows.chunks_exact_mut(vocabulary) {
+            if let Some(value) = row.get_mut(tokens.next().unwrap_or(END) as usize) {
+                *value = 1.0;
+            }
+        }
+    }
+    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(like.dtype())?.to_device(like.device())?)
+}
+
+/// [`counted`] as nodes of a graph, of one-hot rows `(batch, L, V)`.
+///
+/// # Errors
+/// If a constant cannot be stored.
+pub fn export_counted(
+    scope: &mut GraphScope<'_>,
+    rows: &Value,
+    (length, vocabulary): (usize, usize),
+) -> Result<Value> {
+    let is_end = (0..vocabulary).map(|token| if token == END as usize { 1f32 } else { 0.0 });
+    let is_end = scope.tensor("is_end", &Tensor::from_iter(is_end, &Device::Cpu)?)?;
+    let earlier = scope.tensor("earlier", &earlier(length, DType::F32, &Device::Cpu)?)?;
+    let ends = scope.node("MatMul", &[rows, &is_end], &[]);
+    let before = scope.node("MatMul", &[&ends, &earlier], &[]);
+    let zero = scope.tensor("none", &Tensor::new(0f32, &Device::Cpu)?)?;
+    let one = scope.tensor("one", &Tensor::new(1f32, &Device::Cpu)?)?;
+    let ended = scope.node("Clip", &[&before, &zero, &one], &[]);
+    Ok(scope.node("Sub", &[&one, &ended], &[]))
+}
+
+/// [`most_likely`] as nodes of a graph.
+///
+/// # Errors
+/// If a constant cannot be stored.
+pub fn export_most_likely(mut scope: GraphScope<'_>, outputs: &Value, dims: (usize, usize)) -> Result<Value> {
+    let (length, vocabulary) = dims;
+    let chosen = scope.node("Hardmax", &[outputs], &[("axis", Attribute::Int(2))]);
+    let counted = export_counted(&mut scope, &chosen, dims)?;
+    let counted = scope.reshape(&counted, &[length, 1]);
+    let end = (0..vocabulary).map(|token| if token == END as usize { 1f32 } else { 0.0 });
+    let end = scope.tensor("end", &Tensor::from_iter(end, &Device::Cpu)?)?;
+    // end + counted · (chosen − end)
+    let difference = scope.node("Sub", &[&chosen, &end], &[]);
+    let kept = scope.node("Mul", &[&difference, &counted], &[]);
+    Ok(scope.node("Add", &[&kept, &end], &[]))
+}
+
+#[cfg(test)]
+mod tests {
+    use waxwork_core::ImageShape;
+    use waxwork_core::sample::Segment;
+
+    use super::*;
+
+    #[test]
+    fn the_end_counts_once_and_padding_not_at_all() {
+        let tokens = Tensor::new(&[[3u32, 1, 0, 0], [0, 0, 0, 0], [2, 2, 1, 3], [1, 1, 1, 0]], &Device::Cpu);
+        let tokens = tokens.unwrap();
+        let counted = counted(&tokens, DType::F64).unwrap();
+        let want = [[1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0], [1.0; 4], [1.0; 4]];
+        assert_eq!(counted.to_vec2::<f64>().unwrap(), want);
+        assert_eq!(last(&counted).unwrap().to_vec1::<u32>().unwrap(), [2, 4, 11, 15]);
+    }
+
+    #[test]
+    fn what_follows_an_end_is_ends() {
+        let outputs = Tensor::new(&[[[0.1f32, 0.5, 0.4], [0.6, 0.3, 0.1], [0.0, 0.1, 0.9]]], &Device::Cpu);
+        let rows = most_likely(&outputs.unwrap()).unwrap().to_vec3::<f32>().unwrap();
+        assert_eq!(rows, [[[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]]);
+    }
+
+    #[test]
+    fn tokens_are_told_from_other_samples() {
+        let part = |width, range| Segment { width, range };
+        let tokens = SampleSpec::new(vec![7, 4], vec![part(4, Range::OneHot)]).unwrap();
+        assert_eq!(needs_tokens(&tokens, "k").unwrap(), (7, 4));
+        let row = SampleSpec::new(vec![4], vec![part(4, Range::OneHot)]).unwrap();
+        for other in [row, ImageShape::new(1, 3, 3).into(), SampleSpec::real(4)] {
+            assert!(needs_tokens(&other, "k").unwrap_err().to_string().contains("sequences of tokens"));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! p(x | z): a decoder with its observation model.
+
+use candle_core::Tensor;
+
+use waxwork_core::model::check_input;
+use waxwork_core::onnx::{GraphScope, Part, Value};
+use waxwork_core::{Batch, Drawing, Error, Mode, ParamSet, Result, SampleSpec, StepContext};
+
+use crate::DECODER;
+use crate::config::{Network, VaeConfig};
+use crate::likelihood::Likelihood;
+use crate::networks::{Decoder, beside};
+use crate::tokens::{Targets, TokenDecoder};
+
+/// A decoder with its observation model. Encoder and decoder see samples as [`Targets`].
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has one of them")]
+pub(crate) enum Observation {
+    /// Values that are independent of each other, given what the decoder computes of the latent.
+    Values { decoder: Decoder, likelihood: Likelihood, sample: SampleSpec },
+    /// Tokens, each of which depends on those before it.
+    Tokens(TokenDecoder),
+}
+
+impl Observation {
+    /// The decoder of `config` for samples like `sample`, and conditions of `width` values, with its tensors from `params`.
+    pub(crate) fn new(
+        params: &mut ParamSet,
+        config: &VaeConfig,
+        sample: &SampleSpec,
+        width: usize,
+    ) -> Result<Self> {
+        let mut root = params.root();
+        if let Network::Recurrent { embedding, hidden, word_dropout } = config.network {
+            let (widths, given) = ((embedding, hidden), config.latent_dim + width);
+            let scope = root.enter(DECODER);
+            let decoder = TokenDecoder::new(scope, sample, widths, word_dropout, given, config.init)?;
+            return Ok(Self::Tokens(decoder));
+        }
+        let decoder = Decoder::new(root.enter(DECODER), config, sample, width)?;
+        let likelihood = Likelihood::new(root.enter(DECODER), config.likelihood, sample)?;
+        Ok(Self::Values { decoder, likelihood, sample: sample.clone() })
+    }
+
+    /// What a training step scores: samples as they are, binarised, or with tokens left out of what the decoder is given.
+    pub(crate) fn training_targets(&self, batch: &Batch, ctx: &StepContext<'_>) -> Result<Targets> {
+        let rows = ctx.rows(batch.len());
+        match self {
+            Self::Values { likelihood, .. } => {
+                let values = likelihood.training_targets(batch, &ctx.stream("binarisation"), &rows)?;
+                Ok(Targets { values, given: None })
+            }
+            Self::Tokens(decoder) => {
+                decoder.training_targets(decoder.read(batch)?, &ctx.stream("word-dropout"), &rows)
+            }
+        }
+    }
+
+    /// What evaluation scores; binarised samples are drawn once per sample.
+    ///
+    /// # Errors
+    /// If the samples have another shape.
+    pub(crate) fn evaluation_targets(&self, batch: &Batch) -> Result<Targets> {
+        match self {
+            Self::Values { likelihood, .. } => {
+                let targets = self.read(&likelihood.evaluation_targets(batch)?)?;
+                Ok(Targets { values: targets, given: None })
+            }
+            Self::Tokens(decoder) => decoder.targets(decoder.read(batch)?),
+        }
+    }
+
+    /// Samples `(N, ..)` as the encoder sees them.
+    ///
+    /// # Errors
+    /// If they have another shape.
+    pub(crate) fn read(&self, inputs: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Values { sample, .. } => {
+                let n = inputs.dims().first().copied().unwrap_or(0);
+                let what = if sample.image().is_some() { "the images" } else { "the samples" };
+                check_input(what, inputs, &sample.batch(n))?;
+                Ok(inputs.clone())
+            }
+            Self::Tokens(decoder) => decoder.read_rows(inputs),
+        }
+    }
+
+    /// log p(x | z) per sample in nats, `(N)`, of latents `(N, latent_dim)` and conditions `(N, width)`.
+    pub(crate) fn log_likelihood(
+        &self,
+        z: &Tensor,
+        labels: Option<&Tensor>,
+        targets: &Targets,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        match self {
+            Self::Values { decoder, likelihood, .. } => {
+                likelihood.log_likelihood(&decoder.forward(z, labels, mode)?, &targets.values)
+            }
+            Self::Tokens(decoder) => decoder.log_likelihood(&beside(z, labels)?, targets, mode),
+        }
+    }
+
+    /// Samples `(N, ..)` of p(x | z), as [`Likelihood::draw`] and [`TokenDecoder::draw`] have them.
+    pub(crate) fn draw(&self, z: &Tensor, labels: Option<&Tensor>, drawing: &Drawing<'_>) -> Result<Tensor> {
+        match self {
+            Self::Values { decoder, likelihood, .. } => {
+                likelihood.draw(&decoder.forward(z, labels, Mode::Eval)?, drawing)
+            }
+            Self::Tokens(decoder) => decoder.draw(&beside(z, labels)?, drawing),
+        }
+    }
+
+    /// Means and scales of p(x | z), where samples are rows of a table.
+    pub(crate) fn scaled(&self, z: &Tensor, labels: Option<&Tensor>) -> Result<Option<(Tensor, Tensor)>> {
+        let Self::Values { decoder, likelihood, .. } = self else { return Ok(None) };
+        let output = decoder.forward(z, labels, Mode::Eval)?.detach();
+        let Some(scales) = likelihood.scales(&output)? else { return Ok(None) };
+        Ok(Some((likelihood.mean(&output)?, scales)))
+    }
+
+    /// [`Observation::draw`] without draws as nodes of a graph.
+    ///
+    /// # Errors
+    /// [`Error::NoGraph`] for a decoder of tokens.
+    pub(crate) fn export(
+        &self,
+        mut root: GraphScope<'_>,
+        latents: &Value,
+        labels: Option<&Value>,
+    ) -> Result<Value> {
+        match self {
+            Self::Values { decoder, likelihood, .. } => {
+                let output = decoder.export(root.enter(DECODER), latents, labels)?;
+                likelihood.export(root, output)
+            }
+            Self::Tokens(_) => Err(Error::NoGraph {
+                part: Part::Decoder,
+                reason: "it makes one token after another, each from those before it",
+            }),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Encoder and decoder of sequences of tokens (Bowman et al. 2016).
+//!
+//! Both see the numbers of tokens, `(N, L)` u32. The decoder is p(x | z) = Π p(xₜ | x₁ … xₜ₋₁, z): its observation model needs what it
+//! is given, so network and likelihood are one.
+
+use candle_core::{Device, Tensor};
+
+use waxwork_core::model;
+use waxwork_core::onnx::{GraphScope, Value};
+use waxwork_core::params::Scope;
+use waxwork_core::rng::{Draws, Stream};
+use waxwork_core::{Batch, DType, Drawing, Mode, Result, SampleSpec};
+use waxwork_kernels::{self as kernels, Activation};
+use waxwork_nn::layers::{Embedding, Linear, Lstm, WeightInit};
+use waxwork_nn::tokens;
+
+use crate::posterior::repeat_rows;
+
+/// The network from tokens to features: an LSTM, of which the state at the last token that counts is what it says.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenEncoder {
+    embedding: Embedding,
+    recurrent: Lstm,
+    /// The most tokens of a sequence, and the number of tokens that there are.
+    dims: (usize, usize),
+}
+
+impl TokenEncoder {
+    /// The weights `embedding` and `recurrent` of `scope`, for sequences like `sample`.
+    pub(crate) fn new(
+        mut scope: Scope<'_>,
+        sample: &SampleSpec,
+        (embedding, hidden): (usize, usize),
+        init: WeightInit,
+    ) -> Result<Self> {
+        let dims = tokens::needs_tokens(sample, crate::networks::KEY)?;
+        Ok(Self {
+            embedding: Embedding::new(scope.enter("embedding"), dims.1, embedding, init)?,
+            recurrent: Lstm::new(scope.enter("recurrent"), embedding, hidden, init)?,
+            dims,
+        })
+    }
+
+    /// Tokens `(N, L)` → features `(N, hidden)`.
+    pub(crate) fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
+        let n = inputs.dim(0)?;
+        let features = self.embedding.forward(&inputs.flatten_all()?)?;
+        let start = Tensor::zeros((n, 2 * self.recurrent.hidden()), features.dtype(), features.device())?;
+        let states = self.recurrent.forward(&features, &start)?;
+        let last = tokens::last(&tokens::counted(inputs, DType::F32)?)?;
+        Ok(kernels::embedding(&states, &last)?)
+    }
+
+    /// [`TokenEncoder::forward`] as nodes of a graph, of one-hot rows `(batch, L, V)`.
+    pub(crate) fn export(&self, mut scope: GraphScope<'_>, rows: &Value) -> Result<Value> {
+        let (length, _) = self.dims;
+        let features = self.embedding.export(scope.enter("embedding"), rows)?;
+        let states = self.recurrent.export(scope.enter("recurrent"), &features, length)?;
+        let counted = tokens::export_counted(&mut scope, rows, self.dims)?;
+        // What counts less what counts of the token after it is 1 at the last token and 0 elsewhere.
+        let steps = (0..length * length).map(|place| match (place / length, place % length) {
+            (from, to) if from == to => 1f32,
+            (from, to) if from == to + 1 => -1.0,
+            _ => 0.0,
+        });
+        let steps = Tensor::from_iter(steps, &Device::Cpu)?.reshape((length, length))?;
+        let steps = scope.tensor("steps", &steps)?;
+        let last = scope.node("MatMul", &[&counted, &steps], &[]);
+        let last = scope.reshape(&last, &[1, length]);
+        let state = scope.node("MatMul", &[&last, &states], &[]);
+        Ok(scope.flatten(&state))
+    }
+}
+
+/// What training and evaluation score.
+#[derive(Clone, Debug)]
+pub(crate) struct Targets {
+    /// The values to score, `(N, ..)`; of sequences the tokens, `(N, L)` u32.
+    pub(crate) values: Tensor,
+    /// The tokens that a decoder is given, each before the one that it predicts, `(N, L)` u32; None where it is given nothing.
+    pub(crate) given: Option<Tensor>,
+}
+
+impl Targets {
+    /// Every row `k` times in a row.
+    pub(crate) fn repeat(&self, k: usize) -> Result<Self> {
+        let given = self.given.as_ref().map(|given| repeat_rows(given, k)).transpose()?;
+        Ok(Self { values: repeat_rows(&self.values, k)?, given })
+    }
+}
+
+/// p(x | z) of sequences. The LSTM starts from the latent and sees it, and a label, beside every token.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenDecoder {
+    /// One row per token, and one for no token: at the start, and where word dropout leaves one out.
+    embedding: Embedding,
+    start: Linear,
+    recurrent: Lstm,
+    output: Linear,
+    dims: (usize, usize),
+    word_dropout: f64,
+}
+
+impl TokenDecoder {
+    /// The weights `embedding`, `start`, `recurrent` and `output` of `scope`, for sequences like `sample`, and latents and conditions of
+    /// `given` values together.
+    pub(crate) fn new(
+        mut scope: Scope<'_>,
+        sample: &SampleSpec,
+        (embedding, hidden): (usize, usize),
+        word_dropout: f64,
+        given: usize,
+        init: WeightInit,
+    ) -> Result<Self> {
+        let dims = tokens::needs_tokens(sample, crate::networks::KEY)?;
+        Ok(Self {
+            embedding: Embedding::new(scope.enter("embedding"), dims.1 + 1, embedding, init)?,
+            start: Linear::new(scope.enter("start"), given, 2 * hidden, init)?,
+            recurrent: Lstm::new(scope.enter("recurrent"), embedding + given, hidden, init)?,
+            output: Linear::new(scope.enter("output"), hidden, dims.1, init)?,
+            dims,
+            word_dropout,
+        })
+    }
+
+    /// The tokens of a batch's one-hot rows, as far as its longest sequence where the lengths are known.
+    ///
+    /// # Errors
+    /// If the rows have another shape.
+    pub(crate) fn read(&self, batch: &Batch) -> Result<Tensor> {
+        let all = self.read_rows(&batch.inputs)?;
+        let Some(lengths) = &batch.lengths else { return Ok(all) };
+        let longest = lengths.to_vec1::<u32>()?.into_iter().max().unwrap_or(0) as usize;
+        Ok(all.narrow(1, 0, (longest + 1).min(self.dims.0))?.contiguous()?)
+    }
+
+    /// The tokens of one-hot rows `(N, L, V)`, `(N, L)` u32.
+    ///
+    /// # Errors
+    /// If the rows have another shape.
+    pub(crate) fn read_rows(&self, rows: &Tensor) -> Result<Tensor> {
+        let n = rows.dims().first().copied().unwrap_or(0);
+        let (length, vocabulary) = self.dims;
+        model::check_input("the sequences", rows, &(n, length, vocabulary).into())?;
+        Ok(kernels::largest(rows)?)
+    }
+
+    /// Targets of evaluation: every token is predicted from all before it.
+    pub(crate) fn targets(&self, values: Tensor) -> Result<Targets> {
+        let (n, length) = values.dims2()?;
+        let none = self.no_token(n, values.device())?;
+        let given = Tensor::cat(&[&none, &values.narrow(1, 0, length - 1)?], 1)?;
+        Ok(Targets { values, given: Some(given) })
+    }
+
+    /// Targets of training: the decoder is not given some of the tokens, by the draws of `rows` of `stream` (word dropout).
+    pub(crate) fn training_targets(&self, values: Tensor, stream: &Stream, rows: &[u64]) -> Result<Targets> {
+        let targets = self.targets(values)?;
+        let (Some(given), true) = (&targets.given, self.word_dropout > 0.0) else { return Ok(targets) };
+        let draws = stream.uniform(rows, given.dim(1)?, given.device())?;
+        let dropped = draws.lt(self.word_dropout)?;
+        let none = self.no_token(rows.len(), given.device())?.broadcast_as(given.shape())?;
+        let given = dropped.where_cond(&none.contiguous()?, given)?;
+        Ok(Targets { given: Some(given), ..targets })
+    }
+
+    /// The number of the row for no token, `(n, 1)`.
+    fn no_token(&self, n: usize, device: &Device) -> Result<Tensor> {
+        Ok(Tensor::full(self.dims.1 as u32, (n, 1), device)?)
+    }
+
+    /// log p(x | z) in nats, `(N)`, of latents with conditions beside them `(N, given)`.
+    pub(crate) fn log_likelihood(&self, z: &Tensor, targets: &Targets, mode: Mode<'_>) -> Result<Tensor> {
+        let (n, length) = targets.values.dims2()?;
+        let given = targets.given.as_ref().unwrap_or(&targets.values);
+        let features = self.embedding.forward(&given.flatten_all()?)?;
+        let inputs = Tensor::cat(&[&features, &repeat_rows(z, length)?], 1)?;
+        let start = self.start.forward(z, Activation::Tanh, mode)?;
+        let states = self.recurrent.forward(&inputs, &start)?;
+        let counted = tokens::counted(&targets.values, z.dtype())?.flatten_all()?;
+        let each = self.output.log_likelihood(&states, &targets.values.flatten_all()?, &counted, mode)?;
+        Ok(each.reshape((n, length))?.sum(1)?)
+    }
+
+    /// Sequences of p(x | z) as one-hot rows, token after token: at temperature 0 the most likely one at every step, given those before
+    /// it. What follows an end is ends.
+    pub(crate) fn draw(&self, z: &Tensor, drawing: &Drawing<'_>) -> Result<Tensor> {
+        let (n, (length, vocabulary)) = (z.dim(0)?, self.dims);
+        let mut draws: Vec<Draws> = drawing.numbers.iter().map(|number| drawing.stream.at(*number)).collect();
+        let mut sequences = vec![Vec::with_capacity(length); n];
+        let mut state = self.start.forward(z, Activation::Tanh, Mode::Eval)?;
+        let mut before = vec![vocabulary as u32; n];
+        for _ in 0..length {
+            let features = self.embedding.forward(&Tensor::from_slice(&before, n, z.device())?)?;
+            state = self.recurrent.step(&Tensor::cat(&[&features, z], 1)?, &state)?;
+            let hidden = state.narrow(1, 0, self.recurrent.hidden())?.contiguous()?;
+            let logits = self.output.forward(&hidden, Activation::Identity, Mode::Eval)?;
+            let shares = shares(&logits, drawing.temperature)?;
+            for (row, shares) in shares.chunks_exact(vocabulary).enumerate() {
+                // Sequences that have ended draw as well, so that all do the same work; their tokens are not read.
+                let token = match draws.get_mut(row) {
+                    Some(draws) if drawing.temperature > 0.0 => chosen(shares, draws),
+                    _ => (0..vocabulary).fold(0, |best, i| if shares[i] > shares[best] { i } else { best }),
+                };
+                before[row] = token as u32;
+                sequences[row].push(token as u32);
+            }
+            if sequences.iter().all(|tokens: &Vec<u32>| tokens.contains(&tokens::END)) {
+                break;
+            }
+        }
+        tokens::one_hot(&sequences, (n, length, vocabulary), z)
+    }
+}
+
+/// The softmax of logits `(N, V)` at a temperature times a factor for each row, on the CPU; at temperature 0 the logits.
+fn shares(logits: &Tensor, temperature: f64) -> Result<Vec<f32>> {
+    let width = logits.dim(1)?.max(1);
+    let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+    let mut values = logits.flatten_all()?.to_vec1::<f32>()?;
+    if temperature == 0.0 {
+        return Ok(values);
+    }
+    for row in values.chunks_exact_mut(width) {
+        let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        row.iter_mut().for_each(|logit| *logit = (*logit - top) / temperature as f32);
+    }
+    Ok(kernels::exp(&Tensor::from_vec(values, logits.elem_count(), &Device::Cpu)?)?.to_vec1()?)
+}
+
+/// A draw of a token by one uniform number: the first whose share and those before it exceed that part of all. (Gumbel noise would take
+/// a number per token.)
+fn chosen(shares: &[f32], draws: &mut Draws) -> usize {
+    let all: f64 = shares.iter().map(|share| f64::from(*share)).sum();
+    let mut left = f64::from(draws.uniform()) * all;
+    let mut last = 0;
+    for (token, share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
+        last = token;
+        left -= f64::from(*share);
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
+}

@@ -1,0 +1,399 @@
+//! Models of sequences of tokens: one training step of each family against finite differences, what all families promise of
+//! sequences, and toy problems that they learn.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
+
+use std::collections::BTreeMap;
+
+use waxwork_core::device::without_kernels;
+use waxwork_core::onnx::Part;
+use waxwork_core::optim::{GroupConfig, OptimizerConfig};
+use waxwork_core::rng::Stream;
+use waxwork_core::sample::{Range, Segment};
+use waxwork_core::{
+    Batch, Condition, ConditionSpec, DType, Device, GenerativeModel, ImageShape, ParamSet, SampleRequest,
+    SampleSpec, Tensor, TrainingState,
+};
+use waxwork_models::ModelConfig;
+
+const LENGTH: usize = 5;
+/// Token 0 is the end.
+const VOCABULARY: usize = 4;
+const CLASSES: usize = VOCABULARY - 1;
+
+const VAE: &str = r#"
+family="vae"
+latent_dim=2
+network={kind="recurrent",embedding=3,hidden=4,word_dropout=0.3}
+likelihood={kind="tokens"}
+"#;
+const CVAE: &str = r#"
+family="cvae"
+latent_dim=2
+network={kind="recurrent",embedding=3,hidden=4}
+likelihood={kind="tokens"}
+prior="label"
+free_bits=0.01
+"#;
+const IWAE: &str = r#"
+family="vae"
+latent_dim=2
+network={kind="recurrent",embedding=3,hidden=4}
+likelihood={kind="tokens"}
+importance_samples=3
+"#;
+const GAN: &str = r#"
+family="gan"
+latent_dim=2
+generator={kind="text",channels=4,blocks=2}
+discriminator={kind="text",channels=5,blocks=2}
+loss="wasserstein"
+penalty={kind="gradient",weight=10}
+pack=2
+"#;
+const CGAN: &str = r#"
+family="cgan"
+latent_dim=2
+generator={kind="text",channels=4,blocks=2}
+discriminator={kind="text",channels=5,blocks=2}
+loss="wasserstein"
+penalty={kind="gradient",weight=10}
+"#;
+const PROJECTED: &str = r#"
+family="cgan"
+latent_dim=2
+conditioning={kind="projection"}
+generator={kind="text",channels=4,blocks=1}
+discriminator={kind="text",channels=5,blocks=1}
+loss="hinge"
+"#;
+const FLAT: &str = r#"
+family="gan"
+latent_dim=2
+generator={kind="mlp",hidden=[6]}
+discriminator={kind="mlp",hidden=[6]}
+loss="wasserstein"
+penalty={kind="gradient",weight=10}
+"#;
+const ALL: [&str; 7] = [VAE, CVAE, IWAE, GAN, CGAN, PROJECTED, FLAT];
+
+fn tokens(length: usize, vocabulary: usize) -> SampleSpec {
+    let segment = Segment { width: vocabulary, range: Range::OneHot };
+    SampleSpec::new(vec![length, vocabulary], vec![segment]).unwrap()
+}
+
+fn model(config: &str, dtype: DType) -> Box<dyn GenerativeModel> {
+    let parsed: ModelConfig = toml::from_str(config).unwrap();
+    let condition = if config.contains("family=\"c") { CLASSES } else { 0 };
+    let params = ParamSet::fresh_with(3, &Device::Cpu, dtype);
+    parsed.build(tokens(LENGTH, VOCABULARY), ConditionSpec::classes(condition), params).unwrap()
+}
+
+/// Sequences as a batch of one-hot rows, each of its first token's class.
+fn batch(sequences: &[Vec<u32>], dtype: DType) -> Batch {
+    let mut values = vec![0f32; sequences.len() * LENGTH * VOCABULARY];
+    for (rows, sequence) in values.chunks_exact_mut(LENGTH * VOCABULARY).zip(sequences) {
+        for (place, row) in rows.chunks_exact_mut(VOCABULARY).enumerate() {
+            row[sequence.get(place).copied().unwrap_or(0) as usize] = 1.0;
+        }
+    }
+    let shape = (sequences.len(), LENGTH, VOCABULARY);
+    let inputs = Tensor::from_vec(values, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+    let lengths: Vec<u32> = sequences.iter().map(|sequence| sequence.len() as u32).collect();
+    let classes: Vec<u32> =
+        sequences.iter().map(|sequence| sequence.first().map_or(0, |token| token - 1)).collect();
+    Batch {
+        lengths: Some(Tensor::new(lengths, &Device::Cpu).unwrap()),
+        condition: Condition::classes(&classes).unwrap(),
+        ..Batch::unlabelled(inputs, (0..sequences.len() as u64).collect())
+    }
+}
+
+/// Sequences of every kind of length: empty, short, and too long for an end.
+fn mixed() -> Vec<Vec<u32>> {
+    vec![vec![1, 2], vec![3], vec![2, 2, 1, 3, 1], vec![], vec![1, 3, 3, 2], vec![2, 1, 1]]
+}
+
+/// Adam whose first step is θ − lr ∇θ, very nearly: its eps dwarfs every gradient.
+fn descent(lr: f64) -> OptimizerConfig {
+    OptimizerConfig { lr: 1e9 * lr, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() }
+}
+
+fn values(model: &dyn GenerativeModel) -> BTreeMap<String, Vec<f64>> {
+    let values =
+        |tensor: Tensor| tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    model.params().tensors().into_iter().map(|(name, tensor)| (name, values(tensor))).collect()
+}
+
+fn step(model: &dyn GenerativeModel, config: OptimizerConfig, loss: &str) -> f64 {
+    let batch = batch(&mixed(), DType::F64);
+    let report = TrainingState::new(model, config, 4, 1).unwrap().step(model, &batch).unwrap();
+    report.scalars.iter().find(|(name, _)| name == loss).unwrap().1
+}
+
+/// Backward through time, embeddings, word dropout, likelihoods of tokens, importance weights, free bits, the penalty through
+/// convolutions along sequences, and every way of a label: every gradient against central differences of the loss that the step reports.
+#[test]
+fn gradients_agree_with_finite_differences() {
+    for config in ALL {
+        let losses: &[&str] =
+            if config.contains("vae") { &["loss"] } else { &["discriminator", "generator"] };
+        for loss in losses {
+            let model = model(config, DType::F64);
+            let (mut own, group) = (descent(1e-30), GroupConfig { lr: Some(1e9), ..Default::default() });
+            let groups: Vec<String> = match *loss {
+                "loss" => model.groups().iter().map(|group| group.name.clone()).collect(),
+                player => vec![player.to_owned()],
+            };
+            groups.iter().for_each(|name| _ = own.groups.insert(name.clone(), group.clone()));
+            let start = model.params().deep_copy().unwrap().tensors();
+            let before = values(model.as_ref());
+            step(model.as_ref(), own, loss);
+            let after = values(model.as_ref());
+            let mut compared = 0;
+            for (name, shape) in start.iter().map(|(name, tensor)| (name, tensor.shape())) {
+                if name.contains("running") || !groups.iter().any(|group| name.starts_with(group.as_str())) {
+                    continue;
+                }
+                for i in (0..before[name].len()).step_by((before[name].len() / 4).max(1)) {
+                    let at = |delta: f64| {
+                        let mut moved = before[name].clone();
+                        moved[i] += delta;
+                        let mut tensors = start.clone();
+                        tensors.insert(name.clone(), Tensor::from_vec(moved, shape, &Device::Cpu).unwrap());
+                        model.params().assign(&tensors).unwrap();
+                        step(model.as_ref(), descent(1e-30), loss)
+                    };
+                    let numeric = (at(1e-6) - at(-1e-6)) / 2e-6;
+                    let gradient = before[name][i] - after[name][i];
+                    let error = (gradient - numeric).abs() / (1.0 + numeric.abs());
+                    assert!(error < 1e-5, "{config}\n{name}[{i}]: {gradient} against {numeric}");
+                    compared += 1;
+                }
+            }
+            assert!(compared > 15, "{config}: {compared}");
+        }
+    }
+}
+
+/// The parameters after a few steps, and a few samples.
+fn trained(config: &str) -> (BTreeMap<String, Vec<f64>>, Vec<f32>, Vec<f64>) {
+    let model = model(config, DType::F32);
+    let mut state = TrainingState::new(model.as_ref(), OptimizerConfig::default(), 5, 4).unwrap();
+    let mut losses = Vec::new();
+    for _ in 0..4 {
+        let report = state.step(model.as_ref(), &batch(&mixed(), DType::F32)).unwrap();
+        losses.extend(report.scalars.into_iter().map(|(_, value)| value));
+    }
+    let samples = model.sample(&SampleRequest::new(7, 20)).unwrap().flatten_all().unwrap();
+    (values(model.as_ref()), samples.to_vec1().unwrap(), losses)
+}
+
+#[test]
+fn bits_do_not_depend_on_threads() {
+    for config in ALL {
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| trained(config))
+        };
+        let (one, two) = (with(1), with(2));
+        assert!(one == two, "{config}");
+        assert!(with(4) == two, "{config}");
+    }
+}
+
+#[test]
+fn other_devices_compute_the_same() {
+    for config in ALL {
+        let ((_, _, kernels), (_, _, composed)) = (trained(config), without_kernels(|| trained(config)));
+        assert_eq!(kernels.len(), composed.len());
+        for (kernels, composed) in kernels.into_iter().zip(composed) {
+            assert!(
+                (kernels - composed).abs() < 1e-4 * (0.1 + kernels.abs()),
+                "{config}: {kernels}, {composed}"
+            );
+        }
+    }
+}
+
+/// The tokens of each sample up to its end; every row of a sample is one-hot, and nothing follows the end.
+fn read(samples: &Tensor) -> Vec<Vec<u32>> {
+    let samples = samples.to_dtype(DType::F32).unwrap().to_vec3::<f32>().unwrap();
+    let read = |rows: Vec<Vec<f32>>| {
+        let mut tokens = Vec::new();
+        for row in rows {
+            assert!(row.iter().all(|value| *value == 0.0 || *value == 1.0) && row.iter().sum::<f32>() == 1.0);
+            tokens.push(row.iter().position(|value| *value == 1.0).unwrap() as u32);
+        }
+        let end = tokens.iter().position(|token| *token == 0).unwrap_or(tokens.len());
+        assert!(tokens[end..].iter().all(|token| *token == 0), "{tokens:?}");
+        tokens[..end].to_vec()
+    };
+    samples.into_iter().map(read).collect()
+}
+
+#[test]
+fn a_sample_is_a_function_of_the_seed_and_its_number() {
+    for config in ALL {
+        let model = model(config, DType::F32);
+        let all = read(&model.sample(&SampleRequest::new(7, 150)).unwrap());
+        let some = SampleRequest { first: 120, ..SampleRequest::new(7, 6) };
+        assert_eq!(read(&model.sample(&some).unwrap()), all[120..126], "{config}");
+        let text = serde_json::to_string(model.info()).unwrap();
+        assert_eq!(&serde_json::from_str::<waxwork_core::ModelInfo>(&text).unwrap(), model.info());
+    }
+}
+
+/// With all weights 0 every token has probability 1/V, and the posterior is the prior.
+#[test]
+fn the_bound_counts_the_end_once_and_padding_not_at_all() {
+    let model = model(VAE, DType::F64);
+    let zeros =
+        model.params().tensors().into_iter().map(|(name, x)| (name, x.zeros_like().unwrap())).collect();
+    model.params().assign(&zeros).unwrap();
+    let sequences = mixed();
+    let labelled = batch(&sequences, DType::F64);
+    let unlabelled = Batch { lengths: None, ..labelled.clone() };
+    for batch in [labelled, unlabelled] {
+        let bound = model.bound().unwrap();
+        let elbo = bound.elbo(&batch, &Stream::new(0, "elbo", 0)).unwrap();
+        let density = model.density().unwrap().log_likelihood(&batch, 3, &Stream::new(0, "iw", 0)).unwrap();
+        let elbo = [elbo.reconstruction, elbo.kl, density].map(|x| x.to_vec1::<f64>().unwrap());
+        for (i, sequence) in sequences.iter().enumerate() {
+            let counted = (sequence.len() + 1).min(LENGTH) as f64;
+            let want = -counted * (VOCABULARY as f64).ln();
+            assert!((elbo[0][i] - want).abs() < 1e-12 && elbo[1][i].abs() < 1e-12, "{elbo:?}");
+            assert!((elbo[2][i] - want).abs() < 1e-12, "{elbo:?}");
+        }
+        assert_eq!(bound.protocol(), "categorical tokens, the end counted once");
+    }
+}
+
+/// What the lengths say changes nothing but the time that it takes.
+#[test]
+fn a_bound_is_the_same_with_and_without_lengths() {
+    let model = model(CVAE, DType::F64);
+    let known = batch(&mixed()[3..5], DType::F64);
+    let of = |batch: &Batch| {
+        let elbo = model.bound().unwrap().elbo(batch, &Stream::new(0, "elbo", 0)).unwrap();
+        (elbo.reconstruction - elbo.kl).unwrap().to_vec1::<f64>().unwrap()
+    };
+    let unknown = Batch { lengths: None, ..known.clone() };
+    for (known, unknown) in of(&known).into_iter().zip(of(&unknown)) {
+        assert!((known - unknown).abs() < 1e-12, "{known} {unknown}");
+    }
+}
+
+/// Sequence `i`: token i mod 3 + 1, once to four times.
+fn repeated(i: u64) -> Vec<u32> {
+    let mut draws = Stream::new(0, "toy", 0).at(i);
+    vec![draws.below(3) + 1; draws.below(4) as usize + 1]
+}
+
+fn train(config: &str, optimizer: &str, steps: u64) -> Box<dyn GenerativeModel> {
+    let model = model(config, DType::F32);
+    let optimizer: OptimizerConfig = toml::from_str(optimizer).unwrap();
+    let mut state = TrainingState::new(model.as_ref(), optimizer, 1, steps).unwrap();
+    for step in 0..steps {
+        let sequences: Vec<Vec<u32>> = (step * 32..step * 32 + 32).map(repeated).collect();
+        state.step(model.as_ref(), &batch(&sequences, DType::F32)).unwrap();
+    }
+    model
+}
+
+fn share(sequences: &[Vec<u32>], valid: impl Fn(&[u32]) -> bool) -> f64 {
+    sequences.iter().filter(|sequence| valid(sequence)).count() as f64 / sequences.len() as f64
+}
+
+/// One token, repeated one to four times.
+fn is_valid(sequence: &[u32]) -> bool {
+    (1..=4).contains(&sequence.len()) && sequence.iter().all(|token| *token == sequence[0])
+}
+
+/// Every one of the twelve sequences has probability 1/12, so no bound is below log 12 but by chance.
+#[test]
+fn a_recurrent_vae_learns_sequences_of_one_repeated_token() {
+    let config = VAE.replace("embedding=3,hidden=4,word_dropout=0.3", "embedding=8,hidden=24");
+    let model = train(&config, "lr=0.01", 400);
+    let samples = read(&model.sample(&SampleRequest::new(1, 400)).unwrap());
+    let valid = share(&samples, is_valid);
+    assert!(valid > 0.97, "{valid}: {:?}", &samples[..20]);
+    for token in 1..=3 {
+        for length in 1..=4 {
+            let found = share(&samples, |sequence| sequence == vec![token; length]);
+            assert!((found - 1.0 / 12.0).abs() < 0.05, "{token} × {length}: {found}");
+        }
+    }
+    let sequences: Vec<Vec<u32>> = (1_000_000..1_000_200).map(repeated).collect();
+    let batch = batch(&sequences, DType::F32);
+    let density = model.density().unwrap().log_likelihood(&batch, 50, &Stream::new(0, "iw", 0)).unwrap();
+    let density = -density.mean_all().unwrap().to_scalar::<f32>().unwrap();
+    let elbo = model.bound().unwrap().elbo(&batch, &Stream::new(0, "elbo", 0)).unwrap();
+    let bound = -(elbo.reconstruction - elbo.kl).unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap();
+    let entropy = 12f32.ln();
+    assert!(entropy - 0.05 < density && density < bound + 0.02 && bound < entropy + 0.2, "{density} {bound}");
+    let coldest = SampleRequest { temperature: 0.0, ..SampleRequest::new(1, 20) };
+    assert!(share(&read(&model.sample(&coldest).unwrap()), is_valid) == 1.0);
+    let again = model.reconstructor().unwrap().reconstruct(&batch.inputs, &Condition::None).unwrap();
+    assert!(share(&read(&again), is_valid) > 0.97);
+}
+
+#[test]
+fn labels_are_obeyed() {
+    let cvae = CVAE.replace("embedding=3,hidden=4", "embedding=8,hidden=24");
+    let cgan = CGAN.replace("channels=4", "channels=16").replace("channels=5", "channels=16");
+    let critic = "lr=0.002\nbetas=[0.5,0.9]";
+    for (config, optimizer, steps, least) in [(cvae, "lr=0.01", 900, 0.97), (cgan, critic, 400, 0.9)] {
+        let model = train(&config, optimizer, steps);
+        for class in 0..CLASSES as u32 {
+            let samples = read(&model.sample(&SampleRequest::of_classes(1, &[class; 100]).unwrap()).unwrap());
+            let right = share(&samples, |sequence| is_valid(sequence) && sequence[0] == class + 1);
+            assert!(right >= least, "{config}\n{class}: {right}, {:?}", &samples[..10]);
+        }
+    }
+}
+
+#[test]
+fn a_convolutional_gan_learns_sequences_of_one_repeated_token() {
+    let config = GAN.replace("channels=4", "channels=16").replace("channels=5", "channels=16");
+    let config = config.replace("latent_dim=2", "latent_dim=8").replace("pack=2", "n_critic=3");
+    let model = train(&config, "lr=0.002\nbetas=[0.5,0.9]", 2100);
+    let samples = read(&model.sample(&SampleRequest::new(1, 400)).unwrap());
+    let valid = share(&samples, is_valid);
+    assert!(valid > 0.9, "{valid}: {:?}", &samples[..20]);
+    for token in 1..=3 {
+        let found = share(&samples, |sequence| sequence.first() == Some(&token));
+        assert!((found - 1.0 / 3.0).abs() < 0.2, "{token}: {found}, valid {valid}");
+    }
+}
+
+/// What cannot be is refused in words.
+#[test]
+fn networks_of_text_need_text() {
+    let refused = |config: &str, sample: SampleSpec| {
+        let config: ModelConfig = toml::from_str(config).unwrap();
+        let built = config.build(sample, ConditionSpec::None, ParamSet::fresh(0, &Device::Cpu));
+        built.err().unwrap().to_string()
+    };
+    let image = || SampleSpec::from(ImageShape::new(1, 8, 8));
+    let text = || tokens(LENGTH, VOCABULARY);
+    assert!(refused(VAE, image()).contains("sequences of tokens"));
+    assert!(refused(GAN, image()).contains("sequences of tokens"));
+    let halves = VAE.replace("likelihood={kind=\"tokens\"}", "");
+    assert!(refused(&halves, text()).contains("belong together"));
+    let values = "family=\"vae\"\nnetwork={kind=\"mlp\",hidden=[4]}";
+    assert!(refused(values, text()).contains("which only the kind `tokens` describes"));
+    assert!(refused("family=\"gan\"", text()).contains("needs images"));
+    let whole = VAE.replace("word_dropout=0.3", "word_dropout=1.0");
+    assert!(refused(&whole, text()).contains("[0, 1)"));
+    let model = model(VAE, DType::F32);
+    let rows = Tensor::zeros((2, LENGTH, VOCABULARY + 1), DType::F32, &Device::Cpu).unwrap();
+    let error = model.encoder().unwrap().encode(&rows, &Condition::None).unwrap_err().to_string();
+    assert!(
+        error.contains("the sequences have shape") || error.contains("the sequences has shape"),
+        "{error}"
+    );
+    let error = model.graph(Part::Decoder).unwrap_err().to_string();
+    assert!(error.contains("this decoder cannot be exported"), "{error}");
+    assert!(model.graph(Part::Encoder).is_ok());
+}
