@@ -116,7 +116,7 @@ pub(crate) struct InterpolateArguments {
     /// Seed the latent vectors with N
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Write the grid to FILE.png [default: RUN/interpolation.png]
+    /// Write the grid to FILE.png, or texts to FILE.txt [default: RUN/interpolation.png or .txt]
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -145,7 +145,7 @@ pub(crate) struct TraverseArguments {
     /// Start at the latent vector of seed N [default: the zero vector]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Write the grid to FILE.png [default: RUN/traversal.png]
+    /// Write the grid to FILE.png, or texts to FILE.txt [default: RUN/traversal.png or .txt]
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -165,14 +165,14 @@ pub(crate) struct ReconstructArguments {
     /// Reconstruct the first N images
     #[arg(short = 'n', long, value_name = "N", default_value = "50", value_parser = at_least_one)]
     pub(crate) count: usize,
-    /// Reconstruct the images in PATH: .npy, .safetensors or a folder
+    /// Reconstruct the images in PATH: .npy, .safetensors or a folder; texts: .txt, .tsv, .jsonl
     ///
     /// The default is the test images of the run's data set. `waxwork encode --help` describes the formats.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) images: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
-    /// Write the grid to FILE.png [default: RUN/reconstructions.png]
+    /// Write the grid to FILE.png, or texts to FILE.txt [default: RUN/reconstructions.png or .txt]
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -195,7 +195,7 @@ Output:
 pub(crate) struct EncodeArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
-    /// Encode the images in PATH: .npy, .safetensors or a folder
+    /// Encode the images in PATH: .npy, .safetensors or a folder; texts: .txt, .tsv, .jsonl
     ///
     /// The default is the test images of the run's data set.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
