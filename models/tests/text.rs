@@ -11,8 +11,8 @@ use waxwork_core::optim::{GroupConfig, OptimizerConfig};
 use waxwork_core::rng::Stream;
 use waxwork_core::sample::{Range, Segment};
 use waxwork_core::{
-    Batch, Condition, ConditionSpec, DType, Device, GenerativeModel, ImageShape, ParamSet, SampleRequest,
-    SampleSpec, Tensor, TrainingState,
+    Batch, Condition, ConditionSpec, DType, Device, GenerativeModel, ImageShape, ParamSet, Precision,
+    SampleRequest, SampleSpec, Tensor, TrainingState,
 };
 use waxwork_models::ModelConfig;
 
@@ -212,6 +212,30 @@ fn other_devices_compute_the_same() {
                 (kernels - composed).abs() < 1e-4 * (0.1 + kernels.abs()),
                 "{config}: {kernels}, {composed}"
             );
+        }
+    }
+}
+
+/// Layers multiply in the precision of their parameters: losses of the first step are near those of f32, and not the same.
+#[test]
+fn products_in_half_precision_are_near_those_in_full() {
+    for config in [VAE, GAN] {
+        let losses = |precision: Precision| {
+            without_kernels(|| {
+                let parsed: ModelConfig = toml::from_str(config).unwrap();
+                let params = ParamSet::fresh(3, &Device::Cpu).with_precision(precision).unwrap();
+                let model = parsed.build(tokens(LENGTH, VOCABULARY), ConditionSpec::None, params).unwrap();
+                let mut state = TrainingState::new(model.as_ref(), OptimizerConfig::default(), 5, 1).unwrap();
+                let report = state.step(model.as_ref(), &batch(&mixed(), DType::F32)).unwrap();
+                read(&model.sample(&SampleRequest::new(7, 5)).unwrap());
+                report.scalars
+            })
+        };
+        let full = losses(Precision::F32);
+        let half = losses(Precision::Bf16);
+        assert!(full != half, "{config}");
+        for ((name, full), (_, half)) in full.iter().zip(&half).filter(|((name, _), _)| !name.contains('/')) {
+            assert!((full - half).abs() < 0.02 * (1.0 + full.abs()), "{config} {name}: {full}, {half}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Single kernels at the sizes of the reference networks, forward and backward.
 //!
-//! Before criterion starts, a table shows the rate of each kernel. For products and convolutions these are
+//! Before criterion starts, a table shows the rate of each kernel. For products, convolutions and sequences these are
 //! floating-point operations per second, and the fraction of the machine's peak, measured as a 1024³ product in the
 //! same process. For passes over memory (losses, activations, batch norm, Adam, resampling) these are bytes per second,
 //! where every byte counts once, and the fraction of the rate of a plain copy of large arrays; the passes of candle's
@@ -19,8 +19,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rayon::prelude::*;
 use waxwork_kernels::{
     Activation, AdamStep, activate, adam_step, avg_pool2, batch_norm, batch_norm_with, bce_with_logits_sum,
-    conv_transpose2d, conv2d, gaussian_kl, linear, matmul, reparameterize, softplus, sum_squares, translate,
-    upsample2,
+    conv_transpose2d, conv2d, gaussian_kl, linear, linear_log_likelihood, lstm, matmul, reparameterize,
+    softplus, sum_squares, translate, upsample2,
 };
 
 /// The allocator of the program. The C library's would return the pages of every large tensor to the system.
@@ -125,6 +125,41 @@ fn products() -> Vec<Case> {
             Box::new(move || backward(&linear(&x, &w, Some(&b), Activation::Relu).unwrap())),
         );
     }
+    cases
+}
+
+/// The recurrent part of an LSTM, and the likelihood of tokens, of sentences of Penn Treebank: 32 sequences of 34 tokens, of which 22
+/// count, hidden states of 256, and ten thousand words.
+fn sequences() -> Vec<Case> {
+    let (n, steps, width, words) = (32, 34, 256, 10_000);
+    let mut cases = Vec::new();
+    let operations = 2.0 * (n * steps * 4 * width * width) as f64;
+    let (x, w, start) = (var(&[n * steps, 4 * width]), var(&[4 * width, width]), var(&[n, 2 * width]));
+    let still = [&x, &w, &start].map(Var::as_detached_tensor);
+    let mut case = |name: &str, work: f64, run: Box<dyn Fn()>| {
+        cases.push(Case { name: name.to_owned(), work, run });
+    };
+    case("lstm 32x34x256 forward", operations, {
+        Box::new(move || drop(black_box(lstm(&still[0], &still[1], &still[2]).unwrap())))
+    });
+    case("lstm 32x34x256 forward, all", 3.0 * operations, {
+        Box::new(move || backward(&lstm(&x, &w, &start).unwrap()))
+    });
+    let (x, w, bias) = (var(&[n * steps, width]), var(&[words, width]), var(&[words]));
+    let targets: Vec<u32> = (0..n * steps).map(|i| (i * 7919 % words) as u32).collect();
+    let counted: Vec<f32> = (0..n * steps).map(|i| if i % steps < 22 { 1.0 } else { 0.0 }).collect();
+    let operations = 2.0 * (n * 22 * width * words) as f64;
+    let targets = Tensor::new(targets, &Device::Cpu).unwrap();
+    let counted = Tensor::new(counted, &Device::Cpu).unwrap();
+    let still = [&x, &w, &bias].map(Var::as_detached_tensor);
+    let (t, c) = (targets.clone(), counted.clone());
+    case("likelihood 704x256-10000 forward", operations, {
+        let run = move || linear_log_likelihood(&still[0], &still[1], &still[2], &t, &c).unwrap();
+        Box::new(move || drop(black_box(run())))
+    });
+    case("likelihood 704x256-10000 forward, all", 3.0 * operations, {
+        Box::new(move || backward(&linear_log_likelihood(&x, &w, &bias, &targets, &counted).unwrap()))
+    });
     cases
 }
 
@@ -282,7 +317,8 @@ fn table(products: &[Case], passes: &[Case]) {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let (products, passes) = (products(), passes());
+    let (mut products, passes) = (products(), passes());
+    products.extend(sequences());
     table(&products, &passes);
     if std::env::var_os("TABLE").is_some() {
         std::process::exit(0)

@@ -12,9 +12,6 @@ use crate::posterior::{DiagonalGaussian, repeat_rows};
 use crate::tokens::Targets;
 use crate::{Vae, objective};
 
-/// Rows that one decoder pass of [`Density::log_likelihood`] sees at most.
-const IMPORTANCE_ROWS: usize = 2000;
-
 impl Vae {
     /// log p(x, z) − log q(z | x) of every draw: targets `(N, …)`, noise `(N, K, latent_dim)` → `(N, K)` in nats.
     pub(crate) fn log_weights(
@@ -88,7 +85,7 @@ impl Density for Vae {
         let q = self.posterior(&targets.values, labels.as_ref())?;
         let noise = stream.normal(&batch.indices, (samples, self.config.latent_dim), self.params.device())?;
         let noise = noise.to_dtype(self.params.dtype())?;
-        let chunk = (IMPORTANCE_ROWS / batch.len()).max(1);
+        let chunk = (self.observation.rows_per_pass() / batch.len()).max(1);
         let mut weights = Vec::with_capacity(samples.div_ceil(chunk));
         for first in (0..samples).step_by(chunk) {
             let noise = noise.narrow(1, first, chunk.min(samples - first))?.contiguous()?;

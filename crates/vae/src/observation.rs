@@ -12,6 +12,9 @@ use crate::likelihood::Likelihood;
 use crate::networks::{Decoder, beside};
 use crate::tokens::{Targets, TokenDecoder};
 
+/// The most rows, and for tokens the most logits, of one pass of a decoder in importance sampling.
+const PASS: (usize, usize) = (2000, 1 << 27);
+
 /// A decoder with its observation model. Encoder and decoder see samples as [`Targets`].
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a model has one of them")]
@@ -83,6 +86,15 @@ impl Observation {
                 Ok(inputs.clone())
             }
             Self::Tokens(decoder) => decoder.read_rows(inputs),
+        }
+    }
+
+    /// Rows that a pass of importance sampling should not exceed.
+    pub(crate) fn rows_per_pass(&self) -> usize {
+        let (rows, logits) = PASS;
+        match self {
+            Self::Values { .. } => rows,
+            Self::Tokens(decoder) => (logits / decoder.logits().max(1)).clamp(1, rows),
         }
     }
 

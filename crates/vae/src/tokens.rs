@@ -123,6 +123,11 @@ impl TokenDecoder {
         })
     }
 
+    /// Logits of the longest sequence.
+    pub(crate) fn logits(&self) -> usize {
+        self.dims.0 * self.dims.1
+    }
+
     /// The tokens of a batch's one-hot rows, as far as its longest sequence where the lengths are known.
     ///
     /// # Errors
@@ -242,4 +247,72 @@ fn chosen(shares: &[f32], draws: &mut Draws) -> usize {
         }
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use waxwork_core::ParamSet;
+    use waxwork_core::sample::{Range, Segment};
+
+    use super::*;
+
+    fn decoder(word_dropout: f64) -> TokenDecoder {
+        let segments = vec![Segment { width: 4, range: Range::OneHot }];
+        let sample = SampleSpec::new(vec![50, 4], segments).unwrap();
+        let mut params = ParamSet::fresh(0, &Device::Cpu);
+        TokenDecoder::new(params.root(), &sample, (3, 5), word_dropout, 2, WeightInit::Pytorch).unwrap()
+    }
+
+    /// At temperature T the shares are those of p^(1/T).
+    #[test]
+    fn tokens_are_drawn_as_often_as_their_shares_say() {
+        let logits = [0.5f32, 0.3, 0.2].map(f32::ln);
+        let logits = Tensor::new(&[logits], &Device::Cpu).unwrap();
+        for temperature in [1.0, 0.5, 2.0] {
+            let shares = shares(&logits, temperature).unwrap();
+            let powers = [0.5, 0.3, 0.2].map(|p: f64| p.powf(1.0 / temperature));
+            let mut counts = [0u32; 3];
+            let stream = Stream::new(1, "test", 0);
+            (0..20_000).for_each(|number| counts[chosen(&shares, &mut stream.at(number))] += 1);
+            for (count, power) in counts.into_iter().zip(powers) {
+                let want = power / powers.iter().sum::<f64>();
+                assert!((f64::from(count) / 20_000.0 - want).abs() < 0.012, "{temperature}: {counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_without_a_share_are_never_drawn() {
+        let logits = Tensor::new(&[[f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY]], &Device::Cpu).unwrap();
+        let shares = shares(&logits, 1.0).unwrap();
+        let stream = Stream::new(1, "test", 0);
+        assert!((0..1000).all(|number| chosen(&shares, &mut stream.at(number)) == 1));
+    }
+
+    /// The decoder is given each token before the one that it predicts, or none; what it predicts stays.
+    #[test]
+    fn word_dropout_leaves_out_its_share_of_what_is_given() {
+        let values = Tensor::from_iter((0..40u32 * 50).map(|i| 1 + i % 3), &Device::Cpu).unwrap();
+        let values = values.reshape((40, 50)).unwrap();
+        let rows: Vec<u64> = (0..40).collect();
+        let stream = Stream::new(1, "word-dropout", 0);
+        let targets = decoder(0.3).training_targets(values.clone(), &stream, &rows).unwrap();
+        let read = |tensor: &Tensor| tensor.to_vec2::<u32>().unwrap();
+        assert_eq!(read(&targets.values), read(&values));
+        let (given, mut dropped) = (read(targets.given.as_ref().unwrap()), 0);
+        for (given, values) in given.iter().zip(read(&values)) {
+            assert_eq!(given[0], 4, "there is no token before the first");
+            for (given, before) in given[1..].iter().zip(&values) {
+                assert!(*given == 4 || given == before);
+                dropped += usize::from(*given == 4);
+            }
+        }
+        let share = dropped as f64 / (40.0 * 49.0);
+        assert!((share - 0.3).abs() < 0.05, "{share}");
+        // A row's draws are its own, however long the others of its batch are.
+        let short = values.narrow(0, 7, 2).unwrap().narrow(1, 0, 20).unwrap().contiguous().unwrap();
+        let short = decoder(0.3).training_targets(short, &stream, &rows[7..9]).unwrap();
+        let short = read(short.given.as_ref().unwrap());
+        assert!(short.iter().zip(&given[7..9]).all(|(short, long)| *short == long[..20]));
+    }
 }

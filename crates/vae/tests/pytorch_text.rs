@@ -43,8 +43,6 @@
 //!     print(f'    ("{name}", {g.norm().item():.8e}, {(g * wave(g.numel(), 9)).sum().item():.8e}),')
 //! ```
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
-
 use std::collections::BTreeMap;
 
 use waxwork_core::optim::OptimizerConfig;
