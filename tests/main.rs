@@ -38,6 +38,7 @@ mod snapshots;
 mod sound;
 mod tables;
 mod tensorboard;
+mod text;
 mod train;
 mod tree;
 mod util;

@@ -4,13 +4,14 @@
 use std::path::Path;
 
 use crate::python::python;
-use crate::util::{finished, small, waxwork};
+use crate::util::{finished, small, small_of, waxwork};
 
 /// Prints what tensorboard finds in a run folder, as JSON.
 const SCRIPT: &str = r#"
 import json, sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.util import tensor_util
 events = EventAccumulator(sys.argv[1], size_guidance={"scalars": 0, "images": 0, "histograms": 0}, purge_orphaned_data=True)
 events.Reload()
 tags = events.Tags()
@@ -20,6 +21,7 @@ print(json.dumps({
     "scalars": {tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in tags["scalars"]},
     "images": {tag: [[e.step, e.width, e.height, e.encoded_image_string[1:4].decode()] for e in events.Images(tag)] for tag in tags["images"]},
     "histograms": {tag: [[e.step, e.histogram_value.num, sum(e.histogram_value.bucket)] for e in events.Histograms(tag)] for tag in tags["histograms"]},
+    "texts": {tag: [[e.step, tensor_util.make_ndarray(e.tensor_proto)[0].decode()] for e in events.Tensors(tag)] for tag in tags["tensors"] if tag.endswith("text")},
     "hparams": {name: getattr(value, value.WhichOneof("kind")) for name, value in hparams.items()},
 }))
 "#;
@@ -81,4 +83,18 @@ fn tensorboard_shows_the_values_of_metrics_jsonl_also_after_a_resume() {
         assert_eq!(steps(&resumed, "scalars", tag), steps(&whole, "scalars", tag), "{tag}");
         assert!(tag.starts_with("timing/") || *events == whole["scalars"][tag], "{tag}");
     }
+}
+
+#[test]
+fn tensorboard_shows_texts() {
+    let Some(python) = python("texts in the event file", &["tensorboard"]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    waxwork(&small_of("gan-phrases", &run, &["--set", "train.sample_every=2"])).good();
+    let found = read_back(&python, &run);
+    let texts = found["texts"]["samples/text"].as_array().unwrap();
+    assert_eq!((&texts[0][0], &texts[1][0]), (&2.into(), &4.into()));
+    let written = std::fs::read_to_string(run.join("samples/step-000004.txt")).unwrap();
+    let indented: String = written.lines().map(|line| format!("    {line}\n")).collect();
+    assert_eq!(texts[1][1], indented);
 }

@@ -14,6 +14,7 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("grid", include_str!("../grid.toml")),
         ("clinic", include_str!("../clinic.toml")),
         ("drums", include_str!("../drums.toml")),
+        ("phrases", include_str!("../phrases.toml")),
         ("mnist", include_str!("../mnist.toml")),
         ("fashion-mnist", include_str!("../fashion-mnist.toml")),
         ("cifar10", include_str!("../cifar10.toml")),

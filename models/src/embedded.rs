@@ -64,6 +64,10 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cvae-fsdd",
     "gan-fsdd",
     "cgan-fsdd",
+    "vae-phrases",
+    "cvae-phrases",
+    "gan-phrases",
+    "cgan-phrases",
 ];
 
 /// The text of the recipe called `name`.

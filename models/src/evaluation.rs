@@ -11,6 +11,7 @@ use waxwork_data::{Dataset, InMemory, Split};
 use waxwork_eval::judging::Stages;
 use waxwork_eval::likelihood::Estimate;
 use waxwork_eval::table::density::{LEAST, log_likelihoods};
+use waxwork_eval::text::phrases;
 use waxwork_eval::{
     Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes, likelihood,
 };
@@ -19,6 +20,9 @@ use crate::{Error, Result, Run, rows, sounds};
 
 /// The table whose true distribution is known.
 const CLINIC: &str = "clinic";
+
+/// Metrics that the known distribution of the data minimises.
+const NEGATIVE: [&str; 2] = ["neg_elbo", "neg_log_likelihood"];
 
 /// What an evaluation measures.
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +165,12 @@ fn of_test_samples(
         let batches = test.batches(EVALUATION_BATCH, device)?.map(|batch| batch.map_err(Error::from));
         let measured: Likelihood = likelihood(bound, density, batches, |done| stages("evaluating", done, n))?;
         measured.check()?;
-        metrics.extend(measured.metrics(protocol));
+        let truth = phrases::true_nll(data, test, !run.model.info().condition.is_none())?;
+        let beside_truth = |metric: Metric| match truth {
+            Some(truth) if NEGATIVE.contains(&metric.name.as_str()) => metric.floor(truth),
+            _ => metric,
+        };
+        metrics.extend(measured.metrics(protocol).into_iter().map(beside_truth));
     }
     if let (Some(tables), Some(density), true) = (&data.info.tables, run.density(), importance_samples > 0)
         && run.model.info().condition.is_none()

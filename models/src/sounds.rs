@@ -23,7 +23,9 @@ const RECONSTRUCTED: usize = 300;
 pub fn at_rest(kind: &Kind, view: &View, samples: &Tensor, first: u64) -> Result<Vec<u8>> {
     match kind {
         Kind::Sound { .. } => Ok(view.sounds(kind, samples, first)?),
-        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) => Ok(arrays::at_rest(samples, kind)?),
+        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } => {
+            Ok(arrays::at_rest(samples, kind)?)
+        }
     }
 }
 

@@ -257,6 +257,9 @@ fn preview_of(
         let sounds = info.view.sounds(&info.kind, &samples, 0)?;
         artifacts.push(Artifact::of_sounds(rate, &sounds, info.kind.bytes())?);
     }
+    if let Kind::Text { .. } = info.kind {
+        artifacts.push(Artifact::of_lines(&info.view.lines(&info.kind, &samples)?));
+    }
     if let Some(tables) = &info.tables {
         let mut bytes = Vec::new();
         let rows =

@@ -11,6 +11,7 @@ mod notes;
 mod output;
 mod pages;
 mod processes;
+mod texts;
 
 use std::ffi::OsString;
 

@@ -26,6 +26,7 @@ use waxwork_trainer::{Display, Meter, RunInfo, Unit};
 use crate::args::{LogFormat, Messages};
 use crate::commands::foreign::labels_beside;
 use crate::failure::Failure;
+use crate::texts;
 
 /// Images per row of a grid that a command writes.
 const GRID_COLUMNS: usize = 10;
@@ -247,6 +248,13 @@ pub(crate) struct Form {
     pub(crate) view: View,
 }
 
+impl Form {
+    /// The ending of the file that shows samples where nobody names one: `png`, or `txt` of texts.
+    pub(crate) fn ending(&self) -> &'static str {
+        if matches!(self.kind, Kind::Text { .. }) { "txt" } else { "png" }
+    }
+}
+
 impl From<&RunInfo> for Form {
     fn from(info: &RunInfo) -> Self {
         Self { kind: info.kind(), view: info.view() }
@@ -272,7 +280,7 @@ pub(crate) struct Labelled<'a> {
 /// (.png), an array (.npy, with labels in a file next to it), or a tensor file (.safetensors, with `labels`
 /// if there are any). A path without an extension is a new folder of PNG files, numbered from `first`, with a
 /// folder per class if there are labels. Sounds are written as waveforms: one .wav file, or a folder of them.
-/// Next to their PNG image, one .wav file has all of them.
+/// Next to their PNG image, one .wav file has all of them. Texts are written as lines (.txt, .jsonl).
 pub(crate) fn write_samples(
     path: &Path,
     form: &Form,
@@ -285,6 +293,9 @@ pub(crate) fn write_samples(
     if let Kind::Sound { rate, length } = *kind {
         let heard = sounds::at_rest(kind, &form.view, images, first)?;
         return write_sounds(path, images, &heard, (rate, length), labelled, first);
+    }
+    if matches!(kind, Kind::Text { .. }) {
+        return texts::write(path, form, &sounds::at_rest(kind, &form.view, images, first)?, labelled);
     }
     match extension(path).as_deref() {
         Some("png") => store::write(path, &preview::picture(kind, images, GRID_COLUMNS)?.png()?)?,
@@ -385,6 +396,9 @@ fn write_sounds(
 /// Writes each sample with its counterpart, such as its reconstruction, in the formats of [`write_samples`].
 /// Images are shown one above the other, in rows of ten.
 pub(crate) fn write_pairs(path: &Path, form: &Form, above: &Tensor, below: &Tensor) -> Result<(), Failure> {
+    if matches!(form.kind, Kind::Text { .. }) {
+        return texts::write_pairs(path, form, above, below);
+    }
     if extension(path).as_deref() == Some("png") {
         values::check("images", above)?;
         values::check("images", below)?;
@@ -404,6 +418,9 @@ pub(crate) fn write_pairs(path: &Path, form: &Form, above: &Tensor, below: &Tens
 pub(crate) fn check_target(path: &Path, kind: &Kind) -> Result<(), Failure> {
     let shown = path.display();
     let is_sound = matches!(kind, Kind::Sound { .. });
+    if matches!(kind, Kind::Text { .. }) {
+        return texts::check_target(path);
+    }
     match extension(path).as_deref() {
         Some("png" | "npy" | "safetensors") => Ok(()),
         Some("wav") if is_sound => Ok(()),

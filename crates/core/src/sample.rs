@@ -34,7 +34,17 @@ pub enum Kind {
         /// Samples per sound.
         length: usize,
     },
+    /// Texts of tokens, of which token 0 ends a text and fills the rest.
+    Text {
+        /// Tokens that there are, the end among them.
+        vocabulary: usize,
+        /// Tokens of a text at most.
+        length: usize,
+    },
 }
+
+/// The maximum number of tokens in a vocabulary: a token is stored in two bytes.
+pub const MOST_TOKENS: usize = 1 << 16;
 
 /// [`Kind`] in its stored form, before its sizes are checked.
 #[derive(Deserialize)]
@@ -44,6 +54,7 @@ enum StoredKind {
     Points { dimensions: usize },
     Rows(SampleSpec),
     Sound { rate: u32, length: usize },
+    Text { vocabulary: usize, length: usize },
 }
 
 impl TryFrom<StoredKind> for Kind {
@@ -63,6 +74,14 @@ impl TryFrom<StoredKind> for Kind {
             StoredKind::Sound { rate, length } => {
                 Err(format!("there are no sounds of {length} samples at {rate} Hz"))
             }
+            StoredKind::Text { vocabulary: vocabulary @ 2..=MOST_TOKENS, length: length @ 1.. }
+                if matches!(checked_len(&[vocabulary, length]), Some(1..=MOST_VALUES)) =>
+            {
+                Ok(Self::Text { vocabulary, length })
+            }
+            StoredKind::Text { vocabulary, length } => {
+                Err(format!("there are no texts of {length} of {vocabulary} tokens"))
+            }
             StoredKind::Points { dimensions } => {
                 Err(format!("there are no points in {dimensions} dimensions"))
             }
@@ -71,43 +90,49 @@ impl TryFrom<StoredKind> for Kind {
 }
 
 impl Kind {
-    /// The kind of samples that networks see unchanged: images if they have three dimensions, points
-    /// otherwise.
+    /// The kind of samples that networks see unchanged: images if they have three dimensions, texts if they are
+    /// rows of choices, points otherwise.
     pub fn seen_as(spec: &SampleSpec) -> Self {
-        match spec.image() {
-            Some(shape) => Self::Image(shape),
-            None => Self::Points { dimensions: spec.len() },
+        match (spec.image(), spec.dims()) {
+            (Some(shape), _) => Self::Image(shape),
+            (None, &[length, vocabulary]) if spec.range() == Some(Range::OneHot) => {
+                Self::Text { vocabulary, length }
+            }
+            (None, _) => Self::Points { dimensions: spec.len() },
         }
     }
 
-    /// The noun for one sample: `image`, `point`, `row`, `sound`.
+    /// The noun for one sample: `image`, `point`, `row`, `sound`, `text`.
     pub const fn noun(&self) -> &'static str {
         match self {
             Self::Image(_) => "image",
             Self::Points { .. } => "point",
             Self::Rows(_) => "row",
             Self::Sound { .. } => "sound",
+            Self::Text { .. } => "text",
         }
     }
 
-    /// The noun for several samples: `images`, `points`, `rows`, `sounds`.
+    /// The noun for several samples: `images`, `points`, `rows`, `sounds`, `texts`.
     pub const fn plural(&self) -> &'static str {
         match self {
             Self::Image(_) => "images",
             Self::Points { .. } => "points",
             Self::Rows(_) => "rows",
             Self::Sound { .. } => "sounds",
+            Self::Text { .. } => "texts",
         }
     }
 
     /// Size in bytes of one sample as a source writes it: one byte per value of an image, four per coordinate
-    /// of a point or number of a row (f32, little-endian), two per sample of a sound (i16, little-endian).
+    /// of a point or number of a row (f32, little-endian), two per sample of a sound (i16, little-endian) or
+    /// token of a text (u16, little-endian).
     pub fn bytes(&self) -> usize {
         match self {
             Self::Image(shape) => shape.len(),
             Self::Points { dimensions } => 4 * *dimensions,
             Self::Rows(spec) => 4 * spec.len(),
-            Self::Sound { length, .. } => 2 * *length,
+            Self::Sound { length, .. } | Self::Text { length, .. } => 2 * *length,
         }
     }
 
@@ -115,7 +140,7 @@ impl Kind {
     pub const fn image(&self) -> Option<ImageShape> {
         match self {
             Self::Image(shape) => Some(*shape),
-            Self::Points { .. } | Self::Rows(_) | Self::Sound { .. } => None,
+            Self::Points { .. } | Self::Rows(_) | Self::Sound { .. } | Self::Text { .. } => None,
         }
     }
 }
@@ -133,6 +158,9 @@ impl fmt::Display for Kind {
             Self::Points { dimensions } => write!(f, "points in {dimensions} dimensions"),
             Self::Rows(spec) => write!(f, "rows of {} numbers", spec.len()),
             Self::Sound { rate, length } => write!(f, "sounds of {length} samples at {rate} Hz"),
+            Self::Text { vocabulary, length } => {
+                write!(f, "texts of up to {length} of {vocabulary} tokens")
+            }
         }
     }
 }
@@ -426,11 +454,26 @@ mod tests {
             Kind::Points { dimensions: 2 },
             Kind::Rows(row),
             Kind::Sound { rate: 8000, length: 4096 },
+            Kind::Text { vocabulary: 100, length: 16 },
         ] {
             let text = serde_json::to_string(&kind).unwrap();
             assert_eq!(serde_json::from_str::<Kind>(&text).unwrap(), kind, "{text}");
         }
         assert!(serde_json::from_str::<Kind>(r#"{"kind":"points","dimensions":0}"#).is_err());
         assert!(serde_json::from_str::<Kind>(r#"{"kind":"sound","rate":8000,"length":0}"#).is_err());
+        for (vocabulary, length) in [(1, 16), (65_537, 16), (100, 0), (65_536, 1 << 20)] {
+            let text = format!(r#"{{"kind":"text","vocabulary":{vocabulary},"length":{length}}}"#);
+            assert!(serde_json::from_str::<Kind>(&text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rows_of_choices_are_seen_as_texts() {
+        let choices = |width| vec![Segment { width, range: Range::OneHot }];
+        let text = SampleSpec::new(vec![16, 100], choices(100)).unwrap();
+        let kind = Kind::Text { vocabulary: 100, length: 16 };
+        assert_eq!(Kind::seen_as(&text), kind);
+        assert_eq!((kind.bytes(), kind.image(), kind.noun()), (32, None, "text"));
+        assert_eq!(Kind::seen_as(&SampleSpec::real(2)), Kind::Points { dimensions: 2 });
     }
 }

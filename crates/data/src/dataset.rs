@@ -15,6 +15,7 @@ use crate::notes::Note;
 use crate::selection;
 use crate::source::{Factor, Source};
 use crate::table::Tables;
+use crate::text;
 use crate::view::{HostValues, Sight, View};
 use crate::{Error, Result};
 
@@ -425,12 +426,18 @@ impl Split {
             Some(labels) => HostCondition::Classes(labels),
             None => HostCondition::None,
         };
+        let lengths = match self.kind {
+            Kind::Text { length, .. } => {
+                Some(text::tokens(&bytes, length).iter().map(|tokens| tokens.len() as u32).collect())
+            }
+            _ => None,
+        };
         let values = match &self.sight {
             Some(sight) => HostValues::Ready(self.view.seen(sight, &bytes, &indices)),
-            None => self.view.values(bytes, device),
+            None => self.view.values(&self.kind, bytes, device),
         };
         let indices = indices.into_iter().map(u64::from).collect();
-        HostBatch { kind: self.kind.clone(), view: self.view.clone(), values, condition, indices }
+        HostBatch { kind: self.kind.clone(), view: self.view.clone(), values, lengths, condition, indices }
     }
 
     fn originals(&self, positions: &[usize]) -> Result<Vec<u32>> {
@@ -444,6 +451,8 @@ pub(crate) struct HostBatch {
     kind: Kind,
     view: View,
     values: HostValues,
+    /// Tokens of each text before its end.
+    lengths: Option<Vec<u32>>,
     condition: HostCondition,
     indices: Vec<u64>,
 }
@@ -478,6 +487,7 @@ impl HostBatch {
             }
         };
         let inputs = self.values.into_tensor(&self.view.spec(&self.kind), count, device)?;
-        Ok(Batch { inputs, lengths: None, condition, indices: self.indices })
+        let lengths = self.lengths.map(|lengths| Tensor::from_vec(lengths, count, &Device::Cpu));
+        Ok(Batch { inputs, lengths: lengths.transpose()?, condition, indices: self.indices })
     }
 }

@@ -167,6 +167,21 @@ pub enum Error {
         reason: String,
     },
 
+    /// The data set `text` without `data.dir`.
+    #[error(
+        "the data set `text` needs `data.dir`, a .txt, .tsv or .jsonl file of your texts, or a folder of such files"
+    )]
+    NoTexts,
+
+    /// A file of texts cannot be read.
+    #[error("cannot read {}: {reason}", path.display())]
+    Lines {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        reason: String,
+    },
+
     /// The data set `table` without `data.dir`.
     #[error("the data set `table` needs `data.dir`, the CSV or parquet file of your rows")]
     NoTable,

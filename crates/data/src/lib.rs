@@ -50,6 +50,7 @@ pub mod sound;
 pub mod source;
 mod splits;
 pub mod table;
+pub mod text;
 pub mod verify;
 pub mod view;
 
@@ -66,5 +67,6 @@ pub use noise::NoiseConfig;
 pub use notes::Note;
 pub use sound::SoundConfig;
 pub use source::{Cached, Factor, InMemory, Source};
+pub use text::{TextConfig, Vocabulary};
 pub use verify::{FileReport, FileStatus, verify};
 pub use view::View;

@@ -10,16 +10,18 @@ use waxwork_core::Kind;
 use waxwork_core::hash::sha256;
 
 use crate::embedded::points::{self, STANDARD_DEVIATION};
-use crate::embedded::{Digits, Drums, Part, PlaneMixture, PlanePoints, Shapes};
+use crate::embedded::{Digits, Drums, Grammar, Part, Phrases, PlaneMixture, PlanePoints, Shapes};
 use crate::folder::{self, FolderConfig};
 use crate::left_out::LeftOut;
-use crate::manifest::{FOLDER, HUB, MEMORY, Manifest, SOUND, Storage, TABLE};
+use crate::manifest::{FOLDER, HUB, MEMORY, Manifest, SOUND, Storage, TABLE, TEXT};
 use crate::noise::NoiseConfig;
 use crate::notes::Note;
 use crate::parts::Parts;
 use crate::sound::{self, SoundConfig};
 use crate::table::encode::Encoder;
 use crate::table::{Table, TableOptions, TableRows, Tables, clinic};
+use crate::text::{self, TextConfig};
+use crate::view::View;
 use crate::{
     Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, identity, mnist, noise, packed,
 };
@@ -28,11 +30,11 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `mnist`, `fashion-mnist`, `cifar10`, `fsdd`), `folder`,
-    /// `table`, `sound`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
+    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `mnist`, `fashion-mnist`, `cifar10`, `fsdd`),
+    /// `folder`, `table`, `sound`, `text`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
     /// `memory`.
     pub name: String,
-    /// The folder that holds the files, or the file of a table; default: `WAXWORK_DATA_DIR` or the user's cache folder.
+    /// The folder that holds the files, or the file of a table or of texts; default: `WAXWORK_DATA_DIR` or the user's cache folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
     /// Train on so many images only; default: all.
@@ -62,6 +64,9 @@ pub struct DataConfig {
     /// How recordings are made into sounds of one length, and what networks see of sounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sound: Option<SoundConfig>,
+    /// How lines are made into texts, and which tokens these have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextConfig>,
 }
 
 /// The modes of `ring` and `grid`.
@@ -106,6 +111,7 @@ impl DataConfig {
             noise: None,
             leave_out: None,
             sound: None,
+            text: None,
         }
     }
 }
@@ -140,6 +146,13 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     }
     if config.name == SOUND {
         return load_recordings(config, progress);
+    }
+    if config.name == TEXT {
+        return load_texts(config);
+    }
+    if config.text.is_some() {
+        let reason = format!("only the data set `{TEXT}` has this table, not `{}`", config.name);
+        return Err(Error::Config { key: "data.text", reason });
     }
     if config.name == FOLDER {
         return load_folder(config, progress);
@@ -178,7 +191,8 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
 /// # Errors
 /// As [`load`].
 pub fn describe(config: &DataConfig) -> Result<(Kind, Vec<String>)> {
-    let own = [FOLDER, TABLE, SOUND, MEMORY].contains(&config.name.as_str()) || config.name.starts_with(HUB);
+    let own =
+        [FOLDER, TABLE, SOUND, TEXT, MEMORY].contains(&config.name.as_str()) || config.name.starts_with(HUB);
     if !own {
         let manifest = Manifest::find(&config.name)?;
         if let Some(kind) = manifest.kind()? {
@@ -293,6 +307,9 @@ fn dataset(
             let view = config.sound.clone().unwrap_or_default().view(rate, length)?;
             data.seen_as(view)
         }
+        Kind::Text { .. } if config.name == "phrases" => {
+            data.seen_as(View::Text(Grammar::phrases().vocabulary().clone()))
+        }
         _ => Ok(data),
     }
 }
@@ -329,6 +346,15 @@ fn load_recordings(config: &DataConfig, progress: &Progress<'_>) -> Result<Datas
     dataset(config, &classes, parts, skipped, notes)
 }
 
+fn load_texts(config: &DataConfig) -> Result<Dataset> {
+    let Some(path) = &config.dir else {
+        return Err(Error::NoTexts);
+    };
+    let loaded = text::load::load(path, &config.text.clone().unwrap_or_default())?;
+    let data = dataset(config, &loaded.classes, loaded.parts, 0, loaded.notes)?;
+    data.seen_as(View::Text(loaded.vocabulary))
+}
+
 /// The Free Spoken Digit Dataset.
 fn load_fsdd(
     manifest: &Manifest,
@@ -360,6 +386,7 @@ fn generate(manifest: &Manifest, seed: u64, mixture: Option<PlaneMixture>) -> Re
         "digits" => (sources(|part| Digits::new(seed, part)), Digits::VERSION),
         "shapes" => (sources(|part| Shapes::new(seed, part)), Shapes::VERSION),
         "drums" => (sources(|part| Drums::new(seed, part)), Drums::VERSION),
+        "phrases" => (sources(|part| Phrases::new(seed, part)), Phrases::VERSION),
         name => {
             let reason = "it says embedded, but there is no such generator".to_owned();
             return Err(Error::Manifest { dataset: name.to_owned(), reason });

@@ -23,6 +23,9 @@ pub const FSDD: &str = "fsdd";
 /// The name under which a folder of recordings of one's own is asked for; it has no manifest.
 pub const SOUND: &str = "sound";
 
+/// The name under which texts of one's own are asked for; it has no manifest.
+pub const TEXT: &str = "text";
+
 /// What the name of a data set on the Hub begins with; such a set has no manifest.
 pub const HUB: &str = "hf:";
 
@@ -40,7 +43,7 @@ pub struct Manifest {
     #[serde(rename = "kind")]
     pub storage: Storage,
     /// Channels, rows, columns of an image; the number of dimensions of a point; the number of columns of a table;
-    /// the samples of a sound.
+    /// the samples of a sound; the tokens of a text at most, and those of the vocabulary.
     pub shape: Vec<usize>,
     /// Samples a second of sounds, Hz; nothing else has one.
     pub rate: Option<u32>,
@@ -135,8 +138,10 @@ impl Manifest {
             _ if self.storage == Storage::Table => Ok(None),
             [channels, height, width] => Ok(Some(Kind::Image(ImageShape::new(channels, height, width)))),
             [dimensions] => Ok(Some(Kind::Points { dimensions })),
+            [length, vocabulary] => Ok(Some(Kind::Text { vocabulary, length })),
             _ => {
-                let reason = "`shape` is [channels, rows, columns] or [dimensions]".to_owned();
+                let reason =
+                    "`shape` is [channels, rows, columns], [dimensions] or [length, vocabulary]".to_owned();
                 Err(Error::Manifest { dataset: self.name.clone(), reason })
             }
         }
@@ -199,8 +204,11 @@ fn without_manifest(name: &str) -> Option<Error> {
 }
 
 fn unknown(name: &str) -> Error {
-    let known: Vec<&str> =
-        waxwork_datasets::manifests().iter().map(|(name, _)| *name).chain([FOLDER, TABLE, SOUND]).collect();
+    let known: Vec<&str> = waxwork_datasets::manifests()
+        .iter()
+        .map(|(name, _)| *name)
+        .chain([FOLDER, TABLE, SOUND, TEXT])
+        .collect();
     let nearest = nearest(name, known.iter().copied());
     Error::UnknownDataset { name: name.to_owned(), nearest, known: known.join(", ") }
 }

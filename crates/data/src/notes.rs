@@ -117,6 +117,11 @@ pub enum Note {
         /// A sentence.
         doubt: String,
     },
+    /// Texts were changed to fit their vocabulary and length.
+    Texts {
+        /// A sentence.
+        doubt: String,
+    },
     /// The packed file of an older version was replaced.
     Remade {
         /// Why.
@@ -140,7 +145,8 @@ impl Note {
             | Self::NoLabels { .. }
             | Self::Column { .. }
             | Self::Table { .. }
-            | Self::Sounds { .. } => true,
+            | Self::Sounds { .. }
+            | Self::Texts { .. } => true,
         }
     }
 }
@@ -202,7 +208,7 @@ impl fmt::Display for Note {
             Self::Column { purpose, taken, others } => {
                 write!(f, "the {purpose} are those of column `{taken}`; not used: {}", others.join(", "))
             }
-            Self::Table { doubt } | Self::Sounds { doubt } => f.write_str(doubt),
+            Self::Table { doubt } | Self::Sounds { doubt } | Self::Texts { doubt } => f.write_str(doubt),
             Self::Remade { reason } => write!(f, "the packed images were made again: {reason}"),
         }
     }

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use crate::sound::Spectrogram;
 use crate::sound::spectrogram::{Plan, at_rest, waveform};
+use crate::text::{self, Vocabulary};
 use crate::{Error, Result};
 
 /// How samples of a kind become what networks see, and back. A run folder keeps it.
@@ -29,6 +30,10 @@ pub enum View {
     Waveform,
     /// A picture of a sound.
     Spectrogram(Spectrogram),
+    /// The tokens of a text, one-hot, of which only the numbers are known.
+    Tokens,
+    /// The tokens of a text, one-hot, and what they are.
+    Text(Vocabulary),
 }
 
 /// What one split's sounds need to be seen: what is computed once for all, and what has been seen already.
@@ -50,13 +55,14 @@ pub(crate) enum HostValues {
 }
 
 impl View {
-    /// The view of samples of this kind that needs to know nothing else: of sounds their samples.
+    /// The view of samples of this kind that needs to know nothing else: of sounds their samples, of texts the numbers of tokens.
     pub const fn of(kind: &Kind) -> Self {
         match kind {
             Kind::Image(_) => Self::Pixels,
             Kind::Points { .. } => Self::Coordinates,
             Kind::Rows(_) => Self::Encoded,
             Kind::Sound { .. } => Self::Waveform,
+            Kind::Text { .. } => Self::Tokens,
         }
     }
 
@@ -70,6 +76,10 @@ impl View {
                 Self::Spectrogram(spectrogram) => SampleSpec::from(spectrogram.shape(*length)),
                 _ => signed(*length),
             },
+            // A kind of texts has no more values than a spec allows.
+            Kind::Text { vocabulary, length } => {
+                text::spec(*vocabulary, *length).unwrap_or_else(|_| SampleSpec::real(1))
+            }
         }
     }
 
@@ -134,6 +144,32 @@ impl View {
         }
     }
 
+    /// The vocabulary of texts, where it is known.
+    pub const fn vocabulary(&self) -> Option<&Vocabulary> {
+        match self {
+            Self::Text(vocabulary) => Some(vocabulary),
+            _ => None,
+        }
+    }
+
+    /// A text as people read it: its words, or the numbers of its tokens where nobody knows the words.
+    pub fn line(&self, tokens: &[u16]) -> String {
+        match self.vocabulary() {
+            Some(vocabulary) => vocabulary.decode(tokens),
+            None => tokens.iter().map(u16::to_string).collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// The texts that a network's output `(N, length, vocabulary)` stands for, as people read them.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `kind` is not that of texts or the output has another shape; [`Error::Tensor`].
+    pub fn lines(&self, kind: &Kind, output: &Tensor) -> Result<Vec<String>> {
+        let bytes = text::from_rows(kind, output)?;
+        let length = kind.bytes() / 2;
+        Ok(text::tokens(&bytes, length).iter().map(|tokens| self.line(tokens)).collect())
+    }
+
     /// The sounds at rest (i16) that a network's output `(N, ..)` stands for, one after the other. Those of a spectrogram are found by
     /// Griffin and Lim's search, whose start is that of sound `first`, `first + 1` …
     ///
@@ -174,8 +210,11 @@ impl View {
         Ok(pairs.map(|(real, made)| plan.convergence(real, made)).collect())
     }
 
-    /// The values of samples at rest, one after the other, on their way to `device`.
-    pub(crate) fn values(&self, bytes: Vec<u8>, device: &Device) -> HostValues {
+    /// The values of samples of `kind` at rest, one after the other, on their way to `device`.
+    pub(crate) fn values(&self, kind: &Kind, bytes: Vec<u8>, device: &Device) -> HostValues {
+        if let Kind::Text { vocabulary, .. } = *kind {
+            return HostValues::Ready(text::one_hot(&bytes, vocabulary));
+        }
         match self {
             Self::Pixels if runs_on_cpu_kernels(device) => {
                 HostValues::Ready(bytes.into_iter().map(unit_interval).collect())
@@ -185,7 +224,7 @@ impl View {
             Self::Waveform | Self::Spectrogram(_) => {
                 HostValues::Ready(waveform(&bytes).into_iter().map(|value| value as f32).collect())
             }
-            Self::Coordinates | Self::Encoded => {
+            Self::Coordinates | Self::Encoded | Self::Tokens | Self::Text(_) => {
                 let (numbers, _) = bytes.as_chunks::<4>();
                 HostValues::Ready(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())
             }
@@ -253,7 +292,7 @@ mod tests {
         let numbers = [1.5f32, -2.25];
         let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         let spec = SampleSpec::real(2);
-        let values = View::Coordinates.values(bytes, &Device::Cpu);
+        let values = View::Coordinates.values(&Kind::Points { dimensions: 2 }, bytes, &Device::Cpu);
         let tensor = values.into_tensor(&spec, 1, &Device::Cpu).unwrap();
         assert_eq!(tensor.to_vec2::<f32>().unwrap(), [numbers]);
     }

@@ -10,6 +10,7 @@
 //! Nothing here guesses: NaN, values in [−1, 1] or floats from 0 to 255 are errors, never other images.
 
 use waxwork_core::{DType, Device, ImageShape, Kind, Tensor, values};
+use waxwork_data::text::END;
 
 use crate::Result;
 
@@ -79,6 +80,17 @@ pub enum ArrayError {
         label: f64,
         /// Number of classes.
         classes: usize,
+    },
+
+    /// A token outside of the vocabulary.
+    #[error("text {text} has the token {token}, but the tokens are 0 to {}", vocabulary.saturating_sub(1))]
+    Token {
+        /// The text, counted from 0.
+        text: usize,
+        /// Its token.
+        token: f64,
+        /// Number of tokens.
+        vocabulary: usize,
     },
 
     /// A row of labels that is not one-hot.
@@ -174,7 +186,36 @@ pub fn at_rest(array: &Tensor, kind: &Kind) -> Result<Vec<u8>> {
                 |value: f32| (f64::from(value) * 32768.0).round_ties_even().clamp(-32768.0, 32767.0) as i16;
             Ok(values.into_iter().flat_map(|value| sample(value).to_le_bytes()).collect())
         }
+        Kind::Text { vocabulary, length } => {
+            if array.dims().get(1..) == Some(&[*length, *vocabulary]) {
+                return Ok(waxwork_data::text::from_rows(kind, array)?);
+            }
+            let numbers = tokens(array, *vocabulary, *length)?;
+            let texts = numbers.chunks_exact(*length).map(|text| {
+                let end = text.iter().position(|token| *token == END).unwrap_or(*length);
+                waxwork_data::text::at_rest(&text[..end], *length)
+            });
+            Ok(texts.flatten().collect())
+        }
     }
+}
+
+/// The numbers of tokens `(N, length)`, whole numbers of any type below `vocabulary`.
+fn tokens(array: &Tensor, vocabulary: usize, length: usize) -> Result<Vec<u16>> {
+    match *array.dims() {
+        [texts, found] if texts > 0 && found == length => {}
+        _ => {
+            let expected = format!("(N, {length}) of tokens, or (N, {length}, {vocabulary}), with N > 0");
+            return Err(ArrayError::Shape { what: "texts", expected, found: array.dims().to_vec() }.into());
+        }
+    }
+    let numbers = flat(&cast(array, DType::F64)?, |x| Ok(x.to_vec1::<f64>()?))?;
+    let token = |(place, &token): (usize, &f64)| {
+        let known = token >= 0.0 && token < vocabulary as f64 && token.fract() == 0.0;
+        let text = place / length;
+        if known { Ok(token as u16) } else { Err(ArrayError::Token { text, token, vocabulary }.into()) }
+    };
+    numbers.iter().enumerate().map(token).collect()
 }
 
 /// Samples of `kind` as networks see them, `(N, ..)` f32 on the CPU; of sounds the waveforms, `(N, 1, 1, length)`.
@@ -189,6 +230,12 @@ pub fn samples(array: &Tensor, kind: &Kind) -> Result<Tensor> {
         Kind::Sound { length, .. } => {
             let waveforms = waveforms(array, *length)?;
             Ok(waveforms.reshape(((), 1, 1, *length)).map_err(waxwork_core::Error::from)?)
+        }
+        Kind::Text { vocabulary, length } => {
+            let bytes = at_rest(array, kind)?;
+            let values = waxwork_data::text::one_hot(&bytes, *vocabulary);
+            let rows = Tensor::from_vec(values, ((), *length, *vocabulary), &Device::Cpu);
+            Ok(rows.map_err(waxwork_core::Error::from)?)
         }
     }
 }
@@ -438,6 +485,23 @@ mod tests {
             assert!(said.contains("(N, 1, 1, 2), (N, 1, 2, 1) or (N, 1, 2) with N > 0"), "{said}");
         }
         assert!(!images(&grey(&[0.0; 2]), shape).unwrap_err().to_string().contains(" or (N"));
+    }
+
+    #[test]
+    fn texts_are_tokens_or_rows_of_choices() {
+        let kind = Kind::Text { vocabulary: 3, length: 3 };
+        let numbers = Tensor::new(&[[2i64, 0, 1], [1, 1, 1]], &Device::Cpu).unwrap();
+        // After the end comes nothing.
+        let expected = [2, 0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 0];
+        assert_eq!(at_rest(&numbers, &kind).unwrap(), expected);
+        let rows = samples(&numbers, &kind).unwrap();
+        assert_eq!(rows.dims(), [2, 3, 3]);
+        assert_eq!(at_rest(&rows, &kind).unwrap(), expected);
+        let said = |array: &Tensor| at_rest(array, &kind).unwrap_err().to_string();
+        let outside = Tensor::new(&[[2u8, 0, 1], [1, 3, 1]], &Device::Cpu).unwrap();
+        assert_eq!(said(&outside), "text 1 has the token 3, but the tokens are 0 to 2");
+        let wide = said(&Tensor::new(&[[2u8, 0]], &Device::Cpu).unwrap());
+        assert!(wide.starts_with("texts must be (N, 3) of tokens, or (N, 3, 3), with N > 0"), "{wide}");
     }
 
     #[test]

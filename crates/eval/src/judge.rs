@@ -58,7 +58,14 @@ enum Body {
     Images(ConvDown),
     /// One linear layer.
     Vectors(Mlp),
+    /// Windows of embedded tokens, and the greatest value of each feature over all places (Kim 2014).
+    Texts { embedding: Linear, windows: Linear },
 }
+
+/// Values of an embedded token.
+const EMBEDDING: usize = 64;
+/// Tokens of a window.
+const WINDOW: usize = 3;
 
 impl Body {
     /// The body for samples of such data, and the values that it gives per sample.
@@ -71,6 +78,13 @@ impl Body {
             Kind::Points { .. } | Kind::Rows(_) => {
                 let mlp = Mlp::new(params.root().enter(kind.plural()), sample.len(), &[FEATURES], style)?;
                 return Ok((Self::Vectors(mlp), FEATURES));
+            }
+            Kind::Text { vocabulary, .. } => {
+                let style = WeightInit::Pytorch;
+                let embedding = Linear::new(params.root().enter("embedding"), *vocabulary, EMBEDDING, style)?;
+                let windows =
+                    Linear::new(params.root().enter("windows"), WINDOW * EMBEDDING, FEATURES, style)?;
+                return Ok((Self::Texts { embedding, windows }, FEATURES));
             }
         };
         // As often as the size halves evenly down to at least 4×4: 7×7 of MNIST, 4×4 of CIFAR-10.
@@ -105,6 +119,18 @@ impl Classifier {
         let values = match &self.body {
             Body::Images(down) => down.forward(inputs, mode)?.flatten_from(1)?,
             Body::Vectors(mlp) => mlp.forward(inputs, mode)?,
+            Body::Texts { embedding, windows } => {
+                let (count, length, vocabulary) = inputs.dims3()?;
+                let tokens = inputs.reshape((count * length, vocabulary))?;
+                let tokens = embedding.forward(&tokens, Activation::Identity, mode)?;
+                // Zeros on both sides, so that every token is in the middle of a window.
+                let tokens = tokens.reshape((count, length, EMBEDDING))?.pad_with_zeros(1, 1, 1)?;
+                let parts: Vec<Tensor> =
+                    (0..WINDOW).map(|from| tokens.narrow(1, from, length)).collect::<Result<_, _>>()?;
+                let seen = Tensor::cat(&parts, 2)?.reshape((count * length, WINDOW * EMBEDDING))?;
+                let seen = windows.forward(&seen, Activation::Relu, mode)?;
+                seen.reshape((count, length, FEATURES))?.max(1)?
+            }
         };
         self.hidden.forward(&values, Activation::Relu, mode)
     }
@@ -130,7 +156,7 @@ impl Trainable for Classifier {
                 let rows = ctx.rows(batch.len());
                 augment(&batch.inputs, &[Augmentation::Translation], None, &ctx.stream("augment"), &rows)?
             }
-            Body::Vectors(_) => batch.inputs.clone(),
+            Body::Vectors(_) | Body::Texts { .. } => batch.inputs.clone(),
         };
         let logits = self.logits(&self.features(&inputs, ctx.train())?, ctx.train())?;
         if let Some(labels) = labels {
@@ -188,7 +214,7 @@ impl Judge {
         // Of other kinds there is one view.
         let seen = match data.info.kind {
             Kind::Sound { .. } => format!(" seen as {}", data.info.view_hash()),
-            Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) => String::new(),
+            Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } => String::new(),
         };
         let key = format!("judge {VERSION} of {}{role}{seen}", data.info.identity);
         let key = &sha256(key.as_bytes())[..32];

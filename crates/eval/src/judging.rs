@@ -13,7 +13,7 @@ use crate::report::{Metric, Protocol};
 use crate::{
     Distances, Error, Extractor, Features, Inception, Judge, Result, classification_accuracy, coverage,
     different_bins, diversity, drums, features, features_of, inception_score, judged, nearest,
-    nearest_shifted,
+    nearest_shifted, text,
 };
 
 /// Samples whose nearest training sample is searched.
@@ -87,6 +87,11 @@ impl Judging<'_> {
                     .within(estimate.interval())
                     .lower(),
             );
+        }
+        if matches!(self.data.info.kind, Kind::Text { .. }) {
+            // Distances of one-hot rows say nothing that copies and n-grams do not say better.
+            metrics.extend(text::metrics(self.data, &self.generated, self.conditional, protocol, stages)?);
+            return Ok(metrics);
         }
         metrics.push(self.distance_to_training(protocol, stages)?);
         stages("counting bins", 0, 0);
@@ -217,6 +222,7 @@ impl Judging<'_> {
             Kind::Points { .. } => "coordinate",
             Kind::Rows(_) => "value",
             Kind::Sound { .. } => "log-mel",
+            Kind::Text { .. } => "token",
         };
         let mut protocol = protocol.clone();
         protocol.insert("n_generated".into(), count.to_string());

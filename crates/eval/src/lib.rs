@@ -41,6 +41,7 @@ pub mod report;
 pub mod resize;
 pub mod samples;
 pub mod table;
+pub mod text;
 
 pub use arrays::ArrayError;
 pub use choosing::{Chooser, Closeness};

@@ -37,6 +37,10 @@ pub enum Error {
         bytes: usize,
     },
 
+    /// A picture of texts.
+    #[error("texts have no picture")]
+    Text,
+
     /// The PNG encoder failed.
     #[error("failed to encode a PNG: {0}")]
     Png(#[from] png::EncodingError),

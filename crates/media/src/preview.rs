@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 use waxwork_core::Kind;
 
-use crate::Result;
 use crate::grid::{self, Picture};
+use crate::{Error, Result};
 use crate::{scatter, spectrograms, wav};
 
 /// Images in a preview.
@@ -15,6 +15,10 @@ const ROWS: usize = 100;
 const POINTS: usize = 2000;
 /// Sounds in a preview: each takes seconds to listen to.
 const SOUNDS: usize = 20;
+/// Texts in a preview.
+const TEXTS: usize = 50;
+/// Bytes of a token as people read it, roughly.
+const TOKEN_BYTES: usize = 8;
 /// Images per row of a preview.
 const COLUMNS: usize = 10;
 
@@ -41,6 +45,12 @@ pub struct Sound {
 }
 
 impl Artifact {
+    /// Lines of text.
+    pub fn of_lines(lines: &[String]) -> Self {
+        let bytes = lines.iter().flat_map(|line| line.bytes().chain([b'\n'])).collect();
+        Self { extension: "txt", bytes, picture: None, sound: None }
+    }
+
     /// One WAV file of sounds in their stored form, `each` bytes long, one after the other.
     ///
     /// # Errors
@@ -59,6 +69,7 @@ pub const fn preview_count(kind: &Kind) -> usize {
         Kind::Points { .. } => POINTS,
         Kind::Rows(_) => ROWS,
         Kind::Sound { .. } => SOUNDS,
+        Kind::Text { .. } => TEXTS,
     }
 }
 
@@ -70,6 +81,7 @@ pub fn preview_bytes(kind: &Kind) -> usize {
         Kind::Rows(spec) => spec.len() * ROWS * 4,
         // A WAV file, and an image with at most one byte for every other sample.
         Kind::Sound { length, .. } => length.saturating_mul(3 * SOUNDS),
+        Kind::Text { length, .. } => length.saturating_mul(TEXTS * TOKEN_BYTES),
     }
 }
 
@@ -84,6 +96,7 @@ pub fn picture(kind: &Kind, samples: &Tensor, columns: usize) -> Result<Picture>
         Kind::Points { .. } => scatter::scatter(samples),
         Kind::Rows(_) => lines(samples),
         Kind::Sound { .. } => grid::grid(&spectrograms::upright(samples)?, columns),
+        Kind::Text { .. } => Err(Error::Text),
     }
 }
 
@@ -101,6 +114,7 @@ pub fn pairs(kind: &Kind, above: &Tensor, below: &Tensor, columns: usize) -> Res
             let both = grid::interleaved(above, below, columns)?;
             grid::grid(&spectrograms::upright(&both)?, columns)
         }
+        Kind::Text { .. } => Err(Error::Text),
     }
 }
 
@@ -112,8 +126,11 @@ fn lines(rows: &Tensor) -> Result<Picture> {
 /// The files that show samples `(N, ..)` in a run folder.
 ///
 /// # Errors
-/// As [`picture`].
+/// As [`picture`], but of texts there are no files: who knows the vocabulary makes them ([`Artifact::of_lines`]).
 pub fn preview(kind: &Kind, samples: &Tensor) -> Result<Vec<Artifact>> {
+    if matches!(kind, Kind::Text { .. }) {
+        return Ok(Vec::new());
+    }
     let picture = picture(kind, samples, COLUMNS)?;
     Ok(vec![Artifact { extension: "png", bytes: picture.png()?, picture: Some(picture), sound: None }])
 }
@@ -124,6 +141,15 @@ mod tests {
     use waxwork_core::ImageShape;
 
     use super::*;
+
+    #[test]
+    fn texts_are_lines() {
+        let kind = Kind::Text { vocabulary: 3, length: 4 };
+        let texts = Tensor::zeros((preview_count(&kind), 4, 3), DType::F32, &Device::Cpu).unwrap();
+        assert!(preview(&kind, &texts).unwrap().is_empty() && picture(&kind, &texts, 10).is_err());
+        let artifact = Artifact::of_lines(&["a b".into(), "c".into()]);
+        assert_eq!((artifact.extension, artifact.bytes.as_slice()), ("txt", &b"a b\nc\n"[..]));
+    }
 
     #[test]
     fn every_kind_has_a_preview_of_its_size() {

@@ -287,7 +287,13 @@ impl RunFolder {
         self.sample(step, "png")
     }
 
-    /// The steps after which there is an image of samples, ascending.
+    /// The file that shows samples after `step` steps: their image, or their lines if they are texts.
+    pub fn sample_shown(&self, step: u64) -> PathBuf {
+        let (picture, lines) = (self.sample_picture(step), self.sample(step, "txt"));
+        if !picture.is_file() && lines.is_file() { lines } else { picture }
+    }
+
+    /// The steps after which samples were shown, ascending.
     ///
     /// # Errors
     /// If the folder of samples exists and cannot be read.
@@ -297,11 +303,15 @@ impl RunFolder {
         if folder.is_dir() {
             for entry in fs::read_dir(&folder).map_err(store::failed("read", &folder))? {
                 let name = entry.map_err(store::failed("read", &folder))?.file_name();
-                let step = name.to_str().and_then(|name| name.strip_prefix("step-")?.strip_suffix(".png"));
-                steps.extend(step.and_then(|step| step.parse::<u64>().ok()));
+                let of = |name: &str| {
+                    let name = name.strip_prefix("step-")?;
+                    name.strip_suffix(".png").or_else(|| name.strip_suffix(".txt"))?.parse::<u64>().ok()
+                };
+                steps.extend(name.to_str().and_then(of));
             }
         }
         steps.sort_unstable();
+        steps.dedup();
         Ok(steps)
     }
 

@@ -1,5 +1,5 @@
-//! A run's event file for TensorBoard: scalars, sample grids, sounds, hyperparameters, and histograms of
-//! weights on request.
+//! A run's event file for TensorBoard: scalars, sample grids, sounds, texts, hyperparameters, and histograms
+//! of weights on request.
 //!
 //! A resumed run starts a new file, which makes TensorBoard drop the events of earlier files from that step
 //! on. Event files contain times, so they are not among the reproducible parts of a run.
@@ -25,6 +25,8 @@ const START_OF_SESSION: &str = "_hparams_/session_start_info";
 const START: i32 = 1;
 /// `DT_FLOAT` of `DataType`.
 const FLOAT: i32 = 1;
+/// `DT_STRING` of `DataType`.
+const STRING: i32 = 7;
 
 /// Writes the event file of one run.
 #[derive(Debug)]
@@ -90,7 +92,10 @@ impl TensorBoard {
                 });
                 let sounds =
                     sounds.map(|sound| summary_value("samples/sound", |value| value.audio = Some(sound)));
-                file.summary(step, values.chain(sounds).collect())
+                let lines = artifacts.iter().filter(|artifact| artifact.extension == "txt");
+                let texts =
+                    lines.map(|artifact| text("samples/text", &String::from_utf8_lossy(&artifact.bytes)));
+                file.summary(step, values.chain(sounds).chain(texts).collect())
             }
             Event::Step(report) if (report.step + 1).is_multiple_of(self.histogram_every.max(1)) => {
                 if self.histogram_every == 0 {
@@ -211,10 +216,27 @@ fn session(start: proto::SessionStart) -> proto::SummaryValue {
         dtype: FLOAT,
         tensor_shape: Some(proto::TensorShape { dim: vec![proto::Dimension { size: 1 }] }),
         float_val: vec![0.0],
+        string_val: Vec::new(),
     };
     summary_value(START_OF_SESSION, |value| {
         value.metadata = Some(proto::Metadata { plugin_data });
         value.tensor = Some(nothing);
+    })
+}
+
+/// Lines for the plugin for texts, which reads Markdown: indented, they stay as they are.
+fn text(tag: &str, lines: &str) -> proto::SummaryValue {
+    let indented: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    let plugin_data = Some(proto::PluginData { plugin_name: "text".into(), content: Vec::new() });
+    let tensor = proto::Tensor {
+        dtype: STRING,
+        tensor_shape: Some(proto::TensorShape { dim: vec![proto::Dimension { size: 1 }] }),
+        float_val: Vec::new(),
+        string_val: vec![indented.into_bytes()],
+    };
+    summary_value(tag, |value| {
+        value.metadata = Some(proto::Metadata { plugin_data });
+        value.tensor = Some(tensor);
     })
 }
 
@@ -354,6 +376,8 @@ mod proto {
         pub(super) tensor_shape: Option<TensorShape>,
         #[prost(float, repeated, tag = "5")]
         pub(super) float_val: Vec<f32>,
+        #[prost(bytes = "vec", repeated, tag = "8")]
+        pub(super) string_val: Vec<Vec<u8>>,
     }
 
     #[derive(Clone, PartialEq, Message)]

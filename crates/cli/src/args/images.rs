@@ -19,6 +19,7 @@ Examples:
   waxwork sample runs/RUN -n 10000 --out images.npy   an array, (N,C,H,W) f32 in [0,1]
   waxwork sample runs/RUN -n 1000 --out folder        one PNG file per image
   waxwork sample runs/RUN --labels 7 --out seven.wav   one sound, from a model of sounds
+  waxwork sample runs/RUN -n 1000 --out texts.txt     one text per line, from a model of texts
   waxwork sample runs/RUN -n 10000 --out rows.csv     rows of a table, formatted like its file
   waxwork sample runs/RUN --where sex=Female          rows with that value
 
@@ -78,13 +79,14 @@ pub(crate) struct SampleArguments {
     pub(crate) neighbours: bool,
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
-    /// Write to PATH: .png, .npy, .safetensors or a folder; rows: .csv or .parquet; sounds: .wav too
+    /// Write to PATH: .png, .npy, .safetensors or a folder; rows: .csv, .parquet; sounds: .wav; texts: .txt, .jsonl
     ///
     /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1],
     /// .safetensors the tensor `images`, and no extension a new folder with one PNG file per image. Rows of a
     /// table go to .csv or .parquet. Sounds go to .wav, one after the other, to a folder of .wav files, or as
     /// waveforms (N,length) of f32 in [-1, 1] to .npy; a .png shows their spectrograms, with a .wav next to
-    /// it. [default: RUN/sample.png, or RUN/sample.csv]
+    /// it. Texts go to .txt, one per line, to .jsonl with their labels, or as token numbers (N,length) to .npy
+    /// and .safetensors. [default: RUN/sample.png, RUN/sample.csv or RUN/sample.txt]
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -115,7 +117,7 @@ pub(crate) struct InterpolateArguments {
     /// Seed the latent vectors with N
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Write the grid to FILE.png [default: RUN/interpolation.png]
+    /// Write the grid to FILE.png, or texts to FILE.txt [default: RUN/interpolation.png or .txt]
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -144,7 +146,7 @@ pub(crate) struct TraverseArguments {
     /// Start at the latent vector of seed N [default: the zero vector]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Write the grid to FILE.png [default: RUN/traversal.png]
+    /// Write the grid to FILE.png, or texts to FILE.txt [default: RUN/traversal.png or .txt]
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -166,14 +168,14 @@ pub(crate) struct ReconstructArguments {
     /// Each class has its share of them.
     #[arg(short = 'n', long, value_name = "N", default_value = "50", value_parser = at_least_one)]
     pub(crate) count: usize,
-    /// Reconstruct the images in PATH: .npy, .safetensors or a folder
+    /// Reconstruct the images in PATH: .npy, .safetensors or a folder; texts: .txt, .tsv, .jsonl
     ///
     /// The default is the test images of the run's data set. `waxwork encode --help` describes the formats.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) images: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
-    /// Write the grid to FILE.png [default: RUN/reconstructions.png]
+    /// Write the grid to FILE.png, or texts to FILE.txt [default: RUN/reconstructions.png or .txt]
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -196,7 +198,7 @@ Output:
 pub(crate) struct EncodeArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
-    /// Encode the images in PATH: .npy, .safetensors or a folder
+    /// Encode the images in PATH: .npy, .safetensors or a folder; texts: .txt, .tsv, .jsonl
     ///
     /// The default is the test images of the run's data set.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]

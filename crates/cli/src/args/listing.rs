@@ -167,16 +167,17 @@ Examples:
         #[command(flatten)]
         data_dir: DataDirArg,
     },
-    /// Describe the columns of a table
+    /// Describe the columns of a table, or the texts of a file
     ///
     /// Prints for each column its kind, missing values, distinct values, modes and encoded width, and names
-    /// the columns that make training slow.
+    /// the columns that make training slow. For texts, prints their number, lengths, tokens and labels.
     #[command(after_long_help = "\
 Examples:
   waxwork data describe patients.csv
-  waxwork data describe patients.csv --set data.table.columns.ward.kind=category")]
+  waxwork data describe patients.csv --set data.table.columns.ward.kind=category
+  waxwork data describe reviews.tsv --set data.text.min_count=2")]
     Describe {
-        /// CSV or parquet file
+        /// File of a table (.csv, .parquet) or of texts (.txt, .tsv, .jsonl), or a folder of texts
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// Set a key of the data set, such as data.table.max_categories=50; repeatable
@@ -212,11 +213,12 @@ Examples:
         #[arg(long, value_name = "PATH")]
         out: PathBuf,
     },
-    /// Write a grid of training images
+    /// Write a grid of training images, or print training texts
     #[command(after_long_help = "\
 Examples:
   waxwork data show digits --out digits.png
-  waxwork data show folder --data-dir pictures --set data.folder.size=32 --out grid.png")]
+  waxwork data show folder --data-dir pictures --set data.folder.size=32 --out grid.png
+  waxwork data show phrases -n 20")]
     Show {
         /// Data set name
         #[arg(add = ArgValueCandidates::new(completion::data_sets))]
@@ -235,7 +237,8 @@ Examples:
         ///
         /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1], .safetensors
         /// the tensor `images`, and no extension a new folder with one PNG file per image.
+        /// Texts go to .txt or .jsonl; without this option, they are printed.
         #[arg(long, value_name = "PATH")]
-        out: PathBuf,
+        out: Option<PathBuf>,
     },
 }

@@ -31,7 +31,7 @@ pub(crate) struct EvaluateArguments {
     /// Compare N samples, or the images in PATH
     ///
     /// They are compared with the real images of the data set. N is the number of samples to draw from the run; 0 measures likelihoods only. PATH holds images that any
-    /// program made: FILE.npy, FILE.safetensors or a folder.
+    /// program made: FILE.npy, FILE.safetensors or a folder; texts are in FILE.txt, FILE.tsv or FILE.jsonl.
     #[arg(long, value_name = "N|PATH", default_value = "2000", value_hint = ValueHint::AnyPath)]
     pub(crate) samples: Samples,
     /// Compare the images in PATH with this data set

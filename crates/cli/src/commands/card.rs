@@ -15,6 +15,8 @@ use crate::output;
 
 /// The lines before and after the YAML front matter of a card.
 pub(crate) const FENCE: &str = "---\n";
+/// Texts that a card shows.
+const LINES: usize = 10;
 /// Writes the card and returns its path. Every number in it is read from the run.
 pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> Result<PathBuf, Failure> {
     let info = folder.info()?;
@@ -23,11 +25,18 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     let family = model.family.to_uppercase();
     writeln!(card, "# {}\n\n{}\n", folder.name(), recipe.description)?;
     let shown = info.model_step.unwrap_or(outcome.steps);
-    writeln!(card, "![samples](samples/step-{shown:06}.png)\n")?;
+    let lines = folder.sample(shown, "txt");
+    if matches!(info.kind(), Kind::Text { .. }) && lines.is_file() {
+        let lines = String::from_utf8_lossy(&store::read(&lines)?).into_owned();
+        let some: String = lines.lines().take(LINES).map(|line| format!("    {line}\n")).collect();
+        writeln!(card, "{some}")?;
+    } else {
+        writeln!(card, "![samples](samples/step-{shown:06}.png)\n")?;
+    }
     writeln!(card, "| | |\n|---|---|\n| model | {family}, latent dimension {} |", model.latent_dim())?;
     match info.kind() {
         Kind::Image(shape) => writeln!(card, "| images | {shape}, values in [0, 1] |")?,
-        kind @ (Kind::Points { .. } | Kind::Rows(_) | Kind::Sound { .. }) => {
+        kind @ (Kind::Points { .. } | Kind::Rows(_) | Kind::Sound { .. } | Kind::Text { .. }) => {
             writeln!(card, "| samples | {kind} |")?;
         }
     }

@@ -6,7 +6,8 @@ use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Kind, Tensor, store};
 #[cfg(not(feature = "hub"))]
 use waxwork_data::manifest::HUB;
-use waxwork_data::manifest::{FOLDER, SOUND, TABLE};
+use waxwork_data::manifest::{FOLDER, SOUND, TABLE, TEXT};
+use waxwork_data::text::{LineFormat, TextDescription};
 use waxwork_data::{DataConfig, FileStatus, LeftOut, Manifest, files, verify};
 use waxwork_eval::judge::named;
 use waxwork_eval::second_opinions;
@@ -15,6 +16,7 @@ use waxwork_models::{Classes, Recipe};
 use crate::args::DataCommand;
 use crate::failure::Failure;
 use crate::output::{self, Form};
+use crate::texts;
 
 /// Lists where nothing else is asked for.
 pub(crate) fn run(command: Option<&DataCommand>) -> Result<String, Failure> {
@@ -24,6 +26,13 @@ pub(crate) fn run(command: Option<&DataCommand>) -> Result<String, Failure> {
         Some(DataCommand::Info { name, json }) => info(name, *json),
         Some(DataCommand::Fetch { name }) => fetch(name),
         Some(DataCommand::Verify { name, data_dir }) => check(name, data_dir.as_deref()),
+        Some(DataCommand::Describe { file, set, json })
+            if file.is_dir() || LineFormat::of(file).is_some() =>
+        {
+            let options = config(TEXT, None, set)?.text.unwrap_or_default();
+            let description = TextDescription::of(file, &options)?;
+            if *json { output::json(&description) } else { Ok(description.to_string()) }
+        }
         Some(DataCommand::Describe { file, set, json }) => {
             let options = config(TABLE, None, set)?.table.unwrap_or_default();
             super::tables::describe(file, &options, *json)
@@ -32,7 +41,7 @@ pub(crate) fn run(command: Option<&DataCommand>) -> Result<String, Failure> {
             doubts(&config(name, data_dir.as_deref(), set)?, *share, out)
         }
         Some(DataCommand::Show { name, count, data_dir, set, out }) => {
-            show(&config(name, data_dir.as_deref(), set)?, *count, out)
+            show(&config(name, data_dir.as_deref(), set)?, *count, out.as_deref())
         }
     }
 }
@@ -55,7 +64,7 @@ fn list(json: bool) -> Result<String, Failure> {
         let samples = format!("{} + {}", manifest.train, manifest.test);
         let shape = match manifest.kind()? {
             Some(Kind::Image(shape)) => shape.to_string(),
-            _ => manifest.shape.iter().map(ToString::to_string).collect(),
+            _ => manifest.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join("×"),
         };
         Ok(vec![manifest.name.clone(), shape, samples, manifest.description.clone()])
     };
@@ -64,6 +73,10 @@ fn list(json: bool) -> Result<String, Failure> {
         (FOLDER, "your own images: --data-dir DIR, with one subdirectory per class"),
         (TABLE, "your own table: --data-dir FILE.csv or FILE.parquet"),
         (SOUND, "your own recordings: --data-dir DIR of .wav files, with one subdirectory per class"),
+        (
+            TEXT,
+            "your own texts: --data-dir FILE.txt, .tsv or .jsonl, or a folder with one file per class or part",
+        ),
         ("hf:OWNER/NAME", "an image data set on the Hugging Face Hub"),
     ] {
         rows.push([name, "", "", description].map(str::to_owned).to_vec());
@@ -191,9 +204,18 @@ fn doubts(config: &DataConfig, share: Option<f64>, out: &Path) -> Result<String,
     ))
 }
 
-fn show(config: &DataConfig, count: usize, out: &Path) -> Result<String, Failure> {
+fn show(config: &DataConfig, count: usize, out: Option<&Path>) -> Result<String, Failure> {
     let data = super::sample::load(config)?;
     let form = Form::from(&data.info);
+    let Some(out) = out else {
+        let Kind::Text { .. } = form.kind else {
+            return Err(Failure::usage(format!(
+                "{} need a file to be written to: --out PATH",
+                form.kind.plural()
+            )));
+        };
+        return texts::shown(&form, &data.train.subset(count), &Classes::named(&data.info.classes));
+    };
     output::check_target(out, &form.kind)?;
     let (samples, kind) = (data.train.subset(count), &form.kind);
     let bar = output::bar(samples.len(), "reading samples");

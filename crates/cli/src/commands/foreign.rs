@@ -1,5 +1,5 @@
-//! Images and sounds from any program, with their labels: NumPy arrays, tensor files, and folders of
-//! images or recordings.
+//! Images, sounds and texts from any program, with their labels: NumPy arrays, tensor files, folders of
+//! images or recordings, and files of lines.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use waxwork_core::{Device, Kind, Tensor, npy, store};
 use waxwork_data::folder::Pictures;
 use waxwork_data::sound::Recordings;
+use waxwork_data::text::{LineFormat, Texts};
 use waxwork_data::{InMemory, Split};
 use waxwork_eval::arrays;
 use waxwork_models::Classes;
@@ -30,7 +31,7 @@ enum Images {
 pub(crate) fn read_split(path: &Path, form: &Form, classes: &Classes) -> Result<Split, Failure> {
     let kind = &form.kind;
     let at = |failure: Failure| failure.at(path);
-    match read(path, kind, classes)? {
+    match read(path, form, classes)? {
         (Images::Pictures(split), _) => Ok(split.seen_as(&form.view)?),
         (Images::Array(array), labels) => {
             let bytes = arrays::at_rest(&array, kind).map_err(Failure::from).map_err(at)?;
@@ -51,7 +52,7 @@ pub(crate) fn read_tensor(
         let all: Vec<usize> = (0..split.len()).collect();
         return Ok((split.batch(&all, &Device::Cpu)?.inputs, split.labels()));
     }
-    match read(path, kind, classes)? {
+    match read(path, form, classes)? {
         (Images::Pictures(split), labels) => {
             let all: Vec<usize> = (0..split.len()).collect();
             Ok((split.batch(&all, &Device::Cpu)?.inputs, labels))
@@ -68,6 +69,13 @@ pub(crate) fn check_labelled(path: &Path, labelled: bool, classes: &Classes) -> 
     if labelled || classes.is_empty() {
         return Ok(());
     }
+    if LineFormat::of(path).is_some() {
+        return Err(Failure::new(format!(
+            "`{}` has no labels, but a conditional model needs them: use a .tsv file of lines with a label, a tab and a text, or a .jsonl \
+             file of objects with `text` and `label`",
+            path.display()
+        )));
+    }
     let beside = labels_beside(path);
     Err(Failure::new(format!(
         "`{}` has no labels, but a conditional model needs them: use a .safetensors file with `images` and `labels`, a folder \
@@ -82,7 +90,16 @@ pub(crate) fn labels_beside(images: &Path) -> PathBuf {
     images.with_extension("labels.npy")
 }
 
-fn read(path: &Path, kind: &Kind, classes: &Classes) -> Result<(Images, Option<Vec<u32>>), Failure> {
+fn read(path: &Path, form: &Form, classes: &Classes) -> Result<(Images, Option<Vec<u32>>), Failure> {
+    let kind = &form.kind;
+    if let (Kind::Text { .. }, Some(vocabulary), Some(_)) =
+        (kind, form.view.vocabulary(), LineFormat::of(path))
+    {
+        let Texts { texts, classes: named } = waxwork_data::text::read(path, kind, vocabulary)?;
+        let texts = of_folder(path, texts, &named, classes)?;
+        let labels = texts.labels();
+        return Ok((Images::Pictures(texts), labels));
+    }
     if path.is_dir() {
         let pictures = match kind {
             Kind::Image(shape) => {
@@ -96,6 +113,12 @@ fn read(path: &Path, kind: &Kind, classes: &Classes) -> Result<(Images, Option<V
                     waxwork_data::sound::read(path, kind)?;
                 notes::say(&notes);
                 of_folder(path, sounds, &directories, classes)?
+            }
+            Kind::Text { .. } => {
+                let path = path.display();
+                return Err(Failure::new(format!(
+                    "`{path}` is a folder, but texts come from a .txt, .tsv, .jsonl, .npy or .safetensors file"
+                )));
             }
             Kind::Points { .. } | Kind::Rows(_) => {
                 let (path, what) = (path.display(), kind.plural());
@@ -120,6 +143,12 @@ fn read(path: &Path, kind: &Kind, classes: &Classes) -> Result<(Images, Option<V
                 .remove(name)
                 .ok_or_else(|| Failure::new(format!("`{}` has no tensor `{name}`", path.display())))?;
             (images, tensors.remove("labels"), path.to_owned())
+        }
+        _ if matches!(kind, Kind::Text { .. }) => {
+            let path = path.display();
+            return Err(Failure::new(format!(
+                "`{path}` is no .txt, .tsv, .jsonl, .npy or .safetensors file, which texts come from"
+            )));
         }
         _ => {
             let path = path.display();

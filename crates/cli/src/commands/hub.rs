@@ -119,7 +119,7 @@ pub(crate) fn push(arguments: &PushArguments) -> Result<String, Failure> {
     // Leave out paths of this machine, which the command line may contain too.
     let info = RunInfo { recipe: anywhere(&run.folder)?, command: Vec::new(), ..run.info.clone() };
     files.push(("run.json".to_owned(), output::json(&info)?.into_bytes()));
-    let grid = run.folder.sample_picture(run.info.steps);
+    let grid = run.folder.sample_shown(run.info.steps);
     let grid = format!("samples/{}", grid.file_name().unwrap_or_default().to_string_lossy());
     for name in ["model.safetensors", "metrics.jsonl", "metrics.json", &grid] {
         let file = path.join(name);

@@ -24,9 +24,9 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
     recipe.results.clear();
     recipe.tags.clear();
     let (kind, classes) = waxwork_data::describe(&recipe.data)?;
-    // The view of sounds contains statistics, which need the data.
+    // The view of sounds contains statistics and that of texts a vocabulary, which need the data.
     let view = match kind {
-        Kind::Sound { .. } => load(&recipe.data)?.info.view,
+        Kind::Sound { .. } | Kind::Text { .. } => load(&recipe.data)?.info.view,
         Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) => View::of(&kind),
     };
     let (sample, condition) = (view.spec(&kind), ConditionSpec::classes(classes.len()));
@@ -58,9 +58,10 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
     let folder = RunFolder::create(&path, &info, None)?;
     store::write(&folder.model(), &bytes)?;
     store::write(&folder.metrics(), b"")?;
-    let grid = folder.sample_picture(0);
+    let form = Form { kind, view };
+    let grid = folder.sample(0, form.ending());
     std::fs::create_dir_all(grid.parent().unwrap_or(Path::new(".")))?;
-    output::write_samples(&grid, &Form { kind, view }, &samples, None, 0)?;
+    output::write_samples(&grid, &form, &samples, None, 0)?;
     card::write(&folder, &recipe, &Outcome { steps: 0, stopped: None, best: None, checkpoint: None })?;
     let path = path.display();
     let mut said = format!("{count} tensors of `{}` in {path}\n", arguments.file.display());

@@ -21,6 +21,7 @@ mod recipes;
 mod repeat;
 mod report;
 mod report_rows;
+mod report_texts;
 mod run_view;
 mod runs;
 mod sample;

@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
     let run = open(&arguments.run, &device)?;
     let test = data(&run, arguments.data_dir.as_ref())?.test;
     let kind = run.info.kind();
-    if matches!(kind, Kind::Points { .. } | Kind::Rows(_)) {
+    if matches!(kind, Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. }) {
         return Err(Failure::new(format!(
             "this run makes {kind}: only images and sounds can be rated by a person"
         )));
@@ -69,7 +69,9 @@ fn picture(split: &Split, place: usize) -> Result<String, Failure> {
     let samples: Tensor = split.batch(&[place], &Device::Cpu)?.inputs;
     let picture = match split.kind() {
         Kind::Sound { .. } => preview::picture(split.kind(), &samples, 1)?,
-        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) => grid::single(&samples.get(0)?)?,
+        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } => {
+            grid::single(&samples.get(0)?)?
+        }
     };
     Ok(pages::address(&picture.png()?))
 }

@@ -16,6 +16,7 @@ use waxwork_trainer::{Meter, RunFolder, RunInfo};
 use crate::args::ReportArguments;
 use crate::commands::evaluate::said_once;
 use crate::commands::report_rows::RowsView;
+use crate::commands::report_texts::TextsView;
 use crate::commands::run_view::{Grid, evaluation_of, facts, grids, logged};
 use crate::commands::{sample, walk};
 use crate::failure::Failure;
@@ -49,6 +50,7 @@ struct ReportPage {
     classes: Vec<Class>,
     panels: Vec<Panel>,
     table: Option<RowsView>,
+    texts: Option<TextsView>,
     evaluation: Option<Evaluation>,
     recipe: String,
     environment: Vec<[String; 2]>,
@@ -125,6 +127,7 @@ pub fn write(
         classes: Vec::new(),
         panels: Vec::new(),
         table: None,
+        texts: None,
         evaluation: None,
         repeat: repeat(&folder, &info),
         environment: environment(&info),
@@ -154,6 +157,13 @@ pub fn write(
             shown.add("Rows beside real ones", |shown| {
                 let tables = data?.info.tables;
                 shown.table = tables.map(|tables| RowsView::of(&run, &tables)).transpose()?;
+                Ok(())
+            });
+            return Ok(());
+        }
+        if matches!(run.info.kind(), Kind::Text { .. }) {
+            shown.add("Texts", |shown| {
+                shown.texts = Some(TextsView::of(&run, &data?)?);
                 Ok(())
             });
             return Ok(());

@@ -44,7 +44,7 @@ pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
                 let colours = if shape.channels == 1 { "grey" } else { "RGB" };
                 ("Images", format!("{colours} of {}×{}", shape.height, shape.width))
             }
-            kind @ (Kind::Points { .. } | Kind::Rows(_) | Kind::Sound { .. }) => {
+            kind @ (Kind::Points { .. } | Kind::Rows(_) | Kind::Sound { .. } | Kind::Text { .. }) => {
                 ("Samples", kind.to_string())
             }
         },
@@ -73,7 +73,11 @@ pub(crate) fn grids(folder: &RunFolder, info: &RunInfo) -> Result<Vec<Grid>, Fai
     let order = if info.model.classes() > 0 { ", of the classes in turn" } else { "" };
     let mut grids = Vec::new();
     for step in steps {
-        let bytes = store::read(&folder.sample_picture(step))?;
+        let picture = folder.sample_picture(step);
+        if !picture.is_file() {
+            continue;
+        }
+        let bytes = store::read(&picture)?;
         // Skip a file that is not a PNG image.
         let image = Image::of_png(&bytes, format!("samples after {step} steps{order}"));
         grids.extend(image.map(|image| Grid { step, image, sound: None }));

@@ -4,19 +4,20 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, Kind, Reconstruct, Tensor, device};
-use waxwork_data::manifest::{FOLDER, FSDD, HUB, SOUND};
+use waxwork_core::{Device, Kind, Reconstruct, Tensor, device, values};
+use waxwork_data::manifest::{FOLDER, FSDD, HUB, SOUND, TEXT};
 use waxwork_data::{DataConfig, Dataset, Manifest, Split};
 use waxwork_eval::judging::SHIFT;
 use waxwork_eval::{NEIGHBOUR_BATCH, nearest, nearest_shifted};
 use waxwork_models::sampling::{Draw, draw, in_turn};
-use waxwork_models::{Classes, Run, Weights};
+use waxwork_models::{Classes, Run, Weights, sounds};
 
 use crate::args::{ReconstructArguments, SampleArguments};
 use crate::commands::{foreign, sample_rows};
 use crate::failure::Failure;
 use crate::notes;
 use crate::output::{self, Form, Labelled};
+use crate::texts;
 
 /// Samples of a picture or a folder where nobody says how many.
 pub(crate) const SAMPLES: usize = 100;
@@ -32,11 +33,18 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     if !arguments.asked.is_empty() || arguments.like.is_some() {
         return Err(Failure::new("--where and --like are for models of tables"));
     }
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sample.png"));
     let form = Form::from(&run.info);
+    let usual = || arguments.run.join("sample").with_extension(form.ending());
+    let out = arguments.out.clone().unwrap_or_else(usual);
     let kind = &form.kind;
     output::check_target(&out, kind)?;
     let is_sound = matches!(kind, Kind::Sound { .. });
+    let is_text = matches!(kind, Kind::Text { .. });
+    if is_text && arguments.neighbours {
+        return Err(Failure::new(
+            "--neighbours is for images and sounds: `waxwork evaluate` counts copied texts",
+        ));
+    }
     let classes = Classes::of(&run);
     let asked = match &arguments.labels {
         Some(labels) => labels_for(&run, &classes, labels)?,
@@ -59,7 +67,16 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         bar.finish_and_clear();
         Ok(())
     };
-    if !arguments.neighbours && !is_sound && output::extension(&out).as_deref() == Some("npy") {
+    if is_text {
+        // One-hot rows of many texts take more memory than a machine has.
+        let mut texts = Vec::new();
+        make(&mut |part| {
+            values::check("texts", &part)?;
+            texts.extend(sounds::at_rest(kind, &form.view, &part, 0)?);
+            Ok(())
+        })?;
+        texts::write(&out, &form, &texts, labelled)?;
+    } else if !arguments.neighbours && !is_sound && output::extension(&out).as_deref() == Some("npy") {
         output::stream_npy(&out, run.info.model.sample.batch(count).dims(), make)?;
         output::write_labels_beside(&out, labelled)?;
     } else {
@@ -99,6 +116,7 @@ fn neighbours(run: &Run, samples: &Tensor, arguments: &SampleArguments) -> Resul
         Kind::Image(_) => "pixel",
         Kind::Points { .. } | Kind::Rows(_) => "coordinate",
         Kind::Sound { .. } => "spectrogram",
+        Kind::Text { .. } => "token",
     };
     let what = kind.plural();
     Ok(format!(
@@ -119,7 +137,9 @@ pub(crate) fn neighbours_of(samples: &Tensor, training: &Split) -> Result<(Tenso
     let nearest = match training.kind() {
         // A sound that begins a little later is the same.
         Kind::Sound { .. } => nearest_shifted(samples, SHIFT, batches, progress)?,
-        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) => nearest(samples, batches, progress)?,
+        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } => {
+            nearest(samples, batches, progress)?
+        }
     };
     bar.finish_and_clear();
     let found: Vec<Tensor> = nearest.iter().map(|neighbour| neighbour.sample.clone()).collect();
@@ -147,7 +167,8 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
         return Err(Failure::new(format!("there are no {part}{what} to reconstruct")));
     }
     let (originals, made) = reconstructions(reconstructor, &split, &device)?;
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("reconstructions.png"));
+    let usual = || arguments.run.join("reconstructions").with_extension(form.ending());
+    let out = arguments.out.clone().unwrap_or_else(usual);
     output::write_pairs(&out, &form, &originals, &made)?;
     Ok(format!("{} {part}{what}, each above its reconstruction, in {}\n", split.len(), out.display()))
 }
@@ -219,7 +240,7 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
         test = data.test.len(),
         "data loaded"
     );
-    if config.name == FOLDER || config.name == SOUND || config.name.starts_with(HUB) {
+    if [FOLDER, SOUND, TEXT].contains(&config.name.as_str()) || config.name.starts_with(HUB) {
         notes::taken(&data);
     }
     notes::say(&data.notes);

@@ -453,7 +453,7 @@ fn finished(
                 format!("best {} {:.2} at step {}{kept}\n", best.metric, best.value, best.step)
             });
             let shown = folder.info()?.model_step.unwrap_or(outcome.steps);
-            let grid = folder.sample_picture(shown);
+            let grid = folder.sample_shown(shown);
             let page = page.map_or_else(String::new, |page| format!("report: {}\n", page.display()));
             Ok(format!(
                 "trained {} steps into {path}\n{best}samples: {}\n{page}model card: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",

@@ -30,8 +30,9 @@ pub(crate) fn interpolate(arguments: &InterpolateArguments) -> Result<String, Fa
     let (rows, fixed_latent, seed) = (arguments.rows, arguments.fixed_latent, arguments.seed);
     let way = Interpolation { rows, steps: STEPS, classes: &ends, fixed_latent, seed };
     let samples = generated(&run, &walk::interpolation(run.model.as_ref(), &way)?)?;
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("interpolation.png"));
     let form = Form::from(&run.info);
+    let usual = || arguments.run.join("interpolation").with_extension(form.ending());
+    let out = arguments.out.clone().unwrap_or_else(usual);
     output::write_samples(&out, &form, &samples, None, 0)?;
     Ok(format!("{rows} rows of {STEPS} {} in {}\n", form.kind.plural(), out.display()))
 }
@@ -56,8 +57,10 @@ pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure>
     };
     let way = Traversal { dims: &dims, steps: STEPS, class: label, seed: arguments.seed };
     let samples = generated(&run, &walk::traversal(run.model.as_ref(), &way)?)?;
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("traversal.png"));
-    output::write_samples(&out, &Form::from(&run.info), &samples, None, 0)?;
+    let form = Form::from(&run.info);
+    let usual = || arguments.run.join("traversal").with_extension(form.ending());
+    let out = arguments.out.clone().unwrap_or_else(usual);
+    output::write_samples(&out, &form, &samples, None, 0)?;
     let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
     Ok(format!("rows: latent values {}, from −3 to 3, in {}\n", dims.join(", "), out.display()))
 }

@@ -1,4 +1,4 @@
-//! Data sets that are drawn instead of read: [`Digits`], [`Shapes`], [`Drums`] and [`PlanePoints`], the same bits on every platform.
+//! Data sets that are drawn instead of read: [`Digits`], [`Shapes`], [`Drums`], [`Phrases`] and [`PlanePoints`], the same bits on every platform.
 //!
 //! Image `i` is a pure function of (seed, i), so nothing waits for the whole. All arithmetic is f32 in a fixed order with
 //! `libm` for what the processor does not round correctly, and the labels repeat 0 to 9, so every class has its tenth.
@@ -6,7 +6,9 @@
 mod digits;
 mod drums;
 mod glyphs;
+mod grammar;
 mod outline;
+mod phrases;
 pub(crate) mod points;
 mod shapes;
 mod stroke;
@@ -21,6 +23,8 @@ use crate::{Error, Factor, Result, Source};
 
 pub use digits::{DigitArtist, DigitFactors};
 pub use drums::{DRUM_LENGTH, DRUM_RATE, DrumArtist, DrumFactors};
+pub use grammar::{Grammar, Parsed};
+pub use phrases::{PHRASE_LENGTH, PhraseArtist};
 pub use points::{PlaneMixture, PlanePoints};
 pub use shapes::{ShapeArtist, ShapeFactors, Texture};
 
@@ -95,6 +99,8 @@ pub type Digits = Generator<DigitArtist>;
 pub type Shapes = Generator<ShapeArtist>;
 /// The generator `drums`, sounds of 4,096 samples at 8 kHz.
 pub type Drums = Generator<DrumArtist>;
+/// The generator `phrases`, sentences of a grammar.
+pub type Phrases = Generator<PhraseArtist>;
 
 /// The samples of one part that belong to one seed.
 #[derive(Clone, Debug)]

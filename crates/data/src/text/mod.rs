@@ -1,0 +1,162 @@
+//! Texts: lines of files as sequences of tokens of one length, and the vocabulary that gives tokens their numbers.
+//!
+//! At rest a text is as many u16 as texts of its kind have tokens at most, little-endian. Token 0 ends a text and fills the rest.
+
+mod describe;
+pub mod lines;
+pub(crate) mod load;
+pub mod vocabulary;
+
+use candle_core::{DType, Device, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use waxwork_core::sample::{Range, Segment};
+use waxwork_core::{Kind, SampleSpec};
+
+use crate::dataset::Split;
+use crate::{Error, Result};
+
+pub use describe::TextDescription;
+pub use lines::{Line, LineFormat};
+pub use load::{Texts, read};
+pub use vocabulary::{UNKNOWN, Unit, Vocabulary};
+
+/// The token that ends a text.
+pub const END: u16 = 0;
+
+/// How lines become texts, and which tokens they are made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TextConfig {
+    /// What a token is.
+    pub tokens: Unit,
+    /// Tokens of a text at most, its end among them. Default: as many as the longest text has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<usize>,
+    /// What is done with longer texts.
+    pub longer: Longer,
+    /// Words or characters that the training part has fewer times than this are read as `<unk>`.
+    pub min_count: usize,
+    /// Tokens of the vocabulary at most, the end and `<unk>` among them; the rarest are read as `<unk>`. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_vocabulary: Option<usize>,
+}
+
+/// What is done with texts that have more tokens than a text may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Longer {
+    /// They are an error.
+    #[default]
+    Refuse,
+    /// They lose their end.
+    Cut,
+}
+
+impl Default for TextConfig {
+    fn default() -> Self {
+        Self { tokens: Unit::Words, length: None, longer: Longer::Refuse, min_count: 1, max_vocabulary: None }
+    }
+}
+
+/// The tokens before the end of each text at rest.
+pub fn tokens(bytes: &[u8], length: usize) -> Vec<Vec<u16>> {
+    let text = |bytes: &[u8]| {
+        let numbers = bytes.as_chunks::<2>().0.iter().map(|number| u16::from_le_bytes(*number));
+        numbers.take_while(|token| *token != END).collect()
+    };
+    bytes.chunks_exact((2 * length).max(1)).map(text).collect()
+}
+
+/// A text at rest: its tokens, and the end as often as there is room. What there is no room for is lost.
+pub fn at_rest(tokens: &[u16], length: usize) -> impl Iterator<Item = u8> {
+    let padded = tokens.iter().copied().chain(std::iter::repeat(END)).take(length);
+    padded.flat_map(u16::to_le_bytes)
+}
+
+/// The tokens before the end of each text of a split, in its order.
+///
+/// # Errors
+/// [`Error::Config`] if its samples are no texts; what the source gives.
+pub fn tokens_of(split: &Split) -> Result<Vec<Vec<u16>>> {
+    let Kind::Text { length, .. } = *split.kind() else { return Err(no_texts(split.kind())) };
+    let bytes = split.bytes(&(0..split.len()).collect::<Vec<_>>())?;
+    Ok(tokens(&bytes, length))
+}
+
+/// What networks see of a text: at each position one 1 among zeros.
+///
+/// # Errors
+/// If there are no such texts, or they have too many values.
+pub(crate) fn spec(vocabulary: usize, length: usize) -> waxwork_core::Result<SampleSpec> {
+    SampleSpec::new(vec![length, vocabulary], vec![Segment { width: vocabulary, range: Range::OneHot }])
+}
+
+/// Texts at rest as networks see them, one after the other. A token that the vocabulary does not have is a row of zeros.
+pub fn one_hot(bytes: &[u8], vocabulary: usize) -> Vec<f32> {
+    let (numbers, _) = bytes.as_chunks::<2>();
+    let mut values = vec![0.0; numbers.len() * vocabulary];
+    for (row, number) in values.chunks_exact_mut(vocabulary).zip(numbers) {
+        if let Some(value) = row.get_mut(usize::from(u16::from_le_bytes(*number))) {
+            *value = 1.0;
+        }
+    }
+    values
+}
+
+/// Outputs of networks `(N, length, vocabulary)` as texts at rest: at each position the token of the greatest value, the first of
+/// several; after the first end nothing but ends.
+///
+/// # Errors
+/// [`Error::Config`] if `kind` is not that of texts, or the outputs have another shape.
+pub fn from_rows(kind: &Kind, rows: &Tensor) -> Result<Vec<u8>> {
+    let Kind::Text { vocabulary, length } = *kind else { return Err(no_texts(kind)) };
+    if rows.dims().get(1..) != Some(&[length, vocabulary]) {
+        let reason = format!("an output of {:?} is none of {kind}", rows.dims());
+        return Err(Error::Config { key: "data.text", reason });
+    }
+    let values = rows.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let most = |row: &[f32]| {
+        let first = |best: usize, place: usize| if row[place] > row[best] { place } else { best };
+        (1..row.len()).fold(0, first) as u16
+    };
+    let mut bytes = Vec::with_capacity(2 * values.len() / vocabulary);
+    for text in values.chunks_exact(length * vocabulary) {
+        let tokens = text.chunks_exact(vocabulary).map(most).take_while(|token| *token != END);
+        bytes.extend(at_rest(&tokens.collect::<Vec<_>>(), length));
+    }
+    Ok(bytes)
+}
+
+fn no_texts(kind: &Kind) -> Error {
+    Error::Config { key: "data", reason: format!("{kind} are no texts") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_at_rest_are_padded_and_come_back() {
+        let bytes: Vec<u8> =
+            [&[3u16, 1][..], &[], &[2, 2, 2, 300]].iter().flat_map(|t| at_rest(t, 4)).collect();
+        assert_eq!(bytes.len(), 24);
+        assert_eq!(tokens(&bytes, 4), [vec![3, 1], vec![], vec![2, 2, 2, 300]]);
+        assert_eq!(at_rest(&[1, 2, 3], 2).collect::<Vec<_>>(), [1, 0, 2, 0]);
+    }
+
+    #[test]
+    fn a_text_ends_at_its_first_end() {
+        let kind = Kind::Text { vocabulary: 3, length: 4 };
+        let rows = [
+            [[0.1f32, 0.2, 0.7], [0.6, 0.3, 0.1], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+            [[0.0, 0.5, 0.5], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]],
+        ];
+        let rows = Tensor::new(&rows, &Device::Cpu).unwrap();
+        let bytes = from_rows(&kind, &rows).unwrap();
+        assert_eq!(tokens(&bytes, 4), [vec![2], vec![1, 2, 1, 1]]);
+        assert_eq!(bytes[..8], [2, 0, 0, 0, 0, 0, 0, 0], "nothing but ends after the end");
+        assert!(from_rows(&Kind::Text { vocabulary: 4, length: 4 }, &rows).is_err());
+        assert!(from_rows(&Kind::Points { dimensions: 2 }, &rows).is_err());
+    }
+}

@@ -1,0 +1,227 @@
+//! Texts through the commands: files and the embedded grammar as data, and any program's texts measured.
+
+use std::path::Path;
+
+use waxwork_core::npy;
+
+use crate::util::{deterministic_files, metric, resume, small_of, text, trained, unfinish, waxwork};
+
+/// A file of these texts.
+fn file(path: &Path, lines: &[&str]) {
+    std::fs::write(path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+}
+
+/// The metrics of texts of another program beside those of a data set.
+fn measured(path: &Path, more: &[&str]) -> serde_json::Value {
+    let report = waxwork(&[&["evaluate", "--samples", text(path), "--json", "-q"], more].concat()).good();
+    serde_json::from_str(&report.stdout).unwrap()
+}
+
+#[test]
+fn data_is_printed_as_lines_and_written_in_every_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let shown = waxwork(&["data", "show", "phrases", "-n", "20", "-q"]).good().stdout;
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 20);
+    assert!(
+        lines[0].starts_with("weather\tit ") && lines.iter().any(|line| line.starts_with("sum\t")),
+        "{shown}"
+    );
+    for name in ["some.txt", "some.jsonl", "some.npy", "some.safetensors"] {
+        waxwork(&["data", "show", "phrases", "-n", "20", "-q", "--out", text(&path(name))]).good();
+    }
+    let written = std::fs::read_to_string(path("some.txt")).unwrap();
+    let told: Vec<&str> = lines.iter().map(|line| line.split_once('\t').unwrap().1).collect();
+    assert_eq!(written.lines().collect::<Vec<_>>(), told);
+    let first = std::fs::read_to_string(path("some.jsonl")).unwrap();
+    assert_eq!(first.lines().next().unwrap(), format!(r#"{{"text":"{}","label":"weather"}}"#, told[0]));
+    let numbers = npy::load(&path("some.npy")).unwrap();
+    assert_eq!(numbers.dims(), [20, 16]);
+    waxwork(&["data", "show", "phrases", "--out", text(&path("some.png"))])
+        .refused(&["some.png", ".txt, .jsonl"]);
+    waxwork(&["data", "show", "digits"]).refused(&["--out PATH"]);
+    let info = waxwork(&["data", "info", "phrases"]).good().stdout;
+    assert!(info.contains("texts of up to 16 of 130 tokens"), "{info}");
+}
+
+#[test]
+fn files_are_described_and_faults_are_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let lines: Vec<String> =
+        (0..30).map(|i| format!("{}\tgood film {}", ["good", "bad"][i % 2], i % 5)).collect();
+    file(&path("films.tsv"), &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let said = waxwork(&["data", "describe", text(&path("films.tsv"))]).good().stdout;
+    for words in ["27 for training, 3 for testing", "bad 1", "3 to 3 words", "8 tokens", "good film"] {
+        assert!(said.contains(words), "`{words}` is not in {said}");
+    }
+    let characters = ["--set", "data.text.tokens=\"characters\"", "--json"];
+    let json =
+        waxwork(&[&["data", "describe", text(&path("films.tsv"))], &characters[..]].concat()).good().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["token"], &json["tokens"]), (&"character".into(), &serde_json::json!([11, 11, 11])));
+
+    let show = |name: &str, more: &[&str]| {
+        let dir = path(name);
+        waxwork(&[&["data", "show", "text", "--data-dir", text(&dir), "-q"], more].concat())
+    };
+    assert_eq!(show("films.tsv", &["-n", "1"]).good().stdout.lines().count(), 1);
+    std::fs::write(path("latin.txt"), b"one\ncaf\xe9\n").unwrap();
+    show("latin.txt", &[]).refused(&["latin.txt", "not UTF-8 at byte 7"]);
+    file(&path("empty.txt"), &[]);
+    show("empty.txt", &[]).refused(&["empty.txt", "has no texts"]);
+    show("films.tsv", &["--set", "data.text.length=3"]).refused(&[
+        "films.tsv",
+        "line 1",
+        "3 words",
+        "data.text.length",
+    ]);
+    show("films.csv", &[]).refused(&["films.csv", ".jsonl"]);
+    std::fs::write(path("bad.jsonl"), "{\"text\": 3}\n").unwrap();
+    show("bad.jsonl", &[]).refused(&["bad.jsonl", "line 1"]);
+    waxwork(&["data", "show", "text"]).refused(&["data.dir"]);
+}
+
+#[test]
+fn texts_of_any_program_are_measured_by_the_grammar() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let real = path("real.jsonl");
+    waxwork(&["data", "show", "phrases", "-n", "500", "--set", "data.seed=7", "-q", "--out", text(&real)])
+        .good();
+    let report = measured(&real, &["--data", "phrases"]);
+    for (name, exact) in [("validity", 1.0), ("label_exact", 1.0)] {
+        assert_eq!(metric(&report, name)["value"], exact, "{name}");
+    }
+    let nll = metric(&report, "nll_true");
+    let entropy = nll["floor"].as_f64().unwrap();
+    let [low, high] = [0, 1].map(|end| nll["interval"][end].as_f64().unwrap());
+    assert!((8.92..8.93).contains(&entropy) && low < entropy + 0.2 && high > entropy - 0.2, "{nll}");
+    assert!(metric(&report, "judge_agreement")["value"].as_f64().unwrap() > 0.97, "{report}");
+    for name in ["bleu_4", "self_bleu_4", "ngram_js_2", "copies", "distinct", "coverage", "novelty"] {
+        let found = metric(&report, name);
+        let [value, floor] = ["value", "floor"].map(|key| found[key].as_f64().unwrap());
+        assert!((value - floor).abs() < 0.1, "{name}: {value} beside {floor}");
+    }
+    // A model that says one thing looks right and is no good.
+    let one = path("one.txt");
+    file(&one, &["it is cold"; 500]);
+    let report = measured(&one, &["--data", "phrases"]);
+    assert_eq!(metric(&report, "validity")["value"], 1.0);
+    assert_eq!(metric(&report, "self_bleu_2")["value"], 1.0);
+    assert_eq!(metric(&report, "distinct")["value"], 0.002);
+    assert!(metric(&report, "ngram_js_1")["value"].as_f64().unwrap() > 0.5);
+    assert!(metric(&report, "label_exact").is_null());
+    file(&one, &["it is zebra"; 50]);
+    waxwork(&["evaluate", "--samples", text(&one), "--data", "phrases"])
+        .refused(&["one.txt", "line 1", "zebra"]);
+    waxwork(&["evaluate", "--samples", text(folder.path()), "--data", "phrases"]).refused(&["is a folder"]);
+}
+
+#[test]
+fn sentences_are_trained_shown_and_repeated_to_the_bit() {
+    for recipe in ["cvae-phrases", "gan-phrases"] {
+        let (folder, run) = trained(recipe);
+        let again = folder.path().join("again");
+        waxwork(&small_of(recipe, &again, &["--threads", "1"])).good();
+        assert_eq!(deterministic_files(&run), deterministic_files(&again), "{recipe}");
+        let lines = std::fs::read_to_string(run.join("samples/step-000004.txt")).unwrap();
+        assert_eq!(lines.lines().count(), 50);
+        let before = deterministic_files(&run);
+        unfinish(&run);
+        resume(&run).good();
+        assert_eq!(before, deterministic_files(&run), "{recipe}");
+        let info: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+        assert_eq!(info["data_kind"], serde_json::json!({"kind": "text", "vocabulary": 130, "length": 16}));
+        assert_eq!(info["data_view"]["vocabulary"].as_array().unwrap().len(), 129);
+        let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+        assert!(
+            page.contains("<section id=\"texts\">") && page.contains("<small>invalid</small>"),
+            "{recipe}"
+        );
+        assert!(!page.contains("Left out"), "{recipe}");
+        let card = std::fs::read_to_string(run.join("README.md")).unwrap();
+        assert!(card.contains(&format!("    {}\n", lines.lines().next().unwrap())), "{card}");
+    }
+}
+
+#[test]
+fn sentences_are_written_in_every_form_and_read_again() {
+    let (folder, run) = trained("cvae-phrases");
+    let path = |name: &str| folder.path().join(name);
+    let sample = |name: &str, more: &[&str]| {
+        let out = path(name);
+        waxwork(&[&["sample", text(&run), "-n", "20", "--out", text(&out)], more].concat()).good();
+        std::fs::read(out).unwrap()
+    };
+    let lines = String::from_utf8(sample("a.txt", &[])).unwrap();
+    assert_eq!(lines.lines().count(), 20);
+    assert_eq!(lines.as_bytes(), sample("b.txt", &["--threads", "1"]));
+    let objects = String::from_utf8(sample("a.jsonl", &[])).unwrap();
+    let objects: Vec<serde_json::Value> =
+        objects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<&str> = objects.iter().map(|object| object["text"].as_str().unwrap()).collect();
+    assert_eq!(lines.lines().collect::<Vec<_>>(), told);
+    assert_eq!((&objects[0]["label"], &objects[19]["label"]), (&"weather".into(), &"sum".into()));
+    let sums = String::from_utf8(sample("sums.jsonl", &["--labels", "sum"])).unwrap();
+    assert_eq!(sums.matches("\"label\":\"sum\"").count(), 20);
+    sample("a.npy", &[]);
+    assert_eq!(npy::load(&path("a.npy")).unwrap().dims(), [20, 16]);
+    sample("a.safetensors", &[]);
+    waxwork(&["sample", text(&run)]).good();
+    assert!(run.join("sample.txt").is_file());
+    waxwork(&["sample", text(&run), "--neighbours"]).refused(&["waxwork evaluate"]);
+    waxwork(&["sample", text(&run), "--out", "a.png"]).refused(&["a.png", ".jsonl"]);
+    waxwork(&["rate", text(&run)]).refused(&["only images and sounds"]);
+
+    // The same texts in three forms have the same codes.
+    let codes = |name: &str| {
+        let out = path("codes.npy");
+        waxwork(&["encode", text(&run), "--images", text(&path(name)), "--out", text(&out)]).good();
+        npy::load(&out).unwrap().to_vec2::<f32>().unwrap()
+    };
+    let expected = codes("a.jsonl");
+    assert_eq!((expected.len(), expected[0].len()), (20, 16));
+    assert_eq!(codes("a.npy"), expected);
+    assert_eq!(codes("a.safetensors"), expected);
+    waxwork(&["encode", text(&run), "--images", text(&path("a.txt")), "--out", "x.npy"])
+        .refused(&["has no labels", ".tsv"]);
+    let labels = ["--labels", "sum"];
+    waxwork(
+        &[&["decode", text(&run), text(&path("codes.npy")), "--out", text(&path("back.txt"))], &labels[..]]
+            .concat(),
+    )
+    .good();
+    assert_eq!(std::fs::read_to_string(path("back.txt")).unwrap().lines().count(), 20);
+    for (command, count) in [("interpolate", 20), ("traverse", 20), ("reconstruct", 6)] {
+        let out = path(&format!("{command}.txt"));
+        let few: &[&str] = if command == "traverse" { &["--dims", "0,1"] } else { &["-n", "2"] };
+        waxwork(&[&[command, text(&run), "--out", text(&out)], few].concat()).good();
+        assert_eq!(std::fs::read_to_string(out).unwrap().lines().count(), count, "{command}");
+    }
+    let pairs = path("pairs.jsonl");
+    let from = path("a.jsonl");
+    waxwork(&["reconstruct", text(&run), "-n", "3", "--images", text(&from), "--out", text(&pairs)]).good();
+    let pairs = std::fs::read_to_string(pairs).unwrap();
+    assert_eq!((pairs.lines().count(), pairs.matches("\"reconstruction\"").count()), (3, 3));
+
+    let report = waxwork(&["evaluate", text(&run), "--samples", "200", "-n", "200", "--json", "-q"]).good();
+    let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
+    for name in [
+        "neg_elbo",
+        "kl",
+        "judge_agreement",
+        "bleu_2",
+        "self_bleu_5",
+        "ngram_js_4",
+        "validity",
+        "label_exact",
+    ] {
+        assert!(metric(&report, name)["value"].is_f64(), "{name}");
+    }
+    // No bound is below the truth.
+    let bound = metric(&report, "neg_elbo");
+    assert!(bound["value"].as_f64() > bound["floor"].as_f64(), "{bound}");
+}
