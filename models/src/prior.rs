@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::rng::Stream;
 use waxwork_core::{ConditionSpec, Device, GenerativeModel, ModelInfo, ParamSet, Tensor};
-use waxwork_data::{DatasetInfo, Split};
+use waxwork_data::{Dataset, DatasetInfo, Split};
+use waxwork_media::Artifact;
 use waxwork_vae::{PriorConfig, aggregate};
 
+use crate::training::preview_of;
 use crate::{Error, Recipe, Result, Run};
 
 /// Samples that are encoded at most.
@@ -19,9 +21,11 @@ pub struct FittedPrior {
     pub recipe: Recipe,
     /// The run's model with the prior.
     pub model: Box<dyn GenerativeModel>,
+    /// Samples, as files.
+    pub preview: Vec<Artifact>,
 }
 
-/// Fits a mixture of `components` Gaussians to one draw from q(z | x) for each sample of `data`, or for
+/// Fits a mixture of `components` Gaussians to one draw from q(z | x) for each training sample, or for
 /// 30,000 of them; one mixture per class if the model is conditional. `progress` gets the activity, the
 /// number done and the total.
 ///
@@ -30,7 +34,7 @@ pub struct FittedPrior {
 /// [`Error::Core`] if there are too few samples.
 pub fn fit_prior(
     run: &Run,
-    data: &Split,
+    data: &Dataset,
     components: usize,
     seed: u64,
     device: &Device,
@@ -49,8 +53,10 @@ pub fn fit_prior(
     run.needed_encoder()?;
     recipe.results.clear();
     recipe.description = format!("{}; prior fitted: {components} Gaussians", recipe.description);
-    let model = with_prior(&recipe, run.model.as_ref(), data, (components, seed), device, progress)?;
-    Ok(FittedPrior { recipe, model })
+    let fit = (components, seed);
+    let model = with_prior(&recipe, run.model.as_ref(), &data.train, fit, device, progress)?;
+    let preview = preview_of(model.as_ref(), &data.info, run.info.seed)?;
+    Ok(FittedPrior { recipe, model, preview })
 }
 
 /// The model of `recipe` with the weights that training ended with, and its prior fitted to the training

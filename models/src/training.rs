@@ -245,7 +245,7 @@ fn fit_batch(config: &mut TrainConfig, rows: usize, multiple: usize) {
     tracing::warn!("the table has {rows} training rows: batches of {fitting} instead of {wanted}");
 }
 
-fn preview_of(
+pub(crate) fn preview_of(
     model: &dyn GenerativeModel,
     info: &DatasetInfo,
     seed: u64,

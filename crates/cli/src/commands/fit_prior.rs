@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use waxwork_core::{SampleRequest, device, hash, store};
-use waxwork_media::preview_count;
+use waxwork_core::{device, hash, store};
 use waxwork_models::prior::{FittedPrior, fit_prior};
 use waxwork_trainer::{Outcome, RunFolder, RunInfo, Status};
 
@@ -13,7 +12,7 @@ use crate::commands::card;
 use crate::commands::sample::{data, open};
 use crate::environment::{command_line, environment};
 use crate::failure::Failure;
-use crate::output::{self, Form, Stages};
+use crate::output::Stages;
 
 pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
@@ -24,13 +23,13 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
             arguments.run.display()
         )));
     }
-    let train = data(&run, arguments.data_dir.as_ref())?.train;
+    let data = data(&run, arguments.data_dir.as_ref())?;
     let started = Instant::now();
     let mut stages = Stages::default();
     let mut progress = |what: &'static str, done: usize, all: usize| stages.set(what, done, all);
-    let fitted = fit_prior(&run, &train, arguments.components, arguments.seed, &device, &mut progress)?;
+    let fitted = fit_prior(&run, &data, arguments.components, arguments.seed, &device, &mut progress)?;
     stages.finish();
-    let FittedPrior { recipe, model } = fitted;
+    let FittedPrior { recipe, model, preview } = fitted;
     let seconds = started.elapsed().as_secs_f64();
 
     let bytes = store::encode(&model.params().tensors())?;
@@ -41,9 +40,6 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
         model_sha256: Some(hash::sha256(&bytes)),
         ..run.info.clone()
     };
-    // Before the folder, so that a prior that makes no samples leaves nothing behind.
-    let form = Form::from(&info);
-    let preview = model.sample(&SampleRequest::new(info.seed, preview_count(&form.kind)))?;
     let path = arguments.out.clone().unwrap_or_else(|| beside(&arguments.run));
     let folder = RunFolder::create(&path, &info, None)?;
     store::write(&folder.model(), &bytes)?;
@@ -52,9 +48,10 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
         folder.write_encoder(encoder)?;
     }
     let step = info.model_step.unwrap_or(info.steps);
-    let grid = folder.sample_picture(step);
-    std::fs::create_dir_all(grid.parent().unwrap_or(&path)).map_err(store::failed("create", &path))?;
-    output::write_samples(&grid, &form, &preview, None, 0)?;
+    std::fs::create_dir_all(folder.samples()).map_err(store::failed("create", &path))?;
+    for artifact in &preview {
+        store::write(&folder.sample(step, artifact.extension), &artifact.bytes)?;
+    }
     let outcome = Outcome { steps: info.steps, stopped: None, best: None, checkpoint: None };
     card::write(&folder, &recipe, &outcome)?;
 
@@ -63,8 +60,8 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
     Ok(format!(
         "{components} Gaussians{each} fitted to the latents of training {} in {seconds:.1} s\n\
          run: {path}\nsamples: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
-        form.kind.plural(),
-        grid.display()
+        info.kind().plural(),
+        folder.sample_shown(step).display()
     ))
 }
 
