@@ -262,7 +262,7 @@ fn onnxruntime_draws_from_a_fitted_prior() {
     let needed = ["numpy", "onnx", "onnxruntime", "safetensors"];
     let Some(python) = python("waxwork export --part prior", &needed) else { return };
     for recipe in ["vae-digits", "cvae-digits"] {
-        let trained = Trained::new(recipe, &["model.latent_dim=4"]);
+        let trained = Trained::new(recipe, &["model.latent_dim=2"]);
         let path = |name: &str| trained.folder.path().join(name);
         let fitted = path("fitted");
         waxwork(&["fit-prior", text(&trained.run), "--components", "3", "--out", text(&fitted)]).good();
@@ -272,7 +272,7 @@ import onnx, onnxruntime
 from safetensors.numpy import load_file
 onnx.checker.check_model('prior.onnx', full_check=True)
 session = onnxruntime.InferenceSession('prior.onnx')
-noise = np.random.default_rng(0).standard_normal((1000, 4), np.float32)
+noise = np.random.default_rng(0).standard_normal((1000, 2), np.float32)
 asked = np.arange(1000, dtype=np.int64) % 10
 inputs = {'noise': noise, 'labels': asked}
 drawn, = session.run(None, {value.name: inputs[value.name] for value in session.get_inputs()})

@@ -31,7 +31,7 @@ pub struct FittedPrior {
 ///
 /// # Errors
 /// [`Error::NoPrior`] for a family without one, [`Error::NotImported`] if there is no encoder;
-/// [`Error::Core`] if there are too few samples.
+/// [`Error::Core`] if the number of components is not possible.
 pub fn fit_prior(
     run: &Run,
     data: &Dataset,
@@ -106,6 +106,14 @@ fn with_prior(
         }
         done += batch.len();
         progress("encoding", done, data.len());
+    }
+    for (label, latents) in latents.iter().enumerate() {
+        let rows = latents.len() / latent_dim;
+        let fewer = aggregate::fitting(rows, latent_dim, components);
+        if fewer < components {
+            let of = if groups > 1 { format!(" of class {label}") } else { String::new() };
+            tracing::warn!("{rows} training samples{of} are fitted with {fewer} of {components} Gaussians");
+        }
     }
     let fitted = aggregate::fit(&latents, latent_dim, components, seed, |group| {
         progress("fitting", group, groups);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use waxwork_core::device::without_kernels;
 use waxwork_core::onnx::Part;
-use waxwork_core::optim::{GroupConfig, OptimizerConfig};
+use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::rng::Stream;
 use waxwork_core::sample::{Range, Segment};
 use waxwork_core::{
@@ -15,6 +15,9 @@ use waxwork_core::{
     SampleRequest, SampleSpec, Tensor, TrainingState,
 };
 use waxwork_models::ModelConfig;
+
+mod gradients;
+use gradients::values;
 
 const LENGTH: usize = 5;
 /// Token 0 is the end.
@@ -114,23 +117,6 @@ fn mixed() -> Vec<Vec<u32>> {
     vec![vec![1, 2], vec![3], vec![2, 2, 1, 3, 1], vec![], vec![1, 3, 3, 2], vec![2, 1, 1]]
 }
 
-/// Adam whose first step is θ − lr ∇θ, very nearly: its eps dwarfs every gradient.
-fn descent(lr: f64) -> OptimizerConfig {
-    OptimizerConfig { lr: 1e9 * lr, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() }
-}
-
-fn values(model: &dyn GenerativeModel) -> BTreeMap<String, Vec<f64>> {
-    let values =
-        |tensor: Tensor| tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-    model.params().tensors().into_iter().map(|(name, tensor)| (name, values(tensor))).collect()
-}
-
-fn step(model: &dyn GenerativeModel, config: OptimizerConfig, loss: &str) -> f64 {
-    let batch = batch(&mixed(), DType::F64);
-    let report = TrainingState::new(model, config, 4, 1).unwrap().step(model, &batch).unwrap();
-    report.scalars.iter().find(|(name, _)| name == loss).unwrap().1
-}
-
 /// Backward through time, embeddings, word dropout, likelihoods of tokens, importance weights, free bits, the penalty through
 /// convolutions along sequences, and every way of a label: every gradient against central differences of the loss that the step reports.
 #[test]
@@ -140,37 +126,8 @@ fn gradients_agree_with_finite_differences() {
             if config.contains("vae") { &["loss"] } else { &["discriminator", "generator"] };
         for loss in losses {
             let model = model(config, DType::F64);
-            let (mut own, group) = (descent(1e-30), GroupConfig { lr: Some(1e9), ..Default::default() });
-            let groups: Vec<String> = match *loss {
-                "loss" => model.groups().iter().map(|group| group.name.clone()).collect(),
-                player => vec![player.to_owned()],
-            };
-            groups.iter().for_each(|name| _ = own.groups.insert(name.clone(), group.clone()));
-            let start = model.params().deep_copy().unwrap().tensors();
-            let before = values(model.as_ref());
-            step(model.as_ref(), own, loss);
-            let after = values(model.as_ref());
-            let mut compared = 0;
-            for (name, shape) in start.iter().map(|(name, tensor)| (name, tensor.shape())) {
-                if name.contains("running") || !groups.iter().any(|group| name.starts_with(group.as_str())) {
-                    continue;
-                }
-                for i in (0..before[name].len()).step_by((before[name].len() / 4).max(1)) {
-                    let at = |delta: f64| {
-                        let mut moved = before[name].clone();
-                        moved[i] += delta;
-                        let mut tensors = start.clone();
-                        tensors.insert(name.clone(), Tensor::from_vec(moved, shape, &Device::Cpu).unwrap());
-                        model.params().assign(&tensors).unwrap();
-                        step(model.as_ref(), descent(1e-30), loss)
-                    };
-                    let numeric = (at(1e-6) - at(-1e-6)) / 2e-6;
-                    let gradient = before[name][i] - after[name][i];
-                    let error = (gradient - numeric).abs() / (1.0 + numeric.abs());
-                    assert!(error < 1e-5, "{config}\n{name}[{i}]: {gradient} against {numeric}");
-                    compared += 1;
-                }
-            }
+            let batch = batch(&mixed(), DType::F64);
+            let compared = gradients::check(model.as_ref(), &batch, loss, config);
             assert!(compared > 15, "{config}: {compared}");
         }
     }

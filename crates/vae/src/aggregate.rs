@@ -25,13 +25,19 @@ const CHUNK: usize = 512;
 /// Imagined rows per component with the covariance of all rows. They keep small components from collapsing.
 const IMAGINED: f64 = 1.0;
 
+/// The number of components that a group of this many rows is fitted with: at most one for each
+/// `latent_dim + 1` rows, and at least one.
+pub fn fitting(rows: usize, latent_dim: usize, components: usize) -> usize {
+    (rows / (latent_dim + 1)).clamp(1, components.max(1))
+}
+
 /// Fits one mixture of `components` per group of latents, and returns the tensors of a model's prior by their
 /// names in the model. `latents` has the rows of each group, `latent_dim` values each; a model without
-/// classes has one group. The result is a function of the latents and the seed. `progress` gets the numbers
-/// of fitted groups.
+/// classes has one group. A group of few rows has [fewer components](fitting), and is drawn to a standard
+/// normal. The result is a function of the latents and the seed. `progress` gets the number of fitted groups.
 ///
 /// # Errors
-/// [`Error::Config`] if a group has fewer rows than components or latent values, or a value is not finite.
+/// [`Error::Config`] if there are no components, or a value is not finite.
 pub fn fit(
     latents: &[Vec<f32>],
     latent_dim: usize,
@@ -41,11 +47,8 @@ pub fn fit(
 ) -> Result<BTreeMap<String, Tensor>> {
     let mut groups = Vec::with_capacity(latents.len());
     for (number, latents) in latents.iter().enumerate() {
-        let rows = latents.len() / latent_dim.max(1);
-        if rows < components.max(2 * latent_dim) || components == 0 || latent_dim == 0 {
-            return Err(unfit(format!(
-                "{rows} samples are too few for {components} components of {latent_dim} latent values"
-            )));
+        if components == 0 || latent_dim == 0 {
+            return Err(unfit("a mixture has at least one component and one latent value".into()));
         }
         let rows: Vec<f64> = latents.iter().map(|value| f64::from(*value)).collect();
         if !rows.iter().all(|value| value.is_finite()) {
@@ -124,26 +127,42 @@ impl Moments {
 }
 
 fn fit_group(rows: &[f64], dim: usize, components: usize, draws: &mut Draws) -> Result<Vec<Gaussian>> {
-    let mut whole = Moments::new(dim);
-    rows.chunks_exact(dim).for_each(|z| whole.add(1.0, z));
-    let spread = whole.covariance();
+    let n = rows.len() / dim;
+    let fitted = fitting(n, dim, components);
+    let spread = spread(rows, dim);
     let factor = cholesky(&spread)?;
-    let weight = 1.0 / components as f64;
-    let starts = starts(rows, dim, components, draws);
+    let weight = 1.0 / fitted as f64;
+    let unused = Gaussian { weight: 0.0, mean: vec![0.0; dim], factor: factor.clone() };
+    let starts = starts(rows, dim, fitted, draws);
     let start = |mean: Vec<f64>| Gaussian { weight, mean, factor: factor.clone() };
     let mut mixture: Vec<Gaussian> = starts.into_iter().map(start).collect();
     let mut before = f64::NEG_INFINITY;
-    for _ in 0..ITERATIONS {
+    for _ in 0..if n == 0 { 0 } else { ITERATIONS } {
         let (likelihood, moments) = expectation(rows, dim, &mixture);
         for (component, moments) in mixture.iter_mut().zip(&moments) {
-            maximise(component, moments, &spread, whole.weight)?;
+            maximise(component, moments, &spread, n as f64)?;
         }
         if likelihood - before < TOLERANCE {
             break;
         }
         before = likelihood;
     }
+    mixture.resize(components, unused);
     Ok(mixture)
+}
+
+/// The covariance of all rows; if they are too few to have one in every direction, with `dim` imagined rows of
+/// a standard normal.
+fn spread(rows: &[f64], dim: usize) -> Mat<f64> {
+    let mut whole = Moments::new(dim);
+    rows.chunks_exact(dim).for_each(|z| whole.add(1.0, z));
+    let (n, imagined) = (whole.weight, dim as f64);
+    if n >= 2.0 * imagined {
+        return whole.covariance();
+    }
+    let own = if n > 0.0 { whole.covariance() } else { Mat::zeros(dim, dim) };
+    let identity = |i: usize, j: usize| f64::from(u8::from(i == j));
+    Mat::from_fn(dim, dim, |i, j| (n * own[(i, j)] + imagined * identity(i, j)) / (n + imagined))
 }
 
 /// The mean log-likelihood of the rows under the mixture, and each component's moments.
@@ -207,6 +226,9 @@ fn cholesky(covariance: &Mat<f64>) -> Result<Vec<f64>> {
 fn starts(rows: &[f64], dim: usize, components: usize, draws: &mut Draws) -> Vec<Vec<f64>> {
     let row = |at: usize| &rows[at * dim..(at + 1) * dim];
     let n = rows.len() / dim;
+    if n == 0 {
+        return vec![vec![0.0; dim]];
+    }
     let mut means = vec![row(draws.below(n as u32) as usize).to_vec()];
     let mut nearest = vec![f64::INFINITY; n];
     while let (Some(last), true) = (means.last(), means.len() < components) {
@@ -261,9 +283,7 @@ mod tests {
     #[test]
     fn the_likelihood_never_falls() {
         let rows: Vec<f64> = rows(2_000).into_iter().map(f64::from).collect();
-        let mut whole = Moments::new(2);
-        rows.chunks_exact(2).for_each(|z| whole.add(1.0, z));
-        let spread = whole.covariance();
+        let spread = spread(&rows, 2);
         let factor = cholesky(&spread).unwrap();
         let mut draws = Stream::new(2, "prior/start", 0).at(0);
         let start = |mean: Vec<f64>| Gaussian { weight: 0.25, mean, factor: factor.clone() };
@@ -275,9 +295,24 @@ mod tests {
             assert!(likelihood > before - 1e-4, "{likelihood} after {before}");
             before = likelihood;
             for (component, moments) in mixture.iter_mut().zip(&moments) {
-                maximise(component, moments, &spread, whole.weight).unwrap();
+                maximise(component, moments, &spread, 2_000.0).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn groups_of_few_rows_have_few_components_and_none_is_standard_normal() {
+        let latents = [Vec::new(), vec![3.0, -1.0], rows(4), rows(300)];
+        let fitted = fit(&latents, 2, 3, 7, |_| {}).unwrap();
+        let weight = fitted["decoder.prior.weight"].to_vec2::<f32>().unwrap();
+        assert_eq!(weight[0], [1.0, 0.0, 0.0]);
+        assert_eq!(weight[1], [1.0, 0.0, 0.0]);
+        assert_eq!(weight[2], [1.0, 0.0, 0.0]);
+        assert!(weight[3].iter().all(|weight| *weight > 0.1), "{weight:?}");
+        let mean = fitted["decoder.prior.mean"].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!((&mean[..2], &mean[6..8]), (&[0.0f32, 0.0][..], &[3.0f32, -1.0][..]));
+        let values = fitted.values().flat_map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        assert!(values.into_iter().all(f32::is_finite));
     }
 
     #[test]
@@ -293,7 +328,7 @@ mod tests {
         let one = fitted(1);
         assert_eq!(one["decoder.prior.lower"].dims(), [2, 4, 2, 2]);
         assert_eq!(values(&one), values(&fitted(4)));
-        assert!(fit(&[vec![0.0; 6]], 2, 10, 0, |_| {}).is_err());
+        assert!(fit(&[vec![0.0; 6]], 2, 0, 0, |_| {}).is_err());
         assert!(fit(&[vec![f32::NAN; 60]], 2, 3, 0, |_| {}).is_err());
     }
 }
