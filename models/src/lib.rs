@@ -35,6 +35,7 @@ pub mod sampling;
 pub mod schema;
 pub mod sounds;
 pub mod sweep;
+pub mod texts;
 pub mod training;
 mod validation;
 
