@@ -212,6 +212,7 @@ fn sentences_are_written_in_every_form_and_read_again() {
     for name in [
         "neg_elbo",
         "kl",
+        "reconstruction_tokens",
         "judge_agreement",
         "bleu_2",
         "self_bleu_5",
@@ -221,6 +222,7 @@ fn sentences_are_written_in_every_form_and_read_again() {
     ] {
         assert!(metric(&report, name)["value"].is_f64(), "{name}");
     }
+    assert!(metric(&report, "reconstruction_rms").is_null());
     // No bound is below the truth.
     let bound = metric(&report, "neg_elbo");
     assert!(bound["value"].as_f64() > bound["floor"].as_f64(), "{bound}");

@@ -16,7 +16,7 @@ use waxwork_eval::{
     Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes, likelihood,
 };
 
-use crate::{Error, Result, Run, rows, sounds};
+use crate::{Error, Result, Run, rows, sounds, texts};
 
 /// The table whose true distribution is known.
 const CLINIC: &str = "clinic";
@@ -180,7 +180,11 @@ fn of_test_samples(
     if let (Some(encoder), Some(reconstructor)) = (run.encoder(), run.reconstructor()) {
         let batches = test.batches(EVALUATION_BATCH, device)?.map(|batch| batch.map_err(Error::from));
         let codes = codes(encoder, reconstructor, batches, |done| stages("looking at codes", done, n))?;
-        metrics.extend(codes.metrics(protocol));
+        let texts = texts::reconstructions(reconstructor, test, device, protocol, stages)?;
+        // The distance of one-hot rows says the same in a unit that means nothing.
+        let told = |metric: &Metric| texts.is_none() || metric.name != "reconstruction_rms";
+        metrics.extend(codes.metrics(protocol).into_iter().filter(told));
+        metrics.extend(texts);
         metrics.extend(sounds::reconstructions(reconstructor, &run.info.view(), test, protocol, stages)?);
         let factors = test.factors();
         if factors.len() >= 4 {

@@ -37,6 +37,7 @@ pub mod sampling;
 pub mod schema;
 pub mod sounds;
 pub mod sweep;
+pub mod texts;
 pub mod training;
 mod validation;
 

@@ -481,12 +481,12 @@ mod tests {
             (
                 "vae-digits",
                 "model.likelihood=gausian",
-                "must be a table with `kind` one of `bernoulli`, `continuous-bernoulli`, `gaussian`, `rows`, but is the text `gausian` (did you mean `gaussian`?)",
+                "must be a table with `kind` one of `bernoulli`, `continuous-bernoulli`, `gaussian`, `rows`, `tokens`, but is the text `gausian` (did you mean `gaussian`?)",
             ),
             (
                 "vae-digits",
                 "model.network={kind=\"cnov\"}",
-                "at `model.network.kind`: must be one of `mlp`, `conv`, `tower`, but is the text `cnov` (did you mean `conv`?)",
+                "at `model.network.kind`: must be one of `mlp`, `conv`, `tower`, `recurrent`, but is the text `cnov` (did you mean `conv`?)",
             ),
             ("vae-digits", "model.network={hidden=[3]}", "needs `kind`: one of `mlp`, `conv`"),
             (

@@ -77,8 +77,19 @@ fn manifests_are_complete_and_consistent() {
         }
     }
 }
-const KNOWN: [&str; 10] =
-    ["digits", "shapes", "ring", "grid", "clinic", "drums", "mnist", "fashion-mnist", "cifar10", "fsdd"];
+const KNOWN: [&str; 11] = [
+    "digits",
+    "shapes",
+    "ring",
+    "grid",
+    "clinic",
+    "drums",
+    "phrases",
+    "mnist",
+    "fashion-mnist",
+    "cifar10",
+    "fsdd",
+];
 
 #[test]
 fn files_of_mnist_are_found_under_the_names_that_archives_give_them() {
@@ -129,7 +140,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, mnist, fashion-mnist, cifar10, fsdd, folder, table, sound"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, mnist, fashion-mnist, cifar10, fsdd, folder, table, sound, text"
     );
 }
 

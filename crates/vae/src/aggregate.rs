@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn the_likelihood_never_falls() {
-        let rows: Vec<f64> = rows(2_000).into_iter().map(f64::from).collect();
+        let rows: Vec<f64> = rows(20_000).into_iter().map(f64::from).collect();
         let spread = spread(&rows, 2);
         let factor = cholesky(&spread).unwrap();
         let mut draws = Stream::new(2, "prior/start", 0).at(0);
@@ -295,7 +295,7 @@ mod tests {
             assert!(likelihood > before - 1e-4, "{likelihood} after {before}");
             before = likelihood;
             for (component, moments) in mixture.iter_mut().zip(&moments) {
-                maximise(component, moments, &spread, 2_000.0).unwrap();
+                maximise(component, moments, &spread, 20_000.0).unwrap();
             }
         }
     }

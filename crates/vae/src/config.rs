@@ -41,7 +41,7 @@ pub struct VaeConfig {
 
 /// The distribution of latents before any image is seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PriorConfig {
     /// Standard normal.
     #[default]

@@ -97,7 +97,12 @@ pub(crate) fn front(folder: &RunFolder, info: &RunInfo, report: Option<&Report>)
         Some(address) => Some(address.splitn(3, '/').take(2).collect::<Vec<_>>().join("/")),
         None => known.as_ref().and_then(|known| known.hub.as_ref()).map(|hub| hub.repository.clone()),
     };
-    let task = "unconditional-image-generation";
+    let task = match info.kind() {
+        Kind::Text { .. } => "text-generation",
+        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Sound { .. } => {
+            "unconditional-image-generation"
+        }
+    };
     let mut front = FENCE.to_owned();
     writeln!(front, "library_name: waxwork\npipeline_tag: {task}\ntags:\n- {}", info.model.family)?;
     if let Some(repository) = &on_hub {
