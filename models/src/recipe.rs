@@ -90,7 +90,8 @@ pub enum ModelConfig {
 impl ModelConfig {
     /// Builds the model of this configuration for samples like `sample`, with its tensors from `params`. A
     /// conditional family takes `condition`, such as a number of classes; other families ignore it. Apart
-    /// from [`Recipe::steady`], this is the only place in the workspace that depends on a model's family.
+    /// from [`Recipe::steady`] and the prior below, no other place in the workspace depends on a model's
+    /// family.
     ///
     /// # Errors
     /// If the configuration is invalid for such samples, or a stored set does not fit it.
@@ -110,19 +111,17 @@ impl ModelConfig {
 
     /// The number of Gaussians of the prior, if it is fitted after training.
     pub fn mixture(&self) -> Option<usize> {
-        match self {
-            Self::Vae(VaeConfig { prior: PriorConfig::Mixture { components }, .. })
-            | Self::Cvae(VaeConfig { prior: PriorConfig::Mixture { components }, .. }) => Some(*components),
-            _ => None,
+        let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
+        match config.prior {
+            PriorConfig::Mixture { components } => Some(components),
+            PriorConfig::Standard | PriorConfig::Label => None,
         }
     }
 
     /// The prior's configuration, for families that have one.
     pub fn prior_mut(&mut self) -> Option<&mut PriorConfig> {
-        match self {
-            Self::Vae(config) | Self::Cvae(config) => Some(&mut config.prior),
-            Self::Gan(_) | Self::Cgan(_) => None,
-        }
+        let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
+        Some(&mut config.prior)
     }
 }
 
