@@ -77,6 +77,15 @@ fn a_recipe_can_ask_for_a_fitted_prior() {
     assert_eq!(bytes(&mixed.join(picture)), bytes(&later.join(picture)));
     assert_ne!(bytes(&mixed.join(picture)), bytes(&plain.join(picture)));
 
+    // A fork starts with a standard normal prior again, and ends with a fit of its own.
+    let (of_mixed, of_plain) = (path("of-mixed"), path("of-plain"));
+    for (from, to) in [(&mixed, &of_mixed), (&plain, &of_plain)] {
+        waxwork(&["train", "--fork", text(from), "--out", text(to), "--steps", "3", "--set", prior]).good();
+    }
+    for file in ["metrics.jsonl", "model.safetensors"] {
+        assert_eq!(bytes(&of_mixed.join(file)), bytes(&of_plain.join(file)), "{file}");
+    }
+
     unfinish(&mixed);
     resume(&mixed).good();
     assert_eq!(bytes(&mixed.join("model.safetensors")), bytes(&later.join("model.safetensors")));

@@ -9,12 +9,15 @@ use waxwork_core::collective::Collective;
 use waxwork_core::{
     Device, GenerativeModel, Kind, ParamSet, Precision, SampleRequest, Tensor, TrainingState, store, values,
 };
+use waxwork_data::text::one_line;
 use waxwork_data::{Dataset, DatasetInfo, LoaderConfig};
 use waxwork_media::{Artifact, preview, preview_count};
 use waxwork_trainer::{
     Best, Checkpoint, Environment, Following, Observer, Outcome, RunFolder, RunInfo, Stop, TensorBoard,
     TrainConfig, Training, follow, run_folder, train,
 };
+
+use waxwork_vae::aggregate;
 
 use crate::prior;
 use crate::validation::Validation;
@@ -64,7 +67,7 @@ impl TrainingRun {
             tracing::warn!("{line}");
         }
         if let Some(weights) = weights {
-            model.params().assign(weights)?;
+            model.params().assign(&without_fit(&recipe, model.as_ref(), weights))?;
         }
         let state =
             TrainingState::new(model.as_ref(), recipe.optimizer.clone(), recipe.train.seed, length.steps)?
@@ -217,6 +220,22 @@ impl TrainingRun {
     }
 }
 
+/// Weights to start from, without a prior that was fitted to another run's latents: training starts with a
+/// standard normal one.
+fn without_fit(
+    recipe: &Recipe,
+    model: &dyn GenerativeModel,
+    weights: &BTreeMap<String, Tensor>,
+) -> BTreeMap<String, Tensor> {
+    let mut weights = weights.clone();
+    if recipe.model.mixture().is_some() {
+        let of_prior = |name: &str| name.starts_with(aggregate::PREFIX);
+        weights.retain(|name, _| !of_prior(name));
+        weights.extend(model.params().tensors().into_iter().filter(|(name, _)| of_prior(name)));
+    }
+    weights
+}
+
 /// Checks that micro-batches are equal, and multiples of the number of samples that the model judges
 /// together.
 fn check_micro_batches(config: &TrainConfig, multiple: usize) -> Result<()> {
@@ -258,7 +277,8 @@ pub(crate) fn preview_of(
         artifacts.push(Artifact::of_sounds(rate, &sounds, info.kind.bytes())?);
     }
     if let Kind::Text { .. } = info.kind {
-        artifacts.push(Artifact::of_lines(&info.view.lines(&info.kind, &samples)?));
+        let lines = info.view.lines(&info.kind, &samples)?;
+        artifacts.push(Artifact::of_lines(&lines.iter().map(|line| one_line(line)).collect::<Vec<_>>()));
     }
     if let Some(tables) = &info.tables {
         let mut bytes = Vec::new();

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::json;
 use waxwork_core::{Device, Tensor, npy, store, values};
+use waxwork_data::Split;
 use waxwork_data::text;
-use waxwork_data::{Split, text::tokens_of};
+use waxwork_data::text::{one_line, tokens_of};
 use waxwork_models::{Classes, sounds};
 
 use crate::failure::Failure;
@@ -103,11 +104,6 @@ pub(crate) fn shown(form: &Form, split: &Split, classes: &Classes) -> Result<Str
         split.label(place).map_or_else(|| line.clone(), |label| format!("{}\t{line}", classes.name(label)))
     };
     Ok(whole(tokens_of(split)?.iter().enumerate().map(line)))
-}
-
-/// A text without breaks, which would make two lines of it.
-fn one_line(text: &str) -> String {
-    text.replace(['\n', '\r'], " ")
 }
 
 fn whole(lines: impl Iterator<Item = String>) -> String {

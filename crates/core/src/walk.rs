@@ -110,7 +110,8 @@ pub struct Traversal<'a> {
     pub seed: Option<u64>,
 }
 
-/// Rows of `steps` latents. In each row one value goes from −3 to 3 while the others stay fixed.
+/// Rows of `steps` latents. In each row one value goes from −3 to 3 standard deviations of the prior while the
+/// others stay fixed.
 ///
 /// # Errors
 /// [`Error::Config`] for a latent value that the model does not have; [`Error::Empty`] for no values or fewer
@@ -130,19 +131,32 @@ pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Wa
         0 => info.condition.unasked(seed.unwrap_or_default(), &vec![0; count]),
         _ => Condition::classes(&vec![class; count]),
     };
-    let start: Vec<f32> = match seed {
-        Some(seed) => {
-            let noise = info.latent.draw(seed, &[0], None, device)?.to_dtype(model.params().dtype())?;
-            let drawn = model.latents(&noise, &condition(1)?)?.to_device(&Device::Cpu)?;
-            drawn.to_dtype(DType::F32)?.get(0)?.to_vec1()?
-        }
+    let noise: Vec<f32> = match seed {
+        Some(seed) => info.latent.draw(seed, &[0], None, &Device::Cpu)?.get(0)?.to_vec1()?,
         None => vec![0.0; size],
     };
-    let mut values = Vec::with_capacity(dims.len() * steps * size);
+    // The latents of the noise, and of the noise with each value at both ends. A prior gives every value its
+    // own mean and scale.
+    let mut noises = noise.clone();
     for &dim in dims {
+        for end in [-REACH, REACH] {
+            let mut row = noise.clone();
+            row[dim as usize] = end as f32;
+            noises.extend(row);
+        }
+    }
+    let rows = 1 + 2 * dims.len();
+    let noises = Tensor::from_vec(noises, (rows, size), device)?.to_dtype(model.params().dtype())?;
+    let drawn = model.latents(&noises, &condition(rows)?)?.to_device(&Device::Cpu)?;
+    let drawn = drawn.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    let start = &drawn[0];
+    let mut values = Vec::with_capacity(dims.len() * steps * size);
+    for (&dim, ends) in dims.iter().zip(drawn[1..].chunks_exact(2)) {
+        let (low, high) = (f64::from(ends[0][dim as usize]), f64::from(ends[1][dim as usize]));
         for step in 0..steps {
             let mut row = start.clone();
-            row[dim as usize] = (REACH * (2.0 * step as f64 / (steps - 1) as f64 - 1.0)) as f32;
+            let place = 2.0 * step as f64 / (steps - 1) as f64 - 1.0;
+            row[dim as usize] = (0.5 * (low + high) + 0.5 * (high - low) * place) as f32;
             values.extend(row);
         }
     }

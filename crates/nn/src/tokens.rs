@@ -33,19 +33,22 @@ pub fn needs_tokens(sample: &SampleSpec, key: &str) -> Result<(usize, usize)> {
 
 /// 1 for every token before the end and for the end itself, 0 for what follows: numbers `(N, L)` u32 → `(N, L)` of `dtype`.
 pub fn counted(tokens: &Tensor, dtype: DType) -> Result<Tensor> {
-    let ends = tokens.eq(END)?.to_dtype(dtype)?;
-    let before = kernels::matmul(&ends, &earlier(tokens.dim(1)?, dtype, tokens.device())?)?;
-    Ok(before.lt(0.5)?.to_dtype(dtype)?)
+    let (n, length) = tokens.dims2()?;
+    let rows = tokens.to_device(&Device::Cpu)?.to_vec2::<u32>()?;
+    let mut values = vec![0f32; n * length];
+    for (values, row) in values.chunks_exact_mut(length.max(1)).zip(&rows) {
+        let whole = row.iter().position(|token| *token == END).map_or(length, |end| end + 1);
+        values[..whole].fill(1.0);
+    }
+    let counted = Tensor::from_vec(values, (n, length), &Device::Cpu)?;
+    Ok(counted.to_dtype(dtype)?.to_device(tokens.device())?)
 }
 
-/// 1 above the diagonal, `(L, L)`: what it is multiplied with is added up over all earlier places.
-fn earlier(length: usize, dtype: DType, device: &Device) -> Result<Tensor> {
+/// 1 above the diagonal, `(L, L)`: a product with it sums over all earlier places.
+fn earlier(length: usize) -> Result<Tensor> {
     let places = 0..length * length;
     let values = places.map(|place| if place / length < place % length { 1f32 } else { 0.0 });
-    Ok(Tensor::from_iter(values, &Device::Cpu)?
-        .reshape((length, length))?
-        .to_dtype(dtype)?
-        .to_device(device)?)
+    Ok(Tensor::from_iter(values, &Device::Cpu)?.reshape((length, length))?)
 }
 
 /// The row of each sequence's last token that counts, among all tokens of a batch one after another: `(N, L)` of [`counted`] →
@@ -91,7 +94,7 @@ pub fn export_counted(
 ) -> Result<Value> {
     let is_end = (0..vocabulary).map(|token| if token == END as usize { 1f32 } else { 0.0 });
     let is_end = scope.tensor("is_end", &Tensor::from_iter(is_end, &Device::Cpu)?)?;
-    let earlier = scope.tensor("earlier", &earlier(length, DType::F32, &Device::Cpu)?)?;
+    let earlier = scope.tensor("earlier", &earlier(length)?)?;
     let ends = scope.node("MatMul", &[rows, &is_end], &[]);
     let before = scope.node("MatMul", &[&ends, &earlier], &[]);
     let zero = scope.tensor("none", &Tensor::new(0f32, &Device::Cpu)?)?;

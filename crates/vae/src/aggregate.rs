@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use faer::{Mat, Side};
+// Those of the C library differ between machines.
+use libm::{exp, log};
 use rayon::prelude::*;
 use waxwork_core::model::Posterior;
 use waxwork_core::rng::{Draws, Stream};
@@ -116,13 +117,14 @@ impl Moments {
         self.first.iter().map(|sum| sum / self.weight).collect()
     }
 
-    /// Covariance of the rows, the lower half.
-    fn covariance(&self) -> Mat<f64> {
+    /// Covariance of the rows, row by row.
+    fn covariance(&self) -> Vec<f64> {
         let (mean, dim) = (self.mean(), self.first.len());
-        Mat::from_fn(dim, dim, |i, j| {
-            let (i, j) = (i.max(j), i.min(j));
+        let value = |at: usize| {
+            let (i, j) = ((at / dim).max(at % dim), (at / dim).min(at % dim));
             self.second[i * dim + j] / self.weight - mean[i] * mean[j]
-        })
+        };
+        (0..dim * dim).map(value).collect()
     }
 }
 
@@ -130,7 +132,7 @@ fn fit_group(rows: &[f64], dim: usize, components: usize, draws: &mut Draws) -> 
     let n = rows.len() / dim;
     let fitted = fitting(n, dim, components);
     let spread = spread(rows, dim);
-    let factor = cholesky(&spread)?;
+    let factor = cholesky(&spread, dim)?;
     let weight = 1.0 / fitted as f64;
     let unused = Gaussian { weight: 0.0, mean: vec![0.0; dim], factor: factor.clone() };
     let starts = starts(rows, dim, fitted, draws);
@@ -153,16 +155,17 @@ fn fit_group(rows: &[f64], dim: usize, components: usize, draws: &mut Draws) -> 
 
 /// The covariance of all rows; if they are too few to have one in every direction, with `dim` imagined rows of
 /// a standard normal.
-fn spread(rows: &[f64], dim: usize) -> Mat<f64> {
+fn spread(rows: &[f64], dim: usize) -> Vec<f64> {
     let mut whole = Moments::new(dim);
     rows.chunks_exact(dim).for_each(|z| whole.add(1.0, z));
     let (n, imagined) = (whole.weight, dim as f64);
     if n >= 2.0 * imagined {
         return whole.covariance();
     }
-    let own = if n > 0.0 { whole.covariance() } else { Mat::zeros(dim, dim) };
-    let identity = |i: usize, j: usize| f64::from(u8::from(i == j));
-    Mat::from_fn(dim, dim, |i, j| (n * own[(i, j)] + imagined * identity(i, j)) / (n + imagined))
+    let own = if n > 0.0 { whole.covariance() } else { vec![0.0; dim * dim] };
+    let identity = |at: usize| f64::from(u8::from(at / dim == at % dim));
+    let mixed = own.iter().enumerate().map(|(at, own)| (n * own + imagined * identity(at)) / (n + imagined));
+    mixed.collect()
 }
 
 /// The mean log-likelihood of the rows under the mixture, and each component's moments.
@@ -174,11 +177,11 @@ fn expectation(rows: &[f64], dim: usize, mixture: &[Gaussian]) -> (f64, Vec<Mome
             let (mut scratch, mut terms) = (vec![0.0; dim], vec![0.0; mixture.len()]);
             for z in chunk.chunks_exact(dim) {
                 for (term, component) in terms.iter_mut().zip(mixture) {
-                    *term = component.weight.ln() + component.log_density(z, &mut scratch);
+                    *term = log(component.weight) + component.log_density(z, &mut scratch);
                 }
                 let likelihood = log_sum_exp(&terms);
                 total += likelihood;
-                let shares = terms.iter().map(|term| (term - likelihood).exp());
+                let shares = terms.iter().map(|term| exp(term - likelihood));
                 moments.iter_mut().zip(shares).for_each(|(moments, share)| moments.add(share, z));
             }
             (total, moments)
@@ -194,7 +197,7 @@ fn expectation(rows: &[f64], dim: usize, mixture: &[Gaussian]) -> (f64, Vec<Mome
 }
 
 /// Fits a component to its moments. One that has lost all rows keeps its place, without a share.
-fn maximise(component: &mut Gaussian, moments: &Moments, spread: &Mat<f64>, rows: f64) -> Result<()> {
+fn maximise(component: &mut Gaussian, moments: &Moments, spread: &[f64], rows: f64) -> Result<()> {
     component.weight = moments.weight / rows;
     if moments.weight < 1e-6 {
         component.weight = 0.0;
@@ -203,23 +206,25 @@ fn maximise(component: &mut Gaussian, moments: &Moments, spread: &Mat<f64>, rows
     component.mean = moments.mean();
     let own = moments.covariance();
     let (n, total) = (moments.weight, moments.weight + IMAGINED);
-    let covariance =
-        Mat::from_fn(own.nrows(), own.ncols(), |i, j| (n * own[(i, j)] + IMAGINED * spread[(i, j)]) / total);
-    component.factor = cholesky(&covariance)?;
+    let mixed = own.iter().zip(spread).map(|(own, spread)| (n * own + IMAGINED * spread) / total);
+    component.factor = cholesky(&mixed.collect::<Vec<_>>(), moments.first.len())?;
     Ok(())
 }
 
 /// The lower Cholesky factor, row by row. A little is added to the diagonal, for latents that carry nothing.
-fn cholesky(covariance: &Mat<f64>) -> Result<Vec<f64>> {
-    let dim = covariance.nrows();
-    let mut steadied = covariance.clone();
-    (0..dim).for_each(|i| steadied[(i, i)] += 1e-6);
-    let factor = steadied
-        .llt(Side::Lower)
-        .map_err(|_| unfit("the latents have no covariance that a mixture could have".into()))?;
-    let lower = factor.L();
-    let value = |i: usize, j: usize| if j <= i { lower[(i, j)] } else { 0.0 };
-    Ok((0..dim * dim).map(|at| value(at / dim, at % dim)).collect())
+fn cholesky(covariance: &[f64], dim: usize) -> Result<Vec<f64>> {
+    let mut factor = vec![0.0; dim * dim];
+    for i in 0..dim {
+        for j in 0..=i {
+            let known: f64 = (0..j).map(|k| factor[i * dim + k] * factor[j * dim + k]).sum();
+            let left = covariance[i * dim + j] - known;
+            factor[i * dim + j] = if i > j { left / factor[j * dim + j] } else { (left + 1e-6).sqrt() };
+        }
+        if !(factor[i * dim + i] > 0.0 && factor[i * dim + i].is_finite()) {
+            return Err(unfit("the covariance of the latents is not valid for a mixture".into()));
+        }
+    }
+    Ok(factor)
 }
 
 /// Rows that are far from each other (k-means++, Arthur & Vassilvitskii 2007).
@@ -284,7 +289,7 @@ mod tests {
     fn the_likelihood_never_falls() {
         let rows: Vec<f64> = rows(20_000).into_iter().map(f64::from).collect();
         let spread = spread(&rows, 2);
-        let factor = cholesky(&spread).unwrap();
+        let factor = cholesky(&spread, 2).unwrap();
         let mut draws = Stream::new(2, "prior/start", 0).at(0);
         let start = |mean: Vec<f64>| Gaussian { weight: 0.25, mean, factor: factor.clone() };
         let mut mixture: Vec<Gaussian> = starts(&rows, 2, 4, &mut draws).into_iter().map(start).collect();

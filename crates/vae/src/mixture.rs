@@ -1,6 +1,8 @@
 //! Mixtures of Gaussians as the prior of a trained model.
 
 use candle_core::{DType, Device, Tensor};
+// Those of the C library differ between machines.
+use libm::{exp, log};
 use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::{Init, Scope};
 use waxwork_core::{Error, Result};
@@ -45,9 +47,9 @@ impl Gaussian {
             let known: f64 = row[..i].iter().zip(&scratch[..i]).map(|(factor, y)| factor * y).sum();
             let y = (z[i] - self.mean[i] - known) / row[i];
             scratch[i] = y;
-            sum += 0.5 * y * y + row[i].ln();
+            sum += 0.5 * y * y + log(row[i]);
         }
-        -sum - 0.5 * dim as f64 * std::f64::consts::TAU.ln()
+        -sum - 0.5 * dim as f64 * log(std::f64::consts::TAU)
     }
 
     fn is_standard(&self) -> bool {
@@ -83,7 +85,7 @@ impl Mixture {
         let component = |at: usize| {
             let mut factor = lower[at * d * d..(at + 1) * d * d].to_vec();
             for (i, row) in factor.chunks_exact_mut(d).enumerate() {
-                row[i] = log_scale[at * d + i].exp();
+                row[i] = exp(log_scale[at * d + i]);
                 row[i + 1..].fill(0.0);
             }
             Gaussian { weight: weight[at], mean: mean[at * d..(at + 1) * d].to_vec(), factor }
@@ -113,7 +115,7 @@ impl Mixture {
         let mut lower: Vec<f64> = all.iter().flat_map(|component| component.factor.clone()).collect();
         let mut log_scale = Vec::with_capacity(all.len() * d);
         for (at, row) in lower.chunks_exact_mut(d.max(1)).enumerate() {
-            log_scale.push(row[at % d].ln());
+            log_scale.push(log(row[at % d]));
             row[at % d..].fill(0.0);
         }
         let mean = all.iter().flat_map(|component| component.mean.clone()).collect();
@@ -155,7 +157,7 @@ impl Prior for Mixture {
         let density = rows.map(|(z, components)| {
             terms.clear();
             for (weight, component) in components.iter().filter(|(weight, _)| *weight > 0.0) {
-                terms.push(weight.ln() + component.log_density(z, &mut scratch));
+                terms.push(log(*weight) + component.log_density(z, &mut scratch));
             }
             log_sum_exp(&terms)
         });
@@ -244,13 +246,10 @@ impl Prior for Mixture {
         let means = scope.tensor("means", &means)?;
         let scaled = scope.node("MatMul", &[noise, &factors], &[]);
         let drawn = scope.node("Add", &[&scaled, &means], &[]);
-        let spread = matrix_of(c, c * d, |row, column| f64::from(u8::from(column / d == row)))?;
-        let spread = scope.tensor("spread", &spread)?;
-        let mask = scope.node("MatMul", &[&chosen, &spread], &[]);
-        let kept = scope.node("Mul", &[&drawn, &mask], &[]);
-        let summed = matrix_of(c * d, d, |row, column| f64::from(u8::from(row % d == column)))?;
-        let summed = scope.tensor("summed", &summed)?;
-        Ok(Some(scope.node("MatMul", &[&kept, &summed], &[])))
+        let drawn = scope.reshape(&drawn, &[c, d]);
+        let chosen = scope.reshape(&chosen, &[1, c]);
+        let selected = scope.node("MatMul", &[&chosen, &drawn], &[]);
+        Ok(Some(scope.reshape(&selected, &[d])))
     }
 }
 
@@ -260,7 +259,7 @@ pub(crate) fn log_sum_exp(terms: &[f64]) -> f64 {
     if most == f64::NEG_INFINITY {
         return most;
     }
-    most + terms.iter().map(|term| (term - most).exp()).sum::<f64>().ln()
+    most + log(terms.iter().map(|term| exp(term - most)).sum::<f64>())
 }
 
 /// The values of a tensor in row-major order.

@@ -65,11 +65,13 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
             writeln!(card, "| {name} at step {step} | {:.4} |", value.as_f64().unwrap_or(f64::NAN))?;
         }
     }
-    writeln!(
-        card,
-        "\nSample from it with `waxwork sample {0}`; repeat it with `waxwork repeat {0}`.",
-        folder.name()
-    )?;
+    write!(card, "\nSample from it with `waxwork sample {}`", folder.name())?;
+    // Without a checkpoint there is nothing to compare with: another program trained it, or its prior was
+    // fitted afterwards.
+    match folder.checkpoints().newest() {
+        Ok(_) => writeln!(card, "; repeat it with `waxwork repeat {}`.", folder.name())?,
+        Err(_) => writeln!(card, ".")?,
+    }
     store::write(&folder.card(), card.as_bytes())?;
     Ok(folder.card())
 }

@@ -39,6 +39,9 @@ struct Column {
     not_compared: BTreeMap<String, Vec<String>>,
     #[serde(skip)]
     recipe: Option<Recipe>,
+    /// The data, and the weights that the runs start from.
+    #[serde(skip)]
+    origin: Option<(String, Option<String>)>,
     #[serde(skip)]
     metrics: Vec<Metric>,
 }
@@ -178,9 +181,13 @@ fn compared(runs: &[PathBuf]) -> Result<Compared, Failure> {
         if let Some(recipe) = &mut recipe {
             recipe.train.seed = 0;
         }
+        let origin = run.as_ref().map(|Run { info, .. }| {
+            (info.data_identity.clone(), info.forked_from.as_ref().map(|origin| origin.sha256.clone()))
+        });
         let mut place = None;
         for (at, column) in columns.iter().enumerate() {
             if let (Some(known), Some(recipe)) = (&column.recipe, &recipe)
+                && column.origin == origin
                 && known.differences(recipe)?.is_empty()
             {
                 place = Some(at);
@@ -190,7 +197,15 @@ fn compared(runs: &[PathBuf]) -> Result<Compared, Failure> {
         if place.is_none() {
             let costs = run.as_ref().map_or_else(|| Ok(BTreeMap::new()), costs)?;
             let (runs, values, metrics) = (vec![], BTreeMap::new(), measured.clone());
-            columns.push(Column { runs, costs, values, not_compared: BTreeMap::new(), recipe, metrics });
+            columns.push(Column {
+                runs,
+                costs,
+                values,
+                not_compared: BTreeMap::new(),
+                recipe,
+                origin,
+                metrics,
+            });
         }
         let last = columns.len() - 1;
         let column = &mut columns[place.unwrap_or(last)];

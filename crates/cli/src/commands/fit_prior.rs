@@ -38,22 +38,36 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
         command: command_line(),
         recipe: recipe.to_toml()?,
         model_sha256: Some(hash::sha256(&bytes)),
+        // No training led to these weights.
+        forked_from: None,
         ..run.info.clone()
+    };
+    let metrics = match run.folder.metrics() {
+        path if path.is_file() => store::read(&path)?,
+        _ => Vec::new(),
     };
     let path = arguments.out.clone().unwrap_or_else(|| beside(&arguments.run));
     let folder = RunFolder::create(&path, &info, None)?;
-    store::write(&folder.model(), &bytes)?;
-    store::write(&folder.metrics(), &store::read(&run.folder.metrics())?)?;
-    if let Some(encoder) = &run.encoder_of_rows {
-        folder.write_encoder(encoder)?;
-    }
     let step = info.model_step.unwrap_or(info.steps);
-    std::fs::create_dir_all(folder.samples()).map_err(store::failed("create", &path))?;
-    for artifact in &preview {
-        store::write(&folder.sample(step, artifact.extension), &artifact.bytes)?;
+    let write = || -> Result<(), Failure> {
+        if let Some(encoder) = &run.encoder_of_rows {
+            folder.write_encoder(encoder)?;
+        }
+        store::write(&folder.metrics(), &metrics)?;
+        std::fs::create_dir_all(folder.samples()).map_err(store::failed("create", &path))?;
+        for artifact in &preview {
+            store::write(&folder.sample(step, artifact.extension), &artifact.bytes)?;
+        }
+        store::write(&folder.model(), &bytes)?;
+        let outcome = Outcome { steps: info.steps, stopped: None, best: None, checkpoint: None };
+        card::write(&folder, &recipe, &outcome)?;
+        Ok(())
+    };
+    if let Err(error) = write() {
+        // It would stand in the way of the next attempt.
+        _ = std::fs::remove_dir_all(&path);
+        return Err(error);
     }
-    let outcome = Outcome { steps: info.steps, stopped: None, best: None, checkpoint: None };
-    card::write(&folder, &recipe, &outcome)?;
 
     let (path, components) = (path.display(), arguments.components);
     let each = if model.info().classes() > 0 { " per class" } else { "" };

@@ -31,7 +31,8 @@ pub(crate) fn pull(arguments: &PullArguments) -> Result<String, Failure> {
     if out.exists() {
         return Err(waxwork_trainer::Error::RunExists(out).into());
     }
-    let is_grid = |file: &str| file.starts_with("samples/") && file.ends_with(".png");
+    let is_grid =
+        |file: &str| file.starts_with("samples/") && (file.ends_with(".png") || file.ends_with(".txt"));
     let wanted = |file: &str| NEEDED.contains(&file) || MORE.contains(&file) || is_grid(file);
     let bar = output::bar_of_bytes("fetching");
     let snapshot = Hub::from_environment()?.fetch(

@@ -273,7 +273,8 @@ fn too_many() -> Error {
 fn resampled(path: &Path, recording: &Recording, rate: u32) -> Result<Vec<f64>> {
     let samples = recording.samples.len() as u64 * u64::from(rate) / u64::from(recording.rate);
     if samples > MOST_SAMPLES as u64 {
-        return Err(Error::Recording { path: path.to_path_buf(), reason: wav::too_long(samples as usize) });
+        let reason = format!("at {rate} Hz {}", wav::too_long(samples as usize));
+        return Err(Error::Recording { path: path.to_path_buf(), reason });
     }
     Ok(resample(&recording.samples, recording.rate, rate))
 }

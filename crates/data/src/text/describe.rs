@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{TextConfig, Vocabulary, load, tokens};
+use super::{TextConfig, Vocabulary, load, one_line, tokens};
 use crate::Result;
 
 /// Most frequent tokens, and texts, that a description shows.
@@ -92,11 +92,11 @@ impl fmt::Display for TextDescription {
         writeln!(f, "length      {least} to {most} {}s, median {median}", self.token)?;
         writeln!(f, "vocabulary  {} tokens, the end among them", self.vocabulary)?;
         writeln!(f, "seen as     {}×{}", self.length, self.vocabulary)?;
-        writeln!(f, "frequent    {}", pairs(&self.frequent))?;
+        writeln!(f, "frequent    {}", one_line(&pairs(&self.frequent)))?;
         for note in &self.notes {
             writeln!(f, "note        {note}")?;
         }
         writeln!(f, "first texts")?;
-        self.first.iter().try_for_each(|text| writeln!(f, "  {text}"))
+        self.first.iter().try_for_each(|text| writeln!(f, "  {}", one_line(text)))
     }
 }

@@ -5,11 +5,14 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
+use waxwork_core::store::refuse_special;
 
 use crate::{Error, Result, files};
 
 /// Bytes that a file may have when it is unpacked.
 const MOST_BYTES: u64 = 1 << 30;
+/// Maximum number of texts of a file, and of a part.
+pub(super) const MOST_LINES: usize = 10_000_000;
 /// Bytes that a line may have.
 const MOST_LINE: usize = 1 << 20;
 
@@ -140,6 +143,9 @@ pub fn parse(format: LineFormat, bytes: &[u8], blank: bool) -> Result<Vec<Line>,
             let (has, first) = if label.is_some() { ("a", "no") } else { ("no", "a") };
             return fault(format!("has {has} label, but the first text has {first} label"));
         }
+        if lines.len() == MOST_LINES {
+            return fault(format!("is one more than the {MOST_LINES} texts that a file may have"));
+        }
         lines.push(Line { number, text, label });
     }
     if lines.is_empty() { Err(LineFault::Empty) } else { Ok(lines) }
@@ -153,6 +159,7 @@ pub(crate) fn read(path: &Path, blank: bool) -> Result<Vec<Line>> {
     let at = |reason: String| Error::Lines { path: path.to_path_buf(), reason };
     let format = LineFormat::of(path)
         .ok_or_else(|| at("texts come from .txt, .tsv or .jsonl files, compressed as .gz or not".into()))?;
+    refuse_special(path).map_err(Error::io("open", path))?;
     let file = File::open(path).map_err(Error::io("open", path))?;
     let mut bytes = Vec::new();
     let from = files::unpacked(file).map_err(Error::io("read", path))?;

@@ -1,12 +1,12 @@
 //! Files and folders of texts as the parts of a data set: which file is which part and class, and what is done with each text.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use waxwork_core::Kind;
 use waxwork_core::hash::sha256;
 
-use super::lines::{self, Line, LineFormat};
+use super::lines::{self, Line, LineFormat, MOST_LINES};
 use super::{Longer, TextConfig, Unit, Vocabulary, at_rest, spec};
 use crate::folder::layout::without;
 use crate::notes::{LISTED, Note};
@@ -15,6 +15,12 @@ use crate::{Error, InMemory, Result, natural, selection, splits};
 
 /// Bytes that all texts of a part may have together, at rest.
 const MOST_BYTES: usize = 8 << 30;
+/// Maximum number of bytes of all texts of a part in their files.
+const MOST_READ: usize = 2 << 30;
+/// Maximum number of classes.
+const MOST_CLASSES: usize = 10_000;
+/// Maximum length that no setting asked for: a batch takes memory for every token of every text.
+const MOST_DEFAULT: usize = 4_096;
 
 /// Texts that were read from a file, for what wants samples of one kind.
 #[derive(Debug)]
@@ -86,6 +92,13 @@ pub(crate) fn load(path: &Path, config: &TextConfig) -> Result<Loaded> {
     let (trained, tested) = (train.encoded(&vocabulary)?, test.encoded(&vocabulary)?);
     let longest = trained.iter().chain(&tested).map(Vec::len).max().unwrap_or_default();
     let length = config.length.unwrap_or(longest + 1);
+    if config.length.is_none() && length > MOST_DEFAULT {
+        let reason = format!(
+            "the longest text has {longest} {}s: a default length must not exceed {MOST_DEFAULT}, so set one, and `data.text.longer` to `cut`",
+            vocabulary.unit().noun()
+        );
+        return Err(Error::Config { key: "data.text.length", reason });
+    }
     if length < 2 {
         let reason = format!("must be at least 2, a token and the end, got {length}");
         return Err(Error::Config { key: "data.text.length", reason });
@@ -117,9 +130,18 @@ pub(crate) fn load(path: &Path, config: &TextConfig) -> Result<Loaded> {
 impl Part {
     fn read(files: Vec<TextFile>) -> Result<Self> {
         let mut part = Self::default();
+        let mut bytes = 0;
         for TextFile { path, class } in files {
             let file = part.files.len();
             for line in lines::read(&path, false)? {
+                bytes += line.text.len();
+                if part.texts.len() == MOST_LINES || bytes > MOST_READ {
+                    let reason = format!(
+                        "with this file, the part has more than {MOST_LINES} texts or {} GiB",
+                        MOST_READ >> 30
+                    );
+                    return Err(Error::Lines { path, reason });
+                }
                 let label = line.label.or_else(|| class.clone());
                 part.texts.push((file, Line { label, ..line }));
             }
@@ -132,6 +154,14 @@ impl Part {
             let path = part.files.first().and_then(|path| path.parent()).unwrap_or(Path::new("."));
             return Err(Error::Layout { path: path.to_path_buf(), reason });
         }
+        let classes = part.classes().len();
+        if classes > MOST_CLASSES {
+            let path = part.files.first().cloned().unwrap_or_default();
+            let reason = format!(
+                "it has {classes} different labels, but at most {MOST_CLASSES} are supported: is its first column a label?"
+            );
+            return Err(Error::Lines { path, reason });
+        }
         Ok(part)
     }
 
@@ -142,9 +172,10 @@ impl Part {
             return Err(Error::Config { key: "data.dir", reason });
         }
         let classes = self.classes();
+        let numbers = numbers(&classes);
         let label = |index: usize| {
             let (_, line) = self.texts.get(index)?;
-            classes.iter().position(|class| Some(class) == line.label.as_ref()).map(|label| label as u32)
+            numbers.get(line.label.as_ref()?.as_str()).copied()
         };
         let mut flags = selection::test_part(self.texts.len(), label).into_iter();
         let texts = self.texts.extract_if(.., |_| flags.next().unwrap_or(false)).collect();
@@ -204,12 +235,15 @@ impl Part {
         }
         let mut bytes = Vec::with_capacity(encoded.len() * kind.bytes());
         encoded.iter().for_each(|tokens| bytes.extend(at_rest(tokens, length)));
-        let label = |(_, line): &(usize, Line)| {
-            let label = line.label.as_ref()?;
-            classes.iter().position(|class| class == label).map(|label| label as u32)
-        };
+        let numbers = numbers(classes);
+        let label = |(_, line): &(usize, Line)| numbers.get(line.label.as_ref()?.as_str()).copied();
         InMemory::new(kind, bytes, self.texts.iter().map(label).collect())
     }
+}
+
+/// The label of each class.
+fn numbers(classes: &[String]) -> HashMap<&str, u32> {
+    classes.iter().map(String::as_str).zip(0..).collect()
 }
 
 /// The classes of the training part; the test part has no others.

@@ -59,6 +59,12 @@ impl Default for TextConfig {
     }
 }
 
+/// A text without line breaks and other control characters, except tabs, for files of lines and for terminals.
+pub fn one_line(text: &str) -> String {
+    let plain = |character: char| if character.is_control() && character != '\t' { ' ' } else { character };
+    text.chars().map(plain).collect()
+}
+
 /// The tokens before the end of each text at rest.
 pub fn tokens(bytes: &[u8], length: usize) -> Vec<Vec<u16>> {
     let text = |bytes: &[u8]| {
