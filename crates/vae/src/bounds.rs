@@ -1,4 +1,5 @@
-//! What a VAE can say of given samples: codes, reconstructions, the evidence lower bound, and log p(x) by importance sampling.
+//! What a VAE computes for given samples: codes, reconstructions, the evidence lower bound, and log p(x) by
+//! importance sampling.
 
 use candle_core::Tensor;
 use waxwork_core::model::{Decoded, Elbo, Posterior};
@@ -33,7 +34,7 @@ impl Vae {
         Ok((log_joint - q.log_density(&z)?)?.reshape((n, k))?)
     }
 
-    /// q(z | x) of what [`Observation::read`](crate::observation::Observation::read) gives.
+    /// q(z | x) for the values that [`Observation::read`](crate::observation::Observation::read) returns.
     fn posterior(&self, values: &Tensor, labels: Option<&Tensor>) -> Result<DiagonalGaussian> {
         Ok(self.encoder.forward(values, labels, Mode::Eval)?.detach())
     }

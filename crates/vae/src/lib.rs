@@ -67,12 +67,12 @@ impl Vae {
     /// The model of `config` for samples like `sample`, with its tensors from `params`.
     ///
     /// # Errors
-    /// If the configuration makes no sense, or a stored set does not fit it.
+    /// If the configuration is invalid, or a stored set does not fit it.
     pub fn new(config: VaeConfig, sample: impl Into<SampleSpec>, params: ParamSet) -> Result<Self> {
         Self::conditional("vae", config, sample, ConditionSpec::None, params)
     }
 
-    /// The same model of samples given a condition. `family` is its name in [`ModelInfo`].
+    /// The same model for samples with a condition. `family` is its name in [`ModelInfo`].
     ///
     /// # Errors
     /// As [`Vae::new`].

@@ -46,7 +46,7 @@ pub(crate) fn kl(
     }
 }
 
-/// The weight of the KL term at a step: β, reached in a straight line from zero over the warm-up.
+/// The weight of the KL term at a step. It rises linearly from zero to β over the warm-up.
 fn beta(config: &VaeConfig, step: u64) -> f64 {
     match config.kl_warmup_steps {
         0 => config.beta,
@@ -54,8 +54,8 @@ fn beta(config: &VaeConfig, step: u64) -> f64 {
     }
 }
 
-/// The KL term that training pays for: summed over the latent, averaged over the batch, and in no dimension below
-/// `free_bits` nats (Kingma et al. 2016).
+/// The KL term of the training objective: averaged over the batch, raised to at least `free_bits` nats in
+/// every dimension (Kingma et al. 2016), and summed over the dimensions.
 fn kl_penalty(kl: &Tensor, free_bits: f64) -> Result<Tensor> {
     let per_dimension = kl.mean(0)?;
     if free_bits == 0.0 {
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
     use crate::prior::StandardNormal;
 
-    /// The standard normal, as a prior whose KL nobody knows.
+    /// The standard normal, as a prior without a closed-form KL.
     #[derive(Debug)]
     struct NoClosedForm;
 
@@ -103,7 +103,8 @@ mod tests {
         let exact = mean(kl(&q, &StandardNormal, &z, None).unwrap());
         let estimate = kl(&q, &NoClosedForm, &z, None).unwrap();
         assert_eq!(estimate.dims(), [n, 1]);
-        // The estimate has a standard deviation of about 1.4 a draw, so 0.01 over all of them.
+        // The estimate has a standard deviation of about 1.4 per draw, so about 0.01 for the mean of all
+        // draws.
         assert!((mean(estimate) - exact).abs() < 0.04, "against {exact}");
     }
 }
