@@ -237,7 +237,7 @@ impl GanConfig {
     /// Checks every value.
     ///
     /// # Errors
-    /// [`Error::Config`] names the key and what would be right.
+    /// [`Error::Config`] names the key and what is valid.
     pub fn validate(&self) -> Result<()> {
         let fail = |key: &str, reason: &str| {
             Err(Error::Config { key: format!("model.{key}"), reason: reason.into() })
