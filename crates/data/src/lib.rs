@@ -14,9 +14,9 @@
 //! # }
 //! ```
 //!
-//! Images are u8 at rest and f32 in [0, 1] in a [`Batch`](waxwork_core::Batch), channel first; a [`View`] says so for each kind of
-//! sample. Batches use rayon's
-//! global pool; their contents do not depend on its size.
+//! Images are u8 at rest and f32 in [0, 1] in a [`Batch`](waxwork_core::Batch), channels first. A [`View`]
+//! defines this conversion for each kind of sample. Batches use rayon's global pool; their contents do not
+//! depend on its size.
 
 mod asking;
 pub mod cifar;

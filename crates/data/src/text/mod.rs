@@ -38,7 +38,7 @@ pub struct TextConfig {
     pub longer: Longer,
     /// Words or characters that occur fewer times than this in the training part are read as `<unk>`.
     pub min_count: usize,
-    /// Maximum size of the vocabulary, including the end and `<unk>`; rarer tokens are read as `<unk>`. Default: no limit.
+    /// Maximum vocabulary size with the end and `<unk>`; rarer tokens are read as `<unk>`. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_vocabulary: Option<usize>,
 }
