@@ -31,9 +31,10 @@ pub(crate) const GATES: usize = 4;
 /// Rows of the batch per task.
 const ROWS: usize = 16;
 
-/// The hidden states of an LSTM at every step (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000):
-/// contributions of the inputs `(N · L, 4H)`, the L steps of one sequence after those of another, recurrent weight `(4H, H)` and start
-/// `(N, 2H)`, the hidden state beside the cell → `(N · L, H)`. Differentiable in all three.
+/// The hidden states of an LSTM at every step (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et
+/// al. 2000). Takes the contributions of the inputs, `(N · L, 4H)`, with the L steps of each sequence in
+/// succession, the recurrent weight `(4H, H)`, and the initial hidden and cell state, concatenated as
+/// `(N, 2H)`; returns `(N · L, H)`. Differentiable in all three.
 ///
 /// With a = contribution + W h, cut into four parts in PyTorch's order, a step is i = σ(a₁), f = σ(a₂), g = tanh(a₃), o = σ(a₄),
 /// c ← f c + i g, h ← o tanh c. The contributions hold the product of the inputs and both biases.
@@ -212,7 +213,8 @@ impl Sizes {
         let inputs = inputs.zip(grad.par_chunks(ROWS * states)).zip(start.par_chunks(ROWS * 2 * width));
         outputs.zip(inputs).for_each(|((for_gates, for_start), (((gates, cells), grad), start))| {
             let rows = cells.len() / states;
-            // `for_start` holds the gradients of the state after the step at hand: of the hidden state what later steps say.
+            // `for_start` holds the gradients of the state after the current step; for the hidden state, only
+            // those from later steps.
             for step in (0..steps).rev() {
                 simd(
                     #[inline(always)]
@@ -260,7 +262,8 @@ impl Sizes {
     }
 }
 
-/// One step of one row: turns what goes into the gates into their values, and writes the new cell and hidden state.
+/// One step of one row: turns the pre-activations of the gates into their values, and writes the new cell and
+/// hidden state.
 #[inline(always)]
 fn advance<T: Float>(gates: &mut [T], before: &[T], cell: &mut [T], hidden: &mut [T]) {
     let width = cell.len();
@@ -277,8 +280,9 @@ fn advance<T: Float>(gates: &mut [T], before: &[T], cell: &mut [T], hidden: &mut
     }
 }
 
-/// [`advance`] backwards. `for_hidden` and `for_cell` are gradients of the state after the step, without `grad`, the output's own. They
-/// become the gradient of the cell before it, and zeros.
+/// The backward pass of [`advance`]. `for_hidden` and `for_cell` are gradients of the state after the step,
+/// without the output's own gradient `grad`. `for_cell` becomes the gradient of the cell before the step, and
+/// `for_hidden` becomes zero.
 #[inline(always)]
 fn retreat<T: Float>(
     gates: &[T],

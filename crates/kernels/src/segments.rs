@@ -1,5 +1,5 @@
-//! Heads and likelihoods of rows that are cut into segments: numbers, and one-hot choices. One pass over all segments of a row, where
-//! a call per segment would be many.
+//! Heads and likelihoods of rows that are cut into segments: numbers, and one-hot choices. One pass handles
+//! all segments of a row, which saves a call per segment.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor, WithDType};
@@ -34,9 +34,10 @@ pub fn activate_segments(x: &Tensor, segments: &Segments, temperature: f64) -> R
     Ok(tape::apply1(&x.contiguous()?, op)?)
 }
 
-/// log p(target | output) per row in nats, outputs and targets `(N, D)` → `(N)`: a Gaussian around x or tanh(x) for each number, whose
-/// log standard deviation is its element of `log_scale` `(numbers)`, and the log probability of each choice under softmax(x). A silent
-/// number ([`Segments::silenced`]) counts nothing. Differentiable in all three.
+/// log p(target | output) per row in nats, outputs and targets `(N, D)` → `(N)`: a Gaussian around x or
+/// tanh(x) for each number, whose log standard deviation is its element of `log_scale` `(numbers)`, and the
+/// log probability of each choice under softmax(x). A silent number ([`Segments::silenced`]) contributes
+/// nothing. Differentiable in all three.
 ///
 /// # Errors
 /// [`Error::Input`] if a shape does not fit.
@@ -63,7 +64,7 @@ pub fn segment_log_likelihood(
     if !runs_on_cpu_kernels(output.device()) {
         return Ok(composed::segment_log_likelihood(output, targets, log_scale, segments)?);
     }
-    // An operation has no empty arguments.
+    // An operation cannot have empty arguments.
     let log_scale = if segments.numbers() == 0 {
         Tensor::zeros(1, output.dtype(), output.device())?
     } else {
@@ -269,7 +270,8 @@ impl LikelihoodOp {
         total
     }
 
-    /// Gradients of a row into `for_x`, `for_targets` and `for_scale`, which are zero before, each times `g`.
+    /// Writes the gradients of a row, each times `g`, into `for_x`, `for_targets` and `for_scale`, which must
+    /// be zero.
     #[inline(always)]
     fn row_gradient<T: Float>(
         &self,

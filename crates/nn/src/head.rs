@@ -31,7 +31,7 @@ pub enum Head {
 #[derive(Clone, Debug)]
 pub struct TokenHead {
     segments: Segments,
-    /// The most tokens of a sequence, and the number of tokens that there are.
+    /// The maximum length of a sequence, and the size of the vocabulary.
     dims: (usize, usize),
 }
 

@@ -1,4 +1,4 @@
-//! The long short-term memory.
+//! The long short-term memory (LSTM) layer.
 
 use candle_core::{DType, Tensor};
 
@@ -47,8 +47,8 @@ impl Lstm {
         self.hidden
     }
 
-    /// Inputs `(N · L, inputs)`, the steps of one sequence after those of another, and the state before them `(N, 2 · hidden)`, the
-    /// hidden state beside the cell → hidden states `(N · L, hidden)`.
+    /// Inputs `(N · L, inputs)`, with the L steps of each sequence in succession, and the initial hidden and
+    /// cell state, concatenated as `(N, 2 · hidden)` → hidden states `(N · L, hidden)`.
     pub fn forward(&self, inputs: &Tensor, start: &Tensor) -> Result<Tensor> {
         let weight = cast(&self.weight_hh, self.compute_dtype)?;
         Ok(kernels::lstm(&self.contributions(inputs)?, &weight, start)?)
@@ -60,14 +60,15 @@ impl Lstm {
         Ok(kernels::lstm_step(&self.contributions(inputs)?, &weight, state)?)
     }
 
-    /// What inputs and biases contribute to the gates.
+    /// The contributions of inputs and biases to the gates.
     fn contributions(&self, inputs: &Tensor) -> Result<Tensor> {
         let weight = cast(&self.weight_ih, self.compute_dtype)?;
         let bias = (&self.biases[0] + &self.biases[1])?;
         Ok(kernels::linear(inputs, &weight, Some(&bias), Activation::Identity)?)
     }
 
-    /// [`Lstm::forward`] from a state of zeros as nodes of a graph, `(batch, steps, inputs)` → `(batch, steps, hidden)`.
+    /// [`Lstm::forward`] from a state of zeros as nodes of a graph: `(batch, steps, inputs)` →
+    /// `(batch, steps, hidden)`.
     ///
     /// # Errors
     /// If a constant cannot be stored.
