@@ -1,5 +1,5 @@
-//! Data sets for Waxwork: files in the formats of MNIST and CIFAR-10, image folders, the Hub (feature `hub`), and
-//! embedded generators that need no files at all.
+//! Data sets for Waxwork: files in the formats of MNIST and CIFAR-10, image folders, the Hub (feature `hub`),
+//! and embedded generators that need no files at all.
 //!
 //! ```
 //! use candle_core::Device;

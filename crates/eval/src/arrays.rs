@@ -136,7 +136,8 @@ pub fn kind_of(array: &Tensor) -> Result<Kind> {
 /// or, for grey images, `(N, H, W)`, with at least one image.
 ///
 /// # Errors
-/// [`crate::Error::Array`] with what was found and what to save instead; [`waxwork_core::Error::Value`] with the index of a NaN.
+/// [`crate::Error::Array`] with what was found and what to save instead; [`waxwork_core::Error::Value`] with
+/// the index of a NaN.
 pub fn images(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
     let images = checked(array, shape)?;
     if images.dtype() != DType::U8 {
@@ -246,7 +247,8 @@ pub fn samples(array: &Tensor, kind: &Kind) -> Result<Tensor> {
 /// by 32,768.
 ///
 /// # Errors
-/// [`crate::Error::Array`] for another shape or type or for louder floats, [`waxwork_core::Error::Value`] for NaN or an infinity.
+/// [`crate::Error::Array`] for another shape or type or for louder floats, [`waxwork_core::Error::Value`] for
+/// NaN or an infinity.
 pub fn waveforms(array: &Tensor, length: usize) -> Result<Tensor> {
     let what = "sounds";
     let flat_dims = match *array.dims() {
@@ -303,8 +305,8 @@ fn rows_of(what: &'static str, array: &Tensor, width: usize) -> Result<Tensor> {
     Ok(rows)
 }
 
-/// The labels of `count` images: `(N)` or `(N, 1)` whole numbers from 0 to `classes` − 1, of any type, or one-hot rows
-/// `(N, classes)`.
+/// The labels of `count` images: `(N)` or `(N, 1)` whole numbers from 0 to `classes` − 1, of any type, or
+/// one-hot rows `(N, classes)`.
 ///
 /// # Errors
 /// [`crate::Error::Array`] names the first image whose label is not a class, or says that the numbers of

@@ -1,5 +1,5 @@
-//! The judge: a small classifier that is trained on the real samples of a data set and classifies generated ones. Its
-//! training is deterministic, and the hash of its weights identifies it.
+//! The judge: a small classifier that is trained on the real samples of a data set and classifies generated
+//! ones. Its training is deterministic, and the hash of its weights identifies it.
 
 use std::path::Path;
 

@@ -1,8 +1,9 @@
 //! The recurrent part of a long short-term memory (LSTM) over whole sequences, as one operation.
 //!
-//! A task computes all steps of a few rows of the batch, so no step waits for another task. The recurrent weight is packed
-//! once and multiplied at every step. The forward pass keeps the gates and the cells; the backward pass goes through time
-//! once, and then computes the weight's gradient as one product over all steps.
+//! A task computes all steps of a few rows of the batch, so no step waits for another task. The recurrent
+//! weight is packed once and multiplied at every step. The forward pass keeps the gates and the cells; the
+//! backward pass goes through time once, and then computes the weight's gradient as one product over all
+//! steps.
 #![expect(unsafe_code, reason = "products read and write strided rows through pointers")]
 
 use std::sync::OnceLock;
@@ -36,8 +37,9 @@ const ROWS: usize = 16;
 /// succession, the recurrent weight `(4H, H)`, and the initial hidden and cell state, concatenated as
 /// `(N, 2H)`; returns `(N · L, H)`. Differentiable in all three.
 ///
-/// With a = contribution + W h, cut into four parts in PyTorch's order, a step is i = σ(a₁), f = σ(a₂), g = tanh(a₃), o = σ(a₄),
-/// c ← f c + i g, h ← o tanh c. The contributions hold the product of the inputs and both biases.
+/// With a = contribution + W h, cut into four parts in PyTorch's order, a step is i = σ(a₁), f = σ(a₂), g =
+/// tanh(a₃), o = σ(a₄), c ← f c + i g, h ← o tanh c. The contributions hold the product of the inputs and
+/// both biases.
 ///
 /// # Errors
 /// [`Error::Input`] if the shapes do not fit.
@@ -50,7 +52,8 @@ pub fn lstm(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<T
     Ok(tape::apply3(&contributions.contiguous()?, &weight.contiguous()?, &start.contiguous()?, op)?)
 }
 
-/// One step of [`lstm`] without a gradient: contributions `(N, 4H)` and state `(N, 2H)` → the next state `(N, 2H)`.
+/// One step of [`lstm`] without a gradient: contributions `(N, 4H)` and state `(N, 2H)` → the next state
+/// `(N, 2H)`.
 ///
 /// # Errors
 /// [`Error::Input`] if the shapes do not fit.
@@ -161,7 +164,8 @@ impl Sizes {
                     0 => (start, 2 * width),
                     _ => (&hidden[(step - 1) * width..], states),
                 };
-                // SAFETY: the columns of this step in the rows of this task, which nothing else uses meanwhile.
+                // SAFETY: the columns of this step in the rows of this task, which nothing else uses
+                // meanwhile.
                 unsafe {
                     let out = gates[step * GATES * width..].as_mut_ptr();
                     recurrent.add_product(rows, before, stride, out, gates_len);
@@ -238,7 +242,8 @@ impl Sizes {
                         }
                     },
                 );
-                // SAFETY: the hidden halves of this task's rows of `for_start`, which nothing else uses meanwhile.
+                // SAFETY: the hidden halves of this task's rows of `for_start`, which nothing else uses
+                // meanwhile.
                 unsafe {
                     let left = &for_gates[step * GATES * width..];
                     recurrent.add_product(rows, left, gates_len, for_start.as_mut_ptr(), 2 * width);

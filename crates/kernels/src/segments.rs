@@ -16,11 +16,13 @@ use crate::shapes::same_shape;
 use crate::simd::simd;
 use crate::tape;
 
-/// (.., D) → the same shape: x for real numbers, tanh(x) for signed ones, softmax(x / temperature) for each choice. With Gumbel noise
-/// added to the choices this is the Gumbel softmax (Jang et al. 2017; Maddison et al. 2017). Differentiable.
+/// (.., D) → the same shape: x for real numbers, tanh(x) for signed ones, softmax(x / temperature) for each
+/// choice. With Gumbel noise added to the choices this is the Gumbel softmax (Jang et al. 2017; Maddison et
+/// al. 2017). Differentiable.
 ///
 /// # Errors
-/// [`Error::Input`] if the last dimension has another width; [`Error::Argument`] if the temperature is not positive.
+/// [`Error::Input`] if the last dimension has another width; [`Error::Argument`] if the temperature is not
+/// positive.
 pub fn activate_segments(x: &Tensor, segments: &Segments, temperature: f64) -> Result<Tensor> {
     segments.check("the values of segments", x)?;
     if !(temperature > 0.0 && temperature.is_finite()) {
@@ -137,7 +139,8 @@ impl ActivateOp {
         out
     }
 
-    /// From the result and its gradient: g for real numbers, (1 − y²) g for signed ones, y (g − Σ y g) / temperature for choices.
+    /// From the result and its gradient: g for real numbers, (1 − y²) g for signed ones, y (g − Σ y g) /
+    /// temperature for choices.
     fn backward<T: Float>(&self, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
         let (shape, width) = (y.shape(), self.segments.width());
         let factor = T::from_f64(self.inverse_temperature);

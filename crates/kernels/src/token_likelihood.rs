@@ -1,4 +1,5 @@
-//! The last layer of a language model with its likelihood: log p of one token per row, under the softmax of a linear layer.
+//! The last layer of a language model with its likelihood: log p of one token per row, under the softmax of a
+//! linear layer.
 //!
 //! Rows that do not count, such as the padding of short sequences, are left out of every product. The logits
 //! are stored once, as exponentials for the backward pass.
@@ -24,8 +25,9 @@ use crate::simd::simd;
 use crate::sums::{column_sums, maximum, sum1};
 use crate::tape;
 
-/// log softmax(x · wᵀ + b) at the target of each row, in nats: x (M, I), weight (V, I), bias (V), targets (M) u32 below V → (M). Where
-/// `counted` (M) is 0 rather than 1, the result is 0 and nothing is computed. Differentiable in x, weight and bias.
+/// log softmax(x · wᵀ + b) at the target of each row, in nats: x (M, I), weight (V, I), bias (V), targets (M)
+/// u32 below V → (M). Where `counted` (M) is 0 rather than 1, the result is 0 and nothing is computed.
+/// Differentiable in x, weight and bias.
 ///
 /// # Errors
 /// [`Error::Input`] if the shapes do not fit; [`Error::Argument`] if a target is V or more.

@@ -23,7 +23,8 @@ pub enum Head {
     Numbers(Range),
     /// Vectors of numbers and choices.
     Row(RowHead),
-    /// Sequences of tokens: networks see the softmax at every position (Gulrajani et al. 2017), and samples are the most likely tokens.
+    /// Sequences of tokens: networks see the softmax at every position (Gulrajani et al. 2017), and samples
+    /// are the most likely tokens.
     Tokens(TokenHead),
 }
 

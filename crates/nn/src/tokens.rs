@@ -31,7 +31,8 @@ pub fn needs_tokens(sample: &SampleSpec, key: &str) -> Result<(usize, usize)> {
     })
 }
 
-/// 1 for every token before the end and for the end itself, 0 for what follows: numbers `(N, L)` u32 → `(N, L)` of `dtype`.
+/// 1 for every token before the end and for the end itself, 0 for what follows: numbers `(N, L)` u32 →
+/// `(N, L)` of `dtype`.
 pub fn counted(tokens: &Tensor, dtype: DType) -> Result<Tensor> {
     let ends = tokens.eq(END)?.to_dtype(dtype)?;
     let before = kernels::matmul(&ends, &earlier(tokens.dim(1)?, dtype, tokens.device())?)?;

@@ -14,7 +14,8 @@ use crate::tokens::Targets;
 use crate::{Vae, objective};
 
 impl Vae {
-    /// log p(x, z) − log q(z | x) of every draw: targets `(N, …)`, noise `(N, K, latent_dim)` → `(N, K)` in nats.
+    /// log p(x, z) − log q(z | x) of every draw: targets `(N, …)`, noise `(N, K, latent_dim)` → `(N, K)` in
+    /// nats.
     pub(crate) fn log_weights(
         &self,
         q: &DiagonalGaussian,

@@ -51,7 +51,8 @@ pub const ENCODER: &str = "encoder";
 /// The group of the decoder's weights, with a learned observation scale and a learned prior.
 pub const DECODER: &str = "decoder";
 
-/// A variational autoencoder: an encoder q(z | x), a decoder with its observation model p(x | z), and a prior p(z).
+/// A variational autoencoder: an encoder q(z | x), a decoder with its observation model p(x | z), and a prior
+/// p(z).
 #[derive(Clone, Debug)]
 pub struct Vae {
     config: VaeConfig,

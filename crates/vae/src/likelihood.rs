@@ -87,7 +87,8 @@ const LOG_SCALES: (f64, f64) = (-4.605_170_185_988_091, 0.0);
 const DATA_SEED: u64 = 0;
 
 impl Likelihood {
-    /// The observation model of `config` for samples like `sample`; a learned scale becomes the weight `log_scale` of `scope`.
+    /// The observation model of `config` for samples like `sample`; a learned scale becomes the weight
+    /// `log_scale` of `scope`.
     ///
     /// # Errors
     /// [`Error::Config`] if the scale is not positive, or the model does not cover the samples' values. Also

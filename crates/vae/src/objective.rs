@@ -1,5 +1,5 @@
-//! Objectives of a VAE as functions of log p(x | z), q(z | x) and p(z): the evidence lower bound with its weights, and the
-//! importance-weighted bound.
+//! Objectives of a VAE as functions of log p(x | z), q(z | x) and p(z): the evidence lower bound with its
+//! weights, and the importance-weighted bound.
 
 use candle_core::Tensor;
 use waxwork_core::{Loss, Result};
@@ -9,10 +9,11 @@ use crate::config::VaeConfig;
 use crate::posterior::DiagonalGaussian;
 use crate::prior::Prior;
 
-/// −E[log p(x | z)] + β KL(q ‖ p), averaged over the batch and in nats per sample (β-VAE, Higgins et al. 2017).
+/// −E[log p(x | z)] + β KL(q ‖ p), averaged over the batch and in nats per sample (β-VAE, Higgins et al.
+/// 2017).
 ///
-/// `log_likelihood` is log p(x | z) at one draw, `(N)`; `kl` is KL(q ‖ p) by dimension, `(N, latent_dim)`; `step` counts
-/// from 0 and matters during the warm-up.
+/// `log_likelihood` is log p(x | z) at one draw, `(N)`; `kl` is KL(q ‖ p) by dimension, `(N, latent_dim)`;
+/// `step` counts from 0 and matters during the warm-up.
 pub(crate) fn negative_elbo(
     log_likelihood: &Tensor,
     kl: &Tensor,
@@ -32,8 +33,8 @@ pub(crate) fn negative_importance_weighted_bound(log_weights: &Tensor) -> Result
     Ok(Loss::new("loss", loss::log_mean_exp(log_weights)?.mean_all()?.neg()?))
 }
 
-/// KL(q ‖ p) by dimension, `(N, latent_dim)` in nats. Without a closed form it is log q(z) − log p(z) at the draw `z`,
-/// `(N, 1)`, whose expectation is the KL.
+/// KL(q ‖ p) by dimension, `(N, latent_dim)` in nats. Without a closed form it is log q(z) − log p(z) at the
+/// draw `z`, `(N, 1)`, whose expectation is the KL.
 pub(crate) fn kl(
     q: &DiagonalGaussian,
     prior: &dyn Prior,

@@ -16,8 +16,8 @@ pub struct DiagonalGaussian {
 }
 
 impl DiagonalGaussian {
-    /// Standard normal noise `(N, latent_dim)` → draws of the same shape, differentiable in mean and log-variance
-    /// (the reparameterisation of Kingma & Welling 2014).
+    /// Standard normal noise `(N, latent_dim)` → draws of the same shape, differentiable in mean and
+    /// log-variance (the reparameterisation of Kingma & Welling 2014).
     pub fn draw(&self, noise: &Tensor) -> Result<Tensor> {
         Ok(kernels::reparameterize(&self.mean, &self.log_var, noise)?)
     }

@@ -6,9 +6,9 @@
 //! again in candle's operations. All of this runs on CPU tensors too, where tests compare it with the kernels.
 //!
 //! # Precision
-//! If the weight of a layer has a different type than its input (bf16 or f16 instead of f32), products are computed in
-//! the type of the weight, forward and backward, and everything else (biases, sums, activations, normalisation) in that
-//! of the input.
+//! If the weight of a layer has a different type than its input (bf16 or f16 instead of f32), products are
+//! computed in the type of the weight, forward and backward, and everything else (biases, sums, activations,
+//! normalisation) in that of the input.
 
 mod adam;
 mod backward;

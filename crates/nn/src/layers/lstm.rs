@@ -8,7 +8,8 @@ use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 
-/// One layer of an LSTM (Hochreiter & Schmidhuber 1997), with PyTorch's order of gates and both of its biases.
+/// One layer of an LSTM (Hochreiter & Schmidhuber 1997), with PyTorch's order of gates and both of its
+/// biases.
 #[derive(Clone, Debug)]
 pub struct Lstm {
     /// `(4 · hidden, inputs)`.
