@@ -300,8 +300,8 @@ impl Split {
         Self { indices, ..self.clone() }
     }
 
-    /// The same samples, of which a [`Loader`](crate::Loader) chooses by column values, to train a model that
-    /// is conditioned on them: it draws a column uniformly, a value by the logarithm of its frequency, and a
+    /// The same samples, but a [`Loader`](crate::Loader) draws them by their column values, to train a
+    /// conditional model: it draws a column uniformly, a value by the logarithm of its frequency, and a
     /// sample among those that have the value (Xu et al. 2019).
     #[must_use]
     pub fn by_column(self) -> Self {

@@ -46,10 +46,10 @@ pub struct DataConfig {
     /// Seed of an embedded generator, not of the run, so that runs of different seeds see the same data.
     #[serde(default)]
     pub seed: u64,
-    /// How the pictures of an image folder, or of the Hub where they differ in size, are made into images.
+    /// How the files of an image folder, or of the Hub if they differ in size, become images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<FolderConfig>,
-    /// What is known of a table that its file does not say.
+    /// What is known about a table beyond its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<TableOptions>,
     /// How wide the modes of `ring` and `grid` are.

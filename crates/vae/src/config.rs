@@ -115,7 +115,7 @@ pub enum Network {
         batch_norm: bool,
     },
     /// An LSTM on each side, for sequences of tokens (Bowman et al. 2016): the encoder's last state gives the posterior, and the
-    /// decoder predicts every token from those before it, with the latent beside each.
+    /// decoder predicts every token from those before it, each concatenated with the latent.
     Recurrent {
         /// Features of a token.
         embedding: usize,

@@ -11,7 +11,7 @@ use waxwork_core::rng::Draws;
 
 use crate::text::{Unit, Vocabulary};
 
-/// A rule, of whose ways at most one may be empty. The next word decides between the others.
+/// A rule. At most one of its ways may be empty; the next word decides between the others.
 #[derive(Debug)]
 struct Rule {
     ways: Vec<Way>,
