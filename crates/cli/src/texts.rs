@@ -1,4 +1,4 @@
-//! Texts that commands write: lines, JSON lines, and the numbers of their tokens.
+//! Texts that commands write: lines, JSON lines, and token numbers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use waxwork_models::{Classes, sounds};
 use crate::failure::Failure;
 use crate::output::{Form, Labelled, extension, write_labels_beside};
 
-/// Checks that texts can be written to `path`, before anything that takes long.
+/// Checks that texts can be written to `path`. Call this before anything slow.
 pub(crate) fn check_target(path: &Path) -> Result<(), Failure> {
     match extension(path).as_deref() {
         Some("txt" | "jsonl" | "npy" | "safetensors") => Ok(()),
@@ -24,8 +24,9 @@ pub(crate) fn check_target(path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Writes texts at rest as what the path's ending says: a text per line (.txt), an object per line with its label (.jsonl), or the
-/// numbers of tokens `(N, length)` as an array (.npy, labels in a file of their own beside it) or as a tensor `texts`.
+/// Writes texts at rest in the format that the path's extension names: one text per line (.txt), one object
+/// per line with its label (.jsonl), token numbers `(N, length)` as an array (.npy, with labels in a separate
+/// file next to it), or a tensor `texts`.
 pub(crate) fn write(
     path: &Path,
     form: &Form,
@@ -64,7 +65,8 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// Writes each text with its reconstruction: one below the other and a blank line (.txt), in one object (.jsonl), or in turn.
+/// Writes each text with its reconstruction: one below the other, then a blank line (.txt), in one object
+/// (.jsonl), or alternating.
 pub(crate) fn write_pairs(path: &Path, form: &Form, above: &Tensor, below: &Tensor) -> Result<(), Failure> {
     values::check("texts", above)?;
     values::check("texts", below)?;
@@ -97,7 +99,7 @@ pub(crate) fn write_pairs(path: &Path, form: &Form, above: &Tensor, below: &Tens
     Ok(())
 }
 
-/// The texts of a split as a command prints them, each behind its class.
+/// The texts of a split as a command prints them, each after its class.
 pub(crate) fn shown(form: &Form, split: &Split, classes: &Classes) -> Result<String, Failure> {
     let line = |(place, tokens): (usize, &Vec<u16>)| {
         let line = one_line(&form.view.line(tokens));
@@ -110,7 +112,7 @@ fn whole(lines: impl Iterator<Item = String>) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-/// The numbers of tokens `(N, length)`, u32.
+/// Token numbers `(N, length)`, u32.
 fn numbers(bytes: &[u8], length: usize) -> Result<Tensor, Failure> {
     let tokens: Vec<u32> =
         bytes.as_chunks::<2>().0.iter().map(|number| u32::from(u16::from_le_bytes(*number))).collect();

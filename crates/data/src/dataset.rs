@@ -19,33 +19,33 @@ use crate::text;
 use crate::view::{HostValues, Sight, View};
 use crate::{Error, Result};
 
-/// Samples that one thread writes before it is worth waking another.
+/// Number of samples per task at which waking another thread pays off.
 const SAMPLES_PER_TASK: usize = 16;
 
 /// What a data set is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatasetInfo {
-    /// Name by which it is asked for, e.g. `mnist`.
+    /// Name that selects it, e.g. `mnist`.
     pub name: String,
-    /// What every sample is.
+    /// The kind of every sample.
     pub kind: Kind,
     /// How samples become what networks see.
     pub view: View,
     /// Names of the classes; label `k` is `classes[k]`. Empty if there are no labels.
     pub classes: Vec<String>,
-    /// SHA-256 in hex of what the data is: its decoded values and labels, or the generator's version and seed. It does
-    /// not depend on how the files were compressed or where they came from, nor on the view.
+    /// SHA-256, in hex, of the data: its decoded values and labels, or the generator's version and seed. It
+    /// does not depend on the compression of the files, their origin, or the view.
     pub identity: String,
     /// Files of an image folder that could not be read and were left out.
     pub skipped: usize,
-    /// The rows of a table and what makes vectors of them; None for all but tables.
+    /// The rows of a table and their encoder; None for all other data.
     pub tables: Option<Arc<Tables>>,
-    /// The columns of a table that a model can be asked for.
+    /// The columns of a table on which a model can be conditioned.
     pub columns: Vec<ColumnSpec>,
 }
 
 impl DatasetInfo {
-    /// A data set of this identity: a name for its contents that changes whenever they do.
+    /// Describes a data set of this identity, a name for its contents that changes whenever they do.
     pub fn new(name: &str, kind: impl Into<Kind>, classes: &[String], identity: impl Into<String>) -> Self {
         let kind = kind.into();
         let (name, view, identity) = (name.to_owned(), View::of(&kind), identity.into());
@@ -53,8 +53,8 @@ impl DatasetInfo {
         Self { name, kind, view, classes, identity, skipped: 0, tables: None, columns: Vec::new() }
     }
 
-    /// What a data set of one's own is. Its identity is the SHA-256 of the class names, and of every image and label of both parts:
-    /// all are read once.
+    /// Describes a data set of your own. Its identity is the SHA-256 of the class names and of every image
+    /// and label of both parts, all of which are read once.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -73,7 +73,7 @@ impl DatasetInfo {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Config`] if the parts have other shapes, or a label has no class; what the sources give.
+    /// [`Error::Config`] if the parts have different shapes, or a label has no class; errors of the sources.
     pub fn of(name: &str, classes: &[String], train: &dyn Source, test: &dyn Source) -> Result<Self> {
         let kind = train.kind();
         if test.kind() != kind {
@@ -95,7 +95,7 @@ impl DatasetInfo {
         Ok(Self::new(name, kind, classes, identity))
     }
 
-    /// What networks see of a sample.
+    /// A sample as networks see it.
     pub fn sample(&self) -> SampleSpec {
         self.view.spec(&self.kind)
     }
@@ -109,7 +109,7 @@ impl DatasetInfo {
         self.kind.image().ok_or_else(not_images)
     }
 
-    /// What a model of this data can be asked for.
+    /// The conditions that a model of this data can have.
     pub fn condition(&self) -> ConditionSpec {
         match self.columns.as_slice() {
             [] => ConditionSpec::classes(self.classes.len()),
@@ -117,39 +117,40 @@ impl DatasetInfo {
         }
     }
 
-    /// SHA-256 in hex of what networks see of a sample.
+    /// SHA-256, in hex, of how networks see a sample.
     pub fn view_hash(&self) -> String {
         self.view.hash(&self.kind)
     }
 }
 
-/// Train, validation and test samples of one kind.
+/// Training, validation and test samples of one kind.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// What the data is.
     pub info: DatasetInfo,
-    /// What models are trained on.
+    /// The samples that models are trained on.
     pub train: Split,
-    /// A fixed part of the original training set, on which "best" is chosen.
+    /// A fixed part of the original training set, by which the best weights are chosen.
     pub validation: Split,
-    /// What final numbers are measured on.
+    /// The samples that final numbers are measured on.
     pub test: Split,
-    /// What was taken for what when it was read, and what was left out.
+    /// How ambiguous contents were interpreted when they were read, and what was left out.
     pub notes: Vec<Note>,
 }
 
 impl Dataset {
-    /// How many samples each part has, by its name.
+    /// The number of samples of each part, by its name.
     pub fn sizes(&self) -> BTreeMap<String, usize> {
         let parts = [("training", &self.train), ("validation", &self.validation), ("test", &self.test)];
         parts.into_iter().map(|(part, split)| (part.to_owned(), split.len())).collect()
     }
 
-    /// Cuts the fixed validation part out of `train` and keeps at most `limit` of the remaining images.
+    /// Separates the fixed validation part from `train` and keeps at most `limit` of the remaining images.
     ///
-    /// The choice depends on nothing but the labels and the number of images, and keeps the proportions of the classes:
-    /// `validation` images (default: a twelfth, so 5,000 of 60,000), and of the rest a prefix of one fixed order, so that
-    /// a smaller limit selects a part of what a larger one does.
+    /// The choice depends only on the labels and the number of images, and keeps the proportions of the
+    /// classes. The validation part has `validation` images (default: a twelfth, so 5,000 of 60,000). The
+    /// limit takes a prefix of one fixed order of the rest, so a smaller limit selects a subset of what a
+    /// larger one selects.
     ///
     /// # Errors
     /// [`Error::Config`] if nothing is left to train on.
@@ -195,11 +196,11 @@ impl Dataset {
     }
 }
 
-/// Training sounds whose statistics a view has at most.
+/// Maximum number of training sounds from which a view's statistics are computed.
 const FITTED: usize = 2000;
 
 impl Dataset {
-    /// The same data as judges see it, if that is not how networks see it.
+    /// The same data as judges see it, if that differs from what networks see.
     ///
     /// # Errors
     /// As [`Dataset::seen_as`].
@@ -212,17 +213,17 @@ impl Dataset {
         }
     }
 
-    /// The same data, of which networks see what `view` says, with the statistics of the training part; of a large one, of a part that
-    /// stands for it.
+    /// The same data under `view`, with the statistics of the training part, or of a representative subset if
+    /// it is large.
     ///
     /// # Errors
-    /// [`Error::Config`] if it is no view of such samples; what the source gives.
+    /// [`Error::Config`] if the view does not fit such samples; errors of the source.
     pub fn seen_as(mut self, view: View) -> Result<Self> {
         let some = self.train.subset(FITTED);
         let sounds = some.bytes(&(0..some.len()).collect::<Vec<_>>())?;
         let view = view.fitted(&self.info.kind, &sounds)?;
         self.train = self.train.seen_as(&view)?;
-        // The samples of one source, and what has been seen of them.
+        // Both splits have the same source, so they share one cache.
         self.validation = Split { view: view.clone(), sight: self.train.sight.clone(), ..self.validation };
         self.test = self.test.seen_as(&view)?;
         self.info.view = view;
@@ -252,7 +253,7 @@ impl Split {
     /// All samples of `source`, in its order.
     ///
     /// # Errors
-    /// [`Error::Config`] if there are more samples than a u32 counts.
+    /// [`Error::Config`] if there are more samples than a u32 can count.
     pub fn all(source: Arc<dyn Source>) -> Result<Self> {
         let count = u32::try_from(source.len())
             .map_err(|_| Error::Config { key: "data", reason: "more than 2³² samples".to_owned() })?;
@@ -283,14 +284,15 @@ impl Split {
         Self { indices: positions.iter().map(|&position| self.indices[position]).collect(), ..self.clone() }
     }
 
-    /// Every second sample from the first or from the second on: the two halves of a split.
+    /// The two halves of a split: every second sample, from the first or from the second.
     #[must_use]
     pub fn halves(&self) -> [Self; 2] {
         [0, 1].map(|first| self.at(&(first..self.len()).step_by(2).collect::<Vec<_>>()))
     }
 
-    /// `n` samples that stand for this split, in its order, or all if there are fewer: the same ones each time, with each class in
-    /// its proportion, however the split is sorted. Where the labels show a mixed order they are the first `n`.
+    /// A representative subset of `n` samples in the split's order, or all if there are fewer. It is the same
+    /// each time and keeps the proportions of the classes, even if the split is sorted. If the labels show a
+    /// mixed order, it is the first `n`.
     #[must_use]
     pub fn subset(&self, n: usize) -> Self {
         let chosen = selection::subset(n, self.len(), |position| self.label(position));
@@ -298,17 +300,18 @@ impl Split {
         Self { indices, ..self.clone() }
     }
 
-    /// The same samples, of which a [`Loader`](crate::Loader) chooses by the values of their columns, for a model that is asked for
-    /// these: a column uniformly, a value by the logarithm of its frequency, and a sample among those that have it (Xu et al. 2019).
+    /// The same samples, but a [`Loader`](crate::Loader) draws them by their column values, to train a
+    /// conditional model: it draws a column uniformly, a value by the logarithm of its frequency, and a
+    /// sample among those that have the value (Xu et al. 2019).
     #[must_use]
     pub fn by_column(self) -> Self {
         Self { by_column: true, ..self }
     }
 
-    /// The same samples, of which networks see what `view` says.
+    /// The same samples under `view`.
     ///
     /// # Errors
-    /// [`Error::Config`] if it is no view of such samples.
+    /// [`Error::Config`] if the view does not fit such samples.
     pub fn seen_as(self, view: &View) -> Result<Self> {
         let sight = view.sight(&self.kind, self.source.len())?.map(Arc::new);
         Ok(Self { view: view.clone(), sight, ..self })
@@ -318,7 +321,7 @@ impl Split {
         self.by_column
     }
 
-    /// What every sample is.
+    /// The kind of every sample.
     pub fn kind(&self) -> &Kind {
         &self.kind
     }
@@ -343,12 +346,12 @@ impl Split {
         self.source.label(*self.indices.get(position)? as usize)
     }
 
-    /// The classes of all samples; None if any has none.
+    /// The classes of all samples; None if any sample has none.
     pub fn labels(&self) -> Option<Vec<u32>> {
         self.indices.iter().map(|&index| self.source.label(index as usize)).collect()
     }
 
-    /// How many values each column has that can be asked for.
+    /// The number of values of each column on which a model can be conditioned.
     pub(crate) fn column_widths(&self) -> &[usize] {
         self.source.column_widths()
     }
@@ -358,7 +361,7 @@ impl Split {
         self.source.column_value(index as usize, column)
     }
 
-    /// How many samples have each value of a column.
+    /// The number of samples with each value of a column.
     fn column_counts(&self, column: usize) -> Vec<u64> {
         let mut counts = vec![0; self.column_widths().get(column).copied().unwrap_or_default()];
         for value in self.indices.iter().filter_map(|&index| self.column_value(index, column)) {
@@ -367,16 +370,16 @@ impl Split {
         counts
     }
 
-    /// What each sample was drawn from; nothing where the source does not know.
+    /// The factors of each sample; empty if the source does not know them.
     pub fn factors(&self) -> Vec<Vec<Factor>> {
         let all = self.indices.iter().map(|&index| self.source.factors(index as usize));
         all.filter(|factors| !factors.is_empty()).collect()
     }
 
-    /// The samples at `positions` as they are at rest, one after the other, [`Kind::bytes`] each.
+    /// The samples at `positions` at rest, one after the other, [`Kind::bytes`] each.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`], or what the source gives.
+    /// [`Error::OutOfRange`], or errors of the source.
     pub fn bytes(&self, positions: &[usize]) -> Result<Vec<u8>> {
         let indices = self.originals(positions)?;
         let size = self.kind.bytes();
@@ -392,7 +395,7 @@ impl Split {
     /// The samples at `positions` (0 is the first of this split) on `device`.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`], what the source gives, or [`Error::Tensor`].
+    /// [`Error::OutOfRange`], errors of the source, or [`Error::Tensor`].
     pub fn batch(&self, positions: &[usize], device: &Device) -> Result<Batch> {
         let indices = self.originals(positions)?;
         let bytes = self.bytes(positions)?;
@@ -407,8 +410,9 @@ impl Split {
         Batches::new(self.clone(), batch_size, device.clone())
     }
 
-    /// A batch before it goes to its device, made on this thread alone: the loader's thread must neither wait for rayon's
-    /// pool, whose one thread may be the training loop that waits for the loader, nor take it from that loop.
+    /// A batch before the transfer to its device, made on this thread alone. The loader's thread must not
+    /// wait for rayon's pool, whose only thread may be the training loop that waits for the loader, nor take
+    /// that thread from the training loop.
     pub(crate) fn host_batch(&self, positions: &[usize], device: &Device) -> Result<HostBatch> {
         let indices = self.originals(positions)?;
         let size = self.kind.bytes();
@@ -451,7 +455,7 @@ pub(crate) struct HostBatch {
     kind: Kind,
     view: View,
     values: HostValues,
-    /// Tokens of each text before its end.
+    /// Number of tokens of each text before its end.
     lengths: Option<Vec<u32>>,
     condition: HostCondition,
     indices: Vec<u64>,
@@ -465,12 +469,12 @@ enum HostCondition {
 }
 
 impl HostBatch {
-    /// Turns the images whose index `chosen` picks left to right.
+    /// Mirrors the images whose index `chosen` picks, left to right.
     pub(crate) fn mirror(&mut self, shape: ImageShape, chosen: impl Fn(u64) -> bool) {
         self.values.mirror(shape, self.indices.iter().map(|&index| chosen(index)));
     }
 
-    /// The same samples, of which other columns are asked for.
+    /// The same samples with conditions on other columns.
     pub(crate) fn asking(self, asked: Asked) -> Self {
         Self { condition: HostCondition::Columns(asked), ..self }
     }

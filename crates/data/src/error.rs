@@ -1,14 +1,15 @@
-//! The error type of `waxwork-data`: every variant names the file or the setting at fault and what was expected.
+//! The error type of `waxwork-data`. Every variant names the file or the setting at fault and what was
+//! expected.
 
 use std::path::{Path, PathBuf};
 
-/// An error between a file and a batch.
+/// An error on the way from a file to a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The system refused to read or write a file.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io {
-        /// What was tried: `open`, `read`, `decompress` …
+        /// The operation: `open`, `read`, `decompress` …
         operation: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -16,14 +17,14 @@ pub enum Error {
         source: std::io::Error,
     },
 
-    /// A file is not what its format promises.
+    /// A file does not follow its format.
     #[error("{} is damaged: expected {expected}, found {found}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// What the format or the file's own header asks for.
+        /// What the format or the file's own header requires.
         expected: String,
-        /// What is there.
+        /// What the file has instead.
         found: String,
     },
 
@@ -44,18 +45,18 @@ pub enum Error {
         found: String,
     },
 
-    /// A file belongs to another data set than the one asked for.
+    /// A file belongs to a data set other than the requested one.
     #[error("{} is a file of `{found}`, not of `{dataset}`", path.display())]
     OtherDataset {
         /// The file.
         path: PathBuf,
-        /// Name of the data set that was asked for.
+        /// Name of the requested data set.
         dataset: String,
-        /// Name of the data set that it belongs to.
+        /// Name of the data set of the file.
         found: String,
     },
 
-    /// The images and the labels of one split do not belong together.
+    /// The images and the labels of one split differ in number.
     #[error("{} holds {images} images, but {} holds {labels} labels", images_path.display(), labels_path.display())]
     Count {
         /// The image file.
@@ -81,7 +82,7 @@ pub enum Error {
         classes: usize,
     },
 
-    /// The files of a data set are nowhere to be found.
+    /// The files of a data set cannot be found.
     #[error("{file} of data set `{dataset}` is not in {}{}", dir.display(), may_be(near.as_deref(), file))]
     Missing {
         /// Name of the data set.
@@ -90,11 +91,11 @@ pub enum Error {
         file: String,
         /// The folder that was searched.
         dir: PathBuf,
-        /// A file there that may be it under another name, such as an archive.
+        /// A file in the folder that may be the missing one under another name, such as an archive.
         near: Option<PathBuf>,
     },
 
-    /// A picture cannot be decoded, or not all of it is there.
+    /// An image file cannot be decoded, or is incomplete.
     #[error("cannot decode {}: {reason}", path.display())]
     Picture {
         /// The file.
@@ -103,7 +104,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// The picture in a row of a table cannot be decoded, or not all of it is there.
+    /// The image in a row of a table cannot be decoded, or is incomplete.
     #[error("cannot decode the image in row {row} of {}: {reason}", path.display())]
     Row {
         /// The file.
@@ -114,7 +115,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// A picture is smaller than the images that are to be made.
+    /// An image file is smaller than the images to make from it.
     #[error(
         "{} is {width}×{height}{}, smaller than images of {size}×{size}: `data.folder.size` may be at most {largest}",
         path.display(), match others { 0 => String::new(), 1 => " (and 1 more)".into(), n => format!(" (and {n} more)") }
@@ -128,9 +129,9 @@ pub enum Error {
         height: u32,
         /// Rows and columns of the images.
         size: usize,
-        /// Other pictures that are too small.
+        /// Number of other image files that are too small.
         others: usize,
-        /// Rows and columns that no picture is too small for.
+        /// Largest rows and columns for which no image file is too small.
         largest: usize,
     },
 
@@ -142,11 +143,11 @@ pub enum Error {
     Sizes {
         /// The data set.
         name: String,
-        /// Columns and rows of the smallest.
+        /// Columns and rows of the smallest image.
         smallest: (u32, u32),
-        /// Columns and rows of the greatest.
+        /// Columns and rows of the largest image.
         greatest: (u32, u32),
-        /// Rows and columns that no picture is too small for.
+        /// Largest rows and columns for which no image is too small.
         largest: usize,
     },
 
@@ -158,7 +159,7 @@ pub enum Error {
     #[error("the data set `sound` needs `data.dir`, the folder of your WAV files")]
     NoRecordings,
 
-    /// A recording cannot be read, or there is nothing in it.
+    /// A recording cannot be read, or is empty.
     #[error("cannot read {}: {reason}", path.display())]
     Recording {
         /// The file.
@@ -186,21 +187,21 @@ pub enum Error {
     #[error("the data set `table` needs `data.dir`, the CSV or parquet file of your rows")]
     NoTable,
 
-    /// Data that a program had in its memory, and that is in no file.
+    /// Data from a program's memory, which is in no file.
     #[error(
         "the data was in the memory of a program and is in no file: give it again in Python, as in \
          `waxwork.load(RUN).evaluate(data=(images, labels))`"
     )]
     InMemory,
 
-    /// A folder, or one that is to be a class, holds no samples.
+    /// A folder, or one for a class, has no samples.
     #[error("{} contains no {what}{}", path.display(), if found.is_empty() { String::new() } else { format!(", but {found}") })]
     EmptyFolder {
-        /// The folder of a class, or the whole.
+        /// The folder of a class, or the whole folder.
         path: PathBuf,
-        /// What samples are called there.
+        /// Name of its samples.
         what: &'static str,
-        /// What it holds instead; empty if nothing.
+        /// What the folder has instead; empty if nothing.
         found: String,
     },
 
@@ -209,18 +210,18 @@ pub enum Error {
     Layout {
         /// The folder.
         path: PathBuf,
-        /// What is there, and how it would be clear.
+        /// What the folder has, and how to make it unambiguous.
         reason: String,
     },
 
-    /// A file was changed by somebody while a data set was made of it.
+    /// A file changed while a data set was made from it.
     #[error("{} changed while it was being read: try again", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
     },
 
-    /// The Hub, or hf-hub's cache in its place, does not give or take what it was asked for.
+    /// The Hub, or the cache of hf-hub, does not provide or accept what was requested.
     #[error("`{repository}` on the Hub: {reason}")]
     Hub {
         /// `owner/name`.
@@ -232,18 +233,18 @@ pub enum Error {
     /// No data set has this name.
     #[error("unknown data set `{name}`{}; the known data sets are {known}", nearest.as_ref().map_or(String::new(), |n| format!(" (did you mean `{n}`?)")))]
     UnknownDataset {
-        /// The name as it was given.
+        /// The name as given.
         name: String,
-        /// The known name that is most like it.
+        /// The most similar known name.
         nearest: Option<String>,
         /// All known names, separated by commas.
         known: String,
     },
 
-    /// A data set without a manifest: nothing is known of it before its images are read.
+    /// A data set without a manifest. Nothing is known about it before its images are read.
     #[error("`{name}` has no manifest: {reason}")]
     NoManifest {
-        /// The name as it was given.
+        /// The name as given.
         name: String,
         /// What it is instead.
         reason: &'static str,
@@ -258,16 +259,16 @@ pub enum Error {
         reason: String,
     },
 
-    /// An epoch would have no batch at all.
+    /// An epoch would have no batch.
     #[error("a batch of {batch_size} is larger than the split, which has {samples} samples")]
     BatchTooLarge {
-        /// Samples asked for in a batch.
+        /// Requested number of samples in a batch.
         batch_size: usize,
         /// Samples in the split.
         samples: usize,
     },
 
-    /// A table.
+    /// An error of a table.
     #[error(transparent)]
     Table(#[from] crate::table::Error),
 
@@ -278,10 +279,10 @@ pub enum Error {
         dataset: String,
     },
 
-    /// An image was asked for that does not exist.
+    /// A requested image does not exist.
     #[error("there is no sample {index}: the split has {len} samples")]
     OutOfRange {
-        /// The position asked for, counted from 0.
+        /// The requested position, counted from 0.
         index: usize,
         /// Number of images.
         len: usize,
@@ -291,7 +292,7 @@ pub enum Error {
     #[error("the loader's thread {0}")]
     Loader(String),
 
-    /// An embedded manifest does not parse: a mistake in this project, not in the user's files.
+    /// An embedded manifest does not parse. This is a bug in the project, not in the user's files.
     #[error("manifest of `{dataset}`: {reason}")]
     Manifest {
         /// Name of the data set.

@@ -1,5 +1,5 @@
-//! Data sets for Waxwork: files in the formats of MNIST and CIFAR-10, image folders, the Hub (feature `hub`), and
-//! embedded generators that need no files at all.
+//! Data sets for Waxwork: files in the formats of MNIST and CIFAR-10, image folders, the Hub (feature `hub`),
+//! and embedded generators that need no files at all.
 //!
 //! ```
 //! use candle_core::Device;
@@ -14,9 +14,9 @@
 //! # }
 //! ```
 //!
-//! Images are u8 at rest and f32 in [0, 1] in a [`Batch`](waxwork_core::Batch), channel first; a [`View`] says so for each kind of
-//! sample. Batches use rayon's
-//! global pool; their contents do not depend on its size.
+//! Images are u8 at rest and f32 in [0, 1] in a [`Batch`](waxwork_core::Batch), channels first. A [`View`]
+//! defines this conversion for each kind of sample. Batches use rayon's global pool; their contents do not
+//! depend on its size.
 
 mod asking;
 pub mod cifar;

@@ -1,4 +1,4 @@
-//! The one way from a configuration to a data set.
+//! Loading a data set from a configuration.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,19 +37,19 @@ pub struct DataConfig {
     /// The folder that holds the files, or the file of a table or of texts; default: `WAXWORK_DATA_DIR` or the user's cache folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
-    /// Train on so many images only; default: all.
+    /// Maximum number of training images to use; default: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Training images that are held out for validation; default: a twelfth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
-    /// Seed of an embedded generator: not the run's, so that runs of different seeds see one data set.
+    /// Seed of an embedded generator, not of the run, so that runs of different seeds see the same data.
     #[serde(default)]
     pub seed: u64,
-    /// How the pictures of an image folder, or of the Hub where they differ in size, are made into images.
+    /// How the files of an image folder, or of the Hub if they differ in size, become images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<FolderConfig>,
-    /// What is known of a table that its file does not say.
+    /// What is known about a table beyond its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<TableOptions>,
     /// How wide the modes of `ring` and `grid` are.
@@ -61,10 +61,10 @@ pub struct DataConfig {
     /// A file that names training samples to leave out, as `waxwork data doubts` writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leave_out: Option<PathBuf>,
-    /// How recordings are made into sounds of one length, and what networks see of sounds.
+    /// How recordings become sounds of one length, and what networks see of sounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sound: Option<SoundConfig>,
-    /// How lines are made into texts, and which tokens these have.
+    /// How lines become texts, and which tokens they have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextConfig>,
 }
@@ -97,7 +97,7 @@ impl DataConfig {
         Ok(PlaneMixture::named(&self.name, std))
     }
 
-    /// All of the data set `name`, from its default place.
+    /// The whole data set `name`, from its default location.
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -119,16 +119,16 @@ impl DataConfig {
 /// Loads a data set. Embedded ones cost nothing until images are used.
 ///
 /// # Errors
-/// [`Error::UnknownDataset`], [`Error::Missing`], [`Error::Config`], and what reading its files gives.
+/// [`Error::UnknownDataset`], [`Error::Missing`], [`Error::Config`], and errors of reading its files.
 pub fn load(config: &DataConfig) -> Result<Dataset> {
     load_with_progress(config, &|_, _| ())
 }
 
-/// Is told how much is done, and of how much.
+/// Gets the amount that is done, and the total.
 pub type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
 
-/// [`load`], which tells `progress` how many of how many pictures of a new image folder are decoded, or how many of how
-/// many bytes of a data set of the Hub are there.
+/// [`load`] with progress: the number of decoded files of a new image folder, or the number of downloaded
+/// bytes of a data set of the Hub, each with the total.
 ///
 /// # Errors
 /// As [`load`].
@@ -186,7 +186,7 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     dataset(config, &manifest.classes, parts, 0, Vec::new())
 }
 
-/// Kind and classes of a data set's samples; its files are opened only where no manifest says them.
+/// The kind and the classes of a data set's samples. Its files are opened only if no manifest gives them.
 ///
 /// # Errors
 /// As [`load`].
@@ -217,10 +217,10 @@ fn load_table(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     of_tables(config, train, test, progress)
 }
 
-/// A data set of the rows to learn from and of those that are held out.
+/// Makes a data set from the rows to train on and the rows that are held out.
 ///
 /// # Errors
-/// If there is nothing to learn.
+/// If there is nothing to train on.
 pub(crate) fn of_tables(
     config: &DataConfig,
     train: Table,
@@ -238,7 +238,7 @@ fn load_clinic(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> 
     rows(config, train, test, identity, progress)
 }
 
-/// A data set of rows. The modes of its columns of numbers are fitted to all training rows.
+/// Makes a data set of rows. The modes of its columns of numbers are fitted to all training rows.
 fn rows(
     config: &DataConfig,
     train: Table,
@@ -314,7 +314,7 @@ fn dataset(
     }
 }
 
-/// Refuses what a recipe says of the sounds of a data set that has none, or whose sounds are as they are.
+/// Refuses settings for sounds if a data set has no sounds, or its sounds are fixed.
 fn check_sound(manifest: &Manifest, config: &DataConfig) -> Result<()> {
     let Some(sound) = &config.sound else { return Ok(()) };
     if manifest.rate.is_none() {
@@ -406,7 +406,7 @@ fn load_files(manifest: &Manifest, named: Option<&Path>, progress: &Progress<'_>
         Err(Error::Missing { .. }) if files::packed(&dir, manifest).is_file() => {
             load_packed(manifest, &files::packed(&dir, manifest))
         }
-        // A folder that the user names is not filled behind their back.
+        // A folder that the user names is not filled without their request.
         #[cfg(feature = "hub")]
         Err(Error::Missing { .. }) if named.is_none() => {
             load_packed(manifest, &crate::hub::fetch(&manifest.name, Some(&dir), progress)?)

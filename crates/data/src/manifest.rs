@@ -1,4 +1,5 @@
-//! The manifests of `datasets/*.toml` as types: what a data set is, where it comes from and what its files must hash to.
+//! The manifests of `datasets/*.toml` as types: what a data set is, where it comes from, and the hashes of
+//! its files.
 
 use std::path::Path;
 
@@ -8,61 +9,62 @@ use waxwork_core::{ImageShape, Kind};
 use crate::names::nearest;
 use crate::{Error, Result};
 
-/// The name under which an image folder is asked for; it has no manifest.
+/// The name that selects an image folder; it has no manifest.
 pub const FOLDER: &str = "folder";
 
-/// The name under which a table of one's own is asked for; it has no manifest.
+/// The name that selects a user's table; it has no manifest.
 pub const TABLE: &str = "table";
 
-/// The name of data that a program had in its memory; it has no manifest, and no command can load it.
+/// The name of data from a program's memory; it has no manifest, and no command can load it.
 pub const MEMORY: &str = "memory";
 
 /// The name of the spoken digits, which are read from many files.
 pub const FSDD: &str = "fsdd";
 
-/// The name under which a folder of recordings of one's own is asked for; it has no manifest.
+/// The name that selects a user's folder of recordings; it has no manifest.
 pub const SOUND: &str = "sound";
 
-/// The name under which texts of one's own are asked for; it has no manifest.
+/// The name that selects a user's texts; it has no manifest.
 pub const TEXT: &str = "text";
 
-/// What the name of a data set on the Hub begins with; such a set has no manifest.
+/// The prefix of the names of data sets on the Hub, which have no manifest.
 pub const HUB: &str = "hf:";
 
 /// What is known about a data set before any file is opened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Name by which it is asked for.
+    /// Name that selects it.
     pub name: String,
-    /// Name by which people know it.
+    /// Name for people.
     pub title: String,
-    /// What it shows, in a line.
+    /// What it shows, in one line.
     pub description: String,
     /// How it is stored.
     #[serde(rename = "kind")]
     pub storage: Storage,
-    /// Channels, rows, columns of an image; the number of dimensions of a point; the number of columns of a table;
-    /// the samples of a sound; the tokens of a text at most, and those of the vocabulary.
+    /// Channels, rows and columns of an image; the number of dimensions of a point; the number of columns of
+    /// a table; the samples of a sound; the maximum number of tokens of a text, and the size of the
+    /// vocabulary.
     pub shape: Vec<usize>,
-    /// Samples a second of sounds, Hz; nothing else has one.
+    /// Sample rate of sounds, in Hz; None for all other kinds.
     pub rate: Option<u32>,
     /// Names of the classes; label `k` is `classes[k]`.
     pub classes: Vec<String>,
-    /// Number of training images, the validation part included.
+    /// Number of training images, including the validation part.
     pub train: usize,
     /// Number of test images.
     pub test: usize,
     /// Terms of use.
     pub licence: String,
-    /// Where its authors describe it.
+    /// Page of its authors about it.
     pub homepage: Option<String>,
-    /// What to cite.
+    /// Citation.
     pub citation: Option<String>,
-    /// Where below the data folder the files are looked for, beside the folder itself.
+    /// Folders in the data folder where its files are searched, besides the data folder itself.
     #[serde(default)]
     pub folders: Vec<String>,
-    /// Where on the Hub it is.
+    /// Its source on the Hub.
     pub hub: Option<HubSource>,
     /// Its files, in the order in which they are read.
     #[serde(default)]
@@ -81,7 +83,7 @@ pub enum Storage {
     CifarBinary,
     /// Rows, drawn by a generator, no files.
     Table,
-    /// WAV files in one folder, whose names say class and part as those of the Free Spoken Digit Dataset do.
+    /// WAV files in one folder, whose names give class and part, as in the Free Spoken Digit Dataset.
     Fsdd,
 }
 
@@ -103,7 +105,7 @@ pub struct ManifestFile {
     pub name: String,
     /// Its size uncompressed.
     pub bytes: u64,
-    /// SHA-256 in hex of the uncompressed bytes, where it is known.
+    /// SHA-256, in hex, of the uncompressed bytes, if known.
     pub sha256: Option<String>,
 }
 
@@ -126,10 +128,10 @@ pub enum Role {
 }
 
 impl Manifest {
-    /// What every sample is; None for a table, where it depends on the rows.
+    /// The kind of every sample; None for a table, whose kind depends on its rows.
     ///
     /// # Errors
-    /// [`Error::Manifest`] if `shape` is that of no kind of sample.
+    /// [`Error::Manifest`] if no kind of sample has this `shape`.
     pub fn kind(&self) -> Result<Option<Kind>> {
         if let (Some(rate), [length]) = (self.rate, &self.shape[..]) {
             return Ok(Some(Kind::Sound { rate, length: *length }));
@@ -147,7 +149,7 @@ impl Manifest {
         }
     }
 
-    /// True if it is made by the program itself.
+    /// True if the program generates it.
     pub fn is_embedded(&self) -> bool {
         matches!(self.storage, Storage::Embedded | Storage::Table)
     }
@@ -173,7 +175,7 @@ impl Manifest {
         }
     }
 
-    /// All manifests, in the order in which lists show them.
+    /// All manifests, in the order of lists.
     ///
     /// # Errors
     /// [`Error::Manifest`], which the tests of this crate rule out.
@@ -187,7 +189,7 @@ impl Manifest {
     }
 }
 
-/// The error of a name that is understood, but has no manifest.
+/// The error for a name that is valid but has no manifest.
 fn without_manifest(name: &str) -> Option<Error> {
     let reason = if name == FOLDER {
         "it stands for an image folder"

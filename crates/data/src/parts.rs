@@ -1,4 +1,5 @@
-//! What every reader of files shares: finding a manifest's files, checking their hashes, and the two parts they give.
+//! What every reader of files shares: finding a manifest's files, checking their hashes, and the two parts
+//! that they give.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,8 +61,8 @@ fn missing(manifest: &Manifest, file: &ManifestFile, dir: &Path) -> Error {
     }
 }
 
-/// Compares the hash and the size of a file's uncompressed bytes with the manifest's. Where that has no hash, the file
-/// may still be known as another data set's.
+/// Compares the hash and the size of a file's uncompressed bytes with the manifest's. If the manifest has no
+/// hash, the file may still be recognised as another data set's.
 pub(crate) fn check_file(
     manifest: &Manifest,
     file: &ManifestFile,

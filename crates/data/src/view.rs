@@ -1,4 +1,4 @@
-//! Views: how samples become the tensors that networks see, and how sounds come back from these.
+//! Views: conversions of samples to the tensors that networks see, and back.
 
 use std::sync::OnceLock;
 
@@ -16,7 +16,7 @@ use crate::sound::spectrogram::{Plan, at_rest, waveform};
 use crate::text::{self, Vocabulary};
 use crate::{Error, Result};
 
-/// How samples of a kind become what networks see, and back. A run folder keeps it.
+/// How samples of a kind become what networks see, and back. A run folder stores it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "view", rename_all = "kebab-case")]
 pub enum View {
@@ -28,34 +28,37 @@ pub enum View {
     Encoded,
     /// The samples of a sound as [−1, 1), one row of one channel.
     Waveform,
-    /// A picture of a sound.
+    /// A spectrogram, as an image of a sound.
     Spectrogram(Spectrogram),
-    /// The tokens of a text, one-hot, of which only the numbers are known.
+    /// The tokens of a text, one-hot, if only their numbers are known.
     Tokens,
-    /// The tokens of a text, one-hot, and what they are.
+    /// The tokens of a text, one-hot, with their vocabulary.
     Text(Vocabulary),
 }
 
-/// What one split's sounds need to be seen: what is computed once for all, and what has been seen already.
+/// What the sounds of one split need for their view: values that are computed once, and a cache of the
+/// results.
 #[derive(Debug)]
 pub(crate) struct Sight {
     plan: Plan,
     seen: Vec<OnceLock<Box<[f32]>>>,
 }
 
-/// Values of spectrograms that are kept at most.
+/// Maximum number of cached values of spectrograms.
 const KEPT: usize = 1 << 27;
 
 /// Values of a batch in host memory.
 pub(crate) enum HostValues {
     /// As networks see them.
     Ready(Vec<f32>),
-    /// Bytes 0 to 255 that stand for [0, 1]: a quarter of the size on the way to a device, which divides.
+    /// Bytes 0 to 255 that stand for [0, 1]. The transfer to a device is a quarter of the size, and the
+    /// device divides.
     Bytes(Vec<u8>),
 }
 
 impl View {
-    /// The view of samples of this kind that needs to know nothing else: of sounds their samples, of texts the numbers of tokens.
+    /// The view of samples of this kind that needs no other information: waveforms for sounds, token numbers
+    /// for texts.
     pub const fn of(kind: &Kind) -> Self {
         match kind {
             Kind::Image(_) => Self::Pixels,
@@ -66,7 +69,7 @@ impl View {
         }
     }
 
-    /// What networks see of a sample of `kind`.
+    /// The sample of `kind` as networks see it.
     pub fn spec(&self, kind: &Kind) -> SampleSpec {
         match kind {
             Kind::Image(shape) => SampleSpec::from(*shape),
@@ -76,25 +79,27 @@ impl View {
                 Self::Spectrogram(spectrogram) => SampleSpec::from(spectrogram.shape(*length)),
                 _ => signed(*length),
             },
-            // A kind of texts has no more values than a spec allows.
+            // Texts have no more values than a spec allows.
             Kind::Text { vocabulary, length } => {
                 text::spec(*vocabulary, *length).unwrap_or_else(|_| SampleSpec::real(1))
             }
         }
     }
 
-    /// SHA-256 in hex of what networks see of samples of `kind`: two runs with one content and one view train on the same tensors.
+    /// SHA-256, in hex, of how networks see samples of `kind`. Two runs with the same content and view train
+    /// on the same tensors.
     pub fn hash(&self, kind: &Kind) -> String {
         sha256(format!("waxwork-data view 1 {kind:?} {self:?}").as_bytes())
     }
 
-    /// The view in which samples of this kind are judged, whatever view a model has of them: of sounds 64 mel bands.
+    /// The view that judges use for samples of this kind, whatever view a model uses: 64 mel bands for
+    /// sounds.
     ///
     /// # Errors
-    /// [`Error::Config`] if the sounds' length is no multiple of 16.
+    /// [`Error::Config`] if the sounds' length is not a multiple of 16.
     pub fn judged(kind: &Kind) -> Result<Self> {
         let &Kind::Sound { rate, length } = kind else { return Ok(Self::of(kind)) };
-        // As fine in time as 128 samples at 8 kHz, or the next finer that fits the length.
+        // The time resolution of 128 samples at 8 kHz, or the next finer one that fits the length.
         let usual = (rate / 63).next_power_of_two().clamp(16, 8192) as usize;
         let hop = usual.min(1 << length.trailing_zeros());
         if hop < 16 {
@@ -104,10 +109,10 @@ impl View {
         Ok(Self::Spectrogram(Spectrogram::new(Some(64), 2 * usual, hop, rate, length)?))
     }
 
-    /// What `count` sounds of `kind` need to be seen; None for other views.
+    /// What `count` sounds of `kind` need for this view; None for other views.
     ///
     /// # Errors
-    /// [`Error::Config`] if the view is not one of such sounds.
+    /// [`Error::Config`] if the view does not fit such sounds.
     pub(crate) fn sight(&self, kind: &Kind, count: usize) -> Result<Option<Sight>> {
         let (Self::Spectrogram(spectrogram), Kind::Sound { rate, length }) = (self, kind) else {
             return Ok(None);
@@ -119,7 +124,7 @@ impl View {
         Ok(Some(Sight { plan, seen }))
     }
 
-    /// What networks see of sounds at rest, whose numbers in their source are `indices`.
+    /// Converts sounds at rest, which have `indices` in their source, to what networks see.
     pub(crate) fn seen(&self, sight: &Sight, bytes: &[u8], indices: &[u32]) -> Vec<f32> {
         let Self::Spectrogram(spectrogram) = self else { return Vec::new() };
         let size = bytes.len() / indices.len().max(1);
@@ -134,7 +139,7 @@ impl View {
         values
     }
 
-    /// The view with the statistics of these sounds at rest; others stay as they are.
+    /// The view with the statistics of these sounds at rest; other views are unchanged.
     pub(crate) fn fitted(self, kind: &Kind, sounds: &[u8]) -> Result<Self> {
         match (self, kind) {
             (Self::Spectrogram(spectrogram), Kind::Sound { rate, length }) => {
@@ -144,7 +149,7 @@ impl View {
         }
     }
 
-    /// The vocabulary of texts, where it is known.
+    /// The vocabulary of texts, if it is known.
     pub const fn vocabulary(&self) -> Option<&Vocabulary> {
         match self {
             Self::Text(vocabulary) => Some(vocabulary),
@@ -152,7 +157,7 @@ impl View {
         }
     }
 
-    /// A text as people read it: its words, or the numbers of its tokens where nobody knows the words.
+    /// A text as people read it: its words, or its token numbers if the words are unknown.
     pub fn line(&self, tokens: &[u16]) -> String {
         match self.vocabulary() {
             Some(vocabulary) => vocabulary.decode(tokens),
@@ -163,18 +168,19 @@ impl View {
     /// The texts that a network's output `(N, length, vocabulary)` stands for, as people read them.
     ///
     /// # Errors
-    /// [`Error::Config`] if `kind` is not that of texts or the output has another shape; [`Error::Tensor`].
+    /// [`Error::Config`] if `kind` is not a kind of text or the output has another shape; [`Error::Tensor`].
     pub fn lines(&self, kind: &Kind, output: &Tensor) -> Result<Vec<String>> {
         let bytes = text::from_rows(kind, output)?;
         let length = kind.bytes() / 2;
         Ok(text::tokens(&bytes, length).iter().map(|tokens| self.line(tokens)).collect())
     }
 
-    /// The sounds at rest (i16) that a network's output `(N, ..)` stands for, one after the other. Those of a spectrogram are found by
-    /// Griffin and Lim's search, whose start is that of sound `first`, `first + 1` …
+    /// The sounds at rest (i16) that a network's output `(N, ..)` stands for, one after the other.
+    /// Spectrograms are inverted by the Griffin-Lim algorithm, whose initial phases are those of sound
+    /// `first`, `first + 1` …
     ///
     /// # Errors
-    /// [`Error::Config`] if `kind` is not that of sounds or the output has another shape; [`Error::Tensor`].
+    /// [`Error::Config`] if `kind` is not a kind of sound or the output has another shape; [`Error::Tensor`].
     pub fn sounds(&self, kind: &Kind, output: &Tensor, first: u64) -> Result<Vec<u8>> {
         let fail = |reason: String| Err(Error::Config { key: "data.sound", reason });
         let Kind::Sound { rate, length } = *kind else {
@@ -198,11 +204,11 @@ impl View {
         Ok(sounds.concat())
     }
 
-    /// How far each of some sounds at rest is from another that it should be: ‖|A| − |B|‖ / ‖|A|‖ of the magnitudes of their spectra
-    /// (spectral convergence), 0 for the same. Nothing for what is no spectrogram.
+    /// The spectral convergence of each sound at rest from the one that it should equal: ‖|A| − |B|‖ / ‖|A|‖
+    /// of the magnitudes of their spectra, 0 if they are equal. Empty if the view is not a spectrogram.
     ///
     /// # Errors
-    /// [`Error::Config`] if the view is not one of such sounds.
+    /// [`Error::Config`] if the view does not fit such sounds.
     pub fn convergence(&self, kind: &Kind, real: &[u8], made: &[u8]) -> Result<Vec<f64>> {
         let Some(Sight { plan, .. }) = self.sight(kind, 0)? else { return Ok(Vec::new()) };
         let size = kind.bytes();
@@ -210,7 +216,7 @@ impl View {
         Ok(pairs.map(|(real, made)| plan.convergence(real, made)).collect())
     }
 
-    /// The values of samples of `kind` at rest, one after the other, on their way to `device`.
+    /// The values of samples of `kind` at rest, one after the other, ready for `device`.
     pub(crate) fn values(&self, kind: &Kind, bytes: Vec<u8>, device: &Device) -> HostValues {
         if let Kind::Text { vocabulary, .. } = *kind {
             return HostValues::Ready(text::one_hot(&bytes, vocabulary));
@@ -220,7 +226,7 @@ impl View {
                 HostValues::Ready(bytes.into_iter().map(unit_interval).collect())
             }
             Self::Pixels => HostValues::Bytes(bytes),
-            // What is no waveform goes through `seen`.
+            // Spectrograms are made by `seen`.
             Self::Waveform | Self::Spectrogram(_) => {
                 HostValues::Ready(waveform(&bytes).into_iter().map(|value| value as f32).collect())
             }
@@ -233,7 +239,7 @@ impl View {
 }
 
 impl HostValues {
-    /// Mirrors those images left to right that `chosen` picks, in order.
+    /// Mirrors images left to right; `chosen` says which, in order.
     pub(crate) fn mirror(&mut self, shape: ImageShape, chosen: impl Iterator<Item = bool>) {
         fn mirror<T>(images: &mut [T], shape: ImageShape, chosen: impl Iterator<Item = bool>) {
             for (image, _) in images.chunks_exact_mut(shape.len()).zip(chosen).filter(|(_, chosen)| *chosen) {
@@ -246,7 +252,7 @@ impl HostValues {
         }
     }
 
-    /// `(count, ..)` as networks see them.
+    /// A tensor `(count, ..)` of the values as networks see them.
     pub(crate) fn into_tensor(self, spec: &SampleSpec, count: usize, device: &Device) -> Result<Tensor> {
         let shape = spec.batch(count);
         Ok(match self {
@@ -259,14 +265,14 @@ impl HostValues {
     }
 }
 
-/// One row of one channel in [−1, 1].
+/// A sample of one row and one channel, with values in [−1, 1].
 fn signed(length: usize) -> SampleSpec {
     let segments = vec![Segment { width: length, range: Range::Signed }];
-    // A kind of sounds has at least one sample and no more than a spec allows.
+    // Sounds have at least one sample, and no more than a spec allows.
     SampleSpec::new(vec![1, 1, length], segments).unwrap_or_else(|_| SampleSpec::real(1))
 }
 
-/// 0 to 255 as 0 to 1. A true division: a product with 1/255 has other bits on some values.
+/// Maps 0 to 255 to 0 to 1 by a true division, because a product with 1/255 rounds some values differently.
 fn unit_interval(value: u8) -> f32 {
     f32::from(value) / 255.0
 }

@@ -1,4 +1,4 @@
-//! Arrays that another program made: what their types, ranges and shapes mean, decided in this one place.
+//! Arrays that another program made. Only this module decides what their types, ranges and shapes mean.
 //!
 //! | images of | mean |
 //! |---|---|
@@ -7,14 +7,14 @@
 //! | floats from 0 to 1 | as they are |
 //! | anything else | an error that says what was found and what to save instead |
 //!
-//! Nothing here guesses: NaN, values in [−1, 1] or floats from 0 to 255 are errors, never other images.
+//! Nothing here guesses: NaN, values in [−1, 1] and floats from 0 to 255 are errors.
 
 use waxwork_core::{DType, Device, ImageShape, Kind, Tensor, values};
 use waxwork_data::text::END;
 
 use crate::Result;
 
-/// Floats outside of [0, 1] by at most this are rounding errors, and are clamped.
+/// Floats outside of [0, 1] by at most this count as rounding errors and are clamped.
 const ROUNDING: f32 = 1e-3;
 
 /// Why an array is refused.
@@ -25,7 +25,7 @@ pub enum ArrayError {
     Shape {
         /// What the array should hold.
         what: &'static str,
-        /// The shapes that are understood, in words.
+        /// The supported shapes, in words.
         expected: String,
         /// Its shape.
         found: Vec<usize>,
@@ -64,7 +64,7 @@ pub enum ArrayError {
         most: f32,
     },
 
-    /// Values of eight bits that are all 0 or 1.
+    /// 8-bit values that are all 0 or 1.
     #[error(
         "its 8-bit values are all 0 or 1, which may be black and white or two shades of black: save black and white as \
          booleans or as floats"
@@ -105,18 +105,18 @@ pub enum ArrayError {
     /// The numbers of labels and images differ.
     #[error("{labels} labels for {images} images")]
     Count {
-        /// How many labels there are.
+        /// Number of labels.
         labels: usize,
-        /// How many images there are.
+        /// Number of images.
         images: usize,
     },
 }
 
-/// What the samples of an array are by its shape alone: `(N, H, W)`, `(N, H, W, C)` and `(N, C, H, W)` with C = 1 or 3 are images,
-/// `(N, D)` points.
+/// The kind of an array's samples, by its shape alone: `(N, H, W)`, and `(N, H, W, C)` or `(N, C, H, W)` with
+/// 1 or 3 channels, are images; `(N, D)` are points.
 ///
 /// # Errors
-/// [`crate::Error::Array`] for another shape, or for no samples.
+/// [`crate::Error::Array`] for another shape, or for an array without samples.
 pub fn kind_of(array: &Tensor) -> Result<Kind> {
     let image = |channels, height, width| Ok(ImageShape::new(channels, height, width).into());
     match *array.dims() {
@@ -132,18 +132,19 @@ pub fn kind_of(array: &Tensor) -> Result<Kind> {
     }
 }
 
-/// Images of `shape` as f32 in [0, 1], `(N, C, H, W)`, on the CPU. `array` is `(N, C, H, W)`, `(N, H, W, C)` or, of grey images,
-/// `(N, H, W)`, with at least one image.
+/// Images of `shape` as f32 in [0, 1], `(N, C, H, W)`, on the CPU. `array` is `(N, C, H, W)`, `(N, H, W, C)`
+/// or, for grey images, `(N, H, W)`, with at least one image.
 ///
 /// # Errors
-/// [`crate::Error::Array`] with what was found and what to save instead; [`waxwork_core::Error::Value`] with the index of a NaN.
+/// [`crate::Error::Array`] with what was found and what to save instead; [`waxwork_core::Error::Value`] with
+/// the index of a NaN.
 pub fn images(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
     let images = checked(array, shape)?;
     if images.dtype() != DType::U8 {
         return Ok(images);
     }
     let bytes = flat(&images, |x| Ok(x.to_vec1::<u8>()?))?;
-    // A true division, as of the images of a data set.
+    // A true division, as for the images of a data set.
     let unit: Vec<f32> = bytes.into_iter().map(|value| f32::from(value) / 255.0).collect();
     Ok(Tensor::from_vec(unit, images.dims(), &Device::Cpu).map_err(waxwork_core::Error::from)?)
 }
@@ -151,7 +152,7 @@ pub fn images(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
 /// The same images as 8-bit values, channels first: the precision at which samples are measured.
 ///
 /// # Errors
-/// As [`images`].
+/// As for [`images`].
 pub fn pixels(array: &Tensor, shape: ImageShape) -> Result<Vec<u8>> {
     let images = checked(array, shape)?;
     if images.dtype() == DType::U8 {
@@ -163,7 +164,8 @@ pub fn pixels(array: &Tensor, shape: ImageShape) -> Result<Vec<u8>> {
         .collect())
 }
 
-/// Points `(N, dimensions)` as f32, on the CPU; any type of numbers will do, as long as they are finite.
+/// Points `(N, dimensions)` as f32, on the CPU. Any number type is accepted, as long as the values are
+/// finite.
 ///
 /// # Errors
 /// [`crate::Error::Array`] for another shape, [`waxwork_core::Error::Value`] for NaN or an infinity.
@@ -171,10 +173,10 @@ pub fn points(array: &Tensor, dimensions: usize) -> Result<Tensor> {
     rows_of("points", array, dimensions)
 }
 
-/// Samples of `kind` as they are at rest, one after the other ([`Kind::bytes`] each).
+/// Samples of `kind` at rest, one after the other ([`Kind::bytes`] each).
 ///
 /// # Errors
-/// As [`images`] and [`points`].
+/// As for [`images`] and [`points`].
 pub fn at_rest(array: &Tensor, kind: &Kind) -> Result<Vec<u8>> {
     match kind {
         Kind::Image(shape) => pixels(array, *shape),
@@ -200,7 +202,7 @@ pub fn at_rest(array: &Tensor, kind: &Kind) -> Result<Vec<u8>> {
     }
 }
 
-/// The numbers of tokens `(N, length)`, whole numbers of any type below `vocabulary`.
+/// Token numbers `(N, length)`: whole numbers of any type below `vocabulary`.
 fn tokens(array: &Tensor, vocabulary: usize, length: usize) -> Result<Vec<u16>> {
     match *array.dims() {
         [texts, found] if texts > 0 && found == length => {}
@@ -218,10 +220,11 @@ fn tokens(array: &Tensor, vocabulary: usize, length: usize) -> Result<Vec<u16>> 
     numbers.iter().enumerate().map(token).collect()
 }
 
-/// Samples of `kind` as networks see them, `(N, ..)` f32 on the CPU; of sounds the waveforms, `(N, 1, 1, length)`.
+/// Samples of `kind` as networks see them, `(N, ..)` f32 on the CPU; for sounds, the waveforms,
+/// `(N, 1, 1, length)`.
 ///
 /// # Errors
-/// As [`images`] and [`points`].
+/// As for [`images`] and [`points`].
 pub fn samples(array: &Tensor, kind: &Kind) -> Result<Tensor> {
     match kind {
         Kind::Image(shape) => images(array, *shape),
@@ -240,10 +243,12 @@ pub fn samples(array: &Tensor, kind: &Kind) -> Result<Tensor> {
     }
 }
 
-/// Waveforms `(N, length)` as f32 in [−1, 1], on the CPU. Floats are as they are; integers of 16 bits are divided by 32,768.
+/// Waveforms `(N, length)` as f32 in [−1, 1], on the CPU. Floats are unchanged; 16-bit integers are divided
+/// by 32,768.
 ///
 /// # Errors
-/// [`crate::Error::Array`] for another shape or type or for louder floats, [`waxwork_core::Error::Value`] for NaN or an infinity.
+/// [`crate::Error::Array`] for another shape or type or for louder floats, [`waxwork_core::Error::Value`] for
+/// NaN or an infinity.
 pub fn waveforms(array: &Tensor, length: usize) -> Result<Tensor> {
     let what = "sounds";
     let flat_dims = match *array.dims() {
@@ -273,7 +278,8 @@ pub fn waveforms(array: &Tensor, length: usize) -> Result<Tensor> {
     Ok(waves)
 }
 
-/// Latent vectors `(N, latent_dim)` as f32, on the CPU; any type of numbers will do, as long as they are finite.
+/// Latent vectors `(N, latent_dim)` as f32, on the CPU. Any number type is accepted, as long as the values
+/// are finite.
 ///
 /// # Errors
 /// [`crate::Error::Array`] for another shape, [`waxwork_core::Error::Value`] for NaN or an infinity.
@@ -299,11 +305,12 @@ fn rows_of(what: &'static str, array: &Tensor, width: usize) -> Result<Tensor> {
     Ok(rows)
 }
 
-/// The labels of `count` images: `(N)` or `(N, 1)` whole numbers from 0 to `classes` − 1, of any type, or one-hot rows
-/// `(N, classes)`.
+/// The labels of `count` images: `(N)` or `(N, 1)` whole numbers from 0 to `classes` − 1, of any type, or
+/// one-hot rows `(N, classes)`.
 ///
 /// # Errors
-/// [`crate::Error::Array`] names the first image whose label is none of the classes, or says that there are other labels than images.
+/// [`crate::Error::Array`] names the first image whose label is not a class, or says that the numbers of
+/// labels and images differ.
 pub fn labels(array: &Tensor, count: usize, classes: usize) -> Result<Vec<u32>> {
     let (rows, width) = match *array.dims() {
         [rows] => (rows, 1),
@@ -338,7 +345,7 @@ fn checked(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
     let array = array.to_device(&Device::Cpu).map_err(waxwork_core::Error::from)?;
     let images = channel_first(&array, shape)?;
     if images.dtype() == DType::U8 {
-        // Nothing but 0 is black, whatever the scale.
+        // Only zeros are black at any scale, so they are accepted.
         return match flat(&images, |x| Ok(x.to_vec1::<u8>()?))?.into_iter().max() {
             Some(1) => Err(ArrayError::ZeroOrOne.into()),
             _ => Ok(images),
@@ -348,7 +355,7 @@ fn checked(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
         let advice = "save values of eight bits as uint8, or floats from 0 to 1";
         return Err(ArrayError::Type { what: "images", found: images.dtype(), advice }.into());
     }
-    // With the index that the other program knows.
+    // Report the index that the other program knows.
     values::check("images", &array)?;
     let images = to_f32(&images)?;
     let values = flat(&images, |x| Ok(x.to_vec1::<f32>()?))?;
@@ -365,7 +372,7 @@ fn checked(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
     Ok(Tensor::from_vec(clamped, images.dims(), &Device::Cpu).map_err(waxwork_core::Error::from)?)
 }
 
-/// What to do with floats that go from `least` to `most`; None if they are in [0, 1].
+/// The advice for floats that range from `least` to `most`; None if they are in [0, 1].
 fn advice(least: f32, most: f32) -> Option<&'static str> {
     let (low, high) = (-ROUNDING, 1.0 + ROUNDING);
     if least >= low && most <= high {
@@ -440,9 +447,9 @@ mod tests {
         assert_eq!(taken(&bytes), [0.0, 0.2, 1.0, 0.4]);
         assert_eq!(pixels(&bytes, GREY).unwrap(), [0, 51, 255, 102]);
         assert_eq!(pixels(&eighths, GREY).unwrap(), [0, 51, 255, 102]);
-        // A hair beyond is rounding.
+        // A slight excess is rounding.
         assert_eq!(taken(&grey(&[-0.0005, 1.0005])), [0.0, 1.0]);
-        // All black has no scale.
+        // Zeros are black at any scale.
         assert_eq!(taken(&grey(&[0.0, 0.0]).to_dtype(DType::U8).unwrap()), [0.0, 0.0]);
     }
 
@@ -491,7 +498,7 @@ mod tests {
     fn texts_are_tokens_or_rows_of_choices() {
         let kind = Kind::Text { vocabulary: 3, length: 3 };
         let numbers = Tensor::new(&[[2i64, 0, 1], [1, 1, 1]], &Device::Cpu).unwrap();
-        // After the end comes nothing.
+        // After the end, all tokens are ends.
         let expected = [2, 0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 0];
         assert_eq!(at_rest(&numbers, &kind).unwrap(), expected);
         let rows = samples(&numbers, &kind).unwrap();

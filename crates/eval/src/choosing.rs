@@ -1,5 +1,5 @@
-//! What chooses the best checkpoint of a model whose family has no likelihood: a judge of its own, so that the numbers of
-//! [`crate::judging`] come from one that no choice was made by.
+//! Chooses the best checkpoint of a model whose family has no likelihood. It has its own judge, so that the
+//! metrics of [`crate::judging`] come from a judge that no choice was made by.
 
 use std::path::Path;
 
@@ -9,12 +9,12 @@ use waxwork_data::{Dataset, Split};
 use crate::distances::PRECISION_NEIGHBOURS;
 use crate::{Extractor, Features, Judge, Result, cover, features, frechet, judged};
 
-/// Share of the entropy that real samples' classes have, below which classes are missing.
+/// Share of the class entropy of real samples below which the generated samples lack classes.
 const ENOUGH_ENTROPY: f64 = 0.9;
-/// Recall below which hardly a real sample is near a generated one.
+/// Recall below which hardly any real sample is near a generated one.
 const ENOUGH_RECALL: f64 = 0.02;
 
-/// The judge, and what it sees in real samples.
+/// The judge, and its features of real samples.
 #[derive(Debug)]
 pub struct Chooser {
     judge: Judge,
@@ -28,20 +28,21 @@ pub struct Chooser {
 pub struct Closeness {
     /// Fréchet distance of features.
     pub frechet: f64,
-    /// The same of as many training samples.
+    /// The same distance for as many training samples.
     pub floor: f64,
     /// Entropy of the classes of generated samples, in nats.
     pub class_entropy: f64,
     /// The same of real samples.
     pub real_entropy: f64,
-    /// Share of generated samples among real ones.
+    /// Share of generated samples that lie among real ones.
     pub precision: f64,
-    /// Share of real samples among generated ones.
+    /// Share of real samples that lie among generated ones.
     pub recall: f64,
 }
 
 impl Chooser {
-    /// The chooser for `data`, which compares with `samples`. Its judge is in `cache`, or trained and put there.
+    /// The chooser for `data`, which compares with `samples`. Its judge is read from `cache`, or trained and
+    /// stored there.
     ///
     /// # Errors
     /// If the data has no labels, cannot be read, or the cache cannot be written.
@@ -55,7 +56,7 @@ impl Chooser {
         Ok(Self { judge, real, real_entropy, floor })
     }
 
-    /// How far generated samples `(N, ..)`, as networks see them, are from the real ones.
+    /// The distance of generated samples `(N, ..)`, as networks see them, from the real ones.
     ///
     /// # Errors
     /// If there are too few samples.
@@ -76,7 +77,7 @@ impl Chooser {
 }
 
 impl Closeness {
-    /// Why the model looks collapsed, if it does: it makes few classes, or few different samples.
+    /// The reason why the model looks collapsed, if it does: it makes few classes, or few different samples.
     pub fn collapse(&self) -> Option<String> {
         let (found, real) = (self.class_entropy, self.real_entropy);
         if found < ENOUGH_ENTROPY * real {

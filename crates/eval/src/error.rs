@@ -13,16 +13,16 @@ pub enum Error {
         data: String,
     },
 
-    /// Points of another number of dimensions.
+    /// Points with the wrong number of dimensions.
     #[error("points of {needed} coordinates are needed, and these have {found}")]
     Dimensions {
         /// Coordinates needed.
         needed: usize,
-        /// Coordinates that they have.
+        /// Coordinates found.
         found: usize,
     },
 
-    /// A measure needs more samples.
+    /// A metric needs more samples.
     #[error("at least {needed} {whose} samples are needed, but there are {found}")]
     TooFew {
         /// Real or generated.
@@ -38,7 +38,7 @@ pub enum Error {
     NotFinite {
         /// Real or generated.
         whose: &'static str,
-        /// Which image, counted from 0.
+        /// The image, counted from 0.
         row: usize,
     },
 
@@ -47,7 +47,7 @@ pub enum Error {
     Likelihood {
         /// `reconstruction`, `kl` or `log_likelihood`.
         term: &'static str,
-        /// Which image, counted from 0.
+        /// The image, counted from 0.
         image: usize,
         /// NaN or an infinity.
         value: f64,
@@ -69,9 +69,9 @@ pub enum Error {
     /// Features of two different extractors.
     #[error("real images have {real} features, but generated images have {generated}")]
     Widths {
-        /// Of a real image.
+        /// Width of a real image's features.
         real: usize,
-        /// Of a generated one.
+        /// Width of a generated image's features.
         generated: usize,
     },
 
@@ -92,7 +92,7 @@ pub enum Error {
     #[error("failed to compute the eigenvalues of a covariance matrix")]
     Eigenvalues,
 
-    /// The model or its tensors.
+    /// An error of the model or its tensors.
     #[error(transparent)]
     Core(#[from] waxwork_core::Error),
 
@@ -100,7 +100,7 @@ pub enum Error {
     #[error(transparent)]
     Kernel(#[from] waxwork_kernels::Error),
 
-    /// The data.
+    /// An error of the data.
     #[error(transparent)]
     Data(#[from] waxwork_data::Error),
 }

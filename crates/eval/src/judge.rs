@@ -1,5 +1,5 @@
-//! The judge: a small classifier that is trained on the real samples of a data set and classifies generated ones. Its
-//! training is deterministic, and the hash of its weights identifies it.
+//! The judge: a small classifier that is trained on the real samples of a data set and classifies generated
+//! ones. Its training is deterministic, and the hash of its weights identifies it.
 
 use std::path::Path;
 
@@ -24,23 +24,23 @@ use waxwork_core::hash::sha256;
 
 /// Increased whenever training on the same data gives a different judge; part of its identity.
 const VERSION: u32 = 2;
-/// Of the judge that measures.
+/// Seed of the judge that measures.
 const SEED: u64 = 0;
-/// Of the judge that chooses checkpoints.
+/// Seed of the judge that chooses checkpoints.
 const CHOOSING_SEED: u64 = 1;
 const BATCH: usize = 100;
 /// Maximum number of training steps.
 const STEPS: u64 = 3000;
 /// Steps between validations.
 const LOOK_EVERY: u64 = 250;
-/// Validation images of a look.
+/// Validation images per validation.
 const LOOK_AT: usize = 2000;
 /// Training ends at this validation accuracy.
 const ENOUGH: f64 = 0.995;
 /// Length of the vector of features.
 const FEATURES: usize = 128;
 
-/// A body for the kind of sample, one hidden layer of features, a linear layer to the classes.
+/// A body for the kind of sample, one hidden layer of features, and a linear layer to the classes.
 #[derive(Clone, Debug)]
 struct Classifier {
     condition: ConditionSpec,
@@ -51,29 +51,29 @@ struct Classifier {
     output: Linear,
 }
 
-/// What sees the samples.
+/// The layers that see the samples.
 #[derive(Clone, Debug)]
 enum Body {
-    /// Convolutions of stride 2 with batch norm, of images that are shifted a little in training.
+    /// Convolutions of stride 2 with batch norm, for images, which training shifts a little.
     Images(ConvDown),
     /// One linear layer.
     Vectors(Mlp),
-    /// Windows of embedded tokens, and the greatest value of each feature over all places (Kim 2014).
+    /// Windows of embedded tokens, and the largest value of each feature over all positions (Kim 2014).
     Texts { embedding: Linear, windows: Linear },
 }
 
-/// Values of an embedded token.
+/// Width of a token's embedding.
 const EMBEDDING: usize = 64;
-/// Tokens of a window.
+/// Number of tokens in a window.
 const WINDOW: usize = 3;
 
 impl Body {
-    /// The body for samples of such data, and the values that it gives per sample.
+    /// The body for samples of such data, and the number of values that it gives per sample.
     fn new(info: &DatasetInfo, params: &mut ParamSet) -> waxwork_core::Result<(Self, usize)> {
         let style = Style { weights: WeightInit::Pytorch.into(), activation: Activation::Relu };
         let (kind, sample) = (&info.kind, info.sample());
         let image = match kind {
-            // A spectrogram is a picture as well.
+            // A spectrogram is an image as well.
             Kind::Image(_) | Kind::Sound { .. } => sample.needs_image("data")?,
             Kind::Points { .. } | Kind::Rows(_) => {
                 let mlp = Mlp::new(params.root().enter(kind.plural()), sample.len(), &[FEATURES], style)?;
@@ -87,7 +87,7 @@ impl Body {
                 return Ok((Self::Texts { embedding, windows }, FEATURES));
             }
         };
-        // As often as the size halves evenly down to at least 4×4: 7×7 of MNIST, 4×4 of CIFAR-10.
+        // Halve the size as often as it is even, down to 4×4 at the least: 7×7 for MNIST, 4×4 for CIFAR-10.
         let halvings = (1..=4)
             .take_while(|halvings| {
                 let size = 1 << halvings;
@@ -123,7 +123,7 @@ impl Classifier {
                 let (count, length, vocabulary) = inputs.dims3()?;
                 let tokens = inputs.reshape((count * length, vocabulary))?;
                 let tokens = embedding.forward(&tokens, Activation::Identity, mode)?;
-                // Zeros on both sides, so that every token is in the middle of a window.
+                // Pad both ends with zeros, so that every token is in the middle of a window.
                 let tokens = tokens.reshape((count, length, EMBEDDING))?.pad_with_zeros(1, 1, 1)?;
                 let parts: Vec<Tensor> =
                     (0..WINDOW).map(|from| tokens.narrow(1, from, length)).collect::<Result<_, _>>()?;
@@ -169,11 +169,11 @@ impl Trainable for Classifier {
 /// Identity and accuracy of a judge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JudgeInfo {
-    /// SHA-256 of its weights' file.
+    /// SHA-256 of the file of its weights.
     pub sha256: String,
     /// Identity of the data that it was trained on.
     pub data_identity: String,
-    /// Steps of training.
+    /// Number of training steps.
     pub steps: u64,
     /// Accuracy on the test images.
     pub test_accuracy: f64,
@@ -182,14 +182,15 @@ pub struct JudgeInfo {
 /// A trained judge.
 #[derive(Clone, Debug)]
 pub struct Judge {
-    /// What it is.
+    /// Its identity and accuracy.
     pub info: JudgeInfo,
     classifier: Classifier,
 }
 
 impl Judge {
-    /// The judge of a data set: from `cache` if it is there, else trained (deterministically, on the CPU) and put there.
-    /// `progress` gets the steps done and the maximum. A damaged file in the cache is replaced.
+    /// The judge of a data set. It is read from `cache` if it is there, else trained (deterministically, on
+    /// the CPU) and stored there. `progress` gets the steps done and the maximum. A damaged file in the cache
+    /// is replaced.
     ///
     /// # Errors
     /// If the data has no labels, cannot be read, or the cache cannot be written.
@@ -197,10 +198,11 @@ impl Judge {
         Self::seeded(SEED, data, cache, progress)
     }
 
-    /// Another judge, with other start values and batches, which training may choose by: it measures nothing that is reported.
+    /// Another judge, with other initial values and batches, by which training may choose checkpoints. No
+    /// reported number comes from it.
     ///
     /// # Errors
-    /// As [`Judge::of`].
+    /// As for [`Judge::of`].
     pub fn that_chooses(data: &Dataset, cache: &Path, progress: impl FnMut(u64, u64)) -> Result<Self> {
         Self::seeded(CHOOSING_SEED, data, cache, progress)
     }
@@ -211,7 +213,7 @@ impl Judge {
             return Err(Error::NoLabels { data: data.info.name.clone() });
         }
         let role = if seed == SEED { String::new() } else { format!(" with seed {seed}") };
-        // Of other kinds there is one view.
+        // Other kinds have only one view.
         let seen = match data.info.kind {
             Kind::Sound { .. } => format!(" seen as {}", data.info.view_hash()),
             Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } => String::new(),
@@ -304,11 +306,11 @@ impl Extractor for Judge {
     }
 }
 
-/// Classification accuracy score (Ravuri & Vinyals 2019): the accuracy on real test images of a classifier
+/// Classification accuracy score (Ravuri & Vinyals 2019): the accuracy, on real test images, of a classifier
 /// that is trained like a judge, but on labelled samples. `progress` gets the steps done and the maximum.
 ///
 /// # Errors
-/// If the samples have no labels or other ones than the data, or images cannot be read.
+/// If the samples have no labels or other labels than the data, or images cannot be read.
 pub fn classification_accuracy(
     data: &Dataset,
     samples: &Split,
@@ -328,9 +330,9 @@ pub fn classification_accuracy(
     train(&learned, classes, SEED, &mut progress)?.accuracy(&data.test)
 }
 
-/// What a judge makes of every label of the training part, in its order: the classes' probabilities by a judge that has learned from
-/// the other half of the part, so that it cannot know the label by heart (Northcutt et al. 2021). `progress` gets the steps done and
-/// the maximum.
+/// Class probabilities for every sample of the training part, in its order. They come from a judge that was
+/// trained on the other half of the part, so it cannot have memorised the sample's label (Northcutt et al.
+/// 2021). `progress` gets the steps done and the maximum.
 ///
 /// # Errors
 /// If the data has no labels, or cannot be read.
@@ -365,11 +367,11 @@ pub fn named(probabilities: &[Vec<f64>]) -> Vec<u32> {
     probabilities.iter().map(|row| most(row) as u32).collect()
 }
 
-/// A judge that has no name and whose accuracy is not measured yet.
+/// Trains a judge without an identity, whose accuracy is not measured yet.
 fn train(data: &Dataset, classes: usize, seed: u64, progress: &mut impl FnMut(u64, u64)) -> Result<Judge> {
     let device = Device::Cpu;
     let classifier = Classifier::new(&data.info, classes, ParamSet::fresh(seed, &device))?;
-    // The moving average does what a falling rate would, at whatever step the training ends.
+    // The moving average replaces a falling learning rate, at whatever step training ends.
     let adam =
         OptimizerConfig { lr: 1e-3, betas: [0.9, 0.999], ema: Some(0.99), ..OptimizerConfig::default() };
     let mut state = TrainingState::new(&classifier, adam, seed, STEPS)?;

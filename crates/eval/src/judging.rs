@@ -1,5 +1,5 @@
-//! Samples that a model or another program made, measured against a data set: by the judge, by Inception, by the distance to training
-//! samples and, where the truth is known, by that.
+//! Measures samples that a model or another program made against a data set: with the judge, with Inception,
+//! by the distance to training samples and, if it is known, by the true distribution.
 
 use std::path::Path;
 
@@ -16,50 +16,51 @@ use crate::{
     nearest_shifted, text,
 };
 
-/// Samples whose nearest training sample is searched.
+/// Number of samples whose nearest training sample is searched.
 const NEIGHBOURS: usize = 500;
-/// Columns of a spectrogram by which a sound may be moved to be near another.
+/// Maximum shift of a sound, in columns of its spectrogram, when it is compared with another.
 pub const SHIFT: usize = 4;
-/// Training samples that are compared at once.
+/// Number of training samples that are compared at once.
 pub const NEIGHBOUR_BATCH: usize = 1000;
 
-/// Is told what is being done, how much of it, and of how much; 0 of 0 where that is not known.
+/// Gets the name of the current stage, the amount that is done, and the total; 0 of 0 if the amounts are
+/// unknown.
 pub type Stages<'a> = dyn FnMut(&'static str, usize, usize) + 'a;
 
-/// The samples that are measured, and all that they are measured with.
+/// The samples to measure, and everything that they are measured with.
 #[derive(Debug)]
 pub struct Judging<'a> {
-    /// What they are compared with.
+    /// The data set to compare with.
     pub data: &'a Dataset,
-    /// They themselves, with the labels that were asked for.
+    /// The samples, with the requested labels.
     pub generated: Split,
     /// Whether their order is that of a model's labels.
     pub conditional: bool,
-    /// Inception-v3, if its numbers are wanted.
+    /// Inception-v3, if its metrics are wanted.
     pub inception: Option<&'a Inception>,
-    /// Whether to train a classifier on them ([`classification_accuracy`]).
+    /// Whether to train a classifier on the samples ([`classification_accuracy`]).
     pub accuracy: bool,
-    /// What the data is drawn from, where that is known.
+    /// The distribution of the data, if it is known.
     pub truth: Option<&'a PlaneMixture>,
-    /// Real sounds that went the way of generated ones, for the floors of their numbers.
+    /// Real sounds after the conversions that generated ones go through, for the floors of their metrics.
     pub round_trip: Option<RoundTrip>,
-    /// Where the judge and the features of real samples are kept.
+    /// Where the judge and the features of real samples are stored.
     pub cache: &'a Path,
 }
 
-/// Real sounds, as a model would make them if it made the very spectrograms that it learned from.
+/// Real sounds, as a model would make them if it reproduced their spectrograms exactly.
 #[derive(Debug)]
 pub struct RoundTrip {
     /// Test sounds.
     pub test: Split,
     /// Training sounds.
     pub train: Split,
-    /// How far each test sound has come from itself (spectral convergence).
+    /// The distance of each test sound from its original (spectral convergence).
     pub convergence: Vec<f64>,
 }
 
 impl Judging<'_> {
-    /// All numbers, each under `protocol` and what it adds.
+    /// All metrics, each under `protocol` and entries of its own.
     ///
     /// # Errors
     /// If samples cannot be read, there are too few of them, or a judge cannot be trained.
@@ -89,7 +90,7 @@ impl Judging<'_> {
             );
         }
         if matches!(self.data.info.kind, Kind::Text { .. }) {
-            // Distances of one-hot rows say nothing that copies and n-grams do not say better.
+            // Distances between one-hot rows say nothing that copies and n-grams do not say better.
             metrics.extend(text::metrics(self.data, &self.generated, self.conditional, protocol, stages)?);
             return Ok(metrics);
         }
@@ -101,7 +102,7 @@ impl Judging<'_> {
         Ok(metrics)
     }
 
-    /// Everything that can be wrong with what is there, before a judge is trained for it.
+    /// Checks all inputs before a judge is trained for them.
     fn check(&self) -> Result<()> {
         if self.accuracy && !(self.conditional && self.generated.labels().is_some()) {
             return Err(Error::NoLabels { data: "samples".into() });
@@ -177,7 +178,7 @@ impl Judging<'_> {
         Ok(metrics)
     }
 
-    /// What an extractor makes of the samples, of as many test samples, and of as many training samples.
+    /// The features of the samples, of as many test samples, and of as many training samples.
     fn features(&self, extractor: &dyn Extractor, stages: &mut Stages<'_>) -> Result<ExtractedFeatures> {
         let n = self.generated.len();
         let mut looked = |before: usize, done: usize| stages("looking at samples", before + done, 3 * n);
@@ -194,7 +195,8 @@ impl Judging<'_> {
         Ok(ExtractedFeatures { generated, test, train })
     }
 
-    /// How far samples are from the training sample that is nearest: less than test samples are, and the model copies.
+    /// The distance of samples from the nearest training sample. If it is less than that of test samples, the
+    /// model copies.
     fn distance_to_training(&self, protocol: &Protocol, stages: &mut Stages<'_>) -> Result<Metric> {
         let count = NEIGHBOURS.min(self.generated.len()).min(self.data.test.len());
         let mut samples = Vec::new();

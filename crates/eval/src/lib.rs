@@ -1,6 +1,6 @@
-//! Evaluation: a model in, numbers out, each with its error and with what it means.
+//! Evaluation of models: metrics, each with its error and its meaning.
 //!
-//! Distances compare features, a row an image, whatever made them:
+//! Distances compare features from any source, one row per sample:
 //!
 //! ```
 //! use waxwork_core::{Device, Tensor, rng::Stream};

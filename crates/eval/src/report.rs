@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// What was measured and how, by name: the extractor and its hash, the data set, the numbers of images … Two metrics can
-/// be compared if all of it is equal. The seed is not part of it.
+/// What was measured and how, by name: the extractor and its hash, the data set, the numbers of images … Two
+/// metrics can be compared if all entries are equal. The seed is not an entry.
 pub type Protocol = BTreeMap<String, String>;
 
-/// One number.
+/// One measured number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     /// `neg_elbo`, `fid`, `judge_frechet`, …
@@ -20,7 +20,7 @@ pub struct Metric {
     /// `nats`, or nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unit: String,
-    /// Lower and upper bound; `protocol` says of which kind.
+    /// Lower and upper bound; `protocol` says which kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<[f64; 2]>,
     /// The same metric of real images: what a perfect model would reach.
@@ -29,12 +29,12 @@ pub struct Metric {
     /// Whether higher is better; None if neither direction is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub higher_is_better: Option<bool>,
-    /// What it is.
+    /// What was measured and how.
     pub protocol: Protocol,
 }
 
 impl Metric {
-    /// A plain number under a protocol.
+    /// A metric without unit, interval, floor or direction.
     pub fn new(name: impl Into<String>, value: f64, protocol: &Protocol) -> Self {
         Self {
             name: name.into(),
@@ -47,35 +47,35 @@ impl Metric {
         }
     }
 
-    /// The same in nats.
+    /// The same metric in nats.
     #[must_use]
     pub fn nats(mut self) -> Self {
         self.unit = "nats".into();
         self
     }
 
-    /// The same with an interval.
+    /// The same metric with an interval.
     #[must_use]
     pub fn within(mut self, interval: [f64; 2]) -> Self {
         self.interval = Some(interval);
         self
     }
 
-    /// The same with what real images get.
+    /// The same metric with the value of real images.
     #[must_use]
     pub fn floor(mut self, floor: f64) -> Self {
         self.floor = Some(floor);
         self
     }
 
-    /// The same, the higher the better.
+    /// The same metric; higher is better.
     #[must_use]
     pub fn higher(mut self) -> Self {
         self.higher_is_better = Some(true);
         self
     }
 
-    /// The same, the lower the better.
+    /// The same metric; lower is better.
     #[must_use]
     pub fn lower(mut self) -> Self {
         self.higher_is_better = Some(false);
@@ -90,18 +90,18 @@ pub struct Report {
     pub version: String,
     /// The run, or the file of images.
     pub subject: String,
-    /// Seed of the training, where it is known.
+    /// Seed of the training, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training_seed: Option<u64>,
-    /// Seed of the samples, where the model made them.
+    /// Seed of the samples, if the model made them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample_seed: Option<u64>,
-    /// The numbers.
+    /// The metrics.
     pub metrics: Vec<Metric>,
 }
 
 impl Report {
-    /// Checks that every value is finite: JSON has no other numbers, and they could not be compared.
+    /// Checks that every value is finite. JSON has no other numbers, and other values could not be compared.
     ///
     /// # Errors
     /// [`Error::Metric`] names the first metric that is NaN or infinite.

@@ -1,4 +1,5 @@
-//! What the discriminator sees in place of an image, and how often: always, or as often as keeps it from memorising.
+//! Augmentation of the images that the discriminator sees: always, or with a probability that keeps it from
+//! memorising.
 
 use candle_core::{DType, Tensor, Var};
 
@@ -9,8 +10,8 @@ use waxwork_core::rng::Stream;
 use waxwork_core::{Result, StepContext};
 use waxwork_nn::augment::{Augmentation, augment};
 
-/// Images after which a probability of 0 can have become 1, if the discriminator is above the target all the time. A fifth of what the
-/// paper has, since runs here are shorter by more than that.
+/// Number of images over which the probability rises from 0 to 1 if the discriminator is above the target all
+/// the time. A fifth of the paper's number, because runs here are shorter by more than that factor.
 const RAMP: f64 = 100_000.0;
 
 /// The augmentations of a discriminator's images.
@@ -29,7 +30,8 @@ struct Adaptive {
 }
 
 impl Augmenter {
-    /// The augmentations of `config`. The probability is state of the model, called `augment.probability`.
+    /// Makes the augmentations of `config`. Their probability is part of the model's state, as
+    /// `augment.probability`.
     pub(super) fn new(mut scope: Scope<'_>, config: &GanConfig) -> Result<Self> {
         let adaptive = match config.augment_target {
             None => None,
@@ -41,14 +43,15 @@ impl Augmenter {
         Ok(Self { augmentations: config.augment.clone(), adaptive })
     }
 
-    /// `(N, C, H, W)` in [−1, 1] → the same shape, changed by the draws of `rows` of `stream`.
+    /// Images `(N, C, H, W)` in [−1, 1] → the same shape, augmented by the draws of `rows` of `stream`.
     pub(super) fn apply(&self, images: &Tensor, stream: &Stream, rows: &[u64]) -> Result<Tensor> {
         let probability = self.adaptive.as_ref().map(|adaptive| adaptive.probability.as_detached_tensor());
         augment(images, &self.augmentations, probability.as_ref(), stream, rows)
     }
 
-    /// Moves the probability by what a batch's logits of training images `(N)` say: up while the mean of their signs is above the
-    /// target, which it is where the discriminator knows these images, and down while it is below.
+    /// Adapts the probability to a batch's logits of training images `(N)`. It rises while the mean of their
+    /// signs is above the target, as it is when the discriminator has memorised these images, and falls while
+    /// it is below.
     pub(super) fn adapt(&self, on_real: &Tensor, ctx: &mut StepContext<'_>) -> Result<()> {
         let Some(Adaptive { target, probability }) = &self.adaptive else { return Ok(()) };
         let by = on_real.dim(0)? as f64 / RAMP;
@@ -85,8 +88,8 @@ mod tests {
         }
     }
 
-    /// A discriminator that learns four images by heart: the probability falls no lower than 0, then rises with every step whose mean
-    /// sign is above the target.
+    /// A discriminator memorises four images. The probability does not fall below 0; then it rises at every
+    /// step whose mean sign is above the target.
     #[test]
     fn the_probability_follows_the_signs_of_logits_of_training_images() {
         let gan = Gan::new(adaptive(), ImageShape::new(1, 8, 8), ParamSet::fresh(1, &Device::Cpu)).unwrap();

@@ -63,7 +63,7 @@ pub enum GeneratorNetwork {
         /// Widths from the latent to the image.
         hidden: Vec<usize>,
     },
-    /// Linear layers of these widths, each with batch norm, a ReLU and its own input beside what it gives (CTGAN, Xu et al. 2019).
+    /// Linear layers of these widths, each with batch norm and a ReLU, whose output is concatenated with its input (CTGAN, Xu et al. 2019).
     Ctgan {
         /// Widths from the latent to the row.
         hidden: Vec<usize>,
@@ -237,7 +237,7 @@ impl GanConfig {
     /// Checks every value.
     ///
     /// # Errors
-    /// [`Error::Config`] names the key and what would be right.
+    /// [`Error::Config`] names the key and what is valid.
     pub fn validate(&self) -> Result<()> {
         let fail = |key: &str, reason: &str| {
             Err(Error::Config { key: format!("model.{key}"), reason: reason.into() })

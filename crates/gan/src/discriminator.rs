@@ -1,4 +1,4 @@
-//! The discriminator: from samples, and a condition where it takes one, to logits.
+//! The discriminator: maps samples, and a condition if it takes one, to logits.
 
 use candle_core::Tensor;
 
@@ -19,7 +19,7 @@ pub struct Discriminator {
     labels: Labels,
     pack: usize,
     rate: f64,
-    /// What a step leaves out of each layer.
+    /// The dropout mask of a step, per layer.
     dropout: Vec<Tensor>,
 }
 
@@ -35,9 +35,9 @@ enum Body {
 #[derive(Clone, Debug)]
 enum Labels {
     Nothing,
-    /// Constant planes beside the channels of an image, or beside the tokens of a sequence.
+    /// Constant planes, concatenated with the channels of an image or with the tokens of a sequence.
     Planes,
-    /// More values beside those of a sample that is no image.
+    /// Values, concatenated with those of a sample that is not an image.
     Beside,
     /// One row of features per class, `(classes, features)`.
     Embedding(Weight),
@@ -47,14 +47,16 @@ enum Labels {
 /// The output of a discriminator.
 #[derive(Clone, Debug)]
 pub struct DiscriminatorOutput {
-    /// `(N)`, or one for every pack of samples: the logit of the probability that they are real, or a critic's score.
+    /// `(N)`, or one per pack of samples: the logit of the probability that they are real, or a critic's
+    /// score.
     pub logits: Tensor,
     /// Class logits, `(N, classes)`, of an auxiliary classifier.
     pub classes: Option<Tensor>,
 }
 
 impl Discriminator {
-    /// The discriminator of `config` for samples like `sample` and, if it is conditional, for conditions of `width` values.
+    /// Makes the discriminator of `config` for samples like `sample` and, if it is conditional, for
+    /// conditions of `width` values.
     ///
     /// # Errors
     /// If the configuration does not fit the samples, or the set is stored and lacks a tensor.
@@ -134,21 +136,21 @@ impl Discriminator {
         Ok(Self { body, output, labels, pack, rate, dropout: Vec::new() })
     }
 
-    /// This discriminator without the values that `other` leaves out.
+    /// This discriminator with the dropout masks of `other`.
     pub(crate) fn thinned_like(&self, other: &Self) -> Self {
         Self { dropout: other.dropout.clone(), ..self.clone() }
     }
 
-    /// Samples that are judged together.
+    /// Number of samples that are judged together.
     pub fn pack(&self) -> usize {
         self.pack
     }
 
-    /// The discriminator that a step trains on batches of `n` samples: without the values that dropout leaves out, the same ones in
-    /// every pass of the step, so that real and generated samples meet one network.
+    /// The discriminator that a step trains on batches of `n` samples. It has one dropout mask in all passes
+    /// of the step, so that real and generated samples meet the same network.
     ///
     /// # Errors
-    /// [`Error::Config`] if `n` is no multiple of [`Discriminator::pack`].
+    /// [`Error::Config`] if `n` is not a multiple of [`Discriminator::pack`].
     pub(crate) fn thinned(&self, n: usize, ctx: &StepContext<'_>) -> Result<Self> {
         if !n.is_multiple_of(self.pack) {
             let reason = format!("a batch of {n} samples cannot be judged in packs of {}", self.pack);
@@ -184,7 +186,7 @@ impl Discriminator {
         Ok(DiscriminatorOutput { logits: self.logits(&features, labels, mode)?.value, classes })
     }
 
-    /// The logits `(N)` of samples with their derivative along a direction.
+    /// The logits `(N)` of samples, with their derivative along a direction.
     ///
     /// # Errors
     /// [`waxwork_core::Error::NoDirectionalDerivative`] if the body has batch norm.
@@ -192,7 +194,7 @@ impl Discriminator {
         self.logits(&self.features(images, labels, mode)?, labels, mode)
     }
 
-    /// `(N, ..)` → features `(N, ..)`, in whatever shape the body gives them.
+    /// Samples `(N, ..)` → features `(N, ..)`, in the shape that the body gives them.
     fn features(&self, images: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
         let planes = labels.filter(|_| matches!(self.labels, Labels::Planes));
         let beside = |images: &Dual| -> Result<Dual> {
@@ -227,7 +229,7 @@ impl Discriminator {
         }
     }
 
-    /// Images `(N, C, H, W)` that are judged together, as channels: `(N / pack, pack · C, H, W)`.
+    /// Stacks images `(N, C, H, W)` that are judged together as channels: `(N / pack, pack · C, H, W)`.
     fn packed(&self, images: &Dual) -> Result<Dual> {
         if self.pack == 1 {
             return Ok(images.clone());

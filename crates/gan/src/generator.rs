@@ -1,4 +1,4 @@
-//! The generator: from latents, and a condition where it takes one, to samples.
+//! The generator: maps latents, and a condition if it takes one, to samples.
 
 use candle_core::Tensor;
 
@@ -22,7 +22,7 @@ pub struct Generator {
     body: Body,
     /// Whether the one-hot label is concatenated with the latent.
     concatenates: bool,
-    /// Values of z; the noise of choices follows them.
+    /// Length of z. In the latents, the noise of choices follows z.
     latent_dim: usize,
     dims: Vec<usize>,
     head: Head,
@@ -58,7 +58,8 @@ impl Start {
 }
 
 impl Generator {
-    /// The generator of `config` for samples like `sample` and, if it is conditional, for conditions of `width` values.
+    /// Makes the generator of `config` for samples like `sample` and, if it is conditional, for conditions of
+    /// `width` values.
     ///
     /// # Errors
     /// If the configuration does not fit the samples, or the set is stored and lacks a tensor.
@@ -153,7 +154,8 @@ impl Generator {
         self.finish(&self.outputs(latents, labels, mode)?, latents)
     }
 
-    /// What the last layer computes of latents and a condition, `(N, ..)`: for choices their logits, before noise.
+    /// The last layer's output for latents and a condition, `(N, ..)`; for choices, their logits before
+    /// noise.
     pub fn outputs(&self, latents: &Tensor, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Tensor> {
         let activation = self.head.activation();
         let latents = match self.head.noise() {
@@ -194,7 +196,7 @@ impl Generator {
         }
     }
 
-    /// What the last layer computed, and the noise among the latents → samples as the networks see them.
+    /// Turns the last layer's output, and the noise among the latents, into samples as the networks see them.
     pub fn finish(&self, outputs: &Tensor, latents: &Tensor) -> Result<Tensor> {
         let noise = self.head.noise();
         let noise = (noise > 0).then(|| latents.narrow(1, self.latent_dim, noise)).transpose()?;

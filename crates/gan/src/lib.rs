@@ -51,7 +51,7 @@ impl Gan {
     /// The model of `config` for samples like `sample`, with its tensors from `params`.
     ///
     /// # Errors
-    /// If the configuration makes no sense, or a stored set does not fit it.
+    /// If the configuration is invalid, or a stored set does not fit it.
     pub fn new(config: GanConfig, sample: impl Into<SampleSpec>, params: ParamSet) -> Result<Self> {
         if config.conditioning.is_some() {
             return Err(Error::Config {

@@ -59,7 +59,7 @@ impl AdversarialLoss {
         Ok((on_real.mean_all()? + on_generated.mean_all()?)?)
     }
 
-    /// The generator's loss. `real` gives the logits of real samples, for which only a loss of pairs asks.
+    /// The generator's loss. `real` gives the logits of real samples; only a loss of pairs calls it.
     pub fn generator(self, generated: &Tensor, real: impl FnOnce() -> Result<Tensor>) -> Result<Tensor> {
         let loss = match self {
             Self::Minimax => softplus(generated)?.neg()?,
@@ -72,7 +72,7 @@ impl AdversarialLoss {
     }
 }
 
-/// Our own, since on a GPU candle's makes 0 of NaN.
+/// Our own ReLU, because candle's turns NaN into 0 on a GPU.
 fn relu(x: &Tensor) -> Result<Tensor> {
     Ok(kernels::activate(x, Activation::Relu)?)
 }

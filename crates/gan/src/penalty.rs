@@ -1,4 +1,4 @@
-//! Penalties on the discriminator's gradient in its input.
+//! Penalties on the discriminator's gradient with respect to its input.
 
 use candle_core::{Tensor, Var};
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use waxwork_core::{Loss, Result, StepContext};
 use waxwork_nn::dual::Dual;
 use waxwork_nn::loss;
 
-/// A penalty on the norm of the discriminator's gradient in its input.
+/// A penalty on the norm of the discriminator's gradient with respect to its input.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Penalty {
@@ -56,8 +56,9 @@ impl Penalty {
         }
     }
 
-    /// The discriminator's adversarial loss `game`, plus the penalty at the steps that have one, named in the log. `frozen` is the
-    /// discriminator on untracked weights; `real` and `generated` are what the discriminator sees.
+    /// Adds the penalty to the discriminator's adversarial loss `game` at the steps that have one, and names
+    /// it for the log. `frozen` is the discriminator on untracked weights; `real` and `generated` are what
+    /// the discriminator sees.
     pub fn add_to(
         self,
         game: Tensor,
@@ -69,7 +70,7 @@ impl Penalty {
     ) -> Result<Loss> {
         let penalty = match self {
             Self::Gradient { weight } => {
-                // One share per pack of samples, in as many dimensions as these have.
+                // One mixing weight per pack of samples, with as many dimensions as the samples have.
                 let (n, pack) = (real.dim(0)?, discriminator.pack());
                 let mut each = vec![1; real.rank()];
                 let mix = ctx.stream("penalty").uniform(&ctx.rows(n / pack), &each[1..], real.device())?;
@@ -98,8 +99,9 @@ impl Penalty {
     }
 }
 
-/// ‖∇ₓD(x)‖ of each sample, or of each pack of samples, `(N)`, with the exact gradient in D's weights: the derivative of D along the
-/// unit vector of its own gradient, with that vector held constant. (∇‖g‖ = (g / ‖g‖) · ∇g.)
+/// ‖∇ₓD(x)‖ of each sample, or of each pack of samples, `(N)`. Its gradient in D's weights is exact: the
+/// value is the derivative of D along the unit vector of its own gradient, with that vector held constant.
+/// (∇‖g‖ = (g / ‖g‖) · ∇g.)
 fn gradient_norm(
     discriminator: &Discriminator,
     frozen: &Discriminator,

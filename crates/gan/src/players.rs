@@ -22,22 +22,24 @@ pub struct Players {
     pub params: ParamSet,
     /// [`GENERATOR`] and [`DISCRIMINATOR`].
     pub groups: Vec<ParamGroup>,
-    /// From latents to samples as the networks see them.
+    /// Maps latents to samples as the networks see them.
     pub generator: Generator,
-    /// From samples as the networks see them to logits.
+    /// Maps samples as the networks see them to logits.
     pub discriminator: Discriminator,
     /// The discriminator on untracked weights, for the generator's loss and for gradients in the sample.
     pub frozen: Discriminator,
-    /// Between samples and what the networks see of them.
+    /// Converts between samples and what the networks see.
     pub head: Head,
     augmenter: Augmenter,
 }
 
 impl Players {
-    /// The players of `config` for samples like `sample`, with their tensors from `params`, on which `condition` can be asked.
+    /// Makes the players of `config` for samples like `sample`, with their tensors from `params`. `condition`
+    /// says on what they can be conditioned.
     ///
     /// # Errors
-    /// If the configuration makes no sense, networks of its kinds cannot make such samples, or a stored set does not fit it.
+    /// If the configuration is invalid, its networks cannot make such samples, or a stored set does not fit
+    /// it.
     pub fn new(
         family: &str,
         config: &GanConfig,
@@ -68,7 +70,7 @@ impl Players {
         Ok(Self { info, params, groups, generator, discriminator, frozen, head, augmenter })
     }
 
-    /// Latents of `n` training samples: z, and the noise of choices where samples have any.
+    /// Draws latents for `n` training samples: z, and the noise of choices if samples have any.
     ///
     /// # Errors
     /// If a tensor cannot be made.
@@ -82,7 +84,7 @@ impl Players {
         Ok(Tensor::cat(&[z, choices.to_dtype(ctx.dtype())?], 1)?)
     }
 
-    /// Images in [−1, 1], changed as the discriminator is to see them, by the draws of `rows` of `stream`.
+    /// Augments images in [−1, 1] for the discriminator, by the draws of `rows` of `stream`.
     ///
     /// # Errors
     /// If a tensor cannot be made.
@@ -90,7 +92,8 @@ impl Players {
         self.augmenter.apply(images, stream, rows)
     }
 
-    /// Adapts the probability of augmentation to the logits of a batch of training images `(N)`, where the configuration has a target.
+    /// Adapts the probability of augmentation to the logits of a batch of training images `(N)`, if the
+    /// configuration has a target.
     ///
     /// # Errors
     /// If a tensor cannot be made.
@@ -98,7 +101,8 @@ impl Players {
         self.augmenter.adapt(on_real, ctx)
     }
 
-    /// The discriminator of a step on batches of `n` samples, tracked and frozen, without what dropout leaves out in this step.
+    /// The discriminator of a step on batches of `n` samples, tracked and frozen, both with the step's
+    /// dropout masks.
     ///
     /// # Errors
     /// [`Error::Config`] if `n` samples cannot be judged in packs.
@@ -108,7 +112,7 @@ impl Players {
         Ok((discriminator, frozen))
     }
 
-    /// Latents `(N, latent_dim)`, and a condition where the model takes one → samples `(N, ..)`.
+    /// Latents `(N, latent_dim)`, and a condition if the model takes one → samples `(N, ..)`.
     ///
     /// # Errors
     /// If the latents have another length, or the condition does not fit.
@@ -120,7 +124,7 @@ impl Players {
         Ok(self.head.to_sample(&outputs)?.detach())
     }
 
-    /// The parts that can be exported by themselves.
+    /// The parts that can be exported separately.
     pub const PARTS: [Part; 1] = [Part::Generator];
 
     /// [`Players::generate`] as a graph.

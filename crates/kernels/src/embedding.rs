@@ -17,11 +17,11 @@ use crate::simd::simd;
 use crate::sums::maximum;
 use crate::tape;
 
-/// The rows of a table `(V, E)` with these numbers, u32 of any shape `(..)` → `(.., E)`. Differentiable in the table: the gradients of
-/// one row are added in the order of the numbers.
+/// The rows of a table `(V, E)` with these numbers, u32 of any shape `(..)` → `(.., E)`. Differentiable in
+/// the table: the gradients of a row are added in the order of the numbers.
 ///
 /// # Errors
-/// [`Error::Input`] if the table is no matrix; [`Error::Argument`] if there is no row of a number.
+/// [`Error::Input`] if the table is not a matrix; [`Error::Argument`] if a number has no row.
 pub fn embedding(table: &Tensor, numbers: &Tensor) -> Result<Tensor> {
     let (rows, width) = dims2("the table of an embedding", table)?;
     let shape = Shape::from([numbers.dims(), &[width]].concat());
@@ -32,8 +32,8 @@ pub fn embedding(table: &Tensor, numbers: &Tensor) -> Result<Tensor> {
     Ok(tape::apply1(&table.contiguous()?, op)?)
 }
 
-/// The position of the largest value along the last dimension, the first of equal ones: `(.., V)` → `(..)` u32. For one-hot rows these
-/// are the numbers of what is chosen. Not on the tape.
+/// The position of the largest value along the last dimension, the first if several are equal: `(.., V)` →
+/// `(..)` u32. For one-hot rows these are the positions of the ones. Not on the tape.
 ///
 /// # Errors
 /// [`Error::Input`] if there are no values.
@@ -70,7 +70,7 @@ fn positions<T: Float>(x: &Tensor, width: usize) -> candle_core::Result<Vec<u32>
     Ok(out)
 }
 
-/// Numbers below `count`, from a tensor of them.
+/// Reads numbers below `count` from a tensor.
 pub(crate) fn read(numbers: &Tensor, count: usize) -> Result<Arc<[u32]>> {
     if numbers.dtype() != DType::U32 {
         let (expected, found) = ("u32".into(), numbers.shape().clone());
@@ -107,7 +107,7 @@ impl EmbeddingOp {
         if width == 0 {
             return tensor(out, shape);
         }
-        // The places of each number, in order: those of row r are `places[ends[r - 1]..ends[r]]`.
+        // The places of each number, in order. Those of row r are `places[ends[r - 1]..ends[r]]`.
         let mut ends = vec![0usize; rows];
         self.numbers.iter().for_each(|&number| ends[number as usize] += 1);
         let mut sum = 0;

@@ -1,11 +1,11 @@
 //! Fast CPU kernels for candle, with gradients on candle's tape.
 //!
-//! Every function takes tensors and returns tensors. On the CPU it runs a kernel of this crate, in f32 (fast) or f64
-//! (the same code, slower, for tests and finite differences). On other devices it runs the same operation composed of
-//! candle's operations (the private module `composed`); the tests compare the two.
-//! Gradients come from custom operations, and only arguments that are on the tape get one. They are first-order: a
-//! kernel has no gradient of its gradient. [`backward`] is candle's backward pass with fewer copies between kernels;
-//! `Tensor::backward` works as well.
+//! Every function takes tensors and returns tensors. On the CPU it runs a kernel of this crate, in f32 (fast)
+//! or f64 (the same code, slower, for tests and finite differences). On other devices it runs the same
+//! operation composed of candle's operations (the private module `composed`); the tests compare the two.
+//! Gradients come from custom operations, and only arguments that are on the tape get one. They are
+//! first-order: a kernel has no gradient of its gradient. [`backward`] is candle's backward pass with fewer
+//! copies between kernels; `Tensor::backward` works as well.
 //!
 //! A two-layer network and one step of Adam:
 //!
@@ -34,15 +34,17 @@
 //! ```
 //!
 //! # Bits
-//! Results have the same bits for any number of threads: only shapes decide how work is split, and every sum has a fixed
-//! order. Elementwise functions are built from exactly rounded steps, so they also agree between AVX-512, AVX2, NEON and
-//! scalar code. Matrix products agree between AVX-512 and AVX2 with FMA (see [`matmul`]); without FMA, `gemm` rounds
-//! twice where the others round once.
+//! Results have the same bits for any number of threads: only shapes decide how work is split, and every sum
+//! has a fixed order. Elementwise functions are built from exactly rounded steps, so they also agree between
+//! AVX-512, AVX2, NEON and scalar code. Matrix products agree between AVX-512 and AVX2 with FMA (see
+//! [`matmul`]); without FMA, `gemm` rounds twice where the others round once.
 //!
 //! # Threads
-//! All parallel work runs in rayon's current pool. [`threads::init`] sizes it, and keeps candle's own pools idle.
+//! All parallel work runs in rayon's current pool. [`threads::init`] sizes it, and keeps candle's own pools
+//! idle.
 //!
-//! Apart from one line in the binary's `main`, this is the only crate of the workspace that may contain `unsafe`.
+//! Apart from one line in the binary's `main`, this is the only crate of the workspace that may contain
+//! `unsafe`.
 
 mod activate;
 mod activation;

@@ -15,10 +15,11 @@ use crate::simd::simd;
 use crate::sums::sum2;
 use crate::tape;
 
-/// Binary cross-entropy of logits against targets in [0, 1], in nats, summed over all but the first dimension:
-/// logits and targets (N, …) → (N).
+/// Binary cross-entropy of logits against targets in [0, 1], in nats, summed over all but the first
+/// dimension: logits and targets (N, …) → (N).
 ///
-/// Each element is max(x, 0) − x·t + log(1 + exp(−|x|)), which is finite for any finite logit. Differentiable in both.
+/// Each element is max(x, 0) − x·t + log(1 + exp(−|x|)), which is finite for any finite logit. Differentiable
+/// in both.
 ///
 /// # Errors
 /// [`Error::Input`] if shapes or types differ, or the logits have no dimension.
@@ -37,8 +38,8 @@ pub fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> 
     Ok(tape::apply2(&logits.contiguous()?, &targets.contiguous()?, BceOp)?)
 }
 
-/// KL(N(μ, σ²) ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) per element, in nats, for mean and log_var of equal shape.
-/// Differentiable in both.
+/// KL(N(μ, σ²) ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) per element, in nats, for mean and log_var of equal
+/// shape. Differentiable in both.
 ///
 /// # Errors
 /// [`Error::Input`] if shapes or types differ.

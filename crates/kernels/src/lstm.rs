@@ -1,8 +1,9 @@
 //! The recurrent part of a long short-term memory (LSTM) over whole sequences, as one operation.
 //!
-//! A task computes all steps of a few rows of the batch, so no step waits for another task. The recurrent weight is packed
-//! once and multiplied at every step. The forward pass keeps the gates and the cells; the backward pass goes through time
-//! once, and then computes the weight's gradient as one product over all steps.
+//! A task computes all steps of a few rows of the batch, so no step waits for another task. The recurrent
+//! weight is packed once and multiplied at every step. The forward pass keeps the gates and the cells; the
+//! backward pass goes through time once, and then computes the weight's gradient as one product over all
+//! steps.
 #![expect(unsafe_code, reason = "products read and write strided rows through pointers")]
 
 use std::sync::OnceLock;
@@ -31,12 +32,14 @@ pub(crate) const GATES: usize = 4;
 /// Rows of the batch per task.
 const ROWS: usize = 16;
 
-/// The hidden states of an LSTM at every step (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000):
-/// contributions of the inputs `(N · L, 4H)`, the L steps of one sequence after those of another, recurrent weight `(4H, H)` and start
-/// `(N, 2H)`, the hidden state beside the cell → `(N · L, H)`. Differentiable in all three.
+/// The hidden states of an LSTM at every step (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et
+/// al. 2000). Takes the contributions of the inputs, `(N · L, 4H)`, with the L steps of each sequence in
+/// succession, the recurrent weight `(4H, H)`, and the initial hidden and cell state, concatenated as
+/// `(N, 2H)`; returns `(N · L, H)`. Differentiable in all three.
 ///
-/// With a = contribution + W h, cut into four parts in PyTorch's order, a step is i = σ(a₁), f = σ(a₂), g = tanh(a₃), o = σ(a₄),
-/// c ← f c + i g, h ← o tanh c. The contributions hold the product of the inputs and both biases.
+/// With a = contribution + W h, cut into four parts in PyTorch's order, a step is i = σ(a₁), f = σ(a₂), g =
+/// tanh(a₃), o = σ(a₄), c ← f c + i g, h ← o tanh c. The contributions hold the product of the inputs and
+/// both biases.
 ///
 /// # Errors
 /// [`Error::Input`] if the shapes do not fit.
@@ -49,7 +52,8 @@ pub fn lstm(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<T
     Ok(tape::apply3(&contributions.contiguous()?, &weight.contiguous()?, &start.contiguous()?, op)?)
 }
 
-/// One step of [`lstm`] without a gradient: contributions `(N, 4H)` and state `(N, 2H)` → the next state `(N, 2H)`.
+/// One step of [`lstm`] without a gradient: contributions `(N, 4H)` and state `(N, 2H)` → the next state
+/// `(N, 2H)`.
 ///
 /// # Errors
 /// [`Error::Input`] if the shapes do not fit.
@@ -160,7 +164,8 @@ impl Sizes {
                     0 => (start, 2 * width),
                     _ => (&hidden[(step - 1) * width..], states),
                 };
-                // SAFETY: the columns of this step in the rows of this task, which nothing else uses meanwhile.
+                // SAFETY: the columns of this step in the rows of this task, which nothing else uses
+                // meanwhile.
                 unsafe {
                     let out = gates[step * GATES * width..].as_mut_ptr();
                     recurrent.add_product(rows, before, stride, out, gates_len);
@@ -212,7 +217,8 @@ impl Sizes {
         let inputs = inputs.zip(grad.par_chunks(ROWS * states)).zip(start.par_chunks(ROWS * 2 * width));
         outputs.zip(inputs).for_each(|((for_gates, for_start), (((gates, cells), grad), start))| {
             let rows = cells.len() / states;
-            // `for_start` holds the gradients of the state after the step at hand: of the hidden state what later steps say.
+            // `for_start` holds the gradients of the state after the current step; for the hidden state, only
+            // those from later steps.
             for step in (0..steps).rev() {
                 simd(
                     #[inline(always)]
@@ -236,7 +242,8 @@ impl Sizes {
                         }
                     },
                 );
-                // SAFETY: the hidden halves of this task's rows of `for_start`, which nothing else uses meanwhile.
+                // SAFETY: the hidden halves of this task's rows of `for_start`, which nothing else uses
+                // meanwhile.
                 unsafe {
                     let left = &for_gates[step * GATES * width..];
                     recurrent.add_product(rows, left, gates_len, for_start.as_mut_ptr(), 2 * width);
@@ -260,7 +267,8 @@ impl Sizes {
     }
 }
 
-/// One step of one row: turns what goes into the gates into their values, and writes the new cell and hidden state.
+/// One step of one row: turns the pre-activations of the gates into their values, and writes the new cell and
+/// hidden state.
 #[inline(always)]
 fn advance<T: Float>(gates: &mut [T], before: &[T], cell: &mut [T], hidden: &mut [T]) {
     let width = cell.len();
@@ -277,8 +285,9 @@ fn advance<T: Float>(gates: &mut [T], before: &[T], cell: &mut [T], hidden: &mut
     }
 }
 
-/// [`advance`] backwards. `for_hidden` and `for_cell` are gradients of the state after the step, without `grad`, the output's own. They
-/// become the gradient of the cell before it, and zeros.
+/// The backward pass of [`advance`]. `for_hidden` and `for_cell` are gradients of the state after the step,
+/// without the output's own gradient `grad`. `for_cell` becomes the gradient of the cell before the step, and
+/// `for_hidden` becomes zero.
 #[inline(always)]
 fn retreat<T: Float>(
     gates: &[T],

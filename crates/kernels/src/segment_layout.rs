@@ -10,14 +10,14 @@ use crate::float::Float;
 /// ½ log 2π.
 pub(crate) const HALF_LOG_TAU: f64 = 0.918_938_533_204_672_7;
 
-/// What the values of a segment are.
+/// The kind of a segment's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentKind {
     /// Any number, computed as it is.
     Real,
     /// In [−1, 1], computed as a tanh.
     Signed,
-    /// One choice of as many as the segment is wide, computed as a softmax.
+    /// A choice among as many options as the segment is wide, computed as a softmax.
     Choice,
 }
 
@@ -27,7 +27,7 @@ pub struct Segments {
     parts: Arc<[(SegmentKind, usize)]>,
     width: usize,
     numbers: usize,
-    /// For every number the places of choices that silence it.
+    /// For every number, the positions of the choices that silence it.
     silenced_by: Arc<[Vec<usize>]>,
 }
 
@@ -41,8 +41,8 @@ impl Segments {
         Self { numbers: parts.iter().map(number).sum(), parts, width, silenced_by: Arc::new([]) }
     }
 
-    /// The same segments, of which some numbers mean nothing in some rows: that at position `value` of a row where the target at one
-    /// of `places` is 1. A likelihood leaves it out there.
+    /// The same segments, where some numbers mean nothing in some rows: the number at position `value` of a
+    /// row if the target at one of `places` is 1. A likelihood leaves it out there.
     ///
     /// # Errors
     /// [`Error::Argument`] if there is no number at a position, or no value at a place.
@@ -70,7 +70,7 @@ impl Segments {
         Ok(self)
     }
 
-    /// For every number the places that silence it; nothing if none is ever silent.
+    /// For every number, the positions that silence it; empty if no number is ever silent.
     pub(crate) fn silenced_by(&self) -> &[Vec<usize>] {
         &self.silenced_by
     }
@@ -87,17 +87,17 @@ impl Segments {
         &self.parts
     }
 
-    /// Values of all segments.
+    /// Number of values in all segments.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Values that are no part of a choice.
+    /// Number of values that are not part of a choice.
     pub fn numbers(&self) -> usize {
         self.numbers
     }
 
-    /// Refuses a tensor whose last dimension is not these segments.
+    /// Refuses a tensor whose last dimension does not fit these segments.
     pub(crate) fn check(&self, what: &'static str, x: &Tensor) -> Result<()> {
         if x.rank() >= 1 && x.dims().last() == Some(&self.width) && self.width > 0 {
             return Ok(());

@@ -1,5 +1,5 @@
-//! Heads and likelihoods of rows that are cut into segments: numbers, and one-hot choices. One pass over all segments of a row, where
-//! a call per segment would be many.
+//! Heads and likelihoods of rows that are cut into segments: numbers, and one-hot choices. One pass handles
+//! all segments of a row, which saves a call per segment.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Layout, Shape, Tensor, WithDType};
@@ -16,11 +16,13 @@ use crate::shapes::same_shape;
 use crate::simd::simd;
 use crate::tape;
 
-/// (.., D) → the same shape: x for real numbers, tanh(x) for signed ones, softmax(x / temperature) for each choice. With Gumbel noise
-/// added to the choices this is the Gumbel softmax (Jang et al. 2017; Maddison et al. 2017). Differentiable.
+/// (.., D) → the same shape: x for real numbers, tanh(x) for signed ones, softmax(x / temperature) for each
+/// choice. With Gumbel noise added to the choices this is the Gumbel softmax (Jang et al. 2017; Maddison et
+/// al. 2017). Differentiable.
 ///
 /// # Errors
-/// [`Error::Input`] if the last dimension has another width; [`Error::Argument`] if the temperature is not positive.
+/// [`Error::Input`] if the last dimension has another width; [`Error::Argument`] if the temperature is not
+/// positive.
 pub fn activate_segments(x: &Tensor, segments: &Segments, temperature: f64) -> Result<Tensor> {
     segments.check("the values of segments", x)?;
     if !(temperature > 0.0 && temperature.is_finite()) {
@@ -34,9 +36,10 @@ pub fn activate_segments(x: &Tensor, segments: &Segments, temperature: f64) -> R
     Ok(tape::apply1(&x.contiguous()?, op)?)
 }
 
-/// log p(target | output) per row in nats, outputs and targets `(N, D)` → `(N)`: a Gaussian around x or tanh(x) for each number, whose
-/// log standard deviation is its element of `log_scale` `(numbers)`, and the log probability of each choice under softmax(x). A silent
-/// number ([`Segments::silenced`]) counts nothing. Differentiable in all three.
+/// log p(target | output) per row in nats, outputs and targets `(N, D)` → `(N)`: a Gaussian around x or
+/// tanh(x) for each number, whose log standard deviation is its element of `log_scale` `(numbers)`, and the
+/// log probability of each choice under softmax(x). A silent number ([`Segments::silenced`]) contributes
+/// nothing. Differentiable in all three.
 ///
 /// # Errors
 /// [`Error::Input`] if a shape does not fit.
@@ -63,7 +66,7 @@ pub fn segment_log_likelihood(
     if !runs_on_cpu_kernels(output.device()) {
         return Ok(composed::segment_log_likelihood(output, targets, log_scale, segments)?);
     }
-    // An operation has no empty arguments.
+    // An operation cannot have empty arguments.
     let log_scale = if segments.numbers() == 0 {
         Tensor::zeros(1, output.dtype(), output.device())?
     } else {
@@ -136,7 +139,8 @@ impl ActivateOp {
         out
     }
 
-    /// From the result and its gradient: g for real numbers, (1 − y²) g for signed ones, y (g − Σ y g) / temperature for choices.
+    /// From the result and its gradient: g for real numbers, (1 − y²) g for signed ones, y (g − Σ y g) /
+    /// temperature for choices.
     fn backward<T: Float>(&self, y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
         let (shape, width) = (y.shape(), self.segments.width());
         let factor = T::from_f64(self.inverse_temperature);
@@ -269,7 +273,8 @@ impl LikelihoodOp {
         total
     }
 
-    /// Gradients of a row into `for_x`, `for_targets` and `for_scale`, which are zero before, each times `g`.
+    /// Writes the gradients of a row, each times `g`, into `for_x`, `for_targets` and `for_scale`, which must
+    /// be zero.
     #[inline(always)]
     fn row_gradient<T: Float>(
         &self,

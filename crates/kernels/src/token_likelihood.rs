@@ -1,7 +1,8 @@
-//! The last layer of a language model with its likelihood: log p of one token per row, under the softmax of a linear layer.
+//! The last layer of a language model with its likelihood: log p of one token per row, under the softmax of a
+//! linear layer.
 //!
-//! Rows that do not count, such as the padding of short sequences, are left out of every product. The logits exist once, as
-//! powers for the backward pass.
+//! Rows that do not count, such as the padding of short sequences, are left out of every product. The logits
+//! are stored once, as exponentials for the backward pass.
 #![expect(unsafe_code, reason = "matrix products take raw pointers and strides")]
 
 use std::sync::{Arc, OnceLock};
@@ -24,8 +25,9 @@ use crate::simd::simd;
 use crate::sums::{column_sums, maximum, sum1};
 use crate::tape;
 
-/// log softmax(x · wᵀ + b) at the target of each row, in nats: x (M, I), weight (V, I), bias (V), targets (M) u32 below V → (M). Where
-/// `counted` (M) is 0 rather than 1, the result is 0 and nothing is computed. Differentiable in x, weight and bias.
+/// log softmax(x · wᵀ + b) at the target of each row, in nats: x (M, I), weight (V, I), bias (V), targets (M)
+/// u32 below V → (M). Where `counted` (M) is 0 rather than 1, the result is 0 and nothing is computed.
+/// Differentiable in x, weight and bias.
 ///
 /// # Errors
 /// [`Error::Input`] if the shapes do not fit; [`Error::Argument`] if a target is V or more.
@@ -65,14 +67,14 @@ pub fn linear_log_likelihood(
     Ok(tape::apply3(&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?, op)?)
 }
 
-/// Where a vector is not 0.
+/// The positions where a vector is not 0.
 fn places<T: Float>(x: &Tensor) -> candle_core::Result<Arc<[u32]>> {
     elements!(T; x);
     Ok((0u32..).zip(x).filter(|(_, x)| **x != T::ZERO).map(|(place, _)| place).collect())
 }
 
 struct TokenOp {
-    /// Rows of the input, those that do not count included.
+    /// Number of input rows, including those that do not count.
     rows: usize,
     /// V.
     tokens: usize,
@@ -179,7 +181,7 @@ impl TokenOp {
     }
 }
 
-/// The log likelihood of a target and the sum of the powers, which replace the logits.
+/// The log likelihood of a target, and the sum of the exponentials, which replace the logits.
 #[inline(always)]
 fn likelihood<T: Float>(logits: &mut [T], bias: &[T], target: usize) -> (T, T) {
     for (logit, &bias) in logits.iter_mut().zip(bias) {

@@ -23,7 +23,8 @@ pub enum Head {
     Numbers(Range),
     /// Vectors of numbers and choices.
     Row(RowHead),
-    /// Sequences of tokens: networks see the softmax at every position (Gulrajani et al. 2017), and samples are the most likely tokens.
+    /// Sequences of tokens: networks see the softmax at every position (Gulrajani et al. 2017), and samples
+    /// are the most likely tokens.
     Tokens(TokenHead),
 }
 
@@ -31,7 +32,7 @@ pub enum Head {
 #[derive(Clone, Debug)]
 pub struct TokenHead {
     segments: Segments,
-    /// The most tokens of a sequence, and the number of tokens that there are.
+    /// The maximum length of a sequence, and the size of the vocabulary.
     dims: (usize, usize),
 }
 

@@ -1,6 +1,6 @@
-//! Sequences of tokens: their numbers, where they end, and what of them counts.
+//! Sequences of tokens: their numbers, where they end, and which of them count.
 //!
-//! Token 0 ends a sequence and fills what follows. A sequence that has no end is as long as a sample.
+//! Token 0 ends a sequence and fills the rest. A sequence without an end has the maximum length.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -12,7 +12,7 @@ use waxwork_kernels as kernels;
 /// The token that ends a sequence.
 pub const END: u32 = 0;
 
-/// The most tokens of a sequence, and the number of tokens that there are, if samples are sequences of tokens.
+/// The maximum length of a sequence and the size of the vocabulary, if samples are sequences of tokens.
 pub fn dims(sample: &SampleSpec) -> Option<(usize, usize)> {
     match (sample.dims(), sample.segments()) {
         (&[length, vocabulary], [segment]) if segment.range == Range::OneHot => Some((length, vocabulary)),
@@ -20,10 +20,10 @@ pub fn dims(sample: &SampleSpec) -> Option<(usize, usize)> {
     }
 }
 
-/// [`dims`], for a network that can do nothing else. `key` is its configuration key.
+/// [`dims`] for a network that supports no other samples. `key` is its configuration key.
 ///
 /// # Errors
-/// [`Error::Config`] that names `key` if samples are no sequences of tokens.
+/// [`Error::Config`] that names `key` if samples are not sequences of tokens.
 pub fn needs_tokens(sample: &SampleSpec, key: &str) -> Result<(usize, usize)> {
     dims(sample).ok_or_else(|| Error::Config {
         key: key.to_owned(),
@@ -31,7 +31,8 @@ pub fn needs_tokens(sample: &SampleSpec, key: &str) -> Result<(usize, usize)> {
     })
 }
 
-/// 1 for every token before the end and for the end itself, 0 for what follows: numbers `(N, L)` u32 → `(N, L)` of `dtype`.
+/// 1 for every token before the end and for the end itself, 0 for what follows: numbers `(N, L)` u32 →
+/// `(N, L)` of `dtype`.
 pub fn counted(tokens: &Tensor, dtype: DType) -> Result<Tensor> {
     let (n, length) = tokens.dims2()?;
     let rows = tokens.to_device(&Device::Cpu)?.to_vec2::<u32>()?;
@@ -44,15 +45,15 @@ pub fn counted(tokens: &Tensor, dtype: DType) -> Result<Tensor> {
     Ok(counted.to_dtype(dtype)?.to_device(tokens.device())?)
 }
 
-/// 1 above the diagonal, `(L, L)`: a product with it sums over all earlier places.
+/// Ones above the diagonal, `(L, L)`. A product with it sums over all earlier positions.
 fn earlier(length: usize) -> Result<Tensor> {
     let places = 0..length * length;
     let values = places.map(|place| if place / length < place % length { 1f32 } else { 0.0 });
     Ok(Tensor::from_iter(values, &Device::Cpu)?.reshape((length, length))?)
 }
 
-/// The row of each sequence's last token that counts, among all tokens of a batch one after another: `(N, L)` of [`counted`] →
-/// `(N)` u32.
+/// The row of each sequence's last counted token, if the sequences of a batch follow each other: `(N, L)` of
+/// [`counted`] → `(N)` u32.
 pub fn last(counted: &Tensor) -> Result<Tensor> {
     let (n, length) = counted.dims2()?;
     let before = counted.to_dtype(DType::F32)?.sum(1)?;
@@ -60,15 +61,16 @@ pub fn last(counted: &Tensor) -> Result<Tensor> {
     Ok((before + Tensor::from_vec(starts, n, counted.device())?)?.to_dtype(DType::U32)?)
 }
 
-/// The most likely token at every position as one-hot rows, with nothing but ends after the first end: `(N, L, V)` → the same shape.
+/// The most likely token at every position as one-hot rows. After the first end, all tokens are ends:
+/// `(N, L, V)` → the same shape.
 pub fn most_likely(outputs: &Tensor) -> Result<Tensor> {
     let (n, length, vocabulary) = outputs.dims3()?;
     let tokens = kernels::largest(outputs)?.to_device(&Device::Cpu)?.to_vec2::<u32>()?;
     one_hot(&tokens, (n, length, vocabulary), outputs)
 }
 
-/// Tokens as one-hot rows `(N, L, V)` of the type and on the device of `like`, with nothing but ends after the first end, or after the
-/// tokens there are.
+/// Tokens as one-hot rows `(N, L, V)` of the type and on the device of `like`. After the first end, or after
+/// the given tokens, all tokens are ends.
 pub fn one_hot(tokens: &[Vec<u32>], shape: (usize, usize, usize), like: &Tensor) -> Result<Tensor> {
     let (n, length, vocabulary) = shape;
     let mut values = vec![0f32; n * length * vocabulary];

@@ -1,8 +1,8 @@
 //! Fits a mixture of Gaussians to latents by expectation-maximisation (Dempster, Laird & Rubin 1977).
 //!
-//! The samples of a VAE are as good as its prior resembles the aggregate posterior, E_x q(z | x). A mixture
-//! that is fitted to that after training closes much of the gap, as Ghosh et al. (2020) found for
-//! autoencoders.
+//! A VAE's samples are only as good as the match between its prior and the aggregate posterior, E_x q(z | x).
+//! A mixture that is fitted to that posterior after training closes much of the gap, as Ghosh et al. (2020)
+//! found for autoencoders.
 
 use std::collections::BTreeMap;
 
@@ -17,25 +17,26 @@ use crate::DECODER;
 use crate::mixture::{Gaussian, Mixture, log_sum_exp};
 use crate::posterior::DiagonalGaussian;
 
-/// Iterations at most.
+/// Maximum number of iterations.
 const ITERATIONS: usize = 200;
-/// The mean log-likelihood, in nats, by which an iteration must improve to be worth another.
+/// The fit ends when an iteration improves the mean log-likelihood by less than this, in nats.
 const TOLERANCE: f64 = 1e-3;
-/// Rows whose statistics are summed by one task, so that sums do not depend on the number of threads.
+/// Rows whose statistics one task sums. It is fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 512;
-/// Imagined rows per component with the covariance of all rows. They keep small components from collapsing.
+/// Pseudo-observations per component, with the covariance of all rows. They keep small components from
+/// collapsing.
 const IMAGINED: f64 = 1.0;
 
-/// The number of components that a group of this many rows is fitted with: at most one for each
+/// The number of components that are fitted to a group of `rows` latents: at most one for each
 /// `latent_dim + 1` rows, and at least one.
 pub fn fitting(rows: usize, latent_dim: usize, components: usize) -> usize {
     (rows / (latent_dim + 1)).clamp(1, components.max(1))
 }
 
-/// Fits one mixture of `components` per group of latents, and returns the tensors of a model's prior by their
-/// names in the model. `latents` has the rows of each group, `latent_dim` values each; a model without
-/// classes has one group. A group of few rows has [fewer components](fitting), and is drawn to a standard
-/// normal. The result is a function of the latents and the seed. `progress` gets the number of fitted groups.
+/// Fits one mixture of `components` per group of latents, and returns the tensors of a model's prior by name.
+/// `latents` has the rows of each group, `latent_dim` values each; a model without classes has one group. A
+/// group of few rows has [fewer components](fitting), and is pulled towards a standard normal. The result is
+/// a function of the latents and the seed. `progress` gets the number of fitted groups.
 ///
 /// # Errors
 /// [`Error::Config`] if there are no components, or a value is not finite.
@@ -63,7 +64,7 @@ pub fn fit(
     Ok(named.map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor)).collect())
 }
 
-/// One draw from each posterior of a batch, given standard normal noise `(N, latent_dim)`.
+/// Draws once from each posterior of a batch, with standard normal noise `(N, latent_dim)`.
 ///
 /// # Errors
 /// If a latent is not finite.
@@ -75,7 +76,7 @@ pub fn draws(posterior: Posterior, noise: &Tensor) -> Result<Vec<Vec<f32>>> {
     Ok(drawn.to_dtype(DType::F32)?.to_vec2()?)
 }
 
-/// What the names of all tensors of a prior begin with. [`DECODER`] is their group.
+/// The name prefix of all tensors of a prior. Their group is [`DECODER`].
 pub const PREFIX: &str = "decoder.prior.";
 const _: () = assert!(DECODER.len() + ".prior.".len() == PREFIX.len());
 
@@ -83,12 +84,12 @@ fn unfit(reason: String) -> Error {
     Error::Config { key: "model.prior".into(), reason }
 }
 
-/// Sums over rows, weighted by how much each belongs to a component.
+/// Sums over rows, weighted by a component's responsibility for each row.
 #[derive(Clone)]
 struct Moments {
     weight: f64,
     first: Vec<f64>,
-    /// Row by row; only the lower half is used.
+    /// In row-major order; only the lower half is used.
     second: Vec<f64>,
 }
 
@@ -117,7 +118,7 @@ impl Moments {
         self.first.iter().map(|sum| sum / self.weight).collect()
     }
 
-    /// Covariance of the rows, row by row.
+    /// The covariance of the rows.
     fn covariance(&self) -> Vec<f64> {
         let (mean, dim) = (self.mean(), self.first.len());
         let value = |at: usize| {
@@ -153,8 +154,8 @@ fn fit_group(rows: &[f64], dim: usize, components: usize, draws: &mut Draws) -> 
     Ok(mixture)
 }
 
-/// The covariance of all rows; if they are too few to have one in every direction, with `dim` imagined rows of
-/// a standard normal.
+/// The covariance of all rows. If there are too few rows for a variance in every direction, `dim`
+/// pseudo-observations of a standard normal are added.
 fn spread(rows: &[f64], dim: usize) -> Vec<f64> {
     let mut whole = Moments::new(dim);
     rows.chunks_exact(dim).for_each(|z| whole.add(1.0, z));
@@ -196,7 +197,7 @@ fn expectation(rows: &[f64], dim: usize, mixture: &[Gaussian]) -> (f64, Vec<Mome
     (total * dim as f64 / rows.len() as f64, all)
 }
 
-/// Fits a component to its moments. One that has lost all rows keeps its place, without a share.
+/// Fits a component to its moments. A component that has lost all its rows is kept with weight 0.
 fn maximise(component: &mut Gaussian, moments: &Moments, spread: &[f64], rows: f64) -> Result<()> {
     component.weight = moments.weight / rows;
     if moments.weight < 1e-6 {
@@ -211,7 +212,8 @@ fn maximise(component: &mut Gaussian, moments: &Moments, spread: &[f64], rows: f
     Ok(())
 }
 
-/// The lower Cholesky factor, row by row. A little is added to the diagonal, for latents that carry nothing.
+/// The lower Cholesky factor, row by row. A small value is added to the diagonal, for latent dimensions that
+/// carry no information.
 fn cholesky(covariance: &[f64], dim: usize) -> Result<Vec<f64>> {
     let mut factor = vec![0.0; dim * dim];
     for i in 0..dim {
@@ -227,7 +229,7 @@ fn cholesky(covariance: &[f64], dim: usize) -> Result<Vec<f64>> {
     Ok(factor)
 }
 
-/// Rows that are far from each other (k-means++, Arthur & Vassilvitskii 2007).
+/// Starting points: rows that are far from each other (k-means++, Arthur & Vassilvitskii 2007).
 fn starts(rows: &[f64], dim: usize, components: usize, draws: &mut Draws) -> Vec<Vec<f64>> {
     let row = |at: usize| &rows[at * dim..(at + 1) * dim];
     let n = rows.len() / dim;
@@ -296,7 +298,7 @@ mod tests {
         let mut before = f64::NEG_INFINITY;
         for _ in 0..30 {
             let (likelihood, moments) = expectation(&rows, 2, &mixture);
-            // The imagined rows move the optimum by less than this.
+            // The pseudo-observations move the optimum by less than this.
             assert!(likelihood > before - 1e-4, "{likelihood} after {before}");
             before = likelihood;
             for (component, moments) in mixture.iter_mut().zip(&moments) {

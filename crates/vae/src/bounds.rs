@@ -1,4 +1,5 @@
-//! What a VAE can say of given samples: codes, reconstructions, the evidence lower bound, and log p(x) by importance sampling.
+//! What a VAE computes for given samples: codes, reconstructions, the evidence lower bound, and log p(x) by
+//! importance sampling.
 
 use candle_core::Tensor;
 use waxwork_core::model::{Decoded, Elbo, Posterior};
@@ -13,7 +14,8 @@ use crate::tokens::Targets;
 use crate::{Vae, objective};
 
 impl Vae {
-    /// log p(x, z) − log q(z | x) of every draw: targets `(N, …)`, noise `(N, K, latent_dim)` → `(N, K)` in nats.
+    /// log p(x, z) − log q(z | x) of every draw: targets `(N, …)`, noise `(N, K, latent_dim)` → `(N, K)` in
+    /// nats.
     pub(crate) fn log_weights(
         &self,
         q: &DiagonalGaussian,
@@ -33,7 +35,7 @@ impl Vae {
         Ok((log_joint - q.log_density(&z)?)?.reshape((n, k))?)
     }
 
-    /// q(z | x) of what [`Observation::read`](crate::observation::Observation::read) gives.
+    /// q(z | x) for the values that [`Observation::read`](crate::observation::Observation::read) returns.
     fn posterior(&self, values: &Tensor, labels: Option<&Tensor>) -> Result<DiagonalGaussian> {
         Ok(self.encoder.forward(values, labels, Mode::Eval)?.detach())
     }

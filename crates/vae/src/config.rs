@@ -9,7 +9,7 @@ use waxwork_kernels::Activation;
 use waxwork_nn::layers::WeightInit;
 use waxwork_nn::nets::{Style, TOO_WIDE, WIDEST};
 
-/// The most components of a mixture.
+/// Maximum number of components of a mixture.
 const MOST_COMPONENTS: usize = 1000;
 
 /// A VAE's networks, its observation model and its objective.
@@ -63,7 +63,7 @@ impl PriorConfig {
     /// Checks the prior of a model whose condition has `width` values; 0 if it is unconditional.
     ///
     /// # Errors
-    /// [`Error::Config`] says what would be right.
+    /// [`Error::Config`] says what is valid.
     pub fn validate(&self, width: usize) -> Result<()> {
         match self {
             Self::Label if width == 0 => {
@@ -77,7 +77,7 @@ impl PriorConfig {
     }
 }
 
-/// A prior that a model cannot have.
+/// The error for a prior that a model cannot have.
 pub(crate) fn unfit_prior(reason: &str) -> Error {
     Error::Config { key: "model.prior".into(), reason: reason.into() }
 }
@@ -115,7 +115,7 @@ pub enum Network {
         batch_norm: bool,
     },
     /// An LSTM on each side, for sequences of tokens (Bowman et al. 2016): the encoder's last state gives the posterior, and the
-    /// decoder predicts every token from those before it, with the latent beside each.
+    /// decoder predicts every token from those before it, each concatenated with the latent.
     Recurrent {
         /// Features of a token.
         embedding: usize,
@@ -156,7 +156,7 @@ impl VaeConfig {
     /// Checks every value, for a model whose condition has `width` values; 0 if it is unconditional.
     ///
     /// # Errors
-    /// [`Error::Config`] names the key and what would be right.
+    /// [`Error::Config`] names the key and what is valid.
     pub fn validate(&self, width: usize) -> Result<()> {
         let fail = |key: &str, reason: &str| {
             Err(Error::Config { key: format!("model.{key}"), reason: reason.into() })

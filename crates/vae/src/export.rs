@@ -6,7 +6,7 @@ use waxwork_core::{Error, Result};
 
 use crate::{DECODER, ENCODER, Vae};
 
-/// The decoder with the mean of its observation model, the encoder, or the way from noise to latents.
+/// The decoder with the mean of its observation model, the encoder, or the map from noise to latents.
 ///
 /// # Errors
 /// [`Error::NoPart`] for a part that the model does not have.

@@ -51,7 +51,8 @@ pub const ENCODER: &str = "encoder";
 /// The group of the decoder's weights, with a learned observation scale and a learned prior.
 pub const DECODER: &str = "decoder";
 
-/// A variational autoencoder: an encoder q(z | x), a decoder with its observation model p(x | z), and a prior p(z).
+/// A variational autoencoder: an encoder q(z | x), a decoder with its observation model p(x | z), and a prior
+/// p(z).
 #[derive(Clone, Debug)]
 pub struct Vae {
     config: VaeConfig,
@@ -67,12 +68,12 @@ impl Vae {
     /// The model of `config` for samples like `sample`, with its tensors from `params`.
     ///
     /// # Errors
-    /// If the configuration makes no sense, or a stored set does not fit it.
+    /// If the configuration is invalid, or a stored set does not fit it.
     pub fn new(config: VaeConfig, sample: impl Into<SampleSpec>, params: ParamSet) -> Result<Self> {
         Self::conditional("vae", config, sample, ConditionSpec::None, params)
     }
 
-    /// The same model of samples given a condition. `family` is its name in [`ModelInfo`].
+    /// The same model for samples with a condition. `family` is its name in [`ModelInfo`].
     ///
     /// # Errors
     /// As [`Vae::new`].

@@ -14,7 +14,7 @@ use waxwork_kernels::{
 };
 use waxwork_nn::{loss, segments};
 
-/// The family of distributions over a value: of a picture, in [0, 1], or any number.
+/// The family of distributions over a value, which is in [0, 1] for images and any number otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LikelihoodConfig {
@@ -26,7 +26,7 @@ pub enum LikelihoodConfig {
     },
     /// Continuous Bernoulli, a proper density on [0, 1] (Loaiza-Ganem & Cunningham 2019).
     ContinuousBernoulli,
-    /// Gaussian around the decoder's output: its sigmoid where values are in [0, 1], itself where they are any number.
+    /// Gaussian around the decoder's output, which goes through a sigmoid if values are in [0, 1].
     Gaussian {
         /// Standard deviation in the values' own units; the start value when it is learned.
         scale: f64,
@@ -63,9 +63,9 @@ pub enum Binarisation {
     /// Scored as they are.
     #[default]
     None,
-    /// Drawn anew at each step with the grey value as probability (Burda et al. 2016).
+    /// Drawn again at each step with the grey value as probability (Burda et al. 2016).
     Stochastic,
-    /// Drawn once per image, a function of its index.
+    /// Drawn once per image, from its index.
     Fixed,
 }
 
@@ -74,24 +74,25 @@ pub enum Binarisation {
 pub struct Likelihood {
     config: LikelihoodConfig,
     log_scale: Option<Tensor>,
-    /// From the decoder's output to the mean.
+    /// The activation from the decoder's output to the mean.
     link: Activation,
-    /// Numbers and choices of a row.
+    /// The numbers and choices of a row.
     segments: Option<Segments>,
 }
 
-/// Logarithms of the standard deviations that numbers of rows may have, from 0.01 to 1, as TVAE has them.
+/// The range of log standard deviations of a row's numbers: standard deviations from 0.01 to 1, as in TVAE.
 const LOG_SCALES: (f64, f64) = (-4.605_170_185_988_091, 0.0);
 
 /// The seed of draws that belong to the data rather than to a run.
 const DATA_SEED: u64 = 0;
 
 impl Likelihood {
-    /// The observation model of `config` for samples like `sample`; a learned scale becomes the weight `log_scale` of `scope`.
+    /// The observation model of `config` for samples like `sample`; a learned scale becomes the weight
+    /// `log_scale` of `scope`.
     ///
     /// # Errors
-    /// [`Error::Config`] if the scale is not positive, or the samples have values that the model says nothing about; if the set is
-    /// stored and lacks a tensor.
+    /// [`Error::Config`] if the scale is not positive, or the model does not cover the samples' values. Also
+    /// if the set is stored and lacks a tensor.
     pub fn new(mut scope: Scope<'_>, config: LikelihoodConfig, sample: &SampleSpec) -> Result<Self> {
         let unfit = |reason: &str| Error::Config { key: "model.likelihood".into(), reason: reason.into() };
         let link = match (sample.range(), config) {
@@ -141,8 +142,8 @@ impl Likelihood {
         Ok(Self { config, log_scale, link, segments })
     }
 
-    /// The values to score in training at this step: the samples, or their binarisation, for which sample `i` uses the draws of
-    /// `rows[i]`. Shape of the samples.
+    /// The values to score in training at this step: the samples, or their binarisation, for which sample `i`
+    /// uses the draws of `rows[i]`. They have the shape of the samples.
     pub fn training_targets(&self, batch: &Batch, stream: &Stream, rows: &[u64]) -> Result<Tensor> {
         match self.config {
             LikelihoodConfig::Bernoulli { binarisation: Binarisation::Stochastic } => {
@@ -152,7 +153,7 @@ impl Likelihood {
         }
     }
 
-    /// The values to score in evaluation: binarised samples are drawn once per sample, by its index.
+    /// The values to score in evaluation. Binarised samples are drawn once per sample, from its index.
     pub fn evaluation_targets(&self, batch: &Batch) -> Result<Tensor> {
         match self.config {
             LikelihoodConfig::Bernoulli { binarisation: Binarisation::Stochastic | Binarisation::Fixed } => {
@@ -181,7 +182,7 @@ impl Likelihood {
         }
     }
 
-    /// The logs of the scales of a row's numbers, within [`LOG_SCALES`].
+    /// The log standard deviations of a row's numbers, within [`LOG_SCALES`].
     fn log_scales(&self, output: &Tensor) -> Result<Tensor> {
         let (low, high) = LOG_SCALES;
         match &self.log_scale {
@@ -190,9 +191,9 @@ impl Likelihood {
         }
     }
 
-    /// The log of the scale in as many dimensions as `output` has, `(1, ..)`.
+    /// The log scale, with as many dimensions as `output`, `(1, ..)`.
     fn log_scale(&self, scale: f64, output: &Tensor) -> Result<Tensor> {
-        // Made on the CPU: not every device has f64.
+        // On the CPU, because not every device has f64.
         let fixed = || -> candle_core::Result<Tensor> {
             let scale = Tensor::new(&[libm::log(scale)], &Device::Cpu)?.to_dtype(output.dtype())?;
             scale.to_device(output.device())
@@ -200,9 +201,10 @@ impl Likelihood {
         Ok(self.log_scale.clone().map_or_else(fixed, Ok)?.reshape(vec![1; output.rank()])?)
     }
 
-    /// The sample that a decoder's output stands for: the mean, in [0, 1] for pictures.
+    /// The mean of p(x | z), in [0, 1] for images.
     ///
-    /// For a row it is the tanh of every number and the probabilities of every choice. For the continuous Bernoulli this is its parameter λ rather than its mean, as in the paper's figures.
+    /// For a row it is the tanh of every number and the probabilities of every choice. For the continuous
+    /// Bernoulli it is the parameter λ rather than the mean, as in the paper's figures.
     pub fn mean(&self, output: &Tensor) -> Result<Tensor> {
         match &self.segments {
             Some(segments) => Ok(activate_segments(output, segments, 1.0)?),
@@ -210,8 +212,8 @@ impl Likelihood {
         }
     }
 
-    /// A sample of p(x | z): its mean for pictures, whose noise nobody wants to see, and a draw for all else, noise scaled by the
-    /// temperature.
+    /// A sample of p(x | z). For images it is the mean, because pixel noise is unwanted. For all other data
+    /// it is a draw, whose noise is scaled by the temperature.
     pub fn draw(&self, output: &Tensor, drawing: &Drawing<'_>) -> Result<Tensor> {
         let mean = self.mean(output)?;
         if let Some(segments) = self.segments.as_ref().filter(|_| drawing.temperature > 0.0) {
@@ -226,14 +228,14 @@ impl Likelihood {
         Ok((mean + noise.broadcast_mul(&kernels::exp(&self.log_scale(scale, output)?)?)?)?)
     }
 
-    /// The standard deviation of each number of a row; None if samples are no rows.
+    /// The standard deviation of each number of a row; None if samples are not rows.
     pub fn scales(&self, output: &Tensor) -> Result<Option<Tensor>> {
         let scales = self.segments.as_ref().map(|_| Ok(kernels::exp(&self.log_scales(output)?)?));
         scales.transpose()
     }
 
-    /// Rows whose numbers have noise and whose choices are drawn: with Gumbel noise on its logits the greatest of a choice is a draw
-    /// (Gumbel 1954).
+    /// Draws rows: numbers get noise, and choices are drawn. With Gumbel noise on its logits, the largest
+    /// value of a choice is a draw (Gumbel 1954).
     fn draw_rows(&self, segments: &Segments, output: &Tensor, drawing: &Drawing<'_>) -> Result<Tensor> {
         let host = |tensor: &Tensor| -> Result<Vec<f32>> {
             Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
@@ -276,7 +278,7 @@ impl Likelihood {
 }
 
 impl LikelihoodConfig {
-    /// What a score under this model means, for reports: `bernoulli on grey values`, …
+    /// The meaning of a score under this model, for reports: `bernoulli on grey values`, …
     pub fn protocol(&self) -> String {
         match self {
             LikelihoodConfig::Bernoulli { binarisation: Binarisation::None } => {

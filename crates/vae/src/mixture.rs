@@ -10,28 +10,28 @@ use waxwork_core::{Error, Result};
 use crate::posterior::DiagonalGaussian;
 use crate::prior::{Prior, StandardNormal};
 
-/// The first noise value times this selects the component, by its fractional part. That part is uniform and
-/// independent of the value's size, since a normal density is flat over 1/1024 of a deviation. So the value
-/// still serves as noise, and truncated noise still reaches all components.
+/// The first noise value times this selects the component by its fractional part. That part is uniform and
+/// independent of the value's size, because a normal density is flat over 1/1024 of a standard deviation. So
+/// the value still serves as noise, and truncated noise still reaches all components.
 const STRETCH: f64 = 1024.0;
 
 /// p(z | y) = Σ_k w_k N(z; μ_k, L_k L_kᵀ): one mixture, or one per class of a conditional model.
 ///
-/// It is standard normal while a model is trained, and fitted to the aggregate posterior afterwards
+/// It is standard normal during training. Afterwards it is fitted to the aggregate posterior
 /// ([`crate::aggregate`]).
 #[derive(Clone, Debug)]
 pub struct Mixture {
     latent_dim: usize,
     /// The components of each class, or of the only group.
     groups: Vec<Vec<Gaussian>>,
-    /// True until it is fitted.
+    /// True until the mixture is fitted.
     is_standard: bool,
 }
 
-/// One component.
+/// One component of a mixture.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Gaussian {
-    /// Its share of the group.
+    /// Its weight; the weights of a group add up to 1.
     pub(crate) weight: f64,
     pub(crate) mean: Vec<f64>,
     /// The lower Cholesky factor of the covariance, row by row; the upper half is zero.
@@ -58,7 +58,7 @@ impl Gaussian {
             && self.factor.iter().enumerate().all(|(at, factor)| *factor == identity(at))
     }
 
-    /// μ + L · noise.
+    /// A draw, μ + L · noise.
     fn draw(&self, noise: &[f64]) -> impl Iterator<Item = f64> {
         let rows = self.factor.chunks_exact(noise.len()).zip(&self.mean);
         rows.map(move |(row, mean)| mean + row.iter().zip(noise).map(|(factor, n)| factor * n).sum::<f64>())
@@ -66,13 +66,14 @@ impl Gaussian {
 }
 
 impl Mixture {
-    /// The buffers `weight` `(groups, components)`, `mean` `(groups, components, latent_dim)`, `log_scale`
-    /// of the same shape (logarithms of the factors' diagonals) and `lower` `(groups, components,
-    /// latent_dim, latent_dim)` (what is below the diagonals) of `scope`. A fresh mixture is standard normal.
+    /// Makes the mixture from the buffers of `scope`: `weight` `(groups, components)`, `mean`
+    /// `(groups, components, latent_dim)`, `log_scale` of the same shape (logarithms of the factors'
+    /// diagonals) and `lower` `(groups, components, latent_dim, latent_dim)` (the factors below their
+    /// diagonals). A fresh mixture is standard normal.
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape; [`Error::Config`] if the weights
-    /// of a group are not shares.
+    /// of a group are negative or do not add up to 1.
     pub fn new(mut scope: Scope<'_>, groups: usize, components: usize, latent_dim: usize) -> Result<Self> {
         let (k, d) = (components, latent_dim);
         let share = Init::Constant(1.0 / components as f64);
@@ -127,7 +128,8 @@ impl Mixture {
         ])
     }
 
-    /// Components and their weights given each row's label; several classes at once are a mixture of theirs.
+    /// The components for each row's label, with their weights. A row of several classes gets a mixture of
+    /// theirs.
     fn given(&self, n: usize, labels: Option<&Tensor>) -> Result<Vec<Vec<(f64, &Gaussian)>>> {
         let whole = vec![1.0; n];
         let shares = match labels {
@@ -186,12 +188,12 @@ impl Prior for Mixture {
         like(noise, drawn, noise.dims())
     }
 
-    /// The closed form until it is fitted.
+    /// The closed form, until the mixture is fitted.
     fn kl(&self, q: &DiagonalGaussian, labels: Option<&Tensor>) -> Result<Option<Tensor>> {
         if self.is_standard { StandardNormal.kl(q, labels) } else { Ok(None) }
     }
 
-    /// Each component is drawn, and products with zeros and ones select one.
+    /// Draws from every component, and selects one of the draws by products with zeros and ones.
     fn export(
         &self,
         mut scope: GraphScope<'_>,
@@ -206,7 +208,7 @@ impl Prior for Mixture {
         let whole = scope.node("Floor", &[&stretched], &[]);
         let uniform = scope.node("Sub", &[&stretched, &whole], &[]);
 
-        // The shares of [0, 1) at which the components of each group begin and end.
+        // The limits of the interval of [0, 1) that selects each component, per group.
         let (mut begin, mut end) = (Vec::with_capacity(c), Vec::with_capacity(c));
         for group in &self.groups {
             let mut sum = 0.0;

@@ -15,11 +15,13 @@ use crate::tokens::TokenEncoder;
 
 pub(crate) const KEY: &str = "model.network";
 const CHANNELS: &str = "model.network.channels";
-/// Log-variances of posteriors that keep their bits. Beyond, they stay within one of the range: the first samples of a run
-/// can be far from what the weights were drawn for, and the KL term has the exponential of the log-variance.
+/// The range in which log-variances of posteriors are exact. Values outside are squashed to within one of the
+/// range, because the first samples of a run can be far from what the weights were initialised for, and the
+/// KL term contains the exponential of the log-variance.
 const LOG_VARIANCE: (f64, f64) = (-20.0, 6.0);
 
-/// q(z | x): samples to the mean and log-variance of a diagonal Gaussian. A label stands beside what the linear layers see.
+/// q(z | x): maps samples to the mean and log-variance of a diagonal Gaussian. A label is concatenated with
+/// the input of the linear layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoder {
     body: Body,
@@ -28,7 +30,7 @@ pub(crate) struct Encoder {
     log_var: Linear,
 }
 
-/// From a sample to what the linear layers see.
+/// The part from a sample to the input of the linear layers.
 #[derive(Clone, Debug)]
 enum Body {
     /// The sample itself.
@@ -73,7 +75,8 @@ impl Encoder {
         Ok(Self { body, hidden, mean, log_var })
     }
 
-    /// `(N, ..)`, of sequences the tokens `(N, L)`, and conditions `(N, width)` → mean and log-variance, `(N, latent_dim)` each.
+    /// Samples `(N, ..)`, or for sequences the tokens `(N, L)`, and conditions `(N, width)` → mean and
+    /// log-variance, `(N, latent_dim)` each.
     pub(crate) fn forward(
         &self,
         inputs: &Tensor,
@@ -117,7 +120,8 @@ impl Encoder {
     }
 }
 
-/// The network of p(x | z): latents to the parameters of the observation model. A label stands beside the latent.
+/// The network of p(x | z): maps latents to the parameters of the observation model. A label is concatenated
+/// with the latent.
 #[derive(Clone, Debug)]
 pub(crate) struct Decoder {
     hidden: Mlp,
@@ -126,7 +130,7 @@ pub(crate) struct Decoder {
     dims: Vec<usize>,
 }
 
-/// The convolutional half of a decoder, and the shape `(channels, height, width)` that it starts from.
+/// The convolutional half of a decoder, and the shape `(channels, height, width)` of its input.
 #[derive(Clone, Debug)]
 struct Up {
     convs: ConvUp,
@@ -173,7 +177,7 @@ impl Decoder {
         Ok(Self { hidden, output, up, dims: sample.dims().to_vec() })
     }
 
-    /// `(N, latent_dim)` and conditions `(N, width)` → `(N, ..)`, unbounded.
+    /// Latents `(N, latent_dim)` and conditions `(N, width)` → outputs `(N, ..)`, unbounded.
     pub(crate) fn forward(
         &self,
         latents: &Tensor,
@@ -211,7 +215,8 @@ impl Decoder {
     }
 }
 
-/// Features `(N, …)`, with labels as more of them, `(N, features + classes)`.
+/// Flattens features `(N, …)` and concatenates labels, `(N, features + classes)`. Without labels, the
+/// features are unchanged.
 pub(crate) fn beside(features: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
     Ok(match labels {
         Some(labels) => Tensor::cat(&[&features.flatten_from(1)?, labels], 1)?,

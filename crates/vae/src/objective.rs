@@ -1,5 +1,5 @@
-//! Objectives of a VAE as functions of log p(x | z), q(z | x) and p(z): the evidence lower bound with its weights, and the
-//! importance-weighted bound.
+//! Objectives of a VAE as functions of log p(x | z), q(z | x) and p(z): the evidence lower bound with its
+//! weights, and the importance-weighted bound.
 
 use candle_core::Tensor;
 use waxwork_core::{Loss, Result};
@@ -9,10 +9,11 @@ use crate::config::VaeConfig;
 use crate::posterior::DiagonalGaussian;
 use crate::prior::Prior;
 
-/// −E[log p(x | z)] + β KL(q ‖ p), averaged over the batch and in nats per sample (β-VAE, Higgins et al. 2017).
+/// −E[log p(x | z)] + β KL(q ‖ p), averaged over the batch and in nats per sample (β-VAE, Higgins et al.
+/// 2017).
 ///
-/// `log_likelihood` is log p(x | z) at one draw, `(N)`; `kl` is KL(q ‖ p) by dimension, `(N, latent_dim)`; `step` counts
-/// from 0 and matters during the warm-up.
+/// `log_likelihood` is log p(x | z) at one draw, `(N)`; `kl` is KL(q ‖ p) by dimension, `(N, latent_dim)`;
+/// `step` counts from 0 and matters during the warm-up.
 pub(crate) fn negative_elbo(
     log_likelihood: &Tensor,
     kl: &Tensor,
@@ -32,8 +33,8 @@ pub(crate) fn negative_importance_weighted_bound(log_weights: &Tensor) -> Result
     Ok(Loss::new("loss", loss::log_mean_exp(log_weights)?.mean_all()?.neg()?))
 }
 
-/// KL(q ‖ p) by dimension, `(N, latent_dim)` in nats. Without a closed form it is log q(z) − log p(z) at the draw `z`,
-/// `(N, 1)`, whose expectation is the KL.
+/// KL(q ‖ p) by dimension, `(N, latent_dim)` in nats. Without a closed form it is log q(z) − log p(z) at the
+/// draw `z`, `(N, 1)`, whose expectation is the KL.
 pub(crate) fn kl(
     q: &DiagonalGaussian,
     prior: &dyn Prior,
@@ -46,7 +47,7 @@ pub(crate) fn kl(
     }
 }
 
-/// The weight of the KL term at a step: β, reached in a straight line from zero over the warm-up.
+/// The weight of the KL term at a step. It rises linearly from zero to β over the warm-up.
 fn beta(config: &VaeConfig, step: u64) -> f64 {
     match config.kl_warmup_steps {
         0 => config.beta,
@@ -54,8 +55,8 @@ fn beta(config: &VaeConfig, step: u64) -> f64 {
     }
 }
 
-/// The KL term that training pays for: summed over the latent, averaged over the batch, and in no dimension below
-/// `free_bits` nats (Kingma et al. 2016).
+/// The KL term of the training objective: averaged over the batch, raised to at least `free_bits` nats in
+/// every dimension (Kingma et al. 2016), and summed over the dimensions.
 fn kl_penalty(kl: &Tensor, free_bits: f64) -> Result<Tensor> {
     let per_dimension = kl.mean(0)?;
     if free_bits == 0.0 {
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
     use crate::prior::StandardNormal;
 
-    /// The standard normal, as a prior whose KL nobody knows.
+    /// The standard normal, as a prior without a closed-form KL.
     #[derive(Debug)]
     struct NoClosedForm;
 
@@ -103,7 +104,8 @@ mod tests {
         let exact = mean(kl(&q, &StandardNormal, &z, None).unwrap());
         let estimate = kl(&q, &NoClosedForm, &z, None).unwrap();
         assert_eq!(estimate.dims(), [n, 1]);
-        // The estimate has a standard deviation of about 1.4 a draw, so 0.01 over all of them.
+        // The estimate has a standard deviation of about 1.4 per draw, so about 0.01 for the mean of all
+        // draws.
         assert!((mean(estimate) - exact).abs() < 0.04, "against {exact}");
     }
 }

@@ -12,21 +12,22 @@ use crate::likelihood::Likelihood;
 use crate::networks::{Decoder, beside};
 use crate::tokens::{Targets, TokenDecoder};
 
-/// The most rows, and for tokens the most logits, of one pass of a decoder in importance sampling.
+/// The most rows, or for tokens the most logits, of one decoder pass in importance sampling.
 const PASS: (usize, usize) = (2000, 1 << 27);
 
 /// A decoder with its observation model. Encoder and decoder see samples as [`Targets`].
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a model has one of them")]
 pub(crate) enum Observation {
-    /// Values that are independent of each other, given what the decoder computes of the latent.
+    /// Values that are independent of each other, given the decoder's output.
     Values { decoder: Decoder, likelihood: Likelihood, sample: SampleSpec },
     /// Tokens, each of which depends on those before it.
     Tokens(TokenDecoder),
 }
 
 impl Observation {
-    /// The decoder of `config` for samples like `sample`, and conditions of `width` values, with its tensors from `params`.
+    /// Makes the decoder of `config` for samples like `sample` and conditions of `width` values, with its
+    /// tensors from `params`.
     pub(crate) fn new(
         params: &mut ParamSet,
         config: &VaeConfig,
@@ -45,7 +46,8 @@ impl Observation {
         Ok(Self::Values { decoder, likelihood, sample: sample.clone() })
     }
 
-    /// What a training step scores: samples as they are, binarised, or with tokens left out of what the decoder is given.
+    /// What a training step scores: samples as they are, binarised samples, or tokens with word dropout on
+    /// the decoder's input.
     pub(crate) fn training_targets(&self, batch: &Batch, ctx: &StepContext<'_>) -> Result<Targets> {
         let rows = ctx.rows(batch.len());
         match self {
@@ -59,7 +61,7 @@ impl Observation {
         }
     }
 
-    /// What evaluation scores; binarised samples are drawn once per sample.
+    /// What evaluation scores. Binarised values are drawn once per sample.
     ///
     /// # Errors
     /// If the samples have another shape.
@@ -89,7 +91,7 @@ impl Observation {
         }
     }
 
-    /// Rows that a pass of importance sampling should not exceed.
+    /// Maximum number of rows in one pass of importance sampling.
     pub(crate) fn rows_per_pass(&self) -> usize {
         let (rows, logits) = PASS;
         match self {
@@ -98,7 +100,7 @@ impl Observation {
         }
     }
 
-    /// log p(x | z) per sample in nats, `(N)`, of latents `(N, latent_dim)` and conditions `(N, width)`.
+    /// log p(x | z) per sample in nats, `(N)`, for latents `(N, latent_dim)` and conditions `(N, width)`.
     pub(crate) fn log_likelihood(
         &self,
         z: &Tensor,
@@ -114,7 +116,7 @@ impl Observation {
         }
     }
 
-    /// Samples `(N, ..)` of p(x | z), as [`Likelihood::draw`] and [`TokenDecoder::draw`] have them.
+    /// Draws samples `(N, ..)` from p(x | z), as [`Likelihood::draw`] or [`TokenDecoder::draw`] does.
     pub(crate) fn draw(&self, z: &Tensor, labels: Option<&Tensor>, drawing: &Drawing<'_>) -> Result<Tensor> {
         match self {
             Self::Values { decoder, likelihood, .. } => {
@@ -124,7 +126,7 @@ impl Observation {
         }
     }
 
-    /// Means and scales of p(x | z), where samples are rows of a table.
+    /// Means and scales of p(x | z), if samples are rows of a table.
     pub(crate) fn scaled(&self, z: &Tensor, labels: Option<&Tensor>) -> Result<Option<(Tensor, Tensor)>> {
         let Self::Values { decoder, likelihood, .. } = self else { return Ok(None) };
         let output = decoder.forward(z, labels, Mode::Eval)?.detach();
@@ -132,7 +134,7 @@ impl Observation {
         Ok(Some((likelihood.mean(&output)?, scales)))
     }
 
-    /// [`Observation::draw`] without draws as nodes of a graph.
+    /// [`Observation::draw`] without randomness, as nodes of a graph.
     ///
     /// # Errors
     /// [`Error::NoGraph`] for a decoder of tokens.

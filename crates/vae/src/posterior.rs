@@ -1,4 +1,4 @@
-//! The approximate posterior q(z | x): a diagonal Gaussian, with what the objective needs of it.
+//! The approximate posterior q(z | x): a diagonal Gaussian with its draws, density and KL divergences.
 
 use candle_core::Tensor;
 use waxwork_core::Result;
@@ -16,8 +16,8 @@ pub struct DiagonalGaussian {
 }
 
 impl DiagonalGaussian {
-    /// Standard normal noise `(N, latent_dim)` → draws of the same shape, differentiable in mean and log-variance
-    /// (the reparameterisation of Kingma & Welling 2014).
+    /// Standard normal noise `(N, latent_dim)` → draws of the same shape, differentiable in mean and
+    /// log-variance (the reparameterisation of Kingma & Welling 2014).
     pub fn draw(&self, noise: &Tensor) -> Result<Tensor> {
         Ok(kernels::reparameterize(&self.mean, &self.log_var, noise)?)
     }
@@ -39,12 +39,12 @@ impl DiagonalGaussian {
         Ok(((distance + &other.log_var)? - &self.log_var)?.affine(0.5, -0.5)?)
     }
 
-    /// Every row `k` times in a row: `(N, latent_dim)` → `(N · k, latent_dim)`.
+    /// Repeats every row `k` times in succession: `(N, latent_dim)` → `(N · k, latent_dim)`.
     pub fn repeat(&self, k: usize) -> Result<Self> {
         Ok(Self { mean: repeat_rows(&self.mean, k)?, log_var: repeat_rows(&self.log_var, k)? })
     }
 
-    /// The same with no graph attached.
+    /// The same posterior without a graph.
     pub(crate) fn detach(&self) -> Self {
         Self { mean: self.mean.detach(), log_var: self.log_var.detach() }
     }
@@ -56,7 +56,7 @@ impl From<DiagonalGaussian> for Posterior {
     }
 }
 
-/// Every row `k` times in a row: `(N, …)` → `(N · k, …)`.
+/// Repeats every row `k` times in succession: `(N, …)` → `(N · k, …)`.
 pub(crate) fn repeat_rows(x: &Tensor, k: usize) -> Result<Tensor> {
     if k == 1 {
         return Ok(x.clone());

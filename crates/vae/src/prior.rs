@@ -1,4 +1,4 @@
-//! Priors p(z), or p(z | y) where the model is conditional.
+//! Priors p(z), or p(z | y) for conditional models.
 
 use std::fmt::Debug;
 
@@ -11,7 +11,7 @@ use waxwork_nn::loss;
 
 use crate::posterior::DiagonalGaussian;
 
-/// A distribution over latents. Labels are one-hot, `(N, classes)`, where the model is conditional.
+/// A distribution over latents. In a conditional model, labels are one-hot, `(N, classes)`.
 pub trait Prior: Debug + Send + Sync {
     /// log p(z | y), `(N)` in nats, of `z` `(N, latent_dim)`.
     fn log_density(&self, z: &Tensor, labels: Option<&Tensor>) -> Result<Tensor>;
@@ -19,10 +19,10 @@ pub trait Prior: Debug + Send + Sync {
     /// Standard normal noise `(N, latent_dim)` → draws of the same shape.
     fn draw(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor>;
 
-    /// KL(q ‖ p) by dimension, `(N, latent_dim)` in nats; None where there is no closed form.
+    /// KL(q ‖ p) by dimension, `(N, latent_dim)` in nats; None if there is no closed form.
     fn kl(&self, q: &DiagonalGaussian, labels: Option<&Tensor>) -> Result<Option<Tensor>>;
 
-    /// [`Prior::draw`] as nodes of a graph; None where noise is a draw as it is.
+    /// [`Prior::draw`] as nodes of a graph; None if the noise itself is a draw.
     fn export(&self, scope: GraphScope<'_>, noise: &Value, labels: Option<&Value>) -> Result<Option<Value>>;
 }
 

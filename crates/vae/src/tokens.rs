@@ -1,7 +1,7 @@
 //! Encoder and decoder of sequences of tokens (Bowman et al. 2016).
 //!
-//! Both see the numbers of tokens, `(N, L)` u32. The decoder is p(x | z) = Π p(xₜ | x₁ … xₜ₋₁, z): its observation model needs what it
-//! is given, so network and likelihood are one.
+//! Both read token numbers, `(N, L)` u32. The decoder is p(x | z) = Π p(xₜ | x₁ … xₜ₋₁, z). Its likelihood
+//! depends on the tokens that the decoder gets as input, so network and observation model are one type.
 
 use candle_core::{Device, Tensor};
 
@@ -16,12 +16,12 @@ use waxwork_nn::tokens;
 
 use crate::posterior::repeat_rows;
 
-/// The network from tokens to features: an LSTM, of which the state at the last token that counts is what it says.
+/// The network from tokens to features: an LSTM, whose hidden state at the last counted token is the output.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenEncoder {
     embedding: Embedding,
     recurrent: Lstm,
-    /// The most tokens of a sequence, and the number of tokens that there are.
+    /// The maximum length of a sequence, and the size of the vocabulary.
     dims: (usize, usize),
 }
 
@@ -57,7 +57,7 @@ impl TokenEncoder {
         let features = self.embedding.export(scope.enter("embedding"), rows)?;
         let states = self.recurrent.export(scope.enter("recurrent"), &features, length)?;
         let counted = tokens::export_counted(&mut scope, rows, self.dims)?;
-        // What counts less what counts of the token after it is 1 at the last token and 0 elsewhere.
+        // The mask of a token less that of the next one is 1 at the last counted token and 0 elsewhere.
         let steps = (0..length * length).map(|place| match (place / length, place % length) {
             (from, to) if from == to => 1f32,
             (from, to) if from == to + 1 => -1.0,
@@ -72,27 +72,30 @@ impl TokenEncoder {
     }
 }
 
-/// What training and evaluation score.
+/// The values that training and evaluation score, and the decoder's input.
 #[derive(Clone, Debug)]
 pub(crate) struct Targets {
-    /// The values to score, `(N, ..)`; of sequences the tokens, `(N, L)` u32.
+    /// The values to score, `(N, ..)`; for sequences the token numbers, `(N, L)` u32.
     pub(crate) values: Tensor,
-    /// The tokens that a decoder is given, each before the one that it predicts, `(N, L)` u32; None where it is given nothing.
+    /// The decoder's input: before each token to predict, the token that precedes it, `(N, L)` u32. None for
+    /// decoders of other data.
     pub(crate) given: Option<Tensor>,
 }
 
 impl Targets {
-    /// Every row `k` times in a row.
+    /// Repeats every row `k` times in succession.
     pub(crate) fn repeat(&self, k: usize) -> Result<Self> {
         let given = self.given.as_ref().map(|given| repeat_rows(given, k)).transpose()?;
         Ok(Self { values: repeat_rows(&self.values, k)?, given })
     }
 }
 
-/// p(x | z) of sequences. The LSTM starts from the latent and sees it, and a label, beside every token.
+/// p(x | z) of sequences. The LSTM's initial state depends on the latent. At every step it also gets the
+/// latent, and a label if there is one, concatenated with the token's embedding.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenDecoder {
-    /// One row per token, and one for no token: at the start, and where word dropout leaves one out.
+    /// One row per token, and one for the missing token: at the start, and where word dropout removes a
+    /// token.
     embedding: Embedding,
     start: Linear,
     recurrent: Lstm,
@@ -102,8 +105,8 @@ pub(crate) struct TokenDecoder {
 }
 
 impl TokenDecoder {
-    /// The weights `embedding`, `start`, `recurrent` and `output` of `scope`, for sequences like `sample`, and latents and conditions of
-    /// `given` values together.
+    /// Makes the decoder from the weights `embedding`, `start`, `recurrent` and `output` of `scope`, for
+    /// sequences like `sample`. A latent and its condition have `given` values together.
     pub(crate) fn new(
         mut scope: Scope<'_>,
         sample: &SampleSpec,
@@ -123,12 +126,13 @@ impl TokenDecoder {
         })
     }
 
-    /// Logits of the longest sequence.
+    /// Number of logits of a sequence of maximum length.
     pub(crate) fn logits(&self) -> usize {
         self.dims.0 * self.dims.1
     }
 
-    /// The tokens of a batch's one-hot rows, as far as its longest sequence where the lengths are known.
+    /// Reads the tokens from a batch's one-hot rows, up to the length of its longest sequence if the lengths
+    /// are known.
     ///
     /// # Errors
     /// If the rows have another shape.
@@ -139,7 +143,7 @@ impl TokenDecoder {
         Ok(all.narrow(1, 0, (longest + 1).min(self.dims.0))?.contiguous()?)
     }
 
-    /// The tokens of one-hot rows `(N, L, V)`, `(N, L)` u32.
+    /// Reads token numbers `(N, L)` u32 from one-hot rows `(N, L, V)`.
     ///
     /// # Errors
     /// If the rows have another shape.
@@ -150,7 +154,7 @@ impl TokenDecoder {
         Ok(kernels::largest(rows)?)
     }
 
-    /// Targets of evaluation: every token is predicted from all before it.
+    /// Targets for evaluation: every token is predicted from all tokens before it.
     pub(crate) fn targets(&self, values: Tensor) -> Result<Targets> {
         let (n, length) = values.dims2()?;
         let none = self.no_token(n, values.device())?;
@@ -158,7 +162,8 @@ impl TokenDecoder {
         Ok(Targets { values, given: Some(given) })
     }
 
-    /// Targets of training: the decoder is not given some of the tokens, by the draws of `rows` of `stream` (word dropout).
+    /// Targets for training: word dropout removes some of the decoder's input tokens, by the draws of `rows`
+    /// of `stream`.
     pub(crate) fn training_targets(&self, values: Tensor, stream: &Stream, rows: &[u64]) -> Result<Targets> {
         let targets = self.targets(values)?;
         let (Some(given), true) = (&targets.given, self.word_dropout > 0.0) else { return Ok(targets) };
@@ -169,12 +174,12 @@ impl TokenDecoder {
         Ok(Targets { given: Some(given), ..targets })
     }
 
-    /// The number of the row for no token, `(n, 1)`.
+    /// The number of the missing token's row, `(n, 1)`.
     fn no_token(&self, n: usize, device: &Device) -> Result<Tensor> {
         Ok(Tensor::full(self.dims.1 as u32, (n, 1), device)?)
     }
 
-    /// log p(x | z) in nats, `(N)`, of latents with conditions beside them `(N, given)`.
+    /// log p(x | z) in nats, `(N)`, for latents concatenated with conditions, `(N, given)`.
     pub(crate) fn log_likelihood(&self, z: &Tensor, targets: &Targets, mode: Mode<'_>) -> Result<Tensor> {
         let (n, length) = targets.values.dims2()?;
         let given = targets.given.as_ref().unwrap_or(&targets.values);
@@ -187,8 +192,8 @@ impl TokenDecoder {
         Ok(each.reshape((n, length))?.sum(1)?)
     }
 
-    /// Sequences of p(x | z) as one-hot rows, token after token: at temperature 0 the most likely one at every step, given those before
-    /// it. What follows an end is ends.
+    /// Draws sequences of p(x | z) as one-hot rows, token by token. At temperature 0, each step takes the
+    /// most likely token given those before it. After an end, all tokens are ends.
     pub(crate) fn draw(&self, z: &Tensor, drawing: &Drawing<'_>) -> Result<Tensor> {
         let (n, (length, vocabulary)) = (z.dim(0)?, self.dims);
         let mut draws: Vec<Draws> = drawing.numbers.iter().map(|number| drawing.stream.at(*number)).collect();
@@ -202,7 +207,8 @@ impl TokenDecoder {
             let logits = self.output.forward(&hidden, Activation::Identity, Mode::Eval)?;
             let shares = shares(&logits, drawing.temperature)?;
             for (row, shares) in shares.chunks_exact(vocabulary).enumerate() {
-                // Sequences that have ended draw as well, so that all do the same work; their tokens are not read.
+                // Sequences that have ended draw too, so that all do the same work. Their tokens are not
+                // read.
                 let token = match draws.get_mut(row) {
                     Some(draws) if drawing.temperature > 0.0 => chosen(shares, draws),
                     _ => (0..vocabulary).fold(0, |best, i| if shares[i] > shares[best] { i } else { best }),
@@ -218,7 +224,8 @@ impl TokenDecoder {
     }
 }
 
-/// The softmax of logits `(N, V)` at a temperature times a factor for each row, on the CPU; at temperature 0 the logits.
+/// The softmax of logits `(N, V)` at a temperature, up to a factor per row, on the CPU. At temperature 0, the
+/// logits.
 fn shares(logits: &Tensor, temperature: f64) -> Result<Vec<f32>> {
     let width = logits.dim(1)?.max(1);
     let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
@@ -233,8 +240,8 @@ fn shares(logits: &Tensor, temperature: f64) -> Result<Vec<f32>> {
     Ok(kernels::exp(&Tensor::from_vec(values, logits.elem_count(), &Device::Cpu)?)?.to_vec1()?)
 }
 
-/// A draw of a token by one uniform number: the first whose share and those before it exceed that part of all. (Gumbel noise would take
-/// a number per token.)
+/// Draws a token with one uniform number: the first token at which the cumulative share exceeds that fraction
+/// of the total. (Gumbel noise would need one number per token.)
 fn chosen(shares: &[f32], draws: &mut Draws) -> usize {
     let all: f64 = shares.iter().map(|share| f64::from(*share)).sum();
     let mut left = f64::from(draws.uniform()) * all;
@@ -263,7 +270,7 @@ mod tests {
         TokenDecoder::new(params.root(), &sample, (3, 5), word_dropout, 2, WeightInit::Pytorch).unwrap()
     }
 
-    /// At temperature T the shares are those of p^(1/T).
+    /// At temperature T the shares are proportional to p^(1/T).
     #[test]
     fn tokens_are_drawn_as_often_as_their_shares_say() {
         let logits = [0.5f32, 0.3, 0.2].map(f32::ln);
@@ -289,7 +296,7 @@ mod tests {
         assert!((0..1000).all(|number| chosen(&shares, &mut stream.at(number)) == 1));
     }
 
-    /// The decoder is given each token before the one that it predicts, or none; what it predicts stays.
+    /// The decoder gets the token before each token to predict, or none; the tokens to predict do not change.
     #[test]
     fn word_dropout_leaves_out_its_share_of_what_is_given() {
         let values = Tensor::from_iter((0..40u32 * 50).map(|i| 1 + i % 3), &Device::Cpu).unwrap();
@@ -309,7 +316,7 @@ mod tests {
         }
         let share = dropped as f64 / (40.0 * 49.0);
         assert!((share - 0.3).abs() < 0.05, "{share}");
-        // A row's draws are its own, however long the others of its batch are.
+        // A row's draws do not depend on the length of the other rows of its batch.
         let short = values.narrow(0, 7, 2).unwrap().narrow(1, 0, 20).unwrap().contiguous().unwrap();
         let short = decoder(0.3).training_targets(short, &stream, &rows[7..9]).unwrap();
         let short = read(short.given.as_ref().unwrap());

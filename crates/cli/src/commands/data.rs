@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::output::{self, Form};
 use crate::texts;
 
-/// Lists where nothing else is asked for.
+/// Lists the data sets if there is no subcommand.
 pub(crate) fn run(command: Option<&DataCommand>) -> Result<String, Failure> {
     match command {
         None => list(false),
@@ -46,9 +46,9 @@ pub(crate) fn run(command: Option<&DataCommand>) -> Result<String, Failure> {
     }
 }
 
-/// The data set `name` with `settings` of a recipe's keys about data.
+/// The data set `name` with `settings` of a recipe's data keys.
 pub(crate) fn config(name: &str, dir: Option<&Path>, settings: &[String]) -> Result<DataConfig, Failure> {
-    // The rest of a recipe says nothing about images.
+    // Only the recipe's data settings are used.
     let mut config = Recipe::named("vae-digits", settings)?.data;
     name.clone_into(&mut config.name);
     config.dir = dir.map(Path::to_path_buf).or(config.dir);
@@ -171,7 +171,7 @@ fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
     }
 }
 
-/// Writes which training images have a label that a judge doubts.
+/// Writes the training images whose label a judge doubts.
 fn doubts(config: &DataConfig, share: Option<f64>, out: &Path) -> Result<String, Failure> {
     let data = super::sample::load(config)?;
     let bar = output::bar(0, "training two judges");

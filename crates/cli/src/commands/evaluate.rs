@@ -79,7 +79,7 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
         inception: inception.as_ref(),
         accuracy: arguments.accuracy_score,
         truth: truth.as_ref(),
-        // Nobody knows the way that they came.
+        // The conversions that these sounds went through are unknown.
         round_trip: None,
         cache: &waxwork_data::files::cache_dir()?,
     };
@@ -100,7 +100,7 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
 fn finish(report: &Report, path: &Path, json: bool) -> Result<String, Failure> {
     let text = output::json(report)?;
     if let Err(error) = store::write(path, text.as_bytes()) {
-        // The results, which took long to measure, are not lost.
+        // Print the results, which took long to measure, so that they are not lost.
         output::report(&if json { text } else { describe(report) })?;
         return Err(error.into());
     }

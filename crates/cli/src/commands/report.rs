@@ -24,19 +24,19 @@ use crate::output::{self, number};
 use crate::pages::curves::{Chart, Line, charts};
 use crate::pages::{self, Image, quoted};
 
-/// Parts of the page that take time, for a bar.
+/// Parts of the page that take time, for the progress bar.
 const PARTS: usize = 7;
-/// Images per row, and in a row of one class.
+/// Images per row, also in a row of one class.
 const COLUMNS: usize = 10;
 /// Classes that get a row of their own.
 const MOST_CLASSES: usize = 20;
 /// Rows of interpolations.
 const WAYS: usize = 6;
-/// Test images that are shown beside their reconstructions.
+/// Test images that are shown with their reconstructions.
 const RECONSTRUCTED: usize = 30;
-/// Sounds of a class, or pairs of them, that a page plays: each takes as much room as a hundred pictures.
+/// Sounds per class, or pairs of sounds, that a page plays. Each takes as much space as a hundred images.
 const HEARD: usize = 3;
-/// Samples that are shown beside the nearest training image.
+/// Samples that are shown with the nearest training image.
 const NEIGHBOURS: usize = 20;
 
 /// The contents of the page. Parts that a run lacks are omitted.
@@ -58,7 +58,7 @@ struct ReportPage {
     left_out: Vec<[String; 2]>,
     version: &'static str,
     repository: &'static str,
-    /// How many of [`PARTS`] are done.
+    /// Number of [`PARTS`] that are done.
     #[serde(skip)]
     bar: Meter,
 }
@@ -71,7 +71,7 @@ struct Class {
     sound: Option<String>,
 }
 
-/// A picture with a heading and what there is to see.
+/// An image with a heading and a description.
 #[derive(Serialize)]
 struct Panel {
     title: &'static str,
@@ -80,7 +80,7 @@ struct Panel {
     sound: Option<String>,
 }
 
-/// metrics.json.
+/// The contents of metrics.json.
 #[derive(Serialize)]
 struct Evaluation {
     rows: Vec<Row>,
@@ -105,10 +105,12 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<String, Failure> {
     Ok(format!("{}: open it in a browser\n", page.display()))
 }
 
-/// Writes the page of a run to `out`, by default RUN/report.html, and returns its path; `data` loads the run's data set.
+/// Writes the page of a run to `out`, by default RUN/report.html, and returns its path. `data` loads the
+/// run's data set.
 ///
 /// # Errors
-/// If the folder is no run, or the page cannot be written. Parts that cannot be drawn are left out, and the page says why.
+/// If the folder is not a run, or the page cannot be written. Parts that cannot be drawn are left out, and
+/// the page gives the reason.
 pub fn write(
     path: &Path,
     out: Option<&Path>,
@@ -152,7 +154,7 @@ pub fn write(
         shown.facts.push(["Values stored".into(), output::count(values)]);
         let data = data(&run);
         if run.encoder_of_rows.is_some() {
-            // The picture of encoded rows is for those who know what they look for.
+            // An image of encoded rows means nothing to most readers.
             shown.grids.clear();
             shown.add("Rows beside real ones", |shown| {
                 let tables = data?.info.tables;
@@ -304,12 +306,12 @@ impl Evaluation {
     }
 }
 
-/// Samples as a picture in a page.
+/// Samples as an image on a page.
 fn picture(run: &Run, samples: &Tensor, alt: String) -> Result<Image, Failure> {
     Image::new(&preview::picture(&run.info.kind(), samples, COLUMNS)?, alt)
 }
 
-/// Samples as a page plays them, one after the other; None of what is not heard.
+/// Samples as a page plays them, one after the other; None if they are not sounds.
 fn sound(run: &Run, samples: &Tensor) -> Result<Option<String>, Failure> {
     let (kind, view) = (run.info.kind(), run.info.view());
     let Kind::Sound { rate, .. } = kind else { return Ok(None) };
@@ -350,7 +352,7 @@ fn environment(info: &RunInfo) -> Vec<[String; 2]> {
     rows.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).collect()
 }
 
-/// Rate and memory, as the last line of timing.jsonl has them.
+/// Rate and memory from the last line of timing.jsonl.
 fn costs(timing: &[Line]) -> Vec<[String; 2]> {
     let last = |key: &str| timing.last()?.1.get(key)?.as_f64();
     let rate = last("images_per_second")

@@ -1,4 +1,5 @@
-//! What a run's page shows of a model of texts: lines through training, of each class, on ways through latent space, and reconstructed.
+//! The texts on a run's page: through training, per class, along paths through latent space, and
+//! reconstructed.
 
 use std::collections::HashSet;
 
@@ -19,10 +20,10 @@ const TEXTS: usize = 50;
 const OF_CLASS: usize = 10;
 /// Classes that get a part of their own.
 const MOST_CLASSES: usize = 20;
-/// Steps of training that are shown, and texts of each.
+/// Training steps that are shown, and texts of each.
 const MOST_STEPS: usize = 6;
 const OF_STEP: usize = 10;
-/// Ways through latent space.
+/// Paths through latent space.
 const WAYS: usize = 3;
 /// Test texts that are shown with their reconstructions.
 const RECONSTRUCTED: usize = 20;
@@ -37,7 +38,7 @@ pub(crate) struct TextsView {
     /// How many texts there are above, and how many of them are marked.
     count: usize,
     copies: usize,
-    /// None where nobody knows which texts are valid.
+    /// None if it is unknown which texts are valid.
     invalid: Option<usize>,
 }
 
@@ -47,14 +48,14 @@ struct Step {
     lines: Vec<String>,
 }
 
-/// Texts of one class; the name is empty where a model knows no classes.
+/// Texts of one class; the name is empty if the model has no classes.
 #[derive(Serialize)]
 struct Class {
     name: String,
     lines: Vec<Line>,
 }
 
-/// A text and what there is to say of it: `copy` of a training text, `invalid`, or nothing.
+/// A text and a remark about it: `copy` of a training text, `invalid`, or nothing.
 #[derive(Serialize)]
 struct Line {
     text: String,
@@ -62,7 +63,7 @@ struct Line {
 }
 
 impl TextsView {
-    /// The texts of a run beside those of its data.
+    /// Collects the texts of a run and of its data.
     ///
     /// # Errors
     /// If the model's outputs cannot be read as texts, or the data cannot be read.
@@ -106,7 +107,7 @@ impl TextsView {
     }
 }
 
-/// The tokens of what a model makes.
+/// The tokens of a model's outputs.
 fn texts(run: &Run, made: &Tensor) -> Result<Vec<Vec<u16>>, Failure> {
     let kind = run.info.kind();
     Ok(tokens(&from_rows(&kind, made)?, kind.bytes() / 2))
@@ -130,7 +131,7 @@ fn steps(run: &Run) -> Result<Vec<Step>, Failure> {
     Ok(shown)
 }
 
-/// Texts on ways from one latent vector to another.
+/// Texts along paths from one latent vector to another.
 fn ways(run: &Run) -> Result<Vec<Vec<String>>, Failure> {
     let way = Interpolation { rows: WAYS, steps: walk::STEPS, classes: &[], fixed_latent: false, seed: 0 };
     let made = walk::generated(run, &interpolation(run.model.as_ref(), &way)?)?;
@@ -138,7 +139,7 @@ fn ways(run: &Run) -> Result<Vec<Vec<String>>, Failure> {
     Ok(lines.chunks(walk::STEPS).map(<[String]>::to_vec).collect())
 }
 
-/// Test texts and what encoder and decoder make of them; nothing without an encoder.
+/// Test texts and their reconstructions; nothing without an encoder.
 fn pairs(run: &Run, data: &Dataset) -> Result<Vec<[String; 2]>, Failure> {
     let Some(reconstructor) = run.reconstructor() else { return Ok(Vec::new()) };
     let some = data.test.subset(RECONSTRUCTED);

@@ -19,7 +19,7 @@ use crate::notes;
 use crate::output::{self, Form, Labelled};
 use crate::texts;
 
-/// Samples of a picture or a folder where nobody says how many.
+/// Default number of samples in an image or a folder.
 pub(crate) const SAMPLES: usize = 100;
 
 pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
@@ -50,7 +50,7 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         Some(labels) => labels_for(&run, &classes, labels)?,
         None => (0..classes.len() as u32).collect(),
     };
-    // One file of sounds is listened to from its beginning to its end: one of each class that was asked for.
+    // People listen to a file of sounds from start to end, so it has one sound of each requested class.
     let few = is_sound && output::extension(&out).as_deref() == Some("wav");
     let usual = if few { asked.len().max(1) } else { SAMPLES };
     let count = arguments.count.unwrap_or(usual);
@@ -68,7 +68,7 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         Ok(())
     };
     if is_text {
-        // One-hot rows of many texts take more memory than a machine has.
+        // One-hot rows of many texts would not fit into memory.
         let mut texts = Vec::new();
         make(&mut |part| {
             values::check("texts", &part)?;
@@ -96,7 +96,7 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     Ok(format!("{count} {} in {}{of}\n", kind.plural(), out.display()))
 }
 
-/// The labels that a list of names and numbers means to a run's model.
+/// The labels that a list of names and numbers means for a run's model.
 pub(crate) fn labels_for(run: &Run, classes: &Classes, list: &str) -> Result<Vec<u32>, Failure> {
     if classes.is_empty() {
         let family = &run.info.model.family;
@@ -105,7 +105,7 @@ pub(crate) fn labels_for(run: &Run, classes: &Classes, list: &str) -> Result<Vec
     Ok(classes.labels(list)?)
 }
 
-/// Writes each sample above the training sample that is nearest to it.
+/// Writes each sample above the nearest training sample.
 fn neighbours(run: &Run, samples: &Tensor, arguments: &SampleArguments) -> Result<String, Failure> {
     let (training, form) = (data(run, arguments.data_dir.as_ref())?.train, Form::from(&run.info));
     let kind = &form.kind;
@@ -129,13 +129,13 @@ fn neighbours(run: &Run, samples: &Tensor, arguments: &SampleArguments) -> Resul
     ))
 }
 
-/// The training sample that is nearest to each sample; and the distances, the least first.
+/// The training sample that is nearest to each sample, and the distances in ascending order.
 pub(crate) fn neighbours_of(samples: &Tensor, training: &Split) -> Result<(Tensor, Vec<f64>), Failure> {
     let bar = output::bar(training.len(), "searching the training samples");
     let batches = training.batches(NEIGHBOUR_BATCH, &Device::Cpu)?.map(|batch| batch.map_err(Failure::from));
     let progress = |done: usize| bar.set_position(done as u64);
     let nearest = match training.kind() {
-        // A sound that begins a little later is the same.
+        // A sound that begins a little later counts as the same.
         Kind::Sound { .. } => nearest_shifted(samples, SHIFT, batches, progress)?,
         Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } => {
             nearest(samples, batches, progress)?
@@ -173,7 +173,7 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
     Ok(format!("{} {part}{what}, each above its reconstruction, in {}\n", split.len(), out.display()))
 }
 
-/// Samples and what a model makes of each; on the CPU.
+/// Samples and their reconstructions by a model, on the CPU.
 pub(crate) fn reconstructions(
     reconstructor: &dyn Reconstruct,
     samples: &Split,
@@ -212,7 +212,8 @@ pub(crate) fn data(run: &Run, folder: Option<&PathBuf>) -> Result<Dataset, Failu
     load(&config)
 }
 
-/// Loads a data set; shows how far a new folder of images is decoded, or a data set of the Hub is downloaded.
+/// Loads a data set. Shows progress while a new folder of images is decoded, or a data set of the Hub is
+/// downloaded.
 pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
     let bar = if config.name == SOUND || config.name == FSDD {
         output::bar(0, "reading recordings")
@@ -247,7 +248,7 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
     Ok(data)
 }
 
-/// The failure of a data set that is neither here nor downloaded; adds the option that names its folder.
+/// The failure for a data set that is neither here nor downloaded. It adds the option that names its folder.
 fn with_advice(error: waxwork_data::Error, config: &DataConfig) -> Failure {
     use waxwork_data::Error::{Hub, Missing};
     let absent = matches!(error, Hub { .. } | Missing { .. }) && config.dir.is_none();

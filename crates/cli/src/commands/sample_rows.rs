@@ -1,4 +1,5 @@
-//! `waxwork sample` of a model of tables: rows in a file, as the table that it learned from has them.
+//! `waxwork sample` for a model of tables: writes rows to a file, in the form of the table that it was
+//! trained on.
 
 use waxwork_core::{Condition, SampleRequest};
 use waxwork_data::table::Table;
@@ -39,7 +40,7 @@ pub(crate) fn sample(run: &Run, encoder: &Encoder, arguments: &SampleArguments) 
     Ok(format!("{count} rows in {}\n{}", out.display(), obeyed(&table, &arguments.asked)?))
 }
 
-/// What is asked of the rows; nothing where the model is left to its own.
+/// The requested values of the rows; nothing if none are requested.
 fn condition(run: &Run, encoder: &Encoder, arguments: &SampleArguments) -> Result<Condition, Failure> {
     let SampleArguments { asked, like, columns, count, .. } = arguments;
     let count = count.unwrap_or(SAMPLES);
@@ -58,7 +59,7 @@ fn condition(run: &Run, encoder: &Encoder, arguments: &SampleArguments) -> Resul
     Ok(rows::asking_like(encoder, &table, count)?)
 }
 
-/// How many rows have the values that were asked for.
+/// Reports how many rows have the requested values.
 fn obeyed(table: &Table, asked: &[(String, String)]) -> Result<String, Failure> {
     if asked.is_empty() {
         return Ok(String::new());

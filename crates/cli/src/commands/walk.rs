@@ -1,4 +1,4 @@
-//! `waxwork interpolate` and `waxwork traverse`: ways through latent space as pictures or arrays.
+//! `waxwork interpolate` and `waxwork traverse`: paths through latent space as images or arrays.
 
 use waxwork_core::walk::{self, Interpolation, Traversal, Walk};
 use waxwork_core::{Tensor, device};
@@ -65,7 +65,7 @@ pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure>
     Ok(format!("rows: latent values {}, from −3 to 3, in {}\n", dims.join(", "), out.display()))
 }
 
-/// The samples along a way.
+/// The samples along a path.
 pub(crate) fn generated(run: &Run, walk: &Walk) -> Result<Tensor, Failure> {
     let bar = output::bar(walk.latents.dim(0)?, "generating");
     let samples = walk.generate(run.model.as_ref(), |done| bar.set_position(done as u64))?;

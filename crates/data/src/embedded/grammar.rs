@@ -1,8 +1,9 @@
-//! A probabilistic grammar whose sentences have one parse each, so that their probabilities, its entropy and the class of a sentence are
-//! exact.
+//! A probabilistic grammar in which every sentence has one parse, so that sentence probabilities, the entropy
+//! and the class of a sentence are exact.
 //!
-//! Every class has a start symbol of its own. Each of their grammars is LL(1): the next word says which way a rule goes, so a parser
-//! needs neither search nor sums. No rule leads back to itself, so that the entropy is a finite sum.
+//! Every class has its own start symbol. The grammar of each class is LL(1): the next word determines the way
+//! that a rule takes, so a parser needs neither search nor sums. No rule is recursive, so the entropy is a
+//! finite sum.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +11,15 @@ use waxwork_core::rng::Draws;
 
 use crate::text::{Unit, Vocabulary};
 
-/// A rule that has one way which stands for nothing, and which way follows from which word.
+/// A rule. At most one of its ways may be empty; the next word decides between the others.
 #[derive(Debug)]
 struct Rule {
     ways: Vec<Way>,
     /// Sum of the weights.
     total: u32,
-    /// The way that begins with a word.
+    /// The way that can start with each word.
     by_word: BTreeMap<u16, usize>,
-    /// The way that may stand for nothing.
+    /// The way that may be empty.
     empty: Option<usize>,
 }
 
@@ -37,32 +38,32 @@ enum Symbol {
     Rule(usize),
 }
 
-/// Rules as they are written: a name that begins with a capital, and ways with their weights, symbols apart by spaces. A symbol that is
-/// the name of no rule is a word.
+/// Rules as they are written: a name that starts with a capital, and ways with their weights, whose symbols
+/// are separated by spaces. A symbol that is not the name of a rule is a word.
 pub(super) type Written = Vec<(String, Vec<(u32, String)>)>;
 
 /// A grammar of several classes.
 #[derive(Debug)]
 pub struct Grammar {
     rules: Vec<Rule>,
-    /// The rule that each class begins with.
+    /// The rule that each class starts with.
     starts: Vec<usize>,
     vocabulary: Vocabulary,
 }
 
-/// What the only parse of a sentence says of it.
+/// The result of a sentence's only parse.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Parsed {
     /// Its class.
     pub class: u32,
     /// log p(sentence | class), in nats.
     pub log_given_class: f64,
-    /// log p(sentence) where all classes are equally likely, in nats.
+    /// log p(sentence) if all classes are equally likely, in nats.
     pub log_probability: f64,
 }
 
 impl Grammar {
-    /// A grammar whose classes begin with the rules `starts`. Words get numbers in the order of their bytes.
+    /// Makes a grammar whose classes start with the rules `starts`. Words are numbered in byte order.
     pub(super) fn new(written: &Written, starts: &[&str]) -> Self {
         let place = |name: &str| written.iter().position(|(rule, _)| rule == name);
         let all =
@@ -93,12 +94,12 @@ impl Grammar {
             }
         }
         let starts = starts.iter().filter_map(|name| place(name)).collect();
-        // Sorted words of one unit, each once: a vocabulary has no reason to refuse them, and the tests see that it does not.
+        // A vocabulary accepts all sorted, distinct words of one unit; the tests check these.
         let vocabulary = Vocabulary::new(Unit::Words, words).unwrap_or_else(|_| Vocabulary::bytes());
         Self { rules, starts, vocabulary }
     }
 
-    /// The words, by their numbers.
+    /// The words with their numbers.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }
@@ -108,7 +109,7 @@ impl Grammar {
         self.starts.len()
     }
 
-    /// The class of a sentence and its probability; None if it is none of the grammar.
+    /// The class of a sentence and its probability; None if the sentence is not in the grammar.
     pub fn parse(&self, sentence: &[u16]) -> Option<Parsed> {
         let logarithm = libm::log(self.classes() as f64);
         (0..self.classes()).find_map(|class| {
@@ -144,7 +145,8 @@ impl Grammar {
         rest.is_empty().then_some(probability)
     }
 
-    /// The entropy of the sentences of a class, in nats: of every rule the entropy of its choice and, weighted, of what follows.
+    /// The entropy of the sentences of a class, in nats: for every rule, the entropy of its choice plus the
+    /// weighted entropies of what follows.
     ///
     /// # Panics
     /// If there is no such class.
@@ -152,7 +154,7 @@ impl Grammar {
         self.rule_entropy(self.starts[class], &mut BTreeMap::new())
     }
 
-    /// The entropy of sentences of all classes, each as likely as any, in nats.
+    /// The entropy of sentences of all classes, which are equally likely, in nats.
     pub fn total_entropy(&self) -> f64 {
         let classes = self.classes() as f64;
         libm::log(classes) + (0..self.classes()).map(|class| self.entropy(class)).sum::<f64>() / classes
@@ -205,7 +207,7 @@ impl Grammar {
     }
 }
 
-/// The words that symbols may begin with, and whether they may stand for nothing.
+/// The words that can start a sequence of symbols, and whether the sequence may be empty.
 fn beginnings(rules: &[Rule], symbols: &[Symbol]) -> (Vec<u16>, bool) {
     let mut words = Vec::new();
     for symbol in symbols {

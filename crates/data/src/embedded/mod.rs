@@ -1,7 +1,9 @@
-//! Data sets that are drawn instead of read: [`Digits`], [`Shapes`], [`Drums`], [`Phrases`] and [`PlanePoints`], the same bits on every platform.
+//! Data sets that are generated instead of read: [`Digits`], [`Shapes`], [`Drums`], [`Phrases`] and
+//! [`PlanePoints`]. They have the same bits on every platform.
 //!
-//! Image `i` is a pure function of (seed, i), so nothing waits for the whole. All arithmetic is f32 in a fixed order with
-//! `libm` for what the processor does not round correctly, and the labels repeat 0 to 9, so every class has its tenth.
+//! Sample `i` is a pure function of (seed, i), so samples are made only when they are used. All arithmetic is
+//! f32 in a fixed order, with `libm` for operations that processors do not round correctly. The labels repeat
+//! 0 to 9, so every class has a tenth of the samples.
 
 mod digits;
 mod drums;
@@ -35,7 +37,7 @@ pub const TEST_IMAGES: usize = 10_000;
 /// Number of classes of a generator.
 const CLASSES: usize = 10;
 
-/// Which images of a generator: the two parts are drawn from different streams.
+/// A part of a generator's samples. The two parts are drawn from different streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// 60,000 images.
@@ -70,15 +72,15 @@ impl Part {
 pub trait Artist: Send + Sync {
     /// The generator's name.
     const NAME: &'static str;
-    /// Raised by any change to what is drawn.
+    /// Increased by any change to what is drawn.
     const VERSION: u32;
-    /// What makes a sample what it is.
+    /// The factors that determine a sample.
     type Factors;
 
-    /// What every sample is.
+    /// The kind of every sample.
     fn kind() -> Kind;
 
-    /// How many samples a part has.
+    /// Number of samples of a part.
     fn count(part: Part) -> usize {
         part.len()
     }
@@ -86,10 +88,11 @@ pub trait Artist: Send + Sync {
     /// Draws the factors of sample `index`.
     fn factors(index: usize, draws: &mut Draws) -> Self::Factors;
 
-    /// The factors that a model could find, by name: not those of a sample that is the same with several values.
+    /// The factors that a model could find, by name. A factor is left out of a sample that is the same for
+    /// several of its values.
     fn named(factors: &Self::Factors) -> Vec<Factor>;
 
-    /// Makes a sample, as [`Source::write_sample`] does, with the draws that follow its factors'.
+    /// Makes a sample, as [`Source::write_sample`] does, with the draws that follow those of its factors.
     fn paint(factors: &Self::Factors, draws: &mut Draws, out: &mut [u8]);
 }
 
@@ -102,7 +105,7 @@ pub type Drums = Generator<DrumArtist>;
 /// The generator `phrases`, sentences of a grammar.
 pub type Phrases = Generator<PhraseArtist>;
 
-/// The samples of one part that belong to one seed.
+/// The samples of one part for one seed.
 #[derive(Clone, Debug)]
 pub struct Generator<A> {
     stream: Stream,
@@ -111,15 +114,15 @@ pub struct Generator<A> {
 }
 
 impl<A: Artist> Generator<A> {
-    /// Raised by any change to what is drawn.
+    /// Increased by any change to what is drawn.
     pub(crate) const VERSION: u32 = A::VERSION;
 
-    /// The images of `part` that belong to `seed`.
+    /// The samples of `part` for `seed`.
     pub fn new(seed: u64, part: Part) -> Self {
         Self { stream: Stream::new(seed, &part.stream(A::NAME), 0), part, artist: PhantomData }
     }
 
-    /// What image `index` was drawn from; None if there is no such image.
+    /// The factors of sample `index`; None if there is no such sample.
     pub fn factors(&self, index: usize) -> Option<A::Factors> {
         (index < A::count(self.part)).then(|| A::factors(index, &mut self.stream.at(index as u64)))
     }

@@ -1,4 +1,4 @@
-//! `phrases`: English sentences of ten classes, drawn from a grammar of which all is known.
+//! `phrases`: English sentences of ten classes, drawn from a grammar whose probabilities are known exactly.
 
 use std::sync::LazyLock;
 
@@ -10,15 +10,15 @@ use super::{Artist, CLASSES};
 use crate::Factor;
 use crate::text::at_rest;
 
-/// Tokens of a sentence at most, its end among them; the longest sentence is shorter.
+/// Maximum number of tokens of a sentence, including its end. The longest sentence is shorter.
 pub const PHRASE_LENGTH: usize = 16;
-/// Numbers up to this are words.
+/// The greatest number that is a word.
 const GREATEST: usize = 12;
 /// The greatest number that a sum begins with or adds.
 const GREATEST_TERM: usize = 9;
 const NUMBERS: [&str; GREATEST] =
     ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
-/// The rules that the classes begin with, in their order.
+/// The start rules of the classes, in their order.
 const STARTS: [&str; CLASSES] = [
     "Weather",
     "Counting",
@@ -32,7 +32,7 @@ const STARTS: [&str; CLASSES] = [
     "Sum",
 ];
 
-/// Every rule but those of sums: ways apart by bars, each with its weight.
+/// Every rule except those of sums. Bars separate the ways, each of which starts with its weight.
 const RULES: &[(&str, &str)] = &[
     // The sun shines.
     ("Weather", "1 it Forecast"),
@@ -54,7 +54,7 @@ const RULES: &[(&str, &str)] = &[
     ("AndThings", "3 | 2 and Several Things"),
     ("Things", "2 balls | 1 books | 1 boxes | 1 hats"),
     ("Somewhere", "1 | 3 in the Room | 2 on the Furniture"),
-    // Nouns and what stands before them.
+    // Nouns, and the words before them.
     ("Animal", "3 cat | 3 dog | 2 bird | 1 horse"),
     ("Person", "2 boy | 2 girl | 1 man | 1 woman"),
     ("Thing", "3 ball | 2 book | 2 box | 1 hat"),
@@ -78,7 +78,7 @@ const RULES: &[(&str, &str)] = &[
     ("Whether", "2 in the Room | 1 on the Furniture | 2 Greater than the Noun"),
     ("Does", "2 like the Noun | 1 see the Noun | 1 want the Object"),
     ("HowMany", "2 Animals are in the Room | 1 Things are on the Furniture"),
-    // What is not so.
+    // Negations.
     ("Negation", "6 the Living Aside Not | 1 nobody likes the Noun | 1 there is no Animal in the Room"),
     ("Not", "3 is not State | 4 does not Does"),
     ("State", "2 in the Room | 1 on the Furniture | 2 hungry | 2 tired | 1 happy"),
@@ -93,7 +93,7 @@ const RULES: &[(&str, &str)] = &[
     ("AndGrey", "2 | 1 and Grey"),
     ("Grey", "2 black | 3 white"),
     ("AnyHue", "3 Hue | 1 Grey"),
-    // Where things are.
+    // Places.
     ("Place", "1 the Placed"),
     ("Placed", "3 Animal Rests Spot | 3 Person Rests Spot | 2 Size SomeLiving Rests Spot | 3 Thing is Spot"),
     ("Rests", "2 is | 2 sleeps | 2 sits | 1 waits"),
@@ -139,14 +139,14 @@ fn rules() -> Written {
     RULES.iter().map(rule).chain(sums()).collect()
 }
 
-/// Sums and differences of two or three numbers that are right: a rule for every number that has been reached.
+/// Rules for correct sums and differences of two or three numbers: one rule per intermediate result.
 fn sums() -> Written {
     let word = |number: usize| NUMBERS[number - 1];
     let begin = |first| (1, format!("{} First{first}", word(first)));
     let mut rules = vec![("Sum".to_owned(), (1..=GREATEST_TERM).map(begin).collect())];
     for (stage, next) in [("First", "Second"), ("Second", "Last")] {
         for reached in 1..=GREATEST {
-            // After the first number comes another; after the second there may be the result.
+            // After the first number comes another; after the second, the result may follow.
             let mut ways = Vec::new();
             if stage == "Second" {
                 ways.push((2, format!("is {}", word(reached))));
@@ -189,7 +189,7 @@ impl Artist for PhraseArtist {
         Grammar::phrases().draw(index % CLASSES, draws)
     }
 
-    /// A sentence is its own only factor.
+    /// A sentence has no factors besides itself.
     fn named(_: &Vec<u16>) -> Vec<Factor> {
         Vec::new()
     }

@@ -1,4 +1,4 @@
-//! What a file of texts is, for people: how many texts, how long, of which tokens and labels.
+//! A description of a file of texts, for people: their number, lengths, tokens and labels.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{TextConfig, Vocabulary, load, one_line, tokens};
 use crate::Result;
 
-/// Most frequent tokens, and texts, that a description shows.
+/// Number of most frequent tokens, and of texts, in a description.
 const SHOWN: usize = 10;
 
 /// The texts of a file or folder.
@@ -17,23 +17,23 @@ const SHOWN: usize = 10;
 pub struct TextDescription {
     /// Training texts.
     pub train: usize,
-    /// Test texts, or those that are held out as such.
+    /// Test texts; without a test part, those held out as one.
     pub test: usize,
-    /// Labels, and how many training texts have each.
+    /// Labels, each with its number of training texts.
     pub classes: Vec<(String, usize)>,
-    /// What a token is: `word` …
+    /// Name of a token: `word` …
     pub token: &'static str,
-    /// Tokens of the vocabulary, the end among them.
+    /// Size of the vocabulary, including the end.
     pub vocabulary: usize,
-    /// Tokens of a text at most, its end among them: what networks see of each.
+    /// Maximum number of tokens of a text, including its end. Networks see all texts at this length.
     pub length: usize,
     /// Tokens of the shortest, the median and the longest training text.
     pub tokens: [usize; 3],
-    /// The most frequent tokens of the training part, and how often each comes.
+    /// The most frequent tokens of the training part, each with its count.
     pub frequent: Vec<(String, usize)>,
     /// The first training texts as a model sees them.
     pub first: Vec<String>,
-    /// What was done with texts to make them fit.
+    /// How texts were changed to fit.
     pub notes: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ impl TextDescription {
     /// Describes a file, or a folder of files.
     ///
     /// # Errors
-    /// As loading the data set `text`.
+    /// As for loading the data set `text`.
     pub fn of(path: &Path, config: &TextConfig) -> Result<Self> {
         let load::Loaded { parts, classes, vocabulary, notes } = load::load(path, config)?;
         let (train, kind) = (parts.train.as_ref(), parts.train.kind());

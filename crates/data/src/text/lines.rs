@@ -9,14 +9,14 @@ use waxwork_core::store::refuse_special;
 
 use crate::{Error, Result, files};
 
-/// Bytes that a file may have when it is unpacked.
+/// Maximum size of an uncompressed file, in bytes.
 const MOST_BYTES: u64 = 1 << 30;
 /// Maximum number of texts of a file, and of a part.
 pub(super) const MOST_LINES: usize = 10_000_000;
-/// Bytes that a line may have.
+/// Maximum length of a line, in bytes.
 const MOST_LINE: usize = 1 << 20;
 
-/// How the lines of a file are written; the ending of its name says so.
+/// The format of a file's lines, given by the extension of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineFormat {
     /// `.txt`: a line is a text.
@@ -30,25 +30,25 @@ pub enum LineFormat {
 /// A text of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Its line, counted from 1.
+    /// Its line number, counted from 1.
     pub number: usize,
-    /// What it says.
+    /// The text itself.
     pub text: String,
-    /// Its class, where the file says one.
+    /// Its class, if the file gives one.
     pub label: Option<String>,
 }
 
-/// What keeps bytes from being lines of texts.
+/// The reason why bytes are not lines of texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineFault {
-    /// Bytes that are no characters.
+    /// Bytes that are not UTF-8.
     #[error(
         "it is not UTF-8 at byte {offset}, in line {line}: convert it, for example with `iconv -t UTF-8`"
     )]
     Encoding {
-        /// The first such byte, counted from 0.
+        /// The offset of the first such byte, counted from 0.
         offset: usize,
-        /// Its line, counted from 1.
+        /// Its line number, counted from 1.
         line: usize,
     },
     /// No text at all.
@@ -57,7 +57,7 @@ pub enum LineFault {
     /// A line that cannot be read.
     #[error("line {number} {reason}")]
     Line {
-        /// The line, counted from 1.
+        /// The line number, counted from 1.
         number: usize,
         /// What is wrong with it.
         reason: String,
@@ -65,7 +65,8 @@ pub enum LineFault {
 }
 
 impl LineFormat {
-    /// The format of a file of this name, compressed by gzip or not; None if it is none of texts.
+    /// The format of a file of this name, whether compressed by gzip or not; None if it is not a file of
+    /// texts.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_lowercase();
         match name.strip_suffix(".gz").unwrap_or(&name).rsplit_once('.')?.1 {
@@ -77,7 +78,7 @@ impl LineFormat {
     }
 }
 
-/// An object of a line.
+/// The JSON object of a line.
 #[derive(Deserialize)]
 struct Record {
     text: String,
@@ -92,11 +93,11 @@ enum Label {
     Number(i64),
 }
 
-/// The texts of a file's bytes. Blank lines are left out, except that `blank` ones of plain files are texts without a token: a model may
-/// make such.
+/// Parses the texts of a file. Blank lines are skipped. If `blank` is true, those of plain files are texts
+/// without a token, because a model may generate such texts.
 ///
 /// # Errors
-/// [`LineFault`] names the first byte or line at fault.
+/// [`LineFault`] names the first invalid byte or line.
 pub fn parse(format: LineFormat, bytes: &[u8], blank: bool) -> Result<Vec<Line>, LineFault> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -151,10 +152,10 @@ pub fn parse(format: LineFormat, bytes: &[u8], blank: bool) -> Result<Vec<Line>,
     if lines.is_empty() { Err(LineFault::Empty) } else { Ok(lines) }
 }
 
-/// The texts of a file, compressed by gzip or not.
+/// Reads the texts of a file, whether compressed by gzip or not.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Lines`] as [`parse`], for another ending, or if it is too large.
+/// [`Error::Io`]; [`Error::Lines`] as for [`parse`], for another extension, or if the file is too large.
 pub(crate) fn read(path: &Path, blank: bool) -> Result<Vec<Line>> {
     let at = |reason: String| Error::Lines { path: path.to_path_buf(), reason };
     let format = LineFormat::of(path)

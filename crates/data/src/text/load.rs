@@ -1,4 +1,5 @@
-//! Files and folders of texts as the parts of a data set: which file is which part and class, and what is done with each text.
+//! Files and folders of texts as the parts of a data set: the part and class of each file, and the conversion
+//! of each text.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use crate::notes::{LISTED, Note};
 use crate::parts::Parts;
 use crate::{Error, InMemory, Result, natural, selection, splits};
 
-/// Bytes that all texts of a part may have together, at rest.
+/// Maximum size of all texts of a part at rest, in bytes.
 const MOST_BYTES: usize = 8 << 30;
 /// Maximum number of bytes of all texts of a part in their files.
 const MOST_READ: usize = 2 << 30;
@@ -22,12 +23,12 @@ const MOST_CLASSES: usize = 10_000;
 /// Maximum length that no setting asked for: a batch takes memory for every token of every text.
 const MOST_DEFAULT: usize = 4_096;
 
-/// Texts that were read from a file, for what wants samples of one kind.
+/// Texts that were read from a file, for callers that need samples of one kind.
 #[derive(Debug)]
 pub struct Texts {
     /// The texts.
     pub texts: InMemory,
-    /// The names of their labels, label `k` is `classes[k]`; empty if there are none.
+    /// The names of their labels: label `k` is `classes[k]`. Empty if there are none.
     pub classes: Vec<String>,
 }
 
@@ -39,7 +40,7 @@ pub(crate) struct Loaded {
     pub(crate) notes: Vec<Note>,
 }
 
-/// A file, and the class of its texts if that is its name.
+/// A file, and the class of its texts if the file's name gives it.
 struct TextFile {
     path: PathBuf,
     class: Option<String>,
@@ -52,11 +53,12 @@ struct Part {
     texts: Vec<(usize, Line)>,
 }
 
-/// The texts of a file as samples of `kind`, in its order; a blank line of a plain file is a text without a token.
+/// Reads the texts of a file as samples of `kind`, in the file's order. A blank line of a plain file is a
+/// text without a token.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Lines`] names the first line with more tokens than a text of the kind has, or with a token that the
-/// vocabulary does not have.
+/// [`Error::Io`]; [`Error::Lines`] names the first line with more tokens than `kind` allows, or with a token
+/// outside of the vocabulary.
 pub fn read(path: &Path, kind: &Kind, vocabulary: &Vocabulary) -> Result<Texts> {
     let &Kind::Text { length, .. } = kind else {
         return Err(Error::Config { key: "data", reason: format!("texts are no {kind}") });
@@ -78,7 +80,7 @@ pub fn read(path: &Path, kind: &Kind, vocabulary: &Vocabulary) -> Result<Texts> 
     Ok(Texts { texts: part.in_memory(&encoded, vocabulary, length, &classes)?, classes })
 }
 
-/// The texts of a file, or of a folder with a file per part or class.
+/// Loads the texts of a file, or of a folder with one file per part or class.
 pub(crate) fn load(path: &Path, config: &TextConfig) -> Result<Loaded> {
     let mut notes = Vec::new();
     let (train, test) = layout(path, &mut notes)?;
@@ -113,7 +115,7 @@ pub(crate) fn load(path: &Path, config: &TextConfig) -> Result<Loaded> {
         let doubt = format!("{cut} of {all} texts have more than {} tokens and lose their end", length - 1);
         notes.push(Note::Texts { doubt });
     }
-    // A text that is cut has an end as well.
+    // A text that is cut still needs an end.
     let cut = |mut tokens: Vec<u16>| {
         tokens.truncate(length - 1);
         tokens
@@ -122,7 +124,7 @@ pub(crate) fn load(path: &Path, config: &TextConfig) -> Result<Loaded> {
     let train = train.in_memory(&trained, &vocabulary, length, &classes)?;
     let test = test.in_memory(&tested, &vocabulary, length, &classes)?;
     let parts = Parts::new(train, test, &classes)?;
-    // The numbers of tokens mean nothing without the vocabulary.
+    // Token numbers mean nothing without the vocabulary.
     let identity = sha256(format!("{} {vocabulary:?}", parts.identity).as_bytes());
     Ok(Loaded { parts: Parts { identity, ..parts }, classes, vocabulary, notes })
 }
@@ -165,7 +167,7 @@ impl Part {
         Ok(part)
     }
 
-    /// Takes a tenth of each class out, as the test part.
+    /// Moves a tenth of each class to a test part.
     fn divided(&mut self, path: &Path) -> Result<Self> {
         if self.texts.len() < 2 {
             let reason = format!("{} contains one text, but training and testing need two", path.display());
@@ -182,7 +184,7 @@ impl Part {
         Ok(Self { files: self.files.clone(), texts })
     }
 
-    /// The labels that there are, in their natural order.
+    /// The labels that occur, in natural order.
     fn classes(&self) -> Vec<String> {
         let found: BTreeSet<&String> =
             self.texts.iter().filter_map(|(_, line)| line.label.as_ref()).collect();
@@ -246,7 +248,7 @@ fn numbers(classes: &[String]) -> HashMap<&str, u32> {
     classes.iter().map(String::as_str).zip(0..).collect()
 }
 
-/// The classes of the training part; the test part has no others.
+/// The classes of the training part. Other classes in the test part are an error.
 fn classes(train: &Part, test: &Part, path: &Path, notes: &mut Vec<Note>) -> Result<Vec<String>> {
     let (classes, tested) = (train.classes(), test.classes());
     let fail = |reason: String| Err(Error::Layout { path: path.to_path_buf(), reason });
@@ -287,7 +289,7 @@ fn vocabulary(train: &Part, test: &Part, config: &TextConfig, notes: &mut Vec<No
     Vocabulary::of(unit, train.texts(), min_count, max_vocabulary, true)
 }
 
-/// The files of the training part and, where there are any, of the test part.
+/// The files of the training part and, if there is one, of the test part.
 fn layout(path: &Path, notes: &mut Vec<Note>) -> Result<(Vec<TextFile>, Option<Vec<TextFile>>)> {
     if !path.is_dir() {
         return Ok((vec![TextFile { path: path.to_path_buf(), class: None }], None));
@@ -329,7 +331,7 @@ fn layout(path: &Path, notes: &mut Vec<Note>) -> Result<(Vec<TextFile>, Option<V
     }
 }
 
-/// The files of a folder without parts: one, or one of each class, whose name is the file's.
+/// The files of a folder without parts: a single file, or one per class, named after the class.
 fn by_class(dir: &Path, files: Vec<PathBuf>) -> Result<Vec<TextFile>> {
     let fail = |reason: String| Err(Error::Layout { path: dir.to_path_buf(), reason });
     match files.as_slice() {
@@ -354,7 +356,7 @@ fn by_class(dir: &Path, files: Vec<PathBuf>) -> Result<Vec<TextFile>> {
     }
 }
 
-/// The files of texts in a folder and its directories, in the order of their names; what is hidden is left out.
+/// The files of texts in a folder, and its directories, sorted by name. Hidden ones are skipped.
 fn listed(dir: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let entries = std::fs::read_dir(dir).map_err(Error::io("open", dir))?;
     let (mut files, mut directories) = (Vec::new(), Vec::new());
@@ -378,14 +380,15 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A file's name without its endings: `ptb.train` of `ptb.train.txt.gz`.
+/// A file's name without its extensions: `ptb.train` of `ptb.train.txt.gz`.
 fn stem(path: &Path) -> String {
     let name = file_name(path);
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned()
 }
 
-/// What a file's name says of its part: `train` of `train.txt` and of `ptb.train.txt`.
+/// The last part of a file's stem if it names a split, else the stem: `train` of `train.txt` and of
+/// `ptb.train.txt`.
 fn part_name(path: &Path) -> String {
     let stem = stem(path);
     match stem.rsplit_once('.') {

@@ -1,6 +1,7 @@
-//! Texts: lines of files as sequences of tokens of one length, and the vocabulary that gives tokens their numbers.
+//! Texts: lines of files as sequences of tokens of one length, and the vocabulary that numbers the tokens.
 //!
-//! At rest a text is as many u16 as texts of its kind have tokens at most, little-endian. Token 0 ends a text and fills the rest.
+//! At rest, a text is a little-endian u16 per token, as many as the longest text of its kind may have. Token
+//! 0 ends a text and fills the rest.
 
 mod describe;
 pub mod lines;
@@ -30,26 +31,26 @@ pub const END: u16 = 0;
 pub struct TextConfig {
     /// What a token is.
     pub tokens: Unit,
-    /// Tokens of a text at most, its end among them. Default: as many as the longest text has.
+    /// Maximum number of tokens of a text, including its end; default: that of the longest text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<usize>,
-    /// What is done with longer texts.
+    /// What happens to longer texts.
     pub longer: Longer,
-    /// Words or characters that the training part has fewer times than this are read as `<unk>`.
+    /// Words or characters that occur fewer times than this in the training part are read as `<unk>`.
     pub min_count: usize,
-    /// Tokens of the vocabulary at most, the end and `<unk>` among them; the rarest are read as `<unk>`. Default: all.
+    /// Maximum vocabulary size with the end and `<unk>`; rarer tokens are read as `<unk>`. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_vocabulary: Option<usize>,
 }
 
-/// What is done with texts that have more tokens than a text may have.
+/// What happens to texts that have too many tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Longer {
     /// They are an error.
     #[default]
     Refuse,
-    /// They lose their end.
+    /// They are cut off.
     Cut,
 }
 
@@ -74,7 +75,7 @@ pub fn tokens(bytes: &[u8], length: usize) -> Vec<Vec<u16>> {
     bytes.chunks_exact((2 * length).max(1)).map(text).collect()
 }
 
-/// A text at rest: its tokens, and the end as often as there is room. What there is no room for is lost.
+/// A text at rest: its tokens, filled up with ends. Tokens beyond `length` are dropped.
 pub fn at_rest(tokens: &[u16], length: usize) -> impl Iterator<Item = u8> {
     let padded = tokens.iter().copied().chain(std::iter::repeat(END)).take(length);
     padded.flat_map(u16::to_le_bytes)
@@ -83,22 +84,23 @@ pub fn at_rest(tokens: &[u16], length: usize) -> impl Iterator<Item = u8> {
 /// The tokens before the end of each text of a split, in its order.
 ///
 /// # Errors
-/// [`Error::Config`] if its samples are no texts; what the source gives.
+/// [`Error::Config`] if its samples are not texts; errors of the source.
 pub fn tokens_of(split: &Split) -> Result<Vec<Vec<u16>>> {
     let Kind::Text { length, .. } = *split.kind() else { return Err(no_texts(split.kind())) };
     let bytes = split.bytes(&(0..split.len()).collect::<Vec<_>>())?;
     Ok(tokens(&bytes, length))
 }
 
-/// What networks see of a text: at each position one 1 among zeros.
+/// The sample of a text as networks see it: a one-hot row per position.
 ///
 /// # Errors
-/// If there are no such texts, or they have too many values.
+/// If such texts are impossible, or have too many values.
 pub(crate) fn spec(vocabulary: usize, length: usize) -> waxwork_core::Result<SampleSpec> {
     SampleSpec::new(vec![length, vocabulary], vec![Segment { width: vocabulary, range: Range::OneHot }])
 }
 
-/// Texts at rest as networks see them, one after the other. A token that the vocabulary does not have is a row of zeros.
+/// Texts at rest as networks see them, one after the other. A token outside of the vocabulary is a row of
+/// zeros.
 pub fn one_hot(bytes: &[u8], vocabulary: usize) -> Vec<f32> {
     let (numbers, _) = bytes.as_chunks::<2>();
     let mut values = vec![0.0; numbers.len() * vocabulary];
@@ -110,11 +112,11 @@ pub fn one_hot(bytes: &[u8], vocabulary: usize) -> Vec<f32> {
     values
 }
 
-/// Outputs of networks `(N, length, vocabulary)` as texts at rest: at each position the token of the greatest value, the first of
-/// several; after the first end nothing but ends.
+/// Converts outputs of networks `(N, length, vocabulary)` to texts at rest. Each position gets the token of
+/// the largest value, the first of them if several are equal. After the first end, all tokens are ends.
 ///
 /// # Errors
-/// [`Error::Config`] if `kind` is not that of texts, or the outputs have another shape.
+/// [`Error::Config`] if `kind` is not a kind of text, or the outputs have another shape.
 pub fn from_rows(kind: &Kind, rows: &Tensor) -> Result<Vec<u8>> {
     let Kind::Text { vocabulary, length } = *kind else { return Err(no_texts(kind)) };
     if rows.dims().get(1..) != Some(&[length, vocabulary]) {

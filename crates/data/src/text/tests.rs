@@ -1,4 +1,4 @@
-//! For tests of files and folders of texts: which becomes which part and class, and what is refused.
+//! Tests of files and folders of texts: the parts and classes that they become, and what is refused.
 
 use std::fs;
 use std::io::Write as _;
@@ -109,7 +109,7 @@ fn a_packed_file_is_the_same_data() {
     gzip.write_all(b"one two\nthree\nfour\n").unwrap();
     gzip.finish().unwrap();
     assert_eq!(loaded(&packed).info.identity, loaded(&dir.path().join("a.txt")).info.identity);
-    // The same numbers with other words are other data.
+    // The same numbers with other words are different data.
     let other = tree(&[("a.txt", "eins zwei\ndrei\nvier\n")]);
     let other = loaded(&other.path().join("a.txt"));
     assert_ne!(other.info.identity, loaded(&packed).info.identity);

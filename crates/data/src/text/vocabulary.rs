@@ -1,4 +1,4 @@
-//! Which tokens texts are made of, and the number of each.
+//! The vocabulary: the tokens that texts are made of, and their numbers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,9 +11,9 @@ use waxwork_core::sample::MOST_TOKENS;
 use super::END;
 use crate::{Error, Result};
 
-/// How tokens are written that the vocabulary does not have.
+/// The text that stands for tokens outside of the vocabulary.
 pub const UNKNOWN: &str = "<unk>";
-/// The values of a byte.
+/// Number of values of a byte.
 const BYTES: usize = 256;
 
 /// What a token is.
@@ -40,7 +40,8 @@ impl Unit {
     }
 }
 
-/// The tokens of texts; token 0 is the end. A run keeps it, so that samples can be read without the data.
+/// The tokens of texts; token 0 is the end. A run stores it, so that its samples can be read without the
+/// data.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 pub struct Vocabulary(Arc<Tokens>);
@@ -48,12 +49,12 @@ pub struct Vocabulary(Arc<Tokens>);
 #[derive(PartialEq, Eq)]
 struct Tokens {
     unit: Unit,
-    /// Token `i + 1`; nothing of bytes.
+    /// The text of token `i + 1`; empty for bytes.
     texts: Vec<String>,
     numbers: BTreeMap<String, u16>,
 }
 
-/// [`Vocabulary`] as it is written.
+/// [`Vocabulary`] as it is stored.
 #[derive(Clone, Serialize, Deserialize)]
 struct Stored {
     tokens: Unit,
@@ -81,20 +82,20 @@ impl fmt::Debug for Vocabulary {
     }
 }
 
-/// A token that a vocabulary does not have.
+/// A token outside of a vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownToken {
-    /// What it is: `word` …
+    /// Name of its unit: `word` …
     pub noun: &'static str,
-    /// As it stands in the text.
+    /// The token as the text has it.
     pub token: String,
 }
 
 impl Vocabulary {
-    /// Tokens 1, 2 …; of bytes none are given.
+    /// Makes a vocabulary of tokens 1, 2 …; for bytes `texts` is empty.
     ///
     /// # Errors
-    /// A sentence if a token is none of its unit, is there twice, or there are too many.
+    /// A sentence, if a token is not one of its unit, occurs twice, or there are too many tokens.
     pub(crate) fn new(unit: Unit, texts: Vec<String>) -> Result<Self, String> {
         let is_token = |text: &String| match unit {
             Unit::Words => !text.is_empty() && !text.contains(char::is_whitespace),
@@ -117,17 +118,17 @@ impl Vocabulary {
         Ok(Self(Arc::new(Tokens { unit, texts, numbers })))
     }
 
-    /// All bytes.
+    /// The vocabulary of all bytes.
     pub(crate) fn bytes() -> Self {
         Self(Arc::new(Tokens { unit: Unit::Bytes, texts: Vec::new(), numbers: BTreeMap::new() }))
     }
 
-    /// The tokens of texts: `<unk>` where `unknown` or a limit asks for it, then the most frequent first, those of one count in the
-    /// order of their bytes. Tokens that come fewer than `min_count` times are left out, and so are the rarest beyond `most`, the end
-    /// and `<unk>` counted.
+    /// The vocabulary of texts: `<unk>` if `unknown` or a limit requires it, then the tokens by descending
+    /// frequency, ties in byte order. Tokens that occur fewer than `min_count` times are left out. So are the
+    /// rarest tokens beyond `most`, which counts the end and `<unk>`.
     ///
     /// # Errors
-    /// [`Error::Config`] if no token is left, or there are more than two bytes can count.
+    /// [`Error::Config`] if no token is left, or there are more than a u16 can number.
     pub fn of<'t>(
         unit: Unit,
         texts: impl Iterator<Item = &'t str>,
@@ -177,17 +178,17 @@ impl Vocabulary {
         self.0.unit
     }
 
-    /// Number of tokens, the end among them.
+    /// Number of tokens, including the end.
     pub fn len(&self) -> usize {
         1 + if self.0.unit == Unit::Bytes { BYTES } else { self.0.texts.len() }
     }
 
-    /// False: every vocabulary has the end and another token.
+    /// Always false: every vocabulary has the end and another token.
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// The number of `<unk>`, where there is one.
+    /// The number of `<unk>`, if the vocabulary has it.
     pub fn unknown(&self) -> Option<u16> {
         self.number(UNKNOWN)
     }
@@ -197,10 +198,11 @@ impl Vocabulary {
         self.0.numbers.get(token).copied()
     }
 
-    /// A text as the numbers of its tokens, without an end; what is not in the vocabulary as `<unk>`.
+    /// Converts a text to the numbers of its tokens, without an end. Tokens outside of the vocabulary become
+    /// `<unk>`.
     ///
     /// # Errors
-    /// The first token that is not in the vocabulary, where that has no `<unk>`.
+    /// The first token outside of the vocabulary, if that has no `<unk>`.
     pub fn encode(&self, text: &str) -> Result<Vec<u16>, UnknownToken> {
         let unit = self.0.unit;
         if unit == Unit::Bytes {
@@ -214,7 +216,7 @@ impl Vocabulary {
         split(unit, text).map(number).collect()
     }
 
-    /// The text of numbers, up to the first end. Bytes that are no UTF-8 become U+FFFD.
+    /// Converts token numbers to text, up to the first end. Bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, tokens: &[u16]) -> String {
         let tokens = tokens.iter().take_while(|token| **token != END);
         let text = |token: &u16| self.0.texts.get(usize::from(*token) - 1).map_or(UNKNOWN, String::as_str);
@@ -262,7 +264,7 @@ mod tests {
         assert_eq!(words(&texts, 2, None, false), ["<unk>", "c", "a", "b"]);
         assert_eq!(words(&texts, 1, Some(5), false), ["c", "a", "b", "Z"]);
         assert_eq!(words(&texts, 1, Some(4), false), ["<unk>", "c", "a"]);
-        // The text has it already.
+        // The text already has `<unk>`.
         assert_eq!(words(&["a <unk> a"], 1, None, false), ["<unk>", "a"]);
         assert!(Vocabulary::of(Unit::Words, [" "].into_iter(), 1, None, false).is_err());
         assert!(Vocabulary::of(Unit::Words, ["a"].into_iter(), 1, Some(2), false).is_err());

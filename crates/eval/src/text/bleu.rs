@@ -1,7 +1,9 @@
-//! BLEU of sentences (Papineni et al. 2002) as NLTK's `sentence_bleu` computes it with the smoothing of method 1 (Chen & Cherry 2014) and
-//! uniform weights: how many n-grams of a text are those of a reference, for the orders 1 to n.
+//! BLEU of sentences (Papineni et al. 2002) as NLTK's `sentence_bleu` computes it with smoothing method 1
+//! (Chen & Cherry 2014) and uniform weights: the share of a text's n-grams that occur in a reference, for
+//! orders 1 to n.
 //!
-//! Beside many references, BLEU is high if texts look right; beside each other (self-BLEU, Zhu et al. 2018), if they are all alike.
+//! Against many references, a high BLEU means that texts look right. Against each other (self-BLEU, Zhu et
+//! al. 2018), it means that they are all alike.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,10 +11,11 @@ use rayon::prelude::*;
 
 /// The longest n-grams.
 pub const LONGEST: usize = 5;
-/// What an order without a match counts (method 1).
+/// The count that stands for no match of an order (method 1).
 const EPSILON: f64 = 0.1;
 
-/// How often an n-gram comes in the reference that has it most often, which that is, and how often in the second.
+/// The highest count of an n-gram in any reference, the reference that has it, and the highest count in the
+/// others.
 #[derive(Clone, Copy, Default)]
 struct Most {
     first: u32,
@@ -20,11 +23,11 @@ struct Most {
     second: u32,
 }
 
-/// Reference texts, counted once for all that is compared with them.
+/// Reference texts, counted once for all comparisons.
 pub struct References {
-    /// By order, from 1 on.
+    /// By order, starting from 1.
     most: Vec<HashMap<u128, Most>>,
-    /// How many references have each length.
+    /// Number of references of each length.
     lengths: BTreeMap<usize, usize>,
 }
 
@@ -51,7 +54,8 @@ impl References {
         Self { most, lengths }
     }
 
-    /// BLEU-1 … BLEU-5 of a text; `own` is its place among the references if it is one, which then does not count.
+    /// BLEU-1 … BLEU-5 of a text. If the text is one of the references, `own` is its index, and that
+    /// reference does not count.
     pub fn bleu(&self, text: &[u16], own: Option<usize>) -> [f64; LONGEST] {
         let brevity = self.brevity(text.len(), own.is_some());
         let (mut scores, mut logarithms) = ([0.0; LONGEST], 0.0);
@@ -75,7 +79,7 @@ impl References {
         scores
     }
 
-    /// The brevity penalty beside the reference whose length is the nearest, the shorter of two.
+    /// The brevity penalty against the reference of the nearest length, the shorter of two.
     fn brevity(&self, length: usize, is_own: bool) -> f64 {
         let others =
             self.lengths.iter().filter(|(other, count)| **count > usize::from(is_own && **other == length));
@@ -88,12 +92,12 @@ impl References {
     }
 }
 
-/// The mean BLEU-2 … BLEU-5 of texts beside references.
+/// The mean BLEU-2 … BLEU-5 of texts against references.
 pub fn bleu(texts: &[Vec<u16>], references: &References) -> [f64; LONGEST - 1] {
     mean(texts, |_, text| references.bleu(text, None))
 }
 
-/// The mean self-BLEU-2 … self-BLEU-5: of each text beside all others.
+/// The mean self-BLEU-2 … self-BLEU-5: of each text against all others.
 pub fn self_bleu(texts: &[Vec<u16>]) -> [f64; LONGEST - 1] {
     let references = References::new(texts);
     mean(texts, |own, text| references.bleu(text, Some(own)))
@@ -106,7 +110,7 @@ fn mean(texts: &[Vec<u16>], score: impl Fn(usize, &[u16]) -> [f64; LONGEST] + Sy
     std::array::from_fn(|place| all.iter().map(|scores| scores[place + 1]).sum::<f64>() / count)
 }
 
-/// The n-grams of a text and how often each comes, by a number that is theirs alone, in the order of those.
+/// The n-grams of a text, each as a unique number, with their counts, sorted by that number.
 fn counts(text: &[u16], order: usize) -> Vec<(u128, u32)> {
     let gram = |window: &[u16]| window.iter().fold(0u128, |all, token| all << 16 | u128::from(*token));
     let mut grams: Vec<u128> = text.windows(order).map(gram).collect();
@@ -184,7 +188,7 @@ mod tests {
         assert_eq!(self_bleu(&texts), [1.0; 4]);
         assert_eq!(bleu(&texts, &References::new(&texts)), [1.0; 4]);
         assert_eq!(bleu(&[vec![], vec![9]], &References::new(&texts)), [0.0; 4]);
-        // Alone, a text has nothing to be compared with.
+        // A single text has nothing to be compared with.
         assert_eq!(self_bleu(&texts[..1]), [0.0; 4]);
     }
 }

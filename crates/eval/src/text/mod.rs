@@ -1,4 +1,5 @@
-//! Texts: BLEU and self-BLEU beside those of real texts, n-grams, copies and repetitions, and on `phrases` what the grammar knows.
+//! Metrics of texts: BLEU and self-BLEU, n-grams, copies and repetitions, with floors from real texts, and on
+//! `phrases` the exact measures of its grammar.
 
 pub mod bleu;
 pub mod ngrams;
@@ -15,13 +16,13 @@ use crate::{Error, Result};
 
 use bleu::References;
 
-/// Texts of each side that are compared at most.
+/// Maximum number of texts of each side that are compared.
 const MOST: usize = 10_000;
 /// The longest n-grams whose frequencies are compared.
 const LONGEST: usize = 4;
 
-/// All numbers of generated texts that need no judge. The floors are those of as many training texts, and of test texts for what compares
-/// with training texts.
+/// All metrics of generated texts that need no judge. The floors come from as many training texts, or from
+/// test texts for metrics that compare with training texts.
 ///
 /// # Errors
 /// If texts cannot be read, or there are fewer than two.
@@ -91,7 +92,7 @@ pub fn metrics(
     Ok(metrics)
 }
 
-/// Share of texts that are different.
+/// The share of distinct texts among all texts.
 fn distinct(texts: &[Vec<u16>]) -> f64 {
     let different: HashSet<&Vec<u16>> = texts.iter().collect();
     different.len() as f64 / texts.len().max(1) as f64

@@ -1,13 +1,14 @@
-//! How far the n-grams of generated texts are from those of real ones: the Jensen-Shannon divergence of their frequencies, the measure of
-//! Gulrajani et al. (2017) for language models.
+//! The distance between the n-grams of generated and of real texts: the Jensen-Shannon divergence of their
+//! frequencies, which Gulrajani et al. (2017) use for language models.
 
 use std::collections::HashMap;
 
-/// The Jensen-Shannon divergence, in bits (0 to 1), of the n-grams of two sets of texts, in each of which the end of a text is a token.
+/// The Jensen-Shannon divergence, in bits (0 to 1), of the n-grams of two sets of texts. The end of a text
+/// counts as a token.
 pub fn divergence(one: &[Vec<u16>], other: &[Vec<u16>], order: usize) -> f64 {
     let (one, other) = (shares(one, order), shares(other, order));
     let mut grams: Vec<&u128> = one.keys().chain(other.keys()).collect();
-    // Sums have one order.
+    // Sorted, so that sums have one order.
     grams.sort_unstable();
     grams.dedup();
     let term = |p: f64, mean: f64| if p > 0.0 { p * libm::log2(p / mean) } else { 0.0 };
@@ -42,7 +43,7 @@ mod tests {
         let texts = vec![vec![1, 2, 3], vec![2, 2]];
         assert_eq!(divergence(&texts, &texts, 2), 0.0);
         assert!((divergence(&texts, &[vec![7, 8], vec![8, 7, 7]], 2) - 1.0).abs() < 1e-12);
-        // Shares of the bigrams (1, end) and (2, end): 1/2, 1/2 beside 1, 0. M is 3/4, 1/4.
+        // The shares of the bigrams (1, end) and (2, end) are 1/2, 1/2 against 1, 0. M is 3/4, 1/4.
         let (one, other) = (vec![vec![1], vec![2]], vec![vec![1], vec![1]]);
         let expected = 0.5 * (0.5 * (0.5f64 / 0.75).log2() + 0.5 * (0.5f64 / 0.25).log2())
             + 0.5 * (1.0f64 / 0.75).log2();

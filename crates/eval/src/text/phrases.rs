@@ -1,4 +1,4 @@
-//! Sentences of the grammar of `phrases`: what its only parse says of each.
+//! Sentences of the grammar of `phrases`, measured by their only parse.
 
 use std::collections::HashSet;
 
@@ -10,13 +10,13 @@ use crate::Result;
 use crate::likelihood::Estimate;
 use crate::report::{Metric, Protocol};
 
-/// True if a data set's texts are sentences of the grammar.
+/// True if the texts of a data set are sentences of the grammar.
 pub fn are_phrases(data: &Dataset) -> bool {
     data.info.name == PhraseArtist::NAME && data.info.kind == PhraseArtist::kind()
 }
 
-/// The mean −log p of some sentences in nats, given their class if `conditional`: no model has a lower one for long. None if they are
-/// not of the grammar.
+/// The mean −log p of sentences in nats, given their class if `conditional`. On enough sentences, no model
+/// has a lower mean. None if the sentences are not in the grammar.
 ///
 /// # Errors
 /// If texts cannot be read.
@@ -32,22 +32,22 @@ pub fn true_nll(data: &Dataset, test: &Split, conditional: bool) -> Result<Optio
     Ok(sum.map(|sum| -sum / test.len() as f64))
 }
 
-/// What the grammar says of some sentences.
+/// What the grammar determines about some sentences.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exact {
-    /// Share of the sentences that are of the grammar.
+    /// Share of the sentences that are in the grammar.
     pub validity: f64,
-    /// Share that are of the class that was asked for.
+    /// Share of the sentences that are in the requested class.
     pub label_exact: Option<f64>,
-    /// −log p of those of the grammar, in nats; None if there are none.
+    /// Mean −log p of those in the grammar, in nats; None if there are none.
     pub nll_true: Option<Estimate>,
-    /// Probability of all different sentences of the grammar among them.
+    /// Total probability of the distinct sentences of the grammar among them.
     pub coverage: f64,
-    /// Share of those of the grammar that are in no training text; None if there are none.
+    /// Share of those in the grammar that are not training texts; None if there are none.
     pub novelty: Option<f64>,
 }
 
-/// Parses sentences; `asked` are the classes that were asked for.
+/// Parses sentences; `asked` has the requested classes.
 pub fn exact(sentences: &[Vec<u16>], asked: Option<&[u32]>, training: &HashSet<Vec<u16>>) -> Exact {
     let grammar = Grammar::phrases();
     let parsed: Vec<Option<Parsed>> = sentences.iter().map(|sentence| grammar.parse(sentence)).collect();
@@ -73,7 +73,8 @@ pub fn exact(sentences: &[Vec<u16>], asked: Option<&[u32]>, training: &HashSet<V
     }
 }
 
-/// The numbers of generated sentences beside those of as many real ones; beside `nll_true` stands the entropy of the grammar.
+/// The metrics of generated sentences. The floors are those of as many real sentences; that of `nll_true` is
+/// the entropy of the grammar.
 pub fn metrics(
     made: &[Vec<u16>],
     asked: Option<&[u32]>,

@@ -1,14 +1,15 @@
 //! The same operations composed of candle's, for devices on which the kernels of this crate do not run.
 //!
-//! Candle's tape could differentiate them, but on a GPU the gradients are partly wrong and partly slow: every node
-//! costs several launches, the gradient of a convolution runs a naive kernel, and a leaky ReLU has a different slope at
-//! 0. So each operation is computed without a graph, and [`backward::attach`] gives its result an explicit gradient,
-//! again in candle's operations. All of this runs on CPU tensors too, where tests compare it with the kernels.
+//! Candle's tape could differentiate them, but on a GPU the gradients are partly wrong and partly slow: every
+//! node costs several launches, the gradient of a convolution runs a naive kernel, and the slope of a leaky
+//! ReLU at 0 differs. So each operation is computed without a graph, and [`backward::attach`] gives its
+//! result an explicit gradient, again in candle's operations. All of this runs on CPU tensors too, where
+//! tests compare it with the kernels.
 //!
 //! # Precision
-//! If the weight of a layer has a different type than its input (bf16 or f16 instead of f32), products are computed in
-//! the type of the weight, forward and backward, and everything else (biases, sums, activations, normalisation) in that
-//! of the input.
+//! If the weight of a layer has a different type than its input (bf16 or f16 instead of f32), products are
+//! computed in the type of the weight, forward and backward, and everything else (biases, sums, activations,
+//! normalisation) in that of the input.
 
 mod adam;
 mod backward;

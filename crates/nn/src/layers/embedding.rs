@@ -28,7 +28,7 @@ impl Embedding {
         Ok(Self { weight: scope.weight("weight", (tokens, width), start)? })
     }
 
-    /// Numbers of tokens `(..)` u32 → features `(.., width)`.
+    /// Token numbers `(..)` u32 → features `(.., width)`.
     pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
         Ok(kernels::embedding(&self.weight, tokens)?)
     }

@@ -1,4 +1,4 @@
-//! The long short-term memory.
+//! The long short-term memory (LSTM) layer.
 
 use candle_core::{DType, Tensor};
 
@@ -8,7 +8,8 @@ use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 
-/// One layer of an LSTM (Hochreiter & Schmidhuber 1997), with PyTorch's order of gates and both of its biases.
+/// One layer of an LSTM (Hochreiter & Schmidhuber 1997), with PyTorch's order of gates and both of its
+/// biases.
 #[derive(Clone, Debug)]
 pub struct Lstm {
     /// `(4 · hidden, inputs)`.
@@ -47,8 +48,8 @@ impl Lstm {
         self.hidden
     }
 
-    /// Inputs `(N · L, inputs)`, the steps of one sequence after those of another, and the state before them `(N, 2 · hidden)`, the
-    /// hidden state beside the cell → hidden states `(N · L, hidden)`.
+    /// Inputs `(N · L, inputs)`, with the L steps of each sequence in succession, and the initial hidden and
+    /// cell state, concatenated as `(N, 2 · hidden)` → hidden states `(N · L, hidden)`.
     pub fn forward(&self, inputs: &Tensor, start: &Tensor) -> Result<Tensor> {
         let weight = cast(&self.weight_hh, self.compute_dtype)?;
         Ok(kernels::lstm(&self.contributions(inputs)?, &weight, start)?)
@@ -60,14 +61,15 @@ impl Lstm {
         Ok(kernels::lstm_step(&self.contributions(inputs)?, &weight, state)?)
     }
 
-    /// What inputs and biases contribute to the gates.
+    /// The contributions of inputs and biases to the gates.
     fn contributions(&self, inputs: &Tensor) -> Result<Tensor> {
         let weight = cast(&self.weight_ih, self.compute_dtype)?;
         let bias = (&self.biases[0] + &self.biases[1])?;
         Ok(kernels::linear(inputs, &weight, Some(&bias), Activation::Identity)?)
     }
 
-    /// [`Lstm::forward`] from a state of zeros as nodes of a graph, `(batch, steps, inputs)` → `(batch, steps, hidden)`.
+    /// [`Lstm::forward`] from a state of zeros as nodes of a graph: `(batch, steps, inputs)` →
+    /// `(batch, steps, hidden)`.
     ///
     /// # Errors
     /// If a constant cannot be stored.

@@ -22,7 +22,7 @@ pub use sequence::SequenceBlocks;
 /// The widest layer that a configuration can ask for, so that products of widths and image sizes cannot
 /// overflow.
 pub const WIDEST: usize = 1 << 24;
-/// The reason that a wider layer is refused.
+/// The reason why a wider layer is refused.
 pub const TOO_WIDE: &str = "no layer and no latent vector may be wider than 2^24";
 
 /// Initialisation and activation of a network's layers.

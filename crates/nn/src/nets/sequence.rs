@@ -12,10 +12,11 @@ use waxwork_kernels::{self as kernels, Activation};
 
 /// Width of the windows.
 const KERNEL: usize = 5;
-/// What a block adds to its input is multiplied by this.
+/// The output of a block's convolutions is multiplied by this before it is added to the block's input.
 const SHARE: f64 = 0.3;
 
-/// Blocks x + 0.3 f(x), where f is ReLU → convolution → ReLU → convolution: `(N, channels, 1, L)` → the same shape.
+/// Blocks x + 0.3 f(x), where f is ReLU → convolution → ReLU → convolution: `(N, channels, 1, L)` → the same
+/// shape.
 #[derive(Clone, Debug)]
 pub struct SequenceBlocks {
     blocks: Vec<[Conv1d; 2]>,
