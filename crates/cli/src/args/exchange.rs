@@ -18,7 +18,7 @@ Inputs and outputs; N is a dynamic dimension:
   generator, decoder   latents (N, latent_dim) f32 → images (N,C,H,W) f32 in [0,1]
   encoder              images → mean, log_var (N, latent_dim)
   prior                noise (N, latent_dim) → latents
-  Conditional models have the input labels (N) int64 too.")]
+  Conditional models also take `labels`, (N) int64.")]
 pub(crate) struct ExportArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
@@ -45,13 +45,13 @@ pub(crate) enum ExportFormat {
 /// A part of a model.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum ExportPart {
-    /// Latents to images, of a GAN
+    /// From latents to images (GAN)
     Generator,
-    /// Latents to images, of a VAE
+    /// From latents to images (VAE)
     Decoder,
-    /// Images to latents, of a VAE
+    /// From images to latents (VAE)
     Encoder,
-    /// Noise to latents, where the prior is not standard normal
+    /// From noise to latents, if the prior is not a standard normal
     Prior,
 }
 
@@ -86,7 +86,7 @@ Examples:
   waxwork pull OWNER/NAME
   waxwork pull OWNER/NAME --revision v2 --out runs/theirs
 
-Only the files of a run are downloaded, and checked against the Hub's hashes. An interrupted
+Downloads only the files of a run, and checks them against the Hub's hashes. An interrupted
 download resumes.
 
 Environment:

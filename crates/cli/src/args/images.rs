@@ -11,17 +11,17 @@ use super::values::{IndexList, assignment, at_least_one, not_negative};
 #[command(mut_arg("data_dir", |arg| arg.requires("neighbours")))]
 #[command(after_long_help = "\
 Examples:
-  waxwork sample runs/RUN                             a grid of 100 images, runs/RUN/sample.png
-  waxwork sample runs/RUN --labels 7                  sevens only
-  waxwork sample runs/RUN --labels 0..9               one column per class
-  waxwork sample runs/RUN --labels cat,dog            classes by name
-  waxwork sample runs/RUN --neighbours                the nearest training image below each
-  waxwork sample runs/RUN -n 10000 --out images.npy   an array, (N,C,H,W) f32 in [0,1]
-  waxwork sample runs/RUN -n 1000 --out folder        one PNG file per image
+  waxwork sample runs/RUN                              a grid of 100 images, runs/RUN/sample.png
+  waxwork sample runs/RUN --labels 7                   sevens only
+  waxwork sample runs/RUN --labels 0..9                one column per class
+  waxwork sample runs/RUN --labels cat,dog             classes by name
+  waxwork sample runs/RUN --neighbours                 the nearest training image below each
+  waxwork sample runs/RUN -n 10000 --out images.npy    an array, (N,C,H,W) f32 in [0,1]
+  waxwork sample runs/RUN -n 1000 --out folder         one PNG file per image
   waxwork sample runs/RUN --labels 7 --out seven.wav   one sound, from a model of sounds
-  waxwork sample runs/RUN -n 1000 --out texts.txt     one text per line, from a model of texts
-  waxwork sample runs/RUN -n 10000 --out rows.csv     rows of a table, formatted like its file
-  waxwork sample runs/RUN --where sex=Female          rows with that value
+  waxwork sample runs/RUN -n 1000 --out texts.txt      one text per line, from a model of texts
+  waxwork sample runs/RUN -n 10000 --out rows.csv      rows of a table, formatted like its file
+  waxwork sample runs/RUN --where sex=Female           rows with that value
 
 Labels in the output:
   The labels of a conditional model are written too: as `labels` in FILE.safetensors, as
@@ -37,10 +37,10 @@ pub(crate) struct SampleArguments {
     /// Image i depends only on the seed and on i: a larger --count keeps the first images.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Draw these classes in turn: cat,dog or 7 or 0..9 [default: all]
+    /// Draw these classes in turn, for example cat,dog, 7 or 0..9 [default: all]
     ///
-    /// Classes are given by name or by number, counted from 0; ranges include both ends. If the classes have numbers
-    /// as names, a number is a name.
+    /// Classes are given by name or by number, counted from 0; ranges include both ends. If class names are
+    /// themselves numbers, a number is read as a name.
     #[arg(long, value_name = "LABELS")]
     pub(crate) labels: Option<String>,
     /// Draw rows in which COLUMN has VALUE; repeatable
@@ -50,20 +50,23 @@ pub(crate) struct SampleArguments {
     /// that have the values is printed.
     #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = assignment, conflicts_with = "labels")]
     pub(crate) asked: Vec<(String, String)>,
-    /// Draw rows with the values of --columns from FILE, row by row
+    /// For each row of FILE, draw a row with the same values in --columns
     #[arg(long, value_name = "FILE", requires = "columns", conflicts_with_all = ["labels", "asked"])]
     pub(crate) like: Option<PathBuf>,
-    /// Take these columns from the file of --like, such as sex,race
+    /// Columns whose values --like takes from FILE, such as sex,race
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "like")]
     pub(crate) columns: Vec<String>,
     /// Truncate latents: redraw values beyond MAGNITUDE
     ///
-    /// Trades diversity for quality. Values are in standard deviations of the prior; 0.5 to 2 are usual.
+    /// Trades diversity for quality. MAGNITUDE is in standard deviations of the prior, usually
+    /// 0.5 to 2.
     #[arg(long, value_name = "MAGNITUDE")]
     pub(crate) truncation: Option<f32>,
-    /// Scale the noise of drawn outputs by T
+    /// Scale the noise of sampled outputs by T
     ///
-    /// For models that draw their outputs, such as a VAE of points: 1 is the model's own distribution, 0 its mean. Images are means.
+    /// For models whose output is sampled from a distribution, such as a VAE of points or texts: 1 is the
+    /// model's own distribution, and 0 its mean or its most likely value. Images are always the mean, without
+    /// noise.
     #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = not_negative)]
     pub(crate) temperature: f64,
     /// Use the raw weights of the newest checkpoint, not their EMA
@@ -81,12 +84,14 @@ pub(crate) struct SampleArguments {
     pub(crate) data_dir: DataDirArg,
     /// Write to PATH: .png, .npy, .safetensors or a folder; rows: .csv, .parquet; sounds: .wav; texts: .txt, .jsonl
     ///
-    /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1],
-    /// .safetensors the tensor `images`, and no extension a new folder with one PNG file per image. Rows of a
-    /// table go to .csv or .parquet. Sounds go to .wav, one after the other, to a folder of .wav files, or as
-    /// waveforms (N,length) of f32 in [-1, 1] to .npy; a .png shows their spectrograms, with a .wav next to
-    /// it. Texts go to .txt, one per line, to .jsonl with their labels, or as token numbers (N,length) to .npy
-    /// and .safetensors. [default: RUN/sample.png, RUN/sample.csv or RUN/sample.txt]
+    /// The extension selects the format. `.png` is a grid. `.npy` is an array (N,C,H,W) of f32 in [0, 1].
+    /// `.safetensors` holds the tensor `images`. A path without an extension is a new folder with one PNG
+    /// file per image. Rows of a table go to `.csv` or `.parquet`. Sounds go to `.wav`, one after the other,
+    /// or to a folder of `.wav` files. For sounds, `.npy` holds the waveforms (N,length), f32 in [-1, 1],
+    /// and `.png` shows the spectrograms, with a `.wav` file next to it. Texts go to `.txt`, one per line,
+    /// or to `.jsonl` with their labels. For texts, `.npy` and `.safetensors` hold the token numbers
+    /// (N,length).
+    /// [default: RUN/sample.png, RUN/sample.csv or RUN/sample.txt]
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -159,13 +164,14 @@ Examples:
   waxwork reconstruct runs/RUN --out pairs.png
   waxwork reconstruct runs/RUN --images my-images
 
-Rows alternate: ten images, then their reconstructions. The model must have an encoder (VAEs).")]
+Rows alternate: ten images, then their reconstructions. The model must have an encoder, as
+VAEs do.")]
 pub(crate) struct ReconstructArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
     /// Reconstruct N images, always the same ones
     ///
-    /// Each class has its share of them.
+    /// Classes are represented in proportion.
     #[arg(short = 'n', long, value_name = "N", default_value = "50", value_parser = at_least_one)]
     pub(crate) count: usize,
     /// Reconstruct the images in PATH: .npy, .safetensors or a folder; texts: .txt, .tsv, .jsonl
@@ -223,7 +229,7 @@ pub(crate) struct DecodeArguments {
     /// Latent vectors, (N, latent_dim) f32
     #[arg(value_name = "FILE.npy")]
     pub(crate) latents: PathBuf,
-    /// Draw these classes in turn: cat,dog or 7 or 0..9
+    /// Draw these classes in turn, for example cat,dog, 7 or 0..9
     ///
     /// A conditional model needs them. Classes are given by name or by number, counted from 0; ranges include both
     /// ends.
@@ -231,8 +237,9 @@ pub(crate) struct DecodeArguments {
     pub(crate) labels: Option<String>,
     /// Write to PATH: .png, .npy, .safetensors or a folder
     ///
-    /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1], .safetensors the
-    /// tensor `images`, and no extension a new folder with one PNG file per image.
+    /// The extension selects the format. `.png` is a grid. `.npy` is an array (N,C,H,W) of f32 in [0, 1].
+    /// `.safetensors` holds the tensor `images`. A path without an extension is a new folder with one PNG
+    /// file per image.
     #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
     #[command(flatten)]

@@ -20,7 +20,7 @@ Examples:
   waxwork runs list
   waxwork runs list experiments --json")]
     List {
-        /// Folder of runs, or of folders of runs
+        /// Folder that contains runs, directly or in subfolders
         #[arg(default_value = RUNS, value_hint = ValueHint::DirPath)]
         folder: PathBuf,
         /// Print JSON
@@ -44,7 +44,7 @@ Examples:
     },
     /// Compare the bytes of two runs
     ///
-    /// Prints whether they agree, or the first difference.
+    /// Prints that they agree, or else the first difference.
     #[command(after_long_help = "\
 Examples:
   waxwork runs diff runs/A runs/B
@@ -107,12 +107,12 @@ Examples:
     },
     /// Print the JSON Schema of recipes
     ///
-    /// Editors complete and check recipes with it.
+    /// Editors can use it to complete and check recipes.
     #[command(after_long_help = "\
 Examples:
   waxwork recipes schema > recipe.schema.json
 
-Put `#:schema recipe.schema.json` into the first line of a recipe. Editors with Taplo support,
+Put `#:schema recipe.schema.json` on the first line of a recipe. Editors with Taplo support,
 such as Visual Studio Code with the extension Even Better TOML, then complete and check its
 keys.")]
     Schema,
@@ -149,13 +149,13 @@ Examples:
   waxwork data fetch mnist
   waxwork data fetch hf:OWNER/NAME
 
-The cache is the folder WAXWORK_DATA_DIR, or `waxwork` in the user's cache.")]
+The cache is the folder that WAXWORK_DATA_DIR names, or `waxwork` in the user's cache folder.")]
     Fetch {
         /// Data set name, or hf:OWNER/NAME
         #[arg(add = ArgValueCandidates::new(completion::data_sets))]
         name: String,
     },
-    /// Check a data set's files against the hashes of its manifest
+    /// Check a data set's files against the hashes in its manifest
     #[command(after_long_help = "\
 Examples:
   waxwork data verify mnist
@@ -177,7 +177,7 @@ Examples:
   waxwork data describe patients.csv --set data.table.columns.ward.kind=category
   waxwork data describe reviews.tsv --set data.text.min_count=2")]
     Describe {
-        /// File of a table (.csv, .parquet) or of texts (.txt, .tsv, .jsonl), or a folder of texts
+        /// Table (.csv, .parquet), texts (.txt, .tsv, .jsonl), or folder of texts
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
         /// Set a key of the data set, such as data.table.max_categories=50; repeatable
@@ -189,8 +189,8 @@ Examples:
     },
     /// List the training images whose labels a classifier doubts
     ///
-    /// Two classifiers, each trained on one half of the training images, check the labels of the other half.
-    /// The indices of images whose label is not the most probable class are written to a file; to train
+    /// Two classifiers each check the labels of the half of the training images that they were not trained
+    /// on. The indices of images whose label is not the most probable class are written to a file; to train
     /// without them, use --set data.leave_out=FILE.
     #[command(after_long_help = "\
 Examples:
@@ -201,7 +201,7 @@ Examples:
         /// Data set name
         #[arg(add = ArgValueCandidates::new(completion::data_sets))]
         name: String,
-        /// List this share of the images, those with the least probable labels
+        /// List this share of images (such as 0.05): those with the least probable labels
         #[arg(long, value_name = "SHARE", value_parser = share)]
         share: Option<f64>,
         #[command(flatten)]
@@ -225,7 +225,7 @@ Examples:
         name: String,
         /// Write N training images, always the same ones
         ///
-        /// Each class has its share of them.
+        /// Classes are represented in proportion.
         #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = at_least_one)]
         count: usize,
         #[command(flatten)]
@@ -235,9 +235,9 @@ Examples:
         set: Vec<String>,
         /// Write to PATH: .png, .npy, .safetensors or a folder
         ///
-        /// The extension selects the format: .png is a grid, .npy an array (N,C,H,W) of f32 in [0, 1], .safetensors
-        /// the tensor `images`, and no extension a new folder with one PNG file per image.
-        /// Texts go to .txt or .jsonl; without this option, they are printed.
+        /// The extension selects the format. `.png` is a grid. `.npy` is an array (N,C,H,W) of f32 in [0, 1].
+        /// `.safetensors` holds the tensor `images`. A path without an extension is a new folder with one
+        /// PNG file per image. Texts go to `.txt` or `.jsonl`; without this option, they are printed.
         #[arg(long, value_name = "PATH")]
         out: Option<PathBuf>,
     },

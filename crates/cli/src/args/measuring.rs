@@ -25,13 +25,14 @@ pub(crate) struct EvaluateArguments {
     /// Run folder; omit it to evaluate the images that --samples names
     #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) run: Option<PathBuf>,
-    /// Use N test samples for likelihoods, each class in proportion [default: all]
+    /// Use N test samples for likelihoods, with the classes in proportion [default: all]
     #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<usize>,
-    /// Compare N samples, or the images in PATH
+    /// Compare N samples of the run, or the images in PATH, with real ones
     ///
-    /// They are compared with the real images of the data set. N is the number of samples to draw from the run; 0 measures likelihoods only. PATH holds images that any
-    /// program made: FILE.npy, FILE.safetensors or a folder; texts are in FILE.txt, FILE.tsv or FILE.jsonl.
+    /// The real images are those of the data set. If N is 0, only likelihoods are measured. PATH has images
+    /// made by any program: FILE.npy, FILE.safetensors or a folder; for rows: FILE.csv; for texts:
+    /// FILE.txt, FILE.tsv or FILE.jsonl.
     #[arg(long, value_name = "N|PATH", default_value = "2000", value_hint = ValueHint::AnyPath)]
     pub(crate) samples: Samples,
     /// Compare the images in PATH with this data set
@@ -41,7 +42,7 @@ pub(crate) struct EvaluateArguments {
     pub(crate) data: Option<String>,
     /// Set a key of the data set; repeatable
     ///
-    /// An example is data.folder.size=32. For images in PATH only: a run has its own settings.
+    /// For example data.folder.size=32. Only for images in PATH, since a run has its own settings.
     #[arg(long, value_name = "KEY=VALUE", conflicts_with = "run", add = ArgValueCompleter::new(completion::settings))]
     pub(crate) set: Vec<String>,
     /// Also measure FID, KID and inception score with these weights
@@ -88,7 +89,7 @@ pub(crate) struct CompareArguments {
     pub(crate) runs: Vec<PathBuf>,
     /// First evaluate the runs that have no evaluation
     ///
-    /// As `waxwork evaluate RUN` does by default. Unfinished runs are skipped.
+    /// Evaluates them as `waxwork evaluate RUN` does by default. Unfinished runs are skipped.
     #[arg(long)]
     pub(crate) evaluate: bool,
     /// Print JSON
@@ -105,8 +106,8 @@ Examples:
   waxwork rate runs/RUN -n 30
   waxwork rate runs/RUN --out test.html
 
-The page shows pairs of a real and a generated image and asks which one is real. At the end, it
-prints the error rate with its 95 % confidence interval. It contains its images and needs no
+The page shows pairs of one real and one generated image and asks which one is real. At the end, it
+shows the error rate with its 95 % confidence interval. It contains its images and needs no
 network access.")]
 pub(crate) struct RateArguments {
     #[command(flatten)]

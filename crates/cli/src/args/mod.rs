@@ -24,10 +24,10 @@ pub(crate) use self::measuring::{CompareArguments, EvaluateArguments, RateArgume
 pub(crate) use self::training::{FitPriorArguments, RepeatArguments, SweepArguments, TrainArguments};
 pub(crate) use self::values::Samples;
 
-/// Train, sample and evaluate generative models of images, tables and sounds
+/// Train, sample and evaluate generative models of images, tables, sounds and texts
 ///
 /// Waxwork trains GANs and VAEs, with and without class labels, and measures what they make. A recipe names the model, the
-/// data set and the training settings; training writes a run folder, which all other commands read.
+/// data set and the training settings; training writes a run folder, which the other commands work on.
 #[derive(Debug, Parser)]
 #[command(name = "waxwork", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(
@@ -54,7 +54,7 @@ Environment:
   WAXWORK_DATA_DIR   folder of data sets and caches [default: `waxwork` in the user's cache folder]
   WAXWORK_MPI        MPI library to open under mpirun or srun, or `none` for independent processes
   RUST_LOG           log filter, finer than -v, such as RUST_LOG=waxwork_trainer=debug
-  NO_COLOR           disables colours (used only on terminals)")]
+  NO_COLOR           disables colours (which only terminals get anyway)")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -78,16 +78,17 @@ pub(crate) struct Messages {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 
-    /// Print more messages, and the causes of errors; -vv more, -vvv all
+    /// Print more messages; -vv and -vvv print even more
     ///
-    /// -v prints what happens, -vv more detail, and -vvv the messages of other libraries too. With any of them, the
-    /// causes of an error follow it, one per line.
+    /// -v prints what happens, -vv more detail, and -vvv the messages of other libraries too. Each of
+    /// them also prints the causes of an error, one per line.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 
     /// Write messages and progress as text or json [default: text]
     ///
-    /// With json, each message is one JSON object per line. Progress has `"target":"waxwork::progress"`.
+    /// With json, each message is a JSON object on its own line. Progress messages have
+    /// `"target":"waxwork::progress"`.
     #[arg(
         long,
         global = true,
@@ -137,12 +138,12 @@ pub(crate) enum Command {
     Repeat(RepeatArguments),
     /// Fit the prior of a finished VAE to its training data, for better samples
     ///
-    /// Copies the run, and replaces the prior by a mixture of Gaussians that is fitted to the latents of the training
-    /// data. Networks do not change.
+    /// Copies the run, and replaces the prior with a mixture of Gaussians that is fitted to the latents of
+    /// the training data. The networks do not change.
     FitPrior(FitPriorArguments),
     /// Draw images from a trained model
     ///
-    /// Draws latent vectors from the prior and writes the images that the model makes of them.
+    /// Draws latent vectors from the prior and writes the images that the model makes from them.
     Sample(SampleArguments),
     /// Interpolate between latent vectors, and between labels
     ///
@@ -158,12 +159,12 @@ pub(crate) enum Command {
     Reconstruct(ReconstructArguments),
     /// Encode images as latent vectors
     ///
-    /// Writes the means of the approximate posterior. The model must have an encoder (VAEs).
+    /// Writes the means of the approximate posterior. The model must have an encoder, as VAEs do.
     Encode(EncodeArguments),
     /// Decode latent vectors to images
     ///
-    /// Reads latent vectors, such as those that `waxwork encode` writes, and writes the images that the model makes of
-    /// them.
+    /// Reads latent vectors, such as those that `waxwork encode` writes, and writes the images that the
+    /// model makes from them.
     Decode(DecodeArguments),
     /// Export a part of a model to ONNX
     Export(ExportArguments),
@@ -175,10 +176,10 @@ pub(crate) enum Command {
     Pull(PullArguments),
     /// Upload a run to the Hugging Face Hub, with a model card
     Push(PushArguments),
-    /// Measure a trained model, or images of any program
+    /// Measure a trained model, or images made by any program
     ///
-    /// Compares samples with the test images (distances of features, precision and recall, distance to the training
-    /// images), and measures the likelihood and the latent space of a VAE.
+    /// Compares samples with the test images (distances between features, precision and recall, distance to
+    /// the training images), and measures the likelihood and the latent space of a VAE.
     Evaluate(EvaluateArguments),
     /// Compare the metrics and costs of runs
     Compare(CompareArguments),
@@ -207,7 +208,7 @@ pub(crate) enum Command {
     /// Report what this machine and this build support
     ///
     /// Prints the version, the features of the build, the processor, the number of threads and the cache folder.
-    /// Include it in bug reports.
+    /// Include this output in bug reports.
     #[command(after_long_help = "\
 Examples:
   waxwork doctor

@@ -50,9 +50,8 @@ impl Deref for DeviceArg {
 pub(crate) struct DataDirArg {
     /// Read the data set's files from DIR
     ///
-    /// The default is the folder that the recipe names in `data.dir` (for a run: the folder that it was trained
-    /// from), else `WAXWORK_DATA_DIR`, else the folder `waxwork` in the user's cache. Embedded data sets need no
-    /// files.
+    /// The default is `data.dir` of the recipe, or for a run the folder of its training data; then
+    /// `WAXWORK_DATA_DIR`; then `waxwork` in the user's cache folder. Embedded data sets need no files.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     data_dir: Option<PathBuf>,
 }
@@ -71,7 +70,7 @@ pub(crate) struct SetArg {
     /// Set a key of the recipe, such as train.batch_size=64; repeatable
     ///
     /// The value is TOML; quotes around a string may be left out. Unknown keys are errors. `waxwork recipes show
-    /// RECIPE` prints all keys with their values, and the shell completes them (`waxwork completions`).
+    /// RECIPE` prints all keys with their values, and shells can complete them (see `waxwork completions`).
     #[arg(long, value_name = "KEY=VALUE", add = ArgValueCompleter::new(completion::settings))]
     set: Vec<String>,
 }

@@ -27,14 +27,15 @@ Examples:
 
 Several processes:
   mpirun and srun start one run on several processes, which share every batch and give the same
-  bytes as one process. `train.micro_batches` is the number of parts of a batch.
+  bytes as one process. `train.micro_batches` is the number of parts that each batch is split
+  into.
 
 Interruption:
   Ctrl-C and SIGTERM stop the run after the current step, with a checkpoint; `waxwork train
   --resume RUN` finishes it. The exit code is 130. A second Ctrl-C stops at once, without a
   checkpoint.")]
 pub(crate) struct TrainArguments {
-    /// Recipe name, TOML file, or run whose recipe to use [default: vae-digits]
+    /// Recipe name, TOML file, or a run, to use its recipe [default: vae-digits]
     ///
     /// `waxwork recipes list` lists the recipes. With --resume or --fork, the default is the recipe of that run.
     #[arg(value_name = "RECIPE|FILE.toml|RUN", add = ArgValueCompleter::new(completion::recipes))]
@@ -42,7 +43,7 @@ pub(crate) struct TrainArguments {
 
     /// Train on the data set NAME instead of the recipe's
     ///
-    /// NAME is a data set of `waxwork data list`, `folder` for your own images (with --data-dir), or
+    /// NAME is a data set listed by `waxwork data list`, `folder` for your own images (with --data-dir), or
     /// `hf:OWNER/NAME` for an image data set on the Hugging Face Hub.
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::data_sets))]
     pub(crate) data: Option<String>,
@@ -50,9 +51,10 @@ pub(crate) struct TrainArguments {
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
 
-    /// Skip images of a folder that cannot be decoded, with a warning
+    /// Skip images that cannot be decoded, and warn about them
     ///
-    /// Without it, the first such image is an error. Sets the key `data.folder.skip_unreadable`.
+    /// Without it, the first such image is an error. Sets the key `data.folder.skip_unreadable`, or
+    /// `data.sound.skip_unreadable` with `--data sound`.
     #[arg(long)]
     pub(crate) skip_unreadable: bool,
 
@@ -69,7 +71,7 @@ pub(crate) struct TrainArguments {
     #[arg(long, value_name = "N", conflicts_with = "steps")]
     pub(crate) epochs: Option<u64>,
 
-    /// Train for N steps (updates on one batch)
+    /// Train for N steps (updates, each on one batch)
     ///
     /// Replaces the length that the recipe gives in `train.epochs` or `train.steps`.
     #[arg(long, value_name = "N")]
@@ -83,15 +85,16 @@ pub(crate) struct TrainArguments {
 
     /// Train N runs in sequence, with consecutive seeds
     ///
-    /// The seeds are SEED, SEED+1, …, and the folders RUN-seed-SEED, RUN-seed-SEED+1, …, where SEED is the recipe's or
-    /// that of --seed. `waxwork compare` then shows their mean and standard deviation.
+    /// The seeds are SEED, SEED+1, …; the runs are written to RUN-seed-SEED, RUN-seed-SEED+1, …. SEED is the
+    /// recipe's or that of --seed. `waxwork compare` then shows the mean and standard deviation of their
+    /// metrics.
     #[arg(long, value_name = "N", conflicts_with_all = ["resume", "max_time"], value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seeds: Option<u64>,
 
     #[command(flatten)]
     pub(crate) device: DeviceArg,
 
-    /// Compute layers in this precision: f32, or on a GPU bf16 or f16
+    /// Compute layers in this precision: f32; on a GPU also bf16 or f16
     ///
     /// Parameters stay in f32. Sets the key `train.dtype`. [default: that of the recipe]
     #[arg(long, value_name = "TYPE", value_parser = precision, conflicts_with = "resume")]
@@ -110,7 +113,7 @@ pub(crate) struct TrainArguments {
     #[arg(long, conflicts_with_all = ["resume", "max_time"])]
     pub(crate) dry_run: bool,
 
-    /// Print the time per phase of a step at the end
+    /// At the end, print the time that each phase of a step took
     ///
     /// The phases are data, forward pass, backward pass, optimiser, and the rest.
     #[arg(long)]
@@ -118,21 +121,21 @@ pub(crate) struct TrainArguments {
 
     /// Resume an interrupted run from its newest checkpoint
     ///
-    /// The run finishes with its own recipe. Settings that differ from it are an error, which names them: to continue
-    /// with other settings, use --fork.
+    /// The run finishes with its own recipe. Settings that differ from it are refused, and the error names
+    /// them. To continue with other settings, use --fork.
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub(crate) resume: Option<PathBuf>,
 
-    /// Start the run of --out, or resume it if it exists
+    /// Start the run in --out, or resume it if it exists
     ///
     /// Starts a new run if the folder does not exist, resumes the run if it does, and does nothing if it is
-    /// finished. So a scheduler can give the same command again after any interruption.
+    /// finished. A scheduler can therefore repeat the same command after any interruption.
     #[arg(long = "continue", requires = "out", conflicts_with_all = ["resume", "seeds", "dry_run"])]
     pub(crate) go_on: bool,
 
     /// Start a new run from the weights of RUN
     ///
-    /// The recipe is that of RUN, with the changes of the other options. The new run counts its steps from 0.
+    /// The recipe is that of RUN, changed as the other options say. The new run counts its steps from 0.
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath, conflicts_with = "resume")]
     pub(crate) fork: Option<PathBuf>,
 }
@@ -168,9 +171,9 @@ Examples:
   waxwork fit-prior runs/RUN
   waxwork fit-prior runs/RUN --components 30 --out runs/fitted
 
-The decoder of a VAE is trained on latents of images, and sampled with latents of the prior. Where
-the two differ, samples are worse than reconstructions, and a fitted prior helps. It is part of the
-new run: `sample`, `evaluate`, `interpolate` and `export --part prior` use it.")]
+The decoder of a VAE is trained on latents of images, but sampled with latents drawn from the
+prior. Where the two differ, samples are worse than reconstructions, and a fitted prior helps. It is
+part of the new run: `sample`, `evaluate`, `interpolate` and `export --part prior` use it.")]
 pub(crate) struct FitPriorArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
@@ -209,19 +212,19 @@ A sweep file:
 
 Each job is one `waxwork train … --continue`, which you can repeat after any interruption.")]
 pub(crate) struct SweepArguments {
-    /// TOML file with a recipe, and values of its keys
+    /// TOML file with a recipe and the values to try for its keys
     #[arg(value_name = "SWEEP.toml", value_hint = ValueHint::FilePath)]
     pub(crate) sweep: PathBuf,
-    /// Train the jobs on this machine, one after another
+    /// Run the jobs on this machine, one after another
     #[arg(long, conflicts_with_all = ["slurm", "parallel"])]
     pub(crate) run: bool,
-    /// Write the list and a script for an array of SLURM jobs
+    /// Write the list of jobs and a script for a SLURM job array
     ///
-    /// Both are written to the folder of the runs. The script requeues a job that stops before its time
-    /// limit.
+    /// Both are written in the folder of the runs. A job close to its time limit stops with a checkpoint,
+    /// and the script requeues it.
     #[arg(long, conflicts_with = "parallel")]
     pub(crate) slurm: bool,
-    /// Write the list, and print a command for GNU parallel
+    /// Write the list of jobs, and print a command for GNU parallel
     #[arg(long)]
     pub(crate) parallel: bool,
     #[command(flatten)]

@@ -75,7 +75,8 @@ fn list(json: bool) -> Result<String, Failure> {
         (SOUND, "your own recordings: --data-dir DIR of .wav files, with one subdirectory per class"),
         (
             TEXT,
-            "your own texts: --data-dir FILE.txt, .tsv or .jsonl, or a folder with one file per class or part",
+            "your own texts: --data-dir FILE.txt, .tsv or .jsonl, or a folder with one file per class, or \
+             one each for training and testing",
         ),
         ("hf:OWNER/NAME", "an image data set on the Hugging Face Hub"),
     ] {
