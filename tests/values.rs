@@ -376,7 +376,9 @@ fn wrapped_models_and_halves_of_models_can_be_imported() {
     renamed(&run, &path("state.safetensors"), |name| Some(format!("_orig_mod.module.{}", generator(name)?)));
     let said = import("gan-digits", "alone").good().stdout;
     assert!(
-        said.contains("names: `_orig_mod.module.` is left out before all names, `generator.` is put before"),
+        said.contains(
+            "names: `_orig_mod.module.` is removed from the start of all names, `generator.` is added"
+        ),
         "{said}"
     );
     assert!(said.contains("the discriminator is not in the file"), "{said}");

@@ -45,7 +45,7 @@ pub enum Error {
     },
 
     /// A file belongs to another data set than the one asked for.
-    #[error("{} is a file of `{found}`, not of `{dataset}`", path.display())]
+    #[error("{} belongs to `{found}`, not to `{dataset}`", path.display())]
     OtherDataset {
         /// The file.
         path: PathBuf,
@@ -116,8 +116,8 @@ pub enum Error {
 
     /// A picture is smaller than the images that are to be made.
     #[error(
-        "{} is {width}×{height}{}, smaller than images of {size}×{size}: `data.folder.size` may be at most {largest}",
-        path.display(), match others { 0 => String::new(), 1 => " (and 1 more)".into(), n => format!(" (and {n} more)") }
+        "{} is {width}×{height}, too small for images of {size}×{size}{}: `data.folder.size` may be at most {largest}",
+        path.display(), as_are(*others)
     )]
     TooSmall {
         /// The file.
@@ -136,7 +136,7 @@ pub enum Error {
 
     /// No image size is set, and the images differ in size.
     #[error(
-        "the images of `{name}` differ in size, from {}×{} to {}×{}: set `data.folder.size`, at most {largest}, to scale and crop them",
+        "the images of `{name}` differ in size, from {}×{} to {}×{}: set `data.folder.size` to {largest} or less to scale and crop them",
         smallest.0, smallest.1, greatest.0, greatest.1
     )]
     Sizes {
@@ -151,11 +151,11 @@ pub enum Error {
     },
 
     /// The data set `folder` without `data.dir`.
-    #[error("the data set `folder` needs `data.dir`, the folder of your images")]
+    #[error("the data set `folder` needs `data.dir`, the folder with your images")]
     NoFolder,
 
     /// The data set `sound` without `data.dir`.
-    #[error("the data set `sound` needs `data.dir`, the folder of your WAV files")]
+    #[error("the data set `sound` needs `data.dir`, the folder with your WAV files")]
     NoRecordings,
 
     /// A recording cannot be read, or there is nothing in it.
@@ -169,7 +169,7 @@ pub enum Error {
 
     /// The data set `text` without `data.dir`.
     #[error(
-        "the data set `text` needs `data.dir`, a .txt, .tsv or .jsonl file of your texts, or a folder of such files"
+        "the data set `text` needs `data.dir`, a .txt, .tsv or .jsonl file with your texts, or a folder of such files"
     )]
     NoTexts,
 
@@ -183,12 +183,12 @@ pub enum Error {
     },
 
     /// The data set `table` without `data.dir`.
-    #[error("the data set `table` needs `data.dir`, the CSV or parquet file of your rows")]
+    #[error("the data set `table` needs `data.dir`, the CSV or parquet file with your rows")]
     NoTable,
 
     /// Data that a program had in its memory, and that is in no file.
     #[error(
-        "the data was in the memory of a program and is in no file: give it again in Python, as in \
+        "the data was passed from memory and is not stored in a file: pass it again from Python, as in \
          `waxwork.load(RUN).evaluate(data=(images, labels))`"
     )]
     InMemory,
@@ -272,7 +272,7 @@ pub enum Error {
     Table(#[from] crate::table::Error),
 
     /// Something needs images, and the data is something else.
-    #[error("this needs images, but `{dataset}` has none")]
+    #[error("this command needs images, but `{dataset}` has none")]
     NotImages {
         /// The data set's name.
         dataset: String,
@@ -307,6 +307,14 @@ pub enum Error {
 
 /// Result with [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn as_are(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        1 => " (as is 1 more image)".into(),
+        more => format!(" (as are {more} more images)"),
+    }
+}
 
 fn may_be(near: Option<&Path>, file: &str) -> String {
     let hint = |near: &Path| format!("; `{}` may be it: unpack it, or rename it to {file}", near.display());

@@ -185,7 +185,7 @@ fn bad_tables_are_named() {
     );
     assert_eq!(
         fails(&ab, &[number, short]),
-        "column `b` of the synthetic table has 1 rows where the first column has 2"
+        "column `b` of the synthetic table has 1 rows, but the first column has 2"
     );
     assert_eq!(fails(&ab, &[number, infinite]), "column `b` of the synthetic table is infinite in row 1");
     assert_eq!(
