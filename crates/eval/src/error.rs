@@ -14,7 +14,7 @@ pub enum Error {
     },
 
     /// Points of another number of dimensions.
-    #[error("points of {needed} coordinates are needed, but these have only {found}")]
+    #[error("points of {needed} coordinates are needed, but these have {found}")]
     Dimensions {
         /// Coordinates needed.
         needed: usize,
