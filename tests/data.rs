@@ -106,7 +106,7 @@ fn an_image_folder_can_be_trained_on_and_broken_files_are_named_or_counted() {
     fs::create_dir(folder.path().join("pictures/empty")).unwrap();
     train("empty", &["--skip-unreadable"]).refused(&["empty", "contains no"]);
     fs::remove_dir(folder.path().join("pictures/empty")).unwrap();
-    train("large", &["--skip-unreadable", "--set", "train.batch_size=400"]).refused(&["got 400"]);
+    train("large", &["--skip-unreadable", "--set", "train.batch_size=400"]).refused(&["but is 400"]);
     train("small", &["--skip-unreadable", "--set", "data.folder.size=32"]).refused(&["28×28", "32×32"]);
 }
 
@@ -126,7 +126,7 @@ fn doubtful_labels_can_be_left_out() {
     assert!(said.contains(&format!("{lines} of {} training points", kept + lines)), "{said}, {kept}");
     // A list of doubtful labels of other data is refused.
     let other = waxwork(&["train", "gan-ring", "--set", "data.seed=1", "--set", &left_out, "--dry-run"]);
-    other.refused(&["doubts.txt", "numbers of"]);
+    other.refused(&["doubts.txt", "numbers for"]);
 }
 
 #[test]

@@ -117,7 +117,7 @@ print(json.dumps([[r.metric_type, r.metric_value, r.metric_args] for r in card.d
     server.put("models/me/weights", "model.safetensors", "x");
     call(&["pull", "me/weights"], &[]).refused(&["recipe.toml", "waxwork import"]);
     call(&["pull", "me/nothing"], &[]).refused(&["me/nothing", "no such repository"]);
-    call(&["pull", "run"], &[]).refused(&["owner/name"]);
+    call(&["pull", "run"], &[]).refused(&["OWNER/NAME"]);
 }
 
 #[test]

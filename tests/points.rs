@@ -119,5 +119,5 @@ fn a_different_spread_is_a_different_data_set() {
     let (_folder, run) = trained("vae-ring");
     let run = text(&run);
     let resumed = waxwork(&["train", "--resume", run, "--set", "data.points.std=0.1", "-q"]);
-    resumed.refused(&["data.points.std is 0.1 and was not set"]);
+    resumed.refused(&["data.points.std is 0.1, but was not set"]);
 }

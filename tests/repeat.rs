@@ -90,7 +90,7 @@ fn runs_that_cannot_be_repeated_are_refused() {
     let recipe = run.join("recipe.toml");
     let before = std::fs::read_to_string(&recipe).unwrap();
     std::fs::write(&recipe, before.replace("steps = 4", "steps = 5")).unwrap();
-    waxwork(&["repeat", text(&run)]).refused(&["train.steps is 5 and was 4"]);
+    waxwork(&["repeat", text(&run)]).refused(&["train.steps is 5, but was 4"]);
     std::fs::write(&recipe, before).unwrap();
     let params = last_checkpoint(&run).join("params.safetensors");
     std::fs::write(&params, "short").unwrap();

@@ -123,20 +123,20 @@ fn another_recipe_or_data_set_is_refused_with_every_difference() {
         |more: &[&str]| waxwork(&[&["train", "--resume", run.to_str().unwrap(), "-q"], more].concat());
     let before = std::fs::read(run.join("run.json")).unwrap();
     resume(&["--set", "model.latent_dim=7", "--steps", "9"]).refused(&[
-        "model.latent_dim is 7 and was 10",
-        "train.steps is 9 and was 4",
+        "model.latent_dim is 7, but was 10",
+        "train.steps is 9, but was 4",
         "--fork",
     ]);
     resume(&["vae-shapes"])
-        .refused(&["data.name is \"shapes\" and was \"digits\"", "train.batch_size is 64 and was 16"]);
+        .refused(&["data.name is \"shapes\", but was \"digits\"", "train.batch_size is 64, but was 16"]);
     // Another seed of the generator gives other images of the same number and shape.
-    resume(&["--set", "data.seed=1"]).refused(&["data.seed is 1 and was 0"]);
+    resume(&["--set", "data.seed=1"]).refused(&["data.seed is 1, but was 0"]);
     assert_eq!(std::fs::read(run.join("run.json")).unwrap(), before, "a refusal changes nothing");
 
     let recipe = run.join("recipe.toml");
     let text = std::fs::read_to_string(&recipe).unwrap();
     std::fs::write(&recipe, text.replace("batch_size = 16", "batch_size = 8")).unwrap();
-    resume(&[]).refused(&["train.batch_size is 8 and was 16"]);
+    resume(&[]).refused(&["train.batch_size is 8, but was 16"]);
     // The description of a recipe does not affect training.
     std::fs::write(&recipe, text.replace("description = \"", "description = \"My ")).unwrap();
     resume(&[]).good();

@@ -101,7 +101,8 @@ fn rows_are_requested_by_value_or_like_those_of_a_file() {
     waxwork(&["sample", text(&run), "--out", text(&picture)]).refused(&[".csv or .parquet"]);
     let plain = folder.path().join("plain");
     waxwork(&small("gan-table", &file, &plain, &[])).good();
-    waxwork(&["sample", text(&plain), "--where", "town=hull"]).refused(&["gan models cannot be asked"]);
+    waxwork(&["sample", text(&plain), "--where", "town=hull"])
+        .refused(&["gan models cannot be used with --where"]);
 }
 
 #[test]

@@ -298,7 +298,7 @@ fn classes_have_names_in_run_card_and_commands() {
         waxwork(&["sample", text(&run), "-n", "4", "--labels", labels, "--out", text(&path(out))])
     };
     let said = sample("star,circle", "named.safetensors").good().stdout;
-    assert!(said.ends_with(", of star, circle in turn\n"), "{said}");
+    assert!(said.ends_with(", of the classes star, circle in turn\n"), "{said}");
     sample("3,0", "numbered.safetensors").good();
     let images = |name: &str| tensor(&path(name), "images").flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_eq!(images("named.safetensors"), images("numbered.safetensors"));
@@ -376,7 +376,9 @@ fn wrapped_models_and_halves_of_models_can_be_imported() {
     renamed(&run, &path("state.safetensors"), |name| Some(format!("_orig_mod.module.{}", generator(name)?)));
     let said = import("gan-digits", "alone").good().stdout;
     assert!(
-        said.contains("names: `_orig_mod.module.` is left out before all names, `generator.` is put before"),
+        said.contains(
+            "names: `_orig_mod.module.` is removed from the start of all names, `generator.` is added"
+        ),
         "{said}"
     );
     assert!(said.contains("the discriminator is not in the file"), "{said}");

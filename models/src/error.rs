@@ -38,7 +38,7 @@ pub enum Error {
     },
 
     /// The model has no prior that could be fitted.
-    #[error("{family} models have no prior to fit: only VAEs and conditional VAEs of classes have one")]
+    #[error("{family} models have no prior to fit: only VAEs and VAEs conditioned on classes have one")]
     NoPrior {
         /// The model's family.
         family: String,
@@ -135,7 +135,7 @@ pub enum Error {
 
     /// A condition names a column that has no fixed set of values.
     #[error(
-        "column `{column}` cannot be asked for values: it is of kind {kind}, and only categories and truth values can"
+        "column `{column}` cannot be a condition: it is of kind {kind}; only categories and booleans can"
     )]
     NotAskable {
         /// Its name.

@@ -194,7 +194,7 @@ impl<'a> Schemas<'a> {
         }
         if let Some((name, _)) = tags.first() {
             let kinds: Vec<&str> = tags.iter().map(|(_, kind)| *kind).collect();
-            parts.push(format!("a table with `{name}` one of {}", listed(&kinds)));
+            parts.push(format!("a table whose `{name}` is one of {}", listed(&kinds)));
         }
         for form in forms.iter().filter(|form| tag(form).is_none() && words_of(form).is_none()) {
             parts.push(self.plain(form));
@@ -345,9 +345,9 @@ fn found(value: &Value) -> String {
     const SHOWN: usize = 40;
     match value {
         Value::String(text) if text.chars().count() > SHOWN => {
-            format!("the text `{}…`", text.chars().take(SHOWN).collect::<String>())
+            format!("the string `{}…`", text.chars().take(SHOWN).collect::<String>())
         }
-        Value::String(text) => format!("the text `{text}`"),
+        Value::String(text) => format!("the string `{text}`"),
         Value::Integer(number) => number.to_string(),
         Value::Float(number) => number.to_string(),
         Value::Boolean(truth) => truth.to_string(),

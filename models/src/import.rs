@@ -97,10 +97,10 @@ fn best_names(
                         done.push("`module.` and `_orig_mod.` are left out of names".to_owned());
                     }
                     if !prefix.is_empty() {
-                        done.push(format!("`{prefix}` is left out before all names"));
+                        done.push(format!("`{prefix}` is removed from the start of all names"));
                     }
                     if !before.is_empty() {
-                        done.push(format!("`{before}` is put before all names"));
+                        done.push(format!("`{before}` is added to the start of all names"));
                     }
                     best = (fitting, renamed, Some(done.join(", ")).filter(|done| !done.is_empty()));
                 }
@@ -193,9 +193,9 @@ mod tests {
         let model = recipe.model.build(IMAGE, 10, ParamSet::fresh(3, &Device::Cpu)).unwrap();
         let tensors = model.params().tensors();
         for (wrapped, told) in [
-            ("module.{}", "`module.` is left out before all names"),
-            ("_orig_mod.module.{}", "`_orig_mod.module.` is left out before all names"),
-            ("model.vae.{}", "`model.vae.` is left out before all names"),
+            ("module.{}", "`module.` is removed from the start of all names"),
+            ("_orig_mod.module.{}", "`_orig_mod.module.` is removed from the start of all names"),
+            ("model.vae.{}", "`model.vae.` is removed from the start of all names"),
         ] {
             let state = tensors.iter().map(|(name, tensor)| (wrapped.replace("{}", name), tensor.clone()));
             let found = fit(&recipe, IMAGE, 10, state.collect()).unwrap();
@@ -243,7 +243,10 @@ mod tests {
                 for (name, tensor) in of(maker, true) {
                     assert_eq!(values(&found.tensors[&name]), values(&tensor), "{name}");
                 }
-                assert_eq!(found.renamed, (!kept).then(|| format!("`{maker}.` is put before all names")));
+                assert_eq!(
+                    found.renamed,
+                    (!kept).then(|| format!("`{maker}.` is added to the start of all names"))
+                );
             }
             let said = fit(&recipe, IMAGE, 10, of(other, true)).unwrap_err().to_string();
             assert!(said.contains(&format!("missing: `{maker}.")), "{said}");

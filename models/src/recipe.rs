@@ -69,7 +69,7 @@ pub struct Difference {
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".into());
-        write!(f, "{} is {} and was {}", self.key, text(&self.is), text(&self.was))
+        write!(f, "{} is {}, but was {}", self.key, text(&self.is), text(&self.was))
     }
 }
 
@@ -415,9 +415,9 @@ mod tests {
         assert_eq!(
             said,
             [
-                "model.network.channels is [8, 16] and was [16, 32]",
-                "optimizer.ema is 0.9 and was not set",
-                "train.steps is 7 and was 3000",
+                "model.network.channels is [8, 16], but was [16, 32]",
+                "optimizer.ema is 0.9, but was not set",
+                "train.steps is 7, but was 3000",
             ]
         );
         assert_eq!(was.differences(&was).unwrap(), []);
@@ -480,12 +480,12 @@ mod tests {
             (
                 "vae-digits",
                 "model.likelihood=gausian",
-                "must be a table with `kind` one of `bernoulli`, `continuous-bernoulli`, `gaussian`, `rows`, `tokens`, but is the text `gausian` (did you mean `gaussian`?)",
+                "must be a table whose `kind` is one of `bernoulli`, `continuous-bernoulli`, `gaussian`, `rows`, `tokens`, but is the string `gausian` (did you mean `gaussian`?)",
             ),
             (
                 "vae-digits",
                 "model.network={kind=\"cnov\"}",
-                "at `model.network.kind`: must be one of `mlp`, `conv`, `tower`, `recurrent`, but is the text `cnov` (did you mean `conv`?)",
+                "at `model.network.kind`: must be one of `mlp`, `conv`, `tower`, `recurrent`, but is the string `cnov` (did you mean `conv`?)",
             ),
             ("vae-digits", "model.network={hidden=[3]}", "needs `kind`: one of `mlp`, `conv`"),
             (
@@ -510,7 +510,7 @@ mod tests {
                 "model.activation={leaky-relu=\"x\"}",
                 "at `model.activation.leaky-relu`: must be a number",
             ),
-            ("vae-digits", "train.flip=yes", "must be true or false, but is the text `yes`"),
+            ("vae-digits", "train.flip=yes", "must be true or false, but is the string `yes`"),
             ("vae-digits", "train=3", "must be a table, but is 3"),
             ("vae-digits", "model=vae", "must be a table: { family = \"vae\" }"),
             ("gan-digits", "model.augment=[\"colr\"]", "(did you mean `colour`?)"),

@@ -33,8 +33,9 @@ pub fn recipe_differences(info: &RunInfo, recipe: &Recipe) -> Result<Vec<String>
 /// Every difference between a data set and the one that a run was started with, in words.
 pub fn data_differences(info: &RunInfo, data: &Dataset) -> Vec<String> {
     if data.info.identity == info.data_identity {
-        let view = (data.info.view_hash() != info.view_hash())
-            .then(|| format!("networks see the data set `{}` in another way than they did", info.data));
+        let view = (data.info.view_hash() != info.view_hash()).then(|| {
+            format!("networks would see the data set `{}` in a different form than before", info.data)
+        });
         return view.into_iter().collect();
     }
     let found = data.sizes();
@@ -42,10 +43,10 @@ pub fn data_differences(info: &RunInfo, data: &Dataset) -> Vec<String> {
     let counts = counts.map(|(part, count)| {
         let found = found.get(part).map_or_else(|| "none".to_owned(), ToString::to_string);
         let (data, what) = (&info.data, data.info.kind.plural());
-        format!("the data set `{data}` has {found} {part} {what} and had {count}")
+        format!("the data set `{data}` has {found} {part} {what}, but had {count}")
     });
     let identity = format!(
-        "the contents of the data set `{}` changed: their identity is {} and was {}",
+        "the contents of the data set `{}` changed: their identity is {}, but was {}",
         info.data, data.info.identity, info.data_identity
     );
     counts.chain([identity]).collect()

@@ -133,7 +133,10 @@ impl Sweep {
             choices = each_with(choices, "train.seed", &seeds);
         }
         if choices.is_empty() || choices.len() > MOST_JOBS {
-            return Err(wrong(origin, &format!("it comes to {} jobs, not 1 to {MOST_JOBS}", choices.len())));
+            return Err(wrong(
+                origin,
+                &format!("it describes {} jobs, but 1 to {MOST_JOBS} are allowed", choices.len()),
+            ));
         }
         let folder = self.out.clone().unwrap_or_else(|| "runs".into());
         let names = short_names(choices.iter().flatten().map(|(key, _)| key.as_str()));
@@ -148,7 +151,7 @@ impl Sweep {
             let settings: Vec<String> =
                 all.chain(values.iter().map(|(key, value)| (key, value))).map(setting).collect();
             if !taken.insert(name.clone()) {
-                return Err(wrong(origin, &format!("two jobs are called `{name}`: a value is there twice")));
+                return Err(wrong(origin, &format!("two jobs are called `{name}`: a value is listed twice")));
             }
             Recipe::find(&self.recipe, &settings)?.train.check()?;
             Ok(Job { recipe: self.recipe.clone(), settings, out: folder.join(name) })

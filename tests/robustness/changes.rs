@@ -107,7 +107,7 @@ fn sizes() {
                 write(folder, "data/c.png", &encoded(photo(40, 30), ImageFormat::Png));
                 refused(
                     folder,
-                    &["(and 1 more), smaller than images of 64×64", "`--set data.folder.size=20`"],
+                    &["too small for images of 64×64 (as is 1 more image)", "`--set data.folder.size=20`"],
                 );
                 said(&show(folder, &["--set", "data.folder.size=20"]).good(), 2, &["20×20"]);
             },
@@ -177,7 +177,7 @@ fn samples() {
                     (0..40).map(|number| format!("{}/{number}.png", ["a", "b"][number % 2])).collect();
                 pictures(&folder.join("data"), &names.iter().map(String::as_str).collect::<Vec<_>>());
                 pictures(&folder.join("samples"), &["1.png", "2.png", "3.png", "4.png"]);
-                evaluate(folder).refused(&["at least 6 generated samples are needed, but there are 4"]);
+                evaluate(folder).refused(&["at least 6 generated samples are needed, but there are only 4"]);
             },
         },
         Case {

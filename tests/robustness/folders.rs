@@ -72,7 +72,10 @@ fn what_is_in_a_folder() {
                 read(
                     folder,
                     1,
-                    &["WARN", "3 samples are left out, of formats that are not read: 2 .heic, 1 .avif"],
+                    &[
+                        "WARN",
+                        "3 samples are left out because their formats are not supported: 2 .heic, 1 .avif",
+                    ],
                 );
             },
         },
@@ -127,7 +130,7 @@ fn what_is_in_a_folder() {
                     &folder.join("data"),
                     &["cat/1.png", "cat/2019/2.png", "cat/2020/3.png", "dog/4.png"],
                 );
-                read(folder, 3, &["WARN", "class `cat` takes in 2 samples of 2 directories below its own"]);
+                read(folder, 3, &["WARN", "class `cat` includes 2 samples from 2 subdirectories"]);
             },
         },
         Case {
@@ -158,7 +161,7 @@ fn what_is_in_a_folder() {
                     read(
                         folder,
                         1,
-                        &["2 entries are left out, as a link to nowhere or back", "away, cat/up"],
+                        &["2 entries are left out because they are broken or circular links", "away, cat/up"],
                     );
                     std::os::unix::fs::symlink("nowhere.png", folder.join("data/cat/x.png")).unwrap();
                     refused(folder, &["x.png"]);

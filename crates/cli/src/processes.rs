@@ -185,7 +185,7 @@ impl Together {
         match all.iter().position(|other| contents(other) != contents(&all[0])) {
             None => Ok(()),
             Some(rank) => Err(Failure::shared(format!(
-                "process {rank} on {} has other data than process 0: the data set `{}` differs there",
+                "process {rank} on {} has different data from process 0: the data set `{}` differs there",
                 all[rank].lines().next().unwrap_or_default(),
                 data.info.name
             ))),

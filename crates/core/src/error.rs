@@ -36,7 +36,7 @@ pub enum Error {
     },
 
     /// A parameter set holds tensors that the network does not have.
-    #[error("{} unknown tensor(s), the first is `{}`", names.len(), names.first().map_or("", String::as_str))]
+    #[error("{} unknown tensor(s); the first is `{}`", names.len(), names.first().map_or("", String::as_str))]
     UnexpectedTensors {
         /// Names in order.
         names: Vec<String>,
@@ -248,7 +248,7 @@ pub enum Error {
     GraphTooLarge,
 
     /// A step does more updates than its model announces, so micro-batches cannot wait for each other.
-    #[error("a step does more than the {most} update(s) that its model announces")]
+    #[error("the model made more than the {most} update(s) per step that it announced")]
     ManyUpdates {
         /// The most that the model announces.
         most: usize,

@@ -43,7 +43,7 @@ impl TryFrom<Vec<LatentPart>> for LatentLayout {
     fn try_from(parts: Vec<LatentPart>) -> Result<Self, String> {
         let sum = parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.len));
         if !matches!(sum, Some(1..=MOST_VALUES)) {
-            return Err("there are no latents of this length".to_owned());
+            return Err("latents of this length are not possible".to_owned());
         }
         match parts
             .iter()

@@ -303,8 +303,9 @@ impl Scope<'_> {
             return Err(Error::DuplicateParameter { name });
         }
         if matches!(self.set.origin, Origin::Fresh { .. }) && !self.set.has_room_for(shape) {
-            let reason =
-                format!("with `{name}` of shape {shape:?} it would have over 2^30 values; make it smaller");
+            let reason = format!(
+                "the model would exceed 2^30 values with `{name}` of shape {shape:?}; make it smaller"
+            );
             return Err(Error::Config { key: "model".into(), reason });
         }
         let var = match &mut self.set.origin {

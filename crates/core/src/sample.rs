@@ -72,7 +72,7 @@ impl TryFrom<StoredKind> for Kind {
                 Ok(Self::Sound { rate, length })
             }
             StoredKind::Sound { rate, length } => {
-                Err(format!("there are no sounds of {length} samples at {rate} Hz"))
+                Err(format!("sounds of {length} samples at {rate} Hz are not possible"))
             }
             StoredKind::Text { vocabulary: vocabulary @ 2..=MOST_TOKENS, length: length @ 1.. }
                 if matches!(checked_len(&[vocabulary, length]), Some(1..=MOST_VALUES)) =>
@@ -80,10 +80,10 @@ impl TryFrom<StoredKind> for Kind {
                 Ok(Self::Text { vocabulary, length })
             }
             StoredKind::Text { vocabulary, length } => {
-                Err(format!("there are no texts of {length} of {vocabulary} tokens"))
+                Err(format!("texts of {length} of {vocabulary} tokens are not possible"))
             }
             StoredKind::Points { dimensions } => {
-                Err(format!("there are no points in {dimensions} dimensions"))
+                Err(format!("points in {dimensions} dimensions are not possible"))
             }
         }
     }
@@ -193,7 +193,7 @@ impl TryFrom<Sides> for ImageShape {
     fn try_from(Sides { channels, height, width }: Sides) -> Result<Self, String> {
         match checked_len(&[channels, height, width]) {
             Some(1..=MOST_VALUES) => Ok(Self { channels, height, width }),
-            _ => Err(format!("there are no images of {channels}×{height}×{width}")),
+            _ => Err(format!("images of {channels}×{height}×{width} are not possible")),
         }
     }
 }
@@ -300,7 +300,7 @@ impl SampleSpec {
     pub fn new(dims: Vec<usize>, segments: Vec<Segment>) -> Result<Self> {
         let fail = |reason: String| Err(Error::Config { key: "data".into(), reason });
         if !matches!(checked_len(&dims), Some(1..=MOST_VALUES)) {
-            return fail(format!("there are no samples of shape {dims:?}"));
+            return fail(format!("samples of shape {dims:?} are not possible"));
         }
         let widths = segments.iter().try_fold(0usize, |sum, segment| sum.checked_add(segment.width));
         if widths != dims.last().copied() || segments.iter().any(|segment| segment.width == 0) {
@@ -320,7 +320,7 @@ impl SampleSpec {
         let outside =
             |Silence { value, places }: &Silence| places.iter().chain([value]).any(|at| *at >= width);
         if silences.iter().any(outside) {
-            let reason = format!("a number outside of a sample of {width} is said to mean nothing");
+            let reason = format!("a silence refers to a number beyond the {width} numbers of the sample");
             return Err(Error::Config { key: "data".into(), reason });
         }
         self.silences = silences;

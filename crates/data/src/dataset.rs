@@ -164,7 +164,8 @@ impl Dataset {
         let count = train.len();
         let held_out = validation.unwrap_or(count / 12);
         if held_out >= count {
-            let reason = format!("{held_out} of {count} training images would leave none to train on");
+            let reason =
+                format!("holding out {held_out} of {count} training images would leave none to train on");
             return Err(Error::Config { key: "data.validation", reason });
         }
         if limit == Some(0) {

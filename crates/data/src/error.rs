@@ -46,7 +46,7 @@ pub enum Error {
     },
 
     /// A file belongs to a data set other than the requested one.
-    #[error("{} is a file of `{found}`, not of `{dataset}`", path.display())]
+    #[error("{} belongs to `{found}`, not to `{dataset}`", path.display())]
     OtherDataset {
         /// The file.
         path: PathBuf,
@@ -117,8 +117,8 @@ pub enum Error {
 
     /// An image file is smaller than the images to make from it.
     #[error(
-        "{} is {width}×{height}{}, smaller than images of {size}×{size}: `data.folder.size` may be at most {largest}",
-        path.display(), match others { 0 => String::new(), 1 => " (and 1 more)".into(), n => format!(" (and {n} more)") }
+        "{} is {width}×{height}, too small for images of {size}×{size}{}: `data.folder.size` may be at most {largest}",
+        path.display(), as_are(*others)
     )]
     TooSmall {
         /// The file.
@@ -137,7 +137,7 @@ pub enum Error {
 
     /// No image size is set, and the images differ in size.
     #[error(
-        "the images of `{name}` differ in size, from {}×{} to {}×{}: set `data.folder.size`, at most {largest}, to scale and crop them",
+        "the images of `{name}` differ in size, from {}×{} to {}×{}: set `data.folder.size` to {largest} or less to scale and crop them",
         smallest.0, smallest.1, greatest.0, greatest.1
     )]
     Sizes {
@@ -152,11 +152,11 @@ pub enum Error {
     },
 
     /// The data set `folder` without `data.dir`.
-    #[error("the data set `folder` needs `data.dir`, the folder of your images")]
+    #[error("the data set `folder` needs `data.dir`, the folder with your images")]
     NoFolder,
 
     /// The data set `sound` without `data.dir`.
-    #[error("the data set `sound` needs `data.dir`, the folder of your WAV files")]
+    #[error("the data set `sound` needs `data.dir`, the folder with your WAV files")]
     NoRecordings,
 
     /// A recording cannot be read, or is empty.
@@ -170,7 +170,7 @@ pub enum Error {
 
     /// The data set `text` without `data.dir`.
     #[error(
-        "the data set `text` needs `data.dir`, a .txt, .tsv or .jsonl file of your texts, or a folder of such files"
+        "the data set `text` needs `data.dir`, a .txt, .tsv or .jsonl file with your texts, or a folder of such files"
     )]
     NoTexts,
 
@@ -184,12 +184,12 @@ pub enum Error {
     },
 
     /// The data set `table` without `data.dir`.
-    #[error("the data set `table` needs `data.dir`, the CSV or parquet file of your rows")]
+    #[error("the data set `table` needs `data.dir`, the CSV or parquet file with your rows")]
     NoTable,
 
     /// Data from a program's memory, which is in no file.
     #[error(
-        "the data was in the memory of a program and is in no file: give it again in Python, as in \
+        "the data was passed from memory and is not stored in a file: pass it again from Python, as in \
          `waxwork.load(RUN).evaluate(data=(images, labels))`"
     )]
     InMemory,
@@ -273,7 +273,7 @@ pub enum Error {
     Table(#[from] crate::table::Error),
 
     /// Something needs images, and the data is something else.
-    #[error("this needs images, but `{dataset}` has none")]
+    #[error("this command needs images, but `{dataset}` has none")]
     NotImages {
         /// The data set's name.
         dataset: String,
@@ -308,6 +308,14 @@ pub enum Error {
 
 /// Result with [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn as_are(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        1 => " (as is 1 more image)".into(),
+        more => format!(" (as are {more} more images)"),
+    }
+}
 
 fn may_be(near: Option<&Path>, file: &str) -> String {
     let hint = |near: &Path| format!("; `{}` may be it: unpack it, or rename it to {file}", near.display());

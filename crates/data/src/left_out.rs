@@ -28,7 +28,7 @@ impl LeftOut {
     pub fn read(path: &Path) -> Result<Self> {
         let found = |line: usize, text: &str| {
             let text: String = text.chars().take(60).collect();
-            Error::format(path, "`data IDENTITY`, then a number a line", format!("line {line}: {text}"))
+            Error::format(path, "`data IDENTITY`, then one number per line", format!("line {line}: {text}"))
         };
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         let text = String::from_utf8_lossy(&bytes);
@@ -46,8 +46,8 @@ impl LeftOut {
         let Dataset { info, train, .. } = &data;
         if self.identity != info.identity {
             let expected =
-                format!("numbers of the data set `{}` as it is here, {}", info.name, info.identity);
-            return Err(Error::format(path, expected, format!("numbers of {}", self.identity)));
+                format!("numbers for the present contents of data set `{}` ({})", info.name, info.identity);
+            return Err(Error::format(path, expected, format!("numbers for {}", self.identity)));
         }
         let kept = (0..train.len()).filter(|&position| !self.indices.contains(&train.indices()[position]));
         let kept: Vec<usize> = kept.collect();
@@ -92,7 +92,7 @@ mod tests {
         assert_ne!(less.info.identity, whole.info.identity);
 
         let other = load(&DataConfig { seed: 1, ..config }).unwrap_err().to_string();
-        assert!(other.contains("as it is here"), "{other}");
+        assert!(other.contains("present contents of data set"), "{other}");
         for wrong in ["", "17\n", "data x\n1\ntwo\n", "data x\n-1\n"] {
             std::fs::write(&path, wrong).unwrap();
             assert!(matches!(LeftOut::read(&path), Err(Error::Format { .. })), "{wrong}");

@@ -73,7 +73,7 @@ impl LoaderConfig {
             (false, _) => Ok(None),
             (true, Kind::Image(shape)) => Ok(Some(*shape)),
             (true, kind) => {
-                let reason = format!("only images can be mirrored, and these are {kind}");
+                let reason = format!("only images can be mirrored, but these are {kind}");
                 Err(Error::Config { key: "train.flip", reason })
             }
         }

@@ -41,7 +41,8 @@ pub fn samples(
         None => {
             if train.len() < 2 {
                 let what = train.kind().plural();
-                let reason = format!("{} {what} were given, but training and testing need two", train.len());
+                let reason =
+                    format!("{} {what} were given, but training and testing need at least two", train.len());
                 return Err(Error::Config { key: "data", reason });
             }
             let is_test = selection::test_part(train.len(), |index| train.label(index));
@@ -108,7 +109,9 @@ mod tests {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
             samples(&config, &names, images(labels), None).unwrap_err().to_string()
         };
-        assert!(said(vec![0], &["a"]).contains("1 images were given, but training and testing need two"));
+        assert!(
+            said(vec![0], &["a"]).contains("1 images were given, but training and testing need at least two")
+        );
         assert!(said(vec![0, 5, 0, 0], &["a"]).contains("label 5, but there are 1 classes"));
         let two = ["a".to_owned(), "b".to_owned()];
         let data = samples(&config, &two, images(vec![0; 20]), None).unwrap();

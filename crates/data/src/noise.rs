@@ -34,7 +34,7 @@ impl NoiseConfig {
             return fail("data.noise.pixels", "must be a number of at least 0");
         }
         if self.labels > 0.0 && classes < 2 {
-            return fail("data.noise.labels", "the data has no two classes to confuse");
+            return fail("data.noise.labels", "needs data with at least two classes");
         }
         let Some(image) = parts.train.kind().image() else {
             return fail("data.noise", ONLY_IMAGES);

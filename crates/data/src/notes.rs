@@ -160,18 +160,22 @@ impl fmt::Display for Note {
             Self::Parts { train, test: None } => {
                 write!(f, "the training part is `{train}`; a tenth of it is held out as the test part")
             }
+            Self::Unused { name, pictures: Some(pictures), reason } if name == "." => {
+                write!(f, "{} not used: {reason}", some(*pictures, "sample is", "samples are"))
+            }
             Self::Unused { name, pictures, reason } => {
                 let pictures = pictures.map(|count| format!(" ({})", some(count, "sample", "samples")));
                 write!(f, "`{name}` is not used{}: {reason}", pictures.unwrap_or_default())
             }
             Self::Nested { class, directories, pictures } => {
                 let pictures = some(*pictures, "sample", "samples");
-                let directories = some(*directories, "directory", "directories");
-                write!(f, "class `{class}` takes in {pictures} of {directories} below its own")
+                let directories = some(*directories, "subdirectory", "subdirectories");
+                write!(f, "class `{class}` includes {pictures} from {directories}")
             }
             Self::OtherPictures { count, endings } => {
                 let pictures = some(*count, "sample is", "samples are");
-                write!(f, "{pictures} left out, of formats that are not read: {endings}")
+                let formats = if *count == 1 { "its format is" } else { "their formats are" };
+                write!(f, "{pictures} left out because {formats} not supported: {endings}")
             }
             Self::OtherFiles { count, endings } => {
                 write!(f, "{} left out: {endings}", some(*count, "other file is", "other files are"))
@@ -182,11 +186,12 @@ impl fmt::Display for Note {
             }
             Self::NoFile { count, paths } => {
                 let entries = some(*count, "entry is", "entries are");
-                write!(
-                    f,
-                    "{entries} left out, as a link to nowhere or back, or no file: {}",
-                    listed(paths, *count)
-                )
+                let kind = if *count == 1 {
+                    "it is a broken or circular link, or not a regular file"
+                } else {
+                    "they are broken or circular links, or not regular files"
+                };
+                write!(f, "{entries} left out because {kind}: {}", listed(paths, *count))
             }
             Self::Unreadable { count, examples } => {
                 let pictures = some(*count, "sample", "samples");
@@ -202,11 +207,13 @@ impl fmt::Display for Note {
                 write!(f, "no sample is left for training of {of}: {}", listed(classes, *count))
             }
             Self::Unlabelled { part, rows } => {
-                write!(f, "{} left out, as without a label in `{part}`", some(*rows, "row is", "rows are"))
+                let have = if *rows == 1 { "it has" } else { "they have" };
+                let rows = some(*rows, "row is", "rows are");
+                write!(f, "{rows} left out because {have} no label in `{part}`")
             }
             Self::NoLabels { reason } => write!(f, "the images have no labels: {reason}"),
             Self::Column { purpose, taken, others } => {
-                write!(f, "the {purpose} are those of column `{taken}`; not used: {}", others.join(", "))
+                write!(f, "the {purpose} come from column `{taken}`; unused: {}", others.join(", "))
             }
             Self::Table { doubt } | Self::Sounds { doubt } | Self::Texts { doubt } => f.write_str(doubt),
             Self::Remade { reason } => write!(f, "the packed images were made again: {reason}"),

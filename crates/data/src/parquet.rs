@@ -235,7 +235,7 @@ fn is_number(leaf: &ColumnDescriptor) -> bool {
 fn bytes(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<ByteArray>>, ParquetError> {
     match reader {
         ColumnReader::ByteArrayColumnReader(reader) => cells(reader, defined),
-        _ => Err(ParquetError::General("images or names that are no bytes".into())),
+        _ => Err(ParquetError::General("images or names that are not bytes".into())),
     }
 }
 

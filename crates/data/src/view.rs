@@ -184,11 +184,11 @@ impl View {
     pub fn sounds(&self, kind: &Kind, output: &Tensor, first: u64) -> Result<Vec<u8>> {
         let fail = |reason: String| Err(Error::Config { key: "data.sound", reason });
         let Kind::Sound { rate, length } = *kind else {
-            return fail(format!("{kind} are no sounds"));
+            return fail(format!("{kind} are not sounds"));
         };
         let spec = self.spec(kind);
         if output.dims().get(1..) != Some(spec.dims()) {
-            return fail(format!("an output of {:?} is none of {spec}", output.dims()));
+            return fail(format!("an output of shape {:?} does not fit {spec}", output.dims()));
         }
         let values = output.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let each = values.par_chunks_exact(spec.len()).enumerate();

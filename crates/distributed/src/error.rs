@@ -47,7 +47,10 @@ pub enum Error {
     },
 
     /// The number of processes is not a power of two.
-    #[error("{size} processes were started, but only 1, 2, 4, 8 and so on can share a batch")]
+    #[error(
+        "{size} processes were started, but the number of processes that share a batch must be a power of two \
+         (1, 2, 4, 8, …)"
+    )]
     Size {
         /// Number of processes that were started.
         size: usize,

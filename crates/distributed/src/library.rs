@@ -133,7 +133,7 @@ fn open_one(name: &str) -> Result<Box<dyn Library>> {
 
 #[cfg(not(unix))]
 fn open_one(name: &str) -> Result<Box<dyn Library>> {
-    Err(Error::Library { library: name.into(), reason: "this system has no MPI that is known".into() })
+    Err(Error::Library { library: name.into(), reason: "this system has no known MPI".into() })
 }
 
 /// The address of an object that stands for a handle.

@@ -97,7 +97,7 @@ impl Mpi {
     /// Checks that all processes are making the same call, and gathers `about` from each.
     fn align(&self, kind: u64, about: u64) -> CoreResult<Vec<u64>> {
         if !self.is_here() {
-            return Err(lost("MPI was called by another thread than the one that started it"));
+            return Err(lost("MPI was called from a different thread than the one that started it"));
         }
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let own = Header { call, kind, about };

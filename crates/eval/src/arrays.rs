@@ -55,7 +55,7 @@ pub enum ArrayError {
 
     /// Waveforms that are louder than full scale.
     #[error(
-        "its values range from {least} to {most}, but sounds must be in [-1, 1]: divide by 32768 if they are integers of 16 bits"
+        "its values range from {least} to {most}, but sounds must be in [-1, 1]: divide by 32768 if they are 16-bit integers"
     )]
     Loud {
         /// The smallest value.

@@ -14,7 +14,7 @@ pub enum Error {
     },
 
     /// Points with the wrong number of dimensions.
-    #[error("points of {needed} coordinates are needed, and these have {found}")]
+    #[error("points of {needed} coordinates are needed, but these have {found}")]
     Dimensions {
         /// Coordinates needed.
         needed: usize,
@@ -23,7 +23,7 @@ pub enum Error {
     },
 
     /// A metric needs more samples.
-    #[error("at least {needed} {whose} samples are needed, but there are {found}")]
+    #[error("at least {needed} {whose} samples are needed, but there are only {found}")]
     TooFew {
         /// Real or generated.
         whose: &'static str,

@@ -185,12 +185,12 @@ fn bad_tables_are_named() {
     );
     assert_eq!(
         fails(&ab, &[number, short]),
-        "column `b` of the synthetic table has 1 rows where the first column has 2"
+        "column `b` of the synthetic table has 1 rows, but the first column has 2"
     );
     assert_eq!(fails(&ab, &[number, infinite]), "column `b` of the synthetic table is infinite in row 1");
     assert_eq!(
         fails(&ab, &[number, wild]),
-        "column `b` of the synthetic table has code 7 in row 1, and there are 1 names"
+        "column `b` of the synthetic table has code 7 in row 1, but there are only 1 names"
     );
     assert_eq!(fails(&[], &[]), "the synthetic table has no columns");
 }

@@ -327,7 +327,7 @@ impl GanConfig {
             if !self.loss.has_sides() {
                 return fail(
                     "augment_target",
-                    "only the losses minimax, non-saturating and hinge say by a logit's sign what is real",
+                    "only the losses minimax, non-saturating and hinge mark real samples by the sign of the logit",
                 );
             }
         }
@@ -336,7 +336,7 @@ impl GanConfig {
         if self.pack > 1 && !(self.conditioning.is_none() || concatenates && mlp) {
             return fail(
                 "pack",
-                "only a discriminator of kind mlp judges samples of conditions together, and these by concatenation",
+                "packing conditional samples needs a discriminator of kind mlp with labels by concatenation",
             );
         }
         Ok(())

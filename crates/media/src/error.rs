@@ -22,7 +22,7 @@ pub enum Error {
     },
 
     /// A value that has no shade, because it is NaN or infinite.
-    #[error("value {place} of the images is {value}, which has no shade")]
+    #[error("value {place} of the images is {value}, which cannot be drawn")]
     NotFinite {
         /// The position of the value, counted from 0 over all images.
         place: usize,
@@ -38,7 +38,7 @@ pub enum Error {
     },
 
     /// A picture of texts.
-    #[error("texts have no picture")]
+    #[error("texts cannot be drawn as an image")]
     Text,
 
     /// The PNG encoder failed.

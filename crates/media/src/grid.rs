@@ -147,6 +147,6 @@ mod tests {
         assert!(grid(&two.narrow(0, 0, 0).unwrap(), 4).is_err());
         let nan = Tensor::new(&[[[[0.5f32, f32::NAN]]]], &Device::Cpu).unwrap();
         let error = grid(&nan, 4).unwrap_err().to_string();
-        assert_eq!(error, "value 1 of the images is NaN, which has no shade");
+        assert_eq!(error, "value 1 of the images is NaN, which cannot be drawn");
     }
 }

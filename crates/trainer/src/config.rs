@@ -158,7 +158,7 @@ impl TrainConfig {
         let fail = |key, reason: String| Err(Error::Config { key, reason });
         if self.batch_size > images {
             let reason =
-                format!("must be 1 to {images}, the size of the training split, got {}", self.batch_size);
+                format!("must be 1 to {images} (the size of the training part), but is {}", self.batch_size);
             return fail("train.batch_size", reason);
         }
         let steps_per_epoch = (images / self.batch_size) as u64;

@@ -85,7 +85,7 @@ impl Contents {
             STATE => format!("the last checkpoint has {} instead of {}", self.state, expected.state),
             _ => match (self.tensors.get(name), expected.tensors.get(name)) {
                 (Some(found), Some(wanted)) => first_value(name, found, wanted)?,
-                _ => format!("{name} is another picture"),
+                _ => format!("{name} is a different image"),
             },
         }))
     }
@@ -135,7 +135,7 @@ fn first_line(found: &[u8], expected: &[u8]) -> String {
         }
         return format!("{METRICS} line {number}: {found} instead of {expected}");
     }
-    format!("{METRICS} differs in the ends of its lines")
+    format!("{METRICS} differs in its line endings")
 }
 
 fn first_value(name: &str, found: &Tensor, expected: &Tensor) -> Result<String> {

@@ -33,7 +33,8 @@ pub enum Error {
 
     /// Processes that should have the same weights do not.
     #[error(
-        "process {rank} has other weights than process 0 after step {step}: its memory, its processor or a library of its machine computes differently; resume the run without that machine"
+        "process {rank} has different weights from process 0 after step {step}: the memory, processor or a library of \
+         its machine gives different results; resume the run without that machine"
     )]
     Apart {
         /// The first process that differs.

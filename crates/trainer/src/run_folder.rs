@@ -384,7 +384,7 @@ pub fn bytes_in(folder: &Path) -> Result<u64> {
 pub fn check_space(path: &Path, needed: u64) -> Result<()> {
     let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
     let available =
-        fs4::available_space(existing).map_err(store::failed("ask for the free space of", existing))?;
+        fs4::available_space(existing).map_err(store::failed("determine the free space of", existing))?;
     if available < needed {
         return Err(Error::DiskSpace { path: path.to_owned(), needed, available });
     }

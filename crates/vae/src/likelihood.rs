@@ -101,7 +101,7 @@ impl Likelihood {
                 _ => return Err(unfit("the kind `rows` describes rows of a table only")),
             },
             (_, LikelihoodConfig::Tokens) => {
-                return Err(unfit("the kind `tokens` needs a decoder that is given the tokens before each"));
+                return Err(unfit("the kind `tokens` needs a decoder that sees the preceding tokens"));
             }
             (Some(Range::Unit), _) => Activation::Sigmoid,
             (Some(Range::Real), LikelihoodConfig::Gaussian { .. }) => Activation::Identity,

@@ -96,7 +96,7 @@ fn info(name: &str, json: bool) -> Result<String, Failure> {
     };
     let mut rows = vec![
         ("name", format!("{} ({})", manifest.name, manifest.title)),
-        ("shows", manifest.description.clone()),
+        ("contents", manifest.description.clone()),
         ("samples", format!("{} for training, {} for testing, {kind}", manifest.train, manifest.test)),
         ("classes", manifest.classes.join(", ")),
         ("licence", manifest.licence.clone()),
@@ -175,7 +175,7 @@ fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
 /// Writes the training images whose label a judge doubts.
 fn doubts(config: &DataConfig, share: Option<f64>, out: &Path) -> Result<String, Failure> {
     let data = super::sample::load(config)?;
-    let bar = output::bar(0, "training two judges");
+    let bar = output::bar(0, "training two classifiers");
     let opinions = second_opinions(&data, |done, all| bar.set(done, all))?;
     bar.finish_and_clear();
     let labels = data.train.labels().unwrap_or_default();
@@ -200,7 +200,7 @@ fn doubts(config: &DataConfig, share: Option<f64>, out: &Path) -> Result<String,
     let (count, all, what) = (doubted.len(), labels.len(), data.info.kind.plural());
     let out = out.display();
     Ok(format!(
-        "{count} of {all} training {what} have a label that is doubted; their numbers are in {out}\n\
+        "{count} of {all} training {what} have a doubtful label; their indices are in {out}\n\
          To train without them: --set data.leave_out={out}\n"
     ))
 }
@@ -210,10 +210,7 @@ fn show(config: &DataConfig, count: usize, out: Option<&Path>) -> Result<String,
     let form = Form::from(&data.info);
     let Some(out) = out else {
         let Kind::Text { .. } = form.kind else {
-            return Err(Failure::usage(format!(
-                "{} need a file to be written to: --out PATH",
-                form.kind.plural()
-            )));
+            return Err(Failure::usage(format!("give --out PATH to write the {} to", form.kind.plural())));
         };
         return texts::shown(&form, &data.train.subset(count), &Classes::named(&data.info.classes));
     };

@@ -66,7 +66,7 @@ pub(crate) fn run(json: bool, threads: usize) -> Result<String, Failure> {
         ("vector instructions", or_none(&report.vector_instructions)),
         ("processors this process may use", report.processors.to_string()),
         ("threads", report.threads.to_string()),
-        ("MPI", report.mpi.clone().unwrap_or_else(|| "none found; WAXWORK_MPI names a library".into())),
+        ("MPI", report.mpi.clone().unwrap_or_else(|| "none found; set WAXWORK_MPI to name one".into())),
         ("data cache", report.data_cache.clone()),
         ("free space here", report.free_space.map_or_else(|| "unknown".into(), output::bytes)),
     ];

@@ -147,14 +147,12 @@ fn read(path: &Path, form: &Form, classes: &Classes) -> Result<(Images, Option<V
         _ if matches!(kind, Kind::Text { .. }) => {
             let path = path.display();
             return Err(Failure::new(format!(
-                "`{path}` is no .txt, .tsv, .jsonl, .npy or .safetensors file, which texts come from"
+                "texts are read from .txt, .tsv, .jsonl, .npy and .safetensors files, not from `{path}`"
             )));
         }
         _ => {
             let path = path.display();
-            return Err(Failure::new(format!(
-                "`{path}` is neither a folder, nor a .npy file, nor a .safetensors file"
-            )));
+            return Err(Failure::new(format!("`{path}` is not a folder, .npy or .safetensors file")));
         }
     };
     // Ignore labels if there are no classes that they could index.

@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
         writeln!(said, "names: {renamed}")?;
     }
     for part in untrained {
-        writeln!(said, "the {part} is not in the file: it has random values, which only training would use")?;
+        writeln!(said, "the {part} is not in the file: it gets random values; only training uses it")?;
     }
     writeln!(said, "samples: {}\nnext: waxwork sample {path} · waxwork evaluate {path}", grid.display())?;
     Ok(said)

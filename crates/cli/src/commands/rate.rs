@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
     let pairs = arguments.count;
     if pairs == 0 || pairs > test.len() {
         return Err(Failure::new(format!(
-            "-n {pairs}: there are 1 to {} real {} to show",
+            "-n must be 1 to {}, the number of real {} to show, but is {pairs}",
             test.len(),
             kind.plural()
         )));

@@ -148,10 +148,10 @@ pub fn write(
         shown.evaluation = evaluation_of(path)?.map(|report| Evaluation::new(&report));
         Ok(())
     });
-    shown.add("Images of the model", |shown| {
+    shown.add("Images from the model", |shown| {
         let run = sample::open(path, device)?;
         let values: usize = run.model.params().tensors().values().map(Tensor::elem_count).sum();
-        shown.facts.push(["Values stored".into(), output::count(values)]);
+        shown.facts.push(["Stored parameters".into(), output::count(values)]);
         let data = data(&run);
         if run.encoder_of_rows.is_some() {
             // An image of encoded rows means nothing to most readers.
@@ -219,7 +219,7 @@ impl ReportPage {
         let also = if classes > 0 { " and from one class to the next" } else { "" };
         self.panels.push(Panel {
             title: "Interpolations",
-            text: format!("In each row from one random latent vector to another{also}: no jumps, and no blur half-way, are good signs."),
+            text: format!("Each row goes from one random latent vector to another{also}; no jumps and no blur half-way are good signs."),
             image: picture(run, &images, format!("{WAYS} rows of images, each changing from the first to the last in {COLUMNS} steps"))?,
             // The first row.
             sound: sound(run, &images.narrow(0, 0, COLUMNS)?)?,
@@ -239,7 +239,7 @@ impl ReportPage {
         };
         self.panels.push(Panel {
             title: "Latent values",
-            text: format!("In each row one of the first {} of {} latent values goes from −3 to 3 while the others stay at 0.{of_class} A row that does not change is a value that the model does not use.", dims.len(), info.latent_dim()),
+            text: format!("In each row one of the first {} of {} latent values goes from −3 to 3 while the others stay at 0.{of_class} A row that does not change shows a value that the model does not use.", dims.len(), info.latent_dim()),
             image: picture(run, &images, format!("{} rows of images, in each of which one latent value changes", dims.len()))?,
             sound: sound(run, &images.narrow(0, 0, COLUMNS)?)?,
         });
@@ -252,7 +252,7 @@ impl ReportPage {
         let (originals, made) = sample::reconstructions(reconstructor, &images, run.model.params().device())?;
         self.panels.push(Panel {
             title: "Reconstructions",
-            text: "Test images, and below each what encoder and decoder make of it.".into(),
+            text: "Test images, each with its reconstruction below.".into(),
             image: Image::new(
                 &preview::pairs(&run.info.kind(), &originals, &made, COLUMNS)?,
                 format!("{} test images, each above its reconstruction", images.len()),

@@ -42,7 +42,7 @@ pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
         match info.kind() {
             Kind::Image(shape) => {
                 let colours = if shape.channels == 1 { "grey" } else { "RGB" };
-                ("Images", format!("{colours} of {}×{}", shape.height, shape.width))
+                ("Images", format!("{}×{}, {colours}", shape.height, shape.width))
             }
             kind @ (Kind::Points { .. } | Kind::Rows(_) | Kind::Sound { .. } | Kind::Text { .. }) => {
                 ("Samples", kind.to_string())

@@ -92,7 +92,11 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         output::write_samples(&out, &form, &samples, labelled, 0)?;
     }
     tracing::info!(samples = count, seconds = started.elapsed().as_secs_f64(), "samples written");
-    let of = if asked.is_empty() { String::new() } else { format!(", of {} in turn", classes.list(asked)) };
+    let of = match asked.len() {
+        0 => String::new(),
+        1 => format!(", of the class {}", classes.list(asked)),
+        _ => format!(", of the classes {} in turn", classes.list(asked)),
+    };
     Ok(format!("{count} {} in {}{of}\n", kind.plural(), out.display()))
 }
 

@@ -50,7 +50,7 @@ fn condition(run: &Run, encoder: &Encoder, arguments: &SampleArguments) -> Resul
     let info = run.model.info();
     if !info.condition.is_columns() {
         return Err(Failure::new(format!(
-            "{} models cannot be asked for values; train a cgan or cvae on this table",
+            "{} models cannot be used with --where or --like; train a cgan or cvae on this table",
             info.family
         )));
     }

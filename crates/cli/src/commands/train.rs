@@ -397,7 +397,7 @@ fn profile_table(profile: &Profile) -> String {
         let share = 100.0 * seconds / whole.max(f64::MIN_POSITIVE);
         [name.to_owned(), format!("{seconds:.3}"), format!("{of_a_step:.3}"), format!("{share:.1} %")]
     };
-    let head = ["time in", "seconds", "ms per step", "share"].map(str::to_owned);
+    let head = ["phase", "seconds", "ms per step", "share"].map(str::to_owned);
     let rows = spent.into_iter().chain([("all", whole)]).map(row);
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).map(|row| row.to_vec()).collect();
     output::table(&rows)
@@ -446,7 +446,7 @@ fn finished(
             let best = outcome.best.as_ref();
             let best = best.map_or_else(String::new, |best| {
                 let kept = if recipe.train.final_weights == FinalWeights::Best {
-                    ", whose weights the run ends with"
+                    "; the run keeps these weights"
                 } else {
                     ""
                 };

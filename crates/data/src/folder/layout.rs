@@ -96,17 +96,20 @@ pub(crate) fn list(dir: &Path, wanted: &'static Wanted) -> Result<Listing> {
                         ),
                     ));
                 }
-                let reason = format!("it is not a part, and `{train}` is one");
+                let reason = "its name is not that of a part, such as `train` or `test`".to_owned();
                 unused.push(Note::Unused { name: name.to_owned(), pictures: Some(pictures), reason });
             }
             if !here.pictures.is_empty() {
-                let reason = format!("they are next to `{train}`, not in it");
+                let reason = format!(
+                    "{} next to `{train}`, not in it",
+                    if here.pictures.len() == 1 { "it is" } else { "they are" }
+                );
                 let (name, pictures) = (".".to_owned(), Some(here.pictures.len()));
                 unused.push(Note::Unused { name, pictures, reason });
             }
             for name in held_out.iter().skip(1) {
                 let pictures = left_out.count(&at(name))?;
-                let reason = format!("it is held out, and the test part is `{}`", held_out[0]);
+                let reason = format!("`{}` is already used as the test part", held_out[0]);
                 unused.push(Note::Unused { name: (*name).to_owned(), pictures: Some(pictures), reason });
             }
             let Some(test) = held_out.first() else {
@@ -138,7 +141,8 @@ pub(crate) fn list_part(dir: &Path, wanted: &'static Wanted) -> Result<(Part, Ve
 fn divided(dir: &Path, mut left_out: LeftOut) -> Result<Listing> {
     let Part { classes, pictures: mut train } = left_out.part(dir)?;
     if train.len() < 2 {
-        let reason = format!("{} contains one sample, but training and testing need two", dir.display());
+        let reason =
+            format!("{} contains one sample, but training and testing need at least two", dir.display());
         return Err(Error::Config { key: "data.dir", reason });
     }
     let mut flags = selection::test_part(train.len(), |index| train[index].label).into_iter();

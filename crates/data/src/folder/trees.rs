@@ -51,9 +51,9 @@ fn held_out_pictures_are_never_trained_on_whatever_their_part_is_called() {
         notes,
         [
             "the training part is `train`, the test part is `test`",
-            "`unlabelled` is not used (1 sample): it is not a part, and `train` is one",
-            "`.` is not used (1 sample): they are next to `train`, not in it",
-            "`val` is not used (2 samples): it is held out, and the test part is `test`",
+            "`unlabelled` is not used (1 sample): its name is not that of a part, such as `train` or `test`",
+            "1 sample is not used: it is next to `train`, not in it",
+            "`val` is not used (2 samples): `test` is already used as the test part",
         ]
     );
     for (files, words) in [
@@ -78,7 +78,10 @@ fn a_training_part_alone_is_divided() {
     let (classes, trained, tested, notes) = listed(dir.path());
     assert_eq!((classes.join(" "), trained.len(), tested.len()), ("cat dog".to_owned(), 18, 2));
     assert_eq!(notes[0], "the training part is `train`; a tenth of it is held out as the test part");
-    assert_eq!(notes[1], "`annotations` is not used (0 samples): it is not a part, and `train` is one");
+    assert_eq!(
+        notes[1],
+        "`annotations` is not used (0 samples): its name is not that of a part, such as `train` or `test`"
+    );
 }
 
 #[test]
@@ -115,7 +118,7 @@ fn directories_in_a_class_are_taken_in_and_said() {
     let dir = tree(&["cat/1.png", "cat/2019/may/2.png", "cat/2020/3.png", "dog/4.png"]);
     let (classes, trained, tested, notes) = listed(dir.path());
     assert_eq!((classes.join(" "), trained.len() + tested.len()), ("cat dog".to_owned(), 4));
-    assert_eq!(notes, ["class `cat` takes in 2 samples of 2 directories below its own"]);
+    assert_eq!(notes, ["class `cat` includes 2 samples from 2 subdirectories"]);
     let said = refused(&["pictures/cat/1.png", "pictures/dog/2.png"]);
     assert!(said.contains("such as `pictures/cat`") && said.contains("use "), "{said}");
 }
@@ -144,7 +147,7 @@ fn what_is_left_out_is_counted_by_its_kind() {
     assert_eq!(
         notes,
         [
-            "3 samples are left out, of formats that are not read: 2 .heic, 1 .psd",
+            "3 samples are left out because their formats are not supported: 2 .heic, 1 .psd",
             "2 other files are left out: 1 without an extension, 1 .txt",
             "4 hidden entries are left out: .git, __MACOSX, a/.hidden.png, b/.DS_Store",
         ]
@@ -152,7 +155,10 @@ fn what_is_left_out_is_counted_by_its_kind() {
     let said = refused(&["cat/1.png", "cat/2.png", "dog/"]);
     assert!(said.contains("dog contains no images"), "{said}");
     let said = refused(&["cat/1.png", "dog/1.heic", "dog/2.heic"]);
-    assert!(said.contains("but 2 samples are left out, of formats that are not read: 2 .heic"), "{said}");
+    assert!(
+        said.contains("but 2 samples are left out because their formats are not supported: 2 .heic"),
+        "{said}"
+    );
     assert!(refused(&[]).contains("contains no images"));
     assert!(matches!(list(Path::new("nowhere at all"), &PICTURES), Err(Error::Io { .. })));
 }
@@ -172,7 +178,7 @@ fn links_are_followed_but_not_in_a_circle() {
     symlink(dir.path(), other.path().join("x/back")).unwrap();
     let (classes, trained, tested, notes) = listed(dir.path());
     assert_eq!((classes.join(" "), trained.len() + tested.len()), ("cat dog".to_owned(), 3));
-    let left_out = "5 entries are left out, as a link to nowhere or back, or no file: loop, self, cat/away, cat/up, dog/back";
+    let left_out = "5 entries are left out because they are broken or circular links, or not regular files: loop, self, cat/away, cat/up, dog/back";
     assert_eq!(notes, [left_out]);
     // The test part is not the training part under another name.
     let dir = tree(&["train/1.png", "train/2.png"]);

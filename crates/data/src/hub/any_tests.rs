@@ -222,7 +222,7 @@ fn images_without_labels_are_said_to_be_without() {
     let (data, notes) = fetched(&[("train/0", train)], None).unwrap();
     assert_eq!((data.info.classes.len(), data.train.len(), data.test.len()), (0, 3, 1));
     assert_eq!(notes[0], "the training part is `train`; a tenth of it is held out as the test part");
-    assert_eq!(notes[1], "the images have no labels: none of the columns image, caption is one of labels");
+    assert_eq!(notes[1], "the images have no labels: none of the columns image, caption contains labels");
     let train = table(&blue(0..2), "label", &Cells::Numbers(&[5, 1_000_000]), &plain());
     let (data, notes) = fetched(&[("train/0", train)], None).unwrap();
     assert_eq!((data.info.classes.len(), data.train.label(0)), (0, None));
@@ -263,8 +263,8 @@ fn rows_and_parts_without_labels_are_left_out_and_said() {
         [
             "the training part is `train`, the test part is `validation`",
             "`test` is not used (2 samples): it has no labels",
-            "1 row is left out, as without a label in `train`",
-            "1 row is left out, as without a label in `validation`",
+            "1 row is left out because it has no label in `train`",
+            "1 row is left out because it has no label in `validation`",
         ]
     );
     // Without another part, a tenth of the training part is held out.

@@ -205,7 +205,7 @@ impl Hub {
         let hub = |reason: String| Error::Hub { repository: repository.to_owned(), reason };
         let commit = commit.ok_or_else(|| hub("the server does not say which commit it serves".into()))?;
         if !is_below(&commit) {
-            return Err(hub(format!("its newest state is called `{commit}`")));
+            return Err(hub(format!("its newest revision is `{commit}`")));
         }
         let failed = |error: HFError| self.error(repository, &error);
         let remotes = listing(repo, &commit, wanted).await.map_err(failed)?;
@@ -360,7 +360,7 @@ impl Hub {
         let commit =
             fs::read_to_string(refs).map_or_else(|_| revision.to_owned(), |text| text.trim().to_owned());
         if !is_below(&commit) {
-            return Err(missing(&format!("a state called `{commit}`")));
+            return Err(missing(&format!("a revision `{commit}`")));
         }
         let root = folder.join("snapshots").join(&commit);
         let mut files = BTreeMap::new();
@@ -413,8 +413,8 @@ impl Hub {
             }
             HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. } => self.refusal(404, "", ""),
             HFError::RateLimited { retry_after, .. } => {
-                let wait =
-                    retry_after.map_or_else(|| "some minutes".into(), |time| format!("{} s", time.as_secs()));
+                let wait = retry_after
+                    .map_or_else(|| "a few minutes".into(), |time| format!("{} s", time.as_secs()));
                 format!(
                     "the server limits requests (429); try again in {wait}, and set HF_TOKEN for a higher limit"
                 )
@@ -427,7 +427,7 @@ impl Hub {
                 self.refusal(context.status.as_u16(), message, &context.url)
             }
             HFError::Request { source, .. } if source.is_timeout() => format!(
-                "{endpoint} did not answer in time; try again, or set HF_HUB_DOWNLOAD_TIMEOUT to more seconds"
+                "{endpoint} did not answer in time; try again, or set HF_HUB_DOWNLOAD_TIMEOUT to a larger number of seconds"
             ),
             HFError::Request { source, .. } if source.is_connect() => format!(
                 "{endpoint} cannot be reached; check the network and HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use the cache"
@@ -454,7 +454,7 @@ impl Hub {
                 "there is no such repository (404); check its name at {endpoint}, and set HF_TOKEN if it is private{said}"
             ),
             429 => {
-                format!("the server limits requests (429); try again in some minutes{said}")
+                format!("the server limits requests (429); try again in a few minutes{said}")
             }
             _ => format!("the server answers {status} to {url}; try again later{said}"),
         }
@@ -480,7 +480,7 @@ fn address(repository: &str) -> Result<(&str, &str)> {
         Some((owner, name)) if plain(owner) && plain(name) => Ok((owner, name)),
         _ => Err(Error::Hub {
             repository: repository.to_owned(),
-            reason: "a repository is called owner/name".into(),
+            reason: "a repository name has the form OWNER/NAME".into(),
         }),
     }
 }

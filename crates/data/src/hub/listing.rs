@@ -104,10 +104,7 @@ fn remote(entry: RepoTreeEntry) -> Result<Option<Remote>, HFError> {
     };
     let is_hash = !hash.hex().is_empty() && hash.hex().bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_below(&path) || !is_hash {
-        return Err(HFError::InvalidParameter(format!(
-            "it has a file called `{path}` of hash `{}`",
-            hash.hex()
-        )));
+        return Err(HFError::InvalidParameter(format!("it has a file `{path}` with hash `{}`", hash.hex())));
     }
     Ok(Some(Remote { path, size, hash }))
 }

@@ -82,7 +82,7 @@ fn column(file: &mut (impl Read + Seek), size: u64, start: u64, length: u64) -> 
 /// Checks the memory for all pages to read, and their bytes, against a file of `size` bytes.
 fn memory(memory: u64, bytes: u64, size: u64) -> Result<()> {
     if bytes > size {
-        return Err(refused("columns that lie in each other".into()));
+        return Err(refused("overlapping columns".into()));
     }
     if memory > SMALL.saturating_add(size.saturating_mul(TIMES)) {
         return Err(refused(format!("pages that make {memory} bytes of {size}")));
@@ -288,7 +288,7 @@ impl<R: BufRead> Compact<R> {
                 return Ok(value);
             }
         }
-        Err(refused("a number without end".into()))
+        Err(refused("an unterminated number".into()))
     }
 
     fn byte(&mut self) -> Result<u8> {
@@ -383,7 +383,7 @@ mod tests {
         assert_eq!(found, 100 + 32 * 10 + (1 << 24));
         memory(found, 1000, 1000).unwrap();
         assert!(memory(1 << 25, 1000, 1000).unwrap_err().to_string().contains("33554432 bytes of 1000"));
-        assert!(memory(1, 1001, 1000).unwrap_err().to_string().contains("lie in each other"));
+        assert!(memory(1, 1001, 1000).unwrap_err().to_string().contains("overlapping columns"));
         let refused = |page: Vec<u8>, why: &str| {
             let error = column_of(&[page]).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
@@ -398,7 +398,7 @@ mod tests {
         assert!(beyond.contains("beyond"), "{beyond}");
         let twice = [(0, size); 2];
         assert!(
-            pages(&mut Cursor::new(&short), &twice).unwrap_err().to_string().contains("lie in each other")
+            pages(&mut Cursor::new(&short), &twice).unwrap_err().to_string().contains("overlapping columns")
         );
     }
 

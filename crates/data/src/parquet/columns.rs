@@ -99,7 +99,7 @@ impl Table {
             None => {
                 let reason = match candidates.first() {
                     Some(name) => format!("the column `{name}` holds neither a number nor a word per row"),
-                    None => format!("none of the columns {} is one of labels", all.join(", ")),
+                    None => format!("none of the columns {} contains labels", all.join(", ")),
                 };
                 notes.push(Note::NoLabels { reason });
                 Labels::None

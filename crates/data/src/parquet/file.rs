@@ -103,7 +103,7 @@ impl ParquetFile {
                 if first + rows > self.rows {
                     return Err(Fault::damaged(
                         &self.path,
-                        "columns of other lengths than its groups of rows",
+                        "columns whose lengths differ from its row groups",
                     )
                     .into());
                 }

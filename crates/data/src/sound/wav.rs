@@ -40,7 +40,7 @@ pub fn parse(bytes: &[u8]) -> Result<Recording, String> {
     if bytes.len() < 12 || &bytes[..4] != b"RIFF" || &bytes[8..12] != b"WAVE" {
         return Err(match bytes.get(..4) {
             Some(b"RF64" | b"BW64") => {
-                "it is an RF64 file of more than 4 GB, which is not read: cut it".into()
+                "it is an RF64 file of more than 4 GB, which is not supported: split it".into()
             }
             _ => "it is not a WAV file: convert it, e.g. with `ffmpeg -i FILE out.wav`".into(),
         });
@@ -53,7 +53,7 @@ pub fn parse(bytes: &[u8]) -> Result<Recording, String> {
         if size > after.len() {
             let (name, left) = (String::from_utf8_lossy(name), after.len());
             return Err(format!(
-                "it is truncated, or says something wrong of its size: its part `{}` is said to have {size} bytes, but {left} follow",
+                "it is truncated, or gives a wrong size: part `{}` claims {size} bytes, but {left} follow",
                 name.trim().escape_default()
             ));
         }
@@ -131,7 +131,7 @@ fn decode(format: Format, contents: &[u8]) -> Result<Recording, String> {
 
 /// What is wrong with a recording of this many samples.
 pub(crate) fn too_long(samples: usize) -> String {
-    format!("it has {samples} samples, but at most {MOST_SAMPLES} are read: cut it into parts")
+    format!("it has {samples} samples, but at most {MOST_SAMPLES} are read: split it")
 }
 
 #[cfg(test)]

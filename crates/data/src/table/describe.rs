@@ -68,7 +68,7 @@ fn column(table: &Table, encoder: &Encoder, index: usize) -> ColumnDescription {
     let numeric = schema.kind.is_numeric();
     let slow = if width > WIDE {
         Some(format!(
-            "takes {width} of {} numbers in a row; `max_categories` bounds it",
+            "takes up {width} of the {} numbers of an encoded row; lower `max_categories` to reduce this",
             encoder.layout().width()
         ))
     } else if numeric && distinct > MANY {

@@ -55,7 +55,7 @@ pub enum Error {
     },
 
     /// A file holds no rows.
-    #[error("{} is an empty table: {}", path.display(), if *header { "it has a header and no rows" } else { "it has neither a header nor rows" })]
+    #[error("{} is an empty table: {}", path.display(), if *header { "it has a header but no rows" } else { "it has neither a header nor rows" })]
     Empty {
         /// The file.
         path: PathBuf,
@@ -64,7 +64,7 @@ pub enum Error {
     },
 
     /// The first line of a file is a row of values.
-    #[error("{} has no header: its first line is a row of values (`{first}` …); put the names of the columns there", path.display())]
+    #[error("{} has no header: its first line is a row of values (`{first}` …); add a line with the column names above it", path.display())]
     NoHeader {
         /// The file.
         path: PathBuf,
@@ -124,8 +124,8 @@ pub enum Error {
 
     /// A column of numbers has decimal commas.
     #[error(
-        "{}, {place}: column `{column}` writes numbers with a comma (`{value}`); write a decimal point and no separators of \
-         thousands, or set its kind to `category`", path.display()
+        "{}, {place}: column `{column}` has numbers with a comma (`{value}`); use a decimal point and no thousands \
+         separators, or set its kind to `category`", path.display()
     )]
     DecimalComma {
         /// The file.
@@ -182,7 +182,7 @@ pub enum Error {
 
     /// A value is not among those that a schema knows.
     #[error(
-        "column `{column}`: {} outside the schema, which knows {known}{}", outside(value.as_deref(), *row), hint(nearest.as_deref())
+        "column `{column}`: {} not in the schema, which allows {known}{}", outside(value.as_deref(), *row), hint(nearest.as_deref())
     )]
     Outside {
         /// The column.
@@ -229,7 +229,7 @@ pub enum Error {
     },
 
     /// A vector is not an encoded row.
-    #[error("an encoded row has {expected} finite numbers, but {found}")]
+    #[error("an encoded row must have {expected} finite numbers, but {found}")]
     Row {
         /// The width of the layout.
         expected: usize,

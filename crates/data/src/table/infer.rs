@@ -119,7 +119,7 @@ impl Inference<'_> {
         }
         if let Some((format, doubt)) = DateFormat::infer(&wide.values().map(|(_, text)| text)) {
             let says =
-                || format!("column `{}`: day and month may be exchanged; read as `{format}`", self.raw.name);
+                || format!("column `{}`: day and month may be swapped; read as `{format}`", self.raw.name);
             return Ok((KindName::Date, doubt.then(says)));
         }
         let valued = rows - strict.raw.codes.iter().filter(|code| strict.nulls[*code as usize]).count();
@@ -199,9 +199,14 @@ impl Inference<'_> {
         (numbers > FEW && others * 10 <= numbers).then(|| {
             let place = cells.place(code);
             let name = &self.raw.name;
+            let more = match others - 1 {
+                0 => String::new(),
+                1 => " (and 1 more cell)".into(),
+                more => format!(" (and {more} more cells)"),
+            };
             format!(
-                "column `{name}` is no column of numbers because of `{text}` on {place} and {} more; name them as its nulls",
-                others - 1
+                "column `{name}` is not numeric because of `{text}` on {place}{more}; list them as its nulls if they mean \
+                 missing"
             )
         })
     }
@@ -274,7 +279,10 @@ impl Inference<'_> {
             [no, yes] => TRUTHS.iter().copied().find(|pair| *pair == (yes, no)).unwrap_or((no, yes)),
             [only] => match TRUTHS.iter().copied().find(|pair| pair.0 == only || pair.1 == only) {
                 Some(pair) => pair,
-                None => return Err(Error::schema(&self.raw.name, format!("a boolean with `{only}` alone"))),
+                None => {
+                    let reason = format!("a boolean needs two values, but only `{only}` occurs");
+                    return Err(Error::schema(&self.raw.name, reason));
+                }
             },
             _ => {
                 let code = cells.values().nth(2).map_or(0, |(code, _)| code);
@@ -315,7 +323,10 @@ impl Inference<'_> {
         match useless.iter().find(|(_, useless)| *useless) {
             Some((key, _)) => {
                 let name = format!("{name:?}").to_lowercase();
-                Err(Error::schema(&self.raw.name, format!("`{key}` means nothing for its kind, {name}")))
+                Err(Error::schema(
+                    &self.raw.name,
+                    format!("`{key}` does not apply to columns of kind {name}"),
+                ))
             }
             None => Ok(()),
         }

@@ -124,7 +124,7 @@ impl Raw {
         let build = |own: &ColumnSchema| {
             let raw = self.columns.iter().find(|raw| raw.name == own.name).ok_or_else(|| {
                 let near = crate::names::nearest(&own.name, names(&self.columns).iter().map(String::as_str));
-                let near = near.map_or(String::new(), |near| format!("; `{near}` is most like it"));
+                let near = near.map_or(String::new(), |near| format!("; the most similar is `{near}`"));
                 mismatch(format!("it has no column `{}`{near}", own.name))
             })?;
             let mut nulls = null_codes(raw, Some(&own.nulls), own.kind.is_numeric());

@@ -230,40 +230,45 @@ impl ColumnSchema {
         if self.name.len() > MOST_NAME {
             return Err(Error::Schema {
                 column: None,
-                reason: format!("a name of {} bytes", self.name.len()),
+                reason: format!("a column name has {} bytes, more than {MOST_NAME}", self.name.len()),
             });
         }
         if !(0.0..=1.0).contains(&self.null_share) {
-            return wrong(format!("a null share of {}", self.null_share));
+            return wrong(format!("the null share is {}, not 0 to 1", self.null_share));
         }
         match &self.kind {
             Kind::Number { min, max, decimals } => {
                 if !(min <= max && min.is_finite() && max.is_finite()) {
-                    return wrong(format!("numbers from {min} to {max}"));
+                    return wrong(format!("the range {min} to {max} is empty or infinite"));
                 }
                 if decimals.most > MOST_DECIMALS || decimals.least > MOST_DECIMALS {
-                    return wrong(format!("more than {MOST_DECIMALS} decimals"));
+                    return wrong(format!("it has more than {MOST_DECIMALS} decimals"));
                 }
             }
             Kind::Integer { min, max, zeros } => {
                 let whole = |value: f64| value.abs() <= super::number::EXACT && libm::rint(value) == value;
                 if !(min <= max && whole(*min) && whole(*max)) || *zeros > MOST_DECIMALS {
-                    return wrong(format!("integers from {min} to {max} with {zeros} zeros"));
+                    return wrong(format!("there are no integers from {min} to {max} with {zeros} zeros"));
                 }
             }
             Kind::Category { values, other } => {
                 if values.is_empty() || values.len() > MOST_CATEGORIES {
-                    return wrong(format!("{} categories", values.len()));
+                    return wrong(format!("it has {} categories, not 1 to {MOST_CATEGORIES}", values.len()));
                 }
                 let mut seen = HashSet::new();
                 if let Some(twice) = values.iter().chain(other).find(|value| !seen.insert(value.as_str())) {
-                    return wrong(format!("the category `{twice}` twice"));
+                    return wrong(format!("the category `{twice}` is listed twice"));
                 }
             }
-            Kind::Boolean { no, yes } if no == yes => return wrong(format!("`{no}` for true and for false")),
+            Kind::Boolean { no, yes } if no == yes => {
+                return wrong(format!("`{no}` means both true and false"));
+            }
             Kind::Date { format, min, max } => {
                 if min > max || format.text(*min).is_none() || format.text(*max).is_none() {
-                    return wrong(format!("dates from {min} to {max} {:?}s after 1970", format.unit()));
+                    return wrong(format!(
+                        "the dates {min} to {max}, in {:?}s after 1970, are not possible",
+                        format.unit()
+                    ));
                 }
             }
             Kind::Boolean { .. } | Kind::Identifier { .. } | Kind::Constant { .. } => {}
@@ -359,11 +364,11 @@ mod tests {
         let json = serde_json::to_string(&schema).unwrap();
         assert_eq!(serde_json::from_str::<Schema>(&json).unwrap(), schema);
         for (from, to, says) in [
-            ("\"y\"", "\"x\"", "the category `x` twice"),
+            ("\"y\"", "\"x\"", "the category `x` is listed twice"),
             ("\"name\":\"b\"", "\"name\":\"a\"", "two columns of this name"),
-            ("-3", "30000", "dates from 30000"),
+            ("-3", "30000", "the dates 30000"),
             ("%Y-%m-%d", "%Y-%q", "unknown part"),
-            ("\"null_share\":0.0", "\"null_share\":2.0", "null share of 2"),
+            ("\"null_share\":0.0", "\"null_share\":2.0", "the null share is 2, not 0 to 1"),
             ("\"name\":\"a\"", "\"nome\":\"a\"", "unknown field"),
         ] {
             let broken = json.replacen(from, to, 1);

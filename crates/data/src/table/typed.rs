@@ -246,7 +246,7 @@ mod tests {
         );
         let infinite = TypedValues::Numbers(vec![0.0, f64::INFINITY]);
         assert!(said(vec![column("a", infinite)]).contains("row 1 of column `a`: an infinite number"));
-        assert!(said(vec![column("a", integers(0))]).contains("has a header and no rows"));
+        assert!(said(vec![column("a", integers(0))]).contains("has a header but no rows"));
         assert!(said(vec![column("a", TypedValues::Texts(vec![None, None]))]).contains('a'));
         let far = TypedValues::Times(vec![Some(0), Some(i64::MAX)]);
         // 2262 is the last year that 64 bits of nanoseconds can represent.

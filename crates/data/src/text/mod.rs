@@ -120,7 +120,7 @@ pub fn one_hot(bytes: &[u8], vocabulary: usize) -> Vec<f32> {
 pub fn from_rows(kind: &Kind, rows: &Tensor) -> Result<Vec<u8>> {
     let Kind::Text { vocabulary, length } = *kind else { return Err(no_texts(kind)) };
     if rows.dims().get(1..) != Some(&[length, vocabulary]) {
-        let reason = format!("an output of {:?} is none of {kind}", rows.dims());
+        let reason = format!("an output of shape {:?} does not fit {kind}", rows.dims());
         return Err(Error::Config { key: "data.text", reason });
     }
     let values = rows.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;

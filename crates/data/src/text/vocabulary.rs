@@ -103,11 +103,11 @@ impl Vocabulary {
             Unit::Bytes => false,
         };
         if let Some(wrong) = texts.iter().find(|text| !is_token(text)) {
-            return Err(format!("`{wrong}` is no {} of a vocabulary", unit.noun()));
+            return Err(format!("`{wrong}` is not a {} of a vocabulary", unit.noun()));
         }
         if texts.len() >= MOST_TOKENS || (texts.is_empty() && unit != Unit::Bytes) {
             return Err(format!(
-                "a vocabulary has 2 to {MOST_TOKENS} tokens, the end among them, not {}",
+                "a vocabulary must have 2 to {MOST_TOKENS} tokens, including the end token, but has {}",
                 texts.len() + 1
             ));
         }
@@ -157,7 +157,7 @@ impl Vocabulary {
         let unknown = unknown || told || tokens.len() < all || tokens.len() + 1 > room;
         tokens.truncate(room - 1 - usize::from(unknown));
         if tokens.is_empty() {
-            let reason = format!("no {} comes {min_count} times", unit.noun());
+            let reason = format!("no {} occurs at least {min_count} times", unit.noun());
             return fail("data.text.min_count", reason);
         }
         if tokens.len() + 2 > MOST_TOKENS {

@@ -5,7 +5,7 @@
 #[non_exhaustive]
 pub enum Error {
     /// A measure needs more rows.
-    #[error("at least {needed} {whose} rows are needed, and there are {found}")]
+    #[error("at least {needed} {whose} rows are needed, but there are only {found}")]
     TooFewRows {
         /// Real, synthetic, training, holdout …
         whose: &'static str,
@@ -63,7 +63,7 @@ pub enum Error {
     },
 
     /// The columns of a table differ in length.
-    #[error("column `{column}` of the {whose} table has {found} rows where the first column has {expected}")]
+    #[error("column `{column}` of the {whose} table has {found} rows, but the first column has {expected}")]
     RaggedColumn {
         /// Name of the column.
         column: String,
@@ -88,7 +88,7 @@ pub enum Error {
 
     /// A code without a category name.
     #[error(
-        "column `{column}` of the {whose} table has code {code} in row {row}, and there are {names} names"
+        "column `{column}` of the {whose} table has code {code} in row {row}, but there are only {names} names"
     )]
     UnknownCode {
         /// Name of the column.
@@ -167,7 +167,7 @@ pub enum Error {
     },
 
     /// More rows or features than an index can count.
-    #[error("{what} are too many: {found}, and at most {most} can be counted")]
+    #[error("too many {what}: {found}, but at most {most} are supported")]
     TooMany {
         /// Rows, features …
         what: &'static str,

@@ -108,7 +108,7 @@ impl Meaning {
             (Cell::Float(value), _) => value.to_string(),
             (Cell::Double(value), _) => value.to_string(),
             (Cell::Bytes(bytes), _) => {
-                String::from_utf8(bytes).map_err(|_| "bytes that are no text in UTF-8".to_string())?
+                String::from_utf8(bytes).map_err(|_| "bytes that are not text in UTF-8".to_string())?
             }
         }))
     }

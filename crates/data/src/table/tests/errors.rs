@@ -11,7 +11,7 @@ fn says(result: Result<Table>, expected: &str) {
 #[test]
 fn files_that_are_no_tables() {
     says(read(""), "x.csv is an empty table: it has neither a header nor rows");
-    says(read("a,b\n"), "x.csv is an empty table: it has a header and no rows");
+    says(read("a,b\n"), "x.csv is an empty table: it has a header but no rows");
 }
 
 #[test]
@@ -44,8 +44,8 @@ fn other_encodings() {
 
 #[test]
 fn a_decimal_comma() {
-    says(read("a;b\n1;2,5\n2;3,75\n"), "x.csv, line 2: column `b` writes numbers with a comma (`2,5`)");
-    says(read("a,b\n1,\"1,234\"\n2,7\n"), "column `b` writes numbers with a comma (`1,234`)");
+    says(read("a;b\n1;2,5\n2;3,75\n"), "x.csv, line 2: column `b` has numbers with a comma (`2,5`)");
+    says(read("a,b\n1,\"1,234\"\n2,7\n"), "column `b` has numbers with a comma (`1,234`)");
     let options = options(r#"{"columns":{"b":{"kind":"category"}}}"#);
     assert!(read_with("a;b\n1;2,5\n2;3,75\n", &options).is_ok());
 }
@@ -78,7 +78,7 @@ fn overrides_that_do_not_fit() {
     );
     says(
         with(r#"{"columns":{"age":{"kind":"category","decimals":2}}}"#),
-        "`decimals` means nothing for its kind, category",
+        "`decimals` does not apply to columns of kind category",
     );
     says(
         with(r#"{"columns":{"when":{"kind":"date","format":"%Q"}}}"#),
@@ -97,7 +97,7 @@ fn a_file_of_another_schema() {
     let schema = read("age,sex\n31,f\n41,m\n").unwrap().schema().clone();
     let read_as =
         |text: &str, others| Table::read_as(&file(&folder, "y.csv", text.as_bytes()), &schema, others);
-    says(read_as("ages,sex\n31,f\n", true), "it has no column `age`; `ages` is most like it");
+    says(read_as("ages,sex\n31,f\n", true), "it has no column `age`; the most similar is `ages`");
     says(read_as("age,sex,x\n31,f,1\n", false), "it has a column `x`, which the schema does not have");
     let table = read_as("x,sex,age\n1,d,31\n", true).unwrap();
     assert_eq!((table.cell_text(0, 0), table.cell_text(0, 1)), ("31".into(), "d".into()));
@@ -115,17 +115,17 @@ fn values_outside_the_schema() {
     let error = bind("age,sex\n31,female\n41,mal\n");
     assert_eq!(
         error,
-        "column `sex`: row 1: `mal` is outside the schema, which knows `female`, `male` (did you mean `male`?)"
+        "column `sex`: row 1: `mal` is not in the schema, which allows `female`, `male` (did you mean `male`?)"
     );
     let error = bind("age,sex\n31,female\n41,\n");
     assert_eq!(
         error,
-        "column `sex`: row 1: a missing value is outside the schema, which knows no missing values here"
+        "column `sex`: row 1: a missing value is not in the schema, which allows no missing values here"
     );
     let error = encoder.place(1, Some("femal")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "column `sex`: `femal` is outside the schema, which knows `female`, `male` (did you mean `female`?)"
+        "column `sex`: `femal` is not in the schema, which allows `female`, `male` (did you mean `female`?)"
     );
     assert_eq!(encoder.place(1, Some("male")).unwrap(), 1);
     let numbers = read("x\n0.5\n0.25\n0.75\n").unwrap();

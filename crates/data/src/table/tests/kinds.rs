@@ -135,7 +135,7 @@ fn a_column_that_is_almost_numbers_is_named() {
     let table = read(&format!("a,b\n{text}inf,1\n")).unwrap();
     assert_eq!(table.notes().len(), 1);
     assert!(
-        table.notes()[0].contains("column `a` is no column of numbers because of `inf` on line 52"),
+        table.notes()[0].contains("column `a` is not numeric because of `inf` on line 52"),
         "{:?}",
         table.notes()
     );
