@@ -50,8 +50,8 @@ fn a_fitted_run_has_the_networks_of_the_run_and_latents_of_its_own() {
 
         waxwork(&["fit-prior", text(&run), "--components", "3"]).refused(&["run-prior", "already exists"]);
         let few =
-            waxwork(&["fit-prior", text(&run), "--components", "50", "--out", text(&path("few"))]).good();
-        assert!(few.stderr.contains("of 50 Gaussians"), "{}", few.stderr);
+            waxwork(&["fit-prior", text(&run), "--components", "100", "--out", text(&path("few"))]).good();
+        assert!(few.stderr.contains("of 100 Gaussians"), "{}", few.stderr);
         waxwork(&["fit-prior", text(&run), "--components", "0", "--out", text(&path("x"))])
             .refused(&["1 to 1,000"]);
         assert!(!path("x").exists());

@@ -67,7 +67,7 @@ impl TrainingRun {
             tracing::warn!("{line}");
         }
         if let Some(weights) = weights {
-            model.params().assign(&without_fit(&recipe, model.as_ref(), weights))?;
+            model.params().assign(&without_fit(&recipe, model.as_ref(), weights)?)?;
         }
         let state =
             TrainingState::new(model.as_ref(), recipe.optimizer.clone(), recipe.train.seed, length.steps)?
@@ -226,14 +226,15 @@ fn without_fit(
     recipe: &Recipe,
     model: &dyn GenerativeModel,
     weights: &BTreeMap<String, Tensor>,
-) -> BTreeMap<String, Tensor> {
+) -> Result<BTreeMap<String, Tensor>> {
     let mut weights = weights.clone();
     if recipe.model.mixture().is_some() {
         let of_prior = |name: &str| name.starts_with(aggregate::PREFIX);
         weights.retain(|name, _| !of_prior(name));
-        weights.extend(model.params().tensors().into_iter().filter(|(name, _)| of_prior(name)));
+        let fresh = model.params().deep_copy()?.tensors().into_iter();
+        weights.extend(fresh.filter(|(name, _)| of_prior(name)));
     }
-    weights
+    Ok(weights)
 }
 
 /// Checks that micro-batches are equal, and multiples of the number of samples that the model judges

@@ -26,7 +26,7 @@ Examples:
 /// A figure: its file, the recipe that it shows, and the command that makes it from a run of that recipe.
 type Figure = (&'static str, &'static str, &'static [&'static str]);
 
-const FIGURES: [Figure; 15] = [
+const FIGURES: [Figure; 17] = [
     ("vae-digits", "vae-digits", &["sample", "-n", "40"]),
     ("gan-digits", "gan-digits", &["sample", "-n", "40"]),
     ("cvae-digits", "cvae-digits", &["sample", "-n", "40"]),
@@ -40,6 +40,8 @@ const FIGURES: [Figure; 15] = [
     ("cvae-mnist", "cvae-mnist", &["sample", "-n", "40"]),
     ("gan-mnist", "gan-mnist", &["sample", "-n", "40"]),
     ("cgan-mnist", "cgan-mnist", &["sample", "-n", "40"]),
+    ("cgan-drums", "cgan-drums", &["sample", "-n", "20"]),
+    ("cvae-drums", "cvae-drums", &["sample", "-n", "20"]),
     ("gan-cifar10", "gan-cifar10", &["sample", "-n", "50"]),
     ("gan-little-mnist", "gan-little-mnist", &["sample", "-n", "40"]),
 ];

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use waxwork_core::{device, hash, store};
 use waxwork_models::prior::{FittedPrior, fit_prior};
+use waxwork_trainer::run_folder::check_space;
 use waxwork_trainer::{Outcome, RunFolder, RunInfo, Status};
 
 use crate::args::FitPriorArguments;
@@ -47,6 +48,7 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
         _ => Vec::new(),
     };
     let path = arguments.out.clone().unwrap_or_else(|| beside(&arguments.run));
+    check_space(&path, 2 * bytes.len() as u64)?;
     let folder = RunFolder::create(&path, &info, None)?;
     let step = info.model_step.unwrap_or(info.steps);
     let write = || -> Result<(), Failure> {

@@ -175,7 +175,7 @@ mod tests {
         let good = file(PCM, 1, 8000, 16, &[0; 8]);
         let said = |bytes: &[u8]| parse(bytes).unwrap_err();
         assert!(said(b"ID3\x04 no sound at all").contains("not a WAV file"));
-        assert!(said(&good[..good.len() - 1]).contains("said to have 8 bytes, but 7 follow"));
+        assert!(said(&good[..good.len() - 1]).contains("claims 8 bytes, but 7 follow"));
         assert!(said(&good[..40]).contains("no samples"), "{}", said(&good[..40]));
         assert!(said(&file(PCM, 1, 8000, 16, &[])).contains("it has no samples"));
         assert!(said(&file(PCM, 1, 8000, 16, &[0; 3])).contains("not a whole number"));

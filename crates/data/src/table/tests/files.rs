@@ -150,7 +150,7 @@ fn a_description_names_what_is_wide() {
     assert_eq!(description.columns[0].width, 300);
     let text = description.to_string();
     assert!(text.starts_with("600 rows, 2 columns; an encoded row has "), "{text}");
-    assert!(text.contains("slow: column `city` takes 300 of"), "{text}");
+    assert!(text.contains("slow: column `city` takes up 300 of"), "{text}");
     assert!(serde_json::to_string(&description).unwrap().contains("\"kind\":\"category\""));
 }
 
