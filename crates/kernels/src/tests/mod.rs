@@ -158,7 +158,7 @@ pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
     // f32 against f64; any layout, number of threads and instruction set against the first f32 result.
     let single: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(DType::F32).unwrap()).collect();
     let (y32, grads32) = run(f, &single, Tensor::clone);
-    assert_close("f32 output", &flat(&y32), &flat(&y), 2e-5);
+    assert_close("f32 output", &flat(&y32), &flat(&y), 5e-5);
     for (got, want) in grads32.iter().zip(&grads) {
         assert_close("f32 gradient", &flat(got), &flat(want), 5e-5);
     }
