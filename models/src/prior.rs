@@ -69,8 +69,7 @@ pub(crate) fn fitted(
     device: &Device,
 ) -> waxwork_trainer::Result<Box<dyn GenerativeModel>> {
     let stored = ParamSet::stored(tensors, device)?;
-    let model = recipe.model.build(info.sample(), info.condition(), stored)?;
-    let model = recipe.model.build(info.sample(), info.condition(), model.params().frozen())?;
+    let model = recipe.model.build_frozen(info.sample(), info.condition(), stored)?;
     let fit = (recipe.model.mixture().unwrap_or(1), recipe.train.seed);
     tracing::info!(components = fit.0, "fitting the prior");
     with_prior(recipe, model.as_ref(), data, fit, device, &mut |_, _, _| {})
@@ -120,8 +119,8 @@ fn with_prior(
     })?;
     let own = model.params().tensors().into_iter();
     let mut tensors: BTreeMap<String, Tensor> =
-        own.filter(|(name, _)| !name.starts_with(aggregate::PREFIX)).collect();
+        own.filter(|(name, _)| !aggregate::is_of_prior(name)).collect();
     tensors.extend(fitted);
-    let stored = recipe.model.build(sample.clone(), condition.clone(), ParamSet::stored(tensors, device)?)?;
-    Ok(recipe.model.build(sample.clone(), condition.clone(), stored.params().frozen())?)
+    let stored = ParamSet::stored(tensors, device)?;
+    Ok(recipe.model.build_frozen(sample.clone(), condition.clone(), stored)?)
 }

@@ -109,6 +109,20 @@ impl ModelConfig {
         })
     }
 
+    /// [`ModelConfig::build`], with tensors that track no gradient.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::build`].
+    pub fn build_frozen(
+        &self,
+        sample: SampleSpec,
+        condition: ConditionSpec,
+        params: ParamSet,
+    ) -> waxwork_core::Result<Box<dyn GenerativeModel>> {
+        let tracked = self.build(sample.clone(), condition.clone(), params)?;
+        self.build(sample, condition, tracked.params().frozen())
+    }
+
     /// The number of Gaussians of the prior, if it is fitted after training.
     pub fn mixture(&self) -> Option<usize> {
         let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };

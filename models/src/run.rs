@@ -151,9 +151,7 @@ impl Run {
         let stored = stored.map_err(|source| Error::Values { path: path.to_owned(), source })?;
         let fit = |source| Error::Weights { path: path.to_owned(), source };
         let ModelInfo { sample, condition, .. } = &info.model;
-        let build = |params| recipe.model.build(sample.clone(), condition.clone(), params).map_err(fit);
-        let tracked = build(stored)?;
-        let model = build(tracked.params().frozen())?;
+        let model = recipe.model.build_frozen(sample.clone(), condition.clone(), stored).map_err(fit)?;
         let encoder_of_rows = folder.encoder()?;
         Ok(Self { folder, recipe, info, model, weights, encoder_of_rows })
     }

@@ -17,7 +17,7 @@ use waxwork_trainer::{
     TrainConfig, Training, follow, run_folder, train,
 };
 
-use waxwork_vae::aggregate;
+use waxwork_vae::aggregate::is_of_prior;
 
 use crate::prior;
 use crate::validation::Validation;
@@ -229,10 +229,9 @@ fn without_fit(
 ) -> Result<BTreeMap<String, Tensor>> {
     let mut weights = weights.clone();
     if recipe.model.mixture().is_some() {
-        let of_prior = |name: &str| name.starts_with(aggregate::PREFIX);
-        weights.retain(|name, _| !of_prior(name));
+        weights.retain(|name, _| !is_of_prior(name));
         let fresh = model.params().deep_copy()?.tensors().into_iter();
-        weights.extend(fresh.filter(|(name, _)| of_prior(name)));
+        weights.extend(fresh.filter(|(name, _)| is_of_prior(name)));
     }
     Ok(weights)
 }

@@ -61,7 +61,7 @@ pub fn fit(
         progress(number + 1);
     }
     let named = Mixture::tensors(&groups)?.into_iter();
-    Ok(named.map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor)).collect())
+    Ok(named.map(|(name, tensor)| (format!("{DECODER}.prior.{name}"), tensor)).collect())
 }
 
 /// Draws once from each posterior of a batch, with standard normal noise `(N, latent_dim)`.
@@ -76,9 +76,10 @@ pub fn draws(posterior: Posterior, noise: &Tensor) -> Result<Vec<Vec<f32>>> {
     Ok(drawn.to_dtype(DType::F32)?.to_vec2()?)
 }
 
-/// The name prefix of all tensors of a prior. Their group is [`DECODER`].
-pub const PREFIX: &str = "decoder.prior.";
-const _: () = assert!(DECODER.len() + ".prior.".len() == PREFIX.len());
+/// True if a tensor of a model is one of its prior's.
+pub fn is_of_prior(name: &str) -> bool {
+    name.strip_prefix(DECODER).is_some_and(|rest| rest.starts_with(".prior."))
+}
 
 fn unfit(reason: String) -> Error {
     Error::Config { key: "model.prior".into(), reason }
@@ -131,16 +132,20 @@ impl Moments {
 
 fn fit_group(rows: &[f64], dim: usize, components: usize, draws: &mut Draws) -> Result<Vec<Gaussian>> {
     let n = rows.len() / dim;
+    if n == 0 {
+        let mut mixture = vec![Gaussian::standard(dim, 0.0); components];
+        mixture[0].weight = 1.0;
+        return Ok(mixture);
+    }
     let fitted = fitting(n, dim, components);
     let spread = spread(rows, dim);
     let factor = cholesky(&spread, dim)?;
     let weight = 1.0 / fitted as f64;
-    let unused = Gaussian { weight: 0.0, mean: vec![0.0; dim], factor: factor.clone() };
     let starts = starts(rows, dim, fitted, draws);
     let start = |mean: Vec<f64>| Gaussian { weight, mean, factor: factor.clone() };
     let mut mixture: Vec<Gaussian> = starts.into_iter().map(start).collect();
     let mut before = f64::NEG_INFINITY;
-    for _ in 0..if n == 0 { 0 } else { ITERATIONS } {
+    for _ in 0..ITERATIONS {
         let (likelihood, moments) = expectation(rows, dim, &mixture);
         for (component, moments) in mixture.iter_mut().zip(&moments) {
             maximise(component, moments, &spread, n as f64)?;
@@ -150,7 +155,7 @@ fn fit_group(rows: &[f64], dim: usize, components: usize, draws: &mut Draws) -> 
         }
         before = likelihood;
     }
-    mixture.resize(components, unused);
+    mixture.resize(components, Gaussian::standard(dim, 0.0));
     Ok(mixture)
 }
 
@@ -163,7 +168,7 @@ fn spread(rows: &[f64], dim: usize) -> Vec<f64> {
     if n >= 2.0 * imagined {
         return whole.covariance();
     }
-    let own = if n > 0.0 { whole.covariance() } else { vec![0.0; dim * dim] };
+    let own = whole.covariance();
     let identity = |at: usize| f64::from(u8::from(at / dim == at % dim));
     let mixed = own.iter().enumerate().map(|(at, own)| (n * own + imagined * identity(at)) / (n + imagined));
     mixed.collect()
@@ -233,9 +238,6 @@ fn cholesky(covariance: &[f64], dim: usize) -> Result<Vec<f64>> {
 fn starts(rows: &[f64], dim: usize, components: usize, draws: &mut Draws) -> Vec<Vec<f64>> {
     let row = |at: usize| &rows[at * dim..(at + 1) * dim];
     let n = rows.len() / dim;
-    if n == 0 {
-        return vec![vec![0.0; dim]];
-    }
     let mut means = vec![row(draws.below(n as u32) as usize).to_vec()];
     let mut nearest = vec![f64::INFINITY; n];
     while let (Some(last), true) = (means.last(), means.len() < components) {

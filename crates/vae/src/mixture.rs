@@ -52,10 +52,14 @@ impl Gaussian {
         -sum - 0.5 * dim as f64 * log(std::f64::consts::TAU)
     }
 
+    /// The standard normal of `dim` values.
+    pub(crate) fn standard(dim: usize, weight: f64) -> Self {
+        let identity = (0..dim * dim).map(|at| f64::from(u8::from(at.is_multiple_of(dim + 1))));
+        Self { weight, mean: vec![0.0; dim], factor: identity.collect() }
+    }
+
     fn is_standard(&self) -> bool {
-        let identity = |at: usize| f64::from(u8::from(at.is_multiple_of(self.mean.len() + 1)));
-        self.mean.iter().all(|mean| *mean == 0.0)
-            && self.factor.iter().enumerate().all(|(at, factor)| *factor == identity(at))
+        *self == Self::standard(self.mean.len(), self.weight)
     }
 
     /// A draw, μ + L · noise.

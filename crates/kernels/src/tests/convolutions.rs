@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 
-use super::{assert_close, bits, check, check_nan, flat, random};
+use super::{assert_close, bits, check, check_nan, check_within, flat, random};
 use crate::{Activation, conv_transpose2d, conv2d, conv2d_with_planes, with_planes};
 
 /// The elements of a tensor, by index.
@@ -129,9 +129,9 @@ impl Windows {
         let fused = self.conv2d(&inputs, Activation::Tanh).unwrap();
         let apart: Vec<f64> = want.data.iter().map(|y| y.tanh()).collect();
         assert_close("fused activation", &flat(&fused), &apart, 1e-12);
-        check(&|t| self.conv2d(t, Activation::Identity), &inputs[..2]);
+        check_within(&|t| self.conv2d(t, Activation::Identity), &inputs[..2], tolerance([c, o]));
         for activation in [Activation::Identity, Activation::Silu, Activation::Tanh] {
-            check(&|t| self.conv2d(t, activation), &inputs);
+            check_within(&|t| self.conv2d(t, activation), &inputs, tolerance([c, o]));
         }
         if !may_be_filtered([c, o]) {
             check_nan(&|t| self.conv2d(t, Activation::Identity), &inputs);
@@ -146,8 +146,8 @@ impl Windows {
         let y = self.conv_transpose2d(&inputs, extra).unwrap();
         assert_eq!(y.dims(), want.dims);
         assert_close("transposed convolution", &flat(&y), &want.data, 1e-12);
-        check(&|t| self.conv_transpose2d(t, extra), &inputs);
-        check(&|t| self.conv_transpose2d(t, extra), &inputs[..2]);
+        check_within(&|t| self.conv_transpose2d(t, extra), &inputs, tolerance([c, o]));
+        check_within(&|t| self.conv_transpose2d(t, extra), &inputs[..2], tolerance([c, o]));
         if !may_be_filtered([c, o]) {
             check_nan(&|t| self.conv_transpose2d(t, extra), &inputs);
         }
@@ -179,6 +179,11 @@ impl Windows {
 /// Minimal filtering spreads a NaN over its tile.
 fn may_be_filtered(channels: [usize; 2]) -> bool {
     channels.iter().all(|channels| channels % 16 == 0)
+}
+
+/// The tolerance of f32 outputs. Minimal filtering adds and subtracts inputs first, which costs digits.
+fn tolerance(channels: [usize; 2]) -> f64 {
+    if may_be_filtered(channels) { 5e-5 } else { 2e-5 }
 }
 
 /// A range for each axis.

@@ -100,6 +100,11 @@ fn bits(tensors: &[Tensor]) -> Vec<Vec<u32>> {
 
 /// Tests all properties that every differentiable kernel has. `inputs` are f64.
 pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
+    check_within(f, inputs, 2e-5);
+}
+
+/// [`check`] with the tolerance of f32 outputs against f64.
+pub(super) fn check_within(f: Kernel<'_>, inputs: &[Tensor], tolerance: f64) {
     let (y, grads) = run(f, inputs, Tensor::clone);
 
     // Central differences of Σ y · weights in f64, at up to ten elements of each input.
@@ -158,7 +163,7 @@ pub(super) fn check(f: Kernel<'_>, inputs: &[Tensor]) {
     // f32 against f64; any layout, number of threads and instruction set against the first f32 result.
     let single: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(DType::F32).unwrap()).collect();
     let (y32, grads32) = run(f, &single, Tensor::clone);
-    assert_close("f32 output", &flat(&y32), &flat(&y), 5e-5);
+    assert_close("f32 output", &flat(&y32), &flat(&y), tolerance);
     for (got, want) in grads32.iter().zip(&grads) {
         assert_close("f32 gradient", &flat(got), &flat(want), 5e-5);
     }
