@@ -64,7 +64,9 @@ pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> R
             let labels = ends.iter().cycle().take(rows).flat_map(|&(from, to)| [from, to]);
             Condition::classes(&labels.collect::<Vec<_>>())?
         }
-        condition => condition.unasked(seed, &numbers.iter().map(|number| number / 2).collect::<Vec<_>>())?,
+        condition => {
+            condition.unspecified(seed, &numbers.iter().map(|number| number / 2).collect::<Vec<_>>())?
+        }
     };
     // The prior may jump between two noises that are close, so a row leads from latent to latent.
     let drawn = model.latents(&noise, &at_ends)?;
@@ -91,7 +93,7 @@ pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> R
         (_, [_, ..]) => return Err(Error::UnexpectedLabels { family: info.family.clone() }),
         (condition, []) => {
             let row_of_each: Vec<u64> = (0..rows * steps).map(|number| (number / steps) as u64).collect();
-            condition.unasked(seed, &row_of_each)?
+            condition.unspecified(seed, &row_of_each)?
         }
     };
     Ok(Walk { latents: Tensor::stack(&latents, 0)?, condition })
@@ -128,7 +130,7 @@ pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Wa
         return Err(Error::Config { key: "dims".to_owned(), reason });
     }
     let condition = |count: usize| match info.classes() {
-        0 => info.condition.unasked(seed.unwrap_or_default(), &vec![0; count]),
+        0 => info.condition.unspecified(seed.unwrap_or_default(), &vec![0; count]),
         _ => Condition::classes(&vec![class; count]),
     };
     let noise: Vec<f32> = match seed {
