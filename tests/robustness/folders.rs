@@ -7,7 +7,7 @@ use image::ImageFormat;
 use super::*;
 
 #[test]
-fn what_is_in_a_folder() {
+fn contents_of_folders() {
     let cases = [
         Case {
             case: "jpg, jpeg, jpe, jfif, png, webp, bmp, tif, tiff and gif, in upper or lower case",

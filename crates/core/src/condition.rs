@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_an_error() {
+    fn rejects_mismatched_inputs() {
         let classes = ConditionSpec::classes(3);
         let error = |condition: &Condition| encoded(&classes, condition).unwrap_err().to_string();
         assert_eq!(error(&Condition::classes(&[3]).unwrap()), "there is no class 3: labels are 0 to 2");

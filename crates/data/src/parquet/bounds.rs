@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_of_sizes_that_they_can_have() {
+    fn rejects_impossible_page_sizes() {
         let part = |field: u8, values: &[i32]| [vec![field << 4 | kind::STRUCT], numbers(values)].concat();
         let (data, dictionary) = (|encoding| part(2, &[9, encoding]), |values| part(4, &[values, 0]));
         let found = column_of(&[page(100, 100, &dictionary(10)), page(1 << 24, 7, &data(8))]).unwrap();
@@ -404,7 +404,7 @@ mod tests {
 
     /// This reader would skip a field that declares another type, but the crate would read it.
     #[test]
-    fn what_the_parquet_crate_reads_otherwise_is_refused() {
+    fn rejects_what_the_parquet_crate_reads_differently() {
         // A checksum of type BINARY that hides a size.
         let hidden = [0x18, 2, 0x15, 2];
         let error = column_of(&[page(1, 1, &hidden)]).unwrap_err().to_string();

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_wrong_new_and_repeated_is_counted() {
+    fn counts_correct_wrong_new_and_repeated_sentences() {
         let made = sentences(&[
             "it is cold",
             "it is cold",
