@@ -52,7 +52,7 @@ impl Side {
         match self {
             Self::Ours => "Waxwork",
             Self::Plain => "PyTorch, plain networks",
-            Self::Best => "PyTorch, our networks",
+            Self::Best => "PyTorch, Waxwork's networks",
         }
     }
 
@@ -301,7 +301,7 @@ fn next_turn(active: impl Iterator<Item = Duration>, mark: Duration) -> Option<D
 
 fn table(points: &[Point]) -> String {
     let mut table = String::from(
-        "| data | minutes | side | judge Fréchet | ours / this | label agreement | recall |\n|---|---|---|---|---|---|---|\n",
+        "| data | minutes | side | judge Fréchet | Waxwork / this | label agreement | recall |\n|---|---|---|---|---|---|---|\n",
     );
     for point in points {
         let ours = points
