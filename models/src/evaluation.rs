@@ -216,8 +216,8 @@ fn of_test_rows(
         stages("measuring likelihoods", found.len(), rows.len());
     }
     let mut protocol = protocol.clone();
-    protocol.insert("draws".into(), format!("{draws} a row, importance sampling"));
-    protocol.insert("interval".into(), "95 %, of 1.96 standard errors".into());
+    protocol.insert("draws".into(), format!("{draws} per row, importance sampling"));
+    protocol.insert("interval".into(), "95 %, ± 1.96 standard errors".into());
     protocol.insert("n_real".into(), rows.len().to_string());
     protocol.insert("least".into(), format!("{LEAST:e} for a value given a latent"));
     let metric = |name: &str, values: &[f64]| {

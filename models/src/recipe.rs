@@ -494,7 +494,7 @@ mod tests {
             (
                 "vae-digits",
                 "model.likelihood=gausian",
-                "must be a table whose `kind` is one of `bernoulli`, `continuous-bernoulli`, `gaussian`, `rows`, `tokens`, but is the string `gausian` (did you mean `gaussian`?)",
+                "must be a table whose `kind` is one of `bernoulli`, `continuous-bernoulli`, `gaussian`, `rows`, `tokens`, but is the string `gausian` (did you mean `{ kind = \"gaussian\", scale = … }`?)",
             ),
             (
                 "vae-digits",

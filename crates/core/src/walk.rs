@@ -1,5 +1,5 @@
 //! Paths through latent space, as latents and conditions: interpolations between draws, and traversals of one
-//! latent value.
+//! latent dimension.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -99,10 +99,10 @@ pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> R
     Ok(Walk { latents: Tensor::stack(&latents, 0)?, condition })
 }
 
-/// Which latent values a traversal varies.
+/// Which latent dimensions a traversal varies.
 #[derive(Clone, Copy, Debug)]
 pub struct Traversal<'a> {
-    /// The latent values, one per row.
+    /// The latent dimensions, one per row.
     pub dims: &'a [u32],
     /// Samples per row; at least 2.
     pub steps: usize,
@@ -116,8 +116,8 @@ pub struct Traversal<'a> {
 /// others stay fixed.
 ///
 /// # Errors
-/// [`Error::Config`] for a latent value that the model does not have; [`Error::Empty`] for no values or fewer
-/// than two steps.
+/// [`Error::Config`] for a latent dimension that the model does not have; [`Error::Empty`] for no
+/// dimensions or fewer than two steps.
 pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Walk> {
     let &Traversal { dims, steps, class, seed } = walk;
     if dims.is_empty() || steps < 2 {
@@ -126,7 +126,8 @@ pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Wa
     let info = model.info();
     let (size, device) = (info.latent_dim(), model.params().device());
     if let Some(dim) = dims.iter().find(|&&dim| dim as usize >= size) {
-        let reason = format!("there is no latent value {dim}: they are 0 to {}", size - 1);
+        let reason =
+            format!("there is no latent dimension {dim}: this model has dimensions 0 to {}", size - 1);
         return Err(Error::Config { key: "dims".to_owned(), reason });
     }
     let condition = |count: usize| match info.classes() {

@@ -52,7 +52,7 @@ impl Side {
         match self {
             Self::Ours => "Waxwork",
             Self::Plain => "PyTorch, plain networks",
-            Self::Best => "PyTorch, our networks",
+            Self::Best => "PyTorch, Waxwork's networks",
         }
     }
 
@@ -303,7 +303,7 @@ fn next_turn(active: impl Iterator<Item = Duration>, mark: Duration) -> Option<D
 
 fn table(points: &[Point]) -> String {
     let mut table = String::from(
-        "| data set | minutes | system | judge Fréchet distance | Waxwork / this | label agreement | recall |\n|---|---|---|---|---|---|---|\n",
+        "| data | minutes | side | judge Fréchet | Waxwork / this | label agreement | recall |\n|---|---|---|---|---|---|---|\n",
     );
     for point in points {
         let ours = points

@@ -152,12 +152,12 @@ pub(super) fn replace_quality(path: &Path, table: &str, torch: &str) -> Result<(
 ![Fréchet distance against minutes of training, three systems, three data sets](images/quality.svg)
 
 {table}
-The models are conditional GANs, trained with one seed. Three processes run in turns of twenty
-seconds on the same processors. The minutes are the running time of one process, including its start
-and the reading of the data. The plain networks are the DCGANs of `cgan-dcgan-mnist` and
-`gan-dcgan-cifar10` with labels. \"Our networks\" are those of Waxwork's recipe, with its losses,
-optimiser and moving average. All learning rates are constant. At each time, the same judge (a
-classifier that takes no part in the training) measures 10,000 samples of each process.
+Conditional GANs, one seed. Three processes take turns of twenty seconds on the same processors. The
+minutes are the time that a process ran, including its start and the reading of data. The plain
+networks are the DCGANs of `cgan-dcgan-mnist` and `gan-dcgan-cifar10` with labels. Waxwork's networks
+are those of the recipe, with its losses, optimiser and moving average. All learning rates are
+constant. At every mark, one judge, which none of the processes uses, measures 10,000 samples of
+each.
 ",
         date.trim()
     );
@@ -180,12 +180,12 @@ pub(super) fn document(tables: &str, options: &Options, torch: &str) -> Result<S
 {}, {}.
 
 {tables}
-Each pair is Waxwork's value / PyTorch's value. The step time is the median of a round, without its
-first fifth. Waxwork's step includes preparing the batch and writing a log line; PyTorch's includes
-neither. The time to the first step counts from the start of the process. The compilation of
-`torch.compile` falls into the first fifth of a round, so the step time does not include it. For
-both, the time of sampling is from a file with weights to a NumPy file that is synced to the same
-disk, and excludes the start of the process.
+Each pair is Waxwork's number / PyTorch's. The time of a step is the median over the steps of a
+round, without the first fifth of the steps. `torch.compile` compiles during this fifth, so the time
+for compiling does not count. Waxwork's step includes preparing the batch and writing a log line;
+PyTorch's includes neither. The time of the first step is measured from the start of the process. For
+both programs, the time for 10,000 samples includes reading the weights from a file and writing a
+NumPy file that is synced to the same disk, but not the start of the process.
 ",
         cpu.trim_start_matches([' ', '\t', ':']),
         options.threads,

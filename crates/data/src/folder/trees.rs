@@ -153,7 +153,7 @@ fn counts_skipped_files_by_kind() {
         ]
     );
     let said = refused(&["cat/1.png", "cat/2.png", "dog/"]);
-    assert!(said.contains("dog contains no images"), "{said}");
+    assert!(said.contains("dog` contains no images"), "{said}");
     let said = refused(&["cat/1.png", "dog/1.heic", "dog/2.heic"]);
     assert!(
         said.contains("but 2 samples are left out because their formats are not supported: 2 .heic"),

@@ -124,7 +124,7 @@ const CASES: [(&str, &str, fn()); 8] = [
         labels_are_found_whatever_their_column_is_called_and_described_as,
     ),
     (
-        "no such column, labels up to a million, or no label in any row",
+        "no such column, numbers too large to be classes (such as 1,000,000), or no label in any row",
         "images without labels, with a warning that says why",
         reports_images_without_labels,
     ),

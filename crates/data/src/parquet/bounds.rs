@@ -144,7 +144,9 @@ impl<R: BufRead> Compact<R> {
             }
             open.push(children);
             if open.iter().sum::<u64>() > count - index - 1 || open.len() > DEPTH {
-                return Err(refused("a schema of more or deeper groups than it has elements for".into()));
+                let reason =
+                    "a schema whose groups have more children than it has elements, or are nested too deeply";
+                return Err(refused(reason.into()));
             }
         }
         Ok(())
