@@ -32,10 +32,10 @@ Usage: cargo xtask bench [--python PYTHON] [--threads N] [--rounds N] [--plain] 
 The command trains the same networks with Waxwork and with PyTorch. The two run alternately, never
 at the same time, on images of the recipe's shape that are in memory before the clock starts. The
 step time is the median of a round, without the first fifth of its steps. The ratio is Waxwork's
-step time to PyTorch's: the median over the rounds, with the minimum and the maximum. More tables
-show the phases of a step, the step time with one thread, and batch sizes from 32 to 512. Run the
-command on an idle machine, because load slows PyTorch's threads down most. It takes about ten
-minutes, and one minute with --plain and --rounds 1.
+step time divided by PyTorch's: its median, minimum and maximum over the rounds. More tables show
+the phases of a step, the step time with one thread, and batch sizes from 32 to 512. Run the command
+on an idle machine, because load slows PyTorch's threads down most. It takes about ten minutes, and
+one minute with --plain and --rounds 1.
 
 With --device, both train DCGANs and residual networks on that device, with batch sizes from 64 to
 1024, in f32 without TF32. Losses are read from the device only at every tenth step, so the step
@@ -43,17 +43,17 @@ time is a tenth of the median time between two readings. The command prints the 
 file.
 
 With --quality, the command compares sample quality after the same training time. It trains
-conditional GANs on MNIST, Fashion-MNIST and CIFAR-10 from DATA_DIR: Waxwork's recipe, the plain
-networks in PyTorch, and the networks of Waxwork's recipe in PyTorch. These run in turns of twenty
-seconds. The command measures the samples of each after 1, 3 and 10 minutes of its own running time.
-This takes half an hour per data set. With --write, it also writes the table and the plot into
-docs/benchmarks.md.
+conditional GANs on MNIST, Fashion-MNIST and CIFAR-10 from DATA_DIR: Waxwork's recipe; in PyTorch,
+the DCGANs of cgan-dcgan-mnist and gan-dcgan-cifar10, with labels; and, in PyTorch, the networks of
+Waxwork's recipe. These run in turns of twenty seconds. The command measures the samples of each
+after 1, 3 and 10 minutes of its own running time. This takes half an hour per data set. With
+--write, it also writes the table and the plot into docs/benchmarks.md.
 
 Options:
   --python PYTHON   Python with torch [default: python3]
   --threads N       Number of threads, for Waxwork and for PyTorch [default: 2]
   --rounds N        Number of rounds; each runs Waxwork and PyTorch once [default: 3]
-  --plain           Measure the unchanged recipes only, without other threads and batch sizes
+  --plain           Measure the recipes only as they are, not with one thread or other batch sizes
   --write           Also write docs/benchmarks.md
   --device DEVICE   cuda, cuda:N, metal, or cpu, to test this option without a GPU
   --program FILE    With --device: use this program instead of building one

@@ -17,7 +17,7 @@ Usage: cargo xtask fuzz [TARGET ...] [--seconds N]
 The targets are the files in fuzz/targets. By default, all of them run. The command needs cargo-fuzz
 (`cargo install cargo-fuzz --locked`) and a C++ compiler. The first build takes some minutes. An
 input fails if it causes a panic, a single allocation of more than 600 MiB, or a run of more than 20
-seconds; the fuzzer keeps it in fuzz/artifacts. It keeps inputs that reach new code in fuzz/corpus,
+seconds; the fuzzer keeps it in fuzz/artifacts. In fuzz/corpus it keeps inputs that reach new code,
 and the next run starts from them.
 
 Options:

@@ -24,7 +24,8 @@ Usage: cargo xtask repro [RECIPE ...] [options]
 The command trains each recipe for a few steps, in several ways that must not change the result:
 twice in the same way; with 1, 2 and 8 threads; killed at random steps and resumed; with more and
 with fewer samples, measurements, checkpoints and messages. The SHA-256 hashes of every tensor
-(weights, moving average, optimiser, result), of the metrics and of the samples must agree.
+(weights, moving average, optimiser state, final model), of the metrics and of the samples must
+agree.
 
 The default recipes are those of `cargo xtask train`, and their variants on MNIST if its files are
 found. The run folders stay in target/repro.

@@ -20,8 +20,7 @@ fn medians(rounds: &Rounds, f: fn(&Measured) -> f64) -> (f64, f64) {
     (ours, median(rounds.iter().map(|(_, theirs)| f(theirs)).collect()))
 }
 
-/// The ratio of Waxwork's step time to PyTorch's: the median over the rounds, with the minimum and the
-/// maximum.
+/// Waxwork's step time divided by PyTorch's: the median over the rounds, with the minimum and the maximum.
 fn ratio(rounds: &Rounds) -> String {
     let mut ratios: Vec<f64> = rounds.iter().map(|(ours, theirs)| ours.step / theirs.step).collect();
     ratios.sort_by(f64::total_cmp);
