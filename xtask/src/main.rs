@@ -18,12 +18,15 @@ mod mpi_test;
 mod nearest;
 mod outcome;
 mod process;
+mod python;
+mod python_test;
 mod repro;
 mod stand_in;
 mod test;
 mod tidy;
 mod train;
 mod waxwork;
+mod wheel;
 mod workspace;
 
 use std::env;
@@ -99,6 +102,18 @@ const COMMANDS: &[Command] = &[
         summary: "compare runs on several processes with those on one",
         help: mpi_test::HELP,
         run: mpi_test::run,
+    },
+    Command {
+        name: "python-test",
+        summary: "build the Python package, and run its tests",
+        help: python_test::HELP,
+        run: python_test::run,
+    },
+    Command {
+        name: "wheel",
+        summary: "pack the Python package to hand out",
+        help: wheel::HELP,
+        run: wheel::run,
     },
     Command { name: "dist", summary: "pack the program to hand out", help: dist::HELP, run: dist::run },
     Command { name: "ci", summary: "everything that CI checks", help: ci::HELP, run: ci::run },
