@@ -12,10 +12,10 @@ use crate::waxwork::{self, Hub, Profile};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Builds the Python package without optimising it further, and runs its tests in an environment of
-their own
+Builds the Python package in the dev profile, and runs its tests in an environment of their own
 
-Usage: cargo xtask python-test [--notebooks] [PYTEST ARGUMENT ...]
+Usage: cargo xtask python-test [PYTEST ARGUMENT ...]
+       cargo xtask python-test --notebooks
 
 It needs Python 3.10 or newer (`python3`, or the one that WAXWORK_PYTHON names) with its module
 venv, and installs NumPy, pandas, scikit-learn, tqdm, pytest and mypy from PyPI. The library is
@@ -23,14 +23,18 @@ built in the dev profile and laid beside the package's files in target/python/si
 arguments, it also checks format, lints and types.
 
 Options:
-  --notebooks   run the notebooks of crates/python/notebooks too, and write them to docs/notebooks
+  --notebooks   instead of the tests, run the notebooks of crates/python/notebooks, and write them
+                with their output to docs/notebooks
 
 Examples:
   cargo xtask python-test
   cargo xtask python-test -k sample";
 
 /// What the tests use.
-const PACKAGES: [&str; 7] = ["numpy", "pandas", "pandas-stubs", "scikit-learn", "tqdm", "pytest", "mypy"];
+const PACKAGES: [&str; 6] = ["numpy", "pandas", "scikit-learn", "tqdm", "pytest", "mypy"];
+
+/// What the notebooks use.
+const NOTEBOOK_PACKAGES: [&str; 5] = ["numpy", "pandas", "scikit-learn", "nbclient", "ipykernel"];
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     test(&Workspace::load()?, args)?;
@@ -53,17 +57,29 @@ fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     process::run(&mut python::cargo(workspace, &interpreter, "build"))?;
     let site = lay_out(workspace)?;
     let folder = python::folder(workspace);
+    if args == ["--notebooks"] {
+        return notebooks(workspace, &site);
+    }
     if args.is_empty() {
         process::run(process::cargo(&folder).args(["fmt", "--check"]))?;
         process::run(python::cargo(workspace, &interpreter, "clippy").args(["--", "-D", "warnings"]))?;
         let mut types = Command::new(&interpreter);
-        types.args(["-m", "mypy", "--strict", "--cache-dir"]).arg(workspace.target.join("python/mypy"));
-        process::run(types.args(["-p", "waxwork"]).current_dir(&site))?;
+        types.args(["-m", "mypy", "--config-file"]).arg(folder.join("pyproject.toml"));
+        types.arg("--cache-dir").arg(workspace.target.join("python/mypy"));
+        process::run(types.current_dir(&site))?;
     }
     let mut pytest = Command::new(&interpreter);
     pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).args(args).current_dir(&folder);
     pytest.env("PYTHONPATH", &site).env("PYTHONDONTWRITEBYTECODE", "1").env("WAXWORK_PROGRAM", program);
     process::run(&mut pytest)
+}
+
+/// Runs the notebooks, and writes them with their output.
+fn notebooks(workspace: &Workspace, site: &Path) -> Result<()> {
+    let interpreter = python::environment(workspace, "notebooks", &NOTEBOOK_PACKAGES)?;
+    let mut run = Command::new(interpreter);
+    run.arg(python::folder(workspace).join("notebooks/run.py")).arg(workspace.root.join("docs/notebooks"));
+    process::run(run.env("PYTHONPATH", site))
 }
 
 /// Copies the package's files and the library to a folder that Python can import from, and returns it.

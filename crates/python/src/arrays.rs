@@ -3,11 +3,14 @@
 
 use std::path::Path;
 
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyList};
+use pyo3::types::{PyByteArray, PyBytes, PyList};
 use waxwork_core::{DType, Device, Tensor, npy};
 use waxwork_eval::arrays;
+use waxwork_media::preview;
 
+use crate::compute::compute;
 use crate::errors::Fault;
 use crate::rows;
 
@@ -24,6 +27,18 @@ pub(crate) fn tensor(what: &str, npy: &[u8]) -> Result<Tensor, Fault> {
 pub(crate) fn labels(npy: &[u8], count: usize, classes: usize) -> PyResult<Vec<u32>> {
     let array = tensor("labels", npy)?;
     Ok(arrays::labels(&array, count, classes).map_err(Fault::from)?)
+}
+
+/// Images or points as one PNG image, with this number of columns.
+#[pyfunction]
+pub(crate) fn grid<'py>(py: Python<'py>, npy: &[u8], columns: usize) -> PyResult<Bound<'py, PyBytes>> {
+    let png = compute(py, None, None, |_| {
+        let array = tensor("images", npy)?;
+        let kind = arrays::kind_of(&array)?;
+        let picture = preview::picture(&kind, &arrays::samples(&array, &kind)?, columns.max(1));
+        Ok(picture.and_then(|picture| picture.png()).map_err(waxwork_trainer::Error::from)?)
+    })?;
+    Ok(PyBytes::new(py, &png))
 }
 
 /// What a model made.

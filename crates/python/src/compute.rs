@@ -87,7 +87,7 @@ pub(crate) fn compute<T: Send>(
     let watch = Watch { news, stop: Stop::default(), last: Mutex::default(), stops_itself: false.into() };
     let stop = watch.stop.clone();
     let progress = progress.map(|progress| progress.clone().unbind());
-    let (done, raised) = py.detach(|| {
+    let (done, raised) = py.detach(move || {
         thread::scope(|scope| {
             let worker = thread::Builder::new().name("waxwork".into());
             let worker = worker.spawn_scoped(scope, move || pool.install(|| work(&watch)));
@@ -97,7 +97,10 @@ pub(crate) fn compute<T: Send>(
         })
     })?;
     let done = match (done, raised) {
-        (_, Some(error)) => return Err(error),
+        (_, Some(error)) => {
+            warnings::forget();
+            return Err(error);
+        }
         (Ok(done), None) => done,
         (Err(panic), None) => resume_unwind(panic),
     };

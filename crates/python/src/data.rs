@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use waxwork_data::table::{Table, TableOptions, TypedColumn, TypedValues};
 use waxwork_data::{DataConfig, Dataset, InMemory, Progress, memory};
 use waxwork_eval::arrays;
@@ -28,39 +29,24 @@ pub(crate) enum Source {
 }
 
 /// An array as the bytes of a `.npy` file, and the name of each sample's class.
-type Part = (Vec<u8>, Option<Vec<String>>);
+type Part<'py> = (Bound<'py, PyBytes>, Option<Vec<String>>);
 
 #[pymethods]
 impl Data {
     /// Samples from arrays. Without `classes`, the names of labels are classes in natural order, as the
     /// directories of a folder are.
     #[staticmethod]
-    #[pyo3(signature = (train, test, classes))]
-    fn samples(train: Part, test: Option<Part>, classes: Option<Vec<String>>) -> PyResult<Self> {
-        let (images, names) = train;
-        let array = tensor("images", &images)?;
-        let kind = arrays::kind_of(&array).map_err(Fault::from)?;
-        let bytes = arrays::at_rest(&array, &kind).map_err(Fault::from)?;
-        let test = test.map(|(images, names)| {
-            let bytes = arrays::at_rest(&tensor("test images", &images)?, &kind).map_err(Fault::from)?;
-            Ok::<_, Fault>((bytes, names))
-        });
-        let (test_bytes, test_names) = test.transpose()?.unzip();
-        if test_names.as_ref().is_some_and(|test| test.is_some() != names.is_some()) {
-            return Err(Fault::data("give labels for both parts, or for neither").into());
-        }
-        let (count, test_names) = (names.as_ref().map_or(0, Vec::len), test_names.flatten());
-        let has_labels = names.is_some();
-        let names: Vec<String> = names.into_iter().chain(test_names).flatten().collect();
-        let (classes, labels) = numbered(&names, classes)?;
-        let (labels, test_labels) = labels.split_at(count);
-        let part = |bytes, labels: &[u32]| {
-            let labels = has_labels.then(|| labels.to_vec());
-            Ok::<_, Fault>(Arc::new(InMemory::new(kind.clone(), bytes, labels)?))
-        };
-        let train = part(bytes, labels)?;
-        let test = test_bytes.map(|bytes| part(bytes, test_labels)).transpose()?;
-        Ok(Self { source: Source::Samples { classes, train, test } })
+    fn samples(
+        py: Python<'_>,
+        train: Part<'_>,
+        test: Option<Part<'_>>,
+        classes: Option<Vec<String>>,
+    ) -> PyResult<Self> {
+        let (images, names) = (train.0.as_bytes(), train.1);
+        let test = test.as_ref().map(|(images, names)| (images.as_bytes(), names.as_deref()));
+        Ok(py
+            .detach(|| Source::samples((images, names.as_deref()), test, classes))
+            .map(|source| Self { source })?)
     }
 
     /// A table from columns: each has a name, the kind of its values, and one value or None per row.
@@ -78,6 +64,31 @@ impl Data {
 }
 
 impl Source {
+    fn samples(
+        (images, names): (&[u8], Option<&[String]>),
+        test: Option<(&[u8], Option<&[String]>)>,
+        classes: Option<Vec<String>>,
+    ) -> Result<Self, Fault> {
+        let array = tensor("images", images)?;
+        let kind = arrays::kind_of(&array)?;
+        let bytes = arrays::at_rest(&array, &kind)?;
+        if test.is_some_and(|(_, test)| test.is_some() != names.is_some()) {
+            return Err(Fault::data("give labels for both parts, or for neither"));
+        }
+        let test_names = test.and_then(|(_, names)| names).unwrap_or_default();
+        let all: Vec<String> = names.unwrap_or_default().iter().chain(test_names).cloned().collect();
+        let (classes, labels) = numbered(&all, classes)?;
+        let (labels, test_labels) = labels.split_at(all.len() - test_names.len());
+        let part = |bytes, labels: &[u32]| {
+            let labels = names.is_some().then(|| labels.to_vec());
+            Ok::<_, Fault>(Arc::new(InMemory::new(kind.clone(), bytes, labels)?))
+        };
+        let train = part(bytes, labels)?;
+        let test = test
+            .map(|(images, _)| part(arrays::at_rest(&tensor("test images", images)?, &kind)?, test_labels));
+        Ok(Self::Samples { classes, train, test: test.transpose()? })
+    }
+
     fn load(&self, config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset, waxwork_models::Error> {
         match self {
             Self::Samples { classes, train, test } => {

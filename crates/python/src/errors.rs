@@ -53,12 +53,6 @@ impl Fault {
         let text = error.to_string();
         Self::new(class, text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("unknown error"))
     }
-
-    /// The same fault, with the name of the argument that it concerns in front.
-    pub(crate) fn at(mut self, what: &str) -> Self {
-        self.message = format!("{what}: {}", self.message);
-        self
-    }
 }
 
 impl From<Fault> for PyErr {

@@ -42,7 +42,7 @@ fn is_data(name: &str) -> bool {
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use super::arrays::labels;
+    use super::arrays::{grid, labels};
     #[pymodule_export]
     use super::command;
     #[pymodule_export]

@@ -536,7 +536,8 @@ impl Run {
         const PARTS: [Part; 4] = [Part::Generator, Part::Decoder, Part::Encoder, Part::Prior];
         let named = |name: &str| {
             let known = PARTS.map(Part::name).join(", ");
-            let unknown = || Fault::new(Class::Model, format!("there is no part `{name}`; parts are {known}"));
+            let unknown =
+                || Fault::new(Class::Model, format!("there is no part `{name}`; parts are {known}"));
             PARTS.into_iter().find(|part| part.name() == name).ok_or_else(unknown)
         };
         let part = part.map(named).transpose()?;

@@ -1,6 +1,8 @@
 //! Training and resuming runs.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use pyo3::prelude::*;
@@ -32,10 +34,15 @@ impl Asked {
         let original = self.plain(&[]).ok();
         recipe.steady_on_own_images(original.as_ref(), settings);
         match original {
-            Some(original) => recipe.disclaim(&original, if self.1 { GIVEN } else { &self.0 })?,
+            Some(original) => recipe.disclaim(&original, &self.name())?,
             None => recipe.results.clear(),
         }
         Ok(recipe)
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        let stem = Path::new(&self.0).file_stem().filter(|_| !self.1);
+        stem.map_or(GIVEN.into(), OsStr::to_string_lossy)
     }
 
     fn plain(&self, settings: &[String]) -> Result<Recipe, Fault> {
@@ -137,10 +144,11 @@ fn loaded(recipe: &Recipe, source: Option<&Source>, watch: &Watch) -> Result<wax
 fn go(run: &mut TrainingRun, folder: &RunFolder, device: &Device, watch: &Watch) -> Result<(), Fault> {
     let mut reporter = Reporter { watch, total: 0 };
     let outcome = run.train(folder, watch.stop(), vec![&mut reporter])?;
-    if outcome.stopped.is_none() {
-        finish_run(folder, &run.data, &run.recipe, &outcome, device)?;
+    if outcome.stopped.is_some() {
+        // The caller raises what stopped it.
+        return Err(Fault::new(Class::Training, format!("stopped after {} steps", outcome.steps)));
     }
-    Ok(())
+    Ok(finish_run(folder, &run.data, &run.recipe, &outcome, device)?)
 }
 
 /// Reports steps, and the values that are logged.

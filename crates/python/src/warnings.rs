@@ -57,6 +57,11 @@ pub(crate) fn add(message: String) {
     PENDING.lock().unwrap_or_else(PoisonError::into_inner).push(message);
 }
 
+/// Drops all warnings that are pending.
+pub(crate) fn forget() {
+    PENDING.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
 /// Issues all warnings that are pending.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ import os as _os
 _os.environ.setdefault("CANDLE_NUM_THREADS", "1")
 
 from . import metrics  # noqa: E402
+from ._grid import Grid, grid  # noqa: E402
 from ._native import __version__  # noqa: E402
 from ._run import Metric, Run, Scores  # noqa: E402
 from ._train import load, recipes, resume, train  # noqa: E402
@@ -34,6 +35,7 @@ __all__ = [
     "DataError",
     "FileError",
     "ForkError",
+    "Grid",
     "Metric",
     "ModelError",
     "RecipeError",
@@ -45,6 +47,7 @@ __all__ = [
     "WaxworkError",
     "WaxworkWarning",
     "__version__",
+    "grid",
     "load",
     "metrics",
     "recipes",

@@ -461,7 +461,7 @@ class Run:
             found = self._native.evaluate(
                 samples, seed, count, importance_samples, accuracy, weights, memory, place, threads, report
             )
-        return Scores([Metric(*m[:3], None if m[3] is None else tuple(m[3]), *m[4:]) for m in found])
+        return Scores([Metric(*m[:3], None if m[3] is None else (m[3][0], m[3][1]), *m[4:]) for m in found])
 
     def report(
         self,
