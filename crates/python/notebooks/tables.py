@@ -39,7 +39,7 @@ people.head()
 # `cvae-table` is a conditional VAE: you can ask it for values.
 
 # %%
-run = ww.train("cvae-table", people, label="income", epochs=60, seed=1, out="runs/people", progress=False)
+run = ww.train("cvae-table", people, label="income", steps=500, seed=1, out="runs/people", progress=False)
 run
 
 # %%
@@ -71,5 +71,5 @@ run.evaluate(samples=2000)
 # `TableSynthesizer` has the conventions of scikit-learn.
 
 # %%
-model = ww.TableSynthesizer("vae-table", epochs=20, progress=False).fit(people.drop(columns="income"), people["income"])
+model = ww.TableSynthesizer("vae-table", steps=300, progress=False).fit(people.drop(columns="income"), people["income"])
 model.sample(5)

@@ -137,7 +137,14 @@ fn loaded(recipe: &Recipe, source: Option<&Source>, watch: &Watch) -> Result<wax
     if source.is_some() && recipe.data.name == MEMORY {
         data::check(&recipe.data)?;
     }
-    Ok(data::load(&recipe.data, source, None, &|done, total| watch.progress("loading data", done, total))?)
+    let data = data::load(&recipe.data, source, None, &|done, total| {
+        watch.progress("loading data", done, total);
+    })?;
+    if recipe.data.table.as_ref().is_some_and(|table| table.label.is_some()) && data.info.tables.is_none() {
+        let reason = format!("only tables have it, not `{}`", data.info.name);
+        return Err(Fault::new(Class::Recipe, format!("invalid `data.table.label`: {reason}")));
+    }
+    Ok(data)
 }
 
 /// Trains to the end, or until an interrupt. A finished run gets its page and its card.

@@ -90,8 +90,9 @@ def test_a_progress_function_that_raises_stops_the_work(vae: ww.Run) -> None:
 
 
 def test_warnings_are_warnings(tmp_path: Path) -> None:
-    settings = {**SMALL_VAE, "train.checkpoint_every": 500}
-    with pytest.warns(ww.WaxworkWarning, match="`train.checkpoint_every` is 500, but the run has only 2 steps") as told:
+    settings = {**SMALL_VAE, "optimizer.warmup_steps": 100}
+    words = "`optimizer.warmup_steps` is 100, but the run has only 2 steps"
+    with pytest.warns(ww.WaxworkWarning, match=words) as told:
         ww.train("vae-digits", steps=2, set=settings, out=tmp_path / "run", progress=False)
     assert told[0].filename == __file__
 
@@ -253,7 +254,8 @@ def test_data_that_does_not_fit_is_an_error_of_one_line(data: object, words: str
         ({"recipe": 3}, ww.RecipeError, "is not a name"),
         ({"recipe": "vae-digits", "device": "gpu"}, ww.WaxworkError, "choose one of cpu"),
         ({"recipe": "vae-digits", "threads": 0}, ww.RecipeError, "threads must be at least 1"),
-        ({"recipe": "vae-digits", "label": "income"}, ww.DataError, "give a table"),
+        ({"recipe": "vae-digits", "label": "income"}, ww.RecipeError, "only tables have it"),
+        ({"recipe": "vae-digits", "data": GREY, "label": "income"}, ww.DataError, "`data` holds arrays"),
         ({"recipe": "vae-digits", "data": "digits", "test": GREY}, ww.DataError, "for data in memory"),
         ({"recipe": "vae-digits", "data": GREY, "data_dir": "x"}, ww.DataError, "`data` is in memory"),
         ({"recipe": "cvae-digits", "data": GREY}, ww.DataError, "class"),

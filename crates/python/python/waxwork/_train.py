@@ -98,8 +98,6 @@ def train(
     for key, value in (("train.seed", seed), ("train.epochs", epochs), ("train.steps", steps)):
         if value is not None:
             settings.append(f"{key}={_data.toml(value)}")
-    if label is not None and not _learns_rows(given):
-        raise DataError("`label` names a column of a table: give a table as `data`")
     if out is None:
         out = os.path.join("runs", f"{name}-{datetime.now(timezone.utc):%Y%m%d-%H%M%S}")
     folder = _arrays.path_of(out)
@@ -208,11 +206,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise TypeError(f"{value!r} is no value of a setting")
-
-
-def _learns_rows(given: _data.Given) -> bool:
-    names = [setting for setting in given.settings if setting.startswith("data.name=")]
-    return not names or names[0] in ('data.name="memory"', 'data.name="table"', 'data.name="clinic"')
 
 
 def _interrupted(folder: str) -> KeyboardInterrupt:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -101,9 +104,9 @@ class TableSynthesizer:
         table, label = _table(X, y)
         out = self.out
         if out is None:
-            # The folder lives as long as the estimator.
-            self._folder = tempfile.TemporaryDirectory(prefix="waxwork-", ignore_cleanup_errors=True)
-            out = self._folder.name + "/run"
+            folder = tempfile.mkdtemp(prefix="waxwork-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            out = os.path.join(folder, "run")
         self.run_: Run = train(
             self.recipe,
             table,
