@@ -68,6 +68,11 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cvae-phrases",
     "gan-phrases",
     "cgan-phrases",
+    "vae-ptb",
+    "vae-equations",
+    "cvae-names",
+    "cvae-trec",
+    "vae-coco-captions",
 ];
 
 /// The text of the recipe called `name`.

@@ -12,7 +12,7 @@ use crate::waxwork::{self, Hub, Profile};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Builds the Python package in the dev profile, and runs its tests in an environment of their own
+Build the Python package in the dev profile, and run its tests in a virtual environment
 
 Usage: cargo xtask python-test [PYTEST ARGUMENT ...]
        cargo xtask python-test --notebooks
@@ -23,7 +23,7 @@ built in the dev profile and laid beside the package's files in target/python/si
 arguments, it also checks format, lints and types.
 
 Options:
-  --notebooks   instead of the tests, run the notebooks of crates/python/notebooks, and write them
+  --notebooks   Instead of the tests, run the notebooks of crates/python/notebooks, and write them
                 with their output to docs/notebooks
 
 Examples:

@@ -9,12 +9,12 @@ use crate::python;
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Builds a wheel of the Python package, optimised and stripped, with the command `waxwork` in it
+Build a wheel of the Python package, optimised and stripped, which also contains the command
 
 Usage: cargo xtask wheel [--features LIST] [--no-default-features]
 
-One wheel per platform serves every Python from 3.10 on. It is written to target/wheels. The
-tool that packs it, maturin, is installed from PyPI into target/python.
+One wheel per platform works with every Python from 3.10 on. It is written to target/wheels. The
+command installs the tool that packs it, maturin, from PyPI into target/python.
 
 Examples:
   cargo xtask wheel

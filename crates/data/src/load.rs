@@ -30,7 +30,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `mnist`, `fashion-mnist`, `cifar10`, `fsdd`),
+    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `mnist`, `fashion-mnist`, `cifar10`, `fsdd`, `ptb`,
+    /// `coco-captions`, `equations`, `names`, `trec`),
     /// `folder`, `table`, `sound`, `text`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
     /// `memory`.
     pub name: String,
@@ -181,6 +182,7 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
             let (parts, notes) = load_fsdd(&manifest, config, progress)?;
             return dataset(config, &manifest.classes, parts, 0, notes);
         }
+        Storage::Texts => return load_known_texts(&manifest, config),
         Storage::Idx | Storage::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
     };
     dataset(config, &manifest.classes, parts, 0, Vec::new())
@@ -353,6 +355,13 @@ fn load_texts(config: &DataConfig) -> Result<Dataset> {
     let loaded = text::load::load(path, &config.text.clone().unwrap_or_default())?;
     let data = dataset(config, &loaded.classes, loaded.parts, 0, loaded.notes)?;
     data.seen_as(View::Text(loaded.vocabulary))
+}
+
+/// Loads texts that a manifest describes.
+fn load_known_texts(manifest: &Manifest, config: &DataConfig) -> Result<Dataset> {
+    let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
+    let loaded = text::load::load_known(manifest, &dir)?;
+    dataset(config, &loaded.classes, loaded.parts, 0, loaded.notes)?.seen_as(View::Text(loaded.vocabulary))
 }
 
 /// The Free Spoken Digit Dataset.
