@@ -227,3 +227,10 @@ def test_a_run_shows_itself(vae: ww.Run, cgan: ww.Run) -> None:
     assert (vae.family, vae.kind, vae.latent_dim, vae.classes) == ("vae", "images", 3, [])
     assert vae.columns == {} and vae.finished and vae.steps == 20
     assert cgan.classes == [str(digit) for digit in range(10)]
+
+
+def test_a_grid_is_the_image_of_the_command(vae: ww.Run, command: Command, tmp_path: Path) -> None:
+    grid = ww.grid(vae.sample(30))
+    grid.save(tmp_path / "mine.png")
+    command("sample", vae.path, "-n", 30, "--out", tmp_path / "command.png")
+    assert (tmp_path / "mine.png").read_bytes() == (tmp_path / "command.png").read_bytes() == grid._repr_png_()

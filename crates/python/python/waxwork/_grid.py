@@ -19,6 +19,9 @@ class Grid:
         """Write the image to a PNG file."""
         _Path(path).write_bytes(self.png)
 
+    def __repr__(self) -> str:
+        return f"<waxwork.Grid of {len(self.png)} bytes>"
+
     def _repr_png_(self) -> bytes:
         return self.png
 
