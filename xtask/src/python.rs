@@ -48,12 +48,20 @@ pub(crate) fn tool(environment: &Path, name: &str) -> PathBuf {
     environment.join(folder).join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
+/// Crates that need not be optimised for the tests: they only call the others.
+const GLUE: [&str; 5] =
+    ["waxwork-cli", "waxwork-distributed", "waxwork-media", "waxwork-models", "waxwork-trainer"];
+
 /// Cargo in the package's workspace, for a library that `python` loads. It shares the target folder and the dev
-/// profile of the main workspace, and so everything that is built from crates.io.
+/// profile of the main workspace, and so everything that comes from crates.io.
 pub(crate) fn cargo(workspace: &Workspace, python: &Path, command: &str) -> Command {
     let mut cargo = process::cargo(&folder(workspace));
     cargo.args([command, "--no-default-features", "--locked", "--config"]);
     cargo.arg(workspace.root.join("Cargo.toml"));
+    // Crates of another workspace are compiled again, even with the same settings.
+    for package in GLUE {
+        cargo.arg("--config").arg(format!("profile.dev.package.{package}.opt-level=0"));
+    }
     cargo.env("CARGO_TARGET_DIR", &workspace.target);
     cargo.env("PYO3_PYTHON", python).env("PYO3_BUILD_EXTENSION_MODULE", "1");
     cargo
