@@ -454,11 +454,6 @@ impl Run {
         threads: Option<usize>,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let size = self.run.model.info().latent_dim();
-        if let Some(dim) = dims.iter().find(|dim| **dim as usize >= size) {
-            let message = format!("there is no latent value {dim}: latent values are 0 to {}", size - 1);
-            return Err(Fault::data(message).into());
-        }
         let made = compute(py, threads, progress.as_ref(), |watch| {
             let walk =
                 walk::traversal(self.run.model.as_ref(), &Traversal { dims: &dims, steps, class, seed })?;

@@ -371,34 +371,36 @@ class Run:
         threads: int | None = None,
         progress: Progress = None,
     ) -> Any:
-        """Vary one latent value at a time, from -3 to 3.
+        """Vary one latent dimension at a time, from -3 to 3.
 
         Parameters
         ----------
         dims : sequence of int, optional
-            The latent values, one per row; default: the first ten.
+            The latent dimensions, one per row; default: the first ten.
         steps : int
             The number of samples per row.
         label : int or str, optional
             The class of all samples; default: the first.
         seed : int, optional
-            The seed of the other latent values; default: they are 0.
+            The seed of the other dimensions; default: they are 0.
         threads, progress
             As for :meth:`sample`.
 
         Returns
         -------
         numpy.ndarray, list of str or pandas.DataFrame
-            As for :meth:`interpolate`, with one row per latent value.
+            As for :meth:`interpolate`, with one row per dimension.
 
         Raises
         ------
         DataError
-            If there is no such latent value or class.
+            If there is no such dimension or class.
         """
         listed = list(range(min(_ROWS, self.latent_dim))) if dims is None else [int(dim) for dim in dims]
-        if any(dim < 0 for dim in listed):
-            raise DataError(f"there is no latent value {min(listed)}: latent values are 0 to {self.latent_dim - 1}")
+        for dim in listed:
+            if not 0 <= dim < self.latent_dim:
+                most = self.latent_dim - 1
+                raise DataError(f"there is no latent dimension {dim}: this model has dimensions 0 to {most}")
         found = self._numbers(label, None)
         with reporter(progress) as report:
             made = self._native.traverse(listed, steps, found[0] if found else 0, seed, threads, report)
