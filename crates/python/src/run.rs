@@ -157,6 +157,22 @@ impl Run {
         }
     }
 
+    /// Applies a part of the model to samples as it sees them.
+    fn applied<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: &Inputs<'_>,
+        labels: Option<&[u32]>,
+        threads: Option<usize>,
+        progress: Option<&Bound<'_, PyAny>>,
+        apply: impl FnOnce(&Tensor, Option<&[u32]>, &Watch) -> Result<Made, Fault> + Send,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let inputs = inputs.given()?;
+        let made =
+            compute(py, threads, progress, |watch| apply(&self.seen(&inputs, labels)?, labels, watch))?;
+        made.into_python(py)
+    }
+
     fn walked(&self, walk: &Walk, watch: &Watch) -> Result<Tensor, Fault> {
         let count = walk.latents.dim(0).map_err(waxwork_core::Error::from)? as u64;
         Ok(walk.generate(self.run.model.as_ref(), |done| watch.progress("generating", done as u64, count))?)
@@ -365,17 +381,12 @@ impl Run {
         threads: Option<usize>,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let inputs = inputs.given()?;
-        let made = compute(py, threads, progress.as_ref(), |watch| {
-            let encoder = self.run.needed_encoder()?;
-            let (seen, labels) = (self.seen(&inputs, labels.as_deref())?, labels.as_deref());
+        self.applied(py, &inputs, labels.as_deref(), threads, progress.as_ref(), |seen, labels, watch| {
             let all = seen.dims().first().copied().unwrap_or_default() as u64;
-            let means = sampling::encode(encoder, &self.device, &seen, labels, |done| {
-                watch.progress("encoding", done as u64, all);
-            })?;
+            let done = |done| watch.progress("encoding", done as u64, all);
+            let means = sampling::encode(self.run.needed_encoder()?, &self.device, seen, labels, done)?;
             Ok(Made::Floats(Floats::of(&means)?))
-        })?;
-        made.into_python(py)
+        })
     }
 
     /// Reconstructions of samples.
@@ -387,17 +398,12 @@ impl Run {
         threads: Option<usize>,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let inputs = inputs.given()?;
-        let made = compute(py, threads, progress.as_ref(), |watch| {
-            let reconstructor = self.run.needed_reconstructor()?;
-            let (seen, labels) = (self.seen(&inputs, labels.as_deref())?, labels.as_deref());
+        self.applied(py, &inputs, labels.as_deref(), threads, progress.as_ref(), |seen, labels, watch| {
             let all = seen.dims().first().copied().unwrap_or_default() as u64;
-            let made = sampling::reconstruct(reconstructor, &self.device, &seen, labels, |done| {
-                watch.progress("reconstructing", done as u64, all);
-            })?;
-            self.made(&made, 0)
-        })?;
-        made.into_python(py)
+            let done = |done| watch.progress("reconstructing", done as u64, all);
+            let reconstructor = self.run.needed_reconstructor()?;
+            self.made(&sampling::reconstruct(reconstructor, &self.device, seen, labels, done)?, 0)
+        })
     }
 
     /// Samples from latents `(N, latent_dim)`, one label each if the model takes labels.
