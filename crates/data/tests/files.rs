@@ -154,7 +154,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, mnist, fashion-mnist, cifar10, fsdd, folder, table, sound, text"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, folder, table, sound, text"
     );
 }
 
@@ -291,7 +291,7 @@ fn real_texts_are_what_their_manifests_say() {
         (
             "sentences-labelled.tar.gz",
             "trec",
-            "How did serfdom develop in and then leave Russia ?",
+            "How did <unk> develop in and then leave Russia ?",
             Some("description"),
         ),
     ] {
