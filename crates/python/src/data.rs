@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use waxwork_data::table::{Table, TableOptions, TypedColumn, TypedValues};
+use waxwork_data::table::{Table, TypedColumn, TypedValues};
 use waxwork_data::{DataConfig, Dataset, InMemory, Progress, memory};
 use waxwork_eval::arrays;
 
@@ -95,7 +95,7 @@ impl Source {
                 Ok(memory::samples(config, classes, Arc::clone(train), test.clone())?)
             }
             Self::Columns { train, test } => {
-                let options = config.table.clone().unwrap_or_else(TableOptions::default);
+                let options = config.table.clone().unwrap_or_default();
                 let rows = Table::from_columns(train.to_vec(), &options)?;
                 let test = test.as_ref();
                 let test = test

@@ -80,8 +80,11 @@ fn bytes<const SIZE: usize>(
     })
 }
 
-/// Name, kind and possible values of each column; None where values are numbers.
-pub(crate) fn described(schema: &Schema) -> Vec<(String, &'static str, Option<Vec<String>>)> {
+/// Name, kind and possible values of a column; None where values are numbers.
+pub(crate) type Described = (String, &'static str, Option<Vec<String>>);
+
+/// Describes each column.
+pub(crate) fn described(schema: &Schema) -> Vec<Described> {
     let one = |column: &ColumnSchema| {
         let kind = &column.kind;
         let texts = (0..kind.places()).filter_map(|place| kind.place_text(place).map(str::to_owned));

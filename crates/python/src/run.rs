@@ -19,7 +19,7 @@ use crate::arrays::{Floats, Made, tensor};
 use crate::compute::{Watch, compute};
 use crate::data::{self, Column, Data, Source, typed};
 use crate::errors::{Class, Fault};
-use crate::rows::{described, truth};
+use crate::rows::{Described, described, truth};
 use crate::warnings;
 
 /// A run with its model.
@@ -34,6 +34,9 @@ pub(crate) struct Run {
 
 /// A metric: name, value, unit, interval, floor, whether higher is better, and the protocol.
 type Metric = (String, f64, String, Option<[f64; 2]>, Option<f64>, Option<bool>, Protocol);
+
+/// A tensor: its name, its shape, and the bytes of its values.
+type NamedTensor<'py> = (String, Vec<usize>, Bound<'py, PyByteArray>);
 
 /// Samples that an encoder gets.
 #[derive(FromPyObject)]
@@ -274,7 +277,7 @@ impl Run {
 
     /// Name, kind and possible values of each column; None if the run was not trained on a table.
     #[getter]
-    fn columns(&self) -> Option<Vec<(String, &'static str, Option<Vec<String>>)>> {
+    fn columns(&self) -> Option<Vec<Described>> {
         self.run.encoder_of_rows.as_ref().map(|encoder| described(encoder.schema()))
     }
 
@@ -449,7 +452,6 @@ impl Run {
     }
 
     /// Rows of samples that differ in one latent value, all in one array.
-    #[expect(clippy::too_many_arguments, reason = "the method of Python that calls it names them")]
     fn traverse<'py>(
         &self,
         py: Python<'py>,
@@ -551,7 +553,7 @@ impl Run {
     }
 
     /// The tensors of the model in the order of their names: name, shape and the bytes of f32 values.
-    fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Vec<(String, Vec<usize>, Bound<'py, PyByteArray>)>> {
+    fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Vec<NamedTensor<'py>>> {
         let tensors = self.run.model.params().tensors().into_iter();
         let one = |(name, tensor): (String, Tensor)| {
             let (dims, bytes) = Floats::of(&tensor)?.into_python(py)?;
