@@ -29,6 +29,17 @@ pub fn at_rest(kind: &Kind, view: &View, samples: &Tensor, first: u64) -> Result
     }
 }
 
+/// The waveforms `(N, length)` of stored sounds, f32 in [−1, 1].
+///
+/// # Errors
+/// If the bytes are not a whole number of sounds.
+pub fn waveforms(sounds: &[u8], length: usize) -> waxwork_core::Result<Tensor> {
+    let (samples, _) = sounds.as_chunks::<2>();
+    let values: Vec<f32> =
+        samples.iter().map(|sample| f32::from(i16::from_le_bytes(*sample)) / 32768.0).collect();
+    Ok(Tensor::from_vec(values, (sounds.len() / (2 * length), length), &Device::Cpu)?)
+}
+
 /// The tensor, on the CPU, of stored samples for networks that see them through `view`.
 ///
 /// # Errors

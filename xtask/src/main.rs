@@ -18,12 +18,15 @@ mod mpi_test;
 mod nearest;
 mod outcome;
 mod process;
+mod python;
+mod python_test;
 mod repro;
 mod stand_in;
 mod test;
 mod tidy;
 mod train;
 mod waxwork;
+mod wheel;
 mod workspace;
 
 use std::env;
@@ -109,6 +112,18 @@ const COMMANDS: &[Command] = &[
         summary: "Compare runs on several processes with runs on one",
         help: mpi_test::HELP,
         run: mpi_test::run,
+    },
+    Command {
+        name: "python-test",
+        summary: "Build the Python package and run its tests",
+        help: python_test::HELP,
+        run: python_test::run,
+    },
+    Command {
+        name: "wheel",
+        summary: "Package the Python package for distribution",
+        help: wheel::HELP,
+        run: wheel::run,
     },
     Command {
         name: "dist",

@@ -20,7 +20,7 @@ use waxwork_distributed::Launch;
 
 use crate::args::Arguments;
 
-pub use crate::commands::{finish_run, write_report};
+pub use crate::commands::{finish_run, write_evaluation, write_report};
 pub use crate::environment::environment;
 pub use crate::failure::Failure;
 #[cfg(target_os = "linux")]

@@ -361,12 +361,7 @@ fn write_sounds(
 ) -> Result<(), Failure> {
     let (kind, each) = (Kind::Sound { rate, length }, 2 * length);
     let one_file = || Artifact::of_sounds(rate, sounds, each);
-    let waveforms = || -> Result<Tensor, Failure> {
-        let (samples, _) = sounds.as_chunks::<2>();
-        let values: Vec<f32> =
-            samples.iter().map(|sample| f32::from(i16::from_le_bytes(*sample)) / 32768.0).collect();
-        Ok(Tensor::from_vec(values, (sounds.len() / each, length), &waxwork_core::Device::Cpu)?)
-    };
+    let waveforms = || sounds::waveforms(sounds, length);
     match extension(path).as_deref() {
         Some("png") => {
             store::write(path, &preview::picture(&kind, seen, GRID_COLUMNS)?.png()?)?;

@@ -1,6 +1,6 @@
 //! `waxwork evaluate`: metrics of a trained model or of images, each with its protocol, in metrics.json.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use waxwork_core::{device, store};
 use waxwork_data::manifest::TABLE;
@@ -95,6 +95,17 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
     };
     report.check()?;
     finish(&report, &report_of(path), arguments.json)
+}
+
+/// Writes the metrics of a run into its folder, where its page and comparisons find them, and returns the
+/// path.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_evaluation(report: &Report, run: &Path) -> Result<PathBuf, Failure> {
+    let path = report_of(run);
+    store::write(&path, output::json(report)?.as_bytes())?;
+    Ok(path)
 }
 
 fn finish(report: &Report, path: &Path, json: bool) -> Result<String, Failure> {

@@ -33,6 +33,7 @@ mod walk;
 
 use waxwork_distributed::Launch;
 
+pub use evaluate::write_evaluation;
 pub use report::write as write_report;
 pub use train::finish_run;
 

@@ -1,0 +1,18 @@
+"""The command `waxwork`, which this package carries."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> int:
+    """Run the command with the arguments of this process, and return its exit code."""
+    os.environ["CANDLE_NUM_THREADS"] = "1"
+    from . import _native
+
+    return _native.command(["waxwork", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

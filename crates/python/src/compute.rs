@@ -1,0 +1,197 @@
+//! Computing without the interpreter's lock: threads, progress, interrupts and forks.
+
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use rayon::ThreadPool;
+use waxwork_trainer::Stop;
+
+use crate::errors::{Class, Fault};
+use crate::warnings;
+
+/// The longest time until an interrupt is seen.
+const POLL: Duration = Duration::from_millis(50);
+/// The shortest time between two reports of progress.
+const BETWEEN: Duration = Duration::from_millis(50);
+
+/// What unwinds a computation that was interrupted.
+struct Cancelled;
+
+/// Progress on the way to Python.
+struct News {
+    what: String,
+    done: u64,
+    total: u64,
+    values: Vec<(String, f64)>,
+}
+
+/// The computation's side: it reports progress, and learns that it should stop.
+pub(crate) struct Watch {
+    news: Sender<News>,
+    stop: Stop,
+    last: Mutex<Option<(String, Instant)>>,
+    stops_itself: AtomicBool,
+}
+
+impl Watch {
+    /// Reports that `done` of `total` parts of `what` are done; a total of 0 means unknown. After an
+    /// interrupt, does not return but unwinds the computation, unless it stops by itself.
+    pub(crate) fn progress(&self, what: &str, done: u64, total: u64) {
+        self.report(what, done, total, &[]);
+        if self.stop.reason().is_some() && !self.stops_itself.load(Ordering::Relaxed) {
+            resume_unwind(Box::new(Cancelled));
+        }
+    }
+
+    /// As [`Watch::progress`] for a computation that stops by itself. `values` are numbers to show.
+    pub(crate) fn report(&self, what: &str, done: u64, total: u64, values: &[(String, f64)]) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = last.as_ref().is_none_or(|(shown, at)| shown != what || at.elapsed() >= BETWEEN);
+        if new || done == total || !values.is_empty() {
+            *last = Some((what.to_owned(), Instant::now()));
+            // Nobody listens any more only if the call has ended.
+            _ = self.news.send(News { what: what.to_owned(), done, total, values: values.to_vec() });
+        }
+    }
+
+    /// The request to stop, for a computation that stops by itself from now on.
+    pub(crate) fn stop(&self) -> Stop {
+        self.stops_itself.store(true, Ordering::Relaxed);
+        self.stop.clone()
+    }
+}
+
+/// Runs `work` on a pool of `threads` threads, by default one per available processor, and without the
+/// interpreter's lock. Meanwhile passes on progress as `progress(stage, done, total, values)`, issues
+/// warnings, and handles signals.
+///
+/// # Errors
+/// The fault of `work`; what a signal handler, a warning or `progress` raises, after `work` has stopped.
+pub(crate) fn compute<T: Send>(
+    py: Python<'_>,
+    threads: Option<usize>,
+    progress: Option<&Bound<'_, PyAny>>,
+    work: impl FnOnce(&Watch) -> Result<T, Fault> + Send,
+) -> PyResult<T> {
+    let _busy = Busy::enter()?;
+    let pool = pool(threads)?;
+    warnings::start();
+    let (news, receiver) = channel();
+    let watch = Watch { news, stop: Stop::default(), last: Mutex::default(), stops_itself: false.into() };
+    let stop = watch.stop.clone();
+    let progress = progress.map(|progress| progress.clone().unbind());
+    let (done, raised) = py.detach(move || {
+        thread::scope(|scope| {
+            let worker = thread::Builder::new().name("waxwork".into());
+            let worker = worker.spawn_scoped(scope, move || pool.install(|| work(&watch)));
+            let worker = worker.map_err(|error| Fault::new(Class::Other, format!("no thread: {error}")))?;
+            let raised = attend(&receiver, progress.as_ref(), &stop);
+            Ok::<_, Fault>((worker.join(), raised))
+        })
+    })?;
+    let done = match (done, raised) {
+        (_, Some(error)) => {
+            warnings::forget();
+            return Err(error);
+        }
+        (Ok(done), None) => done,
+        (Err(panic), None) => resume_unwind(panic),
+    };
+    warnings::issue(py)?;
+    Ok(done?)
+}
+
+/// Passes on news until the computation ends. Returns the first error that Python raises, which stops the
+/// computation.
+fn attend(receiver: &Receiver<News>, progress: Option<&Py<PyAny>>, stop: &Stop) -> Option<PyErr> {
+    let mut raised = None;
+    loop {
+        let news = receiver.recv_timeout(POLL);
+        if matches!(news, Err(RecvTimeoutError::Disconnected)) {
+            return raised;
+        }
+        let heard = Python::attach(|py| {
+            py.check_signals()?;
+            warnings::issue(py)?;
+            match (news, progress) {
+                (Ok(News { what, done, total, values }), Some(progress)) if raised.is_none() => {
+                    let values: BTreeMap<String, f64> = values.into_iter().collect();
+                    progress.call1(py, (what, done, total, values)).map(drop)
+                }
+                _ => Ok(()),
+            }
+        });
+        if let (Err(error), None) = (heard, &raised) {
+            stop.request();
+            raised = Some(error);
+        }
+    }
+}
+
+/// The process that [`POOLS`] belong to; 0 before the first call.
+static HOME: AtomicU32 = AtomicU32::new(0);
+/// Number of calls in progress.
+static BUSY: AtomicUsize = AtomicUsize::new(0);
+/// A pool for every number of threads that was asked for.
+static POOLS: Mutex<BTreeMap<usize, Arc<ThreadPool>>> = Mutex::new(BTreeMap::new());
+
+/// A call in progress.
+struct Busy;
+
+impl Busy {
+    /// Starts a call. A forked process has no threads but the one that forked, so it gets pools of its own.
+    ///
+    /// # Errors
+    /// If another thread was computing when this process was forked: what that thread held is lost.
+    fn enter() -> Result<Self, Fault> {
+        let (here, home) = (process::id(), HOME.load(Ordering::SeqCst));
+        if home != here && home != 0 && BUSY.load(Ordering::SeqCst) > 0 {
+            let reason = "this process was forked while waxwork was computing in another thread, so it cannot \
+                          compute; start it with the method `spawn`, or fork before";
+            return Err(Fault::new(Class::Fork, reason));
+        }
+        BUSY.fetch_add(1, Ordering::SeqCst);
+        if home != here {
+            let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+            // To drop a pool would wake its threads, which this process does not have.
+            std::mem::forget(std::mem::take(&mut *pools));
+            HOME.store(here, Ordering::SeqCst);
+        }
+        Ok(Self)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The number of threads that are asked for, by default one per available processor.
+pub(crate) fn count(threads: Option<usize>) -> Result<usize, Fault> {
+    match threads {
+        Some(0) => Err(Fault::new(Class::Recipe, "threads must be at least 1")),
+        Some(threads) => Ok(threads),
+        None => Ok(thread::available_parallelism().map_or(1, usize::from)),
+    }
+}
+
+fn pool(threads: Option<usize>) -> Result<Arc<ThreadPool>, Fault> {
+    let count = count(threads)?;
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pool) = pools.get(&count) {
+        return Ok(Arc::clone(pool));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();
+    let pool = pool.map_err(|error| Fault::new(Class::Other, format!("{count} threads: {error}")))?;
+    let pool = Arc::new(pool);
+    pools.insert(count, Arc::clone(&pool));
+    Ok(pool)
+}

@@ -1,0 +1,564 @@
+//! An opened run: samples, latents, metrics and files of its model.
+
+use std::path::{Path, PathBuf};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes};
+use waxwork_cli::{write_evaluation, write_report};
+use waxwork_core::onnx::Part;
+use waxwork_core::walk::{self, Interpolation, Traversal, Walk};
+use waxwork_core::{Condition, Device, Kind, SampleRequest, Tensor, device, store, values};
+use waxwork_data::table::Table;
+use waxwork_data::table::encode::Encoder;
+use waxwork_data::text;
+use waxwork_eval::{ArrayError, Inception, Protocol, arrays};
+use waxwork_models::sampling::{self, Draw};
+use waxwork_models::{Classes, EvaluationConfig, Weights, evaluate_on, rows, sounds};
+
+use crate::arrays::{Floats, Made, tensor};
+use crate::compute::{Watch, compute};
+use crate::data::{self, Column, Data, Source, typed};
+use crate::errors::{Class, Fault};
+use crate::rows::{Described, described, truth};
+use crate::warnings;
+
+/// A run with its model.
+#[pyclass(frozen, module = "waxwork._native")]
+pub(crate) struct Run {
+    run: waxwork_models::Run,
+    classes: Classes,
+    device: Device,
+    /// The data that it was trained on, if that was in memory.
+    source: Option<Source>,
+}
+
+/// A metric: name, value, unit, interval, floor, whether higher is better, and the protocol.
+type Metric = (String, f64, String, Option<[f64; 2]>, Option<f64>, Option<bool>, Protocol);
+
+/// A tensor: its name, its shape, and the bytes of its values.
+type NamedTensor<'py> = (String, Vec<usize>, Bound<'py, PyByteArray>);
+
+/// Samples that an encoder gets.
+#[derive(FromPyObject)]
+pub(crate) enum Inputs<'py> {
+    /// The bytes of a `.npy` file.
+    Array(Bound<'py, PyBytes>),
+    /// Texts.
+    Texts(Vec<String>),
+    /// Columns of a table.
+    Columns(Vec<Column<'py>>),
+}
+
+/// Opens a run folder. `raw` weights are those of its newest checkpoint, without their moving average.
+#[pyfunction]
+pub(crate) fn open(py: Python<'_>, path: PathBuf, device: &str, raw: bool) -> PyResult<Run> {
+    compute(py, None, None, |_| {
+        let device = device::open(device)?;
+        if raw {
+            let run = waxwork_models::Run::open_raw(&path, &device)?;
+            return Ok(Run { classes: Classes::of(&run), run, device, source: None });
+        }
+        Run::opened(&path, device, None)
+    })
+}
+
+impl Run {
+    /// Opens a run, with a warning if its weights are not the final ones.
+    pub(crate) fn opened(path: &Path, device: Device, source: Option<Source>) -> Result<Self, Fault> {
+        let run = waxwork_models::Run::open(path, &device)?;
+        if let Weights::Checkpoint { step, damaged } = &run.weights {
+            damaged.iter().for_each(|reason| warnings::add(reason.clone()));
+            warnings::add(format!("this run is not finished: using its checkpoint at step {step}"));
+        }
+        Ok(Self { classes: Classes::of(&run), run, device, source })
+    }
+
+    fn encoder(&self) -> Result<&Encoder, Fault> {
+        let missing = || Fault::new(Class::Model, "this run was not trained on a table");
+        self.run.encoder_of_rows.as_ref().ok_or_else(missing)
+    }
+
+    /// Samples as people see them; `first` is the number of the first one.
+    fn made(&self, samples: &Tensor, first: u64) -> Result<Made, Fault> {
+        let (kind, view) = (self.run.info.kind(), self.run.info.view());
+        values::check("samples", samples)?;
+        if let Some(encoder) = &self.run.encoder_of_rows {
+            return Ok(Made::Rows(rows::decode(encoder, samples, first)?));
+        }
+        if matches!(kind, Kind::Text { .. }) {
+            return Ok(Made::Texts(view.lines(&kind, samples)?));
+        }
+        if let Kind::Sound { length, .. } = kind {
+            let bytes = sounds::at_rest(&kind, &view, samples, first)?;
+            return Ok(Made::Floats(Floats::of(&sounds::waveforms(&bytes, length)?)?));
+        }
+        Ok(Made::Floats(Floats::of(samples)?))
+    }
+
+    /// A request for rows; `asked` are values of columns, and `like` is a table with the values.
+    fn request(
+        &self,
+        asked: &[(String, String)],
+        like: Option<Vec<waxwork_data::table::TypedColumn>>,
+        draw: &Draw<'_>,
+    ) -> Result<SampleRequest, Fault> {
+        let (encoder, info) = (self.encoder()?, self.run.model.info());
+        let condition = if asked.is_empty() && like.is_none() {
+            Condition::None
+        } else if !info.condition.is_columns() {
+            let family = &info.family;
+            let message =
+                format!("{family} models cannot be asked for values; train a cgan or cvae on this table");
+            return Err(Fault::new(Class::Model, message));
+        } else if let Some(columns) = like {
+            let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+            let table = Table::from_columns_as(columns, &encoder.schema().select(&names)?, true)?;
+            rows::asking_like(encoder, &table, draw.count)?
+        } else {
+            rows::asking_for(encoder, asked, draw.count)?
+        };
+        let (truncation, temperature) = (draw.truncation, draw.temperature);
+        Ok(SampleRequest { condition, truncation, temperature, ..SampleRequest::new(draw.seed, draw.count) })
+    }
+
+    /// Samples as the encoder sees them. Labels, if any, must be one per sample.
+    fn seen(&self, inputs: &Given<'_>, labels: Option<&[u32]>) -> Result<Tensor, Fault> {
+        let (kind, view) = (self.run.info.kind(), self.run.info.view());
+        let seen = match inputs {
+            Given::Columns(columns) => {
+                let encoder = self.encoder()?;
+                let table = Table::from_columns_as(columns.clone(), encoder.schema(), false)?;
+                let (bound, width) =
+                    (encoder.bind(&table).map_err(waxwork_data::Error::from)?, encoder.layout().width());
+                let mut encoded = vec![0.0; table.rows() * width];
+                let cells = encoded.chunks_exact_mut(width).enumerate();
+                cells.for_each(|(row, out)| bound.write_row(row, out));
+                Tensor::from_vec(encoded, (table.rows(), width), &Device::Cpu)
+                    .map_err(waxwork_core::Error::from)?
+            }
+            Given::Texts(texts) => {
+                let (Kind::Text { length, .. }, Some(vocabulary)) = (&kind, view.vocabulary()) else {
+                    return Err(Fault::data(format!("this model encodes {}, not texts", kind.plural())));
+                };
+                let tokens = texts.iter().map(|text| vocabulary.encode(text)).collect::<Result<Vec<_>, _>>();
+                let tokens = tokens.map_err(|error| Fault::data(error.to_string()))?;
+                let bytes = tokens.iter().flat_map(|tokens| text::at_rest(tokens, *length)).collect();
+                sounds::seen(&kind, &view, bytes)?
+            }
+            Given::Array(npy) => {
+                let array = tensor("inputs", npy)?;
+                match kind {
+                    Kind::Sound { .. } => sounds::seen(&kind, &view, arrays::at_rest(&array, &kind)?)?,
+                    _ => arrays::samples(&array, &kind)?,
+                }
+            }
+        };
+        let images = seen.dim(0).map_err(waxwork_core::Error::from)?;
+        match labels.map(<[u32]>::len).filter(|labels| *labels != images) {
+            Some(labels) => Err(Fault::from(waxwork_eval::Error::from(ArrayError::Count { labels, images }))),
+            None => Ok(seen),
+        }
+    }
+
+    /// Applies a part of the model to samples as it sees them.
+    fn applied<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: &Inputs<'_>,
+        labels: Option<&[u32]>,
+        threads: Option<usize>,
+        progress: Option<&Bound<'_, PyAny>>,
+        apply: impl FnOnce(&Tensor, Option<&[u32]>, &Watch) -> Result<Made, Fault> + Send,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let inputs = inputs.given()?;
+        let made =
+            compute(py, threads, progress, |watch| apply(&self.seen(&inputs, labels)?, labels, watch))?;
+        made.into_python(py)
+    }
+
+    fn walked(&self, walk: &Walk, watch: &Watch) -> Result<Tensor, Fault> {
+        let count = walk.latents.dim(0).map_err(waxwork_core::Error::from)? as u64;
+        Ok(walk.generate(self.run.model.as_ref(), |done| watch.progress("generating", done as u64, count))?)
+    }
+}
+
+/// [`Inputs`] without ties to the interpreter.
+enum Given<'a> {
+    Array(&'a [u8]),
+    Texts(Vec<String>),
+    Columns(Vec<waxwork_data::table::TypedColumn>),
+}
+
+impl<'py> Inputs<'py> {
+    fn given(&self) -> PyResult<Given<'_>> {
+        Ok(match self {
+            Self::Array(bytes) => Given::Array(bytes.as_bytes()),
+            Self::Texts(texts) => Given::Texts(texts.clone()),
+            Self::Columns(columns) => Given::Columns(typed(columns.clone())?),
+        })
+    }
+}
+
+#[pymethods]
+impl Run {
+    #[getter]
+    fn path(&self) -> PathBuf {
+        self.run.folder.path().to_owned()
+    }
+
+    #[getter]
+    fn family(&self) -> &str {
+        &self.run.info.model.family
+    }
+
+    /// What its samples are, in the plural, such as `images`.
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.run.info.kind().plural()
+    }
+
+    /// The shape of one sample as the model makes it.
+    #[getter]
+    fn shape(&self) -> Vec<usize> {
+        self.run.info.model.sample.batch(1).dims()[1..].to_vec()
+    }
+
+    #[getter]
+    fn latent_dim(&self) -> usize {
+        self.run.model.info().latent_dim()
+    }
+
+    /// The names of the classes that samples can be asked of.
+    #[getter]
+    fn classes(&self) -> Vec<String> {
+        (0..self.classes.len() as u32).map(|label| self.classes.name(label)).collect()
+    }
+
+    /// Steps of training behind the weights.
+    #[getter]
+    fn steps(&self) -> u64 {
+        match &self.run.weights {
+            Weights::Finished => self.run.info.model_step.unwrap_or(self.run.info.steps),
+            Weights::Checkpoint { step, .. } => *step,
+        }
+    }
+
+    #[getter]
+    fn finished(&self) -> bool {
+        self.run.weights == Weights::Finished
+    }
+
+    #[getter]
+    fn has_encoder(&self) -> bool {
+        self.run.encoder().is_some()
+    }
+
+    #[getter]
+    fn seed(&self) -> u64 {
+        self.run.info.seed
+    }
+
+    #[getter]
+    fn data(&self) -> &str {
+        &self.run.info.data
+    }
+
+    #[getter]
+    fn description(&self) -> &str {
+        &self.run.recipe.description
+    }
+
+    /// The complete recipe as JSON.
+    #[getter]
+    fn recipe(&self) -> PyResult<String> {
+        let json = serde_json::to_string(&self.run.recipe);
+        Ok(json.map_err(|error| Fault::new(Class::Recipe, error.to_string()))?)
+    }
+
+    /// Name, kind and possible values of each column; None if the run was not trained on a table.
+    #[getter]
+    fn columns(&self) -> Option<Vec<Described>> {
+        self.run.encoder_of_rows.as_ref().map(|encoder| described(encoder.schema()))
+    }
+
+    /// The file that shows samples after the steps of the weights.
+    #[getter]
+    fn shown(&self) -> PathBuf {
+        self.run.folder.sample_shown(self.steps())
+    }
+
+    /// The class number of each name or number.
+    fn labels(&self, words: Vec<String>) -> PyResult<Vec<u32>> {
+        if self.classes.is_empty() && !words.is_empty() {
+            let family = &self.run.info.model.family;
+            let message = format!("this model takes no labels: {family} models are unconditional");
+            return Err(Fault::data(message).into());
+        }
+        let labels = words.iter().map(|word| self.classes.label(word)).collect::<Result<_, _>>();
+        Ok(labels.map_err(Fault::from)?)
+    }
+
+    /// The text of a truth value in a column of the table.
+    fn truth(&self, column: &str, value: bool) -> PyResult<String> {
+        Ok(truth(self.encoder()?.schema(), column, value)?)
+    }
+
+    /// Samples; without labels, those of a conditional model are of its classes in turn.
+    #[expect(clippy::too_many_arguments, reason = "the method of Python that calls it names them")]
+    fn sample<'py>(
+        &self,
+        py: Python<'py>,
+        count: usize,
+        seed: u64,
+        labels: Vec<u32>,
+        truncation: Option<f32>,
+        temperature: f64,
+        threads: Option<usize>,
+        progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let labels = match labels.as_slice() {
+            [] => sampling::in_turn(&(0..self.classes.len() as u32).collect::<Vec<_>>(), count),
+            labels => labels.to_vec(),
+        };
+        let asked = Draw { truncation, temperature, ..Draw::new(count, seed, &labels) };
+        let made = compute(py, threads, progress.as_ref(), |watch| {
+            let (mut floats, mut texts, mut done) = (None, Vec::new(), 0);
+            sampling::draw::<Fault>(self.run.model.as_ref(), &asked, |part| {
+                values::check_rows("samples", &part, done)?;
+                match self.made(&part, done as u64)? {
+                    Made::Floats(part) => {
+                        let all = floats.get_or_insert_with(|| Floats::new(&part.dims));
+                        all.parts.extend(part.parts);
+                    }
+                    Made::Texts(lines) => texts.extend(lines),
+                    Made::Rows(_) => {}
+                }
+                done += part.dim(0).map_err(waxwork_core::Error::from)?;
+                watch.progress("sampling", done as u64, count as u64);
+                Ok(())
+            })?;
+            Ok(match floats {
+                Some(mut floats) => {
+                    if let Some(rows) = floats.dims.first_mut() {
+                        *rows = count;
+                    }
+                    Made::Floats(floats)
+                }
+                None => Made::Texts(texts),
+            })
+        })?;
+        made.into_python(py)
+    }
+
+    /// Rows of a table: with values of columns as asked, or with the values of the rows of `like`.
+    #[expect(clippy::too_many_arguments, reason = "the method of Python that calls it names them")]
+    fn sample_rows<'py>(
+        &self,
+        py: Python<'py>,
+        count: usize,
+        seed: u64,
+        asked: Vec<(String, String)>,
+        like: Option<Vec<Column<'_>>>,
+        truncation: Option<f32>,
+        temperature: f64,
+        threads: Option<usize>,
+        progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let like = like.map(typed).transpose()?;
+        let draw = Draw { truncation, temperature, ..Draw::new(count, seed, &[]) };
+        let table = compute(py, threads, progress.as_ref(), |watch| {
+            let request = self.request(&asked, like, &draw)?;
+            Ok(rows::sample(self.run.model.as_ref(), self.encoder()?, &request, |done| {
+                watch.progress("sampling", done as u64, count as u64);
+            })?)
+        })?;
+        Made::Rows(table).into_python(py)
+    }
+
+    /// The posterior means of samples, one row each.
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: Inputs<'_>,
+        labels: Option<Vec<u32>>,
+        threads: Option<usize>,
+        progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.applied(py, &inputs, labels.as_deref(), threads, progress.as_ref(), |seen, labels, watch| {
+            let all = seen.dims().first().copied().unwrap_or_default() as u64;
+            let done = |done| watch.progress("encoding", done as u64, all);
+            let means = sampling::encode(self.run.needed_encoder()?, &self.device, seen, labels, done)?;
+            Ok(Made::Floats(Floats::of(&means)?))
+        })
+    }
+
+    /// Reconstructions of samples.
+    fn reconstruct<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: Inputs<'_>,
+        labels: Option<Vec<u32>>,
+        threads: Option<usize>,
+        progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.applied(py, &inputs, labels.as_deref(), threads, progress.as_ref(), |seen, labels, watch| {
+            let all = seen.dims().first().copied().unwrap_or_default() as u64;
+            let done = |done| watch.progress("reconstructing", done as u64, all);
+            let reconstructor = self.run.needed_reconstructor()?;
+            self.made(&sampling::reconstruct(reconstructor, &self.device, seen, labels, done)?, 0)
+        })
+    }
+
+    /// Samples from latents `(N, latent_dim)`, one label each if the model takes labels.
+    fn decode<'py>(
+        &self,
+        py: Python<'py>,
+        latents: &[u8],
+        labels: Option<Vec<u32>>,
+        threads: Option<usize>,
+        progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let made = compute(py, threads, progress.as_ref(), |watch| {
+            let latents = arrays::latents(&tensor("latents", latents)?, self.run.model.info().latent_dim())?;
+            let latents = latents.to_device(&self.device).map_err(waxwork_core::Error::from)?;
+            let condition = labels.as_ref().map(|labels| Condition::classes(labels)).transpose()?;
+            let walk = Walk { latents, condition: condition.unwrap_or_default() };
+            self.made(&self.walked(&walk, watch)?, 0)
+        })?;
+        made.into_python(py)
+    }
+
+    /// Rows of samples on paths between draws, all in one array.
+    #[expect(clippy::too_many_arguments, reason = "the method of Python that calls it names them")]
+    fn interpolate<'py>(
+        &self,
+        py: Python<'py>,
+        rows: usize,
+        steps: usize,
+        ends: Option<(u32, u32)>,
+        fixed_latent: bool,
+        seed: u64,
+        threads: Option<usize>,
+        progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let usual = (!self.classes.is_empty()).then_some((0, 0));
+        let classes: Vec<(u32, u32)> = ends.or(usual).into_iter().collect();
+        let made = compute(py, threads, progress.as_ref(), |watch| {
+            let way = Interpolation { rows, steps, classes: &classes, fixed_latent, seed };
+            let walk = walk::interpolation(self.run.model.as_ref(), &way)?;
+            self.made(&self.walked(&walk, watch)?, 0)
+        })?;
+        made.into_python(py)
+    }
+
+    /// Rows of samples that differ in one latent value, all in one array.
+    fn traverse<'py>(
+        &self,
+        py: Python<'py>,
+        dims: Vec<u32>,
+        steps: usize,
+        class: u32,
+        seed: Option<u64>,
+        threads: Option<usize>,
+        progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let made = compute(py, threads, progress.as_ref(), |watch| {
+            let walk =
+                walk::traversal(self.run.model.as_ref(), &Traversal { dims: &dims, steps, class, seed })?;
+            self.made(&self.walked(&walk, watch)?, 0)
+        })?;
+        made.into_python(py)
+    }
+
+    /// Measures the run, and writes metrics.json into its folder.
+    #[expect(clippy::too_many_arguments, reason = "the method of Python that calls it names them")]
+    fn evaluate(
+        &self,
+        py: Python<'_>,
+        samples: usize,
+        seed: u64,
+        count: Option<usize>,
+        importance_samples: usize,
+        accuracy: bool,
+        inception: Option<PathBuf>,
+        data: Option<Bound<'_, Data>>,
+        data_dir: Option<PathBuf>,
+        threads: Option<usize>,
+        progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Vec<Metric>> {
+        let source = data.map(|data| data.get().source()).or_else(|| self.source.clone());
+        let report = compute(py, threads, progress.as_ref(), |watch| {
+            let loading = |done, total| watch.progress("loading data", done, total);
+            let data = data::load(&self.run.recipe.data, source.as_ref(), data_dir.clone(), &loading)?;
+            let whole = self.run.whole_data(data_dir.as_deref());
+            let whole =
+                whole.map(|config| data::load(&config, source.as_ref(), None, &loading)).transpose()?;
+            let inception = inception.map(|path| Inception::open(&path)).transpose()?;
+            let config = EvaluationConfig {
+                test_samples: count,
+                importance_samples,
+                samples,
+                seed,
+                inception: inception.as_ref(),
+                accuracy,
+            };
+            let whole = whole.as_ref().unwrap_or(&data);
+            let report = evaluate_on(&self.run, &data, whole, &config, &mut |what, done, total| {
+                watch.progress(what, done as u64, total as u64);
+            })?;
+            write_evaluation(&report, self.run.folder.path())?;
+            Ok(report)
+        })?;
+        let metric = |m: waxwork_eval::Metric| {
+            (m.name, m.value, m.unit, m.interval, m.floor, m.higher_is_better, m.protocol)
+        };
+        Ok(report.metrics.into_iter().map(metric).collect())
+    }
+
+    /// Writes the page about the run, and returns its path.
+    fn report(
+        &self,
+        py: Python<'_>,
+        out: Option<PathBuf>,
+        data: Option<Bound<'_, Data>>,
+        data_dir: Option<PathBuf>,
+        threads: Option<usize>,
+    ) -> PyResult<PathBuf> {
+        let source = data.map(|data| data.get().source()).or_else(|| self.source.clone());
+        compute(py, threads, None, |_| {
+            let load = |run: &waxwork_models::Run| {
+                Ok(data::load(&run.recipe.data, source.as_ref(), data_dir, &|_, _| ())?)
+            };
+            Ok(write_report(self.run.folder.path(), out.as_deref(), load, &self.device)?)
+        })
+    }
+
+    /// Writes a part of the model, by default the one that makes samples, as an ONNX file, and returns its
+    /// path: by default the part's name in the run's folder.
+    fn export(&self, py: Python<'_>, out: Option<PathBuf>, part: Option<&str>) -> PyResult<PathBuf> {
+        const PARTS: [Part; 4] = [Part::Generator, Part::Decoder, Part::Encoder, Part::Prior];
+        let named = |name: &str| {
+            let known = PARTS.map(Part::name).join(", ");
+            let unknown =
+                || Fault::new(Class::Model, format!("there is no part `{name}`; parts are {known}"));
+            PARTS.into_iter().find(|part| part.name() == name).ok_or_else(unknown)
+        };
+        let part = part.map(named).transpose()?;
+        compute(py, None, None, |_| {
+            let (part, bytes) = self.run.onnx(part)?;
+            let out = out.unwrap_or_else(|| self.run.folder.path().join(format!("{}.onnx", part.name())));
+            store::write(&out, &bytes)?;
+            Ok(out)
+        })
+    }
+
+    /// The tensors of the model in the order of their names: name, shape and the bytes of f32 values.
+    fn tensors<'py>(&self, py: Python<'py>) -> PyResult<Vec<NamedTensor<'py>>> {
+        let tensors = self.run.model.params().tensors().into_iter();
+        let one = |(name, tensor): (String, Tensor)| {
+            let (dims, bytes) = Floats::of(&tensor)?.into_python(py)?;
+            Ok((name, dims, bytes))
+        };
+        tensors.map(one).collect()
+    }
+}

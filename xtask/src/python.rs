@@ -1,0 +1,122 @@
+//! The Python package in `crates/python`: environments for its tools, and cargo in its workspace.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+use crate::workspace::Workspace;
+
+/// The variable that names the Python to use instead of `python3`.
+pub(crate) const PYTHON: &str = "WAXWORK_PYTHON";
+
+/// The folder of the package.
+pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.root.join("crates/python")
+}
+
+/// The interpreter to make environments with.
+pub(crate) fn interpreter() -> PathBuf {
+    std::env::var_os(PYTHON).map_or_else(|| "python3".into(), PathBuf::from)
+}
+
+/// Makes the virtual environment `name` with these packages from PyPI, unless it is there already, and returns
+/// its Python.
+pub(crate) fn environment(workspace: &Workspace, name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let folder = workspace.target.join("python").join(name);
+    let python = tool(&folder, "python");
+    // Written last, so that an installation that failed is repeated.
+    let done = folder.join("packages.txt");
+    let wanted = packages.join("\n");
+    if fs::read_to_string(&done).is_ok_and(|found| found == wanted) && python.exists() {
+        return Ok(python);
+    }
+    process::run(Command::new(interpreter()).args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+    process::run(install.args(packages))?;
+    fs::write(&done, wanted).with_context(|| format!("failed to write {}", done.display()))?;
+    Ok(python)
+}
+
+/// A program of a virtual environment.
+pub(crate) fn tool(environment: &Path, name: &str) -> PathBuf {
+    let folder = if cfg!(windows) { "Scripts" } else { "bin" };
+    environment.join(folder).join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// Crates that need not be optimised for the tests: they only call the others.
+const GLUE: [&str; 5] =
+    ["waxwork-cli", "waxwork-distributed", "waxwork-media", "waxwork-models", "waxwork-trainer"];
+
+/// Cargo in the package's workspace, for a library that `python` loads. It shares the target folder and the dev
+/// profile of the main workspace, and so everything that comes from crates.io.
+pub(crate) fn cargo(workspace: &Workspace, python: &Path, command: &str) -> Command {
+    let mut cargo = process::cargo(&folder(workspace));
+    cargo.args([command, "--no-default-features", "--locked", "--config"]);
+    cargo.arg(workspace.root.join("Cargo.toml"));
+    // Crates of another workspace are compiled again, even with the same settings.
+    for package in GLUE {
+        cargo.arg("--config").arg(format!("profile.dev.package.{package}.opt-level=0"));
+    }
+    cargo.env("CARGO_TARGET_DIR", &workspace.target);
+    cargo.env("PYO3_PYTHON", python).env("PYO3_BUILD_EXTENSION_MODULE", "1");
+    cargo
+}
+
+/// Checks that the package's Cargo.lock has no dependency in another version than the main one.
+pub(crate) fn check_lock(workspace: &Workspace) -> Result<()> {
+    let read = |path: PathBuf| {
+        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
+    };
+    let (main, own) = (read(workspace.root.join("Cargo.lock"))?, read(folder(workspace).join("Cargo.lock"))?);
+    let strangers = strangers(&main, &own);
+    if strangers.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "crates/python/Cargo.lock differs from Cargo.lock in {}; copy Cargo.lock over it, and run `cargo metadata` in \
+         crates/python to add what is missing",
+        strangers.join(", ")
+    )
+}
+
+/// The packages of `own` that `main` has only in other versions.
+fn strangers(main: &str, own: &str) -> Vec<String> {
+    let (main, own) = (locked(main), locked(own));
+    let names: BTreeSet<&str> = main.iter().map(|(name, _)| *name).collect();
+    let other = own.difference(&main).filter(|(name, _)| names.contains(name));
+    other.map(|(name, version)| format!("{name} {version}")).collect()
+}
+
+/// Name and version of every package in a Cargo.lock.
+fn locked(text: &str) -> BTreeSet<(&str, &str)> {
+    let mut found = BTreeSet::new();
+    let mut name = None;
+    for line in text.lines() {
+        let text = line.split('"').nth(1);
+        if line.starts_with("name = ") {
+            name = text;
+        } else if line.starts_with("version = ") {
+            found.extend(name.take().zip(text));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_may_have_more_packages_but_no_other_versions() {
+        let main = "version = 4\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\n[[package]]\nname = \"a\"\nversion = \"2.0.0\"\n";
+        let own = "[[package]]\nname = \"a\"\nversion = \"2.0.0\"\n[[package]]\nname = \"pyo3\"\nversion = \"0.1.0\"\n";
+        assert!(strangers(main, own).is_empty());
+        let newer = own.replace("2.0.0", "2.0.1");
+        assert_eq!(strangers(main, &newer), ["a 2.0.1"]);
+    }
+}
