@@ -15,9 +15,12 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("clinic", include_str!("../clinic.toml")),
         ("drums", include_str!("../drums.toml")),
         ("phrases", include_str!("../phrases.toml")),
+        ("motions", include_str!("../motions.toml")),
+        ("moving-digits", include_str!("../moving-digits.toml")),
         ("mnist", include_str!("../mnist.toml")),
         ("fashion-mnist", include_str!("../fashion-mnist.toml")),
         ("cifar10", include_str!("../cifar10.toml")),
         ("fsdd", include_str!("../fsdd.toml")),
+        ("sprites", include_str!("../sprites.toml")),
     ]
 }

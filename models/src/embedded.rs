@@ -68,6 +68,10 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cvae-phrases",
     "gan-phrases",
     "cgan-phrases",
+    "vae-motions",
+    "cvae-motions",
+    "gan-motions",
+    "cgan-motions",
 ];
 
 /// The text of the recipe called `name`.

@@ -170,7 +170,7 @@ fn about_data(error: &DataError) -> Option<String> {
             format!("to use its images, give `--data folder --data-dir {name}`")
         }
         DataError::NoManifest { name, .. } => format!("`waxwork data show {name}` shows its images"),
-        DataError::NoFolder | DataError::NoRecordings => "give it with `--data-dir DIR`".into(),
+        DataError::NoFolder | DataError::NoRecordings | DataError::NoClips => "give it with `--data-dir DIR`".into(),
         DataError::NoTable => "give it with `--data-dir FILE`".into(),
         DataError::Picture { .. } | DataError::Row { .. } => {
             "remove it, or skip such images with `--set data.folder.skip_unreadable=true` (in `train` also \

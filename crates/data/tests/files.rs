@@ -42,6 +42,8 @@ fn manifests_are_complete_and_consistent() {
             0
         } else if manifest.name == "ring" {
             8
+        } else if manifest.name == "sprites" {
+            9
         } else {
             10
         };
@@ -62,8 +64,11 @@ fn manifests_are_complete_and_consistent() {
         match manifest.storage {
             Storage::Embedded => {
                 assert!(manifest.files.is_empty() && manifest.hub.is_none());
-                let count =
-                    if manifest.name == "drums" { (10_000, 2_000) } else { (TRAIN_IMAGES, TEST_IMAGES) };
+                let count = match manifest.name.as_str() {
+                    "drums" => (10_000, 2_000),
+                    "motions" | "moving-digits" => (12_000, 2_000),
+                    _ => (TRAIN_IMAGES, TEST_IMAGES),
+                };
                 assert_eq!((manifest.train, manifest.test), count);
             }
             Storage::Table => {
@@ -74,10 +79,12 @@ fn manifests_are_complete_and_consistent() {
             Storage::CifarBinary => assert_eq!(manifest.files.len(), 6),
             // A recording is a file.
             Storage::Fsdd => assert!(manifest.files.is_empty() && manifest.rate == Some(8000)),
+            // A clip is a file.
+            Storage::Strips => assert!(manifest.files.is_empty() && manifest.shape.len() == 4),
         }
     }
 }
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 14] = [
     "digits",
     "shapes",
     "ring",
@@ -85,10 +92,13 @@ const KNOWN: [&str; 11] = [
     "clinic",
     "drums",
     "phrases",
+    "motions",
+    "moving-digits",
     "mnist",
     "fashion-mnist",
     "cifar10",
     "fsdd",
+    "sprites",
 ];
 
 #[test]
@@ -140,7 +150,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, mnist, fashion-mnist, cifar10, fsdd, folder, table, sound, text"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, motions, moving-digits, mnist, fashion-mnist, cifar10, fsdd, sprites, folder, table, sound, text, clips"
     );
 }
 

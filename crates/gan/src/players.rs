@@ -49,7 +49,9 @@ impl Players {
     ) -> Result<Self> {
         config.validate()?;
         if !config.augment.is_empty() {
-            sample.needs_image("model.augment")?;
+            if sample.clip().is_none() {
+                sample.needs_image("model.augment")?;
+            }
         }
         let head = Head::new(&sample, "model.generator")?;
         let width = condition.width();
