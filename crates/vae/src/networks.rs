@@ -135,7 +135,7 @@ impl Encoder {
 #[derive(Clone, Debug)]
 pub(crate) enum Decoder {
     /// Linear layers, then convolutions if there are any.
-    Layers(Box<Layers>),
+    Layers(Layers),
     /// The last `motion` of `latent_dim` latent values are the motion of a clip.
     Clip { up: ClipUp, motion: usize, latent_dim: usize },
 }
@@ -201,7 +201,7 @@ impl Decoder {
         };
         let hidden = Mlp::new(scope.enter("hidden"), config.latent_dim + width, &widths, style)?;
         let output = Linear::new(scope.enter("output"), hidden.outputs(), outputs, config.init)?;
-        Ok(Self::Layers(Box::new(Layers { hidden, output, up, dims: sample.dims().to_vec() })))
+        Ok(Self::Layers(Layers { hidden, output, up, dims: sample.dims().to_vec() }))
     }
 
     /// Latents `(N, latent_dim)` and conditions `(N, width)` → outputs `(N, ..)`, unbounded.
@@ -212,7 +212,7 @@ impl Decoder {
         mode: Mode<'_>,
     ) -> Result<Tensor> {
         let Layers { hidden, output, up, dims } = match self {
-            Self::Layers(layers) => layers.as_ref(),
+            Self::Layers(layers) => layers,
             Self::Clip { up, motion, latent_dim } => {
                 let part = |from: usize, width: usize| -> Result<Tensor> {
                     beside(&latents.narrow(1, from, width)?.contiguous()?, labels)
@@ -239,7 +239,7 @@ impl Decoder {
         labels: Option<&Value>,
     ) -> Result<Value> {
         let Layers { hidden, output, up, dims } = match self {
-            Self::Layers(layers) => layers.as_ref(),
+            Self::Layers(layers) => layers,
             Self::Clip { up, motion, latent_dim } => {
                 let content = latent_dim - motion;
                 let (still, part) =
