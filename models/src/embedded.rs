@@ -72,6 +72,10 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cvae-motions",
     "gan-motions",
     "cgan-motions",
+    "vae-sprites",
+    "cvae-sprites",
+    "gan-sprites",
+    "cgan-sprites",
 ];
 
 /// The text of the recipe called `name`.
