@@ -53,7 +53,7 @@ fn labels_are_used_in_turn_and_invalid_labels_are_refused() {
         waxwork(&["interpolate", text(&run), "-n", "2", "--labels", "3,8", "--out", text(&far)]).good();
         waxwork(&["interpolate", text(&run), "--labels", "1,2,3"]).refused(&["two"]);
         waxwork(&["traverse", text(&run), "--dims", "0,1", "--label", "5"]).good();
-        waxwork(&["traverse", text(&run), "--dims", "1000"]).refused(&["no latent value 1000"]);
+        waxwork(&["traverse", text(&run), "--dims", "1000"]).refused(&["no latent dimension 1000"]);
     }
 }
 
@@ -107,7 +107,7 @@ fn metrics_are_compared_only_under_one_protocol() {
     let (_one, a) = trained("gan-digits");
     let (folder, b) = trained("cgan-digits");
     let call = waxwork(&["compare", text(&a)]).good();
-    for word in ["values stored", "has no evaluation", "waxwork evaluate"] {
+    for word in ["tensor elements in the model", "has no evaluation", "waxwork evaluate"] {
         assert!(call.stdout.contains(word), "{}", call.stdout);
     }
     for run in [&a, &b] {
@@ -115,7 +115,7 @@ fn metrics_are_compared_only_under_one_protocol() {
     }
     let call = waxwork(&["compare", text(&a), text(&b)]).good();
     for word in
-        ["judge_frechet", "values stored", "ms per 100 samples", "MFLOP per sample", "peak training memory"]
+        ["judge_frechet", "tensor elements", "ms per 100 samples", "MFLOP per sample", "peak training memory"]
     {
         assert!(call.stdout.contains(word), "{}", call.stdout);
     }
@@ -130,7 +130,8 @@ fn metrics_are_compared_only_under_one_protocol() {
     let call = waxwork(&["compare", text(&a), text(&b)]).good();
     let row = |name: &str| call.stdout.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert_eq!(row("judge_frechet").split_whitespace().skip(1).collect::<Vec<_>>(), ["not", "compared"]);
-    assert!(row("values stored").split_whitespace().count() == 4, "{}", call.stdout);
+    let elements = row("tensor elements in the model");
+    assert!(elements.split_whitespace().count() == 5 + 2, "{}", call.stdout);
     let why = format!("not compared, {} against {}: n_generated: 100 against 50 (judge_", text(&a), text(&b));
     assert!(call.stdout.contains(&why), "{}", call.stdout);
     // Text, JSON and page agree.
@@ -138,7 +139,8 @@ fn metrics_are_compared_only_under_one_protocol() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     for column in json.as_array().unwrap() {
         assert!(
-            column["values"].get("judge_frechet").is_none() && column["costs"]["values stored"].is_number()
+            column["values"].get("judge_frechet").is_none()
+                && column["costs"]["tensor elements in the model"].is_number()
         );
         assert!(column["not_compared"]["judge_frechet"][0].as_str().unwrap().contains("100 against 50"));
     }

@@ -28,7 +28,7 @@ fn training_leaves_a_page_and_report_adds_the_evaluation() {
     let call = waxwork(&small_of("cvae-digits", &run, &["--set", "train.sample_every=2"])).good();
     assert!(call.stdout.contains("report.html"), "{}", call.stdout);
     let shown = page(&run.join("report.html"));
-    for part in ["Samples through training", "Samples of each class", "Interpolations", "Latent values"] {
+    for part in ["Samples through training", "Samples of each class", "Interpolations", "Latent dimensions"] {
         assert!(shown.contains(part), "{part}");
     }
     for part in ["Reconstructions", "Nearest training images", "Grad norm", "Validation", "Environment"] {

@@ -114,7 +114,7 @@ fn generated_rows_are_measured_and_shown() {
         for name in ["quality", "sdgym_f1", "c2st_boosting_auc", "nearer_to_training"] {
             assert!(metric(&report, name)["value"].is_number(), "{recipe}: {name}");
         }
-        let asked = metric(&report, "obedience_least")["value"].as_f64();
+        let asked = metric(&report, "condition_agreement_min")["value"].as_f64();
         assert_eq!(asked.is_some_and(|share| (0.0..=1.0).contains(&share)), recipe == "cgan-table");
         assert_eq!(metric(&report, "neg_elbo")["value"].is_number(), recipe == "vae-table");
         assert!(fs::read_to_string(run.join("README.md")).unwrap().contains("rows of"));

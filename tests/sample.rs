@@ -9,7 +9,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 }
 
 #[test]
-fn image_i_depends_on_the_seed_and_i_alone() {
+fn image_i_depends_only_on_the_seed_and_i() {
     let (folder, run) = trained("vae-digits");
     let (few, many) = (folder.path().join("few.safetensors"), folder.path().join("many.safetensors"));
     waxwork(&["sample", text(&run), "-n", "7", "--seed", "5", "--out", text(&few)]).good();
@@ -86,7 +86,7 @@ fn an_evaluation_reports_its_metrics_and_their_protocol() {
 }
 
 #[test]
-fn weights_that_are_damaged_or_of_another_network_are_refused() {
+fn rejects_damaged_weights_and_weights_of_another_network() {
     let (_folder, run) = trained("vae-digits");
     let model = run.join("model.safetensors");
     let whole = std::fs::read(&model).unwrap();

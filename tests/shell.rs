@@ -42,7 +42,7 @@ fn exit_codes_are_those_in_the_help() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_failure_but_a_full_disk_is() {
+fn a_full_disk_is_a_failure_and_a_closed_pipe_is_not() {
     for arguments in [&["recipes"] as &[&str], &["--help"], &["completions", "zsh"], &["data", "list"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

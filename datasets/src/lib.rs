@@ -21,6 +21,11 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("fashion-mnist", include_str!("../fashion-mnist.toml")),
         ("cifar10", include_str!("../cifar10.toml")),
         ("fsdd", include_str!("../fsdd.toml")),
+        ("ptb", include_str!("../ptb.toml")),
+        ("coco-captions", include_str!("../coco-captions.toml")),
+        ("equations", include_str!("../equations.toml")),
+        ("names", include_str!("../names.toml")),
+        ("trec", include_str!("../trec.toml")),
         ("sprites", include_str!("../sprites.toml")),
     ]
 }

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_never_comes_to_is_told() {
+    fn names_settings_that_a_run_never_reaches() {
         let recipe = changed("vae-shapes", &["optimizer.warmup_steps=300"]);
         assert_eq!(
             recipe.beyond(200).unwrap(),

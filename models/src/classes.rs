@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_a_name_means_nothing_else() {
+    fn a_number_that_names_a_class_is_no_index() {
         let numbered = classes(&["1", "2", "10"]);
         assert_eq!(numbered.labels("10,1").unwrap(), [2, 0]);
         assert_eq!(numbered.labels("1..2").unwrap(), [0, 1]);

@@ -76,6 +76,11 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cvae-sprites",
     "gan-sprites",
     "cgan-sprites",
+    "vae-ptb",
+    "vae-equations",
+    "cvae-names",
+    "cvae-trec",
+    "vae-coco-captions",
 ];
 
 /// The text of the recipe called `name`.

@@ -109,8 +109,8 @@ pub fn evaluate_on(
         let target = run.recipe.data.table.as_ref().and_then(|table| table.label.clone());
         metrics.extend(rows::measure(tables, &made, target, config.seed, stages)?.metrics(&protocol));
         if run.model.info().condition.is_columns() {
-            let found = rows::obedience(run.model.as_ref(), tables, config.seed, stages)?;
-            metrics.extend(rows::obedience_metrics(&found, &protocol));
+            let found = rows::condition_agreement(run.model.as_ref(), tables, config.seed, stages)?;
+            metrics.extend(rows::condition_agreement_metrics(&found, &protocol));
         }
     } else if config.samples > 0 {
         let mixture = run.recipe.data.mixture()?;
@@ -216,8 +216,8 @@ fn of_test_rows(
         stages("measuring likelihoods", found.len(), rows.len());
     }
     let mut protocol = protocol.clone();
-    protocol.insert("draws".into(), format!("{draws} a row, importance sampling"));
-    protocol.insert("interval".into(), "95 %, of 1.96 standard errors".into());
+    protocol.insert("draws".into(), format!("{draws} per row, importance sampling"));
+    protocol.insert("interval".into(), "95 %, ± 1.96 standard errors".into());
     protocol.insert("n_real".into(), rows.len().to_string());
     protocol.insert("least".into(), format!("{LEAST:e} for a value given a latent"));
     let metric = |name: &str, values: &[f64]| {

@@ -14,7 +14,7 @@ pub(crate) struct Fault {
     pub(crate) key: String,
     /// The expected form, and what was found.
     pub(crate) reason: String,
-    /// The nearest word or key, if one is near.
+    /// The nearest word, key or table, if one is near.
     pub(crate) nearest: Option<String>,
 }
 
@@ -64,15 +64,18 @@ impl<'a> Schemas<'a> {
                     return Ok(());
                 }
                 let tags = || forms.iter().filter_map(|form| Some(tag(form)?.1));
+                let of_kind =
+                    |kind: &str| forms.iter().find(|form| tag(form).is_some_and(|(_, of)| of == kind));
                 if words.is_empty() && fitting("string").is_some() {
                     Ok(())
-                } else if let Some(form) =
-                    forms.iter().find(|form| tag(form).is_some_and(|(_, of)| of == text))
-                {
+                } else if let Some(form) = of_kind(text) {
                     let reason = format!("must be a table: {}", example(form));
                     Err(Fault { key: at.to_owned(), reason, nearest: None })
                 } else {
-                    fail(nearest(text, words.into_iter().chain(tags())))
+                    let near = nearest(text, words.iter().copied().chain(tags()));
+                    // The nearest word may be a kind, which is valid only in a table.
+                    let table = near.as_deref().filter(|near| !words.contains(near)).and_then(of_kind);
+                    fail(table.map(example).or(near))
                 }
             }
             Value::Integer(number) => match fitting("integer") {

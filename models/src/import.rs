@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_wraps_a_model_is_left_out_and_told() {
+    fn removes_and_reports_prefixes_of_wrappers() {
         let recipe = Recipe::named("vae-digits", &[]).unwrap();
         let model = recipe.model.build(IMAGE, 10, ParamSet::fresh(3, &Device::Cpu)).unwrap();
         let tensors = model.params().tensors();
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_that_makes_images_will_do_alone() {
+    fn the_generator_or_decoder_is_enough() {
         for (recipe, maker, other) in
             [("gan-digits", "generator", "discriminator"), ("vae-digits", "decoder", "encoder")]
         {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_does_not_fit_is_told_at_once() {
+    fn reports_all_mismatches_at_once() {
         let recipe = Recipe::named("vae-digits", &[]).unwrap();
         let model = recipe.model.build(IMAGE, 10, ParamSet::fresh(3, &Device::Cpu)).unwrap();
         let mut state = model.params().tensors();

@@ -386,7 +386,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_vae_that_says_nothing_itself_is_steadied() {
+    fn steadies_only_vaes_without_their_own_settings() {
         let steadied = |name: &str, settings: &[&str]| {
             let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
             let mut recipe = Recipe::named(name, &settings).unwrap();
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_end() {
+    fn rejects_keys_that_are_nested_too_deeply() {
         let deep = format!("a{}=1", ".a".repeat(100_000));
         let error = Recipe::named("vae-digits", &[deep]).unwrap_err().to_string();
         assert!(error.contains("nested this deeply"));
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_form_is_told_with_the_right_one() {
+    fn names_the_right_form_of_a_value() {
         let said = |recipe: &str, setting: &str| {
             Recipe::named(recipe, &[setting.to_owned()]).unwrap_err().to_string()
         };
@@ -494,7 +494,7 @@ mod tests {
             (
                 "vae-digits",
                 "model.likelihood=gausian",
-                "must be a table whose `kind` is one of `bernoulli`, `continuous-bernoulli`, `gaussian`, `rows`, `tokens`, but is the string `gausian` (did you mean `gaussian`?)",
+                "must be a table whose `kind` is one of `bernoulli`, `continuous-bernoulli`, `gaussian`, `rows`, `tokens`, but is the string `gausian` (did you mean `{ kind = \"gaussian\", scale = … }`?)",
             ),
             (
                 "vae-digits",

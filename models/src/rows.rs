@@ -5,7 +5,7 @@ use waxwork_core::{Condition, DType, Device, GenerativeModel, SampleRequest, Ten
 use waxwork_data::table::encode::Encoder;
 use waxwork_data::table::{Table, Tables, Values};
 use waxwork_eval::judging::Stages;
-use waxwork_eval::table::condition::{self, Obedience};
+use waxwork_eval::table::condition::{self, ConditionAgreement};
 use waxwork_eval::table::report::{TableConfig, TableInput, evaluate};
 use waxwork_eval::table::{TableColumns, TableReport, frames};
 use waxwork_eval::{Metric, Protocol};
@@ -32,12 +32,12 @@ pub fn decode(encoder: &Encoder, rows: &Tensor, first: u64) -> Result<Table> {
 ///
 /// # Errors
 /// If the model does not take such conditions, or a value is not finite.
-pub fn obedience(
+pub fn condition_agreement(
     model: &dyn GenerativeModel,
     tables: &Tables,
     seed: u64,
     stages: &mut Stages<'_>,
-) -> Result<Vec<Obedience>> {
+) -> Result<Vec<ConditionAgreement>> {
     let mut asked = Vec::new();
     for index in tables.encoder.discrete() {
         let column = &tables.train.columns()[index];
@@ -55,14 +55,14 @@ pub fn obedience(
         let request = SampleRequest { condition, ..SampleRequest::new(seed, ASKED) };
         let made = sample(model, &tables.encoder, &request, |_| {})?;
         let frames = frames(&[("real", &real), ("generated", &TableColumns::of(&made))])?;
-        found.push(condition::obedience(&frames[0], &frames[1], &wanted.0, Some(&wanted.1))?);
+        found.push(condition::condition_agreement(&frames[0], &frames[1], &wanted.0, Some(&wanted.1))?);
     }
     Ok(found)
 }
 
-/// [`obedience`] as three metrics: the mean and the smallest share of rows that obey, and the mean distance
+/// [`condition_agreement`] as three metrics: the mean and the smallest share of rows that obey, and the mean distance
 /// of other columns.
-pub fn obedience_metrics(found: &[Obedience], protocol: &Protocol) -> Vec<Metric> {
+pub fn condition_agreement_metrics(found: &[ConditionAgreement], protocol: &Protocol) -> Vec<Metric> {
     let mut protocol = protocol.clone();
     let values = format!("{} that 1 % of training rows or more have, {ASKED} rows each", found.len());
     protocol.insert("values asked for".into(), values);
@@ -70,8 +70,8 @@ pub fn obedience_metrics(found: &[Obedience], protocol: &Protocol) -> Vec<Metric
     let shares = || found.iter().map(|one| one.share);
     let distances = found.iter().filter_map(|one| one.mean_distance).collect();
     vec![
-        Metric::new("obedience_mean", mean(shares().collect()), &protocol).higher(),
-        Metric::new("obedience_least", shares().fold(1.0, f64::min), &protocol).higher(),
+        Metric::new("condition_agreement_mean", mean(shares().collect()), &protocol).higher(),
+        Metric::new("condition_agreement_min", shares().fold(1.0, f64::min), &protocol).higher(),
         Metric::new("conditional_variation_mean", mean(distances), &protocol).lower(),
     ]
 }

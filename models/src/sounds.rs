@@ -103,7 +103,7 @@ pub fn reconstructions(
     let (made, real) = (Estimate::of(&of_made), Estimate::of(&of_real));
     let mut protocol = protocol.clone();
     protocol.insert("n_real".into(), test.len().to_string());
-    protocol.insert("interval".into(), "95 %, of 1.96 standard errors".into());
+    protocol.insert("interval".into(), "95 %, ± 1.96 standard errors".into());
     let metric = Metric::new("reconstruction_convergence", made.mean, &protocol);
     Ok(Some(metric.within(made.interval()).floor(real.mean).lower()))
 }

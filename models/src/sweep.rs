@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_an_error_that_says_where() {
+    fn rejects_invalid_sweeps_and_says_where() {
         for (text, part) in [
             ("recipe = 'vae-digits'\nseed = 3", "unknown field `seed`"),
             ("recipe = 'vae-digit'", "vae-digits"),

@@ -260,7 +260,7 @@ fn losses_and_samples_are_those_of_the_kernels() {
 }
 
 #[test]
-fn steps_that_nobody_reads_are_the_same_steps() {
+fn reading_the_losses_does_not_change_the_steps() {
     without_kernels(|| {
         for case in &CASES {
             let (mut read, mut unread) = (case.start(0, Precision::F32), case.start(0, Precision::F32));
@@ -309,7 +309,7 @@ fn a_resumed_run_is_an_unbroken_one() {
 /// Nothing waits to see whether a loss is finite, so steps after a broken one are made; the error is that of the first
 /// broken one, whether a later step is read or a checkpoint is due.
 #[test]
-fn what_is_not_finite_is_found_when_the_device_is_read() {
+fn finds_values_that_are_not_finite_when_the_device_is_read() {
     for case in &CASES {
         let broken = |step| {
             let mut batch = case.batch(step);

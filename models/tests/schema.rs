@@ -114,7 +114,7 @@ fn every_recipe_fits_and_an_unknown_key_in_any_table_is_refused_by_both() {
 }
 
 #[test]
-fn values_that_cannot_be_are_refused_by_both_and_others_taken() {
+fn schema_and_program_reject_the_same_values() {
     let schema = schema::schema();
     let recipe: toml::Table = embedded::text("vae-digits").unwrap().parse().unwrap();
     let recipe = serde_json::to_value(recipe).unwrap();
@@ -190,7 +190,7 @@ fn plain_words(message: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_wrong_form_of_any_key_is_told_in_words_of_rust() {
+fn errors_about_values_use_no_rust_terms() {
     const RUST: [&str; 24] = [
         "enum",
         "struct",

@@ -27,7 +27,7 @@ const CLASSES: usize = VOCABULARY - 1;
 const VAE: &str = r#"
 family="vae"
 latent_dim=2
-network={kind="recurrent",embedding=3,hidden=4,word_dropout=0.3}
+network={kind="recurrent",embedding=3,hidden=4,word_dropout=0.3,dropout=0.2}
 likelihood={kind="tokens"}
 "#;
 const CVAE: &str = r#"
@@ -294,7 +294,7 @@ fn is_valid(sequence: &[u32]) -> bool {
 /// Every one of the twelve sequences has probability 1/12, so no bound is below log 12 but by chance.
 #[test]
 fn a_recurrent_vae_learns_sequences_of_one_repeated_token() {
-    let config = VAE.replace("embedding=3,hidden=4,word_dropout=0.3", "embedding=8,hidden=24");
+    let config = VAE.replace("embedding=3,hidden=4,word_dropout=0.3,dropout=0.2", "embedding=8,hidden=24");
     let model = train(&config, "lr=0.01", 400);
     let samples = read(&model.sample(&SampleRequest::new(1, 400)).unwrap());
     let valid = share(&samples, is_valid);

@@ -50,7 +50,7 @@ fn folders_that_change() {
         },
         Case {
             case: "a class is renamed",
-            gets: "another identity: a run with the old name is not resumed on it",
+            gets: "a different data set: a run that was trained with the old name cannot be resumed with it",
             run: |folder| {
                 shades(&folder.join("data/cat"), 10);
                 shades(&folder.join("data/dog"), 20);
@@ -99,7 +99,7 @@ fn sizes() {
             },
         },
         Case {
-            case: "image files that are smaller than the images are to be",
+            case: "image files that are smaller than `data.folder.size`, or than its default of 64",
             gets: "refused, with the key and the largest size that all files allow",
             run: |folder| {
                 write(folder, "data/a.png", &encoded(photo(90, 70), ImageFormat::Png));
@@ -130,7 +130,7 @@ fn samples() {
     let cases = [
         Case {
             case: "`evaluate --samples DIR --data folder`, in any supported format",
-            gets: "all samples are measured, at the size that `--set data.folder.size` gives",
+            gets: "all samples are measured; they must have the size that `--set data.folder.size` gives the real images",
             run: |folder| {
                 for number in 0..120u8 {
                     let picture = RgbImage::from_pixel(80, 64, Rgb([2 * number, 7, 9]));

@@ -73,7 +73,7 @@ fn damaged_pictures() {
             },
         },
         Case {
-            case: "a PNG, GIF, BMP, TIFF or WebP file cut in half, or by its last byte",
+            case: "a PNG, GIF, BMP, TIFF or WebP file cut in half, or without its last byte",
             gets: "refused",
             run: |folder| {
                 for (ending, format) in [

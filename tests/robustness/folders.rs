@@ -7,7 +7,7 @@ use image::ImageFormat;
 use super::*;
 
 #[test]
-fn what_is_in_a_folder() {
+fn contents_of_folders() {
     let cases = [
         Case {
             case: "jpg, jpeg, jpe, jfif, png, webp, bmp, tif, tiff and gif, in upper or lower case",
@@ -31,7 +31,7 @@ fn what_is_in_a_folder() {
             },
         },
         Case {
-            case: "some images of a folder that is sorted by class or by name: `data show -n`",
+            case: "`data show -n` on a folder with more images than it shows",
             gets: "a fixed choice from the whole folder, each class in proportion",
             run: |folder| {
                 for number in 0..120u8 {
@@ -146,7 +146,7 @@ fn what_is_in_a_folder() {
             gets: "refused, with what its directory holds",
             run: |folder| {
                 pictures(&folder.join("data"), &["cat/1.png", "cat/2.png", "dog/1.heic"]);
-                refused(folder, &["dog contains no images", "1 .heic"]);
+                refused(folder, &["dog` contains no images", "1 .heic"]);
             },
         },
         Case {
@@ -237,7 +237,7 @@ fn parts() {
             },
         },
         Case {
-            case: "`train` next to classes, such as other vehicles",
+            case: "a directory `train` next to directories of classes, for example next to `bus`",
             gets: "refused: it may be a part or a class",
             run: |folder| {
                 pictures(&folder.join("data"), &["bus/1.png", "train/2.png"]);
@@ -246,7 +246,7 @@ fn parts() {
         },
         Case {
             case: "parts in the directory of a class, or in one directory that contains everything",
-            gets: "refused: held-out images are never trained on",
+            gets: "refused, because otherwise Waxwork would train on held-out images",
             run: |folder| {
                 pictures(&folder.join("data"), &["cat/train/1.png", "cat/val/2.png"]);
                 refused(folder, &["has the name of a part, but is in"]);
@@ -276,7 +276,7 @@ fn parts() {
             },
         },
         Case {
-            case: "a class that only the test part has, or classes in one part only",
+            case: "a class that only the test part has, or one part with class directories and the other without",
             gets: "refused",
             run: |folder| {
                 pictures(&folder.join("data"), &["train/cat/1.png", "test/bird/3.png"]);

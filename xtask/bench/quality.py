@@ -1,11 +1,11 @@
-"""A conditional GAN in PyTorch, trained on real images until it is stopped: the quality of its samples against time.
+"""Trains a conditional GAN in PyTorch on real images until it is stopped, to measure sample quality against time.
 
 Usage: quality.py NETWORKS DATA DATA_DIR FOLDER THREADS
 
 NETWORKS is `plain` (the DCGAN of the reference recipe cgan-dcgan-mnist, or of gan-dcgan-cifar10 with labels) or `best` (the
 networks, losses and optimiser of Waxwork's recipe for DATA). DATA is mnist, fashion-mnist or cifar10, in the files of the
-original data sets below DATA_DIR. At SIGUSR1 it writes 10,000 samples to FOLDER/samples.npy and their classes to
-FOLDER/samples.labels.npy, then an empty FOLDER/written, and goes on. Prints the number of steps at each such moment.
+original data sets below DATA_DIR. On SIGUSR1, the script writes 10,000 samples to FOLDER/samples.npy and their classes to
+FOLDER/samples.labels.npy, then an empty file FOLDER/written, and continues. Each time, it prints the number of steps.
 """
 
 import gzip
@@ -28,11 +28,11 @@ def original_file(folders, name):
         for path in (folder / name, folder / (name + ".gz")):
             if path.exists():
                 return gzip.open(path).read() if path.suffix == ".gz" else path.read_bytes()
-    raise SystemExit(f"no {name} in {', '.join(map(str, folders))}")
+    raise SystemExit(f"found no {name} in {', '.join(map(str, folders))}")
 
 
 def load(data, dir):
-    """Training images (N, C, H, W), uint8, and their classes."""
+    """Returns the training images, (N, C, H, W), uint8, and their classes."""
     if data == "cifar10":
         folders = [dir / "cifar-10-batches-bin", dir]
         records = [original_file(folders, f"data_batch_{i}.bin") for i in range(1, 6)]
@@ -47,7 +47,7 @@ def load(data, dir):
 
 
 def ladder(size, up):
-    """The sizes of an image that is halved until it has four to six pixels; a generator's halves are rounded up."""
+    """Returns the sizes of an image that is halved until four to six pixels are left; `up` is 1 to round up."""
     sizes = [size]
     while sizes[-1] > 6:
         sizes.append((sizes[-1] + up) // 2)
@@ -64,7 +64,7 @@ class Cut(nn.Module):
 
 
 class TowerDiscriminator(nn.Module):
-    """Logit and logits of classes; batch norm after every convolution but the first."""
+    """Returns a logit, and logits of the classes. Batch norm follows every convolution except the first."""
 
     def __init__(self, planes, size, width):
         super().__init__()
@@ -96,7 +96,7 @@ def tower_generator(latent, planes, size, width):
 
 
 class TowerTrainer:
-    """Non-saturating, with an auxiliary classifier, and a moving average of the generator that samples are drawn from."""
+    """Non-saturating GAN with an auxiliary classifier. Samples are drawn from a moving average of the generator."""
 
     def __init__(self, latent, planes, size, widths, weight, lr, ema):
         self.latent, self.weight, self.decay = latent, weight, ema
@@ -153,7 +153,7 @@ def plain(data):
 
 
 def best(data):
-    """As models/cgan-{data}.toml; a test of xtask compares the numbers."""
+    """Returns the networks of models/cgan-{data}.toml. A test of xtask compares the numbers."""
     if data == "cifar10":
         return TowerTrainer(128, 3, 32, (64, 64), 0.4, 4e-4, 0.998), 32, True
     return TowerTrainer(64, 1, 28, (64, 48), 0.4, 4e-4, 0.998), 32, False

@@ -1,12 +1,12 @@
-"""The networks of the plain reference recipes in PyTorch: the time of each training step.
+"""Measures the training steps of the plain reference recipes in PyTorch.
 
 Usage: reference.py RECIPE BATCH STEPS THREADS SAMPLES FOLDER DEVICE EVERY eager|compiled
 
-Losses are read at every EVERYth step, which on a GPU is to wait for it. Prints one JSON object: "steps", the seconds of a
-step, one number from each reading to the next; "first", seconds from the start of the process to the end of the
-first step; "peak", peak memory of training in bytes; "sampling", seconds from weights in a file of FOLDER to so many images (a
-multiple of 100) in another, synced as ours are; "version". Training images are random numbers, made before the clock starts:
-neither side is timed on reading them.
+Losses are read every EVERY steps; on a GPU, each reading waits for the device. Prints one JSON object: "steps", the
+seconds of a step, one number from each reading to the next; "first", the seconds from the start of the process to the end
+of the first step; "peak", the peak memory of training in bytes; "sampling", the seconds from a file with weights to a file
+with SAMPLES images (a multiple of 100), both in FOLDER, synced like Waxwork's; "version". The training images are random
+numbers, generated before the clock starts, so that no measurement includes reading them.
 """
 
 import time

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: training steps of the plain reference recipes against the same networks in PyTorch.
+//! `cargo xtask bench`: compares training steps of the plain reference recipes with the same networks in
+//! PyTorch.
 
 mod device;
 mod measure;
@@ -19,7 +20,7 @@ use crate::waxwork::{self, Hub, Profile};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Times training steps of the plain reference recipes against the same networks in PyTorch
+Benchmark training steps of the reference recipes against PyTorch
 
 Usage: cargo xtask bench [--python PYTHON] [--threads N] [--rounds N] [--plain] [--write]
                          [RECIPE ...]
@@ -28,33 +29,37 @@ Usage: cargo xtask bench [--python PYTHON] [--threads N] [--rounds N] [--plain] 
        cargo xtask bench --quality DATA_DIR [--minutes N,N,...] [--python PYTHON] [--threads N]
                          [--write] [DATA ...]
 
-Both sides run alternately, never at once, on images of the recipe's shape that are in memory before
-the clock starts. The time of a step is the median of a round, without the first fifth of its steps;
-the ratio is ours to PyTorch's, the median of the rounds with the least and the largest. Then come
-what a step's time is made of, the same with one thread, and batches from 32 to 512. Run it on a
-machine that does nothing else: PyTorch's threads suffer most from company. It takes about ten
-minutes, and one with --plain and --rounds 1.
+The command trains the same networks with Waxwork and with PyTorch. The two run alternately, never
+at the same time, on images of the recipe's shape that are in memory before the clock starts. The
+step time is the median of a round, without the first fifth of its steps. The ratio is Waxwork's
+step time to PyTorch's: the median over the rounds, with the minimum and the maximum. More tables
+show the phases of a step, the step time with one thread, and batch sizes from 32 to 512. Run the
+command on an idle machine, because load slows PyTorch's threads down most. It takes about ten
+minutes, and one minute with --plain and --rounds 1.
 
-With --device both sides train on that device, DCGANs and residual networks with batches from 64
-to 1024, in f32 without TF32. Nobody asks the device for a number but at every tenth step, and the
-time of a step is a tenth of the median between two of those. The tables are printed, not written.
+With --device, both train DCGANs and residual networks on that device, with batch sizes from 64 to
+1024, in f32 without TF32. Losses are read from the device only at every tenth step, so the step
+time is a tenth of the median time between two readings. The command prints the tables and writes no
+file.
 
-With --quality conditional GANs learn from MNIST, Fashion-MNIST and CIFAR-10 in DATA_DIR: our
-recipe, the plain networks in PyTorch, and the networks of our recipe in PyTorch. They take turns of
-twenty seconds, and after 1, 3 and 10 minutes of its own time the samples of each are measured. It
-takes half an hour a data set. --write puts table and picture into docs/benchmarks.md.
+With --quality, the command compares sample quality after the same training time. It trains
+conditional GANs on MNIST, Fashion-MNIST and CIFAR-10 from DATA_DIR: Waxwork's recipe, the plain
+networks in PyTorch, and the networks of Waxwork's recipe in PyTorch. These run in turns of twenty
+seconds. The command measures the samples of each after 1, 3 and 10 minutes of its own running time.
+This takes half an hour per data set. With --write, it also writes the table and the plot into
+docs/benchmarks.md.
 
 Options:
-  --python PYTHON   a Python that has torch (default: python3)
-  --threads N       threads of either side (default: 2)
-  --rounds N        how often each side runs (default: 3)
-  --plain           the recipes as they are: no other threads, no other batches
-  --write           write docs/benchmarks.md too
-  --device DEVICE   cuda, cuda:N, metal, or cpu, to try the way there
-  --program FILE    with --device: a program that is built already, instead of building one
-  --steps N         with --device: steps of a round, a multiple of 10 from 40 on (default: 300)
-  --batches N,...   with --device: the batches (default: 64,128,256,512,1024)
-  --minutes N,...   with --quality: when to measure (default: 1,3,10)
+  --python PYTHON   Python with torch [default: python3]
+  --threads N       Number of threads, for Waxwork and for PyTorch [default: 2]
+  --rounds N        Number of rounds; each runs Waxwork and PyTorch once [default: 3]
+  --plain           Measure the unchanged recipes only, without other threads and batch sizes
+  --write           Also write docs/benchmarks.md
+  --device DEVICE   cuda, cuda:N, metal, or cpu, to test this option without a GPU
+  --program FILE    With --device: use this program instead of building one
+  --steps N         With --device: steps per round, a multiple of 10, at least 40 [default: 300]
+  --batches N,...   With --device: batch sizes [default: 64,128,256,512,1024]
+  --minutes N,...   With --quality: training times at which to measure [default: 1,3,10]
 
 Examples:
   cargo xtask bench --python ~/venv/bin/python --write
@@ -62,11 +67,11 @@ Examples:
   cargo xtask bench --device cuda --python ~/venv/bin/python
   cargo xtask bench --quality data --minutes 1,3 --python ~/venv/bin/python mnist";
 
-/// A recipe that the PyTorch reference also has, a data set of the same shape that needs no files, its batch
-/// size and the steps of a round.
+/// A recipe that the PyTorch reference also implements, with a data set of the same shape that needs no
+/// files, a batch size and the number of steps per round.
 struct Bench {
     recipe: &'static str,
-    /// The embedded recipe that it uses, with these settings.
+    /// The embedded recipe that Waxwork trains, with `settings`.
     of: &'static str,
     settings: &'static [&'static str],
     data: &'static str,
@@ -119,7 +124,7 @@ struct Setting<'a> {
 impl Setting<'_> {
     /// A setting on the CPU, where every step is timed, in phases.
     fn on_cpu(bench: &'static Bench, batch: usize, threads: usize, sampling: bool) -> Self {
-        // About the same number of images per round for any batch size.
+        // This gives about the same number of images per round for each batch size.
         let steps = (bench.steps * bench.batch / batch).clamp(LEAST_STEPS, bench.steps);
         Self { bench, batch, threads, steps, device: "cpu", every: 1, sampling, compiled: false }
     }
@@ -134,7 +139,7 @@ impl Setting<'_> {
         self.every == 1
     }
 
-    /// Measures both sides alternately, `rounds` times.
+    /// Measures Waxwork and PyTorch alternately, `rounds` times.
     fn measure(
         &self,
         rounds: usize,
@@ -152,7 +157,7 @@ impl Setting<'_> {
         let Self { bench, batch, threads, device, .. } = self;
         let how = if self.compiled { ", compiled" } else { "" };
         eprintln!(
-            "{}, batch {batch}, {device}, {threads} threads{how}: {:.2} ms, {:.2} ms",
+            "{}, batch {batch}, {device}, {threads} threads{how}: Waxwork {:.2} ms, PyTorch {:.2} ms",
             bench.recipe,
             1e3 * ours,
             1e3 * theirs
@@ -177,7 +182,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     let version =
         process::output(Command::new(&options.python).args(["-c", "import torch; print(torch.__version__)"]))
-            .context("a Python with torch is needed: name it with --python")?;
+            .context("failed to import torch; name a Python that has it with `--python`")?;
     if let Some(on) = &options.device {
         return device::run(&workspace, &options, on, version.trim());
     }
@@ -202,10 +207,10 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let chosen: Vec<&'static Bench> = BENCHES.iter().filter(asked).collect();
     let compiles = process::succeeds(Command::new("c++").arg("--version"));
     if !compiles {
-        eprintln!("torch.compile is skipped: it needs a C++ compiler, and there is no `c++`");
+        eprintln!("skipped torch.compile: it needs a C++ compiler, and there is no `c++` on PATH");
     }
-    // Keyed by recipe, batch size, threads and whether PyTorch compiles, because tables share some
-    // measurements.
+    // The key is the recipe, the batch size, the threads and whether PyTorch compiles, because tables share
+    // some measurements.
     let mut measured: BTreeMap<(&str, usize, usize, bool), Rounds> = BTreeMap::new();
     for setting in settings(&chosen, &options, compiles) {
         let key = (setting.bench.recipe, setting.batch, setting.threads, setting.compiled);
@@ -245,7 +250,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// All settings to measure, beginning with the unchanged recipes.
+/// All settings to measure. The unchanged recipes come first.
 fn settings(chosen: &[&'static Bench], options: &Options, compiles: bool) -> Vec<Setting<'static>> {
     let threads = options.threads;
     let plain = chosen.iter().map(|bench| Setting::on_cpu(bench, bench.batch, threads, true));
@@ -281,7 +286,7 @@ fn parse(args: &[String]) -> Result<Options> {
         let mut value = || args.next().with_context(|| format!("`{arg}` needs a value"));
         let number = |text: &str| -> Result<usize> {
             let number = text.parse::<usize>().ok().filter(|number| *number > 0);
-            number.with_context(|| format!("`{arg}` takes a number from 1 on, not `{text}`"))
+            number.with_context(|| format!("`{arg}` needs a whole number of at least 1, not `{text}`"))
         };
         match arg.as_str() {
             "--python" => options.python = value()?.into(),
@@ -299,7 +304,7 @@ fn parse(args: &[String]) -> Result<Options> {
             "--minutes" => {
                 let marks = value()?.split(',').map(|text| {
                     let mark = text.parse::<f64>().ok().filter(|mark| *mark > 0.0 && mark.is_finite());
-                    mark.with_context(|| format!("`--minutes` takes positive numbers, not `{text}`"))
+                    mark.with_context(|| format!("`--minutes` needs positive numbers, not `{text}`"))
                 });
                 let mut marks = marks.collect::<Result<Vec<f64>>>()?;
                 marks.sort_by(f64::total_cmp);
@@ -307,7 +312,7 @@ fn parse(args: &[String]) -> Result<Options> {
             }
             "--batches" => on.batches = value()?.split(',').map(number).collect::<Result<_>>()?,
             other if other.starts_with('-') => {
-                bail!("unknown option `{other}`; `cargo xtask bench --help` lists them")
+                bail!("unknown option `{other}`; `cargo xtask bench --help` lists the options")
             }
             recipe => options.recipes.push(recipe.to_owned()),
         }
@@ -315,11 +320,11 @@ fn parse(args: &[String]) -> Result<Options> {
     if let (Some(quality), Some(marks)) = (&mut options.quality, minutes.clone()) {
         quality.marks = marks;
     } else if minutes.is_some() {
-        bail!("`--minutes` goes with `--quality`");
+        bail!("`--minutes` needs `--quality`");
     }
     if options.quality.is_some() {
         if options.plain || device.is_some() || on != device::Options::default() {
-            bail!("`--quality` goes with `--minutes`, `--python`, `--threads` and `--write` alone");
+            bail!("`--quality` can be combined only with `--minutes`, `--python`, `--threads` and `--write`");
         }
         quality::check(&options.recipes)?;
         return Ok(options);
@@ -328,15 +333,15 @@ fn parse(args: &[String]) -> Result<Options> {
     let is_known = |name: &&String| known.iter().any(|bench| bench.recipe == *name);
     if let Some(unknown) = options.recipes.iter().find(|name| !is_known(name)) {
         let known: Vec<&str> = known.iter().map(|bench| bench.recipe).collect();
-        bail!("`{unknown}` is none of {}", known.join(", "));
+        bail!("unknown recipe `{unknown}`; known recipes: {}", known.join(", "));
     }
     match device {
         Some(device) if options.plain || options.write => {
-            bail!("`--device {device}` prints its own tables: leave `--plain` and `--write` out")
+            bail!("`--device {device}` cannot be combined with `--plain` or `--write`")
         }
         Some(device) => options.device = Some(device::Options { device, ..on }.checked()?),
         None if on != device::Options::default() => {
-            bail!("`--program`, `--steps` and `--batches` go with `--device`")
+            bail!("`--program`, `--steps` and `--batches` need `--device`")
         }
         None => {}
     }
@@ -385,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn large_batches_take_fewer_steps_but_enough_for_a_median() {
+    fn large_batches_have_fewer_steps_but_enough_for_a_median() {
         let steps = |batch| Setting::on_cpu(&BENCHES[2], batch, 1, false).steps;
         assert_eq!(BATCHES.map(steps), [60, 60, 30, 15, 15]);
     }

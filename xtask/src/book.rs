@@ -8,23 +8,23 @@ use crate::process;
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Builds the book, docs/book, as a web site in target/book
+Build the book, docs/book, as a web site in target/book
 
 Usage: cargo xtask book
 
-Needs mdBook (`cargo install mdbook`). That its links and inclusions lead somewhere is checked by
-`cargo xtask tidy`, which needs nothing.
+This needs mdBook (`cargo install mdbook`). To check only the links and inclusions of the book, run
+`cargo xtask tidy`, which needs no other program.
 
 Examples:
   cargo xtask book";
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if let Some(arg) = args.first() {
-        bail!("unknown argument `{arg}`; `cargo xtask book` takes none");
+        bail!("unknown argument `{arg}`; `cargo xtask book` takes no arguments");
     }
     let workspace = Workspace::load()?;
     if !build_if_possible(&workspace)? {
-        bail!("mdBook is not installed: `cargo install mdbook`");
+        bail!("mdBook is not installed; install it with `cargo install mdbook`");
     }
     println!("{}", workspace.root.join("target").join("book").join("index.html").display());
     Ok(ExitCode::SUCCESS)

@@ -9,16 +9,16 @@ use crate::waxwork::{self, Profile};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Builds the program `waxwork`, optimised, with its default features, and prints where it is
+Build `waxwork`, optimised and with default features, and print its path
 
 Usage: cargo xtask build [--features LIST] [--no-default-features] [--debug]
 
 Options:
-  --features LIST         turn on features, with commas between: cuda, cudnn, metal
-  --no-default-features   leave out downloads from the Hub; compiles in half the time
-  --debug                 build quickly, with the dev profile
+  --features LIST         Enable features, separated by commas: cuda, cudnn, metal
+  --no-default-features   Leave out downloads from the Hub, which halves the compile time
+  --debug                 Use the dev profile, which compiles faster
 
-No flag ties the program to this machine: fast code is chosen when it runs.
+The program is not tied to this machine: it selects the fastest code for the processor at run time.
 
 Examples:
   cargo xtask build
@@ -36,10 +36,10 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             "--no-default-features" => _ = cargo.arg(arg),
             "--features" => match args.next() {
                 Some(list) => _ = cargo.args([arg, list]),
-                None => bail!("`--features` needs a list, e.g. `--features cuda`"),
+                None => bail!("`--features` needs a list, such as `--features cuda`"),
             },
             _ if arg.starts_with("--features=") => _ = cargo.arg(arg),
-            _ => bail!("unknown argument `{arg}`; `cargo xtask build --help` lists them"),
+            _ => bail!("unknown argument `{arg}`; `cargo xtask build --help` lists the options"),
         }
     }
     if profile == Profile::Release {

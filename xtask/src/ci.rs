@@ -10,16 +10,16 @@ use crate::workspace::Workspace;
 use crate::{book, mpi_test, repro, test, tidy};
 
 pub(crate) const HELP: &str = "\
-Checks everything that CI checks, cheapest first, and stops at the first failure
+Run everything that CI checks, cheapest first; stop at the first failure
 
 Usage: cargo xtask ci [--quick]
 
 Options:
-  --quick   format, tidy, clippy and tests only
+  --quick   Run only format, tidy, clippy and the tests
 
 Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), packages, clippy,
-every library crate by itself, documentation, the Hub's code, Metal (on macOS), reproducibility,
-several processes (with MPI), tests. All use the dev profile, so that they share what they build.
+each library crate separately, documentation, the Hub's code, Metal (on macOS), reproducibility,
+several processes (with MPI), tests. All use the dev profile, so that they share build results.
 
 Examples:
   cargo xtask ci --quick    before a commit
@@ -32,8 +32,8 @@ struct Step {
     run: fn(&Workspace) -> Result<()>,
 }
 
-/// First come the steps that only need metadata of dependencies, since they share it, then those that run
-/// code. The tests come last, so that the output ends with their summary.
+/// The steps that need only the metadata of dependencies come first, because they share it. Then come the
+/// steps that run code. The tests come last, so that the output ends with their summary.
 const STEPS: [Step; 12] = [
     Step { name: "format", quick: true, run: format },
     Step { name: "tidy", quick: true, run: |workspace| tidy::check(&workspace.root) },
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let quick = match args {
         [] => false,
         [arg] if arg == "--quick" => true,
-        _ => bail!("`cargo xtask ci` takes `--quick` or nothing"),
+        _ => bail!("unknown arguments `{}`; `cargo xtask ci` takes only `--quick`", args.join(" ")),
     };
     let workspace = Workspace::load()?;
     let started = Instant::now();
@@ -62,12 +62,12 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         eprintln!("\n== {}", step.name);
         let start = Instant::now();
         (step.run)(&workspace)
-            .with_context(|| format!("step `{}` after {}", step.name, seconds(start.elapsed())))?;
+            .with_context(|| format!("step `{}` failed after {}", step.name, seconds(start.elapsed())))?;
         eprintln!("== {}: {}", step.name, seconds(start.elapsed()));
         times.push(format!("{} {}", step.name, seconds(start.elapsed())));
     }
-    eprintln!("\n== so far {} ({}); last step: test", seconds(started.elapsed()), times.join(", "));
-    test::run(&[]).context("step `test`")
+    eprintln!("\n== {} so far ({}); last step: test", seconds(started.elapsed()), times.join(", "));
+    test::run(&[]).context("step `test` failed")
 }
 
 fn seconds(time: Duration) -> String {
@@ -91,11 +91,9 @@ fn dependencies(workspace: &Workspace) -> Result<()> {
     }
     let check = ["--locked", "check", "--hide-inclusion-graph"];
     process::run(deny(&check).args(["bans", "licenses", "sources"]))?;
-    // Advisories are in a git repository on a different host than the crates.
+    // Advisories are in a git repository on another host than the crates.
     if !process::succeeds(&mut deny(&["fetch", "db"])) {
-        eprintln!(
-            "advisories are not checked: https://github.com/RustSec/advisory-db cannot be fetched from here"
-        );
+        eprintln!("skipped the advisories: failed to fetch https://github.com/RustSec/advisory-db");
         return Ok(());
     }
     process::run(deny(&check).arg("advisories"))
@@ -103,7 +101,7 @@ fn dependencies(workspace: &Workspace) -> Result<()> {
 
 fn book(workspace: &Workspace) -> Result<()> {
     if !book::build_if_possible(workspace)? {
-        eprintln!("skipped: mdBook is not installed");
+        eprintln!("skipped: mdBook is not installed (`cargo install mdbook`)");
     }
     Ok(())
 }
@@ -114,15 +112,16 @@ fn clippy(workspace: &Workspace) -> Result<()> {
     process::run(process::cargo(&workspace.root).args(arguments))
 }
 
-/// Checks that every crate packs for crates.io. Building each one from its archive would compile everything
-/// again.
+/// Checks that every crate can be packaged for crates.io. It does not build the crates from their archives,
+/// which would compile everything again.
 fn packages(workspace: &Workspace) -> Result<()> {
     let mut package = process::cargo(&workspace.root);
     package.args(["package", "--quiet", "--workspace", "--exclude", "xtask", "--no-verify", "--allow-dirty"]);
     process::run(&mut package)
 }
 
-/// A build of the whole workspace unifies features, and hides one that a crate forgot to enable.
+/// Checks each library crate separately. A build of the whole workspace unifies features, which hides a
+/// feature that a crate forgot to enable.
 fn each_library(workspace: &Workspace) -> Result<()> {
     for package in workspace.libraries() {
         let arguments = ["check", "--quiet", "--no-default-features", "--package", &package.name];
@@ -137,8 +136,8 @@ fn docs(workspace: &Workspace) -> Result<()> {
     process::run(&mut doc)
 }
 
-/// The other steps leave out the feature of downloads from the Hub, because it takes long to compile. This
-/// step checks it without building it.
+/// Checks the feature for downloads from the Hub without building it. The other steps leave it out, because
+/// it takes long to compile.
 fn hub(workspace: &Workspace) -> Result<()> {
     let with_hub =
         workspace.packages.iter().filter(|package| package.features.iter().any(|name| name == "hub"));
@@ -151,10 +150,10 @@ fn hub(workspace: &Workspace) -> Result<()> {
     process::run(&mut clippy)
 }
 
-/// Checks everything with Metal, which other systems cannot even type-check.
+/// Checks everything with Metal, which only macOS can type-check without a stand-in.
 fn metal(workspace: &Workspace) -> Result<()> {
     if !cfg!(target_os = "macos") {
-        eprintln!("skipped: Metal is on macOS only");
+        eprintln!("skipped: Metal exists only on macOS");
         return Ok(());
     }
     let arguments = ["check", "--workspace", "--no-default-features", "--features", "metal"];

@@ -16,27 +16,28 @@ use crate::stand_in;
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Checks that everything compiles for CUDA; needs no GPU
+Check that everything compiles for CUDA; needs no GPU
 
 Usage: cargo xtask cuda-check [--features cuda|cudnn] [--build [--toolkit DIR] [--python PYTHON]]
 
-Without --build it type-checks all packages and needs no toolkit either: a stand-in answers as
-nvcc and compiles nothing. With --build it makes the optimised program and looks at the libraries
-that it asks for. The toolkit is then the one of --toolkit or CUDA_HOME, or that of the nvcc on
-PATH, or else NVIDIA's packages from PyPI, which are installed into target/cuda-toolkit (2 GB, 2.8
-with cuDNN).
+Without --build, the command type-checks all packages. This needs no CUDA toolkit: a stand-in
+replaces nvcc and compiles nothing. With --build, the command builds the optimised program and
+checks the libraries that it is linked against. It uses the toolkit from --toolkit, from CUDA_HOME,
+or of the nvcc on PATH. Otherwise it installs NVIDIA's packages from PyPI into target/cuda-toolkit
+(2 GB, 2.8 GB with cuDNN).
 
 Options:
-  --features LIST   cuda or cudnn (default: cudnn to type-check, which includes cuda; cuda to build)
-  --build           build the program; CUDA_COMPUTE_CAP says for which GPUs (default: 90)
-  --toolkit DIR     the toolkit: DIR/bin/nvcc, DIR/include, DIR/lib
-  --python PYTHON   a Python with pip, for the packages (default: python3)
+  --features LIST   cuda or cudnn, which includes cuda [default: cudnn; with --build: cuda]
+  --build           Build the program for the GPUs of CUDA_COMPUTE_CAP [default: 90]
+  --toolkit DIR     CUDA toolkit, with DIR/bin/nvcc, DIR/include and DIR/lib
+  --python PYTHON   Python with pip, to install the packages [default: python3]
 
 Examples:
   cargo xtask cuda-check
   CUDA_COMPUTE_CAP=80 cargo xtask cuda-check --build --features cudnn";
 
-/// The toolkit's parts as Python packages. A newer compiler produces code that an older driver refuses.
+/// The parts of the toolkit as Python packages. The versions are pinned, because an older driver rejects the
+/// code of a newer compiler.
 const PACKAGES: [&str; 8] = [
     "nvidia-cuda-nvcc==13.0.88",
     "nvidia-cuda-crt==13.0.88",
@@ -85,15 +86,15 @@ fn parse(args: &[String]) -> Result<Options> {
             "--features" => match value()?.as_str() {
                 "cuda" => options.cudnn = Some(false),
                 "cudnn" => options.cudnn = Some(true),
-                other => bail!("`--features` takes cuda or cudnn, not `{other}`"),
+                other => bail!("unknown feature `{other}`; `--features` takes cuda or cudnn"),
             },
             "--toolkit" => options.toolkit = Some(PathBuf::from(value()?)),
             "--python" => options.python = value()?.into(),
-            other => bail!("unknown argument `{other}`; `cargo xtask cuda-check --help` lists them"),
+            other => bail!("unknown argument `{other}`; `cargo xtask cuda-check --help` lists the options"),
         }
     }
     if options.toolkit.is_some() && !options.build {
-        bail!("`--toolkit` goes with `--build`: a type check needs no toolkit");
+        bail!("`--toolkit` needs `--build`; a type check uses no toolkit");
     }
     Ok(options)
 }
@@ -112,7 +113,9 @@ fn type_check(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     cargo.env("PATH", with_path(&bin)?).env("CUDA_COMPUTE_CAP", COMPUTE_CAP);
     process::run(&mut cargo)?;
-    eprintln!("type-checked with a stand-in for nvcc; `--build` compiles candle's kernels and links");
+    eprintln!(
+        "type-checked with a stand-in for nvcc; to also compile candle's kernels and link, use `--build`"
+    );
     Ok(())
 }
 
@@ -121,7 +124,7 @@ fn build(workspace: &Workspace, options: &Options) -> Result<()> {
     let found = options.toolkit.clone().or_else(toolkit_of_the_machine);
     let toolkit = match found {
         Some(toolkit) if toolkit.join("bin/nvcc").is_file() => toolkit,
-        Some(toolkit) => bail!("`{}` is no CUDA toolkit: it has no bin/nvcc", toolkit.display()),
+        Some(toolkit) => bail!("`{}` is not a CUDA toolkit: it has no bin/nvcc", toolkit.display()),
         None => from_pypi(&workspace.target.join("cuda-toolkit"), &options.python, cudnn)?,
     };
     let folder = workspace.target.join("cuda-build");
@@ -138,7 +141,7 @@ fn build(workspace: &Workspace, options: &Options) -> Result<()> {
     check_libraries(&libraries, &toolkit)?;
     check_start(&program, &toolkit)?;
     println!("{}", program.display());
-    println!("asks for: {}", libraries.join(" "));
+    println!("linked against: {}", libraries.join(" "));
     Ok(())
 }
 
@@ -155,13 +158,15 @@ fn toolkit_of_the_machine() -> Option<PathBuf> {
 fn with_path(first: &Path) -> Result<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(first.to_owned()).chain(env::split_paths(&path));
-    env::join_paths(folders).with_context(|| format!("`{}` cannot be on PATH", first.display()))
+    env::join_paths(folders).with_context(|| format!("failed to add `{}` to PATH", first.display()))
 }
 
 /// Assembles a toolkit folder from NVIDIA's packages.
 fn from_pypi(folder: &Path, python: &OsString, cudnn: bool) -> Result<PathBuf> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        bail!("there is no nvcc, and NVIDIA's Python packages are for Linux on x86-64: install a toolkit");
+        bail!(
+            "found no nvcc; install a CUDA toolkit (NVIDIA's Python packages work only on Linux on x86-64)"
+        );
     }
     let root = folder.join("nvidia/cu13");
     let complete = folder.join(if cudnn { ".complete-cudnn" } else { ".complete" });
@@ -172,10 +177,10 @@ fn from_pypi(folder: &Path, python: &OsString, cudnn: bool) -> Result<PathBuf> {
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--upgrade", "--target"]);
     pip.arg(folder).args(PACKAGES).args(cudnn.then_some(CUDNN));
     process::run(&mut pip).context(
-        "there is no CUDA toolkit on this machine, and NVIDIA's packages could not be installed from PyPI \
-         (docs/accelerators.md says how to install one)",
+        "found no CUDA toolkit on this machine, and failed to install NVIDIA's packages from PyPI; \
+         docs/accelerators.md says how to install a toolkit",
     )?;
-    finish(folder, &root).with_context(|| format!("failed to arrange {}", folder.display()))?;
+    finish(folder, &root).with_context(|| format!("failed to set up the toolkit in {}", folder.display()))?;
     fs::write(&complete, "")?;
     Ok(root)
 }
@@ -218,10 +223,11 @@ fn finish(folder: &Path, root: &Path) -> Result<()> {
 
 #[cfg(not(unix))]
 fn finish(_: &Path, _: &Path) -> Result<()> {
-    bail!("NVIDIA's Python packages are used on Linux only")
+    bail!("NVIDIA's Python packages work only on Linux")
 }
 
-/// Builds a libcuda for the linker with every function of the header. Each returns that there is no device.
+/// Builds a libcuda for the linker with every function of the header. Each function returns the error code
+/// for "no device".
 #[cfg(unix)]
 fn stub_of_driver(header: &str, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
@@ -232,7 +238,7 @@ fn stub_of_driver(header: &str, folder: &Path) -> Result<()> {
     let library = folder.join(DRIVER);
     let mut cc = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
     cc.args(["-shared", "-fPIC", "-w", &format!("-Wl,-soname,{DRIVER}"), "-o"]).arg(&library).arg(&source);
-    process::run(&mut cc).context("a C compiler is needed")?;
+    process::run(&mut cc).context("failed to run the C compiler; install one, or name it in CC")?;
     fs::copy(&library, folder.join("libcuda.so"))?;
     Ok(())
 }
@@ -248,7 +254,7 @@ fn driver_functions(header: &str) -> BTreeSet<&str> {
 /// The names of the libraries that a program is linked against.
 fn libraries_of(program: &Path) -> Result<Vec<String>> {
     let text = process::output(Command::new("readelf").arg("-d").arg(program))
-        .context("readelf, of the package binutils, is needed to look at the program")?;
+        .context("failed to run `readelf`; install the package binutils")?;
     Ok(needed(&text))
 }
 
@@ -270,22 +276,22 @@ fn check_libraries(libraries: &[String], toolkit: &Path) -> Result<()> {
     };
     let unknown: Vec<&String> = libraries.iter().filter(|name| !known(name)).collect();
     if !unknown.is_empty() {
-        bail!("the program asks for {unknown:?}, which neither the toolkit nor the driver has");
+        bail!("the program is linked against {unknown:?}, which neither the toolkit nor the driver contains");
     }
     for expected in ["libcublas.so", DRIVER] {
         if !libraries.iter().any(|name| name.starts_with(expected)) {
-            bail!("the program does not ask for {expected}: it was not built for CUDA");
+            bail!("the program is not linked against {expected}: it was not built for CUDA");
         }
     }
     Ok(())
 }
 
-/// Starts the program with all symbols bound at once. Without a driver, a stub replaces it, and asking for a
-/// GPU must then fail with a clear message.
+/// Starts the program with all symbols bound at once. A stub replaces the driver, so that `--device cuda`
+/// must fail with an error of one line.
 fn check_start(program: &Path, toolkit: &Path) -> Result<()> {
     let stubs = toolkit.join("lib/stubs");
     if !stubs.join(DRIVER).is_file() {
-        eprintln!("this toolkit has no stub of {DRIVER}: the program was not started");
+        eprintln!("skipped starting the program: this toolkit has no stub of {DRIVER}");
         return Ok(());
     }
     let start = |arguments: &[&str]| {
@@ -296,13 +302,16 @@ fn check_start(program: &Path, toolkit: &Path) -> Result<()> {
     };
     let said = start(&["doctor"])?;
     if !said.contains("cuda") {
-        bail!("the program does not start: {}", said.trim());
+        bail!("failed to start the program: {}", said.trim());
     }
     let said = start(&["train", "vae-digits", "--device", "cuda"])?;
     if !said.starts_with("error: ") || said.trim().lines().count() != 1 {
-        bail!("without a GPU `--device cuda` should fail with one line, but: {}", said.trim());
+        bail!(
+            "without a GPU, `--device cuda` must fail with an error of one line, but it printed: {}",
+            said.trim()
+        );
     }
-    eprintln!("without a GPU it says: {}", said.trim());
+    eprintln!("without a GPU, `--device cuda` prints: {}", said.trim());
     Ok(())
 }
 
@@ -321,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn the_drivers_functions_are_found_with_their_versions() {
+    fn finds_all_versions_of_the_drivers_functions() {
         let header =
             "#define cuMemAlloc cuMemAlloc_v2\nCUresult CUDAAPI cuInit(unsigned int f); // cuda curious";
         assert_eq!(
@@ -331,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_must_come_from_somewhere() {
+    fn rejects_libraries_of_unknown_origin() {
         let text = " 0x1 (NEEDED)  Shared library: [libcuda.so.1]\n 0x1 (NEEDED)  Shared library: [libcublas.so.13]\n 0x2 (RUNPATH) [x]\n";
         let libraries = needed(text);
         assert_eq!(libraries, ["libcuda.so.1", "libcublas.so.13"]);

@@ -9,11 +9,12 @@ use crate::waxwork::{self, Hub, Profile};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Builds the program `waxwork` and hands on to `waxwork data`
+Build the program `waxwork` and run `waxwork data`
 
 Usage: cargo xtask datasets [list|info|fetch|verify|show] [arguments for `waxwork data`]
 
-Without arguments it lists the data sets. `fetch` compiles downloads in, which takes minutes once.
+Without arguments, the command lists the data sets. The first `fetch` compiles the code for
+downloads, which takes minutes.
 
 Examples:
   cargo xtask datasets

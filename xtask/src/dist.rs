@@ -15,20 +15,21 @@ use crate::waxwork::{self, Profile};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Builds the program `waxwork`, optimised and stripped, and packs it for people who have no Rust
+Build the program `waxwork`, optimised and stripped, and package it
 
 Usage: cargo xtask dist [--features LIST] [--no-default-features]
 
-Writes target/dist/waxwork-VERSION-TARGET.tar.gz with the program, completions of five shells,
-manual pages, the schema of recipes, README, changelog and licences, and a .sha256 beside it for
-`sha256sum -c`. One program always gives the same archive: names are in order, times are those of
-the commit.
+The archive is for people who do not have Rust. The command writes
+target/dist/waxwork-VERSION-TARGET.tar.gz with the program, completions for five shells, man pages,
+the schema of recipes, the README, the changelog and the licences. It also writes a .sha256 file for
+`sha256sum -c`. The same program always gives the same archive: names are sorted, and all times are
+that of the commit.
 
 Examples:
   cargo xtask dist
   cargo xtask dist --no-default-features";
 
-/// Files that are packed unchanged.
+/// Files that are copied unchanged.
 const TEXTS: [&str; 4] = ["CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
 /// Completion scripts, under the names that the shells look for.
@@ -40,7 +41,7 @@ const COMPLETIONS: [(&str, &str); 5] = [
     ("zsh", "_waxwork"),
 ];
 
-/// The time of all files if there is no commit: the start of 1980, which every unpacker accepts.
+/// The time of all files if there is no commit: the start of 1980, which all archive programs accept.
 const SOME_TIME: u64 = 315_532_800;
 
 /// A file in an archive.
@@ -63,10 +64,12 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
                 cargo.args([arg, list]);
                 args.next();
             }
-            _ => bail!("unknown argument `{arg}`, or it needs a value; see `cargo xtask dist --help`"),
+            _ => bail!(
+                "unknown argument `{arg}`, or its value is missing; `cargo xtask dist --help` lists the options"
+            ),
         }
     }
-    // Set this for the last step only, so that all steps before it are shared with other builds.
+    // Set this only for the last step, so that other builds can reuse the steps before it.
     process::run(cargo.args(["--", "-C", "strip=symbols"]))?;
 
     let program = waxwork::program(&workspace, Profile::Release);
@@ -98,7 +101,7 @@ fn files(root: &Path, program: &Path, folder: &Path) -> Result<Vec<File>> {
     for name in TEXTS {
         files.push(File { path: name.into(), contents: read(&root.join(name))?, executable: false });
     }
-    // Pages from an older program would be packed too.
+    // Remove the man pages of an older program, which would be packed too.
     let pages = folder.join("man");
     if pages.exists() {
         fs::remove_dir_all(&pages).with_context(|| format!("failed to remove {}", pages.display()))?;
@@ -112,7 +115,7 @@ fn files(root: &Path, program: &Path, folder: &Path) -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// A .tar.gz with `files` in the folder `name`. Its bytes are a function of the arguments alone.
+/// A .tar.gz with `files` in the folder `name`. Its bytes depend only on the arguments.
 fn pack(name: &str, mut files: Vec<File>, time: u64) -> Result<Vec<u8>> {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let gzip = GzBuilder::new().operating_system(255).write(Vec::new(), Compression::best());
@@ -138,7 +141,7 @@ fn version(program: &Path) -> Result<String> {
 fn target(root: &Path) -> Result<String> {
     let text = process::output(Command::new("rustc").arg("-vV").current_dir(root))?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).context("`rustc -vV` names no host")
+    host.map(str::to_owned).context("the output of `rustc -vV` has no `host` line")
 }
 
 fn time_of_commit(root: &Path) -> u64 {
@@ -165,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_archive_depends_on_nothing_else_and_unpacks_to_what_went_in() {
+    fn archives_are_reproducible_and_complete() {
         let file = |path: &str, executable| File {
             path: path.into(),
             contents: format!("contents of {path}").into_bytes(),

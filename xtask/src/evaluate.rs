@@ -10,11 +10,12 @@ use crate::waxwork::{self, DataAsked, Hub, Profile};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Builds the program `waxwork`, optimised, and evaluates runs on the test part of their data set
+Build the program `waxwork`, optimised, and evaluate runs on test data
 
 Usage: cargo xtask evaluate RUN ... [options]
 
-Run folders come first; options go to `waxwork evaluate` as they are.
+The command evaluates each run on the test part of its data set. Give the run folders first. The
+options are passed to `waxwork evaluate` unchanged.
 
 Examples:
   cargo xtask evaluate runs/vae-digits-1
@@ -24,7 +25,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let split = args.iter().position(|arg| arg.starts_with('-')).unwrap_or(args.len());
     let (runs, options) = args.split_at(split);
     if runs.is_empty() {
-        bail!("which run? e.g. `cargo xtask evaluate runs/vae-digits-1`");
+        bail!("no run was given; give a run folder, as in `cargo xtask evaluate runs/vae-digits-1`");
     }
     let workspace = Workspace::load()?;
     let device = value_of(options, "--device").unwrap_or("cpu");
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The value of an option, which follows it or an equals sign.
+/// The value of an option, which is the next argument or follows an equals sign.
 fn value_of<'a>(options: &'a [String], name: &str) -> Option<&'a str> {
     let of_next = options.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].as_str());
     of_next.or_else(|| options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('=')))
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_in_both_spellings() {
+    fn finds_the_value_of_an_option_in_both_forms() {
         let of = |options: &[&str]| {
             let options = options.iter().map(ToString::to_string).collect::<Vec<_>>();
             value_of(&options, "--data-dir").map(str::to_owned)

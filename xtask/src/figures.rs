@@ -1,4 +1,4 @@
-//! `cargo xtask figures`: makes the figures of the documentation from runs, with the program itself.
+//! `cargo xtask figures`: generates the figures of the documentation from runs, with the program itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,19 @@ use crate::waxwork::{self, Hub, Profile, Recipe};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Makes the figures of the documentation, docs/images/*.png, from runs
+Generate the figures of the documentation, docs/images/*.png, from runs
 
 Usage: cargo xtask figures [RUN ...]
 
-A run makes the figures of its recipe, which its recipe.toml tells; what has no figure is passed
-over. Without runs it takes the newest of `cargo xtask train`: runs/vae-digits-1 and so on. Equal
-runs make equal figures.
+For each run, the command generates the figures of its recipe, which it reads from recipe.toml. It
+skips a recipe that has no figures. Without arguments, it uses the newest runs of
+`cargo xtask train`, such as runs/vae-digits-1. Identical runs give identical figures.
 
 Examples:
   cargo xtask train && cargo xtask figures
   cargo xtask figures runs/cgan-mnist-20261125-101500";
 
-/// A figure: its file, the recipe that it shows, and the command that makes it from a run of that recipe.
+/// A figure: its file, the recipe that it shows, and the command that generates it from a run of that recipe.
 type Figure = (&'static str, &'static str, &'static [&'static str]);
 
 const FIGURES: [Figure; 17] = [
@@ -46,7 +46,7 @@ const FIGURES: [Figure; 17] = [
     ("gan-little-mnist", "gan-little-mnist", &["sample", "-n", "40"]),
 ];
 
-/// Figures that no unchanged recipe makes. The page that shows one says how it was made.
+/// Figures that no unchanged recipe generates. The page that shows one says how it was made.
 #[cfg(test)]
 const MADE_BY_HAND: [&str; 10] = [
     "from-rust-discs",
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let mut made = 0;
     for run in &runs {
         let Some(recipe) = recipe_of(run, &recipes)? else {
-            eprintln!("skipped {}: its recipe does not come with Waxwork", run.display());
+            eprintln!("skipped {}: its recipe is not one of Waxwork's recipes", run.display());
             continue;
         };
         for (name, _, arguments) in FIGURES.iter().filter(|(_, of, _)| *of == recipe.name) {
@@ -83,24 +83,24 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             made += 1;
         }
     }
-    println!("{made} figures in {}", folder.display());
+    println!("wrote {made} figures to {}", folder.display());
     Ok(ExitCode::SUCCESS)
 }
 
-/// The recipe that a run was made from, which is the one with its description.
+/// The recipe of a run: the one with the same description.
 fn recipe_of<'a>(run: &Path, recipes: &'a [Recipe]) -> Result<Option<&'a Recipe>> {
     let path = run.join("recipe.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
     Ok(recipes.iter().find(|recipe| text.contains(&format!("description = \"{}\"", recipe.description))))
 }
 
-/// For each recipe that `cargo xtask train` runs, the folder with the highest number.
+/// The newest run of each recipe that `cargo xtask train` runs: the folder with the highest number.
 fn newest(recipes: &[Recipe]) -> Result<Vec<PathBuf>> {
     let newest = waxwork::quickstart(recipes).into_iter().map(|recipe| {
         let folder = |number: u32| Path::new("runs").join(format!("{recipe}-{number}"));
         let last = (1..).take_while(|number| folder(*number).is_dir()).last();
         last.map(folder)
-            .with_context(|| format!("there is no run of {recipe}: `cargo xtask train` makes one"))
+            .with_context(|| format!("there is no run of {recipe}; train it with `cargo xtask train`"))
     });
     newest.collect()
 }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_figure_is_shown_and_every_picture_has_its_recipe() {
+    fn every_figure_is_shown_and_every_image_has_a_recipe() {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
         let mut text = fs::read_to_string(docs.join("../README.md")).unwrap();
         for folder in [docs.clone(), docs.join("book")] {
@@ -122,14 +122,14 @@ mod tests {
             }
         }
         for (name, _, _) in FIGURES {
-            assert!(text.contains(&format!("images/{name}.png")), "{name} is shown nowhere");
+            assert!(text.contains(&format!("images/{name}.png")), "no page shows {name}");
             assert!(docs.join(format!("images/{name}.png")).is_file(), "{name} is missing");
         }
         for entry in fs::read_dir(docs.join("images")).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let made = FIGURES.iter().any(|(figure, _, _)| name == format!("{figure}.png"));
             let made = made || MADE_BY_HAND.iter().any(|figure| name == format!("{figure}.png"));
-            assert!(made, "nobody knows how to make {name}");
+            assert!(made, "no recipe generates {name}, and it is not in MADE_BY_HAND");
         }
     }
 }

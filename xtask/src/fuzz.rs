@@ -10,17 +10,18 @@ use crate::workspace::Workspace;
 use crate::{nearest, process};
 
 pub(crate) const HELP: &str = "\
-Fuzzes the readers of files, one target after another, and stops at the first input that breaks one
+Fuzz the file readers, one target after another; stop at the first failure
 
 Usage: cargo xtask fuzz [TARGET ...] [--seconds N]
 
-Targets are the files of fuzz/targets; without any named, all run. It needs cargo-fuzz
-(`cargo install cargo-fuzz --locked`) and a C++ compiler; the first build takes some minutes.
-An input that panics, takes more than 600 MiB at once or 20 seconds is kept in fuzz/artifacts;
-inputs that reached new code are kept in fuzz/corpus, and the next run starts from them.
+The targets are the files in fuzz/targets. By default, all of them run. The command needs cargo-fuzz
+(`cargo install cargo-fuzz --locked`) and a C++ compiler. The first build takes some minutes. An
+input fails if it causes a panic, a single allocation of more than 600 MiB, or a run of more than 20
+seconds; the fuzzer keeps it in fuzz/artifacts. It keeps inputs that reach new code in fuzz/corpus,
+and the next run starts from them.
 
 Options:
-  --seconds N   for each target [default: 60]
+  --seconds N   Time for each target, in seconds [default: 60]
 
 Examples:
   cargo xtask fuzz
@@ -34,14 +35,16 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--seconds" => {
-                let number = args.next().context("--seconds wants a number")?;
-                seconds = number.parse().with_context(|| format!("--seconds {number}: no number"))?;
+                let number = args.next().context("`--seconds` needs a number")?;
+                seconds = number
+                    .parse()
+                    .with_context(|| format!("`--seconds` needs a whole number, not `{number}`"))?;
             }
             _ if known.contains(arg) => wanted.push(arg.clone()),
             _ => {
                 let near = nearest::nearest(arg, known.iter().map(String::as_str));
-                let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-                bail!("unknown target `{arg}`{near} (there are {})", known.join(", "));
+                let near = near.map_or(String::new(), |near| format!("did you mean `{near}`? "));
+                bail!("unknown target `{arg}`; {near}known targets: {}", known.join(", "));
             }
         }
     }
@@ -49,7 +52,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         wanted = known;
     }
     if !process::succeeds(process::cargo(&workspace.root).args(["fuzz", "--version"])) {
-        bail!("cargo-fuzz is not installed: `cargo install cargo-fuzz --locked`");
+        bail!("cargo-fuzz is not installed; install it with `cargo install cargo-fuzz --locked`");
     }
     // Use the same dependency versions as the rest of the workspace.
     let lock = workspace.root.join("fuzz/Cargo.lock");
@@ -77,12 +80,12 @@ fn fuzz(root: &Path, target: &str, seconds: u32) -> Result<()> {
     let mut command = process::cargo(root);
     command.args(["fuzz", "run", "--fuzz-dir", "fuzz"]);
     if target == "parquet" {
-        // This feature is half of the build, and only one target needs it.
+        // This feature takes half of the build time, and only one target needs it.
         command.args(["--features", "parquet"]);
     }
     command.args([target, "--"]);
     command.arg(format!("-max_total_time={seconds}"));
     command.args(["-timeout=20", "-malloc_limit_mb=600", "-rss_limit_mb=3000", "-print_final_stats=1"]);
-    // Instrumentation is unstable, but this variable enables it in the stable compiler.
+    // The instrumentation is an unstable feature; this variable enables it in the stable compiler.
     process::run(command.env("RUSTC_BOOTSTRAP", "1"))
 }

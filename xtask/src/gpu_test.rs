@@ -14,26 +14,28 @@ use crate::waxwork::{self, Hub, Profile};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Trains, resumes, samples and evaluates every family on a device, and compares it with the CPU
+Train, resume, sample and evaluate each family on a device; compare with the CPU
 
 Usage: cargo xtask gpu-test [--device DEVICE] [--steps N] [--program FILE] [RECIPE ...]
 
-Each recipe (default: those of `cargo xtask train`, one a family) is trained twice from the same
-seed, on the CPU and on the device. Both see the same numbers, but the device rounds in another
-way, and what rounding begins a training run makes larger. So losses are compared by these bounds:
+The command trains each recipe twice from the same seed, on the CPU and on the device. The default
+recipes are those of `cargo xtask train`, one per family. Both runs get the same inputs, but the
+device rounds differently, and training amplifies rounding errors. These differences of the losses
+are allowed:
 
-  the first logged step               0.5 %, since gradients and optimiser are the same
-  mean of the second half             3 %, or 30 % where two networks play
-  that of a run in bf16, and in f16   10 %, or 50 %
+  first logged step                  0.5 %, because gradients and optimiser are the same
+  mean of the second half            3 %; 30 % for GANs
+  the same, for runs in bf16 or f16  10 %; 50 % for GANs
 
-Of a trained model, samples on device and CPU differ by at most 0.01 (of 1), and its numbers on test
-images by at most 1 %. A run that is cut back to its middle and resumed ends as the whole one did.
+The samples of a trained model may differ by 0.01 between device and CPU, on a scale from 0 to 1,
+and its metrics on test images by 1 %. A run that is cut back to its middle and resumed must end
+like the complete run.
 
 Options:
-  --device DEVICE   cuda, cuda:N, metal, or cpu, which is compared with itself at another number of
-                    threads and must give the same bits (default: cuda)
-  --steps N         training steps (default: 300)
-  --program FILE    a program that is built already, instead of building one
+  --device DEVICE   cuda, cuda:N, metal, or cpu, which compares the CPU with itself at another
+                    number of threads and requires the same bits [default: cuda]
+  --steps N         Number of training steps [default: 300]
+  --program FILE    Use this program instead of building one
 
 The run folders stay in target/gpu-test.
 
@@ -41,7 +43,7 @@ Examples:
   cargo xtask gpu-test
   cargo xtask gpu-test --device cpu --steps 40 vae-digits";
 
-/// Steps between log lines. In between, no number is read from the device.
+/// Steps between log lines. Between them, nothing is read from the device.
 const LOG_EVERY: usize = 10;
 /// Largest difference between the first logged losses.
 const EARLY: f64 = 0.005;
@@ -88,7 +90,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         writeln!(text, "{recipe}: {}", found.measured.join(", "))?;
     }
     print!("{text}");
-    ensure!(problems.is_empty(), "not what the CPU computes:\n  {}", problems.join("\n  "));
+    ensure!(problems.is_empty(), "the device and the CPU differ:\n  {}", problems.join("\n  "));
     println!("{} agrees with the CPU", options.device);
     Ok(ExitCode::SUCCESS)
 }
@@ -100,10 +102,10 @@ fn parse(args: &[String]) -> Result<Options> {
         let mut value = || args.next().with_context(|| format!("`{arg}` needs a value"));
         match arg.as_str() {
             "--device" => options.device.clone_from(value()?),
-            "--steps" => options.steps = value()?.parse().context("--steps takes a number")?,
+            "--steps" => options.steps = value()?.parse().context("`--steps` needs a whole number")?,
             "--program" => options.program = Some(value()?.into()),
             other if other.starts_with('-') => {
-                bail!("unknown option `{other}`; `cargo xtask gpu-test --help` lists them")
+                bail!("unknown option `{other}`; `cargo xtask gpu-test --help` lists the options")
             }
             recipe => options.recipes.push(recipe.to_owned()),
         }
@@ -112,7 +114,7 @@ fn parse(args: &[String]) -> Result<Options> {
     let unit = 2 * LOG_EVERY;
     ensure!(
         options.steps >= 2 * unit && options.steps.is_multiple_of(unit),
-        "--steps must be a multiple of {unit} from {} on",
+        "`--steps` must be a multiple of {unit}, at least {}",
         2 * unit
     );
     Ok(options)
@@ -126,7 +128,7 @@ struct Test<'a> {
     folder: PathBuf,
 }
 
-/// Values to report, and differences out of bounds.
+/// Values to report, and differences that exceed their bounds.
 #[derive(Default)]
 struct Found {
     measured: Vec<String>,
@@ -139,7 +141,7 @@ impl Found {
         self.measured.push(format!("{what} {difference:.2e}"));
         // NaN never counts as agreement.
         if difference.is_nan() || difference > bound {
-            self.problems.push(format!("{what} differ by {difference:.3e}, more than {bound}"));
+            self.problems.push(format!("{what} differ by {difference:.3e}; the limit is {bound}"));
         }
     }
 }
@@ -164,7 +166,7 @@ impl Test<'_> {
         found.compare("late losses", second_half(&expected, &log)?, if itself { 0.0 } else { late });
         found.measured.push(format!("{:.0} images/s (CPU {:.0})", rate(&run)?, rate(&reference)?));
 
-        // The CPU refuses half precision.
+        // The CPU does not support half precision.
         for dtype in ["bf16", "f16"].iter().filter(|_| !itself) {
             let half = self.folder.join(dtype);
             self.train(&half, &self.options.device, "1", &["--dtype", dtype])?;
@@ -183,19 +185,24 @@ impl Test<'_> {
         );
         let bytes = |run: &Path| fs::read(run.join("model.safetensors"));
         let same = bytes(&run)? == bytes(&resumed)?;
-        found.measured.push(if same { "resumed to the bit" } else { "resumed to other bits" }.into());
+        found
+            .measured
+            .push(if same { "resumed with the same bits" } else { "resumed with different bits" }.into());
         if itself && !same {
-            found.problems.push("the resumed run ends in other bits".into());
+            found.problems.push("the resumed run ends with different bits".into());
         }
 
         let samples = |device: &str| -> Result<Vec<f32>> {
             let path = self.folder.join(format!("{}.npy", device.replace(':', "-")));
             self.call(&["sample", text(&run)?, "-n", SAMPLES, "--device", device, "--out", text(&path)?])?;
-            npy(&fs::read(&path)?).with_context(|| format!("{} is no array of f32", path.display()))
+            npy(&fs::read(&path)?).with_context(|| format!("{} is not a NumPy array of f32", path.display()))
         };
         let (ours, theirs) = (samples("cpu")?, samples(&self.options.device)?);
         let pairs = ours.iter().zip(&theirs).map(|(a, b)| f64::from((a - b).abs()));
-        ensure!(ours.len() == theirs.len() && !ours.is_empty(), "there are not as many samples");
+        ensure!(
+            ours.len() == theirs.len() && !ours.is_empty(),
+            "the CPU and the device gave different numbers of samples"
+        );
         found.compare("samples", largest(pairs), if itself { 0.0 } else { PIXELS });
 
         let numbers = |device: &str| -> Result<BTreeMap<String, f64>> {
@@ -205,8 +212,11 @@ impl Test<'_> {
             metrics(&self.call(&arguments)?)
         };
         let (ours, theirs) = (numbers("cpu")?, numbers(&self.options.device)?);
-        ensure!(ours.keys().eq(theirs.keys()) && !ours.is_empty(), "other numbers: {ours:?}, {theirs:?}");
-        // A judge counts images, and one image in another class is not an error. Compare only continuous
+        ensure!(
+            ours.keys().eq(theirs.keys()) && !ours.is_empty(),
+            "the CPU and the device gave different metrics: {ours:?}, {theirs:?}"
+        );
+        // A judge counts images, and a single image in another class is not an error. Compare only continuous
         // metrics.
         let continuous = |name: &str| !name.starts_with("judge_") && name != "active_units";
         let pairs = ours
@@ -239,24 +249,24 @@ fn text(path: &Path) -> Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
-/// The losses of a run by name, one value per logged step. They depend on training alone.
+/// The losses of a run by name, one value per logged step. They depend only on training.
 fn losses(run: &Path) -> Result<BTreeMap<String, Vec<f64>>> {
     let path = run.join("metrics.jsonl");
     let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    parse_losses(&text).with_context(|| format!("{} has another form than expected", path.display()))
+    parse_losses(&text).with_context(|| format!("{} has an unexpected structure", path.display()))
 }
 
 fn parse_losses(text: &str) -> Result<BTreeMap<String, Vec<f64>>> {
     let mut losses: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     for line in text.lines() {
         let line: Value = serde_json::from_str(line)?;
-        let values = line.as_object().context("a line that is no object")?;
-        // Names of losses have no path; `logits/real`, `grad_norm/…` and `validation/…` are not losses.
+        let values = line.as_object().context("a line is not a JSON object")?;
+        // Names of losses have no slash; `logits/real`, `grad_norm/…` and `validation/…` are not losses.
         for (name, value) in values.iter().filter(|(name, _)| !name.contains('/') && *name != "step") {
             losses.entry(name.clone()).or_default().push(value.as_f64().unwrap_or(f64::NAN));
         }
     }
-    ensure!(losses.values().any(|values| values.len() > 1), "no losses");
+    ensure!(losses.values().any(|values| values.len() > 1), "no loss has two or more values");
     Ok(losses)
 }
 
@@ -300,13 +310,13 @@ fn largest(values: impl Iterator<Item = f64>) -> f64 {
 fn rate(run: &Path) -> Result<f64> {
     let text = fs::read_to_string(run.join("timing.jsonl"))?;
     let last: Value = serde_json::from_str(text.lines().last().context("timing.jsonl is empty")?)?;
-    last["images_per_second"].as_f64().context("timing.jsonl has no images_per_second")
+    last["images_per_second"].as_f64().context("the last line of timing.jsonl has no `images_per_second`")
 }
 
-/// Copies a finished run in the state that it had at the checkpoint of `step`.
+/// Copies a finished run as it was at the checkpoint of `step`.
 fn cut_back(run: &Path, to: &Path, step: usize) -> Result<()> {
     let kept = format!("step-{step:06}");
-    ensure!(run.join("checkpoints").join(&kept).is_dir(), "there is no checkpoint {kept} to go on from");
+    ensure!(run.join("checkpoints").join(&kept).is_dir(), "there is no checkpoint {kept} to resume from");
     copy(run, to, &|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name != "model.safetensors" && name != "run.lock" && (!name.starts_with("step-") || name == *kept)
@@ -334,9 +344,12 @@ fn copy(from: &Path, to: &Path, wanted: &dyn Fn(&Path) -> bool) -> Result<()> {
 /// The metrics of `waxwork evaluate --json` by name.
 fn metrics(json: &str) -> Result<BTreeMap<String, f64>> {
     let report: Value = serde_json::from_str(json)?;
-    let metrics = report["metrics"].as_array().context("a report without metrics")?;
+    let metrics = report["metrics"].as_array().context("the report has no metrics")?;
     let one = |metric: &Value| Some((metric["name"].as_str()?.to_owned(), metric["value"].as_f64()?));
-    metrics.iter().map(|metric| one(metric).context("a metric without name or value")).collect()
+    metrics
+        .iter()
+        .map(|metric| one(metric).context("a metric in the report has no name or no value"))
+        .collect()
 }
 
 /// The values of a NumPy file of f32.
@@ -368,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_are_compared_by_name_and_place() {
+    fn compares_losses_by_name_and_position() {
         let (a, b) = (log(1.0), log(1.1));
         assert_eq!(a.keys().collect::<Vec<_>>(), ["loss"]);
         assert_eq!((early(&a, &a).unwrap(), second_half(&a, &a).unwrap()), (0.0, 0.0));
@@ -380,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_never_agrees() {
+    fn nan_never_agrees() {
         let mut found = Found::default();
         found.compare("x", largest([0.0, f64::NAN, 0.0].into_iter()), 1.0);
         found.compare("y", 0.5, 0.4);
@@ -392,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn arrays_are_read() {
+    fn reads_arrays_and_metrics() {
         let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
         let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n";
         bytes.extend((header.len() as u16).to_le_bytes());
@@ -404,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_cut_back_to_its_middle() {
+    fn cuts_a_run_back_to_its_middle() {
         let folder = std::env::temp_dir().join(format!("xtask-gpu-{}", std::process::id()));
         let (run, to) = (folder.join("run"), folder.join("to"));
         for path in [
@@ -429,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_make_whole_halves() {
+    fn rejects_steps_without_two_whole_halves() {
         let args = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(parse(&args("--device cpu --steps 40 vae-digits")).unwrap().recipes, ["vae-digits"]);
         assert!(parse(&args("--steps 30")).is_err() && parse(&args("--steps 0")).is_err());

@@ -1,5 +1,5 @@
-//! `models/RECIPE.lock`: the results of a short run of a recipe, by processor class, and how closely other
-//! machines must agree.
+//! `models/RECIPE.lock`: the results of a short run of a recipe, by processor class, and the tolerances for
+//! other machines.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,15 +14,15 @@ use crate::process;
 
 /// Number of log lines that a lock keeps.
 const FIRST: usize = 3;
-/// Largest relative difference of the values in these lines if bits may differ. Rounding errors have not
-/// grown yet.
+/// Largest relative difference of the values in these lines if bits may differ. It is small, because rounding
+/// errors have not grown yet.
 const NEAR: f64 = 1e-4;
-/// The most standard deviations over seeds by which the last values may differ.
+/// Largest difference of the last values, in standard deviations over seeds.
 const SPREAD: f64 = 3.0;
 
 type Values = BTreeMap<String, f64>;
 
-/// What bits may depend on.
+/// The properties of a machine that may change bits.
 pub(crate) struct Machine {
     pub(crate) version: String,
     pub(crate) cpu_class: String,
@@ -30,13 +30,14 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Asks the program itself.
+    /// Reads the properties from `waxwork doctor`.
     pub(crate) fn of(program: &Path) -> Result<Self> {
         let text = process::output(Command::new(program).args(["doctor", "--json"]))?;
-        let report: Value = serde_json::from_str(&text).context("output of `waxwork doctor --json`")?;
+        let report: Value =
+            serde_json::from_str(&text).context("failed to parse the output of `waxwork doctor --json`")?;
         let field = |name: &str| {
             let value = report[name].as_str().map(str::to_owned);
-            value.with_context(|| format!("`waxwork doctor --json` says nothing of {name}"))
+            value.with_context(|| format!("the output of `waxwork doctor --json` has no `{name}`"))
         };
         Ok(Self {
             version: field("version")?,
@@ -56,23 +57,24 @@ pub(crate) struct Verdict {
 }
 
 impl Lock {
-    /// The lock at `path`; None if there is none.
+    /// Reads the lock at `path`; None if the file does not exist.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
         if !path.exists() {
             return Ok(None);
         }
         let text = fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
-        let value = serde_json::from_str(&text).with_context(|| format!("{} is no lock", path.display()))?;
+        let value =
+            serde_json::from_str(&text).with_context(|| format!("{} is not a valid lock", path.display()))?;
         Ok(Some(Self(value)))
     }
 
-    /// The reason why this lock does not apply to this version, if it does not.
+    /// The reason why this lock does not apply, or None if it applies.
     pub(crate) fn outdated(&self, machine: &Machine, settings: &[&str]) -> Option<String> {
         let version = self.0["version"].as_str().unwrap_or("none");
         if version != machine.version {
-            return Some(format!("of version {version}, and this is {}", machine.version));
+            return Some(format!("it is for version {version}, and this is version {}", machine.version));
         }
-        (self.0["settings"] != json!(settings)).then(|| "of a run with other settings".to_owned())
+        (self.0["settings"] != json!(settings)).then(|| "it is for other settings".to_owned())
     }
 
     /// Compares an outcome with this lock: bits on the same class of processor with the same compiler,
@@ -91,31 +93,31 @@ impl Lock {
                 let groups = same(entry).join(", ");
                 let values = self.far(outcome);
                 let near =
-                    if values.is_empty() { "values are near all the same".into() } else { values.join("; ") };
-                let complaint = format!("on {class} other bits in {groups}; {near}");
-                return Verdict { said: "OTHER BITS".into(), complaints: vec![complaint] };
+                    if values.is_empty() { "the values still agree".into() } else { values.join("; ") };
+                let complaint = format!("on {class}, the bits of {groups} differ; {near}");
+                return Verdict { said: "BITS DIFFER".into(), complaints: vec![complaint] };
             }
-            Some(entry) => format!("bits are those of {} only", entry["toolchain"].as_str().unwrap_or("?")),
-            None => format!("no bits for {class}"),
+            Some(entry) => format!("has bits for {} only", entry["toolchain"].as_str().unwrap_or("?")),
+            None => format!("has no bits for {class}"),
         };
         let complaints = self.far(outcome);
-        let near = if complaints.is_empty() { "values are near" } else { "VALUES ARE FAR OFF" };
+        let near = if complaints.is_empty() { "values agree" } else { "VALUES DIFFER" };
         Verdict { said: format!("{why_not_bits}; {near}"), complaints }
     }
 
-    /// Values that differ by more than is allowed for another machine.
+    /// Values that differ by more than the tolerances for other machines.
     fn far(&self, outcome: &Outcome) -> Vec<String> {
         let mut complaints = Vec::new();
         let lines = self.0["first"].as_array().cloned().unwrap_or_default();
         if lines.is_empty() {
-            complaints.push("the lock has no first losses".to_owned());
+            complaints.push("the lock has no losses of the first steps".to_owned());
         }
         for line in &lines {
             let step = line["step"].as_u64().unwrap_or(0);
             let found = outcome.metrics.iter().find(|(found, _)| *found == step).map(|(_, values)| values);
             for (name, expected) in numbers(line) {
                 let value = found.and_then(|values| values.get(&name)).copied().unwrap_or(f64::NAN);
-                // NaN is not near anything.
+                // NaN never counts as agreement.
                 let near = (value - expected).abs() <= NEAR * expected.abs() + NEAR * NEAR;
                 if !near {
                     complaints.push(format!("{name} at step {step} is {value} instead of {expected}"));
@@ -130,16 +132,15 @@ impl Lock {
             let near = (value - mean).abs() <= SPREAD * sd + NEAR * mean.abs();
             if !near {
                 complaints
-                    .push(format!("{name} comes to {value}, which is not within {mean} ± {SPREAD} × {sd}"));
+                    .push(format!("{name} ends at {value}, which is not within {mean} ± {SPREAD} × {sd}"));
             }
         }
         complaints
     }
 }
 
-/// The text of a lock: one outcome, and the last values of several seeds. The bits of other classes are kept
-/// from the lock `before`. They are dropped if this class's bits have changed, because then theirs are
-/// outdated too.
+/// The text of a lock: one outcome, and the last values of several seeds. It keeps the bits of other classes
+/// from the lock `before`, unless the bits of this class have changed, because then those are outdated too.
 pub(crate) fn text(
     machine: &Machine,
     settings: &[&str],
@@ -234,25 +235,25 @@ mod tests {
     }
 
     #[test]
-    fn bits_count_where_nothing_differs_and_values_elsewhere() {
+    fn compares_bits_on_the_same_machine_and_values_on_others() {
         let here = machine("v4", "rustc 1");
         let lock = lock_of(&here, None, "a");
         assert!(lock.check(&here, &outcome(1.0, "a")).complaints.is_empty());
-        // The same values with other bits: wrong here, but right with another compiler or on another class.
+        // The same values with other bits: an error here, but not with another compiler or on another class.
         let complaints = lock.check(&here, &outcome(1.0, "b")).complaints;
-        assert!(complaints[0].contains("other bits in metrics.jsonl, weights"), "{complaints:?}");
+        assert!(complaints[0].contains("the bits of metrics.jsonl, weights differ"), "{complaints:?}");
         assert!(lock.check(&machine("v4", "rustc 2"), &outcome(1.0, "b")).complaints.is_empty());
         let elsewhere = machine("v3", "rustc 1");
         let verdict = lock.check(&elsewhere, &outcome(1.0 + 1e-6, "b"));
         assert!(verdict.complaints.is_empty() && verdict.said.contains("no bits for v3"), "{}", verdict.said);
         assert_eq!(lock.check(&elsewhere, &outcome(1.0, "a")).said, "the same bits as on v4");
-        // The first losses must be near, and the last ones within the spread.
+        // The first losses must agree closely, and the last ones within the spread.
         let complaints = lock.check(&elsewhere, &outcome(1.001, "b")).complaints;
         assert!(complaints.len() == 3 && complaints[0].contains("loss at step 1"), "{complaints:?}");
         let complaints = lock.check(&elsewhere, &outcome(1.5, "b")).complaints;
         assert!(complaints[3].contains("not within"), "{complaints:?}");
         let complaints = lock.check(&elsewhere, &outcome(f64::NAN, "b")).complaints;
-        assert_eq!(complaints.len(), 4, "NaN is near nothing: {complaints:?}");
+        assert_eq!(complaints.len(), 4, "NaN never agrees: {complaints:?}");
     }
 
     #[test]
@@ -260,13 +261,16 @@ mod tests {
         let here = machine("v4", "rustc 1");
         let lock = lock_of(&here, None, "a");
         assert_eq!(lock.outdated(&here, &["a=1"]), None);
-        assert_eq!(lock.outdated(&here, &["a=2"]).unwrap(), "of a run with other settings");
+        assert_eq!(lock.outdated(&here, &["a=2"]).unwrap(), "it is for other settings");
         let newer = Machine { version: "2.0.0".into(), ..machine("v4", "rustc 1") };
-        assert_eq!(lock.outdated(&newer, &["a=1"]).unwrap(), "of version 1.0.0, and this is 2.0.0");
+        assert_eq!(
+            lock.outdated(&newer, &["a=1"]).unwrap(),
+            "it is for version 1.0.0, and this is version 2.0.0"
+        );
     }
 
     #[test]
-    fn bits_of_other_classes_are_kept_as_long_as_ours_are_what_they_were() {
+    fn keeps_bits_of_other_classes_while_those_of_this_class_are_unchanged() {
         let (v3, v4) = (machine("v3", "rustc 1"), machine("v4", "rustc 1"));
         let lock = lock_of(&v4, Some(&lock_of(&v3, None, "b")), "a");
         let classes =

@@ -40,68 +40,83 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
-    Command { name: "build", summary: "build the program `waxwork`", help: build::HELP, run: build::run },
-    Command { name: "train", summary: "build, then train and evaluate", help: train::HELP, run: train::run },
+    Command { name: "build", summary: "Build the program `waxwork`", help: build::HELP, run: build::run },
+    Command {
+        name: "train",
+        summary: "Build, then train and evaluate models",
+        help: train::HELP,
+        run: train::run,
+    },
     Command {
         name: "evaluate",
-        summary: "build, then evaluate runs",
+        summary: "Build, then evaluate runs",
         help: evaluate::HELP,
         run: evaluate::run,
     },
     Command {
         name: "datasets",
-        summary: "build, then list, fetch or verify data sets",
+        summary: "Build, then list, fetch or verify data sets",
         help: datasets::HELP,
         run: datasets::run,
     },
-    Command { name: "test", summary: "run the whole test suite", help: test::HELP, run: test::run },
+    Command { name: "test", summary: "Run the whole test suite", help: test::HELP, run: test::run },
     Command {
         name: "tidy",
-        summary: "check the sources for what no compiler checks",
+        summary: "Check the rules that the compiler does not check",
         help: tidy::HELP,
         run: tidy::run,
     },
-    Command { name: "fuzz", summary: "fuzz the readers of files", help: fuzz::HELP, run: fuzz::run },
+    Command { name: "fuzz", summary: "Fuzz the file readers", help: fuzz::HELP, run: fuzz::run },
     Command {
         name: "repro",
-        summary: "train again in every way and compare bytes",
+        summary: "Check that training is reproducible, byte for byte",
         help: repro::HELP,
         run: repro::run,
     },
-    Command { name: "bench", summary: "time training against PyTorch", help: bench::HELP, run: bench::run },
+    Command {
+        name: "bench",
+        summary: "Benchmark training against PyTorch",
+        help: bench::HELP,
+        run: bench::run,
+    },
     Command {
         name: "figures",
-        summary: "make the figures of the documentation from runs",
+        summary: "Generate the figures of the documentation from runs",
         help: figures::HELP,
         run: figures::run,
     },
-    Command { name: "book", summary: "build the book with mdBook", help: book::HELP, run: book::run },
+    Command { name: "book", summary: "Build the book with mdBook", help: book::HELP, run: book::run },
     Command {
         name: "cuda-check",
-        summary: "check that everything compiles for CUDA, without a GPU",
+        summary: "Check that everything compiles for CUDA, without a GPU",
         help: cuda_check::HELP,
         run: cuda_check::run,
     },
     Command {
         name: "metal-check",
-        summary: "check that everything compiles for Metal, without a Mac",
+        summary: "Check that everything compiles for Metal, without a Mac",
         help: metal_check::HELP,
         run: metal_check::run,
     },
     Command {
         name: "gpu-test",
-        summary: "compare what a GPU trains with what the CPU does",
+        summary: "Compare training on a GPU with training on the CPU",
         help: gpu_test::HELP,
         run: gpu_test::run,
     },
     Command {
         name: "mpi-test",
-        summary: "compare runs on several processes with those on one",
+        summary: "Compare runs on several processes with runs on one",
         help: mpi_test::HELP,
         run: mpi_test::run,
     },
-    Command { name: "dist", summary: "pack the program to hand out", help: dist::HELP, run: dist::run },
-    Command { name: "ci", summary: "everything that CI checks", help: ci::HELP, run: ci::run },
+    Command {
+        name: "dist",
+        summary: "Package the program for distribution",
+        help: dist::HELP,
+        run: dist::run,
+    },
+    Command { name: "ci", summary: "Run everything that CI checks", help: ci::HELP, run: ci::run },
 ];
 
 fn main() -> ExitCode {
@@ -152,7 +167,7 @@ fn find(name: &str) -> Result<&'static Command> {
     }
     match nearest::nearest(name, COMMANDS.iter().map(|command| command.name)) {
         Some(near) => bail!("unknown command `{name}`; did you mean `{near}`?"),
-        None => bail!("unknown command `{name}`; `cargo xtask help` lists them"),
+        None => bail!("unknown command `{name}`; `cargo xtask help` lists the commands"),
     }
 }
 
@@ -165,15 +180,15 @@ fn overview() -> String {
 Usage: cargo xtask <command> [arguments]
 
 Commands:
-{commands}  help       this text, or `help <command>`
+{commands}  help       Print this text, or the help of a command: `help <command>`
 
 Examples:
-  cargo xtask train                    train every family on embedded digits: no data, no network
+  cargo xtask train                    train every family on embedded digits; needs no data, no network
   cargo xtask train vae-mnist --data-dir path/to/data
-  cargo xtask test                     what must pass before a change is proposed
-  cargo xtask ci                       what CI runs
+  cargo xtask test                     run the tests that must pass before you propose a change
+  cargo xtask ci                       run everything that CI checks
 
-`cargo xtask <command> --help` says more about one."
+Run `cargo xtask <command> --help` for the details of a command."
     )
 }
 
@@ -182,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_command_names_the_nearest() {
+    fn suggests_the_nearest_command() {
         let error = |name| find(name).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error("trian").contains("did you mean `train`"));
         assert!(error("xyzzyplugh").contains("cargo xtask help"));

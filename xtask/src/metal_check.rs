@@ -9,12 +9,12 @@ use crate::stand_in;
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Type-checks all packages for Metal; needs no Mac
+Type-check all packages for Metal; needs no Mac
 
 Usage: cargo xtask metal-check
 
-A stand-in answers as the C compiler for Apple's processors and compiles nothing, so nothing is
-linked or run. It needs Rust's standard library for them.
+A stand-in replaces the C compiler for Apple's processors. It compiles nothing, so nothing is linked
+or run. The command needs Rust's standard library for these processors.
 
 Examples:
   rustup target add aarch64-apple-darwin && cargo xtask metal-check";
@@ -23,10 +23,12 @@ const TARGET: &str = "aarch64-apple-darwin";
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if let Some(unknown) = args.first() {
-        bail!("unknown argument `{unknown}`; `cargo xtask metal-check` takes none");
+        bail!("unknown argument `{unknown}`; `cargo xtask metal-check` takes no arguments");
     }
     if cfg!(target_os = "macos") {
-        bail!("a Mac needs no stand-in: `cargo check --workspace --no-default-features --features metal`");
+        bail!(
+            "a Mac needs no stand-in; run `cargo check --workspace --no-default-features --features metal`"
+        );
     }
     let workspace = Workspace::load()?;
     let folder = workspace.target.join("metal-check");

@@ -1,4 +1,4 @@
-//! `cargo xtask mpi-test`: compares runs on several processes, under every installed MPI, with the same runs
+//! `cargo xtask mpi-test`: compares runs on several processes, with every installed MPI, with the same runs
 //! on one process.
 
 use std::env;
@@ -15,23 +15,23 @@ use crate::waxwork::{self, Hub, Profile};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Trains on several processes under every MPI, and compares the bytes with those of one process
+Train on several processes with every MPI; compare the bytes with one process
 
 Usage: cargo xtask mpi-test [--short] [--resumes N] [--kills N] [--program FILE]
 
-Looks for mpirun.openmpi, mpirun.mpich and mpirun on PATH, or takes the programs that the variable
-WAXWORK_TEST_MPI names, separated by colons. If that is set, each of them must work.
+The command tests the launchers mpirun.openmpi, mpirun.mpich and mpirun that it finds on PATH. To
+test others, set WAXWORK_TEST_MPI to their paths, separated by colons; then each of them must work.
 
-For every family, GANs with batch norm and with spectral norm, and each MPI, 1, 2, 4 and 8 processes
-must leave the same metrics.jsonl, samples and tensors as one process without MPI. Then a process of
-four is killed at a random moment and the run resumed with two, and at last processes are only
-killed: all others must end within five seconds, and what is left must resume to the same bytes.
+The command trains every family, with batch norm and with spectral norm for GANs. With each MPI, 1,
+2, 4 and 8 processes must write the same metrics.jsonl, samples and tensors as one process without
+MPI. Then the command kills one of four processes at a random moment. The others must end within
+five seconds, and the run must resume with two processes to the same bytes.
 
 Options:
-  --short          one GAN and one VAE, 2 and 4 processes, one kill: what CI runs
-  --resumes N      how often a run is killed and resumed with two processes (default: 10)
-  --kills N        how often a process is killed (default: 20)
-  --program FILE   a program that is built already, instead of building one
+  --short          Test one GAN and one VAE, with 2 and 4 processes and one kill, as CI does
+  --resumes N      Number of kills after which to resume with two processes [default: 10]
+  --kills N        Number of kills [default: 20]
+  --program FILE   Use this program instead of building one
 
 The run folders stay in target/mpi-test.
 
@@ -39,16 +39,16 @@ Examples:
   cargo xtask mpi-test --short
   cargo xtask mpi-test --kills 200";
 
-/// The launchers to look for, unless others are named.
+/// The launchers to look for by default.
 const LAUNCHERS: [&str; 3] = ["mpirun.openmpi", "mpirun.mpich", "mpirun"];
 
-/// The variable that names the launchers to test with, all of which must then work.
+/// The variable that names the launchers to test. If it is set, all of them must work.
 const ASKED: &str = "WAXWORK_TEST_MPI";
 
 /// The longest time that processes may take to end after one is killed.
 const MOST_TO_END: Duration = Duration::from_secs(5);
 
-/// The longest time that a run of a test may take on a busy machine.
+/// The longest time that one run may take on a busy machine.
 const MOST_TO_TRAIN: Duration = Duration::from_secs(300);
 
 /// The runs: name, recipe and settings.
@@ -94,10 +94,10 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         let mut value = || rest.next().with_context(|| format!("`{arg}` needs a value"));
         match arg.as_str() {
             "--short" => options.short = true,
-            "--resumes" => options.resumes = value()?.parse().context("--resumes")?,
-            "--kills" => options.kills = value()?.parse().context("--kills")?,
+            "--resumes" => options.resumes = value()?.parse().context("`--resumes` needs a whole number")?,
+            "--kills" => options.kills = value()?.parse().context("`--kills` needs a whole number")?,
             "--program" => options.program = Some(value()?.into()),
-            _ => bail!("`cargo xtask mpi-test` does not take `{arg}`"),
+            _ => bail!("unknown argument `{arg}`; `cargo xtask mpi-test --help` lists the options"),
         }
     }
     test(&Workspace::load()?, &options)?;
@@ -111,12 +111,14 @@ pub(crate) fn short(workspace: &Workspace) -> Result<()> {
 
 fn test(workspace: &Workspace, options: &Options) -> Result<()> {
     if !cfg!(target_os = "linux") {
-        eprintln!("skipped: processes are found by /proc, which only Linux has");
+        eprintln!("skipped: this test finds processes in /proc, which exists only on Linux");
         return Ok(());
     }
     let launchers = launchers()?;
     if launchers.is_empty() {
-        eprintln!("skipped: no mpirun is on PATH (`apt-get install openmpi-bin mpich`, or set {ASKED})");
+        eprintln!(
+            "skipped: there is no mpirun on PATH (run `apt-get install openmpi-bin mpich`, or set {ASKED})"
+        );
         return Ok(());
     }
     let program = match &options.program {
@@ -140,12 +142,15 @@ fn test(workspace: &Workspace, options: &Options) -> Result<()> {
                 let found = bench.hashes(&out)?;
                 ensure!(
                     found == whole,
-                    "{} differs from one process:\n{}",
+                    "{} differs from the run on one process:\n{}",
                     out.display(),
                     differing(&found, &whole)
                 );
                 let took = started.elapsed().as_secs_f64();
-                eprintln!("{name}: {} × {size} gives the bytes of one process ({took:.1} s)", launcher.name);
+                eprintln!(
+                    "{name}: {} with {size} processes gives the same bytes as one process ({took:.1} s)",
+                    launcher.name
+                );
             }
         }
     }
@@ -179,9 +184,17 @@ fn kills(bench: &Bench, launchers: &[Launcher], options: &Options) -> Result<()>
                 killed += 1;
                 let dead = Instant::now();
                 let status = wait(&mut running, MOST_TO_END)?;
-                ensure!(status.is_some(), "{}: others went on after a process was killed", out.display());
+                ensure!(
+                    status.is_some(),
+                    "{}: the other processes did not end after one was killed",
+                    out.display()
+                );
                 while !bench.processes(&out).is_empty() {
-                    ensure!(dead.elapsed() < MOST_TO_END, "{}: a process is left", out.display());
+                    ensure!(
+                        dead.elapsed() < MOST_TO_END,
+                        "{}: a process is still running after one was killed",
+                        out.display()
+                    );
                     thread::sleep(Duration::from_millis(20));
                 }
                 longest = longest.max(dead.elapsed());
@@ -193,7 +206,7 @@ fn kills(bench: &Bench, launchers: &[Launcher], options: &Options) -> Result<()>
                 let found = bench.hashes(&out)?;
                 ensure!(
                     found == whole,
-                    "{}: resumed to other bytes:\n{}",
+                    "{}: the resumed run ended with different bytes:\n{}",
                     out.display(),
                     differing(&found, &whole)
                 );
@@ -202,7 +215,7 @@ fn kills(bench: &Bench, launchers: &[Launcher], options: &Options) -> Result<()>
         }
         let longest = longest.as_secs_f64();
         eprintln!(
-            "{}: {killed} kills of one process in four, {} resumed with two to the bytes of one; all others ended within {longest:.1} s",
+            "{}: killed one of four processes {killed} times; resumed {} times with two processes, to the same bytes as one process; all other processes ended within {longest:.1} s",
             launcher.name, options.resumes
         );
     }
@@ -229,7 +242,9 @@ fn launchers() -> Result<Vec<Launcher>> {
         let version = process::everything_printed(Command::new(&program).arg("--version"));
         let version = match version {
             Ok(version) => version,
-            Err(error) if asked.is_some() => return Err(error).context(format!("{ASKED} names `{name}`")),
+            Err(error) if asked.is_some() => {
+                return Err(error).context(format!("failed to use `{name}`, which {ASKED} names"));
+            }
             Err(_) => continue,
         };
         let open_mpi = version.contains("Open MPI") || version.contains("OpenRTE");
@@ -274,8 +289,8 @@ impl Bench {
     fn start(&self, launcher: &Launcher, size: usize, arguments: &[String]) -> Result<Child> {
         let mut command = Command::new(&launcher.program);
         command.args(["-n", &size.to_string()]).arg(&self.program).args(arguments);
-        // In containers we are root and have fewer processors than processes. Open MPI refuses both by
-        // default.
+        // In a container, the tests run as root, with fewer processors than processes. Open MPI refuses
+        // both by default.
         for (name, value) in [
             ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
             ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
@@ -298,7 +313,7 @@ impl Bench {
                 let log = fs::read_to_string(self.folder.join("log.txt")).unwrap_or_default();
                 bail!("training failed with code {code}:\n{log}")
             }
-            None => bail!("training did not end within {} s", limit.as_secs()),
+            None => bail!("training did not finish within {} s", limit.as_secs()),
         }
     }
 
@@ -307,7 +322,7 @@ impl Bench {
         process::output(Command::new(&self.program).args(["runs", "hash"]).arg(out))
     }
 
-    /// The processes that train in a folder.
+    /// The processes whose run folder is `out`.
     fn processes(&self, out: &Path) -> Vec<u32> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -321,8 +336,8 @@ impl Bench {
     }
 }
 
-/// The exit code of a process, or 128 after a signal. If it does not end in time, it is killed, and the
-/// result is None.
+/// Waits for a process. Returns its exit code, or 128 after a signal. Kills the process and returns None if
+/// it does not end within `limit`.
 fn wait(running: &mut Child, limit: Duration) -> Result<Option<i32>> {
     let started = Instant::now();
     loop {
@@ -344,7 +359,7 @@ fn differing(found: &str, expected: &str) -> String {
     new.join("\n")
 }
 
-/// Pseudorandom numbers from 0 to below 1, always the same sequence.
+/// Pseudorandom numbers in [0, 1), always the same sequence.
 struct Random(u64);
 
 impl Random {

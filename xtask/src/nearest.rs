@@ -6,7 +6,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     (2 * distance <= near.len()).then_some(near)
 }
 
-/// The Levenshtein distance: how many letters to insert, delete or replace.
+/// The Levenshtein distance: the number of letters to insert, delete or replace.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn near_names_only() {
+    fn finds_only_near_names() {
         let known = ["train", "test", "tidy"];
         assert_eq!(nearest("tests", known), Some("test"));
         assert_eq!(nearest("trian", known), Some("train"));

@@ -1,4 +1,4 @@
-//! The outcome of a run, as far as two runs can be compared: hashes by group, and the values of its log.
+//! The parts of a run that can be compared with another run: hashes by group, and the values of its log.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 /// The groups that must agree: the names that `waxwork runs hash` prints, up to the first slash.
 pub(crate) const GROUPS: [&str; 7] =
     ["metrics.jsonl", "weights", "average", "optimizer", "result", "samples", "state"];
-/// The groups that depend on training alone.
+/// The groups that depend only on training.
 pub(crate) const TRAINED: [&str; 4] = ["weights", "average", "optimizer", "result"];
 
 /// The outcome of a run.
@@ -34,7 +34,7 @@ fn hex(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The groups that an outcome lacks, has in addition, or has with other hashes.
+/// The groups that are missing from one of two outcomes, or have different hashes in them.
 pub(crate) fn different_groups<'a>(
     compared: &[&'a str],
     expected: &Outcome,
@@ -52,8 +52,9 @@ pub(crate) fn parse_metrics(log: &str) -> Result<Vec<(u64, BTreeMap<String, f64>
         let numbers = values.iter().filter(|(name, _)| *name != "step");
         Some((step, numbers.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect()))
     };
-    let lines =
-        log.lines().map(|line| parse(line).with_context(|| format!("a line of metrics.jsonl: {line}")));
+    let lines = log
+        .lines()
+        .map(|line| parse(line).with_context(|| format!("failed to parse a line of metrics.jsonl: {line}")));
     lines.collect()
 }
 
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_take_in_names_and_hashes() {
+    fn groups_depend_on_names_and_hashes() {
         let of = |pairs: &[(&str, &str)]| {
             groups(&pairs.iter().map(|(name, hash)| ((*name).to_owned(), (*hash).to_owned())).collect())
         };
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_named_and_what_is_missing_too() {
+    fn names_different_and_missing_groups() {
         let outcome = |pairs: &[(&str, &str)]| Outcome {
             groups: pairs.iter().map(|(name, hash)| ((*name).to_owned(), (*hash).to_owned())).collect(),
             metrics: Vec::new(),

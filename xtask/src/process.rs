@@ -36,7 +36,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     if !output.status.success() {
         bail!("`{}` failed ({})", line(command), output.status);
     }
-    String::from_utf8(output.stdout).with_context(|| format!("output of `{}`", line(command)))
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("the output of `{}` is not UTF-8", line(command)))
 }
 
 /// Replaces this process by the command if the system supports it, so that signals reach only the command.
@@ -56,7 +57,7 @@ pub(crate) fn everything_printed(command: &mut Command) -> Result<String> {
     Ok([output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
 }
 
-/// Whether a command runs and succeeds. Its output is dropped.
+/// Whether a command starts and succeeds. Its output is discarded.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
+    fn names_a_missing_program() {
         let error = run(&mut Command::new("no-such-program-anywhere")).unwrap_err();
         assert!(error.to_string().contains("no-such-program-anywhere"), "{error}");
     }

@@ -1,5 +1,5 @@
-//! `cargo xtask repro`: trains recipes repeatedly, in every way that must not affect the result, and compares
-//! the bytes of the runs with each other and with those in `models/*.lock`.
+//! `cargo xtask repro`: checks reproducibility. It trains each recipe in several ways that must not change
+//! the result, and compares the bytes of the runs with each other and with `models/*.lock`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,32 +17,34 @@ use crate::waxwork::{self, DataAsked, Hub, Profile};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Trains recipes for a few steps in every way that must not matter, and compares bytes
+Check reproducibility: train recipes in several ways and compare the bytes
 
 Usage: cargo xtask repro [RECIPE ...] [options]
 
-Each recipe is trained, trained again, with 1, 2 and 8 threads, killed at random steps and resumed,
-and with more and with fewer pictures, measurements, checkpoints and messages. SHA-256 of every
-tensor (weights, moving average, optimiser, result), of the metrics and of the pictures must agree.
-Without recipes it takes those that `cargo xtask train` runs, and their like on MNIST where its
-files are. The run folders stay in target/repro.
+The command trains each recipe for a few steps, in several ways that must not change the result:
+twice in the same way; with 1, 2 and 8 threads; killed at random steps and resumed; with more and
+with fewer samples, measurements, checkpoints and messages. The SHA-256 hashes of every tensor
+(weights, moving average, optimiser, result), of the metrics and of the samples must agree.
+
+The default recipes are those of `cargo xtask train`, and their variants on MNIST if its files are
+found. The run folders stay in target/repro.
 
 Options:
-  --quick          fewer runs, with the dev profile, embedded data only: what `cargo xtask ci` does
-  --check          compare with models/RECIPE.lock too: equal bits on the same class of processor
-                   with the same compiler; else the first losses tightly, and the last ones within
-                   the spread over seeds
-  --write-locks    write models/RECIPE.lock, after a change that is meant to change bits
-  --data-dir DIR   folder with the files of data sets (default: WAXWORK_DATA_DIR)
-  --seed N         seed of the steps at which runs are killed (default: another each time; printed)
+  --quick          Make fewer runs, with the dev profile and embedded data, as `cargo xtask ci` does
+  --check          Also compare with models/RECIPE.lock: the same bits on the same class of
+                   processor with the same compiler; elsewhere, nearly the same first losses, and
+                   last losses within the spread over seeds
+  --write-locks    Write models/RECIPE.lock, after a change that is meant to change bits
+  --data-dir DIR   Folder with the files of data sets [default: WAXWORK_DATA_DIR]
+  --seed N         Seed for the steps at which runs are killed [default: random; printed]
 
 Examples:
   cargo xtask repro --check
   cargo xtask repro vae-digits --quick
   cargo xtask repro --write-locks --data-dir path/to/data";
 
-/// The length of all runs. It is short because bits diverge in the first steps or at a boundary: a
-/// checkpoint, a preview, a measurement.
+/// The length of all runs. Short runs are enough, because bits diverge in the first steps or at a checkpoint,
+/// a preview or a measurement.
 const STEPS: u64 = 24;
 const SETTINGS: [&str; 5] = [
     "train.steps=24",
@@ -66,13 +68,13 @@ enum Way {
     Threads(u32),
     /// Killed this number of times, and resumed with other numbers of threads.
     Killed(u64),
-    /// With as many events as possible.
+    /// With as many samples, measurements, checkpoints and messages as possible.
     Busy,
-    /// With as few events as possible.
+    /// With as few of these events as possible.
     Calm,
 }
 
-/// The others are compared with the first of each.
+/// The ways to train. The first of each list is the reference for the others.
 const QUICK: [Way; 4] = [Way::Threads(1), Way::Threads(3), Way::Killed(1), Way::Busy];
 const FULL: [Way; 8] = [
     Way::Threads(1),
@@ -85,7 +87,7 @@ const FULL: [Way; 8] = [
     Way::Calm,
 ];
 
-/// What to do about locks.
+/// What to do with the locks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Locks {
     #[default]
@@ -113,7 +115,7 @@ impl Args {
                 "--quick" => parsed.quick = true,
                 "--check" | "--write-locks" => {
                     if parsed.locks != Locks::Leave {
-                        bail!("`--check` and `--write-locks` exclude each other");
+                        bail!("`--check` and `--write-locks` cannot be used together");
                     }
                     parsed.locks = if arg == "--check" { Locks::Check } else { Locks::Write };
                 }
@@ -122,7 +124,7 @@ impl Args {
                     parsed.seed = Some(value()?.parse().context("`--seed` needs a whole number")?);
                 }
                 _ if arg.starts_with('-') => {
-                    bail!("unknown option `{arg}`; `cargo xtask repro --help` lists them")
+                    bail!("unknown option `{arg}`; `cargo xtask repro --help` lists the options")
                 }
                 _ => parsed.recipes.push(arg.clone()),
             }
@@ -136,7 +138,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The short form, as a step of CI.
+/// The short form, which is a step of CI.
 pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
     repro(workspace, Args { quick: true, locks: Locks::Check, ..Args::default() })
 }
@@ -156,7 +158,7 @@ fn repro(workspace: &Workspace, args: Args) -> Result<()> {
         seed,
     };
     println!(
-        "{} on {}, {}; runs are killed by seed {seed}",
+        "{} on {}, {}; kills at steps from seed {seed}",
         trainer.machine.version, trainer.machine.cpu_class, trainer.machine.toolchain
     );
     let recipes = if args.recipes.is_empty() { trainer.recipes(args.quick)? } else { args.recipes };
@@ -189,7 +191,7 @@ struct Trainer {
 }
 
 impl Trainer {
-    /// The default recipes: a small one per family, and also on MNIST if its files are there.
+    /// The default recipes: a small one per family, and the same on MNIST if its files are found.
     fn recipes(&self, quick: bool) -> Result<Vec<String>> {
         let known = waxwork::recipes(&self.program)?;
         let mut recipes = waxwork::quickstart(&known);
@@ -198,7 +200,9 @@ impl Trainer {
             return Ok(recipes);
         }
         if mnist.needs_download(&self.program)? {
-            println!("the files of MNIST are not here (`--data-dir`): its recipes are left out");
+            println!(
+                "skipped the recipes on MNIST: its files were not found; name their folder with `--data-dir`"
+            );
         } else {
             let like = recipes.iter().map(|name| name.replace("digits", "mnist"));
             let like: Vec<String> =
@@ -208,7 +212,7 @@ impl Trainer {
         Ok(recipes)
     }
 
-    /// Trains in every way and prints a table. Returns the first way's outcome, and complaints about every
+    /// Trains in each way and prints a table. Returns the outcome of the first way, and a message for each
     /// difference from it.
     fn compare(&self, recipe: &str, ways: &[Way]) -> Result<(Outcome, Vec<String>)> {
         let folder = self.folder.join(recipe);
@@ -238,7 +242,7 @@ impl Trainer {
                 differences.push(format!("{recipe}, {said}: {} differ; {place}", different.join(", ")));
             }
         }
-        let (_, first) = first.context("no way to train was given")?;
+        let (_, first) = first.context("there is no run to compare")?;
         Ok((first, differences))
     }
 
@@ -253,11 +257,11 @@ impl Trainer {
             }
             Way::Busy => {
                 self.finish(self.start(recipe, run, &BUSY).env("RUST_LOG", "trace"))?;
-                Ok("watched closely".into())
+                Ok("frequent events".into())
             }
             Way::Calm => {
                 self.finish(self.start(recipe, run, &CALM).arg("-q"))?;
-                Ok("not watched".into())
+                Ok("few events".into())
             }
             Way::Killed(times) => {
                 let mut steps: Vec<u64> =
@@ -275,7 +279,7 @@ impl Trainer {
                 }
                 if killed.is_empty() {
                     bail!(
-                        "{recipe}: every run ended before it could be killed; the machine is too busy to tell"
+                        "{recipe}: every run finished before it could be killed; try again on a less busy machine"
                     );
                 }
                 self.finish(self.resume(run, 3).arg("-q"))?;
@@ -318,7 +322,7 @@ impl Trainer {
     fn outcome(&self, run: &Path) -> Result<Outcome> {
         let text = process::output(Command::new(&self.program).args(["runs", "hash", "--json"]).arg(run))?;
         let hashes: BTreeMap<String, String> =
-            serde_json::from_str(&text).context("output of `runs hash`")?;
+            serde_json::from_str(&text).context("failed to parse the output of `waxwork runs hash`")?;
         let log = run.join("metrics.jsonl");
         let log = fs::read_to_string(&log).with_context(|| format!("failed to read {}", log.display()))?;
         Ok(Outcome { groups: groups(&hashes), metrics: parse_metrics(&log)? })
@@ -368,19 +372,19 @@ impl Way {
     }
 }
 
-/// True if measurements choose the weights that the run's recipe ends with.
+/// Whether the recipe ends with the weights that measured best.
 fn ends_with_best(run: &Path) -> Result<bool> {
     let recipe = run.join("recipe.toml");
     let text = fs::read_to_string(&recipe).with_context(|| format!("failed to read {}", recipe.display()))?;
     Ok(text.lines().any(|line| line == "final_weights = \"best\""))
 }
 
-/// A random step from 1 to the last but one.
+/// A random step before the last.
 fn random_step(seed: u64, recipe: &str, times: u64, time: u64) -> u64 {
     1 + u64::from(Sha256::digest(format!("{seed} {recipe} {times} {time}"))[0]) % (STEPS - 1)
 }
 
-/// Kills a process once its log has `step` lines; false if it ended before.
+/// Kills a process when its log has `step` lines. Returns false if the process ended before.
 fn kill_at(mut child: Child, log: &Path, step: u64) -> Result<bool> {
     loop {
         if child.try_wait()?.is_some() {
@@ -396,19 +400,19 @@ fn kill_at(mut child: Child, log: &Path, step: u64) -> Result<bool> {
     }
 }
 
-/// Complaints about an outcome that differs from the recipe's lock.
+/// Compares an outcome with the recipe's lock. Returns a message for each difference.
 fn check_lock(recipe: &str, path: &Path, machine: &Machine, outcome: &Outcome) -> Result<Vec<String>> {
     let write = format!("write it with `cargo xtask repro {recipe} --write-locks`");
     let Some(lock) = Lock::read(path)? else {
         return Ok(vec![format!("models/{recipe}.lock is missing: {write}")]);
     };
     if let Some(reason) = lock.outdated(machine, &SETTINGS) {
-        return Ok(vec![format!("models/{recipe}.lock is outdated, {reason}: {write}")]);
+        return Ok(vec![format!("models/{recipe}.lock is outdated ({reason}): {write}")]);
     }
     let verdict = lock.check(machine, outcome);
     println!("  models/{recipe}.lock: {}\n", verdict.said);
     let complain = |complaint: &String| {
-        format!("models/{recipe}.lock: {complaint} (if bits were meant to change: {write})")
+        format!("models/{recipe}.lock: {complaint} (if the change is meant to change bits: {write})")
     };
     Ok(verdict.complaints.iter().map(complain).collect())
 }

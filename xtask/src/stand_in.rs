@@ -1,7 +1,7 @@
-//! A stand-in for compilers that are not installed. It does just enough for build scripts to succeed when
-//! only types are checked.
+//! A stand-in for compilers that are not installed. It does only what build scripts need to succeed during a
+//! type check.
 //!
-//! It is this same program under the name `nvcc`, `cc` or `ar`. It answers the questions that build scripts
+//! It is this program under the name `nvcc`, `cc` or `ar`. It answers the questions that build scripts
 //! ask a compiler, and writes an empty file for each requested output.
 
 use std::env;
@@ -17,7 +17,7 @@ use crate::workspace::Workspace;
 /// NVIDIA's compiler, the C compiler and its archiver.
 const NAMES: [&str; 3] = ["nvcc", "cc", "ar"];
 
-/// The version that it claims as nvcc, which is that of the packages of `cuda-check --build`. Build scripts
+/// The version that it reports as nvcc: that of the packages of `cuda-check --build`. Build scripts
 /// read the fourth line.
 const VERSION: &str = "a stand-in that compiles nothing\n\n\nCuda compilation tools, release 13.0, V13.0.0\n";
 
@@ -38,7 +38,7 @@ pub(crate) fn check(workspace: &Workspace, feature: &str, folder: &Path) -> Comm
     cargo
 }
 
-/// Acts as a compiler if this program was called by a compiler's name.
+/// Acts as a compiler if this program was started under the name of a compiler.
 pub(crate) fn instead(arguments: impl Fn() -> Result<Vec<String>>) -> Option<Result<ExitCode>> {
     let called = PathBuf::from(env::args_os().next()?);
     let called = called.file_stem()?;
@@ -47,9 +47,9 @@ pub(crate) fn instead(arguments: impl Fn() -> Result<Vec<String>>) -> Option<Res
         match arguments.first().map(String::as_str) {
             Some("--version") => print!("{VERSION}"),
             Some("--list-gpu-code") => println!("sm_90"),
-            // The answer of a preprocessor to the question which compiler this is.
+            // What a preprocessor prints when a build script asks which compiler this is.
             Some("-E") => println!("#pragma message \"clang\""),
-            // Microsoft's compiler would answer this.
+            // Only Microsoft's compiler accepts this option.
             Some("-?") => return Ok(ExitCode::FAILURE),
             _ => outputs(&arguments).iter().try_for_each(|path| {
                 fs::write(path, "").with_context(|| format!("failed to write {}", path.display()))

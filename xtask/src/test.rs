@@ -14,18 +14,20 @@ use crate::workspace::Workspace;
 const DATA: &str = "WAXWORK_TEST_DATA";
 
 pub(crate) const HELP: &str = "\
-Runs the whole test suite: doc tests, then unit and end-to-end tests
+Run the whole test suite: doc tests, then unit and end-to-end tests
 
 Usage: cargo xtask test [FILTER ...]
 
-With filters it runs the tests whose names contain one of them, and no doc tests. cargo-nextest runs
-the tests where it is installed, else `cargo test`; its summary is the last that is printed.
+With filters, the command runs only the tests whose names contain one of them, and no doc tests. It
+uses cargo-nextest if that is installed, and `cargo test` otherwise. The output ends with the
+summary of the test runner.
 
-Snapshots of help, tables and errors (tests/snapshots) must agree; none is written. To accept new
-ones, run `INSTA_UPDATE=always cargo nextest run --workspace snapshots` and review the diff.
+Help, tables and errors must agree with their snapshots in tests/snapshots. The command never writes
+a snapshot. To update the snapshots, run
+`INSTA_UPDATE=always cargo nextest run --workspace snapshots` and review the diff.
 
 WAXWORK_TEST_DATA names a folder with the files of real data sets (mnist/train-images-idx3-ubyte.gz
-and so on). Without it the tests on real data are skipped.
+and so on). Without it, the tests on real data are skipped.
 
 Examples:
   cargo xtask test
@@ -43,14 +45,18 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     process::hand_over(with_data(&mut runner(&workspace.root, args), data.as_deref()))
 }
 
-/// Tests run in their package's folder, where a relative path would lead elsewhere.
+/// Returns the absolute path of the folder with real data sets, if it is set. Each test runs in the folder of
+/// its package, where a relative path would name another folder.
 fn data_folder() -> Result<Option<PathBuf>> {
     let Some(folder) = env::var_os(DATA).filter(|folder| !folder.is_empty()) else {
         eprintln!("{DATA} is not set: tests on real data are skipped");
         return Ok(None);
     };
     let folder = PathBuf::from(folder);
-    folder.canonicalize().map(Some).with_context(|| format!("{DATA} names `{}`", folder.display()))
+    folder
+        .canonicalize()
+        .map(Some)
+        .with_context(|| format!("failed to find `{}`, the folder that {DATA} names", folder.display()))
 }
 
 fn with_data<'a>(command: &'a mut Command, folder: Option<&Path>) -> &'a mut Command {

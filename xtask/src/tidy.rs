@@ -1,5 +1,5 @@
-//! `cargo xtask tidy`: checks of the sources that the compiler does not make. Each rule is a function of a
-//! file's path and text. The rules are textual and simple, so it is plain what they find and what they miss.
+//! `cargo xtask tidy`: checks the rules that the compiler does not check. Each rule is a function of a file's
+//! path and text. The rules are textual and simple, so that it is clear what they find and what they miss.
 
 mod words;
 
@@ -11,26 +11,26 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 pub(crate) const HELP: &str = "\
-Checks the sources for what no compiler checks
+Check the rules that the compiler does not check
 
 Usage: cargo xtask tidy
 
-  - every .rs file opens with `//!`, which says its one job
-  - no path of somebody's machine, nothing left to do
-  - `unsafe` only in the kernels, where the MPI library is called, and in the main of the program
-  - no family's name in trainer and eval, and one `match` over families in the workspace
-  - no file of the kernels imports one that imports it, over any number of steps
-  - every package takes the workspace's lints, and has the licences beside it if it is published
-  - links and inclusions in documents lead somewhere, and every document in docs is in the table of
-    contents, docs/SUMMARY.md
-  - what documents show as a change to the code, or as Rust, is in the code
-  - documents, recipes, manifests, help and error messages use none of the words that docs/style.md
-    rules out, and Markdown wraps at 100 columns
+  - Every .rs file begins with a `//!` comment on its purpose.
+  - No file contains an absolute path from one machine, and no code contains a TODO.
+  - `unsafe` is only in the kernels, in the calls to the MPI library, and in main.rs of the program.
+  - The trainer and eval crates name no model family; the workspace has one `match` over families.
+  - The files of the kernels have no circular imports.
+  - Every package uses the lints of the workspace; every published package contains the licences.
+  - The targets of links and inclusions in documents exist; every document in docs is in the table
+    of contents, docs/SUMMARY.md.
+  - Every line that a document shows as Rust or as a change to the code is in the code.
+  - Documents, recipes, manifests, help and error messages avoid the words that docs/style.md lists,
+    and Markdown wraps at 100 columns.
 
 Examples:
   cargo xtask tidy";
 
-/// The files whose text is read.
+/// Extensions of the files that are read.
 const TEXT: [&str; 8] = ["rs", "toml", "md", "yml", "sh", "py", "html", "txt"];
 
 /// Names of the model families.
@@ -40,7 +40,7 @@ const FAMILIES: [&str; 4] = ["vae", "gan", "cvae", "cgan"];
 const UNSAFE: [&str; 3] =
     ["crates/kernels/src/", "crates/distributed/src/library.rs", "crates/cli/src/main.rs"];
 
-/// Folders of code that must work for any family.
+/// Folders of code that must work for any model family.
 const ANY_FAMILY: [&str; 2] = ["crates/trainer/src/", "crates/eval/src/"];
 
 /// The folder whose files form layers.
@@ -49,7 +49,7 @@ const LAYERED: &str = "crates/kernels/src/";
 /// The table of contents of the book.
 const CONTENTS: &str = "docs/SUMMARY.md";
 
-/// Files that are not checked, because they name everything that the rules forbid.
+/// Files that are not checked, because they contain what the rules forbid.
 const SELF: [&str; 2] = ["xtask/src/tidy.rs", "xtask/src/tidy/tests.rs"];
 
 /// A file: its path from the root, with forward slashes, and its text.
@@ -60,7 +60,7 @@ struct File {
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if let Some(arg) = args.first() {
-        bail!("unknown argument `{arg}`; `cargo xtask tidy` takes none");
+        bail!("unknown argument `{arg}`; `cargo xtask tidy` takes no arguments");
     }
     check(&crate::workspace::Workspace::load()?.root)?;
     Ok(ExitCode::SUCCESS)
@@ -75,9 +75,9 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     complaints.extend(dead_links(&files, exists));
     complaints.extend(without_licences(&files, exists));
     if !complaints.is_empty() {
-        bail!("untidy:\n  {}", complaints.join("\n  "));
+        bail!("found {} problems:\n  {}", complaints.len(), complaints.join("\n  "));
     }
-    println!("{} files are tidy", files.len());
+    println!("checked {} files; found no problems", files.len());
     Ok(())
 }
 
@@ -90,7 +90,7 @@ fn collect(root: &Path, folder: &str, files: &mut Vec<File>) -> Result<()> {
     for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = format!("{folder}{name}");
-        let kind = entry.file_type().with_context(|| format!("failed to look at {path}"))?;
+        let kind = entry.file_type().with_context(|| format!("failed to read the type of {path}"))?;
         let skipped = ["target", "runs", "corpus", "artifacts"].contains(&name.as_str())
             || name.starts_with('.') && name != ".github";
         if kind.is_dir() && !skipped {
@@ -124,13 +124,13 @@ fn complaints(files: &[File]) -> Vec<String> {
     found
 }
 
-/// Every .rs file begins with a comment on its purpose.
+/// Every .rs file must begin with a comment on its purpose.
 fn opening(file: &File) -> Vec<String> {
     let fine = !file.is_rust() || file.text.starts_with("//!");
-    if fine { Vec::new() } else { vec![format!("{}: does not open with `//!`", file.path)] }
+    if fine { Vec::new() } else { vec![format!("{}: does not begin with a `//!` comment", file.path)] }
 }
 
-/// A path that starts at the root of somebody's machine works only there.
+/// An absolute path to a home or work folder exists on only one machine.
 fn machine_paths(file: &File) -> Vec<String> {
     const PLACES: [&str; 4] = ["/work/", "/root/", "/home/", "/Users/"];
     let starts = |line: &str, place: &str| {
@@ -138,19 +138,23 @@ fn machine_paths(file: &File) -> Vec<String> {
         let inside = |c: char| c.is_alphanumeric() || "_-.~}/".contains(c);
         line.match_indices(place).any(|(at, _)| !before(at).is_some_and(inside))
     };
-    file.lines_where("a path of somebody's machine", |line| PLACES.iter().any(|place| starts(line, place)))
+    file.lines_where("absolute path that exists only on one machine", |line| {
+        PLACES.iter().any(|place| starts(line, place))
+    })
 }
 
 /// Remaining work belongs in an issue, not in a comment.
 fn left_to_do(file: &File) -> Vec<String> {
     let marks = |line: &str| words(line).any(|word| ["TODO", "FIXME", "XXX"].contains(&word));
-    file.lines_where("something left to do", |line| file.is_rust() && (line.contains("todo!") || marks(line)))
+    file.lines_where("unfinished work; open an issue instead", |line| {
+        file.is_rust() && (line.contains("todo!") || marks(line))
+    })
 }
 
 /// `unsafe` is allowed only in some files.
 fn unsafe_code(file: &File) -> Vec<String> {
     let allowed = !file.is_rust() || UNSAFE.iter().any(|place| file.path.starts_with(place));
-    file.lines_where("`unsafe` outside of its places", |line| {
+    file.lines_where("`unsafe` in a file that must not use it", |line| {
         !allowed && words(code(line)).any(|word| word == "unsafe")
     })
 }
@@ -159,10 +163,12 @@ fn unsafe_code(file: &File) -> Vec<String> {
 fn families_where_any_will_do(file: &File) -> Vec<String> {
     let applies = file.is_rust() && ANY_FAMILY.iter().any(|place| file.path.starts_with(place));
     let named = |line: &str| words(code(line)).flat_map(parts).any(|part| FAMILIES.contains(&part.as_str()));
-    file.lines_where("a family's name where any family will do", |line| applies && named(line))
+    file.lines_where("model family named in code that must work for any family", |line| {
+        applies && named(line)
+    })
 }
 
-/// Every package uses the lints of the workspace.
+/// Every package must use the lints of the workspace.
 fn lints(file: &File) -> Vec<String> {
     let is_package = file.path.ends_with("Cargo.toml") && file.text.contains("[package]");
     let fine = !is_package || file.text.contains("[lints]\nworkspace = true");
@@ -186,10 +192,12 @@ fn matches_over_families(files: &[File]) -> Vec<String> {
     homes.dedup();
     let twice = arms.iter().filter(|(_, places)| places.len() > 1);
     let mut found: Vec<String> = twice
-        .map(|(family, places)| format!("{}: a second `match` over families ({family})", places.join(", ")))
+        .map(|(family, places)| {
+            format!("{}: a second `match` over model families ({family})", places.join(", "))
+        })
         .collect();
     if homes.len() > 1 && found.is_empty() {
-        found.push(format!("{}: `match` over families in more than one file", homes.join(", ")));
+        found.push(format!("{}: `match` over model families in more than one file", homes.join(", ")));
     }
     found
 }
@@ -213,7 +221,7 @@ fn circles(files: &[File]) -> Vec<String> {
     if names.is_empty() {
         return Vec::new();
     }
-    vec![format!("{LAYERED}: files that import each other in a circle: {}", names.join(", "))]
+    vec![format!("{LAYERED}: circular imports: {}", names.join(", "))]
 }
 
 /// The name of a file's module, "" for lib.rs; None for tests, which nothing may import.
@@ -263,8 +271,8 @@ fn without_licences(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String
         .collect()
 }
 
-/// Links, images and inclusions in documents must lead to a file, and to a heading if they name one. Every
-/// document in docs must be in the table of contents.
+/// Links, images and inclusions in documents must name a file that exists, and a heading that exists if they
+/// name one. Every document in docs must be in the table of contents.
 fn dead_links(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String> {
     let mut found = Vec::new();
     let mut listed = BTreeSet::from([CONTENTS.to_owned()]);
@@ -273,13 +281,13 @@ fn dead_links(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String> {
             let (path, heading) = target.split_once('#').unwrap_or((&target, ""));
             let path = if path.is_empty() { file.path.clone() } else { beside(&file.path, path) };
             if !exists(&path) {
-                found.push(format!("{}:{number}: leads nowhere: {target}", file.path));
+                found.push(format!("{}:{number}: the target does not exist: {target}", file.path));
             }
             let document = files.iter().find(|file| file.path == path);
             if !heading.is_empty()
                 && document.is_some_and(|document| headings(&document.text).all(|known| known != heading))
             {
-                found.push(format!("{}:{number}: no such heading: {target}", file.path));
+                found.push(format!("{}:{number}: the target has no such heading: {target}", file.path));
             }
             if file.path == CONTENTS {
                 listed.insert(path);
@@ -288,7 +296,7 @@ fn dead_links(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<String> {
     }
     let documents = files.iter().filter(|file| file.path.starts_with("docs/") && file.path.ends_with(".md"));
     let unlisted = documents.filter(|file| !listed.contains(&file.path));
-    found.extend(unlisted.map(|file| format!("{}: is not in {CONTENTS}", file.path)));
+    found.extend(unlisted.map(|file| format!("{}: is not listed in {CONTENTS}", file.path)));
     found
 }
 
@@ -311,7 +319,7 @@ fn shown_but_gone(files: &[File]) -> Vec<String> {
                 _ => continue,
             };
             if !shown.is_empty() && shown != "…" && !code.contains(shown) {
-                found.push(format!("{}:{number}: is not in the code: {shown}", file.path));
+                found.push(format!("{}:{number}: this line is not in the code: {shown}", file.path));
             }
         }
     }
@@ -402,7 +410,7 @@ impl File {
         lines.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
-    /// A complaint for every line that is `bad`.
+    /// One message for every line that is `bad`.
     fn lines_where(&self, complaint: &str, bad: impl Fn(&str) -> bool) -> Vec<String> {
         let bad = self.lines().filter(|(_, line)| bad(line));
         bad.map(|(number, line)| format!("{}:{number}: {complaint}: {}", self.path, line.trim())).collect()

@@ -1,4 +1,4 @@
-//! `cargo xtask train`: builds the program and trains with it.
+//! `cargo xtask train`: builds the program and trains models with it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -10,23 +10,24 @@ use crate::waxwork::{self, DataAsked, Hub, Profile, Recipe};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Builds the program `waxwork`, optimised, and trains with it
+Build the program `waxwork`, optimised, and train models with it
 
 Usage: cargo xtask train [RECIPE|FILE.toml ...] [options] [-- arguments for `waxwork train`]
 
-Without a recipe it trains every family on digits that the program draws itself, with no data and no
-network, evaluates each run and says where the pictures are; runs/index.html shows all side by side.
-A second run goes to a new folder.
+Without a recipe, the command trains every family on the embedded digits, which need no files and no
+network access. It evaluates each run and prints the paths of the images; runs/index.html shows all
+runs side by side. Each run gets a new folder.
 
-Options go to `waxwork train` as they are, which explains them all:
-  --data NAME       another data set than the recipe's
-  --data-dir DIR    folder with the files of data sets (default: WAXWORK_DATA_DIR)
-  --set KEY=VALUE   change any key of the recipe, as often as needed
+Options, passed to `waxwork train` unchanged; `waxwork train --help` explains all of them:
+  --data NAME       Train on this data set instead of the recipe's
+  --data-dir DIR    Folder with the files of data sets [default: WAXWORK_DATA_DIR]
+  --set KEY=VALUE   Set a key of the recipe; can be repeated
   --steps N, --epochs N, --seed N, --threads N, --device cpu|cuda[:N]|metal, --max-time TIME
-  --out RUN         the run folder, for one recipe
-  --resume RUN      finish an interrupted run; takes no recipe
+  --out RUN         Folder of the run; needs exactly one recipe
+  --resume RUN      Resume an interrupted run; takes no recipe
 
-Downloading is compiled in, which takes minutes, only if the data set is not found on this machine.
+If the data set is not found on this machine, the command first compiles the code for downloads,
+which takes minutes.
 
 Examples:
   cargo xtask train
@@ -35,7 +36,7 @@ Examples:
   cargo xtask train vae-digits --set optimizer.lr=5e-4 --out runs/slow
   cargo xtask train vae-digits -- --help";
 
-/// Options of `waxwork train` whose value must not be mistaken for a recipe.
+/// Options of `waxwork train` that have a value. The value must not be treated as a recipe.
 const WITH_VALUE: [&str; 10] = [
     "--data",
     "--data-dir",
@@ -57,7 +58,7 @@ struct Args {
     out: Option<String>,
     data: Option<String>,
     data_dir: Option<String>,
-    /// All arguments but recipes, `--out` and `--resume`.
+    /// All arguments except recipes, `--out` and `--resume`.
     options: Vec<String>,
 }
 
@@ -108,10 +109,12 @@ impl Args {
             }
         }
         if parsed.resume.is_some() && (!parsed.recipes.is_empty() || parsed.out.is_some()) {
-            bail!("`--resume` goes on with a run's own recipe in its own folder: give neither with it");
+            bail!(
+                "`--resume` uses the recipe and the folder of the run; give no recipe and no `--out` with it"
+            );
         }
         if parsed.out.is_some() && parsed.recipes.len() != 1 {
-            bail!("`--out` names one run folder: give exactly one recipe with it");
+            bail!("`--out` names the folder of one run; give exactly one recipe with it");
         }
         Ok(parsed)
     }
@@ -149,7 +152,7 @@ impl Args {
                 Command::new(program).args(["train", "--resume", run]).args(&self.options),
             );
         }
-        let Some((last, before)) = self.recipes.split_last() else { bail!("no recipe") };
+        let Some((last, before)) = self.recipes.split_last() else { bail!("no recipe was given") };
         for recipe in before {
             let code = process::forward(Command::new(program).args(["train", recipe]).args(&self.options))?;
             if code != ExitCode::SUCCESS {
@@ -180,7 +183,7 @@ impl Args {
                     return Ok(code);
                 }
             }
-            // This fails for a model that cannot reconstruct, and then there is no image to show.
+            // This fails for a model that cannot reconstruct; then there is no image to show.
             process::succeeds(Command::new(program).arg("reconstruct").arg(&run));
             // Write the report again, now with the evaluation.
             process::run(Command::new(program).arg("report").arg(&run))?;
@@ -188,12 +191,12 @@ impl Args {
         }
         let index = Path::new("runs").join("index.html");
         process::run(Command::new(program).arg("compare").args(&runs).arg("--html").arg(&index))?;
-        print!("{}\nAll side by side, with links to each: {}\n", summary(&runs), index.display());
+        print!("{}\nAll runs side by side, with a link to each: {}\n", summary(&runs), index.display());
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The first of `<recipe>-1`, `<recipe>-2`, … that does not exist yet.
+/// The first of the folders `<recipe>-1`, `<recipe>-2`, … that does not exist.
 fn free_folder(parent: &Path, recipe: &str) -> PathBuf {
     let mut number = 1_u32;
     loop {
@@ -208,9 +211,9 @@ fn free_folder(parent: &Path, recipe: &str) -> PathBuf {
 /// The files to look at in each run.
 fn summary(runs: &[PathBuf]) -> String {
     const SHOWN: [(&str, &str); 4] = [
-        ("samples", "pictures through training"),
+        ("samples", "samples during training"),
         ("reconstructions.png", "images and their reconstructions"),
-        ("report.html", "curves and pictures"),
+        ("report.html", "curves and images"),
         ("README.md", "model card"),
     ];
     let mut text = String::from("\nTrained and evaluated:\n");
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn recipes_are_told_from_values_of_options() {
+    fn distinguishes_recipes_from_values_of_options() {
         let args = parse("--data-dir d vae-mnist --set a.b=c=d -q --seed=3 vae-digits -- --more x").unwrap();
         assert_eq!(args.recipes, ["vae-mnist", "vae-digits"]);
         assert_eq!(args.data_dir.as_deref(), Some("d"));
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_refused() {
+    fn rejects_contradictory_options() {
         assert!(parse("--out a").is_err());
         assert!(parse("vae-digits vae-mnist --out a").is_err());
         assert!(parse("vae-digits --resume a").is_err());
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn data_sets_asked_for() {
+    fn finds_the_data_sets_that_training_needs() {
         let asked = |line| parse(line).unwrap().data_asked(&known());
         let names = |line| asked(line).into_iter().map(|data| data.name).collect::<Vec<_>>();
         assert_eq!(names(""), ["digits"]);
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_free_folder_is_not_there() {
+    fn a_free_folder_does_not_exist() {
         let folder = free_folder(Path::new(env!("CARGO_MANIFEST_DIR")), "src");
         assert!(folder.ends_with("src-1") && !folder.exists());
     }

@@ -1,4 +1,4 @@
-//! The program `waxwork`: building it, and asking it for its recipes and data.
+//! The program `waxwork`: builds it, and queries its recipes and data sets.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ const PROGRAM: &str = "waxwork";
 /// The tag of the recipes that `cargo xtask train` runs by default.
 const QUICKSTART: &str = "quickstart";
 
-/// Data sets that the program draws itself.
+/// Data sets that are embedded in the program.
 const EMBEDDED: [&str; 2] = ["digits", "shapes"];
 
 /// The optimisation of the build.
@@ -26,33 +26,33 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Whether the program can download. These commands leave this out by default: the Hub needs an HTTP stack,
-/// parquet and tokenizers, which take longer to compile than everything else.
+/// Whether the program can download data. By default it cannot: the Hub needs an HTTP stack, parquet and
+/// tokenizers, which take longer to compile than everything else.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hub {
     Off,
     On,
 }
 
-/// Builds the program without flags that tie it to this machine, and returns its path.
+/// Builds the program, without flags that tie it to this machine, and returns its path.
 pub(crate) fn build(workspace: &Workspace, profile: Profile, hub: Hub) -> Result<PathBuf> {
     build_for(workspace, profile, hub, "cpu")
 }
 
-/// As [`build`], with support for a device: `cpu`, `cuda`, `cuda:N` or `metal`.
+/// Like [`build`], with support for a device: `cpu`, `cuda`, `cuda:N` or `metal`.
 pub(crate) fn build_for(workspace: &Workspace, profile: Profile, hub: Hub, device: &str) -> Result<PathBuf> {
     let mut cargo = process::cargo(&workspace.root);
     cargo.args(["build", "--no-default-features"]);
     match profile {
-        // The same packages and kinds of targets as for the tests. With others, cargo would unify third-party
-        // features differently and compile candle twice.
+        // The same packages and kinds of targets as for the tests. Otherwise cargo would unify the features
+        // of dependencies differently and compile candle twice.
         Profile::Dev => _ = cargo.args(["--workspace", "--bin", PROGRAM, "--examples"]),
         Profile::Release => _ = cargo.args(["--release", "--package", PACKAGE]),
     }
     if hub == Hub::On {
         cargo.args(["--features", "hub"]);
     }
-    // The program itself refuses anything that is not a device.
+    // The program itself reports an unknown device.
     if let Some(feature @ ("cuda" | "metal")) = device.split(':').next() {
         cargo.args(["--features", feature]);
     }
@@ -81,7 +81,7 @@ pub(crate) struct Recipe {
 /// All recipes of the program.
 pub(crate) fn recipes(program: &Path) -> Result<Vec<Recipe>> {
     let text = process::output(Command::new(program).args(["recipes", "list", "--json"]))?;
-    parse_recipes(&text).context("`waxwork recipes list --json` has another form than expected")
+    parse_recipes(&text).context("the output of `waxwork recipes list --json` has an unexpected structure")
 }
 
 fn parse_recipes(text: &str) -> Option<Vec<Recipe>> {
@@ -94,7 +94,7 @@ fn parse_recipes(text: &str) -> Option<Vec<Recipe>> {
     serde_json::from_str::<Value>(text).ok()?.as_array()?.iter().map(recipe).collect()
 }
 
-/// The recipes for someone who has just cloned the repository: one per family, small, on embedded data.
+/// The recipes to start with: one per family, small, on embedded data.
 pub(crate) fn quickstart(recipes: &[Recipe]) -> Vec<String> {
     let tagged = recipes.iter().filter(|recipe| recipe.tags.iter().any(|tag| tag == QUICKSTART));
     tagged.map(|recipe| recipe.name.clone()).collect()
@@ -127,8 +127,8 @@ impl DataAsked {
         Some(Self { name: value("name")?, dir: value("dir") })
     }
 
-    /// Whether the data set must be downloaded: it is not embedded, and the program reports that files of it
-    /// are missing. The program itself reports unknown or damaged ones.
+    /// Whether the data set must be downloaded: it is not embedded, and the program reports that some of its
+    /// files are missing. The program itself reports unknown and damaged data sets.
     pub(crate) fn needs_download(&self, program: &Path) -> Result<bool> {
         if EMBEDDED.contains(&self.name.as_str()) {
             return Ok(false);
@@ -142,7 +142,7 @@ impl DataAsked {
     }
 }
 
-/// Rebuilds the program with downloads if any of `asked` must be downloaded.
+/// Rebuilds the program with support for downloads if any of `asked` must be downloaded.
 pub(crate) fn add_hub_if_needed(
     workspace: &Workspace,
     program: &Path,
@@ -151,7 +151,10 @@ pub(crate) fn add_hub_if_needed(
 ) -> Result<()> {
     for data in asked {
         if data.needs_download(program)? {
-            eprintln!("files of data set `{}` are not on this machine: compiling downloads in", data.name);
+            eprintln!(
+                "files of data set `{}` are missing; building the program again with support for downloads",
+                data.name
+            );
             return build_for(workspace, Profile::Release, Hub::On, device).map(drop);
         }
     }

@@ -26,13 +26,13 @@ pub(crate) struct Package {
 }
 
 impl Workspace {
-    /// Asks cargo.
+    /// Loads the workspace from `cargo metadata`.
     pub(crate) fn load() -> Result<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let arguments = ["metadata", "--no-deps", "--format-version", "1"];
         let text = process::output(process::cargo(here).args(arguments))?;
-        let value = serde_json::from_str(&text).context("output of `cargo metadata`")?;
-        Self::from_metadata(&value).context("`cargo metadata` has another form than expected")
+        let value = serde_json::from_str(&text).context("failed to parse the output of `cargo metadata`")?;
+        Self::from_metadata(&value).context("the output of `cargo metadata` has an unexpected structure")
     }
 
     fn from_metadata(value: &Value) -> Option<Self> {
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_cargo_says() {
+    fn reads_cargo_metadata() {
         let text = r#"{"workspace_root": "/r", "target_directory": "/r/target", "packages": [
             {"name": "a", "features": {"hub": []}, "targets": [{"kind": ["example"]}, {"kind": ["lib"]}]},
             {"name": "b", "features": {}, "targets": [{"kind": ["bin"]}]}]}"#;

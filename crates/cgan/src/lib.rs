@@ -12,7 +12,7 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 
-mod obedience;
+mod condition_loss;
 
 use waxwork_core::Mode;
 use waxwork_core::model::ModelInfo;
@@ -23,7 +23,7 @@ use waxwork_core::{
 };
 use waxwork_nn::loss::cross_entropy;
 
-use obedience::Obedience;
+use condition_loss::ConditionLoss;
 use waxwork_gan::Players;
 
 pub use waxwork_gan::{
@@ -38,7 +38,7 @@ pub struct Cgan {
     conditioning: Conditioning,
     players: Players,
     /// The loss that makes the generator give columns the requested values.
-    obedience: Option<Obedience>,
+    condition_loss: Option<ConditionLoss>,
 }
 
 impl Cgan {
@@ -66,9 +66,9 @@ impl Cgan {
             });
         }
         let sample = sample.into();
-        let obedience = Obedience::new(&condition, &sample, params.device())?;
+        let condition_loss = ConditionLoss::new(&condition, &sample, params.device())?;
         let players = Players::new("cgan", &config, sample, condition, params)?;
-        Ok(Self { config, conditioning, players, obedience })
+        Ok(Self { config, conditioning, players, condition_loss })
     }
 
     /// The weighted cross-entropy of the auxiliary classifier, a term of each player's loss; None without a
@@ -138,10 +138,11 @@ impl Trainable for Cgan {
         let on_real = || Ok(frozen.forward(&real, labels, Mode::Frozen)?.logits);
         let game = config.loss.generator(&on_generated.logits, on_real)?;
         let class_loss = self.class_loss(on_generated.classes.as_ref(), labels)?;
-        let obedience = self.obedience.as_ref().zip(labels);
-        let obedience =
-            obedience.map(|(obedience, columns)| obedience.loss(&outputs, columns)).transpose()?;
-        let terms = [("naming/generated", class_loss), ("obedience", obedience)];
+        let condition_loss = self.condition_loss.as_ref().zip(labels);
+        let condition_loss = condition_loss
+            .map(|(condition_loss, columns)| condition_loss.loss(&outputs, columns))
+            .transpose()?;
+        let terms = [("naming/generated", class_loss), ("condition", condition_loss)];
         let mut total = game;
         for term in terms.iter().filter_map(|(_, term)| term.as_ref()) {
             total = (total + term)?;

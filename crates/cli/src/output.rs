@@ -525,7 +525,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_between_two_parts_is_told_and_leaves_no_file() {
+    fn reports_a_failure_between_two_parts_and_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.npy");
         let part = Tensor::zeros((1, 2), waxwork_core::DType::F32, &waxwork_core::Device::Cpu).unwrap();

@@ -97,7 +97,7 @@ impl ConditionSpec {
     ///
     /// # Errors
     /// If the tensors cannot be created.
-    pub fn unasked(&self, seed: u64, numbers: &[u64]) -> Result<Condition> {
+    pub fn unspecified(&self, seed: u64, numbers: &[u64]) -> Result<Condition> {
         let zeros = |width: usize| Tensor::zeros((numbers.len(), width), DType::F32, &Device::Cpu);
         Ok(match self {
             Self::None => Condition::None,
@@ -304,26 +304,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unasked_is_said_by_the_spec() {
-        let classes = ConditionSpec::classes(3).unasked(0, &[4, 5, 6]).unwrap();
+    fn an_unspecified_condition_follows_the_spec() {
+        let classes = ConditionSpec::classes(3).unspecified(0, &[4, 5, 6]).unwrap();
         assert_eq!(classes.class().unwrap().to_vec1::<u32>().unwrap(), [1, 2, 0]);
         let column = |counts: &[u64]| ColumnSpec { start: 0, counts: counts.to_vec() };
         let columns = ConditionSpec::Columns { columns: vec![column(&[3, 1]), column(&[0, 2, 2])] };
         let numbers: Vec<u64> = (0..4000).collect();
-        let drawn = encoded(&columns, &columns.unasked(7, &numbers).unwrap()).unwrap();
+        let drawn = encoded(&columns, &columns.unspecified(7, &numbers).unwrap()).unwrap();
         assert!(drawn.iter().all(|row| row.iter().sum::<f32>() == 1.0));
         let share = |place: usize| drawn.iter().map(|row| row[place]).sum::<f32>() / 4000.0;
         for (place, want) in [0.375, 0.125, 0.0, 0.25, 0.25].into_iter().enumerate() {
             // The standard error is below 0.008.
             assert!((share(place) - want).abs() < 0.03, "{place}: {}", share(place));
         }
-        assert_eq!(encoded(&columns, &columns.unasked(7, &[3]).unwrap()).unwrap(), drawn[3..4]);
+        assert_eq!(encoded(&columns, &columns.unspecified(7, &[3]).unwrap()).unwrap(), drawn[3..4]);
         let part = ConditionSpec::Part { len: 2 };
-        assert_eq!(encoded(&part, &part.unasked(0, &[0]).unwrap()).unwrap(), [[0.0; 4]]);
+        assert_eq!(encoded(&part, &part.unspecified(0, &[0]).unwrap()).unwrap(), [[0.0; 4]]);
     }
 
     #[test]
-    fn what_does_not_fit_is_an_error() {
+    fn rejects_mismatched_inputs() {
         let classes = ConditionSpec::classes(3);
         let error = |condition: &Condition| encoded(&classes, condition).unwrap_err().to_string();
         assert_eq!(error(&Condition::classes(&[3]).unwrap()), "there is no class 3: labels are 0 to 2");

@@ -105,7 +105,7 @@ pub struct SampleRequest {
     pub first: u64,
     /// Number of samples.
     pub count: usize,
-    /// The condition of each sample; [`Condition::None`] lets the model choose ([`ConditionSpec::unasked`]).
+    /// The condition of each sample; [`Condition::None`] lets the model choose ([`ConditionSpec::unspecified`]).
     pub condition: Condition,
     /// Truncation: latent values are drawn again until their magnitude is at most this (Brock et al. 2019).
     /// Smaller values give more typical samples and less variety.
@@ -189,7 +189,7 @@ pub trait GenerativeModel: Trainable {
             let noise = info.latent.draw(request.seed, numbers, request.truncation, device)?;
             let start = (numbers[0] - request.first) as usize;
             let condition = match &request.condition {
-                Condition::None => info.condition.unasked(request.seed, numbers)?,
+                Condition::None => info.condition.unspecified(request.seed, numbers)?,
                 condition => condition.narrow(start, numbers.len())?,
             };
             let latents = self.latents(&noise.to_dtype(self.params().dtype())?, &condition)?;

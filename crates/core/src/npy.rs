@@ -264,7 +264,7 @@ mod tests {
     /// Python: import numpy, io; f = io.BytesIO()
     ///         numpy.save(f, numpy.array([[1, 2], [3, 300]], 'i2')); print(f.getvalue())
     #[test]
-    fn what_numpy_writes_is_read() {
+    fn reads_arrays_of_numpy() {
         let header = format!("{:117}\n", "{'descr': '<i2', 'fortran_order': False, 'shape': (2, 2), }");
         let bytes = file(&header, b"\x01\x00\x02\x00\x03\x00,\x01");
         let read = decode(&bytes, Path::new("x")).unwrap();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_says_why() {
+    fn says_why_an_array_is_not_read() {
         let array = |kind: &str, order: &str, shape: &str, numbers: &[u8]| {
             file(&format!("{{'descr': '{kind}', 'fortran_order': {order}, 'shape': {shape}, }}"), numbers)
         };

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_drawn_ahead_is_what_would_be_drawn() {
+    fn prefetched_draws_equal_direct_draws() {
         let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let mut prefetch = Prefetch::new(7).unwrap();
         let shape = Shape::from((1, 5));

@@ -60,7 +60,7 @@ impl Stream {
     ) -> Result<Tensor> {
         const LEAST: f32 = 0.02;
         if most.is_nan() || most < LEAST {
-            let reason = format!("the largest magnitude must be at least {LEAST}, got {most}");
+            let reason = format!("must be at least {LEAST}, got {most}");
             return Err(crate::Error::Config { key: "truncation".into(), reason });
         }
         self.tensor(indices, &sample.into(), device, |draws| {

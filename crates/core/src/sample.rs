@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_checked() {
+    fn checks_stored_values() {
         let spec = SampleSpec::real(2);
         let text = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<SampleSpec>(&text).unwrap(), spec);

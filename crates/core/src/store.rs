@@ -260,7 +260,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_beside_a_file_leads_nowhere() {
+    fn writing_never_follows_links() {
         let folder = tempfile::tempdir().unwrap();
         let (path, precious) = (folder.path().join("a"), folder.path().join("precious"));
         fs::write(&precious, "old").unwrap();
@@ -275,7 +275,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_is_no_file_is_neither_read_nor_replaced() {
+    fn neither_reads_nor_replaces_special_files() {
         let folder = tempfile::tempdir().unwrap();
         let (socket, zeros) = (folder.path().join("socket"), folder.path().join("zeros"));
         let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_lie_are_damage() {
+    fn rejects_false_headers() {
         let decode = |bytes: &[u8]| decode(bytes, Path::new("x"), &Device::Cpu);
         let good = r#"{"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}"#;
         assert_eq!(decode(&file(good, &[0; 8])).unwrap()["a"].dims(), [1, 2]);

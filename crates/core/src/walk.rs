@@ -1,5 +1,5 @@
 //! Paths through latent space, as latents and conditions: interpolations between draws, and traversals of one
-//! latent value.
+//! latent dimension.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -64,7 +64,9 @@ pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> R
             let labels = ends.iter().cycle().take(rows).flat_map(|&(from, to)| [from, to]);
             Condition::classes(&labels.collect::<Vec<_>>())?
         }
-        condition => condition.unasked(seed, &numbers.iter().map(|number| number / 2).collect::<Vec<_>>())?,
+        condition => {
+            condition.unspecified(seed, &numbers.iter().map(|number| number / 2).collect::<Vec<_>>())?
+        }
     };
     // The prior may jump between two noises that are close, so a row leads from latent to latent.
     let drawn = model.latents(&noise, &at_ends)?;
@@ -91,16 +93,16 @@ pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> R
         (_, [_, ..]) => return Err(Error::UnexpectedLabels { family: info.family.clone() }),
         (condition, []) => {
             let row_of_each: Vec<u64> = (0..rows * steps).map(|number| (number / steps) as u64).collect();
-            condition.unasked(seed, &row_of_each)?
+            condition.unspecified(seed, &row_of_each)?
         }
     };
     Ok(Walk { latents: Tensor::stack(&latents, 0)?, condition })
 }
 
-/// Which latent values a traversal varies.
+/// Which latent dimensions a traversal varies.
 #[derive(Clone, Copy, Debug)]
 pub struct Traversal<'a> {
-    /// The latent values, one per row.
+    /// The latent dimensions, one per row.
     pub dims: &'a [u32],
     /// Samples per row; at least 2.
     pub steps: usize,
@@ -114,8 +116,8 @@ pub struct Traversal<'a> {
 /// others stay fixed.
 ///
 /// # Errors
-/// [`Error::Config`] for a latent value that the model does not have; [`Error::Empty`] for no values or fewer
-/// than two steps.
+/// [`Error::Config`] for a latent dimension that the model does not have; [`Error::Empty`] for no
+/// dimensions or fewer than two steps.
 pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Walk> {
     let &Traversal { dims, steps, class, seed } = walk;
     if dims.is_empty() || steps < 2 {
@@ -124,11 +126,12 @@ pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Wa
     let info = model.info();
     let (size, device) = (info.latent_dim(), model.params().device());
     if let Some(dim) = dims.iter().find(|&&dim| dim as usize >= size) {
-        let reason = format!("there is no latent value {dim}: they are 0 to {}", size - 1);
+        let reason =
+            format!("there is no latent dimension {dim}: this model has dimensions 0 to {}", size - 1);
         return Err(Error::Config { key: "dims".to_owned(), reason });
     }
     let condition = |count: usize| match info.classes() {
-        0 => info.condition.unasked(seed.unwrap_or_default(), &vec![0; count]),
+        0 => info.condition.unspecified(seed.unwrap_or_default(), &vec![0; count]),
         _ => Condition::classes(&vec![class; count]),
     };
     let noise: Vec<f32> = match seed {

@@ -185,7 +185,7 @@ fn an_open_column_is_left_to_the_draw_of_each_sample() {
 }
 
 #[test]
-fn what_is_asked_must_be_columns_of_this_width() {
+fn rejects_conditions_of_another_kind_or_width() {
     let model = trained();
     let error = |condition| {
         let request = SampleRequest { condition, ..SampleRequest::new(0, 1) };

@@ -119,7 +119,7 @@ fn the_likelihood_given_the_label_has_its_closed_form() {
 }
 
 #[test]
-fn a_learned_prior_moves_the_samples_of_its_label_alone() {
+fn a_learned_prior_moves_only_the_samples_of_its_label() {
     let model = build(&config(mlp(), PriorConfig::Label));
     let of = |label: u32| {
         let request = SampleRequest::of_classes(0, &[label; 3]).unwrap();

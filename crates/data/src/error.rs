@@ -83,7 +83,7 @@ pub enum Error {
     },
 
     /// The files of a data set cannot be found.
-    #[error("{file} of data set `{dataset}` is not in {}{}", dir.display(), may_be(near.as_deref(), file))]
+    #[error("{file} of data set `{dataset}` is not in `{}`{}", dir.display(), may_be(near.as_deref(), file))]
     Missing {
         /// Name of the data set.
         dataset: String,
@@ -117,7 +117,8 @@ pub enum Error {
 
     /// An image file is smaller than the images to make from it.
     #[error(
-        "{} is {width}×{height}, too small for images of {size}×{size}{}: `data.folder.size` may be at most {largest}",
+        "`{}` is {width}×{height}, too small for images of {size}×{size}{}; the shortest side of the images is \
+         {largest}, so `data.folder.size` may be at most {largest}",
         path.display(), as_are(*others)
     )]
     TooSmall {
@@ -199,7 +200,7 @@ pub enum Error {
     InMemory,
 
     /// A folder, or one for a class, has no samples.
-    #[error("{} contains no {what}{}", path.display(), if found.is_empty() { String::new() } else { format!(", but {found}") })]
+    #[error("`{}` contains no {what}{}", path.display(), if found.is_empty() { String::new() } else { format!(", but {found}") })]
     EmptyFolder {
         /// The folder of a class, or the whole folder.
         path: PathBuf,

@@ -75,7 +75,7 @@ mod tests {
     use crate::{DataConfig, load};
 
     #[test]
-    fn what_a_file_names_is_left_out_of_training_alone() {
+    fn leaves_the_samples_in_a_file_out_of_training_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("doubts.txt");
         let whole = load(&DataConfig { limit: Some(100), ..DataConfig::named("digits") }).unwrap();

@@ -33,8 +33,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `motions`, `moving-digits`,
-    /// `mnist`, `fashion-mnist`, `cifar10`, `fsdd`, `sprites`), `folder`, `table`, `sound`, `text`, `clips`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
+    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `motions`, `moving-digits`, `mnist`,
+    /// `fashion-mnist`, `cifar10`, `fsdd`, `ptb`, `coco-captions`, `equations`, `names`, `trec`, `sprites`),
+    /// `folder`, `table`, `sound`, `text`, `clips`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
     /// `memory`.
     pub name: String,
     /// The folder that holds the files, or the file of a table or of texts; default: `WAXWORK_DATA_DIR` or the user's cache folder.
@@ -203,6 +204,7 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
                 clips::load_strips(&manifest, &dir, &settings, &kind, progress)?;
             return dataset(config, &classes, parts, skipped, notes);
         }
+        Storage::Texts => return load_known_texts(&manifest, config),
         Storage::Idx | Storage::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
     };
     dataset(config, &manifest.classes, parts, 0, Vec::new())
@@ -398,6 +400,13 @@ fn strips(manifest: &Manifest, settings: &ClipsConfig) -> Result<Kind> {
             Err(Error::Manifest { dataset: manifest.name.clone(), reason })
         }
     }
+}
+
+/// Loads texts that a manifest describes.
+fn load_known_texts(manifest: &Manifest, config: &DataConfig) -> Result<Dataset> {
+    let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
+    let loaded = text::load::load_known(manifest, &dir)?;
+    dataset(config, &loaded.classes, loaded.parts, 0, loaded.notes)?.seen_as(View::Text(loaded.vocabulary))
 }
 
 /// The Free Spoken Digit Dataset.

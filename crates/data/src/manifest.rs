@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use waxwork_core::{ImageShape, Kind};
 
 use crate::names::nearest;
+use crate::text::{LineFormat, Unit};
 use crate::{Error, Result};
 
 /// The name that selects an image folder; it has no manifest.
@@ -69,9 +70,32 @@ pub struct Manifest {
     pub folders: Vec<String>,
     /// Its source on the Hub.
     pub hub: Option<HubSource>,
+    /// How its files hold texts; None for other kinds.
+    pub text: Option<TextFiles>,
     /// Its files, in the order in which they are read.
     #[serde(default)]
     pub files: Vec<ManifestFile>,
+}
+
+/// How the files of a data set hold texts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextFiles {
+    /// What a token is.
+    pub tokens: Unit,
+    /// Words or characters that occur fewer times than this in the training part are read as `<unk>`.
+    #[serde(default = "one")]
+    pub min_count: usize,
+    /// The format of a line. The label of a [`LineFormat::LabelFirst`] line is the number of its class.
+    #[serde(default)]
+    pub lines: LineFormat,
+    /// True if the files are in Latin-1, false for UTF-8.
+    #[serde(default)]
+    pub latin1: bool,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// How a data set is stored.
@@ -90,6 +114,8 @@ pub enum Storage {
     Fsdd,
     /// Clips as PNG strips of their frames, in `train` and `test` with a folder per class.
     Strips,
+    /// Files with one text per line.
+    Texts,
 }
 
 /// A data set on the Hub.
@@ -112,6 +138,8 @@ pub struct ManifestFile {
     pub bytes: u64,
     /// SHA-256, in hex, of the uncompressed bytes, if known.
     pub sha256: Option<String>,
+    /// The class of all its samples, if each class has its own file.
+    pub class: Option<String>,
 }
 
 /// What a file holds.
@@ -126,9 +154,9 @@ pub enum Role {
     TestImages,
     /// Test labels.
     TestLabels,
-    /// Training images with their labels.
+    /// Training samples, with their labels if there are any.
     Train,
-    /// Test images with their labels.
+    /// Test samples, with their labels if there are any.
     Test,
 }
 

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_and_too_much_is_refused() {
+    fn rejects_too_few_images_and_too_many_classes() {
         let shape = waxwork_core::ImageShape::new(1, 4, 4);
         let config = DataConfig::named(MEMORY);
         let images = |labels: Vec<u32>| {

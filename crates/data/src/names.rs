@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_answered_and_a_guess_is_not() {
+    fn suggests_names_for_typing_errors_only() {
         let known = ["mnist", "fashion-mnist", "cifar10", "Income"];
         assert_eq!(nearest("minst", known).as_deref(), Some("mnist"));
         assert_eq!(nearest("CIFAR", known).as_deref(), Some("cifar10"));

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_that_makes_no_sense_is_refused() {
+    fn rejects_impossible_noise() {
         for (labels, pixels, key) in [(1.5, 0.0, "labels"), (0.0, -1.0, "pixels"), (0.0, f64::NAN, "pixels")]
         {
             let error = digits(labels, pixels).unwrap_err().to_string();

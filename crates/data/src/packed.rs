@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dead_processes_left_is_removed_and_what_others_write_is_not() {
+    fn removes_files_of_dead_processes_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.y.waxpack");
         let names = ["x.y.0.partial", "x.y.1.partial", "x.0.partial", "x.y.waxpack.0"];
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_and_every_flipped_byte_is_noticed() {
+    fn detects_every_cut_and_every_flipped_byte() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.waxpack");
         write(&path);

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_of_several_values_a_row_is_refused() {
+    fn rejects_a_column_with_several_values_per_row() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.parquet");
         let schema = "message schema { required group img { required binary path (UTF8); required binary bytes; } repeated int32 label; }";

@@ -52,7 +52,7 @@ fn train_and_validation_are_disjoint_balanced_and_fixed() {
 const FIXED: [u32; 8] = [26, 59, 110, 111, 125, 136, 152, 155];
 
 #[test]
-fn a_limit_is_balanced_nested_and_leaves_validation_alone() {
+fn a_limit_is_balanced_and_nested_and_keeps_the_validation_part() {
     let (whole, small, smaller) = (dataset(1200, None), dataset(1200, Some(100)), dataset(1200, Some(40)));
     assert_eq!(small.train.len(), 100);
     assert_eq!(small.validation.indices(), whole.validation.indices());

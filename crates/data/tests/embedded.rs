@@ -43,7 +43,7 @@ fn a_subset_is_the_first_images() {
 }
 
 #[test]
-fn an_image_depends_on_seed_part_and_index_alone() {
+fn an_image_depends_only_on_seed_part_and_index() {
     let image = |source: &dyn Source, index| sha256(source, index..index + 1);
     let digits = Digits::new(3, Part::Train);
     let late = image(&digits, 59_999);

@@ -9,7 +9,7 @@ use waxwork_core::ImageShape;
 use waxwork_data::embedded::{TEST_IMAGES, TRAIN_IMAGES};
 use waxwork_data::manifest::{Role, Storage};
 use waxwork_data::table::clinic;
-use waxwork_data::{DataConfig, Error, FileStatus, Manifest, cifar, load, mnist, verify};
+use waxwork_data::{DataConfig, Error, FileStatus, Manifest, View, cifar, load, mnist, verify};
 
 fn from_dir(name: &str, dir: &Path) -> DataConfig {
     DataConfig { dir: Some(dir.to_path_buf()), ..DataConfig::named(name) }
@@ -36,20 +36,23 @@ fn manifests_are_complete_and_consistent() {
     let all = Manifest::all().unwrap();
     assert_eq!(all.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), KNOWN);
     for manifest in all {
-        let classes = if manifest.name == "grid" {
-            25
-        } else if manifest.name == "clinic" {
-            0
-        } else if manifest.name == "ring" {
-            8
-        } else if manifest.name == "sprites" {
-            9
-        } else {
-            10
+        let classes = match manifest.name.as_str() {
+            "grid" => 25,
+            "ring" => 8,
+            "names" => 18,
+            "trec" => 6,
+            "sprites" => 9,
+            "clinic" | "ptb" | "coco-captions" | "equations" => 0,
+            _ => 10,
         };
         assert_eq!(manifest.classes.len(), classes, "{}", manifest.name);
         let image = manifest.kind().unwrap().map_or(0, |kind| kind.bytes());
         for file in &manifest.files {
+            assert!(file.sha256.as_ref().is_none_or(|hash| hash.len() == 64));
+            // Lines of texts have no fixed size.
+            if manifest.storage == Storage::Texts {
+                continue;
+            }
             let size = match file.role {
                 Role::TrainImages => 16 + manifest.train * image,
                 Role::TestImages => 16 + manifest.test * image,
@@ -59,7 +62,6 @@ fn manifests_are_complete_and_consistent() {
                 Role::Test => manifest.test * (image + 1),
             };
             assert_eq!(file.bytes, size as u64, "{}", file.name);
-            assert!(file.sha256.as_ref().is_none_or(|hash| hash.len() == 64));
         }
         match manifest.storage {
             Storage::Embedded => {
@@ -81,10 +83,16 @@ fn manifests_are_complete_and_consistent() {
             Storage::Fsdd => assert!(manifest.files.is_empty() && manifest.rate == Some(8000)),
             // A clip is a file.
             Storage::Strips => assert!(manifest.files.is_empty() && manifest.shape.len() == 4),
+            Storage::Texts => {
+                let files = |role| manifest.files.iter().filter(|file| file.role == role).count();
+                assert!(files(Role::Train) >= 1 && files(Role::Test) <= 1 && manifest.text.is_some());
+                let of_class = manifest.files.iter().filter_map(|file| file.class.as_ref());
+                assert!(of_class.clone().count() == 0 || of_class.eq(&manifest.classes), "{}", manifest.name);
+            }
         }
     }
 }
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 19] = [
     "digits",
     "shapes",
     "ring",
@@ -98,6 +106,11 @@ const KNOWN: [&str; 14] = [
     "fashion-mnist",
     "cifar10",
     "fsdd",
+    "ptb",
+    "coco-captions",
+    "equations",
+    "names",
+    "trec",
     "sprites",
 ];
 
@@ -150,7 +163,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, motions, moving-digits, mnist, fashion-mnist, cifar10, fsdd, sprites, folder, table, sound, text, clips"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, motions, moving-digits, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, folder, table, sound, text, clips"
     );
 }
 
@@ -267,6 +280,54 @@ proptest! {
         if let Ok((pixels, labels)) = cifar::records(Path::new("x"), &bytes, ImageShape::new(3, 2, 2), 10) {
             prop_assert_eq!(pixels.len() + labels.len(), bytes.len());
         }
+    }
+}
+
+/// The data sets of texts, from archives in `text/` if they are there: the manifests' hashes, counts, lengths
+/// and vocabularies are those of the files, and the first text is known.
+#[test]
+fn real_texts_are_what_their_manifests_say() {
+    let Some(dir) = std::env::var_os("WAXWORK_TEST_DATA").map(|dir| Path::new(&dir).join("text")) else {
+        println!("skipped: set WAXWORK_TEST_DATA to a folder that holds text/");
+        return;
+    };
+    let unpacked = tempfile::tempdir().unwrap();
+    for (archive, name, first, class) in [
+        ("ptb.tar.gz", "ptb", "aer banknote berlitz calloway centrust cluett fromstein gitano", None),
+        ("coco-captions.tar.gz", "coco-captions", "a bicycle replica with a clock as the front wheel.", None),
+        ("equations.txt.gz", "equations", "x + x + ( x ) + ( x + x )", None),
+        ("names.tar.gz", "names", "Khoury", Some("Arabic")),
+        (
+            "sentences-labelled.tar.gz",
+            "trec",
+            "How did serfdom develop in and then leave Russia ?",
+            Some("description"),
+        ),
+    ] {
+        let archive = dir.join(archive);
+        if !archive.is_file() {
+            println!("skipped `{name}`: no {}", archive.display());
+            continue;
+        }
+        if archive.to_string_lossy().ends_with(".tar.gz") {
+            let file = flate2::read::GzDecoder::new(fs::File::open(&archive).unwrap());
+            tar::Archive::new(file).unpack(unpacked.path()).unwrap();
+        } else {
+            fs::copy(&archive, unpacked.path().join(archive.file_name().unwrap())).unwrap();
+        }
+        let manifest = Manifest::find(name).unwrap();
+        let folder = unpacked.path();
+        assert!(verify(name, Some(folder)).unwrap().iter().all(|file| file.status == FileStatus::Verified));
+        let mut data = load(&from_dir(name, folder)).unwrap();
+        assert_eq!(data.train.len() + data.validation.len(), manifest.train, "{name}");
+        assert_eq!(data.test.len(), manifest.test, "{name}");
+        assert_eq!(Some(data.info.kind.clone()), manifest.kind().unwrap(), "{name}");
+        data = load(&DataConfig { validation: Some(1), ..from_dir(name, folder) }).unwrap();
+        let View::Text(vocabulary) = &data.info.view else { panic!("{name}: {:?}", data.info.view) };
+        let texts = waxwork_data::text::tokens_of(&data.train).unwrap();
+        assert!(texts.iter().take(20).any(|text| vocabulary.decode(text).starts_with(first)), "{name}");
+        let label = data.train.label(0).map(|label| data.info.classes[label as usize].as_str());
+        assert_eq!(label.is_some(), class.is_some(), "{name}");
     }
 }
 

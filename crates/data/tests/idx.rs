@@ -68,7 +68,7 @@ fn damage_is_named() {
 }
 
 #[test]
-fn a_flipped_byte_in_a_gzip_file_is_noticed() {
+fn detects_a_flipped_byte_in_a_gzip_file() {
     let body: Vec<u8> = (0..2000u32).map(|i| (i * i % 251) as u8).collect();
     let mut packed = gzip(&file(&[2000], &body));
     let middle = packed.len() / 2;
@@ -77,7 +77,7 @@ fn a_flipped_byte_in_a_gzip_file_is_noticed() {
 }
 
 #[test]
-fn lying_headers_cost_no_memory() {
+fn false_headers_cost_no_memory() {
     // 4 billion images of 28×28 in a file of twenty bytes, then sizes whose product overflows.
     assert!(message(&file(&[u32::MAX, 28, 28], &[1, 2, 3, 4]), &[28, 28]).contains("found 4"));
     let huge = u32::MAX as usize;
@@ -111,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_written_is_read(body in proptest::collection::vec(any::<u8>(), 0..300), gz: bool) {
+    fn reads_what_was_written(body in proptest::collection::vec(any::<u8>(), 0..300), gz: bool) {
         let raw = file(&[body.len() as u32], &body);
         let read = from_bytes(Path::new("x"), &if gz { gzip(&raw) } else { raw }, &[]).unwrap();
         prop_assert_eq!(read.bytes, body);

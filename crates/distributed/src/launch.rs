@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_alone_needs_no_mpi() {
+    fn a_single_process_needs_no_mpi() {
         assert_eq!(read(&[]).unwrap(), None);
         assert_eq!(read(&[("PMI_RANK", "0"), ("PMI_SIZE", "1")]).unwrap(), None);
         // A batch script with four tasks is one process, and `srun` starts its job's tasks.

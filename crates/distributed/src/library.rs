@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mpi_is_an_error_with_its_name() {
+    fn names_libraries_that_are_not_mpi() {
         let tried = open(&["/nonexistent/libmpi.so.40".into()]).err().unwrap();
         assert!(tried[0].contains("/nonexistent/libmpi.so.40"), "{tried:?}");
         // Every Linux has this library.

@@ -221,7 +221,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn news_reach_everybody_in_the_order_of_ranks() {
+    fn every_process_gathers_in_the_order_of_ranks() {
         for size in [1, 2, 4, 8, 16] {
             for gathered in on(size, |process| gather_equal(process, &[process.rank() as u8, 9]).unwrap()) {
                 let expected: Vec<u8> = (0..size as u8).flat_map(|rank| [rank, 9]).collect();

@@ -480,7 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_two_meanings_is_refused_with_what_to_do() {
+    fn rejects_ambiguous_arrays_and_says_what_to_do() {
         for (values, words) in [
             (
                 &[-1.0, 0.5][..],

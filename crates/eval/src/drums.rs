@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_measured_is_what_the_drums_were_made_of() {
+    fn measures_the_factors_of_the_drums() {
         let drums = Arc::new(Drums::new(0, Part::Test));
         let split = Split::all(drums.clone()).unwrap().subset(1000);
         let found = measured(&split).unwrap();

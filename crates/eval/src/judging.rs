@@ -82,7 +82,7 @@ impl Judging<'_> {
             let estimate = Estimate::of(convergence);
             let mut protocol = protocol.clone();
             protocol.insert("n_real".into(), convergence.len().to_string());
-            protocol.insert("interval".into(), "95 %, of 1.96 standard errors".into());
+            protocol.insert("interval".into(), "95 %, ± 1.96 standard errors".into());
             metrics.push(
                 Metric::new("round_trip_convergence", estimate.mean, &protocol)
                     .within(estimate.interval())

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_unit_holds_is_found() {
+    fn finds_the_factor_of_each_unit() {
         let found = exposure(|size, kind, noise| vec![3.0 * size + 7.0, kind as f32, noise]);
         assert!(found.probes[0].score > 0.9999, "{found:?}");
         // One unit per factor. Other mutual information is due to chance, with 20 · 20 bins and 4,000 images.
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_that_go_round_in_order_are_found() {
+    fn finds_kinds_that_repeat_in_order() {
         let kinds: Vec<u32> = (0..40).map(|row| row % 4).collect();
         let codes =
             Tensor::from_vec(kinds.iter().flat_map(|&kind| one_hot(kind)).collect(), (40, 4), &Device::Cpu);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_and_constants_hold_nothing() {
+    fn noise_and_constants_contain_no_factor() {
         let noise = exposure(|_, _, noise| vec![noise, 0.0]);
         assert!(noise.probes[0].score.abs() < 0.01 && noise.probes[1].score < 0.32, "{noise:?}");
         assert!(noise.gap < 0.05, "{noise:?}");

@@ -76,8 +76,8 @@ impl Likelihood {
         let bound =
             [("neg_elbo", &self.neg_elbo), ("reconstruction", &self.reconstruction), ("kl", &self.kl)];
         let mut one_draw = protocol.clone();
-        one_draw.insert("draws".into(), "1 an image".into());
-        one_draw.insert("interval".into(), "95 %, of 1.96 standard errors".into());
+        one_draw.insert("draws".into(), "1 per image".into());
+        one_draw.insert("interval".into(), "95 %, ± 1.96 standard errors".into());
         let mut metrics: Vec<Metric> = bound
             .into_iter()
             .map(|(name, estimate)| {
@@ -88,7 +88,7 @@ impl Likelihood {
         if let (Some(estimate), Some(interval), Some(draws)) =
             (self.neg_log_likelihood, self.neg_log_likelihood_interval, self.importance_samples)
         {
-            protocol.insert("draws".into(), format!("{draws} an image, importance sampling"));
+            protocol.insert("draws".into(), format!("{draws} per image, importance sampling"));
             protocol.insert("interval".into(), "95 %, bootstrap over the images".into());
             metrics.push(
                 Metric::new("neg_log_likelihood", estimate.mean, &protocol).nats().within(interval).lower(),

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_found_and_its_distance_is_nought() {
+    fn finds_copies_at_distance_zero() {
         let images =
             |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap().reshape(((), 1, 1, 2)).unwrap();
         let batch = |values: &[f32], first: u64| {

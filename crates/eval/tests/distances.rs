@@ -135,7 +135,7 @@ fn threads_do_not_change_a_bit() {
 }
 
 #[test]
-fn what_cannot_be_measured_is_said() {
+fn reports_what_cannot_be_measured() {
     let (four, one) = (features(4, 3, 0.0, 1.0), features(1, 3, 0.0, 1.0));
     assert!(frechet(&four, &one).unwrap_err().to_string().contains("at least 2 generated samples"));
     assert!(cover(&four, &features(9, 3, 0.0, 1.0), 4).unwrap_err().to_string().contains("at least 5 real"));

@@ -152,7 +152,7 @@ fn features_and_logits_are_those_of_torch_fidelity() {
 }
 
 #[test]
-fn weights_that_are_others_are_refused() {
+fn rejects_other_weights() {
     let folder = tempfile::tempdir().unwrap();
     let mut tensors = weights();
     let message = |path: &Path| Inception::open(path).unwrap_err().to_string();

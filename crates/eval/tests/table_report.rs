@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use support::Table;
 use waxwork_core::rng::Stream;
 use waxwork_eval::table::c2st::{Judge, c2st};
-use waxwork_eval::table::condition::{obedience, share_with};
+use waxwork_eval::table::condition::{condition_agreement, share_with};
 use waxwork_eval::table::efficacy::efficacy;
 use waxwork_eval::table::nearest::{closest, holdout_test, nearest_pairs};
 use waxwork_eval::table::quality::quality;
@@ -123,21 +123,24 @@ fn copies_are_found_and_do_not_pass_the_holdout_test() {
 }
 
 #[test]
-fn obedience_counts_and_compares_the_others() {
+fn condition_agreement_counts_rows_and_compares_other_columns() {
     let (real, other) = (clinic(4000, 0, 1.0), clinic(4000, 1, 1.0));
     let frames = frames(&[&real, &other]);
     let share = share_with(&frames[0], "diagnosis", Some("ill")).unwrap();
     assert!((share - 0.5).abs() < 0.05, "{share}");
-    let fair = obedience(&frames[0], &frames[1], "diagnosis", Some("ill")).unwrap();
+    let fair = condition_agreement(&frames[0], &frames[1], "diagnosis", Some("ill")).unwrap();
     assert!(fair.mean_distance.unwrap() < 0.05, "{fair:?}");
     assert_eq!(fair.others.len(), 4);
     let well = frames[1]
         .pick(&waxwork_eval::table::condition::rows_with(&frames[1], "diagnosis", Some("well")).unwrap());
-    let deaf = obedience(&frames[0], &well, "diagnosis", Some("ill")).unwrap();
+    let deaf = condition_agreement(&frames[0], &well, "diagnosis", Some("ill")).unwrap();
     assert_eq!((deaf.share, deaf.mean_distance), (0.0, None));
-    let unknown = obedience(&frames[0], &well, "diagnosis", Some("odd"));
+    let unknown = condition_agreement(&frames[0], &well, "diagnosis", Some("odd"));
     assert_eq!(unknown, Err(Error::NoSuchValue { column: "diagnosis".into(), value: "odd".into() }));
-    assert!(matches!(obedience(&frames[0], &well, "age", Some("3")), Err(Error::TargetKind { .. })));
+    assert!(matches!(
+        condition_agreement(&frames[0], &well, "age", Some("3")),
+        Err(Error::TargetKind { .. })
+    ));
 }
 
 #[test]

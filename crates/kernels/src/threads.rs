@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_entered_runs_on_a_worker_and_gives_back_its_result() {
+    fn enter_runs_on_a_worker_and_returns_the_result() {
         assert!(enter(|| rayon::current_thread_index().is_some()));
     }
 }

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_batch_of_images_is_refused() {
+    fn rejects_invalid_batches_of_images() {
         let two = Tensor::zeros((2, 2, 4, 4), DType::F32, &Device::Cpu).unwrap();
         assert!(grid(&two, 4).is_err());
         assert!(grid(&two.narrow(0, 0, 0).unwrap(), 4).is_err());

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_batch_of_points_is_refused() {
+    fn rejects_invalid_batches_of_points() {
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
         assert!(scatter(&zeros(&[0, 2])).is_err());
         assert!(scatter(&zeros(&[2, 2, 2])).is_err());

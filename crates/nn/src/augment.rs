@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_changed_by_its_own_draws_alone() {
+    fn an_image_is_changed_only_by_its_own_draws() {
         let stream = Stream::new(5, "augment", 3);
         let all = augment(&images(6), &ALL, None, &stream, &ROWS).unwrap();
         let some = augment(&images(2), &ALL, None, &stream, &ROWS[..2]).unwrap();

@@ -140,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_an_end_is_ends() {
+    fn only_ends_follow_the_first_end() {
         let outputs = Tensor::new(&[[[0.1f32, 0.5, 0.4], [0.6, 0.3, 0.1], [0.0, 0.1, 0.9]]], &Device::Cpu);
         let rows = most_likely(&outputs.unwrap()).unwrap().to_vec3::<f32>().unwrap();
         assert_eq!(rows, [[[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]]);
     }
 
     #[test]
-    fn tokens_are_told_from_other_samples() {
+    fn distinguishes_tokens_from_other_samples() {
         let part = |width, range| Segment { width, range };
         let tokens = SampleSpec::new(vec![7, 4], vec![part(4, Range::OneHot)]).unwrap();
         assert_eq!(needs_tokens(&tokens, "k").unwrap(), (7, 4));

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resumed_file_is_cut_back_and_goes_on_as_if_nothing_had_happened() {
+    fn a_resumed_file_is_cut_back_and_continued() {
         let folder = tempfile::tempdir().unwrap();
         let (whole, resumed) = (folder.path().join("whole.jsonl"), folder.path().join("resumed.jsonl"));
         let write = |path: &Path, from: u64, to: u64| {

@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_told_as_people_say_them() {
+    fn formats_amounts_with_their_units() {
         let told = |unit, n| Meter::begun(Display::Nothing, "work", unit, 0, 0).amount(n);
         assert_eq!(told(Unit::Parts, 12345.6), "12346");
         assert_eq!(told(Unit::Parts, 0.25), "0.2");
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_follows_from_the_rate() {
+    fn remaining_time_follows_from_the_rate() {
         assert_eq!(left(30, 10.0), Some(Duration::from_secs(3)));
         assert_eq!(left(0, 10.0), Some(Duration::ZERO));
         assert_eq!(left(30, 0.0), None);

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spike_is_a_thousand_times_the_last_line_and_no_small_number() {
+    fn a_spike_is_large_and_a_thousand_times_the_last_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         let mut spikes = Spikes::after(&path, 10).unwrap();

@@ -114,7 +114,7 @@ fn assert_nothing_unfinished(folder: &Path) {
 }
 
 #[test]
-fn threads_handles_and_memory_are_given_back_and_nothing_is_left_beside() {
+fn releases_threads_handles_and_memory_and_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let data = waxwork_data::load(&DataConfig { limit: Some(64), ..DataConfig::named("digits") }).unwrap();
     // What a process does once, such as starting rayon's pool, is no leak.

@@ -124,6 +124,10 @@ pub enum Network {
         /// Share of the tokens that the decoder is not given in training, in [0, 1), so that it needs the latent (word dropout).
         #[serde(default, skip_serializing_if = "is_zero")]
         word_dropout: f64,
+        /// Share of the decoder's features that are set to zero in training, in [0, 1): of embedded tokens, and of hidden states
+        /// before the output layer (Zaremba et al. 2014).
+        #[serde(default, skip_serializing_if = "is_zero")]
+        dropout: f64,
     },
     /// For clips, one latent per clip: each frame becomes features as in `tower`, which convolutions along time mix. In the decoder,
     /// the motion, a part of the latent, becomes a code per frame by convolutions along time; the rest of the latent, the content, is
@@ -195,9 +199,11 @@ impl VaeConfig {
             }
             Network::Conv { channels, .. } => channels.clone(),
             Network::Tower { width, hidden, .. } => vec![*width, *hidden],
-            Network::Recurrent { embedding, hidden, word_dropout } => {
-                if !(0.0..1.0).contains(word_dropout) {
-                    return fail("network.word_dropout", "must lie in [0, 1)");
+            Network::Recurrent { embedding, hidden, word_dropout, dropout } => {
+                for (key, share) in [("network.word_dropout", word_dropout), ("network.dropout", dropout)] {
+                    if !(0.0..1.0).contains(share) {
+                        return fail(key, "must lie in [0, 1)");
+                    }
                 }
                 vec![*embedding, *hidden]
             }

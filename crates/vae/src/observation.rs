@@ -10,7 +10,7 @@ use crate::DECODER;
 use crate::config::{Network, VaeConfig};
 use crate::likelihood::Likelihood;
 use crate::networks::{Decoder, beside};
-use crate::tokens::{Targets, TokenDecoder};
+use crate::tokens::{DropoutShares, Targets, TokenDecoder};
 
 /// The most rows, or for tokens the most logits, of one decoder pass in importance sampling.
 const PASS: (usize, usize) = (2000, 1 << 27);
@@ -38,10 +38,11 @@ impl Observation {
         width: usize,
     ) -> Result<Self> {
         let mut root = params.root();
-        if let Network::Recurrent { embedding, hidden, word_dropout } = config.network {
+        if let Network::Recurrent { embedding, hidden, word_dropout, dropout } = config.network {
             let (widths, given) = ((embedding, hidden), config.latent_dim + width);
-            let scope = root.enter(DECODER);
-            let decoder = TokenDecoder::new(scope, sample, widths, word_dropout, given, config.init)?;
+            let (scope, shares) =
+                (root.enter(DECODER), DropoutShares { words: word_dropout, features: dropout });
+            let decoder = TokenDecoder::new(scope, sample, widths, shares, given, config.init)?;
             return Ok(Self::Tokens(decoder));
         }
         let decoder = Decoder::new(root.enter(DECODER), config, sample, width)?;
@@ -56,10 +57,10 @@ impl Observation {
         match self {
             Self::Values { likelihood, .. } => {
                 let values = likelihood.training_targets(batch, &ctx.stream("binarisation"), &rows)?;
-                Ok(Targets { values, given: None })
+                Ok(Targets::independent(values))
             }
             Self::Tokens(decoder) => {
-                decoder.training_targets(decoder.read(batch)?, &ctx.stream("word-dropout"), &rows)
+                decoder.training_targets(decoder.read(batch)?, &|name| ctx.stream(name), &rows)
             }
         }
     }
@@ -72,7 +73,7 @@ impl Observation {
         match self {
             Self::Values { likelihood, .. } => {
                 let targets = self.read(&likelihood.evaluation_targets(batch)?)?;
-                Ok(Targets { values: targets, given: None })
+                Ok(Targets::independent(targets))
             }
             Self::Tokens(decoder) => decoder.targets(decoder.read(batch)?),
         }

@@ -80,14 +80,46 @@ pub(crate) struct Targets {
     /// The decoder's input: before each token to predict, the token that precedes it, `(N, L)` u32. None for
     /// decoders of other data.
     pub(crate) given: Option<Tensor>,
+    /// Factors for the decoder's embedded tokens, `(N, L · embedding)`, and hidden states, `(N, L · hidden)`:
+    /// 0 for those that dropout removes, 1 / (1 − share) for the others. None without dropout.
+    factors: Option<[Tensor; 2]>,
 }
 
 impl Targets {
+    /// Targets of a decoder that does not see any of them.
+    pub(crate) fn independent(values: Tensor) -> Self {
+        Self { values, given: None, factors: None }
+    }
+
     /// Repeats every row `k` times in succession.
     pub(crate) fn repeat(&self, k: usize) -> Result<Self> {
         let given = self.given.as_ref().map(|given| repeat_rows(given, k)).transpose()?;
-        Ok(Self { values: repeat_rows(&self.values, k)?, given })
+        let factors = match &self.factors {
+            Some([inputs, states]) => Some([repeat_rows(inputs, k)?, repeat_rows(states, k)?]),
+            None => None,
+        };
+        Ok(Self { values: repeat_rows(&self.values, k)?, given, factors })
     }
+
+    /// Multiplies features `(N · L, width)` by the factors at `place`.
+    fn dropped(&self, features: Tensor, place: usize) -> Result<Tensor> {
+        match &self.factors {
+            Some(factors) => {
+                let factors = factors[place].reshape(features.shape())?.to_dtype(features.dtype())?;
+                Ok((features * factors)?)
+            }
+            None => Ok(features),
+        }
+    }
+}
+
+/// Shares of what the decoder does not get in training, each in [0, 1).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DropoutShares {
+    /// Of its input tokens.
+    pub(crate) words: f64,
+    /// Of its embedded tokens and hidden states.
+    pub(crate) features: f64,
 }
 
 /// p(x | z) of sequences. The LSTM's initial state depends on the latent. At every step it also gets the
@@ -101,7 +133,7 @@ pub(crate) struct TokenDecoder {
     recurrent: Lstm,
     output: Linear,
     dims: (usize, usize),
-    word_dropout: f64,
+    dropout: DropoutShares,
 }
 
 impl TokenDecoder {
@@ -111,7 +143,7 @@ impl TokenDecoder {
         mut scope: Scope<'_>,
         sample: &SampleSpec,
         (embedding, hidden): (usize, usize),
-        word_dropout: f64,
+        dropout: DropoutShares,
         given: usize,
         init: WeightInit,
     ) -> Result<Self> {
@@ -122,7 +154,7 @@ impl TokenDecoder {
             recurrent: Lstm::new(scope.enter("recurrent"), embedding + given, hidden, init)?,
             output: Linear::new(scope.enter("output"), hidden, dims.1, init)?,
             dims,
-            word_dropout,
+            dropout,
         })
     }
 
@@ -159,19 +191,36 @@ impl TokenDecoder {
         let (n, length) = values.dims2()?;
         let none = self.no_token(n, values.device())?;
         let given = Tensor::cat(&[&none, &values.narrow(1, 0, length - 1)?], 1)?;
-        Ok(Targets { values, given: Some(given) })
+        Ok(Targets { values, given: Some(given), factors: None })
     }
 
-    /// Targets for training: word dropout removes some of the decoder's input tokens, by the draws of `rows`
-    /// of `stream`.
-    pub(crate) fn training_targets(&self, values: Tensor, stream: &Stream, rows: &[u64]) -> Result<Targets> {
-        let targets = self.targets(values)?;
-        let (Some(given), true) = (&targets.given, self.word_dropout > 0.0) else { return Ok(targets) };
-        let draws = stream.uniform(rows, given.dim(1)?, given.device())?;
-        let dropped = draws.lt(self.word_dropout)?;
-        let none = self.no_token(rows.len(), given.device())?.broadcast_as(given.shape())?;
-        let given = dropped.where_cond(&none.contiguous()?, given)?;
-        Ok(Targets { given: Some(given), ..targets })
+    /// Targets for training: dropout removes some of the decoder's input tokens, and some of its features, by
+    /// the draws of `rows`. `stream` gives the streams of random numbers by name.
+    pub(crate) fn training_targets(
+        &self,
+        values: Tensor,
+        stream: &dyn Fn(&str) -> Stream,
+        rows: &[u64],
+    ) -> Result<Targets> {
+        let mut targets = self.targets(values)?;
+        let (length, device) = (targets.values.dim(1)?, targets.values.device().clone());
+        let DropoutShares { words, features } = self.dropout;
+        if let Some(given) = targets.given.as_ref().filter(|_| words > 0.0) {
+            let dropped = stream("word-dropout").uniform(rows, length, &device)?.lt(words)?;
+            let none = self.no_token(rows.len(), &device)?.broadcast_as(given.shape())?;
+            targets.given = Some(dropped.where_cond(&none.contiguous()?, given)?);
+        }
+        if features > 0.0 {
+            let factors = |name: &str, width: usize| -> Result<Tensor> {
+                let kept = stream(name).uniform(rows, length * width, &device)?.ge(features)?;
+                Ok((kept.to_dtype(DType::F32)? / (1.0 - features))?)
+            };
+            targets.factors = Some([
+                factors("dropout/embedding", self.embedding.width())?,
+                factors("dropout/states", self.recurrent.hidden())?,
+            ]);
+        }
+        Ok(targets)
     }
 
     /// The number of the missing token's row, `(n, 1)`.
@@ -183,10 +232,10 @@ impl TokenDecoder {
     pub(crate) fn log_likelihood(&self, z: &Tensor, targets: &Targets, mode: Mode<'_>) -> Result<Tensor> {
         let (n, length) = targets.values.dims2()?;
         let given = targets.given.as_ref().unwrap_or(&targets.values);
-        let features = self.embedding.forward(&given.flatten_all()?)?;
+        let features = targets.dropped(self.embedding.forward(&given.flatten_all()?)?, 0)?;
         let inputs = Tensor::cat(&[&features, &repeat_rows(z, length)?], 1)?;
         let start = self.start.forward(z, Activation::Tanh, mode)?;
-        let states = self.recurrent.forward(&inputs, &start)?;
+        let states = targets.dropped(self.recurrent.forward(&inputs, &start)?, 1)?;
         let counted = tokens::counted(&targets.values, z.dtype())?.flatten_all()?;
         let each = self.output.log_likelihood(&states, &targets.values.flatten_all()?, &counted, mode)?;
         Ok(each.reshape((n, length))?.sum(1)?)
@@ -263,11 +312,12 @@ mod tests {
 
     use super::*;
 
-    fn decoder(word_dropout: f64) -> TokenDecoder {
+    fn decoder(words: f64, features: f64) -> TokenDecoder {
         let segments = vec![Segment { width: 4, range: Range::OneHot }];
         let sample = SampleSpec::new(vec![50, 4], segments).unwrap();
         let mut params = ParamSet::fresh(0, &Device::Cpu);
-        TokenDecoder::new(params.root(), &sample, (3, 5), word_dropout, 2, WeightInit::Pytorch).unwrap()
+        let shares = DropoutShares { words, features };
+        TokenDecoder::new(params.root(), &sample, (3, 5), shares, 2, WeightInit::Pytorch).unwrap()
     }
 
     /// At temperature T the shares are proportional to p^(1/T).
@@ -302,8 +352,9 @@ mod tests {
         let values = Tensor::from_iter((0..40u32 * 50).map(|i| 1 + i % 3), &Device::Cpu).unwrap();
         let values = values.reshape((40, 50)).unwrap();
         let rows: Vec<u64> = (0..40).collect();
-        let stream = Stream::new(1, "word-dropout", 0);
-        let targets = decoder(0.3).training_targets(values.clone(), &stream, &rows).unwrap();
+        let stream = |name: &str| Stream::new(1, name, 0);
+        let targets = decoder(0.3, 0.0).training_targets(values.clone(), &stream, &rows).unwrap();
+        assert!(targets.factors.is_none());
         let read = |tensor: &Tensor| tensor.to_vec2::<u32>().unwrap();
         assert_eq!(read(&targets.values), read(&values));
         let (given, mut dropped) = (read(targets.given.as_ref().unwrap()), 0);
@@ -318,8 +369,41 @@ mod tests {
         assert!((share - 0.3).abs() < 0.05, "{share}");
         // A row's draws do not depend on the length of the other rows of its batch.
         let short = values.narrow(0, 7, 2).unwrap().narrow(1, 0, 20).unwrap().contiguous().unwrap();
-        let short = decoder(0.3).training_targets(short, &stream, &rows[7..9]).unwrap();
+        let short = decoder(0.3, 0.0).training_targets(short, &stream, &rows[7..9]).unwrap();
         let short = read(short.given.as_ref().unwrap());
         assert!(short.iter().zip(&given[7..9]).all(|(short, long)| *short == long[..20]));
+    }
+
+    /// Every feature is removed with the given probability, and the mean does not change. With factors of 1
+    /// the likelihood is that of evaluation.
+    #[test]
+    fn dropout_removes_its_share_of_features() {
+        let decoder = decoder(0.0, 0.4);
+        let values = Tensor::from_iter((0..30u32 * 50).map(|i| 1 + i % 3), &Device::Cpu).unwrap();
+        let values = values.reshape((30, 50)).unwrap();
+        let rows: Vec<u64> = (0..30).collect();
+        let stream = |name: &str| Stream::new(1, name, 0);
+        let targets = decoder.training_targets(values.clone(), &stream, &rows).unwrap();
+        let factors = targets.factors.clone().unwrap();
+        for (factors, width) in factors.iter().zip([3, 5]) {
+            assert_eq!(factors.dims(), [30, 50 * width]);
+            let factors = factors.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let dropped = factors.iter().filter(|factor| **factor == 0.0).count() as f64;
+            assert!((dropped / factors.len() as f64 - 0.4).abs() < 0.03, "{dropped} of {}", factors.len());
+            assert!(factors.iter().all(|factor| *factor == 0.0 || (*factor - 1.0 / 0.6).abs() < 1e-6));
+        }
+        let z = Tensor::new(&[[0.3f32, -0.5]], &Device::Cpu).unwrap().repeat((30, 1)).unwrap();
+        let likelihood = |targets: &Targets| {
+            decoder.log_likelihood(&z, targets, Mode::Eval).unwrap().to_vec1::<f32>().unwrap()
+        };
+        let evaluated = likelihood(&decoder.targets(values).unwrap());
+        assert_ne!(likelihood(&targets), evaluated);
+        let ones = factors.map(|factors| factors.ones_like().unwrap());
+        let twice = targets.repeat(2).unwrap();
+        assert_eq!(likelihood(&Targets { factors: Some(ones), ..targets }), evaluated);
+        // Repeated rows keep their factors.
+        let [inputs, _] = twice.factors.unwrap();
+        let pairs = inputs.to_vec2::<f32>().unwrap();
+        assert!(pairs.chunks(2).all(|pair| pair[0] == pair[1]));
     }
 }

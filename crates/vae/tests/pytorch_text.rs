@@ -83,7 +83,7 @@ fn wave(n: usize, phase: f64) -> Vec<f64> {
 fn a_training_step_is_that_of_pytorch() {
     let config = VaeConfig {
         latent_dim: 2,
-        network: Network::Recurrent { embedding: 3, hidden: 4, word_dropout: 0.0 },
+        network: Network::Recurrent { embedding: 3, hidden: 4, word_dropout: 0.0, dropout: 0.0 },
         likelihood: LikelihoodConfig::Tokens,
         ..VaeConfig::default()
     };

@@ -1,4 +1,4 @@
-//! Both sides on a device: images per second by batch size.
+//! Waxwork and PyTorch on a device: images per second by batch size.
 
 use std::fs;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ impl Options {
     pub(super) fn checked(self) -> Result<Self> {
         ensure!(
             self.steps >= 4 * EVERY && self.steps.is_multiple_of(EVERY),
-            "--steps must be a multiple of {EVERY} from {} on",
+            "`--steps` must be a multiple of {EVERY}, at least {}",
             4 * EVERY
         );
         Ok(self)
@@ -65,7 +65,7 @@ pub(super) fn run(
     on: &Options,
     version: &str,
 ) -> Result<ExitCode> {
-    // Check this before the build, which takes long.
+    // Check this before the build, which takes a long time.
     let name = name_of_device(&options.python, &on.device)?;
     let program = match &on.program {
         Some(program) => program.clone(),
@@ -101,14 +101,14 @@ pub(super) fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// PyTorch's name for the device. An error if PyTorch cannot use it, because then there is nothing to
+/// Returns PyTorch's name for the device. Fails if PyTorch cannot use it, because then there is nothing to
 /// compare.
 fn name_of_device(python: &PathBuf, device: &str) -> Result<String> {
     let code = match device.split(':').next() {
         Some("cpu") => return Ok("the CPU".into()),
         Some("cuda") => {
             let index = device.split_once(':').map_or("0", |(_, index)| index);
-            ensure!(index.parse::<usize>().is_ok(), "`{index}` is not the number of a GPU");
+            ensure!(index.parse::<usize>().is_ok(), "`{index}` is not a GPU number");
             format!(
                 "import torch as t; print(t.cuda.get_device_name({index}) if t.cuda.device_count() > {index} else '')"
             )
@@ -116,11 +116,12 @@ fn name_of_device(python: &PathBuf, device: &str) -> Result<String> {
         Some("metal") => {
             "import torch as t; print('Metal' if t.backends.mps.is_available() else '')".to_owned()
         }
-        _ => bail!("`--device {device}` is none of cpu, cuda, cuda:N and metal"),
+        _ => bail!("unknown device `{device}`; `--device` takes cpu, cuda, cuda:N or metal"),
     };
-    let name = process::output(Command::new(python).args(["-c", &code])).context("PyTorch failed")?;
+    let name = process::output(Command::new(python).args(["-c", &code]))
+        .context("failed to query PyTorch for the device")?;
     match name.trim() {
-        "" => bail!("there is no device `{device}` on this machine that PyTorch can use: nothing to compare"),
+        "" => bail!("PyTorch cannot use device `{device}` on this machine, so there is nothing to compare"),
         name => Ok(name.to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! The measurements of one run of either side.
+//! The measurements of one run of Waxwork or of PyTorch.
 
 use std::fs;
 use std::path::Path;
@@ -11,15 +11,15 @@ use serde_json::Value;
 use super::Setting;
 use crate::process;
 
-/// Number of training images: few, so that they are made quickly.
+/// Number of training images. It is small, so that they are generated quickly.
 const IMAGES: usize = 2048;
-/// Number of images that sampling is timed with.
+/// Number of images for timing sampling.
 const SAMPLES: usize = 10_000;
 
 /// The phases of a step, as timing.jsonl names them.
 pub(super) const PHASES: [&str; 5] = ["data", "forward", "backward", "optimiser", "other"];
 
-/// The measurements of one run of one side.
+/// The measurements of one run of Waxwork or of PyTorch.
 #[derive(Clone, Debug)]
 pub(super) struct Measured {
     /// Seconds per training step.
@@ -30,7 +30,7 @@ pub(super) struct Measured {
     pub(super) peak: f64,
     /// Seconds to sample 10,000 images into a file, if measured.
     pub(super) sampling: f64,
-    /// Seconds per step in each of [`PHASES`]; only for ours.
+    /// Seconds per step in each of [`PHASES`]; only for Waxwork.
     pub(super) phases: [f64; PHASES.len()],
 }
 
@@ -56,7 +56,7 @@ pub(super) fn ours(program: &Path, setting: &Setting<'_>, folder: &Path) -> Resu
     train.args(["--device", setting.device]).arg("--out").arg(&run).stdout(Stdio::null());
     let timing = run.join("timing.jsonl");
     let started = Instant::now();
-    let mut child = train.spawn().context("failed to start the program")?;
+    let mut child = train.spawn().context("failed to start `waxwork`")?;
     let (mut first, mut peak) = (None, 0.0_f64);
     let status = loop {
         if first.is_none() && fs::metadata(&timing).is_ok_and(|file| file.len() > 0) {
@@ -70,7 +70,7 @@ pub(super) fn ours(program: &Path, setting: &Setting<'_>, folder: &Path) -> Resu
         std::thread::sleep(Duration::from_millis(if first.is_none() { 1 } else { 50 }));
     };
     if !status.success() {
-        bail!("training {} failed ({status})", bench.recipe);
+        bail!("training of {} failed ({status})", bench.recipe);
     }
     let text = fs::read_to_string(&timing).with_context(|| format!("failed to read {}", timing.display()))?;
     let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
@@ -90,15 +90,15 @@ pub(super) fn ours(program: &Path, setting: &Setting<'_>, folder: &Path) -> Resu
 /// The increase from each line of a log to the next, for values that only grow.
 fn differences(lines: &[Value], key: &str) -> Result<Vec<f64>> {
     let number =
-        |line: &Value| line[key].as_f64().with_context(|| format!("a line of timing.jsonl without {key}"));
+        |line: &Value| line[key].as_f64().with_context(|| format!("a line of timing.jsonl has no `{key}`"));
     let ends: Vec<f64> = lines.iter().map(number).collect::<Result<_>>()?;
     Ok(ends.windows(2).map(|pair| pair[1] - pair[0]).collect())
 }
 
-/// Seconds from weights in a file to images in another, without the start of the process, as the program
-/// reports it.
+/// Seconds from a file with weights to a file with images, without the start of the process, as the program
+/// reports them.
 fn sample(program: &Path, run: &Path, threads: &str) -> Result<f64> {
-    // Flush what training wrote, so that sampling does not wait for it; without `sync`, it does.
+    // Flush what training wrote, so that sampling does not wait for it. If there is no `sync`, it waits.
     _ = Command::new("sync").status();
     let mut sample = Command::new(program);
     sample.arg("sample").arg(run).args(["-n", &SAMPLES.to_string(), "--threads", threads, "--out"]);
@@ -120,7 +120,9 @@ pub(super) fn theirs(python: &Path, root: &Path, setting: &Setting<'_>, folder: 
     command.args([setting.device, &setting.every.to_string()]);
     command.arg(if setting.compiled { "compiled" } else { "eager" });
     let report: Value = serde_json::from_str(&process::output(&mut command)?)?;
-    let number = |key: &str| report[key].as_f64().with_context(|| format!("the reference gave no `{key}`"));
+    let number = |key: &str| {
+        report[key].as_f64().with_context(|| format!("the output of reference.py has no `{key}`"))
+    };
     let times: Vec<f64> =
         report["steps"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
     let (first, peak, sampling) = (number("first")?, number("peak")?, number("sampling")?);
@@ -128,7 +130,7 @@ pub(super) fn theirs(python: &Path, root: &Path, setting: &Setting<'_>, folder: 
     Ok(Measured { step, first, peak, sampling, phases })
 }
 
-/// All times but the first fifth.
+/// All times except the first fifth.
 fn settled(times: &[f64]) -> &[f64] {
     &times[times.len() / 5..]
 }
@@ -151,14 +153,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_steps_do_not_count() {
+    fn excludes_the_first_steps() {
         let times = [9.0, 9.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 2.0, 2.0];
         assert_eq!(median(settled(&times).to_vec()), 2.0);
         assert!(median(settled(&[]).to_vec()).is_nan());
     }
 
     #[test]
-    fn a_step_is_what_a_line_adds() {
+    fn a_step_is_the_difference_of_two_lines() {
         let lines: Vec<Value> =
             [1.0, 3.0, 4.5].map(|seconds| serde_json::json!({ "seconds": seconds })).to_vec();
         assert_eq!(differences(&lines, "seconds").unwrap(), [2.0, 1.5]);

@@ -1,8 +1,8 @@
-//! `cargo xtask bench --quality`: sample quality after given minutes of training, ours and PyTorch's.
+//! `cargo xtask bench --quality`: the sample quality of Waxwork and PyTorch after given minutes of training.
 //!
-//! Three processes train on the same images. They take turns: one runs while the others are stopped. Only a
-//! process's own running time counts, including its start. At every mark, the same judge measures samples of
-//! each.
+//! Three processes train on the same images. They take turns: one runs while the others are stopped. Only the
+//! running time of a process counts, including its start. At each mark, the same judge measures samples of
+//! each process.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,13 +17,13 @@ use crate::process;
 use crate::waxwork::{self, Hub, Profile};
 use crate::workspace::Workspace;
 
-/// The data sets, each with our recipe, whose networks the side `best` of quality.py copies.
+/// The data sets, each with Waxwork's recipe, whose networks `best` in quality.py copies.
 const CONTESTS: [(&str, &str); 3] =
     [("mnist", "cgan-mnist"), ("fashion-mnist", "cgan-fashion-mnist"), ("cifar10", "cgan-cifar10")];
 
 /// How long one process runs before the next takes its turn.
 const TURN: Duration = Duration::from_secs(20);
-/// More steps than any machine does in the time.
+/// More steps than any machine takes in this time.
 const ENDLESS: &str = "100000000";
 /// Samples per measurement.
 const SAMPLES: &str = "10000";
@@ -35,13 +35,13 @@ pub(super) struct Options {
     pub(super) marks: Vec<f64>,
 }
 
-/// A side of the contest.
+/// A system to compare.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Ours,
     /// PyTorch with the plain reference networks.
     Plain,
-    /// PyTorch with the networks of our recipe.
+    /// PyTorch with the networks of Waxwork's recipe.
     Best,
 }
 
@@ -52,7 +52,7 @@ impl Side {
         match self {
             Self::Ours => "Waxwork",
             Self::Plain => "PyTorch, plain networks",
-            Self::Best => "PyTorch, our networks",
+            Self::Best => "PyTorch, Waxwork's networks",
         }
     }
 
@@ -75,7 +75,7 @@ struct Point {
     recall: f64,
 }
 
-/// One side, training on one data set.
+/// A system that trains on one data set.
 struct Contender<'a> {
     side: Side,
     data: &'static str,
@@ -87,7 +87,7 @@ struct Contender<'a> {
     options: &'a Options,
     threads: String,
     child: Option<Child>,
-    /// How long its processes have run.
+    /// The total running time of its processes.
     active: Duration,
 }
 
@@ -96,7 +96,7 @@ impl Contender<'_> {
         self.folder.join("run")
     }
 
-    /// Starts its process, or a new one that resumes where the last one stopped.
+    /// Starts its first process, or a new one that resumes where the last one stopped.
     fn start(&mut self) -> Result<()> {
         let mut command = if self.side == Side::Ours {
             let mut command = Command::new(self.program);
@@ -107,7 +107,7 @@ impl Contender<'_> {
                     .args(["train", self.recipe, "-q", "--steps", ENDLESS, "--out"])
                     .arg(self.run_folder());
                 command.arg("--data-dir").arg(&self.options.data_dir);
-                // The marks already measure samples, and the run chooses no weights.
+                // This command measures the samples itself, and the run must not choose weights.
                 for set in [
                     "train.final_weights=last",
                     "optimizer.schedule={kind=\"constant\"}",
@@ -128,7 +128,7 @@ impl Contender<'_> {
             command
         };
         let started = Instant::now();
-        let child = command.stdout(Stdio::null()).spawn().context("failed to start a side")?;
+        let child = command.stdout(Stdio::null()).spawn().context("failed to start a training process")?;
         self.active += started.elapsed();
         self.child = Some(child);
         Ok(())
@@ -149,26 +149,26 @@ impl Contender<'_> {
     }
 
     fn signal(&mut self, name: &str) -> Result<()> {
-        let child = self.child.as_mut().context("no process to signal")?;
+        let child = self.child.as_mut().context("there is no process to signal")?;
         if let Some(status) = child.try_wait()? {
-            bail!("{} on {} ended early ({status})", self.side.name(), self.data);
+            bail!("training with {} on {} ended early ({status})", self.side.name(), self.data);
         }
         let signal = format!("-{name}");
         let pid = child.id().to_string();
-        if !Command::new("kill").args([&signal, &pid]).status().context("failed to run `kill`")?.success() {
-            bail!("cannot send {name} to process {pid}");
+        if !Command::new("kill").args([&signal, &pid]).status().context("failed to start `kill`")?.success() {
+            bail!("failed to send signal {name} to process {pid}");
         }
         Ok(())
     }
 
-    /// Measures samples of the current weights. The time for this does not count.
+    /// Measures samples of the current weights. The time that this takes does not count.
     fn measure(&mut self, minutes: f64) -> Result<Point> {
         let mut evaluate = Command::new(self.program);
         if self.side == Side::Ours {
             // On this signal the process writes a checkpoint and ends.
             self.signal("TERM")?;
             self.signal("CONT")?;
-            let mut child = self.child.take().context("no process to wait for")?;
+            let mut child = self.child.take().context("there is no process to wait for")?;
             child.wait()?;
             evaluate.arg("evaluate").arg(self.run_folder()).args(["--samples", SAMPLES]);
         } else {
@@ -192,7 +192,7 @@ impl Contender<'_> {
             let found = metrics.into_iter().find(|metric| metric["name"] == name);
             found
                 .and_then(|metric| metric["value"].as_f64())
-                .with_context(|| format!("no {name} was measured"))
+                .with_context(|| format!("the evaluation report has no `{name}`"))
         };
         let (frechet, agreement) = (number("judge_frechet")?, number("judge_agreement")?);
         let point = Point {
@@ -222,19 +222,19 @@ impl Drop for Contender<'_> {
     }
 }
 
-/// Checks that these are data sets of the contest.
+/// Checks the names of data sets.
 ///
 /// # Errors
-/// If one is not.
+/// If a data set is not part of this benchmark.
 pub(super) fn check(chosen: &[String]) -> Result<()> {
     let known = CONTESTS.map(|(data, _)| data);
     match chosen.iter().find(|name| !known.contains(&name.as_str())) {
-        Some(unknown) => bail!("`{unknown}` is none of {}", known.join(", ")),
+        Some(unknown) => bail!("unknown data set `{unknown}`; known data sets: {}", known.join(", ")),
         None => Ok(()),
     }
 }
 
-/// Runs all contests and returns the section of the page; the plot is written to `picture`.
+/// Compares the systems on all data sets. Returns the table, and writes the plot to `picture`.
 pub(super) fn run(
     workspace: &Workspace,
     python: &Path,
@@ -244,7 +244,9 @@ pub(super) fn run(
     picture: Option<&Path>,
 ) -> Result<String> {
     if !cfg!(unix) {
-        bail!("`--quality` stops and continues processes by Unix signals, which this system does not have");
+        bail!(
+            "`--quality` needs Unix signals to stop and continue processes; this system does not have them"
+        );
     }
     let program = waxwork::build(workspace, Profile::Release, Hub::Off)?;
     let mut points = Vec::new();
@@ -293,7 +295,7 @@ pub(super) fn run(
     Ok(table(&points))
 }
 
-/// The time until which all sides run next on the way to `mark`; None if all have reached it.
+/// The running time up to which each process runs next on the way to `mark`; None if all have reached it.
 fn next_turn(active: impl Iterator<Item = Duration>, mark: Duration) -> Option<Duration> {
     let least = active.min()?;
     (least < mark).then(|| (least + TURN).min(mark))
@@ -301,7 +303,7 @@ fn next_turn(active: impl Iterator<Item = Duration>, mark: Duration) -> Option<D
 
 fn table(points: &[Point]) -> String {
     let mut table = String::from(
-        "| data | minutes | side | judge Fréchet | ours / this | label agreement | recall |\n|---|---|---|---|---|---|---|\n",
+        "| data | minutes | side | judge Fréchet | Waxwork / this | label agreement | recall |\n|---|---|---|---|---|---|---|\n",
     );
     for point in points {
         let ours = points
@@ -409,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_the_ratio_to_ours_and_the_picture_a_line_a_side() {
+    fn the_table_has_ratios_and_the_plot_one_line_per_system() {
         let point = |side, minutes, frechet| Point {
             data: "mnist",
             side,
@@ -434,9 +436,9 @@ mod tests {
         assert_eq!(drawing.matches("<circle").count(), points.len() + SIDES.len());
     }
 
-    /// The networks of quality.py match those of the recipes.
+    /// The networks of quality.py have the numbers of the recipes.
     #[test]
-    fn the_reference_has_the_numbers_of_the_recipes() {
+    fn the_reference_matches_the_recipes() {
         let script = include_str!("../../bench/quality.py");
         for (recipe, call) in [
             (

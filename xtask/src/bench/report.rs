@@ -11,16 +11,17 @@ use super::measure::{Measured, PHASES, median};
 use super::{Bench, Options};
 use crate::process;
 
-/// The measurements of ours and PyTorch's, one pair per round.
+/// The measurements of Waxwork and of PyTorch, one pair per round.
 pub(super) type Rounds = Vec<(Measured, Measured)>;
 
-/// The medians of both sides over the rounds.
+/// The medians of Waxwork and of PyTorch over the rounds.
 fn medians(rounds: &Rounds, f: fn(&Measured) -> f64) -> (f64, f64) {
     let ours = median(rounds.iter().map(|(ours, _)| f(ours)).collect());
     (ours, median(rounds.iter().map(|(_, theirs)| f(theirs)).collect()))
 }
 
-/// The ratio of our step time to PyTorch's: the median over the rounds, with the smallest and the largest.
+/// The ratio of Waxwork's step time to PyTorch's: the median over the rounds, with the minimum and the
+/// maximum.
 fn ratio(rounds: &Rounds) -> String {
     let mut ratios: Vec<f64> = rounds.iter().map(|(ours, theirs)| ours.step / theirs.step).collect();
     ratios.sort_by(f64::total_cmp);
@@ -33,8 +34,7 @@ pub(super) const HEAD: &str = "\
 |---|---|---|---|---|---|---|---|---|
 ";
 
-/// The measurements of a recipe at its own batch size, against PyTorch's networks, both uncompiled and
-/// compiled.
+/// The row of a recipe at its own batch size, against PyTorch's networks, both uncompiled and compiled.
 pub(super) fn row(bench: &Bench, rounds: &Rounds, compiled: Option<&Rounds>) -> String {
     let compiled = compiled.map_or("– | –".to_owned(), |rounds| {
         format!("{:.2} ms | {}", 1e3 * medians(rounds, |m| m.step).1, ratio(rounds))
@@ -62,7 +62,8 @@ pub(super) fn row(bench: &Bench, rounds: &Rounds, compiled: Option<&Rounds>) -> 
     )
 }
 
-/// The phases of a step: ms and share of each, averaged over the settled steps of all rounds.
+/// The table of the phases of a step: the time and the share of each, averaged over the rounds, without the
+/// first fifth of the steps.
 pub(super) fn phases(recipes: &[(&Bench, &Rounds)]) -> String {
     let mut table = format!(
         "| recipe, batch | {} | sum |\n|---|{}---|\n",
@@ -82,7 +83,8 @@ pub(super) fn phases(recipes: &[(&Bench, &Rounds)]) -> String {
     table
 }
 
-/// One thread against several: one row per recipe, from (rounds with one thread, rounds with `threads`).
+/// The table of one thread against several: one row per recipe, from (rounds with one thread, rounds with
+/// `threads`).
 pub(super) fn threads(threads: usize, recipes: &[(&Bench, &Rounds, &Rounds)]) -> String {
     let mut table = format!(
         "| recipe, batch | 1 thread: Waxwork | PyTorch | ratio (min–max) | {threads} threads: Waxwork | PyTorch | speed-up: Waxwork | PyTorch |\n|---|---|---|---|---|---|---|---|\n"
@@ -107,7 +109,7 @@ pub(super) fn threads(threads: usize, recipes: &[(&Bench, &Rounds, &Rounds)]) ->
     table
 }
 
-/// Steps with several batch sizes; each row has recipe, batch size and rounds.
+/// The table of several batch sizes; each row has a recipe, a batch size and its rounds.
 pub(super) fn batches(rows: &[(&str, usize, &Rounds)]) -> String {
     let mut table = String::from(
         "| recipe, batch | step: Waxwork | PyTorch | ratio (min–max) | images/s: Waxwork | PyTorch |\n|---|---|---|---|---|---|\n",
@@ -147,14 +149,15 @@ pub(super) fn replace_quality(path: &Path, table: &str, torch: &str) -> Result<(
         "{QUALITY}
 `cargo xtask bench --quality DATA_DIR --write` writes this section. PyTorch {torch} (eager), {}.
 
-![Fréchet distance against minutes of training, three sides on three data sets](images/quality.svg)
+![Fréchet distance against minutes of training, three systems, three data sets](images/quality.svg)
 
 {table}
-Conditional GANs, one seed. Three processes take turns of twenty seconds on the same processors, and
-what counts is the time that a process ran, its start and the reading of data included. The plain
-networks are the DCGANs of `cgan-dcgan-mnist` and `gan-dcgan-cifar10` with labels; our networks are
-those of the recipe, with its losses, optimiser and moving average. No learning rate falls. All
-samples, 10,000 of each at every mark, are measured by one judge that no side has seen.
+Conditional GANs, one seed. Three processes take turns of twenty seconds on the same processors. The
+minutes are the time that a process ran, including its start and the reading of data. The plain
+networks are the DCGANs of `cgan-dcgan-mnist` and `gan-dcgan-cifar10` with labels. Waxwork's networks
+are those of the recipe, with its losses, optimiser and moving average. All learning rates are
+constant. At every mark, one judge, which none of the processes uses, measures 10,000 samples of
+each.
 ",
         date.trim()
     );
@@ -165,7 +168,7 @@ samples, 10,000 of each at every mark, are measured by one judge that no side ha
 /// The page around the tables.
 pub(super) fn document(tables: &str, options: &Options, torch: &str) -> Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("Unknown processor");
     let date = process::output(Command::new("date").args(["-u", "+%F"]))?;
     let rust = process::output(Command::new("rustc").arg("--version"))?;
     Ok(format!(
@@ -177,11 +180,12 @@ pub(super) fn document(tables: &str, options: &Options, torch: &str) -> Result<S
 {}, {}.
 
 {tables}
-Each pair is Waxwork's number / PyTorch's. A step is the median of a round without its first fifth.
-Waxwork's step includes preparing the batch and writing a log line; PyTorch's includes neither. The
-first step counts from the start of the process. What `torch.compile` takes for compiling falls into
-the first fifth, which does not count. Sampling goes from weights in a file to a NumPy
-file that is synced to the same disk, on both sides, and excludes the start of the process.
+Each pair is Waxwork's number / PyTorch's. The time of a step is the median over the steps of a
+round, without the first fifth of the steps. `torch.compile` compiles during this fifth, so the time
+for compiling does not count. Waxwork's step includes preparing the batch and writing a log line;
+PyTorch's includes neither. The time of the first step is measured from the start of the process. For
+both programs, the time for 10,000 samples includes reading the weights from a file and writing a
+NumPy file that is synced to the same disk, but not the start of the process.
 ",
         cpu.trim_start_matches([' ', '\t', ':']),
         options.threads,

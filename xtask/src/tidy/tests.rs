@@ -1,4 +1,4 @@
-//! What the rules of tidy find, and what they allow.
+//! Tests of the rules of tidy.
 
 use super::*;
 
@@ -7,15 +7,15 @@ fn of(path: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn rust_files_open_with_their_job() {
+fn rust_files_begin_with_their_purpose() {
     assert!(of("crates/core/src/a.rs", "//! Sums.\n").is_empty());
-    assert_eq!(of("a.rs", "use std::fs;\n"), ["a.rs: does not open with `//!`"]);
+    assert_eq!(of("a.rs", "use std::fs;\n"), ["a.rs: does not begin with a `//!` comment"]);
     assert_eq!(of("a.rs", "").len(), 1);
     assert!(of("README.md", "# Title").is_empty());
 }
 
 #[test]
-fn machine_paths_are_found_and_others_are_not() {
+fn finds_paths_of_one_machine_and_no_others() {
     for bad in ["see /home/me/x", "\"/root/.cargo\"", "path=/work/data", "/Users/me"] {
         assert_eq!(of("a.md", &format!("{bad}/\n")).len(), 1, "{bad}");
     }
@@ -25,13 +25,13 @@ fn machine_paths_are_found_and_others_are_not() {
 }
 
 #[test]
-fn nothing_is_left_to_do() {
+fn finds_unfinished_work() {
     assert_eq!(of("a.rs", "//! A.\nfn f() { todo!() }\n// FIXME later\n").len(), 2);
     assert!(of("a.rs", "//! A.\n// what to do\n").is_empty());
 }
 
 #[test]
-fn unsafe_has_its_places() {
+fn finds_unsafe_in_other_files() {
     let text = "//! A.\nunsafe { f() }\n";
     assert!(of("crates/kernels/src/adam.rs", text).is_empty());
     assert!(of("crates/cli/src/main.rs", text).is_empty());
@@ -63,7 +63,7 @@ fn one_match_over_families() {
 }
 
 #[test]
-fn files_of_the_kernels_stand_in_layers() {
+fn finds_circular_imports() {
     let circles = |files: &[(&str, &str)]| {
         let file =
             |(path, text): &(&str, &str)| File { path: format!("{LAYERED}{path}"), text: (*text).into() };
@@ -85,12 +85,12 @@ fn files_of_the_kernels_stand_in_layers() {
     ] {
         let found = circles(&[lib, a, b, c, ("c/inner.rs", text)]);
         assert_eq!(found.len(), 1, "{text}");
-        assert!(found[0].ends_with(&format!("circle: {circle}")), "{text}: {found:?}");
+        assert!(found[0].ends_with(&format!("imports: {circle}")), "{text}: {found:?}");
     }
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn finds_dead_links() {
     let of = |path: &str, text: &str| {
         let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
         let contents = file(CONTENTS, "- [A](book/a.md)");
@@ -110,11 +110,11 @@ fn links_lead_somewhere() {
     {
         assert_eq!(of("docs/book/a.md", bad).len(), 1, "{bad}");
     }
-    assert_eq!(of("docs/b.md", ""), ["docs/b.md: is not in docs/SUMMARY.md"]);
+    assert_eq!(of("docs/b.md", ""), ["docs/b.md: is not listed in docs/SUMMARY.md"]);
 }
 
 #[test]
-fn shown_changes_are_in_the_code() {
+fn finds_shown_lines_that_are_not_in_the_code() {
     let code = || File { path: "a.rs".into(), text: "//! A.\nenum A {\n    B,\n}\n".into() };
     let of = |text: &str| complaints(&[code(), File { path: "a.md".into(), text: text.into() }]);
     let fine = "```diff\n enum A {\n     …\n+    B,\n-    C,\n }\n```\n+ D,\n```rust,ignore\n+ D,\n```";
@@ -126,14 +126,14 @@ fn shown_changes_are_in_the_code() {
 }
 
 #[test]
-fn packages_take_the_lints() {
+fn packages_use_the_lints() {
     assert_eq!(of("a/Cargo.toml", "[package]\nname = \"a\"\n").len(), 1);
     assert!(of("a/Cargo.toml", "[package]\n\n[lints]\nworkspace = true\n").is_empty());
     assert!(of("Cargo.toml", "[workspace]\n").is_empty());
 }
 
 #[test]
-fn published_packages_carry_their_licences() {
+fn published_packages_contain_the_licences() {
     let file = |path: &str, text: &str| File { path: path.into(), text: text.into() };
     let files = [
         file("a/Cargo.toml", "[package]\n"),

@@ -1,15 +1,15 @@
-//! Checks of prose in documents, help and error messages: the words that docs/style.md rules out, and the
-//! width of Markdown.
+//! Checks of prose in documents, help and error messages: the words to avoid, which docs/style.md lists, and
+//! the width of Markdown.
 
 use super::File;
 
-/// Files whose words are checked: those in a folder (`""` is any) with an extension.
+/// Files whose words are checked: those in a folder (`""` is any folder) with an extension.
 const PROSE: [(&str, &str); 3] = [("", "md"), ("models/", "toml"), ("datasets/", "toml")];
 
 /// Files whose words are not checked, because they list the words.
 const EXEMPT: [&str; 2] = ["docs/style.md", "xtask/src/tidy/words.rs"];
 
-/// Folders whose error messages are checked: the literals in `#[error(…)]`. A `*` stands for one folder.
+/// Folders whose error messages are checked: the literals in `#[error(…)]`. A `*` matches one folder.
 const ERRORS: [&str; 2] = ["crates/*/src/", "models/src/"];
 
 /// The folder whose help is checked: its doc comments, and the literals in `#[command(…)]` and `#[arg(…)]`.
@@ -18,7 +18,7 @@ const HELP: &str = "crates/cli/src/args/";
 /// Maximum width of a Markdown line.
 const COLUMNS: usize = 100;
 
-/// Phrases that have no other use, and their replacements. `|` separates alternatives for one word.
+/// Phrases to avoid that have no other use, and their replacements. `|` separates alternatives for one word.
 const AVOID: [(&str, &str); 23] = [
     ("so many", "`N` or `the number of`"),
     ("manieth", "`every N steps`"),
@@ -45,7 +45,7 @@ const AVOID: [(&str, &str); 23] = [
     ("a|one line|row|column|class|step|image|file|directory|folder a|an", "`one … per …`"),
 ];
 
-/// Prose uses the words that engineers use.
+/// Prose must use standard words instead of the phrases in [`AVOID`].
 pub(super) fn words(file: &File) -> Vec<String> {
     let words = split(&prose(file));
     let found = |(phrase, instead): &(&str, &str)| {
@@ -82,7 +82,7 @@ fn prose(file: &File) -> String {
     }
 }
 
-/// Whether a file lies below a folder, in which `*` stands for one name.
+/// Whether a file lies below a folder. A `*` in the folder matches one name.
 fn is_below(path: &str, folder: &str) -> bool {
     let fits = |(name, wanted): (&str, &str)| wanted == "*" || name == wanted;
     let wanted = folder.trim_end_matches('/').split('/');
@@ -151,14 +151,14 @@ pub(super) fn width(file: &File) -> Vec<String> {
         let columns = line.chars().count();
         let breaks = !copied && !line.starts_with('|') && line.trim().contains(' ');
         if columns > COLUMNS && breaks {
-            found.push(format!("{}:{number}: {columns} columns instead of at most {COLUMNS}", file.path));
+            found.push(format!("{}:{number}: {columns} columns; the limit is {COLUMNS}", file.path));
         }
     }
     found
 }
 
-/// The words of a text in lower case, with their line numbers. An empty word stands for punctuation or the
-/// end of a paragraph, across which no phrase matches.
+/// The words of a text in lower case, with their line numbers. An empty word marks punctuation or the end of
+/// a paragraph; no phrase matches across it.
 fn split(text: &str) -> Vec<(usize, String)> {
     let mut words = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn phrases_are_found_across_lines_and_case_but_not_across_sentences() {
+    fn finds_phrases_across_lines_but_not_across_sentences() {
         let of = |text: &str| words(&file("docs/a.md", text));
         assert_eq!(
             of("It\n\nruns so\nmany times."),
@@ -217,14 +217,14 @@ mod tests {
     }
 
     #[test]
-    fn prose_is_documents_recipes_and_manifests() {
+    fn checks_documents_recipes_and_manifests() {
         let found = |path: &str| words(&file(path, "description = \"so many\"")).len();
         assert_eq!(["README.md", "models/a.toml", "datasets/a.toml"].map(found), [1, 1, 1]);
         assert_eq!(["Cargo.toml", "docs/style.md", "crates/core/src/a.rs"].map(found), [0, 0, 0]);
     }
 
     #[test]
-    fn help_is_doc_comments_and_literals_of_attributes() {
+    fn checks_help() {
         let of = |text: &str| words(&file("crates/cli/src/args/a.rs", text));
         for bad in [
             "/// Draw so many images\nn: usize,",
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn error_messages_are_literals_of_their_attribute() {
+    fn checks_error_messages() {
         let text =
             "/// so many\n#[error(\n    \"{} so many ({})\",\n    f(so, \"a\")\n)]\nlet y = \"so many\";";
         let complaint = |path: &str| format!("{path}:3: write `N` or `the number of` instead of `so many`");
@@ -266,10 +266,10 @@ mod tests {
     }
 
     #[test]
-    fn markdown_wraps() {
+    fn checks_the_width_of_markdown() {
         let long = format!("{} {}", "a".repeat(60), "ä".repeat(40));
         let of = |path: &str, text: &str| width(&file(path, text));
-        assert_eq!(of("a.md", &format!("x\n{long}\n")), ["a.md:2: 101 columns instead of at most 100"]);
+        assert_eq!(of("a.md", &format!("x\n{long}\n")), ["a.md:2: 101 columns; the limit is 100"]);
         assert_eq!(of("a.md", &format!("```sh\n{long}\n```")).len(), 1);
         assert_eq!(of("a.md", &format!("```rust\n{long}\n```\n{long}")).len(), 1);
         for fine in [&long[1..], &format!("| {long} |"), &format!("```diff\n{long}\n```"), &"a".repeat(101)] {

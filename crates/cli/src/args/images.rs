@@ -38,7 +38,7 @@ pub(crate) struct SampleArguments {
     /// Image i depends only on the seed and on i: a larger --count keeps the first images.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Draw these classes in turn, for example cat,dog, 7 or 0..9 [default: all]
+    /// Draw these classes in turn, for example 7, 0..9 or cat,dog [default: all]
     ///
     /// Classes are given by name or by number, counted from 0; ranges include both ends. If class names are
     /// themselves numbers, a number is read as a name.
@@ -47,8 +47,8 @@ pub(crate) struct SampleArguments {
     /// Draw rows in which COLUMN has VALUE; repeatable
     ///
     /// For conditional models of tables (cgan, cvae). COLUMN must hold categories or booleans; an empty VALUE
-    /// stands for a missing one. The model draws such rows directly, without rejection; the share of rows
-    /// that have the values is printed.
+    /// stands for a missing one. The model is conditioned on these values; rows that do not have them are not
+    /// rejected. The share of drawn rows that have them is printed.
     #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = assignment, conflicts_with = "labels")]
     pub(crate) asked: Vec<(String, String)>,
     /// For each row of FILE, draw a row with the same values in --columns
@@ -65,9 +65,9 @@ pub(crate) struct SampleArguments {
     pub(crate) truncation: Option<f32>,
     /// Scale the noise of sampled outputs by T
     ///
-    /// For models whose output is sampled from a distribution, such as a VAE of points or texts: 1 is the
-    /// model's own distribution, and 0 its mean or its most likely value. Images are always the mean, without
-    /// noise.
+    /// For models whose output is sampled from a distribution, such as a VAE trained on 2-D points or on
+    /// texts: 1 is the model's own distribution, and 0 its mean or its most likely value. Images are always
+    /// the mean, without noise.
     #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = not_negative)]
     pub(crate) temperature: f64,
     /// Use the raw weights of the newest checkpoint, not their EMA
@@ -114,7 +114,7 @@ pub(crate) struct InterpolateArguments {
     /// Write N rows of ten images
     #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = at_least_one)]
     pub(crate) rows: usize,
-    /// Draw one class, or interpolate between two: 7 or cat,dog
+    /// Draw one class (7), or interpolate between two (cat,dog)
     ///
     /// Classes are given by name or by number, counted from 0. [default: the first class]
     #[arg(long, value_name = "LABELS")]
@@ -138,14 +138,14 @@ Examples:
   waxwork traverse runs/RUN
   waxwork traverse runs/RUN --dims 0..4 --seed 1
 
-Each row varies one latent value from −3 to 3 standard deviations, in ten steps; the others stay
+Each row varies one latent dimension from −3 to 3 standard deviations, in ten steps; the others stay
 fixed.")]
 pub(crate) struct TraverseArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
-    /// Vary these latent values: 7, 0..9 or 1,3,5 [default: the first ten]
+    /// Vary these latent dimensions: 7, 0..9 or 1,3,5 [default: the first ten]
     ///
-    /// Latent values are counted from 0; ranges include both ends.
+    /// Dimensions are counted from 0; ranges include both ends.
     #[arg(long, value_name = "DIMS")]
     pub(crate) dims: Option<IndexList>,
     /// Draw this class, by name or number [default: the first]
@@ -232,7 +232,7 @@ pub(crate) struct DecodeArguments {
     /// Latent vectors, (N, latent_dim) f32
     #[arg(value_name = "FILE.npy")]
     pub(crate) latents: PathBuf,
-    /// Draw these classes in turn, for example cat,dog, 7 or 0..9
+    /// Draw these classes in turn, for example 7, 0..9 or cat,dog
     ///
     /// A conditional model needs them. Classes are given by name or by number, counted from 0; ranges include both
     /// ends.

@@ -169,8 +169,9 @@ Examples:
     },
     /// Describe the columns of a table, or the texts of a file
     ///
-    /// Prints for each column its kind, missing values, distinct values, modes and encoded width, and names
-    /// the columns that make training slow. For texts, prints their number, lengths, tokens and labels.
+    /// For each column, prints its kind, its numbers of missing values, distinct values and mixture modes, and
+    /// its encoded width. Lists the columns that make training slow. For texts, prints their number, lengths,
+    /// tokens and labels.
     #[command(after_long_help = "\
 Examples:
   waxwork data describe patients.csv
@@ -189,9 +190,9 @@ Examples:
     },
     /// List the training images whose labels a classifier doubts
     ///
-    /// Two classifiers each check the labels of the half of the training images that they were not trained
-    /// on. The indices of images whose label is not the most probable class are written to a file; to train
-    /// without them, use --set data.leave_out=FILE.
+    /// Trains two classifiers, each on one half of the training images. Each then checks the labels of the
+    /// other half. The indices of images whose label is not the most probable class are written to a file; to
+    /// train without them, use --set data.leave_out=FILE.
     #[command(after_long_help = "\
 Examples:
   waxwork data doubts mnist --data-dir ~/data --out doubts.txt
@@ -209,7 +210,7 @@ Examples:
         /// Set a key of the data set, such as data.folder.size=32; repeatable
         #[arg(long, value_name = "KEY=VALUE", add = ArgValueCompleter::new(completion::settings))]
         set: Vec<String>,
-        /// Write to PATH: the identity of the data, then one index per line
+        /// Write to PATH: a hash of the data set, then one index per line
         #[arg(long, value_name = "PATH")]
         out: PathBuf,
     },

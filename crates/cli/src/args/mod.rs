@@ -149,9 +149,9 @@ pub(crate) enum Command {
     ///
     /// Writes a grid in which each row goes from one latent vector to another.
     Interpolate(InterpolateArguments),
-    /// Vary one latent value at a time
+    /// Vary one latent dimension at a time
     ///
-    /// Writes a grid with one row per latent value.
+    /// Writes a grid with one row per latent dimension.
     Traverse(TraverseArguments),
     /// Show test images and their reconstructions
     ///

@@ -50,8 +50,9 @@ impl Deref for DeviceArg {
 pub(crate) struct DataDirArg {
     /// Read the data set's files from DIR
     ///
-    /// The default is `data.dir` of the recipe, or for a run the folder of its training data; then
-    /// `WAXWORK_DATA_DIR`; then `waxwork` in the user's cache folder. Embedded data sets need no files.
+    /// By default, Waxwork uses `data.dir` of the recipe (for a run, the folder of its training data); if there
+    /// is none, `WAXWORK_DATA_DIR`; otherwise `waxwork` in the user's cache folder. Embedded data sets need no
+    /// files.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     data_dir: Option<PathBuf>,
 }

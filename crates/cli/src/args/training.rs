@@ -35,7 +35,7 @@ Interruption:
   --resume RUN` finishes it. The exit code is 130. A second Ctrl-C stops at once, without a
   checkpoint.")]
 pub(crate) struct TrainArguments {
-    /// Recipe name, TOML file, or a run, to use its recipe [default: vae-digits]
+    /// Recipe name, TOML file, or run folder whose recipe to use [default: vae-digits]
     ///
     /// `waxwork recipes list` lists the recipes. With --resume or --fork, the default is the recipe of that run.
     #[arg(value_name = "RECIPE|FILE.toml|RUN", add = ArgValueCompleter::new(completion::recipes))]
@@ -180,7 +180,7 @@ pub(crate) struct FitPriorArguments {
     /// Number of Gaussians, per class if the model is conditional
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) components: usize,
-    /// Seed of the draws and of the fit
+    /// Seed the fit, and the latents that are drawn for it, with N
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
     /// Write the new run to the folder NEW [default: RUN-prior]

@@ -222,9 +222,11 @@ fn compared(runs: &[PathBuf]) -> Result<Compared, Failure> {
 /// The cost of the model: its size, the length of its training, and its sampling speed on this machine.
 fn costs(run: &Run) -> Result<BTreeMap<&'static str, f64>, Failure> {
     let tensors = run.model.params().tensors();
-    let values: usize = tensors.values().map(Tensor::elem_count).sum();
-    let mut costs =
-        BTreeMap::from([("values stored", values as f64), ("training steps", run.info.steps as f64)]);
+    let elements: usize = tensors.values().map(Tensor::elem_count).sum();
+    let mut costs = BTreeMap::from([
+        ("tensor elements in the model", elements as f64),
+        ("training steps", run.info.steps as f64),
+    ]);
     let timing = metrics::read(&run.folder.timing())?;
     let last = timing.last().and_then(|(step, values)| Some((*step, values.get("seconds")?.as_f64()?)));
     if let Some((step, seconds)) = last.filter(|(step, _)| *step > 0) {

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_to_a_page_beside_and_above() {
+    fn links_to_pages_in_other_folders() {
         let way = |from: &str, to: &str| link(Path::new(from), Path::new(to)).unwrap().unwrap();
         assert_eq!(way("runs/index.html", "runs/a b/report.html"), "a b/report.html");
         assert_eq!(way("pages/x.html", "runs/a/report.html"), "../runs/a/report.html");

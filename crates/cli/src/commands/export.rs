@@ -20,5 +20,5 @@ pub(crate) fn run(arguments: &ExportArguments) -> Result<String, Failure> {
     let (part, bytes) = run.onnx(part)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join(format!("{}.onnx", part.name())));
     store::write(&out, &bytes)?;
-    Ok(format!("the {} in {} ({})\n", part.name(), out.display(), output::bytes(bytes.len() as u64)))
+    Ok(format!("wrote the {} to {} ({})\n", part.name(), out.display(), output::bytes(bytes.len() as u64)))
 }

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_wrote_into_the_front_stays() {
+    fn keeps_the_users_front_matter() {
         let front = "license: mit\ntags:\n- vae\n- mine\nlanguage:\n- en\nmodel-index:\n- name: x\n  results:\n  - a: 1\nlast: 1";
         assert_eq!(kept(front), "license: mit\nlanguage:\n- en\nlast: 1\n");
     }

@@ -172,7 +172,7 @@ pub fn write(
         }
         shown.add("Samples of each class", |shown| shown.classes(&run));
         shown.add("Interpolations", |shown| shown.interpolations(&run));
-        shown.add("Latent values", |shown| shown.latent_values(&run));
+        shown.add("Latent dimensions", |shown| shown.latent_values(&run));
         shown.add("Reconstructions and nearest training images", |shown| {
             let data = data?;
             shown.reconstructions(&run, &data)?;
@@ -238,9 +238,9 @@ impl ReportPage {
             String::new()
         };
         self.panels.push(Panel {
-            title: "Latent values",
-            text: format!("In each row one of the first {} of {} latent values goes from −3 to 3 while the others stay at 0.{of_class} A row that does not change shows a value that the model does not use.", dims.len(), info.latent_dim()),
-            image: picture(run, &images, format!("{} rows of images, in each of which one latent value changes", dims.len()))?,
+            title: "Latent dimensions",
+            text: format!("In each row one of the first {} of {} latent dimensions goes from −3 to 3 while the others stay at 0.{of_class} A row that does not change shows a dimension that the model does not use.", dims.len(), info.latent_dim()),
+            image: picture(run, &images, format!("{} rows of images, in each of which one latent dimension changes", dims.len()))?,
             sound: sound(run, &images.narrow(0, 0, COLUMNS)?)?,
         });
         Ok(())

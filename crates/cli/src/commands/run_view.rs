@@ -37,7 +37,7 @@ pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
         _ => "unknown",
     };
     let mut facts = vec![
-        ("Model", format!("{}, {} latent values", model.family, model.latent_dim())),
+        ("Model", format!("{}, {} latent dimensions", model.family, model.latent_dim())),
         ("Data", info.data.clone()),
         match info.kind() {
             Kind::Image(shape) => {

@@ -46,7 +46,7 @@ pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure>
         arguments.dims.as_ref().map_or_else(|| (0..DIMS.min(size as u32)).collect(), |dims| dims.0.clone());
     if let Some(dim) = dims.iter().find(|&&dim| dim as usize >= size) {
         return Err(Failure::new(format!(
-            "there is no latent value {dim}: latent values are 0 to {}",
+            "there is no latent dimension {dim}: this model has dimensions 0 to {}",
             size - 1
         )));
     }
@@ -62,7 +62,7 @@ pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure>
     let out = arguments.out.clone().unwrap_or_else(usual);
     output::write_samples(&out, &form, &samples, None, 0)?;
     let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
-    Ok(format!("rows: latent values {}, from −3 to 3, in {}\n", dims.join(", "), out.display()))
+    Ok(format!("rows: latent dimensions {}, from −3 to 3, in {}\n", dims.join(", "), out.display()))
 }
 
 /// The samples along a path.

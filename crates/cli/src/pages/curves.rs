@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_grouped_by_what_stands_before_the_stroke() {
+    fn groups_names_by_the_part_before_the_slash() {
         let line =
             serde_json::json!({"loss": 1.0, "kl": 2.0, "grad_norm/encoder": 3.0, "grad_norm/decoder": null});
         let lines = [(1, line.as_object().unwrap().clone())];

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_an_error() {
+    fn rejects_missing_values() {
         let failure =
             page("rate.html", &json!({"what": "images", "questions": [], "intervals": []})).unwrap_err();
         assert!(failure.message.contains("undefined"), "{}", failure.message);

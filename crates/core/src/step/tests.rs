@@ -106,7 +106,7 @@ fn a_device_updates_a_single_weight_as_the_kernels_do() {
 }
 
 #[test]
-fn what_is_not_finite_changes_nothing_and_is_named() {
+fn names_values_that_are_not_finite_and_changes_nothing() {
     let model = Quadratic::new();
     let mut state = state(&model, OptimizerConfig::default());
     let error = state.step(&model, &batch([f64::NAN, 0.0], 0)).unwrap_err();
@@ -124,7 +124,7 @@ fn a_weight_without_a_gradient_is_an_error_rather_than_a_weight_that_never_learn
 }
 
 #[test]
-fn a_step_tells_its_profile_what_it_does() {
+fn a_step_reports_its_phases_to_the_profile() {
     let model = Quadratic::new();
     let mut state = state(&model, OptimizerConfig::default());
     state.step(&model, &batch([-2.0, -3.0], 0)).unwrap();
@@ -138,7 +138,7 @@ fn a_step_tells_its_profile_what_it_does() {
 }
 
 #[test]
-fn two_and_two_steps_are_four() {
+fn two_steps_and_a_resume_equal_four_steps() {
     let config = || OptimizerConfig { lr: 0.05, ema: Some(0.9), ..OptimizerConfig::default() };
     let (whole, halves) = (Quadratic::new(), Quadratic::new());
     let mut straight = state(&whole, config());

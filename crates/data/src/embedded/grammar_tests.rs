@@ -109,7 +109,7 @@ fn drawn_sentences_have_the_entropy_and_the_class_that_they_should() {
 }
 
 #[test]
-fn what_is_no_sentence_has_no_parse() {
+fn only_sentences_have_a_parse() {
     let grammar = Grammar::phrases();
     let parsed = |text: &str| {
         let tokens = grammar.vocabulary().encode(text).unwrap();

@@ -137,7 +137,7 @@ fn seen(parts: &Parts, classes: &[String]) -> Vec<(String, u8)> {
 }
 
 #[test]
-fn pictures_are_never_taken_for_others_of_the_same_names_sizes_and_times() {
+fn distinguishes_images_with_the_same_names_sizes_and_times() {
     let dir = tempfile::tempdir().unwrap();
     let later = SystemTime::now() + Duration::from_secs(10);
     let load = |name: &str| {
@@ -201,7 +201,7 @@ fn a_picture_that_changes_while_it_is_read_is_an_error() {
 }
 
 #[test]
-fn an_unreadable_picture_is_named_or_counted() {
+fn names_or_counts_unreadable_images() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("pictures");
     (0..10).for_each(|i| save(root.join(format!("{i}.png")), 6, 6));
@@ -246,7 +246,7 @@ fn an_unreadable_picture_is_named_or_counted() {
 }
 
 #[test]
-fn images_are_of_the_size_that_is_asked_for_or_of_the_pictures_own_if_that_is_less() {
+fn images_have_the_requested_size_or_their_own_if_smaller() {
     let dir = tempfile::tempdir().unwrap();
     let sizes = |pictures: &[(u32, u32)], asked: Option<usize>| {
         let root = dir.path().join("pictures");

@@ -71,7 +71,7 @@ fn held_out_pictures_are_never_trained_on_whatever_their_part_is_called() {
 }
 
 #[test]
-fn a_training_part_alone_is_divided() {
+fn divides_a_training_part_without_a_test_part() {
     let files: Vec<String> = (0..20).map(|i| format!("train/{}/{i}.png", ["cat", "dog"][i % 2])).collect();
     let dir = tree(&files.iter().map(String::as_str).collect::<Vec<_>>());
     fs::create_dir(dir.path().join("annotations")).unwrap();
@@ -103,7 +103,7 @@ fn labels_of_the_test_part_are_those_of_the_names_in_training() {
 }
 
 #[test]
-fn pictures_beside_directories_of_pictures_are_not_passed_over() {
+fn rejects_images_next_to_directories_of_images() {
     let said = refused(&["1.png", "2.png", "thumbs/1.png"]);
     assert!(said.contains("2 images are next to the directory `thumbs`, which contains 1"), "{said}");
     let said = refused(&["train/cat/1.png", "train/2.png", "test/cat/3.png"]);
@@ -114,7 +114,7 @@ fn pictures_beside_directories_of_pictures_are_not_passed_over() {
 }
 
 #[test]
-fn directories_in_a_class_are_taken_in_and_said() {
+fn includes_and_reports_subdirectories_of_a_class() {
     let dir = tree(&["cat/1.png", "cat/2019/may/2.png", "cat/2020/3.png", "dog/4.png"]);
     let (classes, trained, tested, notes) = listed(dir.path());
     assert_eq!((classes.join(" "), trained.len() + tested.len()), ("cat dog".to_owned(), 4));
@@ -124,7 +124,7 @@ fn directories_in_a_class_are_taken_in_and_said() {
 }
 
 #[test]
-fn what_is_left_out_is_counted_by_its_kind() {
+fn counts_skipped_files_by_kind() {
     let dir = tree(&[
         "a/1.webp",
         "a/2.JPE",
@@ -153,7 +153,7 @@ fn what_is_left_out_is_counted_by_its_kind() {
         ]
     );
     let said = refused(&["cat/1.png", "cat/2.png", "dog/"]);
-    assert!(said.contains("dog contains no images"), "{said}");
+    assert!(said.contains("dog` contains no images"), "{said}");
     let said = refused(&["cat/1.png", "dog/1.heic", "dog/2.heic"]);
     assert!(
         said.contains("but 2 samples are left out because their formats are not supported: 2 .heic"),

@@ -124,9 +124,9 @@ const CASES: [(&str, &str, fn()); 8] = [
         labels_are_found_whatever_their_column_is_called_and_described_as,
     ),
     (
-        "no such column, labels up to a million, or no label in any row",
+        "no such column, numbers too large to be classes (such as 1,000,000), or no label in any row",
         "images without labels, with a warning that says why",
-        images_without_labels_are_said_to_be_without,
+        reports_images_without_labels,
     ),
     (
         "files or parts that list the classes in different orders",
@@ -217,7 +217,7 @@ fn labels_are_found_whatever_their_column_is_called_and_described_as() {
     assert!(error.contains("row 0 is of class `bird`"), "{error}");
 }
 
-fn images_without_labels_are_said_to_be_without() {
+fn reports_images_without_labels() {
     let train = table(&blue(0..4), "caption", &Cells::Words(&["a", "b", "c", "d"]), &Value::Null);
     let (data, notes) = fetched(&[("train/0", train)], None).unwrap();
     assert_eq!((data.info.classes.len(), data.train.len(), data.test.len()), (0, 3, 1));

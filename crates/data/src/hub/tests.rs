@@ -146,7 +146,7 @@ fn pictures_from_the_hub_are_upright_and_cached() {
 }
 
 #[test]
-fn what_the_hub_sends_is_checked_and_nothing_half_written_stays() {
+fn checks_downloads_and_leaves_no_partial_file() {
     let dir = tempfile::tempdir().unwrap();
     let attempt = |cache: &str, change: &dyn Fn(&Server)| {
         let server = Server::start();
@@ -217,7 +217,7 @@ fn a_flipped_byte_of_a_parquet_file_is_an_error_and_no_panic() {
 }
 
 #[test]
-fn a_file_that_does_not_end_is_left_at_the_first_picture_too_many() {
+fn stops_reading_at_the_first_extra_image() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start();
     put_pictures(&server, 0);
@@ -228,7 +228,7 @@ fn a_file_that_does_not_end_is_left_at_the_first_picture_too_many() {
 }
 
 #[test]
-fn any_data_set_of_pictures_is_read_with_its_classes() {
+fn reads_any_data_set_of_images_with_its_classes() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start();
     let rows = |range: std::ops::Range<usize>| -> Vec<(Vec<u8>, i64)> {
@@ -302,7 +302,7 @@ fn a_file_of_a_model_is_fetched_once() {
 }
 
 #[test]
-fn a_broken_download_goes_on_where_it_stopped() {
+fn resumes_an_interrupted_download() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start();
     let contents: Vec<u8> = (0..5000u32).map(|i| (i * i % 251) as u8).collect();
@@ -411,7 +411,7 @@ fn a_private_repository_takes_the_token() {
 }
 
 #[test]
-fn what_is_pushed_comes_back() {
+fn fetches_what_was_pushed() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start();
     let hub = hub(&server, dir.path());

@@ -144,7 +144,9 @@ impl<R: BufRead> Compact<R> {
             }
             open.push(children);
             if open.iter().sum::<u64>() > count - index - 1 || open.len() > DEPTH {
-                return Err(refused("a schema of more or deeper groups than it has elements for".into()));
+                let reason =
+                    "a schema whose groups have more children than it has elements, or are nested too deeply";
+                return Err(refused(reason.into()));
             }
         }
         Ok(())
@@ -376,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_of_sizes_that_they_can_have() {
+    fn rejects_impossible_page_sizes() {
         let part = |field: u8, values: &[i32]| [vec![field << 4 | kind::STRUCT], numbers(values)].concat();
         let (data, dictionary) = (|encoding| part(2, &[9, encoding]), |values| part(4, &[values, 0]));
         let found = column_of(&[page(100, 100, &dictionary(10)), page(1 << 24, 7, &data(8))]).unwrap();
@@ -404,7 +406,7 @@ mod tests {
 
     /// This reader would skip a field that declares another type, but the crate would read it.
     #[test]
-    fn what_the_parquet_crate_reads_otherwise_is_refused() {
+    fn rejects_what_the_parquet_crate_reads_differently() {
         // A checksum of type BINARY that hides a size.
         let hidden = [0x18, 2, 0x15, 2];
         let error = column_of(&[page(1, 1, &hidden)]).unwrap_err().to_string();

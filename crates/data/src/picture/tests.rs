@@ -57,7 +57,7 @@ fn pixels(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn every_format_is_told_by_its_content_and_comes_out_upright() {
+fn recognises_formats_by_content_and_turns_images_upright() {
     for (name, bytes, off) in files() {
         let header = header(&bytes).unwrap();
         assert_eq!((header.width, header.height, header.shorter_side()), (20, 12, 12), "{name}");
@@ -78,7 +78,7 @@ fn a_file_that_is_cut_anywhere_is_refused() {
 }
 
 #[test]
-fn a_jpeg_is_refused_if_its_end_is_not_that_of_its_picture() {
+fn rejects_jpegs_without_their_end() {
     for (name, bytes, _) in files()
         .into_iter()
         .filter(|(name, ..)| ["jpeg", "grey jpeg", "progressive", "restarts"].contains(name))
@@ -101,7 +101,7 @@ fn a_jpeg_is_refused_if_its_end_is_not_that_of_its_picture() {
 }
 
 #[test]
-fn what_cameras_and_editors_leave_in_a_jpeg_is_passed_over() {
+fn ignores_extra_bytes_in_jpegs() {
     for bytes in [PROGRESSIVE, RESTARTS] {
         let whole = pixels(bytes);
         let after = |tail: &[u8]| [bytes, tail].concat();
@@ -134,7 +134,7 @@ fn a_progressive_jpeg_lacks_no_scan() {
 }
 
 #[test]
-fn a_lost_restart_interval_is_noticed() {
+fn detects_a_lost_restart_interval() {
     let bytes = RESTARTS.to_vec();
     let markers: Vec<usize> = (0..bytes.len() - 1)
         .filter(|&at| bytes[at] == 0xff && (0xd0..=0xd7).contains(&bytes[at + 1]))
@@ -188,7 +188,7 @@ fn a_picture_of_the_exact_shape_is_not_scaled_whichever_side_is_longer() {
 }
 
 #[test]
-fn a_picture_that_says_it_is_huge_or_is_a_strip_is_refused() {
+fn rejects_huge_images_and_strips() {
     // The header's chunk: length, name, width, height, five bytes, checksum.
     let mut huge = encoded(RgbImage::new(8, 8), ImageFormat::Png);
     huge[16..20].copy_from_slice(&60_000u32.to_be_bytes());
@@ -213,7 +213,7 @@ fn a_picture_that_says_it_is_huge_or_is_a_strip_is_refused() {
 }
 
 #[test]
-fn what_is_no_picture_is_told_in_one_line() {
+fn rejects_non_images_in_one_line() {
     for bytes in
         [&b""[..], b"no picture", b"<!DOCTYPE html>", &[0xff, 0xd8, 0xff], b"GIF89a", b"RIFF\0\0\0\0WEBP"]
     {
@@ -226,7 +226,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn damaged_pictures_never_panic(which: prop::sample::Index, flips: Vec<prop::sample::Index>) {
+    fn damaged_images_never_panic(which: prop::sample::Index, flips: Vec<prop::sample::Index>) {
         let files = files();
         let mut bytes = files[which.index(files.len())].1.clone();
         for flip in flips.iter().take(4) {

@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_recording_is_named_or_left_out() {
+    fn names_or_skips_invalid_recordings() {
         let good = wav(16000, &tone(2048));
         let files = [
             ("a.wav", good.clone()),
@@ -568,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_for_sounds_is_refused() {
+    fn rejects_impossible_settings_for_sounds() {
         let dir = folder(&[
             ("a.wav", wav(8000, &tone(50))),
             ("b.wav", wav(8000, &tone(50))),

@@ -82,13 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_lower_rate_cannot_hold_is_gone() {
+    fn removes_frequencies_above_the_lower_rate() {
         let found = resample(&sine(5000.0, 16000, 16000), 16000, 8000);
         assert!(found[200..7800].iter().all(|value| value.abs() < 2e-3));
     }
 
     #[test]
-    fn nothing_to_do_does_nothing() {
+    fn returns_sounds_unchanged_at_the_same_rate() {
         assert_eq!(resample(&[0.5, -0.25], 8000, 8000), [0.5, -0.25]);
         assert_eq!(resample(&[], 16000, 8000), [0.0; 0]);
     }

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn reports_every_fault() {
         let good = file(PCM, 1, 8000, 16, &[0; 8]);
         let said = |bytes: &[u8]| parse(bytes).unwrap_err();
         assert!(said(b"ID3\x04 no sound at all").contains("not a WAV file"));

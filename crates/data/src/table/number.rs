@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_told_from_codes() {
+    fn distinguishes_numbers_from_codes() {
         for text in ["1", "-1.5", "+2", "0.10", "1e5", "2.5E-3", " 7 ", "0", "-0", ".5", "5."] {
             assert!(parse(text).is_some(), "{text}");
         }
@@ -139,7 +139,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_number_of_so_many_decimals_comes_back(units in -1_000_000_000i64..1_000_000_000, most in 0u8..6) {
+        fn numbers_keep_their_decimals(units in -1_000_000_000i64..1_000_000_000, most in 0u8..6) {
             let fixed = usize::from(most);
             let value = units as f64 / 10f64.powi(most.into());
             let text = format!("{value:.fixed$}");

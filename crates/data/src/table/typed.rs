@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_says_which_column() {
+    fn names_the_column_that_makes_a_table_invalid() {
         let options = TableOptions::default();
         let said =
             |columns: Vec<TypedColumn>| Table::from_columns(columns, &options).unwrap_err().to_string();

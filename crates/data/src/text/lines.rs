@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use waxwork_core::store::refuse_special;
 
 use crate::{Error, Result, files};
@@ -17,14 +17,18 @@ pub(super) const MOST_LINES: usize = 10_000_000;
 const MOST_LINE: usize = 1 << 20;
 
 /// The format of a file's lines, given by the extension of its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LineFormat {
     /// `.txt`: a line is a text.
+    #[default]
     Plain,
     /// `.tsv`: a line is a label, a tab and a text.
     Labelled,
     /// `.jsonl`: a line is an object with `text` and, if there are labels, `label`.
     Json,
+    /// A line is a label, a space and a text. Only manifests name this format.
+    LabelFirst,
 }
 
 /// A text of a file.
@@ -124,6 +128,10 @@ pub fn parse(format: LineFormat, bytes: &[u8], blank: bool) -> Result<Vec<Line>,
                 Some(_) => return fault("has no label before its tab".to_owned()),
                 None => return fault("has no tab: a line is a label, a tab and a text".to_owned()),
             },
+            LineFormat::LabelFirst => match line.split_once(' ') {
+                Some((label, text)) if !label.is_empty() => (text.to_owned(), Some(label.to_owned())),
+                _ => return fault("is not a label, a space and a text".to_owned()),
+            },
             LineFormat::Json => match serde_json::from_str::<Record>(line) {
                 Ok(Record { text, label }) => {
                     let label = label.map(|label| match label {
@@ -160,15 +168,24 @@ pub(crate) fn read(path: &Path, blank: bool) -> Result<Vec<Line>> {
     let at = |reason: String| Error::Lines { path: path.to_path_buf(), reason };
     let format = LineFormat::of(path)
         .ok_or_else(|| at("texts come from .txt, .tsv or .jsonl files, compressed as .gz or not".into()))?;
+    parse(format, &contents(path)?, blank).map_err(|fault| at(fault.to_string()))
+}
+
+/// Returns the uncompressed bytes of a file.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Lines`] if the file is too large.
+pub(super) fn contents(path: &Path) -> Result<Vec<u8>> {
     refuse_special(path).map_err(Error::io("open", path))?;
     let file = File::open(path).map_err(Error::io("open", path))?;
     let mut bytes = Vec::new();
     let from = files::unpacked(file).map_err(Error::io("read", path))?;
     from.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if bytes.len() as u64 > MOST_BYTES {
-        return Err(at(format!("it has more than {MOST_BYTES} bytes: cut it into parts")));
+        let reason = format!("it has more than {MOST_BYTES} bytes: cut it into parts");
+        return Err(Error::Lines { path: path.to_path_buf(), reason });
     }
-    parse(format, &bytes, blank).map_err(|fault| at(fault.to_string()))
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -200,6 +217,10 @@ mod tests {
                 line(3, "", Some("bad"))
             ]
         );
+        assert_eq!(
+            texts(LineFormat::LabelFirst, b"0 How far ?\n12 Who\n"),
+            [line(1, "How far ?", Some("0")), line(2, "Who", Some("12"))]
+        );
         let json =
             b"{\"text\": \"a\\u00e9\", \"label\": 3, \"more\": []}\n{\"label\": \"x\", \"text\": \"\"}";
         assert_eq!(texts(LineFormat::Json, json), [line(1, "aé", Some("3")), line(2, "", Some("x"))]);
@@ -214,6 +235,7 @@ mod tests {
         let tab = said(LineFormat::Labelled, b"a\tb\nnothing\n");
         assert_eq!(tab, "line 2 has no tab: a line is a label, a tab and a text");
         assert_eq!(said(LineFormat::Labelled, b"\tb"), "line 1 has no label before its tab");
+        assert_eq!(said(LineFormat::LabelFirst, b"0 a\n1\n"), "line 2 is not a label, a space and a text");
         let json = said(LineFormat::Json, b"{\"text\": \"a\"}\n\n[1]");
         assert!(json.starts_with("line 3 is no object with a string `text`"), "{json}");
         let mixed = said(LineFormat::Json, b"{\"text\": \"a\"}\n{\"text\": \"b\", \"label\": \"x\"}");

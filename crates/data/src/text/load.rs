@@ -10,8 +10,9 @@ use waxwork_core::hash::sha256;
 use super::lines::{self, Line, LineFormat, MOST_LINES};
 use super::{Longer, TextConfig, Unit, Vocabulary, at_rest, spec};
 use crate::folder::layout::without;
+use crate::manifest::{Manifest, Role, TextFiles};
 use crate::notes::{LISTED, Note};
-use crate::parts::Parts;
+use crate::parts::{Parts, check_file, locate_all};
 use crate::{Error, InMemory, Result, natural, selection, splits};
 
 /// Maximum size of all texts of a part at rest, in bytes.
@@ -123,10 +124,53 @@ pub(crate) fn load(path: &Path, config: &TextConfig) -> Result<Loaded> {
     let [trained, tested]: [Vec<_>; 2] = [trained, tested].map(|texts| texts.into_iter().map(cut).collect());
     let train = train.in_memory(&trained, &vocabulary, length, &classes)?;
     let test = test.in_memory(&tested, &vocabulary, length, &classes)?;
-    let parts = Parts::new(train, test, &classes)?;
-    // Token numbers mean nothing without the vocabulary.
-    let identity = sha256(format!("{} {vocabulary:?}", parts.identity).as_bytes());
-    Ok(Loaded { parts: Parts { identity, ..parts }, classes, vocabulary, notes })
+    Loaded::new(train, test, classes, vocabulary, notes)
+}
+
+/// Loads the texts that `manifest` describes from its files below `dir`. Without a test file, a tenth of each
+/// class is held out.
+///
+/// # Errors
+/// [`Error::Missing`], [`Error::Hash`], [`Error::Lines`]; [`Error::Manifest`] if the files do not have the
+/// manifest's vocabulary and length.
+pub(crate) fn load_known(manifest: &Manifest, dir: &Path) -> Result<Loaded> {
+    let wrong = |reason: String| Error::Manifest { dataset: manifest.name.clone(), reason };
+    let (&[length, tokens], Some(files)) = (&manifest.shape[..], &manifest.text) else {
+        return Err(wrong("texts need `shape` [length, vocabulary], and a table `text`".to_owned()));
+    };
+    let mut train = Part::of_role(manifest, files, dir, Role::Train)?;
+    let test = match Part::of_role(manifest, files, dir, Role::Test)? {
+        test if test.texts.is_empty() => train.divided(dir)?,
+        test => test,
+    };
+    let mut notes = Vec::new();
+    let config = TextConfig { tokens: files.tokens, min_count: files.min_count, ..TextConfig::default() };
+    let vocabulary = vocabulary(&train, &test, &config, &mut notes)?;
+    let (trained, tested) = (train.encoded(&vocabulary)?, test.encoded(&vocabulary)?);
+    let longest = trained.iter().chain(&tested).map(Vec::len).max().unwrap_or_default();
+    if (longest + 1, vocabulary.len()) != (length, tokens) {
+        let found = format!("[{}, {}]", longest + 1, vocabulary.len());
+        return Err(wrong(format!("its files have shape {found}, not [{length}, {tokens}]")));
+    }
+    let classes = manifest.classes.clone();
+    let train = train.in_memory(&trained, &vocabulary, length, &classes)?;
+    let test = test.in_memory(&tested, &vocabulary, length, &classes)?;
+    Loaded::new(train, test, classes, vocabulary, notes)
+}
+
+impl Loaded {
+    fn new(
+        train: InMemory,
+        test: InMemory,
+        classes: Vec<String>,
+        vocabulary: Vocabulary,
+        notes: Vec<Note>,
+    ) -> Result<Self> {
+        let parts = Parts::new(train, test, &classes)?;
+        // Token numbers mean nothing without the vocabulary.
+        let identity = sha256(format!("{} {vocabulary:?}", parts.identity).as_bytes());
+        Ok(Self { parts: Parts { identity, ..parts }, classes, vocabulary, notes })
+    }
 }
 
 impl Part {
@@ -163,6 +207,31 @@ impl Part {
                 "it has {classes} different labels, but at most {MOST_CLASSES} are supported: is its first column a label?"
             );
             return Err(Error::Lines { path, reason });
+        }
+        Ok(part)
+    }
+
+    /// The texts of a manifest's files of one role.
+    fn of_role(manifest: &Manifest, files: &TextFiles, dir: &Path, role: Role) -> Result<Self> {
+        let mut part = Self::default();
+        for (file, path) in locate_all(manifest, dir, role)? {
+            let at = |reason: String| Error::Lines { path: path.clone(), reason };
+            let bytes = lines::contents(&path)?;
+            check_file(manifest, file, &path, &sha256(&bytes), bytes.len())?;
+            let bytes = match files.latin1 {
+                // The first 256 characters of Unicode are those of Latin-1.
+                true => bytes.into_iter().map(char::from).collect::<String>().into_bytes(),
+                false => bytes,
+            };
+            let class = |label: &str| {
+                let class = label.parse().ok().and_then(|label: usize| manifest.classes.get(label));
+                class.cloned().ok_or_else(|| at(format!("it has the label `{label}`")))
+            };
+            for line in lines::parse(files.lines, &bytes, false).map_err(|fault| at(fault.to_string()))? {
+                let label = line.label.as_deref().map(class).transpose()?.or_else(|| file.class.clone());
+                part.texts.push((part.files.len(), Line { label, ..line }));
+            }
+            part.files.push(path);
         }
         Ok(part)
     }

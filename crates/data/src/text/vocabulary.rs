@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_checked() {
+    fn checks_stored_values() {
         let vocabulary = Vocabulary::of(Unit::Words, ["a b"].into_iter(), 1, None, true).unwrap();
         let text = serde_json::to_string(&vocabulary).unwrap();
         assert_eq!(text, r#"{"tokens":"words","vocabulary":["<unk>","a","b"]}"#);

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_categories_and_gaps_are_what_they_were() {
+    fn keeps_numbers_categories_and_gaps() {
         let text = "age,town,always\n31.5,york,x\n,leeds,x\n40.25,,x\n29.5,york,x\n";
         let table = csv::read_from("t.csv".as_ref(), text.as_bytes(), &TableOptions::default()).unwrap();
         let columns = TableColumns::of(&table);

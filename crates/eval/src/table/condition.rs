@@ -9,7 +9,7 @@ use crate::table::{Error, Frame, Result};
 
 /// How well conditional rows fulfil their condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Obedience {
+pub struct ConditionAgreement {
     /// The column of the condition.
     pub column: String,
     /// The requested value.
@@ -85,7 +85,12 @@ pub fn distances(real: &Frame, synthetic: &Frame) -> Result<Vec<ColumnDistance>>
 ///
 /// # Errors
 /// As [`share_with`]; [`Error::TooFewRows`] if no real row has the value.
-pub fn obedience(real: &Frame, generated: &Frame, column: &str, value: Option<&str>) -> Result<Obedience> {
+pub fn condition_agreement(
+    real: &Frame,
+    generated: &Frame,
+    column: &str,
+    value: Option<&str>,
+) -> Result<ConditionAgreement> {
     let (ours, theirs) = (rows_with(real, column, value)?, rows_with(generated, column, value)?);
     generated.need("generated", 1)?;
     if ours.is_empty() {
@@ -99,7 +104,7 @@ pub fn obedience(real: &Frame, generated: &Frame, column: &str, value: Option<&s
     } else {
         distances(&real.without(position).pick(&ours), &generated.without(position).pick(&theirs))?
     };
-    Ok(Obedience {
+    Ok(ConditionAgreement {
         column: column.into(),
         value: value.unwrap_or_default().into(),
         share,

@@ -91,7 +91,7 @@ pub fn metrics(
     );
     if let Some(nll) = made.nll_true {
         let mut protocol = protocol.clone();
-        protocol.insert("interval".into(), "95 %, of 1.96 standard errors".into());
+        protocol.insert("interval".into(), "95 %, ± 1.96 standard errors".into());
         protocol
             .insert("mean".into(), "over valid sentences; the floor is the entropy of the grammar".into());
         let entropy = Grammar::phrases().total_entropy();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_wrong_new_and_repeated_is_counted() {
+    fn counts_correct_wrong_new_and_repeated_sentences() {
         let made = sentences(&[
             "it is cold",
             "it is cold",

@@ -352,7 +352,7 @@ fn an_empty_batch_gives_an_empty_result() {
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn rejects_and_names_mismatched_shapes() {
     let (x, three) = (random(1, &[1, 3, 4, 4]), random(2, &[2, 3, 3, 3]));
     let conv = |k: &Tensor, stride, padding| {
         conv2d(&x, k, None, stride, padding, Activation::Identity)

@@ -72,7 +72,7 @@ proptest! {
 }
 
 #[test]
-fn a_bound_leaves_bits_inside_alone_and_never_lets_go_outside() {
+fn a_bound_keeps_values_inside_and_gradients_outside() {
     let values = [-20.0f32, -0.3, 0.0, 1.1, 8.0, 1e30, -1e30];
     let x = Var::new(&values, &Device::Cpu).unwrap();
     let y = soft_bound(&x, -20.0, 8.0).unwrap();

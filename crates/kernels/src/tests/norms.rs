@@ -81,7 +81,7 @@ fn a_large_mean_does_not_cancel() {
 }
 
 #[test]
-fn what_does_not_fit_is_named() {
+fn rejects_and_names_mismatched_shapes() {
     let (x, three, four) = (random(1, &[2, 3, 4, 4]), random(2, &[3]), random(3, &[4]));
     let error = batch_norm(&x, &three, &four, EPS, Activation::Relu).unwrap_err().to_string();
     assert!(error.contains("beta") && error.contains("[4]"), "{error}");

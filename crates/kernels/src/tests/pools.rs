@@ -11,7 +11,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn windows_are_what_they_say(
+    fn windows_match_their_definition(
         n in 1usize..4, c in 1usize..5, h in 1usize..12, w in 1usize..40,
         size in 1usize..5, stride in 1usize..4, padding in 0usize..3, seed: u64,
     ) {
@@ -65,7 +65,7 @@ fn a_maximum_with_nan_is_nan_wherever_it_stands() {
 }
 
 #[test]
-fn windows_that_make_no_sense_are_refused() {
+fn rejects_impossible_windows() {
     let x = random(1, &[1, 1, 4, 4]);
     let pool = |size, stride, padding| pool2d(&x, Pool::Max, Windows { size, stride, padding });
     assert!(pool(3, 0, 0).is_err() && pool(2, 1, 2).is_err() && pool(0, 1, 0).is_err());

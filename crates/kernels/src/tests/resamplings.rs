@@ -29,7 +29,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn halving_and_doubling_are_what_they_say(n in 1usize..4, c in 1usize..5, h in 1usize..5, w in 1usize..7) {
+    fn halving_and_doubling_match_their_definitions(n in 1usize..4, c in 1usize..5, h in 1usize..5, w in 1usize..7) {
         let x = random(1, &[n, c, 2 * h, 2 * w]);
         let (halved, doubled) = (avg_pool2(&x).unwrap(), upsample2(&x).unwrap());
         let at = |t: &Tensor, i: usize, y: usize, x: usize| {

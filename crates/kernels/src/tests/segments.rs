@@ -132,7 +132,7 @@ fn large_logits_stay_finite_and_nan_stays_in_its_choice() {
 }
 
 #[test]
-fn what_does_not_fit_is_an_error() {
+fn rejects_mismatched_inputs() {
     let segments = Segments::new([(Choice, 2), (Signed, 1)]);
     assert_eq!((segments.width(), segments.numbers()), (3, 1));
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();

@@ -304,7 +304,7 @@ fn the_largest_of_a_row_is_the_first_of_equal_ones() {
 }
 
 #[test]
-fn what_does_not_fit_is_an_error() {
+fn rejects_mismatched_inputs() {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
     let lstm = |x: &[usize], w: &[usize], start: &[usize]| {
         lstm(&zeros(x), &zeros(w), &zeros(start))

@@ -28,6 +28,11 @@ impl Embedding {
         Ok(Self { weight: scope.weight("weight", (tokens, width), start)? })
     }
 
+    /// Number of features of a token.
+    pub fn width(&self) -> usize {
+        self.weight.dims().last().copied().unwrap_or(0)
+    }
+
     /// Token numbers `(..)` u32 → features `(.., width)`.
     pub fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
         Ok(kernels::embedding(&self.weight, tokens)?)

@@ -194,7 +194,7 @@ fn micro_batches_learn_what_the_whole_batch_teaches() {
 }
 
 #[test]
-fn what_is_not_finite_in_one_part_stops_all_before_anything_changes() {
+fn a_part_that_is_not_finite_stops_all_before_any_change() {
     for (processes, micro_batches) in [(1, 4), (4, 4), (2, 8)] {
         for (values, _, reports) in trained(processes, micro_batches, 2, Some(13)) {
             let error = reports.unwrap_err();

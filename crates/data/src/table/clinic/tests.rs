@@ -171,7 +171,7 @@ fn a_table_gives_its_records_back() {
 }
 
 #[test]
-fn difficulties_are_there() {
+fn the_data_has_its_intended_difficulties() {
     let rows = rows(0, 10_000);
     let share = |is: fn(&Record) -> bool| rows.iter().filter(|row| is(row)).count() as f64 / 10_000.0;
     let rare = share(|row| row.diagnosis == 8);

@@ -141,7 +141,7 @@ fn equals_scikit_learn_from_the_same_start() {
 }
 
 #[test]
-fn the_start_is_by_quantiles_and_a_heavy_value_is_alone() {
+fn starts_from_quantiles_and_separates_frequent_values() {
     assert_eq!(start(&[1; 10], 5), [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]);
     // 90 of 100 rows have one value. It is alone, and the others share the other two components.
     let start = start(&[3, 90, 3, 2, 2], 3);

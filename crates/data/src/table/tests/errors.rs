@@ -9,7 +9,7 @@ fn says(result: Result<Table>, expected: &str) {
 }
 
 #[test]
-fn files_that_are_no_tables() {
+fn rejects_files_without_rows() {
     says(read(""), "x.csv is an empty table: it has neither a header nor rows");
     says(read("a,b\n"), "x.csv is an empty table: it has a header but no rows");
 }
@@ -147,7 +147,7 @@ fn sizes_beyond_what_is_read() {
 
 #[cfg(feature = "parquet")]
 #[test]
-fn files_that_are_no_parquet() {
+fn rejects_files_that_are_not_parquet() {
     let folder = tempfile::tempdir().unwrap();
     let read = |bytes: &[u8]| Table::read(&file(&folder, "x.parquet", bytes), &TableOptions::default());
     says(read(b""), "x.parquet is damaged: expected a parquet file of a table");
@@ -173,7 +173,7 @@ fn a_damaged_parquet_file_is_an_error_and_no_panic() {
 }
 
 #[test]
-fn vectors_that_are_no_rows() {
+fn rejects_vectors_that_are_not_rows() {
     let table = read("x,y\n0.5,a\n0.25,b\n0.75,a\n").unwrap();
     let encoder = encode::Encoder::fit(&table, |_| ()).unwrap();
     let width = encoder.layout().width();
