@@ -69,7 +69,7 @@ const EMBEDDING: usize = 64;
 /// Number of tokens in a window.
 const WINDOW: usize = 3;
 /// The size of the network for clips.
-const CLIPS: ClipSize = ClipSize { width: 16, features: 64, blocks: 2 };
+const CLIPS: ClipSize = ClipSize { width: 8, features: 64, blocks: 2 };
 
 impl Body {
     /// The body for samples of such data, and the number of values that it gives per sample.

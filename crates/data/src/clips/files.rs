@@ -15,7 +15,7 @@ use crate::notes::{LISTED, Note};
 use crate::parts::Parts;
 use crate::picture::animation;
 use crate::picture::{self, Unreadable};
-use crate::{Error, InMemory, Progress, Result, natural};
+use crate::{Error, InMemory, Progress, Result, natural, selection};
 
 pub(crate) use crate::picture::animation::MOST_FRAMES;
 
@@ -88,7 +88,20 @@ fn needs_clips(kind: &Kind) -> Result<(usize, ImageShape)> {
 pub(crate) fn load(dir: &Path, config: &ClipsConfig, progress: &Progress<'_>) -> Result<Loaded> {
     let Listing { classes, train, test, notes } = layout::list(dir, &CLIPS)?;
     let named = !classes.is_empty();
-    let parts = [grouped(dir, train, named)?, grouped(dir, test, named)?];
+    let parts = if notes.iter().any(|note| matches!(note, Note::Parts { test: Some(_), .. })) {
+        [grouped(dir, train, named)?, grouped(dir, test, named)?]
+    } else {
+        // Clips are held out, not single frames of them.
+        let mut train = grouped(dir, train.into_iter().chain(test).collect(), named)?;
+        let mut flags = selection::test_part(train.len(), |index| train[index].label).into_iter();
+        let test = train.extract_if(.., |_| flags.next().unwrap_or(false)).collect();
+        if train.is_empty() {
+            let reason =
+                format!("{} contains one clip, but training and testing need at least two", dir.display());
+            return Err(Error::Config { key: "data.dir", reason });
+        }
+        [train, test]
+    };
     let first = parts.iter().flatten().next().ok_or_else(|| Error::EmptyFolder {
         path: dir.to_path_buf(),
         what: CLIPS.plural,
