@@ -48,10 +48,8 @@ impl Players {
         mut params: ParamSet,
     ) -> Result<Self> {
         config.validate()?;
-        if !config.augment.is_empty() {
-            if sample.clip().is_none() {
-                sample.needs_image("model.augment")?;
-            }
+        if !config.augment.is_empty() && sample.clip().is_none() {
+            sample.needs_image("model.augment")?;
         }
         let head = Head::new(&sample, "model.generator")?;
         let width = condition.width();

@@ -51,7 +51,7 @@ pub fn metrics(
 
 /// [`content_drift`] of every clip of a split.
 fn drifts(split: &Split) -> Result<Vec<f64>> {
-    each(split, |clip, image| content_drift(clip, image))
+    each(split, content_drift)
 }
 
 /// Applies `measure` to the bytes of each clip and the shape of its frames.
