@@ -29,6 +29,8 @@ const SEED: u64 = 0;
 /// Seed of the judge that chooses checkpoints.
 const CHOOSING_SEED: u64 = 1;
 const BATCH: usize = 100;
+/// Clips per batch: each has as many frames as a batch needs for its norms.
+const CLIP_BATCH: usize = 32;
 /// Maximum number of training steps.
 const STEPS: u64 = 3000;
 /// Steps between validations.
@@ -399,7 +401,8 @@ fn train(data: &Dataset, classes: usize, seed: u64, progress: &mut impl FnMut(u6
     };
     let validation = if data.validation.is_empty() { &data.train } else { &data.validation };
     let validation = validation.subset(LOOK_AT);
-    let batch = BATCH.min(data.train.len());
+    let batch = if matches!(data.info.kind, Kind::Clip { .. }) { CLIP_BATCH } else { BATCH };
+    let batch = batch.min(data.train.len());
     let mut loader = Loader::new(&data.train, &LoaderConfig::new(batch, seed), &device)?;
     let mut done = 0;
     while done < STEPS {
