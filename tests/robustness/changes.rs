@@ -50,7 +50,7 @@ fn folders_that_change() {
         },
         Case {
             case: "a class is renamed",
-            gets: "a different data set: a run that was trained with the old name cannot be resumed with it",
+            gets: "a different data set: a run that was trained with the old name cannot be resumed on the renamed data",
             run: |folder| {
                 shades(&folder.join("data/cat"), 10);
                 shades(&folder.join("data/dog"), 20);
@@ -79,8 +79,8 @@ fn folders_that_change() {
 fn sizes() {
     let cases = [
         Case {
-            case: "image files of one size below 64, and no `data.folder.size`",
-            gets: "images as large as their shorter side",
+            case: "image files that all have the same size, with a shorter side below 64, and no `data.folder.size`",
+            gets: "images as large as that side",
             run: |folder| {
                 for (size, width) in [(32, 32), (28, 40)] {
                     write(folder, "data/a.png", &encoded(photo(width, size), ImageFormat::Png));
@@ -99,7 +99,7 @@ fn sizes() {
             },
         },
         Case {
-            case: "image files that are smaller than `data.folder.size`, or than its default of 64",
+            case: "image files that are smaller than `data.folder.size`; or, without this key, files of several sizes of which some are smaller than 64",
             gets: "refused, with the key and the largest size that all files allow",
             run: |folder| {
                 write(folder, "data/a.png", &encoded(photo(90, 70), ImageFormat::Png));

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use waxwork_data::Error as DataError;
-use waxwork_data::manifest::FSDD;
+use waxwork_data::manifest::{FOLDER, FSDD, HUB};
 use waxwork_distributed::Error as DistributedError;
 use waxwork_models::Error as ModelError;
 use waxwork_trainer::{Error as TrainerError, RunFolder};
@@ -166,10 +166,15 @@ fn about_data(error: &DataError) -> Option<String> {
         DataError::Missing { .. } => {
             "give the folder of its files with `--data-dir DIR`, or build with `--features hub` to download them".into()
         }
-        DataError::NoManifest { name, .. } if Path::new(name).is_dir() => {
-            format!("to use its images, give `--data folder --data-dir {name}`")
+        DataError::NoManifest { name, .. } if name == FOLDER => {
+            "`waxwork data show folder --data-dir DIR` shows the images in DIR".into()
         }
-        DataError::NoManifest { name, .. } => format!("`waxwork data show {name}` shows its images"),
+        DataError::NoManifest { name, .. } if name.starts_with(HUB) => {
+            format!("`waxwork data show {name}` shows its images")
+        }
+        DataError::NoManifest { name, .. } if Path::new(name).is_dir() => {
+            format!("to train on its images, pass `--data folder --data-dir {name}` to `waxwork train`")
+        }
         DataError::NoFolder | DataError::NoRecordings | DataError::NoClips => "give it with `--data-dir DIR`".into(),
         DataError::NoTable => "give it with `--data-dir FILE`".into(),
         DataError::Picture { .. } | DataError::Row { .. } => {

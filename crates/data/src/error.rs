@@ -247,11 +247,11 @@ pub enum Error {
     },
 
     /// A data set without a manifest. Nothing is known about it before its images are read.
-    #[error("`{name}` has no manifest: {reason}")]
+    #[error("`{name}` {reason}")]
     NoManifest {
         /// The name as given.
         name: String,
-        /// What it is instead.
+        /// What it is instead, as the predicate of a sentence about the name.
         reason: &'static str,
     },
 

@@ -203,7 +203,7 @@ impl Manifest {
     /// The manifest of the data set `name`.
     ///
     /// # Errors
-    /// [`Error::UnknownDataset`] with the nearest name; [`Error::Config`] if it is a folder or on the Hub.
+    /// [`Error::UnknownDataset`] with the nearest name; [`Error::NoManifest`] if it is a folder or on the Hub.
     pub fn find(name: &str) -> Result<Self> {
         let known = waxwork_datasets::manifests();
         match known.iter().find(|(other, _)| *other == name) {
@@ -229,13 +229,13 @@ impl Manifest {
 /// The error for a name that is valid but has no manifest.
 fn without_manifest(name: &str) -> Option<Error> {
     let reason = if name == FOLDER {
-        "it stands for an image folder"
+        "stands for your own image folder, not for a known data set"
     } else if name == MEMORY {
-        "it stands for data that a program had in its memory"
+        "stands for data that a program had in its memory, not for a known data set"
     } else if name.starts_with(HUB) {
-        "it is a data set on the Hub"
+        "is a data set on the Hub, not one that Waxwork knows"
     } else if Path::new(name).is_dir() {
-        "it is a folder"
+        "is a folder, not the name of a data set"
     } else {
         return None;
     };

@@ -300,7 +300,7 @@ fn real_texts_are_what_their_manifests_say() {
         (
             "sentences-labelled.tar.gz",
             "trec",
-            "How did serfdom develop in and then leave Russia ?",
+            "How did <unk> develop in and then leave Russia ?",
             Some("description"),
         ),
     ] {

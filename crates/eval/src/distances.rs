@@ -76,7 +76,7 @@ impl Distances {
         };
         let neighbours = |k: usize| counts(&[("neighbours", k.to_string())]);
         let subsets = counts(&[
-            ("subsets", format!("{SUBSETS} of {SUBSET_SIZE} at most")),
+            ("subsets", format!("{SUBSETS}, each of at most {SUBSET_SIZE} samples")),
             ("interval", "one standard deviation over the subsets".to_owned()),
         ]);
         let KernelDistance { mean, standard_deviation } = self.kernel;

@@ -69,8 +69,10 @@ impl DifferentBins {
     pub fn metric(&self, protocol: &Protocol) -> Metric {
         let mut protocol = protocol.clone();
         protocol.insert("n_generated".into(), self.n_generated.to_string());
-        protocol
-            .insert("bins".into(), format!("{}, k-means of training samples; different at 5 %", self.bins));
+        protocol.insert(
+            "bins".into(),
+            format!("{}, k-means of training samples; significance level 5 %", self.bins),
+        );
         let share = |count: usize| count as f64 / self.bins as f64;
         Metric::new("ndb", share(self.generated), &protocol).floor(share(self.real)).lower()
     }

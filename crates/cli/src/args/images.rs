@@ -8,7 +8,6 @@ use super::shared::{DataDirArg, DeviceArg, RunArg};
 use super::values::{IndexList, assignment, at_least_one, not_negative};
 
 #[derive(Debug, Args)]
-#[command(mut_arg("data_dir", |arg| arg.requires("neighbours")))]
 #[command(after_long_help = "\
 Examples:
   waxwork sample runs/RUN                              a grid of 100 images, runs/RUN/sample.png

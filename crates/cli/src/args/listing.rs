@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueHint};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
-use super::shared::{DataDirArg, RunArg, SetArg};
+use super::shared::{FilesDirArg, RunArg, SetArg};
 use super::values::{at_least_one, share};
 use crate::completion;
 
@@ -165,7 +165,7 @@ Examples:
         #[arg(add = ArgValueCandidates::new(completion::data_sets))]
         name: String,
         #[command(flatten)]
-        data_dir: DataDirArg,
+        data_dir: FilesDirArg,
     },
     /// Describe the columns of a table, or the texts of a file
     ///
@@ -206,7 +206,7 @@ Examples:
         #[arg(long, value_name = "SHARE", value_parser = share)]
         share: Option<f64>,
         #[command(flatten)]
-        data_dir: DataDirArg,
+        data_dir: FilesDirArg,
         /// Set a key of the data set, such as data.folder.size=32; repeatable
         #[arg(long, value_name = "KEY=VALUE", add = ArgValueCompleter::new(completion::settings))]
         set: Vec<String>,
@@ -230,7 +230,7 @@ Examples:
         #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = at_least_one)]
         count: usize,
         #[command(flatten)]
-        data_dir: DataDirArg,
+        data_dir: FilesDirArg,
         /// Set a key of the data set, such as data.folder.size=32; repeatable
         #[arg(long, value_name = "KEY=VALUE", add = ArgValueCompleter::new(completion::settings))]
         set: Vec<String>,

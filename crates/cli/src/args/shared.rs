@@ -50,14 +50,33 @@ impl Deref for DeviceArg {
 pub(crate) struct DataDirArg {
     /// Read the data set's files from DIR
     ///
-    /// By default, Waxwork uses `data.dir` of the recipe (for a run, the folder of its training data); if there
-    /// is none, `WAXWORK_DATA_DIR`; otherwise `waxwork` in the user's cache folder. Embedded data sets need no
-    /// files.
+    /// By default, Waxwork uses `data.dir` of the recipe (for a run, the folder of its training data). If there
+    /// is none, it uses the folder that `WAXWORK_DATA_DIR` names, or else `waxwork` in the user's cache folder.
+    /// Embedded data sets need no files.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     data_dir: Option<PathBuf>,
 }
 
 impl Deref for DataDirArg {
+    type Target = Option<PathBuf>;
+
+    fn deref(&self) -> &Option<PathBuf> {
+        &self.data_dir
+    }
+}
+
+/// The folder of a data set's files, for commands that read neither a recipe nor a run.
+#[derive(Debug, Args)]
+pub(crate) struct FilesDirArg {
+    /// Read the data set's files from DIR
+    ///
+    /// By default, Waxwork uses the folder that `WAXWORK_DATA_DIR` names, or else `waxwork` in the user's cache
+    /// folder. Embedded data sets need no files.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    data_dir: Option<PathBuf>,
+}
+
+impl Deref for FilesDirArg {
     type Target = Option<PathBuf>;
 
     fn deref(&self) -> &Option<PathBuf> {

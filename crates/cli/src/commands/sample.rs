@@ -26,6 +26,11 @@ pub(crate) const SAMPLES: usize = 100;
 const FEW: usize = 40;
 
 pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
+    if arguments.data_dir.is_some() && !arguments.neighbours {
+        return Err(Failure::usage(
+            "--data-dir needs --neighbours: without it, `sample` does not read the data set",
+        ));
+    }
     let started = Instant::now();
     let device = device::open(&arguments.device)?;
     let run =

@@ -389,7 +389,7 @@ fn rejects_and_names_mismatched_shapes() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// Minimal filtering: channels in multiples of 16, and kernels two or three strides wide.
+    /// Minimal filtering: channels in multiples of 16, and kernels two or three times as wide as the stride.
     #[test]
     fn filtered_convolutions_match_the_reference(
         n in 1usize..4, c in 1usize..3, o in 1usize..3, image in both(1..8),

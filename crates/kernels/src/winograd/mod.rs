@@ -1,4 +1,5 @@
-//! The three products of square convolutions whose kernel is two or three strides wide, by minimal filtering.
+//! The three products of square convolutions whose kernel is two or three times as wide as their stride, by
+//! minimal filtering.
 //!
 //! The padded image is split into phases by the stride and stored channels-last, so that one position holds a
 //! run of `depth` = channels · stride² numbers, and the convolution becomes one of stride 1 with two or three
