@@ -8,6 +8,7 @@
 
 mod browser;
 mod choosing;
+mod clips;
 mod data;
 mod doctor;
 mod families;

@@ -93,7 +93,8 @@ fn shells_complete_keys_recipes_and_data_sets() {
     assert_eq!(offered("bash", &["recipes", "show", "--set", "optimizer.ep"]), ["optimizer.eps="]);
     assert_eq!(offered("zsh", &["train", "--set", "train.flip="]), ["train.flip=false", "train.flip=true"]);
     let kinds = offered("zsh", &["train", "--set", "model.network.kind="]);
-    assert_eq!(kinds, ["mlp", "conv", "tower", "recurrent"].map(|kind| format!("model.network.kind={kind}")));
+    let all = ["mlp", "conv", "tower", "recurrent", "clip"];
+    assert_eq!(kinds, all.map(|kind| format!("model.network.kind={kind}")));
     assert_eq!(offered("bash", &["train", "--data", "fash"]), ["fashion-mnist"]);
     assert_eq!(offered("bash", &["recipes", "diff", "vae-digits", "cvae-mn"]), ["cvae-mnist"]);
     assert!(offered("zsh", &["recipes", "show", "vae-d"])[0].starts_with("vae-digits:convolutional VAE"));

@@ -15,6 +15,8 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("clinic", include_str!("../clinic.toml")),
         ("drums", include_str!("../drums.toml")),
         ("phrases", include_str!("../phrases.toml")),
+        ("motions", include_str!("../motions.toml")),
+        ("moving-digits", include_str!("../moving-digits.toml")),
         ("mnist", include_str!("../mnist.toml")),
         ("fashion-mnist", include_str!("../fashion-mnist.toml")),
         ("cifar10", include_str!("../cifar10.toml")),
@@ -24,5 +26,6 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("equations", include_str!("../equations.toml")),
         ("names", include_str!("../names.toml")),
         ("trec", include_str!("../trec.toml")),
+        ("sprites", include_str!("../sprites.toml")),
     ]
 }

@@ -23,7 +23,7 @@ const RECONSTRUCTED: usize = 300;
 pub fn at_rest(kind: &Kind, view: &View, samples: &Tensor, first: u64) -> Result<Vec<u8>> {
     match kind {
         Kind::Sound { .. } => Ok(view.sounds(kind, samples, first)?),
-        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } => {
+        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } | Kind::Clip { .. } => {
             Ok(arrays::at_rest(samples, kind)?)
         }
     }

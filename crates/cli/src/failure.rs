@@ -175,7 +175,7 @@ fn about_data(error: &DataError) -> Option<String> {
         DataError::NoManifest { name, .. } if Path::new(name).is_dir() => {
             format!("to train on its images, pass `--data folder --data-dir {name}` to `waxwork train`")
         }
-        DataError::NoFolder | DataError::NoRecordings => "give it with `--data-dir DIR`".into(),
+        DataError::NoFolder | DataError::NoRecordings | DataError::NoClips => "give it with `--data-dir DIR`".into(),
         DataError::NoTable => "give it with `--data-dir FILE`".into(),
         DataError::Picture { .. } | DataError::Row { .. } => {
             "remove it, or skip such images with `--set data.folder.skip_unreadable=true` (in `train` also \

@@ -3,6 +3,7 @@
 //! public; the rest is private to the command.
 
 mod args;
+mod clips;
 mod commands;
 mod completion;
 mod environment;

@@ -24,6 +24,7 @@ use waxwork_trainer::progress::above_bars;
 use waxwork_trainer::{Display, Meter, RunInfo, Unit};
 
 use crate::args::{LogFormat, Messages};
+use crate::clips;
 use crate::commands::foreign::labels_beside;
 use crate::failure::Failure;
 use crate::texts;
@@ -280,7 +281,8 @@ pub(crate) struct Labelled<'a> {
 /// (.png), an array (.npy, with labels in a file next to it), or a tensor file (.safetensors, with `labels`
 /// if there are any). A path without an extension is a new folder of PNG files, numbered from `first`, with a
 /// folder per class if there are labels. Sounds are written as waveforms: one .wav file, or a folder of them.
-/// Next to their PNG image, one .wav file has all of them. Texts are written as lines (.txt, .jsonl).
+/// Next to their PNG image, one .wav file has all of them. Texts are written as lines (.txt, .jsonl). Clips are
+/// written as animations (.png, .gif), as video (.y4m) or as a folder of strips.
 pub(crate) fn write_samples(
     path: &Path,
     form: &Form,
@@ -293,6 +295,9 @@ pub(crate) fn write_samples(
     if let Kind::Sound { rate, length } = *kind {
         let heard = sounds::at_rest(kind, &form.view, images, first)?;
         return write_sounds(path, images, &heard, (rate, length), labelled, first);
+    }
+    if matches!(kind, Kind::Clip { .. }) {
+        return clips::write(path, images, GRID_COLUMNS, labelled, first);
     }
     if matches!(kind, Kind::Text { .. }) {
         return texts::write(path, form, &sounds::at_rest(kind, &form.view, images, first)?, labelled);
@@ -326,7 +331,7 @@ pub(crate) fn write_samples(
 }
 
 /// Writes one file per sample into a new folder, in a folder per class if there are labels.
-fn write_folder(
+pub(crate) fn write_folder(
     path: &Path,
     ending: &str,
     count: usize,
@@ -394,6 +399,15 @@ pub(crate) fn write_pairs(path: &Path, form: &Form, above: &Tensor, below: &Tens
     if matches!(form.kind, Kind::Text { .. }) {
         return texts::write_pairs(path, form, above, below);
     }
+    if let (Kind::Clip { .. }, Some("png" | "apng" | "gif" | "y4m")) =
+        (&form.kind, extension(path).as_deref())
+    {
+        values::check("clips", above)?;
+        values::check("clips", below)?;
+        if let Some(animation) = preview::moving_pairs(&form.kind, above, below, GRID_COLUMNS)? {
+            return clips::write_animation(path, &animation);
+        }
+    }
     if extension(path).as_deref() == Some("png") {
         values::check("images", above)?;
         values::check("images", below)?;
@@ -416,6 +430,9 @@ pub(crate) fn check_target(path: &Path, kind: &Kind) -> Result<(), Failure> {
     if matches!(kind, Kind::Text { .. }) {
         return texts::check_target(path);
     }
+    if matches!(kind, Kind::Clip { .. }) {
+        return clips::check_target(path);
+    }
     match extension(path).as_deref() {
         Some("png" | "npy" | "safetensors") => Ok(()),
         Some("wav") if is_sound => Ok(()),
@@ -425,17 +442,19 @@ pub(crate) fn check_target(path: &Path, kind: &Kind) -> Result<(), Failure> {
                 "`{shown}`: cannot write .{other} files; use {wav}.png, .npy, .safetensors, or a folder (no extension)"
             )))
         }
-        None if path.is_dir() => {
-            let mut entries = std::fs::read_dir(path).map_err(store::failed("read", path))?;
-            let empty = entries.next().is_none();
-            if empty {
-                Ok(())
-            } else {
-                Err(Failure::new(format!("`{shown}` is not empty: name a new folder")))
-            }
-        }
-        None => Ok(()),
+        None => check_new_folder(path),
     }
+}
+
+/// Checks that a folder does not exist or is empty.
+pub(crate) fn check_new_folder(path: &Path) -> Result<(), Failure> {
+    if path.is_dir() {
+        let mut entries = std::fs::read_dir(path).map_err(store::failed("read", path))?;
+        if entries.next().is_some() {
+            return Err(Failure::new(format!("`{}` is not empty: name a new folder", path.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Writes the labels of a NumPy file of images next to it. Without labels, removes an older label file.

@@ -41,6 +41,13 @@ pub enum Kind {
         /// Tokens of a text at most.
         length: usize,
     },
+    /// Clips: videos of one number of frames, all of one size.
+    Clip {
+        /// Frames per clip.
+        frames: usize,
+        /// The shape of a frame.
+        image: ImageShape,
+    },
 }
 
 /// The maximum number of tokens in a vocabulary: a token is stored in two bytes.
@@ -55,6 +62,7 @@ enum StoredKind {
     Rows(SampleSpec),
     Sound { rate: u32, length: usize },
     Text { vocabulary: usize, length: usize },
+    Clip { frames: usize, image: ImageShape },
 }
 
 impl TryFrom<StoredKind> for Kind {
@@ -82,6 +90,10 @@ impl TryFrom<StoredKind> for Kind {
             StoredKind::Text { vocabulary, length } => {
                 Err(format!("texts of {length} of {vocabulary} tokens are not possible"))
             }
+            StoredKind::Clip { frames, image } => match checked_len(&[frames, image.len()]) {
+                Some(1..=MOST_VALUES) => Ok(Self::Clip { frames, image }),
+                _ => Err(format!("clips of {frames} frames of {image} are not possible")),
+            },
             StoredKind::Points { dimensions } => {
                 Err(format!("points in {dimensions} dimensions are not possible"))
             }
@@ -90,9 +102,12 @@ impl TryFrom<StoredKind> for Kind {
 }
 
 impl Kind {
-    /// The kind of samples that networks see unchanged: images if they have three dimensions, texts if they are
-    /// rows of choices, points otherwise.
+    /// The kind of samples that networks see unchanged: images if they have three dimensions, clips if they
+    /// have four, texts if they are rows of choices, points otherwise.
     pub fn seen_as(spec: &SampleSpec) -> Self {
+        if let Some((frames, image)) = spec.clip() {
+            return Self::Clip { frames, image };
+        }
         match (spec.image(), spec.dims()) {
             (Some(shape), _) => Self::Image(shape),
             (None, &[length, vocabulary]) if spec.range() == Some(Range::OneHot) => {
@@ -102,7 +117,7 @@ impl Kind {
         }
     }
 
-    /// The noun for one sample: `image`, `point`, `row`, `sound`, `text`.
+    /// The noun for one sample: `image`, `point`, `row`, `sound`, `text`, `clip`.
     pub const fn noun(&self) -> &'static str {
         match self {
             Self::Image(_) => "image",
@@ -110,10 +125,11 @@ impl Kind {
             Self::Rows(_) => "row",
             Self::Sound { .. } => "sound",
             Self::Text { .. } => "text",
+            Self::Clip { .. } => "clip",
         }
     }
 
-    /// The noun for several samples: `images`, `points`, `rows`, `sounds`, `texts`.
+    /// The noun for several samples: `images`, `points`, `rows`, `sounds`, `texts`, `clips`.
     pub const fn plural(&self) -> &'static str {
         match self {
             Self::Image(_) => "images",
@@ -121,10 +137,11 @@ impl Kind {
             Self::Rows(_) => "rows",
             Self::Sound { .. } => "sounds",
             Self::Text { .. } => "texts",
+            Self::Clip { .. } => "clips",
         }
     }
 
-    /// Size in bytes of one sample as a source writes it: one byte per value of an image, four per coordinate
+    /// Size in bytes of one sample as a source writes it: one byte per value of an image or of a clip's frames, four per coordinate
     /// of a point or number of a row (f32, little-endian), two per sample of a sound (i16, little-endian) or
     /// token of a text (u16, little-endian).
     pub fn bytes(&self) -> usize {
@@ -133,6 +150,7 @@ impl Kind {
             Self::Points { dimensions } => 4 * *dimensions,
             Self::Rows(spec) => 4 * spec.len(),
             Self::Sound { length, .. } | Self::Text { length, .. } => 2 * *length,
+            Self::Clip { frames, image } => *frames * image.len(),
         }
     }
 
@@ -140,7 +158,11 @@ impl Kind {
     pub const fn image(&self) -> Option<ImageShape> {
         match self {
             Self::Image(shape) => Some(*shape),
-            Self::Points { .. } | Self::Rows(_) | Self::Sound { .. } | Self::Text { .. } => None,
+            Self::Points { .. }
+            | Self::Rows(_)
+            | Self::Sound { .. }
+            | Self::Text { .. }
+            | Self::Clip { .. } => None,
         }
     }
 }
@@ -161,6 +183,7 @@ impl fmt::Display for Kind {
             Self::Text { vocabulary, length } => {
                 write!(f, "texts of up to {length} of {vocabulary} tokens")
             }
+            Self::Clip { frames, image } => write!(f, "clips of {frames} frames of {image}"),
         }
     }
 }
@@ -384,16 +407,46 @@ impl SampleSpec {
         }
     }
 
+    /// A clip of `frames` frames: `(frames, channels, height, width)` in [0, 1].
+    ///
+    /// # Errors
+    /// As [`SampleSpec::new`].
+    pub fn of_clips(frames: usize, image: ImageShape) -> Result<Self> {
+        let ImageShape { channels, height, width } = image;
+        let segments = vec![Segment { width, range: Range::Unit }];
+        Self::new(vec![frames, channels, height, width], segments)
+    }
+
+    /// The number of frames and the shape of each, if the sample has four dimensions.
+    pub fn clip(&self) -> Option<(usize, ImageShape)> {
+        match self.dims[..] {
+            [frames, channels, height, width] => Some((frames, ImageShape { channels, height, width })),
+            _ => None,
+        }
+    }
+
     /// Channels, height and width, for a network that needs images.
     ///
     /// # Errors
     /// [`Error::Config`] that names `key` if a sample is not an image.
     pub fn needs_image(&self, key: &str) -> Result<ImageShape> {
+        let other = if self.clip().is_some() { "clip" } else { "mlp" };
         self.image().ok_or_else(|| Error::Config {
             key: key.to_owned(),
             reason: format!(
-                "a network of this kind needs images, but a sample is {self}; use one of kind `mlp`"
+                "a network of this kind needs images, but a sample is {self}; use one of kind `{other}`"
             ),
+        })
+    }
+
+    /// [`SampleSpec::clip`] for a network that needs clips.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names `key` if a sample is not a clip.
+    pub fn needs_clip(&self, key: &str) -> Result<(usize, ImageShape)> {
+        self.clip().ok_or_else(|| Error::Config {
+            key: key.to_owned(),
+            reason: format!("a network of kind `clip` needs clips, but a sample is {self}"),
         })
     }
 }
@@ -455,6 +508,7 @@ mod tests {
             Kind::Rows(row),
             Kind::Sound { rate: 8000, length: 4096 },
             Kind::Text { vocabulary: 100, length: 16 },
+            Kind::Clip { frames: 16, image: ImageShape::new(3, 32, 32) },
         ] {
             let text = serde_json::to_string(&kind).unwrap();
             assert_eq!(serde_json::from_str::<Kind>(&text).unwrap(), kind, "{text}");

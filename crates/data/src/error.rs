@@ -160,6 +160,10 @@ pub enum Error {
     #[error("the data set `sound` needs `data.dir`, the folder with your WAV files")]
     NoRecordings,
 
+    /// The data set `clips` without `data.dir`.
+    #[error("the data set `clips` needs `data.dir`, the folder with your strips, animated files or frames")]
+    NoClips,
+
     /// A recording cannot be read, or is empty.
     #[error("cannot read {}: {reason}", path.display())]
     Recording {

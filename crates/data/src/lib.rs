@@ -20,6 +20,7 @@
 
 mod asking;
 pub mod cifar;
+pub mod clips;
 pub mod dataset;
 pub mod embedded;
 pub mod error;
@@ -54,6 +55,7 @@ pub mod text;
 pub mod verify;
 pub mod view;
 
+pub use clips::ClipsConfig;
 pub use dataset::{Dataset, DatasetInfo, Split};
 pub use error::{Error, Result};
 pub use folder::FolderConfig;

@@ -9,11 +9,14 @@ use serde::{Deserialize, Serialize};
 use waxwork_core::Kind;
 use waxwork_core::hash::sha256;
 
+use crate::clips::{self, ClipsConfig};
 use crate::embedded::points::{self, STANDARD_DEVIATION};
-use crate::embedded::{Digits, Drums, Grammar, Part, Phrases, PlaneMixture, PlanePoints, Shapes};
+use crate::embedded::{
+    Digits, Drums, Grammar, Motions, MovingDigits, Part, Phrases, PlaneMixture, PlanePoints, Shapes,
+};
 use crate::folder::{self, FolderConfig};
 use crate::left_out::LeftOut;
-use crate::manifest::{FOLDER, HUB, MEMORY, Manifest, SOUND, Storage, TABLE, TEXT};
+use crate::manifest::{CLIPS, FOLDER, HUB, MEMORY, Manifest, SOUND, Storage, TABLE, TEXT};
 use crate::noise::NoiseConfig;
 use crate::notes::Note;
 use crate::parts::Parts;
@@ -30,9 +33,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `mnist`, `fashion-mnist`, `cifar10`, `fsdd`, `ptb`,
-    /// `coco-captions`, `equations`, `names`, `trec`),
-    /// `folder`, `table`, `sound`, `text`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
+    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `motions`, `moving-digits`, `mnist`,
+    /// `fashion-mnist`, `cifar10`, `fsdd`, `ptb`, `coco-captions`, `equations`, `names`, `trec`, `sprites`),
+    /// `folder`, `table`, `sound`, `text`, `clips`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
     /// `memory`.
     pub name: String,
     /// The folder that holds the files, or the file of a table or of texts; default: `WAXWORK_DATA_DIR` or the user's cache folder.
@@ -68,6 +71,9 @@ pub struct DataConfig {
     /// How lines become texts, and which tokens they have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextConfig>,
+    /// How files become clips of one number of frames and one size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clips: Option<ClipsConfig>,
 }
 
 /// The modes of `ring` and `grid`.
@@ -113,6 +119,7 @@ impl DataConfig {
             leave_out: None,
             sound: None,
             text: None,
+            clips: None,
         }
     }
 }
@@ -151,6 +158,9 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     if config.name == TEXT {
         return load_texts(config);
     }
+    if config.name == CLIPS {
+        return load_clips(config, progress);
+    }
     if config.text.is_some() {
         let reason = format!("only the data set `{TEXT}` has this table, not `{}`", config.name);
         return Err(Error::Config { key: "data.text", reason });
@@ -175,12 +185,24 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
         return Err(Error::Config { key: "data.points", reason });
     }
     check_sound(&manifest, config)?;
+    if config.clips.is_some() && manifest.storage != Storage::Strips {
+        let reason = format!("only data sets of clips from files have this table, not `{}`", config.name);
+        return Err(Error::Config { key: "data.clips", reason });
+    }
     let parts = match manifest.storage {
         Storage::Embedded => generate(&manifest, config.seed, mixture)?,
         Storage::Table => return load_clinic(config, progress),
         Storage::Fsdd => {
             let (parts, notes) = load_fsdd(&manifest, config, progress)?;
             return dataset(config, &manifest.classes, parts, 0, notes);
+        }
+        Storage::Strips => {
+            let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
+            let settings = config.clips.clone().unwrap_or_default();
+            let kind = strips(&manifest, &settings)?;
+            let (parts, classes, skipped, notes) =
+                clips::load_strips(&manifest, &dir, &settings, &kind, progress)?;
+            return dataset(config, &classes, parts, skipped, notes);
         }
         Storage::Texts => return load_known_texts(&manifest, config),
         Storage::Idx | Storage::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
@@ -193,14 +215,17 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
 /// # Errors
 /// As [`load`].
 pub fn describe(config: &DataConfig) -> Result<(Kind, Vec<String>)> {
-    let own =
-        [FOLDER, TABLE, SOUND, TEXT, MEMORY].contains(&config.name.as_str()) || config.name.starts_with(HUB);
+    let own = [FOLDER, TABLE, SOUND, TEXT, CLIPS, MEMORY].contains(&config.name.as_str())
+        || config.name.starts_with(HUB);
     if !own {
         let manifest = Manifest::find(&config.name)?;
         if let Some(kind) = manifest.kind()? {
             let kind = match kind {
                 Kind::Sound { rate, length } => {
                     config.sound.clone().unwrap_or_default().kind(rate, length)?
+                }
+                Kind::Clip { .. } if manifest.storage == Storage::Strips => {
+                    strips(&manifest, &config.clips.clone().unwrap_or_default())?
                 }
                 kind => kind,
             };
@@ -357,6 +382,26 @@ fn load_texts(config: &DataConfig) -> Result<Dataset> {
     data.seen_as(View::Text(loaded.vocabulary))
 }
 
+fn load_clips(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
+    let Some(dir) = &config.dir else {
+        return Err(Error::NoClips);
+    };
+    let settings = config.clips.clone().unwrap_or_default();
+    let (parts, classes, skipped, notes) = clips::load(dir, &settings, progress)?;
+    dataset(config, &classes, parts, skipped, notes)
+}
+
+/// The kind of a manifest's clips under these settings.
+fn strips(manifest: &Manifest, settings: &ClipsConfig) -> Result<Kind> {
+    match manifest.kind()? {
+        Some(Kind::Clip { frames, image }) => settings.kind(frames, image.height),
+        _ => {
+            let reason = "strips are clips, but `shape` is not that of clips".to_owned();
+            Err(Error::Manifest { dataset: manifest.name.clone(), reason })
+        }
+    }
+}
+
 /// Loads texts that a manifest describes.
 fn load_known_texts(manifest: &Manifest, config: &DataConfig) -> Result<Dataset> {
     let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
@@ -391,11 +436,17 @@ fn generate(manifest: &Manifest, seed: u64, mixture: Option<PlaneMixture>) -> Re
     fn sources<S: Source + 'static>(make: impl Fn(Part) -> S) -> [Arc<dyn Source>; 2] {
         [Part::Train, Part::Test].map(|part| Arc::new(Cached::new(make(part))) as Arc<dyn Source>)
     }
+    // Clips would fill the memory, and cost no more to draw than to copy.
+    fn clips<S: Source + 'static>(make: impl Fn(Part) -> S) -> [Arc<dyn Source>; 2] {
+        [Part::Train, Part::Test].map(|part| Arc::new(make(part)) as Arc<dyn Source>)
+    }
     let ([train, test], version) = match manifest.name.as_str() {
         "digits" => (sources(|part| Digits::new(seed, part)), Digits::VERSION),
         "shapes" => (sources(|part| Shapes::new(seed, part)), Shapes::VERSION),
         "drums" => (sources(|part| Drums::new(seed, part)), Drums::VERSION),
         "phrases" => (sources(|part| Phrases::new(seed, part)), Phrases::VERSION),
+        "motions" => (clips(|part| Motions::new(seed, part)), Motions::VERSION),
+        "moving-digits" => (clips(|part| MovingDigits::new(seed, part)), MovingDigits::VERSION),
         name => {
             let reason = "it says embedded, but there is no such generator".to_owned();
             return Err(Error::Manifest { dataset: name.to_owned(), reason });

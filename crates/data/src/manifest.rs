@@ -28,6 +28,9 @@ pub const SOUND: &str = "sound";
 /// The name that selects a user's texts; it has no manifest.
 pub const TEXT: &str = "text";
 
+/// The name that selects a user's folder of clips; it has no manifest.
+pub const CLIPS: &str = "clips";
+
 /// The prefix of the names of data sets on the Hub, which have no manifest.
 pub const HUB: &str = "hf:";
 
@@ -46,7 +49,7 @@ pub struct Manifest {
     pub storage: Storage,
     /// Channels, rows and columns of an image; the number of dimensions of a point; the number of columns of
     /// a table; the samples of a sound; the maximum number of tokens of a text, and the size of the
-    /// vocabulary.
+    /// vocabulary; the frames of a clip, and the channels, rows and columns of each.
     pub shape: Vec<usize>,
     /// Sample rate of sounds, in Hz; None for all other kinds.
     pub rate: Option<u32>,
@@ -109,6 +112,8 @@ pub enum Storage {
     Table,
     /// WAV files in one folder, whose names give class and part, as in the Free Spoken Digit Dataset.
     Fsdd,
+    /// Clips as PNG strips of their frames, in `train` and `test` with a folder per class.
+    Strips,
     /// Files with one text per line.
     Texts,
 }
@@ -169,9 +174,13 @@ impl Manifest {
             [channels, height, width] => Ok(Some(Kind::Image(ImageShape::new(channels, height, width)))),
             [dimensions] => Ok(Some(Kind::Points { dimensions })),
             [length, vocabulary] => Ok(Some(Kind::Text { vocabulary, length })),
+            [frames, channels, height, width] => {
+                Ok(Some(Kind::Clip { frames, image: ImageShape::new(channels, height, width) }))
+            }
             _ => {
-                let reason =
-                    "`shape` is [channels, rows, columns], [dimensions] or [length, vocabulary]".to_owned();
+                let reason = "`shape` is [channels, rows, columns], [dimensions], [length, vocabulary] or \
+                              [frames, channels, rows, columns]"
+                    .to_owned();
                 Err(Error::Manifest { dataset: self.name.clone(), reason })
             }
         }
@@ -237,7 +246,7 @@ fn unknown(name: &str) -> Error {
     let known: Vec<&str> = waxwork_datasets::manifests()
         .iter()
         .map(|(name, _)| *name)
-        .chain([FOLDER, TABLE, SOUND, TEXT])
+        .chain([FOLDER, TABLE, SOUND, TEXT, CLIPS])
         .collect();
     let nearest = nearest(name, known.iter().copied());
     Error::UnknownDataset { name: name.to_owned(), nearest, known: known.join(", ") }

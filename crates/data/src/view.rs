@@ -61,7 +61,7 @@ impl View {
     /// for texts.
     pub const fn of(kind: &Kind) -> Self {
         match kind {
-            Kind::Image(_) => Self::Pixels,
+            Kind::Image(_) | Kind::Clip { .. } => Self::Pixels,
             Kind::Points { .. } => Self::Coordinates,
             Kind::Rows(_) => Self::Encoded,
             Kind::Sound { .. } => Self::Waveform,
@@ -79,7 +79,10 @@ impl View {
                 Self::Spectrogram(spectrogram) => SampleSpec::from(spectrogram.shape(*length)),
                 _ => signed(*length),
             },
-            // Texts have no more values than a spec allows.
+            // Clips and texts have no more values than a spec allows.
+            Kind::Clip { frames, image } => {
+                SampleSpec::of_clips(*frames, *image).unwrap_or_else(|_| SampleSpec::real(1))
+            }
             Kind::Text { vocabulary, length } => {
                 text::spec(*vocabulary, *length).unwrap_or_else(|_| SampleSpec::real(1))
             }

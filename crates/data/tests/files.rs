@@ -41,6 +41,7 @@ fn manifests_are_complete_and_consistent() {
             "ring" => 8,
             "names" => 18,
             "trec" => 6,
+            "sprites" => 9,
             "clinic" | "ptb" | "coco-captions" | "equations" => 0,
             _ => 10,
         };
@@ -65,8 +66,11 @@ fn manifests_are_complete_and_consistent() {
         match manifest.storage {
             Storage::Embedded => {
                 assert!(manifest.files.is_empty() && manifest.hub.is_none());
-                let count =
-                    if manifest.name == "drums" { (10_000, 2_000) } else { (TRAIN_IMAGES, TEST_IMAGES) };
+                let count = match manifest.name.as_str() {
+                    "drums" => (10_000, 2_000),
+                    "motions" | "moving-digits" => (12_000, 2_000),
+                    _ => (TRAIN_IMAGES, TEST_IMAGES),
+                };
                 assert_eq!((manifest.train, manifest.test), count);
             }
             Storage::Table => {
@@ -77,6 +81,8 @@ fn manifests_are_complete_and_consistent() {
             Storage::CifarBinary => assert_eq!(manifest.files.len(), 6),
             // A recording is a file.
             Storage::Fsdd => assert!(manifest.files.is_empty() && manifest.rate == Some(8000)),
+            // A clip is a file.
+            Storage::Strips => assert!(manifest.files.is_empty() && manifest.shape.len() == 4),
             Storage::Texts => {
                 let files = |role| manifest.files.iter().filter(|file| file.role == role).count();
                 assert!(files(Role::Train) >= 1 && files(Role::Test) <= 1 && manifest.text.is_some());
@@ -86,7 +92,7 @@ fn manifests_are_complete_and_consistent() {
         }
     }
 }
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 19] = [
     "digits",
     "shapes",
     "ring",
@@ -94,6 +100,8 @@ const KNOWN: [&str; 16] = [
     "clinic",
     "drums",
     "phrases",
+    "motions",
+    "moving-digits",
     "mnist",
     "fashion-mnist",
     "cifar10",
@@ -103,6 +111,7 @@ const KNOWN: [&str; 16] = [
     "equations",
     "names",
     "trec",
+    "sprites",
 ];
 
 #[test]
@@ -154,7 +163,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, folder, table, sound, text"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, motions, moving-digits, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, folder, table, sound, text, clips"
     );
 }
 

@@ -113,7 +113,7 @@ pub enum ArrayError {
 }
 
 /// The kind of an array's samples, by its shape alone: `(N, H, W)`, and `(N, H, W, C)` or `(N, C, H, W)` with
-/// 1 or 3 channels, are images; `(N, D)` are points.
+/// 1 or 3 channels, are images; `(N, T, C, H, W)` and `(N, T, H, W, C)` are clips; `(N, D)` are points.
 ///
 /// # Errors
 /// [`crate::Error::Array`] for another shape, or for an array without samples.
@@ -124,9 +124,14 @@ pub fn kind_of(array: &Tensor) -> Result<Kind> {
         [n, height, width, channels @ (1 | 3)] if n * height * width > 0 => image(channels, height, width),
         [n, channels @ (1 | 3), height, width] if n * height * width > 0 => image(channels, height, width),
         [n, dimensions] if n * dimensions > 0 => Ok(Kind::Points { dimensions }),
+        [n, frames, channels @ (1 | 3), height, width] | [n, frames, height, width, channels @ (1 | 3)]
+            if n * frames * height * width > 0 =>
+        {
+            Ok(Kind::Clip { frames, image: ImageShape::new(channels, height, width) })
+        }
         _ => {
             let expected =
-                "(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3, or (N, D) of points".to_owned();
+                "(N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3, (N, T, C, H, W) of clips, or (N, D) of points".to_owned();
             Err(ArrayError::Shape { what: "data", expected, found: array.dims().to_vec() }.into())
         }
     }
@@ -180,6 +185,7 @@ pub fn points(array: &Tensor, dimensions: usize) -> Result<Tensor> {
 pub fn at_rest(array: &Tensor, kind: &Kind) -> Result<Vec<u8>> {
     match kind {
         Kind::Image(shape) => pixels(array, *shape),
+        Kind::Clip { frames, image } => pixels(&frames_of(array, *frames)?, *image),
         Kind::Points { dimensions } => floats_at_rest(&points(array, *dimensions)?),
         Kind::Rows(spec) => floats_at_rest(&rows_of("rows", array, spec.len())?),
         Kind::Sound { length, .. } => {
@@ -198,6 +204,20 @@ pub fn at_rest(array: &Tensor, kind: &Kind) -> Result<Vec<u8>> {
                 waxwork_data::text::at_rest(&text[..end], *length)
             });
             Ok(texts.flatten().collect())
+        }
+    }
+}
+
+/// The frames of clips `(N, T, ..)`, one after the other.
+fn frames_of(array: &Tensor, frames: usize) -> Result<Tensor> {
+    match *array.dims() {
+        [clips, found, _, _, _] | [clips, found, _, _] if clips > 0 && found == frames => {
+            Ok(array.flatten(0, 1).map_err(waxwork_core::Error::from)?)
+        }
+        _ => {
+            let expected =
+                format!("(N, {frames}, C, H, W), (N, {frames}, H, W, C) or (N, {frames}, H, W) with N > 0");
+            Err(ArrayError::Shape { what: "clips", expected, found: array.dims().to_vec() }.into())
         }
     }
 }
@@ -228,6 +248,12 @@ fn tokens(array: &Tensor, vocabulary: usize, length: usize) -> Result<Vec<u16>> 
 pub fn samples(array: &Tensor, kind: &Kind) -> Result<Tensor> {
     match kind {
         Kind::Image(shape) => images(array, *shape),
+        Kind::Clip { frames, image } => {
+            let images = images(&frames_of(array, *frames)?, *image)?;
+            let ImageShape { channels, height, width } = *image;
+            let clips = images.reshape(((), *frames, channels, height, width));
+            Ok(clips.map_err(waxwork_core::Error::from)?)
+        }
         Kind::Points { dimensions } => points(array, *dimensions),
         Kind::Rows(spec) => rows_of("rows", array, spec.len()),
         Kind::Sound { length, .. } => {

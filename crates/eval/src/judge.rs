@@ -16,7 +16,7 @@ use waxwork_kernels::Activation;
 use waxwork_nn::augment::{Augmentation, augment};
 use waxwork_nn::layers::{Linear, WeightInit};
 use waxwork_nn::loss::cross_entropy;
-use waxwork_nn::nets::{ConvDown, Mlp, Style};
+use waxwork_nn::nets::{ClipDown, ClipSize, ConvDown, Mlp, Style};
 
 use crate::extractor::{Extractor, in_passes, softmax};
 use crate::{Error, Result};
@@ -29,6 +29,8 @@ const SEED: u64 = 0;
 /// Seed of the judge that chooses checkpoints.
 const CHOOSING_SEED: u64 = 1;
 const BATCH: usize = 100;
+/// Clips per batch: each has as many frames as a batch needs for its norms.
+const CLIP_BATCH: usize = 32;
 /// Maximum number of training steps.
 const STEPS: u64 = 3000;
 /// Steps between validations.
@@ -60,12 +62,16 @@ enum Body {
     Vectors(Mlp),
     /// Windows of embedded tokens, and the largest value of each feature over all positions (Kim 2014).
     Texts { embedding: Linear, windows: Linear },
+    /// Convolutions of stride 2 with batch norm over frames, then convolutions along time.
+    Clips(ClipDown),
 }
 
 /// Width of a token's embedding.
 const EMBEDDING: usize = 64;
 /// Number of tokens in a window.
 const WINDOW: usize = 3;
+/// The size of the network for clips.
+const CLIPS: ClipSize = ClipSize { width: 8, features: 64, blocks: 2 };
 
 impl Body {
     /// The body for samples of such data, and the number of values that it gives per sample.
@@ -85,6 +91,12 @@ impl Body {
                 let windows =
                     Linear::new(params.root().enter("windows"), WINDOW * EMBEDDING, FEATURES, style)?;
                 return Ok((Self::Texts { embedding, windows }, FEATURES));
+            }
+            Kind::Clip { .. } => {
+                let clip = sample.needs_clip("data")?;
+                let down = ClipDown::new(params.root().enter("clip"), clip, 0, CLIPS, true, style, "data")?;
+                let values = down.outputs();
+                return Ok((Self::Clips(down), values));
             }
         };
         // Halve the size as often as it is even, down to 4×4 at the least: 7×7 for MNIST, 4×4 for CIFAR-10.
@@ -119,6 +131,7 @@ impl Classifier {
         let values = match &self.body {
             Body::Images(down) => down.forward(inputs, mode)?.flatten_from(1)?,
             Body::Vectors(mlp) => mlp.forward(inputs, mode)?,
+            Body::Clips(down) => down.forward(inputs, mode)?.flatten_from(1)?,
             Body::Texts { embedding, windows } => {
                 let (count, length, vocabulary) = inputs.dims3()?;
                 let tokens = inputs.reshape((count * length, vocabulary))?;
@@ -156,7 +169,7 @@ impl Trainable for Classifier {
                 let rows = ctx.rows(batch.len());
                 augment(&batch.inputs, &[Augmentation::Translation], None, &ctx.stream("augment"), &rows)?
             }
-            Body::Vectors(_) | Body::Texts { .. } => batch.inputs.clone(),
+            Body::Vectors(_) | Body::Texts { .. } | Body::Clips(_) => batch.inputs.clone(),
         };
         let logits = self.logits(&self.features(&inputs, ctx.train())?, ctx.train())?;
         if let Some(labels) = labels {
@@ -216,7 +229,9 @@ impl Judge {
         // Other kinds have only one view.
         let seen = match data.info.kind {
             Kind::Sound { .. } => format!(" seen as {}", data.info.view_hash()),
-            Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } => String::new(),
+            Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } | Kind::Clip { .. } => {
+                String::new()
+            }
         };
         let key = format!("judge {VERSION} of {}{role}{seen}", data.info.identity);
         let key = &sha256(key.as_bytes())[..32];
@@ -386,7 +401,8 @@ fn train(data: &Dataset, classes: usize, seed: u64, progress: &mut impl FnMut(u6
     };
     let validation = if data.validation.is_empty() { &data.train } else { &data.validation };
     let validation = validation.subset(LOOK_AT);
-    let batch = BATCH.min(data.train.len());
+    let batch = if matches!(data.info.kind, Kind::Clip { .. }) { CLIP_BATCH } else { BATCH };
+    let batch = batch.min(data.train.len());
     let mut loader = Loader::new(&data.train, &LoaderConfig::new(batch, seed), &device)?;
     let mut done = 0;
     while done < STEPS {

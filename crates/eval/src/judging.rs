@@ -11,8 +11,8 @@ use crate::judge::named;
 use crate::likelihood::Estimate;
 use crate::report::{Metric, Protocol};
 use crate::{
-    Distances, Error, Extractor, Features, Inception, Judge, Result, classification_accuracy, coverage,
-    different_bins, diversity, drums, features, features_of, inception_score, judged, nearest,
+    Distances, Error, Extractor, Features, Inception, Judge, Result, classification_accuracy, clips,
+    coverage, different_bins, diversity, drums, features, features_of, inception_score, judged, nearest,
     nearest_shifted, text,
 };
 
@@ -94,7 +94,15 @@ impl Judging<'_> {
             metrics.extend(text::metrics(self.data, &self.generated, self.conditional, protocol, stages)?);
             return Ok(metrics);
         }
+        if let Kind::Clip { .. } = self.data.info.kind {
+            stages("following motions", 0, 0);
+            metrics.extend(clips::metrics(self.data, &self.generated, self.conditional, protocol)?);
+        }
         metrics.push(self.distance_to_training(protocol, stages)?);
+        if let Kind::Clip { .. } = self.data.info.kind {
+            // Bins of whole clips would be many times larger, and say little: hardly two clips are alike.
+            return Ok(metrics);
+        }
         stages("counting bins", 0, 0);
         if let Some(bins) = different_bins(&self.data.train, &self.generated, &self.data.test)? {
             metrics.push(bins.metric(protocol));
@@ -220,7 +228,7 @@ impl Judging<'_> {
             distances.get(distances.len() / 2).copied().unwrap_or(f64::NAN)
         };
         let of = match self.data.info.kind {
-            Kind::Image(_) => "pixel",
+            Kind::Image(_) | Kind::Clip { .. } => "pixel",
             Kind::Points { .. } => "coordinate",
             Kind::Rows(_) => "value",
             Kind::Sound { .. } => "log-mel",

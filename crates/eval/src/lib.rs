@@ -19,6 +19,7 @@
 pub mod arrays;
 pub mod bootstrap;
 pub mod choosing;
+pub mod clips;
 pub mod codes;
 pub mod coverage;
 pub mod distances;

@@ -97,6 +97,23 @@ pub enum GeneratorNetwork {
         #[serde(default = "text_blocks")]
         blocks: usize,
     },
+    /// For clips: the motion, a part of the latent, becomes a code per frame by convolutions along time; the rest of the latent, the
+    /// content, is the same for all frames (MoCoGAN, Tulyakov et al. 2018). Frames are made of both as by `tower`.
+    Clip {
+        /// Channels at half the frame's size; each smaller size has twice as many, up to eight times.
+        width: usize,
+        /// Features of a frame's code.
+        features: usize,
+        /// Residual blocks, of two convolutions along time with windows of five frames.
+        #[serde(default = "clip_blocks")]
+        blocks: usize,
+        /// Length of the motion, the last values of the latent.
+        motion: usize,
+    },
+}
+
+fn clip_blocks() -> usize {
+    2
 }
 
 fn text_blocks() -> usize {
@@ -155,6 +172,20 @@ pub enum DiscriminatorNetwork {
         #[serde(default = "text_blocks")]
         blocks: usize,
         /// Normalisation.
+        #[serde(default)]
+        norm: DiscriminatorNorm,
+    },
+    /// For clips: each frame becomes features as in `tower`. A critic of frames judges these; a critic of clips judges them after
+    /// convolutions along time. Both have the same weight in the loss.
+    Clip {
+        /// Channels at half the frame's size; each smaller size has twice as many, up to eight times.
+        width: usize,
+        /// Features of a frame.
+        features: usize,
+        /// Residual blocks, of two convolutions along time with windows of five frames.
+        #[serde(default = "clip_blocks")]
+        blocks: usize,
+        /// Normalisation; batch norm is in the layers of frames only.
         #[serde(default)]
         norm: DiscriminatorNorm,
     },
@@ -228,7 +259,8 @@ impl DiscriminatorNetwork {
             | Self::Dcgan { norm, .. }
             | Self::Residual { norm, .. }
             | Self::Tower { norm, .. }
-            | Self::Text { norm, .. } => *norm,
+            | Self::Text { norm, .. }
+            | Self::Clip { norm, .. } => *norm,
         }
     }
 }
@@ -251,6 +283,10 @@ impl GanConfig {
             GeneratorNetwork::Residual { channels, blocks } => vec![*channels, *blocks],
             GeneratorNetwork::Tower { width, .. } => vec![*width],
             GeneratorNetwork::Text { channels, blocks } => vec![*channels, *blocks],
+            GeneratorNetwork::Clip { motion, .. } if *motion == 0 || *motion >= self.latent_dim => {
+                return fail("generator.motion", "must be at least 1 and less than latent_dim");
+            }
+            GeneratorNetwork::Clip { width, features, .. } => vec![*width, *features],
         };
         if generator.is_empty() || generator.contains(&0) {
             return fail("generator", "needs at least one layer, and none of width 0");
@@ -263,6 +299,10 @@ impl GanConfig {
             }
             DiscriminatorNetwork::Tower { width, .. } => vec![*width],
             DiscriminatorNetwork::Text { channels, blocks, .. } => vec![*channels, *blocks],
+            DiscriminatorNetwork::Clip { .. } if self.pack > 1 => {
+                return fail("pack", "a discriminator of kind clip judges one clip at a time");
+            }
+            DiscriminatorNetwork::Clip { width, features, .. } => vec![*width, *features],
             DiscriminatorNetwork::Residual { .. } => {
                 return fail(
                     "discriminator.blocks",
@@ -277,9 +317,9 @@ impl GanConfig {
             return fail("generator", TOO_WIDE);
         }
         let batch_norm = self.discriminator.norm() == DiscriminatorNorm::Batch;
-        use DiscriminatorNetwork::{Dcgan, Tower};
-        if batch_norm && !matches!(self.discriminator, Dcgan { .. } | Tower { .. }) {
-            let reason = "only discriminators of the kinds dcgan and tower support batch norm";
+        use DiscriminatorNetwork::{Clip, Dcgan, Tower};
+        if batch_norm && !matches!(self.discriminator, Clip { .. } | Dcgan { .. } | Tower { .. }) {
+            let reason = "only discriminators of the kinds dcgan, tower and clip support batch norm";
             return fail("discriminator.norm", reason);
         }
         if batch_norm && self.penalty.is_some() {

@@ -8,7 +8,9 @@ use waxwork_core::{Error, Mode, Result, SampleSpec, StepContext};
 use waxwork_kernels::{Activation, with_planes};
 use waxwork_nn::dual::Dual;
 use waxwork_nn::layers::{Conv1d, Linear, Weight, WeightInit, WeightStyle};
-use waxwork_nn::nets::{ConvDown, Mlp, ResidualDown, SequenceBlocks, Style, Tower, halved};
+use waxwork_nn::nets::{
+    ClipDown, ClipSize, ConvDown, Mlp, ResidualDown, SequenceBlocks, Style, Tower, halved,
+};
 use waxwork_nn::tokens::needs_tokens;
 
 /// A discriminator, or critic.
@@ -28,14 +30,31 @@ enum Body {
     Mlp(Mlp),
     Dcgan(ConvDown),
     Residual(ResidualDown),
-    Text { input: Conv1d, blocks: SequenceBlocks },
+    Text {
+        input: Conv1d,
+        blocks: SequenceBlocks,
+    },
+    /// `critic` maps the features of a frame to its logit.
+    Clip {
+        down: ClipDown,
+        critic: Linear,
+    },
+}
+
+/// What a body makes of samples.
+struct Seen {
+    /// Features of samples, `(N, ..)`.
+    samples: Dual,
+    /// The logits of their frames, `(N, T)`, if they are clips.
+    frames: Option<Dual>,
 }
 
 /// How a discriminator uses labels.
 #[derive(Clone, Debug)]
 enum Labels {
     Nothing,
-    /// Constant planes, concatenated with the channels of an image or with the tokens of a sequence.
+    /// Constant planes, concatenated with the channels of an image, with the tokens of a sequence, or with the features
+    /// of a clip's frames.
     Planes,
     /// Values, concatenated with those of a sample that is not an image.
     Beside,
@@ -48,7 +67,7 @@ enum Labels {
 #[derive(Clone, Debug)]
 pub struct DiscriminatorOutput {
     /// `(N)`, or one per pack of samples: the logit of the probability that they are real, or a critic's
-    /// score.
+    /// score. For clips of T frames, `(N, 2T)`: the clip's own, T times, and those of its frames.
     pub logits: Tensor,
     /// Class logits, `(N, classes)`, of an auxiliary classifier.
     pub classes: Option<Tensor>,
@@ -108,8 +127,17 @@ impl Discriminator {
                 let blocks = SequenceBlocks::new(scope.enter("blocks"), *channels, *blocks, weights)?;
                 (Body::Text { input, blocks }, channels * length)
             }
+            DiscriminatorNetwork::Clip { width, features, blocks, .. } => {
+                let clip = sample.needs_clip(KEY)?;
+                let size = ClipSize { width: *width, features: *features, blocks: *blocks };
+                let batch_norm = norm == DiscriminatorNorm::Batch;
+                let down = ClipDown::new(scope.enter("clip"), clip, beside, size, batch_norm, style, KEY)?;
+                let critic = Linear::new(scope.enter("frames"), *features, 1, weights)?;
+                let features = down.outputs();
+                (Body::Clip { down, critic }, features)
+            }
         };
-        let maps = sample.image().is_some() || matches!(body, Body::Text { .. });
+        let maps = sample.image().is_some() || matches!(body, Body::Text { .. } | Body::Clip { .. });
         let labels = match config.conditioning {
             None => Labels::Nothing,
             Some(Conditioning::Concatenation) if maps => Labels::Planes,
@@ -176,17 +204,17 @@ impl Discriminator {
         labels: Option<&Tensor>,
         mode: Mode<'_>,
     ) -> Result<DiscriminatorOutput> {
-        let features = self.features(&Dual::constant(images.clone()), labels, mode)?;
+        let seen = self.features(&Dual::constant(images.clone()), labels, mode)?;
         let classes = match &self.labels {
             Labels::Classifier(linear) => {
-                Some(linear.forward(&features.value, Activation::Identity, mode)?)
+                Some(linear.forward(&seen.samples.value, Activation::Identity, mode)?)
             }
             _ => None,
         };
-        Ok(DiscriminatorOutput { logits: self.logits(&features, labels, mode)?.value, classes })
+        Ok(DiscriminatorOutput { logits: self.logits(&seen, labels, mode)?.value, classes })
     }
 
-    /// The logits `(N)` of samples, with their derivative along a direction.
+    /// The logits of samples, with their derivative along a direction, as in [`DiscriminatorOutput`].
     ///
     /// # Errors
     /// [`waxwork_core::Error::NoDirectionalDerivative`] if the body has batch norm.
@@ -195,7 +223,7 @@ impl Discriminator {
     }
 
     /// Samples `(N, ..)` → features `(N, ..)`, in the shape that the body gives them.
-    fn features(&self, images: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
+    fn features(&self, images: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Seen> {
         let planes = labels.filter(|_| matches!(self.labels, Labels::Planes));
         let beside = |images: &Dual| -> Result<Dual> {
             let Some(labels) = labels else { return Ok(images.clone()) };
@@ -209,7 +237,13 @@ impl Discriminator {
                 _ => Ok(images.clone()),
             }
         };
-        match &self.body {
+        let samples = match &self.body {
+            Body::Clip { down, critic } => {
+                let (frames, samples) = down.propagate(images, planes, mode)?;
+                let n = images.value.dim(0)?;
+                let frames = critic.propagate(&frames, mode)?.linear(|x| Ok(x.reshape((n, ()))?))?;
+                return Ok(Seen { samples, frames: Some(frames) });
+            }
             Body::Mlp(hidden) => {
                 let rows = beside(images)?;
                 let packs = match self.pack {
@@ -226,7 +260,8 @@ impl Discriminator {
                 let maps = images.linear(|x| Ok(x.transpose(1, 2)?.unsqueeze(2)?.contiguous()?))?;
                 blocks.propagate(&input.propagate(&beside(&self.packed(&maps)?)?, mode)?, mode)
             }
-        }
+        };
+        Ok(Seen { samples: samples?, frames: None })
     }
 
     /// Stacks images `(N, C, H, W)` that are judged together as channels: `(N / pack, pack · C, H, W)`.
@@ -240,11 +275,20 @@ impl Discriminator {
         })
     }
 
-    /// Features `(N, …)` → `(N)`.
-    fn logits(&self, features: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
-        let logits = self.output.propagate(features, mode)?.linear(|x| Ok(x.squeeze(1)?))?;
-        let (Labels::Embedding(embedding), Some(labels)) = (&self.labels, labels) else { return Ok(logits) };
-        let rows = waxwork_kernels::matmul(labels, &embedding.in_mode(mode)?)?;
-        logits.add(&features.linear(|x| Ok(x.flatten_from(1)?.mul(&rows)?.sum(1)?))?)
+    /// Features `(N, …)` → `(N)`, or `(N, 2T)` for clips.
+    fn logits(&self, seen: &Seen, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
+        let features = &seen.samples;
+        let mut logits = self.output.propagate(features, mode)?.linear(|x| Ok(x.squeeze(1)?))?;
+        if let (Labels::Embedding(embedding), Some(labels)) = (&self.labels, labels) {
+            let rows = waxwork_kernels::matmul(labels, &embedding.in_mode(mode)?)?;
+            logits = logits.add(&features.linear(|x| Ok(x.flatten_from(1)?.mul(&rows)?.sum(1)?))?)?;
+        }
+        let Some(frames) = &seen.frames else { return Ok(logits) };
+        // Each frame's logit is one of T. The clip's logit occurs T times, so that both critics weigh the same
+        // in a mean.
+        let count = frames.value.dim(1)?;
+        let of_clip =
+            logits.linear(|x| Ok(x.unsqueeze(1)?.repeat((1, count))?.pad_with_zeros(1, 0, count)?))?;
+        of_clip.add(&frames.linear(|x| Ok(x.pad_with_zeros(1, count, 0)?))?)
     }
 }

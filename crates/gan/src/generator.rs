@@ -11,7 +11,7 @@ use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::head::Head;
 use waxwork_nn::layers::{Conv1d, Conv2d, ConvGeometry, Linear, Norm, NormKind};
-use waxwork_nn::nets::{ConvUp, Mlp, ResidualUp, SequenceBlocks, Style, Tower, halved};
+use waxwork_nn::nets::{ClipSize, ClipUp, ConvUp, Mlp, ResidualUp, SequenceBlocks, Style, Tower, halved};
 use waxwork_nn::tokens::needs_tokens;
 
 const KEY: &str = "model.generator";
@@ -30,11 +30,35 @@ pub struct Generator {
 
 #[derive(Clone, Debug)]
 enum Body {
-    Mlp { hidden: Mlp, output: Linear },
-    Ctgan { layers: Vec<(Linear, Norm)>, output: Linear },
-    Dcgan { start: Start, norm: Norm, up: ConvUp },
-    Residual { start: Start, up: ResidualUp, norm: Norm, output: Conv2d },
-    Text { start: Start, blocks: SequenceBlocks, output: Conv1d },
+    Mlp {
+        hidden: Mlp,
+        output: Linear,
+    },
+    Ctgan {
+        layers: Vec<(Linear, Norm)>,
+        output: Linear,
+    },
+    Dcgan {
+        start: Start,
+        norm: Norm,
+        up: ConvUp,
+    },
+    Residual {
+        start: Start,
+        up: ResidualUp,
+        norm: Norm,
+        output: Conv2d,
+    },
+    Text {
+        start: Start,
+        blocks: SequenceBlocks,
+        output: Conv1d,
+    },
+    /// The last `motion` values of z are the motion.
+    Clip {
+        up: ClipUp,
+        motion: usize,
+    },
 }
 
 /// The linear layer from the latent to the smallest feature maps, `(channels, height, width)`.
@@ -66,8 +90,8 @@ impl Generator {
     pub fn new(mut scope: Scope<'_>, config: &GanConfig, sample: &SampleSpec, width: usize) -> Result<Self> {
         let head = Head::new(sample, KEY)?;
         let style = Style { weights: config.init.into(), activation: Activation::Relu };
-        let unlabelled =
-            matches!(config.generator, GeneratorNetwork::Tower { .. } | GeneratorNetwork::Text { .. });
+        use GeneratorNetwork::{Clip, Text, Tower as Fitted};
+        let unlabelled = matches!(config.generator, Fitted { .. } | Text { .. } | Clip { .. });
         let norm = match config.conditioning {
             Some(Conditioning::Projection) if !unlabelled => NormKind::Conditional { classes: width },
             _ => NormKind::Batch,
@@ -129,6 +153,14 @@ impl Generator {
                     output: Conv1d::new(scope.enter("output"), *channels, tokens, 1, config.init)?,
                 }
             }
+            GeneratorNetwork::Clip { width: channels, features, blocks, motion } => {
+                let clip = sample.needs_clip(KEY)?;
+                let size = ClipSize { width: *channels, features: *features, blocks: *blocks };
+                let beside = inputs - config.latent_dim;
+                let split = (motion + beside, config.latent_dim - motion + beside);
+                let up = ClipUp::new(scope.enter("clip"), clip, split, size, norm, style, KEY)?;
+                Body::Clip { up, motion: *motion }
+            }
             GeneratorNetwork::Residual { channels, blocks } => {
                 let geometry = ConvGeometry::SAME;
                 Body::Residual {
@@ -167,6 +199,19 @@ impl Generator {
             _ => latents,
         };
         match &self.body {
+            Body::Clip { up, motion } => {
+                // Motion and labels are the last columns; the labels belong to both parts.
+                let content = self.latent_dim - motion;
+                let part = input.narrow(1, content, input.dim(1)? - content)?.contiguous()?;
+                let still = match input.dim(1)? - self.latent_dim {
+                    0 => input.narrow(1, 0, content)?,
+                    width => {
+                        let labels = input.narrow(1, self.latent_dim, width)?;
+                        Tensor::cat(&[&input.narrow(1, 0, content)?, &labels], 1)?
+                    }
+                };
+                Ok(kernels::activate(&up.forward(&part, &still.contiguous()?, mode)?, activation)?)
+            }
             Body::Mlp { hidden, output } => {
                 let hidden = hidden.forward(&input, mode)?;
                 output.forward_to(&hidden, &self.dims, activation, mode)
@@ -220,6 +265,15 @@ impl Generator {
         };
         let input = scope.beside(&latents, labels.filter(|_| self.concatenates));
         let outputs = match &self.body {
+            Body::Clip { up, motion } => {
+                let labels = labels.filter(|_| self.concatenates);
+                let content = self.latent_dim - motion;
+                let (still, part) =
+                    (scope.columns(&latents, 0, content), scope.columns(&latents, content, *motion));
+                let (still, part) = (scope.beside(&still, labels), scope.beside(&part, labels));
+                let pixels = up.export(scope.enter("clip"), &part, &still)?;
+                scope.activate(pixels, activation)
+            }
             Body::Mlp { hidden, output } => {
                 let hidden = hidden.export(scope.enter("hidden"), &input)?;
                 let values = output.export(scope.enter("output"), &hidden, activation)?;

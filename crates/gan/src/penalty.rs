@@ -109,7 +109,7 @@ fn gradient_norm(
     labels: Option<&Tensor>,
 ) -> Result<Tensor> {
     let images = Var::from_tensor(&images.detach())?;
-    let logits = frozen.forward(&images, labels, Mode::Frozen)?.logits;
+    let logits = per_sample(&frozen.forward(&images, labels, Mode::Frozen)?.logits)?;
     let gradients = logits.sum_all()?.backward()?;
     let gradient = match gradients.get(&images) {
         Some(gradient) => gradient.detach(),
@@ -125,5 +125,10 @@ fn gradient_norm(
     let direction = packed.broadcast_div(&length.reshape(per_pack)?)?.reshape(images.shape())?;
     let along = Dual::along(images.as_detached_tensor(), direction);
     let Dual { value, tangent } = discriminator.propagate(&along, labels, Mode::Frozen)?;
-    Ok(tangent.map_or_else(|| value.zeros_like(), Ok)?)
+    per_sample(&tangent.map_or_else(|| value.zeros_like(), Ok)?)
+}
+
+/// The mean of each sample's logits, `(N)`, if it has more than one.
+fn per_sample(logits: &Tensor) -> Result<Tensor> {
+    Ok(if logits.rank() == 1 { logits.clone() } else { logits.mean(1)? })
 }

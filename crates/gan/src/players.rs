@@ -48,7 +48,7 @@ impl Players {
         mut params: ParamSet,
     ) -> Result<Self> {
         config.validate()?;
-        if !config.augment.is_empty() {
+        if !config.augment.is_empty() && sample.clip().is_none() {
             sample.needs_image("model.augment")?;
         }
         let head = Head::new(&sample, "model.generator")?;

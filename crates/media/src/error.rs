@@ -37,6 +37,17 @@ pub enum Error {
         bytes: usize,
     },
 
+    /// A picture that is too large for a GIF.
+    #[error("a GIF has at most 65,535 pixels per side, not {side}")]
+    Gif {
+        /// The side, in pixels.
+        side: usize,
+    },
+
+    /// The GIF encoder failed.
+    #[error("failed to encode a GIF: {0}")]
+    GifEncoding(#[from] gif::EncodingError),
+
     /// A picture of texts.
     #[error("texts cannot be drawn as an image")]
     Text,

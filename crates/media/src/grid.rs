@@ -104,6 +104,14 @@ pub fn to_u8(images: &Tensor) -> Result<Vec<u8>> {
 }
 
 impl Picture {
+    /// The pixels as red, green and blue.
+    pub(crate) fn rgb(&self) -> Vec<u8> {
+        match self.channels {
+            1 => self.pixels.iter().flat_map(|value| [*value; 3]).collect(),
+            _ => self.pixels.clone(),
+        }
+    }
+
     /// Encodes the image as a PNG file.
     ///
     /// # Errors

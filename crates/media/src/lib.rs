@@ -1,4 +1,4 @@
-//! Samples in formats for people: images, plots and sounds. This is the only crate of the workspace that
+//! Samples in formats for people: images, plots, sounds and animations. This is the only crate of the workspace that
 //! writes such formats; the data crate reads them.
 //!
 //! ```
@@ -11,6 +11,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod clips;
 mod error;
 pub mod grid;
 pub mod preview;

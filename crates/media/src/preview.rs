@@ -5,7 +5,7 @@ use waxwork_core::Kind;
 
 use crate::grid::{self, Picture};
 use crate::{Error, Result};
-use crate::{scatter, spectrograms, wav};
+use crate::{clips, scatter, spectrograms, wav};
 
 /// Images in a preview.
 const IMAGES: usize = 100;
@@ -15,6 +15,8 @@ const ROWS: usize = 100;
 const POINTS: usize = 2000;
 /// Sounds in a preview: each takes seconds to listen to.
 const SOUNDS: usize = 20;
+/// Clips in a preview: each is as large as many images.
+const CLIPS: usize = 40;
 /// Texts in a preview.
 const TEXTS: usize = 50;
 /// Bytes of a token as people read it, roughly.
@@ -29,7 +31,7 @@ pub struct Artifact {
     pub extension: &'static str,
     /// Its contents.
     pub bytes: Vec<u8>,
-    /// The image, if it is one; `bytes` are then its PNG.
+    /// The image, if it is one; `bytes` are then its PNG. Of an animated PNG, the first frame.
     pub picture: Option<Picture>,
     /// The sound, if it is one; `bytes` are then its WAV.
     pub sound: Option<Sound>,
@@ -70,6 +72,7 @@ pub const fn preview_count(kind: &Kind) -> usize {
         Kind::Rows(_) => ROWS,
         Kind::Sound { .. } => SOUNDS,
         Kind::Text { .. } => TEXTS,
+        Kind::Clip { .. } => CLIPS,
     }
 }
 
@@ -82,11 +85,13 @@ pub fn preview_bytes(kind: &Kind) -> usize {
         // A WAV file, and an image with at most one byte for every other sample.
         Kind::Sound { length, .. } => length.saturating_mul(3 * SOUNDS),
         Kind::Text { length, .. } => length.saturating_mul(TEXTS * TOKEN_BYTES),
+        Kind::Clip { .. } => kind.bytes().saturating_mul(CLIPS),
     }
 }
 
 /// Draws samples `(N, ..)` as an image: a grid of images with `columns` per row, a plot of points, one line
-/// of pixels per encoded row, or spectrograms of sounds with the lowest frequency at the bottom.
+/// of pixels per encoded row, spectrograms of sounds with the lowest frequency at the bottom, or the first
+/// frames of clips.
 ///
 /// # Errors
 /// If the samples are not of that kind, or a value is not finite.
@@ -97,10 +102,56 @@ pub fn picture(kind: &Kind, samples: &Tensor, columns: usize) -> Result<Picture>
         Kind::Rows(_) => lines(samples),
         Kind::Sound { .. } => grid::grid(&spectrograms::upright(samples)?, columns),
         Kind::Text { .. } => Err(Error::Text),
+        Kind::Clip { .. } => grid::grid(&clips::first_frames(samples)?, columns),
     }
 }
 
-/// Draws pairs of samples `(N, ..)`: images and sounds with `below` under `above`, in rows of `columns`;
+/// The animation of samples `(N, ..)`; None if they do not move.
+///
+/// # Errors
+/// As [`picture`].
+pub fn moving(kind: &Kind, samples: &Tensor, columns: usize) -> Result<Option<clips::Animation>> {
+    let Kind::Clip { .. } = kind else { return Ok(None) };
+    clips::animation(samples, columns).map(Some)
+}
+
+/// The animation of pairs of samples, laid out as by [`pairs`]; None if they do not move.
+///
+/// # Errors
+/// As [`pairs`].
+pub fn moving_pairs(
+    kind: &Kind,
+    above: &Tensor,
+    below: &Tensor,
+    columns: usize,
+) -> Result<Option<clips::Animation>> {
+    let Kind::Clip { .. } = kind else { return Ok(None) };
+    moving(kind, &grid::interleaved(above, below, columns)?, columns)
+}
+
+/// A PNG file of samples `(N, ..)` as [`picture`] draws them, animated if they move.
+///
+/// # Errors
+/// As [`picture`].
+pub fn png(kind: &Kind, samples: &Tensor, columns: usize) -> Result<Vec<u8>> {
+    match moving(kind, samples, columns)? {
+        Some(animation) => animation.apng(),
+        None => picture(kind, samples, columns)?.png(),
+    }
+}
+
+/// A PNG file of pairs of samples as [`pairs`] draws them, animated if they move.
+///
+/// # Errors
+/// As [`pairs`].
+pub fn png_of_pairs(kind: &Kind, above: &Tensor, below: &Tensor, columns: usize) -> Result<Vec<u8>> {
+    match moving_pairs(kind, above, below, columns)? {
+        Some(animation) => animation.apng(),
+        None => pairs(kind, above, below, columns)?.png(),
+    }
+}
+
+/// Draws pairs of samples `(N, ..)`: images, first frames of clips and sounds with `below` under `above`, in rows of `columns`;
 /// points in one plot, those of `above` paler; encoded rows alternately.
 ///
 /// # Errors
@@ -115,6 +166,10 @@ pub fn pairs(kind: &Kind, above: &Tensor, below: &Tensor, columns: usize) -> Res
             grid::grid(&spectrograms::upright(&both)?, columns)
         }
         Kind::Text { .. } => Err(Error::Text),
+        Kind::Clip { .. } => {
+            let [above, below] = [clips::first_frames(above)?, clips::first_frames(below)?];
+            grid::grid(&grid::interleaved(&above, &below, columns)?, columns)
+        }
     }
 }
 
@@ -132,7 +187,8 @@ pub fn preview(kind: &Kind, samples: &Tensor) -> Result<Vec<Artifact>> {
         return Ok(Vec::new());
     }
     let picture = picture(kind, samples, COLUMNS)?;
-    Ok(vec![Artifact { extension: "png", bytes: picture.png()?, picture: Some(picture), sound: None }])
+    let bytes = png(kind, samples, COLUMNS)?;
+    Ok(vec![Artifact { extension: "png", bytes, picture: Some(picture), sound: None }])
 }
 
 #[cfg(test)]
@@ -158,6 +214,7 @@ mod tests {
             (Kind::Points { dimensions: 2 }, vec![2000, 2]),
             (Kind::Sound { rate: 8000, length: 1024 }, vec![20, 1, 64, 8]),
             (Kind::Sound { rate: 8000, length: 1024 }, vec![20, 1, 1, 1024]),
+            (Kind::Clip { frames: 4, image: ImageShape::new(3, 8, 6) }, vec![40, 4, 3, 8, 6]),
         ] {
             assert_eq!(preview_count(&kind), dims[0]);
             let samples = Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap();

@@ -22,8 +22,8 @@ pub enum Augmentation {
     Cutout,
 }
 
-/// Augments images `(N, C, H, W)` in [−1, 1] in the same shape. Image `i` uses the draws of row `rows[i]` of
-/// `stream`. With a `probability`, a scalar, each augmentation changes each image only with this probability.
+/// Augments images `(N, C, H, W)`, or clips `(N, T, C, H, W)`, in [−1, 1] in the same shape. Sample `i` uses the
+/// draws of row `rows[i]` of `stream`, and all frames of a clip are changed alike. With a `probability`, a scalar, each augmentation changes each image only with this probability.
 pub fn augment(
     images: &Tensor,
     augmentations: &[Augmentation],
@@ -35,6 +35,8 @@ pub fn augment(
     let n = images.dim(0)?;
     let mut draws: Vec<_> = rows.iter().map(|&row| stream.at(row)).collect();
     for augmentation in augmentations {
+        let samples = images;
+        images = seen_as_images(&samples, *augmentation)?;
         let (_, _, height, width) = images.dims4()?;
         let changed = match augmentation {
             Augmentation::Colour => {
@@ -80,8 +82,34 @@ pub fn augment(
                 chosen.broadcast_as(images.shape())?.where_cond(&changed, &images)?
             }
         };
+        images = seen_as_samples(&images, &samples, *augmentation)?;
     }
     Ok(images)
+}
+
+/// Clips `(N, T, C, H, W)` as images: frames below each other for a change of colour, frames as channels for a
+/// change of place. Images are unchanged.
+fn seen_as_images(samples: &Tensor, augmentation: Augmentation) -> Result<Tensor> {
+    let &[n, frames, channels, height, width] = samples.dims() else { return Ok(samples.clone()) };
+    Ok(match augmentation {
+        Augmentation::Colour => {
+            samples.transpose(1, 2)?.contiguous()?.reshape((n, channels, frames * height, width))?
+        }
+        Augmentation::Translation | Augmentation::Cutout => {
+            samples.reshape((n, frames * channels, height, width))?
+        }
+    })
+}
+
+/// The inverse of [`seen_as_images`] for samples like `like`.
+fn seen_as_samples(images: &Tensor, like: &Tensor, augmentation: Augmentation) -> Result<Tensor> {
+    let &[n, frames, channels, height, width] = like.dims() else { return Ok(images.clone()) };
+    Ok(match augmentation {
+        Augmentation::Colour => {
+            images.reshape((n, channels, frames, height, width))?.transpose(1, 2)?.contiguous()?
+        }
+        Augmentation::Translation | Augmentation::Cutout => images.reshape(like.shape())?,
+    })
 }
 
 /// The start and end of a range of half of `size` around `centre`, clipped to the image.
@@ -143,6 +171,21 @@ mod tests {
             };
             let numeric = (at(1e-4) - at(-1e-4)) / 2e-4;
             assert!((gradient[i] - numeric).abs() < 1e-8, "{i}: {} against {numeric}", gradient[i]);
+        }
+    }
+
+    /// A clip whose frames are all one image becomes a clip whose frames are all the augmented image.
+    #[test]
+    fn the_frames_of_a_clip_change_alike() {
+        let stream = Stream::new(5, "augment", 3);
+        let still = images(3);
+        let clips = still.unsqueeze(1).unwrap().repeat((1, 4, 1, 1, 1)).unwrap();
+        let changed = augment(&clips, &ALL, None, &stream, &ROWS[..3]).unwrap();
+        let expected = augment(&still, &ALL, None, &stream, &ROWS[..3]).unwrap();
+        for frame in 0..4 {
+            let frame = values(&changed.narrow(1, frame, 1).unwrap());
+            let apart = frame.iter().zip(values(&expected)).map(|(a, b)| (a - b).abs());
+            assert!(apart.fold(0.0, f64::max) < 1e-9);
         }
     }
 

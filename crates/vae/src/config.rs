@@ -129,6 +129,29 @@ pub enum Network {
         #[serde(default, skip_serializing_if = "is_zero")]
         dropout: f64,
     },
+    /// For clips, one latent per clip: each frame becomes features as in `tower`, which convolutions along time mix. In the decoder,
+    /// the motion, a part of the latent, becomes a code per frame by convolutions along time; the rest of the latent, the content, is
+    /// the same for all frames (MoCoGAN, Tulyakov et al. 2018).
+    Clip {
+        /// Channels at half the frame's size; each smaller size has twice as many, up to eight times.
+        width: usize,
+        /// Features of a frame.
+        features: usize,
+        /// Residual blocks, of two convolutions along time with windows of five frames.
+        #[serde(default = "clip_blocks")]
+        blocks: usize,
+        /// Width of the linear layer before the latent.
+        hidden: usize,
+        /// Length of the motion, the last values of the latent.
+        motion: usize,
+        /// Batch norm in the layers of frames, except the first and the last.
+        #[serde(default)]
+        batch_norm: bool,
+    },
+}
+
+fn clip_blocks() -> usize {
+    2
 }
 
 fn is_zero(share: &f64) -> bool {
@@ -184,6 +207,10 @@ impl VaeConfig {
                 }
                 vec![*embedding, *hidden]
             }
+            Network::Clip { motion, .. } if *motion == 0 || *motion >= self.latent_dim => {
+                return fail("network.motion", "must be at least 1 and less than latent_dim");
+            }
+            Network::Clip { width, features, hidden, .. } => vec![*width, *features, *hidden],
         };
         if widths.contains(&0) {
             return fail("network", "a layer of width 0 carries nothing");

@@ -4,10 +4,10 @@ use candle_core::Tensor;
 
 use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
-use waxwork_core::{Error, Mode, Result, SampleSpec};
+use waxwork_core::{Error, ImageShape, Mode, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{Linear, NormKind};
-use waxwork_nn::nets::{ConvDown, ConvUp, Mlp, Tower, halved};
+use waxwork_nn::nets::{ClipDown, ClipSize, ClipUp, ConvDown, ConvUp, Mlp, Tower, halved};
 
 use crate::config::{Network, VaeConfig};
 use crate::posterior::DiagonalGaussian;
@@ -37,6 +37,7 @@ enum Body {
     Values,
     Convolutions(ConvDown),
     Tokens(TokenEncoder),
+    Clip(ClipDown, ImageShape),
 }
 
 impl Encoder {
@@ -68,6 +69,13 @@ impl Encoder {
                 let encoder = TokenEncoder::new(scope, sample, widths, config.init)?;
                 (Body::Tokens(encoder), *hidden, Vec::new())
             }
+            Network::Clip { width, features, blocks, hidden, batch_norm, .. } => {
+                let clip = sample.needs_clip(KEY)?;
+                let size = ClipSize { width: *width, features: *features, blocks: *blocks };
+                let down = ClipDown::new(scope.enter("clip"), clip, 0, size, *batch_norm, style, KEY)?;
+                let features = down.outputs();
+                (Body::Clip(down, clip.1), features, vec![*hidden])
+            }
         };
         let hidden = Mlp::new(scope.enter("hidden"), inputs + width, &widths, style)?;
         let mean = Linear::new(scope.enter("mean"), hidden.outputs(), config.latent_dim, config.init)?;
@@ -87,6 +95,7 @@ impl Encoder {
             Body::Values => inputs.clone(),
             Body::Convolutions(down) => down.forward(inputs, mode)?,
             Body::Tokens(encoder) => encoder.forward(inputs)?,
+            Body::Clip(down, _) => down.forward(inputs, mode)?,
         };
         let hidden = self.hidden.forward(&beside(&features, labels)?, mode)?;
         let log_var = self.log_var.forward(&hidden, Activation::Identity, mode)?;
@@ -108,6 +117,7 @@ impl Encoder {
             Body::Values => images.clone(),
             Body::Convolutions(down) => down.export(scope.enter("down"), images)?,
             Body::Tokens(encoder) => encoder.export(scope.enter("tokens"), images)?,
+            Body::Clip(down, image) => down.export(scope.enter("clip"), images, *image)?,
         };
         let features = scope.flatten(&features);
         let input = scope.beside(&features, labels);
@@ -123,7 +133,16 @@ impl Encoder {
 /// The network of p(x | z): maps latents to the parameters of the observation model. A label is concatenated
 /// with the latent.
 #[derive(Clone, Debug)]
-pub(crate) struct Decoder {
+pub(crate) enum Decoder {
+    /// Linear layers, then convolutions if there are any.
+    Layers(Layers),
+    /// The last `motion` of `latent_dim` latent values are the motion of a clip.
+    Clip { up: ClipUp, motion: usize, latent_dim: usize },
+}
+
+/// The layers of a decoder.
+#[derive(Clone, Debug)]
+pub(crate) struct Layers {
     hidden: Mlp,
     output: Linear,
     up: Option<Up>,
@@ -167,6 +186,14 @@ impl Decoder {
                 let outputs = start.0 * start.1 * start.2;
                 (vec![*hidden], outputs, Some(Up { convs, start, activation: style.activation }))
             }
+            Network::Clip { width: channels, features, blocks, motion, batch_norm, .. } => {
+                let clip = sample.needs_clip(KEY)?;
+                let size = ClipSize { width: *channels, features: *features, blocks: *blocks };
+                let norm = if *batch_norm { NormKind::Batch } else { NormKind::None };
+                let split = (motion + width, config.latent_dim - motion + width);
+                let up = ClipUp::new(scope.enter("clip"), clip, split, size, norm, style, KEY)?;
+                return Ok(Self::Clip { up, motion: *motion, latent_dim: config.latent_dim });
+            }
             Network::Recurrent { .. } => {
                 let reason = "a recurrent network makes sequences of tokens only".to_owned();
                 return Err(Error::Config { key: KEY.to_owned(), reason });
@@ -174,7 +201,7 @@ impl Decoder {
         };
         let hidden = Mlp::new(scope.enter("hidden"), config.latent_dim + width, &widths, style)?;
         let output = Linear::new(scope.enter("output"), hidden.outputs(), outputs, config.init)?;
-        Ok(Self { hidden, output, up, dims: sample.dims().to_vec() })
+        Ok(Self::Layers(Layers { hidden, output, up, dims: sample.dims().to_vec() }))
     }
 
     /// Latents `(N, latent_dim)` and conditions `(N, width)` → outputs `(N, ..)`, unbounded.
@@ -184,12 +211,22 @@ impl Decoder {
         labels: Option<&Tensor>,
         mode: Mode<'_>,
     ) -> Result<Tensor> {
-        let hidden = self.hidden.forward(&beside(latents, labels)?, mode)?;
-        match &self.up {
-            None => self.output.forward_to(&hidden, &self.dims, Activation::Identity, mode),
+        let Layers { hidden, output, up, dims } = match self {
+            Self::Layers(layers) => layers,
+            Self::Clip { up, motion, latent_dim } => {
+                let part = |from: usize, width: usize| -> Result<Tensor> {
+                    beside(&latents.narrow(1, from, width)?.contiguous()?, labels)
+                };
+                let content = latent_dim - motion;
+                return up.forward(&part(content, *motion)?, &part(0, content)?, mode);
+            }
+        };
+        let hidden = hidden.forward(&beside(latents, labels)?, mode)?;
+        match up {
+            None => output.forward_to(&hidden, dims, Activation::Identity, mode),
             Some(Up { convs, start: (channels, height, width), activation }) => {
                 let start = [*channels, *height, *width];
-                convs.forward(&self.output.forward_to(&hidden, &start, *activation, mode)?, None, mode)
+                convs.forward(&output.forward_to(&hidden, &start, *activation, mode)?, None, mode)
             }
         }
     }
@@ -201,11 +238,21 @@ impl Decoder {
         latents: &Value,
         labels: Option<&Value>,
     ) -> Result<Value> {
+        let Layers { hidden, output, up, dims } = match self {
+            Self::Layers(layers) => layers,
+            Self::Clip { up, motion, latent_dim } => {
+                let content = latent_dim - motion;
+                let (still, part) =
+                    (scope.columns(latents, 0, content), scope.columns(latents, content, *motion));
+                let (still, part) = (scope.beside(&still, labels), scope.beside(&part, labels));
+                return up.export(scope.enter("clip"), &part, &still);
+            }
+        };
         let input = scope.beside(latents, labels);
-        let hidden = self.hidden.export(scope.enter("hidden"), &input)?;
-        let output = self.output.export(scope.enter("output"), &hidden, Activation::Identity)?;
-        match &self.up {
-            None => Ok(scope.reshape(&output, &self.dims)),
+        let hidden = hidden.export(scope.enter("hidden"), &input)?;
+        let output = output.export(scope.enter("output"), &hidden, Activation::Identity)?;
+        match up {
+            None => Ok(scope.reshape(&output, dims)),
             Some(Up { convs, start: (channels, height, width), activation }) => {
                 let start = scope.activate(output, *activation);
                 let maps = scope.reshape(&start, &[*channels, *height, *width]);

@@ -15,6 +15,9 @@ use crate::tokens::{DropoutShares, Targets, TokenDecoder};
 /// The most rows, or for tokens the most logits, of one decoder pass in importance sampling.
 const PASS: (usize, usize) = (2000, 1 << 27);
 
+/// The most clips of one decoder pass in importance sampling: each is as large as many images.
+const CLIPS: usize = 200;
+
 /// A decoder with its observation model. Encoder and decoder see samples as [`Targets`].
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a model has one of them")]
@@ -96,6 +99,7 @@ impl Observation {
     pub(crate) fn rows_per_pass(&self) -> usize {
         let (rows, logits) = PASS;
         match self {
+            Self::Values { sample, .. } if sample.clip().is_some() => CLIPS,
             Self::Values { .. } => rows,
             Self::Tokens(decoder) => (logits / decoder.logits().max(1)).clamp(1, rows),
         }

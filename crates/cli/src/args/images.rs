@@ -19,6 +19,7 @@ Examples:
   waxwork sample runs/RUN -n 1000 --out folder         one PNG file per image
   waxwork sample runs/RUN --labels 7 --out seven.wav   one sound, from a model of sounds
   waxwork sample runs/RUN -n 1000 --out texts.txt      one text per line, from a model of texts
+  waxwork sample runs/RUN --out clips.gif              moving clips, from a model of clips
   waxwork sample runs/RUN -n 10000 --out rows.csv      rows of a table, formatted like its file
   waxwork sample runs/RUN --where sex=Female           rows with that value
 
@@ -28,7 +29,7 @@ Labels in the output:
 pub(crate) struct SampleArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
-    /// Draw N samples [default: 100; for a .wav file, one per label]
+    /// Draw N samples [default: 100; 40 clips; for a .wav file, one per label]
     #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
     pub(crate) count: Option<usize>,
     /// Seed the latent vectors with N
@@ -81,7 +82,7 @@ pub(crate) struct SampleArguments {
     pub(crate) neighbours: bool,
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
-    /// Write to PATH: .png, .npy, .safetensors or a folder; rows: .csv, .parquet; sounds: .wav; texts: .txt, .jsonl
+    /// Write to PATH: .png, .npy, .safetensors or a folder; clips: .gif, .y4m; rows: .csv; sounds: .wav; texts: .txt
     ///
     /// The extension selects the format. `.png` is a grid. `.npy` is an array (N,C,H,W) of f32 in [0, 1].
     /// `.safetensors` holds the tensor `images`. A path without an extension is a new folder with one PNG
@@ -89,7 +90,9 @@ pub(crate) struct SampleArguments {
     /// or to a folder of `.wav` files. For sounds, `.npy` holds the waveforms (N,length), f32 in [-1, 1],
     /// and `.png` shows the spectrograms, with a `.wav` file next to it. Texts go to `.txt`, one per line,
     /// or to `.jsonl` with their labels. For texts, `.npy` and `.safetensors` hold the token numbers
-    /// (N,length).
+    /// (N,length). Of clips, `.png` is an animated grid, `.gif` and `.y4m` are the same as GIF and as video,
+    /// `-` is Y4M video on standard output, and a folder has one strip of frames per clip; `.npy` is an array
+    /// (N,T,C,H,W).
     /// [default: RUN/sample.png, RUN/sample.csv or RUN/sample.txt]
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,

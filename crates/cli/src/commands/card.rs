@@ -36,7 +36,11 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     writeln!(card, "| | |\n|---|---|\n| model | {family}, latent dimension {} |", model.latent_dim())?;
     match info.kind() {
         Kind::Image(shape) => writeln!(card, "| images | {shape}, values in [0, 1] |")?,
-        kind @ (Kind::Points { .. } | Kind::Rows(_) | Kind::Sound { .. } | Kind::Text { .. }) => {
+        kind @ (Kind::Points { .. }
+        | Kind::Rows(_)
+        | Kind::Sound { .. }
+        | Kind::Text { .. }
+        | Kind::Clip { .. }) => {
             writeln!(card, "| samples | {kind} |")?;
         }
     }
@@ -101,6 +105,7 @@ pub(crate) fn front(folder: &RunFolder, info: &RunInfo, report: Option<&Report>)
     };
     let task = match info.kind() {
         Kind::Text { .. } => "text-generation",
+        Kind::Clip { .. } => "unconditional-video-generation",
         Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Sound { .. } => {
             "unconditional-image-generation"
         }

@@ -6,7 +6,7 @@ use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Kind, Tensor, store};
 #[cfg(not(feature = "hub"))]
 use waxwork_data::manifest::HUB;
-use waxwork_data::manifest::{FOLDER, SOUND, TABLE, TEXT};
+use waxwork_data::manifest::{CLIPS, FOLDER, SOUND, TABLE, TEXT};
 use waxwork_data::text::{LineFormat, TextDescription};
 use waxwork_data::{DataConfig, FileStatus, LeftOut, Manifest, files, verify};
 use waxwork_eval::judge::named;
@@ -77,6 +77,11 @@ fn list(json: bool) -> Result<String, Failure> {
             TEXT,
             "your own texts: --data-dir FILE.txt, .tsv or .jsonl, or a folder with one file per class, or \
              one each for training and testing",
+        ),
+        (
+            CLIPS,
+            "your own clips: --data-dir DIR of PNG strips, animated PNGs, GIFs or folders of numbered frames, with one \
+             subdirectory per class",
         ),
         ("hf:OWNER/NAME", "an image data set on the Hugging Face Hub"),
     ] {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use waxwork_core::{Device, Kind, Tensor, npy, store};
+use waxwork_data::clips::Clips;
 use waxwork_data::folder::Pictures;
 use waxwork_data::sound::Recordings;
 use waxwork_data::text::{LineFormat, Texts};
@@ -113,6 +114,11 @@ fn read(path: &Path, form: &Form, classes: &Classes) -> Result<(Images, Option<V
                     waxwork_data::sound::read(path, kind)?;
                 notes::say(&notes);
                 of_folder(path, sounds, &directories, classes)?
+            }
+            Kind::Clip { .. } => {
+                let Clips { clips, classes: directories, notes } = waxwork_data::clips::read(path, kind)?;
+                notes::say(&notes);
+                of_folder(path, clips, &directories, classes)?
             }
             Kind::Text { .. } => {
                 let path = path.display();

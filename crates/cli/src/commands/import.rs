@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
     // The view of sounds contains statistics and that of texts a vocabulary, which need the data.
     let view = match kind {
         Kind::Sound { .. } | Kind::Text { .. } => load(&recipe.data)?.info.view,
-        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) => View::of(&kind),
+        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Clip { .. } => View::of(&kind),
     };
     let (sample, condition) = (view.spec(&kind), ConditionSpec::classes(classes.len()));
     let state = store::load(&arguments.file, &Device::Cpu)?;

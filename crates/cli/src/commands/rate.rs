@@ -1,4 +1,4 @@
-//! `waxwork rate`: a page that asks a person which of two images or sounds is real.
+//! `waxwork rate`: a page that asks a person which of two images, clips or sounds is real.
 
 use serde_json::json;
 use waxwork_core::rng::Stream;
@@ -21,7 +21,7 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
     let kind = run.info.kind();
     if matches!(kind, Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. }) {
         return Err(Failure::new(format!(
-            "this run makes {kind}: only images and sounds can be rated by a person"
+            "this run makes {kind}: only images, clips and sounds can be rated by a person"
         )));
     }
     let pairs = arguments.count;
@@ -64,11 +64,12 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
     Ok(format!("{pairs} questions in {}: open it in a browser\n", out.display()))
 }
 
-/// An image, or the spectrogram of a sound, as a page shows it.
+/// An image, a clip that plays, or the spectrogram of a sound, as a page shows it.
 fn picture(split: &Split, place: usize) -> Result<String, Failure> {
     let samples: Tensor = split.batch(&[place], &Device::Cpu)?.inputs;
     let picture = match split.kind() {
         Kind::Sound { .. } => preview::picture(split.kind(), &samples, 1)?,
+        Kind::Clip { .. } => return Ok(pages::address(&preview::png(split.kind(), &samples, 1)?)),
         Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } => {
             grid::single(&samples.get(0)?)?
         }

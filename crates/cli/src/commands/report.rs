@@ -253,8 +253,10 @@ impl ReportPage {
         self.panels.push(Panel {
             title: "Reconstructions",
             text: "Test images, each with its reconstruction below.".into(),
-            image: Image::new(
-                &preview::pairs(&run.info.kind(), &originals, &made, COLUMNS)?,
+            image: pairs(
+                run,
+                &originals,
+                &made,
                 format!("{} test images, each above its reconstruction", images.len()),
             )?,
             sound: paired(run, &originals, &made)?,
@@ -273,8 +275,10 @@ impl ReportPage {
                 number(distances[0]),
                 number(distances[distances.len() / 2])
             ),
-            image: Image::new(
-                &preview::pairs(&run.info.kind(), &samples, &found, COLUMNS)?,
+            image: pairs(
+                run,
+                &samples,
+                &found,
                 format!("{NEIGHBOURS} samples, each above the nearest training image"),
             )?,
             sound: paired(run, &samples, &found)?,
@@ -308,7 +312,20 @@ impl Evaluation {
 
 /// Samples as an image on a page.
 fn picture(run: &Run, samples: &Tensor, alt: String) -> Result<Image, Failure> {
-    Image::new(&preview::picture(&run.info.kind(), samples, COLUMNS)?, alt)
+    let kind = run.info.kind();
+    match preview::moving(&kind, samples, COLUMNS)? {
+        Some(animation) => Image::moving(&animation, alt),
+        None => Image::new(&preview::picture(&kind, samples, COLUMNS)?, alt),
+    }
+}
+
+/// Samples, each above the one that belongs to it, as an image on a page.
+fn pairs(run: &Run, above: &Tensor, below: &Tensor, alt: String) -> Result<Image, Failure> {
+    let kind = run.info.kind();
+    match preview::moving_pairs(&kind, above, below, COLUMNS)? {
+        Some(animation) => Image::moving(&animation, alt),
+        None => Image::new(&preview::pairs(&kind, above, below, COLUMNS)?, alt),
+    }
 }
 
 /// Samples as a page plays them, one after the other; None if they are not sounds.

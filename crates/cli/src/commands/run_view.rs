@@ -44,9 +44,11 @@ pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
                 let colours = if shape.channels == 1 { "grey" } else { "RGB" };
                 ("Images", format!("{}×{}, {colours}", shape.height, shape.width))
             }
-            kind @ (Kind::Points { .. } | Kind::Rows(_) | Kind::Sound { .. } | Kind::Text { .. }) => {
-                ("Samples", kind.to_string())
-            }
+            kind @ (Kind::Points { .. }
+            | Kind::Rows(_)
+            | Kind::Sound { .. }
+            | Kind::Text { .. }
+            | Kind::Clip { .. }) => ("Samples", kind.to_string()),
         },
         ("Classes", card::class_names(&info.data_classes)),
         ("Steps", info.steps.to_string()),
@@ -80,6 +82,7 @@ pub(crate) fn grids(folder: &RunFolder, info: &RunInfo) -> Result<Vec<Grid>, Fai
         let bytes = store::read(&picture)?;
         // Skip a file that is not a PNG image.
         let image = Image::of_png(&bytes, format!("samples after {step} steps{order}"));
+        let image = image.map(|image| image.with_still(&bytes));
         grids.extend(image.map(|image| Grid { step, image, sound: None }));
     }
     if let Some(last) = grids.last_mut() {

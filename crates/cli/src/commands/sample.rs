@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Kind, Reconstruct, Tensor, device, values};
-use waxwork_data::manifest::{FOLDER, FSDD, HUB, SOUND, TEXT};
+use waxwork_data::manifest::{CLIPS, FOLDER, FSDD, HUB, SOUND, TEXT};
 use waxwork_data::{DataConfig, Dataset, Manifest, Split};
 use waxwork_eval::judging::SHIFT;
 use waxwork_eval::{NEIGHBOUR_BATCH, nearest, nearest_shifted};
@@ -13,6 +13,7 @@ use waxwork_models::sampling::{Draw, draw, in_turn};
 use waxwork_models::{Classes, Run, Weights, sounds};
 
 use crate::args::{ReconstructArguments, SampleArguments};
+use crate::clips;
 use crate::commands::{foreign, sample_rows};
 use crate::failure::Failure;
 use crate::notes;
@@ -21,6 +22,8 @@ use crate::texts;
 
 /// Default number of samples in an image or a folder.
 pub(crate) const SAMPLES: usize = 100;
+/// Default number of clips, of which each is as large as many images.
+const FEW: usize = 40;
 
 pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     if arguments.data_dir.is_some() && !arguments.neighbours {
@@ -45,6 +48,7 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     output::check_target(&out, kind)?;
     let is_sound = matches!(kind, Kind::Sound { .. });
     let is_text = matches!(kind, Kind::Text { .. });
+    let is_clip = matches!(kind, Kind::Clip { .. });
     if is_text && arguments.neighbours {
         return Err(Failure::new(
             "--neighbours is for images and sounds: `waxwork evaluate` counts copied texts",
@@ -57,7 +61,13 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     };
     // People listen to a file of sounds from start to end, so it has one sound of each requested class.
     let few = is_sound && output::extension(&out).as_deref() == Some("wav");
-    let usual = if few { asked.len().max(1) } else { SAMPLES };
+    let usual = if few {
+        asked.len().max(1)
+    } else if is_clip {
+        FEW
+    } else {
+        SAMPLES
+    };
     let count = arguments.count.unwrap_or(usual);
     let labels = in_turn(&asked, count);
     let labelled = (!labels.is_empty()).then_some(Labelled { labels: &labels, classes: &classes });
@@ -102,6 +112,9 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         1 => format!(", of the class {}", classes.list(asked)),
         _ => format!(", of the classes {} in turn", classes.list(asked)),
     };
+    if is_clip && clips::is_standard_output(&out) {
+        return Ok(String::new());
+    }
     Ok(format!("{count} {} in {}{of}\n", kind.plural(), out.display()))
 }
 
@@ -122,7 +135,7 @@ fn neighbours(run: &Run, samples: &Tensor, arguments: &SampleArguments) -> Resul
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("neighbours.png"));
     output::write_pairs(&out, &form, samples, &found)?;
     let of = match kind {
-        Kind::Image(_) => "pixel",
+        Kind::Image(_) | Kind::Clip { .. } => "pixel",
         Kind::Points { .. } | Kind::Rows(_) => "coordinate",
         Kind::Sound { .. } => "spectrogram",
         Kind::Text { .. } => "token",
@@ -146,7 +159,7 @@ pub(crate) fn neighbours_of(samples: &Tensor, training: &Split) -> Result<(Tenso
     let nearest = match training.kind() {
         // A sound that begins a little later counts as the same.
         Kind::Sound { .. } => nearest_shifted(samples, SHIFT, batches, progress)?,
-        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } => {
+        Kind::Image(_) | Kind::Points { .. } | Kind::Rows(_) | Kind::Text { .. } | Kind::Clip { .. } => {
             nearest(samples, batches, progress)?
         }
     };
@@ -228,6 +241,8 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
         output::bar(0, "reading recordings")
     } else if config.name == FOLDER {
         output::bar(0, "reading images")
+    } else if config.name == CLIPS || config.name == "sprites" {
+        output::bar(0, "reading clips")
     } else {
         output::bar_of_bytes("loading data")
     };
@@ -250,7 +265,7 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
         test = data.test.len(),
         "data loaded"
     );
-    if [FOLDER, SOUND, TEXT].contains(&config.name.as_str()) || config.name.starts_with(HUB) {
+    if [CLIPS, FOLDER, SOUND, TEXT].contains(&config.name.as_str()) || config.name.starts_with(HUB) {
         notes::taken(&data);
     }
     notes::say(&data.notes);

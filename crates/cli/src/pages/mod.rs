@@ -6,6 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
+use waxwork_media::clips::Animation;
 use waxwork_media::grid;
 
 use crate::failure::Failure;
@@ -37,6 +38,8 @@ pub(crate) fn page(name: &str, shown: &impl Serialize) -> Result<String, Failure
 pub(crate) struct Image {
     /// A `data:` address.
     source: String,
+    /// The `data:` address of one frame, if the image moves, for paper and for readers who want less motion.
+    still: Option<String>,
     width: u32,
     height: u32,
     /// A description for readers who cannot see the image.
@@ -47,7 +50,18 @@ impl Image {
     /// Encodes a grid.
     pub(crate) fn new(picture: &grid::Picture, alt: impl Into<String>) -> Result<Self, Failure> {
         let (width, height) = (picture.width as u32, picture.height as u32);
-        Ok(Self { source: address(&picture.png()?), width, height, alt: alt.into() })
+        Ok(Self { source: address(&picture.png()?), still: None, width, height, alt: alt.into() })
+    }
+
+    /// Encodes an animation and its first frame.
+    pub(crate) fn moving(animation: &Animation, alt: impl Into<String>) -> Result<Self, Failure> {
+        let still = Self::new(&animation.still(), alt)?;
+        Ok(Self { source: address(&animation.apng()?), still: Some(still.source), ..still })
+    }
+
+    /// The same image with its first frame, if these bytes of its PNG file are an animation.
+    pub(crate) fn with_still(self, bytes: &[u8]) -> Self {
+        Self { still: first_frame(bytes).map(|still| address(&still)), ..self }
     }
 
     /// Embeds the bytes of a PNG file; None if they are not one.
@@ -57,8 +71,28 @@ impl Image {
         if !bytes.starts_with(b"\x89PNG\r\n\x1a\n") || bytes.get(12..16)? != b"IHDR" {
             return None;
         }
-        Some(Self { source: address(bytes), width: side(16)?, height: side(20)?, alt: alt.into() })
+        let (width, height) = (side(16)?, side(20)?);
+        Some(Self { source: address(bytes), still: None, width, height, alt: alt.into() })
     }
+}
+
+/// The first frame of an animated PNG, as a PNG file of its own; None for other files. The chunks of the
+/// animation are ancillary, so a file without them is the first frame.
+fn first_frame(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut still = bytes.get(..8)?.to_vec();
+    let (mut at, mut moves) = (8, false);
+    while let Some(head) = bytes.get(at..at + 8) {
+        let length = u32::from_be_bytes(head[..4].try_into().ok()?) as usize;
+        let end = at.checked_add(12)?.checked_add(length)?;
+        let chunk = bytes.get(at..end)?;
+        match &head[4..] {
+            b"acTL" => moves = true,
+            b"fcTL" | b"fdAT" => {}
+            _ => still.extend_from_slice(chunk),
+        }
+        at = end;
+    }
+    moves.then_some(still)
 }
 
 /// A PNG file as a `data:` address.

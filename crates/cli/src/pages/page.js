@@ -20,6 +20,22 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
   label.hidden = false;
 }
 
+if (document.querySelector(".moving")) {
+  // Animations play unless the system asks for less motion. The button stops and starts all of them.
+  const button = document.createElement("button"), root = document.documentElement;
+  button.type = "button";
+  button.id = "motion";
+  let plays = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const show = () => {
+    root.classList.toggle("playing", plays);
+    root.classList.toggle("paused", !plays);
+    button.textContent = plays ? "Pause clips" : "Play clips";
+  };
+  button.addEventListener("click", () => { plays = !plays; show(); });
+  document.querySelector("main").prepend(button);
+  show();
+}
+
 for (const slides of all(".slides")) {
   const tools = slides.querySelector(".tools");
   if (!tools) continue;

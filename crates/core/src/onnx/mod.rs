@@ -271,6 +271,16 @@ impl GraphScope<'_> {
         self.node("Reshape", &[x, &shape], &[])
     }
 
+    /// Gives the values the shape `(n, ..dims)`, where n is what is left of the batch and of the values of a
+    /// row.
+    pub fn regroup(&mut self, x: &Value, dims: &[usize]) -> Value {
+        // In ONNX, −1 stands for the size that is not given.
+        let sizes: Vec<i64> = std::iter::once(-1).chain(dims.iter().map(|&side| side as i64)).collect();
+        let name = format!("shape_{}", self.graph.proto.node.len());
+        let shape = self.integers(&name, &[sizes.len() as i64], &sizes);
+        self.node("Reshape", &[x, &shape], &[])
+    }
+
     /// Flattens `(batch, …)` to rows.
     pub fn flatten(&mut self, x: &Value) -> Value {
         self.node("Flatten", &[x], &[("axis", Attribute::Int(1))])

@@ -1,5 +1,5 @@
-//! Data sets that are generated instead of read: [`Digits`], [`Shapes`], [`Drums`], [`Phrases`] and
-//! [`PlanePoints`]. They have the same bits on every platform.
+//! Data sets that are generated instead of read: [`Digits`], [`Shapes`], [`Drums`], [`Phrases`],
+//! [`Motions`], [`MovingDigits`] and [`PlanePoints`]. They have the same bits on every platform.
 //!
 //! Sample `i` is a pure function of (seed, i), so samples are made only when they are used. All arithmetic is
 //! f32 in a fixed order, with `libm` for operations that processors do not round correctly. The labels repeat
@@ -9,6 +9,8 @@ mod digits;
 mod drums;
 mod glyphs;
 mod grammar;
+mod motions;
+mod moving_digits;
 mod outline;
 mod phrases;
 pub(crate) mod points;
@@ -26,6 +28,11 @@ use crate::{Error, Factor, Result, Source};
 pub use digits::{DigitArtist, DigitFactors};
 pub use drums::{DRUM_LENGTH, DRUM_RATE, DrumArtist, DrumFactors};
 pub use grammar::{Grammar, Parsed};
+pub use motions::{
+    MOTION_FRAMES, MOTION_GROWTHS, MOTION_ORBITS, MOTION_SIDE, MOTION_SIZES, MOTION_SPEEDS, MOTION_TURNS,
+    Motion, MotionArtist, MotionFactors,
+};
+pub use moving_digits::{MovingDigitArtist, MovingDigitFactors};
 pub use phrases::{PHRASE_LENGTH, PhraseArtist};
 pub use points::{PlaneMixture, PlanePoints};
 pub use shapes::{ShapeArtist, ShapeFactors, Texture};
@@ -104,6 +111,10 @@ pub type Shapes = Generator<ShapeArtist>;
 pub type Drums = Generator<DrumArtist>;
 /// The generator `phrases`, sentences of a grammar.
 pub type Phrases = Generator<PhraseArtist>;
+/// The generator `motions`, clips of 16 frames of shape 3×32×32.
+pub type Motions = Generator<MotionArtist>;
+/// The generator `moving-digits`, clips of 16 frames of shape 1×32×32.
+pub type MovingDigits = Generator<MovingDigitArtist>;
 
 /// The samples of one part for one seed.
 #[derive(Clone, Debug)]
@@ -153,6 +164,14 @@ impl<A: Artist> Source for Generator<A> {
 
     fn factors(&self, index: usize) -> Vec<Factor> {
         self.factors(index).map_or_else(Vec::new, |factors| A::named(&factors))
+    }
+}
+
+/// Number of clips of a part: each takes as much memory as many images.
+fn clips(part: Part) -> usize {
+    match part {
+        Part::Train => 12_000,
+        Part::Test => 2_000,
     }
 }
 

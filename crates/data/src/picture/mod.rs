@@ -1,5 +1,6 @@
 //! Converts an image file to an image of one shape. Bounds the memory, and accepts only complete files.
 
+pub(crate) mod animation;
 mod bits;
 mod container;
 mod jpeg;
@@ -25,7 +26,7 @@ pub(crate) const OTHER_ENDINGS: [&str; 34] = [
     "raf", "raw", "rw2", "svg", "tga",
 ];
 /// Maximum number of bytes of a file, and of a decoded image.
-const MOST_BYTES: u64 = 512 << 20;
+pub(crate) const MOST_BYTES: u64 = 512 << 20;
 /// The largest ratio between the sides of an image. A longer strip would take many times its own memory on
 /// the way to a square.
 const LONGEST_STRIP: u32 = 100;

@@ -1,5 +1,7 @@
-//! Networks that several families use: stacks of linear layers, of convolutions, and of residual blocks.
+//! Networks that several families use: stacks of linear layers, of convolutions, and of residual blocks, and
+//! networks for clips.
 
+mod clip;
 mod conv;
 mod residual;
 mod sequence;
@@ -15,6 +17,7 @@ use waxwork_core::params::Scope;
 use waxwork_core::{Error, Result};
 use waxwork_kernels::Activation;
 
+pub use clip::{ClipDown, ClipSize, ClipUp};
 pub use conv::{ConvDown, ConvUp, Tower};
 pub use residual::{ResidualDown, ResidualUp};
 pub use sequence::SequenceBlocks;
