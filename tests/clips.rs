@@ -96,9 +96,9 @@ fn all_families_train_on_clips_and_refuse_networks_for_images() {
     train("gan-motions", &["--set", "model.pack=2"]).refused(&["model.pack"]);
 }
 
-/// Real clips follow their class exactly. Clips that stand still do not move, and those with new colours in
-/// each frame drift.
+/// Real clips follow their class exactly, and clips that stand still do not.
 #[test]
+#[ignore = "trains a judge of clips, which takes minutes; eval tests the measures of motion by themselves"]
 fn clips_of_any_program_are_measured() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

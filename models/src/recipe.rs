@@ -499,7 +499,7 @@ mod tests {
             (
                 "vae-digits",
                 "model.network={kind=\"cnov\"}",
-                "at `model.network.kind`: must be one of `mlp`, `conv`, `tower`, `recurrent`, but is the string `cnov` (did you mean `conv`?)",
+                "at `model.network.kind`: must be one of `mlp`, `conv`, `tower`, `recurrent`, `clip`, but is the string `cnov` (did you mean `conv`?)",
             ),
             ("vae-digits", "model.network={hidden=[3]}", "needs `kind`: one of `mlp`, `conv`"),
             (
