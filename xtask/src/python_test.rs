@@ -43,8 +43,13 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
 
 /// The step in `cargo xtask ci`.
 pub(crate) fn all(workspace: &Workspace) -> Result<()> {
-    if !process::succeeds(Command::new(python::interpreter()).args(["-m", "venv", "--help"])) {
-        eprintln!("skipped: there is no python3 with venv (set {} to name another)", python::PYTHON);
+    let suits = "import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))";
+    if !process::succeeds(Command::new(python::interpreter()).args(["-c", suits])) {
+        eprintln!("skipped: there is no Python 3.10 with venv (set {} to name another)", python::PYTHON);
+        return Ok(());
+    }
+    if let Err(error) = python::environment(workspace, "test", &PACKAGES) {
+        eprintln!("skipped: packages for the tests cannot be installed ({error:#})");
         return Ok(());
     }
     test(workspace, &[])

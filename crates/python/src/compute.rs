@@ -97,8 +97,14 @@ pub(crate) fn compute<T: Send>(
         })
     })?;
     let done = match (done, raised) {
-        (_, Some(error)) => {
+        (done, Some(error)) => {
             warnings::forget();
+            // What failed on the way to the stop, such as the checkpoint, must not be lost.
+            if let Ok(Err(fault)) = done
+                && !fault.is_stop()
+            {
+                error.set_cause(py, Some(fault.into()));
+            }
             return Err(error);
         }
         (Ok(done), None) => done,

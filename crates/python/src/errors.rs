@@ -37,11 +37,22 @@ pub(crate) enum Class {
 pub(crate) struct Fault {
     class: Class,
     message: String,
+    stop: bool,
 }
 
 impl Fault {
     pub(crate) fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, message: message.into() }
+        Self { class, message: message.into(), stop: false }
+    }
+
+    /// A computation that stopped because it was asked to.
+    pub(crate) fn stopped(message: impl Into<String>) -> Self {
+        Self { stop: true, ..Self::new(Class::Training, message) }
+    }
+
+    /// True for [`Fault::stopped`].
+    pub(crate) fn is_stop(&self) -> bool {
+        self.stop
     }
 
     pub(crate) fn data(message: impl Into<String>) -> Self {

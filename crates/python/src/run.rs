@@ -8,10 +8,12 @@ use waxwork_cli::{write_evaluation, write_report};
 use waxwork_core::onnx::Part;
 use waxwork_core::walk::{self, Interpolation, Traversal, Walk};
 use waxwork_core::{Condition, Device, Kind, SampleRequest, Tensor, device, store, values};
+use waxwork_data::Dataset;
 use waxwork_data::table::Table;
 use waxwork_data::table::encode::Encoder;
 use waxwork_data::text;
 use waxwork_eval::{ArrayError, Inception, Protocol, arrays};
+use waxwork_models::resume::data_differences;
 use waxwork_models::sampling::{self, Draw};
 use waxwork_models::{Classes, EvaluationConfig, Weights, evaluate_on, rows, sounds};
 
@@ -71,6 +73,18 @@ impl Run {
             warnings::add(format!("this run is not finished: using its checkpoint at step {step}"));
         }
         Ok(Self { classes: Classes::of(&run), run, device, source })
+    }
+
+    /// Checks that data in memory is what the run learned from, with the same test part and classes.
+    fn check_same(&self, source: Option<&Source>, data: &Dataset) -> Result<(), Fault> {
+        let differences = data_differences(&self.run.info, data);
+        if source.is_none() || differences.is_empty() {
+            return Ok(());
+        }
+        let differences = differences.join(", ");
+        Err(Fault::data(format!(
+            "this is not the data that the run learned from: {differences}; give `data`, `test` and `classes` as for training"
+        )))
     }
 
     fn encoder(&self) -> Result<&Encoder, Fault> {
@@ -490,6 +504,7 @@ impl Run {
         let report = compute(py, threads, progress.as_ref(), |watch| {
             let loading = |done, total| watch.progress("loading data", done, total);
             let data = data::load(&self.run.recipe.data, source.as_ref(), data_dir.clone(), &loading)?;
+            self.check_same(source.as_ref(), &data)?;
             let whole = self.run.whole_data(data_dir.as_deref());
             let whole =
                 whole.map(|config| data::load(&config, source.as_ref(), None, &loading)).transpose()?;
@@ -526,6 +541,10 @@ impl Run {
     ) -> PyResult<PathBuf> {
         let source = data.map(|data| data.get().source()).or_else(|| self.source.clone());
         compute(py, threads, None, |_| {
+            if source.is_some() {
+                let data = data::load(&self.run.recipe.data, source.as_ref(), None, &|_, _| ())?;
+                self.check_same(source.as_ref(), &data)?;
+            }
             let load = |run: &waxwork_models::Run| {
                 Ok(data::load(&run.recipe.data, source.as_ref(), data_dir, &|_, _| ())?)
             };

@@ -140,9 +140,14 @@ fn loaded(recipe: &Recipe, source: Option<&Source>, watch: &Watch) -> Result<wax
     let data = data::load(&recipe.data, source, None, &|done, total| {
         watch.progress("loading data", done, total);
     })?;
-    if recipe.data.table.as_ref().is_some_and(|table| table.label.is_some()) && data.info.tables.is_none() {
-        let reason = format!("only tables have it, not `{}`", data.info.name);
-        return Err(Fault::new(Class::Recipe, format!("invalid `data.table.label`: {reason}")));
+    let label = recipe.data.table.as_ref().and_then(|table| table.label.as_deref());
+    match (label, &data.info.tables) {
+        (Some(label), Some(tables)) => _ = tables.train.schema().position(label)?,
+        (Some(_), None) => {
+            let reason = format!("only tables have it, not `{}`", data.info.name);
+            return Err(Fault::new(Class::Recipe, format!("invalid `data.table.label`: {reason}")));
+        }
+        (None, _) => {}
     }
     Ok(data)
 }
@@ -153,7 +158,7 @@ fn go(run: &mut TrainingRun, folder: &RunFolder, device: &Device, watch: &Watch)
     let outcome = run.train(folder, watch.stop(), vec![&mut reporter])?;
     if outcome.stopped.is_some() {
         // The caller raises what stopped it.
-        return Err(Fault::new(Class::Training, format!("stopped after {} steps", outcome.steps)));
+        return Err(Fault::stopped(format!("stopped after {} steps", outcome.steps)));
     }
     Ok(finish_run(folder, &run.data, &run.recipe, &outcome, device)?)
 }

@@ -182,8 +182,15 @@ def test_frames_that_do_not_fit_are_errors_of_one_line(change: object, words: st
 
 def test_a_label_that_is_no_column(tmp_path: Path) -> None:
     with pytest.raises(ww.DataError, match="incme"):
-        run = ww.train("vae-table", people(), label="incme", steps=1, set=SMALL, out=tmp_path / "r", progress=False)
-        run.evaluate(samples=100)
+        ww.train("vae-table", people(), label="incme", steps=1, set=SMALL, out=tmp_path / "r", progress=False)
+    assert not (tmp_path / "r").exists()
+
+
+def test_dates_that_nanoseconds_cannot_count_are_errors(tmp_path: Path) -> None:
+    late = np.array(["9999-12-31"] * 40, dtype="datetime64[s]")
+    for dates in (late, [datetime.date(9999, 12, 31)] * 40):
+        with pytest.raises(ww.DataError, match="column `until` has 9999-12-31.* in row 0: dates must lie between"):
+            ww.train("vae-table", people(40).assign(until=dates), steps=1, set=SMALL, out=tmp_path / "r", progress=False)
 
 
 def test_an_estimator_has_the_conventions_of_scikit_learn() -> None:

@@ -88,6 +88,8 @@ def names(labels: Any, count: int, classes: Iterable[str] | None) -> list[str] |
     else:
         numbers = array.size > 0 and bool(np.isfinite(array.astype(np.float64)).all())
         most = int(array.max()) + 1 if numbers else 1
+        if most > 2**32:
+            raise DataError(f"label {most - 1} is too large: class numbers are below 2**32; give names instead")
     if known is not None:
         most = len(known)
     numbered = _native.labels(npy(array, "labels"), count, max(most, 1))

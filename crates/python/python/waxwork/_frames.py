@@ -32,7 +32,7 @@ def _column(name: str, values: Any) -> Column:
     if str(dtype) == "category":
         values, kind = values.astype(object), "O"
     if kind == "M":
-        return name, "time", _times(values)
+        return name, "time", _times(name, values)
     if kind in "mcV":
         raise DataError(f"column `{name}` has the type {dtype}: columns are texts, numbers, booleans or dates")
     if kind == "f" and hasattr(values, "to_numpy"):
@@ -42,19 +42,27 @@ def _column(name: str, values: Any) -> Column:
     return _objects(name, values)
 
 
-def _times(values: Any) -> list[int | None]:
+def _times(name: str, values: Any) -> list[int | None]:
     """Nanoseconds since 1970, in UTC if there is a time zone."""
     if getattr(values.dtype, "tz", None) is not None:
         values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-    numbers = np.asarray(values).astype("datetime64[ns]").astype(np.int64)
+    given = np.asarray(values)
+    times = given.astype("datetime64[ns]")
+    # Dates that nanoseconds cannot count wrap around.
+    for row in np.flatnonzero((times.astype(given.dtype) != given) & ~np.isnat(given))[:1]:
+        raise DataError(f"column `{name}` has {given[row]} in row {row}: dates must lie between 1678 and 2261")
+    numbers = times.astype(np.int64)
     missing = np.iinfo(np.int64).min
     return [None if number == missing else number for number in numbers.tolist()]
 
 
 def _objects(name: str, values: Any) -> Column:
     listed = values.tolist() if hasattr(values, "tolist") else list(values)
-    found = [None if _is_missing(value) else value for value in listed]
+    found = [None if is_missing(value) else value for value in listed]
     present = [value for value in found if value is not None]
+    for row, value in enumerate(found):
+        if isinstance(value, datetime.date) and not 1678 <= value.year <= 2261:
+            raise DataError(f"column `{name}` has {value} in row {row}: dates must lie between 1678 and 2261")
     for kind, types, convert in _KINDS:
         if present and all(isinstance(value, types) and _fits(value, kind) for value in present):
             return name, kind, [None if value is None else convert(value) for value in found]
@@ -87,7 +95,8 @@ def _fits(value: Any, kind: str) -> bool:
     return kind != "integer" or (not isinstance(value, bool) and -(2**63) <= value < 2**63)
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a value of a table is missing."""
     # NaN, NaT and pandas' NA are the values that are not equal to themselves; NA says so with an error.
     if value is None:
         return True

@@ -6,7 +6,7 @@ import base64
 import html
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
@@ -164,7 +164,7 @@ class Run:
         Parameters
         ----------
         n : int, optional
-            The number of samples; default: one per label, else 100.
+            The number of samples; default: one per label or per row of `like`, else 100.
         labels : int, str or sequence of them, optional
             Names or numbers of classes: one per sample, or one for all. By default the classes of a
             conditional model take turns.
@@ -173,12 +173,13 @@ class Run:
         truncation : float, optional
             Redraw latents beyond this magnitude.
         temperature : float
-            The scale of the latents, and of the draws of a model of texts.
+            Scales the noise of the samples of points, rows and texts; at 0 there is none. Images do not change.
         where : mapping, optional
-            For tables: the values that columns shall have, such as ``{"sex": "Female"}``. None stands for a
+            For tables: the values that columns must have, such as ``{"sex": "Female"}``. None stands for a
             missing value.
         like : data frame or mapping of columns, optional
-            For tables: draw a row for each of these rows, with the same values in these columns.
+            For tables: draw a row for each of these rows, with the same values in these columns. With another `n`,
+            the rows repeat or end early.
         threads : int, optional
             The number of threads; default: one per available processor. The bytes do not depend on it.
         progress : bool or callable, optional
@@ -197,17 +198,23 @@ class Run:
         ModelError
             If the model does not take such a condition.
         """
+        rows = None if like is None else _frames.columns(like)
         if n is None:
             several = labels is not None and not isinstance(labels, (str, int, np.integer))
             n = len(labels) if several else _SAMPLES  # type: ignore[arg-type]
+            if rows:
+                n = len(rows[0][2])
         if n < 1:
             raise DataError(f"n is {n}: draw at least one sample")
+        if not 0 <= temperature < float("inf"):
+            raise DataError(f"the temperature is {temperature}: it must be a finite number, not negative")
         _check_seed(seed)
         if self.kind == "rows":
             if labels is not None:
                 raise DataError("this model makes rows of a table: ask for values with `where`")
+            if where is not None and like is not None:
+                raise DataError("give `where` or `like`, not both")
             asked = [(name, self._value(name, value)) for name, value in (where or {}).items()]
-            rows = None if like is None else _frames.columns(like)
             with reporter(progress) as report:
                 found = self._native.sample_rows(n, seed, asked, rows, truncation, temperature, threads, report)
             return _frames.frame(found)
@@ -353,8 +360,10 @@ class Run:
             If a label is unknown, or there are fewer than two steps.
         """
         _check_seed(seed)
+        _check_count("rows", rows, 1)
+        _check_count("steps", steps, 2)
         found = self._numbers(labels, None)
-        if found is not None and len(found) > 2:
+        if found is not None and not 1 <= len(found) <= 2:
             raise DataError("`labels` takes one label, or two to interpolate between")
         ends = None if found is None else (found[0], found[-1])
         with reporter(progress) as report:
@@ -396,6 +405,9 @@ class Run:
         DataError
             If there is no such dimension or class.
         """
+        _check_count("steps", steps, 2)
+        if seed is not None:
+            _check_seed(seed)
         listed = list(range(min(_ROWS, self.latent_dim))) if dims is None else [int(dim) for dim in dims]
         for dim in listed:
             if not 0 <= dim < self.latent_dim:
@@ -416,6 +428,8 @@ class Run:
         accuracy: bool = False,
         inception: Path | None = None,
         data: Any = None,
+        test: Any = None,
+        classes: Iterable[str] | None = None,
         data_dir: Path | None = None,
         threads: int | None = None,
         progress: Progress = None,
@@ -436,8 +450,9 @@ class Run:
             Whether to train a classifier on the samples.
         inception : path, optional
             The weights of Inception-v3, for FID.
-        data : arrays or data frame, optional
-            The data in memory that the run learned from, for a run that was loaded.
+        data, test, classes : optional
+            For a run that was loaded, and that learned from data in memory: the same data, as for
+            :func:`waxwork.train`.
         data_dir : path, optional
             The place of the data set, if it is another one than in training.
         threads, progress
@@ -451,12 +466,16 @@ class Run:
         Raises
         ------
         DataError
-            If the data set cannot be found.
+            If the data set cannot be found, or `data` is not what the run learned from.
         ModelError
             If there is nothing to measure.
         """
         _check_seed(seed)
-        memory = _data.memory(data)
+        _check_count("samples", samples, 0)
+        _check_count("importance_samples", importance_samples, 0)
+        if count is not None:
+            _check_count("count", count, 1)
+        memory = _data.memory(data, test, classes)
         place = None if data_dir is None else _arrays.path_of(data_dir)
         weights = None if inception is None else _arrays.path_of(inception)
         with reporter(progress) as report:
@@ -470,6 +489,8 @@ class Run:
         path: Path | None = None,
         *,
         data: Any = None,
+        test: Any = None,
+        classes: Iterable[str] | None = None,
         data_dir: Path | None = None,
         threads: int | None = None,
     ) -> str:
@@ -479,7 +500,7 @@ class Run:
         ----------
         path : path, optional
             The file; default: ``report.html`` in the run's folder.
-        data, data_dir, threads
+        data, test, classes, data_dir, threads
             As for :meth:`evaluate`.
 
         Returns
@@ -489,12 +510,14 @@ class Run:
 
         Raises
         ------
+        DataError
+            If `data` is not what the run learned from.
         WaxworkError
             If the page cannot be written. The page itself lists the parts that could not be made, and why.
         """
         out = None if path is None else _arrays.path_of(path)
         place = None if data_dir is None else _arrays.path_of(data_dir)
-        return os.fspath(self._native.report(out, _data.memory(data), place, threads))
+        return os.fspath(self._native.report(out, _data.memory(data, test, classes), place, threads))
 
     def export_onnx(self, path: Path | None = None, part: str | None = None) -> str:
         """Write a part of the model as an ONNX file.
@@ -599,7 +622,7 @@ class Run:
         return None if words is None else self._native.labels(words)
 
     def _value(self, name: str, value: Any) -> str:
-        if value is None:
+        if _frames.is_missing(value):
             return ""
         if isinstance(value, (bool, np.bool_)):
             return self._native.truth(name, bool(value))
@@ -628,6 +651,11 @@ def _grid(made: Any, rows: int, steps: int) -> Any:
 def _check_seed(seed: int) -> None:
     if not 0 <= seed < 2**64:
         raise DataError(f"the seed is {seed}: seeds are 0 to 2**64 - 1")
+
+
+def _check_count(name: str, value: int, least: int) -> None:
+    if not least <= value < 2**48:
+        raise DataError(f"{name} is {value}: it must be at least {least}")
 
 
 def _rows_html(rows: Any) -> str:

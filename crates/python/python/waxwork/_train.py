@@ -107,8 +107,8 @@ def train(
             return Run(
                 _native.train(asked, settings, given.memory, folder, command, device, threads, report)
             )
-    except KeyboardInterrupt:
-        raise _interrupted(folder) from None
+    except KeyboardInterrupt as interrupt:
+        raise _interrupted(folder) from interrupt.__cause__
 
 
 def resume(
@@ -152,8 +152,8 @@ def resume(
     try:
         with reporter(progress) as report:
             return Run(_native.resume(folder, memory, command, device, threads, report))
-    except KeyboardInterrupt:
-        raise _interrupted(folder) from None
+    except KeyboardInterrupt as interrupt:
+        raise _interrupted(folder) from interrupt.__cause__
 
 
 def load(path: Path, *, raw: bool = False, device: str = "cpu") -> Run:
@@ -209,6 +209,7 @@ def _plain(value: Any) -> Any:
 
 
 def _interrupted(folder: str) -> KeyboardInterrupt:
-    if os.path.isfile(os.path.join(folder, "recipe.toml")):
-        return KeyboardInterrupt(f"interrupted, with a checkpoint; resume with waxwork.resume({folder!r})")
-    return KeyboardInterrupt("interrupted before training began")
+    checkpoints = os.path.join(folder, "checkpoints")
+    if os.path.isdir(checkpoints) and os.listdir(checkpoints):
+        return KeyboardInterrupt(f"interrupted; resume from the newest checkpoint with waxwork.resume({folder!r})")
+    return KeyboardInterrupt("interrupted before the first checkpoint")

@@ -105,7 +105,6 @@ class TableSynthesizer:
         out = self.out
         if out is None:
             folder = tempfile.mkdtemp(prefix="waxwork-")
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             out = os.path.join(folder, "run")
         self.run_: Run = train(
             self.recipe,
@@ -120,6 +119,9 @@ class TableSynthesizer:
             threads=self.threads,
             progress=self.progress,
         )
+        if self.out is None:
+            # The folder lives as long as the run; a forked child must not remove it.
+            weakref.finalize(self.run_, _remove, folder, os.getpid())
         self.feature_names_in_ = np.array(list(self.run_.columns), dtype=object)
         self.n_features_in_ = len(self.feature_names_in_)
         return self
@@ -205,3 +207,8 @@ def _table(X: Any, y: Any) -> tuple[dict[str, Any], str | None]:
     if twice is not None:
         raise DataError(f"the table has two columns named `{twice}`; rename one")
     return dict(pairs), label
+
+
+def _remove(folder: str, process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
