@@ -288,7 +288,7 @@ def test_requests_that_do_not_fit_are_errors(vae: ww.Run, cgan: ww.Run, cvae: ww
         (lambda: vae.encode(["text"]), ww.DataError, "not texts"),
         (lambda: vae.decode(np.zeros((2, 5))), ww.DataError, r"latents must be \(N, 3\)"),
         (lambda: vae.decode(np.full((2, 3), np.nan)), ww.DataError, "NaN"),
-        (lambda: vae.interpolate(1, 1), ww.DataError, "two"),
+        (lambda: vae.interpolate(1, 1), ww.DataError, "steps is 1: it must be at least 2"),
         (lambda: cgan.interpolate(1, labels=[1, 2, 3]), ww.DataError, "two to interpolate"),
         (lambda: vae.traverse([3]), ww.DataError, "there is no latent dimension 3"),
         (lambda: vae.traverse([-1]), ww.DataError, "there is no latent dimension -1"),
