@@ -422,6 +422,11 @@ pub(crate) fn write_pairs(path: &Path, form: &Form, above: &Tensor, below: &Tens
     write_samples(path, form, &grid::interleaved(above, below, GRID_COLUMNS)?, None, 0)
 }
 
+/// What a command says about samples in the file `path`; nothing if they went to standard output.
+pub(crate) fn written(path: &Path, text: String) -> String {
+    if clips::is_standard_output(path) { String::new() } else { text }
+}
+
 /// Checks that samples can be written to `path`. Call this before anything slow. The extension must be known,
 /// and a folder must be new or empty, because images of an earlier call would be mixed with these.
 pub(crate) fn check_target(path: &Path, kind: &Kind) -> Result<(), Failure> {

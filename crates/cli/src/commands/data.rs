@@ -232,5 +232,5 @@ fn show(config: &DataConfig, count: usize, out: Option<&Path>) -> Result<String,
     let labelled = labels.as_ref().map(|labels| output::Labelled { labels, classes: &classes });
     output::write_samples(out, &form, &Tensor::cat(&parts, 0)?, labelled, 0)?;
     let (count, what) = (samples.len(), kind.plural());
-    Ok(format!("{count} training {what} of {} in {}\n", config.name, out.display()))
+    Ok(output::written(out, format!("{count} training {what} of {} in {}\n", config.name, out.display())))
 }

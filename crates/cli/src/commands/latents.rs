@@ -71,5 +71,6 @@ pub(crate) fn decode(arguments: &DecodeArguments) -> Result<String, Failure> {
     let samples = generated(&run, &Walk { latents, condition: asked })?;
     let labelled = labels.as_ref().map(|labels| Labelled { labels, classes: &classes });
     output::write_samples(&arguments.out, &form, &samples, labelled, 0)?;
-    Ok(format!("{} {} in {}\n", samples.dim(0)?, form.kind.plural(), arguments.out.display()))
+    let text = format!("{} {} in {}\n", samples.dim(0)?, form.kind.plural(), arguments.out.display());
+    Ok(output::written(&arguments.out, text))
 }

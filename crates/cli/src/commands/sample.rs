@@ -13,7 +13,6 @@ use waxwork_models::sampling::{Draw, draw, in_turn};
 use waxwork_models::{Classes, Run, Weights, sounds};
 
 use crate::args::{ReconstructArguments, SampleArguments};
-use crate::clips;
 use crate::commands::{foreign, sample_rows};
 use crate::failure::Failure;
 use crate::notes;
@@ -112,10 +111,7 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         1 => format!(", of the class {}", classes.list(asked)),
         _ => format!(", of the classes {} in turn", classes.list(asked)),
     };
-    if is_clip && clips::is_standard_output(&out) {
-        return Ok(String::new());
-    }
-    Ok(format!("{count} {} in {}{of}\n", kind.plural(), out.display()))
+    Ok(output::written(&out, format!("{count} {} in {}{of}\n", kind.plural(), out.display())))
 }
 
 /// The labels that a list of names and numbers means for a run's model.
@@ -141,14 +137,15 @@ fn neighbours(run: &Run, samples: &Tensor, arguments: &SampleArguments) -> Resul
         Kind::Text { .. } => "token",
     };
     let what = kind.plural();
-    Ok(format!(
+    let text = format!(
         "{} {what}, each above the nearest of {} training {what}, in {}\nRMS {of} distance: minimum {:.3}, median {:.3}\n",
         samples.dim(0)?,
         training.len(),
         out.display(),
         distances[0],
         distances[distances.len() / 2]
-    ))
+    );
+    Ok(output::written(&out, text))
 }
 
 /// The training sample that is nearest to each sample, and the distances in ascending order.
@@ -192,7 +189,8 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
     let usual = || arguments.run.join("reconstructions").with_extension(form.ending());
     let out = arguments.out.clone().unwrap_or_else(usual);
     output::write_pairs(&out, &form, &originals, &made)?;
-    Ok(format!("{} {part}{what}, each above its reconstruction, in {}\n", split.len(), out.display()))
+    let text = format!("{} {part}{what}, each above its reconstruction, in {}\n", split.len(), out.display());
+    Ok(output::written(&out, text))
 }
 
 /// Samples and their reconstructions by a model, on the CPU.

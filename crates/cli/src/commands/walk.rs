@@ -34,7 +34,7 @@ pub(crate) fn interpolate(arguments: &InterpolateArguments) -> Result<String, Fa
     let usual = || arguments.run.join("interpolation").with_extension(form.ending());
     let out = arguments.out.clone().unwrap_or_else(usual);
     output::write_samples(&out, &form, &samples, None, 0)?;
-    Ok(format!("{rows} rows of {STEPS} {} in {}\n", form.kind.plural(), out.display()))
+    Ok(output::written(&out, format!("{rows} rows of {STEPS} {} in {}\n", form.kind.plural(), out.display())))
 }
 
 pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure> {
@@ -62,7 +62,8 @@ pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure>
     let out = arguments.out.clone().unwrap_or_else(usual);
     output::write_samples(&out, &form, &samples, None, 0)?;
     let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
-    Ok(format!("rows: latent dimensions {}, from −3 to 3, in {}\n", dims.join(", "), out.display()))
+    let text = format!("rows: latent dimensions {}, from −3 to 3, in {}\n", dims.join(", "), out.display());
+    Ok(output::written(&out, text))
 }
 
 /// The samples along a path.

@@ -258,7 +258,13 @@ fn decoded(files: &Files, most: usize) -> Result<Vec<DynamicImage>> {
     let mut frames: Vec<DynamicImage> = Vec::new();
     let mut bytes = 0u64;
     for path in files.frames.iter().take(most.saturating_add(1)) {
-        let frame = picture::decode(&picture::read(path)?).map_err(|why| why.at(path))?;
+        let contents = picture::read(path)?;
+        if animation::is_animated(&contents) {
+            let reason = "it is an animation, but a folder below a class holds the numbered frames of one clip: move \
+                          animations into the folder of the class";
+            return Err(Unreadable(reason.into()).at(path));
+        }
+        let frame = picture::decode(&contents).map_err(|why| why.at(path))?;
         bytes += frame.as_bytes().len() as u64;
         if bytes > picture::MOST_BYTES {
             let reason = format!("its frames take more than {} MiB", picture::MOST_BYTES >> 20);

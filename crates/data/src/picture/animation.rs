@@ -7,7 +7,7 @@ use image::codecs::gif::GifDecoder;
 use image::codecs::png::PngDecoder;
 use image::{AnimationDecoder, DynamicImage, Frames, GenericImageView, ImageDecoder, ImageFormat, Limits};
 
-use super::{MOST_BYTES, Unreadable, container, decode, opened};
+use super::{MOST_BYTES, Unreadable, container, decode_up_to, opened};
 
 /// Maximum number of frames that are decoded of one file.
 pub(crate) const MOST_FRAMES: usize = 4096;
@@ -18,7 +18,7 @@ pub(crate) const MOST_FRAMES: usize = 4096;
 pub(crate) fn frames(bytes: &[u8], most: usize) -> Result<Vec<DynamicImage>, Unreadable> {
     let most = most.saturating_add(1).min(MOST_FRAMES);
     let failed = |error: image::ImageError| Unreadable::from(&error);
-    let (decoder, format) = opened(bytes)?;
+    let (decoder, format) = opened(bytes, MOST_FRAMES as u32)?;
     let size = decoder.dimensions();
     drop(decoder);
     match format {
@@ -31,13 +31,26 @@ pub(crate) fn frames(bytes: &[u8], most: usize) -> Result<Vec<DynamicImage>, Unr
         ImageFormat::Png => {
             let decoder = PngDecoder::with_limits(Cursor::new(bytes), Limits::default()).map_err(failed)?;
             if !decoder.is_apng().map_err(failed)? {
-                return strip(&decode(bytes)?, most);
+                return strip(&decode_up_to(bytes, MOST_FRAMES as u32)?, most);
             }
             container::png(bytes).map_err(Unreadable)?;
             taken(decoder.apng().map_err(failed)?.into_frames(), size, most)
         }
-        _ => strip(&decode(bytes)?, most),
+        _ => strip(&decode_up_to(bytes, MOST_FRAMES as u32)?, most),
     }
+}
+
+/// True if the bytes are an animation with more than one frame.
+pub(crate) fn is_animated(bytes: &[u8]) -> bool {
+    let guessed = image::guess_format(bytes);
+    matches!(guessed, Ok(ImageFormat::Gif | ImageFormat::Png))
+        && opened(bytes, MOST_FRAMES as u32).is_ok_and(|(_, format)| match format {
+            ImageFormat::Png => {
+                let decoder = PngDecoder::with_limits(Cursor::new(bytes), Limits::default());
+                decoder.is_ok_and(|decoder| decoder.is_apng().unwrap_or(false))
+            }
+            _ => frames(bytes, 1).is_ok_and(|frames| frames.len() > 1),
+        })
 }
 
 /// The first `most` frames of an animation of this size.

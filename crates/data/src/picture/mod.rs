@@ -91,7 +91,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Reads the header of an image, and nothing else of it.
 pub(crate) fn header(bytes: &[u8]) -> Result<Header, Unreadable> {
-    let (mut decoder, _) = opened(bytes)?;
+    let (mut decoder, _) = opened(bytes, LONGEST_STRIP)?;
     let (mut width, mut height) = decoder.dimensions();
     let colour = decoder.color_type().has_color();
     if turned(decoder.orientation().map_err(|error| Unreadable::from(&error))?) {
@@ -103,7 +103,12 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, Unreadable> {
 /// Decodes an image at its own size, rotated to upright. An animation gives its first frame. Takes at most
 /// half a gibibyte.
 pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, Unreadable> {
-    let (mut decoder, format) = opened(bytes)?;
+    decode_up_to(bytes, LONGEST_STRIP)
+}
+
+/// [`decode`] for an image whose longer side is at most `longest` times the shorter one.
+fn decode_up_to(bytes: &[u8], longest: u32) -> Result<DynamicImage, Unreadable> {
+    let (mut decoder, format) = opened(bytes, longest)?;
     match format {
         ImageFormat::Jpeg => jpeg::check(bytes),
         ImageFormat::Png => container::png(bytes),
@@ -119,8 +124,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, Unreadable> {
     Ok(picture)
 }
 
-/// Returns the decoder of an image, after checking that its size is within bounds.
-fn opened(bytes: &[u8]) -> Result<(impl ImageDecoder + '_, ImageFormat), Unreadable> {
+/// Returns the decoder of an image, after checking that its size is within bounds, and that its longer side is
+/// at most `longest` times the shorter one.
+fn opened(bytes: &[u8], longest: u32) -> Result<(impl ImageDecoder + '_, ImageFormat), Unreadable> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let reader = reader.map_err(|error| Unreadable::from(&error))?;
     let format = reader.format().ok_or_else(|| Unreadable("it is not an image of a known format".into()))?;
@@ -129,7 +135,7 @@ fn opened(bytes: &[u8]) -> Result<(impl ImageDecoder + '_, ImageFormat), Unreada
     // output.
     Limits::default().reserve(decoder.total_bytes()).map_err(|error| Unreadable::from(&error))?;
     let (width, height) = decoder.dimensions();
-    if width.max(height) / width.min(height).max(1) > LONGEST_STRIP {
+    if width.max(height) / width.min(height).max(1) > longest {
         return Err(Unreadable(format!("{width}×{height} is a strip, not an image")));
     }
     Ok((decoder, format))

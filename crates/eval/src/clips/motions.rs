@@ -209,13 +209,13 @@ pub(super) fn metrics(
         .insert("track".into(), format!("of the shape's centre, against the tracks of the {against} class"));
     let metric = |name: &str, value: f64, floor: f64| Metric::new(name, value, &protocol).floor(floor);
     let mut metrics = vec![metric("motion_lost", of_made.lost, of_real.lost).lower()];
+    if conditional {
+        metrics.push(metric("motion_agreement", of_made.agreement, of_real.agreement).higher());
+    }
     if let (Some(made), Some(real)) = (&of_made.sums, &of_real.sums) {
         metrics.push(metric("motion_rms", made.rms, real.rms).lower());
         metrics.push(metric("motion_rms_median", made.median, real.median).lower());
         metrics.push(metric("motion_size_rms", made.size_rms, real.size_rms).lower());
-        if conditional {
-            metrics.push(metric("motion_agreement", made.agreement, real.agreement).higher());
-        }
     }
     Ok(metrics)
 }
@@ -223,6 +223,8 @@ pub(super) fn metrics(
 struct Measured {
     /// Share of the clips of which a frame shows no shape.
     lost: f64,
+    /// Share of all clips that move as asked; a lost clip does not.
+    agreement: f64,
     /// None if all are lost.
     sums: Option<Sums>,
 }
@@ -231,7 +233,6 @@ struct Sums {
     rms: f64,
     median: f64,
     size_rms: f64,
-    agreement: f64,
 }
 
 impl Measured {
@@ -254,9 +255,9 @@ impl Measured {
             rms: mean(&|(misfit, _)| misfit.centre.powi(2)).sqrt(),
             median,
             size_rms: mean(&|(misfit, _)| misfit.size.powi(2)).sqrt(),
-            agreement: mean(&|(_, agrees)| f64::from(u8::from(*agrees))),
         });
-        Ok(Self { lost: 1.0 - count / all, sums })
+        let agreeing = found.iter().filter(|(_, agrees)| *agrees).count() as f64;
+        Ok(Self { lost: 1.0 - count / all, agreement: agreeing / all, sums })
     }
 }
 
