@@ -174,7 +174,7 @@ fn sentences_are_written_in_every_form_and_read_again() {
     assert!(run.join("sample.txt").is_file());
     waxwork(&["sample", text(&run), "--neighbours"]).refused(&["waxwork evaluate"]);
     waxwork(&["sample", text(&run), "--out", "a.png"]).refused(&["a.png", ".jsonl"]);
-    waxwork(&["rate", text(&run)]).refused(&["only images and sounds"]);
+    waxwork(&["rate", text(&run)]).refused(&["only images, clips and sounds"]);
 
     // The same texts in three forms have the same codes.
     let codes = |name: &str| {
