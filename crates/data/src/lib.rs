@@ -33,6 +33,7 @@ pub mod idx;
 mod left_out;
 pub mod load;
 pub mod loader;
+mod longer;
 pub mod manifest;
 pub mod memory;
 pub mod mnist;

@@ -15,6 +15,7 @@ use waxwork_core::{ImageShape, Kind};
 
 use crate::{Error, Result};
 
+pub use crate::longer::Longer;
 pub use files::{Clips, clip, read};
 pub(crate) use files::{load, load_strips};
 
@@ -41,17 +42,6 @@ pub struct ClipsConfig {
     pub longer: Longer,
     /// Leave out clips that cannot be read or are too short, and count them, instead of failing.
     pub skip_unreadable: bool,
-}
-
-/// What happens to clips with more frames than a sample has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Longer {
-    /// They are an error.
-    #[default]
-    Refuse,
-    /// The frames at the end are left out.
-    Cut,
 }
 
 impl ClipsConfig {

@@ -17,6 +17,7 @@ use waxwork_core::{Kind, SampleSpec};
 use crate::dataset::Split;
 use crate::{Error, Result};
 
+pub use crate::longer::Longer;
 pub use describe::TextDescription;
 pub use lines::{Line, LineFormat};
 pub use load::{Texts, read};
@@ -41,17 +42,6 @@ pub struct TextConfig {
     /// Maximum vocabulary size with the end and `<unk>`; rarer tokens are read as `<unk>`. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_vocabulary: Option<usize>,
-}
-
-/// What happens to texts that have too many tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Longer {
-    /// They are an error.
-    #[default]
-    Refuse,
-    /// They are cut off.
-    Cut,
 }
 
 impl Default for TextConfig {
