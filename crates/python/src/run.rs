@@ -541,13 +541,16 @@ impl Run {
     ) -> PyResult<PathBuf> {
         let source = data.map(|data| data.get().source()).or_else(|| self.source.clone());
         compute(py, threads, None, |_| {
-            if source.is_some() {
-                let data = data::load(&self.run.recipe.data, source.as_ref(), None, &|_, _| ())?;
-                self.check_same(source.as_ref(), &data)?;
-            }
-            let load = |run: &waxwork_models::Run| {
-                Ok(data::load(&run.recipe.data, source.as_ref(), data_dir, &|_, _| ())?)
+            let data = data::load(&self.run.recipe.data, source.as_ref(), data_dir, &|_, _| ());
+            let data = match &source {
+                Some(_) => {
+                    let data = data?;
+                    self.check_same(source.as_ref(), &data)?;
+                    Ok(data)
+                }
+                None => data,
             };
+            let load = |_: &waxwork_models::Run| Ok(data?);
             Ok(write_report(self.run.folder.path(), out.as_deref(), load, &self.device)?)
         })
     }
