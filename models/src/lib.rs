@@ -1,8 +1,7 @@
 //! Recipes, and the only place that turns a recipe or a run folder into a model.
 //!
-//! A recipe is a TOML file next to this package's `Cargo.toml`: data, model, optimiser, training. To add a
-//! family, add its variant to [`ModelConfig`]. Nothing else in the workspace depends on a model's family,
-//! except [`Recipe::steady`].
+//! A recipe is a TOML file next to this package's `Cargo.toml`: data, model, optimiser, training. Its table
+//! `model` is a [`ModelConfig`]. Here only [`Recipe::steady`] depends on a model's family.
 //!
 //! ```
 //! use waxwork_core::{Device, ParamSet, SampleRequest};
@@ -45,6 +44,7 @@ pub use classes::Classes;
 pub use error::{Error, Result};
 pub use evaluation::{EvaluationConfig, evaluate, evaluate_on};
 pub use forecast::{Forecast, ForecastPart};
-pub use recipe::{Difference, ModelConfig, Recipe};
+pub use recipe::{Difference, Recipe};
 pub use run::{Run, Weights};
 pub use training::{TrainingRun, train};
+pub use waxwork_families::ModelConfig;

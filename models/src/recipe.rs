@@ -6,15 +6,12 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
-use waxwork_cgan::{Cgan, CganConfig};
 use waxwork_core::optim::OptimizerConfig;
-use waxwork_core::{ConditionSpec, GenerativeModel, ParamSet, SampleSpec, store};
-use waxwork_cvae::{Cvae, CvaeConfig};
+use waxwork_core::store;
 use waxwork_data::DataConfig;
 use waxwork_data::manifest::{FOLDER, HUB, MEMORY};
-use waxwork_gan::{Gan, GanConfig};
+use waxwork_families::ModelConfig;
 use waxwork_trainer::{RunFolder, TrainConfig};
-use waxwork_vae::{PriorConfig, Vae, VaeConfig};
 
 use crate::faults::{self, Fault};
 use crate::{Error, Result};
@@ -70,72 +67,6 @@ impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".into());
         write!(f, "{} is {}, but was {}", self.key, text(&self.is), text(&self.was))
-    }
-}
-
-/// A family and its configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "family", rename_all = "lowercase")]
-pub enum ModelConfig {
-    /// Variational autoencoder.
-    Vae(VaeConfig),
-    /// Conditional variational autoencoder.
-    Cvae(CvaeConfig),
-    /// Generative adversarial network.
-    Gan(GanConfig),
-    /// Conditional generative adversarial network.
-    Cgan(CganConfig),
-}
-
-impl ModelConfig {
-    /// Builds the model of this configuration for samples like `sample`, with its tensors from `params`. A
-    /// conditional family takes `condition`, such as a number of classes; other families ignore it. Apart
-    /// from [`Recipe::steady`] and the prior below, no other place in the workspace depends on a model's
-    /// family.
-    ///
-    /// # Errors
-    /// If the configuration is invalid for such samples, or a stored set does not fit it.
-    pub fn build(
-        &self,
-        sample: impl Into<SampleSpec>,
-        condition: impl Into<ConditionSpec>,
-        params: ParamSet,
-    ) -> waxwork_core::Result<Box<dyn GenerativeModel>> {
-        Ok(match self {
-            Self::Vae(config) => Box::new(Vae::new(config.clone(), sample, params)?),
-            Self::Cvae(config) => Box::new(Cvae::new(config.clone(), sample, condition, params)?),
-            Self::Gan(config) => Box::new(Gan::new(config.clone(), sample, params)?),
-            Self::Cgan(config) => Box::new(Cgan::new(config.clone(), sample, condition, params)?),
-        })
-    }
-
-    /// [`ModelConfig::build`], with tensors that track no gradient.
-    ///
-    /// # Errors
-    /// As [`ModelConfig::build`].
-    pub fn build_frozen(
-        &self,
-        sample: SampleSpec,
-        condition: ConditionSpec,
-        params: ParamSet,
-    ) -> waxwork_core::Result<Box<dyn GenerativeModel>> {
-        let tracked = self.build(sample.clone(), condition.clone(), params)?;
-        self.build(sample, condition, tracked.params().frozen())
-    }
-
-    /// The number of Gaussians of the prior, if it is fitted after training.
-    pub fn mixture(&self) -> Option<usize> {
-        let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
-        match config.prior {
-            PriorConfig::Mixture { components } => Some(components),
-            PriorConfig::Standard | PriorConfig::Label => None,
-        }
-    }
-
-    /// The prior's configuration, for families that have one.
-    pub fn prior_mut(&mut self) -> Option<&mut PriorConfig> {
-        let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
-        Some(&mut config.prior)
     }
 }
 

@@ -16,6 +16,7 @@ mod lock;
 mod metal_check;
 mod mpi_test;
 mod nearest;
+mod nested;
 mod outcome;
 mod process;
 mod python;
@@ -26,6 +27,7 @@ mod test;
 mod tidy;
 mod train;
 mod waxwork;
+mod web;
 mod wheel;
 mod workspace;
 
@@ -125,6 +127,7 @@ const COMMANDS: &[Command] = &[
         help: wheel::HELP,
         run: wheel::run,
     },
+    Command { name: "web", summary: "Build the sampler for browsers", help: web::HELP, run: web::run },
     Command {
         name: "dist",
         summary: "Package the program for distribution",

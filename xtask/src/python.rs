@@ -1,11 +1,10 @@
 //! The Python package in `crates/python`: environments for its tools, and cargo in its workspace.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::process;
 use crate::workspace::Workspace;
@@ -13,9 +12,12 @@ use crate::workspace::Workspace;
 /// The variable that names the Python to use instead of `python3`.
 pub(crate) const PYTHON: &str = "WAXWORK_PYTHON";
 
+/// The folder of the package in the workspace.
+pub(crate) const FOLDER: &str = "crates/python";
+
 /// The folder of the package.
 pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
-    workspace.root.join("crates/python")
+    workspace.root.join(FOLDER)
 }
 
 /// The interpreter to make environments with.
@@ -65,58 +67,4 @@ pub(crate) fn cargo(workspace: &Workspace, python: &Path, command: &str) -> Comm
     cargo.env("CARGO_TARGET_DIR", &workspace.target);
     cargo.env("PYO3_PYTHON", python).env("PYO3_BUILD_EXTENSION_MODULE", "1");
     cargo
-}
-
-/// Checks that the package's Cargo.lock has no dependency in another version than the main one.
-pub(crate) fn check_lock(workspace: &Workspace) -> Result<()> {
-    let read = |path: PathBuf| {
-        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
-    };
-    let (main, own) = (read(workspace.root.join("Cargo.lock"))?, read(folder(workspace).join("Cargo.lock"))?);
-    let strangers = strangers(&main, &own);
-    if strangers.is_empty() {
-        return Ok(());
-    }
-    bail!(
-        "crates/python/Cargo.lock differs from Cargo.lock in {}; copy Cargo.lock over it, and run `cargo metadata` in \
-         crates/python to add what is missing",
-        strangers.join(", ")
-    )
-}
-
-/// The packages of `own` that `main` has only in other versions.
-fn strangers(main: &str, own: &str) -> Vec<String> {
-    let (main, own) = (locked(main), locked(own));
-    let names: BTreeSet<&str> = main.iter().map(|(name, _)| *name).collect();
-    let other = own.difference(&main).filter(|(name, _)| names.contains(name));
-    other.map(|(name, version)| format!("{name} {version}")).collect()
-}
-
-/// Name and version of every package in a Cargo.lock.
-fn locked(text: &str) -> BTreeSet<(&str, &str)> {
-    let mut found = BTreeSet::new();
-    let mut name = None;
-    for line in text.lines() {
-        let text = line.split('"').nth(1);
-        if line.starts_with("name = ") {
-            name = text;
-        } else if line.starts_with("version = ") {
-            found.extend(name.take().zip(text));
-        }
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_may_have_more_packages_but_no_other_versions() {
-        let main = "version = 4\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\n[[package]]\nname = \"a\"\nversion = \"2.0.0\"\n";
-        let own = "[[package]]\nname = \"a\"\nversion = \"2.0.0\"\n[[package]]\nname = \"pyo3\"\nversion = \"0.1.0\"\n";
-        assert!(strangers(main, own).is_empty());
-        let newer = own.replace("2.0.0", "2.0.1");
-        assert_eq!(strangers(main, &newer), ["a 2.0.1"]);
-    }
 }

@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+use crate::nested;
 use crate::process;
 use crate::python;
 use crate::waxwork::{self, Hub, Profile};
@@ -56,7 +57,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<()> {
 }
 
 fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
-    python::check_lock(workspace)?;
+    nested::check_lock(workspace, python::FOLDER)?;
     let interpreter = python::environment(workspace, "test", &PACKAGES)?;
     let program = waxwork::build(workspace, Profile::Dev, Hub::Off)?;
     process::run(&mut python::cargo(workspace, &interpreter, "build"))?;

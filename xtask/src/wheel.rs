@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
+use crate::nested;
 use crate::process;
 use crate::python;
 use crate::workspace::Workspace;
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             _ => bail!("unknown argument `{arg}`, or it needs a value; see `cargo xtask wheel --help`"),
         }
     }
-    python::check_lock(&workspace)?;
+    nested::check_lock(&workspace, python::FOLDER)?;
     let interpreter = python::environment(&workspace, "wheel", &["maturin>=1.9.4,<2"])?;
     let out = workspace.target.join("wheels");
     let mut maturin = Command::new(&interpreter);

@@ -5,7 +5,7 @@
 use pulp::{Simd, WithSimd};
 
 use crate::float::Float;
-use crate::simd::arch;
+use crate::simd::{arch, mul_add};
 
 /// Number of partial sums per dot product. Element k is added to partial sum k mod 16, for any register
 /// width.
@@ -93,7 +93,7 @@ impl Dots<'_, f32> {
                     // SAFETY: as above.
                     let left = unsafe { from.cast::<S::f32s>().read_unaligned() };
                     for (sum, right) in sums.iter_mut().zip(right) {
-                        *sum = simd.mul_add_f32s(left, right, *sum);
+                        *sum = mul_add(simd, left, right, *sum);
                     }
                 }
             }

@@ -64,7 +64,8 @@ impl Float for f32 {
 
     #[inline(always)]
     fn fma(self, a: Self, b: Self) -> Self {
-        f32::mul_add(self, a, b)
+        // As in `simd::mul_add`.
+        if cfg!(target_family = "wasm") { self * a + b } else { f32::mul_add(self, a, b) }
     }
 
     /// exp, within 1.1 units in the last place, subnormal results included (coefficients of Cephes' `expf`).
@@ -73,17 +74,17 @@ impl Float for f32 {
         // Beyond these bounds the result is 0 or infinity anyway. These selections preserve NaN.
         let x = if self < -104.0 { -104.0 } else { self };
         let x = if x > 89.0 { 89.0 } else { x };
-        let t = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+        let t = x.fma(std::f32::consts::LOG2_E, ROUND);
         let n = t - ROUND;
-        let r = n.mul_add(-0.693_359_4, x);
-        let r = n.mul_add(2.121_944_4e-4, r);
+        let r = n.fma(-0.693_359_4, x);
+        let r = n.fma(2.121_944_4e-4, r);
         let p = 1.987_569_1e-4_f32;
-        let p = p.mul_add(r, 1.398_199_9e-3);
-        let p = p.mul_add(r, 8.333_452e-3);
-        let p = p.mul_add(r, 4.166_579_6e-2);
-        let p = p.mul_add(r, 1.666_666_5e-1);
-        let p = p.mul_add(r, 0.5);
-        let p = p.mul_add(r * r, r) + 1.0;
+        let p = p.fma(r, 1.398_199_9e-3);
+        let p = p.fma(r, 8.333_452e-3);
+        let p = p.fma(r, 4.166_579_6e-2);
+        let p = p.fma(r, 1.666_666_5e-1);
+        let p = p.fma(r, 0.5);
+        let p = p.fma(r * r, r) + 1.0;
         // 2ⁿ as two factors: n ranges from −150 to 128, which exceeds the exponent range of one f32.
         let n = t.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
         let half = n >> 1;
@@ -104,17 +105,17 @@ impl Float for f32 {
         let r = m - 1.0;
         let z = r * r;
         let p = 7.037_683_6e-2_f32;
-        let p = p.mul_add(r, -1.151_461e-1);
-        let p = p.mul_add(r, 1.167_699_9e-1);
-        let p = p.mul_add(r, -1.242_014_1e-1);
-        let p = p.mul_add(r, 1.424_932_3e-1);
-        let p = p.mul_add(r, -1.666_805_8e-1);
-        let p = p.mul_add(r, 2.000_071_5e-1);
-        let p = p.mul_add(r, -2.499_999_4e-1);
-        let p = p.mul_add(r, 3.333_333e-1);
-        let y = n.mul_add(-2.121_944_4e-4, p * r * z);
-        let y = z.mul_add(-0.5, y);
-        let y = n.mul_add(0.693_359_4, r + y);
+        let p = p.fma(r, -1.151_461e-1);
+        let p = p.fma(r, 1.167_699_9e-1);
+        let p = p.fma(r, -1.242_014_1e-1);
+        let p = p.fma(r, 1.424_932_3e-1);
+        let p = p.fma(r, -1.666_805_8e-1);
+        let p = p.fma(r, 2.000_071_5e-1);
+        let p = p.fma(r, -2.499_999_4e-1);
+        let p = p.fma(r, 3.333_333e-1);
+        let y = n.fma(-2.121_944_4e-4, p * r * z);
+        let y = z.fma(-0.5, y);
+        let y = n.fma(0.693_359_4, r + y);
         // A comparison with NaN is false, so NaN gives NaN.
         let y = if self < f32::INFINITY { y } else { self };
         let y = if self > 0.0 { y } else { f32::NAN };
@@ -126,11 +127,11 @@ impl Float for f32 {
     fn tanh(self) -> Self {
         let z = self * self;
         let p = -5.704_988_7e-3_f32;
-        let p = p.mul_add(z, 2.063_908_8e-2);
-        let p = p.mul_add(z, -5.373_971_6e-2);
-        let p = p.mul_add(z, 1.333_144_2e-1);
-        let p = p.mul_add(z, -3.333_328e-1);
-        let small = (p * z).mul_add(self, self);
+        let p = p.fma(z, 2.063_908_8e-2);
+        let p = p.fma(z, -5.373_971_6e-2);
+        let p = p.fma(z, 1.333_144_2e-1);
+        let p = p.fma(z, -3.333_328e-1);
+        let small = (p * z).fma(self, self);
         let magnitude = f32::abs(self);
         let large = 1.0 - 2.0 / (Float::exp(2.0 * magnitude) + 1.0);
         if magnitude < 0.625 { small } else { large.copysign(self) }
@@ -153,14 +154,14 @@ impl Float for f32 {
         let s = self / (2.0 + self);
         let z = s * s;
         let p = 1.0 / 15.0_f32;
-        let p = p.mul_add(z, 1.0 / 13.0);
-        let p = p.mul_add(z, 1.0 / 11.0);
-        let p = p.mul_add(z, 1.0 / 9.0);
-        let p = p.mul_add(z, 1.0 / 7.0);
-        let p = p.mul_add(z, 1.0 / 5.0);
-        let p = p.mul_add(z, 1.0 / 3.0);
+        let p = p.fma(z, 1.0 / 13.0);
+        let p = p.fma(z, 1.0 / 11.0);
+        let p = p.fma(z, 1.0 / 9.0);
+        let p = p.fma(z, 1.0 / 7.0);
+        let p = p.fma(z, 1.0 / 5.0);
+        let p = p.fma(z, 1.0 / 3.0);
         let twice = 2.0 * s;
-        (p * z).mul_add(twice, twice)
+        (p * z).fma(twice, twice)
     }
 }
 

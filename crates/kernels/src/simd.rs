@@ -6,6 +6,17 @@ pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
     arch().dispatch(f)
 }
 
+/// a·b + c in one rounding. Browsers have no such instruction, and emulating it takes fifty times as long, so there
+/// the product is rounded too.
+#[inline(always)]
+pub(crate) fn mul_add<S: pulp::Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+    if cfg!(target_family = "wasm") {
+        simd.add_f32s(simd.mul_f32s(a, b), c)
+    } else {
+        simd.mul_add_f32s(a, b, c)
+    }
+}
+
 /// The best instruction set of this CPU.
 #[cfg(not(test))]
 #[inline(always)]

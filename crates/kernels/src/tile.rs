@@ -12,7 +12,7 @@ use pulp::{Simd, WithSimd};
 use crate::float::Float;
 use crate::gemm::product;
 use crate::matrix::{Matrix, Size};
-use crate::simd::arch;
+use crate::simd::{arch, mul_add};
 
 /// Columns of a panel of the right matrix: four AVX-512 registers.
 pub(crate) const PANEL_COLUMNS: usize = 64;
@@ -160,7 +160,7 @@ impl PanelProduct<'_, f32> {
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let down = simd.splat_f32s(*left.add(r * row_step));
                     for (sum, across) in sums.iter_mut().zip(across) {
-                        *sum = simd.mul_add_f32s(down, across, *sum);
+                        *sum = mul_add(simd, down, across, *sum);
                     }
                 }
             }

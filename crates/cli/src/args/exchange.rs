@@ -13,12 +13,16 @@ use crate::completion;
 Examples:
   waxwork export runs/RUN                                    the generator or decoder
   waxwork export runs/RUN --part encoder --out encoder.onnx
+  waxwork export runs/RUN --format web                       a page that makes images in the browser
 
-Inputs and outputs; N is a dynamic dimension:
+Inputs and outputs of ONNX; N is a dynamic dimension:
   generator, decoder   latents (N, latent_dim) f32 → images (N,C,H,W) f32 in [0,1]
   encoder              images → mean, log_var (N, latent_dim)
   prior                noise (N, latent_dim) → latents
-  Conditional models also take `labels`, (N) int64.")]
+  Conditional models also take `labels`, (N) int64.
+
+A page is one file that holds the model and a WebAssembly module, `waxwork.wasm`. Release archives
+contain the module beside the program; `cargo xtask web` builds it from the source.")]
 pub(crate) struct ExportArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
@@ -30,9 +34,12 @@ pub(crate) struct ExportArguments {
     /// The default is the part that makes images: the generator or the decoder.
     #[arg(long, value_enum)]
     pub(crate) part: Option<ExportPart>,
-    /// Write to FILE.onnx [default: RUN/PART.onnx]
-    #[arg(long, value_name = "FILE.onnx", value_hint = ValueHint::FilePath)]
+    /// Write to FILE [default: RUN/PART.onnx or RUN/sampler.html]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
+    /// Use this WebAssembly module for a page [default: waxwork.wasm beside the program]
+    #[arg(long, value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
+    pub(crate) wasm: Option<PathBuf>,
 }
 
 /// A file format of models.
@@ -40,6 +47,8 @@ pub(crate) struct ExportArguments {
 pub(crate) enum ExportFormat {
     /// ONNX, opset 17
     Onnx,
+    /// A page that makes images in a browser, without a network
+    Web,
 }
 
 /// A part of a model.

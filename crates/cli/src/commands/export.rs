@@ -5,6 +5,7 @@ use waxwork_core::{Device, store};
 
 use crate::args::{ExportArguments, ExportFormat, ExportPart};
 use crate::commands::sample::open;
+use crate::commands::sampler_page;
 use crate::failure::Failure;
 use crate::output;
 
@@ -16,9 +17,27 @@ pub(crate) fn run(arguments: &ExportArguments) -> Result<String, Failure> {
         ExportPart::Encoder => Part::Encoder,
         ExportPart::Prior => Part::Prior,
     });
-    let ExportFormat::Onnx = arguments.format;
-    let (part, bytes) = run.onnx(part)?;
-    let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join(format!("{}.onnx", part.name())));
-    store::write(&out, &bytes)?;
-    Ok(format!("wrote the {} to {} ({})\n", part.name(), out.display(), output::bytes(bytes.len() as u64)))
+    match arguments.format {
+        ExportFormat::Onnx => {
+            if arguments.wasm.is_some() {
+                return Err(Failure::usage("--wasm needs --format web"));
+            }
+            let (part, bytes) = run.onnx(part)?;
+            let usual = || arguments.run.join(format!("{}.onnx", part.name()));
+            let out = arguments.out.clone().unwrap_or_else(usual);
+            store::write(&out, &bytes)?;
+            let size = output::bytes(bytes.len() as u64);
+            Ok(format!("wrote the {} to {} ({size})\n", part.name(), out.display()))
+        }
+        ExportFormat::Web => {
+            if part.is_some() {
+                return Err(Failure::usage("--part is for ONNX: a page holds all that makes samples"));
+            }
+            let page = sampler_page::page(&run, arguments.wasm.as_deref())?;
+            let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sampler.html"));
+            store::write(&out, page.as_bytes())?;
+            let size = output::bytes(page.len() as u64);
+            Ok(format!("{} ({size}): open it in a browser\n", out.display()))
+        }
+    }
 }

@@ -26,6 +26,7 @@ mod run_view;
 mod runs;
 mod sample;
 mod sample_rows;
+mod sampler_page;
 mod sweep;
 mod tables;
 mod train;

@@ -12,7 +12,7 @@ use waxwork_media::grid;
 use crate::failure::Failure;
 
 /// The templates of pages. Those that end in `.html` escape everything that is inserted.
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 9] = [
     ("page.html", include_str!("page.html")),
     ("page.css", include_str!("page.css")),
     ("page.js", include_str!("page.js")),
@@ -20,6 +20,8 @@ const TEMPLATES: [(&str, &str); 7] = [
     ("report.html", include_str!("report.html")),
     ("compare.html", include_str!("compare.html")),
     ("rate.html", include_str!("rate.html")),
+    ("sampler.html", include_str!("sampler.html")),
+    ("sampler.js", include_str!("sampler.js")),
 ];
 
 /// Renders the template called `name` with the values of `shown`.

@@ -3,6 +3,8 @@
 
 use pulp::Simd;
 
+use crate::simd::mul_add;
+
 /// Arithmetic on a few numbers at a time: registers of f32, or a single f64.
 pub(crate) trait Numbers: Copy {
     type Number;
@@ -68,7 +70,7 @@ impl<S: Simd> Numbers for Registers<S> {
 
     #[inline(always)]
     fn scale_add(self, c: f64, a: S::f32s, b: S::f32s) -> S::f32s {
-        self.0.mul_add_f32s(self.0.splat_f32s(c as f32), a, b)
+        mul_add(self.0, self.0.splat_f32s(c as f32), a, b)
     }
 }
 

@@ -1,0 +1,89 @@
+//! The configuration of a model of any family. To add a family, add its variant to [`ModelConfig`]. A program
+//! that only samples needs this crate, a configuration and weights; recipes and run folders are in
+//! `waxwork-models`.
+//!
+//! ```
+//! use waxwork_core::{Device, ImageShape, ParamSet, SampleRequest};
+//! use waxwork_families::ModelConfig;
+//!
+//! let config: ModelConfig = serde_json::from_str(r#"{ "family": "cvae", "latent_dim": 4 }"#)?;
+//! let image = ImageShape { channels: 1, height: 28, width: 28 };
+//! let model = config.build(image, 10, ParamSet::fresh(0, &Device::Cpu))?;
+//! let sevens = SampleRequest::of_classes(0, &[7; 5])?;
+//! assert_eq!(model.sample(&sevens)?.dims(), [5, 1, 28, 28]); // not trained: no sevens yet
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use waxwork_cgan::{Cgan, CganConfig};
+use waxwork_core::{ConditionSpec, GenerativeModel, ParamSet, Result, SampleSpec};
+use waxwork_cvae::{Cvae, CvaeConfig};
+use waxwork_gan::{Gan, GanConfig};
+use waxwork_vae::{PriorConfig, Vae, VaeConfig};
+
+/// A family and its configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "family", rename_all = "lowercase")]
+pub enum ModelConfig {
+    /// Variational autoencoder.
+    Vae(VaeConfig),
+    /// Conditional variational autoencoder.
+    Cvae(CvaeConfig),
+    /// Generative adversarial network.
+    Gan(GanConfig),
+    /// Conditional generative adversarial network.
+    Cgan(CganConfig),
+}
+
+impl ModelConfig {
+    /// Builds the model of this configuration for samples like `sample`, with its tensors from `params`. A
+    /// conditional family takes `condition`, such as a number of classes; other families ignore it. Apart
+    /// from the prior below and the defaults that recipes for a user's own images get, no other place in the
+    /// workspace depends on a model's family.
+    ///
+    /// # Errors
+    /// If the configuration is invalid for such samples, or a stored set does not fit it.
+    pub fn build(
+        &self,
+        sample: impl Into<SampleSpec>,
+        condition: impl Into<ConditionSpec>,
+        params: ParamSet,
+    ) -> Result<Box<dyn GenerativeModel>> {
+        Ok(match self {
+            Self::Vae(config) => Box::new(Vae::new(config.clone(), sample, params)?),
+            Self::Cvae(config) => Box::new(Cvae::new(config.clone(), sample, condition, params)?),
+            Self::Gan(config) => Box::new(Gan::new(config.clone(), sample, params)?),
+            Self::Cgan(config) => Box::new(Cgan::new(config.clone(), sample, condition, params)?),
+        })
+    }
+
+    /// [`ModelConfig::build`], with tensors that track no gradient.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::build`].
+    pub fn build_frozen(
+        &self,
+        sample: SampleSpec,
+        condition: ConditionSpec,
+        params: ParamSet,
+    ) -> Result<Box<dyn GenerativeModel>> {
+        let tracked = self.build(sample.clone(), condition.clone(), params)?;
+        self.build(sample, condition, tracked.params().frozen())
+    }
+
+    /// The number of Gaussians of the prior, if it is fitted after training.
+    pub fn mixture(&self) -> Option<usize> {
+        let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
+        match config.prior {
+            PriorConfig::Mixture { components } => Some(components),
+            PriorConfig::Standard | PriorConfig::Label => None,
+        }
+    }
+
+    /// The prior's configuration, for families that have one.
+    pub fn prior_mut(&mut self) -> Option<&mut PriorConfig> {
+        let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
+        Some(&mut config.prior)
+    }
+}
