@@ -29,6 +29,7 @@ mod repeat;
 mod report;
 mod resume;
 mod robustness;
+mod row_files;
 mod rows;
 mod sample;
 #[cfg(feature = "hub")]

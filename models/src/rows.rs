@@ -16,6 +16,8 @@ use crate::{Error, Result};
 const COMMON: f64 = 0.01;
 /// Number of rows to generate for each such value.
 const ASKED: usize = 500;
+/// The name of the column that tells originals from reconstructions, and its values.
+const VERSION: (&str, [&str; 2]) = ("version", ["original", "reconstruction"]);
 
 /// Decodes encoded rows `(N, width)` to a table. `first` is the number of the first row, if rows are named by
 /// their numbers.
@@ -25,6 +27,17 @@ const ASKED: usize = 500;
 pub fn decode(encoder: &Encoder, rows: &Tensor, first: u64) -> Result<Table> {
     values::check("rows", rows)?;
     Ok(encoder.decode(&host(rows)?, first).map_err(waxwork_data::Error::from)?)
+}
+
+/// Rows, each followed by its reconstruction. The reconstructions are given encoded, `(N, width)`. The first
+/// column, `version`, is `original` or `reconstruction`. Identifiers are not learned, so a reconstruction has
+/// its original's.
+///
+/// # Errors
+/// As [`decode`], and if the originals are rows of another table, or more or fewer than the reconstructions.
+pub fn reconstructions(encoder: &Encoder, originals: &Table, made: &Tensor) -> Result<Table> {
+    let (column, names) = VERSION;
+    Ok(originals.paired(&decode(encoder, made, 0)?, column, names)?)
 }
 
 /// Asks a conditional model for every value that at least one training row in a hundred has. Measures how

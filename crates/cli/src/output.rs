@@ -17,11 +17,12 @@ use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
 use waxwork_core::npy::{self, NpyWriter};
 use waxwork_core::{Error, Kind, Tensor, store, values};
+use waxwork_data::table::encode::Encoder;
 use waxwork_data::{DatasetInfo, View};
 use waxwork_media::{Artifact, grid, preview, wav};
-use waxwork_models::{Classes, sounds};
+use waxwork_models::{Classes, Run, rows, sounds};
 use waxwork_trainer::progress::above_bars;
-use waxwork_trainer::{Display, Meter, RunInfo, Unit};
+use waxwork_trainer::{Display, Meter, Unit};
 
 use crate::args::{LogFormat, Messages};
 use crate::clips;
@@ -247,24 +248,30 @@ pub(crate) fn seconds(seconds: f64) -> String {
 pub(crate) struct Form {
     pub(crate) kind: Kind,
     pub(crate) view: View,
+    /// What turns encoded rows into rows of a table, if a run has it.
+    pub(crate) rows: Option<Encoder>,
 }
 
 impl Form {
-    /// The ending of the file that shows samples where nobody names one: `png`, or `txt` of texts.
+    /// The ending of the file that shows samples where nobody names one: `png`, `txt` of texts, `csv` of rows.
     pub(crate) fn ending(&self) -> &'static str {
-        if matches!(self.kind, Kind::Text { .. }) { "txt" } else { "png" }
+        match (&self.kind, &self.rows) {
+            (Kind::Text { .. }, _) => "txt",
+            (_, Some(_)) => "csv",
+            _ => "png",
+        }
     }
 }
 
-impl From<&RunInfo> for Form {
-    fn from(info: &RunInfo) -> Self {
-        Self { kind: info.kind(), view: info.view() }
+impl From<&Run> for Form {
+    fn from(run: &Run) -> Self {
+        Self { kind: run.info.kind(), view: run.info.view(), rows: run.encoder_of_rows.clone() }
     }
 }
 
 impl From<&DatasetInfo> for Form {
     fn from(info: &DatasetInfo) -> Self {
-        Self { kind: info.kind.clone(), view: info.view.clone() }
+        Self { kind: info.kind.clone(), view: info.view.clone(), rows: None }
     }
 }
 
@@ -282,7 +289,8 @@ pub(crate) struct Labelled<'a> {
 /// if there are any). A path without an extension is a new folder of PNG files, numbered from `first`, with a
 /// folder per class if there are labels. Sounds are written as waveforms: one .wav file, or a folder of them.
 /// Next to their PNG image, one .wav file has all of them. Texts are written as lines (.txt, .jsonl). Clips are
-/// written as animations (.png, .gif), as video (.y4m) or as a folder of strips.
+/// written as animations (.png, .gif), as video (.y4m) or as a folder of strips. Rows are written as a table too
+/// (.csv, .parquet), in the format of the training file.
 pub(crate) fn write_samples(
     path: &Path,
     form: &Form,
@@ -302,6 +310,7 @@ pub(crate) fn write_samples(
     if matches!(kind, Kind::Text { .. }) {
         return texts::write(path, form, &sounds::at_rest(kind, &form.view, images, first)?, labelled);
     }
+    let is_table = matches!(kind, Kind::Rows(_));
     match extension(path).as_deref() {
         Some("png") => store::write(path, &preview::picture(kind, images, GRID_COLUMNS)?.png()?)?,
         Some("npy") => {
@@ -315,6 +324,16 @@ pub(crate) fn write_samples(
             }
             store::save(path, &tensors)?;
         }
+        Some("csv" | "parquet") if is_table => {
+            let encoder = form.rows.as_ref().ok_or_else(|| {
+                let path = path.display();
+                Failure::new(format!(
+                    "cannot write `{path}`: without its table.json, a run has only encoded rows; use .npy or .safetensors"
+                ))
+            })?;
+            rows::decode(encoder, images, first)?.write(path)?;
+        }
+        _ if is_table => check_target(path, kind)?,
         None if kind.image().is_none() => {
             let (shown, what) = (path.display(), kind.plural());
             return Err(Failure::new(format!(
@@ -427,11 +446,16 @@ pub(crate) fn written(path: &Path, text: String) -> String {
     if clips::is_standard_output(path) { String::new() } else { text }
 }
 
+/// Whether a path is that of a table, by its extension.
+pub(crate) fn is_rows(path: &Path) -> bool {
+    matches!(extension(path).as_deref(), Some("csv" | "parquet"))
+}
+
 /// Checks that samples can be written to `path`. Call this before anything slow. The extension must be known,
 /// and a folder must be new or empty, because images of an earlier call would be mixed with these.
 pub(crate) fn check_target(path: &Path, kind: &Kind) -> Result<(), Failure> {
     let shown = path.display();
-    let is_sound = matches!(kind, Kind::Sound { .. });
+    let (is_sound, is_table) = (matches!(kind, Kind::Sound { .. }), matches!(kind, Kind::Rows(_)));
     if matches!(kind, Kind::Text { .. }) {
         return texts::check_target(path);
     }
@@ -441,6 +465,10 @@ pub(crate) fn check_target(path: &Path, kind: &Kind) -> Result<(), Failure> {
     match extension(path).as_deref() {
         Some("png" | "npy" | "safetensors") => Ok(()),
         Some("wav") if is_sound => Ok(()),
+        Some("csv" | "parquet") if is_table => Ok(()),
+        _ if is_table => Err(Failure::new(format!(
+            "`{shown}`: rows are written to .csv, .parquet, .png, .npy or .safetensors files"
+        ))),
         Some(other) => {
             let wav = if is_sound { ".wav, " } else { "" };
             Err(Failure::new(format!(

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use crate::load::of_tables;
 use crate::manifest::MEMORY;
 use crate::notes::{LISTED, Note};
-use crate::table::Table;
+use crate::table::encode::Encoder;
+use crate::table::{Table, TableRows};
 use crate::{
-    DataConfig, Dataset, DatasetInfo, Error, InMemory, Progress, Result, Source, folder, natural, selection,
+    DataConfig, Dataset, DatasetInfo, Error, InMemory, Progress, Result, Source, Split, folder, natural,
+    selection,
 };
 
 /// Makes a data set of samples in memory; label `k` is `classes[k]`. Without a `test` part, a tenth of each
@@ -84,6 +86,14 @@ pub fn table(
         None => train.split(),
     };
     of_tables(config, train, test, progress)
+}
+
+/// Makes a split of all rows of a table, in their order and as networks see them.
+///
+/// # Errors
+/// If the table has other columns than the encoder, or a value that the encoder's schema does not know.
+pub fn rows(encoder: &Encoder, table: &Table) -> Result<Split> {
+    Split::all(Arc::new(TableRows::new(encoder, table)?))
 }
 
 #[cfg(test)]

@@ -43,19 +43,8 @@ pub(crate) struct SampleArguments {
     /// themselves numbers, a number is read as a name.
     #[arg(long, value_name = "LABELS")]
     pub(crate) labels: Option<String>,
-    /// Draw rows in which COLUMN has VALUE; repeatable
-    ///
-    /// For conditional models of tables (cgan, cvae). COLUMN must hold categories or booleans; an empty VALUE
-    /// stands for a missing one. The model is conditioned on these values; rows that do not have them are not
-    /// rejected. The share of drawn rows that have them is printed.
-    #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = assignment, conflicts_with = "labels")]
-    pub(crate) asked: Vec<(String, String)>,
-    /// For each row of FILE, draw a row with the same values in --columns
-    #[arg(long, value_name = "FILE", requires = "columns", conflicts_with_all = ["labels", "asked"])]
-    pub(crate) like: Option<PathBuf>,
-    /// Columns whose values --like takes from FILE, such as sex,race
-    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "like")]
-    pub(crate) columns: Vec<String>,
+    #[command(flatten)]
+    pub(crate) wanted: WantedArgs,
     /// Truncate latents: redraw values beyond MAGNITUDE
     ///
     /// Trades diversity for quality. MAGNITUDE is in standard deviations of the prior, usually
@@ -100,13 +89,41 @@ pub(crate) struct SampleArguments {
     pub(crate) device: DeviceArg,
 }
 
+/// Values of columns that rows should have, for conditional models of tables.
+#[derive(Debug, Args)]
+pub(crate) struct WantedArgs {
+    /// Draw rows in which COLUMN has VALUE; repeatable
+    ///
+    /// For conditional models of tables (cgan, cvae). COLUMN must hold categories or booleans; an empty VALUE
+    /// stands for a missing one. The model is conditioned on these values; rows that do not have them are not
+    /// rejected. The share of drawn rows that have them is printed.
+    #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = assignment, conflicts_with = "labels")]
+    pub(crate) asked: Vec<(String, String)>,
+    /// For each row of FILE, draw a row with the same values in --columns
+    #[arg(long, value_name = "FILE", requires = "columns", conflicts_with_all = ["labels", "asked"])]
+    pub(crate) like: Option<PathBuf>,
+    /// Columns whose values --like takes from FILE, such as sex,race
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "like")]
+    pub(crate) columns: Vec<String>,
+}
+
+impl WantedArgs {
+    /// Whether any value is asked for.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.asked.is_empty() || self.like.is_some()
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   waxwork interpolate runs/RUN                  ten rows between random latent vectors
   waxwork interpolate runs/RUN --labels 3,8     from threes to eights
+  waxwork interpolate runs/RUN --out rows.csv   paths of ten rows, from a model of tables
 
-Latent vectors are interpolated on the sphere (slerp; White 2016), labels linearly.")]
+Latent vectors are interpolated on the sphere (slerp; White 2016), labels linearly.
+
+A model of tables writes rows in the format of its training file, one path after the other.")]
 pub(crate) struct InterpolateArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
@@ -124,7 +141,7 @@ pub(crate) struct InterpolateArguments {
     /// Seed the latent vectors with N
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Write the grid to FILE.png, or texts to FILE.txt [default: RUN/interpolation.png or .txt]
+    /// Write the grid to FILE.png, texts to .txt, rows to .csv [default: RUN/interpolation.png, .txt or .csv]
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -136,9 +153,10 @@ pub(crate) struct InterpolateArguments {
 Examples:
   waxwork traverse runs/RUN
   waxwork traverse runs/RUN --dims 0..4 --seed 1
+  waxwork traverse runs/RUN --dims 0 --out rows.csv   ten rows, from a model of tables
 
 Each row varies one latent dimension from −3 to 3 standard deviations, in ten steps; the others stay
-fixed.")]
+fixed. A model of tables writes ten rows per dimension, in the format of its training file.")]
 pub(crate) struct TraverseArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
@@ -153,7 +171,7 @@ pub(crate) struct TraverseArguments {
     /// Start at the latent vector of seed N [default: the zero vector]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Write the grid to FILE.png, or texts to FILE.txt [default: RUN/traversal.png or .txt]
+    /// Write the grid to FILE.png, texts to .txt, rows to .csv [default: RUN/traversal.png, .txt or .csv]
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -165,9 +183,13 @@ pub(crate) struct TraverseArguments {
 Examples:
   waxwork reconstruct runs/RUN --out pairs.png
   waxwork reconstruct runs/RUN --images my-images
+  waxwork reconstruct runs/RUN --images mine.csv --out pairs.csv
 
 Rows alternate: ten images, then their reconstructions. The model must have an encoder, as
-VAEs do.")]
+VAEs do.
+
+Of a table, each row is followed by its reconstruction. An additional first column, `version`, is
+`original` or `reconstruction`. Identifiers are not learned: a reconstruction has its original's.")]
 pub(crate) struct ReconstructArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
@@ -176,14 +198,14 @@ pub(crate) struct ReconstructArguments {
     /// Classes are represented in proportion.
     #[arg(short = 'n', long, value_name = "N", default_value = "50", value_parser = at_least_one)]
     pub(crate) count: usize,
-    /// Reconstruct the images in PATH: .npy, .safetensors or a folder; texts: .txt, .tsv, .jsonl
+    /// Reconstruct the images in PATH: .npy, .safetensors or a folder; texts: .txt, .tsv, .jsonl; rows: .csv
     ///
     /// The default is the test images of the run's data set. `waxwork encode --help` describes the formats.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) images: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
-    /// Write the grid to FILE.png, or texts to FILE.txt [default: RUN/reconstructions.png or .txt]
+    /// Write the grid to FILE.png, texts to .txt, rows to .csv [default: RUN/reconstructions.png, .txt or .csv]
     #[arg(long, value_name = "FILE.png")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -195,18 +217,21 @@ pub(crate) struct ReconstructArguments {
 Examples:
   waxwork encode runs/RUN --out latents.npy                       the test images
   waxwork encode runs/RUN --images images.npy --out latents.npy   your own images
+  waxwork encode runs/RUN --images mine.csv --out latents.npy     your own rows of a table
 
 Input:
   Images are (N,C,H,W) or (N,H,W,C): uint8 from 0 to 255, floats from 0 to 1, or booleans.
   A conditional model needs labels too: FILE.safetensors with `images` and `labels`,
   FILE.labels.npy next to FILE.npy, or a folder with one subdirectory per class.
+  Rows (.csv, .parquet) must have the columns of the training file, in any order, and categories
+  that occur in it. Other columns are ignored. A conditional model is given one column per row.
 
 Output:
   The posterior means, (N, latent_dim) f32.")]
 pub(crate) struct EncodeArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
-    /// Encode the images in PATH: .npy, .safetensors or a folder; texts: .txt, .tsv, .jsonl
+    /// Encode the images in PATH: .npy, .safetensors or a folder; texts: .txt, .tsv, .jsonl; rows: .csv
     ///
     /// The default is the test images of the run's data set.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
@@ -224,7 +249,9 @@ pub(crate) struct EncodeArguments {
 #[command(after_long_help = "\
 Examples:
   waxwork decode runs/RUN latents.npy --out images.png
-  waxwork decode runs/RUN latents.npy --labels 0..9 --out images.npy")]
+  waxwork decode runs/RUN latents.npy --labels 0..9 --out images.npy
+  waxwork decode runs/RUN latents.npy --out rows.csv                    rows of a table
+  waxwork decode runs/RUN latents.npy --where sex=Female --out rows.csv")]
 pub(crate) struct DecodeArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
@@ -237,11 +264,14 @@ pub(crate) struct DecodeArguments {
     /// ends.
     #[arg(long, value_name = "LABELS")]
     pub(crate) labels: Option<String>,
-    /// Write to PATH: .png, .npy, .safetensors or a folder
+    #[command(flatten)]
+    pub(crate) wanted: WantedArgs,
+    /// Write to PATH: .png, .npy, .safetensors or a folder; rows: .csv, .parquet; texts: .txt
     ///
     /// The extension selects the format. `.png` is a grid. `.npy` is an array (N,C,H,W) of f32 in [0, 1].
     /// `.safetensors` holds the tensor `images`. A path without an extension is a new folder with one PNG
-    /// file per image.
+    /// file per image. Rows of a table go to `.csv` or `.parquet`, in the format of the training file.
+    /// `waxwork sample --help` describes the formats of sounds, texts and clips.
     #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
     #[command(flatten)]

@@ -219,7 +219,8 @@ Examples:
 Examples:
   waxwork data show digits --out digits.png
   waxwork data show folder --data-dir pictures --set data.folder.size=32 --out grid.png
-  waxwork data show phrases -n 20")]
+  waxwork data show phrases -n 20
+  waxwork data show clinic --out rows.csv")]
     Show {
         /// Data set name
         #[arg(add = ArgValueCandidates::new(completion::data_sets))]
@@ -238,7 +239,8 @@ Examples:
         ///
         /// The extension selects the format. `.png` is a grid. `.npy` is an array (N,C,H,W) of f32 in [0, 1].
         /// `.safetensors` holds the tensor `images`. A path without an extension is a new folder with one
-        /// PNG file per image. Texts go to `.txt` or `.jsonl`; without this option, they are printed.
+        /// PNG file per image. Texts go to `.txt` or `.jsonl`; without this option, they are printed. Rows of a
+        /// table go to `.csv` or `.parquet`.
         #[arg(long, value_name = "PATH")]
         out: Option<PathBuf>,
     },

@@ -18,7 +18,7 @@ use waxwork_distributed::Launch;
 pub(crate) use self::exchange::{ExportArguments, ExportFormat, ExportPart, ImportArguments};
 pub(crate) use self::exchange::{PullArguments, PushArguments};
 pub(crate) use self::images::{DecodeArguments, EncodeArguments, InterpolateArguments};
-pub(crate) use self::images::{ReconstructArguments, SampleArguments, TraverseArguments};
+pub(crate) use self::images::{ReconstructArguments, SampleArguments, TraverseArguments, WantedArgs};
 pub(crate) use self::listing::{DataCommand, RUNS, RecipesCommand, RunsCommand};
 pub(crate) use self::measuring::{CompareArguments, EvaluateArguments, RateArguments, ReportArguments};
 pub(crate) use self::training::{FitPriorArguments, RepeatArguments, SweepArguments, TrainArguments};

@@ -221,6 +221,13 @@ fn show(config: &DataConfig, count: usize, out: Option<&Path>) -> Result<String,
     };
     output::check_target(out, &form.kind)?;
     let (samples, kind) = (data.train.subset(count), &form.kind);
+    let shown =
+        format!("{} training {} of {} in {}\n", samples.len(), kind.plural(), config.name, out.display());
+    if let (Some(tables), true) = (&data.info.tables, output::is_rows(out)) {
+        let rows: Vec<usize> = samples.indices().iter().map(|&row| row as usize).collect();
+        tables.train.subset(&rows).write(out)?;
+        return Ok(shown);
+    }
     let bar = output::bar(samples.len(), "reading samples");
     let mut parts = Vec::new();
     for batch in samples.batches(EVALUATION_BATCH, &Device::Cpu)? {
@@ -231,6 +238,5 @@ fn show(config: &DataConfig, count: usize, out: Option<&Path>) -> Result<String,
     let (labels, classes) = (samples.labels(), Classes::named(&data.info.classes));
     let labelled = labels.as_ref().map(|labels| output::Labelled { labels, classes: &classes });
     output::write_samples(out, &form, &Tensor::cat(&parts, 0)?, labelled, 0)?;
-    let (count, what) = (samples.len(), kind.plural());
-    Ok(output::written(out, format!("{count} training {what} of {} in {}\n", config.name, out.display())))
+    Ok(output::written(out, shown))
 }

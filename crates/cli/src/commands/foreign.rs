@@ -1,5 +1,5 @@
-//! Images, sounds and texts from any program, with their labels: NumPy arrays, tensor files, folders of
-//! images or recordings, and files of lines.
+//! Images, sounds, texts and rows from any program, with their labels: NumPy arrays, tensor files, folders of
+//! images or recordings, files of lines, and tables.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,8 +8,10 @@ use waxwork_core::{Device, Kind, Tensor, npy, store};
 use waxwork_data::clips::Clips;
 use waxwork_data::folder::Pictures;
 use waxwork_data::sound::Recordings;
+use waxwork_data::table::Table;
+use waxwork_data::table::encode::Encoder;
 use waxwork_data::text::{LineFormat, Texts};
-use waxwork_data::{InMemory, Split};
+use waxwork_data::{InMemory, Split, memory};
 use waxwork_eval::arrays;
 use waxwork_models::Classes;
 
@@ -63,6 +65,20 @@ pub(crate) fn read_tensor(
             Ok((images, labels))
         }
     }
+}
+
+/// Whether a file given to a model of tables is a table, not an array of encoded rows.
+pub(crate) fn is_table(path: &Path) -> bool {
+    !path.is_dir() && !matches!(output::extension(path).as_deref(), Some("npy" | "safetensors"))
+}
+
+/// Reads rows of the table that a model was trained on: as they are, and encoded. Other columns are ignored.
+pub(crate) fn read_rows(path: &Path, encoder: &Encoder) -> Result<(Table, Split), Failure> {
+    let bar = output::bar(0, "reading rows");
+    let table = Table::read_as(path, encoder.schema(), true)?;
+    bar.finish_and_clear();
+    let rows = memory::rows(encoder, &table).map_err(|error| Failure::from(error).at(path))?;
+    Ok((table, rows))
 }
 
 /// Refuses images without labels for a model that needs them.
@@ -126,10 +142,16 @@ fn read(path: &Path, form: &Form, classes: &Classes) -> Result<(Images, Option<V
                     "`{path}` is a folder, but texts come from a .txt, .tsv, .jsonl, .npy or .safetensors file"
                 )));
             }
-            Kind::Points { .. } | Kind::Rows(_) => {
+            Kind::Points { .. } => {
                 let (path, what) = (path.display(), kind.plural());
                 return Err(Failure::new(format!(
                     "`{path}` is a folder, but {what} come from a .npy file or a .safetensors file"
+                )));
+            }
+            Kind::Rows(_) => {
+                let path = path.display();
+                return Err(Failure::new(format!(
+                    "`{path}` is a folder, but rows come from a .csv, .parquet, .npy or .safetensors file"
                 )));
             }
         };
@@ -206,7 +228,7 @@ mod tests {
 
     fn form(shape: ImageShape) -> Form {
         let kind = Kind::from(shape);
-        Form { view: View::of(&kind), kind }
+        Form { view: View::of(&kind), kind, rows: None }
     }
 
     fn digits() -> Classes {

@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &ImportArguments, threads: usize) -> Result<String,
     let folder = RunFolder::create(&path, &info, None)?;
     store::write(&folder.model(), &bytes)?;
     store::write(&folder.metrics(), b"")?;
-    let form = Form { kind, view };
+    let form = Form { kind, view, rows: None };
     let grid = folder.sample(0, form.ending());
     std::fs::create_dir_all(grid.parent().unwrap_or(Path::new(".")))?;
     output::write_samples(&grid, &form, &samples, None, 0)?;

@@ -10,9 +10,9 @@ use waxwork_data::{DataConfig, Dataset, Manifest, Split};
 use waxwork_eval::judging::SHIFT;
 use waxwork_eval::{NEIGHBOUR_BATCH, nearest, nearest_shifted};
 use waxwork_models::sampling::{Draw, draw, in_turn};
-use waxwork_models::{Classes, Run, Weights, sounds};
+use waxwork_models::{Classes, Run, Weights, rows, sounds};
 
-use crate::args::{ReconstructArguments, SampleArguments};
+use crate::args::{ReconstructArguments, SampleArguments, WantedArgs};
 use crate::commands::{foreign, sample_rows};
 use crate::failure::Failure;
 use crate::notes;
@@ -37,10 +37,8 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     if let Some(encoder) = &run.encoder_of_rows {
         return sample_rows::sample(&run, encoder, arguments);
     }
-    if !arguments.asked.is_empty() || arguments.like.is_some() {
-        return Err(Failure::new("--where and --like are for models of tables"));
-    }
-    let form = Form::from(&run.info);
+    only_for_tables(&arguments.wanted)?;
+    let form = Form::from(&run);
     let usual = || arguments.run.join("sample").with_extension(form.ending());
     let out = arguments.out.clone().unwrap_or_else(usual);
     let kind = &form.kind;
@@ -114,18 +112,33 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     Ok(output::written(&out, format!("{count} {} in {}{of}\n", kind.plural(), out.display())))
 }
 
+/// Refuses values of columns for a model of something else.
+pub(crate) fn only_for_tables(wanted: &WantedArgs) -> Result<(), Failure> {
+    if wanted.is_given() {
+        return Err(Failure::new("--where and --like are for models of tables"));
+    }
+    Ok(())
+}
+
 /// The labels that a list of names and numbers means for a run's model.
 pub(crate) fn labels_for(run: &Run, classes: &Classes, list: &str) -> Result<Vec<u32>, Failure> {
     if classes.is_empty() {
-        let family = &run.info.model.family;
-        return Err(Failure::new(format!("this model takes no labels: {family} models are unconditional")));
+        return Err(no_labels(run));
     }
     Ok(classes.labels(list)?)
 }
 
+/// The failure for labels that are given to a model without classes.
+pub(crate) fn no_labels(run: &Run) -> Failure {
+    if run.encoder_of_rows.is_some() {
+        return Failure::new("this model takes no labels: it makes rows of a table");
+    }
+    Failure::new(format!("this model takes no labels: {} models are unconditional", run.info.model.family))
+}
+
 /// Writes each sample above the nearest training sample.
 fn neighbours(run: &Run, samples: &Tensor, arguments: &SampleArguments) -> Result<String, Failure> {
-    let (training, form) = (data(run, arguments.data_dir.as_ref())?.train, Form::from(&run.info));
+    let (training, form) = (data(run, arguments.data_dir.as_ref())?.train, Form::from(run));
     let kind = &form.kind;
     let (found, distances) = neighbours_of(samples, &training)?;
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("neighbours.png"));
@@ -171,15 +184,22 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
     let reconstructor = run.needed_reconstructor()?;
-    let form = Form::from(&run.info);
-    let (samples, part) = match &arguments.images {
-        Some(path) => {
+    let form = Form::from(&run);
+    let (samples, rows, part) = match (&arguments.images, &run.encoder_of_rows) {
+        (Some(path), Some(encoder)) if foreign::is_table(path) => {
+            let (rows, samples) = foreign::read_rows(path, encoder)?;
+            (samples, Some(rows), "")
+        }
+        (Some(path), _) => {
             let classes = Classes::of(&run);
             let samples = foreign::read_split(path, &form, &classes)?;
             foreign::check_labelled(path, samples.labels().is_some(), &classes)?;
-            (samples, "")
+            (samples, None, "")
         }
-        None => (data(&run, arguments.data_dir.as_ref())?.test, "test "),
+        (None, _) => {
+            let data = data(&run, arguments.data_dir.as_ref())?;
+            (data.test, data.info.tables.map(|tables| tables.test.clone()), "test ")
+        }
     };
     let (split, what) = (samples.subset(arguments.count), form.kind.plural());
     if split.is_empty() {
@@ -188,7 +208,19 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
     let (originals, made) = reconstructions(reconstructor, &split, &device)?;
     let usual = || arguments.run.join("reconstructions").with_extension(form.ending());
     let out = arguments.out.clone().unwrap_or_else(usual);
-    output::write_pairs(&out, &form, &originals, &made)?;
+    match &run.encoder_of_rows {
+        Some(encoder) if output::is_rows(&out) => {
+            // Not as networks see them, but as they came. An array has encoded rows only.
+            let originals = match rows {
+                Some(rows) => {
+                    rows.subset(&split.indices().iter().map(|&row| row as usize).collect::<Vec<_>>())
+                }
+                None => rows::decode(encoder, &originals, 0)?,
+            };
+            rows::reconstructions(encoder, &originals, &made)?.write(&out)?;
+        }
+        _ => output::write_pairs(&out, &form, &originals, &made)?,
+    }
     let text = format!("{} {part}{what}, each above its reconstruction, in {}\n", split.len(), out.display());
     Ok(output::written(&out, text))
 }

@@ -1,12 +1,12 @@
 //! `waxwork sample` for a model of tables: writes rows to a file, in the form of the table that it was
-//! trained on.
+//! trained on. Also the values that `sample` and `decode` ask rows for.
 
 use waxwork_core::{Condition, SampleRequest};
 use waxwork_data::table::Table;
 use waxwork_data::table::encode::Encoder;
 use waxwork_models::{Run, rows};
 
-use crate::args::SampleArguments;
+use crate::args::{SampleArguments, WantedArgs};
 use crate::commands::sample::SAMPLES;
 use crate::failure::Failure;
 use crate::output;
@@ -25,7 +25,7 @@ pub(crate) fn sample(run: &Run, encoder: &Encoder, arguments: &SampleArguments) 
         ));
     }
     let count = arguments.count.unwrap_or(SAMPLES);
-    let condition = condition(run, encoder, arguments)?;
+    let condition = condition(run, encoder, &arguments.wanted, count)?;
     let request = SampleRequest {
         condition,
         truncation: arguments.truncation,
@@ -37,14 +37,18 @@ pub(crate) fn sample(run: &Run, encoder: &Encoder, arguments: &SampleArguments) 
         rows::sample(run.model.as_ref(), encoder, &request, |done| bar.set(done as u64, count as u64))?;
     bar.finish_and_clear();
     table.write(&out)?;
-    Ok(format!("{count} rows in {}\n{}", out.display(), obeyed(&table, &arguments.asked)?))
+    Ok(format!("{count} rows in {}\n{}", out.display(), obeyed(&table, &arguments.wanted.asked)?))
 }
 
-/// The requested values of the rows; nothing if none are requested.
-fn condition(run: &Run, encoder: &Encoder, arguments: &SampleArguments) -> Result<Condition, Failure> {
-    let SampleArguments { asked, like, columns, count, .. } = arguments;
-    let count = count.unwrap_or(SAMPLES);
-    if asked.is_empty() && like.is_none() {
+/// The requested values of `count` rows; nothing if none are requested.
+pub(crate) fn condition(
+    run: &Run,
+    encoder: &Encoder,
+    wanted: &WantedArgs,
+    count: usize,
+) -> Result<Condition, Failure> {
+    let WantedArgs { asked, like, columns } = wanted;
+    if !wanted.is_given() {
         return Ok(Condition::None);
     }
     let info = run.model.info();
@@ -60,7 +64,7 @@ fn condition(run: &Run, encoder: &Encoder, arguments: &SampleArguments) -> Resul
 }
 
 /// Reports how many rows have the requested values.
-fn obeyed(table: &Table, asked: &[(String, String)]) -> Result<String, Failure> {
+pub(crate) fn obeyed(table: &Table, asked: &[(String, String)]) -> Result<String, Failure> {
     if asked.is_empty() {
         return Ok(String::new());
     }

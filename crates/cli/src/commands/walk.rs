@@ -1,11 +1,11 @@
-//! `waxwork interpolate` and `waxwork traverse`: paths through latent space as images or arrays.
+//! `waxwork interpolate` and `waxwork traverse`: paths through latent space as images, arrays, texts or rows.
 
 use waxwork_core::walk::{self, Interpolation, Traversal, Walk};
 use waxwork_core::{Tensor, device};
 use waxwork_models::{Classes, Run};
 
 use crate::args::{InterpolateArguments, TraverseArguments};
-use crate::commands::sample::{labels_for, open};
+use crate::commands::sample::{labels_for, no_labels, open};
 use crate::failure::Failure;
 use crate::output::{self, Form};
 
@@ -30,11 +30,12 @@ pub(crate) fn interpolate(arguments: &InterpolateArguments) -> Result<String, Fa
     let (rows, fixed_latent, seed) = (arguments.rows, arguments.fixed_latent, arguments.seed);
     let way = Interpolation { rows, steps: STEPS, classes: &ends, fixed_latent, seed };
     let samples = generated(&run, &walk::interpolation(run.model.as_ref(), &way)?)?;
-    let form = Form::from(&run.info);
+    let form = Form::from(&run);
     let usual = || arguments.run.join("interpolation").with_extension(form.ending());
     let out = arguments.out.clone().unwrap_or_else(usual);
     output::write_samples(&out, &form, &samples, None, 0)?;
-    Ok(output::written(&out, format!("{rows} rows of {STEPS} {} in {}\n", form.kind.plural(), out.display())))
+    let (ways, what) = (if form.rows.is_some() { "paths" } else { "rows" }, form.kind.plural());
+    Ok(output::written(&out, format!("{rows} {ways} of {STEPS} {what} in {}\n", out.display())))
 }
 
 pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure> {
@@ -57,12 +58,17 @@ pub(crate) fn traverse(arguments: &TraverseArguments) -> Result<String, Failure>
     };
     let way = Traversal { dims: &dims, steps: STEPS, class: label, seed: arguments.seed };
     let samples = generated(&run, &walk::traversal(run.model.as_ref(), &way)?)?;
-    let form = Form::from(&run.info);
+    let form = Form::from(&run);
     let usual = || arguments.run.join("traversal").with_extension(form.ending());
     let out = arguments.out.clone().unwrap_or_else(usual);
     output::write_samples(&out, &form, &samples, None, 0)?;
     let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
-    let text = format!("rows: latent dimensions {}, from −3 to 3, in {}\n", dims.join(", "), out.display());
+    let (dims, out_shown) = (dims.join(", "), out.display());
+    let text = if form.rows.is_some() {
+        format!("{STEPS} rows per latent dimension ({dims}), from −3 to 3, in {out_shown}\n")
+    } else {
+        format!("rows: latent dimensions {dims}, from −3 to 3, in {out_shown}\n")
+    };
     Ok(output::written(&out, text))
 }
 
@@ -72,8 +78,4 @@ pub(crate) fn generated(run: &Run, walk: &Walk) -> Result<Tensor, Failure> {
     let samples = walk.generate(run.model.as_ref(), |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     Ok(samples)
-}
-
-fn no_labels(run: &Run) -> Failure {
-    Failure::new(format!("this model takes no labels: {} models are unconditional", run.info.model.family))
 }

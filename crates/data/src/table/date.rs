@@ -207,6 +207,16 @@ impl DateFormat {
         })
     }
 
+    /// Converts a number of the units of another format to this one's; None if a part of it would be lost.
+    pub(crate) fn converted(&self, units: i64, from: &Self) -> Option<i64> {
+        if self.unit == from.unit {
+            return Some(units);
+        }
+        let (own, other) = (i128::from(self.unit.nanos()?), i128::from(from.unit.nanos()?));
+        let nanos = i128::from(units) * other;
+        if nanos % own == 0 { i64::try_from(nanos / own).ok() } else { None }
+    }
+
     /// Formats a number of units since 1970; None before the year 0 and after the year 9999.
     pub fn text(&self, units: i64) -> Option<String> {
         let mut fields = Fields { day: 1, ..Fields::default() };

@@ -18,6 +18,7 @@ mod layout;
 pub mod modes;
 mod number;
 mod options;
+mod pairs;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 mod raw;

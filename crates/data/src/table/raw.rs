@@ -199,7 +199,10 @@ impl<'a> Cells<'a> {
             ),
             Kind::Date { format, .. } => {
                 let expected = format!("a date of the format `{format}`");
-                self.numbers(|text| format.parse(text.trim_matches(' ')).map(|units| units as f64), &expected)
+                // A typed file has times, whose texts have a format of their own.
+                let own = self.raw.format.as_ref().unwrap_or(format);
+                let units = |text: &str| format.converted(own.parse(text.trim_matches(' '))?, own);
+                self.numbers(|text| units(text).map(|units| units as f64), &expected)
             }
             _ => Ok(self.texts()),
         }

@@ -4,6 +4,7 @@ mod encoding;
 mod errors;
 mod files;
 mod kinds;
+mod pairs;
 
 use std::path::{Path, PathBuf};
 

@@ -96,6 +96,24 @@ fn parquet_keeps_types_values_and_gaps() {
 
 #[cfg(feature = "parquet")]
 #[test]
+fn parquet_is_read_for_the_schema_of_a_csv() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.parquet");
+    let table = read(&every_kind()).unwrap();
+    table.write(&path).unwrap();
+    // Dates come back in the format of the CSV, although parquet has none.
+    let back = Table::read_as(&path, table.schema(), false).unwrap();
+    assert_eq!(written(&back), every_kind());
+    // A time of day does not fit a column of days.
+    let times = "at\n2024-01-01 10:30\n2024-02-01 11:45\n";
+    read(times).unwrap().write(&path).unwrap();
+    let days = read("at\n01.01.2024\n31.01.2024\n").unwrap();
+    let error = Table::read_as(&path, days.schema(), false).unwrap_err();
+    assert!(matches!(error, Error::Cell { .. }), "{error}");
+}
+
+#[cfg(feature = "parquet")]
+#[test]
 fn parquet_takes_what_a_schema_does_not_know() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.parquet");
