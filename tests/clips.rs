@@ -96,18 +96,20 @@ fn all_families_train_on_clips_and_refuse_networks_for_images() {
     train("gan-motions", &["--set", "model.pack=2"]).refused(&["model.pack"]);
 }
 
-/// Real clips follow their class exactly, and clips that stand still do not.
+/// Real clips follow their class exactly, and clips that stand still do not. The judge learns from few clips, and
+/// stops as soon as it knows one that it has not seen, so it is far from perfect.
 #[test]
-#[ignore = "trains a judge of clips, which takes minutes; eval tests the measures of motion by themselves"]
 fn clips_of_any_program_are_measured() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let real = path("real.npy");
     let show = ["data", "show", "motions", "-n", "200", "--set", "data.seed=7", "-q", "--out", text(&real)];
     waxwork(&show).good();
+    // Another seed is another data set: this judge is not kept as that of `motions` itself.
+    let few = ["--set", "data.seed=3", "--set", "data.limit=2000", "--set", "data.validation=1"];
     let measured = |path: &Path| -> serde_json::Value {
-        let report =
-            waxwork(&["evaluate", "--samples", text(path), "--data", "motions", "--json", "-q"]).good();
+        let evaluate = ["evaluate", "--samples", text(path), "--data", "motions", "--json", "-q"];
+        let report = waxwork(&[&evaluate[..], &few].concat()).good();
         serde_json::from_str(&report.stdout).unwrap()
     };
     let value = |report: &serde_json::Value, name: &str, key: &str| {
@@ -121,7 +123,12 @@ fn clips_of_any_program_are_measured() {
     }
     let drift = ["value", "floor"].map(|key| value(&report, "content_drift", key));
     assert!((drift[0] - drift[1]).abs() < 0.3 * drift[1], "{drift:?}");
-    assert!(value(&report, "judge_agreement", "value") > 0.9);
+    assert_eq!(value(&report, "content_empty", "value"), 0.0);
+    let judged = |report: &serde_json::Value| {
+        ["judge_agreement", "judge_frechet"].map(|name| value(report, name, "value"))
+    };
+    let [agreement, frechet] = judged(&report);
+    assert!(agreement > 0.3, "a judge that guesses is right in a tenth of the cases: {agreement}");
     for name in ["judge_frechet", "distance_to_training"] {
         assert!(value(&report, name, "floor").is_finite());
     }
@@ -132,8 +139,12 @@ fn clips_of_any_program_are_measured() {
     std::fs::copy(path("real.labels.npy"), path("still.labels.npy")).unwrap();
     let report = measured(&path("still.npy"));
     assert_eq!(value(&report, "content_drift", "value"), 0.0);
-    assert!(value(&report, "motion_agreement", "value") < 0.3);
-    assert!(value(&report, "motion_rms", "value") > 1.0);
+    assert_eq!(value(&report, "motion_agreement", "value"), 0.0);
+    assert_eq!(value(&report, "motion_lost", "value"), 1.0);
+    assert_eq!(value(&report, "motion_lost", "floor"), 0.0);
+    assert!(metric(&report, "motion_rms").is_null(), "{report}");
+    let [of_still, far] = judged(&report);
+    assert!(of_still < agreement && far > frechet, "{of_still} {agreement}, {far} {frechet}");
     let wrong = clips.narrow(1, 0, 8).unwrap();
     npy::save(&path("short.npy"), &wrong).unwrap();
     waxwork(&["evaluate", "--samples", text(&path("short.npy")), "--data", "motions"])
@@ -174,8 +185,10 @@ fn own_clips_are_trained_on_and_their_errors_are_named() {
     waxwork(&["data", "show", "digits", "-n", "2", "-q", "--out", text(&bad)]).good();
     train(&[]).refused(&["bad.png", "multiple of its height, not 62×32"]);
     std::fs::write(&bad, b"no image").unwrap();
-    train(&[]).refused(&["bad.png"]);
-    train(&["--set", "data.clips.skip_unreadable=true", "--set", "data.clips.size=32"]).good();
+    train(&[]).refused(&["bad.png", "data.clips.skip_unreadable"]);
+    train(&["--skip-unreadable", "--set", "data.clips.size=32"]).good();
+    let recipe = std::fs::read_to_string(run.join("recipe.toml")).unwrap();
+    assert!(recipe.contains("skip_unreadable = true"), "{recipe}");
     std::fs::remove_dir_all(&run).unwrap();
     std::fs::remove_file(&bad).unwrap();
 
@@ -192,4 +205,66 @@ fn own_clips_are_trained_on_and_their_errors_are_named() {
     train(&["--set", "data.clips.size=32"]).good();
     waxwork(&["train", "gan-motions", "--data", "clips"]).refused(&["data.dir", "--data-dir"]);
     waxwork(&["train", "gan-motions", "--set", "data.clips.size=16"]).refused(&["data.clips", "motions"]);
+    let show = |name: &str| {
+        waxwork(&["data", "show", name, "--data-dir", text(&dir), "--set", "data.clips.size=16"])
+    };
+    for name in ["folder", "sound", "text", "table"] {
+        show(name).refused(&["data.clips", &format!("not `{name}`")]);
+    }
+}
+
+/// Folders of the shape of `sprites`, whose classes have hyphens in their names: the names reach the run, are
+/// taken by `--labels`, and are those of the folders of samples.
+#[test]
+fn classes_with_the_names_of_sprites_are_asked_for() {
+    const CLASSES: [&str; 9] = [
+        "slash-front",
+        "slash-left",
+        "slash-right",
+        "spellcard-front",
+        "spellcard-left",
+        "spellcard-right",
+        "walk-front",
+        "walk-left",
+        "walk-right",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    strips("motions", "60", &path("motions"));
+    let below = |dir: &Path| {
+        let mut paths: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    for (motion, class) in below(&path("motions")).iter().zip(CLASSES) {
+        for (place, file) in below(motion).iter().enumerate() {
+            let part = path("sprites").join(if place == 0 { "test" } else { "train" }).join(class);
+            std::fs::create_dir_all(&part).unwrap();
+            std::fs::rename(file, part.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    let (dir, run) = (path("sprites"), path("run"));
+    // The data set itself wants all its clips.
+    waxwork(&["train", "cgan-sprites", "--data-dir", text(&dir)])
+        .refused(&["45 training clips of 9 classes", "`sprites` has 9000"]);
+    let own = ["--data", "clips", "--data-dir", text(&dir), "--set", "data.validation=9"];
+    waxwork(&small_of("cgan-sprites", &run, &[&own[..], &["--set", "train.batch_size=8"]].concat())).good();
+    let info: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    assert_eq!(info["data_classes"], serde_json::json!(CLASSES));
+    let sample = |labels: &str, to: &Path| {
+        waxwork(&["sample", text(&run), "-n", "4", "--labels", labels, "--out", text(to)])
+    };
+    sample("slash-front, Walk-Left", &path("made")).good();
+    let made: Vec<(String, usize)> = below(&path("made"))
+        .iter()
+        .map(|class| (class.file_name().unwrap().to_string_lossy().into_owned(), below(class).len()))
+        .collect();
+    assert_eq!(made, [("slash-front".to_owned(), 2), ("walk-left".to_owned(), 2)]);
+    sample("slash-frnt", &path("none")).refused(&["there is no class `slash-frnt`", "slash-front"]);
+    // The folders that were written are read as the same classes.
+    std::fs::rename(path("made/walk-left"), path("made/walk_left")).unwrap();
+    let made = path("made");
+    waxwork(&["evaluate", "--samples", text(&made), "--data", "clips", "--data-dir", text(&dir)])
+        .refused(&["walk_left", "did you mean `walk-left`"]);
 }

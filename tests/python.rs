@@ -175,7 +175,7 @@ fn onnxruntime_gives_our_images_for_every_network() {
     let plain = "model.network={kind=\"mlp\",hidden=[32,16]}";
     let normed = "model.network={kind=\"conv\",channels=[4,8],hidden=16,batch_norm=true}";
     let gaussian = "model.likelihood={kind=\"gaussian\",scale=0.1,learned=true}";
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 12] = [
         ("gan-digits", &[mlp]),
         ("gan-digits", &[]),
         ("gan-digits", &[residual]),
@@ -185,6 +185,9 @@ fn onnxruntime_gives_our_images_for_every_network() {
         ("vae-digits", &[plain]),
         ("vae-digits", &[normed, "model.activation=relu", gaussian]),
         ("cvae-digits", &["model.prior=label"]),
+        ("gan-motions", &[]),
+        ("cgan-motions", &[]),
+        ("cvae-motions", &[]),
     ];
     for (recipe, settings) in cases {
         let what = format!("{recipe} {settings:?}");
@@ -197,10 +200,12 @@ fn onnxruntime_gives_our_images_for_every_network() {
     onnx.checker.check_model(part + '.onnx', full_check=True)
     session = onnxruntime.InferenceSession(part + '.onnx')
     names = [value.name for value in session.get_inputs()]
-    inputs = {'labels': labels[:len(next(iter(inputs.values())))], **inputs}
+    inputs = {'labels': labels[:len(next(iter(inputs.values())))], 'samples': inputs.get('images'), **inputs}
     return session.run(None, {name: inputs[name] for name in names})
 images, = run('images', latents=latents)
 np.save('images.npy', images)
+# The frames of a clip differ, so that frames in another order would not be close to ours.
+assert images.ndim == 4 or abs(images[:, 1:] - images[:, :-1]).max(axis=(2, 3, 4)).min() > 1e-4
 alone, = run('images', latents=latents[:1])
 assert abs(alone[0] - images[0]).max() < 1e-5
 inputs = [value.name for value in onnxruntime.InferenceSession('images.onnx').get_inputs()]

@@ -79,3 +79,56 @@ pub(crate) fn write_animation(path: &Path, animation: &Animation) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use waxwork_core::{Device, ImageShape, Kind};
+    use waxwork_data::View;
+    use waxwork_models::Classes;
+
+    use super::*;
+    use crate::commands::foreign::read_split;
+    use crate::output::Form;
+
+    const FRAMES: usize = 12;
+    const SIDE: usize = 8;
+
+    fn kind(side: usize) -> Kind {
+        Kind::Clip { frames: FRAMES, image: ImageShape::new(1, side, side) }
+    }
+
+    /// The grey value of every frame of a clip: no frame is like another, nor like one of the other clip.
+    fn greys(clip: u8) -> Vec<u8> {
+        (0..FRAMES as u8).map(|time| 3 + 7 * clip + 20 * time).collect()
+    }
+
+    /// Frame t has a grey value of its own, which shows where it comes back.
+    #[test]
+    fn frames_come_back_in_order_from_every_file_that_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let bytes: Vec<u8> =
+            [greys(0), greys(1)].concat().iter().flat_map(|grey| [*grey; SIDE * SIDE]).collect();
+        let values: Vec<f32> = bytes.iter().map(|value| f32::from(*value) / 255.0).collect();
+        let samples = Tensor::from_vec(values, (2, FRAMES, 1, SIDE, SIDE), &Device::Cpu).unwrap();
+        let form = Form { kind: kind(SIDE), view: View::of(&kind(SIDE)) };
+        for name in ["some.npy", "some.safetensors", "strips"] {
+            write(&path(name), &samples, 10, None, 0).unwrap();
+            let split = read_split(&path(name), &form, &Classes::default()).unwrap();
+            assert_eq!(split.len(), 2, "{name}");
+            assert!(split.bytes(&[0, 1]).unwrap() == bytes, "{name}");
+        }
+        // A grid of one clip, with its gaps of two pixels, is a clip of larger frames.
+        let (second, side) = (samples.narrow(0, 1, 1).unwrap(), SIDE + 4);
+        for name in ["one.png", "one.apng", "one.gif"] {
+            write(&path(name), &second, 1, None, 0).unwrap();
+            let clip = waxwork_data::clips::clip(&path(name), &kind(side)).unwrap();
+            for (frame, grey) in clip.chunks_exact(side * side).zip(greys(1)) {
+                assert!(frame[..2 * side].iter().all(|value| *value == 64), "{name}: the gap");
+                for row in frame[2 * side..(side - 2) * side].chunks_exact(side) {
+                    assert_eq!(row[2..side - 2], [grey; SIDE], "{name}");
+                }
+            }
+        }
+    }
+}

@@ -104,6 +104,65 @@ impl DataConfig {
         Ok(PlaneMixture::named(&self.name, std))
     }
 
+    /// Refuses tables of settings that this data set does not have, so that none is silently ignored.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the key of the table; [`Error::UnknownDataset`].
+    pub fn check_tables(&self) -> Result<()> {
+        let name = self.name.as_str();
+        // A program that has the data in memory checks its own settings.
+        if name == MEMORY {
+            return Ok(());
+        }
+        let manifest = if is_own(name) { None } else { Some(Manifest::find(name)?) };
+        let stored_as =
+            |storage: Storage| manifest.as_ref().is_some_and(|manifest| manifest.storage == storage);
+        let of_sounds = manifest.as_ref().is_some_and(|manifest| manifest.rate.is_some());
+        let of_points = PlaneMixture::named(name, STANDARD_DEVIATION).is_some();
+        // The column to predict is all that rows without a file leave open.
+        let only_label = |table: &TableOptions| {
+            let label = table.label.clone();
+            *table == TableOptions { label, ..TableOptions::default() }
+        };
+        let table = self.table.as_ref();
+        let of_rows = name == TABLE || (stored_as(Storage::Table) && table.is_none_or(only_label));
+        let tables = [
+            (
+                "data.folder",
+                self.folder.is_some(),
+                name == FOLDER || name.starts_with(HUB),
+                format!("the data set `{FOLDER}` and those of the Hub have"),
+            ),
+            (
+                "data.table",
+                self.table.is_some(),
+                of_rows,
+                format!("the data set `{TABLE}` and, for its `label`, `clinic` have"),
+            ),
+            ("data.points", self.points.is_some(), of_points, "the data sets `ring` and `grid` have".into()),
+            (
+                "data.sound",
+                self.sound.is_some(),
+                name == SOUND || of_sounds,
+                "data sets of sounds have".into(),
+            ),
+            ("data.text", self.text.is_some(), name == TEXT, format!("the data set `{TEXT}` has")),
+            (
+                "data.clips",
+                self.clips.is_some(),
+                name == CLIPS || stored_as(Storage::Strips),
+                "data sets of clips from files have".into(),
+            ),
+        ];
+        match tables.into_iter().find(|(_, set, fits, _)| *set && !fits) {
+            Some((key, _, _, owners)) => {
+                let reason = format!("only {owners} this table, not `{name}`");
+                Err(Error::Config { key, reason })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The whole data set `name`, from its default location.
     pub fn named(name: impl Into<String>) -> Self {
         Self {
@@ -122,6 +181,11 @@ impl DataConfig {
             clips: None,
         }
     }
+}
+
+/// True if no manifest describes a data set of this name.
+fn is_own(name: &str) -> bool {
+    [FOLDER, TABLE, SOUND, TEXT, CLIPS, MEMORY].contains(&name) || name.starts_with(HUB)
 }
 
 /// Loads a data set. Embedded ones cost nothing until images are used.
@@ -149,6 +213,7 @@ pub fn load_with_progress(config: &DataConfig, progress: &Progress<'_>) -> Resul
 }
 
 fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
+    config.check_tables()?;
     if config.name == TABLE {
         return load_table(config, progress);
     }
@@ -161,10 +226,6 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     if config.name == CLIPS {
         return load_clips(config, progress);
     }
-    if config.text.is_some() {
-        let reason = format!("only the data set `{TEXT}` has this table, not `{}`", config.name);
-        return Err(Error::Config { key: "data.text", reason });
-    }
     if config.name == FOLDER {
         return load_folder(config, progress);
     }
@@ -175,20 +236,8 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
         return load_hub(config, progress);
     }
     let manifest = Manifest::find(&config.name)?;
-    if config.folder.is_some() {
-        let reason = format!("only the data set `{FOLDER}` has this table, not `{}`", config.name);
-        return Err(Error::Config { key: "data.folder", reason });
-    }
     let mixture = config.mixture()?;
-    if config.points.is_some() && mixture.is_none() {
-        let reason = format!("only the data sets `ring` and `grid` have this table, not `{}`", config.name);
-        return Err(Error::Config { key: "data.points", reason });
-    }
     check_sound(&manifest, config)?;
-    if config.clips.is_some() && manifest.storage != Storage::Strips {
-        let reason = format!("only data sets of clips from files have this table, not `{}`", config.name);
-        return Err(Error::Config { key: "data.clips", reason });
-    }
     let parts = match manifest.storage {
         Storage::Embedded => generate(&manifest, config.seed, mixture)?,
         Storage::Table => return load_clinic(config, progress),
@@ -215,9 +264,8 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
 /// # Errors
 /// As [`load`].
 pub fn describe(config: &DataConfig) -> Result<(Kind, Vec<String>)> {
-    let own = [FOLDER, TABLE, SOUND, TEXT, CLIPS, MEMORY].contains(&config.name.as_str())
-        || config.name.starts_with(HUB);
-    if !own {
+    config.check_tables()?;
+    if !is_own(&config.name) {
         let manifest = Manifest::find(&config.name)?;
         if let Some(kind) = manifest.kind()? {
             let kind = match kind {
@@ -341,13 +389,9 @@ fn dataset(
     }
 }
 
-/// Refuses settings for sounds if a data set has no sounds, or its sounds are fixed.
+/// Refuses settings for sounds that are fixed for a data set.
 fn check_sound(manifest: &Manifest, config: &DataConfig) -> Result<()> {
     let Some(sound) = &config.sound else { return Ok(()) };
-    if manifest.rate.is_none() {
-        let reason = format!("only data sets of sounds have this table, not `{}`", manifest.name);
-        return Err(Error::Config { key: "data.sound", reason });
-    }
     let said = [
         ("data.sound.rate", sound.rate.is_some()),
         ("data.sound.length", sound.length.is_some()),

@@ -37,6 +37,11 @@ pub enum Note {
         /// Images in them.
         pictures: usize,
     },
+    /// Directories are clips of numbered frames, not classes.
+    Unclassed {
+        /// Number of directories.
+        directories: usize,
+    },
     /// Images in formats that the reader does not support.
     OtherPictures {
         /// How many.
@@ -133,7 +138,11 @@ impl Note {
     /// True if samples are left out or mean something unexpected; false if the note only says what was found.
     pub fn is_warning(&self) -> bool {
         match self {
-            Self::Parts { .. } | Self::OtherFiles { .. } | Self::Hidden { .. } | Self::Remade { .. } => false,
+            Self::Parts { .. }
+            | Self::Unclassed { .. }
+            | Self::OtherFiles { .. }
+            | Self::Hidden { .. }
+            | Self::Remade { .. } => false,
             Self::Unused { pictures, .. } => pictures.is_some_and(|pictures| pictures > 0),
             Self::Nested { .. }
             | Self::OtherPictures { .. }
@@ -171,6 +180,14 @@ impl fmt::Display for Note {
                 let pictures = some(*pictures, "sample", "samples");
                 let directories = some(*directories, "subdirectory", "subdirectories");
                 write!(f, "class `{class}` includes {pictures} from {directories}")
+            }
+            Self::Unclassed { directories } => {
+                let read = some(*directories, "directory of frames is", "directories of frames are");
+                write!(
+                    f,
+                    "{read} read as {}, without classes",
+                    if *directories == 1 { "a clip" } else { "clips" }
+                )
             }
             Self::OtherPictures { count, endings } => {
                 let pictures = some(*count, "sample is", "samples are");

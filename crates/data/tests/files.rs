@@ -9,7 +9,7 @@ use waxwork_core::ImageShape;
 use waxwork_data::embedded::{TEST_IMAGES, TRAIN_IMAGES};
 use waxwork_data::manifest::{Role, Storage};
 use waxwork_data::table::clinic;
-use waxwork_data::{DataConfig, Error, FileStatus, Manifest, View, cifar, load, mnist, verify};
+use waxwork_data::{DataConfig, Error, FileStatus, Manifest, View, cifar, describe, load, mnist, verify};
 
 fn from_dir(name: &str, dir: &Path) -> DataConfig {
     DataConfig { dir: Some(dir.to_path_buf()), ..DataConfig::named(name) }
@@ -192,6 +192,41 @@ fn impossible_settings_are_refused() {
     assert!(toml::from_str::<DataConfig>("name = 'digits'\nlimt = 3").is_err());
     let config: DataConfig = toml::from_str("name = 'folder'\ndir = 'x'\n[folder]\nsize = 32").unwrap();
     assert_eq!(config, toml::from_str(&toml::to_string(&config).unwrap()).unwrap());
+}
+
+/// A table of settings for other data is an error that names it, for every data set.
+#[test]
+fn tables_of_settings_for_other_data_are_refused() {
+    let owners = [
+        ("folder", &["folder", "hf:owner/name"][..]),
+        ("table", &["table", "clinic"][..]),
+        ("points", &["ring", "grid"][..]),
+        ("sound", &["sound", "drums", "fsdd"][..]),
+        ("text", &["text"][..]),
+        ("clips", &["clips", "sprites"][..]),
+    ];
+    let own = ["folder", "table", "sound", "text", "clips", "hf:owner/name"];
+    for name in KNOWN.into_iter().chain(own) {
+        for (table, owners) in owners {
+            let config: DataConfig = toml::from_str(&format!("name = '{name}'\n[{table}]")).unwrap();
+            let found = config.check_tables();
+            if owners.contains(&name) {
+                assert!(found.is_ok(), "{name} {table}: {found:?}");
+                continue;
+            }
+            let said = found.unwrap_err().to_string();
+            assert!(said.starts_with(&format!("invalid `data.{table}`: only ")), "{said}");
+            assert!(said.ends_with(&format!("not `{name}`")), "{said}");
+            // Nothing is read before.
+            assert_eq!(load(&config).unwrap_err().to_string(), said);
+            assert_eq!(describe(&config).unwrap_err().to_string(), said);
+        }
+    }
+    // The rows of `clinic` are fixed, except which column is predicted from the others.
+    let clinic =
+        |table: &str| toml::from_str::<DataConfig>(&format!("name = 'clinic'\n[table]\n{table}")).unwrap();
+    assert!(clinic("label = 'readmitted'").check_tables().is_ok());
+    assert!(clinic("max_categories = 3").check_tables().is_err());
 }
 
 #[test]

@@ -177,6 +177,73 @@ mod tests {
         }
     }
 
+    /// One clip of twelve frames of 2×3 grey pixels, and the grey value of each frame.
+    fn ramp() -> (Tensor, Vec<u8>) {
+        let greys: Vec<u8> = (0..12).map(|time| 5 + 20 * time).collect();
+        let values: Vec<f32> = greys.iter().flat_map(|grey| [f32::from(*grey) / 255.0; 6]).collect();
+        (Tensor::from_vec(values, (1, 12, 1, 2, 3), &Device::Cpu).unwrap(), greys)
+    }
+
+    /// The decoder gives the pixels and the delays that were encoded, and no more frames.
+    #[test]
+    fn an_animated_png_gives_back_what_was_written() {
+        for clips in [clips().0, ramp().0] {
+            let animation = animation(&clips, 2).unwrap();
+            let file = animation.apng().unwrap();
+            let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
+            assert_eq!(reader.info().animation_control().unwrap().num_frames as usize, animation.len());
+            for (number, frame) in animation.frames.iter().enumerate() {
+                let mut pixels = vec![0; frame.pixels.len()];
+                reader.next_frame(&mut pixels).unwrap();
+                assert_eq!(pixels, frame.pixels, "frame {number}");
+                let control = reader.info().frame_control().unwrap();
+                assert_eq!((control.delay_num, control.delay_den), (1, RATE), "frame {number}");
+                assert_eq!((control.width as usize, control.height as usize), (frame.width, frame.height));
+            }
+            let mut more = vec![0; animation.still().pixels.len()];
+            assert!(reader.next_frame(&mut more).is_err());
+        }
+    }
+
+    /// Frame t has a grey value of its own, which shows where each writer puts it.
+    #[test]
+    fn every_writer_keeps_the_order_of_frames() {
+        let (clips, greys) = ramp();
+        let strip = strip(&clips.get(0).unwrap()).unwrap();
+        for row in strip.pixels.chunks_exact(strip.width) {
+            assert_eq!(row, greys.iter().flat_map(|grey| [*grey; 3]).collect::<Vec<_>>());
+        }
+        let animation = animation(&clips, 1).unwrap();
+        // The middle of the clip, behind the gap of two pixels.
+        let (width, height) = (animation.still().width, animation.still().height);
+        let middle = 2 * width + 3;
+        let shown: Vec<u8> = animation.frames.iter().map(|frame| frame.pixels[middle]).collect();
+        assert_eq!(shown, greys);
+
+        let file = animation.gif().unwrap();
+        let mut options = gif::DecodeOptions::new();
+        options.set_color_output(gif::ColorOutput::RGBA);
+        let mut decoder = options.read_info(file.as_slice()).unwrap();
+        let mut shown = Vec::new();
+        while let Some(frame) = decoder.read_next_frame().unwrap() {
+            assert_eq!((frame.delay, frame.buffer.len()), (100 / RATE, 4 * width * height));
+            shown.push(frame.buffer[4 * middle]);
+        }
+        assert_eq!(shown, greys);
+
+        let file = animation.y4m();
+        let head = file.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let frames = file[head..].chunks_exact(6 + 3 * width * height);
+        assert!(frames.len() == greys.len() && frames.remainder().is_empty());
+        for (frame, grey) in frames.zip(greys) {
+            assert!(frame.starts_with(b"FRAME\n"));
+            let luma = (16.0 + 219.0 * f64::from(grey) / 255.0).round() as u8;
+            assert!(frame[6 + middle].abs_diff(luma) <= 1, "{} is not {luma}", frame[6 + middle]);
+        }
+        let first = first_frames(&clips).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(first, [5.0 / 255.0; 6]);
+    }
+
     #[test]
     fn a_strip_has_frames_next_to_each_other() {
         let (clips, bytes) = clips();

@@ -54,7 +54,7 @@ pub(crate) struct TrainArguments {
     /// Skip images that cannot be decoded, and warn about them
     ///
     /// Without it, the first such image is an error. Sets the key `data.folder.skip_unreadable`, or
-    /// `data.sound.skip_unreadable` with `--data sound`.
+    /// `data.sound.skip_unreadable` with `--data sound`, or `data.clips.skip_unreadable` with `--data clips`.
     #[arg(long)]
     pub(crate) skip_unreadable: bool,
 

@@ -29,12 +29,16 @@ pub(crate) fn run(command: Option<&DataCommand>) -> Result<String, Failure> {
         Some(DataCommand::Describe { file, set, json })
             if file.is_dir() || LineFormat::of(file).is_some() =>
         {
-            let options = config(TEXT, None, set)?.text.unwrap_or_default();
+            let config = config(TEXT, None, set)?;
+            config.check_tables()?;
+            let options = config.text.unwrap_or_default();
             let description = TextDescription::of(file, &options)?;
             if *json { output::json(&description) } else { Ok(description.to_string()) }
         }
         Some(DataCommand::Describe { file, set, json }) => {
-            let options = config(TABLE, None, set)?.table.unwrap_or_default();
+            let config = config(TABLE, None, set)?;
+            config.check_tables()?;
+            let options = config.table.unwrap_or_default();
             super::tables::describe(file, &options, *json)
         }
         Some(DataCommand::Doubts { name, share, data_dir, set, out }) => {

@@ -65,6 +65,7 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
     std::fs::metadata(path).map_err(store::failed("read", path))?;
     let config = config(name, arguments.data_dir.as_deref(), &arguments.set)?;
     if config.name == TABLE {
+        config.check_tables()?;
         let report = tables::measure(path, &config, arguments.seed)?;
         report.check()?;
         return finish(&report, &report_of(path), arguments.json);

@@ -302,13 +302,19 @@ pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
     Ok(data)
 }
 
-/// The failure for a data set that is neither here nor downloaded. It adds the option that names its folder.
+/// The failure of a data set. If the data is neither here nor downloaded, it adds the option that names its
+/// folder.
 fn with_advice(error: waxwork_data::Error, config: &DataConfig) -> Failure {
     use waxwork_data::Error::{Hub, Missing};
     let absent = matches!(error, Hub { .. } | Missing { .. }) && config.dir.is_none();
     let mut failure = Failure::from(error);
     if absent && Manifest::find(&config.name).is_ok() && !failure.message.contains("--data-dir") {
         failure.message += "; or give the folder of its files with `--data-dir DIR`";
+    }
+    if config.name == CLIPS || config.name == "sprites" {
+        // Frames are decoded as images are, but another table has the key.
+        let clips = "skip such clips with `--set data.clips.";
+        failure.message = failure.message.replace("skip such images with `--set data.folder.", clips);
     }
     failure
 }

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use waxwork_core::{Device, Profile, Tensor, device, store};
 use waxwork_data::Dataset;
-use waxwork_data::manifest::SOUND;
+use waxwork_data::manifest::{CLIPS, SOUND};
 use waxwork_models::resume::{Resumer, data_differences, recipe_differences};
 use waxwork_models::{Recipe, TrainingRun};
 use waxwork_trainer::run_info::{Origin, Status};
@@ -351,8 +351,11 @@ fn short_flags(arguments: &TrainArguments) -> Result<Vec<String>, Failure> {
         ))
     })?;
     set("data.dir", dir);
-    let sounds = arguments.data.as_deref() == Some(SOUND);
-    let skip = if sounds { "data.sound.skip_unreadable" } else { "data.folder.skip_unreadable" };
+    let skip = match arguments.data.as_deref() {
+        Some(SOUND) => "data.sound.skip_unreadable",
+        Some(CLIPS | "sprites") => "data.clips.skip_unreadable",
+        _ => "data.folder.skip_unreadable",
+    };
     set(skip, arguments.skip_unreadable.then(|| "true".to_owned()));
     set("train.seed", arguments.seed.map(|seed| seed.to_string()));
     set("train.dtype", arguments.dtype.map(|dtype| quoted(&format!("{dtype:?}").to_lowercase())));

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use image::DynamicImage;
 use rayon::prelude::*;
 use waxwork_core::{ImageShape, Kind};
 
@@ -13,9 +12,9 @@ use crate::folder::layout::{self, Listing, Picture, Wanted};
 use crate::manifest::Manifest;
 use crate::notes::{LISTED, Note};
 use crate::parts::Parts;
-use crate::picture::animation;
+use crate::picture::animation::{self, Each, MOST_STRIP};
 use crate::picture::{self, Unreadable};
-use crate::{Error, InMemory, Progress, Result, natural, selection};
+use crate::{Error, InMemory, Progress, Result, folder, natural, selection};
 
 pub(crate) use crate::picture::animation::MOST_FRAMES;
 
@@ -24,9 +23,15 @@ const CLIPS: Wanted = Wanted {
     plural: "clips",
     endings: &["apng", "bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp"],
     other_endings: &["avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "webm", "wmv", "y4m"],
+    is_frame: Some(is_frame),
 };
 /// Maximum number of bytes of all clips of a part together.
 const MOST_BYTES: usize = 8 << 30;
+
+/// Whether a file shows one frame of a clip, not a whole one. None if it cannot be read.
+fn is_frame(path: &Path) -> Option<bool> {
+    animation::is_still(&picture::read_up_to(path, MOST_STRIP).ok()?)
+}
 
 /// Clips read from a folder, all of one kind.
 #[derive(Debug)]
@@ -61,8 +66,7 @@ struct Files {
 pub fn read(dir: &Path, kind: &Kind) -> Result<Clips> {
     let (part, notes) = layout::list_part(dir, &CLIPS)?;
     let files = grouped(dir, part.pictures, !part.classes.is_empty())?;
-    let mut found = Found::default();
-    let clips = found.part(&files, &ClipsConfig::default(), kind, dir, &|| ())?;
+    let clips = Found::default().part(&files, &ClipsConfig::default(), kind, dir, &|| ())?;
     Ok(Clips { clips, classes: part.classes, notes: plain(notes) })
 }
 
@@ -73,7 +77,9 @@ pub fn read(dir: &Path, kind: &Kind) -> Result<Clips> {
 pub fn clip(path: &Path, kind: &Kind) -> Result<Vec<u8>> {
     let (frames, image) = needs_clips(kind)?;
     let files = Files { path: path.to_path_buf(), frames: Vec::new(), label: None };
-    sample(&files, frames, image, Longer::Refuse)
+    let mut bytes = vec![0; kind.bytes()];
+    sample(&files, frames, image, Longer::Refuse, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// The frames of a clip of this kind, and the shape of each.
@@ -87,7 +93,7 @@ fn needs_clips(kind: &Kind) -> Result<(usize, ImageShape)> {
 /// Returns the parts of a folder, its classes, the number of clips left out, and the notes.
 pub(crate) fn load(dir: &Path, config: &ClipsConfig, progress: &Progress<'_>) -> Result<Loaded> {
     let Listing { classes, train, test, notes } = layout::list(dir, &CLIPS)?;
-    let named = !classes.is_empty();
+    let (named, mut notes) = (!classes.is_empty(), plain(notes));
     let parts = if notes.iter().any(|note| matches!(note, Note::Parts { test: Some(_), .. })) {
         [grouped(dir, train, named)?, grouped(dir, test, named)?]
     } else {
@@ -100,23 +106,56 @@ pub(crate) fn load(dir: &Path, config: &ClipsConfig, progress: &Progress<'_>) ->
                 format!("{} contains one clip, but training and testing need at least two", dir.display());
             return Err(Error::Config { key: "data.dir", reason });
         }
+        // The listing held out single files.
+        notes.retain(|note| !matches!(note, Note::Untrained { .. }));
+        let missing = folder::without(&classes, &train.iter().filter_map(|files| files.label).collect());
+        if !missing.is_empty() {
+            let (count, classes) = (missing.len(), missing.into_iter().take(LISTED).collect());
+            notes.push(Note::Untrained { count, classes });
+        }
         [train, test]
     };
-    let first = parts.iter().flatten().next().ok_or_else(|| Error::EmptyFolder {
-        path: dir.to_path_buf(),
-        what: CLIPS.plural,
-        found: String::new(),
-    })?;
-    // The first clip gives what the recipe leaves open.
+    // The first clip that can be read gives what the recipe leaves open.
     let kind = match (config.frames, config.size) {
         (Some(frames), Some(size)) => config.kind(frames, size)?,
         (frames, _) => {
-            let shown = decoded(first, frames.unwrap_or(MOST_FRAMES))?;
-            let side = shown.first().map_or(SIZE, |frame| frame.width().min(frame.height()) as usize);
-            config.kind(shown.len(), side.min(SIZE))?
+            let most = frames.unwrap_or(MOST_FRAMES);
+            let (frames, side) = learned(dir, &parts, most, config.skip_unreadable)?;
+            config.kind(frames, side.min(SIZE))?
         }
     };
-    of_parts(parts, classes, plain(notes), config, &kind, dir, progress)
+    of_parts(parts, classes, notes, config, &kind, dir, progress)
+}
+
+/// The number of frames, at most one more than `most`, and the shorter side of the frames of the first clip;
+/// with `skip`, of the first that can be read.
+fn learned(dir: &Path, parts: &[Vec<Files>; 2], most: usize, skip: bool) -> Result<(usize, usize)> {
+    let mut first = None;
+    for files in parts.iter().flatten() {
+        let mut side = None;
+        let found = visit(files, most, &mut |frame| {
+            side.get_or_insert(frame.width().min(frame.height()) as usize);
+            Ok(())
+        });
+        match (found, side) {
+            (Ok(frames), Some(side)) if frames > 1 => return Ok((frames, side)),
+            (Ok(_), _) if !skip => {
+                return Err(Unreadable("it has one frame, not two or more".into()).at(&files.path));
+            }
+            (Err(error), _) if !(skip && is_of_one_clip(&error)) => return Err(error),
+            (Err(error), _) => _ = first.get_or_insert(error),
+            (Ok(_), _) => {}
+        }
+    }
+    let reason = first.map_or_else(String::new, |error| format!("; the first: {error}"));
+    let count = parts.iter().map(Vec::len).sum::<usize>();
+    let reason = format!("none of the {count} clips in {} can be read{reason}", dir.display());
+    Err(Error::Config { key: "data.dir", reason })
+}
+
+/// True if other clips may be readable all the same.
+fn is_of_one_clip(error: &Error) -> bool {
+    matches!(error, Error::Picture { .. } | Error::Io { .. })
 }
 
 /// Loads the clips of a manifest, which are strips in `train` and `test`.
@@ -153,6 +192,13 @@ pub(crate) fn load_strips(
             return Err(Error::Layout { path: folder, reason });
         }
     }
+    if let Some((found, expected)) = classes.iter().zip(&manifest.classes).find(|(a, b)| a != b) {
+        let reason = format!(
+            "it has a class `{found}` where `{}` has `{expected}`: copy or unpack it again",
+            manifest.name
+        );
+        return Err(Error::Layout { path: folder, reason });
+    }
     let parts = [grouped(&folder, train, true)?, grouped(&folder, test, true)?];
     of_parts(parts, classes, plain(notes), config, kind, &folder, progress)
 }
@@ -187,16 +233,17 @@ fn plain(mut notes: Vec<Note>) -> Vec<Note> {
     notes
 }
 
-/// Collects the files of each clip: one file, or the numbered frames in a directory below that of a class.
+/// Collects the files of each clip: one file, or the numbered frames in a directory below that of a class, or,
+/// without classes, below the folder.
 fn grouped(dir: &Path, listed: Vec<Picture>, classes: bool) -> Result<Vec<Files>> {
     let depth = |path: &Path| path.strip_prefix(dir).map_or(0, |below| below.components().count());
     // The directory of a class is in the folder itself, or in that of a part.
-    let of_file = |path: &Path| 2 + usize::from(in_part(dir, path));
+    let of_file = |path: &Path| 1 + usize::from(classes) + usize::from(in_part(dir, path));
     let mut clips = Vec::new();
     let mut folders: BTreeMap<(Option<u32>, PathBuf), Vec<PathBuf>> = BTreeMap::new();
     for Picture { path, label } in listed {
         match path.parent() {
-            Some(folder) if classes && depth(&path) > of_file(&path) => {
+            Some(folder) if depth(&path) > of_file(&path) => {
                 folders.entry((label, folder.to_path_buf())).or_default().push(path);
             }
             _ => clips.push(Files { path, frames: Vec::new(), label }),
@@ -249,48 +296,54 @@ fn numbered(folder: &Path, frames: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     Ok(ordered.into_iter().map(|(_, path)| path).collect())
 }
 
-/// The frames of a clip at their own size: at most one more than `most`.
-fn decoded(files: &Files, most: usize) -> Result<Vec<DynamicImage>> {
+/// Gives the frames of a clip at their own size to `each`, at most one more than `most`, and returns their
+/// number. One frame is in memory at once, or one strip.
+fn visit(files: &Files, most: usize, each: &mut Each<'_>) -> Result<usize> {
     if files.frames.is_empty() {
-        let bytes = picture::read(&files.path)?;
-        return animation::frames(&bytes, most).map_err(|why| why.at(&files.path));
+        let bytes = picture::read_up_to(&files.path, MOST_STRIP)?;
+        return animation::frames(&bytes, most, each).map_err(|why| why.at(&files.path));
     }
-    let mut frames: Vec<DynamicImage> = Vec::new();
-    let mut bytes = 0u64;
+    let (mut first, mut found) = (None, 0);
     for path in files.frames.iter().take(most.saturating_add(1)) {
-        let contents = picture::read(path)?;
+        let contents = picture::read_up_to(path, MOST_STRIP)?;
         if animation::is_animated(&contents) {
             let reason = "it is an animation, but a folder below a class holds the numbered frames of one clip: move \
                           animations into the folder of the class";
             return Err(Unreadable(reason.into()).at(path));
         }
-        let frame = picture::decode(&contents).map_err(|why| why.at(path))?;
-        bytes += frame.as_bytes().len() as u64;
-        if bytes > picture::MOST_BYTES {
-            let reason = format!("its frames take more than {} MiB", picture::MOST_BYTES >> 20);
-            return Err(Unreadable(reason).at(&files.path));
-        }
-        if let Some(first) = frames.first()
-            && (first.width(), first.height()) != (frame.width(), frame.height())
-        {
+        let frame = animation::frame(&contents).map_err(|why| why.at(path))?;
+        let (width, height) = *first.get_or_insert((frame.width(), frame.height()));
+        if (width, height) != (frame.width(), frame.height()) {
             let reason = format!(
-                "it is {}×{}, but the first frame of its clip {}×{}",
+                "it is {}×{}, but the first frame of its clip {width}×{height}",
                 frame.width(),
-                frame.height(),
-                first.width(),
-                first.height()
+                frame.height()
             );
             return Err(Unreadable(reason).at(path));
         }
-        frames.push(frame);
+        each(frame).map_err(|why| why.at(path))?;
+        found += 1;
     }
-    Ok(frames)
+    Ok(found)
 }
 
-/// A clip as a sample.
-fn sample(files: &Files, frames: usize, image: ImageShape, longer: Longer) -> Result<Vec<u8>> {
-    let shown = decoded(files, frames)?;
-    let found = shown.len();
+/// Writes a clip as a sample to `out`, which has as many bytes.
+fn sample(files: &Files, frames: usize, image: ImageShape, longer: Longer, out: &mut [u8]) -> Result<()> {
+    let mut places = out.chunks_exact_mut(image.len());
+    let found = visit(files, frames, &mut |frame| {
+        let (width, height) = (frame.width(), frame.height());
+        if (width as usize).min(height as usize) < image.height {
+            return Err(Unreadable(format!(
+                "its frames are {width}×{height}, smaller than {} pixels (`data.clips.size`)",
+                image.height
+            )));
+        }
+        if let Some(place) = places.next() {
+            let pixels = picture::fit(&files.path, frame, image);
+            place.copy_from_slice(&pixels.map_err(|error| Unreadable(error.to_string()))?);
+        }
+        Ok(())
+    })?;
     let refuse = |reason: String| Err(Unreadable(reason).at(&files.path));
     if found < frames {
         return refuse(format!("it has {found} frames, but a clip has {frames} (`data.clips.frames`)"));
@@ -300,20 +353,7 @@ fn sample(files: &Files, frames: usize, image: ImageShape, longer: Longer) -> Re
             "it has more than {frames} frames: set `data.clips.frames`, or `data.clips.longer` to `cut`"
         ));
     }
-    if let Some(first) = shown.first()
-        && (first.width() as usize).min(first.height() as usize) < image.height
-    {
-        let (width, height) = (first.width(), first.height());
-        return refuse(format!(
-            "its frames are {width}×{height}, smaller than {} pixels (`data.clips.size`)",
-            image.height
-        ));
-    }
-    let mut bytes = Vec::with_capacity(frames * image.len());
-    for frame in shown.into_iter().take(frames) {
-        bytes.extend(picture::fit(&files.path, frame, image)?);
-    }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Facts for the notes, collected while reading.
@@ -344,20 +384,26 @@ impl Found {
             );
             return Err(Error::Config { key: "data.dir", reason });
         }
-        let made = |files: &Files| {
-            let made = sample(files, frames, image, config.longer);
+        // Every clip is written where it stays, so that no second copy of the part is made.
+        let (size, mut bytes) = (kind.bytes(), vec![0u8; needed]);
+        let made = |(files, out): (&Files, &mut [u8])| {
+            let made = sample(files, frames, image, config.longer, out);
             done();
             made
         };
-        let made: Vec<Result<Vec<u8>>> = clips.par_iter().map(made).collect();
-        let (mut bytes, mut labels) = (Vec::with_capacity(needed), Vec::new());
-        for (files, made) in clips.iter().zip(made) {
+        let made: Vec<Result<()>> =
+            clips.par_iter().zip(bytes.par_chunks_exact_mut(size)).map(made).collect();
+        let mut labels = Vec::with_capacity(clips.len());
+        for (place, (files, made)) in clips.iter().zip(made).enumerate() {
             match made {
-                Ok(clip) => {
-                    bytes.extend(clip);
+                Ok(()) => {
+                    let kept = labels.len();
+                    if kept < place {
+                        bytes.copy_within(place * size..(place + 1) * size, kept * size);
+                    }
                     labels.push(files.label);
                 }
-                Err(error @ (Error::Picture { .. } | Error::Io { .. })) if config.skip_unreadable => {
+                Err(error) if config.skip_unreadable && is_of_one_clip(&error) => {
                     let name = files.path.strip_prefix(dir).unwrap_or(&files.path).display();
                     let reason = match &error {
                         Error::Picture { reason, .. } => reason.clone(),
@@ -372,13 +418,84 @@ impl Found {
             let reason = format!("none of its {} clips can be read", clips.len());
             return Err(Error::Config { key: "data.dir", reason });
         }
+        bytes.truncate(labels.len() * size);
         InMemory::new(kind.clone(), bytes, labels.into_iter().collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
+    use image::codecs::gif::GifEncoder;
+    use image::{Frame, GrayImage, Luma, Rgba, RgbaImage};
+
     use super::*;
+    use crate::Source;
+
+    const SIDE: u32 = 8;
+    const IMAGE: ImageShape = ImageShape::new(1, SIDE as usize, SIDE as usize);
+
+    /// The grey values of a clip of `frames` frames that begins with `first`: no frame is like another.
+    fn greys(first: u8, frames: u8) -> Vec<u8> {
+        (0..frames).map(|time| first + 20 * time).collect()
+    }
+
+    /// A clip as a strip, each of whose frames has one grey value.
+    fn strip(path: &Path, greys: &[u8]) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let width = SIDE * greys.len() as u32;
+        GrayImage::from_fn(width, SIDE, |x, _| Luma([greys[(x / SIDE) as usize]])).save(path).unwrap();
+    }
+
+    /// A clip as numbered frames. Their numbers have no leading zeros, so their names are not in order.
+    fn frames(folder: &Path, greys: &[u8]) {
+        fs::create_dir_all(folder).unwrap();
+        for (number, grey) in (1..).zip(greys) {
+            let path = folder.join(format!("frame{number}.png"));
+            GrayImage::from_pixel(SIDE, SIDE, Luma([*grey])).save(path).unwrap();
+        }
+    }
+
+    fn animation(path: &Path, greys: &[u8]) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut encoder = GifEncoder::new(File::create(path).unwrap());
+        for &grey in greys {
+            let image = RgbaImage::from_pixel(SIDE, SIDE, Rgba([grey, grey, grey, 255]));
+            encoder.encode_frame(Frame::new(image)).unwrap();
+        }
+    }
+
+    /// The grey value of each frame of a sample.
+    fn shown(sample: &[u8]) -> Vec<u8> {
+        let frames = sample.chunks_exact(IMAGE.len());
+        frames
+            .inspect(|frame| assert!(frame.iter().all(|value| *value == frame[0])))
+            .map(|frame| frame[0])
+            .collect()
+    }
+
+    /// The grey values of every clip of a source.
+    fn all(source: &dyn Source) -> Vec<Vec<u8>> {
+        let sample = |index| {
+            let mut bytes = vec![0; source.kind().bytes()];
+            source.write_sample(index, &mut bytes).unwrap();
+            shown(&bytes)
+        };
+        (0..source.len()).map(sample).collect()
+    }
+
+    fn grey() -> ClipsConfig {
+        ClipsConfig { grey: true, ..ClipsConfig::default() }
+    }
+
+    fn loaded(dir: &Path, config: &ClipsConfig) -> Result<Loaded> {
+        load(dir, config, &|_, _| ())
+    }
+
+    fn said(dir: &Path) -> String {
+        loaded(dir, &grey()).map(|_| ()).unwrap_err().to_string()
+    }
 
     #[test]
     fn frames_are_ordered_by_their_numbers() {
@@ -390,5 +507,149 @@ mod tests {
         assert!(fault(&["1.png", "3.png"]).contains("frame 2 is missing before `3.png`"));
         assert!(fault(&["1.png", "01.png"]).contains("two frames have the number 1"));
         assert!(fault(&["1.png", "last.png"]).contains("`last.png` has no number"));
+    }
+
+    /// Frame t has a grey value of its own, which shows where it comes back.
+    #[test]
+    fn every_reader_keeps_the_order_of_frames() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        strip(&at("train/run/1.png"), &greys(1, 12));
+        animation(&at("train/run/2.gif"), &greys(2, 12));
+        frames(&at("train/run/3"), &greys(3, 12));
+        frames(&at("train/walk/1"), &greys(4, 12));
+        strip(&at("train/walk/2.png"), &greys(5, 12));
+        animation(&at("test/walk/1.gif"), &greys(6, 12));
+        let (parts, classes, skipped, notes) = loaded(dir.path(), &grey()).unwrap();
+        assert_eq!((classes, skipped), (vec!["run".to_owned(), "walk".to_owned()], 0));
+        assert!(
+            !notes.iter().any(|note| matches!(note, Note::Nested { .. } | Note::Unclassed { .. })),
+            "{notes:?}"
+        );
+        assert_eq!(all(parts.train.as_ref()), (1..=5).map(|first| greys(first, 12)).collect::<Vec<_>>());
+        assert_eq!(all(parts.test.as_ref()), [greys(6, 12)]);
+        let labels: Vec<_> = (0..5).map(|index| parts.train.label(index)).collect();
+        assert_eq!(labels, [0, 0, 0, 1, 1].map(Some));
+        let kind = parts.train.kind();
+        assert_eq!(kind, Kind::Clip { frames: 12, image: IMAGE });
+        for (name, first) in [("train/run/1.png", 1), ("train/run/2.gif", 2)] {
+            assert_eq!(shown(&clip(&at(name), &kind).unwrap()), greys(first, 12));
+        }
+        let Clips { clips, classes, .. } = read(&at("train"), &kind).unwrap();
+        assert_eq!((clips.len(), classes.len()), (5, 2));
+        assert_eq!(all(&clips)[2], greys(3, 12));
+        // The first frames, if the rest is cut.
+        let cut = ClipsConfig { frames: Some(5), longer: Longer::Cut, ..grey() };
+        let (parts, ..) = loaded(dir.path(), &cut).unwrap();
+        assert_eq!(all(parts.train.as_ref()), (1..=5).map(|first| greys(first, 5)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn numbered_frames_need_no_classes_and_may_have_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for (clip, first) in [("a", 1), ("b", 2), ("c", 3)] {
+            frames(&at("one/walk").join(clip), &greys(first, 4));
+            frames(&at("none").join(clip), &greys(first, 4));
+            let part = if clip == "c" { "test" } else { "train" };
+            frames(&at("parts").join(part).join(clip), &greys(first, 4));
+            frames(
+                &at("high/clips").join(if clip == "c" { "run" } else { "walk" }).join(clip),
+                &greys(first, 4),
+            );
+        }
+        let sorted = |parts: &Parts| {
+            let mut clips = all(parts.train.as_ref());
+            clips.extend(all(parts.test.as_ref()));
+            clips.sort();
+            clips
+        };
+        let clips: Vec<Vec<u8>> = (1..=3).map(|first| greys(first, 4)).collect();
+        for (name, classes) in [("one", &["walk"][..]), ("none", &[][..]), ("parts", &[][..])] {
+            let (parts, found, _, notes) = loaded(&at(name), &grey()).unwrap();
+            assert_eq!(found, classes, "{name}");
+            assert_eq!(
+                (parts.train.len(), parts.test.len(), sorted(&parts)),
+                (2, 1, clips.clone()),
+                "{name}"
+            );
+            assert_eq!(parts.train.label(0), classes.first().map(|_| 0), "{name}");
+            let unclassed = notes.iter().any(|note| matches!(note, Note::Unclassed { .. }));
+            assert_eq!(unclassed, classes.is_empty(), "{name}: {notes:?}");
+        }
+        let kind = Kind::Clip { frames: 4, image: IMAGE };
+        let Clips { clips: found, classes, .. } = read(&at("none"), &kind).unwrap();
+        assert_eq!((all(&found), classes.len()), (clips, 0));
+
+        // What has no clear meaning is one line that says what to do.
+        assert!(said(&at("high")).contains("clips instead"), "{}", said(&at("high")));
+        assert!(
+            said(&at("none/a")).contains("numbered frames belong in a folder per clip"),
+            "{}",
+            said(&at("none/a"))
+        );
+        frames(&at("alone/a"), &greys(1, 4));
+        assert!(said(&at("alone")).contains("contains one clip"), "{}", said(&at("alone")));
+        frames(&at("short/a"), &greys(1, 2));
+        frames(&at("short/b"), &greys(1, 3));
+        assert!(said(&at("short")).contains(": it has "), "{}", said(&at("short")));
+    }
+
+    /// The size and the number of frames come from the first clip that can be read.
+    #[test]
+    fn an_unreadable_clip_may_be_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for (name, first) in [("train/walk/b.png", 1), ("train/walk/d.png", 2), ("test/walk/a.png", 3)] {
+            strip(&at(name), &greys(first, 6));
+        }
+        fs::write(at("train/walk/a.png"), b"no image").unwrap();
+        frames(&at("train/walk/c"), &greys(4, 1));
+        assert!(said(dir.path()).contains("a.png"), "{}", said(dir.path()));
+        let skip = ClipsConfig { skip_unreadable: true, ..grey() };
+        let (parts, _, skipped, notes) = loaded(dir.path(), &skip).unwrap();
+        assert_eq!(parts.train.kind(), Kind::Clip { frames: 6, image: IMAGE });
+        assert_eq!((all(parts.train.as_ref()), skipped), (vec![greys(1, 6), greys(2, 6)], 2));
+        assert_eq!(all(parts.test.as_ref()), [greys(3, 6)]);
+        let note = notes.iter().map(ToString::to_string).find(|note| note.contains("a.png"));
+        assert!(note.is_some_and(|note| note.contains("it has 1 frames")), "{notes:?}");
+        for name in ["train/walk/b.png", "train/walk/d.png", "test/walk/a.png"] {
+            fs::write(at(name), b"no image").unwrap();
+        }
+        let none = loaded(dir.path(), &skip).map(|_| ()).unwrap_err().to_string();
+        assert!(none.contains("none of the 5 clips in") && none.contains("; the first: "), "{none}");
+    }
+
+    /// A small folder of the shape of `sprites`: its classes are those of the manifest, in the same order.
+    #[test]
+    fn sprites_have_the_classes_of_their_manifest() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("sprites");
+        let manifest = Manifest::find("sprites").unwrap();
+        let manifest = Manifest { train: 18, test: 9, ..manifest };
+        assert_eq!(manifest.classes[..2], ["slash-front", "slash-left"]);
+        for (number, class) in (0u8..).zip(&manifest.classes) {
+            for (place, first) in [("train", 0), ("train", 10), ("test", 20)] {
+                let name = format!("{place}/{class}/{first}.png");
+                strip(&below.join(name), &greys(first + number, 8));
+            }
+        }
+        let config = ClipsConfig { size: Some(SIDE as usize), ..grey() };
+        let kind = config.kind(8, 64).unwrap();
+        let load = || load_strips(&manifest, dir.path(), &config, &kind, &|_, _| ());
+        let (parts, classes, ..) = load().unwrap();
+        assert_eq!(classes, manifest.classes);
+        for (index, clip) in all(parts.train.as_ref()).iter().enumerate() {
+            let label = parts.train.label(index).unwrap();
+            assert_eq!(u32::from(clip[0]) % 10, label, "clip {index}");
+        }
+        for (index, clip) in all(parts.test.as_ref()).iter().enumerate() {
+            assert_eq!(parts.test.label(index), Some(u32::from(clip[0]) - 20));
+        }
+        for part in ["train", "test"] {
+            fs::rename(below.join(part).join("walk-right"), below.join(part).join("walking-right")).unwrap();
+        }
+        let said = load().map(|_| ()).unwrap_err().to_string();
+        assert!(said.contains("it has a class `walking-right` where `sprites` has `walk-right`"), "{said}");
     }
 }

@@ -5,6 +5,7 @@
 //! DIR/train/walk/1.png   DIR/test/walk/2.png    a strip, a GIF or an animated PNG per clip
 //! DIR/walk/1.gif         DIR/jump/2.gif         a fixed tenth of each class is the test part
 //! DIR/walk/a/0001.png    DIR/walk/a/0002.png    numbered frames, one folder per clip
+//! DIR/a/0001.png         DIR/b/0001.png         the same without classes
 //! ```
 
 mod files;

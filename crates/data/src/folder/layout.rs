@@ -26,11 +26,14 @@ pub(crate) struct Wanted {
     pub(crate) endings: &'static [&'static str],
     /// File name endings of this kind that the reader does not support.
     pub(crate) other_endings: &'static [&'static str],
+    /// For clips: whether a file shows one frame, so that a directory of such files is one clip; None if the
+    /// file cannot be read.
+    pub(crate) is_frame: Option<fn(&Path) -> Option<bool>>,
 }
 
 /// Images.
 pub(crate) const PICTURES: Wanted =
-    Wanted { plural: "images", endings: &ENDINGS, other_endings: &OTHER_ENDINGS };
+    Wanted { plural: "images", endings: &ENDINGS, other_endings: &OTHER_ENDINGS, is_frame: None };
 
 /// A sample file, such as an image, and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -323,6 +326,16 @@ impl LeftOut {
         if !here.pictures.is_empty() {
             return self.without_classes(dir, here);
         }
+        if self.are_clips(&here.directories)? {
+            let directories = here.directories.len();
+            let mut pictures = Vec::new();
+            for (_, path) in here.directories {
+                let frames = Directory::read(&path, &[], self)?.pictures;
+                pictures.extend(frames.into_iter().map(|path| Picture { path, label: None }));
+            }
+            self.notes.push(Note::Unclassed { directories });
+            return Ok(Part { classes: Vec::new(), pictures });
+        }
         let (mut classes, mut pictures) = (Vec::new(), Vec::new());
         let alone = here.directories.len() == 1;
         for (label, (name, path)) in (0u32..).zip(here.directories) {
@@ -337,7 +350,9 @@ impl LeftOut {
                 return Err(layout(dir, format!("two classes have the name `{name}`")));
             }
             let (directories, nested) = class.nested;
-            if let (true, true, Some(below)) = (alone, nested == class.pictures.len(), class.below) {
+            if let (true, true, Some(below)) = (alone, nested == class.pictures.len(), class.below)
+                && !self.is_class_of_clips(&path)?
+            {
                 let (path, below) = (path.display(), self.below(&below));
                 return Err(layout(
                     dir,
@@ -354,6 +369,30 @@ impl LeftOut {
             pictures.extend(class.pictures.into_iter().map(|path| Picture { path, label: Some(label) }));
         }
         Ok(Part { classes, pictures })
+    }
+
+    /// Whether every one of these directories holds the frames of one clip: at least two samples, the first of
+    /// them that can be read one frame, and no directory with samples.
+    fn are_clips(&self, directories: &[(String, PathBuf)]) -> Result<bool> {
+        let Some(is_frame) = self.wanted.is_frame else { return Ok(false) };
+        for (_, path) in directories {
+            let here = Directory::read(path, &[], &mut Self::new(&self.root, self.wanted))?;
+            if here.pictures.len() < 2 || here.pictures.iter().find_map(|path| is_frame(path)) != Some(true) {
+                return Ok(false);
+            }
+            for (_, below) in &here.directories {
+                if self.count(below)? > 0 {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(!directories.is_empty())
+    }
+
+    /// Whether a directory is a class of clips with one directory of frames per clip.
+    fn is_class_of_clips(&self, dir: &Path) -> Result<bool> {
+        let here = Directory::read(dir, &[], &mut Self::new(&self.root, self.wanted))?;
+        self.are_clips(&here.directories)
     }
 
     /// Takes a directory of samples that also has directories, none of which may be a class.

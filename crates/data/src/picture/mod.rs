@@ -79,12 +79,17 @@ pub fn picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::Io`], [`Error::Picture`] if it is too large.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    read_up_to(path, MOST_BYTES)
+}
+
+/// [`read`] for a file of at most `most` bytes.
+pub(crate) fn read_up_to(path: &Path, most: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let length = file.metadata().map_err(Error::io("read", path))?.len();
-    let mut bytes = Vec::with_capacity(length.min(MOST_BYTES) as usize);
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(Unreadable(format!("it is larger than {} MiB", MOST_BYTES >> 20)).at(path));
+    let mut bytes = Vec::with_capacity(length.min(most) as usize);
+    file.take(most + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.len() as u64 > most {
+        return Err(Unreadable(format!("it is larger than {} MiB", most >> 20)).at(path));
     }
     Ok(bytes)
 }

@@ -25,6 +25,7 @@ const RECORDINGS: Wanted = Wanted {
     other_endings: &[
         "aac", "aif", "aiff", "amr", "au", "flac", "m4a", "mp3", "ogg", "opus", "ra", "snd", "wma", "w64",
     ],
+    is_frame: None,
 };
 /// Maximum number of bytes of a file.
 const MOST_FILE_BYTES: u64 = 1 << 30;

@@ -169,6 +169,20 @@ impl Track {
         tried.fold(f64::INFINITY, f64::min)
     }
 
+    /// The distance from standing still.
+    fn still(&self) -> Misfit {
+        let along = |axis: usize| self.centres.iter().map(|centre| centre[axis]).collect::<Vec<f64>>();
+        let still = |values: &[f64]| line(values, [0.0, 0.0]);
+        Misfit { centre: (still(&along(0)) + still(&along(1))).sqrt(), size: still(&self.sizes).sqrt() }
+    }
+
+    /// False if the shape stands still: neither its place nor its size changes as the tracks of any class do, so
+    /// that standing still is nearer than all of them. For lines and sizes, this is less than half the slowest
+    /// rate.
+    pub fn moves(&self) -> bool {
+        self.still().total() > self.misfit(self.nearest()).total()
+    }
+
     /// The class whose tracks are nearest.
     pub fn nearest(&self) -> u32 {
         let misfits = (0..CLASSES).map(|class| (class, self.misfit(class).total()));
@@ -193,7 +207,8 @@ fn line(values: &[f64], [low, high]: [f64; 2]) -> f64 {
 
 /// The metrics of clips that a model of `motions` made, next to those of real clips: `motion_rms`,
 /// `motion_rms_median` and `motion_size_rms` in pixels, `motion_agreement`, and `motion_lost`. Without labels,
-/// a clip is compared with the tracks of the nearest class.
+/// a clip is compared with the tracks of the nearest class. A clip that stands still is lost: its centre would
+/// follow the tracks of the classes that only change their size without any error.
 pub(super) fn metrics(
     made: &Split,
     conditional: bool,
@@ -203,10 +218,11 @@ pub(super) fn metrics(
     let of_made = Measured::of(made, conditional)?;
     let of_real = Measured::of(real, conditional)?;
     let mut protocol = protocol.clone();
-    protocol.remove("interval");
     let against = if conditional { "requested" } else { "nearest" };
-    protocol
-        .insert("track".into(), format!("of the shape's centre, against the tracks of the {against} class"));
+    protocol.insert(
+        "track".into(),
+        format!("of the shape's centre, against the tracks of the {against} class; a shape that stands still has none"),
+    );
     let metric = |name: &str, value: f64, floor: f64| Metric::new(name, value, &protocol).floor(floor);
     let mut metrics = vec![metric("motion_lost", of_made.lost, of_real.lost).lower()];
     if conditional {
@@ -221,7 +237,7 @@ pub(super) fn metrics(
 }
 
 struct Measured {
-    /// Share of the clips of which a frame shows no shape.
+    /// Share of the clips of which a frame shows no shape, or whose shape stands still.
     lost: f64,
     /// Share of all clips that move as asked; a lost clip does not.
     agreement: f64,
@@ -242,7 +258,7 @@ impl Measured {
         let all = tracks.len().max(1) as f64;
         let mut found = Vec::new();
         for (place, track) in tracks.iter().enumerate() {
-            let Some(track) = track else { continue };
+            let Some(track) = track.as_ref().filter(|track| track.moves()) else { continue };
             let nearest = track.nearest();
             let asked = labels.as_ref().and_then(|labels| labels.get(place).copied()).unwrap_or(nearest);
             found.push((track.misfit(asked), asked == nearest));
@@ -263,8 +279,10 @@ impl Measured {
 
 #[cfg(test)]
 mod tests {
-    use waxwork_data::Source;
+    use std::sync::Arc;
+
     use waxwork_data::embedded::{Motions, Part};
+    use waxwork_data::{InMemory, Source};
 
     use super::*;
 
@@ -282,6 +300,7 @@ mod tests {
             let misfit = track.misfit(factors.class);
             assert!(misfit.centre < 0.1 && misfit.size < 0.5, "{factors:?}: {misfit:?}");
             assert_eq!(track.nearest(), factors.class, "{factors:?}");
+            assert!(track.moves(), "{factors:?}: {:?}", track.still());
         }
     }
 
@@ -310,5 +329,50 @@ mod tests {
         };
         assert!((shaken.misfit(0).centre - 1.0).abs() < 1e-3, "{:?}", shaken.misfit(0));
         assert!(track(&vec![0; MotionArtist::kind().bytes()]).is_none());
+    }
+
+    /// A clip that stands still is lost, with labels and without, for every class. Without labels, it would
+    /// otherwise follow the track of the slowest growth, with its centre exactly there.
+    #[test]
+    fn a_clip_that_stands_still_is_lost() {
+        let source = Motions::new(0, Part::Test);
+        let frame = MotionArtist::kind().bytes() / MOTION_FRAMES;
+        let real: Vec<Vec<u8>> = (0..20).map(|index| clip(&source, index)).collect();
+        let still: Vec<Vec<u8>> = real.iter().map(|clip| clip[..frame].repeat(MOTION_FRAMES)).collect();
+        assert!(still.iter().all(|clip| {
+            let track = track(clip).unwrap();
+            !track.moves() && track.misfit(track.nearest()).centre < 1e-9
+        }));
+        let labels: Vec<u32> = (0..20).map(|index| source.factors(index).unwrap().class).collect();
+        let measured = |clips: &[Vec<u8>], conditional: bool| {
+            let labels = labels.iter().copied().cycle().take(clips.len()).collect();
+            let clips = InMemory::new(MotionArtist::kind(), clips.concat(), Some(labels)).unwrap();
+            Measured::of(&Split::all(Arc::new(clips)).unwrap(), conditional).unwrap()
+        };
+        for conditional in [false, true] {
+            let all = measured(&still, conditional);
+            assert_eq!((all.lost, all.agreement), (1.0, 0.0));
+            assert!(all.sums.is_none());
+            let none = measured(&real, conditional);
+            assert_eq!((none.lost, none.agreement), (0.0, 1.0));
+            let half = measured(&[real.clone(), still.clone()].concat(), conditional);
+            assert_eq!((half.lost, half.agreement), (0.5, 0.5));
+            // What is measured of the others does not become better by them.
+            assert_eq!(half.sums.unwrap().rms, none.sums.unwrap().rms);
+        }
+    }
+
+    /// Half the slowest rate is the limit.
+    #[test]
+    fn slow_clips_move_and_trembling_ones_do_not() {
+        let track = |rate: f64, tremble: f64| Track {
+            centres: (0..MOTION_FRAMES)
+                .map(|time| [rate * time as f64, tremble * (time % 2) as f64])
+                .collect(),
+            sizes: vec![0.0; MOTION_FRAMES],
+        };
+        let half = 0.5 * f64::from(MOTION_SPEEDS[0]);
+        assert!(track(1.05 * half, 0.0).moves() && !track(0.95 * half, 0.0).moves());
+        assert!(!track(0.0, 2.0).moves());
     }
 }
