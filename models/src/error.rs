@@ -75,6 +75,24 @@ pub enum Error {
         reason: String,
     },
 
+    /// A run cannot be resumed, because its training failed.
+    #[error("`{}` cannot be resumed: {failure}", path.display())]
+    Failed {
+        /// The run folder.
+        path: PathBuf,
+        /// How training failed.
+        failure: String,
+    },
+
+    /// A run cannot be resumed, because its recipe or its data set is not the one that it was started with.
+    #[error("`{}` was started with different settings: {}", path.display(), differences.join(", "))]
+    Changed {
+        /// The run folder.
+        path: PathBuf,
+        /// Every difference, in words.
+        differences: Vec<String>,
+    },
+
     /// An error of the model or its tensors.
     #[error(transparent)]
     Core(#[from] waxwork_core::Error),

@@ -1,10 +1,72 @@
 //! Resuming runs: what prevents it, and the run as its newest checkpoint left it.
 
+use std::path::Path;
+
 use waxwork_data::Dataset;
-use waxwork_trainer::run_info::Resumption;
+use waxwork_trainer::run_info::{Resumption, Status};
 use waxwork_trainer::{Environment, RunFolder, RunInfo};
 
-use crate::{Recipe, Result, TrainingRun};
+use crate::{Error, Recipe, Result, TrainingRun};
+
+/// A run that nothing prevents from being resumed.
+#[derive(Debug)]
+pub struct Resumable {
+    /// Its folder, which is locked.
+    pub folder: RunFolder,
+    /// What ran, where and when.
+    pub info: RunInfo,
+    /// Its recipe.
+    pub recipe: Recipe,
+    /// Its data set; None if the run is finished, so that nothing is left to train.
+    pub data: Option<Dataset>,
+}
+
+impl Resumable {
+    /// Opens and locks a run. `recipe` gives the recipe to resume it with, and `load` the data set of that
+    /// recipe, which is loaded only if it is needed. If the weights of a finished run are missing or damaged,
+    /// the run is resumed to write them again, which is logged.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if training had failed, [`Error::Changed`] if recipe or data are others than at the
+    /// start; if the folder is not a run or in use; the errors of `recipe` and `load`.
+    pub fn open<E: From<Error>>(
+        path: &Path,
+        recipe: impl FnOnce(&RunFolder) -> Result<Recipe, E>,
+        load: impl FnOnce(&Recipe) -> Result<Dataset, E>,
+    ) -> Result<Self, E> {
+        let (folder, info) = locked(path)?;
+        let recipe = recipe(&folder)?;
+        let mut differences = recipe_differences(&info, &recipe)?;
+        if differences.is_empty() && info.status == Status::Finished {
+            match folder.load_model() {
+                Ok(Some(_)) => return Ok(Self { folder, info, recipe, data: None }),
+                Ok(None) => tracing::warn!("`{}` is missing; writing it again", folder.model().display()),
+                Err(error) => tracing::warn!("writing the model again: {error}"),
+            }
+        }
+        let path = path.to_owned();
+        if differences.is_empty() && info.status == Status::Failed {
+            let failure = info.failure.unwrap_or_else(|| "training diverged".to_owned());
+            return Err(Error::Failed { path, failure }.into());
+        }
+        // If the keys of the data set differ, they name the difference, and the data need not be available.
+        if differences.iter().all(|difference| !difference.starts_with("data.")) {
+            let data = load(&recipe)?;
+            differences.extend(data_differences(&info, &data));
+            if differences.is_empty() {
+                return Ok(Self { folder, info, recipe, data: Some(data) });
+            }
+        }
+        Err(Error::Changed { path, differences }.into())
+    }
+}
+
+fn locked(path: &Path) -> Result<(RunFolder, RunInfo)> {
+    let mut folder = RunFolder::open(path)?;
+    folder.lock()?;
+    let info = folder.info()?;
+    Ok((folder, info))
+}
 
 /// The command that resumes a run, for run.json.
 #[derive(Clone, Debug)]

@@ -19,9 +19,10 @@ Usage: cargo xtask python-test [PYTEST ARGUMENT ...]
        cargo xtask python-test --notebooks
 
 It needs Python 3.10 or newer (`python3`, or the one that WAXWORK_PYTHON names) with its module
-venv, and installs NumPy, pandas, scikit-learn, tqdm, pytest and mypy from PyPI. The library is
-built in the dev profile and laid beside the package's files in target/python/site. Without
-arguments, it also checks format, lints and types.
+venv, and installs NumPy, pandas, scikit-learn, tqdm, pytest and mypy from PyPI, in the versions of
+crates/python/requirements.txt. The library is built in the dev profile and laid beside the
+package's files in target/python/site. Without arguments, it also checks format, lints, types, and
+that the stub of the library says what the library has.
 
 Options:
   --notebooks   Instead of the tests, run the notebooks of crates/python/notebooks, and write them
@@ -32,10 +33,10 @@ Examples:
   cargo xtask python-test -k sample";
 
 /// What the tests use.
-const PACKAGES: [&str; 6] = ["numpy", "pandas", "scikit-learn", "tqdm", "pytest", "mypy"];
+pub(crate) const PACKAGES: [&str; 6] = ["numpy", "pandas", "scikit-learn", "tqdm", "pytest", "mypy"];
 
 /// What the notebooks use.
-const NOTEBOOK_PACKAGES: [&str; 5] = ["numpy", "pandas", "scikit-learn", "nbclient", "ipykernel"];
+pub(crate) const NOTEBOOK_PACKAGES: [&str; 5] = ["numpy", "pandas", "scikit-learn", "nbclient", "ipykernel"];
 
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     test(&Workspace::load()?, args)?;
@@ -69,10 +70,14 @@ fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
     if args.is_empty() {
         process::run(process::cargo(&folder).args(["fmt", "--check"]))?;
         process::run(python::cargo(workspace, &interpreter, "clippy").args(["--", "-D", "warnings"]))?;
+        let settings = folder.join("pyproject.toml");
         let mut types = Command::new(&interpreter);
-        types.args(["-m", "mypy", "--config-file"]).arg(folder.join("pyproject.toml"));
+        types.args(["-m", "mypy", "--config-file"]).arg(&settings);
         types.arg("--cache-dir").arg(workspace.target.join("python/mypy"));
         process::run(types.current_dir(&site))?;
+        let mut stubs = Command::new(&interpreter);
+        stubs.args(["-m", "mypy.stubtest", "waxwork._native", "--mypy-config-file"]).arg(&settings);
+        process::run(stubs.current_dir(&site).env("PYTHONDONTWRITEBYTECODE", "1"))?;
     }
     let mut pytest = Command::new(&interpreter);
     pytest.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).args(args).current_dir(&folder);

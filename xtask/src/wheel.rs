@@ -36,7 +36,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
         }
     }
     nested::check_lock(&workspace, python::FOLDER)?;
-    let interpreter = python::environment(&workspace, "wheel", &["maturin>=1.9.4,<2"])?;
+    let interpreter = python::environment(&workspace, "wheel", &["maturin"])?;
     let out = workspace.target.join("wheels");
     let mut maturin = Command::new(&interpreter);
     maturin.args(["-m", "maturin", "build", "--release", "--locked", "--interpreter"]).arg(&interpreter);

@@ -111,7 +111,7 @@ mod tests {
             [greys(0), greys(1)].concat().iter().flat_map(|grey| [*grey; SIDE * SIDE]).collect();
         let values: Vec<f32> = bytes.iter().map(|value| f32::from(*value) / 255.0).collect();
         let samples = Tensor::from_vec(values, (2, FRAMES, 1, SIDE, SIDE), &Device::Cpu).unwrap();
-        let form = Form { kind: kind(SIDE), view: View::of(&kind(SIDE)) };
+        let form = Form { kind: kind(SIDE), view: View::of(&kind(SIDE)), rows: None };
         for name in ["some.npy", "some.safetensors", "strips"] {
             write(&path(name), &samples, 10, None, 0).unwrap();
             let split = read_split(&path(name), &form, &Classes::default()).unwrap();

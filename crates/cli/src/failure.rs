@@ -102,6 +102,14 @@ fn advice(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<ModelError>() {
         return match error {
             ModelError::UnknownRecipe { .. } => Some("`waxwork recipes list` lists the recipes".into()),
+            ModelError::Failed { path, .. } => Some(format!(
+                "the same recipe would diverge again, so fork the run with other settings: `waxwork train --fork {} --set optimizer.lr=…`",
+                path.display()
+            )),
+            ModelError::Changed { path, .. } => {
+                let path = path.display();
+                Some(format!("restore them, or fork the run: `waxwork train --fork {path}`"))
+            }
             ModelError::Data(error) => about_data(error),
             ModelError::Trainer(error) => about_run(error),
             _ => None,
@@ -204,6 +212,23 @@ mod tests {
         assert_eq!(failure.message, "cannot read `no/such/file`: disk on fire");
         assert_eq!(failure.causes, ["0: a::trace", "disk on fire\n   0: a::trace"]);
         assert_eq!(Failure::new("no").causes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_run_that_cannot_be_resumed_can_be_forked() {
+        let changed =
+            ModelError::Changed { path: "runs/a".into(), differences: vec!["x".into(), "y".into()] };
+        assert_eq!(
+            Failure::from(changed).message,
+            "`runs/a` was started with different settings: x, y; restore them, or fork the run: `waxwork train --fork runs/a`"
+        );
+        let failed = ModelError::Failed { path: "runs/a".into(), failure: "NaN at step 3".into() };
+        let message = Failure::from(failed).message;
+        assert!(
+            message.starts_with("`runs/a` cannot be resumed: NaN at step 3; the same recipe"),
+            "{message}"
+        );
+        assert!(message.contains("`waxwork train --fork runs/a --set "), "{message}");
     }
 
     #[test]

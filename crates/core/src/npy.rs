@@ -11,10 +11,10 @@
 
 use std::path::Path;
 
-use candle_core::{DType, Device, Storage, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::store::{self, GrowingFile, checked_len};
-use crate::{Error, Result};
+use crate::{Error, Result, values};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 /// Values that an [`NpyWriter`] converts to bytes at once: few enough to stay in a CPU cache.
@@ -73,19 +73,17 @@ impl NpyWriter {
     /// # Errors
     /// If there are more than the array has, or they cannot be written.
     pub fn append(&mut self, part: &Tensor) -> Result<()> {
-        let part = part.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?;
-        let (storage, layout) = part.storage_and_layout();
-        let Storage::Cpu(storage) = &*storage else { return Err(wrong_length()) };
-        let values = &storage.as_slice::<f32>()?[layout.start_offset()..][..part.elem_count()];
-        self.left = self.left.checked_sub(values.len()).ok_or_else(wrong_length)?;
-        for values in values.chunks(AT_ONCE) {
-            let bytes = &mut self.bytes[..4 * values.len()];
-            for (bytes, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
-                *bytes = value.to_le_bytes();
-            }
-            self.file.append(bytes)?;
-        }
-        Ok(())
+        let part = part.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+        self.left = self.left.checked_sub(part.elem_count()).ok_or_else(wrong_length)?;
+        values::read(&part, |values: &[f32]| {
+            values.chunks(AT_ONCE).try_for_each(|values| {
+                let bytes = &mut self.bytes[..4 * values.len()];
+                for (bytes, value) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+                    *bytes = value.to_le_bytes();
+                }
+                self.file.append(bytes)
+            })
+        })?
     }
 
     /// Syncs the file and renames it to its final place.

@@ -1,7 +1,7 @@
 //! Checks of a model's values: every tensor that is loaded or written holds finite numbers and no negative
 //! variance.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Storage, Tensor, WithDType};
 
 use crate::{Error, Result, store};
 
@@ -26,12 +26,13 @@ pub fn check(name: &str, tensor: &Tensor) -> Result<()> {
             None
         }
     };
-    let host = store::to_host(tensor)?.flatten_all()?;
+    let first = |(at, x): (usize, f64)| Some((at, x, wrong(x)?));
+    let host = store::to_host(tensor)?;
     let found = if host.dtype() == DType::F64 {
-        host.to_vec1::<f64>()?.into_iter().enumerate().find_map(|(at, x)| Some((at, x, wrong(x)?)))
+        read(&host, |values: &[f64]| values.iter().copied().enumerate().find_map(first))?
     } else {
-        let values = host.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-        values.into_iter().map(f64::from).enumerate().find_map(|(at, x)| Some((at, x, wrong(x)?)))
+        let host = host.to_dtype(DType::F32)?;
+        read(&host, |values: &[f32]| values.iter().copied().map(f64::from).enumerate().find_map(first))?
     };
     match found {
         None => Ok(()),
@@ -39,6 +40,20 @@ pub fn check(name: &str, tensor: &Tensor) -> Result<()> {
             Err(Error::Value { name: name.to_owned(), index: index(at, tensor.dims()), value, reason })
         }
     }
+}
+
+/// Calls `f` with all values of a tensor, in their order. Copies them only if the tensor is not contiguous,
+/// or on a device other than the CPU.
+///
+/// # Errors
+/// If the tensor has another type than `T`.
+pub fn read<T: WithDType, R>(tensor: &Tensor, f: impl FnOnce(&[T]) -> R) -> Result<R> {
+    let host = store::to_host(tensor)?.contiguous()?;
+    let (storage, layout) = host.storage_and_layout();
+    let Storage::Cpu(storage) = &*storage else {
+        return Err(candle_core::Error::Msg("a tensor was not copied to the CPU".into()).into());
+    };
+    Ok(f(&storage.as_slice::<T>()?[layout.start_offset()..][..host.elem_count()]))
 }
 
 /// Applies [`check`] to rows of a larger tensor that come after `before` others. The index in an error is
@@ -100,6 +115,17 @@ mod tests {
         }
         let infinite = check("bias", &Tensor::new(f64::NEG_INFINITY, &Device::Cpu).unwrap()).unwrap_err();
         assert_eq!(infinite.to_string(), "`bias` is -inf at []: every value must be finite");
+    }
+
+    #[test]
+    fn values_are_read_in_the_order_of_the_tensor() {
+        let tensor = Tensor::arange(0u32, 6, &Device::Cpu).unwrap().reshape((2, 3)).unwrap();
+        let all = |tensor: &Tensor| read(tensor, <[u32]>::to_vec).unwrap();
+        assert_eq!(all(&tensor), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(all(&tensor.t().unwrap()), [0, 3, 1, 4, 2, 5]);
+        assert_eq!(all(&tensor.narrow(0, 1, 1).unwrap()), [3, 4, 5]);
+        assert!(all(&tensor.narrow(0, 1, 0).unwrap()).is_empty());
+        assert!(read(&tensor, <[f32]>::len).is_err());
     }
 
     #[test]

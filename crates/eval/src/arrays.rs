@@ -148,9 +148,9 @@ pub fn images(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
     if images.dtype() != DType::U8 {
         return Ok(images);
     }
-    let bytes = flat(&images, |x| Ok(x.to_vec1::<u8>()?))?;
     // A true division, as for the images of a data set.
-    let unit: Vec<f32> = bytes.into_iter().map(|value| f32::from(value) / 255.0).collect();
+    let unit = |bytes: &[u8]| bytes.iter().map(|&value| f32::from(value) / 255.0).collect::<Vec<f32>>();
+    let unit = values::read(&images, unit)?;
     Ok(Tensor::from_vec(unit, images.dims(), &Device::Cpu).map_err(waxwork_core::Error::from)?)
 }
 
@@ -161,12 +161,10 @@ pub fn images(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
 pub fn pixels(array: &Tensor, shape: ImageShape) -> Result<Vec<u8>> {
     let images = checked(array, shape)?;
     if images.dtype() == DType::U8 {
-        return flat(&images, |x| Ok(x.to_vec1::<u8>()?));
+        return Ok(values::read(&images, <[u8]>::to_vec)?);
     }
-    Ok(flat(&images, |x| Ok(x.to_vec1::<f32>()?))?
-        .into_iter()
-        .map(|value| (value * 255.0).round() as u8)
-        .collect())
+    let pixels = |values: &[f32]| values.iter().map(|value| (value * 255.0).round() as u8).collect();
+    Ok(values::read(&images, pixels)?)
 }
 
 /// Points `(N, dimensions)` as f32, on the CPU. Any number type is accepted, as long as the values are
@@ -189,10 +187,10 @@ pub fn at_rest(array: &Tensor, kind: &Kind) -> Result<Vec<u8>> {
         Kind::Points { dimensions } => floats_at_rest(&points(array, *dimensions)?),
         Kind::Rows(spec) => floats_at_rest(&rows_of("rows", array, spec.len())?),
         Kind::Sound { length, .. } => {
-            let values = flat(&waveforms(array, *length)?, |x| Ok(x.to_vec1::<f32>()?))?;
             let sample =
                 |value: f32| (f64::from(value) * 32768.0).round_ties_even().clamp(-32768.0, 32767.0) as i16;
-            Ok(values.into_iter().flat_map(|value| sample(value).to_le_bytes()).collect())
+            let bytes = |values: &[f32]| values.iter().flat_map(|&x| sample(x).to_le_bytes()).collect();
+            Ok(values::read(&waveforms(array, *length)?, bytes)?)
         }
         Kind::Text { vocabulary, length } => {
             if array.dims().get(1..) == Some(&[*length, *vocabulary]) {
@@ -295,9 +293,7 @@ pub fn waveforms(array: &Tensor, length: usize) -> Result<Tensor> {
     }
     let waves = to_f32(&waves)?;
     values::check(what, &waves)?;
-    let (least, most) = flat(&waves, |x| Ok(x.to_vec1::<f32>()?))?
-        .into_iter()
-        .fold((0f32, 0f32), |(least, most), value| (least.min(value), most.max(value)));
+    let (least, most) = range(&waves, 0.0, 0.0)?;
     if least < -1.0 - ROUNDING || most > 1.0 + ROUNDING {
         return Err(ArrayError::Loud { least, most }.into());
     }
@@ -314,8 +310,8 @@ pub fn latents(array: &Tensor, latent_dim: usize) -> Result<Tensor> {
 }
 
 fn floats_at_rest(rows: &Tensor) -> Result<Vec<u8>> {
-    let values = flat(rows, |x| Ok(x.to_vec1::<f32>()?))?;
-    Ok(values.into_iter().flat_map(f32::to_le_bytes).collect())
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Ok(values::read(rows, bytes)?)
 }
 
 fn rows_of(what: &'static str, array: &Tensor, width: usize) -> Result<Tensor> {
@@ -372,7 +368,7 @@ fn checked(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
     let images = channel_first(&array, shape)?;
     if images.dtype() == DType::U8 {
         // Only zeros are black at any scale, so they are accepted.
-        return match flat(&images, |x| Ok(x.to_vec1::<u8>()?))?.into_iter().max() {
+        return match values::read(&images, |bytes: &[u8]| bytes.iter().copied().max())? {
             Some(1) => Err(ArrayError::ZeroOrOne.into()),
             _ => Ok(images),
         };
@@ -384,17 +380,15 @@ fn checked(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
     // Report the index that the other program knows.
     values::check("images", &array)?;
     let images = to_f32(&images)?;
-    let values = flat(&images, |x| Ok(x.to_vec1::<f32>()?))?;
-    let (least, most) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(least, most), &value| {
-        (least.min(value), most.max(value))
-    });
+    let (least, most) = range(&images, f32::INFINITY, f32::NEG_INFINITY)?;
     if let Some(advice) = advice(least, most) {
         return Err(ArrayError::Range { least, most, advice }.into());
     }
     if least >= 0.0 && most <= 1.0 {
         return Ok(images);
     }
-    let clamped: Vec<f32> = values.into_iter().map(|value| value.clamp(0.0, 1.0)).collect();
+    let clamped = |values: &[f32]| values.iter().map(|value| value.clamp(0.0, 1.0)).collect::<Vec<f32>>();
+    let clamped = values::read(&images, clamped)?;
     Ok(Tensor::from_vec(clamped, images.dims(), &Device::Cpu).map_err(waxwork_core::Error::from)?)
 }
 
@@ -427,6 +421,12 @@ fn channel_first(array: &Tensor, shape: ImageShape) -> Result<Tensor> {
         }
     };
     Ok(turned.and_then(|turned| turned.contiguous()).map_err(waxwork_core::Error::from)?)
+}
+
+/// The smallest value that is at most `least`, and the largest that is at least `most`.
+fn range(array: &Tensor, least: f32, most: f32) -> Result<(f32, f32)> {
+    let fold = |(least, most): (f32, f32), &value: &f32| (least.min(value), most.max(value));
+    Ok(values::read(array, |values: &[f32]| values.iter().fold((least, most), fold))?)
 }
 
 fn cast(array: &Tensor, dtype: DType) -> Result<Tensor> {

@@ -9,6 +9,9 @@ use waxwork_kernels as kernels;
 use crate::features::check_columns;
 use crate::{Error, Features, Result};
 
+/// Slow steps of a distance between features: the moments of both sets, a root, products and eigenvalues.
+const STEPS: usize = 5;
+
 /// Mean and covariance of a set of features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
@@ -46,14 +49,22 @@ impl Moments {
 /// # Errors
 /// If the widths differ, or the eigenvalues cannot be found.
 pub fn frechet_distance(real: &Moments, generated: &Moments) -> Result<f64> {
+    distance_in_steps(real, generated, &mut |_| ())
+}
+
+/// As [`frechet_distance`]; calls `done` after each of its three slow steps with the number done.
+fn distance_in_steps(real: &Moments, generated: &Moments, done: &mut dyn FnMut(usize)) -> Result<f64> {
     let d = real.mean.len();
     if generated.mean.len() != d {
         return Err(Error::Widths { real: d, generated: generated.mean.len() });
     }
     let apart: f64 = real.mean.iter().zip(&generated.mean).map(|(a, b)| (a - b) * (a - b)).sum();
     let root = square_root(&real.covariance, d)?;
+    done(1);
     let inner = product(&product(&root, &generated.covariance, d)?, &root, d)?;
+    done(2);
     let shared: f64 = eigenvalues(&inner, d)?.iter().map(|value| value.max(0.0).sqrt()).sum();
+    done(3);
     Ok((apart + real.variance() + generated.variance() - 2.0 * shared).max(0.0))
 }
 
@@ -62,8 +73,25 @@ pub fn frechet_distance(real: &Moments, generated: &Moments) -> Result<f64> {
 /// # Errors
 /// As for [`Moments::of`] and [`frechet_distance`].
 pub fn frechet(real: &Features, generated: &Features) -> Result<f64> {
+    frechet_with_progress(real, generated, &mut |_, _| ())
+}
+
+/// As [`frechet`]; calls `progress` after every slow step with the number of steps done and of all.
+///
+/// # Errors
+/// As for [`frechet`].
+pub fn frechet_with_progress(
+    real: &Features,
+    generated: &Features,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<f64> {
     check_columns(real, generated)?;
-    frechet_distance(&Moments::of("real", real)?, &Moments::of("generated", generated)?)
+    let mut done = |steps| progress(steps, STEPS);
+    let real = Moments::of("real", real)?;
+    done(1);
+    let generated = Moments::of("generated", generated)?;
+    done(2);
+    distance_in_steps(&real, &generated, &mut |steps| done(2 + steps))
 }
 
 /// Returns the symmetric root of a positive semidefinite matrix: U √λ Uᵀ.

@@ -29,6 +29,21 @@ pub fn kernel_distance(
     size: usize,
     seed: u64,
 ) -> Result<KernelDistance> {
+    kernel_distance_with_progress(real, generated, subsets, size, seed, &mut |_, _| ())
+}
+
+/// As [`kernel_distance`]; calls `progress` after every subset with the number of subsets done and of all.
+///
+/// # Errors
+/// As for [`kernel_distance`].
+pub fn kernel_distance_with_progress(
+    real: &Features,
+    generated: &Features,
+    subsets: usize,
+    size: usize,
+    seed: u64,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<KernelDistance> {
     check_columns(real, generated)?;
     let size = size.min(real.rows()).min(generated.rows());
     if size < 2 || subsets == 0 {
@@ -42,7 +57,9 @@ pub fn kernel_distance(
         .map(|subset| {
             let real = draw(real, "evaluation/kernel-distance/real", subset)?;
             let generated = draw(generated, "evaluation/kernel-distance/generated", subset)?;
-            squared_mmd(&real, &generated)
+            let distance = squared_mmd(&real, &generated);
+            progress(subset as usize + 1, subsets);
+            distance
         })
         .collect::<Result<_>>()?;
     let mean = distances.iter().sum::<f64>() / subsets as f64;

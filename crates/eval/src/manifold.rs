@@ -31,9 +31,29 @@ pub struct Cover {
 /// # Errors
 /// If the widths differ, a set has at most `k` images, or `k` is 0.
 pub fn cover(real: &Features, generated: &Features, k: usize) -> Result<Cover> {
+    cover_with_progress(real, generated, k, &mut |_, _| ())
+}
+
+/// As [`cover`]; calls `progress` after every block of rows with the number of blocks done and of all.
+///
+/// # Errors
+/// As for [`cover`].
+pub fn cover_with_progress(
+    real: &Features,
+    generated: &Features,
+    k: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Cover> {
     check_columns(real, generated)?;
-    let real_radii = radii("real", real, k)?;
-    let generated_radii = radii("generated", generated, k)?;
+    // Distances within each set, and from the real images to the generated ones.
+    let all = 2 * real.rows().div_ceil(BLOCK) + generated.rows().div_ceil(BLOCK);
+    let mut done = 0;
+    let mut block = || {
+        done += 1;
+        progress(done, all);
+    };
+    let real_radii = radii("real", real, k, &mut block)?;
+    let generated_radii = radii("generated", generated, k, &mut block)?;
 
     // For each real image: is it in a generated ball, and is a generated image in its ball? For each
     // generated image: the number of real balls around it.
@@ -56,6 +76,7 @@ pub fn cover(real: &Features, generated: &Features, k: usize) -> Result<Cover> {
             covered += usize::from(is_covered);
             near.iter().for_each(|&j| within[j as usize] += 1);
         }
+        block();
     })?;
     let (n, m) = (real.rows() as f64, generated.rows() as f64);
     let balls: f64 = within.iter().map(|&count| f64::from(count)).sum();
@@ -67,8 +88,9 @@ pub fn cover(real: &Features, generated: &Features, k: usize) -> Result<Cover> {
     })
 }
 
-/// Returns the squared distance of each image to its k-th nearest other image.
-fn radii(whose: &'static str, features: &Features, k: usize) -> Result<Vec<f64>> {
+/// Returns the squared distance of each image to its k-th nearest other image. Calls `block` after each
+/// block.
+fn radii(whose: &'static str, features: &Features, k: usize, block: &mut dyn FnMut()) -> Result<Vec<f64>> {
     if k == 0 || features.rows() <= k {
         return Err(Error::TooFew { whose, needed: k.max(1) + 1, found: features.rows() });
     }
@@ -80,6 +102,7 @@ fn radii(whose: &'static str, features: &Features, k: usize) -> Result<Vec<f64>>
             *others.select_nth_unstable_by(k - 1, f64::total_cmp).1
         };
         radii.par_extend(distances.par_chunks_exact(features.rows()).enumerate().map(kth));
+        block();
     })?;
     Ok(radii)
 }

@@ -22,7 +22,10 @@
 
 use waxwork_core::rng::Stream;
 use waxwork_core::{DType, Device, Tensor};
-use waxwork_eval::{Cover, Features, Moments, cover, frechet, frechet_distance, kernel_distance};
+use waxwork_eval::{
+    Cover, Features, Moments, cover, cover_with_progress, frechet, frechet_distance, frechet_with_progress,
+    kernel_distance, kernel_distance_with_progress,
+};
 
 const FRECHET: f64 = 8.59939410527509;
 const SQUARED_MMD: f64 = 5.320196368098263;
@@ -74,6 +77,22 @@ fn the_reference_implementations_agree() {
             close(found, wanted, 1e-12);
         }
     }
+}
+
+#[test]
+fn progress_is_told_step_by_step_and_changes_no_value() {
+    // 600 rows are two blocks of distances, and 50 rows are one.
+    let (real, generated) = (features(600, 4, 0.0, 1.0), features(50, 4, 0.8, 1.5));
+    let mut told = Vec::new();
+    let mut listen = |done, all| told.push((done, all));
+    let found = frechet_with_progress(&real, &generated, &mut listen).unwrap();
+    assert_eq!(found, frechet(&real, &generated).unwrap());
+    let found = kernel_distance_with_progress(&real, &generated, 3, 20, 0, &mut listen).unwrap();
+    assert_eq!(found, kernel_distance(&real, &generated, 3, 20, 0).unwrap());
+    let found = cover_with_progress(&real, &generated, 3, &mut listen).unwrap();
+    assert_eq!(found, cover(&real, &generated, 3).unwrap());
+    let expected = [5usize, 3, 5].map(|all| (1..=all).map(move |done| (done, all)));
+    assert_eq!(told, expected.into_iter().flatten().collect::<Vec<_>>());
 }
 
 #[test]

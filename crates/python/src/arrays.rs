@@ -6,12 +6,12 @@ use std::path::Path;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyList};
-use waxwork_core::{DType, Device, Tensor, npy};
+use waxwork_core::{DType, Device, Tensor, npy, values};
 use waxwork_eval::arrays;
 use waxwork_media::preview;
 
 use crate::compute::compute;
-use crate::errors::Fault;
+use crate::errors::{Fault, guard};
 use crate::rows;
 
 /// The tensor of an array. `what` names it in errors.
@@ -25,8 +25,10 @@ pub(crate) fn tensor(what: &str, npy: &[u8]) -> Result<Tensor, Fault> {
 /// The labels of `count` samples: class numbers, or one-hot rows.
 #[pyfunction]
 pub(crate) fn labels(npy: &[u8], count: usize, classes: usize) -> PyResult<Vec<u32>> {
-    let array = tensor("labels", npy)?;
-    Ok(arrays::labels(&array, count, classes).map_err(Fault::from)?)
+    guard(|| {
+        let array = tensor("labels", npy)?;
+        Ok(arrays::labels(&array, count, classes).map_err(Fault::from)?)
+    })
 }
 
 /// Images or points as one PNG image, with this number of columns.
@@ -54,7 +56,8 @@ pub(crate) enum Made {
 /// An array of f32.
 pub(crate) struct Floats {
     pub(crate) dims: Vec<usize>,
-    pub(crate) parts: Vec<Vec<f32>>,
+    /// Tensors of f32 on the CPU. They are copied once, to the bytes that Python gets.
+    pub(crate) parts: Vec<Tensor>,
 }
 
 impl Floats {
@@ -72,21 +75,23 @@ impl Floats {
 
     /// Appends the values of a tensor.
     pub(crate) fn push(&mut self, part: &Tensor) -> Result<(), Fault> {
-        let part = part.to_device(&Device::Cpu).and_then(|part| part.to_dtype(DType::F32)?.flatten_all());
-        let values = part.and_then(|part| part.to_vec1::<f32>());
-        self.parts.push(values.map_err(waxwork_core::Error::from)?);
+        let part = part.to_device(&Device::Cpu).and_then(|part| part.to_dtype(DType::F32));
+        self.parts.push(part.map_err(waxwork_core::Error::from)?);
         Ok(())
     }
 
     /// The shape, and the bytes of all values.
     pub(crate) fn into_python(self, py: Python<'_>) -> PyResult<(Vec<usize>, Bound<'_, PyByteArray>)> {
-        let values: usize = self.parts.iter().map(Vec::len).sum();
-        let bytes = PyByteArray::new_with(py, 4 * values, |mut bytes| {
+        let count: usize = self.parts.iter().map(Tensor::elem_count).sum();
+        let bytes = PyByteArray::new_with(py, 4 * count, |mut bytes| {
             for part in &self.parts {
-                let (here, rest) = bytes.split_at_mut(4 * part.len());
-                for (to, value) in here.as_chunks_mut::<4>().0.iter_mut().zip(part) {
-                    *to = value.to_ne_bytes();
-                }
+                let (here, rest) = bytes.split_at_mut(4 * part.elem_count());
+                let copy = |values: &[f32]| {
+                    for (to, value) in here.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+                        *to = value.to_ne_bytes();
+                    }
+                };
+                values::read(part, copy).map_err(Fault::from)?;
                 bytes = rest;
             }
             Ok(())

@@ -1,5 +1,6 @@
 //! Computing without the interpreter's lock: threads, progress, interrupts and forks.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::process;
@@ -14,7 +15,7 @@ use rayon::ThreadPool;
 use waxwork_trainer::Stop;
 
 use crate::errors::{Class, Fault};
-use crate::warnings;
+use crate::warnings::{self, Inbox};
 
 /// The longest time until an interrupt is seen.
 const POLL: Duration = Duration::from_millis(50);
@@ -68,12 +69,13 @@ impl Watch {
     }
 }
 
-/// Runs `work` on a pool of `threads` threads, by default one per available processor, and without the
-/// interpreter's lock. Meanwhile passes on progress as `progress(stage, done, total, values)`, issues
-/// warnings, and handles signals.
+/// Runs `work` on `threads` threads, by default one per available processor, which no other call uses, and
+/// without the interpreter's lock. Meanwhile passes on progress as `progress(stage, done, total, values)`,
+/// issues the warnings of `work`, and handles signals.
 ///
 /// # Errors
-/// The fault of `work`; what a signal handler, a warning or `progress` raises, after `work` has stopped.
+/// The fault of `work`, of which a panic is one; what a signal handler, a warning or `progress` raises, after
+/// `work` has stopped.
 pub(crate) fn compute<T: Send>(
     py: Python<'_>,
     threads: Option<usize>,
@@ -81,42 +83,52 @@ pub(crate) fn compute<T: Send>(
     work: impl FnOnce(&Watch) -> Result<T, Fault> + Send,
 ) -> PyResult<T> {
     let _busy = Busy::enter()?;
-    let pool = pool(threads)?;
     warnings::start();
+    let workers = Workers::take(count(threads)?)?;
     let (news, receiver) = channel();
     let watch = Watch { news, stop: Stop::default(), last: Mutex::default(), stops_itself: false.into() };
     let stop = watch.stop.clone();
     let progress = progress.map(|progress| progress.clone().unbind());
-    let (done, raised) = py.detach(move || {
+    let (pool, inbox) = (&workers.pool, &workers.inbox);
+    let ended = py.detach(move || {
         thread::scope(|scope| {
             let worker = thread::Builder::new().name("waxwork".into());
             let worker = worker.spawn_scoped(scope, move || pool.install(|| work(&watch)));
             let worker = worker.map_err(|error| Fault::new(Class::Other, format!("no thread: {error}")))?;
-            let raised = attend(&receiver, progress.as_ref(), &stop);
+            let raised = attend(&receiver, progress.as_ref(), inbox, &stop);
             Ok::<_, Fault>((worker.join(), raised))
         })
-    })?;
-    let done = match (done, raised) {
-        (done, Some(error)) => {
-            warnings::forget();
-            // What failed on the way to the stop, such as the checkpoint, must not be lost.
-            if let Ok(Err(fault)) = done
-                && !fault.is_stop()
-            {
-                error.set_cause(py, Some(fault.into()));
-            }
-            return Err(error);
+    });
+    let warnings = workers.inbox.take();
+    workers.give_back();
+    let (done, raised) = ended?;
+    let done = done.unwrap_or_else(|panic| Err(unwound(panic.as_ref())));
+    if let Some(error) = raised {
+        // What failed on the way to the stop, such as the checkpoint, must not be lost.
+        if let Err(fault) = done
+            && !fault.is_stop()
+        {
+            error.set_cause(py, Some(fault.into()));
         }
-        (Ok(done), None) => done,
-        (Err(panic), None) => resume_unwind(panic),
-    };
-    warnings::issue(py)?;
+        return Err(error);
+    }
+    warnings::issue(py, warnings)?;
     Ok(done?)
+}
+
+/// Why a computation was unwound: an interrupt, or a panic.
+fn unwound(payload: &(dyn Any + Send)) -> Fault {
+    if payload.is::<Cancelled>() { Fault::stopped("interrupted") } else { Fault::panicked(payload) }
 }
 
 /// Passes on news until the computation ends. Returns the first error that Python raises, which stops the
 /// computation.
-fn attend(receiver: &Receiver<News>, progress: Option<&Py<PyAny>>, stop: &Stop) -> Option<PyErr> {
+fn attend(
+    receiver: &Receiver<News>,
+    progress: Option<&Py<PyAny>>,
+    inbox: &Inbox,
+    stop: &Stop,
+) -> Option<PyErr> {
     let mut raised = None;
     loop {
         let news = receiver.recv_timeout(POLL);
@@ -125,7 +137,7 @@ fn attend(receiver: &Receiver<News>, progress: Option<&Py<PyAny>>, stop: &Stop) 
         }
         let heard = Python::attach(|py| {
             py.check_signals()?;
-            warnings::issue(py)?;
+            warnings::issue(py, inbox.take())?;
             match (news, progress) {
                 (Ok(News { what, done, total, values }), Some(progress)) if raised.is_none() => {
                     let values: BTreeMap<String, f64> = values.into_iter().collect();
@@ -141,12 +153,13 @@ fn attend(receiver: &Receiver<News>, progress: Option<&Py<PyAny>>, stop: &Stop) 
     }
 }
 
-/// The process that [`POOLS`] belong to; 0 before the first call.
+/// The process that [`IDLE`] belongs to; 0 before the first call.
 static HOME: AtomicU32 = AtomicU32::new(0);
 /// Number of calls in progress.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
-/// A pool for every number of threads that was asked for.
-static POOLS: Mutex<BTreeMap<usize, Arc<ThreadPool>>> = Mutex::new(BTreeMap::new());
+/// Threads that wait for a call, by their number. There is at most one pool of each number, so that calls at
+/// the same time leave no more threads behind than calls one after the other.
+static IDLE: Mutex<BTreeMap<usize, Workers>> = Mutex::new(BTreeMap::new());
 
 /// A call in progress.
 struct Busy;
@@ -165,9 +178,9 @@ impl Busy {
         }
         BUSY.fetch_add(1, Ordering::SeqCst);
         if home != here {
-            let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
             // To drop a pool would wake its threads, which this process does not have.
-            std::mem::forget(std::mem::take(&mut *pools));
+            std::mem::forget(std::mem::take(&mut *idle));
             HOME.store(here, Ordering::SeqCst);
         }
         Ok(Self)
@@ -189,15 +202,30 @@ pub(crate) fn count(threads: Option<usize>) -> Result<usize, Fault> {
     }
 }
 
-fn pool(threads: Option<usize>) -> Result<Arc<ThreadPool>, Fault> {
-    let count = count(threads)?;
-    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(pool) = pools.get(&count) {
-        return Ok(Arc::clone(pool));
+/// The threads of one call, and the inbox of their warnings.
+struct Workers {
+    pool: ThreadPool,
+    inbox: Arc<Inbox>,
+}
+
+impl Workers {
+    /// Takes the idle pool of `count` threads, or starts one if there is none: two calls with the same number
+    /// must not share a pool, where one would wait for the other.
+    fn take(count: usize) -> Result<Self, Fault> {
+        if let Some(idle) = IDLE.lock().unwrap_or_else(PoisonError::into_inner).remove(&count) {
+            return Ok(idle);
+        }
+        let inbox = Arc::new(Inbox::default());
+        let own = Arc::clone(&inbox);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(count);
+        let pool = pool.start_handler(move |_| warnings::send_to(&own)).build();
+        let pool = pool.map_err(|error| Fault::new(Class::Other, format!("{count} threads: {error}")))?;
+        Ok(Self { pool, inbox })
     }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();
-    let pool = pool.map_err(|error| Fault::new(Class::Other, format!("{count} threads: {error}")))?;
-    let pool = Arc::new(pool);
-    pools.insert(count, Arc::clone(&pool));
-    Ok(pool)
+
+    /// Keeps the threads for the next call, or ends them if as many are waiting already.
+    fn give_back(self) {
+        let count = self.pool.current_num_threads();
+        IDLE.lock().unwrap_or_else(PoisonError::into_inner).entry(count).or_insert(self);
+    }
 }

@@ -10,7 +10,7 @@ use waxwork_data::{DataConfig, Dataset, InMemory, Progress, memory};
 use waxwork_eval::arrays;
 
 use crate::arrays::tensor;
-use crate::errors::{Class, Fault};
+use crate::errors::{Class, Fault, guard};
 use crate::warnings;
 
 /// Samples with labels, or a table, in memory.
@@ -44,16 +44,19 @@ impl Data {
     ) -> PyResult<Self> {
         let (images, names) = (train.0.as_bytes(), train.1);
         let test = test.as_ref().map(|(images, names)| (images.as_bytes(), names.as_deref()));
-        Ok(py
-            .detach(|| Source::samples((images, names.as_deref()), test, classes))
-            .map(|source| Self { source })?)
+        guard(|| {
+            let source = py.detach(|| Source::samples((images, names.as_deref()), test, classes))?;
+            Ok(Self { source })
+        })
     }
 
     /// A table from columns: each has a name, the kind of its values, and one value or None per row.
     #[staticmethod]
     fn table(train: Vec<Column<'_>>, test: Option<Vec<Column<'_>>>) -> PyResult<Self> {
-        let test = test.map(|test| typed(test).map(Arc::new)).transpose()?;
-        Ok(Self { source: Source::Columns { train: Arc::new(typed(train)?), test } })
+        guard(|| {
+            let test = test.map(|test| typed(test).map(Arc::new)).transpose()?;
+            Ok(Self { source: Source::Columns { train: Arc::new(typed(train)?), test } })
+        })
     }
 }
 

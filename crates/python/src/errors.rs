@@ -1,10 +1,14 @@
 //! Errors as Python exceptions: every kind of error has a class in `waxwork.exceptions`, and keeps its words.
 
-use pyo3::{PyErr, import_exception};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::{PyErr, PyResult, import_exception};
 
 import_exception!(waxwork.exceptions, DataError);
 import_exception!(waxwork.exceptions, FileError);
 import_exception!(waxwork.exceptions, ForkError);
+import_exception!(waxwork.exceptions, InternalError);
 import_exception!(waxwork.exceptions, ModelError);
 import_exception!(waxwork.exceptions, RecipeError);
 import_exception!(waxwork.exceptions, RunError);
@@ -20,6 +24,8 @@ pub(crate) enum Class {
     File,
     /// A process that was forked at the wrong moment.
     Fork,
+    /// A panic: a mistake in this program.
+    Internal,
     /// What a model cannot do.
     Model,
     /// Recipes and their settings.
@@ -55,6 +61,15 @@ impl Fault {
         self.stop
     }
 
+    /// A panic, of which this is the payload. The panic hook has written its place to standard error.
+    pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let lines: Vec<&str> = text.unwrap_or("unknown panic").lines().map(str::trim).collect();
+        let (what, issues) = (lines.join(" "), concat!(env!("CARGO_PKG_REPOSITORY"), "/issues"));
+        Self::new(Class::Internal, format!("internal error: {what}; please report it at {issues}"))
+    }
+
     pub(crate) fn data(message: impl Into<String>) -> Self {
         Self::new(Class::Data, message)
     }
@@ -66,6 +81,12 @@ impl Fault {
     }
 }
 
+/// Runs `work` on this thread. A panic becomes an exception of this package.
+pub(crate) fn guard<T>(work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    // What `work` changes is dropped with it, or is behind a lock.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Fault::panicked(panic.as_ref()).into()))
+}
+
 impl From<Fault> for PyErr {
     fn from(fault: Fault) -> Self {
         let message = fault.message;
@@ -73,6 +94,7 @@ impl From<Fault> for PyErr {
             Class::Data => DataError::new_err(message),
             Class::File => FileError::new_err(message),
             Class::Fork => ForkError::new_err(message),
+            Class::Internal => InternalError::new_err(message),
             Class::Model => ModelError::new_err(message),
             Class::Recipe => RecipeError::new_err(message),
             Class::Run => RunError::new_err(message),
@@ -117,7 +139,12 @@ impl From<waxwork_models::Error> for Fault {
         use waxwork_models::Error as E;
         let class = match &error {
             E::UnknownRecipe { .. } | E::Recipe { .. } | E::Setting { .. } | E::Sweep { .. } => Class::Recipe,
-            E::NoWeights { .. } | E::Weights { .. } | E::Values { .. } | E::Misfit { .. } => Class::Run,
+            E::NoWeights { .. }
+            | E::Weights { .. }
+            | E::Values { .. }
+            | E::Misfit { .. }
+            | E::Changed { .. } => Class::Run,
+            E::Failed { .. } => Class::Training,
             E::NoEncoder { .. }
             | E::NoPrior { .. }
             | E::NothingToExport { .. }

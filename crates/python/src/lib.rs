@@ -39,6 +39,17 @@ fn is_data(name: &str) -> bool {
     [FOLDER, SOUND, TABLE, TEXT].contains(&name) || name.starts_with(HUB) || Manifest::find(name).is_ok()
 }
 
+/// Panics, for the test of what Python then sees. Only a build with debug assertions has it.
+#[cfg(debug_assertions)]
+#[pyfunction]
+fn fail(py: Python<'_>, message: &str, computing: bool) -> PyResult<()> {
+    use std::panic::panic_any;
+    if computing {
+        return compute::compute(py, None, None, |_| panic_any(message.to_owned()));
+    }
+    errors::guard(|| panic_any(message.to_owned()))
+}
+
 #[pymodule]
 mod _native {
     #[pymodule_export]
@@ -47,6 +58,9 @@ mod _native {
     use super::command;
     #[pymodule_export]
     use super::data::Data;
+    #[cfg(debug_assertions)]
+    #[pymodule_export]
+    use super::fail;
     #[pymodule_export]
     use super::is_data;
     #[pymodule_export]

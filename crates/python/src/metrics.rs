@@ -1,10 +1,12 @@
-//! Distances between two sets of features.
+//! Distances between two sets of features. `waxwork.metrics` in Python documents the functions.
 
 use pyo3::prelude::*;
-use waxwork_eval::{Features, cover, frechet, inception_score, kernel_distance};
+use waxwork_eval::{
+    Features, cover_with_progress, frechet_with_progress, inception_score, kernel_distance_with_progress,
+};
 
 use crate::arrays::tensor;
-use crate::compute::compute;
+use crate::compute::{Watch, compute};
 use crate::errors::Fault;
 
 fn features(whose: &'static str, npy: &[u8]) -> Result<Features, Fault> {
@@ -15,14 +17,20 @@ fn features(whose: &'static str, npy: &[u8]) -> Result<Features, Fault> {
     }
 }
 
-/// The Fréchet distance.
+/// Stops the computation after an interrupt.
+fn progress(watch: &Watch) -> impl FnMut(usize, usize) {
+    move |done: usize, all: usize| watch.progress("measuring", done as u64, all as u64)
+}
+
 #[pyfunction]
 #[pyo3(name = "frechet")]
 pub(crate) fn frechet_of(py: Python<'_>, real: &[u8], generated: &[u8]) -> PyResult<f64> {
-    compute(py, None, None, |_| Ok(frechet(&features("real", real)?, &features("generated", generated)?)?))
+    compute(py, None, None, |watch| {
+        let (real, generated) = (features("real", real)?, features("generated", generated)?);
+        Ok(frechet_with_progress(&real, &generated, &mut progress(watch))?)
+    })
 }
 
-/// Mean and standard deviation of the kernel distance over random subsets.
 #[pyfunction]
 #[pyo3(name = "kernel")]
 pub(crate) fn kernel_of(
@@ -33,14 +41,14 @@ pub(crate) fn kernel_of(
     size: usize,
     seed: u64,
 ) -> PyResult<(f64, f64)> {
-    compute(py, None, None, |_| {
+    compute(py, None, None, |watch| {
         let (real, generated) = (features("real", real)?, features("generated", generated)?);
-        let found = kernel_distance(&real, &generated, subsets, size, seed)?;
+        let progress = &mut progress(watch);
+        let found = kernel_distance_with_progress(&real, &generated, subsets, size, seed, progress)?;
         Ok((found.mean, found.standard_deviation))
     })
 }
 
-/// Precision, recall, density and coverage with the `k` nearest neighbours.
 #[pyfunction]
 #[pyo3(name = "cover")]
 pub(crate) fn cover_of(
@@ -49,18 +57,20 @@ pub(crate) fn cover_of(
     generated: &[u8],
     k: usize,
 ) -> PyResult<(f64, f64, f64, f64)> {
-    compute(py, None, None, |_| {
-        let found = cover(&features("real", real)?, &features("generated", generated)?, k)?;
+    compute(py, None, None, |watch| {
+        let (real, generated) = (features("real", real)?, features("generated", generated)?);
+        let found = cover_with_progress(&real, &generated, k, &mut progress(watch))?;
         Ok((found.precision, found.recall, found.density, found.coverage))
     })
 }
 
-/// Mean and standard deviation of the Inception Score's formula over ten parts.
 #[pyfunction]
 #[pyo3(name = "score")]
 pub(crate) fn score_of(py: Python<'_>, probabilities: &[u8]) -> PyResult<(f64, f64)> {
-    compute(py, None, None, |_| {
+    compute(py, None, None, |watch| {
         let array = features("generated", probabilities)?;
+        // The score itself takes less time than the array.
+        progress(watch)(0, 1);
         let values = array.values()?;
         let rows: Vec<Vec<f64>> = values.chunks_exact(array.columns()).map(<[f64]>::to_vec).collect();
         let found = inception_score(&rows)?;

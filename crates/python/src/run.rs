@@ -20,7 +20,7 @@ use waxwork_models::{Classes, EvaluationConfig, Weights, evaluate_on, rows, soun
 use crate::arrays::{Floats, Made, tensor};
 use crate::compute::{Watch, compute};
 use crate::data::{self, Column, Data, Source, typed};
-use crate::errors::{Class, Fault};
+use crate::errors::{Class, Fault, guard};
 use crate::rows::{Described, described, truth};
 use crate::warnings;
 
@@ -55,13 +55,19 @@ pub(crate) enum Inputs<'py> {
 #[pyfunction]
 pub(crate) fn open(py: Python<'_>, path: PathBuf, device: &str, raw: bool) -> PyResult<Run> {
     compute(py, None, None, |_| {
-        let device = device::open(device)?;
+        let (path, device) = (absolute(path), device::open(device)?);
         if raw {
             let run = waxwork_models::Run::open_raw(&path, &device)?;
             return Ok(Run { classes: Classes::of(&run), run, device, source: None });
         }
         Run::opened(&path, device, None)
     })
+}
+
+/// The path from the root, so that a run stays the same if the working directory changes. A path that has no
+/// such form, like the empty one, is left as it is, and is an error where it is used.
+pub(crate) fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 impl Run {
@@ -136,12 +142,12 @@ impl Run {
     }
 
     /// Samples as the encoder sees them. Labels, if any, must be one per sample.
-    fn seen(&self, inputs: &Given<'_>, labels: Option<&[u32]>) -> Result<Tensor, Fault> {
+    fn seen(&self, inputs: Given<'_>, labels: Option<&[u32]>) -> Result<Tensor, Fault> {
         let (kind, view) = (self.run.info.kind(), self.run.info.view());
         let seen = match inputs {
             Given::Columns(columns) => {
                 let encoder = self.encoder()?;
-                let table = Table::from_columns_as(columns.clone(), encoder.schema(), false)?;
+                let table = Table::from_columns_as(columns, encoder.schema(), false)?;
                 let (bound, width) =
                     (encoder.bind(&table).map_err(waxwork_data::Error::from)?, encoder.layout().width());
                 let mut encoded = vec![0.0; table.rows() * width];
@@ -178,15 +184,14 @@ impl Run {
     fn applied<'py>(
         &self,
         py: Python<'py>,
-        inputs: &Inputs<'_>,
+        inputs: &mut Inputs<'_>,
         labels: Option<&[u32]>,
         threads: Option<usize>,
         progress: Option<&Bound<'_, PyAny>>,
         apply: impl FnOnce(&Tensor, Option<&[u32]>, &Watch) -> Result<Made, Fault> + Send,
     ) -> PyResult<Bound<'py, PyAny>> {
         let inputs = inputs.given()?;
-        let made =
-            compute(py, threads, progress, |watch| apply(&self.seen(&inputs, labels)?, labels, watch))?;
+        let made = compute(py, threads, progress, |watch| apply(&self.seen(inputs, labels)?, labels, watch))?;
         made.into_python(py)
     }
 
@@ -203,16 +208,18 @@ enum Given<'a> {
     Columns(Vec<waxwork_data::table::TypedColumn>),
 }
 
-impl<'py> Inputs<'py> {
-    fn given(&self) -> PyResult<Given<'_>> {
+impl Inputs<'_> {
+    /// Takes texts and columns out, and borrows an array.
+    fn given(&mut self) -> PyResult<Given<'_>> {
         Ok(match self {
             Self::Array(bytes) => Given::Array(bytes.as_bytes()),
-            Self::Texts(texts) => Given::Texts(texts.clone()),
-            Self::Columns(columns) => Given::Columns(typed(columns.clone())?),
+            Self::Texts(texts) => Given::Texts(std::mem::take(texts)),
+            Self::Columns(columns) => Given::Columns(typed(std::mem::take(columns))?),
         })
     }
 }
 
+// `waxwork.Run` in Python documents the methods of the same name.
 #[pymethods]
 impl Run {
     #[getter]
@@ -225,13 +232,11 @@ impl Run {
         &self.run.info.model.family
     }
 
-    /// What its samples are, in the plural, such as `images`.
     #[getter]
     fn kind(&self) -> &'static str {
         self.run.info.kind().plural()
     }
 
-    /// The shape of one sample as the model makes it.
     #[getter]
     fn shape(&self) -> Vec<usize> {
         self.run.info.model.sample.batch(1).dims()[1..].to_vec()
@@ -242,13 +247,11 @@ impl Run {
         self.run.model.info().latent_dim()
     }
 
-    /// The names of the classes that samples can be asked of.
     #[getter]
     fn classes(&self) -> Vec<String> {
         (0..self.classes.len() as u32).map(|label| self.classes.name(label)).collect()
     }
 
-    /// Steps of training behind the weights.
     #[getter]
     fn steps(&self) -> u64 {
         match &self.run.weights {
@@ -308,8 +311,10 @@ impl Run {
             let message = format!("this model takes no labels: {family} models are unconditional");
             return Err(Fault::data(message).into());
         }
-        let labels = words.iter().map(|word| self.classes.label(word)).collect::<Result<_, _>>();
-        Ok(labels.map_err(Fault::from)?)
+        guard(|| {
+            let labels = words.iter().map(|word| self.classes.label(word)).collect::<Result<_, _>>();
+            Ok(labels.map_err(Fault::from)?)
+        })
     }
 
     /// The text of a truth value in a column of the table.
@@ -330,12 +335,13 @@ impl Run {
         threads: Option<usize>,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let labels = match labels.as_slice() {
-            [] => sampling::in_turn(&(0..self.classes.len() as u32).collect::<Vec<_>>(), count),
-            labels => labels.to_vec(),
-        };
-        let asked = Draw { truncation, temperature, ..Draw::new(count, seed, &labels) };
         let made = compute(py, threads, progress.as_ref(), |watch| {
+            let labels = if labels.is_empty() {
+                sampling::in_turn(&(0..self.classes.len() as u32).collect::<Vec<_>>(), count)
+            } else {
+                labels
+            };
+            let asked = Draw { truncation, temperature, ..Draw::new(count, seed, &labels) };
             let (mut floats, mut texts, mut done) = (None, Vec::new(), 0);
             sampling::draw::<Fault>(self.run.model.as_ref(), &asked, |part| {
                 values::check_rows("samples", &part, done)?;
@@ -389,16 +395,15 @@ impl Run {
         Made::Rows(table).into_python(py)
     }
 
-    /// The posterior means of samples, one row each.
     fn encode<'py>(
         &self,
         py: Python<'py>,
-        inputs: Inputs<'_>,
+        mut inputs: Inputs<'_>,
         labels: Option<Vec<u32>>,
         threads: Option<usize>,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.applied(py, &inputs, labels.as_deref(), threads, progress.as_ref(), |seen, labels, watch| {
+        self.applied(py, &mut inputs, labels.as_deref(), threads, progress.as_ref(), |seen, labels, watch| {
             let all = seen.dims().first().copied().unwrap_or_default() as u64;
             let done = |done| watch.progress("encoding", done as u64, all);
             let means = sampling::encode(self.run.needed_encoder()?, &self.device, seen, labels, done)?;
@@ -406,16 +411,15 @@ impl Run {
         })
     }
 
-    /// Reconstructions of samples.
     fn reconstruct<'py>(
         &self,
         py: Python<'py>,
-        inputs: Inputs<'_>,
+        mut inputs: Inputs<'_>,
         labels: Option<Vec<u32>>,
         threads: Option<usize>,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.applied(py, &inputs, labels.as_deref(), threads, progress.as_ref(), |seen, labels, watch| {
+        self.applied(py, &mut inputs, labels.as_deref(), threads, progress.as_ref(), |seen, labels, watch| {
             let all = seen.dims().first().copied().unwrap_or_default() as u64;
             let done = |done| watch.progress("reconstructing", done as u64, all);
             let reconstructor = self.run.needed_reconstructor()?;
@@ -423,7 +427,6 @@ impl Run {
         })
     }
 
-    /// Samples from latents `(N, latent_dim)`, one label each if the model takes labels.
     fn decode<'py>(
         &self,
         py: Python<'py>,
@@ -471,20 +474,19 @@ impl Run {
         py: Python<'py>,
         dims: Vec<u32>,
         steps: usize,
-        class: u32,
+        label: u32,
         seed: Option<u64>,
         threads: Option<usize>,
         progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let made = compute(py, threads, progress.as_ref(), |watch| {
-            let walk =
-                walk::traversal(self.run.model.as_ref(), &Traversal { dims: &dims, steps, class, seed })?;
+            let way = Traversal { dims: &dims, steps, class: label, seed };
+            let walk = walk::traversal(self.run.model.as_ref(), &way)?;
             self.made(&self.walked(&walk, watch)?, 0)
         })?;
         made.into_python(py)
     }
 
-    /// Measures the run, and writes metrics.json into its folder.
     #[expect(clippy::too_many_arguments, reason = "the method of Python that calls it names them")]
     fn evaluate(
         &self,
@@ -530,7 +532,6 @@ impl Run {
         Ok(report.metrics.into_iter().map(metric).collect())
     }
 
-    /// Writes the page about the run, and returns its path.
     fn report(
         &self,
         py: Python<'_>,
@@ -538,10 +539,12 @@ impl Run {
         data: Option<Bound<'_, Data>>,
         data_dir: Option<PathBuf>,
         threads: Option<usize>,
+        progress: Option<Bound<'_, PyAny>>,
     ) -> PyResult<PathBuf> {
         let source = data.map(|data| data.get().source()).or_else(|| self.source.clone());
-        compute(py, threads, None, |_| {
-            let data = data::load(&self.run.recipe.data, source.as_ref(), data_dir, &|_, _| ());
+        compute(py, threads, progress.as_ref(), |watch| {
+            let loading = |done, total| watch.progress("loading data", done, total);
+            let data = data::load(&self.run.recipe.data, source.as_ref(), data_dir, &loading);
             let data = match &source {
                 Some(_) => {
                     let data = data?;
@@ -551,12 +554,12 @@ impl Run {
                 None => data,
             };
             let load = |_: &waxwork_models::Run| Ok(data?);
-            Ok(write_report(self.run.folder.path(), out.as_deref(), load, &self.device)?)
+            let drawn =
+                |done: usize, parts: usize| watch.progress("drawing the page", done as u64, parts as u64);
+            Ok(write_report(self.run.folder.path(), out.as_deref(), load, &self.device, &drawn)?)
         })
     }
 
-    /// Writes a part of the model, by default the one that makes samples, as an ONNX file, and returns its
-    /// path: by default the part's name in the run's folder.
     fn export(&self, py: Python<'_>, out: Option<PathBuf>, part: Option<&str>) -> PyResult<PathBuf> {
         const PARTS: [Part; 4] = [Part::Generator, Part::Decoder, Part::Encoder, Part::Prior];
         let named = |name: &str| {
@@ -581,6 +584,6 @@ impl Run {
             let (dims, bytes) = Floats::of(&tensor)?.into_python(py)?;
             Ok((name, dims, bytes))
         };
-        tensors.map(one).collect()
+        guard(|| tensors.map(one).collect())
     }
 }

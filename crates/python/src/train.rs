@@ -1,4 +1,4 @@
-//! Training and resuming runs.
+//! Training and resuming runs. `waxwork.train` and `waxwork.resume` in Python document what the functions do.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -9,14 +9,14 @@ use pyo3::prelude::*;
 use waxwork_cli::{environment, finish_run};
 use waxwork_core::{Device, device};
 use waxwork_data::manifest::MEMORY;
-use waxwork_models::resume::{Resumer, data_differences, recipe_differences};
+use waxwork_models::resume::{Resumable, Resumer};
 use waxwork_models::{Recipe, TrainingRun};
-use waxwork_trainer::{Event, Observer, RunFolder, RunInfo, Status};
+use waxwork_trainer::{Event, Observer, RunFolder, RunInfo};
 
 use crate::compute::{Watch, compute, count};
 use crate::data::{self, Data, Source};
 use crate::errors::{Class, Fault};
-use crate::run::Run;
+use crate::run::{Run, absolute};
 
 /// A recipe: its name, its file or a run folder; or, if the flag is set, its keys as JSON.
 #[derive(FromPyObject)]
@@ -57,7 +57,6 @@ impl Asked {
     }
 }
 
-/// Trains a new run in the folder `out`. After an interrupt it writes a checkpoint first.
 #[pyfunction]
 #[expect(clippy::too_many_arguments, reason = "the function of Python that calls it names them")]
 pub(crate) fn train(
@@ -74,7 +73,7 @@ pub(crate) fn train(
     let source = data.map(|data| data.get().source());
     let workers = count(threads)?;
     compute(py, threads, progress.as_ref(), |watch| {
-        let device = device::open(device)?;
+        let (out, device) = (absolute(out), device::open(device)?);
         let recipe = recipe.recipe(&settings)?;
         recipe.train.check()?;
         RunFolder::check_free(&out)?;
@@ -88,7 +87,6 @@ pub(crate) fn train(
     })
 }
 
-/// Resumes a run from its newest checkpoint. A finished run is only opened.
 #[pyfunction]
 pub(crate) fn resume(
     py: Python<'_>,
@@ -102,32 +100,17 @@ pub(crate) fn resume(
     let source = data.map(|data| data.get().source());
     let workers = count(threads)?;
     compute(py, threads, progress.as_ref(), |watch| {
-        let device = device::open(device)?;
-        let mut folder = RunFolder::open(&path)?;
-        folder.lock()?;
-        let mut info = folder.info()?;
-        if info.status == Status::Finished && folder.load_model()?.is_some() {
-            drop(folder);
-            return Run::opened(&path, device, source);
+        let (path, device) = (absolute(path), device::open(device)?);
+        let recipe = |folder: &RunFolder| Ok(Recipe::of_run(folder, &[])?);
+        let load = |recipe: &Recipe| loaded(recipe, source.as_ref(), watch);
+        let Resumable { folder, mut info, recipe, data } = Resumable::open::<Fault>(&path, recipe, load)?;
+        if let Some(data) = data {
+            let mut run = TrainingRun::new(recipe, data, &device, folder.initial()?.as_ref())?;
+            let started = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());
+            let environment = environment(&device, workers);
+            run.resume(&folder, &mut info, Resumer { command: vec![command], environment, started })?;
+            go(&mut run, &folder, &device, watch)?;
         }
-        if info.status == Status::Failed {
-            let failure = info.failure.as_deref().unwrap_or("training diverged");
-            let message = format!("`{}` cannot be resumed: {failure}", path.display());
-            return Err(Fault::new(Class::Training, message));
-        }
-        let recipe = Recipe::of_run(&folder, &[])?;
-        let data = loaded(&recipe, source.as_ref(), watch)?;
-        let differences = [recipe_differences(&info, &recipe)?, data_differences(&info, &data)].concat();
-        if !differences.is_empty() {
-            let (path, differences) = (path.display(), differences.join(", "));
-            let message = format!("`{path}` was started with different settings: {differences}");
-            return Err(Fault::new(Class::Run, message));
-        }
-        let mut run = TrainingRun::new(recipe, data, &device, folder.initial()?.as_ref())?;
-        let started = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());
-        let resumer = Resumer { command: vec![command], environment: environment(&device, workers), started };
-        run.resume(&folder, &mut info, resumer)?;
-        go(&mut run, &folder, &device, watch)?;
         drop(folder);
         Run::opened(&path, device, source)
     })

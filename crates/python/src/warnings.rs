@@ -1,8 +1,9 @@
-//! What the libraries log as a warning becomes a warning of Python.
+//! What the libraries log as a warning becomes a warning of Python, in the call that it belongs to.
 
+use std::cell::OnceCell;
 use std::ffi::CString;
 use std::fmt::{Debug, Write};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -13,10 +14,42 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-/// Warnings that no call has issued yet.
-static PENDING: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// The frames between the caller's line and the call into this library.
 const FRAMES: i32 = 2;
+
+/// Warnings of a call that it has not issued yet.
+#[derive(Default)]
+pub(crate) struct Inbox(Mutex<Vec<String>>);
+
+impl Inbox {
+    /// Removes all warnings, and returns them.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, message: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+    }
+}
+
+thread_local! {
+    /// Where this thread's warnings go.
+    static INBOX: OnceCell<Arc<Inbox>> = const { OnceCell::new() };
+}
+
+/// From now on, warnings of this thread go to `inbox`. Call it once on each thread that computes.
+pub(crate) fn send_to(inbox: &Arc<Inbox>) {
+    INBOX.with(|own| _ = own.set(Arc::clone(inbox)));
+}
+
+/// Adds a warning to the call that this thread computes for.
+pub(crate) fn add(message: String) {
+    INBOX.with(|inbox| match inbox.get() {
+        Some(inbox) => inbox.add(message),
+        // A thread of no call, of which the libraries start none that warns. A warning must not be lost.
+        None => eprintln!("warning: {message}"),
+    });
+}
 
 /// Keeps the messages of warnings.
 struct Warnings;
@@ -52,24 +85,13 @@ pub(crate) fn start() {
     });
 }
 
-/// Adds a warning.
-pub(crate) fn add(message: String) {
-    PENDING.lock().unwrap_or_else(PoisonError::into_inner).push(message);
-}
-
-/// Drops all warnings that are pending.
-pub(crate) fn forget() {
-    PENDING.lock().unwrap_or_else(PoisonError::into_inner).clear();
-}
-
-/// Issues all warnings that are pending.
+/// Issues warnings.
 ///
 /// # Errors
 /// If a filter turns one into an exception.
-pub(crate) fn issue(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn issue(py: Python<'_>, warnings: Vec<String>) -> PyResult<()> {
     static CATEGORY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let pending = std::mem::take(&mut *PENDING.lock().unwrap_or_else(PoisonError::into_inner));
-    for message in pending {
+    for message in warnings {
         let category = CATEGORY.import(py, "waxwork.exceptions", "WaxworkWarning")?;
         let message = CString::new(message.replace('\0', " "))?;
         PyErr::warn(py, category, &message, FRAMES)?;

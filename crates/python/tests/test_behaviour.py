@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from conftest import SMALL_VAE, Command, images, model
 
 import waxwork as ww
+from waxwork import _native
 
 
 def test_an_interrupt_leaves_a_checkpoint_that_resumes_to_the_same_bytes(tmp_path: Path) -> None:
@@ -62,6 +64,23 @@ def test_a_long_call_can_be_interrupted(vae: ww.Run) -> None:
     timer.join()
 
 
+def test_a_metric_can_be_interrupted() -> None:
+    features = np.random.default_rng(0).normal(size=(500, 16))
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        # Without the interrupt, this takes days.
+        ww.metrics.kernel(features, features, subsets=10**9, size=500)
+    timer.join()
+
+
+def test_a_report_tells_its_progress(vae: ww.Run, tmp_path: Path) -> None:
+    heard: list[tuple[str, int, int]] = []
+    vae.report(tmp_path / "page.html", progress=lambda *told: heard.append(told[:3]))
+    parts = [done for stage, done, _ in heard if stage == "drawing the page"]
+    assert parts == sorted(parts) and heard[-1] == ("drawing the page", 7, 7)
+
+
 def test_progress_reaches_a_function_and_tqdm(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     heard: list[tuple[str, int, int, dict[str, float]]] = []
 
@@ -99,6 +118,29 @@ def test_warnings_are_warnings(tmp_path: Path) -> None:
     assert told[0].filename == __file__
 
 
+def test_warnings_belong_to_the_call(vae: ww.Run, tmp_path: Path) -> None:
+    settings = {**SMALL_VAE, "optimizer.warmup_steps": 100}
+    heard: list[int] = []
+    over = threading.Event()
+
+    def sample_on() -> None:
+        while not over.is_set():
+            vae.sample(500, progress=lambda *_: None)
+
+    other = threading.Thread(target=sample_on)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ww.WaxworkWarning)
+        warnings.showwarning = lambda *_: heard.append(threading.get_ident())
+        other.start()
+        try:
+            for number in range(5):
+                ww.train("vae-digits", steps=2, set=settings, out=tmp_path / str(number), progress=False)
+        finally:
+            over.set()
+            other.join()
+    assert len(heard) >= 5 and set(heard) == {threading.get_ident()}
+
+
 def test_other_threads_run_meanwhile(vae: ww.Run) -> None:
     turns = 0
     done = threading.Event()
@@ -130,6 +172,32 @@ def test_two_threads_may_compute_at_once(vae: ww.Run, ring: ww.Run) -> None:
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     assert [found[0], found[1]] == alone
+
+
+def test_a_call_does_not_wait_for_another_with_as_many_threads(vae: ww.Run, ring: ww.Run) -> None:
+    ended: list[str] = []
+    began, over = threading.Event(), threading.Event()
+    late = time.monotonic() + 30
+
+    def listen(*_: object) -> None:
+        began.set()
+        if over.is_set() or time.monotonic() > late:
+            raise InterruptedError
+
+    def sample_long() -> None:
+        try:
+            ring.sample(10**9, threads=1, progress=listen)
+        except InterruptedError:
+            ended.append("long")
+
+    other = threading.Thread(target=sample_long)
+    other.start()
+    assert began.wait(60)
+    vae.sample(10, threads=1, progress=False)
+    ended.append("short")
+    over.set()
+    other.join()
+    assert ended == ["short", "long"]
 
 
 FORK = """
@@ -199,6 +267,33 @@ def test_the_package_carries_the_command(vae: ww.Run, command: Command, tmp_path
     assert np.load(tmp_path / "a.npy").tobytes() == vae.sample(20).tobytes()
     assert carried("sample", vae.path, "--no-such-option").returncode == 2
     assert carried("sample", tmp_path / "none").stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("computing", [False, True])
+@pytest.mark.skipif(not hasattr(_native, "fail"), reason="a release has no function that panics")
+def test_a_panic_is_an_exception_of_the_package(computing: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    words = r"^internal error: not a \+ b; please report it at https://\S+/issues$"
+    with pytest.raises(ww.InternalError, match=words) as raised:
+        _native.fail("not a +\n  b", computing)
+    assert isinstance(raised.value, ww.WaxworkError) and isinstance(raised.value, RuntimeError)
+    # Standard error has the place.
+    assert "panicked at" in capfd.readouterr().err
+    # The threads are there for the next call.
+    assert ww.metrics.frechet(np.eye(3), np.eye(3)) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_run_stays_the_same_in_another_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    trained = ww.train("vae-digits", steps=2, set=SMALL_VAE, out="runs/mine", progress=False)
+    runs = [trained, ww.load("runs/mine"), ww.resume("runs/mine", progress=False)]
+    monkeypatch.chdir(elsewhere)
+    for run in runs:
+        assert os.path.isabs(run.path) and os.path.samefile(run.path, tmp_path / "runs/mine")
+        assert os.path.samefile(run.export_onnx(), tmp_path / "runs/mine/decoder.onnx")
+    trained.evaluate(samples=0, count=20, progress=False)
+    assert (tmp_path / "runs/mine/metrics.json").is_file() and not list(elsewhere.iterdir())
 
 
 def test_a_run_is_not_pickled(vae: ww.Run) -> None:

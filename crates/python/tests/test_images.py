@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from conftest import SMALL, SMALL_VAE, Command, images, model, write_png
 
 import waxwork as ww
+from waxwork import _arrays
 
 
 def written(command: Command, folder: Path, *arguments: object) -> np.ndarray:
@@ -22,6 +24,15 @@ def written(command: Command, folder: Path, *arguments: object) -> np.ndarray:
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "?", "<f4", "<f8", "<i4", "<i8", "<u4"])
+def test_arrays_go_in_as_numpy_writes_them(dtype: str) -> None:
+    array = (np.arange(24) % 2).reshape(2, 3, 4).astype(dtype)
+    for given in [array, array[:0], array[0, 0, 0], array.transpose(2, 0, 1), array[:, ::2]]:
+        file = io.BytesIO()
+        np.save(file, np.ascontiguousarray(given))
+        assert _arrays.npy(given, "array") == file.getvalue()
 
 
 def test_samples_are_the_bytes_of_the_command(
@@ -62,6 +73,15 @@ def test_sounds_are_those_of_the_command(home: Path, command: Command, tmp_path:
     found = run.sample(2)
     assert found.ndim == 2 and np.abs(found).max() <= 1
     assert same(found, written(command, tmp_path, "sample", run.path, "-n", 2))
+
+    def stop(stage: str, *_: object) -> None:
+        if stage == "drawing the page":
+            raise InterruptedError("enough")
+
+    # Pages with sounds take long enough that this one is not there before it is stopped.
+    with pytest.raises(InterruptedError, match="enough"):
+        run.report(tmp_path / "page.html", progress=stop)
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_latents_are_those_of_the_command(cvae: ww.Run, vae: ww.Run, command: Command, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ const NEIGHBOURS: usize = 20;
 
 /// The contents of the page. Parts that a run lacks are omitted.
 #[derive(Serialize)]
-struct ReportPage {
+struct ReportPage<'a> {
     name: String,
     description: String,
     facts: Vec<[String; 2]>,
@@ -60,7 +60,11 @@ struct ReportPage {
     repository: &'static str,
     /// Number of [`PARTS`] that are done.
     #[serde(skip)]
+    done: usize,
+    #[serde(skip)]
     bar: Meter,
+    #[serde(skip)]
+    progress: &'a dyn Fn(usize, usize),
 }
 
 /// Samples of one class.
@@ -101,12 +105,13 @@ struct Row {
 pub(crate) fn run(arguments: &ReportArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
     let load = |run: &Run| sample::data(run, arguments.data_dir.as_ref());
-    let page = write(&arguments.run, arguments.out.as_deref(), load, &device)?;
+    let page = write(&arguments.run, arguments.out.as_deref(), load, &device, &|_, _| ())?;
     Ok(format!("{}: open it in a browser\n", page.display()))
 }
 
 /// Writes the page of a run to `out`, by default RUN/report.html, and returns its path. `data` loads the
-/// run's data set.
+/// run's data set. `progress` is called with the number of parts that are done and of all, several times for
+/// a part that takes long.
 ///
 /// # Errors
 /// If the folder is not a run, or the page cannot be written. Parts that cannot be drawn are left out, and
@@ -116,6 +121,7 @@ pub fn write(
     out: Option<&Path>,
     data: impl FnOnce(&Run) -> Result<Dataset, Failure>,
     device: &Device,
+    progress: &dyn Fn(usize, usize),
 ) -> Result<PathBuf, Failure> {
     let folder = RunFolder::open(path)?;
     let recipe = Recipe::of_run(&folder, &[])?;
@@ -137,7 +143,9 @@ pub fn write(
         left_out: Vec::new(),
         version: env!("CARGO_PKG_VERSION"),
         repository: env!("CARGO_PKG_REPOSITORY"),
+        done: 0,
         bar: output::bar(PARTS, "drawing the page"),
+        progress,
     };
     shown.add("Losses", |shown| {
         shown.charts = charts(&logged(&folder.metrics())?);
@@ -181,6 +189,8 @@ pub fn write(
         Ok(())
     });
     let out = out.map_or_else(|| default_page(&folder), Path::to_owned);
+    // A run of some kinds has fewer parts.
+    progress(PARTS, PARTS);
     store::write(&out, pages::page("report.html", &shown)?.as_bytes())?;
     Ok(out)
 }
@@ -190,13 +200,19 @@ pub(crate) fn default_page(folder: &RunFolder) -> PathBuf {
     folder.path().join("report.html")
 }
 
-impl ReportPage {
+impl ReportPage<'_> {
     /// Adds a part, or warns that it is omitted.
     fn add(&mut self, part: &str, add: impl FnOnce(&mut Self) -> Result<(), Failure>) {
         if let Err(failure) = add(self) {
             self.left_out.push([part.to_owned(), failure.message]);
         }
+        self.done += 1;
         self.bar.inc(1);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        (self.progress)(self.done, PARTS);
     }
 
     fn classes(&mut self, run: &Run) -> Result<(), Failure> {
@@ -207,6 +223,7 @@ impl ReportPage {
             let image = picture(run, &images, format!("{COLUMNS} samples of the class {name}"))?;
             let sound = sound(run, &images.narrow(0, 0, HEARD)?)?;
             self.classes.push(Class { name, image, sound });
+            self.tell();
         }
         Ok(())
     }

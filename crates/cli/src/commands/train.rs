@@ -10,9 +10,9 @@ use time::macros::format_description;
 use waxwork_core::{Device, Profile, Tensor, device, store};
 use waxwork_data::Dataset;
 use waxwork_data::manifest::{CLIPS, SOUND};
-use waxwork_models::resume::{Resumer, data_differences, recipe_differences};
+use waxwork_models::resume::{Resumable, Resumer};
 use waxwork_models::{Recipe, TrainingRun};
-use waxwork_trainer::run_info::{Origin, Status};
+use waxwork_trainer::run_info::Origin;
 use waxwork_trainer::stop::Reason;
 use waxwork_trainer::{Environment, FinalWeights, Outcome, Progress, RunFolder, RunInfo, Stop};
 
@@ -248,38 +248,13 @@ pub(crate) fn start(
 }
 
 fn resume(path: &Path, arguments: &TrainArguments, session: &Session) -> Result<String, Failure> {
-    let mut folder = RunFolder::open(path)?;
-    folder.lock()?;
-    let mut info = folder.info()?;
-    let (_, recipe) = resolve(arguments, Some(&folder))?;
-    let mut differences = recipe_differences(&info, &recipe)?;
-    if differences.is_empty() && info.status == Status::Finished {
-        match folder.load_model() {
-            Ok(Some(_)) => return finished_already(&folder, &info, &recipe, &session.device),
-            Ok(None) => tracing::warn!("`{}` is missing; writing it again", folder.model().display()),
-            Err(error) => tracing::warn!("writing the model again: {error}"),
-        }
+    let recipe = |folder: &RunFolder| resolve(arguments, Some(folder)).map(|(_, recipe)| recipe);
+    let found = Resumable::open::<Failure>(path, recipe, |recipe| load(&recipe.data))?;
+    let Resumable { folder, mut info, recipe, data } = found;
+    match data {
+        Some(data) => go_on(&folder, &mut info, recipe, data, session),
+        None => finished_already(&folder, &info, &recipe, &session.device),
     }
-    if differences.is_empty() && info.status == Status::Failed {
-        let (path, failure) = (path.display(), info.failure.as_deref().unwrap_or("training diverged"));
-        return Err(Failure::new(format!(
-            "`{path}` cannot be resumed: {failure}; the same recipe would diverge again, so fork the run with \
-             other settings: `waxwork train --fork {path} --set optimizer.lr=…`"
-        )));
-    }
-    // If the keys of the data set differ, they name the difference, and the data need not be available.
-    if differences.iter().all(|difference| !difference.starts_with("data.")) {
-        let data = load(&recipe.data)?;
-        differences.extend(data_differences(&info, &data));
-        if differences.is_empty() {
-            return go_on(&folder, &mut info, recipe, data, session);
-        }
-    }
-    Err(Failure::new(format!(
-        "`{0}` was started with different settings: {1}; restore them, or fork the run: `waxwork train --fork {0}`",
-        path.display(),
-        differences.join(", ")
-    )))
 }
 
 fn go_on(
@@ -424,7 +399,7 @@ pub fn finish_run(
 
 /// Writes the run's page. A failure is only logged, because the page can be written again at any time.
 fn page(folder: &RunFolder, data: &Dataset, device: &Device) -> Option<PathBuf> {
-    let page = report::write(folder.path(), None, |_| Ok(data.clone()), device);
+    let page = report::write(folder.path(), None, |_| Ok(data.clone()), device, &|_, _| ());
     page.inspect_err(|failure| tracing::warn!("failed to write report.html: {}", failure.message)).ok()
 }
 

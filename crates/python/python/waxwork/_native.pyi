@@ -2,24 +2,45 @@
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, final
 
-Report = Callable[[str, int, int, Mapping[str, float]], Any] | None
-Part = tuple[bytes, list[str] | None]
-Column = tuple[str, str, list[Any]]
-Path = str | os.PathLike[str]
-Metric = tuple[
+__all__ = [
+    "Data",
+    "Run",
+    "__version__",
+    "command",
+    "cover",
+    "fail",
+    "frechet",
+    "grid",
+    "is_data",
+    "kernel",
+    "labels",
+    "open",
+    "recipes",
+    "resume",
+    "score",
+    "train",
+]
+
+_Report = Callable[[str, int, int, Mapping[str, float]], Any] | None
+_Part = tuple[bytes, list[str] | None]
+_Column = tuple[str, str, list[Any]]
+_Path = str | os.PathLike[str]
+_Metric = tuple[
     str, float, str, list[float] | None, float | None, bool | None, dict[str, str]
 ]
 
 __version__: str
 
+@final
 class Data:
     @staticmethod
-    def samples(train: Part, test: Part | None, classes: list[str] | None) -> Data: ...
+    def samples(train: _Part, test: _Part | None, classes: list[str] | None) -> Data: ...
     @staticmethod
-    def table(train: list[Column], test: list[Column] | None) -> Data: ...
+    def table(train: list[_Column], test: list[_Column] | None) -> Data: ...
 
+@final
 class Run:
     path: os.PathLike[str]
     family: str
@@ -46,27 +67,27 @@ class Run:
         truncation: float | None,
         temperature: float,
         threads: int | None,
-        progress: Report,
+        progress: _Report,
     ) -> Any: ...
     def sample_rows(
         self,
         count: int,
         seed: int,
         asked: list[tuple[str, str]],
-        like: list[Column] | None,
+        like: list[_Column] | None,
         truncation: float | None,
         temperature: float,
         threads: int | None,
-        progress: Report,
+        progress: _Report,
     ) -> list[dict[str, Any]]: ...
     def encode(
-        self, inputs: Any, labels: list[int] | None, threads: int | None, progress: Report
+        self, inputs: Any, labels: list[int] | None, threads: int | None, progress: _Report
     ) -> tuple[list[int], bytearray]: ...
     def reconstruct(
-        self, inputs: Any, labels: list[int] | None, threads: int | None, progress: Report
+        self, inputs: Any, labels: list[int] | None, threads: int | None, progress: _Report
     ) -> Any: ...
     def decode(
-        self, latents: bytes, labels: list[int] | None, threads: int | None, progress: Report
+        self, latents: bytes, labels: list[int] | None, threads: int | None, progress: _Report
     ) -> Any: ...
     def interpolate(
         self,
@@ -76,7 +97,7 @@ class Run:
         fixed_latent: bool,
         seed: int,
         threads: int | None,
-        progress: Report,
+        progress: _Report,
     ) -> Any: ...
     def traverse(
         self,
@@ -85,7 +106,7 @@ class Run:
         label: int,
         seed: int | None,
         threads: int | None,
-        progress: Report,
+        progress: _Report,
     ) -> Any: ...
     def evaluate(
         self,
@@ -94,40 +115,46 @@ class Run:
         count: int | None,
         importance_samples: int,
         accuracy: bool,
-        inception: Path | None,
+        inception: _Path | None,
         data: Data | None,
-        data_dir: Path | None,
+        data_dir: _Path | None,
         threads: int | None,
-        progress: Report,
-    ) -> list[Metric]: ...
+        progress: _Report,
+    ) -> list[_Metric]: ...
     def report(
-        self, out: Path | None, data: Data | None, data_dir: Path | None, threads: int | None
+        self,
+        out: _Path | None,
+        data: Data | None,
+        data_dir: _Path | None,
+        threads: int | None,
+        progress: _Report,
     ) -> os.PathLike[str]: ...
-    def export(self, out: Path | None, part: str | None) -> os.PathLike[str]: ...
+    def export(self, out: _Path | None, part: str | None) -> os.PathLike[str]: ...
     def tensors(self) -> list[tuple[str, list[int], bytearray]]: ...
 
 def train(
     recipe: tuple[str, bool],
     settings: list[str],
     data: Data | None,
-    out: Path,
+    out: _Path,
     command: str,
     device: str,
     threads: int | None,
-    progress: Report,
+    progress: _Report,
 ) -> Run: ...
 def resume(
-    path: Path,
+    path: _Path,
     data: Data | None,
     command: str,
     device: str,
     threads: int | None,
-    progress: Report,
+    progress: _Report,
 ) -> Run: ...
-def open(path: Path, device: str, raw: bool) -> Run: ...
+def open(path: _Path, device: str, raw: bool) -> Run: ...
 def command(arguments: list[str]) -> int: ...
 def recipes() -> list[str]: ...
 def is_data(name: str) -> bool: ...
+def fail(message: str, computing: bool) -> None: ...  # Only in a build with debug assertions.
 def grid(npy: bytes, columns: int) -> bytes: ...
 def labels(npy: bytes, count: int, classes: int) -> list[int]: ...
 def frechet(real: bytes, generated: bytes) -> float: ...

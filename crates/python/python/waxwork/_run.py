@@ -97,7 +97,7 @@ class Run:
 
     @property
     def path(self) -> str:
-        """The run's folder."""
+        """The run's folder, from the root of the file system."""
         return os.fspath(self._native.path)
 
     @property
@@ -493,6 +493,7 @@ class Run:
         classes: Iterable[str] | None = None,
         data_dir: Path | None = None,
         threads: int | None = None,
+        progress: Progress = None,
     ) -> str:
         """Write the page about the run: one HTML file that needs no network.
 
@@ -500,7 +501,7 @@ class Run:
         ----------
         path : path, optional
             The file; default: ``report.html`` in the run's folder.
-        data, test, classes, data_dir, threads
+        data, test, classes, data_dir, threads, progress
             As for :meth:`evaluate`.
 
         Returns
@@ -517,7 +518,9 @@ class Run:
         """
         out = None if path is None else _arrays.path_of(path)
         place = None if data_dir is None else _arrays.path_of(data_dir)
-        return os.fspath(self._native.report(out, _data.memory(data, test, classes), place, threads))
+        memory = _data.memory(data, test, classes)
+        with reporter(progress) as report:
+            return os.fspath(self._native.report(out, memory, place, threads, report))
 
     def export_onnx(self, path: Path | None = None, part: str | None = None) -> str:
         """Write a part of the model as an ONNX file.

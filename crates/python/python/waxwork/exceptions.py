@@ -8,6 +8,7 @@ __all__ = [
     "DataError",
     "FileError",
     "ForkError",
+    "InternalError",
     "ModelError",
     "RecipeError",
     "RunError",
@@ -31,6 +32,10 @@ class FileError(WaxworkError, OSError):
 
 class ForkError(WaxworkError, RuntimeError):
     """A process that was forked while another thread was computing."""
+
+
+class InternalError(WaxworkError, RuntimeError):
+    """A mistake in waxwork. Please report it with this message, and with what was written to standard error."""
 
 
 class ModelError(WaxworkError, ValueError):
