@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use waxwork_core::collective::{Collective, OneProcess};
 use waxwork_core::{Device, device, hash, store};
 use waxwork_data::Dataset;
-use waxwork_distributed::{Error, Launch, Mpi, host};
+use waxwork_distributed::{Error, Launch, Mpi, host, on_device};
 use waxwork_models::Run;
 use waxwork_trainer::Environment;
 use waxwork_trainer::run_info::Processes;
@@ -121,6 +121,17 @@ impl Together {
             Some(mpi) => Arc::clone(mpi) as _,
             None => Arc::new(OneProcess),
         }
+    }
+
+    /// The processes for training on `device`. Gradients on GPUs move by NCCL, if it is there. All processes
+    /// make this call.
+    pub(crate) fn collective_on(&self, device: &Device) -> Result<Arc<dyn Collective>, Failure> {
+        let Some(mpi) = &self.mpi else { return Ok(self.collective()) };
+        let (collective, reason) = on_device(mpi, device)?;
+        if let Some(reason) = reason {
+            tracing::warn!("gradients move through host memory, without NCCL: {reason}");
+        }
+        Ok(collective)
     }
 
     /// Whether this process writes files and messages.
