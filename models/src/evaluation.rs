@@ -92,7 +92,7 @@ pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> 
 /// ([`Run::whole_data`]). So there is one judge, and one floor, per data set. `stages` receives the progress.
 ///
 /// Several processes may measure together ([`EvaluationConfig::collective`]). The first one's report has the
-/// bytes of one process. The others' reports lack metrics, as these processes only do their share of the work.
+/// bytes of one process. The others' reports lack metrics, because these processes only share the work.
 ///
 /// # Errors
 /// [`Error::NothingToMeasure`] for a family without a bound if no samples are requested; errors of the data

@@ -10,8 +10,8 @@ use crate::Mpi;
 use crate::nccl::Nccl;
 use crate::tensors;
 
-/// The processes of an MPI job, each with a GPU of its own. Sums of f32 tensors on GPUs stay there; everything
-/// else goes through MPI.
+/// The processes of an MPI job, each with a GPU of its own. Sums of f32 tensors on GPUs stay there;
+/// everything else goes through MPI.
 pub(crate) struct Gpus {
     mpi: Arc<Mpi>,
     nccl: Nccl,

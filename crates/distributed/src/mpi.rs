@@ -233,8 +233,8 @@ impl Collective for Mpi {
 }
 
 /// The processes for training on `device`, and the reason why sums of tensors on GPUs go through host memory,
-/// if they do although there is NCCL for them. All processes make this call. In a build with the feature `cuda`
-/// it opens NCCL, or the library that `WAXWORK_NCCL` names; if that is `none`, none.
+/// if NCCL was wanted and cannot be used. All processes make this call. It opens NCCL, or the library that
+/// `WAXWORK_NCCL` names; if that is `none`, it opens none.
 ///
 /// # Errors
 /// If another process has ended.

@@ -155,8 +155,8 @@ impl Nccl {
         })
     }
 
-    /// Queues an exchange of `len` numbers on a stream: those at the address `from` go to a process, and those
-    /// that it sends go to the address `into`.
+    /// Queues an exchange of `len` numbers on a stream: those at the address `from` go to a process, and
+    /// those that it sends go to the address `into`.
     #[expect(unsafe_code, reason = "calls of foreign functions")]
     fn queue(&self, peer: usize, [from, into]: [u64; 2], len: usize, stream: Handle) -> Result<(), String> {
         let peer = c_int::try_from(peer).map_err(|error| error.to_string())?;
