@@ -99,12 +99,17 @@ impl TrainingRun {
     /// As [`Following::run`].
     pub fn follow(&mut self, stop: Stop) -> Result<bool> {
         follow::share(self.model.as_ref(), &mut self.state)?;
+        let together = self.state.collective().clone();
+        let (shown, config) = (self.shown.as_ref(), &self.recipe.train);
+        let validation = Validation::of(shown, &self.data, config, &self.device, &together);
+        let validate = validation.as_ref().map(|validation| || validation.measure());
         let following = Following {
             model: self.model.as_ref(),
             state: &mut self.state,
             data: &self.data.train,
             device: &self.device,
-            config: &self.recipe.train,
+            config,
+            validate: validate.as_ref().map(|validate| validate as _),
             stop,
         };
         Ok(following.run()?)
@@ -185,7 +190,9 @@ impl TrainingRun {
         }
         let every = self.recipe.train.histogram_every;
         let mut board = TensorBoard::new(folder.path(), &hyperparameters, self.model.params(), every);
-        let validation = Validation::of(self.shown.as_ref(), &self.data, &self.recipe.train, &self.device);
+        let together = self.state.collective().clone();
+        let (shown, config) = (self.shown.as_ref(), &self.recipe.train);
+        let validation = Validation::of(shown, &self.data, config, &self.device, &together);
         let metric = validation.as_ref().map_or("", Validation::selection_metric);
         let validate = validation.as_ref().map(|validation| || validation.measure());
         let (shown, info, seed) = (self.shown.as_ref(), &self.data.info, self.recipe.train.seed);

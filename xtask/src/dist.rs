@@ -22,10 +22,10 @@ Usage: cargo xtask dist [--features LIST] [--no-default-features]
 
 The archive is for people who do not have Rust. The command writes
 target/dist/waxwork-VERSION-TARGET.tar.gz with the program, completions for five shells, man pages,
-the schema of recipes, the README, the changelog and the licences, and the sampler for browsers if
-Rust's standard library for them is installed (`cargo xtask web --help`). It also writes a .sha256 file for
-`sha256sum -c`. The same program always gives the same archive: names are sorted, and all times are
-that of the commit.
+the schema of recipes, the README, the changelog and the licences. It adds the sampler for browsers
+if Rust's standard library for them is installed (`cargo xtask web --help`). It also writes a
+.sha256 file for `sha256sum -c`. The same program always gives the same archive: names are sorted,
+and all times are that of the commit.
 
 Examples:
   cargo xtask dist
