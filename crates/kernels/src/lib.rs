@@ -117,7 +117,7 @@ pub use matmul::matmul;
 pub use norm::{batch_norm, batch_norm_with};
 pub use planes::{conv2d_with_planes, with_planes};
 pub use pool::pool2d;
-pub use resample::{avg_pool2, translate, upsample2};
+pub use resample::{avg_pool2, slide, translate, upsample2};
 pub use scalars::{scalar, scalars};
 pub use segment_layout::{SegmentKind, Segments};
 pub use segments::{activate_segments, segment_log_likelihood};
