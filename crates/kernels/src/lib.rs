@@ -72,6 +72,7 @@ mod loss;
 mod lstm;
 mod matmul;
 mod matrix;
+mod mirror;
 mod norm;
 mod packed;
 mod panels;

@@ -10,6 +10,7 @@ use crate::composed;
 use crate::device::runs_on_cpu_kernels;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::mirror::mirrored;
 use crate::shapes;
 use crate::tape;
 
@@ -184,18 +185,6 @@ impl ResampleOp {
         });
         out
     }
-}
-
-/// For a line of `size` pixels that moves by `by`, which is less: the pixels that are filled with others, and
-/// which ones these are.
-pub(crate) fn mirrored(by: isize, size: usize) -> impl Iterator<Item = (usize, usize)> {
-    let distance = by.unsigned_abs();
-    let last = size.saturating_sub(1);
-    (0..distance).map(move |i| {
-        // The i-th filled pixel from the edge of the moved line outwards is its i-th neighbour inwards.
-        let (at, source) = (distance - 1 - i, i + 1);
-        if by >= 0 { (at, source) } else { (last - at, last - source) }
-    })
 }
 
 /// For a line of `size` pixels that moves by `by`: where to read from, where to write to, and how

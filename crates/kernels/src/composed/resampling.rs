@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::composed::backward::{ArgumentGradients, Backward, attach, from_the_start};
 use crate::error::Result;
-use crate::resample::mirrored;
+use crate::mirror::mirrored;
 use crate::windows::{Pool, Windows};
 
 /// The mean of every block of 2×2 pixels, with candle's gradient.
