@@ -22,7 +22,8 @@ pub struct Conv1d {
 }
 
 impl Conv1d {
-    /// A convolution that keeps the length. `weight` is `(outputs, inputs, kernel)` and `bias` `(outputs)`; `kernel` is odd.
+    /// A convolution that keeps the length. `weight` is `(outputs, inputs, kernel)` and `bias` `(outputs)`;
+    /// `kernel` is odd.
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
