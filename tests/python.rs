@@ -262,6 +262,24 @@ assert abs(moved - (mean + np.exp(log_var / 2) * latents)).max() < 1e-5 < abs(mo
     }
 }
 
+/// Our waveforms are rounded to 16 bits.
+#[test]
+fn onnxruntime_gives_our_waveforms() {
+    let Some(python) = python("waxwork export", &["numpy", "onnx", "onnxruntime"]) else { return };
+    let trained = Trained::new("cgan-drums-wave", &[]);
+    let graph = trained.folder.path().join("generator.onnx");
+    waxwork(&["export", text(&trained.run), "--out", text(&graph)]).good();
+    let script = "import onnx, onnxruntime
+onnx.checker.check_model('generator.onnx', full_check=True)
+session = onnxruntime.InferenceSession('generator.onnx')
+found, = session.run(None, {'latents': latents, 'labels': labels})
+ours = np.load('ours.npy')
+assert found.shape == (20, 1, 1, 4096) and abs(found).max() <= 1, found.shape
+assert abs(found[:, 0, 0] - ours).max() < 4e-5 < abs(ours).max(), abs(found[:, 0, 0] - ours).max()
+";
+    trained.python(&python, script).good();
+}
+
 #[test]
 fn onnxruntime_draws_from_a_fitted_prior() {
     let needed = ["numpy", "onnx", "onnxruntime", "safetensors"];

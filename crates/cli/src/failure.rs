@@ -197,7 +197,7 @@ fn about_data(error: &DataError) -> Option<String> {
              `--skip-unreadable`)"
                 .into()
         }
-        DataError::Recording { .. } => {
+        DataError::Recording { .. } | DataError::RecordingRow { .. } => {
             "remove it, or skip such recordings with `--set data.sound.skip_unreadable=true`".into()
         }
         DataError::TooSmall { largest, .. } | DataError::Sizes { largest, .. } if *largest >= 4 => {

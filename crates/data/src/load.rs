@@ -143,7 +143,7 @@ impl DataConfig {
             (
                 "data.sound",
                 self.sound.is_some(),
-                name == SOUND || of_sounds,
+                name == SOUND || of_sounds || name.starts_with(HUB),
                 "data sets of sounds have".into(),
             ),
             ("data.text", self.text.is_some(), name == TEXT, format!("the data set `{TEXT}` has")),
@@ -161,6 +161,23 @@ impl DataConfig {
             }
             None => Ok(()),
         }
+    }
+
+    /// Refuses settings that do not fit what a data set of the Hub holds: recordings, or images.
+    #[cfg(feature = "hub")]
+    pub(crate) fn check_content(&self, recordings: bool) -> Result<()> {
+        let name = &self.name;
+        let label = self.sound.as_ref().is_some_and(|sound| sound.label.is_some());
+        let (key, reason) = if recordings && self.folder.is_some() {
+            ("data.folder", format!("only data sets of images have this table, and `{name}` has recordings"))
+        } else if recordings && label {
+            ("data.sound.label", format!("the classes of `{name}` are those of a column, not of file names"))
+        } else if !recordings && self.sound.is_some() {
+            ("data.sound", format!("only data sets of sounds have this table, and `{name}` has images"))
+        } else {
+            return Ok(());
+        };
+        Err(Error::Config { key, reason })
     }
 
     /// The whole data set `name`, from its default location.
@@ -349,6 +366,7 @@ fn load_hub(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
     let (path, note) = crate::hub::cached_or_fetched(config, &dir, progress)?;
     let (parts, mut header) = packed::open(&path)?;
+    config.check_content(matches!(parts.train.kind(), Kind::Sound { .. }))?;
     header.notes.extend(note);
     dataset(config, &header.classes, parts, header.skipped, header.notes)
 }
@@ -521,7 +539,7 @@ fn load_files(manifest: &Manifest, named: Option<&Path>, progress: &Progress<'_>
 
 fn load_packed(manifest: &Manifest, path: &Path) -> Result<Parts> {
     let (parts, header) = packed::open(path)?;
-    if header.shape[..] != manifest.shape || header.classes != manifest.classes {
+    if header.rate.is_some() || header.shape[..] != manifest.shape || header.classes != manifest.classes {
         let expected = format!("the images and classes of `{}`", manifest.name);
         return Err(Error::format(path, expected, format!("{:?}, {:?}", header.shape, header.classes)));
     }

@@ -110,6 +110,16 @@ pub enum GeneratorNetwork {
         /// Length of the motion, the last values of the latent.
         motion: usize,
     },
+    /// For sounds as waveforms: a linear layer to a short sequence of features, then transposed convolutions with windows of 25
+    /// samples, without normalisation (WaveGAN, Donahue et al. 2019).
+    Wave {
+        /// Channels from the latent to the waveform; each entry multiplies the length by four.
+        channels: Vec<usize>,
+    },
+}
+
+fn wave_shuffle() -> usize {
+    2
 }
 
 fn clip_blocks() -> usize {
@@ -189,6 +199,18 @@ pub enum DiscriminatorNetwork {
         #[serde(default)]
         norm: DiscriminatorNorm,
     },
+    /// For sounds as waveforms: the mirror of the generator `wave`.
+    Wave {
+        /// Channels from the waveform to the logit; each entry divides the length by four.
+        channels: Vec<usize>,
+        /// Phase shuffle: a step moves the features of each sample, after each layer but the last, by a random number of positions,
+        /// at most this many in either direction, so that the phase does not give generated waveforms away; 0 for none.
+        #[serde(default = "wave_shuffle")]
+        shuffle: usize,
+        /// Normalisation; batch norm is not possible.
+        #[serde(default)]
+        norm: DiscriminatorNorm,
+    },
 }
 
 /// Normalisation in a discriminator.
@@ -260,7 +282,8 @@ impl DiscriminatorNetwork {
             | Self::Residual { norm, .. }
             | Self::Tower { norm, .. }
             | Self::Text { norm, .. }
-            | Self::Clip { norm, .. } => *norm,
+            | Self::Clip { norm, .. }
+            | Self::Wave { norm, .. } => *norm,
         }
     }
 }
@@ -279,7 +302,7 @@ impl GanConfig {
         }
         let generator = match &self.generator {
             GeneratorNetwork::Mlp { hidden } | GeneratorNetwork::Ctgan { hidden } => hidden.clone(),
-            GeneratorNetwork::Dcgan { channels } => channels.clone(),
+            GeneratorNetwork::Dcgan { channels } | GeneratorNetwork::Wave { channels } => channels.clone(),
             GeneratorNetwork::Residual { channels, blocks } => vec![*channels, *blocks],
             GeneratorNetwork::Tower { width, .. } => vec![*width],
             GeneratorNetwork::Text { channels, blocks } => vec![*channels, *blocks],
@@ -293,7 +316,9 @@ impl GanConfig {
         }
         let discriminator = match &self.discriminator {
             DiscriminatorNetwork::Mlp { hidden, .. } => hidden.clone(),
-            DiscriminatorNetwork::Dcgan { channels, .. } => channels.clone(),
+            DiscriminatorNetwork::Dcgan { channels, .. } | DiscriminatorNetwork::Wave { channels, .. } => {
+                channels.clone()
+            }
             DiscriminatorNetwork::Residual { channels, blocks, .. } if *blocks >= RESIDUAL_HALVINGS => {
                 vec![*channels]
             }

@@ -11,7 +11,9 @@ use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::head::Head;
 use waxwork_nn::layers::{Conv1d, Conv2d, ConvGeometry, Linear, Norm, NormKind};
-use waxwork_nn::nets::{ClipSize, ClipUp, ConvUp, Mlp, ResidualUp, SequenceBlocks, Style, Tower, halved};
+use waxwork_nn::nets::{
+    ClipSize, ClipUp, ConvUp, Mlp, ResidualUp, SequenceBlocks, Style, Tower, WaveUp, halved, needs_waveform,
+};
 use waxwork_nn::tokens::needs_tokens;
 
 const KEY: &str = "model.generator";
@@ -59,6 +61,10 @@ enum Body {
         up: ClipUp,
         motion: usize,
     },
+    Wave {
+        start: Start,
+        up: WaveUp,
+    },
 }
 
 /// The linear layer from the latent to the smallest feature maps, `(channels, height, width)`.
@@ -90,8 +96,8 @@ impl Generator {
     pub fn new(mut scope: Scope<'_>, config: &GanConfig, sample: &SampleSpec, width: usize) -> Result<Self> {
         let head = Head::new(sample, KEY)?;
         let style = Style { weights: config.init.into(), activation: Activation::Relu };
-        use GeneratorNetwork::{Clip, Text, Tower as Fitted};
-        let unlabelled = matches!(config.generator, Fitted { .. } | Text { .. } | Clip { .. });
+        use GeneratorNetwork::{Clip, Text, Tower as Fitted, Wave};
+        let unlabelled = matches!(config.generator, Fitted { .. } | Text { .. } | Clip { .. } | Wave { .. });
         let norm = match config.conditioning {
             Some(Conditioning::Projection) if !unlabelled => NormKind::Conditional { classes: width },
             _ => NormKind::Batch,
@@ -161,6 +167,15 @@ impl Generator {
                 let up = ClipUp::new(scope.enter("clip"), clip, split, size, norm, style, KEY)?;
                 Body::Clip { up, motion: *motion }
             }
+            GeneratorNetwork::Wave { channels } => {
+                let (_, short) = needs_waveform(sample, channels.len(), "model.generator.channels")?;
+                let first = channels.first().copied().unwrap_or_default();
+                let mut maps = channels.get(1..).unwrap_or_default().to_vec();
+                maps.push(1);
+                let linear = Linear::new(scope.enter("project"), inputs, first * short, config.init)?;
+                let start = Start { linear, shape: (first, 1, short) };
+                Body::Wave { start, up: WaveUp::new(scope.enter("up"), first, &maps, style)? }
+            }
             GeneratorNetwork::Residual { channels, blocks } => {
                 let geometry = ConvGeometry::SAME;
                 Body::Residual {
@@ -227,6 +242,10 @@ impl Generator {
             Body::Dcgan { start, norm, up } => {
                 let maps = norm.forward(&start.forward(&input, mode)?, labels, Activation::Relu, mode)?;
                 Ok(kernels::activate(&up.forward(&maps, labels, mode)?, activation)?)
+            }
+            Body::Wave { start, up } => {
+                let maps = kernels::activate(&start.forward(&input, mode)?, Activation::Relu)?;
+                Ok(kernels::activate(&up.forward(&maps)?, activation)?)
             }
             Body::Residual { start, up, norm, output } => {
                 let maps = up.forward(&start.forward(&input, mode)?, labels, mode)?;
@@ -295,6 +314,12 @@ impl Generator {
                 let maps = norm.export(scope.enter("norm"), &maps, labels, Activation::Relu)?;
                 let pixels = up.export(scope.enter("up"), &maps, labels)?;
                 scope.activate(pixels, activation)
+            }
+            Body::Wave { start, up } => {
+                let maps = start.export(&mut scope, &input)?;
+                let maps = scope.activate(maps, Activation::Relu);
+                let samples = up.export(scope.enter("up"), &maps)?;
+                scope.activate(samples, activation)
             }
             Body::Residual { start, up, norm, output } => {
                 let maps = start.export(&mut scope, &input)?;

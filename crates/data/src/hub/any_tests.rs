@@ -1,4 +1,5 @@
-//! Reading of data sets of the Hub as people upload them: columns, labels, parts and images of all kinds.
+//! Reading of data sets of the Hub as people upload them: columns, labels, parts, and images and recordings of
+//! all kinds.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -27,20 +28,31 @@ enum Cells<'a> {
 
 /// Returns a parquet file of these images, with a label column of this name, described as the Hub does.
 fn table(pictures: &[Vec<u8>], column: &str, cells: &Cells<'_>, described: &Value) -> Vec<u8> {
+    table_of(("image", "Image"), pictures, column, cells, described)
+}
+
+/// Returns a parquet file of these encoded samples in a column of this name and type.
+fn table_of(
+    (own, of_type): (&str, &str),
+    samples: &[Vec<u8>],
+    column: &str,
+    cells: &Cells<'_>,
+    described: &Value,
+) -> Vec<u8> {
     let kind = match cells {
         Cells::Numbers(_) => format!("required int64 {column};"),
         Cells::Words(_) => format!("required binary {column} (UTF8);"),
     };
-    let schema = format!("message schema {{ required group image {{ required binary bytes; }} {kind} }}");
+    let schema = format!("message schema {{ required group {own} {{ required binary bytes; }} {kind} }}");
     let schema = Arc::new(parse_message_type(&schema).unwrap());
-    let features = json!({"info": {"features": {"image": {"_type": "Image"}, column: described}}});
+    let features = json!({"info": {"features": {own: {"_type": of_type}, column: described}}});
     let pairs = vec![KeyValue { key: "huggingface".into(), value: Some(features.to_string()) }];
     let described = (!described.is_null()).then_some(pairs);
     let properties = WriterProperties::builder().set_key_value_metadata(described).build();
     let mut out = Vec::new();
     let mut writer = SerializedFileWriter::new(&mut out, schema, Arc::new(properties)).unwrap();
     let mut group = writer.next_row_group().unwrap();
-    let bytes: Vec<ByteArray> = pictures.iter().map(|bytes| ByteArray::from(bytes.clone())).collect();
+    let bytes: Vec<ByteArray> = samples.iter().map(|bytes| ByteArray::from(bytes.clone())).collect();
     let mut next = group.next_column().unwrap().unwrap();
     next.typed::<ByteArrayType>().write_batch(&bytes, None, None).unwrap();
     next.close().unwrap();
@@ -79,6 +91,11 @@ fn plain() -> Value {
 
 /// Returns the result of these files, grouped by part, and the notes about it.
 fn fetched(files: &[(&str, Vec<u8>)], folder: Option<FolderConfig>) -> Result<(Dataset, Vec<String>)> {
+    fetched_as(files, &DataConfig { folder, ..DataConfig::named("hf:some/pictures") })
+}
+
+/// [`fetched`] with any settings.
+fn fetched_as(files: &[(&str, Vec<u8>)], config: &DataConfig) -> Result<(Dataset, Vec<String>)> {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start();
     for (part, bytes) in files {
@@ -87,8 +104,7 @@ fn fetched(files: &[(&str, Vec<u8>)], folder: Option<FolderConfig>) -> Result<(D
     let client =
         HFClient::builder().endpoint(&server.address).cache_dir(dir.path().join("hf")).retry_max_attempts(0);
     let hub = Hub::new(client, Duration::from_secs(1), false).unwrap();
-    let config = DataConfig { folder, ..DataConfig::named("hf:some/pictures") };
-    let path = fetch(&hub, &config, dir.path(), &|_, _| ())?;
+    let path = fetch(&hub, config, dir.path(), &|_, _| ())?;
     let (parts, header) = packed::open(&path)?;
     let info = DatasetInfo::of("x", &header.classes, &*parts.train, &*parts.test)?;
     assert_eq!(info.identity, header.identity);
@@ -112,7 +128,7 @@ fn seen(split: &crate::Split) -> Vec<(u8, Option<u32>)> {
 }
 
 /// The lines of docs/robustness.md about the Hub, and the test of each.
-const CASES: [(&str, &str, fn()); 8] = [
+const CASES: [(&str, &str, fn()); 9] = [
     (
         "a grey image first, or any mixture of grey and colour",
         "colour images if any image is in colour, else grey images",
@@ -152,6 +168,11 @@ const CASES: [(&str, &str, fn()); 8] = [
         "images of several sizes, or smaller than `data.folder.size`",
         "refused, with the largest size that all images allow",
         advice_about_sizes_leads_to_no_second_error,
+    ),
+    (
+        "a column of recordings instead of images: described as audio, or called `audio`, `sound`, `recording` or `speech`",
+        "sounds, as from a folder of WAV files with `data.sound`; FLAC, MP3 and other formats are refused, with the row",
+        recordings_become_sounds,
     ),
 ];
 
@@ -326,4 +347,83 @@ fn advice_about_sizes_leads_to_no_second_error() {
     assert!(matches!(error, Error::TooSmall { width: 50, height: 20, size: 64, largest: 20, .. }), "{error}");
     let (data, _) = fetched(&[("train/0", train)], Some(sized(Some(20)))).unwrap();
     assert_eq!(data.info.image().unwrap(), ImageShape::new(3, 20, 20));
+}
+
+/// A WAV file of 16 bits.
+fn wav(rate: u32, samples: &[i16]) -> Vec<u8> {
+    let data: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    let mut file = b"RIFF____WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
+    file.extend(rate.to_le_bytes());
+    file.extend((2 * rate).to_le_bytes());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend((data.len() as u32).to_le_bytes());
+    file.extend(data);
+    file
+}
+
+fn recordings_become_sounds() {
+    let tone =
+        |step: f64| -> Vec<i16> { (0..900).map(|j| (9000.0 * (j as f64 * step).sin()) as i16).collect() };
+    let mut recordings: Vec<Vec<u8>> = (1..5).map(|i| wav(8000, &tone(0.1 * f64::from(i)))).collect();
+    recordings.push(wav(16_000, &tone(0.7)));
+    let words = Cells::Words(&["low", "high", "low", "high", "low"]);
+    let settings = |fit: sound::Fit| SoundConfig { length: Some(1024), fit, ..SoundConfig::default() };
+    let as_sounds =
+        |sound: SoundConfig| DataConfig { sound: Some(sound), ..DataConfig::named("hf:some/pictures") };
+    let pad = as_sounds(settings(sound::Fit::Pad));
+    for (own, described) in [("audio", Value::Null), ("Speech", Value::Null), ("x", named(&[]))] {
+        let table = table_of((own, "Audio"), &recordings, "label", &words, &described);
+        let (data, notes) = fetched_as(&[("train/0", table.clone()), ("test/0", table)], &pad).unwrap();
+        assert_eq!(data.info.kind, SampleKind::Sound { rate: 8000, length: 1024 }, "{own}");
+        assert_eq!(data.info.classes, ["high", "low"]);
+        assert_eq!((data.train.len(), data.train.label(1), data.test.len()), (5, Some(0), 5));
+        let mut samples = tone(0.2);
+        samples.resize(1024, 0);
+        let expected: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        assert_eq!(data.train.bytes(&[1]).unwrap(), expected);
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[1].starts_with("2 of 10 recordings have another rate"), "{notes:?}");
+    }
+
+    // Sounds that are cut from one recording stay in one part.
+    let table = |recordings: &[Vec<u8>]| {
+        vec![("train/0", table_of(("audio", "Audio"), recordings, "label", &words, &Value::Null))]
+    };
+    let cut = SoundConfig { length: Some(300), ..settings(sound::Fit::Cut) };
+    let (data, _) = fetched_as(&table(&recordings), &as_sounds(cut)).unwrap();
+    assert_eq!(data.train.len() + data.test.len(), 4 * 3 + 2);
+    assert!(matches!(data.test.len(), 2 | 3), "one recording is held out");
+
+    let with = |row: usize, bytes: Vec<u8>| {
+        let mut damaged = recordings.clone();
+        damaged[row] = bytes;
+        let mut files = table(&damaged);
+        files.push(("test/0", table(&recordings).remove(0).1));
+        files
+    };
+    for (bad, reason) in [
+        (b"fLaC\0\0\0\x22".to_vec(), "it is in the format FLAC, but only WAV is read"),
+        (b"\xff\xfb\x90\x64".to_vec(), "MP3"),
+        (b"nothing".to_vec(), "not a WAV file"),
+        (wav(8000, &[0; 50]), "nothing but silence"),
+    ] {
+        let files = with(2, bad);
+        let error = fetched_as(&files, &pad).unwrap_err();
+        assert!(matches!(error, Error::RecordingRow { row: 2, .. }), "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+        let skip = SoundConfig { skip_unreadable: true, ..settings(sound::Fit::Pad) };
+        let (data, notes) = fetched_as(&files, &as_sounds(skip)).unwrap();
+        assert_eq!((data.info.skipped, data.train.len(), data.test.len()), (1, 4, 5));
+        assert!(notes.last().unwrap().contains("row 2 of `train` ("), "{notes:?}");
+    }
+
+    // Settings for the other kind of samples are refused, not ignored.
+    let both = DataConfig { folder: Some(FolderConfig::default()), ..pad.clone() };
+    assert!(fetched_as(&table(&recordings), &both).unwrap_err().to_string().contains("data.folder"));
+    let label = SoundConfig { label: Some("{label}_*".into()), ..SoundConfig::default() };
+    let error = fetched_as(&table(&recordings), &as_sounds(label)).unwrap_err().to_string();
+    assert!(error.contains("data.sound.label"), "{error}");
+    let pictures = self::table(&blue(0..2), "label", &Cells::Numbers(&[0, 1]), &plain());
+    let error = fetched_as(&[("train/0", pictures)], &pad).unwrap_err().to_string();
+    assert!(error.contains("data.sound") && error.contains("has images"), "{error}");
 }

@@ -1,5 +1,5 @@
-//! The columns of a parquet file that hold images and labels: by the Hub's own description of the columns or,
-//! without one, by their names and types.
+//! The columns of a parquet file that hold images or recordings, and labels: by the Hub's own description of
+//! the columns or, without one, by their names and types.
 
 use ::parquet::schema::types::{ColumnDescriptor, Type};
 use serde_json::Value;
@@ -10,17 +10,40 @@ use crate::{Error, Result};
 
 /// The key of the Hub's column description in a parquet file.
 const FEATURES: &str = "huggingface";
+/// Usual names of columns of recordings.
+const AUDIO: [&str; 4] = ["audio", "sound", "recording", "speech"];
 /// Usual names of label columns, the best first.
 const LABELS: [&str; 7] = ["label", "labels", "class", "category", "target", "targets", "y"];
 
-/// The columns of images and labels.
+/// The columns of samples and labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Columns {
-    pub(super) image: String,
+    /// The column of images, or of recordings.
+    pub(super) samples: String,
+    pub(crate) content: Content,
     pub(crate) labels: Labels,
 }
 
-/// The column that gives the class of an image.
+/// What the samples of a table are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Encoded images.
+    Images,
+    /// Encoded recordings.
+    Recordings,
+}
+
+impl Content {
+    /// The note that samples have no labels, for this reason.
+    pub(crate) fn no_labels(self, reason: String) -> Note {
+        match self {
+            Self::Images => Note::NoLabels { reason },
+            Self::Recordings => Note::Sounds { doubt: format!("the sounds have no labels: {reason}") },
+        }
+    }
+}
+
+/// The column that gives the class of a sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Labels {
     /// There is none.
@@ -36,10 +59,11 @@ pub(crate) enum Labels {
 }
 
 impl Table {
-    /// Finds the columns of images and labels, and returns notes about the choice.
+    /// Finds the columns of samples and labels, and returns notes about the choice. Recordings are samples only
+    /// if there are no images.
     ///
     /// # Errors
-    /// [`Error::Format`] if no column holds images.
+    /// [`Error::Format`] if no column holds images or recordings.
     pub(crate) fn columns(&self) -> Result<(Columns, Vec<Note>)> {
         let described = self.file.note(FEATURES).and_then(|text| serde_json::from_str(text).ok());
         let described: Value = described.unwrap_or_default();
@@ -49,20 +73,34 @@ impl Table {
         let kind = |name: &str| features[name]["_type"].as_str();
         let mut notes = Vec::new();
 
-        let is_picture = |field: &Type| match kind(field.name()) {
-            Some(kind) => kind == "Image",
-            None => field.is_group() && field.get_fields().iter().any(|part| part.name() == "bytes"),
+        let is_group =
+            |field: &Type| field.is_group() && field.get_fields().iter().any(|part| part.name() == "bytes");
+        let content = |field: &Type| match kind(field.name()) {
+            Some("Image") => Some(Content::Images),
+            Some("Audio") => Some(Content::Recordings),
+            Some(_) => None,
+            None if !is_group(field) => None,
+            None if AUDIO.iter().any(|known| field.name().eq_ignore_ascii_case(known)) => {
+                Some(Content::Recordings)
+            }
+            None => Some(Content::Images),
         };
-        let pictures: Vec<&str> =
-            fields.iter().filter(|field| is_picture(field)).map(|field| field.name()).collect();
-        let Some((image, others)) = pictures.split_first() else {
+        let holding = |wanted: Content| -> Vec<&str> {
+            let fields = fields.iter().filter(|field| content(field) == Some(wanted));
+            fields.map(|field| field.name()).collect()
+        };
+        let (pictures, recordings) = (holding(Content::Images), holding(Content::Recordings));
+        let (content, suitable) =
+            if pictures.is_empty() { (Content::Recordings, recordings) } else { (Content::Images, pictures) };
+        let Some((samples, others)) = suitable.split_first() else {
             return Err(Error::format(
                 self.path(),
-                "a column of images",
+                "a column of images or recordings",
                 format!("the columns {}", all.join(", ")),
             ));
         };
-        notes.extend(taken("pictures", image, others));
+        let purpose = if content == Content::Images { "pictures" } else { "recordings" };
+        notes.extend(taken(purpose, samples, others));
 
         let by_name =
             || LABELS.iter().flat_map(|known| all.iter().filter(|name| name.eq_ignore_ascii_case(known)));
@@ -101,11 +139,11 @@ impl Table {
                     Some(name) => format!("the column `{name}` holds neither a number nor a word per row"),
                     None => format!("none of the columns {} contains labels", all.join(", ")),
                 };
-                notes.push(Note::NoLabels { reason });
+                notes.push(content.no_labels(reason));
                 Labels::None
             }
         };
-        Ok((Columns { image: (*image).to_owned(), labels }, notes))
+        Ok((Columns { samples: (*samples).to_owned(), content, labels }, notes))
     }
 
     /// Returns the leaf column below `root` that `fits`. A column with more than one value per row does not

@@ -30,6 +30,6 @@ pub(crate) use pointwise::{
 };
 pub(crate) use products::{conv_transpose2d, conv2d, linear, matmul};
 pub(crate) use recurrent::{lstm, lstm_step};
-pub(crate) use resampling::{avg_pool2, pool2d, translate, upsample2};
+pub(crate) use resampling::{avg_pool2, pool2d, slide, translate, upsample2};
 pub(crate) use segments::{activate_segments, segment_log_likelihood};
 pub(crate) use tokens::{embedding, largest, linear_log_likelihood};

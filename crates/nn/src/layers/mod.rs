@@ -16,7 +16,7 @@ use candle_core::{DType, Tensor};
 use waxwork_core::Result;
 
 pub use conv::{Conv2d, ConvGeometry, ConvTranspose2d};
-pub use conv1d::Conv1d;
+pub use conv1d::{Conv1d, ConvTranspose1d};
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub use lstm::Lstm;

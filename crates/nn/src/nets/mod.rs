@@ -1,10 +1,11 @@
 //! Networks that several families use: stacks of linear layers, of convolutions, and of residual blocks, and
-//! networks for clips.
+//! networks for clips and waveforms.
 
 mod clip;
 mod conv;
 mod residual;
 mod sequence;
+mod wave;
 
 use candle_core::Tensor;
 
@@ -21,6 +22,7 @@ pub use clip::{ClipDown, ClipSize, ClipUp};
 pub use conv::{ConvDown, ConvUp, Tower};
 pub use residual::{ResidualDown, ResidualUp};
 pub use sequence::SequenceBlocks;
+pub use wave::{WaveDown, WaveUp, needs_waveform};
 
 /// The widest layer that a configuration can ask for, so that products of widths and image sizes cannot
 /// overflow.
