@@ -37,6 +37,13 @@ pub struct VaeConfig {
     pub free_bits: f64,
     /// Draws per sample in the importance-weighted bound (Burda et al. 2016); 1 is the VAE.
     pub importance_samples: usize,
+    /// Draws per sample whose evidence lower bounds are averaged.
+    #[serde(skip_serializing_if = "is_one")]
+    pub draws: usize,
+    /// Begin with the mean of the training samples as the decoder's output, whatever the latent (Burda et al. 2016): the bias of the
+    /// output layer is the logit of the mean, clipped to [0.001, 0.999].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub start_at_mean: bool,
 }
 
 /// The distribution of latents before any image is seen.
@@ -154,6 +161,10 @@ fn clip_blocks() -> usize {
     2
 }
 
+fn is_one(draws: &usize) -> bool {
+    *draws == 1
+}
+
 fn is_zero(share: &f64) -> bool {
     *share == 0.0
 }
@@ -171,6 +182,8 @@ impl Default for VaeConfig {
             kl_warmup_steps: 0,
             free_bits: 0.0,
             importance_samples: 1,
+            draws: 1,
+            start_at_mean: false,
         }
     }
 }
@@ -231,6 +244,23 @@ impl VaeConfig {
                 "likelihood",
                 "the kind `tokens` and a network of the kind `recurrent` belong together: one has no use without the other",
             );
+        }
+        let unit = matches!(
+            self.likelihood,
+            LikelihoodConfig::Bernoulli { .. } | LikelihoodConfig::ContinuousBernoulli
+        );
+        if self.start_at_mean && !(unit && matches!(self.network, Network::Mlp { .. })) {
+            return fail(
+                "start_at_mean",
+                "only a network of the kind mlp with a likelihood of the kind bernoulli or continuous-bernoulli supports it",
+            );
+        }
+        match self.draws {
+            0 => return fail("draws", "must be at least 1"),
+            2.. if self.importance_samples > 1 => {
+                return fail("draws", "give either several draws or several importance_samples, not both");
+            }
+            _ => {}
         }
         let plain = self.beta == 1.0 && self.free_bits == 0.0 && self.kl_warmup_steps == 0;
         match self.importance_samples {

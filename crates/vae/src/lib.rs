@@ -25,6 +25,7 @@ mod objective;
 mod observation;
 mod posterior;
 pub mod prior;
+pub mod start;
 mod tokens;
 
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub use posterior::DiagonalGaussian;
 use mixture::Mixture;
 use networks::Encoder;
 use observation::Observation;
+use posterior::repeat_rows;
 use prior::{LabelGaussian, Prior, StandardNormal};
 
 /// The group of the encoder's weights.
@@ -128,19 +130,23 @@ impl Trainable for Vae {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let VaeConfig { latent_dim, importance_samples, .. } = self.config;
+        let VaeConfig { latent_dim, importance_samples, draws, .. } = self.config;
         let condition = self.condition(&batch.condition)?;
         let labels = condition.as_ref();
         let x = self.observation.training_targets(batch, ctx)?;
         let q = self.encoder.forward(&x.values, labels, ctx.train())?;
-        let noise = ctx.normal("latent", batch.len(), (importance_samples, latent_dim))?;
+        let noise = ctx.normal("latent", batch.len(), (importance_samples.max(draws), latent_dim))?;
         if importance_samples > 1 {
             let log_weights = self.log_weights(&q, &x, labels, &noise, ctx.train())?;
             let loss = objective::negative_importance_weighted_bound(&log_weights)?;
             return ctx.update(&[ENCODER, DECODER], loss);
         }
 
-        let z = q.draw(&noise.squeeze(1)?)?;
+        // The means over all rows below are then means over the draws of each sample, too.
+        let (q, x) = (q.repeat(draws)?, x.repeat(draws)?);
+        let labels = labels.map(|labels| repeat_rows(labels, draws)).transpose()?;
+        let labels = labels.as_ref();
+        let z = q.draw(&noise.flatten_to(1)?)?;
         let log_likelihood = self.observation.log_likelihood(&z, labels, &x, ctx.train())?;
         let kl = objective::kl(&q, &*self.prior, &z, labels)?;
         let loss = objective::negative_elbo(&log_likelihood, &kl, &self.config, ctx.step())?;

@@ -15,7 +15,7 @@ use waxwork_core::Mode;
 use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_core::{Error, Result};
-use waxwork_kernels::Activation;
+use waxwork_kernels::{self as kernels, Activation};
 
 pub use clip::{ClipDown, ClipSize, ClipUp};
 pub use conv::{ConvDown, ConvUp, Tower};
@@ -91,6 +91,66 @@ impl Mlp {
     pub fn export(&self, mut scope: GraphScope<'_>, x: &Value) -> Result<Value> {
         let mut layers = self.layers.iter().enumerate();
         layers.try_fold(x.clone(), |x, (i, layer)| layer.export(scope.enter(i), &x, self.activation))
+    }
+
+    /// Width of the last layer.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+}
+
+/// Linear layers, each followed by the largest of several outputs in place of an activation (Goodfellow et al.
+/// 2013): `(N, inputs)` → `(N, outputs)`.
+#[derive(Clone, Debug)]
+pub struct Maxout {
+    layers: Vec<Linear>,
+    pieces: usize,
+    widths: Vec<usize>,
+    outputs: usize,
+}
+
+impl Maxout {
+    /// Layers of the given widths, named `0`, `1`, … below `scope`; each value is the largest of `pieces`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
+    pub fn new(
+        mut scope: Scope<'_>,
+        inputs: usize,
+        widths: &[usize],
+        pieces: usize,
+        weights: WeightStyle,
+    ) -> Result<Self> {
+        let mut layers = Vec::with_capacity(widths.len());
+        let mut outputs = inputs;
+        for (i, &width) in widths.iter().enumerate() {
+            layers.push(Linear::new(scope.enter(i), outputs, width * pieces, weights)?);
+            outputs = width;
+        }
+        Ok(Self { layers, pieces, widths: widths.to_vec(), outputs })
+    }
+
+    /// `(N, inputs)` → `(N, outputs)`. The output of layer `i` is multiplied by `dropout[i]`, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::NoDirectionalDerivative`] if `x` has a derivative.
+    pub fn propagate(&self, x: &Dual, dropout: &[Tensor], mode: Mode<'_>) -> Result<Dual> {
+        if x.tangent.is_some() {
+            return Err(Error::NoDirectionalDerivative { layer: "maxout".into() });
+        }
+        let mut x = x.value.clone();
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = kernels::maxout(&layer.forward(&x, Activation::Identity, mode)?, self.pieces)?;
+            if let Some(mask) = dropout.get(i) {
+                x = (x * mask)?;
+            }
+        }
+        Ok(Dual::constant(x))
+    }
+
+    /// Width of every layer.
+    pub fn widths(&self) -> &[usize] {
+        &self.widths
     }
 
     /// Width of the last layer.
