@@ -71,7 +71,8 @@ impl TrainingRun {
         match weights {
             Some(weights) => model.params().assign(&without_fit(&recipe, model.as_ref(), weights)?)?,
             None if recipe.model.starts_at_mean() => {
-                start::at_mean(model.params(), &mean_sample(&data.train)?)?
+                let mean = mean_sample(&data.train)?;
+                start::at_mean(model.params(), &mean)?;
             }
             None => {}
         }
