@@ -245,7 +245,10 @@ impl Runner {
         let recipe = job.table.recipe(job.row);
         let asked = DataAsked::of_recipe_file(&recipe)
             .with_context(|| format!("{} names no data set", recipe.display()))?;
-        DataAsked { dir: self.data_dir.clone().or(asked.dir), ..asked }.needs_download(&self.program)
+        let settings = job.table.settings(job.row, self.form);
+        let name = settings.iter().rev().find_map(|setting| setting.strip_prefix("data.name="));
+        let name = name.map_or(asked.name, str::to_owned);
+        DataAsked { name, dir: self.data_dir.clone().or(asked.dir) }.needs_download(&self.program)
     }
 }
 

@@ -22,6 +22,9 @@ pub struct VaeConfig {
     pub network: Network,
     /// The activation of every hidden layer.
     pub activation: Activation,
+    /// Gated linear layers, (W x + b) · sigmoid(V x + c), in place of the activation (Dauphin et al. 2017); of networks of the kind `mlp`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gated: bool,
     /// Initial values of the weights.
     pub init: WeightInit,
     /// The observation model p(x | z).
@@ -60,6 +63,11 @@ pub enum PriorConfig {
         /// Number of Gaussians, per class if the model is conditional.
         components: usize,
     },
+    /// The mean of the posteriors of inputs that are learned with the networks (VampPrior, Tomczak & Welling 2018).
+    Vamp {
+        /// Number of inputs.
+        components: usize,
+    },
 }
 
 impl PriorConfig {
@@ -78,6 +86,12 @@ impl PriorConfig {
             }
             Self::Mixture { components } if !(1..=MOST_COMPONENTS).contains(components) => {
                 Err(unfit_prior("a mixture has 1 to 1,000 components"))
+            }
+            Self::Vamp { .. } if width > 0 => {
+                Err(unfit_prior("a vamp prior is for the family vae, which has no condition"))
+            }
+            Self::Vamp { components } if !(1..=MOST_COMPONENTS).contains(components) => {
+                Err(unfit_prior("a vamp prior has 1 to 1,000 components"))
             }
             _ => Ok(()),
         }
@@ -175,6 +189,7 @@ impl Default for VaeConfig {
             latent_dim: 20,
             network: Network::Mlp { hidden: vec![400] },
             activation: Activation::Relu,
+            gated: false,
             init: WeightInit::Pytorch,
             likelihood: LikelihoodConfig::default(),
             prior: PriorConfig::Standard,
@@ -205,6 +220,9 @@ impl VaeConfig {
             return fail("latent_dim", "must be at least 1");
         }
         self.prior.validate(width)?;
+        if matches!(self.prior, PriorConfig::Vamp { .. }) && !matches!(self.network, Network::Mlp { .. }) {
+            return fail("prior", "a vamp prior needs a network of the kind mlp");
+        }
         let widths = match &self.network {
             Network::Mlp { hidden } => hidden.clone(),
             Network::Conv { channels, hidden, .. } if channels.is_empty() || *hidden == 0 => {
@@ -244,6 +262,9 @@ impl VaeConfig {
                 "likelihood",
                 "the kind `tokens` and a network of the kind `recurrent` belong together: one has no use without the other",
             );
+        }
+        if self.gated && !matches!(self.network, Network::Mlp { .. }) {
+            return fail("gated", "only a network of the kind mlp supports it");
         }
         let unit = matches!(
             self.likelihood,

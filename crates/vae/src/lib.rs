@@ -27,12 +27,14 @@ mod posterior;
 pub mod prior;
 pub mod start;
 mod tokens;
+mod vamp;
 
 use std::sync::Arc;
 
 use waxwork_core::latent::LatentLayout;
 use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
+use waxwork_core::sample::Range;
 use waxwork_core::{
     Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, GenerativeModel, ParamGroup, ParamSet,
     Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
@@ -47,6 +49,7 @@ use networks::Encoder;
 use observation::Observation;
 use posterior::repeat_rows;
 use prior::{LabelGaussian, Prior, StandardNormal};
+use vamp::Vamp;
 
 /// The group of the encoder's weights.
 pub const ENCODER: &str = "encoder";
@@ -96,6 +99,15 @@ impl Vae {
                 let mut root = params.root();
                 let mut decoder = root.enter(DECODER);
                 Arc::new(LabelGaussian::new(decoder.enter("prior"), width, config.latent_dim)?)
+            }
+            PriorConfig::Vamp { components } => {
+                if sample.range() != Some(Range::Unit) {
+                    return Err(config::unfit_prior("the inputs of a vamp prior are images"));
+                }
+                let mut root = params.root();
+                let mut decoder = root.enter(DECODER);
+                let scope = decoder.enter("prior");
+                Arc::new(Vamp::new(scope, components, sample.len(), encoder.clone())?)
             }
             PriorConfig::Mixture { components } => {
                 let groups = match condition {
@@ -173,7 +185,9 @@ impl GenerativeModel for Vae {
     fn parts(&self) -> &'static [Part] {
         match self.config.prior {
             PriorConfig::Standard => &[Part::Decoder, Part::Encoder],
-            PriorConfig::Label | PriorConfig::Mixture { .. } => &[Part::Decoder, Part::Encoder, Part::Prior],
+            PriorConfig::Label | PriorConfig::Mixture { .. } | PriorConfig::Vamp { .. } => {
+                &[Part::Decoder, Part::Encoder, Part::Prior]
+            }
         }
     }
 

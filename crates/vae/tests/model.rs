@@ -11,7 +11,7 @@ use waxwork_core::{
     SampleSpec, Tensor, Trainable, TrainingState,
 };
 use waxwork_vae::{Binarisation, LikelihoodConfig};
-use waxwork_vae::{Network, Vae, VaeConfig};
+use waxwork_vae::{Network, PriorConfig, Vae, VaeConfig};
 
 const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
 
@@ -117,6 +117,10 @@ fn gradients_of_every_objective_agree_with_finite_differences() {
     check_gradients(&VaeConfig { beta: 2.5, free_bits: 0.05, ..small() }, IMAGE);
     check_gradients(&VaeConfig { importance_samples: 3, ..small() }, IMAGE);
     check_gradients(&VaeConfig { draws: 3, beta: 0.5, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { gated: true, ..small() }, IMAGE);
+    let vamp = PriorConfig::Vamp { components: 3 };
+    check_gradients(&VaeConfig { prior: vamp, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { prior: vamp, importance_samples: 3, ..small() }, IMAGE);
     check_gradients(&VaeConfig { likelihood: LikelihoodConfig::ContinuousBernoulli, ..small() }, IMAGE);
     let gaussian = LikelihoodConfig::Gaussian { scale: 0.3, learned: true };
     check_gradients(&VaeConfig { likelihood: gaussian, ..small() }, IMAGE);
@@ -244,6 +248,9 @@ fn impossible_configurations_are_refused_by_key() {
     refused(VaeConfig { importance_samples: 5, beta: 2.0, ..small() }, "model.importance_samples");
     refused(VaeConfig { draws: 0, ..small() }, "model.draws");
     refused(VaeConfig { draws: 2, importance_samples: 2, ..small() }, "model.draws");
+    refused(VaeConfig { prior: PriorConfig::Vamp { components: 0 }, ..small() }, "model.prior");
+    refused(VaeConfig { prior: PriorConfig::Vamp { components: 5 }, ..convolutional() }, "model.prior");
+    refused(VaeConfig { gated: true, ..convolutional() }, "model.gated");
     refused(VaeConfig { start_at_mean: true, ..convolutional() }, "model.start_at_mean");
     let deep = Network::Conv { channels: vec![2, 2, 2], hidden: 4, batch_norm: false };
     refused(VaeConfig { network: deep, ..small() }, "model.network.channels");

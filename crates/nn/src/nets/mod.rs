@@ -41,6 +41,8 @@ pub struct Style {
 #[derive(Clone, Debug)]
 pub struct Mlp {
     layers: Vec<Linear>,
+    /// The gate of every layer, if the layers are gated.
+    gates: Vec<Linear>,
     activation: Activation,
     widths: Vec<usize>,
     outputs: usize,
@@ -58,21 +60,62 @@ impl Mlp {
             layers.push(Linear::new(scope.enter(i), outputs, width, style.weights)?);
             outputs = width;
         }
-        Ok(Self { layers, activation: style.activation, widths: widths.to_vec(), outputs })
+        let gates = Vec::new();
+        Ok(Self { layers, gates, activation: style.activation, widths: widths.to_vec(), outputs })
+    }
+
+    /// The same with gated layers (Dauphin et al. 2017): `(W x + b) · sigmoid(V x + c)`, with `V` and `c` below
+    /// `gate` in the scope of the layer. They have no other activation.
+    ///
+    /// # Errors
+    /// As [`Mlp::new`].
+    pub fn gated(
+        mut scope: Scope<'_>,
+        inputs: usize,
+        widths: &[usize],
+        weights: WeightStyle,
+    ) -> Result<Self> {
+        let mut gates = Vec::with_capacity(widths.len());
+        let mut width = inputs;
+        for (i, &outputs) in widths.iter().enumerate() {
+            gates.push(Linear::new(scope.enter(i).enter("gate"), width, outputs, weights)?);
+            width = outputs;
+        }
+        let style = Style { weights, activation: Activation::Identity };
+        Ok(Self { gates, ..Self::new(scope, inputs, widths, style)? })
     }
 
     /// `(N, inputs)` → `(N, outputs)`.
     pub fn forward(&self, x: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
-        self.layers.iter().try_fold(x.clone(), |x, layer| layer.forward(&x, self.activation, mode))
+        let mut x = x.clone();
+        for i in 0..self.layers.len() {
+            x = self.layer(i, &x, mode)?;
+        }
+        Ok(x)
+    }
+
+    /// One layer with its activation or its gate.
+    fn layer(&self, i: usize, x: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+        let y = self.layers[i].forward(x, self.activation, mode)?;
+        match self.gates.get(i) {
+            Some(gate) => Ok((y * gate.forward(x, Activation::Sigmoid, mode)?)?),
+            None => Ok(y),
+        }
     }
 
     /// The same for a value with its directional derivative. The output of layer `i` is multiplied by
     /// `dropout[i]`, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::NoDirectionalDerivative`] if a derivative is tracked through a gate.
     pub fn propagate(&self, x: &Dual, dropout: &[Tensor], mode: Mode<'_>) -> Result<Dual> {
         let mut x = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
             x = match x.tangent {
-                None => Dual::constant(layer.forward(&x.value, self.activation, mode)?),
+                None => Dual::constant(self.layer(i, &x.value, mode)?),
+                Some(_) if !self.gates.is_empty() => {
+                    return Err(Error::NoDirectionalDerivative { layer: "a gate".into() });
+                }
                 Some(_) => layer.propagate(&x, mode)?.activate(self.activation)?,
             };
             if let Some(mask) = dropout.get(i) {
@@ -89,8 +132,18 @@ impl Mlp {
 
     /// [`Mlp::forward`] as nodes of a graph.
     pub fn export(&self, mut scope: GraphScope<'_>, x: &Value) -> Result<Value> {
-        let mut layers = self.layers.iter().enumerate();
-        layers.try_fold(x.clone(), |x, (i, layer)| layer.export(scope.enter(i), &x, self.activation))
+        let mut x = x.clone();
+        for (i, layer) in self.layers.iter().enumerate() {
+            let y = layer.export(scope.enter(i), &x, self.activation)?;
+            x = match self.gates.get(i) {
+                Some(gate) => {
+                    let gate = gate.export(scope.enter(i).enter("gate"), &x, Activation::Sigmoid)?;
+                    scope.node("Mul", &[&y, &gate], &[])
+                }
+                None => y,
+            };
+        }
+        Ok(x)
     }
 
     /// Width of the last layer.
