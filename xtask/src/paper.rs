@@ -31,7 +31,7 @@ published number next to the mean and the range over seeds, and writes docs/pape
 kept in runs/papers, and their results in models/papers/TABLE/results.json.
 
 Without names, the command trains all rows of all tables, one seed of each row after the other. It
-skips rows whose data is not found.
+skips rows whose data is not found. The exit code is 1 if a mean is outside its tolerance.
 
 Options:
   --quick          Train the short form of each row, in minutes; this is no reproduction
@@ -96,7 +96,29 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     }
     let page = write_page(&workspace, &tables)?;
     println!("wrote {}", page.display());
-    Ok(ExitCode::SUCCESS)
+    let outside = outside(&selected, if args.quick { Form::Quick } else { Form::Full })?;
+    if args.page || outside.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("outside the tolerance: {}", outside.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+/// The numbers that have run and are outside their tolerance.
+fn outside(selected: &[(&Table, &Row)], form: Form) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (table, row) in selected {
+        let (results, key) = (Results::read(&table.folder)?, table.key(row, form)?);
+        let outcomes = results.of(row, form, &key);
+        for published in row.values.iter().filter(|_| !outcomes.is_empty()) {
+            let values =
+                outcomes.iter().filter_map(|outcome| outcome.metrics.get(&published.metric).copied());
+            if published.fits(form, mean(&values.collect::<Vec<_>>())) == Some(false) {
+                found.push(format!("{} ({})", full_name(table, row), published.metric));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Trains the quick form of one row, which is a step of CI. Keeps no result.
