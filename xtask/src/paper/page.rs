@@ -38,8 +38,7 @@ pub(super) fn page(tables: &[(&Table, Results)]) -> Result<String> {
         let Table { name, title, source, notes, .. } = *table;
         write!(page, "\n## {title}\n\n")?;
         page += &wrapped(&format!("Source: {source}."), "");
-        page +=
-            &wrapped(&format!("Recipes and settings: [`{name}`](../models/papers/{name}/table.toml)."), "");
+        page += &wrapped(&format!("Recipes and settings: `models/papers/{name}`."), "");
         page += "\n";
         for note in notes {
             page += &wrapped(note, "- ");
