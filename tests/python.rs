@@ -170,19 +170,22 @@ fn onnxruntime_gives_our_images_for_every_network() {
         return;
     };
     let mlp = "model.generator={kind=\"mlp\",hidden=[16,16]}";
+    let normed_mlp = "model.generator={kind=\"mlp\",hidden=[16,16],batch_norm=true}";
     let residual = "model.generator={kind=\"residual\",channels=8,blocks=2}";
     let projection = "model.conditioning={kind=\"projection\"}";
     let plain = "model.network={kind=\"mlp\",hidden=[32,16]}";
     let normed = "model.network={kind=\"conv\",channels=[4,8],hidden=16,batch_norm=true}";
     let gaussian = "model.likelihood={kind=\"gaussian\",scale=0.1,learned=true}";
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 14] = [
         ("gan-digits", &[mlp]),
+        ("gan-digits", &[normed_mlp]),
         ("gan-digits", &[]),
         ("gan-digits", &[residual]),
         ("cgan-digits", &[]),
         ("cgan-digits", &[projection]),
         ("cgan-digits", &[residual, projection]),
         ("vae-digits", &[plain]),
+        ("vae-digits", &[plain, "model.gated=true"]),
         ("vae-digits", &[normed, "model.activation=relu", gaussian]),
         ("cvae-digits", &["model.prior=label"]),
         ("gan-motions", &[]),

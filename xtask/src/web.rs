@@ -182,7 +182,11 @@ fn open(browser: &str, folder: &Path, page: &Path) -> Result<()> {
     open.arg(format!("--user-data-dir={}", folder.join("browser").display()));
     open.arg(format!("file://{}", page.display()));
     let shown = process::output(&mut open)?;
-    ensure!(attribute(&shown, "data-ready").is_some(), "{}: the page did not draw its images", page.display());
+    ensure!(
+        attribute(&shown, "data-ready").is_some(),
+        "{}: the page did not draw its images",
+        page.display()
+    );
     println!("{}: opens and draws its images", page.display());
     Ok(())
 }

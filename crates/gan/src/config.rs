@@ -62,6 +62,9 @@ pub enum GeneratorNetwork {
     Mlp {
         /// Widths from the latent to the image.
         hidden: Vec<usize>,
+        /// Batch norm before every ReLU.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        batch_norm: bool,
     },
     /// Linear layers of these widths, each with batch norm and a ReLU, whose output is concatenated with its input (CTGAN, Xu et al. 2019).
     Ctgan {
@@ -138,6 +141,10 @@ pub enum DiscriminatorNetwork {
     Mlp {
         /// Widths from the image to the logit.
         hidden: Vec<usize>,
+        /// In place of the leaky ReLU, every value is the largest of this many outputs of a linear layer (maxout, Goodfellow et al.
+        /// 2013).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        maxout: Option<usize>,
         /// Normalisation.
         #[serde(default)]
         norm: DiscriminatorNorm,
@@ -241,6 +248,9 @@ pub enum Conditioning {
     },
 }
 
+/// The number of outputs of which maxout takes the largest.
+const PIECES: std::ops::RangeInclusive<usize> = 2..=64;
+
 /// The number of blocks that halve height and width in a residual discriminator.
 pub(super) const RESIDUAL_HALVINGS: usize = 2;
 
@@ -301,7 +311,7 @@ impl GanConfig {
             return fail("latent_dim", "must be at least 1");
         }
         let generator = match &self.generator {
-            GeneratorNetwork::Mlp { hidden } | GeneratorNetwork::Ctgan { hidden } => hidden.clone(),
+            GeneratorNetwork::Mlp { hidden, .. } | GeneratorNetwork::Ctgan { hidden } => hidden.clone(),
             GeneratorNetwork::Dcgan { channels } | GeneratorNetwork::Wave { channels } => channels.clone(),
             GeneratorNetwork::Residual { channels, blocks } => vec![*channels, *blocks],
             GeneratorNetwork::Tower { width, .. } => vec![*width],
@@ -311,10 +321,29 @@ impl GanConfig {
             }
             GeneratorNetwork::Clip { width, features, .. } => vec![*width, *features],
         };
+        let normed = matches!(self.generator, GeneratorNetwork::Mlp { batch_norm: true, .. });
+        if normed && self.conditioning == Some(Conditioning::Projection) {
+            return fail(
+                "generator.batch_norm",
+                "labels by projection need a generator of feature maps, such as one of the kind dcgan",
+            );
+        }
         if generator.is_empty() || generator.contains(&0) {
             return fail("generator", "needs at least one layer, and none of width 0");
         }
         let discriminator = match &self.discriminator {
+            DiscriminatorNetwork::Mlp { maxout: Some(pieces), .. } if !PIECES.contains(pieces) => {
+                return fail("discriminator.maxout", "must lie in [2, 64]");
+            }
+            DiscriminatorNetwork::Mlp { maxout: Some(_), .. } if self.penalty.is_some() => {
+                return fail(
+                    "penalty",
+                    "a discriminator with maxout has no penalty on its gradient; leave out discriminator.maxout",
+                );
+            }
+            DiscriminatorNetwork::Mlp { hidden, maxout: Some(pieces), .. } => {
+                hidden.iter().map(|width| width.saturating_mul(*pieces)).collect()
+            }
             DiscriminatorNetwork::Mlp { hidden, .. } => hidden.clone(),
             DiscriminatorNetwork::Dcgan { channels, .. } | DiscriminatorNetwork::Wave { channels, .. } => {
                 channels.clone()

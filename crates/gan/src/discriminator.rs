@@ -9,7 +9,7 @@ use waxwork_kernels::{Activation, with_planes};
 use waxwork_nn::dual::Dual;
 use waxwork_nn::layers::{Conv1d, Linear, Weight, WeightInit, WeightStyle};
 use waxwork_nn::nets::{
-    ClipDown, ClipSize, ConvDown, Mlp, ResidualDown, SequenceBlocks, Style, Tower, WaveDown, halved,
+    ClipDown, ClipSize, ConvDown, Maxout, Mlp, ResidualDown, SequenceBlocks, Style, Tower, WaveDown, halved,
     needs_waveform,
 };
 use waxwork_nn::tokens::needs_tokens;
@@ -32,6 +32,7 @@ pub struct Discriminator {
 #[derive(Clone, Debug)]
 enum Body {
     Mlp(Mlp),
+    Maxout(Maxout),
     Dcgan(ConvDown),
     Residual(ResidualDown),
     Text {
@@ -96,14 +97,21 @@ impl Discriminator {
         let style = Style { weights, activation: Activation::LeakyRelu(0.2) };
         let beside = if config.conditioning == Some(Conditioning::Concatenation) { width } else { 0 };
         let (body, features) = match &config.discriminator {
-            DiscriminatorNetwork::Mlp { hidden, .. } => {
+            DiscriminatorNetwork::Mlp { hidden, maxout, .. } => {
                 let inputs = match sample.image() {
                     Some(image) => (image.channels + beside) * image.height * image.width,
                     None => sample.len() + beside,
                 };
-                let hidden = Mlp::new(scope.enter("hidden"), config.pack * inputs, hidden, style)?;
-                let features = hidden.outputs();
-                (Body::Mlp(hidden), features)
+                let (scope, inputs) = (scope.enter("hidden"), config.pack * inputs);
+                if let Some(pieces) = *maxout {
+                    let hidden = Maxout::new(scope, inputs, hidden, pieces, weights)?;
+                    let features = hidden.outputs();
+                    (Body::Maxout(hidden), features)
+                } else {
+                    let hidden = Mlp::new(scope, inputs, hidden, style)?;
+                    let features = hidden.outputs();
+                    (Body::Mlp(hidden), features)
+                }
             }
             DiscriminatorNetwork::Dcgan { channels: widths, .. } => {
                 let image = sample.needs_image(KEY)?;
@@ -221,9 +229,13 @@ impl Discriminator {
                 thinned.shifts.push(rows.iter().map(draw).collect());
             }
         }
-        let Body::Mlp(hidden) = &self.body else { return Ok(thinned) };
+        let widths = match &self.body {
+            Body::Mlp(hidden) => hidden.widths(),
+            Body::Maxout(hidden) => hidden.widths(),
+            _ => return Ok(thinned),
+        };
         if self.rate > 0.0 {
-            for (i, &width) in hidden.widths().iter().enumerate() {
+            for (i, &width) in widths.iter().enumerate() {
                 let draws = ctx.stream(&format!("dropout/{i}")).uniform(&rows, width, ctx.device())?;
                 let kept = draws.ge(self.rate)?.to_dtype(ctx.dtype())?;
                 thinned.dropout.push(kept.affine((1.0 - self.rate).recip(), 0.0)?);
@@ -272,6 +284,13 @@ impl Discriminator {
                 _ => Ok(images.clone()),
             }
         };
+        let packed_rows = || -> Result<Dual> {
+            let rows = beside(images)?;
+            match self.pack {
+                1 => Ok(rows),
+                pack => rows.linear(|x| Ok(x.reshape((x.dim(0)? / pack, ()))?)),
+            }
+        };
         let samples = match &self.body {
             Body::Clip { down, critic } => {
                 let (frames, samples) = down.propagate(images, planes, mode)?;
@@ -279,14 +298,8 @@ impl Discriminator {
                 let frames = critic.propagate(&frames, mode)?.linear(|x| Ok(x.reshape((n, ()))?))?;
                 return Ok(Seen { samples, frames: Some(frames) });
             }
-            Body::Mlp(hidden) => {
-                let rows = beside(images)?;
-                let packs = match self.pack {
-                    1 => rows,
-                    pack => rows.linear(|x| Ok(x.reshape((x.dim(0)? / pack, ()))?))?,
-                };
-                hidden.propagate(&packs, &self.dropout, mode)
-            }
+            Body::Mlp(hidden) => hidden.propagate(&packed_rows()?, &self.dropout, mode),
+            Body::Maxout(hidden) => hidden.propagate(&packed_rows()?, &self.dropout, mode),
             Body::Dcgan(down) => down.propagate(&self.packed(images)?, planes, mode),
             Body::Wave { down, .. } => down.propagate(&self.packed(images)?, planes, &self.shifts, mode),
             Body::Residual(down) => {

@@ -36,8 +36,11 @@ enum Body {
         hidden: Mlp,
         output: Linear,
     },
-    Ctgan {
+    /// Linear layers, each with a normalisation and a ReLU.
+    Normed {
         layers: Vec<(Linear, Norm)>,
+        /// Whether a layer's output is concatenated with its input, as in CTGAN.
+        joined: bool,
         output: Linear,
     },
     Dcgan {
@@ -111,21 +114,23 @@ impl Generator {
             Ok(Start { linear, shape: (channels, height, width) })
         };
         let body = match &config.generator {
-            GeneratorNetwork::Mlp { hidden } => {
+            GeneratorNetwork::Mlp { hidden, batch_norm: false } => {
                 let hidden = Mlp::new(scope.enter("hidden"), inputs, hidden, style)?;
                 let output = Linear::new(scope.enter("output"), hidden.outputs(), sample.len(), config.init)?;
                 Body::Mlp { hidden, output }
             }
-            GeneratorNetwork::Ctgan { hidden } => {
+            GeneratorNetwork::Mlp { hidden, batch_norm: true } | GeneratorNetwork::Ctgan { hidden } => {
+                let joined = matches!(config.generator, GeneratorNetwork::Ctgan { .. });
+                let norm = if joined { NormKind::Batch } else { norm };
                 let (mut layers, mut width) = (Vec::with_capacity(hidden.len()), inputs);
                 for (i, &outputs) in hidden.iter().enumerate() {
                     let mut scope = scope.enter(i);
                     let linear = Linear::new(scope.enter("linear"), width, outputs, config.init)?;
-                    layers.push((linear, Norm::new(scope.enter("norm"), NormKind::Batch, outputs)?));
-                    width += outputs;
+                    layers.push((linear, Norm::new(scope.enter("norm"), norm, outputs)?));
+                    width = outputs + if joined { width } else { 0 };
                 }
                 let output = Linear::new(scope.enter("output"), width, sample.len(), config.init)?;
-                Body::Ctgan { layers, output }
+                Body::Normed { layers, joined, output }
             }
             GeneratorNetwork::Dcgan { channels } => {
                 let first = channels.first().copied().unwrap_or_default();
@@ -231,11 +236,12 @@ impl Generator {
                 let hidden = hidden.forward(&input, mode)?;
                 output.forward_to(&hidden, &self.dims, activation, mode)
             }
-            Body::Ctgan { layers, output } => {
+            Body::Normed { layers, joined, output } => {
                 let mut x = input;
                 for (linear, norm) in layers {
                     let h = linear.forward(&x, Activation::Identity, mode)?;
-                    x = Tensor::cat(&[&norm.forward(&h, None, Activation::Relu, mode)?, &x], 1)?;
+                    let h = norm.forward(&h, labels, Activation::Relu, mode)?;
+                    x = if *joined { Tensor::cat(&[&h, &x], 1)? } else { h };
                 }
                 output.forward_to(&x, &self.dims, activation, mode)
             }
@@ -298,13 +304,13 @@ impl Generator {
                 let values = output.export(scope.enter("output"), &hidden, activation)?;
                 scope.reshape(&values, &self.dims)
             }
-            Body::Ctgan { layers, output } => {
+            Body::Normed { layers, joined, output } => {
                 let mut x = input;
                 for (i, (linear, norm)) in layers.iter().enumerate() {
                     let mut scope = scope.enter(i);
                     let h = linear.export(scope.enter("linear"), &x, Activation::Identity)?;
-                    let h = norm.export(scope.enter("norm"), &h, None, Activation::Relu)?;
-                    x = scope.beside(&h, Some(&x));
+                    let h = norm.export(scope.enter("norm"), &h, labels, Activation::Relu)?;
+                    x = if *joined { scope.beside(&h, Some(&x)) } else { h };
                 }
                 let values = output.export(scope.enter("output"), &x, activation)?;
                 scope.reshape(&values, &self.dims)
