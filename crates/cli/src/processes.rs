@@ -1,5 +1,6 @@
 //! A run on several processes: who joins, what they must agree on, and how all of them end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -257,6 +258,20 @@ impl Together {
                 "different weights from process 0: the run `{}` differs there",
                 run.folder.path().display()
             )
+        })
+    }
+
+    /// Checks that all processes have read the same from `path`. `contents` identifies what this one read.
+    pub(crate) fn agree_on_read(
+        &self,
+        path: &Path,
+        contents: impl FnOnce() -> Result<String, Failure>,
+    ) -> Result<(), Failure> {
+        if self.is_alone() {
+            return Ok(());
+        }
+        self.agree(&contents()?, || {
+            format!("different data from process 0: `{}` differs there", path.display())
         })
     }
 

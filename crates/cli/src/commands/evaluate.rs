@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use waxwork_core::store;
+use waxwork_core::{hash, store};
 use waxwork_data::manifest::TABLE;
-use waxwork_eval::{Judging, Metric, Report};
+use waxwork_eval::{Extractor, Inception, Judging, Metric, Report};
 use waxwork_models::evaluation::protocol;
 use waxwork_models::{Classes, Error, EvaluationConfig, evaluate_on};
 
@@ -48,6 +48,7 @@ fn of_run(
     let whole = whole.as_ref().unwrap_or(&data);
     together.agree_on_data(&data)?;
     together.agree_on_data(whole)?;
+    agree_on_inception(inception.as_ref(), arguments, together)?;
     let collective = together.collective();
     let config = EvaluationConfig {
         test_samples: arguments.count,
@@ -93,8 +94,14 @@ fn of_images(path: &Path, arguments: &EvaluateArguments, together: &Together) ->
     let (data, inception) =
         together.in_turns(|| Ok((load(&config)?.judged()?, inception(arguments.inception.as_deref())?)))?;
     together.agree_on_data(&data)?;
+    agree_on_inception(inception.as_ref(), arguments, together)?;
     let (truth, collective) = (config.mixture()?, together.collective());
     let generated = foreign::read_split(path, &Form::from(&data.info), &Classes::named(&data.info.classes))?;
+    together.agree_on_read(path, || {
+        let mut contents = generated.bytes(&(0..generated.len()).collect::<Vec<_>>())?;
+        contents.extend(format!("{:?}", generated.labels()).into_bytes());
+        Ok(hash::sha256(&contents))
+    })?;
     let judging = Judging {
         conditional: generated.labels().is_some(),
         data: &data,
@@ -122,6 +129,18 @@ fn of_images(path: &Path, arguments: &EvaluateArguments, together: &Together) ->
     };
     report.check()?;
     finish(&report, &report_of(path), arguments.json)
+}
+
+/// Checks that all processes have opened the same network for Inception's metrics, if there is one.
+fn agree_on_inception(
+    inception: Option<&Inception>,
+    arguments: &EvaluateArguments,
+    together: &Together,
+) -> Result<(), Failure> {
+    match (inception, &arguments.inception) {
+        (Some(inception), Some(path)) => together.agree_on_read(path, || Ok(inception.sha256().to_owned())),
+        _ => Ok(()),
+    }
 }
 
 /// Writes the metrics of a run into its folder, where its page and comparisons find them, and returns the

@@ -1,7 +1,7 @@
 //! `waxwork sample` for a model of tables: writes rows to a file, in the form of the table that it was
 //! trained on. Also the values that `sample` and `decode` ask rows for.
 
-use waxwork_core::{Condition, SampleRequest};
+use waxwork_core::{Condition, SampleRequest, hash, store};
 use waxwork_data::table::Table;
 use waxwork_data::table::encode::Encoder;
 use waxwork_models::{Run, rows};
@@ -31,6 +31,9 @@ pub(crate) fn sample(
         ));
     }
     let count = arguments.count.unwrap_or(SAMPLES);
+    if let Some(file) = &arguments.wanted.like {
+        together.agree_on_read(file, || Ok(hash::sha256(&store::read(file)?)))?;
+    }
     let condition = condition(run, encoder, &arguments.wanted, count)?;
     let request = SampleRequest {
         condition,
