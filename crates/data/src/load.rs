@@ -169,7 +169,8 @@ impl DataConfig {
         let name = &self.name;
         let label = self.sound.as_ref().is_some_and(|sound| sound.label.is_some());
         let (key, reason) = if recordings && self.folder.is_some() {
-            ("data.folder", format!("only data sets of images have this table, and `{name}` has recordings"))
+            let images = "only data sets of images have this table";
+            ("data.folder", format!("{images}, and `{name}` has recordings: their table is `data.sound`"))
         } else if recordings && label {
             ("data.sound.label", format!("the classes of `{name}` are those of a column, not of file names"))
         } else if !recordings && self.sound.is_some() {

@@ -273,8 +273,8 @@ fn numbers(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<i64>>, 
     }
 }
 
-/// What errors expect of a file of images.
-const EXPECTED: &str = "a parquet file of images";
+/// What errors expect of a file.
+const EXPECTED: &str = "a parquet file of images or recordings";
 
 impl From<Fault> for Error {
     fn from(Fault { path, cause }: Fault) -> Self {
