@@ -156,8 +156,7 @@ impl Discriminator {
             DiscriminatorNetwork::Wave { channels: widths, shuffle, .. } => {
                 let (length, short) = needs_waveform(sample, widths.len(), "model.discriminator.channels")?;
                 let down = WaveDown::new(scope.enter("down"), config.pack + beside, widths, style)?;
-                // The shortest features that are moved.
-                let moved = length >> (2 * down.moved());
+                let moved = down.shortest_moved(length);
                 let shuffle = match u32::try_from(*shuffle) {
                     Ok(few) if few == 0 || down.moved() == 0 || (few as usize) < moved => few,
                     _ => {

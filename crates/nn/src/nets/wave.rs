@@ -69,6 +69,11 @@ impl WaveDown {
         self.layers.len().saturating_sub(1)
     }
 
+    /// The length of the shortest of these outputs, for waveforms of `length` samples.
+    pub fn shortest_moved(&self, length: usize) -> usize {
+        (0..self.moved()).fold(length, |length, _| length / STRIDE)
+    }
+
     /// A value with its directional derivative through all layers. `planes` are values `(N, K)` of K constant
     /// channels, which count as the last ones of the input; x then has K channels fewer. The output of layer
     /// `i` is moved by `shifts[i]` positions, one number per sample, with mirror images at the edges (phase
@@ -219,7 +224,7 @@ mod tests {
         let mut params = ParamSet::fresh_with(1, &Device::Cpu, DType::F64);
         let down = WaveDown::new(params.root(), 3, &[4, 5], style(Activation::LeakyRelu(0.2))).unwrap();
         params.finish().unwrap();
-        assert_eq!(down.moved(), 1);
+        assert_eq!((down.moved(), down.shortest_moved(64)), (1, 16));
         let (wave, way, planes) =
             (draws("wave", 2, &[1, 1, 64]), draws("way", 2, &[1, 1, 64]), draws("planes", 2, &[2]));
         let through =
