@@ -66,7 +66,9 @@ impl<'a> Validation<'a> {
             (None, Some(tables)) => Measure::Rows(model, Arc::clone(tables)),
             (None, None) if config.chooses() && !data.info.classes.is_empty() => {
                 let (chooser, collapsed) = Default::default();
-                let judged = matches!(data.info.view, View::Waveform).then(|| data.judged().ok()).flatten();
+                // The other processes do not judge.
+                let is_seen_anew = collective.is_first() && matches!(data.info.view, View::Waveform);
+                let judged = is_seen_anew.then(|| data.judged().ok()).flatten();
                 Measure::Judged(Box::new(Judged { model, data, judged, chooser, collapsed }))
             }
             (None, None) => return None,

@@ -182,7 +182,8 @@ impl Together {
     }
 
     /// Reads something on all processes that may leave files in a cache: first on the first process, then on
-    /// one process of every other machine, then on the rest. So no two processes write the same file.
+    /// one process of every other machine, then on the rest. So no two processes write the same file, if the
+    /// launcher says which processes share a machine.
     pub(crate) fn in_turns<T>(&self, read: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
         const TURNS: usize = 3;
         let turn = match &self.mpi {
