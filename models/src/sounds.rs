@@ -10,7 +10,7 @@ use waxwork_core::{Device, Kind, Reconstruct, Tensor};
 use waxwork_data::{Dataset, InMemory, Split, View};
 use waxwork_eval::judging::{RoundTrip, Stages};
 use waxwork_eval::likelihood::Estimate;
-use waxwork_eval::{Metric, Protocol, arrays, evaluation_batches};
+use waxwork_eval::{Metric, Protocol, arrays, evaluation_batches, evaluation_places};
 
 use crate::Result;
 
@@ -70,7 +70,7 @@ pub fn round_trip(
     let mut trip = |split: &Split| -> Result<(Split, Vec<f64>)> {
         let split = split.subset(count).seen_as(view)?;
         let work = |number: usize| -> Result<(Vec<u8>, Vec<f64>)> {
-            let places = places(&split, number);
+            let places = evaluation_places(&split, number);
             let (real, batch) = (split.bytes(&places)?, split.batch(&places, &Device::Cpu)?);
             let made = view.sounds(kind, &batch.inputs, (number * EVALUATION_BATCH) as u64)?;
             let convergence = view.convergence(kind, &real, &made)?;
@@ -114,7 +114,7 @@ pub fn reconstructions(
     }
     let (kind, test) = (test.kind().clone(), test.subset(RECONSTRUCTED));
     let work = |number: usize| -> Result<(Vec<f64>, Vec<f64>)> {
-        let places = places(&test, number);
+        let places = evaluation_places(&test, number);
         let (real, batch) = (test.bytes(&places)?, test.batch(&places, &Device::Cpu)?);
         let made = reconstructor.reconstruct(&batch.inputs, &batch.condition)?;
         let convergence = |output: &Tensor| -> Result<Vec<f64>> {
@@ -136,10 +136,4 @@ pub fn reconstructions(
     protocol.insert("interval".into(), "95 %, ± 1.96 standard errors".into());
     let metric = Metric::new("reconstruction_convergence", made.mean, &protocol);
     Ok(Some(metric.within(made.interval()).floor(real.mean).lower()))
-}
-
-/// The places in a split of the samples of one batch of an evaluation.
-fn places(split: &Split, number: usize) -> Vec<usize> {
-    let first = number * EVALUATION_BATCH;
-    (first..split.len().min(first + EVALUATION_BATCH)).collect()
 }

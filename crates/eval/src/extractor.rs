@@ -74,14 +74,18 @@ pub fn evaluation_batches(split: &Split) -> usize {
     split.len().div_ceil(EVALUATION_BATCH)
 }
 
-/// One of these batches; the last may be smaller.
+/// The places in the split of the samples of one of these batches; the last may be smaller.
+pub fn evaluation_places(split: &Split, number: usize) -> Vec<usize> {
+    let first = number * EVALUATION_BATCH;
+    (first..split.len().min(first + EVALUATION_BATCH)).collect()
+}
+
+/// One of these batches.
 ///
 /// # Errors
 /// If its samples cannot be read.
 pub fn evaluation_batch(split: &Split, number: usize, device: &Device) -> waxwork_data::Result<Batch> {
-    let first = number * EVALUATION_BATCH;
-    let end = split.len().min(first + EVALUATION_BATCH);
-    split.batch(&(first..end).collect::<Vec<_>>(), device)
+    split.batch(&evaluation_places(split, number), device)
 }
 
 /// Returns the features of a subset of `most` images of a split, `(N, D)`, from `cache` if they are there.
