@@ -190,7 +190,7 @@ fn of_test_samples(
     if let (Some(tables), Some(density), true) = (&data.info.tables, run.density(), importance_samples > 0)
         && run.model.info().condition.is_none()
     {
-        metrics.extend(of_test_rows(density, data, tables, test, config, protocol, stages)?);
+        metrics.extend(of_test_rows((density, device), data, tables, test, config, protocol, stages)?);
     }
     if let (Some(encoder), Some(reconstructor)) = (run.encoder(), run.reconstructor()) {
         let progress = |done| stages("looking at codes", done, n);
@@ -200,8 +200,8 @@ fn of_test_samples(
         let told = |metric: &Metric| texts.is_none() || metric.name != "reconstruction_rms";
         metrics.extend(codes.metrics(protocol).into_iter().filter(told));
         metrics.extend(texts);
-        let view = run.info.view();
-        metrics.extend(sounds::reconstructions(reconstructor, &view, test, collective, protocol, stages)?);
+        let (view, seen) = (run.info.view(), (test, device));
+        metrics.extend(sounds::reconstructions(reconstructor, &view, seen, collective, protocol, stages)?);
         let factors = test.factors();
         if factors.len() >= 4 && collective.is_first() {
             stages("probing codes", 0, 0);
@@ -211,9 +211,10 @@ fn of_test_samples(
     Ok(metrics)
 }
 
-/// −log p(row) of test rows in the table's own units, and for `clinic` the distance from the truth.
+/// −log p(row) of test rows in the table's own units, and for `clinic` the distance from the truth. The model
+/// is on `device`.
 fn of_test_rows(
-    density: &dyn Density,
+    (density, device): (&dyn Density, &Device),
     data: &Dataset,
     tables: &Tables,
     test: &Split,
@@ -224,7 +225,7 @@ fn of_test_rows(
     let rows: Vec<usize> = test.indices().iter().map(|&index| index as usize).collect();
     let draws = config.importance_samples;
     let work = |number: usize| -> Result<Option<Vec<f64>>> {
-        let batch = evaluation_batch(test, number, &Device::Cpu)?;
+        let batch = evaluation_batch(test, number, device)?;
         let stream = Stream::new(0, "evaluation/rows", 0);
         let Some(decoded) = density.decoded(&batch, draws, &stream)? else { return Ok(None) };
         let first = number * EVALUATION_BATCH;

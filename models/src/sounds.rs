@@ -97,14 +97,14 @@ pub fn round_trip(
 }
 
 /// The distance of reconstructed test sounds from the real ones, and that of real sounds after the same round
-/// trip; empty for other kinds. The processes of `collective` share the sounds.
+/// trip; empty for other kinds. The model is on `device`. The processes of `collective` share the sounds.
 ///
 /// # Errors
 /// If the sounds cannot be read.
 pub fn reconstructions(
     reconstructor: &dyn Reconstruct,
     view: &View,
-    test: &Split,
+    (test, device): (&Split, &Device),
     collective: &dyn Collective,
     protocol: &Protocol,
     stages: &mut Stages<'_>,
@@ -115,7 +115,7 @@ pub fn reconstructions(
     let (kind, test) = (test.kind().clone(), test.subset(RECONSTRUCTED));
     let work = |number: usize| -> Result<(Vec<f64>, Vec<f64>)> {
         let places = evaluation_places(&test, number);
-        let (real, batch) = (test.bytes(&places)?, test.batch(&places, &Device::Cpu)?);
+        let (real, batch) = (test.bytes(&places)?, test.batch(&places, device)?);
         let made = reconstructor.reconstruct(&batch.inputs, &batch.condition)?;
         let convergence = |output: &Tensor| -> Result<Vec<f64>> {
             let sounds = view.sounds(&kind, output, (number * EVALUATION_BATCH) as u64)?;
