@@ -91,6 +91,10 @@ const SMALL: [&str; 9] = [
 
 const STEPS: &str = "6";
 
+/// Number of the runs whose processes are killed, the first ones: a GAN, and a VAE, whose processes share the
+/// measurement of the validation split.
+const KILLED: usize = 2;
+
 struct Options {
     short: bool,
     resumes: u64,
@@ -225,25 +229,33 @@ fn failure(bench: &Bench, launcher: &Launcher) -> Result<()> {
 
 /// Kills random processes at random moments, and resumes with another number of processes.
 fn kills(bench: &Bench, launchers: &[Launcher], options: &Options) -> Result<()> {
-    // Enough steps that most kills happen during training.
-    let (_, recipe, set) = RUNS[0];
-    let steps = "24";
-    let out = bench.folder.join("whole");
-    bench.finish(bench.command_alone(&arguments(recipe, set, steps, &out)).spawn()?, MOST_TO_TRAIN)?;
-    let whole = bench.hashes(&out)?;
+    let arguments_of = |run: usize, out: &Path| {
+        let (_, recipe, set) = RUNS[run];
+        // Enough steps that most kills happen during training.
+        arguments(recipe, set, "24", out)
+    };
+    let mut whole = Vec::new();
+    for run in 0..KILLED {
+        let out = bench.folder.join(format!("whole-{run}"));
+        bench.finish(bench.command_alone(&arguments_of(run, &out)).spawn()?, MOST_TO_TRAIN)?;
+        whole.push(bench.hashes(&out)?);
+    }
     for launcher in launchers {
         let mut random = Random(7);
-        // Measure how long such a run takes here.
-        let out = bench.folder.join(format!("timed-{}", launcher.name));
-        let arguments_of = |out: &Path| arguments(recipe, set, steps, out);
-        let started = Instant::now();
-        bench.finish(bench.start(launcher, 4, &arguments_of(&out))?, MOST_TO_TRAIN)?;
-        let usual = started.elapsed();
+        // Measure how long such runs take here.
+        let mut usual = Vec::new();
+        for run in 0..KILLED {
+            let out = bench.folder.join(format!("timed-{}-{run}", launcher.name));
+            let started = Instant::now();
+            bench.finish(bench.start(launcher, 4, &arguments_of(run, &out))?, MOST_TO_TRAIN)?;
+            usual.push(started.elapsed());
+        }
         let (mut killed, mut longest) = (0, Duration::ZERO);
         for number in 0..options.resumes.max(options.kills) {
+            let run = number as usize % KILLED;
             let out = bench.folder.join(format!("killed-{}-{number}", launcher.name));
-            let mut running = bench.start(launcher, 4, &arguments_of(&out))?;
-            thread::sleep(usual.mul_f64(random.next()));
+            let mut running = bench.start(launcher, 4, &arguments_of(run, &out))?;
+            thread::sleep(usual[run].mul_f64(random.next()));
             let ranks = bench.processes(&out);
             if let Some(rank) = ranks.get((random.next() * ranks.len() as f64) as usize) {
                 process::succeeds(Command::new("kill").args(["-9", &rank.to_string()]));
@@ -268,13 +280,13 @@ fn kills(bench: &Bench, launchers: &[Launcher], options: &Options) -> Result<()>
                 bench.finish(running, MOST_TO_TRAIN)?;
             }
             if number < options.resumes || number % 10 == 0 {
-                bench.finish(bench.start(launcher, 2, &arguments_of(&out))?, MOST_TO_TRAIN)?;
+                bench.finish(bench.start(launcher, 2, &arguments_of(run, &out))?, MOST_TO_TRAIN)?;
                 let found = bench.hashes(&out)?;
                 ensure!(
-                    found == whole,
+                    found == whole[run],
                     "{}: the resumed run ended with different bytes:\n{}",
                     out.display(),
-                    differing(&found, &whole)
+                    differing(&found, &whole[run])
                 );
             }
             _ = fs::remove_dir_all(&out);
