@@ -19,7 +19,10 @@ use crate::picture::{self, Header};
 use crate::sound::wav::{self, Recording};
 use crate::{Error, Result};
 pub(crate) use columns::{Columns, Content, Labels};
-use file::{Cause, Fault, ParquetFile, cells};
+use file::{CHUNK, Cause, Fault, ParquetFile, cells};
+
+/// Encoded samples per read: each may be a recording of many megabytes.
+const SAMPLES: usize = 64;
 
 /// Passes every image of a file, as bytes channel first, and its label to `take`, in order. Returns the
 /// number of images.
@@ -258,7 +261,7 @@ fn is_number(leaf: &ColumnDescriptor) -> bool {
 
 fn bytes(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<ByteArray>>, ParquetError> {
     match reader {
-        ColumnReader::ByteArrayColumnReader(reader) => cells(reader, defined),
+        ColumnReader::ByteArrayColumnReader(reader) => cells(reader, defined, SAMPLES),
         _ => Err(ParquetError::General("images or names that are not bytes".into())),
     }
 }
@@ -266,9 +269,9 @@ fn bytes(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<ByteArray
 fn numbers(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<i64>>, ParquetError> {
     match reader {
         ColumnReader::Int32ColumnReader(reader) => {
-            Ok(cells(reader, defined)?.into_iter().map(|cell| cell.map(i64::from)).collect())
+            Ok(cells(reader, defined, CHUNK)?.into_iter().map(|cell| cell.map(i64::from)).collect())
         }
-        ColumnReader::Int64ColumnReader(reader) => cells(reader, defined),
+        ColumnReader::Int64ColumnReader(reader) => cells(reader, defined, CHUNK),
         _ => Err(ParquetError::General("labels that are not whole numbers".into())),
     }
 }

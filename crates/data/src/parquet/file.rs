@@ -14,7 +14,7 @@ use ::parquet::schema::types::SchemaDescriptor;
 
 use super::bounds;
 
-/// Rows per read.
+/// Usual number of rows per read.
 pub(crate) const CHUNK: usize = 1024;
 
 /// A parquet file with a valid footer.
@@ -144,14 +144,15 @@ impl Fault {
     }
 }
 
-/// Returns the cells of the next rows of a column, at most a chunk of them. A row has a value only if its
+/// Returns the cells of the next rows of a column, at most `most` of them. A row has a value only if its
 /// level is `defined`, the highest.
 pub(crate) fn cells<T: DataType>(
     reader: &mut ColumnReaderImpl<T>,
     defined: i16,
+    most: usize,
 ) -> Result<Vec<Option<T::T>>, ParquetError> {
     let (mut levels, mut values) = (Vec::new(), Vec::new());
-    let (rows, ..) = reader.read_records(CHUNK, Some(&mut levels), None, &mut values)?;
+    let (rows, ..) = reader.read_records(most, Some(&mut levels), None, &mut values)?;
     if defined == 0 {
         levels = vec![0; rows];
     }

@@ -15,7 +15,7 @@ use super::error::{Error, Result};
 use super::raw::{Raw, RawColumn};
 use super::schema::{CsvFormat, MOST_COLUMNS, Schema, Storage, TableOptions};
 use super::{MOST_ROWS, Table};
-use crate::parquet::file::{self, Cause, Fault, ParquetFile};
+use crate::parquet::file::{self, CHUNK, Cause, Fault, ParquetFile};
 use meaning::{Cell, Meaning};
 pub(super) use write::write;
 
@@ -165,7 +165,7 @@ fn cells<T: DataType>(
     defined: i16,
     cell: fn(T::T) -> Cell,
 ) -> Result<Vec<Option<Cell>>, ParquetError> {
-    Ok(file::cells(reader, defined)?.into_iter().map(|value| value.map(cell)).collect())
+    Ok(file::cells(reader, defined, CHUNK)?.into_iter().map(|value| value.map(cell)).collect())
 }
 
 impl From<Fault> for Error {
