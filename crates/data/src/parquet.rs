@@ -186,10 +186,12 @@ impl Table {
     ) -> Result<()> {
         self.file.chunks(self.sample_leaf(columns)?, bytes, |first, cells| {
             let numbered = cells.par_iter().enumerate().map(|(i, cell)| (first as usize + i, cell));
-            let made = numbered
+            let made: Vec<Result<T>> = numbered
                 .filter(|(row, _)| chosen(*row))
-                .map(|(row, cell)| make(row, cell.as_ref().map(ByteArray::data)));
-            made.collect::<Result<Vec<T>>>()?.into_iter().try_for_each(&mut take)
+                .map(|(row, cell)| make(row, cell.as_ref().map(ByteArray::data)))
+                .collect();
+            // The error is that of the first row that fails, whichever thread was the fastest.
+            made.into_iter().try_for_each(|made| take(made?))
         })
     }
 

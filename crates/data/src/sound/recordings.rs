@@ -66,7 +66,9 @@ pub fn read(dir: &Path, kind: &Kind) -> Result<Recordings> {
         samples.resize(length, 0.0);
         Ok(at_rest(&samples))
     };
-    let sounds: Result<Vec<Vec<u8>>> = part.pictures.par_iter().map(sound).collect();
+    let sounds: Vec<Result<Vec<u8>>> = part.pictures.par_iter().map(sound).collect();
+    // The error is that of the first file that fails, whichever thread was the fastest.
+    let sounds: Result<Vec<Vec<u8>>> = sounds.into_iter().collect();
     let labels = part.pictures.iter().map(|picture| picture.label).collect();
     Ok(Recordings {
         sounds: InMemory::new(kind.clone(), sounds?.concat(), labels)?,
