@@ -102,7 +102,7 @@ impl Players {
     }
 
     /// The discriminator of a step on batches of `n` samples, tracked and frozen, both with the step's
-    /// dropout masks.
+    /// dropout masks and phase shuffle.
     ///
     /// # Errors
     /// [`Error::Config`] if `n` samples cannot be judged in packs.
