@@ -6,8 +6,8 @@
 //! here, in one fixed order, so the bits of a sum do not depend on the library, on its choice of algorithm,
 //! or on the order in which processes arrive.
 //!
-//! With the feature `cuda`, NVIDIA's NCCL, also opened at run time, moves tensors between GPUs in the same way
-//! ([`on_device`]).
+//! With the feature `cuda`, NVIDIA's NCCL, also opened at run time, moves tensors between GPUs in the same
+//! way ([`on_device`]).
 //!
 //! ```
 //! use waxwork_distributed::Launch;
