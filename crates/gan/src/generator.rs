@@ -121,11 +121,12 @@ impl Generator {
             }
             GeneratorNetwork::Mlp { hidden, batch_norm: true } | GeneratorNetwork::Ctgan { hidden } => {
                 let joined = matches!(config.generator, GeneratorNetwork::Ctgan { .. });
+                let norm = if joined { NormKind::Batch } else { norm };
                 let (mut layers, mut width) = (Vec::with_capacity(hidden.len()), inputs);
                 for (i, &outputs) in hidden.iter().enumerate() {
                     let mut scope = scope.enter(i);
                     let linear = Linear::new(scope.enter("linear"), width, outputs, config.init)?;
-                    layers.push((linear, Norm::new(scope.enter("norm"), NormKind::Batch, outputs)?));
+                    layers.push((linear, Norm::new(scope.enter("norm"), norm, outputs)?));
                     width = outputs + if joined { width } else { 0 };
                 }
                 let output = Linear::new(scope.enter("output"), width, sample.len(), config.init)?;
@@ -239,7 +240,7 @@ impl Generator {
                 let mut x = input;
                 for (linear, norm) in layers {
                     let h = linear.forward(&x, Activation::Identity, mode)?;
-                    let h = norm.forward(&h, None, Activation::Relu, mode)?;
+                    let h = norm.forward(&h, labels, Activation::Relu, mode)?;
                     x = if *joined { Tensor::cat(&[&h, &x], 1)? } else { h };
                 }
                 output.forward_to(&x, &self.dims, activation, mode)
@@ -308,7 +309,7 @@ impl Generator {
                 for (i, (linear, norm)) in layers.iter().enumerate() {
                     let mut scope = scope.enter(i);
                     let h = linear.export(scope.enter("linear"), &x, Activation::Identity)?;
-                    let h = norm.export(scope.enter("norm"), &h, None, Activation::Relu)?;
+                    let h = norm.export(scope.enter("norm"), &h, labels, Activation::Relu)?;
                     x = if *joined { scope.beside(&h, Some(&x)) } else { h };
                 }
                 let values = output.export(scope.enter("output"), &x, activation)?;
