@@ -41,12 +41,18 @@ pub(crate) const MODULE: &str = "waxwork.wasm";
 /// The seed of the images that are compared.
 const SEED: &str = "7";
 
-/// The models of the test: name, recipe, settings and number of classes. They have labels, colours and a prior
-/// that is fitted after training.
-const MODELS: [(&str, &str, &[&str], u32); 3] = [
+/// The models of the test: name, recipe, settings and number of classes. They have labels, colours, a prior that
+/// is fitted after training, and one that samples with the encoder.
+const MODELS: [(&str, &str, &[&str], u32); 4] = [
     ("cgan", "cgan-digits", &[], 10),
     ("vae", "vae-shapes", &[], 0),
     ("cvae", "cvae-digits", &["model.prior={mixture={components=3}}"], 10),
+    (
+        "vamp",
+        "vae-digits",
+        &["model.network={kind=\"mlp\",hidden=[32]}", "model.prior={vamp={components=3}}"],
+        0,
+    ),
 ];
 
 /// Settings that make training short.

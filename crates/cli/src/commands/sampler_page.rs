@@ -96,9 +96,10 @@ fn beside_the_program() -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.join(MODULE))
 }
 
-/// The tensors of the parts that make samples.
+/// The tensors of the parts that make samples. A prior may need the encoder.
 fn sampling_weights(run: &Run) -> BTreeMap<String, Tensor> {
-    let parts = run.model.parts().iter().filter(|part| **part != Part::Encoder);
+    let with_encoder = run.recipe.model.samples_with_encoder();
+    let parts = run.model.parts().iter().filter(|part| with_encoder || **part != Part::Encoder);
     let starts: Vec<String> = parts.map(|part| format!("{}.", part.name())).collect();
     let tensors = run.model.params().tensors().into_iter();
     tensors.filter(|(name, _)| starts.iter().any(|start| name.starts_with(start))).collect()
