@@ -51,9 +51,10 @@ function npy(path) {
   }
   assert(differing / pixels.length < 0.001, `${differing} of ${pixels.length} values differ by a grey level`);
 
-  // Each sample is a function of its number; a truncated draw stays within its bound.
+  // Each sample is a function of its number, and truncation changes it.
   const later = sampler.latents(seed, 3, 1, 0, labels?.subarray(3, 4));
   assert.deepEqual(later, latents.slice(3 * later.length, 4 * later.length));
+  assert.notDeepEqual(sampler.latents(seed, 0, count, 0.5, labels), latents);
   const path = sampler.between(latents.subarray(0, later.length), later, 5);
   assert.deepEqual(path.slice(0, later.length), latents.slice(0, later.length));
   assert.equal(path.length, 5 * later.length);

@@ -32,13 +32,14 @@ class Sampler {
 
   ask(name, inputs, ...numbers) {
     const { memory, input, output, output_len } = this.functions;
-    let place = input(inputs.reduce((sum, array) => sum + array.byteLength, 0));
+    // Addresses beyond two gigabytes come as negative numbers.
+    let place = input(inputs.reduce((sum, array) => sum + array.byteLength, 0)) >>> 0;
     for (const array of inputs) {
       new Uint8Array(memory.buffer).set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength), place);
       place += array.byteLength;
     }
     const succeeded = this.functions[name](...numbers);
-    const answer = new Uint8Array(memory.buffer, output(), output_len()).slice();
+    const answer = new Uint8Array(memory.buffer, output() >>> 0, output_len() >>> 0).slice();
     if (!succeeded) throw new Error(new TextDecoder().decode(answer));
     return answer;
   }
