@@ -223,6 +223,9 @@ impl VaeConfig {
         if matches!(self.prior, PriorConfig::Vamp { .. }) && !matches!(self.network, Network::Mlp { .. }) {
             return fail("prior", "a vamp prior needs a network of the kind mlp");
         }
+        if matches!(self.prior, PriorConfig::Vamp { .. }) && self.free_bits > 0.0 {
+            return fail("free_bits", "a vamp prior has no KL of each latent dimension: leave it out");
+        }
         let widths = match &self.network {
             Network::Mlp { hidden } => hidden.clone(),
             Network::Conv { channels, hidden, .. } if channels.is_empty() || *hidden == 0 => {
