@@ -321,13 +321,6 @@ impl GanConfig {
             }
             GeneratorNetwork::Clip { width, features, .. } => vec![*width, *features],
         };
-        let normed = matches!(self.generator, GeneratorNetwork::Mlp { batch_norm: true, .. });
-        if normed && self.conditioning == Some(Conditioning::Projection) {
-            return fail(
-                "generator.batch_norm",
-                "labels by projection need a generator of feature maps, such as one of the kind dcgan",
-            );
-        }
         if generator.is_empty() || generator.contains(&0) {
             return fail("generator", "needs at least one layer, and none of width 0");
         }
