@@ -35,6 +35,9 @@ const FOLDER: &str = "crates/web";
 /// The target of browsers.
 const TARGET: &str = "wasm32-unknown-unknown";
 
+/// The variable that names the browser, as for the tests of other pages.
+const CHROMIUM: &str = "WAXWORK_CHROMIUM";
+
 /// The module's name beside a program.
 pub(crate) const MODULE: &str = "waxwork.wasm";
 
@@ -129,11 +132,14 @@ fn test(workspace: &Workspace) -> Result<()> {
     if !node {
         eprintln!("skipped the comparison of images: Node.js is not installed");
     }
-    let browser = ["chromium", "chromium-browser", "google-chrome"]
+    let named = std::env::var(CHROMIUM).ok();
+    let browser = named
+        .as_deref()
         .into_iter()
+        .chain(["chromium", "chromium-browser", "google-chrome"])
         .find(|name| process::succeeds(Command::new(name).arg("--version")));
     if browser.is_none() {
-        eprintln!("skipped the browser: Chromium is not installed");
+        eprintln!("skipped the browser: Chromium is not on PATH, and {CHROMIUM} does not name it");
     }
     for (name, recipe, settings, classes) in MODELS {
         let run = folder.join(name);
