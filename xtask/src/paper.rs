@@ -31,7 +31,8 @@ published number next to the mean and the range over seeds, and writes docs/pape
 kept in runs/papers, and their results in models/papers/TABLE/results.json.
 
 Without names, the command trains all rows of all tables, one seed of each row after the other. It
-skips rows whose data is not found. The exit code is 1 if a mean is outside its tolerance.
+skips rows whose data is not found, and goes on if a run fails. The exit code is 1 if a run failed or
+a mean is outside its tolerance.
 
 Options:
   --quick          Train the short form of each row, in minutes; this is no reproduction
@@ -136,9 +137,7 @@ pub(crate) fn short(workspace: &Workspace) -> Result<()> {
     };
     for (table, row) in selected {
         let job = Job::new(table, row, Form::Quick, 0, &folder)?;
-        runner.train(&job)?;
-        runner.evaluate(&job)?;
-        let outcome = job.outcome(Form::Quick)?;
+        let outcome = runner.outcome(&job)?;
         for published in &row.values {
             let value = outcome.metrics.get(&published.metric).copied().unwrap_or(f64::NAN);
             println!("{CI}, quick form: {} {}", published.metric, table::number(value));
@@ -256,6 +255,16 @@ impl Runner {
         process::run(&mut command)
     }
 
+    /// Trains and evaluates a run as far as that is not done yet, and reads its outcome.
+    fn outcome(&self, job: &Job<'_>) -> Result<Outcome> {
+        self.train(job)?;
+        // An evaluation that was interrupted has written nothing.
+        if job.outcome(self.form).is_err() {
+            self.evaluate(job)?;
+        }
+        job.outcome(self.form)
+    }
+
     /// Seconds of training that the program forecasts from a few measured steps.
     fn forecast(&self, job: &Job<'_>) -> Result<Option<f64>> {
         let text = process::output(self.command(job).arg("--dry-run"))?;
@@ -329,15 +338,19 @@ fn train(workspace: &Workspace, tables: &[Table], selected: &[(&Table, &Row)], a
     }
     let all = left.len();
     eprintln!("{all} runs to train, {}", forecasts.time_left(&left));
+    let mut failed = Vec::new();
     for (number, job) in left.iter().enumerate() {
         eprintln!("\n== {}: run {} of {all}", job.name(), number + 1);
         let began = Instant::now();
-        runner.train(job)?;
-        // An evaluation that was interrupted has written nothing.
-        if job.outcome(form).is_err() {
-            runner.evaluate(job)?;
-        }
-        let outcome = job.outcome(form)?;
+        let outcome = match runner.outcome(job) {
+            Ok(outcome) => outcome,
+            // A run that diverges must not keep the others from training.
+            Err(error) => {
+                eprintln!("== {}: failed: {error:#}", job.name());
+                failed.push(job.name());
+                continue;
+            }
+        };
         forecasts.measured(job, outcome.seconds.max(began.elapsed().as_secs_f64()));
         let mut results = Results::read(&job.table.folder)?;
         results.add(outcome);
@@ -353,6 +366,9 @@ fn train(workspace: &Workspace, tables: &[Table], selected: &[(&Table, &Row)], a
         let results = Results::read(&table.folder)?;
         println!("\n{}, {} form\n", table.title, form.name());
         println!("{}", page::rows(table, &results, form)?);
+    }
+    if !failed.is_empty() {
+        bail!("{} of {all} runs failed: {}", failed.len(), failed.join("; "));
     }
     Ok(())
 }
