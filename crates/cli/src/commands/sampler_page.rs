@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 use serde_json::json;
 use waxwork_core::onnx::Part;
-use waxwork_core::{Tensor, store};
+use waxwork_core::{Kind, Tensor, store};
 use waxwork_models::{Classes, Run};
 
 use crate::failure::Failure;
@@ -48,7 +48,8 @@ struct Form {
 /// If the run makes no images, or the module is missing or is no WebAssembly.
 pub(crate) fn page(run: &Run, wasm: Option<&Path>) -> Result<String, Failure> {
     let info = run.model.info();
-    let Some(image) = info.sample.image() else {
+    // Networks see a sound as an image if they learn its spectrogram.
+    let (Kind::Image(_), Some(image)) = (run.info.kind(), info.sample.image()) else {
         return Err(Failure::new(format!("a page shows images, but this run makes {}", run.info.kind())));
     };
     let code = module(wasm)?;
