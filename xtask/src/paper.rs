@@ -31,8 +31,8 @@ published number next to the mean and the range over seeds, and writes docs/pape
 kept in runs/papers, and their results in models/papers/TABLE/results.json.
 
 Without names, the command trains all rows of all tables, one seed of each row after the other. It
-skips rows whose data is not found, and goes on if a run fails. The exit code is 1 if a run failed or
-a mean is outside its tolerance.
+skips rows whose data is not found, and continues if a run fails. The exit code is 1 if a run failed
+or a mean is outside its tolerance.
 
 Options:
   --quick          Train the short form of each row, in minutes; this is no reproduction
