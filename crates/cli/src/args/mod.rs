@@ -167,7 +167,7 @@ pub(crate) enum Command {
     /// Reads latent vectors, such as those that `waxwork encode` writes, and writes the images that the
     /// model makes from them.
     Decode(DecodeArguments),
-    /// Export a part of a model to ONNX
+    /// Export a model as ONNX, or as a page for browsers
     Export(ExportArguments),
     /// Import the weights of a PyTorch model as a run
     ///
