@@ -11,9 +11,9 @@ use waxwork_core::params::Scope;
 use waxwork_core::{Error, Mode, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 
-/// Width of the windows in samples.
+/// Kernel size, in samples.
 const KERNEL: usize = 25;
-/// Factor of the length at each layer.
+/// The factor by which each layer changes the length.
 const STRIDE: usize = 4;
 
 /// The length of a waveform, and that of its features after `layers` layers. `key` is the configuration key of
