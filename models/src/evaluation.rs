@@ -193,7 +193,7 @@ fn of_test_samples(
         metrics.extend(of_test_rows(density, data, tables, test, config, protocol, stages)?);
     }
     if let (Some(encoder), Some(reconstructor)) = (run.encoder(), run.reconstructor()) {
-        let progress = |done| stages("looking at codes", done, n);
+        let progress = |done| stages("measuring codes", done, n);
         let codes = codes(encoder, reconstructor, batches, collective, progress)?;
         let texts = texts::reconstructions(reconstructor, test, device, collective, protocol, stages)?;
         // The distance of one-hot rows says the same in a unit that means nothing.

@@ -55,7 +55,8 @@ const MOST_TO_TRAIN: Duration = Duration::from_secs(300);
 /// The longest time that an evaluation may take, which may train a judge first.
 const MOST_TO_EVALUATE: Duration = Duration::from_secs(900);
 
-/// The longest time until processes that fail alike have ended. Less than the first one gets to report.
+/// The longest time until processes that fail in the same way have ended: less than the others wait for the
+/// report of the first one.
 const MOST_TO_FAIL: Duration = Duration::from_secs(15);
 
 /// Numbers of samples to evaluate and to draw: more than one batch, and not a multiple of it.
@@ -378,7 +379,7 @@ impl Bench {
         command
     }
 
-    /// What the processes of the newest start printed.
+    /// What the processes of the latest launch printed.
     fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.folder.join("log.txt"))?)
     }

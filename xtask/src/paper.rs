@@ -30,16 +30,16 @@ recipes. The command trains every row with each of its seeds, evaluates the runs
 published number next to the mean and the range over seeds, and writes docs/papers.md. The runs are
 kept in runs/papers, and their results in models/papers/TABLE/results.json.
 
-Without names, the command trains all rows of all tables, one seed of each row after the other. It
-skips rows whose data is not found, and continues if a run fails. The exit code is 1 if a run failed
-or a mean is outside its tolerance.
+Without names, the command trains all rows of all tables: first one seed of every row, then the
+next. It skips rows whose data is not found, and continues if a run fails. The exit code is 1 if a
+run failed or a mean is outside its tolerance.
 
 Options:
-  --quick          Train the short form of each row, in minutes; this is no reproduction
+  --quick          Train the quick form of each row, in minutes; it reproduces no number
   --seeds N        Train each row with N seeds instead of the number in its table
   --resume         Keep the results of finished runs, and resume unfinished runs
   --data-dir DIR   Folder with the files of data sets [default: WAXWORK_DATA_DIR]
-  --page           Train nothing; write docs/papers.md from the kept results
+  --page           Write docs/papers.md from the stored results, without training
 
 Examples:
   cargo xtask paper --quick
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// The numbers that have run and are outside their tolerance.
+/// The metrics of rows that have run whose mean is outside the tolerance.
 fn outside(selected: &[(&Table, &Row)], form: Form) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for (table, row) in selected {
@@ -159,7 +159,7 @@ fn tables() -> Result<Vec<Table>> {
     Table::all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/papers"))
 }
 
-/// The rows that names mean: `TABLE` is all of its rows, and no name is everything.
+/// The rows that `names` select: `TABLE` selects all of its rows, and an empty list selects every row.
 fn select<'a>(tables: &'a [Table], names: &[String]) -> Result<Vec<(&'a Table, &'a Row)>> {
     let all = || tables.iter().flat_map(|table| table.rows.iter().map(move |row| (table, row)));
     if names.is_empty() {
@@ -195,7 +195,7 @@ struct Job<'a> {
     row: &'a Row,
     seed: u64,
     key: String,
-    /// The run's folder. Its name has the key, so that the run of a changed row is another run.
+    /// The run's folder. Its name contains the key, so that a changed row gets a new run.
     run: PathBuf,
 }
 
@@ -326,7 +326,7 @@ fn train(workspace: &Workspace, tables: &[Table], selected: &[(&Table, &Row)], a
         left.push(job);
     }
     let mut forecasts = Forecasts::default();
-    // The quick form takes hardly longer than its forecast.
+    // The quick form takes little longer than a forecast of it would.
     if form == Form::Full {
         for job in &left {
             if !forecasts.knows(job)
@@ -373,7 +373,7 @@ fn train(workspace: &Workspace, tables: &[Table], selected: &[(&Table, &Row)], a
     Ok(())
 }
 
-/// The runs to make: the first seed of every row, then the second of every row that has one, and so on.
+/// The runs to train: the first seed of every row, then the second of every row that has one, and so on.
 fn jobs<'a>(
     selected: &[(&'a Table, &'a Row)],
     form: Form,
@@ -520,7 +520,7 @@ mod tests {
         assert_eq!(forecasts.time_left(&[]), "none are left");
     }
 
-    /// Tests of the recipes check the settings; they know the keys.
+    /// The settings themselves are checked by the tests of the recipes, which know the keys.
     #[test]
     fn every_row_has_a_recipe_with_a_data_set() {
         for table in &tables().unwrap() {

@@ -16,14 +16,14 @@ Build the sampler for browsers, a WebAssembly module
 
 Usage: cargo xtask web [--test]
 
-The module is written to target/web/waxwork.wasm, and beside every program `waxwork` that has been
-built in target, where `waxwork export RUN --format web` finds it. It needs Rust's standard library
-for browsers: `rustup target add wasm32-unknown-unknown`.
+The command writes the module to target/web/waxwork.wasm, and next to every program `waxwork` that
+has been built in target, where `waxwork export RUN --format web` finds it. It needs Rust's standard
+library for browsers: `rustup target add wasm32-unknown-unknown`.
 
 Options:
   --test   Also check format and lints, train small models, export their pages, and compare the
-           images of the pages with those of the command. It needs Node.js; where Chromium is
-           installed, it also opens the pages. A folder target/web/test holds the pages.
+           images of the pages with those of the command. It needs Node.js; if Chromium is
+           installed, it also opens the pages. The pages stay in target/web/test.
 
 Examples:
   cargo xtask web
@@ -38,7 +38,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// The variable that names the browser, as for the tests of other pages.
 const CHROMIUM: &str = "WAXWORK_CHROMIUM";
 
-/// The module's name beside a program.
+/// The file name of the module, next to a program.
 pub(crate) const MODULE: &str = "waxwork.wasm";
 
 /// The seed of the images that are compared.

@@ -104,7 +104,7 @@ impl DataConfig {
         Ok(PlaneMixture::named(&self.name, std))
     }
 
-    /// Refuses tables of settings that this data set does not have, so that none is silently ignored.
+    /// Refuses tables of settings that do not apply to this data set, so that none is silently ignored.
     ///
     /// # Errors
     /// [`Error::Config`] with the key of the table; [`Error::UnknownDataset`].
@@ -119,7 +119,7 @@ impl DataConfig {
             |storage: Storage| manifest.as_ref().is_some_and(|manifest| manifest.storage == storage);
         let of_sounds = manifest.as_ref().is_some_and(|manifest| manifest.rate.is_some());
         let of_points = PlaneMixture::named(name, STANDARD_DEVIATION).is_some();
-        // The column to predict is all that rows without a file leave open.
+        // The rows of embedded tables are fixed; only the column to predict can be set.
         let only_label = |table: &TableOptions| {
             let label = table.label.clone();
             *table == TableOptions { label, ..TableOptions::default() }

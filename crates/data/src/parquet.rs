@@ -213,7 +213,7 @@ impl Table {
     /// Reads the recording of a row.
     ///
     /// # Errors
-    /// [`Error::RecordingRow`] if there is none, or it is not a WAV file or a damaged one.
+    /// [`Error::RecordingRow`] if there is none, or it is damaged or not a WAV file.
     pub(crate) fn recording(&self, row: usize, bytes: Option<&[u8]>) -> Result<Recording> {
         let read = match bytes {
             None => Err("there is none".to_owned()),

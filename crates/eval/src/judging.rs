@@ -63,7 +63,7 @@ pub struct RoundTrip {
 }
 
 impl Judging<'_> {
-    /// All metrics, each under `protocol` and entries of its own. Of several processes, only the first gets
+    /// All metrics, each with `protocol` and its own entries. With several processes, only the first gets
     /// them; the others do their share of the work, and return when nothing is left to share.
     ///
     /// # Errors

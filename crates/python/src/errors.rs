@@ -24,7 +24,7 @@ pub(crate) enum Class {
     File,
     /// A process that was forked at the wrong moment.
     Fork,
-    /// A panic: a mistake in this program.
+    /// A panic: a bug in Waxwork.
     Internal,
     /// What a model cannot do.
     Model,

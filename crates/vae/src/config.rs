@@ -22,7 +22,8 @@ pub struct VaeConfig {
     pub network: Network,
     /// The activation of every hidden layer.
     pub activation: Activation,
-    /// Gated linear layers, (W x + b) · sigmoid(V x + c), in place of the activation (Dauphin et al. 2017); of networks of the kind `mlp`.
+    /// Gated linear layers, (W x + b) · sigmoid(V x + c), in place of the activation (Dauphin et al. 2017);
+    /// only for networks of the kind `mlp`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub gated: bool,
     /// Initial values of the weights.
@@ -43,8 +44,8 @@ pub struct VaeConfig {
     /// Draws per sample whose evidence lower bounds are averaged.
     #[serde(skip_serializing_if = "is_one")]
     pub draws: usize,
-    /// Begin with the mean of the training samples as the decoder's output, whatever the latent (Burda et al. 2016): the bias of the
-    /// output layer is the logit of the mean, clipped to [0.001, 0.999].
+    /// Start training with the mean of the training samples as the decoder's output for every latent (Burda
+    /// et al. 2016): the bias of the output layer is the logit of the mean, clipped to [0.001, 0.999].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub start_at_mean: bool,
 }
@@ -63,9 +64,10 @@ pub enum PriorConfig {
         /// Number of Gaussians, per class if the model is conditional.
         components: usize,
     },
-    /// The mean of the posteriors of inputs that are learned with the networks (VampPrior, Tomczak & Welling 2018).
+    /// The mean of the posteriors of pseudo-inputs, which are learned with the networks (VampPrior, Tomczak &
+    /// Welling 2018).
     Vamp {
-        /// Number of inputs.
+        /// Number of pseudo-inputs.
         components: usize,
     },
 }

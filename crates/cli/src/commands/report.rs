@@ -110,8 +110,8 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<String, Failure> {
 }
 
 /// Writes the page of a run to `out`, by default RUN/report.html, and returns its path. `data` loads the
-/// run's data set. `progress` is called with the number of parts that are done and of all, several times for
-/// a part that takes long.
+/// run's data set. `progress` gets the number of finished parts and the number of all parts, several times
+/// during a long part.
 ///
 /// # Errors
 /// If the folder is not a run, or the page cannot be written. Parts that cannot be drawn are left out, and
@@ -189,7 +189,7 @@ pub fn write(
         Ok(())
     });
     let out = out.map_or_else(|| default_page(&folder), Path::to_owned);
-    // A run of some kinds has fewer parts.
+    // Some kinds of runs have fewer parts.
     progress(PARTS, PARTS);
     store::write(&out, pages::page("report.html", &shown)?.as_bytes())?;
     Ok(out)

@@ -16,10 +16,10 @@ use waxwork_models::{Classes, Run};
 use crate::failure::Failure;
 use crate::pages;
 
-/// The module's name beside the program.
+/// The file name of the module, next to the program.
 const MODULE: &str = "waxwork.wasm";
 
-/// What the page shows, and what it is made of as gzip in base64.
+/// What the page shows, and its embedded files as gzip in base64.
 #[derive(Serialize)]
 struct SamplerPage {
     name: String,
@@ -42,10 +42,10 @@ struct Form {
     classes: Vec<String>,
 }
 
-/// A page that draws samples of `run` with the module at `wasm`, or with the one beside the program.
+/// A page that draws samples of `run` with the module at `wasm`, or with the one next to the program.
 ///
 /// # Errors
-/// If the run makes no images, or the module is missing or is no WebAssembly.
+/// If the run makes no images, or the module is missing or is not WebAssembly.
 pub(crate) fn page(run: &Run, wasm: Option<&Path>) -> Result<String, Failure> {
     let info = run.model.info();
     // Networks see a sound as an image if they learn its spectrogram.
@@ -79,7 +79,7 @@ fn module(asked: Option<&Path>) -> Result<Vec<u8>, Failure> {
     let path = asked.map(Path::to_owned).or_else(beside_the_program);
     let Some(path) = path.filter(|path| path.exists()) else {
         let place = asked.map_or_else(
-            || format!("{MODULE} is not beside the program"),
+            || format!("{MODULE} is not next to the program"),
             |path| format!("there is no {}", path.display()),
         );
         return Err(Failure::new(format!(

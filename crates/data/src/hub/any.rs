@@ -415,7 +415,7 @@ impl Packing {
                     let made = Made::of(&table.recording(row, bytes)?, fit, (rate, length));
                     Ok(Sample::Sounds(made.map_err(|reason| table.unreadable(row, reason))?))
                 }
-                _ => Err(Error::Config { key: "data.name", reason: format!("rows are no {kind}") }),
+                _ => Err(Error::Config { key: "data.name", reason: format!("its rows are not {kind}") }),
             }
         };
         let mut before = 0;
