@@ -5,7 +5,7 @@ use std::path::Path;
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::rng::Stream;
-use waxwork_core::{Density, Device, SampleRequest, values};
+use waxwork_core::{Density, Device, Kind, SampleRequest, values};
 use waxwork_data::table::{Tables, clinic};
 use waxwork_data::{Dataset, InMemory, Split};
 use waxwork_eval::judging::Stages;
@@ -39,6 +39,8 @@ pub struct EvaluationConfig<'a> {
     pub inception: Option<&'a Inception>,
     /// Whether to train a classifier on the samples.
     pub accuracy: bool,
+    /// Whether to train language models on texts, and score texts with them.
+    pub language_model: bool,
 }
 
 impl Default for EvaluationConfig<'_> {
@@ -50,6 +52,7 @@ impl Default for EvaluationConfig<'_> {
             seed: 0,
             inception: None,
             accuracy: false,
+            language_model: false,
         }
     }
 }
@@ -86,8 +89,8 @@ pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> 
 /// ([`Run::whole_data`]). So there is one judge, and one floor, per data set. `stages` receives the progress.
 ///
 /// # Errors
-/// [`Error::NothingToMeasure`] for a family without a bound if no samples are requested; errors of the data
-/// and the judges.
+/// [`Error::NothingToMeasure`] for a family without a bound if no samples are requested; an error if language
+/// models are requested for other data than texts; errors of the data and the judges.
 pub fn evaluate_on(
     run: &Run,
     data: &Dataset,
@@ -97,6 +100,9 @@ pub fn evaluate_on(
 ) -> Result<Report> {
     if run.bound().is_none() && config.samples == 0 {
         return Err(Error::NothingToMeasure { family: run.info.model.family.clone() });
+    }
+    if config.language_model && !matches!(data.info.kind, Kind::Text { .. }) {
+        return Err(waxwork_eval::Error::NoTexts { data: data.info.name.clone() }.into());
     }
     let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.subset(count));
     let protocol = protocol(whole);
@@ -123,6 +129,7 @@ pub fn evaluate_on(
             conditional: !run.model.info().condition.is_none(),
             inception: config.inception,
             accuracy: config.accuracy,
+            language_model: config.language_model,
             truth: mixture.as_ref(),
             cache: &waxwork_data::files::cache_dir()?,
         };

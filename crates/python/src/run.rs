@@ -518,6 +518,7 @@ impl Run {
                 seed,
                 inception: inception.as_ref(),
                 accuracy,
+                ..EvaluationConfig::default()
             };
             let whole = whole.as_ref().unwrap_or(&data);
             let report = evaluate_on(&self.run, &data, whole, &config, &mut |what, done, total| {

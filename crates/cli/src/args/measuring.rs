@@ -56,6 +56,11 @@ pub(crate) struct EvaluateArguments {
     /// Trains a classifier on labelled samples and reports its accuracy on real test images.
     #[arg(long)]
     pub(crate) accuracy_score: bool,
+    /// Also score texts with language models
+    ///
+    /// Trains one language model on the real texts, which scores generated ones, and one on the generated texts, which scores real ones.
+    #[arg(long)]
+    pub(crate) language_model: bool,
     /// Seed the samples with N
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,

@@ -43,6 +43,7 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
         seed: arguments.seed,
         inception: inception.as_ref(),
         accuracy: arguments.accuracy_score,
+        language_model: arguments.language_model,
     };
     let mut stages = Stages::default();
     let whole = whole.as_ref().unwrap_or(&data);
@@ -79,6 +80,7 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
         generated,
         inception: inception.as_ref(),
         accuracy: arguments.accuracy_score,
+        language_model: arguments.language_model,
         truth: truth.as_ref(),
         // The conversions that these sounds went through are unknown.
         round_trip: None,

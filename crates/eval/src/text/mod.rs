@@ -2,6 +2,7 @@
 //! `phrases` the exact measures of its grammar.
 
 pub mod bleu;
+pub mod language_model;
 pub mod ngrams;
 pub mod phrases;
 
@@ -21,7 +22,7 @@ const MOST: usize = 10_000;
 /// The longest n-grams whose frequencies are compared.
 const LONGEST: usize = 4;
 
-/// All metrics of generated texts that need no judge. The floors come from as many training texts, or from
+/// All metrics of generated texts that need neither a judge nor a language model. The floors come from as many training texts, or from
 /// test texts for metrics that compare with training texts.
 ///
 /// # Errors
