@@ -12,6 +12,7 @@ use waxwork_eval::judging::Stages;
 use waxwork_eval::likelihood::Estimate;
 use waxwork_eval::table::density::{LEAST, log_likelihoods};
 use waxwork_eval::text::phrases;
+use waxwork_eval::text::temperatures::Curve;
 use waxwork_eval::{
     Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes, likelihood,
 };
@@ -41,6 +42,8 @@ pub struct EvaluationConfig<'a> {
     pub accuracy: bool,
     /// Whether to train language models on texts, and score texts with them.
     pub language_model: bool,
+    /// Temperatures at which to compare the quality and the diversity of as many texts.
+    pub temperatures: &'a [f64],
 }
 
 impl Default for EvaluationConfig<'_> {
@@ -53,6 +56,7 @@ impl Default for EvaluationConfig<'_> {
             inception: None,
             accuracy: false,
             language_model: false,
+            temperatures: &[],
         }
     }
 }
@@ -90,7 +94,8 @@ pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> 
 ///
 /// # Errors
 /// [`Error::NothingToMeasure`] for a family without a bound if no samples are requested; an error if language
-/// models are requested for other data than texts; errors of the data and the judges.
+/// models are requested for other data than texts, or temperatures of a model that does not draw texts;
+/// errors of the data and the judges.
 pub fn evaluate_on(
     run: &Run,
     data: &Dataset,
@@ -104,6 +109,7 @@ pub fn evaluate_on(
     if config.language_model && !matches!(data.info.kind, Kind::Text { .. }) {
         return Err(waxwork_eval::Error::NoTexts { data: data.info.name.clone() }.into());
     }
+    let temperatures = temperatures_of(run, config)?;
     let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.subset(count));
     let protocol = protocol(whole);
     let mut metrics = of_test_samples(run, data, &test, config.importance_samples, &protocol, stages)?;
@@ -134,6 +140,9 @@ pub fn evaluate_on(
             cache: &waxwork_data::files::cache_dir()?,
         };
         metrics.extend(judging.metrics(&protocol, stages)?);
+        if !temperatures.is_empty() {
+            metrics.extend(at_temperatures(run, whole, config, &temperatures, &protocol, stages)?);
+        }
     }
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -144,6 +153,43 @@ pub fn evaluate_on(
     };
     report.check()?;
     Ok(report)
+}
+
+/// The temperatures in their order, each once.
+fn temperatures_of(run: &Run, config: &EvaluationConfig<'_>) -> Result<Vec<f64>> {
+    // Models without a bound compute their outputs from latents.
+    let draws = matches!(run.info.kind(), Kind::Text { .. }) && run.bound().is_some();
+    if !config.temperatures.is_empty() && !draws {
+        let family = run.info.model.family.clone();
+        return Err(Error::NoTemperature { family, samples: run.info.kind().plural() });
+    }
+    if let Some(wrong) = config.temperatures.iter().find(|asked| !(asked.is_finite() && **asked >= 0.0)) {
+        let reason = format!("must be numbers, zero or more, got {wrong}");
+        return Err(waxwork_core::Error::Config { key: "temperatures".into(), reason }.into());
+    }
+    let mut temperatures = config.temperatures.to_vec();
+    temperatures.sort_by(f64::total_cmp);
+    temperatures.dedup();
+    Ok(temperatures)
+}
+
+/// The quality and the diversity of a model's texts at each temperature, all of the same latents.
+fn at_temperatures(
+    run: &Run,
+    whole: &Dataset,
+    config: &EvaluationConfig<'_>,
+    temperatures: &[f64],
+    protocol: &Protocol,
+    stages: &mut Stages<'_>,
+) -> Result<Vec<Metric>> {
+    let cache = waxwork_data::files::cache_dir()?;
+    let curve = Curve::new(whole, config.samples, config.language_model, &cache, stages)?;
+    let mut metrics = Vec::new();
+    for &temperature in temperatures {
+        let request = SampleRequest { temperature, ..SampleRequest::new(config.seed, config.samples) };
+        metrics.extend(curve.metrics(&drawn(run, &request, stages)?, temperature, protocol)?);
+    }
+    Ok(metrics)
 }
 
 /// The protocol that every metric of an evaluation on the test split of `data` records.
@@ -249,11 +295,17 @@ fn of_test_rows(
 /// # Errors
 /// If a sample is not finite.
 pub fn samples_of(run: &Run, count: usize, seed: u64, stages: &mut Stages<'_>) -> Result<Split> {
+    drawn(run, &SampleRequest::new(seed, count), stages)
+}
+
+/// [`samples_of`] for a request without conditions, from sample 0 on.
+fn drawn(run: &Run, asked: &SampleRequest, stages: &mut Stages<'_>) -> Result<Split> {
+    let count = asked.count;
     let (kind, view, info) = (run.info.kind(), run.info.view(), run.model.info());
     let mut bytes = Vec::new();
     for first in (0..count).step_by(EVALUATION_BATCH) {
         let many = EVALUATION_BATCH.min(count - first);
-        let request = SampleRequest { first: first as u64, ..SampleRequest::new(seed, many) };
+        let request = SampleRequest { first: first as u64, count: many, ..asked.clone() };
         let samples =
             run.model.sample(&request)?.to_device(&Device::Cpu).map_err(waxwork_core::Error::from)?;
         values::check_rows("images", &samples, first)?;

@@ -31,6 +31,9 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
 }
 
 fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<String, Failure> {
+    if samples == 0 && !arguments.temperatures.is_empty() {
+        return Err(Failure::usage("--temperatures needs samples, but --samples is 0"));
+    }
     let device = device::open(&arguments.device)?;
     let run = open(path, &device)?;
     let data = data(&run, arguments.data_dir.as_ref())?;
@@ -44,6 +47,7 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
         inception: inception.as_ref(),
         accuracy: arguments.accuracy_score,
         language_model: arguments.language_model,
+        temperatures: &arguments.temperatures,
     };
     let mut stages = Stages::default();
     let whole = whole.as_ref().unwrap_or(&data);

@@ -5,6 +5,7 @@ pub mod bleu;
 pub mod language_model;
 pub mod ngrams;
 pub mod phrases;
+pub mod temperatures;
 
 use std::collections::HashSet;
 
