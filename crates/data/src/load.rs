@@ -146,7 +146,12 @@ impl DataConfig {
                 name == SOUND || of_sounds,
                 "data sets of sounds have".into(),
             ),
-            ("data.text", self.text.is_some(), name == TEXT, format!("the data set `{TEXT}` has")),
+            (
+                "data.text",
+                self.text.is_some(),
+                name == TEXT || name.starts_with(HUB),
+                format!("the data set `{TEXT}` and those of the Hub have"),
+            ),
             (
                 "data.clips",
                 self.clips.is_some(),
@@ -348,9 +353,31 @@ fn load_folder(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> 
 fn load_hub(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
     let (path, note) = crate::hub::cached_or_fetched(config, &dir, progress)?;
+    if path.is_dir() {
+        return load_hub_texts(config, &path);
+    }
+    if config.text.is_some() {
+        let reason = format!("`{}` has images: set `data.text.column` to a column of texts", config.name);
+        return Err(Error::Config { key: "data.text", reason });
+    }
     let (parts, mut header) = packed::open(&path)?;
     header.notes.extend(note);
     dataset(config, &header.classes, parts, header.skipped, header.notes)
+}
+
+/// Loads texts of the Hub from the folder that they were written to.
+#[cfg(feature = "hub")]
+pub(crate) fn load_hub_texts(config: &DataConfig, path: &Path) -> Result<Dataset> {
+    if config.folder.is_some() {
+        let reason = format!("`{}` has texts, not images", config.name);
+        return Err(Error::Config { key: "data.folder", reason });
+    }
+    let loaded = text::load::load(path, &config.text.clone().unwrap_or_default())?;
+    let mut notes = crate::hub::notes(path)?;
+    // The notes of the Hub have the names of its parts.
+    notes.extend(loaded.notes.into_iter().filter(|note| !matches!(note, Note::Parts { .. })));
+    let data = dataset(config, &loaded.classes, loaded.parts, 0, notes)?;
+    data.seen_as(View::Text(loaded.vocabulary))
 }
 
 #[cfg(not(feature = "hub"))]
@@ -421,6 +448,10 @@ fn load_texts(config: &DataConfig) -> Result<Dataset> {
     let Some(path) = &config.dir else {
         return Err(Error::NoTexts);
     };
+    if config.text.as_ref().is_some_and(|text| text.column.is_some()) {
+        let reason = "only data sets of the Hub have columns".to_owned();
+        return Err(Error::Config { key: "data.text.column", reason });
+    }
     let loaded = text::load::load(path, &config.text.clone().unwrap_or_default())?;
     let data = dataset(config, &loaded.classes, loaded.parts, 0, loaded.notes)?;
     data.seen_as(View::Text(loaded.vocabulary))

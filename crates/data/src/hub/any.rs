@@ -1,12 +1,14 @@
 //! Data sets of the Hub without a manifest: the files themselves show which parts and columns there are and
 //! what they mean.
 
+pub(super) mod texts;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use waxwork_core::ImageShape;
 
-use super::{Hub, Kind, REVISION, Wanted, packed_path};
+use super::{Hub, Kind, REVISION, Wanted, column, packed_path, texts_path};
 use crate::folder::FolderConfig;
 use crate::manifest::HUB;
 use crate::notes::{LISTED, Note};
@@ -196,7 +198,8 @@ fn classes(train: &Part, all: &[&Part]) -> Result<Vec<String>, Option<String>> {
     Ok(classes)
 }
 
-/// Fetches the data set of `config` and packs it.
+/// Fetches the data set of `config`. Packs its images, or writes its texts as files of lines, and returns the
+/// path of the packed file or of the folder of the texts.
 pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progress<'_>) -> Result<PathBuf> {
     let name = config.name.trim_start_matches(HUB);
     let (repository, subset) = match name.match_indices('/').nth(1) {
@@ -217,7 +220,7 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
         let tables: Vec<Table> = files.map(|(_, path)| Table::open(path)).collect::<Result<_>>()?;
         let mut columns = Vec::new();
         for table in &tables {
-            let (found, said) = table.columns()?;
+            let (found, said) = table.columns(column(config))?;
             said.into_iter()
                 .filter(|note| !notes.contains(note))
                 .collect::<Vec<_>>()
@@ -255,10 +258,19 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
     notes.insert(0, Note::Parts { train: train.name.clone(), test: test_name });
 
     let parts: Vec<&Part> = std::iter::once(&train).chain(&test).collect();
+    let are_texts = train.columns.first().is_some_and(|columns| columns.are_texts);
     let classes = classes(&train, &parts).unwrap_or_else(|reason| {
-        notes.extend(reason.map(|reason| Note::NoLabels { reason }));
+        notes.extend(reason.map(|reason| match are_texts {
+            true => Note::Texts { doubt: format!("the texts have no labels: {reason}") },
+            false => Note::NoLabels { reason },
+        }));
         Vec::new()
     });
+    if are_texts {
+        let path = texts_path(config, dir);
+        texts::write(&path, &parts, &classes, notes)?;
+        return Ok(path);
+    }
     let path = packed_path(config, dir);
     let mut packing = Packing {
         labels: Vec::new(),

@@ -1,4 +1,4 @@
-//! The columns of a parquet file that hold images and labels: by the Hub's own description of the columns or,
+//! The columns of a parquet file that hold images or texts, and labels: by the Hub's own description of the columns or,
 //! without one, by their names and types.
 
 use ::parquet::schema::types::{ColumnDescriptor, Type};
@@ -13,14 +13,19 @@ const FEATURES: &str = "huggingface";
 /// Usual names of label columns, the best first.
 const LABELS: [&str; 7] = ["label", "labels", "class", "category", "target", "targets", "y"];
 
-/// The columns of images and labels.
+/// Usual names of columns of texts, the best first.
+const TEXTS: [&str; 2] = ["text", "sentence"];
+
+/// The columns of samples and labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Columns {
-    pub(super) image: String,
+    pub(super) samples: String,
+    /// Whether the samples are texts, not images.
+    pub(crate) are_texts: bool,
     pub(crate) labels: Labels,
 }
 
-/// The column that gives the class of an image.
+/// The column that gives the class of a sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Labels {
     /// There is none.
@@ -36,11 +41,12 @@ pub(crate) enum Labels {
 }
 
 impl Table {
-    /// Finds the columns of images and labels, and returns notes about the choice.
+    /// Finds the columns of samples and labels, and returns notes about the choice. The samples are the texts
+    /// of the column `texts`, or else images, or else texts.
     ///
     /// # Errors
-    /// [`Error::Format`] if no column holds images.
-    pub(crate) fn columns(&self) -> Result<(Columns, Vec<Note>)> {
+    /// [`Error::Format`] if there is no column of texts `texts`, or no column holds images or texts.
+    pub(crate) fn columns(&self, texts: Option<&str>) -> Result<(Columns, Vec<Note>)> {
         let described = self.file.note(FEATURES).and_then(|text| serde_json::from_str(text).ok());
         let described: Value = described.unwrap_or_default();
         let features = &described["info"]["features"];
@@ -55,14 +61,29 @@ impl Table {
         };
         let pictures: Vec<&str> =
             fields.iter().filter(|field| is_picture(field)).map(|field| field.name()).collect();
-        let Some((image, others)) = pictures.split_first() else {
-            return Err(Error::format(
-                self.path(),
-                "a column of images",
-                format!("the columns {}", all.join(", ")),
-            ));
+        let has_texts = |name: &str| self.leaf(name, "texts", is_text).is_ok();
+        let found = || format!("the columns {}", all.join(", "));
+        let (samples, are_texts) = match (texts, pictures.split_first()) {
+            (Some(name), _) if all.contains(&name) && has_texts(name) => (name, true),
+            (Some(name), _) => {
+                return Err(Error::format(self.path(), format!("a column of texts `{name}`"), found()));
+            }
+            (None, Some((image, others))) => {
+                notes.extend(taken("pictures", image, others));
+                (*image, false)
+            }
+            (None, None) => {
+                let named = |known: &&str| all.iter().copied().find(|name| name.eq_ignore_ascii_case(known));
+                let likely: Vec<&str> =
+                    TEXTS.iter().filter_map(named).filter(|name| has_texts(name)).collect();
+                let Some((text, others)) = likely.split_first() else {
+                    let expected = "a column of images, or one of texts called `text` or `sentence`";
+                    return Err(Error::format(self.path(), expected, found()));
+                };
+                notes.extend(taken("texts", text, others));
+                (*text, true)
+            }
         };
-        notes.extend(taken("pictures", image, others));
 
         let by_name =
             || LABELS.iter().flat_map(|known| all.iter().filter(|name| name.eq_ignore_ascii_case(known)));
@@ -73,7 +94,7 @@ impl Table {
         let mut candidates: Vec<&str> = likely.chain(classes.iter().copied()).collect();
         let mut seen = Vec::new();
         candidates.retain(|name| {
-            !seen.contains(name) && {
+            *name != samples && !seen.contains(name) && {
                 seen.push(*name);
                 true
             }
@@ -96,6 +117,7 @@ impl Table {
                 notes.extend(taken("labels", name, &others));
                 labels
             }
+            None if are_texts => Labels::None,
             None => {
                 let reason = match candidates.first() {
                     Some(name) => format!("the column `{name}` holds neither a number nor a word per row"),
@@ -105,7 +127,7 @@ impl Table {
                 Labels::None
             }
         };
-        Ok((Columns { image: (*image).to_owned(), labels }, notes))
+        Ok((Columns { samples: samples.to_owned(), are_texts, labels }, notes))
     }
 
     /// Returns the leaf column below `root` that `fits`. A column with more than one value per row does not
