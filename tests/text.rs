@@ -231,7 +231,7 @@ fn sentences_are_written_in_every_form_and_read_again() {
 #[test]
 fn texts_are_compared_at_several_temperatures() {
     let (_folder, run) = trained("vae-phrases");
-    let few = ["--samples", "100", "-n", "100", "--json", "-q"];
+    let few = ["--samples", "200", "-n", "100", "--json", "-q"];
     let asked = ["evaluate", text(&run), "--temperatures", "1,0,1"];
     let report = waxwork(&[&asked[..], &few[..]].concat()).good();
     let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();

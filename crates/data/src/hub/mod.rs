@@ -28,8 +28,8 @@ const VERSION: u32 = 2;
 const REVISION: &str = "refs/convert/parquet";
 
 /// Fetches the data set `name` from the Hub and writes its packed file, or a folder of its texts, below `dir`
-/// (default: the cache), where [`load`](crate::load()) finds it. Files in hf-hub's own cache are not fetched again. `progress` gets
-/// the number of bytes present.
+/// (default: the cache), where [`load`](crate::load()) finds it. Files in hf-hub's own cache are not fetched
+/// again. `progress` gets the number of bytes present.
 ///
 /// # Errors
 /// [`Error::UnknownDataset`], [`Error::Config`] if the data set is not on the Hub, [`Error::Hub`],
@@ -70,8 +70,8 @@ fn fetch_file_with(hub: &Hub, address: &str, progress: &Progress<'_>) -> Result<
     snapshot.files.get(file).cloned().ok_or_else(missing)
 }
 
-/// Returns the path of the packed form of a data set of the Hub, or of the folder of its texts, after fetching
-/// it if it is not there, and a note if it replaces an older one.
+/// Returns the path of the packed form of a data set of the Hub, or of the folder of its texts, after
+/// fetching it if it is not there, and a note if it replaces an older one.
 pub(crate) fn cached_or_fetched(
     config: &DataConfig,
     dir: &Path,

@@ -1,5 +1,5 @@
-//! The columns of a parquet file that hold images or texts, and labels: by the Hub's own description of the columns or,
-//! without one, by their names and types.
+//! The columns of a parquet file that hold images or texts, and labels: by the Hub's own description of the
+//! columns or, without one, by their names and types.
 
 use ::parquet::schema::types::{ColumnDescriptor, Type};
 use serde_json::Value;
