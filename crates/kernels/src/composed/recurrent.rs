@@ -61,12 +61,12 @@ fn forward(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> candle_co
 }
 
 /// The slope before a sigmoid of this value: σ' = σ (1 − σ).
-fn through_sigmoid(value: &Tensor, slope: Tensor) -> candle_core::Result<Tensor> {
+fn through_sigmoid(value: &Tensor, slope: &Tensor) -> candle_core::Result<Tensor> {
     slope.mul(value)?.mul(&value.affine(-1.0, 1.0)?)
 }
 
 /// The slope before a tanh of this value: tanh' = 1 − tanh².
-fn through_tanh(value: &Tensor, slope: Tensor) -> candle_core::Result<Tensor> {
+fn through_tanh(value: &Tensor, slope: &Tensor) -> candle_core::Result<Tensor> {
     slope.mul(&value.sqr()?.affine(-1.0, 1.0)?)
 }
 
@@ -93,13 +93,13 @@ impl Backward for LstmBackward {
             self.steps.iter().enumerate().rev()
         {
             let dh = (grad.narrow(1, number, 1)?.squeeze(1)? + later)?;
-            let dc = (for_cell + through_tanh(squashed, dh.mul(o)?)?)?;
+            let dc = (for_cell + through_tanh(squashed, &dh.mul(o)?)?)?;
             let of_step = Tensor::cat(
                 &[
-                    through_sigmoid(i, dc.mul(g)?)?,
-                    through_sigmoid(f, dc.mul(cell)?)?,
-                    through_tanh(g, dc.mul(i)?)?,
-                    through_sigmoid(o, dh.mul(squashed)?)?,
+                    through_sigmoid(i, &dc.mul(g)?)?,
+                    through_sigmoid(f, &dc.mul(cell)?)?,
+                    through_tanh(g, &dc.mul(i)?)?,
+                    through_sigmoid(o, &dh.mul(squashed)?)?,
                 ],
                 D::Minus1,
             )?;
@@ -199,10 +199,10 @@ impl Backward for GruBackward {
             self.steps.iter().enumerate().rev()
         {
             let dh = (grad.narrow(1, number, 1)?.squeeze(1)? + later)?;
-            let dn = through_tanh(n, dh.mul(&z.affine(-1.0, 1.0)?)?)?;
+            let dn = through_tanh(n, &dh.mul(&z.affine(-1.0, 1.0)?)?)?;
             let du = dn.mul(r)?;
-            let dr = through_sigmoid(r, dn.mul(recurrent)?)?;
-            let dz = through_sigmoid(z, dh.mul(&(hidden - n)?)?)?;
+            let dr = through_sigmoid(r, &dn.mul(recurrent)?)?;
+            let dz = through_sigmoid(z, &dh.mul(&(hidden - n)?)?)?;
             let of_product = cast(&Tensor::cat(&[&dr, &dz, &du], D::Minus1)?, weight.dtype())?;
             later = (dh.mul(z)? + cast(&product(&of_product, weight)?, grad.dtype())?)?;
             for_bias = (for_bias + du)?;
