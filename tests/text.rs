@@ -229,6 +229,34 @@ fn sentences_are_written_in_every_form_and_read_again() {
 }
 
 #[test]
+fn language_models_judge_texts_of_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let [real, same, wrong] = ["real.txt", "same.txt", "wrong.txt"].map(|name| folder.path().join(name));
+    let lines = |form: fn(usize) -> String| (0..40).map(form).collect::<Vec<String>>();
+    let write = |path: &Path, lines: Vec<String>| {
+        file(path, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    write(&real, lines(|i| format!("good film {}", i % 5)));
+    write(&same, lines(|i| format!("good film {}", i % 5)));
+    write(&wrong, lines(|i| format!("{} {} good", i % 5, i % 3)));
+    let of = |path: &Path| {
+        let report = measured(path, &["--data", "text", "--data-dir", text(&real), "--language-model"]);
+        ["lm_score", "reverse_lm_score"].map(|name| {
+            let found = metric(&report, name);
+            assert_eq!(found["unit"], "nats", "{name}");
+            ["value", "floor"].map(|key| found[key].as_f64().unwrap())
+        })
+    };
+    // Without a model each of the eight tokens would cost ln 8, 2.08 nats.
+    for [value, floor] in of(&same) {
+        assert!(value < 1.0 && floor < 1.0, "{value} beside {floor}");
+    }
+    for [value, floor] in of(&wrong) {
+        assert!(value > 2.0 * floor, "{value} beside {floor}");
+    }
+}
+
+#[test]
 fn texts_are_compared_at_several_temperatures() {
     let (_folder, run) = trained("vae-phrases");
     let few = ["--samples", "200", "-n", "100", "--json", "-q"];
