@@ -280,6 +280,8 @@ fn texts_are_compared_at_several_temperatures() {
     assert!(page.contains("<h3>Temperatures</h3>") && page.contains("aria-label=\"validity across"));
 
     waxwork(&[&asked[..], &["--samples", "0"][..]].concat()).refused(&["--temperatures needs samples"]);
+    waxwork(&["evaluate", text(&run), "--language-model", "--samples", "0"])
+        .refused(&["--language-model needs samples"]);
     let (_folder, run) = trained("gan-phrases");
     waxwork(&["evaluate", text(&run), "--temperatures", "1"]).refused(&["gan", "draws texts"]);
     let (_folder, run) = trained("vae-ring");

@@ -34,6 +34,9 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
     if samples == 0 && !arguments.temperatures.is_empty() {
         return Err(Failure::usage("--temperatures needs samples, but --samples is 0"));
     }
+    if samples == 0 && arguments.language_model {
+        return Err(Failure::usage("--language-model needs samples, but --samples is 0"));
+    }
     let device = device::open(&arguments.device)?;
     let run = open(path, &device)?;
     let data = data(&run, arguments.data_dir.as_ref())?;
