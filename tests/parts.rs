@@ -113,6 +113,9 @@ fn a_launch_without_working_mpi_says_what_to_do() {
     let train = ["train", "vae-digits", "--out", text(&run), "--steps", "1"];
     let of_four = [("PMI_RANK", "0"), ("PMI_SIZE", "4"), ("WAXWORK_MPI", "/nonexistent/libmpi.so")];
     started(&of_four, &train).refused(&["4 processes", "/nonexistent/libmpi.so", "WAXWORK_MPI"]);
+    for shared in ["evaluate", "sample"] {
+        started(&of_four, &[shared, text(&run)]).refused(&["4 processes", "/nonexistent/libmpi.so"]);
+    }
     started(&[("PMI_RANK", "0"), ("PMI_SIZE", "3")], &train).refused(&["3 processes", "1, 2, 4, 8"]);
     started(&[("PMI_RANK", "0"), ("PMI_SIZE", "2")], &["recipes", "list"])
         .refused(&["waxwork train", "WAXWORK_MPI=none"]);

@@ -170,19 +170,22 @@ fn onnxruntime_gives_our_images_for_every_network() {
         return;
     };
     let mlp = "model.generator={kind=\"mlp\",hidden=[16,16]}";
+    let normed_mlp = "model.generator={kind=\"mlp\",hidden=[16,16],batch_norm=true}";
     let residual = "model.generator={kind=\"residual\",channels=8,blocks=2}";
     let projection = "model.conditioning={kind=\"projection\"}";
     let plain = "model.network={kind=\"mlp\",hidden=[32,16]}";
     let normed = "model.network={kind=\"conv\",channels=[4,8],hidden=16,batch_norm=true}";
     let gaussian = "model.likelihood={kind=\"gaussian\",scale=0.1,learned=true}";
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 14] = [
         ("gan-digits", &[mlp]),
+        ("gan-digits", &[normed_mlp]),
         ("gan-digits", &[]),
         ("gan-digits", &[residual]),
         ("cgan-digits", &[]),
         ("cgan-digits", &[projection]),
         ("cgan-digits", &[residual, projection]),
         ("vae-digits", &[plain]),
+        ("vae-digits", &[plain, "model.gated=true"]),
         ("vae-digits", &[normed, "model.activation=relu", gaussian]),
         ("cvae-digits", &["model.prior=label"]),
         ("gan-motions", &[]),
@@ -260,6 +263,24 @@ assert abs(moved - (mean + np.exp(log_var / 2) * latents)).max() < 1e-5 < abs(mo
             close(&trained.array("ours.npy"), &trained.array("mean.npy"), &what);
         }
     }
+}
+
+/// Our waveforms are rounded to 16 bits.
+#[test]
+fn onnxruntime_gives_our_waveforms() {
+    let Some(python) = python("waxwork export", &["numpy", "onnx", "onnxruntime"]) else { return };
+    let trained = Trained::new("cgan-drums-wave", &[]);
+    let graph = trained.folder.path().join("generator.onnx");
+    waxwork(&["export", text(&trained.run), "--out", text(&graph)]).good();
+    let script = "import onnx, onnxruntime
+onnx.checker.check_model('generator.onnx', full_check=True)
+session = onnxruntime.InferenceSession('generator.onnx')
+found, = session.run(None, {'latents': latents, 'labels': labels})
+ours = np.load('ours.npy')
+assert found.shape == (20, 1, 1, 4096) and abs(found).max() <= 1, found.shape
+assert abs(found[:, 0, 0] - ours).max() < 4e-5 < abs(ours).max(), abs(found[:, 0, 0] - ours).max()
+";
+    trained.python(&python, script).good();
 }
 
 #[test]

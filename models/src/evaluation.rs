@@ -3,8 +3,10 @@
 
 use std::path::Path;
 
+use waxwork_core::collective::{Collective, OneProcess};
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::rng::Stream;
+use waxwork_core::sharing::share;
 use waxwork_core::{Density, Device, Kind, SampleRequest, values};
 use waxwork_data::table::{Tables, clinic};
 use waxwork_data::{Dataset, InMemory, Split};
@@ -14,7 +16,8 @@ use waxwork_eval::table::density::{LEAST, log_likelihoods};
 use waxwork_eval::text::phrases;
 use waxwork_eval::text::temperatures::Curve;
 use waxwork_eval::{
-    Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes, likelihood,
+    Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes, evaluation_batch,
+    evaluation_batches, likelihood,
 };
 
 use crate::{Error, Result, Run, rows, sounds, texts};
@@ -44,6 +47,8 @@ pub struct EvaluationConfig<'a> {
     pub language_model: bool,
     /// Temperatures at which to compare the quality and the diversity of as many texts.
     pub temperatures: &'a [f64],
+    /// The processes that share the work. Each makes the same call.
+    pub collective: &'a dyn Collective,
 }
 
 impl Default for EvaluationConfig<'_> {
@@ -57,6 +62,7 @@ impl Default for EvaluationConfig<'_> {
             accuracy: false,
             language_model: false,
             temperatures: &[],
+            collective: &OneProcess,
         }
     }
 }
@@ -92,6 +98,9 @@ pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> 
 /// without the noise that was added for the model, whatever part the model was trained on
 /// ([`Run::whole_data`]). So there is one judge, and one floor, per data set. `stages` receives the progress.
 ///
+/// Several processes may measure together ([`EvaluationConfig::collective`]). The first one's report has the
+/// bytes of one process. The others' reports lack metrics, because these processes only share the work.
+///
 /// # Errors
 /// [`Error::NothingToMeasure`] for a family without a bound if no samples are requested; an error if language
 /// models are requested for other data than texts, or temperatures of a model that does not draw texts;
@@ -112,24 +121,28 @@ pub fn evaluate_on(
     let temperatures = temperatures_of(run, config)?;
     let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.subset(count));
     let protocol = protocol(whole);
-    let mut metrics = of_test_samples(run, data, &test, config.importance_samples, &protocol, stages)?;
+    let mut metrics = of_test_samples(run, data, &test, config, &protocol, stages)?;
     if let (Some(tables), true) = (&data.info.tables, config.samples > 0) {
         let request = SampleRequest::new(config.seed, config.samples);
-        let made = rows::sample(run.model.as_ref(), &tables.encoder, &request, |done| {
-            stages("sampling", done, config.samples);
-        })?;
+        let (model, progress) = (run.model.as_ref(), |done| stages("sampling", done, config.samples));
+        let made = rows::sample_together(model, &tables.encoder, &request, config.collective, progress)?;
         let target = run.recipe.data.table.as_ref().and_then(|table| table.label.clone());
-        metrics.extend(rows::measure(tables, &made, target, config.seed, stages)?.metrics(&protocol));
-        if run.model.info().condition.is_columns() {
+        if config.collective.is_first() {
+            metrics.extend(rows::measure(tables, &made, target, config.seed, stages)?.metrics(&protocol));
+        }
+        if config.collective.is_first() && run.model.info().condition.is_columns() {
             let found = rows::condition_agreement(run.model.as_ref(), tables, config.seed, stages)?;
             metrics.extend(rows::condition_agreement_metrics(&found, &protocol));
         }
     } else if config.samples > 0 {
         let mixture = run.recipe.data.mixture()?;
         let judged = whole.judged()?;
-        let generated = samples_of(run, config.samples, config.seed, stages)?.seen_as(&judged.info.view)?;
+        let (count, together) = (config.samples, config.collective);
+        let generated = samples_of(run, count, config.seed, together, stages)?.seen_as(&judged.info.view)?;
+        // Before the first process measures alone, so that no other process waits for a part of it.
+        let tempered = at_temperatures(run, config, &temperatures, stages)?;
         let judging = Judging {
-            round_trip: sounds::round_trip(&run.info.view(), &judged, config.samples, stages)?,
+            round_trip: sounds::round_trip(&run.info.view(), &judged, count, together, stages)?,
             data: &judged,
             generated,
             conditional: !run.model.info().condition.is_none(),
@@ -138,10 +151,11 @@ pub fn evaluate_on(
             language_model: config.language_model,
             truth: mixture.as_ref(),
             cache: &waxwork_data::files::cache_dir()?,
+            collective: together,
         };
         metrics.extend(judging.metrics(&protocol, stages)?);
-        if !temperatures.is_empty() {
-            metrics.extend(at_temperatures(run, whole, config, &temperatures, &protocol, stages)?);
+        if together.is_first() && !tempered.is_empty() {
+            metrics.extend(curve(whole, config, &tempered, &protocol, stages)?);
         }
     }
     let report = Report {
@@ -173,21 +187,36 @@ fn temperatures_of(run: &Run, config: &EvaluationConfig<'_>) -> Result<Vec<f64>>
     Ok(temperatures)
 }
 
-/// The quality and the diversity of a model's texts at each temperature, all of the same latents.
+/// A model's texts at each temperature, all of the same latents. The processes share the work, and all get the
+/// texts.
 fn at_temperatures(
     run: &Run,
-    whole: &Dataset,
     config: &EvaluationConfig<'_>,
     temperatures: &[f64],
+    stages: &mut Stages<'_>,
+) -> Result<Vec<(f64, Split)>> {
+    let mut tempered = Vec::with_capacity(temperatures.len());
+    for &temperature in temperatures {
+        let request = SampleRequest { temperature, ..SampleRequest::new(config.seed, config.samples) };
+        tempered.push((temperature, drawn(run, &request, config.collective, stages)?));
+    }
+    Ok(tempered)
+}
+
+/// The quality and the diversity of the texts at each temperature. One process measures them, because only one
+/// may write the language model into the cache.
+fn curve(
+    whole: &Dataset,
+    config: &EvaluationConfig<'_>,
+    tempered: &[(f64, Split)],
     protocol: &Protocol,
     stages: &mut Stages<'_>,
 ) -> Result<Vec<Metric>> {
     let cache = waxwork_data::files::cache_dir()?;
     let curve = Curve::new(whole, config.samples, config.language_model, &cache, stages)?;
     let mut metrics = Vec::new();
-    for &temperature in temperatures {
-        let request = SampleRequest { temperature, ..SampleRequest::new(config.seed, config.samples) };
-        metrics.extend(curve.metrics(&drawn(run, &request, stages)?, temperature, protocol)?);
+    for (temperature, texts) in tempered {
+        metrics.extend(curve.metrics(texts, *temperature, protocol)?);
     }
     Ok(metrics)
 }
@@ -207,16 +236,19 @@ fn of_test_samples(
     run: &Run,
     data: &Dataset,
     test: &Split,
-    importance_samples: usize,
+    config: &EvaluationConfig<'_>,
     protocol: &Protocol,
     stages: &mut Stages<'_>,
 ) -> Result<Vec<Metric>> {
     let (mut metrics, device, n) = (Vec::new(), run.model.params().device(), test.len());
+    let EvaluationConfig { importance_samples, collective, .. } = *config;
+    let read = |number| evaluation_batch(test, number, device).map_err(Error::from);
+    let batches = (evaluation_batches(test), read);
     if let Some(bound) = run.bound() {
         let density = run.density().filter(|_| importance_samples > 0);
         let density = density.map(|density| (density, importance_samples));
-        let batches = test.batches(EVALUATION_BATCH, device)?.map(|batch| batch.map_err(Error::from));
-        let measured: Likelihood = likelihood(bound, density, batches, |done| stages("evaluating", done, n))?;
+        let progress = |done| stages("evaluating", done, n);
+        let measured: Likelihood = likelihood(bound, density, batches, collective, progress)?;
         measured.check()?;
         let truth = phrases::true_nll(data, test, !run.model.info().condition.is_none())?;
         let beside_truth = |metric: Metric| match truth {
@@ -228,19 +260,20 @@ fn of_test_samples(
     if let (Some(tables), Some(density), true) = (&data.info.tables, run.density(), importance_samples > 0)
         && run.model.info().condition.is_none()
     {
-        metrics.extend(of_test_rows(density, data, tables, test, importance_samples, protocol, stages)?);
+        metrics.extend(of_test_rows(density, data, tables, test, config, protocol, stages)?);
     }
     if let (Some(encoder), Some(reconstructor)) = (run.encoder(), run.reconstructor()) {
-        let batches = test.batches(EVALUATION_BATCH, device)?.map(|batch| batch.map_err(Error::from));
-        let codes = codes(encoder, reconstructor, batches, |done| stages("looking at codes", done, n))?;
-        let texts = texts::reconstructions(reconstructor, test, device, protocol, stages)?;
+        let progress = |done| stages("looking at codes", done, n);
+        let codes = codes(encoder, reconstructor, batches, collective, progress)?;
+        let texts = texts::reconstructions(reconstructor, test, device, collective, protocol, stages)?;
         // The distance of one-hot rows says the same in a unit that means nothing.
         let told = |metric: &Metric| texts.is_none() || metric.name != "reconstruction_rms";
         metrics.extend(codes.metrics(protocol).into_iter().filter(told));
         metrics.extend(texts);
-        metrics.extend(sounds::reconstructions(reconstructor, &run.info.view(), test, protocol, stages)?);
+        let view = run.info.view();
+        metrics.extend(sounds::reconstructions(reconstructor, &view, test, collective, protocol, stages)?);
         let factors = test.factors();
-        if factors.len() >= 4 {
+        if factors.len() >= 4 && collective.is_first() {
             stages("probing codes", 0, 0);
             metrics.extend(LatentProbes::of(&codes.means, &factors)?.metrics(protocol));
         }
@@ -254,19 +287,29 @@ fn of_test_rows(
     data: &Dataset,
     tables: &Tables,
     test: &Split,
-    draws: usize,
+    config: &EvaluationConfig<'_>,
     protocol: &Protocol,
     stages: &mut Stages<'_>,
 ) -> Result<Vec<Metric>> {
     let rows: Vec<usize> = test.indices().iter().map(|&index| index as usize).collect();
-    let mut found = Vec::with_capacity(rows.len());
-    for batch in test.batches(EVALUATION_BATCH, &Device::Cpu)? {
-        let batch = batch?;
+    let draws = config.importance_samples;
+    let work = |number: usize| -> Result<Option<Vec<f64>>> {
+        let batch = evaluation_batch(test, number, &Device::Cpu)?;
         let stream = Stream::new(0, "evaluation/rows", 0);
-        let Some(decoded) = density.decoded(&batch, draws, &stream)? else { return Ok(Vec::new()) };
-        let here = &rows[found.len()..found.len() + batch.len()];
-        found.extend(log_likelihoods(&tables.encoder, &tables.test, here, &decoded)?);
+        let Some(decoded) = density.decoded(&batch, draws, &stream)? else { return Ok(None) };
+        let first = number * EVALUATION_BATCH;
+        let here = &rows[first..first + batch.len()];
+        Ok(Some(log_likelihoods(&tables.encoder, &tables.test, here, &decoded)?))
+    };
+    let (mut found, mut known) = (Vec::with_capacity(rows.len()), true);
+    share(config.collective, evaluation_batches(test), work, |values: Option<Vec<f64>>| -> Result<()> {
+        known &= values.is_some();
+        found.extend(values.into_iter().flatten());
         stages("measuring likelihoods", found.len(), rows.len());
+        Ok(())
+    })?;
+    if !known {
+        return Ok(Vec::new());
     }
     let mut protocol = protocol.clone();
     protocol.insert("draws".into(), format!("{draws} per row, importance sampling"));
@@ -290,28 +333,45 @@ fn of_test_rows(
 }
 
 /// `count` samples of a run's model as data, from its classes in turn. Images are rounded to eight bits, as
-/// every measured image is.
+/// every measured image is. The processes of `collective` share the work, and all get the samples.
 ///
 /// # Errors
 /// If a sample is not finite.
-pub fn samples_of(run: &Run, count: usize, seed: u64, stages: &mut Stages<'_>) -> Result<Split> {
-    drawn(run, &SampleRequest::new(seed, count), stages)
+pub fn samples_of(
+    run: &Run,
+    count: usize,
+    seed: u64,
+    collective: &dyn Collective,
+    stages: &mut Stages<'_>,
+) -> Result<Split> {
+    drawn(run, &SampleRequest::new(seed, count), collective, stages)
 }
 
 /// [`samples_of`] for a request without conditions, from sample 0 on.
-fn drawn(run: &Run, asked: &SampleRequest, stages: &mut Stages<'_>) -> Result<Split> {
+fn drawn(
+    run: &Run,
+    asked: &SampleRequest,
+    collective: &dyn Collective,
+    stages: &mut Stages<'_>,
+) -> Result<Split> {
     let count = asked.count;
     let (kind, view, info) = (run.info.kind(), run.info.view(), run.model.info());
-    let mut bytes = Vec::new();
-    for first in (0..count).step_by(EVALUATION_BATCH) {
+    let work = |number: usize| -> Result<Vec<u8>> {
+        let first = number * EVALUATION_BATCH;
         let many = EVALUATION_BATCH.min(count - first);
         let request = SampleRequest { first: first as u64, count: many, ..asked.clone() };
         let samples =
             run.model.sample(&request)?.to_device(&Device::Cpu).map_err(waxwork_core::Error::from)?;
         values::check_rows("images", &samples, first)?;
-        bytes.extend(sounds::at_rest(&kind, &view, &samples, first as u64)?);
-        stages("sampling", first + many, count);
-    }
+        sounds::at_rest(&kind, &view, &samples, first as u64)
+    };
+    let (mut bytes, mut done) = (Vec::new(), 0);
+    share(collective, count.div_ceil(EVALUATION_BATCH), work, |part: Vec<u8>| -> Result<()> {
+        bytes.extend(part);
+        done = count.min(done + EVALUATION_BATCH);
+        stages("sampling", done, count);
+        Ok(())
+    })?;
     let classes = info.classes();
     let labels = (classes > 0).then(|| (0..count).map(|number| (number % classes) as u32).collect());
     Ok(Split::all(std::sync::Arc::new(InMemory::new(kind, bytes, labels)?))?)

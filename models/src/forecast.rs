@@ -123,7 +123,8 @@ impl TrainingRun {
     /// the judge may have to be trained first, and then measures quickly.
     fn measure_validation(&self) -> Result<Duration> {
         let shown = self.shown.as_ref();
-        let validation = Validation::of(shown, &self.data, &self.recipe.train, self.device());
+        let (config, together) = (&self.recipe.train, self.state.collective());
+        let validation = Validation::of(shown, &self.data, config, self.device(), together);
         let Some(validation) = validation.filter(|validation| !validation.is_judged()) else {
             return Ok(Duration::ZERO);
         };

@@ -1,6 +1,8 @@
 //! Rows of tables: a model's output as a table, and its evaluation.
 
+use waxwork_core::collective::{Collective, OneProcess};
 use waxwork_core::model::EVALUATION_BATCH;
+use waxwork_core::sharing::share;
 use waxwork_core::{Condition, DType, Device, GenerativeModel, SampleRequest, Tensor, values};
 use waxwork_data::table::encode::Encoder;
 use waxwork_data::table::{Table, Tables, Values};
@@ -158,10 +160,24 @@ pub fn sample(
     model: &dyn GenerativeModel,
     encoder: &Encoder,
     request: &SampleRequest,
+    progress: impl FnMut(usize),
+) -> Result<Table> {
+    sample_together(model, encoder, request, &OneProcess, progress)
+}
+
+/// As [`sample`]; the processes of `collective` share the work, and all get the table.
+///
+/// # Errors
+/// As [`sample`].
+pub fn sample_together(
+    model: &dyn GenerativeModel,
+    encoder: &Encoder,
+    request: &SampleRequest,
+    collective: &dyn Collective,
     mut progress: impl FnMut(usize),
 ) -> Result<Table> {
-    let mut rows = Vec::new();
-    for start in (0..request.count).step_by(EVALUATION_BATCH) {
+    let work = |number: usize| -> Result<Tensor> {
+        let start = number * EVALUATION_BATCH;
         let count = EVALUATION_BATCH.min(request.count - start);
         let condition = match &request.condition {
             Condition::None => Condition::None,
@@ -170,9 +186,15 @@ pub fn sample(
         let first = request.first + start as u64;
         let part = model.sample(&SampleRequest { first, count, condition, ..request.clone() })?;
         values::check_rows("rows", &part, start)?;
+        Ok(part)
+    };
+    let (mut rows, mut done) = (Vec::new(), 0);
+    share(collective, request.count.div_ceil(EVALUATION_BATCH), work, |part: Tensor| -> Result<()> {
+        done += part.dim(0).map_err(waxwork_core::Error::from)?;
         rows.push(part);
-        progress(start + count);
-    }
+        progress(done);
+        Ok(())
+    })?;
     let rows = Tensor::cat(&rows, 0).map_err(waxwork_core::Error::from)?;
     decode(encoder, &rows, request.first)
 }

@@ -1,6 +1,8 @@
 //! A model's samples, latent vectors and reconstructions, in batches.
 
+use waxwork_core::collective::{Collective, OneProcess};
 use waxwork_core::model::EVALUATION_BATCH;
+use waxwork_core::sharing::share;
 use waxwork_core::{Condition, Device, Encode, GenerativeModel, Reconstruct, SampleRequest, Tensor, values};
 
 /// A request for samples. Sample `i` is a function of the seed, of `i` and of its label.
@@ -16,12 +18,14 @@ pub struct Draw<'a> {
     pub truncation: Option<f32>,
     /// See [`SampleRequest::temperature`].
     pub temperature: f64,
+    /// The processes that share the work. Each makes the same call.
+    pub collective: &'a dyn Collective,
 }
 
 impl<'a> Draw<'a> {
-    /// Samples of these labels, at the model's own temperature and without truncation.
+    /// Samples of these labels, at the model's own temperature and without truncation, on this process alone.
     pub fn new(count: usize, seed: u64, labels: &'a [u32]) -> Self {
-        Self { count, seed, labels, truncation: None, temperature: 1.0 }
+        Self { count, seed, labels, truncation: None, temperature: 1.0, collective: &OneProcess }
     }
 }
 
@@ -31,7 +35,7 @@ pub fn in_turn(labels: &[u32], count: usize) -> Vec<u32> {
 }
 
 /// Generates samples as networks see them, and passes them to `hand_over` in batches, on the CPU and in
-/// order.
+/// order. Of several processes, only the first one's `hand_over` is called.
 ///
 /// # Errors
 /// If the labels do not fit the model, and the errors of `hand_over`.
@@ -40,7 +44,8 @@ pub fn draw<E: From<waxwork_core::Error>>(
     draw: &Draw<'_>,
     mut hand_over: impl FnMut(Tensor) -> Result<(), E>,
 ) -> Result<(), E> {
-    for first in (0..draw.count).step_by(EVALUATION_BATCH) {
+    let work = |number: usize| -> waxwork_core::Result<Tensor> {
+        let first = number * EVALUATION_BATCH;
         let count = EVALUATION_BATCH.min(draw.count - first);
         let condition = match draw.labels {
             [] => Condition::None,
@@ -54,9 +59,12 @@ pub fn draw<E: From<waxwork_core::Error>>(
             temperature,
             ..SampleRequest::new(draw.seed, count)
         };
-        hand_over(on_cpu(&model.sample(&request)?)?)?;
-    }
-    Ok(())
+        on_cpu(&model.sample(&request)?)
+    };
+    let first = draw.collective.is_first();
+    share(draw.collective, draw.count.div_ceil(EVALUATION_BATCH), work, |part| {
+        if first { hand_over(part) } else { Ok(()) }
+    })
 }
 
 /// The posterior means `(N, latent_dim)` of samples `(N, ..)` as networks see them, on the CPU. `labels` are

@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use waxwork_core::collective::Collective;
 use waxwork_core::model::EVALUATION_BATCH;
+use waxwork_core::sharing::share;
 use waxwork_core::{Device, Kind, Reconstruct, Tensor};
 use waxwork_data::{Dataset, InMemory, Split, View};
 use waxwork_eval::judging::{RoundTrip, Stages};
 use waxwork_eval::likelihood::Estimate;
-use waxwork_eval::{Metric, Protocol, arrays};
+use waxwork_eval::{Metric, Protocol, arrays, evaluation_batches};
 
 use crate::Result;
 
@@ -50,7 +52,7 @@ pub fn seen(kind: &Kind, view: &View, bytes: Vec<u8>) -> Result<Tensor> {
 }
 
 /// At most `count` real sounds of each split, converted by `view` and back. None for other kinds, and for
-/// waveforms, which lose nothing.
+/// waveforms, which lose nothing. The processes of `collective` share the sounds, and all get the result.
 ///
 /// # Errors
 /// If the sounds cannot be read.
@@ -58,6 +60,7 @@ pub fn round_trip(
     view: &View,
     data: &Dataset,
     count: usize,
+    collective: &dyn Collective,
     stages: &mut Stages<'_>,
 ) -> Result<Option<RoundTrip>> {
     let kind = &data.info.kind;
@@ -66,16 +69,25 @@ pub fn round_trip(
     }
     let mut trip = |split: &Split| -> Result<(Split, Vec<f64>)> {
         let split = split.subset(count).seen_as(view)?;
+        let work = |number: usize| -> Result<(Vec<u8>, Vec<f64>)> {
+            let places = places(&split, number);
+            let (real, batch) = (split.bytes(&places)?, split.batch(&places, &Device::Cpu)?);
+            let made = view.sounds(kind, &batch.inputs, (number * EVALUATION_BATCH) as u64)?;
+            let convergence = view.convergence(kind, &real, &made)?;
+            Ok((made, convergence))
+        };
         let (mut back, mut convergence) = (Vec::new(), Vec::new());
-        let all: Vec<usize> = (0..split.len()).collect();
-        for places in all.chunks(EVALUATION_BATCH) {
-            let (real, batch) = (split.bytes(places)?, split.batch(places, &Device::Cpu)?);
-            let first = places.first().copied().unwrap_or_default();
-            let made = view.sounds(kind, &batch.inputs, first as u64)?;
-            convergence.extend(view.convergence(kind, &real, &made)?);
-            back.extend(made);
-            stages("real sounds there and back", first + places.len(), split.len());
-        }
+        share(
+            collective,
+            evaluation_batches(&split),
+            work,
+            |(made, found): (Vec<u8>, Vec<f64>)| -> Result<()> {
+                back.extend(made);
+                convergence.extend(found);
+                stages("real sounds there and back", convergence.len(), split.len());
+                Ok(())
+            },
+        )?;
         let back = InMemory::new(kind.clone(), back, split.labels())?;
         Ok((Split::all(Arc::new(back))?.seen_as(&data.info.view)?, convergence))
     };
@@ -85,7 +97,7 @@ pub fn round_trip(
 }
 
 /// The distance of reconstructed test sounds from the real ones, and that of real sounds after the same round
-/// trip; empty for other kinds.
+/// trip; empty for other kinds. The processes of `collective` share the sounds.
 ///
 /// # Errors
 /// If the sounds cannot be read.
@@ -93,6 +105,7 @@ pub fn reconstructions(
     reconstructor: &dyn Reconstruct,
     view: &View,
     test: &Split,
+    collective: &dyn Collective,
     protocol: &Protocol,
     stages: &mut Stages<'_>,
 ) -> Result<Option<Metric>> {
@@ -100,21 +113,33 @@ pub fn reconstructions(
         return Ok(None);
     }
     let (kind, test) = (test.kind().clone(), test.subset(RECONSTRUCTED));
-    let (mut of_made, mut of_real) = (Vec::new(), Vec::new());
-    let all: Vec<usize> = (0..test.len()).collect();
-    for places in all.chunks(EVALUATION_BATCH) {
-        let (real, batch) = (test.bytes(places)?, test.batch(places, &Device::Cpu)?);
-        let first = places.first().copied().unwrap_or_default();
+    let work = |number: usize| -> Result<(Vec<f64>, Vec<f64>)> {
+        let places = places(&test, number);
+        let (real, batch) = (test.bytes(&places)?, test.batch(&places, &Device::Cpu)?);
         let made = reconstructor.reconstruct(&batch.inputs, &batch.condition)?;
-        for (output, found) in [(&made, &mut of_made), (&batch.inputs, &mut of_real)] {
-            found.extend(view.convergence(&kind, &real, &view.sounds(&kind, output, first as u64)?)?);
-        }
-        stages("listening to reconstructions", first + places.len(), test.len());
-    }
+        let convergence = |output: &Tensor| -> Result<Vec<f64>> {
+            let sounds = view.sounds(&kind, output, (number * EVALUATION_BATCH) as u64)?;
+            Ok(view.convergence(&kind, &real, &sounds)?)
+        };
+        Ok((convergence(&made)?, convergence(&batch.inputs)?))
+    };
+    let (mut of_made, mut of_real) = (Vec::new(), Vec::new());
+    share(collective, evaluation_batches(&test), work, |(made, real): (Vec<f64>, Vec<f64>)| -> Result<()> {
+        of_made.extend(made);
+        of_real.extend(real);
+        stages("listening to reconstructions", of_made.len(), test.len());
+        Ok(())
+    })?;
     let (made, real) = (Estimate::of(&of_made), Estimate::of(&of_real));
     let mut protocol = protocol.clone();
     protocol.insert("n_real".into(), test.len().to_string());
     protocol.insert("interval".into(), "95 %, ± 1.96 standard errors".into());
     let metric = Metric::new("reconstruction_convergence", made.mean, &protocol);
     Ok(Some(metric.within(made.interval()).floor(real.mean).lower()))
+}
+
+/// The places in a split of the samples of one batch of an evaluation.
+fn places(split: &Split, number: usize) -> Vec<usize> {
+    let first = number * EVALUATION_BATCH;
+    (first..split.len().min(first + EVALUATION_BATCH)).collect()
 }

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use waxwork_core::collective::Collective;
+use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{
     Device, GenerativeModel, Kind, ParamSet, Precision, SampleRequest, Tensor, TrainingState, store, values,
 };
 use waxwork_data::text::one_line;
-use waxwork_data::{Dataset, DatasetInfo, LoaderConfig};
+use waxwork_data::{Dataset, DatasetInfo, LoaderConfig, Split};
 use waxwork_media::{Artifact, preview, preview_count};
 use waxwork_trainer::{
     Best, Checkpoint, Environment, Following, Observer, Outcome, RunFolder, RunInfo, Stop, TensorBoard,
@@ -18,6 +19,7 @@ use waxwork_trainer::{
 };
 
 use waxwork_vae::aggregate::is_of_prior;
+use waxwork_vae::start;
 
 use crate::prior;
 use crate::validation::Validation;
@@ -66,8 +68,13 @@ impl TrainingRun {
         for line in recipe.beyond(length.steps)? {
             tracing::warn!("{line}");
         }
-        if let Some(weights) = weights {
-            model.params().assign(&without_fit(&recipe, model.as_ref(), weights)?)?;
+        match weights {
+            Some(weights) => model.params().assign(&without_fit(&recipe, model.as_ref(), weights)?)?,
+            None if recipe.model.starts_at_mean() => {
+                let mean = mean_sample(&data.train)?;
+                start::at_mean(model.params(), &mean)?;
+            }
+            None => {}
         }
         let state =
             TrainingState::new(model.as_ref(), recipe.optimizer.clone(), recipe.train.seed, length.steps)?
@@ -99,12 +106,17 @@ impl TrainingRun {
     /// As [`Following::run`].
     pub fn follow(&mut self, stop: Stop) -> Result<bool> {
         follow::share(self.model.as_ref(), &mut self.state)?;
+        let together = self.state.collective().clone();
+        let (shown, config) = (self.shown.as_ref(), &self.recipe.train);
+        let validation = Validation::of(shown, &self.data, config, &self.device, &together);
+        let validate = validation.as_ref().map(|validation| || validation.measure());
         let following = Following {
             model: self.model.as_ref(),
             state: &mut self.state,
             data: &self.data.train,
             device: &self.device,
-            config: &self.recipe.train,
+            config,
+            validate: validate.as_ref().map(|validate| validate as _),
             stop,
         };
         Ok(following.run()?)
@@ -185,7 +197,9 @@ impl TrainingRun {
         }
         let every = self.recipe.train.histogram_every;
         let mut board = TensorBoard::new(folder.path(), &hyperparameters, self.model.params(), every);
-        let validation = Validation::of(self.shown.as_ref(), &self.data, &self.recipe.train, &self.device);
+        let together = self.state.collective().clone();
+        let (shown, config) = (self.shown.as_ref(), &self.recipe.train);
+        let validation = Validation::of(shown, &self.data, config, &self.device, &together);
         let metric = validation.as_ref().map_or("", Validation::selection_metric);
         let validate = validation.as_ref().map(|validation| || validation.measure());
         let (shown, info, seed) = (self.shown.as_ref(), &self.data.info, self.recipe.train.seed);
@@ -234,6 +248,20 @@ fn without_fit(
         weights.extend(fresh.filter(|(name, _)| is_of_prior(name)));
     }
     Ok(weights)
+}
+
+/// The mean of a split's samples, value by value, as networks see them.
+fn mean_sample(split: &Split) -> Result<Vec<f64>> {
+    let mut sums = Vec::new();
+    for batch in split.batches(EVALUATION_BATCH, &Device::Cpu)? {
+        let rows = batch?.inputs.flatten_from(1).and_then(|rows| rows.to_vec2::<f32>());
+        for row in rows.map_err(waxwork_core::Error::from)? {
+            sums.resize(row.len(), 0.0);
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(value));
+        }
+    }
+    let n = split.len() as f64;
+    Ok(sums.into_iter().map(|sum| sum / n).collect())
 }
 
 /// Checks that micro-batches are equal, and multiples of the number of samples that the model judges

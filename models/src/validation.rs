@@ -5,12 +5,13 @@ use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use waxwork_core::collective::Collective;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Bound, Device, GenerativeModel, SampleRequest};
 use waxwork_data::table::Tables;
 use waxwork_data::{Dataset, Split, View};
 use waxwork_eval::table::{TableColumns, frames, quality};
-use waxwork_eval::{Chooser, Closeness, likelihood};
+use waxwork_eval::{Chooser, Closeness, evaluation_batch, evaluation_batches, likelihood};
 use waxwork_trainer::TrainConfig;
 
 use crate::{rows, sounds};
@@ -23,6 +24,8 @@ pub(crate) struct Validation<'a> {
     measure: Measure<'a>,
     samples: Split,
     device: &'a Device,
+    /// The processes that measure together.
+    collective: Arc<dyn Collective>,
 }
 
 enum Measure<'a> {
@@ -48,12 +51,13 @@ struct Judged<'a> {
 impl<'a> Validation<'a> {
     /// The way to validate the model. None if there are fewer than two validation samples. Also None if the
     /// family has no bound and makes no rows, unless `config` has something to choose and the data has labels
-    /// for a judge.
+    /// for a judge. All processes of `collective` measure at the same steps.
     pub(crate) fn of(
         model: &'a dyn GenerativeModel,
         data: &'a Dataset,
         config: &TrainConfig,
         device: &'a Device,
+        collective: &Arc<dyn Collective>,
     ) -> Option<Self> {
         let samples = data.validation.subset(SAMPLES);
         let measure = match (model.bound(), &data.info.tables) {
@@ -67,7 +71,7 @@ impl<'a> Validation<'a> {
             }
             (None, None) => return None,
         };
-        Some(Self { measure, samples, device })
+        Some(Self { measure, samples, device, collective: Arc::clone(collective) })
     }
 
     /// The metric that chooses the best checkpoint; lower is better.
@@ -79,7 +83,7 @@ impl<'a> Validation<'a> {
         }
     }
 
-    /// Metrics by name.
+    /// Metrics by name. Of several processes, the first has all of them. A judge measures on the first alone.
     pub(crate) fn measure(&self) -> waxwork_trainer::Result<BTreeMap<String, f64>> {
         let bound = match &self.measure {
             Measure::Bound(bound) => *bound,
@@ -88,17 +92,20 @@ impl<'a> Validation<'a> {
                     crate::Error::Core(error) => waxwork_trainer::Error::from(error),
                     error => waxwork_trainer::Error::Validation(error.to_string()),
                 })?;
-                return Ok([(self.selection_metric().to_owned(), gap)].into());
+                return Ok(gap.map(|gap| (self.selection_metric().to_owned(), gap)).into_iter().collect());
             }
+            Measure::Judged(_) if !self.collective.is_first() => return Ok(BTreeMap::new()),
             Measure::Judged(judged) => {
                 return judged
                     .measure(&self.samples)
                     .map_err(|error| waxwork_trainer::Error::Validation(error.to_string()));
             }
         };
-        let batches = self.samples.batches(EVALUATION_BATCH, self.device)?;
-        let batches = batches.map(|batch| batch.map_err(waxwork_trainer::Error::from));
-        let measured = likelihood(bound, None, batches, |_| {})?;
+        let read = |number| {
+            evaluation_batch(&self.samples, number, self.device).map_err(waxwork_trainer::Error::from)
+        };
+        let batches = (evaluation_batches(&self.samples), read);
+        let measured = likelihood(bound, None, batches, self.collective.as_ref(), |_| {})?;
         if let Err(error) = measured.check() {
             tracing::warn!("on the validation samples, {error}");
         }
@@ -106,15 +113,19 @@ impl<'a> Validation<'a> {
         Ok(named.map(|(name, estimate)| (name.to_owned(), estimate.mean)).into())
     }
 
-    /// The distance from the real rows to as many generated ones.
-    fn gap(&self, model: &dyn GenerativeModel, tables: &Tables) -> crate::Result<f64> {
+    /// The distance from the real rows to as many generated ones, on the first process.
+    fn gap(&self, model: &dyn GenerativeModel, tables: &Tables) -> crate::Result<Option<f64>> {
         let real: Vec<usize> = self.samples.indices().iter().map(|&index| index as usize).collect();
         let real = tables.train.subset(&real);
         let request = SampleRequest::new(0, self.samples.len());
-        let made = rows::sample(model, &tables.encoder, &request, |_| {})?;
+        let together = self.collective.as_ref();
+        let made = rows::sample_together(model, &tables.encoder, &request, together, |_| {})?;
+        if !together.is_first() {
+            return Ok(None);
+        }
         let [real, made] = [&real, &made].map(TableColumns::of);
         let frames = frames(&[("real", &real), ("generated", &made)])?;
-        Ok(quality::gap(&frames[0], &frames[1])?)
+        Ok(Some(quality::gap(&frames[0], &frames[1])?))
     }
 
     /// True if a measurement needs a judge, which may have to be trained first.

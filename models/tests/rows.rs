@@ -13,7 +13,7 @@ mod gradients;
 use gradients::descent;
 
 const ROWS: usize = 6;
-const FAMILIES: [(&str, &[&str]); 4] = [
+const FAMILIES: [(&str, &[&str]); 5] = [
     (
         "family=\"vae\"\nlatent_dim=2\nnetwork={kind=\"mlp\",hidden=[4]}\nlikelihood={kind=\"rows\"}\nactivation=\"tanh\"",
         &["loss"],
@@ -28,6 +28,10 @@ const FAMILIES: [(&str, &[&str]); 4] = [
     ),
     (
         "family=\"cgan\"\nlatent_dim=2\ngenerator={kind=\"ctgan\",hidden=[4,3]}\ndiscriminator={kind=\"mlp\",hidden=[5,4],dropout=0.3}\nloss=\"wasserstein\"\npenalty={kind=\"gradient\",weight=10}\npack=2",
+        &["discriminator", "generator"],
+    ),
+    (
+        "family=\"gan\"\nlatent_dim=2\ngenerator={kind=\"mlp\",hidden=[4,3],batch_norm=true}\ndiscriminator={kind=\"mlp\",hidden=[5,4],maxout=3,dropout=0.3}\npack=3",
         &["discriminator", "generator"],
     ),
 ];
@@ -110,6 +114,12 @@ fn packs_must_fit_the_batch_and_rows_their_networks() {
         let built = config.build(sample(), condition(), ParamSet::fresh(0, &Device::Cpu));
         built.err().unwrap().to_string()
     };
+    let maxout = |pieces: usize, rest: &str| {
+        format!("{}\n{rest}", FAMILIES[4].0.replace("maxout=3", &format!("maxout={pieces}")))
+    };
+    assert!(refused(&maxout(1, "")).contains("model.discriminator.maxout"), "{}", refused(&maxout(1, "")));
+    let penalty = maxout(3, "penalty={kind=\"r1\",weight=1}");
+    assert!(refused(&penalty).contains("model.penalty"), "{}", refused(&penalty));
     assert!(refused("family=\"gan\"").contains("needs images"), "{}", refused("family=\"gan\""));
     assert!(refused("family=\"vae\"").contains("kind `rows`"), "{}", refused("family=\"vae\""));
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 use crate::workspace::Workspace;
-use crate::{book, mpi_test, python_test, repro, test, tidy, web};
+use crate::{book, mpi_test, paper, python_test, repro, test, tidy, web};
 
 pub(crate) const HELP: &str = "\
 Run everything that CI checks, cheapest first; stop at the first failure
@@ -19,8 +19,9 @@ Options:
 
 Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), packages, clippy,
 each library crate separately, documentation, the Hub's code, Metal (on macOS), reproducibility,
-several processes (with MPI), the Python package (with Python), the sampler for browsers (with its
-target), tests. All but the last but one use the dev profile, so that they share build results.
+one row of a published table, several processes (with MPI), the Python package (with Python), the
+sampler for browsers (with its target), tests. All but the last but one use the dev profile, so that
+they share build results.
 
 Examples:
   cargo xtask ci --quick    before a commit
@@ -35,7 +36,7 @@ struct Step {
 
 /// The steps that need only the metadata of dependencies come first, because they share it. Then come the
 /// steps that run code. The tests come last, so that the output ends with their summary.
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 15] = [
     Step { name: "format", quick: true, run: format },
     Step { name: "tidy", quick: true, run: |workspace| tidy::check(&workspace.root) },
     Step { name: "book", quick: false, run: book },
@@ -47,6 +48,7 @@ const STEPS: [Step; 14] = [
     Step { name: "hub", quick: false, run: hub },
     Step { name: "metal", quick: false, run: metal },
     Step { name: "repro", quick: false, run: repro::quick },
+    Step { name: "paper", quick: false, run: paper::short },
     Step { name: "mpi", quick: false, run: mpi_test::short },
     Step { name: "python", quick: false, run: python_test::all },
     Step { name: "web", quick: false, run: web::all },

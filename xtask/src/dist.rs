@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::process;
 use crate::waxwork::{self, Profile};
+use crate::web;
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
@@ -21,9 +22,10 @@ Usage: cargo xtask dist [--features LIST] [--no-default-features]
 
 The archive is for people who do not have Rust. The command writes
 target/dist/waxwork-VERSION-TARGET.tar.gz with the program, completions for five shells, man pages,
-the schema of recipes, the README, the changelog and the licences. It also writes a .sha256 file for
-`sha256sum -c`. The same program always gives the same archive: names are sorted, and all times are
-that of the commit.
+the schema of recipes, the README, the changelog and the licences. It adds the sampler for browsers
+if Rust's standard library for them is installed (`cargo xtask web --help`). It also writes a
+.sha256 file for `sha256sum -c`. The same program always gives the same archive: names are sorted,
+and all times are that of the commit.
 
 Examples:
   cargo xtask dist
@@ -76,7 +78,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let folder = workspace.target.join("dist");
     fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let name = format!("waxwork-{}-{}", version(&program)?, target(&workspace.root)?);
-    let archive = pack(&name, files(&workspace.root, &program, &folder)?, time_of_commit(&workspace.root))?;
+    let archive = pack(&name, files(&workspace, &program, &folder)?, time_of_commit(&workspace.root))?;
     let path = folder.join(format!("{name}.tar.gz"));
     write(&path, &archive)?;
     let hash: String = Sha256::digest(&archive).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -86,7 +88,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
 }
 
 /// All files of the archive.
-fn files(root: &Path, program: &Path, folder: &Path) -> Result<Vec<File>> {
+fn files(workspace: &Workspace, program: &Path, folder: &Path) -> Result<Vec<File>> {
     let asked = |args: &[&str]| process::output(Command::new(program).args(args));
     let text = |path: String, contents: String| File { path, contents: contents.into(), executable: false };
     let mut files = vec![File {
@@ -98,8 +100,18 @@ fn files(root: &Path, program: &Path, folder: &Path) -> Result<Vec<File>> {
         files.push(text(format!("completions/{name}"), asked(&["completions", shell])?));
     }
     files.push(text("recipe.schema.json".into(), asked(&["recipes", "schema"])?));
+    if web::has_target(workspace) {
+        let contents = read(&web::module(workspace)?)?;
+        files.push(File { path: web::MODULE.into(), contents, executable: false });
+    } else {
+        eprintln!("the archive has no sampler for browsers: their standard library is not installed");
+    }
     for name in TEXTS {
-        files.push(File { path: name.into(), contents: read(&root.join(name))?, executable: false });
+        files.push(File {
+            path: name.into(),
+            contents: read(&workspace.root.join(name))?,
+            executable: false,
+        });
     }
     // Remove the man pages of an older program, which would be packed too.
     let pages = folder.join("man");

@@ -18,6 +18,7 @@ mod mpi_test;
 mod nearest;
 mod nested;
 mod outcome;
+mod paper;
 mod process;
 mod python;
 mod python_test;
@@ -77,6 +78,12 @@ const COMMANDS: &[Command] = &[
         summary: "Check that training is reproducible, byte for byte",
         help: repro::HELP,
         run: repro::run,
+    },
+    Command {
+        name: "paper",
+        summary: "Train the rows of published tables and compare the numbers",
+        help: paper::HELP,
+        run: paper::run,
     },
     Command {
         name: "bench",

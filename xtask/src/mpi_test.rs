@@ -15,7 +15,7 @@ use crate::waxwork::{self, Hub, Profile};
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
-Train on several processes with every MPI; compare the bytes with one process
+Train and evaluate on several processes with every MPI; compare the bytes with one process
 
 Usage: cargo xtask mpi-test [--short] [--resumes N] [--kills N] [--program FILE]
 
@@ -24,8 +24,9 @@ test others, set WAXWORK_TEST_MPI to their paths, separated by colons; then each
 
 The command trains every family, with batch norm and with spectral norm for GANs. With each MPI, 1,
 2, 4 and 8 processes must write the same metrics.jsonl, samples and tensors as one process without
-MPI. Then the command kills one of four processes at a random moment. The others must end within
-five seconds, and the run must resume with two processes to the same bytes.
+MPI. So must `waxwork evaluate` and `waxwork sample`. A failure must print one line. Then the
+command kills one of four processes at a random moment. The others must end within five seconds,
+and the run must resume with two processes to the same bytes.
 
 Options:
   --short          Test one GAN and one VAE, with 2 and 4 processes and one kill, as CI does
@@ -33,7 +34,7 @@ Options:
   --kills N        Number of kills [default: 20]
   --program FILE   Use this program instead of building one
 
-The run folders stay in target/mpi-test.
+The run folders stay in target/mpi-test, and the judges of evaluations in target/mpi-test-cache.
 
 Examples:
   cargo xtask mpi-test --short
@@ -51,13 +52,27 @@ const MOST_TO_END: Duration = Duration::from_secs(5);
 /// The longest time that one run may take on a busy machine.
 const MOST_TO_TRAIN: Duration = Duration::from_secs(300);
 
+/// The longest time that an evaluation may take, which may train a judge first.
+const MOST_TO_EVALUATE: Duration = Duration::from_secs(900);
+
+/// The longest time until processes that fail alike have ended. Less than the first one gets to report.
+const MOST_TO_FAIL: Duration = Duration::from_secs(15);
+
+/// Numbers of samples to evaluate and to draw: more than one batch, and not a multiple of it.
+const EVALUATED: &str = "230";
+const DRAWN: &str = "330";
+
+/// The name of a run of texts, which are also drawn at several temperatures.
+const TEXTS: &str = "vae-texts";
+
 /// The runs: name, recipe and settings.
-const RUNS: [(&str, &str, &[&str]); 6] = [
+const RUNS: [(&str, &str, &[&str]); 7] = [
     ("gan-batch-norm", "gan-digits", &[]),
     ("vae", "vae-digits", &[]),
     ("cvae", "cvae-digits", &[]),
     ("cgan", "cgan-digits", &[]),
     ("gan-spectral-norm", "gan-shapes", &[]),
+    (TEXTS, "vae-phrases", &[]),
     (
         "gan-penalty",
         "gan-shapes",
@@ -129,6 +144,7 @@ fn test(workspace: &Workspace, options: &Options) -> Result<()> {
     _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
     let bench = Bench { program, folder };
+    fs::create_dir_all(bench.cache())?;
     let (runs, sizes) =
         if options.short { (&RUNS[..2], &[2, 4][..]) } else { (&RUNS[..], &[1, 2, 4, 8][..]) };
     for (name, recipe, set) in runs {
@@ -154,7 +170,61 @@ fn test(workspace: &Workspace, options: &Options) -> Result<()> {
             }
         }
     }
+    for (name, ..) in runs {
+        let run = bench.folder.join(format!("{name}-alone"));
+        shared(&bench, &run, &launchers, if options.short { &[2, 4][..] } else { &[1, 2, 4][..] })?;
+    }
+    for launcher in &launchers {
+        failure(&bench, launcher)?;
+        if !options.short {
+            bench.forget("")?;
+            bench.results(&bench.folder.join("vae-alone"), Some((launcher, 2)))?;
+            eprintln!("{}: the first of two processes trained the judge of both", launcher.name);
+        }
+    }
     kills(&bench, &launchers, options)
+}
+
+/// Evaluates and samples a run on several processes, and compares the files with those of one process.
+fn shared(bench: &Bench, run: &Path, launchers: &[Launcher], sizes: &[usize]) -> Result<()> {
+    let expected = bench.results(run, None)?;
+    for launcher in launchers {
+        for &size in sizes {
+            // Otherwise there would be no features left to share.
+            bench.forget("features-")?;
+            let started = Instant::now();
+            let found = bench.results(run, Some((launcher, size)))?;
+            for ((name, bytes), (_, expected)) in found.iter().zip(&expected) {
+                ensure!(
+                    bytes == expected,
+                    "{}: {size} processes of {} write another {name} than one process",
+                    run.display(),
+                    launcher.name
+                );
+            }
+            let took = started.elapsed().as_secs_f64();
+            eprintln!(
+                "{}: {} with {size} processes evaluates and samples with the bytes of one process ({took:.1} s)",
+                run.display(),
+                launcher.name
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A failure that all processes find must end them with one line.
+fn failure(bench: &Bench, launcher: &Launcher) -> Result<()> {
+    for command in ["evaluate", "sample"] {
+        let nowhere = bench.folder.join("no-such-run").display().to_string();
+        let mut running = bench.start(launcher, 2, &[command.to_owned(), nowhere])?;
+        let code = wait(&mut running, MOST_TO_FAIL)?;
+        ensure!(code.is_some_and(|code| code != 0), "`{command}` without a run ended with {code:?}");
+        let log = bench.log()?;
+        let errors = log.lines().filter(|line| line.starts_with("error: ")).count();
+        ensure!(errors == 1, "{}: `{command}` without a run prints:\n{log}", launcher.name);
+    }
+    Ok(())
 }
 
 /// Kills random processes at random moments, and resumes with another number of processes.
@@ -287,6 +357,13 @@ impl Bench {
     }
 
     fn start(&self, launcher: &Launcher, size: usize, arguments: &[String]) -> Result<Child> {
+        let log = fs::File::create(self.folder.join("log.txt"))?;
+        let mut command = self.command(launcher, size, arguments);
+        command.stdout(log.try_clone()?).stderr(log);
+        command.spawn().with_context(|| format!("failed to start `{}`", launcher.program.display()))
+    }
+
+    fn command(&self, launcher: &Launcher, size: usize, arguments: &[String]) -> Command {
         let mut command = Command::new(&launcher.program);
         command.args(["-n", &size.to_string()]).arg(&self.program).args(arguments);
         // In a container, the tests run as root, with fewer processors than processes. Open MPI refuses
@@ -301,9 +378,61 @@ impl Bench {
         ] {
             command.env(name, value);
         }
-        let log = fs::File::create(self.folder.join("log.txt"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        command.spawn().with_context(|| format!("failed to start `{}`", launcher.program.display()))
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// What the processes of the newest start printed.
+    fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.folder.join("log.txt"))?)
+    }
+
+    /// The cache of evaluations. It stays between tests, because training a judge takes long.
+    fn cache(&self) -> PathBuf {
+        self.folder.with_file_name("mpi-test-cache")
+    }
+
+    /// Removes the files of the cache whose names begin with `prefix`.
+    fn forget(&self, prefix: &str) -> Result<()> {
+        for entry in fs::read_dir(self.cache())? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() && entry.file_name().to_string_lossy().starts_with(prefix) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Evaluates and samples a run, on one process or on those of a launcher. Returns the names and bytes of
+    /// the files that this writes.
+    fn results(&self, run: &Path, on: Option<(&Launcher, usize)>) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let evaluate = ["evaluate", "--samples", EVALUATED, "-n", EVALUATED, "--importance-samples", "3"];
+        let sample = ["sample", "--seed", "5", "-n", DRAWN, "--out"];
+        let files: [(&str, &[&str]); 3] =
+            [("metrics.json", &evaluate[..]), ("drawn.npy", &sample[..]), ("drawn.safetensors", &sample[..])];
+        let mut found = Vec::new();
+        for (name, words) in files {
+            let file = run.join(name);
+            _ = fs::remove_file(&file);
+            let mut arguments: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            if words.contains(&"--out") {
+                arguments.push(file.display().to_string());
+            } else if run.ends_with(format!("{TEXTS}-alone")) {
+                arguments.extend(["--temperatures", "0.5,1"].map(String::from));
+            }
+            arguments.push(run.display().to_string());
+            let mut command = match on {
+                Some((launcher, size)) => self.command(launcher, size, &arguments),
+                None => self.command_alone(&arguments),
+            };
+            let log = fs::File::create(self.folder.join("log.txt"))?;
+            command.arg("-q").env("WAXWORK_DATA_DIR", self.cache()).stdout(log.try_clone()?).stderr(log);
+            self.finish(command.spawn()?, MOST_TO_EVALUATE)?;
+            let (log, place) = (self.log()?, file.display().to_string());
+            ensure!(log.matches(&place).count() == 1, "{place} is not reported once, but:\n{log}");
+            found.push((name, fs::read(&file)?));
+        }
+        Ok(found)
     }
 
     fn finish(&self, mut running: Child, limit: Duration) -> Result<()> {
@@ -311,9 +440,9 @@ impl Bench {
             Some(0) => Ok(()),
             Some(code) => {
                 let log = fs::read_to_string(self.folder.join("log.txt")).unwrap_or_default();
-                bail!("training failed with code {code}:\n{log}")
+                bail!("the program failed with code {code}:\n{log}")
             }
-            None => bail!("training did not finish within {} s", limit.as_secs()),
+            None => bail!("the program did not finish within {} s", limit.as_secs()),
         }
     }
 

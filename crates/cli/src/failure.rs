@@ -88,13 +88,20 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
-/// Whether all processes of the run see this training error at the same step.
+/// Whether all processes of the run see this error: training diverges at the same step, or one of them
+/// failed in its part of shared work.
 fn is_shared(error: &(dyn Error + 'static)) -> bool {
+    use waxwork_core::Error::Elsewhere;
     let error = match error.downcast_ref() {
         Some(ModelError::Trainer(error)) => Some(error),
         _ => error.downcast_ref(),
     };
-    matches!(error, Some(TrainerError::Diverged { .. } | TrainerError::Apart { .. }))
+    matches!(
+        error,
+        Some(
+            TrainerError::Diverged { .. } | TrainerError::Apart { .. } | TrainerError::Core(Elsewhere { .. })
+        )
+    )
 }
 
 /// Returns what to do on the command line about an error of a library, which does not know the options.
@@ -190,7 +197,7 @@ fn about_data(error: &DataError) -> Option<String> {
              `--skip-unreadable`)"
                 .into()
         }
-        DataError::Recording { .. } => {
+        DataError::Recording { .. } | DataError::RecordingRow { .. } => {
             "remove it, or skip such recordings with `--set data.sound.skip_unreadable=true`".into()
         }
         DataError::TooSmall { largest, .. } | DataError::Sizes { largest, .. } if *largest >= 4 => {

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use waxwork_core::collective::{Collective, OneProcess};
+use waxwork_core::{Device, device, hash, store};
 use waxwork_data::Dataset;
-use waxwork_distributed::{Error, Launch, Mpi, host};
+use waxwork_distributed::{Error, Launch, Mpi, host, on_device};
+use waxwork_models::Run;
 use waxwork_trainer::Environment;
 use waxwork_trainer::run_info::Processes;
 
-use crate::environment::command_line;
+use crate::environment::{command_line, environment};
 use crate::failure::{FAILED, Failure, INTERRUPTED};
 use crate::output;
 
-/// The processes that train together: one, unless a launcher started more.
+/// The processes that work together: one, unless a launcher started more.
 #[derive(Clone)]
 pub(crate) struct Together {
     mpi: Option<Arc<Mpi>>,
@@ -94,11 +96,42 @@ impl Together {
         result
     }
 
+    /// As [`Together::run`], for work that all processes do alike. They find the same failures, so the first
+    /// one reports; a process that fails alone waits for that in vain, and then reports. Only the first
+    /// process's report is kept.
+    pub(crate) fn run_alike(
+        launch: Option<Launch>,
+        work: impl FnOnce(&Self) -> Result<String, Failure>,
+    ) -> Result<String, Failure> {
+        Self::run(launch, |together| {
+            let report = work(together).map_err(|failure| Failure { shared: true, ..failure })?;
+            if together.is_first() {
+                return Ok(report);
+            }
+            match together.listen()? {
+                News::End(0) => Ok(String::new()),
+                News::End(code) => Err(Failure::silent(code)),
+                News::Train(_) => Err(Failure::new("process 0 trains, and this one does not")),
+            }
+        })
+    }
+
     pub(crate) fn collective(&self) -> Arc<dyn Collective> {
         match &self.mpi {
             Some(mpi) => Arc::clone(mpi) as _,
             None => Arc::new(OneProcess),
         }
+    }
+
+    /// The processes for training on `device`. Gradients on GPUs move by NCCL, if it is there. All processes
+    /// make this call.
+    pub(crate) fn collective_on(&self, device: &Device) -> Result<Arc<dyn Collective>, Failure> {
+        let Some(mpi) = &self.mpi else { return Ok(self.collective()) };
+        let (collective, reason) = on_device(mpi, device)?;
+        if let Some(reason) = reason {
+            tracing::warn!("gradients move through host memory, without NCCL: {reason}");
+        }
+        Ok(collective)
     }
 
     /// Whether this process writes files and messages.
@@ -134,6 +167,37 @@ impl Together {
             Some(number) if asked == "cuda" => format!("cuda:{number}"),
             _ => asked.to_owned(),
         }
+    }
+
+    /// Opens this process's device for work that all processes do alike, once they are known to be the same
+    /// program with the same arguments.
+    pub(crate) fn open_device(&self, asked: &str) -> Result<Device, Failure> {
+        let device = device::open(&self.device(asked))?;
+        if !self.is_alone() {
+            // Numbers of threads are not compared, because results do not depend on them.
+            self.agree_on_the_program(environment(&device, 0))?;
+        }
+        Ok(device)
+    }
+
+    /// Reads something on all processes that may leave files in a cache: first on the first process, then on
+    /// one process of every other machine, then on the rest. So no two processes write the same file.
+    pub(crate) fn in_turns<T>(&self, read: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        const TURNS: usize = 3;
+        let turn = match &self.mpi {
+            None => return read(),
+            Some(mpi) if mpi.launch().rank == 0 => 0,
+            Some(mpi) if mpi.launch().local_rank == Some(0) => 1,
+            Some(_) => 2,
+        };
+        for _ in 0..turn {
+            self.collective().all(true)?;
+        }
+        let found = read()?;
+        for _ in turn..TURNS - 1 {
+            self.collective().all(true)?;
+        }
+        Ok(found)
     }
 
     /// Sends news to the other processes. Only the first process calls this.
@@ -178,16 +242,36 @@ impl Together {
 
     /// Checks that all processes have read the same data.
     pub(crate) fn agree_on_data(&self, data: &Dataset) -> Result<(), Failure> {
-        let own = format!("{}\n{}\n{}", host(), data.info.identity, data.info.view_hash());
+        self.agree(&format!("{}\n{}", data.info.identity, data.info.view_hash()), || {
+            format!("different data from process 0: the data set `{}` differs there", data.info.name)
+        })
+    }
+
+    /// Checks that all processes have read the same weights.
+    pub(crate) fn agree_on_weights(&self, run: &Run) -> Result<(), Failure> {
+        if self.is_alone() {
+            return Ok(());
+        }
+        self.agree(&hash::sha256(&store::encode(&run.model.params().tensors())?), || {
+            format!(
+                "different weights from process 0: the run `{}` differs there",
+                run.folder.path().display()
+            )
+        })
+    }
+
+    /// Checks that all processes have the same `contents`; otherwise `what` names the difference.
+    fn agree(&self, contents: &str, what: impl FnOnce() -> String) -> Result<(), Failure> {
+        let own = format!("{}\n{contents}", host());
         let all = self.collective().gather(own.into_bytes())?;
         let all: Vec<String> = all.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
         let contents = |text: &String| text.split_once('\n').map(|(_, contents)| contents.to_owned());
         match all.iter().position(|other| contents(other) != contents(&all[0])) {
             None => Ok(()),
             Some(rank) => Err(Failure::shared(format!(
-                "process {rank} on {} has different data from process 0: the data set `{}` differs there",
+                "process {rank} on {} has {}",
                 all[rank].lines().next().unwrap_or_default(),
-                data.info.name
+                what()
             ))),
         }
     }

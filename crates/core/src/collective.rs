@@ -27,6 +27,11 @@ pub trait Collective: Debug + Send + Sync {
     /// The number of processes, a power of two.
     fn size(&self) -> usize;
 
+    /// Whether this is process 0, which writes files and messages.
+    fn is_first(&self) -> bool {
+        self.rank() == 0
+    }
+
     /// Reduces each tensor over all processes along one perfect binary tree: 0 with 1, 2 with 3, then these
     /// pairs, and so on. All processes get the same bits.
     ///

@@ -261,6 +261,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// Another process failed in its part of shared work. All processes know, and the first one reports it.
+    #[error("{message}")]
+    Elsewhere {
+        /// The number of that process.
+        rank: usize,
+        /// Its error.
+        message: String,
+    },
+
     /// A thread could not be started.
     #[error("failed to start the thread that draws noise: {0}")]
     Thread(std::io::Error),

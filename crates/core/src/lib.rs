@@ -62,6 +62,7 @@ pub mod rng;
 pub mod sample;
 mod scalar;
 pub mod schedule;
+pub mod sharing;
 pub mod step;
 pub mod store;
 pub mod values;

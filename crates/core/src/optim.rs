@@ -29,6 +29,9 @@ pub struct OptimizerConfig {
     /// Largest Euclidean norm of a group's gradient; larger ones are scaled down to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Divide the gradient of each tensor by its Euclidean norm.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub normalise: bool,
     /// Decay of the exponential moving average of the weights; without it, no average is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
@@ -64,6 +67,7 @@ impl Default for OptimizerConfig {
             eps: 1e-8,
             weight_decay: 0.0,
             clip_norm: None,
+            normalise: false,
             ema: None,
             warmup_steps: 0,
             schedule: Schedule::Constant,
@@ -87,6 +91,12 @@ impl OptimizerConfig {
         }
         if self.clip_norm.is_some_and(|norm| norm.is_nan() || norm <= 0.0) {
             return fail("clip_norm", "must be positive".into());
+        }
+        if self.normalise && self.clip_norm.is_some() {
+            return fail(
+                "clip_norm",
+                "has no use with `optimizer.normalise`, which sets every norm to 1".into(),
+            );
         }
         if self.ema.is_some_and(|decay| !(0.0..1.0).contains(&decay)) {
             return fail("ema", "must lie in [0, 1)".into());
@@ -234,6 +244,9 @@ impl Adam {
         *updates = updates.saturating_add(1);
         let [beta1, beta2] = settings.betas;
         let GroupGradient { mut tensors, norm } = gradient;
+        if self.config.normalise && !runs_on_cpu_kernels(params.device()) {
+            tensors = vec![normalised_row(params, group, &tensors)?];
+        }
         let grad_scale = match (self.config.clip_norm, norm) {
             (None, _) => 1.0,
             (Some(limit), Scalar::Known(norm)) => (limit / norm).min(1.0),
@@ -268,6 +281,8 @@ impl Adam {
                 Some((ema, decay)) => Some((variable(ema, name)?.as_tensor(), decay)),
                 None => None,
             };
+            let grad_scale = if self.config.normalise { scale_to_1(gradient)? } else { step.grad_scale };
+            let step = AdamStep { grad_scale, ..step };
             kernels::adam_step(variable(params, name)?, gradient, first, second, &step, average)?;
         }
         Ok(())
@@ -309,6 +324,28 @@ impl Adam {
         self.updates.clone_from(updates);
         Ok(())
     }
+}
+
+/// The factor that gives a gradient a norm of 1; 1 if it is zero.
+fn scale_to_1(gradient: &Tensor) -> Result<f64> {
+    let norm = kernels::sum_squares(gradient)?.sqrt();
+    Ok(if norm > 0.0 { norm.recip() } else { 1.0 })
+}
+
+/// The row of a group's gradients on a device, in which each tensor's part has a norm of 1, unless it is zero.
+fn normalised_row(params: &ParamSet, group: &ParamGroup, gradient: &[Tensor]) -> Result<Tensor> {
+    // A gradient of zero stays zero.
+    const LEAST: f64 = 1e-30;
+    let shapes = group.params.iter().map(|name| Ok(variable(params, name)?.shape().clone()));
+    let shapes: Vec<Shape> = shapes.collect::<Result<_>>()?;
+    let row = concat_flat(gradient)?;
+    let mut parts = Vec::with_capacity(shapes.len());
+    for view in views(&row, &shapes)? {
+        let view = view.flatten_all()?;
+        let norm = kernels::row_norm(&view)?.maximum(LEAST)?;
+        parts.push(view.broadcast_div(&norm)?);
+    }
+    concat_flat(&parts)
 }
 
 /// Updates all weights of one group on a device as one row. `gradient` is the row of their gradients.

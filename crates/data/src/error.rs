@@ -173,6 +173,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// The recording in a row of a table cannot be read, or is silent.
+    #[error("cannot read the recording in row {row} of {}: {reason}", path.display())]
+    RecordingRow {
+        /// The file.
+        path: PathBuf,
+        /// The row, counted from 0.
+        row: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The data set `text` without `data.dir`.
     #[error(
         "the data set `text` needs `data.dir`, a .txt, .tsv or .jsonl file with your texts, or a folder of such files"

@@ -1,8 +1,8 @@
 //! The identity of a data set as a SHA-256: the same for raw and gzipped files, a packed file and the Hub.
 
 use sha2::{Digest, Sha256};
+use waxwork_core::Kind;
 use waxwork_core::hash::{hex, sha256};
-use waxwork_core::{ImageShape, Kind};
 
 use crate::{Result, Source};
 
@@ -13,12 +13,8 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    pub(crate) fn new(shape: ImageShape, classes: &[String]) -> Self {
-        Self::of_kind(&shape.into(), classes)
-    }
-
     /// Starts an identity. Images hash as they did when they were the only kind.
-    fn of_kind(kind: &Kind, classes: &[String]) -> Self {
+    pub(crate) fn of_kind(kind: &Kind, classes: &[String]) -> Self {
         let mut hash = match kind.image() {
             Some(shape) => {
                 let mut hash = Sha256::new_with_prefix(b"waxwork-data content 1\n");

@@ -19,6 +19,8 @@ use crate::left_out::LeftOut;
 use crate::manifest::{CLIPS, FOLDER, HUB, MEMORY, Manifest, SOUND, Storage, TABLE, TEXT};
 use crate::noise::NoiseConfig;
 use crate::notes::Note;
+#[cfg(feature = "hub")]
+use crate::parquet::Content;
 use crate::parts::Parts;
 use crate::sound::{self, SoundConfig};
 use crate::table::encode::Encoder;
@@ -143,7 +145,7 @@ impl DataConfig {
             (
                 "data.sound",
                 self.sound.is_some(),
-                name == SOUND || of_sounds,
+                name == SOUND || of_sounds || name.starts_with(HUB),
                 "data sets of sounds have".into(),
             ),
             (
@@ -166,6 +168,27 @@ impl DataConfig {
             }
             None => Ok(()),
         }
+    }
+
+    /// Refuses settings that do not fit what a data set of the Hub holds.
+    #[cfg(feature = "hub")]
+    pub(crate) fn check_content(&self, content: Content) -> Result<()> {
+        let name = &self.name;
+        let label = self.sound.as_ref().is_some_and(|sound| sound.label.is_some());
+        let only =
+            |owners: &str| format!("only data sets of {owners} have this table, and `{name}` has {content}");
+        let (key, reason) = if content != Content::Images && self.folder.is_some() {
+            ("data.folder", only("images"))
+        } else if content != Content::Recordings && self.sound.is_some() {
+            ("data.sound", only("sounds"))
+        } else if content != Content::Texts && self.text.is_some() {
+            ("data.text", format!("`{name}` has {content}: set `data.text.column` to a column of texts"))
+        } else if label {
+            ("data.sound.label", format!("the classes of `{name}` are those of a column, not of file names"))
+        } else {
+            return Ok(());
+        };
+        Err(Error::Config { key, reason })
     }
 
     /// The whole data set `name`, from its default location.
@@ -356,11 +379,11 @@ fn load_hub(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     if path.is_dir() {
         return load_hub_texts(config, &path);
     }
-    if config.text.is_some() {
-        let reason = format!("`{}` has images: set `data.text.column` to a column of texts", config.name);
-        return Err(Error::Config { key: "data.text", reason });
-    }
     let (parts, mut header) = packed::open(&path)?;
+    config.check_content(match parts.train.kind() {
+        Kind::Sound { .. } => Content::Recordings,
+        _ => Content::Images,
+    })?;
     header.notes.extend(note);
     dataset(config, &header.classes, parts, header.skipped, header.notes)
 }
@@ -368,10 +391,7 @@ fn load_hub(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
 /// Loads texts of the Hub from the folder that they were written to.
 #[cfg(feature = "hub")]
 pub(crate) fn load_hub_texts(config: &DataConfig, path: &Path) -> Result<Dataset> {
-    if config.folder.is_some() {
-        let reason = format!("`{}` has texts, not images", config.name);
-        return Err(Error::Config { key: "data.folder", reason });
-    }
+    config.check_content(Content::Texts)?;
     let loaded = text::load::load(path, &config.text.clone().unwrap_or_default())?;
     let mut notes = crate::hub::notes(path)?;
     // The notes of the Hub have the names of its parts.
@@ -552,7 +572,7 @@ fn load_files(manifest: &Manifest, named: Option<&Path>, progress: &Progress<'_>
 
 fn load_packed(manifest: &Manifest, path: &Path) -> Result<Parts> {
     let (parts, header) = packed::open(path)?;
-    if header.shape[..] != manifest.shape || header.classes != manifest.classes {
+    if header.rate.is_some() || header.shape[..] != manifest.shape || header.classes != manifest.classes {
         let expected = format!("the images and classes of `{}`", manifest.name);
         return Err(Error::format(path, expected, format!("{:?}, {:?}", header.shape, header.classes)));
     }

@@ -1,8 +1,8 @@
-//! Packed files: the decoded images of a data set, one after the other. A packed file opens at once. It may
-//! be larger than memory, because images are read by position.
+//! Packed files: the decoded images or sounds of a data set, one after the other. A packed file opens at once.
+//! It may be larger than memory, because samples are read by position.
 //!
 //! ```text
-//! "WAXPACK1"  pixels of all training, then all test images  labels, u32 little-endian, in the same order
+//! "WAXPACK1"  bytes of all training, then all test samples  labels, u32 little-endian, in the same order
 //! header (TOML)  length of the header, u64 little-endian  "WAXPACK1"
 //! ```
 
@@ -26,15 +26,18 @@ const PARTIAL: &str = "partial";
 const TAIL: u64 = 16;
 /// The largest header. A header lists class names; a longer one is not valid.
 const LONGEST_HEADER: u64 = 64 << 20;
-/// Up to this number of bytes, pixels are read into memory and their hash is checked. Larger files stay on
+/// Up to this number of bytes, samples are read into memory and their hash is checked. Larger files stay on
 /// disk.
 const IN_MEMORY: u64 = 1 << 30;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
-    /// Channels, rows, columns.
+    /// Channels, rows, columns. Sounds are one channel of one row, with a column per sample.
     pub(crate) shape: [usize; 3],
+    /// Sample rate, Hz, if these are sounds, whose samples take two bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<u32>,
     pub(crate) classes: Vec<String>,
     pub(crate) train: usize,
     pub(crate) test: usize,
@@ -48,23 +51,47 @@ pub(crate) struct Header {
     pub(crate) notes: Vec<Note>,
 }
 
-/// Writes a packed file under a temporary name next to its final one, image by image.
+impl Header {
+    /// The kind of its samples; None if there are no such samples.
+    fn kind(&self) -> Option<Kind> {
+        let shape = self.shape;
+        match (self.rate, shape) {
+            _ if shape.contains(&0) => None,
+            (None, [channels, height, width]) => Some(ImageShape::new(channels, height, width).into()),
+            (Some(rate @ 1..), [1, 1, length]) => Some(Kind::Sound { rate, length }),
+            (Some(_), _) => None,
+        }
+    }
+}
+
+/// Writes a packed file under a temporary name next to its final one, sample by sample.
 pub(crate) struct Writer {
     path: PathBuf,
     beside: PathBuf,
     file: BufWriter<File>,
-    shape: ImageShape,
+    shape: [usize; 3],
+    rate: Option<u32>,
     classes: Vec<String>,
     identity: Identity,
     labels: Vec<u32>,
     labelled: bool,
-    images: usize,
+    samples: usize,
     train: Option<usize>,
     finished: bool,
 }
 
 impl Writer {
-    pub(crate) fn create(path: &Path, shape: ImageShape, classes: &[String]) -> Result<Self> {
+    /// Begins a file of images or sounds.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Config`] for another kind of samples.
+    pub(crate) fn create(path: &Path, kind: impl Into<Kind>, classes: &[String]) -> Result<Self> {
+        let kind = kind.into();
+        let (shape, rate) = match kind {
+            Kind::Image(ImageShape { channels, height, width }) => ([channels, height, width], None),
+            Kind::Sound { rate, length } => ([1, 1, length], Some(rate)),
+            _ => return Err(Error::Config { key: "data", reason: format!("{kind} are not packed") }),
+        };
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
         }
@@ -75,11 +102,12 @@ impl Writer {
             beside,
             file: BufWriter::with_capacity(1 << 20, file),
             shape,
+            rate,
             classes: classes.to_vec(),
-            identity: Identity::new(shape, classes),
+            identity: Identity::of_kind(&kind, classes),
             labels: Vec::new(),
             labelled: true,
-            images: 0,
+            samples: 0,
             train: None,
             finished: false,
         };
@@ -87,30 +115,39 @@ impl Writer {
         Ok(writer)
     }
 
-    pub(crate) fn image(&mut self, pixels: &[u8], label: Option<u32>) -> Result<()> {
-        self.identity.sample(pixels, label);
+    /// Adds a sample.
+    pub(crate) fn sample(&mut self, bytes: &[u8], label: Option<u32>) -> Result<()> {
+        self.identity.sample(bytes, label);
         self.labelled &= label.is_some();
         self.labels.push(label.unwrap_or(u32::MAX));
-        self.images += 1;
-        self.write(pixels)
+        self.samples += 1;
+        self.write(bytes)
     }
 
-    /// Ends the training images; test images follow.
+    /// Number of samples so far.
+    #[cfg_attr(not(feature = "hub"), expect(dead_code, reason = "only the Hub needs it"))]
+    pub(crate) fn count(&self) -> usize {
+        self.samples
+    }
+
+    /// Ends the training samples; test samples follow.
     pub(crate) fn end_train(&mut self) {
         self.identity.end_part();
-        self.train = Some(self.images);
+        self.train = Some(self.samples);
     }
 
     /// Completes the file, syncs it to disk and renames it to its final name.
     pub(crate) fn finish(mut self, skipped: usize, notes: Vec<Note>) -> Result<()> {
         self.identity.end_part();
-        let train = self.train.unwrap_or(self.images);
-        let identity = std::mem::replace(&mut self.identity, Identity::new(self.shape, &[]));
+        let train = self.train.unwrap_or(self.samples);
+        let none = Identity::of_kind(&Kind::Points { dimensions: 1 }, &[]);
+        let identity = std::mem::replace(&mut self.identity, none);
         let header = Header {
-            shape: [self.shape.channels, self.shape.height, self.shape.width],
+            shape: self.shape,
+            rate: self.rate,
             classes: std::mem::take(&mut self.classes),
             train,
-            test: self.images - train,
+            test: self.samples - train,
             labelled: self.labelled,
             identity: identity.finish(),
             skipped,
@@ -182,7 +219,7 @@ impl Drop for Writer {
     }
 }
 
-/// Opens a packed file. Small files are read whole and checked against their hash; images of large ones are
+/// Opens a packed file. Small files are read whole and checked against their hash; samples of large ones are
 /// read when needed.
 ///
 /// # Errors
@@ -194,13 +231,12 @@ pub(crate) fn open(path: &Path) -> Result<(Parts, Header)> {
 fn open_with_limit(path: &Path, in_memory: u64) -> Result<(Parts, Header)> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let length = file.metadata().map_err(Error::io("read", path))?.len();
-    let header = read_header(path, &mut file, length)?;
-    let shape = ImageShape::new(header.shape[0], header.shape[1], header.shape[2]);
-    let images = header.train + header.test;
-    let pixels = (images * shape.len()) as u64;
+    let (header, kind) = read_header(path, &mut file, length)?;
+    let samples = header.train + header.test;
+    let bytes = (samples * kind.bytes()) as u64;
 
-    let mut labels = vec![0; images * 4];
-    seek(path, &mut file, SeekFrom::Start(MAGIC.len() as u64 + pixels))?;
+    let mut labels = vec![0; samples * 4];
+    seek(path, &mut file, SeekFrom::Start(MAGIC.len() as u64 + bytes))?;
     file.read_exact(&mut labels).map_err(Error::io("read", path))?;
     let labels: Vec<u32> =
         labels.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
@@ -214,15 +250,15 @@ fn open_with_limit(path: &Path, in_memory: u64) -> Result<(Parts, Header)> {
     let [train_labels, test_labels] =
         [train_labels, test_labels].map(|labels| header.labelled.then(|| labels.to_vec()));
 
-    if pixels <= in_memory {
+    if bytes <= in_memory {
         seek(path, &mut file, SeekFrom::Start(MAGIC.len() as u64))?;
         let mut read = |count: usize| -> Result<Vec<u8>> {
-            let mut bytes = vec![0; count * shape.len()];
+            let mut bytes = vec![0; count * kind.bytes()];
             file.read_exact(&mut bytes).map_err(Error::io("read", path))?;
             Ok(bytes)
         };
-        let train = InMemory::new(shape, read(header.train)?, train_labels)?;
-        let test = InMemory::new(shape, read(header.test)?, test_labels)?;
+        let train = InMemory::new(kind.clone(), read(header.train)?, train_labels)?;
+        let test = InMemory::new(kind.clone(), read(header.test)?, test_labels)?;
         let parts = Parts::new(train, test, &header.classes)?;
         if parts.identity != header.identity {
             let (expected, found) = (header.identity, parts.identity);
@@ -233,7 +269,7 @@ fn open_with_limit(path: &Path, in_memory: u64) -> Result<(Parts, Header)> {
     let file = Arc::new(file);
     let part = |first: usize, count: usize, labels| {
         let (path, file) = (path.to_path_buf(), file.clone());
-        Arc::new(OnDisk { path, file, shape, first, count, labels })
+        Arc::new(OnDisk { path, file, kind: kind.clone(), first, count, labels })
     };
     let parts = Parts {
         train: part(0, header.train, train_labels),
@@ -243,7 +279,7 @@ fn open_with_limit(path: &Path, in_memory: u64) -> Result<(Parts, Header)> {
     Ok((parts, header))
 }
 
-fn read_header(path: &Path, file: &mut File, length: u64) -> Result<Header> {
+fn read_header(path: &Path, file: &mut File, length: u64) -> Result<(Header, Kind)> {
     let not_packed = |found: &str| Error::format(path, "a complete packed file", found);
     if length < MAGIC.len() as u64 + TAIL {
         return Err(not_packed(&format!("{length} bytes")));
@@ -269,15 +305,19 @@ fn read_header(path: &Path, file: &mut File, length: u64) -> Result<Header> {
     let header: Header = toml::from_str(&header).map_err(|error| not_packed(&error.to_string()))?;
 
     // Allocate memory only for a header whose sizes add up to the size of the file.
-    let image = header.shape.iter().try_fold(4u64, |n, &d| n.checked_mul(d as u64)).map(|n| n / 4 + 4);
-    let images = (header.train as u64).checked_add(header.test as u64);
-    let contents = image.zip(images).and_then(|(image, images)| image.checked_mul(images));
+    let each = header.shape.iter().try_fold(4u64, |n, &d| n.checked_mul(d as u64)).map(|n| n / 4);
+    let each = each.and_then(|values| values.checked_mul(if header.rate.is_some() { 2 } else { 1 }));
+    let each = each.and_then(|bytes| bytes.checked_add(4));
+    let samples = (header.train as u64).checked_add(header.test as u64);
+    let contents = each.zip(samples).and_then(|(each, samples)| each.checked_mul(samples));
     let expected = contents.and_then(|n| n.checked_add(MAGIC.len() as u64 + header_length + TAIL));
-    if expected != Some(length) || header.shape.contains(&0) {
-        let (train, test, shape) = (header.train, header.test, header.shape);
-        return Err(not_packed(&format!("{length} bytes for {train} + {test} images of {shape:?}")));
+    match header.kind() {
+        Some(kind) if expected == Some(length) => Ok((header, kind)),
+        _ => {
+            let (train, test, shape) = (header.train, header.test, header.shape);
+            Err(not_packed(&format!("{length} bytes for {train} + {test} samples of {shape:?}")))
+        }
     }
-    Ok(header)
 }
 
 fn seek(path: &Path, file: &mut File, to: SeekFrom) -> Result<()> {
@@ -289,7 +329,7 @@ fn seek(path: &Path, file: &mut File, to: SeekFrom) -> Result<()> {
 struct OnDisk {
     path: PathBuf,
     file: Arc<File>,
-    shape: ImageShape,
+    kind: Kind,
     first: usize,
     count: usize,
     labels: Option<Vec<u32>>,
@@ -297,7 +337,7 @@ struct OnDisk {
 
 impl Source for OnDisk {
     fn kind(&self) -> Kind {
-        self.shape.into()
+        self.kind.clone()
     }
 
     fn len(&self) -> usize {
@@ -308,7 +348,7 @@ impl Source for OnDisk {
         if index >= self.count {
             return Err(Error::OutOfRange { index, len: self.count });
         }
-        let position = MAGIC.len() as u64 + (self.first + index) as u64 * self.shape.len() as u64;
+        let position = MAGIC.len() as u64 + (self.first + index) as u64 * self.kind.bytes() as u64;
         read_exact_at(&self.file, out, position).map_err(Error::io("read", &self.path))
     }
 
@@ -345,7 +385,7 @@ mod tests {
     fn write(path: &Path) {
         let mut writer = Writer::create(path, SHAPE, &["a".into(), "b".into()]).unwrap();
         for i in 0..7u8 {
-            writer.image(&[i; 12], Some(u32::from(i % 2))).unwrap();
+            writer.sample(&[i; 12], Some(u32::from(i % 2))).unwrap();
             if i == 4 {
                 writer.end_train();
             }
@@ -414,9 +454,43 @@ mod tests {
     fn an_abandoned_writer_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mut writer = Writer::create(&dir.path().join("x.waxpack"), SHAPE, &[]).unwrap();
-        writer.image(&[0; 12], None).unwrap();
+        writer.sample(&[0; 12], None).unwrap();
         drop(writer);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn sounds_are_packed_as_two_bytes_per_sample() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.waxpack");
+        let kind = Kind::Sound { rate: 8000, length: 3 };
+        let mut writer = Writer::create(&path, kind.clone(), &[]).unwrap();
+        writer.sample(&[1, 2, 3, 4, 5, 6], None).unwrap();
+        writer.end_train();
+        writer.sample(&[7; 6], None).unwrap();
+        writer.finish(0, Vec::new()).unwrap();
+        for limit in [0, IN_MEMORY] {
+            let (parts, header) = open_with_limit(&path, limit).unwrap();
+            assert_eq!((parts.train.kind(), parts.test.kind()), (kind.clone(), kind.clone()));
+            assert_eq!(
+                (image(&*parts.train, 0), image(&*parts.test, 0)),
+                (vec![1, 2, 3, 4, 5, 6], vec![7; 6])
+            );
+            let found = crate::identity::of_content(&[], &*parts.train, &*parts.test).unwrap();
+            assert_eq!(found, header.identity);
+        }
+        let bytes = fs::read(&path).unwrap();
+        let without = |old: &[u8], new: &[u8]| {
+            let place = bytes.windows(old.len()).position(|part| part == old).unwrap();
+            [&bytes[..place], new, &bytes[place + old.len()..]].concat()
+        };
+        // The same number of bytes cannot be images, and sounds have a rate.
+        for bad in [without(b"rate = 8000", b"#ate = 8000"), without(b"rate = 8000", b"rate = 0   ")] {
+            fs::write(&path, bad).unwrap();
+            assert!(open(&path).is_err());
+        }
+        let text = Kind::Text { vocabulary: 3, length: 4 };
+        assert!(Writer::create(&path, text, &[]).is_err());
     }
 
     /// A file as the first version wrote it. Its identity is what this script prints:

@@ -1,5 +1,5 @@
-//! Images and texts in parquet files, the format in which the Hub keeps every data set: a column of encoded
-//! images or of texts and, in most, a column of labels.
+//! Images, recordings and texts in parquet files, the format in which the Hub keeps every data set: a column of
+//! encoded images or recordings, or of texts, and, in most, a column of labels.
 
 mod bounds;
 mod columns;
@@ -16,8 +16,9 @@ use rayon::prelude::*;
 use waxwork_core::ImageShape;
 
 use crate::picture::{self, Header};
+use crate::sound::wav::{self, Recording};
 use crate::{Error, Result};
-pub(crate) use columns::{Columns, Labels};
+pub(crate) use columns::{Columns, Content, Labels};
 use file::{Cause, Fault, ParquetFile, cells};
 
 /// Passes every image of a file, as bytes channel first, and its label to `take`, in order. Returns the
@@ -36,6 +37,9 @@ pub fn pictures(
     let table = Table::open(path)?;
     let (columns, _) = table.columns(None)?;
     let missing = |what: &str, found: String| Error::format(path, what, found);
+    if columns.content != Content::Images {
+        return Err(missing("a column of images", columns.content.to_string()));
+    }
     let numbers =
         table.numbers(&columns)?.ok_or_else(|| missing("a column of numbers of classes", "none".into()))?;
     let mut taken = 0;
@@ -62,7 +66,7 @@ pub fn pictures(
     Ok(taken)
 }
 
-/// One parquet file of images or texts.
+/// One parquet file of images, recordings or texts.
 pub(crate) struct Table {
     file: ParquetFile,
     rows: usize,
@@ -103,7 +107,7 @@ impl Survey {
 impl Table {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = ParquetFile::open(path)?;
-        // Every row has an image or a text, and nearly all are longer than a byte.
+        // Every row has an image, a recording or a text, and nearly all are longer than a byte.
         let rows = usize::try_from(file.rows()).ok().filter(|_| file.rows() <= file.size());
         let found = || format!("more rows than the file has bytes, {}", file.size());
         let rows = rows.ok_or_else(|| Error::format(path, EXPECTED, found()))?;
@@ -120,7 +124,7 @@ impl Table {
         self.rows
     }
 
-    fn picture_leaf(&self, columns: &Columns) -> Result<usize> {
+    fn sample_leaf(&self, columns: &Columns) -> Result<usize> {
         self.leaf(&columns.samples, "bytes", is_bytes)
     }
 
@@ -196,7 +200,7 @@ impl Table {
         make: impl Fn(usize, Option<&[u8]>) -> Result<T> + Sync,
         mut take: impl FnMut(T) -> Result<()>,
     ) -> Result<()> {
-        self.file.chunks(self.picture_leaf(columns)?, bytes, |first, cells| {
+        self.file.chunks(self.sample_leaf(columns)?, bytes, |first, cells| {
             let numbered = cells.par_iter().enumerate().map(|(i, cell)| (first as usize + i, cell));
             let made = numbered
                 .filter(|(row, _)| chosen(*row))
@@ -223,6 +227,26 @@ impl Table {
             }
         }
         picture::fit(self.path(), self.picture(row, bytes, picture::decode)?, shape)
+    }
+
+    /// Reads the recording of a row.
+    ///
+    /// # Errors
+    /// [`Error::RecordingRow`] if there is none, or it is not a WAV file or a damaged one.
+    pub(crate) fn recording(&self, row: usize, bytes: Option<&[u8]>) -> Result<Recording> {
+        let read = match bytes {
+            None => Err("there is none".to_owned()),
+            Some(bytes) => match wav::other_format(bytes) {
+                Some(format) => Err(format!("it is in the format {format}, but only WAV is read")),
+                None => wav::parse(bytes),
+            },
+        };
+        read.map_err(|reason| self.unreadable(row, reason))
+    }
+
+    /// The error for the recording of a row.
+    pub(crate) fn unreadable(&self, row: usize, reason: String) -> Error {
+        Error::RecordingRow { path: self.path().into(), row, reason }
     }
 
     /// Applies `read` to the image in a row.
@@ -269,7 +293,7 @@ fn numbers(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<i64>>, 
 }
 
 /// What errors expect of a file.
-const EXPECTED: &str = "a parquet file of images or texts";
+const EXPECTED: &str = "a parquet file of images, recordings or texts";
 
 impl From<Fault> for Error {
     fn from(Fault { path, cause }: Fault) -> Self {

@@ -201,7 +201,7 @@ fn tables_of_settings_for_other_data_are_refused() {
         ("folder", &["folder", "hf:owner/name"][..]),
         ("table", &["table", "clinic"][..]),
         ("points", &["ring", "grid"][..]),
-        ("sound", &["sound", "drums", "fsdd"][..]),
+        ("sound", &["sound", "drums", "fsdd", "hf:owner/name"][..]),
         ("text", &["text"][..]),
         ("clips", &["clips", "sprites"][..]),
     ];

@@ -15,12 +15,18 @@
 //! ```
 
 mod error;
+#[cfg(feature = "cuda")]
+mod gpus;
 mod launch;
 mod library;
 mod mpi;
+#[cfg(feature = "cuda")]
+mod nccl;
+#[cfg(any(feature = "cuda", test))]
+mod tensors;
 mod tree;
 
 pub use error::{Error, Result};
 pub use launch::Launch;
 pub use library::Abi;
-pub use mpi::{Found, Mpi, found, host};
+pub use mpi::{Found, Mpi, found, host, on_device};

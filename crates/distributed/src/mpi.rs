@@ -1,6 +1,7 @@
 //! The processes of an MPI job as a [`Collective`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ThreadId};
 
@@ -117,6 +118,13 @@ impl Mpi {
         Ok(all.into_iter().map(|header| header.about).collect())
     }
 
+    /// Checks that all processes are about to reduce the same number of bytes.
+    pub(crate) fn align_reduction(&self, bytes: u64) -> CoreResult<()> {
+        let others = self.align(REDUCE, bytes)?;
+        let Some(rank) = others.iter().position(|other| *other != bytes) else { return Ok(()) };
+        Err(lost(format!("process {rank} reduces {} bytes and this one {bytes}", others[rank])))
+    }
+
     fn reduce_as<T: Element + WithDType>(
         &self,
         values: &[(Reduction, Tensor)],
@@ -128,12 +136,7 @@ impl Mpi {
             let tensor = values[place].1.to_device(&Device::Cpu)?.flatten_all()?;
             all.extend(tensor.to_vec1::<T>()?);
         }
-        let bytes = size_of_val(all.as_slice()) as u64;
-        let others = self.align(REDUCE, bytes)?;
-        if let Some(rank) = others.iter().position(|other| *other != bytes) {
-            let theirs = others[rank];
-            return Err(lost(format!("process {rank} reduces {theirs} bytes and this one {bytes}")));
-        }
+        self.align_reduction(size_of_val(all.as_slice()) as u64)?;
         tree::reduce(self, &mut all, join).map_err(lost)?;
         let mut rest = all.as_slice();
         let mut reduced = Vec::with_capacity(which.len());
@@ -227,6 +230,39 @@ impl Collective for Mpi {
         let of = |(rank, len): (usize, usize)| all[rank * longest..rank * longest + len].to_vec();
         Ok(lengths.into_iter().enumerate().map(of).collect())
     }
+}
+
+/// The processes for training on `device`, and the reason why sums of tensors on GPUs go through host memory,
+/// if NCCL was wanted and cannot be used. All processes make this call. It opens NCCL, or the library that
+/// `WAXWORK_NCCL` names; if that is `none`, it opens none.
+///
+/// # Errors
+/// If another process has ended.
+#[cfg(feature = "cuda")]
+pub fn on_device(mpi: &Arc<Mpi>, device: &Device) -> CoreResult<(Arc<dyn Collective>, Option<String>)> {
+    let library = std::env::var("WAXWORK_NCCL").ok().filter(|asked| !asked.is_empty());
+    let by_mpi: Arc<dyn Collective> = mpi.clone();
+    if !device.is_cuda() || !mpi.all(library.as_deref() != Some("none"))? {
+        return Ok((by_mpi, None));
+    }
+    match crate::gpus::Gpus::join(mpi, device, library.as_deref())? {
+        Ok(gpus) => {
+            let gpus: Arc<dyn Collective> = Arc::new(gpus);
+            Ok((gpus, None))
+        }
+        Err(reason) => Ok((by_mpi, Some(reason))),
+    }
+}
+
+/// The processes for training on `device`, and the reason why sums of tensors on GPUs go through host memory,
+/// which a build without the feature `cuda` does not have.
+///
+/// # Errors
+/// None in this build.
+#[cfg(not(feature = "cuda"))]
+pub fn on_device(mpi: &Arc<Mpi>, _device: &Device) -> CoreResult<(Arc<dyn Collective>, Option<String>)> {
+    let by_mpi: Arc<dyn Collective> = mpi.clone();
+    Ok((by_mpi, None))
 }
 
 /// The MPI library that a run on this machine would use.

@@ -45,7 +45,7 @@ impl Element for f64 {
 }
 
 /// Distances 1, 2, 4, … below the number of processes.
-fn distances(size: usize) -> impl DoubleEndedIterator<Item = usize> {
+pub(crate) fn distances(size: usize) -> impl DoubleEndedIterator<Item = usize> {
     (0..size.trailing_zeros()).map(|bit| 1 << bit)
 }
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use waxwork_core::Tensor;
+use waxwork_core::collective::OneProcess;
 use waxwork_data::{Dataset, Split};
 
 use crate::distances::PRECISION_NEIGHBOURS;
@@ -48,7 +49,7 @@ impl Chooser {
     /// If the data has no labels, cannot be read, or the cache cannot be written.
     pub fn of(data: &Dataset, samples: &Split, cache: &Path, progress: impl FnMut(u64, u64)) -> Result<Self> {
         let judge = Judge::that_chooses(data, cache, progress)?;
-        let see = |split: &Split| features(&judge, split, |_| {});
+        let see = |split: &Split| features(&judge, split, &OneProcess, |_| {});
         let (seen, train) = (see(samples)?, see(&data.train.subset(samples.len()))?);
         let real_entropy = judged(&judge.probabilities(&seen)?, None).class_entropy;
         let real = Features::new("real", &seen)?;

@@ -1,5 +1,9 @@
 //! Statistics of an encoder's means: active latent units and the reconstruction error.
 
+use std::fmt::Display;
+
+use waxwork_core::collective::Collective;
+use waxwork_core::sharing::share;
 use waxwork_core::{Batch, DType, Device, Encode, Reconstruct, Result, Tensor};
 
 use crate::Features;
@@ -35,28 +39,36 @@ impl Codes {
     }
 }
 
-/// Measures the codes of `batches`. `progress` gets the number of samples done.
+/// Measures the codes of `batches`: their number, and a function that reads one of them. The processes of
+/// `collective` share the batches, and all get the same result. `progress` gets the number of samples done.
 ///
 /// # Errors
 /// If a batch cannot be read or does not fit the model, or there are no images.
-pub fn codes<E: From<waxwork_core::Error> + From<crate::Error>>(
+pub fn codes<E: From<waxwork_core::Error> + From<crate::Error> + Display>(
     encoder: &dyn Encode,
     reconstructor: &dyn Reconstruct,
-    batches: impl IntoIterator<Item = Result<Batch, E>>,
+    (batches, mut read): (usize, impl FnMut(usize) -> Result<Batch, E>),
+    collective: &dyn Collective,
     mut progress: impl FnMut(usize),
 ) -> Result<Codes, E> {
-    let (mut samples, mut squares, mut values) = (0, 0.0, 0);
-    let mut means = Vec::new();
-    for batch in batches {
-        let batch = batch?;
-        let Batch { inputs, condition, .. } = &batch;
+    let work = |number: usize| -> Result<(Tensor, Vec<f64>), E> {
+        let Batch { inputs, condition, .. } = &read(number)?;
         let mean = encoder.encode(inputs, condition)?.mean;
-        squares += squared_difference(inputs, &reconstructor.reconstruct(inputs, condition)?)?;
-        values += inputs.elem_count();
+        let square = squared_difference(inputs, &reconstructor.reconstruct(inputs, condition)?)?;
+        Ok((mean, vec![square, inputs.elem_count() as f64]))
+    };
+    let (mut samples, mut squares, mut values) = (0, 0.0, 0.0);
+    let mut means = Vec::new();
+    share(collective, batches, work, |(mean, sums): (Tensor, Vec<f64>)| -> Result<(), E> {
+        if let [square, count] = sums[..] {
+            squares += square;
+            values += count;
+        }
+        samples += mean.dim(0).map_err(waxwork_core::Error::from)?;
         means.push(mean);
-        samples += batch.len();
         progress(samples);
-    }
+        Ok(())
+    })?;
     if samples == 0 {
         return Err(waxwork_core::Error::Empty { what: "an evaluation", of: "sample" }.into());
     }
@@ -65,7 +77,7 @@ pub fn codes<E: From<waxwork_core::Error> + From<crate::Error>>(
     Ok(Codes {
         means,
         active_units: variances.iter().filter(|&&variance| variance > ACTIVE).count(),
-        reconstruction_rms: (squares / values as f64).sqrt(),
+        reconstruction_rms: (squares / values).sqrt(),
     })
 }
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use waxwork_core::collective::Collective;
 use waxwork_core::hash::sha256;
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Device, Tensor, store, values};
+use waxwork_core::sharing::{from_first, share};
+use waxwork_core::{Batch, Device, Tensor, store, values};
 use waxwork_data::Split;
 
 use crate::report::Protocol;
@@ -39,37 +41,61 @@ pub trait Extractor {
     }
 }
 
-/// Returns the features of all images of a split, `(N, D)`. `progress` gets the number of images done.
+/// Returns the features of all images of a split, `(N, D)`, which the processes of `collective` compute
+/// together. `progress` gets the number of images done.
 ///
 /// # Errors
 /// If the images cannot be read or do not fit, or there are none.
-pub fn features(extractor: &dyn Extractor, split: &Split, mut progress: impl FnMut(usize)) -> Result<Tensor> {
+pub fn features(
+    extractor: &dyn Extractor,
+    split: &Split,
+    collective: &dyn Collective,
+    mut progress: impl FnMut(usize),
+) -> Result<Tensor> {
     if split.is_empty() {
         return Err(Error::TooFew { whose: "real or generated", needed: 1, found: 0 });
     }
     let mut parts = Vec::new();
     let mut done = 0;
-    for batch in split.batches(EVALUATION_BATCH, &Device::Cpu)? {
-        let batch = batch?;
-        parts.push(extractor.features(&batch.inputs)?);
-        done += batch.len();
+    let work = |number: usize| -> Result<Tensor> {
+        extractor.features(&evaluation_batch(split, number, &Device::Cpu)?.inputs)
+    };
+    share(collective, evaluation_batches(split), work, |features: Tensor| -> Result<()> {
+        done += features.dim(0).map_err(waxwork_core::Error::from)?;
+        parts.push(features);
         progress(done);
-    }
+        Ok(())
+    })?;
     Ok(Tensor::cat(&parts, 0).map_err(waxwork_core::Error::from)?)
 }
 
+/// Number of batches in which an evaluation reads a split.
+pub fn evaluation_batches(split: &Split) -> usize {
+    split.len().div_ceil(EVALUATION_BATCH)
+}
+
+/// One of these batches; the last may be smaller.
+///
+/// # Errors
+/// If its samples cannot be read.
+pub fn evaluation_batch(split: &Split, number: usize, device: &Device) -> waxwork_data::Result<Batch> {
+    let first = number * EVALUATION_BATCH;
+    let end = split.len().min(first + EVALUATION_BATCH);
+    split.batch(&(first..end).collect::<Vec<_>>(), device)
+}
+
 /// Returns the features of a subset of `most` images of a split, `(N, D)`, from `cache` if they are there.
-/// Otherwise computes and caches them. `identity` identifies the split, including its data set. `progress`
-/// gets the number of images done.
+/// Otherwise the processes of `collective` compute them together, and the first one caches them. `identity`
+/// identifies the split, including its data set. `progress` gets the number of images done.
 ///
 /// # Errors
 /// If the images cannot be read, there are none, or the cache cannot be written.
 pub fn features_of(
     extractor: &dyn Extractor,
     split: &Split,
-    identity: &str,
-    most: usize,
+    (identity, most): (&str, usize),
     cache: &Path,
+    collective: &dyn Collective,
     progress: impl FnMut(usize),
 ) -> Result<Tensor> {
     let split = split.subset(most);
@@ -77,20 +103,31 @@ pub fn features_of(
     let chosen: Vec<u8> = split.indices().iter().flat_map(|index| index.to_le_bytes()).collect();
     let of = format!("{} {} of {} {identity}", extractor.name(), extractor.sha256(), sha256(&chosen));
     let path = cache.join(format!("features-{}.safetensors", &sha256(of.as_bytes())[..32]));
-    if path.is_file() {
-        let kept = store::load(&path, &Device::Cpu).ok().and_then(|mut kept| kept.remove("features"));
-        let whole = |kept: &Tensor| {
-            kept.dims().first() == Some(&split.len()) && values::check("features", kept).is_ok()
-        };
-        match kept.filter(whole) {
-            Some(features) => return Ok(features),
-            None => tracing::warn!("`{}` is damaged: computing it again", path.display()),
-        }
+    // Other processes may have other caches, but all of them must compute the same.
+    if let Some(features) = from_first::<_, Error>(collective, || Ok(kept(&path, split.len())))? {
+        return Ok(features);
     }
-    let features = features(extractor, &split, progress)?;
-    std::fs::create_dir_all(cache).map_err(store::failed("create", cache))?;
-    store::save(&path, &BTreeMap::from([("features".to_owned(), features.clone())]))?;
+    let features = features(extractor, &split, collective, progress)?;
+    if collective.is_first() {
+        std::fs::create_dir_all(cache).map_err(store::failed("create", cache))?;
+        store::save(&path, &BTreeMap::from([("features".to_owned(), features.clone())]))?;
+    }
     Ok(features)
+}
+
+/// The features of `count` images in a file of the cache, if it is there and whole.
+fn kept(path: &Path, count: usize) -> Option<Tensor> {
+    if !path.is_file() {
+        return None;
+    }
+    let kept = store::load(path, &Device::Cpu).ok().and_then(|mut kept| kept.remove("features"));
+    let whole =
+        |kept: &Tensor| kept.dims().first() == Some(&count) && values::check("features", kept).is_ok();
+    let kept = kept.filter(whole);
+    if kept.is_none() {
+        tracing::warn!("`{}` is damaged: computing it again", path.display());
+    }
+    kept
 }
 
 /// Computes rows in batches of `size`. It pads a short last batch, so that results do not depend on the

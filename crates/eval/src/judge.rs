@@ -5,8 +5,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use waxwork_core::Mode;
+use waxwork_core::collective::Collective;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::optim::OptimizerConfig;
+use waxwork_core::sharing::from_first;
 use waxwork_core::{
     Batch, ConditionSpec, Device, Kind, Loss, ParamGroup, ParamSet, StepContext, Tensor, Trainable,
     TrainingState, store,
@@ -211,6 +213,34 @@ impl Judge {
         Self::seeded(SEED, data, cache, progress)
     }
 
+    /// As [`Judge::of`], for several processes: only the first one reads or trains the judge, and writes the
+    /// cache. The others wait, and get its weights.
+    ///
+    /// # Errors
+    /// As for [`Judge::of`].
+    pub fn together(
+        data: &Dataset,
+        cache: &Path,
+        collective: &dyn Collective,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Self> {
+        if collective.size() == 1 {
+            return Self::of(data, cache, progress);
+        }
+        let mut own = None;
+        let sent = from_first(collective, || -> Result<(Vec<u8>, Vec<u8>)> {
+            let judge = Self::of(data, cache, progress)?;
+            let weights = store::encode(&judge.classifier.params.tensors())?;
+            let notes = serde_json::to_vec(&judge.info).map_err(|error| damaged(cache, &error))?;
+            own = Some(judge);
+            Ok((weights, notes))
+        })?;
+        match own {
+            Some(judge) => Ok(judge),
+            None => Self::decode(&sent.0, &sent.1, Path::new("the judge of process 0"), data),
+        }
+    }
+
     /// Another judge, with other initial values and batches, by which training may choose checkpoints. No
     /// reported number comes from it.
     ///
@@ -264,13 +294,18 @@ impl Judge {
     }
 
     fn load(weights: &Path, notes: &Path, data: &Dataset) -> Result<Self> {
-        let bytes = store::read(weights)?;
+        let (bytes, notes) = (store::read(weights)?, store::read(notes)?);
+        Self::decode(&bytes, &notes, weights, data)
+    }
+
+    /// The judge whose weights and notes have these bytes. `origin` is the path to name in an error.
+    fn decode(weights: &[u8], notes: &[u8], origin: &Path, data: &Dataset) -> Result<Self> {
         let info: JudgeInfo =
-            serde_json::from_slice(&store::read(notes)?).map_err(|error| damaged(notes, &error))?;
-        if info.sha256 != sha256(&bytes) || info.data_identity != data.info.identity {
-            return Err(damaged(weights, &"its hash is not that of its notes"));
+            serde_json::from_slice(notes).map_err(|error| damaged(origin, &format!("its notes: {error}")))?;
+        if info.sha256 != sha256(weights) || info.data_identity != data.info.identity {
+            return Err(damaged(origin, &"its hash is not that of its notes"));
         }
-        let tensors = store::decode(&bytes, weights, &Device::Cpu)?;
+        let tensors = store::decode(weights, origin, &Device::Cpu)?;
         let classes = data.info.classes.len();
         let stored = Classifier::new(&data.info, classes, ParamSet::stored(tensors, &Device::Cpu)?)?;
         let classifier = Classifier::new(&data.info, classes, stored.params.frozen())?;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use waxwork_core::collective::Collective;
 use waxwork_core::{Device, Kind, Tensor};
 use waxwork_data::embedded::PlaneMixture;
 use waxwork_data::{Dataset, Split};
@@ -49,6 +50,8 @@ pub struct Judging<'a> {
     pub round_trip: Option<RoundTrip>,
     /// Where the judge and the features of real samples are stored.
     pub cache: &'a Path,
+    /// The processes that measure together. Each has the same samples and data.
+    pub collective: &'a dyn Collective,
 }
 
 /// Real sounds, as a model would make them if it reproduced their spectrograms exactly.
@@ -63,7 +66,8 @@ pub struct RoundTrip {
 }
 
 impl Judging<'_> {
-    /// All metrics, each under `protocol` and entries of its own.
+    /// All metrics, each under `protocol` and entries of its own. Of several processes, only the first gets
+    /// them; the others do their share of the work, and return when nothing is left to share.
     ///
     /// # Errors
     /// If samples cannot be read, there are too few of them, or a judge cannot be trained.
@@ -75,6 +79,9 @@ impl Judging<'_> {
         }
         if let Some(inception) = self.inception {
             metrics.extend(self.by_inception(inception, protocol, stages)?);
+        }
+        if !self.collective.is_first() {
+            return Ok(metrics);
         }
         if let Some(truth) = self.truth {
             metrics.extend(coverage(truth, &self.generated, &self.data.test)?.metrics(protocol));
@@ -137,21 +144,26 @@ impl Judging<'_> {
     }
 
     fn by_judge(&self, protocol: &Protocol, stages: &mut Stages<'_>) -> Result<Vec<Metric>> {
-        let judge = Judge::of(self.data, self.cache, |done, most| {
+        let judge = Judge::together(self.data, self.cache, self.collective, |done, most| {
             stages("training the judge", done as usize, most as usize);
         })?;
+        let seen = self.features(&judge, stages)?;
+        let back = self.round_trip.as_ref();
+        let back = back.map(|trip| features(&judge, &trip.test, self.collective, |_| {})).transpose()?;
+        if !self.collective.is_first() {
+            return Ok(Vec::new());
+        }
         let mut protocol = protocol.clone();
         protocol.extend(judge.protocol());
         let test = format!("test {}", self.data.info.kind.plural());
         let right = format!("{:.2} % right on the {test}", 100.0 * judge.info.test_accuracy);
         protocol.insert("judge".into(), right);
 
-        let seen = self.features(&judge, stages)?;
         let probabilities = judge.probabilities(&seen.generated)?;
         let asked = self.generated.labels().filter(|_| self.conditional);
         let mut metrics = judged(&probabilities, asked.as_deref()).metrics(judge.name(), &protocol);
-        if let Some(RoundTrip { test, .. }) = &self.round_trip {
-            let real = judge.probabilities(&features(&judge, test, |_| {})?)?;
+        if let (Some(RoundTrip { test, .. }), Some(back)) = (&self.round_trip, &back) {
+            let real = judge.probabilities(back)?;
             let floors = judged(&real, test.labels().as_deref()).metrics(judge.name(), &protocol);
             for metric in &mut metrics {
                 metric.floor = floors.iter().find(|floor| floor.name == metric.name).map(|floor| floor.value);
@@ -189,6 +201,9 @@ impl Judging<'_> {
         let mut protocol = protocol.clone();
         protocol.extend(inception.protocol());
         let seen = self.features(inception, stages)?;
+        if !self.collective.is_first() {
+            return Ok(Vec::new());
+        }
         let score = inception_score(&inception.probabilities(&seen.generated)?)?;
         let of_real = inception_score(&inception.probabilities(&seen.test)?)?;
         let mut metrics = vec![score.metric(of_real.mean, self.generated.len(), &protocol)];
@@ -198,16 +213,19 @@ impl Judging<'_> {
 
     /// The features of the samples, of as many test samples, and of as many training samples.
     fn features(&self, extractor: &dyn Extractor, stages: &mut Stages<'_>) -> Result<ExtractedFeatures> {
-        let n = self.generated.len();
+        let (n, together) = (self.generated.len(), self.collective);
         let mut looked = |before: usize, done: usize| stages("looking at samples", before + done, 3 * n);
-        let generated = features(extractor, &self.generated, |done| looked(0, done))?;
+        let generated = features(extractor, &self.generated, together, |done| looked(0, done))?;
         let mut real = |split: &Split, name: &str, before: usize| {
             let identity = format!("{} {name}", self.data.info.identity);
-            features_of(extractor, split, &identity, n, self.cache, |done| looked(before, done))
+            let progress = |done| looked(before, done);
+            features_of(extractor, split, (identity.as_str(), n), self.cache, together, progress)
         };
         let test = real(&self.data.test, "test", n)?;
         let train = match &self.round_trip {
-            Some(RoundTrip { train, .. }) => features(extractor, train, |done| looked(2 * n, done))?,
+            Some(RoundTrip { train, .. }) => {
+                features(extractor, train, together, |done| looked(2 * n, done))?
+            }
             None => real(&self.data.train, "train", 2 * n)?,
         };
         Ok(ExtractedFeatures { generated, test, train })

@@ -50,7 +50,7 @@ pub use codes::{Codes, codes};
 pub use coverage::{Coverage, Covered, coverage};
 pub use distances::Distances;
 pub use error::{Error, Result};
-pub use extractor::{Extractor, features, features_of};
+pub use extractor::{Extractor, evaluation_batch, evaluation_batches, features, features_of};
 pub use features::Features;
 pub use frechet::{Moments, frechet, frechet_distance, frechet_with_progress};
 pub use inception::{Inception, InceptionScore, inception_score};

@@ -1,7 +1,11 @@
 //! Test −ELBO and −log p(x) of a model with an encoder.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
+use waxwork_core::collective::Collective;
 use waxwork_core::rng::Stream;
+use waxwork_core::sharing::share;
 use waxwork_core::{Batch, Bound, DType, Density, Device, Result, Tensor};
 
 use crate::bootstrap::interval_of_mean;
@@ -98,31 +102,42 @@ impl Likelihood {
     }
 }
 
-/// Measures the ELBO of a model on `batches`. With `density`, also measures log p(x) by importance sampling
-/// with the given number of draws. `progress` gets the number of samples done.
+/// Measures the ELBO of a model on `batches`: their number, and a function that reads one of them. With
+/// `density`, also measures log p(x) by importance sampling with the given number of draws. The processes of
+/// `collective` share the batches, and all get the same result. `progress` gets the number of samples done.
 ///
 /// # Errors
 /// If a batch cannot be read or does not fit the model, or there are no images.
-pub fn likelihood<E: From<waxwork_core::Error>>(
+pub fn likelihood<E: From<waxwork_core::Error> + Display>(
     bound: &dyn Bound,
     density: Option<(&dyn Density, usize)>,
-    batches: impl IntoIterator<Item = Result<Batch, E>>,
+    (batches, mut read): (usize, impl FnMut(usize) -> Result<Batch, E>),
+    collective: &dyn Collective,
     mut progress: impl FnMut(usize),
 ) -> Result<Likelihood, E> {
+    type Terms = ((Vec<f64>, Vec<f64>), Vec<f64>);
+    let work = |number: usize| -> Result<Terms, E> {
+        let batch = read(number)?;
+        let elbo = bound.elbo(&batch, &Stream::new(SEED, "evaluation/elbo", 0))?;
+        let log_likelihood = match density {
+            Some((density, draws)) => {
+                let stream = Stream::new(SEED, "evaluation/importance", 0);
+                values(&density.log_likelihood(&batch, draws, &stream)?)?
+            }
+            None => Vec::new(),
+        };
+        Ok(((values(&elbo.reconstruction)?, values(&elbo.kl)?), log_likelihood))
+    };
     let mut reconstruction = Vec::new();
     let mut kl = Vec::new();
     let mut log_likelihood = Vec::new();
-    for batch in batches {
-        let batch = batch?;
-        let elbo = bound.elbo(&batch, &Stream::new(SEED, "evaluation/elbo", 0))?;
-        reconstruction.extend(values(&elbo.reconstruction)?);
-        kl.extend(values(&elbo.kl)?);
-        if let Some((density, draws)) = density {
-            let stream = Stream::new(SEED, "evaluation/importance", 0);
-            log_likelihood.extend(values(&density.log_likelihood(&batch, draws, &stream)?)?);
-        }
+    share(collective, batches, work, |terms: Terms| -> Result<(), E> {
+        reconstruction.extend(terms.0.0);
+        kl.extend(terms.0.1);
+        log_likelihood.extend(terms.1);
         progress(kl.len());
-    }
+        Ok(())
+    })?;
     if kl.is_empty() {
         return Err(waxwork_core::Error::Empty { what: "an evaluation", of: "sample" }.into());
     }
@@ -178,6 +193,7 @@ fn values(tensor: &Tensor) -> Result<Vec<f64>> {
 
 #[cfg(test)]
 mod tests {
+    use waxwork_core::collective::OneProcess;
     use waxwork_core::model::Elbo;
 
     use super::*;
@@ -204,9 +220,14 @@ mod tests {
             let images = Tensor::zeros((1, 1, 1, 1), DType::F32, &Device::Cpu)?;
             Ok(Batch::unlabelled(images, vec![index]))
         };
-        let good = likelihood(&Overflowing, None, [batch(0), batch(2)], |_| {}).unwrap();
+        let of = |indices: &[u64]| {
+            let read = |number: usize| batch(indices[number]);
+            likelihood(&Overflowing, None, (indices.len(), read), &OneProcess, |_| {})
+        };
+        let good = of(&[0, 2]).unwrap();
         assert_eq!((good.check().is_ok(), good.kl.mean), (true, 1.0));
-        let bad = likelihood(&Overflowing, None, [batch(0), batch(1), batch(2)], |_| {}).unwrap();
+        let bad = of(&[0, 1, 2]).unwrap();
+        assert!(of(&[]).is_err());
         let said = bad.check().unwrap_err().to_string();
         assert_eq!(said, "kl of image 1 is inf: the mean over all images is not defined");
     }

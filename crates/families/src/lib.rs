@@ -39,7 +39,7 @@ pub enum ModelConfig {
 impl ModelConfig {
     /// Builds the model of this configuration for samples like `sample`, with its tensors from `params`. A
     /// conditional family takes `condition`, such as a number of classes; other families ignore it. Apart
-    /// from the prior below and the defaults that recipes for a user's own images get, no other place in the
+    /// from the keys below and the defaults that recipes for a user's own images get, no other place in the
     /// workspace depends on a model's family.
     ///
     /// # Errors
@@ -77,8 +77,14 @@ impl ModelConfig {
         let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
         match config.prior {
             PriorConfig::Mixture { components } => Some(components),
-            PriorConfig::Standard | PriorConfig::Label => None,
+            PriorConfig::Standard | PriorConfig::Label | PriorConfig::Vamp { .. } => None,
         }
+    }
+
+    /// Whether training starts with the mean of the training samples as the model's output.
+    pub fn starts_at_mean(&self) -> bool {
+        let (Self::Vae(config) | Self::Cvae(config)) = self else { return false };
+        config.start_at_mean
     }
 
     /// The prior's configuration, for families that have one.

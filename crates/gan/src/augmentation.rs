@@ -76,9 +76,10 @@ mod tests {
     fn adaptive() -> GanConfig {
         GanConfig {
             latent_dim: 2,
-            generator: GeneratorNetwork::Mlp { hidden: vec![8] },
+            generator: GeneratorNetwork::Mlp { hidden: vec![8], batch_norm: false },
             discriminator: DiscriminatorNetwork::Mlp {
                 hidden: vec![8],
+                maxout: None,
                 norm: Default::default(),
                 dropout: 0.0,
             },

@@ -62,6 +62,9 @@ pub enum GeneratorNetwork {
     Mlp {
         /// Widths from the latent to the image.
         hidden: Vec<usize>,
+        /// Batch norm before every ReLU.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        batch_norm: bool,
     },
     /// Linear layers of these widths, each with batch norm and a ReLU, whose output is concatenated with its input (CTGAN, Xu et al. 2019).
     Ctgan {
@@ -110,6 +113,16 @@ pub enum GeneratorNetwork {
         /// Length of the motion, the last values of the latent.
         motion: usize,
     },
+    /// For sounds as waveforms: a linear layer to a short sequence of features, then transposed convolutions with windows of 25
+    /// samples, without normalisation (WaveGAN, Donahue et al. 2019).
+    Wave {
+        /// Channels from the latent to the waveform; each entry multiplies the length by four.
+        channels: Vec<usize>,
+    },
+}
+
+fn wave_shuffle() -> usize {
+    2
 }
 
 fn clip_blocks() -> usize {
@@ -128,6 +141,10 @@ pub enum DiscriminatorNetwork {
     Mlp {
         /// Widths from the image to the logit.
         hidden: Vec<usize>,
+        /// In place of the leaky ReLU, every value is the largest of this many outputs of a linear layer (maxout, Goodfellow et al.
+        /// 2013).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        maxout: Option<usize>,
         /// Normalisation.
         #[serde(default)]
         norm: DiscriminatorNorm,
@@ -189,6 +206,18 @@ pub enum DiscriminatorNetwork {
         #[serde(default)]
         norm: DiscriminatorNorm,
     },
+    /// For sounds as waveforms: the mirror of the generator `wave`.
+    Wave {
+        /// Channels from the waveform to the logit; each entry divides the length by four.
+        channels: Vec<usize>,
+        /// Phase shuffle: a step moves the features of each sample, after each layer but the last, by a random number of positions,
+        /// at most this many in either direction, so that the phase does not give generated waveforms away; 0 for none.
+        #[serde(default = "wave_shuffle")]
+        shuffle: usize,
+        /// Normalisation; batch norm is not possible.
+        #[serde(default)]
+        norm: DiscriminatorNorm,
+    },
 }
 
 /// Normalisation in a discriminator.
@@ -218,6 +247,9 @@ pub enum Conditioning {
         weight: f64,
     },
 }
+
+/// The number of outputs of which maxout takes the largest.
+const PIECES: std::ops::RangeInclusive<usize> = 2..=64;
 
 /// The number of blocks that halve height and width in a residual discriminator.
 pub(super) const RESIDUAL_HALVINGS: usize = 2;
@@ -260,7 +292,8 @@ impl DiscriminatorNetwork {
             | Self::Residual { norm, .. }
             | Self::Tower { norm, .. }
             | Self::Text { norm, .. }
-            | Self::Clip { norm, .. } => *norm,
+            | Self::Clip { norm, .. }
+            | Self::Wave { norm, .. } => *norm,
         }
     }
 }
@@ -278,8 +311,8 @@ impl GanConfig {
             return fail("latent_dim", "must be at least 1");
         }
         let generator = match &self.generator {
-            GeneratorNetwork::Mlp { hidden } | GeneratorNetwork::Ctgan { hidden } => hidden.clone(),
-            GeneratorNetwork::Dcgan { channels } => channels.clone(),
+            GeneratorNetwork::Mlp { hidden, .. } | GeneratorNetwork::Ctgan { hidden } => hidden.clone(),
+            GeneratorNetwork::Dcgan { channels } | GeneratorNetwork::Wave { channels } => channels.clone(),
             GeneratorNetwork::Residual { channels, blocks } => vec![*channels, *blocks],
             GeneratorNetwork::Tower { width, .. } => vec![*width],
             GeneratorNetwork::Text { channels, blocks } => vec![*channels, *blocks],
@@ -288,12 +321,33 @@ impl GanConfig {
             }
             GeneratorNetwork::Clip { width, features, .. } => vec![*width, *features],
         };
+        let normed = matches!(self.generator, GeneratorNetwork::Mlp { batch_norm: true, .. });
+        if normed && self.conditioning == Some(Conditioning::Projection) {
+            return fail(
+                "generator.batch_norm",
+                "labels by projection need a generator of feature maps, such as one of the kind dcgan",
+            );
+        }
         if generator.is_empty() || generator.contains(&0) {
             return fail("generator", "needs at least one layer, and none of width 0");
         }
         let discriminator = match &self.discriminator {
+            DiscriminatorNetwork::Mlp { maxout: Some(pieces), .. } if !PIECES.contains(pieces) => {
+                return fail("discriminator.maxout", "must lie in [2, 64]");
+            }
+            DiscriminatorNetwork::Mlp { maxout: Some(_), .. } if self.penalty.is_some() => {
+                return fail(
+                    "penalty",
+                    "a discriminator with maxout has no penalty on its gradient; leave out discriminator.maxout",
+                );
+            }
+            DiscriminatorNetwork::Mlp { hidden, maxout: Some(pieces), .. } => {
+                hidden.iter().map(|width| width.saturating_mul(*pieces)).collect()
+            }
             DiscriminatorNetwork::Mlp { hidden, .. } => hidden.clone(),
-            DiscriminatorNetwork::Dcgan { channels, .. } => channels.clone(),
+            DiscriminatorNetwork::Dcgan { channels, .. } | DiscriminatorNetwork::Wave { channels, .. } => {
+                channels.clone()
+            }
             DiscriminatorNetwork::Residual { channels, blocks, .. } if *blocks >= RESIDUAL_HALVINGS => {
                 vec![*channels]
             }

@@ -9,7 +9,8 @@ use waxwork_kernels::{Activation, with_planes};
 use waxwork_nn::dual::Dual;
 use waxwork_nn::layers::{Conv1d, Linear, Weight, WeightInit, WeightStyle};
 use waxwork_nn::nets::{
-    ClipDown, ClipSize, ConvDown, Mlp, ResidualDown, SequenceBlocks, Style, Tower, halved,
+    ClipDown, ClipSize, ConvDown, Maxout, Mlp, ResidualDown, SequenceBlocks, Style, Tower, WaveDown, halved,
+    needs_waveform,
 };
 use waxwork_nn::tokens::needs_tokens;
 
@@ -23,11 +24,15 @@ pub struct Discriminator {
     rate: f64,
     /// The dropout mask of a step, per layer.
     dropout: Vec<Tensor>,
+    /// The phase shuffle of a step: how far the features of each sample, or pack of samples, are moved, per
+    /// layer.
+    shifts: Vec<Vec<isize>>,
 }
 
 #[derive(Clone, Debug)]
 enum Body {
     Mlp(Mlp),
+    Maxout(Maxout),
     Dcgan(ConvDown),
     Residual(ResidualDown),
     Text {
@@ -38,6 +43,11 @@ enum Body {
     Clip {
         down: ClipDown,
         critic: Linear,
+    },
+    /// Features are moved by up to `shuffle` positions.
+    Wave {
+        down: WaveDown,
+        shuffle: u32,
     },
 }
 
@@ -87,14 +97,21 @@ impl Discriminator {
         let style = Style { weights, activation: Activation::LeakyRelu(0.2) };
         let beside = if config.conditioning == Some(Conditioning::Concatenation) { width } else { 0 };
         let (body, features) = match &config.discriminator {
-            DiscriminatorNetwork::Mlp { hidden, .. } => {
+            DiscriminatorNetwork::Mlp { hidden, maxout, .. } => {
                 let inputs = match sample.image() {
                     Some(image) => (image.channels + beside) * image.height * image.width,
                     None => sample.len() + beside,
                 };
-                let hidden = Mlp::new(scope.enter("hidden"), config.pack * inputs, hidden, style)?;
-                let features = hidden.outputs();
-                (Body::Mlp(hidden), features)
+                let (scope, inputs) = (scope.enter("hidden"), config.pack * inputs);
+                if let Some(pieces) = *maxout {
+                    let hidden = Maxout::new(scope, inputs, hidden, pieces, weights)?;
+                    let features = hidden.outputs();
+                    (Body::Maxout(hidden), features)
+                } else {
+                    let hidden = Mlp::new(scope, inputs, hidden, style)?;
+                    let features = hidden.outputs();
+                    (Body::Mlp(hidden), features)
+                }
             }
             DiscriminatorNetwork::Dcgan { channels: widths, .. } => {
                 let image = sample.needs_image(KEY)?;
@@ -136,6 +153,22 @@ impl Discriminator {
                 let features = down.outputs();
                 (Body::Clip { down, critic }, features)
             }
+            DiscriminatorNetwork::Wave { channels: widths, shuffle, .. } => {
+                let (length, short) = needs_waveform(sample, widths.len(), "model.discriminator.channels")?;
+                let down = WaveDown::new(scope.enter("down"), config.pack + beside, widths, style)?;
+                // The shortest features that are moved.
+                let moved = length >> (2 * down.moved());
+                let shuffle = match u32::try_from(*shuffle) {
+                    Ok(few) if few == 0 || down.moved() == 0 || (few as usize) < moved => few,
+                    _ => {
+                        let key = "model.discriminator.shuffle".to_owned();
+                        let reason = format!("features of {moved} positions cannot be moved by {shuffle}");
+                        return Err(Error::Config { key, reason });
+                    }
+                };
+                let features = widths.last().copied().unwrap_or_default() * short;
+                (Body::Wave { down, shuffle }, features)
+            }
         };
         let maps = sample.image().is_some() || matches!(body, Body::Text { .. } | Body::Clip { .. });
         let labels = match config.conditioning {
@@ -161,12 +194,12 @@ impl Discriminator {
         };
         let output = Linear::new(scope.enter("output"), features, 1, weights)?;
         let (pack, rate) = (config.pack, config.discriminator.dropout());
-        Ok(Self { body, output, labels, pack, rate, dropout: Vec::new() })
+        Ok(Self { body, output, labels, pack, rate, dropout: Vec::new(), shifts: Vec::new() })
     }
 
-    /// This discriminator with the dropout masks of `other`.
+    /// This discriminator with the dropout masks and the phase shuffle of `other`.
     pub(crate) fn thinned_like(&self, other: &Self) -> Self {
-        Self { dropout: other.dropout.clone(), ..self.clone() }
+        Self { dropout: other.dropout.clone(), shifts: other.shifts.clone(), ..self.clone() }
     }
 
     /// Number of samples that are judged together.
@@ -174,8 +207,8 @@ impl Discriminator {
         self.pack
     }
 
-    /// The discriminator that a step trains on batches of `n` samples. It has one dropout mask in all passes
-    /// of the step, so that real and generated samples meet the same network.
+    /// The discriminator that a step trains on batches of `n` samples. It has one dropout mask and one phase
+    /// shuffle in all passes of the step, so that real and generated samples meet the same network.
     ///
     /// # Errors
     /// [`Error::Config`] if `n` is not a multiple of [`Discriminator::pack`].
@@ -185,10 +218,24 @@ impl Discriminator {
             return Err(Error::Config { key: "model.pack".into(), reason });
         }
         let mut thinned = self.clone();
-        let Body::Mlp(hidden) = &self.body else { return Ok(thinned) };
+        let rows = ctx.rows(n / self.pack);
+        if let Body::Wave { down, shuffle: shuffle @ 1.. } = &self.body {
+            for i in 0..down.moved() {
+                let stream = ctx.stream(&format!("shuffle/{i}"));
+                let draw = |row: &u64| {
+                    let draw = stream.at(*row).below(2 * shuffle + 1);
+                    draw as isize - *shuffle as isize
+                };
+                thinned.shifts.push(rows.iter().map(draw).collect());
+            }
+        }
+        let widths = match &self.body {
+            Body::Mlp(hidden) => hidden.widths(),
+            Body::Maxout(hidden) => hidden.widths(),
+            _ => return Ok(thinned),
+        };
         if self.rate > 0.0 {
-            let rows = ctx.rows(n / self.pack);
-            for (i, &width) in hidden.widths().iter().enumerate() {
+            for (i, &width) in widths.iter().enumerate() {
                 let draws = ctx.stream(&format!("dropout/{i}")).uniform(&rows, width, ctx.device())?;
                 let kept = draws.ge(self.rate)?.to_dtype(ctx.dtype())?;
                 thinned.dropout.push(kept.affine((1.0 - self.rate).recip(), 0.0)?);
@@ -237,6 +284,13 @@ impl Discriminator {
                 _ => Ok(images.clone()),
             }
         };
+        let packed_rows = || -> Result<Dual> {
+            let rows = beside(images)?;
+            match self.pack {
+                1 => Ok(rows),
+                pack => rows.linear(|x| Ok(x.reshape((x.dim(0)? / pack, ()))?)),
+            }
+        };
         let samples = match &self.body {
             Body::Clip { down, critic } => {
                 let (frames, samples) = down.propagate(images, planes, mode)?;
@@ -244,15 +298,10 @@ impl Discriminator {
                 let frames = critic.propagate(&frames, mode)?.linear(|x| Ok(x.reshape((n, ()))?))?;
                 return Ok(Seen { samples, frames: Some(frames) });
             }
-            Body::Mlp(hidden) => {
-                let rows = beside(images)?;
-                let packs = match self.pack {
-                    1 => rows,
-                    pack => rows.linear(|x| Ok(x.reshape((x.dim(0)? / pack, ()))?))?,
-                };
-                hidden.propagate(&packs, &self.dropout, mode)
-            }
+            Body::Mlp(hidden) => hidden.propagate(&packed_rows()?, &self.dropout, mode),
+            Body::Maxout(hidden) => hidden.propagate(&packed_rows()?, &self.dropout, mode),
             Body::Dcgan(down) => down.propagate(&self.packed(images)?, planes, mode),
+            Body::Wave { down, .. } => down.propagate(&self.packed(images)?, planes, &self.shifts, mode),
             Body::Residual(down) => {
                 down.propagate(&beside(&self.packed(images)?)?, mode)?.linear(|x| Ok(x.sum((2, 3))?))
             }

@@ -11,7 +11,9 @@ use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::head::Head;
 use waxwork_nn::layers::{Conv1d, Conv2d, ConvGeometry, Linear, Norm, NormKind};
-use waxwork_nn::nets::{ClipSize, ClipUp, ConvUp, Mlp, ResidualUp, SequenceBlocks, Style, Tower, halved};
+use waxwork_nn::nets::{
+    ClipSize, ClipUp, ConvUp, Mlp, ResidualUp, SequenceBlocks, Style, Tower, WaveUp, halved, needs_waveform,
+};
 use waxwork_nn::tokens::needs_tokens;
 
 const KEY: &str = "model.generator";
@@ -34,8 +36,11 @@ enum Body {
         hidden: Mlp,
         output: Linear,
     },
-    Ctgan {
+    /// Linear layers, each with a normalisation and a ReLU.
+    Normed {
         layers: Vec<(Linear, Norm)>,
+        /// Whether a layer's output is concatenated with its input, as in CTGAN.
+        joined: bool,
         output: Linear,
     },
     Dcgan {
@@ -58,6 +63,10 @@ enum Body {
     Clip {
         up: ClipUp,
         motion: usize,
+    },
+    Wave {
+        start: Start,
+        up: WaveUp,
     },
 }
 
@@ -90,8 +99,8 @@ impl Generator {
     pub fn new(mut scope: Scope<'_>, config: &GanConfig, sample: &SampleSpec, width: usize) -> Result<Self> {
         let head = Head::new(sample, KEY)?;
         let style = Style { weights: config.init.into(), activation: Activation::Relu };
-        use GeneratorNetwork::{Clip, Text, Tower as Fitted};
-        let unlabelled = matches!(config.generator, Fitted { .. } | Text { .. } | Clip { .. });
+        use GeneratorNetwork::{Clip, Text, Tower as Fitted, Wave};
+        let unlabelled = matches!(config.generator, Fitted { .. } | Text { .. } | Clip { .. } | Wave { .. });
         let norm = match config.conditioning {
             Some(Conditioning::Projection) if !unlabelled => NormKind::Conditional { classes: width },
             _ => NormKind::Batch,
@@ -105,21 +114,23 @@ impl Generator {
             Ok(Start { linear, shape: (channels, height, width) })
         };
         let body = match &config.generator {
-            GeneratorNetwork::Mlp { hidden } => {
+            GeneratorNetwork::Mlp { hidden, batch_norm: false } => {
                 let hidden = Mlp::new(scope.enter("hidden"), inputs, hidden, style)?;
                 let output = Linear::new(scope.enter("output"), hidden.outputs(), sample.len(), config.init)?;
                 Body::Mlp { hidden, output }
             }
-            GeneratorNetwork::Ctgan { hidden } => {
+            GeneratorNetwork::Mlp { hidden, batch_norm: true } | GeneratorNetwork::Ctgan { hidden } => {
+                let joined = matches!(config.generator, GeneratorNetwork::Ctgan { .. });
+                let norm = if joined { NormKind::Batch } else { norm };
                 let (mut layers, mut width) = (Vec::with_capacity(hidden.len()), inputs);
                 for (i, &outputs) in hidden.iter().enumerate() {
                     let mut scope = scope.enter(i);
                     let linear = Linear::new(scope.enter("linear"), width, outputs, config.init)?;
-                    layers.push((linear, Norm::new(scope.enter("norm"), NormKind::Batch, outputs)?));
-                    width += outputs;
+                    layers.push((linear, Norm::new(scope.enter("norm"), norm, outputs)?));
+                    width = outputs + if joined { width } else { 0 };
                 }
                 let output = Linear::new(scope.enter("output"), width, sample.len(), config.init)?;
-                Body::Ctgan { layers, output }
+                Body::Normed { layers, joined, output }
             }
             GeneratorNetwork::Dcgan { channels } => {
                 let first = channels.first().copied().unwrap_or_default();
@@ -160,6 +171,15 @@ impl Generator {
                 let split = (motion + beside, config.latent_dim - motion + beside);
                 let up = ClipUp::new(scope.enter("clip"), clip, split, size, norm, style, KEY)?;
                 Body::Clip { up, motion: *motion }
+            }
+            GeneratorNetwork::Wave { channels } => {
+                let (_, short) = needs_waveform(sample, channels.len(), "model.generator.channels")?;
+                let first = channels.first().copied().unwrap_or_default();
+                let mut maps = channels.get(1..).unwrap_or_default().to_vec();
+                maps.push(1);
+                let linear = Linear::new(scope.enter("project"), inputs, first * short, config.init)?;
+                let start = Start { linear, shape: (first, 1, short) };
+                Body::Wave { start, up: WaveUp::new(scope.enter("up"), first, &maps, style)? }
             }
             GeneratorNetwork::Residual { channels, blocks } => {
                 let geometry = ConvGeometry::SAME;
@@ -216,17 +236,22 @@ impl Generator {
                 let hidden = hidden.forward(&input, mode)?;
                 output.forward_to(&hidden, &self.dims, activation, mode)
             }
-            Body::Ctgan { layers, output } => {
+            Body::Normed { layers, joined, output } => {
                 let mut x = input;
                 for (linear, norm) in layers {
                     let h = linear.forward(&x, Activation::Identity, mode)?;
-                    x = Tensor::cat(&[&norm.forward(&h, None, Activation::Relu, mode)?, &x], 1)?;
+                    let h = norm.forward(&h, labels, Activation::Relu, mode)?;
+                    x = if *joined { Tensor::cat(&[&h, &x], 1)? } else { h };
                 }
                 output.forward_to(&x, &self.dims, activation, mode)
             }
             Body::Dcgan { start, norm, up } => {
                 let maps = norm.forward(&start.forward(&input, mode)?, labels, Activation::Relu, mode)?;
                 Ok(kernels::activate(&up.forward(&maps, labels, mode)?, activation)?)
+            }
+            Body::Wave { start, up } => {
+                let maps = kernels::activate(&start.forward(&input, mode)?, Activation::Relu)?;
+                Ok(kernels::activate(&up.forward(&maps)?, activation)?)
             }
             Body::Residual { start, up, norm, output } => {
                 let maps = up.forward(&start.forward(&input, mode)?, labels, mode)?;
@@ -279,13 +304,13 @@ impl Generator {
                 let values = output.export(scope.enter("output"), &hidden, activation)?;
                 scope.reshape(&values, &self.dims)
             }
-            Body::Ctgan { layers, output } => {
+            Body::Normed { layers, joined, output } => {
                 let mut x = input;
                 for (i, (linear, norm)) in layers.iter().enumerate() {
                     let mut scope = scope.enter(i);
                     let h = linear.export(scope.enter("linear"), &x, Activation::Identity)?;
-                    let h = norm.export(scope.enter("norm"), &h, None, Activation::Relu)?;
-                    x = scope.beside(&h, Some(&x));
+                    let h = norm.export(scope.enter("norm"), &h, labels, Activation::Relu)?;
+                    x = if *joined { scope.beside(&h, Some(&x)) } else { h };
                 }
                 let values = output.export(scope.enter("output"), &x, activation)?;
                 scope.reshape(&values, &self.dims)
@@ -295,6 +320,12 @@ impl Generator {
                 let maps = norm.export(scope.enter("norm"), &maps, labels, Activation::Relu)?;
                 let pixels = up.export(scope.enter("up"), &maps, labels)?;
                 scope.activate(pixels, activation)
+            }
+            Body::Wave { start, up } => {
+                let maps = start.export(&mut scope, &input)?;
+                let maps = scope.activate(maps, Activation::Relu);
+                let samples = up.export(scope.enter("up"), &maps)?;
+                scope.activate(samples, activation)
             }
             Body::Residual { start, up, norm, output } => {
                 let maps = start.export(&mut scope, &input)?;

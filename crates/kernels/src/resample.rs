@@ -1,4 +1,4 @@
-//! Downsampling, upsampling and translation of feature maps: linear maps, each of which is the
+//! Downsampling, upsampling, translation and sliding of feature maps: linear maps, each of which is the
 //! gradient of another.
 
 use candle_core::backend::BackendStorage;
@@ -10,6 +10,7 @@ use crate::composed;
 use crate::device::runs_on_cpu_kernels;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::mirror::mirrored;
 use crate::shapes;
 use crate::tape;
 
@@ -59,6 +60,29 @@ pub fn translate(x: &Tensor, down: &[isize], right: &[isize]) -> Result<Tensor> 
     Ok(tape::apply1(&x.contiguous()?, op)?)
 }
 
+/// Moves image `i` of `(N, C, H, W)` by `right[i]` columns, and fills the rest with the mirror image of what
+/// is next to it, without the edge itself: `abcd` moved by 2 is `cbab`. Differentiable.
+///
+/// # Errors
+/// [`Error::Input`] if the number of shifts differs from the number of images, or a shift is not less than
+/// the width.
+pub fn slide(x: &Tensor, right: &[isize]) -> Result<Tensor> {
+    let (n, _, _, width) = dims4(x)?;
+    let most = right.iter().map(|shift| shift.unsigned_abs()).max();
+    if right.len() != n || most.is_some_and(|most| most >= width) {
+        let expected = format!(
+            "({}, C, H, W), one image per shift, and wider than {} columns",
+            right.len(),
+            most.unwrap_or(0)
+        );
+        return Err(Error::Input { what: "input of a slide", expected, found: x.shape().clone() });
+    }
+    if !runs_on_cpu_kernels(x.device()) {
+        return composed::slide(x, right);
+    }
+    Ok(tape::apply1(&x.contiguous()?, ResampleOp::Slide { right: right.to_vec() })?)
+}
+
 fn dims4(x: &Tensor) -> Result<(usize, usize, usize, usize)> {
     shapes::dims4("input of a resampling", x)
 }
@@ -71,6 +95,10 @@ enum ResampleOp {
     Double { scale: f64 },
     /// Each image moved by its own number of rows and columns.
     Shift { down: Vec<isize>, right: Vec<isize> },
+    /// Each line moved by its image's number of columns, with mirror images at the edges.
+    Slide { right: Vec<isize> },
+    /// The adjoint of `Slide`.
+    SlideBack { right: Vec<isize> },
 }
 
 impl ResampleOp {
@@ -80,6 +108,8 @@ impl ResampleOp {
             Self::Halve { scale } => Self::Double { scale: *scale },
             Self::Double { scale } => Self::Halve { scale: *scale },
             Self::Shift { down, right } => Self::Shift { down: negated(down), right: negated(right) },
+            Self::Slide { right } => Self::SlideBack { right: right.clone() },
+            Self::SlideBack { right } => Self::Slide { right: right.clone() },
         }
     }
 
@@ -87,7 +117,7 @@ impl ResampleOp {
         match self {
             Self::Halve { .. } => (height / 2, width / 2),
             Self::Double { .. } => (2 * height, 2 * width),
-            Self::Shift { .. } => (height, width),
+            Self::Shift { .. } | Self::Slide { .. } | Self::SlideBack { .. } => (height, width),
         }
     }
 
@@ -130,6 +160,26 @@ impl ResampleOp {
                     };
                     let (source, row) = (source * width + from, row * width + to);
                     out[row..row + count].copy_from_slice(&x[source..source + count]);
+                }
+            }
+            Self::Slide { right } => {
+                let by = right[plane / channels];
+                let (from, to, count) = overlap(by, width);
+                for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                    out[to..to + count].copy_from_slice(&x[from..from + count]);
+                    for (at, source) in mirrored(by, width) {
+                        out[at] = x[source];
+                    }
+                }
+            }
+            Self::SlideBack { right } => {
+                let by = right[plane / channels];
+                let (from, to, count) = overlap(by, width);
+                for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                    out[from..from + count].copy_from_slice(&x[to..to + count]);
+                    for (at, source) in mirrored(by, width) {
+                        out[source] += x[at];
+                    }
                 }
             }
         });

@@ -9,7 +9,7 @@ use waxwork_data::{Loader, Split};
 
 use crate::config::{Length, TrainConfig};
 use crate::stop::{Reason, Stop};
-use crate::train::{due, further, loader};
+use crate::train::{Validate, due, further, loader};
 use crate::{Error, Result};
 
 /// A process other than the first. It computes its share of every step and writes nothing.
@@ -24,6 +24,8 @@ pub struct Following<'a> {
     pub device: &'a Device,
     /// Intervals and sizes.
     pub config: &'a TrainConfig,
+    /// This process's share of a measurement on the validation split.
+    pub validate: Option<&'a Validate<'a>>,
     /// When to ask all processes to stop.
     pub stop: Stop,
 }
@@ -44,6 +46,10 @@ impl Following<'_> {
             step(self.model, self.state, &mut batches, self.device, (done, length))?;
             if due(done, self.config.checkpoint_every, length.steps) || done == length.steps {
                 compare_weights(self.model, self.state)?;
+            }
+            let validates = due(done, self.config.validate_every, length.steps_per_epoch);
+            if let (Some(validate), true) = (self.validate, validates || done == length.steps) {
+                validate()?;
             }
         }
         Ok(false)

@@ -22,6 +22,9 @@ pub struct VaeConfig {
     pub network: Network,
     /// The activation of every hidden layer.
     pub activation: Activation,
+    /// Gated linear layers, (W x + b) · sigmoid(V x + c), in place of the activation (Dauphin et al. 2017); of networks of the kind `mlp`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gated: bool,
     /// Initial values of the weights.
     pub init: WeightInit,
     /// The observation model p(x | z).
@@ -37,6 +40,13 @@ pub struct VaeConfig {
     pub free_bits: f64,
     /// Draws per sample in the importance-weighted bound (Burda et al. 2016); 1 is the VAE.
     pub importance_samples: usize,
+    /// Draws per sample whose evidence lower bounds are averaged.
+    #[serde(skip_serializing_if = "is_one")]
+    pub draws: usize,
+    /// Begin with the mean of the training samples as the decoder's output, whatever the latent (Burda et al. 2016): the bias of the
+    /// output layer is the logit of the mean, clipped to [0.001, 0.999].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub start_at_mean: bool,
 }
 
 /// The distribution of latents before any image is seen.
@@ -51,6 +61,11 @@ pub enum PriorConfig {
     /// Standard normal while the model is trained; then Gaussians with full covariances, fitted to the latents of the training data.
     Mixture {
         /// Number of Gaussians, per class if the model is conditional.
+        components: usize,
+    },
+    /// The mean of the posteriors of inputs that are learned with the networks (VampPrior, Tomczak & Welling 2018).
+    Vamp {
+        /// Number of inputs.
         components: usize,
     },
 }
@@ -71,6 +86,12 @@ impl PriorConfig {
             }
             Self::Mixture { components } if !(1..=MOST_COMPONENTS).contains(components) => {
                 Err(unfit_prior("a mixture has 1 to 1,000 components"))
+            }
+            Self::Vamp { .. } if width > 0 => {
+                Err(unfit_prior("a vamp prior is for the family vae, which has no condition"))
+            }
+            Self::Vamp { components } if !(1..=MOST_COMPONENTS).contains(components) => {
+                Err(unfit_prior("a vamp prior has 1 to 1,000 components"))
             }
             _ => Ok(()),
         }
@@ -161,6 +182,10 @@ fn is_lstm(cell: &CellKind) -> bool {
     *cell == CellKind::Lstm
 }
 
+fn is_one(draws: &usize) -> bool {
+    *draws == 1
+}
+
 fn is_zero(share: &f64) -> bool {
     *share == 0.0
 }
@@ -171,6 +196,7 @@ impl Default for VaeConfig {
             latent_dim: 20,
             network: Network::Mlp { hidden: vec![400] },
             activation: Activation::Relu,
+            gated: false,
             init: WeightInit::Pytorch,
             likelihood: LikelihoodConfig::default(),
             prior: PriorConfig::Standard,
@@ -178,6 +204,8 @@ impl Default for VaeConfig {
             kl_warmup_steps: 0,
             free_bits: 0.0,
             importance_samples: 1,
+            draws: 1,
+            start_at_mean: false,
         }
     }
 }
@@ -199,6 +227,9 @@ impl VaeConfig {
             return fail("latent_dim", "must be at least 1");
         }
         self.prior.validate(width)?;
+        if matches!(self.prior, PriorConfig::Vamp { .. }) && !matches!(self.network, Network::Mlp { .. }) {
+            return fail("prior", "a vamp prior needs a network of the kind mlp");
+        }
         let widths = match &self.network {
             Network::Mlp { hidden } => hidden.clone(),
             Network::Conv { channels, hidden, .. } if channels.is_empty() || *hidden == 0 => {
@@ -238,6 +269,26 @@ impl VaeConfig {
                 "likelihood",
                 "the kind `tokens` and a network of the kind `recurrent` belong together: one has no use without the other",
             );
+        }
+        if self.gated && !matches!(self.network, Network::Mlp { .. }) {
+            return fail("gated", "only a network of the kind mlp supports it");
+        }
+        let unit = matches!(
+            self.likelihood,
+            LikelihoodConfig::Bernoulli { .. } | LikelihoodConfig::ContinuousBernoulli
+        );
+        if self.start_at_mean && !(unit && matches!(self.network, Network::Mlp { .. })) {
+            return fail(
+                "start_at_mean",
+                "only a network of the kind mlp with a likelihood of the kind bernoulli or continuous-bernoulli supports it",
+            );
+        }
+        match self.draws {
+            0 => return fail("draws", "must be at least 1"),
+            2.. if self.importance_samples > 1 => {
+                return fail("draws", "give either several draws or several importance_samples, not both");
+            }
+            _ => {}
         }
         let plain = self.beta == 1.0 && self.free_bits == 0.0 && self.kl_warmup_steps == 0;
         match self.importance_samples {

@@ -25,13 +25,16 @@ mod objective;
 mod observation;
 mod posterior;
 pub mod prior;
+pub mod start;
 mod tokens;
+mod vamp;
 
 use std::sync::Arc;
 
 use waxwork_core::latent::LatentLayout;
 use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
+use waxwork_core::sample::Range;
 use waxwork_core::{
     Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, GenerativeModel, ParamGroup, ParamSet,
     Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
@@ -44,7 +47,9 @@ pub use posterior::DiagonalGaussian;
 use mixture::Mixture;
 use networks::Encoder;
 use observation::Observation;
+use posterior::repeat_rows;
 use prior::{LabelGaussian, Prior, StandardNormal};
+use vamp::Vamp;
 
 /// The group of the encoder's weights.
 pub const ENCODER: &str = "encoder";
@@ -95,6 +100,15 @@ impl Vae {
                 let mut decoder = root.enter(DECODER);
                 Arc::new(LabelGaussian::new(decoder.enter("prior"), width, config.latent_dim)?)
             }
+            PriorConfig::Vamp { components } => {
+                if sample.range() != Some(Range::Unit) {
+                    return Err(config::unfit_prior("the inputs of a vamp prior are images"));
+                }
+                let mut root = params.root();
+                let mut decoder = root.enter(DECODER);
+                let scope = decoder.enter("prior");
+                Arc::new(Vamp::new(scope, components, sample.len(), encoder.clone())?)
+            }
             PriorConfig::Mixture { components } => {
                 let groups = match condition {
                     ConditionSpec::None => 1,
@@ -128,19 +142,23 @@ impl Trainable for Vae {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let VaeConfig { latent_dim, importance_samples, .. } = self.config;
+        let VaeConfig { latent_dim, importance_samples, draws, .. } = self.config;
         let condition = self.condition(&batch.condition)?;
         let labels = condition.as_ref();
         let x = self.observation.training_targets(batch, ctx)?;
         let q = self.encoder.forward(&x.values, labels, ctx.train())?;
-        let noise = ctx.normal("latent", batch.len(), (importance_samples, latent_dim))?;
+        let noise = ctx.normal("latent", batch.len(), (importance_samples.max(draws), latent_dim))?;
         if importance_samples > 1 {
             let log_weights = self.log_weights(&q, &x, labels, &noise, ctx.train())?;
             let loss = objective::negative_importance_weighted_bound(&log_weights)?;
             return ctx.update(&[ENCODER, DECODER], loss);
         }
 
-        let z = q.draw(&noise.squeeze(1)?)?;
+        // The means over all rows below are then means over the draws of each sample, too.
+        let (q, x) = (q.repeat(draws)?, x.repeat(draws)?);
+        let labels = labels.map(|labels| repeat_rows(labels, draws)).transpose()?;
+        let labels = labels.as_ref();
+        let z = q.draw(&noise.flatten_to(1)?)?;
         let log_likelihood = self.observation.log_likelihood(&z, labels, &x, ctx.train())?;
         let kl = objective::kl(&q, &*self.prior, &z, labels)?;
         let loss = objective::negative_elbo(&log_likelihood, &kl, &self.config, ctx.step())?;
@@ -167,7 +185,9 @@ impl GenerativeModel for Vae {
     fn parts(&self) -> &'static [Part] {
         match self.config.prior {
             PriorConfig::Standard => &[Part::Decoder, Part::Encoder],
-            PriorConfig::Label | PriorConfig::Mixture { .. } => &[Part::Decoder, Part::Encoder, Part::Prior],
+            PriorConfig::Label | PriorConfig::Mixture { .. } | PriorConfig::Vamp { .. } => {
+                &[Part::Decoder, Part::Encoder, Part::Prior]
+            }
         }
     }
 

@@ -109,6 +109,12 @@ impl Mixture {
         Ok(Self { latent_dim, groups, is_standard })
     }
 
+    /// The mixture of one group of components, whose weights add up to 1.
+    pub(crate) fn of(components: Vec<Gaussian>) -> Self {
+        let latent_dim = components.first().map_or(0, |component| component.mean.len());
+        Self { latent_dim, groups: vec![components], is_standard: false }
+    }
+
     /// The tensors that [`Mixture::new`] reads, by name.
     pub(crate) fn tensors(groups: &[Vec<Gaussian>]) -> Result<Vec<(&'static str, Tensor)>> {
         let all: Vec<&Gaussian> = groups.iter().flatten().collect();

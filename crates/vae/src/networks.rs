@@ -77,7 +77,7 @@ impl Encoder {
                 (Body::Clip(down, clip.1), features, vec![*hidden])
             }
         };
-        let hidden = Mlp::new(scope.enter("hidden"), inputs + width, &widths, style)?;
+        let hidden = linear_layers(scope.enter("hidden"), inputs + width, &widths, config)?;
         let mean = Linear::new(scope.enter("mean"), hidden.outputs(), config.latent_dim, config.init)?;
         let log_var = Linear::new(scope.enter("log_var"), hidden.outputs(), config.latent_dim, config.init)?;
         Ok(Self { body, hidden, mean, log_var })
@@ -199,7 +199,7 @@ impl Decoder {
                 return Err(Error::Config { key: KEY.to_owned(), reason });
             }
         };
-        let hidden = Mlp::new(scope.enter("hidden"), config.latent_dim + width, &widths, style)?;
+        let hidden = linear_layers(scope.enter("hidden"), config.latent_dim + width, &widths, config)?;
         let output = Linear::new(scope.enter("output"), hidden.outputs(), outputs, config.init)?;
         Ok(Self::Layers(Layers { hidden, output, up, dims: sample.dims().to_vec() }))
     }
@@ -260,6 +260,15 @@ impl Decoder {
             }
         }
     }
+}
+
+/// The hidden linear layers of encoder or decoder.
+fn linear_layers(scope: Scope<'_>, inputs: usize, widths: &[usize], config: &VaeConfig) -> Result<Mlp> {
+    let style = config.style();
+    if config.gated {
+        return Mlp::gated(scope, inputs, widths, style.weights);
+    }
+    Mlp::new(scope, inputs, widths, style)
 }
 
 /// Flattens features `(N, …)` and concatenates labels, `(N, features + classes)`. Without labels, the

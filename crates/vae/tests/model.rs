@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::rng::Stream;
 use waxwork_core::{
-    Batch, Bound, DType, Density, Device, GenerativeModel, ImageShape, ParamSet, SampleRequest, SampleSpec,
-    Tensor, Trainable, TrainingState,
+    Batch, Bound, DType, Density, Device, Drawing, GenerativeModel, ImageShape, ParamSet, SampleRequest,
+    SampleSpec, Tensor, Trainable, TrainingState,
 };
 use waxwork_vae::{Binarisation, LikelihoodConfig};
-use waxwork_vae::{Network, Vae, VaeConfig};
+use waxwork_vae::{Network, PriorConfig, Vae, VaeConfig};
 
 const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
 
@@ -116,11 +116,48 @@ fn gradients_of_every_objective_agree_with_finite_differences() {
     check_gradients(&convolutional(), ImageShape::new(3, 8, 8));
     check_gradients(&VaeConfig { beta: 2.5, free_bits: 0.05, ..small() }, IMAGE);
     check_gradients(&VaeConfig { importance_samples: 3, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { draws: 3, beta: 0.5, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { gated: true, ..small() }, IMAGE);
+    let vamp = PriorConfig::Vamp { components: 3 };
+    check_gradients(&VaeConfig { prior: vamp, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { prior: vamp, importance_samples: 3, ..small() }, IMAGE);
     check_gradients(&VaeConfig { likelihood: LikelihoodConfig::ContinuousBernoulli, ..small() }, IMAGE);
     let gaussian = LikelihoodConfig::Gaussian { scale: 0.3, learned: true };
     check_gradients(&VaeConfig { likelihood: gaussian, ..small() }, IMAGE);
     let binary = LikelihoodConfig::Bernoulli { binarisation: Binarisation::Stochastic };
     check_gradients(&VaeConfig { likelihood: binary, ..small() }, IMAGE);
+}
+
+/// The loss with several draws is the mean over them of the bound of one draw each, for the same posterior.
+#[test]
+fn several_draws_average_the_bound() {
+    let (n, k) = (3, 4);
+    let batch = batch(n, IMAGE);
+    let vae = build(&VaeConfig { draws: k, ..small() }, IMAGE);
+    let loss = loss_after(&vae, &batch, 0);
+    let posterior = vae.encoder().unwrap().encode(&batch.inputs, &batch.condition).unwrap();
+    // The stream of the step, whose seed `loss_after` sets.
+    let rows: Vec<u64> = (0..n as u64).collect();
+    let noise = Stream::new(4, "latent", 0).normal(&rows, (k, 2), &Device::Cpu).unwrap();
+    let noise = noise.to_dtype(DType::F64).unwrap();
+    let scale = waxwork_kernels::exp(&(&posterior.log_var * 0.5).unwrap()).unwrap();
+    let mut bounds = Vec::new();
+    for draw in 0..k {
+        let noise = noise.narrow(1, draw, 1).unwrap().squeeze(1).unwrap();
+        let z = (&posterior.mean + (noise * &scale).unwrap()).unwrap();
+        let mean = vae.generate(&z, &batch.condition, &Drawing::none()).unwrap();
+        let (mean, x) = (mean.flatten_all().unwrap(), batch.inputs.flatten_all().unwrap());
+        let pixels = mean.to_vec1::<f64>().unwrap().into_iter().zip(x.to_vec1::<f64>().unwrap());
+        bounds.push(-pixels.map(|(p, x)| x * p.ln() + (1.0 - x) * (1.0 - p).ln()).sum::<f64>() / n as f64);
+    }
+    let of_dimension =
+        (posterior.mean.sqr().unwrap() + waxwork_kernels::exp(&posterior.log_var).unwrap()).unwrap();
+    let of_dimension = (of_dimension - &posterior.log_var).unwrap().affine(0.5, -0.5).unwrap();
+    let kl = of_dimension.sum_all().unwrap().to_scalar::<f64>().unwrap() / n as f64;
+    let expected = kl + bounds.iter().sum::<f64>() / k as f64;
+    assert!((loss - expected).abs() < 1e-5, "{loss} against {expected}");
+    let (least, most) = bounds.iter().fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(*x), b.max(*x)));
+    assert!(most - least > 1e-3, "the draws differ: {bounds:?}");
 }
 
 /// Every weight zero: q(z|x) is the prior and every pixel's probability is one half.
@@ -209,6 +246,12 @@ fn impossible_configurations_are_refused_by_key() {
     refused(VaeConfig { latent_dim: 0, ..small() }, "model.latent_dim");
     refused(VaeConfig { beta: f64::NAN, ..small() }, "model.beta");
     refused(VaeConfig { importance_samples: 5, beta: 2.0, ..small() }, "model.importance_samples");
+    refused(VaeConfig { draws: 0, ..small() }, "model.draws");
+    refused(VaeConfig { draws: 2, importance_samples: 2, ..small() }, "model.draws");
+    refused(VaeConfig { prior: PriorConfig::Vamp { components: 0 }, ..small() }, "model.prior");
+    refused(VaeConfig { prior: PriorConfig::Vamp { components: 5 }, ..convolutional() }, "model.prior");
+    refused(VaeConfig { gated: true, ..convolutional() }, "model.gated");
+    refused(VaeConfig { start_at_mean: true, ..convolutional() }, "model.start_at_mean");
     let deep = Network::Conv { channels: vec![2, 2, 2], hidden: 4, batch_norm: false };
     refused(VaeConfig { network: deep, ..small() }, "model.network.channels");
     let gaussian = LikelihoodConfig::Gaussian { scale: 0.0, learned: false };

@@ -53,6 +53,7 @@ Exit codes:
 Environment:
   WAXWORK_DATA_DIR   folder of data sets and caches [default: `waxwork` in the user's cache folder]
   WAXWORK_MPI        MPI library to open under mpirun or srun, or `none` for independent processes
+  WAXWORK_NCCL       NCCL library to open for GPUs under mpirun or srun, or `none` for none
   RUST_LOG           log filter, finer than -v, such as RUST_LOG=waxwork_trainer=debug
   NO_COLOR           disables colours (which only terminals get anyway)")]
 pub(crate) struct Arguments {

@@ -21,6 +21,7 @@ use crate::commands::sample::open;
 use crate::commands::{compare_page, evaluate};
 use crate::failure::Failure;
 use crate::output::{self, number};
+use crate::processes::Together;
 
 /// Number of images per timed sampling, and number of repetitions.
 const SAMPLED: usize = 100;
@@ -102,7 +103,7 @@ fn evaluate_all(runs: &[PathBuf]) -> Result<(), Failure> {
             let run = path.as_os_str().to_owned();
             let command = Arguments::try_parse_from(["waxwork".into(), "evaluate".into(), run])?.command;
             if let Command::Evaluate(arguments) = command {
-                evaluate::run(&arguments)?;
+                evaluate::run(&arguments, &Together::alone())?;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use waxwork_core::{device, store};
+use waxwork_core::store;
 use waxwork_data::manifest::TABLE;
 use waxwork_eval::{Judging, Metric, Report};
 use waxwork_models::evaluation::protocol;
@@ -16,11 +16,12 @@ use crate::commands::sample::{data, load, open};
 use crate::commands::tables;
 use crate::failure::Failure;
 use crate::output::{self, Form, Stages};
+use crate::processes::Together;
 
-pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
+pub(crate) fn run(arguments: &EvaluateArguments, together: &Together) -> Result<String, Failure> {
     match (&arguments.run, &arguments.samples) {
-        (Some(run), Samples::Count(count)) => of_run(run, *count, arguments),
-        (None, Samples::Of(path)) => of_images(path, arguments),
+        (Some(run), Samples::Count(count)) => of_run(run, *count, arguments, together),
+        (None, Samples::Of(path)) => of_images(path, arguments, together),
         (Some(_), Samples::Of(_)) => {
             Err(Failure::usage("give either a run or images with --samples PATH, not both"))
         }
@@ -30,18 +31,30 @@ pub(crate) fn run(arguments: &EvaluateArguments) -> Result<String, Failure> {
     }
 }
 
-fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<String, Failure> {
+fn of_run(
+    path: &Path,
+    samples: usize,
+    arguments: &EvaluateArguments,
+    together: &Together,
+) -> Result<String, Failure> {
     if samples == 0 && !arguments.temperatures.is_empty() {
         return Err(Failure::usage("--temperatures needs samples, but --samples is 0"));
     }
     if samples == 0 && arguments.language_model {
         return Err(Failure::usage("--language-model needs samples, but --samples is 0"));
     }
-    let device = device::open(&arguments.device)?;
+    let device = together.open_device(&arguments.device)?;
     let run = open(path, &device)?;
-    let data = data(&run, arguments.data_dir.as_ref())?;
-    let whole = run.whole_data(arguments.data_dir.as_deref()).map(|config| load(&config)).transpose()?;
-    let inception = inception(arguments.inception.as_deref())?;
+    together.agree_on_weights(&run)?;
+    let (data, whole, inception) = together.in_turns(|| {
+        let data = data(&run, arguments.data_dir.as_ref())?;
+        let whole = run.whole_data(arguments.data_dir.as_deref()).map(|config| load(&config)).transpose()?;
+        Ok((data, whole, inception(arguments.inception.as_deref())?))
+    })?;
+    let whole = whole.as_ref().unwrap_or(&data);
+    together.agree_on_data(&data)?;
+    together.agree_on_data(whole)?;
+    let collective = together.collective();
     let config = EvaluationConfig {
         test_samples: arguments.count,
         importance_samples: arguments.importance_samples,
@@ -51,9 +64,9 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
         accuracy: arguments.accuracy_score,
         language_model: arguments.language_model,
         temperatures: &arguments.temperatures,
+        collective: collective.as_ref(),
     };
     let mut stages = Stages::default();
-    let whole = whole.as_ref().unwrap_or(&data);
     let report = evaluate_on(&run, &data, whole, &config, &mut |what, done, all| stages.set(what, done, all));
     stages.finish();
     let report = report.map_err(|error| match error {
@@ -62,10 +75,14 @@ fn of_run(path: &Path, samples: usize, arguments: &EvaluateArguments) -> Result<
         )),
         error => error.into(),
     })?;
+    if !together.is_first() {
+        return Ok(String::new());
+    }
     finish(&report, &report_of(run.folder.path()), arguments.json)
 }
 
-fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failure> {
+fn of_images(path: &Path, arguments: &EvaluateArguments, together: &Together) -> Result<String, Failure> {
+    together.open_device(&arguments.device)?;
     let name = arguments.data.as_ref();
     let name =
         name.ok_or_else(|| Failure::usage("--samples PATH needs a data set to compare with: --data NAME"))?;
@@ -74,13 +91,18 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
     let config = config(name, arguments.data_dir.as_deref(), &arguments.set)?;
     if config.name == TABLE {
         config.check_tables()?;
+        if !together.is_first() {
+            return Ok(String::new());
+        }
         let report = tables::measure(path, &config, arguments.seed)?;
         report.check()?;
         return finish(&report, &report_of(path), arguments.json);
     }
-    let (data, truth) = (load(&config)?.judged()?, config.mixture()?);
+    let (data, inception) =
+        together.in_turns(|| Ok((load(&config)?.judged()?, inception(arguments.inception.as_deref())?)))?;
+    together.agree_on_data(&data)?;
+    let (truth, collective) = (config.mixture()?, together.collective());
     let generated = foreign::read_split(path, &Form::from(&data.info), &Classes::named(&data.info.classes))?;
-    let inception = inception(arguments.inception.as_deref())?;
     let judging = Judging {
         conditional: generated.labels().is_some(),
         data: &data,
@@ -92,10 +114,14 @@ fn of_images(path: &Path, arguments: &EvaluateArguments) -> Result<String, Failu
         // The conversions that these sounds went through are unknown.
         round_trip: None,
         cache: &waxwork_data::files::cache_dir()?,
+        collective: collective.as_ref(),
     };
     let mut stages = Stages::default();
     let metrics = judging.metrics(&protocol(&data), &mut |what, done, all| stages.set(what, done, all));
     stages.finish();
+    if !together.is_first() {
+        return metrics.map(|_| String::new()).map_err(Failure::from);
+    }
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
         subject: path.display().to_string(),

@@ -47,8 +47,8 @@ use crate::processes::Together;
 pub(crate) fn run(command: &Command, threads: usize, launch: Option<Launch>) -> Result<String, Failure> {
     if let (Some(Launch { launcher, size, .. }), false) = (&launch, may_be_shared(command)) {
         return Err(Failure::usage(format!(
-            "{launcher} started {size} processes, but only `waxwork train` shares its work: start this command once, or set \
-             WAXWORK_MPI=none if each process has work of its own"
+            "{launcher} started {size} processes, but only `waxwork train`, `evaluate` and `sample` share their work: start \
+             this command once, or set WAXWORK_MPI=none if each process has work of its own"
         )));
     }
     match command {
@@ -58,7 +58,9 @@ pub(crate) fn run(command: &Command, threads: usize, launch: Option<Launch>) -> 
         Command::Sweep(arguments) => sweep::run(arguments, threads),
         Command::Repeat(arguments) => repeat::run(arguments, threads),
         Command::FitPrior(arguments) => fit_prior::run(arguments, threads),
-        Command::Sample(arguments) => sample::sample(arguments),
+        Command::Sample(arguments) => {
+            Together::run_alike(launch, |together| sample::sample(arguments, together))
+        }
         Command::Interpolate(arguments) => walk::interpolate(arguments),
         Command::Traverse(arguments) => walk::traverse(arguments),
         Command::Reconstruct(arguments) => sample::reconstruct(arguments),
@@ -74,7 +76,9 @@ pub(crate) fn run(command: &Command, threads: usize, launch: Option<Launch>) -> 
         Command::Pull(_) | Command::Push(_) => {
             Err(Failure::new("this build cannot reach the Hub: build it with `--features hub`"))
         }
-        Command::Evaluate(arguments) => evaluate::run(arguments),
+        Command::Evaluate(arguments) => {
+            Together::run_alike(launch, |together| evaluate::run(arguments, together))
+        }
         Command::Compare(arguments) => compare::run(arguments),
         Command::Rate(arguments) => rate::run(arguments),
         Command::Report(arguments) => report::run(arguments),
@@ -89,5 +93,5 @@ pub(crate) fn run(command: &Command, threads: usize, launch: Option<Launch>) -> 
 
 /// Whether several processes can run a command, together or each by itself.
 fn may_be_shared(command: &Command) -> bool {
-    matches!(command, Command::Train(_) | Command::Doctor { .. })
+    matches!(command, Command::Train(_) | Command::Evaluate(_) | Command::Sample(_) | Command::Doctor { .. })
 }

@@ -1,6 +1,7 @@
 //! `waxwork rate`: a page that asks a person which of two images, clips or sounds is real.
 
 use serde_json::json;
+use waxwork_core::collective::OneProcess;
 use waxwork_core::rng::Stream;
 use waxwork_core::{Device, Kind, Tensor, device, store};
 use waxwork_data::Split;
@@ -41,8 +42,8 @@ pub(crate) fn run(arguments: &RateArguments) -> Result<String, Failure> {
         order.swap(place, other);
     }
     let mut stages = Stages::default();
-    let generated =
-        samples_of(&run, pairs, arguments.seed, &mut |what, done, all| stages.set(what, done, all))?;
+    let mut progress = |what, done, all| stages.set(what, done, all);
+    let generated = samples_of(&run, pairs, arguments.seed, &OneProcess, &mut progress)?;
     stages.finish();
     let generated = generated.seen_as(&run.info.view())?;
     let mut questions = Vec::new();

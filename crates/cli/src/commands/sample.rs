@@ -17,6 +17,7 @@ use crate::commands::{foreign, sample_rows};
 use crate::failure::Failure;
 use crate::notes;
 use crate::output::{self, Form, Labelled};
+use crate::processes::Together;
 use crate::texts;
 
 /// Default number of samples in an image or a folder.
@@ -24,18 +25,19 @@ pub(crate) const SAMPLES: usize = 100;
 /// Default number of clips, of which each is as large as many images.
 const FEW: usize = 40;
 
-pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
+pub(crate) fn sample(arguments: &SampleArguments, together: &Together) -> Result<String, Failure> {
     if arguments.data_dir.is_some() && !arguments.neighbours {
         return Err(Failure::usage(
             "--data-dir needs --neighbours: without it, `sample` does not read the data set",
         ));
     }
     let started = Instant::now();
-    let device = device::open(&arguments.device)?;
+    let device = together.open_device(&arguments.device)?;
     let run =
         if arguments.raw { Run::open_raw(&arguments.run, &device)? } else { open(&arguments.run, &device)? };
+    together.agree_on_weights(&run)?;
     if let Some(encoder) = &run.encoder_of_rows {
-        return sample_rows::sample(&run, encoder, arguments);
+        return sample_rows::sample(&run, encoder, arguments, together);
     }
     only_for_tables(&arguments.wanted)?;
     let form = Form::from(&run);
@@ -68,10 +70,11 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
     let count = arguments.count.unwrap_or(usual);
     let labels = in_turn(&asked, count);
     let labelled = (!labels.is_empty()).then_some(Labelled { labels: &labels, classes: &classes });
-    let bar = output::bar(count, "sampling");
+    let (bar, collective) = (output::bar(count, "sampling"), together.collective());
     let make = |hand_over: &mut dyn FnMut(Tensor) -> Result<(), Failure>| {
         let SampleArguments { seed, truncation, temperature, .. } = *arguments;
-        let asked = Draw { truncation, temperature, ..Draw::new(count, seed, &labels) };
+        let collective = collective.as_ref();
+        let asked = Draw { truncation, temperature, collective, ..Draw::new(count, seed, &labels) };
         draw(run.model.as_ref(), &asked, |part| {
             bar.inc(part.dim(0)? as u64);
             hand_over(part)
@@ -79,6 +82,10 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<String, Failure> {
         bar.finish_and_clear();
         Ok(())
     };
+    if !together.is_first() {
+        make(&mut |_| Ok(()))?;
+        return Ok(String::new());
+    }
     if is_text {
         // One-hot rows of many texts would not fit into memory.
         let mut texts = Vec::new();

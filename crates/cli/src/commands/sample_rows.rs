@@ -10,8 +10,14 @@ use crate::args::{SampleArguments, WantedArgs};
 use crate::commands::sample::SAMPLES;
 use crate::failure::Failure;
 use crate::output;
+use crate::processes::Together;
 
-pub(crate) fn sample(run: &Run, encoder: &Encoder, arguments: &SampleArguments) -> Result<String, Failure> {
+pub(crate) fn sample(
+    run: &Run,
+    encoder: &Encoder,
+    arguments: &SampleArguments,
+    together: &Together,
+) -> Result<String, Failure> {
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sample.csv"));
     if !matches!(output::extension(&out).as_deref(), Some("csv" | "parquet")) {
         let shown = out.display();
@@ -32,10 +38,14 @@ pub(crate) fn sample(run: &Run, encoder: &Encoder, arguments: &SampleArguments) 
         temperature: arguments.temperature,
         ..SampleRequest::new(arguments.seed, count)
     };
-    let bar = output::bar(count, "sampling");
-    let table =
-        rows::sample(run.model.as_ref(), encoder, &request, |done| bar.set(done as u64, count as u64))?;
+    let (bar, collective) = (output::bar(count, "sampling"), together.collective());
+    let progress = |done| bar.set(done as u64, count as u64);
+    let (model, collective) = (run.model.as_ref(), collective.as_ref());
+    let table = rows::sample_together(model, encoder, &request, collective, progress)?;
     bar.finish_and_clear();
+    if !together.is_first() {
+        return Ok(String::new());
+    }
     table.write(&out)?;
     Ok(format!("{count} rows in {}\n{}", out.display(), obeyed(&table, &arguments.wanted.asked)?))
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use time::macros::format_description;
+use waxwork_core::collective::Collective;
 use waxwork_core::{Device, Profile, Tensor, device, store};
 use waxwork_data::Dataset;
 use waxwork_data::manifest::{CLIPS, SOUND};
@@ -97,6 +98,8 @@ pub(crate) struct Session {
     threads: usize,
     stop: Stop,
     together: Together,
+    /// The processes as training uses them, which are joined before the first run.
+    joined: OnceLock<Arc<dyn Collective>>,
     /// Whether to report at the end where the time went.
     profile: bool,
 }
@@ -119,7 +122,23 @@ impl Session {
                 interrupt(&handler);
             }
         })?;
-        Ok(Self { device, threads, stop, together: together.clone(), profile: false })
+        Ok(Self {
+            device,
+            threads,
+            stop,
+            together: together.clone(),
+            joined: OnceLock::new(),
+            profile: false,
+        })
+    }
+
+    /// The processes that share the batch of every step. All of them make the first call.
+    fn collective(&self) -> Result<Arc<dyn Collective>, Failure> {
+        if let Some(joined) = self.joined.get() {
+            return Ok(Arc::clone(joined));
+        }
+        let joined = self.together.collective_on(&self.device)?;
+        Ok(Arc::clone(self.joined.get_or_init(|| joined)))
     }
 
     /// The environment on which this process's results could depend, besides recipe and data.
@@ -199,8 +218,9 @@ fn prepared(
         }
         session.together.agree_on_data(&data)?;
     }
+    let collective = session.collective()?;
     let run = TrainingRun::new(recipe, data, &session.device, weights);
-    run.and_then(|run| run.with_collective(session.together.collective())).map_err(|error| match error {
+    run.and_then(|run| run.with_collective(collective)).map_err(|error| match error {
         waxwork_models::Error::Core(error @ Precision { .. }) => {
             Failure::new(format!("invalid `train.dtype`: {error}, such as `--device cuda`"))
         }

@@ -74,6 +74,28 @@ fn clipping_scales_the_gradient_to_its_limit_and_the_norm_is_reported_unclipped(
 }
 
 #[test]
+fn a_normalised_gradient_has_a_norm_of_1_and_zero_stays_zero() {
+    let moved = || {
+        let model = Quadratic::new();
+        let config = OptimizerConfig { lr: 1e9, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() };
+        let mut state = state(&model, OptimizerConfig { normalise: true, ..config });
+        state.step(&model, &batch([-2.0, -3.0], 0)).unwrap();
+        let first = model.value();
+        state.step(&model, &batch([first[0], first[1]], 0)).unwrap();
+        (first, model.value())
+    };
+    for (first, second) in [moved(), without_kernels(moved)] {
+        // The gradient is (3, 4), of norm 5.
+        for (found, expected) in first.iter().zip([1.0 - 0.6, 1.0 - 0.8]) {
+            assert!((found - expected).abs() < 1e-8, "{found}");
+        }
+        assert_eq!(first, second);
+    }
+    let both = OptimizerConfig { normalise: true, clip_norm: Some(1.0), ..OptimizerConfig::default() };
+    assert!(both.validate(&["used"]).unwrap_err().to_string().contains("optimizer.clip_norm"));
+}
+
+#[test]
 fn the_moving_average_follows_with_the_decay_of_its_age() {
     let model = Quadratic::new();
     let mut state = state(&model, OptimizerConfig { lr: 0.1, ema: Some(0.9), ..OptimizerConfig::default() });

@@ -194,7 +194,7 @@ fn pack(
                 listed[picture.label.unwrap_or(0) as usize] += 1;
                 match image {
                     Ok(image) => {
-                        writer.image(&image, picture.label)?;
+                        writer.sample(&image, picture.label)?;
                         kept[picture.label.unwrap_or(0) as usize] += 1;
                     }
                     Err(error) if config.skip_unreadable && contents::is_of_one_file(&error) => {

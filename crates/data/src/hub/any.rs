@@ -6,13 +6,15 @@ pub(super) mod texts;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use waxwork_core::ImageShape;
+use waxwork_core::{ImageShape, Kind as SampleKind};
 
 use super::{Hub, Kind, REVISION, Wanted, column, packed_path, texts_path};
 use crate::folder::FolderConfig;
 use crate::manifest::HUB;
 use crate::notes::{LISTED, Note};
-use crate::parquet::{Columns, Labels, Survey, Table};
+use crate::parquet::{Columns, Content, Labels, Survey, Table};
+use crate::sound::recordings::{Found, Made};
+use crate::sound::{self, SoundConfig};
 use crate::{DataConfig, Error, Progress, Result, natural, packed, selection, splits};
 
 /// Maximum number of classes of a data set without class names.
@@ -198,8 +200,8 @@ fn classes(train: &Part, all: &[&Part]) -> Result<Vec<String>, Option<String>> {
     Ok(classes)
 }
 
-/// Fetches the data set of `config`. Packs its images, or writes its texts as files of lines, and returns the
-/// path of the packed file or of the folder of the texts.
+/// Fetches the data set of `config`. Packs its images or recordings, or writes its texts as files of lines,
+/// and returns the path of the packed file or of the folder of the texts.
 pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progress<'_>) -> Result<PathBuf> {
     let name = config.name.trim_start_matches(HUB);
     let (repository, subset) = match name.match_indices('/').nth(1) {
@@ -258,15 +260,13 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
     notes.insert(0, Note::Parts { train: train.name.clone(), test: test_name });
 
     let parts: Vec<&Part> = std::iter::once(&train).chain(&test).collect();
-    let are_texts = train.columns.first().is_some_and(|columns| columns.are_texts);
+    let content = content(&parts).map_err(wrong)?;
+    config.check_content(content)?;
     let classes = classes(&train, &parts).unwrap_or_else(|reason| {
-        notes.extend(reason.map(|reason| match are_texts {
-            true => Note::Texts { doubt: format!("the texts have no labels: {reason}") },
-            false => Note::NoLabels { reason },
-        }));
+        notes.extend(reason.map(|reason| content.no_labels(reason)));
         Vec::new()
     });
-    if are_texts {
+    if content == Content::Texts {
         let path = texts_path(config, dir);
         texts::write(&path, &parts, &classes, notes)?;
         return Ok(path);
@@ -276,21 +276,31 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
         labels: Vec::new(),
         keep: Vec::new(),
         config: config.folder.clone().unwrap_or_default(),
+        sound: config.sound.clone().unwrap_or_default(),
+        found: Found::default(),
         skipped: 0,
         examples: Vec::new(),
     };
     for part in &parts {
         packing.take_labels(part, &classes, &mut notes)?;
     }
-    let shape = packing.shape(config, &parts)?;
-    let mut writer = packed::Writer::create(&path, shape, &classes)?;
+    let kind = if content == Content::Recordings {
+        packing.sound.kind(sound::RATE, sound::LENGTH)?
+    } else {
+        packing.shape(config, &parts)?.into()
+    };
+    let mut writer = packed::Writer::create(&path, kind.clone(), &classes)?;
     let train_only = packing.train_only(&train, test.is_none());
-    packing.write(&mut writer, &train, 0, shape, |row| train_only[row])?;
+    packing.write(&mut writer, &train, 0, &kind, |row| train_only[row])?;
+    if writer.count() == 0 {
+        return Err(wrong("none of its training samples is left".into()));
+    }
     writer.end_train();
     match &test {
-        Some(test) => packing.write(&mut writer, test, 1, shape, |_| true)?,
-        None => packing.write(&mut writer, &train, 0, shape, |row| !train_only[row])?,
+        Some(test) => packing.write(&mut writer, test, 1, &kind, |_| true)?,
+        None => packing.write(&mut writer, &train, 0, &kind, |row| !train_only[row])?,
     }
+    notes.extend(packing.found.notes(&kind));
     if packing.skipped > 0 {
         notes.push(Note::Unreadable { count: packing.skipped, examples: packing.examples });
     }
@@ -298,15 +308,34 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
     Ok(path)
 }
 
-/// How rows become images.
+/// Returns what all parts hold, or the reason why they do not fit each other.
+fn content(parts: &[&Part]) -> Result<Content, String> {
+    let mut all = parts.iter().flat_map(|part| &part.columns).map(|columns| columns.content);
+    let first = all.next().unwrap_or(Content::Images);
+    match all.find(|content| *content != first) {
+        Some(other) => Err(format!("some of its files hold {first}, and others {other}")),
+        None => Ok(first),
+    }
+}
+
+/// How rows become images or sounds.
 struct Packing {
     /// The label of every row of each part, over all its tables; empty without classes.
     labels: Vec<Vec<Option<u32>>>,
     /// The rows that each part uses.
     keep: Vec<Vec<bool>>,
     config: FolderConfig,
+    sound: SoundConfig,
+    /// Facts about recordings, for the notes.
+    found: Found,
     skipped: usize,
     examples: Vec<String>,
+}
+
+/// What a row becomes.
+enum Sample {
+    Image(Vec<u8>),
+    Sounds(Made),
 }
 
 impl Packing {
@@ -375,35 +404,56 @@ impl Packing {
         }
     }
 
-    /// Writes the rows of part number `index` that `chosen` selects.
+    /// Writes the rows of part number `index` that `chosen` selects, as samples of `kind`.
     fn write(
         &mut self,
         writer: &mut packed::Writer,
         part: &Part,
         index: usize,
-        shape: ImageShape,
+        kind: &SampleKind,
         chosen: impl Fn(usize) -> bool + Sync,
     ) -> Result<()> {
         let exactly = self.config.size.is_none();
-        let skip = self.config.skip_unreadable;
+        let skip = self.config.skip_unreadable || self.sound.skip_unreadable;
+        let fit = self.sound.fit;
+        let rate = if let SampleKind::Sound { rate, .. } = *kind { rate } else { 0 };
+        let sample = |table: &Table, row: usize, bytes: Option<&[u8]>| -> Result<Sample> {
+            match *kind {
+                SampleKind::Image(shape) => Ok(Sample::Image(table.image(row, bytes, shape, exactly)?)),
+                SampleKind::Sound { rate, length } => {
+                    let made = Made::of(&table.recording(row, bytes)?, fit, (rate, length));
+                    Ok(Sample::Sounds(made.map_err(|reason| table.unreadable(row, reason))?))
+                }
+                _ => Err(Error::Config { key: "data.name", reason: format!("rows are no {kind}") }),
+            }
+        };
         let mut before = 0;
         for (table, columns) in part.tables.iter().zip(&part.columns) {
             let (labels, keep) = (&self.labels[index], &self.keep[index]);
             let picked = |row: usize| keep[before + row] && chosen(before + row);
-            let make = |row: usize, bytes: Option<&[u8]>| match table.image(row, bytes, shape, exactly) {
-                Err(error @ Error::Row { .. }) if skip => Ok((row, Err(error))),
-                image => image.map(|image| (row, Ok(image))),
-            };
-            let (skipped, examples) = (&mut self.skipped, &mut self.examples);
-            table.pictures(columns, picked, make, |(row, image)| match image {
-                Ok(pixels) => writer.image(&pixels, labels.get(before + row).copied().flatten()),
-                Err(error) => {
-                    *skipped += 1;
-                    if let (Error::Row { reason, .. }, true) = (error, examples.len() < LISTED) {
-                        examples.push(format!("row {row} of `{}` ({reason})", part.name));
-                    }
-                    Ok(())
+            let make = |row: usize, bytes: Option<&[u8]>| match sample(table, row, bytes) {
+                Err(Error::Row { reason, .. } | Error::RecordingRow { reason, .. }) if skip => {
+                    Ok((row, Err(reason)))
                 }
+                sample => sample.map(|sample| (row, Ok(sample))),
+            };
+            let (skipped, examples, found) = (&mut self.skipped, &mut self.examples, &mut self.found);
+            table.pictures(columns, picked, make, |(row, sample)| {
+                let label = labels.get(before + row).copied().flatten();
+                match sample {
+                    Ok(Sample::Image(pixels)) => writer.sample(&pixels, label)?,
+                    Ok(Sample::Sounds(made)) => {
+                        found.add(&made, rate, fit);
+                        made.sounds.iter().try_for_each(|sound| writer.sample(sound, label))?;
+                    }
+                    Err(reason) => {
+                        *skipped += 1;
+                        if examples.len() < LISTED {
+                            examples.push(format!("row {row} of `{}` ({reason})", part.name));
+                        }
+                    }
+                }
+                Ok(())
             })?;
             before += table.rows();
         }

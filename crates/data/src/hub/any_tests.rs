@@ -1,4 +1,5 @@
-//! Reading of data sets of the Hub as people upload them: columns, labels, parts and images of all kinds.
+//! Reading of data sets of the Hub as people upload them: columns, labels, parts, and images, recordings and
+//! texts of all kinds.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -29,20 +30,31 @@ enum Cells<'a> {
 
 /// Returns a parquet file of these images, with a label column of this name, described as the Hub does.
 fn table(pictures: &[Vec<u8>], column: &str, cells: &Cells<'_>, described: &Value) -> Vec<u8> {
+    table_of(("image", "Image"), pictures, column, cells, described)
+}
+
+/// Returns a parquet file of these encoded samples in a column of this name and type.
+fn table_of(
+    (own, of_type): (&str, &str),
+    samples: &[Vec<u8>],
+    column: &str,
+    cells: &Cells<'_>,
+    described: &Value,
+) -> Vec<u8> {
     let kind = match cells {
         Cells::Numbers(_) => format!("required int64 {column};"),
         Cells::Words(_) => format!("required binary {column} (UTF8);"),
     };
-    let schema = format!("message schema {{ required group image {{ required binary bytes; }} {kind} }}");
+    let schema = format!("message schema {{ required group {own} {{ required binary bytes; }} {kind} }}");
     let schema = Arc::new(parse_message_type(&schema).unwrap());
-    let features = json!({"info": {"features": {"image": {"_type": "Image"}, column: described}}});
+    let features = json!({"info": {"features": {own: {"_type": of_type}, column: described}}});
     let pairs = vec![KeyValue { key: "huggingface".into(), value: Some(features.to_string()) }];
     let described = (!described.is_null()).then_some(pairs);
     let properties = WriterProperties::builder().set_key_value_metadata(described).build();
     let mut out = Vec::new();
     let mut writer = SerializedFileWriter::new(&mut out, schema, Arc::new(properties)).unwrap();
     let mut group = writer.next_row_group().unwrap();
-    let bytes: Vec<ByteArray> = pictures.iter().map(|bytes| ByteArray::from(bytes.clone())).collect();
+    let bytes: Vec<ByteArray> = samples.iter().map(|bytes| ByteArray::from(bytes.clone())).collect();
     let mut next = group.next_column().unwrap().unwrap();
     next.typed::<ByteArrayType>().write_batch(&bytes, None, None).unwrap();
     next.close().unwrap();
@@ -93,9 +105,13 @@ fn fetched_into(dir: &Path, files: &[(&str, Vec<u8>)], config: &DataConfig) -> R
 
 /// Returns the result of these files, grouped by part, and the notes about it.
 fn fetched(files: &[(&str, Vec<u8>)], folder: Option<FolderConfig>) -> Result<(Dataset, Vec<String>)> {
+    fetched_as(files, &DataConfig { folder, ..DataConfig::named("hf:some/pictures") })
+}
+
+/// [`fetched`] with any settings.
+fn fetched_as(files: &[(&str, Vec<u8>)], config: &DataConfig) -> Result<(Dataset, Vec<String>)> {
     let dir = tempfile::tempdir().unwrap();
-    let config = DataConfig { folder, ..DataConfig::named("hf:some/pictures") };
-    let path = fetched_into(dir.path(), files, &config)?;
+    let path = fetched_into(dir.path(), files, config)?;
     let (parts, header) = packed::open(&path)?;
     let info = DatasetInfo::of("x", &header.classes, &*parts.train, &*parts.test)?;
     assert_eq!(info.identity, header.identity);
@@ -170,7 +186,7 @@ fn read(data: &Dataset, split: &crate::Split) -> Vec<(String, Option<u32>)> {
 }
 
 /// The lines of docs/robustness.md about the Hub, and the test of each.
-const CASES: [(&str, &str, fn()); 9] = [
+const CASES: [(&str, &str, fn()); 10] = [
     (
         "a grey image first, or any mixture of grey and colour",
         "colour images if any image is in colour, else grey images",
@@ -212,7 +228,12 @@ const CASES: [(&str, &str, fn()); 9] = [
         advice_about_sizes_leads_to_no_second_error,
     ),
     (
-        "no images but a column of words called `text` or `sentence`, or any column of words that `data.text.column` names",
+        "a column of recordings instead of images: described as audio, or called `audio`, `sound`, `recording` or `speech`",
+        "sounds, as from a folder of WAV files with `data.sound`; FLAC, MP3 and other formats are refused, with the row",
+        recordings_become_sounds,
+    ),
+    (
+        "neither images nor recordings but a column of words called `text` or `sentence`, or any column of words that `data.text.column` names",
         "texts, with labels by the same rules and classes in the order of their names; blank rows are left out, with a warning",
         texts_are_found_where_there_are_no_images_or_where_they_are_asked_for,
     ),
@@ -438,4 +459,102 @@ fn texts_are_found_where_there_are_no_images_or_where_they_are_asked_for() {
     let captions = table(&blue(0..10), "caption", &Cells::Words(&["a blue square"; 10]), &Value::Null);
     let (data, _) = fetched_texts(&[("train/0", captions)], Some("caption")).unwrap();
     assert_eq!(read(&data, &data.test), [("a blue square".to_owned(), None)]);
+
+    // So are transcripts beside recordings.
+    let recordings = vec![wav(8000, &[500; 50]); 10];
+    let transcripts = Cells::Words(&["a tone"; 10]);
+    let spoken = table_of(("audio", "Audio"), &recordings, "text", &transcripts, &Value::Null);
+    let spoken = [("train/0", spoken)];
+    let (data, _) = fetched_texts(&spoken, Some("text")).unwrap();
+    assert_eq!(read(&data, &data.test), [("a tone".to_owned(), None)]);
+    let error = fetched_texts(&spoken, None).unwrap_err().to_string();
+    assert!(error.contains("data.text.column") && error.contains("has recordings"), "{error}");
+
+    // Settings for other kinds of samples are refused, not ignored.
+    let named = DataConfig::named("hf:some/pictures");
+    let sound = DataConfig { sound: Some(SoundConfig::default()), ..named.clone() };
+    let folder = DataConfig { folder: Some(FolderConfig::default()), ..named };
+    for (config, key) in [(sound, "data.sound"), (folder, "data.folder")] {
+        let error = fetched_as(&files, &config).unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains("has texts"), "{error}");
+    }
+}
+
+/// A WAV file of 16 bits.
+fn wav(rate: u32, samples: &[i16]) -> Vec<u8> {
+    let data: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    let mut file = b"RIFF____WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
+    file.extend(rate.to_le_bytes());
+    file.extend((2 * rate).to_le_bytes());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend((data.len() as u32).to_le_bytes());
+    file.extend(data);
+    file
+}
+
+fn recordings_become_sounds() {
+    let tone =
+        |step: f64| -> Vec<i16> { (0..900).map(|j| (9000.0 * (j as f64 * step).sin()) as i16).collect() };
+    let mut recordings: Vec<Vec<u8>> = (1..5).map(|i| wav(8000, &tone(0.1 * f64::from(i)))).collect();
+    recordings.push(wav(16_000, &tone(0.7)));
+    let words = Cells::Words(&["low", "high", "low", "high", "low"]);
+    let settings = |fit: sound::Fit| SoundConfig { length: Some(1024), fit, ..SoundConfig::default() };
+    let as_sounds =
+        |sound: SoundConfig| DataConfig { sound: Some(sound), ..DataConfig::named("hf:some/pictures") };
+    let pad = as_sounds(settings(sound::Fit::Pad));
+    for (own, described) in [("audio", Value::Null), ("Speech", Value::Null), ("x", named(&[]))] {
+        let table = table_of((own, "Audio"), &recordings, "label", &words, &described);
+        let (data, notes) = fetched_as(&[("train/0", table.clone()), ("test/0", table)], &pad).unwrap();
+        assert_eq!(data.info.kind, SampleKind::Sound { rate: 8000, length: 1024 }, "{own}");
+        assert_eq!(data.info.classes, ["high", "low"]);
+        assert_eq!((data.train.len(), data.train.label(1), data.test.len()), (5, Some(0), 5));
+        let mut samples = tone(0.2);
+        samples.resize(1024, 0);
+        let expected: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        assert_eq!(data.train.bytes(&[1]).unwrap(), expected);
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[1].starts_with("2 of 10 recordings have another rate"), "{notes:?}");
+    }
+
+    // Sounds that are cut from one recording stay in one part.
+    let table = |recordings: &[Vec<u8>]| {
+        vec![("train/0", table_of(("audio", "Audio"), recordings, "label", &words, &Value::Null))]
+    };
+    let cut = SoundConfig { length: Some(300), ..settings(sound::Fit::Cut) };
+    let (data, _) = fetched_as(&table(&recordings), &as_sounds(cut)).unwrap();
+    assert_eq!(data.train.len() + data.test.len(), 4 * 3 + 2);
+    assert!(matches!(data.test.len(), 2 | 3), "one recording is held out");
+
+    let with = |row: usize, bytes: Vec<u8>| {
+        let mut damaged = recordings.clone();
+        damaged[row] = bytes;
+        let mut files = table(&damaged);
+        files.push(("test/0", table(&recordings).remove(0).1));
+        files
+    };
+    for (bad, reason) in [
+        (b"fLaC\0\0\0\x22".to_vec(), "it is in the format FLAC, but only WAV is read"),
+        (b"\xff\xfb\x90\x64".to_vec(), "MP3"),
+        (b"nothing".to_vec(), "not a WAV file"),
+        (wav(8000, &[0; 50]), "nothing but silence"),
+    ] {
+        let files = with(2, bad);
+        let error = fetched_as(&files, &pad).unwrap_err();
+        assert!(matches!(error, Error::RecordingRow { row: 2, .. }), "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+        let skip = SoundConfig { skip_unreadable: true, ..settings(sound::Fit::Pad) };
+        let (data, notes) = fetched_as(&files, &as_sounds(skip)).unwrap();
+        assert_eq!((data.info.skipped, data.train.len(), data.test.len()), (1, 4, 5));
+        assert!(notes.last().unwrap().contains("row 2 of `train` ("), "{notes:?}");
+    }
+
+    // Settings for the other kind of samples are refused, not ignored.
+    let both = DataConfig { folder: Some(FolderConfig::default()), ..pad.clone() };
+    assert!(fetched_as(&table(&recordings), &both).unwrap_err().to_string().contains("data.folder"));
+    let label = SoundConfig { label: Some("{label}_*".into()), ..SoundConfig::default() };
+    let error = fetched_as(&table(&recordings), &as_sounds(label)).unwrap_err().to_string();
+    assert!(error.contains("data.sound.label"), "{error}");
+    let pictures = self::table(&blue(0..2), "label", &Cells::Numbers(&[0, 1]), &plain());
+    let error = fetched_as(&[("train/0", pictures)], &pad).unwrap_err().to_string();
+    assert!(error.contains("data.sound") && error.contains("has images"), "{error}");
 }

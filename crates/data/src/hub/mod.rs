@@ -119,6 +119,9 @@ fn packed_name(config: &DataConfig) -> String {
         name += if folder.grey { "-grey" } else { "" };
         name += if folder.skip_unreadable { "-skip" } else { "" };
     }
+    if let Some(sound) = &config.sound {
+        name += &sound.ending();
+    }
     name
 }
 
@@ -156,7 +159,7 @@ fn fetch_known(
                     return Err(count("more"));
                 }
                 found += 1;
-                writer.image(pixels, Some(label))
+                writer.sample(pixels, Some(label))
             })?;
         }
         if found != expected {

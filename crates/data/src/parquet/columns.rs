@@ -1,5 +1,7 @@
-//! The columns of a parquet file that hold images or texts, and labels: by the Hub's own description of the
-//! columns or, without one, by their names and types.
+//! The columns of a parquet file that hold images, recordings or texts, and labels: by the Hub's own description
+//! of the columns or, without one, by their names and types.
+
+use std::fmt;
 
 use ::parquet::schema::types::{ColumnDescriptor, Type};
 use serde_json::Value;
@@ -10,19 +12,52 @@ use crate::{Error, Result};
 
 /// The key of the Hub's column description in a parquet file.
 const FEATURES: &str = "huggingface";
+/// Usual names of columns of recordings.
+const AUDIO: [&str; 4] = ["audio", "sound", "recording", "speech"];
 /// Usual names of label columns, the best first.
 const LABELS: [&str; 7] = ["label", "labels", "class", "category", "target", "targets", "y"];
-
 /// Usual names of columns of texts, the best first.
 const TEXTS: [&str; 2] = ["text", "sentence"];
 
 /// The columns of samples and labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Columns {
+    /// The column of images, of recordings, or of texts.
     pub(super) samples: String,
-    /// Whether the samples are texts, not images.
-    pub(crate) are_texts: bool,
+    pub(crate) content: Content,
     pub(crate) labels: Labels,
+}
+
+/// What the samples of a table are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Encoded images.
+    Images,
+    /// Encoded recordings.
+    Recordings,
+    /// Texts.
+    Texts,
+}
+
+impl Content {
+    /// The note that samples have no labels, for this reason.
+    pub(crate) fn no_labels(self, reason: String) -> Note {
+        match self {
+            Self::Images => Note::NoLabels { reason },
+            Self::Recordings => Note::Sounds { doubt: format!("the sounds have no labels: {reason}") },
+            Self::Texts => Note::Texts { doubt: format!("the texts have no labels: {reason}") },
+        }
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Images => "images",
+            Self::Recordings => "recordings",
+            Self::Texts => "texts",
+        })
+    }
 }
 
 /// The column that gives the class of a sample.
@@ -42,10 +77,10 @@ pub(crate) enum Labels {
 
 impl Table {
     /// Finds the columns of samples and labels, and returns notes about the choice. The samples are the texts
-    /// of the column `texts`, or else images, or else texts.
+    /// of the column `texts`; without one, they are images, or else recordings, or else texts.
     ///
     /// # Errors
-    /// [`Error::Format`] if there is no column of texts `texts`, or no column holds images or texts.
+    /// [`Error::Format`] if there is no column of texts `texts`, or no column holds images, recordings or texts.
     pub(crate) fn columns(&self, texts: Option<&str>) -> Result<(Columns, Vec<Note>)> {
         let described = self.file.note(FEATURES).and_then(|text| serde_json::from_str(text).ok());
         let described: Value = described.unwrap_or_default();
@@ -55,35 +90,52 @@ impl Table {
         let kind = |name: &str| features[name]["_type"].as_str();
         let mut notes = Vec::new();
 
-        let is_picture = |field: &Type| match kind(field.name()) {
-            Some(kind) => kind == "Image",
-            None => field.is_group() && field.get_fields().iter().any(|part| part.name() == "bytes"),
+        let is_group =
+            |field: &Type| field.is_group() && field.get_fields().iter().any(|part| part.name() == "bytes");
+        let content = |field: &Type| match kind(field.name()) {
+            Some("Image") => Some(Content::Images),
+            Some("Audio") => Some(Content::Recordings),
+            Some(_) => None,
+            None if !is_group(field) => None,
+            None if AUDIO.iter().any(|known| field.name().eq_ignore_ascii_case(known)) => {
+                Some(Content::Recordings)
+            }
+            None => Some(Content::Images),
         };
-        let pictures: Vec<&str> =
-            fields.iter().filter(|field| is_picture(field)).map(|field| field.name()).collect();
+        let holding = |wanted: Content| -> Vec<&str> {
+            let fields = fields.iter().filter(|field| content(field) == Some(wanted));
+            fields.map(|field| field.name()).collect()
+        };
         let has_texts = |name: &str| self.leaf(name, "texts", is_text).is_ok();
-        let found = || format!("the columns {}", all.join(", "));
-        let (samples, are_texts) = match (texts, pictures.split_first()) {
-            (Some(name), _) if all.contains(&name) && has_texts(name) => (name, true),
-            (Some(name), _) => {
-                return Err(Error::format(self.path(), format!("a column of texts `{name}`"), found()));
+        let (suitable, expected): (Vec<(Content, Vec<&str>)>, String) = match texts {
+            Some(asked) => {
+                let found = all.iter().copied().find(|name| *name == asked && has_texts(name));
+                let texts = found.into_iter().collect();
+                (vec![(Content::Texts, texts)], format!("a column of texts `{asked}`"))
             }
-            (None, Some((image, others))) => {
-                notes.extend(taken("pictures", image, others));
-                (*image, false)
-            }
-            (None, None) => {
+            None => {
                 let named = |known: &&str| all.iter().copied().find(|name| name.eq_ignore_ascii_case(known));
-                let likely: Vec<&str> =
-                    TEXTS.iter().filter_map(named).filter(|name| has_texts(name)).collect();
-                let Some((text, others)) = likely.split_first() else {
-                    let expected = "a column of images, or one of texts called `text` or `sentence`";
-                    return Err(Error::format(self.path(), expected, found()));
-                };
-                notes.extend(taken("texts", text, others));
-                (*text, true)
+                let texts = TEXTS.iter().filter_map(named).filter(|name| has_texts(name)).collect();
+                let [images, recordings] =
+                    [Content::Images, Content::Recordings].map(|wanted| (wanted, holding(wanted)));
+                let expected =
+                    "a column of images or recordings, or one of texts called `text` or `sentence`";
+                (vec![images, recordings, (Content::Texts, texts)], expected.to_owned())
             }
         };
+        let choice = suitable.iter().find_map(|(content, columns)| {
+            let (first, others) = columns.split_first()?;
+            Some((*content, *first, others))
+        });
+        let Some((content, samples, others)) = choice else {
+            return Err(Error::format(self.path(), expected, format!("the columns {}", all.join(", "))));
+        };
+        let purpose = match content {
+            Content::Images => "pictures",
+            Content::Recordings => "recordings",
+            Content::Texts => "texts",
+        };
+        notes.extend(taken(purpose, samples, others));
 
         let by_name =
             || LABELS.iter().flat_map(|known| all.iter().filter(|name| name.eq_ignore_ascii_case(known)));
@@ -117,17 +169,17 @@ impl Table {
                 notes.extend(taken("labels", name, &others));
                 labels
             }
-            None if are_texts => Labels::None,
+            None if content == Content::Texts => Labels::None,
             None => {
                 let reason = match candidates.first() {
                     Some(name) => format!("the column `{name}` holds neither a number nor a word per row"),
                     None => format!("none of the columns {} contains labels", all.join(", ")),
                 };
-                notes.push(Note::NoLabels { reason });
+                notes.push(content.no_labels(reason));
                 Labels::None
             }
         };
-        Ok((Columns { samples: samples.to_owned(), are_texts, labels }, notes))
+        Ok((Columns { samples: samples.to_owned(), content, labels }, notes))
     }
 
     /// Returns the leaf column below `root` that `fits`. A column with more than one value per row does not

@@ -115,6 +115,23 @@ impl SoundConfig {
         Ok(Kind::Sound { rate, length })
     }
 
+    /// Returns what distinguishes the sounds of these settings from those of the default ones, for the name of
+    /// a file that keeps them; empty if nothing does. What networks see of them makes no difference.
+    #[cfg_attr(not(feature = "hub"), expect(dead_code, reason = "only the Hub keeps sounds"))]
+    pub(crate) fn ending(&self) -> String {
+        let other = |value: Option<usize>, usual: usize| value.filter(|value| *value != usual);
+        let mut ending = String::new();
+        ending += &other(self.rate, RATE as usize).map(|rate| format!("-{rate}hz")).unwrap_or_default();
+        ending += &other(self.length, LENGTH).map(|length| format!("-{length}")).unwrap_or_default();
+        ending += match self.fit {
+            Fit::Pad => "",
+            Fit::Trim => "-trim",
+            Fit::Cut => "-cut",
+        };
+        ending += if self.skip_unreadable { "-skip" } else { "" };
+        ending
+    }
+
     /// Returns the representation that networks see, without statistics.
     ///
     /// # Errors

@@ -61,7 +61,8 @@ pub fn read(dir: &Path, kind: &Kind) -> Result<Recordings> {
         return Err(Error::Config { key: "data", reason });
     };
     let sound = |picture: &Picture| {
-        let mut samples = resampled(&picture.path, &open(&picture.path)?, rate)?;
+        let mut samples = at_rate(&open(&picture.path)?, rate)
+            .map_err(|reason| Error::Recording { path: picture.path.clone(), reason })?;
         samples.resize(length, 0.0);
         Ok(at_rest(&samples))
     };
@@ -154,7 +155,7 @@ pub(crate) fn load_fsdd(
 
 /// Facts for the notes, collected while reading.
 #[derive(Default)]
-struct Found {
+pub(crate) struct Found {
     /// Names of files that were left out, each with its reason.
     skipped: Vec<String>,
     resampled: usize,
@@ -181,12 +182,11 @@ impl Found {
             if total.load(Ordering::Relaxed) > MOST_BYTES {
                 return Err(too_many());
             }
-            let made = heard(&picture.path).and_then(|recording| {
-                let samples = resampled(&picture.path, &recording, rate)?;
-                let longer = samples.len() > length;
-                let sounds = fitted(samples, length, config.fit);
-                total.fetch_add(sounds.len() * kind.bytes(), Ordering::Relaxed);
-                Ok((recording.rate, longer, sounds))
+            let made = open(&picture.path).and_then(|recording| {
+                let made = Made::of(&recording, config.fit, (rate, length))
+                    .map_err(|reason| Error::Recording { path: picture.path.clone(), reason })?;
+                total.fetch_add(made.sounds.len() * kind.bytes(), Ordering::Relaxed);
+                Ok(made)
             });
             done();
             made
@@ -194,7 +194,7 @@ impl Found {
         let made: Vec<Result<Made>> = listed.par_iter().map(sounds).collect();
         let (mut bytes, mut labels) = (Vec::new(), Vec::new());
         for (picture, made) in listed.iter().zip(made) {
-            let (own_rate, longer, sounds) = match made {
+            let made = match made {
                 Ok(made) => made,
                 Err(error @ (Error::Recording { .. } | Error::Io { .. })) if config.skip_unreadable => {
                     let name = picture.path.strip_prefix(dir).unwrap_or(&picture.path).display();
@@ -207,14 +207,11 @@ impl Found {
                 }
                 Err(error) => return Err(error),
             };
-            self.all += 1;
-            self.resampled += usize::from(own_rate != rate);
-            self.longer += usize::from(longer && config.fit != Fit::Cut);
-            self.rates.insert(own_rate);
-            if bytes.len() + sounds.len() * kind.bytes() > MOST_BYTES {
+            self.add(&made, rate, config.fit);
+            if bytes.len() + made.sounds.len() * kind.bytes() > MOST_BYTES {
                 return Err(too_many());
             }
-            for sound in sounds {
+            for sound in made.sounds {
                 bytes.extend(sound);
                 labels.push(picture.label);
             }
@@ -226,7 +223,15 @@ impl Found {
         InMemory::new(kind.clone(), bytes, labels.into_iter().collect())
     }
 
-    fn notes(&self, kind: &Kind) -> Vec<Note> {
+    /// Counts a recording that became sounds of `rate`.
+    pub(crate) fn add(&mut self, made: &Made, rate: u32, fit: Fit) {
+        self.all += 1;
+        self.resampled += usize::from(made.rate != rate);
+        self.longer += usize::from(made.longer && fit != Fit::Cut);
+        self.rates.insert(made.rate);
+    }
+
+    pub(crate) fn notes(&self, kind: &Kind) -> Vec<Note> {
         let mut notes = Vec::new();
         let doubt = |text: String| Note::Sounds { doubt: text };
         if self.resampled > 0 {
@@ -249,18 +254,30 @@ impl Found {
     }
 }
 
-/// Opens a recording; one with nothing but silence is an error.
-fn heard(path: &Path) -> Result<Recording> {
-    let recording = open(path)?;
-    if recording.samples.iter().all(|sample| *sample == 0.0) {
-        let reason = "there is nothing but silence in it".to_owned();
-        return Err(Error::Recording { path: path.to_path_buf(), reason });
-    }
-    Ok(recording)
+/// The sounds that a recording becomes.
+pub(crate) struct Made {
+    /// The recording's own sample rate, Hz.
+    rate: u32,
+    /// Whether it is longer than a sound.
+    longer: bool,
+    /// The sounds at rest.
+    pub(crate) sounds: Vec<Vec<u8>>,
 }
 
-/// The result of a recording: its own rate, whether it is longer than a sound, and the sounds cut from it.
-type Made = (u32, bool, Vec<Vec<u8>>);
+impl Made {
+    /// Fits a recording to sounds of this rate and length.
+    ///
+    /// # Errors
+    /// The reason, if it is nothing but silence, or too long at that rate.
+    pub(crate) fn of(recording: &Recording, fit: Fit, (rate, length): (u32, usize)) -> Result<Self, String> {
+        if recording.samples.iter().all(|sample| *sample == 0.0) {
+            return Err("there is nothing but silence in it".to_owned());
+        }
+        let samples = at_rate(recording, rate)?;
+        let longer = samples.len() > length;
+        Ok(Self { rate: recording.rate, longer, sounds: fitted(samples, length, fit) })
+    }
+}
 
 fn too_many() -> Error {
     let reason = format!(
@@ -270,12 +287,11 @@ fn too_many() -> Error {
     Error::Config { key: "data.dir", reason }
 }
 
-/// The samples of a recording at another rate.
-fn resampled(path: &Path, recording: &Recording, rate: u32) -> Result<Vec<f64>> {
+/// The samples of a recording at another rate, or the reason why there are too many.
+fn at_rate(recording: &Recording, rate: u32) -> Result<Vec<f64>, String> {
     let samples = recording.samples.len() as u64 * u64::from(rate) / u64::from(recording.rate);
     if samples > MOST_SAMPLES as u64 {
-        let reason = format!("at {rate} Hz {}", wav::too_long(samples as usize));
-        return Err(Error::Recording { path: path.to_path_buf(), reason });
+        return Err(format!("at {rate} Hz {}", wav::too_long(samples as usize)));
     }
     Ok(resample(&recording.samples, recording.rate, rate))
 }

@@ -1,4 +1,4 @@
-//! Activations, losses, exp and log.
+//! Activations, maxout, losses, exp and log.
 
 use candle_core::Tensor;
 
@@ -187,4 +187,40 @@ pub(crate) fn gaussian_kl(mean: &Tensor, log_var: &Tensor) -> Result<Tensor> {
 /// μ + exp(½ log σ²) · ε, with candle's gradient.
 pub(crate) fn reparameterize(mean: &Tensor, log_var: &Tensor, noise: &Tensor) -> Result<Tensor> {
     Ok((mean + exp(&log_var.affine(0.5, 0.0)?)?.mul(noise)?)?)
+}
+
+/// [`crate::maxout`].
+pub(crate) fn maxout(x: &Tensor, pieces: usize) -> Result<Tensor> {
+    let parts = parted(&x.detach(), pieces)?;
+    // The added sum is zero, or NaN where a value is not finite.
+    let value = (parts.max(2)? + parts.affine(0.0, 0.0)?.sum(2)?)?;
+    attach(value, &[x], MaxoutBackward { pieces })
+}
+
+/// `(N, features · pieces)` → `(N, features, pieces)`.
+fn parted(x: &Tensor, pieces: usize) -> candle_core::Result<Tensor> {
+    let (rows, width) = x.dims2()?;
+    x.reshape((rows, width / pieces, pieces))
+}
+
+struct MaxoutBackward {
+    pieces: usize,
+}
+
+impl Backward for MaxoutBackward {
+    const NAME: &'static str = "waxwork-composed-maxout";
+
+    fn backward(
+        &self,
+        arguments: &[Tensor],
+        _: &[bool],
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<ArgumentGradients> {
+        let x = &arguments[0];
+        let largest = parted(x, self.pieces)?.argmax_keepdim(2)?;
+        let numbers = Tensor::arange(0, self.pieces as u32, x.device())?.reshape((1, 1, self.pieces))?;
+        let chosen = largest.broadcast_eq(&numbers)?.to_dtype(grad.dtype())?;
+        Ok(vec![Some(chosen.broadcast_mul(&grad.unsqueeze(2)?)?.reshape(x.shape())?)])
+    }
 }

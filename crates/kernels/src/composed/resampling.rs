@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use crate::composed::backward::{ArgumentGradients, Backward, attach, from_the_start};
 use crate::error::Result;
+use crate::mirror::mirrored;
 use crate::windows::{Pool, Windows};
 
 /// The mean of every block of 2×2 pixels, with candle's gradient.
@@ -70,6 +71,44 @@ pub(crate) fn translate(x: &Tensor, down: &[isize], right: &[isize]) -> Result<T
     let moved = product(&rows, &lines)?.reshape((n, height * channels, width))?;
     let moved = product(&moved, &columns.contiguous()?)?.reshape((n, height, channels, width))?;
     Ok(moved.transpose(1, 2)?.contiguous()?)
+}
+
+/// Moves image i by `right[i]` columns, with mirror images at the edges: a lookup of every column.
+pub(crate) fn slide(x: &Tensor, right: &[isize]) -> Result<Tensor> {
+    let (n, channels, height, width) = x.dims4()?;
+    let mut sources = Vec::with_capacity(n * width);
+    for &by in right {
+        let begin = sources.len();
+        // Columns that are filled below count from any column until then.
+        let moved = |to: usize| to.checked_add_signed(by.wrapping_neg()).filter(|&from| from < width);
+        sources.extend((0..width).map(|to| moved(to).unwrap_or(0) as u32));
+        for (at, source) in mirrored(by, width) {
+            sources[begin + at] = source as u32;
+        }
+    }
+    let index = Tensor::from_vec(sources, (n, 1, 1, width), x.device())?;
+    let index = index.broadcast_as((n, channels, height, width))?.contiguous()?;
+    let y = from_the_start(&x.detach())?.gather(&index, 3)?;
+    attach(y, &[x], SlideBackward { index })
+}
+
+struct SlideBackward {
+    /// The column that each element comes from.
+    index: Tensor,
+}
+
+impl Backward for SlideBackward {
+    const NAME: &'static str = "waxwork-composed-slide";
+
+    fn backward(
+        &self,
+        _: &[Tensor],
+        _: &[bool],
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<ArgumentGradients> {
+        Ok(vec![Some(grad.zeros_like()?.scatter_add(&self.index, &from_the_start(grad)?, 3)?)])
+    }
 }
 
 /// The maximum or mean of each window, without a graph.

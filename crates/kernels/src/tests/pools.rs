@@ -1,11 +1,11 @@
-//! Pooling against its definition.
+//! Pooling and maxout against their definitions.
 
 use candle_core::DType;
 use proptest::prelude::*;
 
-use super::{assert_close, bits, check_nan, flat, random, strided};
+use super::{assert_close, bits, check, check_nan, flat, random, strided};
 use crate::device::without_kernels;
-use crate::{Pool, Windows, pool2d};
+use crate::{Pool, Windows, maxout, pool2d};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
@@ -72,4 +72,33 @@ fn rejects_impossible_windows() {
     assert!(pool(5, 1, 0).unwrap_err().to_string().contains("[1, 1, 4, 4]"));
     assert!(pool(usize::MAX, 1, usize::MAX - 1).is_err());
     assert_eq!(pool(4, usize::MAX, 0).unwrap().dims(), [1, 1, 1, 1]);
+}
+
+#[test]
+fn a_maxout_is_the_largest_of_neighbouring_values() {
+    for (seed, n, features, pieces) in [(1, 3, 4, 5), (2, 1, 7, 2), (3, 5, 1, 3), (4, 2, 3, 1)] {
+        let x = random(seed, &[n, features * pieces]);
+        let largest = |values: &[f64]| values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let want: Vec<f64> = flat(&x).chunks(pieces).map(largest).collect();
+        let got = maxout(&x, pieces).unwrap();
+        assert_eq!(got.dims(), [n, features]);
+        assert_close("maxout", &flat(&got), &want, 0.0);
+        check(&|t| maxout(&t[0], pieces), std::slice::from_ref(&x));
+        check_nan(&|t| maxout(&t[0], pieces), &[x]);
+    }
+    let odd = random(5, &[2, 7]);
+    assert!(maxout(&odd, 2).is_err() && maxout(&odd, 0).is_err());
+    assert!(maxout(&random(5, &[2, 2, 2]), 2).is_err());
+}
+
+/// Before the first step all pieces of a zero input can be equal: one of them learns.
+#[test]
+fn of_equal_values_the_first_gets_the_gradient() {
+    let slopes = || {
+        let x = candle_core::Var::zeros((1, 6), DType::F32, &candle_core::Device::Cpu).unwrap();
+        let store = maxout(&x, 3).unwrap().sum_all().unwrap().backward().unwrap();
+        flat(store.get(&x).unwrap())
+    };
+    assert_eq!(slopes(), [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+    assert_eq!(without_kernels(slopes), slopes());
 }

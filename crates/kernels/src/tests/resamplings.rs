@@ -4,7 +4,7 @@ use candle_core::{Tensor, Var};
 use proptest::prelude::*;
 
 use super::{check, check_nan, random};
-use crate::{avg_pool2, translate, upsample2};
+use crate::{avg_pool2, slide, translate, upsample2};
 
 fn values(x: &Tensor) -> Vec<f64> {
     x.flatten_all().unwrap().to_vec1().unwrap()
@@ -69,6 +69,37 @@ proptest! {
         check_adjoint(&x, |x| translate(x, &[down, 0], &[right, -right]).unwrap());
         check(&|t| translate(&t[0], &[down, 0], &[right, -right]), std::slice::from_ref(&x));
         check_nan(&|t| translate(&t[0], &[down, 0], &[right, -right]), &[x]);
+    }
+
+    #[test]
+    fn a_slid_line_is_read_from_where_it_came_or_mirrored(by in -4isize..5, width in 5usize..9) {
+        let x = random(1, &[2, 2, 2, width]);
+        let slid = slide(&x, &[by, -by]).unwrap();
+        let (from, to) = (values(&x), values(&slid));
+        let last = width as isize - 1;
+        for (line, by) in [by, by, by, by, -by, -by, -by, -by].into_iter().enumerate() {
+            for column in 0..=last {
+                // Reflection at the middle of the first and of the last column.
+                let source = (column - by).abs();
+                let source = if source > last { 2 * last - source } else { source };
+                let start = line * width;
+                prop_assert_eq!(to[start + column as usize], from[start + source as usize]);
+            }
+        }
+        check_adjoint(&x, |x| slide(x, &[by, -by]).unwrap());
+        check(&|t| slide(&t[0], &[by, -by]), std::slice::from_ref(&x));
+        check_nan(&|t| slide(&t[0], &[by, -by]), &[x]);
+    }
+}
+
+#[test]
+fn slides_that_do_not_fit_are_refused() {
+    let x = random(1, &[2, 1, 1, 4]);
+    assert_eq!(values(&slide(&x, &[3, 0]).unwrap())[..4], [3, 2, 1, 0].map(|column| values(&x)[column]));
+    for shifts in [&[4, 0][..], &[0, -4], &[isize::MIN, 0], &[1]] {
+        let run = || slide(&x, shifts).unwrap_err().to_string();
+        assert!(run().contains("one image per shift"), "{shifts:?}");
+        assert_eq!(run(), crate::device::without_kernels(run));
     }
 }
 

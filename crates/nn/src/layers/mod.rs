@@ -18,7 +18,7 @@ use candle_core::{DType, Tensor};
 use waxwork_core::Result;
 
 pub use conv::{Conv2d, ConvGeometry, ConvTranspose2d};
-pub use conv1d::Conv1d;
+pub use conv1d::{Conv1d, ConvTranspose1d};
 pub use embedding::Embedding;
 pub use gru::Gru;
 pub use linear::Linear;

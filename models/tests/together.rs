@@ -1,0 +1,143 @@
+//! Several processes evaluate and sample a run together: the results are those of one process.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
+
+use std::path::Path;
+use std::sync::{Arc, Barrier, Mutex};
+
+use waxwork_core::collective::{Collective, OneProcess, Reduction};
+use waxwork_core::{Device, Error, Result, Tensor};
+use waxwork_models::evaluation::samples_of;
+use waxwork_models::sampling::{Draw, draw};
+use waxwork_models::{EvaluationConfig, Recipe, Run, evaluate, train};
+
+/// Processes simulated by threads, which leave their bytes in a common place.
+#[derive(Clone, Debug)]
+struct Threads {
+    rank: usize,
+    places: Arc<Mutex<Vec<Vec<u8>>>>,
+    barrier: Arc<Barrier>,
+}
+
+impl Collective for Threads {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.places.lock().unwrap().len()
+    }
+
+    fn reduce(&self, _: Vec<(Reduction, Tensor)>) -> Result<Vec<Tensor>> {
+        Err(Error::Processes { reason: "nothing is reduced here".into() })
+    }
+
+    fn all(&self, here: bool) -> Result<bool> {
+        Ok(self.gather(vec![u8::from(here)])?.iter().all(|here| *here == [1]))
+    }
+
+    fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        Ok(self.gather(bytes)?.remove(0))
+    }
+
+    fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+        self.places.lock().unwrap()[self.rank] = bytes;
+        self.barrier.wait();
+        let all = self.places.lock().unwrap().clone();
+        self.barrier.wait();
+        Ok(all)
+    }
+}
+
+/// Runs `each` on `size` processes and returns their results.
+fn on<R: Send>(size: usize, each: impl Fn(&dyn Collective) -> R + Sync) -> Vec<R> {
+    let places = Arc::new(Mutex::new(vec![Vec::new(); size]));
+    let barrier = Arc::new(Barrier::new(size));
+    let process = |rank| Threads { rank, places: Arc::clone(&places), barrier: Arc::clone(&barrier) };
+    let processes: Vec<Threads> = (0..size).map(process).collect();
+    std::thread::scope(|scope| {
+        let each = &each;
+        let running: Vec<_> =
+            processes.into_iter().map(|process| scope.spawn(move || each(&process))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn trained(recipe: &str, path: &Path) {
+    let settings = ["train.steps=2", "train.batch_size=8", "data.limit=200", "data.validation=64"];
+    let settings = settings.map(String::from);
+    train(&Recipe::named(recipe, &settings).unwrap(), path, &Device::Cpu).unwrap();
+}
+
+#[test]
+fn an_evaluation_on_several_processes_is_that_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    trained("vae-ring", &path);
+    let report = |collective: &dyn Collective| {
+        let config = EvaluationConfig {
+            test_samples: Some(230),
+            importance_samples: 3,
+            samples: 0,
+            collective,
+            ..EvaluationConfig::default()
+        };
+        evaluate(&path, &config, &Device::Cpu).unwrap().metrics
+    };
+    let expected = report(&OneProcess);
+    assert!(expected.iter().any(|metric| metric.name == "neg_log_likelihood"));
+    assert!(expected.iter().any(|metric| metric.name == "active_units"));
+    for size in [2, 4] {
+        assert_eq!(on(size, report)[0], expected, "{size} processes");
+    }
+}
+
+#[test]
+fn the_first_of_several_processes_gets_the_samples_of_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    trained("cvae-digits", &path);
+    let labels: Vec<u32> = (0..330).map(|number| number % 7).collect();
+    let made = |collective: &dyn Collective| {
+        let run = Run::open(&path, &Device::Cpu).unwrap();
+        let mut drawn: Vec<f32> = Vec::new();
+        let asked = Draw { collective, ..Draw::new(330, 5, &labels) };
+        draw::<Error>(run.model.as_ref(), &asked, |part| {
+            drawn.extend(part.flatten_all()?.to_vec1::<f32>()?);
+            Ok(())
+        })
+        .unwrap();
+        let split = samples_of(&run, 230, 5, collective, &mut |_, _, _| {}).unwrap();
+        (drawn, split.bytes(&(0..split.len()).collect::<Vec<_>>()).unwrap())
+    };
+    let expected = made(&OneProcess);
+    assert_eq!((expected.0.len(), expected.1.len()), (330 * 784, 230 * 784));
+    for size in [2, 4] {
+        for (rank, (drawn, stored)) in on(size, made).into_iter().enumerate() {
+            // Only the first process writes what is drawn; all of them measure the samples of an evaluation.
+            assert!(drawn == if rank == 0 { expected.0.clone() } else { Vec::new() }, "process {rank}");
+            assert!(stored == expected.1, "process {rank}");
+        }
+    }
+}
+
+#[test]
+fn a_failure_of_one_process_is_that_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    trained("cvae-digits", &path);
+    // The third batch has a label that the model does not know.
+    let labels: Vec<u32> = (0..330).map(|number| if number == 250 { 99 } else { 0 }).collect();
+    let failed = |collective: &dyn Collective| {
+        let run = Run::open(&path, &Device::Cpu).unwrap();
+        let asked = Draw { collective, ..Draw::new(330, 5, &labels) };
+        draw::<Error>(run.model.as_ref(), &asked, |_| Ok(())).unwrap_err().to_string()
+    };
+    let expected = failed(&OneProcess);
+    assert!(expected.contains("99"), "{expected}");
+    for size in [2, 4] {
+        for found in on(size, failed) {
+            assert_eq!(found, expected);
+        }
+    }
+}
