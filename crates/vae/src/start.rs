@@ -29,7 +29,7 @@ pub fn at_mean(params: &ParamSet, mean: &[f64]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use waxwork_core::{Drawing, GenerativeModel, ImageShape};
+    use waxwork_core::{Drawing, GenerativeModel, ImageShape, Trainable};
 
     use super::*;
     use crate::{Network, Vae, VaeConfig};
