@@ -1,5 +1,5 @@
-//! Images, recordings and texts in parquet files, the format in which the Hub keeps every data set: a column of
-//! encoded images or recordings, or of texts, and, in most, a column of labels.
+//! Images, recordings and texts in parquet files, the format in which the Hub keeps every data set: a column
+//! of encoded images or recordings, or of texts, and, in most, a column of labels.
 
 mod bounds;
 mod columns;

@@ -1,5 +1,5 @@
-//! The columns of a parquet file that hold images, recordings or texts, and labels: by the Hub's own description
-//! of the columns or, without one, by their names and types.
+//! The columns of a parquet file that hold images, recordings or texts, and labels: by the Hub's own
+//! description of the columns or, without one, by their names and types.
 
 use std::fmt;
 
@@ -80,7 +80,8 @@ impl Table {
     /// of the column `texts`; without one, they are images, or else recordings, or else texts.
     ///
     /// # Errors
-    /// [`Error::Format`] if there is no column of texts `texts`, or no column holds images, recordings or texts.
+    /// [`Error::Format`] if there is no column of texts `texts`, or no column holds images, recordings or
+    /// texts.
     pub(crate) fn columns(&self, texts: Option<&str>) -> Result<(Columns, Vec<Note>)> {
         let described = self.file.note(FEATURES).and_then(|text| serde_json::from_str(text).ok());
         let described: Value = described.unwrap_or_default();
