@@ -63,13 +63,17 @@ const MOST_TO_FAIL: Duration = Duration::from_secs(15);
 const EVALUATED: &str = "230";
 const DRAWN: &str = "330";
 
+/// The name of a run of texts, which are also drawn at several temperatures.
+const TEXTS: &str = "vae-texts";
+
 /// The runs: name, recipe and settings.
-const RUNS: [(&str, &str, &[&str]); 6] = [
+const RUNS: [(&str, &str, &[&str]); 7] = [
     ("gan-batch-norm", "gan-digits", &[]),
     ("vae", "vae-digits", &[]),
     ("cvae", "cvae-digits", &[]),
     ("cgan", "cgan-digits", &[]),
     ("gan-spectral-norm", "gan-shapes", &[]),
+    (TEXTS, "vae-phrases", &[]),
     (
         "gan-penalty",
         "gan-shapes",
@@ -414,6 +418,8 @@ impl Bench {
             let mut arguments: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
             if words.contains(&"--out") {
                 arguments.push(file.display().to_string());
+            } else if run.ends_with(format!("{TEXTS}-alone")) {
+                arguments.extend(["--temperatures", "0.5,1"].map(String::from));
             }
             arguments.push(run.display().to_string());
             let mut command = match on {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::likelihood::LikelihoodConfig;
 use waxwork_core::{Error, Result};
 use waxwork_kernels::Activation;
-use waxwork_nn::layers::WeightInit;
+use waxwork_nn::layers::{CellKind, WeightInit};
 use waxwork_nn::nets::{Style, TOO_WIDE, WIDEST};
 
 /// Maximum number of components of a mixture.
@@ -137,13 +137,16 @@ pub enum Network {
         #[serde(default)]
         batch_norm: bool,
     },
-    /// An LSTM on each side, for sequences of tokens (Bowman et al. 2016): the encoder's last state gives the posterior, and the
+    /// A recurrent layer on each side, for sequences of tokens (Bowman et al. 2016): the encoder's last state gives the posterior, and the
     /// decoder predicts every token from those before it, each concatenated with the latent.
     Recurrent {
         /// Features of a token.
         embedding: usize,
         /// Width of the hidden states.
         hidden: usize,
+        /// The kind of the recurrent layers: `lstm` or `gru`.
+        #[serde(default, skip_serializing_if = "is_lstm")]
+        cell: CellKind,
         /// Share of the tokens that the decoder is not given in training, in [0, 1), so that it needs the latent (word dropout).
         #[serde(default, skip_serializing_if = "is_zero")]
         word_dropout: f64,
@@ -175,6 +178,10 @@ pub enum Network {
 
 fn clip_blocks() -> usize {
     2
+}
+
+fn is_lstm(cell: &CellKind) -> bool {
+    *cell == CellKind::Lstm
 }
 
 fn is_one(draws: &usize) -> bool {
@@ -235,7 +242,7 @@ impl VaeConfig {
             }
             Network::Conv { channels, .. } => channels.clone(),
             Network::Tower { width, hidden, .. } => vec![*width, *hidden],
-            Network::Recurrent { embedding, hidden, word_dropout, dropout } => {
+            Network::Recurrent { embedding, hidden, word_dropout, dropout, .. } => {
                 for (key, share) in [("network.word_dropout", word_dropout), ("network.dropout", dropout)] {
                     if !(0.0..1.0).contains(share) {
                         return fail(key, "must lie in [0, 1)");

@@ -22,6 +22,7 @@ use crate::commands::{sample, walk};
 use crate::failure::Failure;
 use crate::output::{self, number};
 use crate::pages::curves::{Chart, Line, charts};
+use crate::pages::scatter::{self, Scatter};
 use crate::pages::{self, Image, quoted};
 
 /// Parts of the page that take time, for the progress bar.
@@ -91,6 +92,8 @@ struct Evaluation {
     /// Protocol entries, and the metrics that they apply to.
     protocol: Vec<(String, String)>,
     any_floor: bool,
+    /// Curves of quality and diversity.
+    temperatures: Vec<Scatter>,
 }
 
 #[derive(Serialize)]
@@ -323,6 +326,7 @@ impl Evaluation {
             rows: report.metrics.iter().map(row).collect(),
             protocol: said_once(report),
             any_floor: report.metrics.iter().any(|metric| metric.floor.is_some()),
+            temperatures: scatter::of_temperatures(report),
         }
     }
 }
