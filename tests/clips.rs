@@ -105,7 +105,7 @@ fn clips_of_any_program_are_measured() {
     let real = path("real.npy");
     let show = ["data", "show", "motions", "-n", "200", "--set", "data.seed=7", "-q", "--out", text(&real)];
     waxwork(&show).good();
-    // Another seed is another data set: this judge is not kept as that of `motions` itself.
+    // Another seed is another data set, so this judge is not cached as that of `motions` itself.
     let few = ["--set", "data.seed=3", "--set", "data.limit=2000", "--set", "data.validation=1"];
     let measured = |path: &Path| -> serde_json::Value {
         let evaluate = ["evaluate", "--samples", text(path), "--data", "motions", "--json", "-q"];
@@ -213,8 +213,8 @@ fn own_clips_are_trained_on_and_their_errors_are_named() {
     }
 }
 
-/// Folders of the shape of `sprites`, whose classes have hyphens in their names: the names reach the run, are
-/// taken by `--labels`, and are those of the folders of samples.
+/// Folders of the shape of `sprites`, whose classes have hyphens in their names: the names reach the run,
+/// `--labels` accepts them, and the folders of samples have them.
 #[test]
 fn classes_with_the_names_of_sprites_are_asked_for() {
     const CLASSES: [&str; 9] = [

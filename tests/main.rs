@@ -32,6 +32,7 @@ mod robustness;
 mod row_files;
 mod rows;
 mod sample;
+mod sampler;
 #[cfg(feature = "hub")]
 #[path = "../crates/data/src/hub/server.rs"]
 mod server;

@@ -79,6 +79,7 @@ fn sounds_are_written_in_every_format_and_read_again() {
     waxwork(&["rate", text(&run), "-n", "2", "--out", text(&path("rate.html"))]).good();
     assert!(std::fs::read_to_string(path("rate.html")).unwrap().contains("data:audio/wav"));
     waxwork(&["sample", text(&run), "--out", text(&path("x.mp3"))]).refused(&[".mp3", ".wav"]);
+    waxwork(&["export", text(&run), "--format", "web"]).refused(&["a page shows images", "makes sounds"]);
 }
 
 #[test]

@@ -227,3 +227,63 @@ fn sentences_are_written_in_every_form_and_read_again() {
     let bound = metric(&report, "neg_elbo");
     assert!(bound["value"].as_f64() > bound["floor"].as_f64(), "{bound}");
 }
+
+#[test]
+fn language_models_judge_texts_of_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let [real, same, wrong] = ["real.txt", "same.txt", "wrong.txt"].map(|name| folder.path().join(name));
+    let lines = |form: fn(usize) -> String| (0..40).map(form).collect::<Vec<String>>();
+    let write = |path: &Path, lines: Vec<String>| {
+        file(path, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    write(&real, lines(|i| format!("good film {}", i % 5)));
+    write(&same, lines(|i| format!("good film {}", i % 5)));
+    write(&wrong, lines(|i| format!("{} {} good", i % 5, i % 3)));
+    let of = |path: &Path| {
+        let report = measured(path, &["--data", "text", "--data-dir", text(&real), "--language-model"]);
+        ["lm_score", "reverse_lm_score"].map(|name| {
+            let found = metric(&report, name);
+            assert_eq!(found["unit"], "nats", "{name}");
+            ["value", "floor"].map(|key| found[key].as_f64().unwrap())
+        })
+    };
+    // Without a model each of the eight tokens would cost ln 8, 2.08 nats.
+    for [value, floor] in of(&same) {
+        assert!(value < 1.0 && floor < 1.0, "{value} beside {floor}");
+    }
+    for [value, floor] in of(&wrong) {
+        assert!(value > 2.0 * floor, "{value} beside {floor}");
+    }
+}
+
+#[test]
+fn texts_are_compared_at_several_temperatures() {
+    let (_folder, run) = trained("vae-phrases");
+    let few = ["--samples", "200", "-n", "100", "--json", "-q"];
+    let asked = ["evaluate", text(&run), "--temperatures", "1,0,1"];
+    let report = waxwork(&[&asked[..], &few[..]].concat()).good();
+    let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
+    for temperature in ["0", "1"] {
+        for name in ["validity", "coverage", "self_bleu_4"] {
+            let found = metric(&report, &format!("{name}_at_{temperature}"));
+            assert_eq!(found["protocol"]["temperature"], temperature, "{name}");
+            assert!(found["floor"].is_f64(), "{name}");
+        }
+    }
+    // Temperature 1 is the model's own distribution, and 0 its most likely texts.
+    let value = |name: &str| metric(&report, name)["value"].as_f64().unwrap();
+    assert_eq!(value("self_bleu_4_at_1"), value("self_bleu_4"));
+    assert_eq!(value("validity_at_1"), value("validity"));
+    assert_ne!(value("self_bleu_4_at_0"), value("self_bleu_4_at_1"));
+    waxwork(&["report", text(&run)]).good();
+    let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains("<h3>Temperatures</h3>") && page.contains("aria-label=\"validity across"));
+
+    waxwork(&[&asked[..], &["--samples", "0"][..]].concat()).refused(&["--temperatures needs samples"]);
+    waxwork(&["evaluate", text(&run), "--language-model", "--samples", "0"])
+        .refused(&["--language-model needs samples"]);
+    let (_folder, run) = trained("gan-phrases");
+    waxwork(&["evaluate", text(&run), "--temperatures", "1"]).refused(&["gan", "draws texts"]);
+    let (_folder, run) = trained("vae-ring");
+    waxwork(&["evaluate", text(&run), "--language-model"]).refused(&["`ring`"]);
+}

@@ -1,5 +1,5 @@
-//! Rows for a run on a table: comma-separated values are read as the columns of a table.json, encoded, decoded
-//! and paired with what became of them. An input is a table.json on the first line, then the rows.
+//! Rows for a run on a table: comma-separated values are read as the columns of a table.json, encoded,
+//! decoded, and paired with the decoded rows. An input is a table.json on the first line, then the rows.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

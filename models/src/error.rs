@@ -177,6 +177,15 @@ pub enum Error {
         family: String,
     },
 
+    /// Texts at several temperatures were requested of a model that does not draw texts.
+    #[error("temperatures need a model that draws texts; this is a {family} model of {samples}")]
+    NoTemperature {
+        /// The family's name.
+        family: String,
+        /// What it makes: images, texts …
+        samples: &'static str,
+    },
+
     /// An error of the run folder.
     #[error(transparent)]
     Trainer(#[from] waxwork_trainer::Error),

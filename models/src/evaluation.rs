@@ -7,13 +7,14 @@ use waxwork_core::collective::{Collective, OneProcess};
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::rng::Stream;
 use waxwork_core::sharing::share;
-use waxwork_core::{Density, Device, SampleRequest, values};
+use waxwork_core::{Density, Device, Kind, SampleRequest, values};
 use waxwork_data::table::{Tables, clinic};
 use waxwork_data::{Dataset, InMemory, Split};
 use waxwork_eval::judging::Stages;
 use waxwork_eval::likelihood::Estimate;
 use waxwork_eval::table::density::{LEAST, log_likelihoods};
 use waxwork_eval::text::phrases;
+use waxwork_eval::text::temperatures::Curve;
 use waxwork_eval::{
     Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes, evaluation_batch,
     evaluation_batches, likelihood,
@@ -42,6 +43,10 @@ pub struct EvaluationConfig<'a> {
     pub inception: Option<&'a Inception>,
     /// Whether to train a classifier on the samples.
     pub accuracy: bool,
+    /// Whether to train language models on texts, and score texts with them.
+    pub language_model: bool,
+    /// Temperatures at which to compare the quality and the diversity of as many texts.
+    pub temperatures: &'a [f64],
     /// The processes that share the work. Each makes the same call.
     pub collective: &'a dyn Collective,
 }
@@ -55,6 +60,8 @@ impl Default for EvaluationConfig<'_> {
             seed: 0,
             inception: None,
             accuracy: false,
+            language_model: false,
+            temperatures: &[],
             collective: &OneProcess,
         }
     }
@@ -95,8 +102,9 @@ pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> 
 /// bytes of one process. The others' reports lack metrics, because these processes only share the work.
 ///
 /// # Errors
-/// [`Error::NothingToMeasure`] for a family without a bound if no samples are requested; errors of the data
-/// and the judges.
+/// [`Error::NothingToMeasure`] for a family without a bound if no samples are requested; an error if language
+/// models are requested for other data than texts, or temperatures of a model that does not draw texts;
+/// errors of the data and the judges.
 pub fn evaluate_on(
     run: &Run,
     data: &Dataset,
@@ -107,6 +115,10 @@ pub fn evaluate_on(
     if run.bound().is_none() && config.samples == 0 {
         return Err(Error::NothingToMeasure { family: run.info.model.family.clone() });
     }
+    if config.language_model && !matches!(data.info.kind, Kind::Text { .. }) {
+        return Err(waxwork_eval::Error::NoTexts { data: data.info.name.clone() }.into());
+    }
+    let temperatures = temperatures_of(run, config)?;
     let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.subset(count));
     let protocol = protocol(whole);
     let mut metrics = of_test_samples(run, data, &test, config, &protocol, stages)?;
@@ -127,6 +139,8 @@ pub fn evaluate_on(
         let judged = whole.judged()?;
         let (count, together) = (config.samples, config.collective);
         let generated = samples_of(run, count, config.seed, together, stages)?.seen_as(&judged.info.view)?;
+        // Before the first process measures alone, so that no other process waits for a part of it.
+        let tempered = at_temperatures(run, config, &temperatures, stages)?;
         let judging = Judging {
             round_trip: sounds::round_trip(&run.info.view(), &judged, count, together, stages)?,
             data: &judged,
@@ -134,11 +148,15 @@ pub fn evaluate_on(
             conditional: !run.model.info().condition.is_none(),
             inception: config.inception,
             accuracy: config.accuracy,
+            language_model: config.language_model,
             truth: mixture.as_ref(),
             cache: &waxwork_data::files::cache_dir()?,
             collective: together,
         };
         metrics.extend(judging.metrics(&protocol, stages)?);
+        if together.is_first() && !tempered.is_empty() {
+            metrics.extend(curve(whole, config, &tempered, &protocol, stages)?);
+        }
     }
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -149,6 +167,58 @@ pub fn evaluate_on(
     };
     report.check()?;
     Ok(report)
+}
+
+/// The temperatures in their order, each once.
+fn temperatures_of(run: &Run, config: &EvaluationConfig<'_>) -> Result<Vec<f64>> {
+    // Models without a bound compute their outputs from latents.
+    let draws = matches!(run.info.kind(), Kind::Text { .. }) && run.bound().is_some();
+    if !config.temperatures.is_empty() && !draws {
+        let family = run.info.model.family.clone();
+        return Err(Error::NoTemperature { family, samples: run.info.kind().plural() });
+    }
+    if let Some(wrong) = config.temperatures.iter().find(|asked| !(asked.is_finite() && **asked >= 0.0)) {
+        let reason = format!("must be numbers, zero or more, got {wrong}");
+        return Err(waxwork_core::Error::Config { key: "temperatures".into(), reason }.into());
+    }
+    let mut temperatures = config.temperatures.to_vec();
+    temperatures.sort_by(f64::total_cmp);
+    temperatures.dedup();
+    Ok(temperatures)
+}
+
+/// A model's texts at each temperature, all of the same latents. The processes share the work, and all get the
+/// texts.
+fn at_temperatures(
+    run: &Run,
+    config: &EvaluationConfig<'_>,
+    temperatures: &[f64],
+    stages: &mut Stages<'_>,
+) -> Result<Vec<(f64, Split)>> {
+    let mut tempered = Vec::with_capacity(temperatures.len());
+    for &temperature in temperatures {
+        let request = SampleRequest { temperature, ..SampleRequest::new(config.seed, config.samples) };
+        tempered.push((temperature, drawn(run, &request, config.collective, stages)?));
+    }
+    Ok(tempered)
+}
+
+/// The quality and the diversity of the texts at each temperature. One process measures them, because only one
+/// may write the language model into the cache.
+fn curve(
+    whole: &Dataset,
+    config: &EvaluationConfig<'_>,
+    tempered: &[(f64, Split)],
+    protocol: &Protocol,
+    stages: &mut Stages<'_>,
+) -> Result<Vec<Metric>> {
+    let cache = waxwork_data::files::cache_dir()?;
+    let curve = Curve::new(whole, config.samples, config.language_model, &cache, stages)?;
+    let mut metrics = Vec::new();
+    for (temperature, texts) in tempered {
+        metrics.extend(curve.metrics(texts, *temperature, protocol)?);
+    }
+    Ok(metrics)
 }
 
 /// The protocol that every metric of an evaluation on the test split of `data` records.
@@ -193,7 +263,7 @@ fn of_test_samples(
         metrics.extend(of_test_rows((density, device), data, tables, test, config, protocol, stages)?);
     }
     if let (Some(encoder), Some(reconstructor)) = (run.encoder(), run.reconstructor()) {
-        let progress = |done| stages("looking at codes", done, n);
+        let progress = |done| stages("measuring codes", done, n);
         let codes = codes(encoder, reconstructor, batches, collective, progress)?;
         let texts = texts::reconstructions(reconstructor, test, device, collective, protocol, stages)?;
         // The distance of one-hot rows says the same in a unit that means nothing.
@@ -275,11 +345,22 @@ pub fn samples_of(
     collective: &dyn Collective,
     stages: &mut Stages<'_>,
 ) -> Result<Split> {
+    drawn(run, &SampleRequest::new(seed, count), collective, stages)
+}
+
+/// [`samples_of`] for a request without conditions, from sample 0 on.
+fn drawn(
+    run: &Run,
+    asked: &SampleRequest,
+    collective: &dyn Collective,
+    stages: &mut Stages<'_>,
+) -> Result<Split> {
+    let count = asked.count;
     let (kind, view, info) = (run.info.kind(), run.info.view(), run.model.info());
     let work = |number: usize| -> Result<Vec<u8>> {
         let first = number * EVALUATION_BATCH;
         let many = EVALUATION_BATCH.min(count - first);
-        let request = SampleRequest { first: first as u64, ..SampleRequest::new(seed, many) };
+        let request = SampleRequest { first: first as u64, count: many, ..asked.clone() };
         let samples =
             run.model.sample(&request)?.to_device(&Device::Cpu).map_err(waxwork_core::Error::from)?;
         values::check_rows("images", &samples, first)?;

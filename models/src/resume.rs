@@ -8,7 +8,7 @@ use waxwork_trainer::{Environment, RunFolder, RunInfo};
 
 use crate::{Error, Recipe, Result, TrainingRun};
 
-/// A run that nothing prevents from being resumed.
+/// A run that can be resumed.
 #[derive(Debug)]
 pub struct Resumable {
     /// Its folder, which is locked.
@@ -27,8 +27,8 @@ impl Resumable {
     /// the run is resumed to write them again, which is logged.
     ///
     /// # Errors
-    /// [`Error::Failed`] if training had failed, [`Error::Changed`] if recipe or data are others than at the
-    /// start; if the folder is not a run or in use; the errors of `recipe` and `load`.
+    /// [`Error::Failed`] if training had failed, [`Error::Changed`] if the recipe or the data differ from
+    /// those at the start; if the folder is not a run or in use; the errors of `recipe` and `load`.
     pub fn open<E: From<Error>>(
         path: &Path,
         recipe: impl FnOnce(&RunFolder) -> Result<Recipe, E>,

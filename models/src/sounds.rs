@@ -84,7 +84,7 @@ pub fn round_trip(
             |(made, found): (Vec<u8>, Vec<f64>)| -> Result<()> {
                 back.extend(made);
                 convergence.extend(found);
-                stages("real sounds there and back", convergence.len(), split.len());
+                stages("converting real sounds", convergence.len(), split.len());
                 Ok(())
             },
         )?;
@@ -127,7 +127,7 @@ pub fn reconstructions(
     share(collective, evaluation_batches(&test), work, |(made, real): (Vec<f64>, Vec<f64>)| -> Result<()> {
         of_made.extend(made);
         of_real.extend(real);
-        stages("listening to reconstructions", of_made.len(), test.len());
+        stages("measuring reconstructions", of_made.len(), test.len());
         Ok(())
     })?;
     let (made, real) = (Estimate::of(&of_made), Estimate::of(&of_real));

@@ -45,7 +45,7 @@ pub fn reconstructions(
             all += more;
             done += texts;
         }
-        stages("reading reconstructions", done as usize, test.len());
+        stages("measuring reconstructions", done as usize, test.len());
         Ok(())
     })?;
     let mut protocol = protocol.clone();

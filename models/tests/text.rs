@@ -38,6 +38,12 @@ likelihood={kind="tokens"}
 prior="label"
 free_bits=0.01
 "#;
+const GRU: &str = r#"
+family="cvae"
+latent_dim=2
+network={kind="recurrent",embedding=3,hidden=4,cell="gru"}
+likelihood={kind="tokens"}
+"#;
 const IWAE: &str = r#"
 family="vae"
 latent_dim=2
@@ -78,7 +84,7 @@ discriminator={kind="mlp",hidden=[6]}
 loss="wasserstein"
 penalty={kind="gradient",weight=10}
 "#;
-const ALL: [&str; 7] = [VAE, CVAE, IWAE, GAN, CGAN, PROJECTED, FLAT];
+const ALL: [&str; 8] = [VAE, CVAE, GRU, IWAE, GAN, CGAN, PROJECTED, FLAT];
 
 fn tokens(length: usize, vocabulary: usize) -> SampleSpec {
     let segment = Segment { width: vocabulary, range: Range::OneHot };
@@ -365,6 +371,8 @@ fn networks_of_text_need_text() {
     let values = "family=\"vae\"\nnetwork={kind=\"mlp\",hidden=[4]}";
     assert!(refused(values, text()).contains("which only the kind `tokens` describes"));
     assert!(refused("family=\"gan\"", text()).contains("needs images"));
+    let unknown = toml::from_str::<ModelConfig>(&GRU.replace("gru", "rnn")).unwrap_err().to_string();
+    assert!(unknown.contains("lstm") && unknown.contains("gru"), "{unknown}");
     let whole = VAE.replace("word_dropout=0.3", "word_dropout=1.0");
     assert!(refused(&whole, text()).contains("[0, 1)"));
     let model = model(VAE, DType::F32);
@@ -374,6 +382,7 @@ fn networks_of_text_need_text() {
         error.contains("the sequences have shape") || error.contains("the sequences has shape"),
         "{error}"
     );
+    assert!(self::model(GRU, DType::F32).graph(Part::Encoder).is_ok());
     let error = model.graph(Part::Decoder).unwrap_err().to_string();
     assert!(error.contains("this decoder cannot be exported"), "{error}");
     assert!(model.graph(Part::Encoder).is_ok());

@@ -11,7 +11,7 @@ use waxwork_models::evaluation::samples_of;
 use waxwork_models::sampling::{Draw, draw};
 use waxwork_models::{EvaluationConfig, Recipe, Run, evaluate, train};
 
-/// Processes simulated by threads, which leave their bytes in a common place.
+/// Processes simulated by threads, which exchange bytes through shared memory.
 #[derive(Clone, Debug)]
 struct Threads {
     rank: usize,

@@ -1,5 +1,5 @@
-//! GANs of waveforms: one training step against finite differences, with phase shuffle, penalties and every way of a label,
-//! and what all networks promise.
+//! GANs of waveforms: one training step against finite differences, with phase shuffle, penalties and every
+//! kind of conditioning on a label, and what all networks promise.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
 

@@ -20,8 +20,8 @@ Options:
 Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), packages, clippy,
 each library crate separately, documentation, the Hub's code, Metal (on macOS), reproducibility,
 one row of a published table, several processes (with MPI), the Python package (with Python), the
-sampler for browsers (with its target), tests. All but the last but one use the dev profile, so that
-they share build results.
+sampler for browsers (with its target), tests. All except the sampler for browsers use the dev
+profile, so that they share build results.
 
 Examples:
   cargo xtask ci --quick    before a commit

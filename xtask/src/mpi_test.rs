@@ -55,20 +55,25 @@ const MOST_TO_TRAIN: Duration = Duration::from_secs(300);
 /// The longest time that an evaluation may take, which may train a judge first.
 const MOST_TO_EVALUATE: Duration = Duration::from_secs(900);
 
-/// The longest time until processes that fail alike have ended. Less than the first one gets to report.
+/// The longest time until processes that fail in the same way have ended: less than the others wait for the
+/// report of the first one.
 const MOST_TO_FAIL: Duration = Duration::from_secs(15);
 
 /// Numbers of samples to evaluate and to draw: more than one batch, and not a multiple of it.
 const EVALUATED: &str = "230";
 const DRAWN: &str = "330";
 
+/// The name of a run of texts, which are also drawn at several temperatures.
+const TEXTS: &str = "vae-texts";
+
 /// The runs: name, recipe and settings.
-const RUNS: [(&str, &str, &[&str]); 6] = [
+const RUNS: [(&str, &str, &[&str]); 7] = [
     ("gan-batch-norm", "gan-digits", &[]),
     ("vae", "vae-digits", &[]),
     ("cvae", "cvae-digits", &[]),
     ("cgan", "cgan-digits", &[]),
     ("gan-spectral-norm", "gan-shapes", &[]),
+    (TEXTS, "vae-phrases", &[]),
     (
         "gan-penalty",
         "gan-shapes",
@@ -390,7 +395,7 @@ impl Bench {
         command
     }
 
-    /// What the processes of the newest start printed.
+    /// What the processes of the latest launch printed.
     fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.folder.join("log.txt"))?)
     }
@@ -425,6 +430,8 @@ impl Bench {
             let mut arguments: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
             if words.contains(&"--out") {
                 arguments.push(file.display().to_string());
+            } else if run.ends_with(format!("{TEXTS}-alone")) {
+                arguments.extend(["--temperatures", "0.5,1"].map(String::from));
             }
             arguments.push(run.display().to_string());
             let mut command = match on {

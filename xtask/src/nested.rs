@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 
-/// Checks that the Cargo.lock in `folder` has no dependency in another version than the main one.
+/// Checks that every dependency that the Cargo.lock in `folder` shares with the main one has a version of the
+/// main one.
 pub(crate) fn check_lock(workspace: &Workspace, folder: &str) -> Result<()> {
     let read = |path: PathBuf| {
         fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))

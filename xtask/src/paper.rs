@@ -30,15 +30,16 @@ recipes. The command trains every row with each of its seeds, evaluates the runs
 published number next to the mean and the range over seeds, and writes docs/papers.md. The runs are
 kept in runs/papers, and their results in models/papers/TABLE/results.json.
 
-Without names, the command trains all rows of all tables, one seed of each row after the other. It
-skips rows whose data is not found. The exit code is 1 if a mean is outside its tolerance.
+Without names, the command trains all rows of all tables: first one seed of every row, then the
+next. It skips rows whose data is not found, and continues if a run fails. The exit code is 1 if a
+run failed or a mean is outside its tolerance.
 
 Options:
-  --quick          Train the short form of each row, in minutes; this is no reproduction
+  --quick          Train the quick form of each row, in minutes; it reproduces no number
   --seeds N        Train each row with N seeds instead of the number in its table
   --resume         Keep the results of finished runs, and resume unfinished runs
   --data-dir DIR   Folder with the files of data sets [default: WAXWORK_DATA_DIR]
-  --page           Train nothing; write docs/papers.md from the kept results
+  --page           Write docs/papers.md from the stored results, without training
 
 Examples:
   cargo xtask paper --quick
@@ -104,7 +105,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// The numbers that have run and are outside their tolerance.
+/// The metrics of rows that have run whose mean is outside the tolerance.
 fn outside(selected: &[(&Table, &Row)], form: Form) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for (table, row) in selected {
@@ -136,9 +137,7 @@ pub(crate) fn short(workspace: &Workspace) -> Result<()> {
     };
     for (table, row) in selected {
         let job = Job::new(table, row, Form::Quick, 0, &folder)?;
-        runner.train(&job)?;
-        runner.evaluate(&job)?;
-        let outcome = job.outcome(Form::Quick)?;
+        let outcome = runner.outcome(&job)?;
         for published in &row.values {
             let value = outcome.metrics.get(&published.metric).copied().unwrap_or(f64::NAN);
             println!("{CI}, quick form: {} {}", published.metric, table::number(value));
@@ -160,7 +159,7 @@ fn tables() -> Result<Vec<Table>> {
     Table::all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/papers"))
 }
 
-/// The rows that names mean: `TABLE` is all of its rows, and no name is everything.
+/// The rows that `names` select: `TABLE` selects all of its rows, and an empty list selects every row.
 fn select<'a>(tables: &'a [Table], names: &[String]) -> Result<Vec<(&'a Table, &'a Row)>> {
     let all = || tables.iter().flat_map(|table| table.rows.iter().map(move |row| (table, row)));
     if names.is_empty() {
@@ -196,7 +195,7 @@ struct Job<'a> {
     row: &'a Row,
     seed: u64,
     key: String,
-    /// The run's folder. Its name has the key, so that the run of a changed row is another run.
+    /// The run's folder. Its name contains the key, so that a changed row gets a new run.
     run: PathBuf,
 }
 
@@ -254,6 +253,16 @@ impl Runner {
         command.arg("evaluate").arg(&job.run).args(job.table.evaluate(self.form));
         self.with_data(&mut command);
         process::run(&mut command)
+    }
+
+    /// Trains and evaluates a run as far as that is not done yet, and reads its outcome.
+    fn outcome(&self, job: &Job<'_>) -> Result<Outcome> {
+        self.train(job)?;
+        // An evaluation that was interrupted has written nothing.
+        if job.outcome(self.form).is_err() {
+            self.evaluate(job)?;
+        }
+        job.outcome(self.form)
     }
 
     /// Seconds of training that the program forecasts from a few measured steps.
@@ -317,7 +326,7 @@ fn train(workspace: &Workspace, tables: &[Table], selected: &[(&Table, &Row)], a
         left.push(job);
     }
     let mut forecasts = Forecasts::default();
-    // The quick form takes hardly longer than its forecast.
+    // The quick form takes little longer than a forecast of it would.
     if form == Form::Full {
         for job in &left {
             if !forecasts.knows(job)
@@ -329,15 +338,19 @@ fn train(workspace: &Workspace, tables: &[Table], selected: &[(&Table, &Row)], a
     }
     let all = left.len();
     eprintln!("{all} runs to train, {}", forecasts.time_left(&left));
+    let mut failed = Vec::new();
     for (number, job) in left.iter().enumerate() {
         eprintln!("\n== {}: run {} of {all}", job.name(), number + 1);
         let began = Instant::now();
-        runner.train(job)?;
-        // An evaluation that was interrupted has written nothing.
-        if job.outcome(form).is_err() {
-            runner.evaluate(job)?;
-        }
-        let outcome = job.outcome(form)?;
+        let outcome = match runner.outcome(job) {
+            Ok(outcome) => outcome,
+            // A run that diverges must not keep the others from training.
+            Err(error) => {
+                eprintln!("== {}: failed: {error:#}", job.name());
+                failed.push(job.name());
+                continue;
+            }
+        };
         forecasts.measured(job, outcome.seconds.max(began.elapsed().as_secs_f64()));
         let mut results = Results::read(&job.table.folder)?;
         results.add(outcome);
@@ -354,10 +367,13 @@ fn train(workspace: &Workspace, tables: &[Table], selected: &[(&Table, &Row)], a
         println!("\n{}, {} form\n", table.title, form.name());
         println!("{}", page::rows(table, &results, form)?);
     }
+    if !failed.is_empty() {
+        bail!("{} of {all} runs failed: {}", failed.len(), failed.join("; "));
+    }
     Ok(())
 }
 
-/// The runs to make: the first seed of every row, then the second of every row that has one, and so on.
+/// The runs to train: the first seed of every row, then the second of every row that has one, and so on.
 fn jobs<'a>(
     selected: &[(&'a Table, &'a Row)],
     form: Form,
@@ -504,7 +520,7 @@ mod tests {
         assert_eq!(forecasts.time_left(&[]), "none are left");
     }
 
-    /// Tests of the recipes check the settings; they know the keys.
+    /// The settings themselves are checked by the tests of the recipes, which know the keys.
     #[test]
     fn every_row_has_a_recipe_with_a_data_set() {
         for table in &tables().unwrap() {

@@ -20,9 +20,9 @@ Usage: cargo xtask python-test [PYTEST ARGUMENT ...]
 
 It needs Python 3.10 or newer (`python3`, or the one that WAXWORK_PYTHON names) with its module
 venv, and installs NumPy, pandas, scikit-learn, tqdm, pytest and mypy from PyPI, in the versions of
-crates/python/requirements.txt. The library is built in the dev profile and laid beside the
+crates/python/requirements.txt. The library is built in the dev profile and placed next to the
 package's files in target/python/site. Without arguments, it also checks format, lints, types, and
-that the stub of the library says what the library has.
+that the type stub matches the library.
 
 Options:
   --notebooks   Instead of the tests, run the notebooks of crates/python/notebooks, and write them

@@ -16,14 +16,14 @@ Build the sampler for browsers, a WebAssembly module
 
 Usage: cargo xtask web [--test]
 
-The module is written to target/web/waxwork.wasm, and beside every program `waxwork` that has been
-built in target, where `waxwork export RUN --format web` finds it. It needs Rust's standard library
-for browsers: `rustup target add wasm32-unknown-unknown`.
+The command writes the module to target/web/waxwork.wasm, and next to every program `waxwork` that
+has been built in target, where `waxwork export RUN --format web` finds it. It needs Rust's standard
+library for browsers: `rustup target add wasm32-unknown-unknown`.
 
 Options:
   --test   Also check format and lints, train small models, export their pages, and compare the
-           images of the pages with those of the command. It needs Node.js; where Chromium is
-           installed, it also opens the pages. A folder target/web/test holds the pages.
+           images of the pages with those of the command. It needs Node.js; if Chromium is
+           installed, it also opens the pages. The pages stay in target/web/test.
 
 Examples:
   cargo xtask web
@@ -35,18 +35,27 @@ const FOLDER: &str = "crates/web";
 /// The target of browsers.
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// The module's name beside a program.
+/// The variable that names the browser, as for the tests of other pages.
+const CHROMIUM: &str = "WAXWORK_CHROMIUM";
+
+/// The file name of the module, next to a program.
 pub(crate) const MODULE: &str = "waxwork.wasm";
 
 /// The seed of the images that are compared.
 const SEED: &str = "7";
 
-/// The models of the test: name, recipe, settings and number of classes. They have labels, colours and a prior
-/// that is fitted after training.
-const MODELS: [(&str, &str, &[&str], u32); 3] = [
+/// The models of the test: name, recipe, settings and number of classes. They have labels, colours, a prior that
+/// is fitted after training, and one that samples with the encoder.
+const MODELS: [(&str, &str, &[&str], u32); 4] = [
     ("cgan", "cgan-digits", &[], 10),
     ("vae", "vae-shapes", &[], 0),
     ("cvae", "cvae-digits", &["model.prior={mixture={components=3}}"], 10),
+    (
+        "vamp",
+        "vae-digits",
+        &["model.network={kind=\"mlp\",hidden=[32]}", "model.prior={vamp={components=3}}"],
+        0,
+    ),
 ];
 
 /// Settings that make training short.
@@ -123,11 +132,14 @@ fn test(workspace: &Workspace) -> Result<()> {
     if !node {
         eprintln!("skipped the comparison of images: Node.js is not installed");
     }
-    let browser = ["chromium", "chromium-browser", "google-chrome"]
+    let named = std::env::var(CHROMIUM).ok();
+    let browser = named
+        .as_deref()
         .into_iter()
+        .chain(["chromium", "chromium-browser", "google-chrome"])
         .find(|name| process::succeeds(Command::new(name).arg("--version")));
     if browser.is_none() {
-        eprintln!("skipped the browser: Chromium is not installed");
+        eprintln!("skipped the browser: Chromium is not on PATH, and {CHROMIUM} does not name it");
     }
     for (name, recipe, settings, classes) in MODELS {
         let run = folder.join(name);

@@ -51,14 +51,15 @@ function npy(path) {
   }
   assert(differing / pixels.length < 0.001, `${differing} of ${pixels.length} values differ by a grey level`);
 
-  // Each sample is a function of its number; a truncated draw stays within its bound.
+  // Each sample is a function of its number, truncation changes it, and a path starts at its first latents.
   const later = sampler.latents(seed, 3, 1, 0, labels?.subarray(3, 4));
   assert.deepEqual(later, latents.slice(3 * later.length, 4 * later.length));
+  assert.notDeepEqual(sampler.latents(seed, 0, count, 0.5, labels), latents);
   const path = sampler.between(latents.subarray(0, later.length), later, 5);
   assert.deepEqual(path.slice(0, later.length), latents.slice(0, later.length));
   assert.equal(path.length, 5 * later.length);
 
-  // Wrong input is an error in words.
+  // Wrong input is an error with a message.
   assert.throws(() => sampler.latents(0, 0, 100000, 0, null), /100000 samples in one call/);
   assert.throws(() => sampler.generate(2, latents.subarray(0, 1), labels), /bytes of (latents|labels) instead of/);
   await assert.rejects(Sampler.open(code, description, weights.subarray(0, weights.length - 4)), /the page/);

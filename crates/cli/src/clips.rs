@@ -102,7 +102,7 @@ mod tests {
         (0..FRAMES as u8).map(|time| 3 + 7 * clip + 20 * time).collect()
     }
 
-    /// Frame t has a grey value of its own, which shows where it comes back.
+    /// Each frame has its own grey value, which identifies it when it is read back.
     #[test]
     fn frames_come_back_in_order_from_every_file_that_is_written() {
         let folder = tempfile::tempdir().unwrap();

@@ -248,12 +248,12 @@ pub(crate) fn seconds(seconds: f64) -> String {
 pub(crate) struct Form {
     pub(crate) kind: Kind,
     pub(crate) view: View,
-    /// What turns encoded rows into rows of a table, if a run has it.
+    /// Turns encoded rows into rows of a table, if the run is on a table.
     pub(crate) rows: Option<Encoder>,
 }
 
 impl Form {
-    /// The ending of the file that shows samples where nobody names one: `png`, `txt` of texts, `csv` of rows.
+    /// The extension of the default file for samples: `txt` for texts, `csv` for rows, `png` otherwise.
     pub(crate) fn ending(&self) -> &'static str {
         match (&self.kind, &self.rows) {
             (Kind::Text { .. }, _) => "txt",

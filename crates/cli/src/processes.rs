@@ -97,9 +97,9 @@ impl Together {
         result
     }
 
-    /// As [`Together::run`], for work that all processes do alike. They find the same failures, so the first
-    /// one reports; a process that fails alone waits for that in vain, and then reports. Only the first
-    /// process's report is kept.
+    /// As [`Together::run`], for work that is the same on all processes. They meet the same failures, so only
+    /// the first one reports. A process that fails alone waits for that report, and after a timeout reports
+    /// itself. Only the report of the first process is returned.
     pub(crate) fn run_alike(
         launch: Option<Launch>,
         work: impl FnOnce(&Self) -> Result<String, Failure>,
@@ -124,8 +124,8 @@ impl Together {
         }
     }
 
-    /// The processes for training on `device`. Gradients on GPUs move by NCCL, if it is there. All processes
-    /// make this call.
+    /// The processes for training on `device`. If NCCL is installed, it moves gradients between GPUs. All
+    /// processes make this call.
     pub(crate) fn collective_on(&self, device: &Device) -> Result<Arc<dyn Collective>, Failure> {
         let Some(mpi) = &self.mpi else { return Ok(self.collective()) };
         let (collective, reason) = on_device(mpi, device)?;
@@ -170,8 +170,8 @@ impl Together {
         }
     }
 
-    /// Opens this process's device for work that all processes do alike, once they are known to be the same
-    /// program with the same arguments.
+    /// Opens this process's device for work that is the same on all processes, after a check that they are
+    /// the same program with the same arguments.
     pub(crate) fn open_device(&self, asked: &str) -> Result<Device, Failure> {
         let device = device::open(&self.device(asked))?;
         if !self.is_alone() {
@@ -181,8 +181,8 @@ impl Together {
         Ok(device)
     }
 
-    /// Reads something on all processes that may leave files in a cache: first on the first process, then on
-    /// one process of every other machine, then on the rest. So no two processes write the same file, if the
+    /// Calls `read`, which may write files to a cache, on all processes: first on process 0, then on one
+    /// process of every other machine, then on the rest. So no two processes write the same file, if the
     /// launcher says which processes share a machine.
     pub(crate) fn in_turns<T>(&self, read: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
         const TURNS: usize = 3;

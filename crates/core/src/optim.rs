@@ -95,7 +95,7 @@ impl OptimizerConfig {
         if self.normalise && self.clip_norm.is_some() {
             return fail(
                 "clip_norm",
-                "has no use with `optimizer.normalise`, which sets every norm to 1".into(),
+                "has no effect with `optimizer.normalise`, which sets every norm to 1".into(),
             );
         }
         if self.ema.is_some_and(|decay| !(0.0..1.0).contains(&decay)) {
@@ -332,7 +332,8 @@ fn scale_to_1(gradient: &Tensor) -> Result<f64> {
     Ok(if norm > 0.0 { norm.recip() } else { 1.0 })
 }
 
-/// The row of a group's gradients on a device, in which each tensor's part has a norm of 1, unless it is zero.
+/// The gradients of a group, concatenated to a row on their device. Each tensor's part is scaled to a norm of
+/// 1, unless it is zero.
 fn normalised_row(params: &ParamSet, group: &ParamGroup, gradient: &[Tensor]) -> Result<Tensor> {
     // A gradient of zero stays zero.
     const LEAST: f64 = 1e-30;

@@ -32,8 +32,9 @@ pub enum Schedule {
         /// What each milestone multiplies by.
         factor: f64,
     },
-    /// Constant in each of `count` stages, every one `ratio` times as long as the one before; over the stages it falls from 1 to
-    /// `to` by equal factors. With 8 stages, ratio 3 and `to` 0.1 it is the schedule of Burda et al. 2016.
+    /// Constant in each of `count` stages. Every stage is `ratio` times as long as the one before, and the
+    /// factor falls geometrically from 1 to `to`. With 8 stages, ratio 3 and `to` 0.1, this is the schedule
+    /// of Burda et al. 2016.
     Stages {
         /// Number of stages.
         count: u32,
@@ -44,7 +45,7 @@ pub enum Schedule {
     },
 }
 
-/// The most stages; more would be shorter than a step.
+/// Maximum number of stages; with more, the first would be shorter than a step.
 const MOST_STAGES: u32 = 64;
 
 impl Schedule {

@@ -1,4 +1,4 @@
-//! Work that several processes share in parts: each part is done by one process, and all processes get the
+//! Work that several processes divide into parts. One process does each part, and all processes get the
 //! results in order.
 
 use std::collections::BTreeMap;
@@ -87,15 +87,15 @@ impl<A: Portable, B: Portable> Portable for (A, B) {
 /// The name of a tensor on its way to another process.
 const NAME: &str = "result";
 
-/// The last byte of a message: what the bytes before it are.
+/// The last byte of a message says what the bytes before it are.
 const RESULT: u8 = 0;
 const FAILURE: u8 = 1;
 
-/// Does the parts 0, 1, … of some work, which the processes take in turn. Every process gets the result of
+/// Does the parts 0, 1, … of shared work; the processes take them in turn. Every process gets the result of
 /// every part, in order. With one process, this is a loop.
 ///
-/// Each part must be the same computation on whichever process it is done. Then all results have the bits of
-/// one process.
+/// Each part must be the same computation on every process. Then the results have the same bits as on one
+/// process.
 ///
 /// # Errors
 /// The error of the first part that failed. The process that reports, which is the first, gets that error if
@@ -142,7 +142,7 @@ pub fn share<T: Portable, W: Display, E: From<Error> + From<W>>(
     Ok(())
 }
 
-/// Makes something on the first process alone, and gives it to all.
+/// Computes a value on the first process alone, and sends it to all.
 ///
 /// # Errors
 /// That of the first process; the others get [`Error::Elsewhere`].
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use crate::collective::{OneProcess, Reduction};
 
-    /// Processes simulated by threads, which leave their bytes in a common place.
+    /// Processes simulated by threads, which exchange bytes through shared memory.
     #[derive(Clone, Debug)]
     struct Threads {
         rank: usize,

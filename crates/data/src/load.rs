@@ -19,6 +19,8 @@ use crate::left_out::LeftOut;
 use crate::manifest::{CLIPS, FOLDER, HUB, MEMORY, Manifest, SOUND, Storage, TABLE, TEXT};
 use crate::noise::NoiseConfig;
 use crate::notes::Note;
+#[cfg(feature = "hub")]
+use crate::parquet::Content;
 use crate::parts::Parts;
 use crate::sound::{self, SoundConfig};
 use crate::table::encode::Encoder;
@@ -104,7 +106,7 @@ impl DataConfig {
         Ok(PlaneMixture::named(&self.name, std))
     }
 
-    /// Refuses tables of settings that this data set does not have, so that none is silently ignored.
+    /// Refuses tables of settings that do not apply to this data set, so that none is silently ignored.
     ///
     /// # Errors
     /// [`Error::Config`] with the key of the table; [`Error::UnknownDataset`].
@@ -119,7 +121,7 @@ impl DataConfig {
             |storage: Storage| manifest.as_ref().is_some_and(|manifest| manifest.storage == storage);
         let of_sounds = manifest.as_ref().is_some_and(|manifest| manifest.rate.is_some());
         let of_points = PlaneMixture::named(name, STANDARD_DEVIATION).is_some();
-        // The column to predict is all that rows without a file leave open.
+        // The rows of embedded tables are fixed; only the column to predict can be set.
         let only_label = |table: &TableOptions| {
             let label = table.label.clone();
             *table == TableOptions { label, ..TableOptions::default() }
@@ -146,7 +148,12 @@ impl DataConfig {
                 name == SOUND || of_sounds || name.starts_with(HUB),
                 "data sets of sounds have".into(),
             ),
-            ("data.text", self.text.is_some(), name == TEXT, format!("the data set `{TEXT}` has")),
+            (
+                "data.text",
+                self.text.is_some(),
+                name == TEXT || name.starts_with(HUB),
+                format!("the data set `{TEXT}` and those of the Hub have"),
+            ),
             (
                 "data.clips",
                 self.clips.is_some(),
@@ -163,18 +170,21 @@ impl DataConfig {
         }
     }
 
-    /// Refuses settings that do not fit what a data set of the Hub holds: recordings, or images.
+    /// Refuses settings that do not fit what a data set of the Hub holds.
     #[cfg(feature = "hub")]
-    pub(crate) fn check_content(&self, recordings: bool) -> Result<()> {
+    pub(crate) fn check_content(&self, content: Content) -> Result<()> {
         let name = &self.name;
         let label = self.sound.as_ref().is_some_and(|sound| sound.label.is_some());
-        let (key, reason) = if recordings && self.folder.is_some() {
-            let images = "only data sets of images have this table";
-            ("data.folder", format!("{images}, and `{name}` has recordings: their table is `data.sound`"))
-        } else if recordings && label {
+        let only =
+            |owners: &str| format!("only data sets of {owners} have this table, and `{name}` has {content}");
+        let (key, reason) = if content != Content::Images && self.folder.is_some() {
+            ("data.folder", only("images"))
+        } else if content != Content::Recordings && self.sound.is_some() {
+            ("data.sound", only("sounds"))
+        } else if content != Content::Texts && self.text.is_some() {
+            ("data.text", format!("`{name}` has {content}: set `data.text.column` to a column of texts"))
+        } else if label {
             ("data.sound.label", format!("the classes of `{name}` are those of a column, not of file names"))
-        } else if !recordings && self.sound.is_some() {
-            ("data.sound", format!("only data sets of sounds have this table, and `{name}` has images"))
         } else {
             return Ok(());
         };
@@ -366,10 +376,28 @@ fn load_folder(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> 
 fn load_hub(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
     let (path, note) = crate::hub::cached_or_fetched(config, &dir, progress)?;
+    if path.is_dir() {
+        return load_hub_texts(config, &path);
+    }
     let (parts, mut header) = packed::open(&path)?;
-    config.check_content(matches!(parts.train.kind(), Kind::Sound { .. }))?;
+    config.check_content(match parts.train.kind() {
+        Kind::Sound { .. } => Content::Recordings,
+        _ => Content::Images,
+    })?;
     header.notes.extend(note);
     dataset(config, &header.classes, parts, header.skipped, header.notes)
+}
+
+/// Loads texts of the Hub from the folder that they were written to.
+#[cfg(feature = "hub")]
+pub(crate) fn load_hub_texts(config: &DataConfig, path: &Path) -> Result<Dataset> {
+    config.check_content(Content::Texts)?;
+    let loaded = text::load::load(path, &config.text.clone().unwrap_or_default())?;
+    let mut notes = crate::hub::notes(path)?;
+    // The notes of the Hub have the names of its parts.
+    notes.extend(loaded.notes.into_iter().filter(|note| !matches!(note, Note::Parts { .. })));
+    let data = dataset(config, &loaded.classes, loaded.parts, 0, notes)?;
+    data.seen_as(View::Text(loaded.vocabulary))
 }
 
 #[cfg(not(feature = "hub"))]
@@ -440,6 +468,10 @@ fn load_texts(config: &DataConfig) -> Result<Dataset> {
     let Some(path) = &config.dir else {
         return Err(Error::NoTexts);
     };
+    if config.text.as_ref().is_some_and(|text| text.column.is_some()) {
+        let reason = "only data sets of the Hub have columns".to_owned();
+        return Err(Error::Config { key: "data.text.column", reason });
+    }
     let loaded = text::load::load(path, &config.text.clone().unwrap_or_default())?;
     let data = dataset(config, &loaded.classes, loaded.parts, 0, loaded.notes)?;
     data.seen_as(View::Text(loaded.vocabulary))

@@ -105,7 +105,7 @@ pub enum Note {
     },
     /// The reader chose one of several suitable columns.
     Column {
-        /// What for: `pictures`, `recordings` or `labels`.
+        /// What for: `pictures`, `recordings`, `texts` or `labels`.
         purpose: String,
         /// The chosen column.
         taken: String,

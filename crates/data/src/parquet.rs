@@ -1,5 +1,5 @@
-//! Images and recordings in parquet files, the format in which the Hub keeps every data set: a column of encoded
-//! images or recordings and, in most, a column of labels.
+//! Images, recordings and texts in parquet files, the format in which the Hub keeps every data set: a column
+//! of encoded images or recordings, or of texts, and, in most, a column of labels.
 
 mod bounds;
 mod columns;
@@ -38,10 +38,10 @@ pub fn pictures(
     mut take: impl FnMut(&[u8], u32) -> Result<()>,
 ) -> Result<usize> {
     let table = Table::open(path)?;
-    let (columns, _) = table.columns()?;
+    let (columns, _) = table.columns(None)?;
     let missing = |what: &str, found: String| Error::format(path, what, found);
     if columns.content != Content::Images {
-        return Err(missing("a column of images", "recordings".into()));
+        return Err(missing("a column of images", columns.content.to_string()));
     }
     let numbers =
         table.numbers(&columns)?.ok_or_else(|| missing("a column of numbers of classes", "none".into()))?;
@@ -69,7 +69,7 @@ pub fn pictures(
     Ok(taken)
 }
 
-/// One parquet file of images or recordings.
+/// One parquet file of images, recordings or texts.
 pub(crate) struct Table {
     file: ParquetFile,
     rows: usize,
@@ -110,7 +110,7 @@ impl Survey {
 impl Table {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = ParquetFile::open(path)?;
-        // Every row has an image or a recording, which is longer than a byte.
+        // Every row has an image, a recording or a text, and nearly all are longer than a byte.
         let rows = usize::try_from(file.rows()).ok().filter(|_| file.rows() <= file.size());
         let found = || format!("more rows than the file has bytes, {}", file.size());
         let rows = rows.ok_or_else(|| Error::format(path, EXPECTED, found()))?;
@@ -154,6 +154,25 @@ impl Table {
             Ok::<_, Error>(())
         })?;
         Ok(Some(all))
+    }
+
+    /// Passes the number and the text of every row to `take`, in the order of rows; None for a row without a
+    /// text.
+    pub(crate) fn texts(
+        &self,
+        columns: &Columns,
+        mut take: impl FnMut(usize, Option<&str>) -> Result<()>,
+    ) -> Result<()> {
+        self.file.chunks(self.leaf(&columns.samples, "texts", is_text)?, bytes, |first, cells| {
+            for (row, cell) in (first as usize..).zip(&cells) {
+                let text = cell.as_ref().map(|cell| std::str::from_utf8(cell.data())).transpose();
+                let text = text.map_err(|error| {
+                    Error::format(self.path(), "texts in UTF-8", format!("{error} in row {row}"))
+                })?;
+                take(row, text)?;
+            }
+            Ok(())
+        })
     }
 
     /// Adds to `survey` the image headers of the rows that `chosen` selects by row number. A row without a
@@ -218,7 +237,7 @@ impl Table {
     /// Reads the recording of a row.
     ///
     /// # Errors
-    /// [`Error::RecordingRow`] if there is none, or it is not a WAV file or a damaged one.
+    /// [`Error::RecordingRow`] if there is none, or it is damaged or not a WAV file.
     pub(crate) fn recording(&self, row: usize, bytes: Option<&[u8]>) -> Result<Recording> {
         let read = match bytes {
             None => Err("there is none".to_owned()),
@@ -279,7 +298,7 @@ fn numbers(reader: &mut ColumnReader, defined: i16) -> Result<Vec<Option<i64>>, 
 }
 
 /// What errors expect of a file.
-const EXPECTED: &str = "a parquet file of images or recordings";
+const EXPECTED: &str = "a parquet file of images, recordings or texts";
 
 impl From<Fault> for Error {
     fn from(Fault { path, cause }: Fault) -> Self {

@@ -39,15 +39,15 @@ impl Gpus {
         for tensor in tensors {
             let part = summed.narrow(0, first, tensor.elem_count())?;
             first += tensor.elem_count();
-            // A copy of its own, since reading a part from a GPU would copy all of them.
+            // Each part is copied, since reading a view from a GPU would copy the whole tensor.
             parts.push(part.force_contiguous()?.reshape(tensor.shape())?);
         }
         Ok(parts)
     }
 }
 
-/// Whether NCCL can add up such values. The largest of values go through MPI, because a GPU may choose
-/// differently between zeros of different signs.
+/// Whether NCCL can add up such values. Maxima go through MPI, because a GPU may choose differently between
+/// +0 and −0.
 fn stays_on_gpu((reduction, tensor): &(Reduction, Tensor)) -> bool {
     let sums = *reduction != Reduction::Max && tensor.dtype() == DType::F32;
     sums && tensor.device().is_cuda() && tensor.elem_count() > 0

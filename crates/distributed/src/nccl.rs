@@ -1,5 +1,5 @@
-//! NVIDIA's NCCL of the machine, opened at run time: exchanges of tensors between the GPUs of processes,
-//! without a copy through host memory.
+//! NVIDIA's NCCL, opened at run time if the machine has it: exchanges of tensors between the GPUs of
+//! processes, without a copy through host memory.
 //!
 //! NCCL only moves numbers between pairs of GPUs. Its own reductions add in an order that depends on the
 //! number of GPUs and on how they are connected, so all sums are computed here, in the order of `tensors.rs`.
@@ -44,7 +44,7 @@ struct Functions {
 }
 
 impl Functions {
-    #[expect(unsafe_code, reason = "the types of a library's functions are our word")]
+    #[expect(unsafe_code, reason = "the compiler cannot check the types of a library's functions")]
     fn open(name: &str) -> Result<Self, String> {
         let failed = |error: libloading::Error| format!("`{name}` cannot be used as NCCL: {error}");
         // SAFETY: opening NCCL only runs its own initialisers.

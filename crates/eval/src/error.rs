@@ -13,6 +13,13 @@ pub enum Error {
         data: String,
     },
 
+    /// A language model needs texts.
+    #[error("a language model judges texts, but data set `{data}` has none")]
+    NoTexts {
+        /// Name of the data set.
+        data: String,
+    },
+
     /// Points with the wrong number of dimensions.
     #[error("points of {needed} coordinates are needed, but these have {found}")]
     Dimensions {

@@ -11,6 +11,7 @@ use waxwork_data::{Dataset, Split};
 use crate::judge::named;
 use crate::likelihood::Estimate;
 use crate::report::{Metric, Protocol};
+use crate::text::language_model;
 use crate::{
     Distances, Error, Extractor, Features, Inception, Judge, Result, classification_accuracy, clips,
     coverage, different_bins, diversity, drums, features, features_of, inception_score, judged, nearest,
@@ -41,6 +42,8 @@ pub struct Judging<'a> {
     pub inception: Option<&'a Inception>,
     /// Whether to train a classifier on the samples ([`classification_accuracy`]).
     pub accuracy: bool,
+    /// Whether to train language models on texts ([`text::language_model`]).
+    pub language_model: bool,
     /// The distribution of the data, if it is known.
     pub truth: Option<&'a PlaneMixture>,
     /// Real sounds after the conversions that generated ones go through, for the floors of their metrics.
@@ -63,7 +66,7 @@ pub struct RoundTrip {
 }
 
 impl Judging<'_> {
-    /// All metrics, each under `protocol` and entries of its own. Of several processes, only the first gets
+    /// All metrics, each with `protocol` and its own entries. With several processes, only the first gets
     /// them; the others do their share of the work, and return when nothing is left to share.
     ///
     /// # Errors
@@ -99,6 +102,10 @@ impl Judging<'_> {
         if matches!(self.data.info.kind, Kind::Text { .. }) {
             // Distances between one-hot rows say nothing that copies and n-grams do not say better.
             metrics.extend(text::metrics(self.data, &self.generated, self.conditional, protocol, stages)?);
+            if self.language_model {
+                let (data, generated) = (self.data, &self.generated);
+                metrics.extend(language_model::metrics(data, generated, self.cache, protocol, stages)?);
+            }
             return Ok(metrics);
         }
         if let Kind::Clip { .. } = self.data.info.kind {
@@ -119,6 +126,9 @@ impl Judging<'_> {
 
     /// Checks all inputs before a judge is trained for them.
     fn check(&self) -> Result<()> {
+        if self.language_model && !matches!(self.data.info.kind, Kind::Text { .. }) {
+            return Err(Error::NoTexts { data: self.data.info.name.clone() });
+        }
         if self.accuracy && !(self.conditional && self.generated.labels().is_some()) {
             return Err(Error::NoLabels { data: "samples".into() });
         }

@@ -80,7 +80,7 @@ fn the_reference_implementations_agree() {
 }
 
 #[test]
-fn progress_is_told_step_by_step_and_changes_no_value() {
+fn progress_is_reported_per_step_and_changes_no_value() {
     // 600 rows are two blocks of distances, and 50 rows are one.
     let (real, generated) = (features(600, 4, 0.0, 1.0), features(50, 4, 0.8, 1.5));
     let mut told = Vec::new();

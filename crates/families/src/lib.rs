@@ -87,6 +87,12 @@ impl ModelConfig {
         config.start_at_mean
     }
 
+    /// Whether samples depend on the weights of the encoder, as those of a VampPrior do.
+    pub fn samples_with_encoder(&self) -> bool {
+        let (Self::Vae(config) | Self::Cvae(config)) = self else { return false };
+        matches!(config.prior, PriorConfig::Vamp { .. })
+    }
+
     /// The prior's configuration, for families that have one.
     pub fn prior_mut(&mut self) -> Option<&mut PriorConfig> {
         let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };

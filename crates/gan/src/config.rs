@@ -113,8 +113,8 @@ pub enum GeneratorNetwork {
         /// Length of the motion, the last values of the latent.
         motion: usize,
     },
-    /// For sounds as waveforms: a linear layer to a short sequence of features, then transposed convolutions with windows of 25
-    /// samples, without normalisation (WaveGAN, Donahue et al. 2019).
+    /// For sounds as waveforms: a linear layer to a short sequence of features, then transposed convolutions
+    /// with kernel size 25 and stride 4, without normalisation (WaveGAN, Donahue et al. 2019).
     Wave {
         /// Channels from the latent to the waveform; each entry multiplies the length by four.
         channels: Vec<usize>,
@@ -141,7 +141,7 @@ pub enum DiscriminatorNetwork {
     Mlp {
         /// Widths from the image to the logit.
         hidden: Vec<usize>,
-        /// In place of the leaky ReLU, every value is the largest of this many outputs of a linear layer (maxout, Goodfellow et al.
+        /// Linear outputs of which maxout takes the largest, in place of the leaky ReLU (Goodfellow et al.
         /// 2013).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         maxout: Option<usize>,
@@ -210,8 +210,9 @@ pub enum DiscriminatorNetwork {
     Wave {
         /// Channels from the waveform to the logit; each entry divides the length by four.
         channels: Vec<usize>,
-        /// Phase shuffle: a step moves the features of each sample, after each layer but the last, by a random number of positions,
-        /// at most this many in either direction, so that the phase does not give generated waveforms away; 0 for none.
+        /// Phase shuffle: after each layer except the last, a step shifts the features of each sample by a
+        /// random number of positions, at most this many in either direction. Then the phase does not reveal
+        /// generated waveforms. 0 disables it.
         #[serde(default = "wave_shuffle")]
         shuffle: usize,
         /// Normalisation; batch norm is not possible.
@@ -321,13 +322,6 @@ impl GanConfig {
             }
             GeneratorNetwork::Clip { width, features, .. } => vec![*width, *features],
         };
-        let normed = matches!(self.generator, GeneratorNetwork::Mlp { batch_norm: true, .. });
-        if normed && self.conditioning == Some(Conditioning::Projection) {
-            return fail(
-                "generator.batch_norm",
-                "labels by projection need a generator of feature maps, such as one of the kind dcgan",
-            );
-        }
         if generator.is_empty() || generator.contains(&0) {
             return fail("generator", "needs at least one layer, and none of width 0");
         }
@@ -338,7 +332,7 @@ impl GanConfig {
             DiscriminatorNetwork::Mlp { maxout: Some(_), .. } if self.penalty.is_some() => {
                 return fail(
                     "penalty",
-                    "a discriminator with maxout has no penalty on its gradient; leave out discriminator.maxout",
+                    "a discriminator with maxout has no gradient penalty; leave out discriminator.maxout",
                 );
             }
             DiscriminatorNetwork::Mlp { hidden, maxout: Some(pieces), .. } => {

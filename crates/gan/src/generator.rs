@@ -99,10 +99,11 @@ impl Generator {
     pub fn new(mut scope: Scope<'_>, config: &GanConfig, sample: &SampleSpec, width: usize) -> Result<Self> {
         let head = Head::new(sample, KEY)?;
         let style = Style { weights: config.init.into(), activation: Activation::Relu };
-        use GeneratorNetwork::{Clip, Text, Tower as Fitted, Wave};
-        let unlabelled = matches!(config.generator, Fitted { .. } | Text { .. } | Clip { .. } | Wave { .. });
+        // The other networks have no batch norm whose scale and shift depend on the label.
+        let maps =
+            matches!(config.generator, GeneratorNetwork::Dcgan { .. } | GeneratorNetwork::Residual { .. });
         let norm = match config.conditioning {
-            Some(Conditioning::Projection) if !unlabelled => NormKind::Conditional { classes: width },
+            Some(Conditioning::Projection) if maps => NormKind::Conditional { classes: width },
             _ => NormKind::Batch,
         };
         let concatenates = config.conditioning.is_some() && !matches!(norm, NormKind::Conditional { .. });
@@ -121,7 +122,6 @@ impl Generator {
             }
             GeneratorNetwork::Mlp { hidden, batch_norm: true } | GeneratorNetwork::Ctgan { hidden } => {
                 let joined = matches!(config.generator, GeneratorNetwork::Ctgan { .. });
-                let norm = if joined { NormKind::Batch } else { norm };
                 let (mut layers, mut width) = (Vec::with_capacity(hidden.len()), inputs);
                 for (i, &outputs) in hidden.iter().enumerate() {
                     let mut scope = scope.enter(i);

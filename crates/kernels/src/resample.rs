@@ -60,8 +60,8 @@ pub fn translate(x: &Tensor, down: &[isize], right: &[isize]) -> Result<Tensor> 
     Ok(tape::apply1(&x.contiguous()?, op)?)
 }
 
-/// Moves image `i` of `(N, C, H, W)` by `right[i]` columns, and fills the rest with the mirror image of what
-/// is next to it, without the edge itself: `abcd` moved by 2 is `cbab`. Differentiable.
+/// Moves image `i` of `(N, C, H, W)` by `right[i]` columns, and fills the gap by reflection, without
+/// repeating the edge: `abcd` moved by 2 is `cbab`. Differentiable.
 ///
 /// # Errors
 /// [`Error::Input`] if the number of shifts differs from the number of images, or a shift is not less than

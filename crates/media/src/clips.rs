@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    /// Frame t has a grey value of its own, which shows where each writer puts it.
+    /// Each frame has its own grey value, which shows where each writer puts it.
     #[test]
     fn every_writer_keeps_the_order_of_frames() {
         let (clips, greys) = ramp();

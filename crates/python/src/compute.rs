@@ -69,13 +69,13 @@ impl Watch {
     }
 }
 
-/// Runs `work` on `threads` threads, by default one per available processor, which no other call uses, and
-/// without the interpreter's lock. Meanwhile passes on progress as `progress(stage, done, total, values)`,
-/// issues the warnings of `work`, and handles signals.
+/// Runs `work` without the interpreter's lock, on `threads` threads that no other call uses; the default is
+/// one per available processor. Meanwhile, this function passes progress on as `progress(stage, done, total,
+/// values)`, issues the warnings of `work`, and handles signals.
 ///
 /// # Errors
-/// The fault of `work`, of which a panic is one; what a signal handler, a warning or `progress` raises, after
-/// `work` has stopped.
+/// The fault of `work`, including a panic; or, after `work` has stopped, what a signal handler, a warning or
+/// `progress` raised.
 pub(crate) fn compute<T: Send>(
     py: Python<'_>,
     threads: Option<usize>,

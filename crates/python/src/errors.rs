@@ -24,7 +24,7 @@ pub(crate) enum Class {
     File,
     /// A process that was forked at the wrong moment.
     Fork,
-    /// A panic: a mistake in this program.
+    /// A panic: a bug in Waxwork.
     Internal,
     /// What a model cannot do.
     Model,
@@ -149,6 +149,7 @@ impl From<waxwork_models::Error> for Fault {
             | E::NoPrior { .. }
             | E::NothingToExport { .. }
             | E::NothingToMeasure { .. }
+            | E::NoTemperature { .. }
             | E::NotImported { .. } => Class::Model,
             E::Class { .. } | E::NotAskable { .. } | E::Table(_) | E::Rows(_) => Class::Data,
             E::Core(error) => of_core(error),
@@ -202,9 +203,12 @@ fn of_eval(error: &waxwork_eval::Error) -> Class {
     match error {
         E::Core(error) => of_core(error),
         E::Data(error) => of_data(error),
-        E::Array(_) | E::NoLabels { .. } | E::TooFew { .. } | E::NotFinite { .. } | E::Widths { .. } => {
-            Class::Data
-        }
+        E::Array(_)
+        | E::NoLabels { .. }
+        | E::NoTexts { .. }
+        | E::TooFew { .. }
+        | E::NotFinite { .. }
+        | E::Widths { .. } => Class::Data,
         _ => Class::Other,
     }
 }

@@ -35,8 +35,10 @@ fn recipes() -> Vec<&'static str> {
 /// Whether this is the name of a data set, rather than of a file or a folder.
 #[pyfunction]
 fn is_data(name: &str) -> bool {
-    use waxwork_data::manifest::{FOLDER, HUB, Manifest, SOUND, TABLE, TEXT};
-    [FOLDER, SOUND, TABLE, TEXT].contains(&name) || name.starts_with(HUB) || Manifest::find(name).is_ok()
+    use waxwork_data::manifest::{CLIPS, FOLDER, HUB, Manifest, SOUND, TABLE, TEXT};
+    [CLIPS, FOLDER, SOUND, TABLE, TEXT].contains(&name)
+        || name.starts_with(HUB)
+        || Manifest::find(name).is_ok()
 }
 
 /// Panics, for the test of what Python then sees. Only a build with debug assertions has it.

@@ -69,7 +69,7 @@ pub(crate) fn cover_of(
 pub(crate) fn score_of(py: Python<'_>, probabilities: &[u8]) -> PyResult<(f64, f64)> {
     compute(py, None, None, |watch| {
         let array = features("generated", probabilities)?;
-        // The score itself takes less time than the array.
+        // Computing the score takes less time than reading the array.
         progress(watch)(0, 1);
         let values = array.values()?;
         let rows: Vec<Vec<f64>> = values.chunks_exact(array.columns()).map(<[f64]>::to_vec).collect();

@@ -64,8 +64,8 @@ pub(crate) fn open(py: Python<'_>, path: PathBuf, device: &str, raw: bool) -> Py
     })
 }
 
-/// The path from the root, so that a run stays the same if the working directory changes. A path that has no
-/// such form, like the empty one, is left as it is, and is an error where it is used.
+/// The absolute path, so that a run stays the same if the working directory changes. A path without an
+/// absolute form, such as the empty one, is left as it is, and is an error where it is used.
 pub(crate) fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }

@@ -46,7 +46,8 @@ pub(crate) fn send_to(inbox: &Arc<Inbox>) {
 pub(crate) fn add(message: String) {
     INBOX.with(|inbox| match inbox.get() {
         Some(inbox) => inbox.add(message),
-        // A thread of no call, of which the libraries start none that warns. A warning must not be lost.
+        // This thread belongs to no call. The libraries start no such thread that warns, but a warning must
+        // not be lost.
         None => eprintln!("warning: {message}"),
     });
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::likelihood::LikelihoodConfig;
 use waxwork_core::{Error, Result};
 use waxwork_kernels::Activation;
-use waxwork_nn::layers::WeightInit;
+use waxwork_nn::layers::{CellKind, WeightInit};
 use waxwork_nn::nets::{Style, TOO_WIDE, WIDEST};
 
 /// Maximum number of components of a mixture.
@@ -22,7 +22,8 @@ pub struct VaeConfig {
     pub network: Network,
     /// The activation of every hidden layer.
     pub activation: Activation,
-    /// Gated linear layers, (W x + b) · sigmoid(V x + c), in place of the activation (Dauphin et al. 2017); of networks of the kind `mlp`.
+    /// Gated linear layers, (W x + b) · sigmoid(V x + c), in place of the activation (Dauphin et al. 2017);
+    /// only for networks of the kind `mlp`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub gated: bool,
     /// Initial values of the weights.
@@ -43,8 +44,8 @@ pub struct VaeConfig {
     /// Draws per sample whose evidence lower bounds are averaged.
     #[serde(skip_serializing_if = "is_one")]
     pub draws: usize,
-    /// Begin with the mean of the training samples as the decoder's output, whatever the latent (Burda et al. 2016): the bias of the
-    /// output layer is the logit of the mean, clipped to [0.001, 0.999].
+    /// Start training with the mean of the training samples as the decoder's output for every latent (Burda
+    /// et al. 2016): the bias of the output layer is the logit of the mean, clipped to [0.001, 0.999].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub start_at_mean: bool,
 }
@@ -63,9 +64,10 @@ pub enum PriorConfig {
         /// Number of Gaussians, per class if the model is conditional.
         components: usize,
     },
-    /// The mean of the posteriors of inputs that are learned with the networks (VampPrior, Tomczak & Welling 2018).
+    /// The mean of the posteriors of pseudo-inputs, which are learned with the networks (VampPrior, Tomczak &
+    /// Welling 2018).
     Vamp {
-        /// Number of inputs.
+        /// Number of pseudo-inputs.
         components: usize,
     },
 }
@@ -135,13 +137,16 @@ pub enum Network {
         #[serde(default)]
         batch_norm: bool,
     },
-    /// An LSTM on each side, for sequences of tokens (Bowman et al. 2016): the encoder's last state gives the posterior, and the
+    /// A recurrent layer on each side, for sequences of tokens (Bowman et al. 2016): the encoder's last state gives the posterior, and the
     /// decoder predicts every token from those before it, each concatenated with the latent.
     Recurrent {
         /// Features of a token.
         embedding: usize,
         /// Width of the hidden states.
         hidden: usize,
+        /// The kind of the recurrent layers: `lstm` or `gru`.
+        #[serde(default, skip_serializing_if = "is_lstm")]
+        cell: CellKind,
         /// Share of the tokens that the decoder is not given in training, in [0, 1), so that it needs the latent (word dropout).
         #[serde(default, skip_serializing_if = "is_zero")]
         word_dropout: f64,
@@ -173,6 +178,10 @@ pub enum Network {
 
 fn clip_blocks() -> usize {
     2
+}
+
+fn is_lstm(cell: &CellKind) -> bool {
+    *cell == CellKind::Lstm
 }
 
 fn is_one(draws: &usize) -> bool {
@@ -223,6 +232,9 @@ impl VaeConfig {
         if matches!(self.prior, PriorConfig::Vamp { .. }) && !matches!(self.network, Network::Mlp { .. }) {
             return fail("prior", "a vamp prior needs a network of the kind mlp");
         }
+        if matches!(self.prior, PriorConfig::Vamp { .. }) && self.free_bits > 0.0 {
+            return fail("free_bits", "a vamp prior has no KL of each latent dimension: leave it out");
+        }
         let widths = match &self.network {
             Network::Mlp { hidden } => hidden.clone(),
             Network::Conv { channels, hidden, .. } if channels.is_empty() || *hidden == 0 => {
@@ -230,7 +242,7 @@ impl VaeConfig {
             }
             Network::Conv { channels, .. } => channels.clone(),
             Network::Tower { width, hidden, .. } => vec![*width, *hidden],
-            Network::Recurrent { embedding, hidden, word_dropout, dropout } => {
+            Network::Recurrent { embedding, hidden, word_dropout, dropout, .. } => {
                 for (key, share) in [("network.word_dropout", word_dropout), ("network.dropout", dropout)] {
                     if !(0.0..1.0).contains(share) {
                         return fail(key, "must lie in [0, 1)");

@@ -102,7 +102,9 @@ impl Vae {
             }
             PriorConfig::Vamp { components } => {
                 if sample.range() != Some(Range::Unit) {
-                    return Err(config::unfit_prior("the inputs of a vamp prior are images"));
+                    return Err(config::unfit_prior(
+                        "the pseudo-inputs of a vamp prior are images, but the samples are not",
+                    ));
                 }
                 let mut root = params.root();
                 let mut decoder = root.enter(DECODER);

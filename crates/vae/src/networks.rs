@@ -11,7 +11,7 @@ use waxwork_nn::nets::{ClipDown, ClipSize, ClipUp, ConvDown, ConvUp, Mlp, Tower,
 
 use crate::config::{Network, VaeConfig};
 use crate::posterior::DiagonalGaussian;
-use crate::tokens::TokenEncoder;
+use crate::tokens::{Sizes, TokenEncoder};
 
 pub(crate) const KEY: &str = "model.network";
 const CHANNELS: &str = "model.network.channels";
@@ -64,9 +64,9 @@ impl Encoder {
                 let (down, features) = ConvDown::fitted(scope, image, tower, *batch_norm, style, KEY)?;
                 (Body::Convolutions(down), features, vec![*hidden])
             }
-            Network::Recurrent { embedding, hidden, .. } => {
-                let (scope, widths) = (scope.enter("tokens"), (*embedding, *hidden));
-                let encoder = TokenEncoder::new(scope, sample, widths, config.init)?;
+            Network::Recurrent { embedding, hidden, cell, .. } => {
+                let sizes = Sizes { embedding: *embedding, hidden: *hidden, cell: *cell };
+                let encoder = TokenEncoder::new(scope.enter("tokens"), sample, sizes, config.init)?;
                 (Body::Tokens(encoder), *hidden, Vec::new())
             }
             Network::Clip { width, features, blocks, hidden, batch_norm, .. } => {

@@ -10,7 +10,7 @@ use crate::DECODER;
 use crate::config::{Network, VaeConfig};
 use crate::likelihood::Likelihood;
 use crate::networks::{Decoder, beside};
-use crate::tokens::{DropoutShares, Targets, TokenDecoder};
+use crate::tokens::{DropoutShares, Sizes, Targets, TokenDecoder};
 
 /// The most rows, or for tokens the most logits, of one decoder pass in importance sampling.
 const PASS: (usize, usize) = (2000, 1 << 27);
@@ -38,11 +38,11 @@ impl Observation {
         width: usize,
     ) -> Result<Self> {
         let mut root = params.root();
-        if let Network::Recurrent { embedding, hidden, word_dropout, dropout } = config.network {
-            let (widths, given) = ((embedding, hidden), config.latent_dim + width);
+        if let Network::Recurrent { embedding, hidden, cell, word_dropout, dropout } = config.network {
+            let (sizes, given) = (Sizes { embedding, hidden, cell }, config.latent_dim + width);
             let (scope, shares) =
                 (root.enter(DECODER), DropoutShares { words: word_dropout, features: dropout });
-            let decoder = TokenDecoder::new(scope, sample, widths, shares, given, config.init)?;
+            let decoder = TokenDecoder::new(scope, sample, sizes, shares, given, config.init)?;
             return Ok(Self::Tokens(decoder));
         }
         let decoder = Decoder::new(root.enter(DECODER), config, sample, width)?;

@@ -11,16 +11,28 @@ use waxwork_core::params::Scope;
 use waxwork_core::rng::{Draws, Stream};
 use waxwork_core::{Batch, DType, Drawing, Mode, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
-use waxwork_nn::layers::{Embedding, Linear, Lstm, WeightInit};
+use waxwork_nn::layers::{CellKind, Embedding, Linear, Recurrent, WeightInit};
 use waxwork_nn::tokens;
 
 use crate::posterior::repeat_rows;
 
-/// The network from tokens to features: an LSTM, whose hidden state at the last counted token is the output.
+/// The layers of a network of tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Features of a token.
+    pub(crate) embedding: usize,
+    /// Width of the hidden states.
+    pub(crate) hidden: usize,
+    /// The kind of the recurrent layer.
+    pub(crate) cell: CellKind,
+}
+
+/// The network from tokens to features: a recurrent layer, whose hidden state at the last counted token is the
+/// output.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenEncoder {
     embedding: Embedding,
-    recurrent: Lstm,
+    recurrent: Recurrent,
     /// The maximum length of a sequence, and the size of the vocabulary.
     dims: (usize, usize),
 }
@@ -30,13 +42,13 @@ impl TokenEncoder {
     pub(crate) fn new(
         mut scope: Scope<'_>,
         sample: &SampleSpec,
-        (embedding, hidden): (usize, usize),
+        Sizes { embedding, hidden, cell }: Sizes,
         init: WeightInit,
     ) -> Result<Self> {
         let dims = tokens::needs_tokens(sample, crate::networks::KEY)?;
         Ok(Self {
             embedding: Embedding::new(scope.enter("embedding"), dims.1, embedding, init)?,
-            recurrent: Lstm::new(scope.enter("recurrent"), embedding, hidden, init)?,
+            recurrent: Recurrent::new(scope.enter("recurrent"), cell, embedding, hidden, init)?,
             dims,
         })
     }
@@ -45,7 +57,7 @@ impl TokenEncoder {
     pub(crate) fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
         let n = inputs.dim(0)?;
         let features = self.embedding.forward(&inputs.flatten_all()?)?;
-        let start = Tensor::zeros((n, 2 * self.recurrent.hidden()), features.dtype(), features.device())?;
+        let start = Tensor::zeros((n, self.recurrent.state()), features.dtype(), features.device())?;
         let states = self.recurrent.forward(&features, &start)?;
         let last = tokens::last(&tokens::counted(inputs, DType::F32)?)?;
         Ok(kernels::embedding(&states, &last)?)
@@ -122,15 +134,15 @@ pub(crate) struct DropoutShares {
     pub(crate) features: f64,
 }
 
-/// p(x | z) of sequences. The LSTM's initial state depends on the latent. At every step it also gets the
-/// latent, and a label if there is one, concatenated with the token's embedding.
+/// p(x | z) of sequences. The initial state of the recurrent layer depends on the latent. At every step it also
+/// gets the latent, and a label if there is one, concatenated with the token's embedding.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenDecoder {
     /// One row per token, and one for the missing token: at the start, and where word dropout removes a
     /// token.
     embedding: Embedding,
     start: Linear,
-    recurrent: Lstm,
+    recurrent: Recurrent,
     output: Linear,
     dims: (usize, usize),
     dropout: DropoutShares,
@@ -142,7 +154,7 @@ impl TokenDecoder {
     pub(crate) fn new(
         mut scope: Scope<'_>,
         sample: &SampleSpec,
-        (embedding, hidden): (usize, usize),
+        Sizes { embedding, hidden, cell }: Sizes,
         dropout: DropoutShares,
         given: usize,
         init: WeightInit,
@@ -150,8 +162,8 @@ impl TokenDecoder {
         let dims = tokens::needs_tokens(sample, crate::networks::KEY)?;
         Ok(Self {
             embedding: Embedding::new(scope.enter("embedding"), dims.1 + 1, embedding, init)?,
-            start: Linear::new(scope.enter("start"), given, 2 * hidden, init)?,
-            recurrent: Lstm::new(scope.enter("recurrent"), embedding + given, hidden, init)?,
+            start: Linear::new(scope.enter("start"), given, cell.state(hidden), init)?,
+            recurrent: Recurrent::new(scope.enter("recurrent"), cell, embedding + given, hidden, init)?,
             output: Linear::new(scope.enter("output"), hidden, dims.1, init)?,
             dims,
             dropout,
@@ -317,7 +329,8 @@ mod tests {
         let sample = SampleSpec::new(vec![50, 4], segments).unwrap();
         let mut params = ParamSet::fresh(0, &Device::Cpu);
         let shares = DropoutShares { words, features };
-        TokenDecoder::new(params.root(), &sample, (3, 5), shares, 2, WeightInit::Pytorch).unwrap()
+        let sizes = Sizes { embedding: 3, hidden: 5, cell: CellKind::Lstm };
+        TokenDecoder::new(params.root(), &sample, sizes, shares, 2, WeightInit::Pytorch).unwrap()
     }
 
     /// At temperature T the shares are proportional to p^(1/T).

@@ -1,4 +1,4 @@
-//! The VampPrior (Tomczak & Welling 2018): the mean of the posteriors of learned inputs.
+//! The VampPrior (Tomczak & Welling 2018): the mean of the posteriors of pseudo-inputs, which are learned.
 
 use candle_core::{DType, Device, Tensor};
 use waxwork_core::onnx::{GraphScope, Value};
@@ -12,14 +12,14 @@ use crate::networks::Encoder;
 use crate::posterior::DiagonalGaussian;
 use crate::prior::Prior;
 
-/// Mean and standard deviation of the inputs before the first step, those of the authors' code for dark
+/// Mean and standard deviation of the pseudo-inputs before the first step, as in the authors' code for dark
 /// images.
 const START: (f64, f64) = (0.05, 0.01);
 
-/// p(z) = 1/K Σ_k q(z | u_k), where the K inputs u_k in [0, 1] are learned with the networks.
+/// p(z) = 1/K Σ_k q(z | u_k), where the K pseudo-inputs u_k in [0, 1] are learned with the networks.
 #[derive(Clone, Debug)]
 pub(crate) struct Vamp {
-    /// The inputs minus their mean before the first step, `(K, values)`.
+    /// The pseudo-inputs minus their mean before the first step, `(K, values)`.
     inputs: Tensor,
     encoder: Encoder,
 }
@@ -39,7 +39,7 @@ impl Vamp {
         Ok(Self { inputs: scope.weight("inputs", (components, values), Init::Normal { std })?, encoder })
     }
 
-    /// q(z | u_k) of every input, `(K, latent_dim)`.
+    /// q(z | u_k) of every pseudo-input, `(K, latent_dim)`.
     fn components(&self) -> Result<DiagonalGaussian> {
         let (mean, _) = START;
         let inputs = self.inputs.affine(1.0, mean)?.clamp(0.0, 1.0)?;

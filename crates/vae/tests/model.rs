@@ -250,6 +250,8 @@ fn impossible_configurations_are_refused_by_key() {
     refused(VaeConfig { draws: 2, importance_samples: 2, ..small() }, "model.draws");
     refused(VaeConfig { prior: PriorConfig::Vamp { components: 0 }, ..small() }, "model.prior");
     refused(VaeConfig { prior: PriorConfig::Vamp { components: 5 }, ..convolutional() }, "model.prior");
+    let vamp = PriorConfig::Vamp { components: 5 };
+    refused(VaeConfig { prior: vamp, free_bits: 0.1, ..small() }, "model.free_bits");
     refused(VaeConfig { gated: true, ..convolutional() }, "model.gated");
     refused(VaeConfig { start_at_mean: true, ..convolutional() }, "model.start_at_mean");
     let deep = Network::Conv { channels: vec![2, 2, 2], hidden: 4, batch_norm: false };

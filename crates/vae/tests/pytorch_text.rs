@@ -48,6 +48,7 @@ use std::collections::BTreeMap;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::sample::{Range, Segment};
 use waxwork_core::{Batch, DType, Device, ParamSet, SampleSpec, Tensor, Trainable, TrainingState};
+use waxwork_nn::layers::CellKind;
 use waxwork_vae::{LikelihoodConfig, Network, Vae, VaeConfig};
 
 const LOSS: f64 = 4.2916595811;
@@ -83,7 +84,13 @@ fn wave(n: usize, phase: f64) -> Vec<f64> {
 fn a_training_step_is_that_of_pytorch() {
     let config = VaeConfig {
         latent_dim: 2,
-        network: Network::Recurrent { embedding: 3, hidden: 4, word_dropout: 0.0, dropout: 0.0 },
+        network: Network::Recurrent {
+            embedding: 3,
+            hidden: 4,
+            cell: CellKind::Lstm,
+            word_dropout: 0.0,
+            dropout: 0.0,
+        },
         likelihood: LikelihoodConfig::Tokens,
         ..VaeConfig::default()
     };

@@ -1,9 +1,10 @@
-//! Samples a trained model in a browser. The module exports functions of numbers only: the page writes bytes
-//! into the memory that [`input`] returns, calls a function, and reads what [`output`] points to. Each function
-//! that can fail returns whether it succeeded; if not, the output is its message in UTF-8.
+//! Samples a trained model in a browser. The module exports functions whose arguments are only numbers: the
+//! page writes bytes into the memory that [`input`] returns, calls a function, and reads what [`output`]
+//! points to. Each function that can fail returns whether it succeeded; if not, the output is its message in
+//! UTF-8.
 //!
 //! Sample `i` of a seed is the sample that the command `waxwork sample --seed` numbers `i`, up to rounding: a
-//! browser has no fused multiply-add, so about seven digits agree, and not the bits.
+//! browser has no fused multiply-add, so the values agree to about seven digits, but not in every bit.
 
 mod sampler;
 
@@ -16,7 +17,7 @@ thread_local! {
     static PAGE: RefCell<Page> = const { RefCell::new(Page { input: Vec::new(), output: Vec::new(), sampler: None }) };
 }
 
-/// What lies between two calls.
+/// What is kept between calls.
 struct Page {
     input: Vec<u8>,
     output: Vec<u8>,
@@ -24,7 +25,7 @@ struct Page {
 }
 
 impl Page {
-    /// Keeps what `made` returns, or its message, as the output.
+    /// Stores the bytes of `made`, or the message of its failure, as the output.
     fn answer(&mut self, made: Result<Vec<u8>, Failure>) -> bool {
         let succeeded = made.is_ok();
         self.output = made.unwrap_or_else(|failure| failure.to_string().into_bytes());
@@ -80,9 +81,9 @@ pub extern "C" fn open(description_len: usize) -> bool {
     })
 }
 
-/// Draws the latents of samples `first`, `first + 1`, … of a seed. The input is the class of each as a 32-bit
-/// integer, or empty for a model without classes and then `count` says how many. A `truncation` of 0 is none.
-/// The output is `(count, latent_dim)` 32-bit floats.
+/// Draws the latents of samples `first`, `first + 1`, … of a seed. The input is the class of each sample as a
+/// 32-bit integer. For a model without classes it is empty, and `count` is the number of samples. A
+/// `truncation` of 0 means none. The output is `(count, latent_dim)` 32-bit floats.
 #[expect(unsafe_code, reason = "the page calls it by its name")]
 #[unsafe(no_mangle)]
 pub extern "C" fn latents(seed: u64, first: u64, count: usize, truncation: f32) -> bool {
@@ -101,7 +102,7 @@ pub extern "C" fn generate(count: usize) -> bool {
     with_page(|page| page.with_sampler(|sampler, input| sampler.generate(count, input)))
 }
 
-/// `steps` latents on the great circle between two. The input is both, as 32-bit floats; so is the output.
+/// Returns `steps` latents on the great circle between two latents. Input and output are 32-bit floats.
 #[expect(unsafe_code, reason = "the page calls it by its name")]
 #[unsafe(no_mangle)]
 pub extern "C" fn between(steps: usize) -> bool {

@@ -9,10 +9,10 @@ use waxwork_core::{
 };
 use waxwork_families::ModelConfig;
 
-/// The most samples of one call, so that a wrong number cannot take all memory.
+/// Maximum number of samples per call, so that a wrong number cannot exhaust the memory.
 const MOST: usize = 1024;
 
-/// Why a call failed, in a line for the page.
+/// Why a call failed, as one line for the page.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("no model is open")]

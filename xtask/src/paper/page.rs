@@ -13,22 +13,22 @@ const COLUMNS: usize = 100;
 const OPENING: &str = "\
 `cargo xtask paper` writes this page. Run it again instead of editing the page.
 
-Each table below has numbers that a paper published, and those of Waxwork. A row is a recipe with
+Each table below compares numbers from a paper with those of Waxwork. A row is a recipe with
 settings. The command trains it with one or more seeds, evaluates each run, and compares the mean
 with the published number.
 
 ```sh
 cargo xtask paper --data-dir ~/data                    # every row of every table
 cargo xtask paper burda/vae-1 --resume                 # one row; resumes its runs
-cargo xtask paper pacgan --quick                       # the short form of a table
+cargo xtask paper pacgan --quick                       # the quick form of a table
 ```
 
-Runs are kept in `runs/papers`. With `--resume`, the command keeps what is finished and resumes what
-is not, so a table can take several days. A row without a finished and evaluated run says *not run*.
-The column *within* compares the mean of all runs with the tolerance.
+The command keeps runs in `runs/papers`. With `--resume`, it keeps finished runs and resumes the
+others, so you can interrupt a table that takes several days. A row without a finished and evaluated
+run says *not run*. The column *within* says whether the mean of all runs is within the tolerance.
 
-The quick form of a row trains for a few minutes and has a wide tolerance of its own. It shows that
-the row trains. It is no reproduction of the published number.
+The quick form of a row trains for a few minutes and has a wide tolerance of its own. It only shows
+that the row trains. It does not reproduce the published number.
 ";
 
 /// The whole page.
@@ -44,7 +44,10 @@ pub(super) fn page(tables: &[(&Table, Results)]) -> Result<String> {
             page += &wrapped(note, "- ");
         }
         write!(page, "\n{}", rows(table, results, Form::Full)?)?;
-        write!(page, "\n### Quick form of `{name}`\n\nThese rows are no reproduction.\n\n")?;
+        write!(
+            page,
+            "\n### Quick form of `{name}`\n\nThese rows do not reproduce the published numbers.\n\n"
+        )?;
         page += &rows(table, results, Form::Quick)?;
     }
     Ok(page)
@@ -53,7 +56,7 @@ pub(super) fn page(tables: &[(&Table, Results)]) -> Result<String> {
 /// The rows of a table in one form, and below them how the metrics were measured.
 pub(super) fn rows(table: &Table, results: &Results, form: Form) -> Result<String> {
     let mut text = String::from(
-        "| row | metric | published | Waxwork, mean | range | runs | tolerance | within | training |\n\
+        "| row | metric | published | Waxwork, mean | range | runs | tolerance | within | training time |\n\
          |---|---|---|---|---|---|---|---|---|\n",
     );
     let mut protocols: Vec<String> = Vec::new();
@@ -122,7 +125,7 @@ pub(super) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// A time in a unit that suits it.
+/// Formats a time in a suitable unit.
 pub(super) fn time(seconds: f64) -> String {
     let minutes = (seconds / 60.0).round() as u64;
     match minutes {
@@ -132,7 +135,8 @@ pub(super) fn time(seconds: f64) -> String {
     }
 }
 
-/// Text in lines of at most [`COLUMNS`]; the first begins with `bullet`, the others are indented as far.
+/// Text in lines of at most [`COLUMNS`]. The first line begins with `bullet`; the others are indented by its
+/// width.
 fn wrapped(text: &str, bullet: &str) -> String {
     let (mut lines, mut line) = (String::new(), bullet.to_owned());
     let mut begun = false;

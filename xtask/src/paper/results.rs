@@ -1,5 +1,4 @@
-//! `models/papers/NAME/results.json`: the results of the runs of a table's rows, which are kept with the
-//! sources.
+//! `models/papers/NAME/results.json`: the results of a table's runs, which are kept with the sources.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +16,7 @@ pub(super) struct Outcome {
     pub(super) row: String,
     pub(super) form: Form,
     pub(super) seed: u64,
-    /// The row's key when it ran.
+    /// The key of the row at the time of the run.
     pub(super) key: String,
     /// Seconds of training.
     pub(super) seconds: f64,

@@ -72,7 +72,7 @@ pub(super) struct Published {
     pub(super) value: f64,
     /// The largest difference of the full form.
     tolerance: f64,
-    /// The direction in which a larger difference is welcome.
+    /// The direction in which a difference may be larger than the tolerance.
     better: Option<Better>,
     /// The largest difference of the quick form; None if its value is not compared.
     quick: Option<f64>,
@@ -187,7 +187,7 @@ impl Table {
     }
 
     /// A hash of everything that determines the numbers of a row: the keys of its recipe, the settings, and
-    /// how it is evaluated. Results of another hash are of another row.
+    /// how it is evaluated. Results with another hash belong to another row.
     pub(super) fn key(&self, row: &Row, form: Form) -> Result<String> {
         let path = self.recipe(row);
         let recipe =
@@ -246,7 +246,7 @@ impl Published {
     }
 }
 
-/// The fields of a TOML table, whose place is named in errors.
+/// The fields of a TOML table, and the place in the file that errors name.
 struct Fields<'a> {
     map: &'a Map<String, Value>,
     place: String,

@@ -21,8 +21,8 @@ Inputs and outputs of ONNX; N is a dynamic dimension:
   prior                noise (N, latent_dim) → latents
   Conditional models also take `labels`, (N) int64.
 
-A page is one file that holds the model and a WebAssembly module, `waxwork.wasm`. Release archives
-contain the module beside the program; `cargo xtask web` builds it from the source.")]
+A page is one file that contains the model and a WebAssembly module, `waxwork.wasm`. Release
+archives contain the module next to the program; `cargo xtask web` builds it from source.")]
 pub(crate) struct ExportArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
@@ -37,7 +37,7 @@ pub(crate) struct ExportArguments {
     /// Write to FILE [default: RUN/PART.onnx or RUN/sampler.html]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
-    /// Use this WebAssembly module for a page [default: waxwork.wasm beside the program]
+    /// Use this WebAssembly module for a page [default: waxwork.wasm next to the program]
     #[arg(long, value_name = "FILE.wasm", value_hint = ValueHint::FilePath)]
     pub(crate) wasm: Option<PathBuf>,
 }
@@ -47,7 +47,7 @@ pub(crate) struct ExportArguments {
 pub(crate) enum ExportFormat {
     /// ONNX, opset 17
     Onnx,
-    /// A page that makes images in a browser, without a network
+    /// A page that makes images in a browser, without network access
     Web,
 }
 

@@ -188,8 +188,8 @@ Examples:
 Rows alternate: ten images, then their reconstructions. The model must have an encoder, as
 VAEs do.
 
-Of a table, each row is followed by its reconstruction. An additional first column, `version`, is
-`original` or `reconstruction`. Identifiers are not learned: a reconstruction has its original's.")]
+For a table, each row is followed by its reconstruction. An additional first column, `version`, is
+`original` or `reconstruction`. Identifiers are not learned, so both rows have the same one.")]
 pub(crate) struct ReconstructArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
@@ -224,7 +224,7 @@ Input:
   A conditional model needs labels too: FILE.safetensors with `images` and `labels`,
   FILE.labels.npy next to FILE.npy, or a folder with one subdirectory per class.
   Rows (.csv, .parquet) must have the columns of the training file, in any order, and categories
-  that occur in it. Other columns are ignored. A conditional model is given one column per row.
+  that occur in it. Other columns are ignored. A conditional model is conditioned on one column.
 
 Output:
   The posterior means, (N, latent_dim) f32.")]

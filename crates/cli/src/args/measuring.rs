@@ -6,7 +6,7 @@ use clap::{Args, ValueHint};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 
 use super::shared::{DataDirArg, DeviceArg, RunArg};
-use super::values::{Samples, at_least_one};
+use super::values::{Samples, at_least_one, not_negative};
 use crate::completion;
 
 #[derive(Debug, Args)]
@@ -56,6 +56,16 @@ pub(crate) struct EvaluateArguments {
     /// Trains a classifier on labelled samples and reports its accuracy on real test images.
     #[arg(long)]
     pub(crate) accuracy_score: bool,
+    /// Also score texts with language models
+    ///
+    /// Trains one language model on the real texts, which scores generated ones, and one on the generated texts, which scores real ones.
+    #[arg(long)]
+    pub(crate) language_model: bool,
+    /// Also compare texts at these temperatures, such as 0.5,0.7,1
+    ///
+    /// For each temperature, draws as many texts as --samples says, and measures how good they are and how much they are alike. `waxwork report` draws the curve. Only for models that draw texts.
+    #[arg(long, value_name = "T,…", value_delimiter = ',', value_parser = not_negative, requires = "run")]
+    pub(crate) temperatures: Vec<f64>,
     /// Seed the samples with N
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,

@@ -53,7 +53,7 @@ Exit codes:
 Environment:
   WAXWORK_DATA_DIR   folder of data sets and caches [default: `waxwork` in the user's cache folder]
   WAXWORK_MPI        MPI library to open under mpirun or srun, or `none` for independent processes
-  WAXWORK_NCCL       NCCL library to open for GPUs under mpirun or srun, or `none` for none
+  WAXWORK_NCCL       NCCL library for GPUs under mpirun or srun; `none` disables NCCL
   RUST_LOG           log filter, finer than -v, such as RUST_LOG=waxwork_trainer=debug
   NO_COLOR           disables colours (which only terminals get anyway)")]
 pub(crate) struct Arguments {
@@ -167,7 +167,7 @@ pub(crate) enum Command {
     /// Reads latent vectors, such as those that `waxwork encode` writes, and writes the images that the
     /// model makes from them.
     Decode(DecodeArguments),
-    /// Export a part of a model to ONNX
+    /// Export a model to ONNX or to a web page
     Export(ExportArguments),
     /// Import the weights of a PyTorch model as a run
     ///

@@ -44,7 +44,7 @@ pub(crate) struct TrainArguments {
     /// Train on the data set NAME instead of the recipe's
     ///
     /// NAME is a data set listed by `waxwork data list`, `folder` for your own images (with --data-dir), or
-    /// `hf:OWNER/NAME` for images or sounds on the Hugging Face Hub.
+    /// `hf:OWNER/NAME` for images, sounds or texts on the Hugging Face Hub.
     #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completion::data_sets))]
     pub(crate) data: Option<String>,
 

@@ -87,7 +87,7 @@ fn list(json: bool) -> Result<String, Failure> {
             "your own clips: --data-dir DIR of PNG strips, animated PNGs, GIFs or folders of numbered frames, with one \
              subdirectory per class",
         ),
-        ("hf:OWNER/NAME", "images or sounds on the Hugging Face Hub"),
+        ("hf:OWNER/NAME", "images, sounds or texts on the Hugging Face Hub"),
     ] {
         rows.push([name, "", "", description].map(str::to_owned).to_vec());
     }

@@ -37,6 +37,12 @@ fn of_run(
     arguments: &EvaluateArguments,
     together: &Together,
 ) -> Result<String, Failure> {
+    if samples == 0 && !arguments.temperatures.is_empty() {
+        return Err(Failure::usage("--temperatures needs samples, but --samples is 0"));
+    }
+    if samples == 0 && arguments.language_model {
+        return Err(Failure::usage("--language-model needs samples, but --samples is 0"));
+    }
     let device = together.open_device(&arguments.device)?;
     let run = open(path, &device)?;
     together.agree_on_weights(&run)?;
@@ -57,6 +63,8 @@ fn of_run(
         seed: arguments.seed,
         inception: inception.as_ref(),
         accuracy: arguments.accuracy_score,
+        language_model: arguments.language_model,
+        temperatures: &arguments.temperatures,
         collective: collective.as_ref(),
     };
     let mut stages = Stages::default();
@@ -108,6 +116,7 @@ fn of_images(path: &Path, arguments: &EvaluateArguments, together: &Together) ->
         generated,
         inception: inception.as_ref(),
         accuracy: arguments.accuracy_score,
+        language_model: arguments.language_model,
         truth: truth.as_ref(),
         // The conversions that these sounds went through are unknown.
         round_trip: None,

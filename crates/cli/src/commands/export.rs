@@ -31,7 +31,9 @@ pub(crate) fn run(arguments: &ExportArguments) -> Result<String, Failure> {
         }
         ExportFormat::Web => {
             if part.is_some() {
-                return Err(Failure::usage("--part is for ONNX: a page holds all that makes samples"));
+                return Err(Failure::usage(
+                    "--part is for ONNX: a page always contains every part that makes samples",
+                ));
             }
             let page = sampler_page::page(&run, arguments.wasm.as_deref())?;
             let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("sampler.html"));

@@ -72,7 +72,7 @@ pub(crate) fn is_table(path: &Path) -> bool {
     !path.is_dir() && !matches!(output::extension(path).as_deref(), Some("npy" | "safetensors"))
 }
 
-/// Reads rows of the table that a model was trained on: as they are, and encoded. Other columns are ignored.
+/// Reads rows for a model of tables, and returns them as they are and encoded. Ignores other columns.
 pub(crate) fn read_rows(path: &Path, encoder: &Encoder) -> Result<(Table, Split), Failure> {
     let bar = output::bar(0, "reading rows");
     let table = Table::read_as(path, encoder.schema(), true)?;

@@ -92,7 +92,8 @@ pub(crate) fn decode(arguments: &DecodeArguments) -> Result<String, Failure> {
     Ok(output::written(&arguments.out, text))
 }
 
-/// The values of columns that rows are decoded with. A conditional model needs them, as others need labels.
+/// The values of columns that rows are decoded with. Conditional models of tables need them, as other
+/// conditional models need labels.
 fn wanted(run: &Run, encoder: &Encoder, wanted: &WantedArgs, count: usize) -> Result<Condition, Failure> {
     let condition = sample_rows::condition(run, encoder, wanted, count)?;
     if condition.is_empty() && run.model.info().condition.is_columns() {

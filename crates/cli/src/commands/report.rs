@@ -22,6 +22,7 @@ use crate::commands::{sample, walk};
 use crate::failure::Failure;
 use crate::output::{self, number};
 use crate::pages::curves::{Chart, Line, charts};
+use crate::pages::scatter::{self, Scatter};
 use crate::pages::{self, Image, quoted};
 
 /// Parts of the page that take time, for the progress bar.
@@ -91,6 +92,8 @@ struct Evaluation {
     /// Protocol entries, and the metrics that they apply to.
     protocol: Vec<(String, String)>,
     any_floor: bool,
+    /// Curves of quality and diversity.
+    temperatures: Vec<Scatter>,
 }
 
 #[derive(Serialize)]
@@ -110,8 +113,8 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<String, Failure> {
 }
 
 /// Writes the page of a run to `out`, by default RUN/report.html, and returns its path. `data` loads the
-/// run's data set. `progress` is called with the number of parts that are done and of all, several times for
-/// a part that takes long.
+/// run's data set. `progress` gets the number of finished parts and the number of all parts, several times
+/// during a long part.
 ///
 /// # Errors
 /// If the folder is not a run, or the page cannot be written. Parts that cannot be drawn are left out, and
@@ -189,7 +192,7 @@ pub fn write(
         Ok(())
     });
     let out = out.map_or_else(|| default_page(&folder), Path::to_owned);
-    // A run of some kinds has fewer parts.
+    // Some kinds of runs have fewer parts.
     progress(PARTS, PARTS);
     store::write(&out, pages::page("report.html", &shown)?.as_bytes())?;
     Ok(out)
@@ -323,6 +326,7 @@ impl Evaluation {
             rows: report.metrics.iter().map(row).collect(),
             protocol: said_once(report),
             any_floor: report.metrics.iter().any(|metric| metric.floor.is_some()),
+            temperatures: scatter::of_temperatures(report),
         }
     }
 }

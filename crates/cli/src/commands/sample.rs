@@ -119,7 +119,7 @@ pub(crate) fn sample(arguments: &SampleArguments, together: &Together) -> Result
     Ok(output::written(&out, format!("{count} {} in {}{of}\n", kind.plural(), out.display())))
 }
 
-/// Refuses values of columns for a model of something else.
+/// Refuses values of columns for a model that is not of tables.
 pub(crate) fn only_for_tables(wanted: &WantedArgs) -> Result<(), Failure> {
     if wanted.is_given() {
         return Err(Failure::new("--where and --like are for models of tables"));
@@ -217,7 +217,7 @@ pub(crate) fn reconstruct(arguments: &ReconstructArguments) -> Result<String, Fa
     let out = arguments.out.clone().unwrap_or_else(usual);
     match &run.encoder_of_rows {
         Some(encoder) if output::is_rows(&out) => {
-            // Not as networks see them, but as they came. An array has encoded rows only.
+            // The rows as they were read, not as networks see them. An array has only encoded rows.
             let originals = match rows {
                 Some(rows) => {
                     rows.subset(&split.indices().iter().map(|&row| row as usize).collect::<Vec<_>>())
@@ -319,7 +319,7 @@ fn with_advice(error: waxwork_data::Error, config: &DataConfig) -> Failure {
         failure.message += "; or give the folder of its files with `--data-dir DIR`";
     }
     if config.name == CLIPS || config.name == "sprites" {
-        // Frames are decoded as images are, but another table has the key.
+        // Frames are decoded like images, but their key is in another table of the recipe.
         let clips = "skip such clips with `--set data.clips.";
         failure.message = failure.message.replace("skip such images with `--set data.folder.", clips);
     }

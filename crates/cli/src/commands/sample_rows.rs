@@ -1,5 +1,5 @@
 //! `waxwork sample` for a model of tables: writes rows to a file, in the form of the table that it was
-//! trained on. Also the values that `sample` and `decode` ask rows for.
+//! trained on. Also the values of columns that `sample` and `decode` request.
 
 use waxwork_core::{Condition, SampleRequest, hash, store};
 use waxwork_data::table::Table;

@@ -10,16 +10,16 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 use serde_json::json;
 use waxwork_core::onnx::Part;
-use waxwork_core::{Tensor, store};
+use waxwork_core::{Kind, Tensor, store};
 use waxwork_models::{Classes, Run};
 
 use crate::failure::Failure;
 use crate::pages;
 
-/// The module's name beside the program.
+/// The file name of the module, next to the program.
 const MODULE: &str = "waxwork.wasm";
 
-/// What the page shows, and what it is made of as gzip in base64.
+/// What the page shows, and its embedded files as gzip in base64.
 #[derive(Serialize)]
 struct SamplerPage {
     name: String,
@@ -42,13 +42,14 @@ struct Form {
     classes: Vec<String>,
 }
 
-/// A page that draws samples of `run` with the module at `wasm`, or with the one beside the program.
+/// A page that draws samples of `run` with the module at `wasm`, or with the one next to the program.
 ///
 /// # Errors
-/// If the run makes no images, or the module is missing or is no WebAssembly.
+/// If the run makes no images, or the module is missing or is not WebAssembly.
 pub(crate) fn page(run: &Run, wasm: Option<&Path>) -> Result<String, Failure> {
     let info = run.model.info();
-    let Some(image) = info.sample.image() else {
+    // Networks see a sound as an image if they learn its spectrogram.
+    let (Kind::Image(_), Some(image)) = (run.info.kind(), info.sample.image()) else {
         return Err(Failure::new(format!("a page shows images, but this run makes {}", run.info.kind())));
     };
     let code = module(wasm)?;
@@ -78,7 +79,7 @@ fn module(asked: Option<&Path>) -> Result<Vec<u8>, Failure> {
     let path = asked.map(Path::to_owned).or_else(beside_the_program);
     let Some(path) = path.filter(|path| path.exists()) else {
         let place = asked.map_or_else(
-            || format!("{MODULE} is not beside the program"),
+            || format!("{MODULE} is not next to the program"),
             |path| format!("there is no {}", path.display()),
         );
         return Err(Failure::new(format!(
@@ -96,9 +97,10 @@ fn beside_the_program() -> Option<PathBuf> {
     Some(std::env::current_exe().ok()?.parent()?.join(MODULE))
 }
 
-/// The tensors of the parts that make samples.
+/// The tensors of the parts that make samples. A prior may need the encoder.
 fn sampling_weights(run: &Run) -> BTreeMap<String, Tensor> {
-    let parts = run.model.parts().iter().filter(|part| **part != Part::Encoder);
+    let with_encoder = run.recipe.model.samples_with_encoder();
+    let parts = run.model.parts().iter().filter(|part| with_encoder || **part != Part::Encoder);
     let starts: Vec<String> = parts.map(|part| format!("{}.", part.name())).collect();
     let tensors = run.model.params().tensors().into_iter();
     tensors.filter(|(name, _)| starts.iter().any(|start| name.starts_with(start))).collect()

@@ -98,7 +98,7 @@ pub(crate) struct Session {
     threads: usize,
     stop: Stop,
     together: Together,
-    /// The processes as training uses them, which are joined before the first run.
+    /// The processes for training, which are joined before the first run.
     joined: OnceLock<Arc<dyn Collective>>,
     /// Whether to report at the end where the time went.
     profile: bool,

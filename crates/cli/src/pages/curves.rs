@@ -54,10 +54,12 @@ pub(crate) struct Chart {
     table: Vec<Vec<String>>,
 }
 
+/// A number beside an axis.
 #[derive(Debug, Serialize)]
-struct Tick {
-    at: f64,
-    label: String,
+pub(super) struct Tick {
+    /// In hundredths of the axis.
+    pub(super) at: f64,
+    pub(super) label: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -173,7 +175,7 @@ impl Chart {
 }
 
 /// The range from the least to the greatest value; never empty.
-fn range(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
+pub(super) fn range(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
     let [low, high] = values
         .fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| [low.min(value), high.max(value)]);
     if low > high {
@@ -196,7 +198,7 @@ fn usual(sorted: &[f64], values: [f64; 2]) -> [f64; 2] {
 }
 
 /// About five round numbers in a range.
-fn ticks([low, high]: [f64; 2]) -> Vec<Tick> {
+pub(super) fn ticks([low, high]: [f64; 2]) -> Vec<Tick> {
     let rough = (high - low) / 5.0;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough);

@@ -1,6 +1,7 @@
 //! Pages for a browser: one file each, with its images inside, that needs no network access.
 
 pub(crate) mod curves;
+pub(crate) mod scatter;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use minijinja::value::Serde;

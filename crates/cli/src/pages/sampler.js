@@ -4,7 +4,7 @@ class Sampler {
   // Opens the model of `description` (bytes of JSON) with `weights` (bytes of safetensors) in the module `code`.
   static async open(code, description, weights) {
     const module = await WebAssembly.compile(code);
-    // The module is compiled with sources of randomness and of time that it never asks for.
+    // The module imports sources of randomness and of time, but never calls them.
     const imports = {};
     for (const { module: from, name } of WebAssembly.Module.imports(module)) {
       (imports[from] ??= {})[name] = () => { throw new Error(`the sampler asked for ${name}`); };
@@ -15,7 +15,7 @@ class Sampler {
     return sampler;
   }
 
-  // Latents of the samples `first`, `first + 1`, … of a seed: the labels say how many, or else `count`.
+  // Latents of the samples `first`, `first + 1`, … of a seed: one per label, or `count` if there are no labels.
   latents(seed, first, count, truncation, labels) {
     return floats(this.ask("latents", labels ? [labels] : [], BigInt(seed), BigInt(first), count, truncation));
   }
@@ -25,20 +25,21 @@ class Sampler {
     return this.ask("generate", labels ? [latents, labels] : [latents], count);
   }
 
-  // Latents on the great circle between two.
+  // Latents along the great circle from `from` to `to`.
   between(from, to, steps) {
     return floats(this.ask("between", [from, to], steps));
   }
 
   ask(name, inputs, ...numbers) {
     const { memory, input, output, output_len } = this.functions;
-    let place = input(inputs.reduce((sum, array) => sum + array.byteLength, 0));
+    // Addresses beyond two gigabytes come as negative numbers.
+    let place = input(inputs.reduce((sum, array) => sum + array.byteLength, 0)) >>> 0;
     for (const array of inputs) {
       new Uint8Array(memory.buffer).set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength), place);
       place += array.byteLength;
     }
     const succeeded = this.functions[name](...numbers);
-    const answer = new Uint8Array(memory.buffer, output(), output_len()).slice();
+    const answer = new Uint8Array(memory.buffer, output() >>> 0, output_len() >>> 0).slice();
     if (!succeeded) throw new Error(new TextDecoder().decode(answer));
     return answer;
   }

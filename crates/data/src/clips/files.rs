@@ -28,7 +28,7 @@ const CLIPS: Wanted = Wanted {
 /// Maximum number of bytes of all clips of a part together.
 const MOST_BYTES: usize = 8 << 30;
 
-/// Whether a file shows one frame of a clip, not a whole one. None if it cannot be read.
+/// Whether a file shows one frame of a clip, not a whole clip. None if it cannot be read.
 fn is_frame(path: &Path) -> Option<bool> {
     animation::is_still(&picture::read_up_to(path, MOST_STRIP).ok()?)
 }
@@ -115,7 +115,7 @@ pub(crate) fn load(dir: &Path, config: &ClipsConfig, progress: &Progress<'_>) ->
         }
         [train, test]
     };
-    // The first clip that can be read gives what the recipe leaves open.
+    // What the recipe leaves open comes from the first clip that can be read.
     let kind = match (config.frames, config.size) {
         (Some(frames), Some(size)) => config.kind(frames, size)?,
         (frames, _) => {
@@ -153,7 +153,7 @@ fn learned(dir: &Path, parts: &[Vec<Files>; 2], most: usize, skip: bool) -> Resu
     Err(Error::Config { key: "data.dir", reason })
 }
 
-/// True if other clips may be readable all the same.
+/// True if the error concerns only one clip, so that others may be readable.
 fn is_of_one_clip(error: &Error) -> bool {
     matches!(error, Error::Picture { .. } | Error::Io { .. })
 }
@@ -296,8 +296,8 @@ fn numbered(folder: &Path, frames: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     Ok(ordered.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Gives the frames of a clip at their own size to `each`, at most one more than `most`, and returns their
-/// number. One frame is in memory at once, or one strip.
+/// Passes the frames of a clip in their original size to `each`, at most one more than `most`, and returns
+/// their number. Only one frame or one strip is in memory at a time.
 fn visit(files: &Files, most: usize, each: &mut Each<'_>) -> Result<usize> {
     if files.frames.is_empty() {
         let bytes = picture::read_up_to(&files.path, MOST_STRIP)?;
@@ -315,7 +315,7 @@ fn visit(files: &Files, most: usize, each: &mut Each<'_>) -> Result<usize> {
         let (width, height) = *first.get_or_insert((frame.width(), frame.height()));
         if (width, height) != (frame.width(), frame.height()) {
             let reason = format!(
-                "it is {}×{}, but the first frame of its clip {width}×{height}",
+                "it is {}×{}, but the first frame of its clip is {width}×{height}",
                 frame.width(),
                 frame.height()
             );
@@ -384,7 +384,7 @@ impl Found {
             );
             return Err(Error::Config { key: "data.dir", reason });
         }
-        // Every clip is written where it stays, so that no second copy of the part is made.
+        // Every clip is decoded into its final place, so that there is no second copy of the part.
         let (size, mut bytes) = (kind.bytes(), vec![0u8; needed]);
         let made = |(files, out): (&Files, &mut [u8])| {
             let made = sample(files, frames, image, config.longer, out);
@@ -509,7 +509,7 @@ mod tests {
         assert!(fault(&["1.png", "last.png"]).contains("`last.png` has no number"));
     }
 
-    /// Frame t has a grey value of its own, which shows where it comes back.
+    /// Each frame has its own grey value, which identifies it when it is read back.
     #[test]
     fn every_reader_keeps_the_order_of_frames() {
         let dir = tempfile::tempdir().unwrap();
@@ -581,7 +581,7 @@ mod tests {
         let Clips { clips: found, classes, .. } = read(&at("none"), &kind).unwrap();
         assert_eq!((all(&found), classes.len()), (clips, 0));
 
-        // What has no clear meaning is one line that says what to do.
+        // An ambiguous folder causes an error of one line that says what to do.
         assert!(said(&at("high")).contains("clips instead"), "{}", said(&at("high")));
         assert!(
             said(&at("none/a")).contains("numbered frames belong in a folder per clip"),

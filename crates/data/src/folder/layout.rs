@@ -371,8 +371,8 @@ impl LeftOut {
         Ok(Part { classes, pictures })
     }
 
-    /// Whether every one of these directories holds the frames of one clip: at least two samples, the first of
-    /// them that can be read one frame, and no directory with samples.
+    /// Whether every one of these directories holds the frames of one clip: at least two samples, of which
+    /// the first readable one is a single frame, and no directory with samples.
     fn are_clips(&self, directories: &[(String, PathBuf)]) -> Result<bool> {
         let Some(is_frame) = self.wanted.is_frame else { return Ok(false) };
         for (_, path) in directories {

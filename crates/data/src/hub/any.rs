@@ -1,12 +1,14 @@
 //! Data sets of the Hub without a manifest: the files themselves show which parts and columns there are and
 //! what they mean.
 
+pub(super) mod texts;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use waxwork_core::{ImageShape, Kind as SampleKind};
 
-use super::{Hub, Kind, REVISION, Wanted, packed_path};
+use super::{Hub, Kind, REVISION, Wanted, column, packed_path, texts_path};
 use crate::folder::FolderConfig;
 use crate::manifest::HUB;
 use crate::notes::{LISTED, Note};
@@ -198,7 +200,8 @@ fn classes(train: &Part, all: &[&Part]) -> Result<Vec<String>, Option<String>> {
     Ok(classes)
 }
 
-/// Fetches the data set of `config` and packs it.
+/// Fetches the data set of `config`. Packs its images or recordings, or writes its texts as files of lines,
+/// and returns the path of the packed file or of the folder of the texts.
 pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progress<'_>) -> Result<PathBuf> {
     let name = config.name.trim_start_matches(HUB);
     let (repository, subset) = match name.match_indices('/').nth(1) {
@@ -219,7 +222,7 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
         let tables: Vec<Table> = files.map(|(_, path)| Table::open(path)).collect::<Result<_>>()?;
         let mut columns = Vec::new();
         for table in &tables {
-            let (found, said) = table.columns()?;
+            let (found, said) = table.columns(column(config))?;
             said.into_iter()
                 .filter(|note| !notes.contains(note))
                 .collect::<Vec<_>>()
@@ -258,11 +261,16 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
 
     let parts: Vec<&Part> = std::iter::once(&train).chain(&test).collect();
     let content = content(&parts).map_err(wrong)?;
-    config.check_content(content == Content::Recordings)?;
+    config.check_content(content)?;
     let classes = classes(&train, &parts).unwrap_or_else(|reason| {
         notes.extend(reason.map(|reason| content.no_labels(reason)));
         Vec::new()
     });
+    if content == Content::Texts {
+        let path = texts_path(config, dir);
+        texts::write(&path, &parts, &classes, notes)?;
+        return Ok(path);
+    }
     let path = packed_path(config, dir);
     let mut packing = Packing {
         labels: Vec::new(),
@@ -276,9 +284,10 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
     for part in &parts {
         packing.take_labels(part, &classes, &mut notes)?;
     }
-    let kind = match content {
-        Content::Images => packing.shape(config, &parts)?.into(),
-        Content::Recordings => packing.sound.kind(sound::RATE, sound::LENGTH)?,
+    let kind = if content == Content::Recordings {
+        packing.sound.kind(sound::RATE, sound::LENGTH)?
+    } else {
+        packing.shape(config, &parts)?.into()
     };
     let mut writer = packed::Writer::create(&path, kind.clone(), &classes)?;
     let train_only = packing.train_only(&train, test.is_none());
@@ -303,10 +312,10 @@ pub(super) fn fetch(hub: &Hub, config: &DataConfig, dir: &Path, progress: &Progr
 fn content(parts: &[&Part]) -> Result<Content, String> {
     let mut all = parts.iter().flat_map(|part| &part.columns).map(|columns| columns.content);
     let first = all.next().unwrap_or(Content::Images);
-    if all.any(|content| content != first) {
-        return Err("some of its files hold images, and others recordings".into());
+    match all.find(|content| *content != first) {
+        Some(other) => Err(format!("some of its files hold {first}, and others {other}")),
+        None => Ok(first),
     }
-    Ok(first)
 }
 
 /// How rows become images or sounds.
@@ -415,7 +424,7 @@ impl Packing {
                     let made = Made::of(&table.recording(row, bytes)?, fit, (rate, length));
                     Ok(Sample::Sounds(made.map_err(|reason| table.unreadable(row, reason))?))
                 }
-                _ => Err(Error::Config { key: "data.name", reason: format!("rows are no {kind}") }),
+                _ => Err(Error::Config { key: "data.name", reason: format!("its rows are not {kind}") }),
             }
         };
         let mut before = 0;

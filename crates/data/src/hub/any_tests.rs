@@ -1,5 +1,5 @@
-//! Reading of data sets of the Hub as people upload them: columns, labels, parts, and images and recordings of
-//! all kinds.
+//! Reading of data sets of the Hub as people upload them: columns, labels, parts, and images, recordings and
+//! texts of all kinds.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 use super::super::server::Server;
 use super::*;
+use crate::load::load_hub_texts;
+use crate::text::{TextConfig, tokens_of};
 use crate::{Dataset, DatasetInfo};
 
 const SET: &str = "datasets/some/pictures";
@@ -89,6 +91,18 @@ fn plain() -> Value {
     json!({"_type": "Value", "dtype": "int64"})
 }
 
+/// Fetches these files, grouped by part, into a folder.
+fn fetched_into(dir: &Path, files: &[(&str, Vec<u8>)], config: &DataConfig) -> Result<PathBuf> {
+    let server = Server::start();
+    for (part, bytes) in files {
+        server.put(SET, &format!("default/{part}.parquet"), bytes.clone());
+    }
+    let client =
+        HFClient::builder().endpoint(&server.address).cache_dir(dir.join("hf")).retry_max_attempts(0);
+    let hub = Hub::new(client, Duration::from_secs(1), false).unwrap();
+    fetch(&hub, config, dir, &|_, _| ())
+}
+
 /// Returns the result of these files, grouped by part, and the notes about it.
 fn fetched(files: &[(&str, Vec<u8>)], folder: Option<FolderConfig>) -> Result<(Dataset, Vec<String>)> {
     fetched_as(files, &DataConfig { folder, ..DataConfig::named("hf:some/pictures") })
@@ -97,14 +111,7 @@ fn fetched(files: &[(&str, Vec<u8>)], folder: Option<FolderConfig>) -> Result<(D
 /// [`fetched`] with any settings.
 fn fetched_as(files: &[(&str, Vec<u8>)], config: &DataConfig) -> Result<(Dataset, Vec<String>)> {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start();
-    for (part, bytes) in files {
-        server.put(SET, &format!("default/{part}.parquet"), bytes.clone());
-    }
-    let client =
-        HFClient::builder().endpoint(&server.address).cache_dir(dir.path().join("hf")).retry_max_attempts(0);
-    let hub = Hub::new(client, Duration::from_secs(1), false).unwrap();
-    let path = fetch(&hub, config, dir.path(), &|_, _| ())?;
+    let path = fetched_into(dir.path(), files, config)?;
     let (parts, header) = packed::open(&path)?;
     let info = DatasetInfo::of("x", &header.classes, &*parts.train, &*parts.test)?;
     assert_eq!(info.identity, header.identity);
@@ -127,8 +134,59 @@ fn seen(split: &crate::Split) -> Vec<(u8, Option<u32>)> {
     (0..split.len()).map(value).collect()
 }
 
+/// Returns a parquet file of columns of texts, and of the class numbers of a column `label` if there are any.
+fn table_of_texts(columns: &[(&str, &[&str])], labels: Option<(&[i64], &Value)>) -> Vec<u8> {
+    let mut fields: Vec<String> =
+        columns.iter().map(|(name, _)| format!("required binary {name} (UTF8);")).collect();
+    fields.extend(labels.map(|_| "required int64 label;".to_owned()));
+    let schema = Arc::new(parse_message_type(&format!("message schema {{ {} }}", fields.concat())).unwrap());
+    let described = labels.map(|(_, described)| {
+        let features = json!({"info": {"features": {"label": described}}});
+        vec![KeyValue { key: "huggingface".into(), value: Some(features.to_string()) }]
+    });
+    let properties = WriterProperties::builder().set_key_value_metadata(described).build();
+    let mut out = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut out, schema, Arc::new(properties)).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for (_, texts) in columns {
+        let texts: Vec<ByteArray> = texts.iter().map(|text| ByteArray::from(*text)).collect();
+        let mut next = group.next_column().unwrap().unwrap();
+        next.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+        next.close().unwrap();
+    }
+    if let Some((numbers, _)) = labels {
+        let mut next = group.next_column().unwrap().unwrap();
+        next.typed::<Int64Type>().write_batch(numbers, None, None).unwrap();
+        next.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+    out
+}
+
+/// Returns the texts of these files, read from the given column or else from the one that is found, and the
+/// notes about them.
+fn fetched_texts(files: &[(&str, Vec<u8>)], column: Option<&str>) -> Result<(Dataset, Vec<String>)> {
+    let dir = tempfile::tempdir().unwrap();
+    let text = TextConfig { column: column.map(str::to_owned), ..TextConfig::default() };
+    let config =
+        DataConfig { text: Some(text), validation: Some(0), ..DataConfig::named("hf:some/pictures") };
+    let path = fetched_into(dir.path(), files, &config)?;
+    assert_eq!(path, texts_path(&config, dir.path()));
+    let data = load_hub_texts(&config, &path)?;
+    let notes = data.notes.iter().map(ToString::to_string).collect();
+    Ok((data, notes))
+}
+
+/// Returns every text and its label.
+fn read(data: &Dataset, split: &crate::Split) -> Vec<(String, Option<u32>)> {
+    let lines = tokens_of(split).unwrap();
+    let line = |(position, tokens): (usize, &Vec<u16>)| (data.info.view.line(tokens), split.label(position));
+    lines.iter().enumerate().map(line).collect()
+}
+
 /// The lines of docs/robustness.md about the Hub, and the test of each.
-const CASES: [(&str, &str, fn()); 9] = [
+const CASES: [(&str, &str, fn()); 10] = [
     (
         "a grey image first, or any mixture of grey and colour",
         "colour images if any image is in colour, else grey images",
@@ -173,6 +231,11 @@ const CASES: [(&str, &str, fn()); 9] = [
         "a column of recordings instead of images: described as audio, or called `audio`, `sound`, `recording` or `speech`",
         "sounds, as from a folder of WAV files with `data.sound`; FLAC, MP3 and other formats are refused, with the row",
         recordings_become_sounds,
+    ),
+    (
+        "neither images nor recordings but a column of words called `text` or `sentence`, or any column of words that `data.text.column` names",
+        "texts, with labels by the same rules and classes in the order of their names; blank rows are left out, with a warning",
+        texts_are_found_where_there_are_no_images_or_where_they_are_asked_for,
     ),
 ];
 
@@ -347,6 +410,74 @@ fn advice_about_sizes_leads_to_no_second_error() {
     assert!(matches!(error, Error::TooSmall { width: 50, height: 20, size: 64, largest: 20, .. }), "{error}");
     let (data, _) = fetched(&[("train/0", train)], Some(sized(Some(20)))).unwrap();
     assert_eq!(data.info.image().unwrap(), ImageShape::new(3, 20, 20));
+}
+
+fn texts_are_found_where_there_are_no_images_or_where_they_are_asked_for() {
+    let names = named(&["pos", "neg"]);
+    let sentences = ["a good film", "a bad film", "  ", "so \"good\"\nand long", "whatever"];
+    let train = table_of_texts(&[("Sentence", &sentences[..])], Some((&[0, 1, 0, 0, -1][..], &names)));
+    let test = table_of_texts(&[("Sentence", &["a long film"][..])], Some((&[1][..], &names)));
+    let files = [("train/0", train), ("test/0", test)];
+    let (data, notes) = fetched_texts(&files, None).unwrap();
+    assert_eq!(data.info.classes, ["neg", "pos"]);
+    let texts = |texts: &[(&str, Option<u32>)]| -> Vec<(String, Option<u32>)> {
+        texts.iter().map(|(text, label)| ((*text).to_owned(), *label)).collect()
+    };
+    let trained = [("a good film", Some(1)), ("a bad film", Some(0)), ("so \"good\" and long", Some(1))];
+    assert_eq!(read(&data, &data.train), texts(&trained));
+    assert_eq!(read(&data, &data.test), texts(&[("a long film", Some(0))]));
+    assert_eq!(
+        notes,
+        [
+            PARTS,
+            "1 row is left out because it has no label in `train`",
+            "1 row is left out because there is no text in `train`",
+            "the test part has no sample of 1 class: pos",
+        ]
+    );
+
+    // Without labels and without a test part. Another column of words is not taken for texts.
+    let lines: Vec<String> = (0..20).map(|number| format!("line {}", number % 3)).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let titles = ["the same title"; 20];
+    let columns = [("title", &titles[..]), ("text", &lines[..])];
+    let files = [("train/0", table_of_texts(&columns, None))];
+    let (data, notes) = fetched_texts(&files, None).unwrap();
+    assert_eq!((data.train.len(), data.test.len(), data.info.classes.len()), (18, 2, 0));
+    assert!(
+        read(&data, &data.train).iter().all(|(text, label)| text.starts_with("line ") && label.is_none())
+    );
+    assert_eq!(notes, ["the training part is `train`; a tenth of it is held out as the test part"]);
+    let (data, _) = fetched_texts(&files, Some("title")).unwrap();
+    assert_eq!(read(&data, &data.train)[0], ("the same title".to_owned(), None));
+    let error = fetched_texts(&files, Some("body")).unwrap_err().to_string();
+    assert!(error.contains("a column of texts `body`") && error.contains("title, text"), "{error}");
+    let error = fetched(&[("train/0", table_of_texts(&columns[..1], None))], None).unwrap_err().to_string();
+    assert!(error.contains("`text` or `sentence`"), "{error}");
+
+    // Captions beside images are texts if they are asked for.
+    let captions = table(&blue(0..10), "caption", &Cells::Words(&["a blue square"; 10]), &Value::Null);
+    let (data, _) = fetched_texts(&[("train/0", captions)], Some("caption")).unwrap();
+    assert_eq!(read(&data, &data.test), [("a blue square".to_owned(), None)]);
+
+    // So are transcripts beside recordings.
+    let recordings = vec![wav(8000, &[500; 50]); 10];
+    let transcripts = Cells::Words(&["a tone"; 10]);
+    let spoken = table_of(("audio", "Audio"), &recordings, "text", &transcripts, &Value::Null);
+    let spoken = [("train/0", spoken)];
+    let (data, _) = fetched_texts(&spoken, Some("text")).unwrap();
+    assert_eq!(read(&data, &data.test), [("a tone".to_owned(), None)]);
+    let error = fetched_texts(&spoken, None).unwrap_err().to_string();
+    assert!(error.contains("data.text.column") && error.contains("has recordings"), "{error}");
+
+    // Settings for other kinds of samples are refused, not ignored.
+    let named = DataConfig::named("hf:some/pictures");
+    let sound = DataConfig { sound: Some(SoundConfig::default()), ..named.clone() };
+    let folder = DataConfig { folder: Some(FolderConfig::default()), ..named };
+    for (config, key) in [(sound, "data.sound"), (folder, "data.folder")] {
+        let error = fetched_as(&files, &config).unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains("has texts"), "{error}");
+    }
 }
 
 /// A WAV file of 16 bits.

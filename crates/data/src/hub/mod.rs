@@ -1,4 +1,5 @@
-//! Data sets and files from the Hub: fetched once, checked, decoded, and kept as a packed file.
+//! Data sets and files from the Hub: fetched once, checked, decoded, and kept as a packed file, or texts as
+//! files of lines.
 //!
 //! The known data sets have manifests that describe their contents. Any other is called `hf:OWNER/NAME`, or
 //! `hf:OWNER/NAME/SUBSET` if it has several subsets.
@@ -18,6 +19,7 @@ use crate::manifest::{HUB, HubSource, Manifest};
 use crate::notes::Note;
 use crate::{DataConfig, Error, Progress, Result, files, packed, parquet};
 
+pub(crate) use any::texts::notes;
 pub use client::{Hub, Kind, Snapshot, Wanted};
 
 /// Increase this whenever the conversion of a data set without a manifest changes.
@@ -25,9 +27,9 @@ const VERSION: u32 = 2;
 /// The branch on which the Hub keeps every data set as parquet files: `SUBSET/SPLIT/0000.parquet`.
 const REVISION: &str = "refs/convert/parquet";
 
-/// Fetches the data set `name` from the Hub and writes its packed file below `dir` (default: the cache),
-/// where [`load`](crate::load()) finds it. Files in hf-hub's own cache are not fetched again. `progress` gets
-/// the number of bytes present.
+/// Fetches the data set `name` from the Hub and writes its packed file, or a folder of its texts, below `dir`
+/// (default: the cache), where [`load`](crate::load()) finds it. Files in hf-hub's own cache are not fetched
+/// again. `progress` gets the number of bytes present.
 ///
 /// # Errors
 /// [`Error::UnknownDataset`], [`Error::Config`] if the data set is not on the Hub, [`Error::Hub`],
@@ -68,16 +70,20 @@ fn fetch_file_with(hub: &Hub, address: &str, progress: &Progress<'_>) -> Result<
     snapshot.files.get(file).cloned().ok_or_else(missing)
 }
 
-/// Returns the path of the packed form of a data set of the Hub, after fetching it if it is not there, and a
-/// note if it replaces an older one.
+/// Returns the path of the packed form of a data set of the Hub, or of the folder of its texts, after
+/// fetching it if it is not there, and a note if it replaces an older one.
 pub(crate) fn cached_or_fetched(
     config: &DataConfig,
     dir: &Path,
     progress: &Progress<'_>,
 ) -> Result<(PathBuf, Option<Note>)> {
-    let path = packed_path(config, dir);
-    if path.is_file() {
+    let (path, texts) = (packed_path(config, dir), texts_path(config, dir));
+    // Who asks for a column of texts does not want images.
+    if path.is_file() && column(config).is_none() {
         return Ok((path, None));
+    }
+    if texts.is_dir() {
+        return Ok((texts, None));
     }
     let path = any::fetch(&Hub::from_environment()?, config, dir, progress)?;
     // Older versions could confuse colours and labels.
@@ -91,6 +97,18 @@ pub(crate) fn cached_or_fetched(
 /// commit: a data set stays as it was first fetched.
 fn packed_path(config: &DataConfig, dir: &Path) -> PathBuf {
     dir.join("hub").join(format!("{}-v{VERSION}.waxpack", packed_name(config)))
+}
+
+/// Returns the path of the folder of texts, as [`packed_path`] that of the packed file.
+fn texts_path(config: &DataConfig, dir: &Path) -> PathBuf {
+    let name = config.name.trim_start_matches(HUB).replace('/', "--");
+    let column = column(config).map(|column| format!("-{}", column.replace(['/', '\\'], "-")));
+    dir.join("hub").join(format!("{name}-texts{}-v{VERSION}", column.unwrap_or_default()))
+}
+
+/// The column of texts that a data set is read from, if the configuration names one.
+fn column(config: &DataConfig) -> Option<&str> {
+    config.text.as_ref()?.column.as_deref()
 }
 
 fn packed_name(config: &DataConfig) -> String {

@@ -1,5 +1,7 @@
-//! The columns of a parquet file that hold images or recordings, and labels: by the Hub's own description of
-//! the columns or, without one, by their names and types.
+//! The columns of a parquet file that hold images, recordings or texts, and labels: by the Hub's own
+//! description of the columns or, without one, by their names and types.
+
+use std::fmt;
 
 use ::parquet::schema::types::{ColumnDescriptor, Type};
 use serde_json::Value;
@@ -14,11 +16,13 @@ const FEATURES: &str = "huggingface";
 const AUDIO: [&str; 4] = ["audio", "sound", "recording", "speech"];
 /// Usual names of label columns, the best first.
 const LABELS: [&str; 7] = ["label", "labels", "class", "category", "target", "targets", "y"];
+/// Usual names of columns of texts, the best first.
+const TEXTS: [&str; 2] = ["text", "sentence"];
 
 /// The columns of samples and labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Columns {
-    /// The column of images, or of recordings.
+    /// The column of images, of recordings, or of texts.
     pub(super) samples: String,
     pub(crate) content: Content,
     pub(crate) labels: Labels,
@@ -31,6 +35,8 @@ pub(crate) enum Content {
     Images,
     /// Encoded recordings.
     Recordings,
+    /// Texts.
+    Texts,
 }
 
 impl Content {
@@ -39,7 +45,18 @@ impl Content {
         match self {
             Self::Images => Note::NoLabels { reason },
             Self::Recordings => Note::Sounds { doubt: format!("the sounds have no labels: {reason}") },
+            Self::Texts => Note::Texts { doubt: format!("the texts have no labels: {reason}") },
         }
+    }
+}
+
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Images => "images",
+            Self::Recordings => "recordings",
+            Self::Texts => "texts",
+        })
     }
 }
 
@@ -59,12 +76,13 @@ pub(crate) enum Labels {
 }
 
 impl Table {
-    /// Finds the columns of samples and labels, and returns notes about the choice. Recordings are samples only
-    /// if there are no images.
+    /// Finds the columns of samples and labels, and returns notes about the choice. The samples are the texts
+    /// of the column `texts`; without one, they are images, or else recordings, or else texts.
     ///
     /// # Errors
-    /// [`Error::Format`] if no column holds images or recordings.
-    pub(crate) fn columns(&self) -> Result<(Columns, Vec<Note>)> {
+    /// [`Error::Format`] if there is no column of texts `texts`, or no column holds images, recordings or
+    /// texts.
+    pub(crate) fn columns(&self, texts: Option<&str>) -> Result<(Columns, Vec<Note>)> {
         let described = self.file.note(FEATURES).and_then(|text| serde_json::from_str(text).ok());
         let described: Value = described.unwrap_or_default();
         let features = &described["info"]["features"];
@@ -89,17 +107,35 @@ impl Table {
             let fields = fields.iter().filter(|field| content(field) == Some(wanted));
             fields.map(|field| field.name()).collect()
         };
-        let (pictures, recordings) = (holding(Content::Images), holding(Content::Recordings));
-        let (content, suitable) =
-            if pictures.is_empty() { (Content::Recordings, recordings) } else { (Content::Images, pictures) };
-        let Some((samples, others)) = suitable.split_first() else {
-            return Err(Error::format(
-                self.path(),
-                "a column of images or recordings",
-                format!("the columns {}", all.join(", ")),
-            ));
+        let has_texts = |name: &str| self.leaf(name, "texts", is_text).is_ok();
+        let (suitable, expected): (Vec<(Content, Vec<&str>)>, String) = match texts {
+            Some(asked) => {
+                let found = all.iter().copied().find(|name| *name == asked && has_texts(name));
+                let texts = found.into_iter().collect();
+                (vec![(Content::Texts, texts)], format!("a column of texts `{asked}`"))
+            }
+            None => {
+                let named = |known: &&str| all.iter().copied().find(|name| name.eq_ignore_ascii_case(known));
+                let texts = TEXTS.iter().filter_map(named).filter(|name| has_texts(name)).collect();
+                let [images, recordings] =
+                    [Content::Images, Content::Recordings].map(|wanted| (wanted, holding(wanted)));
+                let expected =
+                    "a column of images or recordings, or one of texts called `text` or `sentence`";
+                (vec![images, recordings, (Content::Texts, texts)], expected.to_owned())
+            }
         };
-        let purpose = if content == Content::Images { "pictures" } else { "recordings" };
+        let choice = suitable.iter().find_map(|(content, columns)| {
+            let (first, others) = columns.split_first()?;
+            Some((*content, *first, others))
+        });
+        let Some((content, samples, others)) = choice else {
+            return Err(Error::format(self.path(), expected, format!("the columns {}", all.join(", "))));
+        };
+        let purpose = match content {
+            Content::Images => "pictures",
+            Content::Recordings => "recordings",
+            Content::Texts => "texts",
+        };
         notes.extend(taken(purpose, samples, others));
 
         let by_name =
@@ -111,7 +147,7 @@ impl Table {
         let mut candidates: Vec<&str> = likely.chain(classes.iter().copied()).collect();
         let mut seen = Vec::new();
         candidates.retain(|name| {
-            !seen.contains(name) && {
+            *name != samples && !seen.contains(name) && {
                 seen.push(*name);
                 true
             }
@@ -134,6 +170,7 @@ impl Table {
                 notes.extend(taken("labels", name, &others));
                 labels
             }
+            None if content == Content::Texts => Labels::None,
             None => {
                 let reason = match candidates.first() {
                     Some(name) => format!("the column `{name}` holds neither a number nor a word per row"),
@@ -143,7 +180,7 @@ impl Table {
                 Labels::None
             }
         };
-        Ok((Columns { samples: (*samples).to_owned(), content, labels }, notes))
+        Ok((Columns { samples: samples.to_owned(), content, labels }, notes))
     }
 
     /// Returns the leaf column below `root` that `fits`. A column with more than one value per row does not

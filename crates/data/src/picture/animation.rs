@@ -11,17 +11,17 @@ use super::{LONGEST_STRIP, MOST_BYTES, Unreadable, container, decode, decode_up_
 
 /// Maximum number of frames that are decoded of one file.
 pub(crate) const MOST_FRAMES: usize = 4096;
-/// Maximum number of bytes of a file of a clip, and of a strip once it is decoded.
+/// Maximum number of bytes of a file of a clip, and of a decoded strip.
 pub(crate) const MOST_STRIP: u64 = 128 << 20;
 /// Maximum number of bytes of one decoded frame. A frame of 3840×2160 pixels with transparency takes half of it.
 const MOST_FRAME: u64 = 64 << 20;
 
-/// Gets the frames of a clip, one after the other.
+/// Receives the frames of a clip, one after the other.
 pub(crate) type Each<'a> = dyn FnMut(DynamicImage) -> Result<(), Unreadable> + 'a;
 
-/// Decodes the frames of a GIF, an animated PNG, or a strip: an image whose width is a multiple of its height,
-/// with one square frame next to the other. Gives them to `each`, and returns their number. Reads at most one
-/// frame beyond `most`, which shows that there are more.
+/// Decodes the frames of a GIF, an animated PNG, or a strip: an image whose width is a multiple of its
+/// height, with one square frame next to the other. Passes them to `each`, and returns their number. Reads at
+/// most one frame beyond `most`, which shows that there are more.
 ///
 /// Only one frame, or the strip, is in memory at once. Its size is checked before it is decoded. All frames of
 /// an animation together have at most half a gibibyte, which bounds the time that a small file can take.
@@ -74,7 +74,8 @@ pub(crate) fn is_animated(bytes: &[u8]) -> bool {
         })
 }
 
-/// Whether an image shows one frame: it is no animation and, by its size, no strip. None if it cannot be read.
+/// Whether an image is a single frame: not an animation and, by its size, not a strip. None if it cannot be
+/// read.
 pub(crate) fn is_still(bytes: &[u8]) -> Option<bool> {
     let (mut decoder, _) = opened(bytes, MOST_FRAMES as u32).ok()?;
     let (width, height) = upright(&mut decoder).ok()?;

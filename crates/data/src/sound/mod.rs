@@ -115,8 +115,8 @@ impl SoundConfig {
         Ok(Kind::Sound { rate, length })
     }
 
-    /// Returns what distinguishes the sounds of these settings from those of the default ones, for the name of
-    /// a file that keeps them; empty if nothing does. What networks see of them makes no difference.
+    /// Returns a suffix for the name of the file that caches the sounds of these settings: how they differ
+    /// from the default settings, or nothing. It does not depend on what networks see of the sounds.
     #[cfg_attr(not(feature = "hub"), expect(dead_code, reason = "only the Hub keeps sounds"))]
     pub(crate) fn ending(&self) -> String {
         let other = |value: Option<usize>, usual: usize| value.filter(|value| *value != usual);

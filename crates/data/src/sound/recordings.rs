@@ -262,7 +262,7 @@ pub(crate) struct Made {
     rate: u32,
     /// Whether it is longer than a sound.
     longer: bool,
-    /// The sounds at rest.
+    /// The sounds in their stored form.
     pub(crate) sounds: Vec<Vec<u8>>,
 }
 

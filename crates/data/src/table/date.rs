@@ -207,7 +207,8 @@ impl DateFormat {
         })
     }
 
-    /// Converts a number of the units of another format to this one's; None if a part of it would be lost.
+    /// Converts a value in the units of another format to the units of this one; None if precision would be
+    /// lost.
     pub(crate) fn converted(&self, units: i64, from: &Self) -> Option<i64> {
         if self.unit == from.unit {
             return Some(units);

@@ -24,7 +24,7 @@ impl Table {
             return Err(wrong("the rows of a pair have different columns or kinds".into()));
         }
         if self.rows != below.rows {
-            return Err(wrong(format!("{} rows in pairs with {}", self.rows, below.rows)));
+            return Err(wrong(format!("{} rows cannot be paired with {}", self.rows, below.rows)));
         }
         let rows = 2 * self.rows;
         let (first, which) = leading(&below.schema, column, names, rows);
@@ -33,9 +33,10 @@ impl Table {
             let above = &self.columns[index];
             let is_name = matches!(schema.kind, Kind::Identifier { .. });
             let paired = interleaved(above, if is_name { above } else { &below.columns[index] }, self.rows);
-            let paired = paired.ok_or_else(|| Error::schema(&schema.name, "texts in pairs with numbers"))?;
+            let paired =
+                paired.ok_or_else(|| Error::schema(&schema.name, "texts cannot be paired with numbers"))?;
             let mut schema = schema.clone();
-            // Columns that are not encoded may have gaps that the schema does not know.
+            // Columns that are not encoded may have missing values that the schema does not mention.
             let nulls = (0..rows).filter(|row| paired.is_null(*row)).count();
             if nulls > 0 && !schema.has_null() {
                 schema.null_share = nulls as f64 / rows as f64;

@@ -199,7 +199,7 @@ impl<'a> Cells<'a> {
             ),
             Kind::Date { format, .. } => {
                 let expected = format!("a date of the format `{format}`");
-                // A typed file has times, whose texts have a format of their own.
+                // In a typed file, the texts of times have their own format.
                 let own = self.raw.format.as_ref().unwrap_or(format);
                 let units = |text: &str| format.converted(own.parse(text.trim_matches(' '))?, own);
                 self.numbers(|text| units(text).map(|units| units as f64), &expected)

@@ -42,11 +42,21 @@ pub struct TextConfig {
     /// Maximum vocabulary size with the end and `<unk>`; rarer tokens are read as `<unk>`. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_vocabulary: Option<usize>,
+    /// The column of a data set of the Hub that holds the texts; default: `text` or `sentence`, if there are no images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
 }
 
 impl Default for TextConfig {
     fn default() -> Self {
-        Self { tokens: Unit::Words, length: None, longer: Longer::Refuse, min_count: 1, max_vocabulary: None }
+        Self {
+            tokens: Unit::Words,
+            length: None,
+            longer: Longer::Refuse,
+            min_count: 1,
+            max_vocabulary: None,
+            column: None,
+        }
     }
 }
 

@@ -144,6 +144,8 @@ fn lengths_and_vocabularies_are_as_the_recipe_says() {
     assert!(
         refused(dir.path(), TextConfig { length: Some(1), ..TextConfig::default() }).contains("at least 2")
     );
+    let column = TextConfig { column: Some("text".into()), ..TextConfig::default() };
+    assert!(refused(dir.path(), column).contains("only data sets of the Hub have columns"));
     let none = DataConfig { text: Some(TextConfig::default()), ..DataConfig::named("phrases") };
     assert!(load_data(&none).unwrap_err().to_string().contains("only the data set `text`"));
     assert!(load_data(&DataConfig::named("text")).unwrap_err().to_string().contains("needs `data.dir`"));

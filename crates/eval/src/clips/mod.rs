@@ -45,7 +45,7 @@ pub fn metrics(
     );
     let [of_made, of_real] =
         [of_made, of_real].map(|drifts| drifts.into_iter().flatten().collect::<Vec<f64>>());
-    // Of clips that show nothing, no drift is measured: it would be zero, as if their content were kept.
+    // Clips that show nothing have no drift: it would be zero, as if their content did not change.
     if !of_made.is_empty() {
         let drift = Estimate::of(&of_made);
         // Neither direction is better: where nothing moves, nothing changes.
@@ -87,9 +87,10 @@ fn each<T: Send>(split: &Split, measure: impl Fn(&[u8], ImageShape) -> T + Sync)
 }
 
 /// How much the colours of a clip change over time, from 0 (not at all) to 1 (no colour in common): the mean
-/// over all pairs of frames of the total variation distance between their histograms. It is the average content
-/// distance of MoCoGAN (Tulyakov et al. 2018) with histograms as features, which depend on what is shown and
-/// hardly on where. It is 0 for a clip in which nothing changes, also if there is nothing in it: see [`is_empty`].
+/// over all pairs of frames of the total variation distance between their histograms. It is the average
+/// content distance of MoCoGAN (Tulyakov et al. 2018) with histograms as features, which depend on what is
+/// shown and hardly on where. It is 0 for a clip in which nothing changes, even if the clip shows nothing:
+/// see [`is_empty`].
 pub fn content_drift(clip: &[u8], image: ImageShape) -> f64 {
     let histograms: Vec<Vec<f64>> =
         clip.chunks_exact(image.len().max(1)).map(|frame| histogram(frame, image)).collect();

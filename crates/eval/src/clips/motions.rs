@@ -176,9 +176,8 @@ impl Track {
         Misfit { centre: (still(&along(0)) + still(&along(1))).sqrt(), size: still(&self.sizes).sqrt() }
     }
 
-    /// False if the shape stands still: neither its place nor its size changes as the tracks of any class do, so
-    /// that standing still is nearer than all of them. For lines and sizes, this is less than half the slowest
-    /// rate.
+    /// False if the shape stands still: a constant place and size is nearer than the tracks of all classes.
+    /// For lines and sizes, that means less than half the slowest rate.
     pub fn moves(&self) -> bool {
         self.still().total() > self.misfit(self.nearest()).total()
     }
@@ -206,9 +205,10 @@ fn line(values: &[f64], [low, high]: [f64; 2]) -> f64 {
 }
 
 /// The metrics of clips that a model of `motions` made, next to those of real clips: `motion_rms`,
-/// `motion_rms_median` and `motion_size_rms` in pixels, `motion_agreement`, and `motion_lost`. Without labels,
-/// a clip is compared with the tracks of the nearest class. A clip that stands still is lost: its centre would
-/// follow the tracks of the classes that only change their size without any error.
+/// `motion_rms_median` and `motion_size_rms` in pixels, `motion_agreement`, and `motion_lost`. Without
+/// labels, a clip is compared with the tracks of the nearest class. A clip that stands still is lost.
+/// Otherwise its centre would follow the tracks of the classes that only change their size, without any
+/// error.
 pub(super) fn metrics(
     made: &Split,
     conditional: bool,
@@ -237,7 +237,7 @@ pub(super) fn metrics(
 }
 
 struct Measured {
-    /// Share of the clips of which a frame shows no shape, or whose shape stands still.
+    /// Share of clips that have a frame without a shape, or whose shape stands still.
     lost: f64,
     /// Share of all clips that move as asked; a lost clip does not.
     agreement: f64,
@@ -357,7 +357,7 @@ mod tests {
             assert_eq!((none.lost, none.agreement), (0.0, 1.0));
             let half = measured(&[real.clone(), still.clone()].concat(), conditional);
             assert_eq!((half.lost, half.agreement), (0.5, 0.5));
-            // What is measured of the others does not become better by them.
+            // Lost clips do not improve the metrics of the others.
             assert_eq!(half.sums.unwrap().rms, none.sums.unwrap().rms);
         }
     }

@@ -2,8 +2,10 @@
 //! `phrases` the exact measures of its grammar.
 
 pub mod bleu;
+pub mod language_model;
 pub mod ngrams;
 pub mod phrases;
+pub mod temperatures;
 
 use std::collections::HashSet;
 
@@ -21,7 +23,7 @@ const MOST: usize = 10_000;
 /// The longest n-grams whose frequencies are compared.
 const LONGEST: usize = 4;
 
-/// All metrics of generated texts that need no judge. The floors come from as many training texts, or from
+/// All metrics of generated texts that need neither a judge nor a language model. The floors come from as many training texts, or from
 /// test texts for metrics that compare with training texts.
 ///
 /// # Errors

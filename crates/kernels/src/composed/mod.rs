@@ -29,7 +29,7 @@ pub(crate) use pointwise::{
     activate, bce_with_logits_sum, exp, gaussian_kl, log, maxout, reparameterize, soft_bound, softplus,
 };
 pub(crate) use products::{conv_transpose2d, conv2d, linear, matmul};
-pub(crate) use recurrent::{lstm, lstm_step};
+pub(crate) use recurrent::{gru, gru_step, lstm, lstm_step};
 pub(crate) use resampling::{avg_pool2, pool2d, slide, translate, upsample2};
 pub(crate) use segments::{activate_segments, segment_log_likelihood};
 pub(crate) use tokens::{embedding, largest, linear_log_likelihood};

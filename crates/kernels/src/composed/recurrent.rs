@@ -1,4 +1,4 @@
-//! The LSTM over whole sequences, step by step.
+//! The LSTM and the GRU over whole sequences, step by step.
 
 use candle_core::{D, Tensor};
 
@@ -60,6 +60,16 @@ fn forward(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> candle_co
     Ok(steps)
 }
 
+/// The slope before a sigmoid of this value: σ' = σ (1 − σ).
+fn through_sigmoid(value: &Tensor, slope: &Tensor) -> candle_core::Result<Tensor> {
+    slope.mul(value)?.mul(&value.affine(-1.0, 1.0)?)
+}
+
+/// The slope before a tanh of this value: tanh' = 1 − tanh².
+fn through_tanh(value: &Tensor, slope: &Tensor) -> candle_core::Result<Tensor> {
+    slope.mul(&value.sqr()?.affine(-1.0, 1.0)?)
+}
+
 struct LstmBackward {
     steps: Vec<Step>,
 }
@@ -79,20 +89,17 @@ impl Backward for LstmBackward {
         let mut later = arguments[2].narrow(1, 0, weight.dim(1)?)?.zeros_like()?;
         let mut for_cell = later.clone();
         let (mut for_gates, mut before) = (Vec::new(), Vec::new());
-        // σ' = σ (1 − σ), tanh' = 1 − tanh².
-        let through = |gate: &Tensor, slope: Tensor| slope.mul(gate)?.mul(&gate.affine(-1.0, 1.0)?);
-        let through_tanh = |value: &Tensor, slope: Tensor| slope.mul(&value.sqr()?.affine(-1.0, 1.0)?);
         for (number, Step { gates: [i, f, g, o], before: [hidden, cell], squashed, .. }) in
             self.steps.iter().enumerate().rev()
         {
             let dh = (grad.narrow(1, number, 1)?.squeeze(1)? + later)?;
-            let dc = (for_cell + through_tanh(squashed, dh.mul(o)?)?)?;
+            let dc = (for_cell + through_tanh(squashed, &dh.mul(o)?)?)?;
             let of_step = Tensor::cat(
                 &[
-                    through(i, dc.mul(g)?)?,
-                    through(f, dc.mul(cell)?)?,
-                    through_tanh(g, dc.mul(i)?)?,
-                    through(o, dh.mul(squashed)?)?,
+                    through_sigmoid(i, &dc.mul(g)?)?,
+                    through_sigmoid(f, &dc.mul(cell)?)?,
+                    through_tanh(g, &dc.mul(i)?)?,
+                    through_sigmoid(o, &dh.mul(squashed)?)?,
                 ],
                 D::Minus1,
             )?;
@@ -113,6 +120,108 @@ impl Backward for LstmBackward {
             want(wanted[0], || Ok(for_gates.clone()))?,
             want(wanted[1], for_weight)?,
             want(wanted[2], || Tensor::cat(&[&later, &for_cell], 1))?,
+        ])
+    }
+}
+
+/// As the kernel of this name.
+pub(crate) fn gru(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Tensor> {
+    let steps = gru_forward(&contributions.detach(), &weight.detach(), &start.detach())?;
+    let hidden: Vec<&Tensor> = steps.iter().map(|step| &step.hidden).collect();
+    let y = Tensor::stack(&hidden, 1)?.flatten(0, 1)?;
+    attach(y, &[contributions, weight, start], GruBackward { steps })
+}
+
+/// As the kernel of this name.
+pub(crate) fn gru_step(
+    contributions: &Tensor,
+    weight: &Tensor,
+    state: &Tensor,
+) -> candle_core::Result<Tensor> {
+    let width = weight.dim(1)?;
+    match gru_forward(contributions, weight, state)?.as_slice() {
+        [GruStep { hidden, .. }] => Tensor::cat(&[hidden, &state.narrow(1, width, width)?.contiguous()?], 1),
+        _ => candle_core::bail!("a GRU made more steps than one"),
+    }
+}
+
+/// The values of one step of a GRU, `(N, H)` each.
+struct GruStep {
+    /// Reset gate, update gate, candidate.
+    gates: [Tensor; 3],
+    /// The part of the candidate that the reset gate multiplies.
+    recurrent: Tensor,
+    /// Hidden state before the step.
+    before: Tensor,
+    hidden: Tensor,
+}
+
+fn gru_forward(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> candle_core::Result<Vec<GruStep>> {
+    let (width, rows) = (weight.dim(1)?, start.dim(0)?);
+    let contributions = contributions.reshape((rows, (), contributions.dim(1)?))?;
+    let part = |x: &Tensor, number: usize| x.narrow(1, number * width, width)?.contiguous();
+    let (mut state, bias) = (part(start, 0)?, part(start, 1)?);
+    let mut steps = Vec::with_capacity(contributions.dim(1)?);
+    for step in 0..contributions.dim(1)? {
+        let u = cast(&product(&cast(&state, weight.dtype())?, &weight.t()?)?, contributions.dtype())?;
+        let a = contributions.narrow(1, step, 1)?.squeeze(1)?;
+        let gate = |number: usize| sigmoid(&(part(&a, number)? + part(&u, number)?)?);
+        let [r, z] = [gate(0)?, gate(1)?];
+        let recurrent = (part(&u, 2)? + &bias)?;
+        let n = (part(&a, 2)? + (&r * &recurrent)?)?.tanh()?;
+        let hidden = (&n + (&z * (&state - &n)?)?)?;
+        let before = std::mem::replace(&mut state, hidden.clone());
+        steps.push(GruStep { gates: [r, z, n], recurrent, before, hidden });
+    }
+    Ok(steps)
+}
+
+struct GruBackward {
+    steps: Vec<GruStep>,
+}
+
+impl Backward for GruBackward {
+    const NAME: &'static str = "waxwork-composed-gru";
+
+    fn backward(
+        &self,
+        arguments: &[Tensor],
+        wanted: &[bool],
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<ArgumentGradients> {
+        let weight = &arguments[1];
+        let grad = &grad.reshape((arguments[2].dim(0)?, (), weight.dim(1)?))?;
+        let mut later = arguments[2].narrow(1, 0, weight.dim(1)?)?.zeros_like()?;
+        let mut for_bias = later.clone();
+        let (mut for_gates, mut for_products, mut before) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, GruStep { gates: [r, z, n], recurrent, before: hidden, .. }) in
+            self.steps.iter().enumerate().rev()
+        {
+            let dh = (grad.narrow(1, number, 1)?.squeeze(1)? + later)?;
+            let dn = through_tanh(n, &dh.mul(&z.affine(-1.0, 1.0)?)?)?;
+            let du = dn.mul(r)?;
+            let dr = through_sigmoid(r, &dn.mul(recurrent)?)?;
+            let dz = through_sigmoid(z, &dh.mul(&(hidden - n)?)?)?;
+            let of_product = cast(&Tensor::cat(&[&dr, &dz, &du], D::Minus1)?, weight.dtype())?;
+            later = (dh.mul(z)? + cast(&product(&of_product, weight)?, grad.dtype())?)?;
+            for_bias = (for_bias + du)?;
+            before.push(hidden);
+            for_products.push(of_product);
+            for_gates.push(Tensor::cat(&[dr, dz, dn], D::Minus1)?);
+        }
+        for_gates.reverse();
+        for_products.reverse();
+        before.reverse();
+        let for_weight = || {
+            let rows = Tensor::stack(&for_products, 1)?.flatten(0, 1)?;
+            let before = cast(&Tensor::stack(&before, 1)?.flatten(0, 1)?, weight.dtype())?;
+            product(&rows.t()?, &before)
+        };
+        Ok(vec![
+            want(wanted[0], || Tensor::stack(&for_gates, 1)?.flatten(0, 1))?,
+            want(wanted[1], for_weight)?,
+            want(wanted[2], || Tensor::cat(&[&later, &for_bias], 1))?,
         ])
     }
 }

@@ -73,13 +73,13 @@ pub(crate) fn translate(x: &Tensor, down: &[isize], right: &[isize]) -> Result<T
     Ok(moved.transpose(1, 2)?.contiguous()?)
 }
 
-/// Moves image i by `right[i]` columns, with mirror images at the edges: a lookup of every column.
+/// Moves image i by `right[i]` columns, with reflection at the edges, by a lookup per column.
 pub(crate) fn slide(x: &Tensor, right: &[isize]) -> Result<Tensor> {
     let (n, channels, height, width) = x.dims4()?;
     let mut sources = Vec::with_capacity(n * width);
     for &by in right {
         let begin = sources.len();
-        // Columns that are filled below count from any column until then.
+        // Columns that the loop below fills have a placeholder until then.
         let moved = |to: usize| to.checked_add_signed(by.wrapping_neg()).filter(|&from| from < width);
         sources.extend((0..width).map(|to| moved(to).unwrap_or(0) as u32));
         for (at, source) in mirrored(by, width) {

@@ -91,7 +91,7 @@ fn a_maxout_is_the_largest_of_neighbouring_values() {
     assert!(maxout(&random(5, &[2, 2, 2]), 2).is_err());
 }
 
-/// Before the first step all pieces of a zero input can be equal: one of them learns.
+/// Before the first step, all pieces of a zero input can be equal. Then only the first of them learns.
 #[test]
 fn of_equal_values_the_first_gets_the_gradient() {
     let slopes = || {

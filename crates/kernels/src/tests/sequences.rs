@@ -1,11 +1,11 @@
-//! The LSTM, embeddings and likelihoods of tokens.
+//! The LSTM, the GRU, embeddings and likelihoods of tokens.
 
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 
 use super::{assert_close, check, check_nan, flat, numbers, random};
 use crate::device::without_kernels;
-use crate::{Activation, embedding, largest, linear, linear_log_likelihood, lstm, lstm_step};
+use crate::{Activation, embedding, gru, gru_step, largest, linear, linear_log_likelihood, lstm, lstm_step};
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
@@ -39,8 +39,45 @@ fn by_loops(x: &Tensor, weight: &Tensor, start: &Tensor) -> (Vec<f64>, Vec<f64>)
     (all, last)
 }
 
+/// The textbook's loops for a GRU: hidden states `(N · L, H)`, and the last hidden state `(N, H)`.
+fn gru_by_loops(x: &Tensor, weight: &Tensor, start: &Tensor) -> (Vec<f64>, Vec<f64>) {
+    let ((all, gates), n) = (x.dims2().unwrap(), start.dim(0).unwrap());
+    let (steps, width) = (all / n, gates / 3);
+    let (x, w, start) = (flat(x), flat(weight), flat(start));
+    let (mut all, mut last) = (Vec::new(), Vec::new());
+    for row in 0..n {
+        let (h, bias) = start[row * 2 * width..][..2 * width].split_at(width);
+        let mut h = h.to_vec();
+        for step in 0..steps {
+            let a = &x[(row * steps + step) * gates..][..gates];
+            let recurrent: Vec<f64> =
+                (0..gates).map(|gate| (0..width).map(|j| w[gate * width + j] * h[j]).sum()).collect();
+            for j in 0..width {
+                let [r, z] = [j, width + j].map(|place| sigmoid(a[place] + recurrent[place]));
+                let n = (a[2 * width + j] + r * (recurrent[2 * width + j] + bias[j])).tanh();
+                h[j] = (1.0 - z) * n + z * h[j];
+            }
+            all.extend(&h);
+        }
+        last.extend(h);
+    }
+    (all, last)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn grus_match_the_loops(n in 1usize..5, steps in 1usize..6, width in 1usize..9, seed: u64) {
+        let x = (random(seed, &[n * steps, 3 * width]) * 2.0).unwrap();
+        let weight = random(seed ^ 1, &[3 * width, width]);
+        let start = random(seed ^ 2, &[n, 2 * width]);
+        let (want, _) = gru_by_loops(&x, &weight, &start);
+        let got = gru(&x, &weight, &start).unwrap();
+        assert_eq!(got.dims(), [n * steps, width]);
+        assert_close("hidden states", &flat(&got), &want, 1e-12);
+        check(&|t| gru(&t[0], &t[1], &t[2]), &[x, weight, start]);
+    }
 
     #[test]
     fn lstms_match_the_loops(n in 1usize..5, steps in 1usize..6, width in 1usize..9, seed: u64) {
@@ -121,6 +158,31 @@ fn large_lstms_have_all_properties_too() {
     }
 }
 
+/// The same for a GRU, whose steps keep the bias in the second half of the state.
+#[test]
+fn large_grus_have_all_properties_too() {
+    for (n, steps, width) in [(37, 4, 70), (3, 2, 530)] {
+        let x = random(1, &[n * steps, 3 * width]);
+        let weight = (random(2, &[3 * width, width]) * (1.0 / (width as f64).sqrt())).unwrap();
+        let start = random(3, &[n, 2 * width]);
+        let (want, last) = gru_by_loops(&x, &weight, &start);
+        assert_close("hidden states", &flat(&gru(&x, &weight, &start).unwrap()), &want, 1e-12);
+        let mut state = start.clone();
+        for step in 0..steps {
+            let of_step = x.reshape((n, steps, 3 * width)).unwrap().narrow(1, step, 1).unwrap();
+            let contributions = of_step.squeeze(1).unwrap();
+            let next = gru_step(&contributions, &weight, &state).unwrap();
+            let composed = without_kernels(|| gru_step(&contributions, &weight, &state).unwrap());
+            assert_close("composed", &flat(&composed), &flat(&next), 1e-12);
+            state = next;
+        }
+        let half = |state: &Tensor, number: usize| flat(&state.narrow(1, number * width, width).unwrap());
+        assert_close("last state", &half(&state, 0), &last, 1e-12);
+        assert_close("bias", &half(&state, 1), &half(&start, 1), 0.0);
+        check(&|t| gru(&t[0], &t[1], &t[2]), &[x, weight, start]);
+    }
+}
+
 #[test]
 fn large_vocabularies_have_all_properties_too() {
     let (n, inputs, tokens) = (150, 20, 1100);
@@ -139,6 +201,8 @@ fn large_vocabularies_have_all_properties_too() {
 fn nan_stays_in_its_row_and_extreme_logits_are_finite() {
     let of = [random(1, &[6, 8]), random(2, &[8, 2]), random(3, &[3, 4])];
     check_nan(&|t| lstm(&t[0], &t[1], &t[2]), &of);
+    let of = [random(1, &[6, 6]), random(2, &[6, 2]), random(3, &[3, 4])];
+    check_nan(&|t| gru(&t[0], &t[1], &t[2]), &of);
     let targets = Tensor::new(&[0u32, 1], &Device::Cpu).unwrap();
     let counted = Tensor::new(&[1f32, 1.0], &Device::Cpu).unwrap();
     let of = |x: [[f32; 1]; 2]| {
@@ -318,6 +382,16 @@ fn rejects_mismatched_inputs() {
     assert!(lstm(&[6, 8], &[8, 3], &[3, 4]).unwrap_err().contains("the recurrent weight"));
     assert!(lstm(&[6, 8], &[8, 2], &[3, 2]).unwrap_err().contains("the start of an LSTM"));
     assert!(lstm_step(&zeros(&[6, 8]), &zeros(&[8, 2]), &zeros(&[3, 4])).is_err());
+    let gru = |x: &[usize], w: &[usize], start: &[usize]| {
+        gru(&zeros(x), &zeros(w), &zeros(start)).map(|y| y.dims().to_vec()).map_err(|error| error.to_string())
+    };
+    assert_eq!(gru(&[6, 6], &[6, 2], &[3, 4]).unwrap(), [6, 2]);
+    assert!(gru(&[0, 6], &[6, 2], &[3, 4]).unwrap_err().contains("the contributions to a GRU"));
+    assert!(gru(&[7, 6], &[6, 2], &[3, 4]).unwrap_err().contains("(3 · L, 6)"));
+    assert!(gru(&[6, 8], &[6, 2], &[3, 4]).unwrap_err().contains("(3 · L, 6)"));
+    assert!(gru(&[6, 6], &[8, 2], &[3, 4]).unwrap_err().contains("the recurrent weight"));
+    assert!(gru(&[6, 6], &[6, 2], &[3, 2]).unwrap_err().contains("the start of a GRU"));
+    assert!(gru_step(&zeros(&[6, 6]), &zeros(&[6, 2]), &zeros(&[3, 4])).is_err());
     let numbers = Tensor::new(&[0u32, 5], &Device::Cpu).unwrap();
     let error = embedding(&zeros(&[5, 2]), &numbers).unwrap_err().to_string();
     assert!(error.contains("no 5 among 5"), "{error}");

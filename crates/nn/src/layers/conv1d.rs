@@ -37,8 +37,8 @@ impl Conv1d {
         Self::strided(scope, inputs, outputs, (kernel, 1), style)
     }
 
-    /// A convolution that divides the length, a multiple of `stride`, by it. `weight` and `bias` are as in
-    /// [`Conv1d::new`]; `kernel` is at least `stride`, and odd if that is 1.
+    /// A convolution that divides the length by `stride`; the length must be a multiple of it. `weight` and
+    /// `bias` are as in [`Conv1d::new`]; `kernel` is at least `stride`, and odd if that is 1.
     ///
     /// # Errors
     /// As [`Conv1d::new`].
@@ -62,8 +62,8 @@ impl Conv1d {
         self.forward_with(x, None, activation, mode)
     }
 
-    /// The same. `planes` are values `(N, K)` of K constant channels, which count as the last ones; x then
-    /// has K channels fewer.
+    /// As [`Conv1d::forward`]. `planes` are the values `(N, K)` of K constant channels, which are appended to
+    /// those of x; x then has K channels fewer.
     pub fn forward_with(
         &self,
         x: &Tensor,

@@ -6,9 +6,11 @@
 mod conv;
 mod conv1d;
 mod embedding;
+mod gru;
 mod linear;
 mod lstm;
 mod norm;
+mod recurrent;
 mod weight;
 
 use candle_core::{DType, Tensor};
@@ -18,9 +20,11 @@ use waxwork_core::Result;
 pub use conv::{Conv2d, ConvGeometry, ConvTranspose2d};
 pub use conv1d::{Conv1d, ConvTranspose1d};
 pub use embedding::Embedding;
+pub use gru::Gru;
 pub use linear::Linear;
 pub use lstm::Lstm;
 pub use norm::{BatchNorm, ConditionalBatchNorm, Norm, NormKind};
+pub use recurrent::{CellKind, Recurrent};
 pub use weight::{Weight, WeightInit, WeightStyle};
 
 /// A weight in the compute precision.

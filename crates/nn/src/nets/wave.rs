@@ -11,9 +11,9 @@ use waxwork_core::params::Scope;
 use waxwork_core::{Error, Mode, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 
-/// Width of the windows in samples.
+/// Kernel size, in samples.
 const KERNEL: usize = 25;
-/// Factor of the length at each layer.
+/// The factor by which each layer changes the length.
 const STRIDE: usize = 4;
 
 /// The length of a waveform, and that of its features after `layers` layers. `key` is the configuration key of
@@ -74,10 +74,10 @@ impl WaveDown {
         (0..self.moved()).fold(length, |length, _| length / STRIDE)
     }
 
-    /// A value with its directional derivative through all layers. `planes` are values `(N, K)` of K constant
-    /// channels, which count as the last ones of the input; x then has K channels fewer. The output of layer
-    /// `i` is moved by `shifts[i]` positions, one number per sample, with mirror images at the edges (phase
-    /// shuffle), if there are any.
+    /// A value with its directional derivative through all layers. `planes` are the values `(N, K)` of K
+    /// constant channels, which are appended to those of the input; x then has K channels fewer. The output
+    /// of layer `i` is moved by `shifts[i]` positions, one number per sample, with mirror images at the edges
+    /// (phase shuffle), if there are any.
     ///
     /// # Errors
     /// If the shifts do not fit the samples.

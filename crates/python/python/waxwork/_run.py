@@ -97,7 +97,7 @@ class Run:
 
     @property
     def path(self) -> str:
-        """The run's folder, from the root of the file system."""
+        """The absolute path of the run's folder."""
         return os.fspath(self._native.path)
 
     @property

@@ -35,7 +35,7 @@ class ForkError(WaxworkError, RuntimeError):
 
 
 class InternalError(WaxworkError, RuntimeError):
-    """A mistake in waxwork. Please report it with this message, and with what was written to standard error."""
+    """A bug in Waxwork. Report it with this message, and with what was written to standard error."""
 
 
 class ModelError(WaxworkError, ValueError):

@@ -1,0 +1,107 @@
+//! Quality and diversity of a model's texts at several temperatures of its draws (Caccia et al. 2020). Lower
+//! temperatures give more likely and less diverse texts, so two models are compared by their whole curves.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use waxwork_data::text::tokens_of;
+use waxwork_data::{Dataset, Split};
+
+use super::language_model::LanguageModel;
+use super::{MOST, bleu, phrases};
+use crate::judging::Stages;
+use crate::report::{Metric, Protocol};
+use crate::{Error, Result};
+
+/// The metric of diversity: of the self-BLEU scores, the one of four words.
+pub const DIVERSITY: &str = "self_bleu_4";
+/// The metrics of quality. The grammar of `phrases` determines the first two; the third is the score by a
+/// language model of the real texts.
+pub const QUALITY: [&str; 3] = ["validity", "nll_true", "lm_score"];
+/// What the grammar of `phrases` determines.
+const EXACT: [&str; 3] = ["validity", "nll_true", "coverage"];
+/// The place of BLEU-4 among BLEU-2 … BLEU-5.
+const FOUR: usize = 2;
+
+/// The name of a metric at a temperature.
+pub fn at(name: &str, temperature: f64) -> String {
+    format!("{name}_at_{temperature}")
+}
+
+/// What a curve has in common at all temperatures.
+#[derive(Debug)]
+pub struct Curve<'a> {
+    data: &'a Dataset,
+    /// Maximum number of texts at each temperature.
+    count: usize,
+    /// A language model of the real texts, and the score of test texts.
+    model: Option<(LanguageModel, f64)>,
+    /// The diversity of training texts.
+    diversity: f64,
+}
+
+impl<'a> Curve<'a> {
+    /// The measures for curves of `count` texts at each temperature. `phrases` needs no language model, so it
+    /// gets one only if `language_model` is true.
+    ///
+    /// # Errors
+    /// If texts cannot be read, there are fewer than two, or the cache cannot be written.
+    pub fn new(
+        data: &'a Dataset,
+        count: usize,
+        language_model: bool,
+        cache: &Path,
+        stages: &mut Stages<'_>,
+    ) -> Result<Self> {
+        let count = count.min(MOST);
+        let trained = tokens_of(&data.train.subset(count))?;
+        for (whose, found) in [("generated", count), ("real", trained.len().min(data.test.len()))] {
+            if found < 2 {
+                return Err(Error::TooFew { whose, needed: 2, found });
+            }
+        }
+        let mut model = None;
+        if language_model || !phrases::are_phrases(data) {
+            let judge = LanguageModel::of(data, cache, |done, most| {
+                stages("training a language model", done as usize, most as usize);
+            })?;
+            let floor = judge.score(&data.test.subset(MOST))?.nats;
+            model = Some((judge, floor));
+        }
+        Ok(Self { data, count, model, diversity: bleu::self_bleu(&trained)[FOUR] })
+    }
+
+    /// The metrics of texts that a model drew at `temperature`, which is a part of their names.
+    ///
+    /// # Errors
+    /// If the texts cannot be read.
+    pub fn metrics(&self, generated: &Split, temperature: f64, protocol: &Protocol) -> Result<Vec<Metric>> {
+        let some = generated.subset(self.count);
+        let made = tokens_of(&some)?;
+        let mut protocol = protocol.clone();
+        protocol.insert("temperature".into(), temperature.to_string());
+        protocol.insert("n_generated".into(), made.len().to_string());
+        let mut metrics = Vec::new();
+        if let Some((model, floor)) = &self.model {
+            let mut protocol = protocol.clone();
+            protocol.extend(model.protocol());
+            protocol.insert("n_real".into(), self.data.test.len().min(MOST).to_string());
+            metrics.push(model.score(&some)?.metric("lm_score", &protocol).floor(*floor));
+        }
+        if phrases::are_phrases(self.data) {
+            let real = tokens_of(&self.data.test.subset(made.len()))?;
+            let mut protocol = protocol.clone();
+            protocol.insert("n_real".into(), real.len().to_string());
+            let found = phrases::metrics(&made, None, &real, &HashSet::new(), &protocol);
+            metrics.extend(found.into_iter().filter(|metric| EXACT.contains(&metric.name.as_str())));
+        }
+        protocol.insert("bleu".into(), "of sentences, method 1 smoothing, uniform weights; mean".into());
+        protocol.insert("references".into(), "all other texts of its own".into());
+        let diversity = Metric::new(DIVERSITY, bleu::self_bleu(&made)[FOUR], &protocol);
+        metrics.push(diversity.floor(self.diversity));
+        for metric in &mut metrics {
+            metric.name = at(&metric.name, temperature);
+        }
+        Ok(metrics)
+    }
+}

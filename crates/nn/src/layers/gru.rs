@@ -1,0 +1,167 @@
+//! The gated recurrent unit (GRU) layer.
+
+use candle_core::{DType, Tensor};
+
+use super::{WeightInit, cast};
+use waxwork_core::Result;
+use waxwork_core::onnx::{Attribute, GraphScope, Value};
+use waxwork_core::params::Scope;
+use waxwork_kernels::{self as kernels, Activation};
+
+/// One layer of a GRU (Cho et al. 2014), with PyTorch's order of gates and both of its biases. As in PyTorch,
+/// the reset gate multiplies the product of the hidden state, not the hidden state.
+#[derive(Clone, Debug)]
+pub struct Gru {
+    /// `(3 · hidden, inputs)`.
+    weight_ih: Tensor,
+    /// `(3 · hidden, hidden)`.
+    weight_hh: Tensor,
+    /// `(3 · hidden)` each: beside the inputs, and beside the hidden state.
+    biases: [Tensor; 2],
+    hidden: usize,
+    compute_dtype: DType,
+}
+
+impl Gru {
+    /// The weights `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0` and `bias_hh_l0` of `scope`.
+    ///
+    /// # Errors
+    /// If the set is stored and lacks a tensor or has one of another shape.
+    pub fn new(mut scope: Scope<'_>, inputs: usize, hidden: usize, init: WeightInit) -> Result<Self> {
+        let gates = 3 * hidden;
+        // PyTorch draws all of them within 1/√hidden.
+        let fan_in = if init == WeightInit::Pytorch { hidden } else { inputs };
+        Ok(Self {
+            weight_ih: scope.weight("weight_ih_l0", (gates, inputs), init.weight(fan_in, hidden))?,
+            weight_hh: scope.weight("weight_hh_l0", (gates, hidden), init.weight(hidden, hidden))?,
+            biases: [
+                scope.weight("bias_ih_l0", gates, init.bias(hidden))?,
+                scope.weight("bias_hh_l0", gates, init.bias(hidden))?,
+            ],
+            hidden,
+            compute_dtype: scope.compute_dtype(),
+        })
+    }
+
+    /// Width of the hidden state.
+    pub fn hidden(&self) -> usize {
+        self.hidden
+    }
+
+    /// Inputs `(N · L, inputs)`, with the L steps of each sequence in succession, and the initial hidden state
+    /// `(N, hidden)` → hidden states `(N · L, hidden)`.
+    pub fn forward(&self, inputs: &Tensor, start: &Tensor) -> Result<Tensor> {
+        let weight = cast(&self.weight_hh, self.compute_dtype)?;
+        Ok(kernels::gru(&self.contributions(inputs)?, &weight, &self.with_bias(start)?)?)
+    }
+
+    /// One step without a gradient: inputs `(N, inputs)` and a hidden state `(N, hidden)` → the next one.
+    pub fn step(&self, inputs: &Tensor, state: &Tensor) -> Result<Tensor> {
+        let weight = cast(&self.weight_hh, self.compute_dtype)?;
+        let next = kernels::gru_step(&self.contributions(inputs)?, &weight, &self.with_bias(state)?)?;
+        Ok(next.narrow(1, 0, self.hidden)?.contiguous()?)
+    }
+
+    /// The contributions of inputs and biases to the gates, but for the bias of [`Gru::with_bias`].
+    fn contributions(&self, inputs: &Tensor) -> Result<Tensor> {
+        let weight = cast(&self.weight_ih, self.compute_dtype)?;
+        let ([own, recurrent], both) = (&self.biases, 2 * self.hidden);
+        let gates = (own.narrow(0, 0, both)? + recurrent.narrow(0, 0, both)?)?;
+        let bias = Tensor::cat(&[gates, own.narrow(0, both, self.hidden)?], 0)?;
+        Ok(kernels::linear(inputs, &weight, Some(&bias), Activation::Identity)?)
+    }
+
+    /// Hidden states `(N, hidden)`, each followed by the recurrent bias of the candidate, which the reset gate
+    /// multiplies: `(N, 2 · hidden)`.
+    fn with_bias(&self, state: &Tensor) -> Result<Tensor> {
+        let bias = self.biases[1].narrow(0, 2 * self.hidden, self.hidden)?;
+        let bias = bias.broadcast_as((state.dim(0)?, self.hidden))?.contiguous()?;
+        Ok(Tensor::cat(&[state, &bias], 1)?)
+    }
+
+    /// [`Gru::forward`] from a state of zeros as nodes of a graph: `(batch, steps, inputs)` →
+    /// `(batch, steps, hidden)`.
+    ///
+    /// # Errors
+    /// If a constant cannot be stored.
+    pub fn export(&self, mut scope: GraphScope<'_>, inputs: &Value, steps: usize) -> Result<Value> {
+        // ONNX has the gates in another order: update, reset, candidate.
+        let reordered = |tensor: &Tensor| -> Result<Tensor> {
+            let part = |number: usize| tensor.narrow(0, number * self.hidden, self.hidden);
+            Ok(Tensor::cat(&[part(1)?, part(0)?, part(2)?], 0)?)
+        };
+        let weight_ih = scope.tensor("weight_ih_l0", &reordered(&self.weight_ih)?.unsqueeze(0)?)?;
+        let weight_hh = scope.tensor("weight_hh_l0", &reordered(&self.weight_hh)?.unsqueeze(0)?)?;
+        let biases = Tensor::cat(&[reordered(&self.biases[0])?, reordered(&self.biases[1])?], 0)?;
+        let bias = scope.tensor("bias_l0", &biases.unsqueeze(0)?)?;
+        let by_step = scope.node("Transpose", &[inputs], &[("perm", Attribute::Ints(&[1, 0, 2]))]);
+        // The reset gate multiplies a product, not the state.
+        let attributes =
+            [("hidden_size", Attribute::Int(self.hidden as i64)), ("linear_before_reset", Attribute::Int(1))];
+        let states = scope.node("GRU", &[&by_step, &weight_ih, &weight_hh, &bias], &attributes);
+        // Steps, directions, batch, hidden.
+        let states = scope.node("Transpose", &[&states], &[("perm", Attribute::Ints(&[2, 0, 1, 3]))]);
+        Ok(scope.reshape(&states, &[steps, self.hidden]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use waxwork_core::{Device, ParamSet};
+
+    use super::*;
+
+    fn flat(tensor: &Tensor) -> Vec<f64> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// The formulas in the documentation of `torch.nn.GRU`, with both of its biases.
+    #[test]
+    fn a_layer_computes_what_pytorch_documents() {
+        let (n, steps, inputs, hidden) = (2, 3, 2, 4);
+        let mut params = ParamSet::fresh_with(0, &Device::Cpu, DType::F64);
+        let layer = Gru::new(params.root().enter("gru"), inputs, hidden, WeightInit::Pytorch).unwrap();
+        let params = params.finish().unwrap();
+        let of = |name: &str| flat(params.get(&format!("gru.{name}_l0")).unwrap().as_tensor());
+        let [weight_ih, weight_hh] = [of("weight_ih"), of("weight_hh")];
+        let [bias_ih, bias_hh] = [of("bias_ih"), of("bias_hh")];
+        let wave = |shape: (usize, usize), phase: f64| {
+            let values = (0..shape.0 * shape.1).map(|i| (0.7 * i as f64 + phase).sin());
+            Tensor::from_iter(values, &Device::Cpu).unwrap().reshape(shape).unwrap()
+        };
+        let (x, start) = (wave((n * steps, inputs), 1.0), wave((n, hidden), 2.0));
+        let product = |weights: &[f64], bias: &[f64], gate: usize, values: &[f64]| -> f64 {
+            let weights = &weights[gate * values.len()..][..values.len()];
+            weights.iter().zip(values).map(|(w, x)| w * x).sum::<f64>() + bias[gate]
+        };
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let (mut want, mut last) = (Vec::new(), Vec::new());
+        for (x, h) in flat(&x).chunks(steps * inputs).zip(flat(&start).chunks(hidden)) {
+            let mut h = h.to_vec();
+            for x in x.chunks(inputs) {
+                let next = |j: usize| {
+                    let given = |part: usize| product(&weight_ih, &bias_ih, part * hidden + j, x);
+                    let recurrent = |part: usize| product(&weight_hh, &bias_hh, part * hidden + j, &h);
+                    let [r, z] = [0, 1].map(|part| sigmoid(given(part) + recurrent(part)));
+                    let n = (given(2) + r * recurrent(2)).tanh();
+                    (1.0 - z) * n + z * h[j]
+                };
+                h = (0..hidden).map(next).collect();
+                want.extend(&h);
+            }
+            last.extend(h);
+        }
+        let close = |got: &Tensor, want: &[f64]| {
+            let got = flat(got);
+            let near = got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-12);
+            assert!(got.len() == want.len() && near, "{got:?} {want:?}");
+        };
+        close(&layer.forward(&x, &start).unwrap(), &want);
+        let mut state = start;
+        for step in 0..steps {
+            let rows = x.reshape((n, steps, inputs)).unwrap().narrow(1, step, 1).unwrap();
+            state = layer.step(&rows.squeeze(1).unwrap().contiguous().unwrap(), &state).unwrap();
+        }
+        close(&state, &last);
+    }
+}
