@@ -89,7 +89,9 @@ fn a_sweep_trains_every_job_once_and_is_compared() {
     let script = waxwork(&["sweep", text(&file), "--slurm"]).good().stdout;
     assert_eq!(script, format!("sbatch {}\n", text(&runs.join("array.sh"))));
     let script = std::fs::read_to_string(runs.join("array.sh")).unwrap();
-    assert!(script.contains("#SBATCH --array=1-4\n") && script.contains("scontrol requeue"), "{script}");
+    let requeue = "scontrol requeue \"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID\"";
+    assert!(script.contains("#SBATCH --array=1-4\n") && script.contains(requeue), "{script}");
+    assert!(script.contains("\nsrun -n 1 "), "SLURM signals steps only: {script}");
     let jobs = std::fs::read_to_string(runs.join("jobs.txt")).unwrap();
     assert_eq!(jobs, list);
     let parallel = waxwork(&["sweep", text(&file), "--parallel"]).good().stdout;

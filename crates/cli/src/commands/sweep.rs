@@ -80,17 +80,15 @@ fn array(jobs: usize, folder: &Path) -> Result<String, Failure> {
     Ok(format!(
         "#!/bin/bash
 #SBATCH --array=1-{jobs}
-#SBATCH --requeue --open-mode=append --signal=B:TERM@120
+#SBATCH --requeue --open-mode=append --signal=TERM@120
 #SBATCH --output={log}
 cd {here} || exit 1
 job=$(sed -n \"${{SLURM_ARRAY_TASK_ID}}p\" {list})
-# In the background, so that this shell can pass the signal on.
-bash -c \"exec $job\" &
-trap 'kill -TERM $!' TERM
-wait $!; code=$?
-if [ $code -gt 128 ]; then wait $!; code=$?; fi
-# 130: stopped in time, with a checkpoint.
-if [ $code = 130 ]; then scontrol requeue \"$SLURM_JOB_ID\"; fi
+# With srun, because SLURM sends the signal of a preemption to steps, not to this shell.
+srun -n 1 -c \"${{SLURM_CPUS_PER_TASK:-1}}\" --mpi=none bash -c \"exec $job\"
+code=$?
+# 130: stopped in time, with a checkpoint. The last task's $SLURM_JOB_ID would name the whole array.
+if [ $code = 130 ]; then scontrol requeue \"${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID\"; fi
 exit $code
 ",
         log = folder.join("slurm-%a.log").display(),
