@@ -106,6 +106,20 @@ impl DataConfig {
         Ok(PlaneMixture::named(&self.name, std))
     }
 
+    /// The key that makes loading skip unreadable files of this data set.
+    pub fn skip_unreadable_key(&self) -> &'static str {
+        let name = self.name.as_str();
+        let manifest = if is_own(name) { None } else { Manifest::find(name).ok() };
+        let is = |kind: fn(&Manifest) -> bool| manifest.as_ref().is_some_and(kind);
+        if name == SOUND || is(|manifest| manifest.rate.is_some()) {
+            "data.sound.skip_unreadable"
+        } else if name == CLIPS || is(|manifest| manifest.storage == Storage::Strips) {
+            "data.clips.skip_unreadable"
+        } else {
+            "data.folder.skip_unreadable"
+        }
+    }
+
     /// Refuses tables of settings that do not apply to this data set, so that none is silently ignored.
     ///
     /// # Errors

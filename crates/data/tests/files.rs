@@ -202,7 +202,7 @@ fn tables_of_settings_for_other_data_are_refused() {
         ("table", &["table", "clinic"][..]),
         ("points", &["ring", "grid"][..]),
         ("sound", &["sound", "drums", "fsdd", "hf:owner/name"][..]),
-        ("text", &["text"][..]),
+        ("text", &["text", "hf:owner/name"][..]),
         ("clips", &["clips", "sprites"][..]),
     ];
     let own = ["folder", "table", "sound", "text", "clips", "hf:owner/name"];
@@ -398,4 +398,19 @@ fn the_real_mnist() {
     fs::remove_file(copy.path().join("t10k-images-idx3-ubyte.gz")).unwrap();
     fs::write(copy.path().join("t10k-images-idx3-ubyte"), file).unwrap();
     assert!(matches!(load(&from_dir("mnist", copy.path())), Err(Error::Hash { .. })));
+}
+
+#[test]
+fn unreadable_files_are_skipped_by_the_key_of_their_kind() {
+    for (name, table) in [
+        ("folder", "folder"),
+        ("hf:some/pictures", "folder"),
+        ("sound", "sound"),
+        ("fsdd", "sound"),
+        ("clips", "clips"),
+        ("sprites", "clips"),
+    ] {
+        let key = DataConfig::named(name).skip_unreadable_key();
+        assert_eq!(key, format!("data.{table}.skip_unreadable"), "{name}");
+    }
 }

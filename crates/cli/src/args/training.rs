@@ -51,10 +51,10 @@ pub(crate) struct TrainArguments {
     #[command(flatten)]
     pub(crate) data_dir: DataDirArg,
 
-    /// Skip images that cannot be decoded, and warn about them
+    /// Skip files that cannot be decoded, and warn about them
     ///
-    /// Without it, the first such image is an error. Sets the key `data.folder.skip_unreadable`, or
-    /// `data.sound.skip_unreadable` with `--data sound`, or `data.clips.skip_unreadable` with `--data clips`.
+    /// Without it, the first such file is an error. Sets the key `data.folder.skip_unreadable`; for sounds,
+    /// `data.sound.skip_unreadable`; for clips, `data.clips.skip_unreadable`.
     #[arg(long)]
     pub(crate) skip_unreadable: bool,
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Kind, Reconstruct, Tensor, device, values};
-use waxwork_data::manifest::{CLIPS, FOLDER, FSDD, HUB, SOUND, TEXT};
+use waxwork_data::manifest::{CLIPS, FOLDER, HUB, SOUND, TEXT};
 use waxwork_data::{DataConfig, Dataset, Manifest, Split};
 use waxwork_eval::judging::SHIFT;
 use waxwork_eval::{NEIGHBOUR_BATCH, nearest, nearest_shifted};
@@ -274,14 +274,11 @@ pub(crate) fn data(run: &Run, folder: Option<&PathBuf>) -> Result<Dataset, Failu
 /// Loads a data set. Shows progress while a new folder of images is decoded, or a data set of the Hub is
 /// downloaded.
 pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
-    let bar = if config.name == SOUND || config.name == FSDD {
-        output::bar(0, "reading recordings")
-    } else if config.name == FOLDER {
-        output::bar(0, "reading images")
-    } else if config.name == CLIPS || config.name == "sprites" {
-        output::bar(0, "reading clips")
-    } else {
-        output::bar_of_bytes("loading data")
+    let bar = match config.skip_unreadable_key() {
+        "data.sound.skip_unreadable" => output::bar(0, "reading recordings"),
+        "data.clips.skip_unreadable" => output::bar(0, "reading clips"),
+        _ if config.name == FOLDER => output::bar(0, "reading images"),
+        _ => output::bar_of_bytes("loading data"),
     };
     let data = waxwork_data::load_with_progress(config, &|done, all| bar.set(done, all));
     bar.finish_and_clear();
@@ -318,7 +315,7 @@ fn with_advice(error: waxwork_data::Error, config: &DataConfig) -> Failure {
     if absent && Manifest::find(&config.name).is_ok() && !failure.message.contains("--data-dir") {
         failure.message += "; or give the folder of its files with `--data-dir DIR`";
     }
-    if config.name == CLIPS || config.name == "sprites" {
+    if config.skip_unreadable_key() == "data.clips.skip_unreadable" {
         // Frames are decoded like images, but their key is in another table of the recipe.
         let clips = "skip such clips with `--set data.clips.";
         failure.message = failure.message.replace("skip such images with `--set data.folder.", clips);

@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use waxwork_core::collective::Collective;
 use waxwork_core::{Device, Profile, Tensor, device, store};
-use waxwork_data::Dataset;
-use waxwork_data::manifest::{CLIPS, SOUND};
+use waxwork_data::manifest::FOLDER;
+use waxwork_data::{DataConfig, Dataset};
 use waxwork_models::resume::{Resumable, Resumer};
 use waxwork_models::{Recipe, TrainingRun};
 use waxwork_trainer::run_info::Origin;
@@ -318,18 +318,18 @@ fn passed_over(damaged: &[String]) {
 /// the command line, uses that of the run `source`, if there is one.
 fn resolve(arguments: &TrainArguments, source: Option<&RunFolder>) -> Result<(String, Recipe), Failure> {
     let mut settings = arguments.set.to_vec();
-    settings.extend(short_flags(arguments)?);
+    let original = asked(arguments, source, &[]).map(|(_, original)| original).ok();
+    settings.extend(short_flags(arguments, original.as_ref())?);
     let (name, mut recipe) = asked(arguments, source, &settings)?;
     if source.is_none() {
-        let original = asked(arguments, source, &[]).map(|(_, original)| original).ok();
         recipe.steady_on_own_images(original.as_ref(), &settings);
     }
     Ok((name, recipe))
 }
 
 /// The flags that stand for keys of the recipe, as settings like those of `--set`. They are
-/// applied after `--set`.
-fn short_flags(arguments: &TrainArguments) -> Result<Vec<String>, Failure> {
+/// applied after `--set`. `original` is the recipe without settings.
+fn short_flags(arguments: &TrainArguments, original: Option<&Recipe>) -> Result<Vec<String>, Failure> {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let mut settings = Vec::new();
     let mut set = |key: &str, value: Option<String>| {
@@ -346,12 +346,11 @@ fn short_flags(arguments: &TrainArguments) -> Result<Vec<String>, Failure> {
         ))
     })?;
     set("data.dir", dir);
-    let skip = match arguments.data.as_deref() {
-        Some(SOUND) => "data.sound.skip_unreadable",
-        Some(CLIPS | "sprites") => "data.clips.skip_unreadable",
-        _ => "data.folder.skip_unreadable",
-    };
-    set(skip, arguments.skip_unreadable.then(|| "true".to_owned()));
+    if arguments.skip_unreadable {
+        let data = arguments.data.clone().or_else(|| original.map(|recipe| recipe.data.name.clone()));
+        let config = DataConfig::named(&data.unwrap_or_else(|| FOLDER.to_owned()));
+        set(config.skip_unreadable_key(), Some("true".to_owned()));
+    }
     set("train.seed", arguments.seed.map(|seed| seed.to_string()));
     set("train.dtype", arguments.dtype.map(|dtype| quoted(&format!("{dtype:?}").to_lowercase())));
     set("train.epochs", arguments.epochs.map(|epochs| epochs.to_string()));
