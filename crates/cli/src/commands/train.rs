@@ -348,7 +348,7 @@ fn short_flags(arguments: &TrainArguments, original: Option<&Recipe>) -> Result<
     set("data.dir", dir);
     if arguments.skip_unreadable {
         let data = arguments.data.clone().or_else(|| original.map(|recipe| recipe.data.name.clone()));
-        let config = DataConfig::named(&data.unwrap_or_else(|| FOLDER.to_owned()));
+        let config = DataConfig::named(data.unwrap_or_else(|| FOLDER.to_owned()));
         set(config.skip_unreadable_key(), Some("true".to_owned()));
     }
     set("train.seed", arguments.seed.map(|seed| seed.to_string()));
