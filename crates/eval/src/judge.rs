@@ -263,7 +263,12 @@ impl Judge {
                 String::new()
             }
         };
-        let key = format!("judge {VERSION} of {}{role}{seen}", data.info.identity);
+        // A part of a data set has the identity of the whole.
+        let (learned, held_out) = (data.train.len(), data.validation.len());
+        let key = format!(
+            "judge {VERSION} of {}, {learned} and {held_out} samples{role}{seen}",
+            data.info.identity
+        );
         let key = &sha256(key.as_bytes())[..32];
         let weights = cache.join(format!("judge-{key}.safetensors"));
         let notes = cache.join(format!("judge-{key}.json"));

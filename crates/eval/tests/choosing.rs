@@ -30,4 +30,10 @@ fn real_samples_are_close_and_a_collapse_is_noticed() {
     assert_ne!(measures.sha256(), chooses.sha256());
     let again = Chooser::of(&data, &samples, cache.path(), |_, _| panic!("trained again")).unwrap();
     assert_eq!(again.closeness(&real).unwrap(), close);
+
+    // A judge of fewer samples is another one, although they belong to the same data set.
+    let few = load(&DataConfig { limit: Some(300), ..DataConfig::named("ring") }).unwrap();
+    assert_eq!(few.info.identity, data.info.identity);
+    let of_few = Judge::that_chooses(&few, cache.path(), |_, _| {}).unwrap();
+    assert_ne!(of_few.sha256(), chooses.sha256());
 }
