@@ -77,6 +77,11 @@ impl PriorConfig {
         *self == Self::Standard
     }
 
+    /// Whether training changes the prior.
+    pub(crate) fn has_weights(&self) -> bool {
+        matches!(self, Self::Label | Self::Vamp { .. })
+    }
+
     /// Checks the prior of a model whose condition has `width` values; 0 if it is unconditional.
     ///
     /// # Errors

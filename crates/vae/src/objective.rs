@@ -21,7 +21,7 @@ pub(crate) fn negative_elbo(
     step: u64,
 ) -> Result<Loss> {
     let reconstruction = log_likelihood.mean_all()?;
-    let penalty = kl_penalty(kl, config.free_bits)?.affine(beta(config, step), 0.0)?;
+    let penalty = weighted(&kl_penalty(kl, config.free_bits)?, config, step)?;
     Ok(Loss::new("loss", (penalty - &reconstruction)?)
         .term("reconstruction", &reconstruction)
         .term("kl", &kl.sum(1)?.mean_all()?))
@@ -45,6 +45,16 @@ pub(crate) fn kl(
         Some(kl) => Ok(kl),
         None => Ok((q.log_density(z)? - prior.log_density(z, labels)?)?.unsqueeze(1)?),
     }
+}
+
+/// The KL term times its weight.
+fn weighted(penalty: &Tensor, config: &VaeConfig, step: u64) -> Result<Tensor> {
+    let weight = beta(config, step);
+    // candle's tape ends at a factor of zero, and the weights of a prior would have no gradient.
+    if weight == 0.0 && config.prior.has_weights() {
+        return Ok(penalty.mul(&penalty.zeros_like()?)?);
+    }
+    Ok(penalty.affine(weight, 0.0)?)
 }
 
 /// The weight of the KL term at a step. It rises linearly from zero to β over the warm-up.

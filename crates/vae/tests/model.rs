@@ -121,6 +121,8 @@ fn gradients_of_every_objective_agree_with_finite_differences() {
     let vamp = PriorConfig::Vamp { components: 3 };
     check_gradients(&VaeConfig { prior: vamp, ..small() }, IMAGE);
     check_gradients(&VaeConfig { prior: vamp, importance_samples: 3, ..small() }, IMAGE);
+    // The first step of a warm-up ignores the prior, whose weights still have a gradient.
+    check_gradients(&VaeConfig { prior: vamp, kl_warmup_steps: 10, ..small() }, IMAGE);
     check_gradients(&VaeConfig { likelihood: LikelihoodConfig::ContinuousBernoulli, ..small() }, IMAGE);
     let gaussian = LikelihoodConfig::Gaussian { scale: 0.3, learned: true };
     check_gradients(&VaeConfig { likelihood: gaussian, ..small() }, IMAGE);
