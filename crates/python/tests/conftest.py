@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -13,6 +14,9 @@ import numpy as np
 import pytest
 
 import waxwork as ww
+
+# A shell starts programs in the background with interrupts ignored. The tests of interrupts need them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SMALL = {
     "train.batch_size": 16,

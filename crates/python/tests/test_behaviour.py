@@ -351,7 +351,7 @@ def test_data_that_does_not_fit_is_an_error_of_one_line(data: object, words: str
         ({"recipe": 3}, ww.RecipeError, "is not a name"),
         ({"recipe": "vae-digits", "device": "gpu"}, ww.WaxworkError, "choose one of cpu"),
         ({"recipe": "vae-digits", "threads": 0}, ww.RecipeError, "threads must be at least 1"),
-        ({"recipe": "vae-digits", "label": "income"}, ww.RecipeError, "only tables have it"),
+        ({"recipe": "vae-digits", "label": "income"}, ww.DataError, "invalid `data.table`"),
         ({"recipe": "vae-digits", "data": GREY, "label": "income"}, ww.DataError, "`data` holds arrays"),
         ({"recipe": "vae-digits", "data": "digits", "test": GREY}, ww.DataError, "for data in memory"),
         ({"recipe": "vae-digits", "data": GREY, "data_dir": "x"}, ww.DataError, "`data` is in memory"),
