@@ -19,8 +19,8 @@ Options:
 
 Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), packages, clippy,
 each library crate separately, documentation, the Hub's code, Metal (on macOS), reproducibility,
-one row of a published table, several processes (with MPI), the Python package (with Python), the
-sampler for browsers (with its target), tests. All except the sampler for browsers use the dev
+one row of a published table, several processes (with MPI), the Python package (with Python), lints
+of the sampler for browsers (with its target), tests. All except these lints use the dev
 profile, so that they share build results.
 
 Examples:

@@ -177,7 +177,7 @@ fn test(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     for (name, ..) in runs {
         let run = bench.folder.join(format!("{name}-alone"));
-        shared(&bench, &run, &launchers, if options.short { &[2, 4][..] } else { &[1, 2, 4][..] })?;
+        shared(&bench, &run, &launchers, if options.short { &[2][..] } else { &[1, 2, 4][..] })?;
     }
     for launcher in &launchers {
         failure(&bench, launcher)?;

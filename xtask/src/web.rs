@@ -66,27 +66,37 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let workspace = Workspace::load()?;
     match args {
         [] => _ = module(&workspace)?,
-        [arg] if arg == "--test" => test(&workspace, &module(&workspace)?)?,
+        [arg] if arg == "--test" => test(&workspace)?,
         _ => bail!("unknown arguments `{}`; `cargo xtask web` takes only `--test`", args.join(" ")),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The step in `cargo xtask ci`.
+/// The step in `cargo xtask ci`. The rest of the test takes minutes; a job of its own runs it.
 pub(crate) fn all(workspace: &Workspace) -> Result<()> {
     if !has_target(workspace) {
         eprintln!("skipped: the standard library for browsers is missing (`rustup target add {TARGET}`)");
         return Ok(());
     }
-    // Optimising the whole module takes minutes, and changes no value.
-    let quick = ["lto=false", "codegen-units=16", "opt-level=1"];
-    let quick = quick.map(|setting| format!("--config=profile.release.{setting}"));
-    test(workspace, &build(workspace, &quick)?)
+    nested::check_lock(workspace, FOLDER)?;
+    lints(workspace)
+}
+
+/// Checks format and lints, which compiles everything but optimises nothing.
+fn lints(workspace: &Workspace) -> Result<()> {
+    process::run(cargo(workspace).args(["fmt", "--check"]))?;
+    process::run(cargo(workspace).args(["clippy", "--release", "--locked", "--", "-D", "warnings"]))
 }
 
 /// Builds the module, puts it beside the programs, and returns its path.
 pub(crate) fn module(workspace: &Workspace) -> Result<PathBuf> {
-    let built = build(workspace, &[])?;
+    ensure!(
+        has_target(workspace),
+        "the standard library for browsers is missing: `rustup target add {TARGET}`"
+    );
+    nested::check_lock(workspace, FOLDER)?;
+    process::run(cargo(workspace).args(["build", "--release", "--locked"]))?;
+    let built = workspace.target.join(TARGET).join("release/waxwork_web.wasm");
     let folder = workspace.target.join("web");
     fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let module = folder.join(MODULE);
@@ -100,17 +110,6 @@ pub(crate) fn module(workspace: &Workspace) -> Result<PathBuf> {
     let size = fs::metadata(&module).with_context(|| format!("failed to read {}", module.display()))?.len();
     println!("{} ({:.1} MB)", module.display(), size as f64 / 1e6);
     Ok(module)
-}
-
-/// Builds the module with these options of cargo, and returns where cargo leaves it.
-fn build(workspace: &Workspace, options: &[String]) -> Result<PathBuf> {
-    ensure!(
-        has_target(workspace),
-        "the standard library for browsers is missing: `rustup target add {TARGET}`"
-    );
-    nested::check_lock(workspace, FOLDER)?;
-    process::run(cargo(workspace).args(["build", "--release", "--locked"]).args(options))?;
-    Ok(workspace.target.join(TARGET).join("release/waxwork_web.wasm"))
 }
 
 /// Whether Rust's standard library for browsers is installed.
@@ -127,9 +126,9 @@ fn cargo(workspace: &Workspace) -> Command {
     cargo
 }
 
-fn test(workspace: &Workspace, module: &Path) -> Result<()> {
-    process::run(cargo(workspace).args(["fmt", "--check"]))?;
-    process::run(cargo(workspace).args(["clippy", "--release", "--locked", "--", "-D", "warnings"]))?;
+fn test(workspace: &Workspace) -> Result<()> {
+    lints(workspace)?;
+    let module = module(workspace)?;
     let program = waxwork::build(workspace, Profile::Dev, Hub::Off)?;
     let folder = workspace.target.join("web/test");
     if folder.exists() {
@@ -158,7 +157,7 @@ fn test(workspace: &Workspace, module: &Path) -> Result<()> {
             .arg("export")
             .arg(&run)
             .args(["--format", "web", "--wasm"])
-            .arg(module)
+            .arg(&module)
             .arg("--out")
             .arg(&page);
         process::run(&mut export)?;
