@@ -197,6 +197,11 @@ fn about_data(error: &DataError) -> Option<String> {
              `--skip-unreadable`)"
                 .into()
         }
+        DataError::Clip { .. } => {
+            "remove it, or skip such clips with `--set data.clips.skip_unreadable=true` (in `train` also \
+             `--skip-unreadable`)"
+                .into()
+        }
         DataError::Recording { .. } | DataError::RecordingRow { .. } => {
             "remove it, or skip such recordings with `--set data.sound.skip_unreadable=true`".into()
         }
@@ -250,6 +255,14 @@ mod tests {
         ] {
             assert!(failure.message.ends_with("; give it with `--data-dir DIR`"), "{}", failure.message);
         }
+        let clip = Failure::from(DataError::Clip { path: "a.gif".into(), reason: "it ends early".into() });
+        assert!(
+            clip.message
+                .starts_with("cannot decode a.gif: it ends early; remove it, or skip such clips with")
+                && clip.message.contains("data.clips.skip_unreadable=true"),
+            "{}",
+            clip.message
+        );
         let exists = Failure::from(ModelError::Trainer(TrainerError::RunExists("runs/a".into())));
         assert_eq!(exists.message, "`runs/a` already exists; choose another folder");
     }
