@@ -162,7 +162,9 @@ fn about_processes(error: &DistributedError) -> Option<String> {
                 .into()
         }
         DistributedError::Mismatch { .. } => {
-            "use the mpirun of that library, or name another library with WAXWORK_MPI=/path/to/libmpi.so".into()
+            "start it with that library's own launcher, or name the launcher's library with \
+             WAXWORK_MPI=/path/to/libmpi.so"
+                .into()
         }
         _ => return None,
     })
