@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Writes a file next to its place, syncs it and renames it, so that `path` is the old file or the new one. As in
-/// the `store` of waxwork-core, which xtask cannot use: it must not wait for candle to compile.
+/// Writes a file next to its place, syncs it and renames it, so that `path` is the old file or the new one. As
+/// in the `store` of waxwork-core, which xtask cannot use: it must not wait for candle to compile.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".tmp");

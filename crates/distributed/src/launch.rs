@@ -74,8 +74,8 @@ impl Launch {
                 return Ok(Some(launch));
             }
         }
-        // `srun --mpi=pmi2` sets both, and only SLURM's say which processes share a machine. Under mpirun in a
-        // SLURM job, SLURM's are about mpirun's helpers, of which each machine has one.
+        // `srun --mpi=pmi2` sets both, and only SLURM's say which processes share a machine. Under mpirun in
+        // a SLURM job, SLURM's are about mpirun's helpers, of which each machine has one.
         Ok(match (launch(PMI)?, launch(SLURM)?) {
             (Some(pmi), Some(slurm)) if (pmi.rank, pmi.size) == (slurm.rank, slurm.size) => Some(slurm),
             (pmi, slurm) => pmi.or(slurm),

@@ -63,7 +63,8 @@ struct Identity {
     data_identity: String,
 }
 
-/// The notes of weights that were trained on the data of an identity. `origin` is the path to name in an error.
+/// The notes of weights that were trained on the data of this identity. `origin` is the path to name in an
+/// error.
 ///
 /// # Errors
 /// If they are no notes, or are those of other weights or of other data.

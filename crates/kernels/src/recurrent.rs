@@ -31,8 +31,8 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// The sizes of contributions `(N · L, G · H)` for G gates, of the recurrent weight `(G · H, H)`, and of the
-    /// start `(N, 2H)`.
+    /// The sizes of contributions `(N · L, G · H)` for G gates, of the recurrent weight `(G · H, H)`, and of
+    /// the start `(N, 2H)`.
     ///
     /// # Errors
     /// [`Error::Input`] if the shapes do not fit.

@@ -8,8 +8,8 @@ use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 
-/// The weights of one recurrent layer. The rows of each tensor are those of the layer's G gates, one gate after
-/// the other, in PyTorch's order.
+/// The weights of one recurrent layer. The rows of each tensor are those of the layer's G gates, one gate
+/// after the other, in PyTorch's order.
 #[derive(Clone, Debug)]
 pub(super) struct Gates {
     /// `(G · hidden, inputs)`.
@@ -24,7 +24,8 @@ pub(super) struct Gates {
 }
 
 impl Gates {
-    /// The weights `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0` and `bias_hh_l0` of `scope`, for `count` gates.
+    /// The weights `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0` and `bias_hh_l0` of `scope`, for `count`
+    /// gates.
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
