@@ -10,6 +10,7 @@ mod datasets;
 mod dist;
 mod evaluate;
 mod figures;
+mod files;
 mod fuzz;
 mod gpu_test;
 mod lock;

@@ -162,7 +162,9 @@ fn about_processes(error: &DistributedError) -> Option<String> {
                 .into()
         }
         DistributedError::Mismatch { .. } => {
-            "use the mpirun of that library, or name another library with WAXWORK_MPI=/path/to/libmpi.so".into()
+            "start it with that library's own launcher, or name the launcher's library with \
+             WAXWORK_MPI=/path/to/libmpi.so"
+                .into()
         }
         _ => return None,
     })
@@ -194,6 +196,11 @@ fn about_data(error: &DataError) -> Option<String> {
         DataError::NoTable => "give it with `--data-dir FILE`".into(),
         DataError::Picture { .. } | DataError::Row { .. } => {
             "remove it, or skip such images with `--set data.folder.skip_unreadable=true` (in `train` also \
+             `--skip-unreadable`)"
+                .into()
+        }
+        DataError::Clip { .. } => {
+            "remove it, or skip such clips with `--set data.clips.skip_unreadable=true` (in `train` also \
              `--skip-unreadable`)"
                 .into()
         }
@@ -250,6 +257,14 @@ mod tests {
         ] {
             assert!(failure.message.ends_with("; give it with `--data-dir DIR`"), "{}", failure.message);
         }
+        let clip = Failure::from(DataError::Clip { path: "a.gif".into(), reason: "it ends early".into() });
+        assert!(
+            clip.message
+                .starts_with("cannot decode a.gif: it ends early; remove it, or skip such clips with")
+                && clip.message.contains("data.clips.skip_unreadable=true"),
+            "{}",
+            clip.message
+        );
         let exists = Failure::from(ModelError::Trainer(TrainerError::RunExists("runs/a".into())));
         assert_eq!(exists.message, "`runs/a` already exists; choose another folder");
     }

@@ -138,6 +138,13 @@ pub fn slerp(a: &Tensor, b: &Tensor, fraction: f64) -> Result<Tensor> {
     Ok((a.affine(from, 0.0)? + b.affine(to, 0.0)?)?)
 }
 
+/// `steps` latents at equal distances on the great circle from `a` to `b`, both included; see [`slerp`]. A
+/// single step is `a`.
+pub fn arc(a: &Tensor, b: &Tensor, steps: usize) -> Result<Vec<Tensor>> {
+    let last = steps.saturating_sub(1).max(1) as f64;
+    (0..steps).map(|step| slerp(a, b, step as f64 / last)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,5 +181,10 @@ mod tests {
         }
         assert_eq!(at(a, a, 0.3), [2.0, 0.0]);
         assert_eq!(at([0.0, 0.0], b, 0.5), [0.0, 1.0]);
+        let arc = |steps| arc(&vector(a), &vector(b), steps).unwrap();
+        let along: Vec<Vec<f64>> = arc(3).iter().map(|step| step.to_vec1().unwrap()).collect();
+        assert_eq!(along, [at(a, b, 0.0), at(a, b, 0.5), at(a, b, 1.0)]);
+        assert_eq!(arc(1)[0].to_vec1::<f64>().unwrap(), at(a, b, 0.0));
+        assert!(arc(0).is_empty());
     }
 }

@@ -92,6 +92,17 @@ impl Default for PointsConfig {
     }
 }
 
+/// What each file of a data set holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A recording.
+    Recording,
+    /// A clip, or a frame of one.
+    Clip,
+    /// An image, or anything else.
+    Other,
+}
+
 impl DataConfig {
     /// The mixture that `ring` and `grid` are drawn from; None for other data.
     ///
@@ -106,17 +117,26 @@ impl DataConfig {
         Ok(PlaneMixture::named(&self.name, std))
     }
 
-    /// The key that makes loading skip unreadable files of this data set.
-    pub fn skip_unreadable_key(&self) -> &'static str {
+    /// What each file of this data set holds.
+    pub fn files(&self) -> FileKind {
         let name = self.name.as_str();
         let manifest = if is_own(name) { None } else { Manifest::find(name).ok() };
         let is = |kind: fn(&Manifest) -> bool| manifest.as_ref().is_some_and(kind);
         if name == SOUND || is(|manifest| manifest.rate.is_some()) {
-            "data.sound.skip_unreadable"
+            FileKind::Recording
         } else if name == CLIPS || is(|manifest| manifest.storage == Storage::Strips) {
-            "data.clips.skip_unreadable"
+            FileKind::Clip
         } else {
-            "data.folder.skip_unreadable"
+            FileKind::Other
+        }
+    }
+
+    /// The key that makes loading skip unreadable files of this data set.
+    pub fn skip_unreadable_key(&self) -> &'static str {
+        match self.files() {
+            FileKind::Recording => "data.sound.skip_unreadable",
+            FileKind::Clip => "data.clips.skip_unreadable",
+            FileKind::Other => "data.folder.skip_unreadable",
         }
     }
 

@@ -18,6 +18,7 @@
 
 pub mod arrays;
 pub mod bootstrap;
+mod cache;
 pub mod choosing;
 pub mod clips;
 pub mod codes;

@@ -83,6 +83,7 @@ mod planes;
 mod pool;
 mod precomputed;
 mod real;
+mod recurrent;
 mod resample;
 mod scalars;
 mod scratch;
