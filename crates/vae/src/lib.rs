@@ -27,6 +27,7 @@ mod posterior;
 pub mod prior;
 pub mod start;
 mod tokens;
+mod total_correlation;
 mod vamp;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use networks::Encoder;
 use observation::Observation;
 use posterior::repeat_rows;
 use prior::{LabelGaussian, Prior, StandardNormal};
+use total_correlation::total_correlation;
 use vamp::Vamp;
 
 /// The group of the encoder's weights.
@@ -163,7 +165,11 @@ impl Trainable for Vae {
         let z = q.draw(&noise.flatten_to(1)?)?;
         let log_likelihood = self.observation.log_likelihood(&z, labels, &x, ctx.train())?;
         let kl = objective::kl(&q, &*self.prior, &z, labels)?;
-        let loss = objective::negative_elbo(&log_likelihood, &kl, &self.config, ctx.step())?;
+        let correlation = (self.config.total_correlation != 1.0)
+            .then(|| total_correlation(&q, &z, ctx.training_samples()))
+            .transpose()?;
+        let loss =
+            objective::negative_elbo(&log_likelihood, &kl, correlation.as_ref(), &self.config, ctx.step())?;
         ctx.update(&[ENCODER, DECODER], loss)
     }
 }

@@ -116,6 +116,8 @@ fn gradients_of_every_objective_agree_with_finite_differences() {
     check_gradients(&convolutional(), ImageShape::new(3, 8, 8));
     check_gradients(&VaeConfig { beta: 2.5, free_bits: 0.05, ..small() }, IMAGE);
     check_gradients(&VaeConfig { importance_samples: 3, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { total_correlation: 6.0, beta: 0.7, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { total_correlation: 0.0, free_bits: 0.05, ..small() }, IMAGE);
     check_gradients(&VaeConfig { draws: 3, beta: 0.5, ..small() }, IMAGE);
     check_gradients(&VaeConfig { gated: true, ..small() }, IMAGE);
     let vamp = PriorConfig::Vamp { components: 3 };
@@ -254,6 +256,13 @@ fn impossible_configurations_are_refused_by_key() {
     refused(VaeConfig { prior: PriorConfig::Vamp { components: 5 }, ..convolutional() }, "model.prior");
     let vamp = PriorConfig::Vamp { components: 5 };
     refused(VaeConfig { prior: vamp, free_bits: 0.1, ..small() }, "model.free_bits");
+    refused(VaeConfig { total_correlation: -1.0, ..small() }, "model.total_correlation");
+    refused(VaeConfig { total_correlation: 6.0, prior: vamp, ..small() }, "model.total_correlation");
+    refused(VaeConfig { total_correlation: 6.0, draws: 2, ..small() }, "model.total_correlation");
+    refused(
+        VaeConfig { total_correlation: 6.0, importance_samples: 2, ..small() },
+        "model.importance_samples",
+    );
     refused(VaeConfig { gated: true, ..convolutional() }, "model.gated");
     refused(VaeConfig { start_at_mean: true, ..convolutional() }, "model.start_at_mean");
     let deep = Network::Conv { channels: vec![2, 2, 2], hidden: 4, batch_norm: false };
