@@ -59,7 +59,7 @@
 //!         gaps.append(right[-1] - right[-2])
 //!     return np.mean(gaps)
 //!
-//! def factor_vae(draws, codes, factors):
+//! def factorvae(draws, codes, factors):
 //!     whole = np.var(codes, axis=0, ddof=1)
 //!     units = np.flatnonzero(whole > 0)
 //!     def votes(n):
@@ -88,7 +88,7 @@
 //!         draws, codes, factors = case(number)
 //!         importance = np.array([[draws.below(1000) ** 3 / 2**20 for _ in range(3)] for _ in range(4)])
 //!         values = (mig(codes, factors), sap(codes, factors, dual=False, tol=1e-12, max_iter=100_000),
-//!                   factor_vae(draws, codes, factors), *dci(importance))
+//!                   factorvae(draws, codes, factors), *dci(importance))
 //!         print("    [" + ", ".join(f"{value:.9f}" for value in values) + "],")
 //! ```
 
@@ -96,7 +96,7 @@
 
 use waxwork_core::{Device, Tensor};
 use waxwork_data::Factor;
-use waxwork_eval::disentanglement::{Values, Vote, dci_scores, factor_vae_score, sap_score};
+use waxwork_eval::disentanglement::{Values, Vote, dci_scores, factorvae_score, sap_score};
 use waxwork_eval::{Features, LatentProbes};
 
 const ROWS: usize = 800;
@@ -187,7 +187,7 @@ fn scores_are_those_of_disentanglement_lib() {
             (0..UNITS).map(|unit| codes.iter().map(|code| code[unit]).collect()).collect();
         let fitted = votes(&mut draws, &factors, 300);
         let tested = votes(&mut draws, &factors, 200);
-        let factor_vae = factor_vae_score(&units, 3, [&fitted, &tested]);
+        let factorvae = factorvae_score(&units, 3, [&fitted, &tested]);
 
         let known: Vec<Values> = (0..3)
             .map(|factor| Values {
@@ -204,7 +204,7 @@ fn scores_are_those_of_disentanglement_lib() {
             .collect();
         let gap = LatentProbes::of(&Features::new("codes", &matrix).unwrap(), &named).unwrap().gap;
 
-        let found = [gap, sap, factor_vae, disentanglement, completeness];
+        let found = [gap, sap, factorvae, disentanglement, completeness];
         for (found, expected) in found.iter().zip(expected) {
             assert!((found - expected).abs() < 1e-6, "case {number}: {found} against {expected}");
         }

@@ -14,7 +14,7 @@ use crate::{Error, Features, Result};
 
 pub use attributes::sap_score;
 pub use importance::{Dci, dci, dci_scores};
-pub use votes::{Vote, factor_vae_score};
+pub use votes::{Vote, factorvae_score};
 
 /// Minimum number of images per value of the factor with the most values.
 const IMAGES_PER_VALUE: usize = 10;
@@ -37,8 +37,8 @@ pub struct Values {
 pub struct Disentanglement {
     /// Number of images.
     pub images: usize,
-    /// [`factor_vae_score`].
-    pub factor_vae: f64,
+    /// [`factorvae_score`].
+    pub factorvae: f64,
     /// [`sap_score`].
     pub sap: f64,
     /// [`dci`].
@@ -69,7 +69,7 @@ impl Disentanglement {
         let half = images.div_ceil(2);
         Ok(Some(Self {
             images,
-            factor_vae: factor_vae_score(&units, known.len(), [&fitted, &tested]),
+            factorvae: factorvae_score(&units, known.len(), [&fitted, &tested]),
             sap: sap_score(&units, &known, half),
             dci: dci(&units, &known, half),
         }))
@@ -94,7 +94,7 @@ impl Disentanglement {
         let metric =
             |name: &str, value: f64, protocol: &Protocol| Metric::new(name, value, protocol).higher();
         vec![
-            metric("factor_vae_score", self.factor_vae, &votes),
+            metric("factorvae_score", self.factorvae, &votes),
             metric("sap_score", self.sap, &line),
             metric("dci_disentanglement", self.dci.disentanglement, &trees),
             metric("dci_completeness", self.dci.completeness, &trees),
@@ -159,12 +159,12 @@ mod tests {
     #[test]
     fn a_unit_per_factor_is_perfect_and_noise_is_not() {
         let found = measured(2000, |kind, level, noise| vec![kind, -level, 0.1 * noise]).unwrap();
-        assert!(found.factor_vae == 1.0 && found.dci.informativeness > 0.999, "{found:?}");
+        assert!(found.factorvae == 1.0 && found.dci.informativeness > 0.999, "{found:?}");
         assert!(found.dci.disentanglement > 0.95 && found.dci.completeness > 0.95, "{found:?}");
         // A line finds the first and the last of four values.
         assert!(found.sap > 0.2, "{found:?}");
         let noise = measured(2000, |_, _, noise| vec![noise, 1.0]).unwrap();
-        assert!(noise.factor_vae < 0.6 && noise.sap < 0.1, "{noise:?}");
+        assert!(noise.factorvae < 0.6 && noise.sap < 0.1, "{noise:?}");
         assert!(noise.dci.informativeness < 0.4, "{noise:?}");
     }
 
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(
             names,
             [
-                "factor_vae_score",
+                "factorvae_score",
                 "sap_score",
                 "dci_disentanglement",
                 "dci_completeness",

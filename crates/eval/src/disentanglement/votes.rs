@@ -12,7 +12,7 @@ pub struct Vote {
 /// Each vote is for the unit whose variance over its images is the smallest part of the variance over all
 /// images. Each unit stands for the factor that `fitted` votes name most often. Returns the share of `tested`
 /// votes that name the factor of their unit. `units` are columns of codes; constant ones get no vote.
-pub fn factor_vae_score(units: &[Vec<f64>], factors: usize, [fitted, tested]: [&[Vote]; 2]) -> f64 {
+pub fn factorvae_score(units: &[Vec<f64>], factors: usize, [fitted, tested]: [&[Vote]; 2]) -> f64 {
     let whole: Vec<f64> = units.iter().map(|unit| variance(unit.iter().copied())).collect();
     let counts = |votes: &[Vote]| {
         let mut counts = vec![vec![0usize; factors]; units.len()];
