@@ -39,6 +39,10 @@ pub struct VaeConfig {
     /// bound. The total correlation is estimated from the batch, or from each of its `train.micro_batches`.
     #[serde(skip_serializing_if = "is_neutral")]
     pub total_correlation: f64,
+    /// Widths of the hidden layers of a discriminator that estimates the total correlation in place of the batch (FactorVAE, Kim &
+    /// Mnih 2018, whose γ is `total_correlation` − 1); empty: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub discriminator: Vec<usize>,
     /// Steps over which the weight of the KL term rises linearly from zero to `beta`.
     pub kl_warmup_steps: u64,
     /// Nats per latent dimension below which the KL term costs nothing (free bits, Kingma et al. 2016).
@@ -217,6 +221,7 @@ impl Default for VaeConfig {
             prior: PriorConfig::Standard,
             beta: 1.0,
             total_correlation: 1.0,
+            discriminator: Vec::new(),
             kl_warmup_steps: 0,
             free_bits: 0.0,
             importance_samples: 1,
@@ -296,6 +301,12 @@ impl VaeConfig {
             return fail("beta", "must be a finite number, not negative");
         }
         self.check_total_correlation()?;
+        if !self.discriminator.is_empty() && is_neutral(&self.total_correlation) {
+            return fail("discriminator", "has no use while model.total_correlation is 1");
+        }
+        if self.discriminator.iter().any(|width| !(1..=WIDEST).contains(width)) {
+            return fail("discriminator", "a layer has a width of 1 to 2^24");
+        }
         if !(self.free_bits >= 0.0 && self.free_bits.is_finite()) {
             return fail("free_bits", "must be a finite number of nats, not negative");
         }
