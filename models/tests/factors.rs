@@ -51,9 +51,24 @@ fn scores_that_do_not_apply_are_absent() {
     assert!(gap.is_some() && scores_of_few == [None; 5], "{scores_of_few:?}");
 }
 
-/// Also if it is estimated from the parts of a batch.
+/// Also if it is estimated from the parts of a batch, or by a discriminator.
 #[test]
 fn the_total_correlation_is_in_the_log() {
+    for discriminator in ["[]", "[8, 8]"] {
+        let lines = log_of(discriminator);
+        let logged =
+            |name: &str| -> Vec<f64> { lines.iter().filter_map(|line| line[name].as_f64()).collect() };
+        let found = logged("total_correlation");
+        assert!(found.len() == 3 && found.iter().all(|value| value.is_finite()), "{lines:?}");
+        let found = logged("discriminator");
+        assert_eq!(found.len(), if discriminator == "[]" { 0 } else { 3 }, "{lines:?}");
+        // Before it learns, it cannot tell latents apart.
+        assert!(found.iter().all(|value| (value - std::f64::consts::LN_2).abs() < 0.2), "{lines:?}");
+    }
+}
+
+/// The lines of metrics.jsonl of three steps with a discriminator of these widths.
+fn log_of(discriminator: &str) -> Vec<serde_json::Value> {
     let folder = tempfile::tempdir().unwrap();
     let settings = [
         "data.limit=100",
@@ -64,13 +79,11 @@ fn the_total_correlation_is_in_the_log() {
         "train.log_every=1",
         "model.network.channels=[4, 4]",
         "model.network.hidden=16",
+        &format!("model.discriminator={discriminator}"),
     ];
     let recipe = Recipe::named("vae-factors-tc", &settings.map(String::from)).unwrap();
     let run = folder.path().join("run");
     train(&recipe, &run, &Device::Cpu).unwrap();
     let log = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let found: Vec<f64> = lines.iter().filter_map(|line| line["total_correlation"].as_f64()).collect();
-    assert_eq!(found.len(), 3, "{log}");
-    assert!(found.iter().all(|value| value.is_finite()), "{found:?}");
+    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
