@@ -152,7 +152,7 @@ mod tests {
             for index in 0..part.len() {
                 let values = part.values(index).unwrap();
                 let place =
-                    values.iter().zip(FACTORS).fold(0, |sum, (value, (_, count))| sum * count + value);
+                    values.iter().zip(FACTORS).fold(0u32, |sum, (value, (_, count))| sum * count + value);
                 assert!(!std::mem::replace(&mut seen[place as usize], true), "{values:?}");
                 assert_eq!(part.label(index), Some(values[0]));
             }
