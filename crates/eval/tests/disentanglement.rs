@@ -92,8 +92,6 @@
 //!         print("    [" + ", ".join(f"{value:.9f}" for value in values) + "],")
 //! ```
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test may panic as a test may")]
-
 use waxwork_core::{Device, Tensor};
 use waxwork_data::Factor;
 use waxwork_eval::disentanglement::{Values, Vote, dci_scores, factorvae_score, sap_score};
