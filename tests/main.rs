@@ -11,6 +11,7 @@ mod choosing;
 mod clips;
 mod data;
 mod doctor;
+mod factors;
 mod families;
 mod faults;
 mod faulty;

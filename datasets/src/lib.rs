@@ -17,6 +17,7 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("phrases", include_str!("../phrases.toml")),
         ("motions", include_str!("../motions.toml")),
         ("moving-digits", include_str!("../moving-digits.toml")),
+        ("factors", include_str!("../factors.toml")),
         ("mnist", include_str!("../mnist.toml")),
         ("fashion-mnist", include_str!("../fashion-mnist.toml")),
         ("cifar10", include_str!("../cifar10.toml")),

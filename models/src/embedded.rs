@@ -48,6 +48,8 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "gan-little-mnist",
     "vae-ring",
     "gan-ring",
+    "vae-factors",
+    "vae-factors-tc",
     "vae-clinic",
     "cvae-clinic",
     "gan-clinic",

@@ -16,8 +16,8 @@ use waxwork_eval::table::density::{LEAST, log_likelihoods};
 use waxwork_eval::text::phrases;
 use waxwork_eval::text::temperatures::Curve;
 use waxwork_eval::{
-    Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes, evaluation_batch,
-    evaluation_batches, likelihood,
+    Disentanglement, Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes,
+    evaluation_batch, evaluation_batches, likelihood,
 };
 
 use crate::{Error, Result, Run, rows, sounds, texts};
@@ -276,6 +276,8 @@ fn of_test_samples(
         if factors.len() >= 4 && collective.is_first() {
             stages("probing codes", 0, 0);
             metrics.extend(LatentProbes::of(&codes.means, &factors)?.metrics(protocol));
+            let scores = Disentanglement::of(&codes.means, &factors)?;
+            metrics.extend(scores.into_iter().flat_map(|scores| scores.metrics(protocol)));
         }
     }
     Ok(metrics)

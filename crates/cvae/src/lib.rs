@@ -57,6 +57,10 @@ impl Trainable for Cvae {
         self.0.groups()
     }
 
+    fn updates(&self) -> usize {
+        self.0.updates()
+    }
+
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         self.0.step(batch, ctx)
     }

@@ -12,7 +12,8 @@ use waxwork_core::hash::sha256;
 use crate::clips::{self, ClipsConfig};
 use crate::embedded::points::{self, STANDARD_DEVIATION};
 use crate::embedded::{
-    Digits, Drums, Grammar, Motions, MovingDigits, Part, Phrases, PlaneMixture, PlanePoints, Shapes,
+    Digits, Drums, FactorImages, Grammar, Motions, MovingDigits, Part, Phrases, PlaneMixture, PlanePoints,
+    Shapes, factors,
 };
 use crate::folder::{self, FolderConfig};
 use crate::left_out::LeftOut;
@@ -35,7 +36,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `motions`, `moving-digits`, `mnist`,
+    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `motions`, `moving-digits`, `factors`, `mnist`,
     /// `fashion-mnist`, `cifar10`, `fsdd`, `ptb`, `coco-captions`, `equations`, `names`, `trec`, `sprites`),
     /// `folder`, `table`, `sound`, `text`, `clips`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
     /// `memory`.
@@ -576,6 +577,10 @@ fn generate(manifest: &Manifest, seed: u64, mixture: Option<PlaneMixture>) -> Re
         "phrases" => (sources(|part| Phrases::new(seed, part)), Phrases::VERSION),
         "motions" => (clips(|part| Motions::new(seed, part)), Motions::VERSION),
         "moving-digits" => (clips(|part| MovingDigits::new(seed, part)), MovingDigits::VERSION),
+        // All images would fill the memory; they are copies of a few drawings.
+        "factors" => {
+            (FactorImages::parts(seed).map(|part| Arc::new(part) as Arc<dyn Source>), factors::VERSION)
+        }
         name => {
             let reason = "it says embedded, but there is no such generator".to_owned();
             return Err(Error::Manifest { dataset: name.to_owned(), reason });

@@ -41,6 +41,7 @@ fn manifests_are_complete_and_consistent() {
             "ring" => 8,
             "names" => 18,
             "trec" => 6,
+            "factors" => 3,
             "sprites" => 9,
             "clinic" | "ptb" | "coco-captions" | "equations" => 0,
             _ => 10,
@@ -69,6 +70,7 @@ fn manifests_are_complete_and_consistent() {
                 let count = match manifest.name.as_str() {
                     "drums" => (10_000, 2_000),
                     "motions" | "moving-digits" => (12_000, 2_000),
+                    "factors" => (727_280, 10_000),
                     _ => (TRAIN_IMAGES, TEST_IMAGES),
                 };
                 assert_eq!((manifest.train, manifest.test), count);
@@ -92,7 +94,7 @@ fn manifests_are_complete_and_consistent() {
         }
     }
 }
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "digits",
     "shapes",
     "ring",
@@ -102,6 +104,7 @@ const KNOWN: [&str; 19] = [
     "phrases",
     "motions",
     "moving-digits",
+    "factors",
     "mnist",
     "fashion-mnist",
     "cifar10",
@@ -163,7 +166,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, motions, moving-digits, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, folder, table, sound, text, clips"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, motions, moving-digits, factors, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, folder, table, sound, text, clips"
     );
 }
 

@@ -35,6 +35,14 @@ pub struct VaeConfig {
     pub prior: PriorConfig,
     /// Weight of the KL term (β-VAE, Higgins et al. 2017); 1 is the evidence lower bound.
     pub beta: f64,
+    /// Weight of the total correlation relative to the rest of the KL term (β-TC-VAE, Chen et al. 2018); 1 is the evidence lower
+    /// bound. The total correlation is estimated from the batch, or from each of its `train.micro_batches`.
+    #[serde(skip_serializing_if = "is_neutral")]
+    pub total_correlation: f64,
+    /// Widths of the hidden layers of a discriminator that estimates the total correlation in place of the batch (FactorVAE, Kim &
+    /// Mnih 2018, whose γ is `total_correlation` − 1); empty: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub discriminator: Vec<usize>,
     /// Steps over which the weight of the KL term rises linearly from zero to `beta`.
     pub kl_warmup_steps: u64,
     /// Nats per latent dimension below which the KL term costs nothing (free bits, Kingma et al. 2016).
@@ -193,6 +201,10 @@ fn is_one(draws: &usize) -> bool {
     *draws == 1
 }
 
+fn is_neutral(weight: &f64) -> bool {
+    *weight == 1.0
+}
+
 fn is_zero(share: &f64) -> bool {
     *share == 0.0
 }
@@ -208,6 +220,8 @@ impl Default for VaeConfig {
             likelihood: LikelihoodConfig::default(),
             prior: PriorConfig::Standard,
             beta: 1.0,
+            total_correlation: 1.0,
+            discriminator: Vec::new(),
             kl_warmup_steps: 0,
             free_bits: 0.0,
             importance_samples: 1,
@@ -220,6 +234,22 @@ impl Default for VaeConfig {
 impl VaeConfig {
     pub(crate) fn style(&self) -> Style {
         Style { weights: self.init.into(), activation: self.activation }
+    }
+
+    fn check_total_correlation(&self) -> Result<()> {
+        let weight = self.total_correlation;
+        let reason = if !(weight >= 0.0 && weight.is_finite()) {
+            "must be a finite number, not negative"
+        } else if is_neutral(&weight) {
+            return Ok(());
+        } else if self.prior.has_weights() {
+            "it is a part of the KL divergence from a standard normal prior: leave it or model.prior out"
+        } else if self.draws > 1 {
+            "it is estimated from one draw per sample: leave it or model.draws out"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Config { key: "model.total_correlation".into(), reason: reason.into() })
     }
 
     /// Checks every value, for a model whose condition has `width` values; 0 if it is unconditional.
@@ -270,6 +300,13 @@ impl VaeConfig {
         if !(self.beta >= 0.0 && self.beta.is_finite()) {
             return fail("beta", "must be a finite number, not negative");
         }
+        self.check_total_correlation()?;
+        if !self.discriminator.is_empty() && is_neutral(&self.total_correlation) {
+            return fail("discriminator", "has no use while model.total_correlation is 1");
+        }
+        if self.discriminator.iter().any(|width| !(1..=WIDEST).contains(width)) {
+            return fail("discriminator", "a layer has a width of 1 to 2^24");
+        }
         if !(self.free_bits >= 0.0 && self.free_bits.is_finite()) {
             return fail("free_bits", "must be a finite number of nats, not negative");
         }
@@ -300,12 +337,15 @@ impl VaeConfig {
             }
             _ => {}
         }
-        let plain = self.beta == 1.0 && self.free_bits == 0.0 && self.kl_warmup_steps == 0;
+        let plain = self.beta == 1.0
+            && is_neutral(&self.total_correlation)
+            && self.free_bits == 0.0
+            && self.kl_warmup_steps == 0;
         match self.importance_samples {
             0 => fail("importance_samples", "must be at least 1"),
             2.. if !plain => fail(
                 "importance_samples",
-                "the importance-weighted bound has no KL term of its own: leave beta, free_bits and kl_warmup_steps alone",
+                "the importance-weighted bound has no KL term of its own: leave beta, total_correlation, free_bits and kl_warmup_steps alone",
             ),
             _ => Ok(()),
         }

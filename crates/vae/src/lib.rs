@@ -17,6 +17,7 @@
 pub mod aggregate;
 mod bounds;
 mod config;
+mod discriminator;
 mod export;
 mod likelihood;
 pub mod mixture;
@@ -27,6 +28,7 @@ mod posterior;
 pub mod prior;
 pub mod start;
 mod tokens;
+mod total_correlation;
 mod vamp;
 
 use std::sync::Arc;
@@ -36,25 +38,29 @@ use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::sample::Range;
 use waxwork_core::{
-    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, GenerativeModel, ParamGroup, ParamSet,
-    Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, GenerativeModel, Loss, Mode,
+    ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 
 pub use config::{Network, PriorConfig, VaeConfig};
 pub use likelihood::{Binarisation, Likelihood, LikelihoodConfig};
 pub use posterior::DiagonalGaussian;
 
+use discriminator::Discriminator;
 use mixture::Mixture;
 use networks::Encoder;
 use observation::Observation;
 use posterior::repeat_rows;
 use prior::{LabelGaussian, Prior, StandardNormal};
+use total_correlation::total_correlation;
 use vamp::Vamp;
 
 /// The group of the encoder's weights.
 pub const ENCODER: &str = "encoder";
 /// The group of the decoder's weights, with a learned observation scale and a learned prior.
 pub const DECODER: &str = "decoder";
+/// The group of the weights of a discriminator that estimates the total correlation.
+pub const DISCRIMINATOR: &str = "discriminator";
 
 /// A variational autoencoder: an encoder q(z | x), a decoder with its observation model p(x | z), and a prior
 /// p(z).
@@ -67,6 +73,8 @@ pub struct Vae {
     encoder: Encoder,
     observation: Observation,
     prior: Arc<dyn Prior>,
+    /// The same network twice: on its weights, and on weights without gradients.
+    discriminator: Option<[Discriminator; 2]>,
 }
 
 impl Vae {
@@ -122,11 +130,20 @@ impl Vae {
                 Arc::new(Mixture::new(decoder.enter("prior"), groups, components, config.latent_dim)?)
             }
         };
+        let discriminator = (!config.discriminator.is_empty())
+            .then(|| Discriminator::new(params.root().enter(DISCRIMINATOR), &config))
+            .transpose()?;
         let params = params.finish()?;
-        let groups = [ENCODER, DECODER].map(|name| params.group(name, &format!("{name}."))).to_vec();
+        let frozen = |discriminator: Discriminator| -> Result<[Discriminator; 2]> {
+            let frozen = Discriminator::new(params.frozen().root().enter(DISCRIMINATOR), &config)?;
+            Ok([discriminator, frozen])
+        };
+        let discriminator = discriminator.map(frozen).transpose()?;
+        let names = [ENCODER, DECODER].into_iter().chain(discriminator.as_ref().map(|_| DISCRIMINATOR));
+        let groups = names.map(|name| params.group(name, &format!("{name}."))).collect();
         let latent = LatentLayout::normal(config.latent_dim);
         let info = ModelInfo { family: family.into(), sample, latent, condition };
-        Ok(Self { config, info, params, groups, encoder, observation, prior })
+        Ok(Self { config, info, params, groups, encoder, observation, prior, discriminator })
     }
 
     fn condition(&self, condition: &Condition) -> Result<Option<Tensor>> {
@@ -141,6 +158,10 @@ impl Trainable for Vae {
 
     fn groups(&self) -> &[ParamGroup] {
         &self.groups
+    }
+
+    fn updates(&self) -> usize {
+        if self.discriminator.is_some() { 2 } else { 1 }
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
@@ -163,8 +184,20 @@ impl Trainable for Vae {
         let z = q.draw(&noise.flatten_to(1)?)?;
         let log_likelihood = self.observation.log_likelihood(&z, labels, &x, ctx.train())?;
         let kl = objective::kl(&q, &*self.prior, &z, labels)?;
-        let loss = objective::negative_elbo(&log_likelihood, &kl, &self.config, ctx.step())?;
-        ctx.update(&[ENCODER, DECODER], loss)
+        let correlation = match &self.discriminator {
+            _ if self.config.total_correlation == 1.0 => None,
+            Some([_, frozen]) => Some(frozen.forward(&z, Mode::Frozen)?.mean_all()?),
+            None => Some(total_correlation(&q, &z, ctx.training_samples())?),
+        };
+        let loss =
+            objective::negative_elbo(&log_likelihood, &kl, correlation.as_ref(), &self.config, ctx.step())?;
+        ctx.update(&[ENCODER, DECODER], loss)?;
+
+        let Some([discriminator, _]) = &self.discriminator else { return Ok(()) };
+        let together = discriminator.forward(&z.detach(), ctx.train())?;
+        let permuted = discriminator.forward(&discriminator::permuted(&z, ctx)?, ctx.train())?;
+        let loss = discriminator::cross_entropy(&together, &permuted)?;
+        ctx.update(&[DISCRIMINATOR], Loss::new("discriminator", loss))
     }
 }
 

@@ -1,12 +1,14 @@
 //! Data sets that are generated instead of read: [`Digits`], [`Shapes`], [`Drums`], [`Phrases`],
-//! [`Motions`], [`MovingDigits`] and [`PlanePoints`]. They have the same bits on every platform.
+//! [`Motions`], [`MovingDigits`], [`PlanePoints`] and [`FactorImages`]. They have the same bits on every
+//! platform.
 //!
 //! Sample `i` is a pure function of (seed, i), so samples are made only when they are used. All arithmetic is
-//! f32 in a fixed order, with `libm` for operations that processors do not round correctly. The labels repeat
-//! 0 to 9, so every class has a tenth of the samples.
+//! f32 in a fixed order, with `libm` for operations that processors do not round correctly. The labels of
+//! every [`Artist`] repeat 0 to 9, so every class has a tenth of the samples.
 
 mod digits;
 mod drums;
+pub(crate) mod factors;
 mod glyphs;
 mod grammar;
 mod motions;
@@ -27,6 +29,7 @@ use crate::{Error, Factor, Result, Source};
 
 pub use digits::{DigitArtist, DigitFactors};
 pub use drums::{DRUM_LENGTH, DRUM_RATE, DrumArtist, DrumFactors};
+pub use factors::{FACTORS, FactorImages};
 pub use grammar::{Grammar, Parsed};
 pub use motions::{
     MOTION_FRAMES, MOTION_GROWTHS, MOTION_ORBITS, MOTION_SIDE, MOTION_SIZES, MOTION_SPEEDS, MOTION_TURNS,
