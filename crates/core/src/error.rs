@@ -120,6 +120,12 @@ pub enum Error {
         what: String,
     },
 
+    /// A model that completes samples was given none of which it could complete the rest.
+    #[error(
+        "this model completes images: give it images of which a part is known, as `waxwork complete` does"
+    )]
+    NothingGiven,
+
     /// An unconditional model was given labels.
     #[error("{family} models are unconditional and take no labels")]
     UnexpectedLabels {

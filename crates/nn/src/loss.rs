@@ -15,11 +15,21 @@ pub fn sum_per_sample(x: &Tensor) -> Result<Tensor> {
     Ok(x.flatten_from(1)?.sum(1)?)
 }
 
-/// −log N(x; mean, exp(log_scale)²) summed over each sample. `log_scale` broadcasts against `x`.
-pub fn gaussian_nll_sum(x: &Tensor, mean: &Tensor, log_scale: &Tensor) -> Result<Tensor> {
+/// Binary cross-entropy of logits against targets in [0, 1] elementwise; [`bce_with_logits_sum`] is its sum
+/// over each sample.
+pub fn bce_with_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    Ok((softplus(logits)? - logits.mul(targets)?)?)
+}
+
+/// −log N(x; mean, exp(log_scale)²) elementwise. `log_scale` broadcasts against `x`.
+pub fn gaussian_nll(x: &Tensor, mean: &Tensor, log_scale: &Tensor) -> Result<Tensor> {
     let standardised = (x - mean)?.broadcast_mul(&exp(&log_scale.neg()?)?)?;
-    let nll = standardised.sqr()?.affine(0.5, 0.5 * LN_TWO_PI)?.broadcast_add(log_scale)?;
-    sum_per_sample(&nll)
+    Ok(standardised.sqr()?.affine(0.5, 0.5 * LN_TWO_PI)?.broadcast_add(log_scale)?)
+}
+
+/// [`gaussian_nll`] summed over each sample.
+pub fn gaussian_nll_sum(x: &Tensor, mean: &Tensor, log_scale: &Tensor) -> Result<Tensor> {
+    sum_per_sample(&gaussian_nll(x, mean, log_scale)?)
 }
 
 /// log N(x; mean, exp(log_var)) summed over each sample.

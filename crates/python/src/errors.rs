@@ -177,6 +177,7 @@ fn of_core(error: &waxwork_core::Error) -> Class {
             Class::Run
         }
         E::MissingLabels { .. }
+        | E::NothingGiven
         | E::UnexpectedLabels { .. }
         | E::UnknownClass { .. }
         | E::LabelCount { .. }
