@@ -105,6 +105,8 @@ pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> 
 /// [`Error::NothingToMeasure`] for a family without a bound if no samples are requested; an error if language
 /// models are requested for other data than texts, or temperatures of a model that does not draw texts;
 /// errors of the data and the judges.
+///
+/// Of a model that completes images, only the likelihood of the missing pixels and the codes are measured.
 pub fn evaluate_on(
     run: &Run,
     data: &Dataset,
@@ -122,7 +124,9 @@ pub fn evaluate_on(
     let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.subset(count));
     let protocol = protocol(whole);
     let mut metrics = of_test_samples(run, data, &test, config, &protocol, stages)?;
-    if let (Some(tables), true) = (&data.info.tables, config.samples > 0) {
+    // Completions share pixels with real images, so distances between them would compare nothing.
+    let samples = if run.model.completer().is_some() { 0 } else { config.samples };
+    if let (Some(tables), true) = (&data.info.tables, samples > 0) {
         let request = SampleRequest::new(config.seed, config.samples);
         let (model, progress) = (run.model.as_ref(), |done| stages("sampling", done, config.samples));
         let made = rows::sample_together(model, &tables.encoder, &request, config.collective, progress)?;
@@ -134,10 +138,10 @@ pub fn evaluate_on(
             let found = rows::condition_agreement(run.model.as_ref(), tables, config.seed, stages)?;
             metrics.extend(rows::condition_agreement_metrics(&found, &protocol));
         }
-    } else if config.samples > 0 {
+    } else if samples > 0 {
         let mixture = run.recipe.data.mixture()?;
         let judged = whole.judged()?;
-        let (count, together) = (config.samples, config.collective);
+        let (count, together) = (samples, config.collective);
         let generated = samples_of(run, count, config.seed, together, stages)?.seen_as(&judged.info.view)?;
         // Before the first process measures alone, so that no other process waits for a part of it.
         let tempered = at_temperatures(run, config, &temperatures, stages)?;
@@ -162,7 +166,7 @@ pub fn evaluate_on(
         version: env!("CARGO_PKG_VERSION").into(),
         subject: run.folder.name(),
         training_seed: Some(run.info.seed),
-        sample_seed: (config.samples > 0).then_some(config.seed),
+        sample_seed: (samples > 0).then_some(config.seed),
         metrics,
     };
     report.check()?;
