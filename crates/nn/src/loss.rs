@@ -117,6 +117,21 @@ mod tests {
     }
 
     #[test]
+    fn the_cross_entropy_of_each_value_adds_up_to_that_of_the_sample() {
+        let (logits, targets) = ([-200.0, -1.5, 0.0, 0.3, 90.0], [0.0, 0.2, 1.0, 0.5, 1.0]);
+        let row = |values: [f64; 5]| vector(&values).reshape((1, 5)).unwrap();
+        let each = bce_with_logits(&row(logits), &row(targets)).unwrap();
+        let each: Vec<f64> = each.flatten_all().unwrap().to_vec1().unwrap();
+        for ((found, x), t) in each.iter().zip(logits).zip(targets) {
+            // log(1 + exp(x)) without overflow.
+            let softplus = x.max(0.0) + (-x.abs()).exp().ln_1p();
+            assert!((found - (softplus - x * t)).abs() < 1e-9, "{found} at {x}");
+        }
+        let sum = bce_with_logits_sum(&row(logits), &row(targets)).unwrap().to_vec1::<f64>().unwrap()[0];
+        assert!((sum - each.iter().sum::<f64>()).abs() < 1e-9);
+    }
+
+    #[test]
     fn gaussian_densities_agree_with_the_closed_form() {
         let (x, mean) =
             (vector(&[0.5, -1.0]).reshape((1, 2)).unwrap(), vector(&[0.0, 1.0]).reshape((1, 2)).unwrap());
