@@ -177,6 +177,11 @@ fn guesses_are_trained_before_the_model() {
     let call = waxwork(&["complete", text(&run), "--count", "2"]).good();
     assert!(!call.stderr.contains("only learned"), "{}", call.stderr);
 
+    let report = waxwork(&["evaluate", text(&run), "-n", "30", "--json"]).good().stdout;
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let guessed = metric(&report, "guess_cross_entropy")["value"].as_f64().unwrap();
+    assert!(guessed > 0.0 && guessed < 392.0, "{guessed}");
+
     let warned = waxwork(&small_of(
         RECIPE,
         &folder.path().join("short"),

@@ -7,7 +7,7 @@ use waxwork_core::collective::{Collective, OneProcess};
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::rng::Stream;
 use waxwork_core::sharing::share;
-use waxwork_core::{Density, Device, Kind, SampleRequest, values};
+use waxwork_core::{Complete, DType, Density, Device, Kind, SampleRequest, values};
 use waxwork_data::table::{Tables, clinic};
 use waxwork_data::{Dataset, InMemory, Split};
 use waxwork_eval::judging::Stages;
@@ -261,6 +261,11 @@ fn of_test_samples(
         };
         metrics.extend(measured.metrics(protocol).into_iter().map(beside_truth));
     }
+    if let (Some(completer), Some(bound)) = (run.model.completer(), run.bound()) {
+        let mut protocol = protocol.clone();
+        protocol.insert("observation".into(), bound.protocol());
+        metrics.extend(of_guesses((completer, device), test, collective, protocol, stages)?);
+    }
     if let (Some(tables), Some(density), true) = (&data.info.tables, run.density(), importance_samples > 0)
         && run.model.info().condition.is_none()
     {
@@ -283,6 +288,41 @@ fn of_test_samples(
         }
     }
     Ok(metrics)
+}
+
+/// The cross-entropy of a model's guesses of what is missing in test images, if it guesses. The model is on
+/// `device`.
+fn of_guesses(
+    (completer, device): (&dyn Complete, &Device),
+    test: &Split,
+    collective: &dyn Collective,
+    mut protocol: Protocol,
+    stages: &mut Stages<'_>,
+) -> Result<Option<Metric>> {
+    let work = |number: usize| -> Result<Option<Vec<f64>>> {
+        let batch = evaluation_batch(test, number, device)?;
+        let Some(each) = completer.guesses(&batch.inputs, &batch.indices)? else { return Ok(None) };
+        let each = each.to_device(&Device::Cpu).and_then(|each| each.to_dtype(DType::F64)?.to_vec1());
+        Ok(Some(each.map_err(waxwork_core::Error::from)?))
+    };
+    let mut found: Vec<f64> = Vec::with_capacity(test.len());
+    share(collective, evaluation_batches(test), work, |values: Option<Vec<f64>>| -> Result<()> {
+        found.extend(values.into_iter().flatten());
+        stages("measuring guesses", found.len(), test.len());
+        Ok(())
+    })?;
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let estimate = Estimate::of(&found);
+    protocol.insert("interval".into(), "95 %, ± 1.96 standard errors".into());
+    protocol.insert("n_real".into(), found.len().to_string());
+    Ok(Some(
+        Metric::new("guess_cross_entropy", estimate.mean, &protocol)
+            .nats()
+            .within(estimate.interval())
+            .lower(),
+    ))
 }
 
 /// −log p(row) of test rows in the table's own units, and for `clinic` the distance from the truth. The model

@@ -274,6 +274,12 @@ pub trait Complete: Send + Sync {
     /// The part of each sample `(N, ..)`, as networks see it, that an evaluation of the model gives. Sample `i`
     /// has the number `numbers[i]` in its data set, on which the choice may depend.
     fn given(&self, inputs: &Tensor, numbers: &[u64]) -> Result<Condition>;
+
+    /// The cross-entropy of the missing values of each such sample under a guess of every value by itself, for
+    /// models that guess before they draw; `(N)` in nats.
+    fn guesses(&self, _inputs: &Tensor, _numbers: &[u64]) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
 }
 
 /// A model with a lower bound on log p(x). The draws for a sample depend on its index in the data set, not on

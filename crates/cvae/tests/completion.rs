@@ -146,6 +146,12 @@ fn only_missing_pixels_count() {
         let kl = bound.elbo(&batch(3), &stream).unwrap().kl;
         assert!(flat(&kl).iter().all(|kl| (kl - 0.25).abs() < 1e-12));
     }
+    let guesses = |steps: u64| {
+        let model = zeroed(&config(GivenPart::Left, steps));
+        model.completer().unwrap().guesses(&batch(3).inputs, &[0, 1, 2]).unwrap()
+    };
+    assert!(flat(&guesses(5).unwrap()).iter().all(|value| (value - 8.0 * LN_2).abs() < 1e-9));
+    assert!(guesses(0).is_none());
     // Other likelihoods, and a part that the batch names itself: all but the first two pixels.
     let mask: Vec<f64> = (0..16).map(|place| if place < 2 { 0.0 } else { 1.0 }).collect();
     let mask = Tensor::from_vec(mask, (1, 1, 4, 4), &Device::Cpu).unwrap();

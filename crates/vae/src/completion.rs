@@ -61,7 +61,7 @@ pub enum GivenPart {
     /// All but the lower right quadrant.
     AllButLowerRight,
     /// All but a box, whose sides are a quarter to three quarters of the image's. In training, it is drawn
-    /// anew for every image and step; in evaluation, once per image.
+    /// for every image and step; in evaluation, once per image.
     AllButABox,
 }
 
@@ -231,12 +231,18 @@ impl Completion {
         Ok(Tensor::cat(&[&mean, &log_var], 1)?)
     }
 
-    /// The loss of the guesses: their cross-entropy with the missing values of `images`, in nats per image.
-    /// None if the model does not guess.
+    /// The loss of the guesses: [`Completion::cross_entropy`], averaged over the images.
     pub(crate) fn guess_loss(&self, given: &Given, images: &Tensor, mode: Mode<'_>) -> Result<Option<Loss>> {
+        let Some(each) = self.cross_entropy(given, images, mode)? else { return Ok(None) };
+        Ok(Some(Loss::new("guess", each.mean_all()?)))
+    }
+
+    /// The cross-entropy of the guesses with the missing values of `images`, `(N)` in nats. None if the model
+    /// does not guess.
+    fn cross_entropy(&self, given: &Given, images: &Tensor, mode: Mode<'_>) -> Result<Option<Tensor>> {
         let Some(guess) = &self.guess else { return Ok(None) };
         let each = loss::bce_with_logits(&guess.logits(given, mode)?, images)?.mul(&given.missing()?)?;
-        Ok(Some(Loss::new("guess", loss::sum_per_sample(&each)?.mean_all()?)))
+        Ok(Some(loss::sum_per_sample(&each)?))
     }
 
     /// [`Completion::prior`] of an encoded part as nodes of a graph.
@@ -267,6 +273,11 @@ impl Complete for Completion {
         let images = inputs.to_device(&Device::Cpu)?;
         let Given { values, mask } = self.part_of(&images, &parts_of_data(), numbers)?;
         Ok(Condition::Part { values, mask })
+    }
+
+    fn guesses(&self, inputs: &Tensor, numbers: &[u64]) -> Result<Option<Tensor>> {
+        let given = self.part_of(inputs, &parts_of_data(), numbers)?;
+        Ok(self.cross_entropy(&given, inputs, Mode::Eval)?.map(|each| each.detach()))
     }
 }
 

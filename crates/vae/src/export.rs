@@ -35,10 +35,10 @@ pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
         }
         Part::Prior => {
             let noise = graph.input("noise", &[latent_dim]);
-            let mut labels = graph.condition(condition)?;
-            if let (Some(completion), Some(encoded)) = (&vae.completion, &labels) {
-                labels = Some(completion.export(graph.root(), encoded)?);
-            }
+            let labels = match (&vae.completion, graph.condition(condition)?) {
+                (Some(completion), Some(encoded)) => Some(completion.export(graph.root(), &encoded)?),
+                (_, labels) => labels,
+            };
             let mut root = graph.root();
             let mut decoder = root.enter(DECODER);
             let latents = vae.prior.export(decoder.enter("prior"), &noise, labels.as_ref())?;
