@@ -121,9 +121,7 @@ pub enum Error {
     },
 
     /// A model that completes samples was given none of which it could complete the rest.
-    #[error(
-        "this model completes images: give it images of which a part is known, as `waxwork complete` does"
-    )]
+    #[error("this model completes images, and was given none of which a part is known")]
     NothingGiven,
 
     /// An unconditional model was given labels.

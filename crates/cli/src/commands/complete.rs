@@ -116,7 +116,7 @@ fn part_of(images: &Tensor, mask: Tensor) -> Result<Condition, Failure> {
 
 /// The mask in a picture, `(n, C, H, W)`: 0 where it is white, 1 where it is black.
 fn mask_of(path: &Path, shape: ImageShape, n: usize) -> Result<Tensor, Failure> {
-    let pixels = waxwork_data::folder::exact(path, ImageShape { channels: 1, ..shape })?;
+    let pixels = foreign::exact(path, ImageShape { channels: 1, ..shape })?;
     if pixels.iter().all(|&pixel| pixel < WHITE) {
         return Err(Failure::new(format!(
             "`{}` has no white pixel: it marks nothing to complete",

@@ -76,11 +76,18 @@ pub(crate) fn read_images(paths: &[PathBuf], form: &Form, shape: ImageShape) -> 
             parts.push(read_tensor(path, form, &Classes::default())?.0);
             continue;
         }
-        let pixels = waxwork_data::folder::exact(path, shape)?;
+        let pixels = exact(path, shape)?;
         let picture = Split::all(Arc::new(InMemory::new(shape, pixels, None)?))?;
         parts.push(picture.batch(&[0], &Device::Cpu)?.inputs);
     }
     Ok(Tensor::cat(&parts, 0)?)
+}
+
+/// Reads a picture of exactly this size, channel first.
+pub(crate) fn exact(path: &Path, shape: ImageShape) -> Result<Vec<u8>, Failure> {
+    let pixels = waxwork_data::folder::exact(path, shape);
+    // The advice for pictures of a data set, to skip this one, does not apply.
+    pixels.map_err(|error| Failure::new(error.to_string()))
 }
 
 /// Whether a file given to a model of tables is a table, not an array of encoded rows.
