@@ -100,10 +100,10 @@ impl TrainingRun {
 
     /// The number of steps and their time, after a first step that fills caches.
     fn measure_steps(&mut self, most: u64, stop: &Stop) -> Result<Option<(u64, Duration)>> {
+        self.pass_guesses(most)?;
         let config = &self.recipe.train;
         let batches = LoaderConfig { flip: config.flip, ..LoaderConfig::new(config.batch_size, config.seed) };
         let mut loader = Loader::new(&self.data.train, &batches, self.device())?;
-        self.pass_guesses(most)?;
         let mut began = Instant::now();
         let mut done = 0;
         while done < most && (done <= MEASURED_STEPS || began.elapsed() < MEASURED_FOR) {
