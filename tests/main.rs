@@ -9,6 +9,7 @@
 mod browser;
 mod choosing;
 mod clips;
+mod complete;
 mod data;
 mod doctor;
 mod factors;

@@ -36,6 +36,7 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cvae",
     "gan",
     "cgan",
+    "cvae-digits-holes",
     "vae-mlp-mnist",
     "cvae-mlp-mnist",
     "gan-dcgan-mnist",

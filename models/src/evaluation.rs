@@ -7,7 +7,7 @@ use waxwork_core::collective::{Collective, OneProcess};
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::rng::Stream;
 use waxwork_core::sharing::share;
-use waxwork_core::{Density, Device, Kind, SampleRequest, values};
+use waxwork_core::{Complete, DType, Density, Device, Kind, SampleRequest, values};
 use waxwork_data::table::{Tables, clinic};
 use waxwork_data::{Dataset, InMemory, Split};
 use waxwork_eval::judging::Stages;
@@ -105,6 +105,8 @@ pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> 
 /// [`Error::NothingToMeasure`] for a family without a bound if no samples are requested; an error if language
 /// models are requested for other data than texts, or temperatures of a model that does not draw texts;
 /// errors of the data and the judges.
+///
+/// Of a model that completes images, only the likelihood of the missing pixels and the codes are measured.
 pub fn evaluate_on(
     run: &Run,
     data: &Dataset,
@@ -122,7 +124,9 @@ pub fn evaluate_on(
     let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.subset(count));
     let protocol = protocol(whole);
     let mut metrics = of_test_samples(run, data, &test, config, &protocol, stages)?;
-    if let (Some(tables), true) = (&data.info.tables, config.samples > 0) {
+    // Completions share pixels with real images, so distances between them would compare nothing.
+    let samples = if run.model.completer().is_some() { 0 } else { config.samples };
+    if let (Some(tables), true) = (&data.info.tables, samples > 0) {
         let request = SampleRequest::new(config.seed, config.samples);
         let (model, progress) = (run.model.as_ref(), |done| stages("sampling", done, config.samples));
         let made = rows::sample_together(model, &tables.encoder, &request, config.collective, progress)?;
@@ -134,10 +138,10 @@ pub fn evaluate_on(
             let found = rows::condition_agreement(run.model.as_ref(), tables, config.seed, stages)?;
             metrics.extend(rows::condition_agreement_metrics(&found, &protocol));
         }
-    } else if config.samples > 0 {
+    } else if samples > 0 {
         let mixture = run.recipe.data.mixture()?;
         let judged = whole.judged()?;
-        let (count, together) = (config.samples, config.collective);
+        let (count, together) = (samples, config.collective);
         let generated = samples_of(run, count, config.seed, together, stages)?.seen_as(&judged.info.view)?;
         // Before the first process measures alone, so that no other process waits for a part of it.
         let tempered = at_temperatures(run, config, &temperatures, stages)?;
@@ -162,7 +166,7 @@ pub fn evaluate_on(
         version: env!("CARGO_PKG_VERSION").into(),
         subject: run.folder.name(),
         training_seed: Some(run.info.seed),
-        sample_seed: (config.samples > 0).then_some(config.seed),
+        sample_seed: (samples > 0).then_some(config.seed),
         metrics,
     };
     report.check()?;
@@ -257,6 +261,11 @@ fn of_test_samples(
         };
         metrics.extend(measured.metrics(protocol).into_iter().map(beside_truth));
     }
+    if let (Some(completer), Some(bound)) = (run.model.completer(), run.bound()) {
+        let mut protocol = protocol.clone();
+        protocol.insert("observation".into(), bound.protocol());
+        metrics.extend(of_guesses((completer, device), test, collective, protocol, stages)?);
+    }
     if let (Some(tables), Some(density), true) = (&data.info.tables, run.density(), importance_samples > 0)
         && run.model.info().condition.is_none()
     {
@@ -281,6 +290,41 @@ fn of_test_samples(
         }
     }
     Ok(metrics)
+}
+
+/// The cross-entropy of a model's guesses of what is missing in test images, if it guesses. The model is on
+/// `device`.
+fn of_guesses(
+    (completer, device): (&dyn Complete, &Device),
+    test: &Split,
+    collective: &dyn Collective,
+    mut protocol: Protocol,
+    stages: &mut Stages<'_>,
+) -> Result<Option<Metric>> {
+    let work = |number: usize| -> Result<Option<Vec<f64>>> {
+        let batch = evaluation_batch(test, number, device)?;
+        let Some(each) = completer.guesses(&batch.inputs, &batch.indices)? else { return Ok(None) };
+        let each = each.to_device(&Device::Cpu).and_then(|each| each.to_dtype(DType::F64)?.to_vec1());
+        Ok(Some(each.map_err(waxwork_core::Error::from)?))
+    };
+    let mut found: Vec<f64> = Vec::with_capacity(test.len());
+    share(collective, evaluation_batches(test), work, |values: Option<Vec<f64>>| -> Result<()> {
+        found.extend(values.into_iter().flatten());
+        stages("measuring guesses", found.len(), test.len());
+        Ok(())
+    })?;
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let estimate = Estimate::of(&found);
+    protocol.insert("interval".into(), "95 %, ± 1.96 standard errors".into());
+    protocol.insert("n_real".into(), found.len().to_string());
+    Ok(Some(
+        Metric::new("guess_cross_entropy", estimate.mean, &protocol)
+            .nats()
+            .within(estimate.interval())
+            .lower(),
+    ))
 }
 
 /// −log p(row) of test rows in the table's own units, and for `clinic` the distance from the truth. The model

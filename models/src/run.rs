@@ -5,7 +5,9 @@ use std::path::Path;
 
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::Part;
-use waxwork_core::{Bound, Density, Device, Encode, GenerativeModel, ParamSet, Reconstruct, Tensor};
+use waxwork_core::{
+    Bound, Complete, Density, Device, Encode, GenerativeModel, ParamSet, Reconstruct, Tensor,
+};
 use waxwork_data::DataConfig;
 use waxwork_data::table::encode::Encoder;
 use waxwork_trainer::{Checkpoint, RunFolder, RunInfo};
@@ -112,6 +114,15 @@ impl Run {
     /// The reconstructor, if the model has one and all of its parts were imported.
     pub fn reconstructor(&self) -> Option<&dyn Reconstruct> {
         self.model.reconstructor().filter(|_| self.is_whole())
+    }
+
+    /// The choice of given parts, or an error if the model completes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoCompletion`].
+    pub fn needed_completer(&self) -> Result<&dyn Complete> {
+        let family = || self.info.model.family.clone();
+        self.model.completer().ok_or_else(|| Error::NoCompletion { family: family() })
     }
 
     /// The evidence lower bound, if the model has one and all of its parts were imported.

@@ -117,6 +117,7 @@ fn advice(error: &(dyn Error + 'static)) -> Option<String> {
                 let path = path.display();
                 Some(format!("restore them, or fork the run: `waxwork train --fork {path}`"))
             }
+            ModelError::Core(error) => about_model(error),
             ModelError::Data(error) => about_data(error),
             ModelError::Trainer(error) => about_run(error),
             _ => None,
@@ -126,12 +127,22 @@ fn advice(error: &(dyn Error + 'static)) -> Option<String> {
         return about_run(error);
     }
     if let Some(error) = error.downcast_ref() {
+        return about_model(error);
+    }
+    if let Some(error) = error.downcast_ref() {
         return about_processes(error);
     }
     if let Some(waxwork_eval::Error::Data(error)) = error.downcast_ref() {
         return about_data(error);
     }
     error.downcast_ref().and_then(about_data)
+}
+
+fn about_model(error: &waxwork_core::Error) -> Option<String> {
+    match error {
+        waxwork_core::Error::NothingGiven => Some("`waxwork complete RUN` completes images".into()),
+        _ => None,
+    }
 }
 
 fn about_run(error: &TrainerError) -> Option<String> {
@@ -265,6 +276,16 @@ mod tests {
             "{}",
             clip.message
         );
+        for failure in [
+            Failure::from(waxwork_core::Error::NothingGiven),
+            Failure::from(ModelError::Core(waxwork_core::Error::NothingGiven)),
+        ] {
+            assert!(
+                failure.message.ends_with("; `waxwork complete RUN` completes images"),
+                "{}",
+                failure.message
+            );
+        }
         let exists = Failure::from(ModelError::Trainer(TrainerError::RunExists("runs/a".into())));
         assert_eq!(exists.message, "`runs/a` already exists; choose another folder");
     }

@@ -120,6 +120,10 @@ pub enum Error {
         what: String,
     },
 
+    /// A model that completes samples was given none of which it could complete the rest.
+    #[error("this model completes images, and was given none of which a part is known")]
+    NothingGiven,
+
     /// An unconditional model was given labels.
     #[error("{family} models are unconditional and take no labels")]
     UnexpectedLabels {

@@ -221,6 +221,12 @@ pub trait GenerativeModel: Trainable {
         None
     }
 
+    /// The choice of given parts, if the model completes samples. A sample whose condition is a given part
+    /// ([`Condition::Part`]) is a completion of it.
+    fn completer(&self) -> Option<&dyn Complete> {
+        None
+    }
+
     /// The evidence lower bound, if the model has one. Its mean on the validation split chooses the best
     /// checkpoint.
     fn bound(&self) -> Option<&dyn Bound> {
@@ -261,6 +267,19 @@ pub trait Encode: Send + Sync {
 pub trait Reconstruct: Send + Sync {
     /// Reconstructs samples `(N, ..)`, as networks see them, in the same shape and without random draws.
     fn reconstruct(&self, inputs: &Tensor, condition: &Condition) -> Result<Tensor>;
+}
+
+/// A model that completes samples: their condition is a part of their own values.
+pub trait Complete: Send + Sync {
+    /// The part of each sample `(N, ..)`, as networks see it, that an evaluation of the model gives. Sample `i`
+    /// has the number `numbers[i]` in its data set, on which the choice may depend.
+    fn given(&self, inputs: &Tensor, numbers: &[u64]) -> Result<Condition>;
+
+    /// The cross-entropy of the missing values of each such sample under a guess of every value by itself, for
+    /// models that guess before they draw; `(N)` in nats.
+    fn guesses(&self, _inputs: &Tensor, _numbers: &[u64]) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
 }
 
 /// A model with a lower bound on log p(x). The draws for a sample depend on its index in the data set, not on

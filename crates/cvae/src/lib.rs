@@ -1,5 +1,6 @@
 //! The conditional variational autoencoder (Sohn et al. 2015). Encoder and decoder receive the label; the
-//! prior is standard normal or depends on the label.
+//! prior is standard normal or depends on the label. With [`CompletionConfig`], the condition is a part of the
+//! image instead, and the model completes it.
 //!
 //! ```
 //! use waxwork_core::{Device, GenerativeModel, ImageShape, ParamSet, SampleRequest};
@@ -15,12 +16,14 @@
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, Error, GenerativeModel, ParamGroup,
-    ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Bound, Complete, Condition, ConditionSpec, Density, Drawing, Encode, Error, GenerativeModel,
+    ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 use waxwork_vae::Vae;
 
-pub use waxwork_vae::{DECODER, ENCODER, Network, PriorConfig, VaeConfig as CvaeConfig};
+pub use waxwork_vae::{
+    CompletionConfig, DECODER, ENCODER, GUESS, GivenPart, Network, PriorConfig, VaeConfig as CvaeConfig,
+};
 
 /// A conditional variational autoencoder: a [`Vae`] whose encoder and decoder receive the label, as
 /// does the prior if the configuration says so. Its step is the VAE's, with every distribution
@@ -30,7 +33,8 @@ pub struct Cvae(Vae);
 
 impl Cvae {
     /// Builds the model of `config` for samples like `sample`, with its tensors from `params`. `condition` is
-    /// what samples can be conditioned on: a number of classes, or any other [`ConditionSpec`].
+    /// what samples can be conditioned on: a number of classes, or any other [`ConditionSpec`]. A model that
+    /// completes images ([`CvaeConfig::completion`]) does not need it.
     ///
     /// # Errors
     /// If the configuration is invalid, there is no condition, or a stored parameter set does not fit.
@@ -40,7 +44,11 @@ impl Cvae {
         condition: impl Into<ConditionSpec>,
         params: ParamSet,
     ) -> Result<Self> {
-        let condition = condition.into();
+        let sample = sample.into();
+        let condition = match config.completion {
+            Some(_) => ConditionSpec::Part { len: sample.len() },
+            None => condition.into(),
+        };
         if condition.is_none() {
             return Err(Error::NoClasses { family: "cvae", unconditional: "vae" });
         }
@@ -93,6 +101,10 @@ impl GenerativeModel for Cvae {
 
     fn reconstructor(&self) -> Option<&dyn Reconstruct> {
         self.0.reconstructor()
+    }
+
+    fn completer(&self) -> Option<&dyn Complete> {
+        self.0.completer()
     }
 
     fn bound(&self) -> Option<&dyn Bound> {

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::completion::CompletionConfig;
 use crate::likelihood::LikelihoodConfig;
 use waxwork_core::{Error, Result};
 use waxwork_kernels::Activation;
@@ -56,6 +57,10 @@ pub struct VaeConfig {
     /// et al. 2016): the bias of the output layer is the logit of the mean, clipped to [0.001, 0.999].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub start_at_mean: bool,
+    /// Complete images of which a part is given, in place of labels: the prior is then a network that sees
+    /// the given part (Sohn et al. 2015). For the conditional family only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion: Option<CompletionConfig>,
 }
 
 /// The distribution of latents before any image is seen.
@@ -85,8 +90,8 @@ impl PriorConfig {
         *self == Self::Standard
     }
 
-    /// Whether training changes the prior.
-    pub(crate) fn has_weights(&self) -> bool {
+    /// Whether training changes this prior.
+    fn has_weights(&self) -> bool {
         matches!(self, Self::Label | Self::Vamp { .. })
     }
 
@@ -227,6 +232,7 @@ impl Default for VaeConfig {
             importance_samples: 1,
             draws: 1,
             start_at_mean: false,
+            completion: None,
         }
     }
 }
@@ -244,12 +250,24 @@ impl VaeConfig {
             return Ok(());
         } else if self.prior.has_weights() {
             "it is a part of the KL divergence from a standard normal prior: leave it or model.prior out"
+        } else if self.completion.is_some() {
+            "it is a part of the KL divergence from a standard normal prior: leave it or model.completion out"
         } else if self.draws > 1 {
             "it is estimated from one draw per sample: leave it or model.draws out"
         } else {
             return Ok(());
         };
         Err(Error::Config { key: "model.total_correlation".into(), reason: reason.into() })
+    }
+
+    /// Whether training changes the prior.
+    pub(crate) fn learns_prior(&self) -> bool {
+        self.prior.has_weights() || self.completion.is_some()
+    }
+
+    /// The steps at the start of training that do not train the model itself.
+    pub(crate) fn guess_steps(&self) -> u64 {
+        self.completion.map_or(0, |completion| completion.guess_steps)
     }
 
     /// Checks every value, for a model whose condition has `width` values; 0 if it is unconditional.
@@ -264,6 +282,29 @@ impl VaeConfig {
             return fail("latent_dim", "must be at least 1");
         }
         self.prior.validate(width)?;
+        if let Some(completion) = &self.completion {
+            if width == 0 {
+                return fail(
+                    "completion",
+                    "a model that completes images is of the conditional family, cvae",
+                );
+            }
+            if !self.prior.is_standard() {
+                return fail(
+                    "prior",
+                    "the prior of a model that completes images is a network: leave it out",
+                );
+            }
+            if completion.guess_steps > 0 && !matches!(self.network, Network::Mlp { .. }) {
+                return fail("completion.guess_steps", "only a network of the kind mlp supports it");
+            }
+            if completion.guess_steps > 0 && completion.given.is_drawn() {
+                return fail(
+                    "completion.guess_steps",
+                    "guesses need the same given part in every image: leave it out",
+                );
+            }
+        }
         if matches!(self.prior, PriorConfig::Vamp { .. }) && !matches!(self.network, Network::Mlp { .. }) {
             return fail("prior", "a vamp prior needs a network of the kind mlp");
         }

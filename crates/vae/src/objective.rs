@@ -61,14 +61,16 @@ pub(crate) fn kl(
 fn weighted(penalty: &Tensor, config: &VaeConfig, step: u64) -> Result<Tensor> {
     let weight = beta(config, step);
     // candle's tape ends at a factor of zero, and the weights of a prior would have no gradient.
-    if weight == 0.0 && config.prior.has_weights() {
+    if weight == 0.0 && config.learns_prior() {
         return Ok(penalty.mul(&penalty.zeros_like()?)?);
     }
     Ok(penalty.affine(weight, 0.0)?)
 }
 
-/// The weight of the KL term at a step. It rises linearly from zero to β over the warm-up.
+/// The weight of the KL term at a step. It rises linearly from zero to β over the warm-up, which begins when
+/// the model itself begins to learn.
 fn beta(config: &VaeConfig, step: u64) -> f64 {
+    let step = step.saturating_sub(config.guess_steps());
     match config.kl_warmup_steps {
         0 => config.beta,
         steps => config.beta * (step as f64 / steps as f64).min(1.0),

@@ -115,7 +115,11 @@ impl Observation {
     ) -> Result<Tensor> {
         match self {
             Self::Values { decoder, likelihood, .. } => {
-                likelihood.log_likelihood(&decoder.forward(z, labels, mode)?, &targets.values)
+                let output = decoder.forward(z, labels, mode)?;
+                match &targets.counted {
+                    Some(counted) => likelihood.log_likelihood_of(&output, &targets.values, counted),
+                    None => likelihood.log_likelihood(&output, &targets.values),
+                }
             }
             Self::Tokens(decoder) => decoder.log_likelihood(&beside(z, labels)?, targets, mode),
         }

@@ -92,6 +92,8 @@ pub(crate) struct Targets {
     /// The decoder's input: before each token to predict, the token that precedes it, `(N, L)` u32. None for
     /// decoders of other data.
     pub(crate) given: Option<Tensor>,
+    /// 1 for each value that counts, 0 for the others, `(N, ..)`. None if all count, and for sequences.
+    pub(crate) counted: Option<Tensor>,
     /// Factors for the decoder's embedded tokens, `(N, L · embedding)`, and hidden states, `(N, L · hidden)`:
     /// 0 for those that dropout removes, 1 / (1 − share) for the others. None without dropout.
     factors: Option<[Tensor; 2]>,
@@ -100,17 +102,18 @@ pub(crate) struct Targets {
 impl Targets {
     /// Targets of a decoder that does not see any of them.
     pub(crate) fn independent(values: Tensor) -> Self {
-        Self { values, given: None, factors: None }
+        Self { values, given: None, counted: None, factors: None }
     }
 
     /// Repeats every row `k` times in succession.
     pub(crate) fn repeat(&self, k: usize) -> Result<Self> {
         let given = self.given.as_ref().map(|given| repeat_rows(given, k)).transpose()?;
+        let counted = self.counted.as_ref().map(|counted| repeat_rows(counted, k)).transpose()?;
         let factors = match &self.factors {
             Some([inputs, states]) => Some([repeat_rows(inputs, k)?, repeat_rows(states, k)?]),
             None => None,
         };
-        Ok(Self { values: repeat_rows(&self.values, k)?, given, factors })
+        Ok(Self { values: repeat_rows(&self.values, k)?, given, counted, factors })
     }
 
     /// Multiplies features `(N · L, width)` by the factors at `place`.
@@ -203,7 +206,7 @@ impl TokenDecoder {
         let (n, length) = values.dims2()?;
         let none = self.no_token(n, values.device())?;
         let given = Tensor::cat(&[&none, &values.narrow(1, 0, length - 1)?], 1)?;
-        Ok(Targets { values, given: Some(given), factors: None })
+        Ok(Targets { values, given: Some(given), counted: None, factors: None })
     }
 
     /// Targets for training: dropout removes some of the decoder's input tokens, and some of its features, by

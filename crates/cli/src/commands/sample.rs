@@ -140,6 +140,11 @@ pub(crate) fn no_labels(run: &Run) -> Failure {
     if run.encoder_of_rows.is_some() {
         return Failure::new("this model takes no labels: it makes rows of a table");
     }
+    if run.model.info().condition.is_part() {
+        return Failure::new(
+            "this model takes no labels: it completes images, as `waxwork complete` asks it to",
+        );
+    }
     Failure::new(format!("this model takes no labels: {} models are unconditional", run.info.model.family))
 }
 

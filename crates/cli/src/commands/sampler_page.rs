@@ -52,6 +52,11 @@ pub(crate) fn page(run: &Run, wasm: Option<&Path>) -> Result<String, Failure> {
     let (Kind::Image(_), Some(image)) = (run.info.kind(), info.sample.image()) else {
         return Err(Failure::new(format!("a page shows images, but this run makes {}", run.info.kind())));
     };
+    if info.condition.is_part() {
+        return Err(Failure::new(
+            "a page makes images of latent vectors alone, but this model completes images: use `waxwork complete`",
+        ));
+    }
     let code = module(wasm)?;
     let description = json!({"model": run.recipe.model, "info": info}).to_string();
     let classes = Classes::of(run);
