@@ -41,8 +41,7 @@ use waxwork_core::rng::Stream;
 use waxwork_core::sample::Range;
 use waxwork_core::{
     Batch, Bound, Complete, Condition, ConditionSpec, Density, Drawing, Encode, Error, GenerativeModel, Loss,
-    Mode,
-    ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
+    Mode, ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 
 pub use completion::{CompletionConfig, GUESS, GivenPart};
@@ -50,8 +49,8 @@ pub use config::{Network, PriorConfig, VaeConfig};
 pub use likelihood::{Binarisation, Likelihood, LikelihoodConfig};
 pub use posterior::DiagonalGaussian;
 
-use discriminator::Discriminator;
 use completion::{Completion, Given};
+use discriminator::Discriminator;
 use mixture::Mixture;
 use networks::Encoder;
 use observation::Observation;
@@ -161,10 +160,8 @@ impl Vae {
         };
         let discriminator = discriminator.map(frozen).transpose()?;
         let guess = (config.guess_steps() > 0).then_some(GUESS);
-        let names = [ENCODER, DECODER]
-            .into_iter()
-            .chain(guess)
-            .chain(discriminator.as_ref().map(|_| DISCRIMINATOR));
+        let names =
+            [ENCODER, DECODER].into_iter().chain(guess).chain(discriminator.as_ref().map(|_| DISCRIMINATOR));
         let groups = names.map(|name| params.group(name, &format!("{name}."))).collect();
         let latent = LatentLayout::normal(config.latent_dim);
         let info = ModelInfo { family: family.into(), sample, latent, condition };
