@@ -334,6 +334,8 @@ impl Runner<'_> {
     /// Trains a run, or resumes it. A finished run stays as it is.
     fn train(&self, row: &Row) -> Result<PathBuf> {
         let run = self.place(row)?;
+        let folder = self.folder.join(row.data);
+        fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
         let mut settings = row.settings(self.steps);
         if row.remedy.way == Way::Dropping {
             settings.push(format!("data.leave_out={}", self.doubts(row)?.display()));
@@ -346,9 +348,7 @@ impl Runner<'_> {
 
     /// The list of training samples with doubtful labels. It depends on the data and its noise only.
     fn doubts(&self, row: &Row) -> Result<PathBuf> {
-        let folder = self.folder.join(row.data);
-        fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
-        let list = folder.join(format!("doubts-{}.txt", row.noise.name));
+        let list = self.folder.join(row.data).join(format!("doubts-{}.txt", row.noise.name));
         if !list.exists() {
             let mut command = self.command(&["data", "doubts", row.data], row);
             command.args(row.noise.setting.iter().flat_map(|setting| ["--set", setting]));
