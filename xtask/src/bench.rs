@@ -185,15 +185,14 @@ struct Options {
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let options = parse(args)?;
     let workspace = Workspace::load()?;
-    let version =
-        process::output(Command::new(&options.python).args(["-c", "import torch; print(torch.__version__)"]))
-            .context("failed to import torch; name a Python that has it with `--python`")?;
-    if let Some(on) = &options.device {
-        return device::run(&workspace, &options, on, version.trim());
-    }
     if let Some(on) = &options.quality {
-        quality::run(&workspace, &options, on, version.trim())?;
+        let torch = if on.needs_torch() { Some(torch_version(&options.python)?) } else { None };
+        quality::run(&workspace, &options, on, torch.as_deref())?;
         return Ok(ExitCode::SUCCESS);
+    }
+    let torch = torch_version(&options.python)?;
+    if let Some(on) = &options.device {
+        return device::run(&workspace, &options, on, &torch);
     }
     let program = waxwork::build(&workspace, Profile::Release, Hub::Off)?;
     let folder = workspace.target.join("bench");
@@ -243,9 +242,17 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     print!("{tables}");
     if options.write {
         let path = workspace.root.join("docs/benchmarks.md");
-        report::replace_steps(&path, &report::document(&tables, &options, version.trim())?)?;
+        report::replace_steps(&path, &report::document(&tables, &options, &torch)?)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The version of PyTorch.
+fn torch_version(python: &Path) -> Result<String> {
+    let mut command = Command::new(python);
+    let version = process::output(command.args(["-c", "import torch; print(torch.__version__)"]))
+        .context("failed to import torch; name a Python that has it with `--python`")?;
+    Ok(version.trim().to_owned())
 }
 
 /// All settings to measure. The unchanged recipes come first.

@@ -45,6 +45,10 @@ impl Options {
     pub(super) fn new(data_dir: PathBuf) -> Self {
         Self { data_dir, marks: vec![1.0, 3.0, 10.0], sides: SIDES.to_vec() }
     }
+
+    pub(super) fn needs_torch(&self) -> bool {
+        self.sides.iter().any(|side| *side != Side::Ours)
+    }
 }
 
 /// A system to compare.
@@ -348,7 +352,12 @@ pub(super) fn check(chosen: &[String]) -> Result<()> {
 
 /// Compares the systems on all data sets, and prints the table. With `--write`, also writes the results, the
 /// plot, and the section in docs/benchmarks.md.
-pub(super) fn run(workspace: &Workspace, options: &super::Options, on: &Options, torch: &str) -> Result<()> {
+pub(super) fn run(
+    workspace: &Workspace,
+    options: &super::Options,
+    on: &Options,
+    torch: Option<&str>,
+) -> Result<()> {
     if !cfg!(unix) {
         bail!(
             "`--quality` needs Unix signals to stop and continue processes; this system does not have them"
@@ -384,12 +393,9 @@ pub(super) fn run(workspace: &Workspace, options: &super::Options, on: &Options,
                 active: Duration::ZERO,
             });
         }
-        let setting = format!(
-            "{}, {} threads, PyTorch {torch} (eager), {}",
-            report::processor(),
-            options.threads,
-            report::date()?
-        );
+        let torch = torch.map(|version| format!(", PyTorch {version} (eager)")).unwrap_or_default();
+        let setting =
+            format!("{}, {} threads{torch}, {}", report::processor(), options.threads, report::date()?);
         contests.push(Contest { data, setting, points: contest(&mut contenders, &on.marks)? });
         // An interruption loses only the current data set.
         Contest::write_all(&contests, &folder.join("results.json"))?;
@@ -594,6 +600,10 @@ mod tests {
     fn networks_are_chosen_by_name() {
         assert_eq!(Side::listed("best, waxwork,best").unwrap(), [Side::Ours, Side::Best]);
         let error = Side::listed("waxwork,bets").unwrap_err().to_string();
+        let mut options = Options::new("data".into());
+        assert!(options.needs_torch());
+        options.sides = Side::listed("waxwork").unwrap();
+        assert!(!options.needs_torch());
         assert_eq!(error, "unknown networks `bets`; `--networks` takes waxwork, plain, best");
     }
 
