@@ -243,9 +243,7 @@ impl Contender<'_> {
             }
             command
         };
-        let started = Instant::now();
         let child = command.stdout(Stdio::null()).spawn().context("failed to start a training process")?;
-        self.active += started.elapsed();
         self.child = Some(child);
         Ok(())
     }
