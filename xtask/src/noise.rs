@@ -238,7 +238,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let mut results = Results::read(&kept)?;
     let failed = if args.page { Vec::new() } else { train(&workspace, &args, &mut results, &kept)? };
     if args.steps.is_some() {
-        for data in &args.data {
+        for &data in &args.data {
             println!("{}", page::tables(&workspace.root, data, &results, args.steps)?);
         }
     } else {
