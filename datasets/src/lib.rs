@@ -28,5 +28,6 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("names", include_str!("../names.toml")),
         ("trec", include_str!("../trec.toml")),
         ("sprites", include_str!("../sprites.toml")),
+        ("sprites64", include_str!("../sprites64.toml")),
     ]
 }

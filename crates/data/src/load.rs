@@ -37,7 +37,8 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `motions`, `moving-digits`, `factors`, `mnist`,
-    /// `fashion-mnist`, `cifar10`, `fsdd`, `ptb`, `coco-captions`, `equations`, `names`, `trec`, `sprites`),
+    /// `fashion-mnist`, `cifar10`, `fsdd`, `ptb`, `coco-captions`, `equations`, `names`, `trec`, `sprites`,
+    /// `sprites64`),
     /// `folder`, `table`, `sound`, `text`, `clips`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
     /// `memory`.
     pub name: String,
@@ -125,7 +126,7 @@ impl DataConfig {
         let is = |kind: fn(&Manifest) -> bool| manifest.as_ref().is_some_and(kind);
         if name == SOUND || is(|manifest| manifest.rate.is_some()) {
             FileKind::Recording
-        } else if name == CLIPS || is(|manifest| manifest.storage == Storage::Strips) {
+        } else if name == CLIPS || is(Manifest::is_of_strips) {
             FileKind::Clip
         } else {
             FileKind::Other
@@ -192,7 +193,7 @@ impl DataConfig {
             (
                 "data.clips",
                 self.clips.is_some(),
-                name == CLIPS || stored_as(Storage::Strips),
+                name == CLIPS || manifest.as_ref().is_some_and(Manifest::is_of_strips),
                 "data sets of clips from files have".into(),
             ),
         ];
@@ -308,10 +309,10 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
             let (parts, notes) = load_fsdd(&manifest, config, progress)?;
             return dataset(config, &manifest.classes, parts, 0, notes);
         }
-        Storage::Strips => {
+        Storage::Strips | Storage::Stills => {
             let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
             let settings = config.clips.clone().unwrap_or_default();
-            let kind = strips(&manifest, &settings)?;
+            let (manifest, kind) = strips(&manifest, &settings)?;
             let (parts, classes, skipped, notes) =
                 clips::load_strips(&manifest, &dir, &settings, &kind, progress)?;
             return dataset(config, &classes, parts, skipped, notes);
@@ -335,8 +336,12 @@ pub fn describe(config: &DataConfig) -> Result<(Kind, Vec<String>)> {
                 Kind::Sound { rate, length } => {
                     config.sound.clone().unwrap_or_default().kind(rate, length)?
                 }
-                Kind::Clip { .. } if manifest.storage == Storage::Strips => {
-                    strips(&manifest, &config.clips.clone().unwrap_or_default())?
+                kind if manifest.is_of_strips() => {
+                    let (_, clips) = strips(&manifest, &config.clips.clone().unwrap_or_default())?;
+                    match (kind, clips) {
+                        (Kind::Image(_), Kind::Clip { image, .. }) => image.into(),
+                        (_, clips) => clips,
+                    }
                 }
                 kind => kind,
             };
@@ -521,10 +526,21 @@ fn load_clips(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     dataset(config, &classes, parts, skipped, notes)
 }
 
-/// The kind of a manifest's clips under these settings.
-fn strips(manifest: &Manifest, settings: &ClipsConfig) -> Result<Kind> {
-    match manifest.kind()? {
-        Some(Kind::Clip { frames, image }) => settings.kind(frames, image.height),
+/// The manifest of the clips that a data set of clips or of stills is made of, under its own name, and the
+/// kind of these clips under these settings.
+fn strips(manifest: &Manifest, settings: &ClipsConfig) -> Result<(Manifest, Kind)> {
+    let clips = match &manifest.of {
+        Some(of) => {
+            let (name, storage) = (manifest.name.clone(), manifest.storage);
+            Manifest { name, storage, ..Manifest::find(of)? }
+        }
+        None => manifest.clone(),
+    };
+    match clips.kind()? {
+        Some(Kind::Clip { frames, image }) => {
+            let kind = settings.kind(frames, image.height)?;
+            Ok((clips, kind))
+        }
         _ => {
             let reason = "strips are clips, but `shape` is not that of clips".to_owned();
             Err(Error::Manifest { dataset: manifest.name.clone(), reason })

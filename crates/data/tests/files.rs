@@ -42,7 +42,7 @@ fn manifests_are_complete_and_consistent() {
             "names" => 18,
             "trec" => 6,
             "factors" => 3,
-            "sprites" => 9,
+            "sprites" | "sprites64" => 9,
             "clinic" | "ptb" | "coco-captions" | "equations" => 0,
             _ => 10,
         };
@@ -64,6 +64,7 @@ fn manifests_are_complete_and_consistent() {
             };
             assert_eq!(file.bytes, size as u64, "{}", file.name);
         }
+        assert_eq!(manifest.of.is_some(), manifest.storage == Storage::Stills, "{}", manifest.name);
         match manifest.storage {
             Storage::Embedded => {
                 assert!(manifest.files.is_empty() && manifest.hub.is_none());
@@ -85,6 +86,14 @@ fn manifests_are_complete_and_consistent() {
             Storage::Fsdd => assert!(manifest.files.is_empty() && manifest.rate == Some(8000)),
             // A clip is a file.
             Storage::Strips => assert!(manifest.files.is_empty() && manifest.shape.len() == 4),
+            // An image is a frame of a clip.
+            Storage::Stills => {
+                let clips = Manifest::find(manifest.of.as_deref().unwrap()).unwrap();
+                assert_eq!((clips.storage, &clips.shape[1..]), (Storage::Strips, &manifest.shape[..]));
+                assert_eq!(clips.classes, manifest.classes);
+                let counts = (clips.train * clips.shape[0], clips.test * clips.shape[0]);
+                assert_eq!((manifest.train, manifest.test), counts);
+            }
             Storage::Texts => {
                 let files = |role| manifest.files.iter().filter(|file| file.role == role).count();
                 assert!(files(Role::Train) >= 1 && files(Role::Test) <= 1 && manifest.text.is_some());
@@ -115,6 +124,7 @@ const KNOWN: [&str; 20] = [
     "names",
     "trec",
     "sprites",
+    "sprites64",
 ];
 
 #[test]
@@ -166,7 +176,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, motions, moving-digits, factors, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, folder, table, sound, text, clips"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, motions, moving-digits, factors, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, sprites64, folder, table, sound, text, clips"
     );
 }
 
@@ -206,7 +216,7 @@ fn tables_of_settings_for_other_data_are_refused() {
         ("points", &["ring", "grid"][..]),
         ("sound", &["sound", "drums", "fsdd", "hf:owner/name"][..]),
         ("text", &["text", "hf:owner/name"][..]),
-        ("clips", &["clips", "sprites"][..]),
+        ("clips", &["clips", "sprites", "sprites64"][..]),
     ];
     let own = ["folder", "table", "sound", "text", "clips", "hf:owner/name"];
     for name in KNOWN.into_iter().chain(own) {
@@ -403,6 +413,22 @@ fn the_real_mnist() {
     assert!(matches!(load(&from_dir("mnist", copy.path())), Err(Error::Hash { .. })));
 }
 
+/// Single frames are images of the size of the clips' frames, which the same settings change.
+#[test]
+fn stills_are_described_without_files() {
+    let described = |settings: &str| {
+        describe(&toml::from_str(&format!("name = 'sprites64'\n{settings}")).unwrap())
+            .map(|(kind, classes)| (kind.image().unwrap(), classes.len()))
+    };
+    assert_eq!(described("").unwrap(), (ImageShape::new(3, 64, 64), 9));
+    assert_eq!(described("[clips]\nsize = 32\ngrey = true").unwrap(), (ImageShape::new(1, 32, 32), 9));
+    assert!(described("[clips]\nsize = 2").unwrap_err().to_string().contains("data.clips.size"));
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("sprites-strips.tar.gz"), "").unwrap();
+    let said = load(&from_dir("sprites64", dir.path())).unwrap_err().to_string();
+    assert!(said.contains("`sprites64`") && said.contains("sprites-strips.tar.gz"), "{said}");
+}
+
 #[test]
 fn unreadable_files_are_skipped_by_the_key_of_their_kind() {
     for (name, table) in [
@@ -412,6 +438,7 @@ fn unreadable_files_are_skipped_by_the_key_of_their_kind() {
         ("fsdd", "sound"),
         ("clips", "clips"),
         ("sprites", "clips"),
+        ("sprites64", "clips"),
     ] {
         let key = DataConfig::named(name).skip_unreadable_key();
         assert_eq!(key, format!("data.{table}.skip_unreadable"), "{name}");

@@ -9,7 +9,7 @@ use waxwork_core::{ImageShape, Kind};
 
 use super::{ClipsConfig, Longer, SIZE};
 use crate::folder::layout::{self, Listing, Picture, Wanted};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Storage};
 use crate::notes::{LISTED, Note};
 use crate::parts::Parts;
 use crate::picture::animation::{self, Each, MOST_STRIP};
@@ -124,7 +124,8 @@ pub(crate) fn load(dir: &Path, config: &ClipsConfig, progress: &Progress<'_>) ->
             config.kind(frames, side.min(SIZE))?
         }
     };
-    of_parts(parts, classes, notes, config, &kind, dir, progress)
+    let ([train, test], skipped) = decoded(parts, &mut notes, config, &kind, dir, progress)?;
+    Ok((Parts::new(train, test, &classes)?, classes, skipped, notes))
 }
 
 /// The number of frames, at most one more than `most`, and the shorter side of the frames of the first clip;
@@ -158,7 +159,8 @@ fn is_of_one_clip(error: &Error) -> bool {
     matches!(error, Error::Clip { .. } | Error::Io { .. })
 }
 
-/// Loads the clips of a manifest, which are strips in `train` and `test`.
+/// Loads the clips of a manifest, which are strips in `train` and `test`. Those of [`Storage::Stills`] give
+/// their frames.
 pub(crate) fn load_strips(
     manifest: &Manifest,
     dir: &Path,
@@ -171,11 +173,12 @@ pub(crate) fn load_strips(
     let is_there =
         |folder: &PathBuf| folder.join("train").join(&first).is_dir() && folder.join("test").is_dir();
     let Some(folder) = folders.into_iter().find(is_there) else {
+        let archive = manifest.folders.first().unwrap_or(&manifest.name);
         return Err(Error::Missing {
             dataset: manifest.name.clone(),
             file: format!("train/{first}"),
             dir: dir.to_path_buf(),
-            near: crate::files::nearly(dir, manifest, &manifest.name).filter(|path| path.is_file()),
+            near: crate::files::nearly(dir, manifest, archive).filter(|path| path.is_file()),
         });
     };
     let Listing { classes, train, test, notes } = layout::list(&folder, &CLIPS)?;
@@ -200,18 +203,22 @@ pub(crate) fn load_strips(
         return Err(Error::Layout { path: folder, reason });
     }
     let parts = [grouped(&folder, train, true)?, grouped(&folder, test, true)?];
-    of_parts(parts, classes, plain(notes), config, kind, &folder, progress)
+    let mut notes = plain(notes);
+    let (clips, skipped) = decoded(parts, &mut notes, config, kind, &folder, progress)?;
+    let [train, test] =
+        if manifest.storage == Storage::Stills { clips.map(InMemory::into_frames) } else { clips };
+    Ok((Parts::new(train, test, &classes)?, classes, skipped, notes))
 }
 
-fn of_parts(
+/// The clips of both parts, and the number of those left out, which a note is added about.
+fn decoded(
     parts: [Vec<Files>; 2],
-    classes: Vec<String>,
-    mut notes: Vec<Note>,
+    notes: &mut Vec<Note>,
     config: &ClipsConfig,
     kind: &Kind,
     dir: &Path,
     progress: &Progress<'_>,
-) -> Result<Loaded> {
+) -> Result<([InMemory; 2], usize)> {
     let all = parts.iter().map(Vec::len).sum::<usize>() as u64;
     let done = AtomicU64::new(0);
     let tell = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, all);
@@ -224,7 +231,7 @@ fn of_parts(
         let examples = found.skipped.into_iter().take(LISTED).collect();
         notes.push(Note::Unreadable { count: skipped, examples });
     }
-    Ok((Parts::new(train, test, &classes)?, classes, skipped, notes))
+    Ok(([train, test], skipped))
 }
 
 /// The notes without those about directories below classes, which are clips here.
@@ -654,6 +661,19 @@ mod tests {
         }
         for (index, clip) in all(parts.test.as_ref()).iter().enumerate() {
             assert_eq!(parts.test.label(index), Some(u32::from(clip[0]) - 20));
+        }
+        // The same files as single images: the frames of each clip in order, with its class.
+        let stills = Manifest { name: "sprites64".into(), storage: Storage::Stills, ..manifest.clone() };
+        let (parts, classes, ..) = load_strips(&stills, dir.path(), &config, &kind, &|_, _| ()).unwrap();
+        assert_eq!(classes, manifest.classes);
+        assert_eq!(parts.train.kind(), Kind::Image(IMAGE));
+        assert_eq!((parts.train.len(), parts.test.len()), (8 * 18, 8 * 9));
+        // Clips 0 and 1 are those of the first class, and 2 is the first of the second.
+        let images = all(parts.train.as_ref());
+        for (place, image) in images.iter().enumerate() {
+            let (class, clip, frame) = (place / 16, place / 8 % 2, place % 8);
+            assert_eq!(image[..], [(10 * clip + class + 20 * frame) as u8], "image {place}");
+            assert_eq!(parts.train.label(place), Some(class as u32));
         }
         for part in ["train", "test"] {
             fs::rename(below.join(part).join("walk-right"), below.join(part).join("walking-right")).unwrap();
