@@ -42,7 +42,7 @@ fn manifests_are_complete_and_consistent() {
             "names" => 18,
             "trec" => 6,
             "sprites" => 9,
-            "clinic" | "ptb" | "coco-captions" | "equations" => 0,
+            "clinic" | "oracle" | "ptb" | "coco-captions" | "equations" => 0,
             _ => 10,
         };
         assert_eq!(manifest.classes.len(), classes, "{}", manifest.name);
@@ -68,6 +68,7 @@ fn manifests_are_complete_and_consistent() {
                 assert!(manifest.files.is_empty() && manifest.hub.is_none());
                 let count = match manifest.name.as_str() {
                     "drums" => (10_000, 2_000),
+                    "oracle" => (10_000, 10_000),
                     "motions" | "moving-digits" => (12_000, 2_000),
                     _ => (TRAIN_IMAGES, TEST_IMAGES),
                 };
@@ -92,7 +93,7 @@ fn manifests_are_complete_and_consistent() {
         }
     }
 }
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "digits",
     "shapes",
     "ring",
@@ -100,6 +101,7 @@ const KNOWN: [&str; 19] = [
     "clinic",
     "drums",
     "phrases",
+    "oracle",
     "motions",
     "moving-digits",
     "mnist",
@@ -163,7 +165,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, motions, moving-digits, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, folder, table, sound, text, clips"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, oracle, motions, moving-digits, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, folder, table, sound, text, clips"
     );
 }
 
