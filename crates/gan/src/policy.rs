@@ -294,3 +294,322 @@ fn above_others(values: &Tensor) -> Result<Tensor> {
     let sums = values.sum_keepdim(0)?;
     Ok(values.affine(n as f64, 0.0)?.broadcast_sub(&sums)?.affine(1.0 / (n as f64 - 1.0), 0.0)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use waxwork_core::optim::OptimizerConfig;
+    use waxwork_core::sample::{Range, Segment};
+    use waxwork_core::{GenerativeModel, Trainable, TrainingState};
+    use waxwork_nn::layers::CellKind;
+
+    use super::*;
+    use crate::{AdversarialLoss, Gan, Penalty};
+
+    /// Tokens of a text.
+    const LENGTH: usize = 3;
+    /// The end and two tokens.
+    const VOCABULARY: usize = 3;
+
+    fn config(ends: bool) -> GanConfig {
+        GanConfig {
+            latent_dim: LENGTH,
+            generator: GeneratorNetwork::Autoregressive {
+                embedding: 2,
+                hidden: 3,
+                cell: CellKind::Lstm,
+                ends,
+            },
+            discriminator: DiscriminatorNetwork::Windows {
+                embedding: 2,
+                widths: vec![1, 2],
+                filters: vec![3, 2],
+                dropout: 0.0,
+            },
+            ..GanConfig::default()
+        }
+    }
+
+    fn sample() -> SampleSpec {
+        let segment = Segment { width: VOCABULARY, range: Range::OneHot };
+        SampleSpec::new(vec![LENGTH, VOCABULARY], vec![segment]).unwrap()
+    }
+
+    /// Weights that are large enough for probabilities and rewards to differ.
+    fn policy(ends: bool, dtype: DType) -> Policy {
+        let params = ParamSet::fresh_with(5, &Device::Cpu, dtype);
+        let policy = Policy::new(&config(ends), &sample(), params).unwrap();
+        let scaled = policy.params.tensors();
+        let scaled = scaled.into_iter().map(|(name, x)| (name, x.affine(2.0, 0.0).unwrap())).collect();
+        policy.params.assign(&scaled).unwrap();
+        policy
+    }
+
+    /// The eight sequences of the tokens 1 and 2.
+    fn all() -> Vec<u32> {
+        (0..8u32).flat_map(|i| [i >> 2, i >> 1, i].map(|bits| 1 + (bits & 1))).collect()
+    }
+
+    /// The probability of each sequence.
+    fn probabilities(policy: &Policy, sequences: &[u32], temperature: f64) -> Vec<f64> {
+        let sequences = policy.tensor(sequences).unwrap();
+        let logs = policy.writer.log_likelihood(&sequences, temperature, Mode::Eval).unwrap();
+        let logs = logs.sum(1).unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap();
+        logs.into_iter().map(f64::exp).collect()
+    }
+
+    /// The exact values: the mean reward of all sequences that begin as `sequences[row]` does up to each place.
+    fn exact_values(probabilities: &[f64], rewards: &[f32], sequences: &[u32]) -> Vec<f64> {
+        let mut values = Vec::new();
+        for own in sequences.chunks(LENGTH) {
+            for place in 0..LENGTH {
+                let (mut sum, mut total) = (0.0, 0.0);
+                for (row, other) in sequences.chunks(LENGTH).enumerate() {
+                    if other[..=place] == own[..=place] {
+                        sum += probabilities[row] * f64::from(rewards[row]);
+                        total += probabilities[row];
+                    }
+                }
+                values.push(sum / total);
+            }
+        }
+        values
+    }
+
+    /// The loss over all sequences, each as often as it is drawn, with exact values: its gradient is that of the
+    /// expected reward, by central differences.
+    #[test]
+    fn the_gradient_is_that_of_the_expected_reward() {
+        let policy = policy(false, DType::F64);
+        let sequences = all();
+        let rewards = policy.rewards(&sequences).unwrap();
+        let expected = || -> f64 {
+            let drawn = probabilities(&policy, &sequences, 1.0);
+            drawn.iter().zip(&rewards).map(|(p, reward)| p * f64::from(*reward)).sum()
+        };
+        let drawn = probabilities(&policy, &sequences, 1.0);
+        let values = exact_values(&drawn, &rewards, &sequences);
+        let advantages: Vec<f64> =
+            values.iter().enumerate().map(|(place, value)| drawn[place / LENGTH] * value).collect();
+        let advantages = Tensor::from_vec(advantages, (8, LENGTH), &Device::Cpu).unwrap();
+        let tensor = policy.tensor(&sequences).unwrap();
+        let loss = policy.regret(&tensor, &advantages, Mode::Eval).unwrap();
+        let mut gradients = kernels::backward(&loss).unwrap();
+        let mut compared = 0;
+        for name in &policy.groups[0].params {
+            let var = policy.params.get(name).unwrap();
+            let gradient = gradients.take(var).unwrap().unwrap().flatten_all().unwrap();
+            let gradient = gradient.affine(-(sequences.len() as f64), 0.0).unwrap().to_vec1::<f64>().unwrap();
+            let start = var.as_tensor().copy().unwrap().detach();
+            let values = start.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            for (place, gradient) in gradient.into_iter().enumerate() {
+                let at = |delta: f64| {
+                    let mut moved = values.clone();
+                    moved[place] += delta;
+                    var.set(&Tensor::from_vec(moved, start.shape(), &Device::Cpu).unwrap()).unwrap();
+                    expected()
+                };
+                let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+                assert!((gradient - numeric).abs() < 1e-8, "{name}[{place}]: {gradient}, {numeric}");
+                compared += usize::from(numeric.abs() > 1e-5);
+            }
+            var.set(&start).unwrap();
+        }
+        assert!(compared > 20, "{compared} gradients are not zero");
+    }
+
+    #[test]
+    fn values_are_mean_rewards_of_continuations_and_the_last_is_the_reward_itself() {
+        let policy = policy(false, DType::F32);
+        let sequences = all();
+        let (drawn, rewards) = (probabilities(&policy, &sequences, 1.0), policy.rewards(&sequences).unwrap());
+        let exact = exact_values(&drawn, &rewards, &sequences);
+        let spread = rewards.iter().copied().fold(f32::MIN, f32::max)
+            - rewards.iter().copied().fold(f32::MAX, f32::min);
+        assert!(spread > 1e-3, "{rewards:?}");
+        let rows: Vec<u64> = (0..40).collect();
+        let noise = uniforms(&Stream::new(1, "noise", 0), &rows, LENGTH).unwrap();
+        let written = policy.writer.write(1.0, &noise, &policy.params).unwrap();
+        let values = policy.values(&written, &rows, 2000, &|name| Stream::new(2, name, 0)).unwrap();
+        for (own, values) in written.tokens.chunks(LENGTH).zip(values.chunks(LENGTH)) {
+            let row = sequences.chunks(LENGTH).position(|other| other == own).unwrap();
+            assert!((values[LENGTH - 1] - rewards[row]).abs() < 1e-6, "{values:?} {rewards:?}");
+            for place in 0..LENGTH {
+                let error = f64::from(values[place]) - exact[row * LENGTH + place];
+                assert!(error.abs() < 0.06 * f64::from(spread), "{own:?} {place}: {error} of {spread}");
+            }
+        }
+        // Each row has draws of its own.
+        let again = policy.values(&written, &rows, 2, &|name| Stream::new(2, name, 0)).unwrap();
+        let some = of_the_first(&policy, &written, &rows[..3]);
+        let near = some.iter().zip(&again).all(|(some, all)| (some - all).abs() < 1e-6);
+        assert!(near, "{some:?} {again:?}");
+    }
+
+    /// The values of the first sequences alone.
+    fn of_the_first(policy: &Policy, written: &Written, rows: &[u64]) -> Vec<f32> {
+        let states = written.states.iter().map(|state| state.narrow(0, 0, rows.len()).unwrap());
+        let some = Written {
+            count: rows.len(),
+            tokens: written.tokens[..rows.len() * LENGTH].to_vec(),
+            states: states.collect(),
+        };
+        policy.values(&some, rows, 2, &|name| Stream::new(2, name, 0)).unwrap()
+    }
+
+    #[test]
+    fn the_baseline_is_the_mean_of_the_other_texts() {
+        let values = Tensor::new(&[[1f32, 0.5], [4.0, 0.5], [7.0, 2.0]], &Device::Cpu).unwrap();
+        let found = above_others(&values).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(found, [[-4.5, -0.75], [0.0, -0.75], [4.5, 1.5]]);
+        let one = above_others(&values.narrow(0, 0, 1).unwrap()).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(one, [[0.0, 0.0]]);
+    }
+
+    /// χ² of 20,000 sequences, at the model's own temperature and at two others.
+    #[test]
+    fn sequences_are_drawn_as_often_as_their_probabilities_say() {
+        let policy = policy(false, DType::F32);
+        let rows: Vec<u64> = (0..20_000).collect();
+        let noise = uniforms(&Stream::new(3, "noise", 0), &rows, LENGTH).unwrap();
+        for temperature in [1.0, 0.5, 2.0] {
+            let p = probabilities(&policy, &all(), temperature);
+            assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{temperature}: {p:?}");
+            let written = policy.writer.write(temperature, &noise, &policy.params).unwrap();
+            let mut counts = BTreeMap::new();
+            for own in written.tokens.chunks(LENGTH) {
+                *counts.entry(own).or_insert(0u32) += 1;
+            }
+            let each = all();
+            let squares: f64 = each
+                .chunks(LENGTH)
+                .zip(&p)
+                .map(|(own, p)| {
+                    let want = p * rows.len() as f64;
+                    (f64::from(counts.get(own).copied().unwrap_or(0)) - want).powi(2) / want
+                })
+                .sum();
+            // Seven degrees of freedom: mean 7, standard deviation 3.7.
+            assert!(squares < 7.0 + 4.0 * 3.75, "{temperature}: {squares}");
+        }
+    }
+
+    /// A text that ends early is complete: the probabilities of all texts add up to 1.
+    #[test]
+    fn ends_count_once_and_nothing_follows_them() {
+        let policy = policy(true, DType::F64);
+        let mut texts = vec![vec![0, 0, 0]];
+        for one in 1..3u32 {
+            texts.push(vec![one, 0, 0]);
+            for two in 1..3u32 {
+                texts.push(vec![one, two, 0]);
+                texts.extend((1..3u32).map(|three| vec![one, two, three]));
+            }
+        }
+        let p = probabilities(&policy, &texts.concat(), 1.0);
+        assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{p:?}");
+        let rows: Vec<u64> = (0..500).collect();
+        let noise = uniforms(&Stream::new(3, "noise", 0), &rows, LENGTH).unwrap();
+        let written = policy.writer.write(1.0, &noise, &policy.params).unwrap();
+        assert!(written.tokens.chunks(LENGTH).all(|own| texts.iter().any(|text| text == own)));
+        let continued = policy.writer.continued(&written, 0, 3, &[0.5; 500 * 3 * 2]).unwrap();
+        assert!(continued.chunks(LENGTH).all(|own| texts.iter().any(|text| text == own)));
+        for (own, more) in written.tokens.chunks(LENGTH).zip(continued.chunks(3 * LENGTH)) {
+            assert!(more.chunks(LENGTH).all(|more| more[0] == own[0]));
+        }
+    }
+
+    /// With all weights 0 each of the two tokens has probability ½; the likelihood is a mean over tokens.
+    #[test]
+    fn the_likelihood_is_minus_the_logarithm_of_the_probability() {
+        let policy = policy(false, DType::F64);
+        let sequences = policy.tensor(&all()).unwrap();
+        let p = probabilities(&policy, &all(), 1.0);
+        let want = -p.iter().map(|p| p.ln()).sum::<f64>() / 24.0;
+        let found = policy.surprise(&sequences, Mode::Eval).unwrap().to_scalar::<f64>().unwrap();
+        assert!((found - want).abs() < 1e-12, "{found} {want}");
+        let zeros = policy.params.tensors();
+        let zeros = zeros.into_iter().map(|(name, x)| (name, x.zeros_like().unwrap())).collect();
+        policy.params.assign(&zeros).unwrap();
+        let found = policy.surprise(&sequences, Mode::Eval).unwrap().to_scalar::<f64>().unwrap();
+        assert!((found - 2f64.ln()).abs() < 1e-12, "{found}");
+        let batch = batch(&[[1, 2, 1], [2, 2, 2]], DType::F64);
+        let logs = policy.log_probability(&batch, 0.7).unwrap().to_vec1::<f64>().unwrap();
+        assert!(logs.iter().all(|log| (log + 3.0 * 2f64.ln()).abs() < 1e-12), "{logs:?}");
+        let short = self::batch(&[[1, 0, 0]], DType::F64);
+        let said = policy.log_probability(&short, 1.0).unwrap_err().to_string();
+        assert!(said.contains("model.generator.ends"), "{said}");
+    }
+
+    fn batch(texts: &[[u32; LENGTH]], dtype: DType) -> Batch {
+        let texts: Vec<Vec<u32>> = texts.iter().map(|text| text.to_vec()).collect();
+        let like = Tensor::zeros((), dtype, &Device::Cpu).unwrap();
+        let rows = tokens::one_hot(&texts, (texts.len(), LENGTH, VOCABULARY), &like).unwrap();
+        Batch::unlabelled(rows, (0..texts.len() as u64).collect())
+    }
+
+    #[test]
+    fn the_stages_follow_each_other() {
+        let policy =
+            PolicyGradient { likelihood_steps: 2, discriminator_steps: 1, rollouts: 2, ..Default::default() };
+        let config = GanConfig { policy: Some(policy), n_critic: 2, ..config(false) };
+        let gan = Gan::new(config, sample(), ParamSet::fresh(1, &Device::Cpu)).unwrap();
+        let mut state = TrainingState::new(&gan, OptimizerConfig::default(), 7, 5).unwrap();
+        let batch = batch(&[[1, 2, 1], [2, 2, 2], [1, 1, 2], [2, 1, 2]], DType::F32);
+        let generator = |gan: &Gan| {
+            let tensor = gan.params().tensors()["generator.output.bias"].copy().unwrap();
+            tensor.to_vec1::<f32>().unwrap()
+        };
+        for (losses, moves) in [
+            (&["likelihood"][..], true),
+            (&["likelihood"][..], true),
+            (&["discriminator"][..], false),
+            (&["discriminator"][..], false),
+            (&["discriminator", "generator"][..], true),
+        ] {
+            let before = generator(&gan);
+            let report = state.step(&gan, &batch).unwrap();
+            let found: Vec<&str> = report.scalars.iter().map(|(name, _)| name.as_str()).collect();
+            for name in ["likelihood", "discriminator", "generator"] {
+                assert_eq!(found.contains(&name), losses.contains(&name), "{name} in {found:?}");
+            }
+            assert_eq!(generator(&gan) != before, moves, "{found:?}");
+        }
+        assert_eq!(gan.info().latent_dim(), LENGTH);
+        assert!(gan.exact().is_some() && gan.parts().is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let refused = |config: GanConfig| {
+            let params = ParamSet::fresh(0, &Device::Cpu);
+            Gan::new(config, sample(), params).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let policy = |policy| GanConfig { policy: Some(policy), ..config(false) };
+        let dcgan = GanConfig::default();
+        let wide =
+            DiscriminatorNetwork::Windows { embedding: 2, widths: vec![4], filters: vec![1], dropout: 0.0 };
+        let uneven = DiscriminatorNetwork::Windows {
+            embedding: 2,
+            widths: vec![1, 2],
+            filters: vec![1],
+            dropout: 0.0,
+        };
+        for (config, words) in [
+            (GanConfig { latent_dim: 2, ..config(true) }, "model.latent_dim"),
+            (GanConfig { generator: dcgan.generator.clone(), ..config(true) }, "belong together"),
+            (GanConfig { policy: Some(PolicyGradient::default()), ..dcgan }, "model.policy"),
+            (GanConfig { penalty: Some(Penalty::Gradient { weight: 1.0 }), ..config(true) }, "model.penalty"),
+            (GanConfig { pack: 2, ..config(true) }, "model.pack"),
+            (GanConfig { loss: AdversarialLoss::Hinge, ..config(true) }, "model.loss"),
+            (GanConfig { discriminator: wide, ..config(true) }, "a window of 4 tokens"),
+            (GanConfig { discriminator: uneven, ..config(true) }, "model.discriminator.filters"),
+            (policy(PolicyGradient { rollouts: 0, ..Default::default() }), "model.policy.rollouts"),
+            (policy(PolicyGradient { likelihood_weight: -1.0, ..Default::default() }), "likelihood_weight"),
+        ] {
+            let said = refused(config);
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
+}
