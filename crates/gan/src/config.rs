@@ -14,8 +14,7 @@ use waxwork_nn::nets::{TOO_WIDE, WIDEST};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GanConfig {
-    /// Length of the latent vector z. For a generator of the kind `autoregressive`, it must be the maximum length of a text, because z is
-    /// the noise of the draw of each token.
+    /// Length of the latent vector z.
     pub latent_dim: usize,
     /// How the label reaches both networks; required by the conditional family and refused by the other.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +124,8 @@ pub enum GeneratorNetwork {
         channels: Vec<usize>,
     },
     /// For sequences of tokens: an LSTM or GRU that draws each token given all tokens before it. It learns by maximum likelihood, then
-    /// by policy gradient from a discriminator of the kind `windows` (SeqGAN, Yu et al. 2017). Only for the family `gan`.
+    /// by policy gradient from a discriminator of the kind `windows` (SeqGAN, Yu et al. 2017). Only for the family `gan`. `latent_dim` must
+    /// be the maximum length of a text, because z is the noise of the draw of each token.
     Autoregressive {
         /// Features of a token.
         embedding: usize,
