@@ -9,7 +9,9 @@ use waxwork_core::ImageShape;
 use waxwork_data::embedded::{TEST_IMAGES, TRAIN_IMAGES};
 use waxwork_data::manifest::{Role, Storage};
 use waxwork_data::table::clinic;
-use waxwork_data::{DataConfig, Error, FileStatus, Manifest, View, cifar, describe, load, mnist, verify};
+use waxwork_data::{
+    DataConfig, Error, FileStatus, Manifest, OracleConfig, View, cifar, describe, load, mnist, verify,
+};
 
 fn from_dir(name: &str, dir: &Path) -> DataConfig {
     DataConfig { dir: Some(dir.to_path_buf()), ..DataConfig::named(name) }
@@ -415,4 +417,27 @@ fn unreadable_files_are_skipped_by_the_key_of_their_kind() {
         let key = DataConfig::named(name).skip_unreadable_key();
         assert_eq!(key, format!("data.{table}.skip_unreadable"), "{name}");
     }
+}
+
+/// The oracle of SeqGAN's authors, from `text/seqgan-oracle.safetensors` if it is there. A NumPy program gave
+/// 5.7536 ± 0.0052 nats per token to 10,000 of its own draws with these weights.
+#[test]
+fn the_weights_of_an_oracle_are_read_and_score_its_own_sequences() {
+    let Some(dir) = std::env::var_os("WAXWORK_TEST_DATA").map(|dir| Path::new(&dir).join("text")) else {
+        println!("skipped: set WAXWORK_TEST_DATA to a folder that holds text/");
+        return;
+    };
+    let weights = dir.join("seqgan-oracle.safetensors");
+    if !weights.is_file() {
+        println!("skipped: no {}", weights.display());
+        return;
+    }
+    let oracle = Some(OracleConfig { weights });
+    let data = load(&DataConfig { oracle, ..DataConfig::named("oracle") }).unwrap();
+    assert_ne!(data.info.identity, load(&DataConfig::named("oracle")).unwrap().info.identity);
+    let tested = waxwork_data::text::tokens_of(&data.test).unwrap();
+    let logs = data.info.oracle.as_ref().unwrap().log_probabilities(&tested);
+    let sum: f64 = logs.into_iter().map(Option::unwrap).sum();
+    let nll = -sum / (20 * tested.len()) as f64;
+    assert!((nll - 5.7536).abs() < 0.02, "{nll}");
 }

@@ -6,7 +6,8 @@ use waxwork_core::{Error, Result};
 
 use crate::{DECODER, ENCODER, Vae};
 
-/// The decoder with the mean of its observation model, the encoder, or the map from noise to latents.
+/// The decoder with the mean of its observation model, or one step of a decoder of tokens; the encoder; or the map
+/// from noise to latents.
 ///
 /// # Errors
 /// [`Error::NoPart`] for a part that the model does not have.
@@ -19,8 +20,7 @@ pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
         Part::Decoder => {
             let latents = graph.input("latents", &[latent_dim]);
             let labels = graph.condition(condition)?;
-            let samples = vae.observation.export(graph.root(), &latents, labels.as_ref())?;
-            graph.output(sample.name(), &samples, sample.dims());
+            vae.observation.export(&mut graph, &latents, labels.as_ref())?;
         }
         Part::Encoder => {
             let images = graph.input(sample.name(), sample.dims());

@@ -253,6 +253,34 @@ impl TokenDecoder {
         Ok(each.reshape((n, length))?.sum(1)?)
     }
 
+    /// Width of the recurrent layer's state, and size of the vocabulary.
+    pub(crate) fn widths(&self) -> (usize, usize) {
+        (self.recurrent.state(), self.dims.1)
+    }
+
+    /// One step as nodes of a graph. `given` are latents beside conditions `(batch, given)`, and `tokens` `(batch)`
+    /// the tokens before those to predict, or the size of the vocabulary if there is none. Returns the logits
+    /// `(batch, V)`, the next state `(batch, state)`, and the state before the first token, which depends on `given`
+    /// alone.
+    ///
+    /// # Errors
+    /// If a constant cannot be stored.
+    pub(crate) fn export_step(
+        &self,
+        mut scope: GraphScope<'_>,
+        given: &Value,
+        tokens: &Value,
+        state: &Value,
+    ) -> Result<[Value; 3]> {
+        let start = self.start.export(scope.enter("start"), given, Activation::Tanh)?;
+        let features = self.embedding.export_numbers(scope.enter("embedding"), tokens)?;
+        let inputs = scope.beside(&features, Some(given));
+        let next = self.recurrent.export_step(scope.enter("recurrent"), &inputs, state)?;
+        let hidden = scope.columns(&next, 0, self.recurrent.hidden());
+        let logits = self.output.export(scope.enter("output"), &hidden, Activation::Identity)?;
+        Ok([logits, next, start])
+    }
+
     /// Draws sequences of p(x | z) as one-hot rows, token by token. At temperature 0, each step takes the
     /// most likely token given those before it. After an end, all tokens are ends.
     pub(crate) fn draw(&self, z: &Tensor, drawing: &Drawing<'_>) -> Result<Tensor> {
