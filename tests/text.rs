@@ -184,7 +184,7 @@ fn a_policy_is_trained_measured_and_repeated_to_the_bit() {
         let tokens: Vec<u32> = line.split(' ').map(|token| token.parse().unwrap()).collect();
         assert!(tokens.len() == 20 && tokens.iter().all(|token| *token < 5000), "{line}");
     }
-    waxwork(&["interpolate", text(&run), "-n", "1", "--out", text(&path("way.txt"))]).good();
+    waxwork(&["interpolate", text(&run), "-n", "2", "--out", text(&path("way.txt"))]).good();
     let way = std::fs::read_to_string(path("way.txt")).unwrap();
     assert!(way.lines().next() != way.lines().last(), "{way}");
 

@@ -74,7 +74,7 @@ impl Gan {
                 reason: "`gan` is unconditional; use the family `cgan`".into(),
             });
         }
-        let sample = sample.into();
+        let sample: SampleSpec = sample.into();
         let game = if matches!(config.generator, GeneratorNetwork::Autoregressive { .. }) {
             Game::Rewards(Box::new(Policy::new(&config, &sample, params)?))
         } else {
