@@ -15,6 +15,7 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("clinic", include_str!("../clinic.toml")),
         ("drums", include_str!("../drums.toml")),
         ("phrases", include_str!("../phrases.toml")),
+        ("oracle", include_str!("../oracle.toml")),
         ("motions", include_str!("../motions.toml")),
         ("moving-digits", include_str!("../moving-digits.toml")),
         ("factors", include_str!("../factors.toml")),

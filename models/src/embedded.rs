@@ -90,6 +90,7 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cvae-names",
     "cvae-trec",
     "vae-coco-captions",
+    "gan-seqgan",
 ];
 
 /// The text of the recipe called `name`.

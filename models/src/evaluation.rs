@@ -13,8 +13,8 @@ use waxwork_data::{Dataset, InMemory, Split};
 use waxwork_eval::judging::Stages;
 use waxwork_eval::likelihood::Estimate;
 use waxwork_eval::table::density::{LEAST, log_likelihoods};
-use waxwork_eval::text::phrases;
-use waxwork_eval::text::temperatures::Curve;
+use waxwork_eval::text::temperatures::{self, Curve};
+use waxwork_eval::text::{exact, phrases};
 use waxwork_eval::{
     Disentanglement, Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes,
     evaluation_batch, evaluation_batches, likelihood,
@@ -102,7 +102,7 @@ pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> 
 /// bytes of one process. The others' reports lack metrics, because these processes only share the work.
 ///
 /// # Errors
-/// [`Error::NothingToMeasure`] for a family without a bound if no samples are requested; an error if language
+/// [`Error::NothingToMeasure`] for a model without a bound or a likelihood if no samples are requested; an error if language
 /// models are requested for other data than texts, or temperatures of a model that does not draw texts;
 /// errors of the data and the judges.
 ///
@@ -114,7 +114,7 @@ pub fn evaluate_on(
     config: &EvaluationConfig<'_>,
     stages: &mut Stages<'_>,
 ) -> Result<Report> {
-    if run.bound().is_none() && config.samples == 0 {
+    if run.bound().is_none() && run.exact().is_none() && config.samples == 0 {
         return Err(Error::NothingToMeasure { family: run.info.model.family.clone() });
     }
     if config.language_model && !matches!(data.info.kind, Kind::Text { .. }) {
@@ -159,7 +159,7 @@ pub fn evaluate_on(
         };
         metrics.extend(judging.metrics(&protocol, stages)?);
         if together.is_first() && !tempered.is_empty() {
-            metrics.extend(curve(whole, config, &tempered, &protocol, stages)?);
+            metrics.extend(curve(run, (whole, &test), config, &tempered, &protocol, stages)?);
         }
     }
     let report = Report {
@@ -175,8 +175,9 @@ pub fn evaluate_on(
 
 /// The temperatures in their order, each once.
 fn temperatures_of(run: &Run, config: &EvaluationConfig<'_>) -> Result<Vec<f64>> {
-    // Models without a bound compute their outputs from latents.
-    let draws = matches!(run.info.kind(), Kind::Text { .. }) && run.bound().is_some();
+    // Models without a bound or a likelihood compute their outputs from latents.
+    let likely = run.bound().is_some() || run.exact().is_some();
+    let draws = matches!(run.info.kind(), Kind::Text { .. }) && likely;
     if !config.temperatures.is_empty() && !draws {
         let family = run.info.model.family.clone();
         return Err(Error::NoTemperature { family, samples: run.info.kind().plural() });
@@ -207,10 +208,12 @@ fn at_temperatures(
     Ok(tempered)
 }
 
-/// The quality and the diversity of the texts at each temperature. One process measures them, because only one
-/// may write the language model into the cache.
+/// The quality and the diversity of the texts at each temperature, and the likelihood of the texts of `test` if
+/// the model can compute it. One process measures them, because only one may write the language model into the
+/// cache.
 fn curve(
-    whole: &Dataset,
+    run: &Run,
+    (whole, test): (&Dataset, &Split),
     config: &EvaluationConfig<'_>,
     tempered: &[(f64, Split)],
     protocol: &Protocol,
@@ -221,6 +224,17 @@ fn curve(
     let mut metrics = Vec::new();
     for (temperature, texts) in tempered {
         metrics.extend(curve.metrics(texts, *temperature, protocol)?);
+        // At temperature 0 only one text has a probability.
+        if let Some(model) = run.exact().filter(|_| *temperature > 0.0) {
+            let seen = (test, run.model.params().device());
+            let progress = |done| stages("evaluating", done, test.len());
+            let score = exact::nll_test(model, *temperature, seen, &OneProcess, progress)?;
+            let mut protocol = protocol.clone();
+            protocol.insert("temperature".into(), temperature.to_string());
+            let mut metric = exact::metric(score, whole, test, &protocol)?;
+            metric.name = temperatures::at(&metric.name, *temperature);
+            metrics.push(metric);
+        }
     }
     Ok(metrics)
 }
@@ -265,6 +279,11 @@ fn of_test_samples(
         let mut protocol = protocol.clone();
         protocol.insert("observation".into(), bound.protocol());
         metrics.extend(of_guesses((completer, device), test, collective, protocol, stages)?);
+    }
+    if let Some(model) = run.exact() {
+        let progress = |done| stages("evaluating", done, n);
+        let score = exact::nll_test(model, 1.0, (test, device), collective, progress)?;
+        metrics.push(exact::metric(score, data, test, protocol)?);
     }
     if let (Some(tables), Some(density), true) = (&data.info.tables, run.density(), importance_samples > 0)
         && run.model.info().condition.is_none()

@@ -6,7 +6,7 @@ use std::path::Path;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::Part;
 use waxwork_core::{
-    Bound, Complete, Density, Device, Encode, GenerativeModel, ParamSet, Reconstruct, Tensor,
+    Bound, Complete, Density, Device, Encode, Exact, GenerativeModel, ParamSet, Reconstruct, Tensor,
 };
 use waxwork_data::DataConfig;
 use waxwork_data::table::encode::Encoder;
@@ -128,6 +128,11 @@ impl Run {
     /// The evidence lower bound, if the model has one and all of its parts were imported.
     pub fn bound(&self) -> Option<&dyn Bound> {
         self.model.bound().filter(|_| self.is_whole())
+    }
+
+    /// log p(x) itself, if the model can compute it and all of its parts were imported.
+    pub fn exact(&self) -> Option<&dyn Exact> {
+        self.model.exact().filter(|_| self.is_whole())
     }
 
     /// The estimator of log p(x), if the model has one and all of its parts were imported.

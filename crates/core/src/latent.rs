@@ -121,6 +121,13 @@ impl LatentLayout {
     }
 }
 
+/// Turns a standard normal draw into a uniform one in [0, 1): the share of draws below it.
+pub fn uniform_of_normal(z: f32) -> f32 {
+    const BELOW_ONE: f32 = 1.0 - f32::EPSILON / 2.0;
+    let share = 0.5 * libm::erfc(-f64::from(z) * std::f64::consts::FRAC_1_SQRT_2);
+    (share as f32).min(BELOW_ONE)
+}
+
 /// Spherical interpolation of Gaussian latents (Shoemake 1985; White 2016): from `a` at 0 to `b` at 1 along
 /// the great circle; both are `(latent_dim)`. A straight line would pass through vectors that are shorter
 /// than any draw.
@@ -169,6 +176,14 @@ mod tests {
         assert!(LatentLayout::new(vec![]).is_err());
         let text = serde_json::to_string(&both).unwrap();
         assert_eq!(serde_json::from_str::<LatentLayout>(&text).unwrap(), both);
+    }
+
+    #[test]
+    fn normal_draws_become_uniform_ones() {
+        for (z, share) in [(0.0, 0.5), (1.0, 0.841_344_75), (-1.0, 0.158_655_25), (-1.959_964, 0.025)] {
+            assert!((uniform_of_normal(z) - share).abs() < 1e-7, "{z}");
+        }
+        assert!(uniform_of_normal(30.0) < 1.0 && uniform_of_normal(-30.0) >= 0.0);
     }
 
     #[test]

@@ -233,6 +233,11 @@ pub trait GenerativeModel: Trainable {
         None
     }
 
+    /// log p(x) itself, if the model can compute it.
+    fn exact(&self) -> Option<&dyn Exact> {
+        None
+    }
+
     /// The estimator of log p(x), if the model has one.
     fn density(&self) -> Option<&dyn Density> {
         None
@@ -290,6 +295,15 @@ pub trait Bound: Send + Sync {
 
     /// What a likelihood under this model measures: `bernoulli on grey values`, …
     fn protocol(&self) -> String;
+}
+
+/// A model that draws its outputs from a distribution whose log p(x) it can compute.
+pub trait Exact: Send + Sync {
+    /// log p(x) of each sample in nats, `(N)`, if the outputs are drawn at this temperature, which is above 0.
+    ///
+    /// # Errors
+    /// If the samples do not fit the model.
+    fn log_probability(&self, batch: &Batch, temperature: f64) -> Result<Tensor>;
 }
 
 /// A model that can estimate log p(x). The draws for a sample depend on its index in the data set, not on its

@@ -12,8 +12,8 @@ use waxwork_core::hash::sha256;
 use crate::clips::{self, ClipsConfig};
 use crate::embedded::points::{self, STANDARD_DEVIATION};
 use crate::embedded::{
-    Digits, Drums, FactorImages, Grammar, Motions, MovingDigits, Part, Phrases, PlaneMixture, PlanePoints,
-    Shapes, factors,
+    Digits, Drums, FactorImages, Grammar, Motions, MovingDigits, ORACLE, Oracle, OracleSequences, Part,
+    Phrases, PlaneMixture, PlanePoints, Shapes, factors,
 };
 use crate::folder::{self, FolderConfig};
 use crate::left_out::LeftOut;
@@ -36,7 +36,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `motions`, `moving-digits`, `factors`, `mnist`,
+    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `oracle`, `motions`, `moving-digits`, `factors`, `mnist`,
     /// `fashion-mnist`, `cifar10`, `fsdd`, `ptb`, `coco-captions`, `equations`, `names`, `trec`, `sprites`,
     /// `sprites64`),
     /// `folder`, `table`, `sound`, `text`, `clips`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
@@ -63,6 +63,9 @@ pub struct DataConfig {
     /// How wide the modes of `ring` and `grid` are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points: Option<PointsConfig>,
+    /// The weights that the sequences of `oracle` are drawn from; default: the embedded ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<OracleConfig>,
     /// Damage to the training images, to see what a model makes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseConfig>,
@@ -86,6 +89,15 @@ pub struct DataConfig {
 pub struct PointsConfig {
     /// The standard deviation of every mode in both directions; papers differ between 0.01 and 0.22.
     pub std: f64,
+}
+
+/// Where the sequences of `oracle` come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OracleConfig {
+    /// A safetensors file with the weights of an LSTM over 5,000 tokens, under PyTorch's names: `embedding.weight`, `lstm.weight_ih_l0`,
+    /// `lstm.weight_hh_l0`, `lstm.bias_ih_l0`, `lstm.bias_hh_l0`, `output.weight`, `output.bias`.
+    pub weights: PathBuf,
 }
 
 impl Default for PointsConfig {
@@ -178,6 +190,7 @@ impl DataConfig {
                 format!("the data set `{TABLE}` and, for its `label`, `clinic` have"),
             ),
             ("data.points", self.points.is_some(), of_points, "the data sets `ring` and `grid` have".into()),
+            ("data.oracle", self.oracle.is_some(), name == ORACLE, format!("the data set `{ORACLE}` has")),
             (
                 "data.sound",
                 self.sound.is_some(),
@@ -238,6 +251,7 @@ impl DataConfig {
             folder: None,
             table: None,
             points: None,
+            oracle: None,
             noise: None,
             leave_out: None,
             sound: None,
@@ -303,6 +317,7 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     let mixture = config.mixture()?;
     check_sound(&manifest, config)?;
     let parts = match manifest.storage {
+        Storage::Embedded if manifest.name == ORACLE => return load_oracle(config),
         Storage::Embedded => generate(&manifest, config.seed, mixture)?,
         Storage::Table => return load_clinic(config, progress),
         Storage::Fsdd => {
@@ -401,6 +416,22 @@ fn rows(
     let (train, test) = (Arc::new(train_rows), Arc::new(test_rows));
     let data = Dataset::new(info, train, test, config.validation, config.limit)?;
     Ok(Dataset { notes, ..data })
+}
+
+fn load_oracle(config: &DataConfig) -> Result<Dataset> {
+    let oracle = match &config.oracle {
+        Some(OracleConfig { weights }) => Arc::new(Oracle::read(weights)?),
+        None => Oracle::embedded(),
+    };
+    let [train, test] = [Part::Train, Part::Test].map(|part| {
+        let sequences = OracleSequences::new(Arc::clone(&oracle), config.seed, part);
+        Arc::new(Cached::new(sequences)) as Arc<dyn Source>
+    });
+    let parts = Parts { train, test, identity: oracle.identity(config.seed) };
+    let data = dataset(config, &[], parts, 0, Vec::new())?;
+    let mut data = data.seen_as(View::Text(Oracle::vocabulary()))?;
+    data.info.oracle = Some(oracle);
+    Ok(data)
 }
 
 fn load_folder(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {

@@ -9,7 +9,9 @@ use waxwork_core::ImageShape;
 use waxwork_data::embedded::{TEST_IMAGES, TRAIN_IMAGES};
 use waxwork_data::manifest::{Role, Storage};
 use waxwork_data::table::clinic;
-use waxwork_data::{DataConfig, Error, FileStatus, Manifest, View, cifar, describe, load, mnist, verify};
+use waxwork_data::{
+    DataConfig, Error, FileStatus, Manifest, OracleConfig, View, cifar, describe, load, mnist, verify,
+};
 
 fn from_dir(name: &str, dir: &Path) -> DataConfig {
     DataConfig { dir: Some(dir.to_path_buf()), ..DataConfig::named(name) }
@@ -43,7 +45,7 @@ fn manifests_are_complete_and_consistent() {
             "trec" => 6,
             "factors" => 3,
             "sprites" | "sprites64" => 9,
-            "clinic" | "ptb" | "coco-captions" | "equations" => 0,
+            "clinic" | "oracle" | "ptb" | "coco-captions" | "equations" => 0,
             _ => 10,
         };
         assert_eq!(manifest.classes.len(), classes, "{}", manifest.name);
@@ -70,6 +72,7 @@ fn manifests_are_complete_and_consistent() {
                 assert!(manifest.files.is_empty() && manifest.hub.is_none());
                 let count = match manifest.name.as_str() {
                     "drums" => (10_000, 2_000),
+                    "oracle" => (10_000, 10_000),
                     "motions" | "moving-digits" => (12_000, 2_000),
                     "factors" => (727_280, 10_000),
                     _ => (TRAIN_IMAGES, TEST_IMAGES),
@@ -103,7 +106,7 @@ fn manifests_are_complete_and_consistent() {
         }
     }
 }
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 22] = [
     "digits",
     "shapes",
     "ring",
@@ -111,6 +114,7 @@ const KNOWN: [&str; 20] = [
     "clinic",
     "drums",
     "phrases",
+    "oracle",
     "motions",
     "moving-digits",
     "factors",
@@ -176,7 +180,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, motions, moving-digits, factors, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, sprites64, folder, table, sound, text, clips"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, oracle, motions, moving-digits, factors, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, sprites64, folder, table, sound, text, clips"
     );
 }
 
@@ -443,4 +447,27 @@ fn unreadable_files_are_skipped_by_the_key_of_their_kind() {
         let key = DataConfig::named(name).skip_unreadable_key();
         assert_eq!(key, format!("data.{table}.skip_unreadable"), "{name}");
     }
+}
+
+/// The oracle of SeqGAN's authors, from `text/seqgan-oracle.safetensors` if it is there. A NumPy program gave
+/// 5.7536 ± 0.0052 nats per token to 10,000 of its own draws with these weights.
+#[test]
+fn the_weights_of_an_oracle_are_read_and_score_its_own_sequences() {
+    let Some(dir) = std::env::var_os("WAXWORK_TEST_DATA").map(|dir| Path::new(&dir).join("text")) else {
+        println!("skipped: set WAXWORK_TEST_DATA to a folder that holds text/");
+        return;
+    };
+    let weights = dir.join("seqgan-oracle.safetensors");
+    if !weights.is_file() {
+        println!("skipped: no {}", weights.display());
+        return;
+    }
+    let oracle = Some(OracleConfig { weights });
+    let data = load(&DataConfig { oracle, ..DataConfig::named("oracle") }).unwrap();
+    assert_ne!(data.info.identity, load(&DataConfig::named("oracle")).unwrap().info.identity);
+    let tested = waxwork_data::text::tokens_of(&data.test).unwrap();
+    let logs = data.info.oracle.as_ref().unwrap().log_probabilities(&tested);
+    let sum: f64 = logs.into_iter().map(Option::unwrap).sum();
+    let nll = -sum / (20 * tested.len()) as f64;
+    assert!((nll - 5.7536).abs() < 0.02, "{nll}");
 }

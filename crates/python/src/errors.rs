@@ -187,7 +187,7 @@ fn of_core(error: &waxwork_core::Error) -> Class {
         | E::Input { .. }
         | E::Value { .. }
         | E::Empty { .. } => Class::Data,
-        E::NoPart { .. } | E::NoGraph { .. } => Class::Model,
+        E::NoPart { .. } => Class::Model,
         E::NonFinite { .. } => Class::Training,
         _ => Class::Other,
     }

@@ -6,9 +6,9 @@ use waxwork_core::{ConditionSpec, Error, Result};
 
 use crate::{DECODER, ENCODER, Vae};
 
-/// The decoder with the mean of its observation model, the encoder, or the map from noise to latents. Of a
-/// model that completes images, only the last has a condition: the given values, 0 where a value is missing,
-/// then 1 for every given value and 0 for the others.
+/// The decoder with the mean of its observation model, or one step of a decoder of tokens; the encoder; or the map
+/// from noise to latents. Of a model that completes images, only the last has a condition: the given values, 0
+/// where a value is missing, then 1 for every given value and 0 for the others.
 ///
 /// # Errors
 /// [`Error::NoPart`] for a part that the model does not have.
@@ -22,8 +22,7 @@ pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
         Part::Decoder => {
             let latents = graph.input("latents", &[latent_dim]);
             let labels = graph.condition(seen)?;
-            let samples = vae.observation.export(graph.root(), &latents, labels.as_ref())?;
-            graph.output(sample.name(), &samples, sample.dims());
+            vae.observation.export(&mut graph, &latents, labels.as_ref())?;
         }
         Part::Encoder => {
             let images = graph.input(sample.name(), sample.dims());

@@ -1,5 +1,5 @@
 //! Data sets that are generated instead of read: [`Digits`], [`Shapes`], [`Drums`], [`Phrases`],
-//! [`Motions`], [`MovingDigits`], [`PlanePoints`] and [`FactorImages`]. They have the same bits on every
+//! [`OracleSequences`], [`Motions`], [`MovingDigits`], [`PlanePoints`] and [`FactorImages`]. They have the same bits on every
 //! platform.
 //!
 //! Sample `i` is a pure function of (seed, i), so samples are made only when they are used. All arithmetic is
@@ -13,6 +13,7 @@ mod glyphs;
 mod grammar;
 mod motions;
 mod moving_digits;
+mod oracle;
 mod outline;
 mod phrases;
 pub(crate) mod points;
@@ -36,6 +37,7 @@ pub use motions::{
     Motion, MotionArtist, MotionFactors,
 };
 pub use moving_digits::{MovingDigitArtist, MovingDigitFactors};
+pub use oracle::{ORACLE, ORACLE_LENGTH, ORACLE_SEQUENCES, ORACLE_TOKENS, Oracle, OracleSequences};
 pub use phrases::{PHRASE_LENGTH, PhraseArtist};
 pub use points::{PlaneMixture, PlanePoints};
 pub use shapes::{ShapeArtist, ShapeFactors, Texture};

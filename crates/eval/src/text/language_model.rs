@@ -254,7 +254,7 @@ impl Score {
 }
 
 /// The mean over all tokens of texts, each with its sum and its number of tokens.
-fn per_token(texts: &[(f64, usize)]) -> Score {
+pub(super) fn per_token(texts: &[(f64, usize)]) -> Score {
     let tokens: usize = texts.iter().map(|(_, tokens)| tokens).sum();
     let nats = texts.iter().map(|(sum, _)| sum).sum::<f64>() / tokens as f64;
     // Of a ratio of two sums over independent texts.

@@ -73,6 +73,37 @@ impl Gru {
         // ONNX has the gates in another order: update, reset, candidate.
         self.gates.export(scope, "GRU", &[1, 0, 2], &attributes, inputs, steps)
     }
+
+    /// [`Gru::step`] as nodes of a graph: inputs `(batch, inputs)` and a state `(batch, hidden)` → the next state.
+    ///
+    /// # Errors
+    /// If a constant cannot be stored.
+    pub fn export_step(&self, mut scope: GraphScope<'_>, inputs: &Value, state: &Value) -> Result<Value> {
+        let hidden = self.hidden;
+        let weight_ih = scope.tensor("weight_ih_l0", &self.weight_ih)?;
+        let weight_hh = scope.tensor("weight_hh_l0", &self.weight_hh)?;
+        let bias_ih = scope.tensor("bias_ih_l0", &self.biases[0])?;
+        let bias_hh = scope.tensor("bias_hh_l0", &self.biases[1])?;
+        let transposed = [("transB", Attribute::Int(1))];
+        let own = scope.node("Gemm", &[inputs, &weight_ih, &bias_ih], &transposed);
+        let recurrent = scope.node("Gemm", &[state, &weight_hh, &bias_hh], &transposed);
+        let mut gate = |number: usize| {
+            let own = scope.columns(&own, number * hidden, hidden);
+            let recurrent = scope.columns(&recurrent, number * hidden, hidden);
+            let sum = scope.node("Add", &[&own, &recurrent], &[]);
+            scope.activate(sum, Activation::Sigmoid)
+        };
+        let (reset, update) = (gate(0), gate(1));
+        let own = scope.columns(&own, 2 * hidden, hidden);
+        let recurrent = scope.columns(&recurrent, 2 * hidden, hidden);
+        let recurrent = scope.node("Mul", &[&reset, &recurrent], &[]);
+        let candidate = scope.node("Add", &[&own, &recurrent], &[]);
+        let candidate = scope.activate(candidate, Activation::Tanh);
+        // (1 − z) n + z h = n + z (h − n)
+        let difference = scope.node("Sub", &[state, &candidate], &[]);
+        let kept = scope.node("Mul", &[&update, &difference], &[]);
+        Ok(scope.node("Add", &[&candidate, &kept], &[]))
+    }
 }
 
 #[cfg(test)]

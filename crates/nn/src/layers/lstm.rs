@@ -59,4 +59,33 @@ impl Lstm {
         // ONNX has the gates in another order: input, output, forget, candidate.
         self.gates.export(scope, "LSTM", &[0, 3, 1, 2], &[], inputs, steps)
     }
+
+    /// [`Lstm::step`] as nodes of a graph: inputs `(batch, inputs)` and a state `(batch, 2 · hidden)` → the next
+    /// state.
+    ///
+    /// # Errors
+    /// If a constant cannot be stored.
+    pub fn export_step(&self, mut scope: GraphScope<'_>, inputs: &Value, state: &Value) -> Result<Value> {
+        let hidden = self.hidden;
+        let weight_ih = scope.tensor("weight_ih_l0", &self.weight_ih)?;
+        let weight_hh = scope.tensor("weight_hh_l0", &self.weight_hh)?;
+        let bias = scope.tensor("bias_l0", &(&self.biases[0] + &self.biases[1])?)?;
+        let (h, cell) = (scope.columns(state, 0, hidden), scope.columns(state, hidden, hidden));
+        let transposed = [("transB", Attribute::Int(1))];
+        let own = scope.node("Gemm", &[inputs, &weight_ih, &bias], &transposed);
+        let recurrent = scope.node("Gemm", &[&h, &weight_hh], &transposed);
+        let gates = scope.node("Add", &[&own, &recurrent], &[]);
+        let mut gate = |number: usize, activation: Activation| {
+            let gate = scope.columns(&gates, number * hidden, hidden);
+            scope.activate(gate, activation)
+        };
+        let (input, forget) = (gate(0, Activation::Sigmoid), gate(1, Activation::Sigmoid));
+        let (candidate, output) = (gate(2, Activation::Tanh), gate(3, Activation::Sigmoid));
+        let kept = scope.node("Mul", &[&forget, &cell], &[]);
+        let new = scope.node("Mul", &[&input, &candidate], &[]);
+        let cell = scope.node("Add", &[&kept, &new], &[]);
+        let shown = scope.activate(cell.clone(), Activation::Tanh);
+        let h = scope.node("Mul", &[&output, &shown], &[]);
+        Ok(scope.beside(&h, Some(&cell)))
+    }
 }
