@@ -16,7 +16,7 @@ use waxwork_eval::table::density::{LEAST, log_likelihoods};
 use waxwork_eval::text::phrases;
 use waxwork_eval::text::temperatures::Curve;
 use waxwork_eval::{
-    Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes, evaluation_batch,
+    CodeUse, Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes, evaluation_batch,
     evaluation_batches, likelihood,
 };
 
@@ -256,6 +256,12 @@ fn of_test_samples(
             _ => metric,
         };
         metrics.extend(measured.metrics(protocol).into_iter().map(beside_truth));
+        if run.model.info().latent.code_count().is_some() {
+            let mut protocol = protocol.clone();
+            protocol.insert("n_real".into(), n.to_string());
+            let bits = measured.kl.mean / std::f64::consts::LN_2;
+            metrics.push(Metric::new("code_bits", bits, &protocol).lower());
+        }
     }
     if let (Some(tables), Some(density), true) = (&data.info.tables, run.density(), importance_samples > 0)
         && run.model.info().condition.is_none()
@@ -270,6 +276,9 @@ fn of_test_samples(
         let told = |metric: &Metric| texts.is_none() || metric.name != "reconstruction_rms";
         metrics.extend(codes.metrics(protocol).into_iter().filter(told));
         metrics.extend(texts);
+        if let Some(count) = run.model.info().latent.code_count() {
+            metrics.extend(CodeUse::of(&codes.means, count)?.metrics(protocol));
+        }
         let (view, seen) = (run.info.view(), (test, device));
         metrics.extend(sounds::reconstructions(reconstructor, &view, seen, collective, protocol, stages)?);
         let factors = test.factors();

@@ -30,7 +30,7 @@ pub struct FittedPrior {
 /// number done and the total.
 ///
 /// # Errors
-/// [`Error::NoPrior`] for a family without one, [`Error::NotImported`] if there is no encoder;
+/// [`Error::NoPrior`] for a family without one and for latents that are codes, [`Error::NotImported`] if there is no encoder;
 /// [`Error::Core`] if the number of components is not possible.
 pub fn fit_prior(
     run: &Run,
@@ -42,6 +42,9 @@ pub fn fit_prior(
 ) -> Result<FittedPrior> {
     let mut recipe = run.recipe.clone();
     let info = run.model.info();
+    if info.latent.code_count().is_some() {
+        return Err(Error::NoPrior { family: format!("{} of codes", info.family) });
+    }
     let Some(prior) = recipe.model.prior_mut() else {
         return Err(Error::NoPrior { family: info.family.clone() });
     };

@@ -175,6 +175,13 @@ pub enum Error {
         unconditional: &'static str,
     },
 
+    /// A path was asked for between latents that are codes.
+    #[error("the latents of this {family} are codes, and no path leads from one code to another")]
+    NoPath {
+        /// The family's name.
+        family: String,
+    },
+
     /// A list is empty that needs at least one element.
     #[error("{what} needs at least one {of}")]
     Empty {

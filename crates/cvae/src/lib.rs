@@ -20,7 +20,32 @@ use waxwork_core::{
 };
 use waxwork_vae::Vae;
 
-pub use waxwork_vae::{DECODER, ENCODER, Network, PriorConfig, VaeConfig as CvaeConfig};
+pub use waxwork_vae::{DECODER, ENCODER, LatentConfig, Network, PRIOR, PriorConfig, VaeConfig as CvaeConfig};
+
+/// The family's name.
+const FAMILY: &str = "cvae";
+
+/// The model of `config` for samples like `sample` with a condition, with its tensors from `params`. If latents
+/// are codes, it is a [`waxwork_vae::CodeVae`], whose networks and prior receive the label.
+///
+/// # Errors
+/// As [`Cvae::new`].
+pub fn build(
+    config: CvaeConfig,
+    sample: impl Into<SampleSpec>,
+    condition: impl Into<ConditionSpec>,
+    params: ParamSet,
+) -> Result<Box<dyn GenerativeModel>> {
+    waxwork_vae::build(FAMILY, config, sample, given(condition.into())?, params)
+}
+
+/// The condition, which must be one.
+fn given(condition: ConditionSpec) -> Result<ConditionSpec> {
+    if condition.is_none() {
+        return Err(Error::NoClasses { family: FAMILY, unconditional: "vae" });
+    }
+    Ok(condition)
+}
 
 /// A conditional variational autoencoder: a [`Vae`] whose encoder and decoder receive the label, as
 /// does the prior if the configuration says so. Its step is the VAE's, with every distribution
@@ -40,11 +65,7 @@ impl Cvae {
         condition: impl Into<ConditionSpec>,
         params: ParamSet,
     ) -> Result<Self> {
-        let condition = condition.into();
-        if condition.is_none() {
-            return Err(Error::NoClasses { family: "cvae", unconditional: "vae" });
-        }
-        Ok(Self(Vae::conditional("cvae", config, sample, condition, params)?))
+        Ok(Self(Vae::conditional(FAMILY, config, sample, given(condition.into())?, params)?))
     }
 }
 

@@ -46,7 +46,7 @@ pub mod text;
 
 pub use arrays::ArrayError;
 pub use choosing::{Chooser, Closeness};
-pub use codes::{Codes, codes};
+pub use codes::{CodeUse, Codes, codes};
 pub use coverage::{Coverage, Covered, coverage};
 pub use distances::Distances;
 pub use error::{Error, Result};

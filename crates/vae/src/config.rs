@@ -12,12 +12,18 @@ use waxwork_nn::nets::{Style, TOO_WIDE, WIDEST};
 /// Maximum number of components of a mixture.
 const MOST_COMPONENTS: usize = 1000;
 
+/// Maximum number of different codes.
+const MOST_CODES: usize = 1 << 16;
+
 /// A VAE's networks, its observation model and its objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct VaeConfig {
     /// Length of the latent vector z.
     pub latent_dim: usize,
+    /// A vector of real numbers, or a map of codes, each of which stands for a vector of `latent_dim` values.
+    #[serde(skip_serializing_if = "LatentConfig::is_gaussian")]
+    pub latent: LatentConfig,
     /// Encoder and decoder.
     pub network: Network,
     /// The activation of every hidden layer.
@@ -50,8 +56,103 @@ pub struct VaeConfig {
     pub start_at_mean: bool,
 }
 
+/// What a latent is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum LatentConfig {
+    /// A vector of real numbers, with a diagonal Gaussian as posterior.
+    #[default]
+    Gaussian,
+    /// A map of codes by finite scalar quantisation (Mentzer et al. 2023): every value of a vector is rounded to a few levels, which
+    /// together are the code. There is no codebook to learn, and none to collapse.
+    Fsq {
+        /// Levels of each of the `latent_dim` values, at least 3; their product is the number of codes.
+        #[serde(default = "levels")]
+        levels: Vec<usize>,
+    },
+    /// A map of codes by vector quantisation (VQ-VAE, van den Oord et al. 2017): the code is the nearest vector of a codebook, which
+    /// follows the encoder as a moving average. Codes without use start again at a vector of the batch.
+    Vq {
+        /// Number of codes.
+        #[serde(default = "codebook")]
+        codebook: usize,
+        /// Share that the moving averages keep at every step, in [0, 1).
+        #[serde(default = "decay")]
+        decay: f64,
+        /// Weight of the squared distance between the encoder's vectors and their codes' vectors.
+        #[serde(default = "commitment")]
+        commitment: f64,
+    },
+}
+
+fn levels() -> Vec<usize> {
+    vec![8, 6, 5]
+}
+
+fn codebook() -> usize {
+    512
+}
+
+fn decay() -> f64 {
+    0.99
+}
+
+fn commitment() -> f64 {
+    0.25
+}
+
+impl LatentConfig {
+    fn is_gaussian(&self) -> bool {
+        *self == Self::Gaussian
+    }
+
+    /// The number of different codes; None if latents are vectors of real numbers.
+    pub fn codes(&self) -> Option<usize> {
+        match self {
+            Self::Gaussian => None,
+            Self::Fsq { levels } => Some(levels.iter().fold(1, |all, count| all.saturating_mul(*count))),
+            Self::Vq { codebook, .. } => Some(*codebook),
+        }
+    }
+
+    /// Checks the values, for codes that stand for vectors of `latent_dim` values.
+    fn validate(&self, latent_dim: usize) -> Result<()> {
+        let fail =
+            |key: &str, reason: String| Err(Error::Config { key: format!("model.latent.{key}"), reason });
+        let codes = self.codes().unwrap_or_default();
+        match self {
+            Self::Gaussian => Ok(()),
+            Self::Fsq { levels } if levels.len() != latent_dim => {
+                let found = levels.len();
+                fail(
+                    "levels",
+                    format!(
+                        "must be one number for each of the {latent_dim} values of model.latent_dim, not {found}"
+                    ),
+                )
+            }
+            Self::Fsq { levels } if levels.iter().any(|count| *count < 3) => {
+                fail("levels", "every value needs at least 3 levels".to_owned())
+            }
+            Self::Fsq { .. } if codes > MOST_CODES => {
+                fail("levels", "their product, the number of codes, must be at most 65,536".to_owned())
+            }
+            Self::Vq { .. } if !(2..=MOST_CODES).contains(&codes) => {
+                fail("codebook", "must be from 2 to 65,536".to_owned())
+            }
+            Self::Vq { decay, .. } if !(0.0..1.0).contains(decay) => {
+                fail("decay", "must lie in [0, 1)".to_owned())
+            }
+            Self::Vq { commitment, .. } if !(*commitment >= 0.0 && commitment.is_finite()) => {
+                fail("commitment", "must be a finite number, not negative".to_owned())
+            }
+            Self::Fsq { .. } | Self::Vq { .. } => Ok(()),
+        }
+    }
+}
+
 /// The distribution of latents before any image is seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PriorConfig {
     /// Standard normal.
@@ -70,6 +171,45 @@ pub enum PriorConfig {
         /// Number of pseudo-inputs.
         components: usize,
     },
+    /// For codes: each depends on those before it in the map, and on the label if the model is conditional. The last part of
+    /// training fits it, while encoder and decoder do not change.
+    Autoregressive {
+        /// Features of a code.
+        #[serde(default = "embedding")]
+        embedding: usize,
+        /// Width of the recurrent layer.
+        #[serde(default = "hidden")]
+        hidden: usize,
+        /// The kind of the recurrent layer: `lstm` or `gru`.
+        #[serde(default)]
+        cell: CellKind,
+        /// Share of the training steps that train the prior, in (0, 1); they are the last ones.
+        #[serde(default = "prior_share")]
+        share: f64,
+    },
+}
+
+fn embedding() -> usize {
+    32
+}
+
+fn hidden() -> usize {
+    256
+}
+
+fn prior_share() -> f64 {
+    0.5
+}
+
+/// The layers of a prior over codes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CodePriorSizes {
+    /// Features of a code.
+    pub(crate) embedding: usize,
+    /// Width of the recurrent layer.
+    pub(crate) hidden: usize,
+    /// The kind of the recurrent layer.
+    pub(crate) cell: CellKind,
 }
 
 impl PriorConfig {
@@ -100,6 +240,14 @@ impl PriorConfig {
             Self::Vamp { components } if !(1..=MOST_COMPONENTS).contains(components) => {
                 Err(unfit_prior("a vamp prior has 1 to 1,000 components"))
             }
+            Self::Autoregressive { embedding, hidden, .. }
+                if [embedding, hidden].iter().any(|width| !(1..=WIDEST).contains(*width)) =>
+            {
+                Err(unfit_prior("an autoregressive prior has layers of a width from 1 to 2^24"))
+            }
+            Self::Autoregressive { share, .. } if !(*share > 0.0 && *share < 1.0) => Err(unfit_prior(
+                "the share of the steps that train an autoregressive prior is more than 0 and less than 1",
+            )),
             _ => Ok(()),
         }
     }
@@ -108,6 +256,12 @@ impl PriorConfig {
 /// The error for a prior that a model cannot have.
 pub(crate) fn unfit_prior(reason: &str) -> Error {
     Error::Config { key: "model.prior".into(), reason: reason.into() }
+}
+
+/// The error for latents that are not codes, in a model that needs codes.
+pub(crate) fn not_codes() -> Error {
+    let reason = "the latents of this model are codes: set the kind fsq or vq".to_owned();
+    Error::Config { key: "model.latent".into(), reason }
 }
 
 /// The shape of encoder and decoder; the decoder mirrors the encoder.
@@ -201,6 +355,7 @@ impl Default for VaeConfig {
     fn default() -> Self {
         Self {
             latent_dim: 20,
+            latent: LatentConfig::Gaussian,
             network: Network::Mlp { hidden: vec![400] },
             activation: Activation::Relu,
             gated: false,
@@ -222,6 +377,30 @@ impl VaeConfig {
         Style { weights: self.init.into(), activation: self.activation }
     }
 
+    /// Checks what only maps of codes need: the keys of a Gaussian posterior and its prior have no use.
+    fn validate_codes(&self) -> Result<()> {
+        let fail = |key: &str, reason: &str| {
+            Err(Error::Config { key: format!("model.{key}"), reason: reason.into() })
+        };
+        if !matches!(self.network, Network::Conv { .. }) {
+            return fail("network", "codes need a network of the kind conv");
+        }
+        if !matches!(self.prior, PriorConfig::Autoregressive { .. }) {
+            return fail("prior", "codes need an autoregressive prior: prior = { autoregressive = {} }");
+        }
+        let gaussian = [
+            ("beta", self.beta != 1.0),
+            ("kl_warmup_steps", self.kl_warmup_steps > 0),
+            ("free_bits", self.free_bits != 0.0),
+            ("importance_samples", self.importance_samples != 1),
+            ("draws", self.draws != 1),
+        ];
+        match gaussian.into_iter().find(|(_, set)| *set) {
+            Some((key, _)) => fail(key, "codes have no KL term and no draws: leave it out"),
+            None => Ok(()),
+        }
+    }
+
     /// Checks every value, for a model whose condition has `width` values; 0 if it is unconditional.
     ///
     /// # Errors
@@ -234,6 +413,12 @@ impl VaeConfig {
             return fail("latent_dim", "must be at least 1");
         }
         self.prior.validate(width)?;
+        self.latent.validate(self.latent_dim)?;
+        if let LatentConfig::Fsq { .. } | LatentConfig::Vq { .. } = self.latent {
+            self.validate_codes()?;
+        } else if matches!(self.prior, PriorConfig::Autoregressive { .. }) {
+            return fail("prior", "an autoregressive prior is for codes: set latent to the kind fsq or vq");
+        }
         if matches!(self.prior, PriorConfig::Vamp { .. }) && !matches!(self.network, Network::Mlp { .. }) {
             return fail("prior", "a vamp prior needs a network of the kind mlp");
         }

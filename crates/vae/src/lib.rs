@@ -12,10 +12,12 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 //!
-//! [`Vae::conditional`] is the same model given labels, on which `waxwork-cvae` builds.
+//! [`Vae::conditional`] is the same model given labels, on which `waxwork-cvae` builds. [`CodeVae`] is the model
+//! whose latents are maps of codes (FSQ, VQ-VAE); [`build`] makes the one that a configuration asks for.
 
 pub mod aggregate;
 mod bounds;
+mod codes;
 mod config;
 mod export;
 mod likelihood;
@@ -36,11 +38,12 @@ use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::sample::Range;
 use waxwork_core::{
-    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, GenerativeModel, ParamGroup, ParamSet,
-    Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, Error, GenerativeModel, ParamGroup,
+    ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 
-pub use config::{Network, PriorConfig, VaeConfig};
+pub use codes::{CodeVae, PRIOR};
+pub use config::{LatentConfig, Network, PriorConfig, VaeConfig};
 pub use likelihood::{Binarisation, Likelihood, LikelihoodConfig};
 pub use posterior::DiagonalGaussian;
 
@@ -55,6 +58,26 @@ use vamp::Vamp;
 pub const ENCODER: &str = "encoder";
 /// The group of the decoder's weights, with a learned observation scale and a learned prior.
 pub const DECODER: &str = "decoder";
+
+/// The model of `config` for samples like `sample`, with its tensors from `params`: a [`CodeVae`] if latents are
+/// codes, else a [`Vae`]. `family` is its name in [`ModelInfo`].
+///
+/// # Errors
+/// As [`Vae::new`].
+pub fn build(
+    family: &str,
+    config: VaeConfig,
+    sample: impl Into<SampleSpec>,
+    condition: ConditionSpec,
+    params: ParamSet,
+) -> Result<Box<dyn GenerativeModel>> {
+    Ok(match config.latent {
+        LatentConfig::Gaussian => Box::new(Vae::conditional(family, config, sample, condition, params)?),
+        LatentConfig::Fsq { .. } | LatentConfig::Vq { .. } => {
+            Box::new(CodeVae::new(family, config, sample, condition, params)?)
+        }
+    })
+}
 
 /// A variational autoencoder: an encoder q(z | x), a decoder with its observation model p(x | z), and a prior
 /// p(z).
@@ -73,7 +96,7 @@ impl Vae {
     /// The model of `config` for samples like `sample`, with its tensors from `params`.
     ///
     /// # Errors
-    /// If the configuration is invalid, or a stored set does not fit it.
+    /// If the configuration is invalid or its latents are codes, or a stored set does not fit it.
     pub fn new(config: VaeConfig, sample: impl Into<SampleSpec>, params: ParamSet) -> Result<Self> {
         Self::conditional("vae", config, sample, ConditionSpec::None, params)
     }
@@ -91,6 +114,10 @@ impl Vae {
     ) -> Result<Self> {
         let (sample, width) = (sample.into(), condition.width());
         config.validate(width)?;
+        if config.latent.codes().is_some() {
+            let reason = "latents that are codes belong to a `CodeVae`, which `build` makes".to_owned();
+            return Err(Error::Config { key: "model.latent".to_owned(), reason });
+        }
         let encoder = Encoder::new(params.root().enter(ENCODER), &config, &sample, width)?;
         let observation = Observation::new(&mut params, &config, &sample, width)?;
         let prior: Arc<dyn Prior> = match config.prior {
@@ -110,6 +137,9 @@ impl Vae {
                 let mut decoder = root.enter(DECODER);
                 let scope = decoder.enter("prior");
                 Arc::new(Vamp::new(scope, components, sample.len(), encoder.clone())?)
+            }
+            PriorConfig::Autoregressive { .. } => {
+                return Err(config::unfit_prior("an autoregressive prior is for codes"));
             }
             PriorConfig::Mixture { components } => {
                 let groups = match condition {
@@ -186,7 +216,7 @@ impl GenerativeModel for Vae {
 
     fn parts(&self) -> &'static [Part] {
         match self.config.prior {
-            PriorConfig::Standard => &[Part::Decoder, Part::Encoder],
+            PriorConfig::Standard | PriorConfig::Autoregressive { .. } => &[Part::Decoder, Part::Encoder],
             PriorConfig::Label | PriorConfig::Mixture { .. } | PriorConfig::Vamp { .. } => {
                 &[Part::Decoder, Part::Encoder, Part::Prior]
             }

@@ -14,11 +14,11 @@ use crate::posterior::DiagonalGaussian;
 use crate::tokens::{Sizes, TokenEncoder};
 
 pub(crate) const KEY: &str = "model.network";
-const CHANNELS: &str = "model.network.channels";
+pub(crate) const CHANNELS: &str = "model.network.channels";
 /// The range in which log-variances of posteriors are exact. Values outside are squashed to within one of the
 /// range, because the first samples of a run can be far from what the weights were initialised for, and the
 /// KL term contains the exponential of the log-variance.
-const LOG_VARIANCE: (f64, f64) = (-20.0, 6.0);
+pub(crate) const LOG_VARIANCE: (f64, f64) = (-20.0, 6.0);
 
 /// q(z | x): maps samples to the mean and log-variance of a diagonal Gaussian. A label is concatenated with
 /// the input of the linear layers.

@@ -271,7 +271,7 @@ impl TokenDecoder {
                 // Sequences that have ended draw too, so that all do the same work. Their tokens are not
                 // read.
                 let token = match draws.get_mut(row) {
-                    Some(draws) if drawing.temperature > 0.0 => chosen(shares, draws),
+                    Some(draws) if drawing.temperature > 0.0 => chosen(shares, draws.uniform()),
                     _ => (0..vocabulary).fold(0, |best, i| if shares[i] > shares[best] { i } else { best }),
                 };
                 before[row] = token as u32;
@@ -287,7 +287,7 @@ impl TokenDecoder {
 
 /// The softmax of logits `(N, V)` at a temperature, up to a factor per row, on the CPU. At temperature 0, the
 /// logits.
-fn shares(logits: &Tensor, temperature: f64) -> Result<Vec<f32>> {
+pub(crate) fn shares(logits: &Tensor, temperature: f64) -> Result<Vec<f32>> {
     let width = logits.dim(1)?.max(1);
     let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
     let mut values = logits.flatten_all()?.to_vec1::<f32>()?;
@@ -301,11 +301,11 @@ fn shares(logits: &Tensor, temperature: f64) -> Result<Vec<f32>> {
     Ok(kernels::exp(&Tensor::from_vec(values, logits.elem_count(), &Device::Cpu)?)?.to_vec1()?)
 }
 
-/// Draws a token with one uniform number: the first token at which the cumulative share exceeds that fraction
+/// Draws a token with one uniform number in [0, 1): the first token at which the cumulative share exceeds that fraction
 /// of the total. (Gumbel noise would need one number per token.)
-fn chosen(shares: &[f32], draws: &mut Draws) -> usize {
+pub(crate) fn chosen(shares: &[f32], uniform: f32) -> usize {
     let all: f64 = shares.iter().map(|share| f64::from(*share)).sum();
-    let mut left = f64::from(draws.uniform()) * all;
+    let mut left = f64::from(uniform) * all;
     let mut last = 0;
     for (token, share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
         last = token;
@@ -343,7 +343,7 @@ mod tests {
             let powers = [0.5, 0.3, 0.2].map(|p: f64| p.powf(1.0 / temperature));
             let mut counts = [0u32; 3];
             let stream = Stream::new(1, "test", 0);
-            (0..20_000).for_each(|number| counts[chosen(&shares, &mut stream.at(number))] += 1);
+            (0..20_000).for_each(|number| counts[chosen(&shares, stream.at(number).uniform())] += 1);
             for (count, power) in counts.into_iter().zip(powers) {
                 let want = power / powers.iter().sum::<f64>();
                 assert!((f64::from(count) / 20_000.0 - want).abs() < 0.012, "{temperature}: {counts:?}");
@@ -356,7 +356,7 @@ mod tests {
         let logits = Tensor::new(&[[f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY]], &Device::Cpu).unwrap();
         let shares = shares(&logits, 1.0).unwrap();
         let stream = Stream::new(1, "test", 0);
-        assert!((0..1000).all(|number| chosen(&shares, &mut stream.at(number)) == 1));
+        assert!((0..1000).all(|number| chosen(&shares, stream.at(number).uniform()) == 1));
     }
 
     /// The decoder gets the token before each token to predict, or none; the tokens to predict do not change.
