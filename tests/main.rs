@@ -9,6 +9,7 @@
 mod browser;
 mod choosing;
 mod clips;
+mod codes;
 mod data;
 mod doctor;
 mod families;

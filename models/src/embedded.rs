@@ -83,6 +83,10 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cvae-names",
     "cvae-trec",
     "vae-coco-captions",
+    "vae-digits-fsq",
+    "cvae-digits-fsq",
+    "vae-mnist-fsq",
+    "cvae-mnist-fsq",
 ];
 
 /// The text of the recipe called `name`.
