@@ -96,6 +96,10 @@ fn codes_are_written_read_measured_and_drawn() {
     assert!((1.0..=125.0).contains(&value("code_perplexity")));
     assert!((value("code_bits") * std::f64::consts::LN_2 - value("kl")).abs() < 1e-6);
     waxwork(&["report", text(&run)]).good();
+    for part in ["decoder", "encoder"] {
+        waxwork(&["export", text(&run), "--part", part]).good();
+        assert!(run.join(part).with_extension("onnx").is_file());
+    }
 }
 
 #[test]
@@ -106,7 +110,8 @@ fn what_codes_do_not_have_is_refused_in_one_line() {
     waxwork(&["traverse", text(&run)]).refused(&["are codes", "no path"]);
     waxwork(&["fit-prior", text(&run)]).refused(&["vae of codes models have no prior to fit"]);
     waxwork(&["sample", text(&run), "--truncation", "0.5"]).refused(&["truncation", "codes"]);
-    waxwork(&["export", text(&run)]).refused(&["nothing to export"]);
+    waxwork(&["export", text(&run), "--part", "prior"]).refused(&["no prior", "decoder, encoder"]);
+    waxwork(&["export", text(&run), "--format", "web"]).refused(&["latents of this run are codes"]);
     let settings = [
         ("model.latent={kind=\"fsq\",levels=[8,5]}", ["model.latent.levels", "3 values"]),
         ("model.latent={kind=\"fsq\",levels=[8,5,1]}", ["model.latent.levels", "at least 3 levels"]),

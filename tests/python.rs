@@ -322,6 +322,46 @@ assert np.sort(off)[-2] < 1e-4, np.sort(off)[-5:]
 }
 
 #[test]
+fn onnxruntime_gives_our_codes_and_their_images() {
+    let Some(python) = python("waxwork export", &["numpy", "onnx", "onnxruntime"]) else { return };
+    let vq = ["--set", "model.latent={kind=\"vq\",codebook=12}", "--set", "model.latent_dim=4"];
+    for (recipe, settings) in [("vae-digits-fsq", &vq[..0]), ("cvae-digits-fsq", &vq[..])] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (run, images, codes) = (path("run"), path("images.npy"), path("codes.npy"));
+        waxwork(&small_of(recipe, &run, settings)).good();
+        let labels = if recipe.starts_with('c') { vec!["--labels", "0..9"] } else { vec![] };
+        let sample = ["sample", text(&run), "-n", "20", "--out", text(&images)];
+        waxwork(&[&sample[..], &labels[..]].concat()).good();
+        waxwork(&["encode", text(&run), "--images", text(&images), "--out", text(&codes)]).good();
+        let ours = path("ours.npy");
+        let decode = ["decode", text(&run), text(&codes), "--out", text(&ours)];
+        waxwork(&[&decode[..], &labels[..]].concat()).good();
+        for part in ["decoder", "encoder"] {
+            let out = path(&format!("{part}.onnx"));
+            waxwork(&["export", text(&run), "--part", part, "--out", text(&out)]).good();
+        }
+        let script = "
+import numpy as np, onnx, onnxruntime
+labels = np.arange(20, dtype=np.int64) % 10
+def result(part, inputs):
+    onnx.checker.check_model(part + '.onnx', full_check=True)
+    session = onnxruntime.InferenceSession(part + '.onnx')
+    return session.run(None, {value.name: inputs[value.name] for value in session.get_inputs()})[0]
+codes = np.load('codes.npy')
+images = result('decoder', {'latents': codes, 'labels': labels})
+assert abs(images - np.load('ours.npy')).max() < 1e-4
+found = result('encoder', {'images': np.load('images.npy'), 'labels': labels})
+# A value at the border between two codes may fall on either side.
+assert found.shape == codes.shape and (found == codes).mean() > 0.99, (found == codes).mean()
+";
+        let mut command = std::process::Command::new(&python);
+        let output = command.arg("-c").arg(script).current_dir(folder.path()).output();
+        finished(&output.unwrap()).good();
+    }
+}
+
+#[test]
 fn the_server_answers_with_the_models_images_and_refuses_other_requests() {
     let Some(python) = python("python/serve.py", &["numpy", "onnxruntime", "PIL"]) else { return };
     let trained = Trained::new("cgan-digits", &[]);

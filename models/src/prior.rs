@@ -30,8 +30,8 @@ pub struct FittedPrior {
 /// number done and the total.
 ///
 /// # Errors
-/// [`Error::NoPrior`] for a family without one and for latents that are codes, [`Error::NotImported`] if there is no encoder;
-/// [`Error::Core`] if the number of components is not possible.
+/// [`Error::NoPrior`] for a family without one and for latents that are codes, [`Error::NotImported`] if there
+/// is no encoder; [`Error::Core`] if the number of components is not possible.
 pub fn fit_prior(
     run: &Run,
     data: &Dataset,

@@ -16,6 +16,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use waxwork_core::collective::Reduction;
 use waxwork_core::latent::LatentLayout;
 use waxwork_core::model::{Elbo, ModelInfo, Posterior, check_input};
+use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::params::Init;
 use waxwork_core::rng::Stream;
 use waxwork_core::{
@@ -55,6 +56,8 @@ pub struct CodeVae {
     likelihood: Likelihood,
     quantiser: Quantiser,
     prior: CodePrior,
+    /// Height and width of a map of codes.
+    map: (usize, usize),
     /// The share of the training steps that train the prior.
     prior_share: f64,
     /// Moving average of the share of every code, `(codes)`; zeros before the first step.
@@ -108,6 +111,7 @@ impl CodeVae {
             likelihood,
             quantiser,
             prior,
+            map,
             prior_share,
             shares,
         })
@@ -256,6 +260,38 @@ impl GenerativeModel for CodeVae {
         check_input("the noise", noise, &(n, self.prior.places()).into())?;
         let (dtype, labels) = (self.params.dtype(), self.condition(condition)?);
         Ok(self.prior.draw(&noise.to_dtype(dtype)?, labels.as_ref())?.to_dtype(dtype)?)
+    }
+
+    fn parts(&self) -> &'static [Part] {
+        &[Part::Decoder, Part::Encoder]
+    }
+
+    /// Codes to images, or images to codes. The prior makes one code after another, from those before it.
+    fn graph(&self, part: Part) -> Result<Graph> {
+        let ModelInfo { family, sample, condition, .. } = &self.info;
+        let places = self.prior.places();
+        let mut graph = Graph::new(part.name());
+        match part {
+            Part::Decoder => {
+                let codes = graph.input("latents", &[places]);
+                let labels = graph.condition(condition)?;
+                let maps = self.quantiser.export_vectors(graph.root().enter("codes"), &codes, self.map)?;
+                let output = self.decoder.export(graph.root().enter(DECODER), &maps, labels.as_ref())?;
+                let images = self.likelihood.export(graph.root(), output)?;
+                graph.output(sample.name(), &images, sample.dims());
+            }
+            Part::Encoder => {
+                let images = graph.input(sample.name(), sample.dims());
+                let labels = graph.condition(condition)?;
+                let maps = self.encoder.export(graph.root().enter(ENCODER), &images, labels.as_ref())?;
+                let codes = self.quantiser.export_codes(graph.root().enter("codes"), &maps, places)?;
+                graph.output("codes", &codes, &[places]);
+            }
+            Part::Generator | Part::Prior => {
+                return Err(Error::NoPart { family: family.clone(), part, parts: self.parts() });
+            }
+        }
+        Ok(graph)
     }
 
     fn encoder(&self) -> Option<&dyn Encode> {

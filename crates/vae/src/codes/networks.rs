@@ -1,9 +1,10 @@
 //! Encoder and decoder of maps of codes: convolutions from images to a feature map, and back.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
+use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
-use waxwork_core::{Error, ImageShape, Mode, Result};
+use waxwork_core::{DType, Error, ImageShape, Mode, Result};
 use waxwork_kernels::Activation;
 use waxwork_nn::layers::{Conv2d, ConvGeometry, NormKind};
 use waxwork_nn::nets::{ConvDown, ConvUp, halved};
@@ -39,6 +40,20 @@ impl<'a> MapSizes<'a> {
     }
 }
 
+/// Adds a condition `(N, width)` to maps `(N, C, ..map)` as `width` constant planes, in a graph.
+fn beside_planes(
+    scope: &mut GraphScope<'_>,
+    maps: &Value,
+    labels: Option<&Value>,
+    (width, map): (usize, (usize, usize)),
+) -> Result<Value> {
+    let Some(labels) = labels else { return Ok(maps.clone()) };
+    let ones = Tensor::ones((1, 1, map.0, map.1), DType::F32, &Device::Cpu)?;
+    let (ones, labels) = (scope.tensor("ones", &ones)?, scope.reshape(labels, &[width, 1, 1]));
+    let planes = scope.node("Mul", &[&labels, &ones], &[]);
+    Ok(scope.beside(maps, Some(&planes)))
+}
+
 /// Images to the vectors that are quantised. The label enters the first convolution at the size of the map.
 #[derive(Clone, Debug)]
 pub(crate) struct MapEncoder {
@@ -46,6 +61,8 @@ pub(crate) struct MapEncoder {
     hidden: Conv2d,
     vectors: Conv2d,
     activation: Activation,
+    /// The width of a condition, and the size of the map.
+    planes: (usize, (usize, usize)),
 }
 
 impl MapEncoder {
@@ -66,6 +83,7 @@ impl MapEncoder {
             hidden: conv(scope.enter("hidden"), sizes.last() + width, *hidden, ConvGeometry::SAME)?,
             vectors: conv(scope.enter("vectors"), *hidden, config.latent_dim, ConvGeometry::POINT)?,
             activation: style.activation,
+            planes: (width, sizes.map),
         })
     }
 
@@ -79,6 +97,19 @@ impl MapEncoder {
         let rows = vectors.permute((0, 2, 3, 1))?.contiguous()?;
         Ok(rows.reshape((n * height * width, latent_dim))?)
     }
+
+    /// [`MapEncoder::forward`] as nodes of a graph, with vectors as maps `(batch, latent_dim, h, w)`.
+    pub(crate) fn export(
+        &self,
+        mut scope: GraphScope<'_>,
+        images: &Value,
+        labels: Option<&Value>,
+    ) -> Result<Value> {
+        let features = self.down.export(scope.enter("down"), images)?;
+        let features = beside_planes(&mut scope, &features, labels, self.planes)?;
+        let features = self.hidden.export(scope.enter("hidden"), &features, self.activation)?;
+        self.vectors.export(scope.enter("vectors"), &features, Activation::Identity)
+    }
 }
 
 /// The vectors of codes to the parameters of the observation model.
@@ -88,7 +119,8 @@ pub(crate) struct MapDecoder {
     start: Conv2d,
     up: ConvUp,
     activation: Activation,
-    map: (usize, usize),
+    /// The width of a condition, and the size of the map.
+    planes: (usize, (usize, usize)),
 }
 
 impl MapDecoder {
@@ -112,7 +144,7 @@ impl MapDecoder {
             start: conv(scope.enter("start"), hidden, last)?,
             up: ConvUp::new(scope.enter("up"), last, &outputs, 0, norm, style)?,
             activation: style.activation,
-            map: sizes.map,
+            planes: (width, sizes.map),
         })
     }
 
@@ -123,11 +155,24 @@ impl MapDecoder {
         labels: Option<&Tensor>,
         mode: Mode<'_>,
     ) -> Result<Tensor> {
-        let ((rows, latent_dim), (height, width)) = (vectors.dims2()?, self.map);
+        let ((rows, latent_dim), (_, (height, width))) = (vectors.dims2()?, self.planes);
         let maps = vectors.reshape((rows / (height * width), height, width, latent_dim))?;
         let maps = maps.permute((0, 3, 1, 2))?.contiguous()?;
         let features = self.hidden.forward(&maps, labels, self.activation, mode)?;
         let features = self.start.forward(&features, None, self.activation, mode)?;
         self.up.forward(&features, None, mode)
+    }
+
+    /// [`MapDecoder::forward`] as nodes of a graph, of vectors as maps `(batch, latent_dim, h, w)`.
+    pub(crate) fn export(
+        &self,
+        mut scope: GraphScope<'_>,
+        maps: &Value,
+        labels: Option<&Value>,
+    ) -> Result<Value> {
+        let maps = beside_planes(&mut scope, maps, labels, self.planes)?;
+        let features = self.hidden.export(scope.enter("hidden"), &maps, self.activation)?;
+        let features = self.start.export(scope.enter("start"), &features, self.activation)?;
+        self.up.export(scope.enter("up"), &features, None)
     }
 }

@@ -6,6 +6,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 
 use waxwork_core::collective::Reduction;
+use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::{Init, Scope};
 use waxwork_core::rng::Stream;
 use waxwork_core::{Result, StepContext};
@@ -24,6 +25,10 @@ const DEAD: f64 = 0.01;
 const RESTARTED: f64 = 0.1;
 /// Standard deviation of the values of a fresh codebook.
 const START: f64 = 0.1;
+
+/// Types of values in a graph, by their numbers in `TensorProto.DataType`.
+const FLOAT: i64 = 1;
+const INT64: i64 = 7;
 
 /// Quantised vectors.
 pub(crate) struct Quantised {
@@ -78,6 +83,65 @@ impl Quantiser {
         match self {
             Self::Fsq(fsq) => Ok(kernels::embedding(&fsq.table, codes)?),
             Self::Vq(vq) => Ok(kernels::embedding(&vq.table()?, codes)?),
+        }
+    }
+
+    /// The vectors of codes `(batch, h · w)`, which are numbers as f32, as maps `(batch, width, h, w)` in a
+    /// graph.
+    pub(crate) fn export_vectors(
+        &self,
+        mut scope: GraphScope<'_>,
+        codes: &Value,
+        (height, width): (usize, usize),
+    ) -> Result<Value> {
+        let table = match self {
+            Self::Fsq(fsq) => fsq.table.clone(),
+            Self::Vq(vq) => vq.table()?,
+        };
+        let values = table.dim(1)?;
+        let table = scope.tensor("table", &table)?;
+        let codes = scope.node("Cast", &[codes], &[("to", Attribute::Int(INT64))]);
+        let rows = scope.node("Gather", &[&table, &codes], &[("axis", Attribute::Int(0))]);
+        let maps = scope.node("Transpose", &[&rows], &[("perm", Attribute::Ints(&[0, 2, 1]))]);
+        Ok(scope.reshape(&maps, &[values, height, width]))
+    }
+
+    /// The codes `(batch, places)`, as f32, of maps of vectors `(batch, width, h, w)` in a graph.
+    pub(crate) fn export_codes(
+        &self,
+        mut scope: GraphScope<'_>,
+        maps: &Value,
+        places: usize,
+    ) -> Result<Value> {
+        let rows = scope.node("Transpose", &[maps], &[("perm", Attribute::Ints(&[0, 2, 3, 1]))]);
+        match self {
+            Self::Fsq(fsq) => {
+                let rows = scope.reshape(&rows, &[places, fsq.table.dim(1)?]);
+                let [shift, reach, offset] =
+                    [("shift", &fsq.shift), ("reach", &fsq.reach), ("offset", &fsq.offset)]
+                        .map(|(name, tensor)| scope.tensor(name, tensor));
+                let shifted = scope.node("Add", &[&rows, &shift?], &[]);
+                let bounded = scope.node("Tanh", &[&shifted], &[]);
+                let bounded = scope.node("Mul", &[&bounded, &reach?], &[]);
+                let bounded = scope.node("Sub", &[&bounded, &offset?], &[]);
+                let rounded = scope.node("Round", &[&bounded], &[]);
+                let below = scope.tensor("below", &fsq.below)?;
+                let levels = scope.node("Add", &[&rounded, &below], &[]);
+                let basis = scope.tensor("basis", &fsq.basis.t()?)?;
+                let codes = scope.node("MatMul", &[&levels, &basis], &[]);
+                Ok(scope.reshape(&codes, &[places]))
+            }
+            Self::Vq(vq) => {
+                let table = vq.table()?;
+                let rows = scope.reshape(&rows, &[places, table.dim(1)?]);
+                let squares = scope.tensor("squares", &table.sqr()?.sum(1)?.unsqueeze(0)?)?;
+                let doubled = scope.tensor("doubled", &table.t()?.affine(2.0, 0.0)?)?;
+                let products = scope.node("MatMul", &[&rows, &doubled], &[]);
+                let nearness = scope.node("Sub", &[&products, &squares], &[]);
+                let last = [("axis", Attribute::Int(-1)), ("keepdims", Attribute::Int(0))];
+                let codes = scope.node("ArgMax", &[&nearness], &last);
+                Ok(scope.node("Cast", &[&codes], &[("to", Attribute::Int(FLOAT))]))
+            }
         }
     }
 
