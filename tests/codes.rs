@@ -117,6 +117,7 @@ fn what_codes_do_not_have_is_refused_in_one_line() {
         ("model.latent={kind=\"fsq\",levels=[8,5,1]}", ["model.latent.levels", "at least 3 levels"]),
         ("model.latent={kind=\"vq\",codebook=1}", ["model.latent.codebook", "from 2"]),
         ("model.latent={kind=\"vq\",size=9}", ["model.latent", "size"]),
+        ("model.latent={kind=\"gaussian\",levels=[8]}", ["model.latent.levels", "no such key"]),
         ("model.prior=\"standard\"", ["model.prior", "autoregressive"]),
         ("model.beta=2.0", ["model.beta", "leave it out"]),
         ("model.network={kind=\"mlp\",hidden=[9]}", ["model.network", "kind conv"]),
