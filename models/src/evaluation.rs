@@ -276,13 +276,15 @@ fn of_test_samples(
         let told = |metric: &Metric| texts.is_none() || metric.name != "reconstruction_rms";
         metrics.extend(codes.metrics(protocol).into_iter().filter(told));
         metrics.extend(texts);
-        if let Some(count) = run.model.info().latent.code_count() {
+        let discrete = run.model.info().latent.code_count();
+        if let Some(count) = discrete {
             metrics.extend(CodeUse::of(&codes.means, count)?.metrics(protocol));
         }
         let (view, seen) = (run.info.view(), (test, device));
         metrics.extend(sounds::reconstructions(reconstructor, &view, seen, collective, protocol, stages)?);
         let factors = test.factors();
-        if factors.len() >= 4 && collective.is_first() {
+        // A linear map of the numbers of codes means nothing.
+        if factors.len() >= 4 && discrete.is_none() && collective.is_first() {
             stages("probing codes", 0, 0);
             metrics.extend(LatentProbes::of(&codes.means, &factors)?.metrics(protocol));
         }
