@@ -247,6 +247,8 @@ fn classes_with_the_names_of_sprites_are_asked_for() {
     // The data set itself wants all its clips.
     waxwork(&["train", "cgan-sprites", "--data-dir", text(&dir)])
         .refused(&["45 training clips of 9 classes", "`sprites` has 9000"]);
+    waxwork(&["train", "cgan-sprites64", "--data-dir", text(&dir)])
+        .refused(&["45 training clips of 9 classes", "`sprites64` has 9000"]);
     let own = ["--data", "clips", "--data-dir", text(&dir), "--set", "data.validation=9"];
     waxwork(&small_of("cgan-sprites", &run, &[&own[..], &["--set", "train.batch_size=8"]].concat())).good();
     let info: serde_json::Value =

@@ -10,7 +10,7 @@ const LITTLE: [&str; 4] = ["--set", "train.checkpoint_every=2", "--set", "train.
 
 #[test]
 fn every_family_gives_the_same_bytes_for_any_thread_count_and_after_a_resume() {
-    for recipe in RECIPES {
+    for recipe in RECIPES.into_iter().chain(["cvae-digits-holes"]) {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         waxwork(&small_of(recipe, &path("whole"), &LITTLE)).good();

@@ -265,6 +265,43 @@ assert abs(moved - (mean + np.exp(log_var / 2) * latents)).max() < 1e-5 < abs(mo
     }
 }
 
+/// The loop that a program around one step of the decoder needs: our texts, token by token.
+#[test]
+fn onnxruntime_writes_our_texts_step_by_step() {
+    let Some(python) = python("waxwork export of texts", &["numpy", "onnx", "onnxruntime"]) else { return };
+    let gru = "model.network.cell=gru";
+    let cases: [(&str, &[&str]); 3] = [("vae-phrases", &[]), ("cvae-phrases", &[]), ("vae-phrases", &[gru])];
+    for (recipe, settings) in cases {
+        let trained = Trained::new(recipe, settings);
+        let run = text(&trained.run);
+        for part in ["decoder", "encoder"] {
+            let out = trained.folder.path().join(format!("{part}.onnx"));
+            waxwork(&["export", run, "--part", part, "--out", text(&out)]).good();
+        }
+        let script = "import onnx, onnxruntime
+for part in ('decoder', 'encoder'):
+    onnx.checker.check_model(part + '.onnx', full_check=True)
+session = onnxruntime.InferenceSession('decoder.onnx')
+shapes = {value.name: value.shape for value in session.get_inputs()}
+def step(tokens, state):
+    inputs = {'latents': latents, 'labels': labels, 'tokens': tokens, 'state': state}
+    return session.run(['logits', 'next_state', 'start'], {name: inputs[name] for name in shapes})
+ours = np.load('ours.npy').astype(np.int64)
+count, vocabulary = len(latents), 130
+tokens = np.full(count, vocabulary, np.int64)
+state = step(tokens, np.zeros((count, shapes['state'][1]), np.float32))[2]
+ended = np.zeros(count, bool)
+for place in range(ours.shape[1]):
+    logits, state, _ = step(tokens, state)
+    tokens = logits.argmax(axis=1)
+    assert logits.shape == (count, vocabulary)
+    ended |= tokens == 0
+    assert (np.where(ended, 0, tokens) == ours[:, place]).all(), place
+";
+        trained.python(&python, script).good();
+    }
+}
+
 /// Our waveforms are rounded to 16 bits.
 #[test]
 fn onnxruntime_gives_our_waveforms() {

@@ -147,6 +147,85 @@ fn sentences_are_trained_shown_and_repeated_to_the_bit() {
     }
 }
 
+/// A small run of SeqGAN through its three stages.
+fn small_seqgan(run: &Path, more: &[&str]) -> Vec<String> {
+    let set = "model.policy={likelihood_steps=1,discriminator_steps=1,rollouts=2}";
+    let own = ["--set", set, "--set", "model.n_critic=1", "--set", "train.validate_every=2"];
+    small_of("gan-seqgan", run, &[&own[..], more].concat())
+}
+
+#[test]
+fn a_policy_is_trained_measured_and_repeated_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (run, again) = (path("run"), path("again"));
+    waxwork(&small_seqgan(&run, &[])).good();
+    waxwork(&small_seqgan(&again, &["--threads", "1"])).good();
+    let before = deterministic_files(&run);
+    assert_eq!(before, deterministic_files(&again));
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    for name in ["likelihood", "discriminator", "generator", "reward", "validation/nll"] {
+        assert!(metrics.contains(&format!("\"{name}\"")), "{name} in {metrics}");
+    }
+    // As after a kill in the stage of both players.
+    let cut = path("cut");
+    waxwork(&small_seqgan(&cut, &["--set", "train.checkpoint_every=3"])).good();
+    std::fs::remove_dir_all(cut.join("checkpoints/step-000004")).unwrap();
+    unfinish(&cut);
+    resume(&cut).good();
+    let model = |run: &Path| std::fs::read(run.join("model.safetensors")).unwrap();
+    assert_eq!(model(&cut), model(&run));
+
+    let lines = path("a.txt");
+    waxwork(&["sample", text(&run), "-n", "20", "--out", text(&lines)]).good();
+    let lines = std::fs::read_to_string(lines).unwrap();
+    assert_eq!(lines.lines().count(), 20);
+    for line in lines.lines() {
+        let tokens: Vec<u32> = line.split(' ').map(|token| token.parse().unwrap()).collect();
+        assert!(tokens.len() == 20 && tokens.iter().all(|token| *token < 5000), "{line}");
+    }
+    waxwork(&["interpolate", text(&run), "-n", "2", "--out", text(&path("way.txt"))]).good();
+    let way = std::fs::read_to_string(path("way.txt")).unwrap();
+    assert!(way.lines().next() != way.lines().last(), "{way}");
+
+    let asked = ["evaluate", text(&run), "--samples", "100", "-n", "100", "--temperatures", "0.5,1"];
+    let report = waxwork(&[&asked[..], &["--json", "-q"][..]].concat()).good();
+    let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
+    let value = |name: &str| metric(&report, name)["value"].as_f64().unwrap();
+    for name in ["nll_oracle", "nll_test"] {
+        let floor = metric(&report, name)["floor"].as_f64().unwrap();
+        assert!((floor - 5.95).abs() < 0.3 && value(name) > floor + 1.0, "{name} beside {floor}");
+        assert_eq!(value(name), value(&format!("{name}_at_1")));
+        assert_ne!(value(name), value(&format!("{name}_at_0.5")));
+    }
+    assert_eq!(value("validity"), 1.0);
+    waxwork(&["report", text(&run)]).good();
+    let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(page.contains("aria-label=\"nll_oracle across"), "the curve of both likelihoods is drawn");
+    waxwork(&["export", text(&run)]).refused(&["gan"]);
+    let missing = ["--set", "data.oracle.weights=\"nowhere.safetensors\""];
+    waxwork(&small_seqgan(&path("other"), &missing)).refused(&["nowhere.safetensors"]);
+    waxwork(&small_of("gan-phrases", &path("other"), &missing)).refused(&["data.oracle", "`oracle`"]);
+    waxwork(&small_seqgan(&path("other"), &["--data", "phrases", "--set", "model.latent_dim=16"]))
+        .refused(&["model.discriminator.widths", "20 tokens"]);
+}
+
+/// What the oracle itself draws has the likelihood of its test sequences.
+#[test]
+fn sequences_of_any_program_are_measured_by_the_oracle() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own.txt");
+    waxwork(&["data", "show", "oracle", "-n", "1000", "--set", "data.seed=7", "-q", "--out", text(&own)])
+        .good();
+    let report = measured(&own, &["--data", "oracle"]);
+    let nll = metric(&report, "nll_oracle");
+    let [low, high] = [0, 1].map(|end| nll["interval"][end].as_f64().unwrap());
+    let (floor, margin) = (nll["floor"].as_f64().unwrap(), high - low);
+    assert!(low - margin < floor && floor < high + margin, "{nll}");
+    assert!((floor - 5.951).abs() < 0.02, "{floor}");
+    assert_eq!(metric(&report, "validity")["value"], 1.0);
+}
+
 #[test]
 fn sentences_are_written_in_every_form_and_read_again() {
     let (folder, run) = trained("cvae-phrases");

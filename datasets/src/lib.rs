@@ -15,8 +15,10 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("clinic", include_str!("../clinic.toml")),
         ("drums", include_str!("../drums.toml")),
         ("phrases", include_str!("../phrases.toml")),
+        ("oracle", include_str!("../oracle.toml")),
         ("motions", include_str!("../motions.toml")),
         ("moving-digits", include_str!("../moving-digits.toml")),
+        ("factors", include_str!("../factors.toml")),
         ("mnist", include_str!("../mnist.toml")),
         ("fashion-mnist", include_str!("../fashion-mnist.toml")),
         ("cifar10", include_str!("../cifar10.toml")),
@@ -27,5 +29,6 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("names", include_str!("../names.toml")),
         ("trec", include_str!("../trec.toml")),
         ("sprites", include_str!("../sprites.toml")),
+        ("sprites64", include_str!("../sprites64.toml")),
     ]
 }

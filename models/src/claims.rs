@@ -8,8 +8,9 @@ use crate::{Difference, Recipe, Result};
 const TOLD: usize = 4;
 
 /// Settings in steps, and what a run that is shorter never reaches.
-const STEPS: [(&str, &str); 3] = [
+const STEPS: [(&str, &str); 4] = [
     ("model.kl_warmup_steps", "the KL term never has its full weight"),
+    ("model.completion.guess_steps", "only the guesses are trained"),
     ("optimizer.warmup_steps", "the learning rate never reaches its base"),
     ("model.n_critic", "the generator is never trained"),
 ];

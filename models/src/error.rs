@@ -37,6 +37,15 @@ pub enum Error {
         nearest: Option<String>,
     },
 
+    /// The model completes nothing.
+    #[error(
+        "this {family} model completes no images: train a cvae with `model.completion`, such as the recipe `cvae-digits-holes`"
+    )]
+    NoCompletion {
+        /// The model's family.
+        family: String,
+    },
+
     /// The model has no prior that could be fitted.
     #[error("{family} models have no prior to fit: only VAEs and VAEs conditioned on classes have one")]
     NoPrior {

@@ -7,17 +7,17 @@ use waxwork_core::collective::{Collective, OneProcess};
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::rng::Stream;
 use waxwork_core::sharing::share;
-use waxwork_core::{Density, Device, Kind, SampleRequest, values};
+use waxwork_core::{Complete, DType, Density, Device, Kind, SampleRequest, values};
 use waxwork_data::table::{Tables, clinic};
 use waxwork_data::{Dataset, InMemory, Split};
 use waxwork_eval::judging::Stages;
 use waxwork_eval::likelihood::Estimate;
 use waxwork_eval::table::density::{LEAST, log_likelihoods};
-use waxwork_eval::text::phrases;
-use waxwork_eval::text::temperatures::Curve;
+use waxwork_eval::text::temperatures::{self, Curve};
+use waxwork_eval::text::{exact, phrases};
 use waxwork_eval::{
-    CodeUse, Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes, evaluation_batch,
-    evaluation_batches, likelihood,
+    CodeUse, Disentanglement, Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes,
+    evaluation_batch, evaluation_batches, likelihood,
 };
 
 use crate::{Error, Result, Run, rows, sounds, texts};
@@ -102,9 +102,11 @@ pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> 
 /// bytes of one process. The others' reports lack metrics, because these processes only share the work.
 ///
 /// # Errors
-/// [`Error::NothingToMeasure`] for a family without a bound if no samples are requested; an error if language
+/// [`Error::NothingToMeasure`] for a model without a bound or a likelihood if no samples are requested; an error if language
 /// models are requested for other data than texts, or temperatures of a model that does not draw texts;
 /// errors of the data and the judges.
+///
+/// Of a model that completes images, only the likelihood of the missing pixels and the codes are measured.
 pub fn evaluate_on(
     run: &Run,
     data: &Dataset,
@@ -112,7 +114,7 @@ pub fn evaluate_on(
     config: &EvaluationConfig<'_>,
     stages: &mut Stages<'_>,
 ) -> Result<Report> {
-    if run.bound().is_none() && config.samples == 0 {
+    if run.bound().is_none() && run.exact().is_none() && config.samples == 0 {
         return Err(Error::NothingToMeasure { family: run.info.model.family.clone() });
     }
     if config.language_model && !matches!(data.info.kind, Kind::Text { .. }) {
@@ -122,7 +124,9 @@ pub fn evaluate_on(
     let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.subset(count));
     let protocol = protocol(whole);
     let mut metrics = of_test_samples(run, data, &test, config, &protocol, stages)?;
-    if let (Some(tables), true) = (&data.info.tables, config.samples > 0) {
+    // Completions share pixels with real images, so distances between them would compare nothing.
+    let samples = if run.model.completer().is_some() { 0 } else { config.samples };
+    if let (Some(tables), true) = (&data.info.tables, samples > 0) {
         let request = SampleRequest::new(config.seed, config.samples);
         let (model, progress) = (run.model.as_ref(), |done| stages("sampling", done, config.samples));
         let made = rows::sample_together(model, &tables.encoder, &request, config.collective, progress)?;
@@ -134,10 +138,10 @@ pub fn evaluate_on(
             let found = rows::condition_agreement(run.model.as_ref(), tables, config.seed, stages)?;
             metrics.extend(rows::condition_agreement_metrics(&found, &protocol));
         }
-    } else if config.samples > 0 {
+    } else if samples > 0 {
         let mixture = run.recipe.data.mixture()?;
         let judged = whole.judged()?;
-        let (count, together) = (config.samples, config.collective);
+        let (count, together) = (samples, config.collective);
         let generated = samples_of(run, count, config.seed, together, stages)?.seen_as(&judged.info.view)?;
         // Before the first process measures alone, so that no other process waits for a part of it.
         let tempered = at_temperatures(run, config, &temperatures, stages)?;
@@ -155,14 +159,14 @@ pub fn evaluate_on(
         };
         metrics.extend(judging.metrics(&protocol, stages)?);
         if together.is_first() && !tempered.is_empty() {
-            metrics.extend(curve(whole, config, &tempered, &protocol, stages)?);
+            metrics.extend(curve(run, (whole, &test), config, &tempered, &protocol, stages)?);
         }
     }
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
         subject: run.folder.name(),
         training_seed: Some(run.info.seed),
-        sample_seed: (config.samples > 0).then_some(config.seed),
+        sample_seed: (samples > 0).then_some(config.seed),
         metrics,
     };
     report.check()?;
@@ -171,8 +175,9 @@ pub fn evaluate_on(
 
 /// The temperatures in their order, each once.
 fn temperatures_of(run: &Run, config: &EvaluationConfig<'_>) -> Result<Vec<f64>> {
-    // Models without a bound compute their outputs from latents.
-    let draws = matches!(run.info.kind(), Kind::Text { .. }) && run.bound().is_some();
+    // Models without a bound or a likelihood compute their outputs from latents.
+    let likely = run.bound().is_some() || run.exact().is_some();
+    let draws = matches!(run.info.kind(), Kind::Text { .. }) && likely;
     if !config.temperatures.is_empty() && !draws {
         let family = run.info.model.family.clone();
         return Err(Error::NoTemperature { family, samples: run.info.kind().plural() });
@@ -203,10 +208,12 @@ fn at_temperatures(
     Ok(tempered)
 }
 
-/// The quality and the diversity of the texts at each temperature. One process measures them, because only one
-/// may write the language model into the cache.
+/// The quality and the diversity of the texts at each temperature, and the likelihood of the texts of `test` if
+/// the model can compute it. One process measures them, because only one may write the language model into the
+/// cache.
 fn curve(
-    whole: &Dataset,
+    run: &Run,
+    (whole, test): (&Dataset, &Split),
     config: &EvaluationConfig<'_>,
     tempered: &[(f64, Split)],
     protocol: &Protocol,
@@ -217,6 +224,17 @@ fn curve(
     let mut metrics = Vec::new();
     for (temperature, texts) in tempered {
         metrics.extend(curve.metrics(texts, *temperature, protocol)?);
+        // At temperature 0 only one text has a probability.
+        if let Some(model) = run.exact().filter(|_| *temperature > 0.0) {
+            let seen = (test, run.model.params().device());
+            let progress = |done| stages("evaluating", done, test.len());
+            let score = exact::nll_test(model, *temperature, seen, &OneProcess, progress)?;
+            let mut protocol = protocol.clone();
+            protocol.insert("temperature".into(), temperature.to_string());
+            let mut metric = exact::metric(score, whole, test, &protocol)?;
+            metric.name = temperatures::at(&metric.name, *temperature);
+            metrics.push(metric);
+        }
     }
     Ok(metrics)
 }
@@ -263,6 +281,16 @@ fn of_test_samples(
             metrics.push(Metric::new("code_bits", bits, &protocol).lower());
         }
     }
+    if let (Some(completer), Some(bound)) = (run.model.completer(), run.bound()) {
+        let mut protocol = protocol.clone();
+        protocol.insert("observation".into(), bound.protocol());
+        metrics.extend(of_guesses((completer, device), test, collective, protocol, stages)?);
+    }
+    if let Some(model) = run.exact() {
+        let progress = |done| stages("evaluating", done, n);
+        let score = exact::nll_test(model, 1.0, (test, device), collective, progress)?;
+        metrics.push(exact::metric(score, data, test, protocol)?);
+    }
     if let (Some(tables), Some(density), true) = (&data.info.tables, run.density(), importance_samples > 0)
         && run.model.info().condition.is_none()
     {
@@ -287,9 +315,46 @@ fn of_test_samples(
         if factors.len() >= 4 && discrete.is_none() && collective.is_first() {
             stages("probing codes", 0, 0);
             metrics.extend(LatentProbes::of(&codes.means, &factors)?.metrics(protocol));
+            let scores = Disentanglement::of(&codes.means, &factors)?;
+            metrics.extend(scores.into_iter().flat_map(|scores| scores.metrics(protocol)));
         }
     }
     Ok(metrics)
+}
+
+/// The cross-entropy of a model's guesses of what is missing in test images, if it guesses. The model is on
+/// `device`.
+fn of_guesses(
+    (completer, device): (&dyn Complete, &Device),
+    test: &Split,
+    collective: &dyn Collective,
+    mut protocol: Protocol,
+    stages: &mut Stages<'_>,
+) -> Result<Option<Metric>> {
+    let work = |number: usize| -> Result<Option<Vec<f64>>> {
+        let batch = evaluation_batch(test, number, device)?;
+        let Some(each) = completer.guesses(&batch.inputs, &batch.indices)? else { return Ok(None) };
+        let each = each.to_device(&Device::Cpu).and_then(|each| each.to_dtype(DType::F64)?.to_vec1());
+        Ok(Some(each.map_err(waxwork_core::Error::from)?))
+    };
+    let mut found: Vec<f64> = Vec::with_capacity(test.len());
+    share(collective, evaluation_batches(test), work, |values: Option<Vec<f64>>| -> Result<()> {
+        found.extend(values.into_iter().flatten());
+        stages("measuring guesses", found.len(), test.len());
+        Ok(())
+    })?;
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let estimate = Estimate::of(&found);
+    protocol.insert("interval".into(), "95 %, ± 1.96 standard errors".into());
+    protocol.insert("n_real".into(), found.len().to_string());
+    Ok(Some(
+        Metric::new("guess_cross_entropy", estimate.mean, &protocol)
+            .nats()
+            .within(estimate.interval())
+            .lower(),
+    ))
 }
 
 /// −log p(row) of test rows in the table's own units, and for `clinic` the distance from the truth. The model

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use waxwork_core::step::Counters;
 use waxwork_core::{Tensor, store};
 use waxwork_data::manifest::Storage;
 use waxwork_data::{Loader, LoaderConfig, Manifest};
@@ -99,6 +100,7 @@ impl TrainingRun {
 
     /// The number of steps and their time, after a first step that fills caches.
     fn measure_steps(&mut self, most: u64, stop: &Stop) -> Result<Option<(u64, Duration)>> {
+        self.pass_guesses(most)?;
         let config = &self.recipe.train;
         let batches = LoaderConfig { flip: config.flip, ..LoaderConfig::new(config.batch_size, config.seed) };
         let mut loader = Loader::new(&self.data.train, &batches, self.device())?;
@@ -117,6 +119,21 @@ impl TrainingRun {
             }
         }
         Ok(Some((done.saturating_sub(1).max(1), began.elapsed())))
+    }
+
+    /// Passes the steps that train only the guesses of a model that completes images: they take less time than
+    /// the others.
+    fn pass_guesses(&mut self, most: u64) -> Result<()> {
+        let guesses = self.recipe.model.completion().map_or(0, |completion| completion.guess_steps);
+        if (1..most).contains(&guesses) {
+            let mut tensors = self.state.tensors();
+            for tensor in tensors.values_mut() {
+                *tensor = tensor.copy().map_err(waxwork_core::Error::from)?;
+            }
+            let counters = Counters { step: guesses, ..self.state.counters() };
+            self.state.restore(&tensors, &counters)?;
+        }
+        Ok(())
     }
 
     /// Time of one measurement on the validation split. Zero if the model has none, or if a judge makes it:

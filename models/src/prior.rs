@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::rng::Stream;
-use waxwork_core::{ConditionSpec, Device, GenerativeModel, ModelInfo, ParamSet, Tensor};
+use waxwork_core::{Condition, ConditionSpec, Device, GenerativeModel, ModelInfo, ParamSet, Tensor};
 use waxwork_data::{Dataset, DatasetInfo, Split};
 use waxwork_media::Artifact;
 use waxwork_vae::{PriorConfig, aggregate};
@@ -51,14 +51,15 @@ pub fn fit_prior(
     *prior = PriorConfig::Mixture { components };
     prior.validate(info.condition.width())?;
     if !matches!(info.condition, ConditionSpec::None | ConditionSpec::Classes { .. }) {
-        return Err(Error::NoPrior { family: format!("{} of columns", info.family) });
+        let of = if info.condition.is_part() { "given parts" } else { "columns" };
+        return Err(Error::NoPrior { family: format!("{} of {of}", info.family) });
     }
     run.needed_encoder()?;
     recipe.results.clear();
     recipe.description = format!("{}; prior fitted: {components} Gaussians", recipe.description);
     let fit = (components, seed);
     let model = with_prior(&recipe, run.model.as_ref(), &data.train, fit, device, progress)?;
-    let preview = preview_of(model.as_ref(), &data.info, run.info.seed)?;
+    let preview = preview_of(model.as_ref(), &data.info, run.info.seed, &Condition::None)?;
     Ok(FittedPrior { recipe, model, preview })
 }
 

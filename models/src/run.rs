@@ -5,7 +5,9 @@ use std::path::Path;
 
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::Part;
-use waxwork_core::{Bound, Density, Device, Encode, GenerativeModel, ParamSet, Reconstruct, Tensor};
+use waxwork_core::{
+    Bound, Complete, Density, Device, Encode, Exact, GenerativeModel, ParamSet, Reconstruct, Tensor,
+};
 use waxwork_data::DataConfig;
 use waxwork_data::table::encode::Encoder;
 use waxwork_trainer::{Checkpoint, RunFolder, RunInfo};
@@ -114,9 +116,23 @@ impl Run {
         self.model.reconstructor().filter(|_| self.is_whole())
     }
 
+    /// The choice of given parts, or an error if the model completes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoCompletion`].
+    pub fn needed_completer(&self) -> Result<&dyn Complete> {
+        let family = || self.info.model.family.clone();
+        self.model.completer().ok_or_else(|| Error::NoCompletion { family: family() })
+    }
+
     /// The evidence lower bound, if the model has one and all of its parts were imported.
     pub fn bound(&self) -> Option<&dyn Bound> {
         self.model.bound().filter(|_| self.is_whole())
+    }
+
+    /// log p(x) itself, if the model can compute it and all of its parts were imported.
+    pub fn exact(&self) -> Option<&dyn Exact> {
+        self.model.exact().filter(|_| self.is_whole())
     }
 
     /// The estimator of log p(x), if the model has one and all of its parts were imported.

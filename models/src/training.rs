@@ -8,7 +8,8 @@ use std::sync::Arc;
 use waxwork_core::collective::Collective;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{
-    Device, GenerativeModel, Kind, ParamSet, Precision, SampleRequest, Tensor, TrainingState, store, values,
+    Condition, Device, GenerativeModel, Kind, ParamSet, Precision, SampleRequest, Tensor, TrainingState,
+    store, values,
 };
 use waxwork_data::text::one_line;
 use waxwork_data::{Dataset, DatasetInfo, LoaderConfig, Split};
@@ -37,6 +38,8 @@ pub struct TrainingRun {
     pub state: TrainingState,
     /// The model for previews and validation: the moving average if there is one. Tracks no gradient.
     pub shown: Box<dyn GenerativeModel>,
+    /// The condition of previews, if the model completes images.
+    given: Condition,
     device: Device,
     best: Option<Best>,
 }
@@ -85,7 +88,8 @@ impl TrainingRun {
         }
         let shown = state.ema().unwrap_or_else(|| model.params().frozen()).with_precision(Precision::F32)?;
         let shown = recipe.model.build(sample, condition, shown)?;
-        Ok(Self { recipe, data, model, state, shown, device: device.clone(), best: None })
+        let given = given_of(model.as_ref(), &data)?;
+        Ok(Self { recipe, data, model, state, shown, given, device: device.clone(), best: None })
     }
 
     /// Shares the run with other processes. Each process has made the same run, and gets the first one's
@@ -176,7 +180,7 @@ impl TrainingRun {
     /// # Errors
     /// If a sample is not finite, or cannot be shown.
     pub fn preview(&self) -> waxwork_trainer::Result<Vec<Artifact>> {
-        preview_of(self.shown.as_ref(), &self.data.info, self.recipe.train.seed)
+        preview_of(self.shown.as_ref(), &self.data.info, self.recipe.train.seed, &self.given)
     }
 
     /// Trains to the end, or until a stop is requested, in a folder that [`RunFolder::create`] made with
@@ -203,12 +207,13 @@ impl TrainingRun {
         let metric = validation.as_ref().map_or("", Validation::selection_metric);
         let validate = validation.as_ref().map(|validation| || validation.measure());
         let (shown, info, seed) = (self.shown.as_ref(), &self.data.info, self.recipe.train.seed);
-        let show = || preview_of(shown, info, seed);
+        let given = &self.given;
+        let show = || preview_of(shown, info, seed, given);
         let (recipe, data, device) = (&self.recipe, &self.data, &self.device);
         let complete = recipe.model.mixture().map(|_| {
             |tensors, step| {
                 let model = prior::fitted(recipe, &data.info, tensors, &data.train, device)?;
-                for artifact in preview_of(model.as_ref(), &data.info, seed)? {
+                for artifact in preview_of(model.as_ref(), &data.info, seed, given)? {
                     store::write(&folder.sample(step, artifact.extension), &artifact.bytes)?;
                 }
                 Ok(model.params().tensors())
@@ -292,12 +297,25 @@ fn fit_batch(config: &mut TrainConfig, rows: usize, multiple: usize) {
     tracing::warn!("the table has {rows} training rows: batches of {fitting} instead of {wanted}");
 }
 
+/// The parts of held-out images that a model completes in its previews; None for other models.
+fn given_of(model: &dyn GenerativeModel, data: &Dataset) -> Result<Condition> {
+    let Some(completer) = model.completer() else { return Ok(Condition::None) };
+    let split = if data.validation.is_empty() { &data.train } else { &data.validation };
+    let shown = split.subset(preview_count(&data.info.kind));
+    let batch = shown.batch(&(0..shown.len()).collect::<Vec<_>>(), &Device::Cpu)?;
+    Ok(completer.given(&batch.inputs, &batch.indices)?)
+}
+
+/// Files that show samples; with a condition, one sample for each.
 pub(crate) fn preview_of(
     model: &dyn GenerativeModel,
     info: &DatasetInfo,
     seed: u64,
+    given: &Condition,
 ) -> waxwork_trainer::Result<Vec<Artifact>> {
-    let samples = model.sample(&SampleRequest::new(seed, preview_count(&info.kind)))?;
+    let count = given.len().unwrap_or(preview_count(&info.kind));
+    let request = SampleRequest { condition: given.clone(), ..SampleRequest::new(seed, count) };
+    let samples = model.sample(&request)?;
     values::check("samples", &samples)?;
     let mut artifacts = preview(&info.kind, &samples)?;
     if let Kind::Sound { rate, .. } = info.kind {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use waxwork_core::collective::Collective;
 use waxwork_core::model::EVALUATION_BATCH;
-use waxwork_core::{Bound, Device, GenerativeModel, SampleRequest};
+use waxwork_core::{Bound, Device, Exact, GenerativeModel, SampleRequest};
 use waxwork_data::table::Tables;
 use waxwork_data::{Dataset, Split, View};
 use waxwork_eval::table::{TableColumns, frames, quality};
+use waxwork_eval::text::exact::nll_test;
 use waxwork_eval::{Chooser, Closeness, evaluation_batch, evaluation_batches, likelihood};
 use waxwork_trainer::TrainConfig;
 
@@ -31,6 +32,8 @@ pub(crate) struct Validation<'a> {
 enum Measure<'a> {
     /// The evidence lower bound, for a family that has one.
     Bound(&'a dyn Bound),
+    /// −log p per token of texts, for a model that can compute it.
+    Exact(&'a dyn Exact),
     /// Columns and pairs of columns of generated rows, compared with real ones.
     Rows(&'a dyn GenerativeModel, Arc<Tables>),
     /// A judge's comparison of generated samples with real ones.
@@ -50,8 +53,8 @@ struct Judged<'a> {
 
 impl<'a> Validation<'a> {
     /// The way to validate the model. None if there are fewer than two validation samples. Also None if the
-    /// family has no bound and makes no rows, unless `config` has something to choose and the data has labels
-    /// for a judge. All processes of `collective` measure at the same steps.
+    /// model has no bound and no likelihood and makes no rows, unless `config` has something to choose and the
+    /// data has labels for a judge. All processes of `collective` measure at the same steps.
     pub(crate) fn of(
         model: &'a dyn GenerativeModel,
         data: &'a Dataset,
@@ -63,6 +66,7 @@ impl<'a> Validation<'a> {
         let measure = match (model.bound(), &data.info.tables) {
             _ if samples.len() < 2 => return None,
             (Some(bound), _) => Measure::Bound(bound),
+            (None, None) if model.exact().is_some() => Measure::Exact(model.exact()?),
             (None, Some(tables)) => Measure::Rows(model, Arc::clone(tables)),
             (None, None) if config.chooses() && !data.info.classes.is_empty() => {
                 let (chooser, collapsed) = Default::default();
@@ -80,6 +84,7 @@ impl<'a> Validation<'a> {
     pub(crate) fn selection_metric(&self) -> &'static str {
         match self.measure {
             Measure::Bound(_) => "validation/neg_elbo",
+            Measure::Exact(_) => "validation/nll",
             Measure::Rows(..) => "validation/gap",
             Measure::Judged(_) => "judge_frechet/generated",
         }
@@ -89,6 +94,15 @@ impl<'a> Validation<'a> {
     pub(crate) fn measure(&self) -> waxwork_trainer::Result<BTreeMap<String, f64>> {
         let bound = match &self.measure {
             Measure::Bound(bound) => *bound,
+            Measure::Exact(exact) => {
+                let seen = (&self.samples, self.device);
+                let score = nll_test(*exact, 1.0, seen, self.collective.as_ref(), |_| {});
+                let score = score.map_err(|error| match error {
+                    waxwork_eval::Error::Core(error) => waxwork_trainer::Error::from(error),
+                    error => waxwork_trainer::Error::Validation(error.to_string()),
+                })?;
+                return Ok(BTreeMap::from([(self.selection_metric().to_owned(), score.nats)]));
+            }
             Measure::Rows(model, tables) => {
                 let gap = self.gap(*model, tables).map_err(|error| match error {
                     crate::Error::Core(error) => waxwork_trainer::Error::from(error),

@@ -33,7 +33,7 @@ struct Case {
 
 /// Every family, and between them every operation of a training step: linear layers and convolutions both ways, batch norm
 /// plain and conditional, spectral norm, penalties, augmentation, resampling, all activations, clipping, moving average.
-const CASES: [Case; 7] = [
+const CASES: [Case; 9] = [
     Case {
         channels: 1,
         model: r#"
@@ -67,6 +67,27 @@ likelihood={kind="continuous-bernoulli"}
 importance_samples=3
 "#,
         optimizer: "lr=0.004\nwarmup_steps=4",
+    },
+    Case {
+        channels: 1,
+        model: r#"
+family="vae"
+latent_dim=3
+network={kind="mlp",hidden=[16]}
+total_correlation=4
+"#,
+        optimizer: "lr=0.002",
+    },
+    Case {
+        channels: 1,
+        model: r#"
+family="vae"
+latent_dim=3
+network={kind="mlp",hidden=[16]}
+total_correlation=4
+discriminator=[8]
+"#,
+        optimizer: "lr=0.002",
     },
     Case {
         channels: 1,

@@ -81,11 +81,15 @@ fn rows_of_every_kind_train_and_are_measured() {
         samples: 0,
         ..EvaluationConfig::default()
     };
+    // One step trains the guesses, and one the model.
+    let guesses = "model.completion.guess_steps=1".to_owned();
     for (table, name, data) in [
         ("burda", "vae-5", "digits"),
         ("burda", "iwae-5", "digits"),
         ("burda", "cvae-5", "digits"),
         ("vamp", "mnist-vamp", "digits"),
+        ("quadrants", "one-quadrant", "digits"),
+        ("quadrants", "three-quadrants", "digits"),
         ("pacgan", "ring-pac2", "ring"),
     ] {
         let (folder, table) = tables().into_iter().find(|(folder, _)| folder.ends_with(table)).unwrap();
@@ -94,6 +98,7 @@ fn rows_of_every_kind_train_and_are_measured() {
         let mut settings = settings(row);
         settings.push(format!("data.name={data}"));
         settings.extend(small.map(String::from));
+        settings.extend(name.contains("quadrant").then(|| guesses.clone()));
         let path = folder.join(row["recipe"].as_str().unwrap());
         let recipe = Recipe::find(path.to_str().unwrap(), &settings).unwrap();
         let folder = tempfile::tempdir().unwrap();

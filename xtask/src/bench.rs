@@ -26,8 +26,8 @@ Usage: cargo xtask bench [--python PYTHON] [--threads N] [--rounds N] [--plain] 
                          [RECIPE ...]
        cargo xtask bench --device DEVICE [--program FILE] [--steps N] [--batches N,N,...]
                          [--python PYTHON] [--rounds N] [RECIPE ...]
-       cargo xtask bench --quality DATA_DIR [--minutes N,N,...] [--python PYTHON] [--threads N]
-                         [--write] [DATA ...]
+       cargo xtask bench --quality DATA_DIR [--minutes N,N,...] [--networks LIST]
+                         [--python PYTHON] [--threads N] [--write] [DATA ...]
 
 The command trains the same networks with Waxwork and with PyTorch. The two run alternately, never
 at the same time, on images of the recipe's shape that are in memory before the clock starts. The
@@ -46,8 +46,10 @@ With --quality, the command compares sample quality after the same training time
 conditional GANs on MNIST, Fashion-MNIST and CIFAR-10 from DATA_DIR: Waxwork's recipe; in PyTorch,
 the DCGANs of cgan-dcgan-mnist and gan-dcgan-cifar10, with labels; and, in PyTorch, the networks of
 Waxwork's recipe. These run in turns of twenty seconds. The command measures the samples of each
-after 1, 3 and 10 minutes of its own running time. This takes half an hour per data set. With
---write, it also writes the table and the plot into docs/benchmarks.md.
+after 1, 3 and 10 minutes of its own running time. This takes half an hour per data set. The results
+are written to target/bench/quality/results.json. With --write, they replace those of the same data
+sets in xtask/bench/quality.json, and the command writes docs/images/quality.svg and the table in
+docs/benchmarks.md from that file.
 
 Options:
   --python PYTHON   Python with torch [default: python3]
@@ -59,7 +61,10 @@ Options:
   --program FILE    With --device: use this program instead of building one
   --steps N         With --device: steps per round, a multiple of 10, at least 40 [default: 300]
   --batches N,...   With --device: batch sizes [default: 64,128,256,512,1024]
-  --minutes N,...   With --quality: training times at which to measure [default: 1,3,10]
+  --minutes N,...   With --quality: training times at which to measure, such as 0.5,2
+                    [default: 1,3,10]
+  --networks LIST   With --quality: what to train, of waxwork, plain and best, which is Waxwork's
+                    networks in PyTorch [default: waxwork,plain,best]
 
 Examples:
   cargo xtask bench --python ~/venv/bin/python --write
@@ -180,22 +185,14 @@ struct Options {
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     let options = parse(args)?;
     let workspace = Workspace::load()?;
-    let version =
-        process::output(Command::new(&options.python).args(["-c", "import torch; print(torch.__version__)"]))
-            .context("failed to import torch; name a Python that has it with `--python`")?;
-    if let Some(on) = &options.device {
-        return device::run(&workspace, &options, on, version.trim());
-    }
     if let Some(on) = &options.quality {
-        let picture = workspace.root.join("docs/images/quality.svg");
-        let picture = options.write.then_some(picture.as_path());
-        let section =
-            quality::run(&workspace, &options.python, options.threads, &options.recipes, on, picture)?;
-        print!("{section}");
-        if options.write {
-            report::replace_quality(&workspace.root.join("docs/benchmarks.md"), &section, version.trim())?;
-        }
+        let torch = if on.needs_torch() { Some(torch_version(&options.python)?) } else { None };
+        quality::run(&workspace, &options, on, torch.as_deref())?;
         return Ok(ExitCode::SUCCESS);
+    }
+    let torch = torch_version(&options.python)?;
+    if let Some(on) = &options.device {
+        return device::run(&workspace, &options, on, &torch);
     }
     let program = waxwork::build(&workspace, Profile::Release, Hub::Off)?;
     let folder = workspace.target.join("bench");
@@ -245,9 +242,17 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     print!("{tables}");
     if options.write {
         let path = workspace.root.join("docs/benchmarks.md");
-        report::replace_steps(&path, &report::document(&tables, &options, version.trim())?)?;
+        report::replace_steps(&path, &report::document(&tables, &options, &torch)?)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The version of PyTorch.
+fn torch_version(python: &Path) -> Result<String> {
+    let mut command = Command::new(python);
+    let version = process::output(command.args(["-c", "import torch; print(torch.__version__)"]))
+        .context("failed to import torch; name a Python that has it with `--python`")?;
+    Ok(version.trim().to_owned())
 }
 
 /// All settings to measure. The unchanged recipes come first.
@@ -279,7 +284,7 @@ fn parse(args: &[String]) -> Result<Options> {
         quality: None,
         recipes: Vec::new(),
     };
-    let mut minutes = None;
+    let (mut minutes, mut sides) = (None, None);
     let (mut device, mut on) = (None, device::Options::default());
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -298,9 +303,9 @@ fn parse(args: &[String]) -> Result<Options> {
             "--program" => on.program = Some(value()?.into()),
             "--steps" => on.steps = number(value()?)?,
             "--quality" => {
-                options.quality =
-                    Some(quality::Options { data_dir: value()?.into(), marks: vec![1.0, 3.0, 10.0] });
+                options.quality = Some(quality::Options::new(value()?.into()));
             }
+            "--networks" => sides = Some(quality::Side::listed(value()?)?),
             "--minutes" => {
                 let marks = value()?.split(',').map(|text| {
                     let mark = text.parse::<f64>().ok().filter(|mark| *mark > 0.0 && mark.is_finite());
@@ -317,14 +322,25 @@ fn parse(args: &[String]) -> Result<Options> {
             recipe => options.recipes.push(recipe.to_owned()),
         }
     }
-    if let (Some(quality), Some(marks)) = (&mut options.quality, minutes.clone()) {
-        quality.marks = marks;
-    } else if minutes.is_some() {
-        bail!("`--minutes` needs `--quality`");
+    match &mut options.quality {
+        Some(quality) => {
+            if let Some(minutes) = minutes {
+                quality.marks = minutes;
+            }
+            if let Some(sides) = sides {
+                quality.sides = sides;
+            }
+        }
+        None if minutes.is_some() => bail!("`--minutes` needs `--quality`"),
+        None if sides.is_some() => bail!("`--networks` needs `--quality`"),
+        None => {}
     }
     if options.quality.is_some() {
         if options.plain || device.is_some() || on != device::Options::default() {
-            bail!("`--quality` can be combined only with `--minutes`, `--python`, `--threads` and `--write`");
+            bail!(
+                "`--quality` can be combined only with `--minutes`, `--networks`, `--python`, `--threads` and \
+                 `--write`"
+            );
         }
         quality::check(&options.recipes)?;
         return Ok(options);
@@ -382,9 +398,16 @@ mod tests {
         let quality = given.quality.unwrap();
         assert_eq!((quality.data_dir, quality.marks), (PathBuf::from("data"), vec![0.5, 3.0]));
         assert_eq!(options("--quality data").unwrap().quality.unwrap().marks, [1.0, 3.0, 10.0]);
-        for wrong in
-            ["--minutes 1", "--quality d --minutes 0", "--quality d vae-mlp-mnist", "--quality d --plain"]
-        {
+        let chosen = options("--networks plain,waxwork --quality data").unwrap().quality.unwrap();
+        assert_eq!(chosen.sides, quality::Side::listed("waxwork,plain").unwrap());
+        for wrong in [
+            "--minutes 1",
+            "--networks plain",
+            "--quality d --networks torch",
+            "--quality d --minutes 0",
+            "--quality d vae-mlp-mnist",
+            "--quality d --plain",
+        ] {
             assert!(options(wrong).is_err(), "{wrong}");
         }
     }

@@ -10,13 +10,16 @@ mod datasets;
 mod dist;
 mod evaluate;
 mod figures;
+mod files;
 mod fuzz;
 mod gpu_test;
+mod key;
 mod lock;
 mod metal_check;
 mod mpi_test;
 mod nearest;
 mod nested;
+mod noise;
 mod outcome;
 mod paper;
 mod process;
@@ -84,6 +87,12 @@ const COMMANDS: &[Command] = &[
         summary: "Train the rows of published tables and compare the numbers",
         help: paper::HELP,
         run: paper::run,
+    },
+    Command {
+        name: "noise",
+        summary: "Train on damaged data, with and without remedies",
+        help: noise::HELP,
+        run: noise::run,
     },
     Command {
         name: "bench",

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::files;
 use crate::nearest::nearest;
 use crate::process;
 use crate::waxwork::{self, DataAsked, Hub, Profile};
@@ -37,7 +38,8 @@ run failed or a mean is outside its tolerance.
 Options:
   --quick          Train the quick form of each row, in minutes; it reproduces no number
   --seeds N        Train each row with N seeds instead of the number in its table
-  --resume         Keep the results of finished runs, and resume unfinished runs
+  --resume         Keep the results of finished runs, and resume unfinished runs; names the results
+                   that another version of the program measured
   --data-dir DIR   Folder with the files of data sets [default: WAXWORK_DATA_DIR]
   --page           Write docs/papers.md from the stored results, without training
 
@@ -310,10 +312,16 @@ fn train(workspace: &Workspace, tables: &[Table], selected: &[(&Table, &Row)], a
         );
     }
     let program = waxwork::build(workspace, Profile::Release, Hub::Off)?;
+    let current = waxwork::version(&program)?;
     let runner = Runner { program, form, data_dir: args.data_dir.clone() };
     let mut left: Vec<Job<'_>> = Vec::new();
     for job in jobs {
-        if args.resume && is_known(&job, form)? {
+        if args.resume
+            && let Some(program) = measured_by(&job, form)?
+        {
+            if program != current {
+                eprintln!("kept {}: measured by version {program}, not by {current}", job.name());
+            }
             continue;
         }
         if runner.lacks_data(&job)? {
@@ -391,17 +399,18 @@ fn jobs<'a>(
     Ok(jobs)
 }
 
-/// Whether the result of a job is kept.
-fn is_known(job: &Job<'_>, form: Form) -> Result<bool> {
+/// The program that measured the kept result of a job, if there is one.
+fn measured_by(job: &Job<'_>, form: Form) -> Result<Option<String>> {
     let results = Results::read(&job.table.folder)?;
-    Ok(results.of(job.row, form, &job.key).iter().any(|outcome| outcome.seed == job.seed))
+    let kept = results.of(job.row, form, &job.key).into_iter().find(|outcome| outcome.seed == job.seed);
+    Ok(kept.map(|outcome| outcome.program.clone()))
 }
 
 fn write_page(workspace: &Workspace, tables: &[Table]) -> Result<PathBuf> {
     let with_results = tables.iter().map(|table| Ok((table, Results::read(&table.folder)?)));
     let text = page::page(&with_results.collect::<Result<Vec<_>>>()?)?;
     let path = workspace.root.join("docs").join("papers.md");
-    fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+    files::write(&path, &text)?;
     Ok(path)
 }
 

@@ -69,6 +69,20 @@ pub(crate) fn program(workspace: &Workspace, profile: Profile) -> PathBuf {
     workspace.target.join(folder).join(format!("{PROGRAM}{}", std::env::consts::EXE_SUFFIX))
 }
 
+/// The version and revision of a program, as `VERSION (REVISION)`.
+pub(crate) fn version(program: &Path) -> Result<String> {
+    let text = process::output(Command::new(program).args(["doctor", "--json"]))?;
+    let info: Value =
+        serde_json::from_str(&text).context("failed to parse the output of `waxwork doctor --json`")?;
+    Ok(version_in(&info))
+}
+
+/// The version and revision in the output of `waxwork doctor --json`, or in a run.json.
+pub(crate) fn version_in(info: &Value) -> String {
+    let text = |key: &str| info[key].as_str().unwrap_or("unknown");
+    format!("{} ({})", text("version"), text("revision"))
+}
+
 /// A recipe as `waxwork recipes list --json` shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Recipe {
@@ -177,6 +191,13 @@ mod tests {
         assert!(
             parse_recipes("{}").is_none() && parse_recipes("[{}]").is_none() && parse_recipes("").is_none()
         );
+    }
+
+    #[test]
+    fn a_version_has_its_revision() {
+        let of = |text: &str| version_in(&serde_json::from_str(text).unwrap());
+        assert_eq!(of(r#"{"version": "1.0.0", "revision": "abc"}"#), "1.0.0 (abc)");
+        assert_eq!(of(r#"{"version": "1.0.0", "revision": null}"#), "1.0.0 (unknown)");
     }
 
     #[test]

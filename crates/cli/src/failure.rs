@@ -117,6 +117,7 @@ fn advice(error: &(dyn Error + 'static)) -> Option<String> {
                 let path = path.display();
                 Some(format!("restore them, or fork the run: `waxwork train --fork {path}`"))
             }
+            ModelError::Core(error) => about_model(error),
             ModelError::Data(error) => about_data(error),
             ModelError::Trainer(error) => about_run(error),
             _ => None,
@@ -126,12 +127,22 @@ fn advice(error: &(dyn Error + 'static)) -> Option<String> {
         return about_run(error);
     }
     if let Some(error) = error.downcast_ref() {
+        return about_model(error);
+    }
+    if let Some(error) = error.downcast_ref() {
         return about_processes(error);
     }
     if let Some(waxwork_eval::Error::Data(error)) = error.downcast_ref() {
         return about_data(error);
     }
     error.downcast_ref().and_then(about_data)
+}
+
+fn about_model(error: &waxwork_core::Error) -> Option<String> {
+    match error {
+        waxwork_core::Error::NothingGiven => Some("`waxwork complete RUN` completes images".into()),
+        _ => None,
+    }
 }
 
 fn about_run(error: &TrainerError) -> Option<String> {
@@ -162,7 +173,9 @@ fn about_processes(error: &DistributedError) -> Option<String> {
                 .into()
         }
         DistributedError::Mismatch { .. } => {
-            "use the mpirun of that library, or name another library with WAXWORK_MPI=/path/to/libmpi.so".into()
+            "start it with that library's own launcher, or name the launcher's library with \
+             WAXWORK_MPI=/path/to/libmpi.so"
+                .into()
         }
         _ => return None,
     })
@@ -194,6 +207,11 @@ fn about_data(error: &DataError) -> Option<String> {
         DataError::NoTable => "give it with `--data-dir FILE`".into(),
         DataError::Picture { .. } | DataError::Row { .. } => {
             "remove it, or skip such images with `--set data.folder.skip_unreadable=true` (in `train` also \
+             `--skip-unreadable`)"
+                .into()
+        }
+        DataError::Clip { .. } => {
+            "remove it, or skip such clips with `--set data.clips.skip_unreadable=true` (in `train` also \
              `--skip-unreadable`)"
                 .into()
         }
@@ -249,6 +267,24 @@ mod tests {
             Failure::from(waxwork_eval::Error::Data(data())),
         ] {
             assert!(failure.message.ends_with("; give it with `--data-dir DIR`"), "{}", failure.message);
+        }
+        let clip = Failure::from(DataError::Clip { path: "a.gif".into(), reason: "it ends early".into() });
+        assert!(
+            clip.message
+                .starts_with("cannot decode a.gif: it ends early; remove it, or skip such clips with")
+                && clip.message.contains("data.clips.skip_unreadable=true"),
+            "{}",
+            clip.message
+        );
+        for failure in [
+            Failure::from(waxwork_core::Error::NothingGiven),
+            Failure::from(ModelError::Core(waxwork_core::Error::NothingGiven)),
+        ] {
+            assert!(
+                failure.message.ends_with("; `waxwork complete RUN` completes images"),
+                "{}",
+                failure.message
+            );
         }
         let exists = Failure::from(ModelError::Trainer(TrainerError::RunExists("runs/a".into())));
         assert_eq!(exists.message, "`runs/a` already exists; choose another folder");

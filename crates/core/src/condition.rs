@@ -1,7 +1,7 @@
 //! Conditions, what a sample is asked to be: nothing, a class, a mixture of classes, values of columns, or a
 //! given part.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::params::ParamSet;
@@ -72,6 +72,11 @@ impl ConditionSpec {
         matches!(self, Self::Columns { .. })
     }
 
+    /// True if the condition is a part of the sample, which the model completes.
+    pub const fn is_part(&self) -> bool {
+        matches!(self, Self::Part { .. })
+    }
+
     /// The number of classes; 0 if the condition is not a class.
     pub const fn class_count(&self) -> usize {
         match self {
@@ -93,12 +98,12 @@ impl ConditionSpec {
 
     /// The condition of the samples with these numbers when the request has none: class `number mod count`;
     /// one column drawn uniformly, with a value drawn by its frequency in training (Xu et al. 2019, section
-    /// 4.3); no given part.
+    /// 4.3).
     ///
     /// # Errors
-    /// If the tensors cannot be created.
+    /// [`Error::NothingGiven`] if the condition is a part of the sample, which nobody else can choose; or if
+    /// the tensors cannot be created.
     pub fn unspecified(&self, seed: u64, numbers: &[u64]) -> Result<Condition> {
-        let zeros = |width: usize| Tensor::zeros((numbers.len(), width), DType::F32, &Device::Cpu);
         Ok(match self {
             Self::None => Condition::None,
             Self::Classes { count } => {
@@ -117,7 +122,7 @@ impl ConditionSpec {
                 }
                 Condition::Columns(Tensor::from_vec(values, (numbers.len(), width), &Device::Cpu)?)
             }
-            Self::Part { len } => Condition::Part { values: zeros(*len)?, mask: zeros(*len)? },
+            Self::Part { .. } => return Err(Error::NothingGiven),
         })
     }
 
@@ -125,7 +130,8 @@ impl ConditionSpec {
     /// Returns None if the model is unconditional. `family` is the model's, for messages.
     ///
     /// # Errors
-    /// [`Error::MissingLabels`] if the model is conditional and the condition is [`Condition::None`],
+    /// [`Error::MissingLabels`] if the model is conditional and the condition is [`Condition::None`], or
+    /// [`Error::NothingGiven`] if the model completes samples;
     /// [`Error::UnknownClass`] if a class is out of range, [`Error::Input`] if shapes do not fit,
     /// [`Error::Condition`] for another kind of condition.
     pub fn encode(&self, condition: &Condition, family: &str, params: &ParamSet) -> Result<Option<Tensor>> {
@@ -134,6 +140,7 @@ impl ConditionSpec {
         let encoded = match (self, condition) {
             // An unconditional model ignores the labels of its data.
             (Self::None, _) => return Ok(None),
+            (Self::Part { .. }, Condition::None) => return Err(Error::NothingGiven),
             (_, Condition::None) => {
                 return Err(Error::MissingLabels { what: format!("the {family} model") });
             }
@@ -277,6 +284,8 @@ fn checked(what: &'static str, tensor: &Tensor, width: usize) -> Result<Tensor> 
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use super::*;
 
     fn encoded(spec: &ConditionSpec, condition: &Condition) -> Result<Vec<Vec<f32>>> {
@@ -319,7 +328,8 @@ mod tests {
         }
         assert_eq!(encoded(&columns, &columns.unspecified(7, &[3]).unwrap()).unwrap(), drawn[3..4]);
         let part = ConditionSpec::Part { len: 2 };
-        assert_eq!(encoded(&part, &part.unspecified(0, &[0]).unwrap()).unwrap(), [[0.0; 4]]);
+        assert!(matches!(part.unspecified(0, &[0]), Err(Error::NothingGiven)));
+        assert!(matches!(encoded(&part, &Condition::None), Err(Error::NothingGiven)));
     }
 
     #[test]

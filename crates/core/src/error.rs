@@ -120,6 +120,10 @@ pub enum Error {
         what: String,
     },
 
+    /// A model that completes samples was given none of which it could complete the rest.
+    #[error("this model completes images, and was given none of which a part is known")]
+    NothingGiven,
+
     /// An unconditional model was given labels.
     #[error("{family} models are unconditional and take no labels")]
     UnexpectedLabels {
@@ -200,15 +204,6 @@ pub enum Error {
         part: Part,
         /// The parts that the model has.
         parts: &'static [Part],
-    },
-
-    /// A part of this network cannot be written as a graph.
-    #[error("this {} cannot be exported: {reason}", part.name())]
-    NoGraph {
-        /// The part asked for.
-        part: Part,
-        /// Why not.
-        reason: &'static str,
     },
 
     /// A step updates a group that the model does not have.

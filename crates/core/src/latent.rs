@@ -145,6 +145,13 @@ impl LatentLayout {
     }
 }
 
+/// Turns a standard normal draw into a uniform one in [0, 1): the share of draws below it.
+pub fn uniform_of_normal(z: f32) -> f32 {
+    const BELOW_ONE: f32 = 1.0 - f32::EPSILON / 2.0;
+    let share = 0.5 * libm::erfc(-f64::from(z) * std::f64::consts::FRAC_1_SQRT_2);
+    (share as f32).min(BELOW_ONE)
+}
+
 /// Spherical interpolation of Gaussian latents (Shoemake 1985; White 2016): from `a` at 0 to `b` at 1 along
 /// the great circle; both are `(latent_dim)`. A straight line would pass through vectors that are shorter
 /// than any draw.
@@ -160,6 +167,13 @@ pub fn slerp(a: &Tensor, b: &Tensor, fraction: f64) -> Result<Tensor> {
         (libm::sin((1.0 - fraction) * angle) / sine, libm::sin(fraction * angle) / sine)
     };
     Ok((a.affine(from, 0.0)? + b.affine(to, 0.0)?)?)
+}
+
+/// `steps` latents at equal distances on the great circle from `a` to `b`, both included; see [`slerp`]. A
+/// single step is `a`.
+pub fn arc(a: &Tensor, b: &Tensor, steps: usize) -> Result<Vec<Tensor>> {
+    let last = steps.saturating_sub(1).max(1) as f64;
+    (0..steps).map(|step| slerp(a, b, step as f64 / last)).collect()
 }
 
 #[cfg(test)]
@@ -196,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn normal_draws_become_uniform_ones() {
+        for (z, share) in [(0.0, 0.5), (1.0, 0.841_344_75), (-1.0, 0.158_655_25), (-1.959_964, 0.025)] {
+            assert!((uniform_of_normal(z) - share).abs() < 1e-7, "{z}");
+        }
+        assert!(uniform_of_normal(30.0) < 1.0 && uniform_of_normal(-30.0) >= 0.0);
+    }
+
+    #[test]
     fn the_way_keeps_to_the_sphere_and_ends_where_it_should() {
         let vector = |values: [f64; 2]| Tensor::new(&values, &Device::Cpu).unwrap();
         let at = |a, b, t| slerp(&vector(a), &vector(b), t).unwrap().to_vec1::<f64>().unwrap();
@@ -205,5 +227,10 @@ mod tests {
         }
         assert_eq!(at(a, a, 0.3), [2.0, 0.0]);
         assert_eq!(at([0.0, 0.0], b, 0.5), [0.0, 1.0]);
+        let arc = |steps| arc(&vector(a), &vector(b), steps).unwrap();
+        let along: Vec<Vec<f64>> = arc(3).iter().map(|step| step.to_vec1().unwrap()).collect();
+        assert_eq!(along, [at(a, b, 0.0), at(a, b, 0.5), at(a, b, 1.0)]);
+        assert_eq!(arc(1)[0].to_vec1::<f64>().unwrap(), at(a, b, 0.0));
+        assert!(arc(0).is_empty());
     }
 }

@@ -75,7 +75,9 @@ pub use condition::{ColumnSpec, Condition, ConditionSpec};
 pub use error::{Error, Result};
 pub use latent::LatentLayout;
 pub use mode::{Mode, StatisticsLog};
-pub use model::{Bound, Density, Drawing, Encode, GenerativeModel, ModelInfo, Reconstruct, SampleRequest};
+pub use model::{
+    Bound, Complete, Density, Drawing, Encode, Exact, GenerativeModel, ModelInfo, Reconstruct, SampleRequest,
+};
 pub use params::{ParamGroup, ParamSet, Precision};
 pub use profile::{Phase, Profile};
 pub use sample::{ImageShape, Kind, SampleSpec};

@@ -221,9 +221,20 @@ pub trait GenerativeModel: Trainable {
         None
     }
 
+    /// The choice of given parts, if the model completes samples. A sample whose condition is a given part
+    /// ([`Condition::Part`]) is a completion of it.
+    fn completer(&self) -> Option<&dyn Complete> {
+        None
+    }
+
     /// The evidence lower bound, if the model has one. Its mean on the validation split chooses the best
     /// checkpoint.
     fn bound(&self) -> Option<&dyn Bound> {
+        None
+    }
+
+    /// log p(x) itself, if the model can compute it.
+    fn exact(&self) -> Option<&dyn Exact> {
         None
     }
 
@@ -263,6 +274,19 @@ pub trait Reconstruct: Send + Sync {
     fn reconstruct(&self, inputs: &Tensor, condition: &Condition) -> Result<Tensor>;
 }
 
+/// A model that completes samples: their condition is a part of their own values.
+pub trait Complete: Send + Sync {
+    /// The part of each sample `(N, ..)`, as networks see it, that an evaluation of the model gives. Sample `i`
+    /// has the number `numbers[i]` in its data set, on which the choice may depend.
+    fn given(&self, inputs: &Tensor, numbers: &[u64]) -> Result<Condition>;
+
+    /// The cross-entropy of the missing values of each such sample under a guess of every value by itself, for
+    /// models that guess before they draw; `(N)` in nats.
+    fn guesses(&self, _inputs: &Tensor, _numbers: &[u64]) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+}
+
 /// A model with a lower bound on log p(x). The draws for a sample depend on its index in the data set, not on
 /// its batch.
 pub trait Bound: Send + Sync {
@@ -271,6 +295,15 @@ pub trait Bound: Send + Sync {
 
     /// What a likelihood under this model measures: `bernoulli on grey values`, …
     fn protocol(&self) -> String;
+}
+
+/// A model that draws its outputs from a distribution whose log p(x) it can compute.
+pub trait Exact: Send + Sync {
+    /// log p(x) of each sample in nats, `(N)`, if the outputs are drawn at this temperature, which is above 0.
+    ///
+    /// # Errors
+    /// If the samples do not fit the model.
+    fn log_probability(&self, batch: &Batch, temperature: f64) -> Result<Tensor>;
 }
 
 /// A model that can estimate log p(x). The draws for a sample depend on its index in the data set, not on its

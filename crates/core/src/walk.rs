@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::condition::{Condition, ConditionSpec};
-use crate::latent::slerp;
+use crate::latent::arc;
 use crate::model::{Drawing, EVALUATION_BATCH, GenerativeModel, ModelInfo};
 use crate::{Error, Result, kernels};
 
@@ -57,7 +57,6 @@ pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> R
     } else {
         noise
     };
-    let share = |step: usize| step as f64 / (steps - 1) as f64;
     let mut latents = Vec::with_capacity(rows * steps);
     let ends = if classes.is_empty() { &[(0, 0)][..] } else { classes };
     let at_ends = match &info.condition {
@@ -73,9 +72,7 @@ pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> R
     let drawn = model.latents(&noise, &at_ends)?;
     for row in 0..rows {
         let (from, to) = (drawn.get(2 * row)?, drawn.get(2 * row + 1)?);
-        for step in 0..steps {
-            latents.push(slerp(&from, &to, share(step))?);
-        }
+        latents.extend(arc(&from, &to, steps)?);
     }
     let condition = match (&info.condition, classes) {
         (ConditionSpec::Classes { .. }, _) => {

@@ -1,5 +1,6 @@
 //! The conditional variational autoencoder (Sohn et al. 2015). Encoder and decoder receive the label; the
-//! prior is standard normal or depends on the label.
+//! prior is standard normal or depends on the label. With [`CompletionConfig`], the condition is a part of the
+//! image instead, and the model completes it.
 //!
 //! ```
 //! use waxwork_core::{Device, GenerativeModel, ImageShape, ParamSet, SampleRequest};
@@ -15,12 +16,15 @@
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, Error, GenerativeModel, ParamGroup,
-    ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Bound, Complete, Condition, ConditionSpec, Density, Drawing, Encode, Error, GenerativeModel,
+    ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 use waxwork_vae::Vae;
 
-pub use waxwork_vae::{DECODER, ENCODER, LatentConfig, Network, PRIOR, PriorConfig, VaeConfig as CvaeConfig};
+pub use waxwork_vae::{
+    CompletionConfig, DECODER, ENCODER, GUESS, GivenPart, LatentConfig, Network, PRIOR, PriorConfig,
+    VaeConfig as CvaeConfig,
+};
 
 /// The family's name.
 const FAMILY: &str = "cvae";
@@ -36,15 +40,18 @@ pub fn build(
     condition: impl Into<ConditionSpec>,
     params: ParamSet,
 ) -> Result<Box<dyn GenerativeModel>> {
-    waxwork_vae::build(FAMILY, config, sample, given(condition.into())?, params)
+    let sample = sample.into();
+    let condition = given(&config, &sample, condition.into())?;
+    waxwork_vae::build(FAMILY, config, sample, condition, params)
 }
 
-/// The condition, which must be one.
-fn given(condition: ConditionSpec) -> Result<ConditionSpec> {
-    if condition.is_none() {
-        return Err(Error::NoClasses { family: FAMILY, unconditional: "vae" });
+/// The condition, which must be one. That of a model that completes images is a part of the sample.
+fn given(config: &CvaeConfig, sample: &SampleSpec, condition: ConditionSpec) -> Result<ConditionSpec> {
+    match (config.completion, condition) {
+        (Some(_), _) => Ok(ConditionSpec::Part { len: sample.len() }),
+        (None, ConditionSpec::None) => Err(Error::NoClasses { family: FAMILY, unconditional: "vae" }),
+        (None, condition) => Ok(condition),
     }
-    Ok(condition)
 }
 
 /// A conditional variational autoencoder: a [`Vae`] whose encoder and decoder receive the label, as
@@ -55,7 +62,8 @@ pub struct Cvae(Vae);
 
 impl Cvae {
     /// Builds the model of `config` for samples like `sample`, with its tensors from `params`. `condition` is
-    /// what samples can be conditioned on: a number of classes, or any other [`ConditionSpec`].
+    /// what samples can be conditioned on: a number of classes, or any other [`ConditionSpec`]. A model that
+    /// completes images ([`CvaeConfig::completion`]) does not need it.
     ///
     /// # Errors
     /// If the configuration is invalid, there is no condition, or a stored parameter set does not fit.
@@ -65,7 +73,9 @@ impl Cvae {
         condition: impl Into<ConditionSpec>,
         params: ParamSet,
     ) -> Result<Self> {
-        Ok(Self(Vae::conditional(FAMILY, config, sample, given(condition.into())?, params)?))
+        let sample = sample.into();
+        let condition = given(&config, &sample, condition.into())?;
+        Ok(Self(Vae::conditional(FAMILY, config, sample, condition, params)?))
     }
 }
 
@@ -76,6 +86,10 @@ impl Trainable for Cvae {
 
     fn groups(&self) -> &[ParamGroup] {
         self.0.groups()
+    }
+
+    fn updates(&self) -> usize {
+        self.0.updates()
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
@@ -110,6 +124,10 @@ impl GenerativeModel for Cvae {
 
     fn reconstructor(&self) -> Option<&dyn Reconstruct> {
         self.0.reconstructor()
+    }
+
+    fn completer(&self) -> Option<&dyn Complete> {
+        self.0.completer()
     }
 
     fn bound(&self) -> Option<&dyn Bound> {

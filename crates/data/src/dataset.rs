@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use waxwork_core::{Batch, ColumnSpec, Condition, ConditionSpec, ImageShape, Kind, SampleSpec};
 
 use crate::asking::Asked;
+use crate::embedded::Oracle;
 use crate::identity;
 use crate::loader::Batches;
 use crate::notes::Note;
@@ -40,6 +41,8 @@ pub struct DatasetInfo {
     pub skipped: usize,
     /// The rows of a table and their encoder; None for all other data.
     pub tables: Option<Arc<Tables>>,
+    /// What draws the sequences of `oracle`, and knows the probability of each; None for all other data.
+    pub oracle: Option<Arc<Oracle>>,
     /// The columns of a table on which a model can be conditioned.
     pub columns: Vec<ColumnSpec>,
 }
@@ -50,7 +53,8 @@ impl DatasetInfo {
         let kind = kind.into();
         let (name, view, identity) = (name.to_owned(), View::of(&kind), identity.into());
         let classes = classes.to_vec();
-        Self { name, kind, view, classes, identity, skipped: 0, tables: None, columns: Vec::new() }
+        let columns = Vec::new();
+        Self { name, kind, view, classes, identity, skipped: 0, tables: None, oracle: None, columns }
     }
 
     /// Describes a data set of your own. Its identity is the SHA-256 of the class names and of every image

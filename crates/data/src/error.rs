@@ -104,6 +104,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A file of a clip cannot be decoded, or is incomplete.
+    #[error("cannot decode {}: {reason}", path.display())]
+    Clip {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder says.
+        reason: String,
+    },
+
     /// The image in a row of a table cannot be decoded, or is incomplete.
     #[error("cannot decode the image in row {row} of {}: {reason}", path.display())]
     Row {

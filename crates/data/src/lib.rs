@@ -63,7 +63,9 @@ pub use folder::FolderConfig;
 #[cfg(feature = "hub")]
 pub use hub::{fetch, fetch_file};
 pub use left_out::LeftOut;
-pub use load::{DataConfig, PointsConfig, Progress, describe, load, load_with_progress};
+pub use load::{
+    DataConfig, FileKind, OracleConfig, PointsConfig, Progress, describe, load, load_with_progress,
+};
 pub use loader::{Batches, Loader, LoaderConfig};
 pub use manifest::Manifest;
 pub use noise::NoiseConfig;

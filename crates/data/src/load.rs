@@ -12,7 +12,8 @@ use waxwork_core::hash::sha256;
 use crate::clips::{self, ClipsConfig};
 use crate::embedded::points::{self, STANDARD_DEVIATION};
 use crate::embedded::{
-    Digits, Drums, Grammar, Motions, MovingDigits, Part, Phrases, PlaneMixture, PlanePoints, Shapes,
+    Digits, Drums, FactorImages, Grammar, Motions, MovingDigits, ORACLE, Oracle, OracleSequences, Part,
+    Phrases, PlaneMixture, PlanePoints, Shapes, factors,
 };
 use crate::folder::{self, FolderConfig};
 use crate::left_out::LeftOut;
@@ -35,8 +36,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `motions`, `moving-digits`, `mnist`,
-    /// `fashion-mnist`, `cifar10`, `fsdd`, `ptb`, `coco-captions`, `equations`, `names`, `trec`, `sprites`),
+    /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `oracle`, `motions`, `moving-digits`, `factors`, `mnist`,
+    /// `fashion-mnist`, `cifar10`, `fsdd`, `ptb`, `coco-captions`, `equations`, `names`, `trec`, `sprites`,
+    /// `sprites64`),
     /// `folder`, `table`, `sound`, `text`, `clips`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
     /// `memory`.
     pub name: String,
@@ -61,6 +63,9 @@ pub struct DataConfig {
     /// How wide the modes of `ring` and `grid` are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points: Option<PointsConfig>,
+    /// The weights that the sequences of `oracle` are drawn from; default: the embedded ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<OracleConfig>,
     /// Damage to the training images, to see what a model makes of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseConfig>,
@@ -86,10 +91,30 @@ pub struct PointsConfig {
     pub std: f64,
 }
 
+/// Where the sequences of `oracle` come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OracleConfig {
+    /// A safetensors file with the weights of an LSTM over 5,000 tokens, under PyTorch's names: `embedding.weight`, `lstm.weight_ih_l0`,
+    /// `lstm.weight_hh_l0`, `lstm.bias_ih_l0`, `lstm.bias_hh_l0`, `output.weight`, `output.bias`.
+    pub weights: PathBuf,
+}
+
 impl Default for PointsConfig {
     fn default() -> Self {
         Self { std: STANDARD_DEVIATION }
     }
+}
+
+/// What each file of a data set holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A recording.
+    Recording,
+    /// A clip, or a frame of one.
+    Clip,
+    /// An image, or anything else.
+    Other,
 }
 
 impl DataConfig {
@@ -106,17 +131,26 @@ impl DataConfig {
         Ok(PlaneMixture::named(&self.name, std))
     }
 
-    /// The key that makes loading skip unreadable files of this data set.
-    pub fn skip_unreadable_key(&self) -> &'static str {
+    /// What each file of this data set holds.
+    pub fn files(&self) -> FileKind {
         let name = self.name.as_str();
         let manifest = if is_own(name) { None } else { Manifest::find(name).ok() };
         let is = |kind: fn(&Manifest) -> bool| manifest.as_ref().is_some_and(kind);
         if name == SOUND || is(|manifest| manifest.rate.is_some()) {
-            "data.sound.skip_unreadable"
-        } else if name == CLIPS || is(|manifest| manifest.storage == Storage::Strips) {
-            "data.clips.skip_unreadable"
+            FileKind::Recording
+        } else if name == CLIPS || is(Manifest::is_of_strips) {
+            FileKind::Clip
         } else {
-            "data.folder.skip_unreadable"
+            FileKind::Other
+        }
+    }
+
+    /// The key that makes loading skip unreadable files of this data set.
+    pub fn skip_unreadable_key(&self) -> &'static str {
+        match self.files() {
+            FileKind::Recording => "data.sound.skip_unreadable",
+            FileKind::Clip => "data.clips.skip_unreadable",
+            FileKind::Other => "data.folder.skip_unreadable",
         }
     }
 
@@ -156,6 +190,7 @@ impl DataConfig {
                 format!("the data set `{TABLE}` and, for its `label`, `clinic` have"),
             ),
             ("data.points", self.points.is_some(), of_points, "the data sets `ring` and `grid` have".into()),
+            ("data.oracle", self.oracle.is_some(), name == ORACLE, format!("the data set `{ORACLE}` has")),
             (
                 "data.sound",
                 self.sound.is_some(),
@@ -171,7 +206,7 @@ impl DataConfig {
             (
                 "data.clips",
                 self.clips.is_some(),
-                name == CLIPS || stored_as(Storage::Strips),
+                name == CLIPS || manifest.as_ref().is_some_and(Manifest::is_of_strips),
                 "data sets of clips from files have".into(),
             ),
         ];
@@ -216,6 +251,7 @@ impl DataConfig {
             folder: None,
             table: None,
             points: None,
+            oracle: None,
             noise: None,
             leave_out: None,
             sound: None,
@@ -281,16 +317,17 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     let mixture = config.mixture()?;
     check_sound(&manifest, config)?;
     let parts = match manifest.storage {
+        Storage::Embedded if manifest.name == ORACLE => return load_oracle(config),
         Storage::Embedded => generate(&manifest, config.seed, mixture)?,
         Storage::Table => return load_clinic(config, progress),
         Storage::Fsdd => {
             let (parts, notes) = load_fsdd(&manifest, config, progress)?;
             return dataset(config, &manifest.classes, parts, 0, notes);
         }
-        Storage::Strips => {
+        Storage::Strips | Storage::Stills => {
             let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
             let settings = config.clips.clone().unwrap_or_default();
-            let kind = strips(&manifest, &settings)?;
+            let (manifest, kind) = strips(&manifest, &settings)?;
             let (parts, classes, skipped, notes) =
                 clips::load_strips(&manifest, &dir, &settings, &kind, progress)?;
             return dataset(config, &classes, parts, skipped, notes);
@@ -314,8 +351,12 @@ pub fn describe(config: &DataConfig) -> Result<(Kind, Vec<String>)> {
                 Kind::Sound { rate, length } => {
                     config.sound.clone().unwrap_or_default().kind(rate, length)?
                 }
-                Kind::Clip { .. } if manifest.storage == Storage::Strips => {
-                    strips(&manifest, &config.clips.clone().unwrap_or_default())?
+                kind if manifest.is_of_strips() => {
+                    let (_, clips) = strips(&manifest, &config.clips.clone().unwrap_or_default())?;
+                    match (kind, clips) {
+                        (Kind::Image(_), Kind::Clip { image, .. }) => image.into(),
+                        (_, clips) => clips,
+                    }
                 }
                 kind => kind,
             };
@@ -375,6 +416,22 @@ fn rows(
     let (train, test) = (Arc::new(train_rows), Arc::new(test_rows));
     let data = Dataset::new(info, train, test, config.validation, config.limit)?;
     Ok(Dataset { notes, ..data })
+}
+
+fn load_oracle(config: &DataConfig) -> Result<Dataset> {
+    let oracle = match &config.oracle {
+        Some(OracleConfig { weights }) => Arc::new(Oracle::read(weights)?),
+        None => Oracle::embedded(),
+    };
+    let [train, test] = [Part::Train, Part::Test].map(|part| {
+        let sequences = OracleSequences::new(Arc::clone(&oracle), config.seed, part);
+        Arc::new(Cached::new(sequences)) as Arc<dyn Source>
+    });
+    let parts = Parts { train, test, identity: oracle.identity(config.seed) };
+    let data = dataset(config, &[], parts, 0, Vec::new())?;
+    let mut data = data.seen_as(View::Text(Oracle::vocabulary()))?;
+    data.info.oracle = Some(oracle);
+    Ok(data)
 }
 
 fn load_folder(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
@@ -500,10 +557,21 @@ fn load_clips(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     dataset(config, &classes, parts, skipped, notes)
 }
 
-/// The kind of a manifest's clips under these settings.
-fn strips(manifest: &Manifest, settings: &ClipsConfig) -> Result<Kind> {
-    match manifest.kind()? {
-        Some(Kind::Clip { frames, image }) => settings.kind(frames, image.height),
+/// The manifest of the clips that a data set of clips or of stills is made of, under its own name, and the
+/// kind of these clips under these settings.
+fn strips(manifest: &Manifest, settings: &ClipsConfig) -> Result<(Manifest, Kind)> {
+    let clips = match &manifest.of {
+        Some(of) => {
+            let (name, storage) = (manifest.name.clone(), manifest.storage);
+            Manifest { name, storage, ..Manifest::find(of)? }
+        }
+        None => manifest.clone(),
+    };
+    match clips.kind()? {
+        Some(Kind::Clip { frames, image }) => {
+            let kind = settings.kind(frames, image.height)?;
+            Ok((clips, kind))
+        }
         _ => {
             let reason = "strips are clips, but `shape` is not that of clips".to_owned();
             Err(Error::Manifest { dataset: manifest.name.clone(), reason })
@@ -556,6 +624,10 @@ fn generate(manifest: &Manifest, seed: u64, mixture: Option<PlaneMixture>) -> Re
         "phrases" => (sources(|part| Phrases::new(seed, part)), Phrases::VERSION),
         "motions" => (clips(|part| Motions::new(seed, part)), Motions::VERSION),
         "moving-digits" => (clips(|part| MovingDigits::new(seed, part)), MovingDigits::VERSION),
+        // All images would fill the memory; they are copies of a few drawings.
+        "factors" => {
+            (FactorImages::parts(seed).map(|part| Arc::new(part) as Arc<dyn Source>), factors::VERSION)
+        }
         name => {
             let reason = "it says embedded, but there is no such generator".to_owned();
             return Err(Error::Manifest { dataset: name.to_owned(), reason });

@@ -68,6 +68,8 @@ pub struct Manifest {
     /// Folders in the data folder where its files are searched, besides the data folder itself.
     #[serde(default)]
     pub folders: Vec<String>,
+    /// The data set of clips whose frames these images are; None for other storage.
+    pub of: Option<String>,
     /// Its source on the Hub.
     pub hub: Option<HubSource>,
     /// How its files hold texts; None for other kinds.
@@ -114,6 +116,8 @@ pub enum Storage {
     Fsdd,
     /// Clips as PNG strips of their frames, in `train` and `test` with a folder per class.
     Strips,
+    /// The frames of the clips of another data set, read from its strips; each frame is an image.
+    Stills,
     /// Files with one text per line.
     Texts,
 }
@@ -189,6 +193,11 @@ impl Manifest {
     /// True if the program generates it.
     pub fn is_embedded(&self) -> bool {
         matches!(self.storage, Storage::Embedded | Storage::Table)
+    }
+
+    /// True if its samples are clips that are stored as strips, or their frames.
+    pub fn is_of_strips(&self) -> bool {
+        matches!(self.storage, Storage::Strips | Storage::Stills)
     }
 
     /// The shape of its images.

@@ -59,19 +59,26 @@ pub struct Factor {
     pub name: &'static str,
     /// Its value.
     pub value: f32,
-    /// The number of kinds, if the value is one of 0, 1, 2 …; None for a quantity.
+    /// The number of values, if the value is one of 0, 1, 2 …; None for any number.
     pub kinds: Option<u32>,
+    /// Whether the order of the values means something, as for a quantity.
+    pub ordered: bool,
 }
 
 impl Factor {
     /// A factor that is a quantity.
     pub fn quantity(name: &'static str, value: f32) -> Self {
-        Self { name, value, kinds: None }
+        Self { name, value, kinds: None, ordered: true }
     }
 
     /// A factor that is one of `kinds`.
     pub fn kind(name: &'static str, which: u32, kinds: u32) -> Self {
-        Self { name, value: which as f32, kinds: Some(kinds) }
+        Self { name, value: which as f32, kinds: Some(kinds), ordered: false }
+    }
+
+    /// A quantity that has one of `levels` values, at equal distances. `which` counts from 0.
+    pub fn level(name: &'static str, which: u32, levels: u32) -> Self {
+        Self { name, value: which as f32, kinds: Some(levels), ordered: true }
     }
 }
 
@@ -117,6 +124,16 @@ impl InMemory {
             let labels = labels.map(|labels| chosen.iter().map(|&index| labels[index]).collect());
             Self { kind: self.kind.clone(), bytes, labels }
         })
+    }
+
+    /// The frames of clips as images, in order, each with the label of its clip. Other samples do not change.
+    pub(crate) fn into_frames(self) -> Self {
+        let Kind::Clip { frames, image } = self.kind else { return self };
+        // A clip is stored as its frames, one after the other.
+        let of_frames = |labels: Vec<u32>| {
+            labels.into_iter().flat_map(|label| std::iter::repeat_n(label, frames)).collect()
+        };
+        Self { kind: image.into(), bytes: self.bytes, labels: self.labels.map(of_frames) }
     }
 
     /// Replaces each label `k` by `labels[k]`, or removes all labels. A label without an entry does not

@@ -20,21 +20,21 @@ pub struct Launch {
 /// A launcher's name, and its variables for rank, size, local rank and local size.
 type Names = (&'static str, [&'static str; 4]);
 
-const LAUNCHERS: [Names; 4] = [
-    (
-        "Open MPI's mpirun",
-        [
-            "OMPI_COMM_WORLD_RANK",
-            "OMPI_COMM_WORLD_SIZE",
-            "OMPI_COMM_WORLD_LOCAL_RANK",
-            "OMPI_COMM_WORLD_LOCAL_SIZE",
-        ],
-    ),
-    ("srun", ["PMIX_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"]),
-    ("mpirun", ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"]),
-    // A batch script has these variables too, but for a step of one task, or without the number of tasks.
-    ("srun", ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"]),
-];
+const OPEN_MPI: Names = (
+    "Open MPI's mpirun",
+    [
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+    ],
+);
+const PMIX: Names =
+    ("srun", ["PMIX_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"]);
+const PMI: Names = ("mpirun", ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"]);
+// A batch script has these variables too, but for a step of one task, or without the number of tasks.
+const SLURM: Names =
+    ("srun", ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"]);
 
 impl Launch {
     /// Reads the environment of this process. Returns None if no launcher started it, if it is the only
@@ -61,14 +61,25 @@ impl Launch {
             let wrong = || Error::Variable { name: name.to_owned(), value: value.clone() };
             digits.trim().parse().map(Some).map_err(|_| wrong())
         };
-        for (launcher, [rank, size, local_rank, local_size]) in LAUNCHERS {
-            let (Some(rank), Some(size)) = (number(rank)?, number(size)?) else { continue };
-            if size > 1 {
-                let (local_rank, local_size) = (number(local_rank)?, number(local_size)?);
-                return Ok(Some(Self { launcher, rank, size, local_rank, local_size }));
+        let launch = |(launcher, [rank, size, local_rank, local_size]): Names| -> Result<Option<Self>> {
+            let (Some(rank), Some(size)) = (number(rank)?, number(size)?) else { return Ok(None) };
+            if size < 2 {
+                return Ok(None);
+            }
+            let (local_rank, local_size) = (number(local_rank)?, number(local_size)?);
+            Ok(Some(Self { launcher, rank, size, local_rank, local_size }))
+        };
+        for names in [OPEN_MPI, PMIX] {
+            if let Some(launch) = launch(names)? {
+                return Ok(Some(launch));
             }
         }
-        Ok(None)
+        // `srun --mpi=pmi2` sets both, and only SLURM's say which processes share a machine. Under mpirun in
+        // a SLURM job, SLURM's are about mpirun's helpers, of which each machine has one.
+        Ok(match (launch(PMI)?, launch(SLURM)?) {
+            (Some(pmi), Some(slurm)) if (pmi.rank, pmi.size) == (slurm.rank, slurm.size) => Some(slurm),
+            (pmi, slurm) => pmi.or(slurm),
+        })
     }
 
     /// The number of threads for this process, out of the `available` ones that its affinity allows. It is
@@ -129,7 +140,16 @@ mod tests {
         let launch = read(&slurm).unwrap().unwrap();
         assert_eq!((launch.rank, launch.size, launch.local_size), (5, 7, Some(2)));
         let with_pmix = [&slurm[..], &[("PMIX_RANK", "5")]].concat();
-        assert_eq!(read(&with_pmix).unwrap(), Some(launch));
+        assert_eq!(read(&with_pmix).unwrap().as_ref(), Some(&launch));
+        let with_pmi2 = [&slurm[..], &[("PMI_RANK", "5"), ("PMI_SIZE", "7")]].concat();
+        assert_eq!(read(&with_pmi2).unwrap(), Some(launch));
+        // The helper of MPICH's mpirun on the second of two machines starts four of the eight processes.
+        let helper = [("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2"), ("SLURM_LOCALID", "0")];
+        let in_a_job =
+            [&helper[..], &[("PMI_RANK", "5"), ("PMI_SIZE", "8"), ("MPI_LOCALRANKID", "1")]].concat();
+        let launch = read(&in_a_job).unwrap().unwrap();
+        assert_eq!((launch.launcher, launch.rank, launch.size), ("mpirun", 5, 8));
+        assert_eq!((launch.local_rank, launch.local_size), (Some(1), None));
     }
 
     #[test]

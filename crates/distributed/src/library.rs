@@ -10,11 +10,17 @@
 //! others.
 
 use std::ffi::{c_char, c_int, c_void};
+#[cfg(unix)]
+use std::io::{stderr, stdout};
 use std::path::Path;
+#[cfg(unix)]
+use std::thread;
 use std::time::{Duration, Instant};
 
 #[cfg(unix)]
 use libloading::os::unix::{Library as Opened, RTLD_GLOBAL, RTLD_NOW};
+#[cfg(unix)]
+use rustix::io::ioctl_fionread;
 
 use crate::{Error, Result};
 
@@ -315,6 +321,7 @@ impl<H: Copy + Default + Send + Sync> Library for Functions<H> {
 
     #[expect(unsafe_code, reason = "a call of a foreign function")]
     fn abort(&self, code: i32) {
+        wait_for_reader();
         // SAFETY: the process has joined the others.
         unsafe { (self.abort)(self.world, code) };
     }
@@ -325,6 +332,22 @@ impl<H: Copy + Default + Send + Sync> Library for Functions<H> {
         unsafe { (self.finalize)() };
     }
 }
+
+/// Waits until the launcher has read what this process printed, for a second at most. MPICH's launcher loses
+/// output that it has not read when it ends the processes, and with it the message that says why.
+#[cfg(unix)]
+fn wait_for_reader() {
+    let is_unread = |bytes: rustix::io::Result<u64>| bytes.is_ok_and(|bytes| bytes > 0);
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while (is_unread(ioctl_fionread(stdout())) || is_unread(ioctl_fionread(stderr())))
+        && Instant::now() < deadline
+    {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[cfg(not(unix))]
+fn wait_for_reader() {}
 
 impl<H: Copy + Default + Send + Sync> Functions<H> {
     fn or_abort(&self, function: &str, code: c_int) {

@@ -139,11 +139,13 @@ impl Nccl {
             return Ok(Err(reason.unwrap_or_else(elsewhere)));
         };
         let (rank, size) = (mpi.rank(), mpi.size());
-        let bound = device.cuda_stream().context().bind_to_thread().map_err(|error| error.to_string());
-        let joined = if mpi.all(bound.is_ok())? {
+        // A process that fails in NCCL before it meets the others leaves them waiting, so all agree first. This
+        // makes the GPU current on this thread, and returns an error of its earlier work.
+        let ready = device.cuda_stream().context().synchronize().map_err(|error| error.to_string());
+        let joined = if mpi.all(ready.is_ok())? {
             functions.join(Id(id), rank, size)
         } else {
-            Err(bound.err().unwrap_or_else(elsewhere))
+            Err(ready.err().unwrap_or_else(elsewhere))
         };
         let all = mpi.all(joined.is_ok())?;
         Ok(match joined {

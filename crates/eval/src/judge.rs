@@ -20,6 +20,7 @@ use waxwork_nn::layers::{Linear, WeightInit};
 use waxwork_nn::loss::cross_entropy;
 use waxwork_nn::nets::{ClipDown, ClipSize, ConvDown, Mlp, Style};
 
+use crate::cache::{self, Place};
 use crate::extractor::{Extractor, in_passes, softmax};
 use crate::{Error, Result};
 use waxwork_core::hash::sha256;
@@ -231,7 +232,7 @@ impl Judge {
         let sent = from_first(collective, || -> Result<(Vec<u8>, Vec<u8>)> {
             let judge = Self::of(data, cache, progress)?;
             let weights = store::encode(&judge.classifier.params.tensors())?;
-            let notes = serde_json::to_vec(&judge.info).map_err(|error| damaged(cache, &error))?;
+            let notes = serde_json::to_vec(&judge.info).map_err(|error| cache::damaged(cache, &error))?;
             own = Some(judge);
             Ok((weights, notes))
         })?;
@@ -269,14 +270,10 @@ impl Judge {
             "judge {VERSION} of {}, {learned} and {held_out} samples{role}{seen}",
             data.info.identity
         );
-        let key = &sha256(key.as_bytes())[..32];
-        let weights = cache.join(format!("judge-{key}.safetensors"));
-        let notes = cache.join(format!("judge-{key}.json"));
-        if weights.is_file() {
-            match Self::load(&weights, &notes, data) {
-                Ok(judge) => return Ok(judge),
-                Err(error) => tracing::warn!("training the judge again: {error}"),
-            }
+        let place = Place::new(cache, "judge", &key);
+        let kept = place.load(|weights, notes, origin| Self::decode(weights, notes, origin, data));
+        if let Some(judge) = kept {
+            return Ok(judge);
         }
 
         let Self { classifier, info: JudgeInfo { steps, .. } } = train(data, classes, seed, &mut progress)?;
@@ -291,25 +288,13 @@ impl Judge {
             classifier,
         };
         judge.info.test_accuracy = judge.accuracy(&data.test)?;
-        std::fs::create_dir_all(cache).map_err(store::failed("create", cache))?;
-        store::write(&weights, &bytes)?;
-        let json = serde_json::to_vec_pretty(&judge.info).map_err(|error| damaged(&notes, &error))?;
-        store::write(&notes, &json)?;
+        place.store(&bytes, &judge.info)?;
         Ok(judge)
-    }
-
-    fn load(weights: &Path, notes: &Path, data: &Dataset) -> Result<Self> {
-        let (bytes, notes) = (store::read(weights)?, store::read(notes)?);
-        Self::decode(&bytes, &notes, weights, data)
     }
 
     /// The judge whose weights and notes have these bytes. `origin` is the path to name in an error.
     fn decode(weights: &[u8], notes: &[u8], origin: &Path, data: &Dataset) -> Result<Self> {
-        let info: JudgeInfo =
-            serde_json::from_slice(notes).map_err(|error| damaged(origin, &format!("its notes: {error}")))?;
-        if info.sha256 != sha256(weights) || info.data_identity != data.info.identity {
-            return Err(damaged(origin, &"its hash is not that of its notes"));
-        }
+        let info = cache::notes(weights, notes, &data.info.identity, origin)?;
         let tensors = store::decode(weights, origin, &Device::Cpu)?;
         let classes = data.info.classes.len();
         let stored = Classifier::new(&data.info, classes, ParamSet::stored(tensors, &Device::Cpu)?)?;
@@ -455,8 +440,4 @@ fn train(data: &Dataset, classes: usize, seed: u64, progress: &mut impl FnMut(u6
         }
     }
     Ok(judged(done))
-}
-
-fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> Error {
-    Error::Core(waxwork_core::Error::Damaged { path: path.to_owned(), reason: reason.to_string() })
 }

@@ -10,7 +10,7 @@ use crate::{Error, Features, Result};
 
 /// Ridge penalty on the standardised units, relative to the number of images.
 const RIDGE: f64 = 1e-6;
-/// Bins of a unit and of a quantity, of equal width from the smallest to the largest value.
+/// Bins of a unit and of a quantity without levels, of equal width from the smallest to the largest value.
 const BINS: usize = 20;
 
 /// The probe of one factor.
@@ -52,16 +52,17 @@ impl LatentProbes {
         if n < 4 {
             return Err(Error::TooFew { whose: "real", needed: 4, found: n });
         }
-        let (width, values) = (codes.columns(), standardised(codes)?);
+        let (width, values, plain) = (codes.columns(), standardised(codes)?, codes.values()?);
         let (mut probes, mut gaps) = (Vec::new(), Vec::new());
         for (place, factor) in factors[0].iter().enumerate() {
             let truth: Vec<f64> = factors.iter().map(|factors| f64::from(factors[place].value)).collect();
-            let score = match factor.kinds {
+            let kinds = factor.kinds.filter(|_| !factor.ordered);
+            let score = match kinds {
                 Some(kinds) => accuracy(&values, width, &truth, kinds as usize)?,
                 None => determination(&values, width, &truth)?,
             };
-            probes.push(Probe { name: factor.name, is_kind: factor.kinds.is_some(), score });
-            gaps.extend(gap(&values, width, &truth, factor.kinds.map(|kinds| kinds as usize)));
+            probes.push(Probe { name: factor.name, is_kind: kinds.is_some(), score });
+            gaps.extend(gap(&plain, width, &truth, factor.kinds.map(|kinds| kinds as usize)));
         }
         Ok(Self { images: n, probes, gap: gaps.iter().sum::<f64>() / gaps.len().max(1) as f64 })
     }
@@ -161,13 +162,14 @@ fn gap(values: &[f64], width: usize, truth: &[f64], kinds: Option<usize>) -> Opt
     (entropy > 0.0).then(|| (informations[0] - second) / entropy)
 }
 
-/// Returns the bin of each value.
+/// Returns the bin of each value. A value on an edge belongs to the bin above, and the edges have the bits of
+/// NumPy's `histogram`.
 fn binned(values: &[f64]) -> Vec<usize> {
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let width = (largest - least) / BINS as f64;
-    let bin = |value: &f64| if width > 0.0 { (((value - least) / width) as usize).min(BINS - 1) } else { 0 };
-    values.iter().map(bin).collect()
+    let edges: Vec<f64> = (1..BINS).map(|edge| edge as f64 * width + least).collect();
+    values.iter().map(|value| edges.partition_point(|edge| edge <= value)).collect()
 }
 
 fn counts(places: &[usize], kinds: usize) -> Vec<usize> {

@@ -18,10 +18,12 @@
 
 pub mod arrays;
 pub mod bootstrap;
+mod cache;
 pub mod choosing;
 pub mod clips;
 pub mod codes;
 pub mod coverage;
+pub mod disentanglement;
 pub mod distances;
 pub mod drums;
 mod error;
@@ -48,6 +50,7 @@ pub use arrays::ArrayError;
 pub use choosing::{Chooser, Closeness};
 pub use codes::{CodeUse, Codes, codes};
 pub use coverage::{Coverage, Covered, coverage};
+pub use disentanglement::Disentanglement;
 pub use distances::Distances;
 pub use error::{Error, Result};
 pub use extractor::{

@@ -20,7 +20,7 @@ use waxwork_cgan::{Cgan, CganConfig};
 use waxwork_core::{ConditionSpec, GenerativeModel, ParamSet, Result, SampleSpec};
 use waxwork_cvae::CvaeConfig;
 use waxwork_gan::{Gan, GanConfig};
-use waxwork_vae::{PriorConfig, VaeConfig};
+use waxwork_vae::{CompletionConfig, PriorConfig, VaeConfig};
 
 /// A family and its configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -90,6 +90,12 @@ impl ModelConfig {
     pub fn starts_at_mean(&self) -> bool {
         let (Self::Vae(config) | Self::Cvae(config)) = self else { return false };
         config.start_at_mean
+    }
+
+    /// What the model completes, if it completes images.
+    pub fn completion(&self) -> Option<CompletionConfig> {
+        let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
+        config.completion
     }
 
     /// Whether samples depend on the weights of the encoder, as those of a VampPrior do.

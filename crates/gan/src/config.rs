@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::policy::PolicyGradient;
 use super::{AdversarialLoss, Penalty};
 use waxwork_core::{Error, Result};
 use waxwork_nn::augment::Augmentation;
-use waxwork_nn::layers::WeightInit;
+use waxwork_nn::layers::{CellKind, WeightInit};
 use waxwork_nn::nets::{TOO_WIDE, WIDEST};
 
 /// A GAN's networks, losses and regularisation.
@@ -26,6 +27,9 @@ pub struct GanConfig {
     pub init: WeightInit,
     /// The losses of both players.
     pub loss: AdversarialLoss,
+    /// How a generator of the kind `autoregressive` learns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyGradient>,
     /// Lowers the target of real images by this much, in [0, 0.5] (one-sided label smoothing, Salimans et al. 2016).
     pub label_smoothing: f64,
     /// A penalty on the norm of the discriminator's gradient.
@@ -119,6 +123,25 @@ pub enum GeneratorNetwork {
         /// Channels from the latent to the waveform; each entry multiplies the length by four.
         channels: Vec<usize>,
     },
+    /// For sequences of tokens: an LSTM or GRU that draws each token given all tokens before it. It learns by maximum likelihood, then
+    /// by policy gradient from a discriminator of the kind `windows` (SeqGAN, Yu et al. 2017). Only for the family `gan`. `latent_dim` must
+    /// be the maximum length of a text, because z is the noise of the draw of each token.
+    Autoregressive {
+        /// Features of a token.
+        embedding: usize,
+        /// Width of the hidden states.
+        hidden: usize,
+        /// The kind of the recurrent layer.
+        #[serde(default)]
+        cell: CellKind,
+        /// Whether a sequence may end before the maximum length. False is for data whose sequences all have that length, such as `oracle`.
+        #[serde(default = "yes")]
+        ends: bool,
+    },
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn wave_shuffle() -> usize {
@@ -219,6 +242,19 @@ pub enum DiscriminatorNetwork {
         #[serde(default)]
         norm: DiscriminatorNorm,
     },
+    /// For sequences of tokens: convolutions over windows of several widths, of whose features each is the largest over all windows (Kim
+    /// 2014), then a highway layer (Srivastava et al. 2015), as in SeqGAN. It judges a generator of the kind `autoregressive`.
+    Windows {
+        /// Features of a token.
+        embedding: usize,
+        /// Numbers of tokens in a window.
+        widths: Vec<usize>,
+        /// Features of the windows of each width.
+        filters: Vec<usize>,
+        /// Share of the features that a step leaves out, in [0, 1).
+        #[serde(default, skip_serializing_if = "is_zero")]
+        dropout: f64,
+    },
 }
 
 /// Normalisation in a discriminator.
@@ -268,6 +304,7 @@ impl Default for GanConfig {
             },
             init: WeightInit::default(),
             loss: AdversarialLoss::default(),
+            policy: None,
             label_smoothing: 0.0,
             penalty: None,
             n_critic: 1,
@@ -281,7 +318,7 @@ impl Default for GanConfig {
 impl DiscriminatorNetwork {
     pub(super) fn dropout(&self) -> f64 {
         match self {
-            Self::Mlp { dropout, .. } => *dropout,
+            Self::Mlp { dropout, .. } | Self::Windows { dropout, .. } => *dropout,
             _ => 0.0,
         }
     }
@@ -295,6 +332,7 @@ impl DiscriminatorNetwork {
             | Self::Text { norm, .. }
             | Self::Clip { norm, .. }
             | Self::Wave { norm, .. } => *norm,
+            Self::Windows { .. } => DiscriminatorNorm::None,
         }
     }
 }
@@ -321,6 +359,7 @@ impl GanConfig {
                 return fail("generator.motion", "must be at least 1 and less than latent_dim");
             }
             GeneratorNetwork::Clip { width, features, .. } => vec![*width, *features],
+            GeneratorNetwork::Autoregressive { embedding, hidden, .. } => vec![*embedding, *hidden],
         };
         if generator.is_empty() || generator.contains(&0) {
             return fail("generator", "needs at least one layer, and none of width 0");
@@ -351,6 +390,15 @@ impl GanConfig {
                 return fail("pack", "a discriminator of kind clip judges one clip at a time");
             }
             DiscriminatorNetwork::Clip { width, features, .. } => vec![*width, *features],
+            DiscriminatorNetwork::Windows { widths, filters, .. } if widths.len() != filters.len() => {
+                return fail("discriminator.filters", "must have one entry for each entry of widths");
+            }
+            DiscriminatorNetwork::Windows { widths, .. } if widths.is_empty() => {
+                return fail("discriminator.widths", "must have at least one entry");
+            }
+            DiscriminatorNetwork::Windows { embedding, widths, filters, .. } => {
+                [&[*embedding][..], &widths[..], &filters[..]].concat()
+            }
             DiscriminatorNetwork::Residual { .. } => {
                 return fail(
                     "discriminator.blocks",
@@ -376,6 +424,7 @@ impl GanConfig {
                 "batch norm mixes the gradients of a batch, but the penalty needs each image's own; set discriminator.norm to none or spectral",
             );
         }
+        self.check_policy()?;
         if let Some(reason) = self.penalty.and_then(Penalty::problem) {
             return fail("penalty", reason);
         }
@@ -428,5 +477,38 @@ impl GanConfig {
             );
         }
         Ok(())
+    }
+
+    /// Checks the settings of a generator that learns by policy gradient, and refuses them for any other.
+    fn check_policy(&self) -> Result<()> {
+        let fail = |key: &str, reason: String| Err(Error::Config { key: format!("model.{key}"), reason });
+        let by_token = matches!(self.generator, GeneratorNetwork::Autoregressive { .. });
+        if by_token != matches!(self.discriminator, DiscriminatorNetwork::Windows { .. }) {
+            let reason = "a generator of the kind autoregressive and a discriminator of the kind windows belong together";
+            return fail("discriminator", reason.into());
+        }
+        if !by_token {
+            return match self.policy {
+                Some(_) => fail("policy", "only generators of the kind autoregressive have a policy".into()),
+                None => Ok(()),
+            };
+        }
+        let unsupported = [
+            ("conditioning", self.conditioning.is_some()),
+            ("penalty", self.penalty.is_some()),
+            ("pack", self.pack > 1),
+            ("augment", !self.augment.is_empty()),
+        ];
+        if let Some((key, _)) = unsupported.into_iter().find(|(_, set)| *set) {
+            return fail(key, "a generator of the kind autoregressive does not support it".into());
+        }
+        if !matches!(self.loss, AdversarialLoss::NonSaturating | AdversarialLoss::Minimax) {
+            let reason = "the reward is the probability of being real, which only the discriminators of the losses non-saturating and minimax give";
+            return fail("loss", reason.into());
+        }
+        match self.policy.and_then(PolicyGradient::problem) {
+            Some((key, reason)) => fail(&format!("policy.{key}"), reason.into()),
+            None => Ok(()),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, RESIDUAL_HALVINGS};
+use super::policy::only_policy;
 use waxwork_core::params::{Init, Scope};
 use waxwork_core::{Error, Mode, Result, SampleSpec, StepContext};
 use waxwork_kernels::{Activation, with_planes};
@@ -153,6 +154,7 @@ impl Discriminator {
                 let features = down.outputs();
                 (Body::Clip { down, critic }, features)
             }
+            DiscriminatorNetwork::Windows { .. } => return Err(only_policy(KEY)),
             DiscriminatorNetwork::Wave { channels: widths, shuffle, .. } => {
                 let (length, short) = needs_waveform(sample, widths.len(), "model.discriminator.channels")?;
                 let down = WaveDown::new(scope.enter("down"), config.pack + beside, widths, style)?;

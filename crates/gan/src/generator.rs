@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::config::{Conditioning, GanConfig, GeneratorNetwork};
+use super::policy::only_policy;
 use waxwork_core::Mode;
 use waxwork_core::Result;
 use waxwork_core::SampleSpec;
@@ -172,6 +173,7 @@ impl Generator {
                 let up = ClipUp::new(scope.enter("clip"), clip, split, size, norm, style, KEY)?;
                 Body::Clip { up, motion: *motion }
             }
+            GeneratorNetwork::Autoregressive { .. } => return Err(only_policy(KEY)),
             GeneratorNetwork::Wave { channels } => {
                 let (_, short) = needs_waveform(sample, channels.len(), "model.generator.channels")?;
                 let first = channels.first().copied().unwrap_or_default();

@@ -12,19 +12,22 @@
 //! ```
 
 mod augmentation;
+mod autoregressive;
 mod config;
 mod discriminator;
 mod generator;
 mod loss;
 mod penalty;
 mod players;
+mod policy;
+mod windows;
 
 use waxwork_core::Mode;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, Condition, ConditionSpec, Drawing, Error, GenerativeModel, Loss, ParamGroup, ParamSet, Result,
-    SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Condition, ConditionSpec, Drawing, Error, Exact, GenerativeModel, Loss, ParamGroup, ParamSet,
+    Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 
 pub use config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, GeneratorNetwork};
@@ -33,7 +36,10 @@ pub use generator::Generator;
 pub use loss::AdversarialLoss;
 pub use penalty::Penalty;
 pub use players::Players;
+pub use policy::PolicyGradient;
 pub use waxwork_nn::augment::Augmentation;
+
+use policy::Policy;
 
 /// The group of the generator's weights.
 pub const GENERATOR: &str = "generator";
@@ -44,7 +50,16 @@ pub const DISCRIMINATOR: &str = "discriminator";
 #[derive(Clone, Debug)]
 pub struct Gan {
     config: GanConfig,
-    players: Players,
+    game: Game,
+}
+
+/// The players, by how the generator learns.
+#[derive(Clone, Debug)]
+enum Game {
+    /// Gradients pass from the discriminator to the generator.
+    Gradients(Box<Players>),
+    /// The discriminator rewards what the generator draws.
+    Rewards(Box<Policy>),
 }
 
 impl Gan {
@@ -59,18 +74,30 @@ impl Gan {
                 reason: "`gan` is unconditional; use the family `cgan`".into(),
             });
         }
-        let players = Players::new("gan", &config, sample.into(), ConditionSpec::None, params)?;
-        Ok(Self { config, players })
+        let sample: SampleSpec = sample.into();
+        let game = if matches!(config.generator, GeneratorNetwork::Autoregressive { .. }) {
+            Game::Rewards(Box::new(Policy::new(&config, &sample, params)?))
+        } else {
+            let players = Players::new("gan", &config, sample, ConditionSpec::None, params)?;
+            Game::Gradients(Box::new(players))
+        };
+        Ok(Self { config, game })
     }
 }
 
 impl Trainable for Gan {
     fn params(&self) -> &ParamSet {
-        &self.players.params
+        match &self.game {
+            Game::Gradients(players) => &players.params,
+            Game::Rewards(policy) => &policy.params,
+        }
     }
 
     fn groups(&self) -> &[ParamGroup] {
-        &self.players.groups
+        match &self.game {
+            Game::Gradients(players) => &players.groups,
+            Game::Rewards(policy) => &policy.groups,
+        }
     }
 
     fn batch_multiple(&self) -> usize {
@@ -82,20 +109,24 @@ impl Trainable for Gan {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let (config, Players { generator, head, .. }) = (&self.config, &self.players);
+        let players = match &self.game {
+            Game::Gradients(players) => players.as_ref(),
+            Game::Rewards(policy) => return policy.step(batch, ctx),
+        };
+        let (config, Players { generator, head, .. }) = (&self.config, players);
         let rows = ctx.rows(batch.len());
-        let (discriminator, frozen) = &self.players.thinned(batch.len(), ctx)?;
-        let latents = self.players.latents(batch.len(), ctx)?;
+        let (discriminator, frozen) = &players.thinned(batch.len(), ctx)?;
+        let latents = players.latents(batch.len(), ctx)?;
         let generated = generator.forward(&latents, None, ctx.train())?;
         let real = head.to_network(&batch.inputs)?;
-        let generated = self.players.augment(&generated, &ctx.stream("augment/generated"), &rows)?;
-        let real = self.players.augment(&real, &ctx.stream("augment/real"), &rows)?;
+        let generated = players.augment(&generated, &ctx.stream("augment/generated"), &rows)?;
+        let real = players.augment(&real, &ctx.stream("augment/real"), &rows)?;
 
         let on_real = discriminator.forward(&real, None, ctx.train())?.logits;
         let on_generated = discriminator.forward(&generated.detach(), None, ctx.train())?.logits;
         ctx.log("logits/real", &on_real.mean_all()?)?;
         ctx.log("logits/generated", &on_generated.mean_all()?)?;
-        self.players.adapt_augmentation(&on_real, ctx)?;
+        players.adapt_augmentation(&on_real, ctx)?;
         let game = config.loss.discriminator(&on_real, &on_generated, config.label_smoothing)?;
         let loss = match config.penalty {
             None => Loss::new("discriminator", game),
@@ -117,18 +148,40 @@ impl Trainable for Gan {
 
 impl GenerativeModel for Gan {
     fn info(&self) -> &ModelInfo {
-        &self.players.info
+        match &self.game {
+            Game::Gradients(players) => &players.info,
+            Game::Rewards(policy) => &policy.info,
+        }
     }
 
-    fn generate(&self, latents: &Tensor, _condition: &Condition, _drawing: &Drawing<'_>) -> Result<Tensor> {
-        self.players.generate(latents, &Condition::None)
+    fn generate(&self, latents: &Tensor, _condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor> {
+        match &self.game {
+            Game::Gradients(players) => players.generate(latents, &Condition::None),
+            Game::Rewards(policy) => policy.generate(latents, drawing),
+        }
     }
 
     fn parts(&self) -> &'static [Part] {
-        &Players::PARTS
+        match &self.game {
+            Game::Gradients(_) => &Players::PARTS,
+            Game::Rewards(_) => &[],
+        }
     }
 
     fn graph(&self, part: Part) -> Result<Graph> {
-        self.players.graph(part)
+        match &self.game {
+            Game::Gradients(players) => players.graph(part),
+            Game::Rewards(_) => {
+                let family = self.info().family.clone();
+                Err(Error::NoPart { family, part, parts: self.parts() })
+            }
+        }
+    }
+
+    fn exact(&self) -> Option<&dyn Exact> {
+        match &self.game {
+            Game::Gradients(_) => None,
+            Game::Rewards(policy) => Some(policy.as_ref()),
+        }
     }
 }

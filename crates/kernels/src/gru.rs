@@ -15,18 +15,26 @@ use crate::buffer::{by_dtype, elements, slice, tensor};
 use crate::composed;
 use crate::count::count;
 use crate::device::runs_on_cpu_kernels;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::float::Float;
 use crate::matmul::product_vec;
 use crate::matrix::{Matrix, Size};
 use crate::panels::PackedRight;
 use crate::real::Real;
-use crate::shapes::dims2;
+use crate::recurrent::{Cell, Sizes, Triple};
 use crate::simd::simd;
 use crate::tape;
 
 /// Gates of a cell, in PyTorch's order: reset, update, candidate.
 const GATES: usize = 3;
+
+const CELL: Cell = Cell {
+    gates: GATES,
+    weight: "the recurrent weight of a GRU",
+    start: "the start of a GRU",
+    contributions: "the contributions to a GRU",
+    one_step: "the contributions to a step of a GRU",
+};
 
 /// What the forward pass keeps of a step: reset gate, update gate, the recurrent part of the candidate, and
 /// the candidate. The first three are what the recurrent product is added to.
@@ -45,9 +53,9 @@ const ROWS: usize = 16;
 /// the inputs and all biases but b, which the reset gate multiplies.
 ///
 /// # Errors
-/// [`Error::Input`] if the shapes do not fit.
+/// [`Error::Input`](crate::Error::Input) if the shapes do not fit.
 pub fn gru(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Tensor> {
-    let sizes = Sizes::of(contributions, weight, start)?;
+    let sizes = Sizes::of(&CELL, contributions, weight, start)?;
     if !runs_on_cpu_kernels(contributions.device()) {
         return composed::gru(contributions, weight, start);
     }
@@ -59,14 +67,10 @@ pub fn gru(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Te
 /// `(N, 2H)`, whose second half is the same bias.
 ///
 /// # Errors
-/// [`Error::Input`] if the shapes do not fit.
+/// [`Error::Input`](crate::Error::Input) if the shapes do not fit.
 pub fn gru_step(contributions: &Tensor, weight: &Tensor, state: &Tensor) -> Result<Tensor> {
     let [contributions, weight, state] = [contributions, weight, state].map(Tensor::detach);
-    let sizes = Sizes::of(&contributions, &weight, &state)?;
-    if sizes.steps != 1 {
-        let (expected, found) = (format!("({}, 3H)", sizes.rows), contributions.shape().clone());
-        return Err(Error::Input { what: "the contributions to a step of a GRU", expected, found });
-    }
+    let sizes = Sizes::of_one_step(&CELL, &contributions, &weight, &state)?;
     if !runs_on_cpu_kernels(contributions.device()) {
         return Ok(composed::gru_step(&contributions, &weight, &state)?);
     }
@@ -80,19 +84,11 @@ fn next_state<T: Real>(
     state: &Tensor,
 ) -> candle_core::Result<Tensor> {
     elements!(T; contributions, weight, state);
-    let Pass { hidden, .. } = sizes.forward::<T>(contributions, weight, state);
+    let Pass { hidden, .. } = forward::<T>(sizes, contributions, weight, state);
     let width = sizes.hidden.max(1);
     let each = hidden.chunks_exact(width).zip(state.chunks_exact(2 * width));
     let next = each.flat_map(|(hidden, state)| hidden.iter().chain(&state[width..])).copied().collect();
     tensor::<T>(next, (sizes.rows, 2 * sizes.hidden))
-}
-
-/// Rows of the batch, steps of a sequence, and width of the hidden state.
-#[derive(Clone, Copy, Debug)]
-struct Sizes {
-    rows: usize,
-    steps: usize,
-    hidden: usize,
 }
 
 /// What a forward pass computes, row by row and step by step.
@@ -107,170 +103,130 @@ struct GruOp {
     parts: OnceLock<Tensor>,
 }
 
-/// Gradients of three arguments.
-type Triple = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+/// Elements of one row's hidden states, and of its parts.
+fn lengths(sizes: Sizes) -> (usize, usize) {
+    (sizes.steps * sizes.hidden, sizes.steps * PARTS * sizes.hidden)
+}
 
-impl Sizes {
-    fn of(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Self> {
-        let (gates, hidden) = dims2("the recurrent weight of a GRU", weight)?;
-        let (rows, state) = dims2("the start of a GRU", start)?;
-        let (all, columns) = dims2("the contributions to a GRU", contributions)?;
-        let fail = |what, expected: String, found: &Tensor| {
-            Err(Error::Input { what, expected, found: found.shape().clone() })
-        };
-        if gates != GATES * hidden {
-            return fail("the recurrent weight of a GRU", "(3H, H)".into(), weight);
-        }
-        if rows == 0 || state != 2 * hidden {
-            return fail("the start of a GRU", format!("(N, {}), N not 0", 2 * hidden), start);
-        }
-        if all == 0 || !all.is_multiple_of(rows) || columns != gates {
-            let expected = format!("({rows} · L, {gates}), L not 0");
-            return fail("the contributions to a GRU", expected, contributions);
-        }
-        Ok(Self { rows, steps: all / rows, hidden })
-    }
-
-    /// Elements of one row's hidden states, and of its parts.
-    fn lengths(self) -> (usize, usize) {
-        (self.steps * self.hidden, self.steps * PARTS * self.hidden)
-    }
-
-    /// The parts of every step before the recurrent product is added: the contributions to both gates, the
-    /// bias, and the contribution to the candidate.
-    fn begun<T: Real>(self, contributions: &[T], start: &[T]) -> Vec<T> {
-        let width = self.hidden;
-        let mut parts = Vec::with_capacity(self.rows * self.steps * PARTS * width);
-        if width > 0 {
-            let rows = contributions.chunks_exact(self.steps * GATES * width);
-            for (contributions, start) in rows.zip(start.chunks_exact(2 * width)) {
-                for of_step in contributions.chunks_exact(GATES * width) {
-                    parts.extend_from_slice(&of_step[..2 * width]);
-                    parts.extend_from_slice(&start[width..]);
-                    parts.extend_from_slice(&of_step[2 * width..]);
-                }
+/// The parts of every step before the recurrent product is added: the contributions to both gates, the
+/// bias, and the contribution to the candidate.
+fn begun<T: Real>(sizes: Sizes, contributions: &[T], start: &[T]) -> Vec<T> {
+    let width = sizes.hidden;
+    let mut parts = Vec::with_capacity(sizes.rows * sizes.steps * PARTS * width);
+    if width > 0 {
+        let rows = contributions.chunks_exact(sizes.steps * GATES * width);
+        for (contributions, start) in rows.zip(start.chunks_exact(2 * width)) {
+            for of_step in contributions.chunks_exact(GATES * width) {
+                parts.extend_from_slice(&of_step[..2 * width]);
+                parts.extend_from_slice(&start[width..]);
+                parts.extend_from_slice(&of_step[2 * width..]);
             }
         }
-        parts
     }
+    parts
+}
 
-    fn forward<T: Real>(self, contributions: &[T], weight: &[T], start: &[T]) -> Pass<T> {
-        let Self { rows, steps, hidden: width } = self;
-        let (states, parts_len) = self.lengths();
-        let parts = self.begun(contributions, start);
-        let mut pass = Pass { hidden: vec![T::ZERO; rows * states], parts };
-        if rows * width == 0 {
-            return pass;
-        }
-        count(&[rows, steps, GATES * width, width]);
-        // SAFETY: the weight is (3H, H), so its transpose is (H, 3H).
-        let recurrent = unsafe { PackedRight::pack(Matrix::rows(weight, width).t(), width, GATES * width) };
-        let tasks =
-            pass.hidden.par_chunks_mut(ROWS * states).zip(pass.parts.par_chunks_mut(ROWS * parts_len));
-        tasks.zip(start.par_chunks(ROWS * 2 * width)).for_each(|((hidden, parts), start)| {
-            let rows = hidden.len() / states;
-            for step in 0..steps {
-                let (before, stride) = match step {
-                    0 => (start, 2 * width),
-                    _ => (&hidden[(step - 1) * width..], states),
-                };
-                // SAFETY: the first three parts of this step in the rows of this task, which nothing else
-                // uses meanwhile.
-                unsafe {
-                    let out = parts[step * PARTS * width..].as_mut_ptr();
-                    recurrent.add_product(rows, before, stride, out, parts_len);
-                }
-                simd(
-                    #[inline(always)]
-                    || {
-                        let rows = hidden.chunks_exact_mut(states).zip(parts.chunks_exact_mut(parts_len));
-                        for ((hidden, parts), start) in rows.zip(start.chunks_exact(2 * width)) {
-                            let (past, hidden) = hidden.split_at_mut(step * width);
-                            let before =
-                                if step == 0 { &start[..width] } else { &past[(step - 1) * width..] };
-                            advance(
-                                &mut parts[step * PARTS * width..][..PARTS * width],
-                                &before[..width],
-                                &mut hidden[..width],
-                            );
-                        }
-                    },
-                );
+fn forward<T: Real>(sizes: Sizes, contributions: &[T], weight: &[T], start: &[T]) -> Pass<T> {
+    let Sizes { rows, steps, hidden: width } = sizes;
+    let (states, parts_len) = lengths(sizes);
+    let parts = begun(sizes, contributions, start);
+    let mut pass = Pass { hidden: vec![T::ZERO; rows * states], parts };
+    if rows * width == 0 {
+        return pass;
+    }
+    count(&[rows, steps, GATES * width, width]);
+    // SAFETY: the weight is (3H, H), so its transpose is (H, 3H).
+    let recurrent = unsafe { PackedRight::pack(Matrix::rows(weight, width).t(), width, GATES * width) };
+    let tasks = pass.hidden.par_chunks_mut(ROWS * states).zip(pass.parts.par_chunks_mut(ROWS * parts_len));
+    tasks.zip(start.par_chunks(ROWS * 2 * width)).for_each(|((hidden, parts), start)| {
+        let rows = hidden.len() / states;
+        for step in 0..steps {
+            let (before, stride) = match step {
+                0 => (start, 2 * width),
+                _ => (&hidden[(step - 1) * width..], states),
+            };
+            // SAFETY: the first three parts of this step in the rows of this task, which nothing else
+            // uses meanwhile.
+            unsafe {
+                let out = parts[step * PARTS * width..].as_mut_ptr();
+                recurrent.add_product(rows, before, stride, out, parts_len);
             }
-        });
-        pass
-    }
-
-    /// The slopes of the parts `(N · L, 4H)`, and the gradient of the start `(N, 2H)`.
-    fn through_time<T: Real>(
-        self,
-        weight: &[T],
-        start: &[T],
-        parts: &[T],
-        hidden: &[T],
-        grad: &[T],
-    ) -> (Vec<T>, Vec<T>) {
-        let Self { rows, steps, hidden: width } = self;
-        let (states, parts_len) = self.lengths();
-        let (mut slopes, mut for_start) = (vec![T::ZERO; parts.len()], vec![T::ZERO; start.len()]);
-        if rows * width == 0 {
-            return (slopes, for_start);
+            simd(
+                #[inline(always)]
+                || {
+                    let rows = hidden.chunks_exact_mut(states).zip(parts.chunks_exact_mut(parts_len));
+                    for ((hidden, parts), start) in rows.zip(start.chunks_exact(2 * width)) {
+                        let (past, hidden) = hidden.split_at_mut(step * width);
+                        let before = if step == 0 { &start[..width] } else { &past[(step - 1) * width..] };
+                        advance(
+                            &mut parts[step * PARTS * width..][..PARTS * width],
+                            &before[..width],
+                            &mut hidden[..width],
+                        );
+                    }
+                },
+            );
         }
-        count(&[rows, steps, GATES * width, width]);
-        // SAFETY: the weight is (3H, H).
-        let recurrent = unsafe { PackedRight::pack(Matrix::rows(weight, width), GATES * width, width) };
-        let outputs = slopes.par_chunks_mut(ROWS * parts_len).zip(for_start.par_chunks_mut(ROWS * 2 * width));
-        let inputs = parts.par_chunks(ROWS * parts_len).zip(hidden.par_chunks(ROWS * states));
-        let inputs = inputs.zip(grad.par_chunks(ROWS * states)).zip(start.par_chunks(ROWS * 2 * width));
-        outputs.zip(inputs).for_each(|((slopes, for_start), (((parts, hidden), grad), start))| {
-            let rows = hidden.len() / states;
-            // `for_start` holds the gradient of the state after the current step from later steps, and the
-            // sum of the bias's gradients.
-            for step in (0..steps).rev() {
-                simd(
-                    #[inline(always)]
-                    || {
-                        let outputs = slopes.chunks_exact_mut(parts_len);
-                        let outputs = outputs.zip(for_start.chunks_exact_mut(2 * width));
-                        let inputs = parts.chunks_exact(parts_len).zip(hidden.chunks_exact(states));
-                        let inputs = inputs.zip(grad.chunks_exact(states)).zip(start.chunks_exact(2 * width));
-                        for ((slopes, for_start), (((parts, hidden), grad), start)) in outputs.zip(inputs) {
-                            let before = if step == 0 { start } else { &hidden[(step - 1) * width..] };
-                            let (for_hidden, for_bias) = for_start.split_at_mut(width);
-                            retreat(
-                                &parts[step * PARTS * width..][..PARTS * width],
-                                &before[..width],
-                                &grad[step * width..][..width],
-                                for_hidden,
-                                for_bias,
-                                &mut slopes[step * PARTS * width..][..PARTS * width],
-                            );
-                        }
-                    },
-                );
-                // SAFETY: the hidden halves of this task's rows of `for_start`, which nothing else uses
-                // meanwhile.
-                unsafe {
-                    let left = &slopes[step * PARTS * width..];
-                    recurrent.add_product(rows, left, parts_len, for_start.as_mut_ptr(), 2 * width);
-                }
-            }
-        });
-        (slopes, for_start)
-    }
+    });
+    pass
+}
 
-    /// The hidden state before every step, `(N · L, H)`.
-    fn shifted<T: Real>(self, hidden: &[T], start: &[T]) -> Vec<T> {
-        let (states, _) = self.lengths();
-        let mut before = Vec::with_capacity(hidden.len());
-        if self.hidden > 0 {
-            for (hidden, start) in hidden.chunks_exact(states).zip(start.chunks_exact(2 * self.hidden)) {
-                before.extend_from_slice(&start[..self.hidden]);
-                before.extend_from_slice(&hidden[..states - self.hidden]);
+/// The slopes of the parts `(N · L, 4H)`, and the gradient of the start `(N, 2H)`.
+fn through_time<T: Real>(
+    sizes: Sizes,
+    weight: &[T],
+    start: &[T],
+    parts: &[T],
+    hidden: &[T],
+    grad: &[T],
+) -> (Vec<T>, Vec<T>) {
+    let Sizes { rows, steps, hidden: width } = sizes;
+    let (states, parts_len) = lengths(sizes);
+    let (mut slopes, mut for_start) = (vec![T::ZERO; parts.len()], vec![T::ZERO; start.len()]);
+    if rows * width == 0 {
+        return (slopes, for_start);
+    }
+    count(&[rows, steps, GATES * width, width]);
+    // SAFETY: the weight is (3H, H).
+    let recurrent = unsafe { PackedRight::pack(Matrix::rows(weight, width), GATES * width, width) };
+    let outputs = slopes.par_chunks_mut(ROWS * parts_len).zip(for_start.par_chunks_mut(ROWS * 2 * width));
+    let inputs = parts.par_chunks(ROWS * parts_len).zip(hidden.par_chunks(ROWS * states));
+    let inputs = inputs.zip(grad.par_chunks(ROWS * states)).zip(start.par_chunks(ROWS * 2 * width));
+    outputs.zip(inputs).for_each(|((slopes, for_start), (((parts, hidden), grad), start))| {
+        let rows = hidden.len() / states;
+        // `for_start` holds the gradient of the state after the current step from later steps, and the
+        // sum of the bias's gradients.
+        for step in (0..steps).rev() {
+            simd(
+                #[inline(always)]
+                || {
+                    let outputs = slopes.chunks_exact_mut(parts_len);
+                    let outputs = outputs.zip(for_start.chunks_exact_mut(2 * width));
+                    let inputs = parts.chunks_exact(parts_len).zip(hidden.chunks_exact(states));
+                    let inputs = inputs.zip(grad.chunks_exact(states)).zip(start.chunks_exact(2 * width));
+                    for ((slopes, for_start), (((parts, hidden), grad), start)) in outputs.zip(inputs) {
+                        let before = if step == 0 { start } else { &hidden[(step - 1) * width..] };
+                        let (for_hidden, for_bias) = for_start.split_at_mut(width);
+                        retreat(
+                            &parts[step * PARTS * width..][..PARTS * width],
+                            &before[..width],
+                            &grad[step * width..][..width],
+                            for_hidden,
+                            for_bias,
+                            &mut slopes[step * PARTS * width..][..PARTS * width],
+                        );
+                    }
+                },
+            );
+            // SAFETY: the hidden halves of this task's rows of `for_start`, which nothing else uses
+            // meanwhile.
+            unsafe {
+                let left = &slopes[step * PARTS * width..];
+                recurrent.add_product(rows, left, parts_len, for_start.as_mut_ptr(), 2 * width);
             }
         }
-        before
-    }
+    });
+    (slopes, for_start)
 }
 
 /// One step of one row: turns the pre-activations of the gates and of the candidate into their values, and
@@ -334,7 +290,7 @@ impl GruOp {
         start: &[T],
     ) -> candle_core::Result<Vec<T>> {
         let Sizes { rows, steps, hidden: width } = self.sizes;
-        let Pass { hidden, parts } = self.sizes.forward(contributions, weight, start);
+        let Pass { hidden, parts } = forward(self.sizes, contributions, weight, start);
         // The forward pass runs once. A second one would compute the same values.
         let _ = self.parts.set(tensor(parts, (rows * steps, PARTS * width))?);
         Ok(hidden)
@@ -353,7 +309,7 @@ impl GruOp {
         let shapes = [contributions.shape(), weight.shape(), start.shape()];
         let wanted = [contributions, weight, start].map(Tensor::track_op);
         elements!(T; weight, start, parts, y, grad);
-        let (slopes, for_start) = self.sizes.through_time(weight, start, parts, y, grad);
+        let (slopes, for_start) = through_time(self.sizes, weight, start, parts, y, grad);
         let for_contributions = wanted[0].then(|| {
             let of_steps = slopes.chunks_exact((PARTS * width).max(1));
             // The recurrent part of the candidate is not one of the contributions.

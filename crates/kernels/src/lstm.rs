@@ -16,18 +16,26 @@ use crate::buffer::{by_dtype, elements, slice, tensor};
 use crate::composed;
 use crate::count::count;
 use crate::device::runs_on_cpu_kernels;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::float::Float;
 use crate::matmul::product_vec;
 use crate::matrix::{Matrix, Size};
 use crate::panels::PackedRight;
 use crate::real::Real;
-use crate::shapes::dims2;
+use crate::recurrent::{Cell, Sizes, Triple};
 use crate::simd::simd;
 use crate::tape;
 
 /// Gates of a cell, in PyTorch's order: input, forget, cell candidate, output.
-pub(crate) const GATES: usize = 4;
+const GATES: usize = 4;
+
+const CELL: Cell = Cell {
+    gates: GATES,
+    weight: "the recurrent weight of an LSTM",
+    start: "the start of an LSTM",
+    contributions: "the contributions to an LSTM",
+    one_step: "the contributions to a step of an LSTM",
+};
 
 /// Rows of the batch per task.
 const ROWS: usize = 16;
@@ -42,9 +50,9 @@ const ROWS: usize = 16;
 /// both biases.
 ///
 /// # Errors
-/// [`Error::Input`] if the shapes do not fit.
+/// [`Error::Input`](crate::Error::Input) if the shapes do not fit.
 pub fn lstm(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Tensor> {
-    let sizes = Sizes::of(contributions, weight, start)?;
+    let sizes = Sizes::of(&CELL, contributions, weight, start)?;
     if !runs_on_cpu_kernels(contributions.device()) {
         return composed::lstm(contributions, weight, start);
     }
@@ -56,14 +64,10 @@ pub fn lstm(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<T
 /// `(N, 2H)`.
 ///
 /// # Errors
-/// [`Error::Input`] if the shapes do not fit.
+/// [`Error::Input`](crate::Error::Input) if the shapes do not fit.
 pub fn lstm_step(contributions: &Tensor, weight: &Tensor, state: &Tensor) -> Result<Tensor> {
     let [contributions, weight, state] = [contributions, weight, state].map(Tensor::detach);
-    let sizes = Sizes::of(&contributions, &weight, &state)?;
-    if sizes.steps != 1 {
-        let (expected, found) = (format!("({}, 4H)", sizes.rows), contributions.shape().clone());
-        return Err(Error::Input { what: "the contributions to a step of an LSTM", expected, found });
-    }
+    let sizes = Sizes::of_one_step(&CELL, &contributions, &weight, &state)?;
     if !runs_on_cpu_kernels(contributions.device()) {
         return Ok(composed::lstm_step(&contributions, &weight, &state)?);
     }
@@ -77,19 +81,11 @@ fn next_state<T: Real>(
     state: &Tensor,
 ) -> candle_core::Result<Tensor> {
     elements!(T; contributions, weight, state);
-    let Pass { hidden, cells, .. } = sizes.forward::<T>(contributions, weight, state);
+    let Pass { hidden, cells, .. } = forward::<T>(sizes, contributions, weight, state);
     let width = sizes.hidden.max(1);
     let each = hidden.chunks_exact(width).zip(cells.chunks_exact(width));
     let next = each.flat_map(|(hidden, cells)| hidden.iter().chain(cells)).copied().collect();
     tensor::<T>(next, (sizes.rows, 2 * sizes.hidden))
-}
-
-/// Rows of the batch, steps of a sequence, and width of the hidden state.
-#[derive(Clone, Copy, Debug)]
-struct Sizes {
-    rows: usize,
-    steps: usize,
-    hidden: usize,
 }
 
 /// What a forward pass computes, row by row and step by step.
@@ -112,159 +108,118 @@ struct LstmOp {
     kept: OnceLock<Kept>,
 }
 
-/// Gradients of three arguments.
-type Triple = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+/// Elements of one row's hidden states, and of its gates.
+fn lengths(sizes: Sizes) -> (usize, usize) {
+    (sizes.steps * sizes.hidden, sizes.steps * GATES * sizes.hidden)
+}
 
-impl Sizes {
-    fn of(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Self> {
-        let (gates, hidden) = dims2("the recurrent weight of an LSTM", weight)?;
-        let (rows, state) = dims2("the start of an LSTM", start)?;
-        let (all, columns) = dims2("the contributions to an LSTM", contributions)?;
-        let fail = |what, expected: String, found: &Tensor| {
-            Err(Error::Input { what, expected, found: found.shape().clone() })
-        };
-        if gates != GATES * hidden {
-            return fail("the recurrent weight of an LSTM", "(4H, H)".into(), weight);
-        }
-        if rows == 0 || state != 2 * hidden {
-            return fail("the start of an LSTM", format!("(N, {}), N not 0", 2 * hidden), start);
-        }
-        if all == 0 || !all.is_multiple_of(rows) || columns != gates {
-            let expected = format!("({rows} · L, {gates}), L not 0");
-            return fail("the contributions to an LSTM", expected, contributions);
-        }
-        Ok(Self { rows, steps: all / rows, hidden })
+fn forward<T: Real>(sizes: Sizes, contributions: &[T], weight: &[T], start: &[T]) -> Pass<T> {
+    let Sizes { rows, steps, hidden: width } = sizes;
+    let (states, gates_len) = lengths(sizes);
+    let mut pass = Pass {
+        hidden: vec![T::ZERO; rows * states],
+        gates: contributions.to_vec(),
+        cells: vec![T::ZERO; rows * states],
+    };
+    if rows * width == 0 {
+        return pass;
     }
-
-    /// Elements of one row's hidden states, and of its gates.
-    fn lengths(self) -> (usize, usize) {
-        (self.steps * self.hidden, self.steps * GATES * self.hidden)
-    }
-
-    fn forward<T: Real>(self, contributions: &[T], weight: &[T], start: &[T]) -> Pass<T> {
-        let Self { rows, steps, hidden: width } = self;
-        let (states, gates_len) = self.lengths();
-        let mut pass = Pass {
-            hidden: vec![T::ZERO; rows * states],
-            gates: contributions.to_vec(),
-            cells: vec![T::ZERO; rows * states],
-        };
-        if rows * width == 0 {
-            return pass;
-        }
-        count(&[rows, steps, GATES * width, width]);
-        // SAFETY: the weight is (4H, H), so its transpose is (H, 4H).
-        let recurrent = unsafe { PackedRight::pack(Matrix::rows(weight, width).t(), width, GATES * width) };
-        let tasks = pass.hidden.par_chunks_mut(ROWS * states).zip(pass.cells.par_chunks_mut(ROWS * states));
-        let tasks = tasks.zip(pass.gates.par_chunks_mut(ROWS * gates_len));
-        tasks.zip(start.par_chunks(ROWS * 2 * width)).for_each(|(((hidden, cells), gates), start)| {
-            let rows = hidden.len() / states;
-            for step in 0..steps {
-                let (before, stride) = match step {
-                    0 => (start, 2 * width),
-                    _ => (&hidden[(step - 1) * width..], states),
-                };
-                // SAFETY: the columns of this step in the rows of this task, which nothing else uses
-                // meanwhile.
-                unsafe {
-                    let out = gates[step * GATES * width..].as_mut_ptr();
-                    recurrent.add_product(rows, before, stride, out, gates_len);
-                }
-                simd(
-                    #[inline(always)]
-                    || {
-                        let rows = hidden.chunks_exact_mut(states).zip(cells.chunks_exact_mut(states));
-                        let rows = rows.zip(gates.chunks_exact_mut(gates_len));
-                        for (((hidden, cells), gates), start) in rows.zip(start.chunks_exact(2 * width)) {
-                            let (past, cells) = cells.split_at_mut(step * width);
-                            let before =
-                                if step == 0 { &start[width..] } else { &past[(step - 1) * width..] };
-                            advance(
-                                &mut gates[step * GATES * width..][..GATES * width],
-                                &before[..width],
-                                &mut cells[..width],
-                                &mut hidden[step * width..][..width],
-                            );
-                        }
-                    },
-                );
+    count(&[rows, steps, GATES * width, width]);
+    // SAFETY: the weight is (4H, H), so its transpose is (H, 4H).
+    let recurrent = unsafe { PackedRight::pack(Matrix::rows(weight, width).t(), width, GATES * width) };
+    let tasks = pass.hidden.par_chunks_mut(ROWS * states).zip(pass.cells.par_chunks_mut(ROWS * states));
+    let tasks = tasks.zip(pass.gates.par_chunks_mut(ROWS * gates_len));
+    tasks.zip(start.par_chunks(ROWS * 2 * width)).for_each(|(((hidden, cells), gates), start)| {
+        let rows = hidden.len() / states;
+        for step in 0..steps {
+            let (before, stride) = match step {
+                0 => (start, 2 * width),
+                _ => (&hidden[(step - 1) * width..], states),
+            };
+            // SAFETY: the columns of this step in the rows of this task, which nothing else uses
+            // meanwhile.
+            unsafe {
+                let out = gates[step * GATES * width..].as_mut_ptr();
+                recurrent.add_product(rows, before, stride, out, gates_len);
             }
-        });
-        pass
-    }
-
-    /// The gradients of contributions `(N · L, 4H)` and start `(N, 2H)`.
-    fn through_time<T: Real>(
-        self,
-        weight: &[T],
-        start: &[T],
-        gates: &[T],
-        cells: &[T],
-        grad: &[T],
-    ) -> (Vec<T>, Vec<T>) {
-        let Self { rows, steps, hidden: width } = self;
-        let (states, gates_len) = self.lengths();
-        let (mut for_gates, mut for_start) = (vec![T::ZERO; gates.len()], vec![T::ZERO; start.len()]);
-        if rows * width == 0 {
-            return (for_gates, for_start);
+            simd(
+                #[inline(always)]
+                || {
+                    let rows = hidden.chunks_exact_mut(states).zip(cells.chunks_exact_mut(states));
+                    let rows = rows.zip(gates.chunks_exact_mut(gates_len));
+                    for (((hidden, cells), gates), start) in rows.zip(start.chunks_exact(2 * width)) {
+                        let (past, cells) = cells.split_at_mut(step * width);
+                        let before = if step == 0 { &start[width..] } else { &past[(step - 1) * width..] };
+                        advance(
+                            &mut gates[step * GATES * width..][..GATES * width],
+                            &before[..width],
+                            &mut cells[..width],
+                            &mut hidden[step * width..][..width],
+                        );
+                    }
+                },
+            );
         }
-        count(&[rows, steps, GATES * width, width]);
-        // SAFETY: the weight is (4H, H).
-        let recurrent = unsafe { PackedRight::pack(Matrix::rows(weight, width), GATES * width, width) };
-        let outputs =
-            for_gates.par_chunks_mut(ROWS * gates_len).zip(for_start.par_chunks_mut(ROWS * 2 * width));
-        let inputs = gates.par_chunks(ROWS * gates_len).zip(cells.par_chunks(ROWS * states));
-        let inputs = inputs.zip(grad.par_chunks(ROWS * states)).zip(start.par_chunks(ROWS * 2 * width));
-        outputs.zip(inputs).for_each(|((for_gates, for_start), (((gates, cells), grad), start))| {
-            let rows = cells.len() / states;
-            // `for_start` holds the gradients of the state after the current step; for the hidden state, only
-            // those from later steps.
-            for step in (0..steps).rev() {
-                simd(
-                    #[inline(always)]
-                    || {
-                        let outputs = for_gates.chunks_exact_mut(gates_len);
-                        let outputs = outputs.zip(for_start.chunks_exact_mut(2 * width));
-                        let inputs = gates.chunks_exact(gates_len).zip(cells.chunks_exact(states));
-                        let inputs = inputs.zip(grad.chunks_exact(states)).zip(start.chunks_exact(2 * width));
-                        for ((for_gates, state), (((gates, cells), grad), start)) in outputs.zip(inputs) {
-                            let before =
-                                if step == 0 { &start[width..] } else { &cells[(step - 1) * width..] };
-                            let (for_hidden, for_cell) = state.split_at_mut(width);
-                            retreat(
-                                &gates[step * GATES * width..][..GATES * width],
-                                [&before[..width], &cells[step * width..][..width]],
-                                &grad[step * width..][..width],
-                                for_hidden,
-                                for_cell,
-                                &mut for_gates[step * GATES * width..][..GATES * width],
-                            );
-                        }
-                    },
-                );
-                // SAFETY: the hidden halves of this task's rows of `for_start`, which nothing else uses
-                // meanwhile.
-                unsafe {
-                    let left = &for_gates[step * GATES * width..];
-                    recurrent.add_product(rows, left, gates_len, for_start.as_mut_ptr(), 2 * width);
-                }
-            }
-        });
-        (for_gates, for_start)
-    }
+    });
+    pass
+}
 
-    /// The hidden state before every step, `(N · L, H)`.
-    fn shifted<T: Real>(self, hidden: &[T], start: &[T]) -> Vec<T> {
-        let (states, _) = self.lengths();
-        let mut before = Vec::with_capacity(hidden.len());
-        if self.hidden > 0 {
-            for (hidden, start) in hidden.chunks_exact(states).zip(start.chunks_exact(2 * self.hidden)) {
-                before.extend_from_slice(&start[..self.hidden]);
-                before.extend_from_slice(&hidden[..states - self.hidden]);
+/// The gradients of contributions `(N · L, 4H)` and start `(N, 2H)`.
+fn through_time<T: Real>(
+    sizes: Sizes,
+    weight: &[T],
+    start: &[T],
+    gates: &[T],
+    cells: &[T],
+    grad: &[T],
+) -> (Vec<T>, Vec<T>) {
+    let Sizes { rows, steps, hidden: width } = sizes;
+    let (states, gates_len) = lengths(sizes);
+    let (mut for_gates, mut for_start) = (vec![T::ZERO; gates.len()], vec![T::ZERO; start.len()]);
+    if rows * width == 0 {
+        return (for_gates, for_start);
+    }
+    count(&[rows, steps, GATES * width, width]);
+    // SAFETY: the weight is (4H, H).
+    let recurrent = unsafe { PackedRight::pack(Matrix::rows(weight, width), GATES * width, width) };
+    let outputs = for_gates.par_chunks_mut(ROWS * gates_len).zip(for_start.par_chunks_mut(ROWS * 2 * width));
+    let inputs = gates.par_chunks(ROWS * gates_len).zip(cells.par_chunks(ROWS * states));
+    let inputs = inputs.zip(grad.par_chunks(ROWS * states)).zip(start.par_chunks(ROWS * 2 * width));
+    outputs.zip(inputs).for_each(|((for_gates, for_start), (((gates, cells), grad), start))| {
+        let rows = cells.len() / states;
+        // `for_start` holds the gradients of the state after the current step; for the hidden state, only
+        // those from later steps.
+        for step in (0..steps).rev() {
+            simd(
+                #[inline(always)]
+                || {
+                    let outputs = for_gates.chunks_exact_mut(gates_len);
+                    let outputs = outputs.zip(for_start.chunks_exact_mut(2 * width));
+                    let inputs = gates.chunks_exact(gates_len).zip(cells.chunks_exact(states));
+                    let inputs = inputs.zip(grad.chunks_exact(states)).zip(start.chunks_exact(2 * width));
+                    for ((for_gates, state), (((gates, cells), grad), start)) in outputs.zip(inputs) {
+                        let before = if step == 0 { &start[width..] } else { &cells[(step - 1) * width..] };
+                        let (for_hidden, for_cell) = state.split_at_mut(width);
+                        retreat(
+                            &gates[step * GATES * width..][..GATES * width],
+                            [&before[..width], &cells[step * width..][..width]],
+                            &grad[step * width..][..width],
+                            for_hidden,
+                            for_cell,
+                            &mut for_gates[step * GATES * width..][..GATES * width],
+                        );
+                    }
+                },
+            );
+            // SAFETY: the hidden halves of this task's rows of `for_start`, which nothing else uses
+            // meanwhile.
+            unsafe {
+                let left = &for_gates[step * GATES * width..];
+                recurrent.add_product(rows, left, gates_len, for_start.as_mut_ptr(), 2 * width);
             }
         }
-        before
-    }
+    });
+    (for_gates, for_start)
 }
 
 /// One step of one row: turns the pre-activations of the gates into their values, and writes the new cell and
@@ -329,7 +284,7 @@ impl LstmOp {
         start: &[T],
     ) -> candle_core::Result<Vec<T>> {
         let Sizes { rows, steps, hidden: width } = self.sizes;
-        let Pass { hidden, gates, cells } = self.sizes.forward(contributions, weight, start);
+        let Pass { hidden, gates, cells } = forward(self.sizes, contributions, weight, start);
         let kept = Kept {
             gates: tensor(gates, (rows * steps, GATES * width))?,
             cells: tensor(cells, (rows * steps, width))?,
@@ -352,7 +307,7 @@ impl LstmOp {
         let shapes = [contributions.shape(), weight.shape(), start.shape()];
         let wanted = [contributions, weight, start].map(Tensor::track_op);
         elements!(T; weight, start, gates, cells, y, grad);
-        let (for_gates, for_start) = self.sizes.through_time(weight, start, gates, cells, grad);
+        let (for_gates, for_start) = through_time(self.sizes, weight, start, gates, cells, grad);
         let for_weight = wanted[1].then(|| {
             let before = self.sizes.shifted(y, start);
             let size = Size { m: GATES * width, n: width, k: rows * steps };

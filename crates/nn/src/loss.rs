@@ -15,11 +15,21 @@ pub fn sum_per_sample(x: &Tensor) -> Result<Tensor> {
     Ok(x.flatten_from(1)?.sum(1)?)
 }
 
-/// −log N(x; mean, exp(log_scale)²) summed over each sample. `log_scale` broadcasts against `x`.
-pub fn gaussian_nll_sum(x: &Tensor, mean: &Tensor, log_scale: &Tensor) -> Result<Tensor> {
+/// Binary cross-entropy of logits against targets in [0, 1] elementwise; [`bce_with_logits_sum`] is its sum
+/// over each sample.
+pub fn bce_with_logits(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
+    Ok((softplus(logits)? - logits.mul(targets)?)?)
+}
+
+/// −log N(x; mean, exp(log_scale)²) elementwise. `log_scale` broadcasts against `x`.
+pub fn gaussian_nll(x: &Tensor, mean: &Tensor, log_scale: &Tensor) -> Result<Tensor> {
     let standardised = (x - mean)?.broadcast_mul(&exp(&log_scale.neg()?)?)?;
-    let nll = standardised.sqr()?.affine(0.5, 0.5 * LN_TWO_PI)?.broadcast_add(log_scale)?;
-    sum_per_sample(&nll)
+    Ok(standardised.sqr()?.affine(0.5, 0.5 * LN_TWO_PI)?.broadcast_add(log_scale)?)
+}
+
+/// [`gaussian_nll`] summed over each sample.
+pub fn gaussian_nll_sum(x: &Tensor, mean: &Tensor, log_scale: &Tensor) -> Result<Tensor> {
+    sum_per_sample(&gaussian_nll(x, mean, log_scale)?)
 }
 
 /// log N(x; mean, exp(log_var)) summed over each sample.
@@ -104,6 +114,21 @@ mod tests {
         let got = log_sum_exp(&x).unwrap().to_vec1::<f64>().unwrap();
         assert!((got[0] - (1000.0 + 2f64.ln())).abs() < 1e-9);
         assert!((got[1] - (-1000.0 + (1.0 + (-1f64).exp()).ln())).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_cross_entropy_of_each_value_adds_up_to_that_of_the_sample() {
+        let (logits, targets) = ([-200.0, -1.5, 0.0, 0.3, 90.0], [0.0, 0.2, 1.0, 0.5, 1.0]);
+        let row = |values: [f64; 5]| vector(&values).reshape((1, 5)).unwrap();
+        let each = bce_with_logits(&row(logits), &row(targets)).unwrap();
+        let each: Vec<f64> = each.flatten_all().unwrap().to_vec1().unwrap();
+        for ((found, x), t) in each.iter().zip(logits).zip(targets) {
+            // log(1 + exp(x)) without overflow.
+            let softplus = x.max(0.0) + (-x.abs()).exp().ln_1p();
+            assert!((found - (softplus - x * t)).abs() < 1e-9, "{found} at {x}");
+        }
+        let sum = bce_with_logits_sum(&row(logits), &row(targets)).unwrap().to_vec1::<f64>().unwrap()[0];
+        assert!((sum - each.iter().sum::<f64>()).abs() < 1e-9);
     }
 
     #[test]

@@ -157,9 +157,9 @@ fn attend(
 static HOME: AtomicU32 = AtomicU32::new(0);
 /// Number of calls in progress.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
-/// Threads that wait for a call, by their number. There is at most one pool of each number, so that calls at
-/// the same time leave no more threads behind than calls one after the other.
-static IDLE: Mutex<BTreeMap<usize, Workers>> = Mutex::new(BTreeMap::new());
+/// The threads of the last call that ended, which wait for the next one. Only one pool waits: calls rarely
+/// change their number of threads, and each further pool would cost memory as long as the process lives.
+static IDLE: Mutex<Option<Workers>> = Mutex::new(None);
 
 /// A call in progress.
 struct Busy;
@@ -209,10 +209,11 @@ struct Workers {
 }
 
 impl Workers {
-    /// Takes the idle pool of `count` threads, or starts one if there is none: two calls with the same number
-    /// must not share a pool, where one would wait for the other.
+    /// Takes the idle pool if it has `count` threads, or starts one: two calls at the same time must not share
+    /// a pool, where one would wait for the other. A pool of another number ends here.
     fn take(count: usize) -> Result<Self, Fault> {
-        if let Some(idle) = IDLE.lock().unwrap_or_else(PoisonError::into_inner).remove(&count) {
+        let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(idle) = idle.filter(|idle| idle.pool.current_num_threads() == count) {
             return Ok(idle);
         }
         let inbox = Arc::new(Inbox::default());
@@ -223,9 +224,9 @@ impl Workers {
         Ok(Self { pool, inbox })
     }
 
-    /// Keeps the threads for the next call, or ends them if as many are waiting already.
+    /// Keeps the threads for the next call, in place of those that wait.
     fn give_back(self) {
-        let count = self.pool.current_num_threads();
-        IDLE.lock().unwrap_or_else(PoisonError::into_inner).entry(count).or_insert(self);
+        let ended = IDLE.lock().unwrap_or_else(PoisonError::into_inner).replace(self);
+        drop(ended);
     }
 }

@@ -144,6 +144,7 @@ pub(crate) fn check(config: &DataConfig) -> Result<(), Fault> {
         ("data.sound", config.sound.is_some()),
         ("data.text", config.text.is_some()),
         ("data.points", config.points.is_some()),
+        ("data.oracle", config.oracle.is_some()),
         ("data.clips", config.clips.is_some()),
     ];
     match settings.into_iter().find(|(_, set)| *set) {

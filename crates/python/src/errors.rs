@@ -147,6 +147,7 @@ impl From<waxwork_models::Error> for Fault {
             E::Failed { .. } => Class::Training,
             E::NoEncoder { .. }
             | E::NoPrior { .. }
+            | E::NoCompletion { .. }
             | E::NothingToExport { .. }
             | E::NothingToMeasure { .. }
             | E::NoTemperature { .. }
@@ -177,6 +178,7 @@ fn of_core(error: &waxwork_core::Error) -> Class {
             Class::Run
         }
         E::MissingLabels { .. }
+        | E::NothingGiven
         | E::UnexpectedLabels { .. }
         | E::UnknownClass { .. }
         | E::LabelCount { .. }
@@ -185,7 +187,7 @@ fn of_core(error: &waxwork_core::Error) -> Class {
         | E::Input { .. }
         | E::Value { .. }
         | E::Empty { .. } => Class::Data,
-        E::NoPart { .. } | E::NoGraph { .. } | E::NoPath { .. } => Class::Model,
+        E::NoPart { .. } | E::NoPath { .. } => Class::Model,
         E::NonFinite { .. } => Class::Training,
         _ => Class::Other,
     }

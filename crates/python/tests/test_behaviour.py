@@ -200,6 +200,22 @@ def test_a_call_does_not_wait_for_another_with_as_many_threads(vae: ww.Run, ring
     assert ended == ["short", "long"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="there is no list of this process's threads")
+def test_only_the_threads_of_one_call_wait_for_the_next(vae: ww.Run) -> None:
+    def running() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    vae.sample(10, threads=1, progress=False)
+    few = running()
+    for threads in (2, 3, 4, 1):
+        vae.sample(10, threads=threads, progress=False)
+    # Threads end a moment after they are told to.
+    late = time.monotonic() + 30
+    while running() > few and time.monotonic() < late:
+        time.sleep(0.05)
+    assert running() <= few
+
+
 FORK = """
     import os, sys, threading, warnings
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -5,10 +5,12 @@ use candle_core::Tensor;
 use waxwork_core::model::{Decoded, Elbo, Posterior};
 use waxwork_core::rng::Stream;
 use waxwork_core::{
-    Batch, Bound, Condition, Density, Drawing, Encode, Error, GenerativeModel, Mode, Reconstruct, Result,
+    Batch, Bound, Complete, Condition, Density, Drawing, Encode, Error, GenerativeModel, Mode, Reconstruct,
+    Result,
 };
 use waxwork_nn::loss;
 
+use crate::completion::parts_of_data;
 use crate::posterior::{DiagonalGaussian, repeat_rows};
 use crate::tokens::Targets;
 use crate::{Vae, objective};
@@ -30,40 +32,60 @@ impl Vae {
         let z = q.draw(&noise.flatten_to(1)?)?;
         let labels = labels.as_ref();
         let log_prior = self.prior.log_density(&z, labels)?;
-        let log_joint =
-            (self.observation.log_likelihood(&z, labels, &targets.repeat(k)?, mode)? + log_prior)?;
+        let (seen, targets) = (self.seen(labels), targets.repeat(k)?);
+        let log_joint = (self.observation.log_likelihood(&z, seen, &targets, mode)? + log_prior)?;
         Ok((log_joint - q.log_density(&z)?)?.reshape((n, k))?)
+    }
+
+    /// What evaluation scores of a batch, and its condition as the prior sees it.
+    fn evaluated(&self, batch: &Batch) -> Result<(Targets, Option<Tensor>)> {
+        let mut targets = self.observation.evaluation_targets(batch)?;
+        let part = self.part(batch, &mut targets, (&parts_of_data(), &batch.indices))?;
+        let condition = match (&self.completion, &part) {
+            (Some(completion), Some(part)) => Some(completion.prior(part, Mode::Eval)?.detach()),
+            _ => self.labels(&batch.condition)?,
+        };
+        Ok((targets, condition))
     }
 
     /// q(z | x) for the values that [`Observation::read`](crate::observation::Observation::read) returns.
     fn posterior(&self, values: &Tensor, labels: Option<&Tensor>) -> Result<DiagonalGaussian> {
-        Ok(self.encoder.forward(values, labels, Mode::Eval)?.detach())
+        Ok(self.encoder.forward(values, self.seen(labels), Mode::Eval)?.detach())
     }
 }
 
 impl Encode for Vae {
     fn encode(&self, inputs: &Tensor, condition: &Condition) -> Result<Posterior> {
-        let labels = self.condition(condition)?;
+        let labels = self.labels(condition)?;
         Ok(self.posterior(&self.observation.read(inputs)?, labels.as_ref())?.into())
     }
 }
 
 impl Reconstruct for Vae {
-    /// The mean of p(x | z) at the mean of q(z | x).
+    /// The mean of p(x | z) at the mean of q(z | x). A model that completes images reconstructs the values that
+    /// are not given.
     fn reconstruct(&self, inputs: &Tensor, condition: &Condition) -> Result<Tensor> {
         let codes = self.encode(inputs, condition)?.mean;
-        self.generate(&codes, condition, &Drawing::none())
+        match (&self.completion, condition) {
+            (Some(_), Condition::Part { .. }) | (None, _) => {
+                self.generate(&codes, condition, &Drawing::none())
+            }
+            (Some(completion), _) => {
+                let numbers: Vec<u64> = (0..inputs.dim(0)? as u64).collect();
+                self.generate(&codes, &completion.given(inputs, &numbers)?, &Drawing::none())
+            }
+        }
     }
 }
 
 impl Bound for Vae {
     fn elbo(&self, batch: &Batch, stream: &Stream) -> Result<Elbo> {
-        let labels = self.condition(&batch.condition)?;
-        let targets = self.observation.evaluation_targets(batch)?;
+        let (targets, labels) = self.evaluated(batch)?;
         let q = self.posterior(&targets.values, labels.as_ref())?;
         let noise = stream.normal(&batch.indices, self.config.latent_dim, self.params.device())?;
         let z = q.draw(&noise.to_dtype(self.params.dtype())?)?;
-        let log_likelihood = self.observation.log_likelihood(&z, labels.as_ref(), &targets, Mode::Eval)?;
+        let seen = self.seen(labels.as_ref());
+        let log_likelihood = self.observation.log_likelihood(&z, seen, &targets, Mode::Eval)?;
         Ok(Elbo {
             reconstruction: log_likelihood.detach(),
             kl: objective::kl(&q, &*self.prior, &z, labels.as_ref())?.sum(1)?.detach(),
@@ -71,8 +93,12 @@ impl Bound for Vae {
     }
 
     fn protocol(&self) -> String {
-        let given = if self.info.condition.is_none() { "" } else { ", given the label" };
-        self.config.likelihood.protocol() + given
+        let given = match &self.completion {
+            Some(completion) => format!(", missing pixels given {}", completion.config.given.name()),
+            None if self.info.condition.is_none() => String::new(),
+            None => ", given the label".to_owned(),
+        };
+        self.config.likelihood.protocol() + &given
     }
 }
 
@@ -82,8 +108,7 @@ impl Density for Vae {
             let of = if samples == 0 { "draw" } else { "sample" };
             return Err(Error::Empty { what: "importance sampling", of });
         }
-        let labels = self.condition(&batch.condition)?;
-        let targets = self.observation.evaluation_targets(batch)?;
+        let (targets, labels) = self.evaluated(batch)?;
         let q = self.posterior(&targets.values, labels.as_ref())?;
         let noise = stream.normal(&batch.indices, (samples, self.config.latent_dim), self.params.device())?;
         let noise = noise.to_dtype(self.params.dtype())?;
@@ -98,7 +123,7 @@ impl Density for Vae {
     }
 
     fn decoded(&self, batch: &Batch, samples: usize, stream: &Stream) -> Result<Option<Decoded>> {
-        let labels = self.condition(&batch.condition)?;
+        let labels = self.labels(&batch.condition)?;
         let values = self.observation.read(&batch.inputs)?;
         let q = self.posterior(&values, labels.as_ref())?.repeat(samples)?;
         let labels = labels.map(|labels| repeat_rows(&labels, samples)).transpose()?;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::completion::CompletionConfig;
 use crate::likelihood::LikelihoodConfig;
 use waxwork_core::{Error, Result};
 use waxwork_kernels::Activation;
@@ -41,6 +42,14 @@ pub struct VaeConfig {
     pub prior: PriorConfig,
     /// Weight of the KL term (β-VAE, Higgins et al. 2017); 1 is the evidence lower bound.
     pub beta: f64,
+    /// Weight of the total correlation relative to the rest of the KL term (β-TC-VAE, Chen et al. 2018); 1 is the evidence lower
+    /// bound. The total correlation is estimated from the batch, or from each of its `train.micro_batches`.
+    #[serde(skip_serializing_if = "is_neutral")]
+    pub total_correlation: f64,
+    /// Widths of the hidden layers of a discriminator that estimates the total correlation in place of the batch (FactorVAE, Kim &
+    /// Mnih 2018, whose γ is `total_correlation` − 1); empty: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub discriminator: Vec<usize>,
     /// Steps over which the weight of the KL term rises linearly from zero to `beta`.
     pub kl_warmup_steps: u64,
     /// Nats per latent dimension below which the KL term costs nothing (free bits, Kingma et al. 2016).
@@ -54,6 +63,10 @@ pub struct VaeConfig {
     /// et al. 2016): the bias of the output layer is the logit of the mean, clipped to [0.001, 0.999].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub start_at_mean: bool,
+    /// Complete images of which a part is given, in place of labels: the prior is then a network that sees
+    /// the given part (Sohn et al. 2015). For the conditional family only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion: Option<CompletionConfig>,
 }
 
 /// What a latent is.
@@ -217,8 +230,8 @@ impl PriorConfig {
         *self == Self::Standard
     }
 
-    /// Whether training changes the prior.
-    pub(crate) fn has_weights(&self) -> bool {
+    /// Whether training changes this prior.
+    fn has_weights(&self) -> bool {
         matches!(self, Self::Label | Self::Vamp { .. })
     }
 
@@ -347,6 +360,10 @@ fn is_one(draws: &usize) -> bool {
     *draws == 1
 }
 
+fn is_neutral(weight: &f64) -> bool {
+    *weight == 1.0
+}
+
 fn is_zero(share: &f64) -> bool {
     *share == 0.0
 }
@@ -363,11 +380,14 @@ impl Default for VaeConfig {
             likelihood: LikelihoodConfig::default(),
             prior: PriorConfig::Standard,
             beta: 1.0,
+            total_correlation: 1.0,
+            discriminator: Vec::new(),
             kl_warmup_steps: 0,
             free_bits: 0.0,
             importance_samples: 1,
             draws: 1,
             start_at_mean: false,
+            completion: None,
         }
     }
 }
@@ -385,11 +405,16 @@ impl VaeConfig {
         if !matches!(self.network, Network::Conv { .. }) {
             return fail("network", "codes need a network of the kind conv");
         }
+        if self.completion.is_some() {
+            return fail("completion", "a model of codes cannot complete images: leave it or latent out");
+        }
         if !matches!(self.prior, PriorConfig::Autoregressive { .. }) {
             return fail("prior", "codes need an autoregressive prior: prior = { autoregressive = {} }");
         }
         let gaussian = [
             ("beta", self.beta != 1.0),
+            ("total_correlation", !is_neutral(&self.total_correlation)),
+            ("discriminator", !self.discriminator.is_empty()),
             ("kl_warmup_steps", self.kl_warmup_steps > 0),
             ("free_bits", self.free_bits != 0.0),
             ("importance_samples", self.importance_samples != 1),
@@ -399,6 +424,34 @@ impl VaeConfig {
             Some((key, _)) => fail(key, "codes have no KL term and no draws: leave it out"),
             None => Ok(()),
         }
+    }
+
+    fn check_total_correlation(&self) -> Result<()> {
+        let weight = self.total_correlation;
+        let reason = if !(weight >= 0.0 && weight.is_finite()) {
+            "must be a finite number, not negative"
+        } else if is_neutral(&weight) {
+            return Ok(());
+        } else if self.prior.has_weights() {
+            "it is a part of the KL divergence from a standard normal prior: leave it or model.prior out"
+        } else if self.completion.is_some() {
+            "it is a part of the KL divergence from a standard normal prior: leave it or model.completion out"
+        } else if self.draws > 1 {
+            "it is estimated from one draw per sample: leave it or model.draws out"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Config { key: "model.total_correlation".into(), reason: reason.into() })
+    }
+
+    /// Whether training changes the prior.
+    pub(crate) fn learns_prior(&self) -> bool {
+        self.prior.has_weights() || self.completion.is_some()
+    }
+
+    /// The steps at the start of training that do not train the model itself.
+    pub(crate) fn guess_steps(&self) -> u64 {
+        self.completion.map_or(0, |completion| completion.guess_steps)
     }
 
     /// Checks every value, for a model whose condition has `width` values; 0 if it is unconditional.
@@ -418,6 +471,29 @@ impl VaeConfig {
             self.validate_codes()?;
         } else if matches!(self.prior, PriorConfig::Autoregressive { .. }) {
             return fail("prior", "an autoregressive prior is for codes: set latent to the kind fsq or vq");
+        }
+        if let Some(completion) = &self.completion {
+            if width == 0 {
+                return fail(
+                    "completion",
+                    "a model that completes images is of the conditional family, cvae",
+                );
+            }
+            if !self.prior.is_standard() {
+                return fail(
+                    "prior",
+                    "the prior of a model that completes images is a network: leave it out",
+                );
+            }
+            if completion.guess_steps > 0 && !matches!(self.network, Network::Mlp { .. }) {
+                return fail("completion.guess_steps", "only a network of the kind mlp supports it");
+            }
+            if completion.guess_steps > 0 && completion.given.is_drawn() {
+                return fail(
+                    "completion.guess_steps",
+                    "guesses need the same given part in every image: leave it out",
+                );
+            }
         }
         if matches!(self.prior, PriorConfig::Vamp { .. }) && !matches!(self.network, Network::Mlp { .. }) {
             return fail("prior", "a vamp prior needs a network of the kind mlp");
@@ -455,6 +531,13 @@ impl VaeConfig {
         if !(self.beta >= 0.0 && self.beta.is_finite()) {
             return fail("beta", "must be a finite number, not negative");
         }
+        self.check_total_correlation()?;
+        if !self.discriminator.is_empty() && is_neutral(&self.total_correlation) {
+            return fail("discriminator", "has no use while model.total_correlation is 1");
+        }
+        if self.discriminator.iter().any(|width| !(1..=WIDEST).contains(width)) {
+            return fail("discriminator", "a layer has a width of 1 to 2^24");
+        }
         if !(self.free_bits >= 0.0 && self.free_bits.is_finite()) {
             return fail("free_bits", "must be a finite number of nats, not negative");
         }
@@ -485,12 +568,15 @@ impl VaeConfig {
             }
             _ => {}
         }
-        let plain = self.beta == 1.0 && self.free_bits == 0.0 && self.kl_warmup_steps == 0;
+        let plain = self.beta == 1.0
+            && is_neutral(&self.total_correlation)
+            && self.free_bits == 0.0
+            && self.kl_warmup_steps == 0;
         match self.importance_samples {
             0 => fail("importance_samples", "must be at least 1"),
             2.. if !plain => fail(
                 "importance_samples",
-                "the importance-weighted bound has no KL term of its own: leave beta, free_bits and kl_warmup_steps alone",
+                "the importance-weighted bound has no KL term of its own: leave beta, total_correlation, free_bits and kl_warmup_steps alone",
             ),
             _ => Ok(()),
         }

@@ -2,11 +2,13 @@
 
 use waxwork_core::model::{GenerativeModel, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
-use waxwork_core::{Error, Result};
+use waxwork_core::{ConditionSpec, Error, Result};
 
 use crate::{DECODER, ENCODER, Vae};
 
-/// The decoder with the mean of its observation model, the encoder, or the map from noise to latents.
+/// The decoder with the mean of its observation model, or one step of a decoder of tokens; the encoder; or the map
+/// from noise to latents. Of a model that completes images, only the last has a condition: the given values, 0
+/// where a value is missing, then 1 for every given value and 0 for the others.
 ///
 /// # Errors
 /// [`Error::NoPart`] for a part that the model does not have.
@@ -14,17 +16,17 @@ pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
     let no_part = || Error::NoPart { family: vae.info.family.clone(), part, parts: vae.parts() };
     let ModelInfo { sample, latent, condition, .. } = &vae.info;
     let latent_dim = latent.len();
+    let seen = if vae.completion.is_some() { &ConditionSpec::None } else { condition };
     let mut graph = Graph::new(part.name());
     match part {
         Part::Decoder => {
             let latents = graph.input("latents", &[latent_dim]);
-            let labels = graph.condition(condition)?;
-            let samples = vae.observation.export(graph.root(), &latents, labels.as_ref())?;
-            graph.output(sample.name(), &samples, sample.dims());
+            let labels = graph.condition(seen)?;
+            vae.observation.export(&mut graph, &latents, labels.as_ref())?;
         }
         Part::Encoder => {
             let images = graph.input(sample.name(), sample.dims());
-            let labels = graph.condition(condition)?;
+            let labels = graph.condition(seen)?;
             let (mean, log_var) =
                 vae.encoder.export(graph.root().enter(ENCODER), &images, labels.as_ref())?;
             graph.output("mean", &mean, &[latent_dim]);
@@ -32,7 +34,10 @@ pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
         }
         Part::Prior => {
             let noise = graph.input("noise", &[latent_dim]);
-            let labels = graph.condition(condition)?;
+            let labels = match (&vae.completion, graph.condition(condition)?) {
+                (Some(completion), Some(encoded)) => Some(completion.export(graph.root(), &encoded)?),
+                (_, labels) => labels,
+            };
             let mut root = graph.root();
             let mut decoder = root.enter(DECODER);
             let latents = vae.prior.export(decoder.enter("prior"), &noise, labels.as_ref())?;

@@ -12,13 +12,16 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 //!
-//! [`Vae::conditional`] is the same model given labels, on which `waxwork-cvae` builds. [`CodeVae`] is the model
-//! whose latents are maps of codes (FSQ, VQ-VAE); [`build`] makes the one that a configuration asks for.
+//! [`Vae::conditional`] is the same model given labels, or a part of the image, on which `waxwork-cvae` builds.
+//! [`CodeVae`] is the model whose latents are maps of codes (FSQ, VQ-VAE); [`build`] makes the one that a
+//! configuration asks for.
 
 pub mod aggregate;
 mod bounds;
 mod codes;
+mod completion;
 mod config;
+mod discriminator;
 mod export;
 mod likelihood;
 pub mod mixture;
@@ -29,6 +32,7 @@ mod posterior;
 pub mod prior;
 pub mod start;
 mod tokens;
+mod total_correlation;
 mod vamp;
 
 use std::sync::Arc;
@@ -36,28 +40,36 @@ use std::sync::Arc;
 use waxwork_core::latent::LatentLayout;
 use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
+use waxwork_core::rng::Stream;
 use waxwork_core::sample::Range;
 use waxwork_core::{
-    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, Error, GenerativeModel, ParamGroup,
-    ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Bound, Complete, Condition, ConditionSpec, Density, Drawing, Encode, Error, GenerativeModel, Loss,
+    Mode, ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 
 pub use codes::{CodeVae, PRIOR};
+pub use completion::{CompletionConfig, GUESS, GivenPart};
 pub use config::{LatentConfig, Network, PriorConfig, VaeConfig};
 pub use likelihood::{Binarisation, Likelihood, LikelihoodConfig};
 pub use posterior::DiagonalGaussian;
 
+use completion::{Completion, Given};
+use discriminator::Discriminator;
 use mixture::Mixture;
 use networks::Encoder;
 use observation::Observation;
 use posterior::repeat_rows;
-use prior::{LabelGaussian, Prior, StandardNormal};
+use prior::{Computed, LabelGaussian, Prior, StandardNormal};
+use tokens::Targets;
+use total_correlation::total_correlation;
 use vamp::Vamp;
 
 /// The group of the encoder's weights.
 pub const ENCODER: &str = "encoder";
 /// The group of the decoder's weights, with a learned observation scale and a learned prior.
 pub const DECODER: &str = "decoder";
+/// The group of the weights of a discriminator that estimates the total correlation.
+pub const DISCRIMINATOR: &str = "discriminator";
 
 /// The model of `config` for samples like `sample`, with its tensors from `params`: a [`CodeVae`] if latents are
 /// codes, else a [`Vae`]. `family` is its name in [`ModelInfo`].
@@ -90,6 +102,9 @@ pub struct Vae {
     encoder: Encoder,
     observation: Observation,
     prior: Arc<dyn Prior>,
+    /// The same network twice: on its weights, and on weights without gradients.
+    discriminator: Option<[Discriminator; 2]>,
+    completion: Option<Completion>,
 }
 
 impl Vae {
@@ -101,7 +116,8 @@ impl Vae {
         Self::conditional("vae", config, sample, ConditionSpec::None, params)
     }
 
-    /// The same model for samples with a condition. `family` is its name in [`ModelInfo`].
+    /// The same model for samples with a condition. `family` is its name in [`ModelInfo`]. With
+    /// [`VaeConfig::completion`], the condition is a part of the sample, and `condition` does not count.
     ///
     /// # Errors
     /// As [`Vae::new`].
@@ -112,15 +128,28 @@ impl Vae {
         condition: ConditionSpec,
         mut params: ParamSet,
     ) -> Result<Self> {
-        let (sample, width) = (sample.into(), condition.width());
-        config.validate(width)?;
+        let sample = sample.into();
+        let condition = match config.completion {
+            Some(_) if !condition.is_none() => ConditionSpec::Part { len: sample.len() },
+            _ => condition,
+        };
+        config.validate(condition.width())?;
         if config.latent.codes().is_some() {
             let reason = "latents that are codes belong to a `CodeVae`, which `build` makes".to_owned();
             return Err(Error::Config { key: "model.latent".to_owned(), reason });
         }
+        // The part that is given reaches the prior alone.
+        let width = if config.completion.is_some() { 0 } else { condition.width() };
         let encoder = Encoder::new(params.root().enter(ENCODER), &config, &sample, width)?;
         let observation = Observation::new(&mut params, &config, &sample, width)?;
+        let completion = config.completion;
+        let completion =
+            completion.map(|completion| Completion::new(&mut params, completion, &config, &sample));
+        let completion = completion.transpose()?;
         let prior: Arc<dyn Prior> = match config.prior {
+            PriorConfig::Standard if completion.is_some() => {
+                Arc::new(Computed { latent_dim: config.latent_dim })
+            }
             PriorConfig::Standard => Arc::new(StandardNormal),
             PriorConfig::Label => {
                 let mut root = params.root();
@@ -152,15 +181,69 @@ impl Vae {
                 Arc::new(Mixture::new(decoder.enter("prior"), groups, components, config.latent_dim)?)
             }
         };
+        let discriminator = (!config.discriminator.is_empty())
+            .then(|| Discriminator::new(params.root().enter(DISCRIMINATOR), &config))
+            .transpose()?;
         let params = params.finish()?;
-        let groups = [ENCODER, DECODER].map(|name| params.group(name, &format!("{name}."))).to_vec();
+        let frozen = |discriminator: Discriminator| -> Result<[Discriminator; 2]> {
+            let frozen = Discriminator::new(params.frozen().root().enter(DISCRIMINATOR), &config)?;
+            Ok([discriminator, frozen])
+        };
+        let discriminator = discriminator.map(frozen).transpose()?;
+        let guess = (config.guess_steps() > 0).then_some(GUESS);
+        let names =
+            [ENCODER, DECODER].into_iter().chain(guess).chain(discriminator.as_ref().map(|_| DISCRIMINATOR));
+        let groups = names.map(|name| params.group(name, &format!("{name}."))).collect();
         let latent = LatentLayout::normal(config.latent_dim);
         let info = ModelInfo { family: family.into(), sample, latent, condition };
-        Ok(Self { config, info, params, groups, encoder, observation, prior })
+        Ok(Self { config, info, params, groups, encoder, observation, prior, discriminator, completion })
     }
 
+    /// A condition as encoder and decoder see it, `(N, width)`. They do not see a given part.
+    fn labels(&self, condition: &Condition) -> Result<Option<Tensor>> {
+        match self.completion {
+            Some(_) => Ok(None),
+            None => self.info.encode_condition(condition, &self.params),
+        }
+    }
+
+    /// A condition as the prior sees it, `(N, width)`.
     fn condition(&self, condition: &Condition) -> Result<Option<Tensor>> {
-        self.info.encode_condition(condition, &self.params)
+        let encoded = self.info.encode_condition(condition, &self.params)?;
+        match (&self.completion, encoded) {
+            (Some(completion), Some(encoded)) => {
+                Ok(Some(completion.prior(&completion.decoded(&encoded)?, Mode::Eval)?))
+            }
+            (_, encoded) => Ok(encoded),
+        }
+    }
+
+    /// The given part of a batch, whose values are those of `targets`, of which only the others count from then
+    /// on. It is the batch's condition, or else the part that the configuration names. None for a model that does
+    /// not complete images.
+    fn part(
+        &self,
+        batch: &Batch,
+        targets: &mut Targets,
+        (stream, rows): (&Stream, &[u64]),
+    ) -> Result<Option<Given>> {
+        let Some(completion) = &self.completion else { return Ok(None) };
+        let given = match &batch.condition {
+            condition @ Condition::Part { .. } => {
+                let encoded = self.info.encode_condition(condition, &self.params)?;
+                let mask = completion.decoded(&encoded.ok_or(Error::NothingGiven)?)?.mask;
+                Given { values: targets.values.mul(&mask)?, mask }
+            }
+            // Classes, if the data has any, are no condition of this model.
+            _ => completion.part_of(&targets.values, stream, rows)?,
+        };
+        targets.counted = Some(given.missing()?);
+        Ok(Some(given))
+    }
+
+    /// What encoder and decoder see of a condition that the prior sees.
+    fn seen<'a>(&self, condition: Option<&'a Tensor>) -> Option<&'a Tensor> {
+        condition.filter(|_| self.completion.is_none())
     }
 }
 
@@ -173,12 +256,27 @@ impl Trainable for Vae {
         &self.groups
     }
 
+    fn updates(&self) -> usize {
+        if self.discriminator.is_some() { 2 } else { 1 }
+    }
+
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let VaeConfig { latent_dim, importance_samples, draws, .. } = self.config;
-        let condition = self.condition(&batch.condition)?;
+        let mut x = self.observation.training_targets(batch, ctx)?;
+        let part = self.part(batch, &mut x, (&ctx.stream("given"), &ctx.rows(batch.len())))?;
+        let condition = match (&self.completion, &part) {
+            (Some(completion), Some(part)) => {
+                if completion.is_guessing(ctx.step())
+                    && let Some(loss) = completion.guess_loss(part, &x.values, ctx.train())?
+                {
+                    return ctx.update(&[GUESS], loss);
+                }
+                Some(completion.prior(part, ctx.train())?)
+            }
+            _ => self.labels(&batch.condition)?,
+        };
         let labels = condition.as_ref();
-        let x = self.observation.training_targets(batch, ctx)?;
-        let q = self.encoder.forward(&x.values, labels, ctx.train())?;
+        let q = self.encoder.forward(&x.values, self.seen(labels), ctx.train())?;
         let noise = ctx.normal("latent", batch.len(), (importance_samples.max(draws), latent_dim))?;
         if importance_samples > 1 {
             let log_weights = self.log_weights(&q, &x, labels, &noise, ctx.train())?;
@@ -191,10 +289,22 @@ impl Trainable for Vae {
         let labels = labels.map(|labels| repeat_rows(labels, draws)).transpose()?;
         let labels = labels.as_ref();
         let z = q.draw(&noise.flatten_to(1)?)?;
-        let log_likelihood = self.observation.log_likelihood(&z, labels, &x, ctx.train())?;
+        let log_likelihood = self.observation.log_likelihood(&z, self.seen(labels), &x, ctx.train())?;
         let kl = objective::kl(&q, &*self.prior, &z, labels)?;
-        let loss = objective::negative_elbo(&log_likelihood, &kl, &self.config, ctx.step())?;
-        ctx.update(&[ENCODER, DECODER], loss)
+        let correlation = match &self.discriminator {
+            _ if self.config.total_correlation == 1.0 => None,
+            Some([_, frozen]) => Some(frozen.forward(&z, Mode::Frozen)?.mean_all()?),
+            None => Some(total_correlation(&q, &z, ctx.training_samples())?),
+        };
+        let loss =
+            objective::negative_elbo(&log_likelihood, &kl, correlation.as_ref(), &self.config, ctx.step())?;
+        ctx.update(&[ENCODER, DECODER], loss)?;
+
+        let Some([discriminator, _]) = &self.discriminator else { return Ok(()) };
+        let together = discriminator.forward(&z.detach(), ctx.train())?;
+        let permuted = discriminator.forward(&discriminator::permuted(&z, ctx)?, ctx.train())?;
+        let loss = discriminator::cross_entropy(&together, &permuted)?;
+        ctx.update(&[DISCRIMINATOR], Loss::new("discriminator", loss))
     }
 }
 
@@ -206,8 +316,11 @@ impl GenerativeModel for Vae {
     fn generate(&self, latents: &Tensor, condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor> {
         let n = latents.dims().first().copied().unwrap_or(0);
         model::check_input("the latents", latents, &(n, self.config.latent_dim).into())?;
-        let labels = self.condition(condition)?;
-        Ok(self.observation.draw(latents, labels.as_ref(), drawing)?.detach())
+        let labels = self.labels(condition)?;
+        let made = self.observation.draw(latents, labels.as_ref(), drawing)?.detach();
+        let Some(completion) = &self.completion else { return Ok(made) };
+        let encoded = self.info.encode_condition(condition, &self.params)?.ok_or(Error::NothingGiven)?;
+        completion.decoded(&encoded)?.completed(&made)
     }
 
     fn latents(&self, noise: &Tensor, condition: &Condition) -> Result<Tensor> {
@@ -216,6 +329,9 @@ impl GenerativeModel for Vae {
 
     fn parts(&self) -> &'static [Part] {
         match self.config.prior {
+            PriorConfig::Standard if self.completion.is_some() => {
+                &[Part::Decoder, Part::Encoder, Part::Prior]
+            }
             PriorConfig::Standard | PriorConfig::Autoregressive { .. } => &[Part::Decoder, Part::Encoder],
             PriorConfig::Label | PriorConfig::Mixture { .. } | PriorConfig::Vamp { .. } => {
                 &[Part::Decoder, Part::Encoder, Part::Prior]
@@ -233,6 +349,10 @@ impl GenerativeModel for Vae {
 
     fn reconstructor(&self) -> Option<&dyn Reconstruct> {
         Some(self)
+    }
+
+    fn completer(&self) -> Option<&dyn Complete> {
+        self.completion.as_ref().map(|completion| completion as &dyn Complete)
     }
 
     fn bound(&self) -> Option<&dyn Bound> {

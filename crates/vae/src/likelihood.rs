@@ -84,7 +84,7 @@ pub struct Likelihood {
 const LOG_SCALES: (f64, f64) = (-4.605_170_185_988_091, 0.0);
 
 /// The seed of draws that belong to the data rather than to a run.
-const DATA_SEED: u64 = 0;
+pub(crate) const DATA_SEED: u64 = 0;
 
 impl Likelihood {
     /// The observation model of `config` for samples like `sample`; a learned scale becomes the weight
@@ -161,6 +161,27 @@ impl Likelihood {
             }
             _ => Ok(batch.inputs.clone()),
         }
+    }
+
+    /// log p(target | output) of the values for which `counted` is 1, per sample and in nats; where it is 0, a
+    /// value counts as nothing. `(N, ..)` three times → `(N)`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for likelihoods of rows and of tokens, which have no such values.
+    pub fn log_likelihood_of(&self, output: &Tensor, targets: &Tensor, counted: &Tensor) -> Result<Tensor> {
+        let each = match self.config {
+            LikelihoodConfig::Bernoulli { .. } => loss::bce_with_logits(output, targets)?.neg()?,
+            LikelihoodConfig::ContinuousBernoulli => {
+                let constant = loss::continuous_bernoulli_log_constant(output)?;
+                (constant - loss::bce_with_logits(output, targets)?)?
+            }
+            LikelihoodConfig::Gaussian { scale, .. } => {
+                let log_scale = self.log_scale(scale, output)?;
+                loss::gaussian_nll(targets, &self.mean(output)?, &log_scale)?.neg()?
+            }
+            LikelihoodConfig::Rows { .. } | LikelihoodConfig::Tokens => return Err(no_values()),
+        };
+        loss::sum_per_sample(&each.mul(counted)?)
     }
 
     /// log p(target | output) per sample, in nats: `(N, ..)` twice → `(N)`.

@@ -263,7 +263,12 @@ impl Decoder {
 }
 
 /// The hidden linear layers of encoder or decoder.
-fn linear_layers(scope: Scope<'_>, inputs: usize, widths: &[usize], config: &VaeConfig) -> Result<Mlp> {
+pub(crate) fn linear_layers(
+    scope: Scope<'_>,
+    inputs: usize,
+    widths: &[usize],
+    config: &VaeConfig,
+) -> Result<Mlp> {
     let style = config.style();
     if config.gated {
         return Mlp::gated(scope, inputs, widths, style.weights);

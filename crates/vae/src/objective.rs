@@ -13,18 +13,28 @@ use crate::prior::Prior;
 /// 2017).
 ///
 /// `log_likelihood` is log p(x | z) at one draw, `(N)`; `kl` is KL(q ‖ p) by dimension, `(N, latent_dim)`;
-/// `step` counts from 0 and matters during the warm-up.
+/// `step` counts from 0 and matters during the warm-up. `correlation` is the total correlation, a scalar. It
+/// is a part of the mean of `kl` (Chen et al. 2018, eq. 2), so a weight w adds w − 1 times its value.
 pub(crate) fn negative_elbo(
     log_likelihood: &Tensor,
     kl: &Tensor,
+    correlation: Option<&Tensor>,
     config: &VaeConfig,
     step: u64,
 ) -> Result<Loss> {
     let reconstruction = log_likelihood.mean_all()?;
-    let penalty = weighted(&kl_penalty(kl, config.free_bits)?, config, step)?;
-    Ok(Loss::new("loss", (penalty - &reconstruction)?)
+    let mut penalty = kl_penalty(kl, config.free_bits)?;
+    if let Some(correlation) = correlation {
+        penalty = (penalty + correlation.affine(config.total_correlation - 1.0, 0.0)?)?;
+    }
+    let penalty = weighted(&penalty, config, step)?;
+    let loss = Loss::new("loss", (penalty - &reconstruction)?)
         .term("reconstruction", &reconstruction)
-        .term("kl", &kl.sum(1)?.mean_all()?))
+        .term("kl", &kl.sum(1)?.mean_all()?);
+    Ok(match correlation {
+        Some(correlation) => loss.term("total_correlation", correlation),
+        None => loss,
+    })
 }
 
 /// −log 1/K Σ p(x, z) / q(z | x), averaged over the batch and in nats per sample (IWAE, Burda et al. 2016).
@@ -51,14 +61,16 @@ pub(crate) fn kl(
 fn weighted(penalty: &Tensor, config: &VaeConfig, step: u64) -> Result<Tensor> {
     let weight = beta(config, step);
     // candle's tape ends at a factor of zero, and the weights of a prior would have no gradient.
-    if weight == 0.0 && config.prior.has_weights() {
+    if weight == 0.0 && config.learns_prior() {
         return Ok(penalty.mul(&penalty.zeros_like()?)?);
     }
     Ok(penalty.affine(weight, 0.0)?)
 }
 
-/// The weight of the KL term at a step. It rises linearly from zero to β over the warm-up.
+/// The weight of the KL term at a step. It rises linearly from zero to β over the warm-up, which begins when
+/// the model itself begins to learn.
 fn beta(config: &VaeConfig, step: u64) -> f64 {
+    let step = step.saturating_sub(config.guess_steps());
     match config.kl_warmup_steps {
         0 => config.beta,
         steps => config.beta * (step as f64 / steps as f64).min(1.0),

@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use waxwork_core::model::check_input;
-use waxwork_core::onnx::{GraphScope, Part, Value};
-use waxwork_core::{Batch, Drawing, Error, Mode, ParamSet, Result, SampleSpec, StepContext};
+use waxwork_core::onnx::{Graph, Value};
+use waxwork_core::{Batch, Drawing, Mode, ParamSet, Result, SampleSpec, StepContext};
 
 use crate::DECODER;
 use crate::config::{Network, VaeConfig};
@@ -115,7 +115,11 @@ impl Observation {
     ) -> Result<Tensor> {
         match self {
             Self::Values { decoder, likelihood, .. } => {
-                likelihood.log_likelihood(&decoder.forward(z, labels, mode)?, &targets.values)
+                let output = decoder.forward(z, labels, mode)?;
+                match &targets.counted {
+                    Some(counted) => likelihood.log_likelihood_of(&output, &targets.values, counted),
+                    None => likelihood.log_likelihood(&output, &targets.values),
+                }
             }
             Self::Tokens(decoder) => decoder.log_likelihood(&beside(z, labels)?, targets, mode),
         }
@@ -139,25 +143,30 @@ impl Observation {
         Ok(Some((likelihood.mean(&output)?, scales)))
     }
 
-    /// [`Observation::draw`] without randomness, as nodes of a graph.
+    /// One pass without randomness, as a graph. For values it is [`Observation::draw`]; for tokens one step of
+    /// it, from the token before and the state to the logits of the next token.
     ///
     /// # Errors
-    /// [`Error::NoGraph`] for a decoder of tokens.
-    pub(crate) fn export(
-        &self,
-        mut root: GraphScope<'_>,
-        latents: &Value,
-        labels: Option<&Value>,
-    ) -> Result<Value> {
+    /// If a constant cannot be stored.
+    pub(crate) fn export(&self, graph: &mut Graph, latents: &Value, labels: Option<&Value>) -> Result<()> {
         match self {
-            Self::Values { decoder, likelihood, .. } => {
-                let output = decoder.export(root.enter(DECODER), latents, labels)?;
-                likelihood.export(root, output)
+            Self::Values { decoder, likelihood, sample } => {
+                let output = decoder.export(graph.root().enter(DECODER), latents, labels)?;
+                let samples = likelihood.export(graph.root(), output)?;
+                graph.output(sample.name(), &samples, sample.dims());
             }
-            Self::Tokens(_) => Err(Error::NoGraph {
-                part: Part::Decoder,
-                reason: "it makes one token after another, each from those before it",
-            }),
+            Self::Tokens(decoder) => {
+                let (width, vocabulary) = decoder.widths();
+                let (tokens, state) = (graph.numbers("tokens"), graph.input("state", &[width]));
+                let mut root = graph.root();
+                let given = root.beside(latents, labels);
+                let [logits, next, start] =
+                    decoder.export_step(root.enter(DECODER), &given, &tokens, &state)?;
+                graph.output("logits", &logits, &[vocabulary]);
+                graph.output("next_state", &next, &[width]);
+                graph.output("start", &start, &[width]);
+            }
         }
+        Ok(())
     }
 }

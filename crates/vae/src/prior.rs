@@ -109,11 +109,57 @@ impl Prior for LabelGaussian {
             Ok(scope.node("MatMul", &[labels, &table], &[]))
         };
         let (mean, log_var) = (row("mean", &self.mean)?, row("log_var", &self.log_var)?);
-        let half = scope.affine(&log_var, 0.5, 0.0)?;
-        let scale = scope.node("Exp", &[&half], &[]);
-        let scaled = scope.node("Mul", &[noise, &scale], &[]);
-        Ok(Some(scope.node("Add", &[&mean, &scaled], &[])))
+        Ok(Some(exported_draw(scope, noise, &mean, &log_var)?))
     }
+}
+
+/// The diagonal Gaussian that a network has computed for each sample: the condition is its mean beside its
+/// log-variance, `(N, 2 · latent_dim)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Computed {
+    pub(crate) latent_dim: usize,
+}
+
+impl Computed {
+    fn given(&self, condition: Option<&Tensor>) -> Result<DiagonalGaussian> {
+        let condition = condition.ok_or(Error::NothingGiven)?;
+        let half = |start: usize| condition.narrow(1, start, self.latent_dim)?.contiguous();
+        Ok(DiagonalGaussian { mean: half(0)?, log_var: half(self.latent_dim)? })
+    }
+}
+
+impl Prior for Computed {
+    fn log_density(&self, z: &Tensor, condition: Option<&Tensor>) -> Result<Tensor> {
+        self.given(condition)?.log_density(z)
+    }
+
+    fn draw(&self, noise: &Tensor, condition: Option<&Tensor>) -> Result<Tensor> {
+        self.given(condition)?.draw(noise)
+    }
+
+    fn kl(&self, q: &DiagonalGaussian, condition: Option<&Tensor>) -> Result<Option<Tensor>> {
+        Ok(Some(q.kl_to(&self.given(condition)?)?))
+    }
+
+    fn export(
+        &self,
+        mut scope: GraphScope<'_>,
+        noise: &Value,
+        condition: Option<&Value>,
+    ) -> Result<Option<Value>> {
+        let condition = condition.ok_or(Error::NothingGiven)?;
+        let mean = scope.columns(condition, 0, self.latent_dim);
+        let log_var = scope.columns(condition, self.latent_dim, self.latent_dim);
+        Ok(Some(exported_draw(scope, noise, &mean, &log_var)?))
+    }
+}
+
+/// [`DiagonalGaussian::draw`] as nodes of a graph.
+fn exported_draw(mut scope: GraphScope<'_>, noise: &Value, mean: &Value, log_var: &Value) -> Result<Value> {
+    let half = scope.affine(log_var, 0.5, 0.0)?;
+    let scale = scope.node("Exp", &[&half], &[]);
+    let scaled = scope.node("Mul", &[noise, &scale], &[]);
+    Ok(scope.node("Add", &[mean, &scaled], &[]))
 }
 
 fn needs_labels() -> Error {

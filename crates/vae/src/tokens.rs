@@ -92,6 +92,8 @@ pub(crate) struct Targets {
     /// The decoder's input: before each token to predict, the token that precedes it, `(N, L)` u32. None for
     /// decoders of other data.
     pub(crate) given: Option<Tensor>,
+    /// 1 for each value that counts, 0 for the others, `(N, ..)`. None if all count, and for sequences.
+    pub(crate) counted: Option<Tensor>,
     /// Factors for the decoder's embedded tokens, `(N, L · embedding)`, and hidden states, `(N, L · hidden)`:
     /// 0 for those that dropout removes, 1 / (1 − share) for the others. None without dropout.
     factors: Option<[Tensor; 2]>,
@@ -100,17 +102,18 @@ pub(crate) struct Targets {
 impl Targets {
     /// Targets of a decoder that does not see any of them.
     pub(crate) fn independent(values: Tensor) -> Self {
-        Self { values, given: None, factors: None }
+        Self { values, given: None, counted: None, factors: None }
     }
 
     /// Repeats every row `k` times in succession.
     pub(crate) fn repeat(&self, k: usize) -> Result<Self> {
         let given = self.given.as_ref().map(|given| repeat_rows(given, k)).transpose()?;
+        let counted = self.counted.as_ref().map(|counted| repeat_rows(counted, k)).transpose()?;
         let factors = match &self.factors {
             Some([inputs, states]) => Some([repeat_rows(inputs, k)?, repeat_rows(states, k)?]),
             None => None,
         };
-        Ok(Self { values: repeat_rows(&self.values, k)?, given, factors })
+        Ok(Self { values: repeat_rows(&self.values, k)?, given, counted, factors })
     }
 
     /// Multiplies features `(N · L, width)` by the factors at `place`.
@@ -203,7 +206,7 @@ impl TokenDecoder {
         let (n, length) = values.dims2()?;
         let none = self.no_token(n, values.device())?;
         let given = Tensor::cat(&[&none, &values.narrow(1, 0, length - 1)?], 1)?;
-        Ok(Targets { values, given: Some(given), factors: None })
+        Ok(Targets { values, given: Some(given), counted: None, factors: None })
     }
 
     /// Targets for training: dropout removes some of the decoder's input tokens, and some of its features, by
@@ -253,6 +256,34 @@ impl TokenDecoder {
         Ok(each.reshape((n, length))?.sum(1)?)
     }
 
+    /// Width of the recurrent layer's state, and size of the vocabulary.
+    pub(crate) fn widths(&self) -> (usize, usize) {
+        (self.recurrent.state(), self.dims.1)
+    }
+
+    /// One step as nodes of a graph. `given` are latents beside conditions `(batch, given)`, and `tokens` `(batch)`
+    /// the tokens before those to predict, or the size of the vocabulary if there is none. Returns the logits
+    /// `(batch, V)`, the next state `(batch, state)`, and the state before the first token, which depends on `given`
+    /// alone.
+    ///
+    /// # Errors
+    /// If a constant cannot be stored.
+    pub(crate) fn export_step(
+        &self,
+        mut scope: GraphScope<'_>,
+        given: &Value,
+        tokens: &Value,
+        state: &Value,
+    ) -> Result<[Value; 3]> {
+        let start = self.start.export(scope.enter("start"), given, Activation::Tanh)?;
+        let features = self.embedding.export_numbers(scope.enter("embedding"), tokens)?;
+        let inputs = scope.beside(&features, Some(given));
+        let next = self.recurrent.export_step(scope.enter("recurrent"), &inputs, state)?;
+        let hidden = scope.columns(&next, 0, self.recurrent.hidden());
+        let logits = self.output.export(scope.enter("output"), &hidden, Activation::Identity)?;
+        Ok([logits, next, start])
+    }
+
     /// Draws sequences of p(x | z) as one-hot rows, token by token. At temperature 0, each step takes the
     /// most likely token given those before it. After an end, all tokens are ends.
     pub(crate) fn draw(&self, z: &Tensor, drawing: &Drawing<'_>) -> Result<Tensor> {
@@ -266,16 +297,15 @@ impl TokenDecoder {
             state = self.recurrent.step(&Tensor::cat(&[&features, z], 1)?, &state)?;
             let hidden = state.narrow(1, 0, self.recurrent.hidden())?.contiguous()?;
             let logits = self.output.forward(&hidden, Activation::Identity, Mode::Eval)?;
-            let shares = shares(&logits, drawing.temperature)?;
-            for (row, shares) in shares.chunks_exact(vocabulary).enumerate() {
-                // Sequences that have ended draw too, so that all do the same work. Their tokens are not
-                // read.
-                let token = match draws.get_mut(row) {
-                    Some(draws) if drawing.temperature > 0.0 => chosen(shares, draws.uniform()),
-                    _ => (0..vocabulary).fold(0, |best, i| if shares[i] > shares[best] { i } else { best }),
-                };
-                before[row] = token as u32;
-                sequences[row].push(token as u32);
+            // Sequences that have ended draw too, so that all do the same work. Their tokens are not read.
+            let uniforms: Vec<f32> = if drawing.temperature == 0.0 {
+                vec![0.0; n]
+            } else {
+                draws.iter_mut().map(Draws::uniform).collect()
+            };
+            before = kernels::draw(&logits, drawing.temperature, &uniforms)?;
+            for (sequence, token) in sequences.iter_mut().zip(&before) {
+                sequence.push(*token);
             }
             if sequences.iter().all(|tokens: &Vec<u32>| tokens.contains(&tokens::END)) {
                 break;
@@ -283,38 +313,6 @@ impl TokenDecoder {
         }
         tokens::one_hot(&sequences, (n, length, vocabulary), z)
     }
-}
-
-/// The softmax of logits `(N, V)` at a temperature, up to a factor per row, on the CPU. At temperature 0, the
-/// logits.
-pub(crate) fn shares(logits: &Tensor, temperature: f64) -> Result<Vec<f32>> {
-    let width = logits.dim(1)?.max(1);
-    let logits = logits.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
-    let mut values = logits.flatten_all()?.to_vec1::<f32>()?;
-    if temperature == 0.0 {
-        return Ok(values);
-    }
-    for row in values.chunks_exact_mut(width) {
-        let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        row.iter_mut().for_each(|logit| *logit = (*logit - top) / temperature as f32);
-    }
-    Ok(kernels::exp(&Tensor::from_vec(values, logits.elem_count(), &Device::Cpu)?)?.to_vec1()?)
-}
-
-/// Draws a token with one uniform number in [0, 1): the first token at which the cumulative share exceeds that fraction
-/// of the total. (Gumbel noise would need one number per token.)
-pub(crate) fn chosen(shares: &[f32], uniform: f32) -> usize {
-    let all: f64 = shares.iter().map(|share| f64::from(*share)).sum();
-    let mut left = f64::from(uniform) * all;
-    let mut last = 0;
-    for (token, share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
-        last = token;
-        left -= f64::from(*share);
-        if left < 0.0 {
-            break;
-        }
-    }
-    last
 }
 
 #[cfg(test)]
@@ -331,32 +329,6 @@ mod tests {
         let shares = DropoutShares { words, features };
         let sizes = Sizes { embedding: 3, hidden: 5, cell: CellKind::Lstm };
         TokenDecoder::new(params.root(), &sample, sizes, shares, 2, WeightInit::Pytorch).unwrap()
-    }
-
-    /// At temperature T the shares are proportional to p^(1/T).
-    #[test]
-    fn tokens_are_drawn_as_often_as_their_shares_say() {
-        let logits = [0.5f32, 0.3, 0.2].map(f32::ln);
-        let logits = Tensor::new(&[logits], &Device::Cpu).unwrap();
-        for temperature in [1.0, 0.5, 2.0] {
-            let shares = shares(&logits, temperature).unwrap();
-            let powers = [0.5, 0.3, 0.2].map(|p: f64| p.powf(1.0 / temperature));
-            let mut counts = [0u32; 3];
-            let stream = Stream::new(1, "test", 0);
-            (0..20_000).for_each(|number| counts[chosen(&shares, stream.at(number).uniform())] += 1);
-            for (count, power) in counts.into_iter().zip(powers) {
-                let want = power / powers.iter().sum::<f64>();
-                assert!((f64::from(count) / 20_000.0 - want).abs() < 0.012, "{temperature}: {counts:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn tokens_without_a_share_are_never_drawn() {
-        let logits = Tensor::new(&[[f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY]], &Device::Cpu).unwrap();
-        let shares = shares(&logits, 1.0).unwrap();
-        let stream = Stream::new(1, "test", 0);
-        assert!((0..1000).all(|number| chosen(&shares, stream.at(number).uniform()) == 1));
     }
 
     /// The decoder gets the token before each token to predict, or none; the tokens to predict do not change.

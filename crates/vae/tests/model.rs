@@ -11,7 +11,7 @@ use waxwork_core::{
     SampleSpec, Tensor, Trainable, TrainingState,
 };
 use waxwork_vae::{Binarisation, LikelihoodConfig};
-use waxwork_vae::{Network, PriorConfig, Vae, VaeConfig};
+use waxwork_vae::{DISCRIMINATOR, Network, PriorConfig, Vae, VaeConfig};
 
 const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
 
@@ -41,6 +41,11 @@ fn plain_gradient_descent() -> OptimizerConfig {
 }
 
 fn loss_after(vae: &Vae, batch: &Batch, steps_before: u64) -> f64 {
+    reported(vae, batch, steps_before, "loss")
+}
+
+/// The loss `name` of a step, which leaves the weights as they were.
+fn reported(vae: &Vae, batch: &Batch, steps_before: u64, name: &str) -> f64 {
     let mut state = TrainingState::new(vae, plain_gradient_descent(), 4, 10).unwrap();
     let mut counters = state.counters();
     counters.step = steps_before;
@@ -49,7 +54,7 @@ fn loss_after(vae: &Vae, batch: &Batch, steps_before: u64) -> f64 {
     let before = vae.params().deep_copy().unwrap().tensors();
     let report = state.step(vae, batch).unwrap();
     vae.params().assign(&before).unwrap();
-    report.scalars.iter().find(|(name, _)| name == "loss").unwrap().1
+    report.scalars.iter().find(|(own, _)| own == name).unwrap().1
 }
 
 /// Images that the weights were not drawn for: the KL term of one dimension is (exp(7) + μ² − 8) / 2 at most.
@@ -84,6 +89,7 @@ fn check_gradients(config: &VaeConfig, image: ImageShape) {
         tensors[name].flatten_all().unwrap().to_vec1().unwrap()
     };
     for group in vae.groups() {
+        let minimised = if group.name == DISCRIMINATOR { "discriminator" } else { "loss" };
         for name in &group.params {
             let start = values(&before, name);
             let gradient: Vec<f64> =
@@ -98,7 +104,7 @@ fn check_gradients(config: &VaeConfig, image: ImageShape) {
                     let shape = before[name].shape().clone();
                     tensors.insert(name.clone(), Tensor::from_vec(moved, shape, &Device::Cpu).unwrap());
                     vae.params().assign(&tensors).unwrap();
-                    loss_after(&vae, &batch, 0)
+                    reported(&vae, &batch, 0, minimised)
                 };
                 let numeric = (loss(h) - loss(-h)) / (2.0 * h);
                 vae.params().assign(&before).unwrap();
@@ -116,6 +122,10 @@ fn gradients_of_every_objective_agree_with_finite_differences() {
     check_gradients(&convolutional(), ImageShape::new(3, 8, 8));
     check_gradients(&VaeConfig { beta: 2.5, free_bits: 0.05, ..small() }, IMAGE);
     check_gradients(&VaeConfig { importance_samples: 3, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { total_correlation: 6.0, beta: 0.7, ..small() }, IMAGE);
+    let discriminator = vec![4, 3];
+    check_gradients(&VaeConfig { total_correlation: 6.0, discriminator, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { total_correlation: 0.0, free_bits: 0.05, ..small() }, IMAGE);
     check_gradients(&VaeConfig { draws: 3, beta: 0.5, ..small() }, IMAGE);
     check_gradients(&VaeConfig { gated: true, ..small() }, IMAGE);
     let vamp = PriorConfig::Vamp { components: 3 };
@@ -254,6 +264,18 @@ fn impossible_configurations_are_refused_by_key() {
     refused(VaeConfig { prior: PriorConfig::Vamp { components: 5 }, ..convolutional() }, "model.prior");
     let vamp = PriorConfig::Vamp { components: 5 };
     refused(VaeConfig { prior: vamp, free_bits: 0.1, ..small() }, "model.free_bits");
+    refused(VaeConfig { total_correlation: -1.0, ..small() }, "model.total_correlation");
+    refused(VaeConfig { total_correlation: 6.0, prior: vamp, ..small() }, "model.total_correlation");
+    refused(VaeConfig { total_correlation: 6.0, draws: 2, ..small() }, "model.total_correlation");
+    refused(
+        VaeConfig { total_correlation: 6.0, importance_samples: 2, ..small() },
+        "model.importance_samples",
+    );
+    refused(VaeConfig { discriminator: vec![4], ..small() }, "model.discriminator");
+    refused(
+        VaeConfig { total_correlation: 6.0, discriminator: vec![4, 0], ..small() },
+        "model.discriminator",
+    );
     refused(VaeConfig { gated: true, ..convolutional() }, "model.gated");
     refused(VaeConfig { start_at_mean: true, ..convolutional() }, "model.start_at_mean");
     let deep = Network::Conv { channels: vec![2, 2, 2], hidden: 4, batch_norm: false };

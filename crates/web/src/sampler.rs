@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use waxwork_core::latent::slerp;
+use waxwork_core::latent::arc;
 use waxwork_core::{
     Condition, Device, Drawing, GenerativeModel, ImageShape, ModelInfo, ParamSet, Tensor, store,
 };
@@ -96,10 +96,7 @@ impl Sampler {
         let (ends, _) = self.split(2, input)?;
         let row = |at: usize| ends.get(at).map_err(waxwork_core::Error::from);
         let (from, to) = (row(0)?, row(1)?);
-        let share = |step: usize| step as f64 / (steps - 1).max(1) as f64;
-        let between: waxwork_core::Result<Vec<Tensor>> =
-            (0..steps).map(|step| slerp(&from, &to, share(step))).collect();
-        bytes_of(&Tensor::stack(&between?, 0).map_err(waxwork_core::Error::from)?)
+        bytes_of(&Tensor::stack(&arc(&from, &to, steps)?, 0).map_err(waxwork_core::Error::from)?)
     }
 
     /// The latents at the start of `input`, and what follows them.

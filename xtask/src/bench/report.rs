@@ -139,26 +139,40 @@ pub(super) fn replace_steps(path: &Path, steps: &str) -> Result<()> {
         .with_context(|| format!("failed to write {}", path.display()))
 }
 
-/// Replaces the table of quality, and keeps the tables of steps.
-pub(super) fn replace_quality(path: &Path, table: &str, torch: &str) -> Result<()> {
+/// The date of today.
+pub(super) fn date() -> Result<String> {
+    Ok(process::output(Command::new("date").args(["-u", "+%F"]))?.trim().to_owned())
+}
+
+/// The name of the processor, if the system reports it.
+pub(super) fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("Unknown processor");
+    name.trim_start_matches([' ', '\t', ':']).to_owned()
+}
+
+/// Replaces the table of quality, and keeps the tables of steps. `settings` has one row per data set.
+pub(super) fn replace_quality(path: &Path, settings: &str, table: &str) -> Result<()> {
     let page = fs::read_to_string(path).unwrap_or_default();
     let steps = page.find(QUALITY).map_or(page.as_str(), |start| &page[..start]).trim_end();
-    let date = process::output(Command::new("date").args(["-u", "+%F"]))?;
     let quality = format!(
         "{QUALITY}
-`cargo xtask bench --quality DATA_DIR --write` writes this section. PyTorch {torch} (eager), {}.
+`cargo xtask bench --quality DATA_DIR --write` writes this section from `xtask/bench/quality.json`,
+which keeps the numbers.
 
+| data | processor, threads, PyTorch, date |
+|---|---|
+{settings}
 ![Fréchet distance against minutes of training, three systems, three data sets](images/quality.svg)
 
 {table}
-Conditional GANs, one seed. Three processes take turns of twenty seconds on the same processors. The
+Conditional GANs, one seed. The processes take turns of twenty seconds on the same processors. The
 minutes are the time that a process ran, including its start and the reading of data. The plain
 networks are the DCGANs of `cgan-dcgan-mnist` and `gan-dcgan-cifar10` with labels. Waxwork's networks
 are those of the recipe, with its losses, optimiser and moving average. All learning rates are
-constant. At every mark, one judge, which none of the processes uses, measures 10,000 samples of
-each.
-",
-        date.trim()
+constant. At every mark, one judge measures 10,000 samples of each. None of the processes uses this
+judge. No process chooses its best weights: the samples are those of the current weights.
+"
     );
     fs::write(path, format!("{steps}\n\n{quality}"))
         .with_context(|| format!("failed to write {}", path.display()))
@@ -166,9 +180,6 @@ each.
 
 /// The page around the tables.
 pub(super) fn document(tables: &str, options: &Options, torch: &str) -> Result<String> {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("Unknown processor");
-    let date = process::output(Command::new("date").args(["-u", "+%F"]))?;
     let rust = process::output(Command::new("rustc").arg("--version"))?;
     Ok(format!(
         "# Benchmarks
@@ -186,10 +197,10 @@ PyTorch's includes neither. The time of the first step is measured from the star
 both programs, the time for 10,000 samples includes reading the weights from a file and writing a
 NumPy file that is synced to the same disk, but not the start of the process.
 ",
-        cpu.trim_start_matches([' ', '\t', ':']),
+        processor(),
         options.threads,
         options.rounds,
         rust.trim(),
-        date.trim(),
+        date()?,
     ))
 }

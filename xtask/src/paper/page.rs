@@ -1,5 +1,6 @@
 //! docs/papers.md, and the same tables for the terminal.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anyhow::Result;
@@ -26,6 +27,7 @@ cargo xtask paper pacgan --quick                       # the quick form of a tab
 The command keeps runs in `runs/papers`. With `--resume`, it keeps finished runs and resumes the
 others, so you can interrupt a table that takes several days. A row without a finished and evaluated
 run says *not run*. The column *within* says whether the mean of all runs is within the tolerance.
+Results of earlier versions of Waxwork stay; below each table is the version that measured each row.
 
 The quick form of a row trains for a few minutes and has a wide tolerance of its own. It only shows
 that the row trains. It does not reproduce the published number.
@@ -53,16 +55,23 @@ pub(super) fn page(tables: &[(&Table, Results)]) -> Result<String> {
     Ok(page)
 }
 
-/// The rows of a table in one form, and below them how the metrics were measured.
+/// The rows of a table in one form, and below them how the metrics were measured, and by which version.
 pub(super) fn rows(table: &Table, results: &Results, form: Form) -> Result<String> {
     let mut text = String::from(
         "| row | metric | published | Waxwork, mean | range | runs | tolerance | within | training time |\n\
          |---|---|---|---|---|---|---|---|---|\n",
     );
     let mut protocols: Vec<String> = Vec::new();
+    let mut programs: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for row in &table.rows {
         let key = table.key(row, form)?;
         let outcomes = results.of(row, form, &key);
+        for outcome in &outcomes {
+            let (rows, name) = (programs.entry(&outcome.program).or_default(), format!("`{}`", row.name));
+            if !rows.contains(&name) {
+                rows.push(name);
+            }
+        }
         for published in &row.values {
             text += &line(table, row, published, &outcomes, form)?;
             for outcome in &outcomes {
@@ -79,6 +88,14 @@ pub(super) fn rows(table: &Table, results: &Results, form: Form) -> Result<Strin
         text += &wrapped("How the metrics were measured:", "");
         text += "\n";
         protocols.iter().for_each(|protocol| text += &wrapped(protocol, "- "));
+    }
+    if !programs.is_empty() {
+        text += "\n";
+        text += &wrapped("Which version of Waxwork measured each row:", "");
+        text += "\n";
+        for (program, rows) in programs {
+            text += &wrapped(&format!("Measured by version {program}: {}.", rows.join(", ")), "- ");
+        }
     }
     Ok(text)
 }
@@ -201,6 +218,13 @@ mod tests {
         assert!(line.contains(&number(published + 0.05)) && line.contains(&range), "{line}");
         assert!(line.contains("| 2 of 3 |") && line.ends_with("| yes | 2 min |"), "{line}");
         assert!(text.contains("data: some; draws: 5."), "{text}");
+        let other = Outcome::with(&row.name, Form::Full, 2, &key, (metric, published)).by("0.0.1 (old)");
+        results.add(other);
+        let text = rows(table, &results, Form::Full).unwrap();
+        for program in ["0.0.1 (old)", "0.1.0 (abc)"] {
+            let said = format!("- Measured by version {program}: `{}`.\n", row.name);
+            assert!(text.contains(&said), "{text}");
+        }
     }
 
     /// The page is a function of the tables and of the results that are kept with them.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::table::{Form, Row};
+use crate::{files, waxwork};
 
 /// The result of one run.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +22,7 @@ pub(super) struct Outcome {
     /// Seconds of training.
     pub(super) seconds: f64,
     /// The version and revision of the program that trained.
-    program: String,
+    pub(super) program: String,
     pub(super) metrics: BTreeMap<String, f64>,
     /// What was measured and how, by metric.
     pub(super) protocols: BTreeMap<String, String>,
@@ -49,14 +50,13 @@ impl Outcome {
             metrics.insert(name.clone(), value);
             protocols.insert(name.clone(), protocol.join("; "));
         }
-        let text = |key: &str| info[key].as_str().unwrap_or("unknown").to_owned();
         Ok(Self {
             row: row.name.clone(),
             form,
             seed,
             key: key.to_owned(),
             seconds: info["seconds"].as_f64().context("run.json has no `seconds`")?,
-            program: format!("{} ({})", text("version"), text("revision")),
+            program: waxwork::version_in(&info),
             metrics,
             protocols,
         })
@@ -118,7 +118,7 @@ impl Results {
         let path = folder.join("results.json");
         let list: Vec<Value> = self.0.iter().map(Outcome::to_json).collect();
         let text = serde_json::to_string_pretty(&list)? + "\n";
-        fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
+        files::write(&path, &text)
     }
 
     /// Adds an outcome, in place of an earlier one of the same row, form and seed.
@@ -144,6 +144,11 @@ fn read(path: &Path) -> Result<Value> {
 
 #[cfg(test)]
 impl Outcome {
+    /// The same outcome, by another program.
+    pub(super) fn by(self, program: &str) -> Self {
+        Self { program: program.into(), ..self }
+    }
+
     /// An outcome with one metric.
     pub(super) fn with(row: &str, form: Form, seed: u64, key: &str, metric: (&str, f64)) -> Self {
         Self {

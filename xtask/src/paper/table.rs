@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
+
+use crate::key::key;
 
 /// The length of a row's run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,18 +190,11 @@ impl Table {
     /// A hash of everything that determines the numbers of a row: the keys of its recipe, the settings, and
     /// how it is evaluated. Results with another hash belong to another row.
     pub(super) fn key(&self, row: &Row, form: Form) -> Result<String> {
-        let path = self.recipe(row);
-        let recipe =
-            fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-        let said =
-            |line: &&str| !line.is_empty() && !line.starts_with('#') && !line.starts_with("description");
-        let mut parts: Vec<&str> = recipe.lines().map(str::trim).filter(said).collect();
-        parts.push("settings");
+        let mut parts = vec!["settings"];
         parts.extend(self.settings(row, form));
         parts.push("evaluate");
         parts.extend(self.evaluate(form).iter().map(String::as_str));
-        let hash = Sha256::digest(parts.join("\n"));
-        Ok(hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect())
+        key(&self.recipe(row), &parts)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 
 use super::shared::{DataDirArg, DeviceArg, RunArg};
 use super::values::{IndexList, assignment, at_least_one, not_negative};
@@ -210,6 +210,69 @@ pub(crate) struct ReconstructArguments {
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  waxwork complete runs/RUN                                      ten test images, eight times each
+  waxwork complete runs/RUN seven.png --given left --out seven-completed.png
+  waxwork complete runs/RUN photo.png --mask mask.png -n 4 --out folder
+  waxwork complete runs/RUN images.npy --out completions.npy
+
+The model must have learned to complete images: `model.completion` in its recipe, as in
+`cvae-digits-holes`. Pixels that are given stay exactly as they are.")]
+pub(crate) struct CompleteArguments {
+    #[command(flatten)]
+    pub(crate) run: RunArg,
+    /// Complete these images: picture files, folders, .npy or .safetensors [default: test images]
+    ///
+    /// They must have the size of the model's images.
+    #[arg(value_name = "IMAGE", value_hint = ValueHint::AnyPath)]
+    pub(crate) images: Vec<PathBuf>,
+    /// Keep this part of every image [default: the part that the model learned with]
+    #[arg(long, value_enum, value_name = "PART", conflicts_with = "mask")]
+    pub(crate) given: Option<PartOfImage>,
+    /// Complete the pixels that are white in FILE, and keep those that are black
+    ///
+    /// FILE is a picture of the size of the images. Grey pixels count as the nearer of black and white.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) mask: Option<PathBuf>,
+    /// Complete every image N times
+    #[arg(short = 'n', long, value_name = "N", default_value = "8", value_parser = at_least_one)]
+    pub(crate) draws: usize,
+    /// Complete N test images, always the same ones
+    ///
+    /// Only without IMAGE. Classes are represented in proportion.
+    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least_one)]
+    pub(crate) count: usize,
+    /// Seed the latent vectors with N
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+    /// Write to PATH: .png, .npy, .safetensors or a folder [default: RUN/completions.png]
+    ///
+    /// The extension selects the format. `.png` is a grid with one row per image: its given part, its
+    /// completions and, unless --mask is used, the image itself. Other formats hold the completions only, all of
+    /// one image before those of the next.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+}
+
+/// A part of an image that is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PartOfImage {
+    /// The lower left quadrant
+    LowerLeft,
+    /// The left half
+    Left,
+    /// All but the lower right quadrant
+    AllButLowerRight,
+    /// All but a box, which is drawn for every image
+    AllButABox,
 }
 
 #[derive(Debug, Args)]

@@ -17,8 +17,9 @@ use waxwork_distributed::Launch;
 
 pub(crate) use self::exchange::{ExportArguments, ExportFormat, ExportPart, ImportArguments};
 pub(crate) use self::exchange::{PullArguments, PushArguments};
-pub(crate) use self::images::{DecodeArguments, EncodeArguments, InterpolateArguments};
-pub(crate) use self::images::{ReconstructArguments, SampleArguments, TraverseArguments, WantedArgs};
+pub(crate) use self::images::{CompleteArguments, DecodeArguments, EncodeArguments, InterpolateArguments};
+pub(crate) use self::images::{PartOfImage, ReconstructArguments, SampleArguments};
+pub(crate) use self::images::{TraverseArguments, WantedArgs};
 pub(crate) use self::listing::{DataCommand, RUNS, RecipesCommand, RunsCommand};
 pub(crate) use self::measuring::{CompareArguments, EvaluateArguments, RateArguments, ReportArguments};
 pub(crate) use self::training::{FitPriorArguments, RepeatArguments, SweepArguments, TrainArguments};
@@ -158,6 +159,11 @@ pub(crate) enum Command {
     ///
     /// Encodes images, decodes their posterior means, and writes both as a grid.
     Reconstruct(ReconstructArguments),
+    /// Complete images of which a part is given
+    ///
+    /// Keeps the given pixels of each image and draws the others several times. The model must have learned to
+    /// complete images.
+    Complete(CompleteArguments),
     /// Encode images as latent vectors
     ///
     /// Writes the means of the approximate posterior. The model must have an encoder, as VAEs do.

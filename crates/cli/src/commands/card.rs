@@ -10,6 +10,7 @@ use waxwork_eval::Report;
 use waxwork_models::{Classes, Recipe};
 use waxwork_trainer::{Outcome, RunFolder, RunInfo, metrics};
 
+use crate::commands::complete::command_of;
 use crate::failure::Failure;
 use crate::output;
 
@@ -69,7 +70,9 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
             writeln!(card, "| {name} at step {step} | {:.4} |", value.as_f64().unwrap_or(f64::NAN))?;
         }
     }
-    write!(card, "\nSample from it with `waxwork sample {}`", folder.name())?;
+    let (does, command) =
+        (if model.condition.is_part() { "Complete images" } else { "Sample from it" }, command_of(model));
+    write!(card, "\n{does} with `waxwork {command} {}`", folder.name())?;
     // Without a checkpoint there is nothing to compare with: another program trained it, or its prior was
     // fitted afterwards.
     match folder.checkpoints().newest() {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use waxwork_core::{Device, Kind, Tensor, npy, store};
+use waxwork_core::{Device, ImageShape, Kind, Tensor, npy, store};
 use waxwork_data::clips::Clips;
 use waxwork_data::folder::Pictures;
 use waxwork_data::sound::Recordings;
@@ -65,6 +65,29 @@ pub(crate) fn read_tensor(
             Ok((images, labels))
         }
     }
+}
+
+/// Reads images of one shape from picture files, and from what [`read_tensor`] reads, in the order of the paths:
+/// `(N, C, H, W)` f32 in [0, 1] on the CPU.
+pub(crate) fn read_images(paths: &[PathBuf], form: &Form, shape: ImageShape) -> Result<Tensor, Failure> {
+    let mut parts = Vec::with_capacity(paths.len());
+    for path in paths {
+        if path.is_dir() || matches!(output::extension(path).as_deref(), Some("npy" | "safetensors")) {
+            parts.push(read_tensor(path, form, &Classes::default())?.0);
+            continue;
+        }
+        let pixels = exact(path, shape)?;
+        let picture = Split::all(Arc::new(InMemory::new(shape, pixels, None)?))?;
+        parts.push(picture.batch(&[0], &Device::Cpu)?.inputs);
+    }
+    Ok(Tensor::cat(&parts, 0)?)
+}
+
+/// Reads a picture of exactly this size, channel first.
+pub(crate) fn exact(path: &Path, shape: ImageShape) -> Result<Vec<u8>, Failure> {
+    let pixels = waxwork_data::folder::exact(path, shape);
+    // The advice for pictures of a data set, to skip this one, does not apply.
+    pixels.map_err(|error| Failure::new(error.to_string()))
 }
 
 /// Whether a file given to a model of tables is a table, not an array of encoded rows.
@@ -220,7 +243,6 @@ fn of_folder(
 
 #[cfg(test)]
 mod tests {
-    use waxwork_core::ImageShape;
     use waxwork_data::View;
 
     use super::*;

@@ -12,6 +12,7 @@ use waxwork_trainer::{RunFolder, RunInfo};
 
 use crate::args::{PullArguments, PushArguments};
 use crate::commands::card;
+use crate::commands::complete::command_of;
 use crate::commands::judging::report_of;
 use crate::failure::Failure;
 use crate::output;
@@ -59,9 +60,9 @@ pub(crate) fn pull(arguments: &PullArguments) -> Result<String, Failure> {
         _ = std::fs::remove_dir_all(&beside);
     }
     let run = result?;
-    let path = out.display();
+    let (path, makes) = (out.display(), command_of(&run.info.model));
     Ok(format!(
-        "`{repository}` at {} in {path}: a {} of {} {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
+        "`{repository}` at {} in {path}: a {} of {} {}\nnext: waxwork {makes} {path} · waxwork evaluate {path}\n",
         snapshot.commit.get(..12).unwrap_or(&snapshot.commit),
         run.info.model.family,
         run.info.data,

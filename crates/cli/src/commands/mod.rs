@@ -3,6 +3,7 @@
 mod card;
 mod compare;
 mod compare_page;
+mod complete;
 mod data;
 mod doctor;
 mod evaluate;
@@ -64,6 +65,7 @@ pub(crate) fn run(command: &Command, threads: usize, launch: Option<Launch>) -> 
         Command::Interpolate(arguments) => walk::interpolate(arguments),
         Command::Traverse(arguments) => walk::traverse(arguments),
         Command::Reconstruct(arguments) => sample::reconstruct(arguments),
+        Command::Complete(arguments) => complete::run(arguments),
         Command::Encode(arguments) => latents::encode(arguments),
         Command::Decode(arguments) => latents::decode(arguments),
         Command::Export(arguments) => export::run(arguments),

@@ -18,7 +18,7 @@ use crate::commands::evaluate::said_once;
 use crate::commands::report_rows::RowsView;
 use crate::commands::report_texts::TextsView;
 use crate::commands::run_view::{Grid, evaluation_of, facts, grids, logged};
-use crate::commands::{sample, walk};
+use crate::commands::{complete, sample, walk};
 use crate::failure::Failure;
 use crate::output::{self, number};
 use crate::pages::curves::{Chart, Line, charts};
@@ -35,6 +35,8 @@ const MOST_CLASSES: usize = 20;
 const WAYS: usize = 6;
 /// Test images that are shown with their reconstructions.
 const RECONSTRUCTED: usize = 30;
+/// Test images that are shown with their completions.
+const COMPLETED: usize = 10;
 /// Sounds per class, or pairs of sounds, that a page plays. Each takes as much space as a hundred images.
 const HEARD: usize = 3;
 /// Samples that are shown with the nearest training image.
@@ -181,6 +183,10 @@ pub fn write(
             });
             return Ok(());
         }
+        if run.model.completer().is_some() {
+            shown.add("Completions", |shown| shown.completions(&run, &data?));
+            return Ok(());
+        }
         shown.add("Samples of each class", |shown| shown.classes(&run));
         if run.model.info().latent.code_count().is_none() {
             shown.add("Interpolations", |shown| shown.interpolations(&run));
@@ -230,6 +236,21 @@ impl ReportPage<'_> {
             self.classes.push(Class { name, image, sound });
             self.tell();
         }
+        Ok(())
+    }
+
+    fn completions(&mut self, run: &Run, data: &Dataset) -> Result<(), Failure> {
+        let test = data.test.subset(COMPLETED);
+        let batch = test.batch(&(0..test.len()).collect::<Vec<_>>(), &Device::Cpu)?;
+        let given = run.needed_completer()?.given(&batch.inputs, &batch.indices)?;
+        let made = complete::completions(run, &given, COLUMNS - 2, 0)?;
+        let (rows, _) = complete::rows(&given, &made, Some(&batch.inputs))?;
+        self.panels.push(Panel {
+            title: "Completions",
+            text: "Each row shows the given part of a test image, with missing pixels in grey, then completions of it, and the image itself at the end.".into(),
+            image: picture(run, &rows, format!("{} rows of images: a given part, its completions and the original", test.len()))?,
+            sound: None,
+        });
         Ok(())
     }
 

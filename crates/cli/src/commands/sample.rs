@@ -6,7 +6,7 @@ use std::time::Instant;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::{Device, Kind, Reconstruct, Tensor, device, values};
 use waxwork_data::manifest::{CLIPS, FOLDER, HUB, SOUND, TEXT};
-use waxwork_data::{DataConfig, Dataset, Manifest, Split};
+use waxwork_data::{DataConfig, Dataset, FileKind, Manifest, Split};
 use waxwork_eval::judging::SHIFT;
 use waxwork_eval::{NEIGHBOUR_BATCH, nearest, nearest_shifted};
 use waxwork_models::sampling::{Draw, draw, in_turn};
@@ -139,6 +139,11 @@ pub(crate) fn labels_for(run: &Run, classes: &Classes, list: &str) -> Result<Vec
 pub(crate) fn no_labels(run: &Run) -> Failure {
     if run.encoder_of_rows.is_some() {
         return Failure::new("this model takes no labels: it makes rows of a table");
+    }
+    if run.model.info().condition.is_part() {
+        return Failure::new(
+            "this model takes no labels: it completes images, as `waxwork complete` asks it to",
+        );
     }
     Failure::new(format!("this model takes no labels: {} models are unconditional", run.info.model.family))
 }
@@ -274,11 +279,11 @@ pub(crate) fn data(run: &Run, folder: Option<&PathBuf>) -> Result<Dataset, Failu
 /// Loads a data set. Shows progress while a new folder of images is decoded, or a data set of the Hub is
 /// downloaded.
 pub(crate) fn load(config: &DataConfig) -> Result<Dataset, Failure> {
-    let bar = match config.skip_unreadable_key() {
-        "data.sound.skip_unreadable" => output::bar(0, "reading recordings"),
-        "data.clips.skip_unreadable" => output::bar(0, "reading clips"),
-        _ if config.name == FOLDER => output::bar(0, "reading images"),
-        _ => output::bar_of_bytes("loading data"),
+    let bar = match config.files() {
+        FileKind::Recording => output::bar(0, "reading recordings"),
+        FileKind::Clip => output::bar(0, "reading clips"),
+        FileKind::Other if config.name == FOLDER => output::bar(0, "reading images"),
+        FileKind::Other => output::bar_of_bytes("loading data"),
     };
     let data = waxwork_data::load_with_progress(config, &|done, all| bar.set(done, all));
     bar.finish_and_clear();
@@ -314,11 +319,6 @@ fn with_advice(error: waxwork_data::Error, config: &DataConfig) -> Failure {
     let mut failure = Failure::from(error);
     if absent && Manifest::find(&config.name).is_ok() && !failure.message.contains("--data-dir") {
         failure.message += "; or give the folder of its files with `--data-dir DIR`";
-    }
-    if config.skip_unreadable_key() == "data.clips.skip_unreadable" {
-        // Frames are decoded like images, but their key is in another table of the recipe.
-        let clips = "skip such clips with `--set data.clips.";
-        failure.message = failure.message.replace("skip such images with `--set data.folder.", clips);
     }
     failure
 }

@@ -57,6 +57,11 @@ pub(crate) fn page(run: &Run, wasm: Option<&Path>) -> Result<String, Failure> {
             "a page moves between latent vectors, but the latents of this run are codes: use `waxwork sample`",
         ));
     }
+    if info.condition.is_part() {
+        return Err(Failure::new(
+            "a page makes images of latent vectors alone, but this model completes images: use `waxwork complete`",
+        ));
+    }
     let code = module(wasm)?;
     let description = json!({"model": run.recipe.model, "info": info}).to_string();
     let classes = Classes::of(run);

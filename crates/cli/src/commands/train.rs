@@ -18,6 +18,7 @@ use waxwork_trainer::stop::Reason;
 use waxwork_trainer::{Environment, FinalWeights, Outcome, Progress, RunFolder, RunInfo, Stop};
 
 use crate::args::{RUNS, TrainArguments};
+use crate::commands::complete::command_of;
 use crate::commands::sample::load;
 use crate::commands::{forecast, report};
 use crate::environment::{command_line, environment, now};
@@ -449,11 +450,12 @@ fn finished(
                 };
                 format!("best {} {:.2} at step {}{kept}\n", best.metric, best.value, best.step)
             });
-            let shown = folder.info()?.model_step.unwrap_or(outcome.steps);
+            let info = folder.info()?;
+            let (shown, makes) = (info.model_step.unwrap_or(outcome.steps), command_of(&info.model));
             let grid = folder.sample_shown(shown);
             let page = page.map_or_else(String::new, |page| format!("report: {}\n", page.display()));
             Ok(format!(
-                "trained {} steps into {path}\n{best}samples: {}\n{page}model card: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
+                "trained {} steps into {path}\n{best}samples: {}\n{page}model card: {}\nnext: waxwork {makes} {path} · waxwork evaluate {path}\n",
                 outcome.steps,
                 grid.display(),
                 card.display()

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use serde::Serialize;
-use waxwork_eval::text::temperatures::{DIVERSITY, QUALITY, at};
+use waxwork_eval::text::temperatures::{CURVES, at};
 use waxwork_eval::{Metric, Report};
 
 use super::curves::{range, ticks};
@@ -96,8 +96,8 @@ impl Scatter {
     }
 }
 
-/// A drawing for each metric of quality that a report has at several temperatures, beside the diversity at
-/// the same temperatures.
+/// A drawing for each metric of quality that a report has at several temperatures, beside a metric of diversity
+/// at the same temperatures.
 pub(crate) fn of_temperatures(report: &Report) -> Vec<Scatter> {
     let asked = report.metrics.iter().filter_map(|metric| metric.protocol.get("temperature")?.parse().ok());
     let mut temperatures: Vec<f64> = asked.collect();
@@ -107,24 +107,25 @@ pub(crate) fn of_temperatures(report: &Report) -> Vec<Scatter> {
         let name = at(name, temperature);
         report.metrics.iter().find(|metric| metric.name == name)
     };
-    let of = |quality: &str| {
+    let of = |[quality, diversity]: [&str; 2]| {
         let mut points = Vec::new();
         let mut real = None;
         for &temperature in &temperatures {
-            let Some((good, diverse)) = find(quality, temperature).zip(find(DIVERSITY, temperature)) else {
+            let Some((good, diverse)) = find(quality, temperature).zip(find(diversity, temperature)) else {
                 continue;
             };
             points.push((temperature.to_string(), [good.value, diverse.value]));
             real = good.floor.zip(diverse.floor).map(|(good, diverse)| [good, diverse]);
         }
-        Scatter::new([quality, DIVERSITY], &points, real)
+        Scatter::new([quality, diversity], &points, real)
     };
-    QUALITY.into_iter().filter_map(of).collect()
+    CURVES.into_iter().filter_map(of).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use waxwork_eval::Protocol;
+    use waxwork_eval::text::temperatures::DIVERSITY;
 
     use super::*;
 
@@ -163,6 +164,20 @@ mod tests {
         assert!((y(real) - 0.5 * (y(cold) + y(warm))).abs() < 0.2, "{scatter:?}");
         assert_eq!(scatter.path, format!("M{} {}L{} {}", cold.x, cold.y, warm.x, warm.y));
         assert!(scatter.summary.starts_with("0.5: lm_score 1.000"), "{}", scatter.summary);
+    }
+
+    #[test]
+    fn two_likelihoods_form_the_curve_of_the_oracle() {
+        let mut metrics = Vec::new();
+        for (temperature, oracle, test) in [(0.5, 7.0, 9.0), (1.0, 9.0, 7.6)] {
+            let protocol = Protocol::from([("temperature".to_owned(), temperature.to_string())]);
+            metrics.push(Metric::new(at("nll_oracle", temperature), oracle, &protocol).floor(5.9));
+            metrics.push(Metric::new(at("nll_test", temperature), test, &protocol).floor(5.9));
+        }
+        let drawn = of_temperatures(&report(metrics));
+        let [scatter] = &drawn[..] else { panic!("{drawn:?}") };
+        assert_eq!((scatter.across.as_str(), scatter.up.as_str()), ("nll_oracle", "nll_test"));
+        assert_eq!((scatter.points.len(), scatter.real.is_some()), (2, true));
     }
 
     #[test]

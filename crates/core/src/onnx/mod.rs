@@ -29,7 +29,8 @@ const LARGEST: usize = i32::MAX as usize;
 pub enum Part {
     /// A GAN's network from latents, and a condition if the model takes one, to samples.
     Generator,
-    /// The same network of a VAE.
+    /// The same network of a VAE. For sequences of tokens, one step of the network, which gives the logits of the
+    /// next token.
     Decoder,
     /// From samples, and a condition if the model takes one, to mean and log-variance of the latents.
     Encoder,
@@ -92,6 +93,12 @@ impl Graph {
         Value(name.to_owned())
     }
 
+    /// An input of whole numbers as int64, `(batch)`.
+    pub fn numbers(&mut self, name: &str) -> Value {
+        self.proto.input.push(value_info(name, proto::INT64, &[]));
+        Value(name.to_owned())
+    }
+
     /// Adds an input `labels` of int64, `(batch)`, and returns it as one-hot rows `(batch, classes)`; None
     /// for a model without classes.
     ///
@@ -102,7 +109,7 @@ impl Graph {
         if classes == 0 {
             return Ok(None);
         }
-        self.proto.input.push(value_info("labels", proto::INT64, &[]));
+        let labels = self.numbers("labels");
         let mut root = self.root();
         let depth = root.integers("classes", &[], &[classes as i64]);
         let off_on = root.tensor("off_on", &Tensor::new(&[0f32, 1.0], &Device::Cpu)?)?;
@@ -112,7 +119,6 @@ impl Graph {
         let numbers: Vec<i64> = (0..classes as i64).collect();
         let (zero, known) =
             (within.integers("zero", &[], &[0]), within.integers("known", &[classes as i64], &numbers));
-        let labels = Value("labels".into());
         let negative = within.node("Less", &[&labels, &zero], &[]);
         let outside = within.node("Where", &[&negative, &depth, &labels], &[]);
         let labels = within.node("Gather", &[&known, &outside], &[("axis", Attribute::Int(0))]);

@@ -9,7 +9,7 @@ use waxwork_core::{ImageShape, Kind};
 
 use super::{ClipsConfig, Longer, SIZE};
 use crate::folder::layout::{self, Listing, Picture, Wanted};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Storage};
 use crate::notes::{LISTED, Note};
 use crate::parts::Parts;
 use crate::picture::animation::{self, Each, MOST_STRIP};
@@ -61,7 +61,7 @@ struct Files {
 /// directories. A clip with another number of frames, or with smaller ones, is an error.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::EmptyFolder`], [`Error::Layout`], [`Error::Picture`] for the first that cannot be
+/// [`Error::Io`], [`Error::EmptyFolder`], [`Error::Layout`], [`Error::Clip`] for the first that cannot be
 /// read.
 pub fn read(dir: &Path, kind: &Kind) -> Result<Clips> {
     let (part, notes) = layout::list_part(dir, &CLIPS)?;
@@ -73,7 +73,7 @@ pub fn read(dir: &Path, kind: &Kind) -> Result<Clips> {
 /// Reads the clip in a file as a sample of `kind`: a strip or an animation of as many frames.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Picture`]; [`Error::Config`] if `kind` is another kind.
+/// [`Error::Io`], [`Error::Clip`]; [`Error::Config`] if `kind` is another kind.
 pub fn clip(path: &Path, kind: &Kind) -> Result<Vec<u8>> {
     let (frames, image) = needs_clips(kind)?;
     let files = Files { path: path.to_path_buf(), frames: Vec::new(), label: None };
@@ -124,7 +124,8 @@ pub(crate) fn load(dir: &Path, config: &ClipsConfig, progress: &Progress<'_>) ->
             config.kind(frames, side.min(SIZE))?
         }
     };
-    of_parts(parts, classes, notes, config, &kind, dir, progress)
+    let ([train, test], skipped) = decoded(parts, &mut notes, config, &kind, dir, progress)?;
+    Ok((Parts::new(train, test, &classes)?, classes, skipped, notes))
 }
 
 /// The number of frames, at most one more than `most`, and the shorter side of the frames of the first clip;
@@ -140,7 +141,7 @@ fn learned(dir: &Path, parts: &[Vec<Files>; 2], most: usize, skip: bool) -> Resu
         match (found, side) {
             (Ok(frames), Some(side)) if frames > 1 => return Ok((frames, side)),
             (Ok(_), _) if !skip => {
-                return Err(Unreadable("it has one frame, not two or more".into()).at(&files.path));
+                return Err(Unreadable("it has one frame, not two or more".into()).in_clip(&files.path));
             }
             (Err(error), _) if !(skip && is_of_one_clip(&error)) => return Err(error),
             (Err(error), _) => _ = first.get_or_insert(error),
@@ -155,10 +156,11 @@ fn learned(dir: &Path, parts: &[Vec<Files>; 2], most: usize, skip: bool) -> Resu
 
 /// True if the error concerns only one clip, so that others may be readable.
 fn is_of_one_clip(error: &Error) -> bool {
-    matches!(error, Error::Picture { .. } | Error::Io { .. })
+    matches!(error, Error::Clip { .. } | Error::Io { .. })
 }
 
-/// Loads the clips of a manifest, which are strips in `train` and `test`.
+/// Loads the clips of a manifest, which are strips in `train` and `test`. Those of [`Storage::Stills`] give
+/// their frames.
 pub(crate) fn load_strips(
     manifest: &Manifest,
     dir: &Path,
@@ -171,11 +173,12 @@ pub(crate) fn load_strips(
     let is_there =
         |folder: &PathBuf| folder.join("train").join(&first).is_dir() && folder.join("test").is_dir();
     let Some(folder) = folders.into_iter().find(is_there) else {
+        let archive = manifest.folders.first().unwrap_or(&manifest.name);
         return Err(Error::Missing {
             dataset: manifest.name.clone(),
             file: format!("train/{first}"),
             dir: dir.to_path_buf(),
-            near: crate::files::nearly(dir, manifest, &manifest.name).filter(|path| path.is_file()),
+            near: crate::files::nearly(dir, manifest, archive).filter(|path| path.is_file()),
         });
     };
     let Listing { classes, train, test, notes } = layout::list(&folder, &CLIPS)?;
@@ -200,18 +203,22 @@ pub(crate) fn load_strips(
         return Err(Error::Layout { path: folder, reason });
     }
     let parts = [grouped(&folder, train, true)?, grouped(&folder, test, true)?];
-    of_parts(parts, classes, plain(notes), config, kind, &folder, progress)
+    let mut notes = plain(notes);
+    let (clips, skipped) = decoded(parts, &mut notes, config, kind, &folder, progress)?;
+    let [train, test] =
+        if manifest.storage == Storage::Stills { clips.map(InMemory::into_frames) } else { clips };
+    Ok((Parts::new(train, test, &classes)?, classes, skipped, notes))
 }
 
-fn of_parts(
+/// The clips of both parts, and the number of those left out, which a note is added about.
+fn decoded(
     parts: [Vec<Files>; 2],
-    classes: Vec<String>,
-    mut notes: Vec<Note>,
+    notes: &mut Vec<Note>,
     config: &ClipsConfig,
     kind: &Kind,
     dir: &Path,
     progress: &Progress<'_>,
-) -> Result<Loaded> {
+) -> Result<([InMemory; 2], usize)> {
     let all = parts.iter().map(Vec::len).sum::<usize>() as u64;
     let done = AtomicU64::new(0);
     let tell = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, all);
@@ -224,7 +231,7 @@ fn of_parts(
         let examples = found.skipped.into_iter().take(LISTED).collect();
         notes.push(Note::Unreadable { count: skipped, examples });
     }
-    Ok((Parts::new(train, test, &classes)?, classes, skipped, notes))
+    Ok(([train, test], skipped))
 }
 
 /// The notes without those about directories below classes, which are clips here.
@@ -296,22 +303,30 @@ fn numbered(folder: &Path, frames: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     Ok(ordered.into_iter().map(|(_, path)| path).collect())
 }
 
+/// Reads the bytes of a file of a clip.
+fn contents(path: &Path) -> Result<Vec<u8>> {
+    picture::read_up_to(path, MOST_STRIP).map_err(|error| match error {
+        Error::Picture { path, reason } => Error::Clip { path, reason },
+        error => error,
+    })
+}
+
 /// Passes the frames of a clip in their original size to `each`, at most one more than `most`, and returns
 /// their number. Only one frame or one strip is in memory at a time.
 fn visit(files: &Files, most: usize, each: &mut Each<'_>) -> Result<usize> {
     if files.frames.is_empty() {
-        let bytes = picture::read_up_to(&files.path, MOST_STRIP)?;
-        return animation::frames(&bytes, most, each).map_err(|why| why.at(&files.path));
+        let bytes = contents(&files.path)?;
+        return animation::frames(&bytes, most, each).map_err(|why| why.in_clip(&files.path));
     }
     let (mut first, mut found) = (None, 0);
     for path in files.frames.iter().take(most.saturating_add(1)) {
-        let contents = picture::read_up_to(path, MOST_STRIP)?;
-        if animation::is_animated(&contents) {
+        let bytes = contents(path)?;
+        if animation::is_animated(&bytes) {
             let reason = "it is an animation, but a folder below a class holds the numbered frames of one clip: move \
                           animations into the folder of the class";
-            return Err(Unreadable(reason.into()).at(path));
+            return Err(Unreadable(reason.into()).in_clip(path));
         }
-        let frame = animation::frame(&contents).map_err(|why| why.at(path))?;
+        let frame = animation::frame(&bytes).map_err(|why| why.in_clip(path))?;
         let (width, height) = *first.get_or_insert((frame.width(), frame.height()));
         if (width, height) != (frame.width(), frame.height()) {
             let reason = format!(
@@ -319,9 +334,9 @@ fn visit(files: &Files, most: usize, each: &mut Each<'_>) -> Result<usize> {
                 frame.width(),
                 frame.height()
             );
-            return Err(Unreadable(reason).at(path));
+            return Err(Unreadable(reason).in_clip(path));
         }
-        each(frame).map_err(|why| why.at(path))?;
+        each(frame).map_err(|why| why.in_clip(path))?;
         found += 1;
     }
     Ok(found)
@@ -344,7 +359,7 @@ fn sample(files: &Files, frames: usize, image: ImageShape, longer: Longer, out: 
         }
         Ok(())
     })?;
-    let refuse = |reason: String| Err(Unreadable(reason).at(&files.path));
+    let refuse = |reason: String| Err(Unreadable(reason).in_clip(&files.path));
     if found < frames {
         return refuse(format!("it has {found} frames, but a clip has {frames} (`data.clips.frames`)"));
     }
@@ -406,7 +421,7 @@ impl Found {
                 Err(error) if config.skip_unreadable && is_of_one_clip(&error) => {
                     let name = files.path.strip_prefix(dir).unwrap_or(&files.path).display();
                     let reason = match &error {
-                        Error::Picture { reason, .. } => reason.clone(),
+                        Error::Clip { reason, .. } => reason.clone(),
                         error => error.to_string(),
                     };
                     self.skipped.push(format!("{name} ({reason})"));
@@ -606,6 +621,7 @@ mod tests {
         fs::write(at("train/walk/a.png"), b"no image").unwrap();
         frames(&at("train/walk/c"), &greys(4, 1));
         assert!(said(dir.path()).contains("a.png"), "{}", said(dir.path()));
+        assert!(matches!(loaded(dir.path(), &grey()), Err(Error::Clip { .. })));
         let skip = ClipsConfig { skip_unreadable: true, ..grey() };
         let (parts, _, skipped, notes) = loaded(dir.path(), &skip).unwrap();
         assert_eq!(parts.train.kind(), Kind::Clip { frames: 6, image: IMAGE });
@@ -645,6 +661,19 @@ mod tests {
         }
         for (index, clip) in all(parts.test.as_ref()).iter().enumerate() {
             assert_eq!(parts.test.label(index), Some(u32::from(clip[0]) - 20));
+        }
+        // The same files as single images: the frames of each clip in order, with its class.
+        let stills = Manifest { name: "sprites64".into(), storage: Storage::Stills, ..manifest.clone() };
+        let (parts, classes, ..) = load_strips(&stills, dir.path(), &config, &kind, &|_, _| ()).unwrap();
+        assert_eq!(classes, manifest.classes);
+        assert_eq!(parts.train.kind(), Kind::Image(IMAGE));
+        assert_eq!((parts.train.len(), parts.test.len()), (8 * 18, 8 * 9));
+        // Clips 0 and 1 are those of the first class, and 2 is the first of the second.
+        let images = all(parts.train.as_ref());
+        for (place, image) in images.iter().enumerate() {
+            let (class, clip, frame) = (place / 16, place / 8 % 2, place % 8);
+            assert_eq!(image[..], [(10 * clip + class + 20 * frame) as u8], "image {place}");
+            assert_eq!(parts.train.label(place), Some(class as u32));
         }
         for part in ["train", "test"] {
             fs::rename(below.join(part).join("walk-right"), below.join(part).join("walking-right")).unwrap();

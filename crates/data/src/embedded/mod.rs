@@ -1,16 +1,19 @@
 //! Data sets that are generated instead of read: [`Digits`], [`Shapes`], [`Drums`], [`Phrases`],
-//! [`Motions`], [`MovingDigits`] and [`PlanePoints`]. They have the same bits on every platform.
+//! [`OracleSequences`], [`Motions`], [`MovingDigits`], [`PlanePoints`] and [`FactorImages`]. They have the same bits on every
+//! platform.
 //!
 //! Sample `i` is a pure function of (seed, i), so samples are made only when they are used. All arithmetic is
-//! f32 in a fixed order, with `libm` for operations that processors do not round correctly. The labels repeat
-//! 0 to 9, so every class has a tenth of the samples.
+//! f32 in a fixed order, with `libm` for operations that processors do not round correctly. The labels of
+//! every [`Artist`] repeat 0 to 9, so every class has a tenth of the samples.
 
 mod digits;
 mod drums;
+pub(crate) mod factors;
 mod glyphs;
 mod grammar;
 mod motions;
 mod moving_digits;
+mod oracle;
 mod outline;
 mod phrases;
 pub(crate) mod points;
@@ -27,12 +30,14 @@ use crate::{Error, Factor, Result, Source};
 
 pub use digits::{DigitArtist, DigitFactors};
 pub use drums::{DRUM_LENGTH, DRUM_RATE, DrumArtist, DrumFactors};
+pub use factors::{FACTORS, FactorImages};
 pub use grammar::{Grammar, Parsed};
 pub use motions::{
     MOTION_FRAMES, MOTION_GROWTHS, MOTION_ORBITS, MOTION_SIDE, MOTION_SIZES, MOTION_SPEEDS, MOTION_TURNS,
     Motion, MotionArtist, MotionFactors,
 };
 pub use moving_digits::{MovingDigitArtist, MovingDigitFactors};
+pub use oracle::{ORACLE, ORACLE_LENGTH, ORACLE_SEQUENCES, ORACLE_TOKENS, Oracle, OracleSequences};
 pub use phrases::{PHRASE_LENGTH, PhraseArtist};
 pub use points::{PlaneMixture, PlanePoints};
 pub use shapes::{ShapeArtist, ShapeFactors, Texture};

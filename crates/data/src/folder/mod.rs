@@ -134,18 +134,24 @@ fn load_at(
 /// is broken or has another size.
 pub fn read(dir: &Path, shape: ImageShape) -> Result<Pictures> {
     let (part, notes) = layout::list_part(dir, &PICTURES)?;
-    let read = |Picture { path, .. }: &Picture| {
-        let bytes = picture::read(path)?;
-        let header = picture::header(&bytes).map_err(|why| why.at(path))?;
-        if (header.width as usize, header.height as usize) != (shape.width, shape.height) {
-            let reason = format!("it is {}×{}, not {shape}", header.width, header.height);
-            return Err(Error::Picture { path: path.clone(), reason });
-        }
-        picture::fit(path, picture::decode(&bytes).map_err(|why| why.at(path))?, shape)
-    };
+    let read = |Picture { path, .. }: &Picture| exact(path, shape);
     let pixels: Result<Vec<Vec<u8>>> = part.pictures.par_iter().map(read).collect();
     let labels = part.pictures.iter().map(|picture| picture.label).collect();
     Ok(Pictures { images: InMemory::new(shape, pixels?.concat(), labels)?, classes: part.classes, notes })
+}
+
+/// Reads an image that already has the rows and columns of `shape`, channel first.
+///
+/// # Errors
+/// [`Error::Io`], and [`Error::Picture`] if it is broken or has another size.
+pub fn exact(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
+    let bytes = picture::read(path)?;
+    let header = picture::header(&bytes).map_err(|why| why.at(path))?;
+    if (header.width as usize, header.height as usize) != (shape.width, shape.height) {
+        let reason = format!("it is {}×{}, not {shape}", header.width, header.height);
+        return Err(Error::Picture { path: path.to_path_buf(), reason });
+    }
+    picture::fit(path, picture::decode(&bytes).map_err(|why| why.at(path))?, shape)
 }
 
 /// Returns the shape of the images, and checks that none is too small for it.

@@ -46,6 +46,11 @@ impl Unreadable {
     pub(crate) fn at(self, path: &Path) -> Error {
         Error::Picture { path: path.to_path_buf(), reason: self.0 }
     }
+
+    /// As [`Unreadable::at`], for a file of a clip.
+    pub(crate) fn in_clip(self, path: &Path) -> Error {
+        Error::Clip { path: path.to_path_buf(), reason: self.0 }
+    }
 }
 
 /// The header of an image.

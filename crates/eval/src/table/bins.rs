@@ -56,14 +56,24 @@ impl Binner {
     /// distinct values. Categories keep their codes; if there are more than 254, only the most frequent ones
     /// do.
     pub fn fit(frame: &Frame) -> Self {
-        Self { rules: frame.columns.iter().map(Rule::fit).collect() }
+        Self::fit_columns(&frame.columns)
+    }
+
+    /// [`Binner::fit`] for columns without a table.
+    pub(crate) fn fit_columns(columns: &[Column]) -> Self {
+        Self { rules: columns.iter().map(Rule::fit).collect() }
     }
 
     /// Bins rows of the same [`align`](crate::table::align) call as those it was fitted to.
     pub fn apply(&self, frame: &Frame) -> Binned {
-        let columns =
-            frame.columns.iter().zip(&self.rules).map(|(column, rule)| rule.apply(column)).collect();
-        Binned { columns, rows: frame.rows() }
+        Binned { rows: frame.rows(), ..self.apply_columns(&frame.columns) }
+    }
+
+    /// [`Binner::apply`] for columns without a table.
+    pub(crate) fn apply_columns(&self, columns: &[Column]) -> Binned {
+        let rows = columns.first().map_or(0, Column::rows);
+        let columns = columns.iter().zip(&self.rules).map(|(column, rule)| rule.apply(column)).collect();
+        Binned { columns, rows }
     }
 }
 

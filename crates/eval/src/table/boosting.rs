@@ -95,6 +95,17 @@ impl Boosting {
         Self { loss, start, trees, learning_rate: config.learning_rate }
     }
 
+    /// Returns the share of each of `columns` columns in the gain of all splits; zeros if there is no split.
+    pub fn importances(&self, columns: usize) -> Vec<f64> {
+        let mut shares = vec![0.0; columns];
+        self.trees.iter().flat_map(Tree::gains).for_each(|(column, gain)| shares[column] += gain);
+        let sum: f64 = shares.iter().sum();
+        if sum > 0.0 {
+            shares.iter_mut().for_each(|share| *share /= sum);
+        }
+        shares
+    }
+
     /// Returns class probabilities, (rows, classes), or numbers, (rows,).
     pub fn predict(&self, data: &Binned) -> Vec<f64> {
         let row = |row: usize| {
@@ -195,6 +206,8 @@ mod tests {
         let (data, y) = wave(4000, 0);
         let model = Boosting::regress(&data, &y, &BoostingConfig::default());
         assert!(scores::r2(&model.predict(&data), &y).unwrap() > 0.99);
+        let [x, z] = model.importances(2)[..] else { unreachable!("two columns") };
+        assert!((x + z - 1.0).abs() < 1e-12 && x.min(z) > 0.1, "{x} {z}");
     }
 
     #[test]

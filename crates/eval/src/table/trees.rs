@@ -54,6 +54,8 @@ struct Node {
     split: Split,
     /// The left child; the right one follows it.
     child: u32,
+    /// What the split gained; 0 for a leaf.
+    gain: f64,
 }
 
 impl Tree {
@@ -66,6 +68,11 @@ impl Tree {
             at = node.child as usize + usize::from(!left);
         }
         &self.values[at * self.outputs..(at + 1) * self.outputs]
+    }
+
+    /// Iterates over the column and the gain of each split.
+    pub fn gains(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.nodes.iter().filter_map(|node| Some((node.column? as usize, node.gain)))
     }
 
     /// Returns the number of leaves.
@@ -169,7 +176,8 @@ impl Grower<'_> {
             let middle = rows.start + self.partition(&mut order[rows.clone()], best);
             let child = tree.nodes.len() as u32;
             let split = self.data.columns[best.column as usize].split;
-            tree.nodes[node as usize] = Node { column: Some(best.column), bin: best.bin, split, child };
+            tree.nodes[node as usize] =
+                Node { column: Some(best.column), bin: best.bin, split, child, gain: best.gain };
             let halves = [rows.start..middle, middle..rows.end];
             let sums = halves.clone().map(|half| self.sums(&order[half]));
             sums.iter().for_each(|sums| self.push(&mut tree, sums));
@@ -210,7 +218,7 @@ impl Grower<'_> {
         let weight = sums[1] + self.growth.lambda;
         let value = |&target: &f64| if weight > 0.0 { target / weight } else { 0.0 };
         tree.values.extend(sums[2..].iter().map(value));
-        tree.nodes.push(Node { column: None, bin: 0, split: Split::UpTo, child: 0 });
+        tree.nodes.push(Node { column: None, bin: 0, split: Split::UpTo, child: 0, gain: 0.0 });
     }
 
     /// Moves the rows of the left child to the front, keeping the order on both sides, and returns their

@@ -20,6 +20,7 @@ use waxwork_nn::layers::{Embedding, Linear, Lstm, WeightInit};
 use waxwork_nn::tokens;
 
 use super::MOST;
+use crate::cache::{self, Place};
 use crate::judging::Stages;
 use crate::report::{Metric, Protocol};
 use crate::{Error, Result};
@@ -156,35 +157,21 @@ impl LanguageModel {
     pub fn of(data: &Dataset, cache: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Self> {
         let vocabulary = vocabulary_of(data)?;
         let key = format!("language model {VERSION} of {} of {}", data.train.len(), data.info.identity);
-        let key = &sha256(key.as_bytes())[..32];
-        let weights = cache.join(format!("language-model-{key}.safetensors"));
-        let notes = cache.join(format!("language-model-{key}.json"));
-        if weights.is_file() {
-            match Self::load(&weights, &notes, data, vocabulary) {
-                Ok(model) => return Ok(model),
-                Err(error) => tracing::warn!("training the language model again: {error}"),
-            }
+        let place = Place::new(cache, "language model", &key);
+        let kept = place.load(|weights, notes, origin| {
+            let info = cache::notes(weights, notes, &data.info.identity, origin)?;
+            Ok(Self { info, network: Network::stored(vocabulary, weights, origin)? })
+        });
+        if let Some(model) = kept {
+            return Ok(model);
         }
         let train = sequences(&data.train)?;
         let validation = sequences(&data.validation.subset(LOOK_AT))?;
         let Learned { weights: bytes, steps, .. } = learn(&train, &validation, vocabulary, &mut progress)?;
         let info =
             LanguageModelInfo { sha256: sha256(&bytes), data_identity: data.info.identity.clone(), steps };
-        std::fs::create_dir_all(cache).map_err(store::failed("create", cache))?;
-        store::write(&weights, &bytes)?;
-        let json = serde_json::to_vec_pretty(&info).map_err(|error| damaged(&notes, &error))?;
-        store::write(&notes, &json)?;
-        Ok(Self { info, network: Network::stored(vocabulary, &bytes, &weights)? })
-    }
-
-    fn load(weights: &Path, notes: &Path, data: &Dataset, vocabulary: usize) -> Result<Self> {
-        let bytes = store::read(weights)?;
-        let info: LanguageModelInfo =
-            serde_json::from_slice(&store::read(notes)?).map_err(|error| damaged(notes, &error))?;
-        if info.sha256 != sha256(&bytes) || info.data_identity != data.info.identity {
-            return Err(damaged(weights, &"its hash is not that of its notes"));
-        }
-        Ok(Self { info, network: Network::stored(vocabulary, &bytes, weights)? })
+        place.store(&bytes, &info)?;
+        Ok(Self { info, network: Network::stored(vocabulary, &bytes, Path::new("the language model"))? })
     }
 
     /// The likelihood of texts with the vocabulary of the training texts.
@@ -267,7 +254,7 @@ impl Score {
 }
 
 /// The mean over all tokens of texts, each with its sum and its number of tokens.
-fn per_token(texts: &[(f64, usize)]) -> Score {
+pub(super) fn per_token(texts: &[(f64, usize)]) -> Score {
     let tokens: usize = texts.iter().map(|(_, tokens)| tokens).sum();
     let nats = texts.iter().map(|(sum, _)| sum).sum::<f64>() / tokens as f64;
     // Of a ratio of two sums over independent texts.
@@ -377,10 +364,6 @@ fn vocabulary_of(data: &Dataset) -> Result<usize> {
         return Err(Error::NoTexts { data: data.info.name.clone() });
     };
     Ok(vocabulary)
-}
-
-fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> Error {
-    Error::Core(waxwork_core::Error::Damaged { path: path.to_owned(), reason: reason.to_string() })
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Metrics of texts: BLEU and self-BLEU, n-grams, copies and repetitions, with floors from real texts, and on
-//! `phrases` the exact measures of its grammar.
+//! `phrases` and `oracle` the exact measures of the grammar and of the LSTM that draw the real texts.
 
 pub mod bleu;
+pub mod exact;
 pub mod language_model;
 pub mod ngrams;
+pub mod oracle;
 pub mod phrases;
 pub mod temperatures;
 
@@ -83,6 +85,12 @@ pub fn metrics(
     let [value, floor] = [&made, &trained].map(|texts| distinct(texts));
     metrics.push(Metric::new("distinct", value, &own).floor(floor).higher());
 
+    if let Some(truth) = &data.info.oracle {
+        let mut protocol = protocol.clone();
+        protocol.insert("n_generated".into(), made.len().to_string());
+        protocol.insert("n_real".into(), tested.len().to_string());
+        metrics.extend(oracle::metrics(truth, &made, oracle::nll(truth, &tested), &protocol));
+    }
     if phrases::are_phrases(data) {
         let asked = generated.labels().filter(|_| conditional);
         let real = tokens_of(&data.test.subset(all.len()))?;

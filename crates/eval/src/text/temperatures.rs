@@ -8,16 +8,23 @@ use waxwork_data::text::tokens_of;
 use waxwork_data::{Dataset, Split};
 
 use super::language_model::LanguageModel;
-use super::{MOST, bleu, phrases};
+use super::{MOST, bleu, exact, oracle, phrases};
 use crate::judging::Stages;
+use crate::likelihood::Estimate;
 use crate::report::{Metric, Protocol};
 use crate::{Error, Result};
 
 /// The metric of diversity: of the self-BLEU scores, the one of four words.
 pub const DIVERSITY: &str = "self_bleu_4";
-/// The metrics of quality. The grammar of `phrases` determines the first two; the third is the score by a
-/// language model of the real texts.
-pub const QUALITY: [&str; 3] = ["validity", "nll_true", "lm_score"];
+/// The curves, each a metric of quality and one of diversity. The grammar of `phrases` determines the first two
+/// metrics of quality; the third is the score by a language model of the real texts. On `oracle`, two likelihoods form
+/// the curve.
+pub const CURVES: [[&str; 2]; 4] = [
+    ["validity", DIVERSITY],
+    ["nll_true", DIVERSITY],
+    ["lm_score", DIVERSITY],
+    [oracle::NLL_ORACLE, exact::NLL_TEST],
+];
 /// What the grammar of `phrases` determines.
 const EXACT: [&str; 3] = ["validity", "nll_true", "coverage"];
 /// The place of BLEU-4 among BLEU-2 … BLEU-5.
@@ -36,13 +43,15 @@ pub struct Curve<'a> {
     count: usize,
     /// A language model of the real texts, and the score of test texts.
     model: Option<(LanguageModel, f64)>,
+    /// −log p of test sequences under the oracle, for the data set `oracle`.
+    truth: Option<Estimate>,
     /// The diversity of training texts.
     diversity: f64,
 }
 
 impl<'a> Curve<'a> {
-    /// The measures for curves of `count` texts at each temperature. `phrases` needs no language model, so it
-    /// gets one only if `language_model` is true.
+    /// The measures for curves of `count` texts at each temperature. `phrases` and `oracle` need no language
+    /// model, so they get one only if `language_model` is true.
     ///
     /// # Errors
     /// If texts cannot be read, there are fewer than two, or the cache cannot be written.
@@ -61,14 +70,19 @@ impl<'a> Curve<'a> {
             }
         }
         let mut model = None;
-        if language_model || !phrases::are_phrases(data) {
+        let known = phrases::are_phrases(data) || data.info.oracle.is_some();
+        if language_model || !known {
             let judge = LanguageModel::of(data, cache, |done, most| {
                 stages("training a language model", done as usize, most as usize);
             })?;
             let floor = judge.score(&data.test.subset(MOST))?.nats;
             model = Some((judge, floor));
         }
-        Ok(Self { data, count, model, diversity: bleu::self_bleu(&trained)[FOUR] })
+        let truth = match &data.info.oracle {
+            Some(truth) => oracle::nll(truth, &tokens_of(&data.test.subset(MOST))?),
+            None => None,
+        };
+        Ok(Self { data, count, model, truth, diversity: bleu::self_bleu(&trained)[FOUR] })
     }
 
     /// The metrics of texts that a model drew at `temperature`, which is a part of their names.
@@ -87,6 +101,10 @@ impl<'a> Curve<'a> {
             protocol.extend(model.protocol());
             protocol.insert("n_real".into(), self.data.test.len().min(MOST).to_string());
             metrics.push(model.score(&some)?.metric("lm_score", &protocol).floor(*floor));
+        }
+        if let Some(truth) = &self.data.info.oracle {
+            let found = oracle::metrics(truth, &made, self.truth, &protocol);
+            metrics.extend(found.into_iter().filter(|metric| metric.name == oracle::NLL_ORACLE));
         }
         if phrases::are_phrases(self.data) {
             let real = tokens_of(&self.data.test.subset(made.len()))?;

@@ -11,7 +11,7 @@ use crate::error::Result;
 pub(crate) fn lstm(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Tensor> {
     let steps = forward(&contributions.detach(), &weight.detach(), &start.detach())?;
     let hidden: Vec<&Tensor> = steps.iter().map(|step| &step.hidden).collect();
-    let y = Tensor::stack(&hidden, 1)?.flatten(0, 1)?;
+    let y = joined(&hidden)?;
     attach(y, &[contributions, weight, start], LstmBackward { steps })
 }
 
@@ -58,6 +58,11 @@ fn forward(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> candle_co
         steps.push(Step { gates: [i, f, g, o], before, hidden, cell, squashed });
     }
     Ok(steps)
+}
+
+/// Values `(N, W)` of each of L steps → `(N · L, W)`, with the L steps of each sequence in succession.
+fn joined<V: AsRef<Tensor>>(steps: &[V]) -> candle_core::Result<Tensor> {
+    Tensor::stack(steps, 1)?.flatten(0, 1)
 }
 
 /// The slope before a sigmoid of this value: σ' = σ (1 − σ).
@@ -110,10 +115,10 @@ impl Backward for LstmBackward {
         }
         for_gates.reverse();
         before.reverse();
-        let for_gates = Tensor::stack(&for_gates, 1)?.flatten(0, 1)?;
+        let for_gates = joined(&for_gates)?;
         let for_weight = || {
             let rows = cast(&for_gates, weight.dtype())?;
-            let before = cast(&Tensor::stack(&before, 1)?.flatten(0, 1)?, weight.dtype())?;
+            let before = cast(&joined(&before)?, weight.dtype())?;
             product(&rows.t()?, &before)
         };
         Ok(vec![
@@ -128,7 +133,7 @@ impl Backward for LstmBackward {
 pub(crate) fn gru(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Tensor> {
     let steps = gru_forward(&contributions.detach(), &weight.detach(), &start.detach())?;
     let hidden: Vec<&Tensor> = steps.iter().map(|step| &step.hidden).collect();
-    let y = Tensor::stack(&hidden, 1)?.flatten(0, 1)?;
+    let y = joined(&hidden)?;
     attach(y, &[contributions, weight, start], GruBackward { steps })
 }
 
@@ -214,12 +219,12 @@ impl Backward for GruBackward {
         for_products.reverse();
         before.reverse();
         let for_weight = || {
-            let rows = Tensor::stack(&for_products, 1)?.flatten(0, 1)?;
-            let before = cast(&Tensor::stack(&before, 1)?.flatten(0, 1)?, weight.dtype())?;
+            let rows = joined(&for_products)?;
+            let before = cast(&joined(&before)?, weight.dtype())?;
             product(&rows.t()?, &before)
         };
         Ok(vec![
-            want(wanted[0], || Tensor::stack(&for_gates, 1)?.flatten(0, 1))?,
+            want(wanted[0], || joined(&for_gates))?,
             want(wanted[1], for_weight)?,
             want(wanted[2], || Tensor::cat(&[&later, &for_bias], 1))?,
         ])

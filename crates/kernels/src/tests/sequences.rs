@@ -5,7 +5,9 @@ use proptest::prelude::*;
 
 use super::{assert_close, check, check_nan, flat, numbers, random};
 use crate::device::without_kernels;
-use crate::{Activation, embedding, gru, gru_step, largest, linear, linear_log_likelihood, lstm, lstm_step};
+use crate::{
+    Activation, draw, embedding, gru, gru_step, largest, linear, linear_log_likelihood, lstm, lstm_step,
+};
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
@@ -402,4 +404,45 @@ fn rejects_mismatched_inputs() {
         linear_log_likelihood(&x, &w, &bias, &numbers, &zeros(&[rows])).is_ok()
     };
     assert!(likelihood(6, 2) && !likelihood(5, 2) && !likelihood(6, 3));
+}
+
+/// At temperature T the shares are proportional to p^(1/T). Every position is drawn by as many of equally spaced
+/// numbers as its share says, in the order of positions.
+#[test]
+fn positions_are_drawn_as_often_as_their_shares_say() {
+    let n = 10_000;
+    let uniforms: Vec<f32> = (0..n).map(|i| (i as f32 + 0.5) / n as f32).collect();
+    for width in [3usize, 64, 200] {
+        let p: Vec<f64> = (0..width).map(|i| 1.0 + (i % 7) as f64).collect();
+        let logits: Vec<f64> = p.iter().map(|p| p.ln()).collect();
+        for dtype in [DType::F32, DType::F64] {
+            let logits = Tensor::new(&logits[..], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let logits = logits.unsqueeze(0).unwrap().repeat((n, 1)).unwrap();
+            for temperature in [1.0, 0.5, 2.0] {
+                let drawn = draw(&logits, temperature, &uniforms).unwrap();
+                assert!(drawn.is_sorted(), "{width}");
+                assert_eq!(without_kernels(|| draw(&logits, temperature, &uniforms).unwrap()), drawn);
+                let powers: Vec<f64> = p.iter().map(|p| p.powf(1.0 / temperature)).collect();
+                let all: f64 = powers.iter().sum();
+                for (position, power) in powers.iter().enumerate() {
+                    let found = drawn.iter().filter(|drawn| **drawn as usize == position).count() as f64;
+                    let want = power / all * n as f64;
+                    assert!((found - want).abs() <= 2.0, "{width} {temperature} {position}: {found}, {want}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn positions_without_a_share_are_never_drawn() {
+    let none = f32::NEG_INFINITY;
+    let mut logits = vec![none; 100];
+    logits[70] = 0.0;
+    let logits = Tensor::new(&logits[..], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+    for uniform in [0.0, 0.5, 1.0 - f32::EPSILON / 2.0] {
+        assert_eq!(draw(&logits, 1.0, &[uniform]).unwrap(), [70]);
+    }
+    assert_eq!(draw(&logits, 0.0, &[0.9]).unwrap(), [70]);
+    assert!(draw(&logits, -1.0, &[0.5]).is_err() && draw(&logits, 1.0, &[]).is_err());
 }

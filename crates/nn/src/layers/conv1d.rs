@@ -11,13 +11,14 @@ use waxwork_core::params::Scope;
 use waxwork_kernels::{self as kernels, Activation};
 
 /// 1-D cross-correlation that keeps the length, or divides it by its stride: `(N, inputs, 1, L)` →
-/// `(N, outputs, 1, L / stride)`.
+/// `(N, outputs, 1, L / stride)`. Without padding, the length becomes `L − kernel + 1`.
 #[derive(Clone, Debug)]
 pub struct Conv1d {
     weight: Weight,
     bias: Tensor,
     kernel: usize,
     stride: usize,
+    padded: bool,
     compute_dtype: DType,
 }
 
@@ -54,7 +55,22 @@ impl Conv1d {
         let start = style.start(fan_in, fan_out);
         let weight = Weight::new(&mut scope, &[outputs, inputs, kernel], start, style.spectral_norm)?;
         let bias = scope.weight("bias", outputs, style.init.bias(fan_in))?;
-        Ok(Self { weight, bias, kernel, stride, compute_dtype: scope.compute_dtype() })
+        Ok(Self { weight, bias, kernel, stride, padded: true, compute_dtype: scope.compute_dtype() })
+    }
+
+    /// A convolution over every window of `kernel` positions, without padding. `weight` and `bias` are as in
+    /// [`Conv1d::new`], but `kernel` may be even.
+    ///
+    /// # Errors
+    /// As [`Conv1d::new`].
+    pub fn unpadded(
+        scope: Scope<'_>,
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+        style: impl Into<WeightStyle>,
+    ) -> Result<Self> {
+        Ok(Self { padded: false, ..Self::new(scope, inputs, outputs, kernel, style)? })
     }
 
     /// `(N, inputs, 1, L)` → `(N, outputs, 1, L / stride)`, through an activation.
@@ -95,7 +111,7 @@ impl Conv1d {
 
     /// Zeros added on either side, so that the length is divided exactly.
     fn padding(&self) -> usize {
-        (self.kernel + 1).saturating_sub(self.stride) / 2
+        if self.padded { (self.kernel + 1).saturating_sub(self.stride) / 2 } else { 0 }
     }
 
     fn apply(

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::WeightInit;
 use waxwork_core::Result;
-use waxwork_core::onnx::{GraphScope, Value};
+use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::{Init, Scope};
 use waxwork_kernels as kernels;
 
@@ -45,5 +45,14 @@ impl Embedding {
     pub fn export(&self, mut scope: GraphScope<'_>, one_hot: &Value) -> Result<Value> {
         let weight = scope.tensor("weight", &self.weight)?;
         Ok(scope.node("MatMul", &[one_hot, &weight], &[]))
+    }
+
+    /// [`Embedding::forward`] as nodes of a graph, of token numbers `(batch)` int64.
+    ///
+    /// # Errors
+    /// If a constant cannot be stored.
+    pub fn export_numbers(&self, mut scope: GraphScope<'_>, numbers: &Value) -> Result<Value> {
+        let weight = scope.tensor("weight", &self.weight)?;
+        Ok(scope.node("Gather", &[&weight, numbers], &[("axis", Attribute::Int(0))]))
     }
 }

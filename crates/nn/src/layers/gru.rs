@@ -1,25 +1,20 @@
 //! The gated recurrent unit (GRU) layer.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
-use super::{WeightInit, cast};
+use super::WeightInit;
+use super::gates::Gates;
 use waxwork_core::Result;
 use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::Scope;
-use waxwork_kernels::{self as kernels, Activation};
+use waxwork_kernels as kernels;
 
 /// One layer of a GRU (Cho et al. 2014), with PyTorch's order of gates and both of its biases. As in PyTorch,
 /// the reset gate multiplies the product of the hidden state, not the hidden state.
 #[derive(Clone, Debug)]
 pub struct Gru {
-    /// `(3 · hidden, inputs)`.
-    weight_ih: Tensor,
-    /// `(3 · hidden, hidden)`.
-    weight_hh: Tensor,
-    /// `(3 · hidden)` each: beside the inputs, and beside the hidden state.
-    biases: [Tensor; 2],
-    hidden: usize,
-    compute_dtype: DType,
+    /// Reset, update, candidate.
+    gates: Gates,
 }
 
 impl Gru {
@@ -27,55 +22,43 @@ impl Gru {
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
-    pub fn new(mut scope: Scope<'_>, inputs: usize, hidden: usize, init: WeightInit) -> Result<Self> {
-        let gates = 3 * hidden;
-        // PyTorch draws all of them within 1/√hidden.
-        let fan_in = if init == WeightInit::Pytorch { hidden } else { inputs };
-        Ok(Self {
-            weight_ih: scope.weight("weight_ih_l0", (gates, inputs), init.weight(fan_in, hidden))?,
-            weight_hh: scope.weight("weight_hh_l0", (gates, hidden), init.weight(hidden, hidden))?,
-            biases: [
-                scope.weight("bias_ih_l0", gates, init.bias(hidden))?,
-                scope.weight("bias_hh_l0", gates, init.bias(hidden))?,
-            ],
-            hidden,
-            compute_dtype: scope.compute_dtype(),
-        })
+    pub fn new(scope: Scope<'_>, inputs: usize, hidden: usize, init: WeightInit) -> Result<Self> {
+        Ok(Self { gates: Gates::new(scope, 3, inputs, hidden, init)? })
     }
 
     /// Width of the hidden state.
     pub fn hidden(&self) -> usize {
-        self.hidden
+        self.gates.hidden
     }
 
     /// Inputs `(N · L, inputs)`, with the L steps of each sequence in succession, and the initial hidden state
     /// `(N, hidden)` → hidden states `(N · L, hidden)`.
     pub fn forward(&self, inputs: &Tensor, start: &Tensor) -> Result<Tensor> {
-        let weight = cast(&self.weight_hh, self.compute_dtype)?;
+        let weight = self.gates.recurrent()?;
         Ok(kernels::gru(&self.contributions(inputs)?, &weight, &self.with_bias(start)?)?)
     }
 
     /// One step without a gradient: inputs `(N, inputs)` and a hidden state `(N, hidden)` → the next one.
     pub fn step(&self, inputs: &Tensor, state: &Tensor) -> Result<Tensor> {
-        let weight = cast(&self.weight_hh, self.compute_dtype)?;
+        let weight = self.gates.recurrent()?;
         let next = kernels::gru_step(&self.contributions(inputs)?, &weight, &self.with_bias(state)?)?;
-        Ok(next.narrow(1, 0, self.hidden)?.contiguous()?)
+        Ok(next.narrow(1, 0, self.hidden())?.contiguous()?)
     }
 
     /// The contributions of inputs and biases to the gates, but for the bias of [`Gru::with_bias`].
     fn contributions(&self, inputs: &Tensor) -> Result<Tensor> {
-        let weight = cast(&self.weight_ih, self.compute_dtype)?;
-        let ([own, recurrent], both) = (&self.biases, 2 * self.hidden);
+        let ([own, recurrent], both) = (&self.gates.biases, 2 * self.hidden());
         let gates = (own.narrow(0, 0, both)? + recurrent.narrow(0, 0, both)?)?;
-        let bias = Tensor::cat(&[gates, own.narrow(0, both, self.hidden)?], 0)?;
-        Ok(kernels::linear(inputs, &weight, Some(&bias), Activation::Identity)?)
+        let bias = Tensor::cat(&[gates, own.narrow(0, both, self.hidden())?], 0)?;
+        self.gates.contributions(inputs, &bias)
     }
 
     /// Hidden states `(N, hidden)`, each followed by the recurrent bias of the candidate, which the reset gate
     /// multiplies: `(N, 2 · hidden)`.
     fn with_bias(&self, state: &Tensor) -> Result<Tensor> {
-        let bias = self.biases[1].narrow(0, 2 * self.hidden, self.hidden)?;
-        let bias = bias.broadcast_as((state.dim(0)?, self.hidden))?.contiguous()?;
+        let hidden = self.hidden();
+        let bias = self.gates.biases[1].narrow(0, 2 * hidden, hidden)?;
+        let bias = bias.broadcast_as((state.dim(0)?, hidden))?.contiguous()?;
         Ok(Tensor::cat(&[state, &bias], 1)?)
     }
 
@@ -84,29 +67,48 @@ impl Gru {
     ///
     /// # Errors
     /// If a constant cannot be stored.
-    pub fn export(&self, mut scope: GraphScope<'_>, inputs: &Value, steps: usize) -> Result<Value> {
-        // ONNX has the gates in another order: update, reset, candidate.
-        let reordered = |tensor: &Tensor| -> Result<Tensor> {
-            let part = |number: usize| tensor.narrow(0, number * self.hidden, self.hidden);
-            Ok(Tensor::cat(&[part(1)?, part(0)?, part(2)?], 0)?)
-        };
-        let weight_ih = scope.tensor("weight_ih_l0", &reordered(&self.weight_ih)?.unsqueeze(0)?)?;
-        let weight_hh = scope.tensor("weight_hh_l0", &reordered(&self.weight_hh)?.unsqueeze(0)?)?;
-        let biases = Tensor::cat(&[reordered(&self.biases[0])?, reordered(&self.biases[1])?], 0)?;
-        let bias = scope.tensor("bias_l0", &biases.unsqueeze(0)?)?;
-        let by_step = scope.node("Transpose", &[inputs], &[("perm", Attribute::Ints(&[1, 0, 2]))]);
+    pub fn export(&self, scope: GraphScope<'_>, inputs: &Value, steps: usize) -> Result<Value> {
         // The reset gate multiplies a product, not the state.
-        let attributes =
-            [("hidden_size", Attribute::Int(self.hidden as i64)), ("linear_before_reset", Attribute::Int(1))];
-        let states = scope.node("GRU", &[&by_step, &weight_ih, &weight_hh, &bias], &attributes);
-        // Steps, directions, batch, hidden.
-        let states = scope.node("Transpose", &[&states], &[("perm", Attribute::Ints(&[2, 0, 1, 3]))]);
-        Ok(scope.reshape(&states, &[steps, self.hidden]))
+        let attributes = [("linear_before_reset", Attribute::Int(1))];
+        // ONNX has the gates in another order: update, reset, candidate.
+        self.gates.export(scope, "GRU", &[1, 0, 2], &attributes, inputs, steps)
+    }
+
+    /// [`Gru::step`] as nodes of a graph: inputs `(batch, inputs)` and a state `(batch, hidden)` → the next state.
+    ///
+    /// # Errors
+    /// If a constant cannot be stored.
+    pub fn export_step(&self, mut scope: GraphScope<'_>, inputs: &Value, state: &Value) -> Result<Value> {
+        let hidden = self.hidden;
+        let weight_ih = scope.tensor("weight_ih_l0", &self.weight_ih)?;
+        let weight_hh = scope.tensor("weight_hh_l0", &self.weight_hh)?;
+        let bias_ih = scope.tensor("bias_ih_l0", &self.biases[0])?;
+        let bias_hh = scope.tensor("bias_hh_l0", &self.biases[1])?;
+        let transposed = [("transB", Attribute::Int(1))];
+        let own = scope.node("Gemm", &[inputs, &weight_ih, &bias_ih], &transposed);
+        let recurrent = scope.node("Gemm", &[state, &weight_hh, &bias_hh], &transposed);
+        let mut gate = |number: usize| {
+            let own = scope.columns(&own, number * hidden, hidden);
+            let recurrent = scope.columns(&recurrent, number * hidden, hidden);
+            let sum = scope.node("Add", &[&own, &recurrent], &[]);
+            scope.activate(sum, Activation::Sigmoid)
+        };
+        let (reset, update) = (gate(0), gate(1));
+        let own = scope.columns(&own, 2 * hidden, hidden);
+        let recurrent = scope.columns(&recurrent, 2 * hidden, hidden);
+        let recurrent = scope.node("Mul", &[&reset, &recurrent], &[]);
+        let candidate = scope.node("Add", &[&own, &recurrent], &[]);
+        let candidate = scope.activate(candidate, Activation::Tanh);
+        // (1 − z) n + z h = n + z (h − n)
+        let difference = scope.node("Sub", &[state, &candidate], &[]);
+        let kept = scope.node("Mul", &[&update, &difference], &[]);
+        Ok(scope.node("Add", &[&candidate, &kept], &[]))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
     use waxwork_core::{Device, ParamSet};
 
     use super::*;

@@ -67,6 +67,23 @@ impl Linear {
         Ok(kernels::linear_log_likelihood(x, &weight, &self.bias, targets, counted)?)
     }
 
+    /// [`Linear::log_likelihood`] under the softmax at a temperature above 0, which divides the logits.
+    pub fn log_likelihood_at(
+        &self,
+        temperature: f64,
+        x: &Tensor,
+        targets: &Tensor,
+        counted: &Tensor,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        if temperature == 1.0 {
+            return self.log_likelihood(x, targets, counted, mode);
+        }
+        let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
+        let [x, bias] = [x, &self.bias].map(|values| values.affine(temperature.recip(), 0.0));
+        Ok(kernels::linear_log_likelihood(&x?, &weight, &bias?, targets, counted)?)
+    }
+
     /// [`Linear::forward`] without an activation, for a value with its directional derivative.
     pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
         let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;

@@ -6,6 +6,7 @@
 mod conv;
 mod conv1d;
 mod embedding;
+mod gates;
 mod gru;
 mod linear;
 mod lstm;

@@ -104,4 +104,16 @@ impl Recurrent {
             Self::Gru(layer) => layer.export(scope, inputs, steps),
         }
     }
+
+    /// [`Recurrent::step`] as nodes of a graph: inputs `(batch, inputs)` and a state `(batch, state)` → the next
+    /// state.
+    ///
+    /// # Errors
+    /// If a constant cannot be stored.
+    pub fn export_step(&self, scope: GraphScope<'_>, inputs: &Value, state: &Value) -> Result<Value> {
+        match self {
+            Self::Lstm(layer) => layer.export_step(scope, inputs, state),
+            Self::Gru(layer) => layer.export_step(scope, inputs, state),
+        }
+    }
 }

@@ -7,12 +7,11 @@ use candle_core::{DType, Device, Tensor};
 
 use waxwork_core::params::Scope;
 use waxwork_core::{Mode, Result};
-use waxwork_kernels::Activation;
+use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{Embedding, Linear, Recurrent, WeightInit};
 
 use crate::config::CodePriorSizes;
 use crate::posterior::repeat_rows;
-use crate::tokens::{chosen, shares};
 
 /// The places of the known neighbours, in rows and columns from a code: left, above left, above, above right.
 const NEIGHBOURS: [(isize, isize); 4] = [(0, -1), (-1, -1), (-1, 0), (-1, 1)];
@@ -111,10 +110,9 @@ impl CodePrior {
             state = self.recurrent.step(&Tensor::cat(&inputs, 1)?, &state)?;
             let hidden = state.narrow(1, 0, self.recurrent.hidden())?.contiguous()?;
             let logits = self.output.forward(&hidden, Activation::Identity, Mode::Eval)?;
-            let shares = shares(&logits, 1.0)?;
-            for ((map, uniform), shares) in maps.iter_mut().zip(&uniform).zip(shares.chunks_exact(self.codes))
-            {
-                map[place] = chosen(shares, uniform[place]) as u32;
+            let uniforms: Vec<f32> = uniform.iter().map(|row| row[place]).collect();
+            for (map, code) in maps.iter_mut().zip(kernels::draw(&logits, 1.0, &uniforms)?) {
+                map[place] = code;
             }
         }
         let codes: Vec<u32> = maps.iter().flat_map(|map| map[..places].to_vec()).collect();

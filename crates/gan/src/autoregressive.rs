@@ -1,0 +1,203 @@
+//! The generator that writes sequences token by token, p(x) = Π p(xₜ | x₁ … xₜ₋₁).
+
+use candle_core::Tensor;
+
+use waxwork_core::params::Scope;
+use waxwork_core::{Batch, DType, Device, Error, Mode, ParamSet, Result, SampleSpec, model};
+use waxwork_kernels::{self as kernels, Activation};
+use waxwork_nn::layers::{CellKind, Embedding, Linear, Recurrent, WeightInit};
+use waxwork_nn::tokens::{self, END, needs_tokens};
+
+/// A language model: a recurrent layer over the embeddings of the tokens before each token.
+#[derive(Clone, Debug)]
+pub(crate) struct Autoregressive {
+    /// A row for each token. That of the end, which no token follows, stands before the first token.
+    embedding: Embedding,
+    recurrent: Recurrent,
+    output: Linear,
+    /// The maximum length of a sequence, and the size of the vocabulary.
+    dims: (usize, usize),
+    /// The token of the first logit: 1 if sequences cannot end early, so that the end has no logit.
+    first: u32,
+}
+
+/// The layers of an [`Autoregressive`] network.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Features of a token.
+    pub(crate) embedding: usize,
+    /// Width of the hidden states.
+    pub(crate) hidden: usize,
+    /// The kind of the recurrent layer.
+    pub(crate) cell: CellKind,
+    /// Whether sequences may end before the maximum length.
+    pub(crate) ends: bool,
+}
+
+/// Sequences of the maximum length, which have only ends after their first end, with the states in which they
+/// were written.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    /// Number of sequences.
+    pub(crate) count: usize,
+    /// Their tokens, one sequence after the other.
+    pub(crate) tokens: Vec<u32>,
+    /// The state `(count, state)` from which the token at each place was drawn.
+    pub(crate) states: Vec<Tensor>,
+}
+
+impl Autoregressive {
+    /// The weights `embedding`, `recurrent` and `output` of `scope`, for sequences like `sample`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if samples are not sequences of tokens; if the set is stored and lacks a tensor or has
+    /// one of another shape.
+    pub(crate) fn new(
+        mut scope: Scope<'_>,
+        sample: &SampleSpec,
+        sizes: Sizes,
+        init: WeightInit,
+    ) -> Result<Self> {
+        let Sizes { embedding, hidden, cell, ends } = sizes;
+        let dims = needs_tokens(sample, "model.generator")?;
+        let first = u32::from(!ends);
+        let logits = dims.1 - first as usize;
+        Ok(Self {
+            embedding: Embedding::new(scope.enter("embedding"), dims.1, embedding, init)?,
+            recurrent: Recurrent::new(scope.enter("recurrent"), cell, embedding, hidden, init)?,
+            output: Linear::new(scope.enter("output"), hidden, logits, init)?,
+            dims,
+            first,
+        })
+    }
+
+    /// The maximum length of a sequence.
+    pub(crate) fn length(&self) -> usize {
+        self.dims.0
+    }
+
+    /// The size of the vocabulary.
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.dims.1
+    }
+
+    /// Reads token numbers `(N, L)` u32 from a batch's one-hot rows.
+    ///
+    /// # Errors
+    /// If the rows have another shape; [`Error::Config`] if a sequence ends early and must not.
+    pub(crate) fn read(&self, batch: &Batch) -> Result<Tensor> {
+        let (n, (length, vocabulary)) = (batch.len(), self.dims);
+        model::check_input("the sequences", &batch.inputs, &(n, length, vocabulary).into())?;
+        let tokens = kernels::largest(&batch.inputs)?;
+        if self.first > 0 && flat(&tokens)?.contains(&END) {
+            let key = "model.generator.ends".to_owned();
+            let reason =
+                format!("must be true, because a text of the data ends before the maximum length {length}");
+            return Err(Error::Config { key, reason });
+        }
+        Ok(tokens)
+    }
+
+    /// log p of each token given those before it in nats, if tokens are drawn at `temperature`: tokens `(N, L)`
+    /// u32 → `(N, L)`, 0 after the end of a sequence.
+    pub(crate) fn log_likelihood(
+        &self,
+        sequences: &Tensor,
+        temperature: f64,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        let (n, length) = sequences.dims2()?;
+        let start = Tensor::full(END, (n, 1), sequences.device())?;
+        let given = Tensor::cat(&[&start, &sequences.narrow(1, 0, length - 1)?], 1)?;
+        let features = self.embedding.forward(&given.flatten_all()?)?;
+        let start = Tensor::zeros((n, self.recurrent.state()), features.dtype(), features.device())?;
+        let states = self.recurrent.forward(&features, &start)?;
+        let counted = tokens::counted(sequences, features.dtype())?.flatten_all()?;
+        let targets: Vec<u32> =
+            flat(sequences)?.iter().map(|token| token.saturating_sub(self.first)).collect();
+        let targets = Tensor::from_vec(targets, n * length, sequences.device())?;
+        let each = self.output.log_likelihood_at(temperature, &states, &targets, &counted, mode)?;
+        Ok(each.reshape((n, length))?)
+    }
+
+    /// Writes sequences without a gradient, in the type and on the device of `params`. `uniforms` are a number in
+    /// [0, 1) for each token of each sequence, one sequence after the other.
+    pub(crate) fn write(&self, temperature: f64, uniforms: &[f32], params: &ParamSet) -> Result<Written> {
+        let count = uniforms.len() / self.length();
+        let state = Tensor::zeros((count, self.recurrent.state()), params.dtype(), params.device())?;
+        let mut states = Vec::with_capacity(self.length());
+        let mut written = vec![END; count * self.length()];
+        self.go_on(state, vec![END; count], (temperature, uniforms), |place, tokens, state| {
+            states.push(state.clone());
+            for (sequence, token) in written.chunks_exact_mut(self.length()).zip(tokens) {
+                sequence[place] = *token;
+            }
+        })?;
+        close(&mut written, self.length());
+        Ok(Written { count, tokens: written, states })
+    }
+
+    /// Writes `each` continuations of every sequence after the token at `place`, in succession, and returns
+    /// their tokens from the beginning. `uniforms` are a number in [0, 1) for each token that is drawn.
+    pub(crate) fn continued(
+        &self,
+        written: &Written,
+        place: usize,
+        each: usize,
+        uniforms: &[f32],
+    ) -> Result<Vec<u32>> {
+        let length = self.length();
+        let mut sequences: Vec<u32> =
+            written.tokens.chunks_exact(length).flat_map(|sequence| sequence.repeat(each)).collect();
+        let state = &written.states[place];
+        let width = state.dim(1)?;
+        let state = state.unsqueeze(1)?.repeat((1, each, 1))?.reshape((written.count * each, width))?;
+        let before = sequences.chunks_exact(length).map(|sequence| sequence[place]).collect();
+        self.go_on(state, before, (1.0, uniforms), |step, tokens, _| {
+            for (sequence, token) in sequences.chunks_exact_mut(length).zip(tokens) {
+                sequence[place + 1 + step] = *token;
+            }
+        })?;
+        close(&mut sequences, length);
+        Ok(sequences)
+    }
+
+    /// Draws as many tokens after `before` as there are numbers for each sequence. `take` gets the number of the
+    /// step, its tokens, and the state from which they were drawn.
+    fn go_on(
+        &self,
+        mut state: Tensor,
+        mut before: Vec<u32>,
+        (temperature, uniforms): (f64, &[f32]),
+        mut take: impl FnMut(usize, &[u32], &Tensor),
+    ) -> Result<()> {
+        let count = before.len();
+        let steps = uniforms.len() / count.max(1);
+        for step in 0..steps {
+            let given = Tensor::from_slice(&before, count, state.device())?;
+            let features = self.embedding.forward(&given)?;
+            state = self.recurrent.step(&features, &state)?;
+            let hidden = state.narrow(1, 0, self.recurrent.hidden())?.contiguous()?;
+            let logits = self.output.forward(&hidden, Activation::Identity, Mode::Eval)?;
+            let own: Vec<f32> = uniforms.iter().skip(step).step_by(steps).copied().collect();
+            before = kernels::draw(&logits, temperature, &own)?;
+            before.iter_mut().for_each(|token| *token += self.first);
+            take(step, &before, &state);
+        }
+        Ok(())
+    }
+}
+
+/// Replaces everything after the first end of each sequence by ends.
+fn close(tokens: &mut [u32], length: usize) {
+    for sequence in tokens.chunks_exact_mut(length) {
+        if let Some(end) = sequence.iter().position(|token| *token == END) {
+            sequence[end..].fill(END);
+        }
+    }
+}
+
+/// The numbers of a tensor, in the host's memory.
+fn flat(numbers: &Tensor) -> Result<Vec<u32>> {
+    Ok(numbers.to_device(&Device::Cpu)?.to_dtype(DType::U32)?.flatten_all()?.to_vec1()?)
+}
