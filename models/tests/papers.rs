@@ -85,6 +85,9 @@ fn rows_of_every_kind_train_and_are_measured() {
         ("burda", "vae-5", "digits"),
         ("burda", "iwae-5", "digits"),
         ("burda", "cvae-5", "digits"),
+        ("miwae", "miwae-8-8", "digits"),
+        ("miwae", "piwae-8-8", "digits"),
+        ("miwae", "ciwae-64", "digits"),
         ("vamp", "mnist-vamp", "digits"),
         ("pacgan", "ring-pac2", "ring"),
     ] {

@@ -11,9 +11,9 @@ use waxwork_nn::loss;
 
 use crate::posterior::{DiagonalGaussian, repeat_rows};
 use crate::tokens::Targets;
-use crate::{Vae, objective};
+use crate::{Generation, Vae, objective};
 
-impl Vae {
+impl Generation {
     /// log p(x, z) − log q(z | x) of every draw: targets `(N, …)`, noise `(N, K, latent_dim)` → `(N, K)` in
     /// nats.
     pub(crate) fn log_weights(
@@ -34,7 +34,9 @@ impl Vae {
             (self.observation.log_likelihood(&z, labels, &targets.repeat(k)?, mode)? + log_prior)?;
         Ok((log_joint - q.log_density(&z)?)?.reshape((n, k))?)
     }
+}
 
+impl Vae {
     /// q(z | x) for the values that [`Observation::read`](crate::observation::Observation::read) returns.
     fn posterior(&self, values: &Tensor, labels: Option<&Tensor>) -> Result<DiagonalGaussian> {
         Ok(self.encoder.forward(values, labels, Mode::Eval)?.detach())
@@ -44,7 +46,7 @@ impl Vae {
 impl Encode for Vae {
     fn encode(&self, inputs: &Tensor, condition: &Condition) -> Result<Posterior> {
         let labels = self.condition(condition)?;
-        Ok(self.posterior(&self.observation.read(inputs)?, labels.as_ref())?.into())
+        Ok(self.posterior(&self.generation.observation.read(inputs)?, labels.as_ref())?.into())
     }
 }
 
@@ -59,14 +61,15 @@ impl Reconstruct for Vae {
 impl Bound for Vae {
     fn elbo(&self, batch: &Batch, stream: &Stream) -> Result<Elbo> {
         let labels = self.condition(&batch.condition)?;
-        let targets = self.observation.evaluation_targets(batch)?;
+        let targets = self.generation.observation.evaluation_targets(batch)?;
         let q = self.posterior(&targets.values, labels.as_ref())?;
         let noise = stream.normal(&batch.indices, self.config.latent_dim, self.params.device())?;
         let z = q.draw(&noise.to_dtype(self.params.dtype())?)?;
-        let log_likelihood = self.observation.log_likelihood(&z, labels.as_ref(), &targets, Mode::Eval)?;
+        let log_likelihood =
+            self.generation.observation.log_likelihood(&z, labels.as_ref(), &targets, Mode::Eval)?;
         Ok(Elbo {
             reconstruction: log_likelihood.detach(),
-            kl: objective::kl(&q, &*self.prior, &z, labels.as_ref())?.sum(1)?.detach(),
+            kl: objective::kl(&q, &*self.generation.prior, &z, labels.as_ref())?.sum(1)?.detach(),
         })
     }
 
@@ -83,15 +86,15 @@ impl Density for Vae {
             return Err(Error::Empty { what: "importance sampling", of });
         }
         let labels = self.condition(&batch.condition)?;
-        let targets = self.observation.evaluation_targets(batch)?;
+        let targets = self.generation.observation.evaluation_targets(batch)?;
         let q = self.posterior(&targets.values, labels.as_ref())?;
         let noise = stream.normal(&batch.indices, (samples, self.config.latent_dim), self.params.device())?;
         let noise = noise.to_dtype(self.params.dtype())?;
-        let chunk = (self.observation.rows_per_pass() / batch.len()).max(1);
+        let chunk = (self.generation.observation.rows_per_pass() / batch.len()).max(1);
         let mut weights = Vec::with_capacity(samples.div_ceil(chunk));
         for first in (0..samples).step_by(chunk) {
             let noise = noise.narrow(1, first, chunk.min(samples - first))?.contiguous()?;
-            let part = self.log_weights(&q, &targets, labels.as_ref(), &noise, Mode::Eval)?;
+            let part = self.generation.log_weights(&q, &targets, labels.as_ref(), &noise, Mode::Eval)?;
             weights.push(part.detach());
         }
         loss::log_mean_exp(&Tensor::cat(&weights, 1)?)
@@ -99,13 +102,15 @@ impl Density for Vae {
 
     fn decoded(&self, batch: &Batch, samples: usize, stream: &Stream) -> Result<Option<Decoded>> {
         let labels = self.condition(&batch.condition)?;
-        let values = self.observation.read(&batch.inputs)?;
+        let values = self.generation.observation.read(&batch.inputs)?;
         let q = self.posterior(&values, labels.as_ref())?.repeat(samples)?;
         let labels = labels.map(|labels| repeat_rows(&labels, samples)).transpose()?;
         let noise = stream.normal(&batch.indices, (samples, self.config.latent_dim), self.params.device())?;
         let z = q.draw(&noise.to_dtype(self.params.dtype())?.flatten_to(1)?)?;
-        let Some((outputs, scales)) = self.observation.scaled(&z, labels.as_ref())? else { return Ok(None) };
-        let log_weights = (self.prior.log_density(&z, labels.as_ref())? - q.log_density(&z)?)?;
+        let Some((outputs, scales)) = self.generation.observation.scaled(&z, labels.as_ref())? else {
+            return Ok(None);
+        };
+        let log_weights = (self.generation.prior.log_density(&z, labels.as_ref())? - q.log_density(&z)?)?;
         Ok(Some(Decoded {
             outputs: outputs.detach(),
             scales: scales.detach(),

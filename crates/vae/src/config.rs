@@ -39,15 +39,42 @@ pub struct VaeConfig {
     pub kl_warmup_steps: u64,
     /// Nats per latent dimension below which the KL term costs nothing (free bits, Kingma et al. 2016).
     pub free_bits: f64,
-    /// Draws per sample in the importance-weighted bound (Burda et al. 2016); 1 is the VAE.
+    /// Draws per importance-weighted bound (Burda et al. 2016); with 1, it is the evidence lower bound.
     pub importance_samples: usize,
-    /// Draws per sample whose evidence lower bounds are averaged.
+    /// Bounds per sample that are averaged, each from draws of its own.
     #[serde(skip_serializing_if = "is_one")]
     pub draws: usize,
+    /// What encoder and decoder learn from these bounds.
+    #[serde(skip_serializing_if = "BoundConfig::is_mean")]
+    pub bound: BoundConfig,
     /// Start training with the mean of the training samples as the decoder's output for every latent (Burda
     /// et al. 2016): the bias of the output layer is the logit of the mean, clipped to [0.001, 0.999].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub start_at_mean: bool,
+}
+
+/// What the networks learn from the importance-weighted bounds of a sample (Rainforth et al. 2018). M is
+/// `model.draws`, and K is `model.importance_samples`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum BoundConfig {
+    /// The mean of M bounds of K draws each: IWAE if M is 1, otherwise MIWAE.
+    #[default]
+    Mean,
+    /// The encoder learns from the mean of M bounds of K draws each, the decoder and its prior from the one
+    /// bound of all M · K draws (PIWAE).
+    Piwae,
+    /// A weighted mean of the evidence lower bound and of the bound `mean` (CIWAE).
+    Ciwae {
+        /// Weight of the evidence lower bound, in [0, 1].
+        elbo: f64,
+    },
+}
+
+impl BoundConfig {
+    fn is_mean(&self) -> bool {
+        *self == Self::Mean
+    }
 }
 
 /// The distribution of latents before any image is seen.
@@ -212,6 +239,7 @@ impl Default for VaeConfig {
             free_bits: 0.0,
             importance_samples: 1,
             draws: 1,
+            bound: BoundConfig::Mean,
             start_at_mean: false,
         }
     }
@@ -293,21 +321,45 @@ impl VaeConfig {
                 "only a network of the kind mlp with a likelihood of the kind bernoulli or continuous-bernoulli supports it",
             );
         }
-        match self.draws {
-            0 => return fail("draws", "must be at least 1"),
-            2.. if self.importance_samples > 1 => {
-                return fail("draws", "give either several draws or several importance_samples, not both");
+        if self.draws == 0 {
+            return fail("draws", "must be at least 1");
+        }
+        if self.importance_samples == 0 {
+            return fail("importance_samples", "must be at least 1");
+        }
+        match self.bound {
+            BoundConfig::Piwae if self.draws == 1 => {
+                return fail("bound", "piwae needs several `draws`: with one, it is the same as mean");
+            }
+            BoundConfig::Piwae if matches!(self.prior, PriorConfig::Vamp { .. }) => {
+                return fail(
+                    "bound",
+                    "piwae trains encoder and prior apart, but a vamp prior uses the encoder",
+                );
+            }
+            BoundConfig::Ciwae { elbo } if !(0.0..=1.0).contains(&elbo) => {
+                return fail("bound", "the weight `elbo` of ciwae must lie in [0, 1]");
+            }
+            BoundConfig::Ciwae { .. } if self.importance_samples == 1 => {
+                return fail(
+                    "bound",
+                    "ciwae needs several `importance_samples`: with one, it is the same as mean",
+                );
             }
             _ => {}
         }
         let plain = self.beta == 1.0 && self.free_bits == 0.0 && self.kl_warmup_steps == 0;
-        match self.importance_samples {
-            0 => fail("importance_samples", "must be at least 1"),
-            2.. if !plain => fail(
-                "importance_samples",
+        if self.is_weighted() && !plain {
+            return fail(
+                if self.importance_samples > 1 { "importance_samples" } else { "bound" },
                 "the importance-weighted bound has no KL term of its own: leave beta, free_bits and kl_warmup_steps alone",
-            ),
-            _ => Ok(()),
+            );
         }
+        Ok(())
+    }
+
+    /// Whether the objective uses importance weights.
+    pub(crate) fn is_weighted(&self) -> bool {
+        self.importance_samples > 1 || self.bound == BoundConfig::Piwae
     }
 }

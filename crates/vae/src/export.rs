@@ -19,7 +19,7 @@ pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
         Part::Decoder => {
             let latents = graph.input("latents", &[latent_dim]);
             let labels = graph.condition(condition)?;
-            let samples = vae.observation.export(graph.root(), &latents, labels.as_ref())?;
+            let samples = vae.generation.observation.export(graph.root(), &latents, labels.as_ref())?;
             graph.output(sample.name(), &samples, sample.dims());
         }
         Part::Encoder => {
@@ -35,7 +35,7 @@ pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
             let labels = graph.condition(condition)?;
             let mut root = graph.root();
             let mut decoder = root.enter(DECODER);
-            let latents = vae.prior.export(decoder.enter("prior"), &noise, labels.as_ref())?;
+            let latents = vae.generation.prior.export(decoder.enter("prior"), &noise, labels.as_ref())?;
             graph.output("latents", &latents.ok_or_else(no_part)?, &[latent_dim]);
         }
         Part::Generator => return Err(no_part()),

@@ -36,11 +36,11 @@ use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::sample::Range;
 use waxwork_core::{
-    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, GenerativeModel, ParamGroup, ParamSet,
-    Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Bound, Condition, ConditionSpec, Density, Drawing, Encode, GenerativeModel, Loss, Mode,
+    ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 
-pub use config::{Network, PriorConfig, VaeConfig};
+pub use config::{BoundConfig, Network, PriorConfig, VaeConfig};
 pub use likelihood::{Binarisation, Likelihood, LikelihoodConfig};
 pub use posterior::DiagonalGaussian;
 
@@ -65,8 +65,53 @@ pub struct Vae {
     params: ParamSet,
     groups: Vec<ParamGroup>,
     encoder: Encoder,
+    generation: Generation,
+    /// The same weights without gradients, for an objective with a loss for the encoder alone.
+    frozen: Option<Box<Generation>>,
+}
+
+/// What the decoder's side of a model computes.
+#[derive(Clone, Debug)]
+pub(crate) struct Generation {
     observation: Observation,
     prior: Arc<dyn Prior>,
+}
+
+impl Generation {
+    fn new(
+        params: &mut ParamSet,
+        config: &VaeConfig,
+        sample: &SampleSpec,
+        condition: &ConditionSpec,
+        encoder: &Encoder,
+    ) -> Result<Self> {
+        let width = condition.width();
+        let observation = Observation::new(params, config, sample, width)?;
+        let mut root = params.root();
+        let mut decoder = root.enter(DECODER);
+        let scope = decoder.enter("prior");
+        let prior: Arc<dyn Prior> = match config.prior {
+            PriorConfig::Standard => Arc::new(StandardNormal),
+            PriorConfig::Label => Arc::new(LabelGaussian::new(scope, width, config.latent_dim)?),
+            PriorConfig::Vamp { components } => {
+                if sample.range() != Some(Range::Unit) {
+                    return Err(config::unfit_prior(
+                        "the pseudo-inputs of a vamp prior are images, but the samples are not",
+                    ));
+                }
+                Arc::new(Vamp::new(scope, components, sample.len(), encoder.clone())?)
+            }
+            PriorConfig::Mixture { components } => {
+                let groups = match condition {
+                    ConditionSpec::None => 1,
+                    ConditionSpec::Classes { count } => *count,
+                    _ => return Err(config::unfit_prior("a mixture is for models of classes or of nothing")),
+                };
+                Arc::new(Mixture::new(scope, groups, components, config.latent_dim)?)
+            }
+        };
+        Ok(Self { observation, prior })
+    }
 }
 
 impl Vae {
@@ -92,41 +137,15 @@ impl Vae {
         let (sample, width) = (sample.into(), condition.width());
         config.validate(width)?;
         let encoder = Encoder::new(params.root().enter(ENCODER), &config, &sample, width)?;
-        let observation = Observation::new(&mut params, &config, &sample, width)?;
-        let prior: Arc<dyn Prior> = match config.prior {
-            PriorConfig::Standard => Arc::new(StandardNormal),
-            PriorConfig::Label => {
-                let mut root = params.root();
-                let mut decoder = root.enter(DECODER);
-                Arc::new(LabelGaussian::new(decoder.enter("prior"), width, config.latent_dim)?)
-            }
-            PriorConfig::Vamp { components } => {
-                if sample.range() != Some(Range::Unit) {
-                    return Err(config::unfit_prior(
-                        "the pseudo-inputs of a vamp prior are images, but the samples are not",
-                    ));
-                }
-                let mut root = params.root();
-                let mut decoder = root.enter(DECODER);
-                let scope = decoder.enter("prior");
-                Arc::new(Vamp::new(scope, components, sample.len(), encoder.clone())?)
-            }
-            PriorConfig::Mixture { components } => {
-                let groups = match condition {
-                    ConditionSpec::None => 1,
-                    ConditionSpec::Classes { count } => count,
-                    _ => return Err(config::unfit_prior("a mixture is for models of classes or of nothing")),
-                };
-                let mut root = params.root();
-                let mut decoder = root.enter(DECODER);
-                Arc::new(Mixture::new(decoder.enter("prior"), groups, components, config.latent_dim)?)
-            }
-        };
+        let generation = Generation::new(&mut params, &config, &sample, &condition, &encoder)?;
         let params = params.finish()?;
+        let frozen = (config.bound == BoundConfig::Piwae)
+            .then(|| Generation::new(&mut params.frozen(), &config, &sample, &condition, &encoder));
+        let frozen = frozen.transpose()?.map(Box::new);
         let groups = [ENCODER, DECODER].map(|name| params.group(name, &format!("{name}."))).to_vec();
         let latent = LatentLayout::normal(config.latent_dim);
         let info = ModelInfo { family: family.into(), sample, latent, condition };
-        Ok(Self { config, info, params, groups, encoder, observation, prior })
+        Ok(Self { config, info, params, groups, encoder, generation, frozen })
     }
 
     fn condition(&self, condition: &Condition) -> Result<Option<Tensor>> {
@@ -147,13 +166,21 @@ impl Trainable for Vae {
         let VaeConfig { latent_dim, importance_samples, draws, .. } = self.config;
         let condition = self.condition(&batch.condition)?;
         let labels = condition.as_ref();
-        let x = self.observation.training_targets(batch, ctx)?;
+        let x = self.generation.observation.training_targets(batch, ctx)?;
         let q = self.encoder.forward(&x.values, labels, ctx.train())?;
-        let noise = ctx.normal("latent", batch.len(), (importance_samples.max(draws), latent_dim))?;
-        if importance_samples > 1 {
-            let log_weights = self.log_weights(&q, &x, labels, &noise, ctx.train())?;
-            let loss = objective::negative_importance_weighted_bound(&log_weights)?;
-            return ctx.update(&[ENCODER, DECODER], loss);
+        let noise =
+            ctx.normal("latent", batch.len(), (importance_samples.saturating_mul(draws), latent_dim))?;
+        if self.config.is_weighted() {
+            let loss = if let Some(frozen) = &self.frozen {
+                let constant = q.detach();
+                let decoder = self.generation.log_weights(&constant, &x, labels, &noise, ctx.train())?;
+                let encoder = frozen.log_weights(&q, &x, labels, &noise, Mode::Frozen)?;
+                objective::negative_partial_bounds(&decoder, &encoder, draws)?
+            } else {
+                let log_weights = self.generation.log_weights(&q, &x, labels, &noise, ctx.train())?;
+                objective::negative_weighted_bound(&log_weights, &self.config)?
+            };
+            return ctx.update(&[ENCODER, DECODER], Loss::new("loss", loss));
         }
 
         // The means over all rows below are then means over the draws of each sample, too.
@@ -161,8 +188,8 @@ impl Trainable for Vae {
         let labels = labels.map(|labels| repeat_rows(labels, draws)).transpose()?;
         let labels = labels.as_ref();
         let z = q.draw(&noise.flatten_to(1)?)?;
-        let log_likelihood = self.observation.log_likelihood(&z, labels, &x, ctx.train())?;
-        let kl = objective::kl(&q, &*self.prior, &z, labels)?;
+        let log_likelihood = self.generation.observation.log_likelihood(&z, labels, &x, ctx.train())?;
+        let kl = objective::kl(&q, &*self.generation.prior, &z, labels)?;
         let loss = objective::negative_elbo(&log_likelihood, &kl, &self.config, ctx.step())?;
         ctx.update(&[ENCODER, DECODER], loss)
     }
@@ -177,11 +204,11 @@ impl GenerativeModel for Vae {
         let n = latents.dims().first().copied().unwrap_or(0);
         model::check_input("the latents", latents, &(n, self.config.latent_dim).into())?;
         let labels = self.condition(condition)?;
-        Ok(self.observation.draw(latents, labels.as_ref(), drawing)?.detach())
+        Ok(self.generation.observation.draw(latents, labels.as_ref(), drawing)?.detach())
     }
 
     fn latents(&self, noise: &Tensor, condition: &Condition) -> Result<Tensor> {
-        Ok(self.prior.draw(noise, self.condition(condition)?.as_ref())?.detach())
+        Ok(self.generation.prior.draw(noise, self.condition(condition)?.as_ref())?.detach())
     }
 
     fn parts(&self) -> &'static [Part] {

@@ -147,7 +147,7 @@ mod tests {
         let inputs = inputs.clamp(0.0, 1.0).unwrap();
         let z = Stream::new(2, "z", 0).normal(&[0, 1, 2, 3, 4], 2, &Device::Cpu).unwrap();
         let z = z.to_dtype(DType::F64).unwrap();
-        let found = vae.prior.log_density(&z, None).unwrap().to_vec1::<f64>().unwrap();
+        let found = vae.generation.prior.log_density(&z, None).unwrap().to_vec1::<f64>().unwrap();
         let mut sums = [0.0; 5];
         for k in 0..4 {
             let q = vae.encoder.forward(&inputs.narrow(0, k, 1).unwrap(), None, Mode::Eval).unwrap();
@@ -165,14 +165,15 @@ mod tests {
     fn the_density_integrates_to_1_and_draws_follow_it() {
         let vae = model(1, 3);
         let axis = axis();
-        let density = vae.prior.log_density(&column(&axis), None).unwrap().to_vec1::<f64>().unwrap();
+        let density =
+            vae.generation.prior.log_density(&column(&axis), None).unwrap().to_vec1::<f64>().unwrap();
         let moment = |power: i32| -> f64 {
             density.iter().zip(&axis).map(|(log, z)| log.exp() * z.powi(power) * 0.01).sum()
         };
         assert!((moment(0) - 1.0).abs() < 1e-3, "{}", moment(0));
         let n = 40_000u64;
         let noise = Stream::new(3, "noise", 0).normal(&(0..n).collect::<Vec<_>>(), 1, &Device::Cpu).unwrap();
-        let drawn = vae.prior.draw(&noise.to_dtype(DType::F64).unwrap(), None).unwrap();
+        let drawn = vae.generation.prior.draw(&noise.to_dtype(DType::F64).unwrap(), None).unwrap();
         let drawn: Vec<f64> = drawn.flatten_all().unwrap().to_vec1().unwrap();
         for power in [1, 2] {
             let mean = drawn.iter().map(|z| z.powi(power)).sum::<f64>() / n as f64;
@@ -190,11 +191,12 @@ mod tests {
         let batch = Batch::unlabelled(images.to_dtype(DType::F64).unwrap(), rows);
         let found = vae.log_likelihood(&batch, 100_000, &Stream::new(5, "draws", 0)).unwrap();
         let z = column(&axis);
-        let prior = vae.prior.log_density(&z, None).unwrap();
+        let prior = vae.generation.prior.log_density(&z, None).unwrap();
         for (i, found) in found.to_vec1::<f64>().unwrap().into_iter().enumerate() {
             let one = Batch::unlabelled(batch.inputs.narrow(0, i, 1).unwrap(), vec![i as u64]);
-            let targets = vae.observation.evaluation_targets(&one).unwrap().repeat(axis.len()).unwrap();
-            let given = vae.observation.log_likelihood(&z, None, &targets, Mode::Eval).unwrap();
+            let targets =
+                vae.generation.observation.evaluation_targets(&one).unwrap().repeat(axis.len()).unwrap();
+            let given = vae.generation.observation.log_likelihood(&z, None, &targets, Mode::Eval).unwrap();
             let joint = (given + &prior).unwrap().to_vec1::<f64>().unwrap();
             let exact = (joint.iter().map(|log| log.exp()).sum::<f64>() * 0.01).ln();
             assert!((found - exact).abs() < 0.03, "{found} against {exact}");
