@@ -48,3 +48,4 @@ pub use recipe::{Difference, Recipe};
 pub use run::{Run, Weights};
 pub use training::{TrainingRun, train};
 pub use waxwork_families::ModelConfig;
+pub use waxwork_vae::PriorConfig;

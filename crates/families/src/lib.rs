@@ -77,7 +77,10 @@ impl ModelConfig {
         let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
         match config.prior {
             PriorConfig::Mixture { components } => Some(components),
-            PriorConfig::Standard | PriorConfig::Label | PriorConfig::Vamp { .. } => None,
+            PriorConfig::Standard
+            | PriorConfig::Label
+            | PriorConfig::Vamp { .. }
+            | PriorConfig::Maf { .. } => None,
         }
     }
 

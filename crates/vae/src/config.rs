@@ -12,6 +12,9 @@ use waxwork_nn::nets::{Style, TOO_WIDE, WIDEST};
 /// Maximum number of components of a mixture.
 const MOST_COMPONENTS: usize = 1000;
 
+/// Maximum number of layers of a flow.
+const MOST_LAYERS: usize = 32;
+
 /// A VAE's networks, its observation model and its objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -97,6 +100,26 @@ pub enum PriorConfig {
         /// Number of pseudo-inputs.
         components: usize,
     },
+    /// Standard normal noise that goes through layers, each of which shifts and scales every value by what the values before it say
+    /// (masked autoregressive flow, Papamakarios et al. 2017); learned with the networks. It may depend on the condition.
+    Maf {
+        /// Number of layers.
+        #[serde(default = "maf_layers")]
+        layers: usize,
+        /// Hidden units of each layer.
+        #[serde(default = "maf_hidden")]
+        hidden: usize,
+    },
+}
+
+/// As in the experiments of its authors.
+fn maf_layers() -> usize {
+    5
+}
+
+/// See [`maf_layers`].
+fn maf_hidden() -> usize {
+    100
 }
 
 impl PriorConfig {
@@ -104,9 +127,14 @@ impl PriorConfig {
         *self == Self::Standard
     }
 
+    /// A masked autoregressive flow of the default size.
+    pub fn maf() -> Self {
+        Self::Maf { layers: maf_layers(), hidden: maf_hidden() }
+    }
+
     /// Whether training changes the prior.
     pub(crate) fn has_weights(&self) -> bool {
-        matches!(self, Self::Label | Self::Vamp { .. })
+        matches!(self, Self::Label | Self::Vamp { .. } | Self::Maf { .. })
     }
 
     /// Checks the prior of a model whose condition has `width` values; 0 if it is unconditional.
@@ -127,6 +155,13 @@ impl PriorConfig {
             Self::Vamp { components } if !(1..=MOST_COMPONENTS).contains(components) => {
                 Err(unfit_prior("a vamp prior has 1 to 1,000 components"))
             }
+            Self::Maf { layers, .. } if !(1..=MOST_LAYERS).contains(layers) => {
+                Err(unfit_prior("a maf prior has 1 to 32 layers"))
+            }
+            Self::Maf { hidden, .. } if *hidden == 0 => {
+                Err(unfit_prior("the layers of a maf prior have at least one hidden unit"))
+            }
+            Self::Maf { hidden, .. } if *hidden > WIDEST => Err(unfit_prior(TOO_WIDE)),
             _ => Ok(()),
         }
     }
@@ -267,6 +302,9 @@ impl VaeConfig {
         }
         if matches!(self.prior, PriorConfig::Vamp { .. }) && self.free_bits > 0.0 {
             return fail("free_bits", "a vamp prior has no KL of each latent dimension: leave it out");
+        }
+        if matches!(self.prior, PriorConfig::Maf { .. }) && self.free_bits > 0.0 {
+            return fail("free_bits", "a maf prior has no KL of each latent dimension: leave it out");
         }
         let widths = match &self.network {
             Network::Mlp { hidden } => hidden.clone(),

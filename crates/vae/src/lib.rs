@@ -19,6 +19,7 @@ mod bounds;
 mod config;
 mod export;
 mod likelihood;
+pub mod maf;
 pub mod mixture;
 mod networks;
 mod objective;
@@ -44,6 +45,7 @@ pub use config::{BoundConfig, Network, PriorConfig, VaeConfig};
 pub use likelihood::{Binarisation, Likelihood, LikelihoodConfig};
 pub use posterior::DiagonalGaussian;
 
+use maf::Maf;
 use mixture::Mixture;
 use networks::Encoder;
 use observation::Observation;
@@ -108,6 +110,9 @@ impl Generation {
                     _ => return Err(config::unfit_prior("a mixture is for models of classes or of nothing")),
                 };
                 Arc::new(Mixture::new(scope, groups, components, config.latent_dim)?)
+            }
+            PriorConfig::Maf { layers, hidden } => {
+                Arc::new(Maf::new(scope, layers, hidden, config.latent_dim, width)?)
             }
         };
         Ok(Self { observation, prior })
@@ -214,9 +219,10 @@ impl GenerativeModel for Vae {
     fn parts(&self) -> &'static [Part] {
         match self.config.prior {
             PriorConfig::Standard => &[Part::Decoder, Part::Encoder],
-            PriorConfig::Label | PriorConfig::Mixture { .. } | PriorConfig::Vamp { .. } => {
-                &[Part::Decoder, Part::Encoder, Part::Prior]
-            }
+            PriorConfig::Label
+            | PriorConfig::Mixture { .. }
+            | PriorConfig::Vamp { .. }
+            | PriorConfig::Maf { .. } => &[Part::Decoder, Part::Encoder, Part::Prior],
         }
     }
 

@@ -124,6 +124,10 @@ fn gradients_of_every_objective_agree_with_finite_differences() {
     let vamp = PriorConfig::Vamp { components: 3 };
     check_gradients(&VaeConfig { prior: vamp, ..small() }, IMAGE);
     check_gradients(&VaeConfig { prior: vamp, importance_samples: 3, ..small() }, IMAGE);
+    let maf = PriorConfig::Maf { layers: 2, hidden: 3 };
+    check_gradients(&VaeConfig { prior: maf, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { prior: maf, importance_samples: 3, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { prior: maf, kl_warmup_steps: 10, ..small() }, IMAGE);
     // The first step of a warm-up ignores the prior, whose weights still have a gradient.
     check_gradients(&VaeConfig { prior: vamp, kl_warmup_steps: 10, ..small() }, IMAGE);
     check_gradients(&VaeConfig { likelihood: LikelihoodConfig::ContinuousBernoulli, ..small() }, IMAGE);
@@ -299,6 +303,11 @@ fn impossible_configurations_are_refused_by_key() {
     let vamp = PriorConfig::Vamp { components: 5 };
     refused(VaeConfig { prior: vamp, free_bits: 0.1, ..small() }, "model.free_bits");
     refused(VaeConfig { prior: vamp, bound: BoundConfig::Piwae, ..several }, "model.bound");
+    let maf = PriorConfig::Maf { layers: 2, hidden: 3 };
+    refused(VaeConfig { prior: maf, free_bits: 0.1, ..small() }, "model.free_bits");
+    for (layers, hidden) in [(0, 3), (33, 3), (2, 0), (2, usize::MAX)] {
+        refused(VaeConfig { prior: PriorConfig::Maf { layers, hidden }, ..small() }, "model.prior");
+    }
     refused(VaeConfig { gated: true, ..convolutional() }, "model.gated");
     refused(VaeConfig { start_at_mean: true, ..convolutional() }, "model.start_at_mean");
     let deep = Network::Conv { channels: vec![2, 2, 2], hidden: 4, batch_norm: false };
