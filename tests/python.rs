@@ -370,6 +370,63 @@ assert abs(drawn - z).max() < 1e-3, abs(drawn - z).max()
     }
 }
 
+/// What the script for a program that tracks runs sends of a finished run.
+fn tail(package: &str, start: &str, end: &str) {
+    let file = format!("{package}_tail.py");
+    let Some(python) = python(&format!("python/{file}"), &["numpy", package]) else { return };
+    let trained = Trained::new("vae-digits", &[]);
+    let script = format!(
+        "
+import json, os, runpy, sys
+{start}
+expected = []
+for line in open('run/metrics.jsonl'):
+    values = {{name: value for name, value in json.loads(line).items() if value is not None}}
+    expected.append((values.pop('step'), values))
+# A resumed run can repeat lines, and be in the middle of one.
+with open('run/metrics.jsonl', 'a') as out:
+    out.write(json.dumps({{'step': expected[0][0], **expected[0][1]}}) + '\\n{{\"step\": 99, \"lo')
+sys.argv = ['{file}', 'run']
+runpy.run_path(FOLDER + '/{file}')
+{end}
+assert len(expected) >= 4
+"
+    );
+    let folder = format!("{:?}", concat!(env!("CARGO_MANIFEST_DIR"), "/../../python"));
+    trained.python(&python, &script.replace("FOLDER", &folder)).good();
+}
+
+#[test]
+fn wandb_gets_the_metrics_of_a_run() {
+    let start = "os.environ.update(WANDB_MODE='offline', WANDB_SILENT='true')
+import wandb
+sent, log = [], wandb.log
+def spy(values, step):
+    sent.append((step, values))
+    log(values, step=step)
+init = wandb.init
+def begin(**settings):
+    begun = init(**settings)
+    global log
+    log, wandb.log = wandb.log, spy
+    return begun
+wandb.init = begin";
+    tail("wandb", start, "assert sent == expected, sent");
+}
+
+#[test]
+fn mlflow_gets_the_metrics_of_a_run() {
+    let start = "os.environ['MLFLOW_TRACKING_URI'] = 'sqlite:///tracked.db'
+import mlflow";
+    let end = "client = mlflow.MlflowClient()
+found, = mlflow.search_runs(experiment_names=['waxwork'], output_format='list')
+assert found.info.run_name == 'run' and found.info.status == 'FINISHED', found
+for name in expected[0][1]:
+    history = [(value.step, value.value) for value in client.get_metric_history(found.info.run_id, name)]
+    assert sorted(history) == [(step, values[name]) for step, values in expected if name in values], name";
+    tail("mlflow", start, end);
+}
+
 #[test]
 fn the_server_answers_with_the_models_images_and_refuses_other_requests() {
     let Some(python) = python("python/serve.py", &["numpy", "onnxruntime", "PIL"]) else { return };
