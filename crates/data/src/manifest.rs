@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use waxwork_core::{ImageShape, Kind};
 
 use crate::names::nearest;
+use crate::stacked;
 use crate::text::{LineFormat, Unit};
 use crate::{Error, Result};
 
@@ -116,6 +117,8 @@ pub enum Storage {
     Strips,
     /// Files with one text per line.
     Texts,
+    /// Colour images made of the grey images of another data set (`waxwork_data::stacked`), whose files it has.
+    Stacked,
 }
 
 /// A data set on the Hub.
@@ -189,6 +192,14 @@ impl Manifest {
     /// True if the program generates it.
     pub fn is_embedded(&self) -> bool {
         matches!(self.storage, Storage::Embedded | Storage::Table)
+    }
+
+    /// The manifest of the files that it is made of: its own, unless it is made of another data set's.
+    ///
+    /// # Errors
+    /// As [`Manifest::find`].
+    pub fn of_files(self) -> Result<Self> {
+        if self.storage == Storage::Stacked { Self::find(stacked::SOURCE) } else { Ok(self) }
     }
 
     /// The shape of its images.

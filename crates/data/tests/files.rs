@@ -42,7 +42,7 @@ fn manifests_are_complete_and_consistent() {
             "names" => 18,
             "trec" => 6,
             "sprites" => 9,
-            "clinic" | "ptb" | "coco-captions" | "equations" => 0,
+            "clinic" | "ptb" | "coco-captions" | "equations" | "stacked-mnist" => 0,
             _ => 10,
         };
         assert_eq!(manifest.classes.len(), classes, "{}", manifest.name);
@@ -83,6 +83,10 @@ fn manifests_are_complete_and_consistent() {
             Storage::Fsdd => assert!(manifest.files.is_empty() && manifest.rate == Some(8000)),
             // A clip is a file.
             Storage::Strips => assert!(manifest.files.is_empty() && manifest.shape.len() == 4),
+            Storage::Stacked => {
+                assert!(manifest.files.is_empty() && manifest.hub.is_none());
+                assert_eq!(manifest.clone().of_files().unwrap().name, "mnist");
+            }
             Storage::Texts => {
                 let files = |role| manifest.files.iter().filter(|file| file.role == role).count();
                 assert!(files(Role::Train) >= 1 && files(Role::Test) <= 1 && manifest.text.is_some());
@@ -92,7 +96,7 @@ fn manifests_are_complete_and_consistent() {
         }
     }
 }
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "digits",
     "shapes",
     "ring",
@@ -104,6 +108,7 @@ const KNOWN: [&str; 19] = [
     "moving-digits",
     "mnist",
     "fashion-mnist",
+    "stacked-mnist",
     "cifar10",
     "fsdd",
     "ptb",
@@ -163,7 +168,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, motions, moving-digits, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, folder, table, sound, text, clips"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, motions, moving-digits, mnist, fashion-mnist, stacked-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, folder, table, sound, text, clips"
     );
 }
 
