@@ -139,4 +139,17 @@ fn a_gan_and_a_model_of_columns_have_no_prior_to_fit() {
     waxwork(&["fit-prior", text(&gan)]).refused(&["gan models have no prior to fit"]);
     waxwork(&small_of("cvae-clinic", &rows, &[])).good();
     waxwork(&["fit-prior", text(&rows)]).refused(&["cvae of columns models have no prior to fit"]);
+    let two = folder.path().join("two");
+    let settings = ["--set", "model.latent_dim=4", "--set", "model.upper={latent_dim=3,hidden=[8]}"];
+    waxwork(&small_of("vae-digits", &two, &settings)).good();
+    waxwork(&["fit-prior", text(&two)])
+        .refused(&["vae of two groups of latents models have no prior to fit"]);
+    // The latents of such a model are those of both groups.
+    waxwork(&["sample", text(&two), "-n", "4"]).good();
+    waxwork(&["interpolate", text(&two), "--rows", "2"]).good();
+    waxwork(&["encode", text(&two), "--out", text(&folder.path().join("codes.npy"))]).good();
+    waxwork(&["evaluate", text(&two), "--samples", "0", "--importance-samples", "5", "-n", "20"]).good();
+    for part in ["decoder", "encoder", "prior"] {
+        waxwork(&["export", text(&two), "--part", part]).good();
+    }
 }

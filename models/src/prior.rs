@@ -42,6 +42,9 @@ pub fn fit_prior(
 ) -> Result<FittedPrior> {
     let mut recipe = run.recipe.clone();
     let info = run.model.info();
+    if recipe.model.has_two_groups() {
+        return Err(Error::NoPrior { family: format!("{} of two groups of latents", info.family) });
+    }
     let Some(prior) = recipe.model.prior_mut() else {
         return Err(Error::NoPrior { family: info.family.clone() });
     };

@@ -9,16 +9,40 @@ use waxwork_core::{
 };
 use waxwork_nn::loss;
 
-use crate::posterior::{DiagonalGaussian, repeat_rows};
+use crate::posterior::{Recognition, columns, repeat_rows};
 use crate::tokens::Targets;
 use crate::{Generation, Vae, objective};
 
 impl Generation {
+    /// The columns of latents `(N, ..)` that the decoder sees: those of the first group.
+    fn seen(&self, latents: &Tensor) -> Result<Tensor> {
+        if latents.dim(1)? == self.first {
+            return Ok(latents.clone());
+        }
+        Ok(columns(latents, self.first)?.0)
+    }
+
+    /// log p(x | z) per sample in nats, `(N)`, of latents of all groups.
+    pub(crate) fn log_likelihood(
+        &self,
+        z: &Tensor,
+        labels: Option<&Tensor>,
+        targets: &Targets,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        self.observation.log_likelihood(&self.seen(z)?, labels, targets, mode)
+    }
+
+    /// Draws samples `(N, ..)` from p(x | z), for latents of all groups.
+    pub(crate) fn draw(&self, z: &Tensor, labels: Option<&Tensor>, drawing: &Drawing<'_>) -> Result<Tensor> {
+        self.observation.draw(&self.seen(z)?, labels, drawing)
+    }
+
     /// log p(x, z) − log q(z | x) of every draw: targets `(N, …)`, noise `(N, K, latent_dim)` → `(N, K)` in
     /// nats.
     pub(crate) fn log_weights(
         &self,
-        q: &DiagonalGaussian,
+        q: &Recognition<'_>,
         targets: &Targets,
         labels: Option<&Tensor>,
         noise: &Tensor,
@@ -30,23 +54,32 @@ impl Generation {
         let z = q.draw(&noise.flatten_to(1)?)?;
         let labels = labels.as_ref();
         let log_prior = self.prior.log_density(&z, labels)?;
-        let log_joint =
-            (self.observation.log_likelihood(&z, labels, &targets.repeat(k)?, mode)? + log_prior)?;
+        let log_joint = (self.log_likelihood(&z, labels, &targets.repeat(k)?, mode)? + log_prior)?;
         Ok((log_joint - q.log_density(&z)?)?.reshape((n, k))?)
     }
 }
 
 impl Vae {
     /// q(z | x) for the values that [`Observation::read`](crate::observation::Observation::read) returns.
-    fn posterior(&self, values: &Tensor, labels: Option<&Tensor>) -> Result<DiagonalGaussian> {
-        Ok(self.encoder.forward(values, labels, Mode::Eval)?.detach())
+    fn posterior(&self, values: &Tensor, labels: Option<&Tensor>) -> Result<Recognition<'_>> {
+        Ok(self.recognise(values, labels, Mode::Eval)?.detach())
+    }
+
+    /// q(z | x).
+    pub(crate) fn recognise(
+        &self,
+        values: &Tensor,
+        labels: Option<&Tensor>,
+        mode: Mode<'_>,
+    ) -> Result<Recognition<'_>> {
+        Ok(Recognition::new(self.encoder.forward(values, labels, mode)?, self.upper.as_ref()))
     }
 }
 
 impl Encode for Vae {
     fn encode(&self, inputs: &Tensor, condition: &Condition) -> Result<Posterior> {
         let labels = self.condition(condition)?;
-        Ok(self.posterior(&self.generation.observation.read(inputs)?, labels.as_ref())?.into())
+        self.posterior(&self.generation.observation.read(inputs)?, labels.as_ref())?.codes()
     }
 }
 
@@ -63,10 +96,9 @@ impl Bound for Vae {
         let labels = self.condition(&batch.condition)?;
         let targets = self.generation.observation.evaluation_targets(batch)?;
         let q = self.posterior(&targets.values, labels.as_ref())?;
-        let noise = stream.normal(&batch.indices, self.config.latent_dim, self.params.device())?;
+        let noise = stream.normal(&batch.indices, self.config.latents(), self.params.device())?;
         let z = q.draw(&noise.to_dtype(self.params.dtype())?)?;
-        let log_likelihood =
-            self.generation.observation.log_likelihood(&z, labels.as_ref(), &targets, Mode::Eval)?;
+        let log_likelihood = self.generation.log_likelihood(&z, labels.as_ref(), &targets, Mode::Eval)?;
         Ok(Elbo {
             reconstruction: log_likelihood.detach(),
             kl: objective::kl(&q, &*self.generation.prior, &z, labels.as_ref())?.sum(1)?.detach(),
@@ -88,7 +120,7 @@ impl Density for Vae {
         let labels = self.condition(&batch.condition)?;
         let targets = self.generation.observation.evaluation_targets(batch)?;
         let q = self.posterior(&targets.values, labels.as_ref())?;
-        let noise = stream.normal(&batch.indices, (samples, self.config.latent_dim), self.params.device())?;
+        let noise = stream.normal(&batch.indices, (samples, self.config.latents()), self.params.device())?;
         let noise = noise.to_dtype(self.params.dtype())?;
         let chunk = (self.generation.observation.rows_per_pass() / batch.len()).max(1);
         let mut weights = Vec::with_capacity(samples.div_ceil(chunk));
@@ -105,9 +137,11 @@ impl Density for Vae {
         let values = self.generation.observation.read(&batch.inputs)?;
         let q = self.posterior(&values, labels.as_ref())?.repeat(samples)?;
         let labels = labels.map(|labels| repeat_rows(&labels, samples)).transpose()?;
-        let noise = stream.normal(&batch.indices, (samples, self.config.latent_dim), self.params.device())?;
+        let noise = stream.normal(&batch.indices, (samples, self.config.latents()), self.params.device())?;
         let z = q.draw(&noise.to_dtype(self.params.dtype())?.flatten_to(1)?)?;
-        let Some((outputs, scales)) = self.generation.observation.scaled(&z, labels.as_ref())? else {
+        let Some((outputs, scales)) =
+            self.generation.observation.scaled(&self.generation.seen(&z)?, labels.as_ref())?
+        else {
             return Ok(None);
         };
         let log_weights = (self.generation.prior.log_density(&z, labels.as_ref())? - q.log_density(&z)?)?;

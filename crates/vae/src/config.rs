@@ -21,6 +21,10 @@ const MOST_LAYERS: usize = 32;
 pub struct VaeConfig {
     /// Length of the latent vector z.
     pub latent_dim: usize,
+    /// A second group of latents, above those of `latent_dim`, from which it generates them (Burda et al. 2016); for the
+    /// family `vae`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upper: Option<UpperConfig>,
     /// Encoder and decoder.
     pub network: Network,
     /// The activation of every hidden layer.
@@ -54,6 +58,16 @@ pub struct VaeConfig {
     /// et al. 2016): the bias of the output layer is the logit of the mean, clipped to [0.001, 0.999].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub start_at_mean: bool,
+}
+
+/// A second group of latents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpperConfig {
+    /// Number of values in the group.
+    pub latent_dim: usize,
+    /// Widths of linear layers from the first group to the second; those of the way back mirror them.
+    pub hidden: Vec<usize>,
 }
 
 /// What the networks learn from the importance-weighted bounds of a sample (Rainforth et al. 2018). M is
@@ -263,6 +277,7 @@ impl Default for VaeConfig {
     fn default() -> Self {
         Self {
             latent_dim: 20,
+            upper: None,
             network: Network::Mlp { hidden: vec![400] },
             activation: Activation::Relu,
             gated: false,
@@ -285,6 +300,16 @@ impl VaeConfig {
         Style { weights: self.init.into(), activation: self.activation }
     }
 
+    /// Number of latents of all groups.
+    pub(crate) fn latents(&self) -> usize {
+        self.latent_dim + self.upper.as_ref().map_or(0, |upper| upper.latent_dim)
+    }
+
+    /// Whether training changes the distribution of latents.
+    pub(crate) fn learns_prior(&self) -> bool {
+        self.prior.has_weights() || self.upper.is_some()
+    }
+
     /// Checks every value, for a model whose condition has `width` values; 0 if it is unconditional.
     ///
     /// # Errors
@@ -305,6 +330,26 @@ impl VaeConfig {
         }
         if matches!(self.prior, PriorConfig::Maf { .. }) && self.free_bits > 0.0 {
             return fail("free_bits", "a maf prior has no KL of each latent dimension: leave it out");
+        }
+        if let Some(upper) = &self.upper {
+            if upper.latent_dim == 0 || upper.hidden.contains(&0) {
+                return fail("upper", "a group and a layer have at least one value");
+            }
+            if upper.hidden.iter().chain([&upper.latent_dim]).any(|width| *width > WIDEST) {
+                return fail("upper", TOO_WIDE);
+            }
+            if width > 0 {
+                return fail(
+                    "upper",
+                    "a second group of latents is for the family vae, which has no condition",
+                );
+            }
+            if self.prior != PriorConfig::Standard {
+                return fail("prior", "the upper of two groups of latents is standard normal: leave it out");
+            }
+            if self.free_bits > 0.0 {
+                return fail("free_bits", "two groups have no KL of each latent dimension: leave it out");
+            }
         }
         let widths = match &self.network {
             Network::Mlp { hidden } => hidden.clone(),

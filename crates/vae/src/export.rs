@@ -19,14 +19,25 @@ pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
         Part::Decoder => {
             let latents = graph.input("latents", &[latent_dim]);
             let labels = graph.condition(condition)?;
-            let samples = vae.generation.observation.export(graph.root(), &latents, labels.as_ref())?;
+            let seen = match vae.upper {
+                Some(_) => graph.root().columns(&latents, 0, vae.config.latent_dim),
+                None => latents,
+            };
+            let samples = vae.generation.observation.export(graph.root(), &seen, labels.as_ref())?;
             graph.output(sample.name(), &samples, sample.dims());
         }
         Part::Encoder => {
             let images = graph.input(sample.name(), sample.dims());
             let labels = graph.condition(condition)?;
-            let (mean, log_var) =
+            let (mut mean, mut log_var) =
                 vae.encoder.export(graph.root().enter(ENCODER), &images, labels.as_ref())?;
+            if let Some(upper) = &vae.upper {
+                let mut root = graph.root();
+                let mut scope = root.enter(ENCODER);
+                let (means, log_vars) = upper.export(scope.enter("upper"), &mean)?;
+                mean = scope.beside(&mean, Some(&means));
+                log_var = scope.beside(&log_var, Some(&log_vars));
+            }
             graph.output("mean", &mean, &[latent_dim]);
             graph.output("log_var", &log_var, &[latent_dim]);
         }

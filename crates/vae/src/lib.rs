@@ -18,6 +18,7 @@ pub mod aggregate;
 mod bounds;
 mod config;
 mod export;
+mod hierarchy;
 mod likelihood;
 pub mod maf;
 pub mod mixture;
@@ -41,13 +42,14 @@ use waxwork_core::{
     ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 
-pub use config::{BoundConfig, Network, PriorConfig, VaeConfig};
+pub use config::{BoundConfig, Network, PriorConfig, UpperConfig, VaeConfig};
 pub use likelihood::{Binarisation, Likelihood, LikelihoodConfig};
 pub use posterior::DiagonalGaussian;
 
+use hierarchy::Hierarchy;
 use maf::Maf;
 use mixture::Mixture;
-use networks::Encoder;
+use networks::{Encoder, GaussianHead};
 use observation::Observation;
 use posterior::repeat_rows;
 use prior::{LabelGaussian, Prior, StandardNormal};
@@ -67,6 +69,8 @@ pub struct Vae {
     params: ParamSet,
     groups: Vec<ParamGroup>,
     encoder: Encoder,
+    /// From the first group of latents to the second, if there are two.
+    upper: Option<GaussianHead>,
     generation: Generation,
     /// The same weights without gradients, for an objective with a loss for the encoder alone.
     frozen: Option<Box<Generation>>,
@@ -77,6 +81,8 @@ pub struct Vae {
 pub(crate) struct Generation {
     observation: Observation,
     prior: Arc<dyn Prior>,
+    /// The number of latents that the decoder sees.
+    first: usize,
 }
 
 impl Generation {
@@ -91,6 +97,13 @@ impl Generation {
         let observation = Observation::new(params, config, sample, width)?;
         let mut root = params.root();
         let mut decoder = root.enter(DECODER);
+        let first = config.latent_dim;
+        if let Some(UpperConfig { latent_dim, hidden }) = &config.upper {
+            let widths: Vec<usize> = hidden.iter().rev().copied().collect();
+            let given = GaussianHead::new(decoder.enter("upper"), *latent_dim, &widths, first, config)?;
+            let prior: Arc<dyn Prior> = Arc::new(Hierarchy { given, first, upper: *latent_dim });
+            return Ok(Self { observation, prior, first });
+        }
         let scope = decoder.enter("prior");
         let prior: Arc<dyn Prior> = match config.prior {
             PriorConfig::Standard => Arc::new(StandardNormal),
@@ -115,7 +128,7 @@ impl Generation {
                 Arc::new(Maf::new(scope, layers, hidden, config.latent_dim, width)?)
             }
         };
-        Ok(Self { observation, prior })
+        Ok(Self { observation, prior, first })
     }
 }
 
@@ -142,15 +155,21 @@ impl Vae {
         let (sample, width) = (sample.into(), condition.width());
         config.validate(width)?;
         let encoder = Encoder::new(params.root().enter(ENCODER), &config, &sample, width)?;
+        let upper = config.upper.as_ref().map(|UpperConfig { latent_dim, hidden }| {
+            let mut root = params.root();
+            let mut encoder = root.enter(ENCODER);
+            GaussianHead::new(encoder.enter("upper"), config.latent_dim, hidden, *latent_dim, &config)
+        });
+        let upper = upper.transpose()?;
         let generation = Generation::new(&mut params, &config, &sample, &condition, &encoder)?;
         let params = params.finish()?;
         let frozen = (config.bound == BoundConfig::Piwae)
             .then(|| Generation::new(&mut params.frozen(), &config, &sample, &condition, &encoder));
         let frozen = frozen.transpose()?.map(Box::new);
         let groups = [ENCODER, DECODER].map(|name| params.group(name, &format!("{name}."))).to_vec();
-        let latent = LatentLayout::normal(config.latent_dim);
+        let latent = LatentLayout::normal(config.latents());
         let info = ModelInfo { family: family.into(), sample, latent, condition };
-        Ok(Self { config, info, params, groups, encoder, generation, frozen })
+        Ok(Self { config, info, params, groups, encoder, upper, generation, frozen })
     }
 
     fn condition(&self, condition: &Condition) -> Result<Option<Tensor>> {
@@ -168,13 +187,16 @@ impl Trainable for Vae {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let VaeConfig { latent_dim, importance_samples, draws, .. } = self.config;
+        let VaeConfig { importance_samples, draws, .. } = self.config;
         let condition = self.condition(&batch.condition)?;
         let labels = condition.as_ref();
         let x = self.generation.observation.training_targets(batch, ctx)?;
-        let q = self.encoder.forward(&x.values, labels, ctx.train())?;
-        let noise =
-            ctx.normal("latent", batch.len(), (importance_samples.saturating_mul(draws), latent_dim))?;
+        let q = self.recognise(&x.values, labels, ctx.train())?;
+        let noise = ctx.normal(
+            "latent",
+            batch.len(),
+            (importance_samples.saturating_mul(draws), self.config.latents()),
+        )?;
         if self.config.is_weighted() {
             let loss = if let Some(frozen) = &self.frozen {
                 let constant = q.detach();
@@ -193,7 +215,7 @@ impl Trainable for Vae {
         let labels = labels.map(|labels| repeat_rows(labels, draws)).transpose()?;
         let labels = labels.as_ref();
         let z = q.draw(&noise.flatten_to(1)?)?;
-        let log_likelihood = self.generation.observation.log_likelihood(&z, labels, &x, ctx.train())?;
+        let log_likelihood = self.generation.log_likelihood(&z, labels, &x, ctx.train())?;
         let kl = objective::kl(&q, &*self.generation.prior, &z, labels)?;
         let loss = objective::negative_elbo(&log_likelihood, &kl, &self.config, ctx.step())?;
         ctx.update(&[ENCODER, DECODER], loss)
@@ -207,9 +229,9 @@ impl GenerativeModel for Vae {
 
     fn generate(&self, latents: &Tensor, condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor> {
         let n = latents.dims().first().copied().unwrap_or(0);
-        model::check_input("the latents", latents, &(n, self.config.latent_dim).into())?;
+        model::check_input("the latents", latents, &(n, self.config.latents()).into())?;
         let labels = self.condition(condition)?;
-        Ok(self.generation.observation.draw(latents, labels.as_ref(), drawing)?.detach())
+        Ok(self.generation.draw(latents, labels.as_ref(), drawing)?.detach())
     }
 
     fn latents(&self, noise: &Tensor, condition: &Condition) -> Result<Tensor> {
@@ -218,8 +240,9 @@ impl GenerativeModel for Vae {
 
     fn parts(&self) -> &'static [Part] {
         match self.config.prior {
-            PriorConfig::Standard => &[Part::Decoder, Part::Encoder],
-            PriorConfig::Label
+            PriorConfig::Standard if self.upper.is_none() => &[Part::Decoder, Part::Encoder],
+            PriorConfig::Standard
+            | PriorConfig::Label
             | PriorConfig::Mixture { .. }
             | PriorConfig::Vamp { .. }
             | PriorConfig::Maf { .. } => &[Part::Decoder, Part::Encoder, Part::Prior],

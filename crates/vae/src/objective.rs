@@ -6,7 +6,7 @@ use waxwork_core::{Loss, Result};
 use waxwork_nn::loss;
 
 use crate::config::{BoundConfig, VaeConfig};
-use crate::posterior::DiagonalGaussian;
+use crate::posterior::Recognition;
 use crate::prior::Prior;
 
 /// −E[log p(x | z)] + β KL(q ‖ p), averaged over the batch and in nats per sample (β-VAE, Higgins et al.
@@ -61,12 +61,12 @@ pub(crate) fn negative_partial_bounds(
 /// KL(q ‖ p) by dimension, `(N, latent_dim)` in nats. Without a closed form it is log q(z) − log p(z) at the
 /// draw `z`, `(N, 1)`, whose expectation is the KL.
 pub(crate) fn kl(
-    q: &DiagonalGaussian,
+    q: &Recognition<'_>,
     prior: &dyn Prior,
     z: &Tensor,
     labels: Option<&Tensor>,
 ) -> Result<Tensor> {
-    match prior.kl(q, labels)? {
+    match prior.kl(q.first(), labels)? {
         Some(kl) => Ok(kl),
         None => Ok((q.log_density(z)? - prior.log_density(z, labels)?)?.unsqueeze(1)?),
     }
@@ -76,7 +76,7 @@ pub(crate) fn kl(
 fn weighted(penalty: &Tensor, config: &VaeConfig, step: u64) -> Result<Tensor> {
     let weight = beta(config, step);
     // candle's tape ends at a factor of zero, and the weights of a prior would have no gradient.
-    if weight == 0.0 && config.prior.has_weights() {
+    if weight == 0.0 && config.learns_prior() {
         return Ok(penalty.mul(&penalty.zeros_like()?)?);
     }
     Ok(penalty.affine(weight, 0.0)?)
@@ -107,6 +107,7 @@ mod tests {
     use waxwork_core::rng::Stream;
 
     use super::*;
+    use crate::posterior::DiagonalGaussian;
     use crate::prior::StandardNormal;
 
     /// The standard normal, as a prior without a closed-form KL.
@@ -177,6 +178,7 @@ mod tests {
         let n = 20_000;
         let row = |values: [f32; 2]| Tensor::new(&[values], &Device::Cpu).unwrap().repeat((n, 1)).unwrap();
         let q = DiagonalGaussian { mean: row([0.5, -1.0]), log_var: row([-0.7, 0.3]) };
+        let q = Recognition::new(q, None);
         let rows: Vec<u64> = (0..n as u64).collect();
         let z = q.draw(&Stream::new(3, "latent", 0).normal(&rows, 2, &Device::Cpu).unwrap()).unwrap();
         let mean = |kl: Tensor| kl.sum(1).unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap();

@@ -11,7 +11,7 @@ use waxwork_core::{
     SampleSpec, Tensor, Trainable, TrainingState,
 };
 use waxwork_vae::{Binarisation, LikelihoodConfig};
-use waxwork_vae::{BoundConfig, Network, PriorConfig, Vae, VaeConfig};
+use waxwork_vae::{BoundConfig, Network, PriorConfig, UpperConfig, Vae, VaeConfig};
 
 const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
 
@@ -128,6 +128,16 @@ fn gradients_of_every_objective_agree_with_finite_differences() {
     check_gradients(&VaeConfig { prior: maf, ..small() }, IMAGE);
     check_gradients(&VaeConfig { prior: maf, importance_samples: 3, ..small() }, IMAGE);
     check_gradients(&VaeConfig { prior: maf, kl_warmup_steps: 10, ..small() }, IMAGE);
+    let two = VaeConfig { upper: Some(UpperConfig { latent_dim: 3, hidden: vec![4, 3] }), ..small() };
+    for config in [
+        two.clone(),
+        VaeConfig { gated: true, ..two.clone() },
+        VaeConfig { draws: 2, beta: 0.5, ..two.clone() },
+        VaeConfig { importance_samples: 3, ..two.clone() },
+        VaeConfig { kl_warmup_steps: 10, ..two },
+    ] {
+        check_gradients(&config, IMAGE);
+    }
     // The first step of a warm-up ignores the prior, whose weights still have a gradient.
     check_gradients(&VaeConfig { prior: vamp, kl_warmup_steps: 10, ..small() }, IMAGE);
     check_gradients(&VaeConfig { likelihood: LikelihoodConfig::ContinuousBernoulli, ..small() }, IMAGE);
@@ -182,7 +192,8 @@ fn after_a_step(config: &VaeConfig) -> BTreeMap<String, Vec<f64>> {
 /// draws.
 #[test]
 fn partial_bounds_give_encoder_and_decoder_gradients_of_their_own() {
-    for config in [small(), convolutional()] {
+    let upper = Some(UpperConfig { latent_dim: 2, hidden: vec![3] });
+    for config in [small(), convolutional(), VaeConfig { upper, ..small() }] {
         let after = |draws, importance_samples, bound| {
             after_a_step(&VaeConfig { draws, importance_samples, bound, ..config.clone() })
         };
@@ -308,6 +319,15 @@ fn impossible_configurations_are_refused_by_key() {
     for (layers, hidden) in [(0, 3), (33, 3), (2, 0), (2, usize::MAX)] {
         refused(VaeConfig { prior: PriorConfig::Maf { layers, hidden }, ..small() }, "model.prior");
     }
+    let two = |latent_dim, hidden: &[usize]| VaeConfig {
+        upper: Some(UpperConfig { latent_dim, hidden: hidden.to_vec() }),
+        ..small()
+    };
+    refused(two(0, &[3]), "model.upper");
+    refused(two(3, &[0]), "model.upper");
+    refused(two(usize::MAX, &[]), "model.upper");
+    refused(VaeConfig { free_bits: 0.1, ..two(3, &[]) }, "model.free_bits");
+    refused(VaeConfig { prior: maf, ..two(3, &[]) }, "model.prior");
     refused(VaeConfig { gated: true, ..convolutional() }, "model.gated");
     refused(VaeConfig { start_at_mean: true, ..convolutional() }, "model.start_at_mean");
     let deep = Network::Conv { channels: vec![2, 2, 2], hidden: 4, batch_norm: false };
