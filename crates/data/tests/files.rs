@@ -240,6 +240,11 @@ fn missing_wrong_and_foreign_files_are_refused() {
     let error = load(&from_dir("mnist", dir.path())).unwrap_err();
     assert!(matches!(&error, Error::Missing { file, .. } if file == "train-images-idx3-ubyte"), "{error}");
     assert!(verify("mnist", Some(dir.path())).unwrap().iter().all(|r| r.status == FileStatus::Missing));
+    // The files of stacked digits are those of the digits.
+    let error = load(&from_dir("stacked-mnist", dir.path())).unwrap_err();
+    assert!(matches!(&error, Error::Missing { dataset, .. } if dataset == "mnist"), "{error}");
+    let reports = ["stacked-mnist", "mnist"].map(|name| verify(name, Some(dir.path())).unwrap());
+    assert_eq!(reports[0], reports[1]);
 
     write_idx(&dir.path().join("mnist"), 20, 10);
     let error = load(&from_dir("mnist", dir.path())).unwrap_err();
@@ -386,6 +391,15 @@ fn the_real_mnist() {
     let pixels = data.test.bytes(&(0..10_000).collect::<Vec<_>>()).unwrap();
     let mean = pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / pixels.len() as f64 / 255.0;
     assert!((mean - 0.1325).abs() < 1e-4, "{mean}");
+
+    let stacked = load(&DataConfig { validation: Some(1000), ..from_dir("stacked-mnist", dir) }).unwrap();
+    assert_eq!((stacked.train.len(), stacked.test.len()), (127_000, 26_000));
+    let digits = waxwork_data::stacked::digits(&stacked).unwrap();
+    let found: Vec<u32> = (0..3000).filter_map(|position| digits.test.label(position)).collect();
+    assert_eq!(found.len(), 3000);
+    // A tenth of the digits are zeros, more or less.
+    let zeros = found.iter().filter(|digit| **digit == 0).count();
+    assert!((200..400).contains(&zeros), "{zeros}");
 
     // MNIST under another name is noticed.
     let images = dir.join("mnist/t10k-images-idx3-ubyte.gz");
