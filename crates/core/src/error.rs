@@ -206,6 +206,15 @@ pub enum Error {
         parts: &'static [Part],
     },
 
+    /// A part of this network cannot be written as a graph.
+    #[error("this {} cannot be exported: {reason}", part.name())]
+    NoGraph {
+        /// The part asked for.
+        part: Part,
+        /// Why not.
+        reason: &'static str,
+    },
+
     /// A step updates a group that the model does not have.
     #[error("the model has no parameter group `{name}`")]
     UnknownGroup {

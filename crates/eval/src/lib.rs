@@ -43,6 +43,7 @@ pub mod proportion;
 pub mod report;
 pub mod resize;
 pub mod samples;
+pub mod stacked;
 pub mod table;
 pub mod text;
 
@@ -70,3 +71,4 @@ pub use neighbours::{Neighbour, nearest, nearest_shifted};
 pub use proportion::wilson;
 pub use report::{Metric, Protocol, Report, differences};
 pub use samples::{Judged, diversity, judged};
+pub use stacked::StackedModes;

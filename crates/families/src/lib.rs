@@ -82,8 +82,15 @@ impl ModelConfig {
             PriorConfig::Standard
             | PriorConfig::Label
             | PriorConfig::Vamp { .. }
+            | PriorConfig::Maf { .. }
             | PriorConfig::Autoregressive { .. } => None,
         }
+    }
+
+    /// Whether latents are in two groups, of which the second generates the first.
+    pub fn has_two_groups(&self) -> bool {
+        let (Self::Vae(config) | Self::Cvae(config)) = self else { return false };
+        config.upper.is_some()
     }
 
     /// Whether training starts with the mean of the training samples as the model's output.
