@@ -13,9 +13,9 @@ use waxwork_kernels::{self as kernels, Activation};
 #[derive(Clone, Debug)]
 pub(super) struct Gates {
     /// `(G · hidden, inputs)`.
-    weight_ih: Tensor,
+    pub(super) weight_ih: Tensor,
     /// `(G · hidden, hidden)`.
-    weight_hh: Tensor,
+    pub(super) weight_hh: Tensor,
     /// `(G · hidden)` each: beside the inputs, and beside the hidden state.
     pub(super) biases: [Tensor; 2],
     /// Width of the hidden state.

@@ -7,7 +7,7 @@ use super::gates::Gates;
 use waxwork_core::Result;
 use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::Scope;
-use waxwork_kernels as kernels;
+use waxwork_kernels::{self as kernels, Activation};
 
 /// One layer of a GRU (Cho et al. 2014), with PyTorch's order of gates and both of its biases. As in PyTorch,
 /// the reset gate multiplies the product of the hidden state, not the hidden state.
@@ -79,11 +79,12 @@ impl Gru {
     /// # Errors
     /// If a constant cannot be stored.
     pub fn export_step(&self, mut scope: GraphScope<'_>, inputs: &Value, state: &Value) -> Result<Value> {
-        let hidden = self.hidden;
-        let weight_ih = scope.tensor("weight_ih_l0", &self.weight_ih)?;
-        let weight_hh = scope.tensor("weight_hh_l0", &self.weight_hh)?;
-        let bias_ih = scope.tensor("bias_ih_l0", &self.biases[0])?;
-        let bias_hh = scope.tensor("bias_hh_l0", &self.biases[1])?;
+        let Gates { weight_ih, weight_hh, biases, hidden, .. } = &self.gates;
+        let hidden = *hidden;
+        let weight_ih = scope.tensor("weight_ih_l0", weight_ih)?;
+        let weight_hh = scope.tensor("weight_hh_l0", weight_hh)?;
+        let bias_ih = scope.tensor("bias_ih_l0", &biases[0])?;
+        let bias_hh = scope.tensor("bias_hh_l0", &biases[1])?;
         let transposed = [("transB", Attribute::Int(1))];
         let own = scope.node("Gemm", &[inputs, &weight_ih, &bias_ih], &transposed);
         let recurrent = scope.node("Gemm", &[state, &weight_hh, &bias_hh], &transposed);

@@ -5,9 +5,9 @@ use candle_core::Tensor;
 use super::WeightInit;
 use super::gates::Gates;
 use waxwork_core::Result;
-use waxwork_core::onnx::{GraphScope, Value};
+use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::Scope;
-use waxwork_kernels as kernels;
+use waxwork_kernels::{self as kernels, Activation};
 
 /// One layer of an LSTM (Hochreiter & Schmidhuber 1997), with PyTorch's order of gates and both of its
 /// biases.
@@ -66,10 +66,11 @@ impl Lstm {
     /// # Errors
     /// If a constant cannot be stored.
     pub fn export_step(&self, mut scope: GraphScope<'_>, inputs: &Value, state: &Value) -> Result<Value> {
-        let hidden = self.hidden;
-        let weight_ih = scope.tensor("weight_ih_l0", &self.weight_ih)?;
-        let weight_hh = scope.tensor("weight_hh_l0", &self.weight_hh)?;
-        let bias = scope.tensor("bias_l0", &(&self.biases[0] + &self.biases[1])?)?;
+        let Gates { weight_ih, weight_hh, biases, hidden, .. } = &self.gates;
+        let hidden = *hidden;
+        let weight_ih = scope.tensor("weight_ih_l0", weight_ih)?;
+        let weight_hh = scope.tensor("weight_hh_l0", weight_hh)?;
+        let bias = scope.tensor("bias_l0", &(&biases[0] + &biases[1])?)?;
         let (h, cell) = (scope.columns(state, 0, hidden), scope.columns(state, hidden, hidden));
         let transposed = [("transB", Attribute::Int(1))];
         let own = scope.node("Gemm", &[inputs, &weight_ih, &bias], &transposed);
