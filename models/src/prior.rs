@@ -53,11 +53,12 @@ pub fn fit_prior(
         return Err(Error::NoPrior { family: info.family.clone() });
     };
     *prior = fitted;
-    prior.validate(info.condition.width())?;
     if !matches!(info.condition, ConditionSpec::None | ConditionSpec::Classes { .. }) {
         let of = if info.condition.is_part() { "given parts" } else { "columns" };
         return Err(Error::NoPrior { family: format!("{} of {of}", info.family) });
     }
+    // Before the fit, which takes a while.
+    recipe.model.check_prior(info.condition.width())?;
     run.needed_encoder()?;
     recipe.results.clear();
     let shape = match fitted {

@@ -116,4 +116,13 @@ impl ModelConfig {
         let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
         Some(&mut config.prior)
     }
+
+    /// Checks that the prior goes with the other keys, for a model whose condition has `width` values.
+    ///
+    /// # Errors
+    /// If it does not, as [`ModelConfig::build`].
+    pub fn check_prior(&self, width: usize) -> Result<()> {
+        let (Self::Vae(config) | Self::Cvae(config)) = self else { return Ok(()) };
+        config.validate(width)
+    }
 }

@@ -11,7 +11,10 @@ use waxwork_core::{
     ParamSet, Reconstruct, SampleRequest, Tensor, Trainable, TrainingState,
 };
 use waxwork_kernels::Activation;
-use waxwork_vae::{CodeVae, LatentConfig, Network, PriorConfig, Vae, VaeConfig, build};
+use waxwork_vae::{
+    BoundConfig, CodeVae, CompletionConfig, GivenPart, LatentConfig, Network, PriorConfig, UpperConfig, Vae,
+    VaeConfig, build,
+};
 
 const IMAGE: ImageShape = ImageShape::new(1, 8, 8);
 /// Of these steps, the first half trains encoder and decoder.
@@ -226,6 +229,14 @@ fn what_codes_cannot_have_is_refused() {
     refused(VaeConfig { beta: 2.0, ..fsq() }, "model.beta");
     refused(VaeConfig { draws: 2, ..fsq() }, "model.draws");
     refused(VaeConfig { importance_samples: 2, ..fsq() }, "model.importance_samples");
+    refused(VaeConfig { bound: BoundConfig::Ciwae { elbo: 0.5 }, ..fsq() }, "model.bound");
+    refused(VaeConfig { total_correlation: 6.0, ..fsq() }, "model.total_correlation");
+    refused(VaeConfig { discriminator: vec![4], ..fsq() }, "model.discriminator");
+    let upper = Some(UpperConfig { latent_dim: 3, hidden: vec![] });
+    refused(VaeConfig { upper, ..fsq() }, "model.upper");
+    let completion = Some(CompletionConfig { given: GivenPart::Left, guess_steps: 0 });
+    refused(VaeConfig { completion, ..fsq() }, "model.completion");
+    refused(VaeConfig { prior: PriorConfig::maf(), ..fsq() }, "model.prior");
     let error = Vae::new(fsq(), IMAGE, ParamSet::fresh(0, &Device::Cpu)).unwrap_err().to_string();
     assert!(error.contains("CodeVae"), "{error}");
 }

@@ -338,6 +338,8 @@ fn impossible_configurations_are_refused_by_key() {
     refused(two(usize::MAX, &[]), "model.upper");
     refused(VaeConfig { free_bits: 0.1, ..two(3, &[]) }, "model.free_bits");
     refused(VaeConfig { prior: maf, ..two(3, &[]) }, "model.prior");
+    refused(VaeConfig { total_correlation: 6.0, ..two(3, &[]) }, "model.total_correlation");
+    refused(VaeConfig { total_correlation: 6.0, prior: maf, ..small() }, "model.total_correlation");
     refused(VaeConfig { total_correlation: -1.0, ..small() }, "model.total_correlation");
     refused(VaeConfig { total_correlation: 6.0, prior: vamp, ..small() }, "model.total_correlation");
     refused(VaeConfig { total_correlation: 6.0, draws: 2, ..small() }, "model.total_correlation");
