@@ -9,6 +9,7 @@
 mod browser;
 mod choosing;
 mod clips;
+mod codes;
 mod complete;
 mod data;
 mod doctor;

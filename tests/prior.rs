@@ -59,6 +59,46 @@ fn a_fitted_run_has_the_networks_of_the_run_and_latents_of_its_own() {
 }
 
 #[test]
+fn a_flow_can_be_fitted_instead_of_a_mixture() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (run, one, three) = (path("run"), path("one"), path("three"));
+    waxwork(&small_of("cvae-digits", &run, &["--set", "model.latent_dim=3"])).good();
+    for (out, threads) in [(&one, "1"), (&three, "3")] {
+        let asked = ["fit-prior", text(&run), "--kind", "maf", "--out", text(out), "--threads", threads];
+        let made = waxwork(&asked).good().stdout;
+        assert!(made.starts_with("masked autoregressive flow given the class fitted to the"), "{made}");
+    }
+    for file in ["model.safetensors", "samples/step-000004.png"] {
+        assert_eq!(bytes(&one.join(file)), bytes(&three.join(file)), "{file}");
+        assert_ne!(bytes(&one.join(file)), bytes(&run.join(file)), "{file}");
+    }
+    let recipe = std::fs::read_to_string(one.join("recipe.toml")).unwrap();
+    assert!(recipe.contains("a flow of 5 layers with 100 units"), "{recipe}");
+    waxwork(&["sample", text(&one), "-n", "4", "--labels", "7"]).good();
+    waxwork(&["evaluate", text(&one), "--samples", "0", "--importance-samples", "5", "-n", "20"]).good();
+    waxwork(&["export", text(&one), "--part", "prior"]).good();
+    // A fork goes on from the flow, and trains it with the networks.
+    let fork = path("fork");
+    waxwork(&["train", "--fork", text(&one), "--out", text(&fork), "--steps", "3"]).good();
+
+    let both = ["fit-prior", text(&run), "--kind", "maf", "--components", "3", "--out", text(&path("x"))];
+    waxwork(&both).refused(&["--components is for --kind gmm"]);
+    assert!(!path("x").exists());
+}
+
+/// The flow is learned with the networks here. A graph has a copy of each layer for every latent dimension.
+#[test]
+fn a_flow_that_is_too_large_for_a_graph_is_refused_with_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let settings = ["--set", "model.latent_dim=60", "--set", "model.prior={maf={layers=9,hidden=4}}"];
+    waxwork(&small_of("vae-digits", &run, &settings)).good();
+    waxwork(&["export", text(&run), "--part", "prior"]).refused(&["at most 500"]);
+    waxwork(&["export", text(&run)]).good();
+}
+
+#[test]
 fn a_recipe_can_ask_for_a_fitted_prior() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -99,4 +139,17 @@ fn a_gan_and_a_model_of_columns_have_no_prior_to_fit() {
     waxwork(&["fit-prior", text(&gan)]).refused(&["gan models have no prior to fit"]);
     waxwork(&small_of("cvae-clinic", &rows, &[])).good();
     waxwork(&["fit-prior", text(&rows)]).refused(&["cvae of columns models have no prior to fit"]);
+    let two = folder.path().join("two");
+    let settings = ["--set", "model.latent_dim=4", "--set", "model.upper={latent_dim=3,hidden=[8]}"];
+    waxwork(&small_of("vae-digits", &two, &settings)).good();
+    waxwork(&["fit-prior", text(&two)])
+        .refused(&["vae of two groups of latents models have no prior to fit"]);
+    // The latents of such a model are those of both groups.
+    waxwork(&["sample", text(&two), "-n", "4"]).good();
+    waxwork(&["interpolate", text(&two), "--rows", "2"]).good();
+    waxwork(&["encode", text(&two), "--out", text(&folder.path().join("codes.npy"))]).good();
+    waxwork(&["evaluate", text(&two), "--samples", "0", "--importance-samples", "5", "-n", "20"]).good();
+    for part in ["decoder", "encoder", "prior"] {
+        waxwork(&["export", text(&two), "--part", part]).good();
+    }
 }

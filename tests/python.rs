@@ -359,6 +359,152 @@ assert np.sort(off)[-2] < 1e-4, np.sort(off)[-5:]
 }
 
 #[test]
+fn onnxruntime_gives_our_codes_and_their_images() {
+    let Some(python) = python("waxwork export", &["numpy", "onnx", "onnxruntime"]) else { return };
+    let vq = ["--set", "model.latent={kind=\"vq\",codebook=12}", "--set", "model.latent_dim=4"];
+    for (recipe, settings) in [("vae-digits-fsq", &vq[..0]), ("cvae-digits-fsq", &vq[..])] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (run, images, codes) = (path("run"), path("images.npy"), path("codes.npy"));
+        waxwork(&small_of(recipe, &run, settings)).good();
+        let labels = if recipe.starts_with('c') { vec!["--labels", "0..9"] } else { vec![] };
+        let sample = ["sample", text(&run), "-n", "20", "--out", text(&images)];
+        waxwork(&[&sample[..], &labels[..]].concat()).good();
+        waxwork(&["encode", text(&run), "--images", text(&images), "--out", text(&codes)]).good();
+        let ours = path("ours.npy");
+        let decode = ["decode", text(&run), text(&codes), "--out", text(&ours)];
+        waxwork(&[&decode[..], &labels[..]].concat()).good();
+        for part in ["decoder", "encoder"] {
+            let out = path(&format!("{part}.onnx"));
+            waxwork(&["export", text(&run), "--part", part, "--out", text(&out)]).good();
+        }
+        let script = "
+import numpy as np, onnx, onnxruntime
+labels = np.arange(20, dtype=np.int64) % 10
+def result(part, inputs):
+    onnx.checker.check_model(part + '.onnx', full_check=True)
+    session = onnxruntime.InferenceSession(part + '.onnx')
+    return session.run(None, {value.name: inputs[value.name] for value in session.get_inputs()})[0]
+codes = np.load('codes.npy')
+images = result('decoder', {'latents': codes, 'labels': labels})
+assert abs(images - np.load('ours.npy')).max() < 1e-4
+found = result('encoder', {'images': np.load('images.npy'), 'labels': labels})
+# A value at the border between two codes may fall on either side.
+assert found.shape == codes.shape and (found == codes).mean() > 0.99, (found == codes).mean()
+";
+        let mut command = std::process::Command::new(&python);
+        let output = command.arg("-c").arg(script).current_dir(folder.path()).output();
+        finished(&output.unwrap()).good();
+    }
+}
+
+#[test]
+fn onnxruntime_draws_from_a_flow() {
+    let needed = ["numpy", "onnx", "onnxruntime", "safetensors"];
+    let Some(python) = python("waxwork export --part prior", &needed) else { return };
+    for recipe in ["vae-digits", "cvae-digits"] {
+        let trained = Trained::new(recipe, &["model.latent_dim=4"]);
+        let path = |name: &str| trained.folder.path().join(name);
+        let fitted = path("fitted");
+        waxwork(&["fit-prior", text(&trained.run), "--kind", "maf", "--out", text(&fitted)]).good();
+        waxwork(&["export", text(&fitted), "--part", "prior", "--out", text(&path("prior.onnx"))]).good();
+        let script = "
+import onnx, onnxruntime
+from safetensors.numpy import load_file
+onnx.checker.check_model('prior.onnx', full_check=True)
+session = onnxruntime.InferenceSession('prior.onnx')
+noise = np.random.default_rng(0).standard_normal((200, 4), np.float32)
+asked = np.arange(200, dtype=np.int64) % 10
+inputs = {'noise': noise, 'labels': asked}
+drawn, = session.run(None, {value.name: inputs[value.name] for value in session.get_inputs()})
+state = {name: value.astype(np.float64) for name, value in load_file('fitted/model.safetensors').items()}
+z = noise.astype(np.float64)
+for number in range(5):
+    get = lambda name: state[f'decoder.prior.{number}.{name}']
+    weight = get('hidden.weight')
+    width = weight.shape[1] - 4
+    condition = np.eye(10)[asked][:, :width]
+    order = list(range(4)) if number % 2 == 0 else [3, 2, 1, 0]
+    # Unit k sees the first values of the order up to its degree; a value sees units of lower degrees.
+    degree = np.arange(100) * 4 // 100 if width else 1 + np.arange(100) * 3 // 100
+    out = np.zeros_like(z)
+    for place, i in enumerate(order):
+        units = np.zeros((len(z), 100))
+        for k in range(100):
+            seen = order[:degree[k]]
+            units[:, k] = np.tanh(
+                out[:, seen] @ weight[k, seen] + condition @ weight[k, 4:] + get('hidden.bias')[k])
+        known = degree < place + 1
+        shift = units[:, known] @ get('shift.weight')[i, known] + get('shift.bias')[i]
+        log_scale = units[:, known] @ get('scale.weight')[i, known] + get('scale.bias')[i]
+        assert (-6 < log_scale).all() and (log_scale < 4).all()
+        out[:, i] = z[:, i] * np.exp(log_scale) + shift
+    z = out
+assert abs(z - noise).max() > 0.05
+assert abs(drawn - z).max() < 1e-3, abs(drawn - z).max()
+";
+        trained.python(&python, script).good();
+    }
+}
+
+/// What the script for a program that tracks runs sends of a finished run.
+fn tail(package: &str, start: &str, end: &str) {
+    let file = format!("{package}_tail.py");
+    let Some(python) = python(&format!("python/{file}"), &["numpy", package]) else { return };
+    let trained = Trained::new("vae-digits", &[]);
+    let script = format!(
+        "
+import json, os, runpy, sys
+{start}
+expected = []
+for line in open('run/metrics.jsonl'):
+    values = {{name: value for name, value in json.loads(line).items() if value is not None}}
+    expected.append((values.pop('step'), values))
+# A resumed run can repeat lines, and be in the middle of one.
+with open('run/metrics.jsonl', 'a') as out:
+    out.write(json.dumps({{'step': expected[0][0], **expected[0][1]}}) + '\\n{{\"step\": 99, \"lo')
+sys.argv = ['{file}', 'run']
+runpy.run_path(FOLDER + '/{file}')
+{end}
+assert len(expected) >= 4
+"
+    );
+    let folder = format!("{:?}", concat!(env!("CARGO_MANIFEST_DIR"), "/../../python"));
+    trained.python(&python, &script.replace("FOLDER", &folder)).good();
+}
+
+#[test]
+fn wandb_gets_the_metrics_of_a_run() {
+    let start = "os.environ.update(WANDB_MODE='offline', WANDB_SILENT='true')
+import wandb
+sent, log = [], wandb.log
+def spy(values, step):
+    sent.append((step, values))
+    log(values, step=step)
+init = wandb.init
+def begin(**settings):
+    begun = init(**settings)
+    global log
+    log, wandb.log = wandb.log, spy
+    return begun
+wandb.init = begin";
+    tail("wandb", start, "assert sent == expected, sent");
+}
+
+#[test]
+fn mlflow_gets_the_metrics_of_a_run() {
+    let start = "os.environ['MLFLOW_TRACKING_URI'] = 'sqlite:///tracked.db'
+import mlflow";
+    let end = "client = mlflow.MlflowClient()
+found, = mlflow.search_runs(experiment_names=['waxwork'], output_format='list')
+assert found.info.run_name == 'run' and found.info.status == 'FINISHED', found
+for name in expected[0][1]:
+    history = [(value.step, value.value) for value in client.get_metric_history(found.info.run_id, name)]
+    assert sorted(history) == [(step, values[name]) for step, values in expected if name in values], name";
+    tail("mlflow", start, end);
+}
+
+#[test]
 fn the_server_answers_with_the_models_images_and_refuses_other_requests() {
     let Some(python) = python("python/serve.py", &["numpy", "onnxruntime", "PIL"]) else { return };
     let trained = Trained::new("cgan-digits", &[]);

@@ -21,6 +21,7 @@ pub fn manifests() -> &'static [(&'static str, &'static str)] {
         ("factors", include_str!("../factors.toml")),
         ("mnist", include_str!("../mnist.toml")),
         ("fashion-mnist", include_str!("../fashion-mnist.toml")),
+        ("stacked-mnist", include_str!("../stacked-mnist.toml")),
         ("cifar10", include_str!("../cifar10.toml")),
         ("fsdd", include_str!("../fsdd.toml")),
         ("ptb", include_str!("../ptb.toml")),

@@ -91,6 +91,10 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cvae-trec",
     "vae-coco-captions",
     "gan-seqgan",
+    "vae-digits-fsq",
+    "cvae-digits-fsq",
+    "vae-mnist-fsq",
+    "cvae-mnist-fsq",
 ];
 
 /// The text of the recipe called `name`.

@@ -16,7 +16,7 @@ use waxwork_eval::table::density::{LEAST, log_likelihoods};
 use waxwork_eval::text::temperatures::{self, Curve};
 use waxwork_eval::text::{exact, phrases};
 use waxwork_eval::{
-    Disentanglement, Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes,
+    CodeUse, Disentanglement, Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes,
     evaluation_batch, evaluation_batches, likelihood,
 };
 
@@ -274,6 +274,12 @@ fn of_test_samples(
             _ => metric,
         };
         metrics.extend(measured.metrics(protocol).into_iter().map(beside_truth));
+        if run.model.info().latent.code_count().is_some() {
+            let mut protocol = protocol.clone();
+            protocol.insert("n_real".into(), n.to_string());
+            let bits = measured.kl.mean / std::f64::consts::LN_2;
+            metrics.push(Metric::new("code_bits", bits, &protocol).lower());
+        }
     }
     if let (Some(completer), Some(bound)) = (run.model.completer(), run.bound()) {
         let mut protocol = protocol.clone();
@@ -298,10 +304,15 @@ fn of_test_samples(
         let told = |metric: &Metric| texts.is_none() || metric.name != "reconstruction_rms";
         metrics.extend(codes.metrics(protocol).into_iter().filter(told));
         metrics.extend(texts);
+        let discrete = run.model.info().latent.code_count();
+        if let Some(count) = discrete {
+            metrics.extend(CodeUse::of(&codes.means, count)?.metrics(protocol));
+        }
         let (view, seen) = (run.info.view(), (test, device));
         metrics.extend(sounds::reconstructions(reconstructor, &view, seen, collective, protocol, stages)?);
         let factors = test.factors();
-        if factors.len() >= 4 && collective.is_first() {
+        // A linear map of the numbers of codes means nothing.
+        if factors.len() >= 4 && discrete.is_none() && collective.is_first() {
             stages("probing codes", 0, 0);
             metrics.extend(LatentProbes::of(&codes.means, &factors)?.metrics(protocol));
             let scores = Disentanglement::of(&codes.means, &factors)?;

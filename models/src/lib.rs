@@ -49,3 +49,4 @@ pub use run::{Run, Weights};
 pub use training::{TrainingRun, train};
 pub use waxwork_families::ModelConfig;
 pub use waxwork_vae::GivenPart;
+pub use waxwork_vae::PriorConfig;

@@ -7,7 +7,7 @@ use waxwork_core::rng::Stream;
 use waxwork_core::{Condition, ConditionSpec, Device, GenerativeModel, ModelInfo, ParamSet, Tensor};
 use waxwork_data::{Dataset, DatasetInfo, Split};
 use waxwork_media::Artifact;
-use waxwork_vae::{PriorConfig, aggregate};
+use waxwork_vae::{PriorConfig, aggregate, maf};
 
 use crate::training::preview_of;
 use crate::{Error, Recipe, Result, Run};
@@ -25,36 +25,52 @@ pub struct FittedPrior {
     pub preview: Vec<Artifact>,
 }
 
-/// Fits a mixture of `components` Gaussians to one draw from q(z | x) for each training sample, or for
-/// 30,000 of them; one mixture per class if the model is conditional. `progress` gets the activity, the
-/// number done and the total.
+/// Fits a mixture or a masked autoregressive flow to one draw from q(z | x) for each training sample, or for
+/// 30,000 of them; one mixture per class, or a flow that depends on the class, if the model is conditional.
+/// `progress` gets the activity, the number done and the total.
 ///
 /// # Errors
-/// [`Error::NoPrior`] for a family without one, [`Error::NotImported`] if there is no encoder;
-/// [`Error::Core`] if the number of components is not possible.
+/// [`Error::NoPrior`] for a family without one, for two groups of latents and for latents that are codes,
+/// [`Error::NotImported`] if there is no encoder; [`Error::Core`] if `fitted` is another prior, or its size is
+/// not possible.
 pub fn fit_prior(
     run: &Run,
     data: &Dataset,
-    components: usize,
+    fitted: PriorConfig,
     seed: u64,
     device: &Device,
     progress: &mut dyn FnMut(&'static str, usize, usize),
 ) -> Result<FittedPrior> {
     let mut recipe = run.recipe.clone();
     let info = run.model.info();
+    if info.latent.code_count().is_some() {
+        return Err(Error::NoPrior { family: format!("{} of codes", info.family) });
+    }
+    if recipe.model.has_two_groups() {
+        return Err(Error::NoPrior { family: format!("{} of two groups of latents", info.family) });
+    }
     let Some(prior) = recipe.model.prior_mut() else {
         return Err(Error::NoPrior { family: info.family.clone() });
     };
-    *prior = PriorConfig::Mixture { components };
-    prior.validate(info.condition.width())?;
+    *prior = fitted;
     if !matches!(info.condition, ConditionSpec::None | ConditionSpec::Classes { .. }) {
         let of = if info.condition.is_part() { "given parts" } else { "columns" };
         return Err(Error::NoPrior { family: format!("{} of {of}", info.family) });
     }
+    // Before the fit, which takes a while.
+    recipe.model.check_prior(info.condition.width())?;
     run.needed_encoder()?;
     recipe.results.clear();
-    recipe.description = format!("{}; prior fitted: {components} Gaussians", recipe.description);
-    let fit = (components, seed);
+    let shape = match fitted {
+        PriorConfig::Mixture { components } => format!("{components} Gaussians"),
+        PriorConfig::Maf { layers, hidden } => format!("a flow of {layers} layers with {hidden} units"),
+        PriorConfig::Standard
+        | PriorConfig::Label
+        | PriorConfig::Vamp { .. }
+        | PriorConfig::Autoregressive { .. } => return Err(unfit().into()),
+    };
+    recipe.description = format!("{}; prior fitted: {shape}", recipe.description);
+    let fit = (fitted, seed);
     let model = with_prior(&recipe, run.model.as_ref(), &data.train, fit, device, progress)?;
     let preview = preview_of(model.as_ref(), &data.info, run.info.seed, &Condition::None)?;
     Ok(FittedPrior { recipe, model, preview })
@@ -71,18 +87,27 @@ pub(crate) fn fitted(
 ) -> waxwork_trainer::Result<Box<dyn GenerativeModel>> {
     let stored = ParamSet::stored(tensors, device)?;
     let model = recipe.model.build_frozen(info.sample(), info.condition(), stored)?;
-    let fit = (recipe.model.mixture().unwrap_or(1), recipe.train.seed);
-    tracing::info!(components = fit.0, "fitting the prior");
+    let components = recipe.model.mixture().unwrap_or(1);
+    tracing::info!(components, "fitting the prior");
+    let fit = (PriorConfig::Mixture { components }, recipe.train.seed);
     with_prior(recipe, model.as_ref(), data, fit, device, &mut |_, _, _| {})
 }
 
-/// Encodes `data` with `model`, and returns the model of `recipe` that has the same networks, and a prior
-/// fitted with a number of components and a seed.
+/// The error for a prior that is not fitted to latents.
+fn unfit() -> waxwork_core::Error {
+    waxwork_core::Error::Config {
+        key: "model.prior".into(),
+        reason: "only a mixture and a maf can be fitted to latents".into(),
+    }
+}
+
+/// Encodes `data` with `model`, and returns the model of `recipe` that has the same networks, and the prior
+/// fitted with a seed.
 fn with_prior(
     recipe: &Recipe,
     model: &dyn GenerativeModel,
     data: &Split,
-    (components, seed): (usize, u64),
+    (prior, seed): (PriorConfig, u64),
     device: &Device,
     progress: &mut dyn FnMut(&'static str, usize, usize),
 ) -> waxwork_trainer::Result<Box<dyn GenerativeModel>> {
@@ -107,17 +132,33 @@ fn with_prior(
         done += batch.len();
         progress("encoding", done, data.len());
     }
-    for (label, latents) in latents.iter().enumerate() {
-        let rows = latents.len() / latent_dim;
-        let fewer = aggregate::fitting(rows, latent_dim, components);
-        if fewer < components {
-            let of = if groups > 1 { format!(" of class {label}") } else { String::new() };
-            tracing::warn!("{rows} training samples{of} are fitted with {fewer} of {components} Gaussians");
+    let fitted = match prior {
+        PriorConfig::Mixture { components } => {
+            for (label, latents) in latents.iter().enumerate() {
+                let rows = latents.len() / latent_dim;
+                let fewer = aggregate::fitting(rows, latent_dim, components);
+                if fewer < components {
+                    let of = if groups > 1 { format!(" of class {label}") } else { String::new() };
+                    tracing::warn!(
+                        "{rows} training samples{of} are fitted with {fewer} of {components} Gaussians"
+                    );
+                }
+            }
+            aggregate::fit(&latents, latent_dim, components, seed, |group| {
+                progress("fitting", group, groups);
+            })?
         }
-    }
-    let fitted = aggregate::fit(&latents, latent_dim, components, seed, |group| {
-        progress("fitting", group, groups);
-    })?;
+        PriorConfig::Maf { layers, hidden } => {
+            let width = condition.width();
+            maf::fit(&latents, (latent_dim, width), (layers, hidden), seed, |step, steps| {
+                progress("fitting", step as usize, steps as usize);
+            })?
+        }
+        PriorConfig::Standard
+        | PriorConfig::Label
+        | PriorConfig::Vamp { .. }
+        | PriorConfig::Autoregressive { .. } => return Err(unfit().into()),
+    };
     let own = model.params().tensors().into_iter();
     let mut tensors: BTreeMap<String, Tensor> =
         own.filter(|(name, _)| !aggregate::is_of_prior(name)).collect();

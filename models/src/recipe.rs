@@ -206,14 +206,18 @@ impl Recipe {
 }
 
 /// The first key of a table with a `kind` that had no effect. Serde refuses unknown keys, except those of a
-/// kind that has no keys of its own.
+/// kind that has no keys of its own. A table that a complete recipe leaves out is of such a kind.
 fn surplus(given: &Value, complete: &Value, at: &str) -> Option<String> {
     let (Value::Table(given), Value::Table(complete)) = (given, complete) else { return None };
     let of_a_kind = given.contains_key("kind");
     given.iter().find_map(|(key, value)| {
         let key_there = format!("{at}{key}");
         match complete.get(key) {
-            None => of_a_kind.then_some(key_there),
+            None if of_a_kind => Some(key_there),
+            None => {
+                let left_out = value.as_table().filter(|table| table.contains_key("kind"))?;
+                left_out.keys().find(|name| *name != "kind").map(|name| format!("{key_there}.{name}"))
+            }
             Some(complete) => surplus(value, complete, &format!("{key_there}.")),
         }
     })

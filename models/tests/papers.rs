@@ -86,7 +86,12 @@ fn rows_of_every_kind_train_and_are_measured() {
     for (table, name, data) in [
         ("burda", "vae-5", "digits"),
         ("burda", "iwae-5", "digits"),
+        ("burda", "two-vae-5", "digits"),
+        ("burda", "two-iwae-5", "digits"),
         ("burda", "cvae-5", "digits"),
+        ("miwae", "miwae-8-8", "digits"),
+        ("miwae", "piwae-8-8", "digits"),
+        ("miwae", "ciwae-64", "digits"),
         ("vamp", "mnist-vamp", "digits"),
         ("quadrants", "one-quadrant", "digits"),
         ("quadrants", "three-quadrants", "digits"),

@@ -179,6 +179,13 @@ pub enum Error {
         unconditional: &'static str,
     },
 
+    /// A path was asked for between latents that are codes.
+    #[error("the latents of this {family} are codes, and no path leads from one code to another")]
+    NoPath {
+        /// The family's name.
+        family: String,
+    },
+
     /// A list is empty that needs at least one element.
     #[error("{what} needs at least one {of}")]
     Empty {
@@ -197,6 +204,15 @@ pub enum Error {
         part: Part,
         /// The parts that the model has.
         parts: &'static [Part],
+    },
+
+    /// A part of this network cannot be written as a graph.
+    #[error("this {} cannot be exported: {reason}", part.name())]
+    NoGraph {
+        /// The part asked for.
+        part: Part,
+        /// Why not.
+        reason: &'static str,
     },
 
     /// A step updates a group that the model does not have.

@@ -35,6 +35,12 @@ pub enum Noise {
     /// Standard Gumbel, −ln(−ln u) for a uniform u. The largest of log probabilities plus this noise is a
     /// draw (Gumbel 1954).
     Gumbel,
+    /// Uniform in [0, 1). The model's prior turns each number into one of a number of codes, and the latent is
+    /// the codes' numbers. They are not quantities: no code lies between two others.
+    Codes {
+        /// Number of different codes.
+        count: usize,
+    },
 }
 
 impl TryFrom<Vec<LatentPart>> for LatentLayout {
@@ -68,6 +74,19 @@ impl LatentLayout {
         Self(vec![LatentPart { name: "z".to_owned(), len, noise: Noise::Normal }])
     }
 
+    /// A map of `len` codes, each one of `count`, called `codes`.
+    pub fn codes(len: usize, count: usize) -> Self {
+        Self(vec![LatentPart { name: "codes".to_owned(), len, noise: Noise::Codes { count } }])
+    }
+
+    /// The number of different codes, if the latent is a map of codes.
+    pub fn code_count(&self) -> Option<usize> {
+        match self.0[..] {
+            [LatentPart { noise: Noise::Codes { count }, .. }] => Some(count),
+            _ => None,
+        }
+    }
+
     /// A layout of these parts, in this order.
     ///
     /// # Errors
@@ -95,7 +114,7 @@ impl LatentLayout {
     /// `numbers[i]`. Normal values whose magnitude exceeds `truncation` are drawn again (Brock et al. 2019).
     ///
     /// # Errors
-    /// [`Error::Config`] if the truncation is so small that this would take long.
+    /// [`Error::Config`] if the truncation is so small that this would take long, or values are codes.
     pub fn draw(
         &self,
         seed: u64,
@@ -112,6 +131,11 @@ impl LatentLayout {
                 (Noise::Normal, None) => stream.normal(numbers, *len, device)?,
                 (Noise::Normal, Some(most)) => stream.truncated_normal(numbers, *len, most, device)?,
                 (Noise::Gumbel, _) => stream.gumbel(numbers, *len, device)?,
+                (Noise::Codes { .. }, None) => stream.uniform(numbers, *len, device)?,
+                (Noise::Codes { .. }, Some(_)) => {
+                    let reason = "codes cannot be truncated: leave it out".to_owned();
+                    return Err(Error::Config { key: "truncation".to_owned(), reason });
+                }
             });
         }
         match drawn.len() {
@@ -174,8 +198,15 @@ mod tests {
         assert_eq!(values(&drawn)[..3], values(&all)[6..], "another part changes nothing in the first");
         assert!(LatentLayout::new(vec![two[0].clone(), two[0].clone()]).is_err());
         assert!(LatentLayout::new(vec![]).is_err());
-        let text = serde_json::to_string(&both).unwrap();
-        assert_eq!(serde_json::from_str::<LatentLayout>(&text).unwrap(), both);
+        let codes = LatentLayout::codes(49, 240);
+        assert_eq!((codes.len(), codes.code_count(), both.code_count()), (49, Some(240), None));
+        let drawn = values(&codes.draw(7, &[0, 1], None, &Device::Cpu).unwrap());
+        assert!(drawn.len() == 98 && drawn.iter().all(|value| (0.0..1.0).contains(value)));
+        assert!(codes.draw(7, &[0], Some(1.0), &Device::Cpu).is_err());
+        for layout in [both, codes] {
+            let text = serde_json::to_string(&layout).unwrap();
+            assert_eq!(serde_json::from_str::<LatentLayout>(&text).unwrap(), layout);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::condition::{Condition, ConditionSpec};
 use crate::latent::arc;
-use crate::model::{Drawing, EVALUATION_BATCH, GenerativeModel};
+use crate::model::{Drawing, EVALUATION_BATCH, GenerativeModel, ModelInfo};
 use crate::{Error, Result, kernels};
 
 /// How far a traversal goes to either side, in standard deviations.
@@ -41,13 +41,14 @@ pub struct Interpolation<'a> {
 ///
 /// # Errors
 /// [`Error::UnexpectedLabels`] if classes are given to a model that has none; [`Error::UnknownClass`];
-/// [`Error::Empty`] for no rows or fewer than two steps.
+/// [`Error::Empty`] for no rows or fewer than two steps; [`Error::NoPath`] if latents are codes.
 pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> Result<Walk> {
     let &Interpolation { rows, steps, classes, fixed_latent, seed } = walk;
     if rows == 0 || steps < 2 {
         return Err(Error::Empty { what: "an interpolation", of: "row of two samples" });
     }
     let (info, params) = (model.info(), model.params());
+    check_continuous(info)?;
     let numbers: Vec<u64> = (0..2 * rows as u64).collect();
     let noise = info.latent.draw(seed, &numbers, None, params.device())?.to_dtype(params.dtype())?;
     let noise = if fixed_latent {
@@ -114,13 +115,14 @@ pub struct Traversal<'a> {
 ///
 /// # Errors
 /// [`Error::Config`] for a latent dimension that the model does not have; [`Error::Empty`] for no
-/// dimensions or fewer than two steps.
+/// dimensions or fewer than two steps; [`Error::NoPath`] if latents are codes.
 pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Walk> {
     let &Traversal { dims, steps, class, seed } = walk;
     if dims.is_empty() || steps < 2 {
         return Err(Error::Empty { what: "a traversal", of: "row of two samples" });
     }
     let info = model.info();
+    check_continuous(info)?;
     let (size, device) = (info.latent_dim(), model.params().device());
     if let Some(dim) = dims.iter().find(|&&dim| dim as usize >= size) {
         let reason =
@@ -163,6 +165,13 @@ pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Wa
     let count = dims.len() * steps;
     let latents = Tensor::from_vec(values, (count, size), device)?.to_dtype(model.params().dtype())?;
     Ok(Walk { latents, condition: condition(count)? })
+}
+
+fn check_continuous(info: &ModelInfo) -> Result<()> {
+    match info.latent.code_count() {
+        None => Ok(()),
+        Some(_) => Err(Error::NoPath { family: info.family.clone() }),
+    }
 }
 
 impl Walk {

@@ -22,8 +22,37 @@ use waxwork_core::{
 use waxwork_vae::Vae;
 
 pub use waxwork_vae::{
-    CompletionConfig, DECODER, ENCODER, GUESS, GivenPart, Network, PriorConfig, VaeConfig as CvaeConfig,
+    CompletionConfig, DECODER, ENCODER, GUESS, GivenPart, LatentConfig, Network, PRIOR, PriorConfig,
+    VaeConfig as CvaeConfig,
 };
+
+/// The family's name.
+const FAMILY: &str = "cvae";
+
+/// The model of `config` for samples like `sample` with a condition, with its tensors from `params`. If latents
+/// are codes, it is a [`waxwork_vae::CodeVae`], whose networks and prior receive the label.
+///
+/// # Errors
+/// As [`Cvae::new`].
+pub fn build(
+    config: CvaeConfig,
+    sample: impl Into<SampleSpec>,
+    condition: impl Into<ConditionSpec>,
+    params: ParamSet,
+) -> Result<Box<dyn GenerativeModel>> {
+    let sample = sample.into();
+    let condition = given(&config, &sample, condition.into())?;
+    waxwork_vae::build(FAMILY, config, sample, condition, params)
+}
+
+/// The condition, which must be one. That of a model that completes images is a part of the sample.
+fn given(config: &CvaeConfig, sample: &SampleSpec, condition: ConditionSpec) -> Result<ConditionSpec> {
+    match (config.completion, condition) {
+        (Some(_), _) => Ok(ConditionSpec::Part { len: sample.len() }),
+        (None, ConditionSpec::None) => Err(Error::NoClasses { family: FAMILY, unconditional: "vae" }),
+        (None, condition) => Ok(condition),
+    }
+}
 
 /// A conditional variational autoencoder: a [`Vae`] whose encoder and decoder receive the label, as
 /// does the prior if the configuration says so. Its step is the VAE's, with every distribution
@@ -45,14 +74,8 @@ impl Cvae {
         params: ParamSet,
     ) -> Result<Self> {
         let sample = sample.into();
-        let condition = match config.completion {
-            Some(_) => ConditionSpec::Part { len: sample.len() },
-            None => condition.into(),
-        };
-        if condition.is_none() {
-            return Err(Error::NoClasses { family: "cvae", unconditional: "vae" });
-        }
-        Ok(Self(Vae::conditional("cvae", config, sample, condition, params)?))
+        let condition = given(&config, &sample, condition.into())?;
+        Ok(Self(Vae::conditional(FAMILY, config, sample, condition, params)?))
     }
 }
 

@@ -13,7 +13,7 @@ use waxwork_core::{
     SampleSpec, Tensor, Trainable, TrainingState,
 };
 use waxwork_cvae::{CompletionConfig, Cvae, CvaeConfig, GUESS, GivenPart, Network, PriorConfig};
-use waxwork_vae::{Binarisation, LikelihoodConfig, Vae};
+use waxwork_vae::{Binarisation, BoundConfig, LikelihoodConfig, UpperConfig, Vae};
 
 const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
 const LN_2: f64 = std::f64::consts::LN_2;
@@ -245,6 +245,11 @@ fn impossible_configurations_are_refused_by_key() {
     };
     let label = PriorConfig::Label;
     refused(CvaeConfig { prior: label, ..config(GivenPart::Left, 0) }, "model.prior");
+    refused(CvaeConfig { prior: PriorConfig::maf(), ..config(GivenPart::Left, 0) }, "model.prior");
+    let upper = Some(UpperConfig { latent_dim: 2, hidden: vec![] });
+    refused(CvaeConfig { upper, ..config(GivenPart::Left, 0) }, "model.upper");
+    let bound = BoundConfig::Piwae;
+    refused(CvaeConfig { bound, draws: 2, ..config(GivenPart::Left, 0) }, "model.bound");
     refused(config(GivenPart::AllButABox, 3), "model.completion.guess_steps");
     let completion = Some(CompletionConfig { given: GivenPart::Left, guess_steps: 3 });
     refused(CvaeConfig { completion, ..convolutional(GivenPart::Left) }, "model.completion.guess_steps");

@@ -381,6 +381,18 @@ impl Split {
         all.filter(|factors| !factors.is_empty()).collect()
     }
 
+    /// Writes the sample at `position` at rest to `out`, on this thread.
+    pub(crate) fn write_sample(&self, position: usize, out: &mut [u8]) -> Result<()> {
+        let index =
+            self.indices.get(position).ok_or(Error::OutOfRange { index: position, len: self.len() })?;
+        self.source.write_sample(*index as usize, out)
+    }
+
+    /// The factors of the sample at `position`; empty if the source does not know them.
+    pub(crate) fn factors_at(&self, position: usize) -> Vec<Factor> {
+        self.indices.get(position).map_or_else(Vec::new, |&index| self.source.factors(index as usize))
+    }
+
     /// The samples at `positions` at rest, one after the other, [`Kind::bytes`] each.
     ///
     /// # Errors

@@ -51,6 +51,7 @@ mod selection;
 pub mod sound;
 pub mod source;
 mod splits;
+pub mod stacked;
 pub mod table;
 pub mod text;
 pub mod verify;

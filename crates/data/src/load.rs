@@ -30,6 +30,7 @@ use crate::text::{self, TextConfig};
 use crate::view::View;
 use crate::{
     Cached, Dataset, DatasetInfo, Error, Result, Source, cifar, files, identity, mnist, noise, packed,
+    stacked,
 };
 
 /// Which data, and how much of it.
@@ -37,7 +38,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// A known data set (`digits`, `shapes`, `ring`, `grid`, `clinic`, `drums`, `phrases`, `oracle`, `motions`, `moving-digits`, `factors`, `mnist`,
-    /// `fashion-mnist`, `cifar10`, `fsdd`, `ptb`, `coco-captions`, `equations`, `names`, `trec`, `sprites`,
+    /// `fashion-mnist`, `stacked-mnist`, `cifar10`, `fsdd`, `ptb`, `coco-captions`, `equations`, `names`, `trec`, `sprites`,
     /// `sprites64`),
     /// `folder`, `table`, `sound`, `text`, `clips`, or `hf:OWNER/NAME` (or `hf:OWNER/NAME/SUBSET`) of the Hub. A run that learned from arrays in Python has
     /// `memory`.
@@ -51,7 +52,7 @@ pub struct DataConfig {
     /// Training images that are held out for validation; default: a twelfth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
-    /// Seed of an embedded generator, not of the run, so that runs of different seeds see the same data.
+    /// Seed of an embedded generator or of stacked images, not of the run, so that runs of different seeds see the same data.
     #[serde(default)]
     pub seed: u64,
     /// How the files of an image folder, or of the Hub if they differ in size, become images.
@@ -333,6 +334,10 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
             return dataset(config, &classes, parts, skipped, notes);
         }
         Storage::Texts => return load_known_texts(&manifest, config),
+        Storage::Stacked => {
+            let images = load_files(&manifest.clone().of_files()?, config.dir.as_deref(), progress)?;
+            stacked::stack(&manifest, images, config.seed)?
+        }
         Storage::Idx | Storage::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
     };
     dataset(config, &manifest.classes, parts, 0, Vec::new())

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use waxwork_core::{ImageShape, Kind};
 
 use crate::names::nearest;
+use crate::stacked;
 use crate::text::{LineFormat, Unit};
 use crate::{Error, Result};
 
@@ -120,6 +121,8 @@ pub enum Storage {
     Stills,
     /// Files with one text per line.
     Texts,
+    /// Colour images made of the grey images of another data set (`waxwork_data::stacked`), whose files it has.
+    Stacked,
 }
 
 /// A data set on the Hub.
@@ -198,6 +201,14 @@ impl Manifest {
     /// True if its samples are clips that are stored as strips, or their frames.
     pub fn is_of_strips(&self) -> bool {
         matches!(self.storage, Storage::Strips | Storage::Stills)
+    }
+
+    /// The manifest of the files that it is made of: its own, unless it is made of another data set's.
+    ///
+    /// # Errors
+    /// As [`Manifest::find`].
+    pub fn of_files(self) -> Result<Self> {
+        if self.storage == Storage::Stacked { Self::find(stacked::SOURCE) } else { Ok(self) }
     }
 
     /// The shape of its images.

@@ -68,7 +68,7 @@ impl FileStatus {
 /// # Errors
 /// [`Error::UnknownDataset`], [`Error::Config`]. Faults of the files are in the report instead.
 pub fn verify(name: &str, dir: Option<&Path>) -> Result<Vec<FileReport>> {
-    let manifest = Manifest::find(name)?;
+    let manifest = Manifest::find(name)?.of_files()?;
     let dir = match dir {
         Some(dir) => dir.to_path_buf(),
         None => files::cache_dir()?,

@@ -45,7 +45,7 @@ fn manifests_are_complete_and_consistent() {
             "trec" => 6,
             "factors" => 3,
             "sprites" | "sprites64" => 9,
-            "clinic" | "oracle" | "ptb" | "coco-captions" | "equations" => 0,
+            "clinic" | "oracle" | "ptb" | "coco-captions" | "equations" | "stacked-mnist" => 0,
             _ => 10,
         };
         assert_eq!(manifest.classes.len(), classes, "{}", manifest.name);
@@ -97,6 +97,10 @@ fn manifests_are_complete_and_consistent() {
                 let counts = (clips.train * clips.shape[0], clips.test * clips.shape[0]);
                 assert_eq!((manifest.train, manifest.test), counts);
             }
+            Storage::Stacked => {
+                assert!(manifest.files.is_empty() && manifest.hub.is_none());
+                assert_eq!(manifest.clone().of_files().unwrap().name, "mnist");
+            }
             Storage::Texts => {
                 let files = |role| manifest.files.iter().filter(|file| file.role == role).count();
                 assert!(files(Role::Train) >= 1 && files(Role::Test) <= 1 && manifest.text.is_some());
@@ -106,7 +110,7 @@ fn manifests_are_complete_and_consistent() {
         }
     }
 }
-const KNOWN: [&str; 22] = [
+const KNOWN: [&str; 23] = [
     "digits",
     "shapes",
     "ring",
@@ -120,6 +124,7 @@ const KNOWN: [&str; 22] = [
     "factors",
     "mnist",
     "fashion-mnist",
+    "stacked-mnist",
     "cifar10",
     "fsdd",
     "ptb",
@@ -180,7 +185,7 @@ fn an_unknown_name_is_answered_with_the_nearest() {
     let error = load(&DataConfig::named("zzzzz")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, oracle, motions, moving-digits, factors, mnist, fashion-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, sprites64, folder, table, sound, text, clips"
+        "unknown data set `zzzzz`; the known data sets are digits, shapes, ring, grid, clinic, drums, phrases, oracle, motions, moving-digits, factors, mnist, fashion-mnist, stacked-mnist, cifar10, fsdd, ptb, coco-captions, equations, names, trec, sprites, sprites64, folder, table, sound, text, clips"
     );
 }
 
@@ -252,6 +257,11 @@ fn missing_wrong_and_foreign_files_are_refused() {
     let error = load(&from_dir("mnist", dir.path())).unwrap_err();
     assert!(matches!(&error, Error::Missing { file, .. } if file == "train-images-idx3-ubyte"), "{error}");
     assert!(verify("mnist", Some(dir.path())).unwrap().iter().all(|r| r.status == FileStatus::Missing));
+    // The files of stacked digits are those of the digits.
+    let error = load(&from_dir("stacked-mnist", dir.path())).unwrap_err();
+    assert!(matches!(&error, Error::Missing { dataset, .. } if dataset == "mnist"), "{error}");
+    let reports = ["stacked-mnist", "mnist"].map(|name| verify(name, Some(dir.path())).unwrap());
+    assert_eq!(reports[0], reports[1]);
 
     write_idx(&dir.path().join("mnist"), 20, 10);
     let error = load(&from_dir("mnist", dir.path())).unwrap_err();
@@ -398,6 +408,15 @@ fn the_real_mnist() {
     let pixels = data.test.bytes(&(0..10_000).collect::<Vec<_>>()).unwrap();
     let mean = pixels.iter().map(|&p| f64::from(p)).sum::<f64>() / pixels.len() as f64 / 255.0;
     assert!((mean - 0.1325).abs() < 1e-4, "{mean}");
+
+    let stacked = load(&DataConfig { validation: Some(1000), ..from_dir("stacked-mnist", dir) }).unwrap();
+    assert_eq!((stacked.train.len(), stacked.test.len()), (127_000, 26_000));
+    let digits = waxwork_data::stacked::digits(&stacked).unwrap();
+    let found: Vec<u32> = (0..3000).filter_map(|position| digits.test.label(position)).collect();
+    assert_eq!(found.len(), 3000);
+    // A tenth of the digits are zeros, more or less.
+    let zeros = found.iter().filter(|digit| **digit == 0).count();
+    assert!((200..400).contains(&zeros), "{zeros}");
 
     // MNIST under another name is noticed.
     let images = dir.join("mnist/t10k-images-idx3-ubyte.gz");

@@ -1,4 +1,5 @@
-//! Statistics of an encoder's means: active latent units and the reconstruction error.
+//! Statistics of an encoder's means: active latent units and the reconstruction error; and of discrete codes:
+//! their use and perplexity.
 
 use std::fmt::Display;
 
@@ -35,6 +36,54 @@ impl Codes {
         vec![
             Metric::new("active_units", self.active_units as f64, &units),
             Metric::new("reconstruction_rms", self.reconstruction_rms, &protocol).lower(),
+        ]
+    }
+}
+
+/// Statistics of the discrete codes of samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CodeUse {
+    /// Number of samples.
+    pub samples: usize,
+    /// Number of different codes that the model has.
+    pub codes: usize,
+    /// The share of them that occurs at least once.
+    pub used: f64,
+    /// exp(−Σ p log p) of the shares p of the codes: the number of codes, if all were equally frequent.
+    pub perplexity: f64,
+}
+
+impl CodeUse {
+    /// Counts the codes in `means`, which are numbers from 0 to less than `codes`.
+    ///
+    /// # Errors
+    /// If the means cannot be read.
+    pub fn of(means: &Features, codes: usize) -> crate::Result<Self> {
+        let mut counts = vec![0u64; codes];
+        for value in means.values()? {
+            // A number that is no code counts as the last one; encoders make none.
+            counts[(value as usize).min(codes.saturating_sub(1))] += 1;
+        }
+        let all = (means.rows() * means.columns()) as f64;
+        let found = counts.iter().filter(|count| **count > 0);
+        let shares: Vec<f64> = found.map(|count| *count as f64 / all).collect();
+        let entropy: f64 = shares.iter().map(|share| -share * libm::log(*share)).sum();
+        Ok(Self {
+            samples: means.rows(),
+            codes,
+            used: shares.len() as f64 / codes as f64,
+            perplexity: libm::exp(entropy),
+        })
+    }
+
+    /// Returns its metrics under a protocol.
+    pub fn metrics(&self, protocol: &Protocol) -> Vec<Metric> {
+        let mut protocol = protocol.clone();
+        protocol.insert("n_real".into(), self.samples.to_string());
+        protocol.insert("codes".into(), self.codes.to_string());
+        vec![
+            Metric::new("code_use", self.used, &protocol).higher(),
+            Metric::new("code_perplexity", self.perplexity, &protocol).higher(),
         ]
     }
 }
@@ -85,4 +134,25 @@ fn squared_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
     // Convert on the CPU, because not every device supports f64.
     let wide = |x: &Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F64);
     Ok((wide(a)? - wide(b)?)?.sqr()?.sum_all()?.to_scalar::<f64>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn use_and_perplexity_have_their_closed_forms() {
+        let of = |values: &[f32], codes: usize| {
+            let means = Tensor::from_slice(values, (values.len() / 2, 2), &Device::Cpu).unwrap();
+            CodeUse::of(&Features::new("real", &means).unwrap(), codes).unwrap()
+        };
+        let even = of(&[0.0, 1.0, 2.0, 3.0], 8);
+        assert_eq!((even.samples, even.used), (2, 0.5));
+        assert!((even.perplexity - 4.0).abs() < 1e-12);
+        // exp(¾ ln 4⁄3 + ¼ ln 4)
+        let uneven = of(&[5.0, 5.0, 5.0, 0.0], 6);
+        assert!((uneven.used - 1.0 / 3.0).abs() < 1e-12);
+        assert!((uneven.perplexity - 1.754_765_350_603_323).abs() < 1e-12, "{}", uneven.perplexity);
+        assert!((of(&[1.0; 6], 3).perplexity - 1.0).abs() < 1e-12);
+    }
 }

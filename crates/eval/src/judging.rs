@@ -6,16 +6,16 @@ use std::path::Path;
 use waxwork_core::collective::Collective;
 use waxwork_core::{Device, Kind, Tensor};
 use waxwork_data::embedded::PlaneMixture;
-use waxwork_data::{Dataset, Split};
+use waxwork_data::{Dataset, Split, stacked};
 
 use crate::judge::named;
 use crate::likelihood::Estimate;
 use crate::report::{Metric, Protocol};
 use crate::text::language_model;
 use crate::{
-    Distances, Error, Extractor, Features, Inception, Judge, Result, classification_accuracy, clips,
-    coverage, different_bins, diversity, drums, features, features_of, inception_score, judged, nearest,
-    nearest_shifted, text,
+    Distances, Error, Extractor, Features, Inception, Judge, Result, StackedModes, classification_accuracy,
+    clips, coverage, different_bins, diversity, drums, features, features_of, inception_score, judged,
+    nearest, nearest_shifted, text,
 };
 
 /// Number of samples whose nearest training sample is searched.
@@ -76,6 +76,9 @@ impl Judging<'_> {
         let mut metrics = Vec::new();
         if !self.data.info.classes.is_empty() {
             metrics.extend(self.by_judge(protocol, stages)?);
+        }
+        if self.data.info.name == stacked::NAME {
+            metrics.extend(self.by_judge_of_digits(protocol, stages)?);
         }
         if let Some(inception) = self.inception {
             metrics.extend(self.by_inception(inception, protocol, stages)?);
@@ -190,6 +193,31 @@ impl Judging<'_> {
         let spread = Metric::new("judge_class_diversity", diversity(&generated, &probabilities)?, &protocol);
         metrics.push(spread.floor(of_real).higher());
         Ok(metrics)
+    }
+
+    /// The modes of stacked digits.
+    fn by_judge_of_digits(&self, protocol: &Protocol, stages: &mut Stages<'_>) -> Result<Vec<Metric>> {
+        let digits = stacked::digits(self.data)?;
+        let judge = Judge::together(&digits, self.cache, self.collective, |done, most| {
+            stages("training the judge", done as usize, most as usize);
+        })?;
+        let generated = stacked::channels(&self.generated)?;
+        let real = stacked::channels(&self.data.test.subset(self.generated.len()))?;
+        let all = generated.len() + real.len();
+        let mut modes = Vec::with_capacity(2);
+        for (split, before) in [(&generated, 0), (&real, generated.len())] {
+            let looked = |done: usize| stages("looking at samples", before + done, all);
+            let seen = features(&judge, split, self.collective, looked)?;
+            modes.push(StackedModes::of(&named(&judge.probabilities(&seen)?)));
+        }
+        let (true, [generated, real]) = (self.collective.is_first(), &modes[..]) else {
+            return Ok(Vec::new());
+        };
+        let mut protocol = protocol.clone();
+        protocol.extend(judge.protocol());
+        let right = format!("{:.2} % right on the digits of test images", 100.0 * judge.info.test_accuracy);
+        protocol.insert("judge".into(), right);
+        Ok(generated.metrics(real, &protocol))
     }
 
     fn by_inception(

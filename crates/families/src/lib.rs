@@ -18,9 +18,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use waxwork_cgan::{Cgan, CganConfig};
 use waxwork_core::{ConditionSpec, GenerativeModel, ParamSet, Result, SampleSpec};
-use waxwork_cvae::{Cvae, CvaeConfig};
+use waxwork_cvae::CvaeConfig;
 use waxwork_gan::{Gan, GanConfig};
-use waxwork_vae::{CompletionConfig, PriorConfig, Vae, VaeConfig};
+use waxwork_vae::{CompletionConfig, PriorConfig, VaeConfig};
 
 /// A family and its configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -51,8 +51,10 @@ impl ModelConfig {
         params: ParamSet,
     ) -> Result<Box<dyn GenerativeModel>> {
         Ok(match self {
-            Self::Vae(config) => Box::new(Vae::new(config.clone(), sample, params)?),
-            Self::Cvae(config) => Box::new(Cvae::new(config.clone(), sample, condition, params)?),
+            Self::Vae(config) => {
+                waxwork_vae::build("vae", config.clone(), sample, ConditionSpec::None, params)?
+            }
+            Self::Cvae(config) => waxwork_cvae::build(config.clone(), sample, condition, params)?,
             Self::Gan(config) => Box::new(Gan::new(config.clone(), sample, params)?),
             Self::Cgan(config) => Box::new(Cgan::new(config.clone(), sample, condition, params)?),
         })
@@ -77,8 +79,18 @@ impl ModelConfig {
         let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
         match config.prior {
             PriorConfig::Mixture { components } => Some(components),
-            PriorConfig::Standard | PriorConfig::Label | PriorConfig::Vamp { .. } => None,
+            PriorConfig::Standard
+            | PriorConfig::Label
+            | PriorConfig::Vamp { .. }
+            | PriorConfig::Maf { .. }
+            | PriorConfig::Autoregressive { .. } => None,
         }
+    }
+
+    /// Whether latents are in two groups, of which the second generates the first.
+    pub fn has_two_groups(&self) -> bool {
+        let (Self::Vae(config) | Self::Cvae(config)) = self else { return false };
+        config.upper.is_some()
     }
 
     /// Whether training starts with the mean of the training samples as the model's output.
@@ -103,5 +115,14 @@ impl ModelConfig {
     pub fn prior_mut(&mut self) -> Option<&mut PriorConfig> {
         let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
         Some(&mut config.prior)
+    }
+
+    /// Checks that the prior goes with the other keys, for a model whose condition has `width` values.
+    ///
+    /// # Errors
+    /// If it does not, as [`ModelConfig::build`].
+    pub fn check_prior(&self, width: usize) -> Result<()> {
+        let (Self::Vae(config) | Self::Cvae(config)) = self else { return Ok(()) };
+        config.validate(width)
     }
 }

@@ -187,7 +187,7 @@ fn of_core(error: &waxwork_core::Error) -> Class {
         | E::Input { .. }
         | E::Value { .. }
         | E::Empty { .. } => Class::Data,
-        E::NoPart { .. } => Class::Model,
+        E::NoPart { .. } | E::NoGraph { .. } | E::NoPath { .. } => Class::Model,
         E::NonFinite { .. } => Class::Training,
         _ => Class::Other,
     }

@@ -11,16 +11,45 @@ use waxwork_core::{
 use waxwork_nn::loss;
 
 use crate::completion::parts_of_data;
-use crate::posterior::{DiagonalGaussian, repeat_rows};
+use crate::posterior::{Recognition, columns, repeat_rows};
 use crate::tokens::Targets;
-use crate::{Vae, objective};
+use crate::{Generation, Vae, objective};
 
-impl Vae {
+impl Generation {
+    /// The columns of latents `(N, ..)` that the decoder sees: those of the first group.
+    fn first_group(&self, latents: &Tensor) -> Result<Tensor> {
+        if latents.dim(1)? == self.first {
+            return Ok(latents.clone());
+        }
+        Ok(columns(latents, self.first)?.0)
+    }
+
+    /// What encoder and decoder see of a condition that the prior sees.
+    fn seen<'a>(&self, condition: Option<&'a Tensor>) -> Option<&'a Tensor> {
+        condition.filter(|_| self.completion.is_none())
+    }
+
+    /// log p(x | z) per sample in nats, `(N)`, of latents of all groups and a condition as the prior sees it.
+    pub(crate) fn log_likelihood(
+        &self,
+        z: &Tensor,
+        labels: Option<&Tensor>,
+        targets: &Targets,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        self.observation.log_likelihood(&self.first_group(z)?, self.seen(labels), targets, mode)
+    }
+
+    /// Draws samples `(N, ..)` from p(x | z), for latents of all groups.
+    pub(crate) fn draw(&self, z: &Tensor, labels: Option<&Tensor>, drawing: &Drawing<'_>) -> Result<Tensor> {
+        self.observation.draw(&self.first_group(z)?, self.seen(labels), drawing)
+    }
+
     /// log p(x, z) − log q(z | x) of every draw: targets `(N, …)`, noise `(N, K, latent_dim)` → `(N, K)` in
     /// nats.
     pub(crate) fn log_weights(
         &self,
-        q: &DiagonalGaussian,
+        q: &Recognition<'_>,
         targets: &Targets,
         labels: Option<&Tensor>,
         noise: &Tensor,
@@ -32,16 +61,17 @@ impl Vae {
         let z = q.draw(&noise.flatten_to(1)?)?;
         let labels = labels.as_ref();
         let log_prior = self.prior.log_density(&z, labels)?;
-        let (seen, targets) = (self.seen(labels), targets.repeat(k)?);
-        let log_joint = (self.observation.log_likelihood(&z, seen, &targets, mode)? + log_prior)?;
+        let log_joint = (self.log_likelihood(&z, labels, &targets.repeat(k)?, mode)? + log_prior)?;
         Ok((log_joint - q.log_density(&z)?)?.reshape((n, k))?)
     }
+}
 
+impl Vae {
     /// What evaluation scores of a batch, and its condition as the prior sees it.
     fn evaluated(&self, batch: &Batch) -> Result<(Targets, Option<Tensor>)> {
-        let mut targets = self.observation.evaluation_targets(batch)?;
+        let mut targets = self.generation.observation.evaluation_targets(batch)?;
         let part = self.part(batch, &mut targets, (&parts_of_data(), &batch.indices))?;
-        let condition = match (&self.completion, &part) {
+        let condition = match (&self.generation.completion, &part) {
             (Some(completion), Some(part)) => Some(completion.prior(part, Mode::Eval)?.detach()),
             _ => self.labels(&batch.condition)?,
         };
@@ -49,15 +79,26 @@ impl Vae {
     }
 
     /// q(z | x) for the values that [`Observation::read`](crate::observation::Observation::read) returns.
-    fn posterior(&self, values: &Tensor, labels: Option<&Tensor>) -> Result<DiagonalGaussian> {
-        Ok(self.encoder.forward(values, self.seen(labels), Mode::Eval)?.detach())
+    fn posterior(&self, values: &Tensor, labels: Option<&Tensor>) -> Result<Recognition<'_>> {
+        Ok(self.recognise(values, labels, Mode::Eval)?.detach())
+    }
+
+    /// q(z | x), for a condition as the prior sees it.
+    pub(crate) fn recognise(
+        &self,
+        values: &Tensor,
+        labels: Option<&Tensor>,
+        mode: Mode<'_>,
+    ) -> Result<Recognition<'_>> {
+        let first = self.encoder.forward(values, self.generation.seen(labels), mode)?;
+        Ok(Recognition::new(first, self.upper.as_ref()))
     }
 }
 
 impl Encode for Vae {
     fn encode(&self, inputs: &Tensor, condition: &Condition) -> Result<Posterior> {
         let labels = self.labels(condition)?;
-        Ok(self.posterior(&self.observation.read(inputs)?, labels.as_ref())?.into())
+        self.posterior(&self.generation.observation.read(inputs)?, labels.as_ref())?.codes()
     }
 }
 
@@ -66,7 +107,7 @@ impl Reconstruct for Vae {
     /// are not given.
     fn reconstruct(&self, inputs: &Tensor, condition: &Condition) -> Result<Tensor> {
         let codes = self.encode(inputs, condition)?.mean;
-        match (&self.completion, condition) {
+        match (&self.generation.completion, condition) {
             (Some(_), Condition::Part { .. }) | (None, _) => {
                 self.generate(&codes, condition, &Drawing::none())
             }
@@ -82,18 +123,17 @@ impl Bound for Vae {
     fn elbo(&self, batch: &Batch, stream: &Stream) -> Result<Elbo> {
         let (targets, labels) = self.evaluated(batch)?;
         let q = self.posterior(&targets.values, labels.as_ref())?;
-        let noise = stream.normal(&batch.indices, self.config.latent_dim, self.params.device())?;
+        let noise = stream.normal(&batch.indices, self.config.latents(), self.params.device())?;
         let z = q.draw(&noise.to_dtype(self.params.dtype())?)?;
-        let seen = self.seen(labels.as_ref());
-        let log_likelihood = self.observation.log_likelihood(&z, seen, &targets, Mode::Eval)?;
+        let log_likelihood = self.generation.log_likelihood(&z, labels.as_ref(), &targets, Mode::Eval)?;
         Ok(Elbo {
             reconstruction: log_likelihood.detach(),
-            kl: objective::kl(&q, &*self.prior, &z, labels.as_ref())?.sum(1)?.detach(),
+            kl: objective::kl(&q, &*self.generation.prior, &z, labels.as_ref())?.sum(1)?.detach(),
         })
     }
 
     fn protocol(&self) -> String {
-        let given = match &self.completion {
+        let given = match &self.generation.completion {
             Some(completion) => format!(", missing pixels given {}", completion.config.given.name()),
             None if self.info.condition.is_none() => String::new(),
             None => ", given the label".to_owned(),
@@ -110,13 +150,13 @@ impl Density for Vae {
         }
         let (targets, labels) = self.evaluated(batch)?;
         let q = self.posterior(&targets.values, labels.as_ref())?;
-        let noise = stream.normal(&batch.indices, (samples, self.config.latent_dim), self.params.device())?;
+        let noise = stream.normal(&batch.indices, (samples, self.config.latents()), self.params.device())?;
         let noise = noise.to_dtype(self.params.dtype())?;
-        let chunk = (self.observation.rows_per_pass() / batch.len()).max(1);
+        let chunk = (self.generation.observation.rows_per_pass() / batch.len()).max(1);
         let mut weights = Vec::with_capacity(samples.div_ceil(chunk));
         for first in (0..samples).step_by(chunk) {
             let noise = noise.narrow(1, first, chunk.min(samples - first))?.contiguous()?;
-            let part = self.log_weights(&q, &targets, labels.as_ref(), &noise, Mode::Eval)?;
+            let part = self.generation.log_weights(&q, &targets, labels.as_ref(), &noise, Mode::Eval)?;
             weights.push(part.detach());
         }
         loss::log_mean_exp(&Tensor::cat(&weights, 1)?)
@@ -124,13 +164,17 @@ impl Density for Vae {
 
     fn decoded(&self, batch: &Batch, samples: usize, stream: &Stream) -> Result<Option<Decoded>> {
         let labels = self.labels(&batch.condition)?;
-        let values = self.observation.read(&batch.inputs)?;
+        let values = self.generation.observation.read(&batch.inputs)?;
         let q = self.posterior(&values, labels.as_ref())?.repeat(samples)?;
         let labels = labels.map(|labels| repeat_rows(&labels, samples)).transpose()?;
-        let noise = stream.normal(&batch.indices, (samples, self.config.latent_dim), self.params.device())?;
+        let noise = stream.normal(&batch.indices, (samples, self.config.latents()), self.params.device())?;
         let z = q.draw(&noise.to_dtype(self.params.dtype())?.flatten_to(1)?)?;
-        let Some((outputs, scales)) = self.observation.scaled(&z, labels.as_ref())? else { return Ok(None) };
-        let log_weights = (self.prior.log_density(&z, labels.as_ref())? - q.log_density(&z)?)?;
+        let Some((outputs, scales)) =
+            self.generation.observation.scaled(&self.generation.first_group(&z)?, labels.as_ref())?
+        else {
+            return Ok(None);
+        };
+        let log_weights = (self.generation.prior.log_density(&z, labels.as_ref())? - q.log_density(&z)?)?;
         Ok(Some(Decoded {
             outputs: outputs.detach(),
             scales: scales.detach(),

@@ -13,12 +13,25 @@ use waxwork_nn::nets::{Style, TOO_WIDE, WIDEST};
 /// Maximum number of components of a mixture.
 const MOST_COMPONENTS: usize = 1000;
 
+/// Maximum number of different codes.
+const MOST_CODES: usize = 1 << 16;
+
+/// Maximum number of layers of a flow.
+const MOST_LAYERS: usize = 32;
+
 /// A VAE's networks, its observation model and its objective.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct VaeConfig {
     /// Length of the latent vector z.
     pub latent_dim: usize,
+    /// A vector of real numbers, or a map of codes, each of which stands for a vector of `latent_dim` values.
+    #[serde(skip_serializing_if = "LatentConfig::is_gaussian")]
+    pub latent: LatentConfig,
+    /// A second group of latents, above those of `latent_dim`, from which it generates them (Burda et al. 2016); for the
+    /// family `vae`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upper: Option<UpperConfig>,
     /// Encoder and decoder.
     pub network: Network,
     /// The activation of every hidden layer.
@@ -48,11 +61,14 @@ pub struct VaeConfig {
     pub kl_warmup_steps: u64,
     /// Nats per latent dimension below which the KL term costs nothing (free bits, Kingma et al. 2016).
     pub free_bits: f64,
-    /// Draws per sample in the importance-weighted bound (Burda et al. 2016); 1 is the VAE.
+    /// Draws per importance-weighted bound (Burda et al. 2016); with 1, it is the evidence lower bound.
     pub importance_samples: usize,
-    /// Draws per sample whose evidence lower bounds are averaged.
+    /// Bounds per sample that are averaged, each from draws of its own.
     #[serde(skip_serializing_if = "is_one")]
     pub draws: usize,
+    /// What encoder and decoder learn from these bounds.
+    #[serde(skip_serializing_if = "BoundConfig::is_mean")]
+    pub bound: BoundConfig,
     /// Start training with the mean of the training samples as the decoder's output for every latent (Burda
     /// et al. 2016): the bias of the output layer is the logit of the mean, clipped to [0.001, 0.999].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -63,8 +79,137 @@ pub struct VaeConfig {
     pub completion: Option<CompletionConfig>,
 }
 
+/// What a latent is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum LatentConfig {
+    /// A vector of real numbers, with a diagonal Gaussian as posterior.
+    #[default]
+    Gaussian,
+    /// A map of codes by finite scalar quantisation (Mentzer et al. 2023): every value of a vector is rounded to a few levels, which
+    /// together are the code. There is no codebook to learn, and none to collapse.
+    Fsq {
+        /// Levels of each of the `latent_dim` values, at least 3; their product is the number of codes.
+        #[serde(default = "levels")]
+        levels: Vec<usize>,
+    },
+    /// A map of codes by vector quantisation (VQ-VAE, van den Oord et al. 2017): the code is the nearest vector of a codebook, which
+    /// follows the encoder as a moving average. Codes without use start again at a vector of the batch.
+    Vq {
+        /// Number of codes.
+        #[serde(default = "codebook")]
+        codebook: usize,
+        /// Share that the moving averages keep at every step, in [0, 1).
+        #[serde(default = "decay")]
+        decay: f64,
+        /// Weight of the squared distance between the encoder's vectors and their codes' vectors.
+        #[serde(default = "commitment")]
+        commitment: f64,
+    },
+}
+
+fn levels() -> Vec<usize> {
+    vec![8, 6, 5]
+}
+
+fn codebook() -> usize {
+    512
+}
+
+fn decay() -> f64 {
+    0.99
+}
+
+fn commitment() -> f64 {
+    0.25
+}
+
+impl LatentConfig {
+    fn is_gaussian(&self) -> bool {
+        *self == Self::Gaussian
+    }
+
+    /// The number of different codes; None if latents are vectors of real numbers.
+    pub fn codes(&self) -> Option<usize> {
+        match self {
+            Self::Gaussian => None,
+            Self::Fsq { levels } => Some(levels.iter().fold(1, |all, count| all.saturating_mul(*count))),
+            Self::Vq { codebook, .. } => Some(*codebook),
+        }
+    }
+
+    /// Checks the values, for codes that stand for vectors of `latent_dim` values.
+    fn validate(&self, latent_dim: usize) -> Result<()> {
+        let fail =
+            |key: &str, reason: String| Err(Error::Config { key: format!("model.latent.{key}"), reason });
+        let codes = self.codes().unwrap_or_default();
+        match self {
+            Self::Gaussian => Ok(()),
+            Self::Fsq { levels } if levels.len() != latent_dim => {
+                let found = levels.len();
+                fail(
+                    "levels",
+                    format!(
+                        "must be one number for each of the {latent_dim} values of model.latent_dim, not {found}"
+                    ),
+                )
+            }
+            Self::Fsq { levels } if levels.iter().any(|count| *count < 3) => {
+                fail("levels", "every value needs at least 3 levels".to_owned())
+            }
+            Self::Fsq { .. } if codes > MOST_CODES => {
+                fail("levels", "their product, the number of codes, must be at most 65,536".to_owned())
+            }
+            Self::Vq { .. } if !(2..=MOST_CODES).contains(&codes) => {
+                fail("codebook", "must be from 2 to 65,536".to_owned())
+            }
+            Self::Vq { decay, .. } if !(0.0..1.0).contains(decay) => {
+                fail("decay", "must lie in [0, 1)".to_owned())
+            }
+            Self::Vq { commitment, .. } if !(*commitment >= 0.0 && commitment.is_finite()) => {
+                fail("commitment", "must be a finite number, not negative".to_owned())
+            }
+            Self::Fsq { .. } | Self::Vq { .. } => Ok(()),
+        }
+    }
+}
+
+/// A second group of latents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpperConfig {
+    /// Number of values in the group.
+    pub latent_dim: usize,
+    /// Widths of linear layers from the first group to the second; those of the way back mirror them.
+    pub hidden: Vec<usize>,
+}
+
+/// What the networks learn from the importance-weighted bounds of a sample (Rainforth et al. 2018). M is
+/// `model.draws`, and K is `model.importance_samples`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum BoundConfig {
+    /// The mean of M bounds of K draws each: IWAE if M is 1, otherwise MIWAE.
+    #[default]
+    Mean,
+    /// The encoder learns from the mean of M bounds of K draws each, the decoder and its prior from the one
+    /// bound of all M · K draws (PIWAE).
+    Piwae,
+    /// A weighted mean of the evidence lower bound and of the bound `mean` (CIWAE).
+    Ciwae {
+        /// Weight of the evidence lower bound, in [0, 1].
+        elbo: f64,
+    },
+}
+
+impl BoundConfig {
+    fn is_mean(&self) -> bool {
+        *self == Self::Mean
+    }
+}
+
 /// The distribution of latents before any image is seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum PriorConfig {
     /// Standard normal.
@@ -83,6 +228,65 @@ pub enum PriorConfig {
         /// Number of pseudo-inputs.
         components: usize,
     },
+    /// Standard normal noise that goes through layers, each of which shifts and scales every value by what the values before it say
+    /// (masked autoregressive flow, Papamakarios et al. 2017); learned with the networks. It may depend on the condition.
+    Maf {
+        /// Number of layers.
+        #[serde(default = "maf_layers")]
+        layers: usize,
+        /// Hidden units of each layer.
+        #[serde(default = "maf_hidden")]
+        hidden: usize,
+    },
+    /// For codes: each depends on those before it in the map, and on the label if the model is conditional. The last part of
+    /// training fits it, while encoder and decoder do not change.
+    Autoregressive {
+        /// Features of a code.
+        #[serde(default = "embedding")]
+        embedding: usize,
+        /// Width of the recurrent layer.
+        #[serde(default = "hidden")]
+        hidden: usize,
+        /// The kind of the recurrent layer: `lstm` or `gru`.
+        #[serde(default)]
+        cell: CellKind,
+        /// Share of the training steps that train the prior, in (0, 1); they are the last ones.
+        #[serde(default = "prior_share")]
+        share: f64,
+    },
+}
+
+/// As in the experiments of its authors.
+fn maf_layers() -> usize {
+    5
+}
+
+/// See [`maf_layers`].
+fn maf_hidden() -> usize {
+    100
+}
+
+fn embedding() -> usize {
+    32
+}
+
+fn hidden() -> usize {
+    256
+}
+
+fn prior_share() -> f64 {
+    0.5
+}
+
+/// The layers of a prior over codes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CodePriorSizes {
+    /// Features of a code.
+    pub(crate) embedding: usize,
+    /// Width of the recurrent layer.
+    pub(crate) hidden: usize,
+    /// The kind of the recurrent layer.
+    pub(crate) cell: CellKind,
 }
 
 impl PriorConfig {
@@ -90,9 +294,14 @@ impl PriorConfig {
         *self == Self::Standard
     }
 
+    /// A masked autoregressive flow of the default size.
+    pub fn maf() -> Self {
+        Self::Maf { layers: maf_layers(), hidden: maf_hidden() }
+    }
+
     /// Whether training changes this prior.
     fn has_weights(&self) -> bool {
-        matches!(self, Self::Label | Self::Vamp { .. })
+        matches!(self, Self::Label | Self::Vamp { .. } | Self::Maf { .. })
     }
 
     /// Checks the prior of a model whose condition has `width` values; 0 if it is unconditional.
@@ -113,6 +322,21 @@ impl PriorConfig {
             Self::Vamp { components } if !(1..=MOST_COMPONENTS).contains(components) => {
                 Err(unfit_prior("a vamp prior has 1 to 1,000 components"))
             }
+            Self::Maf { layers, .. } if !(1..=MOST_LAYERS).contains(layers) => {
+                Err(unfit_prior("a maf prior has 1 to 32 layers"))
+            }
+            Self::Maf { hidden, .. } if *hidden == 0 => {
+                Err(unfit_prior("the layers of a maf prior have at least one hidden unit"))
+            }
+            Self::Maf { hidden, .. } if *hidden > WIDEST => Err(unfit_prior(TOO_WIDE)),
+            Self::Autoregressive { embedding, hidden, .. }
+                if [embedding, hidden].iter().any(|width| !(1..=WIDEST).contains(*width)) =>
+            {
+                Err(unfit_prior("an autoregressive prior has layers of a width from 1 to 2^24"))
+            }
+            Self::Autoregressive { share, .. } if !(*share > 0.0 && *share < 1.0) => Err(unfit_prior(
+                "the share of the steps that train an autoregressive prior is more than 0 and less than 1",
+            )),
             _ => Ok(()),
         }
     }
@@ -121,6 +345,12 @@ impl PriorConfig {
 /// The error for a prior that a model cannot have.
 pub(crate) fn unfit_prior(reason: &str) -> Error {
     Error::Config { key: "model.prior".into(), reason: reason.into() }
+}
+
+/// The error for latents that are not codes, in a model that needs codes.
+pub(crate) fn not_codes() -> Error {
+    let reason = "the latents of this model are codes: set the kind fsq or vq".to_owned();
+    Error::Config { key: "model.latent".into(), reason }
 }
 
 /// The shape of encoder and decoder; the decoder mirrors the encoder.
@@ -218,6 +448,8 @@ impl Default for VaeConfig {
     fn default() -> Self {
         Self {
             latent_dim: 20,
+            latent: LatentConfig::Gaussian,
+            upper: None,
             network: Network::Mlp { hidden: vec![400] },
             activation: Activation::Relu,
             gated: false,
@@ -231,6 +463,7 @@ impl Default for VaeConfig {
             free_bits: 0.0,
             importance_samples: 1,
             draws: 1,
+            bound: BoundConfig::Mean,
             start_at_mean: false,
             completion: None,
         }
@@ -240,6 +473,39 @@ impl Default for VaeConfig {
 impl VaeConfig {
     pub(crate) fn style(&self) -> Style {
         Style { weights: self.init.into(), activation: self.activation }
+    }
+
+    /// Checks what only maps of codes need: the keys of a Gaussian posterior and its prior have no use.
+    fn validate_codes(&self) -> Result<()> {
+        let fail = |key: &str, reason: &str| {
+            Err(Error::Config { key: format!("model.{key}"), reason: reason.into() })
+        };
+        if !matches!(self.network, Network::Conv { .. }) {
+            return fail("network", "codes need a network of the kind conv");
+        }
+        if self.completion.is_some() {
+            return fail("completion", "a model of codes cannot complete images: leave it or latent out");
+        }
+        if self.upper.is_some() {
+            return fail("upper", "a model of codes has one group of latents: leave it or latent out");
+        }
+        if !matches!(self.prior, PriorConfig::Autoregressive { .. }) {
+            return fail("prior", "codes need an autoregressive prior: prior = { autoregressive = {} }");
+        }
+        let gaussian = [
+            ("beta", self.beta != 1.0),
+            ("total_correlation", !is_neutral(&self.total_correlation)),
+            ("discriminator", !self.discriminator.is_empty()),
+            ("kl_warmup_steps", self.kl_warmup_steps > 0),
+            ("free_bits", self.free_bits != 0.0),
+            ("importance_samples", self.importance_samples != 1),
+            ("draws", self.draws != 1),
+            ("bound", !self.bound.is_mean()),
+        ];
+        match gaussian.into_iter().find(|(_, set)| *set) {
+            Some((key, _)) => fail(key, "codes have no KL term and no draws: leave it out"),
+            None => Ok(()),
+        }
     }
 
     fn check_total_correlation(&self) -> Result<()> {
@@ -252,6 +518,8 @@ impl VaeConfig {
             "it is a part of the KL divergence from a standard normal prior: leave it or model.prior out"
         } else if self.completion.is_some() {
             "it is a part of the KL divergence from a standard normal prior: leave it or model.completion out"
+        } else if self.upper.is_some() {
+            "it is a part of the KL divergence from a standard normal prior: leave it or model.upper out"
         } else if self.draws > 1 {
             "it is estimated from one draw per sample: leave it or model.draws out"
         } else {
@@ -260,9 +528,20 @@ impl VaeConfig {
         Err(Error::Config { key: "model.total_correlation".into(), reason: reason.into() })
     }
 
-    /// Whether training changes the prior.
+    /// Number of latents of all groups.
+    pub(crate) fn latents(&self) -> usize {
+        self.latent_dim + self.upper.as_ref().map_or(0, |upper| upper.latent_dim)
+    }
+
+    /// The number of values of a condition that encoder and decoder see, of `width`: a given part reaches the
+    /// prior alone.
+    pub(crate) fn seen(&self, width: usize) -> usize {
+        if self.completion.is_some() { 0 } else { width }
+    }
+
+    /// Whether training changes the distribution of latents.
     pub(crate) fn learns_prior(&self) -> bool {
-        self.prior.has_weights() || self.completion.is_some()
+        self.prior.has_weights() || self.completion.is_some() || self.upper.is_some()
     }
 
     /// The steps at the start of training that do not train the model itself.
@@ -282,6 +561,12 @@ impl VaeConfig {
             return fail("latent_dim", "must be at least 1");
         }
         self.prior.validate(width)?;
+        self.latent.validate(self.latent_dim)?;
+        if let LatentConfig::Fsq { .. } | LatentConfig::Vq { .. } = self.latent {
+            self.validate_codes()?;
+        } else if matches!(self.prior, PriorConfig::Autoregressive { .. }) {
+            return fail("prior", "an autoregressive prior is for codes: set latent to the kind fsq or vq");
+        }
         if let Some(completion) = &self.completion {
             if width == 0 {
                 return fail(
@@ -294,6 +579,9 @@ impl VaeConfig {
                     "prior",
                     "the prior of a model that completes images is a network: leave it out",
                 );
+            }
+            if !self.bound.is_mean() {
+                return fail("bound", "a model that completes images learns from `mean`: leave it out");
             }
             if completion.guess_steps > 0 && !matches!(self.network, Network::Mlp { .. }) {
                 return fail("completion.guess_steps", "only a network of the kind mlp supports it");
@@ -310,6 +598,29 @@ impl VaeConfig {
         }
         if matches!(self.prior, PriorConfig::Vamp { .. }) && self.free_bits > 0.0 {
             return fail("free_bits", "a vamp prior has no KL of each latent dimension: leave it out");
+        }
+        if matches!(self.prior, PriorConfig::Maf { .. }) && self.free_bits > 0.0 {
+            return fail("free_bits", "a maf prior has no KL of each latent dimension: leave it out");
+        }
+        if let Some(upper) = &self.upper {
+            if upper.latent_dim == 0 || upper.hidden.contains(&0) {
+                return fail("upper", "a group and a layer have at least one value");
+            }
+            if upper.hidden.iter().chain([&upper.latent_dim]).any(|width| *width > WIDEST) {
+                return fail("upper", TOO_WIDE);
+            }
+            if width > 0 {
+                return fail(
+                    "upper",
+                    "a second group of latents is for the family vae, which has no condition",
+                );
+            }
+            if !self.prior.is_standard() {
+                return fail("prior", "the upper of two groups of latents is standard normal: leave it out");
+            }
+            if self.free_bits > 0.0 {
+                return fail("free_bits", "two groups have no KL of each latent dimension: leave it out");
+            }
         }
         let widths = match &self.network {
             Network::Mlp { hidden } => hidden.clone(),
@@ -371,10 +682,30 @@ impl VaeConfig {
                 "only a network of the kind mlp with a likelihood of the kind bernoulli or continuous-bernoulli supports it",
             );
         }
-        match self.draws {
-            0 => return fail("draws", "must be at least 1"),
-            2.. if self.importance_samples > 1 => {
-                return fail("draws", "give either several draws or several importance_samples, not both");
+        if self.draws == 0 {
+            return fail("draws", "must be at least 1");
+        }
+        if self.importance_samples == 0 {
+            return fail("importance_samples", "must be at least 1");
+        }
+        match self.bound {
+            BoundConfig::Piwae if self.draws == 1 => {
+                return fail("bound", "piwae needs several `draws`: with one, it is the same as mean");
+            }
+            BoundConfig::Piwae if matches!(self.prior, PriorConfig::Vamp { .. }) => {
+                return fail(
+                    "bound",
+                    "piwae trains encoder and prior apart, but a vamp prior uses the encoder",
+                );
+            }
+            BoundConfig::Ciwae { elbo } if !(0.0..=1.0).contains(&elbo) => {
+                return fail("bound", "the weight `elbo` of ciwae must lie in [0, 1]");
+            }
+            BoundConfig::Ciwae { .. } if self.importance_samples == 1 => {
+                return fail(
+                    "bound",
+                    "ciwae needs several `importance_samples`: with one, it is the same as mean",
+                );
             }
             _ => {}
         }
@@ -382,13 +713,17 @@ impl VaeConfig {
             && is_neutral(&self.total_correlation)
             && self.free_bits == 0.0
             && self.kl_warmup_steps == 0;
-        match self.importance_samples {
-            0 => fail("importance_samples", "must be at least 1"),
-            2.. if !plain => fail(
-                "importance_samples",
+        if self.is_weighted() && !plain {
+            return fail(
+                if self.importance_samples > 1 { "importance_samples" } else { "bound" },
                 "the importance-weighted bound has no KL term of its own: leave beta, total_correlation, free_bits and kl_warmup_steps alone",
-            ),
-            _ => Ok(()),
+            );
         }
+        Ok(())
+    }
+
+    /// Whether the objective uses importance weights.
+    pub(crate) fn is_weighted(&self) -> bool {
+        self.importance_samples > 1 || self.bound == BoundConfig::Piwae
     }
 }

@@ -16,31 +16,42 @@ pub(crate) fn graph(vae: &Vae, part: Part) -> Result<Graph> {
     let no_part = || Error::NoPart { family: vae.info.family.clone(), part, parts: vae.parts() };
     let ModelInfo { sample, latent, condition, .. } = &vae.info;
     let latent_dim = latent.len();
-    let seen = if vae.completion.is_some() { &ConditionSpec::None } else { condition };
+    let seen = if vae.generation.completion.is_some() { &ConditionSpec::None } else { condition };
     let mut graph = Graph::new(part.name());
     match part {
         Part::Decoder => {
             let latents = graph.input("latents", &[latent_dim]);
             let labels = graph.condition(seen)?;
-            vae.observation.export(&mut graph, &latents, labels.as_ref())?;
+            let latents = match vae.upper {
+                Some(_) => graph.root().columns(&latents, 0, vae.config.latent_dim),
+                None => latents,
+            };
+            vae.generation.observation.export(&mut graph, &latents, labels.as_ref())?;
         }
         Part::Encoder => {
             let images = graph.input(sample.name(), sample.dims());
             let labels = graph.condition(seen)?;
-            let (mean, log_var) =
+            let (mut mean, mut log_var) =
                 vae.encoder.export(graph.root().enter(ENCODER), &images, labels.as_ref())?;
+            if let Some(upper) = &vae.upper {
+                let mut root = graph.root();
+                let mut scope = root.enter(ENCODER);
+                let (means, log_vars) = upper.export(scope.enter("upper"), &mean)?;
+                mean = scope.beside(&mean, Some(&means));
+                log_var = scope.beside(&log_var, Some(&log_vars));
+            }
             graph.output("mean", &mean, &[latent_dim]);
             graph.output("log_var", &log_var, &[latent_dim]);
         }
         Part::Prior => {
             let noise = graph.input("noise", &[latent_dim]);
-            let labels = match (&vae.completion, graph.condition(condition)?) {
+            let labels = match (&vae.generation.completion, graph.condition(condition)?) {
                 (Some(completion), Some(encoded)) => Some(completion.export(graph.root(), &encoded)?),
                 (_, labels) => labels,
             };
             let mut root = graph.root();
             let mut decoder = root.enter(DECODER);
-            let latents = vae.prior.export(decoder.enter("prior"), &noise, labels.as_ref())?;
+            let latents = vae.generation.prior.export(decoder.enter("prior"), &noise, labels.as_ref())?;
             graph.output("latents", &latents.ok_or_else(no_part)?, &[latent_dim]);
         }
         Part::Generator => return Err(no_part()),

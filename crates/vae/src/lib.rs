@@ -13,14 +13,19 @@
 //! ```
 //!
 //! [`Vae::conditional`] is the same model given labels, or a part of the image, on which `waxwork-cvae` builds.
+//! [`CodeVae`] is the model whose latents are maps of codes (FSQ, VQ-VAE); [`build`] makes the one that a
+//! configuration asks for.
 
 pub mod aggregate;
 mod bounds;
+mod codes;
 mod completion;
 mod config;
 mod discriminator;
 mod export;
+mod hierarchy;
 mod likelihood;
+pub mod maf;
 pub mod mixture;
 mod networks;
 mod objective;
@@ -44,15 +49,18 @@ use waxwork_core::{
     Mode, ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 
+pub use codes::{CodeVae, PRIOR};
 pub use completion::{CompletionConfig, GUESS, GivenPart};
-pub use config::{Network, PriorConfig, VaeConfig};
+pub use config::{BoundConfig, LatentConfig, Network, PriorConfig, UpperConfig, VaeConfig};
 pub use likelihood::{Binarisation, Likelihood, LikelihoodConfig};
 pub use posterior::DiagonalGaussian;
 
 use completion::{Completion, Given};
 use discriminator::Discriminator;
+use hierarchy::Hierarchy;
+use maf::Maf;
 use mixture::Mixture;
-use networks::Encoder;
+use networks::{Encoder, GaussianHead};
 use observation::Observation;
 use posterior::repeat_rows;
 use prior::{Computed, LabelGaussian, Prior, StandardNormal};
@@ -67,6 +75,26 @@ pub const DECODER: &str = "decoder";
 /// The group of the weights of a discriminator that estimates the total correlation.
 pub const DISCRIMINATOR: &str = "discriminator";
 
+/// The model of `config` for samples like `sample`, with its tensors from `params`: a [`CodeVae`] if latents are
+/// codes, else a [`Vae`]. `family` is its name in [`ModelInfo`].
+///
+/// # Errors
+/// As [`Vae::new`].
+pub fn build(
+    family: &str,
+    config: VaeConfig,
+    sample: impl Into<SampleSpec>,
+    condition: ConditionSpec,
+    params: ParamSet,
+) -> Result<Box<dyn GenerativeModel>> {
+    Ok(match config.latent {
+        LatentConfig::Gaussian => Box::new(Vae::conditional(family, config, sample, condition, params)?),
+        LatentConfig::Fsq { .. } | LatentConfig::Vq { .. } => {
+            Box::new(CodeVae::new(family, config, sample, condition, params)?)
+        }
+    })
+}
+
 /// A variational autoencoder: an encoder q(z | x), a decoder with its observation model p(x | z), and a prior
 /// p(z).
 #[derive(Clone, Debug)]
@@ -76,18 +104,87 @@ pub struct Vae {
     params: ParamSet,
     groups: Vec<ParamGroup>,
     encoder: Encoder,
-    observation: Observation,
-    prior: Arc<dyn Prior>,
+    /// From the first group of latents to the second, if there are two.
+    upper: Option<GaussianHead>,
+    generation: Generation,
+    /// The same weights without gradients, for an objective with a loss for the encoder alone.
+    frozen: Option<Box<Generation>>,
     /// The same network twice: on its weights, and on weights without gradients.
     discriminator: Option<[Discriminator; 2]>,
+}
+
+/// What the decoder's side of a model computes.
+#[derive(Clone, Debug)]
+pub(crate) struct Generation {
+    observation: Observation,
+    prior: Arc<dyn Prior>,
+    /// What the prior makes of a given part, if the model completes images.
     completion: Option<Completion>,
+    /// The number of latents that the decoder sees.
+    first: usize,
+}
+
+impl Generation {
+    fn new(
+        params: &mut ParamSet,
+        config: &VaeConfig,
+        sample: &SampleSpec,
+        condition: &ConditionSpec,
+        encoder: &Encoder,
+    ) -> Result<Self> {
+        let width = condition.width();
+        let observation = Observation::new(params, config, sample, config.seen(width))?;
+        let completion =
+            config.completion.map(|completion| Completion::new(params, completion, config, sample));
+        let completion = completion.transpose()?;
+        let mut root = params.root();
+        let mut decoder = root.enter(DECODER);
+        let first = config.latent_dim;
+        if let Some(UpperConfig { latent_dim, hidden }) = &config.upper {
+            let widths: Vec<usize> = hidden.iter().rev().copied().collect();
+            let given = GaussianHead::new(decoder.enter("upper"), *latent_dim, &widths, first, config)?;
+            let prior: Arc<dyn Prior> = Arc::new(Hierarchy { given, first, upper: *latent_dim });
+            return Ok(Self { observation, prior, completion, first });
+        }
+        let scope = decoder.enter("prior");
+        let prior: Arc<dyn Prior> = match config.prior {
+            PriorConfig::Standard if completion.is_some() => {
+                Arc::new(Computed { latent_dim: config.latent_dim })
+            }
+            PriorConfig::Standard => Arc::new(StandardNormal),
+            PriorConfig::Label => Arc::new(LabelGaussian::new(scope, width, config.latent_dim)?),
+            PriorConfig::Vamp { components } => {
+                if sample.range() != Some(Range::Unit) {
+                    return Err(config::unfit_prior(
+                        "the pseudo-inputs of a vamp prior are images, but the samples are not",
+                    ));
+                }
+                Arc::new(Vamp::new(scope, components, sample.len(), encoder.clone())?)
+            }
+            PriorConfig::Mixture { components } => {
+                let groups = match condition {
+                    ConditionSpec::None => 1,
+                    ConditionSpec::Classes { count } => *count,
+                    _ => return Err(config::unfit_prior("a mixture is for models of classes or of nothing")),
+                };
+                Arc::new(Mixture::new(scope, groups, components, config.latent_dim)?)
+            }
+            PriorConfig::Maf { layers, hidden } => {
+                Arc::new(Maf::new(scope, layers, hidden, config.latent_dim, width)?)
+            }
+            PriorConfig::Autoregressive { .. } => {
+                return Err(config::unfit_prior("an autoregressive prior is for codes"));
+            }
+        };
+        Ok(Self { observation, prior, completion, first })
+    }
 }
 
 impl Vae {
     /// The model of `config` for samples like `sample`, with its tensors from `params`.
     ///
     /// # Errors
-    /// If the configuration is invalid, or a stored set does not fit it.
+    /// If the configuration is invalid or its latents are codes, or a stored set does not fit it.
     pub fn new(config: VaeConfig, sample: impl Into<SampleSpec>, params: ParamSet) -> Result<Self> {
         Self::conditional("vae", config, sample, ConditionSpec::None, params)
     }
@@ -110,67 +207,43 @@ impl Vae {
             _ => condition,
         };
         config.validate(condition.width())?;
-        // The part that is given reaches the prior alone.
-        let width = if config.completion.is_some() { 0 } else { condition.width() };
-        let encoder = Encoder::new(params.root().enter(ENCODER), &config, &sample, width)?;
-        let observation = Observation::new(&mut params, &config, &sample, width)?;
-        let completion = config.completion;
-        let completion =
-            completion.map(|completion| Completion::new(&mut params, completion, &config, &sample));
-        let completion = completion.transpose()?;
-        let prior: Arc<dyn Prior> = match config.prior {
-            PriorConfig::Standard if completion.is_some() => {
-                Arc::new(Computed { latent_dim: config.latent_dim })
-            }
-            PriorConfig::Standard => Arc::new(StandardNormal),
-            PriorConfig::Label => {
-                let mut root = params.root();
-                let mut decoder = root.enter(DECODER);
-                Arc::new(LabelGaussian::new(decoder.enter("prior"), width, config.latent_dim)?)
-            }
-            PriorConfig::Vamp { components } => {
-                if sample.range() != Some(Range::Unit) {
-                    return Err(config::unfit_prior(
-                        "the pseudo-inputs of a vamp prior are images, but the samples are not",
-                    ));
-                }
-                let mut root = params.root();
-                let mut decoder = root.enter(DECODER);
-                let scope = decoder.enter("prior");
-                Arc::new(Vamp::new(scope, components, sample.len(), encoder.clone())?)
-            }
-            PriorConfig::Mixture { components } => {
-                let groups = match condition {
-                    ConditionSpec::None => 1,
-                    ConditionSpec::Classes { count } => count,
-                    _ => return Err(config::unfit_prior("a mixture is for models of classes or of nothing")),
-                };
-                let mut root = params.root();
-                let mut decoder = root.enter(DECODER);
-                Arc::new(Mixture::new(decoder.enter("prior"), groups, components, config.latent_dim)?)
-            }
-        };
+        if config.latent.codes().is_some() {
+            let reason = "latents that are codes belong to a `CodeVae`, which `build` makes".to_owned();
+            return Err(Error::Config { key: "model.latent".to_owned(), reason });
+        }
+        let seen = config.seen(condition.width());
+        let encoder = Encoder::new(params.root().enter(ENCODER), &config, &sample, seen)?;
+        let upper = config.upper.as_ref().map(|UpperConfig { latent_dim, hidden }| {
+            let mut root = params.root();
+            let mut encoder = root.enter(ENCODER);
+            GaussianHead::new(encoder.enter("upper"), config.latent_dim, hidden, *latent_dim, &config)
+        });
+        let upper = upper.transpose()?;
+        let generation = Generation::new(&mut params, &config, &sample, &condition, &encoder)?;
         let discriminator = (!config.discriminator.is_empty())
             .then(|| Discriminator::new(params.root().enter(DISCRIMINATOR), &config))
             .transpose()?;
         let params = params.finish()?;
-        let frozen = |discriminator: Discriminator| -> Result<[Discriminator; 2]> {
+        let frozen = (config.bound == BoundConfig::Piwae)
+            .then(|| Generation::new(&mut params.frozen(), &config, &sample, &condition, &encoder));
+        let frozen = frozen.transpose()?.map(Box::new);
+        let twice = |discriminator: Discriminator| -> Result<[Discriminator; 2]> {
             let frozen = Discriminator::new(params.frozen().root().enter(DISCRIMINATOR), &config)?;
             Ok([discriminator, frozen])
         };
-        let discriminator = discriminator.map(frozen).transpose()?;
+        let discriminator = discriminator.map(twice).transpose()?;
         let guess = (config.guess_steps() > 0).then_some(GUESS);
         let names =
             [ENCODER, DECODER].into_iter().chain(guess).chain(discriminator.as_ref().map(|_| DISCRIMINATOR));
         let groups = names.map(|name| params.group(name, &format!("{name}."))).collect();
-        let latent = LatentLayout::normal(config.latent_dim);
+        let latent = LatentLayout::normal(config.latents());
         let info = ModelInfo { family: family.into(), sample, latent, condition };
-        Ok(Self { config, info, params, groups, encoder, observation, prior, discriminator, completion })
+        Ok(Self { config, info, params, groups, encoder, upper, generation, frozen, discriminator })
     }
 
     /// A condition as encoder and decoder see it, `(N, width)`. They do not see a given part.
     fn labels(&self, condition: &Condition) -> Result<Option<Tensor>> {
-        match self.completion {
+        match self.generation.completion {
             Some(_) => Ok(None),
             None => self.info.encode_condition(condition, &self.params),
         }
@@ -179,7 +252,7 @@ impl Vae {
     /// A condition as the prior sees it, `(N, width)`.
     fn condition(&self, condition: &Condition) -> Result<Option<Tensor>> {
         let encoded = self.info.encode_condition(condition, &self.params)?;
-        match (&self.completion, encoded) {
+        match (&self.generation.completion, encoded) {
             (Some(completion), Some(encoded)) => {
                 Ok(Some(completion.prior(&completion.decoded(&encoded)?, Mode::Eval)?))
             }
@@ -196,7 +269,7 @@ impl Vae {
         targets: &mut Targets,
         (stream, rows): (&Stream, &[u64]),
     ) -> Result<Option<Given>> {
-        let Some(completion) = &self.completion else { return Ok(None) };
+        let Some(completion) = &self.generation.completion else { return Ok(None) };
         let given = match &batch.condition {
             condition @ Condition::Part { .. } => {
                 let encoded = self.info.encode_condition(condition, &self.params)?;
@@ -208,11 +281,6 @@ impl Vae {
         };
         targets.counted = Some(given.missing()?);
         Ok(Some(given))
-    }
-
-    /// What encoder and decoder see of a condition that the prior sees.
-    fn seen<'a>(&self, condition: Option<&'a Tensor>) -> Option<&'a Tensor> {
-        condition.filter(|_| self.completion.is_none())
     }
 }
 
@@ -230,10 +298,10 @@ impl Trainable for Vae {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let VaeConfig { latent_dim, importance_samples, draws, .. } = self.config;
-        let mut x = self.observation.training_targets(batch, ctx)?;
+        let VaeConfig { importance_samples, draws, .. } = self.config;
+        let mut x = self.generation.observation.training_targets(batch, ctx)?;
         let part = self.part(batch, &mut x, (&ctx.stream("given"), &ctx.rows(batch.len())))?;
-        let condition = match (&self.completion, &part) {
+        let condition = match (&self.generation.completion, &part) {
             (Some(completion), Some(part)) => {
                 if completion.is_guessing(ctx.step())
                     && let Some(loss) = completion.guess_loss(part, &x.values, ctx.train())?
@@ -245,12 +313,23 @@ impl Trainable for Vae {
             _ => self.labels(&batch.condition)?,
         };
         let labels = condition.as_ref();
-        let q = self.encoder.forward(&x.values, self.seen(labels), ctx.train())?;
-        let noise = ctx.normal("latent", batch.len(), (importance_samples.max(draws), latent_dim))?;
-        if importance_samples > 1 {
-            let log_weights = self.log_weights(&q, &x, labels, &noise, ctx.train())?;
-            let loss = objective::negative_importance_weighted_bound(&log_weights)?;
-            return ctx.update(&[ENCODER, DECODER], loss);
+        let q = self.recognise(&x.values, labels, ctx.train())?;
+        let noise = ctx.normal(
+            "latent",
+            batch.len(),
+            (importance_samples.saturating_mul(draws), self.config.latents()),
+        )?;
+        if self.config.is_weighted() {
+            let loss = if let Some(frozen) = &self.frozen {
+                let constant = q.detach();
+                let decoder = self.generation.log_weights(&constant, &x, labels, &noise, ctx.train())?;
+                let encoder = frozen.log_weights(&q, &x, labels, &noise, Mode::Frozen)?;
+                objective::negative_partial_bounds(&decoder, &encoder, draws)?
+            } else {
+                let log_weights = self.generation.log_weights(&q, &x, labels, &noise, ctx.train())?;
+                objective::negative_weighted_bound(&log_weights, &self.config)?
+            };
+            return ctx.update(&[ENCODER, DECODER], Loss::new("loss", loss));
         }
 
         // The means over all rows below are then means over the draws of each sample, too.
@@ -258,12 +337,12 @@ impl Trainable for Vae {
         let labels = labels.map(|labels| repeat_rows(labels, draws)).transpose()?;
         let labels = labels.as_ref();
         let z = q.draw(&noise.flatten_to(1)?)?;
-        let log_likelihood = self.observation.log_likelihood(&z, self.seen(labels), &x, ctx.train())?;
-        let kl = objective::kl(&q, &*self.prior, &z, labels)?;
+        let log_likelihood = self.generation.log_likelihood(&z, labels, &x, ctx.train())?;
+        let kl = objective::kl(&q, &*self.generation.prior, &z, labels)?;
         let correlation = match &self.discriminator {
             _ if self.config.total_correlation == 1.0 => None,
             Some([_, frozen]) => Some(frozen.forward(&z, Mode::Frozen)?.mean_all()?),
-            None => Some(total_correlation(&q, &z, ctx.training_samples())?),
+            None => Some(total_correlation(q.first(), &z, ctx.training_samples())?),
         };
         let loss =
             objective::negative_elbo(&log_likelihood, &kl, correlation.as_ref(), &self.config, ctx.step())?;
@@ -284,21 +363,24 @@ impl GenerativeModel for Vae {
 
     fn generate(&self, latents: &Tensor, condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor> {
         let n = latents.dims().first().copied().unwrap_or(0);
-        model::check_input("the latents", latents, &(n, self.config.latent_dim).into())?;
+        model::check_input("the latents", latents, &(n, self.config.latents()).into())?;
         let labels = self.labels(condition)?;
-        let made = self.observation.draw(latents, labels.as_ref(), drawing)?.detach();
-        let Some(completion) = &self.completion else { return Ok(made) };
+        let made = self.generation.draw(latents, labels.as_ref(), drawing)?.detach();
+        let Some(completion) = &self.generation.completion else { return Ok(made) };
         let encoded = self.info.encode_condition(condition, &self.params)?.ok_or(Error::NothingGiven)?;
         completion.decoded(&encoded)?.completed(&made)
     }
 
     fn latents(&self, noise: &Tensor, condition: &Condition) -> Result<Tensor> {
-        Ok(self.prior.draw(noise, self.condition(condition)?.as_ref())?.detach())
+        Ok(self.generation.prior.draw(noise, self.condition(condition)?.as_ref())?.detach())
     }
 
     fn parts(&self) -> &'static [Part] {
+        let by_network = self.upper.is_some() || self.generation.completion.is_some();
         match self.config.prior {
-            PriorConfig::Standard if self.completion.is_none() => &[Part::Decoder, Part::Encoder],
+            PriorConfig::Standard | PriorConfig::Autoregressive { .. } if !by_network => {
+                &[Part::Decoder, Part::Encoder]
+            }
             _ => &[Part::Decoder, Part::Encoder, Part::Prior],
         }
     }
@@ -316,7 +398,7 @@ impl GenerativeModel for Vae {
     }
 
     fn completer(&self) -> Option<&dyn Complete> {
-        self.completion.as_ref().map(|completion| completion as &dyn Complete)
+        self.generation.completion.as_ref().map(|completion| completion as &dyn Complete)
     }
 
     fn bound(&self) -> Option<&dyn Bound> {

@@ -109,12 +109,6 @@ impl Mixture {
         Ok(Self { latent_dim, groups, is_standard })
     }
 
-    /// The mixture of one group of components, whose weights add up to 1.
-    pub(crate) fn of(components: Vec<Gaussian>) -> Self {
-        let latent_dim = components.first().map_or(0, |component| component.mean.len());
-        Self { latent_dim, groups: vec![components], is_standard: false }
-    }
-
     /// The tensors that [`Mixture::new`] reads, by name.
     pub(crate) fn tensors(groups: &[Vec<Gaussian>]) -> Result<Vec<(&'static str, Tensor)>> {
         let all: Vec<&Gaussian> = groups.iter().flatten().collect();
@@ -183,14 +177,8 @@ impl Prior for Mixture {
         let (values, n) = (host(noise)?, noise.dim(0)?);
         let mut drawn = Vec::with_capacity(values.len());
         for (noise, components) in values.chunks_exact(self.latent_dim).zip(self.given(n, labels)?) {
-            let stretched = noise[0] * STRETCH;
-            let mut left = stretched - stretched.floor();
-            let chosen = components.iter().find(|(weight, _)| {
-                left -= weight;
-                left < 0.0
-            });
-            // The weights may add up to slightly less than 1.
-            let Some((_, component)) = chosen.or(components.last()) else {
+            let chosen = selected(noise[0], components.iter().map(|(weight, _)| *weight));
+            let Some((_, component)) = chosen.and_then(|at| components.get(at)) else {
                 return Err(Error::MissingLabels { what: "a prior per class".into() });
             };
             drawn.extend(component.draw(noise));
@@ -210,48 +198,14 @@ impl Prior for Mixture {
         noise: &Value,
         labels: Option<&Value>,
     ) -> Result<Option<Value>> {
-        let (d, g) = (self.latent_dim, self.groups.len());
-        let (k, all) = (self.groups[0].len(), self.groups.concat());
+        let (d, all) = (self.latent_dim, self.groups.concat());
         let c = all.len();
-        let first = scope.columns(noise, 0, 1);
-        let stretched = scope.affine(&first, STRETCH, 0.0)?;
-        let whole = scope.node("Floor", &[&stretched], &[]);
-        let uniform = scope.node("Sub", &[&stretched, &whole], &[]);
-
-        // The limits of the interval of [0, 1) that selects each component, per group.
-        let (mut begin, mut end) = (Vec::with_capacity(c), Vec::with_capacity(c));
-        for group in &self.groups {
-            let mut sum = 0.0;
-            for (at, component) in group.iter().enumerate() {
-                begin.push(sum);
-                sum += component.weight;
-                end.push(if at + 1 == k { 2.0 } else { sum });
-            }
-        }
-        let mut bounds = |name: &str, values: Vec<f64>| -> Result<Value> {
-            let table = scope.tensor(name, &matrix(values, g, k)?)?;
-            Ok(match labels {
-                Some(labels) => scope.node("MatMul", &[labels, &table], &[]),
-                None => table,
-            })
-        };
-        let (begin, end) = (bounds("begin", begin)?, bounds("end", end)?);
-        let before = scope.node("Less", &[&uniform, &begin], &[]);
-        let after = scope.node("Not", &[&before], &[]);
-        let below = scope.node("Less", &[&uniform, &end], &[]);
-        let inside = scope.node("And", &[&after, &below], &[]);
-        let of_group = scope.node("Cast", &[&inside], &[("to", Attribute::Int(1))]);
-
-        let repeated = matrix_of(k, c, |row, column| f64::from(u8::from(column % k == row)))?;
-        let repeated = scope.tensor("of_group", &repeated)?;
-        let mut chosen = scope.node("MatMul", &[&of_group, &repeated], &[]);
-        if let Some(labels) = labels {
-            let expanded = matrix_of(g, c, |row, column| f64::from(u8::from(column / k == row)))?;
-            let expanded = scope.tensor("of_label", &expanded)?;
-            let expanded = scope.node("MatMul", &[labels, &expanded], &[]);
-            chosen = scope.node("Mul", &[&chosen, &expanded], &[]);
-        }
-
+        let weights: Vec<Vec<f64>> = self
+            .groups
+            .iter()
+            .map(|group| group.iter().map(|component| component.weight).collect())
+            .collect();
+        let chosen = export_selection(&mut scope, noise, &weights, labels)?;
         let factors = matrix_of(d, c * d, |row, column| all[column / d].factor[column % d * d + row])?;
         let factors = scope.tensor("factors", &factors)?;
         let means = matrix_of(1, c * d, |_, column| all[column / d].mean[column % d])?;
@@ -259,10 +213,77 @@ impl Prior for Mixture {
         let scaled = scope.node("MatMul", &[noise, &factors], &[]);
         let drawn = scope.node("Add", &[&scaled, &means], &[]);
         let drawn = scope.reshape(&drawn, &[c, d]);
-        let chosen = scope.reshape(&chosen, &[1, c]);
         let selected = scope.node("MatMul", &[&chosen, &drawn], &[]);
         Ok(Some(scope.reshape(&selected, &[d])))
     }
+}
+
+/// The component that the first noise value of a row selects, by its position in `weights`, whose sum is 1.
+/// None if there are no weights.
+pub(crate) fn selected(first: f64, weights: impl Iterator<Item = f64>) -> Option<usize> {
+    let stretched = first * STRETCH;
+    let mut left = stretched - stretched.floor();
+    let mut last = None;
+    for (at, weight) in weights.enumerate() {
+        left -= weight;
+        // The weights may add up to slightly less than 1.
+        last = Some(at);
+        if left < 0.0 {
+            break;
+        }
+    }
+    last
+}
+
+/// [`selected`] as nodes of a graph: `(batch, 1, components)`, 1 for the selected component and 0 for all
+/// others. `weights` has those of each class, or of the only group; the components are in their order.
+pub(crate) fn export_selection(
+    scope: &mut GraphScope<'_>,
+    noise: &Value,
+    weights: &[Vec<f64>],
+    labels: Option<&Value>,
+) -> Result<Value> {
+    let (g, k) = (weights.len(), weights[0].len());
+    let c = g * k;
+    let first = scope.columns(noise, 0, 1);
+    let stretched = scope.affine(&first, STRETCH, 0.0)?;
+    let whole = scope.node("Floor", &[&stretched], &[]);
+    let uniform = scope.node("Sub", &[&stretched, &whole], &[]);
+
+    // The limits of the interval of [0, 1) that selects each component, per group.
+    let (mut begin, mut end) = (Vec::with_capacity(c), Vec::with_capacity(c));
+    for group in weights {
+        let mut sum = 0.0;
+        for (at, weight) in group.iter().enumerate() {
+            begin.push(sum);
+            sum += weight;
+            end.push(if at + 1 == k { 2.0 } else { sum });
+        }
+    }
+    let mut bounds = |name: &str, values: Vec<f64>| -> Result<Value> {
+        let table = scope.tensor(name, &matrix(values, g, k)?)?;
+        Ok(match labels {
+            Some(labels) => scope.node("MatMul", &[labels, &table], &[]),
+            None => table,
+        })
+    };
+    let (begin, end) = (bounds("begin", begin)?, bounds("end", end)?);
+    let before = scope.node("Less", &[&uniform, &begin], &[]);
+    let after = scope.node("Not", &[&before], &[]);
+    let below = scope.node("Less", &[&uniform, &end], &[]);
+    let inside = scope.node("And", &[&after, &below], &[]);
+    let of_group = scope.node("Cast", &[&inside], &[("to", Attribute::Int(1))]);
+
+    let repeated = matrix_of(k, c, |row, column| f64::from(u8::from(column % k == row)))?;
+    let repeated = scope.tensor("of_group", &repeated)?;
+    let mut chosen = scope.node("MatMul", &[&of_group, &repeated], &[]);
+    if let Some(labels) = labels {
+        let expanded = matrix_of(g, c, |row, column| f64::from(u8::from(column / k == row)))?;
+        let expanded = scope.tensor("of_label", &expanded)?;
+        let expanded = scope.node("MatMul", &[labels, &expanded], &[]);
+        chosen = scope.node("Mul", &[&chosen, &expanded], &[]);
+    }
+    Ok(scope.reshape(&chosen, &[1, c]))
 }
 
 /// ln Σ exp(terms); −∞ for no terms.
@@ -275,12 +296,12 @@ pub(crate) fn log_sum_exp(terms: &[f64]) -> f64 {
 }
 
 /// The values of a tensor in row-major order.
-fn host(tensor: &Tensor) -> Result<Vec<f64>> {
+pub(crate) fn host(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
 /// Values in the type and on the device of a tensor.
-fn like(tensor: &Tensor, values: Vec<f64>, dims: &[usize]) -> Result<Tensor> {
+pub(crate) fn like(tensor: &Tensor, values: Vec<f64>, dims: &[usize]) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(tensor.dtype())?.to_device(tensor.device())?)
 }
 

@@ -14,20 +14,63 @@ use crate::posterior::DiagonalGaussian;
 use crate::tokens::{Sizes, TokenEncoder};
 
 pub(crate) const KEY: &str = "model.network";
-const CHANNELS: &str = "model.network.channels";
+pub(crate) const CHANNELS: &str = "model.network.channels";
 /// The range in which log-variances of posteriors are exact. Values outside are squashed to within one of the
 /// range, because the first samples of a run can be far from what the weights were initialised for, and the
 /// KL term contains the exponential of the log-variance.
-const LOG_VARIANCE: (f64, f64) = (-20.0, 6.0);
+pub(crate) const LOG_VARIANCE: (f64, f64) = (-20.0, 6.0);
 
 /// q(z | x): maps samples to the mean and log-variance of a diagonal Gaussian. A label is concatenated with
 /// the input of the linear layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoder {
     body: Body,
+    head: GaussianHead,
+}
+
+/// Linear layers from values to the mean and the log-variance of a diagonal Gaussian.
+#[derive(Clone, Debug)]
+pub(crate) struct GaussianHead {
     hidden: Mlp,
     mean: Linear,
     log_var: Linear,
+}
+
+impl GaussianHead {
+    /// From `inputs` values, through hidden layers of these widths, to a Gaussian of `outputs` values.
+    pub(crate) fn new(
+        mut scope: Scope<'_>,
+        inputs: usize,
+        widths: &[usize],
+        outputs: usize,
+        config: &VaeConfig,
+    ) -> Result<Self> {
+        let hidden = linear_layers(scope.enter("hidden"), inputs, widths, config)?;
+        let mean = Linear::new(scope.enter("mean"), hidden.outputs(), outputs, config.init)?;
+        let log_var = Linear::new(scope.enter("log_var"), hidden.outputs(), outputs, config.init)?;
+        Ok(Self { hidden, mean, log_var })
+    }
+
+    /// `(N, inputs)` → mean and log-variance, `(N, outputs)` each.
+    pub(crate) fn forward(&self, inputs: &Tensor, mode: Mode<'_>) -> Result<DiagonalGaussian> {
+        let hidden = self.hidden.forward(inputs, mode)?;
+        let log_var = self.log_var.forward(&hidden, Activation::Identity, mode)?;
+        let (low, high) = LOG_VARIANCE;
+        Ok(DiagonalGaussian {
+            mean: self.mean.forward(&hidden, Activation::Identity, mode)?,
+            log_var: kernels::soft_bound(&log_var, low, high)?,
+        })
+    }
+
+    /// [`GaussianHead::forward`] as nodes of a graph: mean and log-variance.
+    pub(crate) fn export(&self, mut scope: GraphScope<'_>, inputs: &Value) -> Result<(Value, Value)> {
+        let hidden = self.hidden.export(scope.enter("hidden"), inputs)?;
+        let mut linear =
+            |name: &str, layer: &Linear| layer.export(scope.enter(name), &hidden, Activation::Identity);
+        let (mean, log_var) = (linear("mean", &self.mean)?, linear("log_var", &self.log_var)?);
+        let (low, high) = LOG_VARIANCE;
+        Ok((mean, scope.soft_bound(&log_var, low, high)?))
+    }
 }
 
 /// The part from a sample to the input of the linear layers.
@@ -77,10 +120,8 @@ impl Encoder {
                 (Body::Clip(down, clip.1), features, vec![*hidden])
             }
         };
-        let hidden = linear_layers(scope.enter("hidden"), inputs + width, &widths, config)?;
-        let mean = Linear::new(scope.enter("mean"), hidden.outputs(), config.latent_dim, config.init)?;
-        let log_var = Linear::new(scope.enter("log_var"), hidden.outputs(), config.latent_dim, config.init)?;
-        Ok(Self { body, hidden, mean, log_var })
+        let head = GaussianHead::new(scope, inputs + width, &widths, config.latent_dim, config)?;
+        Ok(Self { body, head })
     }
 
     /// Samples `(N, ..)`, or for sequences the tokens `(N, L)`, and conditions `(N, width)` → mean and
@@ -97,13 +138,7 @@ impl Encoder {
             Body::Tokens(encoder) => encoder.forward(inputs)?,
             Body::Clip(down, _) => down.forward(inputs, mode)?,
         };
-        let hidden = self.hidden.forward(&beside(&features, labels)?, mode)?;
-        let log_var = self.log_var.forward(&hidden, Activation::Identity, mode)?;
-        let (low, high) = LOG_VARIANCE;
-        Ok(DiagonalGaussian {
-            mean: self.mean.forward(&hidden, Activation::Identity, mode)?,
-            log_var: kernels::soft_bound(&log_var, low, high)?,
-        })
+        self.head.forward(&beside(&features, labels)?, mode)
     }
 
     /// [`Encoder::forward`] as nodes of a graph: mean and log-variance.
@@ -121,12 +156,7 @@ impl Encoder {
         };
         let features = scope.flatten(&features);
         let input = scope.beside(&features, labels);
-        let hidden = self.hidden.export(scope.enter("hidden"), &input)?;
-        let mut linear =
-            |name: &str, layer: &Linear| layer.export(scope.enter(name), &hidden, Activation::Identity);
-        let (mean, log_var) = (linear("mean", &self.mean)?, linear("log_var", &self.log_var)?);
-        let (low, high) = LOG_VARIANCE;
-        Ok((mean, scope.soft_bound(&log_var, low, high)?))
+        self.head.export(scope, &input)
     }
 }
 

@@ -1,13 +1,13 @@
 //! The VampPrior (Tomczak & Welling 2018): the mean of the posteriors of pseudo-inputs, which are learned.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::{Init, Scope};
 use waxwork_core::{Mode, Result};
 use waxwork_kernels as kernels;
 use waxwork_nn::loss;
 
-use crate::mixture::{Gaussian, Mixture};
+use crate::mixture::{export_selection, host, like, selected};
 use crate::networks::Encoder;
 use crate::posterior::DiagonalGaussian;
 use crate::prior::Prior;
@@ -47,23 +47,9 @@ impl Vamp {
         self.encoder.forward(&inputs, None, Mode::Eval)
     }
 
-    /// The same distribution as a fitted mixture.
-    fn mixture(&self) -> Result<Mixture> {
-        let DiagonalGaussian { mean, log_var } = self.components()?.detach();
-        let rows = |tensor: &Tensor| -> Result<Vec<Vec<f64>>> {
-            Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec2()?)
-        };
-        let (means, log_vars) = (rows(&mean)?, rows(&log_var)?);
-        let weight = 1.0 / means.len() as f64;
-        let component = |(mean, log_var): (Vec<f64>, Vec<f64>)| {
-            let dim = mean.len();
-            let mut gaussian = Gaussian::standard(dim, weight);
-            for (i, log_var) in log_var.into_iter().enumerate() {
-                gaussian.factor[i * dim + i] = libm::exp(0.5 * log_var);
-            }
-            Gaussian { mean, ..gaussian }
-        };
-        Ok(Mixture::of(means.into_iter().zip(log_vars).map(component).collect()))
+    /// The weight of a component.
+    fn weight(&self) -> f64 {
+        1.0 / self.inputs.dims().first().copied().unwrap_or(1) as f64
     }
 }
 
@@ -86,23 +72,51 @@ impl Prior for Vamp {
         Ok(loss::log_mean_exp(&densities)?.to_dtype(given)?)
     }
 
-    fn draw(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
-        self.mixture()?.draw(noise, labels)
+    fn draw(&self, noise: &Tensor, _labels: Option<&Tensor>) -> Result<Tensor> {
+        let DiagonalGaussian { mean, log_var } = self.components()?.detach();
+        let ((k, d), weight) = (mean.dims2()?, self.weight());
+        let (means, log_vars, values) = (host(&mean)?, host(&log_var)?, host(noise)?);
+        let mut drawn = Vec::with_capacity(values.len());
+        for row in values.chunks_exact(d) {
+            let of = selected(row[0], std::iter::repeat_n(weight, k)).unwrap_or_default() * d;
+            let component = means[of..of + d].iter().zip(&log_vars[of..of + d]);
+            drawn.extend(
+                component.zip(row).map(|((mean, log_var), noise)| mean + libm::exp(0.5 * log_var) * noise),
+            );
+        }
+        like(noise, drawn, noise.dims())
     }
 
     fn kl(&self, _q: &DiagonalGaussian, _labels: Option<&Tensor>) -> Result<Option<Tensor>> {
         Ok(None)
     }
 
-    fn export(&self, scope: GraphScope<'_>, noise: &Value, labels: Option<&Value>) -> Result<Option<Value>> {
-        self.mixture()?.export(scope, noise, labels)
+    /// Draws from every component, and selects one of the draws by a product with zeros and ones.
+    fn export(
+        &self,
+        mut scope: GraphScope<'_>,
+        noise: &Value,
+        labels: Option<&Value>,
+    ) -> Result<Option<Value>> {
+        let DiagonalGaussian { mean, log_var } = self.components()?.detach();
+        let (k, d) = mean.dims2()?;
+        let chosen = export_selection(&mut scope, noise, &[vec![self.weight(); k]], labels)?;
+        let scale = kernels::exp(&log_var.affine(0.5, 0.0)?)?;
+        let (scale, mean) = (scope.tensor("scales", &scale)?, scope.tensor("means", &mean)?);
+        let noise = scope.reshape(noise, &[1, d]);
+        let scaled = scope.node("Mul", &[&noise, &scale], &[]);
+        let drawn = scope.node("Add", &[&scaled, &mean], &[]);
+        let selected = scope.node("MatMul", &[&chosen, &drawn], &[]);
+        Ok(Some(scope.reshape(&selected, &[d])))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+    use waxwork_core::onnx::Part;
     use waxwork_core::rng::Stream;
-    use waxwork_core::{Batch, Density, ImageShape, ParamSet};
+    use waxwork_core::{Batch, Density, GenerativeModel, ImageShape, ParamSet};
 
     use super::*;
     use crate::{Network, PriorConfig, Vae, VaeConfig};
@@ -147,7 +161,7 @@ mod tests {
         let inputs = inputs.clamp(0.0, 1.0).unwrap();
         let z = Stream::new(2, "z", 0).normal(&[0, 1, 2, 3, 4], 2, &Device::Cpu).unwrap();
         let z = z.to_dtype(DType::F64).unwrap();
-        let found = vae.prior.log_density(&z, None).unwrap().to_vec1::<f64>().unwrap();
+        let found = vae.generation.prior.log_density(&z, None).unwrap().to_vec1::<f64>().unwrap();
         let mut sums = [0.0; 5];
         for k in 0..4 {
             let q = vae.encoder.forward(&inputs.narrow(0, k, 1).unwrap(), None, Mode::Eval).unwrap();
@@ -165,20 +179,41 @@ mod tests {
     fn the_density_integrates_to_1_and_draws_follow_it() {
         let vae = model(1, 3);
         let axis = axis();
-        let density = vae.prior.log_density(&column(&axis), None).unwrap().to_vec1::<f64>().unwrap();
+        let density =
+            vae.generation.prior.log_density(&column(&axis), None).unwrap().to_vec1::<f64>().unwrap();
         let moment = |power: i32| -> f64 {
             density.iter().zip(&axis).map(|(log, z)| log.exp() * z.powi(power) * 0.01).sum()
         };
         assert!((moment(0) - 1.0).abs() < 1e-3, "{}", moment(0));
         let n = 40_000u64;
         let noise = Stream::new(3, "noise", 0).normal(&(0..n).collect::<Vec<_>>(), 1, &Device::Cpu).unwrap();
-        let drawn = vae.prior.draw(&noise.to_dtype(DType::F64).unwrap(), None).unwrap();
+        let drawn = vae.generation.prior.draw(&noise.to_dtype(DType::F64).unwrap(), None).unwrap();
         let drawn: Vec<f64> = drawn.flatten_all().unwrap().to_vec1().unwrap();
         for power in [1, 2] {
             let mean = drawn.iter().map(|z| z.powi(power)).sum::<f64>() / n as f64;
             let expected = moment(power);
             assert!((mean - expected).abs() < 0.05 * (1.0 + expected.abs()), "{power}: {mean} {expected}");
         }
+    }
+
+    #[test]
+    fn the_first_noise_value_selects_a_component_and_exports_have_no_full_covariances() {
+        let (vae, k) = (model(2, 4), 4);
+        let noise: Vec<f64> =
+            (0..k).flat_map(|at| [(f64::from(at) + 0.5) / (4.0 * 1024.0), 1.0 - f64::from(at)]).collect();
+        let noise = Tensor::from_vec(noise, (4, 2), &Device::Cpu).unwrap();
+        let drawn = vae.generation.prior.draw(&noise, None).unwrap().to_vec2::<f64>().unwrap();
+        let inputs = vae.params.get("decoder.prior.inputs").unwrap().affine(1.0, 0.05).unwrap();
+        let inputs = inputs.clamp(0.0, 1.0).unwrap();
+        let q = vae.encoder.forward(&inputs, None, Mode::Eval).unwrap();
+        let expected = q.draw(&noise).unwrap().to_vec2::<f64>().unwrap();
+        for (drawn, expected) in drawn.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((drawn - expected).abs() < 1e-9, "{drawn} against {expected}");
+        }
+
+        // The covariances alone would have 50 · 64 · 64 values.
+        let bytes = model(64, 50).graph(Part::Prior).unwrap().encode().unwrap().len();
+        assert!(bytes < 60_000, "{bytes}");
     }
 
     /// The importance sampler against the integral of p(z) p(x | z) over a latent of one dimension.
@@ -190,11 +225,12 @@ mod tests {
         let batch = Batch::unlabelled(images.to_dtype(DType::F64).unwrap(), rows);
         let found = vae.log_likelihood(&batch, 100_000, &Stream::new(5, "draws", 0)).unwrap();
         let z = column(&axis);
-        let prior = vae.prior.log_density(&z, None).unwrap();
+        let prior = vae.generation.prior.log_density(&z, None).unwrap();
         for (i, found) in found.to_vec1::<f64>().unwrap().into_iter().enumerate() {
             let one = Batch::unlabelled(batch.inputs.narrow(0, i, 1).unwrap(), vec![i as u64]);
-            let targets = vae.observation.evaluation_targets(&one).unwrap().repeat(axis.len()).unwrap();
-            let given = vae.observation.log_likelihood(&z, None, &targets, Mode::Eval).unwrap();
+            let targets =
+                vae.generation.observation.evaluation_targets(&one).unwrap().repeat(axis.len()).unwrap();
+            let given = vae.generation.observation.log_likelihood(&z, None, &targets, Mode::Eval).unwrap();
             let joint = (given + &prior).unwrap().to_vec1::<f64>().unwrap();
             let exact = (joint.iter().map(|log| log.exp()).sum::<f64>() * 0.01).ln();
             assert!((found - exact).abs() < 0.03, "{found} against {exact}");

@@ -11,7 +11,7 @@ use waxwork_core::{
     SampleSpec, Tensor, Trainable, TrainingState,
 };
 use waxwork_vae::{Binarisation, LikelihoodConfig};
-use waxwork_vae::{DISCRIMINATOR, Network, PriorConfig, Vae, VaeConfig};
+use waxwork_vae::{BoundConfig, DISCRIMINATOR, Network, PriorConfig, UpperConfig, Vae, VaeConfig};
 
 const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
 
@@ -127,10 +127,27 @@ fn gradients_of_every_objective_agree_with_finite_differences() {
     check_gradients(&VaeConfig { total_correlation: 6.0, discriminator, ..small() }, IMAGE);
     check_gradients(&VaeConfig { total_correlation: 0.0, free_bits: 0.05, ..small() }, IMAGE);
     check_gradients(&VaeConfig { draws: 3, beta: 0.5, ..small() }, IMAGE);
+    let several = VaeConfig { draws: 2, importance_samples: 3, ..small() };
+    check_gradients(&several, IMAGE);
+    check_gradients(&VaeConfig { bound: BoundConfig::Ciwae { elbo: 0.3 }, ..several }, IMAGE);
     check_gradients(&VaeConfig { gated: true, ..small() }, IMAGE);
     let vamp = PriorConfig::Vamp { components: 3 };
     check_gradients(&VaeConfig { prior: vamp, ..small() }, IMAGE);
     check_gradients(&VaeConfig { prior: vamp, importance_samples: 3, ..small() }, IMAGE);
+    let maf = PriorConfig::Maf { layers: 2, hidden: 3 };
+    check_gradients(&VaeConfig { prior: maf, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { prior: maf, importance_samples: 3, ..small() }, IMAGE);
+    check_gradients(&VaeConfig { prior: maf, kl_warmup_steps: 10, ..small() }, IMAGE);
+    let two = VaeConfig { upper: Some(UpperConfig { latent_dim: 3, hidden: vec![4, 3] }), ..small() };
+    for config in [
+        two.clone(),
+        VaeConfig { gated: true, ..two.clone() },
+        VaeConfig { draws: 2, beta: 0.5, ..two.clone() },
+        VaeConfig { importance_samples: 3, ..two.clone() },
+        VaeConfig { kl_warmup_steps: 10, ..two },
+    ] {
+        check_gradients(&config, IMAGE);
+    }
     // The first step of a warm-up ignores the prior, whose weights still have a gradient.
     check_gradients(&VaeConfig { prior: vamp, kl_warmup_steps: 10, ..small() }, IMAGE);
     check_gradients(&VaeConfig { likelihood: LikelihoodConfig::ContinuousBernoulli, ..small() }, IMAGE);
@@ -170,6 +187,43 @@ fn several_draws_average_the_bound() {
     assert!((loss - expected).abs() < 1e-5, "{loss} against {expected}");
     let (least, most) = bounds.iter().fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(*x), b.max(*x)));
     assert!(most - least > 1e-3, "the draws differ: {bounds:?}");
+}
+
+/// The tensors after one step of gradient descent.
+fn after_a_step(config: &VaeConfig) -> BTreeMap<String, Vec<f64>> {
+    let (vae, batch) = (build(config, IMAGE), batch(3, IMAGE));
+    let mut state = TrainingState::new(&vae, plain_gradient_descent(), 4, 10).unwrap();
+    state.step(&vae, &batch).unwrap();
+    let tensors = vae.params().tensors().into_iter();
+    tensors.map(|(name, tensor)| (name, tensor.flatten_all().unwrap().to_vec1().unwrap())).collect()
+}
+
+/// In PIWAE, the decoder has the gradients of the bound of all draws, and the encoder those of the mean of bounds of fewer
+/// draws.
+#[test]
+fn partial_bounds_give_encoder_and_decoder_gradients_of_their_own() {
+    let upper = Some(UpperConfig { latent_dim: 2, hidden: vec![3] });
+    for config in [small(), convolutional(), VaeConfig { upper, ..small() }] {
+        let after = |draws, importance_samples, bound| {
+            after_a_step(&VaeConfig { draws, importance_samples, bound, ..config.clone() })
+        };
+        let partial = after(2, 3, BoundConfig::Piwae);
+        let (whole, mean) = (after(1, 6, BoundConfig::Mean), after(2, 3, BoundConfig::Mean));
+        let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0f64, f64::max);
+        for (name, values) in &partial {
+            let (own, other) = if name.starts_with("encoder.") { (&mean, &whole) } else { (&whole, &mean) };
+            assert!(apart(values, &own[name]) < 1e-9, "{name}");
+            if name == "encoder.mean.weight" || name == "decoder.hidden.0.weight" {
+                assert!(apart(values, &other[name]) > 1e-7, "{name}");
+            }
+        }
+        let loss = |bound| {
+            let config = VaeConfig { draws: 2, importance_samples: 3, bound, ..config.clone() };
+            loss_after(&build(&config, IMAGE), &batch(3, IMAGE), 0)
+        };
+        let (of_all, of_fewer) = (loss(BoundConfig::Piwae), loss(BoundConfig::Mean));
+        assert!(of_all < of_fewer, "{of_all} {of_fewer}");
+    }
 }
 
 /// Every weight zero: q(z|x) is the prior and every pixel's probability is one half.
@@ -259,11 +313,33 @@ fn impossible_configurations_are_refused_by_key() {
     refused(VaeConfig { beta: f64::NAN, ..small() }, "model.beta");
     refused(VaeConfig { importance_samples: 5, beta: 2.0, ..small() }, "model.importance_samples");
     refused(VaeConfig { draws: 0, ..small() }, "model.draws");
-    refused(VaeConfig { draws: 2, importance_samples: 2, ..small() }, "model.draws");
+    let several = VaeConfig { draws: 2, importance_samples: 2, ..small() };
+    refused(VaeConfig { free_bits: 0.1, ..several.clone() }, "model.importance_samples");
+    refused(VaeConfig { bound: BoundConfig::Piwae, importance_samples: 5, ..small() }, "model.bound");
+    refused(VaeConfig { bound: BoundConfig::Piwae, draws: 5, beta: 2.0, ..small() }, "model.bound");
+    refused(VaeConfig { bound: BoundConfig::Ciwae { elbo: 0.5 }, draws: 5, ..small() }, "model.bound");
+    refused(VaeConfig { bound: BoundConfig::Ciwae { elbo: 1.5 }, ..several.clone() }, "model.bound");
     refused(VaeConfig { prior: PriorConfig::Vamp { components: 0 }, ..small() }, "model.prior");
     refused(VaeConfig { prior: PriorConfig::Vamp { components: 5 }, ..convolutional() }, "model.prior");
     let vamp = PriorConfig::Vamp { components: 5 };
     refused(VaeConfig { prior: vamp, free_bits: 0.1, ..small() }, "model.free_bits");
+    refused(VaeConfig { prior: vamp, bound: BoundConfig::Piwae, ..several }, "model.bound");
+    let maf = PriorConfig::Maf { layers: 2, hidden: 3 };
+    refused(VaeConfig { prior: maf, free_bits: 0.1, ..small() }, "model.free_bits");
+    for (layers, hidden) in [(0, 3), (33, 3), (2, 0), (2, usize::MAX)] {
+        refused(VaeConfig { prior: PriorConfig::Maf { layers, hidden }, ..small() }, "model.prior");
+    }
+    let two = |latent_dim, hidden: &[usize]| VaeConfig {
+        upper: Some(UpperConfig { latent_dim, hidden: hidden.to_vec() }),
+        ..small()
+    };
+    refused(two(0, &[3]), "model.upper");
+    refused(two(3, &[0]), "model.upper");
+    refused(two(usize::MAX, &[]), "model.upper");
+    refused(VaeConfig { free_bits: 0.1, ..two(3, &[]) }, "model.free_bits");
+    refused(VaeConfig { prior: maf, ..two(3, &[]) }, "model.prior");
+    refused(VaeConfig { total_correlation: 6.0, ..two(3, &[]) }, "model.total_correlation");
+    refused(VaeConfig { total_correlation: 6.0, prior: maf, ..small() }, "model.total_correlation");
     refused(VaeConfig { total_correlation: -1.0, ..small() }, "model.total_correlation");
     refused(VaeConfig { total_correlation: 6.0, prior: vamp, ..small() }, "model.total_correlation");
     refused(VaeConfig { total_correlation: 6.0, draws: 2, ..small() }, "model.total_correlation");

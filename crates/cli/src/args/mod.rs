@@ -22,7 +22,9 @@ pub(crate) use self::images::{PartOfImage, ReconstructArguments, SampleArguments
 pub(crate) use self::images::{TraverseArguments, WantedArgs};
 pub(crate) use self::listing::{DataCommand, RUNS, RecipesCommand, RunsCommand};
 pub(crate) use self::measuring::{CompareArguments, EvaluateArguments, RateArguments, ReportArguments};
-pub(crate) use self::training::{FitPriorArguments, RepeatArguments, SweepArguments, TrainArguments};
+pub(crate) use self::training::{
+    FitPriorArguments, FittedKind, RepeatArguments, SweepArguments, TrainArguments,
+};
 pub(crate) use self::values::Samples;
 
 /// Train, sample and evaluate generative models of images, tables, sounds and texts
@@ -140,8 +142,8 @@ pub(crate) enum Command {
     Repeat(RepeatArguments),
     /// Fit the prior of a finished VAE to its training data, for better samples
     ///
-    /// Copies the run, and replaces the prior with a mixture of Gaussians that is fitted to the latents of
-    /// the training data. The networks do not change.
+    /// Copies the run, and replaces the prior with a mixture of Gaussians or a flow that is fitted to the
+    /// latents of the training data. The networks do not change.
     FitPrior(FitPriorArguments),
     /// Draw images from a trained model
     ///

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter};
 use waxwork_core::Precision;
 
@@ -165,11 +165,21 @@ pub(crate) struct RepeatArguments {
     pub(crate) device: DeviceArg,
 }
 
+/// A kind of prior that is fitted after training.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum FittedKind {
+    /// A mixture of Gaussians with full covariances
+    Gmm,
+    /// A masked autoregressive flow
+    Maf,
+}
+
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   waxwork fit-prior runs/RUN
   waxwork fit-prior runs/RUN --components 30 --out runs/fitted
+  waxwork fit-prior runs/RUN --kind maf
 
 The decoder of a VAE is trained on latents of images, but sampled with latents drawn from the
 prior. Where the two differ, samples are worse than reconstructions, and a fitted prior helps. It is
@@ -177,9 +187,14 @@ part of the new run: `sample`, `evaluate`, `interpolate` and `export --part prio
 pub(crate) struct FitPriorArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
-    /// Number of Gaussians, per class if the model is conditional
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(crate) components: usize,
+    /// Fit a prior of this kind
+    #[arg(long, value_enum, default_value_t = FittedKind::Gmm)]
+    pub(crate) kind: FittedKind,
+    /// Number of Gaussians, per class if the model is conditional [default: 10]
+    ///
+    /// Only for `--kind gmm`.
+    #[arg(long, value_name = "N")]
+    pub(crate) components: Option<usize>,
     /// Seed the fit, and the latents that are drawn for it, with N
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,

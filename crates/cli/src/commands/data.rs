@@ -112,10 +112,14 @@ fn info(name: &str, json: bool) -> Result<String, Failure> {
     ];
     rows.extend(manifest.homepage.clone().map(|homepage| ("homepage", homepage)));
     rows.extend(manifest.hub.as_ref().map(|hub| ("on the Hub", hub.repository.clone())));
+    let of_files = manifest.clone().of_files()?;
     if manifest.is_embedded() {
         rows.push(("files", "none needed".into()));
     } else {
         rows.push(("search path", files::cache_dir()?.display().to_string()));
+    }
+    if of_files.name != manifest.name {
+        rows.push(("files", format!("those of `{}`", of_files.name)));
     }
     for file in &manifest.files {
         let hash = file.sha256.as_deref().unwrap_or("not known");

@@ -4,18 +4,29 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use waxwork_core::{device, hash, store};
+use waxwork_models::PriorConfig;
 use waxwork_models::prior::{FittedPrior, fit_prior};
 use waxwork_trainer::run_folder::check_space;
 use waxwork_trainer::{Outcome, RunFolder, RunInfo, Status};
 
-use crate::args::FitPriorArguments;
+use crate::args::{FitPriorArguments, FittedKind};
 use crate::commands::card;
 use crate::commands::sample::{data, open};
 use crate::environment::{command_line, environment};
 use crate::failure::Failure;
 use crate::output::Stages;
 
+/// The number of Gaussians if the user names none.
+const COMPONENTS: usize = 10;
+
 pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<String, Failure> {
+    let prior = match (arguments.kind, arguments.components) {
+        (FittedKind::Gmm, components) => {
+            PriorConfig::Mixture { components: components.unwrap_or(COMPONENTS) }
+        }
+        (FittedKind::Maf, None) => PriorConfig::maf(),
+        (FittedKind::Maf, Some(_)) => return Err(Failure::usage("--components is for --kind gmm")),
+    };
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
     if run.info.status != Status::Finished {
@@ -28,7 +39,7 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
     let started = Instant::now();
     let mut stages = Stages::default();
     let mut progress = |what: &'static str, done: usize, all: usize| stages.set(what, done, all);
-    let fitted = fit_prior(&run, &data, arguments.components, arguments.seed, &device, &mut progress)?;
+    let fitted = fit_prior(&run, &data, prior, arguments.seed, &device, &mut progress)?;
     stages.finish();
     let FittedPrior { recipe, model, preview } = fitted;
     let seconds = started.elapsed().as_secs_f64();
@@ -71,10 +82,15 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
         return Err(error);
     }
 
-    let (path, components) = (path.display(), arguments.components);
-    let each = if model.info().classes() > 0 { " per class" } else { "" };
+    let (path, classes) = (path.display(), model.info().classes());
+    let what = match (prior, classes) {
+        (PriorConfig::Mixture { components }, 0) => format!("{components} Gaussians"),
+        (PriorConfig::Mixture { components }, _) => format!("{components} Gaussians per class"),
+        (_, 0) => "masked autoregressive flow".to_owned(),
+        (..) => "masked autoregressive flow given the class".to_owned(),
+    };
     Ok(format!(
-        "{components} Gaussians{each} fitted to the latents of training {} in {seconds:.1} s\n\
+        "{what} fitted to the latents of training {} in {seconds:.1} s\n\
          run: {path}\nsamples: {}\nnext: waxwork sample {path} · waxwork evaluate {path}\n",
         info.kind().plural(),
         folder.sample_shown(step).display()

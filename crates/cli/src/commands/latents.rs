@@ -37,12 +37,11 @@ pub(crate) fn encode(arguments: &EncodeArguments) -> Result<String, Failure> {
         (None, _) => means_of(encoder, &data(&run, arguments.data_dir.as_ref())?.test, &device)?,
     };
     npy::save(&arguments.out, &means)?;
-    Ok(format!(
-        "{} latent vectors of length {} in {}\n",
-        means.dim(0)?,
-        means.dim(1)?,
-        arguments.out.display()
-    ))
+    let (count, length, out) = (means.dim(0)?, means.dim(1)?, arguments.out.display());
+    Ok(match run.model.info().latent.code_count() {
+        None => format!("{count} latent vectors of length {length} in {out}\n"),
+        Some(codes) => format!("{count} maps of {length} codes, each from 0 to {}, in {out}\n", codes - 1),
+    })
 }
 
 /// The posterior means of all samples of a split, each under its own condition.

@@ -188,8 +188,10 @@ pub fn write(
             return Ok(());
         }
         shown.add("Samples of each class", |shown| shown.classes(&run));
-        shown.add("Interpolations", |shown| shown.interpolations(&run));
-        shown.add("Latent dimensions", |shown| shown.latent_values(&run));
+        if run.model.info().latent.code_count().is_none() {
+            shown.add("Interpolations", |shown| shown.interpolations(&run));
+            shown.add("Latent dimensions", |shown| shown.latent_values(&run));
+        }
         shown.add("Reconstructions and nearest training images", |shown| {
             let data = data?;
             shown.reconstructions(&run, &data)?;

@@ -76,6 +76,11 @@ impl StepContext<'_> {
         self.position.step
     }
 
+    /// The number of steps of the whole training.
+    pub fn total_steps(&self) -> u64 {
+        self.position.total_steps
+    }
+
     /// The number of training samples, if the training loop knows it.
     pub fn training_samples(&self) -> Option<usize> {
         self.position.training_samples

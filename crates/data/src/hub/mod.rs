@@ -42,7 +42,7 @@ pub fn fetch(name: &str, dir: Option<&Path>, progress: &Progress<'_>) -> Result<
     if name.starts_with(HUB) {
         return any::fetch(&Hub::from_environment()?, &DataConfig::named(name), &dir, progress);
     }
-    let manifest = Manifest::find(name)?;
+    let manifest = Manifest::find(name)?.of_files()?;
     let hub = hub_source(&manifest)?;
     fetch_known(&Hub::from_environment()?, &manifest, hub, &dir, progress)
 }
