@@ -416,7 +416,10 @@ fn sample(files: &Files, frames: usize, image: ImageShape, longer: Longer, out: 
     })?;
     let refuse = |reason: String| Err(Unreadable(reason).at(&files.path));
     if found < frames {
-        return refuse(format!("it has {found} frames, but a clip has {frames} (`data.clips.frames`)"));
+        let plural = if found == 1 { "" } else { "s" };
+        return refuse(format!(
+            "it has {found} frame{plural}, but a clip has {frames} (`data.clips.frames`)"
+        ));
     }
     if found > frames && longer == Longer::Refuse {
         return refuse(format!(
@@ -690,7 +693,7 @@ mod tests {
         assert_eq!((all(parts.train.as_ref()), skipped), (vec![greys(1, 6), greys(2, 6)], 2));
         assert_eq!(all(parts.test.as_ref()), [greys(3, 6)]);
         let note = notes.iter().map(ToString::to_string).find(|note| note.contains("a.png"));
-        assert!(note.is_some_and(|note| note.contains("it has 1 frames")), "{notes:?}");
+        assert!(note.is_some_and(|note| note.contains("it has 1 frame, but a clip has 6")), "{notes:?}");
         for name in ["train/walk/b.png", "train/walk/d.png", "test/walk/a.png"] {
             fs::write(at(name), b"no image").unwrap();
         }
