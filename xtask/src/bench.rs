@@ -84,6 +84,8 @@ struct Bench {
     steps: usize,
     /// Whether it is also timed with other batch sizes.
     scaled: bool,
+    /// Whether sampling is timed, too.
+    sampled: bool,
 }
 
 impl Bench {
@@ -94,16 +96,48 @@ impl Bench {
         steps: usize,
         scaled: bool,
     ) -> Self {
-        Self { recipe, of: recipe, settings: &[], data, batch, steps, scaled }
+        Self { recipe, of: recipe, settings: &[], data, batch, steps, scaled, sampled: true }
     }
 }
 
-const BENCHES: [Bench; 5] = [
+const BENCHES: [Bench; 7] = [
     Bench::plain("vae-mlp-mnist", "digits", 128, 400, true),
     Bench::plain("cvae-mlp-mnist", "digits", 128, 400, false),
     Bench::plain("gan-dcgan-mnist", "digits", 64, 60, true),
     Bench::plain("cgan-dcgan-mnist", "digits", 64, 60, false),
     Bench::plain("gan-dcgan-cifar10", "shapes", 64, 40, false),
+    // Ten thousand clips would be a file of two gigabytes.
+    Bench {
+        recipe: "gan-clip",
+        of: "gan-motions",
+        settings: &[
+            "model.latent_dim=32",
+            "model.generator={kind='clip',width=16,features=64,motion=16}",
+            "model.discriminator={kind='clip',width=16,features=64,norm='spectral'}",
+            "model.loss='non-saturating'",
+        ],
+        data: "motions",
+        batch: 16,
+        steps: 40,
+        scaled: false,
+        sampled: false,
+    },
+    Bench {
+        recipe: "vae-clip",
+        of: "vae-motions",
+        settings: &[
+            "model.latent_dim=32",
+            "model.network={kind='clip',width=16,features=64,hidden=256,motion=16}",
+            "model.activation='silu'",
+            "model.likelihood={kind='gaussian',scale=0.1,learned=true}",
+            "model.prior='standard'",
+        ],
+        data: "motions",
+        batch: 16,
+        steps: 60,
+        scaled: false,
+        sampled: false,
+    },
 ];
 
 /// The batch sizes of scaled recipes.
@@ -131,6 +165,7 @@ impl Setting<'_> {
     fn on_cpu(bench: &'static Bench, batch: usize, threads: usize, sampling: bool) -> Self {
         // This gives about the same number of images per round for each batch size.
         let steps = (bench.steps * bench.batch / batch).clamp(LEAST_STEPS, bench.steps);
+        let sampling = sampling && bench.sampled;
         Self { bench, batch, threads, steps, device: "cpu", every: 1, sampling, compiled: false }
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use waxwork_core::Kind;
 use waxwork_core::hash::sha256;
 
-use crate::clips::{self, ClipsConfig};
+use crate::clips::{self, ClipsConfig, Packing};
 use crate::embedded::points::{self, STANDARD_DEVIATION};
 use crate::embedded::{
     Digits, Drums, FactorImages, Grammar, Motions, MovingDigits, ORACLE, Oracle, OracleSequences, Part,
@@ -330,7 +330,7 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
             let settings = config.clips.clone().unwrap_or_default();
             let (manifest, kind) = strips(&manifest, &settings)?;
             let (parts, classes, skipped, notes) =
-                clips::load_strips(&manifest, &dir, &settings, &kind, progress)?;
+                clips::load_strips(&manifest, &dir, &settings, &kind, Packing::usual(), progress)?;
             return dataset(config, &classes, parts, skipped, notes);
         }
         Storage::Texts => return load_known_texts(&manifest, config),
@@ -558,7 +558,7 @@ fn load_clips(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
         return Err(Error::NoClips);
     };
     let settings = config.clips.clone().unwrap_or_default();
-    let (parts, classes, skipped, notes) = clips::load(dir, &settings, progress)?;
+    let (parts, classes, skipped, notes) = clips::load(dir, &settings, Packing::usual(), progress)?;
     dataset(config, &classes, parts, skipped, notes)
 }
 
@@ -663,7 +663,8 @@ fn load_files(manifest: &Manifest, named: Option<&Path>, progress: &Progress<'_>
 
 fn load_packed(manifest: &Manifest, path: &Path) -> Result<Parts> {
     let (parts, header) = packed::open(path)?;
-    if header.rate.is_some() || header.shape[..] != manifest.shape || header.classes != manifest.classes {
+    let of_images = header.rate.is_none() && header.frames.is_none();
+    if !of_images || header.shape[..] != manifest.shape || header.classes != manifest.classes {
         let expected = format!("the images and classes of `{}`", manifest.name);
         return Err(Error::format(path, expected, format!("{:?}, {:?}", header.shape, header.classes)));
     }

@@ -1,4 +1,4 @@
-//! Packed files: the decoded images or sounds of a data set, one after the other. A packed file opens at once.
+//! Packed files: the decoded images, sounds or clips of a data set, one after the other. A packed file opens at once.
 //! It may be larger than memory, because samples are read by position.
 //!
 //! ```text
@@ -28,13 +28,17 @@ const TAIL: u64 = 16;
 const LONGEST_HEADER: u64 = 64 << 20;
 /// Up to this number of bytes, samples are read into memory and their hash is checked. Larger files stay on
 /// disk.
-const IN_MEMORY: u64 = 1 << 30;
+pub(crate) const IN_MEMORY: u64 = 1 << 30;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
-    /// Channels, rows, columns. Sounds are one channel of one row, with a column per sample.
+    /// Channels, rows, columns; of a frame, if these are clips. Sounds are one channel of one row, with a column
+    /// per sample.
     pub(crate) shape: [usize; 3],
+    /// Frames, if these are clips.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) frames: Option<usize>,
     /// Sample rate, Hz, if these are sounds, whose samples take two bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rate: Option<u32>,
@@ -55,11 +59,18 @@ impl Header {
     /// The kind of its samples; None if there are no such samples.
     fn kind(&self) -> Option<Kind> {
         let shape = self.shape;
-        match (self.rate, shape) {
+        match (self.rate, self.frames, shape) {
             _ if shape.contains(&0) => None,
-            (None, [channels, height, width]) => Some(ImageShape::new(channels, height, width).into()),
-            (Some(rate @ 1..), [1, 1, length]) => Some(Kind::Sound { rate, length }),
-            (Some(_), _) => None,
+            (None, frames, [channels, height, width]) => {
+                let image = ImageShape::new(channels, height, width);
+                match frames {
+                    None => Some(image.into()),
+                    Some(0) => None,
+                    Some(frames) => Some(Kind::Clip { frames, image }),
+                }
+            }
+            (Some(rate @ 1..), None, [1, 1, length]) => Some(Kind::Sound { rate, length }),
+            (Some(_), ..) => None,
         }
     }
 }
@@ -70,6 +81,7 @@ pub(crate) struct Writer {
     beside: PathBuf,
     file: BufWriter<File>,
     shape: [usize; 3],
+    frames: Option<usize>,
     rate: Option<u32>,
     classes: Vec<String>,
     identity: Identity,
@@ -81,15 +93,17 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Begins a file of images or sounds.
+    /// Begins a file of images, sounds or clips.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Config`] for another kind of samples.
     pub(crate) fn create(path: &Path, kind: impl Into<Kind>, classes: &[String]) -> Result<Self> {
         let kind = kind.into();
-        let (shape, rate) = match kind {
-            Kind::Image(ImageShape { channels, height, width }) => ([channels, height, width], None),
-            Kind::Sound { rate, length } => ([1, 1, length], Some(rate)),
+        let of_image = |ImageShape { channels, height, width }| [channels, height, width];
+        let (shape, frames, rate) = match kind {
+            Kind::Image(image) => (of_image(image), None, None),
+            Kind::Clip { frames, image } => (of_image(image), Some(frames), None),
+            Kind::Sound { rate, length } => ([1, 1, length], None, Some(rate)),
             _ => return Err(Error::Config { key: "data", reason: format!("{kind} are not packed") }),
         };
         if let Some(dir) = path.parent() {
@@ -102,6 +116,7 @@ impl Writer {
             beside,
             file: BufWriter::with_capacity(1 << 20, file),
             shape,
+            frames,
             rate,
             classes: classes.to_vec(),
             identity: Identity::of_kind(&kind, classes),
@@ -144,6 +159,7 @@ impl Writer {
         let identity = std::mem::replace(&mut self.identity, none);
         let header = Header {
             shape: self.shape,
+            frames: self.frames,
             rate: self.rate,
             classes: std::mem::take(&mut self.classes),
             train,
@@ -307,6 +323,7 @@ fn read_header(path: &Path, file: &mut File, length: u64) -> Result<(Header, Kin
     // Allocate memory only for a header whose sizes add up to the size of the file.
     let each = header.shape.iter().try_fold(4u64, |n, &d| n.checked_mul(d as u64)).map(|n| n / 4);
     let each = each.and_then(|values| values.checked_mul(if header.rate.is_some() { 2 } else { 1 }));
+    let each = each.and_then(|values| values.checked_mul(header.frames.unwrap_or(1) as u64));
     let each = each.and_then(|bytes| bytes.checked_add(4));
     let samples = (header.train as u64).checked_add(header.test as u64);
     let contents = each.zip(samples).and_then(|(each, samples)| each.checked_mul(samples));
@@ -491,6 +508,37 @@ mod tests {
         }
         let text = Kind::Text { vocabulary: 3, length: 4 };
         assert!(Writer::create(&path, text, &[]).is_err());
+    }
+
+    #[test]
+    fn clips_are_packed_with_their_number_of_frames() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.waxpack");
+        let kind = Kind::Clip { frames: 3, image: ImageShape::new(1, 2, 2) };
+        let mut writer = Writer::create(&path, kind.clone(), &["a".into()]).unwrap();
+        let clips = [0u8, 12, 24].map(|first| (first..first + 12).collect::<Vec<u8>>());
+        writer.sample(&clips[0], Some(0)).unwrap();
+        writer.sample(&clips[1], Some(0)).unwrap();
+        writer.end_train();
+        writer.sample(&clips[2], Some(0)).unwrap();
+        writer.finish(0, Vec::new()).unwrap();
+        for limit in [0, IN_MEMORY] {
+            let (parts, header) = open_with_limit(&path, limit).unwrap();
+            assert_eq!((parts.train.kind(), parts.train.len(), header.frames), (kind.clone(), 2, Some(3)));
+            assert_eq!(
+                [image(&*parts.train, 1), image(&*parts.test, 0)],
+                [clips[1].clone(), clips[2].clone()]
+            );
+            let found = crate::identity::of_content(&header.classes, &*parts.train, &*parts.test).unwrap();
+            assert_eq!(found, header.identity);
+        }
+        // Clips without frames are not valid, and without their number of frames the sizes do not add up.
+        let bytes = fs::read(&path).unwrap();
+        for (old, new) in [(b"frames = 3", b"frames = 0"), (b"frames = 3", b"#rames = 3")] {
+            let place = bytes.windows(old.len()).position(|part| part == old).unwrap();
+            fs::write(&path, [&bytes[..place], new, &bytes[place + old.len()..]].concat()).unwrap();
+            assert!(open(&path).is_err());
+        }
     }
 
     /// A file as the first version wrote it. Its identity is what this script prints:

@@ -31,6 +31,7 @@ pub(super) const BENCHES: [Bench; 3] = [
         batch: 64,
         steps: 0,
         scaled: true,
+        sampled: true,
     },
 ];
 

@@ -41,9 +41,14 @@ pub(super) fn row(bench: &Bench, rounds: &Rounds, compiled: Option<&Rounds>) -> 
     let (ours, theirs) = medians(rounds, |m| m.step);
     let first = medians(rounds, |m| m.first);
     let (peak, their_peak) = medians(rounds, |m| m.peak);
-    let sampling = medians(rounds, |m| m.sampling);
+    let sampling = if bench.sampled {
+        let (ours, theirs) = medians(rounds, |m| m.sampling);
+        format!("{ours:.2} s / {theirs:.2} s = {:.2}", ours / theirs)
+    } else {
+        "–".to_owned()
+    };
     format!(
-        "| {}, {} | {:.2} ms | {:.2} ms | {} | {compiled} | {:.2} s / {:.2} s = {:.3} | {:.0} / {:.0} MB = {:.2} | {:.2} s / {:.2} s = {:.2} |\n",
+        "| {}, {} | {:.2} ms | {:.2} ms | {} | {compiled} | {:.2} s / {:.2} s = {:.3} | {:.0} / {:.0} MB = {:.2} | {sampling} |\n",
         bench.recipe,
         bench.batch,
         1e3 * ours,
@@ -55,9 +60,6 @@ pub(super) fn row(bench: &Bench, rounds: &Rounds, compiled: Option<&Rounds>) -> 
         peak / 1e6,
         their_peak / 1e6,
         peak / their_peak,
-        sampling.0,
-        sampling.1,
-        sampling.0 / sampling.1,
     )
 }
 

@@ -17,7 +17,8 @@ Examples:
 
 Inputs and outputs of ONNX; N is a dynamic dimension:
   generator, decoder   latents (N, latent_dim) f32 → images (N,C,H,W) f32 in [0,1]
-  decoder of texts     latents, tokens (N) int64, state (N,S) → logits (N,V), next_state, start (N,S)
+  decoder of texts     latents, tokens (N) int64, state (N,S) → logits (N,V), next_state (N,S),
+                       start (N,S)
   encoder              images → mean, log_var (N, latent_dim)
   prior                noise (N, latent_dim) → latents
   Conditional models also take `labels`, (N) int64.

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 use waxwork_core::{ImageShape, Kind};
 
+use super::packing::{self, Packing};
 use super::{ClipsConfig, Longer, SIZE};
+use crate::folder::contents;
 use crate::folder::layout::{self, Listing, Picture, Wanted};
 use crate::manifest::{Manifest, Storage};
 use crate::notes::{LISTED, Note};
@@ -25,7 +27,7 @@ const CLIPS: Wanted = Wanted {
     other_endings: &["avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "webm", "wmv", "y4m"],
     is_frame: Some(is_frame),
 };
-/// Maximum number of bytes of all clips of a part together.
+/// Maximum number of bytes of all clips that are read at once into memory.
 const MOST_BYTES: usize = 8 << 30;
 
 /// Whether a file shows one frame of a clip, not a whole clip. None if it cannot be read.
@@ -49,12 +51,74 @@ pub(crate) type Loaded = (Parts, Vec<String>, usize, Vec<Note>);
 
 /// The files of one clip.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Files {
+pub(super) struct Files {
     /// The file, or the folder of numbered frames.
     path: PathBuf,
     /// The frames in order, if each has a file of its own.
-    frames: Vec<PathBuf>,
-    label: Option<u32>,
+    pub(super) frames: Vec<PathBuf>,
+    pub(super) label: Option<u32>,
+    /// The SHA-256 that each file must have, None if it was unreadable; empty if any contents will do.
+    pub(super) hashes: Vec<Option<[u8; 32]>>,
+}
+
+impl Files {
+    fn new(path: PathBuf, frames: Vec<PathBuf>, label: Option<u32>) -> Self {
+        Self { path, frames, label, hashes: Vec::new() }
+    }
+
+    /// The files, in the order of time.
+    pub(super) fn paths(&self) -> &[PathBuf] {
+        if self.frames.is_empty() { std::slice::from_ref(&self.path) } else { &self.frames }
+    }
+
+    /// Reads the bytes of a file of [`Files::paths`].
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Clip`] if it is too large; [`Error::Changed`] if it is not the one that was
+    /// hashed.
+    fn read(&self, at: usize, path: &Path) -> Result<Vec<u8>> {
+        let bytes = picture::read_up_to(path, MOST_STRIP).map_err(|error| match error {
+            Error::Picture { path, reason } => Error::Clip { path, reason },
+            error => error,
+        })?;
+        match self.hashes.get(at) {
+            Some(hash) if *hash != Some(contents::hash(&bytes)) => {
+                Err(Error::Changed { path: path.to_path_buf() })
+            }
+            _ => Ok(bytes),
+        }
+    }
+}
+
+/// How the clips of a folder are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading<'a> {
+    /// The folder.
+    pub(super) dir: &'a Path,
+    pub(super) config: &'a ClipsConfig,
+    /// What the clips become.
+    pub(super) kind: &'a Kind,
+}
+
+impl Reading<'_> {
+    /// Decodes clips into `bytes`, one after the other, on all threads. `done` is called after each.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the kind is not that of clips; the errors of clips are in the list.
+    pub(super) fn decode(
+        &self,
+        clips: &[Files],
+        bytes: &mut [u8],
+        done: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Result<()>>> {
+        let (frames, image) = needs_clips(self.kind)?;
+        let made = |(files, out): (&Files, &mut [u8])| {
+            let made = sample(files, frames, image, self.config.longer, out);
+            done();
+            made
+        };
+        Ok(clips.par_iter().zip(bytes.par_chunks_exact_mut(self.kind.bytes())).map(made).collect())
+    }
 }
 
 /// Reads the clips of a folder as samples of `kind`. The folder has one directory per class, or no
@@ -66,7 +130,8 @@ struct Files {
 pub fn read(dir: &Path, kind: &Kind) -> Result<Clips> {
     let (part, notes) = layout::list_part(dir, &CLIPS)?;
     let files = grouped(dir, part.pictures, !part.classes.is_empty())?;
-    let clips = Found::default().part(&files, &ClipsConfig::default(), kind, dir, &|| ())?;
+    let reading = Reading { dir, config: &ClipsConfig::default(), kind };
+    let clips = Found::default().part(&files, &reading, &|| ())?;
     Ok(Clips { clips, classes: part.classes, notes: plain(notes) })
 }
 
@@ -76,7 +141,7 @@ pub fn read(dir: &Path, kind: &Kind) -> Result<Clips> {
 /// [`Error::Io`], [`Error::Clip`]; [`Error::Config`] if `kind` is another kind.
 pub fn clip(path: &Path, kind: &Kind) -> Result<Vec<u8>> {
     let (frames, image) = needs_clips(kind)?;
-    let files = Files { path: path.to_path_buf(), frames: Vec::new(), label: None };
+    let files = Files::new(path.to_path_buf(), Vec::new(), None);
     let mut bytes = vec![0; kind.bytes()];
     sample(&files, frames, image, Longer::Refuse, &mut bytes)?;
     Ok(bytes)
@@ -90,8 +155,14 @@ fn needs_clips(kind: &Kind) -> Result<(usize, ImageShape)> {
     }
 }
 
-/// Returns the parts of a folder, its classes, the number of clips left out, and the notes.
-pub(crate) fn load(dir: &Path, config: &ClipsConfig, progress: &Progress<'_>) -> Result<Loaded> {
+/// Returns the parts of a folder, its classes, the number of clips left out, and the notes. Clips that take
+/// much memory are packed.
+pub(crate) fn load(
+    dir: &Path,
+    config: &ClipsConfig,
+    packing: Packing<'_>,
+    progress: &Progress<'_>,
+) -> Result<Loaded> {
     let Listing { classes, train, test, notes } = layout::list(dir, &CLIPS)?;
     let (named, mut notes) = (!classes.is_empty(), plain(notes));
     let parts = if notes.iter().any(|note| matches!(note, Note::Parts { test: Some(_), .. })) {
@@ -124,8 +195,7 @@ pub(crate) fn load(dir: &Path, config: &ClipsConfig, progress: &Progress<'_>) ->
             config.kind(frames, side.min(SIZE))?
         }
     };
-    let ([train, test], skipped) = decoded(parts, &mut notes, config, &kind, dir, progress)?;
-    Ok((Parts::new(train, test, &classes)?, classes, skipped, notes))
+    of_parts(parts, classes, notes, &Reading { dir, config, kind: &kind }, packing, progress)
 }
 
 /// The number of frames, at most one more than `most`, and the shorter side of the frames of the first clip;
@@ -160,12 +230,13 @@ fn is_of_one_clip(error: &Error) -> bool {
 }
 
 /// Loads the clips of a manifest, which are strips in `train` and `test`. Those of [`Storage::Stills`] give
-/// their frames.
+/// their frames, in memory; other clips that take much memory are packed.
 pub(crate) fn load_strips(
     manifest: &Manifest,
     dir: &Path,
     config: &ClipsConfig,
     kind: &Kind,
+    packing: Packing<'_>,
     progress: &Progress<'_>,
 ) -> Result<Loaded> {
     let folders = manifest.folders.iter().map(|folder| dir.join(folder)).chain([dir.to_path_buf()]);
@@ -203,10 +274,29 @@ pub(crate) fn load_strips(
         return Err(Error::Layout { path: folder, reason });
     }
     let parts = [grouped(&folder, train, true)?, grouped(&folder, test, true)?];
-    let mut notes = plain(notes);
-    let (clips, skipped) = decoded(parts, &mut notes, config, kind, &folder, progress)?;
-    let [train, test] =
-        if manifest.storage == Storage::Stills { clips.map(InMemory::into_frames) } else { clips };
+    let (mut notes, reading) = (plain(notes), Reading { dir: &folder, config, kind });
+    if manifest.storage != Storage::Stills {
+        return of_parts(parts, classes, notes, &reading, packing, progress);
+    }
+    let (clips, skipped) = decoded(parts, &mut notes, &reading, progress)?;
+    let [train, test] = clips.map(InMemory::into_frames);
+    Ok((Parts::new(train, test, &classes)?, classes, skipped, notes))
+}
+
+/// The parts of a folder of clips. Clips that take much memory are packed.
+fn of_parts(
+    parts: [Vec<Files>; 2],
+    classes: Vec<String>,
+    mut notes: Vec<Note>,
+    reading: &Reading<'_>,
+    packing: Packing<'_>,
+    progress: &Progress<'_>,
+) -> Result<Loaded> {
+    let all = parts.iter().map(Vec::len).sum::<usize>() as u64;
+    if all.saturating_mul(reading.kind.bytes() as u64) > packing.beyond {
+        return packing::load(parts, classes, notes, reading, packing, progress);
+    }
+    let ([train, test], skipped) = decoded(parts, &mut notes, reading, progress)?;
     Ok((Parts::new(train, test, &classes)?, classes, skipped, notes))
 }
 
@@ -214,9 +304,7 @@ pub(crate) fn load_strips(
 fn decoded(
     parts: [Vec<Files>; 2],
     notes: &mut Vec<Note>,
-    config: &ClipsConfig,
-    kind: &Kind,
-    dir: &Path,
+    reading: &Reading<'_>,
     progress: &Progress<'_>,
 ) -> Result<([InMemory; 2], usize)> {
     let all = parts.iter().map(Vec::len).sum::<usize>() as u64;
@@ -224,13 +312,10 @@ fn decoded(
     let tell = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, all);
     let mut found = Found::default();
     let [train, test] = parts;
-    let train = found.part(&train, config, kind, dir, &tell)?;
-    let test = found.part(&test, config, kind, dir, &tell)?;
-    let skipped = found.skipped.len();
-    if skipped > 0 {
-        let examples = found.skipped.into_iter().take(LISTED).collect();
-        notes.push(Note::Unreadable { count: skipped, examples });
-    }
+    let train = found.part(&train, reading, &tell)?;
+    let test = found.part(&test, reading, &tell)?;
+    let (skipped, note) = found.left_out();
+    notes.extend(note);
     Ok(([train, test], skipped))
 }
 
@@ -253,11 +338,12 @@ fn grouped(dir: &Path, listed: Vec<Picture>, classes: bool) -> Result<Vec<Files>
             Some(folder) if depth(&path) > of_file(&path) => {
                 folders.entry((label, folder.to_path_buf())).or_default().push(path);
             }
-            _ => clips.push(Files { path, frames: Vec::new(), label }),
+            _ => clips.push(Files::new(path, Vec::new(), label)),
         }
     }
     for ((label, path), frames) in folders {
-        clips.push(Files { frames: numbered(&path, frames)?, path, label });
+        let frames = numbered(&path, frames)?;
+        clips.push(Files::new(path, frames, label));
     }
     clips.sort_by(|a, b| (a.label, &a.path).cmp(&(b.label, &b.path)));
     Ok(clips)
@@ -303,30 +389,22 @@ fn numbered(folder: &Path, frames: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     Ok(ordered.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Reads the bytes of a file of a clip.
-fn contents(path: &Path) -> Result<Vec<u8>> {
-    picture::read_up_to(path, MOST_STRIP).map_err(|error| match error {
-        Error::Picture { path, reason } => Error::Clip { path, reason },
-        error => error,
-    })
-}
-
 /// Passes the frames of a clip in their original size to `each`, at most one more than `most`, and returns
 /// their number. Only one frame or one strip is in memory at a time.
 fn visit(files: &Files, most: usize, each: &mut Each<'_>) -> Result<usize> {
     if files.frames.is_empty() {
-        let bytes = contents(&files.path)?;
+        let bytes = files.read(0, &files.path)?;
         return animation::frames(&bytes, most, each).map_err(|why| why.in_clip(&files.path));
     }
     let (mut first, mut found) = (None, 0);
-    for path in files.frames.iter().take(most.saturating_add(1)) {
-        let bytes = contents(path)?;
-        if animation::is_animated(&bytes) {
+    for (at, path) in files.frames.iter().take(most.saturating_add(1)).enumerate() {
+        let contents = files.read(at, path)?;
+        if animation::is_animated(&contents) {
             let reason = "it is an animation, but a folder below a class holds the numbered frames of one clip: move \
                           animations into the folder of the class";
             return Err(Unreadable(reason.into()).in_clip(path));
         }
-        let frame = animation::frame(&bytes).map_err(|why| why.in_clip(path))?;
+        let frame = animation::frame(&contents).map_err(|why| why.in_clip(path))?;
         let (width, height) = *first.get_or_insert((frame.width(), frame.height()));
         if (width, height) != (frame.width(), frame.height()) {
             let reason = format!(
@@ -361,7 +439,10 @@ fn sample(files: &Files, frames: usize, image: ImageShape, longer: Longer, out: 
     })?;
     let refuse = |reason: String| Err(Unreadable(reason).in_clip(&files.path));
     if found < frames {
-        return refuse(format!("it has {found} frames, but a clip has {frames} (`data.clips.frames`)"));
+        let plural = if found == 1 { "" } else { "s" };
+        return refuse(format!(
+            "it has {found} frame{plural}, but a clip has {frames} (`data.clips.frames`)"
+        ));
     }
     if found > frames && longer == Longer::Refuse {
         return refuse(format!(
@@ -373,26 +454,19 @@ fn sample(files: &Files, frames: usize, image: ImageShape, longer: Longer, out: 
 
 /// Facts for the notes, collected while reading.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     /// Names of clips that were left out, each with its reason.
     skipped: Vec<String>,
 }
 
 impl Found {
-    fn part(
-        &mut self,
-        clips: &[Files],
-        config: &ClipsConfig,
-        kind: &Kind,
-        dir: &Path,
-        done: &(dyn Fn() + Sync),
-    ) -> Result<InMemory> {
-        let (frames, image) = needs_clips(kind)?;
+    fn part(&mut self, clips: &[Files], reading: &Reading<'_>, done: &(dyn Fn() + Sync)) -> Result<InMemory> {
+        let kind = reading.kind;
         let needed = clips.len().saturating_mul(kind.bytes());
         if needed > MOST_BYTES {
             let reason = format!(
-                "its {} clips of {frames} frames of {image} take {} GiB, more than {}: choose a smaller `data.clips.size`, fewer \
-                 `data.clips.frames`, or fewer clips",
+                "its {} {kind} take {} GiB, more than {}: choose a smaller `data.clips.size`, fewer `data.clips.frames`, or fewer \
+                 clips",
                 clips.len(),
                 needed >> 30,
                 MOST_BYTES >> 30
@@ -401,46 +475,61 @@ impl Found {
         }
         // Every clip is decoded into its final place, so that there is no second copy of the part.
         let (size, mut bytes) = (kind.bytes(), vec![0u8; needed]);
-        let made = |(files, out): (&Files, &mut [u8])| {
-            let made = sample(files, frames, image, config.longer, out);
-            done();
-            made
-        };
-        let made: Vec<Result<()>> =
-            clips.par_iter().zip(bytes.par_chunks_exact_mut(size)).map(made).collect();
+        let made = reading.decode(clips, &mut bytes, done)?;
         let mut labels = Vec::with_capacity(clips.len());
         for (place, (files, made)) in clips.iter().zip(made).enumerate() {
-            match made {
-                Ok(()) => {
-                    let kept = labels.len();
-                    if kept < place {
-                        bytes.copy_within(place * size..(place + 1) * size, kept * size);
-                    }
-                    labels.push(files.label);
+            if self.keeps(files, made, reading)? {
+                let kept = labels.len();
+                if kept < place {
+                    bytes.copy_within(place * size..(place + 1) * size, kept * size);
                 }
-                Err(error) if config.skip_unreadable && is_of_one_clip(&error) => {
-                    let name = files.path.strip_prefix(dir).unwrap_or(&files.path).display();
-                    let reason = match &error {
-                        Error::Clip { reason, .. } => reason.clone(),
-                        error => error.to_string(),
-                    };
-                    self.skipped.push(format!("{name} ({reason})"));
-                }
-                Err(error) => return Err(error),
+                labels.push(files.label);
             }
         }
         if labels.is_empty() {
-            let reason = format!("none of its {} clips can be read", clips.len());
-            return Err(Error::Config { key: "data.dir", reason });
+            return Err(Self::nothing(clips.len()));
         }
         bytes.truncate(labels.len() * size);
         InMemory::new(kind.clone(), bytes, labels.into_iter().collect())
+    }
+
+    /// Whether a clip is kept, of which `made` says whether it was read. Remembers those that are left out.
+    ///
+    /// # Errors
+    /// That of `made`, if unreadable clips are not to be left out.
+    pub(super) fn keeps(&mut self, files: &Files, made: Result<()>, reading: &Reading<'_>) -> Result<bool> {
+        match made {
+            Ok(()) => Ok(true),
+            Err(error) if reading.config.skip_unreadable && is_of_one_clip(&error) => {
+                let name = files.path.strip_prefix(reading.dir).unwrap_or(&files.path).display();
+                let reason = match &error {
+                    Error::Clip { reason, .. } => reason.clone(),
+                    error => error.to_string(),
+                };
+                self.skipped.push(format!("{name} ({reason})"));
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The error if none of `count` clips can be read.
+    pub(super) fn nothing(count: usize) -> Error {
+        Error::Config { key: "data.dir", reason: format!("none of its {count} clips can be read") }
+    }
+
+    /// The number of clips that were left out, and the note that names some of them.
+    pub(super) fn left_out(self) -> (usize, Option<Note>) {
+        let count = self.skipped.len();
+        let examples = self.skipped.into_iter().take(LISTED).collect();
+        (count, (count > 0).then_some(Note::Unreadable { count, examples }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
+    use std::time::{Duration, SystemTime};
 
     use image::codecs::gif::GifEncoder;
     use image::{Frame, GrayImage, Luma, Rgba, RgbaImage};
@@ -505,7 +594,7 @@ mod tests {
     }
 
     fn loaded(dir: &Path, config: &ClipsConfig) -> Result<Loaded> {
-        load(dir, config, &|_, _| ())
+        load(dir, config, Packing::usual(), &|_, _| ())
     }
 
     fn said(dir: &Path) -> String {
@@ -628,12 +717,94 @@ mod tests {
         assert_eq!((all(parts.train.as_ref()), skipped), (vec![greys(1, 6), greys(2, 6)], 2));
         assert_eq!(all(parts.test.as_ref()), [greys(3, 6)]);
         let note = notes.iter().map(ToString::to_string).find(|note| note.contains("a.png"));
-        assert!(note.is_some_and(|note| note.contains("it has 1 frames")), "{notes:?}");
+        assert!(note.is_some_and(|note| note.contains("it has 1 frame, but a clip has 6")), "{notes:?}");
         for name in ["train/walk/b.png", "train/walk/d.png", "test/walk/a.png"] {
             fs::write(at(name), b"no image").unwrap();
         }
         let none = loaded(dir.path(), &skip).map(|_| ()).unwrap_err().to_string();
         assert!(none.contains("none of the 5 clips in") && none.contains("; the first: "), "{none}");
+    }
+
+    /// Packed clips are the ones that are read into memory, in the same order, and are decoded once. Every change
+    /// of a file, of the settings, or of the division of frames into clips makes another packed file.
+    #[test]
+    fn packed_clips_are_those_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join("clips").join(name);
+        strip(&at("train/run/1.png"), &greys(1, 6));
+        animation(&at("train/run/2.gif"), &greys(2, 6));
+        frames(&at("train/walk/1"), &greys(3, 6));
+        fs::write(at("train/walk/2.png"), b"no image").unwrap();
+        frames(&at("test/walk/1"), &greys(4, 12));
+        let config = ClipsConfig { frames: Some(6), longer: Longer::Cut, skip_unreadable: true, ..grey() };
+        let cache = || -> Result<PathBuf> { Ok(dir.path().join("cache")) };
+        // A file that has not changed for a while is not even opened.
+        let now = SystemTime::now() + Duration::from_secs(3600);
+        let calls = AtomicU64::new(0);
+        let packed = |config: &ClipsConfig| {
+            let packing = Packing { beyond: 0, cache: &cache, now };
+            let tell = |done: u64, all: u64| {
+                assert!(done <= all);
+                calls.fetch_add(1, Ordering::Relaxed);
+            };
+            load(&at(""), config, packing, &tell).unwrap()
+        };
+        let (parts, classes, skipped, notes) = packed(&config);
+        // Eighteen frames, three other files, and five clips.
+        let of_all = (6 + 12 + 3) + 5;
+        assert_eq!(calls.swap(0, Ordering::Relaxed), of_all);
+        let (expected, names, left_out, _) = loaded(&at(""), &config).unwrap();
+        assert_eq!((classes, skipped, left_out), (names, 1, 1));
+        assert_eq!(parts.identity, expected.identity);
+        assert_eq!(all(parts.train.as_ref()), (1..=3).map(|first| greys(first, 6)).collect::<Vec<_>>());
+        assert_eq!(all(parts.test.as_ref()), [greys(4, 6)]);
+        let labels: Vec<_> = (0..3).map(|index| parts.train.label(index)).collect();
+        assert_eq!(labels, [0, 0, 1].map(Some));
+        assert!(notes.iter().any(|note| matches!(note, Note::Unreadable { count: 1, .. })), "{notes:?}");
+
+        let (again, _, skipped, more) = packed(&config);
+        assert_eq!((again.identity, skipped, more.len()), (parts.identity.clone(), 1, notes.len()));
+        assert_eq!(calls.swap(0, Ordering::Relaxed), if cfg!(unix) { 0 } else { of_all - 5 });
+        let short = packed(&ClipsConfig { frames: Some(3), ..config.clone() }).0;
+        assert_eq!(all(short.test.as_ref()), [greys(4, 3)]);
+        // The same frames as two clips.
+        for number in 7..=12 {
+            let (from, to) = (at("test/walk/1"), at("test/walk/2"));
+            fs::create_dir_all(&to).unwrap();
+            let name = format!("frame{number}.png");
+            fs::rename(from.join(&name), to.join(&name)).unwrap();
+        }
+        let two = packed(&config).0;
+        assert_eq!(all(two.test.as_ref()), [greys(4, 6), greys(124, 6)]);
+        strip(&at("train/run/1.png"), &greys(9, 6));
+        let changed = packed(&config).0;
+        assert_eq!(all(changed.train.as_ref())[0], greys(9, 6));
+        // Each of four has a file, and on Unix a note.
+        let count = fs::read_dir(dir.path().join("cache/folders")).unwrap().count();
+        assert_eq!(count, if cfg!(unix) { 8 } else { 4 });
+        // A damaged file is created again.
+        for entry in fs::read_dir(dir.path().join("cache/folders")).unwrap() {
+            fs::write(entry.unwrap().path(), "damaged").unwrap();
+        }
+        assert_eq!(packed(&config).0.identity, changed.identity);
+    }
+
+    /// A file that changes between the two times that it is read is not packed under the hash of another.
+    #[test]
+    fn a_file_that_changes_while_it_is_packed_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("1.png");
+        strip(&path, &greys(1, 4));
+        let hash = contents::hash(&fs::read(&path).unwrap());
+        let mut out = vec![0; 4 * IMAGE.len()];
+        let mut read = |hashes: Vec<Option<[u8; 32]>>| {
+            let files = Files { hashes, ..Files::new(path.clone(), Vec::new(), None) };
+            sample(&files, 4, IMAGE, Longer::Refuse, &mut out)
+        };
+        read(vec![Some(hash)]).unwrap();
+        for other in [None, Some([0; 32])] {
+            assert!(matches!(read(vec![other]), Err(Error::Changed { .. })));
+        }
     }
 
     /// A small folder of the shape of `sprites`: its classes are those of the manifest, in the same order.
@@ -652,7 +823,7 @@ mod tests {
         }
         let config = ClipsConfig { size: Some(SIDE as usize), ..grey() };
         let kind = config.kind(8, 64).unwrap();
-        let load = || load_strips(&manifest, dir.path(), &config, &kind, &|_, _| ());
+        let load = || load_strips(&manifest, dir.path(), &config, &kind, Packing::usual(), &|_, _| ());
         let (parts, classes, ..) = load().unwrap();
         assert_eq!(classes, manifest.classes);
         for (index, clip) in all(parts.train.as_ref()).iter().enumerate() {

@@ -9,6 +9,7 @@
 //! ```
 
 mod files;
+mod packing;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use crate::{Error, Result};
 pub use crate::longer::Longer;
 pub use files::{Clips, clip, read};
 pub(crate) use files::{load, load_strips};
+pub(crate) use packing::Packing;
 
 /// Rows and columns that a frame may have.
 const SIZES: std::ops::RangeInclusive<usize> = 4..=1024;

@@ -279,8 +279,7 @@ impl Shares {
 fn power_of_e(x: f32) -> f32 {
     /// 1.5 · 2²³: adding it rounds a small number to an integer and leaves that integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    const COEFFICIENTS: [f32; 5] =
-        [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
+    const COEFFICIENTS: [f32; 5] = [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1];
     let x = if x < -87.0 { -87.0 } else { x };
     let rounded = x * std::f32::consts::LOG2_E + ROUND;
     let whole = rounded - ROUND;

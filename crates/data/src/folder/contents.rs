@@ -1,12 +1,13 @@
-//! Hashes of the images of a folder, so that no packed file is used for other images.
+//! Hashes of the images or clips of a folder, so that no packed file is used for others.
 //!
-//! The name of a packed file is a SHA-256 over the bytes, the part and the class of every image, and the
+//! The name of a packed file is a SHA-256 over the bytes, the part and the class of every file, and the
 //! output shape. So the same images share one packed file wherever they are, and other images cannot have the
 //! same one. Hashing needs a read of every image, so the result is kept in a note next to the packed file.
 //! The name of the note depends on what the system says about every file without opening it: its path and
 //! size, and on Unix its inode number and change time (ctime), which no program can set. Other systems have
 //! no such time, so every start hashes again.
 
+use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,22 +27,23 @@ use waxwork_core::hash::hex;
 const VERSION: u32 = 2;
 
 /// The hash and the header of an image file.
-pub(super) struct Looked {
+pub(crate) struct Looked {
     /// SHA-256 of the file; None if it is unreadable.
-    pub(super) hash: Option<[u8; 32]>,
+    pub(crate) hash: Option<[u8; 32]>,
     /// None if the file is unreadable or not an image.
     pub(super) header: Option<Header>,
 }
 
-/// Reads the bytes of every image, in the order of the listing.
+/// Reads the bytes of every file, in the order of the listing. A file of more than `most` bytes counts as
+/// unreadable.
 ///
 /// # Errors
-/// [`Error::Io`], but not for a single image that is missing or not readable: the decoder reports that later.
-pub(super) fn look(listing: &Listing, progress: &Progress<'_>) -> Result<Vec<Looked>> {
+/// [`Error::Io`], but not for a single file that is missing or not readable: the decoder reports that later.
+pub(crate) fn look(listing: &Listing, most: u64, progress: &Progress<'_>) -> Result<Vec<Looked>> {
     let pictures: Vec<&Picture> = listing.train.iter().chain(&listing.test).collect();
     let done = AtomicU64::new(0);
     let look = |picture: &&Picture| {
-        let looked = match picture::read(&picture.path) {
+        let looked = match picture::read_up_to(&picture.path, most) {
             Ok(bytes) => Ok(Looked { hash: Some(hash(&bytes)), header: picture::header(&bytes).ok() }),
             Err(error) if is_of_one_file(&error) => Ok(Looked { hash: None, header: None }),
             Err(error) => Err(error),
@@ -52,7 +54,7 @@ pub(super) fn look(listing: &Listing, progress: &Progress<'_>) -> Result<Vec<Loo
     pictures.par_iter().map(look).collect()
 }
 
-pub(super) fn hash(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn hash(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
@@ -69,7 +71,12 @@ pub(super) fn is_of_one_file(error: &Error) -> bool {
 /// Returns the key of the packed file of these images, converted to `shape`.
 pub(super) fn key(config: &FolderConfig, shape: ImageShape, listing: &Listing, looked: &[Looked]) -> String {
     let skip = config.skip_unreadable;
-    let mut hash = Sha256::new_with_prefix(format!("waxwork-data folder {VERSION} {shape} {skip}\n"));
+    key_of(&format!("waxwork-data folder {VERSION} {shape} {skip}\n"), listing, looked)
+}
+
+/// Returns the key of the packed file of these files. `settings` says what is made of them.
+pub(crate) fn key_of(settings: &str, listing: &Listing, looked: &[Looked]) -> String {
+    let mut hash = Sha256::new_with_prefix(settings);
     for class in &listing.classes {
         hash.update((class.len() as u64).to_le_bytes());
         hash.update(class);
@@ -84,22 +91,22 @@ pub(super) fn key(config: &FolderConfig, shape: ImageShape, listing: &Listing, l
 }
 
 /// Returns the path of the packed file with this key.
-pub(super) fn packed(cache: &Path, key: &str) -> PathBuf {
+pub(crate) fn packed(cache: &Path, key: &str) -> PathBuf {
     cache.join("folders").join(format!("{key}.waxpack"))
 }
 
 /// Returns the path of the note for a folder's files, without opening them. Returns None if the system does
 /// not say enough to rely on, or if a file changed so shortly before `now` that a further change may leave
-/// its time the same.
-pub(super) fn note(
+/// its time the same. `settings` say what is made of the files.
+pub(crate) fn note(
     now: SystemTime,
     cache: &Path,
     dir: &Path,
-    config: &FolderConfig,
+    settings: &impl Debug,
     listing: &Listing,
 ) -> Option<PathBuf> {
     let now = now.duration_since(UNIX_EPOCH).ok()?.as_secs();
-    let mut hash = Sha256::new_with_prefix(format!("waxwork-data files {VERSION} {config:?}\n"));
+    let mut hash = Sha256::new_with_prefix(format!("waxwork-data files {VERSION} {settings:?}\n"));
     hash.update(fs::canonicalize(dir).ok()?.as_os_str().as_encoded_bytes());
     for (part, pictures) in [("train", &listing.train), ("test", &listing.test)] {
         hash.update(format!("\n{part} {}\n", pictures.len()));
@@ -113,14 +120,14 @@ pub(super) fn note(
 }
 
 /// Reads the key in a note.
-pub(super) fn recall(note: &Path) -> Option<String> {
+pub(crate) fn recall(note: &Path) -> Option<String> {
     let key = fs::read_to_string(note).ok()?;
     let fine = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
     fine.then_some(key)
 }
 
 /// Writes a key to a note. A failure is harmless: the next start hashes again.
-pub(super) fn remember(note: &Path, key: &str) {
+pub(crate) fn remember(note: &Path, key: &str) {
     _ = waxwork_core::store::write(note, key.as_bytes());
 }
 

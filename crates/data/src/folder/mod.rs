@@ -7,7 +7,7 @@
 //! DIR/1.jpg                                    the same without classes
 //! ```
 
-mod contents;
+pub(crate) mod contents;
 pub(crate) mod layout;
 
 use std::ops::RangeInclusive;
@@ -108,7 +108,7 @@ fn load_at(
     {
         return Ok(with_notes(opened));
     }
-    let looked = contents::look(&listing, progress)?;
+    let looked = contents::look(&listing, picture::MOST_BYTES, progress)?;
     let shape = shape(config, &listing, &looked)?;
     let key = contents::key(config, shape, &listing, &looked);
     let path = contents::packed(cache, &key);

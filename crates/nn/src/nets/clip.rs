@@ -300,6 +300,116 @@ mod tests {
         }
     }
 
+    /// Clips, features and codes as this script computes them with NumPy:
+    ///
+    /// ```python
+    /// import numpy as np
+    ///
+    /// def wave(n, phase):                          # the same numbers on both sides
+    ///     return 0.4 * np.sin(0.7 * np.arange(n) + phase)
+    ///
+    /// class Net:                                   # tensors by our names, made when first asked for
+    ///     def __init__(self): self.p = {}
+    ///     def w(self, name, *shape): return self.p.setdefault(name, np.zeros(shape))
+    ///     def fill(self):
+    ///         for i, name in enumerate(sorted(self.p)):
+    ///             self.p[name][...] = wave(self.p[name].size, i).reshape(self.p[name].shape)
+    ///     def linear(self, name, x, outputs):
+    ///         return x @ self.w(name + ".weight", outputs, x.shape[1]).T + self.w(name + ".bias", outputs)
+    ///     def conv1d(self, name, x, outputs):      # (N, C, T), five taps
+    ///         w, b = self.w(name + ".weight", outputs, x.shape[1], 5), self.w(name + ".bias", outputs)
+    ///         padded = np.pad(x, [(0, 0), (0, 0), (2, 2)])
+    ///         windows = np.stack([padded[:, :, k:k + x.shape[2]] for k in range(5)], -1)
+    ///         return np.einsum("nctk,ock->not", windows, w) + b[:, None]
+    ///     def blocks(self, name, x):
+    ///         relu = lambda v: np.maximum(v, 0)
+    ///         h = self.conv1d(name + ".0.conv1", relu(x), x.shape[1])
+    ///         return x + 0.3 * self.conv1d(name + ".0.conv2", relu(h), x.shape[1])
+    ///     def halve(self, name, x, outputs):       # 4×4, stride 2, padding 1
+    ///         w, b = self.w(name + ".weight", outputs, x.shape[1], 4, 4), self.w(name + ".bias", outputs)
+    ///         padded = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1)])
+    ///         side = x.shape[2] // 2
+    ///         out = sum(np.einsum("ncij,oc->noij", padded[:, :, r:r + 2 * side:2, c:c + 2 * side:2], w[:, :, r, c])
+    ///                   for r in range(4) for c in range(4))
+    ///         return out + b[:, None, None]
+    ///     def double(self, name, x, outputs):      # its transpose
+    ///         w, b = self.w(name + ".weight", x.shape[1], outputs, 4, 4), self.w(name + ".bias", outputs)
+    ///         side = x.shape[2]
+    ///         out = np.zeros((len(x), outputs, 2 * side + 2, 2 * side + 2))
+    ///         for r in range(4):
+    ///             for c in range(4):
+    ///                 out[:, :, r:r + 2 * side:2, c:c + 2 * side:2] += np.einsum("ncij,co->noij", x, w[:, :, r, c])
+    ///         return out[:, :, 1:-1, 1:-1] + b[:, None, None]
+    ///
+    /// leaky = lambda v: np.where(v > 0, v, 0.2 * v)
+    ///
+    /// def down(net, clips, planes):                # (N, T, 1, 8, 8), (N, 2)
+    ///     n, t = clips.shape[:2]
+    ///     maps = leaky(net.halve("down.0.conv", clips.reshape(n * t, *clips.shape[2:]), 2))
+    ///     frames = leaky(net.linear("project", maps.reshape(n * t, -1), 6))
+    ///     clip = frames.reshape(n, t, 6).transpose(0, 2, 1)
+    ///     clip = np.concatenate([clip, np.repeat(planes[:, :, None], t, 2)], 1)
+    ///     return frames, net.blocks("blocks", leaky(net.conv1d("mix", clip, 6)))
+    ///
+    /// def up(net, motion, content, t):             # (N, 3), (N, 5)
+    ///     n = len(motion)
+    ///     codes = leaky(net.blocks("blocks", net.linear("motion", motion, 6 * t).reshape(n, 6, t)))
+    ///     content = np.repeat(content[:, None], t, 1)
+    ///     rows = np.concatenate([codes.transpose(0, 2, 1), content], 2).reshape(n * t, -1)
+    ///     hidden = leaky(net.linear("hidden", rows, 12))
+    ///     maps = leaky(net.linear("project", hidden, 2 * 16).reshape(n * t, 2, 4, 4))
+    ///     return net.double("up.0.conv", maps, 1).reshape(n, t, 1, 8, 8)
+    ///
+    /// def values(of, *shape): return wave(np.prod(shape), of).reshape(shape)
+    ///
+    /// for name, make in [("down", lambda net: down(net, values(9, 2, 4, 1, 8, 8), values(8, 2, 2))),
+    ///                    ("up", lambda net: (up(net, values(9, 2, 3), values(8, 2, 5), 4),))]:
+    ///     net = Net()
+    ///     make(net)
+    ///     net.fill()
+    ///     for out in make(net):                    # each weighted by numbers that tell every value apart
+    ///         print(name, out.shape, f"{(out.flatten() * wave(out.size, 7)).sum():.9e}", f"{out.flatten()[-1]:.9e}")
+    ///     print(sorted(net.p))
+    /// ```
+    #[test]
+    fn both_networks_give_the_values_of_numpy() {
+        /// 0.4 sin(0.7 i + phase).
+        fn wave(dims: &[usize], phase: f64) -> Tensor {
+            let len: usize = dims.iter().product();
+            let values: Vec<f64> = (0..len).map(|i| 0.4 * (0.7 * i as f64 + phase).sin()).collect();
+            Tensor::from_vec(values, dims, &Device::Cpu).unwrap()
+        }
+        fn fill(params: &ParamSet) {
+            for (phase, (_, _, var)) in params.iter().enumerate() {
+                var.set(&wave(var.dims(), phase as f64)).unwrap();
+            }
+        }
+        /// The sum of the values, weighted by numbers that tell every value apart, and the last one.
+        fn seen(x: &Tensor) -> [f64; 2] {
+            let x = x.flatten_all().unwrap();
+            let sum = (&x * wave(x.dims(), 7.0)).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();
+            [sum, *x.to_vec1::<f64>().unwrap().last().unwrap()]
+        }
+        let near = |found: [f64; 2], expected: [f64; 2]| {
+            let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(apart < 1e-8, "{found:?} is not {expected:?}");
+        };
+        let style = style(Activation::LeakyRelu(0.2));
+        let mut params = ParamSet::fresh_with(1, &Device::Cpu, DType::F64);
+        let down = ClipDown::new(params.root(), CLIP, 2, SIZE, false, style, "k").unwrap();
+        fill(&params.finish().unwrap());
+        let clips = Dual::constant(wave(&[2, 4, 1, 8, 8], 9.0));
+        let (frames, clip) = down.propagate(&clips, Some(&wave(&[2, 2], 8.0)), Mode::Eval).unwrap();
+        near(seen(&frames.value), [-3.388104561e-02, -7.086036776e-02]);
+        near(seen(&clip.value), [-2.655840322e-01, 3.156700842e-01]);
+
+        let mut params = ParamSet::fresh_with(1, &Device::Cpu, DType::F64);
+        let up = ClipUp::new(params.root(), CLIP, (3, 5), SIZE, NormKind::None, style, "k").unwrap();
+        fill(&params.finish().unwrap());
+        let clips = up.forward(&wave(&[2, 3], 9.0), &wave(&[2, 5], 8.0), Mode::Eval).unwrap();
+        near(seen(&clips), [1.125296594e-01, -2.566738831e-01]);
+    }
+
     /// Frames are mixed: the features at the first frame depend on all frames.
     #[test]
     fn time_is_mixed() {
