@@ -82,7 +82,8 @@ fn a_flow_can_be_fitted_instead_of_a_mixture() {
     let fork = path("fork");
     waxwork(&["train", "--fork", text(&one), "--out", text(&fork), "--steps", "3"]).good();
 
-    let both = ["fit-prior", text(&run), "--kind", "maf", "--components", "3", "--out", text(&path("x"))];
+    let out = path("x");
+    let both = ["fit-prior", text(&run), "--kind", "maf", "--components", "3", "--out", text(&out)];
     waxwork(&both).refused(&["--components is for --kind gmm"]);
     assert!(!path("x").exists());
 }
