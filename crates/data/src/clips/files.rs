@@ -835,7 +835,9 @@ mod tests {
         }
         // The same files as single images: the frames of each clip in order, with its class.
         let stills = Manifest { name: "sprites64".into(), storage: Storage::Stills, ..manifest.clone() };
-        let (parts, classes, ..) = load_strips(&stills, dir.path(), &config, &kind, &|_, _| ()).unwrap();
+        let packing = Packing::usual();
+        let (parts, classes, ..) =
+            load_strips(&stills, dir.path(), &config, &kind, packing, &|_, _| ()).unwrap();
         assert_eq!(classes, manifest.classes);
         assert_eq!(parts.train.kind(), Kind::Image(IMAGE));
         assert_eq!((parts.train.len(), parts.test.len()), (8 * 18, 8 * 9));
