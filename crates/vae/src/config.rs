@@ -366,7 +366,7 @@ pub enum Network {
     Conv {
         /// Channels from the image to the latent; each entry halves height and width.
         channels: Vec<usize>,
-        /// Width of the linear layer between the convolutions and the latent.
+        /// Width of the linear layer between the convolutions and the latent. With codes, it is a convolution.
         hidden: usize,
         /// Batch norm after every convolution but the first and the last.
         #[serde(default)]
