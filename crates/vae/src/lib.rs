@@ -413,7 +413,7 @@ impl GenerativeModel for Vae {
     }
 
     fn completer(&self) -> Option<&dyn Complete> {
-        self.generation.completion.as_ref().map(|completion| completion as &dyn Complete)
+        self.generation.completion.as_ref().map(|_| self as &dyn Complete)
     }
 
     fn bound(&self) -> Option<&dyn Bound> {
