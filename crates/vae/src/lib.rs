@@ -341,11 +341,7 @@ impl Trainable for Vae {
             _ => self.labels(&batch.condition)?,
         };
         let labels = condition.as_ref();
-        let noise = ctx.normal(
-            "latent",
-            batch.len(),
-            (importance_samples.saturating_mul(draws), self.config.latents()),
-        )?;
+        let noise = ctx.normal("latent", batch.len(), (importance_samples * draws, self.config.latents()))?;
         if self.config.is_weighted() {
             let q = self.recognise(&x.values, labels, ctx.train())?;
             let loss = if let Some(frozen) = &self.frozen {
