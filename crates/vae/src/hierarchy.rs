@@ -6,7 +6,7 @@ use waxwork_core::{Mode, Result};
 
 use crate::networks::GaussianHead;
 use crate::posterior::{DiagonalGaussian, columns};
-use crate::prior::{Prior, StandardNormal};
+use crate::prior::{Prior, StandardNormal, exported_draw};
 
 /// p(z) = p(h | u) p(u), where z is h followed by u: u is standard normal, and h is Gaussian given u.
 #[derive(Clone, Debug)]
@@ -45,10 +45,7 @@ impl Prior for Hierarchy {
         let u = scope.columns(noise, self.first, self.upper);
         let noise = scope.columns(noise, 0, self.first);
         let (mean, log_var) = self.given.export(scope.enter("given"), &u)?;
-        let half = scope.affine(&log_var, 0.5, 0.0)?;
-        let scale = scope.node("Exp", &[&half], &[]);
-        let scaled = scope.node("Mul", &[&noise, &scale], &[]);
-        let h = scope.node("Add", &[&mean, &scaled], &[]);
+        let h = exported_draw(scope.enter("draw"), &noise, &mean, &log_var)?;
         Ok(Some(scope.beside(&h, Some(&u))))
     }
 }

@@ -155,7 +155,12 @@ impl Prior for Computed {
 }
 
 /// [`DiagonalGaussian::draw`] as nodes of a graph.
-fn exported_draw(mut scope: GraphScope<'_>, noise: &Value, mean: &Value, log_var: &Value) -> Result<Value> {
+pub(crate) fn exported_draw(
+    mut scope: GraphScope<'_>,
+    noise: &Value,
+    mean: &Value,
+    log_var: &Value,
+) -> Result<Value> {
     let half = scope.affine(log_var, 0.5, 0.0)?;
     let scale = scope.node("Exp", &[&half], &[]);
     let scaled = scope.node("Mul", &[noise, &scale], &[]);
