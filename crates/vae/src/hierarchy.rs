@@ -5,7 +5,7 @@ use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::{Mode, Result};
 
 use crate::networks::GaussianHead;
-use crate::posterior::{DiagonalGaussian, columns};
+use crate::posterior::columns;
 use crate::prior::{Prior, StandardNormal, exported_draw};
 
 /// p(z) = p(h | u) p(u), where z is h followed by u: u is standard normal, and h is Gaussian given u.
@@ -30,10 +30,6 @@ impl Prior for Hierarchy {
         let (noise, u) = columns(noise, self.first)?;
         let h = self.given.forward(&u, Mode::Eval)?.draw(&noise)?;
         Ok(Tensor::cat(&[&h, &u], 1)?)
-    }
-
-    fn kl(&self, _q: &DiagonalGaussian, _labels: Option<&Tensor>) -> Result<Option<Tensor>> {
-        Ok(None)
     }
 
     fn export(

@@ -20,7 +20,9 @@ pub trait Prior: Debug + Send + Sync {
     fn draw(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor>;
 
     /// KL(q ‖ p) by dimension, `(N, latent_dim)` in nats; None if there is no closed form.
-    fn kl(&self, q: &DiagonalGaussian, labels: Option<&Tensor>) -> Result<Option<Tensor>>;
+    fn kl(&self, _q: &DiagonalGaussian, _labels: Option<&Tensor>) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
 
     /// [`Prior::draw`] as nodes of a graph; None if the noise itself is a draw.
     fn export(&self, scope: GraphScope<'_>, noise: &Value, labels: Option<&Value>) -> Result<Option<Value>>;
