@@ -173,6 +173,21 @@ fn only_missing_pixels_count() {
 }
 
 #[test]
+fn guesses_are_scored_on_the_values_that_the_likelihood_is_scored_on() {
+    let (images, numbers) = (batch(3).inputs, [0u64, 1, 2]);
+    let uniform = Stream::new(0, "binarisation", 0).uniform(&numbers, (1, 4, 4), &Device::Cpu).unwrap();
+    let drawn = uniform.to_dtype(DType::F64).unwrap().lt(&images).unwrap().to_dtype(DType::F64).unwrap();
+    let guesses = |binarisation: Binarisation, images: &Tensor| {
+        let likelihood = LikelihoodConfig::Bernoulli { binarisation };
+        let model = build(&CvaeConfig { likelihood, ..config(GivenPart::Left, 5) });
+        flat(&model.completer().unwrap().guesses(images, &numbers).unwrap().unwrap())
+    };
+    let on_binary = guesses(Binarisation::None, &drawn);
+    assert_eq!(guesses(Binarisation::Stochastic, &images), on_binary);
+    assert_ne!(guesses(Binarisation::None, &images), on_binary);
+}
+
+#[test]
 fn completions_keep_what_is_given_and_depend_on_it() {
     for config in
         [config(GivenPart::Left, 0), config(GivenPart::Left, 3), convolutional(GivenPart::AllButABox)]

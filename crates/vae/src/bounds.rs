@@ -119,6 +119,21 @@ impl Reconstruct for Vae {
     }
 }
 
+impl Complete for Vae {
+    fn given(&self, inputs: &Tensor, numbers: &[u64]) -> Result<Condition> {
+        self.generation.completion.as_ref().ok_or(Error::NothingGiven)?.given(inputs, numbers)
+    }
+
+    /// They are scored as the likelihood is: on binarised values, if the model has those.
+    fn guesses(&self, inputs: &Tensor, numbers: &[u64]) -> Result<Option<Tensor>> {
+        let Some(completion) = &self.generation.completion else { return Ok(None) };
+        let batch = Batch::unlabelled(inputs.clone(), numbers.to_vec());
+        let images = self.generation.observation.evaluation_targets(&batch)?.values;
+        let given = completion.part_of(&images, &parts_of_data(), numbers)?;
+        Ok(completion.cross_entropy(&given, &images, Mode::Eval)?.map(|each| each.detach()))
+    }
+}
+
 impl Bound for Vae {
     fn elbo(&self, batch: &Batch, stream: &Stream) -> Result<Elbo> {
         let (targets, labels) = self.evaluated(batch)?;

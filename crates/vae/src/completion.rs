@@ -15,7 +15,7 @@ use waxwork_core::model::check_input;
 use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::rng::{Draws, Stream};
 use waxwork_core::sample::Range as Values;
-use waxwork_core::{Complete, Condition, Error, ImageShape, Loss, Mode, ParamSet, Result, SampleSpec};
+use waxwork_core::{Condition, Error, ImageShape, Loss, Mode, ParamSet, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::Linear;
 use waxwork_nn::loss;
@@ -209,6 +209,14 @@ impl Completion {
         Ok(Given { values: images.mul(&mask)?, mask })
     }
 
+    /// [`waxwork_core::Complete::given`].
+    pub(crate) fn given(&self, inputs: &Tensor, numbers: &[u64]) -> Result<Condition> {
+        check_input("the images", inputs, &SampleSpec::from(self.image).batch(numbers.len()))?;
+        let images = inputs.to_device(&Device::Cpu)?;
+        let Given { values, mask } = self.part_of(&images, &parts_of_data(), numbers)?;
+        Ok(Condition::Part { values, mask })
+    }
+
     /// The given part that [`waxwork_core::ConditionSpec::encode`] has encoded, `(N, 2 · values)`.
     pub(crate) fn decoded(&self, encoded: &Tensor) -> Result<Given> {
         let ImageShape { channels, height, width } = self.image;
@@ -239,7 +247,12 @@ impl Completion {
 
     /// The cross-entropy of the guesses with the missing values of `images`, `(N)` in nats. None if the model
     /// does not guess.
-    fn cross_entropy(&self, given: &Given, images: &Tensor, mode: Mode<'_>) -> Result<Option<Tensor>> {
+    pub(crate) fn cross_entropy(
+        &self,
+        given: &Given,
+        images: &Tensor,
+        mode: Mode<'_>,
+    ) -> Result<Option<Tensor>> {
         let Some(guess) = &self.guess else { return Ok(None) };
         let each = loss::bce_with_logits(&guess.logits(given, mode)?, images)?.mul(&given.missing()?)?;
         Ok(Some(loss::sum_per_sample(&each)?))
@@ -264,20 +277,6 @@ impl Completion {
         let mut decoder = root.enter(DECODER);
         let (mean, log_var) = self.prior.export(decoder.enter("prior"), &input, None)?;
         Ok(root.beside(&mean, Some(&log_var)))
-    }
-}
-
-impl Complete for Completion {
-    fn given(&self, inputs: &Tensor, numbers: &[u64]) -> Result<Condition> {
-        check_input("the images", inputs, &SampleSpec::from(self.image).batch(numbers.len()))?;
-        let images = inputs.to_device(&Device::Cpu)?;
-        let Given { values, mask } = self.part_of(&images, &parts_of_data(), numbers)?;
-        Ok(Condition::Part { values, mask })
-    }
-
-    fn guesses(&self, inputs: &Tensor, numbers: &[u64]) -> Result<Option<Tensor>> {
-        let given = self.part_of(inputs, &parts_of_data(), numbers)?;
-        Ok(self.cross_entropy(&given, inputs, Mode::Eval)?.map(|each| each.detach()))
     }
 }
 

@@ -16,6 +16,9 @@ const MOST_COMPONENTS: usize = 1000;
 /// Maximum number of different codes.
 const MOST_CODES: usize = 1 << 16;
 
+/// Maximum number of draws per sample.
+const MOST_DRAWS: usize = 1 << 16;
+
 /// Maximum number of layers of a flow.
 const MOST_LAYERS: usize = 32;
 
@@ -366,7 +369,7 @@ pub enum Network {
     Conv {
         /// Channels from the image to the latent; each entry halves height and width.
         channels: Vec<usize>,
-        /// Width of the linear layer between the convolutions and the latent.
+        /// Width of the linear layer between the convolutions and the latent. With codes, it is a convolution.
         hidden: usize,
         /// Batch norm after every convolution but the first and the last.
         #[serde(default)]
@@ -687,6 +690,9 @@ impl VaeConfig {
         }
         if self.importance_samples == 0 {
             return fail("importance_samples", "must be at least 1");
+        }
+        if self.draws.saturating_mul(self.importance_samples) > MOST_DRAWS {
+            return fail("importance_samples", "times `draws`, it must be at most 65,536");
         }
         match self.bound {
             BoundConfig::Piwae if self.draws == 1 => {

@@ -282,6 +282,34 @@ impl Vae {
         targets.counted = Some(given.missing()?);
         Ok(Some(given))
     }
+
+    /// The loss of a step without importance weights, and its latents without a graph. All else is gone when the
+    /// update waits for other micro-batches, which need the memory.
+    fn negative_elbo(
+        &self,
+        x: &Targets,
+        labels: Option<&Tensor>,
+        noise: &Tensor,
+        ctx: &StepContext<'_>,
+    ) -> Result<(Loss, Tensor)> {
+        let draws = self.config.draws;
+        let q = self.recognise(&x.values, labels, ctx.train())?;
+        // The means over all rows below are then means over the draws of each sample, too.
+        let (q, x) = (q.repeat(draws)?, x.repeat(draws)?);
+        let labels = labels.map(|labels| repeat_rows(labels, draws)).transpose()?;
+        let labels = labels.as_ref();
+        let z = q.draw(&noise.flatten_to(1)?)?;
+        let log_likelihood = self.generation.log_likelihood(&z, labels, &x, ctx.train())?;
+        let kl = objective::kl(&q, &*self.generation.prior, &z, labels)?;
+        let correlation = match &self.discriminator {
+            _ if self.config.total_correlation == 1.0 => None,
+            Some([_, frozen]) => Some(frozen.forward(&z, Mode::Frozen)?.mean_all()?),
+            None => Some(total_correlation(q.first(), &z, ctx.training_samples())?),
+        };
+        let loss =
+            objective::negative_elbo(&log_likelihood, &kl, correlation.as_ref(), &self.config, ctx.step())?;
+        Ok((loss, z.detach()))
+    }
 }
 
 impl Trainable for Vae {
@@ -313,13 +341,9 @@ impl Trainable for Vae {
             _ => self.labels(&batch.condition)?,
         };
         let labels = condition.as_ref();
-        let q = self.recognise(&x.values, labels, ctx.train())?;
-        let noise = ctx.normal(
-            "latent",
-            batch.len(),
-            (importance_samples.saturating_mul(draws), self.config.latents()),
-        )?;
+        let noise = ctx.normal("latent", batch.len(), (importance_samples * draws, self.config.latents()))?;
         if self.config.is_weighted() {
+            let q = self.recognise(&x.values, labels, ctx.train())?;
             let loss = if let Some(frozen) = &self.frozen {
                 let constant = q.detach();
                 let decoder = self.generation.log_weights(&constant, &x, labels, &noise, ctx.train())?;
@@ -332,24 +356,11 @@ impl Trainable for Vae {
             return ctx.update(&[ENCODER, DECODER], Loss::new("loss", loss));
         }
 
-        // The means over all rows below are then means over the draws of each sample, too.
-        let (q, x) = (q.repeat(draws)?, x.repeat(draws)?);
-        let labels = labels.map(|labels| repeat_rows(labels, draws)).transpose()?;
-        let labels = labels.as_ref();
-        let z = q.draw(&noise.flatten_to(1)?)?;
-        let log_likelihood = self.generation.log_likelihood(&z, labels, &x, ctx.train())?;
-        let kl = objective::kl(&q, &*self.generation.prior, &z, labels)?;
-        let correlation = match &self.discriminator {
-            _ if self.config.total_correlation == 1.0 => None,
-            Some([_, frozen]) => Some(frozen.forward(&z, Mode::Frozen)?.mean_all()?),
-            None => Some(total_correlation(q.first(), &z, ctx.training_samples())?),
-        };
-        let loss =
-            objective::negative_elbo(&log_likelihood, &kl, correlation.as_ref(), &self.config, ctx.step())?;
+        let (loss, z) = self.negative_elbo(&x, labels, &noise, ctx)?;
         ctx.update(&[ENCODER, DECODER], loss)?;
 
         let Some([discriminator, _]) = &self.discriminator else { return Ok(()) };
-        let together = discriminator.forward(&z.detach(), ctx.train())?;
+        let together = discriminator.forward(&z, ctx.train())?;
         let permuted = discriminator.forward(&discriminator::permuted(&z, ctx)?, ctx.train())?;
         let loss = discriminator::cross_entropy(&together, &permuted)?;
         ctx.update(&[DISCRIMINATOR], Loss::new("discriminator", loss))
@@ -398,7 +409,7 @@ impl GenerativeModel for Vae {
     }
 
     fn completer(&self) -> Option<&dyn Complete> {
-        self.generation.completion.as_ref().map(|completion| completion as &dyn Complete)
+        self.generation.completion.as_ref().map(|_| self as &dyn Complete)
     }
 
     fn bound(&self) -> Option<&dyn Bound> {

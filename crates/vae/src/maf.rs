@@ -9,7 +9,6 @@ use waxwork_core::{Error, Result};
 use waxwork_kernels::{self as kernels, Activation};
 
 use crate::networks::beside;
-use crate::posterior::DiagonalGaussian;
 use crate::prior::{Prior, StandardNormal};
 
 pub use fit::fit;
@@ -202,10 +201,6 @@ impl Prior for Maf {
 
     fn draw(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
         self.layers.iter().try_fold(noise.clone(), |z, layer| layer.draw(&z, labels))
-    }
-
-    fn kl(&self, _q: &DiagonalGaussian, _labels: Option<&Tensor>) -> Result<Option<Tensor>> {
-        Ok(None)
     }
 
     fn export(

@@ -133,9 +133,6 @@ mod tests {
         fn draw(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
             StandardNormal.draw(noise, labels)
         }
-        fn kl(&self, _q: &DiagonalGaussian, _labels: Option<&Tensor>) -> Result<Option<Tensor>> {
-            Ok(None)
-        }
         fn export(&self, _: GraphScope<'_>, _: &Value, _: Option<&Value>) -> Result<Option<Value>> {
             Ok(None)
         }

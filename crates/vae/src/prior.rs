@@ -20,7 +20,9 @@ pub trait Prior: Debug + Send + Sync {
     fn draw(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor>;
 
     /// KL(q ‖ p) by dimension, `(N, latent_dim)` in nats; None if there is no closed form.
-    fn kl(&self, q: &DiagonalGaussian, labels: Option<&Tensor>) -> Result<Option<Tensor>>;
+    fn kl(&self, _q: &DiagonalGaussian, _labels: Option<&Tensor>) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
 
     /// [`Prior::draw`] as nodes of a graph; None if the noise itself is a draw.
     fn export(&self, scope: GraphScope<'_>, noise: &Value, labels: Option<&Value>) -> Result<Option<Value>>;
@@ -155,7 +157,12 @@ impl Prior for Computed {
 }
 
 /// [`DiagonalGaussian::draw`] as nodes of a graph.
-fn exported_draw(mut scope: GraphScope<'_>, noise: &Value, mean: &Value, log_var: &Value) -> Result<Value> {
+pub(crate) fn exported_draw(
+    mut scope: GraphScope<'_>,
+    noise: &Value,
+    mean: &Value,
+    log_var: &Value,
+) -> Result<Value> {
     let half = scope.affine(log_var, 0.5, 0.0)?;
     let scale = scope.node("Exp", &[&half], &[]);
     let scaled = scope.node("Mul", &[noise, &scale], &[]);

@@ -6,6 +6,7 @@ use waxwork_core::Result;
 use waxwork_kernels as kernels;
 use waxwork_nn::loss;
 
+use crate::mixture::like;
 use crate::posterior::DiagonalGaussian;
 
 /// KL(q(z) ‖ Π_d q(z_d)), a scalar in nats, from one draw `z` `(B, latent_dim)` of each posterior of a batch.
@@ -28,7 +29,7 @@ pub(crate) fn total_correlation(q: &DiagonalGaussian, z: &Tensor, samples: Optio
     let (own, other) = log_weights(n, samples.unwrap_or(n));
     let weight = |place: usize| if place % n == place / n { own } else { other };
     let weights: Vec<f64> = (0..n * n).map(weight).collect();
-    let weights = Tensor::from_vec(weights, (n, n), z.device())?.to_dtype(z.dtype())?;
+    let weights = like(z, weights, &[n, n])?;
     let joint = loss::log_sum_exp(&(densities.sum(1)? + &weights)?)?;
     let marginals = loss::log_sum_exp(&densities.broadcast_add(&weights.unsqueeze(1)?)?)?.sum(1)?;
     Ok((joint - marginals)?.mean_all()?)

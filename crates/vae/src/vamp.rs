@@ -87,10 +87,6 @@ impl Prior for Vamp {
         like(noise, drawn, noise.dims())
     }
 
-    fn kl(&self, _q: &DiagonalGaussian, _labels: Option<&Tensor>) -> Result<Option<Tensor>> {
-        Ok(None)
-    }
-
     /// Draws from every component, and selects one of the draws by a product with zeros and ones.
     fn export(
         &self,

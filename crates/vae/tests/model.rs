@@ -313,6 +313,9 @@ fn impossible_configurations_are_refused_by_key() {
     refused(VaeConfig { beta: f64::NAN, ..small() }, "model.beta");
     refused(VaeConfig { importance_samples: 5, beta: 2.0, ..small() }, "model.importance_samples");
     refused(VaeConfig { draws: 0, ..small() }, "model.draws");
+    for (draws, importance_samples) in [(1, usize::MAX), (usize::MAX, 1), (1 << 10, 1 << 7)] {
+        refused(VaeConfig { draws, importance_samples, ..small() }, "model.importance_samples");
+    }
     let several = VaeConfig { draws: 2, importance_samples: 2, ..small() };
     refused(VaeConfig { free_bits: 0.1, ..several.clone() }, "model.importance_samples");
     refused(VaeConfig { bound: BoundConfig::Piwae, importance_samples: 5, ..small() }, "model.bound");

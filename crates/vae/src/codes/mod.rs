@@ -230,7 +230,7 @@ impl Trainable for CodeVae {
         let x = self.encoder.forward(&images, labels, ctx.train())?;
         let Quantised { codes, vectors, commitment } = self.quantiser.quantise(&x)?;
         self.log_use(&codes, ctx)?;
-        self.quantiser.record(&x, &codes, ctx, rows.first().copied().unwrap_or_default())?;
+        self.quantiser.record(&x, &codes, ctx, rows.first() == Some(&0))?;
         let output = self.decoder.forward(&vectors, labels, ctx.train())?;
         let reconstruction = self.likelihood.log_likelihood(&output, &images)?.mean_all()?;
         let loss = match commitment {

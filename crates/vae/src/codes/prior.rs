@@ -1,7 +1,8 @@
 //! The prior over a map of codes: p(c | y) = Π p(cₜ | c₁ … cₜ₋₁, y), row by row of the map.
 //!
 //! A recurrent layer carries what came before. Beside it, every step sees the codes next to its own that are
-//! known by then, left and above, because in raster order the code above is a whole row of steps away.
+//! known by then, left and above, because in raster order the code above is a whole row of steps away. A code at
+//! the end of a row reaches the layer only when it is a neighbour, near the end of the next row.
 
 use candle_core::{DType, Device, Tensor};
 

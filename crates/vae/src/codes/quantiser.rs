@@ -21,7 +21,7 @@ const MARGIN: f64 = 1e-3;
 const SMOOTHING: f64 = 1e-5;
 /// A code is dead if its share of the vectors falls below this part of an even share.
 const DEAD: f64 = 0.01;
-/// The part of an even share that a dead code gets when it starts again.
+/// The part of an even share that a dead code gets when it starts again, divided by the number of micro-batches.
 const RESTARTED: f64 = 0.1;
 /// Standard deviation of the values of a fresh codebook.
 const START: f64 = 0.1;
@@ -145,13 +145,20 @@ impl Quantiser {
         }
     }
 
-    /// Records what a training step on `x`, whose codes are `codes`, changes in the codebook.
-    pub(crate) fn record(&self, x: &Tensor, codes: &Tensor, ctx: &StepContext<'_>, row: u64) -> Result<()> {
+    /// Records what a training step on `x`, whose codes are `codes`, changes in the codebook. Of the micro-batches
+    /// of the step, the first one has the vectors at which dead codes start again.
+    pub(crate) fn record(
+        &self,
+        x: &Tensor,
+        codes: &Tensor,
+        ctx: &StepContext<'_>,
+        is_first: bool,
+    ) -> Result<()> {
         match self {
             Self::Fsq(_) => Ok(()),
             Self::Vq(vq) => {
-                let restarts = restarts(&ctx.stream("codes/restart"), row, vq.codes, x)?;
-                let (count, sum) = vq.after(&x.detach(), codes, &restarts)?;
+                let restarts = is_first.then(|| restarts(&ctx.stream("codes/restart"), vq.codes, x));
+                let (count, sum) = vq.after(&x.detach(), codes, restarts.transpose()?.as_ref())?;
                 ctx.record(&vq.count, count, 1.0, Reduction::Mean);
                 ctx.record(&vq.sum, sum, 1.0, Reduction::Mean);
                 Ok(())
@@ -180,12 +187,11 @@ pub(crate) struct Fsq {
 impl Fsq {
     /// The quantiser of vectors with `levels.len()` values.
     pub(crate) fn new(levels: &[usize], dtype: DType, device: &Device) -> Result<Self> {
-        let row = |of: &dyn Fn(usize) -> f64| -> Result<Tensor> {
-            let values: Vec<f64> = levels.iter().map(|&count| of(count)).collect();
-            Ok(Tensor::from_vec(values, (1, levels.len()), &Device::Cpu)?
-                .to_dtype(dtype)?
-                .to_device(device)?)
+        let stored = |values: Vec<f64>, rows: usize| -> Result<Tensor> {
+            let tensor = Tensor::from_vec(values, (rows, levels.len()), &Device::Cpu)?;
+            Ok(tensor.to_dtype(dtype)?.to_device(device)?)
         };
+        let row = |of: &dyn Fn(usize) -> f64| stored(levels.iter().map(|&count| of(count)).collect(), 1);
         let reach = |count: usize| (count as f64 - 1.0) * (1.0 - MARGIN) / 2.0;
         // An even number of levels has one more below zero than above.
         let offset = |count: usize| if count.is_multiple_of(2) { 0.5 } else { 0.0 };
@@ -206,11 +212,6 @@ impl Fsq {
             .flat_map(|code| (0..levels.len()).map(move |at| (code, at)))
             .map(|(code, at)| value(code, at))
             .collect();
-        let basis: Vec<f64> = bases.iter().map(|base| *base as f64).collect();
-        let place = |values: Vec<f64>, rows: usize| -> Result<Tensor> {
-            let tensor = Tensor::from_vec(values, (rows, levels.len()), &Device::Cpu)?;
-            Ok(tensor.to_dtype(dtype)?.to_device(device)?)
-        };
         Ok(Self {
             // So that a value of zero is zero after it is bounded.
             shift: row(&|count| libm::atanh(offset(count) / reach(count)))?,
@@ -218,8 +219,8 @@ impl Fsq {
             offset: row(&offset)?,
             below: row(&below)?,
             scale: row(&|count| 1.0 / below(count))?,
-            basis: place(basis, 1)?,
-            table: place(table, codes)?,
+            basis: stored(bases.iter().map(|base| *base as f64).collect(), 1)?,
+            table: stored(table, codes)?,
         })
     }
 
@@ -284,29 +285,35 @@ impl Vq {
         Ok(Quantised { codes, vectors: straight_through(x, &vectors)?, commitment: Some(commitment) })
     }
 
-    /// Both moving averages after a batch of vectors `(M, width)` with these codes `(M)`. Dead codes start again
-    /// at `restarts`, `(codes, width)`.
-    fn after(&self, x: &Tensor, codes: &Tensor, restarts: &Tensor) -> Result<(Tensor, Tensor)> {
+    /// Both moving averages after a batch of vectors `(M, width)` with these codes `(M)`. Codes that are dead before
+    /// it, which all micro-batches agree on, start again at `restarts`, `(codes, width)`. Without restarts they have
+    /// nothing, so that the mean over micro-batches of which one has restarts is at these, and not between several.
+    fn after(&self, x: &Tensor, codes: &Tensor, restarts: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
         let (count, sum) = (self.count.as_detached_tensor(), self.sum.as_detached_tensor());
+        let even = count.mean_keepdim(0)?;
+        let dead = count.broadcast_lt(&even.affine(DEAD, 0.0)?)?;
+        let (of_code, restarts) = match restarts {
+            None => (count.zeros_like()?, sum.zeros_like()?),
+            Some(restarts) => {
+                let restarted = even.affine(RESTARTED, 0.0)?;
+                let of_code = restarted.broadcast_as(count.shape())?.contiguous()?;
+                (of_code, restarts.broadcast_mul(&restarted)?)
+            }
+        };
         let moved = |old: &Tensor, new: &Tensor| -> Result<Tensor> {
             Ok((old.affine(self.decay, 0.0)? + new.affine(1.0 - self.decay, 0.0)?)?)
         };
         let ones = Tensor::ones(x.dim(0)?, x.dtype(), x.device())?;
         let count = moved(&count, &count.zeros_like()?.index_add(codes, &ones, 0)?)?;
         let sum = moved(&sum, &sum.zeros_like()?.index_add(codes, x, 0)?)?;
-        let even = count.mean_keepdim(0)?;
-        let dead = count.broadcast_lt(&even.affine(DEAD, 0.0)?)?;
-        let restarted = even.affine(RESTARTED, 0.0)?;
-        let of_code = restarted.broadcast_as(count.shape())?.contiguous()?;
         let dead_rows = dead.unsqueeze(1)?.broadcast_as(sum.shape())?.contiguous()?;
-        let sum = dead_rows.where_cond(&restarts.broadcast_mul(&restarted)?, &sum)?;
-        Ok((dead.where_cond(&of_code, &count)?, sum))
+        Ok((dead.where_cond(&of_code, &count)?, dead_rows.where_cond(&restarts, &sum)?))
     }
 }
 
-/// One vector of `x` for each of `codes` codes, drawn by `stream` at `row`.
-fn restarts(stream: &Stream, row: u64, codes: usize, x: &Tensor) -> Result<Tensor> {
-    let (mut draws, most) = (stream.at(row), x.dim(0)? as u32);
+/// One vector of `x` for each of `codes` codes, drawn by `stream`.
+fn restarts(stream: &Stream, codes: usize, x: &Tensor) -> Result<Tensor> {
+    let (mut draws, most) = (stream.at(0), x.dim(0)? as u32);
     let rows: Vec<u32> = (0..codes).map(|_| draws.below(most)).collect();
     Ok(x.detach().index_select(&Tensor::from_vec(rows, codes, x.device())?, 0)?)
 }
@@ -449,7 +456,7 @@ mod tests {
         let codes = Tensor::new(&[0u32, 0, 1, 0], &Device::Cpu).unwrap();
         let restarts = Tensor::new(&[[7.0, 8.0], [5.0, 6.0], [10.0, -20.0]], &Device::Cpu).unwrap();
         let (vq, _params) = codebook(0.9);
-        let (count, sum) = vq.after(&x, &codes, &restarts).unwrap();
+        let (count, sum) = vq.after(&x, &codes, Some(&restarts)).unwrap();
         near(&count.to_vec1::<f64>().unwrap(), &[0.9 * 2.0 + 0.1 * 3.0, 0.9 + 0.1, 0.9 * 4.0]);
         let expected =
             [[0.9 * 2.0 + 0.1 * 6.0, 0.0], [0.1 * 0.5, 0.9 * 3.0 + 0.1 * 4.0], [-0.9 * 8.0, 0.9 * 4.0]];
@@ -457,19 +464,27 @@ mod tests {
             near(found, &expected);
         }
 
-        // Without a memory, the third code stands for nothing, which is less than a hundredth of 4 / 3.
-        let (vq, _params) = codebook(0.0);
-        let (count, sum) = vq.after(&x, &codes, &restarts).unwrap();
-        let restarted = RESTARTED * 4.0 / 3.0;
-        near(&count.to_vec1::<f64>().unwrap(), &[3.0, 1.0, restarted]);
-        near(&rows(&sum)[2], &[10.0 * restarted, -20.0 * restarted]);
-        near(&rows(&sum)[0], &[6.0, 0.0]);
+        // The third code has less than a hundredth of an even share, 1.
+        let (vq, _params) = codebook(0.9);
+        vq.count.set(&Tensor::new(&[2.0, 0.994, 0.006], &Device::Cpu).unwrap()).unwrap();
+        let (count, sum) = vq.after(&x, &codes, Some(&restarts)).unwrap();
+        near(&count.to_vec1::<f64>().unwrap(), &[0.9 * 2.0 + 0.1 * 3.0, 0.9 * 0.994 + 0.1, RESTARTED]);
+        near(&rows(&sum)[2], &[10.0 * RESTARTED, -20.0 * RESTARTED]);
+        near(&rows(&sum)[0], &expected[0]);
+
+        // With a micro-batch that has no restarts, the code starts at the same vector. There the code is in use, and
+        // both still agree that it was dead.
+        let used = Tensor::new(&[2u32, 2, 2, 2], &Device::Cpu).unwrap();
+        let (other_count, other_sum) = vq.after(&x, &used, None).unwrap();
+        let [of_one, of_other] = [&count, &other_count].map(|count| count.to_vec1::<f64>().unwrap()[2]);
+        let mean = |at: usize| (rows(&sum)[2][at] + rows(&other_sum)[2][at]) / (of_one + of_other);
+        near(&[mean(0), mean(1)], &[10.0, -20.0]);
     }
 
     #[test]
     fn restarts_are_vectors_of_the_batch_by_seed_and_step() {
         let x = Tensor::new(&[[1.0f64, 1.0], [2.0, 2.0], [3.0, 3.0]], &Device::Cpu).unwrap();
-        let of = |step: u64| rows(&restarts(&Stream::new(1, "codes/restart", step), 0, 50, &x).unwrap());
+        let of = |step: u64| rows(&restarts(&Stream::new(1, "codes/restart", step), 50, &x).unwrap());
         assert_eq!(of(4), of(4));
         assert_ne!(of(4), of(5));
         assert!(of(4).iter().all(|row| row[0] == row[1] && [1.0, 2.0, 3.0].contains(&row[0])));
