@@ -565,13 +565,8 @@ fn load_clips(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
 /// The manifest of the clips that a data set of clips or of stills is made of, under its own name, and the
 /// kind of these clips under these settings.
 fn strips(manifest: &Manifest, settings: &ClipsConfig) -> Result<(Manifest, Kind)> {
-    let clips = match &manifest.of {
-        Some(of) => {
-            let (name, storage) = (manifest.name.clone(), manifest.storage);
-            Manifest { name, storage, ..Manifest::find(of)? }
-        }
-        None => manifest.clone(),
-    };
+    let (name, storage) = (manifest.name.clone(), manifest.storage);
+    let clips = Manifest { name, storage, ..manifest.clone().of_files()? };
     match clips.kind()? {
         Some(Kind::Clip { frames, image }) => {
             let kind = settings.kind(frames, image.height)?;
