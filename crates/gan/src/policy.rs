@@ -110,7 +110,7 @@ impl Policy {
         let info = ModelInfo {
             family: "gan".into(),
             sample: sample.clone(),
-            latent: LatentLayout::normal(length),
+            latent: LatentLayout::of_draws(length),
             condition: ConditionSpec::None,
         };
         Ok(Self { info, params, groups, config: config.clone(), generator, discriminator, writer, judge })
@@ -304,7 +304,7 @@ mod tests {
 
     use waxwork_core::optim::OptimizerConfig;
     use waxwork_core::sample::{Range, Segment};
-    use waxwork_core::{GenerativeModel, Trainable, TrainingState};
+    use waxwork_core::{GenerativeModel, SampleRequest, Trainable, TrainingState};
     use waxwork_nn::layers::CellKind;
 
     use super::*;
@@ -591,6 +591,10 @@ mod tests {
             assert_eq!(generator(&gan) != before, moves, "{found:?}");
         }
         assert_eq!(gan.info().latent_dim(), LENGTH);
+        let request = SampleRequest::new(0, 2);
+        assert_eq!(gan.sample(&request).unwrap().dims(), [2, LENGTH, VOCABULARY]);
+        let truncated = SampleRequest { truncation: Some(1.0), ..request };
+        assert!(gan.sample(&truncated).unwrap_err().to_string().contains("cannot be truncated"));
         assert!(gan.exact().is_some() && gan.parts().is_empty());
     }
 
