@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::autoregressive::{Autoregressive, Sizes, Written};
 use super::config::{DiscriminatorNetwork, GanConfig, GeneratorNetwork};
+use super::discriminator::kept;
 use super::windows::Windows;
 use super::{DISCRIMINATOR, GENERATOR};
 use waxwork_core::latent::uniform_of_normal;
@@ -136,7 +137,8 @@ impl Policy {
         let written =
             self.writer.write(1.0, &uniforms(&ctx.stream("written"), &rows, length)?, &self.params)?;
         let generated = self.tensor(&written.tokens)?;
-        let kept = self.kept(&rows, ctx)?;
+        let (rate, features) = (self.config.discriminator.dropout(), self.discriminator.features());
+        let kept = if rate > 0.0 { Some(kept("dropout", (&rows, features), rate, ctx)?) } else { None };
         let on_real = self.discriminator.forward(&real, kept.as_ref(), ctx.train())?;
         let on_generated = self.discriminator.forward(&generated, kept.as_ref(), ctx.train())?;
         ctx.log("logits/real", &on_real.mean_all()?)?;
@@ -216,17 +218,6 @@ impl Policy {
         let logits = self.judge.forward(&self.tensor(sequences)?, None, Mode::Eval)?;
         let rewards = kernels::activate(&logits, Activation::Sigmoid)?;
         Ok(rewards.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.to_vec1()?)
-    }
-
-    /// Factors of the discriminator's features for a step: 0 for those that dropout removes, 1 / (1 − share) for
-    /// the others. None without dropout.
-    fn kept(&self, rows: &[u64], ctx: &StepContext<'_>) -> Result<Option<Tensor>> {
-        let share = self.config.discriminator.dropout();
-        if share == 0.0 {
-            return Ok(None);
-        }
-        let draws = ctx.stream("dropout").uniform(rows, self.discriminator.features(), ctx.device())?;
-        Ok(Some(draws.ge(share)?.to_dtype(ctx.dtype())?.affine((1.0 - share).recip(), 0.0)?))
     }
 
     /// Sequences that follow each other as `(N, L)` u32.
