@@ -35,6 +35,9 @@ pub enum Noise {
     /// Standard Gumbel, −ln(−ln u) for a uniform u. The largest of log probabilities plus this noise is a
     /// draw (Gumbel 1954).
     Gumbel,
+    /// Standard normal. Each value decides one draw of the model, by its place in the distribution
+    /// ([`uniform_of_normal`]).
+    Draws,
     /// Uniform in [0, 1). The model's prior turns each number into one of a number of codes, and the latent is
     /// the codes' numbers. They are not quantities: no code lies between two others.
     Codes {
@@ -72,6 +75,11 @@ impl LatentLayout {
     /// One Gaussian vector, called `z`.
     pub fn normal(len: usize) -> Self {
         Self(vec![LatentPart { name: "z".to_owned(), len, noise: Noise::Normal }])
+    }
+
+    /// A part of `len` values called `draws`, each of which decides one draw of the model.
+    pub fn of_draws(len: usize) -> Self {
+        Self(vec![LatentPart { name: "draws".to_owned(), len, noise: Noise::Draws }])
     }
 
     /// A map of `len` codes, each one of `count`, called `codes`.
@@ -114,7 +122,8 @@ impl LatentLayout {
     /// `numbers[i]`. Normal values whose magnitude exceeds `truncation` are drawn again (Brock et al. 2019).
     ///
     /// # Errors
-    /// [`Error::Config`] if the truncation is so small that this would take long, or values are codes.
+    /// [`Error::Config`] if the truncation is so small that this would take long, or values decide draws or are
+    /// codes.
     pub fn draw(
         &self,
         seed: u64,
@@ -128,12 +137,13 @@ impl LatentLayout {
             let name = if i == 0 { "sample".to_owned() } else { format!("sample/{name}") };
             let stream = Stream::new(seed, &name, 0);
             drawn.push(match (noise, truncation) {
-                (Noise::Normal, None) => stream.normal(numbers, *len, device)?,
+                (Noise::Normal | Noise::Draws, None) => stream.normal(numbers, *len, device)?,
                 (Noise::Normal, Some(most)) => stream.truncated_normal(numbers, *len, most, device)?,
                 (Noise::Gumbel, _) => stream.gumbel(numbers, *len, device)?,
                 (Noise::Codes { .. }, None) => stream.uniform(numbers, *len, device)?,
-                (Noise::Codes { .. }, Some(_)) => {
-                    let reason = "codes cannot be truncated: leave it out".to_owned();
+                (Noise::Draws | Noise::Codes { .. }, Some(_)) => {
+                    let reason =
+                        "latents that are codes or decide draws cannot be truncated: leave it out".to_owned();
                     return Err(Error::Config { key: "truncation".to_owned(), reason });
                 }
             });
@@ -202,8 +212,13 @@ mod tests {
         assert_eq!((codes.len(), codes.code_count(), both.code_count()), (49, Some(240), None));
         let drawn = values(&codes.draw(7, &[0, 1], None, &Device::Cpu).unwrap());
         assert!(drawn.len() == 98 && drawn.iter().all(|value| (0.0..1.0).contains(value)));
-        assert!(codes.draw(7, &[0], Some(1.0), &Device::Cpu).is_err());
-        for layout in [both, codes] {
+        let draws = LatentLayout::of_draws(3);
+        assert_eq!(values(&draws.draw(7, &[0, 1], None, &Device::Cpu).unwrap()).len(), 6);
+        for layout in [&codes, &draws] {
+            let said = layout.draw(7, &[0], Some(1.0), &Device::Cpu).unwrap_err().to_string();
+            assert!(said.contains("cannot be truncated"), "{said}");
+        }
+        for layout in [both, codes, draws] {
             let text = serde_json::to_string(&layout).unwrap();
             assert_eq!(serde_json::from_str::<LatentLayout>(&text).unwrap(), layout);
         }

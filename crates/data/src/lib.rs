@@ -24,6 +24,7 @@ pub mod clips;
 pub mod dataset;
 pub mod embedded;
 pub mod error;
+mod exponential;
 pub mod files;
 pub mod folder;
 #[cfg(feature = "hub")]

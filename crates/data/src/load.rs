@@ -328,9 +328,11 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
         Storage::Strips | Storage::Stills => {
             let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
             let settings = config.clips.clone().unwrap_or_default();
-            let (manifest, kind) = strips(&manifest, &settings)?;
-            let (parts, classes, skipped, notes) =
-                clips::load_strips(&manifest, &dir, &settings, &kind, Packing::usual(), progress)?;
+            let (of_clips, kind) = strips(&manifest, &settings)?;
+            let (clips, classes, skipped, notes) =
+                clips::load_strips(&of_clips, &dir, &settings, &kind, Packing::usual(), progress)?;
+            let stills = manifest.storage == Storage::Stills;
+            let parts = if stills { clips::frames(clips, &kind)? } else { clips };
             return dataset(config, &classes, parts, skipped, notes);
         }
         Storage::Texts => return load_known_texts(&manifest, config),
@@ -565,13 +567,7 @@ fn load_clips(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
 /// The manifest of the clips that a data set of clips or of stills is made of, under its own name, and the
 /// kind of these clips under these settings.
 fn strips(manifest: &Manifest, settings: &ClipsConfig) -> Result<(Manifest, Kind)> {
-    let clips = match &manifest.of {
-        Some(of) => {
-            let (name, storage) = (manifest.name.clone(), manifest.storage);
-            Manifest { name, storage, ..Manifest::find(of)? }
-        }
-        None => manifest.clone(),
-    };
+    let clips = Manifest { name: manifest.name.clone(), ..manifest.clone().of_files()? };
     match clips.kind()? {
         Some(Kind::Clip { frames, image }) => {
             let kind = settings.kind(frames, image.height)?;

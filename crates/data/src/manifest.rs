@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use waxwork_core::{ImageShape, Kind};
 
 use crate::names::nearest;
-use crate::stacked;
 use crate::text::{LineFormat, Unit};
 use crate::{Error, Result};
 
@@ -69,7 +68,7 @@ pub struct Manifest {
     /// Folders in the data folder where its files are searched, besides the data folder itself.
     #[serde(default)]
     pub folders: Vec<String>,
-    /// The data set of clips whose frames these images are; None for other storage.
+    /// The data set whose files it is made of; None if it has files of its own, or needs none.
     pub of: Option<String>,
     /// Its source on the Hub.
     pub hub: Option<HubSource>,
@@ -117,11 +116,11 @@ pub enum Storage {
     Fsdd,
     /// Clips as PNG strips of their frames, in `train` and `test` with a folder per class.
     Strips,
-    /// The frames of the clips of another data set, read from its strips; each frame is an image.
+    /// The frames of the clips of another data set; each frame is an image.
     Stills,
     /// Files with one text per line.
     Texts,
-    /// Colour images made of the grey images of another data set (`waxwork_data::stacked`), whose files it has.
+    /// Colour images made of the grey images of another data set (`waxwork_data::stacked`).
     Stacked,
 }
 
@@ -203,12 +202,15 @@ impl Manifest {
         matches!(self.storage, Storage::Strips | Storage::Stills)
     }
 
-    /// The manifest of the files that it is made of: its own, unless it is made of another data set's.
+    /// The manifest of the data set whose files it is made of: itself, unless [`Manifest::of`] names another.
     ///
     /// # Errors
     /// As [`Manifest::find`].
     pub fn of_files(self) -> Result<Self> {
-        if self.storage == Storage::Stacked { Self::find(stacked::SOURCE) } else { Ok(self) }
+        match &self.of {
+            Some(of) => Self::find(of),
+            None => Ok(self),
+        }
     }
 
     /// The shape of its images.

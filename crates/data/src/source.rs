@@ -126,16 +126,6 @@ impl InMemory {
         })
     }
 
-    /// The frames of clips as images, in order, each with the label of its clip. Other samples do not change.
-    pub(crate) fn into_frames(self) -> Self {
-        let Kind::Clip { frames, image } = self.kind else { return self };
-        // A clip is stored as its frames, one after the other.
-        let of_frames = |labels: Vec<u32>| {
-            labels.into_iter().flat_map(|label| std::iter::repeat_n(label, frames)).collect()
-        };
-        Self { kind: image.into(), bytes: self.bytes, labels: self.labels.map(of_frames) }
-    }
-
     /// Replaces each label `k` by `labels[k]`, or removes all labels. A label without an entry does not
     /// change.
     #[must_use]

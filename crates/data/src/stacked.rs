@@ -14,8 +14,6 @@ use crate::{Dataset, DatasetInfo, Error, Factor, Result, Source, Split};
 
 /// The name of the data set.
 pub const NAME: &str = "stacked-mnist";
-/// The data set whose images are stacked.
-pub(crate) const SOURCE: &str = "mnist";
 /// The number of images in a stack.
 pub const CHANNELS: usize = 3;
 /// The number of digits that a channel can show.

@@ -66,7 +66,8 @@ fn manifests_are_complete_and_consistent() {
             };
             assert_eq!(file.bytes, size as u64, "{}", file.name);
         }
-        assert_eq!(manifest.of.is_some(), manifest.storage == Storage::Stills, "{}", manifest.name);
+        let is_of_another = matches!(manifest.storage, Storage::Stills | Storage::Stacked);
+        assert_eq!(manifest.of.is_some(), is_of_another, "{}", manifest.name);
         match manifest.storage {
             Storage::Embedded => {
                 assert!(manifest.files.is_empty() && manifest.hub.is_none());
@@ -91,7 +92,7 @@ fn manifests_are_complete_and_consistent() {
             Storage::Strips => assert!(manifest.files.is_empty() && manifest.shape.len() == 4),
             // An image is a frame of a clip.
             Storage::Stills => {
-                let clips = Manifest::find(manifest.of.as_deref().unwrap()).unwrap();
+                let clips = manifest.clone().of_files().unwrap();
                 assert_eq!((clips.storage, &clips.shape[1..]), (Storage::Strips, &manifest.shape[..]));
                 assert_eq!(clips.classes, manifest.classes);
                 let counts = (clips.train * clips.shape[0], clips.test * clips.shape[0]);
@@ -99,7 +100,10 @@ fn manifests_are_complete_and_consistent() {
             }
             Storage::Stacked => {
                 assert!(manifest.files.is_empty() && manifest.hub.is_none());
-                assert_eq!(manifest.clone().of_files().unwrap().name, "mnist");
+                let images = manifest.clone().of_files().unwrap();
+                let [from, shape] = [&images, &manifest].map(|it| it.image_shape().unwrap());
+                assert_eq!((from.channels, shape.channels), (1, 3));
+                assert_eq!((from.height, from.width), (shape.height, shape.width));
             }
             Storage::Texts => {
                 let files = |role| manifest.files.iter().filter(|file| file.role == role).count();

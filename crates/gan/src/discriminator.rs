@@ -84,6 +84,18 @@ pub struct DiscriminatorOutput {
     pub classes: Option<Tensor>,
 }
 
+/// Factors of features `(rows, width)` for a step, from its stream `name`: 0 for those that dropout removes at this
+/// rate, and 1 / (1 − rate) for the others.
+pub(crate) fn kept(
+    name: &str,
+    (rows, width): (&[u64], usize),
+    rate: f64,
+    ctx: &StepContext<'_>,
+) -> Result<Tensor> {
+    let draws = ctx.stream(name).uniform(rows, width, ctx.device())?;
+    Ok(draws.ge(rate)?.to_dtype(ctx.dtype())?.affine((1.0 - rate).recip(), 0.0)?)
+}
+
 impl Discriminator {
     /// Makes the discriminator of `config` for samples like `sample` and, if it is conditional, for
     /// conditions of `width` values.
@@ -237,9 +249,7 @@ impl Discriminator {
         };
         if self.rate > 0.0 {
             for (i, &width) in widths.iter().enumerate() {
-                let draws = ctx.stream(&format!("dropout/{i}")).uniform(&rows, width, ctx.device())?;
-                let kept = draws.ge(self.rate)?.to_dtype(ctx.dtype())?;
-                thinned.dropout.push(kept.affine((1.0 - self.rate).recip(), 0.0)?);
+                thinned.dropout.push(kept(&format!("dropout/{i}"), (&rows, width), self.rate, ctx)?);
             }
         }
         Ok(thinned)

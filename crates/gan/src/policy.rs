@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::autoregressive::{Autoregressive, Sizes, Written};
 use super::config::{DiscriminatorNetwork, GanConfig, GeneratorNetwork};
+use super::discriminator::kept;
 use super::windows::Windows;
 use super::{DISCRIMINATOR, GENERATOR};
 use waxwork_core::latent::uniform_of_normal;
@@ -35,8 +36,8 @@ pub struct PolicyGradient {
     pub discriminator_steps: u64,
     /// Continuations of each beginning of a text, whose mean reward is the value of the beginning's last token.
     pub rollouts: usize,
-    /// Subtracts from the value of each token the mean value of the other texts' tokens at its position. The gradient has the same
-    /// expectation and less variance.
+    /// Subtracts from the value of each token the mean value of the tokens of the micro-batch's other texts at its position. The
+    /// gradient has the same expectation and less variance.
     pub baseline: bool,
     /// Weight of the mean −log p of the tokens of real texts in the generator's loss, in [0, ∞); 0 in the paper.
     pub likelihood_weight: f64,
@@ -110,7 +111,7 @@ impl Policy {
         let info = ModelInfo {
             family: "gan".into(),
             sample: sample.clone(),
-            latent: LatentLayout::normal(length),
+            latent: LatentLayout::of_draws(length),
             condition: ConditionSpec::None,
         };
         Ok(Self { info, params, groups, config: config.clone(), generator, discriminator, writer, judge })
@@ -119,6 +120,12 @@ impl Policy {
     /// One step: of maximum likelihood, of the discriminator, or of the game between both.
     pub(crate) fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let policy = self.config.policy.unwrap_or_default();
+        let game = policy.likelihood_steps.saturating_add(policy.discriminator_steps);
+        if policy.baseline && batch.len() < 2 && ctx.total_steps() > game {
+            let reason =
+                "must be false, because a text that is alone in its micro-batch has no other to compare with";
+            return Err(Error::Config { key: "model.policy.baseline".into(), reason: reason.into() });
+        }
         let real = self.generator.read(batch)?;
         if ctx.step() < policy.likelihood_steps {
             let surprise = self.surprise(&real, ctx.train())?;
@@ -130,16 +137,16 @@ impl Policy {
         let written =
             self.writer.write(1.0, &uniforms(&ctx.stream("written"), &rows, length)?, &self.params)?;
         let generated = self.tensor(&written.tokens)?;
-        let kept = self.kept(&rows, ctx)?;
+        let (rate, features) = (self.config.discriminator.dropout(), self.discriminator.features());
+        let kept = if rate > 0.0 { Some(kept("dropout", (&rows, features), rate, ctx)?) } else { None };
         let on_real = self.discriminator.forward(&real, kept.as_ref(), ctx.train())?;
         let on_generated = self.discriminator.forward(&generated, kept.as_ref(), ctx.train())?;
         ctx.log("logits/real", &on_real.mean_all()?)?;
         ctx.log("logits/generated", &on_generated.mean_all()?)?;
-        let game = self.config.loss.discriminator(&on_real, &on_generated, self.config.label_smoothing)?;
-        ctx.update(&[DISCRIMINATOR], Loss::new("discriminator", game))?;
+        let loss = self.config.loss.discriminator(&on_real, &on_generated, self.config.label_smoothing)?;
+        ctx.update(&[DISCRIMINATOR], Loss::new("discriminator", loss))?;
 
-        let game = ctx.step().checked_sub(policy.likelihood_steps.saturating_add(policy.discriminator_steps));
-        if !game.is_some_and(|step| (step + 1).is_multiple_of(self.config.n_critic)) {
+        if !ctx.step().checked_sub(game).is_some_and(|step| (step + 1).is_multiple_of(self.config.n_critic)) {
             return Ok(());
         }
         let values = self.values(&written, &rows, policy.rollouts, &|name| ctx.stream(name))?;
@@ -159,16 +166,17 @@ impl Policy {
 
     /// Mean −log p of the tokens of sequences `(N, L)`, in nats.
     fn surprise(&self, sequences: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
-        let ones = Tensor::ones(sequences.dims(), self.params.dtype(), sequences.device())?;
-        self.regret(sequences, &ones, mode)
-    }
-
-    /// −Σ advantage · log p of all tokens of sequences `(N, L)`, divided by their number. Its gradient is the
-    /// negative policy gradient.
-    fn regret(&self, sequences: &Tensor, advantages: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
         let logs = self.generator.log_likelihood(sequences, 1.0, mode)?;
         let count = kernels::scalar(&tokens::counted(sequences, DType::F32)?.sum_all()?)?;
-        Ok((logs * advantages)?.sum_all()?.affine(-1.0 / count.max(1.0), 0.0)?)
+        Ok(logs.sum_all()?.affine(-1.0 / count.max(1.0), 0.0)?)
+    }
+
+    /// −Σ advantage · log p of all tokens of sequences `(N, L)`, divided by N · L. Its gradient is the negative
+    /// policy gradient. The number of tokens that were drawn would be no divisor for it, because it depends on
+    /// where the texts end, and so would change the expectation.
+    fn regret(&self, sequences: &Tensor, advantages: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+        let logs = self.generator.log_likelihood(sequences, 1.0, mode)?;
+        Ok((logs * advantages)?.mean_all()?.neg()?)
     }
 
     /// The value of each token of sequences, one sequence after the other: the mean reward of `rollouts`
@@ -210,17 +218,6 @@ impl Policy {
         let logits = self.judge.forward(&self.tensor(sequences)?, None, Mode::Eval)?;
         let rewards = kernels::activate(&logits, Activation::Sigmoid)?;
         Ok(rewards.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.to_vec1()?)
-    }
-
-    /// Factors of the discriminator's features for a step: 0 for those that dropout removes, 1 / (1 − share) for
-    /// the others. None without dropout.
-    fn kept(&self, rows: &[u64], ctx: &StepContext<'_>) -> Result<Option<Tensor>> {
-        let share = self.config.discriminator.dropout();
-        if share == 0.0 {
-            return Ok(None);
-        }
-        let draws = ctx.stream("dropout").uniform(rows, self.discriminator.features(), ctx.device())?;
-        Ok(Some(draws.ge(share)?.to_dtype(ctx.dtype())?.affine((1.0 - share).recip(), 0.0)?))
     }
 
     /// Sequences that follow each other as `(N, L)` u32.
@@ -284,15 +281,12 @@ fn uniforms(stream: &Stream, rows: &[u64], each: usize) -> Result<Vec<f32>> {
     Ok(stream.uniform(rows, each, &Device::Cpu)?.flatten_all()?.to_vec1()?)
 }
 
-/// Values `(N, L)` less the mean of the other rows at the same place; 0 if there is no other row.
+/// Values `(N, L)` of at least two rows, less the mean of the other rows at the same place.
 fn above_others(values: &Tensor) -> Result<Tensor> {
-    let n = values.dim(0)?;
-    if n == 1 {
-        return Ok(values.zeros_like()?);
-    }
+    let n = values.dim(0)? as f64;
     // v − (Σ − v) / (n − 1) = (n v − Σ) / (n − 1)
     let sums = values.sum_keepdim(0)?;
-    Ok(values.affine(n as f64, 0.0)?.broadcast_sub(&sums)?.affine(1.0 / (n as f64 - 1.0), 0.0)?)
+    Ok(values.affine(n, 0.0)?.broadcast_sub(&sums)?.affine(1.0 / (n - 1.0), 0.0)?)
 }
 
 #[cfg(test)]
@@ -301,7 +295,7 @@ mod tests {
 
     use waxwork_core::optim::OptimizerConfig;
     use waxwork_core::sample::{Range, Segment};
-    use waxwork_core::{GenerativeModel, Trainable, TrainingState};
+    use waxwork_core::{GenerativeModel, SampleRequest, Trainable, TrainingState};
     use waxwork_nn::layers::CellKind;
 
     use super::*;
@@ -351,6 +345,19 @@ mod tests {
         (0..8u32).flat_map(|i| [i >> 2, i >> 1, i].map(|bits| 1 + (bits & 1))).collect()
     }
 
+    /// All texts that may end early.
+    fn texts() -> Vec<[u32; LENGTH]> {
+        let mut texts = vec![[0, 0, 0]];
+        for one in 1..3 {
+            texts.push([one, 0, 0]);
+            for two in 1..3 {
+                texts.push([one, two, 0]);
+                texts.extend((1..3).map(|three| [one, two, three]));
+            }
+        }
+        texts
+    }
+
     /// The probability of each sequence.
     fn probabilities(policy: &Policy, sequences: &[u32], temperature: f64) -> Vec<f64> {
         let sequences = policy.tensor(sequences).unwrap();
@@ -381,19 +388,23 @@ mod tests {
     /// expected reward, by central differences.
     #[test]
     fn the_gradient_is_that_of_the_expected_reward() {
-        let policy = policy(false, DType::F64);
-        let sequences = all();
-        let rewards = policy.rewards(&sequences).unwrap();
+        gradients_are_right(false, &all());
+        gradients_are_right(true, &texts().concat());
+    }
+
+    fn gradients_are_right(ends: bool, sequences: &[u32]) {
+        let policy = policy(ends, DType::F64);
+        let rewards = policy.rewards(sequences).unwrap();
         let expected = || -> f64 {
-            let drawn = probabilities(&policy, &sequences, 1.0);
+            let drawn = probabilities(&policy, sequences, 1.0);
             drawn.iter().zip(&rewards).map(|(p, reward)| p * f64::from(*reward)).sum()
         };
-        let drawn = probabilities(&policy, &sequences, 1.0);
-        let values = exact_values(&drawn, &rewards, &sequences);
+        let drawn = probabilities(&policy, sequences, 1.0);
+        let values = exact_values(&drawn, &rewards, sequences);
         let advantages: Vec<f64> =
             values.iter().enumerate().map(|(place, value)| drawn[place / LENGTH] * value).collect();
-        let advantages = Tensor::from_vec(advantages, (8, LENGTH), &Device::Cpu).unwrap();
-        let tensor = policy.tensor(&sequences).unwrap();
+        let advantages = Tensor::from_vec(advantages, (rewards.len(), LENGTH), &Device::Cpu).unwrap();
+        let tensor = policy.tensor(sequences).unwrap();
         let loss = policy.regret(&tensor, &advantages, Mode::Eval).unwrap();
         let mut gradients = kernels::backward(&loss).unwrap();
         let mut compared = 0;
@@ -463,8 +474,6 @@ mod tests {
         let values = Tensor::new(&[[1f32, 0.5], [4.0, 0.5], [7.0, 2.0]], &Device::Cpu).unwrap();
         let found = above_others(&values).unwrap().to_vec2::<f32>().unwrap();
         assert_eq!(found, [[-4.5, -0.75], [0.0, -0.75], [4.5, 1.5]]);
-        let one = above_others(&values.narrow(0, 0, 1).unwrap()).unwrap().to_vec2::<f32>().unwrap();
-        assert_eq!(one, [[0.0, 0.0]]);
     }
 
     /// χ² of 20,000 sequences, at the model's own temperature and at two others.
@@ -499,14 +508,7 @@ mod tests {
     #[test]
     fn ends_count_once_and_nothing_follows_them() {
         let policy = policy(true, DType::F64);
-        let mut texts = vec![vec![0, 0, 0]];
-        for one in 1..3u32 {
-            texts.push(vec![one, 0, 0]);
-            for two in 1..3u32 {
-                texts.push(vec![one, two, 0]);
-                texts.extend((1..3u32).map(|three| vec![one, two, three]));
-            }
-        }
+        let texts = texts();
         let p = probabilities(&policy, &texts.concat(), 1.0);
         assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{p:?}");
         let rows: Vec<u64> = (0..500).collect();
@@ -557,6 +559,9 @@ mod tests {
         let gan = Gan::new(config, sample(), ParamSet::fresh(1, &Device::Cpu)).unwrap();
         let mut state = TrainingState::new(&gan, OptimizerConfig::default(), 7, 5).unwrap();
         let batch = batch(&[[1, 2, 1], [2, 2, 2], [1, 1, 2], [2, 1, 2]], DType::F32);
+        let one = self::batch(&[[1, 2, 1]], DType::F32);
+        let said = state.step(&gan, &one).unwrap_err().to_string();
+        assert!(said.contains("model.policy.baseline"), "{said}");
         let generator = |gan: &Gan| {
             let tensor = gan.params().tensors()["generator.output.bias"].copy().unwrap();
             tensor.to_vec1::<f32>().unwrap()
@@ -577,6 +582,10 @@ mod tests {
             assert_eq!(generator(&gan) != before, moves, "{found:?}");
         }
         assert_eq!(gan.info().latent_dim(), LENGTH);
+        let request = SampleRequest::new(0, 2);
+        assert_eq!(gan.sample(&request).unwrap().dims(), [2, LENGTH, VOCABULARY]);
+        let truncated = SampleRequest { truncation: Some(1.0), ..request };
+        assert!(gan.sample(&truncated).unwrap_err().to_string().contains("cannot be truncated"));
         assert!(gan.exact().is_some() && gan.parts().is_empty());
     }
 

@@ -92,3 +92,48 @@ impl Windows {
         Ok(self.output.forward(&x, Activation::Identity, mode)?.squeeze(1)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use waxwork_core::sample::{Range, Segment};
+    use waxwork_core::{DType, Device, ParamSet};
+
+    use super::*;
+
+    /// Two widths with a feature each. The features are 7.5 and 1 for the first sequence and 9.5 and 2 for the
+    /// second; the gates are ½ and ¾.
+    #[test]
+    fn logits_are_those_of_a_calculation_by_hand() {
+        let segment = Segment { width: 3, range: Range::OneHot };
+        let sample = SampleSpec::new(vec![3, 3], vec![segment]).unwrap();
+        let mut params = ParamSet::fresh_with(0, &Device::Cpu, DType::F64);
+        let windows =
+            Windows::new(params.root(), &sample, 1, &[(2, 1), (1, 1)], WeightInit::default()).unwrap();
+        let params = params.finish().unwrap();
+        let weights: [(&str, &[usize], &[f64]); 11] = [
+            ("embedding.weight", &[3, 1], &[0.0, 1.0, 3.0]),
+            ("windows.0.weight", &[1, 1, 2], &[1.0, 2.0]),
+            ("windows.0.bias", &[1], &[0.5]),
+            ("windows.1.weight", &[1, 1, 1], &[-1.0]),
+            ("windows.1.bias", &[1], &[2.0]),
+            ("gate.weight", &[2, 2], &[0.0; 4]),
+            ("gate.bias", &[2], &[0.0, 3f64.ln()]),
+            ("transform.weight", &[2, 2], &[2.0, 0.0, 0.0, 4.0]),
+            ("transform.bias", &[2], &[-1.0, 0.0]),
+            ("output.weight", &[1, 2], &[1.0, 2.0]),
+            ("output.bias", &[1], &[-10.0]),
+        ];
+        let tensor = |(name, shape, values): (&str, &[usize], &[f64])| {
+            (name.to_owned(), Tensor::from_slice(values, shape, &Device::Cpu).unwrap())
+        };
+        params.assign(&weights.into_iter().map(tensor).collect::<BTreeMap<_, _>>()).unwrap();
+        let sequences = Tensor::new(&[[1u32, 2, 1], [2, 2, 0]], &Device::Cpu).unwrap();
+        let kept = Tensor::new(&[[1.0, 1.0], [0.0, 2.0]], &Device::Cpu).unwrap();
+        for (kept, expected) in [(None, [7.25, 16.75]), (Some(&kept), [7.25, 16.0])] {
+            let logits = windows.forward(&sequences, kept, Mode::Eval).unwrap().to_vec1::<f64>().unwrap();
+            assert!(logits.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{logits:?}");
+        }
+    }
+}

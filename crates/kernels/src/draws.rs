@@ -15,8 +15,8 @@ use crate::sums::{Lanes, maximum};
 const BLOCK: usize = 64;
 
 /// Draws a position from softmax(logits / temperature) for each row: logits (N, V), and a number in [0, 1)
-/// for each row, u. The position is the first at which the cumulative probability exceeds u. At temperature 0
-/// it is that of the largest logit, the first if several are equal.
+/// for each row, u. The position is the first at which the cumulative probability exceeds u. At temperature 0,
+/// and below the least normal f32, it is that of the largest logit, the first if several are equal.
 ///
 /// # Errors
 /// [`Error::Input`] if there are no logits, or not a number for each row; [`Error::Argument`] if the
@@ -33,7 +33,8 @@ pub fn draw(logits: &Tensor, temperature: f64, uniforms: &[f32]) -> Result<Vec<u
     }
     let logits = logits.detach().to_device(&Device::Cpu)?;
     let logits = if logits.dtype() == DType::F64 { logits } else { logits.to_dtype(DType::F32)? };
-    if temperature == 0.0 {
+    // The inverse of a lower temperature is no f32.
+    if temperature < f64::from(f32::MIN_POSITIVE) {
         return Ok(largest(&logits)?.to_vec1()?);
     }
     Ok(by_dtype!(logits.dtype(), T => positions::<T>(&logits, width, temperature, uniforms)?))

@@ -11,7 +11,7 @@ use super::packing::{self, Packing};
 use super::{ClipsConfig, Longer, SIZE};
 use crate::folder::contents;
 use crate::folder::layout::{self, Listing, Picture, Wanted};
-use crate::manifest::{Manifest, Storage};
+use crate::manifest::Manifest;
 use crate::notes::{LISTED, Note};
 use crate::parts::Parts;
 use crate::picture::animation::{self, Each, MOST_STRIP};
@@ -148,7 +148,7 @@ pub fn clip(path: &Path, kind: &Kind) -> Result<Vec<u8>> {
 }
 
 /// The frames of a clip of this kind, and the shape of each.
-fn needs_clips(kind: &Kind) -> Result<(usize, ImageShape)> {
+pub(super) fn needs_clips(kind: &Kind) -> Result<(usize, ImageShape)> {
     match *kind {
         Kind::Clip { frames, image } => Ok((frames, image)),
         _ => Err(Error::Config { key: "data", reason: format!("clips are no {kind}") }),
@@ -229,8 +229,7 @@ fn is_of_one_clip(error: &Error) -> bool {
     matches!(error, Error::Clip { .. } | Error::Io { .. })
 }
 
-/// Loads the clips of a manifest, which are strips in `train` and `test`. Those of [`Storage::Stills`] give
-/// their frames, in memory; other clips that take much memory are packed.
+/// Loads the clips of a manifest, which are strips in `train` and `test`. Clips that take much memory are packed.
 pub(crate) fn load_strips(
     manifest: &Manifest,
     dir: &Path,
@@ -274,13 +273,8 @@ pub(crate) fn load_strips(
         return Err(Error::Layout { path: folder, reason });
     }
     let parts = [grouped(&folder, train, true)?, grouped(&folder, test, true)?];
-    let (mut notes, reading) = (plain(notes), Reading { dir: &folder, config, kind });
-    if manifest.storage != Storage::Stills {
-        return of_parts(parts, classes, notes, &reading, packing, progress);
-    }
-    let (clips, skipped) = decoded(parts, &mut notes, &reading, progress)?;
-    let [train, test] = clips.map(InMemory::into_frames);
-    Ok((Parts::new(train, test, &classes)?, classes, skipped, notes))
+    let reading = Reading { dir: &folder, config, kind };
+    of_parts(parts, classes, plain(notes), &reading, packing, progress)
 }
 
 /// The parts of a folder of clips. Clips that take much memory are packed.
@@ -296,18 +290,6 @@ fn of_parts(
     if all.saturating_mul(reading.kind.bytes() as u64) > packing.beyond {
         return packing::load(parts, classes, notes, reading, packing, progress);
     }
-    let ([train, test], skipped) = decoded(parts, &mut notes, reading, progress)?;
-    Ok((Parts::new(train, test, &classes)?, classes, skipped, notes))
-}
-
-/// The clips of both parts, and the number of those left out, which a note is added about.
-fn decoded(
-    parts: [Vec<Files>; 2],
-    notes: &mut Vec<Note>,
-    reading: &Reading<'_>,
-    progress: &Progress<'_>,
-) -> Result<([InMemory; 2], usize)> {
-    let all = parts.iter().map(Vec::len).sum::<usize>() as u64;
     let done = AtomicU64::new(0);
     let tell = || progress(done.fetch_add(1, Ordering::Relaxed) + 1, all);
     let mut found = Found::default();
@@ -316,7 +298,7 @@ fn decoded(
     let test = found.part(&test, reading, &tell)?;
     let (skipped, note) = found.left_out();
     notes.extend(note);
-    Ok(([train, test], skipped))
+    Ok((Parts::new(train, test, &classes)?, classes, skipped, notes))
 }
 
 /// The notes without those about directories below classes, which are clips here.
@@ -534,6 +516,7 @@ mod tests {
     use image::codecs::gif::GifEncoder;
     use image::{Frame, GrayImage, Luma, Rgba, RgbaImage};
 
+    use super::super::frames::frames as frames_of;
     use super::*;
     use crate::Source;
 
@@ -833,20 +816,25 @@ mod tests {
         for (index, clip) in all(parts.test.as_ref()).iter().enumerate() {
             assert_eq!(parts.test.label(index), Some(u32::from(clip[0]) - 20));
         }
-        // The same files as single images: the frames of each clip in order, with its class.
-        let stills = Manifest { name: "sprites64".into(), storage: Storage::Stills, ..manifest.clone() };
-        let packing = Packing::usual();
-        let (parts, classes, ..) =
-            load_strips(&stills, dir.path(), &config, &kind, packing, &|_, _| ()).unwrap();
-        assert_eq!(classes, manifest.classes);
-        assert_eq!(parts.train.kind(), Kind::Image(IMAGE));
-        assert_eq!((parts.train.len(), parts.test.len()), (8 * 18, 8 * 9));
-        // Clips 0 and 1 are those of the first class, and 2 is the first of the second.
-        let images = all(parts.train.as_ref());
-        for (place, image) in images.iter().enumerate() {
-            let (class, clip, frame) = (place / 16, place / 8 % 2, place % 8);
-            assert_eq!(image[..], [(10 * clip + class + 20 * frame) as u8], "image {place}");
-            assert_eq!(parts.train.label(place), Some(class as u32));
+        // The frames of each clip in order, with its class, in memory and from a packed file.
+        let cache = || -> Result<PathBuf> { Ok(dir.path().join("cache")) };
+        let packed = Packing { beyond: 0, cache: &cache, now: SystemTime::now() };
+        for packing in [Packing::usual(), packed] {
+            let (clips, ..) =
+                load_strips(&manifest, dir.path(), &config, &kind, packing, &|_, _| ()).unwrap();
+            let identity = clips.identity.clone();
+            let stills = frames_of(clips, &kind).unwrap();
+            assert_ne!(stills.identity, identity);
+            assert_eq!(stills.train.kind(), Kind::Image(IMAGE));
+            assert_eq!((stills.train.len(), stills.test.len()), (8 * 18, 8 * 9));
+            assert!(stills.test.write_sample(8 * 9, &mut [0; IMAGE.len()]).is_err());
+            // Clips 0 and 1 are those of the first class, and 2 is the first of the second.
+            let images = all(stills.train.as_ref());
+            for (place, image) in images.iter().enumerate() {
+                let (class, clip, frame) = (place / 16, place / 8 % 2, place % 8);
+                assert_eq!(image[..], [(10 * clip + class + 20 * frame) as u8], "image {place}");
+                assert_eq!(stills.train.label(place), Some(class as u32));
+            }
         }
         for part in ["train", "test"] {
             fs::rename(below.join(part).join("walk-right"), below.join(part).join("walking-right")).unwrap();

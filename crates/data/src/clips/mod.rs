@@ -9,6 +9,7 @@
 //! ```
 
 mod files;
+mod frames;
 mod packing;
 
 use schemars::JsonSchema;
@@ -20,6 +21,7 @@ use crate::{Error, Result};
 pub use crate::longer::Longer;
 pub use files::{Clips, clip, read};
 pub(crate) use files::{load, load_strips};
+pub(crate) use frames::frames;
 pub(crate) use packing::Packing;
 
 /// Rows and columns that a frame may have.

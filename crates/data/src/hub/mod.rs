@@ -128,7 +128,11 @@ fn packed_name(config: &DataConfig) -> String {
 fn hub_source(manifest: &Manifest) -> Result<&HubSource> {
     manifest.hub.as_ref().ok_or_else(|| Error::Config {
         key: "data.name",
-        reason: format!("`{}` is embedded: there is nothing to download", manifest.name),
+        reason: if manifest.is_embedded() {
+            format!("`{}` is embedded: there is nothing to download", manifest.name)
+        } else {
+            format!("`{}` is not on the Hub: put its files into the data folder", manifest.name)
+        },
     })
 }
 

@@ -432,5 +432,7 @@ fn fetches_what_was_pushed() {
 #[test]
 fn an_embedded_set_is_not_on_the_hub() {
     assert!(matches!(crate::fetch("digits", None, &|_, _| ()), Err(Error::Config { .. })));
+    let said = crate::fetch("sprites64", None, &|_, _| ()).unwrap_err().to_string();
+    assert!(said.contains("`sprites` is not on the Hub"), "{said}");
     assert!(matches!(crate::fetch("mnits", None, &|_, _| ()), Err(Error::UnknownDataset { .. })));
 }

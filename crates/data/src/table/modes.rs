@@ -11,7 +11,8 @@ mod special;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use special::{digamma, exp, log_beta, log_gamma};
+use crate::exponential::exp;
+use special::{digamma, log_beta, log_gamma};
 
 /// Distinct values that one thread sums. The order of summation does not depend on the number of threads.
 const CHUNK: usize = 1024;

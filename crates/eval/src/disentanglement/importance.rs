@@ -10,7 +10,7 @@ use crate::table::bins::Binner;
 use crate::table::boosting::{Boosting, BoostingConfig};
 use crate::table::frame::Column;
 
-/// As many trees, and as deep, as scikit-learn's `GradientBoostingClassifier` has.
+/// As many trees, with as many leaves at most, as scikit-learn's `GradientBoostingClassifier` has.
 const TREES: BoostingConfig =
     BoostingConfig { rounds: 100, learning_rate: 0.1, leaves: 8, min_rows: 5, lambda: 1.0 };
 /// Added to each importance, so that the logarithm of zero is never taken.

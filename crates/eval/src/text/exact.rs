@@ -2,11 +2,11 @@
 
 use waxwork_core::collective::Collective;
 use waxwork_core::sharing::share;
-use waxwork_core::{DType, Device, Exact, Kind};
+use waxwork_core::{DType, Device, Exact};
 use waxwork_data::text::tokens_of;
 use waxwork_data::{Dataset, Split};
 
-use super::language_model::{Score, per_token};
+use super::language_model::{Score, per_token, sequences};
 use super::{oracle, phrases};
 use crate::extractor::{evaluation_batch, evaluation_batches};
 use crate::report::{Metric, Protocol};
@@ -44,7 +44,7 @@ pub fn nll_test(
     if logs.is_empty() {
         return Err(Error::TooFew { whose: "real", needed: 1, found: 0 });
     }
-    let counts = counts(test)?;
+    let counts = sequences(test)?.into_iter().map(|text| text.len());
     Ok(per_token(&logs.iter().map(|log| -log).zip(counts).collect::<Vec<_>>()))
 }
 
@@ -70,12 +70,4 @@ pub fn metric(score: Score, data: &Dataset, test: &Split, protocol: &Protocol) -
         Some(truth) => metric.floor(truth),
         None => metric,
     })
-}
-
-/// Number of tokens of each text with its end, which texts of the maximum length lack.
-fn counts(texts: &Split) -> Result<Vec<usize>> {
-    let Kind::Text { length, .. } = *texts.kind() else {
-        return Err(Error::NoTexts { data: texts.kind().plural().into() });
-    };
-    Ok(tokens_of(texts)?.into_iter().map(|text| length.min(text.len() + 1)).collect())
 }

@@ -263,7 +263,7 @@ pub(super) fn per_token(texts: &[(f64, usize)]) -> Score {
 }
 
 /// The tokens of each text with its end, which only texts of the maximum length may lack.
-fn sequences(split: &Split) -> Result<Vec<Vec<u32>>> {
+pub(super) fn sequences(split: &Split) -> Result<Vec<Vec<u32>>> {
     let length = if let Kind::Text { length, .. } = *split.kind() { length } else { 0 };
     let ended = |text: Vec<u16>| -> Vec<u32> {
         let end = (text.len() < length).then_some(END);

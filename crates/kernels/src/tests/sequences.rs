@@ -443,6 +443,8 @@ fn positions_without_a_share_are_never_drawn() {
     for uniform in [0.0, 0.5, 1.0 - f32::EPSILON / 2.0] {
         assert_eq!(draw(&logits, 1.0, &[uniform]).unwrap(), [70]);
     }
-    assert_eq!(draw(&logits, 0.0, &[0.9]).unwrap(), [70]);
+    for temperature in [0.0, 1e-300, 1e-37] {
+        assert_eq!(draw(&logits, temperature, &[0.9]).unwrap(), [70]);
+    }
     assert!(draw(&logits, -1.0, &[0.5]).is_err() && draw(&logits, 1.0, &[]).is_err());
 }
