@@ -94,6 +94,7 @@ fn codes_are_written_read_measured_and_drawn() {
     let value = |name: &str| metric(&report, name)["value"].as_f64().unwrap();
     assert!(value("code_use") > 0.0 && value("code_use") <= 1.0);
     assert!((1.0..=125.0).contains(&value("code_perplexity")));
+    assert!(metric(&report, "active_units").is_null());
     assert!((value("code_bits") * std::f64::consts::LN_2 - value("kl")).abs() < 1e-6);
     waxwork(&["report", text(&run)]).good();
     for part in ["decoder", "encoder"] {
