@@ -492,7 +492,8 @@ class Run:
         Parameters
         ----------
         samples : int
-            The number of samples to compare with real ones; 0 skips the comparison.
+            The number of samples to compare with real ones; 0 skips the comparison, as does a model that
+            completes images.
         seed : int
             The seed of these samples.
         count : int, optional
