@@ -13,7 +13,7 @@ import mlflow
 run = pathlib.Path(sys.argv[1])
 metrics = run / "metrics.jsonl"
 mlflow.set_experiment((sys.argv[2:] or ["waxwork"])[0])
-sent, training = -1, True
+sent, training = set(), True
 with mlflow.start_run(run_name=run.name):
     mlflow.log_artifact(str(run / "recipe.toml"))
     while training:
@@ -22,7 +22,7 @@ with mlflow.start_run(run_name=run.name):
         for line in text[: text.rfind("\n") + 1].splitlines():  # the last line may be incomplete
             values = {name: value for name, value in json.loads(line).items() if value is not None}
             step = values.pop("step")
-            if step > sent:  # a resumed run writes some lines again, with the same values
+            if (step, *values) not in sent:  # a resumed run writes some lines again, with the same values
                 mlflow.log_metrics(values, step=step)
-                sent = step
+                sent.add((step, *values))
         time.sleep(5 if training else 0)

@@ -94,8 +94,13 @@ fn codes_are_written_read_measured_and_drawn() {
     let value = |name: &str| metric(&report, name)["value"].as_f64().unwrap();
     assert!(value("code_use") > 0.0 && value("code_use") <= 1.0);
     assert!((1.0..=125.0).contains(&value("code_perplexity")));
+    assert!(metric(&report, "active_units").is_null());
     assert!((value("code_bits") * std::f64::consts::LN_2 - value("kl")).abs() < 1e-6);
     waxwork(&["report", text(&run)]).good();
+    for file in ["README.md", "report.html"] {
+        let page = std::fs::read_to_string(run.join(file)).unwrap();
+        assert!(page.contains("maps of 49 codes, each one of 125"), "{file}");
+    }
     for part in ["decoder", "encoder"] {
         waxwork(&["export", text(&run), "--part", part]).good();
         assert!(run.join(part).with_extension("onnx").is_file());

@@ -82,7 +82,9 @@ fn other_commands_know_a_run_that_completes_images() {
     assert!(read("report.html").contains("Completions"));
 
     let arguments = ["-n", "60", "--importance-samples", "5", "--json"];
-    let report = waxwork(&[&["evaluate", text(&run)], &arguments[..]].concat()).good().stdout;
+    let measured = waxwork(&[&["evaluate", text(&run)], &arguments[..]].concat()).good();
+    assert!(measured.stderr.contains("they are not compared with them"), "{}", measured.stderr);
+    let report = measured.stdout;
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     for name in ["neg_elbo", "neg_log_likelihood"] {
         let found = metric(&report, name);
@@ -132,6 +134,7 @@ fn what_cannot_be_completed_is_refused() {
     refused(&[&good, "--mask", &black], &["black.png", "no white pixel"]);
     refused(&[&good, "--mask", &black, "--given", "left"], &["--given", "--mask"]);
     refused(&[&good, "--given", "middle"], &["middle"]);
+    refused(&[&good, "--count", "3"], &["--count", "IMAGE"]);
     refused(&[&path("absent.png")], &["absent.png"]);
     refused(&[&good, "-n", "0"], &["at least 1"]);
     std::fs::write(path("cut.png"), &std::fs::read(&good).unwrap()[..60]).unwrap();

@@ -30,6 +30,8 @@ fn data_sets_are_listed_and_shown() {
         assert!(out.is_file());
         assert!(waxwork(&["data", "verify", name]).good().stdout.contains("embedded"));
     }
+    let folders = waxwork(&["data", "verify", "sprites64"]).good().stdout;
+    assert_eq!(folders, "the hashes of the files of `sprites64` are not known\n");
 }
 
 #[test]

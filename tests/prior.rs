@@ -88,6 +88,19 @@ fn a_flow_can_be_fitted_instead_of_a_mixture() {
     assert!(!path("x").exists());
 }
 
+#[test]
+fn a_flow_is_refused_where_training_needed_a_normal_prior() {
+    let folder = tempfile::tempdir().unwrap();
+    for (key, value) in [("model.free_bits", "0.1"), ("model.total_correlation", "2")] {
+        let run = folder.path().join(key);
+        let setting = format!("{key}={value}");
+        waxwork(&small_of("vae-digits", &run, &["--set", "model.latent_dim=2", "--set", &setting])).good();
+        let flow = ["fit-prior", text(&run), "--kind", "maf"];
+        waxwork(&flow).refused(&["trained with", key, "fit a mixture with `--kind gmm`"]);
+        waxwork(&["fit-prior", text(&run), "--components", "2"]).good();
+    }
+}
+
 /// The flow is learned with the networks here. A graph has a copy of each layer for every latent dimension.
 #[test]
 fn a_flow_that_is_too_large_for_a_graph_is_refused_with_one_line() {

@@ -498,10 +498,50 @@ import mlflow";
     let end = "client = mlflow.MlflowClient()
 found, = mlflow.search_runs(experiment_names=['waxwork'], output_format='list')
 assert found.info.run_name == 'run' and found.info.status == 'FINISHED', found
-for name in expected[0][1]:
+for name in {name for _, values in expected for name in values}:
     history = [(value.step, value.value) for value in client.get_metric_history(found.info.run_id, name)]
     assert sorted(history) == [(step, values[name]) for step, values in expected if name in values], name";
     tail("mlflow", start, end);
+}
+
+/// What they send, without the programs that get it.
+#[test]
+fn scripts_for_trackers_send_every_line_once() {
+    let Some(python) = python("python/wandb_tail.py and mlflow_tail.py", &["tomllib"]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("run.json", r#"{"status": "finished"}"#);
+    write("recipe.toml", "description = \"a run\"\n");
+    // Step 2 was logged and validated. A resumed run can repeat lines, and be in the middle of one.
+    let lines = [
+        r#"{"step":1,"loss":2.0}"#,
+        r#"{"step":2,"loss":1.0}"#,
+        r#"{"step":2,"validation/gap":1.5,"validation/other":null}"#,
+        r#"{"step":2,"loss":1.0}"#,
+        r#"{"step":3,"lo"#,
+    ];
+    write("metrics.jsonl", &lines.join("\n"));
+    let script = "
+import contextlib, runpy, sys, types
+sent = []
+def log(values, step):
+    sent.append((step, values))
+def nothing(*_, **__):
+    return contextlib.nullcontext()
+sys.modules['wandb'] = types.SimpleNamespace(init=nothing, log=log, finish=nothing)
+sys.modules['mlflow'] = types.SimpleNamespace(
+    set_experiment=nothing, start_run=nothing, log_artifact=nothing, log_metrics=log)
+sys.argv = ['tail.py', '.']
+for package in ('wandb', 'mlflow'):
+    sent.clear()
+    runpy.run_path(FOLDER + f'/{package}_tail.py')
+    assert sent == [(1, {'loss': 2.0}), (2, {'loss': 1.0}), (2, {'validation/gap': 1.5})], (package, sent)
+";
+    let scripts = format!("{:?}", concat!(env!("CARGO_MANIFEST_DIR"), "/../../python"));
+    let mut command = std::process::Command::new(&python);
+    let output =
+        command.arg("-c").arg(script.replace("FOLDER", &scripts)).current_dir(folder.path()).output();
+    finished(&output.unwrap()).good();
 }
 
 #[test]

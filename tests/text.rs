@@ -203,6 +203,7 @@ fn a_policy_is_trained_measured_and_repeated_to_the_bit() {
     let page = std::fs::read_to_string(run.join("report.html")).unwrap();
     assert!(page.contains("aria-label=\"nll_oracle across"), "the curve of both likelihoods is drawn");
     waxwork(&["export", text(&run)]).refused(&["gan"]);
+    waxwork(&["sample", text(&run), "--truncation", "1.0"]).refused(&["truncation", "temperature"]);
     let missing = ["--set", "data.oracle.weights=\"nowhere.safetensors\""];
     waxwork(&small_seqgan(&path("other"), &missing)).refused(&["nowhere.safetensors"]);
     waxwork(&small_of("gan-phrases", &path("other"), &missing)).refused(&["data.oracle", "`oracle`"]);

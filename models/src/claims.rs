@@ -8,9 +8,10 @@ use crate::{Difference, Recipe, Result};
 const TOLD: usize = 4;
 
 /// Settings in steps, and what a run that is shorter never reaches.
-const STEPS: [(&str, &str); 4] = [
+const STEPS: [(&str, &str); 5] = [
     ("model.kl_warmup_steps", "the KL term never has its full weight"),
     ("model.completion.guess_steps", "only the guesses are trained"),
+    ("model.policy.likelihood_steps", "the discriminator is never trained"),
     ("optimizer.warmup_steps", "the learning rate never reaches its base"),
     ("model.n_critic", "the generator is never trained"),
 ];
@@ -136,6 +137,10 @@ mod tests {
             ]
         );
         assert_eq!(recipe.beyond(1000).unwrap(), [] as [&str; 0]);
+        let policy = changed("gan-seqgan", &[]);
+        assert!(policy.beyond(5999).unwrap()[0].ends_with("5999 steps: the discriminator is never trained"));
+        // A language model of its own.
+        assert_eq!(policy.beyond(6000).unwrap(), [] as [&str; 0]);
         let stepped = "optimizer.schedule={kind=\"steps\",milestones=[10,90],factor=0.1}";
         let recipe = changed("gan-digits", &["model.n_critic=5", stepped]);
         assert_eq!(recipe.beyond(100).unwrap().len(), 0);

@@ -46,6 +46,16 @@ pub enum Error {
         family: String,
     },
 
+    /// The run was trained with a key that does not go with the prior to be fitted.
+    #[error(
+        "such a prior cannot be fitted to this run, which was trained with `{key}`: that needs the KL divergence from a \
+         normal distribution in closed form"
+    )]
+    PriorUnfit {
+        /// The key.
+        key: String,
+    },
+
     /// The model has no prior that could be fitted.
     #[error("{family} models have no prior to fit: only VAEs and VAEs conditioned on classes have one")]
     NoPrior {

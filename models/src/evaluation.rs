@@ -101,12 +101,12 @@ pub fn evaluate(path: &Path, config: &EvaluationConfig<'_>, device: &Device) -> 
 /// Several processes may measure together ([`EvaluationConfig::collective`]). The first one's report has the
 /// bytes of one process. The others' reports lack metrics, because these processes only share the work.
 ///
-/// # Errors
-/// [`Error::NothingToMeasure`] for a model without a bound or a likelihood if no samples are requested; an error if language
-/// models are requested for other data than texts, or temperatures of a model that does not draw texts;
-/// errors of the data and the judges.
-///
 /// Of a model that completes images, only the likelihood of the missing pixels and the codes are measured.
+///
+/// # Errors
+/// [`Error::NothingToMeasure`] for a model without a bound or a likelihood if no samples are requested; an error
+/// if language models are requested for other data than texts, or temperatures of a model that does not draw
+/// texts; errors of the data and the judges.
 pub fn evaluate_on(
     run: &Run,
     data: &Dataset,
@@ -300,11 +300,16 @@ fn of_test_samples(
         let progress = |done| stages("measuring codes", done, n);
         let codes = codes(encoder, reconstructor, batches, collective, progress)?;
         let texts = texts::reconstructions(reconstructor, test, device, collective, protocol, stages)?;
-        // The distance of one-hot rows says the same in a unit that means nothing.
-        let told = |metric: &Metric| texts.is_none() || metric.name != "reconstruction_rms";
+        let discrete = run.model.info().latent.code_count();
+        // The distance of one-hot rows says the same in a unit that means nothing, as does the variance of the
+        // numbers of codes.
+        let told = |metric: &Metric| match metric.name.as_str() {
+            "reconstruction_rms" => texts.is_none(),
+            "active_units" => discrete.is_none(),
+            _ => true,
+        };
         metrics.extend(codes.metrics(protocol).into_iter().filter(told));
         metrics.extend(texts);
-        let discrete = run.model.info().latent.code_count();
         if let Some(count) = discrete {
             metrics.extend(CodeUse::of(&codes.means, count)?.metrics(protocol));
         }

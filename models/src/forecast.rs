@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use toml::Value;
 use waxwork_core::step::Counters;
 use waxwork_core::{Tensor, store};
 use waxwork_data::manifest::Storage;
@@ -9,12 +10,18 @@ use waxwork_data::{Loader, LoaderConfig, Manifest};
 use waxwork_trainer::{Stop, memory, train};
 
 use crate::validation::Validation;
-use crate::{Result, TrainingRun};
+use crate::{Recipe, Result, TrainingRun};
 
 /// The time for which steps are measured, and the fewest steps: enough for work that a recipe does only every
 /// few steps.
 const MEASURED_FOR: Duration = Duration::from_secs(3);
 const MEASURED_STEPS: u64 = 6;
+
+/// The lengths of the first stages of training, one after the other.
+const STAGES: [&str; 3] =
+    ["model.completion.guess_steps", "model.policy.likelihood_steps", "model.policy.discriminator_steps"];
+/// The share of the steps that are the last stage.
+const SHARE_OF_PRIOR: &str = "model.prior.autoregressive.share";
 
 /// The estimated cost of a run.
 #[derive(Clone, Debug)]
@@ -60,7 +67,15 @@ impl TrainingRun {
         let length = config.length(self.data.train.len())?;
         let disk = train::space_needed(self.model.as_ref(), &self.state, &config, &self.data.train)?;
         let parameters = self.parameters();
-        let Some((measured_steps, steps)) = self.measure_steps(length.steps, stop)? else { return Ok(None) };
+        let starts = stages(&self.recipe, length.steps)?;
+        let (mut parts, mut measured_steps) = (Vec::new(), 0);
+        for (stage, &start) in starts.iter().enumerate() {
+            let count = starts.get(stage + 1).copied().unwrap_or(length.steps) - start;
+            self.go_to(start)?;
+            let Some((measured, time)) = self.measure_steps(count, stop)? else { return Ok(None) };
+            parts.push(ForecastPart { what: "steps", count, each: time.div_f64(measured as f64) });
+            measured_steps += measured;
+        }
         let preview = timed(|| Ok(self.preview()?))?;
         let validation = self.measure_validation()?;
         let checkpoint = timed(|| {
@@ -71,12 +86,11 @@ impl TrainingRun {
             let count = times_due(length.steps, every, otherwise);
             ForecastPart { what, count, each }
         };
-        let parts = vec![
-            ForecastPart { what: "steps", count: length.steps, each: steps.div_f64(measured_steps as f64) },
+        parts.extend([
             part("sample grids", config.sample_every, length.steps, preview),
             part("validations", config.validate_every, length.steps_per_epoch, validation),
             part("checkpoints", config.checkpoint_every, length.steps, checkpoint),
-        ];
+        ]);
         let memory = memory::peak().map(|peak| peak + self.bytes_to_draw());
         Ok(Some(Forecast { parameters, measured_steps, parts, memory, disk }))
     }
@@ -100,7 +114,6 @@ impl TrainingRun {
 
     /// The number of steps and their time, after a first step that fills caches.
     fn measure_steps(&mut self, most: u64, stop: &Stop) -> Result<Option<(u64, Duration)>> {
-        self.pass_guesses(most)?;
         let config = &self.recipe.train;
         let batches = LoaderConfig { flip: config.flip, ..LoaderConfig::new(config.batch_size, config.seed) };
         let mut loader = Loader::new(&self.data.train, &batches, self.device())?;
@@ -121,19 +134,17 @@ impl TrainingRun {
         Ok(Some((done.saturating_sub(1).max(1), began.elapsed())))
     }
 
-    /// Passes the steps that train only the guesses of a model that completes images: they take less time than
-    /// the others.
-    fn pass_guesses(&mut self, most: u64) -> Result<()> {
-        let guesses = self.recipe.model.completion().map_or(0, |completion| completion.guess_steps);
-        if (1..most).contains(&guesses) {
-            let mut tensors = self.state.tensors();
-            for tensor in tensors.values_mut() {
-                *tensor = tensor.copy().map_err(waxwork_core::Error::from)?;
-            }
-            let counters = Counters { step: guesses, ..self.state.counters() };
-            self.state.restore(&tensors, &counters)?;
+    /// Goes on to a step without training the model in the steps before it.
+    fn go_to(&mut self, step: u64) -> Result<()> {
+        if step == 0 {
+            return Ok(());
         }
-        Ok(())
+        let mut tensors = self.state.tensors();
+        for tensor in tensors.values_mut() {
+            *tensor = tensor.copy().map_err(waxwork_core::Error::from)?;
+        }
+        let counters = Counters { step, ..self.state.counters() };
+        Ok(self.state.restore(&tensors, &counters)?)
     }
 
     /// Time of one measurement on the validation split. Zero if the model has none, or if a judge makes it:
@@ -159,6 +170,27 @@ impl TrainingRun {
     }
 }
 
+/// The first step of each stage of a run of `steps` steps. A step of one stage takes another time than one of the
+/// next.
+fn stages(recipe: &Recipe, steps: u64) -> Result<Vec<u64>> {
+    let recipe = recipe.to_value()?;
+    let find = |key: &str| key.split('.').try_fold(&recipe, |value, part| value.get(part));
+    let mut starts = vec![0];
+    let mut start = 0u64;
+    for key in STAGES {
+        let length = find(key).and_then(Value::as_integer).and_then(|length| u64::try_from(length).ok());
+        start = start.saturating_add(length.unwrap_or_default());
+        starts.push(start);
+    }
+    if let Some(share) = find(SHARE_OF_PRIOR).and_then(Value::as_float) {
+        starts.push((steps as f64 * (1.0 - share)).ceil() as u64);
+    }
+    starts.retain(|start| *start < steps);
+    starts.sort_unstable();
+    starts.dedup();
+    Ok(starts)
+}
+
 /// Number of times of something that is due at every multiple of `every` (or of `otherwise` if `every` is 0)
 /// and at the end.
 fn times_due(steps: u64, every: u64, otherwise: u64) -> u64 {
@@ -179,5 +211,35 @@ mod tests {
     fn the_end_counts_and_is_not_counted_twice() {
         assert_eq!((times_due(1000, 500, 7), times_due(1001, 500, 7)), (2, 3));
         assert_eq!((times_due(1000, 0, 1000), times_due(10, 0, 3)), (1, 4));
+    }
+
+    #[test]
+    fn stages_begin_where_training_changes() {
+        let starts = |name: &str, settings: &[&str], steps: u64| {
+            let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+            stages(&Recipe::named(name, &settings).unwrap(), steps).unwrap()
+        };
+        assert_eq!(starts("vae-digits", &[], 500), [0]);
+        assert_eq!(starts("gan-seqgan", &[], 9000), [0, 6000, 7000]);
+        assert_eq!(starts("gan-seqgan", &["model.policy.likelihood_steps=0"], 6000), [0, 1000]);
+        assert_eq!(starts("gan-seqgan", &[], 6000), [0]);
+        assert_eq!(starts("vae-digits-fsq", &[], 5000), [0, 2000]);
+        let guesses =
+            ["model.network={kind=\"mlp\",hidden=[9]}", "model.completion={given=\"left\",guess_steps=30}"];
+        assert_eq!(starts("cvae-digits-holes", &guesses, 100), [0, 30]);
+        assert_eq!(starts("cvae-digits-holes", &guesses, 30), [0]);
+    }
+
+    #[test]
+    fn every_stage_is_measured() {
+        let settings = ["data.limit=40", "data.validation=8", "train.batch_size=8", "train.steps=5"];
+        let recipe = Recipe::named("vae-digits-fsq", &settings.map(String::from)).unwrap();
+        let data = waxwork_data::load(&recipe.data).unwrap();
+        let run = TrainingRun::new(recipe, data, &waxwork_core::Device::Cpu, None).unwrap();
+        let parts = run.forecast(&Stop::default()).unwrap().unwrap().parts;
+        let steps: Vec<u64> =
+            parts.iter().filter(|part| part.what == "steps").map(|part| part.count).collect();
+        assert_eq!(steps, [2, 3]);
+        assert!(parts.iter().take(2).all(|part| !part.each.is_zero()));
     }
 }

@@ -21,6 +21,7 @@
 
 mod claims;
 mod classes;
+pub mod completion;
 pub mod embedded;
 mod error;
 pub mod evaluation;

@@ -12,6 +12,9 @@ use waxwork_vae::{PriorConfig, aggregate, maf};
 use crate::training::preview_of;
 use crate::{Error, Recipe, Result, Run};
 
+/// The key of the prior in a recipe.
+const PRIOR: &str = "model.prior";
+
 /// Samples that are encoded at most.
 const MOST_SAMPLES: usize = 30_000;
 
@@ -31,8 +34,8 @@ pub struct FittedPrior {
 ///
 /// # Errors
 /// [`Error::NoPrior`] for a family without one, for two groups of latents and for latents that are codes,
-/// [`Error::NotImported`] if there is no encoder; [`Error::Core`] if `fitted` is another prior, or its size is
-/// not possible.
+/// [`Error::PriorUnfit`] for a key of the run that does not go with such a prior, [`Error::NotImported`] if
+/// there is no encoder; [`Error::Core`] if `fitted` is another prior, or its size is not possible.
 pub fn fit_prior(
     run: &Run,
     data: &Dataset,
@@ -58,7 +61,10 @@ pub fn fit_prior(
         return Err(Error::NoPrior { family: format!("{} of {of}", info.family) });
     }
     // Before the fit, which takes a while.
-    recipe.model.check_prior(info.condition.width())?;
+    recipe.model.check_prior(info.condition.width()).map_err(|error| match error {
+        waxwork_core::Error::Config { key, .. } if key != PRIOR => Error::PriorUnfit { key },
+        error => error.into(),
+    })?;
     run.needed_encoder()?;
     recipe.results.clear();
     let shape = match fitted {
@@ -96,7 +102,7 @@ pub(crate) fn fitted(
 /// The error for a prior that is not fitted to latents.
 fn unfit() -> waxwork_core::Error {
     waxwork_core::Error::Config {
-        key: "model.prior".into(),
+        key: PRIOR.into(),
         reason: "only a mixture and a maf can be fitted to latents".into(),
     }
 }
@@ -118,7 +124,7 @@ fn with_prior(
     let mut latents = vec![Vec::new(); groups];
     let mut done = 0;
     let encoder = model.encoder().ok_or_else(|| waxwork_core::Error::Config {
-        key: "model.prior".into(),
+        key: PRIOR.into(),
         reason: "a prior is fitted to latents, and this model has no encoder".into(),
     })?;
     for batch in data.batches(EVALUATION_BATCH, device)? {

@@ -3,7 +3,8 @@
 use waxwork_core::collective::{Collective, OneProcess};
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::sharing::share;
-use waxwork_core::{Condition, Device, Encode, GenerativeModel, Reconstruct, SampleRequest, Tensor, values};
+use waxwork_core::{Condition, Device, Encode, Error, GenerativeModel, Reconstruct, SampleRequest};
+use waxwork_core::{Tensor, values};
 
 /// A request for samples. Sample `i` is a function of the seed, of `i` and of its label.
 #[derive(Clone, Copy, Debug)]
@@ -38,12 +39,16 @@ pub fn in_turn(labels: &[u32], count: usize) -> Vec<u32> {
 /// order. Of several processes, only the first one's `hand_over` is called.
 ///
 /// # Errors
-/// If the labels do not fit the model, and the errors of `hand_over`.
+/// If the labels do not fit the model, or its latents cannot be truncated, and the errors of `hand_over`.
 pub fn draw<E: From<waxwork_core::Error>>(
     model: &dyn GenerativeModel,
     draw: &Draw<'_>,
     mut hand_over: impl FnMut(Tensor) -> Result<(), E>,
 ) -> Result<(), E> {
+    if draw.truncation.is_some() && model.exact().is_some() {
+        let reason = "the latents of this model choose its tokens, also the rare ones: lower the temperature";
+        return Err(Error::Config { key: "truncation".into(), reason: reason.into() }.into());
+    }
     let work = |number: usize| -> waxwork_core::Result<Tensor> {
         let first = number * EVALUATION_BATCH;
         let count = EVALUATION_BATCH.min(draw.count - first);
@@ -119,7 +124,7 @@ fn in_batches(
         progress(first + count);
     }
     if parts.is_empty() {
-        return Err(waxwork_core::Error::Empty { what: "an array", of: "sample" });
+        return Err(Error::Empty { what: "an array", of: "sample" });
     }
     Ok(Tensor::cat(&parts, 0)?)
 }

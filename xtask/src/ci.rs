@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: everything that CI checks, cheapest first. CI only calls this command.
+//! `cargo xtask ci`: what CI checks, cheapest first. CI only calls this command.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 use crate::{book, mpi_test, paper, python_test, repro, test, tidy, web};
 
 pub(crate) const HELP: &str = "\
-Run everything that CI checks, cheapest first; stop at the first failure
+Run what CI checks, cheapest first; stop at the first failure
 
 Usage: cargo xtask ci [--quick | --crates]
 

@@ -150,7 +150,7 @@ const COMMANDS: &[Command] = &[
         help: dist::HELP,
         run: dist::run,
     },
-    Command { name: "ci", summary: "Run everything that CI checks", help: ci::HELP, run: ci::run },
+    Command { name: "ci", summary: "Run what CI checks", help: ci::HELP, run: ci::run },
 ];
 
 fn main() -> ExitCode {
@@ -220,7 +220,7 @@ Examples:
   cargo xtask train                    train every family on embedded digits; needs no data, no network
   cargo xtask train vae-mnist --data-dir path/to/data
   cargo xtask test                     run the tests that must pass before you propose a change
-  cargo xtask ci                       run everything that CI checks
+  cargo xtask ci                       run what CI checks
 
 Run `cargo xtask <command> --help` for the details of a command."
     )

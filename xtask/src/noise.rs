@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+use crate::files;
 use crate::key::key;
 use crate::nearest::nearest;
 use crate::process;
@@ -254,7 +255,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
 fn write_page(root: &Path, results: &Results) -> Result<PathBuf> {
     let path = root.join("docs/noise.md");
     let text = page::page(root, results)?;
-    fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+    files::write(&path, &text)?;
     Ok(path)
 }
 

@@ -117,6 +117,7 @@ fn advice(error: &(dyn Error + 'static)) -> Option<String> {
                 let path = path.display();
                 Some(format!("restore them, or fork the run: `waxwork train --fork {path}`"))
             }
+            ModelError::PriorUnfit { .. } => Some("fit a mixture with `--kind gmm`".into()),
             ModelError::Core(error) => about_model(error),
             ModelError::Data(error) => about_data(error),
             ModelError::Trainer(error) => about_run(error),

@@ -1,4 +1,5 @@
-//! Messages about data that was read: how folders and columns were interpreted, and what was left out.
+//! Messages about what a command does with its input: how folders and columns were interpreted, and what was
+//! left out.
 
 use waxwork_data::{Dataset, Note};
 
@@ -35,4 +36,12 @@ pub(crate) fn say(notes: &[Note]) {
             tracing::info!(target: TARGET, "{note}");
         }
     }
+}
+
+/// Logs that samples of a model that completes images are not compared with real ones.
+pub(crate) fn no_samples_of_completions() {
+    tracing::info!(
+        target: TARGET,
+        "this model completes images: its completions share pixels with real images, so they are not compared with them"
+    );
 }

@@ -147,6 +147,7 @@ impl From<waxwork_models::Error> for Fault {
             E::Failed { .. } => Class::Training,
             E::NoEncoder { .. }
             | E::NoPrior { .. }
+            | E::PriorUnfit { .. }
             | E::NoCompletion { .. }
             | E::NothingToExport { .. }
             | E::NothingToMeasure { .. }

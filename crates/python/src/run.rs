@@ -7,15 +7,16 @@ use pyo3::types::{PyByteArray, PyBytes};
 use waxwork_cli::{write_evaluation, write_report};
 use waxwork_core::onnx::Part;
 use waxwork_core::walk::{self, Interpolation, Traversal, Walk};
-use waxwork_core::{Condition, Device, Kind, SampleRequest, Tensor, device, store, values};
+use waxwork_core::{Condition, Device, ImageShape, Kind, SampleRequest, Tensor, device, store, values};
 use waxwork_data::Dataset;
 use waxwork_data::table::Table;
 use waxwork_data::table::encode::Encoder;
 use waxwork_data::text;
 use waxwork_eval::{ArrayError, Inception, Protocol, arrays};
+use waxwork_models::completion::{self, Asked};
 use waxwork_models::resume::data_differences;
 use waxwork_models::sampling::{self, Draw};
-use waxwork_models::{Classes, EvaluationConfig, Weights, evaluate_on, rows, sounds};
+use waxwork_models::{Classes, EvaluationConfig, GivenPart, Weights, evaluate_on, rows, sounds};
 
 use crate::arrays::{Floats, Made, tensor};
 use crate::compute::{Watch, compute};
@@ -201,6 +202,25 @@ impl Run {
     }
 }
 
+/// The mask of the pixels that are given, of an array that is white where pixels are missing: one for all images, or
+/// one for each.
+fn mask_of(npy: &[u8], images: &Tensor) -> Result<Tensor, Fault> {
+    let wrong = |reason: String| Fault::data(format!("mask: {reason}"));
+    let (count, _, height, width) = images.dims4().map_err(waxwork_core::Error::from)?;
+    let white = arrays::images(&tensor("mask", npy)?, ImageShape::new(1, height, width));
+    let white = white.map_err(|error| wrong(error.to_string()))?;
+    let given = |values: &[f32]| values.iter().map(|value| f32::from(u8::from(*value < 0.5))).collect();
+    let mask: Vec<f32> = values::read(&white, given)?;
+    if mask.iter().all(|given| *given > 0.0) {
+        return Err(wrong("it has no white pixel, so it marks nothing to complete".into()));
+    }
+    let masks = white.dims().first().copied().unwrap_or_default();
+    if masks != 1 && masks != count {
+        return Err(wrong(format!("{masks} masks for {count} images")));
+    }
+    Ok(Tensor::from_vec(mask, white.dims(), &Device::Cpu).map_err(waxwork_core::Error::from)?)
+}
+
 /// [`Inputs`] without ties to the interpreter.
 enum Given<'a> {
     Array(&'a [u8]),
@@ -307,9 +327,13 @@ impl Run {
     /// The class number of each name or number.
     fn labels(&self, words: Vec<String>) -> PyResult<Vec<u32>> {
         if self.classes.is_empty() && !words.is_empty() {
-            let family = &self.run.info.model.family;
-            let message = format!("this model takes no labels: {family} models are unconditional");
-            return Err(Fault::data(message).into());
+            let info = self.run.model.info();
+            let why = if info.condition.is_part() {
+                "it completes images; call `Run.complete`".to_owned()
+            } else {
+                format!("{} models are unconditional", info.family)
+            };
+            return Err(Fault::data(format!("this model takes no labels: {why}")).into());
         }
         guard(|| {
             let labels = words.iter().map(|word| self.classes.label(word)).collect::<Result<_, _>>();
@@ -425,6 +449,39 @@ impl Run {
             let reconstructor = self.run.needed_reconstructor()?;
             self.made(&sampling::reconstruct(reconstructor, &self.device, seen, labels, done)?, 0)
         })
+    }
+
+    /// Completions of images, all of the first before those of the second.
+    #[expect(clippy::too_many_arguments, reason = "the method of Python that calls it names them")]
+    fn complete<'py>(
+        &self,
+        py: Python<'py>,
+        images: &[u8],
+        given: Option<String>,
+        mask: Option<&[u8]>,
+        draws: usize,
+        seed: u64,
+        threads: Option<usize>,
+        progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let made = compute(py, threads, progress.as_ref(), |watch| {
+            self.run.needed_completer()?;
+            let images = self.seen(Given::Array(images), None)?;
+            let asked = match (given, mask) {
+                (Some(part), _) => {
+                    let part = serde_json::from_value::<GivenPart>(part.into());
+                    Asked::Part(part.map_err(|error| Fault::data(format!("given: {error}")))?, seed)
+                }
+                (None, Some(mask)) => Asked::Mask(mask_of(mask, &images)?),
+                (None, None) => Asked::Learned,
+            };
+            let numbers: Vec<u64> = (0..images.dims().first().copied().unwrap_or_default() as u64).collect();
+            let given = completion::given(&self.run, &images, &numbers, &asked)?;
+            let all = numbers.len().saturating_mul(draws) as u64;
+            let done = |done: usize| watch.progress("completing", done as u64, all);
+            self.made(&completion::complete(self.run.model.as_ref(), &given, draws, seed, done)?, 0)
+        })?;
+        made.into_python(py)
     }
 
     fn decode<'py>(

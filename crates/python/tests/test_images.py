@@ -103,6 +103,51 @@ def test_latents_are_those_of_the_command(cvae: ww.Run, vae: ww.Run, command: Co
     assert same(cvae.reconstruct(grey, labels), cvae.decode(conditional, labels))
 
 
+def test_completions_are_those_of_the_command(
+    home: Path, vae: ww.Run, command: Command, tmp_path: Path
+) -> None:
+    run = ww.train("cvae-digits-holes", steps=2, set=SMALL_VAE, out=home / "holes", progress=False)
+    grey = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    file, picture = tmp_path / "images.npy", tmp_path / "mask.png"
+    np.save(file, grey)
+
+    def told(*options: object) -> bytes:
+        return written(command, tmp_path, "complete", run.path, file, "-n", 2, "--seed", 3, *options).tobytes()
+
+    found = run.complete(grey, n=2, seed=3)
+    assert found.shape == (3, 2, 1, 28, 28) and found.tobytes() == told()
+    left = run.complete(grey, n=2, seed=3, given="left", threads=1)
+    assert left.tobytes() == told("--given", "left")
+    assert (left[:, :, 0, :, :14] == (grey.astype(np.float32) / 255)[:, None, :, :14]).all()
+    box = run.complete(grey, n=2, seed=3, given="all-but-a-box")
+    assert box.tobytes() == told("--given", "all-but-a-box")
+
+    white = np.full((28, 28), 127, dtype=np.uint8)
+    white[:14] = 128
+    write_png(picture, white)
+    masked = run.complete(grey, n=2, seed=3, mask=white)
+    assert masked.tobytes() == told("--mask", picture)
+    assert same(masked, run.complete(grey, n=2, seed=3, mask=white > 127))
+    each = np.stack([white, white[::-1], white])
+    of_each = run.complete(grey, n=2, seed=3, mask=each)
+    assert same(of_each[0], masked[0]) and not same(of_each[1], masked[1])
+
+    for options, words in [
+        ({"given": "left", "mask": white}, "not both"),
+        ({"given": "middle"}, "given: unknown variant `middle`, expected one of `lower-left`"),
+        ({"mask": white[:14]}, "mask: .*14"),
+        ({"mask": each[:2]}, "mask: 2 masks for 3 images"),
+        ({"mask": np.zeros((28, 28), dtype=bool)}, "mask: .*marks nothing"),
+        ({"n": 0}, "n is 0"),
+    ]:
+        with pytest.raises(ww.DataError, match=words):
+            run.complete(grey, **options)
+    with pytest.raises(ww.DataError, match="it completes images"):
+        run.sample(3, labels=[0, 1, 2])
+    with pytest.raises(ww.ModelError, match="completes no images"):
+        vae.complete(grey)
+
+
 def test_walks_are_those_of_the_command(cgan: ww.Run, vae: ww.Run, command: Command, tmp_path: Path) -> None:
     way = cgan.interpolate(3, labels=[3, 8], seed=5)
     assert way.shape == (3, 10, 1, 28, 28)

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::report;
+use crate::files;
 use crate::process;
 use crate::waxwork::{self, Hub, Profile};
 use crate::workspace::Workspace;
@@ -173,7 +174,7 @@ impl Contest {
         };
         let all: Map<String, Value> = contests.iter().map(of).collect();
         let text = serde_json::to_string_pretty(&all)? + "\n";
-        fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
+        files::write(path, &text)
     }
 
     /// Replaces the results of the data sets in `new`, and keeps those of others.
@@ -408,8 +409,7 @@ pub(super) fn run(
     Contest::write_all(&contests, &kept)?;
     let points = all_points(&contests);
     let picture = workspace.root.join("docs/images/quality.svg");
-    fs::write(&picture, drawing(&points))
-        .with_context(|| format!("failed to write {}", picture.display()))?;
+    files::write(&picture, &drawing(&points))?;
     print!("{}", table(&points));
     let settings = contests
         .iter()

@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use crate::{files, waxwork};
+
 /// The metrics that are kept. A family without a bound, or without labels, lacks some of them.
 pub(super) const METRICS: [&str; 5] =
     ["judge_frechet", "judge_agreement", "judge_class_entropy", "judge_recall", "neg_elbo"];
@@ -43,12 +45,11 @@ impl Outcome {
         if !metrics.contains_key(METRICS[0]) {
             bail!("{}: no metric `{}`", run.display(), METRICS[0]);
         }
-        let text = |key: &str| info[key].as_str().unwrap_or("unknown").to_owned();
         Ok(Self {
             row: row.to_owned(),
             key: key.to_owned(),
             seconds: info["seconds"].as_f64().context("run.json has no `seconds`")?,
-            program: format!("{} ({})", text("version"), text("revision")),
+            program: waxwork::version_in(&info),
             metrics,
         })
     }
@@ -98,7 +99,7 @@ impl Results {
         }
         let list: Vec<Value> = self.0.iter().map(Outcome::to_json).collect();
         let text = serde_json::to_string_pretty(&list)? + "\n";
-        fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
+        files::write(path, &text)
     }
 
     /// Adds an outcome, in place of an earlier one of the same row.

@@ -244,7 +244,7 @@ pub(crate) struct CompleteArguments {
     /// Complete N test images, always the same ones
     ///
     /// Only without IMAGE. Classes are represented in proportion.
-    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = at_least_one, conflicts_with = "images")]
     pub(crate) count: usize,
     /// Seed the latent vectors with N
     #[arg(long, value_name = "N", default_value_t = 0)]

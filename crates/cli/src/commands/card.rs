@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use waxwork_core::Kind;
-use waxwork_core::store;
+use waxwork_core::model::ModelInfo;
+use waxwork_core::{Kind, store};
 use waxwork_data::{Manifest, manifest};
 use waxwork_eval::Report;
 use waxwork_models::{Classes, Recipe};
@@ -34,7 +34,8 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     } else {
         writeln!(card, "![samples](samples/step-{shown:06}.png)\n")?;
     }
-    writeln!(card, "| | |\n|---|---|\n| model | {family}, latent dimension {} |", model.latent_dim())?;
+    let latents = codes(model).unwrap_or_else(|| format!("latent dimension {}", model.latent_dim()));
+    writeln!(card, "| | |\n|---|---|\n| model | {family}, {latents} |")?;
     match info.kind() {
         Kind::Image(shape) => writeln!(card, "| images | {shape}, values in [0, 1] |")?,
         kind @ (Kind::Points { .. }
@@ -81,6 +82,12 @@ pub(crate) fn write(folder: &RunFolder, recipe: &Recipe, outcome: &Outcome) -> R
     }
     store::write(&folder.card(), card.as_bytes())?;
     Ok(folder.card())
+}
+
+/// What latents are in words, if they are codes.
+pub(crate) fn codes(model: &ModelInfo) -> Option<String> {
+    let count = model.latent.code_count()?;
+    Some(format!("maps of {} codes, each one of {count}", model.latent_dim()))
 }
 
 /// The number of classes and their names; empty without classes.

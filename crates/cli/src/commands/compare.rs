@@ -237,11 +237,12 @@ fn costs(run: &Run) -> Result<BTreeMap<&'static str, f64>, Failure> {
     if let Some(most) = memory.reduce(f64::max) {
         costs.insert("peak training memory, MiB", most / f64::from(1 << 20));
     }
-    // A model that completes images takes as long for black ones.
-    let black = || Tensor::zeros(run.model.info().sample.batch(SAMPLED), DType::F32, &Device::Cpu);
-    let numbers: Vec<u64> = (0..SAMPLED as u64).collect();
     let condition = match run.model.completer() {
-        Some(completer) => completer.given(&black()?, &numbers)?,
+        // Black images take as long as others.
+        Some(completer) => {
+            let black = Tensor::zeros(run.model.info().sample.batch(SAMPLED), DType::F32, &Device::Cpu)?;
+            completer.given(&black, &(0..SAMPLED as u64).collect::<Vec<_>>())?
+        }
         None => Condition::None,
     };
     let mut times = Vec::new();

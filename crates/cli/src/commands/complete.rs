@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use waxwork_core::model::ModelInfo;
-use waxwork_core::rng::Stream;
-use waxwork_core::{Condition, Device, ImageShape, Kind, SampleRequest, Tensor, device, store, values};
+use waxwork_core::{Condition, Device, ImageShape, Kind, Tensor, device, store};
 use waxwork_media::grid;
-use waxwork_models::{GivenPart, Run};
+use waxwork_models::GivenPart;
+use waxwork_models::completion::{Asked, complete, given};
 
 use crate::args::{CompleteArguments, PartOfImage};
 use crate::commands::foreign;
@@ -20,7 +20,7 @@ const WHITE: u8 = 128;
 pub(crate) fn run(arguments: &CompleteArguments) -> Result<String, Failure> {
     let device = device::open(&arguments.device)?;
     let run = open(&arguments.run, &device)?;
-    let completer = run.needed_completer()?;
+    run.needed_completer()?;
     let form = Form::from(&run);
     let Kind::Image(shape) = form.kind else {
         return Err(Failure::new(format!("only images can be completed, but this run makes {}", form.kind)));
@@ -29,6 +29,9 @@ pub(crate) fn run(arguments: &CompleteArguments) -> Result<String, Failure> {
     output::check_target(&out, &form.kind)?;
     let (images, numbers) = if arguments.images.is_empty() {
         let test = data(&run, arguments.data_dir.as_ref())?.test.subset(arguments.count);
+        if test.is_empty() {
+            return Err(Failure::new("there are no test images to complete"));
+        }
         let batch = test.batch(&(0..test.len()).collect::<Vec<_>>(), &Device::Cpu)?;
         (batch.inputs, batch.indices)
     } else {
@@ -36,16 +39,17 @@ pub(crate) fn run(arguments: &CompleteArguments) -> Result<String, Failure> {
         let numbers = (0..images.dim(0)? as u64).collect();
         (images, numbers)
     };
-    let given = match (arguments.given, &arguments.mask) {
-        (Some(part), _) => {
-            let stream = Stream::new(arguments.seed, "given", 0);
-            part_of(&images, GivenPart::from(part).masks(shape, &stream, &numbers)?)?
-        }
-        (None, Some(path)) => part_of(&images, mask_of(path, shape, numbers.len())?)?,
-        (None, None) => completer.given(&images, &numbers)?,
+    let asked = match (arguments.given, &arguments.mask) {
+        (Some(part), _) => Asked::Part(part.into(), arguments.seed),
+        (None, Some(path)) => Asked::Mask(mask_of(path, shape)?),
+        (None, None) => Asked::Learned,
     };
-    warn_of_another_part(&run, arguments);
-    let made = completions(&run, &given, arguments.draws, arguments.seed)?;
+    let given = given(&run, &images, &numbers, &asked)?;
+    let bar = output::bar(numbers.len().saturating_mul(arguments.draws), "completing");
+    let shown = |done: usize| bar.set_position(done as u64);
+    let made = complete(run.model.as_ref(), &given, arguments.draws, arguments.seed, shown);
+    bar.finish_and_clear();
+    let made = made?;
     // Where a mask is white, a user's own image may hold anything.
     let original = (arguments.mask.is_none() || arguments.images.is_empty()).then_some(&images);
     if output::extension(&out).as_deref() == Some("png") {
@@ -63,22 +67,6 @@ pub(crate) fn command_of(info: &ModelInfo) -> &'static str {
     if info.condition.is_part() { "complete" } else { "sample" }
 }
 
-/// Completions of images, on the CPU: `draws` of the first, then as many of the second, and so on.
-pub(crate) fn completions(run: &Run, given: &Condition, draws: usize, seed: u64) -> Result<Tensor, Failure> {
-    let (known, mask) = parts(given)?;
-    let repeated = |images: &Tensor| -> Result<Tensor, Failure> {
-        let (n, channels, height, width) = images.dims4()?;
-        let each = images.unsqueeze(1)?.broadcast_as((n, draws, channels, height, width))?;
-        Ok(each.reshape((n * draws, channels, height, width))?)
-    };
-    let condition = Condition::Part { values: repeated(known)?, mask: repeated(mask)? };
-    let count = draws * known.dim(0)?;
-    let request = SampleRequest { condition, ..SampleRequest::new(seed, count) };
-    let made = run.model.sample(&request)?.to_device(&Device::Cpu)?;
-    values::check("images", &made)?;
-    Ok(made)
-}
-
 /// One row per image: its given part, in which missing pixels are grey, its completions, and the original if
 /// there is one. Returns the images of all rows, and their number in a row.
 pub(crate) fn rows(
@@ -86,7 +74,9 @@ pub(crate) fn rows(
     made: &Tensor,
     original: Option<&Tensor>,
 ) -> Result<(Tensor, usize), Failure> {
-    let (known, mask) = parts(given)?;
+    let Condition::Part { values: known, mask } = given else {
+        return Err(waxwork_core::Error::NothingGiven.into());
+    };
     let shown = (known + mask.affine(-0.5, 0.5)?)?;
     let n = shown.dim(0)?;
     let draws = made.dim(0)? / n.max(1);
@@ -101,21 +91,8 @@ pub(crate) fn rows(
     Ok((Tensor::cat(&rows, 0)?, draws + 1 + usize::from(original.is_some())))
 }
 
-/// The values of a given part, and their mask.
-fn parts(given: &Condition) -> Result<(&Tensor, &Tensor), Failure> {
-    match given {
-        Condition::Part { values, mask } => Ok((values, mask)),
-        _ => Err(waxwork_core::Error::NothingGiven.into()),
-    }
-}
-
-/// The part of images for which `mask` is 1.
-fn part_of(images: &Tensor, mask: Tensor) -> Result<Condition, Failure> {
-    Ok(Condition::Part { values: images.mul(&mask)?, mask })
-}
-
-/// The mask in a picture, `(n, C, H, W)`: 0 where it is white, 1 where it is black.
-fn mask_of(path: &Path, shape: ImageShape, n: usize) -> Result<Tensor, Failure> {
+/// The mask in a picture, `(1, 1, H, W)`: 0 where it is white, 1 where it is black.
+fn mask_of(path: &Path, shape: ImageShape) -> Result<Tensor, Failure> {
     let pixels = foreign::exact(path, ImageShape { channels: 1, ..shape })?;
     if pixels.iter().all(|&pixel| pixel < WHITE) {
         return Err(Failure::new(format!(
@@ -123,22 +100,8 @@ fn mask_of(path: &Path, shape: ImageShape, n: usize) -> Result<Tensor, Failure> 
             path.display()
         )));
     }
-    let ImageShape { channels, height, width } = shape;
     let mask: Vec<f32> = pixels.iter().map(|&pixel| if pixel < WHITE { 1.0 } else { 0.0 }).collect();
-    let mask = Tensor::from_vec(mask, (1, 1, height, width), &Device::Cpu)?;
-    Ok(mask.broadcast_as((n, channels, height, width))?.contiguous()?)
-}
-
-/// Warns if a model is to complete other parts than those that it has learned to complete.
-fn warn_of_another_part(run: &Run, arguments: &CompleteArguments) {
-    let Some(learned) = run.recipe.model.completion().map(|completion| completion.given) else { return };
-    let other = arguments.given.is_some_and(|part| GivenPart::from(part) != learned);
-    if !learned.is_drawn() && (other || arguments.mask.is_some()) {
-        tracing::warn!(
-            "this model has only learned to complete images of which {} is given; with another part, expect worse",
-            learned.name()
-        );
-    }
+    Ok(Tensor::from_vec(mask, (1, 1, shape.height, shape.width), &Device::Cpu)?)
 }
 
 impl From<PartOfImage> for GivenPart {

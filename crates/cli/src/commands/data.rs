@@ -171,7 +171,10 @@ fn check(name: &str, folder: Option<&Path>) -> Result<String, Failure> {
     };
     let table = output::table(&reports.iter().map(row).collect::<Vec<_>>());
     match bad {
-        0 if reports.is_empty() => Ok(format!("`{name}` is embedded: it has no files to check\n")),
+        0 if reports.is_empty() && Manifest::find(name)?.is_embedded() => {
+            Ok(format!("`{name}` is embedded: it has no files to check\n"))
+        }
+        0 if reports.is_empty() => Ok(format!("the hashes of the files of `{name}` are not known\n")),
         0 => Ok(table),
         _ => {
             let folder = folder.map_or_else(files::cache_dir, |folder| Ok(folder.to_owned()))?;

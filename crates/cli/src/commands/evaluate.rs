@@ -15,6 +15,7 @@ use crate::commands::judging::{inception, report_of};
 use crate::commands::sample::{data, load, open};
 use crate::commands::tables;
 use crate::failure::Failure;
+use crate::notes;
 use crate::output::{self, Form, Stages};
 use crate::processes::Together;
 
@@ -46,6 +47,9 @@ fn of_run(
     let device = together.open_device(&arguments.device)?;
     let run = open(path, &device)?;
     together.agree_on_weights(&run)?;
+    if run.model.completer().is_some() && samples > 0 {
+        notes::no_samples_of_completions();
+    }
     let (data, whole, inception) = together.in_turns(|| {
         let data = data(&run, arguments.data_dir.as_ref())?;
         let whole = run.whole_data(arguments.data_dir.as_deref()).map(|config| load(&config)).transpose()?;

@@ -35,6 +35,11 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
             arguments.run.display()
         )));
     }
+    let path = arguments.out.clone().unwrap_or_else(|| beside(&arguments.run));
+    // Before the fit, which takes a while.
+    if RunFolder::open(&path).is_ok() {
+        return Err(waxwork_trainer::Error::RunExists(path).into());
+    }
     let data = data(&run, arguments.data_dir.as_ref())?;
     let started = Instant::now();
     let mut stages = Stages::default();
@@ -58,7 +63,6 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
         path if path.is_file() => store::read(&path)?,
         _ => Vec::new(),
     };
-    let path = arguments.out.clone().unwrap_or_else(|| beside(&arguments.run));
     check_space(&path, 2 * bytes.len() as u64)?;
     let folder = RunFolder::create(&path, &info, None)?;
     let step = info.model_step.unwrap_or(info.steps);

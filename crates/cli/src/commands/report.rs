@@ -10,7 +10,7 @@ use waxwork_core::{Device, Kind, SampleRequest, Tensor, device, store};
 use waxwork_data::Dataset;
 use waxwork_eval::{Metric, Report};
 use waxwork_media::{Artifact, grid, preview};
-use waxwork_models::{Classes, Recipe, Run, sounds};
+use waxwork_models::{Classes, Recipe, Run, completion, sounds};
 use waxwork_trainer::{Meter, RunFolder, RunInfo};
 
 use crate::args::ReportArguments;
@@ -243,7 +243,7 @@ impl ReportPage<'_> {
         let test = data.test.subset(COMPLETED);
         let batch = test.batch(&(0..test.len()).collect::<Vec<_>>(), &Device::Cpu)?;
         let given = run.needed_completer()?.given(&batch.inputs, &batch.indices)?;
-        let made = complete::completions(run, &given, COLUMNS - 2, 0)?;
+        let made = completion::complete(run.model.as_ref(), &given, COLUMNS - 2, 0, |_| {})?;
         let (rows, _) = complete::rows(&given, &made, Some(&batch.inputs))?;
         self.panels.push(Panel {
             title: "Completions",

@@ -36,8 +36,9 @@ pub(crate) fn facts(info: &RunInfo) -> Vec<[String; 2]> {
         Status::Failed => "diverged",
         _ => "unknown",
     };
+    let latents = card::codes(model).unwrap_or_else(|| format!("{} latent dimensions", model.latent_dim()));
     let mut facts = vec![
-        ("Model", format!("{}, {} latent dimensions", model.family, model.latent_dim())),
+        ("Model", format!("{}, {latents}", model.family)),
         ("Data", info.data.clone()),
         match info.kind() {
             Kind::Image(shape) => {

@@ -86,6 +86,16 @@ class Run:
     def reconstruct(
         self, inputs: Any, labels: list[int] | None, threads: int | None, progress: _Report
     ) -> Any: ...
+    def complete(
+        self,
+        images: bytes,
+        given: str | None,
+        mask: bytes | None,
+        draws: int,
+        seed: int,
+        threads: int | None,
+        progress: _Report,
+    ) -> tuple[list[int], bytearray]: ...
     def decode(
         self, latents: bytes, labels: list[int] | None, threads: int | None, progress: _Report
     ) -> Any: ...

@@ -22,6 +22,7 @@ Path = Union[str, "os.PathLike[str]"]
 
 _SAMPLES = 100
 """Samples where no number is given, as for the command."""
+_COMPLETIONS = 8
 _ROWS = 10
 _SHOWN_ROWS = 8
 
@@ -291,6 +292,58 @@ class Run:
         with reporter(progress) as report:
             return _out(self._native.reconstruct(_inputs(samples), numbers, threads, report))
 
+    def complete(
+        self,
+        images: Any,
+        *,
+        n: int = _COMPLETIONS,
+        given: str | None = None,
+        mask: Any = None,
+        seed: int = 0,
+        threads: int | None = None,
+        progress: Progress = None,
+    ) -> NDArray[np.float32]:
+        """Complete images of which a part is given. Pixels that are given stay exactly as they are.
+
+        Parameters
+        ----------
+        images : array
+            As for :meth:`encode`.
+        n : int
+            How often to complete each image.
+        given : {"lower-left", "left", "all-but-lower-right", "all-but-a-box"}, optional
+            The part that is given; default: the part that the model learned with.
+        mask : array, optional
+            White (True, 1.0 or, in uint8, 255) where pixels are missing, and black where they are given:
+            ``(H, W)`` for all images, or ``(N, H, W)``. Grey pixels count as the nearer of black and white.
+        seed, threads, progress
+            As for :meth:`sample`.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(N, n, C, H, W)``, float32 in [0, 1].
+
+        Raises
+        ------
+        ModelError
+            If the model has not learned to complete images.
+        DataError
+            If the images or the mask do not fit, or there is no such part.
+        """
+        if given is not None and mask is not None:
+            raise DataError("give `given` or `mask`, not both")
+        _check_seed(seed)
+        _check_count("n", n, 1)
+        white = None
+        if mask is not None:
+            array = _arrays.as_array(mask, "mask")
+            white = _arrays.npy(array[None] if array.ndim == 2 else array, "mask")
+        with reporter(progress) as report:
+            made = self._native.complete(_arrays.npy(images, "images"), given, white, n, seed, threads, report)
+        found = _arrays.floats(made)
+        return found.reshape(-1, n, *found.shape[1:])
+
     def decode(
         self,
         latents: Any,
@@ -439,7 +492,8 @@ class Run:
         Parameters
         ----------
         samples : int
-            The number of samples to compare with real ones; 0 skips the comparison.
+            The number of samples to compare with real ones; 0 skips the comparison, as does a model that
+            completes images.
         seed : int
             The seed of these samples.
         count : int, optional
