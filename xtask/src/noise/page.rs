@@ -26,19 +26,19 @@ cargo xtask noise mnist --data-dir path/to/data
 The remedies are:
 
 - **EMA**: sample from an exponential moving average of the weights (`optimizer.ema`). The recipes
-  of GANs use it anyway, so their rows show what is lost without it.
+  of GANs already use it, so their rows show the effect of training without it.
 - **Truncation**: redraw latent values beyond a magnitude (`waxwork sample --truncation`). This
   needs no training.
 - **Label smoothing**: lower the discriminator's target for real images (`model.label_smoothing`).
-- **Leave out doubtful labels**: `waxwork data doubts` lists the images whose label a classifier
-  doubts, and `data.leave_out` trains without them ([Data](book/data.md#doubtful-labels)).
+- **Leave out doubtful labels**: `waxwork data doubts` lists the images whose labels a classifier
+  doubts, and `data.leave_out` excludes them from training ([Data](book/data.md#doubtful-labels)).
 
 A judge that was trained on clean data measures 10,000 samples of each run
 ([Evaluation](evaluation.md)). Each row is one run with one seed, so small differences may be due to
 chance. Within each kind of noise, bold marks the best value of a column. A row without a finished
-and measured run says *not run*. The labels are no input of `vae` and `gan`: wrong labels change
-only the order of their training images and, if the recipe keeps the best weights of a GAN, the
-judge that chooses them.
+and measured run says *not run*. `vae` and `gan` do not use the labels as input: for them, wrong
+labels change only the order of the training images and, if the recipe keeps the best weights of a
+GAN, the judge that selects these weights.
 ";
 
 /// The whole page.
