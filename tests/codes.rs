@@ -108,7 +108,7 @@ fn what_codes_do_not_have_is_refused_in_one_line() {
     let path = |name: &str| folder.path().join(name);
     waxwork(&["interpolate", text(&run)]).refused(&["are codes", "no path"]);
     waxwork(&["traverse", text(&run)]).refused(&["are codes", "no path"]);
-    waxwork(&["fit-prior", text(&run)]).refused(&["vae of codes models have no prior to fit"]);
+    waxwork(&["fit-prior", text(&run)]).refused(&["discrete vae models have no prior to fit"]);
     waxwork(&["sample", text(&run), "--truncation", "0.5"]).refused(&["truncation", "codes"]);
     waxwork(&["export", text(&run), "--part", "prior"]).refused(&["no prior", "decoder, encoder"]);
     waxwork(&["export", text(&run), "--format", "web"]).refused(&["latents of this run are codes"]);

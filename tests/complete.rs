@@ -139,7 +139,7 @@ fn what_cannot_be_completed_is_refused() {
     waxwork(&["complete", text(&run), &good, "--out", "x.gif"]).refused(&[".gif", ".png"]);
 
     let (_other, plain) = trained("cvae-digits");
-    waxwork(&["complete", text(&plain)]).refused(&["completes no images", "model.completion"]);
+    waxwork(&["complete", text(&plain)]).refused(&["does not complete images", "model.completion"]);
     let train = |settings: &[&str], words: &[&str]| {
         let set: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
         waxwork(&small_of(RECIPE, &folder.path().join("no"), &set)).refused(words);
@@ -173,9 +173,9 @@ fn guesses_are_trained_before_the_model() {
     let mask = folder.path().join("mask.png");
     GrayImage::from_fn(28, 28, |x, _| Luma([if x < 5 { 255 } else { 0 }])).save(&mask).unwrap();
     let call = waxwork(&["complete", text(&run), "--mask", text(&mask), "--count", "2"]).good();
-    assert!(call.stderr.contains("only learned to complete images of which the left half is given"));
+    assert!(call.stderr.contains("trained only to complete images in which the left half is given"));
     let call = waxwork(&["complete", text(&run), "--count", "2"]).good();
-    assert!(!call.stderr.contains("only learned"), "{}", call.stderr);
+    assert!(!call.stderr.contains("trained only"), "{}", call.stderr);
 
     let report = waxwork(&["evaluate", text(&run), "-n", "30", "--json"]).good().stdout;
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();

@@ -39,7 +39,7 @@ pub enum Error {
 
     /// The model completes nothing.
     #[error(
-        "this {family} model completes no images: train a cvae with `model.completion`, such as the recipe `cvae-digits-holes`"
+        "this {family} model does not complete images: train a cvae with `model.completion`, such as the recipe `cvae-digits-holes`"
     )]
     NoCompletion {
         /// The model's family.

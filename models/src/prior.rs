@@ -44,18 +44,18 @@ pub fn fit_prior(
     let mut recipe = run.recipe.clone();
     let info = run.model.info();
     if info.latent.code_count().is_some() {
-        return Err(Error::NoPrior { family: format!("{} of codes", info.family) });
+        return Err(Error::NoPrior { family: format!("discrete {}", info.family) });
     }
     if recipe.model.has_two_groups() {
-        return Err(Error::NoPrior { family: format!("{} of two groups of latents", info.family) });
+        return Err(Error::NoPrior { family: format!("two-level {}", info.family) });
     }
     let Some(prior) = recipe.model.prior_mut() else {
         return Err(Error::NoPrior { family: info.family.clone() });
     };
     *prior = fitted;
     if !matches!(info.condition, ConditionSpec::None | ConditionSpec::Classes { .. }) {
-        let of = if info.condition.is_part() { "given parts" } else { "columns" };
-        return Err(Error::NoPrior { family: format!("{} of {of}", info.family) });
+        let of = if info.condition.is_part() { "image-completing" } else { "column-conditional" };
+        return Err(Error::NoPrior { family: format!("{of} {}", info.family) });
     }
     // Before the fit, which takes a while.
     recipe.model.check_prior(info.condition.width())?;
@@ -97,7 +97,7 @@ pub(crate) fn fitted(
 fn unfit() -> waxwork_core::Error {
     waxwork_core::Error::Config {
         key: "model.prior".into(),
-        reason: "only a mixture and a maf can be fitted to latents".into(),
+        reason: "only mixture and maf priors can be fitted to latents".into(),
     }
 }
 

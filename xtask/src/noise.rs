@@ -25,17 +25,17 @@ Usage: cargo xtask noise [DATA ...] [--data-dir DIR] [--steps N]
 
 DATA is digits or mnist [default: digits, which needs no files]. For each of the recipes vae-DATA,
 cvae-DATA, gan-DATA and cgan-DATA, the command trains one run on clean data, with 10 % and 30 % of
-the labels wrong, and with two strengths of pixel noise; each as the recipe is, and with every
-remedy that applies. It measures 10,000 samples of each with a judge that was trained on clean data,
-and writes docs/noise.md. Runs are kept in runs/noise, and results in xtask/noise/results.json.
+the labels wrong, and with two strengths of pixel noise, each without changes and with every remedy
+that applies. It measures 10,000 samples of each with a judge that was trained on clean data, and
+writes docs/noise.md. Runs are kept in runs/noise, and results in xtask/noise/results.json.
 
-The command skips rows whose result is kept, and resumes unfinished runs, so you can interrupt it
+The command skips rows that have a result, and resumes unfinished runs, so you can interrupt it
 and start it again. It continues if a run fails. The exit code is 1 if a run failed.
 
 Options:
   --data-dir DIR   Folder with the files of mnist [default: WAXWORK_DATA_DIR]
-  --steps N        Train N steps, to test the command; prints the tables, and keeps no results
-  --page           Write docs/noise.md from the kept results, without training
+  --steps N        Train N steps, to test the command; prints the tables and stores no results
+  --page           Write docs/noise.md from the stored results, without training
 
 Examples:
   cargo xtask noise

@@ -38,7 +38,7 @@ run failed or a mean is outside its tolerance.
 Options:
   --quick          Train the quick form of each row, in minutes; it reproduces no number
   --seeds N        Train each row with N seeds instead of the number in its table
-  --resume         Keep the results of finished runs, and resume unfinished runs; names the results
+  --resume         Keep the results of finished runs, and resume unfinished runs; lists the results
                    that another version of the program measured
   --data-dir DIR   Folder with the files of data sets [default: WAXWORK_DATA_DIR]
   --page           Write docs/papers.md from the stored results, without training

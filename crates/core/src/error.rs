@@ -121,7 +121,7 @@ pub enum Error {
     },
 
     /// A model that completes samples was given none of which it could complete the rest.
-    #[error("this model completes images, and was given none of which a part is known")]
+    #[error("this model completes images, so it needs a given part of each image")]
     NothingGiven,
 
     /// An unconditional model was given labels.
@@ -180,7 +180,7 @@ pub enum Error {
     },
 
     /// A path was asked for between latents that are codes.
-    #[error("the latents of this {family} are codes, and no path leads from one code to another")]
+    #[error("the latents of this {family} are codes, so there is no path between them")]
     NoPath {
         /// The family's name.
         family: String,

@@ -133,7 +133,7 @@ impl LatentLayout {
                 (Noise::Gumbel, _) => stream.gumbel(numbers, *len, device)?,
                 (Noise::Codes { .. }, None) => stream.uniform(numbers, *len, device)?,
                 (Noise::Codes { .. }, Some(_)) => {
-                    let reason = "codes cannot be truncated: leave it out".to_owned();
+                    let reason = "codes cannot be truncated: leave this setting out".to_owned();
                     return Err(Error::Config { key: "truncation".to_owned(), reason });
                 }
             });

@@ -91,8 +91,9 @@ impl Autoregressive {
         let tokens = kernels::largest(&batch.inputs)?;
         if self.first > 0 && flat(&tokens)?.contains(&END) {
             let key = "model.generator.ends".to_owned();
-            let reason =
-                format!("must be true, because a text of the data ends before the maximum length {length}");
+            let reason = format!(
+                "must be true, because the data has a text that ends before the maximum length {length}"
+            );
             return Err(Error::Config { key, reason });
         }
         Ok(tokens)

@@ -503,7 +503,7 @@ impl GanConfig {
             return fail(key, "a generator of the kind autoregressive does not support it".into());
         }
         if !matches!(self.loss, AdversarialLoss::NonSaturating | AdversarialLoss::Minimax) {
-            let reason = "the reward is the probability of being real, which only the discriminators of the losses non-saturating and minimax give";
+            let reason = "the reward is the probability of being real, which the discriminator outputs only with the losses non-saturating and minimax";
             return fail("loss", reason.into());
         }
         match self.policy.and_then(PolicyGradient::problem) {

@@ -102,7 +102,7 @@ impl Policy {
         let length = generator.length();
         if config.latent_dim != length {
             let reason = format!(
-                "must be {length}, the maximum length of a text: the latent vector is the noise of the draw of each token"
+                "must be {length}, the maximum length of a text: the latent vector holds one random number per token"
             );
             return Err(Error::Config { key: "model.latent_dim".into(), reason });
         }

@@ -323,19 +323,19 @@ impl PriorConfig {
                 Err(unfit_prior("a vamp prior has 1 to 1,000 components"))
             }
             Self::Maf { layers, .. } if !(1..=MOST_LAYERS).contains(layers) => {
-                Err(unfit_prior("a maf prior has 1 to 32 layers"))
+                Err(unfit_prior("a maf prior must have 1 to 32 layers"))
             }
             Self::Maf { hidden, .. } if *hidden == 0 => {
-                Err(unfit_prior("the layers of a maf prior have at least one hidden unit"))
+                Err(unfit_prior("the layers of a maf prior need at least one hidden unit"))
             }
             Self::Maf { hidden, .. } if *hidden > WIDEST => Err(unfit_prior(TOO_WIDE)),
             Self::Autoregressive { embedding, hidden, .. }
                 if [embedding, hidden].iter().any(|width| !(1..=WIDEST).contains(*width)) =>
             {
-                Err(unfit_prior("an autoregressive prior has layers of a width from 1 to 2^24"))
+                Err(unfit_prior("the layers of an autoregressive prior need a width of 1 to 2^24"))
             }
             Self::Autoregressive { share, .. } if !(*share > 0.0 && *share < 1.0) => Err(unfit_prior(
-                "the share of the steps that train an autoregressive prior is more than 0 and less than 1",
+                "the share of the steps that train an autoregressive prior must be more than 0 and less than 1",
             )),
             _ => Ok(()),
         }
@@ -349,7 +349,7 @@ pub(crate) fn unfit_prior(reason: &str) -> Error {
 
 /// The error for latents that are not codes, in a model that needs codes.
 pub(crate) fn not_codes() -> Error {
-    let reason = "the latents of this model are codes: set the kind fsq or vq".to_owned();
+    let reason = "this model needs codes as latents: set the kind fsq or vq".to_owned();
     Error::Config { key: "model.latent".into(), reason }
 }
 
@@ -484,10 +484,16 @@ impl VaeConfig {
             return fail("network", "codes need a network of the kind conv");
         }
         if self.completion.is_some() {
-            return fail("completion", "a model of codes cannot complete images: leave it or latent out");
+            return fail(
+                "completion",
+                "a model with codes cannot complete images: remove this key or model.latent",
+            );
         }
         if self.upper.is_some() {
-            return fail("upper", "a model of codes has one group of latents: leave it or latent out");
+            return fail(
+                "upper",
+                "a model with codes has one group of latents: remove this key or model.latent",
+            );
         }
         if !matches!(self.prior, PriorConfig::Autoregressive { .. }) {
             return fail("prior", "codes need an autoregressive prior: prior = { autoregressive = {} }");
@@ -503,7 +509,10 @@ impl VaeConfig {
             ("bound", !self.bound.is_mean()),
         ];
         match gaussian.into_iter().find(|(_, set)| *set) {
-            Some((key, _)) => fail(key, "codes have no KL term and no draws: leave it out"),
+            Some((key, _)) => fail(
+                key,
+                "a model with codes trains without a KL term and without random draws: leave it out",
+            ),
             None => Ok(()),
         }
     }
@@ -515,13 +524,13 @@ impl VaeConfig {
         } else if is_neutral(&weight) {
             return Ok(());
         } else if self.prior.has_weights() {
-            "it is a part of the KL divergence from a standard normal prior: leave it or model.prior out"
+            "it needs a standard normal prior: remove this key or model.prior"
         } else if self.completion.is_some() {
-            "it is a part of the KL divergence from a standard normal prior: leave it or model.completion out"
+            "it needs a standard normal prior: remove this key or model.completion"
         } else if self.upper.is_some() {
-            "it is a part of the KL divergence from a standard normal prior: leave it or model.upper out"
+            "it needs a standard normal prior: remove this key or model.upper"
         } else if self.draws > 1 {
-            "it is estimated from one draw per sample: leave it or model.draws out"
+            "it is estimated from one draw per sample: remove this key or model.draws"
         } else {
             return Ok(());
         };
@@ -565,14 +574,14 @@ impl VaeConfig {
         if let LatentConfig::Fsq { .. } | LatentConfig::Vq { .. } = self.latent {
             self.validate_codes()?;
         } else if matches!(self.prior, PriorConfig::Autoregressive { .. }) {
-            return fail("prior", "an autoregressive prior is for codes: set latent to the kind fsq or vq");
+            return fail(
+                "prior",
+                "an autoregressive prior needs codes: set model.latent to the kind fsq or vq",
+            );
         }
         if let Some(completion) = &self.completion {
             if width == 0 {
-                return fail(
-                    "completion",
-                    "a model that completes images is of the conditional family, cvae",
-                );
+                return fail("completion", "only the conditional family, cvae, can complete images");
             }
             if !self.prior.is_standard() {
                 return fail(
@@ -581,7 +590,10 @@ impl VaeConfig {
                 );
             }
             if !self.bound.is_mean() {
-                return fail("bound", "a model that completes images learns from `mean`: leave it out");
+                return fail(
+                    "bound",
+                    "a model that completes images supports only the bound `mean`: leave it out",
+                );
             }
             if completion.guess_steps > 0 && !matches!(self.network, Network::Mlp { .. }) {
                 return fail("completion.guess_steps", "only a network of the kind mlp supports it");
@@ -600,11 +612,11 @@ impl VaeConfig {
             return fail("free_bits", "a vamp prior has no KL of each latent dimension: leave it out");
         }
         if matches!(self.prior, PriorConfig::Maf { .. }) && self.free_bits > 0.0 {
-            return fail("free_bits", "a maf prior has no KL of each latent dimension: leave it out");
+            return fail("free_bits", "a maf prior has no KL term per latent dimension: leave it out");
         }
         if let Some(upper) = &self.upper {
             if upper.latent_dim == 0 || upper.hidden.contains(&0) {
-                return fail("upper", "a group and a layer have at least one value");
+                return fail("upper", "the group and each of its layers need at least one value");
             }
             if upper.hidden.iter().chain([&upper.latent_dim]).any(|width| *width > WIDEST) {
                 return fail("upper", TOO_WIDE);
@@ -616,10 +628,16 @@ impl VaeConfig {
                 );
             }
             if !self.prior.is_standard() {
-                return fail("prior", "the upper of two groups of latents is standard normal: leave it out");
+                return fail(
+                    "prior",
+                    "the prior of a second group of latents is standard normal: leave it out",
+                );
             }
             if self.free_bits > 0.0 {
-                return fail("free_bits", "two groups have no KL of each latent dimension: leave it out");
+                return fail(
+                    "free_bits",
+                    "two groups of latents have no KL term per latent dimension: leave it out",
+                );
             }
         }
         let widths = match &self.network {
@@ -654,10 +672,10 @@ impl VaeConfig {
         }
         self.check_total_correlation()?;
         if !self.discriminator.is_empty() && is_neutral(&self.total_correlation) {
-            return fail("discriminator", "has no use while model.total_correlation is 1");
+            return fail("discriminator", "has no effect while model.total_correlation is 1");
         }
         if self.discriminator.iter().any(|width| !(1..=WIDEST).contains(width)) {
-            return fail("discriminator", "a layer has a width of 1 to 2^24");
+            return fail("discriminator", "each layer needs a width of 1 to 2^24");
         }
         if !(self.free_bits >= 0.0 && self.free_bits.is_finite()) {
             return fail("free_bits", "must be a finite number of nats, not negative");
@@ -695,7 +713,7 @@ impl VaeConfig {
             BoundConfig::Piwae if matches!(self.prior, PriorConfig::Vamp { .. }) => {
                 return fail(
                     "bound",
-                    "piwae trains encoder and prior apart, but a vamp prior uses the encoder",
+                    "piwae trains the encoder and the prior separately, but a vamp prior uses the encoder",
                 );
             }
             BoundConfig::Ciwae { elbo } if !(0.0..=1.0).contains(&elbo) => {

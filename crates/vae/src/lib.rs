@@ -165,7 +165,11 @@ impl Generation {
                 let groups = match condition {
                     ConditionSpec::None => 1,
                     ConditionSpec::Classes { count } => *count,
-                    _ => return Err(config::unfit_prior("a mixture is for models of classes or of nothing")),
+                    _ => {
+                        return Err(config::unfit_prior(
+                            "a mixture needs a model that is unconditional or conditioned on classes",
+                        ));
+                    }
                 };
                 Arc::new(Mixture::new(scope, groups, components, config.latent_dim)?)
             }
@@ -173,7 +177,7 @@ impl Generation {
                 Arc::new(Maf::new(scope, layers, hidden, config.latent_dim, width)?)
             }
             PriorConfig::Autoregressive { .. } => {
-                return Err(config::unfit_prior("an autoregressive prior is for codes"));
+                return Err(config::unfit_prior("an autoregressive prior needs codes as latents"));
             }
         };
         Ok(Self { observation, prior, completion, first })
@@ -208,7 +212,7 @@ impl Vae {
         };
         config.validate(condition.width())?;
         if config.latent.codes().is_some() {
-            let reason = "latents that are codes belong to a `CodeVae`, which `build` makes".to_owned();
+            let reason = "latents that are codes need a `CodeVae`, which `build` creates".to_owned();
             return Err(Error::Config { key: "model.latent".to_owned(), reason });
         }
         let seen = config.seen(condition.width());

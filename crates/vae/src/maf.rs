@@ -217,8 +217,8 @@ impl Prior for Maf {
         if self.layers.len() * self.latent_dim > MOST_PASSES {
             return Err(Error::NoGraph {
                 part: Part::Prior,
-                reason: "a masked autoregressive flow makes one value after another, and a graph of it has at \
-                         most 500 layers times latent dimensions",
+                reason: "a masked autoregressive flow computes one value after another, so a graph of it can have \
+                         at most 500 passes (layers times latent dimensions)",
             });
         }
         let mut z = noise.clone();

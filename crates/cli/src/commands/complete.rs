@@ -23,7 +23,10 @@ pub(crate) fn run(arguments: &CompleteArguments) -> Result<String, Failure> {
     let completer = run.needed_completer()?;
     let form = Form::from(&run);
     let Kind::Image(shape) = form.kind else {
-        return Err(Failure::new(format!("only images can be completed, but this run makes {}", form.kind)));
+        return Err(Failure::new(format!(
+            "only images can be completed, but this run generates {}",
+            form.kind
+        )));
     };
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("completions.png"));
     output::check_target(&out, &form.kind)?;
@@ -119,7 +122,7 @@ fn mask_of(path: &Path, shape: ImageShape, n: usize) -> Result<Tensor, Failure> 
     let pixels = foreign::exact(path, ImageShape { channels: 1, ..shape })?;
     if pixels.iter().all(|&pixel| pixel < WHITE) {
         return Err(Failure::new(format!(
-            "`{}` has no white pixel: it marks nothing to complete",
+            "`{}` has no white pixels, so there is nothing to complete",
             path.display()
         )));
     }
@@ -135,7 +138,7 @@ fn warn_of_another_part(run: &Run, arguments: &CompleteArguments) {
     let other = arguments.given.is_some_and(|part| GivenPart::from(part) != learned);
     if !learned.is_drawn() && (other || arguments.mask.is_some()) {
         tracing::warn!(
-            "this model has only learned to complete images of which {} is given; with another part, expect worse",
+            "this model was trained only to complete images in which {} is given; expect worse results for other parts",
             learned.name()
         );
     }

@@ -54,12 +54,12 @@ pub(crate) fn page(run: &Run, wasm: Option<&Path>) -> Result<String, Failure> {
     };
     if info.latent.code_count().is_some() {
         return Err(Failure::new(
-            "a page moves between latent vectors, but the latents of this run are codes: use `waxwork sample`",
+            "a page varies real-valued latents, but the latents of this run are codes: use `waxwork sample`",
         ));
     }
     if info.condition.is_part() {
         return Err(Failure::new(
-            "a page makes images of latent vectors alone, but this model completes images: use `waxwork complete`",
+            "a page generates images from latent vectors alone, but this model completes images: use `waxwork complete`",
         ));
     }
     let code = module(wasm)?;

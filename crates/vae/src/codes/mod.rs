@@ -170,7 +170,7 @@ impl CodeVae {
                 name: "latents".to_owned(),
                 index: vec![at / places, at % places],
                 value: values[at],
-                reason: "a latent value of this model is a whole number, from 0 to less than the number of codes",
+                reason: "a latent value of this model must be a whole number, at least 0 and less than the number of codes",
             });
         }
         let codes: Vec<u32> = values.into_iter().map(|value| value as u32).collect();

@@ -96,7 +96,7 @@ impl Rows {
             }
         }
         if rows.len() < FEWEST {
-            return unfit("a flow is fitted to at least 20 training samples");
+            return unfit("fitting a flow needs at least 20 training samples");
         }
         Ok(rows)
     }
