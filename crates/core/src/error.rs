@@ -120,7 +120,7 @@ pub enum Error {
         what: String,
     },
 
-    /// A model that completes samples was given none of which it could complete the rest.
+    /// A model that completes samples did not get a given part to complete.
     #[error("this model completes images, so it needs a given part of each image")]
     NothingGiven,
 
@@ -179,7 +179,7 @@ pub enum Error {
         unconditional: &'static str,
     },
 
-    /// A path was asked for between latents that are codes.
+    /// A path between latents was requested, but the latents are codes.
     #[error("the latents of this {family} are codes, so there is no path between them")]
     NoPath {
         /// The family's name.

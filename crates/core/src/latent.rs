@@ -35,8 +35,8 @@ pub enum Noise {
     /// Standard Gumbel, −ln(−ln u) for a uniform u. The largest of log probabilities plus this noise is a
     /// draw (Gumbel 1954).
     Gumbel,
-    /// Uniform in [0, 1). The model's prior turns each number into one of a number of codes, and the latent is
-    /// the codes' numbers. They are not quantities: no code lies between two others.
+    /// Uniform in [0, 1). The model's prior maps each number to one of `count` codes, and the latent consists
+    /// of the numbers of these codes. They are not quantities: no code lies between two others.
     Codes {
         /// Number of different codes.
         count: usize,
@@ -114,7 +114,7 @@ impl LatentLayout {
     /// `numbers[i]`. Normal values whose magnitude exceeds `truncation` are drawn again (Brock et al. 2019).
     ///
     /// # Errors
-    /// [`Error::Config`] if the truncation is so small that this would take long, or values are codes.
+    /// [`Error::Config`] if the truncation is so small that this would take long, or the values are codes.
     pub fn draw(
         &self,
         seed: u64,

@@ -121,7 +121,8 @@ pub enum Storage {
     Stills,
     /// Files with one text per line.
     Texts,
-    /// Colour images made of the grey images of another data set (`waxwork_data::stacked`), whose files it has.
+    /// Colour images made from the grey images of another data set (`waxwork_data::stacked`), with the same
+    /// files.
     Stacked,
 }
 
@@ -203,7 +204,7 @@ impl Manifest {
         matches!(self.storage, Storage::Strips | Storage::Stills)
     }
 
-    /// The manifest of the files that it is made of: its own, unless it is made of another data set's.
+    /// The manifest that lists its files: its own, unless it uses the files of another data set.
     ///
     /// # Errors
     /// As [`Manifest::find`].

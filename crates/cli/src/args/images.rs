@@ -262,7 +262,7 @@ pub(crate) struct CompleteArguments {
     pub(crate) device: DeviceArg,
 }
 
-/// A part of an image that is given.
+/// The part of an image that is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PartOfImage {
     /// The lower left quadrant

@@ -237,7 +237,7 @@ fn costs(run: &Run) -> Result<BTreeMap<&'static str, f64>, Failure> {
     if let Some(most) = memory.reduce(f64::max) {
         costs.insert("peak training memory, MiB", most / f64::from(1 << 20));
     }
-    // A model that completes images takes as long for black ones.
+    // Black images take a model that completes images as long as any others.
     let black = || Tensor::zeros(run.model.info().sample.batch(SAMPLED), DType::F32, &Device::Cpu);
     let numbers: Vec<u64> = (0..SAMPLED as u64).collect();
     let condition = match run.model.completer() {

@@ -1,4 +1,4 @@
-//! `waxwork complete`: images of which a part is given, completed by a model.
+//! `waxwork complete`: a model fills in the missing parts of images.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::commands::sample::{data, open};
 use crate::failure::Failure;
 use crate::output::{self, Form};
 
-/// A grey value of a mask from which on its pixel counts as white.
+/// The grey value from which a pixel of a mask counts as white.
 const WHITE: u8 = 128;
 
 pub(crate) fn run(arguments: &CompleteArguments) -> Result<String, Failure> {
@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &CompleteArguments) -> Result<String, Failure> {
     };
     warn_of_another_part(&run, arguments);
     let made = completions(&run, &given, arguments.draws, arguments.seed)?;
-    // Where a mask is white, a user's own image may hold anything.
+    // Where the mask is white, the user's image may contain anything.
     let original = (arguments.mask.is_none() || arguments.images.is_empty()).then_some(&images);
     if output::extension(&out).as_deref() == Some("png") {
         let (rows, columns) = rows(&given, &made, original)?;
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &CompleteArguments) -> Result<String, Failure> {
     Ok(format!("{} images, each completed {times}, in {}\n", numbers.len(), out.display()))
 }
 
-/// The command that makes images with a model.
+/// The command that generates images with a model.
 pub(crate) fn command_of(info: &ModelInfo) -> &'static str {
     if info.condition.is_part() { "complete" } else { "sample" }
 }
@@ -82,8 +82,8 @@ pub(crate) fn completions(run: &Run, given: &Condition, draws: usize, seed: u64)
     Ok(made)
 }
 
-/// One row per image: its given part, in which missing pixels are grey, its completions, and the original if
-/// there is one. Returns the images of all rows, and their number in a row.
+/// One row per image: its given part with missing pixels in grey, its completions, and the original if there
+/// is one. Returns the images of all rows and the number of images per row.
 pub(crate) fn rows(
     given: &Condition,
     made: &Tensor,
@@ -132,7 +132,7 @@ fn mask_of(path: &Path, shape: ImageShape, n: usize) -> Result<Tensor, Failure> 
     Ok(mask.broadcast_as((n, channels, height, width))?.contiguous()?)
 }
 
-/// Warns if a model is to complete other parts than those that it has learned to complete.
+/// Warns if the missing part differs from the one that the model was trained to complete.
 fn warn_of_another_part(run: &Run, arguments: &CompleteArguments) {
     let Some(learned) = run.recipe.model.completion().map(|completion| completion.given) else { return };
     let other = arguments.given.is_some_and(|part| GivenPart::from(part) != learned);

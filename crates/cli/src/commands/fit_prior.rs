@@ -16,7 +16,7 @@ use crate::environment::{command_line, environment};
 use crate::failure::Failure;
 use crate::output::Stages;
 
-/// The number of Gaussians if the user names none.
+/// The default number of Gaussians.
 const COMPONENTS: usize = 10;
 
 pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<String, Failure> {

@@ -86,7 +86,7 @@ pub(crate) fn read_images(paths: &[PathBuf], form: &Form, shape: ImageShape) -> 
 /// Reads a picture of exactly this size, channel first.
 pub(crate) fn exact(path: &Path, shape: ImageShape) -> Result<Vec<u8>, Failure> {
     let pixels = waxwork_data::folder::exact(path, shape);
-    // The advice for pictures of a data set, to skip this one, does not apply.
+    // The advice to skip the file applies only to pictures of a data set.
     pixels.map_err(|error| Failure::new(error.to_string()))
 }
 

@@ -1,5 +1,5 @@
-//! Clips that would fill the memory: decoded once, in parallel, then kept as a packed file in the cache, like
-//! the images of a folder.
+//! Clips that need too much memory are decoded once, in parallel, and stored as a packed file in the cache,
+//! like the images of a folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -28,7 +28,7 @@ pub const ORACLE_TOKENS: usize = 5000;
 pub const ORACLE_SEQUENCES: usize = 10_000;
 /// Width of the embedded oracle's token features and hidden states.
 const WIDTH: usize = 32;
-/// Increase this whenever the sequences of the same weights change.
+/// Increase this whenever the same weights give other sequences.
 const VERSION: u32 = 1;
 
 /// An LSTM that draws sequences: p(x) = Π p(xₜ | x₁ … xₜ₋₁). As in SeqGAN, its first input is its own token 0,
@@ -136,7 +136,7 @@ impl Oracle {
             Ok(values)
         };
         let [embedding, input, recurrent, bias, output, output_bias] = sizes.shapes();
-        // First the two whose widths the others must have.
+        // First read the two tensors that determine the widths of the others.
         let (embedding, recurrent) =
             (read("embedding.weight", embedding)?, read("lstm.weight_hh_l0", recurrent)?);
         let biases = [read("lstm.bias_ih_l0", bias)?, read("lstm.bias_hh_l0", bias)?];
@@ -151,7 +151,7 @@ impl Oracle {
         Ok(Self::new(format!("weights {}", sha256(&bytes)), sizes, weights))
     }
 
-    /// The oracle of weights with these [`Sizes::shapes`].
+    /// The oracle with the given weights, whose shapes are [`Sizes::shapes`].
     fn new(name: String, sizes: Sizes, weights: [Vec<f32>; 6]) -> Self {
         let [embedding, input, recurrent, bias, output, output_bias] = weights;
         Self {
@@ -178,7 +178,7 @@ impl Oracle {
         Vocabulary::new(Unit::Words, words).unwrap_or_else(|_| Vocabulary::bytes())
     }
 
-    /// The identity of the data set that it draws for a seed.
+    /// The identity of the data set that it generates for a seed.
     pub(crate) fn identity(&self, seed: u64) -> String {
         identity::of_generator(&format!("{ORACLE} of {}", self.name), VERSION, seed)
     }
@@ -194,8 +194,8 @@ impl Oracle {
         sequence
     }
 
-    /// log p of a sequence in nats; None if it does not have [`ORACLE_LENGTH`] tokens, so that the oracle
-    /// never draws it.
+    /// log p of a sequence in nats; None if the sequence does not have [`ORACLE_LENGTH`] tokens, because the
+    /// oracle never draws such a sequence.
     pub fn log_probability(&self, sequence: &[u16]) -> Option<f64> {
         (sequence.len() == ORACLE_LENGTH).then(|| self.log_probability_of(sequence)).flatten()
     }
@@ -218,8 +218,8 @@ impl Oracle {
         Some(sum)
     }
 
-    /// Runs the LSTM for `length` steps. `next` gets the distribution of a token and returns the token, which is
-    /// the next input. All sums have a fixed order, so the bits are the same everywhere.
+    /// Runs the LSTM for `length` steps. `next` receives the distribution of a token and returns the token,
+    /// which becomes the next input. All sums have a fixed order, so the bits are the same everywhere.
     fn run(&self, length: usize, mut next: impl FnMut(&Shares) -> usize) {
         let Sizes { tokens, inputs, hidden } = self.sizes;
         let (mut state, mut cells) = (vec![0f32; hidden], vec![0f32; hidden]);
@@ -245,7 +245,7 @@ impl Oracle {
 }
 
 impl Shares {
-    /// Computes what follows from the logits.
+    /// Computes the fields that depend on the logits.
     fn normalise(&mut self) {
         self.top = self.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         self.total = 0.0;
