@@ -1,4 +1,5 @@
-//! VAEs whose latents are maps of codes: training in two parts, codes and back, and what they refuse.
+//! VAEs whose latents are maps of codes: training in two parts, encoding and decoding, and unsupported
+//! commands.
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ fn steps(run: &Path) -> Vec<serde_json::Value> {
     lines.filter(|line| line["validation/neg_elbo"].is_null()).collect()
 }
 
-/// Steps 1 and 2 train the networks, 3 and 4 the prior.
+/// Steps 1 and 2 train the networks, steps 3 and 4 the prior.
 #[test]
 fn runs_of_codes_have_the_same_bytes_for_any_threads_and_after_an_interruption_in_either_part() {
     for (recipe, settings) in [

@@ -1,4 +1,4 @@
-//! `waxwork complete`, and what other commands do with a run that completes images.
+//! `waxwork complete`, and the behaviour of other commands with a run that completes images.
 
 use image::{GrayImage, Luma};
 use waxwork_core::Tensor;
@@ -60,7 +60,8 @@ fn given_pixels_stay_as_they_are_and_the_others_are_drawn() {
     }
     let many = complete("many", &["-n", "4"]);
     assert_eq!(std::fs::read_dir(&many).unwrap().count(), 4);
-    // Part, completions and original; with a mask, a picture may hold anything where it is white.
+    // The part, the completions and the original; with a mask, the picture may contain anything in the white
+    // area.
     let grid = complete("grid.png", &["-n", "4"]);
     assert_eq!(image::image_dimensions(&grid).unwrap(), (6 * 30 + 2, 32));
     let grid = complete("masked.png", &masked);
@@ -88,7 +89,7 @@ fn other_commands_know_a_run_that_completes_images() {
         let found = metric(&report, name);
         let words = "bernoulli on grey values, missing pixels given all but a box";
         assert_eq!(found["protocol"]["observation"], words, "{name}");
-        // At most three quarters of each side are missing, so at most 441 pixels, each about ln 2.
+        // At most three quarters of each side are missing, so at most 441 pixels, with about ln 2 nats each.
         let value = found["value"].as_f64().unwrap();
         assert!(value > 0.0 && value < 441.0, "{name}: {value}");
     }
@@ -150,7 +151,7 @@ fn what_cannot_be_completed_is_refused() {
     train(&["model.prior=label"], &["model.prior"]);
 }
 
-/// Two steps train the guesses, and the next two the model.
+/// Two steps train the guesses, and the next two train the model.
 #[test]
 fn guesses_are_trained_before_the_model() {
     let folder = tempfile::tempdir().unwrap();

@@ -78,7 +78,7 @@ fn a_flow_can_be_fitted_instead_of_a_mixture() {
     waxwork(&["sample", text(&one), "-n", "4", "--labels", "7"]).good();
     waxwork(&["evaluate", text(&one), "--samples", "0", "--importance-samples", "5", "-n", "20"]).good();
     waxwork(&["export", text(&one), "--part", "prior"]).good();
-    // A fork goes on from the flow, and trains it with the networks.
+    // A fork continues from the flow and trains it together with the networks.
     let fork = path("fork");
     waxwork(&["train", "--fork", text(&one), "--out", text(&fork), "--steps", "3"]).good();
 
@@ -88,7 +88,8 @@ fn a_flow_can_be_fitted_instead_of_a_mixture() {
     assert!(!path("x").exists());
 }
 
-/// The flow is learned with the networks here. A graph has a copy of each layer for every latent dimension.
+/// Here, the flow is trained with the networks. A graph has a copy of each layer for every latent
+/// dimension.
 #[test]
 fn a_flow_that_is_too_large_for_a_graph_is_refused_with_one_line() {
     let folder = tempfile::tempdir().unwrap();

@@ -37,7 +37,7 @@ pub enum Error {
         nearest: Option<String>,
     },
 
-    /// The model completes nothing.
+    /// The model does not complete samples.
     #[error(
         "this {family} model does not complete images: train a cvae with `model.completion`, such as the recipe `cvae-digits-holes`"
     )]

@@ -121,8 +121,8 @@ impl TrainingRun {
         Ok(Some((done.saturating_sub(1).max(1), began.elapsed())))
     }
 
-    /// Passes the steps that train only the guesses of a model that completes images: they take less time than
-    /// the others.
+    /// Skips the steps that train only the guesses of a model that completes images, because they take less
+    /// time than the others.
     fn pass_guesses(&mut self, most: u64) -> Result<()> {
         let guesses = self.recipe.model.completion().map_or(0, |completion| completion.guess_steps);
         if (1..most).contains(&guesses) {

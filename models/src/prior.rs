@@ -26,13 +26,13 @@ pub struct FittedPrior {
 }
 
 /// Fits a mixture or a masked autoregressive flow to one draw from q(z | x) for each training sample, or for
-/// 30,000 of them; one mixture per class, or a flow that depends on the class, if the model is conditional.
-/// `progress` gets the activity, the number done and the total.
+/// 30,000 of them; if the model is conditional, one mixture per class, or a flow that depends on the class.
+/// `progress` receives the activity, the number done and the total.
 ///
 /// # Errors
 /// [`Error::NoPrior`] for a family without one, for two groups of latents and for latents that are codes,
-/// [`Error::NotImported`] if there is no encoder; [`Error::Core`] if `fitted` is another prior, or its size is
-/// not possible.
+/// [`Error::NotImported`] if there is no encoder; [`Error::Core`] if `fitted` is another kind of prior, or its
+/// size is invalid.
 pub fn fit_prior(
     run: &Run,
     data: &Dataset,
@@ -101,7 +101,7 @@ fn unfit() -> waxwork_core::Error {
     }
 }
 
-/// Encodes `data` with `model`, and returns the model of `recipe` that has the same networks, and the prior
+/// Encodes `data` with `model`, and returns the model of `recipe` with the same networks and a prior that is
 /// fitted with a seed.
 fn with_prior(
     recipe: &Recipe,

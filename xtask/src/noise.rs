@@ -53,7 +53,7 @@ const SAMPLES: &str = "10000";
 struct Noise {
     name: &'static str,
     label: &'static str,
-    /// The setting that causes it; None for clean data.
+    /// The setting that causes the damage; None for clean data.
     setting: Option<&'static str>,
     /// Whether labels are wrong.
     of_labels: bool,
@@ -78,7 +78,7 @@ const NOISES: [Noise; 5] = [
     Noise::new("pixels-30", "pixels, σ = 0.3", Some("data.noise.pixels=0.3"), false),
 ];
 
-/// Something that may help.
+/// A remedy that may help.
 #[derive(Debug, PartialEq)]
 struct Remedy {
     name: &'static str,
@@ -175,7 +175,7 @@ impl Row {
     }
 }
 
-/// The rows of a recipe: for each damage, all remedies that apply.
+/// The rows of a recipe: for each kind of damage, all remedies that apply.
 fn rows(data: &'static str, family: &'static str) -> Vec<Row> {
     let mut rows = Vec::new();
     for noise in &NOISES {
@@ -288,7 +288,7 @@ fn train(workspace: &Workspace, args: &Args, results: &mut Results, kept: &Path)
         eprintln!("\n== {}: row {} of {}", row.name(), number + 1, left.len());
         match runner.outcome(row) {
             Ok(outcome) => results.add(outcome),
-            // A run that diverges must not keep the others from training.
+            // A run that diverges must not prevent the others from training.
             Err(error) => {
                 eprintln!("== {}: failed: {error:#}", row.name());
                 failed.push(row.name());
@@ -306,7 +306,7 @@ fn train(workspace: &Workspace, args: &Args, results: &mut Results, kept: &Path)
 /// Trains and measures rows with the program.
 struct Runner<'a> {
     program: PathBuf,
-    /// Where runs are kept.
+    /// The folder of the runs.
     folder: PathBuf,
     root: &'a Path,
     data_dir: Option<&'a str>,
@@ -357,7 +357,7 @@ impl Runner<'_> {
         Ok(list)
     }
 
-    /// Trains and measures a row as far as that is not done yet.
+    /// Trains and measures a row, as far as this has not been done yet.
     fn outcome(&self, row: &Row) -> Result<Outcome> {
         let (name, key) = (row.name(), row.key(self.root, self.steps)?);
         let (run, report) = match row.remedy.way {
@@ -418,8 +418,8 @@ mod tests {
     #[test]
     fn remedies_are_tried_where_they_apply() {
         let count = |family| rows("digits", family).len();
-        // For each damage: the recipe, truncation, and one or two settings; conditional models can also leave
-        // out doubtful labels, of two data sets.
+        // For each kind of damage: the recipe, truncation, and one or two settings. For the two shares of
+        // wrong labels, conditional models can also leave out doubtful labels.
         assert_eq!(FAMILIES.map(count), [15, 17, 20, 22]);
         let names: Vec<String> = rows("digits", "vae").iter().map(Row::name).collect();
         assert_eq!(names[..2], ["vae-digits/clean/none", "vae-digits/clean/ema"]);

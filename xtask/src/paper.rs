@@ -399,7 +399,7 @@ fn jobs<'a>(
     Ok(jobs)
 }
 
-/// The program that measured the kept result of a job, if there is one.
+/// The program that measured the stored result of a job, if there is one.
 fn measured_by(job: &Job<'_>, form: Form) -> Result<Option<String>> {
     let results = Results::read(&job.table.folder)?;
     let kept = results.of(job.row, form, &job.key).into_iter().find(|outcome| outcome.seed == job.seed);

@@ -52,7 +52,8 @@ pub struct DataConfig {
     /// Training images that are held out for validation; default: a twelfth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
-    /// Seed of an embedded generator or of stacked images, not of the run, so that runs of different seeds see the same data.
+    /// Seed of an embedded generator or of stacked images. It is not the seed of the run, so runs with different seeds use
+    /// the same data.
     #[serde(default)]
     pub seed: u64,
     /// How the files of an image folder, or of the Hub if they differ in size, become images.

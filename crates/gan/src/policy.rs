@@ -24,19 +24,18 @@ use waxwork_core::{
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::tokens;
 
-/// How a generator learns that draws its output token by token: by maximum likelihood first, then by policy
-/// gradient.
+/// How a generator that samples token by token learns: by maximum likelihood first, then by policy gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyGradient {
-    /// The first steps of a run, which train only the generator, by maximum likelihood.
+    /// Number of steps at the start of a run that train only the generator, by maximum likelihood.
     pub likelihood_steps: u64,
-    /// The steps after these, which train only the discriminator. In all later steps, both learn.
+    /// Number of steps after these that train only the discriminator. In all later steps, both learn.
     pub discriminator_steps: u64,
-    /// Continuations of each beginning of a text, whose mean reward is the value of the beginning's last token.
+    /// Number of roll-outs per prefix of a text; their mean reward is the value of the prefix's last token.
     pub rollouts: usize,
-    /// Subtracts from the value of each token the mean value of the other texts' tokens at its position. The gradient has the same
-    /// expectation and less variance.
+    /// Subtracts the mean value of the other texts at the same position from the value of each token. This lowers the variance of
+    /// the gradient and does not change its expectation.
     pub baseline: bool,
     /// Weight of the mean −log p of the tokens of real texts in the generator's loss, in [0, ∞); 0 in the paper.
     pub likelihood_weight: f64,
@@ -66,7 +65,7 @@ impl PolicyGradient {
     }
 }
 
-/// The two players of SeqGAN, with their parameters and what the model reports about itself.
+/// The two players of SeqGAN, with their parameters and the model's information about itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     pub(crate) info: ModelInfo,
@@ -75,9 +74,9 @@ pub(crate) struct Policy {
     config: GanConfig,
     generator: Autoregressive,
     discriminator: Windows,
-    /// The generator on untracked weights, which writes.
+    /// The generator on untracked weights, for sampling.
     writer: Autoregressive,
-    /// The discriminator on untracked weights, which rewards.
+    /// The discriminator on untracked weights, for rewards.
     judge: Windows,
 }
 
@@ -116,7 +115,7 @@ impl Policy {
         Ok(Self { info, params, groups, config: config.clone(), generator, discriminator, writer, judge })
     }
 
-    /// One step: of maximum likelihood, of the discriminator, or of the game between both.
+    /// One step of maximum likelihood, of the discriminator, or of the game between both players.
     pub(crate) fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let policy = self.config.policy.unwrap_or_default();
         let real = self.generator.read(batch)?;
@@ -171,8 +170,8 @@ impl Policy {
         Ok((logs * advantages)?.sum_all()?.affine(-1.0 / count.max(1.0), 0.0)?)
     }
 
-    /// The value of each token of sequences, one sequence after the other: the mean reward of `rollouts`
-    /// continuations after the token, and after the last one the reward of the sequence itself.
+    /// The value of each token of the sequences, one sequence after the other: the mean reward of `rollouts`
+    /// continuations after the token; for the last token, the reward of the sequence itself.
     fn values(
         &self,
         written: &Written,
@@ -205,7 +204,7 @@ impl Policy {
         Ok(values)
     }
 
-    /// The probability of being real that the discriminator gives to each of some sequences.
+    /// The probability of being real that the discriminator assigns to each sequence.
     fn rewards(&self, sequences: &[u32]) -> Result<Vec<f32>> {
         let logits = self.judge.forward(&self.tensor(sequences)?, None, Mode::Eval)?;
         let rewards = kernels::activate(&logits, Activation::Sigmoid)?;
@@ -223,13 +222,13 @@ impl Policy {
         Ok(Some(draws.ge(share)?.to_dtype(ctx.dtype())?.affine((1.0 - share).recip(), 0.0)?))
     }
 
-    /// Sequences that follow each other as `(N, L)` u32.
+    /// Concatenated sequences as `(N, L)` u32.
     fn tensor(&self, sequences: &[u32]) -> Result<Tensor> {
         let length = self.writer.length();
         Ok(Tensor::from_slice(sequences, (sequences.len() / length, length), self.params.device())?)
     }
 
-    /// Latents `(N, L)`, the noise of the draw of each token → one-hot rows `(N, L, V)`.
+    /// Latents `(N, L)`, one random number per token → one-hot rows `(N, L, V)`.
     ///
     /// # Errors
     /// If the latents have another length.
@@ -240,7 +239,8 @@ impl Policy {
         let latents = latents.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
         let uniforms: Vec<f32> =
             latents.flatten_all()?.to_vec1::<f32>()?.into_iter().map(uniform_of_normal).collect();
-        // The texts on a path through latent space have no numbers. Their latents alone make them.
+        // The texts on a path through latent space have no sample numbers. They depend on their latents
+        // alone.
         let temperature = if drawing.numbers.is_empty() { 1.0 } else { drawing.temperature };
         let written = self.writer.write(temperature, &uniforms, &self.params)?;
         let sequences: Vec<Vec<u32>> = written.tokens.chunks_exact(length).map(<[u32]>::to_vec).collect();
@@ -259,7 +259,7 @@ impl Exact for Policy {
 /// The widths of the discriminator's windows and their numbers of features.
 type WindowSizes = Vec<(usize, usize)>;
 
-/// The sizes of the generator, and of the discriminator its features of a token and its windows.
+/// The sizes of the generator, and the discriminator's features per token and windows.
 fn networks(config: &GanConfig) -> Result<(Sizes, usize, WindowSizes)> {
     match (&config.generator, &config.discriminator) {
         (
@@ -273,7 +273,7 @@ fn networks(config: &GanConfig) -> Result<(Sizes, usize, WindowSizes)> {
     }
 }
 
-/// The error for a network that only a policy gradient trains.
+/// The error for a network that needs training by policy gradient.
 pub(super) fn only_policy(key: &str) -> Error {
     let reason = "networks of the kinds autoregressive and windows belong together, in the family gan";
     Error::Config { key: key.to_owned(), reason: reason.into() }
@@ -284,7 +284,7 @@ fn uniforms(stream: &Stream, rows: &[u64], each: usize) -> Result<Vec<f32>> {
     Ok(stream.uniform(rows, each, &Device::Cpu)?.flatten_all()?.to_vec1()?)
 }
 
-/// Values `(N, L)` less the mean of the other rows at the same place; 0 if there is no other row.
+/// Values `(N, L)` minus the mean of the other rows at the same position; 0 if there is no other row.
 fn above_others(values: &Tensor) -> Result<Tensor> {
     let n = values.dim(0)?;
     if n == 1 {
@@ -336,7 +336,7 @@ mod tests {
         SampleSpec::new(vec![LENGTH, VOCABULARY], vec![segment]).unwrap()
     }
 
-    /// Weights that are large enough for probabilities and rewards to differ.
+    /// Weights that are large enough to make probabilities and rewards differ.
     fn policy(ends: bool, dtype: DType) -> Policy {
         let params = ParamSet::fresh_with(5, &Device::Cpu, dtype);
         let policy = Policy::new(&config(ends), &sample(), params).unwrap();
@@ -377,8 +377,8 @@ mod tests {
         values
     }
 
-    /// The loss over all sequences, each as often as it is drawn, with exact values: its gradient is that of the
-    /// expected reward, by central differences.
+    /// The loss over all sequences, weighted by their probabilities, with exact values: its gradient equals the
+    /// gradient of the expected reward by central differences.
     #[test]
     fn the_gradient_is_that_of_the_expected_reward() {
         let policy = policy(false, DType::F64);
@@ -440,7 +440,7 @@ mod tests {
                 assert!(error.abs() < 0.06 * f64::from(spread), "{own:?} {place}: {error} of {spread}");
             }
         }
-        // Each row has draws of its own.
+        // Each row has its own draws.
         let again = policy.values(&written, &rows, 2, &|name| Stream::new(2, name, 0)).unwrap();
         let some = of_the_first(&policy, &written, &rows[..3]);
         let near = some.iter().zip(&again).all(|(some, all)| (some - all).abs() < 1e-6);

@@ -25,11 +25,10 @@ const MOST_LAYERS: usize = 32;
 pub struct VaeConfig {
     /// Length of the latent vector z.
     pub latent_dim: usize,
-    /// A vector of real numbers, or a map of codes, each of which stands for a vector of `latent_dim` values.
+    /// A vector of real numbers, or a map of codes, each of which represents a vector of `latent_dim` values.
     #[serde(skip_serializing_if = "LatentConfig::is_gaussian")]
     pub latent: LatentConfig,
-    /// A second group of latents, above those of `latent_dim`, from which it generates them (Burda et al. 2016); for the
-    /// family `vae`.
+    /// A second group of latents, which generates those of `latent_dim` (Burda et al. 2016); for the family `vae`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upper: Option<UpperConfig>,
     /// Encoder and decoder.
@@ -49,8 +48,8 @@ pub struct VaeConfig {
     pub prior: PriorConfig,
     /// Weight of the KL term (β-VAE, Higgins et al. 2017); 1 is the evidence lower bound.
     pub beta: f64,
-    /// Weight of the total correlation relative to the rest of the KL term (β-TC-VAE, Chen et al. 2018); 1 is the evidence lower
-    /// bound. The total correlation is estimated from the batch, or from each of its `train.micro_batches`.
+    /// Weight of the total correlation relative to the rest of the KL term (β-TC-VAE, Chen et al. 2018); 1 gives the evidence
+    /// lower bound. The total correlation is estimated from the batch, or from each of its `train.micro_batches`.
     #[serde(skip_serializing_if = "is_neutral")]
     pub total_correlation: f64,
     /// Widths of the hidden layers of a discriminator that estimates the total correlation in place of the batch (FactorVAE, Kim &
@@ -63,38 +62,38 @@ pub struct VaeConfig {
     pub free_bits: f64,
     /// Draws per importance-weighted bound (Burda et al. 2016); with 1, it is the evidence lower bound.
     pub importance_samples: usize,
-    /// Bounds per sample that are averaged, each from draws of its own.
+    /// Number of bounds that are averaged per sample, each from its own draws.
     #[serde(skip_serializing_if = "is_one")]
     pub draws: usize,
-    /// What encoder and decoder learn from these bounds.
+    /// The objectives of the encoder and the decoder.
     #[serde(skip_serializing_if = "BoundConfig::is_mean")]
     pub bound: BoundConfig,
     /// Start training with the mean of the training samples as the decoder's output for every latent (Burda
     /// et al. 2016): the bias of the output layer is the logit of the mean, clipped to [0.001, 0.999].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub start_at_mean: bool,
-    /// Complete images of which a part is given, in place of labels: the prior is then a network that sees
-    /// the given part (Sohn et al. 2015). For the conditional family only.
+    /// Complete images from a given part instead of using labels: the prior is then a network that sees the
+    /// given part (Sohn et al. 2015). For the conditional family only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion: Option<CompletionConfig>,
 }
 
-/// What a latent is.
+/// The kind of latent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LatentConfig {
     /// A vector of real numbers, with a diagonal Gaussian as posterior.
     #[default]
     Gaussian,
-    /// A map of codes by finite scalar quantisation (Mentzer et al. 2023): every value of a vector is rounded to a few levels, which
-    /// together are the code. There is no codebook to learn, and none to collapse.
+    /// A map of codes by finite scalar quantisation (Mentzer et al. 2023): every value of a vector is rounded to one of a few
+    /// levels, and these levels together form the code. There is no codebook to learn, and none to collapse.
     Fsq {
         /// Levels of each of the `latent_dim` values, at least 3; their product is the number of codes.
         #[serde(default = "levels")]
         levels: Vec<usize>,
     },
-    /// A map of codes by vector quantisation (VQ-VAE, van den Oord et al. 2017): the code is the nearest vector of a codebook, which
-    /// follows the encoder as a moving average. Codes without use start again at a vector of the batch.
+    /// A map of codes by vector quantisation (VQ-VAE, van den Oord et al. 2017): the code is the nearest vector in a codebook, which
+    /// follows the encoder's vectors as a moving average. Unused codes restart at a vector of the batch.
     Vq {
         /// Number of codes.
         #[serde(default = "codebook")]
@@ -138,7 +137,7 @@ impl LatentConfig {
         }
     }
 
-    /// Checks the values, for codes that stand for vectors of `latent_dim` values.
+    /// Checks the values, for codes that represent vectors of `latent_dim` values.
     fn validate(&self, latent_dim: usize) -> Result<()> {
         let fail =
             |key: &str, reason: String| Err(Error::Config { key: format!("model.latent.{key}"), reason });
@@ -180,12 +179,13 @@ impl LatentConfig {
 pub struct UpperConfig {
     /// Number of values in the group.
     pub latent_dim: usize,
-    /// Widths of linear layers from the first group to the second; those of the way back mirror them.
+    /// Widths of the linear layers from the first group to the second; the network in the other direction
+    /// mirrors them.
     pub hidden: Vec<usize>,
 }
 
-/// What the networks learn from the importance-weighted bounds of a sample (Rainforth et al. 2018). M is
-/// `model.draws`, and K is `model.importance_samples`.
+/// The objective that is computed from the importance-weighted bounds of a sample (Rainforth et al. 2018). M
+/// is `model.draws`, and K is `model.importance_samples`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum BoundConfig {
@@ -228,8 +228,9 @@ pub enum PriorConfig {
         /// Number of pseudo-inputs.
         components: usize,
     },
-    /// Standard normal noise that goes through layers, each of which shifts and scales every value by what the values before it say
-    /// (masked autoregressive flow, Papamakarios et al. 2017); learned with the networks. It may depend on the condition.
+    /// Standard normal noise, transformed by layers that shift and scale every value by amounts that depend on the values before it
+    /// (masked autoregressive flow, Papamakarios et al. 2017); trained with the networks. It depends on the condition if the model
+    /// is conditional.
     Maf {
         /// Number of layers.
         #[serde(default = "maf_layers")]
@@ -238,8 +239,8 @@ pub enum PriorConfig {
         #[serde(default = "maf_hidden")]
         hidden: usize,
     },
-    /// For codes: each depends on those before it in the map, and on the label if the model is conditional. The last part of
-    /// training fits it, while encoder and decoder do not change.
+    /// For codes: each code depends on the previous codes of the map, and on the label if the model is conditional. The last
+    /// part of training fits this prior, while the encoder and the decoder are frozen.
     Autoregressive {
         /// Features of a code.
         #[serde(default = "embedding")]
@@ -256,7 +257,7 @@ pub enum PriorConfig {
     },
 }
 
-/// As in the experiments of its authors.
+/// The value in the authors' experiments.
 fn maf_layers() -> usize {
     5
 }
@@ -475,7 +476,7 @@ impl VaeConfig {
         Style { weights: self.init.into(), activation: self.activation }
     }
 
-    /// Checks what only maps of codes need: the keys of a Gaussian posterior and its prior have no use.
+    /// Checks the keys for maps of codes, which cannot use the keys of a Gaussian posterior and its prior.
     fn validate_codes(&self) -> Result<()> {
         let fail = |key: &str, reason: &str| {
             Err(Error::Config { key: format!("model.{key}"), reason: reason.into() })
@@ -537,13 +538,13 @@ impl VaeConfig {
         Err(Error::Config { key: "model.total_correlation".into(), reason: reason.into() })
     }
 
-    /// Number of latents of all groups.
+    /// Total number of latents in all groups.
     pub(crate) fn latents(&self) -> usize {
         self.latent_dim + self.upper.as_ref().map_or(0, |upper| upper.latent_dim)
     }
 
-    /// The number of values of a condition that encoder and decoder see, of `width`: a given part reaches the
-    /// prior alone.
+    /// The number of values, out of `width`, of a condition that the encoder and the decoder see: only the
+    /// prior sees a given part.
     pub(crate) fn seen(&self, width: usize) -> usize {
         if self.completion.is_some() { 0 } else { width }
     }
@@ -553,7 +554,7 @@ impl VaeConfig {
         self.prior.has_weights() || self.completion.is_some() || self.upper.is_some()
     }
 
-    /// The steps at the start of training that do not train the model itself.
+    /// The number of steps at the start of training that do not train the model itself.
     pub(crate) fn guess_steps(&self) -> u64 {
         self.completion.map_or(0, |completion| completion.guess_steps)
     }

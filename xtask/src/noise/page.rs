@@ -94,7 +94,7 @@ fn line(row: &Row, outcome: Option<&Outcome>, rivals: &[&Outcome]) -> Result<Str
     Ok(line + "\n")
 }
 
-/// A value, bold if it is better than those of all rivals.
+/// A value, in bold if it is better than those of all rivals.
 fn cell(metric: &str, outcome: &Outcome, rivals: &[&Outcome]) -> String {
     let of = |outcome: &Outcome| outcome.metrics.get(metric).copied();
     let Some(value) = of(outcome) else { return "–".to_owned() };
@@ -129,7 +129,7 @@ mod tests {
         let all: usize = FAMILIES.into_iter().map(|family| super::rows("digits", family).len()).sum();
         assert_eq!(none.matches("not run").count(), all, "{none}");
         let key = |row: &Row| row.key(&root(), None).unwrap();
-        // Another key is that of another row.
+        // A result with another key belongs to another row.
         results.add(Outcome::with(&rows[0].name(), "00000000", 10.0, 0.9));
         assert_eq!(tables(&root(), "digits", &results, None).unwrap(), none);
         results.add(Outcome::with(&rows[0].name(), &key(&rows[0]), 10.0, 0.9));
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(tables(&root(), "digits", &results, Some(5)).unwrap(), none);
     }
 
-    /// The page is a function of the recipes and of the results that are kept.
+    /// The page is a function of the recipes and of the stored results.
     #[test]
     fn the_page_in_the_book_is_up_to_date() {
         let results = Results::read(&root().join("xtask/noise/results.json")).unwrap();

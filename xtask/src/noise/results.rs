@@ -1,4 +1,5 @@
-//! `xtask/noise/results.json`: the results of the runs on damaged data, which are kept with the sources.
+//! `xtask/noise/results.json`: the results of the runs on damaged data, which are stored with the
+//! sources.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-/// The metrics that are kept. A family without a bound, or without labels, lacks some of them.
+/// The metrics that are stored. A family without a bound, or without labels, lacks some of them.
 pub(super) const METRICS: [&str; 5] =
     ["judge_frechet", "judge_agreement", "judge_class_entropy", "judge_recall", "neg_elbo"];
 
@@ -22,7 +23,7 @@ pub(super) struct Outcome {
     pub(super) seconds: f64,
     /// The version and revision of the program that trained.
     pub(super) program: String,
-    /// The values of [`METRICS`] that there are.
+    /// The available values of [`METRICS`].
     pub(super) metrics: BTreeMap<String, f64>,
 }
 
@@ -101,7 +102,7 @@ impl Results {
         fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
     }
 
-    /// Adds an outcome, in place of an earlier one of the same row.
+    /// Adds an outcome and replaces an earlier one of the same row.
     pub(super) fn add(&mut self, outcome: Outcome) {
         self.0.retain(|known| known.row != outcome.row);
         self.0.push(outcome);

@@ -56,7 +56,7 @@ pub(super) fn page(tables: &[(&Table, Results)]) -> Result<String> {
     Ok(page)
 }
 
-/// The rows of a table in one form, and below them how the metrics were measured, and by which version.
+/// The rows of a table in one form, followed by how the metrics were measured and by which version.
 pub(super) fn rows(table: &Table, results: &Results, form: Form) -> Result<String> {
     let mut text = String::from(
         "| row | metric | published | Waxwork, mean | range | runs | tolerance | within | training time |\n\

@@ -95,7 +95,7 @@ pub(super) struct Reading<'a> {
     /// The folder.
     pub(super) dir: &'a Path,
     pub(super) config: &'a ClipsConfig,
-    /// What the clips become.
+    /// The kind of samples that the clips become.
     pub(super) kind: &'a Kind,
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Packing<'a> {
 }
 
 impl Packing<'static> {
-    /// Packs what does not stay in memory anyway when it is opened.
+    /// Packs only clips whose packed file is not read into memory when it is opened.
     pub(crate) fn usual() -> Self {
         Self { beyond: IN_MEMORY, cache: &files::cache_dir, now: SystemTime::now() }
     }

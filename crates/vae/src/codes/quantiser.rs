@@ -1,4 +1,4 @@
-//! Quantisers: vectors to numbered codes, and codes to vectors.
+//! Quantisers: from vectors to numbered codes, and from codes to vectors.
 //!
 //! Both kinds have a table with one vector per code, and pass gradients straight through: the gradient of a
 //! code's vector is that of the vector that was quantised (Bengio et al. 2013; van den Oord et al. 2017).
@@ -14,16 +14,16 @@ use waxwork_kernels::{self as kernels, Activation};
 
 use crate::config::{LatentConfig, not_codes};
 
-/// By this much a bounded value stays away from the borders of the first and the last level (Mentzer et al.
+/// The distance that bounded values keep from the outer edges of the first and the last level (Mentzer et al.
 /// 2023).
 const MARGIN: f64 = 1e-3;
 /// Laplace smoothing of the number of vectors of a code (van den Oord et al. 2017, appendix A.1).
 const SMOOTHING: f64 = 1e-5;
 /// A code is dead if its share of the vectors falls below this part of an even share.
 const DEAD: f64 = 0.01;
-/// The part of an even share that a dead code gets when it starts again.
+/// The part of an even share that a dead code gets when it restarts.
 const RESTARTED: f64 = 0.1;
-/// Standard deviation of the values of a fresh codebook.
+/// Standard deviation of the values of a new codebook.
 const START: f64 = 0.1;
 
 /// Types of values in a graph, by their numbers in `TensorProto.DataType`.
@@ -36,8 +36,8 @@ pub(crate) struct Quantised {
     pub(crate) codes: Tensor,
     /// The vectors of the codes, `(M, width)`.
     pub(crate) vectors: Tensor,
-    /// What the encoder should bring down, a scalar: for VQ the squared distance from the codes' vectors, times
-    /// the weight of the commitment and summed over all vectors. None for FSQ.
+    /// The loss that trains the encoder, a scalar: for VQ, the squared distance from the codes' vectors, summed
+    /// over all vectors and multiplied by the weight of the commitment. None for FSQ.
     pub(crate) commitment: Option<Tensor>,
 }
 
@@ -145,7 +145,7 @@ impl Quantiser {
         }
     }
 
-    /// Records what a training step on `x`, whose codes are `codes`, changes in the codebook.
+    /// Records the changes to the codebook from a training step on `x`, whose codes are `codes`.
     pub(crate) fn record(&self, x: &Tensor, codes: &Tensor, ctx: &StepContext<'_>, row: u64) -> Result<()> {
         match self {
             Self::Fsq(_) => Ok(()),
@@ -161,17 +161,17 @@ impl Quantiser {
 }
 
 /// Finite scalar quantisation (FSQ, Mentzer et al. 2023): every value of a vector is bounded and rounded to one
-/// of a few levels. The levels of all values together are the code.
+/// of a few levels. The levels of all values together form the code.
 #[derive(Clone, Debug)]
 pub(crate) struct Fsq {
-    /// `(1, width)` each: added to a value before the tanh, which is then multiplied by `reach`, less `offset`.
+    /// `(1, width)` each: a value x is bounded to tanh(x + shift) · reach − offset.
     shift: Tensor,
     reach: Tensor,
     offset: Tensor,
     /// The number of levels below zero, `(1, width)`, and its inverse.
     below: Tensor,
     scale: Tensor,
-    /// What one level of each value adds to the number of the code, `(1, width)`.
+    /// The amount that one level of each value adds to the number of the code, `(1, width)`.
     basis: Tensor,
     /// The vector of every code, with values in [−1, 1], `(codes, width)`.
     table: Tensor,
@@ -187,7 +187,7 @@ impl Fsq {
                 .to_device(device)?)
         };
         let reach = |count: usize| (count as f64 - 1.0) * (1.0 - MARGIN) / 2.0;
-        // An even number of levels has one more below zero than above.
+        // An even number of levels has one more level below zero than above.
         let offset = |count: usize| if count.is_multiple_of(2) { 0.5 } else { 0.0 };
         let below = |count: usize| (count / 2) as f64;
         let bases: Vec<usize> = levels
@@ -212,7 +212,7 @@ impl Fsq {
             Ok(tensor.to_dtype(dtype)?.to_device(device)?)
         };
         Ok(Self {
-            // So that a value of zero is zero after it is bounded.
+            // Chosen such that a value of zero stays zero.
             shift: row(&|count| libm::atanh(offset(count) / reach(count)))?,
             reach: row(&reach)?,
             offset: row(&offset)?,
@@ -234,9 +234,9 @@ impl Fsq {
     }
 }
 
-/// Vector quantisation (VQ-VAE, van den Oord et al. 2017): a vector's code is the nearest vector of a codebook,
-/// which is the moving average of the vectors that it stands for (their appendix A.1). A code that stands for
-/// almost none starts again at a vector of the batch.
+/// Vector quantisation (VQ-VAE, van den Oord et al. 2017): a vector's code is that of the nearest vector in a
+/// codebook. Each vector of the codebook is the moving average of the vectors assigned to it (appendix A.1 of
+/// the paper). A code with almost no vectors restarts at a vector of the batch.
 #[derive(Clone, Debug)]
 pub(crate) struct Vq {
     codes: usize,
@@ -284,8 +284,8 @@ impl Vq {
         Ok(Quantised { codes, vectors: straight_through(x, &vectors)?, commitment: Some(commitment) })
     }
 
-    /// Both moving averages after a batch of vectors `(M, width)` with these codes `(M)`. Dead codes start again
-    /// at `restarts`, `(codes, width)`.
+    /// Both moving averages after a batch of vectors `(M, width)` with these codes `(M)`. Dead codes restart at
+    /// `restarts`, `(codes, width)`.
     fn after(&self, x: &Tensor, codes: &Tensor, restarts: &Tensor) -> Result<(Tensor, Tensor)> {
         let (count, sum) = (self.count.as_detached_tensor(), self.sum.as_detached_tensor());
         let moved = |old: &Tensor, new: &Tensor| -> Result<Tensor> {
@@ -390,7 +390,7 @@ mod tests {
             let numbers = digits.broadcast_mul(&fsq.basis).unwrap().sum(1).unwrap().to_vec1::<f64>().unwrap();
             let expected: Vec<f64> = (0..codes).map(|code| code as f64).collect();
             near(&numbers, &expected);
-            // What bounds to a code's vector is quantised to that code.
+            // A value that is bounded to a code's vector is quantised to that code.
             let bounded = fsq.table.broadcast_div(&fsq.scale).unwrap();
             let inverse: Vec<f64> = rows(&bounded)
                 .iter()
@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn vq_takes_the_nearest_vector_and_passes_gradients_on() {
         let (vq, _params) = codebook(0.9);
-        // The vectors are (1, 0), (0, 3) and (−2, 1), but for the smoothing.
+        // The vectors are (1, 0), (0, 3) and (−2, 1), up to the smoothing.
         let table = vq.table().unwrap();
         for (found, expected) in rows(&table).iter().zip([[1.0, 0.0], [0.0, 3.0], [-2.0, 1.0]]) {
             assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4), "{found:?}");
@@ -457,7 +457,7 @@ mod tests {
             near(found, &expected);
         }
 
-        // Without a memory, the third code stands for nothing, which is less than a hundredth of 4 / 3.
+        // Without memory, the third code has no vectors, which is less than a hundredth of 4 / 3.
         let (vq, _params) = codebook(0.0);
         let (count, sum) = vq.after(&x, &codes, &restarts).unwrap();
         let restarted = RESTARTED * 4.0 / 3.0;
