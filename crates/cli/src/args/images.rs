@@ -225,7 +225,7 @@ The model must have been trained to complete images, with `model.completion` in 
 pub(crate) struct CompleteArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
-    /// Complete these images: picture files, folders, .npy or .safetensors [default: test images]
+    /// Complete these images: image files, folders, .npy or .safetensors [default: test images]
     ///
     /// They must have the size of the model's images.
     #[arg(value_name = "IMAGE", value_hint = ValueHint::AnyPath)]
@@ -235,7 +235,7 @@ pub(crate) struct CompleteArguments {
     pub(crate) given: Option<PartOfImage>,
     /// Complete the pixels that are white in FILE, and keep those that are black
     ///
-    /// FILE is a picture of the same size as the images. Grey pixels count as black or white, whichever is nearer.
+    /// FILE is an image of the same size. Grey pixels count as black or white, whichever is nearer.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) mask: Option<PathBuf>,
     /// Complete every image N times
