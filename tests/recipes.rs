@@ -96,7 +96,10 @@ fn shells_complete_keys_recipes_and_data_sets() {
     let all = ["mlp", "conv", "tower", "recurrent", "clip"];
     assert_eq!(kinds, all.map(|kind| format!("model.network.kind={kind}")));
     assert_eq!(offered("bash", &["train", "--data", "fash"]), ["fashion-mnist"]);
-    assert_eq!(offered("bash", &["recipes", "diff", "vae-digits", "cvae-mn"]), ["cvae-mnist"]);
+    assert_eq!(
+        offered("bash", &["recipes", "diff", "vae-digits", "cvae-mn"]),
+        ["cvae-mnist", "cvae-mnist-fsq"]
+    );
     assert!(offered("zsh", &["recipes", "show", "vae-d"])[0].starts_with("vae-digits:convolutional VAE"));
     assert_eq!(offered("bash", &["train", "--set", "train.nothing"]), [] as [&str; 0]);
 }
@@ -132,7 +135,7 @@ fn the_bash_script_completes() {
             "waxwork  train --set a.b=c vae-di",
             "vae-di",
             "waxwork train --set a.b = c vae-di",
-            &["vae-digits"],
+            &["vae-digits", "vae-digits-fsq"],
         ),
     ] {
         let mut bash = Command::new("bash");
