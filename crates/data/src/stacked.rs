@@ -104,7 +104,7 @@ pub(crate) fn stack(manifest: &Manifest, images: Parts, seed: u64) -> Result<Par
 }
 
 /// The channels of the images of a split, one after the other, as grey images. Their labels are the digits, if
-/// the split knows them.
+/// the split has them.
 ///
 /// # Errors
 /// [`Error::NotImages`] if the samples are not images with three channels.

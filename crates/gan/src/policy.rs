@@ -54,7 +54,7 @@ impl Default for PolicyGradient {
 }
 
 impl PolicyGradient {
-    /// The key of an invalid value, and what is valid.
+    /// The key of an invalid value, and a description of the valid values.
     pub(super) fn problem(self) -> Option<(&'static str, &'static str)> {
         if self.rollouts == 0 {
             return Some(("rollouts", "must be at least 1"));

@@ -254,8 +254,8 @@ pub(crate) struct CompleteArguments {
     /// Write to PATH: .png, .npy, .safetensors or a folder [default: RUN/completions.png]
     ///
     /// The extension selects the format. `.png` is a grid with one row per image: its given part, its
-    /// completions and, unless --mask is used, the image itself. Other formats hold the completions only, all of
-    /// one image before those of the next.
+    /// completions and, unless --mask is used, the image itself. Other formats hold only the completions,
+    /// grouped by image.
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]

@@ -45,7 +45,8 @@ struct Form {
 /// A page that draws samples of `run` with the module at `wasm`, or with the one next to the program.
 ///
 /// # Errors
-/// If the run makes no images, its latents are codes, or the module is missing or is not WebAssembly.
+/// If the run generates no images, its latents are codes, or the module is missing or is not
+/// WebAssembly.
 pub(crate) fn page(run: &Run, wasm: Option<&Path>) -> Result<String, Failure> {
     let info = run.model.info();
     // Networks see a sound as an image if they learn its spectrogram.

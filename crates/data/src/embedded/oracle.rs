@@ -36,7 +36,7 @@ const VERSION: u32 = 1;
 #[derive(Clone, PartialEq)]
 pub struct Oracle {
     sizes: Sizes,
-    /// What distinguishes its weights from others.
+    /// A name that distinguishes its weights from others.
     name: String,
     /// Features of each token, `(tokens, inputs)`.
     embedding: Vec<f32>,
@@ -166,7 +166,7 @@ impl Oracle {
         }
     }
 
-    /// What distinguishes its weights from those of other oracles.
+    /// A name that distinguishes its weights from those of other oracles.
     pub fn name(&self) -> &str {
         &self.name
     }
