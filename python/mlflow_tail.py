@@ -1,6 +1,6 @@
 """Sends the metrics of a run to MLflow until the run ends. Usage: python mlflow_tail.py RUN [EXPERIMENT]
 
-Needs mlflow. The server is that of MLFLOW_TRACKING_URI, as in every program that uses MLflow.
+Needs mlflow. MLFLOW_TRACKING_URI selects the server, as in every program that uses MLflow.
 """
 
 import json

@@ -1,4 +1,5 @@
-//! VAEs whose latents are maps of codes: training in two parts, codes and back, and what they refuse.
+//! VAEs whose latents are maps of codes: training in two parts, encoding and decoding, and unsupported
+//! commands.
 
 use std::path::Path;
 
@@ -18,7 +19,7 @@ fn steps(run: &Path) -> Vec<serde_json::Value> {
     lines.filter(|line| line["validation/neg_elbo"].is_null()).collect()
 }
 
-/// Steps 1 and 2 train the networks, 3 and 4 the prior.
+/// Steps 1 and 2 train the networks, steps 3 and 4 the prior.
 #[test]
 fn runs_of_codes_have_the_same_bytes_for_any_threads_and_after_an_interruption_in_either_part() {
     for (recipe, settings) in [
@@ -113,7 +114,7 @@ fn what_codes_do_not_have_is_refused_in_one_line() {
     let path = |name: &str| folder.path().join(name);
     waxwork(&["interpolate", text(&run)]).refused(&["are codes", "no path"]);
     waxwork(&["traverse", text(&run)]).refused(&["are codes", "no path"]);
-    waxwork(&["fit-prior", text(&run)]).refused(&["vae of codes models have no prior to fit"]);
+    waxwork(&["fit-prior", text(&run)]).refused(&["discrete vae models have no prior to fit"]);
     waxwork(&["sample", text(&run), "--truncation", "0.5"]).refused(&["truncation", "codes"]);
     waxwork(&["export", text(&run), "--part", "prior"]).refused(&["no prior", "decoder, encoder"]);
     waxwork(&["export", text(&run), "--format", "web"]).refused(&["latents of this run are codes"]);

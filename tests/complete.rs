@@ -1,4 +1,4 @@
-//! `waxwork complete`, and what other commands do with a run that completes images.
+//! `waxwork complete`, and the behaviour of other commands with a run that completes images.
 
 use image::{GrayImage, Luma};
 use waxwork_core::Tensor;
@@ -60,7 +60,8 @@ fn given_pixels_stay_as_they_are_and_the_others_are_drawn() {
     }
     let many = complete("many", &["-n", "4"]);
     assert_eq!(std::fs::read_dir(&many).unwrap().count(), 4);
-    // Part, completions and original; with a mask, a picture may hold anything where it is white.
+    // The part, the completions and the original; with a mask, the picture may contain anything in the white
+    // area.
     let grid = complete("grid.png", &["-n", "4"]);
     assert_eq!(image::image_dimensions(&grid).unwrap(), (6 * 30 + 2, 32));
     let grid = complete("masked.png", &masked);
@@ -90,7 +91,7 @@ fn other_commands_know_a_run_that_completes_images() {
         let found = metric(&report, name);
         let words = "bernoulli on grey values, missing pixels given all but a box";
         assert_eq!(found["protocol"]["observation"], words, "{name}");
-        // At most three quarters of each side are missing, so at most 441 pixels, each about ln 2.
+        // At most three quarters of each side are missing, so at most 441 pixels, with about ln 2 nats each.
         let value = found["value"].as_f64().unwrap();
         assert!(value > 0.0 && value < 441.0, "{name}: {value}");
     }
@@ -142,7 +143,7 @@ fn what_cannot_be_completed_is_refused() {
     waxwork(&["complete", text(&run), &good, "--out", "x.gif"]).refused(&[".gif", ".png"]);
 
     let (_other, plain) = trained("cvae-digits");
-    waxwork(&["complete", text(&plain)]).refused(&["completes no images", "model.completion"]);
+    waxwork(&["complete", text(&plain)]).refused(&["does not complete images", "model.completion"]);
     let train = |settings: &[&str], words: &[&str]| {
         let set: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
         waxwork(&small_of(RECIPE, &folder.path().join("no"), &set)).refused(words);
@@ -153,7 +154,7 @@ fn what_cannot_be_completed_is_refused() {
     train(&["model.prior=label"], &["model.prior"]);
 }
 
-/// Two steps train the guesses, and the next two the model.
+/// Two steps train the guesses, and the next two train the model.
 #[test]
 fn guesses_are_trained_before_the_model() {
     let folder = tempfile::tempdir().unwrap();
@@ -176,9 +177,9 @@ fn guesses_are_trained_before_the_model() {
     let mask = folder.path().join("mask.png");
     GrayImage::from_fn(28, 28, |x, _| Luma([if x < 5 { 255 } else { 0 }])).save(&mask).unwrap();
     let call = waxwork(&["complete", text(&run), "--mask", text(&mask), "--count", "2"]).good();
-    assert!(call.stderr.contains("only learned to complete images of which the left half is given"));
+    assert!(call.stderr.contains("trained only to complete images in which the left half is given"));
     let call = waxwork(&["complete", text(&run), "--count", "2"]).good();
-    assert!(!call.stderr.contains("only learned"), "{}", call.stderr);
+    assert!(!call.stderr.contains("trained only"), "{}", call.stderr);
 
     let report = waxwork(&["evaluate", text(&run), "-n", "30", "--json"]).good().stdout;
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();

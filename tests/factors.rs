@@ -1,4 +1,5 @@
-//! Scores of disentanglement: the data set `factors`, its recipes, and what `waxwork evaluate` says of them.
+//! Disentanglement scores: the data set `factors`, its recipes, and their evaluation with `waxwork
+//! evaluate`.
 
 use crate::util::{small_of, text, waxwork};
 

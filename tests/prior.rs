@@ -67,7 +67,7 @@ fn a_flow_can_be_fitted_instead_of_a_mixture() {
     for (out, threads) in [(&one, "1"), (&three, "3")] {
         let asked = ["fit-prior", text(&run), "--kind", "maf", "--out", text(out), "--threads", threads];
         let made = waxwork(&asked).good().stdout;
-        assert!(made.starts_with("masked autoregressive flow given the class fitted to the"), "{made}");
+        assert!(made.starts_with("class-conditional masked autoregressive flow fitted to the"), "{made}");
     }
     for file in ["model.safetensors", "samples/step-000004.png"] {
         assert!(bytes(&one.join(file)) == bytes(&three.join(file)), "{file}");
@@ -78,7 +78,7 @@ fn a_flow_can_be_fitted_instead_of_a_mixture() {
     waxwork(&["sample", text(&one), "-n", "4", "--labels", "7"]).good();
     waxwork(&["evaluate", text(&one), "--samples", "0", "--importance-samples", "5", "-n", "20"]).good();
     waxwork(&["export", text(&one), "--part", "prior"]).good();
-    // A fork goes on from the flow, and trains it with the networks.
+    // A fork continues from the flow and trains it together with the networks.
     let fork = path("fork");
     waxwork(&["train", "--fork", text(&one), "--out", text(&fork), "--steps", "3"]).good();
 
@@ -152,12 +152,11 @@ fn a_gan_and_a_model_of_columns_have_no_prior_to_fit() {
     waxwork(&small_of("gan-digits", &gan, &[])).good();
     waxwork(&["fit-prior", text(&gan)]).refused(&["gan models have no prior to fit"]);
     waxwork(&small_of("cvae-clinic", &rows, &[])).good();
-    waxwork(&["fit-prior", text(&rows)]).refused(&["cvae of columns models have no prior to fit"]);
+    waxwork(&["fit-prior", text(&rows)]).refused(&["column-conditional cvae models have no prior to fit"]);
     let two = folder.path().join("two");
     let settings = ["--set", "model.latent_dim=4", "--set", "model.upper={latent_dim=3,hidden=[8]}"];
     waxwork(&small_of("vae-digits", &two, &settings)).good();
-    waxwork(&["fit-prior", text(&two)])
-        .refused(&["vae of two groups of latents models have no prior to fit"]);
+    waxwork(&["fit-prior", text(&two)]).refused(&["two-level vae models have no prior to fit"]);
     // The latents of such a model are those of both groups.
     waxwork(&["sample", text(&two), "-n", "4"]).good();
     waxwork(&["interpolate", text(&two), "--rows", "2"]).good();

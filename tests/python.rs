@@ -265,7 +265,7 @@ assert abs(moved - (mean + np.exp(log_var / 2) * latents)).max() < 1e-5 < abs(mo
     }
 }
 
-/// The loop that a program around one step of the decoder needs: our texts, token by token.
+/// The loop that a program needs around one step of the decoder reproduces our texts, token by token.
 #[test]
 fn onnxruntime_writes_our_texts_step_by_step() {
     let Some(python) = python("waxwork export of texts", &["numpy", "onnx", "onnxruntime"]) else { return };
@@ -389,7 +389,7 @@ codes = np.load('codes.npy')
 images = result('decoder', {'latents': codes, 'labels': labels})
 assert abs(images - np.load('ours.npy')).max() < 1e-4
 found = result('encoder', {'images': np.load('images.npy'), 'labels': labels})
-# A value at the border between two codes may fall on either side.
+# A value on the border between two codes may be rounded to either side.
 assert found.shape == codes.shape and (found == codes).mean() > 0.99, (found == codes).mean()
 ";
         let mut command = std::process::Command::new(&python);
@@ -447,7 +447,7 @@ assert abs(drawn - z).max() < 1e-3, abs(drawn - z).max()
     }
 }
 
-/// What the script for a program that tracks runs sends of a finished run.
+/// Checks what the script for an experiment tracker sends about a finished run.
 fn tail(package: &str, start: &str, end: &str) {
     let file = format!("{package}_tail.py");
     let Some(python) = python(&format!("python/{file}"), &["numpy", package]) else { return };
@@ -460,7 +460,7 @@ expected = []
 for line in open('run/metrics.jsonl'):
     values = {{name: value for name, value in json.loads(line).items() if value is not None}}
     expected.append((values.pop('step'), values))
-# A resumed run can repeat lines, and be in the middle of one.
+# A resumed run can repeat lines, and its last line can be incomplete.
 with open('run/metrics.jsonl', 'a') as out:
     out.write(json.dumps({{'step': expected[0][0], **expected[0][1]}}) + '\\n{{\"step\": 99, \"lo')
 sys.argv = ['{file}', 'run']

@@ -167,7 +167,7 @@ fn a_policy_is_trained_measured_and_repeated_to_the_bit() {
     for name in ["likelihood", "discriminator", "generator", "reward", "validation/nll"] {
         assert!(metrics.contains(&format!("\"{name}\"")), "{name} in {metrics}");
     }
-    // As after a kill in the stage of both players.
+    // The state after a kill in the stage that trains both players.
     let cut = path("cut");
     waxwork(&small_seqgan(&cut, &["--set", "train.checkpoint_every=3"])).good();
     std::fs::remove_dir_all(cut.join("checkpoints/step-000004")).unwrap();
@@ -211,7 +211,7 @@ fn a_policy_is_trained_measured_and_repeated_to_the_bit() {
         .refused(&["model.discriminator.widths", "20 tokens"]);
 }
 
-/// What the oracle itself draws has the likelihood of its test sequences.
+/// Sequences that the oracle itself draws have the likelihood of its test sequences.
 #[test]
 fn sequences_of_any_program_are_measured_by_the_oracle() {
     let folder = tempfile::tempdir().unwrap();

@@ -37,9 +37,9 @@ pub enum Error {
         nearest: Option<String>,
     },
 
-    /// The model completes nothing.
+    /// The model does not complete samples.
     #[error(
-        "this {family} model completes no images: train a cvae with `model.completion`, such as the recipe `cvae-digits-holes`"
+        "this {family} model does not complete images: train a cvae with `model.completion`, such as the recipe `cvae-digits-holes`"
     )]
     NoCompletion {
         /// The model's family.

@@ -124,7 +124,7 @@ pub fn evaluate_on(
     let test = config.test_samples.map_or_else(|| data.test.clone(), |count| data.test.subset(count));
     let protocol = protocol(whole);
     let mut metrics = of_test_samples(run, data, &test, config, &protocol, stages)?;
-    // Completions share pixels with real images, so distances between them would compare nothing.
+    // Completions share pixels with real images, so distances between the two would be meaningless.
     let samples = if run.model.completer().is_some() { 0 } else { config.samples };
     if let (Some(tables), true) = (&data.info.tables, samples > 0) {
         let request = SampleRequest::new(config.seed, config.samples);
@@ -224,7 +224,7 @@ fn curve(
     let mut metrics = Vec::new();
     for (temperature, texts) in tempered {
         metrics.extend(curve.metrics(texts, *temperature, protocol)?);
-        // At temperature 0 only one text has a probability.
+        // At temperature 0, only one text has a probability above zero.
         if let Some(model) = run.exact().filter(|_| *temperature > 0.0) {
             let seen = (test, run.model.params().device());
             let progress = |done| stages("evaluating", done, test.len());
@@ -316,7 +316,7 @@ fn of_test_samples(
         let (view, seen) = (run.info.view(), (test, device));
         metrics.extend(sounds::reconstructions(reconstructor, &view, seen, collective, protocol, stages)?);
         let factors = test.factors();
-        // A linear map of the numbers of codes means nothing.
+        // A linear map of code numbers is meaningless.
         if factors.len() >= 4 && discrete.is_none() && collective.is_first() {
             stages("probing codes", 0, 0);
             metrics.extend(LatentProbes::of(&codes.means, &factors)?.metrics(protocol));
@@ -327,8 +327,8 @@ fn of_test_samples(
     Ok(metrics)
 }
 
-/// The cross-entropy of a model's guesses of what is missing in test images, if it guesses. The model is on
-/// `device`.
+/// The cross-entropy of a model's guesses for the missing pixels of test images, if it has a network for
+/// guesses. The model is on `device`.
 fn of_guesses(
     (completer, device): (&dyn Complete, &Device),
     test: &Split,

@@ -29,8 +29,8 @@ pub struct FittedPrior {
 }
 
 /// Fits a mixture or a masked autoregressive flow to one draw from q(z | x) for each training sample, or for
-/// 30,000 of them; one mixture per class, or a flow that depends on the class, if the model is conditional.
-/// `progress` gets the activity, the number done and the total.
+/// 30,000 of them; if the model is conditional, one mixture per class, or a flow that depends on the class.
+/// `progress` receives the activity, the number done and the total.
 ///
 /// # Errors
 /// [`Error::NoPrior`] for a family without one, for two groups of latents and for latents that are codes,
@@ -47,18 +47,18 @@ pub fn fit_prior(
     let mut recipe = run.recipe.clone();
     let info = run.model.info();
     if info.latent.code_count().is_some() {
-        return Err(Error::NoPrior { family: format!("{} of codes", info.family) });
+        return Err(Error::NoPrior { family: format!("discrete {}", info.family) });
     }
     if recipe.model.has_two_groups() {
-        return Err(Error::NoPrior { family: format!("{} of two groups of latents", info.family) });
+        return Err(Error::NoPrior { family: format!("two-level {}", info.family) });
     }
     let Some(prior) = recipe.model.prior_mut() else {
         return Err(Error::NoPrior { family: info.family.clone() });
     };
     *prior = fitted;
     if !matches!(info.condition, ConditionSpec::None | ConditionSpec::Classes { .. }) {
-        let of = if info.condition.is_part() { "given parts" } else { "columns" };
-        return Err(Error::NoPrior { family: format!("{} of {of}", info.family) });
+        let of = if info.condition.is_part() { "image-completing" } else { "column-conditional" };
+        return Err(Error::NoPrior { family: format!("{of} {}", info.family) });
     }
     // Before the fit, which takes a while.
     recipe.model.check_prior(info.condition.width()).map_err(|error| match error {
@@ -103,11 +103,11 @@ pub(crate) fn fitted(
 fn unfit() -> waxwork_core::Error {
     waxwork_core::Error::Config {
         key: PRIOR.into(),
-        reason: "only a mixture and a maf can be fitted to latents".into(),
+        reason: "only mixture and maf priors can be fitted to latents".into(),
     }
 }
 
-/// Encodes `data` with `model`, and returns the model of `recipe` that has the same networks, and the prior
+/// Encodes `data` with `model`, and returns the model of `recipe` with the same networks and a prior that is
 /// fitted with a seed.
 fn with_prior(
     recipe: &Recipe,

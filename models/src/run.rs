@@ -116,7 +116,7 @@ impl Run {
         self.model.reconstructor().filter(|_| self.is_whole())
     }
 
-    /// The choice of given parts, or an error if the model completes nothing.
+    /// The interface that chooses given parts, or an error if the model does not complete samples.
     ///
     /// # Errors
     /// [`Error::NoCompletion`].
@@ -130,7 +130,8 @@ impl Run {
         self.model.bound().filter(|_| self.is_whole())
     }
 
-    /// log p(x) itself, if the model can compute it and all of its parts were imported.
+    /// The interface for the exact log p(x), if the model can compute it and all of its parts were
+    /// imported.
     pub fn exact(&self) -> Option<&dyn Exact> {
         self.model.exact().filter(|_| self.is_whole())
     }

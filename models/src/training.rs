@@ -297,7 +297,7 @@ fn fit_batch(config: &mut TrainConfig, rows: usize, multiple: usize) {
     tracing::warn!("the table has {rows} training rows: batches of {fitting} instead of {wanted}");
 }
 
-/// The parts of held-out images that a model completes in its previews; None for other models.
+/// The given parts of held-out images that a model completes in its previews; None for other models.
 fn given_of(model: &dyn GenerativeModel, data: &Dataset) -> Result<Condition> {
     let Some(completer) = model.completer() else { return Ok(Condition::None) };
     let split = if data.validation.is_empty() { &data.train } else { &data.validation };
@@ -306,7 +306,7 @@ fn given_of(model: &dyn GenerativeModel, data: &Dataset) -> Result<Condition> {
     Ok(completer.given(&batch.inputs, &batch.indices)?)
 }
 
-/// Files that show samples; with a condition, one sample for each.
+/// Files that show samples; with conditions, one sample per condition.
 pub(crate) fn preview_of(
     model: &dyn GenerativeModel,
     info: &DatasetInfo,

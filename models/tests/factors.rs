@@ -1,4 +1,4 @@
-//! A VAE of images with known factors: two steps of the recipes, and the metrics of its evaluation.
+//! VAEs on images with known factors: two steps of each recipe, and the metrics of its evaluation.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
 
@@ -43,7 +43,7 @@ fn both_recipes_are_measured_by_every_score() {
 
 #[test]
 fn scores_that_do_not_apply_are_absent() {
-    // Digits have factors that can be any number.
+    // Some factors of digits can take any number as a value.
     let [gap, scores_of_digits @ ..] = scores("vae-digits", &[], 400);
     assert!(gap.is_some() && scores_of_digits == [None; 5], "{scores_of_digits:?}");
     // Ten images per position are too few to compare.
@@ -51,7 +51,7 @@ fn scores_that_do_not_apply_are_absent() {
     assert!(gap.is_some() && scores_of_few == [None; 5], "{scores_of_few:?}");
 }
 
-/// Also if it is estimated from the parts of a batch, or by a discriminator.
+/// This also holds if it is estimated from the parts of a batch, or by a discriminator.
 #[test]
 fn the_total_correlation_is_in_the_log() {
     for discriminator in ["[]", "[8, 8]"] {
@@ -62,7 +62,7 @@ fn the_total_correlation_is_in_the_log() {
         assert!(found.len() == 3 && found.iter().all(|value| value.is_finite()), "{lines:?}");
         let found = logged("discriminator");
         assert_eq!(found.len(), if discriminator == "[]" { 0 } else { 3 }, "{lines:?}");
-        // Before it learns, it cannot tell latents apart.
+        // Before it learns, the discriminator cannot distinguish the latents.
         assert!(found.iter().all(|value| (value - std::f64::consts::LN_2).abs() < 0.2), "{lines:?}");
     }
 }

@@ -81,7 +81,7 @@ fn rows_of_every_kind_train_and_are_measured() {
         samples: 0,
         ..EvaluationConfig::default()
     };
-    // One step trains the guesses, and one the model.
+    // One step trains the guesses, and one step trains the model.
     let guesses = "model.completion.guess_steps=1".to_owned();
     for (table, name, data) in [
         ("burda", "vae-5", "digits"),

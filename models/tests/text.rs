@@ -332,7 +332,8 @@ fn a_recurrent_vae_learns_sequences_of_one_repeated_token() {
     assert!(share(&read(&again), is_valid) > 0.97);
 }
 
-/// The exact −log p of other sequences falls to their entropy by maximum likelihood, and the game keeps it near.
+/// Maximum likelihood lowers the exact −log p of other sequences to their entropy, and the adversarial game
+/// keeps it near.
 #[test]
 fn a_policy_learns_sequences_of_one_repeated_token() {
     let config = SEQGAN.replace("embedding=3,hidden=4", "embedding=8,hidden=24");

@@ -3,8 +3,8 @@
 Usage: quality.py plain|best DATA DATA_DIR FOLDER THREADS [RECIPE]
 
 `plain` is the DCGAN of the reference recipe cgan-dcgan-mnist, or of gan-dcgan-cifar10 with labels. `best` has the networks,
-losses and optimiser of RECIPE, which is what `waxwork recipes show` prints, as JSON. DATA is mnist, fashion-mnist or cifar10,
-in the files of the original data sets below DATA_DIR. On SIGUSR1, the script writes 10,000 samples to FOLDER/samples.npy and
+losses and optimiser of RECIPE, the output of `waxwork recipes show` as JSON. DATA is mnist, fashion-mnist or cifar10, read
+from the files of the original data sets in DATA_DIR. On SIGUSR1, the script writes 10,000 samples to FOLDER/samples.npy and
 their classes to FOLDER/samples.labels.npy, then an empty file FOLDER/written, and continues. Each time, it prints the number
 of steps.
 """
@@ -65,7 +65,7 @@ def widths(network, size):
 
 
 def started(layer, init):
-    """Returns a layer with the start values of the recipe; `pytorch` is PyTorch's default."""
+    """Returns a layer with the initialisation of the recipe; `pytorch` is PyTorch's default."""
     if init == "normal":
         nn.init.normal_(layer.weight, std=0.02)
         if getattr(layer, "bias", None) is not None:
@@ -93,7 +93,7 @@ class Generator(nn.Module):
         tower = network["kind"] == "tower"
         channels = network["channels"] if not tower else widths(network, size)[::-1]
         self.sizes = ladder(size)[::-1] if tower else [size >> i for i in range(len(channels), -1, -1)]
-        # A tower gets the label together with the latent.
+        # A tower receives the label together with the latent.
         self.conditional = model["conditioning"]["kind"] == "projection" and not tower
         self.latent = model["latent_dim"]
         inputs = self.latent + (0 if self.conditional else 10)
@@ -158,7 +158,7 @@ class Discriminator(nn.Module):
         return logit, self.classes(h) if self.conditioning == "auxiliary-classifier" else None
 
 
-# What a recipe may have, by key of [model].
+# The kinds that a recipe may use, by key of [model].
 SUPPORTED = {
     "generator": ("tower", "dcgan"),
     "discriminator": ("tower", "dcgan"),
@@ -172,7 +172,7 @@ UNCHANGED = {"family": "cgan", "label_smoothing": 0.0, "n_critic": 1, "pack": 1,
 
 
 def check(model):
-    """Ends the script if a recipe has something that this script lacks."""
+    """Exits if a recipe uses something that this script does not support."""
     for key, value in model.items():
         kind = value.get("kind") if isinstance(value, dict) else value
         blocks = value.get("blocks", 0) if isinstance(value, dict) else 0

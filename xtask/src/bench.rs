@@ -63,7 +63,7 @@ Options:
   --batches N,...   With --device: batch sizes [default: 64,128,256,512,1024]
   --minutes N,...   With --quality: training times at which to measure, such as 0.5,2
                     [default: 1,3,10]
-  --networks LIST   With --quality: what to train, of waxwork, plain and best, which is Waxwork's
+  --networks LIST   With --quality: what to train: waxwork, plain, and best, which means Waxwork's
                     networks in PyTorch [default: waxwork,plain,best]
 
 Examples:

@@ -17,7 +17,7 @@ Usage: cargo xtask ci [--quick | --crates]
 Options:
   --quick    Run only format, tidy, clippy and the tests
   --crates   Only check each library crate separately, which takes minutes. The other checks build
-             the whole workspace, which hides a feature that a crate forgot to enable
+             the whole workspace, so they do not notice if a crate fails to enable a feature
 
 Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), packages, clippy,
 documentation, the Hub's code, Metal (on macOS), reproducibility, one row of a published table,
@@ -28,7 +28,7 @@ results.
 Examples:
   cargo xtask ci --quick    before a commit
   cargo xtask ci            before a pull request
-  cargo xtask ci --crates   after a change of a crate's dependencies or features";
+  cargo xtask ci --crates   after a change to a crate's dependencies or features";
 
 /// A check, and whether `--quick` includes it.
 struct Step {

@@ -1,4 +1,4 @@
-//! Writing files that a crash must not leave half written.
+//! Writes files so that a crash does not leave them half written.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Writes a file next to its place, syncs it and renames it, so that `path` is the old file or the new one. As
-/// in the `store` of waxwork-core, which xtask cannot use: it must not wait for candle to compile.
+/// Writes a file next to `path`, syncs it and renames it, so that `path` is always either the old file or the
+/// new one. This repeats `store` of waxwork-core, which xtask does not use because it must not depend on
+/// candle.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".tmp");

@@ -1,5 +1,5 @@
-//! A short hash of a recipe and of how its run is trained and measured. Results that are kept with another
-//! key belong to another run.
+//! A short hash of a recipe and of how its run is trained and measured. Stored results with another key
+//! belong to another run.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-/// The key of a recipe file with `further` lines, such as settings. The comments, the description and the
-/// results of the recipe, which are its last table, do not change it.
+/// The key of a recipe file with `further` lines, such as settings. The recipe's comments, its
+/// description and its results, which are its last table, do not affect the key.
 pub(crate) fn key(recipe: &Path, further: &[&str]) -> Result<String> {
     let text = fs::read_to_string(recipe).with_context(|| format!("failed to read {}", recipe.display()))?;
     Ok(of_text(&text, further))

@@ -26,17 +26,17 @@ Usage: cargo xtask noise [DATA ...] [--data-dir DIR] [--steps N]
 
 DATA is digits or mnist [default: digits, which needs no files]. For each of the recipes vae-DATA,
 cvae-DATA, gan-DATA and cgan-DATA, the command trains one run on clean data, with 10 % and 30 % of
-the labels wrong, and with two strengths of pixel noise; each as the recipe is, and with every
-remedy that applies. It measures 10,000 samples of each with a judge that was trained on clean data,
-and writes docs/noise.md. Runs are kept in runs/noise, and results in xtask/noise/results.json.
+the labels wrong, and with two strengths of pixel noise, each without changes and with every remedy
+that applies. It measures 10,000 samples of each with a judge that was trained on clean data, and
+writes docs/noise.md. Runs are kept in runs/noise, and results in xtask/noise/results.json.
 
-The command skips rows whose result is kept, and resumes unfinished runs, so you can interrupt it
+The command skips rows that have a result, and resumes unfinished runs, so you can interrupt it
 and start it again. It continues if a run fails. The exit code is 1 if a run failed.
 
 Options:
   --data-dir DIR   Folder with the files of mnist [default: WAXWORK_DATA_DIR]
-  --steps N        Train N steps, to test the command; prints the tables, and keeps no results
-  --page           Write docs/noise.md from the kept results, without training
+  --steps N        Train N steps, to test the command; prints the tables and stores no results
+  --page           Write docs/noise.md from the stored results, without training
 
 Examples:
   cargo xtask noise
@@ -54,7 +54,7 @@ const SAMPLES: &str = "10000";
 struct Noise {
     name: &'static str,
     label: &'static str,
-    /// The setting that causes it; None for clean data.
+    /// The setting that causes the damage; None for clean data.
     setting: Option<&'static str>,
     /// Whether labels are wrong.
     of_labels: bool,
@@ -79,7 +79,7 @@ const NOISES: [Noise; 5] = [
     Noise::new("pixels-30", "pixels, σ = 0.3", Some("data.noise.pixels=0.3"), false),
 ];
 
-/// Something that may help.
+/// A remedy that may help.
 #[derive(Debug, PartialEq)]
 struct Remedy {
     name: &'static str,
@@ -176,7 +176,7 @@ impl Row {
     }
 }
 
-/// The rows of a recipe: for each damage, all remedies that apply.
+/// The rows of a recipe: for each kind of damage, all remedies that apply.
 fn rows(data: &'static str, family: &'static str) -> Vec<Row> {
     let mut rows = Vec::new();
     for noise in &NOISES {
@@ -289,7 +289,7 @@ fn train(workspace: &Workspace, args: &Args, results: &mut Results, kept: &Path)
         eprintln!("\n== {}: row {} of {}", row.name(), number + 1, left.len());
         match runner.outcome(row) {
             Ok(outcome) => results.add(outcome),
-            // A run that diverges must not keep the others from training.
+            // A run that diverges must not prevent the others from training.
             Err(error) => {
                 eprintln!("== {}: failed: {error:#}", row.name());
                 failed.push(row.name());
@@ -307,7 +307,7 @@ fn train(workspace: &Workspace, args: &Args, results: &mut Results, kept: &Path)
 /// Trains and measures rows with the program.
 struct Runner<'a> {
     program: PathBuf,
-    /// Where runs are kept.
+    /// The folder of the runs.
     folder: PathBuf,
     root: &'a Path,
     data_dir: Option<&'a str>,
@@ -358,7 +358,7 @@ impl Runner<'_> {
         Ok(list)
     }
 
-    /// Trains and measures a row as far as that is not done yet.
+    /// Trains and measures a row, as far as this has not been done yet.
     fn outcome(&self, row: &Row) -> Result<Outcome> {
         let (name, key) = (row.name(), row.key(self.root, self.steps)?);
         let (run, report) = match row.remedy.way {
@@ -419,8 +419,8 @@ mod tests {
     #[test]
     fn remedies_are_tried_where_they_apply() {
         let count = |family| rows("digits", family).len();
-        // For each damage: the recipe, truncation, and one or two settings; conditional models can also leave
-        // out doubtful labels, of two data sets.
+        // For each kind of damage: the recipe, truncation, and one or two settings. For the two shares of
+        // wrong labels, conditional models can also leave out doubtful labels.
         assert_eq!(FAMILIES.map(count), [15, 17, 20, 22]);
         let names: Vec<String> = rows("digits", "vae").iter().map(Row::name).collect();
         assert_eq!(names[..2], ["vae-digits/clean/none", "vae-digits/clean/ema"]);

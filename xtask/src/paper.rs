@@ -38,7 +38,7 @@ run failed or a mean is outside its tolerance.
 Options:
   --quick          Train the quick form of each row, in minutes; it reproduces no number
   --seeds N        Train each row with N seeds instead of the number in its table
-  --resume         Keep the results of finished runs, and resume unfinished runs; names the results
+  --resume         Keep the results of finished runs, and resume unfinished runs; lists the results
                    that another version of the program measured
   --data-dir DIR   Folder with the files of data sets [default: WAXWORK_DATA_DIR]
   --page           Write docs/papers.md from the stored results, without training
@@ -399,7 +399,7 @@ fn jobs<'a>(
     Ok(jobs)
 }
 
-/// The program that measured the kept result of a job, if there is one.
+/// The program that measured the stored result of a job, if there is one.
 fn measured_by(job: &Job<'_>, form: Form) -> Result<Option<String>> {
     let results = Results::read(&job.table.folder)?;
     let kept = results.of(job.row, form, &job.key).into_iter().find(|outcome| outcome.seed == job.seed);

@@ -101,8 +101,8 @@ impl ConditionSpec {
     /// 4.3).
     ///
     /// # Errors
-    /// [`Error::NothingGiven`] if the condition is a part of the sample, which nobody else can choose; or if
-    /// the tensors cannot be created.
+    /// [`Error::NothingGiven`] if the condition is a part of the sample, which only the caller can choose;
+    /// or if the tensors cannot be created.
     pub fn unspecified(&self, seed: u64, numbers: &[u64]) -> Result<Condition> {
         Ok(match self {
             Self::None => Condition::None,

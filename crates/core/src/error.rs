@@ -120,8 +120,8 @@ pub enum Error {
         what: String,
     },
 
-    /// A model that completes samples was given none of which it could complete the rest.
-    #[error("this model completes images, and was given none of which a part is known")]
+    /// A model that completes samples did not get a given part to complete.
+    #[error("this model completes images, so it needs a given part of each image")]
     NothingGiven,
 
     /// An unconditional model was given labels.
@@ -179,8 +179,8 @@ pub enum Error {
         unconditional: &'static str,
     },
 
-    /// A path was asked for between latents that are codes.
-    #[error("the latents of this {family} are codes, and no path leads from one code to another")]
+    /// A path between latents was requested, but the latents are codes.
+    #[error("the latents of this {family} are codes, so there is no path between them")]
     NoPath {
         /// The family's name.
         family: String,

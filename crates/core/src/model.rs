@@ -221,8 +221,8 @@ pub trait GenerativeModel: Trainable {
         None
     }
 
-    /// The choice of given parts, if the model completes samples. A sample whose condition is a given part
-    /// ([`Condition::Part`]) is a completion of it.
+    /// The interface that chooses the given parts, if the model completes samples. A sample whose condition
+    /// is a given part ([`Condition::Part`]) is a completion of that part.
     fn completer(&self) -> Option<&dyn Complete> {
         None
     }
@@ -233,7 +233,7 @@ pub trait GenerativeModel: Trainable {
         None
     }
 
-    /// log p(x) itself, if the model can compute it.
+    /// The interface for the exact log p(x), if the model can compute it.
     fn exact(&self) -> Option<&dyn Exact> {
         None
     }
@@ -274,14 +274,14 @@ pub trait Reconstruct: Send + Sync {
     fn reconstruct(&self, inputs: &Tensor, condition: &Condition) -> Result<Tensor>;
 }
 
-/// A model that completes samples: their condition is a part of their own values.
+/// A model that completes samples: the condition of a sample is a part of its own values.
 pub trait Complete: Send + Sync {
-    /// The part of each sample `(N, ..)`, as networks see it, that an evaluation of the model gives. Sample `i`
-    /// has the number `numbers[i]` in its data set, on which the choice may depend.
+    /// Chooses the part of each sample `(N, ..)`, as networks see it, that is given in an evaluation. Sample
+    /// `i` has the number `numbers[i]` in its data set, on which the choice may depend.
     fn given(&self, inputs: &Tensor, numbers: &[u64]) -> Result<Condition>;
 
-    /// The cross-entropy of the missing values of each such sample under a guess of every value by itself, for
-    /// models that guess before they draw; `(N)` in nats.
+    /// The cross-entropy of the missing values of each sample if every value is predicted independently, for
+    /// models that have a network for such guesses; `(N)` in nats.
     fn guesses(&self, _inputs: &Tensor, _numbers: &[u64]) -> Result<Option<Tensor>> {
         Ok(None)
     }
@@ -297,9 +297,10 @@ pub trait Bound: Send + Sync {
     fn protocol(&self) -> String;
 }
 
-/// A model that draws its outputs from a distribution whose log p(x) it can compute.
+/// A model that samples from a distribution whose log p(x) it can compute.
 pub trait Exact: Send + Sync {
-    /// log p(x) of each sample in nats, `(N)`, if the outputs are drawn at this temperature, which is above 0.
+    /// log p(x) of each sample in nats, `(N)`, under the distribution at this temperature, which must be above
+    /// 0.
     ///
     /// # Errors
     /// If the samples do not fit the model.

@@ -41,7 +41,7 @@ pub struct Interpolation<'a> {
 ///
 /// # Errors
 /// [`Error::UnexpectedLabels`] if classes are given to a model that has none; [`Error::UnknownClass`];
-/// [`Error::Empty`] for no rows or fewer than two steps; [`Error::NoPath`] if latents are codes.
+/// [`Error::Empty`] for no rows or fewer than two steps; [`Error::NoPath`] if the latents are codes.
 pub fn interpolation(model: &dyn GenerativeModel, walk: &Interpolation<'_>) -> Result<Walk> {
     let &Interpolation { rows, steps, classes, fixed_latent, seed } = walk;
     if rows == 0 || steps < 2 {
@@ -114,8 +114,8 @@ pub struct Traversal<'a> {
 /// others stay fixed.
 ///
 /// # Errors
-/// [`Error::Config`] for a latent dimension that the model does not have; [`Error::Empty`] for no
-/// dimensions or fewer than two steps; [`Error::NoPath`] if latents are codes.
+/// [`Error::Config`] for a latent dimension that the model does not have; [`Error::Empty`] for no dimensions
+/// or fewer than two steps; [`Error::NoPath`] if the latents are codes.
 pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Walk> {
     let &Traversal { dims, steps, class, seed } = walk;
     if dims.is_empty() || steps < 2 {

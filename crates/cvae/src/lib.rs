@@ -45,7 +45,8 @@ pub fn build(
     waxwork_vae::build(FAMILY, config, sample, condition, params)
 }
 
-/// The condition, which must be one. That of a model that completes images is a part of the sample.
+/// The condition of the model, which must not be None. For a model that completes images, it is a part of the
+/// sample.
 fn given(config: &CvaeConfig, sample: &SampleSpec, condition: ConditionSpec) -> Result<ConditionSpec> {
     match (config.completion, condition) {
         (Some(_), _) => Ok(ConditionSpec::Part { len: sample.len() }),

@@ -1,5 +1,5 @@
-//! Completion of images: the likelihood of what is missing and its gradient against closed forms and finite
-//! differences, and pixels that are given.
+//! Completion of images: the likelihood of missing pixels and its gradient against closed forms and finite
+//! differences, and the values of given pixels.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
 
@@ -32,7 +32,7 @@ fn convolutional(given: GivenPart) -> CvaeConfig {
     CvaeConfig { network, ..config(given, 0) }
 }
 
-/// A model without classes, which one that completes images does not need.
+/// A model without classes, because a model that completes images does not need them.
 fn build(config: &CvaeConfig) -> Cvae {
     Cvae::new(config.clone(), IMAGE, 0, ParamSet::fresh_with(9, &Device::Cpu, DType::F64)).unwrap()
 }
@@ -51,7 +51,7 @@ fn zeroed(config: &CvaeConfig) -> Cvae {
 fn batch(n: usize) -> Batch {
     let indices: Vec<u64> = (0..n as u64).collect();
     let images = Stream::new(1, "test images", 0).uniform(&indices, (1, 4, 4), &Device::Cpu).unwrap();
-    // Labels, which most data has, do not matter.
+    // Labels, which most data sets have, do not matter.
     let labels = Condition::classes(&vec![1; n]).unwrap();
     Batch { condition: labels, ..Batch::unlabelled(images.to_dtype(DType::F64).unwrap(), indices) }
 }
@@ -60,8 +60,8 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// What step `number` reports, and very nearly the parameters θ − lr ∇θ: Adam with an eps that dwarfs every
-/// gradient.
+/// The values that step `number` reports, and approximately the parameters θ − lr ∇θ: the eps of Adam is
+/// much larger than every gradient.
 fn step(model: &Cvae, lr: f64, number: u64) -> (BTreeMap<String, f64>, BTreeMap<String, Tensor>) {
     let adam = OptimizerConfig { lr: 1e9 * lr, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() };
     let mut state = TrainingState::new(model, adam, 4, 10).unwrap();
@@ -86,10 +86,10 @@ fn gradients_agree_with_finite_differences() {
         (CvaeConfig { likelihood: gaussian, ..config(GivenPart::AllButLowerRight, 0) }, 0),
         (CvaeConfig { likelihood: LikelihoodConfig::ContinuousBernoulli, ..config(GivenPart::Left, 0) }, 0),
         (CvaeConfig { likelihood: binary, ..config(GivenPart::LowerLeft, 0) }, 0),
-        // The warm-up begins when the guesses are trained; at first the prior has a gradient of zero.
+        // The warm-up begins after the guesses are trained, so the prior has a gradient of zero at first.
         (CvaeConfig { kl_warmup_steps: 4, ..config(GivenPart::Left, 2) }, 2),
         (CvaeConfig { kl_warmup_steps: 4, ..config(GivenPart::Left, 2) }, 3),
-        // The guesses themselves.
+        // The network for guesses itself.
         (config(GivenPart::LowerLeft, 2), 1),
     ];
     for (config, number) in cases {
@@ -152,7 +152,7 @@ fn only_missing_pixels_count() {
     };
     assert!(flat(&guesses(5).unwrap()).iter().all(|value| (value - 8.0 * LN_2).abs() < 1e-9));
     assert!(guesses(0).is_none());
-    // Other likelihoods, and a part that the batch names itself: all but the first two pixels.
+    // Other likelihoods, and a part that the batch specifies: all but the first two pixels.
     let mask: Vec<f64> = (0..16).map(|place| if place < 2 { 0.0 } else { 1.0 }).collect();
     let mask = Tensor::from_vec(mask, (1, 1, 4, 4), &Device::Cpu).unwrap();
     let one = batch(1);
@@ -212,7 +212,8 @@ fn completions_keep_what_is_given_and_depend_on_it() {
             }
         }
         assert_ne!(first, second);
-        // The same draws with another given part make other missing pixels; other missing pixels change nothing.
+        // With another given part, the same draws give other completions; the values of missing pixels do not
+        // matter.
         let inverted = made(given(&images.affine(-1.0, 1.0).unwrap()), 1);
         let missing: Vec<usize> = (0..mask.len()).filter(|place| mask[*place] == 0.0).collect();
         assert!(missing.iter().any(|place| inverted[*place] != first[*place]));

@@ -41,7 +41,7 @@ pub struct DatasetInfo {
     pub skipped: usize,
     /// The rows of a table and their encoder; None for all other data.
     pub tables: Option<Arc<Tables>>,
-    /// What draws the sequences of `oracle`, and knows the probability of each; None for all other data.
+    /// The model that draws the sequences of `oracle` and knows their probabilities; None for all other data.
     pub oracle: Option<Arc<Oracle>>,
     /// The columns of a table on which a model can be conditioned.
     pub columns: Vec<ColumnSpec>,

@@ -52,7 +52,8 @@ pub struct DataConfig {
     /// Training images that are held out for validation; default: a twelfth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
-    /// Seed of an embedded generator or of stacked images, not of the run, so that runs of different seeds see the same data.
+    /// Seed of an embedded generator or of stacked images. It is not the seed of the run, so runs with different seeds use
+    /// the same data.
     #[serde(default)]
     pub seed: u64,
     /// How the files of an image folder, or of the Hub if they differ in size, become images.
@@ -107,7 +108,7 @@ impl Default for PointsConfig {
     }
 }
 
-/// What each file of a data set holds.
+/// The content of each file of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// A recording.
@@ -132,7 +133,7 @@ impl DataConfig {
         Ok(PlaneMixture::named(&self.name, std))
     }
 
-    /// What each file of this data set holds.
+    /// The content of each file of this data set.
     pub fn files(&self) -> FileKind {
         let name = self.name.as_str();
         let manifest = if is_own(name) { None } else { Manifest::find(name).ok() };
@@ -564,7 +565,7 @@ fn load_clips(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     dataset(config, &classes, parts, skipped, notes)
 }
 
-/// The manifest of the clips that a data set of clips or of stills is made of, under its own name, and the
+/// The manifest of the clips behind a data set of clips or of stills, with the data set's own name, and the
 /// kind of these clips under these settings.
 fn strips(manifest: &Manifest, settings: &ClipsConfig) -> Result<(Manifest, Kind)> {
     let clips = Manifest { name: manifest.name.clone(), ..manifest.clone().of_files()? };
@@ -625,7 +626,7 @@ fn generate(manifest: &Manifest, seed: u64, mixture: Option<PlaneMixture>) -> Re
         "phrases" => (sources(|part| Phrases::new(seed, part)), Phrases::VERSION),
         "motions" => (clips(|part| Motions::new(seed, part)), Motions::VERSION),
         "moving-digits" => (clips(|part| MovingDigits::new(seed, part)), MovingDigits::VERSION),
-        // All images would fill the memory; they are copies of a few drawings.
+        // All images together would fill the memory, but they are copies of a few drawings.
         "factors" => {
             (FactorImages::parts(seed).map(|part| Arc::new(part) as Arc<dyn Source>), factors::VERSION)
         }

@@ -532,7 +532,7 @@ mod tests {
             let found = crate::identity::of_content(&header.classes, &*parts.train, &*parts.test).unwrap();
             assert_eq!(found, header.identity);
         }
-        // Clips without frames are not valid, and without their number of frames the sizes do not add up.
+        // Clips without frames are invalid, and without the number of frames the sizes are inconsistent.
         let bytes = fs::read(&path).unwrap();
         for (old, new) in [(b"frames = 3", b"frames = 0"), (b"frames = 3", b"#rames = 3")] {
             let place = bytes.windows(old.len()).position(|part| part == old).unwrap();

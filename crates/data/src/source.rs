@@ -61,7 +61,7 @@ pub struct Factor {
     pub value: f32,
     /// The number of values, if the value is one of 0, 1, 2 …; None for any number.
     pub kinds: Option<u32>,
-    /// Whether the order of the values means something, as for a quantity.
+    /// Whether the values are ordered, as for a quantity.
     pub ordered: bool,
 }
 

@@ -18,9 +18,9 @@ pub const NAME: &str = "stacked-mnist";
 pub const CHANNELS: usize = 3;
 /// The number of digits that a channel can show.
 pub const DIGITS: u32 = 10;
-/// Increase this whenever other images are stacked.
+/// Increase this whenever the choice of images changes.
 const VERSION: u32 = 1;
-/// The names of the digits of a stack as factors.
+/// The factor names of the digits of a stack.
 const NAMES: [&str; CHANNELS] = ["red", "green", "blue"];
 
 /// Stacks of images of a source of grey images, in which stack i is a function of a seed and i.
@@ -38,10 +38,10 @@ impl fmt::Debug for Stacked {
 }
 
 impl Stacked {
-    /// `count` stacks of `images`. `part` is the part of the data set, each of which has draws of its own.
+    /// `count` stacks of `images`. `part` names the part of the data set; each part has its own draws.
     ///
     /// # Errors
-    /// [`Error::Config`] if the samples are no grey images, or there are none.
+    /// [`Error::Config`] if the samples are not grey images, or there are none.
     pub fn new(images: Arc<dyn Source>, part: &str, seed: u64, count: usize) -> Result<Self> {
         let shape = images.kind().image().filter(|shape| shape.channels == 1 && !images.is_empty());
         let Some(ImageShape { height, width, .. }) = shape else {
@@ -93,7 +93,7 @@ impl Source for Stacked {
     }
 }
 
-/// Stacks both parts of a data set, as the manifest of stacks says.
+/// Stacks both parts of a data set, according to the manifest of the stacks.
 pub(crate) fn stack(manifest: &Manifest, images: Parts, seed: u64) -> Result<Parts> {
     let identity = format!("waxwork-data stacked version {VERSION} seed {seed} of {}", images.identity);
     let train = Stacked::new(images.train, "train", seed, manifest.train)?;
@@ -102,10 +102,10 @@ pub(crate) fn stack(manifest: &Manifest, images: Parts, seed: u64) -> Result<Par
 }
 
 /// The channels of the images of a split, one after the other, as grey images. Their labels are the digits, if
-/// the split knows them.
+/// the split has them.
 ///
 /// # Errors
-/// [`Error::NotImages`] if the samples are no images of three channels.
+/// [`Error::NotImages`] if the samples are not images with three channels.
 pub fn channels(images: &Split) -> Result<Split> {
     match images.kind().image() {
         Some(ImageShape { channels: CHANNELS, height, width }) => Split::all(Arc::new(Channels {
@@ -116,7 +116,8 @@ pub fn channels(images: &Split) -> Result<Split> {
     }
 }
 
-/// The channels of the images of a data set, with the digits as classes: what a judge of digits is trained on.
+/// The channels of the images of a data set, with the digits as classes: the training data of a judge of
+/// digits.
 ///
 /// # Errors
 /// As [`channels`].

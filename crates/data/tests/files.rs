@@ -261,7 +261,7 @@ fn missing_wrong_and_foreign_files_are_refused() {
     let error = load(&from_dir("mnist", dir.path())).unwrap_err();
     assert!(matches!(&error, Error::Missing { file, .. } if file == "train-images-idx3-ubyte"), "{error}");
     assert!(verify("mnist", Some(dir.path())).unwrap().iter().all(|r| r.status == FileStatus::Missing));
-    // The files of stacked digits are those of the digits.
+    // Stacked digits use the files of the digits.
     let error = load(&from_dir("stacked-mnist", dir.path())).unwrap_err();
     assert!(matches!(&error, Error::Missing { dataset, .. } if dataset == "mnist"), "{error}");
     let reports = ["stacked-mnist", "mnist"].map(|name| verify(name, Some(dir.path())).unwrap());
@@ -418,7 +418,7 @@ fn the_real_mnist() {
     let digits = waxwork_data::stacked::digits(&stacked).unwrap();
     let found: Vec<u32> = (0..3000).filter_map(|position| digits.test.label(position)).collect();
     assert_eq!(found.len(), 3000);
-    // A tenth of the digits are zeros, more or less.
+    // About a tenth of the digits are zeros.
     let zeros = found.iter().filter(|digit| **digit == 0).count();
     assert!((200..400).contains(&zeros), "{zeros}");
 
@@ -440,7 +440,7 @@ fn the_real_mnist() {
     assert!(matches!(load(&from_dir("mnist", copy.path())), Err(Error::Hash { .. })));
 }
 
-/// Single frames are images of the size of the clips' frames, which the same settings change.
+/// Single frames have the size of the clips' frames, and the same settings change it.
 #[test]
 fn stills_are_described_without_files() {
     let described = |settings: &str| {
@@ -472,8 +472,8 @@ fn unreadable_files_are_skipped_by_the_key_of_their_kind() {
     }
 }
 
-/// The oracle of SeqGAN's authors, from `text/seqgan-oracle.safetensors` if it is there. A NumPy program gave
-/// 5.7536 ± 0.0052 nats per token to 10,000 of its own draws with these weights.
+/// The oracle of SeqGAN's authors, from `text/seqgan-oracle.safetensors` if it is there. A NumPy program with
+/// these weights measured −log p of 5.7536 ± 0.0052 nats per token for 10,000 of its own draws.
 #[test]
 fn the_weights_of_an_oracle_are_read_and_score_its_own_sequences() {
     let Some(dir) = std::env::var_os("WAXWORK_TEST_DATA").map(|dir| Path::new(&dir).join("text")) else {

@@ -32,7 +32,8 @@ const OPEN_MPI: Names = (
 const PMIX: Names =
     ("srun", ["PMIX_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"]);
 const PMI: Names = ("mpirun", ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"]);
-// A batch script has these variables too, but for a step of one task, or without the number of tasks.
+// A batch script has these variables too, but they describe a step with one task, or lack the number of
+// tasks.
 const SLURM: Names =
     ("srun", ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"]);
 
@@ -74,8 +75,9 @@ impl Launch {
                 return Ok(Some(launch));
             }
         }
-        // `srun --mpi=pmi2` sets both, and only SLURM's say which processes share a machine. Under mpirun in
-        // a SLURM job, SLURM's are about mpirun's helpers, of which each machine has one.
+        // `srun --mpi=pmi2` sets both kinds of variables, but only SLURM's tell which processes share a
+        // machine. Under mpirun in a SLURM job, SLURM's variables describe mpirun's helpers, one per
+        // machine.
         Ok(match (launch(PMI)?, launch(SLURM)?) {
             (Some(pmi), Some(slurm)) if (pmi.rank, pmi.size) == (slurm.rank, slurm.size) => Some(slurm),
             (pmi, slurm) => pmi.or(slurm),

@@ -333,8 +333,8 @@ impl<H: Copy + Default + Send + Sync> Library for Functions<H> {
     }
 }
 
-/// Waits until the launcher has read what this process printed, for a second at most. MPICH's launcher loses
-/// output that it has not read when it ends the processes, and with it the message that says why.
+/// Waits until the launcher has read the output of this process, for at most a second. When MPICH's launcher
+/// ends the processes, it loses output that it has not read, including the message with the cause.
 #[cfg(unix)]
 fn wait_for_reader() {
     let is_unread = |bytes: rustix::io::Result<u64>| bytes.is_ok_and(|bytes| bytes > 0);

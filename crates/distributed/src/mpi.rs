@@ -242,7 +242,7 @@ impl Collective for Mpi {
 pub fn on_device(mpi: &Arc<Mpi>, device: &Device) -> CoreResult<(Arc<dyn Collective>, Option<String>)> {
     let library = std::env::var("WAXWORK_NCCL").ok().filter(|asked| !asked.is_empty());
     let by_mpi: Arc<dyn Collective> = mpi.clone();
-    // Every process votes, also one with another kind of device.
+    // Every process votes, including those with another kind of device.
     if !mpi.all(device.is_cuda() && library.as_deref() != Some("none"))? {
         return Ok((by_mpi, None));
     }

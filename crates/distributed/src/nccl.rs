@@ -139,8 +139,8 @@ impl Nccl {
             return Ok(Err(reason.unwrap_or_else(elsewhere)));
         };
         let (rank, size) = (mpi.rank(), mpi.size());
-        // A process that fails in NCCL before it meets the others leaves them waiting, so all agree first. This
-        // makes the GPU current on this thread, and returns an error of its earlier work.
+        // If a process failed in NCCL before it joined the others, they would wait forever, so all processes
+        // agree first. This makes the GPU current on this thread, and returns an error of its earlier work.
         let ready = device.cuda_stream().context().synchronize().map_err(|error| error.to_string());
         let joined = if mpi.all(ready.is_ok())? {
             functions.join(Id(id), rank, size)

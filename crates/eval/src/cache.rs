@@ -1,5 +1,5 @@
-//! The cache of models that measure, such as judges: a file of weights for each, and beside it one of notes,
-//! which say what the weights are.
+//! The cache of models used for measurements, such as judges: for each, a file of weights, and next to it a
+//! file of notes that describe the weights.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ impl Place {
         Self { kind, weights: file("safetensors"), notes: file("json") }
     }
 
-    /// The model that is here, if any. `decode` makes it of the weights, the notes, and the path to name in
-    /// an error. A damaged one is as none, after a warning.
+    /// Loads the model stored here, if any. `decode` creates it from the weights, the notes, and the path
+    /// to name in an error. A damaged model counts as missing, after a warning.
     pub(crate) fn load<M>(&self, decode: impl FnOnce(&[u8], &[u8], &Path) -> Result<M>) -> Option<M> {
         if !self.weights.is_file() {
             return None;
@@ -56,18 +56,18 @@ impl Place {
     }
 }
 
-/// What all notes contain.
+/// The fields that all notes contain.
 #[derive(Deserialize)]
 struct Identity {
     sha256: String,
     data_identity: String,
 }
 
-/// The notes of weights that were trained on the data of this identity. `origin` is the path to name in an
-/// error.
+/// Reads the notes of weights that were trained on the data with this identity. `origin` is the path to
+/// name in an error.
 ///
 /// # Errors
-/// If they are no notes, or are those of other weights or of other data.
+/// If the notes cannot be parsed, or belong to other weights or other data.
 pub(crate) fn notes<N: DeserializeOwned>(
     weights: &[u8],
     notes: &[u8],

@@ -1,5 +1,5 @@
-//! Statistics of an encoder's means: active latent units and the reconstruction error; and of discrete codes:
-//! their use and perplexity.
+//! Statistics of an encoder's means (active latent units and the reconstruction error) and of discrete codes
+//! (usage and perplexity).
 
 use std::fmt::Display;
 
@@ -45,7 +45,7 @@ impl Codes {
 pub struct CodeUse {
     /// Number of samples.
     pub samples: usize,
-    /// Number of different codes that the model has.
+    /// Number of different codes of the model.
     pub codes: usize,
     /// The share of them that occurs at least once.
     pub used: f64,
@@ -61,7 +61,7 @@ impl CodeUse {
     pub fn of(means: &Features, codes: usize) -> crate::Result<Self> {
         let mut counts = vec![0u64; codes];
         for value in means.values()? {
-            // A number that is no code counts as the last one; encoders make none.
+            // A number that is not a code counts as the last code; encoders produce none.
             counts[(value as usize).min(codes.saturating_sub(1))] += 1;
         }
         let all = (means.rows() * means.columns()) as f64;

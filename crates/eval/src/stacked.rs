@@ -1,5 +1,5 @@
-//! How many of the 1,000 modes of stacked MNIST samples cover (Metz et al. 2017; Lin et al. 2018). A judge of
-//! single digits names each channel, and three digits are a mode.
+//! Counts how many of the 1,000 modes of stacked MNIST the samples cover (Metz et al. 2017; Lin et al. 2018).
+//! A judge of single digits classifies each channel, and a triple of digits is a mode.
 
 use waxwork_data::stacked::{CHANNELS, DIGITS};
 
@@ -36,7 +36,7 @@ impl StackedModes {
         }
     }
 
-    /// Its metrics under a protocol, each with that of real samples as the floor.
+    /// Its metrics under a protocol. The floor of each is the value of real samples.
     pub fn metrics(&self, real: &Self, protocol: &Protocol) -> Vec<Metric> {
         let mut protocol = protocol.clone();
         protocol.insert("n_generated".into(), self.samples.to_string());
@@ -65,7 +65,7 @@ mod tests {
         let one = StackedModes::of(&[3, 1, 4].repeat(50));
         assert_eq!((one.covered, one.samples), (1, 50));
         assert!((one.kl - 1000f64.ln()).abs() < 1e-12, "{}", one.kl);
-        // The order of the channels counts.
+        // The order of the channels matters.
         assert_eq!(StackedModes::of(&[1, 2, 3, 3, 2, 1]).covered, 2);
     }
 

@@ -1,9 +1,9 @@
-//! Scores of disentanglement against their definitions in disentanglement_lib, computed with NumPy and scikit-learn
-//! on ten sets of codes.
+//! Disentanglement scores against their definitions in disentanglement_lib, computed with NumPy and scikit-learn on
+//! ten sets of codes.
 //!
-//! The script draws codes and factors with a generator of its own, which the tests repeat bit by bit. The vote of
-//! a constant unit, which disentanglement_lib does not define, is left out. `LinearSVC` is run to its optimum; with
-//! its default settings, it stops near it, at a place that depends on a random state.
+//! The script draws codes and factors with its own generator, which the tests reproduce bit by bit. It leaves out
+//! votes for constant units, which disentanglement_lib does not define. It runs `LinearSVC` to the optimum; with
+//! the default settings, `LinearSVC` stops near the optimum, at a point that depends on a random state.
 //!
 //! ```python
 //! import numpy as np
@@ -209,7 +209,7 @@ fn scores_are_those_of_disentanglement_lib() {
     }
 }
 
-/// Without a single split, nothing is known of any unit, as with equal importances.
+/// Without a single split, the scores are those of equal importances.
 #[test]
 fn importances_at_the_extremes() {
     assert!(dci_scores(&[vec![0.0; 3], vec![0.0; 3]]).iter().all(|score| score.abs() < 1e-12));

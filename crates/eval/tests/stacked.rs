@@ -1,4 +1,4 @@
-//! The modes of stacked digits, as a judge of single digits names them.
+//! The modes of stacked digits, as classified by a judge of single digits.
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as a test may")]
 
 use std::sync::Arc;

@@ -87,7 +87,7 @@ impl ModelConfig {
         }
     }
 
-    /// Whether latents are in two groups, of which the second generates the first.
+    /// Whether the latents form two groups, of which the second generates the first.
     pub fn has_two_groups(&self) -> bool {
         let (Self::Vae(config) | Self::Cvae(config)) = self else { return false };
         config.upper.is_some()
@@ -99,7 +99,7 @@ impl ModelConfig {
         config.start_at_mean
     }
 
-    /// What the model completes, if it completes images.
+    /// The settings of completion, if the model completes images.
     pub fn completion(&self) -> Option<CompletionConfig> {
         let (Self::Vae(config) | Self::Cvae(config)) = self else { return None };
         config.completion
@@ -117,7 +117,8 @@ impl ModelConfig {
         Some(&mut config.prior)
     }
 
-    /// Checks that the prior goes with the other keys, for a model whose condition has `width` values.
+    /// Checks that the prior is compatible with the other keys, for a model whose condition has `width`
+    /// values.
     ///
     /// # Errors
     /// If it does not, as [`ModelConfig::build`].

@@ -1,4 +1,4 @@
-//! The generator that writes sequences token by token, p(x) = Π p(xₜ | x₁ … xₜ₋₁).
+//! The generator that samples sequences token by token, p(x) = Π p(xₜ | x₁ … xₜ₋₁).
 
 use candle_core::Tensor;
 
@@ -11,13 +11,15 @@ use waxwork_nn::tokens::{self, END, needs_tokens};
 /// A language model: a recurrent layer over the embeddings of the tokens before each token.
 #[derive(Clone, Debug)]
 pub(crate) struct Autoregressive {
-    /// A row for each token. That of the end, which no token follows, stands before the first token.
+    /// One row per token. The end is never followed by a token, so its row serves as the input before the
+    /// first token.
     embedding: Embedding,
     recurrent: Recurrent,
     output: Linear,
     /// The maximum length of a sequence, and the size of the vocabulary.
     dims: (usize, usize),
-    /// The token of the first logit: 1 if sequences cannot end early, so that the end has no logit.
+    /// The token that the first logit stands for: 1 if sequences cannot end early, because the end then has
+    /// no logit.
     first: u32,
 }
 
@@ -34,8 +36,8 @@ pub(crate) struct Sizes {
     pub(crate) ends: bool,
 }
 
-/// Sequences of the maximum length, which have only ends after their first end, with the states in which they
-/// were written.
+/// Sequences of the maximum length, padded with ends after their first end, with the states from which they
+/// were sampled.
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
     /// Number of sequences.
@@ -84,22 +86,24 @@ impl Autoregressive {
     /// Reads token numbers `(N, L)` u32 from a batch's one-hot rows.
     ///
     /// # Errors
-    /// If the rows have another shape; [`Error::Config`] if a sequence ends early and must not.
+    /// If the rows have another shape; [`Error::Config`] if a sequence ends early although sequences must
+    /// not.
     pub(crate) fn read(&self, batch: &Batch) -> Result<Tensor> {
         let (n, (length, vocabulary)) = (batch.len(), self.dims);
         model::check_input("the sequences", &batch.inputs, &(n, length, vocabulary).into())?;
         let tokens = kernels::largest(&batch.inputs)?;
         if self.first > 0 && flat(&tokens)?.contains(&END) {
             let key = "model.generator.ends".to_owned();
-            let reason =
-                format!("must be true, because a text of the data ends before the maximum length {length}");
+            let reason = format!(
+                "must be true, because the data has a text that ends before the maximum length {length}"
+            );
             return Err(Error::Config { key, reason });
         }
         Ok(tokens)
     }
 
-    /// log p of each token given those before it in nats, if tokens are drawn at `temperature`: tokens `(N, L)`
-    /// u32 → `(N, L)`, 0 after the end of a sequence.
+    /// log p of each token given those before it, in nats, at `temperature`: tokens `(N, L)` u32 → `(N, L)`, 0
+    /// after the end of a sequence.
     pub(crate) fn log_likelihood(
         &self,
         sequences: &Tensor,
@@ -120,8 +124,8 @@ impl Autoregressive {
         Ok(each.reshape((n, length))?)
     }
 
-    /// Writes sequences without a gradient, in the type and on the device of `params`. `uniforms` are a number in
-    /// [0, 1) for each token of each sequence, one sequence after the other.
+    /// Samples sequences without a gradient, in the type and on the device of `params`. `uniforms` holds a number
+    /// in [0, 1) for each token of each sequence, one sequence after the other.
     pub(crate) fn write(&self, temperature: f64, uniforms: &[f32], params: &ParamSet) -> Result<Written> {
         let count = uniforms.len() / self.length();
         let state = Tensor::zeros((count, self.recurrent.state()), params.dtype(), params.device())?;
@@ -137,8 +141,9 @@ impl Autoregressive {
         Ok(Written { count, tokens: written, states })
     }
 
-    /// Writes `each` continuations of every sequence after the token at `place`, in succession, and returns
-    /// their tokens from the beginning. `uniforms` are a number in [0, 1) for each token that is drawn.
+    /// Samples `each` continuations of every sequence after the token at `place`, and returns their tokens
+    /// from the beginning, with the continuations of a sequence in succession. `uniforms` holds a number in
+    /// [0, 1) for each sampled token.
     pub(crate) fn continued(
         &self,
         written: &Written,
@@ -162,8 +167,8 @@ impl Autoregressive {
         Ok(sequences)
     }
 
-    /// Draws as many tokens after `before` as there are numbers for each sequence. `take` gets the number of the
-    /// step, its tokens, and the state from which they were drawn.
+    /// For each sequence, draws as many tokens after `before` as it has uniform numbers. `take` receives the
+    /// number of the step, its tokens, and the state from which they were drawn.
     fn go_on(
         &self,
         mut state: Tensor,
@@ -188,7 +193,7 @@ impl Autoregressive {
     }
 }
 
-/// Replaces everything after the first end of each sequence by ends.
+/// Replaces everything after the first end of each sequence with ends.
 fn close(tokens: &mut [u32], length: usize) {
     for sequence in tokens.chunks_exact_mut(length) {
         if let Some(end) = sequence.iter().position(|token| *token == END) {

@@ -123,9 +123,9 @@ pub enum GeneratorNetwork {
         /// Channels from the latent to the waveform; each entry multiplies the length by four.
         channels: Vec<usize>,
     },
-    /// For sequences of tokens: an LSTM or GRU that draws each token given all tokens before it. It learns by maximum likelihood, then
-    /// by policy gradient from a discriminator of the kind `windows` (SeqGAN, Yu et al. 2017). Only for the family `gan`. `latent_dim` must
-    /// be the maximum length of a text, because z is the noise of the draw of each token.
+    /// For sequences of tokens: an LSTM or GRU that samples each token given all previous tokens. It learns by maximum likelihood first,
+    /// then by policy gradient with rewards from a discriminator of the kind `windows` (SeqGAN, Yu et al. 2017). Only for the family `gan`.
+    /// `latent_dim` must be the maximum length of a text, because z holds one random number per token.
     Autoregressive {
         /// Features of a token.
         embedding: usize,
@@ -134,7 +134,8 @@ pub enum GeneratorNetwork {
         /// The kind of the recurrent layer.
         #[serde(default)]
         cell: CellKind,
-        /// Whether a sequence may end before the maximum length. False is for data whose sequences all have that length, such as `oracle`.
+        /// Whether a sequence may end before the maximum length. Use false for data whose sequences all have that length, such as
+        /// `oracle`.
         #[serde(default = "yes")]
         ends: bool,
     },
@@ -242,16 +243,16 @@ pub enum DiscriminatorNetwork {
         #[serde(default)]
         norm: DiscriminatorNorm,
     },
-    /// For sequences of tokens: convolutions over windows of several widths, of whose features each is the largest over all windows (Kim
-    /// 2014), then a highway layer (Srivastava et al. 2015), as in SeqGAN. It judges a generator of the kind `autoregressive`.
+    /// For sequences of tokens: convolutions over windows of several widths with max-pooling over all windows (Kim 2014), then a highway
+    /// layer (Srivastava et al. 2015), as in SeqGAN. For generators of the kind `autoregressive`.
     Windows {
         /// Features of a token.
         embedding: usize,
-        /// Numbers of tokens in a window.
+        /// Window sizes in tokens.
         widths: Vec<usize>,
-        /// Features of the windows of each width.
+        /// Number of features for each window size.
         filters: Vec<usize>,
-        /// Share of the features that a step leaves out, in [0, 1).
+        /// Share of the features that a step drops, in [0, 1).
         #[serde(default, skip_serializing_if = "is_zero")]
         dropout: f64,
     },
@@ -479,7 +480,7 @@ impl GanConfig {
         Ok(())
     }
 
-    /// Checks the settings of a generator that learns by policy gradient, and refuses them for any other.
+    /// Checks the settings of a generator that learns by policy gradient, and rejects them for all others.
     fn check_policy(&self) -> Result<()> {
         let fail = |key: &str, reason: String| Err(Error::Config { key: format!("model.{key}"), reason });
         let by_token = matches!(self.generator, GeneratorNetwork::Autoregressive { .. });
@@ -503,7 +504,7 @@ impl GanConfig {
             return fail(key, "a generator of the kind autoregressive does not support it".into());
         }
         if !matches!(self.loss, AdversarialLoss::NonSaturating | AdversarialLoss::Minimax) {
-            let reason = "the reward is the probability of being real, which only the discriminators of the losses non-saturating and minimax give";
+            let reason = "the reward is the probability of being real, which the discriminator outputs only with the losses non-saturating and minimax";
             return fail("loss", reason.into());
         }
         match self.policy.and_then(PolicyGradient::problem) {

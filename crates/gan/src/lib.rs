@@ -58,7 +58,7 @@ pub struct Gan {
 enum Game {
     /// Gradients pass from the discriminator to the generator.
     Gradients(Box<Players>),
-    /// The discriminator rewards what the generator draws.
+    /// The discriminator rewards the samples of the generator.
     Rewards(Box<Policy>),
 }
 

@@ -25,16 +25,15 @@ use waxwork_core::{
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::tokens;
 
-/// How a generator learns that draws its output token by token: by maximum likelihood first, then by policy
-/// gradient.
+/// How a generator that samples token by token learns: by maximum likelihood first, then by policy gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyGradient {
-    /// The first steps of a run, which train only the generator, by maximum likelihood.
+    /// Number of steps at the start of a run that train only the generator, by maximum likelihood.
     pub likelihood_steps: u64,
-    /// The steps after these, which train only the discriminator. In all later steps, both learn.
+    /// Number of steps after these that train only the discriminator. In all later steps, both learn.
     pub discriminator_steps: u64,
-    /// Continuations of each beginning of a text, whose mean reward is the value of the beginning's last token.
+    /// Number of roll-outs per prefix of a text; their mean reward is the value of the prefix's last token.
     pub rollouts: usize,
     /// Subtracts from the value of each token the mean value of the tokens of the micro-batch's other texts at its position. The
     /// gradient has the same expectation and less variance.
@@ -56,7 +55,7 @@ impl Default for PolicyGradient {
 }
 
 impl PolicyGradient {
-    /// The key of an invalid value, and what is valid.
+    /// The key of an invalid value, and a description of the valid values.
     pub(super) fn problem(self) -> Option<(&'static str, &'static str)> {
         if self.rollouts == 0 {
             return Some(("rollouts", "must be at least 1"));
@@ -67,7 +66,7 @@ impl PolicyGradient {
     }
 }
 
-/// The two players of SeqGAN, with their parameters and what the model reports about itself.
+/// The two players of SeqGAN, with their parameters and the model's information about itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
     pub(crate) info: ModelInfo,
@@ -76,9 +75,9 @@ pub(crate) struct Policy {
     config: GanConfig,
     generator: Autoregressive,
     discriminator: Windows,
-    /// The generator on untracked weights, which writes.
+    /// The generator on untracked weights, for sampling.
     writer: Autoregressive,
-    /// The discriminator on untracked weights, which rewards.
+    /// The discriminator on untracked weights, for rewards.
     judge: Windows,
 }
 
@@ -103,7 +102,7 @@ impl Policy {
         let length = generator.length();
         if config.latent_dim != length {
             let reason = format!(
-                "must be {length}, the maximum length of a text: the latent vector is the noise of the draw of each token"
+                "must be {length}, the maximum length of a text: the latent vector holds one random number per token"
             );
             return Err(Error::Config { key: "model.latent_dim".into(), reason });
         }
@@ -117,7 +116,7 @@ impl Policy {
         Ok(Self { info, params, groups, config: config.clone(), generator, discriminator, writer, judge })
     }
 
-    /// One step: of maximum likelihood, of the discriminator, or of the game between both.
+    /// One step of maximum likelihood, of the discriminator, or of the game between both players.
     pub(crate) fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let policy = self.config.policy.unwrap_or_default();
         let game = policy.likelihood_steps.saturating_add(policy.discriminator_steps);
@@ -179,8 +178,8 @@ impl Policy {
         Ok((logs * advantages)?.mean_all()?.neg()?)
     }
 
-    /// The value of each token of sequences, one sequence after the other: the mean reward of `rollouts`
-    /// continuations after the token, and after the last one the reward of the sequence itself.
+    /// The value of each token of the sequences, one sequence after the other: the mean reward of `rollouts`
+    /// continuations after the token; for the last token, the reward of the sequence itself.
     fn values(
         &self,
         written: &Written,
@@ -213,7 +212,7 @@ impl Policy {
         Ok(values)
     }
 
-    /// The probability of being real that the discriminator gives to each of some sequences.
+    /// The probability of being real that the discriminator assigns to each sequence.
     fn rewards(&self, sequences: &[u32]) -> Result<Vec<f32>> {
         let logits = self.judge.forward(&self.tensor(sequences)?, None, Mode::Eval)?;
         let rewards = kernels::activate(&logits, Activation::Sigmoid)?;
@@ -226,7 +225,7 @@ impl Policy {
         Ok(Tensor::from_slice(sequences, (sequences.len() / length, length), self.params.device())?)
     }
 
-    /// Latents `(N, L)`, the noise of the draw of each token → one-hot rows `(N, L, V)`.
+    /// Latents `(N, L)`, one random number per token → one-hot rows `(N, L, V)`.
     ///
     /// # Errors
     /// If the latents have another length.
@@ -237,7 +236,8 @@ impl Policy {
         let latents = latents.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
         let uniforms: Vec<f32> =
             latents.flatten_all()?.to_vec1::<f32>()?.into_iter().map(uniform_of_normal).collect();
-        // The texts on a path through latent space have no numbers. Their latents alone make them.
+        // The texts on a path through latent space have no sample numbers. They depend on their latents
+        // alone.
         let temperature = if drawing.numbers.is_empty() { 1.0 } else { drawing.temperature };
         let written = self.writer.write(temperature, &uniforms, &self.params)?;
         let sequences: Vec<Vec<u32>> = written.tokens.chunks_exact(length).map(<[u32]>::to_vec).collect();
@@ -256,7 +256,7 @@ impl Exact for Policy {
 /// The widths of the discriminator's windows and their numbers of features.
 type WindowSizes = Vec<(usize, usize)>;
 
-/// The sizes of the generator, and of the discriminator its features of a token and its windows.
+/// The sizes of the generator, and the discriminator's features per token and windows.
 fn networks(config: &GanConfig) -> Result<(Sizes, usize, WindowSizes)> {
     match (&config.generator, &config.discriminator) {
         (
@@ -270,7 +270,7 @@ fn networks(config: &GanConfig) -> Result<(Sizes, usize, WindowSizes)> {
     }
 }
 
-/// The error for a network that only a policy gradient trains.
+/// The error for a network that needs training by policy gradient.
 pub(super) fn only_policy(key: &str) -> Error {
     let reason = "networks of the kinds autoregressive and windows belong together, in the family gan";
     Error::Config { key: key.to_owned(), reason: reason.into() }
@@ -330,7 +330,7 @@ mod tests {
         SampleSpec::new(vec![LENGTH, VOCABULARY], vec![segment]).unwrap()
     }
 
-    /// Weights that are large enough for probabilities and rewards to differ.
+    /// Weights that are large enough to make probabilities and rewards differ.
     fn policy(ends: bool, dtype: DType) -> Policy {
         let params = ParamSet::fresh_with(5, &Device::Cpu, dtype);
         let policy = Policy::new(&config(ends), &sample(), params).unwrap();
@@ -384,8 +384,8 @@ mod tests {
         values
     }
 
-    /// The loss over all sequences, each as often as it is drawn, with exact values: its gradient is that of the
-    /// expected reward, by central differences.
+    /// The loss over all sequences, weighted by their probabilities, with exact values: its gradient equals the
+    /// gradient of the expected reward by central differences.
     #[test]
     fn the_gradient_is_that_of_the_expected_reward() {
         gradients_are_right(false, &all());
@@ -451,7 +451,7 @@ mod tests {
                 assert!(error.abs() < 0.06 * f64::from(spread), "{own:?} {place}: {error} of {spread}");
             }
         }
-        // Each row has draws of its own.
+        // Each row has its own draws.
         let again = policy.values(&written, &rows, 2, &|name| Stream::new(2, name, 0)).unwrap();
         let some = of_the_first(&policy, &written, &rows[..3]);
         let near = some.iter().zip(&again).all(|(some, all)| (some - all).abs() < 1e-6);

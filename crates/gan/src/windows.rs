@@ -1,5 +1,5 @@
-//! The discriminator of sequences of tokens: convolutions over windows of several widths, the largest of each of
-//! their features, and a highway layer.
+//! The discriminator of sequences of tokens: convolutions over windows of several widths, max-pooling over all
+//! windows, and a highway layer.
 
 use candle_core::Tensor;
 
@@ -24,7 +24,7 @@ pub(crate) struct Windows {
 
 impl Windows {
     /// The weights `embedding`, `windows`, `gate`, `transform` and `output` of `scope`, for sequences like
-    /// `sample`. `widths` has pairs of a number of tokens and a number of features.
+    /// `sample`. `widths` contains pairs of a window size in tokens and a number of features.
     ///
     /// # Errors
     /// [`Error::Config`] if samples are not sequences of tokens, or a window is longer than they are; if the set

@@ -11,7 +11,7 @@ use crate::shapes::dims2;
 use crate::simd::simd;
 use crate::sums::{Lanes, maximum};
 
-/// Shares that are added up before the search looks at each of them.
+/// Size of the blocks of shares that are summed before the search inspects single shares.
 const BLOCK: usize = 64;
 
 /// Draws a position from softmax(logits / temperature) for each row: logits (N, V), and a number in [0, 1)
@@ -19,7 +19,7 @@ const BLOCK: usize = 64;
 /// and below the least normal f32, it is that of the largest logit, the first if several are equal.
 ///
 /// # Errors
-/// [`Error::Input`] if there are no logits, or not a number for each row; [`Error::Argument`] if the
+/// [`Error::Input`] if there are no logits, or not exactly one number per row; [`Error::Argument`] if the
 /// temperature is negative or not finite.
 pub fn draw(logits: &Tensor, temperature: f64, uniforms: &[f32]) -> Result<Vec<u32>> {
     let (rows, width) = dims2("the logits of draws", logits)?;
@@ -86,7 +86,7 @@ fn position<T: Float>(logits: &[T], shares: &mut [T], factor: T, uniform: f32) -
         end = number * BLOCK + block.len();
         break;
     }
-    // Only rounding leads here. Positions without a share are never drawn.
+    // Only rounding errors lead here. Positions with a share of zero are never drawn.
     shares[..end].iter().rposition(|share| *share > T::ZERO).unwrap_or(0)
 }
 

@@ -1,7 +1,7 @@
 //! The arguments that the LSTM and the GRU share: their sizes, and the checks of their shapes.
 //!
-//! The passes themselves have the same outline, but other arrays for each cell, of other widths. Shared code
-//! would have to name those arrays for both, and would be longer than the two passes.
+//! The passes of both cells have the same outline, but use different arrays of different widths. Shared code
+//! would have to abstract over these arrays, and would be longer than the two passes.
 
 use candle_core::Tensor;
 
@@ -12,7 +12,7 @@ use crate::shapes::dims2;
 /// Gradients of three arguments.
 pub(crate) type Triple = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
-/// A kind of cell: its number of gates, and what errors call its arguments.
+/// A kind of cell: its number of gates, and the names of its arguments in errors.
 #[derive(Debug)]
 pub(crate) struct Cell {
     pub(crate) gates: usize,

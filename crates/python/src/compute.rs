@@ -157,8 +157,8 @@ fn attend(
 static HOME: AtomicU32 = AtomicU32::new(0);
 /// Number of calls in progress.
 static BUSY: AtomicUsize = AtomicUsize::new(0);
-/// The threads of the last call that ended, which wait for the next one. Only one pool waits: calls rarely
-/// change their number of threads, and each further pool would cost memory as long as the process lives.
+/// The threads of the last call that ended, which wait for the next call. Only one pool is kept: calls rarely
+/// change their number of threads, and each further pool would use memory for the lifetime of the process.
 static IDLE: Mutex<Option<Workers>> = Mutex::new(None);
 
 /// A call in progress.
@@ -209,8 +209,9 @@ struct Workers {
 }
 
 impl Workers {
-    /// Takes the idle pool if it has `count` threads, or starts one: two calls at the same time must not share
-    /// a pool, where one would wait for the other. A pool of another number ends here.
+    /// Takes the idle pool if it has `count` threads, or starts a new one. Two simultaneous calls must not
+    /// share a pool, because one would wait for the other. An idle pool with another number of threads ends
+    /// here.
     fn take(count: usize) -> Result<Self, Fault> {
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(idle) = idle.filter(|idle| idle.pool.current_num_threads() == count) {
@@ -224,7 +225,7 @@ impl Workers {
         Ok(Self { pool, inbox })
     }
 
-    /// Keeps the threads for the next call, in place of those that wait.
+    /// Keeps the threads for the next call, in place of the idle pool.
     fn give_back(self) {
         let ended = IDLE.lock().unwrap_or_else(PoisonError::into_inner).replace(self);
         drop(ended);

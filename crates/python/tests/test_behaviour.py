@@ -209,7 +209,7 @@ def test_only_the_threads_of_one_call_wait_for_the_next(vae: ww.Run) -> None:
     few = running()
     for threads in (2, 3, 4, 1):
         vae.sample(10, threads=threads, progress=False)
-    # Threads end a moment after they are told to.
+    # Threads end shortly after the request.
     late = time.monotonic() + 30
     while running() > few and time.monotonic() < late:
         time.sleep(0.05)

@@ -24,7 +24,7 @@ impl Generation {
         Ok(columns(latents, self.first)?.0)
     }
 
-    /// What encoder and decoder see of a condition that the prior sees.
+    /// The part of a condition, as the prior sees it, that the encoder and the decoder see.
     fn seen<'a>(&self, condition: Option<&'a Tensor>) -> Option<&'a Tensor> {
         condition.filter(|_| self.completion.is_none())
     }
@@ -67,7 +67,7 @@ impl Generation {
 }
 
 impl Vae {
-    /// What evaluation scores of a batch, and its condition as the prior sees it.
+    /// The targets of a batch that evaluation scores, and its condition as the prior sees it.
     fn evaluated(&self, batch: &Batch) -> Result<(Targets, Option<Tensor>)> {
         let mut targets = self.generation.observation.evaluation_targets(batch)?;
         let part = self.part(batch, &mut targets, (&parts_of_data(), &batch.indices))?;
@@ -103,8 +103,8 @@ impl Encode for Vae {
 }
 
 impl Reconstruct for Vae {
-    /// The mean of p(x | z) at the mean of q(z | x). A model that completes images reconstructs the values that
-    /// are not given.
+    /// The mean of p(x | z) at the mean of q(z | x). A model that completes images reconstructs only the values
+    /// that are not given.
     fn reconstruct(&self, inputs: &Tensor, condition: &Condition) -> Result<Tensor> {
         let codes = self.encode(inputs, condition)?.mean;
         match (&self.generation.completion, condition) {

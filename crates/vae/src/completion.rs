@@ -1,9 +1,9 @@
-//! Completion of images (Sohn et al. 2015): the condition is a part of the image, and the model learns the
-//! rest.
+//! Completion of images (Sohn et al. 2015): the condition is a part of the image, and the model learns to
+//! fill in the rest.
 //!
-//! Only the prior sees the given part. It is a network like the encoder, from the given part to a Gaussian
-//! over latents. The encoder sees the whole image, and the decoder the latent alone. Only values that are not
-//! given count in the likelihood.
+//! Only the prior sees the given part. It is a network like the encoder that maps the given part to a
+//! Gaussian over latents. The encoder sees the whole image, and the decoder sees only the latent. Only values
+//! that are not given contribute to the likelihood.
 
 use std::ops::Range;
 
@@ -32,16 +32,16 @@ pub const GUESS: &str = "guess";
 
 const KEY: &str = "model.completion";
 
-/// What a model that completes images is given, and how it fills in the rest before it looks.
+/// Which part of each image is given, and how the missing values are filled in before the prior sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompletionConfig {
     /// The part of every image that is given, in training and in evaluation.
     pub given: GivenPart,
-    /// Steps at the start of training that train a network of its own, which guesses every missing value from
-    /// the given ones. Afterwards it stays as it is, and the prior sees its guesses in place of what is missing
-    /// (Sohn et al. 2015). With 0, the prior sees −1 there. Only for networks of the kind `mlp`, and for a
-    /// part that is the same in all images.
+    /// Number of steps at the start of training that train a separate network, which predicts every missing
+    /// value from the given ones. Afterwards it is frozen, and the prior sees its guesses in place of the
+    /// missing values (Sohn et al. 2015). With 0, the prior sees −1 there. Only for networks of the kind `mlp`,
+    /// and for a part that is the same in all images.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub guess_steps: u64,
 }
@@ -50,7 +50,7 @@ fn is_zero(steps: &u64) -> bool {
     *steps == 0
 }
 
-/// A part of an image. Of a side with an odd number of pixels, the first half is the smaller one.
+/// A part of an image. If a side has an odd number of pixels, the first half is the smaller one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GivenPart {
@@ -60,8 +60,8 @@ pub enum GivenPart {
     Left,
     /// All but the lower right quadrant.
     AllButLowerRight,
-    /// All but a box, whose sides are a quarter to three quarters of the image's. In training, it is drawn
-    /// for every image and step; in evaluation, once per image.
+    /// All but a box whose sides are a quarter to three quarters of those of the image. In training, a new
+    /// box is drawn for every image in every step; in evaluation, one per image.
     AllButABox,
 }
 
@@ -81,8 +81,8 @@ impl GivenPart {
         }
     }
 
-    /// 1 for every value that is given and 0 for the others, in all channels alike: `(N, C, H, W)` f32 on the
-    /// CPU. Image `i` uses the draws of `rows[i]`.
+    /// 1 for every value that is given and 0 for the others, the same in all channels: `(N, C, H, W)` f32 on
+    /// the CPU. Image `i` uses the draws of `rows[i]`.
     ///
     /// # Errors
     /// If the tensor cannot be created.
@@ -141,13 +141,13 @@ impl Given {
         Ok((&self.values + self.mask.affine(1.0, -1.0)?)?)
     }
 
-    /// The given values, bit by bit, and those of `made` elsewhere.
+    /// The given values, bit for bit, and those of `made` elsewhere.
     pub(crate) fn completed(&self, made: &Tensor) -> Result<Tensor> {
         Ok(self.mask.gt(0.5)?.where_cond(&self.values, made)?)
     }
 }
 
-/// What a model has that completes images.
+/// The parts of a model that only completion needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Completion {
     pub(crate) config: CompletionConfig,
@@ -165,7 +165,8 @@ struct Guess {
 }
 
 impl Completion {
-    /// The networks of `completion` for samples like `sample`: `decoder.prior`, and `guess` if it guesses.
+    /// The networks of `completion` for samples like `sample`: `decoder.prior`, and `guess` if there are
+    /// guess steps.
     ///
     /// # Errors
     /// [`Error::Config`] if samples are not images; if the set is stored and does not fit.
@@ -197,12 +198,12 @@ impl Completion {
         Ok(Self { config: completion, image, prior, guess })
     }
 
-    /// Whether this step trains the guesses alone.
+    /// Whether this step trains only the network for guesses.
     pub(crate) fn is_guessing(&self, step: u64) -> bool {
         step < self.config.guess_steps
     }
 
-    /// The given part of images `(N, C, H, W)`; that of image `i` is drawn from `rows[i]` if it is drawn.
+    /// The given part of images `(N, C, H, W)`; if it is random, that of image `i` depends on `rows[i]`.
     pub(crate) fn part_of(&self, images: &Tensor, stream: &Stream, rows: &[u64]) -> Result<Given> {
         let mask = self.config.given.masks(self.image, stream, rows)?;
         let mask = mask.to_device(images.device())?.to_dtype(images.dtype())?;
@@ -226,7 +227,7 @@ impl Completion {
         Ok(Given { values: half(0)?, mask: half(len)? })
     }
 
-    /// The mean beside the log-variance of p(z | given), `(N, 2 · latent_dim)`.
+    /// The mean of p(z | given), followed by its log-variance, `(N, 2 · latent_dim)`.
     pub(crate) fn prior(&self, given: &Given, mode: Mode<'_>) -> Result<Tensor> {
         let input = match &self.guess {
             None => given.marked()?,
@@ -309,7 +310,8 @@ mod tests {
         assert_eq!(mask(GivenPart::LowerLeft, image, 0), [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
         assert_eq!(mask(GivenPart::Left, image, 0), [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
         assert_eq!(mask(GivenPart::AllButLowerRight, image, 0), [1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0]);
-        // Every channel has the same mask, and a digit's parts have a quarter, a half and three quarters.
+        // Every channel has the same mask, and the parts of a digit have a quarter, a half and three quarters
+        // of its pixels.
         let colour = mask(GivenPart::Left, ImageShape::new(3, 4, 2), 5);
         assert_eq!(colour, mask(GivenPart::Left, image, 0).repeat(3));
         let digit = ImageShape::new(1, 28, 28);
@@ -339,7 +341,7 @@ mod tests {
         let all = GivenPart::AllButABox.masks(image, &Stream::new(3, "given", 0), &[6, 7]).unwrap();
         let second: Vec<f32> = all.get(1).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         assert_eq!(second, mask(GivenPart::AllButABox, image, 7));
-        // Also in the smallest images.
+        // This also holds for the smallest images.
         for (height, width) in [(1, 1), (1, 2), (3, 2)] {
             assert!(mask(GivenPart::AllButABox, ImageShape::new(1, height, width), 0).contains(&0.0));
         }

@@ -28,11 +28,10 @@ const MOST_LAYERS: usize = 32;
 pub struct VaeConfig {
     /// Length of the latent vector z.
     pub latent_dim: usize,
-    /// A vector of real numbers, or a map of codes, each of which stands for a vector of `latent_dim` values.
+    /// A vector of real numbers, or a map of codes, each of which represents a vector of `latent_dim` values.
     #[serde(skip_serializing_if = "LatentConfig::is_gaussian")]
     pub latent: LatentConfig,
-    /// A second group of latents, above those of `latent_dim`, from which it generates them (Burda et al. 2016); for the
-    /// family `vae`.
+    /// A second group of latents, which generates those of `latent_dim` (Burda et al. 2016); for the family `vae`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upper: Option<UpperConfig>,
     /// Encoder and decoder.
@@ -52,8 +51,8 @@ pub struct VaeConfig {
     pub prior: PriorConfig,
     /// Weight of the KL term (β-VAE, Higgins et al. 2017); 1 is the evidence lower bound.
     pub beta: f64,
-    /// Weight of the total correlation relative to the rest of the KL term (β-TC-VAE, Chen et al. 2018); 1 is the evidence lower
-    /// bound. The total correlation is estimated from the batch, or from each of its `train.micro_batches`.
+    /// Weight of the total correlation relative to the rest of the KL term (β-TC-VAE, Chen et al. 2018); 1 gives the evidence
+    /// lower bound. The total correlation is estimated from the batch, or from each of its `train.micro_batches`.
     #[serde(skip_serializing_if = "is_neutral")]
     pub total_correlation: f64,
     /// Widths of the hidden layers of a discriminator that estimates the total correlation in place of the batch (FactorVAE, Kim &
@@ -66,38 +65,38 @@ pub struct VaeConfig {
     pub free_bits: f64,
     /// Draws per importance-weighted bound (Burda et al. 2016); with 1, it is the evidence lower bound.
     pub importance_samples: usize,
-    /// Bounds per sample that are averaged, each from draws of its own.
+    /// Number of bounds that are averaged per sample, each from its own draws.
     #[serde(skip_serializing_if = "is_one")]
     pub draws: usize,
-    /// What encoder and decoder learn from these bounds.
+    /// The objectives of the encoder and the decoder.
     #[serde(skip_serializing_if = "BoundConfig::is_mean")]
     pub bound: BoundConfig,
     /// Start training with the mean of the training samples as the decoder's output for every latent (Burda
     /// et al. 2016): the bias of the output layer is the logit of the mean, clipped to [0.001, 0.999].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub start_at_mean: bool,
-    /// Complete images of which a part is given, in place of labels: the prior is then a network that sees
-    /// the given part (Sohn et al. 2015). For the conditional family only.
+    /// Complete images from a given part instead of using labels: the prior is then a network that sees the
+    /// given part (Sohn et al. 2015). For the conditional family only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion: Option<CompletionConfig>,
 }
 
-/// What a latent is.
+/// The kind of latent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LatentConfig {
     /// A vector of real numbers, with a diagonal Gaussian as posterior.
     #[default]
     Gaussian,
-    /// A map of codes by finite scalar quantisation (Mentzer et al. 2023): every value of a vector is rounded to a few levels, which
-    /// together are the code. There is no codebook to learn, and none to collapse.
+    /// A map of codes by finite scalar quantisation (Mentzer et al. 2023): every value of a vector is rounded to one of a few
+    /// levels, and these levels together form the code. There is no codebook to learn, and none to collapse.
     Fsq {
         /// Levels of each of the `latent_dim` values, at least 3; their product is the number of codes.
         #[serde(default = "levels")]
         levels: Vec<usize>,
     },
-    /// A map of codes by vector quantisation (VQ-VAE, van den Oord et al. 2017): the code is the nearest vector of a codebook, which
-    /// follows the encoder as a moving average. Codes without use start again at a vector of the batch.
+    /// A map of codes by vector quantisation (VQ-VAE, van den Oord et al. 2017): the code is the nearest vector in a codebook, which
+    /// follows the encoder's vectors as a moving average. Unused codes restart at a vector of the batch.
     Vq {
         /// Number of codes.
         #[serde(default = "codebook")]
@@ -141,7 +140,7 @@ impl LatentConfig {
         }
     }
 
-    /// Checks the values, for codes that stand for vectors of `latent_dim` values.
+    /// Checks the values, for codes that represent vectors of `latent_dim` values.
     fn validate(&self, latent_dim: usize) -> Result<()> {
         let fail =
             |key: &str, reason: String| Err(Error::Config { key: format!("model.latent.{key}"), reason });
@@ -183,12 +182,13 @@ impl LatentConfig {
 pub struct UpperConfig {
     /// Number of values in the group.
     pub latent_dim: usize,
-    /// Widths of linear layers from the first group to the second; those of the way back mirror them.
+    /// Widths of the linear layers from the first group to the second; the network in the other direction
+    /// mirrors them.
     pub hidden: Vec<usize>,
 }
 
-/// What the networks learn from the importance-weighted bounds of a sample (Rainforth et al. 2018). M is
-/// `model.draws`, and K is `model.importance_samples`.
+/// The objective that is computed from the importance-weighted bounds of a sample (Rainforth et al. 2018). M
+/// is `model.draws`, and K is `model.importance_samples`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum BoundConfig {
@@ -231,8 +231,9 @@ pub enum PriorConfig {
         /// Number of pseudo-inputs.
         components: usize,
     },
-    /// Standard normal noise that goes through layers, each of which shifts and scales every value by what the values before it say
-    /// (masked autoregressive flow, Papamakarios et al. 2017); learned with the networks. It may depend on the condition.
+    /// Standard normal noise, transformed by layers that shift and scale every value by amounts that depend on the values before it
+    /// (masked autoregressive flow, Papamakarios et al. 2017); trained with the networks. It depends on the condition if the model
+    /// is conditional.
     Maf {
         /// Number of layers.
         #[serde(default = "maf_layers")]
@@ -241,8 +242,8 @@ pub enum PriorConfig {
         #[serde(default = "maf_hidden")]
         hidden: usize,
     },
-    /// For codes: each depends on those before it in the map, and on the label if the model is conditional. The last part of
-    /// training fits it, while encoder and decoder do not change.
+    /// For codes: each code depends on the previous codes of the map, and on the label if the model is conditional. The last
+    /// part of training fits this prior, while the encoder and the decoder are frozen.
     Autoregressive {
         /// Features of a code.
         #[serde(default = "embedding")]
@@ -259,7 +260,7 @@ pub enum PriorConfig {
     },
 }
 
-/// As in the experiments of its authors.
+/// The value in the authors' experiments.
 fn maf_layers() -> usize {
     5
 }
@@ -326,19 +327,19 @@ impl PriorConfig {
                 Err(unfit_prior("a vamp prior has 1 to 1,000 components"))
             }
             Self::Maf { layers, .. } if !(1..=MOST_LAYERS).contains(layers) => {
-                Err(unfit_prior("a maf prior has 1 to 32 layers"))
+                Err(unfit_prior("a maf prior must have 1 to 32 layers"))
             }
             Self::Maf { hidden, .. } if *hidden == 0 => {
-                Err(unfit_prior("the layers of a maf prior have at least one hidden unit"))
+                Err(unfit_prior("the layers of a maf prior need at least one hidden unit"))
             }
             Self::Maf { hidden, .. } if *hidden > WIDEST => Err(unfit_prior(TOO_WIDE)),
             Self::Autoregressive { embedding, hidden, .. }
                 if [embedding, hidden].iter().any(|width| !(1..=WIDEST).contains(*width)) =>
             {
-                Err(unfit_prior("an autoregressive prior has layers of a width from 1 to 2^24"))
+                Err(unfit_prior("the layers of an autoregressive prior need a width of 1 to 2^24"))
             }
             Self::Autoregressive { share, .. } if !(*share > 0.0 && *share < 1.0) => Err(unfit_prior(
-                "the share of the steps that train an autoregressive prior is more than 0 and less than 1",
+                "the share of the steps that train an autoregressive prior must be more than 0 and less than 1",
             )),
             _ => Ok(()),
         }
@@ -352,7 +353,7 @@ pub(crate) fn unfit_prior(reason: &str) -> Error {
 
 /// The error for latents that are not codes, in a model that needs codes.
 pub(crate) fn not_codes() -> Error {
-    let reason = "the latents of this model are codes: set the kind fsq or vq".to_owned();
+    let reason = "this model needs codes as latents: set the kind fsq or vq".to_owned();
     Error::Config { key: "model.latent".into(), reason }
 }
 
@@ -478,7 +479,7 @@ impl VaeConfig {
         Style { weights: self.init.into(), activation: self.activation }
     }
 
-    /// Checks what only maps of codes need: the keys of a Gaussian posterior and its prior have no use.
+    /// Checks the keys for maps of codes, which cannot use the keys of a Gaussian posterior and its prior.
     fn validate_codes(&self) -> Result<()> {
         let fail = |key: &str, reason: &str| {
             Err(Error::Config { key: format!("model.{key}"), reason: reason.into() })
@@ -487,10 +488,16 @@ impl VaeConfig {
             return fail("network", "codes need a network of the kind conv");
         }
         if self.completion.is_some() {
-            return fail("completion", "a model of codes cannot complete images: leave it or latent out");
+            return fail(
+                "completion",
+                "a model with codes cannot complete images: remove this key or model.latent",
+            );
         }
         if self.upper.is_some() {
-            return fail("upper", "a model of codes has one group of latents: leave it or latent out");
+            return fail(
+                "upper",
+                "a model with codes has one group of latents: remove this key or model.latent",
+            );
         }
         if !matches!(self.prior, PriorConfig::Autoregressive { .. }) {
             return fail("prior", "codes need an autoregressive prior: prior = { autoregressive = {} }");
@@ -506,7 +513,10 @@ impl VaeConfig {
             ("bound", !self.bound.is_mean()),
         ];
         match gaussian.into_iter().find(|(_, set)| *set) {
-            Some((key, _)) => fail(key, "codes have no KL term and no draws: leave it out"),
+            Some((key, _)) => fail(
+                key,
+                "a model with codes trains without a KL term and without random draws: leave it out",
+            ),
             None => Ok(()),
         }
     }
@@ -518,26 +528,26 @@ impl VaeConfig {
         } else if is_neutral(&weight) {
             return Ok(());
         } else if self.prior.has_weights() {
-            "it is a part of the KL divergence from a standard normal prior: leave it or model.prior out"
+            "it needs a standard normal prior: remove this key or model.prior"
         } else if self.completion.is_some() {
-            "it is a part of the KL divergence from a standard normal prior: leave it or model.completion out"
+            "it needs a standard normal prior: remove this key or model.completion"
         } else if self.upper.is_some() {
-            "it is a part of the KL divergence from a standard normal prior: leave it or model.upper out"
+            "it needs a standard normal prior: remove this key or model.upper"
         } else if self.draws > 1 {
-            "it is estimated from one draw per sample: leave it or model.draws out"
+            "it is estimated from one draw per sample: remove this key or model.draws"
         } else {
             return Ok(());
         };
         Err(Error::Config { key: "model.total_correlation".into(), reason: reason.into() })
     }
 
-    /// Number of latents of all groups.
+    /// Total number of latents in all groups.
     pub(crate) fn latents(&self) -> usize {
         self.latent_dim + self.upper.as_ref().map_or(0, |upper| upper.latent_dim)
     }
 
-    /// The number of values of a condition that encoder and decoder see, of `width`: a given part reaches the
-    /// prior alone.
+    /// The number of values, out of `width`, of a condition that the encoder and the decoder see: only the
+    /// prior sees a given part.
     pub(crate) fn seen(&self, width: usize) -> usize {
         if self.completion.is_some() { 0 } else { width }
     }
@@ -547,7 +557,7 @@ impl VaeConfig {
         self.prior.has_weights() || self.completion.is_some() || self.upper.is_some()
     }
 
-    /// The steps at the start of training that do not train the model itself.
+    /// The number of steps at the start of training that do not train the model itself.
     pub(crate) fn guess_steps(&self) -> u64 {
         self.completion.map_or(0, |completion| completion.guess_steps)
     }
@@ -568,14 +578,14 @@ impl VaeConfig {
         if let LatentConfig::Fsq { .. } | LatentConfig::Vq { .. } = self.latent {
             self.validate_codes()?;
         } else if matches!(self.prior, PriorConfig::Autoregressive { .. }) {
-            return fail("prior", "an autoregressive prior is for codes: set latent to the kind fsq or vq");
+            return fail(
+                "prior",
+                "an autoregressive prior needs codes: set model.latent to the kind fsq or vq",
+            );
         }
         if let Some(completion) = &self.completion {
             if width == 0 {
-                return fail(
-                    "completion",
-                    "a model that completes images is of the conditional family, cvae",
-                );
+                return fail("completion", "only the conditional family, cvae, can complete images");
             }
             if !self.prior.is_standard() {
                 return fail(
@@ -584,7 +594,10 @@ impl VaeConfig {
                 );
             }
             if !self.bound.is_mean() {
-                return fail("bound", "a model that completes images learns from `mean`: leave it out");
+                return fail(
+                    "bound",
+                    "a model that completes images supports only the bound `mean`: leave it out",
+                );
             }
             if completion.guess_steps > 0 && !matches!(self.network, Network::Mlp { .. }) {
                 return fail("completion.guess_steps", "only a network of the kind mlp supports it");
@@ -603,11 +616,11 @@ impl VaeConfig {
             return fail("free_bits", "a vamp prior has no KL of each latent dimension: leave it out");
         }
         if matches!(self.prior, PriorConfig::Maf { .. }) && self.free_bits > 0.0 {
-            return fail("free_bits", "a maf prior has no KL of each latent dimension: leave it out");
+            return fail("free_bits", "a maf prior has no KL term per latent dimension: leave it out");
         }
         if let Some(upper) = &self.upper {
             if upper.latent_dim == 0 || upper.hidden.contains(&0) {
-                return fail("upper", "a group and a layer have at least one value");
+                return fail("upper", "the group and each of its layers need at least one value");
             }
             if upper.hidden.iter().chain([&upper.latent_dim]).any(|width| *width > WIDEST) {
                 return fail("upper", TOO_WIDE);
@@ -619,10 +632,16 @@ impl VaeConfig {
                 );
             }
             if !self.prior.is_standard() {
-                return fail("prior", "the upper of two groups of latents is standard normal: leave it out");
+                return fail(
+                    "prior",
+                    "the prior of a second group of latents is standard normal: leave it out",
+                );
             }
             if self.free_bits > 0.0 {
-                return fail("free_bits", "two groups have no KL of each latent dimension: leave it out");
+                return fail(
+                    "free_bits",
+                    "two groups of latents have no KL term per latent dimension: leave it out",
+                );
             }
         }
         let widths = match &self.network {
@@ -657,10 +676,10 @@ impl VaeConfig {
         }
         self.check_total_correlation()?;
         if !self.discriminator.is_empty() && is_neutral(&self.total_correlation) {
-            return fail("discriminator", "has no use while model.total_correlation is 1");
+            return fail("discriminator", "has no effect while model.total_correlation is 1");
         }
         if self.discriminator.iter().any(|width| !(1..=WIDEST).contains(width)) {
-            return fail("discriminator", "a layer has a width of 1 to 2^24");
+            return fail("discriminator", "each layer needs a width of 1 to 2^24");
         }
         if !(self.free_bits >= 0.0 && self.free_bits.is_finite()) {
             return fail("free_bits", "must be a finite number of nats, not negative");
@@ -701,7 +720,7 @@ impl VaeConfig {
             BoundConfig::Piwae if matches!(self.prior, PriorConfig::Vamp { .. }) => {
                 return fail(
                     "bound",
-                    "piwae trains encoder and prior apart, but a vamp prior uses the encoder",
+                    "piwae trains the encoder and the prior separately, but a vamp prior uses the encoder",
                 );
             }
             BoundConfig::Ciwae { elbo } if !(0.0..=1.0).contains(&elbo) => {

@@ -1,5 +1,5 @@
-//! The total correlation by a discriminator (FactorVAE, Kim & Mnih 2018), which tells latents of the aggregate
-//! posterior from latents whose dimensions belong to different samples.
+//! Estimates the total correlation with a discriminator (FactorVAE, Kim & Mnih 2018), which distinguishes
+//! latents of the aggregate posterior from latents whose dimensions belong to different samples.
 
 use candle_core::Tensor;
 use waxwork_core::params::Scope;
@@ -30,8 +30,8 @@ impl Discriminator {
         Ok(Self { hidden, output: Linear::new(scope.enter("output"), last, 1, style.weights)? })
     }
 
-    /// Latents `(N, latent_dim)` → logits `(N)`. Their mean over latents of the aggregate posterior is its total
-    /// correlation, as far as the discriminator is right.
+    /// Latents `(N, latent_dim)` → logits `(N)`. Their mean over latents of the aggregate posterior estimates
+    /// its total correlation; the optimal discriminator makes it unbiased.
     pub(crate) fn forward(&self, z: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
         let hidden = self.hidden.forward(z, mode)?;
         Ok(self.output.forward(&hidden, Activation::Identity, mode)?.squeeze(1)?)
@@ -45,7 +45,7 @@ pub(crate) fn cross_entropy(together: &Tensor, permuted: &Tensor) -> Result<Tens
     Ok((together + permuted)?.affine(0.5, 0.0)?)
 }
 
-/// The latents `z` `(N, latent_dim)` with the rows of every dimension in a random order of its own, without a
+/// The latents `z` `(N, latent_dim)` with the rows of every dimension permuted independently, without a
 /// graph.
 pub(crate) fn permuted(z: &Tensor, ctx: &StepContext<'_>) -> Result<Tensor> {
     let (n, latent_dim) = z.dims2()?;
@@ -54,7 +54,7 @@ pub(crate) fn permuted(z: &Tensor, ctx: &StepContext<'_>) -> Result<Tensor> {
     Ok(z.detach().contiguous()?.gather(&places, 0)?)
 }
 
-/// In each column, the rows in the order of their draws; row by row.
+/// For each column, the row numbers sorted by their draws; stored row by row.
 fn places(draws: &[Vec<f32>]) -> Vec<u32> {
     let columns = draws.first().map_or(0, Vec::len);
     let mut places = vec![0; draws.len() * columns];

@@ -7,8 +7,8 @@ use waxwork_core::{ConditionSpec, Error, Result};
 use crate::{DECODER, ENCODER, Vae};
 
 /// The decoder with the mean of its observation model, or one step of a decoder of tokens; the encoder; or the map
-/// from noise to latents. Of a model that completes images, only the last has a condition: the given values, 0
-/// where a value is missing, then 1 for every given value and 0 for the others.
+/// from noise to latents. In a model that completes images, only the last has a condition: the given values (0
+/// where a value is missing), followed by 1 for every given value and 0 for the others.
 ///
 /// # Errors
 /// [`Error::NoPart`] for a part that the model does not have.

@@ -57,7 +57,7 @@ mod tests {
 
     const IMAGE: ImageShape = ImageShape::new(1, 3, 3);
 
-    /// A model with random weights: `latent_dim` values above which there are `upper`.
+    /// A model with random weights, `latent_dim` latents in the first group, and `upper` in the second.
     fn model(latent_dim: usize, upper: usize) -> Vae {
         let config = VaeConfig {
             latent_dim,
@@ -67,7 +67,8 @@ mod tests {
         };
         let vae = Vae::new(config, IMAGE, ParamSet::fresh_with(5, &Device::Cpu, DType::F64)).unwrap();
         for (name, _, var) in vae.params.iter().filter(|(name, ..)| name.contains("upper")) {
-            // So that q is at least as wide as p(z | x), and importance weights have a variance.
+            // This makes q at least as wide as p(z | x), so that the importance weights have a finite
+            // variance.
             let spread = if name.starts_with("encoder") { 0.2 } else { 0.3 };
             let values = normal(name, 1, var.elem_count()).affine(spread, 0.0).unwrap();
             var.set(&values.reshape(var.shape()).unwrap()).unwrap();

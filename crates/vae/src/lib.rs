@@ -12,9 +12,9 @@
 //! # Ok::<(), waxwork_core::Error>(())
 //! ```
 //!
-//! [`Vae::conditional`] is the same model given labels, or a part of the image, on which `waxwork-cvae` builds.
-//! [`CodeVae`] is the model whose latents are maps of codes (FSQ, VQ-VAE); [`build`] makes the one that a
-//! configuration asks for.
+//! [`Vae::conditional`] is the same model conditioned on labels or on a part of the image; `waxwork-cvae`
+//! builds on it. [`CodeVae`] is the model whose latents are maps of codes (FSQ, VQ-VAE). [`build`] creates the
+//! model that a configuration describes.
 
 pub mod aggregate;
 mod bounds;
@@ -75,8 +75,8 @@ pub const DECODER: &str = "decoder";
 /// The group of the weights of a discriminator that estimates the total correlation.
 pub const DISCRIMINATOR: &str = "discriminator";
 
-/// The model of `config` for samples like `sample`, with its tensors from `params`: a [`CodeVae`] if latents are
-/// codes, else a [`Vae`]. `family` is its name in [`ModelInfo`].
+/// The model of `config` for samples like `sample`, with its tensors from `params`: a [`CodeVae`] if the latents
+/// are codes, otherwise a [`Vae`]. `family` is its name in [`ModelInfo`].
 ///
 /// # Errors
 /// As [`Vae::new`].
@@ -107,18 +107,18 @@ pub struct Vae {
     /// From the first group of latents to the second, if there are two.
     upper: Option<GaussianHead>,
     generation: Generation,
-    /// The same weights without gradients, for an objective with a loss for the encoder alone.
+    /// The same weights without gradients, for objectives with a separate loss for the encoder.
     frozen: Option<Box<Generation>>,
     /// The same network twice: on its weights, and on weights without gradients.
     discriminator: Option<[Discriminator; 2]>,
 }
 
-/// What the decoder's side of a model computes.
+/// The decoder's side of a model.
 #[derive(Clone, Debug)]
 pub(crate) struct Generation {
     observation: Observation,
     prior: Arc<dyn Prior>,
-    /// What the prior makes of a given part, if the model completes images.
+    /// The networks for a given part, if the model completes images.
     completion: Option<Completion>,
     /// The number of latents that the decoder sees.
     first: usize,
@@ -165,7 +165,11 @@ impl Generation {
                 let groups = match condition {
                     ConditionSpec::None => 1,
                     ConditionSpec::Classes { count } => *count,
-                    _ => return Err(config::unfit_prior("a mixture is for models of classes or of nothing")),
+                    _ => {
+                        return Err(config::unfit_prior(
+                            "a mixture needs a model that is unconditional or conditioned on classes",
+                        ));
+                    }
                 };
                 Arc::new(Mixture::new(scope, groups, components, config.latent_dim)?)
             }
@@ -173,7 +177,7 @@ impl Generation {
                 Arc::new(Maf::new(scope, layers, hidden, config.latent_dim, width)?)
             }
             PriorConfig::Autoregressive { .. } => {
-                return Err(config::unfit_prior("an autoregressive prior is for codes"));
+                return Err(config::unfit_prior("an autoregressive prior needs codes as latents"));
             }
         };
         Ok(Self { observation, prior, completion, first })
@@ -190,7 +194,7 @@ impl Vae {
     }
 
     /// The same model for samples with a condition. `family` is its name in [`ModelInfo`]. With
-    /// [`VaeConfig::completion`], the condition is a part of the sample, and `condition` does not count.
+    /// [`VaeConfig::completion`], the condition is a part of the sample, and `condition` is ignored.
     ///
     /// # Errors
     /// As [`Vae::new`].
@@ -208,7 +212,7 @@ impl Vae {
         };
         config.validate(condition.width())?;
         if config.latent.codes().is_some() {
-            let reason = "latents that are codes belong to a `CodeVae`, which `build` makes".to_owned();
+            let reason = "latents that are codes need a `CodeVae`, which `build` creates".to_owned();
             return Err(Error::Config { key: "model.latent".to_owned(), reason });
         }
         let seen = config.seen(condition.width());
@@ -260,9 +264,9 @@ impl Vae {
         }
     }
 
-    /// The given part of a batch, whose values are those of `targets`, of which only the others count from then
-    /// on. It is the batch's condition, or else the part that the configuration names. None for a model that does
-    /// not complete images.
+    /// The given part of a batch, with values from `targets`; afterwards, only the other values of `targets`
+    /// count. The part is the batch's condition or, if there is none, the part that the configuration names. None
+    /// for a model that does not complete images.
     fn part(
         &self,
         batch: &Batch,
@@ -276,7 +280,7 @@ impl Vae {
                 let mask = completion.decoded(&encoded.ok_or(Error::NothingGiven)?)?.mask;
                 Given { values: targets.values.mul(&mask)?, mask }
             }
-            // Classes, if the data has any, are no condition of this model.
+            // Even if the data has classes, they are not a condition of this model.
             _ => completion.part_of(&targets.values, stream, rows)?,
         };
         targets.counted = Some(given.missing()?);

@@ -163,8 +163,8 @@ impl Likelihood {
         }
     }
 
-    /// log p(target | output) of the values for which `counted` is 1, per sample and in nats; where it is 0, a
-    /// value counts as nothing. `(N, ..)` three times → `(N)`.
+    /// log p(target | output) of the values for which `counted` is 1, per sample and in nats. Values for which
+    /// it is 0 contribute nothing. `(N, ..)` three times → `(N)`.
     ///
     /// # Errors
     /// [`Error::Config`] for likelihoods of rows and of tokens, which have no such values.

@@ -13,16 +13,16 @@ use crate::prior::{Prior, StandardNormal};
 
 pub use fit::fit;
 
-/// The range in which logarithms of scales are exact; values outside are squashed to within one of it.
+/// Logarithms of scales within this range are exact; those outside are squashed to at most one beyond it.
 const LOG_SCALE: (f64, f64) = (-6.0, 4.0);
 
-/// The most passes through a layer in an exported graph, which contains each of them.
+/// Maximum number of passes through a layer in an exported graph, which contains a copy for each pass.
 const MOST_PASSES: usize = 500;
 
-/// p(z | y): the distribution of what the layers make of standard normal noise. Layer by layer, value i of
-/// the result is noise_i · exp(α_i) + μ_i, where α_i and μ_i depend on the values of the result before i (a
-/// masked network, MADE, Germain et al. 2015) and on the label. Every other layer counts the values from the
-/// end. A fresh flow is standard normal.
+/// p(z | y): the distribution of standard normal noise after all layers. In each layer, value i of the result
+/// is noise_i · exp(α_i) + μ_i, where α_i and μ_i depend on the values of the result before i (a masked
+/// network, MADE, Germain et al. 2015) and on the label. Every other layer processes the values in reverse
+/// order. A new flow is standard normal.
 #[derive(Clone, Debug)]
 pub struct Maf {
     latent_dim: usize,
@@ -48,7 +48,7 @@ struct Made {
 }
 
 impl Maf {
-    /// Makes the flow of `layers` layers with `hidden` units each, for conditions of `width` values, from the
+    /// Creates a flow of `layers` layers with `hidden` units each, for conditions of `width` values, from the
     /// weights of `scope`.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl Made {
         let mut weight = |name: &str, shape: &[usize], init: Init| scope.weight(name, shape, init);
         let zero = Init::Constant(0.0);
         let hidden_weight = weight("hidden.weight", &[hidden, inputs], uniform)?;
-        // A value sees units of lower degrees than its own, and a unit sees values of at most its own degree.
+        // A value sees units of degrees lower than its own, and a unit sees values of degrees up to its own.
         let of_value = |at: usize| if reversed { d - at } else { at + 1 };
         // Only a condition can reach units of degree 0.
         let (lowest, degrees) = if width > 0 { (0, d) } else { (1, (d - 1).max(1)) };
@@ -114,7 +114,7 @@ impl Made {
         })
     }
 
-    /// The weights of the connections that there are.
+    /// The weights without the masked connections.
     fn masked(&self) -> Result<Masked<'_>> {
         Ok(Masked {
             hidden: (self.hidden_weight.mul(&self.inputs)?, &self.hidden_bias),
@@ -123,8 +123,8 @@ impl Made {
         })
     }
 
-    /// The values that this layer makes of noise. A pass needs the values before i for value i, so that each
-    /// pass gets one more value right.
+    /// The values that this layer computes from noise. Value i needs the values before it, so each pass makes
+    /// one more value correct.
     fn draw(&self, noise: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
         let masked = self.masked()?;
         let mut z = noise.clone();
@@ -180,8 +180,8 @@ struct Masked<'a> {
 }
 
 impl Masked<'_> {
-    /// μ and α, `(N, latent_dim)` each. The hidden units are bounded, so that both are, whatever the values
-    /// are that a pass of [`Made::draw`] has not got right yet.
+    /// μ and α, `(N, latent_dim)` each. The hidden units are bounded, so both are bounded too, even for
+    /// values that [`Made::draw`] has not computed correctly yet.
     fn forward(&self, z: &Tensor, labels: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
         let linear = |x: &Tensor, (weight, bias): &(Tensor, &Tensor), activation: Activation| {
             kernels::linear(x, weight, Some(*bias), activation)
@@ -212,8 +212,8 @@ impl Prior for Maf {
         if self.layers.len() * self.latent_dim > MOST_PASSES {
             return Err(Error::NoGraph {
                 part: Part::Prior,
-                reason: "a masked autoregressive flow makes one value after another, and a graph of it has at \
-                         most 500 layers times latent dimensions",
+                reason: "a masked autoregressive flow computes one value after another, so a graph of it can have \
+                         at most 500 passes (layers times latent dimensions)",
             });
         }
         let mut z = noise.clone();

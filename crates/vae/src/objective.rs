@@ -46,7 +46,7 @@ pub(crate) fn negative_importance_weighted_bound(log_weights: &Tensor, bounds: u
     Ok(loss::log_mean_exp(&each)?.mean_all()?.neg()?)
 }
 
-/// The objective from importance weights, for all but PIWAE: arguments as in
+/// The objective from importance weights for all bounds except PIWAE; arguments as in
 /// [`negative_importance_weighted_bound`].
 pub(crate) fn negative_weighted_bound(log_weights: &Tensor, config: &VaeConfig) -> Result<Tensor> {
     let bound = negative_importance_weighted_bound(log_weights, config.draws)?;
@@ -57,7 +57,7 @@ pub(crate) fn negative_weighted_bound(log_weights: &Tensor, config: &VaeConfig) 
 
 /// The objective of PIWAE. Its value is the bound of all draws; its gradient is that of `for_decoder`'s one
 /// bound plus that of the mean of `bounds` bounds of `for_encoder`. Both are log-weights of the same draws,
-/// `(N, bounds · K)`; the first has gradients for the decoder's side only, the second for the encoder's.
+/// `(N, bounds · K)`; the first has gradients only for the decoder's side, the second only for the encoder.
 pub(crate) fn negative_partial_bounds(
     for_decoder: &Tensor,
     for_encoder: &Tensor,
@@ -93,7 +93,7 @@ fn weighted(penalty: &Tensor, config: &VaeConfig, step: u64) -> Result<Tensor> {
 }
 
 /// The weight of the KL term at a step. It rises linearly from zero to β over the warm-up, which begins when
-/// the model itself begins to learn.
+/// the model itself starts to learn.
 fn beta(config: &VaeConfig, step: u64) -> f64 {
     let step = step.saturating_sub(config.guess_steps());
     match config.kl_warmup_steps {

@@ -143,8 +143,8 @@ impl Observation {
         Ok(Some((likelihood.mean(&output)?, scales)))
     }
 
-    /// One pass without randomness, as a graph. For values it is [`Observation::draw`]; for tokens one step of
-    /// it, from the token before and the state to the logits of the next token.
+    /// One pass without randomness, as a graph. For values it is [`Observation::draw`]; for tokens, one step
+    /// of it, from the previous token and the state to the logits of the next token.
     ///
     /// # Errors
     /// If a constant cannot be stored.

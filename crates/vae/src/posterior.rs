@@ -115,7 +115,8 @@ impl<'a> Recognition<'a> {
         Self { first: self.first.detach(), upper: self.upper, constant: true }
     }
 
-    /// Mean and log-variance of the latents; those of the second group are given the mean of the first.
+    /// Mean and log-variance of the latents; for the second group, they are conditioned on the mean of the
+    /// first.
     pub(crate) fn codes(&self) -> Result<Posterior> {
         let Some(upper) = self.upper else { return Ok(self.first.clone().into()) };
         let DiagonalGaussian { mean, log_var } = &self.first;

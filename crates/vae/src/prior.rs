@@ -115,8 +115,8 @@ impl Prior for LabelGaussian {
     }
 }
 
-/// The diagonal Gaussian that a network has computed for each sample: the condition is its mean beside its
-/// log-variance, `(N, 2 · latent_dim)`.
+/// The diagonal Gaussian that a network has computed for each sample: the condition is its mean followed
+/// by its log-variance, `(N, 2 · latent_dim)`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Computed {
     pub(crate) latent_dim: usize,

@@ -92,7 +92,8 @@ pub(crate) struct Targets {
     /// The decoder's input: before each token to predict, the token that precedes it, `(N, L)` u32. None for
     /// decoders of other data.
     pub(crate) given: Option<Tensor>,
-    /// 1 for each value that counts, 0 for the others, `(N, ..)`. None if all count, and for sequences.
+    /// 1 for each value that counts, 0 for the others, `(N, ..)`. None if all values count, and for
+    /// sequences.
     pub(crate) counted: Option<Tensor>,
     /// Factors for the decoder's embedded tokens, `(N, L · embedding)`, and hidden states, `(N, L · hidden)`:
     /// 0 for those that dropout removes, 1 / (1 − share) for the others. None without dropout.
@@ -261,10 +262,10 @@ impl TokenDecoder {
         (self.recurrent.state(), self.dims.1)
     }
 
-    /// One step as nodes of a graph. `given` are latents beside conditions `(batch, given)`, and `tokens` `(batch)`
-    /// the tokens before those to predict, or the size of the vocabulary if there is none. Returns the logits
-    /// `(batch, V)`, the next state `(batch, state)`, and the state before the first token, which depends on `given`
-    /// alone.
+    /// One step as nodes of a graph. `given` `(batch, given)` holds the latents followed by the conditions. `tokens`
+    /// `(batch)` are the previous tokens, or the size of the vocabulary at the first step. Returns the logits
+    /// `(batch, V)`, the next state `(batch, state)`, and the state before the first token, which depends only on
+    /// `given`.
     ///
     /// # Errors
     /// If a constant cannot be stored.
@@ -297,7 +298,8 @@ impl TokenDecoder {
             state = self.recurrent.step(&Tensor::cat(&[&features, z], 1)?, &state)?;
             let hidden = state.narrow(1, 0, self.recurrent.hidden())?.contiguous()?;
             let logits = self.output.forward(&hidden, Activation::Identity, Mode::Eval)?;
-            // Sequences that have ended draw too, so that all do the same work. Their tokens are not read.
+            // Sequences that have ended also draw tokens, so that all take the same computation. These tokens
+            // are not used.
             let uniforms: Vec<f32> = if drawing.temperature == 0.0 {
                 vec![0.0; n]
             } else {

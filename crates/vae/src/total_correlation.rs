@@ -12,10 +12,10 @@ use crate::posterior::DiagonalGaussian;
 /// KL(q(z) ‖ Π_d q(z_d)), a scalar in nats, from one draw `z` `(B, latent_dim)` of each posterior of a batch.
 ///
 /// `samples` is the number N of training samples, from which the batch was drawn without replacement; None
-/// takes the batch for all of them.
+/// means that the batch contains all of them.
 ///
 /// The estimate of q(z) is unbiased if the sample of z itself has weight 1 / N and the others share the rest
-/// ("minibatch stratified sampling"). Chen et al. give one of the others less than its share; here, all have
+/// ("minibatch stratified sampling"). In Chen et al., one of the others has a smaller weight; here, all have
 /// the same.
 pub(crate) fn total_correlation(q: &DiagonalGaussian, z: &Tensor, samples: Option<usize>) -> Result<Tensor> {
     let n = z.dim(0)?;
@@ -41,7 +41,7 @@ fn log_weights(batch: usize, samples: usize) -> (f64, f64) {
     if batch == 1 {
         return (0.0, 0.0);
     }
-    // A batch that is longer than the set repeats it.
+    // A batch that is larger than the data set repeats samples.
     let all = samples.max(batch) as f64;
     (-libm::log(all), libm::log((all - 1.0) / (all * (batch - 1) as f64)))
 }
@@ -92,7 +92,7 @@ mod tests {
         }
     }
 
-    /// Two samples of ten, written out.
+    /// Two samples of ten, with the sums written out.
     #[test]
     fn is_the_mean_log_ratio_of_the_weighted_densities() {
         let (mean, log_var) = ([[0.3, -0.5], [1.1, 0.4]], [[-0.2, 0.6], [0.1, -1.0]]);
@@ -112,7 +112,7 @@ mod tests {
         let q = DiagonalGaussian { mean: matrix(&mean), log_var: matrix(&log_var) };
         let found = value(&q, &matrix(&z), Some(10));
         assert!((found - expected).abs() < 1e-12, "{found} against {expected}");
-        // One sample has no other to correlate with.
+        // With a single sample, there is nothing to correlate with.
         let one = DiagonalGaussian { mean: matrix(&mean[..1]), log_var: matrix(&log_var[..1]) };
         assert!(value(&one, &matrix(&z[..1]), Some(10)).abs() < 1e-12);
     }
@@ -133,7 +133,7 @@ mod tests {
         }
         assert_eq!(estimates.len(), 6);
         assert!((estimates.iter().sum::<f64>() / 6.0 - all).abs() < 1e-12);
-        // Of a batch that is the whole set, each has the same weight.
+        // If the batch is the whole data set, all samples have the same weight.
         let (own, other) = log_weights(4, 4);
         assert!((own + 4f64.ln()).abs() < 1e-12 && (other + 4f64.ln()).abs() < 1e-12);
     }

@@ -1,4 +1,5 @@
-//! VAEs of codes: what each part of training changes, gradients against finite differences, codes and back.
+//! VAEs of codes: the weights that each part of training changes, gradients against finite differences, and
+//! encoding and decoding.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
 
@@ -17,7 +18,7 @@ use waxwork_vae::{
 };
 
 const IMAGE: ImageShape = ImageShape::new(1, 8, 8);
-/// Of these steps, the first half trains encoder and decoder.
+/// The first half of these steps trains the encoder and the decoder.
 const STEPS: u64 = 10;
 const PRIOR: PriorConfig = PriorConfig::Autoregressive {
     embedding: 3,
@@ -54,12 +55,12 @@ fn batch(n: usize, classes: usize) -> Batch {
     Batch { condition, ..Batch::unlabelled(images.to_dtype(DType::F64).unwrap(), indices) }
 }
 
-/// Adam's first step with an eps that dwarfs every gradient: θ − ∇θ, very nearly.
+/// The first step of Adam with an eps much larger than every gradient: approximately θ − ∇θ.
 fn plain_gradient_descent() -> OptimizerConfig {
     OptimizerConfig { lr: 1e9, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() }
 }
 
-/// Does step number `step` of [`STEPS`], and returns its scalars.
+/// Runs step number `step` of [`STEPS`], and returns its scalars.
 fn one_step(model: &CodeVae, batch: &Batch, step: u64) -> BTreeMap<String, f64> {
     let mut state = TrainingState::new(model, plain_gradient_descent(), 4, STEPS).unwrap();
     let mut counters = state.counters();
@@ -106,7 +107,7 @@ fn the_first_steps_train_the_networks_and_the_last_ones_the_prior() {
     }
 }
 
-/// Without moving codes, the loss is smooth in the decoder and in the prior.
+/// While the codes do not change, the loss is smooth in the decoder and in the prior.
 #[test]
 fn gradients_of_decoder_and_prior_agree_with_finite_differences() {
     for (config, classes) in [(fsq(), 0), (vq(), 3)] {

@@ -44,7 +44,7 @@ fn loss_after(vae: &Vae, batch: &Batch, steps_before: u64) -> f64 {
     reported(vae, batch, steps_before, "loss")
 }
 
-/// The loss `name` of a step, which leaves the weights as they were.
+/// The loss `name` of a step that does not change the weights.
 fn reported(vae: &Vae, batch: &Batch, steps_before: u64, name: &str) -> f64 {
     let mut state = TrainingState::new(vae, plain_gradient_descent(), 4, 10).unwrap();
     let mut counters = state.counters();
@@ -198,8 +198,8 @@ fn after_a_step(config: &VaeConfig) -> BTreeMap<String, Vec<f64>> {
     tensors.map(|(name, tensor)| (name, tensor.flatten_all().unwrap().to_vec1().unwrap())).collect()
 }
 
-/// In PIWAE, the decoder has the gradients of the bound of all draws, and the encoder those of the mean of bounds of fewer
-/// draws.
+/// In PIWAE, the decoder has the gradients of the bound with all draws, and the encoder those of the mean of bounds with
+/// fewer draws.
 #[test]
 fn partial_bounds_give_encoder_and_decoder_gradients_of_their_own() {
     let upper = Some(UpperConfig { latent_dim: 2, hidden: vec![3] });

@@ -30,7 +30,7 @@ const ENDLESS: &str = "100000000";
 /// Samples per measurement.
 const SAMPLES: &str = "10000";
 
-/// The results that docs/benchmarks.md shows, in the workspace.
+/// The path in the workspace of the results that docs/benchmarks.md shows.
 const KEPT: &str = "xtask/bench/quality.json";
 
 /// The options of `--quality`.
@@ -136,7 +136,7 @@ impl Point {
     }
 }
 
-/// The measurements on one data set, and what they were made with.
+/// The measurements on one data set, and their setting.
 #[derive(Clone, Debug, PartialEq)]
 struct Contest {
     data: &'static str,
@@ -146,7 +146,7 @@ struct Contest {
 }
 
 impl Contest {
-    /// Reads the results that are kept, in the order of [`CONTESTS`]; none if there is no such file.
+    /// Reads the stored results, in the order of [`CONTESTS`]; none if there is no such file.
     fn read_all(path: &Path) -> Result<Vec<Self>> {
         if !path.exists() {
             return Ok(Vec::new());
@@ -396,7 +396,7 @@ pub(super) fn run(
         let setting =
             format!("{}, {} threads{torch}, {}", report::processor(), options.threads, report::date()?);
         contests.push(Contest { data, setting, points: contest(&mut contenders, &on.marks)? });
-        // An interruption loses only the current data set.
+        // After an interruption, only the results of the current data set are lost.
         Contest::write_all(&contests, &folder.join("results.json"))?;
     }
     if !options.write {
@@ -432,7 +432,7 @@ fn all_points(contests: &[Contest]) -> Vec<Point> {
     contests.iter().flat_map(|contest| contest.points.iter().cloned()).collect()
 }
 
-/// Lets the systems train in turns, and measures each at every mark.
+/// Lets the systems train in turns, and measures each of them at every training time.
 fn contest(contenders: &mut [Contender<'_>], marks: &[f64]) -> Result<Vec<Point>> {
     let mut points = Vec::new();
     for &minutes in marks {
@@ -627,8 +627,8 @@ mod tests {
         fs::remove_dir_all(&folder).unwrap();
     }
 
-    /// quality.py has every kind of network, loss and conditioning of the recipes, and ends with an error at
-    /// any other.
+    /// quality.py supports every kind of network, loss and conditioning of the recipes, and stops with an
+    /// error for any other.
     #[test]
     fn the_reference_supports_the_recipes() {
         let script = include_str!("../../bench/quality.py");

@@ -141,7 +141,7 @@ pub(super) fn replace_steps(path: &Path, steps: &str) -> Result<()> {
         .with_context(|| format!("failed to write {}", path.display()))
 }
 
-/// The date of today.
+/// Today's date.
 pub(super) fn date() -> Result<String> {
     Ok(process::output(Command::new("date").args(["-u", "+%F"]))?.trim().to_owned())
 }

@@ -26,19 +26,19 @@ cargo xtask noise mnist --data-dir path/to/data
 The remedies are:
 
 - **EMA**: sample from an exponential moving average of the weights (`optimizer.ema`). The recipes
-  of GANs use it anyway, so their rows show what is lost without it.
+  of GANs already use it, so their rows show the effect of training without it.
 - **Truncation**: redraw latent values beyond a magnitude (`waxwork sample --truncation`). This
   needs no training.
 - **Label smoothing**: lower the discriminator's target for real images (`model.label_smoothing`).
-- **Leave out doubtful labels**: `waxwork data doubts` lists the images whose label a classifier
-  doubts, and `data.leave_out` trains without them ([Data](book/data.md#doubtful-labels)).
+- **Leave out doubtful labels**: `waxwork data doubts` lists the images whose labels a classifier
+  doubts, and `data.leave_out` excludes them from training ([Data](book/data.md#doubtful-labels)).
 
 A judge that was trained on clean data measures 10,000 samples of each run
 ([Evaluation](evaluation.md)). Each row is one run with one seed, so small differences may be due to
 chance. Within each kind of noise, bold marks the best value of a column. A row without a finished
-and measured run says *not run*. The labels are no input of `vae` and `gan`: wrong labels change
-only the order of their training images and, if the recipe keeps the best weights of a GAN, the
-judge that chooses them.
+and measured run says *not run*. `vae` and `gan` do not use the labels as input: for them, wrong
+labels change only the order of the training images and, if the recipe keeps the best weights of a
+GAN, the judge that selects these weights.
 ";
 
 /// The whole page.
@@ -94,7 +94,7 @@ fn line(row: &Row, outcome: Option<&Outcome>, rivals: &[&Outcome]) -> Result<Str
     Ok(line + "\n")
 }
 
-/// A value, bold if it is better than those of all rivals.
+/// A value, in bold if it is better than those of all rivals.
 fn cell(metric: &str, outcome: &Outcome, rivals: &[&Outcome]) -> String {
     let of = |outcome: &Outcome| outcome.metrics.get(metric).copied();
     let Some(value) = of(outcome) else { return "–".to_owned() };
@@ -129,7 +129,7 @@ mod tests {
         let all: usize = FAMILIES.into_iter().map(|family| super::rows("digits", family).len()).sum();
         assert_eq!(none.matches("not run").count(), all, "{none}");
         let key = |row: &Row| row.key(&root(), None).unwrap();
-        // Another key is that of another row.
+        // A result with another key belongs to another row.
         results.add(Outcome::with(&rows[0].name(), "00000000", 10.0, 0.9));
         assert_eq!(tables(&root(), "digits", &results, None).unwrap(), none);
         results.add(Outcome::with(&rows[0].name(), &key(&rows[0]), 10.0, 0.9));
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(tables(&root(), "digits", &results, Some(5)).unwrap(), none);
     }
 
-    /// The page is a function of the recipes and of the results that are kept.
+    /// The page is a function of the recipes and of the stored results.
     #[test]
     fn the_page_in_the_book_is_up_to_date() {
         let results = Results::read(&root().join("xtask/noise/results.json")).unwrap();

@@ -1,4 +1,5 @@
-//! `xtask/noise/results.json`: the results of the runs on damaged data, which are kept with the sources.
+//! `xtask/noise/results.json`: the results of the runs on damaged data, which are stored with the
+//! sources.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{files, waxwork};
 
-/// The metrics that are kept. A family without a bound, or without labels, lacks some of them.
+/// The metrics that are stored. A family without a bound, or without labels, lacks some of them.
 pub(super) const METRICS: [&str; 5] =
     ["judge_frechet", "judge_agreement", "judge_class_entropy", "judge_recall", "neg_elbo"];
 
@@ -24,7 +25,7 @@ pub(super) struct Outcome {
     pub(super) seconds: f64,
     /// The version and revision of the program that trained.
     pub(super) program: String,
-    /// The values of [`METRICS`] that there are.
+    /// The available values of [`METRICS`].
     pub(super) metrics: BTreeMap<String, f64>,
 }
 
@@ -102,7 +103,7 @@ impl Results {
         files::write(path, &text)
     }
 
-    /// Adds an outcome, in place of an earlier one of the same row.
+    /// Adds an outcome and replaces an earlier one of the same row.
     pub(super) fn add(&mut self, outcome: Outcome) {
         self.0.retain(|known| known.row != outcome.row);
         self.0.push(outcome);

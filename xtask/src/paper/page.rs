@@ -27,7 +27,8 @@ cargo xtask paper pacgan --quick                       # the quick form of a tab
 The command keeps runs in `runs/papers`. With `--resume`, it keeps finished runs and resumes the
 others, so you can interrupt a table that takes several days. A row without a finished and evaluated
 run says *not run*. The column *within* says whether the mean of all runs is within the tolerance.
-Results of earlier versions of Waxwork stay; below each table is the version that measured each row.
+Results of earlier versions of Waxwork are kept. A list below each table names the version that
+measured each row.
 
 The quick form of a row trains for a few minutes and has a wide tolerance of its own. It only shows
 that the row trains. It does not reproduce the published number.
@@ -55,7 +56,7 @@ pub(super) fn page(tables: &[(&Table, Results)]) -> Result<String> {
     Ok(page)
 }
 
-/// The rows of a table in one form, and below them how the metrics were measured, and by which version.
+/// The rows of a table in one form, followed by how the metrics were measured and by which version.
 pub(super) fn rows(table: &Table, results: &Results, form: Form) -> Result<String> {
     let mut text = String::from(
         "| row | metric | published | Waxwork, mean | range | runs | tolerance | within | training time |\n\

@@ -144,7 +144,7 @@ fn read(path: &Path) -> Result<Value> {
 
 #[cfg(test)]
 impl Outcome {
-    /// The same outcome, by another program.
+    /// The same outcome, measured by another program.
     pub(super) fn by(self, program: &str) -> Self {
         Self { program: program.into(), ..self }
     }

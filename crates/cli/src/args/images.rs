@@ -220,22 +220,22 @@ Examples:
   waxwork complete runs/RUN photo.png --mask mask.png -n 4 --out folder
   waxwork complete runs/RUN images.npy --out completions.npy
 
-The model must have learned to complete images: `model.completion` in its recipe, as in
-`cvae-digits-holes`. Pixels that are given stay exactly as they are.")]
+The model must have been trained to complete images, with `model.completion` in its recipe, as in
+`cvae-digits-holes`. Given pixels stay exactly as they are.")]
 pub(crate) struct CompleteArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
-    /// Complete these images: picture files, folders, .npy or .safetensors [default: test images]
+    /// Complete these images: image files, folders, .npy or .safetensors [default: test images]
     ///
     /// They must have the size of the model's images.
     #[arg(value_name = "IMAGE", value_hint = ValueHint::AnyPath)]
     pub(crate) images: Vec<PathBuf>,
-    /// Keep this part of every image [default: the part that the model learned with]
+    /// Keep this part of every image [default: the part given in training]
     #[arg(long, value_enum, value_name = "PART", conflicts_with = "mask")]
     pub(crate) given: Option<PartOfImage>,
     /// Complete the pixels that are white in FILE, and keep those that are black
     ///
-    /// FILE is a picture of the size of the images. Grey pixels count as the nearer of black and white.
+    /// FILE is an image of the same size. Grey pixels count as black or white, whichever is nearer.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) mask: Option<PathBuf>,
     /// Complete every image N times
@@ -254,15 +254,15 @@ pub(crate) struct CompleteArguments {
     /// Write to PATH: .png, .npy, .safetensors or a folder [default: RUN/completions.png]
     ///
     /// The extension selects the format. `.png` is a grid with one row per image: its given part, its
-    /// completions and, unless --mask is used, the image itself. Other formats hold the completions only, all of
-    /// one image before those of the next.
+    /// completions and, unless --mask is used, the image itself. Other formats hold only the completions,
+    /// grouped by image.
     #[arg(long, value_name = "PATH")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
 }
 
-/// A part of an image that is given.
+/// The part of an image that is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PartOfImage {
     /// The lower left quadrant
@@ -271,7 +271,7 @@ pub(crate) enum PartOfImage {
     Left,
     /// All but the lower right quadrant
     AllButLowerRight,
-    /// All but a box, which is drawn for every image
+    /// All but a box, which is drawn at random for each image
     AllButABox,
 }
 

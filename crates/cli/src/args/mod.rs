@@ -161,10 +161,10 @@ pub(crate) enum Command {
     ///
     /// Encodes images, decodes their posterior means, and writes both as a grid.
     Reconstruct(ReconstructArguments),
-    /// Complete images of which a part is given
+    /// Fill in the missing parts of images
     ///
-    /// Keeps the given pixels of each image and draws the others several times. The model must have learned to
-    /// complete images.
+    /// Keeps the given pixels of each image and draws several versions of the others. The model must have been
+    /// trained to complete images.
     Complete(CompleteArguments),
     /// Encode images as latent vectors
     ///

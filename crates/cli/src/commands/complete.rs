@@ -1,4 +1,4 @@
-//! `waxwork complete`: images of which a part is given, completed by a model.
+//! `waxwork complete`: a model fills in the missing parts of images.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::commands::sample::{data, open};
 use crate::failure::Failure;
 use crate::output::{self, Form};
 
-/// A grey value of a mask from which on its pixel counts as white.
+/// The grey value from which a pixel of a mask counts as white.
 const WHITE: u8 = 128;
 
 pub(crate) fn run(arguments: &CompleteArguments) -> Result<String, Failure> {
@@ -23,7 +23,10 @@ pub(crate) fn run(arguments: &CompleteArguments) -> Result<String, Failure> {
     run.needed_completer()?;
     let form = Form::from(&run);
     let Kind::Image(shape) = form.kind else {
-        return Err(Failure::new(format!("only images can be completed, but this run makes {}", form.kind)));
+        return Err(Failure::new(format!(
+            "only images can be completed, but this run generates {}",
+            form.kind
+        )));
     };
     let out = arguments.out.clone().unwrap_or_else(|| arguments.run.join("completions.png"));
     output::check_target(&out, &form.kind)?;
@@ -62,7 +65,7 @@ pub(crate) fn run(arguments: &CompleteArguments) -> Result<String, Failure> {
     Ok(format!("{} images, each completed {times}, in {}\n", numbers.len(), out.display()))
 }
 
-/// The command that makes images with a model.
+/// The command that generates images with a model.
 pub(crate) fn command_of(info: &ModelInfo) -> &'static str {
     if info.condition.is_part() { "complete" } else { "sample" }
 }
@@ -96,7 +99,7 @@ fn mask_of(path: &Path, shape: ImageShape) -> Result<Tensor, Failure> {
     let pixels = foreign::exact(path, ImageShape { channels: 1, ..shape })?;
     if pixels.iter().all(|&pixel| pixel < WHITE) {
         return Err(Failure::new(format!(
-            "`{}` has no white pixel: it marks nothing to complete",
+            "`{}` has no white pixels, so there is nothing to complete",
             path.display()
         )));
     }

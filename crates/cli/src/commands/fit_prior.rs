@@ -16,7 +16,7 @@ use crate::environment::{command_line, environment};
 use crate::failure::Failure;
 use crate::output::Stages;
 
-/// The number of Gaussians if the user names none.
+/// The default number of Gaussians.
 const COMPONENTS: usize = 10;
 
 pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<String, Failure> {
@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
         (PriorConfig::Mixture { components }, 0) => format!("{components} Gaussians"),
         (PriorConfig::Mixture { components }, _) => format!("{components} Gaussians per class"),
         (_, 0) => "masked autoregressive flow".to_owned(),
-        (..) => "masked autoregressive flow given the class".to_owned(),
+        (..) => "class-conditional masked autoregressive flow".to_owned(),
     };
     Ok(format!(
         "{what} fitted to the latents of training {} in {seconds:.1} s\n\

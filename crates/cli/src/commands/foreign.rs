@@ -67,8 +67,8 @@ pub(crate) fn read_tensor(
     }
 }
 
-/// Reads images of one shape from picture files, and from what [`read_tensor`] reads, in the order of the paths:
-/// `(N, C, H, W)` f32 in [0, 1] on the CPU.
+/// Reads images of one shape from image files and from the files that [`read_tensor`] reads, in the order of the
+/// paths: `(N, C, H, W)` f32 in [0, 1] on the CPU.
 pub(crate) fn read_images(paths: &[PathBuf], form: &Form, shape: ImageShape) -> Result<Tensor, Failure> {
     let mut parts = Vec::with_capacity(paths.len());
     for path in paths {
@@ -86,7 +86,7 @@ pub(crate) fn read_images(paths: &[PathBuf], form: &Form, shape: ImageShape) -> 
 /// Reads a picture of exactly this size, channel first.
 pub(crate) fn exact(path: &Path, shape: ImageShape) -> Result<Vec<u8>, Failure> {
     let pixels = waxwork_data::folder::exact(path, shape);
-    // The advice for pictures of a data set, to skip this one, does not apply.
+    // The advice to skip the file applies only to pictures of a data set.
     pixels.map_err(|error| Failure::new(error.to_string()))
 }
 

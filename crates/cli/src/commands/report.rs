@@ -247,7 +247,7 @@ impl ReportPage<'_> {
         let (rows, _) = complete::rows(&given, &made, Some(&batch.inputs))?;
         self.panels.push(Panel {
             title: "Completions",
-            text: "Each row shows the given part of a test image, with missing pixels in grey, then completions of it, and the image itself at the end.".into(),
+            text: "Each row shows the given part of a test image, with missing pixels in grey, followed by several completions and the original image.".into(),
             image: picture(run, &rows, format!("{} rows of images: a given part, its completions and the original", test.len()))?,
             sound: None,
         });

@@ -141,9 +141,7 @@ pub(crate) fn no_labels(run: &Run) -> Failure {
         return Failure::new("this model takes no labels: it makes rows of a table");
     }
     if run.model.info().condition.is_part() {
-        return Failure::new(
-            "this model takes no labels: it completes images, as `waxwork complete` asks it to",
-        );
+        return Failure::new("this model takes no labels: it completes images with `waxwork complete`");
     }
     Failure::new(format!("this model takes no labels: {} models are unconditional", run.info.model.family))
 }

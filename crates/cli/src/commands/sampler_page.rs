@@ -45,7 +45,8 @@ struct Form {
 /// A page that draws samples of `run` with the module at `wasm`, or with the one next to the program.
 ///
 /// # Errors
-/// If the run makes no images, its latents are codes, or the module is missing or is not WebAssembly.
+/// If the run generates no images, its latents are codes, or the module is missing or is not
+/// WebAssembly.
 pub(crate) fn page(run: &Run, wasm: Option<&Path>) -> Result<String, Failure> {
     let info = run.model.info();
     // Networks see a sound as an image if they learn its spectrogram.
@@ -54,12 +55,12 @@ pub(crate) fn page(run: &Run, wasm: Option<&Path>) -> Result<String, Failure> {
     };
     if info.latent.code_count().is_some() {
         return Err(Failure::new(
-            "a page moves between latent vectors, but the latents of this run are codes: use `waxwork sample`",
+            "a page varies real-valued latents, but the latents of this run are codes: use `waxwork sample`",
         ));
     }
     if info.condition.is_part() {
         return Err(Failure::new(
-            "a page makes images of latent vectors alone, but this model completes images: use `waxwork complete`",
+            "a page generates images from latent vectors alone, but this model completes images: use `waxwork complete`",
         ));
     }
     let code = module(wasm)?;

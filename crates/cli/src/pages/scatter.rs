@@ -96,8 +96,8 @@ impl Scatter {
     }
 }
 
-/// A drawing for each metric of quality that a report has at several temperatures, beside a metric of diversity
-/// at the same temperatures.
+/// One drawing for each quality metric that a report contains at several temperatures, plotted against a
+/// diversity metric at the same temperatures.
 pub(crate) fn of_temperatures(report: &Report) -> Vec<Scatter> {
     let asked = report.metrics.iter().filter_map(|metric| metric.protocol.get("temperature")?.parse().ok());
     let mut temperatures: Vec<f64> = asked.collect();

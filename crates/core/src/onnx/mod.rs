@@ -29,8 +29,8 @@ const LARGEST: usize = i32::MAX as usize;
 pub enum Part {
     /// A GAN's network from latents, and a condition if the model takes one, to samples.
     Generator,
-    /// The same network of a VAE. For sequences of tokens, one step of the network, which gives the logits of the
-    /// next token.
+    /// The same network of a VAE. For sequences of tokens, one step of the network, which returns the logits of
+    /// the next token.
     Decoder,
     /// From samples, and a condition if the model takes one, to mean and log-variance of the latents.
     Encoder,

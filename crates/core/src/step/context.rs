@@ -76,7 +76,7 @@ impl StepContext<'_> {
         self.position.step
     }
 
-    /// The number of steps of the whole training.
+    /// The total number of training steps.
     pub fn total_steps(&self) -> u64 {
         self.position.total_steps
     }

@@ -27,7 +27,7 @@ const CLIPS: Wanted = Wanted {
     other_endings: &["avi", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "webm", "wmv", "y4m"],
     is_frame: Some(is_frame),
 };
-/// Maximum number of bytes of all clips that are read at once into memory.
+/// Maximum number of bytes of all clips that are read into memory at once.
 const MOST_BYTES: usize = 8 << 30;
 
 /// Whether a file shows one frame of a clip, not a whole clip. None if it cannot be read.
@@ -57,7 +57,7 @@ pub(super) struct Files {
     /// The frames in order, if each has a file of its own.
     pub(super) frames: Vec<PathBuf>,
     pub(super) label: Option<u32>,
-    /// The SHA-256 that each file must have, None if it was unreadable; empty if any contents will do.
+    /// The expected SHA-256 of each file, None for an unreadable file; empty if any contents are accepted.
     pub(super) hashes: Vec<Option<[u8; 32]>>,
 }
 
@@ -66,7 +66,7 @@ impl Files {
         Self { path, frames, label, hashes: Vec::new() }
     }
 
-    /// The files, in the order of time.
+    /// The files, in temporal order.
     pub(super) fn paths(&self) -> &[PathBuf] {
         if self.frames.is_empty() { std::slice::from_ref(&self.path) } else { &self.frames }
     }
@@ -74,8 +74,7 @@ impl Files {
     /// Reads the bytes of a file of [`Files::paths`].
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Clip`] if it is too large; [`Error::Changed`] if it is not the one that was
-    /// hashed.
+    /// [`Error::Io`]; [`Error::Clip`] if it is too large; [`Error::Changed`] if its hash has changed.
     fn read(&self, at: usize, path: &Path) -> Result<Vec<u8>> {
         let bytes = picture::read_up_to(path, MOST_STRIP).map_err(|error| match error {
             Error::Picture { path, reason } => Error::Clip { path, reason },
@@ -96,7 +95,7 @@ pub(super) struct Reading<'a> {
     /// The folder.
     pub(super) dir: &'a Path,
     pub(super) config: &'a ClipsConfig,
-    /// What the clips become.
+    /// The kind of samples that the clips become.
     pub(super) kind: &'a Kind,
 }
 
@@ -104,7 +103,8 @@ impl Reading<'_> {
     /// Decodes clips into `bytes`, one after the other, on all threads. `done` is called after each.
     ///
     /// # Errors
-    /// [`Error::Config`] if the kind is not that of clips; the errors of clips are in the list.
+    /// [`Error::Config`] if the kind is not that of clips. Errors of individual clips are in the returned
+    /// list.
     pub(super) fn decode(
         &self,
         clips: &[Files],
@@ -155,7 +155,7 @@ pub(super) fn needs_clips(kind: &Kind) -> Result<(usize, ImageShape)> {
     }
 }
 
-/// Returns the parts of a folder, its classes, the number of clips left out, and the notes. Clips that take
+/// Returns the parts of a folder, its classes, the number of clips left out, and the notes. Clips that need
 /// much memory are packed.
 pub(crate) fn load(
     dir: &Path,
@@ -277,7 +277,7 @@ pub(crate) fn load_strips(
     of_parts(parts, classes, plain(notes), &reading, packing, progress)
 }
 
-/// The parts of a folder of clips. Clips that take much memory are packed.
+/// The parts of a folder of clips. Clips that need much memory are packed.
 fn of_parts(
     parts: [Vec<Files>; 2],
     classes: Vec<String>,
@@ -475,10 +475,10 @@ impl Found {
         InMemory::new(kind.clone(), bytes, labels.into_iter().collect())
     }
 
-    /// Whether a clip is kept, of which `made` says whether it was read. Remembers those that are left out.
+    /// Whether to keep a clip, where `made` is the result of reading it. Records the clips that are left out.
     ///
     /// # Errors
-    /// That of `made`, if unreadable clips are not to be left out.
+    /// The error in `made`, unless unreadable clips are to be left out.
     pub(super) fn keeps(&mut self, files: &Files, made: Result<()>, reading: &Reading<'_>) -> Result<bool> {
         match made {
             Ok(()) => Ok(true),
@@ -500,7 +500,7 @@ impl Found {
         Error::Config { key: "data.dir", reason: format!("none of its {count} clips can be read") }
     }
 
-    /// The number of clips that were left out, and the note that names some of them.
+    /// The number of clips that were left out, and a note that names some of them.
     pub(super) fn left_out(self) -> (usize, Option<Note>) {
         let count = self.skipped.len();
         let examples = self.skipped.into_iter().take(LISTED).collect();
@@ -708,8 +708,8 @@ mod tests {
         assert!(none.contains("none of the 5 clips in") && none.contains("; the first: "), "{none}");
     }
 
-    /// Packed clips are the ones that are read into memory, in the same order, and are decoded once. Every change
-    /// of a file, of the settings, or of the division of frames into clips makes another packed file.
+    /// Packed clips are the same as clips read into memory, in the same order, and are decoded once. Every change
+    /// to a file, to the settings, or to the division of frames into clips creates another packed file.
     #[test]
     fn packed_clips_are_those_in_memory() {
         let dir = tempfile::tempdir().unwrap();
@@ -762,7 +762,7 @@ mod tests {
         strip(&at("train/run/1.png"), &greys(9, 6));
         let changed = packed(&config).0;
         assert_eq!(all(changed.train.as_ref())[0], greys(9, 6));
-        // Each of four has a file, and on Unix a note.
+        // Each of the four has a file, and on Unix a note.
         let count = fs::read_dir(dir.path().join("cache/folders")).unwrap().count();
         assert_eq!(count, if cfg!(unix) { 8 } else { 4 });
         // A damaged file is created again.
@@ -772,7 +772,7 @@ mod tests {
         assert_eq!(packed(&config).0.identity, changed.identity);
     }
 
-    /// A file that changes between the two times that it is read is not packed under the hash of another.
+    /// A file that changes between its two reads is not packed under the hash of its old contents.
     #[test]
     fn a_file_that_changes_while_it_is_packed_is_an_error() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Clips that would fill the memory: decoded once, in parallel, then kept as a packed file in the cache, like
-//! the images of a folder.
+//! Clips that need too much memory are decoded once, in parallel, and stored as a packed file in the cache,
+//! like the images of a folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +32,7 @@ pub(crate) struct Packing<'a> {
 }
 
 impl Packing<'static> {
-    /// Packs what does not stay in memory anyway when it is opened.
+    /// Packs only clips whose packed file is not read into memory when it is opened.
     pub(crate) fn usual() -> Self {
         Self { beyond: IN_MEMORY, cache: &files::cache_dir, now: SystemTime::now() }
     }

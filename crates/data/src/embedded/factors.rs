@@ -11,7 +11,7 @@ use super::Part;
 use super::outline::distance;
 use crate::{Error, Factor, Result, Source};
 
-/// Increased by any change to what is drawn.
+/// Increase this whenever the images change.
 pub(crate) const VERSION: u32 = 1;
 
 /// Names of the factors of `factors`, and the number of values of each.
@@ -28,12 +28,12 @@ const BOX: usize = 32;
 /// Radius of a shape of scale 1, pixels.
 const RADIUS: f32 = 13.5;
 
-/// The images of one part for one seed, which decides the order of all combinations. The first 10,000 are the
-/// test part.
+/// The images of one part for one seed, which determines the order of all combinations. The first 10,000 are
+/// the test part.
 #[derive(Clone, Debug)]
 pub struct FactorImages {
     order: Arc<Vec<u32>>,
-    /// The box of each shape, scale and orientation, drawn when it is first used.
+    /// The box of each shape, scale and orientation, drawn on first use.
     boxes: Arc<Vec<OnceLock<Box<[u8]>>>>,
     part: Part,
 }
@@ -53,7 +53,7 @@ impl FactorImages {
     /// The value of each of [`FACTORS`] in image `index`, counted from 0; None if there is no such image.
     ///
     /// Scales go from 0.5 to 1 in steps of 0.1, orientations clockwise in steps of 9°, and positions in steps
-    /// of one pixel. A square looks the same after a quarter of a turn, and an ellipse after half a turn.
+    /// of one pixel. A square looks the same after a quarter turn, and an ellipse after a half turn.
     pub fn values(&self, index: usize) -> Option<[u32; 5]> {
         let (test, train) = self.order.split_at(TEST_IMAGES);
         let order = if self.part == Part::Test { test } else { train };
@@ -165,7 +165,8 @@ mod tests {
         assert_ne!(other[0].values(0), FactorImages::parts(3)[0].values(0), "the seed decides the order");
     }
 
-    /// The centre of the pixels that are set follows the position, and their number the square of the scale.
+    /// The centre of the white pixels follows the position, and their number is proportional to the square of
+    /// the scale.
     #[test]
     fn images_show_their_factors() {
         let [_, test] = FactorImages::parts(0);

@@ -39,7 +39,7 @@ const VERSION: u32 = 1;
 #[derive(Clone, PartialEq)]
 pub struct Oracle {
     sizes: Sizes,
-    /// What distinguishes its weights from others.
+    /// A name that distinguishes its weights from others.
     name: String,
     /// Features of each token, `(tokens, inputs)`.
     embedding: Vec<f32>,
@@ -139,7 +139,7 @@ impl Oracle {
             Ok(values)
         };
         let [embedding, input, recurrent, bias, output, output_bias] = sizes.shapes();
-        // First the two whose widths the others must have.
+        // First read the two tensors that determine the widths of the others.
         let (embedding, recurrent) =
             (read("embedding.weight", embedding)?, read("lstm.weight_hh_l0", recurrent)?);
         let biases = [read("lstm.bias_ih_l0", bias)?, read("lstm.bias_hh_l0", bias)?];
@@ -154,7 +154,7 @@ impl Oracle {
         Ok(Self::new(format!("weights {}", sha256(&bytes)), sizes, weights))
     }
 
-    /// The oracle of weights with these [`Sizes::shapes`].
+    /// The oracle with the given weights, whose shapes are [`Sizes::shapes`].
     fn new(name: String, sizes: Sizes, weights: [Vec<f32>; 6]) -> Self {
         let [embedding, input, recurrent, bias, output, output_bias] = weights;
         Self {
@@ -169,7 +169,7 @@ impl Oracle {
         }
     }
 
-    /// What distinguishes its weights from those of other oracles.
+    /// A name that distinguishes its weights from those of other oracles.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -181,7 +181,7 @@ impl Oracle {
         Vocabulary::new(Unit::Words, words).unwrap_or_else(|_| Vocabulary::bytes())
     }
 
-    /// The identity of the data set that it draws for a seed.
+    /// The identity of the data set that it generates for a seed.
     pub(crate) fn identity(&self, seed: u64) -> String {
         identity::of_generator(&format!("{ORACLE} of {}", self.name), VERSION, seed)
     }
@@ -197,8 +197,8 @@ impl Oracle {
         sequence
     }
 
-    /// log p of a sequence in nats; None if it does not have [`ORACLE_LENGTH`] tokens, so that the oracle
-    /// never draws it.
+    /// log p of a sequence in nats; None if the sequence does not have [`ORACLE_LENGTH`] tokens, because the
+    /// oracle never draws such a sequence.
     pub fn log_probability(&self, sequence: &[u16]) -> Option<f64> {
         (sequence.len() == ORACLE_LENGTH).then(|| self.log_probability_of(sequence)).flatten()
     }
@@ -221,8 +221,8 @@ impl Oracle {
         Some(sum)
     }
 
-    /// Runs the LSTM for `length` steps. `next` gets the distribution of a token and returns the token, which is
-    /// the next input. All sums have a fixed order, so the bits are the same everywhere.
+    /// Runs the LSTM for `length` steps. `next` receives the distribution of a token and returns the token,
+    /// which becomes the next input. All sums have a fixed order, so the bits are the same everywhere.
     fn run(&self, length: usize, mut next: impl FnMut(&Shares) -> usize) {
         let Sizes { tokens, inputs, hidden } = self.sizes;
         let (mut state, mut cells) = (vec![0f32; hidden], vec![0f32; hidden]);
@@ -248,7 +248,7 @@ impl Oracle {
 }
 
 impl Shares {
-    /// Computes what follows from the logits.
+    /// Computes the fields that depend on the logits.
     fn normalise(&mut self) {
         self.top = self.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         for (power, logit) in self.powers.iter_mut().zip(&self.logits) {

@@ -1,4 +1,4 @@
-//! Hashes of the images or clips of a folder, so that no packed file is used for others.
+//! Hashes of the images or clips of a folder, so that a packed file is never used for other files.
 //!
 //! The name of a packed file is a SHA-256 over the bytes, the part and the class of every file, and the
 //! output shape. So the same images share one packed file wherever they are, and other images cannot have the
@@ -38,7 +38,7 @@ pub(crate) struct Looked {
 /// unreadable.
 ///
 /// # Errors
-/// [`Error::Io`], but not for a single file that is missing or not readable: the decoder reports that later.
+/// [`Error::Io`], but not for a single file that is missing or unreadable: the decoder reports that later.
 pub(crate) fn look(listing: &Listing, most: u64, progress: &Progress<'_>) -> Result<Vec<Looked>> {
     let pictures: Vec<&Picture> = listing.train.iter().chain(&listing.test).collect();
     let done = AtomicU64::new(0);
@@ -74,7 +74,7 @@ pub(super) fn key(config: &FolderConfig, shape: ImageShape, listing: &Listing, l
     key_of(&format!("waxwork-data folder {VERSION} {shape} {skip}\n"), listing, looked)
 }
 
-/// Returns the key of the packed file of these files. `settings` says what is made of them.
+/// Returns the key of the packed file for these files. `settings` describes how they are converted.
 pub(crate) fn key_of(settings: &str, listing: &Listing, looked: &[Looked]) -> String {
     let mut hash = Sha256::new_with_prefix(settings);
     for class in &listing.classes {
@@ -97,7 +97,7 @@ pub(crate) fn packed(cache: &Path, key: &str) -> PathBuf {
 
 /// Returns the path of the note for a folder's files, without opening them. Returns None if the system does
 /// not say enough to rely on, or if a file changed so shortly before `now` that a further change may leave
-/// its time the same. `settings` say what is made of the files.
+/// its time the same. `settings` describe how the files are converted.
 pub(crate) fn note(
     now: SystemTime,
     cache: &Path,

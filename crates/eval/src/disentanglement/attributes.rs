@@ -22,9 +22,9 @@ pub fn sap_score(units: &[Vec<f64>], factors: &[Values], fitted: usize) -> f64 {
     factors.iter().map(gap).sum::<f64>() / factors.len().max(1) as f64
 }
 
-/// One line per value against all others, as in scikit-learn's `LinearSVC` with balanced class weights: errors
-/// for images with the value cost as much in sum for every value, and others do not. For two values, one line
-/// decides.
+/// One line separates each value from all others, as in scikit-learn's `LinearSVC` with balanced class
+/// weights: errors for images with the value have the same total weight for every value, while those for other
+/// images have weight one. For two values, a single line decides.
 fn accuracy(unit: &[f64], factor: &Values, fitted: usize) -> f64 {
     let ((x, others), (truth, others_truth)) = (unit.split_at(fitted), factor.of.split_at(fitted));
     let mut counts = vec![0usize; factor.count];
@@ -83,7 +83,7 @@ fn separator(x: &[f64], sides: &[(f64, f64)]) -> [f64; 2] {
             (hessian[2] * gradient[0] - hessian[1] * gradient[1]) / determinant,
             (hessian[0] * gradient[1] - hessian[1] * gradient[0]) / determinant,
         ];
-        // Half of the step until the loss is lower; rounding errors end the search.
+        // Halves the step until the loss decreases; rounding errors end the search.
         let mut tried = (0..30).map(|halvings| {
             let share = f64::powi(0.5, halvings);
             let moved = [w - share * step[0], b - share * step[1]];
@@ -99,7 +99,7 @@ fn separator(x: &[f64], sides: &[(f64, f64)]) -> [f64; 2] {
 mod tests {
     use super::*;
 
-    /// At the minimum, no small move lowers the loss; with one point on each side, the line is known.
+    /// At the minimum, no small change lowers the loss. With one point on each side, the line is known.
     #[test]
     fn finds_the_minimum() {
         // With t x = 1 for both points and b = 0, the loss is ½w² + 2c(1 − w)², least at w = 4c / (1 + 4c).

@@ -13,7 +13,7 @@ use crate::table::frame::Column;
 /// As many trees, with as many leaves at most, as scikit-learn's `GradientBoostingClassifier` has.
 const TREES: BoostingConfig =
     BoostingConfig { rounds: 100, learning_rate: 0.1, leaves: 8, min_rows: 5, lambda: 1.0 };
-/// Added to each importance, so that the logarithm of zero is never taken.
+/// Added to each importance to avoid the logarithm of zero.
 const LEAST: f64 = 1e-11;
 
 /// Three scores from 0 to 1.
@@ -61,8 +61,9 @@ pub fn dci(units: &[Vec<f64>], factors: &[Values], fitted: usize) -> Dci {
 }
 
 /// Disentanglement and completeness from the importance of each unit for each factor, one row per unit. A
-/// unit's score is one minus the entropy of its importances, in units of that of equal ones; disentanglement is
-/// the mean over units, weighted by their importances. Completeness is the same for factors.
+/// unit's score is one minus the entropy of its importances, divided by the entropy of equal importances.
+/// Disentanglement is the mean over units, weighted by their importances. Completeness is defined in the same
+/// way for factors.
 pub fn dci_scores(importance: &[Vec<f64>]) -> [f64; 2] {
     let factors = importance.first().map_or(0, Vec::len);
     let columns: Vec<Vec<f64>> =
@@ -85,7 +86,7 @@ fn concentration(rows: &[Vec<f64>]) -> f64 {
         // Rounding errors can make the entropy of equal importances too large.
         (1.0 + row.iter().map(term).sum::<f64>() / libm::log(row.len() as f64)).max(0.0)
     };
-    // Without any split, all are alike.
+    // Without any split, all importances are equal.
     let weight = |sum: f64| if all > 0.0 { sum / all } else { 1.0 / rows.len() as f64 };
     rows.iter().zip(&sums).map(|(row, sum)| score(row) * weight(*sum)).sum()
 }

@@ -1,6 +1,6 @@
-//! Whether single units of a latent stand for single generating factors: the scores of disentanglement_lib
-//! (Locatello et al. 2019), for data sets whose factors have a finite number of values. Its mutual information
-//! gap is in [`latent_probes`](crate::latent_probes).
+//! Measures whether single units of a latent stand for single generating factors: the scores of
+//! disentanglement_lib (Locatello et al. 2019), for data sets whose factors have a finite number of values.
+//! Its mutual information gap is in [`latent_probes`](crate::latent_probes).
 
 mod attributes;
 mod importance;
@@ -18,7 +18,7 @@ pub use votes::{Vote, factorvae_score};
 
 /// Minimum number of images per value of the factor with the most values.
 const IMAGES_PER_VALUE: usize = 10;
-/// Votes that fit the classifier of the FactorVAE score, and votes that test it.
+/// The number of votes that fit the classifier of the FactorVAE score, and of votes that test it.
 const VOTES: [usize; 2] = [10_000, 5_000];
 /// Images per vote.
 const VOTE_IMAGES: usize = 64;
@@ -46,7 +46,7 @@ pub struct Disentanglement {
 }
 
 impl Disentanglement {
-    /// Measures `codes`, one row per image, against the factors of the same images. None if a factor can have
+    /// Measures `codes`, one row per image, against the factors of the same images. None if a factor can take
     /// any number as its value, there are fewer than two factors, or there are fewer than ten images per value
     /// of a factor.
     ///
@@ -161,7 +161,7 @@ mod tests {
         let found = measured(2000, |kind, level, noise| vec![kind, -level, 0.1 * noise]).unwrap();
         assert!(found.factorvae == 1.0 && found.dci.informativeness > 0.999, "{found:?}");
         assert!(found.dci.disentanglement > 0.95 && found.dci.completeness > 0.95, "{found:?}");
-        // A line finds the first and the last of four values.
+        // A line separates the first and the last of four values.
         assert!(found.sap > 0.2, "{found:?}");
         let noise = measured(2000, |_, _, noise| vec![noise, 1.0]).unwrap();
         assert!(noise.factorvae < 0.6 && noise.sap < 0.1, "{noise:?}");

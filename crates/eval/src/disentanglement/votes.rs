@@ -1,4 +1,5 @@
-//! The FactorVAE score (Kim & Mnih 2018): which unit varies least if a factor is fixed tells which factor it is.
+//! The FactorVAE score (Kim & Mnih 2018): the unit that varies least while one factor is fixed should identify
+//! this factor.
 
 /// Images that share the value of a factor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,9 +10,10 @@ pub struct Vote {
     pub rows: Vec<usize>,
 }
 
-/// Each vote is for the unit whose variance over its images is the smallest part of the variance over all
-/// images. Each unit stands for the factor that `fitted` votes name most often. Returns the share of `tested`
-/// votes that name the factor of their unit. `units` are columns of codes; constant ones get no vote.
+/// Each vote selects the unit whose variance over the vote's images is smallest relative to its variance over
+/// all images. Each unit stands for the factor of most of the `fitted` votes for it. Returns the share of
+/// `tested` votes whose factor is that of their unit. `units` are columns of codes; constant units get no
+/// votes.
 pub fn factorvae_score(units: &[Vec<f64>], factors: usize, [fitted, tested]: [&[Vote]; 2]) -> f64 {
     let whole: Vec<f64> = units.iter().map(|unit| variance(unit.iter().copied())).collect();
     let counts = |votes: &[Vote]| {
@@ -27,7 +29,7 @@ pub fn factorvae_score(units: &[Vec<f64>], factors: usize, [fitted, tested]: [&[
     };
     let (fitted, counted) = (counts(fitted), counts(tested));
     let right = fitted.iter().zip(&counted).map(|(fitted, counted)| {
-        // The first of the factors with the most votes.
+        // The first factor among those with the most votes.
         let factor = (0..factors).rev().max_by_key(|factor| fitted[*factor]);
         factor.map_or(0, |factor| counted[factor])
     });

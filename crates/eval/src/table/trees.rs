@@ -54,7 +54,7 @@ struct Node {
     split: Split,
     /// The left child; the right one follows it.
     child: u32,
-    /// What the split gained; 0 for a leaf.
+    /// The gain of the split; 0 for a leaf.
     gain: f64,
 }
 

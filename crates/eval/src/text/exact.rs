@@ -1,4 +1,4 @@
-//! −log p of test texts under a model that can compute it.
+//! −log p of test texts under a model that can compute it exactly.
 
 use waxwork_core::collective::Collective;
 use waxwork_core::sharing::share;
@@ -12,13 +12,13 @@ use crate::extractor::{evaluation_batch, evaluation_batches};
 use crate::report::{Metric, Protocol};
 use crate::{Error, Result};
 
-/// Mean −log p per token of test texts under a model. A model that leaves out some texts has a high value, even if
-/// all texts that it draws are good ones.
+/// Mean −log p per token of test texts under a model. A model that misses some texts has a high value, even if all
+/// texts that it draws are good.
 pub const NLL_TEST: &str = "nll_test";
 
 /// −log p per token of test texts in nats, for a model on `device` that draws at `temperature`, which is above 0. The
-/// end of a text is a token. The processes of `collective` share the texts, and all get the result. `progress` gets
-/// the number of texts done.
+/// end of a text is a token. The processes of `collective` divide the texts among them, and all receive the result.
+/// `progress` receives the number of texts done.
 ///
 /// # Errors
 /// If the samples are no texts, cannot be read, or do not fit the model.
@@ -48,7 +48,7 @@ pub fn nll_test(
     Ok(per_token(&logs.iter().map(|log| -log).zip(counts).collect::<Vec<_>>()))
 }
 
-/// [`nll_test`] as a metric. Its floor is the value of the distribution that the texts were drawn from, where that is
+/// [`nll_test`] as a metric. Its floor is the value under the distribution that the texts were drawn from, if this is
 /// known.
 ///
 /// # Errors

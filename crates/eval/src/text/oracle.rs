@@ -5,8 +5,8 @@ use waxwork_data::embedded::{ORACLE_LENGTH, Oracle};
 use crate::likelihood::Estimate;
 use crate::report::{Metric, Protocol};
 
-/// Mean −log p per token under the oracle. It says how likely sequences are, and nothing about their diversity: read it
-/// beside [`super::exact::NLL_TEST`].
+/// Mean −log p per token under the oracle. It measures how likely sequences are, but not their diversity: read it
+/// together with [`super::exact::NLL_TEST`].
 pub const NLL_ORACLE: &str = "nll_oracle";
 
 /// −log p per token in nats of each sequence that the oracle can draw.

@@ -17,8 +17,8 @@ use crate::{Error, Result};
 /// The metric of diversity: of the self-BLEU scores, the one of four words.
 pub const DIVERSITY: &str = "self_bleu_4";
 /// The curves, each a metric of quality and one of diversity. The grammar of `phrases` determines the first two
-/// metrics of quality; the third is the score by a language model of the real texts. On `oracle`, two likelihoods form
-/// the curve.
+/// metrics of quality; the third is the score by a language model of the real texts. On `oracle`, the curve consists
+/// of two likelihoods.
 pub const CURVES: [[&str; 2]; 4] = [
     ["validity", DIVERSITY],
     ["nll_true", DIVERSITY],
@@ -50,8 +50,8 @@ pub struct Curve<'a> {
 }
 
 impl<'a> Curve<'a> {
-    /// The measures for curves of `count` texts at each temperature. `phrases` and `oracle` need no language
-    /// model, so they get one only if `language_model` is true.
+    /// The measures for curves of `count` texts at each temperature. `phrases` and `oracle` do not need a
+    /// language model, so one is used for them only if `language_model` is true.
     ///
     /// # Errors
     /// If texts cannot be read, there are fewer than two, or the cache cannot be written.

@@ -406,8 +406,8 @@ fn rejects_mismatched_inputs() {
     assert!(likelihood(6, 2) && !likelihood(5, 2) && !likelihood(6, 3));
 }
 
-/// At temperature T the shares are proportional to p^(1/T). Every position is drawn by as many of equally spaced
-/// numbers as its share says, in the order of positions.
+/// At temperature T the shares are proportional to p^(1/T). The number of equally spaced uniform numbers that
+/// select a position is proportional to its share, and positions are selected in order.
 #[test]
 fn positions_are_drawn_as_often_as_their_shares_say() {
     let n = 10_000;

@@ -1,4 +1,4 @@
-//! The weights of a recurrent layer, whatever its gates compute.
+//! The weights of a recurrent layer, independent of what its gates compute.
 
 use candle_core::{DType, Tensor};
 
@@ -16,7 +16,7 @@ pub(super) struct Gates {
     pub(super) weight_ih: Tensor,
     /// `(G · hidden, hidden)`.
     pub(super) weight_hh: Tensor,
-    /// `(G · hidden)` each: beside the inputs, and beside the hidden state.
+    /// `(G · hidden)` each: the biases of the inputs and of the hidden state.
     pub(super) biases: [Tensor; 2],
     /// Width of the hidden state.
     pub(super) hidden: usize,
@@ -62,9 +62,9 @@ impl Gates {
         Ok(kernels::linear(inputs, &weight, Some(bias), Activation::Identity)?)
     }
 
-    /// The layer from a state of zeros as nodes of a graph: `(batch, steps, inputs)` →
-    /// `(batch, steps, hidden)`. `operator` is its name in ONNX, `order` the gates in the order of ONNX, and
-    /// `attributes` are those that it needs besides its width.
+    /// The layer from a state of zeros as nodes of a graph: `(batch, steps, inputs)` → `(batch, steps,
+    /// hidden)`. `operator` is the layer's name in ONNX, `order` lists the gates in the order of ONNX, and
+    /// `attributes` are the attributes that it needs besides its width.
     ///
     /// # Errors
     /// If a constant cannot be stored.

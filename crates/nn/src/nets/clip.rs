@@ -300,7 +300,7 @@ mod tests {
         }
     }
 
-    /// Clips, features and codes as this script computes them with NumPy:
+    /// The values of clips, features and codes that this NumPy script computes:
     ///
     /// ```python
     /// import numpy as np
@@ -384,7 +384,7 @@ mod tests {
                 var.set(&wave(var.dims(), phase as f64)).unwrap();
             }
         }
-        /// The sum of the values, weighted by numbers that tell every value apart, and the last one.
+        /// The sum of the values, weighted by numbers that distinguish all values, and the last value.
         fn seen(x: &Tensor) -> [f64; 2] {
             let x = x.flatten_all().unwrap();
             let sum = (&x * wave(x.dims(), 7.0)).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap();

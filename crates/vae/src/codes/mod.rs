@@ -1,9 +1,9 @@
 //! VAEs whose latents are maps of codes: VQ-VAE (van den Oord et al. 2017) and FSQ (Mentzer et al. 2023).
 //!
-//! Training has two parts. First, encoder and decoder learn to reconstruct images from the vectors of codes.
-//! Then they stay as they are, and an autoregressive prior learns which codes occur together. The posterior
-//! puts all its mass on one map of codes, so KL(q ‖ p) is −log p(codes), and the evidence lower bound needs no
-//! draws.
+//! Training has two parts. First, the encoder and the decoder learn to reconstruct images from the vectors of
+//! codes. Then they are frozen, and an autoregressive prior learns the joint distribution of the codes. The
+//! posterior puts all its mass on one map of codes, so KL(q ‖ p) is −log p(codes), and the evidence lower
+//! bound needs no random draws.
 
 mod networks;
 mod prior;
@@ -36,11 +36,11 @@ use quantiser::{Quantised, Quantiser};
 /// The group of the weights of the prior over codes.
 pub const PRIOR: &str = "prior";
 
-/// The share that the moving average of the use of codes keeps at every step.
+/// The decay of the moving average of the codes' usage.
 const KEPT: f64 = 0.99;
 /// A code is in use if its share is at least this part of an even share.
 const IN_USE: f64 = 1e-3;
-/// Less than any share, so that its logarithm is finite.
+/// Smaller than any share; keeps the logarithm finite.
 const LEAST_SHARE: f64 = 1e-30;
 
 /// A VAE whose latent is a map of codes, with an autoregressive prior. A latent vector holds the numbers of the
@@ -121,7 +121,7 @@ impl CodeVae {
         self.info.encode_condition(condition, &self.params)
     }
 
-    /// Whether a step trains the prior rather than encoder and decoder.
+    /// Whether a step trains the prior rather than the encoder and the decoder.
     fn trains_prior(&self, step: u64, total_steps: u64) -> bool {
         step as f64 >= total_steps as f64 * (1.0 - self.prior_share)
     }
@@ -170,14 +170,14 @@ impl CodeVae {
                 name: "latents".to_owned(),
                 index: vec![at / places, at % places],
                 value: values[at],
-                reason: "a latent value of this model is a whole number, from 0 to less than the number of codes",
+                reason: "a latent value of this model must be a whole number, at least 0 and less than the number of codes",
             });
         }
         let codes: Vec<u32> = values.into_iter().map(|value| value as u32).collect();
         Ok(Tensor::from_vec(codes, (n, places), latents.device())?)
     }
 
-    /// Logs how many codes are in use, and their perplexity, by a moving average over about a hundred steps.
+    /// Logs the share of codes in use and their perplexity, from a moving average over about a hundred steps.
     fn log_use(&self, codes: &Tensor, ctx: &mut StepContext<'_>) -> Result<()> {
         let batch = shares_of(codes, &self.shares)?;
         ctx.record(&self.shares, batch.clone(), 1.0 - KEPT, Reduction::Mean);
@@ -254,7 +254,7 @@ impl GenerativeModel for CodeVae {
         Ok(self.likelihood.draw(&self.decode(&codes, labels.as_ref())?, drawing)?.detach())
     }
 
-    /// Uniform numbers `(N, places)` → the numbers of codes that the prior draws by them.
+    /// Uniform numbers `(N, places)` → the numbers of the codes that the prior draws from them.
     fn latents(&self, noise: &Tensor, condition: &Condition) -> Result<Tensor> {
         let n = noise.dims().first().copied().unwrap_or(0);
         check_input("the noise", noise, &(n, self.prior.places()).into())?;
@@ -266,7 +266,8 @@ impl GenerativeModel for CodeVae {
         &[Part::Decoder, Part::Encoder]
     }
 
-    /// Codes to images, or images to codes. The prior makes one code after another, from those before it.
+    /// Codes to images, or images to codes. There is no graph of the prior, because it draws each code from
+    /// the previous ones.
     fn graph(&self, part: Part) -> Result<Graph> {
         let ModelInfo { family, sample, condition, .. } = &self.info;
         let places = self.prior.places();
@@ -308,7 +309,8 @@ impl GenerativeModel for CodeVae {
 }
 
 impl Encode for CodeVae {
-    /// The numbers of the codes as the mean. They are certain: the log-variance is the least of any posterior.
+    /// The code numbers as the mean. The posterior is deterministic, so the log-variance is the smallest that
+    /// a posterior can have.
     fn encode(&self, inputs: &Tensor, condition: &Condition) -> Result<Posterior> {
         let labels = self.condition(condition)?;
         let codes = self.codes_of(&self.read(inputs)?, labels.as_ref())?;

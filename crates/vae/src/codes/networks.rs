@@ -25,7 +25,8 @@ impl<'a> MapSizes<'a> {
     /// The sizes for images of a shape.
     ///
     /// # Errors
-    /// [`Error::Config`] if the network is of another kind, or cannot halve such images so often.
+    /// [`Error::Config`] if the network is of another kind, or the images are too small to be halved that
+    /// often.
     pub(crate) fn new(network: &'a Network, image: ImageShape) -> Result<Self> {
         let Network::Conv { channels, hidden, batch_norm } = network else {
             let reason = "codes need a network of the kind conv".to_owned();
@@ -54,7 +55,8 @@ fn beside_planes(
     Ok(scope.beside(maps, Some(&planes)))
 }
 
-/// Images to the vectors that are quantised. The label enters the first convolution at the size of the map.
+/// From images to the vectors that are quantised. The label enters at the first convolution with the
+/// resolution of the map.
 #[derive(Clone, Debug)]
 pub(crate) struct MapEncoder {
     down: ConvDown,
@@ -112,7 +114,7 @@ impl MapEncoder {
     }
 }
 
-/// The vectors of codes to the parameters of the observation model.
+/// From the vectors of codes to the parameters of the observation model.
 #[derive(Clone, Debug)]
 pub(crate) struct MapDecoder {
     hidden: Conv2d,

@@ -1,8 +1,8 @@
 //! The prior over a map of codes: p(c | y) = Π p(cₜ | c₁ … cₜ₋₁, y), row by row of the map.
 //!
-//! A recurrent layer carries what came before. Beside it, every step sees the codes next to its own that are
-//! known by then, left and above, because in raster order the code above is a whole row of steps away. A code at
-//! the end of a row reaches the layer only when it is a neighbour, near the end of the next row.
+//! A recurrent layer summarises the previous codes. Every step also sees the neighbouring codes that are
+//! already known, to the left and above, because in raster order the code above is a whole row of steps
+//! away. The last code of a row enters the layer only as a neighbour, near the end of the next row.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -14,10 +14,10 @@ use waxwork_nn::layers::{Embedding, Linear, Recurrent, WeightInit};
 use crate::config::CodePriorSizes;
 use crate::posterior::repeat_rows;
 
-/// The places of the known neighbours, in rows and columns from a code: left, above left, above, above right.
+/// The offsets of the known neighbours of a code, in rows and columns: left, above left, above, above right.
 const NEIGHBOURS: [(isize, isize); 4] = [(0, -1), (-1, -1), (-1, 0), (-1, 1)];
 
-/// An autoregressive distribution over maps of codes, each of which depends on a label if the model has one.
+/// An autoregressive distribution over maps of codes, which depends on the label if the model is conditional.
 #[derive(Clone, Debug)]
 pub(crate) struct CodePrior {
     /// One row per code, and one for a neighbour outside of the map.
@@ -34,8 +34,8 @@ pub(crate) struct CodePrior {
 }
 
 impl CodePrior {
-    /// The prior over maps of `height` × `width` of `codes` codes, given `given` values of a condition. Its
-    /// weights are `embedding`, `place`, `recurrent` and `output` of `scope`.
+    /// The prior over maps of `height` × `width` codes with `codes` possible values, given `given` values of
+    /// a condition. Its weights are `embedding`, `place`, `recurrent` and `output` of `scope`.
     ///
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
@@ -91,13 +91,13 @@ impl CodePrior {
         Ok(each.reshape((n, places))?.sum(1)?)
     }
 
-    /// Draws maps of codes, `(N, places)` u32: each code by the uniform number at its place, `(N, places)` in
-    /// [0, 1).
+    /// Draws maps of codes, `(N, places)` u32, each code from the uniform number in [0, 1) at its place, `(N,
+    /// places)`.
     pub(crate) fn draw(&self, uniform: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
         let (n, places) = uniform.dims2()?;
         let (dtype, device) = (uniform.dtype(), uniform.device());
         let uniform = uniform.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-        // A row has one more value, which stands for the places outside.
+        // Each row has one extra value, which stands for the places outside the map.
         let mut maps = vec![vec![self.codes as u32; places + 1]; n];
         let mut state = Tensor::zeros((n, self.recurrent.state()), dtype, device)?;
         for place in 0..places {
@@ -140,14 +140,14 @@ mod tests {
 
     use super::*;
 
-    /// A prior over maps of 2 × 2 of three codes, given two values.
+    /// A prior over 2 × 2 maps of codes with three possible values, given two values.
     fn prior(cell: CellKind) -> CodePrior {
         let mut params = ParamSet::fresh_with(4, &Device::Cpu, DType::F64);
         let sizes = CodePriorSizes { embedding: 3, hidden: 5, cell };
         CodePrior::new(params.root(), (2, 2), 3, 2, sizes, WeightInit::Pytorch).unwrap()
     }
 
-    /// All maps of four of three codes, `(81, 4)`.
+    /// All maps of four codes with three possible values, `(81, 4)`.
     fn all() -> Tensor {
         let codes: Vec<u32> =
             (0..81u32).flat_map(|map| [map / 27, map / 9 % 3, map / 3 % 3, map % 3]).collect();

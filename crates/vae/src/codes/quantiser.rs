@@ -1,4 +1,4 @@
-//! Quantisers: vectors to numbered codes, and codes to vectors.
+//! Quantisers: from vectors to numbered codes, and from codes to vectors.
 //!
 //! Both kinds have a table with one vector per code, and pass gradients straight through: the gradient of a
 //! code's vector is that of the vector that was quantised (Bengio et al. 2013; van den Oord et al. 2017).
@@ -14,16 +14,16 @@ use waxwork_kernels::{self as kernels, Activation};
 
 use crate::config::{LatentConfig, not_codes};
 
-/// By this much a bounded value stays away from the borders of the first and the last level (Mentzer et al.
+/// The distance that bounded values keep from the outer edges of the first and the last level (Mentzer et al.
 /// 2023).
 const MARGIN: f64 = 1e-3;
 /// Laplace smoothing of the number of vectors of a code (van den Oord et al. 2017, appendix A.1).
 const SMOOTHING: f64 = 1e-5;
 /// A code is dead if its share of the vectors falls below this part of an even share.
 const DEAD: f64 = 0.01;
-/// The part of an even share that a dead code gets when it starts again, divided by the number of micro-batches.
+/// The part of an even share that a dead code gets when it restarts, divided by the number of micro-batches.
 const RESTARTED: f64 = 0.1;
-/// Standard deviation of the values of a fresh codebook.
+/// Standard deviation of the values of a new codebook.
 const START: f64 = 0.1;
 
 /// Types of values in a graph, by their numbers in `TensorProto.DataType`.
@@ -36,8 +36,8 @@ pub(crate) struct Quantised {
     pub(crate) codes: Tensor,
     /// The vectors of the codes, `(M, width)`.
     pub(crate) vectors: Tensor,
-    /// What the encoder should bring down, a scalar: for VQ the squared distance from the codes' vectors, times
-    /// the weight of the commitment and summed over all vectors. None for FSQ.
+    /// The loss that trains the encoder, a scalar: for VQ, the squared distance from the codes' vectors, summed
+    /// over all vectors and multiplied by the weight of the commitment. None for FSQ.
     pub(crate) commitment: Option<Tensor>,
 }
 
@@ -168,17 +168,17 @@ impl Quantiser {
 }
 
 /// Finite scalar quantisation (FSQ, Mentzer et al. 2023): every value of a vector is bounded and rounded to one
-/// of a few levels. The levels of all values together are the code.
+/// of a few levels. The levels of all values together form the code.
 #[derive(Clone, Debug)]
 pub(crate) struct Fsq {
-    /// `(1, width)` each: added to a value before the tanh, which is then multiplied by `reach`, less `offset`.
+    /// `(1, width)` each: a value x is bounded to tanh(x + shift) · reach − offset.
     shift: Tensor,
     reach: Tensor,
     offset: Tensor,
     /// The number of levels below zero, `(1, width)`, and its inverse.
     below: Tensor,
     scale: Tensor,
-    /// What one level of each value adds to the number of the code, `(1, width)`.
+    /// The amount that one level of each value adds to the number of the code, `(1, width)`.
     basis: Tensor,
     /// The vector of every code, with values in [−1, 1], `(codes, width)`.
     table: Tensor,
@@ -193,7 +193,7 @@ impl Fsq {
         };
         let row = |of: &dyn Fn(usize) -> f64| stored(levels.iter().map(|&count| of(count)).collect(), 1);
         let reach = |count: usize| (count as f64 - 1.0) * (1.0 - MARGIN) / 2.0;
-        // An even number of levels has one more below zero than above.
+        // An even number of levels has one more level below zero than above.
         let offset = |count: usize| if count.is_multiple_of(2) { 0.5 } else { 0.0 };
         let below = |count: usize| (count / 2) as f64;
         let bases: Vec<usize> = levels
@@ -213,7 +213,7 @@ impl Fsq {
             .map(|(code, at)| value(code, at))
             .collect();
         Ok(Self {
-            // So that a value of zero is zero after it is bounded.
+            // Chosen such that a value of zero stays zero.
             shift: row(&|count| libm::atanh(offset(count) / reach(count)))?,
             reach: row(&reach)?,
             offset: row(&offset)?,
@@ -235,9 +235,9 @@ impl Fsq {
     }
 }
 
-/// Vector quantisation (VQ-VAE, van den Oord et al. 2017): a vector's code is the nearest vector of a codebook,
-/// which is the moving average of the vectors that it stands for (their appendix A.1). A code that stands for
-/// almost none starts again at a vector of the batch.
+/// Vector quantisation (VQ-VAE, van den Oord et al. 2017): a vector's code is that of the nearest vector in a
+/// codebook. Each vector of the codebook is the moving average of the vectors assigned to it (appendix A.1 of
+/// the paper). A code with almost no vectors restarts at a vector of the batch.
 #[derive(Clone, Debug)]
 pub(crate) struct Vq {
     codes: usize,
@@ -397,7 +397,7 @@ mod tests {
             let numbers = digits.broadcast_mul(&fsq.basis).unwrap().sum(1).unwrap().to_vec1::<f64>().unwrap();
             let expected: Vec<f64> = (0..codes).map(|code| code as f64).collect();
             near(&numbers, &expected);
-            // What bounds to a code's vector is quantised to that code.
+            // A value that is bounded to a code's vector is quantised to that code.
             let bounded = fsq.table.broadcast_div(&fsq.scale).unwrap();
             let inverse: Vec<f64> = rows(&bounded)
                 .iter()
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn vq_takes_the_nearest_vector_and_passes_gradients_on() {
         let (vq, _params) = codebook(0.9);
-        // The vectors are (1, 0), (0, 3) and (−2, 1), but for the smoothing.
+        // The vectors are (1, 0), (0, 3) and (−2, 1), up to the smoothing.
         let table = vq.table().unwrap();
         for (found, expected) in rows(&table).iter().zip([[1.0, 0.0], [0.0, 3.0], [-2.0, 1.0]]) {
             assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4), "{found:?}");

@@ -14,12 +14,12 @@ use super::Maf;
 use crate::DECODER;
 use crate::prior::Prior;
 
-/// The steps of a fit.
+/// The number of steps of a fit.
 const STEPS: u64 = 4000;
-/// The latents of a step.
+/// The number of latents per step.
 const ROWS: u64 = 256;
-/// Steps between two measurements of the latents that are held out: one of ten, and [`MOST_HELD_OUT`] at
-/// most.
+/// Steps between two evaluations on the held-out latents, which are one in ten, but at most
+/// [`MOST_HELD_OUT`].
 const EVERY: u64 = 200;
 /// See [`EVERY`].
 const MOST_HELD_OUT: usize = 2000;
@@ -30,9 +30,9 @@ const FLOW: &str = "flow";
 
 /// Fits a flow of `layers` layers with `hidden` units each, and returns the tensors of a model's prior by
 /// name. `latents` has the rows of each class, `latent_dim` values each; a model without classes has one group
-/// of rows, and a condition of `width` 0. One latent of ten is held out, and the fit keeps the weights under
-/// which those are likeliest; the first candidate is the standard normal. The result is a function of the
-/// latents and the seed. `progress` gets the number of steps done and of all steps.
+/// of rows, and a condition of `width` 0. One latent in ten is held out, and the fit keeps the weights with
+/// the highest likelihood on these; the first candidate is the standard normal. The result is a function of
+/// the latents and the seed. `progress` receives the number of steps done and the total number of steps.
 ///
 /// # Errors
 /// [`Error::Config`] if there are too few latents, or a value is not finite.
@@ -75,7 +75,7 @@ pub fn fit(
     Ok(best.1)
 }
 
-/// Latents, each with the one-hot label of its class behind it.
+/// Latents, each followed by the one-hot label of its class.
 struct Rows {
     values: Vec<f32>,
     columns: usize,
@@ -96,7 +96,7 @@ impl Rows {
             }
         }
         if rows.len() < FEWEST {
-            return unfit("a flow is fitted to at least 20 training samples");
+            return unfit("fitting a flow needs at least 20 training samples");
         }
         Ok(rows)
     }
@@ -113,7 +113,7 @@ impl Rows {
     }
 }
 
-/// A flow that is trained alone.
+/// A flow that is trained on its own.
 struct Fit {
     flow: Maf,
     latent_dim: usize,

@@ -62,7 +62,7 @@ fn draws_and_densities_use_inverse_maps() {
         if width > 0 {
             let others = one_hot(&[1, 2, 0, 1, 2, 0], 3);
             let others = flow.draw(&noise, Some(&others)).unwrap();
-            // The label reaches every value, also the first.
+            // The label affects every value, including the first.
             for column in 0..latent_dim {
                 let of = |z: &Tensor| z.narrow(1, column, 1).unwrap();
                 assert!(largest(&of(&z), &of(&others)) > 1e-3, "{column}");
@@ -177,7 +177,7 @@ fn importance_sampling_finds_the_likelihood_under_a_flow() {
     }
 }
 
-/// Rows on a parabola with noise, of which the second class is moved.
+/// Noisy rows on a parabola, which is shifted for the second class.
 fn parabolas(n: usize) -> [Vec<f32>; 2] {
     [0.0, 4.0].map(|shift| {
         let rows = normal(if shift == 0.0 { "one" } else { "two" }, n, 2).to_vec2::<f64>().unwrap();
