@@ -16,6 +16,9 @@ const STEPS: [(&str, &str); 5] = [
     ("model.n_critic", "the generator is never trained"),
 ];
 
+/// Settings of a model whose training has stages, which train different weights.
+const STAGES: [&str; 2] = ["model.completion.guess_steps", "model.prior.autoregressive"];
+
 impl Recipe {
     /// Removes the claims of this recipe that hold only for `original`, from which it was made and which is
     /// called `name`. If anything about the training differs, results and tags are cleared, and the
@@ -80,6 +83,32 @@ impl Recipe {
             lines.push(format!(
                 "`optimizer.schedule.milestones` end at {last}, but the run has only {steps} steps: the learning rate never reaches its last value"
             ));
+        }
+        Ok(lines)
+    }
+
+    /// Settings that may harm a model whose training has stages: one line each. Empty for all other models.
+    ///
+    /// # Errors
+    /// As [`Recipe::to_toml`].
+    pub fn across_stages(&self) -> Result<Vec<String>> {
+        let recipe = self.to_value()?;
+        let is_set = |key: &str| {
+            let value = key.split('.').try_fold(&recipe, |value, part| value.get(part));
+            value.is_some_and(|value| value.as_integer() != Some(0))
+        };
+        let mut lines = Vec::new();
+        if !STAGES.into_iter().any(is_set) {
+            return Ok(lines);
+        }
+        if self.optimizer.ema.is_some() {
+            lines.push(
+                "`optimizer.ema` averages weights only while they are trained: the averages of an early stage lag behind its weights, which later stages build on"
+                    .to_owned(),
+            );
+        }
+        if self.train.patience > 0 {
+            lines.push("`train.patience` may end the run before its last stage is trained".to_owned());
         }
         Ok(lines)
     }
@@ -149,5 +178,21 @@ mod tests {
             lines[0].contains("the generator is never trained") && lines[1].contains("end at 90"),
             "{lines:?}"
         );
+    }
+
+    #[test]
+    fn warns_of_settings_that_do_not_suit_stages() {
+        let both = ["optimizer.ema=0.99", "train.patience=3"];
+        assert_eq!(changed("vae-digits", &both).across_stages().unwrap().len(), 0);
+        assert_eq!(changed("vae-digits-fsq", &[]).across_stages().unwrap().len(), 0);
+        let lines = changed("vae-digits-fsq", &both).across_stages().unwrap();
+        assert!(
+            lines[0].starts_with("`optimizer.ema`") && lines[1].starts_with("`train.patience`"),
+            "{lines:?}"
+        );
+        let completion = "model.completion={given=\"left\",guess_steps=5}";
+        let network = "model.network={kind=\"mlp\",hidden=[8]}";
+        let recipe = changed("cvae-digits-holes", &[completion, network, "train.patience=3"]);
+        assert_eq!(recipe.across_stages().unwrap().len(), 1);
     }
 }

@@ -68,7 +68,7 @@ impl TrainingRun {
         let length = recipe.train.length(data.train.len())?;
         let TrainConfig { batch_size, seed, flip, .. } = recipe.train;
         LoaderConfig { flip, ..LoaderConfig::new(batch_size, seed) }.check(&data.train)?;
-        for line in recipe.beyond(length.steps)? {
+        for line in recipe.beyond(length.steps)?.into_iter().chain(recipe.across_stages()?) {
             tracing::warn!("{line}");
         }
         match weights {

@@ -507,7 +507,13 @@ impl GanConfig {
             let reason = "the reward is the probability of being real, which the discriminator outputs only with the losses non-saturating and minimax";
             return fail("loss", reason.into());
         }
-        match self.policy.and_then(PolicyGradient::problem) {
+        let Some(policy) = self.policy else {
+            return fail(
+                "policy",
+                "a generator of the kind autoregressive needs it: policy = {} has the defaults".into(),
+            );
+        };
+        match policy.problem() {
             Some((key, reason)) => fail(&format!("policy.{key}"), reason.into()),
             None => Ok(()),
         }

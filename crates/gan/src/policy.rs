@@ -321,6 +321,7 @@ mod tests {
                 filters: vec![3, 2],
                 dropout: 0.0,
             },
+            policy: Some(PolicyGradient::default()),
             ..GanConfig::default()
         }
     }
@@ -610,6 +611,7 @@ mod tests {
             (GanConfig { generator: dcgan.generator.clone(), ..config(true) }, "belong together"),
             (GanConfig { policy: Some(PolicyGradient::default()), ..dcgan }, "model.policy"),
             (GanConfig { penalty: Some(Penalty::Gradient { weight: 1.0 }), ..config(true) }, "model.penalty"),
+            (GanConfig { policy: None, ..config(true) }, "policy = {}"),
             (GanConfig { pack: 2, ..config(true) }, "model.pack"),
             (GanConfig { loss: AdversarialLoss::Hinge, ..config(true) }, "model.loss"),
             (GanConfig { discriminator: wide, ..config(true) }, "a window of 4 tokens"),

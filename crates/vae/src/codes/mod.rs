@@ -274,7 +274,7 @@ impl GenerativeModel for CodeVae {
         let mut graph = Graph::new(part.name());
         match part {
             Part::Decoder => {
-                let codes = graph.input("latents", &[places]);
+                let codes = graph.input("codes", &[places]);
                 let labels = graph.condition(condition)?;
                 let maps = self.quantiser.export_vectors(graph.root().enter("codes"), &codes, self.map)?;
                 let output = self.decoder.export(graph.root().enter(DECODER), &maps, labels.as_ref())?;
