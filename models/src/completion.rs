@@ -35,7 +35,7 @@ pub fn given(run: &Run, images: &Tensor, numbers: &[u64], asked: &Asked) -> Resu
         };
         if other && !learned.is_drawn() {
             tracing::warn!(
-                "this model has only learned to complete images of which {} is given; with another part, expect worse",
+                "this model was trained only to complete images in which {} is given; expect worse results for other parts",
                 learned.name()
             );
         }
