@@ -1,3 +1,5 @@
+//! Tests of the masked autoregressive flow.
+
 use waxwork_core::onnx::Graph;
 use waxwork_core::rng::Stream;
 use waxwork_core::{Batch, DType, Density, ImageShape, Mode, ParamSet};
