@@ -112,7 +112,7 @@ impl Judging<'_> {
             return Ok(metrics);
         }
         if let Kind::Clip { .. } = self.data.info.kind {
-            stages("following motions", 0, 0);
+            stages("measuring clips", 0, 0);
             metrics.extend(clips::metrics(self.data, &self.generated, self.conditional, protocol)?);
         }
         metrics.push(self.distance_to_training(protocol, stages)?);
