@@ -144,7 +144,7 @@ def test_completions_are_those_of_the_command(
             run.complete(grey, **options)
     with pytest.raises(ww.DataError, match="it completes images"):
         run.sample(3, labels=[0, 1, 2])
-    with pytest.raises(ww.ModelError, match="completes no images"):
+    with pytest.raises(ww.ModelError, match="does not complete images"):
         vae.complete(grey)
 
 
