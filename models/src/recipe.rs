@@ -453,11 +453,7 @@ mod tests {
                 "latent_dim=8",
                 "there is no such key (did you mean `model.latent_dim` or `model.upper.latent_dim`?)",
             ),
-            (
-                "vae-digits",
-                "latentdim=8",
-                "there is no such key (did you mean `model.latent_dim` or `model.upper.latent_dim`?)",
-            ),
+            ("vae-digits", "latentdim=8", "there is no such key (did you mean `model.latent_dim`?)"),
             ("vae-digits", "train.lr=1e-3", "there is no such key (did you mean `optimizer.lr`?)"),
             ("vae-digits", "seed=1", "there is no such key (did you mean `data.seed` or `train.seed`?)"),
             ("vae-digits", "optimizer.betas=[0.9]", "must be a list of 2 numbers, but is a list of 1"),
