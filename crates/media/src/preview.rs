@@ -126,7 +126,14 @@ pub fn moving_pairs(
     columns: usize,
 ) -> Result<Option<clips::Animation>> {
     let Kind::Clip { .. } = kind else { return Ok(None) };
+    let columns = fitted(above, columns);
     moving(kind, &grid::interleaved(above, below, columns)?, columns)
+}
+
+/// As many columns as `above` fills, at most `columns`. With more, what belongs under the first samples would
+/// be next to the last ones.
+fn fitted(above: &Tensor, columns: usize) -> usize {
+    columns.min(above.dims().first().copied().unwrap_or_default())
 }
 
 /// A PNG file of samples `(N, ..)` as [`picture`] draws them, animated if they move.
@@ -157,6 +164,7 @@ pub fn png_of_pairs(kind: &Kind, above: &Tensor, below: &Tensor, columns: usize)
 /// # Errors
 /// As [`picture`], or if `above` and `below` differ in number.
 pub fn pairs(kind: &Kind, above: &Tensor, below: &Tensor, columns: usize) -> Result<Picture> {
+    let columns = fitted(above, columns);
     match kind {
         Kind::Image(_) => grid::grid(&grid::interleaved(above, below, columns)?, columns),
         Kind::Points { .. } => scatter::pairs(above, below),
@@ -205,6 +213,24 @@ mod tests {
         assert!(preview(&kind, &texts).unwrap().is_empty() && picture(&kind, &texts, 10).is_err());
         let artifact = Artifact::of_lines(&["a b".into(), "c".into()]);
         assert_eq!((artifact.extension, artifact.bytes.as_slice()), ("txt", &b"a b\nc\n"[..]));
+    }
+
+    /// Fewer samples than columns: each is still above its counterpart.
+    #[test]
+    fn few_pairs_are_above_each_other() {
+        let shape = ImageShape::new(1, 4, 4);
+        let kind = Kind::Image(shape);
+        let [above, below] =
+            [1f32, 0.0].map(|value| Tensor::full(value, (3, 1, 4, 4), &Device::Cpu).unwrap());
+        let picture = pairs(&kind, &above, &below, 10).unwrap();
+        assert_eq!((picture.width, picture.height), (3 * 6 + 2, 2 * 6 + 2));
+        let pixel =
+            |row: usize, column: usize| picture.pixels[(2 + 6 * row) * picture.width + 2 + 6 * column];
+        assert_eq!([0, 1].map(|row| [0, 1, 2].map(|column| pixel(row, column))), [[255; 3], [0; 3]]);
+        let clips = Kind::Clip { frames: 2, image: shape };
+        let [above, below] = [above, below].map(|x| x.unsqueeze(1).unwrap().repeat((1, 2, 1, 1, 1)).unwrap());
+        let animation = moving_pairs(&clips, &above, &below, 10).unwrap().unwrap();
+        assert_eq!(animation.still(), picture);
     }
 
     #[test]
