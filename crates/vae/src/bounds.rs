@@ -71,11 +71,8 @@ impl Vae {
     fn evaluated(&self, batch: &Batch) -> Result<(Targets, Option<Tensor>)> {
         let mut targets = self.generation.observation.evaluation_targets(batch)?;
         let part = self.part(batch, &mut targets, (&parts_of_data(), &batch.indices))?;
-        let condition = match (&self.generation.completion, &part) {
-            (Some(completion), Some(part)) => Some(completion.prior(part, Mode::Eval)?.detach()),
-            _ => self.labels(&batch.condition)?,
-        };
-        Ok((targets, condition))
+        let condition = self.condition_of(batch, part.as_ref(), Mode::Eval)?;
+        Ok((targets, condition.map(|condition| condition.detach())))
     }
 
     /// q(z | x) for the values that [`Observation::read`](crate::observation::Observation::read) returns.

@@ -264,6 +264,14 @@ impl Vae {
         }
     }
 
+    /// The condition of a batch as the prior sees it, `(N, width)`: its label, or the given part of its images.
+    fn condition_of(&self, batch: &Batch, part: Option<&Given>, mode: Mode<'_>) -> Result<Option<Tensor>> {
+        match (&self.generation.completion, part) {
+            (Some(completion), Some(part)) => Ok(Some(completion.prior(part, mode)?)),
+            _ => self.labels(&batch.condition),
+        }
+    }
+
     /// The given part of a batch, with values from `targets`; afterwards, only the other values of `targets`
     /// count. The part is the batch's condition or, if there is none, the part that the configuration names. None
     /// for a model that does not complete images.
@@ -333,17 +341,13 @@ impl Trainable for Vae {
         let VaeConfig { importance_samples, draws, .. } = self.config;
         let mut x = self.generation.observation.training_targets(batch, ctx)?;
         let part = self.part(batch, &mut x, (&ctx.stream("given"), &ctx.rows(batch.len())))?;
-        let condition = match (&self.generation.completion, &part) {
-            (Some(completion), Some(part)) => {
-                if completion.is_guessing(ctx.step())
-                    && let Some(loss) = completion.guess_loss(part, &x.values, ctx.train())?
-                {
-                    return ctx.update(&[GUESS], loss);
-                }
-                Some(completion.prior(part, ctx.train())?)
-            }
-            _ => self.labels(&batch.condition)?,
-        };
+        if let (Some(completion), Some(part)) = (&self.generation.completion, &part)
+            && completion.is_guessing(ctx.step())
+            && let Some(loss) = completion.guess_loss(part, &x.values, ctx.train())?
+        {
+            return ctx.update(&[GUESS], loss);
+        }
+        let condition = self.condition_of(batch, part.as_ref(), ctx.train())?;
         let labels = condition.as_ref();
         let noise = ctx.normal("latent", batch.len(), (importance_samples * draws, self.config.latents()))?;
         if self.config.is_weighted() {
