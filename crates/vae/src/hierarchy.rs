@@ -50,6 +50,7 @@ impl Prior for Hierarchy {
 mod tests {
     use candle_core::{DType, Device};
     use waxwork_core::rng::Stream;
+    use waxwork_core::walk::{Traversal, traversal};
     use waxwork_core::{Batch, Condition, Density, Drawing, Encode, GenerativeModel, ImageShape, ParamSet};
 
     use super::*;
@@ -152,5 +153,38 @@ mod tests {
         let (h, u) = columns(&codes.mean, 3).unwrap();
         let given = vae.upper.as_ref().unwrap().forward(&h, Mode::Eval).unwrap();
         assert_eq!(given.mean.to_vec2::<f64>().unwrap(), u.to_vec2::<f64>().unwrap());
+    }
+
+    #[test]
+    fn a_traversal_of_the_second_group_moves_the_first_to_where_the_prior_expects_it() {
+        let vae = model(3, 2);
+        let walk = Traversal { dims: &[1, 4], steps: 5, class: 0, seed: None };
+        let walk = traversal(&vae, &walk).unwrap();
+        let rows = walk.latents.to_vec2::<f64>().unwrap();
+        // A value of the first group moves alone.
+        for row in &rows[..5] {
+            assert!((0..5).all(|dim| dim == 1 || row[dim] == rows[0][dim]), "{rows:?}");
+        }
+        assert!(rows[0][1] < rows[4][1] && rows[2][3..] == [0.0, 0.0]);
+        // The first group is at the mean of p(h | u), where the density is largest.
+        let density = |row: &[f64]| {
+            let z = Tensor::from_slice(row, (1, row.len()), &Device::Cpu).unwrap();
+            vae.generation.prior.log_density(&z, None).unwrap().to_vec1::<f64>().unwrap()[0]
+        };
+        for (row, u) in rows[5..].iter().zip([-3.0, -1.5, 0.0, 1.5, 3.0]) {
+            assert!(row[3] == 0.0 && row[4] == u, "{row:?}");
+            for dim in 0..3 {
+                let moved = [-0.1, 0.1].map(|by| {
+                    let mut moved = row.clone();
+                    moved[dim] += by;
+                    density(&moved)
+                });
+                assert!(moved.iter().all(|other| *other < density(row)), "{row:?}");
+            }
+        }
+        let images = walk.generate(&vae, |_| ()).unwrap();
+        let image = |i: usize| images.get(i).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let distance: f64 = image(5).iter().zip(image(9)).map(|(a, b)| (a - b).abs()).sum();
+        assert!(distance > 1e-6, "{distance}");
     }
 }

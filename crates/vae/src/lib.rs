@@ -394,6 +394,10 @@ impl GenerativeModel for Vae {
         Ok(self.generation.prior.draw(noise, self.condition(condition)?.as_ref())?.detach())
     }
 
+    fn direct_latents(&self) -> usize {
+        self.generation.first
+    }
+
     fn parts(&self) -> &'static [Part] {
         let by_network = self.upper.is_some() || self.generation.completion.is_some();
         match self.config.prior {
