@@ -337,10 +337,7 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
             return dataset(config, &classes, parts, skipped, notes);
         }
         Storage::Texts => return load_known_texts(&manifest, config),
-        Storage::Stacked => {
-            let images = load_files(&manifest.clone().of_files()?, config.dir.as_deref(), progress)?;
-            stacked::stack(&manifest, images, config.seed)?
-        }
+        Storage::Stacked => return load_stacked(&manifest, config, progress),
         Storage::Idx | Storage::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
     };
     dataset(config, &manifest.classes, parts, 0, Vec::new())
@@ -586,6 +583,17 @@ fn load_known_texts(manifest: &Manifest, config: &DataConfig) -> Result<Dataset>
     let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
     let loaded = text::load::load_known(manifest, &dir)?;
     dataset(config, &loaded.classes, loaded.parts, 0, loaded.notes)?.seen_as(View::Text(loaded.vocabulary))
+}
+
+/// Loads stacks of the images of another data set. Their validation part is made of that data set's validation
+/// images, so that it shares none with the training part.
+fn load_stacked(manifest: &Manifest, config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
+    let of = manifest.clone().of_files()?;
+    let parts = load_files(&of, config.dir.as_deref(), progress)?;
+    let images = dataset(&DataConfig::named(&of.name), &of.classes, parts, 0, Vec::new())?;
+    let stacks = stacked::stack(manifest, &images, config.seed)?;
+    let [train, validation] = stacks.map(|parts| dataset(config, &manifest.classes, parts, 0, Vec::new()));
+    Ok(Dataset { validation: validation?.validation, ..train? })
 }
 
 /// The Free Spoken Digit Dataset.

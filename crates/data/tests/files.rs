@@ -414,7 +414,8 @@ fn the_real_mnist() {
     assert!((mean - 0.1325).abs() < 1e-4, "{mean}");
 
     let stacked = load(&DataConfig { validation: Some(1000), ..from_dir("stacked-mnist", dir) }).unwrap();
-    assert_eq!((stacked.train.len(), stacked.test.len()), (127_000, 26_000));
+    let sizes = (stacked.train.len(), stacked.validation.len(), stacked.test.len());
+    assert_eq!(sizes, (127_000, 1000, 26_000));
     let digits = waxwork_data::stacked::digits(&stacked).unwrap();
     let found: Vec<u32> = (0..3000).filter_map(|position| digits.test.label(position)).collect();
     assert_eq!(found.len(), 3000);
