@@ -242,6 +242,26 @@ impl DataConfig {
         Err(Error::Config { key, reason })
     }
 
+    /// The paths that it names: where the data is, and files that its settings name.
+    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let test = self.table.as_mut().and_then(|table| table.test.as_mut());
+        let weights = self.oracle.as_mut().map(|oracle| &mut oracle.weights);
+        [self.dir.as_mut(), self.leave_out.as_mut(), test, weights].into_iter().flatten()
+    }
+
+    /// The same data with absolute paths, which name the same files from any working directory. A path whose
+    /// absolute form is not Unicode does not change, because a recipe could not hold that form.
+    #[must_use]
+    pub fn with_absolute_paths(mut self) -> Self {
+        for path in self.paths_mut() {
+            let absolute = std::path::absolute(&*path).ok().filter(|absolute| absolute.to_str().is_some());
+            if let Some(absolute) = absolute {
+                *path = absolute;
+            }
+        }
+        self
+    }
+
     /// The whole data set `name`, from its default location.
     pub fn named(name: impl Into<String>) -> Self {
         Self {

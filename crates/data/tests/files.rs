@@ -256,6 +256,26 @@ fn tables_of_settings_for_other_data_are_refused() {
 }
 
 #[test]
+fn all_paths_of_a_configuration_become_absolute() {
+    let here = std::env::current_dir().unwrap();
+    let config: DataConfig = toml::from_str(
+        r#"
+            name = "table"
+            dir = "rows"
+            leave_out = "doubts/rows.txt"
+            table = { test = "held-out.csv" }
+            oracle = { weights = "oracle.safetensors" }
+        "#,
+    )
+    .unwrap();
+    let absolute = config.with_absolute_paths();
+    let found: Vec<_> = absolute.clone().paths_mut().map(std::mem::take).collect();
+    let names = ["rows", "doubts/rows.txt", "held-out.csv", "oracle.safetensors"];
+    assert_eq!(found, names.map(|name| here.join(name)));
+    assert_eq!(absolute.clone().with_absolute_paths(), absolute);
+}
+
+#[test]
 fn missing_wrong_and_foreign_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let error = load(&from_dir("mnist", dir.path())).unwrap_err();
