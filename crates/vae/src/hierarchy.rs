@@ -51,9 +51,10 @@ mod tests {
     use candle_core::{DType, Device};
     use waxwork_core::rng::Stream;
     use waxwork_core::walk::{Traversal, traversal};
-    use waxwork_core::{Batch, Condition, Density, Drawing, Encode, GenerativeModel, ImageShape, ParamSet};
+    use waxwork_core::{Condition, Drawing, Encode, GenerativeModel, ImageShape, ParamSet};
 
     use super::*;
+    use crate::quadrature::{Grid, check_importance_sampling};
     use crate::{Network, UpperConfig, Vae, VaeConfig};
 
     const IMAGE: ImageShape = ImageShape::new(1, 3, 3);
@@ -83,18 +84,18 @@ mod tests {
         drawn.to_dtype(DType::F64).unwrap()
     }
 
-    /// All points of a square grid, `(N, 2)`, and the area of a cell.
-    fn grid() -> (Tensor, f64) {
+    /// A square grid.
+    fn grid() -> Grid {
         let step = 0.05f64;
         let axis: Vec<f64> = (0..320).map(|i| f64::from(i) * step - 8.0).collect();
         let points: Vec<f64> = axis.iter().flat_map(|h| axis.iter().flat_map(move |u| [*h, *u])).collect();
         let n = axis.len() * axis.len();
-        (Tensor::from_vec(points, (n, 2), &Device::Cpu).unwrap(), step * step)
+        Grid { points: Tensor::from_vec(points, (n, 2), &Device::Cpu).unwrap(), cell: step * step }
     }
 
     #[test]
     fn the_density_of_both_groups_integrates_to_1_and_draws_follow_it() {
-        let (vae, (z, cell)) = (model(1, 1), grid());
+        let (vae, Grid { points: z, cell }) = (model(1, 1), grid());
         let prior = &vae.generation.prior;
         let density = prior.log_density(&z, None).unwrap().to_vec1::<f64>().unwrap();
         let points = z.to_vec2::<f64>().unwrap();
@@ -115,23 +116,7 @@ mod tests {
     /// The importance sampler against the integral of p(u) p(h | u) p(x | h) over both groups.
     #[test]
     fn importance_sampling_finds_the_likelihood_of_two_groups() {
-        let (vae, (z, cell)) = (model(1, 1), grid());
-        let rows: Vec<u64> = (0..2).collect();
-        let images = Stream::new(4, "images", 0).uniform(&rows, (1, 3, 3), &Device::Cpu).unwrap();
-        let batch = Batch::unlabelled(images.to_dtype(DType::F64).unwrap(), rows);
-        let found = vae.log_likelihood(&batch, 50_000, &Stream::new(5, "draws", 0)).unwrap();
-        let prior = vae.generation.prior.log_density(&z, None).unwrap();
-        let (h, _) = columns(&z, 1).unwrap();
-        for (i, found) in found.to_vec1::<f64>().unwrap().into_iter().enumerate() {
-            let one = Batch::unlabelled(batch.inputs.narrow(0, i, 1).unwrap(), vec![i as u64]);
-            let observation = &vae.generation.observation;
-            let n = z.dim(0).unwrap();
-            let targets = observation.evaluation_targets(&one).unwrap().repeat(n).unwrap();
-            let given = observation.log_likelihood(&h, None, &targets, Mode::Eval).unwrap();
-            let joint = (given + &prior).unwrap().to_vec1::<f64>().unwrap();
-            let exact = (joint.iter().map(|log| log.exp()).sum::<f64>() * cell).ln();
-            assert!((found - exact).abs() < 0.05, "{found} against {exact}");
-        }
+        check_importance_sampling(&model(1, 1), &grid(), 2, 50_000, 0.05);
     }
 
     #[test]

@@ -32,6 +32,8 @@ mod objective;
 mod observation;
 mod posterior;
 pub mod prior;
+#[cfg(test)]
+mod quadrature;
 pub mod start;
 mod tokens;
 mod total_correlation;
