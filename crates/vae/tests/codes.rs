@@ -111,8 +111,7 @@ fn gradients_of_decoder_and_prior_agree_with_finite_differences() {
         for (step, part, loss_name) in [(0, "decoder.", "loss"), (5, "prior.", "prior_loss")] {
             let (model, batch) = (model(&config, classes), batch(3, classes));
             let descended = Descended::by(model.params(), || one_step(&model, &batch, step));
-            let names: Vec<&String> =
-                descended.before.keys().filter(|name| name.starts_with(part)).collect();
+            let names: Vec<&String> = descended.before.keys().filter(|name| name.starts_with(part)).collect();
             assert!(!names.is_empty());
             for name in names {
                 descended.check(name, || one_step(&model, &batch, step)[loss_name]);
