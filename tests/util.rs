@@ -137,8 +137,8 @@ pub(crate) fn run_json(run: &Path) -> serde_json::Value {
     serde_json::from_slice(&bytes).expect("JSON")
 }
 
-/// Checks that a finished run has the bytes of a run that is trained next to it, by the arguments for its folder, and
-/// that a resume gives the same bytes.
+/// Checks that a finished run has the bytes of a run that is trained next to it, by the arguments for its
+/// folder, and that a resume gives the same bytes.
 pub(crate) fn check_repeats(run: &Path, arguments: impl FnOnce(&Path) -> Vec<String>) {
     let again = run.with_file_name("again");
     let arguments = arguments(&again);

@@ -180,8 +180,8 @@ pub trait GenerativeModel: Trainable {
         Ok(noise.clone())
     }
 
-    /// The number of latents, from the first on, that samples depend on directly. The prior draws them given the
-    /// others.
+    /// The number of latents, from the first on, that samples depend on directly. The prior draws them given
+    /// the others.
     fn direct_latents(&self) -> usize {
         self.info().latent_dim()
     }

@@ -605,8 +605,8 @@ fn load_known_texts(manifest: &Manifest, config: &DataConfig) -> Result<Dataset>
     dataset(config, &loaded.classes, loaded.parts, 0, loaded.notes)?.seen_as(View::Text(loaded.vocabulary))
 }
 
-/// Loads stacks of the images of another data set. Their validation part is made of that data set's validation
-/// images, so that it shares none with the training part.
+/// Loads stacks of the images of another data set. Their validation part is made of that data set's
+/// validation images, so that it shares none with the training part.
 fn load_stacked(manifest: &Manifest, config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
     let of = manifest.clone().of_files()?;
     let parts = load_files(&of, config.dir.as_deref(), progress)?;

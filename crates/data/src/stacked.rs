@@ -93,8 +93,8 @@ impl Source for Stacked {
     }
 }
 
-/// Stacks the images of a data set, according to the manifest of the stacks. The first result stacks its training
-/// images and its test images; the second has its validation images in place of the training images.
+/// Stacks the images of a data set, according to the manifest of the stacks. The first result stacks its
+/// training images and its test images; the second has its validation images in place of the training images.
 pub(crate) fn stack(manifest: &Manifest, images: &Dataset, seed: u64) -> Result<[Parts; 2]> {
     let identity = format!("waxwork-data stacked version {VERSION} seed {seed} of {}", images.info.identity);
     let identity = sha256(identity.as_bytes());

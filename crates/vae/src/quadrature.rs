@@ -14,8 +14,8 @@ pub(crate) struct Grid {
     pub(crate) cell: f64,
 }
 
-/// Checks the estimates of log p(x) from `draws` draws for `count` images of 3×3 pixels, against the integral of
-/// p(z) p(x | z). `tolerance` is in nats.
+/// Checks the estimates of log p(x) from `draws` draws for `count` images of 3×3 pixels, against the integral
+/// of p(z) p(x | z). `tolerance` is in nats.
 pub(crate) fn check_importance_sampling(vae: &Vae, grid: &Grid, count: u64, draws: usize, tolerance: f64) {
     let rows: Vec<u64> = (0..count).collect();
     let images = Stream::new(4, "images", 0).uniform(&rows, (1, 3, 3), &Device::Cpu).unwrap();

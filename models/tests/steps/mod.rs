@@ -31,8 +31,8 @@ pub(crate) fn trained(model: &dyn GenerativeModel, batch: &Batch) -> Trained {
     Trained { values: values(model), samples: samples.to_vec1().unwrap(), reported }
 }
 
-/// Checks that the bits do not depend on the number of threads, and returns what all of them give. `what` only
-/// appears in failures.
+/// Checks that the bits do not depend on the number of threads, and returns what all of them give. `what`
+/// only appears in failures.
 pub(crate) fn check_threads(train: impl Fn() -> Trained + Sync, what: &str) -> Trained {
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -44,7 +44,8 @@ pub(crate) fn check_threads(train: impl Fn() -> Trained + Sync, what: &str) -> T
     one
 }
 
-/// Checks that the code path of other devices reports the same as the kernels. `what` only appears in failures.
+/// Checks that the code path of other devices reports the same as the kernels. `what` only appears in
+/// failures.
 pub(crate) fn check_other_devices(train: impl Fn() -> Trained, what: &str) {
     let (kernels, composed) = (train().reported, without_kernels(&train).reported);
     assert_eq!(kernels.len(), composed.len());

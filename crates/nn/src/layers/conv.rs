@@ -61,8 +61,8 @@ pub struct Conv2d {
     compute_dtype: DType,
 }
 
-/// Convolves x with an activation. If there are `planes`, the values `(N, K)` of K constant planes, these planes are
-/// the last channels of the input.
+/// Convolves x with an activation. If there are `planes`, the values `(N, K)` of K constant planes, these
+/// planes are the last channels of the input.
 pub(super) fn convolve(
     x: &Tensor,
     planes: Option<&Tensor>,

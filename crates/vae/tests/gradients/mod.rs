@@ -29,8 +29,8 @@ impl<'a> Descended<'a> {
         Self { params, before, after: copies() }
     }
 
-    /// Checks the gradient of one parameter in every element of a small tensor, and in some of a large one. `loss`
-    /// is the loss of the same step at the parameters that the set has when it is called.
+    /// Checks the gradient of one parameter in every element of a small tensor, and in some of a large one.
+    /// `loss` is the loss of the same step at the parameters that the set has when it is called.
     pub(crate) fn check(&self, name: &str, loss: impl Fn() -> f64) {
         let values = |tensors: &BTreeMap<String, Tensor>| -> Vec<f64> {
             tensors[name].flatten_all().unwrap().to_vec1().unwrap()

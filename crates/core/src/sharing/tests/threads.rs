@@ -1,5 +1,5 @@
-//! Processes that are threads, for the tests of work that processes divide. The module that declares this one imports
-//! the names of `waxwork_core` that are used here.
+//! Processes that are threads, for the tests of work that processes divide. The module that declares this one
+//! imports the names of `waxwork_core` that are used here.
 
 use std::sync::{Arc, Barrier, Mutex};
 
