@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::util::{deterministic_files, resume, text, unfinish, waxwork};
+use crate::util::{deterministic_files, resume, run_json, text, unfinish, waxwork};
 
 /// A small `gan-ring` that a judge of points measures every ten steps.
 fn ring(run: &Path, steps: &str, more: &[&str]) -> crate::util::Call {
@@ -13,10 +13,6 @@ fn ring(run: &Path, steps: &str, more: &[&str]) -> crate::util::Call {
     let mut arguments = vec!["train", "gan-ring", "--out", text(run), "--steps", steps];
     arguments.extend(settings.iter().chain(more).flat_map(|setting| ["--set", setting]));
     waxwork(&arguments)
-}
-
-fn info(run: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap()
 }
 
 /// The step and the distance of every measurement.
@@ -42,12 +38,12 @@ fn a_run_ends_with_the_weights_of_the_step_that_measured_best() {
     assert_eq!(measured.keys().copied().collect::<Vec<_>>(), [10, 20, 30, 40, 50, 60]);
     let (best, _) = measured.iter().min_by(|a, b| a.1.total_cmp(b.1)).unwrap();
     assert_ne!(*best, 60, "the test needs a run whose last step is not its best: {measured:?}");
-    assert_eq!(info(&run)["model_step"].as_u64(), Some(*best));
+    assert_eq!(run_json(&run)["model_step"].as_u64(), Some(*best));
     assert!(!run.join("best.safetensors").exists());
     assert!(run.join(format!("samples/step-{best:06}.png")).exists());
 
     ring(&short, &best.to_string(), &[&fast[..], &["train.final_weights=last"]].concat()).good();
-    assert_eq!(info(&run)["model_sha256"], info(&short)["model_sha256"]);
+    assert_eq!(run_json(&run)["model_sha256"], run_json(&short)["model_sha256"]);
 }
 
 #[test]
@@ -62,7 +58,7 @@ fn a_run_that_was_killed_keeps_the_same_best_weights() {
     std::fs::remove_dir_all(halves.join("checkpoints/step-000040")).unwrap();
     resume(&halves).good();
     assert_eq!(deterministic_files(&whole), deterministic_files(&halves));
-    assert_eq!(info(&whole)["model_step"], info(&halves)["model_step"]);
+    assert_eq!(run_json(&whole)["model_step"], run_json(&halves)["model_step"]);
 }
 
 #[test]
@@ -73,7 +69,7 @@ fn a_run_out_of_patience_ends_early_and_counts_as_finished() {
     ring(&run, "500", &["optimizer.lr=10", "optimizer.ema=0.5", "train.patience=2"]).good();
     let measured = measured(&run);
     let (best, _) = measured.iter().min_by(|a, b| a.1.total_cmp(b.1)).unwrap();
-    let steps = info(&run)["steps"].as_u64().unwrap();
+    let steps = run_json(&run)["steps"].as_u64().unwrap();
     assert_eq!(steps, best + 20, "{measured:?}");
     assert!(steps < 500);
     assert!(resume(&run).good().stdout.contains("already finished"));

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::util::{real_data, small, text, waxwork};
+use crate::util::{command, finished, real_data, resume, run_json, small, text, unfinish, waxwork};
 
 const FILES: [&str; 4] = [
     "train-images-idx3-ubyte",
@@ -122,10 +122,17 @@ fn doubtful_labels_can_be_left_out() {
     let left_out = format!("data.leave_out={}", text(&doubts));
     let run = folder.path().join("run");
     waxwork(&["train", "gan-ring", "--steps", "2", "--out", text(&run), "--set", &left_out]).good();
-    let info: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let info = run_json(&run);
     let kept = info["data_images"]["training"].as_u64().unwrap() as usize;
     assert!(said.contains(&format!("{lines} of {} training points", kept + lines)), "{said}, {kept}");
+    // A relative path names the same file when the run is resumed from another working directory.
+    let near = folder.path().join("near");
+    let relative = ["--out", text(&near), "--set", "data.leave_out=doubts.txt"];
+    let mut train = command(&[&["train", "gan-ring", "--steps", "2"][..], &relative].concat());
+    finished(&train.current_dir(folder.path()).output().unwrap()).good();
+    unfinish(&near);
+    resume(&near).good();
+    assert_eq!(run_json(&near)["data_images"]["training"], kept);
     // A list of doubtful labels of other data is refused.
     let other = waxwork(&["train", "gan-ring", "--set", "data.seed=1", "--set", &left_out, "--dry-run"]);
     other.refused(&["doubts.txt", "numbers for"]);

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use waxwork_core::rng::Stream;
 use waxwork_core::{DType, Device, Tensor};
 
-use crate::util::{Call, finished, small_of, text, waxwork};
+use crate::util::{Call, finished, run_json, small_of, text, waxwork};
 
 /// Number of latents that both programs decode.
 const COUNT: usize = 20;
@@ -26,8 +26,7 @@ impl Trained {
         let run = folder.path().join("run");
         let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
         waxwork(&small_of(recipe, &run, &settings)).good();
-        let info: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+        let info = run_json(&run);
         let numbers: Vec<u64> = (0..COUNT as u64).collect();
         let length = info["model"]["latent_dim"].as_u64().unwrap() as usize;
         let latents = Stream::new(1, "test", 0).normal(&numbers, length, &Device::Cpu).unwrap();

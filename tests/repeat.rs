@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::util::{command, finished, last_checkpoint, small, text, waxwork};
+use crate::util::{command, finished, last_checkpoint, run_json, small, text, waxwork};
 
 #[test]
 fn a_repeated_run_has_the_same_bytes_and_says_so() {
@@ -13,8 +13,7 @@ fn a_repeated_run_has_the_same_bytes_and_says_so() {
     let call = waxwork(&["repeat", text(&run), "-q", "--threads", "2"]).good();
     assert!(call.stdout.contains("agree"), "{}", call.stdout);
     let new = folder.path().join("run-repeated");
-    let info: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(new.join("run.json")).unwrap()).unwrap();
+    let info = run_json(&new);
     let all = [
         "version",
         "revision",

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::util::{
-    command, deterministic_files, finished, last_checkpoint, resume, small, small_of_steps, unfinish, waxwork,
+    command, deterministic_files, finished, last_checkpoint, resume, run_json, small, small_of_steps,
+    unfinish, waxwork,
 };
 
 const OFTEN: [&str; 4] = ["--set", "train.checkpoint_every=2", "--set", "train.sample_every=2"];
@@ -176,8 +177,7 @@ fn a_fork_starts_from_the_weights_of_another_run_and_behaves_like_any_run() {
     arguments(&fork, &changed).good();
     let weights = last_checkpoint(&source).join("params.safetensors");
     assert_eq!(std::fs::read(fork.join("initial.safetensors")).unwrap(), std::fs::read(weights).unwrap());
-    let info: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(fork.join("run.json")).unwrap()).unwrap();
+    let info = run_json(&fork);
     assert_eq!((&info["forked_from"]["step"], &info["steps"]), (&4.into(), &6.into()));
 
     // A fork that was killed before its first checkpoint starts again from the same weights, even if the

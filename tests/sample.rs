@@ -2,7 +2,7 @@
 
 use waxwork_core::Tensor;
 
-use crate::util::{metric, tensor, text, trained, waxwork};
+use crate::util::{metric, run_json, tensor, text, trained, waxwork};
 
 fn values(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
@@ -111,8 +111,7 @@ fn a_missing_tensor_is_named() {
     tensors.remove("decoder.output.bias").unwrap();
     waxwork_core::store::save(&model, &tensors).unwrap();
     // Remove the hash, which a hand-made run does not have.
-    let info: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let info = run_json(&run);
     let hash = info["model_sha256"].to_string();
     let text_of_info = std::fs::read_to_string(run.join("run.json")).unwrap();
     std::fs::write(run.join("run.json"), text_of_info.replace(&hash, "null")).unwrap();

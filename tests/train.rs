@@ -1,6 +1,6 @@
 //! `waxwork train`: the files of a run, and errors that leave no files.
 
-use crate::util::{deterministic_files, real_data, small, waxwork};
+use crate::util::{deterministic_files, real_data, run_json, small, waxwork};
 
 #[test]
 fn a_run_writes_every_documented_file() {
@@ -159,8 +159,7 @@ fn divergence_names_the_step_the_term_and_the_last_checkpoint() {
     let wild = ["--set", schedule, "--set", "train.checkpoint_every=2"];
     waxwork(&small(&run, &wild)).refused(&["diverged", "step 3", "checkpoints/step-000002"]);
 
-    let info: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let info = run_json(&run);
     assert_eq!(info["status"], "failed");
     assert!(info["failure"].as_str().unwrap().contains("step 3"), "{info}");
     let run = run.to_str().unwrap();

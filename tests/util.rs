@@ -131,6 +131,25 @@ pub(crate) fn unfinish(run: &Path) {
     std::fs::write(run.join("run.json"), info.replace("\"finished\"", "\"running\"")).expect("run.json");
 }
 
+/// The contents of a run's run.json.
+pub(crate) fn run_json(run: &Path) -> serde_json::Value {
+    let bytes = std::fs::read(run.join("run.json")).expect("run.json");
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+/// Checks that a finished run has the bytes of a run that is trained next to it, by the arguments for its
+/// folder, and that a resume gives the same bytes.
+pub(crate) fn check_repeats(run: &Path, arguments: impl FnOnce(&Path) -> Vec<String>) {
+    let again = run.with_file_name("again");
+    let arguments = arguments(&again);
+    waxwork(&arguments).good();
+    let before = deterministic_files(run);
+    assert_eq!(before, deterministic_files(&again), "{arguments:?}");
+    unfinish(run);
+    resume(run).good();
+    assert_eq!(before, deterministic_files(run), "{arguments:?}");
+}
+
 /// The contents of every file of a finished run that must depend only on recipe and seed.
 pub(crate) fn deterministic_files(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use waxwork_core::{DType, Device, Tensor, npy, store};
 
-use crate::util::{metric, small_of, tensor, text, waxwork};
+use crate::util::{metric, run_json, small_of, tensor, text, waxwork};
 
 fn trained(recipe: &str, settings: &[&str]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -285,8 +285,7 @@ fn labels_of_other_programs_are_understood_or_refused() {
 fn classes_have_names_in_run_card_and_commands() {
     let (folder, run) = trained("cgan-shapes", &["model.generator={kind=\"dcgan\",channels=[8,8,8]}"]);
     let path = |name: &str| folder.path().join(name);
-    let info: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let info = run_json(&run);
     assert_eq!((&info["data_classes"][0], &info["data_classes"][1]), (&"circle".into(), &"square".into()));
     let card = std::fs::read_to_string(run.join("README.md")).unwrap();
     assert!(card.contains(
@@ -339,8 +338,7 @@ fn images_of_a_conditional_model_are_always_written_with_labels() {
         assert_eq!(std::fs::read_dir(path("folder").join(class)).unwrap().count(), count, "{class}");
     }
     let latents = Tensor::zeros((3, 64), DType::F32, &Device::Cpu).unwrap();
-    let info: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(run.join("run.json")).unwrap()).unwrap();
+    let info = run_json(&run);
     let length = info["model"]["latent_dim"].as_u64().unwrap() as usize;
     save(&path("z.npy"), &latents.narrow(1, 0, 1).unwrap().repeat((1, length)).unwrap());
     let out = path("decoded.safetensors");
@@ -383,8 +381,7 @@ fn wrapped_models_and_halves_of_models_can_be_imported() {
     );
     assert!(said.contains("the discriminator is not in the file"), "{said}");
     assert_eq!(images(&path("alone")), images(&run));
-    let info: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(path("alone/run.json")).unwrap()).unwrap();
+    let info = run_json(&path("alone"));
     assert_eq!(info["untrained"], serde_json::json!(["discriminator"]));
     assert!(
         info["recipe"].as_str().unwrap().contains("family = \"gan\"")

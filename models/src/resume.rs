@@ -88,8 +88,9 @@ pub fn recipe_differences(info: &RunInfo, recipe: &Recipe) -> Result<Vec<String>
     if info.recipe.is_empty() {
         return Ok(Vec::new());
     }
-    let started = Recipe::parse(&info.recipe, "run.json", &[])?;
-    Ok(started.differences(recipe)?.iter().map(ToString::to_string).collect())
+    let rooted = |recipe: Recipe| Recipe { data: recipe.data.with_absolute_paths(), ..recipe };
+    let started = rooted(Recipe::parse(&info.recipe, "run.json", &[])?);
+    Ok(started.differences(&rooted(recipe.clone()))?.iter().map(ToString::to_string).collect())
 }
 
 /// Every difference between a data set and the one that a run was started with, in words.

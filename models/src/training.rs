@@ -55,6 +55,8 @@ impl TrainingRun {
         device: &Device,
         weights: Option<&BTreeMap<String, Tensor>>,
     ) -> Result<Self> {
+        // A run may be resumed from another working directory.
+        recipe.data = recipe.data.with_absolute_paths();
         let (sample, condition) = (data.info.sample(), data.info.condition());
         let params = ParamSet::fresh(recipe.train.seed, device).with_precision(recipe.train.dtype)?;
         let model = recipe.model.build(sample.clone(), condition.clone(), params)?;

@@ -3,9 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should fail where it stands")]
 
-use std::collections::BTreeMap;
-
-use waxwork_core::device::without_kernels;
 use waxwork_core::onnx::Part;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::rng::Stream;
@@ -17,7 +14,8 @@ use waxwork_core::{
 use waxwork_models::ModelConfig;
 
 mod gradients;
-use gradients::values;
+mod steps;
+use steps::{Trained, check_other_devices, check_threads};
 
 const LENGTH: usize = 64;
 const CLASSES: usize = 3;
@@ -95,46 +93,26 @@ fn gradients_agree_with_finite_differences() {
     }
 }
 
-/// The parameters after a few steps, a few samples, and what the steps reported.
-fn trained(config: &str) -> (BTreeMap<String, Vec<f64>>, Vec<f32>, Vec<f64>) {
-    let model = model(config, DType::F32);
-    let mut state = TrainingState::new(model.as_ref(), OptimizerConfig::default(), 5, 4).unwrap();
-    let mut losses = Vec::new();
-    for _ in 0..4 {
-        let report = state.step(model.as_ref(), &batch(DType::F32)).unwrap();
-        losses.extend(report.scalars.into_iter().map(|(_, value)| value));
-    }
-    let samples = model.sample(&SampleRequest::new(7, 20)).unwrap();
-    assert_eq!(samples.dims(), [20, 1, 1, LENGTH]);
-    (values(model.as_ref()), samples.flatten_all().unwrap().to_vec1().unwrap(), losses)
+fn trained(config: &str) -> Trained {
+    steps::trained(model(config, DType::F32).as_ref(), &batch(DType::F32))
 }
 
 #[test]
 fn bits_do_not_depend_on_threads_and_samples_are_waveforms() {
     for config in ALL {
-        let with = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| trained(config))
-        };
-        let (one, two) = (with(1), with(2));
-        assert!(one == two, "{config}");
-        assert!(one.1.iter().all(|value| value.abs() <= 1.0), "{config}");
-        assert!(one.1.iter().any(|value| *value < 0.0), "{config}: samples are not moved to [0, 1]");
-        assert!(!model(config, DType::F32).graph(Part::Generator).unwrap().encode().unwrap().is_empty());
+        let Trained { samples, .. } = check_threads(|| trained(config), config);
+        assert!(samples.iter().all(|value| value.abs() <= 1.0), "{config}");
+        assert!(samples.iter().any(|value| *value < 0.0), "{config}: samples are not moved to [0, 1]");
+        let model = model(config, DType::F32);
+        assert_eq!(model.sample(&SampleRequest::new(7, 20)).unwrap().dims(), [20, 1, 1, LENGTH]);
+        assert!(!model.graph(Part::Generator).unwrap().encode().unwrap().is_empty());
     }
 }
 
 #[test]
 fn other_devices_compute_the_same() {
     for config in ALL {
-        let ((_, _, kernels), (_, _, composed)) = (trained(config), without_kernels(|| trained(config)));
-        assert_eq!(kernels.len(), composed.len());
-        for (kernels, composed) in kernels.into_iter().zip(composed) {
-            assert!(
-                (kernels - composed).abs() < 1e-4 * (0.1 + kernels.abs()),
-                "{config}: {kernels}, {composed}"
-            );
-        }
+        check_other_devices(|| trained(config), config);
     }
 }
 

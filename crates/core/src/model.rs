@@ -180,6 +180,12 @@ pub trait GenerativeModel: Trainable {
         Ok(noise.clone())
     }
 
+    /// The number of latents, from the first on, that samples depend on directly. The prior draws them given
+    /// the others.
+    fn direct_latents(&self) -> usize {
+        self.info().latent_dim()
+    }
+
     /// Samples `(count, ..)` as networks see them, for images `(count, C, H, W)` f32 in [0, 1]. The result is
     /// detached from the graph.
     fn sample(&self, request: &SampleRequest) -> Result<Tensor> {

@@ -185,62 +185,11 @@ fn unreadable() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Barrier, Mutex};
-
     use super::*;
     use crate::collective::{OneProcess, Reduction};
 
-    /// Processes simulated by threads, which exchange bytes through shared memory.
-    #[derive(Clone, Debug)]
-    struct Threads {
-        rank: usize,
-        places: Arc<Mutex<Vec<Vec<u8>>>>,
-        barrier: Arc<Barrier>,
-    }
-
-    impl Collective for Threads {
-        fn rank(&self) -> usize {
-            self.rank
-        }
-
-        fn size(&self) -> usize {
-            self.places.lock().unwrap().len()
-        }
-
-        fn reduce(&self, _: Vec<(Reduction, Tensor)>) -> Result<Vec<Tensor>> {
-            Err(unreadable())
-        }
-
-        fn all(&self, here: bool) -> Result<bool> {
-            Ok(self.gather(vec![u8::from(here)])?.iter().all(|here| *here == [1]))
-        }
-
-        fn broadcast(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
-            Ok(self.gather(bytes)?.remove(0))
-        }
-
-        fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
-            self.places.lock().unwrap()[self.rank] = bytes;
-            self.barrier.wait();
-            let all = self.places.lock().unwrap().clone();
-            self.barrier.wait();
-            Ok(all)
-        }
-    }
-
-    /// Runs `each` on `size` processes and returns their results.
-    fn on<R: Send>(size: usize, each: impl Fn(&dyn Collective) -> R + Sync) -> Vec<R> {
-        let places = Arc::new(Mutex::new(vec![Vec::new(); size]));
-        let barrier = Arc::new(Barrier::new(size));
-        let process = |rank| Threads { rank, places: Arc::clone(&places), barrier: Arc::clone(&barrier) };
-        let processes: Vec<Threads> = (0..size).map(process).collect();
-        std::thread::scope(|scope| {
-            let each = &each;
-            let running: Vec<_> =
-                processes.into_iter().map(|process| scope.spawn(move || each(&process))).collect();
-            running.into_iter().map(|thread| thread.join().unwrap()).collect()
-        })
-    }
+    mod threads;
+    use threads::on;
 
     type Part = ((Vec<f64>, Vec<u8>), Vec<f32>);
 

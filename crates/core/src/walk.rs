@@ -111,7 +111,8 @@ pub struct Traversal<'a> {
 }
 
 /// Rows of `steps` latents. In each row one value goes from −3 to 3 standard deviations of the prior while the
-/// others stay fixed.
+/// others stay fixed. If the value is not one of [`GenerativeModel::direct_latents`], those follow it, as the
+/// prior draws them from noise that stays fixed.
 ///
 /// # Errors
 /// [`Error::Config`] for a latent dimension that the model does not have; [`Error::Empty`] for no dimensions
@@ -137,27 +138,33 @@ pub fn traversal(model: &dyn GenerativeModel, walk: &Traversal<'_>) -> Result<Wa
         Some(seed) => info.latent.draw(seed, &[0], None, &Device::Cpu)?.get(0)?.to_vec1()?,
         None => vec![0.0; size],
     };
+    let with = |dim: u32, value: f64| {
+        let mut row = noise.clone();
+        row[dim as usize] = value as f32;
+        row
+    };
+    let drawn = |noises: Vec<f32>| -> Result<Vec<Vec<f32>>> {
+        let rows = noises.len() / size;
+        let noises = Tensor::from_vec(noises, (rows, size), device)?.to_dtype(model.params().dtype())?;
+        let drawn = model.latents(&noises, &condition(rows)?)?.to_device(&Device::Cpu)?;
+        Ok(drawn.to_dtype(DType::F32)?.to_vec2::<f32>()?)
+    };
+    let places: Vec<f64> = (0..steps).map(|step| 2.0 * step as f64 / (steps - 1) as f64 - 1.0).collect();
     // The latents of the noise, and of the noise with each value at both ends. A prior gives every value its
     // own mean and scale.
     let mut noises = noise.clone();
-    for &dim in dims {
-        for end in [-REACH, REACH] {
-            let mut row = noise.clone();
-            row[dim as usize] = end as f32;
-            noises.extend(row);
-        }
-    }
-    let rows = 1 + 2 * dims.len();
-    let noises = Tensor::from_vec(noises, (rows, size), device)?.to_dtype(model.params().dtype())?;
-    let drawn = model.latents(&noises, &condition(rows)?)?.to_device(&Device::Cpu)?;
-    let drawn = drawn.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-    let start = &drawn[0];
+    noises.extend(dims.iter().flat_map(|&dim| [-REACH, REACH].map(|end| with(dim, end)).concat()));
+    let starts = drawn(noises)?;
     let mut values = Vec::with_capacity(dims.len() * steps * size);
-    for (&dim, ends) in dims.iter().zip(drawn[1..].chunks_exact(2)) {
+    for (&dim, ends) in dims.iter().zip(starts[1..].chunks_exact(2)) {
+        if dim as usize >= model.direct_latents() {
+            let noises = places.iter().flat_map(|place| with(dim, REACH * place)).collect();
+            values.extend(drawn(noises)?.concat());
+            continue;
+        }
         let (low, high) = (f64::from(ends[0][dim as usize]), f64::from(ends[1][dim as usize]));
-        for step in 0..steps {
-            let mut row = start.clone();
-            let place = 2.0 * step as f64 / (steps - 1) as f64 - 1.0;
+        for place in &places {
+            let mut row = starts[0].clone();
             row[dim as usize] = (0.5 * (low + high) + 0.5 * (high - low) * place) as f32;
             values.extend(row);
         }

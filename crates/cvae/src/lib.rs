@@ -111,6 +111,10 @@ impl GenerativeModel for Cvae {
         self.0.latents(noise, condition)
     }
 
+    fn direct_latents(&self) -> usize {
+        self.0.direct_latents()
+    }
+
     fn parts(&self) -> &'static [Part] {
         self.0.parts()
     }

@@ -242,6 +242,26 @@ impl DataConfig {
         Err(Error::Config { key, reason })
     }
 
+    /// The paths that it names: where the data is, and files that its settings name.
+    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let test = self.table.as_mut().and_then(|table| table.test.as_mut());
+        let weights = self.oracle.as_mut().map(|oracle| &mut oracle.weights);
+        [self.dir.as_mut(), self.leave_out.as_mut(), test, weights].into_iter().flatten()
+    }
+
+    /// The same data with absolute paths, which name the same files from any working directory. A path whose
+    /// absolute form is not Unicode does not change, because a recipe could not hold that form.
+    #[must_use]
+    pub fn with_absolute_paths(mut self) -> Self {
+        for path in self.paths_mut() {
+            let absolute = std::path::absolute(&*path).ok().filter(|absolute| absolute.to_str().is_some());
+            if let Some(absolute) = absolute {
+                *path = absolute;
+            }
+        }
+        self
+    }
+
     /// The whole data set `name`, from its default location.
     pub fn named(name: impl Into<String>) -> Self {
         Self {
@@ -337,10 +357,7 @@ fn load_whole(config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
             return dataset(config, &classes, parts, skipped, notes);
         }
         Storage::Texts => return load_known_texts(&manifest, config),
-        Storage::Stacked => {
-            let images = load_files(&manifest.clone().of_files()?, config.dir.as_deref(), progress)?;
-            stacked::stack(&manifest, images, config.seed)?
-        }
+        Storage::Stacked => return load_stacked(&manifest, config, progress),
         Storage::Idx | Storage::CifarBinary => load_files(&manifest, config.dir.as_deref(), progress)?,
     };
     dataset(config, &manifest.classes, parts, 0, Vec::new())
@@ -586,6 +603,17 @@ fn load_known_texts(manifest: &Manifest, config: &DataConfig) -> Result<Dataset>
     let dir = config.dir.clone().map_or_else(files::cache_dir, Ok)?;
     let loaded = text::load::load_known(manifest, &dir)?;
     dataset(config, &loaded.classes, loaded.parts, 0, loaded.notes)?.seen_as(View::Text(loaded.vocabulary))
+}
+
+/// Loads stacks of the images of another data set. Their validation part is made of that data set's
+/// validation images, so that it shares none with the training part.
+fn load_stacked(manifest: &Manifest, config: &DataConfig, progress: &Progress<'_>) -> Result<Dataset> {
+    let of = manifest.clone().of_files()?;
+    let parts = load_files(&of, config.dir.as_deref(), progress)?;
+    let images = dataset(&DataConfig::named(&of.name), &of.classes, parts, 0, Vec::new())?;
+    let stacks = stacked::stack(manifest, &images, config.seed)?;
+    let [train, validation] = stacks.map(|parts| dataset(config, &manifest.classes, parts, 0, Vec::new()));
+    Ok(Dataset { validation: validation?.validation, ..train? })
 }
 
 /// The Free Spoken Digit Dataset.

@@ -19,13 +19,13 @@ pub const CHANNELS: usize = 3;
 /// The number of digits that a channel can show.
 pub const DIGITS: u32 = 10;
 /// Increase this whenever the choice of images changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The factor names of the digits of a stack.
 const NAMES: [&str; CHANNELS] = ["red", "green", "blue"];
 
-/// Stacks of images of a source of grey images, in which stack i is a function of a seed and i.
+/// Stacks of images of a split of grey images, in which stack i is a function of a seed and i.
 pub struct Stacked {
-    images: Arc<dyn Source>,
+    images: Split,
     shape: ImageShape,
     draws: Stream,
     count: usize,
@@ -42,7 +42,7 @@ impl Stacked {
     ///
     /// # Errors
     /// [`Error::Config`] if the samples are not grey images, or there are none.
-    pub fn new(images: Arc<dyn Source>, part: &str, seed: u64, count: usize) -> Result<Self> {
+    pub fn new(images: Split, part: &str, seed: u64, count: usize) -> Result<Self> {
         let shape = images.kind().image().filter(|shape| shape.channels == 1 && !images.is_empty());
         let Some(ImageShape { height, width, .. }) = shape else {
             let reason = format!("only grey images can be stacked, not {}", images.kind());
@@ -52,7 +52,7 @@ impl Stacked {
         Ok(Self { images, shape: ImageShape::new(CHANNELS, height, width), draws, count })
     }
 
-    /// The images of a stack.
+    /// The positions of the images of a stack.
     fn of(&self, index: usize) -> Result<[usize; CHANNELS]> {
         if index >= self.count {
             return Err(Error::OutOfRange { index, len: self.count });
@@ -93,12 +93,17 @@ impl Source for Stacked {
     }
 }
 
-/// Stacks both parts of a data set, according to the manifest of the stacks.
-pub(crate) fn stack(manifest: &Manifest, images: Parts, seed: u64) -> Result<Parts> {
-    let identity = format!("waxwork-data stacked version {VERSION} seed {seed} of {}", images.identity);
-    let train = Stacked::new(images.train, "train", seed, manifest.train)?;
-    let test = Stacked::new(images.test, "test", seed, manifest.test)?;
-    Ok(Parts { train: Arc::new(train), test: Arc::new(test), identity: sha256(identity.as_bytes()) })
+/// Stacks the images of a data set, according to the manifest of the stacks. The first result stacks its
+/// training images and its test images; the second has its validation images in place of the training images.
+pub(crate) fn stack(manifest: &Manifest, images: &Dataset, seed: u64) -> Result<[Parts; 2]> {
+    let identity = format!("waxwork-data stacked version {VERSION} seed {seed} of {}", images.info.identity);
+    let identity = sha256(identity.as_bytes());
+    let test: Arc<dyn Source> = Arc::new(Stacked::new(images.test.clone(), "test", seed, manifest.test)?);
+    let parts = |of: &Split| -> Result<Parts> {
+        let train = Stacked::new(of.clone(), "train", seed, manifest.train)?;
+        Ok(Parts { train: Arc::new(train), test: Arc::clone(&test), identity: identity.clone() })
+    };
+    Ok([parts(&images.train)?, parts(&images.validation)?])
 }
 
 /// The channels of the images of a split, one after the other, as grey images. Their labels are the digits, if
@@ -164,10 +169,11 @@ mod tests {
     use crate::InMemory;
 
     /// Twenty images of one pixel, whose value is 10 times their number, and whose label is its last digit.
-    fn pixels() -> Arc<dyn Source> {
+    fn pixels() -> Split {
         let labels = (0..20u32).map(|number| number % 10).collect();
         let bytes = (0..20u8).map(|number| 10 * number).collect();
-        Arc::new(InMemory::new(ImageShape::new(1, 1, 1), bytes, Some(labels)).unwrap())
+        let images = InMemory::new(ImageShape::new(1, 1, 1), bytes, Some(labels)).unwrap();
+        Split::all(Arc::new(images)).unwrap()
     }
 
     fn bytes(source: &dyn Source, index: usize) -> Vec<u8> {
@@ -199,7 +205,8 @@ mod tests {
             assert!((0..100).any(|index| bytes(&other, index) != all[index]));
         }
         assert!(train.write_sample(5000, &mut [0; 3]).is_err() && train.factors(5000).is_empty());
-        assert!(Stacked::new(Arc::new(train), "train", 0, 3).is_err(), "stacks cannot be stacked");
+        let stacks = Split::all(Arc::new(train)).unwrap();
+        assert!(Stacked::new(stacks, "train", 0, 3).is_err(), "stacks cannot be stacked");
     }
 
     #[test]
@@ -212,16 +219,39 @@ mod tests {
         assert_eq!(channels.bytes(&[0, 1, 2, 3, 4, 5]).unwrap(), expected);
         let digits: Vec<u32> = expected.iter().map(|byte| u32::from(byte / 10 % 10)).collect();
         assert_eq!(channels.labels().unwrap(), digits);
-        let grey = Split::all(pixels()).unwrap();
-        assert!(super::channels(&grey).is_err());
+        assert!(super::channels(&pixels()).is_err());
+    }
+
+    /// The pixels as a data set: all but the last two are for training, and all are for testing.
+    fn dataset() -> Dataset {
+        let all = pixels();
+        let info = DatasetInfo::new("pixels", all.kind().clone(), &[], "pixels");
+        let [train, validation] = [(0..18).collect::<Vec<usize>>(), vec![18, 19]].map(|some| all.at(&some));
+        Dataset { info, train, validation, test: all, notes: Vec::new() }
+    }
+
+    #[test]
+    fn validation_stacks_share_no_image_with_training_stacks() {
+        let [train, validation] = stack(&Manifest::find(NAME).unwrap(), &dataset(), 0).unwrap();
+        assert_eq!(train.identity, validation.identity);
+        let shown = |source: &dyn Source| {
+            let mut bytes: Vec<u8> = (0..1000).flat_map(|index| bytes(source, index)).collect();
+            bytes.sort_unstable();
+            bytes.dedup();
+            bytes
+        };
+        let all: Vec<u8> = (0..20).map(|number| 10 * number).collect();
+        assert_eq!([shown(&*train.train), shown(&*validation.train)].concat(), all);
+        assert_eq!(shown(&*train.test), all);
+        assert_eq!(shown(&*validation.test), all);
     }
 
     #[test]
     fn a_data_set_of_stacks_gives_one_of_digits() {
         let manifest = Manifest::find(NAME).unwrap();
         let parts = |seed: u64| {
-            let images = Parts { train: pixels(), test: pixels(), identity: "pixels".into() };
-            stack(&manifest, images, seed).unwrap()
+            let [parts, _] = stack(&manifest, &dataset(), seed).unwrap();
+            parts
         };
         let Parts { train, test, identity } = parts(0);
         assert_ne!(identity, parts(1).identity);

@@ -256,6 +256,26 @@ fn tables_of_settings_for_other_data_are_refused() {
 }
 
 #[test]
+fn all_paths_of_a_configuration_become_absolute() {
+    let here = std::env::current_dir().unwrap();
+    let config: DataConfig = toml::from_str(
+        r#"
+            name = "table"
+            dir = "rows"
+            leave_out = "doubts/rows.txt"
+            table = { test = "held-out.csv" }
+            oracle = { weights = "oracle.safetensors" }
+        "#,
+    )
+    .unwrap();
+    let absolute = config.with_absolute_paths();
+    let found: Vec<_> = absolute.clone().paths_mut().map(std::mem::take).collect();
+    let names = ["rows", "doubts/rows.txt", "held-out.csv", "oracle.safetensors"];
+    assert_eq!(found, names.map(|name| here.join(name)));
+    assert_eq!(absolute.clone().with_absolute_paths(), absolute);
+}
+
+#[test]
 fn missing_wrong_and_foreign_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let error = load(&from_dir("mnist", dir.path())).unwrap_err();
@@ -414,7 +434,8 @@ fn the_real_mnist() {
     assert!((mean - 0.1325).abs() < 1e-4, "{mean}");
 
     let stacked = load(&DataConfig { validation: Some(1000), ..from_dir("stacked-mnist", dir) }).unwrap();
-    assert_eq!((stacked.train.len(), stacked.test.len()), (127_000, 26_000));
+    let sizes = (stacked.train.len(), stacked.validation.len(), stacked.test.len());
+    assert_eq!(sizes, (127_000, 1000, 26_000));
     let digits = waxwork_data::stacked::digits(&stacked).unwrap();
     let found: Vec<u32> = (0..3000).filter_map(|position| digits.test.label(position)).collect();
     assert_eq!(found.len(), 3000);

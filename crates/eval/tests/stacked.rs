@@ -10,7 +10,7 @@ use waxwork_data::{Cached, Dataset, DatasetInfo, Source, Split};
 use waxwork_eval::{Judging, Metric, Protocol};
 
 fn stacked(part: Part, name: &str, count: usize) -> Arc<dyn Source> {
-    let digits = Arc::new(Cached::new(Digits::new(0, part)));
+    let digits = Split::all(Arc::new(Cached::new(Digits::new(0, part)))).unwrap();
     Arc::new(Stacked::new(digits, name, 0, count).unwrap())
 }
 

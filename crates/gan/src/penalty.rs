@@ -128,7 +128,8 @@ fn gradient_norm(
     per_sample(&tangent.map_or_else(|| value.zeros_like(), Ok)?)
 }
 
-/// The mean of each sample's logits, `(N)`, if it has more than one.
+/// The mean of each sample's logits, `(N)`, if it has more than one. A clip of T frames has 2T of them: T
+/// times its own, and those of its frames.
 fn per_sample(logits: &Tensor) -> Result<Tensor> {
     Ok(if logits.rank() == 1 { logits.clone() } else { logits.mean(1)? })
 }

@@ -76,6 +76,12 @@ pub fn softplus(x: &Tensor) -> Result<Tensor> {
 /// Gradients of two arguments.
 type Pair = (Option<Tensor>, Option<Tensor>);
 
+/// Gradients of this shape from their elements.
+fn pair<T: Float>(first: Option<Vec<T>>, second: Option<Vec<T>>, shape: &Shape) -> candle_core::Result<Pair> {
+    let shaped = |data: Option<Vec<T>>| data.map(|data| tensor(data, shape)).transpose();
+    Ok((shaped(first)?, shaped(second)?))
+}
+
 struct BceOp;
 
 impl BceOp {
@@ -127,10 +133,7 @@ impl BceOp {
                 |x: T, _, g| -x * g,
             )
         });
-        Ok((
-            for_logits.map(|data| tensor(data, shape)).transpose()?,
-            for_targets.map(|data| tensor(data, shape)).transpose()?,
-        ))
+        pair(for_logits, for_targets, shape)
     }
 }
 
@@ -181,10 +184,7 @@ impl GaussianKlOp {
                 |v: T, g| T::HALF * (v.exp() - T::ONE) * g,
             )
         });
-        Ok((
-            for_mean.map(|data| tensor(data, shape)).transpose()?,
-            for_log_var.map(|data| tensor(data, shape)).transpose()?,
-        ))
+        pair(for_mean, for_log_var, shape)
     }
 }
 
@@ -238,10 +238,7 @@ impl ReparameterizeOp {
                 |v: T, g| (T::HALF * v).exp() * g,
             )
         });
-        Ok((
-            for_log_var.map(|data| tensor(data, shape)).transpose()?,
-            for_noise.map(|data| tensor(data, shape)).transpose()?,
-        ))
+        pair(for_log_var, for_noise, shape)
     }
 }
 

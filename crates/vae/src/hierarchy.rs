@@ -50,9 +50,11 @@ impl Prior for Hierarchy {
 mod tests {
     use candle_core::{DType, Device};
     use waxwork_core::rng::Stream;
-    use waxwork_core::{Batch, Condition, Density, Drawing, Encode, GenerativeModel, ImageShape, ParamSet};
+    use waxwork_core::walk::{Traversal, traversal};
+    use waxwork_core::{Condition, Drawing, Encode, GenerativeModel, ImageShape, ParamSet};
 
     use super::*;
+    use crate::quadrature::{Grid, check_importance_sampling};
     use crate::{Network, UpperConfig, Vae, VaeConfig};
 
     const IMAGE: ImageShape = ImageShape::new(1, 3, 3);
@@ -82,18 +84,18 @@ mod tests {
         drawn.to_dtype(DType::F64).unwrap()
     }
 
-    /// All points of a square grid, `(N, 2)`, and the area of a cell.
-    fn grid() -> (Tensor, f64) {
+    /// A square grid.
+    fn grid() -> Grid {
         let step = 0.05f64;
         let axis: Vec<f64> = (0..320).map(|i| f64::from(i) * step - 8.0).collect();
         let points: Vec<f64> = axis.iter().flat_map(|h| axis.iter().flat_map(move |u| [*h, *u])).collect();
         let n = axis.len() * axis.len();
-        (Tensor::from_vec(points, (n, 2), &Device::Cpu).unwrap(), step * step)
+        Grid { points: Tensor::from_vec(points, (n, 2), &Device::Cpu).unwrap(), cell: step * step }
     }
 
     #[test]
     fn the_density_of_both_groups_integrates_to_1_and_draws_follow_it() {
-        let (vae, (z, cell)) = (model(1, 1), grid());
+        let (vae, Grid { points: z, cell }) = (model(1, 1), grid());
         let prior = &vae.generation.prior;
         let density = prior.log_density(&z, None).unwrap().to_vec1::<f64>().unwrap();
         let points = z.to_vec2::<f64>().unwrap();
@@ -114,23 +116,7 @@ mod tests {
     /// The importance sampler against the integral of p(u) p(h | u) p(x | h) over both groups.
     #[test]
     fn importance_sampling_finds_the_likelihood_of_two_groups() {
-        let (vae, (z, cell)) = (model(1, 1), grid());
-        let rows: Vec<u64> = (0..2).collect();
-        let images = Stream::new(4, "images", 0).uniform(&rows, (1, 3, 3), &Device::Cpu).unwrap();
-        let batch = Batch::unlabelled(images.to_dtype(DType::F64).unwrap(), rows);
-        let found = vae.log_likelihood(&batch, 50_000, &Stream::new(5, "draws", 0)).unwrap();
-        let prior = vae.generation.prior.log_density(&z, None).unwrap();
-        let (h, _) = columns(&z, 1).unwrap();
-        for (i, found) in found.to_vec1::<f64>().unwrap().into_iter().enumerate() {
-            let one = Batch::unlabelled(batch.inputs.narrow(0, i, 1).unwrap(), vec![i as u64]);
-            let observation = &vae.generation.observation;
-            let n = z.dim(0).unwrap();
-            let targets = observation.evaluation_targets(&one).unwrap().repeat(n).unwrap();
-            let given = observation.log_likelihood(&h, None, &targets, Mode::Eval).unwrap();
-            let joint = (given + &prior).unwrap().to_vec1::<f64>().unwrap();
-            let exact = (joint.iter().map(|log| log.exp()).sum::<f64>() * cell).ln();
-            assert!((found - exact).abs() < 0.05, "{found} against {exact}");
-        }
+        check_importance_sampling(&model(1, 1), &grid(), 2, 50_000, 0.05);
     }
 
     #[test]
@@ -152,5 +138,38 @@ mod tests {
         let (h, u) = columns(&codes.mean, 3).unwrap();
         let given = vae.upper.as_ref().unwrap().forward(&h, Mode::Eval).unwrap();
         assert_eq!(given.mean.to_vec2::<f64>().unwrap(), u.to_vec2::<f64>().unwrap());
+    }
+
+    #[test]
+    fn a_traversal_of_the_second_group_moves_the_first_to_where_the_prior_expects_it() {
+        let vae = model(3, 2);
+        let walk = Traversal { dims: &[1, 4], steps: 5, class: 0, seed: None };
+        let walk = traversal(&vae, &walk).unwrap();
+        let rows = walk.latents.to_vec2::<f64>().unwrap();
+        // A value of the first group moves alone.
+        for row in &rows[..5] {
+            assert!((0..5).all(|dim| dim == 1 || row[dim] == rows[0][dim]), "{rows:?}");
+        }
+        assert!(rows[0][1] < rows[4][1] && rows[2][3..] == [0.0, 0.0]);
+        // The first group is at the mean of p(h | u), where the density is largest.
+        let density = |row: &[f64]| {
+            let z = Tensor::from_slice(row, (1, row.len()), &Device::Cpu).unwrap();
+            vae.generation.prior.log_density(&z, None).unwrap().to_vec1::<f64>().unwrap()[0]
+        };
+        for (row, u) in rows[5..].iter().zip([-3.0, -1.5, 0.0, 1.5, 3.0]) {
+            assert!(row[3] == 0.0 && row[4] == u, "{row:?}");
+            for dim in 0..3 {
+                let moved = [-0.1, 0.1].map(|by| {
+                    let mut moved = row.clone();
+                    moved[dim] += by;
+                    density(&moved)
+                });
+                assert!(moved.iter().all(|other| *other < density(row)), "{row:?}");
+            }
+        }
+        let images = walk.generate(&vae, |_| ()).unwrap();
+        let image = |i: usize| images.get(i).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let distance: f64 = image(5).iter().zip(image(9)).map(|(a, b)| (a - b).abs()).sum();
+        assert!(distance > 1e-6, "{distance}");
     }
 }

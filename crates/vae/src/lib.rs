@@ -32,6 +32,8 @@ mod objective;
 mod observation;
 mod posterior;
 pub mod prior;
+#[cfg(test)]
+mod quadrature;
 pub mod start;
 mod tokens;
 mod total_correlation;
@@ -353,6 +355,9 @@ impl Trainable for Vae {
         if self.config.is_weighted() {
             let q = self.recognise(&x.values, labels, ctx.train())?;
             let loss = if let Some(frozen) = &self.frozen {
+                // One decode cannot serve both bounds: its backward pass gives each draw one weight, but the
+                // decoder needs the draw's weight among all draws and the encoder the one among K. Their
+                // ratio overflows where the first underflows, and batch norm mixes the draws.
                 let constant = q.detach();
                 let decoder = self.generation.log_weights(&constant, &x, labels, &noise, ctx.train())?;
                 let encoder = frozen.log_weights(&q, &x, labels, &noise, Mode::Frozen)?;
@@ -392,6 +397,10 @@ impl GenerativeModel for Vae {
 
     fn latents(&self, noise: &Tensor, condition: &Condition) -> Result<Tensor> {
         Ok(self.generation.prior.draw(noise, self.condition(condition)?.as_ref())?.detach())
+    }
+
+    fn direct_latents(&self) -> usize {
+        self.generation.first
     }
 
     fn parts(&self) -> &'static [Part] {

@@ -112,9 +112,10 @@ mod tests {
     use candle_core::Device;
     use waxwork_core::onnx::Part;
     use waxwork_core::rng::Stream;
-    use waxwork_core::{Batch, Density, GenerativeModel, ImageShape, ParamSet};
+    use waxwork_core::{GenerativeModel, ImageShape, ParamSet};
 
     use super::*;
+    use crate::quadrature::{Grid, check_importance_sampling};
     use crate::{Network, PriorConfig, Vae, VaeConfig};
 
     const IMAGE: ImageShape = ImageShape::new(1, 3, 3);
@@ -215,21 +216,7 @@ mod tests {
     /// The importance sampler against the integral of p(z) p(x | z) over a latent of one dimension.
     #[test]
     fn importance_sampling_finds_the_likelihood_under_the_learned_prior() {
-        let (vae, axis, n) = (model(1, 3), axis(), 3);
-        let rows: Vec<u64> = (0..n as u64).collect();
-        let images = Stream::new(4, "images", 0).uniform(&rows, (1, 3, 3), &Device::Cpu).unwrap();
-        let batch = Batch::unlabelled(images.to_dtype(DType::F64).unwrap(), rows);
-        let found = vae.log_likelihood(&batch, 100_000, &Stream::new(5, "draws", 0)).unwrap();
-        let z = column(&axis);
-        let prior = vae.generation.prior.log_density(&z, None).unwrap();
-        for (i, found) in found.to_vec1::<f64>().unwrap().into_iter().enumerate() {
-            let one = Batch::unlabelled(batch.inputs.narrow(0, i, 1).unwrap(), vec![i as u64]);
-            let targets =
-                vae.generation.observation.evaluation_targets(&one).unwrap().repeat(axis.len()).unwrap();
-            let given = vae.generation.observation.log_likelihood(&z, None, &targets, Mode::Eval).unwrap();
-            let joint = (given + &prior).unwrap().to_vec1::<f64>().unwrap();
-            let exact = (joint.iter().map(|log| log.exp()).sum::<f64>() * 0.01).ln();
-            assert!((found - exact).abs() < 0.03, "{found} against {exact}");
-        }
+        let grid = Grid { points: column(&axis()), cell: 0.01 };
+        check_importance_sampling(&model(1, 3), &grid, 3, 100_000, 0.03);
     }
 }

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::rng::Stream;
 use waxwork_core::{
     Batch, Bound, Condition, ConditionSpec, DType, Device, Drawing, Encode, GenerativeModel, ImageShape,
@@ -16,6 +15,9 @@ use waxwork_vae::{
     BoundConfig, CodeVae, CompletionConfig, GivenPart, LatentConfig, Network, PriorConfig, UpperConfig, Vae,
     VaeConfig, build,
 };
+
+mod gradients;
+use gradients::{Descended, descent};
 
 const IMAGE: ImageShape = ImageShape::new(1, 8, 8);
 /// The first half of these steps trains the encoder and the decoder.
@@ -55,14 +57,9 @@ fn batch(n: usize, classes: usize) -> Batch {
     Batch { condition, ..Batch::unlabelled(images.to_dtype(DType::F64).unwrap(), indices) }
 }
 
-/// The first step of Adam with an eps much larger than every gradient: approximately θ − ∇θ.
-fn plain_gradient_descent() -> OptimizerConfig {
-    OptimizerConfig { lr: 1e9, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() }
-}
-
 /// Runs step number `step` of [`STEPS`], and returns its scalars.
 fn one_step(model: &CodeVae, batch: &Batch, step: u64) -> BTreeMap<String, f64> {
-    let mut state = TrainingState::new(model, plain_gradient_descent(), 4, STEPS).unwrap();
+    let mut state = TrainingState::new(model, descent(1.0), 4, STEPS).unwrap();
     let mut counters = state.counters();
     counters.step = step;
     let moments = state.tensors().into_iter().map(|(name, tensor)| (name, tensor.copy().unwrap()));
@@ -113,28 +110,11 @@ fn gradients_of_decoder_and_prior_agree_with_finite_differences() {
     for (config, classes) in [(fsq(), 0), (vq(), 3)] {
         for (step, part, loss_name) in [(0, "decoder.", "loss"), (5, "prior.", "prior_loss")] {
             let (model, batch) = (model(&config, classes), batch(3, classes));
-            let before = model.params().deep_copy().unwrap().tensors();
-            one_step(&model, &batch, step);
-            let after = copied(&model);
-            let names: Vec<String> = before.keys().filter(|name| name.starts_with(part)).cloned().collect();
+            let descended = Descended::by(model.params(), || one_step(&model, &batch, step));
+            let names: Vec<&String> = descended.before.keys().filter(|name| name.starts_with(part)).collect();
             assert!(!names.is_empty());
             for name in names {
-                let start: Vec<f64> = before[&name].flatten_all().unwrap().to_vec1().unwrap();
-                for i in (0..start.len()).step_by((start.len() / 5).max(1)) {
-                    let h = 1e-5;
-                    let loss = |delta: f64| {
-                        let mut moved = start.clone();
-                        moved[i] += delta;
-                        let mut tensors = before.clone();
-                        let shape = before[&name].shape().clone();
-                        tensors.insert(name.clone(), Tensor::from_vec(moved, shape, &Device::Cpu).unwrap());
-                        model.params().assign(&tensors).unwrap();
-                        one_step(&model, &batch, step)[loss_name]
-                    };
-                    let (numeric, gradient) = ((loss(h) - loss(-h)) / (2.0 * h), start[i] - after[&name][i]);
-                    let error = (gradient - numeric).abs() / (1.0 + numeric.abs());
-                    assert!(error < 1e-6, "{name}[{i}]: {gradient} against {numeric}");
-                }
+                descended.check(name, || one_step(&model, &batch, step)[loss_name]);
             }
         }
     }

@@ -84,10 +84,13 @@ fn fill(path: &Path, files: &std::collections::BTreeMap<String, PathBuf>) -> Res
     Ok(Run::open(path, &Device::Cpu)?)
 }
 
-/// The recipe without the data folder of this machine.
+/// The recipe without the folders of this machine.
 fn anywhere(folder: &RunFolder) -> Result<String, Failure> {
     let mut recipe = Recipe::of_run(folder, &[])?;
     recipe.data.dir = None;
+    for path in recipe.data.paths_mut() {
+        *path = path.file_name().map_or_else(PathBuf::new, PathBuf::from);
+    }
     Ok(recipe.to_toml()?)
 }
 

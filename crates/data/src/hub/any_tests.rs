@@ -1,7 +1,6 @@
 //! Reading of data sets of the Hub as people upload them: columns, labels, parts, and images, recordings and
 //! texts of all kinds.
 
-use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +10,11 @@ use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
 use hf_hub::HFClient;
-use image::{DynamicImage, GrayImage, ImageFormat, Luma, Rgb, RgbImage};
+use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::{Value, json};
 
 use super::super::server::Server;
+use super::super::tests::png;
 use super::*;
 use crate::load::load_hub_texts;
 use crate::text::{TextConfig, tokens_of};
@@ -70,12 +70,6 @@ fn table_of(
     group.close().unwrap();
     writer.close().unwrap();
     out
-}
-
-fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
-    let mut bytes = Cursor::new(Vec::new());
-    picture.into().write_to(&mut bytes, ImageFormat::Png).unwrap();
-    bytes.into_inner()
 }
 
 /// Returns images whose blue value is their number.

@@ -66,7 +66,7 @@ fn parquet_file(images: &[(Vec<u8>, i64)], classes: &[&str]) -> Vec<u8> {
     out
 }
 
-fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
+pub(super) fn png(picture: impl Into<DynamicImage>) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     picture.into().write_to(&mut bytes, ImageFormat::Png).unwrap();
     bytes.into_inner()

@@ -61,6 +61,22 @@ pub struct Conv2d {
     compute_dtype: DType,
 }
 
+/// Convolves x with an activation. If there are `planes`, the values `(N, K)` of K constant planes, these
+/// planes are the last channels of the input.
+pub(super) fn convolve(
+    x: &Tensor,
+    planes: Option<&Tensor>,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    (stride, padding): ([usize; 2], [usize; 2]),
+    activation: Activation,
+) -> Result<Tensor> {
+    Ok(match planes {
+        Some(values) => kernels::conv2d_with_planes(x, values, weight, bias, stride, padding, activation)?,
+        None => kernels::conv2d(x, weight, bias, stride, padding, activation)?,
+    })
+}
+
 impl Conv2d {
     /// Makes the layer; `weight` is `(outputs, inputs, kernel, kernel)`. Leave the bias out before a batch
     /// norm.
@@ -116,12 +132,7 @@ impl Conv2d {
         activation: Activation,
     ) -> Result<Tensor> {
         let ConvGeometry { stride, padding, .. } = self.geometry;
-        Ok(match planes {
-            Some(values) => {
-                kernels::conv2d_with_planes(x, values, weight, bias, [stride; 2], [padding; 2], activation)?
-            }
-            None => kernels::conv2d(x, weight, bias, [stride; 2], [padding; 2], activation)?,
-        })
+        convolve(x, planes, weight, bias, ([stride; 2], [padding; 2]), activation)
     }
 
     /// [`Conv2d::forward`] as nodes of a graph.

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
+use super::conv::convolve;
 use super::{Weight, WeightInit, WeightStyle, cast};
 use crate::dual::Dual;
 use waxwork_core::Mode;
@@ -122,13 +123,7 @@ impl Conv1d {
         bias: Option<&Tensor>,
         activation: Activation,
     ) -> Result<Tensor> {
-        let (stride, padding) = ([1, self.stride], [0, self.padding()]);
-        Ok(match planes {
-            Some(values) => {
-                kernels::conv2d_with_planes(x, values, weight, bias, stride, padding, activation)?
-            }
-            None => kernels::conv2d(x, weight, bias, stride, padding, activation)?,
-        })
+        convolve(x, planes, weight, bias, ([1, self.stride], [0, self.padding()]), activation)
     }
 
     /// [`Conv1d::forward`] as nodes of a graph.

@@ -435,6 +435,9 @@ class Run:
     ) -> Any:
         """Vary one latent dimension at a time, from -3 to 3.
 
+        In a model with two groups of latents, the first group follows a dimension of the second, as the prior
+        draws it.
+
         Parameters
         ----------
         dims : sequence of int, optional
