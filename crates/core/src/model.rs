@@ -242,6 +242,12 @@ pub trait GenerativeModel: Trainable {
     fn density(&self) -> Option<&dyn Density> {
         None
     }
+
+    /// The interface to the odds of choices, if samples are rows whose choices the model draws by the outputs
+    /// of its last layer.
+    fn choices(&self) -> Option<&dyn Choices> {
+        None
+    }
 }
 
 /// The approximate posterior q(z | x) of a batch: a diagonal Gaussian.
@@ -331,6 +337,23 @@ pub struct Decoded {
     pub scales: Tensor,
     /// log p(z) − log q(z | x) of each draw, `(N, K)`.
     pub log_weights: Tensor,
+}
+
+/// A model whose samples are vectors with choices, each drawn from the softmax of some outputs of a linear
+/// layer, the last one.
+pub trait Choices: Send + Sync {
+    /// The last layer's outputs for latents `(N, latent_dim)` and the condition of each, `(N, width)`: the
+    /// logits of a choice lie where its values lie in a sample. They are detached from the graph.
+    fn outputs(&self, latents: &Tensor, condition: &Condition) -> Result<Tensor>;
+
+    /// The name of the last layer, whose parameters are `NAME.weight`, `(width, inputs)`, and `NAME.bias`,
+    /// `(width)`.
+    fn last_layer(&self) -> &'static str;
+
+    /// Whether the last inputs of the last layer are the encoded condition.
+    fn last_layer_sees_condition(&self) -> bool {
+        false
+    }
 }
 
 /// Makes samples `first..first + count` in passes of at most [`EVALUATION_BATCH`]; `pass` is called with the

@@ -9,9 +9,12 @@ use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::rng::Stream;
 use waxwork_core::{
-    Condition, ConditionSpec, Error, Mode, ParamGroup, ParamSet, Result, SampleSpec, StepContext,
+    Choices, Condition, ConditionSpec, Error, Mode, ParamGroup, ParamSet, Result, SampleSpec, StepContext,
 };
 use waxwork_nn::head::Head;
+
+/// The last layer of a generator of rows.
+const LAST_LAYER: &str = "generator.output";
 
 /// The two players of the game, with their parameters and what the model reports about itself.
 #[derive(Clone, Debug)]
@@ -124,6 +127,11 @@ impl Players {
         Ok(self.head.to_sample(&outputs)?.detach())
     }
 
+    /// The interface to the odds of choices, if samples are rows.
+    pub fn choices(&self) -> Option<&dyn Choices> {
+        matches!(self.head, Head::Row(_)).then_some(self as &dyn Choices)
+    }
+
     /// The parts that can be exported separately.
     pub const PARTS: [Part; 1] = [Part::Generator];
 
@@ -143,5 +151,20 @@ impl Players {
         let samples = self.head.export(graph.root(), &outputs)?;
         graph.output(sample.name(), &samples, sample.dims());
         Ok(graph)
+    }
+}
+
+impl Choices for Players {
+    fn outputs(&self, latents: &Tensor, condition: &Condition) -> Result<Tensor> {
+        let condition = self.info.encode_condition(condition, &self.params)?;
+        Ok(self.generator.outputs(latents, condition.as_ref(), Mode::Eval)?.detach())
+    }
+
+    fn last_layer(&self) -> &'static str {
+        LAST_LAYER
+    }
+
+    fn last_layer_sees_condition(&self) -> bool {
+        self.generator.last_layer_sees_condition()
     }
 }
