@@ -48,7 +48,10 @@ const TOLERANCE: f64 = 1e-4;
 pub(crate) fn choices_of(model: &dyn GenerativeModel) -> Result<&dyn Choices> {
     model.choices().ok_or_else(|| Error::Config {
         key: "train.calibrate".into(),
-        reason: format!("only models of table rows can be calibrated, not this {}", model.info().family),
+        reason: format!(
+            "only models of table rows can be calibrated, not this {} model",
+            model.info().family
+        ),
     })
 }
 
@@ -103,7 +106,7 @@ fn columns(condition: &ConditionSpec) -> Vec<Column> {
     each.collect()
 }
 
-/// The last layer's outputs for many latents, and the conditions that they were made for, row by row.
+/// A model's outputs for many latents, and the conditions that they were made for, row by row.
 struct Drawn {
     outputs: Vec<f32>,
     conditions: Vec<f32>,
@@ -189,8 +192,8 @@ fn scaling(logits: &[f32], wanted: &[f64]) -> Vec<f64> {
     factors.into_iter().map(libm::log).collect()
 }
 
-/// Adds offsets to the bias of the last layer. If that layer sees the condition, subtracts those of a column
-/// where one of its values is asked for.
+/// Adds offsets to the bias. If the condition has weights of its own, subtracts there the offsets of a column
+/// that is asked for.
 fn shift(
     tensors: &mut BTreeMap<String, Tensor>,
     choices: &dyn Choices,
@@ -198,14 +201,12 @@ fn shift(
     offsets: &[f64],
 ) -> Result<()> {
     let plus = |value: &mut f32, offset: f64| *value = (f64::from(*value) + offset) as f32;
-    change(tensors, &format!("{}.bias", choices.last_layer()), offsets.len(), |bias, _| {
+    change(tensors, choices.bias(), offsets.len(), |bias, _| {
         bias.iter_mut().zip(offsets).for_each(|(value, offset)| plus(value, *offset));
     })?;
-    if !choices.last_layer_sees_condition() {
-        return Ok(());
-    }
+    let Some(weight) = choices.condition_weight() else { return Ok(()) };
     let asked: usize = columns.iter().map(|column| column.width).sum();
-    change(tensors, &format!("{}.weight", choices.last_layer()), offsets.len(), |weight, inputs| {
+    change(tensors, weight, offsets.len(), |weight, inputs| {
         for column in columns {
             let begin = inputs - asked + column.asked;
             for place in column.start..column.start + column.width {

@@ -243,8 +243,7 @@ pub trait GenerativeModel: Trainable {
         None
     }
 
-    /// The interface to the odds of choices, if samples are rows whose choices the model draws by the outputs
-    /// of its last layer.
+    /// The interface to the logits of choices, if the model draws the choices of a sample from logits.
     fn choices(&self) -> Option<&dyn Choices> {
         None
     }
@@ -339,20 +338,19 @@ pub struct Decoded {
     pub log_weights: Tensor,
 }
 
-/// A model whose samples are vectors with choices, each drawn from the softmax of some outputs of a linear
-/// layer, the last one.
+/// A model whose samples are vectors with choices, each drawn from the softmax of its logits.
 pub trait Choices: Send + Sync {
-    /// The last layer's outputs for latents `(N, latent_dim)` and the condition of each, `(N, width)`: the
-    /// logits of a choice lie where its values lie in a sample. They are detached from the graph.
+    /// The outputs for latents `(N, latent_dim)` and the condition of each, `(N, width)`. The logits of a
+    /// choice are where its values are in a sample. The result is detached from the graph.
     fn outputs(&self, latents: &Tensor, condition: &Condition) -> Result<Tensor>;
 
-    /// The name of the last layer, whose parameters are `NAME.weight`, `(width, inputs)`, and `NAME.bias`,
-    /// `(width)`.
-    fn last_layer(&self) -> &'static str;
+    /// The name of the parameter that is added to the outputs, `(width)`.
+    fn bias(&self) -> &'static str;
 
-    /// Whether the last inputs of the last layer are the encoded condition.
-    fn last_layer_sees_condition(&self) -> bool {
-        false
+    /// The name of the parameter `(width, inputs)` by whose last columns the encoded condition is multiplied,
+    /// before it is added to the outputs. None if there is no such parameter.
+    fn condition_weight(&self) -> Option<&'static str> {
+        None
     }
 }
 

@@ -13,8 +13,9 @@ use waxwork_core::{
 };
 use waxwork_nn::head::Head;
 
-/// The last layer of a generator of rows.
-const LAST_LAYER: &str = "generator.output";
+/// The parameters of the last layer of a generator of rows.
+const BIAS: &str = "generator.output.bias";
+const WEIGHT: &str = "generator.output.weight";
 
 /// The two players of the game, with their parameters and what the model reports about itself.
 #[derive(Clone, Debug)]
@@ -127,7 +128,7 @@ impl Players {
         Ok(self.head.to_sample(&outputs)?.detach())
     }
 
-    /// The interface to the odds of choices, if samples are rows.
+    /// The interface to the logits of choices, if samples are rows.
     pub fn choices(&self) -> Option<&dyn Choices> {
         matches!(self.head, Head::Row(_)).then_some(self as &dyn Choices)
     }
@@ -160,11 +161,11 @@ impl Choices for Players {
         Ok(self.generator.outputs(latents, condition.as_ref(), Mode::Eval)?.detach())
     }
 
-    fn last_layer(&self) -> &'static str {
-        LAST_LAYER
+    fn bias(&self) -> &'static str {
+        BIAS
     }
 
-    fn last_layer_sees_condition(&self) -> bool {
-        self.generator.last_layer_sees_condition()
+    fn condition_weight(&self) -> Option<&'static str> {
+        self.generator.last_layer_sees_condition().then_some(WEIGHT)
     }
 }

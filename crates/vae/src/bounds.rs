@@ -15,8 +15,8 @@ use crate::posterior::{Recognition, columns, repeat_rows};
 use crate::tokens::Targets;
 use crate::{Generation, Vae, objective};
 
-/// The last layer of a decoder of rows.
-const LAST_LAYER: &str = "decoder.output";
+/// The bias of the last layer of a decoder of rows.
+const BIAS: &str = "decoder.output.bias";
 
 impl Generation {
     /// The columns of latents `(N, ..)` that the decoder sees: those of the first group.
@@ -209,7 +209,7 @@ impl Choices for Vae {
         Ok(self.generation.outputs(latents, labels.as_ref())?.detach())
     }
 
-    fn last_layer(&self) -> &'static str {
-        LAST_LAYER
+    fn bias(&self) -> &'static str {
+        BIAS
     }
 }
