@@ -24,12 +24,12 @@ use crate::Recipe;
 use crate::rows::host;
 use crate::training::mean_sample;
 
-/// Number of latents to average over, if samples are not too wide.
-const MOST_LATENTS: usize = 20_000;
+/// Number of latents to average over, if samples are not too wide. The error of a share falls with its root.
+const MOST_LATENTS: usize = 50_000;
 /// Number of latents to average over, however wide samples are.
-const LEAST_LATENTS: usize = 5_000;
-/// Number of outputs to keep in memory, if that allows [`LEAST_LATENTS`]: 64 MiB.
-const MOST_OUTPUTS: usize = 1 << 24;
+const LEAST_LATENTS: usize = 10_000;
+/// Number of outputs to keep in memory, if that allows [`LEAST_LATENTS`]: 32 MiB.
+const MOST_OUTPUTS: usize = 1 << 23;
 /// The number of the first sample whose latent is used. It is beyond those that anyone asks for, so a
 /// measurement does not see the latents that the model was calibrated on.
 const FIRST: u64 = 1 << 40;
