@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use waxwork_core::{Device, Tensor, store};
+
 use crate::tables::people;
 use crate::util::{check_repeats, metric, small_of, text, waxwork};
 
@@ -56,6 +58,42 @@ fn every_family_trains_on_a_table_and_repeats_exactly() {
         }
         waxwork(&["export", text(&run)]).good();
     }
+}
+
+/// Its weights are those of a run without calibration, except in the layer that makes rows; nothing else
+/// differs, so a run can be resumed from any checkpoint. Forked runs start from calibrated weights.
+#[test]
+fn calibration_changes_only_the_last_layer_of_the_final_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = people(folder.path(), "people.csv", 400, 0);
+    for recipe in FAMILIES {
+        let (plain, run) = (folder.path().join(format!("{recipe}-plain")), folder.path().join(recipe));
+        waxwork(&small(recipe, &file, &plain, &["--set", "train.calibrate=false"])).good();
+        waxwork(&small(recipe, &file, &run, &[])).good();
+        assert!(!fs::read_to_string(plain.join("recipe.toml")).unwrap().contains("calibrate"), "{recipe}");
+        let (mut before, mut after) = (deterministic_files(&plain), deterministic_files(&run));
+        for name in ["recipe.toml", "model.safetensors", "step-000004.csv", "step-000004.png"] {
+            let [before, after] = [&mut before, &mut after].map(|files| files.remove(Path::new(name)));
+            assert_ne!(before, after, "{recipe}: {name}");
+        }
+        assert_eq!(before, after, "{recipe}");
+
+        let weights = |run: &Path| store::load(&run.join("model.safetensors"), &Device::Cpu).unwrap();
+        let (before, after) = (weights(&plain), weights(&run));
+        let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let differ = before.iter().filter(|(name, tensor)| values(tensor) != values(&after[*name]));
+        let differ: Vec<&str> = differ.map(|(name, _)| name.as_str()).collect();
+        let expected: &[&str] = match recipe {
+            "cgan-table" => &["generator.output.bias", "generator.output.weight"],
+            "gan-table" => &["generator.output.bias"],
+            _ => &["decoder.output.bias"],
+        };
+        assert_eq!(differ, expected, "{recipe}");
+    }
+    let digits = folder.path().join("digits");
+    waxwork(&small_of("vae-digits", &digits, &["--set", "train.calibrate=true"]))
+        .refused(&["train.calibrate", "only models of table rows"]);
+    assert!(!digits.exists());
 }
 
 #[test]

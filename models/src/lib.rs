@@ -19,6 +19,7 @@
 //! [`train`] makes a run folder from a recipe, [`evaluate`] measures it, and [`Run::open`] opens it; its
 //! `model` samples, encodes and decodes.
 
+mod calibration;
 mod claims;
 mod classes;
 pub mod completion;

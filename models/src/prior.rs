@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::rng::Stream;
 use waxwork_core::{Condition, ConditionSpec, Device, GenerativeModel, ModelInfo, ParamSet, Tensor};
-use waxwork_data::{Dataset, DatasetInfo, Split};
+use waxwork_data::{Dataset, Split};
 use waxwork_media::Artifact;
 use waxwork_vae::{PriorConfig, aggregate, maf};
 
@@ -82,21 +82,17 @@ pub fn fit_prior(
     Ok(FittedPrior { recipe, model, preview })
 }
 
-/// The model of `recipe` with the weights that training ended with, and its prior fitted to the training
-/// data.
+/// The model of `recipe` as training ended, with its prior fitted to the training data.
 pub(crate) fn fitted(
     recipe: &Recipe,
-    info: &DatasetInfo,
-    tensors: BTreeMap<String, Tensor>,
+    model: &dyn GenerativeModel,
     data: &Split,
     device: &Device,
 ) -> waxwork_trainer::Result<Box<dyn GenerativeModel>> {
-    let stored = ParamSet::stored(tensors, device)?;
-    let model = recipe.model.build_frozen(info.sample(), info.condition(), stored)?;
     let components = recipe.model.mixture().unwrap_or(1);
     tracing::info!(components, "fitting the prior");
     let fit = (PriorConfig::Mixture { components }, recipe.train.seed);
-    with_prior(recipe, model.as_ref(), data, fit, device, &mut |_, _, _| {})
+    with_prior(recipe, model, data, fit, device, &mut |_, _, _| {})
 }
 
 /// The error for a prior that is not fitted to latents.

@@ -22,9 +22,8 @@ use waxwork_trainer::{
 use waxwork_vae::aggregate::is_of_prior;
 use waxwork_vae::start;
 
-use crate::prior;
 use crate::validation::Validation;
-use crate::{Error, Recipe, Result};
+use crate::{Error, Recipe, Result, calibration, prior};
 
 /// A training run in memory.
 pub struct TrainingRun {
@@ -67,6 +66,9 @@ impl TrainingRun {
             fit_batch(&mut recipe.train, data.train.len(), model.batch_multiple());
         }
         check_micro_batches(&recipe.train, model.batch_multiple())?;
+        if recipe.train.calibrate {
+            calibration::choices_of(model.as_ref())?;
+        }
         let length = recipe.train.length(data.train.len())?;
         let TrainConfig { batch_size, seed, flip, .. } = recipe.train;
         LoaderConfig { flip, ..LoaderConfig::new(batch_size, seed) }.check(&data.train)?;
@@ -212,15 +214,22 @@ impl TrainingRun {
         let given = &self.given;
         let show = || preview_of(shown, info, seed, given);
         let (recipe, data, device) = (&self.recipe, &self.data, &self.device);
-        let complete = recipe.model.mixture().map(|_| {
-            |tensors, step| {
-                let model = prior::fitted(recipe, &data.info, tensors, &data.train, device)?;
-                for artifact in preview_of(model.as_ref(), &data.info, seed, given)? {
-                    store::write(&folder.sample(step, artifact.extension), &artifact.bytes)?;
-                }
-                Ok(model.params().tensors())
+        let is_completed = recipe.model.mixture().is_some() || recipe.train.calibrate;
+        let complete = |tensors: BTreeMap<String, Tensor>, step: u64| -> waxwork_trainer::Result<_> {
+            let stored = ParamSet::stored(tensors, device)?;
+            let (sample, condition) = (data.info.sample(), data.info.condition());
+            let mut model = recipe.model.build_frozen(sample, condition, stored)?;
+            if recipe.model.mixture().is_some() {
+                model = prior::fitted(recipe, model.as_ref(), &data.train, device)?;
             }
-        });
+            if recipe.train.calibrate {
+                model = calibration::calibrated(recipe, model.as_ref(), &data.train, device)?;
+            }
+            for artifact in preview_of(model.as_ref(), &data.info, seed, given)? {
+                store::write(&folder.sample(step, artifact.extension), &artifact.bytes)?;
+            }
+            Ok(model.params().tensors())
+        };
         let mut watching: Vec<&mut dyn Observer> = vec![&mut board];
         watching.extend(observers.into_iter().map(|observer| observer as &mut dyn Observer));
         let training = Training {
@@ -233,7 +242,7 @@ impl TrainingRun {
             best: self.best.take(),
             validate: validate.as_ref().map(|validate| (validate as _, metric)),
             preview: Some(&show),
-            complete: complete.as_ref().map(|complete| complete as _),
+            complete: is_completed.then_some(&complete as &train::Complete<'_>),
             stop,
             observers: watching,
         };
@@ -258,7 +267,7 @@ fn without_fit(
 }
 
 /// The mean of a split's samples, value by value, as networks see them.
-fn mean_sample(split: &Split) -> Result<Vec<f64>> {
+pub(crate) fn mean_sample(split: &Split) -> waxwork_trainer::Result<Vec<f64>> {
     let mut sums = Vec::new();
     for batch in split.batches(EVALUATION_BATCH, &Device::Cpu)? {
         let rows = batch?.inputs.flatten_from(1).and_then(|rows| rows.to_vec2::<f32>());

@@ -18,8 +18,8 @@ use waxwork_core::Mode;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, Condition, ConditionSpec, Drawing, Error, GenerativeModel, Loss, ParamGroup, ParamSet, Result,
-    SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Choices, Condition, ConditionSpec, Drawing, Error, GenerativeModel, Loss, ParamGroup, ParamSet,
+    Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 use waxwork_nn::loss::cross_entropy;
 
@@ -176,5 +176,9 @@ impl GenerativeModel for Cgan {
 
     fn graph(&self, part: Part) -> Result<Graph> {
         self.players.graph(part)
+    }
+
+    fn choices(&self) -> Option<&dyn Choices> {
+        self.players.choices()
     }
 }

@@ -76,7 +76,8 @@ pub use error::{Error, Result};
 pub use latent::LatentLayout;
 pub use mode::{Mode, StatisticsLog};
 pub use model::{
-    Bound, Complete, Density, Drawing, Encode, Exact, GenerativeModel, ModelInfo, Reconstruct, SampleRequest,
+    Bound, Choices, Complete, Density, Drawing, Encode, Exact, GenerativeModel, ModelInfo, Reconstruct,
+    SampleRequest,
 };
 pub use params::{ParamGroup, ParamSet, Precision};
 pub use profile::{Phase, Profile};

@@ -248,6 +248,11 @@ pub trait GenerativeModel: Trainable {
     fn density(&self) -> Option<&dyn Density> {
         None
     }
+
+    /// The interface to the logits of choices, if the model draws the choices of a sample from logits.
+    fn choices(&self) -> Option<&dyn Choices> {
+        None
+    }
 }
 
 /// The approximate posterior q(z | x) of a batch: a diagonal Gaussian.
@@ -337,6 +342,22 @@ pub struct Decoded {
     pub scales: Tensor,
     /// log p(z) − log q(z | x) of each draw, `(N, K)`.
     pub log_weights: Tensor,
+}
+
+/// A model whose samples are vectors with choices, each drawn from the softmax of its logits.
+pub trait Choices: Send + Sync {
+    /// The outputs for latents `(N, latent_dim)` and the condition of each, `(N, width)`. The logits of a
+    /// choice are where its values are in a sample. The result is detached from the graph.
+    fn outputs(&self, latents: &Tensor, condition: &Condition) -> Result<Tensor>;
+
+    /// The name of the parameter that is added to the outputs, `(width)`.
+    fn bias(&self) -> &'static str;
+
+    /// The name of the parameter `(width, inputs)` by whose last columns the encoded condition is multiplied,
+    /// before it is added to the outputs. None if there is no such parameter.
+    fn condition_weight(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Makes samples `first..first + count` in passes of at most [`EVALUATION_BATCH`]; `pass` is called with the

@@ -16,8 +16,8 @@
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, Bound, Complete, Condition, ConditionSpec, Density, Drawing, Encode, Error, GenerativeModel,
-    ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Bound, Choices, Complete, Condition, ConditionSpec, Density, Drawing, Encode, Error,
+    GenerativeModel, ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 use waxwork_vae::Vae;
 
@@ -141,5 +141,9 @@ impl GenerativeModel for Cvae {
 
     fn density(&self) -> Option<&dyn Density> {
         self.0.density()
+    }
+
+    fn choices(&self) -> Option<&dyn Choices> {
+        self.0.choices()
     }
 }

@@ -268,6 +268,11 @@ impl Generator {
         }
     }
 
+    /// Whether the last inputs of the last layer are the condition.
+    pub fn last_layer_sees_condition(&self) -> bool {
+        self.concatenates && matches!(self.body, Body::Normed { joined: true, .. })
+    }
+
     /// Turns the last layer's output, and the noise among the latents, into samples as the networks see them.
     pub fn finish(&self, outputs: &Tensor, latents: &Tensor) -> Result<Tensor> {
         let noise = self.head.noise();

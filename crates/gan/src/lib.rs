@@ -26,8 +26,8 @@ use waxwork_core::Mode;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, Condition, ConditionSpec, Drawing, Error, Exact, GenerativeModel, Loss, ParamGroup, ParamSet,
-    Result, SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Choices, Condition, ConditionSpec, Drawing, Error, Exact, GenerativeModel, Loss, ParamGroup,
+    ParamSet, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 
 pub use config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, GeneratorNetwork};
@@ -182,6 +182,13 @@ impl GenerativeModel for Gan {
         match &self.game {
             Game::Gradients(_) => None,
             Game::Rewards(policy) => Some(policy.as_ref()),
+        }
+    }
+
+    fn choices(&self) -> Option<&dyn Choices> {
+        match &self.game {
+            Game::Gradients(players) => players.choices(),
+            Game::Rewards(_) => None,
         }
     }
 }

@@ -9,9 +9,13 @@ use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::rng::Stream;
 use waxwork_core::{
-    Condition, ConditionSpec, Error, Mode, ParamGroup, ParamSet, Result, SampleSpec, StepContext,
+    Choices, Condition, ConditionSpec, Error, Mode, ParamGroup, ParamSet, Result, SampleSpec, StepContext,
 };
 use waxwork_nn::head::Head;
+
+/// The parameters of the last layer of a generator of rows.
+const BIAS: &str = "generator.output.bias";
+const WEIGHT: &str = "generator.output.weight";
 
 /// The two players of the game, with their parameters and what the model reports about itself.
 #[derive(Clone, Debug)]
@@ -124,6 +128,11 @@ impl Players {
         Ok(self.head.to_sample(&outputs)?.detach())
     }
 
+    /// The interface to the logits of choices, if samples are rows.
+    pub fn choices(&self) -> Option<&dyn Choices> {
+        matches!(self.head, Head::Row(_)).then_some(self as &dyn Choices)
+    }
+
     /// The parts that can be exported separately.
     pub const PARTS: [Part; 1] = [Part::Generator];
 
@@ -143,5 +152,20 @@ impl Players {
         let samples = self.head.export(graph.root(), &outputs)?;
         graph.output(sample.name(), &samples, sample.dims());
         Ok(graph)
+    }
+}
+
+impl Choices for Players {
+    fn outputs(&self, latents: &Tensor, condition: &Condition) -> Result<Tensor> {
+        let condition = self.info.encode_condition(condition, &self.params)?;
+        Ok(self.generator.outputs(latents, condition.as_ref(), Mode::Eval)?.detach())
+    }
+
+    fn bias(&self) -> &'static str {
+        BIAS
+    }
+
+    fn condition_weight(&self) -> Option<&'static str> {
+        self.generator.last_layer_sees_condition().then_some(WEIGHT)
     }
 }

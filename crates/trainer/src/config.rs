@@ -48,6 +48,9 @@ pub struct TrainConfig {
     /// Validation measurements without a new best after which the run ends early; 0: it never does.
     #[serde(skip_serializing_if = "is_zero")]
     pub patience: u64,
+    /// Calibrate the final weights: samples then make each choice as often as training samples do.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub calibrate: bool,
 }
 
 /// The most parts of a batch: enough for two on each of 64 nodes with 8 devices.
@@ -103,6 +106,7 @@ impl Default for TrainConfig {
             keep: 2,
             final_weights: FinalWeights::Last,
             patience: 0,
+            calibrate: false,
         }
     }
 }

@@ -1,12 +1,12 @@
 //! What a VAE computes for given samples: codes, reconstructions, the evidence lower bound, and log p(x) by
-//! importance sampling.
+//! importance sampling. For given latents: the outputs of the decoder.
 
 use candle_core::Tensor;
 use waxwork_core::model::{Decoded, Elbo, Posterior};
 use waxwork_core::rng::Stream;
 use waxwork_core::{
-    Batch, Bound, Complete, Condition, Density, Drawing, Encode, Error, GenerativeModel, Mode, Reconstruct,
-    Result,
+    Batch, Bound, Choices, Complete, Condition, Density, Drawing, Encode, Error, GenerativeModel, Mode,
+    Reconstruct, Result,
 };
 use waxwork_nn::loss;
 
@@ -14,6 +14,9 @@ use crate::completion::parts_of_data;
 use crate::posterior::{Recognition, columns, repeat_rows};
 use crate::tokens::Targets;
 use crate::{Generation, Vae, objective};
+
+/// The bias of the last layer of a decoder of rows.
+const BIAS: &str = "decoder.output.bias";
 
 impl Generation {
     /// The columns of latents `(N, ..)` that the decoder sees: those of the first group.
@@ -43,6 +46,11 @@ impl Generation {
     /// Draws samples `(N, ..)` from p(x | z), for latents of all groups.
     pub(crate) fn draw(&self, z: &Tensor, labels: Option<&Tensor>, drawing: &Drawing<'_>) -> Result<Tensor> {
         self.observation.draw(&self.first_group(z)?, self.seen(labels), drawing)
+    }
+
+    /// The decoder's outputs `(N, ..)`, for latents of all groups.
+    fn outputs(&self, z: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+        self.observation.outputs(&self.first_group(z)?, self.seen(labels))
     }
 
     /// log p(x, z) − log q(z | x) of every draw: targets `(N, …)`, noise `(N, K, latent_dim)` → `(N, K)` in
@@ -192,5 +200,16 @@ impl Density for Vae {
             scales: scales.detach(),
             log_weights: log_weights.reshape((batch.len(), samples))?.detach(),
         }))
+    }
+}
+
+impl Choices for Vae {
+    fn outputs(&self, latents: &Tensor, condition: &Condition) -> Result<Tensor> {
+        let labels = self.labels(condition)?;
+        Ok(self.generation.outputs(latents, labels.as_ref())?.detach())
+    }
+
+    fn bias(&self) -> &'static str {
+        BIAS
     }
 }

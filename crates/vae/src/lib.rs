@@ -47,8 +47,9 @@ use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::rng::Stream;
 use waxwork_core::sample::Range;
 use waxwork_core::{
-    Batch, Bound, Complete, Condition, ConditionSpec, Density, Drawing, Encode, Error, GenerativeModel, Loss,
-    Mode, ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Bound, Choices, Complete, Condition, ConditionSpec, Density, Drawing, Encode, Error,
+    GenerativeModel, Loss, Mode, ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor,
+    Trainable,
 };
 
 pub use codes::{CodeVae, PRIOR};
@@ -435,5 +436,9 @@ impl GenerativeModel for Vae {
 
     fn density(&self) -> Option<&dyn Density> {
         Some(self)
+    }
+
+    fn choices(&self) -> Option<&dyn Choices> {
+        matches!(self.config.likelihood, LikelihoodConfig::Rows { .. }).then_some(self as &dyn Choices)
     }
 }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use waxwork_core::model::check_input;
 use waxwork_core::onnx::{Graph, Value};
-use waxwork_core::{Batch, Drawing, Mode, ParamSet, Result, SampleSpec, StepContext};
+use waxwork_core::{Batch, Drawing, Error, Mode, ParamSet, Result, SampleSpec, StepContext};
 
 use crate::DECODER;
 use crate::config::{Network, VaeConfig};
@@ -132,6 +132,20 @@ impl Observation {
                 likelihood.draw(&decoder.forward(z, labels, Mode::Eval)?, drawing)
             }
             Self::Tokens(decoder) => decoder.draw(&beside(z, labels)?, drawing),
+        }
+    }
+
+    /// The decoder's outputs, `(N, ..)`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a decoder of tokens, which needs the tokens before each one.
+    pub(crate) fn outputs(&self, z: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+        match self {
+            Self::Values { decoder, .. } => decoder.forward(z, labels, Mode::Eval),
+            Self::Tokens(_) => {
+                let reason = "a decoder of tokens has no outputs of its own".to_owned();
+                Err(Error::Config { key: "model.likelihood".to_owned(), reason })
+            }
         }
     }
 
