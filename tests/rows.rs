@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use waxwork_core::{Device, Tensor, store};
 
 use crate::tables::people;
-use crate::util::{check_repeats, metric, small_of, text, waxwork};
+use crate::util::{check_repeats, deterministic_files, metric, small_of, text, waxwork};
 
 const FAMILIES: [&str; 4] = ["vae-table", "cvae-table", "gan-table", "cgan-table"];
 
