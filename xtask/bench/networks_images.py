@@ -149,8 +149,8 @@ class ConditionalNorm(nn.Module):
 
 
 class ConvGenerator(nn.Module):
-    """The conditional generator of [model] of a recipe, of the kind `dcgan` or `tower`, for images of `planes` channels and `size`
-    (height, width)."""
+    """The conditional generator of the table `model` of a recipe, of the kind `dcgan` or `tower`. Images have `planes` channels
+    and the `size` (height, width)."""
 
     def __init__(self, model, planes, size):
         super().__init__()

@@ -1,4 +1,5 @@
-"""Networks of text: convolutions along one-hot tokens (N, L, V), and a recurrent VAE of token numbers (N, L), where 0 is the end."""
+"""Networks of text: a GAN with convolutions along one-hot tokens (N, L, V), and a recurrent VAE of token numbers (N, L), in
+which 0 ends a text and fills the rest."""
 
 import torch
 import torch.nn.functional as F

@@ -66,13 +66,23 @@ def discriminator_loss(kind, on_real, on_fake):
 
 
 class GanTrainer:
-    """A GAN. The generator maps latents and labels to samples; the discriminator maps samples and labels to a logit, or to a logit
-    and the logits of the classes, whose cross-entropy has the weight `weight`. `penalty` is that of a recipe. Networks see
-    `images`, which have values in [0, 1], in [-1, 1]."""
+    """A GAN. The generator maps latents and labels to samples. The discriminator maps samples and labels to a logit, or to a
+    logit and the logits of the classes, whose cross-entropy has the weight `weight`. Samples that are `images` come in [0, 1],
+    and the networks see them in [-1, 1]. `penalty` is the table of that name in a recipe."""
 
     def __init__(
-        self, g, d, latent, loss="non-saturating", penalty=None, weight=0.0, n_critic=1, lr=2e-4, betas=(0.5, 0.999), ema=None,
+        self,
+        g,
+        d,
+        latent,
         images=True,
+        loss="non-saturating",
+        penalty=None,
+        weight=0.0,
+        n_critic=1,
+        lr=2e-4,
+        betas=(0.5, 0.999),
+        ema=None,
     ):
         self.g, self.d, self.latent, self.images = g, d, latent, images
         self.loss, self.penalty, self.weight, self.n_critic = loss, penalty, weight, n_critic
