@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: compares training steps of the plain reference recipes with the same networks in
+//! `cargo xtask bench`: compares training steps of the reference recipes with the same networks in
 //! PyTorch.
 
 mod device;
