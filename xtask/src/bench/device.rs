@@ -30,6 +30,7 @@ pub(super) const BENCHES: [Bench; 3] = [
         data: "shapes",
         batch: 64,
         steps: 0,
+        period: 1,
         scaled: true,
         sampled: true,
     },

@@ -1,7 +1,7 @@
 //! The measurements of one run of Waxwork or of PyTorch.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,12 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::Setting;
-use crate::process;
+use crate::{files, process};
 
 /// Number of training images. It is small, so that they are generated quickly.
 const IMAGES: usize = 2048;
+/// Number of validation images.
+const VALIDATION: usize = 100;
 /// Number of images for timing sampling.
 const SAMPLES: usize = 10_000;
 
@@ -24,6 +26,8 @@ pub(super) const PHASES: [&str; 5] = ["data", "forward", "backward", "optimiser"
 pub(super) struct Measured {
     /// Seconds per training step.
     pub(super) step: f64,
+    /// Number of values of every tensor of the networks, ascending.
+    pub(super) sizes: Vec<u64>,
     /// Seconds from the start of the process to the end of the first step.
     pub(super) first: f64,
     /// Peak memory in bytes.
@@ -32,6 +36,13 @@ pub(super) struct Measured {
     pub(super) sampling: f64,
     /// Seconds per step in each of [`PHASES`]; only for Waxwork.
     pub(super) phases: [f64; PHASES.len()],
+}
+
+impl Measured {
+    /// The size of the networks, for messages.
+    pub(super) fn size(&self) -> String {
+        format!("{} tensors with {} values", self.sizes.len(), self.sizes.iter().sum::<u64>())
+    }
 }
 
 /// Trains with the program. Step times come from timing.jsonl and include batches and logging.
@@ -44,12 +55,16 @@ pub(super) fn ours(program: &Path, setting: &Setting<'_>, folder: &Path) -> Resu
     let steps = setting.steps.to_string();
     let mut train = Command::new(program);
     train.args(["train", bench.of, "-q", "--data", bench.data, "--threads", &threads, "--steps", &steps]);
+    if bench.data == "text" {
+        train.arg("--data-dir").arg(write_sentences(folder)?);
+    }
     train.args(bench.settings.iter().flat_map(|setting| ["--set", setting]));
     train.args(["--set", &format!("train.batch_size={}", setting.batch)]);
     train.args(["--set", &format!("train.log_every={every}")]);
     train.args(["--set", &format!("train.sample_every={steps}")]);
     train.args(["--set", &format!("train.checkpoint_every={steps}")]);
-    train.args(["--set", &format!("data.limit={IMAGES}"), "--set", "data.validation=100"]);
+    train.args(["--set", &format!("data.limit={IMAGES}")]);
+    train.args(["--set", &format!("data.validation={VALIDATION}")]);
     if setting.in_phases() {
         train.arg("--profile");
     }
@@ -83,8 +98,50 @@ pub(super) fn ours(program: &Path, setting: &Setting<'_>, folder: &Path) -> Resu
     }
 
     let sampling = if setting.sampling { sample(program, &run, &threads)? } else { f64::NAN };
-    let step = median(settled(&times).to_vec()) / every as f64;
-    Ok(Measured { step, first: first.unwrap_or(f64::NAN), peak, sampling, phases })
+    let step = step_time(&times, bench.period) / every as f64;
+    let sizes = sizes(&run.join("model.safetensors"))?;
+    Ok(Measured { step, sizes, first: first.unwrap_or(f64::NAN), peak, sampling, phases })
+}
+
+/// Number of values of every tensor in a safetensors file, ascending.
+fn sizes(path: &Path) -> Result<Vec<u64>> {
+    let bytes = fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
+    sizes_in(&bytes).with_context(|| format!("{} is no safetensors file", path.display()))
+}
+
+/// [`sizes`] of a file's contents: the length of the header, a header in JSON, then the values.
+fn sizes_in(bytes: &[u8]) -> Option<Vec<u64>> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let header: Value = serde_json::from_slice(header).ok()?;
+    // The entry `__metadata__` has no shape.
+    let shapes = header.as_object()?.values().filter_map(|entry| entry["shape"].as_array());
+    let mut sizes: Vec<u64> = shapes.map(|shape| shape.iter().filter_map(Value::as_u64).product()).collect();
+    sizes.sort_unstable();
+    Some(sizes)
+}
+
+/// Writes [`sentences`] as a data set of texts and returns its folder.
+fn write_sentences(folder: &Path) -> Result<PathBuf> {
+    let folder = folder.join("sentences");
+    fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    let lines = sentences();
+    let (train, test) = lines.split_at(IMAGES + VALIDATION);
+    for (name, lines) in [("train.txt", train), ("test.txt", test)] {
+        files::write(&folder.join(name), &(lines.join("\n") + "\n"))?;
+    }
+    Ok(folder)
+}
+
+/// Sentences of 9,999 words, as many as the Penn Treebank has. Its average sentence has 21 words, as these
+/// have; these have between 1 and 41. `sentences` in reference.py draws lengths from the same distribution.
+fn sentences() -> Vec<String> {
+    /// Consecutive words have distant numbers. It has no common factor with 9,999.
+    const STRIDE: usize = 7919;
+    let mut words = (0..).map(|place: usize| format!("w{}", place * STRIDE % 9999));
+    // Every sum of two numbers below 21 occurs equally often.
+    let lengths = (0..IMAGES + 2 * VALIDATION).map(|line| 1 + line % 21 + line / 21 % 21);
+    lengths.map(|length| words.by_ref().take(length).collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// The increase from each line of a log to the next, for values that only grow.
@@ -126,8 +183,15 @@ pub(super) fn theirs(python: &Path, root: &Path, setting: &Setting<'_>, folder: 
     let times: Vec<f64> =
         report["steps"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
     let (first, peak, sampling) = (number("first")?, number("peak")?, number("sampling")?);
-    let (step, phases) = (median(settled(&times).to_vec()), [f64::NAN; PHASES.len()]);
-    Ok(Measured { step, first, peak, sampling, phases })
+    let (step, phases) = (step_time(&times, setting.bench.period), [f64::NAN; PHASES.len()]);
+    let sizes = report["sizes"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+    Ok(Measured { step, sizes, first, peak, sampling, phases })
+}
+
+/// The median time of a step without the first fifth, over the means of `period` successive steps.
+fn step_time(times: &[f64], period: usize) -> f64 {
+    let means = settled(times).chunks_exact(period).map(|steps| steps.iter().sum::<f64>() / period as f64);
+    median(means.collect())
 }
 
 /// All times except the first fifth.
@@ -150,13 +214,44 @@ fn peak_memory(process: u32) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn excludes_the_first_steps() {
         let times = [9.0, 9.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 2.0, 2.0];
-        assert_eq!(median(settled(&times).to_vec()), 2.0);
-        assert!(median(settled(&[]).to_vec()).is_nan());
+        assert_eq!(step_time(&times, 1), 2.0);
+        assert!(step_time(&[], 1).is_nan());
+    }
+
+    #[test]
+    fn a_step_that_alternates_counts_with_its_mean() {
+        let times = [7.0, 7.0, 1.0, 5.0, 1.0, 5.0, 1.0, 5.0, 1.0, 9.0];
+        assert_eq!(step_time(&times, 2), 3.0);
+    }
+
+    #[test]
+    fn sizes_are_products_of_shapes() {
+        let header = br#"{"__metadata__":{"a":"b"},"w":{"dtype":"F32","shape":[2,3]},"b":{"shape":[]}}"#;
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header);
+        file.extend([0_u8; 28]);
+        assert_eq!(sizes_in(&file).unwrap(), [1, 6]);
+        assert!(sizes_in(&file[..20]).is_none() && sizes_in(b"").is_none());
+    }
+
+    #[test]
+    fn sentences_have_the_vocabulary_and_the_mean_length_of_the_penn_treebank() {
+        let lines = sentences();
+        let of = |lines: &[String]| {
+            lines.iter().flat_map(|line| line.split(' ')).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (train, cycle) = (of(&lines[..IMAGES + VALIDATION]), of(&lines[..21 * 21]));
+        assert_eq!(train.iter().collect::<BTreeSet<_>>().len(), 9999);
+        assert_eq!(cycle.len(), 21 * 21 * 21);
+        assert_eq!(lines.iter().map(|line| line.split(' ').count()).max(), Some(41));
+        assert!(lines.len() > IMAGES + VALIDATION);
     }
 
     #[test]

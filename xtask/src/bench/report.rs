@@ -193,11 +193,17 @@ pub(super) fn document(tables: &str, options: &Options, torch: &str) -> Result<S
 
 {tables}
 Each pair is Waxwork's number / PyTorch's. The time of a step is the median over the steps of a
-round, without the first fifth of the steps. `torch.compile` compiles during this fifth, so the time
-for compiling does not count. Waxwork's step includes preparing the batch and writing a log line;
-PyTorch's includes neither. The time of the first step is measured from the start of the process. For
-both programs, the time for 10,000 samples includes reading the weights from a file and writing a
-NumPy file that is synced to the same disk, but not the start of the process.
+round, without the first fifth of the steps. If only every second step trains the generator, it is
+the median over the means of two successive steps. `torch.compile` compiles during the first fifth,
+so the time for compiling does not count. Waxwork's step includes preparing the batch and writing a
+log line; PyTorch's includes neither. The command checks that the tensors of both sides have the
+same sizes. PyTorch has the losses, penalties, dropout and number of updates of the recipe, and
+limits the norm of gradients if the recipe does. If the recipe keeps a moving average of all
+weights, PyTorch keeps one of the weights that samples are drawn from. `vae-ptb` trains on random
+words, with the vocabulary size and the average sentence length of the Penn Treebank. Neither side
+computes logits of padding. The time of the first step is measured from the start of the process.
+For both programs, the time for 10,000 samples includes reading the weights from a file and writing
+a NumPy file that is synced to the same disk, but not the start of the process.
 ",
         processor(),
         options.threads,
