@@ -156,9 +156,9 @@ Examples:
   waxwork traverse runs/RUN --dims 0 --out rows.csv   ten rows, from a model of tables
 
 Each row varies one latent dimension from −3 to 3 standard deviations, in ten steps; the others stay
-fixed. In a model with two groups of latents, a row that varies the second group moves the first with
-it, as the prior does. A model of tables writes ten rows per dimension, in the format of its training
-file.")]
+fixed. In a model with two groups of latents, a row that varies the second group also moves the
+first, as the prior does. A model of tables writes ten rows per dimension, in the format of its
+training file.")]
 pub(crate) struct TraverseArguments {
     #[command(flatten)]
     pub(crate) run: RunArg,
