@@ -26,10 +26,6 @@ pub struct ClipSize {
 }
 
 /// Clips `(N, T, C, H, W)` → features of frames `(N·T, features)` and of clips `(N, features, 1, T)`.
-///
-/// The first convolution sees each frame and, as further channels, its difference from the previous frame. So the
-/// direction of a motion, or a colour that changes, shows in a few pixels, and need not be found by comparing
-/// features of whole frames.
 #[derive(Clone, Debug)]
 pub struct ClipDown {
     frames: usize,
@@ -58,7 +54,7 @@ impl ClipDown {
     ) -> Result<Self> {
         let ClipSize { width, features, blocks } = size;
         let tower = Tower { width, blocks: 0 };
-        let inputs = (2 * image.channels, image);
+        let inputs = (image.channels, image);
         let (down, values) = ConvDown::fitted(scope.enter("down"), inputs, tower, batch_norm, style, key)?;
         Ok(Self {
             frames,
@@ -87,7 +83,7 @@ impl ClipDown {
     /// # Errors
     /// [`waxwork_core::Error::NoDirectionalDerivative`] if a derivative has to pass through batch norm.
     pub fn propagate(&self, clips: &Dual, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<(Dual, Dual)> {
-        let frames = clips.linear(|x| Ok(with_differences(x)?.flatten(0, 1)?))?;
+        let frames = clips.linear(|x| Ok(x.flatten(0, 1)?))?;
         let maps = self.down.propagate(&frames, None, mode)?;
         let frames = self.project.propagate(&maps, mode)?.activate(self.activation)?;
         let mut clip = frames.linear(|x| {
@@ -108,11 +104,7 @@ impl ClipDown {
     /// If a constant cannot be stored.
     pub fn export(&self, mut scope: GraphScope<'_>, clips: &Value, image: ImageShape) -> Result<Value> {
         let ImageShape { channels, height, width } = image;
-        let (first, earlier) = (scope.columns(clips, 0, 1), scope.columns(clips, 0, self.frames - 1));
-        let previous = scope.beside(&first, Some(&earlier));
-        let differences = scope.node("Sub", &[clips, &previous], &[]);
-        let both = scope.node("Concat", &[clips, &differences], &[("axis", Attribute::Int(2))]);
-        let frames = scope.regroup(&both, &[2 * channels, height, width]);
+        let frames = scope.regroup(clips, &[channels, height, width]);
         let maps = self.down.export(scope.enter("down"), &frames)?;
         let maps = scope.flatten(&maps);
         let frames = self.project.export(scope.enter("project"), &maps, self.activation)?;
@@ -122,13 +114,6 @@ impl ClipDown {
         let clip = self.mix.export(scope.enter("mix"), &clip, self.activation)?;
         self.blocks.export(scope.enter("blocks"), &clip)
     }
-}
-
-/// Clips `(N, T, C, H, W)` → `(N, T, 2C, H, W)`: each frame, then its difference from the previous frame, which is
-/// 0 for the first frame.
-fn with_differences(clips: &Tensor) -> Result<Tensor> {
-    let previous = Tensor::cat(&[clips.narrow(1, 0, 1)?, clips.narrow(1, 0, clips.dim(1)? - 1)?], 1)?;
-    Ok(Tensor::cat(&[clips, &(clips - previous)?], 2)?)
 }
 
 /// Two vectors per clip → clips `(N, T, C, H, W)`. One vector, the motion, differs from frame to frame: 1-D
@@ -360,8 +345,7 @@ mod tests {
     ///
     /// def down(net, clips, planes):                # (N, T, 1, 8, 8), (N, 2)
     ///     n, t = clips.shape[:2]
-    ///     both = np.concatenate([clips, np.diff(clips, axis=1, prepend=clips[:, :1])], 2)
-    ///     maps = leaky(net.halve("down.0.conv", both.reshape(n * t, *both.shape[2:]), 2))
+    ///     maps = leaky(net.halve("down.0.conv", clips.reshape(n * t, *clips.shape[2:]), 2))
     ///     frames = leaky(net.linear("project", maps.reshape(n * t, -1), 6))
     ///     clip = frames.reshape(n, t, 6).transpose(0, 2, 1)
     ///     clip = np.concatenate([clip, np.repeat(planes[:, :, None], t, 2)], 1)
@@ -416,8 +400,8 @@ mod tests {
         fill(&params.finish().unwrap());
         let clips = Dual::constant(wave(&[2, 4, 1, 8, 8], 9.0));
         let (frames, clip) = down.propagate(&clips, Some(&wave(&[2, 2], 8.0)), Mode::Eval).unwrap();
-        near(seen(&frames.value), [-1.853717616e-02, -8.351078469e-02]);
-        near(seen(&clip.value), [9.613874470e-02, 1.978983802e-01]);
+        near(seen(&frames.value), [-3.388104561e-02, -7.086036776e-02]);
+        near(seen(&clip.value), [-2.655840322e-01, 3.156700842e-01]);
 
         let mut params = ParamSet::fresh_with(1, &Device::Cpu, DType::F64);
         let up = ClipUp::new(params.root(), CLIP, (3, 5), SIZE, NormKind::None, style, "k").unwrap();
