@@ -9,22 +9,18 @@ from networks_text import SequenceBlock
 
 
 class ClipDown(nn.Module):
-    """Clips (N, T, C, 32, 32) to the features of frames (N, T, features) and of clips (N, features, T).
-
-    Each frame is seen beside its difference from the previous frame."""
+    """Clips (N, T, C, 32, 32) to the features of frames (N, T, features) and of clips (N, features, T)."""
 
     def __init__(self, channels, width, features, activation, wrap=lambda layer: layer):
         super().__init__()
-        widths = [2 * channels, width, 2 * width, 4 * width]
+        widths = [channels, width, 2 * width, 4 * width]
         layers = [[wrap(nn.Conv2d(a, b, 4, 2, 1)), activation()] for a, b in zip(widths, widths[1:])]
         self.down = nn.Sequential(*sum(layers, []), nn.Flatten(), wrap(nn.Linear(4 * width * 16, features)), activation())
         self.mix = nn.Sequential(wrap(nn.Conv1d(features, features, 5, padding=2)), activation())
         self.blocks = nn.Sequential(*(SequenceBlock(features, wrap) for _ in range(2)))
 
     def forward(self, clips):
-        differences = clips - torch.cat([clips[:, :1], clips[:, :-1]], 1)
-        both = torch.cat([clips, differences], 2)
-        frames = self.down(both.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        frames = self.down(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
         return frames, self.blocks(self.mix(frames.transpose(1, 2)))
 
 
