@@ -349,7 +349,7 @@ fn labels_are_obeyed() {
 fn a_convolutional_gan_learns_sequences_of_one_repeated_token() {
     let config = GAN.replace("channels=4", "channels=16").replace("channels=5", "channels=16");
     let config = config.replace("latent_dim=2", "latent_dim=8").replace("pack=2", "n_critic=3");
-    let model = train(&config, "lr=0.002\nbetas=[0.5,0.9]", 2100);
+    let model = train(&config, "lr=0.002\nbetas=[0.5,0.9]", 2400);
     let samples = read(&model.sample(&SampleRequest::new(1, 400)).unwrap());
     let valid = share(&samples, is_valid);
     assert!(valid > 0.9, "{valid}: {:?}", &samples[..20]);

@@ -3,7 +3,8 @@
 //!
 //! The generator is ChaCha8 (Bernstein 2008). Its 256-bit key is `seed ‖ step ‖ SHA-256(name)[..16]` and its
 //! nonce is the sample index, so the streams of two samples never overlap. Normal variates use the pure-Rust
-//! `libm`, so their bits are the same on every platform.
+//! `libm`, so their bits are the same on every platform. Gumbel variates use the logarithm of the kernels, whose bits are
+//! the same on every processor, but not in a browser.
 
 use candle_core::{Device, Shape, Tensor};
 use rand_chacha::ChaCha8Rng;
@@ -82,7 +83,9 @@ impl Stream {
     /// Standard Gumbel values, −ln(−ln u) of a uniform u in (0, 1), shape `(indices.len(), ..sample)`; row
     /// `r` is a function of `indices[r]` alone.
     pub fn gumbel(&self, indices: &[u64], sample: impl Into<Shape>, device: &Device) -> Result<Tensor> {
-        self.tensor(indices, &sample.into(), device, Draws::gumbel)
+        let sample = sample.into();
+        let bits = self.rows(indices, &sample, Draws::bits);
+        Ok(Tensor::from_vec(waxwork_kernels::gumbel(&bits), dims(indices, &sample), device)?)
     }
 
     /// A permutation of `0..n` (Fisher–Yates).
@@ -119,9 +122,19 @@ impl Stream {
         device: &Device,
         draw: impl Fn(&mut Draws) -> f32 + Sync,
     ) -> Result<Tensor> {
+        Ok(Tensor::from_vec(self.rows(indices, sample, draw), dims(indices, sample), device)?)
+    }
+
+    /// The draws of each index, in order.
+    fn rows<T: Copy + Default + Send>(
+        &self,
+        indices: &[u64],
+        sample: &Shape,
+        draw: impl Fn(&mut Draws) -> T + Sync,
+    ) -> Vec<T> {
         let per_sample = sample.elem_count();
-        let mut values = vec![0f32; indices.len() * per_sample];
-        let fill = |(row, &index): (&mut [f32], &u64)| {
+        let mut values = vec![T::default(); indices.len() * per_sample];
+        let fill = |(row, &index): (&mut [T], &u64)| {
             let mut draws = self.at(index);
             row.iter_mut().for_each(|value| *value = draw(&mut draws));
         };
@@ -132,10 +145,13 @@ impl Stream {
         } else {
             values.par_chunks_exact_mut(per_sample).zip(indices).for_each(fill);
         }
-        let mut dims = vec![indices.len()];
-        dims.extend_from_slice(sample.dims());
-        Ok(Tensor::from_vec(values, dims, device)?)
+        values
     }
+}
+
+/// The shape of the draws of several indices.
+fn dims(indices: &[u64], sample: &Shape) -> Vec<usize> {
+    std::iter::once(indices.len()).chain(sample.dims().iter().copied()).collect()
 }
 
 /// The draws of one sample, in order.
@@ -177,8 +193,7 @@ impl Draws {
 
     /// Standard Gumbel: −ln(−ln u) of a uniform u in (0, 1).
     pub fn gumbel(&mut self) -> f32 {
-        let u = (f64::from(self.bits()) + 0.5) * (1.0 / 4_294_967_296.0);
-        -libm::log(-libm::log(u)) as f32
+        waxwork_kernels::gumbel_of(self.bits())
     }
 
     /// Uniform in `0..n` without bias (Lemire 2019).
@@ -252,6 +267,24 @@ mod tests {
         assert!((moment(4) - 3.0).abs() < 4.0 * (96.0 / n).sqrt(), "kurtosis {}", moment(4));
         let beyond_two = v.iter().filter(|x| x.abs() > 2.0).count() as f64 / n;
         assert!((beyond_two - 0.0455).abs() < 0.001, "tail {beyond_two}");
+    }
+
+    /// The formula in f64, in both tails and between, one at a time and many at once.
+    #[test]
+    fn gumbel_values_are_those_of_the_formula() {
+        let stream = Stream::new(0, "formula", 0);
+        let mut draws = stream.at(3);
+        let mut bits: Vec<u32> = (0..1000).map(|_| draws.bits()).collect();
+        bits.extend([0, 1, 1 << 31, (1 << 31) - 1, u32::MAX - 1, u32::MAX]);
+        for (bits, value) in bits.iter().zip(waxwork_kernels::gumbel(&bits)) {
+            let u = (f64::from(*bits) + 0.5) / 4_294_967_296.0;
+            let want = -libm::log(-libm::log(u));
+            assert!((f64::from(value) - want).abs() < 1e-6 * (1.0 + want.abs()), "{value}, not {want}");
+            assert_eq!(value.to_bits(), waxwork_kernels::gumbel_of(*bits).to_bits());
+        }
+        let many = values(&stream.gumbel(&[3], 5, &Device::Cpu).unwrap());
+        let mut draws = stream.at(3);
+        assert_eq!(many, (0..5).map(|_| draws.gumbel()).collect::<Vec<_>>());
     }
 
     #[test]

@@ -7,12 +7,12 @@ use super::policy::only_policy;
 use waxwork_core::params::{Init, Scope};
 use waxwork_core::{Error, Mode, Result, SampleSpec, StepContext};
 use waxwork_kernels::{Activation, with_planes};
-use waxwork_nn::dual::Dual;
 use waxwork_nn::layers::{Conv1d, Linear, Weight, WeightInit, WeightStyle};
 use waxwork_nn::nets::{
     ClipDown, ClipSize, ConvDown, Maxout, Mlp, ResidualDown, SequenceBlocks, Style, Tower, WaveDown, halved,
     needs_waveform,
 };
+use waxwork_nn::signal::Signal;
 use waxwork_nn::tokens::needs_tokens;
 
 /// A discriminator, or critic.
@@ -55,9 +55,9 @@ enum Body {
 /// What a body makes of samples.
 struct Seen {
     /// Features of samples, `(N, ..)`.
-    samples: Dual,
+    samples: Signal,
     /// The logits of their frames, `(N, T)`, if they are clips.
-    frames: Option<Dual>,
+    frames: Option<Signal>,
 }
 
 /// How a discriminator uses labels.
@@ -262,28 +262,29 @@ impl Discriminator {
         labels: Option<&Tensor>,
         mode: Mode<'_>,
     ) -> Result<DiscriminatorOutput> {
-        let seen = self.features(&Dual::constant(images.clone()), labels, mode)?;
+        let seen = self.features(&Signal::value(images.clone()), labels, mode)?;
         let classes = match &self.labels {
             Labels::Classifier(linear) => {
-                Some(linear.forward(&seen.samples.value, Activation::Identity, mode)?)
+                Some(linear.forward(&seen.samples.tensor, Activation::Identity, mode)?)
             }
             _ => None,
         };
-        Ok(DiscriminatorOutput { logits: self.logits(&seen, labels, mode)?.value, classes })
+        Ok(DiscriminatorOutput { logits: self.logits(&seen, labels, mode)?.tensor, classes })
     }
 
-    /// The logits of samples, with their derivative along a direction, as in [`DiscriminatorOutput`].
+    /// The logits of a signal of samples, as in [`DiscriminatorOutput`].
     ///
     /// # Errors
-    /// [`waxwork_core::Error::NoDirectionalDerivative`] if the body has batch norm.
-    pub fn propagate(&self, images: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
+    /// [`waxwork_core::Error::NoDirectionalDerivative`] if a derivative follows and the body has batch norm or
+    /// maxout.
+    pub fn propagate(&self, images: &Signal, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Signal> {
         self.logits(&self.features(images, labels, mode)?, labels, mode)
     }
 
     /// Samples `(N, ..)` → features `(N, ..)`, in the shape that the body gives them.
-    fn features(&self, images: &Dual, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Seen> {
+    fn features(&self, images: &Signal, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Seen> {
         let planes = labels.filter(|_| matches!(self.labels, Labels::Planes));
-        let beside = |images: &Dual| -> Result<Dual> {
+        let beside = |images: &Signal| -> Result<Signal> {
             let Some(labels) = labels else { return Ok(images.clone()) };
             let still = labels.zeros_like()?;
             let of = |constant: bool| if constant { labels } else { &still };
@@ -295,7 +296,7 @@ impl Discriminator {
                 _ => Ok(images.clone()),
             }
         };
-        let packed_rows = || -> Result<Dual> {
+        let packed_rows = || -> Result<Signal> {
             let rows = beside(images)?;
             match self.pack {
                 1 => Ok(rows),
@@ -305,7 +306,7 @@ impl Discriminator {
         let samples = match &self.body {
             Body::Clip { down, critic } => {
                 let (frames, samples) = down.propagate(images, planes, mode)?;
-                let n = images.value.dim(0)?;
+                let n = images.tensor.dim(0)?;
                 let frames = critic.propagate(&frames, mode)?.linear(|x| Ok(x.reshape((n, ()))?))?;
                 return Ok(Seen { samples, frames: Some(frames) });
             }
@@ -325,7 +326,7 @@ impl Discriminator {
     }
 
     /// Stacks images `(N, C, H, W)` that are judged together as channels: `(N / pack, pack · C, H, W)`.
-    fn packed(&self, images: &Dual) -> Result<Dual> {
+    fn packed(&self, images: &Signal) -> Result<Signal> {
         if self.pack == 1 {
             return Ok(images.clone());
         }
@@ -336,7 +337,7 @@ impl Discriminator {
     }
 
     /// Features `(N, …)` → `(N)`, or `(N, 2T)` for clips.
-    fn logits(&self, seen: &Seen, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
+    fn logits(&self, seen: &Seen, labels: Option<&Tensor>, mode: Mode<'_>) -> Result<Signal> {
         let features = &seen.samples;
         let mut logits = self.output.propagate(features, mode)?.linear(|x| Ok(x.squeeze(1)?))?;
         if let (Labels::Embedding(embedding), Some(labels)) = (&self.labels, labels) {
@@ -346,7 +347,7 @@ impl Discriminator {
         let Some(frames) = &seen.frames else { return Ok(logits) };
         // Each frame's logit is one of T. The clip's logit occurs T times, so that both critics weigh the same
         // in a mean.
-        let count = frames.value.dim(1)?;
+        let count = frames.tensor.dim(1)?;
         let of_clip =
             logits.linear(|x| Ok(x.unsqueeze(1)?.repeat((1, count))?.pad_with_zeros(1, 0, count)?))?;
         of_clip.add(&frames.linear(|x| Ok(x.pad_with_zeros(1, count, 0)?))?)

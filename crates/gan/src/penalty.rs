@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::Discriminator;
 use waxwork_core::Mode;
 use waxwork_core::{Loss, Result, StepContext};
-use waxwork_nn::dual::Dual;
 use waxwork_nn::loss;
+use waxwork_nn::signal::{Signal, Trace};
 
 /// A penalty on the norm of the discriminator's gradient with respect to its input.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -109,8 +109,11 @@ fn gradient_norm(
     labels: Option<&Tensor>,
 ) -> Result<Tensor> {
     let images = Var::from_tensor(&images.detach())?;
-    let logits = per_sample(&frozen.forward(&images, labels, Mode::Frozen)?.logits)?;
+    let trace = Trace::default();
+    let traced = Signal::traced(images.as_tensor().clone(), &trace);
+    let logits = per_sample(&frozen.propagate(&traced, labels, Mode::Frozen)?.tensor)?;
     let gradients = logits.sum_all()?.backward()?;
+    drop(logits);
     let gradient = match gradients.get(&images) {
         Some(gradient) => gradient.detach(),
         None => images.as_detached_tensor().zeros_like()?,
@@ -123,9 +126,10 @@ fn gradient_norm(
     let mut per_pack = vec![1; packed.rank()];
     per_pack[0] = length.elem_count();
     let direction = packed.broadcast_div(&length.reshape(per_pack)?)?.reshape(images.shape())?;
-    let along = Dual::along(images.as_detached_tensor(), direction);
-    let Dual { value, tangent } = discriminator.propagate(&along, labels, Mode::Frozen)?;
-    per_sample(&tangent.map_or_else(|| value.zeros_like(), Ok)?)
+    let along = Signal::along(direction, &trace);
+    let norm = per_sample(&discriminator.propagate(&along, labels, Mode::Frozen)?.tensor);
+    debug_assert!(trace.is_used_up(), "both passes go through the same activations");
+    norm
 }
 
 /// The mean of each sample's logits, `(N)`, if it has more than one. A clip of T frames has 2T of them: T

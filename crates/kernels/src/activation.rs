@@ -78,6 +78,11 @@ impl Activation {
         self == Self::Identity
     }
 
+    /// Whether the slope is constant on either side of 0.
+    pub fn is_piecewise_linear(self) -> bool {
+        matches!(self, Self::Identity | Self::Relu | Self::LeakyRelu(_))
+    }
+
     /// Splits the activation into the part that a kernel can fuse, whose gradient follows from its output,
     /// and the part that must be applied after the kernel.
     pub(crate) fn split(self) -> (Self, Self) {

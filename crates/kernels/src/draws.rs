@@ -1,9 +1,11 @@
-//! Draws from softmax distributions, one per row, by uniform numbers that the caller provides.
+//! Draws from softmax distributions, one per row, by uniform numbers that the caller provides, and Gumbel noise
+//! from random bits.
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use crate::buffer::{by_dtype, elements};
+use crate::elementwise::TASK_LEN;
 use crate::embedding::largest;
 use crate::error::{Error, Result};
 use crate::float::Float;
@@ -38,6 +40,32 @@ pub fn draw(logits: &Tensor, temperature: f64, uniforms: &[f32]) -> Result<Vec<u
         return Ok(largest(&logits)?.to_vec1()?);
     }
     Ok(by_dtype!(logits.dtype(), T => positions::<T>(&logits, width, temperature, uniforms)?))
+}
+
+/// Standard Gumbel values −ln(−ln u), each from 32 random bits, for u = (bits + ½) / 2³².
+pub fn gumbel(bits: &[u32]) -> Vec<f32> {
+    let mut out = vec![0f32; bits.len()];
+    out.par_chunks_mut(TASK_LEN).zip(bits.par_chunks(TASK_LEN)).for_each(|(out, bits)| {
+        simd(
+            #[inline(always)]
+            || {
+                for (out, &bits) in out.iter_mut().zip(bits) {
+                    *out = gumbel_of(bits);
+                }
+            },
+        );
+    });
+    out
+}
+
+/// One value of [`gumbel`].
+#[inline(always)]
+pub fn gumbel_of(bits: u32) -> f32 {
+    const UNIT: f32 = 1.0 / 4_294_967_296.0;
+    // u and 1 − u each keep the digits of an f32, so neither tail loses any.
+    let (u, rest) = ((bits as f32 + 0.5) * UNIT, (!bits as f32 + 0.5) * UNIT);
+    let (low, high) = (-Float::log(u), (rest / u).log1p_unit());
+    -Float::log(if bits < 1 << 31 { low } else { high })
 }
 
 fn positions<T: Float>(

@@ -1,6 +1,6 @@
 //! Fast CPU kernels for candle, with gradients on candle's tape.
 //!
-//! Every function takes tensors and returns tensors. On the CPU it runs a kernel of this crate, in f32 (fast)
+//! Nearly every function takes tensors and returns tensors. On the CPU it runs a kernel of this crate, in f32 (fast)
 //! or f64 (the same code, slower, for tests and finite differences). On other devices it runs the same
 //! operation composed of candle's operations (the private module `composed`); the tests compare the two.
 //! Gradients come from custom operations, and only arguments that are on the tape get one. They are
@@ -50,6 +50,7 @@ mod activate;
 mod activation;
 mod adam;
 mod adam_step;
+mod add_scaled;
 mod bound;
 mod buffer;
 mod composed;
@@ -77,6 +78,7 @@ mod matrix;
 mod maxout;
 mod mirror;
 mod norm;
+mod norm_rows;
 mod packed;
 mod panels;
 mod parametric_op;
@@ -103,22 +105,23 @@ mod winograd;
 #[cfg(test)]
 mod tests;
 
-pub use activate::activate;
+pub use activate::{activate, activate_tangent};
 pub use activation::Activation;
 pub use adam::AdamStep;
 pub use adam_step::{adam_step, sum_squares};
+pub use add_scaled::add_scaled;
 pub use bound::soft_bound;
 pub use composed::row_norm;
 pub use conv::conv2d;
 pub use conv_transpose::conv_transpose2d;
 pub use count::multiply_adds;
-pub use draws::draw;
+pub use draws::{draw, gumbel, gumbel_of};
 pub use embedding::{embedding, largest};
 pub use error::{Error, Result};
 pub use exponential::{exp, log};
 pub use gru::{gru, gru_step};
 pub use linear::{linear, linear_to};
-pub use loss::{bce_with_logits_sum, gaussian_kl, reparameterize, softplus};
+pub use loss::{bce_with_logits_sum, gaussian_kl, reparameterize, softplus, squared_error_sum};
 pub use lstm::{lstm, lstm_step};
 pub use matmul::matmul;
 pub use maxout::maxout;

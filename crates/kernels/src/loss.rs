@@ -38,6 +38,22 @@ pub fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> 
     Ok(tape::apply2(&logits.contiguous()?, &targets.contiguous()?, BceOp)?)
 }
 
+/// Σ (x − y)² over all but the first dimension: x and y (N, …) → (N). Differentiable in both.
+///
+/// # Errors
+/// [`Error::Input`] if shapes or types differ, or x has no dimension.
+pub fn squared_error_sum(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    same_shape("the second term of a squared error", x, y)?;
+    if x.rank() == 0 {
+        let (expected, found) = ("a batch".into(), x.shape().clone());
+        return Err(Error::Input { what: "the first term of a squared error", expected, found });
+    }
+    if !runs_on_cpu_kernels(x.device()) {
+        return composed::squared_error_sum(x, y);
+    }
+    Ok(tape::apply2(&x.contiguous()?, &y.contiguous()?, SquaredErrorOp)?)
+}
+
 /// KL(N(μ, σ²) ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) per element, in nats, for mean and log_var of equal
 /// shape. Differentiable in both.
 ///
@@ -82,33 +98,37 @@ fn pair<T: Float>(first: Option<Vec<T>>, second: Option<Vec<T>>, shape: &Shape) 
     Ok((shaped(first)?, shaped(second)?))
 }
 
+/// Σ f(x, y) over each of the rows of two arguments.
+fn row_sums<T: Float>(x: &[T], y: &[T], samples: usize, f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+    let columns = x.len() / samples.max(1);
+    let rows = (TASK_LEN / columns.max(1)).max(1);
+    let mut sums = vec![T::ZERO; samples];
+    sums.par_chunks_mut(rows).enumerate().for_each(|(index, sums)| {
+        for (row, sum) in sums.iter_mut().enumerate() {
+            let start = (index * rows + row) * columns;
+            let (x, y) = (&x[start..start + columns], &y[start..start + columns]);
+            let total = simd(
+                #[inline(always)]
+                || sum2(x, y, &f),
+            );
+            *sum = T::from_f64(total);
+        }
+    });
+    sums
+}
+
 struct BceOp;
 
 impl BceOp {
     fn forward<T: Float>(logits: &[T], targets: &[T], samples: usize) -> Vec<T> {
-        let columns = logits.len() / samples.max(1);
-        let rows = (TASK_LEN / columns.max(1)).max(1);
-        let mut sums = vec![T::ZERO; samples];
-        sums.par_chunks_mut(rows).enumerate().for_each(|(index, sums)| {
-            for (row, sum) in sums.iter_mut().enumerate() {
-                let start = (index * rows + row) * columns;
-                let (x, t) = (&logits[start..start + columns], &targets[start..start + columns]);
-                // softplus(x) − x·t is the stable form max(x, 0) + log(1 + exp(−|x|)) − x·t.
-                let total = simd(
-                    #[inline(always)]
-                    || {
-                        sum2(
-                            x,
-                            t,
-                            #[inline(always)]
-                            |x, t| (-x).fma(t, x.softplus()),
-                        )
-                    },
-                );
-                *sum = T::from_f64(total);
-            }
-        });
-        sums
+        // softplus(x) − x·t is the stable form max(x, 0) + log(1 + exp(−|x|)) − x·t.
+        row_sums(
+            logits,
+            targets,
+            samples,
+            #[inline(always)]
+            |x: T, t| (-x).fma(t, x.softplus()),
+        )
     }
 
     fn backward<T: Float>(logits: &Tensor, targets: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
@@ -158,6 +178,63 @@ impl CustomOp2 for BceOp {
 
     fn bwd(&self, logits: &Tensor, targets: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
         by_dtype!(logits.dtype(), T => Self::backward::<T>(logits, targets, grad))
+    }
+}
+
+struct SquaredErrorOp;
+
+impl SquaredErrorOp {
+    fn forward<T: Float>(x: &[T], y: &[T], samples: usize) -> Vec<T> {
+        row_sums(
+            x,
+            y,
+            samples,
+            #[inline(always)]
+            |x, y| (x - y) * (x - y),
+        )
+    }
+
+    fn backward<T: Float>(x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+        let shape = x.shape();
+        let (for_x, for_y) = (x.track_op(), y.track_op());
+        elements!(T; x, y, grad);
+        let slopes = |x: &[T], y: &[T]| {
+            map2_rows(
+                x,
+                y,
+                grad,
+                #[inline(always)]
+                |x: T, y, g| {
+                    let apart = x - y;
+                    (apart + apart) * g
+                },
+            )
+        };
+        pair(for_x.then(|| slopes(x, y)), for_y.then(|| slopes(y, x)), shape)
+    }
+}
+
+impl CustomOp2 for SquaredErrorOp {
+    fn name(&self) -> &'static str {
+        "waxwork-squared-error-sum"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let samples = l1.dims()[0];
+        let out = by_dtype!(s1.dtype(), T => {
+            T::to_cpu_storage_owned(Self::forward::<T>(slice(s1, l1)?, slice(s2, l2)?, samples))
+        });
+        Ok((out, Shape::from(samples)))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Pair> {
+        by_dtype!(x.dtype(), T => Self::backward::<T>(x, y, grad))
     }
 }
 

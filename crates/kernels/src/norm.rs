@@ -1,7 +1,8 @@
 //! Batch normalisation fused with the activation that follows it.
 //!
 //! One task handles a few neighbouring channels. Their elements stay in the cache between the passes for
-//! mean, variance and result, and form runs that are long enough for hardware prefetching.
+//! mean, variance and result, and form runs that are long enough for hardware prefetching. Rows of features,
+//! (N, C), take another path with the same bits ([`crate::norm_rows`]).
 #![expect(unsafe_code, reason = "each task writes the planes of its channels, which are not one slice")]
 
 use std::ops::Range;
@@ -18,6 +19,7 @@ use crate::composed;
 use crate::device::runs_on_cpu_kernels;
 use crate::error::{Error, Result};
 use crate::float::Float;
+use crate::norm_rows::{COLUMNS, Columns};
 use crate::simd::simd;
 use crate::sums::{Lanes, SUM_BLOCK, add3};
 use crate::tape;
@@ -195,6 +197,11 @@ impl Planes {
         }
     }
 
+    /// Columns of rows of features.
+    fn columns(self, first: usize, count: usize) -> Columns {
+        Columns { rows: self.samples, stride: self.channels, first, count }
+    }
+
     fn all(self) -> usize {
         self.samples * self.channels * self.len
     }
@@ -205,6 +212,11 @@ impl BatchNormOp {
         let given = if self.fixed { self.statistics.get() } else { None };
         let count = (planes.samples * planes.len) as f64;
         let mut found = vec![(0.0, 0.0); planes.channels];
+        if planes.len == 1 {
+            let y = self.rows_forward(x, [gamma, beta], planes, given, &mut found);
+            self.keep(found);
+            return y;
+        }
         // SAFETY: the tasks write each plane of each channel once, and these make up the output.
         let y = unsafe {
             build_raw(planes.all(), |out: Out<T>| {
@@ -237,12 +249,68 @@ impl BatchNormOp {
                 });
             })
         };
+        self.keep(found);
+        y
+    }
+
+    /// Keeps the statistics of the batch for the backward pass.
+    fn keep(&self, found: Vec<(f64, f64)>) {
         if !self.fixed {
             let (mean, var) = found.into_iter().unzip();
             // The forward pass runs once. A second one would compute the same values.
             let _ = self.statistics.set(Statistics { mean, var });
         }
-        y
+    }
+
+    /// [`BatchNormOp::forward`] for rows of features.
+    fn rows_forward<T: Float>(
+        &self,
+        x: &[T],
+        [gamma, beta]: [&[T]; 2],
+        planes: Planes,
+        given: Option<&Statistics>,
+        found: &mut [(f64, f64)],
+    ) -> Vec<T> {
+        // SAFETY: the tasks write the columns of each channel in all rows, and these make up the output.
+        unsafe {
+            build_raw(planes.all(), |out: Out<T>| {
+                found.par_chunks_mut(COLUMNS).enumerate().for_each(|(index, found)| {
+                    let columns = planes.columns(index * COLUMNS, found.len());
+                    let (mut means, mut scales, mut shifts) =
+                        ([T::ZERO; COLUMNS], [T::ZERO; COLUMNS], [T::ZERO; COLUMNS]);
+                    by_activation!(self.activation, f => simd(
+                        #[inline(always)]
+                        || {
+                            match given {
+                                Some(given) => {
+                                    for (i, found) in found.iter_mut().enumerate() {
+                                        *found =
+                                            (given.mean[columns.first + i], given.var[columns.first + i]);
+                                    }
+                                }
+                                None => columns.statistics(x, found),
+                            }
+                            for (i, (mean, var)) in found.iter().enumerate() {
+                                let scale = gamma[columns.first + i].to_f64() / (var + self.eps).sqrt();
+                                (means[i], scales[i]) = (T::from_f64(*mean), T::from_f64(scale));
+                                shifts[i] = beta[columns.first + i];
+                            }
+                            // Slices of one length, so that their bounds are checked once.
+                            let count = columns.count;
+                            let (means, scales, shifts) =
+                                (&means[..count], &scales[..count], &shifts[..count]);
+                            for row in 0..columns.rows {
+                                let x = &columns.of(x, row)[..count];
+                                let y = out.slice(row * columns.stride + columns.first, count);
+                                for (i, y) in y.iter_mut().enumerate().take(count) {
+                                    y.write(f.value((x[i] - means[i]).fma(scales[i], shifts[i])));
+                                }
+                            }
+                        },
+                    ));
+                });
+            })
+        }
     }
 
     fn backward<T: Float>(
@@ -260,6 +328,9 @@ impl BatchNormOp {
         elements!(T; x, gamma, y, grad);
         let mut sums = vec![[0.0; 2]; planes.channels];
         let each = |dx: Option<Out<T>>, sums: &mut Vec<[f64; 2]>| {
+            if planes.len == 1 {
+                return self.rows_backward([x, y, grad], gamma, planes, statistics, dx, sums);
+            }
             sums.par_chunks_mut(planes.group()).enumerate().for_each(|(index, sums)| {
                 let first = index * planes.group();
                 let channels = Channels { planes, first, fixed: self.fixed };
@@ -291,6 +362,59 @@ impl BatchNormOp {
         let vector =
             |place: usize| tensor(sums.iter().map(|s| T::from_f64(s[place])).collect(), planes.channels);
         Ok([dx, for_gamma.then(|| vector(1)).transpose()?, for_beta.then(|| vector(0)).transpose()?])
+    }
+
+    /// [`BatchNormOp::backward`] for rows of features: the gradients of β and γ, then that of x if it is
+    /// requested.
+    fn rows_backward<T: Float>(
+        &self,
+        [x, y, grad]: [&[T]; 3],
+        gamma: &[T],
+        planes: Planes,
+        statistics: &Statistics,
+        dx: Option<Out<T>>,
+        sums: &mut [[f64; 2]],
+    ) {
+        let rows = planes.samples as f64;
+        sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(index, sums)| {
+            let columns = planes.columns(index * COLUMNS, sums.len());
+            let mut means = [T::ZERO; COLUMNS];
+            for (mean, &given) in means.iter_mut().zip(&statistics.mean[columns.first..]).take(columns.count)
+            {
+                *mean = T::from_f64(given);
+            }
+            let (mut scales, mut shifts, mut slopes) =
+                ([T::ZERO; COLUMNS], [T::ZERO; COLUMNS], [T::ZERO; COLUMNS]);
+            by_activation!(self.activation, f => simd(
+                #[inline(always)]
+                || {
+                    let [plain, centred] = columns.gradient_sums([x, y, grad], &means, f);
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let inverse = 1.0 / (statistics.var[columns.first + i] + self.eps).sqrt();
+                        *sums = [plain[i], centred[i] * inverse];
+                        let [sum, sum_hat] = *sums;
+                        scales[i] = T::from_f64(gamma[columns.first + i].to_f64() * inverse);
+                        if !self.fixed {
+                            shifts[i] = T::from_f64(-sum / rows);
+                            slopes[i] = T::from_f64(-sum_hat * inverse / rows);
+                        }
+                    }
+                    let Some(dx) = dx else { return };
+                    let count = columns.count;
+                    let (means, scales, shifts, slopes) =
+                        (&means[..count], &scales[..count], &shifts[..count], &slopes[..count]);
+                    for row in 0..columns.rows {
+                        let [x, y, g] = [x, y, grad].map(|all| &columns.of(all, row)[..count]);
+                        // SAFETY: only this task writes these columns, which lie within `dx`.
+                        let dx = unsafe { dx.slice(row * columns.stride + columns.first, count) };
+                        for (i, dx) in dx.iter_mut().enumerate().take(count) {
+                            let g = f.gradient(y[i], g[i]) + shifts[i];
+                            dx.write(scales[i] * (x[i] - means[i]).fma(slopes[i], g));
+                        }
+                    }
+                },
+            ));
+        });
     }
 }
 

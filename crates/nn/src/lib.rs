@@ -3,8 +3,8 @@
 //!
 //! A layer takes its tensors from a [`ParamSet`](waxwork_core::ParamSet) when it is made, with PyTorch's
 //! names and shapes. Besides `forward`, a layer has `export`, which writes the same pass as nodes of an ONNX
-//! graph. If a gradient penalty needs it, the layer also has `propagate`, which carries a directional
-//! derivative along ([`dual`]).
+//! graph. If a gradient penalty needs it, the layer also has `propagate`, for a value and then for its
+//! derivative along a direction ([`signal`]).
 //!
 //! ```
 //! use waxwork_core::{Device, Mode, ParamSet, Tensor};
@@ -24,10 +24,10 @@
 //! ```
 
 pub mod augment;
-pub mod dual;
 pub mod head;
 pub mod layers;
 pub mod loss;
 pub mod nets;
 pub mod segments;
+pub mod signal;
 pub mod tokens;

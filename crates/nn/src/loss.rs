@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 
 use waxwork_core::Result;
 pub use waxwork_kernels::{bce_with_logits_sum, gaussian_kl, softplus};
-use waxwork_kernels::{exp, log};
+use waxwork_kernels::{exp, log, squared_error_sum};
 
 /// ln(2π).
 pub const LN_TWO_PI: f64 = 1.837_877_066_409_345_5;
@@ -27,9 +27,15 @@ pub fn gaussian_nll(x: &Tensor, mean: &Tensor, log_scale: &Tensor) -> Result<Ten
     Ok(standardised.sqr()?.affine(0.5, 0.5 * LN_TWO_PI)?.broadcast_add(log_scale)?)
 }
 
-/// [`gaussian_nll`] summed over each sample.
+/// [`gaussian_nll`] summed over each sample. `log_scale` is a single value, of any rank.
 pub fn gaussian_nll_sum(x: &Tensor, mean: &Tensor, log_scale: &Tensor) -> Result<Tensor> {
-    sum_per_sample(&gaussian_nll(x, mean, log_scale)?)
+    let log_scale = log_scale.reshape(1)?;
+    let values = x.elem_count() as f64 / x.dim(0)?.max(1) as f64;
+    // Multiplied twice, because the square of the inverse may be infinite.
+    let inverse = exp(&log_scale.neg()?)?;
+    let squares = squared_error_sum(x, mean)?.broadcast_mul(&inverse)?.broadcast_mul(&inverse)?;
+    let constant = log_scale.affine(values, values * 0.5 * LN_TWO_PI)?;
+    Ok(squares.affine(0.5, 0.0)?.broadcast_add(&constant)?)
 }
 
 /// log N(x; mean, exp(log_var)) summed over each sample.

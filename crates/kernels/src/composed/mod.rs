@@ -26,7 +26,8 @@ pub(crate) use adam::adam_step;
 pub use adam::row_norm;
 pub(crate) use norm::{batch_norm, batch_norm_with};
 pub(crate) use pointwise::{
-    activate, bce_with_logits_sum, exp, gaussian_kl, log, maxout, reparameterize, soft_bound, softplus,
+    activate, activate_tangent, add_scaled, bce_with_logits_sum, exp, gaussian_kl, log, maxout,
+    reparameterize, soft_bound, softplus, squared_error_sum,
 };
 pub(crate) use products::{conv_transpose2d, conv2d, linear, matmul};
 pub(crate) use recurrent::{gru, gru_step, lstm, lstm_step};

@@ -1,4 +1,4 @@
-//! Activations, maxout, losses, exp and log.
+//! Activations, scaled sums, maxout, losses, exp and log.
 
 use candle_core::Tensor;
 
@@ -12,6 +12,16 @@ pub(crate) fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
         return Ok(x.clone());
     }
     attach(value(&x.detach(), activation)?, &[x], ActivateBackward(activation))
+}
+
+/// The directional derivative of a piecewise linear activation with the output `y`, which is off the tape.
+pub(crate) fn activate_tangent(y: &Tensor, tangent: &Tensor, activation: Activation) -> Result<Tensor> {
+    Ok(gradient(activation, y, tangent)?)
+}
+
+/// x + scale · y.
+pub(crate) fn add_scaled(x: &Tensor, y: &Tensor, scale: f64) -> Result<Tensor> {
+    Ok(if scale == 1.0 { (x + y)? } else { (x + y.affine(scale, 0.0)?)? })
 }
 
 /// f(x) without a graph.
@@ -177,6 +187,11 @@ impl Backward for BceBackward {
             want(wanted[1], || logits.neg()?.broadcast_mul(&grad))?,
         ])
     }
+}
+
+/// Σ (x − y)² over each sample, with candle's gradient.
+pub(crate) fn squared_error_sum(x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    Ok((x - y)?.sqr()?.reshape((x.dim(0)?, ()))?.sum(1)?)
 }
 
 /// KL(N(μ, σ²) ‖ N(0, 1)) per element, with candle's gradient, which is correct for these operations.

@@ -405,4 +405,29 @@ proptest! {
             windows.check_transposed([n, 16 * c, 16 * o], image, extra, seed);
         }
     }
+
+    /// Minimal filtering along lines: kernels of five, on images of any height.
+    #[test]
+    fn filtered_lines_match_the_reference(
+        n in 1usize..4, c in 1usize..3, o in 1usize..3, height in 1usize..4, width in 1usize..19,
+        padding in both(0..4), seed: u64,
+    ) {
+        let (windows, image) = (Windows { kernel: [1, 5], stride: [1, 1], padding }, [height, width]);
+        if windows.map(image).is_some() {
+            windows.check_convolution([n, 16 * c, 16 * o], image, seed);
+        }
+        if windows.image(image, [0; 2]).is_some() {
+            windows.check_transposed([n, 16 * c, 16 * o], image, [0; 2], seed);
+        }
+    }
+}
+
+/// Constant channels beside a filtered line, as the networks of clips have them.
+#[test]
+fn planes_beside_a_filtered_line_are_channels() {
+    let (x, values, weight) = (random(1, &[2, 16, 1, 9]), random(2, &[2, 3]), random(3, &[16, 19, 1, 5]));
+    let whole = with_planes(&x, &values).unwrap();
+    let want = conv2d(&whole, &weight, None, [1; 2], [0, 2], Activation::Identity).unwrap();
+    let got = conv2d_with_planes(&x, &values, &weight, None, [1; 2], [0, 2], Activation::Identity).unwrap();
+    assert_close("with planes", &flat(&got), &flat(&want), 1e-12);
 }

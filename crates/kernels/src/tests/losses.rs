@@ -4,7 +4,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 
 use super::{assert_close, check, check_nan, flat, random};
-use crate::{bce_with_logits_sum, exp, gaussian_kl, log, reparameterize, soft_bound, softplus};
+use crate::{
+    bce_with_logits_sum, exp, gaussian_kl, log, reparameterize, soft_bound, softplus, squared_error_sum,
+};
 
 fn shape(dims: usize, n: usize, a: usize, b: usize) -> Vec<usize> {
     [n, a, b][..dims].to_vec()
@@ -33,6 +35,12 @@ proptest! {
         check_nan(&|t| bce_with_logits_sum(&t[0], &t[1]), &[logits, targets]);
 
         let (m, v, e) = (flat(&x), flat(&y), flat(&z));
+        let apart: Vec<f64> = m.iter().zip(&v).map(|(x, y)| (x - y) * (x - y)).collect();
+        let want: Vec<f64> = apart.chunks(apart.len() / n).map(|apart| apart.iter().sum()).collect();
+        assert_close("squared error", &flat(&squared_error_sum(&x, &y).unwrap()), &want, 1e-12);
+        check(&|t| squared_error_sum(&t[0], &t[1]), &[x.clone(), y.clone()]);
+        check_nan(&|t| squared_error_sum(&t[0], &t[1]), &[x.clone(), y.clone()]);
+
         let kl: Vec<f64> = m.iter().zip(&v).map(|(m, v)| 0.5 * (m * m + v.exp() - 1.0 - v)).collect();
         assert_close("kl", &flat(&gaussian_kl(&x, &y).unwrap()), &kl, 1e-12);
         check(&|t| gaussian_kl(&t[0], &t[1]), &[x.clone(), y.clone()]);
@@ -133,6 +141,7 @@ fn cross_entropy_has_the_values_of_pytorch() {
 fn shapes_that_do_not_fit_are_named() {
     let (a, b) = (random(1, &[2, 3]), random(2, &[3, 2]));
     assert!(bce_with_logits_sum(&a, &b).unwrap_err().to_string().contains("targets"));
+    assert!(squared_error_sum(&a, &b).unwrap_err().to_string().contains("squared error"));
     assert!(gaussian_kl(&a, &b).is_err() && reparameterize(&a, &a, &b).is_err());
     assert!(gaussian_kl(&a, &a.to_dtype(DType::F32).unwrap()).is_err());
 }

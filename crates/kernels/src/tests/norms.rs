@@ -87,3 +87,26 @@ fn rejects_and_names_mismatched_shapes() {
     assert!(error.contains("beta") && error.contains("[4]"), "{error}");
     assert!(batch_norm(&three, &three, &three, EPS, Activation::Relu).is_err());
 }
+
+/// Rows of features: several tasks of columns, the last with few, and more than one block of rows. Each mean
+/// and variance has the bits of a plain loop: running sums in f32 over 1,024 rows, whose totals are added in
+/// f64.
+#[test]
+fn rows_of_features_have_the_sums_of_a_plain_loop() {
+    let (rows, columns) = (1030, 70);
+    let inputs = [random(1, &[rows, columns]), (random(2, &[columns]) + 2.0).unwrap(), random(3, &[columns])];
+    check(&|t| Ok(batch_norm(&t[0], &t[1], &t[2], EPS, Activation::LeakyRelu(0.2))?.0), &inputs);
+    let single = inputs.each_ref().map(|x| x.to_dtype(DType::F32).unwrap());
+    let (_, mean, var) = batch_norm(&single[0], &single[1], &single[2], EPS, Activation::Identity).unwrap();
+    let x = single[0].to_vec2::<f32>().unwrap();
+    for column in 0..columns {
+        let total = |term: &dyn Fn(f32) -> f32| -> f64 {
+            let block = |rows: &[Vec<f32>]| rows.iter().fold(0f32, |sum, row| sum + term(row[column]));
+            x.chunks(1024).map(|rows| f64::from(block(rows))).sum()
+        };
+        let centre = total(&|x| x) / rows as f64;
+        let spread = total(&|x| (x - centre as f32) * (x - centre as f32)) / rows as f64;
+        let of = |values: &Tensor| values.to_vec1::<f32>().unwrap()[column].to_bits();
+        assert_eq!([of(&mean), of(&var)], [(centre as f32).to_bits(), (spread as f32).to_bits()], "{column}");
+    }
+}

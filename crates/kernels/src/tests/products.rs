@@ -4,7 +4,10 @@ use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 
 use super::{assert_close, bits, check, check_nan, flat, numbers, random, strided};
-use crate::{Activation, activate, linear, linear_to, matmul};
+use crate::simd::on_every_instruction_set;
+use crate::{
+    Activation, activate, activate_tangent, add_scaled, gumbel, gumbel_of, linear, linear_to, matmul,
+};
 
 const ACTIVATIONS: [Activation; 6] = [
     Activation::Identity,
@@ -181,6 +184,50 @@ fn activations_match_their_formulas_and_keep_nan() {
         let y = activate(&nan, activation).unwrap().to_vec1::<f32>().unwrap();
         assert!(y[0].is_nan() && y[1].is_finite(), "{activation:?}");
     }
+}
+
+/// The derivative along a direction equals the difference of two values, divided by a short step.
+#[test]
+fn tangents_of_activations_are_directional_derivatives() {
+    let (x, tangent) = ((random(5, &[3, 7, 11]) * 6.0).unwrap(), random(6, &[3, 7, 11]));
+    for activation in ACTIVATIONS.into_iter().filter(|activation| activation.is_piecewise_linear()) {
+        let y = activate(&x, activation).unwrap();
+        let moved = |by: f64| {
+            let x = (&x + (&tangent * by).unwrap()).unwrap();
+            flat(&activate(&x, activation).unwrap())
+        };
+        let want: Vec<f64> =
+            moved(1e-6).iter().zip(moved(-1e-6)).map(|(up, down)| (up - down) / 2e-6).collect();
+        let got = flat(&activate_tangent(&y, &tangent, activation).unwrap());
+        assert_close("tangent", &got, &want, 1e-8);
+        check(
+            &|t| activate_tangent(&y.to_dtype(t[0].dtype())?, &t[0], activation),
+            std::slice::from_ref(&tangent),
+        );
+    }
+    let curved = activate_tangent(&x, &tangent, Activation::Tanh).unwrap_err().to_string();
+    assert!(curved.contains("not piecewise linear"), "{curved}");
+    assert!(activate_tangent(&x, &random(6, &[3]), Activation::Relu).is_err());
+}
+
+/// In f32, one value at a time and many at once, on every instruction set of this machine.
+#[test]
+fn gumbel_values_have_the_same_bits_everywhere() {
+    let bits: Vec<u32> = (0..5000u32).map(|i| i.wrapping_mul(0x9E37_79B9)).collect();
+    let each: Vec<u32> = bits.iter().map(|bits| gumbel_of(*bits).to_bits()).collect();
+    let together = || gumbel(&bits).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    assert_eq!(together(), each);
+    on_every_instruction_set(together);
+}
+
+#[test]
+fn scaled_sums_match_their_formula() {
+    let inputs = [random(1, &[3, 5, 7]), random(2, &[3, 5, 7])];
+    let want: Vec<f64> = flat(&inputs[0]).iter().zip(flat(&inputs[1])).map(|(x, y)| x + 0.3 * y).collect();
+    assert_close("scaled sum", &flat(&add_scaled(&inputs[0], &inputs[1], 0.3).unwrap()), &want, 1e-15);
+    check(&|t| add_scaled(&t[0], &t[1], 0.3), &inputs);
+    check_nan(&|t| add_scaled(&t[0], &t[1], 0.3), &inputs);
+    assert!(add_scaled(&inputs[0], &random(2, &[3]), 0.3).is_err());
 }
 
 #[test]

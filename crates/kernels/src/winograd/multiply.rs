@@ -9,13 +9,14 @@ use crate::tile::{CHUNK, LeftSide, PANEL_COLUMNS, PANEL_DEPTH, PanelProduct, Rig
 
 /// `products` (points, rows, columns) = `left` (points, rows, inner) · `right` (points,
 /// columns/16, inner, 16).
-pub(crate) fn multiply<T: Real, const N: usize>(
+pub(crate) fn multiply<T: Real>(
     left: &[T],
     right: &[T],
     products: &mut [T],
+    points: usize,
     [rows, inner, columns]: [usize; 3],
 ) {
-    for point in 0..N * N {
+    for point in 0..points {
         let left = &left[point * rows * inner..][..rows * inner];
         let right = &right[point * inner * columns..][..inner * columns];
         let products = &mut products[point * rows * columns..][..rows * columns];
@@ -45,16 +46,17 @@ pub(crate) fn multiply<T: Real, const N: usize>(
 
 /// `products` (points, rows, columns) = `left` (points, rows/16, inner, 16)ᵀ · `right` (points, columns/16,
 /// inner, 16), plus `products` if `accumulate`.
-pub(crate) fn multiply_transposed<T: Real, const N: usize>(
+pub(crate) fn multiply_transposed<T: Real>(
     left: &[T],
     right: &[T],
     products: &mut [T],
+    points: usize,
     [rows, inner, columns]: [usize; 3],
     accumulate: bool,
 ) {
     let panels = columns.div_ceil(PANEL_COLUMNS);
     let out = Out::of(products);
-    (0..N * N * panels).into_par_iter().for_each(|index| {
+    (0..points * panels).into_par_iter().for_each(|index| {
         let (point, column) = (index / panels, index % panels * PANEL_COLUMNS);
         for start in (0..inner).step_by(PANEL_DEPTH) {
             let right = &right[(point * columns + column) * inner + start * CHUNK..];

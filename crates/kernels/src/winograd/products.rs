@@ -13,7 +13,7 @@ use crate::tile::PANEL_DEPTH;
 use crate::winograd::multiply::{multiply, multiply_transposed};
 use crate::winograd::plan::Winograd;
 use crate::winograd::tiles::{Tiles, Walk};
-use crate::winograd::transforms::{F22, F23, F42, Scheme};
+use crate::winograd::transforms::{F22, F23, F42, F45, Scheme};
 
 impl Winograd<'_> {
     /// Image (N, C, H, W), weight (O, C, kh, kw) and bias (O) → map (N, O, H', W'), followed by an
@@ -25,27 +25,30 @@ impl Winograd<'_> {
         bias: Option<&[T]>,
         activation: Activation,
     ) -> Vec<T> {
-        match (self.tile, self.taps) {
-            (4, _) => self.to_map::<T, F42, 4, 2, 5>(image, weight, bias, activation),
-            (_, 2) => self.to_map::<T, F22, 2, 2, 3>(image, weight, bias, activation),
+        match [self.tile[1], self.taps[1]] {
+            [_, 5] => self.to_map::<T, F45, 4, 5, 8>(image, weight, bias, activation),
+            [4, _] => self.to_map::<T, F42, 4, 2, 5>(image, weight, bias, activation),
+            [_, 2] => self.to_map::<T, F22, 2, 2, 3>(image, weight, bias, activation),
             _ => self.to_map::<T, F23, 2, 3, 4>(image, weight, bias, activation),
         }
     }
 
     /// Map (N, O, H', W'), weight (O, C, kh, kw) and a bias of the image (C) → image (N, C, H, W).
     pub(crate) fn map_to_image<T: Real>(&self, map: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
-        match (self.tile, self.taps) {
-            (4, _) => self.to_image::<T, F42, 4, 2, 5>(map, weight, bias),
-            (_, 2) => self.to_image::<T, F22, 2, 2, 3>(map, weight, bias),
+        match [self.tile[1], self.taps[1]] {
+            [_, 5] => self.to_image::<T, F45, 4, 5, 8>(map, weight, bias),
+            [4, _] => self.to_image::<T, F42, 4, 2, 5>(map, weight, bias),
+            [_, 2] => self.to_image::<T, F22, 2, 2, 3>(map, weight, bias),
             _ => self.to_image::<T, F23, 2, 3, 4>(map, weight, bias),
         }
     }
 
     /// Image (N, C, H, W) and gradient of the map (N, O, H', W') → gradient of the weight (O, C, kh, kw).
     pub(crate) fn weight_gradient<T: Real>(&self, image: &[T], map: &[T]) -> Vec<T> {
-        match (self.tile, self.taps) {
-            (4, _) => self.to_weight::<T, F42, 4, 2, 5>(image, map),
-            (_, 2) => self.to_weight::<T, F22, 2, 2, 3>(image, map),
+        match [self.tile[1], self.taps[1]] {
+            [_, 5] => self.to_weight::<T, F45, 4, 5, 8>(image, map),
+            [4, _] => self.to_weight::<T, F42, 4, 2, 5>(image, map),
+            [_, 2] => self.to_weight::<T, F22, 2, 2, 3>(image, map),
             _ => self.to_weight::<T, F23, 2, 3, 4>(image, map),
         }
     }
@@ -58,8 +61,8 @@ impl Winograd<'_> {
         activation: Activation,
     ) -> Vec<T> {
         let (g, group, depth, outputs) = (self.g, self.group(), self.depth(), self.outputs());
-        let (image_places, map_places) = (self.image_places(), self.map_places());
-        lend([N * N * depth * outputs], |[weights]| {
+        let (points, image_places, map_places) = (self.points(N), self.image_places(), self.map_places());
+        lend([points * depth * outputs], |[weights]| {
             self.transform_weights::<T, S, M, R, N>(weight, false, weights);
             let weights = &*weights;
             // SAFETY: the groups cover all samples, and each group writes all maps of its samples.
@@ -70,8 +73,8 @@ impl Winograd<'_> {
                             let samples = index * group..g.samples.min((index + 1) * group);
                             let count = samples.len() * self.tiles_in_map();
                             let work = scratch(work, self.canvas_len().max(self.whole_map_len()));
-                            let inputs = scratch(inputs, N * N * count * depth);
-                            let products = scratch(products, N * N * count * outputs);
+                            let inputs = scratch(inputs, points * count * depth);
+                            let products = scratch(products, points * count * outputs);
                             for (i, sample) in samples.clone().enumerate() {
                                 let image = &image[sample * g.image_len()..][..g.image_len()];
                                 let to = self.on_points::<N>(i * self.tiles_in_map(), count, depth);
@@ -83,11 +86,12 @@ impl Winograd<'_> {
                                     to,
                                 );
                             }
-                            multiply::<T, N>(inputs, weights, products, [count, depth, outputs]);
+                            multiply(inputs, weights, products, points, [count, depth, outputs]);
                             for (i, sample) in samples.enumerate() {
                                 let tiles = Tiles {
                                     count: self.tiles(),
                                     channels: outputs,
+                                    flat: self.flat(),
                                     source: products,
                                     from: self.on_points::<N>(i * self.tiles_in_map(), count, outputs),
                                     target: work.as_mut_ptr(),
@@ -122,7 +126,8 @@ impl Winograd<'_> {
         canvas.fill(T::ZERO);
         channels_last(image, places.len(), self.g.image[0], places, canvas);
         let (count, channels, from) = (self.tiles(), self.depth(), self.on_canvas());
-        let tiles = Tiles { count, channels, source: canvas, from, target, to, add: false };
+        let tiles =
+            Tiles { count, channels, flat: self.flat(), source: canvas, from, target, to, add: false };
         // SAFETY: guaranteed by the caller.
         unsafe { T::transform::<S::Input, N, N>(tiles) };
     }
@@ -140,12 +145,12 @@ impl Winograd<'_> {
         to: Walk,
     ) {
         let whole = &mut work[..self.whole_map_len()];
-        if self.tiles().map(|tiles| tiles * self.tile) != self.g.map[1..] {
+        if [0, 1].map(|i| self.tiles()[i] * self.tile[i]) != self.g.map[1..] {
             whole.fill(T::ZERO);
         }
         channels_last(map, places.len(), self.outputs(), places, whole);
         let (count, channels, from) = (self.tiles(), self.outputs(), self.on_map());
-        let tiles = Tiles { count, channels, source: whole, from, target, to, add: false };
+        let tiles = Tiles { count, channels, flat: self.flat(), source: whole, from, target, to, add: false };
         // SAFETY: guaranteed by the caller.
         unsafe { T::transform::<S::OutputAdjoint, M, N>(tiles) };
     }
@@ -157,8 +162,8 @@ impl Winograd<'_> {
         bias: Option<&[T]>,
     ) -> Vec<T> {
         let (g, group, depth, outputs) = (self.g, self.group(), self.depth(), self.outputs());
-        let (image_places, map_places) = (self.image_places(), self.map_places());
-        lend([N * N * depth * outputs], |[weights]| {
+        let (points, image_places, map_places) = (self.points(N), self.image_places(), self.map_places());
+        lend([points * depth * outputs], |[weights]| {
             self.transform_weights::<T, S, M, R, N>(weight, true, weights);
             let weights = &*weights;
             // SAFETY: the groups cover all samples, and each group writes all images of its samples.
@@ -169,8 +174,8 @@ impl Winograd<'_> {
                             let samples = index * group..g.samples.min((index + 1) * group);
                             let count = samples.len() * self.tiles_in_map();
                             let work = scratch(work, self.canvas_len().max(self.whole_map_len()));
-                            let inputs = scratch(inputs, N * N * count * outputs);
-                            let products = scratch(products, N * N * count * depth);
+                            let inputs = scratch(inputs, points * count * outputs);
+                            let products = scratch(products, points * count * depth);
                             for (i, sample) in samples.clone().enumerate() {
                                 let map = &map[sample * g.map_len()..][..g.map_len()];
                                 let to = self.on_points::<N>(i * self.tiles_in_map(), count, outputs);
@@ -182,13 +187,14 @@ impl Winograd<'_> {
                                     to,
                                 );
                             }
-                            multiply::<T, N>(inputs, weights, products, [count, outputs, depth]);
+                            multiply(inputs, weights, products, points, [count, outputs, depth]);
                             for (i, sample) in samples.enumerate() {
                                 let canvas = &mut work[..self.canvas_len()];
                                 canvas.fill(T::ZERO);
                                 let tiles = Tiles {
                                     count: self.tiles(),
                                     channels: depth,
+                                    flat: self.flat(),
                                     source: products,
                                     from: self.on_points::<N>(i * self.tiles_in_map(), count, depth),
                                     target: canvas.as_mut_ptr(),
@@ -217,11 +223,11 @@ impl Winograd<'_> {
         map: &[T],
     ) -> Vec<T> {
         let (g, depth, outputs) = (self.g, self.depth(), self.outputs());
-        let (image_places, map_places) = (self.image_places(), self.map_places());
+        let (points, image_places, map_places) = (self.points(N), self.image_places(), self.map_places());
         let block = (2 * PANEL_DEPTH / self.tiles_in_map()).clamp(1, g.samples.max(1));
         let max_tiles = block * self.tiles_in_map();
         lend(
-            [N * N * max_tiles * depth, N * N * max_tiles * outputs, N * N * depth * outputs],
+            [points * max_tiles * depth, points * max_tiles * outputs, points * depth * outputs],
             |[image_points, map_points, sums]| {
                 if g.samples == 0 {
                     sums.fill(T::ZERO);
@@ -262,10 +268,11 @@ impl Winograd<'_> {
                             }
                         });
                     });
-                    multiply_transposed::<T, N>(
+                    multiply_transposed(
                         image_points,
                         map_points,
                         sums,
+                        points,
                         [depth, count, outputs],
                         start > 0,
                     );

@@ -27,9 +27,9 @@ impl Walk {
         self.start + y * self.tile[0] + x * self.tile[1]
     }
 
-    /// The end of `count` tiles with `side`² entries of `channels` numbers.
-    fn end(&self, count: [usize; 2], side: usize, channels: usize) -> usize {
-        let last = |i: usize| (count[i] - 1) * self.tile[i] + (side - 1) * self.entry[i];
+    /// The end of `count` tiles with `sides` entries of `channels` numbers.
+    fn end(&self, count: [usize; 2], sides: [usize; 2], channels: usize) -> usize {
+        let last = |i: usize| (count[i] - 1) * self.tile[i] + (sides[i] - 1) * self.entry[i];
         self.start + last(0) + last(1) + (channels / CHUNK - 1) * self.chunk + CHUNK
     }
 
@@ -40,11 +40,13 @@ impl Walk {
     }
 }
 
-/// Tiles to be transformed along both axes. Each entry has `channels` numbers, a multiple of 16.
+/// Tiles to be transformed. Each entry has `channels` numbers, a multiple of 16.
 #[derive(Clone, Copy)]
 pub(crate) struct Tiles<'a, T> {
     pub(crate) count: [usize; 2],
     pub(crate) channels: usize,
+    /// Whether a tile is a single line, transformed along the width only, rather than a square.
+    pub(crate) flat: bool,
     pub(crate) source: &'a [T],
     pub(crate) from: Walk,
     pub(crate) target: *mut T,
@@ -54,13 +56,14 @@ pub(crate) struct Tiles<'a, T> {
 }
 
 impl<T: Float> Tiles<'_, T> {
-    /// Whether there are tiles. Asserts that the source contains them, with `side`² entries each.
+    /// Whether there are tiles. Asserts that the source contains them, with `side` or `side`² entries each.
     fn check(&self, side: usize) -> bool {
         if self.count.contains(&0) {
             return false;
         }
         assert!(self.channels > 0 && self.channels.is_multiple_of(CHUNK));
-        assert!(self.from.end(self.count, side, self.channels) <= self.source.len());
+        let sides = [if self.flat { 1 } else { side }, side];
+        assert!(self.from.end(self.count, sides, self.channels) <= self.source.len());
         true
     }
 
@@ -80,19 +83,40 @@ impl<T: Float> Tiles<'_, T> {
                         let from = from.wrapping_add(self.from.channel(channel));
                         let to = to.wrapping_add(self.to.channel(channel));
                         // SAFETY: guaranteed by the caller.
-                        unsafe { self.vector::<_, F, A, B>(n, from, to) };
+                        unsafe {
+                            if self.flat {
+                                self.line::<_, F, A, B>(n, from, to);
+                            } else {
+                                self.square::<_, F, A, B>(n, from, to);
+                            }
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Transforms one vector of channels of one tile.
+    /// Transforms one vector of channels of one flat tile.
     ///
     /// # Safety
     /// As for [`Tiles::run`].
     #[inline(always)]
-    unsafe fn vector<N: Numbers<Number = T>, F: Transform<A, B>, const A: usize, const B: usize>(
+    unsafe fn line<N: Numbers<Number = T>, F: Transform<A, B>, const A: usize, const B: usize>(
+        &self,
+        n: N,
+        from: *const T,
+        to: *mut T,
+    ) {
+        // SAFETY: guaranteed by the caller.
+        unsafe { self.write(n, F::line(n, self.read(n, from)), to, self.to.entry[1]) };
+    }
+
+    /// Transforms one vector of channels of one square tile, along both axes.
+    ///
+    /// # Safety
+    /// As for [`Tiles::run`].
+    #[inline(always)]
+    unsafe fn square<N: Numbers<Number = T>, F: Transform<A, B>, const A: usize, const B: usize>(
         &self,
         n: N,
         from: *const T,
@@ -100,26 +124,52 @@ impl<T: Float> Tiles<'_, T> {
     ) {
         let mut rows = [[n.zero(); B]; A];
         for (i, row) in rows.iter_mut().enumerate() {
-            let mut line = [n.zero(); A];
-            for (j, x) in line.iter_mut().enumerate() {
-                let at = i * self.from.entry[0] + j * self.from.entry[1];
-                // SAFETY: guaranteed by the caller.
-                *x = unsafe { n.load(from.add(at)) };
-            }
-            *row = F::line(n, line);
+            // SAFETY: guaranteed by the caller.
+            *row = F::line(n, unsafe { self.read(n, from.add(i * self.from.entry[0])) });
         }
         for j in 0..B {
             let mut line = [n.zero(); A];
             for (x, row) in line.iter_mut().zip(&rows) {
                 *x = row[j];
             }
-            for (i, y) in F::line(n, line).into_iter().enumerate() {
-                let to = to.wrapping_add(i * self.to.entry[0] + j * self.to.entry[1]);
-                // SAFETY: guaranteed by the caller.
-                unsafe {
-                    let y = if self.add { n.add(n.load(to), y) } else { y };
-                    n.store(to, y);
-                }
+            let to = to.wrapping_add(j * self.to.entry[1]);
+            // SAFETY: guaranteed by the caller.
+            unsafe { self.write(n, F::line(n, line), to, self.to.entry[0]) };
+        }
+    }
+
+    /// Reads a line of entries along the width.
+    ///
+    /// # Safety
+    /// As for [`Tiles::run`].
+    #[inline(always)]
+    unsafe fn read<N: Numbers<Number = T>, const A: usize>(&self, n: N, from: *const T) -> [N::Vector; A] {
+        let mut line = [n.zero(); A];
+        for (j, x) in line.iter_mut().enumerate() {
+            // SAFETY: guaranteed by the caller.
+            *x = unsafe { n.load(from.add(j * self.from.entry[1])) };
+        }
+        line
+    }
+
+    /// Writes, or adds, a line of entries that are `step` apart.
+    ///
+    /// # Safety
+    /// As for [`Tiles::run`].
+    #[inline(always)]
+    unsafe fn write<N: Numbers<Number = T>, const B: usize>(
+        &self,
+        n: N,
+        line: [N::Vector; B],
+        to: *mut T,
+        step: usize,
+    ) {
+        for (i, y) in line.into_iter().enumerate() {
+            let to = to.wrapping_add(i * step);
+            // SAFETY: guaranteed by the caller.
+            unsafe {
+                let y = if self.add { n.add(n.load(to), y) } else { y };
+                n.store(to, y);
             }
         }
     }

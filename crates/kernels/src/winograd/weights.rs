@@ -49,8 +49,9 @@ impl Winograd<'_> {
                     self.on_weights::<N>((chunk * depth + i) * CHUNK, CHUNK)
                 };
                 let tiles = Tiles {
-                    count: [self.stride; 2],
+                    count: self.stride,
                     channels: CHUNK,
+                    flat: self.flat(),
                     source: &kernels,
                     from: self.on_kernel(),
                     target: out.at(0),
@@ -82,8 +83,9 @@ impl Winograd<'_> {
             let mut kernels = vec![T::ZERO; area * CHUNK];
             for input in 0..inputs {
                 let tiles = Tiles {
-                    count: [self.stride; 2],
+                    count: self.stride,
                     channels: CHUNK,
+                    flat: self.flat(),
                     source: points,
                     from: self.on_weights::<N>(input * outputs + chunk * CHUNK, outputs),
                     target: kernels.as_mut_ptr(),

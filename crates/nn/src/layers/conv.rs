@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::{Weight, WeightStyle, cast};
-use crate::dual::Dual;
+use crate::signal::Signal;
 use waxwork_core::Mode;
 use waxwork_core::Result;
 use waxwork_core::onnx::{Attribute, GraphScope, Value};
@@ -113,8 +113,8 @@ impl Conv2d {
         self.apply(x, planes, &weight, self.bias.as_ref(), activation)
     }
 
-    /// The same without an activation, for a value with its directional derivative.
-    pub fn propagate(&self, x: &Dual, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
+    /// The same without an activation, for a signal.
+    pub fn propagate(&self, x: &Signal, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Signal> {
         let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
         let still = planes.map(Tensor::zeros_like).transpose()?;
         x.affine(|x, constant| {

@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::conv::convolve;
 use super::{Weight, WeightInit, WeightStyle, cast};
-use crate::dual::Dual;
+use crate::signal::Signal;
 use waxwork_core::Mode;
 use waxwork_core::Result;
 use waxwork_core::onnx::{Attribute, GraphScope, Value};
@@ -91,13 +91,13 @@ impl Conv1d {
         self.apply(x, planes, &self.weight(mode)?, Some(&self.bias), activation)
     }
 
-    /// [`Conv1d::forward`] without an activation, for a value with its directional derivative.
-    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+    /// [`Conv1d::forward`] without an activation, for a signal.
+    pub fn propagate(&self, x: &Signal, mode: Mode<'_>) -> Result<Signal> {
         self.propagate_with(x, None, mode)
     }
 
-    /// [`Conv1d::forward_with`] without an activation, for a value with its directional derivative.
-    pub fn propagate_with(&self, x: &Dual, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
+    /// [`Conv1d::forward_with`] without an activation, for a signal.
+    pub fn propagate_with(&self, x: &Signal, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Signal> {
         let weight = self.weight(mode)?;
         let still = planes.map(Tensor::zeros_like).transpose()?;
         x.affine(|x, constant| {

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::{Weight, WeightStyle, cast};
-use crate::dual::Dual;
+use crate::signal::Signal;
 use waxwork_core::Mode;
 use waxwork_core::Result;
 use waxwork_core::onnx::{Attribute, GraphScope, Value};
@@ -84,8 +84,8 @@ impl Linear {
         Ok(kernels::linear_log_likelihood(&x?, &weight, &bias?, targets, counted)?)
     }
 
-    /// [`Linear::forward`] without an activation, for a value with its directional derivative.
-    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+    /// [`Linear::forward`] without an activation, for a signal.
+    pub fn propagate(&self, x: &Signal, mode: Mode<'_>) -> Result<Signal> {
         let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
         x.affine(|x, bias| Ok(kernels::linear(x, &weight, bias.then_some(&self.bias), Activation::Identity)?))
     }

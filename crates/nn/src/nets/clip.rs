@@ -4,8 +4,8 @@
 use candle_core::Tensor;
 
 use super::{ConvDown, ConvUp, SequenceBlocks, Style, Tower};
-use crate::dual::Dual;
 use crate::layers::{Conv1d, Linear, Norm, NormKind};
+use crate::signal::Signal;
 use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_core::{ImageShape, Mode, Result};
@@ -74,15 +74,19 @@ impl ClipDown {
 
     /// `(N, T, C, H, W)` → `(N, features, 1, T)`.
     pub fn forward(&self, clips: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
-        Ok(self.propagate(&Dual::constant(clips.clone()), None, mode)?.1.value)
+        Ok(self.propagate(&Signal::value(clips.clone()), None, mode)?.1.tensor)
     }
 
-    /// Clips `(N, T, C, H, W)` and values `(N, planes)` → features of frames and of clips, each with its
-    /// directional derivative.
+    /// Clips `(N, T, C, H, W)` and values `(N, planes)` → features of frames and of clips, for a signal.
     ///
     /// # Errors
     /// [`waxwork_core::Error::NoDirectionalDerivative`] if a derivative has to pass through batch norm.
-    pub fn propagate(&self, clips: &Dual, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<(Dual, Dual)> {
+    pub fn propagate(
+        &self,
+        clips: &Signal,
+        planes: Option<&Tensor>,
+        mode: Mode<'_>,
+    ) -> Result<(Signal, Signal)> {
         let frames = clips.linear(|x| Ok(x.flatten(0, 1)?))?;
         let maps = self.down.propagate(&frames, None, mode)?;
         let frames = self.project.propagate(&maps, mode)?.activate(self.activation)?;
@@ -226,6 +230,7 @@ impl ClipUp {
 mod tests {
     use super::*;
     use crate::layers::WeightInit;
+    use crate::signal::Trace;
     use candle_core::{DType, Device, Var};
     use waxwork_core::ParamSet;
     use waxwork_core::rng::Stream;
@@ -275,22 +280,21 @@ mod tests {
         let dims = [4, 1, 8, 8];
         let (clips, way, planes) =
             (draws("clips", 2, &dims), draws("way", 2, &dims), draws("planes", 2, &[2]));
-        let both = |x: &Tensor| {
-            let (frames, clip) =
-                down.propagate(&Dual::constant(x.clone()), Some(&planes), Mode::Eval).unwrap();
-            let mut all = values(&frames.value);
-            all.extend(values(&clip.value));
+        let both = |x: Signal| {
+            let (frames, clip) = down.propagate(&x, Some(&planes), Mode::Eval).unwrap();
+            assert_eq!((frames.tensor.dims(), clip.tensor.dims()), (&[8, 6][..], &[2, 6, 1, 4][..]));
+            let mut all = values(&frames.tensor);
+            all.extend(values(&clip.tensor));
             all
         };
-        let (frames, clip) =
-            down.propagate(&Dual::along(clips.clone(), way.clone()), Some(&planes), Mode::Eval).unwrap();
-        assert_eq!((frames.value.dims(), clip.value.dims()), (&[8, 6][..], &[2, 6, 1, 4][..]));
-        let mut tangents = values(&frames.tangent.unwrap());
-        tangents.extend(values(&clip.tangent.unwrap()));
+        let trace = Trace::default();
+        let traced = both(Signal::traced(clips.clone(), &trace));
+        let tangents = both(Signal::along(way.clone(), &trace));
         // Where an activation has a kink, the derivative is one of the two on its sides, or between them.
         let step = 2e-3;
-        let moved = |by: f64| both(&(&clips + way.affine(by, 0.0).unwrap()).unwrap());
+        let moved = |by: f64| both(Signal::value((&clips + way.affine(by, 0.0).unwrap()).unwrap()));
         let (before, here, after) = (moved(-step), moved(0.0), moved(step));
+        assert_eq!(traced, here);
         for (place, tangent) in tangents.iter().enumerate() {
             let slope = |from: &[f32], to: &[f32]| (to[place] - from[place]) / step as f32;
             let (left, right) = (slope(&before, &here), slope(&here, &after));
@@ -398,10 +402,10 @@ mod tests {
         let mut params = ParamSet::fresh_with(1, &Device::Cpu, DType::F64);
         let down = ClipDown::new(params.root(), CLIP, 2, SIZE, false, style, "k").unwrap();
         fill(&params.finish().unwrap());
-        let clips = Dual::constant(wave(&[2, 4, 1, 8, 8], 9.0));
+        let clips = Signal::value(wave(&[2, 4, 1, 8, 8], 9.0));
         let (frames, clip) = down.propagate(&clips, Some(&wave(&[2, 2], 8.0)), Mode::Eval).unwrap();
-        near(seen(&frames.value), [-3.388104561e-02, -7.086036776e-02]);
-        near(seen(&clip.value), [-2.655840322e-01, 3.156700842e-01]);
+        near(seen(&frames.tensor), [-3.388104561e-02, -7.086036776e-02]);
+        near(seen(&clip.tensor), [-2.655840322e-01, 3.156700842e-01]);
 
         let mut params = ParamSet::fresh_with(1, &Device::Cpu, DType::F64);
         let up = ClipUp::new(params.root(), CLIP, (3, 5), SIZE, NormKind::None, style, "k").unwrap();

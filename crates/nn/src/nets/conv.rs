@@ -4,8 +4,8 @@
 use candle_core::Tensor;
 
 use super::Style;
-use crate::dual::Dual;
 use crate::layers::{BatchNorm, Conv2d, ConvGeometry, ConvTranspose2d, Norm, NormKind, WeightStyle};
+use crate::signal::Signal;
 use waxwork_core::Mode;
 use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
@@ -120,22 +120,19 @@ impl ConvDown {
         blocks.iter().try_fold(x, |x, block| block.forward(&x, mode))
     }
 
-    /// The same for a value with its directional derivative, which cannot pass through batch norm. `planes`
-    /// are values `(N, K)` of K constant planes, which count as the last channels; x then has K channels
-    /// fewer.
-    pub fn propagate(&self, x: &Dual, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Dual> {
+    /// The same for a signal, whose derivative cannot pass through batch norm. `planes` are values `(N, K)` of
+    /// K constant planes, which count as the last channels; x then has K channels fewer.
+    pub fn propagate(&self, x: &Signal, planes: Option<&Tensor>, mode: Mode<'_>) -> Result<Signal> {
         let mut x = x.clone();
         for (i, DownLayer { conv, norm, blocks }) in self.layers.iter().enumerate() {
             let planes = planes.filter(|_| i == 0);
-            x = match (norm, &x.tangent) {
-                (_, None) => Dual::constant(self.layer(i, &x.value, planes, mode)?),
-                (None, Some(_)) => {
-                    let x = conv.propagate(&x, planes, mode)?.activate(self.activation)?;
-                    blocks.iter().try_fold(x, |x, block| block.propagate(&x, mode))?
-                }
-                (Some(_), Some(_)) => {
-                    return Err(Error::NoDirectionalDerivative { layer: "batch norm".into() });
-                }
+            x = if x.is_plain() {
+                Signal::value(self.layer(i, &x.tensor, planes, mode)?)
+            } else if norm.is_none() {
+                let x = conv.propagate(&x, planes, mode)?.activate(self.activation)?;
+                blocks.iter().try_fold(x, |x, block| block.propagate(&x, mode))?
+            } else {
+                return Err(Error::NoDirectionalDerivative { layer: "batch norm".into() });
             };
         }
         Ok(x)
@@ -313,7 +310,7 @@ impl Block {
         Ok((x + self.conv2.forward(&h, None, Activation::Identity, mode)?)?)
     }
 
-    fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+    fn propagate(&self, x: &Signal, mode: Mode<'_>) -> Result<Signal> {
         let h = self.conv1.propagate(x, None, mode)?.activate(self.activation)?;
         x.add(&self.conv2.propagate(&h, None, mode)?)
     }

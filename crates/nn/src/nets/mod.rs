@@ -9,8 +9,8 @@ mod wave;
 
 use candle_core::Tensor;
 
-use crate::dual::Dual;
 use crate::layers::{Linear, WeightStyle};
+use crate::signal::Signal;
 use waxwork_core::ImageShape;
 use waxwork_core::Mode;
 use waxwork_core::onnx::{GraphScope, Value};
@@ -105,20 +105,20 @@ impl Mlp {
         }
     }
 
-    /// The same for a value with its directional derivative. The output of layer `i` is multiplied by
+    /// The same for a signal. The output of layer `i` is multiplied by
     /// `dropout[i]`, if there is one.
     ///
     /// # Errors
-    /// [`Error::NoDirectionalDerivative`] if a derivative is tracked through a gate.
-    pub fn propagate(&self, x: &Dual, dropout: &[Tensor], mode: Mode<'_>) -> Result<Dual> {
+    /// [`Error::NoDirectionalDerivative`] if a derivative has to pass through a gate.
+    pub fn propagate(&self, x: &Signal, dropout: &[Tensor], mode: Mode<'_>) -> Result<Signal> {
         let mut x = x.clone();
         for (i, layer) in self.layers.iter().enumerate() {
-            x = match x.tangent {
-                None => Dual::constant(self.layer(i, &x.value, mode)?),
-                Some(_) if !self.gates.is_empty() => {
-                    return Err(Error::NoDirectionalDerivative { layer: "a gate".into() });
-                }
-                Some(_) => layer.propagate(&x, mode)?.activate(self.activation)?,
+            x = if x.is_plain() {
+                Signal::value(self.layer(i, &x.tensor, mode)?)
+            } else if self.gates.is_empty() {
+                layer.propagate(&x, mode)?.activate(self.activation)?
+            } else {
+                return Err(Error::NoDirectionalDerivative { layer: "a gate".into() });
             };
             if let Some(mask) = dropout.get(i) {
                 x = x.linear(|x| Ok((x * mask)?))?;
@@ -188,19 +188,19 @@ impl Maxout {
     /// `(N, inputs)` → `(N, outputs)`. The output of layer `i` is multiplied by `dropout[i]`, if there is one.
     ///
     /// # Errors
-    /// [`Error::NoDirectionalDerivative`] if `x` has a derivative.
-    pub fn propagate(&self, x: &Dual, dropout: &[Tensor], mode: Mode<'_>) -> Result<Dual> {
-        if x.tangent.is_some() {
+    /// [`Error::NoDirectionalDerivative`] if `x` is traced or a derivative.
+    pub fn propagate(&self, x: &Signal, dropout: &[Tensor], mode: Mode<'_>) -> Result<Signal> {
+        if !x.is_plain() {
             return Err(Error::NoDirectionalDerivative { layer: "maxout".into() });
         }
-        let mut x = x.value.clone();
+        let mut x = x.tensor.clone();
         for (i, layer) in self.layers.iter().enumerate() {
             x = kernels::maxout(&layer.forward(&x, Activation::Identity, mode)?, self.pieces)?;
             if let Some(mask) = dropout.get(i) {
                 x = (x * mask)?;
             }
         }
-        Ok(Dual::constant(x))
+        Ok(Signal::value(x))
     }
 
     /// Width of every layer.

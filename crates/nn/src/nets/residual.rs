@@ -4,8 +4,8 @@
 use candle_core::Tensor;
 
 use super::Style;
-use crate::dual::Dual;
 use crate::layers::{Conv2d, ConvGeometry, Norm, NormKind};
+use crate::signal::Signal;
 use waxwork_core::Mode;
 use waxwork_core::Result;
 use waxwork_core::onnx::{GraphScope, Value};
@@ -142,9 +142,8 @@ impl ResidualDown {
         Ok(Self { blocks: (0..blocks).map(block).collect::<Result<_>>()? })
     }
 
-    /// `(N, inputs, H, W)` → `(N, channels, H / 2^halvings, W / 2^halvings)`, for a value with its
-    /// directional derivative.
-    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+    /// `(N, inputs, H, W)` → `(N, channels, H / 2^halvings, W / 2^halvings)`, for a signal.
+    pub fn propagate(&self, x: &Signal, mode: Mode<'_>) -> Result<Signal> {
         let mut x = x.clone();
         for block in &self.blocks {
             let h = if block.rectified { x.activate(Activation::Relu)? } else { x.clone() };
@@ -160,6 +159,6 @@ impl ResidualDown {
     }
 }
 
-fn halve(x: &Dual, halves: bool) -> Result<Dual> {
+fn halve(x: &Signal, halves: bool) -> Result<Signal> {
     if halves { x.linear(|x| Ok(kernels::avg_pool2(x)?)) } else { Ok(x.clone()) }
 }

@@ -2,8 +2,8 @@
 
 use candle_core::Tensor;
 
-use crate::dual::Dual;
 use crate::layers::{Conv1d, WeightStyle};
+use crate::signal::Signal;
 use waxwork_core::Mode;
 use waxwork_core::Result;
 use waxwork_core::onnx::{GraphScope, Value};
@@ -48,18 +48,17 @@ impl SequenceBlocks {
         for [conv1, conv2] in &self.blocks {
             let h = conv1.forward(&kernels::activate(&x, Activation::Relu)?, Activation::Relu, mode)?;
             let h = conv2.forward(&h, Activation::Identity, mode)?;
-            x = (x + h.affine(SHARE, 0.0)?)?;
+            x = kernels::add_scaled(&x, &h, SHARE)?;
         }
         Ok(x)
     }
 
-    /// The same for a value with its directional derivative.
-    pub fn propagate(&self, x: &Dual, mode: Mode<'_>) -> Result<Dual> {
+    /// The same for a signal.
+    pub fn propagate(&self, x: &Signal, mode: Mode<'_>) -> Result<Signal> {
         let mut x = x.clone();
         for [conv1, conv2] in &self.blocks {
             let h = conv1.propagate(&x.activate(Activation::Relu)?, mode)?.activate(Activation::Relu)?;
-            let h = conv2.propagate(&h, mode)?.linear(|h| Ok(h.affine(SHARE, 0.0)?))?;
-            x = x.add(&h)?;
+            x = x.add_scaled(&conv2.propagate(&h, mode)?, SHARE)?;
         }
         Ok(x)
     }

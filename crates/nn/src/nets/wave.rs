@@ -4,8 +4,8 @@
 use candle_core::Tensor;
 
 use super::Style;
-use crate::dual::Dual;
 use crate::layers::{Conv1d, ConvTranspose1d};
+use crate::signal::Signal;
 use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_core::{Error, Mode, Result, SampleSpec};
@@ -74,7 +74,7 @@ impl WaveDown {
         (0..self.moved()).fold(length, |length, _| length / STRIDE)
     }
 
-    /// A value with its directional derivative through all layers. `planes` are the values `(N, K)` of K
+    /// A signal through all layers. `planes` are the values `(N, K)` of K
     /// constant channels, which are appended to those of the input; x then has K channels fewer. The output
     /// of layer `i` is moved by `shifts[i]` positions, one number per sample, with mirror images at the edges
     /// (phase shuffle), if there are any.
@@ -83,17 +83,18 @@ impl WaveDown {
     /// If the shifts do not fit the samples.
     pub fn propagate(
         &self,
-        x: &Dual,
+        x: &Signal,
         planes: Option<&Tensor>,
         shifts: &[Vec<isize>],
         mode: Mode<'_>,
-    ) -> Result<Dual> {
+    ) -> Result<Signal> {
         let mut x = x.clone();
         for (i, conv) in self.layers.iter().enumerate() {
             let planes = planes.filter(|_| i == 0);
-            x = match x.tangent {
-                None => Dual::constant(conv.forward_with(&x.value, planes, self.activation, mode)?),
-                Some(_) => conv.propagate_with(&x, planes, mode)?.activate(self.activation)?,
+            x = if x.is_plain() {
+                Signal::value(conv.forward_with(&x.tensor, planes, self.activation, mode)?)
+            } else {
+                conv.propagate_with(&x, planes, mode)?.activate(self.activation)?
             };
             if let Some(right) = shifts.get(i) {
                 x = x.linear(|x| Ok(kernels::slide(x, right)?))?;
@@ -161,6 +162,7 @@ impl WaveUp {
 mod tests {
     use super::*;
     use crate::layers::WeightInit;
+    use crate::signal::Trace;
     use candle_core::{DType, Device};
     use waxwork_core::ParamSet;
     use waxwork_core::rng::Stream;
@@ -208,7 +210,7 @@ mod tests {
         }
         want.iter_mut().for_each(|value| *value = value.max(0.0));
         want_back.iter_mut().enumerate().for_each(|(i, value)| *value += back_bias[i / 32 % 2]);
-        let found = down.propagate(&Dual::constant(wave), None, &[], Mode::Eval).unwrap().value;
+        let found = down.propagate(&Signal::value(wave), None, &[], Mode::Eval).unwrap().tensor;
         let found_back = up.forward(&maps).unwrap();
         assert_eq!((found.dims(), found_back.dims()), (&[2, 3, 1, 8][..], &[2, 2, 1, 32][..]));
         for (found, want) in [(found, want), (found_back, want_back)] {
@@ -228,20 +230,22 @@ mod tests {
         let (wave, way, planes) =
             (draws("wave", 2, &[1, 1, 64]), draws("way", 2, &[1, 1, 64]), draws("planes", 2, &[2]));
         let through =
-            |x: &Dual, shifts: &[Vec<isize>]| down.propagate(x, Some(&planes), shifts, Mode::Eval).unwrap();
+            |x: &Signal, shifts: &[Vec<isize>]| down.propagate(x, Some(&planes), shifts, Mode::Eval).unwrap();
         let shifts = [vec![2, -1]];
-        let dual = through(&Dual::along(wave.clone(), way.clone()), &shifts);
-        assert_eq!(dual.value.dims(), [2, 5, 1, 4]);
-        let still = values(&through(&Dual::constant(wave.clone()), &[]).value);
-        assert_ne!(values(&dual.value), still, "shifts have an effect");
+        let trace = Trace::default();
+        let traced = through(&Signal::traced(wave.clone(), &trace), &shifts).tensor;
+        let tangents = through(&Signal::along(way.clone(), &trace), &shifts).tensor;
+        assert_eq!(traced.dims(), [2, 5, 1, 4]);
+        let still = values(&through(&Signal::value(wave.clone()), &[]).tensor);
+        assert_ne!(values(&traced), still, "shifts have an effect");
         // So small a step that no value is likely to pass an activation's kink.
         let step = 1e-6;
         let moved = |by: f64| {
             let moved = (&wave + way.affine(by, 0.0).unwrap()).unwrap();
-            values(&through(&Dual::constant(moved), &shifts).value)
+            values(&through(&Signal::value(moved), &shifts).tensor)
         };
         let (before, after) = (moved(-step), moved(step));
-        for (place, tangent) in values(&dual.tangent.unwrap()).iter().enumerate() {
+        for (place, tangent) in values(&tangents).iter().enumerate() {
             let slope = (after[place] - before[place]) / (2.0 * step);
             assert!((slope - tangent).abs() < 1e-6 * (1.0 + tangent.abs()), "{tangent}, but {slope}");
         }
