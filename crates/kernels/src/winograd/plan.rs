@@ -39,7 +39,7 @@ impl<'a> Winograd<'a> {
         let points = |tile: usize| -> usize {
             g.map[1..].iter().map(|side| side.div_ceil(tile) * (tile + taps - 1)).product()
         };
-        let large = taps == 2 && g.map[1..].iter().all(|side| *side > 4) && points(4) < points(2);
+        let large = g.map[1..].iter().all(|side| *side > 4) && points(4) < points(2);
         let tile = if large { 4 } else { 2 };
         (square && matches!(taps, 2 | 3)).then_some(Self {
             g,

@@ -13,7 +13,7 @@ use crate::tile::PANEL_DEPTH;
 use crate::winograd::multiply::{multiply, multiply_transposed};
 use crate::winograd::plan::Winograd;
 use crate::winograd::tiles::{Tiles, Walk};
-use crate::winograd::transforms::{F22, F23, F42, F45, Scheme};
+use crate::winograd::transforms::{F22, F23, F42, F43, F45, Scheme};
 
 impl Winograd<'_> {
     /// Image (N, C, H, W), weight (O, C, kh, kw) and bias (O) → map (N, O, H', W'), followed by an
@@ -27,6 +27,7 @@ impl Winograd<'_> {
     ) -> Vec<T> {
         match [self.tile[1], self.taps[1]] {
             [_, 5] => self.to_map::<T, F45, 4, 5, 8>(image, weight, bias, activation),
+            [4, 3] => self.to_map::<T, F43, 4, 3, 6>(image, weight, bias, activation),
             [4, _] => self.to_map::<T, F42, 4, 2, 5>(image, weight, bias, activation),
             [_, 2] => self.to_map::<T, F22, 2, 2, 3>(image, weight, bias, activation),
             _ => self.to_map::<T, F23, 2, 3, 4>(image, weight, bias, activation),
@@ -37,6 +38,7 @@ impl Winograd<'_> {
     pub(crate) fn map_to_image<T: Real>(&self, map: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
         match [self.tile[1], self.taps[1]] {
             [_, 5] => self.to_image::<T, F45, 4, 5, 8>(map, weight, bias),
+            [4, 3] => self.to_image::<T, F43, 4, 3, 6>(map, weight, bias),
             [4, _] => self.to_image::<T, F42, 4, 2, 5>(map, weight, bias),
             [_, 2] => self.to_image::<T, F22, 2, 2, 3>(map, weight, bias),
             _ => self.to_image::<T, F23, 2, 3, 4>(map, weight, bias),
@@ -47,6 +49,7 @@ impl Winograd<'_> {
     pub(crate) fn weight_gradient<T: Real>(&self, image: &[T], map: &[T]) -> Vec<T> {
         match [self.tile[1], self.taps[1]] {
             [_, 5] => self.to_weight::<T, F45, 4, 5, 8>(image, map),
+            [4, 3] => self.to_weight::<T, F43, 4, 3, 6>(image, map),
             [4, _] => self.to_weight::<T, F42, 4, 2, 5>(image, map),
             [_, 2] => self.to_weight::<T, F22, 2, 2, 3>(image, map),
             _ => self.to_weight::<T, F23, 2, 3, 4>(image, map),

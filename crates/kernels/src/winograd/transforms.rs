@@ -149,6 +149,82 @@ scheme! {
 }
 
 scheme! {
+    /// F(4, 3), at 0, ±1, ±2 and ∞. The points of a pair share their even and odd terms.
+    F43<4, 3, 6> in f43 {
+        Input: 6 to 6, |n, d| {
+            let (ones, odd_ones) = (n.scale_add(-4.0, d[2], d[4]), n.scale_add(-4.0, d[1], d[3]));
+            let (twos, odd_twos) = (n.sub(d[4], d[2]), n.scale(2.0, n.sub(d[3], d[1])));
+            [
+                n.scale_add(4.0, d[0], n.scale_add(-5.0, d[2], d[4])),
+                n.add(ones, odd_ones),
+                n.sub(ones, odd_ones),
+                n.add(twos, odd_twos),
+                n.sub(twos, odd_twos),
+                n.scale_add(4.0, d[1], n.scale_add(-5.0, d[3], d[5])),
+            ]
+        };
+        InputAdjoint: 6 to 6, |n, v| {
+            let (ones, odd_ones) = (n.add(v[1], v[2]), n.sub(v[1], v[2]));
+            let (twos, odd_twos) = (n.add(v[3], v[4]), n.sub(v[3], v[4]));
+            [
+                n.scale(4.0, v[0]),
+                n.scale_add(4.0, n.sub(v[5], odd_ones), n.scale(-2.0, odd_twos)),
+                n.scale_add(-5.0, v[0], n.scale_add(-4.0, ones, n.sub(n.zero(), twos))),
+                n.scale_add(-5.0, v[5], n.scale_add(2.0, odd_twos, odd_ones)),
+                n.add(v[0], n.add(ones, twos)),
+                v[5],
+            ]
+        };
+        Filter: 3 to 6, |n, g| {
+            let (ones, odd_ones) = (n.scale(-1.0 / 6.0, n.add(g[0], g[2])), n.scale(-1.0 / 6.0, g[1]));
+            let twos = n.scale(1.0 / 24.0, n.scale_add(4.0, g[2], g[0]));
+            let odd_twos = n.scale(1.0 / 12.0, g[1]);
+            [
+                n.scale(0.25, g[0]),
+                n.add(ones, odd_ones),
+                n.sub(ones, odd_ones),
+                n.add(twos, odd_twos),
+                n.sub(twos, odd_twos),
+                g[2],
+            ]
+        };
+        FilterAdjoint: 6 to 3, |n, u| {
+            let ones = n.scale(-1.0 / 6.0, n.add(u[1], u[2]));
+            let odd_ones = n.scale(-1.0 / 6.0, n.sub(u[1], u[2]));
+            let (twos, odd_twos) = (n.add(u[3], u[4]), n.sub(u[3], u[4]));
+            [
+                n.scale_add(0.25, u[0], n.scale_add(1.0 / 24.0, twos, ones)),
+                n.scale_add(1.0 / 12.0, odd_twos, odd_ones),
+                n.scale_add(1.0 / 6.0, twos, n.add(ones, u[5])),
+            ]
+        };
+        Output: 6 to 4, |n, m| {
+            let (ones, odd_ones) = (n.add(m[1], m[2]), n.sub(m[1], m[2]));
+            let (twos, odd_twos) = (n.add(m[3], m[4]), n.sub(m[3], m[4]));
+            [
+                n.add(m[0], n.add(ones, twos)),
+                n.scale_add(2.0, odd_twos, odd_ones),
+                n.scale_add(4.0, twos, ones),
+                n.scale_add(8.0, odd_twos, n.add(odd_ones, m[5])),
+            ]
+        };
+        OutputAdjoint: 4 to 6, |n, y| {
+            let (ones, odd_ones) = (n.add(y[0], y[2]), n.add(y[1], y[3]));
+            let twos = n.scale_add(4.0, y[2], y[0]);
+            let odd_twos = n.scale_add(8.0, y[3], n.scale(2.0, y[1]));
+            [
+                y[0],
+                n.add(ones, odd_ones),
+                n.sub(ones, odd_ones),
+                n.add(twos, odd_twos),
+                n.sub(twos, odd_twos),
+                y[3],
+            ]
+        };
+    }
+}
+
+scheme! {
     /// F(4, 5), at 0, ±1, ±2, ±½ and ∞. The points of a pair share their even and odd terms.
     F45<4, 5, 8> in f45 {
         Input: 8 to 8, |n, d| {
