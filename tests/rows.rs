@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use waxwork_core::{Device, Tensor, store};
 
 use crate::tables::people;
-use crate::util::{check_repeats, deterministic_files, metric, small_of, text, waxwork};
+use crate::util::{check_repeats, deterministic_files, metric, resume, run_json, small_of, text, waxwork};
 
 const FAMILIES: [&str; 4] = ["vae-table", "cvae-table", "gan-table", "cgan-table"];
 
@@ -61,18 +61,22 @@ fn every_family_trains_on_a_table_and_repeats_exactly() {
 }
 
 /// Its weights are those of a run without calibration, except in the layer that makes rows; nothing else
-/// differs, so a run can be resumed from any checkpoint. Forked runs start from calibrated weights.
+/// differs but the quantile maps, so a run can be resumed from any checkpoint.
 #[test]
 fn calibration_changes_only_the_last_layer_of_the_final_weights() {
     let folder = tempfile::tempdir().unwrap();
-    let file = people(folder.path(), "people.csv", 400, 0);
+    let file = people(folder.path(), "people.csv", 2000, 0);
     for recipe in FAMILIES {
         let (plain, run) = (folder.path().join(format!("{recipe}-plain")), folder.path().join(recipe));
-        waxwork(&small(recipe, &file, &plain, &["--set", "train.calibrate=false"])).good();
-        waxwork(&small(recipe, &file, &run, &[])).good();
+        let many = ["--set", "data.limit=1200"];
+        let uncalibrated = [&many[..], &["--set", "train.calibrate=false"]].concat();
+        waxwork(&small(recipe, &file, &plain, &uncalibrated)).good();
+        waxwork(&small(recipe, &file, &run, &many)).good();
         assert!(!fs::read_to_string(plain.join("recipe.toml")).unwrap().contains("calibrate"), "{recipe}");
         let (mut before, mut after) = (deterministic_files(&plain), deterministic_files(&run));
-        for name in ["recipe.toml", "model.safetensors", "step-000004.csv", "step-000004.png"] {
+        for name in
+            ["recipe.toml", "model.safetensors", "quantiles.json", "step-000004.csv", "step-000004.png"]
+        {
             let [before, after] = [&mut before, &mut after].map(|files| files.remove(Path::new(name)));
             assert_ne!(before, after, "{recipe}: {name}");
         }
@@ -94,6 +98,62 @@ fn calibration_changes_only_the_last_layer_of_the_final_weights() {
     waxwork(&small_of("vae-digits", &digits, &["--set", "train.calibrate=true"]))
         .refused(&["train.calibrate", "only models of table rows"]);
     assert!(!digits.exists());
+}
+
+/// All numbers of the table are multiples of 3, and a network does not know it.
+#[test]
+fn the_numbers_of_sampled_rows_are_those_of_training_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let row = |i: u32| format!("{},{}\n", 3 + 3 * (i * 7919 % 80), ["no", "yes"][(i % 5 / 4) as usize]);
+    fs::write(path("hours.csv"), format!("hours,label\n{}", (0..1000).map(row).collect::<String>())).unwrap();
+    // The number of other numbers in 300 rows.
+    let others = |run: &Path, more: &[&str]| {
+        let out = path("rows.csv");
+        waxwork(&[&["sample", text(run), "-n", "300", "--out", text(&out)], more].concat()).good();
+        let hours = column(&fs::read_to_string(out).unwrap(), "hours");
+        hours.iter().filter(|hours| hours.parse::<u32>().unwrap() % 3 != 0).count()
+    };
+    let mapped = |run: &Path| {
+        let others = others(run, &[]);
+        // Modes of a handful of rows have no map.
+        assert!(others < 10, "{others} of 300 rows of {}", run.display());
+    };
+    let unmapped = |run: &Path, more: &[&str]| {
+        let others = others(run, more);
+        assert!(others > 100, "{others} of 300 rows of {}", run.display());
+    };
+    for recipe in ["vae-table", "cgan-table"] {
+        let run = path(recipe);
+        waxwork(&small(recipe, &path("hours.csv"), &run, &["--set", "data.limit=600"])).good();
+        mapped(&run);
+        // The weights of a checkpoint have no maps.
+        unmapped(&run, &["--raw"]);
+        let maps = run.join("quantiles.json");
+        let whole = fs::read(&maps).unwrap();
+        for damaged in [Some(&whole[1..]), None] {
+            match damaged {
+                Some(bytes) => fs::write(&maps, bytes).unwrap(),
+                None => fs::remove_file(&maps).unwrap(),
+            }
+            waxwork(&["sample", text(&run), "--out", text(&path("x.csv"))]).refused(&["quantiles.json"]);
+            resume(&run).good();
+            assert!(fs::read(&maps).unwrap() == whole, "{recipe}");
+        }
+        if recipe == "vae-table" {
+            let fitted = path("fitted");
+            waxwork(&["fit-prior", text(&run), "--components", "2", "--out", text(&fitted)]).good();
+            mapped(&fitted);
+            assert!(fs::read(fitted.join("quantiles.json")).unwrap() != whole);
+        }
+
+        // A run of an older version.
+        fs::remove_file(&maps).unwrap();
+        let mut info = run_json(&run);
+        assert!(info.as_object_mut().unwrap().remove("quantiles_sha256").is_some());
+        fs::write(run.join("run.json"), info.to_string()).unwrap();
+        unmapped(&run, &[]);
+    }
 }
 
 #[test]

@@ -156,6 +156,10 @@ pub(crate) fn deterministic_files(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     for name in ["recipe.toml", "metrics.jsonl", "model.safetensors"] {
         files.insert(PathBuf::from(name), std::fs::read(run.join(name)).expect(name));
     }
+    // Only calibrated models of tables have it.
+    if let Ok(maps) = std::fs::read(run.join("quantiles.json")) {
+        files.insert(PathBuf::from("quantiles.json"), maps);
+    }
     let last = last_checkpoint(run);
     for name in ["params.safetensors", "optimizers.safetensors", "state.json"] {
         files.insert(PathBuf::from(name), std::fs::read(last.join(name)).expect(name));

@@ -1,4 +1,5 @@
-//! Calibration of a trained model: its samples then make each choice as often as the training samples do.
+//! Calibration of a trained model: its samples then make each choice as often as the training samples do, and
+//! the numbers of each mode have the distribution of the training samples ([`with_quantile_maps`]).
 //!
 //! A model of rows draws each choice from the softmax of logits that its last layer computes. An offset per
 //! value, added to the bias of that layer, multiplies the odds of the values by constants. The offsets are
@@ -10,6 +11,8 @@
 //! The average is over the conditions of samples for which nothing is asked, except those that name a value
 //! of the same column. If the last layer sees the condition, its weights take the offsets back for a column
 //! that is asked for, so the odds of the value that is asked for stay exactly as training left them.
+
+mod numbers;
 
 use std::collections::BTreeMap;
 
@@ -24,9 +27,11 @@ use crate::Recipe;
 use crate::rows::host;
 use crate::training::mean_sample;
 
-/// Number of latents to average over, if samples are not too wide. The error of a share falls with its root.
+pub(crate) use numbers::with_quantile_maps;
+
+/// Number of latents to use, if samples are not too wide. The error of a share falls with its root.
 const MOST_LATENTS: usize = 50_000;
-/// Number of latents to average over, however wide samples are.
+/// Number of latents to use, however wide samples are.
 const LEAST_LATENTS: usize = 10_000;
 /// Number of outputs to keep in memory, if that allows [`LEAST_LATENTS`]: 32 MiB.
 const MOST_OUTPUTS: usize = 1 << 23;
@@ -40,6 +45,11 @@ const MOST_FACTOR: f64 = 50.0;
 const ROUNDS: usize = 100;
 /// The scaling ends when no share is further than this from the wanted one, in nats.
 const TOLERANCE: f64 = 1e-4;
+
+/// The number of latents to use for samples of `width` values.
+fn latents_for(width: usize) -> usize {
+    (MOST_OUTPUTS / width).clamp(LEAST_LATENTS, MOST_LATENTS)
+}
 
 /// The choices of a model that can be calibrated.
 ///
@@ -118,7 +128,7 @@ impl Drawn {
     fn new(model: &dyn GenerativeModel, choices: &dyn Choices, seed: u64) -> Result<Self> {
         let (info, params) = (model.info(), model.params());
         let widths = (info.sample.len(), info.condition.width());
-        let count = (MOST_OUTPUTS / widths.0).clamp(LEAST_LATENTS, MOST_LATENTS);
+        let count = latents_for(widths.0);
         let numbers: Vec<u64> = (FIRST..FIRST + count as u64).collect();
         let (mut outputs, mut conditions) = (Vec::with_capacity(count * widths.0), Vec::new());
         for numbers in numbers.chunks(EVALUATION_BATCH) {
@@ -293,7 +303,7 @@ mod tests {
     }
 
     /// An untrained model of rows of `clinic`, the same one calibrated, and the data.
-    fn models(name: &str) -> ([Box<dyn GenerativeModel>; 2], Dataset) {
+    pub(super) fn models(name: &str) -> ([Box<dyn GenerativeModel>; 2], Dataset) {
         let network = if name.contains("vae") { "model.network" } else { "model.generator" };
         let network = format!("{network}.hidden=[16]");
         let settings = [network, "model.latent_dim=8".to_owned(), "data.limit=2000".to_owned()];

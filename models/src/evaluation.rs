@@ -128,14 +128,15 @@ pub fn evaluate_on(
     let samples = if run.model.completer().is_some() { 0 } else { config.samples };
     if let (Some(tables), true) = (&data.info.tables, samples > 0) {
         let request = SampleRequest::new(config.seed, config.samples);
-        let (model, progress) = (run.model.as_ref(), |done| stages("sampling", done, config.samples));
-        let made = rows::sample_together(model, &tables.encoder, &request, config.collective, progress)?;
+        let (model, encoder) = (run.model.as_ref(), run.encoder_for(tables));
+        let progress = |done| stages("sampling", done, config.samples);
+        let made = rows::sample_together(model, encoder, &request, config.collective, progress)?;
         let target = run.recipe.data.table.as_ref().and_then(|table| table.label.clone());
         if config.collective.is_first() {
             metrics.extend(rows::measure(tables, &made, target, config.seed, stages)?.metrics(&protocol));
         }
         if config.collective.is_first() && run.model.info().condition.is_columns() {
-            let found = rows::condition_agreement(run.model.as_ref(), tables, config.seed, stages)?;
+            let found = rows::condition_agreement(model, encoder, tables, config.seed, stages)?;
             metrics.extend(rows::condition_agreement_metrics(&found, &protocol));
         }
     } else if samples > 0 {

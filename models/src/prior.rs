@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::rng::Stream;
 use waxwork_core::{Condition, ConditionSpec, Device, GenerativeModel, ModelInfo, ParamSet, Tensor};
+use waxwork_data::table::encode::Encoder;
 use waxwork_data::{Dataset, Split};
 use waxwork_media::Artifact;
 use waxwork_vae::{PriorConfig, aggregate, maf};
 
 use crate::training::preview_of;
-use crate::{Error, Recipe, Result, Run};
+use crate::{Error, Recipe, Result, Run, calibration};
 
 /// The key of the prior in a recipe.
 const PRIOR: &str = "model.prior";
@@ -24,6 +25,8 @@ pub struct FittedPrior {
     pub recipe: Recipe,
     /// The run's model with the prior.
     pub model: Box<dyn GenerativeModel>,
+    /// The run's encoder of table rows. If the run is calibrated, the quantile maps are fitted to this model.
+    pub encoder_of_rows: Option<Encoder>,
     /// Samples, as files.
     pub preview: Vec<Artifact>,
 }
@@ -78,8 +81,13 @@ pub fn fit_prior(
     recipe.description = format!("{}; prior fitted: {shape}", recipe.description);
     let fit = (fitted, seed);
     let model = with_prior(&recipe, run.model.as_ref(), &data.train, fit, device, progress)?;
-    let preview = preview_of(model.as_ref(), &data.info, run.info.seed, &Condition::None)?;
-    Ok(FittedPrior { recipe, model, preview })
+    let mut encoder = run.encoder_of_rows.clone();
+    if recipe.train.calibrate {
+        let calibrate = |encoder| calibration::with_quantile_maps(encoder, model.as_ref(), data, seed);
+        encoder = encoder.map(calibrate).transpose()?;
+    }
+    let preview = preview_of(model.as_ref(), &data.info, encoder.as_ref(), run.info.seed, &Condition::None)?;
+    Ok(FittedPrior { recipe, model, encoder_of_rows: encoder, preview })
 }
 
 /// The model of `recipe` as training ended, with its prior fitted to the training data.

@@ -23,8 +23,8 @@ pub struct Resumable {
 
 impl Resumable {
     /// Opens and locks a run. `recipe` gives the recipe to resume it with, and `load` the data set of that
-    /// recipe, which is loaded only if it is needed. If the weights of a finished run are missing or damaged,
-    /// the run is resumed to write them again, which is logged.
+    /// recipe, which is loaded only if it is needed. If the weights of a finished run or their quantile maps
+    /// are missing or damaged, the run is resumed to write them again, which is logged.
     ///
     /// # Errors
     /// [`Error::Failed`] if training had failed, [`Error::Changed`] if the recipe or the data differ from
@@ -38,7 +38,7 @@ impl Resumable {
         let recipe = recipe(&folder)?;
         let mut differences = recipe_differences(&info, &recipe)?;
         if differences.is_empty() && info.status == Status::Finished {
-            match folder.load_model() {
+            match folder.encoder_with_maps().and_then(|_| folder.load_model()) {
                 Ok(Some(_)) => return Ok(Self { folder, info, recipe, data: None }),
                 Ok(None) => tracing::warn!("`{}` is missing; writing it again", folder.model().display()),
                 Err(error) => tracing::warn!("writing the model again: {error}"),

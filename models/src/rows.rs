@@ -21,8 +21,9 @@ const ASKED: usize = 500;
 /// The name of the column that tells originals from reconstructions, and its values.
 const VERSION: (&str, [&str; 2]) = ("version", ["original", "reconstruction"]);
 
-/// Decodes encoded rows `(N, width)` to a table. `first` is the number of the first row, if rows are named by
-/// their numbers.
+/// Decodes encoded rows `(N, width)` to a table, with the numbers that they hold: for latents and
+/// reconstructions, not for generated rows ([`sample`]). `first` is the number of the first row, if rows are
+/// named by their numbers.
 ///
 /// # Errors
 /// If they have another width, or a value is not finite.
@@ -43,18 +44,20 @@ pub fn reconstructions(encoder: &Encoder, originals: &Table, made: &Tensor) -> R
 }
 
 /// Asks a conditional model for every value that at least one training row in a hundred has. Measures how
-/// many rows obey, and how far their other columns are from those of real rows with that value.
+/// many rows obey, and how far their other columns are from those of real rows with that value. `encoder`
+/// decodes the rows.
 ///
 /// # Errors
 /// If the model does not take such conditions, or a value is not finite.
 pub fn condition_agreement(
     model: &dyn GenerativeModel,
+    encoder: &Encoder,
     tables: &Tables,
     seed: u64,
     stages: &mut Stages<'_>,
 ) -> Result<Vec<ConditionAgreement>> {
     let mut asked = Vec::new();
-    for index in tables.encoder.discrete() {
+    for index in encoder.discrete() {
         let column = &tables.train.columns()[index];
         let Values::Text(texts) = column.values() else { continue };
         let often = |count: u64| count as f64 >= COMMON * tables.train.rows() as f64;
@@ -66,9 +69,9 @@ pub fn condition_agreement(
     let mut found = Vec::with_capacity(asked.len());
     for (i, wanted) in asked.iter().enumerate() {
         stages("asking for values", i, asked.len());
-        let condition = asking_for(&tables.encoder, std::slice::from_ref(wanted), ASKED)?;
+        let condition = asking_for(encoder, std::slice::from_ref(wanted), ASKED)?;
         let request = SampleRequest { condition, ..SampleRequest::new(seed, ASKED) };
-        let made = sample(model, &tables.encoder, &request, |_| {})?;
+        let made = sample(model, encoder, &request, |_| {})?;
         let frames = frames(&[("real", &real), ("generated", &TableColumns::of(&made))])?;
         found.push(condition::condition_agreement(&frames[0], &frames[1], &wanted.0, Some(&wanted.1))?);
     }
@@ -151,8 +154,8 @@ pub(crate) fn host(tensor: &Tensor) -> waxwork_core::Result<Vec<f32>> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
-/// Generates rows as a table; `request` gives their number and condition. `progress` is called with the
-/// number done.
+/// Generates rows as a table; `request` gives their number and condition. If the encoder has quantile maps,
+/// the numbers go through them. `progress` is called with the number done.
 ///
 /// # Errors
 /// If the condition does not fit, or a value is not finite.
@@ -195,8 +198,8 @@ pub fn sample_together(
         progress(done);
         Ok(())
     })?;
-    let rows = Tensor::cat(&rows, 0).map_err(waxwork_core::Error::from)?;
-    decode(encoder, &rows, request.first)
+    let rows = host(&Tensor::cat(&rows, 0).map_err(waxwork_core::Error::from)?)?;
+    Ok(encoder.decode_generated(&rows, request.first).map_err(waxwork_data::Error::from)?)
 }
 
 /// Compares the rows of any program with those of a data set; `target` is the column whose prediction

@@ -9,6 +9,7 @@ use waxwork_core::{
     Bound, Complete, Density, Device, Encode, Exact, GenerativeModel, ParamSet, Reconstruct, Tensor,
 };
 use waxwork_data::DataConfig;
+use waxwork_data::table::Tables;
 use waxwork_data::table::encode::Encoder;
 use waxwork_trainer::{Checkpoint, RunFolder, RunInfo};
 
@@ -26,7 +27,8 @@ pub struct Run {
     pub model: Box<dyn GenerativeModel>,
     /// The source of its weights.
     pub weights: Weights,
-    /// The encoder between table rows and vectors; None if the run was not trained on a table.
+    /// The encoder between table rows and vectors, with the quantile maps of the weights if they have any;
+    /// None if the run was not trained on a table.
     pub encoder_of_rows: Option<Encoder>,
 }
 
@@ -125,6 +127,11 @@ impl Run {
         self.model.completer().ok_or_else(|| Error::NoCompletion { family: family() })
     }
 
+    /// The encoder that decodes generated rows: the run's own, or that of its data if the run has none.
+    pub fn encoder_for<'a>(&'a self, tables: &'a Tables) -> &'a Encoder {
+        self.encoder_of_rows.as_ref().unwrap_or(&tables.encoder)
+    }
+
     /// The evidence lower bound, if the model has one and all of its parts were imported.
     pub fn bound(&self) -> Option<&dyn Bound> {
         self.model.bound().filter(|_| self.is_whole())
@@ -169,7 +176,10 @@ impl Run {
         let fit = |source| Error::Weights { path: path.to_owned(), source };
         let ModelInfo { sample, condition, .. } = &info.model;
         let model = recipe.model.build_frozen(sample.clone(), condition.clone(), stored).map_err(fit)?;
-        let encoder_of_rows = folder.encoder()?;
+        let encoder_of_rows = match weights {
+            Weights::Finished => folder.encoder_with_maps()?,
+            Weights::Checkpoint { .. } => folder.encoder()?,
+        };
         Ok(Self { folder, recipe, info, model, weights, encoder_of_rows })
     }
 }

@@ -11,6 +11,7 @@ use waxwork_core::{
     Condition, Device, GenerativeModel, Kind, ParamSet, Precision, SampleRequest, Tensor, TrainingState,
     store, values,
 };
+use waxwork_data::table::encode::Encoder;
 use waxwork_data::text::one_line;
 use waxwork_data::{Dataset, DatasetInfo, LoaderConfig, Split};
 use waxwork_media::{Artifact, preview, preview_count};
@@ -184,7 +185,8 @@ impl TrainingRun {
     /// # Errors
     /// If a sample is not finite, or cannot be shown.
     pub fn preview(&self) -> waxwork_trainer::Result<Vec<Artifact>> {
-        preview_of(self.shown.as_ref(), &self.data.info, self.recipe.train.seed, &self.given)
+        let info = &self.data.info;
+        preview_of(self.shown.as_ref(), info, encoder_of(info), self.recipe.train.seed, &self.given)
     }
 
     /// Trains to the end, or until a stop is requested, in a folder that [`RunFolder::create`] made with
@@ -200,8 +202,8 @@ impl TrainingRun {
     ) -> Result<Outcome> {
         follow::share(self.model.as_ref(), &mut self.state)?;
         let hyperparameters = self.recipe.hyperparameters()?;
-        if let Some(tables) = &self.data.info.tables {
-            folder.write_encoder(&tables.encoder)?;
+        if let Some(encoder) = encoder_of(&self.data.info) {
+            folder.write_encoder(encoder)?;
         }
         let every = self.recipe.train.histogram_every;
         let mut board = TensorBoard::new(folder.path(), &hyperparameters, self.model.params(), every);
@@ -212,7 +214,7 @@ impl TrainingRun {
         let validate = validation.as_ref().map(|validation| || validation.measure());
         let (shown, info, seed) = (self.shown.as_ref(), &self.data.info, self.recipe.train.seed);
         let given = &self.given;
-        let show = || preview_of(shown, info, seed, given);
+        let show = || preview_of(shown, info, encoder_of(info), seed, given);
         let (recipe, data, device) = (&self.recipe, &self.data, &self.device);
         let is_completed = recipe.model.mixture().is_some() || recipe.train.calibrate;
         let complete = |tensors: BTreeMap<String, Tensor>, step: u64| -> waxwork_trainer::Result<_> {
@@ -222,13 +224,18 @@ impl TrainingRun {
             if recipe.model.mixture().is_some() {
                 model = prior::fitted(recipe, model.as_ref(), &data.train, device)?;
             }
+            let mut encoder = encoder_of(&data.info).cloned();
             if recipe.train.calibrate {
                 model = calibration::calibrated(recipe, model.as_ref(), &data.train, device)?;
+                let calibrate =
+                    |encoder| calibration::with_quantile_maps(encoder, model.as_ref(), data, seed);
+                encoder = encoder.map(calibrate).transpose()?;
             }
-            for artifact in preview_of(model.as_ref(), &data.info, seed, given)? {
+            for artifact in preview_of(model.as_ref(), &data.info, encoder.as_ref(), seed, given)? {
                 store::write(&folder.sample(step, artifact.extension), &artifact.bytes)?;
             }
-            Ok(model.params().tensors())
+            let quantile_maps = encoder.and_then(|encoder| encoder.quantile_maps().cloned());
+            Ok(train::Completed { tensors: model.params().tensors(), quantile_maps })
         };
         let mut watching: Vec<&mut dyn Observer> = vec![&mut board];
         watching.extend(observers.into_iter().map(|observer| observer as &mut dyn Observer));
@@ -317,10 +324,17 @@ fn given_of(model: &dyn GenerativeModel, data: &Dataset) -> Result<Condition> {
     Ok(completer.given(&batch.inputs, &batch.indices)?)
 }
 
-/// Files that show samples; with conditions, one sample per condition.
+/// The encoder of the rows of a table, without quantile maps.
+fn encoder_of(info: &DatasetInfo) -> Option<&Encoder> {
+    info.tables.as_deref().map(|tables| &tables.encoder)
+}
+
+/// Files that show samples; with conditions, one sample per condition. `encoder` decodes them if they are rows
+/// of a table.
 pub(crate) fn preview_of(
     model: &dyn GenerativeModel,
     info: &DatasetInfo,
+    encoder: Option<&Encoder>,
     seed: u64,
     given: &Condition,
 ) -> waxwork_trainer::Result<Vec<Artifact>> {
@@ -337,10 +351,10 @@ pub(crate) fn preview_of(
         let lines = info.view.lines(&info.kind, &samples)?;
         artifacts.push(Artifact::of_lines(&lines.iter().map(|line| one_line(line)).collect::<Vec<_>>()));
     }
-    if let Some(tables) = &info.tables {
+    if let Some(encoder) = encoder {
         let mut bytes = Vec::new();
-        let rows =
-            tables.encoder.decode(&crate::rows::host(&samples)?, 0).map_err(waxwork_data::Error::from)?;
+        let rows = encoder.decode_generated(&crate::rows::host(&samples)?, 0);
+        let rows = rows.map_err(waxwork_data::Error::from)?;
         // Writing to a vector cannot fail.
         _ = rows.write_csv(&mut bytes);
         artifacts.push(Artifact { extension: "csv", bytes, picture: None, sound: None });

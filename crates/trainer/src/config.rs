@@ -48,7 +48,8 @@ pub struct TrainConfig {
     /// Validation measurements without a new best after which the run ends early; 0: it never does.
     #[serde(skip_serializing_if = "is_zero")]
     pub patience: u64,
-    /// Calibrate the final weights: samples then make each choice as often as training samples do.
+    /// Calibrate the final weights: samples then make each choice as often as training samples do, and the
+    /// numbers of a table's columns have the distribution of the training rows.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub calibrate: bool,
 }

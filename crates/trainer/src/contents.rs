@@ -8,14 +8,14 @@ use waxwork_core::{DType, Tensor, hash, store};
 
 use crate::Result;
 use crate::checkpoint::Checkpoint;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{QUANTILES, RunFolder};
 
 const METRICS: &str = "metrics.jsonl";
 const STATE: &str = "state";
 
 /// The parts in the order of comparison. Metrics come first because they show the earliest step at which two
 /// runs diverge.
-const GROUPS: [&str; 7] = [METRICS, STATE, "weights", "average", "optimizer", "result", "samples"];
+const GROUPS: [&str; 8] = [METRICS, STATE, "weights", "average", "optimizer", "result", QUANTILES, "samples"];
 
 /// The contents of a run folder that recipe, data, seed and version determine.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Contents {
     /// `weights/NAME`, `average/NAME`, `optimizer/first/NAME` of the newest intact checkpoint, `result/NAME`
     /// of model.safetensors.
     tensors: BTreeMap<String, Tensor>,
+    /// quantiles.json, if there is one.
+    quantiles: Option<Vec<u8>>,
     /// `samples/step-000500.png` and so on.
     samples: BTreeMap<String, Vec<u8>>,
 }
@@ -40,10 +42,12 @@ impl Contents {
         let mut tensors: BTreeMap<String, Tensor> = named.collect();
         let result = folder.load_model()?.unwrap_or_default();
         tensors.extend(result.into_iter().map(|(name, tensor)| (format!("result/{name}"), tensor)));
+        let quantiles = folder.quantiles();
         Ok(Self {
             metrics: store::read(&folder.metrics())?,
             state: state(&checkpoint),
             tensors,
+            quantiles: quantiles.is_file().then(|| store::read(&quantiles)).transpose()?,
             samples: samples(folder)?,
         })
     }
@@ -61,12 +65,13 @@ impl Contents {
             let alone = BTreeMap::from([("tensor".to_owned(), tensor.clone())]);
             hashes.insert(name.clone(), hash::sha256(&store::encode(&alone)?));
         }
+        hashes.extend(self.quantiles.iter().map(|bytes| (QUANTILES.to_owned(), hash::sha256(bytes))));
         hashes.extend(self.samples.iter().map(|(name, bytes)| (name.clone(), hash::sha256(bytes))));
         Ok(hashes)
     }
 
     /// Describes the first difference of `self` from `expected`, if there is one: the earliest step in the
-    /// metrics, else the first value of the first tensor, else the first image.
+    /// metrics, else the first value of the first tensor, else the first file.
     ///
     /// # Errors
     /// As [`Contents::hashes`].
@@ -83,6 +88,7 @@ impl Contents {
         Ok(Some(match name.as_str() {
             METRICS => first_line(&self.metrics, &expected.metrics),
             STATE => format!("the last checkpoint has {} instead of {}", self.state, expected.state),
+            QUANTILES => format!("{QUANTILES} has other quantile maps"),
             _ => match (self.tensors.get(name), expected.tensors.get(name)) {
                 (Some(found), Some(wanted)) => first_value(name, found, wanted)?,
                 _ => format!("{name} is a different image"),
@@ -170,6 +176,7 @@ mod tests {
             metrics: metrics.into(),
             state: "4 steps".into(),
             tensors: BTreeMap::from([("weights/w".to_owned(), tensor)]),
+            quantiles: None,
             samples: BTreeMap::from([("samples/a.png".to_owned(), vec![1])]),
         }
     }
@@ -189,6 +196,9 @@ mod tests {
         assert_eq!(said(&other).unwrap(), expected);
         let other = contents(log, &[1.0, 2.0]);
         assert_eq!(said(&other).unwrap(), "weights/w is F32 [2] instead of F32 [3]");
+        let mut other = contents(log, &[1.0, 2.0, 3.0]);
+        other.quantiles = Some(vec![3]);
+        assert_eq!(said(&other).unwrap(), "quantiles.json is only here");
         let mut other = contents(log, &[1.0, 2.0, 3.0]);
         other.samples.insert("samples/b.png".into(), vec![2]);
         assert_eq!(said(&other).unwrap(), "samples/b.png is only here");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use waxwork_core::{Device, Tensor, hash, store};
 use waxwork_data::table::encode::Encoder;
+use waxwork_data::table::quantile_map::QuantileMaps;
 
 use crate::checkpoint::Checkpoints;
 use crate::run_info::RunInfo;
@@ -15,6 +16,7 @@ use crate::{Error, Result};
 const RECIPE: &str = "recipe.toml";
 const RUN: &str = "run.json";
 const TABLE: &str = "table.json";
+pub(crate) const QUANTILES: &str = "quantiles.json";
 const LOCK: &str = "run.lock";
 const INITIAL: &str = "initial.safetensors";
 const CHECKPOINTS: &str = "checkpoints";
@@ -226,6 +228,39 @@ impl RunFolder {
         encoder.map(Some).map_err(|error| Error::Damaged { path, reason: error.to_string() })
     }
 
+    /// The file of the quantile maps for the final weights of a calibrated model of table rows.
+    pub fn quantiles(&self) -> PathBuf {
+        self.path.join(QUANTILES)
+    }
+
+    /// Writes quantiles.json, and returns its SHA-256.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_quantile_maps(&self, maps: &QuantileMaps) -> Result<String> {
+        let json = serde_json::to_vec(maps).map_err(Error::Json)?;
+        store::write(&self.quantiles(), &json)?;
+        Ok(hash::sha256(&json))
+    }
+
+    /// [`RunFolder::encoder`] with the quantile maps for the final weights, if there are any.
+    ///
+    /// # Errors
+    /// As [`RunFolder::encoder`], and [`Error::Damaged`] if the hash of the maps is not the one in run.json,
+    /// or they do not fit the encoder.
+    pub fn encoder_with_maps(&self) -> Result<Option<Encoder>> {
+        let Some(encoder) = self.encoder()? else { return Ok(None) };
+        let (path, expected) = (self.quantiles(), self.info()?.quantiles_sha256);
+        if expected.is_none() && !path.exists() {
+            return Ok(Some(encoder));
+        }
+        let bytes = read_with_hash(&path, expected.as_deref())?;
+        let damaged = |reason: String| Error::Damaged { path: path.clone(), reason };
+        let maps: QuantileMaps =
+            serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        encoder.with_quantile_maps(Some(maps)).map(Some).map_err(|error| damaged(error.to_string()))
+    }
+
     /// The initial weights of a fork.
     ///
     /// # Errors
@@ -322,6 +357,10 @@ impl RunFolder {
 }
 
 fn load_with_hash(path: &Path, expected: Option<&str>) -> Result<BTreeMap<String, Tensor>> {
+    Ok(store::decode(&read_with_hash(path, expected)?, path, &Device::Cpu)?)
+}
+
+fn read_with_hash(path: &Path, expected: Option<&str>) -> Result<Vec<u8>> {
     let bytes = store::read(path)?;
     let found = hash::sha256(&bytes);
     match expected {
@@ -329,7 +368,7 @@ fn load_with_hash(path: &Path, expected: Option<&str>) -> Result<BTreeMap<String
             let reason = format!("its SHA-256 is {found}, not {expected}");
             Err(Error::Damaged { path: path.to_owned(), reason })
         }
-        _ => Ok(store::decode(&bytes, path, &Device::Cpu)?),
+        _ => Ok(bytes),
     }
 }
 

@@ -66,6 +66,9 @@ pub struct RunInfo {
     /// The step whose weights model.safetensors has, if not the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_step: Option<u64>,
+    /// SHA-256 of quantiles.json, if the final weights have quantile maps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantiles_sha256: Option<String>,
 }
 
 impl RunInfo {
@@ -101,6 +104,7 @@ impl RunInfo {
             started,
             model_sha256: None,
             model_step: None,
+            quantiles_sha256: None,
         }
     }
 }

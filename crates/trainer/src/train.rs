@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use waxwork_core::device::runs_on_cpu_kernels;
 use waxwork_core::{Batch, Device, Phase, Profile, Tensor, Trainable, TrainingState, hash, store, values};
+use waxwork_data::table::quantile_map::QuantileMaps;
 use waxwork_data::{Loader, LoaderConfig, Split};
 use waxwork_media::{Artifact, preview_bytes};
 
@@ -28,7 +29,16 @@ pub type Validate<'a> = dyn Fn() -> Result<BTreeMap<String, f64>> + 'a;
 pub type Preview<'a> = dyn Fn() -> Result<Vec<Artifact>> + 'a;
 
 /// Completes the final weights of a run, such as by fitting a prior. The number is the step that they are of.
-pub type Complete<'a> = dyn Fn(BTreeMap<String, Tensor>, u64) -> Result<BTreeMap<String, Tensor>> + 'a;
+pub type Complete<'a> = dyn Fn(BTreeMap<String, Tensor>, u64) -> Result<Completed> + 'a;
+
+/// The completed final weights of a run.
+#[derive(Clone, Debug)]
+pub struct Completed {
+    /// The weights.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// The quantile maps that were fitted to a model with these weights, if any.
+    pub quantile_maps: Option<QuantileMaps>,
+}
 
 /// One run: everything that the training loop needs.
 pub struct Training<'a> {
@@ -204,7 +214,12 @@ impl Training<'_> {
             let bytes = match self.complete {
                 Some(complete) => {
                     let tensors = store::decode(&bytes, &self.folder.model(), &Device::Cpu)?;
-                    store::encode(&complete(tensors, step.unwrap_or(self.state.steps_done()))?)?
+                    let completed = complete(tensors, step.unwrap_or(self.state.steps_done()))?;
+                    let maps = completed.quantile_maps.as_ref();
+                    // Before the weights, so that they are never found without their maps.
+                    info.quantiles_sha256 =
+                        maps.map(|maps| self.folder.write_quantile_maps(maps)).transpose()?;
+                    store::encode(&completed.tensors)?
                 }
                 None => bytes,
             };

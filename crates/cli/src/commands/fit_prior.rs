@@ -46,15 +46,16 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
     let mut progress = |what: &'static str, done: usize, all: usize| stages.set(what, done, all);
     let fitted = fit_prior(&run, &data, prior, arguments.seed, &device, &mut progress)?;
     stages.finish();
-    let FittedPrior { recipe, model, preview } = fitted;
+    let FittedPrior { recipe, model, encoder_of_rows, preview } = fitted;
     let seconds = started.elapsed().as_secs_f64();
 
     let bytes = store::encode(&model.params().tensors())?;
-    let info = RunInfo {
+    let mut info = RunInfo {
         environment: environment(&device, threads),
         command: command_line(),
         recipe: recipe.to_toml()?,
         model_sha256: Some(hash::sha256(&bytes)),
+        quantiles_sha256: None,
         // No training led to these weights.
         forked_from: None,
         ..run.info.clone()
@@ -66,9 +67,12 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
     check_space(&path, 2 * bytes.len() as u64)?;
     let folder = RunFolder::create(&path, &info, None)?;
     let step = info.model_step.unwrap_or(info.steps);
-    let write = || -> Result<(), Failure> {
-        if let Some(encoder) = &run.encoder_of_rows {
+    let mut write = || -> Result<(), Failure> {
+        if let Some(encoder) = &encoder_of_rows {
             folder.write_encoder(encoder)?;
+            let maps = encoder.quantile_maps().map(|maps| folder.write_quantile_maps(maps));
+            info.quantiles_sha256 = maps.transpose()?;
+            folder.write_info(&info)?;
         }
         store::write(&folder.metrics(), &metrics)?;
         std::fs::create_dir_all(folder.samples()).map_err(store::failed("create", &path))?;

@@ -75,7 +75,7 @@ impl RowsView {
     /// Compares rows of a run with those of its data.
     pub(crate) fn of(run: &Run, tables: &Tables) -> Result<Self, Failure> {
         let request = SampleRequest::new(0, ROWS);
-        let made = rows::sample(run.model.as_ref(), &tables.encoder, &request, |_| {})?;
+        let made = rows::sample(run.model.as_ref(), run.encoder_for(tables), &request, |_| {})?;
         let real = &tables.train;
         let columns = [real, &made].map(TableColumns::of);
         let frames = frames(&[("real", &columns[0]), ("generated", &columns[1])])?;

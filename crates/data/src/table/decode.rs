@@ -1,9 +1,10 @@
 //! Converts vectors to rows: takes the most likely place of every choice, rounds numbers, clips them to the
-//! column's range, and assigns new identifiers.
+//! column's range, and assigns new identifiers. The numbers of generated rows go through quantile maps first.
 
 use super::encode::{DEVIATIONS, Encoder, Segment, Shape};
 use super::error::{Error, Result};
 use super::intern::{Codes, Strings};
+use super::quantile_map::QuantileMaps;
 use super::schema::Kind;
 use super::{Column, Table, Values};
 
@@ -27,6 +28,10 @@ impl Encoder {
     /// # Errors
     /// [`Error::Row`] if the vector's width is not the layout's, or a number in it is not finite.
     pub fn decode_row(&self, values: &[f32]) -> Result<Vec<Cell>> {
+        self.cells(values, None)
+    }
+
+    fn cells(&self, values: &[f32], maps: Option<&QuantileMaps>) -> Result<Vec<Cell>> {
         let expected = self.layout().width();
         let wrong = |found: String| Error::Row { expected, found };
         if values.len() != expected {
@@ -41,20 +46,23 @@ impl Encoder {
             match segment.shape {
                 Shape::Scalar => scalar = f64::from(values[segment.start]).clamp(-1.0, 1.0),
                 Shape::Choice(_) => {
-                    cells[segment.column] = self.cell(segment, arg_max(segment, values), scalar);
+                    cells[segment.column] = self.cell(segment, arg_max(segment, values), scalar, maps);
                 }
             }
         }
         Ok(cells)
     }
 
-    fn cell(&self, segment: &Segment, place: usize, scalar: f64) -> Cell {
+    fn cell(&self, segment: &Segment, place: usize, scalar: f64, maps: Option<&QuantileMaps>) -> Cell {
         if self.null_place(segment.column) == Some(place) {
             return Cell::Null;
         }
         let kind = &self.schema().columns[segment.column].kind;
+        let mapped = maps.and_then(|maps| maps.number(segment.column, place, scalar));
         match self.modes(segment.column).get(place) {
-            Some(mode) => Cell::Number(kind.snap(mode.mean + DEVIATIONS * mode.sd * scalar)),
+            Some(mode) => {
+                Cell::Number(kind.snap(mapped.unwrap_or(mode.mean + DEVIATIONS * mode.sd * scalar)))
+            }
             None => Cell::Place(place),
         }
     }
@@ -64,16 +72,16 @@ impl Encoder {
     /// # Errors
     /// As [`decode_row`](Self::decode_row).
     pub fn decode(&self, values: &[f32], first: u64) -> Result<Table> {
-        let width = self.layout().width();
-        let mut decoder = Decoder::new(self, first);
-        if width == 0 || !values.len().is_multiple_of(width) {
-            return Err(Error::Row {
-                expected: width,
-                found: format!("{} are given for several", values.len()),
-            });
-        }
-        values.chunks_exact(width).try_for_each(|row| decoder.push(row))?;
-        Ok(decoder.finish())
+        Decoder::new(self, first).decode(values)
+    }
+
+    /// Decodes rows that a model generated, like [`decode`](Self::decode). Numbers go through the encoder's
+    /// quantile maps, if it has any.
+    ///
+    /// # Errors
+    /// As [`decode_row`](Self::decode_row).
+    pub fn decode_generated(&self, values: &[f32], first: u64) -> Result<Table> {
+        Decoder { maps: self.quantile_maps(), ..Decoder::new(self, first) }.decode(values)
     }
 }
 
@@ -81,6 +89,7 @@ impl Encoder {
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
     encoder: &'a Encoder,
+    maps: Option<&'a QuantileMaps>,
     first: u64,
     rows: usize,
     columns: Vec<Part>,
@@ -104,7 +113,20 @@ impl<'a> Decoder<'a> {
             _ => Part::Given,
         };
         let columns = encoder.schema().columns.iter().map(|column| part(&column.kind)).collect();
-        Self { encoder, first, rows: 0, columns }
+        Self { encoder, maps: None, first, rows: 0, columns }
+    }
+
+    /// Adds consecutive rows, and returns the table.
+    fn decode(mut self, values: &[f32]) -> Result<Table> {
+        let width = self.encoder.layout().width();
+        if width == 0 || !values.len().is_multiple_of(width) {
+            return Err(Error::Row {
+                expected: width,
+                found: format!("{} are given for several", values.len()),
+            });
+        }
+        values.chunks_exact(width).try_for_each(|row| self.push(row))?;
+        Ok(self.finish())
     }
 
     /// Adds a row.
@@ -112,7 +134,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As [`Encoder::decode_row`].
     pub fn push(&mut self, values: &[f32]) -> Result<()> {
-        let cells = self.encoder.decode_row(values)?;
+        let cells = self.encoder.cells(values, self.maps)?;
         for ((part, cell), column) in self.columns.iter_mut().zip(cells).zip(&self.encoder.schema().columns) {
             match (part, cell) {
                 (Part::Numbers(numbers), Cell::Number(number)) => numbers.push(number),
@@ -179,7 +201,8 @@ fn given(kind: &Kind, first: u64, rows: usize) -> Column {
     Column::new(codes, Values::Text(texts))
 }
 
-fn arg_max(segment: &Segment, values: &[f32]) -> usize {
+/// Returns the place of the greatest number in a choice, and the first of equal ones.
+pub(super) fn arg_max(segment: &Segment, values: &[f32]) -> usize {
     let places = &values[segment.start..][..segment.shape.width()];
     places.iter().enumerate().fold(0, |best, (place, value)| if *value > places[best] { place } else { best })
 }

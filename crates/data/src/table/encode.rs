@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Result};
 pub use super::layout::{Layout, Segment, Shape};
 use super::modes::{self, Mode};
+use super::quantile_map::QuantileMaps;
 pub use super::rows::Encoded;
 use super::rows::{EncodedCells, EncodedColumn};
 use super::schema::{ColumnSchema, Kind, Schema};
@@ -31,7 +32,7 @@ pub const DEVIATIONS: f64 = 4.0;
 pub const MOST_WIDTH: usize = 1 << 20;
 
 /// Converts rows to vectors and back. It holds a schema and the modes of its columns of numbers, and is saved
-/// with a run.
+/// with a run. For a calibrated model, it also holds quantile maps, which are saved in a file of their own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct Encoder {
@@ -41,6 +42,9 @@ pub struct Encoder {
     modes: Vec<Vec<Mode>>,
     #[serde(skip)]
     layout: Layout,
+    /// Saved in a file of their own, because they belong to the weights of a model.
+    #[serde(skip)]
+    quantile_maps: Option<Arc<QuantileMaps>>,
 }
 
 fn inner<S: serde::Serializer>(schema: &Arc<Schema>, to: S) -> Result<S::Ok, S::Error> {
@@ -98,7 +102,7 @@ impl Encoder {
                 format!("a row of {} numbers, where at most {MOST_WIDTH} are possible", layout.width());
             return Err(Error::Schema { column: None, reason });
         }
-        Ok(Self { schema, modes, layout })
+        Ok(Self { schema, modes, layout, quantile_maps: None })
     }
 
     /// Fits the modes of a table's columns of numbers. Calls `done` with the name of each finished column.
@@ -116,6 +120,22 @@ impl Encoder {
             modes
         };
         Self::new(Arc::clone(table.schema()), columns.map(fit).collect())
+    }
+
+    /// Returns the encoder with other quantile maps, or without any.
+    ///
+    /// # Errors
+    /// [`Error::QuantileMap`] if the maps are of other columns or modes.
+    pub fn with_quantile_maps(self, maps: Option<QuantileMaps>) -> Result<Self> {
+        if let Some(maps) = &maps {
+            maps.check(&self)?;
+        }
+        Ok(Self { quantile_maps: maps.map(Arc::new), ..self })
+    }
+
+    /// Returns the maps of the numbers that a model generates, if it is calibrated.
+    pub fn quantile_maps(&self) -> Option<&QuantileMaps> {
+        self.quantile_maps.as_deref()
     }
 
     /// Returns the schema.

@@ -228,6 +228,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A quantile map contradicts itself, or does not fit the encoder.
+    #[error("invalid quantile map{}: {reason}", column.as_ref().map_or(String::new(), |name| format!(" of column `{name}`")))]
+    QuantileMap {
+        /// The column, if only one is wrong.
+        column: Option<String>,
+        /// What is wrong.
+        reason: String,
+    },
+
     /// A vector is not an encoded row.
     #[error("an encoded row must have {expected} finite numbers, but {found}")]
     Row {

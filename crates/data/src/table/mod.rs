@@ -21,6 +21,7 @@ mod options;
 mod pairs;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+pub mod quantile_map;
 mod raw;
 mod rows;
 mod schema;

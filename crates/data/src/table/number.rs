@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The largest magnitude that is read as a number. Squares of larger ones could overflow.
-const GREATEST: f64 = 1e100;
+pub(crate) const GREATEST: f64 = 1e100;
 /// Integers of at most this magnitude are exact in an `f64`.
 pub(crate) const EXACT: f64 = 9_007_199_254_740_992.0;
 
