@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use waxwork_core::params::Scope;
-use waxwork_core::{Batch, DType, Device, Error, Mode, ParamSet, Result, SampleSpec, model};
+use waxwork_core::{Batch, DType, Device, Error, Mode, ParamSet, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{CellKind, Embedding, Linear, Recurrent, WeightInit};
 use waxwork_nn::tokens::{self, END, needs_tokens};
@@ -83,15 +83,13 @@ impl Autoregressive {
         self.dims.1
     }
 
-    /// Reads token numbers `(N, L)` u32 from a batch's one-hot rows.
+    /// The token numbers `(N, L)` u32 of a batch.
     ///
     /// # Errors
-    /// If the rows have another shape; [`Error::Config`] if a sequence ends early although sequences must
+    /// If the sequences have another shape; [`Error::Config`] if a sequence ends early although sequences must
     /// not.
     pub(crate) fn read(&self, batch: &Batch) -> Result<Tensor> {
-        let (n, (length, vocabulary)) = (batch.len(), self.dims);
-        model::check_input("the sequences", &batch.inputs, &(n, length, vocabulary).into())?;
-        let tokens = kernels::largest(&batch.inputs)?;
+        let (tokens, length) = (tokens::numbers(&batch.inputs, self.dims)?, self.length());
         if self.first > 0 && flat(&tokens)?.contains(&END) {
             let key = "model.generator.ends".to_owned();
             let reason = format!(

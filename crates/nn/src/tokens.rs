@@ -1,9 +1,11 @@
-//! Sequences of tokens: their numbers, where they end, and which of them count.
+//! Sequences of tokens: their numbers, their one-hot rows, where they end, and which of them count.
 //!
-//! Token 0 ends a sequence and fills the rest. A sequence without an end has the maximum length.
+//! Token 0 ends a sequence and fills the rest. A sequence without an end has the maximum length. A batch of the
+//! data has token numbers; what models make are one-hot rows. Networks accept both.
 
 use candle_core::{DType, Device, Tensor};
 
+use waxwork_core::model::check_input;
 use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::sample::Range;
 use waxwork_core::{Error, Result, SampleSpec};
@@ -29,6 +31,46 @@ pub fn needs_tokens(sample: &SampleSpec, key: &str) -> Result<(usize, usize)> {
         key: key.to_owned(),
         reason: format!("a network of this kind needs sequences of tokens, but a sample is {sample}"),
     })
+}
+
+/// The token numbers `(N, L)` u32 of sequences, which are token numbers or one-hot rows `(N, L, V)`.
+///
+/// # Errors
+/// [`Error::Input`] if they have another shape.
+pub fn numbers(sequences: &Tensor, (length, vocabulary): (usize, usize)) -> Result<Tensor> {
+    let n = sequences.dims().first().copied().unwrap_or(0);
+    if sequences.dtype() == DType::U32 {
+        check_input("the sequences", sequences, &(n, length).into())?;
+        return Ok(sequences.clone());
+    }
+    check_input("the sequences", sequences, &(n, length, vocabulary).into())?;
+    Ok(kernels::largest(sequences)?)
+}
+
+/// The one-hot rows `(N, L, V)` of sequences, for what multiplies by them: those of token numbers `(N, L)` u32, in
+/// `dtype`. All other values stay as they are.
+///
+/// # Errors
+/// If a number is not below `vocabulary`; a GPU does not check this.
+pub fn one_hot(sequences: &Tensor, vocabulary: usize, dtype: DType) -> Result<Tensor> {
+    if sequences.dtype() != DType::U32 {
+        return Ok(sequences.clone());
+    }
+    let ((n, length), device) = (sequences.dims2()?, sequences.device());
+    let places = sequences.reshape((n * length, 1))?.contiguous()?;
+    let rows = Tensor::zeros((n * length, vocabulary), dtype, device)?;
+    rows.scatter_set(&places, &Tensor::ones((n * length, 1), dtype, device)?, 1)?;
+    Ok(rows.reshape((n, length, vocabulary))?)
+}
+
+/// Tokens as numbers `(N, length)` u32. After the first end, or after the given tokens, all tokens are ends.
+pub fn padded(sequences: &[Vec<u32>], length: usize, device: &Device) -> Result<Tensor> {
+    let mut numbers = vec![END; sequences.len() * length];
+    for (numbers, tokens) in numbers.chunks_exact_mut(length.max(1)).zip(sequences) {
+        let tokens = tokens.iter().copied().take_while(|token| *token != END);
+        numbers.iter_mut().zip(tokens).for_each(|(number, token)| *number = token);
+    }
+    Ok(Tensor::from_vec(numbers, (sequences.len(), length), device)?)
 }
 
 /// 1 for every token before the end and for the end itself, 0 for what follows: numbers `(N, L)` u32 →
@@ -64,25 +106,9 @@ pub fn last(counted: &Tensor) -> Result<Tensor> {
 /// The most likely token at every position as one-hot rows. After the first end, all tokens are ends:
 /// `(N, L, V)` → the same shape.
 pub fn most_likely(outputs: &Tensor) -> Result<Tensor> {
-    let (n, length, vocabulary) = outputs.dims3()?;
+    let (_, length, vocabulary) = outputs.dims3()?;
     let tokens = kernels::largest(outputs)?.to_device(&Device::Cpu)?.to_vec2::<u32>()?;
-    one_hot(&tokens, (n, length, vocabulary), outputs)
-}
-
-/// Tokens as one-hot rows `(N, L, V)` of the type and on the device of `like`. After the first end, or after
-/// the given tokens, all tokens are ends.
-pub fn one_hot(tokens: &[Vec<u32>], shape: (usize, usize, usize), like: &Tensor) -> Result<Tensor> {
-    let (n, length, vocabulary) = shape;
-    let mut values = vec![0f32; n * length * vocabulary];
-    for (rows, tokens) in values.chunks_exact_mut((length * vocabulary).max(1)).zip(tokens) {
-        let mut tokens = tokens.iter().copied().take_while(|token| *token != END);
-        for row in rows.chunks_exact_mut(vocabulary) {
-            if let Some(value) = row.get_mut(tokens.next().unwrap_or(END) as usize) {
-                *value = 1.0;
-            }
-        }
-    }
-    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(like.dtype())?.to_device(like.device())?)
+    one_hot(&padded(&tokens, length, outputs.device())?, vocabulary, outputs.dtype())
 }
 
 /// [`counted`] as nodes of a graph, of one-hot rows `(batch, L, V)`.
@@ -137,6 +163,25 @@ mod tests {
         let want = [[1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0], [1.0; 4], [1.0; 4]];
         assert_eq!(counted.to_vec2::<f64>().unwrap(), want);
         assert_eq!(last(&counted).unwrap().to_vec1::<u32>().unwrap(), [2, 4, 11, 15]);
+    }
+
+    /// Networks see the same sequences, whether they are numbers or rows.
+    #[test]
+    fn numbers_and_one_hot_rows_are_the_same_sequences() {
+        let tokens = padded(&[vec![2, 1], vec![0, 2], vec![1, 1, 1]], 3, &Device::Cpu).unwrap();
+        assert_eq!(tokens.to_vec2::<u32>().unwrap(), [[2, 1, 0], [0, 0, 0], [1, 1, 1]]);
+        let rows = one_hot(&tokens, 3, DType::F64).unwrap();
+        let first = [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]];
+        assert_eq!(rows.to_vec3::<f64>().unwrap()[0], first);
+        for sequences in [&tokens, &rows] {
+            let read = numbers(sequences, (3, 3)).unwrap();
+            assert_eq!(read.to_vec2::<u32>().unwrap(), tokens.to_vec2::<u32>().unwrap());
+            let again = one_hot(sequences, 3, DType::F64).unwrap();
+            assert_eq!(again.to_vec3::<f64>().unwrap(), rows.to_vec3::<f64>().unwrap());
+            let error = numbers(sequences, (4, 3)).unwrap_err().to_string();
+            assert!(error.contains("the sequences"), "{error}");
+        }
+        assert!(one_hot(&tokens, 2, DType::F32).is_err());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 use candle_core::{Device, Tensor};
 
-use waxwork_core::model;
 use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_core::rng::{Draws, Stream};
@@ -179,27 +178,23 @@ impl TokenDecoder {
         self.dims.0 * self.dims.1
     }
 
-    /// Reads the tokens from a batch's one-hot rows, up to the length of its longest sequence if the lengths
-    /// are known.
+    /// The token numbers of a batch, up to the length of its longest sequence if the lengths are known.
     ///
     /// # Errors
-    /// If the rows have another shape.
+    /// If the sequences have another shape.
     pub(crate) fn read(&self, batch: &Batch) -> Result<Tensor> {
-        let all = self.read_rows(&batch.inputs)?;
+        let all = self.numbers(&batch.inputs)?;
         let Some(lengths) = &batch.lengths else { return Ok(all) };
         let longest = lengths.to_vec1::<u32>()?.into_iter().max().unwrap_or(0) as usize;
         Ok(all.narrow(1, 0, (longest + 1).min(self.dims.0))?.contiguous()?)
     }
 
-    /// Reads token numbers `(N, L)` u32 from one-hot rows `(N, L, V)`.
+    /// The token numbers `(N, L)` u32 of samples, which are numbers or one-hot rows.
     ///
     /// # Errors
-    /// If the rows have another shape.
-    pub(crate) fn read_rows(&self, rows: &Tensor) -> Result<Tensor> {
-        let n = rows.dims().first().copied().unwrap_or(0);
-        let (length, vocabulary) = self.dims;
-        model::check_input("the sequences", rows, &(n, length, vocabulary).into())?;
-        Ok(kernels::largest(rows)?)
+    /// If the sequences have another shape.
+    pub(crate) fn numbers(&self, samples: &Tensor) -> Result<Tensor> {
+        tokens::numbers(samples, self.dims)
     }
 
     /// Targets for evaluation: every token is predicted from all tokens before it.
@@ -313,7 +308,7 @@ impl TokenDecoder {
                 break;
             }
         }
-        tokens::one_hot(&sequences, (n, length, vocabulary), z)
+        tokens::one_hot(&tokens::padded(&sequences, length, z.device())?, vocabulary, z.dtype())
     }
 }
 
