@@ -197,6 +197,23 @@ fn token_numbers_and_one_hot_rows_are_the_same_texts() {
     assert!(model.encoder().unwrap().encode(&outside, &class).is_err());
 }
 
+/// Texts of other lengths in a batch do not change a single bit of a text's bound.
+#[test]
+fn a_text_has_the_bound_that_it_has_alone() {
+    for config in [CVAE, GRU, VAE] {
+        let model = model(config, DType::F32);
+        let of = |batch: &Batch| {
+            let elbo = model.bound().unwrap().elbo(batch, &Stream::new(0, "elbo", 0)).unwrap();
+            [elbo.reconstruction, elbo.kl].map(|terms| terms.to_vec1::<f32>().unwrap())
+        };
+        let [reconstruction, kl] = of(&numbered(&mixed()));
+        for (place, text) in mixed().into_iter().enumerate() {
+            let alone = Batch { lengths: None, indices: vec![place as u64], ..numbered(&[text]) };
+            assert_eq!(of(&alone), [vec![reconstruction[place]], vec![kl[place]]], "{config} {place}");
+        }
+    }
+}
+
 /// Layers multiply in the precision of their parameters: losses of the first step are near those of f32, and not the same.
 #[test]
 fn products_in_half_precision_are_near_those_in_full() {

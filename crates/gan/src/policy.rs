@@ -23,7 +23,7 @@ use waxwork_core::{
     ParamSet, Result, SampleSpec, StepContext,
 };
 use waxwork_kernels::{self as kernels, Activation};
-use waxwork_nn::tokens;
+use waxwork_nn::tokens::{self, Packing};
 
 /// How a generator that samples token by token learns: by maximum likelihood first, then by policy gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -166,7 +166,7 @@ impl Policy {
     /// Mean −log p of the tokens of sequences `(N, L)`, in nats.
     fn surprise(&self, sequences: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
         let logs = self.generator.log_likelihood(sequences, 1.0, mode)?;
-        let count = kernels::scalar(&tokens::counted(sequences, DType::F32)?.sum_all()?)?;
+        let count = Packing::of(sequences)?.total() as f64;
         Ok(logs.sum_all()?.affine(-1.0 / count.max(1.0), 0.0)?)
     }
 

@@ -1,7 +1,8 @@
 //! Encoder and decoder of sequences of tokens (Bowman et al. 2016).
 //!
-//! Both read token numbers, `(N, L)` u32. The decoder is p(x | z) = Π p(xₜ | x₁ … xₜ₋₁, z). Its likelihood
-//! depends on the tokens that the decoder gets as input, so network and observation model are one type.
+//! Both read token numbers, `(N, L)` u32, and compute nothing for padding. The decoder is p(x | z) = Π p(xₜ | x₁ …
+//! xₜ₋₁, z). Its likelihood depends on the tokens that the decoder gets as input, so network and observation model
+//! are one type.
 
 use candle_core::{Device, Tensor};
 
@@ -11,7 +12,7 @@ use waxwork_core::rng::{Draws, Stream};
 use waxwork_core::{Batch, DType, Drawing, Mode, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{CellKind, Embedding, Linear, Recurrent, WeightInit};
-use waxwork_nn::tokens;
+use waxwork_nn::tokens::{self, Packing};
 
 use crate::posterior::repeat_rows;
 
@@ -54,12 +55,11 @@ impl TokenEncoder {
 
     /// Tokens `(N, L)` → features `(N, hidden)`.
     pub(crate) fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
-        let n = inputs.dim(0)?;
-        let features = self.embedding.forward(&inputs.flatten_all()?)?;
-        let start = Tensor::zeros((n, self.recurrent.state()), features.dtype(), features.device())?;
-        let states = self.recurrent.forward(&features, &start)?;
-        let last = tokens::last(&tokens::counted(inputs, DType::F32)?)?;
-        Ok(kernels::embedding(&states, &last)?)
+        let packing = Packing::of(inputs)?;
+        let features = self.embedding.forward(&packing.pack(&inputs.flatten_all()?)?)?;
+        let start = (inputs.dim(0)?, self.recurrent.state());
+        let start = Tensor::zeros(start, features.dtype(), features.device())?;
+        packing.last(&self.recurrent.forward(&features, &start, packing.lengths())?)
     }
 
     /// [`TokenEncoder::forward`] as nodes of a graph, of one-hot rows `(batch, L, V)`.
@@ -116,12 +116,12 @@ impl Targets {
         Ok(Self { values: repeat_rows(&self.values, k)?, given, counted, factors })
     }
 
-    /// Multiplies features `(N · L, width)` by the factors at `place`.
-    fn dropped(&self, features: Tensor, place: usize) -> Result<Tensor> {
+    /// Multiplies packed features `(T, width)` by the factors at `place`.
+    fn dropped(&self, features: Tensor, place: usize, packing: &Packing) -> Result<Tensor> {
         match &self.factors {
             Some(factors) => {
-                let factors = factors[place].reshape(features.shape())?.to_dtype(features.dtype())?;
-                Ok((features * factors)?)
+                let factors = packing.pack(&factors[place].reshape(((), features.dim(1)?))?)?;
+                Ok(features.mul(&factors.to_dtype(features.dtype())?)?)
             }
             None => Ok(features),
         }
@@ -241,15 +241,15 @@ impl TokenDecoder {
 
     /// log p(x | z) in nats, `(N)`, for latents concatenated with conditions, `(N, given)`.
     pub(crate) fn log_likelihood(&self, z: &Tensor, targets: &Targets, mode: Mode<'_>) -> Result<Tensor> {
-        let (n, length) = targets.values.dims2()?;
-        let given = targets.given.as_ref().unwrap_or(&targets.values);
-        let features = targets.dropped(self.embedding.forward(&given.flatten_all()?)?, 0)?;
-        let inputs = Tensor::cat(&[&features, &repeat_rows(z, length)?], 1)?;
+        let packing = Packing::of(&targets.values)?;
+        let packed = |tokens: &Tensor| packing.pack(&tokens.flatten_all()?);
+        let given = packed(targets.given.as_ref().unwrap_or(&targets.values))?;
+        let features = targets.dropped(self.embedding.forward(&given)?, 0, &packing)?;
+        let inputs = Tensor::cat(&[&features, &packing.repeat(z)?], 1)?;
         let start = self.start.forward(z, Activation::Tanh, mode)?;
-        let states = targets.dropped(self.recurrent.forward(&inputs, &start)?, 1)?;
-        let counted = tokens::counted(&targets.values, z.dtype())?.flatten_all()?;
-        let each = self.output.log_likelihood(&states, &targets.values.flatten_all()?, &counted, mode)?;
-        Ok(each.reshape((n, length))?.sum(1)?)
+        let states = self.recurrent.forward(&inputs, &start, packing.lengths())?;
+        let states = targets.dropped(states, 1, &packing)?;
+        packing.sums(&self.output.log_likelihood(&states, &packed(&targets.values)?, mode)?)
     }
 
     /// Width of the recurrent layer's state, and size of the vocabulary.
