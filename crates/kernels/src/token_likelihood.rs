@@ -1,10 +1,11 @@
 //! The last layer of a language model with its likelihood: log p of one token per row, under the softmax of a
 //! linear layer.
 //!
-//! The logits are stored once, as exponentials for the backward pass.
+//! The logits are stored once: the forward pass replaces them with exponentials, and the backward pass replaces
+//! these with slopes.
 #![expect(unsafe_code, reason = "matrix products take raw pointers and strides")]
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor, WithDType};
@@ -44,7 +45,7 @@ pub fn linear_log_likelihood(x: &Tensor, weight: &Tensor, bias: &Tensor, targets
     if !runs_on_cpu_kernels(x.device()) {
         return composed::linear_log_likelihood(x, weight, bias, targets);
     }
-    let op = TokenOp { tokens, inputs, targets: read(targets, tokens)?, kept: OnceLock::new() };
+    let op = TokenOp { tokens, inputs, targets: read(targets, tokens)?, kept: Mutex::new(None) };
     Ok(tape::apply3(&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?, op)?)
 }
 
@@ -55,22 +56,17 @@ struct TokenOp {
     inputs: usize,
     /// The target of each row.
     targets: Arc<[u32]>,
-    kept: OnceLock<Kept>,
-}
-
-/// What the backward pass needs of the forward pass, for each row.
-struct Kept {
-    /// exp(logit − the largest logit), (rows, V).
-    powers: Tensor,
-    /// Their sums, (rows).
-    sums: Tensor,
+    /// The powers of the forward pass and their sums. The backward pass takes them; another backward pass over
+    /// the same graph computes them again.
+    kept: Mutex<Option<[CpuStorage; 2]>>,
 }
 
 /// Gradients of three arguments.
 type Triple = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 impl TokenOp {
-    fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: &[T]) -> candle_core::Result<Vec<T>> {
+    /// exp(logit − the largest logit of the row) (M, V), their sums (M), and the log likelihoods (M).
+    fn powers<T: Real>(&self, x: &[T], weight: &[T], bias: &[T]) -> [Vec<T>; 3] {
         let Self { tokens, inputs, .. } = *self;
         let size = Size { m: self.targets.len(), n: tokens, k: inputs };
         // SAFETY: x is (m, k), and the weight (n, k).
@@ -85,11 +81,15 @@ impl TokenOp {
                 );
             },
         );
-        let (out, sums): (Vec<T>, Vec<T>) = found.into_iter().unzip();
-        let kept = Kept { powers: tensor(powers, (size.m, tokens))?, sums: tensor(sums, size.m)? };
-        // The forward pass runs once. A second one would compute the same values.
-        let _ = self.kept.set(kept);
-        Ok(out)
+        let (likelihoods, sums) = found.into_iter().unzip();
+        [powers, sums, likelihoods]
+    }
+
+    fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
+        let [powers, sums, likelihoods] = self.powers(x, weight, bias);
+        let kept = [powers, sums].map(T::to_cpu_storage_owned);
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        likelihoods
     }
 
     fn backward<T: Real>(
@@ -97,23 +97,27 @@ impl TokenOp {
         [x, weight, bias]: [&Tensor; 3],
         grad: &Tensor,
     ) -> candle_core::Result<Triple> {
-        let Some(Kept { powers, sums }) = self.kept.get() else {
-            candle_core::bail!("a likelihood went backward before it went forward")
-        };
         let Self { tokens, inputs, .. } = *self;
         let wanted = [x, weight, bias].map(Tensor::track_op);
         let (x_shape, rows) = (x.shape(), self.targets.len());
-        elements!(T; x, weight, powers, sums, grad);
+        elements!(T; x, weight, bias, grad);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let [mut slopes, sums] = match kept {
+            Some([powers, sums]) => [T::cpu_storage_data(powers)?, T::cpu_storage_data(sums)?],
+            None => {
+                let [powers, sums, _] = self.powers(x, weight, bias);
+                [powers, sums]
+            }
+        };
         // (1 at the target − softmax) times the gradient of the row.
-        let mut slopes = vec![T::ZERO; powers.len()];
-        let each = slopes.par_chunks_exact_mut(tokens).zip(powers.par_chunks_exact(tokens)).zip(sums);
-        each.zip(grad).zip(&*self.targets).for_each(|((((slopes, powers), &sum), &grad), &target)| {
+        let each = slopes.par_chunks_exact_mut(tokens).zip(&sums).zip(grad).zip(&*self.targets);
+        each.for_each(|(((slopes, &sum), &grad), &target)| {
             let factor = -(grad / sum);
             simd(
                 #[inline(always)]
                 || {
-                    for (slope, &power) in slopes.iter_mut().zip(powers) {
-                        *slope = factor * power;
+                    for slope in slopes.iter_mut() {
+                        *slope *= factor;
                     }
                 },
             );
@@ -171,7 +175,7 @@ impl CustomOp3 for TokenOp {
         l3: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let out = by_dtype!(s1.dtype(), T => {
-            T::to_cpu_storage_owned(self.forward::<T>(slice(s1, l1)?, slice(s2, l2)?, slice(s3, l3)?)?)
+            T::to_cpu_storage_owned(self.forward::<T>(slice(s1, l1)?, slice(s2, l2)?, slice(s3, l3)?))
         });
         Ok((out, Shape::from(self.targets.len())))
     }

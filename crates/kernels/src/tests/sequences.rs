@@ -247,6 +247,17 @@ fn large_vocabularies_have_all_properties_too() {
     check(&|t| linear_log_likelihood(&t[0], &t[1], &t[2], &targets), &[x, weight, bias]);
 }
 
+/// The first backward pass overwrites what the forward pass kept.
+#[test]
+fn a_likelihood_goes_backward_twice() {
+    let x = Var::from_tensor(&random(1, &[5, 3])).unwrap();
+    let (weight, bias) = (random(2, &[20, 3]), random(3, &[20]));
+    let targets = Tensor::new(&[3u32, 19, 0, 7, 7], &Device::Cpu).unwrap();
+    let sum = linear_log_likelihood(&x, &weight, &bias, &targets).unwrap().sum_all().unwrap();
+    let gradient = || flat(sum.backward().unwrap().get(&x).unwrap());
+    assert_eq!(gradient(), gradient());
+}
+
 #[test]
 fn nan_stays_in_its_row_and_extreme_logits_are_finite() {
     let of = [random(1, &[6, 8]), random(2, &[8, 2]), random(3, &[3, 4])];
