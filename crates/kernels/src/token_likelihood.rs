@@ -18,7 +18,7 @@ use crate::embedding::read;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::matmul::product_vec;
-use crate::matrix::{Matrix, Size};
+use crate::matrix::{Matrix, Size, transpose};
 use crate::real::Real;
 use crate::shapes::{check_bias, dims2};
 use crate::simd::simd;
@@ -131,10 +131,14 @@ impl TokenOp {
             tensor(product, x_shape)
         });
         let for_weight = wanted[1].then(|| {
-            let size = Size { m: tokens, n: inputs, k: rows };
-            // SAFETY: the transpose of the slopes is (m, k), and x (k, n).
-            let product = unsafe { product_vec(size, slope_rows.t(), Matrix::rows(x, inputs)) };
-            tensor(product, (tokens, inputs))
+            // The transpose of the gradient. Its product reads the slopes, by far the largest matrix, once and
+            // along their rows. The bits are those of the gradient's own product.
+            let size = Size { m: inputs, n: tokens, k: rows };
+            // SAFETY: the transpose of x is (m, k), and the slopes are (k, n).
+            let product = unsafe { product_vec(size, Matrix::rows(x, inputs).t(), slope_rows) };
+            // SAFETY: the product is (m, n).
+            let gradient = unsafe { transpose(Matrix::rows(&product, tokens), inputs, tokens) };
+            tensor(gradient, (tokens, inputs))
         });
         let for_bias = wanted[2].then(|| tensor(column_sums(&slopes, tokens), tokens));
         Ok((for_x.transpose()?, for_weight.transpose()?, for_bias.transpose()?))
